@@ -1,0 +1,26 @@
+//! Facts about requests that were turned away at the door. Stream: `access-{key_id}`, or `access-anonymous`. Rolled up
+//! by second: the first of a second at once, the rest of it as one event, so that a flood cannot flood the log.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::LimitId;
+use crate::wire::ErrorCode;
+
+/// A bad key or a missing permission.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessDenied {
+    pub code: ErrorCode,
+    /// How many requests this stands for.
+    pub count: u64,
+}
+
+/// Requests above a rate limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessRateLimited {
+    pub limit_id: LimitId,
+    /// What is limited: `requests_per_minute`.
+    pub measure: String,
+    pub limit: u64,
+    /// How many requests this stands for.
+    pub count: u64,
+}

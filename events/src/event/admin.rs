@@ -1,0 +1,268 @@
+//! Facts of administration. One stream a resource: `partner-par_…`. Created and changed carry the whole new state, so
+//! that the last one is the resource; ended carries the id alone. No name or e-mail of a person is in any of them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
+use crate::money::{NanoUsd, Rates};
+use crate::time::{Period, wire};
+
+/// A resource came to its end. History stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended<I> {
+    pub id: I,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partner {
+    pub partner_id: PartnerId,
+    pub name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tenant {
+    pub tenant_id: TenantId,
+    pub partner_id: PartnerId,
+    pub name: String,
+}
+
+/// A user; name and e-mail stand in the erasable side table, here are their digests, salted by user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    pub user_id: UserId,
+    pub tenant_id: TenantId,
+    pub roles: Vec<RoleGrant>,
+    /// SHA-256 in hex over salt and name.
+    pub name_digest: String,
+    /// SHA-256 in hex over salt and e-mail; absent where none was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email_digest: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    PartnerAdmin,
+    TenantAdmin,
+    Auditor,
+    Analyst,
+    Member,
+}
+
+/// How far a role reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Reach {
+    #[serde(rename = "platform")]
+    Platform,
+    #[serde(rename = "partner_id")]
+    Partner(PartnerId),
+    #[serde(rename = "tenant_id")]
+    Tenant(TenantId),
+}
+
+/// A role and its reach: `{"role":"auditor","scope":{"tenant_id":"ten_…"}}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RoleGrant {
+    pub role: Role,
+    pub scope: Reach,
+}
+
+/// What a key may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Permission {
+    #[serde(rename = "models:use")]
+    ModelsUse,
+    #[serde(rename = "usage:read")]
+    UsageRead,
+    #[serde(rename = "audit:read")]
+    AuditRead,
+    #[serde(rename = "events:read")]
+    EventsRead,
+    #[serde(rename = "admin:access")]
+    AdminAccess,
+}
+
+impl Permission {
+    pub const ALL: &'static [Self] =
+        &[Self::ModelsUse, Self::UsageRead, Self::AuditRead, Self::EventsRead, Self::AdminAccess];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ModelsUse => "models:use",
+            Self::UsageRead => "usage:read",
+            Self::AuditRead => "audit:read",
+            Self::EventsRead => "events:read",
+            Self::AdminAccess => "admin:access",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    pub key_id: KeyId,
+    pub user_id: UserId,
+    pub name: String,
+    pub permissions: Vec<Permission>,
+    /// Frontend names and globs; absent means every model that the tenant can see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<Vec<String>>,
+    #[serde(default, with = "wire::option", skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// A key got a new secret. Generations count from 1, the secret made with the key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRotated {
+    pub key_id: KeyId,
+    pub generation: u32,
+    /// Until then the generation before this one works as well; those before it end at once.
+    #[serde(with = "wire")]
+    pub previous_until: DateTime<Utc>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProviderKind {
+    Simulator,
+    Openai,
+    Anthropic,
+}
+
+/// An upstream. Its API key is sealed in a side table, never here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provider {
+    pub provider_id: ProviderId,
+    pub name: String,
+    pub kind: ProviderKind,
+    /// With `/v1` for `openai`, the bare origin for `anthropic`; absent for the simulator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// Bring-your-own: serves that tenant alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<TenantId>,
+    pub allow_private_network: bool,
+    /// To the first byte.
+    pub timeout_ms: u64,
+    /// Between bytes.
+    pub idle_timeout_ms: u64,
+    /// Sent with every request; never credentials, which belong into the sealed key.
+    pub headers: BTreeMap<String, String>,
+    /// Name under which the output cap goes upstream where the client used none: `max_tokens` by default.
+    pub output_cap_field: OutputCapField,
+    /// Rises with every new API key, so that every node reads it anew.
+    pub secret_generation: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputCapField {
+    #[default]
+    MaxTokens,
+    MaxCompletionTokens,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// Lowest number first.
+    Priority,
+}
+
+/// One backend that can serve a frontend model. Limits are in tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    pub provider_id: ProviderId,
+    pub model: String,
+    pub priority: u32,
+    pub weight: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_window: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_output_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_max_output_tokens: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Model {
+    pub model_id: ModelId,
+    /// The frontend slug that clients ask for.
+    pub name: String,
+    pub strategy: Strategy,
+    pub targets: Vec<Target>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_prefix: Option<String>,
+    /// The tenant's own; absent means shared by all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<TenantId>,
+}
+
+/// A price; in force from `effective_from` until a later one of the same backend is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Price {
+    pub price_id: PriceId,
+    pub provider_id: ProviderId,
+    pub model: String,
+    #[serde(flatten)]
+    pub rates: Rates,
+    #[serde(with = "wire")]
+    pub effective_from: DateTime<Utc>,
+}
+
+/// What a budget or a limit binds: exactly one level of the chain. `{"tenant_id":"ten_…"}` on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Scope {
+    #[serde(rename = "partner_id")]
+    Partner(PartnerId),
+    #[serde(rename = "tenant_id")]
+    Tenant(TenantId),
+    #[serde(rename = "user_id")]
+    User(UserId),
+    #[serde(rename = "key_id")]
+    Key(KeyId),
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Partner(id) => id.fmt(f),
+            Self::Tenant(id) => id.fmt(f),
+            Self::User(id) => id.fmt(f),
+            Self::Key(id) => id.fmt(f),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenShort {
+    Refuse,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Enforcement {
+    Hard,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budget {
+    pub budget_id: BudgetId,
+    pub scope: Scope,
+    pub limit_usd: NanoUsd,
+    pub period: Period,
+    pub alert_at: Vec<String>,
+    pub when_short: WhenShort,
+    pub enforcement: Enforcement,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateLimit {
+    pub limit_id: LimitId,
+    pub scope: Scope,
+    pub requests_per_minute: u64,
+}

@@ -1,0 +1,123 @@
+//! Facts about one request. Stream: `inference-{request_id}`; admitted is 1, then failed attempts, then one outcome.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::ids::{BudgetId, ProviderId};
+use crate::money::NanoUsd;
+use crate::time::wire;
+use crate::usage::Usage;
+use crate::wire::ErrorCode;
+
+/// What was decided upon, as log positions: the facts in force when the request was admitted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Versions {
+    pub model: u64,
+    /// Absent for the operator's own inference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<u64>,
+    /// By `provider_id/model`: every target that may serve.
+    pub prices: BTreeMap<String, u64>,
+    pub budgets: BTreeMap<BudgetId, u64>,
+}
+
+/// A request was admitted; it is sent upstream only after this is durable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InferenceAdmitted {
+    /// Frontend name that was asked for.
+    pub model: String,
+    /// `native`, `openai` or `anthropic`: what the client speaks.
+    pub dialect: String,
+    pub streamed: bool,
+    /// Output cap that goes upstream, in tokens a choice.
+    pub max_output_tokens: u64,
+    /// Upper bound on the prompt, in tokens.
+    pub input_tokens_bound: u64,
+    /// SHA-256 of the body as received, in hex.
+    pub body_sha256: String,
+    pub metadata: BTreeMap<String, String>,
+    pub versions: Versions,
+}
+
+/// One or several requests were turned away before anything was sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InferenceRefused {
+    /// As the client saw it.
+    pub code: ErrorCode,
+    pub model: String,
+    /// How many refusals this stands for.
+    pub count: u64,
+    /// For budgets: `budget_id`, `scope`, `limit_usd`, `settled_usd`, `held_usd`, `requested_usd`, `resets_at`.
+    #[serde(flatten)]
+    pub details: Map<String, Value>,
+}
+
+/// Who served, or was asked to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    pub provider_id: ProviderId,
+    /// The provider's name at that time.
+    pub provider: String,
+    /// The name that the provider knows the model by.
+    pub model: String,
+}
+
+/// How a request ended. The type says how: completed, failed or aborted; fields are present where they are known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InferenceEnded {
+    /// Frontend name, repeated so that a reader of outcomes needs nothing else.
+    pub model: String,
+    /// When it was admitted: usage counts in that hour, as budgets do in that window.
+    #[serde(with = "wire")]
+    pub admitted_at: DateTime<Utc>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<Backend>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// The provider's own block, equal as a JSON value; for streams all blocks merged, the later figure winning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_usage: Option<Value>,
+    /// What the request cost; zero where its hold was released.
+    pub cost_usd: NanoUsd,
+    /// Log position of the price that was applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_version: Option<u64>,
+    /// `stop` `length` `tool_calls` `content_filter` `cancelled` `error`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish_reason: Option<String>,
+    /// From admission to the end, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<u64>,
+    /// From admission to the first byte with content, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_token_ms: Option<u64>,
+    /// How many times an upstream was called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream_request_id: Option<String>,
+    /// As the client saw it; absent when it completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Why, in a word: `upstream_status`, `client_closed`, `node_lost`, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// One call to a target failed before anything was relayed; another followed or the request failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttemptFailed {
+    pub backend: Backend,
+    /// 1 for the first call of the request.
+    pub attempt: u32,
+    /// Why, in a word: `connect`, `timeout`, `status`, `malformed`, …
+    pub reason: String,
+    /// The upstream's HTTP status, where it gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// From the call to its failure, in milliseconds.
+    pub latency_ms: u64,
+}

@@ -1,0 +1,170 @@
+//! Typed ids: a prefix and a UUIDv7 in 32 lower-case hex digits, `ten_0198c1…`. One type a kind, so that none can be
+//! passed for another. New ones are made by [`IdMaker`] alone, from the clock and the randomness that it was given.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use uuid::Uuid;
+
+use crate::time::Clock;
+
+/// A source of unpredictable bytes. A port: production uses [`SystemRandom`], tests a seeded one.
+pub trait Random: Send + Sync {
+    fn fill(&self, bytes: &mut [u8]);
+}
+
+/// The operating system's generator.
+pub struct SystemRandom;
+
+impl Random for SystemRandom {
+    fn fill(&self, bytes: &mut [u8]) {
+        use ring::rand::SecureRandom;
+        // Without randomness no key and no id can be made safely: there is nothing better to do than to stop.
+        ring::rand::SystemRandom::new().fill(bytes).expect("the operating system gives random bytes");
+    }
+}
+
+/// Makes ids in time order.
+#[derive(Clone)]
+pub struct IdMaker {
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+}
+
+impl IdMaker {
+    pub fn new(clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
+        Self { clock, random }
+    }
+
+    pub fn make<I: From<Uuid>>(&self) -> I {
+        let mut entropy = [0; 10];
+        self.random.fill(&mut entropy);
+        let millis = u64::try_from(self.clock.now().timestamp_millis()).unwrap_or(0);
+        I::from(uuid::Builder::from_unix_timestamp_millis(millis, &entropy).into_uuid())
+    }
+
+    /// `N` unpredictable bytes, for secrets and salts.
+    pub fn bytes<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.random.fill(&mut bytes);
+        bytes
+    }
+}
+
+/// The text is not an id of this kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an id of the form {prefix}<32 hex digits>")]
+pub struct InvalidId {
+    pub prefix: &'static str,
+}
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident $prefix:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            pub const PREFIX: &'static str = $prefix;
+
+            pub const fn uuid(self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl From<Uuid> for $name {
+            fn from(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let mut hex = [0; 32];
+                f.write_str($prefix)?;
+                f.write_str(self.0.simple().encode_lower(&mut hex))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                let invalid = InvalidId { prefix: $prefix };
+                let hex = text.strip_prefix($prefix).ok_or(invalid)?;
+                if hex.len() != 32 || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+                    return Err(invalid);
+                }
+                Uuid::try_parse(hex).map(Self).map_err(|_| invalid)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Visitor;
+                impl de::Visitor<'_> for Visitor {
+                    type Value = $name;
+                    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                        f.write_str(concat!("an id of the form ", $prefix, "<32 hex digits>"))
+                    }
+                    fn visit_str<E: de::Error>(self, text: &str) -> Result<$name, E> {
+                        text.parse().map_err(E::custom)
+                    }
+                }
+                deserializer.deserialize_str(Visitor)
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// A reseller or business unit: the widest owner of tenants.
+    PartnerId "par_";
+    /// A customer: what data is separated by.
+    TenantId "ten_";
+    /// A person or service of a tenant.
+    UserId "usr_";
+    /// An API key of a user.
+    KeyId "key_";
+    /// An upstream that serves models.
+    ProviderId "prv_";
+    /// A frontend model: a name and its targets.
+    ModelId "mdl_";
+    /// A price of one backend model.
+    PriceId "prc_";
+    /// A budget.
+    BudgetId "bud_";
+    /// A rate limit.
+    LimitId "lim_";
+    /// One request to the gateway.
+    RequestId "req_";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_reads_back_and_no_other_prefix_or_case_passes() {
+        let id = TenantId::from(Uuid::from_u128(0x0198_c1de_0000_7000_8000_0000_0000_0001));
+        assert_eq!(id.to_string(), "ten_0198c1de000070008000000000000001");
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert!("key_0198c1de000070008000000000000001".parse::<TenantId>().is_err());
+        assert!("ten_0198C1DE000070008000000000000001".parse::<TenantId>().is_err());
+        assert!("ten_0198c1de-0000-7000-8000-000000000001".parse::<TenantId>().is_err());
+    }
+}

@@ -1,0 +1,9 @@
+//! Facts: ids, money, time, event types, canonical JSON, and the log with its ledger. Knows no HTTP and no provider.
+
+pub mod canonical;
+pub mod event;
+pub mod ids;
+pub mod money;
+pub mod time;
+pub mod usage;
+pub mod wire;

@@ -1,0 +1,206 @@
+//! Money: whole nano-dollars, checked. No float touches it, and nothing here wraps, saturates or rounds in silence.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::usage::TokenClasses;
+
+const NANOS_PER_USD: i64 = 1_000_000_000;
+const FRACTION_DIGITS: usize = 9;
+
+/// US dollars in billionths; negative only as a correction. On the wire a string with exactly nine fractional digits,
+/// `"0.000123000"`; on input up to nine, `"5"`, `"0.25"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NanoUsd(i64);
+
+impl NanoUsd {
+    pub const ZERO: Self = Self(0);
+    pub const MAX: Self = Self(i64::MAX);
+
+    pub const fn new(nanos: i64) -> Self {
+        Self(nanos)
+    }
+
+    pub const fn nanos(self) -> i64 {
+        self.0
+    }
+
+    pub const fn checked_add(self, other: Self) -> Option<Self> {
+        match self.0.checked_add(other.0) {
+            Some(nanos) => Some(Self(nanos)),
+            None => None,
+        }
+    }
+
+    pub const fn checked_sub(self, other: Self) -> Option<Self> {
+        match self.0.checked_sub(other.0) {
+            Some(nanos) => Some(Self(nanos)),
+            None => None,
+        }
+    }
+
+    pub const fn is_negative(self) -> bool {
+        self.0 < 0
+    }
+}
+
+impl fmt::Display for NanoUsd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (sign, size) = (if self.0 < 0 { "-" } else { "" }, self.0.unsigned_abs());
+        let unit = NANOS_PER_USD.unsigned_abs();
+        write!(f, "{sign}{}.{:09}", size / unit, size % unit)
+    }
+}
+
+/// Why a text is not an amount of money.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidMoney {
+    #[error("must be US dollars as a string such as \"5\" or \"0.25\"")]
+    Form,
+    #[error("has more than nine fractional digits")]
+    TooFine,
+    #[error("is larger than 9223372036 US dollars")]
+    TooLarge,
+}
+
+impl FromStr for NanoUsd {
+    type Err = InvalidMoney;
+
+    /// Digits, optionally a point and one to nine digits, optionally a leading minus. No exponent, no plus, no space.
+    fn from_str(text: &str) -> Result<Self, InvalidMoney> {
+        let (negative, digits) = match text.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+        let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        if !all_digits(whole) || !all_digits(fraction) {
+            return Err(InvalidMoney::Form);
+        }
+        if fraction.len() > FRACTION_DIGITS {
+            return Err(InvalidMoney::TooFine);
+        }
+        let whole: i64 = whole.parse().map_err(|_| InvalidMoney::TooLarge)?;
+        let padded = format!("{fraction:0<9}");
+        let fraction: i64 = padded.parse().map_err(|_| InvalidMoney::Form)?;
+        let size = whole.checked_mul(NANOS_PER_USD).and_then(|nanos| nanos.checked_add(fraction));
+        let size = size.ok_or(InvalidMoney::TooLarge)?;
+        Ok(Self(if negative { -size } else { size }))
+    }
+}
+
+impl Serialize for NanoUsd {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for NanoUsd {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = NanoUsd;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("US dollars as a string such as \"5\" or \"0.25\", never a JSON number")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<NanoUsd, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Visitor)
+    }
+}
+
+/// Price of one million tokens, in nano-dollars: $0.075 per Mtok is 75,000,000. Never negative.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NanoUsdPerMtok(NanoUsd);
+
+impl NanoUsdPerMtok {
+    /// `None` for a negative price.
+    pub fn new(per_mtok: NanoUsd) -> Option<Self> {
+        (!per_mtok.is_negative()).then_some(Self(per_mtok))
+    }
+
+    fn millionths_of_a_nano(self, tokens: u64) -> i128 {
+        i128::from(tokens) * i128::from(self.0.nanos())
+    }
+}
+
+impl Serialize for NanoUsdPerMtok {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for NanoUsdPerMtok {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(NanoUsd::deserialize(deserializer)?).ok_or_else(|| de::Error::custom("must not be negative"))
+    }
+}
+
+/// What one backend model costs, every class resolved: what the operator left out has already been filled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rates {
+    pub input_usd_per_mtok: NanoUsdPerMtok,
+    pub output_usd_per_mtok: NanoUsdPerMtok,
+    pub cache_read_usd_per_mtok: NanoUsdPerMtok,
+    pub cache_write_usd_per_mtok: NanoUsdPerMtok,
+    pub reasoning_usd_per_mtok: NanoUsdPerMtok,
+    /// Charged once a request, on top of its tokens.
+    pub request_usd: NanoUsd,
+}
+
+impl Rates {
+    /// Cost of one request: the disjoint classes are summed exactly in millionths of a nano-dollar and rounded up once,
+    /// at the end, so that use is never free. `None` where it does not fit [`NanoUsd`].
+    pub fn cost(&self, tokens: &TokenClasses) -> Option<NanoUsd> {
+        let millionths = self.input_usd_per_mtok.millionths_of_a_nano(tokens.input_uncached_tokens)
+            + self.cache_read_usd_per_mtok.millionths_of_a_nano(tokens.input_cache_read_tokens)
+            + self.cache_write_usd_per_mtok.millionths_of_a_nano(tokens.input_cache_write_tokens)
+            + self.output_usd_per_mtok.millionths_of_a_nano(tokens.output_text_tokens)
+            + self.reasoning_usd_per_mtok.millionths_of_a_nano(tokens.output_reasoning_tokens);
+        rounded_up(millionths)?.checked_add(self.request_usd)
+    }
+
+    /// The most that `input` and `output` tokens can cost, whatever classes the provider counts them in.
+    pub fn upper_bound(&self, input: u64, output: u64) -> Option<NanoUsd> {
+        let dearest_input =
+            self.input_usd_per_mtok.max(self.cache_read_usd_per_mtok).max(self.cache_write_usd_per_mtok);
+        let dearest_output = self.output_usd_per_mtok.max(self.reasoning_usd_per_mtok);
+        let millionths = dearest_input.millionths_of_a_nano(input) + dearest_output.millionths_of_a_nano(output);
+        rounded_up(millionths)?.checked_add(self.request_usd)
+    }
+}
+
+/// Whole nano-dollars, rounded up. An `i128` cannot overflow here: five products of 64 by 63 bits stay below 2^127
+/// only because no caller passes more than two full ones; a sum that large does not fit the result anyway.
+fn rounded_up(millionths: i128) -> Option<NanoUsd> {
+    i64::try_from((millionths + 999_999) / 1_000_000).ok().map(NanoUsd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn money_is_written_with_nine_digits_and_read_with_up_to_nine() {
+        for (text, nanos) in [("5", 5_000_000_000), ("0.25", 250_000_000), ("0.000000001", 1), ("-1.5", -1_500_000_000)]
+        {
+            assert_eq!(text.parse(), Ok(NanoUsd::new(nanos)), "{text}");
+        }
+        assert_eq!(NanoUsd::new(123_000).to_string(), "0.000123000");
+        assert_eq!(NanoUsd::new(-1_500_000_000).to_string(), "-1.500000000");
+    }
+
+    #[test]
+    fn what_is_not_money_is_refused() {
+        for text in ["", ".", "1.", ".5", "+1", "1e3", " 1", "1 ", "five", "0x1", "--1", "1,5", "١"] {
+            assert_eq!(text.parse::<NanoUsd>(), Err(InvalidMoney::Form), "{text:?}");
+        }
+        assert_eq!("0.0000000001".parse::<NanoUsd>(), Err(InvalidMoney::TooFine));
+        assert_eq!("9".repeat(30).parse::<NanoUsd>(), Err(InvalidMoney::TooLarge));
+        assert!(serde_json::from_str::<NanoUsd>("5").is_err(), "a JSON number is not money");
+    }
+}

@@ -1,0 +1,207 @@
+//! Time: one clock port, instants in whole microseconds, and the calendar windows that budgets count in.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Datelike, Days, Months, NaiveTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// The one place that knows what time it is.
+pub trait Clock: Send + Sync {
+    /// Wall clock, UTC, whole microseconds.
+    fn now(&self) -> DateTime<Utc>;
+
+    /// Since an arbitrary start; never goes back, whatever happens to the wall clock.
+    fn monotonic(&self) -> Duration;
+}
+
+/// The machine's clocks.
+pub struct SystemClock {
+    started: Instant,
+}
+
+impl SystemClock {
+    pub fn new() -> Self {
+        Self { started: Instant::now() }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    fn now(&self) -> DateTime<Utc> {
+        from_micros(Utc::now().timestamp_micros())
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// A clock that stands still until it is moved; both of its hands move together unless the wall clock is stepped.
+pub struct ManualClock {
+    wall_micros: AtomicI64,
+    monotonic_micros: AtomicI64,
+}
+
+impl ManualClock {
+    pub fn at(now: DateTime<Utc>) -> Self {
+        Self { wall_micros: AtomicI64::new(now.timestamp_micros()), monotonic_micros: AtomicI64::new(0) }
+    }
+
+    pub fn advance(&self, by: Duration) {
+        let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+        self.wall_micros.fetch_add(micros, Ordering::SeqCst);
+        self.monotonic_micros.fetch_add(micros, Ordering::SeqCst);
+    }
+
+    /// Steps the wall clock alone, as an administrator or a bad time server would.
+    pub fn step_wall(&self, micros: i64) {
+        self.wall_micros.fetch_add(micros, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> DateTime<Utc> {
+        from_micros(self.wall_micros.load(Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_micros(u64::try_from(self.monotonic_micros.load(Ordering::SeqCst)).unwrap_or(0))
+    }
+}
+
+/// An instant from microseconds since 1970-01-01; out of range becomes that day, which no clock shows.
+pub fn from_micros(micros: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(micros).unwrap_or_default()
+}
+
+/// RFC 3339, UTC, exactly six fractional digits: `2026-11-20T08:15:30.123456Z`.
+pub fn rfc3339(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+}
+
+/// Instants on the wire: written with six digits, read in any RFC 3339 form. For `#[serde(with = "…")]`.
+pub mod wire {
+    use chrono::{DateTime, Utc};
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub fn serialize<S: Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&super::rfc3339(*at))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTime<Utc>, D::Error> {
+        super::parse_rfc3339(&String::deserialize(deserializer)?)
+            .ok_or_else(|| de::Error::custom("must be an RFC 3339 time such as 2026-11-20T08:15:30.123456Z"))
+    }
+
+    /// The same for what may be absent or null.
+    pub mod option {
+        use chrono::{DateTime, Utc};
+        use serde::{Deserialize, Deserializer, Serializer, de};
+
+        pub fn serialize<S: Serializer>(at: &Option<DateTime<Utc>>, serializer: S) -> Result<S::Ok, S::Error> {
+            match at {
+                Some(at) => super::serialize(at, serializer),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DateTime<Utc>>, D::Error> {
+            let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+            super::super::parse_rfc3339(&text)
+                .map(Some)
+                .ok_or_else(|| de::Error::custom("must be an RFC 3339 time such as 2026-11-20T08:15:30.123456Z"))
+        }
+    }
+}
+
+/// Any RFC 3339 time, cut to whole microseconds. `None` for what is not one.
+pub fn parse_rfc3339(text: &str) -> Option<DateTime<Utc>> {
+    let at = DateTime::parse_from_rfc3339(text).ok()?;
+    Some(from_micros(at.timestamp_micros()))
+}
+
+/// How often a budget begins anew, in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Period {
+    /// Never.
+    Total,
+    Day,
+    /// Begins on Monday.
+    Week,
+    Month,
+}
+
+/// Calendar window that an instant lies in. Both ends are absent for [`Period::Total`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CalendarWindow {
+    pub start: Option<DateTime<Utc>>,
+    /// The first instant that is not in it any more.
+    pub end: Option<DateTime<Utc>>,
+}
+
+impl Period {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Total => "total",
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+        }
+    }
+
+    pub fn window(self, at: DateTime<Utc>) -> CalendarWindow {
+        let today = at.date_naive();
+        let (first, next) = match self {
+            Self::Total => return CalendarWindow { start: None, end: None },
+            Self::Day => (Some(today), today.succ_opt()),
+            Self::Week => {
+                let monday = today.checked_sub_days(Days::new(today.weekday().num_days_from_monday().into()));
+                (monday, monday.and_then(|day| day.checked_add_days(Days::new(7))))
+            }
+            Self::Month => {
+                let first = today.with_day(1);
+                (first, first.and_then(|day| day.checked_add_months(Months::new(1))))
+            }
+        };
+        let midnight = |day: chrono::NaiveDate| day.and_time(NaiveTime::MIN).and_utc();
+        CalendarWindow { start: first.map(midnight), end: next.map(midnight) }
+    }
+
+    /// Start of the window that `at` lies in.
+    pub fn window_start(self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.window(at).start
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        parse_rfc3339(text).expect("a valid time")
+    }
+
+    #[test]
+    fn windows_begin_at_midnight_on_mondays_and_on_the_first() {
+        let friday = at("2026-11-20T08:15:30.123456Z");
+        assert_eq!(Period::Total.window_start(friday), None);
+        assert_eq!(Period::Day.window_start(friday), Some(at("2026-11-20T00:00:00Z")));
+        assert_eq!(Period::Week.window_start(friday), Some(at("2026-11-16T00:00:00Z")));
+        assert_eq!(Period::Month.window_start(friday), Some(at("2026-11-01T00:00:00Z")));
+        assert_eq!(Period::Month.window(at("2026-12-31T23:59:59.999999Z")).end, Some(at("2027-01-01T00:00:00Z")));
+    }
+
+    #[test]
+    fn times_have_six_digits_whatever_came_in() {
+        assert_eq!(rfc3339(at("2026-11-20T09:15:30+01:00")), "2026-11-20T08:15:30.000000Z");
+        assert_eq!(rfc3339(at("2026-11-20T08:15:30.123456789Z")), "2026-11-20T08:15:30.123456Z");
+    }
+}

@@ -1,0 +1,128 @@
+//! The refusals that a client can meet: stable codes, their HTTP status and what else goes with them. The table in
+//! `docs/errors.md` is tied to [`ErrorCode::ALL`] by a test. How each surface words them is the HTTP layer's business.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident $code:literal $status:literal;)*) => {
+        /// A stable code. Codes are added, never renamed: some are recorded in events.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum ErrorCode {
+            $($(#[$doc])* #[serde(rename = $code)] $name,)*
+        }
+
+        impl ErrorCode {
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// HTTP status.
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$name => $status,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The request is malformed; details: `field`, `reason`.
+    InvalidRequest "INVALID_REQUEST" 400;
+    /// No key, or one that is garbage, expired or revoked.
+    Unauthenticated "UNAUTHENTICATED" 401;
+    /// The key lacks a permission or the reach.
+    Forbidden "FORBIDDEN" 403;
+    /// The key's allow list does not name the model.
+    ModelNotAllowed "MODEL_NOT_ALLOWED" 403;
+    /// There is no such resource or path that the key can see.
+    NotFound "NOT_FOUND" 404;
+    /// There is no such model that the key can see.
+    ModelNotFound "MODEL_NOT_FOUND" 404;
+    /// The path exists, the method does not.
+    MethodNotAllowed "METHOD_NOT_ALLOWED" 405;
+    /// Somebody else was faster, or the name is taken.
+    Conflict "CONFLICT" 409;
+    /// The `Idempotency-Key` came before with another body.
+    IdempotencyKeyReused "IDEMPOTENCY_KEY_REUSED" 409;
+    /// The body is larger than 32 MiB.
+    PayloadTooLarge "PAYLOAD_TOO_LARGE" 413;
+    /// The body is not `application/json`.
+    UnsupportedMediaType "UNSUPPORTED_MEDIA_TYPE" 415;
+    /// What was asked for has no price, so that its cost cannot be bounded.
+    ModelUnpriced "MODEL_UNPRICED" 422;
+    /// A budget has not enough left; details say which and how much.
+    BudgetExceeded "BUDGET_EXCEEDED" 429;
+    /// A rate limit, ours or every upstream's; `Retry-After` says when to come back.
+    RateLimited "RATE_LIMITED" 429;
+    /// Headers or query string are too large.
+    RequestHeaderFieldsTooLarge "REQUEST_HEADER_FIELDS_TOO_LARGE" 431;
+    /// A defect of the gateway. Nothing was promised.
+    Internal "INTERNAL" 500;
+    /// The upstream answered wrongly or not in its dialect.
+    UpstreamError "UPSTREAM_ERROR" 502;
+    /// The ledger cannot record; nothing was sent upstream.
+    LedgerUnavailable "LEDGER_UNAVAILABLE" 503;
+    /// The view did not reach `min_position` within two seconds.
+    ViewBehind "VIEW_BEHIND" 503;
+    /// Several upstreams could serve the model and all of them failed.
+    AllProvidersUnavailable "ALL_PROVIDERS_UNAVAILABLE" 503;
+    /// The gateway is shutting down.
+    Draining "DRAINING" 503;
+    /// The upstream was silent for too long.
+    UpstreamTimeout "UPSTREAM_TIMEOUT" 504;
+}
+
+/// A refusal on its way to a client, free of any surface.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    pub code: ErrorCode,
+    /// For people. Never carries an upstream's own words, a secret or a prompt.
+    pub message: String,
+    pub details: Map<String, Value>,
+    /// `Retry-After`, in whole seconds on the wire, rounded up.
+    pub retry_after: Option<Duration>,
+    /// Log position of the event that records it, where there is one.
+    pub position: Option<u64>,
+}
+
+impl Refusal {
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), details: Map::new(), retry_after: None, position: None }
+    }
+
+    /// 400 that names the field and what is wrong with it.
+    pub fn invalid(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        let (field, reason) = (field.into(), reason.into());
+        let message = if field.is_empty() { reason.clone() } else { format!("{field}: {reason}") };
+        Self::new(ErrorCode::InvalidRequest, message).with("field", field).with("reason", reason)
+    }
+
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.details.insert(name.to_owned(), value.into());
+        self
+    }
+
+    #[must_use]
+    pub const fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    #[must_use]
+    pub const fn at(mut self, position: Option<u64>) -> Self {
+        self.position = position;
+        self
+    }
+
+    /// The native form: `{"error":{"code","message","details","request_id"}}`.
+    pub fn native_body(&self, request_id: &str) -> Value {
+        serde_json::json!({ "error": {
+            "code": self.code.as_str(), "message": self.message, "details": self.details, "request_id": request_id,
+        } })
+    }
+}
