@@ -1,1 +1,4 @@
+//! Views of the log: the in-memory tables that requests are served from, and the disposable tables that queries read.
+//! Nothing here decides about money.
 
+pub mod caller;

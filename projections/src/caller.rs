@@ -1,0 +1,172 @@
+//! Who asks: the authenticated caller of one request, what it may do and how far it reaches. Made once at the door
+//! from the tables, then handed to every handler, so that no handler decides on its own who may see what.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use events::event::admin::{Permission, Reach};
+use events::event::{Actor, Chain};
+use events::ids::{PartnerId, TenantId};
+use events::wire::{ErrorCode, Refusal};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+/// An authenticated caller.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// As it stands in events.
+    pub actor: Actor,
+    /// Whom its requests are for and charged to: the key's owners, or the tenant that the operator chose.
+    pub chain: Chain,
+    pub permissions: BTreeSet<Permission>,
+    /// How far every one of its permissions reaches.
+    pub reach: Reach,
+    /// Allow list of frontend models; `None` means every model that the tenant can see.
+    pub models: Option<Arc<ModelGlobs>>,
+    /// Log position of the key's last event; `None` for the operator.
+    pub key_version: Option<u64>,
+}
+
+impl Caller {
+    /// The operator: every permission, the whole platform. `chain` is whom it infers as.
+    pub fn operator(chain: Chain) -> Self {
+        Self {
+            actor: Actor::Operator,
+            chain,
+            permissions: Permission::ALL.iter().copied().collect(),
+            reach: Reach::Platform,
+            models: None,
+            key_version: None,
+        }
+    }
+
+    pub fn may(&self, permission: Permission) -> bool {
+        self.permissions.contains(&permission)
+    }
+
+    /// Refuses with `FORBIDDEN`, naming the permission, unless the caller has it.
+    pub fn require(&self, permission: Permission) -> Result<(), Refusal> {
+        if self.may(permission) {
+            return Ok(());
+        }
+        let message = format!("this needs the permission {}", permission.as_str());
+        Err(Refusal::new(ErrorCode::Forbidden, message).with("permission", permission.as_str()))
+    }
+
+    /// Whether the allow list has the frontend model `name`.
+    pub fn allows_model(&self, name: &str) -> bool {
+        self.models.as_ref().is_none_or(|models| models.matches(name))
+    }
+
+    pub fn reaches_platform(&self) -> bool {
+        self.reach == Reach::Platform
+    }
+
+    /// Whether `partner` as a whole, with all of its tenants, is within reach.
+    pub fn reaches_partner(&self, partner: PartnerId) -> bool {
+        match self.reach {
+            Reach::Platform => true,
+            Reach::Partner(own) => own == partner,
+            Reach::Tenant(_) => false,
+        }
+    }
+
+    /// Whether `tenant`, which belongs to `partner`, is within reach.
+    pub fn reaches_tenant(&self, partner: PartnerId, tenant: TenantId) -> bool {
+        match self.reach {
+            Reach::Platform => true,
+            Reach::Partner(own) => own == partner,
+            Reach::Tenant(own) => own == tenant,
+        }
+    }
+}
+
+/// Where a request came from: personal data, kept apart from events. A request extension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientOrigin {
+    pub ip: IpAddr,
+    pub user_agent: Option<String>,
+}
+
+/// Log position at which a change is a fact. A response extension; becomes `x-ledgerway-position`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AtPosition(pub u64);
+
+/// An allow list of model names, compiled. `*` also crosses `/`; a name always matches itself.
+#[derive(Debug)]
+pub struct ModelGlobs {
+    names: BTreeSet<String>,
+    globs: GlobSet,
+}
+
+/// A pattern of an allow list cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{pattern:?} is not a glob: {source}")]
+pub struct InvalidGlob {
+    pub pattern: String,
+    source: globset::Error,
+}
+
+impl ModelGlobs {
+    /// Errors: the first pattern that is not a glob.
+    pub fn compile(patterns: &[String]) -> Result<Self, InvalidGlob> {
+        let mut globs = GlobSetBuilder::new();
+        for pattern in patterns {
+            globs.add(glob(pattern)?);
+        }
+        let globs = globs.build().map_err(|source| InvalidGlob { pattern: patterns.join(", "), source })?;
+        Ok(Self { names: patterns.iter().cloned().collect(), globs })
+    }
+
+    /// Nothing but literal names: what is left of a list with a pattern that cannot be read, so that it fails closed.
+    pub fn literal(patterns: &[String]) -> Self {
+        Self { names: patterns.iter().cloned().collect(), globs: GlobSet::empty() }
+    }
+
+    pub fn matches(&self, name: &str) -> bool {
+        self.names.contains(name) || self.globs.is_match(name)
+    }
+}
+
+fn glob(pattern: &str) -> Result<globset::Glob, InvalidGlob> {
+    GlobBuilder::new(pattern)
+        .literal_separator(false)
+        .build()
+        .map_err(|source| InvalidGlob { pattern: pattern.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn globs(patterns: &[&str]) -> ModelGlobs {
+        let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+        ModelGlobs::compile(&patterns).expect("valid globs")
+    }
+
+    #[test]
+    fn a_star_crosses_slashes_and_a_plain_name_matches_itself_alone() {
+        assert!(globs(&["acme/*"]).matches("acme/eu/large"));
+        assert!(globs(&["*"]).matches("acme/large"));
+        assert!(globs(&["t1/o*"]).matches("t1/ok"));
+        assert!(!globs(&["t1/o*"]).matches("t1/tools"));
+        assert!(!globs(&["gpt-4"]).matches("gpt-4o"));
+        assert!(globs(&["odd[1]"]).matches("odd[1]"));
+        assert!(!globs(&[]).matches("anything"));
+    }
+
+    #[test]
+    fn what_is_not_a_glob_is_named() {
+        let error = ModelGlobs::compile(&["fine".to_owned(), "bad[".to_owned()]).expect_err("an open class");
+        assert_eq!(error.pattern, "bad[");
+    }
+
+    #[test]
+    fn a_missing_permission_is_forbidden_by_name() {
+        let mut caller = Caller::operator(Chain::default());
+        assert!(caller.require(Permission::AuditRead).is_ok());
+        caller.permissions.remove(&Permission::AuditRead);
+        let refusal = caller.require(Permission::AuditRead).expect_err("not permitted");
+        assert_eq!((refusal.code, refusal.details["permission"].as_str()), (ErrorCode::Forbidden, Some("audit:read")));
+    }
+}
