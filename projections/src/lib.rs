@@ -2,3 +2,5 @@
 //! Nothing here decides about money.
 
 pub mod caller;
+pub mod resource;
+pub mod tables;

@@ -1,0 +1,472 @@
+//! The in-memory tables: keys, routes, prices and limits as the log has them. A request is decided from one immutable
+//! snapshot, so that no SQL stands on its path; the snapshot is swapped whole when administration changes something.
+//! Folded from administration alone: every other event only moves the position.
+
+mod shared_map;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use events::event::admin::{
+    Budget, Key, KeyRotated, Model, Partner, Price, Provider, RateLimit, Reach, Scope, Tenant, User,
+};
+use events::event::{Chain, Event, Recorded};
+use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
+
+use crate::caller::ModelGlobs;
+
+use shared_map::SharedMap;
+
+/// A resource as its last event left it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry<T> {
+    pub value: T,
+    /// Log position of its last event.
+    pub version: u64,
+    pub created_at: DateTime<Utc>,
+    /// When it came to its end; `None` while it lives.
+    pub ended_at: Option<DateTime<Utc>>,
+}
+
+impl<T> Entry<T> {
+    fn created(value: T, recorded: &Recorded) -> Self {
+        Self { value, version: recorded.position, created_at: recorded.recorded_at, ended_at: None }
+    }
+
+    fn change(&mut self, value: T, recorded: &Recorded) {
+        self.value = value;
+        self.version = recorded.position;
+    }
+
+    fn end(&mut self, recorded: &Recorded) {
+        self.ended_at = Some(recorded.recorded_at);
+        self.version = recorded.position;
+    }
+
+    pub const fn is_live(&self) -> bool {
+        self.ended_at.is_none()
+    }
+}
+
+/// An API key with what is looked up for it on every request.
+#[derive(Clone, Debug)]
+pub struct KeyEntry {
+    pub key: Key,
+    /// Down to the key itself; levels above an unknown user are absent.
+    pub chain: Chain,
+    /// Log position of its last event.
+    pub version: u64,
+    /// Of its newest secret, from 1.
+    pub generation: u32,
+    /// The generation before it, and until when that one works as well.
+    pub previous: Option<(u32, DateTime<Utc>)>,
+    /// Its allow list, compiled; `None` means every model.
+    pub models: Option<Arc<ModelGlobs>>,
+    pub created_at: DateTime<Utc>,
+    pub ended_at: Option<DateTime<Utc>>,
+}
+
+/// Ids by the scope that they bind.
+type ByScope<I> = HashMap<Scope, BTreeSet<I>>;
+/// Live models by their owner (`None`: shared by all) and frontend name.
+type Routes = HashMap<Option<TenantId>, BTreeMap<String, ModelId>>;
+/// Prices by provider and the provider's own model name.
+type PriceLists = HashMap<ProviderId, HashMap<String, Vec<PriceId>>>;
+
+/// One snapshot. A copy shares everything with its original until either is changed.
+#[derive(Clone, Default)]
+pub struct Tables {
+    /// Log position of the last event that was folded. The handle's position follows the head more closely.
+    pub position: u64,
+    partners: SharedMap<PartnerId, Entry<Partner>>,
+    tenants: SharedMap<TenantId, Entry<Tenant>>,
+    users: SharedMap<UserId, Entry<User>>,
+    keys: SharedMap<KeyId, KeyEntry>,
+    providers: SharedMap<ProviderId, Entry<Provider>>,
+    models: SharedMap<ModelId, Entry<Model>>,
+    prices: SharedMap<PriceId, Entry<Price>>,
+    budgets: SharedMap<BudgetId, Entry<Budget>>,
+    rate_limits: SharedMap<LimitId, Entry<RateLimit>>,
+    routes: Arc<Routes>,
+    price_lists: Arc<PriceLists>,
+    budgets_by_scope: Arc<ByScope<BudgetId>>,
+    limits_by_scope: Arc<ByScope<LimitId>>,
+}
+
+impl Tables {
+    /// Takes in one event. Pure: the same events give the same tables. Events have to come in the log's order; one
+    /// that was folded already must not come again.
+    pub fn fold(&mut self, recorded: &Recorded) {
+        self.position = recorded.position;
+        match &recorded.event {
+            Event::PartnerCreated(partner) => {
+                self.partners.insert(partner.partner_id, Entry::created((**partner).clone(), recorded));
+            }
+            Event::PartnerChanged(partner) => {
+                self.partners.update(&partner.partner_id, |entry| entry.change((**partner).clone(), recorded));
+            }
+            Event::PartnerEnded(ended) => self.partners.update(&ended.id, |entry| entry.end(recorded)),
+            Event::TenantCreated(tenant) => {
+                self.tenants.insert(tenant.tenant_id, Entry::created((**tenant).clone(), recorded));
+            }
+            Event::TenantChanged(tenant) => {
+                self.tenants.update(&tenant.tenant_id, |entry| entry.change((**tenant).clone(), recorded));
+            }
+            Event::TenantEnded(ended) => self.tenants.update(&ended.id, |entry| entry.end(recorded)),
+            Event::UserCreated(user) => {
+                self.users.insert(user.user_id, Entry::created((**user).clone(), recorded));
+            }
+            Event::UserChanged(user) => {
+                self.users.update(&user.user_id, |entry| entry.change((**user).clone(), recorded));
+            }
+            Event::UserEnded(ended) => self.users.update(&ended.id, |entry| entry.end(recorded)),
+            Event::KeyCreated(key) => self.key_created(key, recorded),
+            Event::KeyChanged(key) => self.key_changed(key, recorded),
+            Event::KeyRotated(rotated) => self.key_rotated(rotated, recorded),
+            Event::KeyRevoked(ended) => self.keys.update(&ended.id, |entry| {
+                entry.ended_at = Some(recorded.recorded_at);
+                entry.version = recorded.position;
+            }),
+            Event::ProviderCreated(provider) => {
+                self.providers.insert(provider.provider_id, Entry::created((**provider).clone(), recorded));
+            }
+            Event::ProviderChanged(provider) => {
+                self.providers.update(&provider.provider_id, |entry| entry.change((**provider).clone(), recorded));
+            }
+            Event::ProviderEnded(ended) => self.providers.update(&ended.id, |entry| entry.end(recorded)),
+            Event::ModelCreated(model) => {
+                self.models.insert(model.model_id, Entry::created((**model).clone(), recorded));
+                self.add_route(model);
+            }
+            Event::ModelChanged(model) => {
+                self.drop_route(model.model_id);
+                self.models.update(&model.model_id, |entry| entry.change((**model).clone(), recorded));
+                self.add_route(model);
+            }
+            Event::ModelEnded(ended) => {
+                self.drop_route(ended.id);
+                self.models.update(&ended.id, |entry| entry.end(recorded));
+            }
+            Event::PriceCreated(price) => {
+                self.prices.insert(price.price_id, Entry::created((**price).clone(), recorded));
+                self.list_price(price);
+            }
+            Event::PriceChanged(price) => {
+                self.unlist_price(price.price_id);
+                self.prices.update(&price.price_id, |entry| entry.change((**price).clone(), recorded));
+                self.list_price(price);
+            }
+            Event::PriceEnded(ended) => {
+                self.unlist_price(ended.id);
+                self.prices.update(&ended.id, |entry| entry.end(recorded));
+            }
+            Event::BudgetOpened(budget) => {
+                self.budgets.insert(budget.budget_id, Entry::created((**budget).clone(), recorded));
+                bind(&mut self.budgets_by_scope, budget.scope, budget.budget_id);
+            }
+            Event::BudgetChanged(budget) => {
+                self.unbind_budget(budget.budget_id);
+                self.budgets.update(&budget.budget_id, |entry| entry.change((**budget).clone(), recorded));
+                bind(&mut self.budgets_by_scope, budget.scope, budget.budget_id);
+            }
+            Event::BudgetClosed(ended) => {
+                self.unbind_budget(ended.id);
+                self.budgets.update(&ended.id, |entry| entry.end(recorded));
+            }
+            Event::RateLimitCreated(limit) => {
+                self.rate_limits.insert(limit.limit_id, Entry::created((**limit).clone(), recorded));
+                bind(&mut self.limits_by_scope, limit.scope, limit.limit_id);
+            }
+            Event::RateLimitChanged(limit) => {
+                self.unbind_limit(limit.limit_id);
+                self.rate_limits.update(&limit.limit_id, |entry| entry.change((**limit).clone(), recorded));
+                bind(&mut self.limits_by_scope, limit.scope, limit.limit_id);
+            }
+            Event::RateLimitEnded(ended) => {
+                self.unbind_limit(ended.id);
+                self.rate_limits.update(&ended.id, |entry| entry.end(recorded));
+            }
+            Event::InferenceAdmitted(_)
+            | Event::InferenceRefused(_)
+            | Event::InferenceCompleted(_)
+            | Event::InferenceFailed(_)
+            | Event::InferenceAborted(_)
+            | Event::InferenceAttemptFailed(_)
+            | Event::BudgetReserved(_)
+            | Event::BudgetSettled(_)
+            | Event::BudgetReleased(_)
+            | Event::BudgetExpired(_)
+            | Event::BudgetAdjusted(_)
+            | Event::AccessDenied(_)
+            | Event::AccessRateLimited(_) => {}
+        }
+    }
+
+    pub fn partner(&self, id: PartnerId) -> Option<&Entry<Partner>> {
+        self.partners.get(&id)
+    }
+
+    pub fn tenant(&self, id: TenantId) -> Option<&Entry<Tenant>> {
+        self.tenants.get(&id)
+    }
+
+    pub fn user(&self, id: UserId) -> Option<&Entry<User>> {
+        self.users.get(&id)
+    }
+
+    pub fn key(&self, id: KeyId) -> Option<&KeyEntry> {
+        self.keys.get(&id)
+    }
+
+    pub fn provider(&self, id: ProviderId) -> Option<&Entry<Provider>> {
+        self.providers.get(&id)
+    }
+
+    pub fn model(&self, id: ModelId) -> Option<&Entry<Model>> {
+        self.models.get(&id)
+    }
+
+    pub fn price(&self, id: PriceId) -> Option<&Entry<Price>> {
+        self.prices.get(&id)
+    }
+
+    pub fn budget(&self, id: BudgetId) -> Option<&Entry<Budget>> {
+        self.budgets.get(&id)
+    }
+
+    pub fn rate_limit(&self, id: LimitId) -> Option<&Entry<RateLimit>> {
+        self.rate_limits.get(&id)
+    }
+
+    /// Every partner, ended ones too, in no particular order.
+    pub fn partners(&self) -> impl Iterator<Item = &Entry<Partner>> {
+        self.partners.values()
+    }
+
+    /// Every tenant, ended ones too, in no particular order.
+    pub fn tenants(&self) -> impl Iterator<Item = &Entry<Tenant>> {
+        self.tenants.values()
+    }
+
+    /// Every user, ended ones too, in no particular order.
+    pub fn users(&self) -> impl Iterator<Item = &Entry<User>> {
+        self.users.values()
+    }
+
+    /// Every key, revoked ones too, in no particular order.
+    pub fn keys(&self) -> impl Iterator<Item = &KeyEntry> {
+        self.keys.values()
+    }
+
+    /// Every provider, ended ones too, in no particular order.
+    pub fn providers(&self) -> impl Iterator<Item = &Entry<Provider>> {
+        self.providers.values()
+    }
+
+    /// Whether the key works: neither it nor its user, tenant or partner has ended, and it has not expired at `now`.
+    pub fn key_is_live(&self, entry: &KeyEntry, now: DateTime<Utc>) -> bool {
+        entry.ended_at.is_none()
+            && entry.key.expires_at.is_none_or(|expires_at| now < expires_at)
+            && self.user(entry.key.user_id).is_some_and(Entry::is_live)
+            && self.chain_is_live(&entry.chain)
+    }
+
+    fn chain_is_live(&self, chain: &Chain) -> bool {
+        let tenant = chain.tenant.and_then(|id| self.tenant(id));
+        let partner = chain.partner.and_then(|id| self.partner(id));
+        tenant.is_some_and(Entry::is_live) && partner.is_some_and(Entry::is_live)
+    }
+
+    /// Partner, tenant and user. `None` for a user that does not exist.
+    pub fn chain_of_user(&self, id: UserId) -> Option<Chain> {
+        let user = self.user(id)?;
+        Some(Chain { user: Some(id), ..self.chain_of_tenant(user.value.tenant_id)? })
+    }
+
+    /// Partner and tenant. `None` for a tenant that does not exist.
+    pub fn chain_of_tenant(&self, id: TenantId) -> Option<Chain> {
+        let tenant = self.tenant(id)?;
+        Some(Chain { partner: Some(tenant.value.partner_id), tenant: Some(id), user: None, key: None })
+    }
+
+    /// The chain from its partner down to what a scope names. `None` where that does not exist.
+    pub fn chain_of_scope(&self, scope: Scope) -> Option<Chain> {
+        match scope {
+            Scope::Partner(id) => self.partner(id).map(|_| Chain { partner: Some(id), ..Chain::default() }),
+            Scope::Tenant(id) => self.chain_of_tenant(id),
+            Scope::User(id) => self.chain_of_user(id),
+            Scope::Key(id) => self.key(id).map(|entry| entry.chain),
+        }
+    }
+
+    /// The live model that a client of `tenant` means by `name`: the tenant's own shadows a shared one.
+    pub fn route(&self, tenant: Option<TenantId>, name: &str) -> Option<&Entry<Model>> {
+        let own = tenant.and_then(|id| self.routes.get(&Some(id))?.get(name));
+        let id = own.or_else(|| self.routes.get(&None)?.get(name))?;
+        self.models.get(id)
+    }
+
+    /// Every live model that a client of `tenant` can name, by name, shadowing applied.
+    pub fn models_for(&self, tenant: Option<TenantId>) -> Vec<&Entry<Model>> {
+        let mut named: BTreeMap<&str, ModelId> = BTreeMap::new();
+        for owner in [None, tenant] {
+            let routes = self.routes.get(&owner).into_iter().flatten();
+            named.extend(routes.map(|(name, id)| (name.as_str(), *id)));
+        }
+        named.values().filter_map(|id| self.models.get(id)).collect()
+    }
+
+    /// The live model that exactly `tenant` owns (`None`: shared) under `name`; no shadowing.
+    pub fn model_named(&self, tenant: Option<TenantId>, name: &str) -> Option<&Entry<Model>> {
+        self.models.get(self.routes.get(&tenant)?.get(name)?)
+    }
+
+    /// The price in force: the latest `effective_from` that is not after `now`, the newest position among equals.
+    pub fn price_in_force(
+        &self,
+        provider: ProviderId,
+        backend_model: &str,
+        now: DateTime<Utc>,
+    ) -> Option<&Entry<Price>> {
+        let listed = self.price_lists.get(&provider)?.get(backend_model)?;
+        let prices = listed.iter().filter_map(|id| self.prices.get(id));
+        prices
+            .filter(|price| price.is_live() && price.value.effective_from <= now)
+            .max_by_key(|price| (price.value.effective_from, price.version))
+    }
+
+    /// The live rate limits that bind a request of `chain`: the key's, the user's, the tenant's, the partner's.
+    pub fn rate_limits(&self, chain: &Chain) -> Vec<(LimitId, &RateLimit)> {
+        let ids = scopes_of(chain).filter_map(|scope| self.limits_by_scope.get(&scope)).flatten();
+        ids.filter_map(|id| Some((*id, &self.rate_limits.get(id)?.value))).collect()
+    }
+
+    /// The live budgets that bind a request of `chain`: the key's, the user's, the tenant's, the partner's.
+    pub fn budgets_for(&self, chain: &Chain) -> Vec<&Entry<Budget>> {
+        let ids = scopes_of(chain).filter_map(|scope| self.budgets_by_scope.get(&scope)).flatten();
+        ids.filter_map(|id| self.budgets.get(id)).collect()
+    }
+
+    /// How far the permissions of a user's keys reach: as far as the widest role, at least the user's own tenant.
+    /// An unknown user reaches nothing beyond a tenant that does not exist either.
+    pub fn role_reach(&self, id: UserId) -> Reach {
+        match self.user(id) {
+            Some(user) => widest(user),
+            None => Reach::Tenant(TenantId::from(id.uuid())),
+        }
+    }
+
+    fn key_created(&mut self, key: &Key, recorded: &Recorded) {
+        let owners = self.chain_of_user(key.user_id).unwrap_or_default();
+        let entry = KeyEntry {
+            key: key.clone(),
+            chain: Chain { user: Some(key.user_id), key: Some(key.key_id), ..owners },
+            version: recorded.position,
+            generation: 1,
+            previous: None,
+            models: compiled(key),
+            created_at: recorded.recorded_at,
+            ended_at: None,
+        };
+        self.keys.insert(key.key_id, entry);
+    }
+
+    fn key_changed(&mut self, key: &Key, recorded: &Recorded) {
+        self.keys.update(&key.key_id, |entry| {
+            entry.key = key.clone();
+            entry.models = compiled(key);
+            entry.version = recorded.position;
+        });
+    }
+
+    fn key_rotated(&mut self, rotated: &KeyRotated, recorded: &Recorded) {
+        self.keys.update(&rotated.key_id, |entry| {
+            entry.previous = Some((entry.generation, rotated.previous_until));
+            entry.generation = rotated.generation;
+            entry.version = recorded.position;
+        });
+    }
+
+    fn add_route(&mut self, model: &Model) {
+        let routes = Arc::make_mut(&mut self.routes).entry(model.tenant_id).or_default();
+        routes.insert(model.name.clone(), model.model_id);
+    }
+
+    fn drop_route(&mut self, id: ModelId) {
+        let Some(model) = self.models.get(&id) else { return };
+        let routes = Arc::make_mut(&mut self.routes).get_mut(&model.value.tenant_id);
+        if let Some(routes) = routes.filter(|routes| routes.get(&model.value.name) == Some(&id)) {
+            routes.remove(&model.value.name);
+        }
+    }
+
+    fn list_price(&mut self, price: &Price) {
+        let list = Arc::make_mut(&mut self.price_lists).entry(price.provider_id).or_default();
+        list.entry(price.model.clone()).or_default().push(price.price_id);
+    }
+
+    fn unlist_price(&mut self, id: PriceId) {
+        let Some(price) = self.prices.get(&id) else { return };
+        let list = Arc::make_mut(&mut self.price_lists).get_mut(&price.value.provider_id);
+        if let Some(prices) = list.and_then(|list| list.get_mut(&price.value.model)) {
+            prices.retain(|listed| *listed != id);
+        }
+    }
+
+    fn unbind_budget(&mut self, id: BudgetId) {
+        if let Some(budget) = self.budgets.get(&id) {
+            unbind(&mut self.budgets_by_scope, budget.value.scope, id);
+        }
+    }
+
+    fn unbind_limit(&mut self, id: LimitId) {
+        if let Some(limit) = self.rate_limits.get(&id) {
+            unbind(&mut self.limits_by_scope, limit.value.scope, id);
+        }
+    }
+}
+
+/// From the narrowest to the widest.
+fn scopes_of(chain: &Chain) -> impl Iterator<Item = Scope> {
+    let (key, user) = (chain.key.map(Scope::Key), chain.user.map(Scope::User));
+    let (tenant, partner) = (chain.tenant.map(Scope::Tenant), chain.partner.map(Scope::Partner));
+    [key, user, tenant, partner].into_iter().flatten()
+}
+
+fn bind<I: Ord + Clone>(index: &mut Arc<ByScope<I>>, scope: Scope, id: I) {
+    Arc::make_mut(index).entry(scope).or_default().insert(id);
+}
+
+fn unbind<I: Ord + Clone>(index: &mut Arc<ByScope<I>>, scope: Scope, id: I) {
+    let index = Arc::make_mut(index);
+    let Some(ids) = index.get_mut(&scope) else { return };
+    ids.remove(&id);
+    if ids.is_empty() {
+        index.remove(&scope);
+    }
+}
+
+fn widest(user: &Entry<User>) -> Reach {
+    let breadth = |reach: &Reach| match reach {
+        Reach::Platform => 2,
+        Reach::Partner(_) => 1,
+        Reach::Tenant(_) => 0,
+    };
+    let own = Reach::Tenant(user.value.tenant_id);
+    let granted = user.value.roles.iter().map(|grant| grant.scope);
+    granted.fold(own, |widest, scope| if breadth(&scope) > breadth(&widest) { scope } else { widest })
+}
+
+/// A list that cannot be compiled (none that was accepted is like that) keeps its literal names: it fails closed.
+fn compiled(key: &Key) -> Option<Arc<ModelGlobs>> {
+    let patterns = key.models.as_ref()?;
+    let globs = ModelGlobs::compile(patterns).unwrap_or_else(|error| {
+        tracing::error!(key_id = %key.key_id, %error, "an allow list cannot be read and matches its literal names alone");
+        ModelGlobs::literal(patterns)
+    });
+    Some(Arc::new(globs))
+}
+
+#[cfg(test)]
+mod tests;

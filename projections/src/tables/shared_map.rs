@@ -1,0 +1,83 @@
+//! A map that is cheap to copy and cheap to change a little: it is cut into shards, and a change copies one of them
+//! only while a published copy still uses it.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
+use std::sync::Arc;
+
+const SHARDS: usize = 64;
+
+/// Chooses the shard. Without a seed: copies of one map have to agree.
+type ShardHasher = BuildHasherDefault<DefaultHasher>;
+
+pub struct SharedMap<K, V> {
+    shards: Arc<[Arc<HashMap<K, Arc<V>>>]>,
+}
+
+impl<K, V> Clone for SharedMap<K, V> {
+    fn clone(&self) -> Self {
+        Self { shards: Arc::clone(&self.shards) }
+    }
+}
+
+impl<K, V> Default for SharedMap<K, V> {
+    fn default() -> Self {
+        Self { shards: (0..SHARDS).map(|_| Arc::default()).collect() }
+    }
+}
+
+impl<K: Hash + Eq + Clone, V> SharedMap<K, V> {
+    pub fn get(&self, key: &K) -> Option<&V> {
+        self.shards.get(shard_of(key))?.get(key).map(AsRef::as_ref)
+    }
+
+    pub fn insert(&mut self, key: K, value: V) {
+        let index = shard_of(&key);
+        if let Some(shard) = Arc::make_mut(&mut self.shards).get_mut(index) {
+            Arc::make_mut(shard).insert(key, Arc::new(value));
+        }
+    }
+
+    /// In no particular order.
+    pub fn values(&self) -> impl Iterator<Item = &V> {
+        self.shards.iter().flat_map(|shard| shard.values()).map(AsRef::as_ref)
+    }
+}
+
+impl<K: Hash + Eq + Clone, V: Clone> SharedMap<K, V> {
+    /// Changes what stands under `key`, if anything does.
+    pub fn update(&mut self, key: &K, change: impl FnOnce(&mut V)) {
+        if self.get(key).is_none() {
+            return;
+        }
+        let shard = Arc::make_mut(&mut self.shards).get_mut(shard_of(key));
+        if let Some(value) = shard.and_then(|shard| Arc::make_mut(shard).get_mut(key)) {
+            change(Arc::make_mut(value));
+        }
+    }
+}
+
+fn shard_of<K: Hash>(key: &K) -> usize {
+    let hash = ShardHasher::default().hash_one(key);
+    usize::try_from(hash % 64).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_does_not_see_later_changes() {
+        let mut map = SharedMap::default();
+        for number in 0..1000 {
+            map.insert(number, number);
+        }
+        let copy = map.clone();
+        map.update(&7, |value| *value = 70);
+        map.update(&1000, |_| unreachable!("there is no such key"));
+        map.insert(1000, 1000);
+        assert_eq!((copy.get(&7), copy.get(&1000)), (Some(&7), None));
+        assert_eq!((map.get(&7), map.get(&1000)), (Some(&70), Some(&1000)));
+        assert_eq!((copy.values().count(), map.values().count()), (1000, 1001));
+    }
+}

@@ -1,0 +1,211 @@
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use events::event::admin::{Ended, Permission, Role, RoleGrant, Strategy};
+use events::event::{Actor, Context, Stream, StreamKind};
+use events::money::{NanoUsd, NanoUsdPerMtok, Rates};
+use events::time::{from_micros, parse_rfc3339};
+use events::wire::ErrorCode;
+use uuid::Uuid;
+
+use super::*;
+
+fn noon() -> DateTime<Utc> {
+    parse_rfc3339("2026-11-20T12:00:00Z").expect("a time")
+}
+
+fn id<I: From<Uuid>>(number: u128) -> I {
+    I::from(Uuid::from_u128(number))
+}
+
+/// Folds facts at positions 1, 2, 3 …, one a second from noon on.
+fn given(facts: Vec<Event>) -> Tables {
+    let mut tables = Tables::default();
+    for (position, event) in (1_u64..).zip(facts) {
+        tables.fold(&recorded(position, event));
+    }
+    tables
+}
+
+fn recorded(position: u64, event: Event) -> Recorded {
+    Recorded {
+        position,
+        recorded_at: noon() + Duration::from_secs(position),
+        stream: Stream::new(StreamKind::Key, position),
+        sequence: 1,
+        context: Context::of(Actor::Operator),
+        event,
+    }
+}
+
+fn owners() -> Vec<Event> {
+    vec![
+        Event::PartnerCreated(Box::new(Partner { partner_id: id(1), name: "P".into() })),
+        Event::TenantCreated(Box::new(Tenant { tenant_id: id(2), partner_id: id(1), name: "T".into() })),
+        user_with(vec![]),
+    ]
+}
+
+fn user_with(roles: Vec<RoleGrant>) -> Event {
+    let user = User { user_id: id(3), tenant_id: id(2), roles, name_digest: String::new(), email_digest: None };
+    Event::UserCreated(Box::new(user))
+}
+
+fn key(models: Option<Vec<String>>) -> Key {
+    let permissions = vec![Permission::ModelsUse];
+    Key { key_id: id(4), user_id: id(3), name: "app".into(), permissions, models, expires_at: None }
+}
+
+fn model(number: u128, name: &str, tenant: Option<TenantId>) -> Model {
+    Model {
+        model_id: id(number),
+        name: name.into(),
+        strategy: Strategy::Priority,
+        targets: vec![],
+        system_prefix: None,
+        tenant_id: tenant,
+    }
+}
+
+fn price(number: u128, effective_from: DateTime<Utc>) -> Price {
+    let rate = NanoUsdPerMtok::new(NanoUsd::new(1)).expect("not negative");
+    let rates = Rates {
+        input_usd_per_mtok: rate,
+        output_usd_per_mtok: rate,
+        cache_read_usd_per_mtok: rate,
+        cache_write_usd_per_mtok: rate,
+        reasoning_usd_per_mtok: rate,
+        request_usd: NanoUsd::ZERO,
+    };
+    Price { price_id: id(number), provider_id: id(9), model: "m".into(), rates, effective_from }
+}
+
+fn with(mut facts: Vec<Event>, more: Vec<Event>) -> Vec<Event> {
+    facts.extend(more);
+    facts
+}
+
+#[test]
+fn a_key_knows_its_owners_and_dies_with_any_of_them() {
+    let made = with(owners(), vec![Event::KeyCreated(Box::new(key(None)))]);
+    let tables = given(made.clone());
+    let entry = tables.key(id(4)).expect("the key");
+    let chain = Chain { partner: Some(id(1)), tenant: Some(id(2)), user: Some(id(3)), key: Some(id(4)) };
+    assert_eq!((entry.chain, entry.version, entry.generation), (chain, 4, 1));
+    assert!(tables.key_is_live(entry, noon()));
+    for end in [
+        Event::KeyRevoked(Box::new(Ended { id: id(4) })),
+        Event::UserEnded(Box::new(Ended { id: id(3) })),
+        Event::TenantEnded(Box::new(Ended { id: id(2) })),
+        Event::PartnerEnded(Box::new(Ended { id: id(1) })),
+    ] {
+        let tables = given(with(made.clone(), vec![end]));
+        assert!(!tables.key_is_live(tables.key(id(4)).expect("the key"), noon()));
+    }
+}
+
+#[test]
+fn a_key_expires_at_its_instant_and_a_rotation_keeps_the_generation_before() {
+    let expiring = Key { expires_at: Some(noon()), ..key(None) };
+    let rotated = KeyRotated { key_id: id(4), generation: 2, previous_until: noon() };
+    let facts = vec![Event::KeyCreated(Box::new(expiring)), Event::KeyRotated(Box::new(rotated))];
+    let tables = given(with(owners(), facts));
+    let entry = tables.key(id(4)).expect("the key");
+    assert!(tables.key_is_live(entry, noon() - TimeDelta::microseconds(1)));
+    assert!(!tables.key_is_live(entry, noon()));
+    assert_eq!((entry.generation, entry.previous, entry.version), (2, Some((1, noon())), 5));
+}
+
+#[test]
+fn an_allow_list_that_cannot_be_read_matches_its_literal_names_alone() {
+    let tables = given(with(owners(), vec![Event::KeyCreated(Box::new(key(Some(vec!["a[".into(), "*".into()]))))]));
+    let models = tables.key(id(4)).and_then(|entry| entry.models.clone()).expect("an allow list");
+    assert!(models.matches("a[") && !models.matches("b"));
+}
+
+#[test]
+fn a_tenants_own_model_shadows_a_shared_one_until_it_is_gone() {
+    let own = Some(id(2));
+    let facts = vec![
+        Event::ModelCreated(Box::new(model(10, "large", None))),
+        Event::ModelCreated(Box::new(model(11, "large", own))),
+        Event::ModelCreated(Box::new(model(12, "small", None))),
+    ];
+    let tables = given(facts.clone());
+    let routed = |tables: &Tables, tenant, name: &str| tables.route(tenant, name).map(|entry| entry.value.model_id);
+    assert_eq!(routed(&tables, own, "large"), Some(id(11)));
+    assert_eq!(routed(&tables, None, "large"), Some(id(10)));
+    assert_eq!(routed(&tables, Some(id(99)), "large"), Some(id(10)));
+    let visible: Vec<ModelId> = tables.models_for(own).iter().map(|entry| entry.value.model_id).collect();
+    assert_eq!(visible, [id(11), id(12)]);
+    let tables = given(with(facts, vec![Event::ModelEnded(Box::new(Ended { id: id(11) }))]));
+    assert_eq!(routed(&tables, own, "large"), Some(id(10)));
+    assert!(tables.model(id(11)).is_some_and(|entry| !entry.is_live()));
+}
+
+#[test]
+fn a_renamed_model_is_found_by_its_new_name_alone() {
+    let tables = given(vec![
+        Event::ModelCreated(Box::new(model(10, "old", None))),
+        Event::ModelChanged(Box::new(model(10, "new", None))),
+    ]);
+    assert!(tables.route(None, "old").is_none());
+    assert_eq!(tables.route(None, "new").map(|entry| entry.version), Some(2));
+}
+
+#[test]
+fn the_price_in_force_is_the_latest_that_has_begun_and_the_newest_among_equals() {
+    let hour = TimeDelta::hours(1);
+    let facts = vec![
+        Event::PriceCreated(Box::new(price(20, noon() - hour))),
+        Event::PriceCreated(Box::new(price(21, noon()))),
+        Event::PriceCreated(Box::new(price(22, noon()))),
+        Event::PriceCreated(Box::new(price(23, noon() + hour))),
+    ];
+    let tables = given(facts.clone());
+    let at = |tables: &Tables, now| tables.price_in_force(id(9), "m", now).map(|price| price.value.price_id);
+    assert_eq!(at(&tables, noon() - hour - hour), None);
+    assert_eq!(at(&tables, noon() - hour), Some(id(20)));
+    assert_eq!(at(&tables, noon()), Some(id(22)));
+    assert_eq!(at(&tables, noon() + hour), Some(id(23)));
+    assert!(tables.price_in_force(id(9), "other", noon()).is_none());
+    let tables = given(with(facts, vec![Event::PriceEnded(Box::new(Ended { id: id(22) }))]));
+    assert_eq!(at(&tables, noon()), Some(id(21)));
+}
+
+#[test]
+fn limits_and_budgets_of_the_whole_chain_bind_a_request() {
+    let limit = |number, scope| {
+        Event::RateLimitCreated(Box::new(RateLimit { limit_id: id(number), scope, requests_per_minute: 5 }))
+    };
+    let facts = vec![
+        limit(30, Scope::Partner(id(1))),
+        limit(31, Scope::Key(id(4))),
+        limit(32, Scope::Tenant(id(77))),
+        limit(33, Scope::Tenant(id(2))),
+        Event::RateLimitEnded(Box::new(Ended { id: id(33) })),
+    ];
+    let tables = given(facts);
+    let chain = Chain { partner: Some(id(1)), tenant: Some(id(2)), user: Some(id(3)), key: Some(id(4)) };
+    let bound: Vec<LimitId> = tables.rate_limits(&chain).iter().map(|(id, _)| *id).collect();
+    assert_eq!(bound, [id(31), id(30)]);
+}
+
+#[test]
+fn the_widest_role_says_how_far_a_users_keys_reach() {
+    let grant = |role, scope| RoleGrant { role, scope };
+    let reach = |roles| given(with(owners(), vec![user_with(roles)])).role_reach(id(3));
+    assert_eq!(reach(vec![]), Reach::Tenant(id(2)));
+    assert_eq!(reach(vec![grant(Role::Auditor, Reach::Tenant(id(8)))]), Reach::Tenant(id(2)));
+    let partner = grant(Role::PartnerAdmin, Reach::Partner(id(1)));
+    assert_eq!(reach(vec![grant(Role::Member, Reach::Tenant(id(2))), partner]), Reach::Partner(id(1)));
+    assert_eq!(reach(vec![grant(Role::Auditor, Reach::Platform), partner]), Reach::Platform);
+}
+
+#[test]
+fn what_is_not_administration_only_moves_the_position() {
+    let denied = events::event::access::AccessDenied { code: ErrorCode::Forbidden, count: 1 };
+    let tables = given(vec![Event::AccessDenied(Box::new(denied))]);
+    assert_eq!((tables.position, tables.keys().count()), (1, 0));
+    assert_eq!(from_micros(0).timestamp(), 0);
+}
