@@ -3,6 +3,8 @@
 pub mod canonical;
 pub mod event;
 pub mod ids;
+pub mod ledger;
+pub mod log;
 pub mod money;
 pub mod time;
 pub mod usage;

@@ -1,0 +1,325 @@
+//! The ledger: balances, and the one pure function that decides about money. It runs inside the append transaction,
+//! one step after the other in commit order; nothing here awaits, reads a clock, draws a random number or does I/O.
+
+mod admit;
+mod end;
+pub mod fold;
+mod refusals;
+mod sweep;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::event::admin::Scope;
+use crate::event::hold::BudgetWindow;
+use crate::event::inference::{AttemptFailed, InferenceAdmitted, InferenceEnded};
+use crate::event::{Chain, Context, Event, Stream};
+use crate::ids::{BudgetId, RequestId};
+use crate::money::NanoUsd;
+use crate::time::Period;
+use crate::wire::Refusal;
+
+pub use refusals::{RECORDED_REFUSALS_A_SECOND, RefusedRequest};
+pub use sweep::UnknownUsage;
+
+/// Windows that began within so many days are kept in memory: longer than any period.
+pub const PAST_WINDOWS_KEPT_DAYS: i64 = 32;
+
+/// A budget as its events left it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BudgetInForce {
+    pub scope: Scope,
+    pub limit: NanoUsd,
+    pub period: Period,
+    /// Log position of its last event.
+    pub version: u64,
+}
+
+/// What one window of a budget has been charged, and what open holds keep of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amounts {
+    pub settled: NanoUsd,
+    pub held: NanoUsd,
+}
+
+/// A hold that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    pub held: NanoUsd,
+    pub windows: Vec<BudgetWindow>,
+    pub admitted_at: DateTime<Utc>,
+    pub expires_at: DateTime<Utc>,
+    /// Frontend name, for the outcome of a request whose process died.
+    pub model: String,
+    pub context: Context,
+}
+
+/// All that decisions about money are taken from.
+#[derive(Clone, Debug, Default)]
+pub struct Balances {
+    budgets: HashMap<BudgetId, BudgetInForce>,
+    by_scope: HashMap<Scope, Vec<BudgetId>>,
+    windows: HashMap<BudgetWindow, Amounts>,
+    open: HashMap<RequestId, Hold>,
+    by_expiry: BTreeSet<(DateTime<Utc>, RequestId)>,
+    refusals: refusals::Refusals,
+    changes: Changes,
+}
+
+/// What has to be written beside the events of a batch.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    pub windows: HashSet<BudgetWindow>,
+    pub opened: Vec<RequestId>,
+    pub closed: Vec<RequestId>,
+}
+
+/// A request that asks for its money.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    pub request_id: RequestId,
+    /// Who asks; every budget of its partner, tenant, user and key binds.
+    pub context: Context,
+    /// Upper bound on the cost.
+    pub held: NanoUsd,
+    pub ttl: Duration,
+    /// As it will be recorded; the versions of budgets are filled in by the decision.
+    pub admitted: Box<InferenceAdmitted>,
+}
+
+/// How a request ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    Completed(Box<InferenceEnded>),
+    Failed(Box<InferenceEnded>),
+    Aborted(Box<InferenceEnded>),
+}
+
+/// What becomes of the hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Charge {
+    Settle(NanoUsd),
+    Release { reason: String },
+}
+
+/// The end of an admitted request.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    pub request_id: RequestId,
+    pub context: Context,
+    /// Targets that failed on the way, in order.
+    pub attempts: Vec<AttemptFailed>,
+    pub outcome: Outcome,
+    pub charge: Charge,
+}
+
+/// What was found in the log of a hold that had ended before its real figures came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedHold {
+    pub windows: Vec<BudgetWindow>,
+    pub charged: NanoUsd,
+}
+
+/// One thing to decide.
+#[derive(Debug)]
+pub enum Step<'a> {
+    Admit(&'a Admission),
+    End(&'a Ending),
+    /// The end of a request whose hold expired: its windows must have been loaded.
+    EndLate(&'a Ending, &'a EndedHold),
+    Refuse(&'a RefusedRequest),
+    /// Ends what has expired and writes out refusals of seconds gone by; at most that many holds.
+    Sweep {
+        policy: UnknownUsage,
+        holds_max: usize,
+    },
+    /// A budget's own event, at the position that it gets.
+    Budget {
+        event: &'a Event,
+        position: u64,
+    },
+}
+
+/// An event that a decision brings forth; the writer gives it its position.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Emitted {
+    pub stream: Stream,
+    pub context: Context,
+    pub event: Event,
+}
+
+/// What was decided. The events are to be recorded in their order, all or none.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// The hold stands: `inference.admitted`, then `budget.reserved`.
+    Admitted { expires_at: DateTime<Utc>, events: Vec<Emitted> },
+    /// The same request was admitted before.
+    AlreadyAdmitted,
+    /// No money; the event is absent when the refusal was rolled up.
+    Refused { refusal: Refusal, events: Vec<Emitted> },
+    /// The last event ends the hold.
+    Ended { events: Vec<Emitted> },
+    /// Money that was charged to an expired hold was put right.
+    Adjusted { events: Vec<Emitted> },
+    /// There is no open hold of that request.
+    NoOpenHold,
+    /// Amounts beyond what money can count: nothing was changed.
+    Overflow,
+    /// What came due; empty when nothing did.
+    Swept { events: Vec<Emitted> },
+    /// A budget's event was taken in.
+    Folded,
+}
+
+/// Decides one step on these balances, at `now` (never earlier than at the step before).
+pub fn decide(balances: &mut Balances, step: &Step<'_>, now: DateTime<Utc>) -> Decision {
+    match step {
+        Step::Admit(admission) => balances.admit(admission, now),
+        Step::End(ending) => balances.end(ending),
+        Step::EndLate(ending, hold) => balances.end_late(ending, hold),
+        Step::Refuse(refused) => balances.refuse(refused, now),
+        Step::Sweep { policy, holds_max } => balances.sweep(*policy, *holds_max, now),
+        Step::Budget { event, position } => {
+            balances.fold_budget(event, *position);
+            Decision::Folded
+        }
+    }
+}
+
+/// A row of the table of open holds, as JSON in one column: what the hold itself needs beyond its events.
+#[derive(Serialize, Deserialize)]
+struct StoredHold {
+    windows: Vec<BudgetWindow>,
+    #[serde(with = "crate::time::wire")]
+    admitted_at: DateTime<Utc>,
+    model: String,
+    context: Context,
+}
+
+impl Hold {
+    /// For the side table: everything but the amount and the deadline, which have columns of their own.
+    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(&StoredHold {
+            windows: self.windows.clone(),
+            admitted_at: self.admitted_at,
+            model: self.model.clone(),
+            context: self.context.clone(),
+        })
+    }
+
+    pub fn from_json(held: NanoUsd, expires_at: DateTime<Utc>, json: &str) -> Result<Self, serde_json::Error> {
+        let StoredHold { windows, admitted_at, model, context } = serde_json::from_str(json)?;
+        Ok(Self { held, windows, admitted_at, expires_at, model, context })
+    }
+}
+
+impl Balances {
+    /// Puts a stored window back; for loading.
+    pub fn restore_window(&mut self, window: BudgetWindow, amounts: Amounts) {
+        self.windows.insert(window, amounts);
+    }
+
+    /// Puts a stored hold back without touching amounts, which were stored with it; for loading.
+    pub fn restore_hold(&mut self, request: RequestId, hold: Hold) {
+        self.by_expiry.insert((hold.expires_at, request));
+        self.open.insert(request, hold);
+    }
+
+    /// Takes what has to be written; the next batch starts empty.
+    pub fn take_changes(&mut self) -> Changes {
+        std::mem::take(&mut self.changes)
+    }
+
+    pub fn budget(&self, id: BudgetId) -> Option<&BudgetInForce> {
+        self.budgets.get(&id)
+    }
+
+    pub fn amounts(&self, window: &BudgetWindow) -> Amounts {
+        self.windows.get(window).copied().unwrap_or_default()
+    }
+
+    /// Every window that is in memory, in no order.
+    pub fn windows(&self) -> impl Iterator<Item = (&BudgetWindow, &Amounts)> {
+        self.windows.iter()
+    }
+
+    pub fn knows_window(&self, window: &BudgetWindow) -> bool {
+        self.windows.contains_key(window)
+    }
+
+    pub fn open_hold(&self, request: RequestId) -> Option<&Hold> {
+        self.open.get(&request)
+    }
+
+    pub fn open_holds(&self) -> impl Iterator<Item = (&RequestId, &Hold)> {
+        self.open.iter()
+    }
+
+    /// Whether a sweep at `now` would find anything to do.
+    pub fn is_sweep_due(&self, now: DateTime<Utc>) -> bool {
+        self.by_expiry.first().is_some_and(|(expires_at, _)| *expires_at <= now) || self.refusals.is_due(now)
+    }
+
+    /// Forgets windows that began long ago and hold nothing: they stand in their table, and are loaded when a late
+    /// correction asks for them. No window is longer than what is kept, whatever period its budget changes to.
+    pub fn forget_past_windows(&mut self, now: DateTime<Utc>) {
+        let oldest = now - chrono::TimeDelta::days(PAST_WINDOWS_KEPT_DAYS);
+        self.windows.retain(|window, amounts| {
+            amounts.held != NanoUsd::ZERO || window.window_start.is_none_or(|start| start >= oldest)
+        });
+    }
+
+    /// Budgets that bind a request, in a fixed order, each with its window at `now`.
+    fn windows_of(&self, chain: &Chain, now: DateTime<Utc>) -> Vec<(BudgetWindow, &BudgetInForce)> {
+        let scopes = [
+            chain.partner.map(Scope::Partner),
+            chain.tenant.map(Scope::Tenant),
+            chain.user.map(Scope::User),
+            chain.key.map(Scope::Key),
+        ];
+        let ids = scopes.into_iter().flatten().filter_map(|scope| self.by_scope.get(&scope)).flatten();
+        ids.filter_map(|id| {
+            let budget = self.budgets.get(id)?;
+            let window = BudgetWindow { budget_id: *id, window_start: budget.period.window_start(now) };
+            Some((window, budget))
+        })
+        .collect()
+    }
+
+    /// Adds to the window's amounts, or changes nothing where that cannot be counted.
+    fn moved(&self, window: &BudgetWindow, settled: NanoUsd, held: NanoUsd) -> Option<Amounts> {
+        let before = self.amounts(window);
+        Some(Amounts { settled: before.settled.checked_add(settled)?, held: before.held.checked_add(held)? })
+    }
+
+    /// Moves every window by the same amounts, all or none. `None` on overflow.
+    fn move_all(&mut self, windows: &[BudgetWindow], settled: NanoUsd, held: NanoUsd) -> Option<()> {
+        let after: Option<Vec<_>> = windows.iter().map(|window| self.moved(window, settled, held)).collect();
+        for (window, amounts) in windows.iter().zip(after?) {
+            self.windows.insert(*window, amounts);
+            self.changes.windows.insert(*window);
+        }
+        Some(())
+    }
+
+    fn open(&mut self, request: RequestId, hold: Hold) {
+        self.by_expiry.insert((hold.expires_at, request));
+        self.changes.opened.push(request);
+        self.open.insert(request, hold);
+    }
+
+    fn close(&mut self, request: RequestId) {
+        if let Some(hold) = self.open.remove(&request) {
+            self.by_expiry.remove(&(hold.expires_at, request));
+            self.changes.closed.push(request);
+        }
+    }
+}
+
+/// Versions of the budgets that bound a request, as they are recorded with it.
+fn budget_versions(windows: &[(BudgetWindow, &BudgetInForce)]) -> BTreeMap<BudgetId, u64> {
+    windows.iter().map(|(window, budget)| (window.budget_id, budget.version)).collect()
+}

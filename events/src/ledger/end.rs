@@ -1,0 +1,77 @@
+//! The end of a request: its outcome, and what becomes of its hold. Exactly one end a hold.
+
+use super::{Balances, Charge, Decision, Emitted, EndedHold, Ending, Hold, Outcome};
+use crate::event::hold::{BudgetAdjusted, BudgetReleased, BudgetSettled};
+use crate::event::{Context, Event, Stream};
+use crate::money::NanoUsd;
+
+impl Charge {
+    /// What the windows are charged.
+    pub const fn amount(&self) -> NanoUsd {
+        match self {
+            Self::Settle(charged) => *charged,
+            Self::Release { .. } => NanoUsd::ZERO,
+        }
+    }
+}
+
+impl Outcome {
+    fn into_event(self) -> Event {
+        match self {
+            Self::Completed(ended) => Event::InferenceCompleted(ended),
+            Self::Failed(ended) => Event::InferenceFailed(ended),
+            Self::Aborted(ended) => Event::InferenceAborted(ended),
+        }
+    }
+}
+
+impl Balances {
+    pub(super) fn end(&mut self, ending: &Ending) -> Decision {
+        let Some(hold) = self.open.get(&ending.request_id).cloned() else { return Decision::NoOpenHold };
+        let Some(given_back) = NanoUsd::ZERO.checked_sub(hold.held) else { return Decision::Overflow };
+        if self.move_all(&hold.windows, ending.charge.amount(), given_back).is_none() {
+            return Decision::Overflow;
+        }
+        self.close(ending.request_id);
+        let inference = Stream::inference(ending.request_id);
+        let emit = |stream, event| Emitted { stream, context: ending.context.clone(), event };
+        let mut events = Vec::with_capacity(ending.attempts.len() + 2);
+        for attempt in &ending.attempts {
+            events.push(emit(inference.clone(), Event::InferenceAttemptFailed(Box::new(attempt.clone()))));
+        }
+        events.push(emit(inference, ending.outcome.clone().into_event()));
+        events.push(emit(Stream::hold(ending.request_id), hold_end(hold, &ending.charge)));
+        Decision::Ended { events }
+    }
+
+    /// The hold expired and was charged by policy; the difference to the real figures is corrected, never edited.
+    pub(super) fn end_late(&mut self, ending: &Ending, hold: &EndedHold) -> Decision {
+        let Some(delta) = ending.charge.amount().checked_sub(hold.charged) else { return Decision::Overflow };
+        if self.move_all(&hold.windows, delta, NanoUsd::ZERO).is_none() {
+            return Decision::Overflow;
+        }
+        let adjusted = BudgetAdjusted {
+            delta_usd: delta,
+            budgets: hold.windows.clone(),
+            reason: "settled_after_expiry".to_owned(),
+            of: ending.request_id,
+        };
+        let context: Context = ending.context.clone();
+        let event = Event::BudgetAdjusted(Box::new(adjusted));
+        Decision::Adjusted { events: vec![Emitted { stream: Stream::hold(ending.request_id), context, event }] }
+    }
+}
+
+fn hold_end(hold: Hold, charge: &Charge) -> Event {
+    let (held_usd, budgets) = (hold.held, hold.windows);
+    match charge {
+        Charge::Settle(charged) => {
+            let overrun = charged.checked_sub(held_usd).filter(|above| *above > NanoUsd::ZERO);
+            let settled = BudgetSettled { held_usd, charged_usd: *charged, budgets, overrun_usd: overrun };
+            Event::BudgetSettled(Box::new(settled))
+        }
+        Charge::Release { reason } => {
+            Event::BudgetReleased(Box::new(BudgetReleased { held_usd, budgets, reason: reason.clone() }))
+        }
+    }
+}

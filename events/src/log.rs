@@ -1,0 +1,378 @@
+//! The log: order, durability, positions. The embedded engine keeps it in `DIR/ledger.db`; one thread writes, in group
+//! commits, and everything that is written goes through it. Position N visible means that all before it are.
+
+mod append;
+mod clock;
+mod migrate;
+mod open;
+mod read;
+mod side;
+mod writer;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{broadcast, oneshot, watch};
+
+use crate::event::inference::InferenceEnded;
+use crate::event::{Actor, Context, Event, Recorded, Stream};
+use crate::ids::RequestId;
+use crate::ledger::{Admission, Charge, Ending, Outcome, RefusedRequest, UnknownUsage};
+use crate::money::NanoUsd;
+use crate::time::Clock;
+use crate::wire::Refusal;
+
+pub use open::{LEDGER_FILE, LOCK_FILE, OpenError};
+pub use read::{EventFilter, Reader};
+pub use side::{ClientAddress, Idempotency, KeySecret, PersonalData, SealedSecret, SideRow, StoredReply};
+pub use writer::BatchFigures;
+
+/// Jobs that may wait for the writer; above it the caller is told to come back.
+const QUEUE_LEN_MAX: usize = 8192;
+/// Batches that a follower of the tail may lag behind before it has to read the database.
+const TAIL_BATCHES_MAX: usize = 1024;
+/// Connections on which [`Log::read`] works at a time.
+const READERS_MAX: usize = 4;
+
+/// How a log is opened.
+#[derive(Clone)]
+pub struct LogOptions {
+    pub clock: Arc<dyn Clock>,
+    /// How long a hold may live before the sweeper ends it.
+    pub hold_ttl: Duration,
+    pub unknown_usage: UnknownUsage,
+}
+
+impl LogOptions {
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, hold_ttl: Duration::from_secs(900), unknown_usage: UnknownUsage::default() }
+    }
+}
+
+/// The last durable event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// 0 for an empty log.
+    pub position: u64,
+    pub recorded_at: Option<DateTime<Utc>>,
+}
+
+/// The log cannot be read or written now. Nothing was recorded unless it says so.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error("the writer's queue is full")]
+    QueueFull,
+    #[error("the log is closed")]
+    Closed,
+    #[error("the wall clock was stepped")]
+    ClockStepped,
+    #[error("database: {0}")]
+    Database(#[from] rusqlite::Error),
+    #[error("append: {0}")]
+    Append(String),
+    #[error(transparent)]
+    Decode(#[from] crate::event::DecodeError),
+    #[error("a stored value cannot be read: {0}")]
+    Stored(String),
+    #[error("an amount that cannot be counted")]
+    Overflow,
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
+}
+
+/// An administrative change could not be appended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    #[error("the stream has moved on")]
+    OptimisticLock,
+    #[error("the {} name {name} is taken", kind.as_str())]
+    NameTaken { kind: crate::event::StreamKind, name: String },
+    /// The same idempotency key came before with the same content: this is what was answered.
+    #[error("answered before")]
+    Replayed(StoredReply),
+    #[error("the idempotency key was used with other content")]
+    IdempotencyKeyReused,
+    #[error(transparent)]
+    Unavailable(#[from] LogError),
+}
+
+/// Events of one stream, with the rows that belong to them, as one decision.
+#[derive(Clone, Debug)]
+pub struct Append {
+    pub stream: Stream,
+    /// Last sequence that the decision knew of; 0 for a new stream.
+    pub expected_sequence: u64,
+    pub events: Vec<Event>,
+    pub context: Context,
+    pub side: Vec<SideRow>,
+    pub idempotency: Option<Idempotency>,
+}
+
+/// Where an append stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    pub first: u64,
+    pub last: u64,
+    pub recorded_at: DateTime<Utc>,
+}
+
+/// An event without an expected place in its stream.
+#[derive(Clone, Debug)]
+pub struct Note {
+    pub stream: Stream,
+    pub context: Context,
+    pub event: Event,
+}
+
+/// What the ledger said to a request.
+#[derive(Debug)]
+pub enum Admitted {
+    Hold(OpenHold),
+    Refused(Refusal),
+}
+
+/// Where a request's end stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedAt {
+    /// Position of the event that ended the hold, or corrected it.
+    pub position: u64,
+    pub recorded_at: DateTime<Utc>,
+}
+
+/// Work for the writer; each answers once.
+enum Job {
+    Admit(Box<Admission>, oneshot::Sender<Result<Admitted, LogError>>),
+    End(Box<Ending>, oneshot::Sender<Result<EndedAt, LogError>>),
+    Refuse(Box<RefusedRequest>, oneshot::Sender<Result<Option<u64>, LogError>>),
+    Append(Box<Append>, oneshot::Sender<Result<Appended, AppendError>>),
+    Note(Vec<Note>, oneshot::Sender<Result<(), LogError>>),
+    /// Look at what is unattended.
+    Wake,
+    Stop,
+}
+
+/// The embedded log. Cheap to clone; the writer stops when it is closed or the last clone is gone.
+#[derive(Clone)]
+pub struct Log {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    jobs: SyncSender<Job>,
+    hold_ttl: Duration,
+    head: watch::Receiver<Head>,
+    tail: broadcast::WeakSender<Arc<[Arc<Recorded>]>>,
+    readers: read::Pool,
+    figures: Arc<writer::Figures>,
+    stopped: AtomicBool,
+    writer: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+/// Ends of requests that nobody waits for; at most one for each open hold, so it needs no other bound.
+type Unattended = Arc<Mutex<Vec<Ending>>>;
+
+impl Log {
+    /// How long a hold lives.
+    pub fn hold_ttl(&self) -> Duration {
+        self.shared.hold_ttl
+    }
+
+    /// The last durable event.
+    pub fn head(&self) -> Head {
+        *self.shared.head.borrow()
+    }
+
+    /// Changes whenever something has become durable.
+    pub fn watch_head(&self) -> watch::Receiver<Head> {
+        self.shared.head.clone()
+    }
+
+    /// Every batch after this call, published once it is durable and before the head moves. Who lags reads the database.
+    pub fn tail(&self) -> broadcast::Receiver<Arc<[Arc<Recorded>]>> {
+        match self.shared.tail.upgrade() {
+            Some(sender) => sender.subscribe(),
+            // The writer is gone: a receiver whose sender is gone says so.
+            None => broadcast::channel(1).1,
+        }
+    }
+
+    /// Statements, fsyncs and batch sizes so far.
+    pub fn figures(&self) -> BatchFigures {
+        self.shared.figures.read()
+    }
+
+    /// Jobs go to the writer or nowhere: a full queue is back-pressure, never memory.
+    fn send<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<oneshot::Receiver<T>, LogError> {
+        let (reply, answer) = oneshot::channel();
+        match self.shared.jobs.try_send(job(reply)) {
+            Ok(()) => Ok(answer),
+            Err(TrySendError::Full(_)) => Err(LogError::QueueFull),
+            Err(TrySendError::Disconnected(_)) => Err(LogError::Closed),
+        }
+    }
+
+    /// Asks for the money; when it answers with a hold, admission and hold are durable.
+    pub async fn admit(&self, admission: Admission) -> Result<Admitted, LogError> {
+        self.send(|reply| Job::Admit(Box::new(admission), reply))?.await.map_err(|_| LogError::Closed)?
+    }
+
+    /// Records a refusal that was decided before the ledger; its position, or `None` where it was rolled up.
+    pub async fn refuse(&self, refused: RefusedRequest) -> Result<Option<u64>, LogError> {
+        self.send(|reply| Job::Refuse(Box::new(refused), reply))?.await.map_err(|_| LogError::Closed)?
+    }
+
+    /// Appends an administrative change with its side rows, all or nothing.
+    pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        self.send(|reply| Job::Append(Box::new(append), reply))?.await.map_err(|_| LogError::Closed)?
+    }
+
+    /// Appends events that follow on whatever is on their streams.
+    pub async fn note(&self, notes: Vec<Note>) -> Result<(), LogError> {
+        self.send(|reply| Job::Note(notes, reply))?.await.map_err(|_| LogError::Closed)?
+    }
+
+    /// A read-only connection of one's own. Blocking.
+    pub fn reader(&self) -> Result<Reader, LogError> {
+        self.shared.readers.open()
+    }
+
+    /// Reads on one of a few shared connections, off the async threads.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Reader) -> Result<T, LogError> + Send + 'static,
+    ) -> Result<T, LogError> {
+        self.shared.readers.run(work).await
+    }
+
+    /// Records what is queued, then stops the writer. Later calls answer [`LogError::Closed`]. Blocking.
+    pub fn close(&self) {
+        self.shared.stop();
+    }
+}
+
+impl Shared {
+    fn stop(&self) {
+        if !self.stopped.swap(true, Ordering::SeqCst) {
+            // A full queue is being emptied by the writer: this waits for its place.
+            let _ = self.jobs.send(Job::Stop);
+        }
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A hold that stands in the log. Whoever has it ends it; dropped without an end, the request counts as given up before
+/// it was sent, and its money is released.
+#[derive(Debug)]
+pub struct OpenHold {
+    pub request_id: RequestId,
+    pub held: NanoUsd,
+    pub admitted_position: u64,
+    pub admitted_at: DateTime<Utc>,
+    pub expires_at: DateTime<Utc>,
+    pub model: String,
+    pub context: Context,
+    ender: Option<Ender>,
+}
+
+#[derive(Clone)]
+struct Ender {
+    jobs: SyncSender<Job>,
+    unattended: Unattended,
+}
+
+impl std::fmt::Debug for Ender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ender")
+    }
+}
+
+impl Ender {
+    fn leave(&self, ending: Ending) {
+        self.unattended.lock().unwrap_or_else(PoisonError::into_inner).push(ending);
+        // Where the queue is full the writer is awake, and looks here before it sleeps.
+        let _ = self.jobs.try_send(Job::Wake);
+    }
+}
+
+impl OpenHold {
+    /// Records the end and waits until it is durable. Should that fail, the end is kept and tried again until the hold
+    /// expires; what it says then is that the client was told of a failure.
+    pub async fn end(
+        mut self,
+        attempts: Vec<crate::event::inference::AttemptFailed>,
+        outcome: Outcome,
+        charge: Charge,
+    ) -> Result<EndedAt, LogError> {
+        let Some(ender) = self.ender.take() else { return Err(LogError::Closed) };
+        let ending = self.ending(attempts, outcome, charge);
+        let (reply, answer) = oneshot::channel();
+        match ender.jobs.try_send(Job::End(Box::new(ending), reply)) {
+            Ok(()) => answer.await.map_err(|_| LogError::Closed)?,
+            Err(TrySendError::Full(Job::End(ending, _))) => {
+                ender.leave(writer::as_unconfirmed(*ending));
+                Err(LogError::QueueFull)
+            }
+            Err(_) => Err(LogError::Closed),
+        }
+    }
+
+    /// Records the end as soon as the writer can; for a request whose client has gone.
+    pub fn end_unattended(
+        mut self,
+        attempts: Vec<crate::event::inference::AttemptFailed>,
+        outcome: Outcome,
+        charge: Charge,
+    ) {
+        if let Some(ender) = self.ender.take() {
+            ender.leave(self.ending(attempts, outcome, charge));
+        }
+    }
+
+    fn ending(
+        &self,
+        attempts: Vec<crate::event::inference::AttemptFailed>,
+        outcome: Outcome,
+        charge: Charge,
+    ) -> Ending {
+        Ending { request_id: self.request_id, context: self.context.clone(), attempts, outcome, charge }
+    }
+}
+
+impl Drop for OpenHold {
+    fn drop(&mut self) {
+        let Some(ender) = self.ender.take() else { return };
+        let aborted = InferenceEnded {
+            model: self.model.clone(),
+            admitted_at: self.admitted_at,
+            backend: None,
+            usage: None,
+            provider_usage: None,
+            cost_usd: NanoUsd::ZERO,
+            price_version: None,
+            finish_reason: Some("cancelled".to_owned()),
+            latency_ms: None,
+            first_token_ms: None,
+            attempts: Some(0),
+            upstream_request_id: None,
+            code: None,
+            reason: Some("client_closed".to_owned()),
+        };
+        let charge = Charge::Release { reason: "client_closed".to_owned() };
+        ender.leave(self.ending(Vec::new(), Outcome::Aborted(Box::new(aborted)), charge));
+    }
+}
+
+/// The gateway's own hand, for what no key and no operator caused.
+pub const GATEWAY: Actor = Actor::System("gateway");

@@ -1,0 +1,131 @@
+//! Opening a data folder: one process at a time, migrated, its balances loaded, its writer running.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::{broadcast, watch};
+
+use super::migrate::{NEWEST, migrate};
+use super::writer::{Figures, Writer};
+use super::{Head, Log, LogError, LogOptions, QUEUE_LEN_MAX, Shared, TAIL_BATCHES_MAX, read};
+
+/// The system of record.
+pub const LEDGER_FILE: &str = "ledger.db";
+/// Held by the process that serves the folder.
+pub const LOCK_FILE: &str = "ledgerway.lock";
+/// How long the writer waits for somebody else's lock on the database before it answers that it cannot write.
+const BUSY_TIMEOUT: Duration = Duration::from_millis(1000);
+/// Pages of the write-ahead log between checkpoints: 16 MiB.
+const CHECKPOINT_PAGES: i64 = 4096;
+
+/// A data folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("create the data folder {}: {source}", path.display())]
+    Folder { path: PathBuf, source: std::io::Error },
+    #[error("another process is using the data folder {}", path.display())]
+    InUse { path: PathBuf },
+    #[error("{} was written by a newer version of ledgerway (schema {found}, this is {NEWEST})", path.display())]
+    Newer { path: PathBuf, found: i64 },
+    #[error("open {}: {source}", path.display())]
+    Database { path: PathBuf, source: rusqlite::Error },
+    #[error("load the ledger: {0}")]
+    Load(#[from] LogError),
+    #[error("start the writer: {0}")]
+    Thread(std::io::Error),
+}
+
+impl Log {
+    /// Opens or creates the log in a folder and starts its writer. Blocking.
+    pub fn open(dir: &Path, options: LogOptions) -> Result<Self, OpenError> {
+        create_private(dir)?;
+        let lock = lock(dir)?;
+        let path = dir.join(LEDGER_FILE);
+        let connection = connect(&path)?;
+        let (jobs, queue) = mpsc::sync_channel(QUEUE_LEN_MAX);
+        let (tail, _) = broadcast::channel(TAIL_BATCHES_MAX);
+        let weak_tail = tail.downgrade();
+        let unattended = Arc::default();
+        let figures = Arc::new(Figures::default());
+        let (head_in, head) = watch::channel(Head::default());
+        let hold_ttl = options.hold_ttl;
+        let writer = Writer::load(
+            connection,
+            options,
+            super::Ender { jobs: jobs.clone(), unattended: Arc::clone(&unattended) },
+            tail,
+            head_in,
+            Arc::clone(&figures),
+        )?;
+        let thread = std::thread::Builder::new()
+            .name("ledger-writer".to_owned())
+            .spawn(move || {
+                writer.run(&queue);
+                drop(lock);
+            })
+            .map_err(OpenError::Thread)?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                jobs,
+                hold_ttl,
+                head,
+                tail: weak_tail,
+                readers: read::Pool::new(path),
+                figures,
+                stopped: AtomicBool::new(false),
+                writer: Mutex::new(Some(thread)),
+            }),
+        })
+    }
+
+    /// Brings a folder's ledger to this version without serving it. Blocking.
+    pub fn migrate(dir: &Path) -> Result<(), OpenError> {
+        create_private(dir)?;
+        let _lock = lock(dir)?;
+        connect(&dir.join(LEDGER_FILE)).map(drop)
+    }
+}
+
+fn create_private(dir: &Path) -> Result<(), OpenError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|source| OpenError::Folder { path: dir.to_owned(), source })
+}
+
+/// The kernel lets go of it when the process ends, however it ends.
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let folder = |source| OpenError::Folder { path: dir.to_owned(), source };
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join(LOCK_FILE)).map_err(folder)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: dir.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(folder(source)),
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, OpenError> {
+    let database = |source| OpenError::Database { path: path.to_owned(), source };
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(database)?;
+    configure(&connection).map_err(database)?;
+    let had = migrate(&mut connection).map_err(database)?;
+    if had > NEWEST {
+        return Err(OpenError::Newer { path: path.to_owned(), found: had });
+    }
+    Ok(connection)
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // FULL: a commit is on the disk when it returns.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}

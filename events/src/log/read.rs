@@ -1,0 +1,261 @@
+//! Reading the log: in order, never ahead of what is durable, never in the writer's way.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use rusqlite::types::Value as SqlValue;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
+use tokio::sync::Semaphore;
+
+use super::{ClientAddress, Head, KeySecret, LogError, PersonalData, READERS_MAX, SealedSecret, StoredReply};
+use crate::event::{Event, Recorded, Stream, StreamKind};
+use crate::ids::{KeyId, PartnerId, RequestId, TenantId, UserId};
+use crate::time::from_micros;
+
+const SELECT_EVENTS: &str = include_str!("sql/select_events.sql");
+/// How long a reader waits for its turn or for a database that is being recovered.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Which events a reader wants; what is absent does not filter.
+#[derive(Clone, Debug, Default)]
+pub struct EventFilter {
+    /// Names without version, and versions.
+    pub types: Option<Vec<(String, u32)>>,
+    pub partner: Option<PartnerId>,
+    pub tenant: Option<TenantId>,
+}
+
+/// A read-only connection to a log. Blocking.
+pub struct Reader {
+    connection: Connection,
+}
+
+impl Reader {
+    /// Opens the ledger file of a folder, whether or not a process serves it.
+    pub fn open(ledger: &Path) -> Result<Self, LogError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(ledger, flags)?;
+        connection.busy_timeout(WAIT_MAX)?;
+        connection.pragma_update(None, "query_only", true)?;
+        connection.pragma_update(None, "trusted_schema", false)?;
+        Ok(Self { connection })
+    }
+
+    pub(crate) const fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub fn head(&self) -> Result<Head, LogError> {
+        head(&self.connection)
+    }
+
+    /// At most `limit` events beyond `position`, in order.
+    pub fn after(&self, position: u64, limit: usize) -> Result<Vec<Recorded>, LogError> {
+        self.filtered(&EventFilter::default(), position, limit)
+    }
+
+    /// At most `limit` events beyond `after` that pass the filter, in order.
+    pub fn filtered(&self, filter: &EventFilter, after: u64, limit: usize) -> Result<Vec<Recorded>, LogError> {
+        let mut sql = format!("{SELECT_EVENTS} WHERE position > ?");
+        let mut values = vec![SqlValue::from(i64::try_from(after).unwrap_or(i64::MAX))];
+        if let Some(tenant) = filter.tenant {
+            sql.push_str(" AND tenant_id = ?");
+            values.push(tenant.to_string().into());
+        }
+        if let Some(partner) = filter.partner {
+            sql.push_str(" AND metadata ->> '$.partner_id' = ?");
+            values.push(partner.to_string().into());
+        }
+        if let Some(types) = &filter.types {
+            let wanted = vec!["(?, ?)"; types.len()].join(", ");
+            sql.push_str(&format!(" AND (event_type, event_version) IN (VALUES {wanted})"));
+            for (name, version) in types {
+                values.push(name.clone().into());
+                values.push(version.to_string().into());
+            }
+        }
+        sql.push_str(" ORDER BY position LIMIT ?");
+        values.push(i64::try_from(limit).unwrap_or(i64::MAX).into());
+        collect(&self.connection, &sql, params_from_iter(values))
+    }
+
+    /// The whole history of one stream.
+    pub fn stream(&self, of: &Stream) -> Result<Vec<Recorded>, LogError> {
+        stream(&self.connection, of)
+    }
+
+    /// Every event of administration, by position.
+    pub fn administration(&self) -> Result<Vec<Recorded>, LogError> {
+        of_kinds(&self.connection, StreamKind::ADMIN)
+    }
+
+    pub fn idempotent_reply(&self, scope: &str, key: &str) -> Result<Option<StoredReply>, LogError> {
+        idempotent_reply(&self.connection, scope, key)
+    }
+
+    /// Every generation of a key's secret that is kept, oldest first.
+    pub fn key_secrets(&self, key: KeyId) -> Result<Vec<KeySecret>, LogError> {
+        const SQL: &str = "SELECT generation, salt, hash FROM key_secrets WHERE key_id = ?1 ORDER BY generation";
+        let mut statement = self.connection.prepare_cached(SQL)?;
+        let rows = statement.query_map([key.to_string()], |row| {
+            Ok(KeySecret { key_id: key, generation: row.get(0)?, salt: row.get(1)?, hash: row.get(2)? })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The newest sealed secret of a subject.
+    pub fn sealed_secret(&self, subject: &str) -> Result<Option<SealedSecret>, LogError> {
+        const SQL: &str = "SELECT key_scope, generation, sealed FROM sealed_secrets WHERE subject = ?1
+                           ORDER BY generation DESC LIMIT 1";
+        let mut statement = self.connection.prepare_cached(SQL)?;
+        let sealed = statement.query_row([subject], |row| {
+            Ok(SealedSecret {
+                subject: subject.to_owned(),
+                key_scope: row.get(0)?,
+                generation: row.get(1)?,
+                sealed: row.get(2)?,
+            })
+        });
+        Ok(sealed.optional()?)
+    }
+
+    /// The data key of a scope, wrapped.
+    pub fn wrapped_key(&self, scope: &str) -> Result<Option<Vec<u8>>, LogError> {
+        let mut statement = self.connection.prepare_cached("SELECT wrapped FROM wrapped_keys WHERE scope = ?1")?;
+        Ok(statement.query_row([scope], |row| row.get(0)).optional()?)
+    }
+
+    /// Those of the subjects that have not been erased.
+    pub fn personal_data(&self, subjects: &[UserId]) -> Result<HashMap<UserId, PersonalData>, LogError> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT name, email, salt FROM personal_data WHERE subject = ?1")?;
+        let mut found = HashMap::new();
+        for subject in subjects {
+            let person = statement.query_row([subject.to_string()], |row| {
+                Ok(PersonalData { subject: *subject, name: row.get(0)?, email: row.get(1)?, salt: row.get(2)? })
+            });
+            if let Some(person) = person.optional()? {
+                found.insert(*subject, person);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Those of the requests whose origin is kept.
+    pub fn client_addresses(&self, requests: &[RequestId]) -> Result<HashMap<RequestId, ClientAddress>, LogError> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT ip, user_agent FROM client_addresses WHERE request_id = ?1")?;
+        let mut found = HashMap::new();
+        for request in requests {
+            let address = statement.query_row([request.to_string()], |row| {
+                Ok(ClientAddress { request_id: *request, ip: row.get(0)?, user_agent: row.get(1)? })
+            });
+            if let Some(address) = address.optional()? {
+                found.insert(*request, address);
+            }
+        }
+        Ok(found)
+    }
+}
+
+pub(super) fn head(connection: &Connection) -> Result<Head, LogError> {
+    let mut statement =
+        connection.prepare_cached("SELECT position, recorded_at FROM events ORDER BY position DESC LIMIT 1")?;
+    let head = statement
+        .query_row([], |row| Ok(Head { position: row.get(0)?, recorded_at: Some(from_micros(row.get(1)?)) }))
+        .optional()?;
+    Ok(head.unwrap_or_default())
+}
+
+pub(super) fn stream(connection: &Connection, of: &Stream) -> Result<Vec<Recorded>, LogError> {
+    let sql = format!("{SELECT_EVENTS} WHERE aggregate_type = ?1 AND aggregate_id = ?2 ORDER BY sequence");
+    collect(connection, &sql, params![of.kind.as_str(), of.id])
+}
+
+pub(super) fn of_kinds(connection: &Connection, kinds: &[StreamKind]) -> Result<Vec<Recorded>, LogError> {
+    let wanted = vec!["?"; kinds.len()].join(", ");
+    let sql = format!("{SELECT_EVENTS} WHERE aggregate_type IN ({wanted}) ORDER BY position");
+    collect(connection, &sql, params_from_iter(kinds.iter().map(|kind| kind.as_str())))
+}
+
+pub(super) fn idempotent_reply(
+    connection: &Connection,
+    scope: &str,
+    key: &str,
+) -> Result<Option<StoredReply>, LogError> {
+    const SQL: &str = "SELECT fingerprint, status, body, position FROM idempotency WHERE scope = ?1 AND key = ?2";
+    let reply = connection.prepare_cached(SQL)?.query_row([scope, key], |row| {
+        Ok(StoredReply { fingerprint: row.get(0)?, status: row.get(1)?, body: row.get(2)?, position: row.get(3)? })
+    });
+    Ok(reply.optional()?)
+}
+
+pub(super) fn micros(at: DateTime<Utc>) -> i64 {
+    at.timestamp_micros()
+}
+
+fn collect(connection: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Recorded>, LogError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(values)?;
+    let mut events = Vec::new();
+    while let Some(row) = rows.next()? {
+        events.push(recorded(row)?);
+    }
+    Ok(events)
+}
+
+fn recorded(row: &Row<'_>) -> Result<Recorded, LogError> {
+    let text = |column: usize| row.get_ref(column).and_then(|value| Ok(value.as_str()?));
+    let kind = text(2)?;
+    let kind = StreamKind::parse(kind).ok_or_else(|| LogError::Stored(format!("stream kind {kind}")))?;
+    let version = text(6)?.parse().map_err(|_| LogError::Stored(format!("event version {:?}", text(6))))?;
+    Ok(Recorded {
+        position: row.get(0)?,
+        recorded_at: from_micros(row.get(1)?),
+        stream: Stream { kind, id: row.get(3)? },
+        sequence: row.get(4)?,
+        context: serde_json::from_str(text(8)?).map_err(|error| LogError::Stored(error.to_string()))?,
+        event: Event::decode(text(5)?, version, text(7)?)?,
+    })
+}
+
+/// A few connections that async callers share.
+pub(super) struct Pool {
+    ledger: PathBuf,
+    idle: Arc<Mutex<Vec<Reader>>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Pool {
+    pub(super) fn new(ledger: PathBuf) -> Self {
+        Self { ledger, idle: Arc::default(), turns: Arc::new(Semaphore::new(READERS_MAX)) }
+    }
+
+    pub(super) fn open(&self) -> Result<Reader, LogError> {
+        Reader::open(&self.ledger)
+    }
+
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Reader) -> Result<T, LogError> + Send + 'static,
+    ) -> Result<T, LogError> {
+        let turn = tokio::time::timeout(WAIT_MAX, Arc::clone(&self.turns).acquire_owned()).await;
+        let turn = turn.map_err(|_| LogError::TimedOut(WAIT_MAX))?.map_err(|_| LogError::Closed)?;
+        let (idle, ledger) = (Arc::clone(&self.idle), self.ledger.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let reader = kept.map_or_else(|| Reader::open(&ledger), Ok)?;
+            let result = work(&reader);
+            // A connection that failed may be in any state; the next one is a new one.
+            if result.is_ok() {
+                idle.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+            }
+            result
+        });
+        read.await.map_err(|_| LogError::Closed)?
+    }
+}

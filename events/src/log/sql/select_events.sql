@@ -1,0 +1,2 @@
+SELECT position, recorded_at, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata
+FROM events

@@ -1,0 +1,368 @@
+//! The one writer: takes what is queued as one transaction, decides inside it, and answers when it is durable. Latency
+//! at rest is one fsync, throughput under load is thousands of requests a fsync.
+
+mod figures;
+mod load;
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use rusqlite::Connection;
+use tokio::sync::{broadcast, watch};
+
+use super::append::Batch;
+use super::clock::BatchClock;
+use super::{Admitted, Append, AppendError, Appended, EndedAt, Ender, Head, Job, LogError, LogOptions, Note, OpenHold};
+use crate::event::{Event, Recorded, Stream};
+use crate::ledger::{Admission, Balances, Decision, Emitted, Ending, Outcome, RefusedRequest, Step, decide};
+use crate::wire::Refusal;
+
+pub use figures::{BatchFigures, Figures};
+
+/// Jobs in one transaction. Beyond it the fsync is amortised, and callers would only wait longer.
+const BATCH_JOBS_MAX: usize = 1024;
+/// How often the sweeper looks when nothing else happens.
+const SWEEP_EVERY: Duration = Duration::from_millis(200);
+/// Holds that one sweep ends; the next one goes on.
+const SWEPT_HOLDS_MAX: usize = 500;
+/// How often past windows and old replies are dropped.
+const TIDY_EVERY: Duration = Duration::from_secs(600);
+/// Replies to idempotency keys are kept for so long.
+const REPLIES_KEPT_DAYS: i64 = 30;
+
+pub(super) struct Writer {
+    connection: Connection,
+    options: LogOptions,
+    clock: BatchClock,
+    balances: Balances,
+    /// Whether `balances` are what the database says: not after a failed commit, until they are loaded anew.
+    is_loaded: bool,
+    position: u64,
+    ender: Ender,
+    tail: broadcast::Sender<Arc<[Arc<Recorded>]>>,
+    head: watch::Sender<Head>,
+    figures: Arc<Figures>,
+    swept_at: Instant,
+    tidied_at: Instant,
+}
+
+/// What a job will be answered once its batch is durable.
+enum Answer {
+    Held { admitted_position: u64, expires_at: DateTime<Utc> },
+    Refused(Refusal),
+    RefusalRecorded(Option<u64>),
+    Ended(u64),
+    Appended { first: u64, last: u64 },
+    NotAppended(AppendError),
+    Noted,
+    Failed(LogError),
+}
+
+impl Writer {
+    /// Works until it is told to stop. What was queued before that is recorded.
+    pub(super) fn run(mut self, queue: &Receiver<Job>) {
+        loop {
+            let mut jobs = Vec::new();
+            match queue.recv_timeout(SWEEP_EVERY) {
+                Ok(job) => jobs.push(job),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            jobs.extend(queue.try_iter().take(BATCH_JOBS_MAX));
+            let stops = jobs.iter().any(|job| matches!(job, Job::Stop));
+            jobs.retain(|job| !matches!(job, Job::Wake | Job::Stop));
+            jobs.extend(self.take_unattended());
+            self.work_off(jobs);
+            if stops {
+                return;
+            }
+        }
+    }
+
+    /// Ends that nobody waits for become jobs whose answer nobody hears.
+    fn take_unattended(&self) -> Vec<Job> {
+        let mut left = self.ender.unattended.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = left.len().min(BATCH_JOBS_MAX);
+        left.drain(..taken).map(|ending| Job::End(Box::new(ending), tokio::sync::oneshot::channel().0)).collect()
+    }
+
+    fn work_off(&mut self, jobs: Vec<Job>) {
+        let now = match self.clock.tick() {
+            Ok(now) => now,
+            Err(_) => return self.fail(jobs, || LogError::ClockStepped),
+        };
+        let sweeps = self.swept_at.elapsed() >= SWEEP_EVERY && self.balances.is_sweep_due(now);
+        if jobs.is_empty() && !sweeps && self.is_loaded {
+            return;
+        }
+        let started = Instant::now();
+        match self.commit(&jobs, sweeps, now) {
+            Ok((answers, recorded)) => {
+                self.figures.count(jobs.len(), recorded.len(), started.elapsed());
+                self.publish(now, recorded);
+                for (job, answer) in jobs.into_iter().zip(answers) {
+                    self.deliver(job, answer, now);
+                }
+            }
+            Err(error) => {
+                // The balances have run ahead of what is durable.
+                self.is_loaded = false;
+                let _ = self.connection.execute_batch("ROLLBACK");
+                tracing::error!(%error, jobs = jobs.len(), "append a batch");
+                let text = error.to_string();
+                self.fail(jobs, || LogError::Append(text.clone()));
+            }
+        }
+    }
+
+    /// One transaction: every job in its order, then what is due.
+    fn commit(
+        &mut self,
+        jobs: &[Job],
+        sweeps: bool,
+        now: DateTime<Utc>,
+    ) -> Result<(Vec<Answer>, Vec<Arc<Recorded>>), LogError> {
+        if !self.is_loaded {
+            self.reload(now)?;
+        }
+        let mut batch = Batch::begin(&self.connection, now, self.position)?;
+        let balances = &mut self.balances;
+        let mut answers = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            answers.push(work(&mut batch, balances, job)?);
+        }
+        if sweeps {
+            let step = Step::Sweep { policy: self.options.unknown_usage, holds_max: SWEPT_HOLDS_MAX };
+            if let Decision::Swept { events } = decide(balances, &step, now) {
+                batch.record_decided(events)?;
+            }
+            self.swept_at = Instant::now();
+        }
+        if self.tidied_at.elapsed() >= TIDY_EVERY {
+            tidy(&self.connection, now)?;
+            balances.forget_past_windows(now);
+            self.tidied_at = Instant::now();
+        }
+        batch.write_changes(&balances.take_changes(), balances)?;
+        let (position, recorded) = batch.commit()?;
+        self.position = position;
+        self.clock.recorded(now);
+        Ok((answers, recorded))
+    }
+
+    fn publish(&self, now: DateTime<Utc>, recorded: Vec<Arc<Recorded>>) {
+        if recorded.is_empty() {
+            return;
+        }
+        // The tail first: who saw the head move finds the batch in its tail.
+        let _ = self.tail.send(recorded.into());
+        self.head.send_replace(Head { position: self.position, recorded_at: Some(now) });
+    }
+
+    fn deliver(&self, job: Job, answer: Answer, now: DateTime<Utc>) {
+        // Who does not wait any more does not need an answer; a hold that nobody takes ends by itself.
+        match (job, answer) {
+            (Job::Admit(admission, reply), answer) => {
+                let _ = reply.send(match answer {
+                    Answer::Held { admitted_position, expires_at } => {
+                        Ok(Admitted::Hold(self.open_hold(*admission, admitted_position, expires_at, now)))
+                    }
+                    Answer::Refused(refusal) => Ok(Admitted::Refused(refusal)),
+                    other => Err(other.into_error()),
+                });
+            }
+            (Job::End(_, reply), answer) => {
+                let _ = reply.send(match answer {
+                    Answer::Ended(position) => Ok(EndedAt { position, recorded_at: now }),
+                    other => Err(other.into_error()),
+                });
+            }
+            (Job::Refuse(_, reply), answer) => {
+                let _ = reply.send(match answer {
+                    Answer::RefusalRecorded(position) => Ok(position),
+                    other => Err(other.into_error()),
+                });
+            }
+            (Job::Append(_, reply), answer) => {
+                let _ = reply.send(match answer {
+                    Answer::Appended { first, last } => Ok(Appended { first, last, recorded_at: now }),
+                    Answer::NotAppended(error) => Err(error),
+                    other => Err(other.into_error().into()),
+                });
+            }
+            (Job::Note(_, reply), answer) => {
+                let _ = reply.send(match answer {
+                    Answer::Noted => Ok(()),
+                    other => Err(other.into_error()),
+                });
+            }
+            (Job::Wake | Job::Stop, _) => {}
+        }
+    }
+
+    fn open_hold(
+        &self,
+        admission: Admission,
+        admitted_position: u64,
+        expires_at: DateTime<Utc>,
+        admitted_at: DateTime<Utc>,
+    ) -> OpenHold {
+        OpenHold {
+            request_id: admission.request_id,
+            held: admission.held,
+            admitted_position,
+            admitted_at,
+            expires_at,
+            model: admission.admitted.model,
+            context: admission.context,
+            ender: Some(self.ender.clone()),
+        }
+    }
+
+    /// Nothing was recorded. Ends are kept: their holds stand, and their figures are known.
+    fn fail(&self, jobs: Vec<Job>, error: impl Fn() -> LogError) {
+        let mut kept = Vec::new();
+        for job in jobs {
+            match job {
+                Job::Admit(_, reply) => drop(reply.send(Err(error()))),
+                Job::End(ending, reply) => {
+                    kept.push(as_unconfirmed(*ending));
+                    drop(reply.send(Err(error())));
+                }
+                Job::Refuse(_, reply) => drop(reply.send(Err(error()))),
+                Job::Append(_, reply) => drop(reply.send(Err(error().into()))),
+                Job::Note(_, reply) => drop(reply.send(Err(error()))),
+                Job::Wake | Job::Stop => {}
+            }
+        }
+        self.ender.unattended.lock().unwrap_or_else(PoisonError::into_inner).extend(kept);
+    }
+}
+
+impl Answer {
+    fn into_error(self) -> LogError {
+        match self {
+            Self::Failed(error) => error,
+            _ => LogError::Append("an answer of another kind".to_owned()),
+        }
+    }
+}
+
+/// Decides and records one job. An error fails the whole batch; what only this job did wrong is its answer.
+fn work(batch: &mut Batch<'_>, balances: &mut Balances, job: &Job) -> Result<Answer, LogError> {
+    match job {
+        Job::Admit(admission, _) => admit(batch, balances, admission),
+        Job::End(ending, _) => end(batch, balances, ending),
+        Job::Refuse(refused, _) => refuse(batch, balances, refused),
+        Job::Append(append, _) => administer(batch, balances, append),
+        Job::Note(notes, _) => note(batch, notes),
+        Job::Wake | Job::Stop => Ok(Answer::Noted),
+    }
+}
+
+fn admit(batch: &mut Batch<'_>, balances: &mut Balances, admission: &Admission) -> Result<Answer, LogError> {
+    match decide(balances, &Step::Admit(admission), batch.now) {
+        Decision::Admitted { expires_at, events } => {
+            let admitted_position = batch.position + 1;
+            batch.record_decided(events)?;
+            Ok(Answer::Held { admitted_position, expires_at })
+        }
+        Decision::Refused { refusal, events } => {
+            let is_recorded = events.iter().any(|emitted| emitted.context.request_id == Some(admission.request_id));
+            let position = batch.record_decided(events)?;
+            Ok(Answer::Refused(refusal.at(position.filter(|_| is_recorded))))
+        }
+        Decision::Overflow => Ok(Answer::Failed(LogError::Overflow)),
+        other => Ok(Answer::Failed(unexpected(&other))),
+    }
+}
+
+fn refuse(batch: &mut Batch<'_>, balances: &mut Balances, refused: &RefusedRequest) -> Result<Answer, LogError> {
+    match decide(balances, &Step::Refuse(refused), batch.now) {
+        Decision::Refused { events, .. } => {
+            let is_recorded = events.iter().any(|emitted| emitted.context.request_id == Some(refused.request_id));
+            let position = batch.record_decided(events)?;
+            Ok(Answer::RefusalRecorded(position.filter(|_| is_recorded)))
+        }
+        other => Ok(Answer::Failed(unexpected(&other))),
+    }
+}
+
+fn end(batch: &mut Batch<'_>, balances: &mut Balances, ending: &Ending) -> Result<Answer, LogError> {
+    match decide(balances, &Step::End(ending), batch.now) {
+        Decision::Ended { events } => {
+            let position = batch.record_decided(events)?;
+            Ok(position.map_or_else(|| Answer::Failed(LogError::Closed), Answer::Ended))
+        }
+        Decision::NoOpenHold => end_late(batch, balances, ending),
+        Decision::Overflow => Ok(Answer::Failed(LogError::Overflow)),
+        other => Ok(Answer::Failed(unexpected(&other))),
+    }
+}
+
+/// The hold ended before: by the sweeper, which is corrected, or by this very end, whose first answer was lost.
+fn end_late(batch: &mut Batch<'_>, balances: &mut Balances, ending: &Ending) -> Result<Answer, LogError> {
+    match batch.ended_hold(&Stream::hold(ending.request_id))? {
+        None => Ok(Answer::Failed(LogError::Append("the end of a request that was never admitted".to_owned()))),
+        Some((position, None)) => Ok(Answer::Ended(position)),
+        Some((_, Some(expired))) => {
+            batch.load_windows(&expired.windows, balances)?;
+            match decide(balances, &Step::EndLate(ending, &expired), batch.now) {
+                Decision::Adjusted { events } => {
+                    let position = batch.record_decided(events)?;
+                    Ok(position.map_or_else(|| Answer::Failed(LogError::Closed), Answer::Ended))
+                }
+                Decision::Overflow => Ok(Answer::Failed(LogError::Overflow)),
+                other => Ok(Answer::Failed(unexpected(&other))),
+            }
+        }
+    }
+}
+
+fn administer(batch: &mut Batch<'_>, balances: &mut Balances, append: &Append) -> Result<Answer, LogError> {
+    match batch.check(append) {
+        Ok(()) => {}
+        Err(AppendError::Unavailable(error)) => return Err(error),
+        Err(refused) => return Ok(Answer::NotAppended(refused)),
+    }
+    let (first, last) = batch.append(append)?;
+    for (position, event) in (first..).zip(&append.events) {
+        if matches!(event, Event::BudgetOpened(_) | Event::BudgetChanged(_) | Event::BudgetClosed(_)) {
+            decide(balances, &Step::Budget { event, position }, batch.now);
+        }
+    }
+    Ok(Answer::Appended { first, last })
+}
+
+fn note(batch: &mut Batch<'_>, notes: &[Note]) -> Result<Answer, LogError> {
+    for note in notes {
+        let sequence = batch.last_sequence(&note.stream)? + 1;
+        let Note { stream, context, event } = note.clone();
+        batch.record(Emitted { stream, context, event }, sequence)?;
+    }
+    Ok(Answer::Noted)
+}
+
+fn unexpected(decision: &Decision) -> LogError {
+    LogError::Append(format!("a decision of another kind: {}", std::any::type_name_of_val(decision)))
+}
+
+fn tidy(connection: &Connection, now: DateTime<Utc>) -> Result<(), LogError> {
+    let oldest = now - chrono::TimeDelta::days(REPLIES_KEPT_DAYS);
+    connection
+        .prepare_cached("DELETE FROM idempotency WHERE recorded_at < ?1")?
+        .execute([oldest.timestamp_micros()])?;
+    Ok(())
+}
+
+/// What is recorded of an end that could not be made durable in time: its client was told that it failed.
+pub(super) fn as_unconfirmed(mut ending: Ending) -> Ending {
+    if let Outcome::Completed(mut ended) = ending.outcome {
+        ended.code = Some(crate::wire::ErrorCode::LedgerUnavailable.as_str().to_owned());
+        ended.reason = Some("settlement_delayed".to_owned());
+        ending.outcome = Outcome::Failed(ended);
+    }
+    ending
+}

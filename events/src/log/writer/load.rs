@@ -1,0 +1,91 @@
+//! Balances as the database has them: at start, and whenever a commit failed and memory had run ahead of the disk.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use rusqlite::Connection;
+use tokio::sync::{broadcast, watch};
+
+use super::{BatchClock, Figures, Writer};
+use crate::event::hold::BudgetWindow;
+use crate::event::{Recorded, StreamKind};
+use crate::ids::{BudgetId, RequestId};
+use crate::ledger::{Amounts, Balances, Hold, PAST_WINDOWS_KEPT_DAYS, Step, decide};
+use crate::log::{Ender, Head, LogError, LogOptions, read};
+use crate::money::NanoUsd;
+use crate::time::from_micros;
+
+const SELECT_BALANCES: &str = "SELECT budget_id, window_start, settled, held FROM balances
+                               WHERE window_start = -1 OR window_start >= ?1 OR held <> 0";
+const SELECT_OPEN_HOLDS: &str = "SELECT request_id, held, expires_at, hold FROM open_holds";
+
+impl Writer {
+    pub(in crate::log) fn load(
+        connection: Connection,
+        options: LogOptions,
+        ender: Ender,
+        tail: broadcast::Sender<Arc<[Arc<Recorded>]>>,
+        head: watch::Sender<Head>,
+        figures: Arc<Figures>,
+    ) -> Result<Self, LogError> {
+        let last = read::head(&connection)?;
+        head.send_replace(last);
+        let clock = BatchClock::new(Arc::clone(&options.clock), last.recorded_at);
+        let now = options.clock.now();
+        let balances = balances(&connection, last.recorded_at.map_or(now, |at| at.max(now)))?;
+        let (swept_at, tidied_at) = (Instant::now(), Instant::now());
+        Ok(Self {
+            connection,
+            options,
+            clock,
+            balances,
+            is_loaded: true,
+            position: last.position,
+            ender,
+            tail,
+            head,
+            figures,
+            swept_at,
+            tidied_at,
+        })
+    }
+
+    pub(super) fn reload(&mut self, now: DateTime<Utc>) -> Result<(), LogError> {
+        self.position = read::head(&self.connection)?.position;
+        self.balances = balances(&self.connection, now)?;
+        self.is_loaded = true;
+        Ok(())
+    }
+}
+
+fn balances(connection: &Connection, now: DateTime<Utc>) -> Result<Balances, LogError> {
+    let mut balances = Balances::default();
+    for recorded in read::of_kinds(connection, &[StreamKind::Budget])? {
+        let step = Step::Budget { event: &recorded.event, position: recorded.position };
+        decide(&mut balances, &step, recorded.recorded_at);
+    }
+    let oldest = now - chrono::TimeDelta::days(PAST_WINDOWS_KEPT_DAYS);
+    let mut statement = connection.prepare(SELECT_BALANCES)?;
+    let mut rows = statement.query([oldest.timestamp_micros()])?;
+    while let Some(row) = rows.next()? {
+        let budget_id: BudgetId = stored(&row.get::<_, String>(0)?)?;
+        let start: i64 = row.get(1)?;
+        let window = BudgetWindow { budget_id, window_start: (start >= 0).then(|| from_micros(start)) };
+        let amounts = Amounts { settled: NanoUsd::new(row.get(2)?), held: NanoUsd::new(row.get(3)?) };
+        balances.restore_window(window, amounts);
+    }
+    let mut statement = connection.prepare(SELECT_OPEN_HOLDS)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let request: RequestId = stored(&row.get::<_, String>(0)?)?;
+        let (held, expires_at) = (NanoUsd::new(row.get(1)?), from_micros(row.get(2)?));
+        let hold = Hold::from_json(held, expires_at, &row.get::<_, String>(3)?);
+        balances.restore_hold(request, hold.map_err(|error| LogError::Stored(error.to_string()))?);
+    }
+    Ok(balances)
+}
+
+fn stored<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, LogError> {
+    text.parse().map_err(|error| LogError::Stored(format!("{text}: {error}")))
+}

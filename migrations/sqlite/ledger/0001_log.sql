@@ -1,0 +1,22 @@
+-- The log: one ordered history of facts. A superset of the table that `sqlite-es` uses, so that its readers can read it.
+CREATE TABLE IF NOT EXISTS events (
+    position       INTEGER PRIMARY KEY,            -- 1, 2, 3 … without a gap, in commit order
+    recorded_at    INTEGER NOT NULL,               -- microseconds since 1970-01-01 UTC; never goes back
+    aggregate_type TEXT    NOT NULL,
+    aggregate_id   TEXT    NOT NULL,
+    sequence       INTEGER NOT NULL,
+    event_type     TEXT    NOT NULL,               -- without its version
+    event_version  TEXT    NOT NULL,
+    payload        TEXT    NOT NULL,               -- JSON: `data` of the envelope
+    metadata       TEXT    NOT NULL,               -- JSON: actor, partner, tenant, user, key and request ids
+    tenant_id      TEXT GENERATED ALWAYS AS (metadata ->> '$.tenant_id') VIRTUAL,
+    UNIQUE (aggregate_type, aggregate_id, sequence)
+) STRICT;
+
+CREATE INDEX IF NOT EXISTS events_by_tenant ON events (tenant_id, position) WHERE tenant_id IS NOT NULL;
+
+CREATE TRIGGER IF NOT EXISTS events_are_never_changed BEFORE UPDATE ON events
+BEGIN SELECT RAISE(ABORT, 'events are never changed'); END;
+
+CREATE TRIGGER IF NOT EXISTS events_are_never_deleted BEFORE DELETE ON events
+BEGIN SELECT RAISE(ABORT, 'events are never deleted'); END;

@@ -1,0 +1,17 @@
+-- Beside the log, in the same database, because no decision about money may be taken from a view.
+CREATE TABLE IF NOT EXISTS balances (
+    budget_id    TEXT    NOT NULL,
+    window_start INTEGER NOT NULL,                 -- microseconds since 1970-01-01 UTC; -1 for the period `total`
+    limit_nanos  INTEGER,                          -- in force when the row was written; null once the budget is closed
+    settled      INTEGER NOT NULL,                 -- nano-dollars
+    held         INTEGER NOT NULL,                 -- nano-dollars
+    position     INTEGER NOT NULL,                 -- of the last event that moved it
+    PRIMARY KEY (budget_id, window_start)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS open_holds (
+    request_id TEXT    PRIMARY KEY,
+    held       INTEGER NOT NULL,                   -- nano-dollars
+    expires_at INTEGER NOT NULL,                   -- microseconds since 1970-01-01 UTC
+    hold       TEXT    NOT NULL                    -- JSON: windows, admission, model, who
+) STRICT, WITHOUT ROWID;
