@@ -4,3 +4,4 @@
 pub mod caller;
 pub mod resource;
 pub mod tables;
+pub mod views;

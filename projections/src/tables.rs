@@ -2,6 +2,7 @@
 //! snapshot, so that no SQL stands on its path; the snapshot is swapped whole when administration changes something.
 //! Folded from administration alone: every other event only moves the position.
 
+mod feed;
 mod shared_map;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -16,6 +17,7 @@ use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, Provide
 
 use crate::caller::ModelGlobs;
 
+pub use feed::{Feed, TablesHandle, start};
 use shared_map::SharedMap;
 
 /// A resource as its last event left it.

@@ -1,0 +1,25 @@
+-- Budgets as their last event left them. Money in nano-dollars, times in microseconds since 1970.
+CREATE TABLE budgets (
+    budget_id   TEXT    NOT NULL PRIMARY KEY,
+    partner_id  TEXT,
+    tenant_id   TEXT,
+    limit_nanos INTEGER NOT NULL,
+    period      TEXT    NOT NULL,
+    body        TEXT    NOT NULL,
+    opened_position INTEGER NOT NULL,
+    opened_at   INTEGER NOT NULL,
+    closed_at   INTEGER,
+    position    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX budgets_by_age ON budgets (opened_position);
+
+-- What was charged to a budget in one window and what open holds keep. Every window that a hold ever named has a row.
+-- window_start: microseconds since 1970; 0 for the period `total`.
+CREATE TABLE budget_windows (
+    budget_id     TEXT    NOT NULL,
+    window_start  INTEGER NOT NULL,
+    settled_nanos INTEGER NOT NULL,
+    held_nanos    INTEGER NOT NULL,
+    PRIMARY KEY (budget_id, window_start)
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,37 @@
+-- Consumption by hour and by every dimension. hour: seconds since 1970. A dimension that is not known is ''.
+-- backend: provider/model; '' while a request is under way. No row is all zero.
+CREATE TABLE usage_by_hour (
+    hour       INTEGER NOT NULL,
+    partner_id TEXT    NOT NULL,
+    tenant_id  TEXT    NOT NULL,
+    user_id    TEXT    NOT NULL,
+    key_id     TEXT    NOT NULL,
+    model      TEXT    NOT NULL,
+    provider   TEXT    NOT NULL,
+    backend    TEXT    NOT NULL,
+    requests   INTEGER NOT NULL,
+    refused    INTEGER NOT NULL,
+    failed     INTEGER NOT NULL,
+    input_uncached_tokens    INTEGER NOT NULL,
+    input_cache_read_tokens  INTEGER NOT NULL,
+    input_cache_write_tokens INTEGER NOT NULL,
+    output_text_tokens       INTEGER NOT NULL,
+    output_reasoning_tokens  INTEGER NOT NULL,
+    cost_nanos INTEGER NOT NULL,
+    PRIMARY KEY (hour, tenant_id, key_id, model, backend, partner_id, user_id, provider)
+) STRICT, WITHOUT ROWID;
+
+-- Latencies of the same dimensions as a histogram, since percentiles do not add. bucket: see `views/latency.rs`.
+CREATE TABLE usage_latency (
+    hour       INTEGER NOT NULL,
+    partner_id TEXT    NOT NULL,
+    tenant_id  TEXT    NOT NULL,
+    user_id    TEXT    NOT NULL,
+    key_id     TEXT    NOT NULL,
+    model      TEXT    NOT NULL,
+    provider   TEXT    NOT NULL,
+    backend    TEXT    NOT NULL,
+    bucket     INTEGER NOT NULL,
+    requests   INTEGER NOT NULL,
+    PRIMARY KEY (hour, tenant_id, key_id, model, backend, partner_id, user_id, provider, bucket)
+) STRICT, WITHOUT ROWID;

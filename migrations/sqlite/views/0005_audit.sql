@@ -1,0 +1,18 @@
+-- Who did what to which resource, and who was turned away. resource: kind/id. recorded_at: RFC 3339, UTC, microseconds.
+CREATE TABLE audit (
+    position    INTEGER NOT NULL PRIMARY KEY,
+    recorded_at TEXT    NOT NULL,
+    actor       TEXT    NOT NULL,
+    action      TEXT    NOT NULL,
+    resource    TEXT    NOT NULL,
+    resource_id TEXT    NOT NULL,
+    severity    TEXT    NOT NULL,
+    outcome     TEXT    NOT NULL,
+    request_id  TEXT,
+    partner_id  TEXT,
+    tenant_id   TEXT,
+    changes     TEXT    NOT NULL
+) STRICT;
+
+CREATE INDEX audit_by_resource ON audit (resource_id, position);
+CREATE INDEX audit_by_tenant ON audit (tenant_id, position);

@@ -1,0 +1,254 @@
+//! The views that queries read: tables in `DIR/views.db`, made from the log alone. Delete them and they come out the
+//! same. Rows and the checkpoint that says how far they go are written in one transaction, by one thread.
+
+mod audit;
+mod budgets;
+mod catalogue;
+mod follow;
+mod inferences;
+pub mod latency;
+mod pool;
+mod projector;
+mod store;
+mod usage_by_hour;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use events::log::{Head, Log, LogError};
+use rusqlite::Connection;
+use tokio::sync::{Notify, watch};
+
+pub use audit::Severity;
+pub use pool::{AsOf, ViewsError};
+pub use projector::{ProjectionError, Projector};
+pub use store::{StoreError, VIEWS_FILE};
+
+use follow::Follower;
+use store::{Checkpoint, Store};
+
+/// How long a reader waits for a view that is behind.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+
+/// One view: tables that one projector owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum View {
+    Budgets,
+    UsageByHour,
+    Inferences,
+    Audit,
+    Catalogue,
+}
+
+impl View {
+    pub const ALL: &'static [Self] =
+        &[Self::Budgets, Self::UsageByHour, Self::Inferences, Self::Audit, Self::Catalogue];
+
+    /// Its name on the wire and in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Budgets => "budgets",
+            Self::UsageByHour => "usage_by_hour",
+            Self::Inferences => "inferences",
+            Self::Audit => "audit",
+            Self::Catalogue => "catalogue",
+        }
+    }
+
+    fn projector(self) -> Box<dyn Projector> {
+        match self {
+            Self::Budgets => Box::new(budgets::Budgets),
+            Self::UsageByHour => Box::new(usage_by_hour::UsageByHour),
+            Self::Inferences => Box::new(inferences::Inferences),
+            Self::Audit => Box::new(audit::Audit),
+            Self::Catalogue => Box::new(catalogue::Catalogue),
+        }
+    }
+}
+
+/// The view has not got to the position within [`PATIENCE`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the view {} is at {position}, not yet at {wanted}", view.as_str())]
+pub struct Behind {
+    pub view: View,
+    pub position: u64,
+    pub wanted: u64,
+}
+
+/// Where a view stands, as `GET /v1/projections` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ViewStatus {
+    pub name: &'static str,
+    pub version: u32,
+    pub position: u64,
+    /// Events of the log that it has not taken in.
+    pub lag_events: u64,
+    /// From the last event that it has taken in to the log's last one, in milliseconds.
+    pub lag_ms: u64,
+    pub rebuilding: bool,
+    /// Why it has stopped; `None` while it follows the log.
+    pub error: Option<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Progress {
+    version: u32,
+    position: u64,
+    recorded_at: Option<DateTime<Utc>>,
+    rebuilding: bool,
+    error: Option<String>,
+}
+
+/// The views cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("read the log: {0}")]
+    Log(#[from] LogError),
+    #[error("start the views' thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// For those who read views. Cheap to clone.
+#[derive(Clone)]
+pub struct ViewsHandle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    progress: Vec<(View, watch::Receiver<Progress>)>,
+    head: watch::Receiver<Head>,
+    wanted: Arc<Notify>,
+    pool: pool::Pool,
+}
+
+impl ViewsHandle {
+    /// Waits until the view has taken in everything up to `position`, at most for [`PATIENCE`]; where it then is.
+    pub async fn wait_for(&self, view: View, position: u64) -> Result<u64, Behind> {
+        let Some(progress) = self.progress(view) else { return Err(Behind { view, position: 0, wanted: position }) };
+        let reached = progress.borrow().position;
+        if reached >= position {
+            return Ok(reached);
+        }
+        self.shared.wanted.notify_one();
+        let mut moved = progress.clone();
+        let waited = tokio::time::timeout(PATIENCE, moved.wait_for(|at| at.position >= position)).await;
+        match waited {
+            Ok(Ok(at)) => Ok(at.position),
+            Ok(Err(_)) | Err(_) => Err(Behind { view, position: progress.borrow().position, wanted: position }),
+        }
+    }
+
+    /// Reads a view on one of a few connections, off the async threads, in one transaction: the rows are as of the
+    /// position that comes with them.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        view: View,
+        work: impl FnOnce(&Connection) -> Result<T, ViewsError> + Send + 'static,
+    ) -> Result<AsOf<T>, ViewsError> {
+        self.shared.pool.read(view, work).await
+    }
+
+    /// Every view, in the order of [`View::ALL`].
+    pub fn status(&self) -> Vec<ViewStatus> {
+        let head = *self.shared.head.borrow();
+        self.shared.progress.iter().map(|(view, progress)| status(*view, &progress.borrow(), head)).collect()
+    }
+
+    fn progress(&self, view: View) -> Option<&watch::Receiver<Progress>> {
+        self.shared.progress.iter().find(|(of, _)| *of == view).map(|(_, progress)| progress)
+    }
+}
+
+fn status(view: View, progress: &Progress, head: Head) -> ViewStatus {
+    let lag_events = head.position.saturating_sub(progress.position);
+    let lag = match (head.recorded_at, progress.recorded_at) {
+        (Some(newest), Some(applied)) if lag_events > 0 => (newest - applied).num_milliseconds(),
+        _ => 0,
+    };
+    ViewStatus {
+        name: view.as_str(),
+        version: progress.version,
+        position: progress.position,
+        lag_events,
+        lag_ms: u64::try_from(lag).unwrap_or(0),
+        rebuilding: progress.rebuilding,
+        error: progress.error.clone(),
+    }
+}
+
+/// The thread that writes the views. Dropped without [`ViewsThread::stop`], it ends with the log.
+pub struct ViewsThread {
+    stop: watch::Sender<bool>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl ViewsThread {
+    /// Stops and waits for its last transaction. Blocking.
+    pub fn stop(self) {
+        self.stop.send_replace(true);
+        if self.thread.join().is_err() {
+            tracing::error!("the views' thread panicked");
+        }
+    }
+}
+
+/// Opens `DIR/views.db`, or begins it anew where it cannot be used, and follows the log from there. Blocking.
+pub fn start(log: &Log, dir: &Path) -> Result<(ViewsHandle, ViewsThread), StartError> {
+    start_with(log, dir, View::ALL.iter().map(|view| view.projector()).collect())
+}
+
+fn start_with(
+    log: &Log,
+    dir: &Path,
+    projectors: Vec<Box<dyn Projector>>,
+) -> Result<(ViewsHandle, ViewsThread), StartError> {
+    // The tail first: nothing that is recorded from here on can be missed.
+    let tail = log.tail();
+    let reader = log.reader()?;
+    let store = Store::open(dir, projectors, |checkpoint| is_of(&reader, checkpoint))?;
+    store.resume()?;
+    let mut begins_at = u64::MAX;
+    let (mut senders, mut receivers) = (Vec::new(), Vec::new());
+    for view in store.views() {
+        begins_at = begins_at.min(store.checkpoint(view)?.position);
+        let (sender, receiver) = watch::channel(Progress::default());
+        senders.push((view, sender));
+        receivers.push((view, receiver));
+    }
+    let head = log.head().position;
+    let (epoch, wanted) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
+    let (stop, stopped) = watch::channel(false);
+    let follower = Follower {
+        dir: dir.to_owned(),
+        log: log.clone(),
+        reader,
+        tail,
+        progress: senders,
+        wanted: Arc::clone(&wanted),
+        epoch: Arc::clone(&epoch),
+        stopped,
+        position: begins_at,
+        rebuilt_at: if begins_at == 0 { head } else { 0 },
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let thread =
+        std::thread::Builder::new().name("views".to_owned()).spawn(move || runtime.block_on(follower.run(store)))?;
+    let pool = pool::Pool::new(dir, epoch);
+    let shared = Shared { progress: receivers, head: log.watch_head(), wanted, pool };
+    Ok((ViewsHandle { shared: Arc::new(shared) }, ViewsThread { stop, thread }))
+}
+
+/// Whether the log has the event that a checkpoint stands at: not after the log was restored from an older copy.
+fn is_of(reader: &events::log::Reader, checkpoint: &Checkpoint) -> bool {
+    let Some(before) = checkpoint.position.checked_sub(1) else { return true };
+    let found = reader.after(before, 1).unwrap_or_default();
+    found.first().is_some_and(|recorded| recorded.recorded_at.timestamp_micros() == checkpoint.recorded_at_micros)
+}
+
+#[cfg(test)]
+mod tests;

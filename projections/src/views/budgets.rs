@@ -1,0 +1,176 @@
+//! `budgets` and `budget_windows`: limits, and what was charged and is held in every window. Reads `budget.*`. Rebuild:
+//! from the log. Nothing is decided from it: the ledger has balances of its own.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use events::event::admin::{Budget, Ended, Scope};
+use events::event::hold::BudgetWindow;
+use events::event::{Event, Recorded};
+use events::ids::BudgetId;
+use events::money::NanoUsd;
+use rusqlite::{Connection, params};
+
+use super::View;
+use super::projector::{ProjectionError, Projector, must_exist};
+use crate::resource::{ResourceState, body_json};
+
+const SCHEMA: &str = include_str!("../../../migrations/sqlite/views/0002_budgets.sql");
+const OPEN: &str = include_str!("budgets/open.sql");
+const CHANGE: &str = include_str!("budgets/change.sql");
+const CLOSE: &str = include_str!("budgets/close.sql");
+const MOVE_WINDOW: &str = include_str!("budgets/move_window.sql");
+
+pub struct Budgets;
+
+/// How far a window's sums moved in a batch, in nano-dollars.
+#[derive(Clone, Copy, Default)]
+struct Movement {
+    settled: i64,
+    held: i64,
+}
+
+type Movements = HashMap<BudgetWindow, Movement>;
+
+impl Projector for Budgets {
+    fn view(&self) -> View {
+        View::Budgets
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn schema(&self) -> &'static str {
+        SCHEMA
+    }
+
+    fn apply(&mut self, db: &Connection, events: &[Arc<Recorded>]) -> Result<(), ProjectionError> {
+        let mut movements = Movements::new();
+        for recorded in events {
+            take(db, &mut movements, recorded)?;
+        }
+        let mut statement = db.prepare_cached(MOVE_WINDOW)?;
+        for (window, by) in &movements {
+            let start = window.window_start.map_or(0, |start| start.timestamp_micros());
+            statement.execute(params![window.budget_id.to_string(), start, by.settled, by.held])?;
+        }
+        Ok(())
+    }
+}
+
+fn take(db: &Connection, movements: &mut Movements, recorded: &Recorded) -> Result<(), ProjectionError> {
+    let zero = NanoUsd::ZERO;
+    match &recorded.event {
+        Event::BudgetReserved(hold) => add(movements, &hold.budgets, zero, hold.held_usd),
+        Event::BudgetSettled(end) => end_hold(movements, &end.budgets, end.charged_usd, end.held_usd),
+        Event::BudgetExpired(end) => end_hold(movements, &end.budgets, end.charged_usd, end.held_usd),
+        Event::BudgetReleased(end) => end_hold(movements, &end.budgets, zero, end.held_usd),
+        Event::BudgetAdjusted(correction) => add(movements, &correction.budgets, correction.delta_usd, zero),
+        Event::BudgetOpened(budget) => open(db, recorded, budget),
+        Event::BudgetChanged(budget) => change(db, recorded, budget),
+        Event::BudgetClosed(ended) => close(db, recorded, ended),
+        Event::InferenceAdmitted(_)
+        | Event::InferenceRefused(_)
+        | Event::InferenceCompleted(_)
+        | Event::InferenceFailed(_)
+        | Event::InferenceAborted(_)
+        | Event::InferenceAttemptFailed(_)
+        | Event::PartnerCreated(_)
+        | Event::PartnerChanged(_)
+        | Event::PartnerEnded(_)
+        | Event::TenantCreated(_)
+        | Event::TenantChanged(_)
+        | Event::TenantEnded(_)
+        | Event::UserCreated(_)
+        | Event::UserChanged(_)
+        | Event::UserEnded(_)
+        | Event::KeyCreated(_)
+        | Event::KeyChanged(_)
+        | Event::KeyRotated(_)
+        | Event::KeyRevoked(_)
+        | Event::ProviderCreated(_)
+        | Event::ProviderChanged(_)
+        | Event::ProviderEnded(_)
+        | Event::ModelCreated(_)
+        | Event::ModelChanged(_)
+        | Event::ModelEnded(_)
+        | Event::PriceCreated(_)
+        | Event::PriceChanged(_)
+        | Event::PriceEnded(_)
+        | Event::RateLimitCreated(_)
+        | Event::RateLimitChanged(_)
+        | Event::RateLimitEnded(_)
+        | Event::AccessDenied(_)
+        | Event::AccessRateLimited(_) => Ok(()),
+    }
+}
+
+fn end_hold(
+    movements: &mut Movements,
+    windows: &[BudgetWindow],
+    charged: NanoUsd,
+    held: NanoUsd,
+) -> Result<(), ProjectionError> {
+    let given_back = NanoUsd::ZERO.checked_sub(held).ok_or(ProjectionError::Overflow)?;
+    add(movements, windows, charged, given_back)
+}
+
+fn add(
+    movements: &mut Movements,
+    windows: &[BudgetWindow],
+    settled: NanoUsd,
+    held: NanoUsd,
+) -> Result<(), ProjectionError> {
+    for window in windows {
+        let movement = movements.entry(*window).or_default();
+        movement.settled = movement.settled.checked_add(settled.nanos()).ok_or(ProjectionError::Overflow)?;
+        movement.held = movement.held.checked_add(held.nanos()).ok_or(ProjectionError::Overflow)?;
+    }
+    Ok(())
+}
+
+/// Whose it is: what its scope says, else what its event was about.
+fn owners(recorded: &Recorded, budget: &Budget) -> (Option<String>, Option<String>) {
+    let (partner, tenant) = match budget.scope {
+        Scope::Partner(id) => (Some(id), None),
+        Scope::Tenant(id) => (recorded.context.partner_id, Some(id)),
+        Scope::User(_) | Scope::Key(_) => (recorded.context.partner_id, recorded.context.tenant_id),
+    };
+    (partner.map(|id| id.to_string()), tenant.map(|id| id.to_string()))
+}
+
+fn open(db: &Connection, recorded: &Recorded, budget: &Budget) -> Result<(), ProjectionError> {
+    let (partner, tenant) = owners(recorded, budget);
+    db.prepare_cached(OPEN)?.execute(params![
+        budget.budget_id.to_string(),
+        partner,
+        tenant,
+        budget.limit_usd.nanos(),
+        budget.period.as_str(),
+        body_json(ResourceState::Budget(budget)).to_string(),
+        recorded.position,
+        recorded.recorded_at.timestamp_micros(),
+    ])?;
+    Ok(())
+}
+
+fn change(db: &Connection, recorded: &Recorded, budget: &Budget) -> Result<(), ProjectionError> {
+    let (partner, tenant) = owners(recorded, budget);
+    let rows = db.prepare_cached(CHANGE)?.execute(params![
+        budget.budget_id.to_string(),
+        partner,
+        tenant,
+        budget.limit_usd.nanos(),
+        budget.period.as_str(),
+        body_json(ResourceState::Budget(budget)).to_string(),
+        recorded.position,
+    ])?;
+    must_exist(rows, budget.budget_id)
+}
+
+fn close(db: &Connection, recorded: &Recorded, ended: &Ended<BudgetId>) -> Result<(), ProjectionError> {
+    let closed_at = recorded.recorded_at.timestamp_micros();
+    let rows = db.prepare_cached(CLOSE)?.execute(params![ended.id.to_string(), closed_at, recorded.position])?;
+    must_exist(rows, ended.id)
+}

@@ -1,0 +1,3 @@
+INSERT INTO budget_windows (budget_id, window_start, settled_nanos, held_nanos) VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT (budget_id, window_start) DO UPDATE
+SET settled_nanos = settled_nanos + excluded.settled_nanos, held_nanos = held_nanos + excluded.held_nanos

@@ -1,0 +1,189 @@
+//! The views' own thread: the one that writes `views.db`. Follows the log's tail, reads the database where the tail has
+//! a gap, and begins the file anew when it is damaged.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use events::event::Recorded;
+use events::log::{Log, LogError, Reader};
+use events::time::from_micros;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::{Notify, broadcast, watch};
+use tokio::time::Instant;
+
+use super::store::{Store, StoreError};
+use super::{Progress, View};
+
+/// Events in one transaction: the more, the fewer rows are written twice.
+const EVENTS_MAX: usize = 4096;
+/// Between two transactions, unless somebody waits: rows that several events change are then written once.
+const PACE: Duration = Duration::from_millis(20);
+/// After a failure that may pass.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+type Tail = broadcast::Receiver<Arc<[Arc<Recorded>]>>;
+
+/// Why following was interrupted.
+#[derive(Debug, thiserror::Error)]
+enum Interrupted {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("read the log: {0}")]
+    Log(#[from] LogError),
+}
+
+/// What made the follower leave the tail.
+enum Left {
+    Stopped,
+    /// Events are missing between what was applied and what the tail gives.
+    Gap,
+}
+
+pub struct Follower {
+    pub dir: PathBuf,
+    pub log: Log,
+    pub reader: Reader,
+    pub tail: Tail,
+    pub progress: Vec<(View, watch::Sender<Progress>)>,
+    /// Somebody waits for a position.
+    pub wanted: Arc<Notify>,
+    /// Rises when the file is replaced.
+    pub epoch: Arc<AtomicU64>,
+    pub stopped: watch::Receiver<bool>,
+    /// Last position given to the views.
+    pub position: u64,
+    /// Where the log stood when the file was begun; until then the views are being rebuilt.
+    pub rebuilt_at: u64,
+}
+
+impl Follower {
+    /// Until it is stopped or the log is closed.
+    pub async fn run(mut self, mut store: Store) {
+        loop {
+            let interrupted = match self.follow(&mut store).await {
+                Ok(()) => return,
+                Err(interrupted) => interrupted,
+            };
+            tracing::error!(error = %interrupted, "the views were interrupted");
+            if self.pause(RETRY_AFTER).await {
+                return;
+            }
+            if matches!(&interrupted, Interrupted::Store(error) if error.is_damage()) {
+                store = match store.recreate(&self.dir) {
+                    Ok(store) => store,
+                    // Without a file there is nothing to follow for: the checkpoints stay behind, and say so.
+                    Err(error) => return tracing::error!(%error, "the views cannot be begun anew"),
+                };
+                self.begin_anew();
+            }
+        }
+    }
+
+    fn begin_anew(&mut self) {
+        self.epoch.fetch_add(1, Ordering::Release);
+        self.rebuilt_at = self.log.head().position;
+        self.position = 0;
+    }
+
+    async fn follow(&mut self, store: &mut Store) -> Result<(), Interrupted> {
+        self.show(store)?;
+        loop {
+            if self.catch_up(store).await? {
+                return Ok(());
+            }
+            match self.follow_tail(store).await? {
+                Left::Stopped => return Ok(()),
+                Left::Gap => {}
+            }
+        }
+    }
+
+    /// Reads the database until there is no more; whether it was stopped meanwhile.
+    async fn catch_up(&mut self, store: &mut Store) -> Result<bool, Interrupted> {
+        loop {
+            let events = self.reader.after(self.position, EVENTS_MAX)?;
+            if events.is_empty() {
+                return Ok(*self.stopped.borrow());
+            }
+            let events: Vec<Arc<Recorded>> = events.into_iter().map(Arc::new).collect();
+            self.apply(store, &events)?;
+            // Lets the runtime see the signal.
+            tokio::task::yield_now().await;
+            if *self.stopped.borrow() {
+                return Ok(true);
+            }
+        }
+    }
+
+    async fn follow_tail(&mut self, store: &mut Store) -> Result<Left, Interrupted> {
+        let mut next_at = Instant::now();
+        loop {
+            let first = tokio::select! {
+                received = self.tail.recv() => received,
+                _ = self.stopped.wait_for(|stopped| *stopped) => return Ok(Left::Stopped),
+            };
+            let first = match first {
+                Ok(batch) => batch,
+                Err(RecvError::Lagged(_)) => return Ok(Left::Gap),
+                Err(RecvError::Closed) => return Ok(Left::Stopped),
+            };
+            tokio::select! {
+                () = tokio::time::sleep_until(next_at) => {}
+                () = self.wanted.notified() => {}
+                _ = self.stopped.wait_for(|stopped| *stopped) => {}
+            }
+            let Some(events) = self.drain(&first) else { return Ok(Left::Gap) };
+            self.apply(store, &events)?;
+            next_at = Instant::now() + PACE;
+        }
+    }
+
+    /// What has come since, up to the limit, without what was applied before. `None` where something is missing.
+    fn drain(&mut self, first: &[Arc<Recorded>]) -> Option<Vec<Arc<Recorded>>> {
+        let mut events = self.unseen(first);
+        while events.len() < EVENTS_MAX {
+            match self.tail.try_recv() {
+                Ok(batch) => events.extend(self.unseen(&batch)),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+                Err(TryRecvError::Lagged(_)) => return None,
+            }
+        }
+        let contiguous = (self.position + 1..).zip(&events).all(|(position, recorded)| recorded.position == position);
+        contiguous.then_some(events)
+    }
+
+    fn unseen(&self, batch: &[Arc<Recorded>]) -> Vec<Arc<Recorded>> {
+        batch.iter().filter(|recorded| recorded.position > self.position).map(Arc::clone).collect()
+    }
+
+    fn apply(&mut self, store: &mut Store, events: &[Arc<Recorded>]) -> Result<(), Interrupted> {
+        let Some(last) = events.last() else { return Ok(()) };
+        store.apply(events)?;
+        self.position = last.position;
+        self.show(store)?;
+        Ok(())
+    }
+
+    /// Tells those who wait, and `/v1/projections`.
+    fn show(&self, store: &Store) -> Result<(), StoreError> {
+        for (view, progress) in &self.progress {
+            let checkpoint = store.checkpoint(*view)?;
+            progress.send_replace(Progress {
+                version: checkpoint.version,
+                position: checkpoint.position,
+                recorded_at: (checkpoint.position > 0).then(|| from_micros(checkpoint.recorded_at_micros)),
+                rebuilding: checkpoint.position < self.rebuilt_at,
+                error: checkpoint.error,
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether it was stopped meanwhile.
+    async fn pause(&mut self, wait: Duration) -> bool {
+        let stopped = self.stopped.wait_for(|stopped| *stopped);
+        tokio::time::timeout(wait, stopped).await.is_ok()
+    }
+}

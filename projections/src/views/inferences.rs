@@ -1,0 +1,262 @@
+//! `inferences` and `inference_incidents`: one request's whole life. Reads `inference.*` and the ends of holds. Rebuild:
+//! from the log. A refusal that stands for several requests, or for none that has an id, has no row here.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use events::event::inference::{InferenceEnded, InferenceRefused};
+use events::event::{Event, Recorded};
+use events::ids::RequestId;
+use events::money::NanoUsd;
+use rusqlite::{Connection, params};
+
+use super::View;
+use super::projector::{ProjectionError, Projector, must_exist};
+
+const SCHEMA: &str = include_str!("../../../migrations/sqlite/views/0004_inferences.sql");
+const INSERT: &str = include_str!("inferences/insert.sql");
+const UPDATE: &str = include_str!("inferences/update.sql");
+const INSERT_INCIDENT: &str = include_str!("inferences/insert_incident.sql");
+
+pub struct Inferences;
+
+/// What a batch says about one request.
+#[derive(Default)]
+struct Life<'a> {
+    /// Its first event, with the model that was asked for.
+    begin: Option<(&'a Recorded, &'a str, Status)>,
+    hold: Option<&'a Recorded>,
+    outcome: Option<(&'a Recorded, &'a InferenceEnded, Status)>,
+    hold_end: Option<&'a Recorded>,
+    /// What corrections add to the outcome's cost, in nano-dollars.
+    corrected: i64,
+    incidents: Vec<&'a Recorded>,
+}
+
+#[derive(Clone, Copy)]
+enum Status {
+    Admitted,
+    Refused,
+    Completed,
+    Failed,
+    Aborted,
+}
+
+impl Status {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admitted => "admitted",
+            Self::Refused => "refused",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
+type Lives<'a> = HashMap<RequestId, Life<'a>>;
+
+impl Projector for Inferences {
+    fn view(&self) -> View {
+        View::Inferences
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn schema(&self) -> &'static str {
+        SCHEMA
+    }
+
+    fn apply(&mut self, db: &Connection, events: &[Arc<Recorded>]) -> Result<(), ProjectionError> {
+        let mut lives = Lives::new();
+        for recorded in events {
+            take(&mut lives, recorded)?;
+        }
+        for (request, life) in &lives {
+            write(db, *request, life)?;
+        }
+        Ok(())
+    }
+}
+
+fn take<'a>(lives: &mut Lives<'a>, recorded: &'a Recorded) -> Result<(), ProjectionError> {
+    let request = recorded.context.request_id;
+    let mut life = |change: &mut dyn FnMut(&mut Life<'a>)| {
+        if let Some(request) = request {
+            change(lives.entry(request).or_default());
+        }
+    };
+    match &recorded.event {
+        Event::InferenceAdmitted(admitted) => {
+            life(&mut |life| life.begin = Some((recorded, &admitted.model, Status::Admitted)));
+        }
+        Event::InferenceRefused(refused) if stands_alone(refused) => {
+            life(&mut |life| life.begin = Some((recorded, &refused.model, Status::Refused)));
+        }
+        Event::InferenceRefused(_) => {}
+        Event::InferenceCompleted(ended) => {
+            life(&mut |life| life.outcome = Some((recorded, ended, Status::Completed)));
+        }
+        Event::InferenceFailed(ended) => life(&mut |life| life.outcome = Some((recorded, ended, Status::Failed))),
+        Event::InferenceAborted(ended) => life(&mut |life| life.outcome = Some((recorded, ended, Status::Aborted))),
+        Event::InferenceAttemptFailed(_) => life(&mut |life| life.incidents.push(recorded)),
+        Event::BudgetReserved(_) => life(&mut |life| life.hold = Some(recorded)),
+        Event::BudgetSettled(_) | Event::BudgetReleased(_) | Event::BudgetExpired(_) => {
+            life(&mut |life| life.hold_end = Some(recorded));
+        }
+        Event::BudgetAdjusted(correction) => {
+            let life = lives.entry(correction.of).or_default();
+            let delta = correction.delta_usd.nanos();
+            life.corrected = life.corrected.checked_add(delta).ok_or(ProjectionError::Overflow)?;
+            life.incidents.push(recorded);
+        }
+        Event::PartnerCreated(_)
+        | Event::PartnerChanged(_)
+        | Event::PartnerEnded(_)
+        | Event::TenantCreated(_)
+        | Event::TenantChanged(_)
+        | Event::TenantEnded(_)
+        | Event::UserCreated(_)
+        | Event::UserChanged(_)
+        | Event::UserEnded(_)
+        | Event::KeyCreated(_)
+        | Event::KeyChanged(_)
+        | Event::KeyRotated(_)
+        | Event::KeyRevoked(_)
+        | Event::ProviderCreated(_)
+        | Event::ProviderChanged(_)
+        | Event::ProviderEnded(_)
+        | Event::ModelCreated(_)
+        | Event::ModelChanged(_)
+        | Event::ModelEnded(_)
+        | Event::PriceCreated(_)
+        | Event::PriceChanged(_)
+        | Event::PriceEnded(_)
+        | Event::BudgetOpened(_)
+        | Event::BudgetChanged(_)
+        | Event::BudgetClosed(_)
+        | Event::RateLimitCreated(_)
+        | Event::RateLimitChanged(_)
+        | Event::RateLimitEnded(_)
+        | Event::AccessDenied(_)
+        | Event::AccessRateLimited(_) => {}
+    }
+    Ok(())
+}
+
+const fn stands_alone(refused: &InferenceRefused) -> bool {
+    refused.count == 1
+}
+
+fn write(db: &Connection, request: RequestId, life: &Life<'_>) -> Result<(), ProjectionError> {
+    match life.begin {
+        Some((begin, model, status)) => insert(db, request, life, begin, model, status)?,
+        None => update(db, request, life)?,
+    }
+    for incident in &life.incidents {
+        insert_incident(db, request, incident)?;
+    }
+    Ok(())
+}
+
+/// The columns that an outcome fills; all empty while there is none.
+struct OutcomeColumns {
+    status: Option<&'static str>,
+    provider: Option<String>,
+    backend: Option<String>,
+    cost_nanos: i64,
+    position: Option<u64>,
+    at: Option<i64>,
+    data: Option<String>,
+}
+
+impl Life<'_> {
+    fn outcome_columns(&self) -> Result<OutcomeColumns, ProjectionError> {
+        let cost = self.outcome.map_or(NanoUsd::ZERO, |(_, ended, _)| ended.cost_usd);
+        let backend = self.outcome.and_then(|(_, ended, _)| ended.backend.as_ref());
+        Ok(OutcomeColumns {
+            status: self.outcome.map(|(_, _, status)| status.as_str()),
+            provider: backend.map(|backend| backend.provider.clone()),
+            backend: backend.map(|backend| format!("{}/{}", backend.provider, backend.model)),
+            cost_nanos: cost.nanos().checked_add(self.corrected).ok_or(ProjectionError::Overflow)?,
+            position: self.outcome.map(|(recorded, _, _)| recorded.position),
+            at: self.outcome.map(|(recorded, _, _)| recorded.recorded_at.timestamp_micros()),
+            data: data(self.outcome.map(|(recorded, _, _)| recorded))?,
+        })
+    }
+}
+
+fn insert(
+    db: &Connection,
+    request: RequestId,
+    life: &Life<'_>,
+    begin: &Recorded,
+    model: &str,
+    status: Status,
+) -> Result<(), ProjectionError> {
+    let (context, outcome) = (&begin.context, life.outcome_columns()?);
+    db.prepare_cached(INSERT)?.execute(params![
+        begin.position,
+        request.to_string(),
+        begin.recorded_at.timestamp_micros(),
+        outcome.status.unwrap_or(status.as_str()),
+        context.actor.to_string(),
+        context.partner_id.map(|id| id.to_string()),
+        context.tenant_id.map(|id| id.to_string()),
+        context.user_id.map(|id| id.to_string()),
+        context.key_id.map(|id| id.to_string()),
+        model,
+        outcome.provider,
+        outcome.backend,
+        outcome.cost_nanos,
+        begin.event.payload()?,
+        life.hold.map(|hold| hold.position),
+        data(life.hold)?,
+        outcome.position,
+        outcome.at,
+        outcome.data,
+        life.hold_end.map(|end| end.position),
+        life.hold_end.map(|end| end.recorded_at.timestamp_micros()),
+        life.hold_end.map(|end| end.event.name()),
+        data(life.hold_end)?,
+    ])?;
+    Ok(())
+}
+
+fn update(db: &Connection, request: RequestId, life: &Life<'_>) -> Result<(), ProjectionError> {
+    let outcome = life.outcome_columns()?;
+    let rows = db.prepare_cached(UPDATE)?.execute(params![
+        request.to_string(),
+        outcome.status,
+        outcome.provider,
+        outcome.backend,
+        outcome.cost_nanos,
+        life.hold.map(|hold| hold.position),
+        data(life.hold)?,
+        outcome.position,
+        outcome.at,
+        outcome.data,
+        life.hold_end.map(|end| end.position),
+        life.hold_end.map(|end| end.recorded_at.timestamp_micros()),
+        life.hold_end.map(|end| end.event.name()),
+        data(life.hold_end)?,
+    ])?;
+    must_exist(rows, request)
+}
+
+fn insert_incident(db: &Connection, request: RequestId, incident: &Recorded) -> Result<(), ProjectionError> {
+    db.prepare_cached(INSERT_INCIDENT)?.execute(params![
+        request.to_string(),
+        incident.position,
+        incident.recorded_at.timestamp_micros(),
+        incident.event.name(),
+        incident.event.payload()?,
+    ])?;
+    Ok(())
+}
+
+fn data(recorded: Option<&Recorded>) -> Result<Option<String>, ProjectionError> {
+    Ok(recorded.map(|recorded| recorded.event.payload()).transpose()?)
+}

@@ -1,0 +1,252 @@
+//! `DIR/views.db`: rows and checkpoints. Disposable: a file that cannot be read, that another version made or that
+//! belongs to another log is deleted and begun anew.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use events::event::Recorded;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
+
+use super::View;
+use super::projector::{ProjectionError, Projector};
+
+/// The file in the data folder.
+pub const VIEWS_FILE: &str = "views.db";
+
+const SCHEMA: &str = include_str!("../../../migrations/sqlite/views/0001_projections.sql");
+const HAS_CHECKPOINTS: &str = include_str!("checkpoint/exists.sql");
+const READ: &str = include_str!("checkpoint/read.sql");
+const BEGIN: &str = include_str!("checkpoint/begin.sql");
+const ADVANCE: &str = include_str!("checkpoint/advance.sql");
+const STOP: &str = include_str!("checkpoint/stop.sql");
+const RESUME: &str = include_str!("checkpoint/resume.sql");
+/// Prepared statements that are kept: more than all projectors have.
+const STATEMENTS_MAX: usize = 64;
+/// Pages of the write-ahead log between checkpoints: 16 MiB. A checkpoint syncs, and the ledger waits on the same disk.
+const CHECKPOINT_PAGES: u32 = 4096;
+
+/// The views' file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("views database: {0}")]
+    Database(#[from] rusqlite::Error),
+    #[error("delete {}: {source}", path.display())]
+    Delete { path: PathBuf, source: std::io::Error },
+}
+
+impl StoreError {
+    /// Whether the file is damaged, so that only a new one helps.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Database(error) => {
+                let code = error.sqlite_error_code();
+                matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+            }
+            Self::Delete { .. } => false,
+        }
+    }
+}
+
+/// How far a view has got.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checkpoint {
+    pub version: u32,
+    pub position: u64,
+    /// Of the event at `position`, in microseconds since 1970; 0 at position 0.
+    pub recorded_at_micros: i64,
+    /// Why the view has stopped; `None` while it follows the log.
+    pub error: Option<String>,
+}
+
+/// The write connection, with the projectors that write through it.
+pub struct Store {
+    connection: Connection,
+    projectors: Vec<Box<dyn Projector>>,
+}
+
+impl Store {
+    /// Opens what is there if it is sound and of these projectors' versions, else begins anew. `belongs` says whether
+    /// a checkpoint is one of this log's.
+    pub fn open(
+        dir: &Path,
+        projectors: Vec<Box<dyn Projector>>,
+        belongs: impl Fn(&Checkpoint) -> bool,
+    ) -> Result<Self, StoreError> {
+        let path = dir.join(VIEWS_FILE);
+        match reopen(&path, &projectors, belongs) {
+            Ok(Some(connection)) => return Ok(Self { connection, projectors }),
+            Ok(None) => {}
+            Err(error) if error.is_damage() => tracing::error!(%error, "the views' file is damaged"),
+            Err(error) => return Err(error),
+        }
+        let connection = create(&path, &projectors)?;
+        Ok(Self { connection, projectors })
+    }
+
+    /// Deletes the file and begins anew.
+    pub fn recreate(self, dir: &Path) -> Result<Self, StoreError> {
+        drop(self.connection);
+        let connection = create(&dir.join(VIEWS_FILE), &self.projectors)?;
+        Ok(Self { connection, projectors: self.projectors })
+    }
+
+    pub fn views(&self) -> Vec<View> {
+        self.projectors.iter().map(|projector| projector.view()).collect()
+    }
+
+    pub fn checkpoint(&self, view: View) -> Result<Checkpoint, StoreError> {
+        Ok(read_checkpoint(&self.connection, view)?.unwrap_or_default())
+    }
+
+    /// Lets views that had stopped try again: a new version of the program may know better.
+    pub fn resume(&self) -> Result<(), StoreError> {
+        self.connection.execute(RESUME, [])?;
+        Ok(())
+    }
+
+    /// Applies events in order to every view that has not seen them, in one transaction with the checkpoints. A view
+    /// that cannot take one stops before it, alone.
+    /// Errors: the database failed, and nothing of the batch is written.
+    pub fn apply(&mut self, events: &[Arc<Recorded>]) -> Result<(), StoreError> {
+        let Some(last) = events.last() else { return Ok(()) };
+        let mut transaction = self.connection.transaction()?;
+        for projector in &mut self.projectors {
+            let view = projector.view();
+            let checkpoint = read_checkpoint(&transaction, view)?.unwrap_or_default();
+            let seen = events.partition_point(|recorded| recorded.position <= checkpoint.position);
+            let unseen = events.get(seen..).unwrap_or_default();
+            if checkpoint.error.is_none() && !unseen.is_empty() {
+                apply_to(&mut transaction, projector.as_mut(), unseen, &checkpoint)?;
+            }
+        }
+        let recorded_at = last.recorded_at.timestamp_micros();
+        transaction.prepare_cached(ADVANCE)?.execute(params![last.position, recorded_at])?;
+        transaction.commit()?;
+        Ok(())
+    }
+}
+
+/// The whole batch at once; where that fails, one by one, so that what a view shows does not depend on how the log was
+/// cut into batches.
+fn apply_to(
+    transaction: &mut Transaction<'_>,
+    projector: &mut dyn Projector,
+    events: &[Arc<Recorded>],
+    checkpoint: &Checkpoint,
+) -> Result<(), StoreError> {
+    if attempt(transaction, projector, events)?.is_ok() {
+        return Ok(());
+    }
+    let mut before = (checkpoint.position, checkpoint.recorded_at_micros);
+    for recorded in events {
+        if let Err(error) = attempt(transaction, projector, std::slice::from_ref(recorded))? {
+            return stop(transaction, projector.view(), before, recorded, &error);
+        }
+        before = (recorded.position, recorded.recorded_at.timestamp_micros());
+    }
+    Ok(())
+}
+
+/// The inner error is the events' fault, the outer one the database's.
+fn attempt(
+    transaction: &mut Transaction<'_>,
+    projector: &mut dyn Projector,
+    events: &[Arc<Recorded>],
+) -> Result<Result<(), ProjectionError>, rusqlite::Error> {
+    let savepoint = transaction.savepoint()?;
+    match projector.apply(&savepoint, events) {
+        Ok(()) => savepoint.commit().map(Ok),
+        Err(ProjectionError::Database(error)) if super::projector::is_storage_failure(&error) => Err(error),
+        Err(poison) => savepoint.finish().map(|()| Err(poison)),
+    }
+}
+
+fn stop(
+    transaction: &Transaction<'_>,
+    view: View,
+    (position, recorded_at): (u64, i64),
+    recorded: &Recorded,
+    error: &ProjectionError,
+) -> Result<(), StoreError> {
+    let why = format!("{}.v{} at {}: {error}", recorded.event.name(), recorded.event.version(), recorded.position);
+    tracing::error!(view = view.as_str(), position = recorded.position, %error, "a view cannot take an event and stops");
+    transaction.prepare_cached(STOP)?.execute(params![view.as_str(), position, recorded_at, why])?;
+    Ok(())
+}
+
+/// How far a view has got, read on any connection to the file; `None` for a view that the file does not have.
+pub fn read_checkpoint(connection: &Connection, view: View) -> Result<Option<Checkpoint>, rusqlite::Error> {
+    let mut statement = connection.prepare_cached(READ)?;
+    let checkpoint = statement.query_row([view.as_str()], |row| {
+        Ok(Checkpoint {
+            version: row.get(0)?,
+            position: row.get(1)?,
+            recorded_at_micros: row.get(2)?,
+            error: row.get(3)?,
+        })
+    });
+    checkpoint.optional()
+}
+
+/// `None` where the file is absent, of other versions or of another log.
+fn reopen(
+    path: &Path,
+    projectors: &[Box<dyn Projector>],
+    belongs: impl Fn(&Checkpoint) -> bool,
+) -> Result<Option<Connection>, StoreError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let connection = connect(path)?;
+    let tables: u32 = connection.query_row(HAS_CHECKPOINTS, [], |row| row.get(0))?;
+    if tables == 0 {
+        return Ok(None);
+    }
+    for projector in projectors {
+        let checkpoint = read_checkpoint(&connection, projector.view())?;
+        let usable = |found: &Checkpoint| found.version == projector.version() && belongs(found);
+        if !checkpoint.as_ref().is_some_and(usable) {
+            tracing::warn!(view = projector.view().as_str(), "the views are of another version or another log");
+            return Ok(None);
+        }
+    }
+    Ok(Some(connection))
+}
+
+fn create(path: &Path, projectors: &[Box<dyn Projector>]) -> Result<Connection, StoreError> {
+    delete(path)?;
+    let mut connection = connect(path)?;
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(SCHEMA)?;
+    for projector in projectors {
+        transaction.execute_batch(projector.schema())?;
+        transaction.execute(BEGIN, params![projector.view().as_str(), projector.version()])?;
+    }
+    transaction.commit()?;
+    Ok(connection)
+}
+
+/// With what SQLite keeps beside it.
+fn delete(path: &Path) -> Result<(), StoreError> {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        let path = PathBuf::from(name);
+        match std::fs::remove_file(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(StoreError::Delete { path, source }),
+        }
+    }
+    Ok(())
+}
+
+/// `NORMAL` loses the last transactions with the machine's power, which the log gives back, but damages nothing.
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let connection = Connection::open(path)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", "normal")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    Ok(connection)
+}

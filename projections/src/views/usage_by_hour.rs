@@ -1,0 +1,270 @@
+//! `usage_by_hour` and `usage_latency`: requests, tokens, cost and latencies by hour and dimension. Reads
+//! `inference.*` and `budget.adjusted`. Rebuild: from the log.
+//!
+//! A request counts in the hour of its admission: first under no backend, then its outcome moves it to the backend that
+//! served it and brings its tokens, cost and latency. A late correction of a charge counts in the hour in which it was
+//! made, under no model and no backend. Refusals of names that no model has count under no model, so that a client
+//! cannot make a row for every name that it thinks of.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use events::event::inference::{InferenceEnded, InferenceRefused};
+use events::event::{Chain, Event, Recorded};
+use events::usage::TokenClasses;
+use events::wire::ErrorCode;
+use rusqlite::{Connection, params};
+
+use super::View;
+use super::latency::bucket_of;
+use super::projector::{ProjectionError, Projector};
+
+const SCHEMA: &str = include_str!("../../../migrations/sqlite/views/0003_usage_by_hour.sql");
+const ADD: &str = include_str!("usage_by_hour/add.sql");
+const ADD_LATENCY: &str = include_str!("usage_by_hour/add_latency.sql");
+const DROP_EMPTY: &str = include_str!("usage_by_hour/drop_empty.sql");
+const SECONDS_AN_HOUR: i64 = 3600;
+
+pub struct UsageByHour;
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Dimensions<'a> {
+    /// Seconds since 1970 at which the hour begins.
+    hour: i64,
+    chain: Chain,
+    model: &'a str,
+    /// Provider and the provider's own model name.
+    backend: Option<(&'a str, &'a str)>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Amounts {
+    requests: i64,
+    refused: i64,
+    failed: i64,
+    input_uncached: i64,
+    input_cache_read: i64,
+    input_cache_write: i64,
+    output_text: i64,
+    output_reasoning: i64,
+    cost_nanos: i64,
+}
+
+/// What a batch adds.
+#[derive(Default)]
+struct Additions<'a> {
+    amounts: HashMap<Dimensions<'a>, Amounts>,
+    latencies: HashMap<(Dimensions<'a>, u32), i64>,
+}
+
+impl Projector for UsageByHour {
+    fn view(&self) -> View {
+        View::UsageByHour
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn schema(&self) -> &'static str {
+        SCHEMA
+    }
+
+    fn apply(&mut self, db: &Connection, events: &[Arc<Recorded>]) -> Result<(), ProjectionError> {
+        let mut additions = Additions::default();
+        for recorded in events {
+            take(&mut additions, recorded)?;
+        }
+        additions.write(db)
+    }
+}
+
+fn take<'a>(additions: &mut Additions<'a>, recorded: &'a Recorded) -> Result<(), ProjectionError> {
+    match &recorded.event {
+        Event::InferenceAdmitted(admitted) => {
+            let dimensions = dimensions(recorded, recorded.recorded_at, &admitted.model);
+            additions.add(dimensions, Amounts { requests: 1, ..Amounts::default() })
+        }
+        Event::InferenceCompleted(ended) | Event::InferenceAborted(ended) => additions.end(recorded, ended, 0),
+        Event::InferenceFailed(ended) => additions.end(recorded, ended, 1),
+        Event::InferenceRefused(refused) => {
+            let dimensions = dimensions(recorded, recorded.recorded_at, refused_model(refused));
+            additions.add(dimensions, Amounts { refused: count(refused.count)?, ..Amounts::default() })
+        }
+        Event::BudgetAdjusted(correction) => {
+            let dimensions = dimensions(recorded, recorded.recorded_at, "");
+            additions.add(dimensions, Amounts { cost_nanos: correction.delta_usd.nanos(), ..Amounts::default() })
+        }
+        Event::InferenceAttemptFailed(_)
+        | Event::BudgetReserved(_)
+        | Event::BudgetSettled(_)
+        | Event::BudgetReleased(_)
+        | Event::BudgetExpired(_)
+        | Event::PartnerCreated(_)
+        | Event::PartnerChanged(_)
+        | Event::PartnerEnded(_)
+        | Event::TenantCreated(_)
+        | Event::TenantChanged(_)
+        | Event::TenantEnded(_)
+        | Event::UserCreated(_)
+        | Event::UserChanged(_)
+        | Event::UserEnded(_)
+        | Event::KeyCreated(_)
+        | Event::KeyChanged(_)
+        | Event::KeyRotated(_)
+        | Event::KeyRevoked(_)
+        | Event::ProviderCreated(_)
+        | Event::ProviderChanged(_)
+        | Event::ProviderEnded(_)
+        | Event::ModelCreated(_)
+        | Event::ModelChanged(_)
+        | Event::ModelEnded(_)
+        | Event::PriceCreated(_)
+        | Event::PriceChanged(_)
+        | Event::PriceEnded(_)
+        | Event::BudgetOpened(_)
+        | Event::BudgetChanged(_)
+        | Event::BudgetClosed(_)
+        | Event::RateLimitCreated(_)
+        | Event::RateLimitChanged(_)
+        | Event::RateLimitEnded(_)
+        | Event::AccessDenied(_)
+        | Event::AccessRateLimited(_) => Ok(()),
+    }
+}
+
+fn dimensions<'a>(recorded: &Recorded, at: DateTime<Utc>, model: &'a str) -> Dimensions<'a> {
+    let seconds = at.timestamp();
+    Dimensions {
+        hour: seconds - seconds.rem_euclid(SECONDS_AN_HOUR),
+        chain: recorded.context.chain(),
+        model,
+        backend: None,
+    }
+}
+
+fn refused_model(refused: &InferenceRefused) -> &str {
+    if refused.code == ErrorCode::ModelNotFound { "" } else { &refused.model }
+}
+
+fn count(number: u64) -> Result<i64, ProjectionError> {
+    i64::try_from(number).map_err(|_| ProjectionError::Overflow)
+}
+
+impl<'a> Additions<'a> {
+    fn add(&mut self, dimensions: Dimensions<'a>, amounts: Amounts) -> Result<(), ProjectionError> {
+        let sum = self.amounts.entry(dimensions).or_default();
+        *sum = sum.checked_add(&amounts).ok_or(ProjectionError::Overflow)?;
+        Ok(())
+    }
+
+    /// Moves the request from no backend to the one that served it.
+    fn end(&mut self, recorded: &'a Recorded, ended: &'a InferenceEnded, failed: i64) -> Result<(), ProjectionError> {
+        let under_way = dimensions(recorded, ended.admitted_at, &ended.model);
+        self.add(under_way, Amounts { requests: -1, ..Amounts::default() })?;
+        let backend = ended.backend.as_ref().map(|backend| (&*backend.provider, &*backend.model));
+        let served = Dimensions { backend, ..under_way };
+        let tokens = ended.usage.as_ref().map(|usage| &usage.tokens);
+        let outcome = Amounts { requests: 1, failed, cost_nanos: ended.cost_usd.nanos(), ..token_amounts(tokens)? };
+        self.add(served, outcome)?;
+        if let Some(latency_ms) = ended.latency_ms {
+            let counted = self.latencies.entry((served, bucket_of(latency_ms))).or_default();
+            *counted = counted.checked_add(1).ok_or(ProjectionError::Overflow)?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, db: &Connection) -> Result<(), ProjectionError> {
+        let mut add = db.prepare_cached(ADD)?;
+        let mut drop_empty = db.prepare_cached(DROP_EMPTY)?;
+        for (dimensions, sum) in self.amounts.iter().filter(|(_, sum)| **sum != Amounts::default()) {
+            let names = dimensions.names();
+            let [partner, tenant, user, key, model, provider, backend] = &names;
+            let hour = dimensions.hour;
+            add.execute(params![
+                hour,
+                partner,
+                tenant,
+                user,
+                key,
+                model,
+                provider,
+                backend,
+                sum.requests,
+                sum.refused,
+                sum.failed,
+                sum.input_uncached,
+                sum.input_cache_read,
+                sum.input_cache_write,
+                sum.output_text,
+                sum.output_reasoning,
+                sum.cost_nanos,
+            ])?;
+            if sum.takes_away() {
+                drop_empty.execute(params![hour, partner, tenant, user, key, model, provider, backend])?;
+            }
+        }
+        self.write_latencies(db)
+    }
+
+    fn write_latencies(&self, db: &Connection) -> Result<(), ProjectionError> {
+        let mut add = db.prepare_cached(ADD_LATENCY)?;
+        for ((dimensions, bucket), counted) in &self.latencies {
+            let names = dimensions.names();
+            let [partner, tenant, user, key, model, provider, backend] = &names;
+            let hour = dimensions.hour;
+            add.execute(params![hour, partner, tenant, user, key, model, provider, backend, bucket, counted])?;
+        }
+        Ok(())
+    }
+}
+
+impl Dimensions<'_> {
+    /// As they stand in the columns: partner, tenant, user, key, model, provider, backend.
+    fn names(&self) -> [String; 7] {
+        let Chain { partner, tenant, user, key } = self.chain;
+        [
+            partner.map(|id| id.to_string()).unwrap_or_default(),
+            tenant.map(|id| id.to_string()).unwrap_or_default(),
+            user.map(|id| id.to_string()).unwrap_or_default(),
+            key.map(|id| id.to_string()).unwrap_or_default(),
+            self.model.to_owned(),
+            self.backend.map(|(provider, _)| provider.to_owned()).unwrap_or_default(),
+            self.backend.map(|(provider, model)| format!("{provider}/{model}")).unwrap_or_default(),
+        ]
+    }
+}
+
+fn token_amounts(tokens: Option<&TokenClasses>) -> Result<Amounts, ProjectionError> {
+    let Some(tokens) = tokens else { return Ok(Amounts::default()) };
+    Ok(Amounts {
+        input_uncached: count(tokens.input_uncached_tokens)?,
+        input_cache_read: count(tokens.input_cache_read_tokens)?,
+        input_cache_write: count(tokens.input_cache_write_tokens)?,
+        output_text: count(tokens.output_text_tokens)?,
+        output_reasoning: count(tokens.output_reasoning_tokens)?,
+        ..Amounts::default()
+    })
+}
+
+impl Amounts {
+    fn checked_add(&self, other: &Self) -> Option<Self> {
+        Some(Self {
+            requests: self.requests.checked_add(other.requests)?,
+            refused: self.refused.checked_add(other.refused)?,
+            failed: self.failed.checked_add(other.failed)?,
+            input_uncached: self.input_uncached.checked_add(other.input_uncached)?,
+            input_cache_read: self.input_cache_read.checked_add(other.input_cache_read)?,
+            input_cache_write: self.input_cache_write.checked_add(other.input_cache_write)?,
+            output_text: self.output_text.checked_add(other.output_text)?,
+            output_reasoning: self.output_reasoning.checked_add(other.output_reasoning)?,
+            cost_nanos: self.cost_nanos.checked_add(other.cost_nanos)?,
+        })
+    }
+
+    /// Only then can a row have become all zero.
+    const fn takes_away(&self) -> bool {
+        self.requests < 0 || self.cost_nanos < 0
+    }
+}
