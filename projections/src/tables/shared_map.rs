@@ -10,8 +10,10 @@ const SHARDS: usize = 64;
 /// Chooses the shard. Without a seed: copies of one map have to agree.
 type ShardHasher = BuildHasherDefault<DefaultHasher>;
 
+type Shard<K, V> = Arc<HashMap<K, Arc<V>>>;
+
 pub struct SharedMap<K, V> {
-    shards: Arc<[Arc<HashMap<K, Arc<V>>>]>,
+    shards: Arc<[Shard<K, V>]>,
 }
 
 impl<K, V> Clone for SharedMap<K, V> {
@@ -59,7 +61,7 @@ impl<K: Hash + Eq + Clone, V: Clone> SharedMap<K, V> {
 
 fn shard_of<K: Hash>(key: &K) -> usize {
     let hash = ShardHasher::default().hash_one(key);
-    usize::try_from(hash % 64).unwrap_or(0)
+    usize::try_from(hash).unwrap_or(0) % SHARDS
 }
 
 #[cfg(test)]

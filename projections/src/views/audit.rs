@@ -122,12 +122,7 @@ const fn judge(event: &Event) -> Option<(Severity, Outcome)> {
     }
 }
 
-fn insert(
-    db: &Connection,
-    recorded: &Recorded,
-    severity: Severity,
-    outcome: Outcome,
-) -> Result<(), ProjectionError> {
+fn insert(db: &Connection, recorded: &Recorded, severity: Severity, outcome: Outcome) -> Result<(), ProjectionError> {
     let (kind, id) = resource(recorded);
     db.prepare_cached(INSERT)?.execute(params![
         recorded.position,

@@ -1,0 +1,177 @@
+//! Given facts, then rows: the same whatever the batches, and the same again after they are delivered twice.
+
+mod facts;
+mod following;
+mod rows;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use events::event::{Event, Recorded};
+use rusqlite::Connection;
+use rusqlite::types::ValueRef;
+
+use super::projector::{ProjectionError, Projector};
+use super::store::{Checkpoint, Store, VIEWS_FILE};
+use super::{View, store};
+use facts::Story;
+
+fn all_projectors() -> Vec<Box<dyn Projector>> {
+    View::ALL.iter().map(|view| view.projector()).collect()
+}
+
+fn open(dir: &Path, projectors: Vec<Box<dyn Projector>>) -> Store {
+    Store::open(dir, projectors, |_| true).expect("the views' file opens")
+}
+
+/// Views of these facts, applied so many at a time.
+fn views_of(facts: &[Arc<Recorded>], batch: usize) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut store = open(dir.path(), all_projectors());
+    for events in facts.chunks(batch) {
+        store.apply(events).expect("a batch is applied");
+    }
+    dir
+}
+
+/// Every row of a table or query, in the order of its text.
+fn rows(dir: &Path, query: &str) -> Vec<String> {
+    let connection = Connection::open(dir.join(VIEWS_FILE)).expect("the views' file opens");
+    let mut statement = connection.prepare(query).expect("a query");
+    let columns = statement.column_count();
+    let texts = statement.query_map([], |row| {
+        let cells: Result<Vec<String>, _> = (0..columns).map(|column| row.get_ref(column).map(text)).collect();
+        cells.map(|cells| cells.join("|"))
+    });
+    let mut rows: Vec<String> = texts.expect("rows").map(|row| row.expect("a row")).collect();
+    rows.sort();
+    rows
+}
+
+fn text(value: ValueRef<'_>) -> String {
+    match value {
+        ValueRef::Null => "-".to_owned(),
+        ValueRef::Integer(number) => number.to_string(),
+        ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+        ValueRef::Real(_) | ValueRef::Blob(_) => unreachable!("no view has such columns"),
+    }
+}
+
+/// Everything that the file holds.
+fn dump(dir: &Path) -> Vec<String> {
+    let tables = rows(dir, "SELECT name FROM sqlite_master WHERE type = 'table'");
+    let dumped = tables.iter().flat_map(|table| {
+        let rows = rows(dir, &format!("SELECT * FROM {table}"));
+        rows.into_iter().map(move |row| format!("{table}: {row}"))
+    });
+    dumped.collect()
+}
+
+#[test]
+fn rows_do_not_depend_on_how_the_log_is_cut_into_batches() {
+    let facts = Story::whole();
+    let expected = dump(views_of(&facts, facts.len()).path());
+    assert!(expected.len() > 30, "only {} rows", expected.len());
+    for batch in [1, 2, 3, 5, 7, 11] {
+        assert_eq!(dump(views_of(&facts, batch).path()), expected, "{batch} at a time");
+    }
+}
+
+#[test]
+fn events_that_are_delivered_again_change_nothing() {
+    let facts = Story::whole();
+    let dir = views_of(&facts, 4);
+    let expected = dump(dir.path());
+    let mut store = open(dir.path(), all_projectors());
+    store.apply(&facts).expect("a batch is applied");
+    for events in facts.windows(3) {
+        store.apply(events).expect("a batch is applied");
+    }
+    drop(store);
+    assert_eq!(dump(dir.path()), expected);
+}
+
+/// Takes everything but keys that are revoked.
+struct Squeamish;
+
+impl Projector for Squeamish {
+    fn view(&self) -> View {
+        View::Audit
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn schema(&self) -> &'static str {
+        "CREATE TABLE seen (position INTEGER PRIMARY KEY) STRICT"
+    }
+
+    fn apply(&mut self, db: &Connection, events: &[Arc<Recorded>]) -> Result<(), ProjectionError> {
+        for recorded in events {
+            db.execute("INSERT INTO seen (position) VALUES (?1)", [recorded.position])?;
+            if matches!(recorded.event, Event::KeyRevoked(_)) {
+                return Err(ProjectionError::Overflow);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_poison_event_stops_its_view_alone_just_before_it() {
+    let facts = Story::whole();
+    let revoked = facts.iter().find(|recorded| matches!(recorded.event, Event::KeyRevoked(_)));
+    let poison = revoked.expect("a revoked key").position;
+    for batch in [1, 4, facts.len()] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut store = open(dir.path(), vec![Box::new(Squeamish), View::Catalogue.projector()]);
+        for events in facts.chunks(batch) {
+            store.apply(events).expect("the batch is not lost");
+        }
+        let stopped = store.checkpoint(View::Audit).expect("a checkpoint");
+        assert_eq!(stopped.position, poison - 1);
+        assert!(stopped.error.is_some_and(|error| error.contains("key.revoked.v1")));
+        let other = store.checkpoint(View::Catalogue).expect("a checkpoint");
+        assert_eq!((other.position, other.error), (facts.last().expect("facts").position, None));
+        let seen = rows(dir.path(), "SELECT max(position) FROM seen");
+        assert_eq!(seen, [(poison - 1).to_string()], "nothing of the poison event is kept");
+    }
+}
+
+#[test]
+fn a_file_of_another_version_or_another_log_is_begun_anew() {
+    struct Newer;
+    impl Projector for Newer {
+        fn view(&self) -> View {
+            View::Audit
+        }
+        fn version(&self) -> u32 {
+            99
+        }
+        fn schema(&self) -> &'static str {
+            "CREATE TABLE newer (position INTEGER PRIMARY KEY) STRICT"
+        }
+        fn apply(&mut self, _: &Connection, _: &[Arc<Recorded>]) -> Result<(), ProjectionError> {
+            Ok(())
+        }
+    }
+    let dir = views_of(&Story::whole(), 100);
+    let store = open(dir.path(), vec![Box::new(Newer)]);
+    assert_eq!(
+        store.checkpoint(View::Audit).expect("a checkpoint"),
+        Checkpoint { version: 99, ..Checkpoint::default() }
+    );
+    drop(store);
+    let dir = views_of(&Story::whole(), 100);
+    let foreign = Store::open(dir.path(), all_projectors(), |_| false).expect("the views' file opens");
+    assert_eq!(foreign.checkpoint(View::Budgets).expect("a checkpoint").position, 0);
+}
+
+#[test]
+fn a_damaged_file_is_begun_anew() {
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join(store::VIEWS_FILE), vec![b'x'; 8192]).expect("a file");
+    let store = open(dir.path(), all_projectors());
+    assert_eq!(store.checkpoint(View::Budgets).expect("a checkpoint").position, 0);
+}

@@ -1,0 +1,253 @@
+//! A small synthetic log.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use events::event::access::AccessDenied;
+use events::event::admin::{
+    Budget, Ended, Enforcement, Key, KeyRotated, Partner, Permission, Scope, Tenant, User, WhenShort,
+};
+use events::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReleased, BudgetReserved, BudgetSettled, BudgetWindow};
+use events::event::inference::{AttemptFailed, Backend, InferenceAdmitted, InferenceEnded, InferenceRefused, Versions};
+use events::event::{Actor, Chain, Context, Event, Recorded, Stream, StreamKind};
+use events::ids::{BudgetId, KeyId, PartnerId, RequestId, TenantId, UserId};
+use events::money::NanoUsd;
+use events::time::{Period, parse_rfc3339};
+use events::usage::{TokenClasses, Usage, UsageSource};
+use events::wire::ErrorCode;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+pub fn id<I: From<Uuid>>(number: u128) -> I {
+    I::from(Uuid::from_u128(number))
+}
+
+pub fn start() -> DateTime<Utc> {
+    parse_rfc3339("2026-11-20T08:59:50Z").expect("a time")
+}
+
+pub fn partner() -> PartnerId {
+    id(1)
+}
+
+pub fn tenant() -> TenantId {
+    id(2)
+}
+
+pub fn user() -> UserId {
+    id(3)
+}
+
+pub fn key() -> KeyId {
+    id(4)
+}
+
+pub fn budget() -> BudgetId {
+    id(5)
+}
+
+/// Facts at positions 1, 2, 3 …, one a second.
+#[derive(Default)]
+pub struct Story {
+    facts: Vec<Arc<Recorded>>,
+}
+
+impl Story {
+    /// A tenant with a budget of 5 USD; requests that complete, fail, abort, expire and are refused; a late
+    /// correction; a key that is rotated and revoked.
+    pub fn whole() -> Vec<Arc<Recorded>> {
+        let mut story = Self::default();
+        story.setup();
+        story.completes(100, 7);
+        story.under_way(101);
+        story.fails(102);
+        story.expires(103);
+        story.corrects(103, 250);
+        story.refuses(Some(104), 1);
+        story.refuses(None, 17);
+        story.rotates_and_revokes();
+        story.completes(105, 3);
+        story.facts
+    }
+
+    pub fn facts(self) -> Vec<Arc<Recorded>> {
+        self.facts
+    }
+
+    fn add(&mut self, stream: Stream, context: Context, event: Event) {
+        let position = u64::try_from(self.facts.len()).expect("few facts") + 1;
+        let sequence = u64::try_from(self.facts.iter().filter(|fact| fact.stream == stream).count()).expect("few") + 1;
+        let recorded_at = start() + Duration::from_secs(position);
+        self.facts.push(Arc::new(Recorded { position, recorded_at, stream, sequence, context, event }));
+    }
+
+    fn admin(&mut self, kind: StreamKind, id: impl ToString, chain: Chain, event: Event) {
+        self.add(Stream::new(kind, id.to_string()), Context::about(Actor::Operator, chain), event);
+    }
+
+    pub fn setup(&mut self) {
+        let of_partner = Chain { partner: Some(partner()), ..Chain::default() };
+        let of_tenant = Chain { tenant: Some(tenant()), ..of_partner };
+        let of_user = Chain { user: Some(user()), ..of_tenant };
+        let made = Partner { partner_id: partner(), name: "P".into() };
+        self.admin(StreamKind::Partner, partner(), of_partner, Event::PartnerCreated(Box::new(made)));
+        let made = Tenant { tenant_id: tenant(), partner_id: partner(), name: "T".into() };
+        self.admin(StreamKind::Tenant, tenant(), of_tenant, Event::TenantCreated(Box::new(made)));
+        let made =
+            User { user_id: user(), tenant_id: tenant(), roles: vec![], name_digest: "d".into(), email_digest: None };
+        self.admin(StreamKind::User, user(), of_user, Event::UserCreated(Box::new(made)));
+        self.admin(StreamKind::Key, key(), chain(), Event::KeyCreated(Box::new(app_key())));
+        let opened = Event::BudgetOpened(Box::new(budget_of(5_000_000_000)));
+        self.admin(StreamKind::Budget, budget(), of_tenant, opened);
+        let changed = Event::BudgetChanged(Box::new(budget_of(6_000_000_000)));
+        self.admin(StreamKind::Budget, budget(), of_tenant, changed);
+    }
+
+    /// Admission and hold of 1,000 nano-dollars.
+    pub fn under_way(&mut self, number: u128) -> DateTime<Utc> {
+        let context = in_request(number);
+        let admitted = InferenceAdmitted {
+            model: "large".into(),
+            dialect: "native".into(),
+            streamed: false,
+            max_output_tokens: 10,
+            input_tokens_bound: 20,
+            body_sha256: "00".into(),
+            metadata: BTreeMap::new(),
+            versions: Versions::default(),
+        };
+        let stream = Stream::inference(id(number));
+        self.add(stream, context.clone(), Event::InferenceAdmitted(Box::new(admitted)));
+        let admitted_at = self.facts.last().expect("the admission").recorded_at;
+        let held_usd = NanoUsd::new(1000);
+        let reserved = BudgetReserved { held_usd, budgets: windows(), expires_at: start() };
+        self.add(Stream::hold(id(number)), context, Event::BudgetReserved(Box::new(reserved)));
+        admitted_at
+    }
+
+    pub fn completes(&mut self, number: u128, latency_ms: u64) {
+        let admitted_at = self.under_way(number);
+        let context = in_request(number);
+        let ended = ended(admitted_at, 400, Some(latency_ms));
+        let stream = Stream::inference(id(number));
+        self.add(stream, context.clone(), Event::InferenceCompleted(Box::new(ended)));
+        let (held_usd, charged_usd) = (NanoUsd::new(1000), NanoUsd::new(400));
+        let settled = BudgetSettled { held_usd, charged_usd, budgets: windows(), overrun_usd: None };
+        self.add(Stream::hold(id(number)), context, Event::BudgetSettled(Box::new(settled)));
+    }
+
+    pub fn fails(&mut self, number: u128) {
+        let admitted_at = self.under_way(number);
+        let context = in_request(number);
+        let attempt =
+            AttemptFailed { backend: backend(), attempt: 1, reason: "status".into(), status: Some(500), latency_ms: 5 };
+        let stream = Stream::inference(id(number));
+        self.add(stream.clone(), context.clone(), Event::InferenceAttemptFailed(Box::new(attempt)));
+        let failed = InferenceEnded { usage: None, ..ended(admitted_at, 0, Some(30)) };
+        self.add(stream, context.clone(), Event::InferenceFailed(Box::new(failed)));
+        let released =
+            BudgetReleased { held_usd: NanoUsd::new(1000), budgets: windows(), reason: "upstream_status".into() };
+        self.add(Stream::hold(id(number)), context, Event::BudgetReleased(Box::new(released)));
+    }
+
+    pub fn expires(&mut self, number: u128) {
+        let admitted_at = self.under_way(number);
+        let context = Context { actor: Actor::System("sweeper"), ..in_request(number) };
+        let aborted = InferenceEnded { backend: None, usage: None, ..ended(admitted_at, 1000, None) };
+        let stream = Stream::inference(id(number));
+        self.add(stream, context.clone(), Event::InferenceAborted(Box::new(aborted)));
+        let (held_usd, charged_usd) = (NanoUsd::new(1000), NanoUsd::new(1000));
+        let expired = BudgetExpired { held_usd, charged_usd, budgets: windows(), policy: "charge_hold".into() };
+        self.add(Stream::hold(id(number)), context, Event::BudgetExpired(Box::new(expired)));
+    }
+
+    pub fn corrects(&mut self, number: u128, delta: i64) {
+        let correction = BudgetAdjusted {
+            delta_usd: NanoUsd::new(delta),
+            budgets: windows(),
+            reason: "late".into(),
+            of: id(number),
+        };
+        let stream = Stream::hold(id::<RequestId>(number));
+        self.add(stream, in_request(number), Event::BudgetAdjusted(Box::new(correction)));
+    }
+
+    pub fn refuses(&mut self, number: Option<u128>, count: u64) {
+        let context = Context { request_id: number.map(id), ..Context::about(Actor::Key(key()), chain()) };
+        let mut details = Map::new();
+        details.insert("budget_id".into(), Value::String(budget().to_string()));
+        let refused = InferenceRefused { code: ErrorCode::BudgetExceeded, model: "large".into(), count, details };
+        let stream = Stream::inference(id(number.unwrap_or(999)));
+        self.add(stream, context, Event::InferenceRefused(Box::new(refused)));
+    }
+
+    pub fn rotates_and_revokes(&mut self) {
+        let rotated = KeyRotated { key_id: key(), generation: 2, previous_until: start() };
+        self.admin(StreamKind::Key, key(), chain(), Event::KeyRotated(Box::new(rotated)));
+        self.admin(StreamKind::Key, key(), chain(), Event::KeyRevoked(Box::new(Ended { id: key() })));
+        let denied = AccessDenied { code: ErrorCode::Unauthenticated, count: 3 };
+        let context = Context { key_id: Some(key()), ..Context::of(Actor::System("gateway")) };
+        self.add(Stream::new(StreamKind::Access, key()), context, Event::AccessDenied(Box::new(denied)));
+    }
+}
+
+pub fn chain() -> Chain {
+    Chain { partner: Some(partner()), tenant: Some(tenant()), user: Some(user()), key: Some(key()) }
+}
+
+fn in_request(number: u128) -> Context {
+    Context::about(Actor::Key(key()), chain()).in_request(id(number))
+}
+
+fn windows() -> Vec<BudgetWindow> {
+    vec![BudgetWindow { budget_id: budget(), window_start: None }]
+}
+
+fn app_key() -> Key {
+    Key {
+        key_id: key(),
+        user_id: user(),
+        name: "app".into(),
+        permissions: vec![Permission::ModelsUse],
+        models: None,
+        expires_at: None,
+    }
+}
+
+fn budget_of(nanos: i64) -> Budget {
+    Budget {
+        budget_id: budget(),
+        scope: Scope::Tenant(tenant()),
+        limit_usd: NanoUsd::new(nanos),
+        period: Period::Total,
+        alert_at: vec![],
+        when_short: WhenShort::Refuse,
+        enforcement: Enforcement::Hard,
+    }
+}
+
+fn backend() -> Backend {
+    Backend { provider_id: id(6), provider: "sim".into(), model: "echo".into() }
+}
+
+fn ended(admitted_at: DateTime<Utc>, cost: i64, latency_ms: Option<u64>) -> InferenceEnded {
+    let tokens = TokenClasses { input_uncached_tokens: 12, output_text_tokens: 9, ..TokenClasses::default() };
+    InferenceEnded {
+        model: "large".into(),
+        admitted_at,
+        backend: Some(backend()),
+        usage: Some(Usage { tokens, source: UsageSource::Provider }),
+        provider_usage: None,
+        cost_usd: NanoUsd::new(cost),
+        price_version: Some(1),
+        finish_reason: Some("stop".into()),
+        latency_ms,
+        first_token_ms: None,
+        attempts: Some(1),
+        upstream_request_id: None,
+        code: None,
+        reason: None,
+    }
+}

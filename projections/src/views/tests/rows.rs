@@ -1,0 +1,144 @@
+//! What each view makes of known facts.
+
+use super::facts::{Story, budget, key, partner, tenant, user};
+use super::{dump, rows, views_of};
+
+fn views_after(tell: impl FnOnce(&mut Story)) -> tempfile::TempDir {
+    let mut story = Story::default();
+    tell(&mut story);
+    views_of(&story.facts(), 3)
+}
+
+#[test]
+fn a_budget_shows_what_is_charged_and_what_is_held() {
+    let dir = views_after(|story| {
+        story.setup();
+        story.completes(100, 7);
+        story.under_way(101);
+        story.fails(102);
+        story.expires(103);
+        story.corrects(103, -250);
+    });
+    let windows = rows(dir.path(), "SELECT budget_id, window_start, settled_nanos, held_nanos FROM budget_windows");
+    assert_eq!(windows, [format!("{}|0|{}|1000", budget(), 400 + 1000 - 250)]);
+    let limits =
+        rows(dir.path(), "SELECT partner_id, tenant_id, limit_nanos, period, closed_at, position FROM budgets");
+    assert_eq!(limits, [format!("{}|{}|6000000000|total|-|6", partner(), tenant())]);
+}
+
+/// The story begins ten seconds before nine o'clock; a request counts in the hour of its admission.
+#[test]
+fn usage_counts_in_the_hour_of_admission_under_the_backend_that_served() {
+    let dir = views_after(|story| {
+        story.setup();
+        story.completes(100, 7);
+        story.under_way(101);
+        story.fails(102);
+        story.expires(103);
+        story.corrects(103, 250);
+        story.refuses(None, 17);
+    });
+    let usage = rows(
+        dir.path(),
+        "SELECT strftime('%H', hour, 'unixepoch'), model, backend, requests, refused, failed, input_uncached_tokens,
+                output_text_tokens, cost_nanos FROM usage_by_hour",
+    );
+    assert_eq!(
+        usage,
+        [
+            "08|large|sim/echo|1|0|0|12|9|400",
+            "09|large|sim/echo|1|0|1|0|0|0",
+            "09|large||2|17|0|0|0|1000",
+            "09|||0|0|0|0|0|250",
+        ]
+    );
+    let chains = rows(dir.path(), "SELECT DISTINCT partner_id, tenant_id, user_id, key_id FROM usage_by_hour");
+    assert_eq!(chains, [format!("{}|{}|{}|{}", partner(), tenant(), user(), key())]);
+    let latencies = rows(dir.path(), "SELECT backend, bucket, requests FROM usage_latency");
+    assert_eq!(latencies, ["sim/echo|30|1", "sim/echo|7|1"]);
+}
+
+#[test]
+fn an_inference_has_its_whole_life_in_one_row() {
+    let dir = views_after(|story| {
+        story.setup();
+        story.completes(100, 7);
+        story.fails(102);
+        story.expires(103);
+        story.corrects(103, -250);
+        story.under_way(101);
+        story.refuses(Some(104), 1);
+        story.refuses(None, 17);
+    });
+    let lives = rows(
+        dir.path(),
+        "SELECT status, backend, cost_nanos, position, hold_position, outcome_position, hold_end_position, hold_end_type
+         FROM inferences",
+    );
+    assert_eq!(
+        lives,
+        [
+            "aborted|-|750|16|17|18|19|budget.expired",
+            "admitted|-|0|21|22|-|-|-",
+            "completed|sim/echo|400|7|8|9|10|budget.settled",
+            "failed|sim/echo|0|11|12|14|15|budget.released",
+            "refused|-|0|23|-|-|-|-",
+        ]
+    );
+    let incidents = rows(dir.path(), "SELECT position, type FROM inference_incidents");
+    assert_eq!(incidents, ["13|inference.attempt_failed", "20|budget.adjusted"]);
+}
+
+#[test]
+fn the_audit_has_administration_and_those_turned_away_and_no_traffic() {
+    let dir = views_after(|story| {
+        story.setup();
+        story.completes(100, 7);
+        story.refuses(Some(104), 1);
+        story.rotates_and_revokes();
+    });
+    let entries = rows(dir.path(), "SELECT position, actor, action, resource, severity, outcome FROM audit");
+    let key = key();
+    assert_eq!(entries.len(), 10);
+    for expected in [
+        format!("4|operator|key.created|key/{key}|notice|success"),
+        format!("13|operator|key.revoked|key/{key}|notice|success"),
+        format!("14|system:gateway|access.denied|key/{key}|warning|denied"),
+    ] {
+        assert!(entries.contains(&expected), "{expected} is not in {entries:#?}");
+    }
+}
+
+#[test]
+fn the_catalogue_has_every_resource_as_its_last_event_left_it() {
+    let dir = views_after(|story| {
+        story.setup();
+        story.rotates_and_revokes();
+    });
+    let resources = rows(
+        dir.path(),
+        "SELECT kind, id, partner_id, tenant_id, user_id, name, ended_at IS NULL, created_position, position
+         FROM catalogue",
+    );
+    let (partner, tenant, user, key, budget) = (partner(), tenant(), user(), key(), budget());
+    assert_eq!(
+        resources,
+        [
+            format!("budget|{budget}|{partner}|{tenant}|-|-|1|5|6"),
+            format!("key|{key}|{partner}|{tenant}|{user}|app|0|4|8"),
+            format!("partner|{partner}|{partner}|-|-|P|1|1|1"),
+            format!("tenant|{tenant}|{partner}|{tenant}|-|T|1|2|2"),
+            format!("user|{user}|{partner}|{tenant}|{user}|-|1|3|3"),
+        ]
+    );
+    let limit = rows(dir.path(), "SELECT json_extract(body, '$.limit_usd') FROM catalogue WHERE kind = 'budget'");
+    assert_eq!(limit, ["6.000000000"]);
+}
+
+#[test]
+fn every_checkpoint_is_at_the_last_event() {
+    let dir = views_after(Story::setup);
+    let checkpoints = rows(dir.path(), "SELECT DISTINCT position, error FROM projections");
+    assert_eq!(checkpoints, ["6|-"]);
+    assert!(!dump(dir.path()).is_empty());
+}
