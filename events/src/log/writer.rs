@@ -64,16 +64,17 @@ impl Writer {
     /// Works until it is told to stop. What was queued before that is recorded.
     pub(super) fn run(mut self, queue: &Receiver<Job>) {
         loop {
-            let mut jobs = Vec::new();
+            let mut fresh = Vec::new();
             match queue.recv_timeout(SWEEP_EVERY) {
-                Ok(job) => jobs.push(job),
+                Ok(job) => fresh.push(job),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            jobs.extend(queue.try_iter().take(BATCH_JOBS_MAX));
-            let stops = jobs.iter().any(|job| matches!(job, Job::Stop));
-            jobs.retain(|job| !matches!(job, Job::Wake | Job::Stop));
-            jobs.extend(self.take_unattended());
+            fresh.extend(queue.try_iter().take(BATCH_JOBS_MAX));
+            let stops = fresh.iter().any(|job| matches!(job, Job::Stop));
+            // Ends first: they give money back that what is asked for next may use.
+            let mut jobs = self.take_unattended();
+            jobs.extend(fresh.into_iter().filter(|job| !matches!(job, Job::Wake | Job::Stop)));
             self.work_off(jobs);
             if stops {
                 return;
@@ -346,7 +347,18 @@ fn note(batch: &mut Batch<'_>, notes: &[Note]) -> Result<Answer, LogError> {
 }
 
 fn unexpected(decision: &Decision) -> LogError {
-    LogError::Append(format!("a decision of another kind: {}", std::any::type_name_of_val(decision)))
+    let kind = match decision {
+        Decision::Admitted { .. } => "admitted",
+        Decision::AlreadyAdmitted => "admitted before",
+        Decision::Refused { .. } => "refused",
+        Decision::Ended { .. } => "ended",
+        Decision::Adjusted { .. } => "adjusted",
+        Decision::NoOpenHold => "no open hold",
+        Decision::Overflow => "overflow",
+        Decision::Swept { .. } => "swept",
+        Decision::Folded => "folded",
+    };
+    LogError::Append(format!("a decision that does not answer the job: {kind}"))
 }
 
 fn tidy(connection: &Connection, now: DateTime<Utc>) -> Result<(), LogError> {

@@ -1,0 +1,123 @@
+//! Facts that the tests begin with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
+use events::event::inference::{InferenceAdmitted, InferenceEnded, Versions};
+use events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
+use events::ids::{BudgetId, KeyId, PartnerId, RequestId, TenantId, UserId};
+use events::ledger::{Admission, Charge, Ending, Outcome};
+use events::log::Append;
+use events::money::NanoUsd;
+use events::time::{ManualClock, Period, parse_rfc3339};
+use uuid::Uuid;
+
+pub fn id<I: From<Uuid>>(number: u128) -> I {
+    I::from(Uuid::from_u128(number))
+}
+
+pub fn start() -> DateTime<Utc> {
+    parse_rfc3339("2026-11-20T08:00:00Z").expect("a time")
+}
+
+pub fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::at(start()))
+}
+
+/// Key `n` belongs to user, tenant and partner 1.
+pub fn chain(key: u128) -> Chain {
+    Chain {
+        partner: Some(id::<PartnerId>(1)),
+        tenant: Some(id::<TenantId>(1)),
+        user: Some(id::<UserId>(1)),
+        key: Some(id::<KeyId>(key)),
+    }
+}
+
+pub fn context(key: u128) -> Context {
+    Context::about(Actor::Key(id(key)), chain(key))
+}
+
+pub fn budget(number: u128, scope: Scope, limit: i64, period: Period) -> Budget {
+    Budget {
+        budget_id: id(number),
+        scope,
+        limit_usd: NanoUsd::new(limit),
+        period,
+        alert_at: Vec::new(),
+        when_short: WhenShort::Refuse,
+        enforcement: Enforcement::Hard,
+    }
+}
+
+pub fn opened(budget: Budget) -> Event {
+    Event::BudgetOpened(Box::new(budget))
+}
+
+/// An append of one event to a stream that had `before` events.
+pub fn append(kind: StreamKind, number: BudgetId, before: u64, event: Event) -> Append {
+    Append {
+        stream: Stream::new(kind, number),
+        expected_sequence: before,
+        events: vec![event],
+        context: Context::of(Actor::Operator),
+        side: Vec::new(),
+        idempotency: None,
+    }
+}
+
+pub fn admission(request: u128, key: u128, held: i64, ttl: Duration) -> Admission {
+    let request_id: RequestId = id(request);
+    Admission {
+        request_id,
+        context: context(key).in_request(request_id),
+        held: NanoUsd::new(held),
+        ttl,
+        admitted: Box::new(InferenceAdmitted {
+            model: "m".to_owned(),
+            dialect: "native".to_owned(),
+            streamed: false,
+            max_output_tokens: 16,
+            input_tokens_bound: 64,
+            body_sha256: "00".to_owned(),
+            metadata: Default::default(),
+            versions: Versions::default(),
+        }),
+    }
+}
+
+pub fn ended(cost: i64) -> Box<InferenceEnded> {
+    Box::new(InferenceEnded {
+        model: "m".to_owned(),
+        admitted_at: start(),
+        backend: None,
+        usage: None,
+        provider_usage: None,
+        cost_usd: NanoUsd::new(cost),
+        price_version: None,
+        finish_reason: None,
+        latency_ms: None,
+        first_token_ms: None,
+        attempts: None,
+        upstream_request_id: None,
+        code: None,
+        reason: None,
+    })
+}
+
+pub fn ending(request: u128, key: u128, charged: Option<i64>) -> Ending {
+    let request_id: RequestId = id(request);
+    let charge = match charged {
+        Some(charged) => Charge::Settle(NanoUsd::new(charged)),
+        None => Charge::Release { reason: "test".to_owned() },
+    };
+    Ending {
+        request_id,
+        context: context(key).in_request(request_id),
+        attempts: Vec::new(),
+        outcome: Outcome::Completed(ended(charged.unwrap_or(0))),
+        charge,
+    }
+}

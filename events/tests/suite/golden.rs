@@ -1,0 +1,344 @@
+//! One sample of every event version that was ever written stands in `tests/golden/events/`, and must decode for ever.
+//! `UPDATE_GOLDEN=1` writes those that are new; a changed one is a changed meaning, and needs a new version.
+
+use std::path::{Path, PathBuf};
+
+use events::canonical;
+use events::event::access::{AccessDenied, AccessRateLimited};
+use events::event::admin::{
+    Ended, Key, KeyRotated, Model, OutputCapField, Partner, Permission, Price, Provider, ProviderKind, RateLimit,
+    Reach, Role, RoleGrant, Scope, Strategy, Target, Tenant, User,
+};
+use events::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReleased, BudgetReserved, BudgetSettled, BudgetWindow};
+use events::event::inference::{AttemptFailed, Backend, InferenceAdmitted, InferenceEnded, InferenceRefused, Versions};
+use events::event::{Event, Recorded, Stream, StreamKind};
+use events::money::{NanoUsd, NanoUsdPerMtok, Rates};
+use events::time::Period;
+use events::usage::{TokenClasses, Usage, UsageSource};
+use events::wire::ErrorCode;
+
+use crate::facts::{budget, context, id, start};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/events")
+}
+
+fn usd(nanos: i64) -> NanoUsd {
+    NanoUsd::new(nanos)
+}
+
+fn rate(nanos: i64) -> NanoUsdPerMtok {
+    NanoUsdPerMtok::new(usd(nanos)).expect("a price is not negative")
+}
+
+fn backend() -> Backend {
+    Backend { provider_id: id(11), provider: "openai-eu".to_owned(), model: "gpt-4o".to_owned() }
+}
+
+fn windows() -> Vec<BudgetWindow> {
+    let total = BudgetWindow { budget_id: id(21), window_start: None };
+    vec![total, BudgetWindow { budget_id: id(22), window_start: Period::Day.window_start(start()) }]
+}
+
+fn ended() -> Box<InferenceEnded> {
+    let tokens = TokenClasses {
+        input_uncached_tokens: 60,
+        input_cache_read_tokens: 40,
+        input_cache_write_tokens: 7,
+        input_cache_write_by_ttl: [("5m".to_owned(), 7)].into(),
+        output_text_tokens: 30,
+        output_reasoning_tokens: 20,
+    };
+    Box::new(InferenceEnded {
+        model: "gpt".to_owned(),
+        admitted_at: start(),
+        backend: Some(backend()),
+        usage: Some(Usage { tokens, source: UsageSource::Provider }),
+        provider_usage: Some(serde_json::json!({ "prompt_tokens": 107, "completion_tokens": 50 })),
+        cost_usd: usd(1_042_000),
+        price_version: Some(9),
+        finish_reason: Some("stop".to_owned()),
+        latency_ms: Some(842),
+        first_token_ms: Some(210),
+        attempts: Some(1),
+        upstream_request_id: Some("chatcmpl-1".to_owned()),
+        code: None,
+        reason: None,
+    })
+}
+
+fn failed() -> Box<InferenceEnded> {
+    Box::new(InferenceEnded {
+        usage: None,
+        provider_usage: None,
+        cost_usd: NanoUsd::ZERO,
+        price_version: None,
+        finish_reason: Some("error".to_owned()),
+        first_token_ms: None,
+        attempts: Some(2),
+        code: Some("UPSTREAM_ERROR".to_owned()),
+        reason: Some("status".to_owned()),
+        ..*ended()
+    })
+}
+
+fn samples() -> Vec<(Stream, Event)> {
+    let request = || id(1);
+    let inference = |event| (Stream::inference(request()), event);
+    let hold = |event| (Stream::hold(request()), event);
+    let resource = |kind: StreamKind, name: &str, event| (Stream::new(kind, format!("{name}_{:032x}", 31)), event);
+    let details =
+        serde_json::json!({ "budget_id": "bud_00000000000000000000000000000015", "requested_usd": "0.001000000" });
+    let details = details.as_object().cloned().unwrap_or_default();
+    let price = Price {
+        price_id: id(31),
+        provider_id: id(11),
+        model: "gpt-4o".to_owned(),
+        rates: Rates {
+            input_usd_per_mtok: rate(2_500_000_000),
+            output_usd_per_mtok: rate(10_000_000_000),
+            cache_read_usd_per_mtok: rate(1_250_000_000),
+            cache_write_usd_per_mtok: rate(2_500_000_000),
+            reasoning_usd_per_mtok: rate(10_000_000_000),
+            request_usd: NanoUsd::ZERO,
+        },
+        effective_from: start(),
+    };
+    let provider = Provider {
+        provider_id: id(31),
+        name: "openai-eu".to_owned(),
+        kind: ProviderKind::Openai,
+        base_url: Some("https://api.openai.com/v1".to_owned()),
+        tenant_id: None,
+        allow_private_network: false,
+        timeout_ms: 120_000,
+        idle_timeout_ms: 30_000,
+        headers: [("openai-organization".to_owned(), "org-1".to_owned())].into(),
+        output_cap_field: OutputCapField::MaxCompletionTokens,
+        secret_generation: 1,
+    };
+    let model = Model {
+        model_id: id(31),
+        name: "gpt".to_owned(),
+        strategy: Strategy::Priority,
+        targets: vec![Target {
+            provider_id: id(11),
+            model: "gpt-4o".to_owned(),
+            priority: 0,
+            weight: 1,
+            context_window: Some(128_000),
+            max_output_tokens: Some(16_384),
+            default_max_output_tokens: Some(4096),
+        }],
+        system_prefix: Some("Be brief.".to_owned()),
+        tenant_id: Some(id(1)),
+    };
+    let user = User {
+        user_id: id(31),
+        tenant_id: id(1),
+        roles: vec![RoleGrant { role: Role::Auditor, scope: Reach::Tenant(id(1)) }],
+        name_digest: "ab".repeat(32),
+        email_digest: Some("cd".repeat(32)),
+    };
+    let key = Key {
+        key_id: id(31),
+        user_id: id(1),
+        name: "app".to_owned(),
+        permissions: vec![Permission::ModelsUse],
+        models: Some(vec!["gpt*".to_owned()]),
+        expires_at: Some(start()),
+    };
+    let rotated = KeyRotated { key_id: id(31), generation: 2, previous_until: start() };
+    let limit = RateLimit { limit_id: id(31), scope: Scope::Tenant(id(1)), requests_per_minute: 60 };
+    let partner = Partner { partner_id: id(31), name: "Acme".to_owned() };
+    let tenant = Tenant { tenant_id: id(31), partner_id: id(1), name: "Acme Labs".to_owned() };
+    let money = budget(31, Scope::Tenant(id(1)), 5_000_000_000, Period::Month);
+    vec![
+        inference(Event::InferenceAdmitted(Box::new(InferenceAdmitted {
+            model: "gpt".to_owned(),
+            dialect: "openai".to_owned(),
+            streamed: true,
+            max_output_tokens: 4096,
+            input_tokens_bound: 512,
+            body_sha256: "ef".repeat(32),
+            metadata: [("team".to_owned(), "red".to_owned())].into(),
+            versions: Versions {
+                model: 8,
+                key: Some(6),
+                prices: [("prv_0000000000000000000000000000000b/gpt-4o".to_owned(), 9)].into(),
+                budgets: [(id(21), 7)].into(),
+            },
+        }))),
+        inference(Event::InferenceRefused(Box::new(InferenceRefused {
+            code: ErrorCode::BudgetExceeded,
+            model: "gpt".to_owned(),
+            count: 1,
+            details,
+        }))),
+        inference(Event::InferenceCompleted(ended())),
+        inference(Event::InferenceFailed(failed())),
+        inference(Event::InferenceAborted(Box::new(InferenceEnded {
+            reason: Some("client_closed".to_owned()),
+            ..*ended()
+        }))),
+        inference(Event::InferenceAttemptFailed(Box::new(AttemptFailed {
+            backend: backend(),
+            attempt: 1,
+            reason: "status".to_owned(),
+            status: Some(503),
+            latency_ms: 12,
+        }))),
+        hold(Event::BudgetReserved(Box::new(BudgetReserved {
+            held_usd: usd(5_000_000),
+            budgets: windows(),
+            expires_at: start(),
+        }))),
+        hold(Event::BudgetSettled(Box::new(BudgetSettled {
+            held_usd: usd(5_000_000),
+            charged_usd: usd(6_000_000),
+            budgets: windows(),
+            overrun_usd: Some(usd(1_000_000)),
+        }))),
+        hold(Event::BudgetReleased(Box::new(BudgetReleased {
+            held_usd: usd(5_000_000),
+            budgets: windows(),
+            reason: "status".to_owned(),
+        }))),
+        hold(Event::BudgetExpired(Box::new(BudgetExpired {
+            held_usd: usd(5_000_000),
+            charged_usd: usd(5_000_000),
+            budgets: windows(),
+            policy: "charge_hold".to_owned(),
+        }))),
+        hold(Event::BudgetAdjusted(Box::new(BudgetAdjusted {
+            delta_usd: usd(-1_500_000),
+            budgets: windows(),
+            reason: "settled_after_expiry".to_owned(),
+            of: request(),
+        }))),
+        resource(StreamKind::Partner, "par", Event::PartnerCreated(Box::new(partner.clone()))),
+        resource(StreamKind::Partner, "par", Event::PartnerChanged(Box::new(partner))),
+        resource(StreamKind::Partner, "par", Event::PartnerEnded(Box::new(Ended { id: id(31) }))),
+        resource(StreamKind::Tenant, "ten", Event::TenantCreated(Box::new(tenant.clone()))),
+        resource(StreamKind::Tenant, "ten", Event::TenantChanged(Box::new(tenant))),
+        resource(StreamKind::Tenant, "ten", Event::TenantEnded(Box::new(Ended { id: id(31) }))),
+        resource(StreamKind::User, "usr", Event::UserCreated(Box::new(user.clone()))),
+        resource(StreamKind::User, "usr", Event::UserChanged(Box::new(user))),
+        resource(StreamKind::User, "usr", Event::UserEnded(Box::new(Ended { id: id(31) }))),
+        resource(StreamKind::Key, "key", Event::KeyCreated(Box::new(key.clone()))),
+        resource(StreamKind::Key, "key", Event::KeyChanged(Box::new(key))),
+        resource(StreamKind::Key, "key", Event::KeyRotated(Box::new(rotated))),
+        resource(StreamKind::Key, "key", Event::KeyRevoked(Box::new(Ended { id: id(31) }))),
+        resource(StreamKind::Provider, "prv", Event::ProviderCreated(Box::new(provider.clone()))),
+        resource(StreamKind::Provider, "prv", Event::ProviderChanged(Box::new(provider))),
+        resource(StreamKind::Provider, "prv", Event::ProviderEnded(Box::new(Ended { id: id(31) }))),
+        resource(StreamKind::Model, "mdl", Event::ModelCreated(Box::new(model.clone()))),
+        resource(StreamKind::Model, "mdl", Event::ModelChanged(Box::new(model))),
+        resource(StreamKind::Model, "mdl", Event::ModelEnded(Box::new(Ended { id: id(31) }))),
+        resource(StreamKind::Price, "prc", Event::PriceCreated(Box::new(price.clone()))),
+        resource(StreamKind::Price, "prc", Event::PriceChanged(Box::new(price))),
+        resource(StreamKind::Price, "prc", Event::PriceEnded(Box::new(Ended { id: id(31) }))),
+        resource(StreamKind::Budget, "bud", Event::BudgetOpened(Box::new(money.clone()))),
+        resource(StreamKind::Budget, "bud", Event::BudgetChanged(Box::new(money))),
+        resource(StreamKind::Budget, "bud", Event::BudgetClosed(Box::new(Ended { id: id(31) }))),
+        resource(StreamKind::RateLimit, "lim", Event::RateLimitCreated(Box::new(limit.clone()))),
+        resource(StreamKind::RateLimit, "lim", Event::RateLimitChanged(Box::new(limit))),
+        resource(StreamKind::RateLimit, "lim", Event::RateLimitEnded(Box::new(Ended { id: id(31) }))),
+        resource(
+            StreamKind::Access,
+            "key",
+            Event::AccessDenied(Box::new(AccessDenied { code: ErrorCode::Unauthenticated, count: 3 })),
+        ),
+        resource(
+            StreamKind::Access,
+            "key",
+            Event::AccessRateLimited(Box::new(AccessRateLimited {
+                limit_id: id(31),
+                measure: "requests_per_minute".to_owned(),
+                limit: 60,
+                count: 11,
+            })),
+        ),
+    ]
+}
+
+fn wire_name(event: &Event) -> String {
+    format!("{}.v{}", event.name(), event.version())
+}
+
+#[test]
+fn every_type_has_a_sample_that_reads_and_writes_the_same_for_ever() {
+    let rewrite = std::env::var_os("UPDATE_GOLDEN").is_some();
+    for (stream, event) in samples() {
+        let name = wire_name(&event);
+        let recorded = Recorded {
+            position: 44,
+            recorded_at: start(),
+            stream,
+            sequence: 2,
+            context: context(5).in_request(id(1)),
+            event,
+        };
+        let text = canonical::envelope(&recorded).expect("an event has a canonical form") + "\n";
+        let path = folder().join(format!("{name}.json"));
+        if rewrite {
+            std::fs::create_dir_all(folder()).expect("the folder");
+            std::fs::write(&path, &text).expect("the sample is written");
+        }
+        let kept = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name} has no sample: {error}"));
+        assert_eq!(kept, text, "{name} is written as it always was");
+        let envelope: serde_json::Value = serde_json::from_str(&kept).expect("JSON");
+        let decoded = Event::decode(recorded.event.name(), recorded.event.version(), &envelope["data"].to_string());
+        assert_eq!(decoded.expect("it decodes"), recorded.event, "{name} reads as it always did");
+    }
+}
+
+#[test]
+fn no_type_is_without_a_sample_and_no_sample_without_a_type() {
+    let mut sampled: Vec<String> = samples().iter().map(|(_, event)| wire_name(event)).collect();
+    let mut known: Vec<String> = Event::TYPES.iter().map(|(name, version)| format!("{name}.v{version}")).collect();
+    let kept = std::fs::read_dir(folder()).expect("the samples' folder");
+    let mut kept: Vec<String> = kept
+        .map(|file| file.expect("a file").path().file_stem().expect("a name").to_string_lossy().into_owned())
+        .collect();
+    sampled.sort();
+    known.sort();
+    kept.sort();
+    assert_eq!(sampled, known);
+    assert_eq!(kept, known);
+}
+
+#[test]
+fn the_catalogue_page_names_every_type_and_no_other() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/events.md");
+    let page = std::fs::read_to_string(page).expect("docs/events.md");
+    let mut named: Vec<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| name.contains(".v"))
+        .collect();
+    let mut known: Vec<String> = Event::TYPES.iter().map(|(name, version)| format!("{name}.v{version}")).collect();
+    named.sort();
+    known.sort();
+    assert_eq!(named, known);
+}
+
+#[test]
+fn the_errors_page_names_every_code_with_its_status_and_no_other() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors.md");
+    let page = std::fs::read_to_string(page).expect("docs/errors.md");
+    let mut named: Vec<(String, u16)> = page
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.split('|').map(str::trim).skip(1);
+            let (status, code) = (cells.next()?.parse().ok()?, cells.next()?);
+            Some((code.trim_matches('`').to_owned(), status))
+        })
+        .collect();
+    let mut known: Vec<(String, u16)> =
+        ErrorCode::ALL.iter().map(|code| (code.as_str().to_owned(), code.status())).collect();
+    named.sort();
+    known.sort();
+    assert_eq!(named, known);
+}

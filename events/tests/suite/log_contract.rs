@@ -1,0 +1,291 @@
+//! What every engine of the log has to pass: order without a gap, no torn batch, conflicts on (stream, sequence),
+//! reading from a position, holds that end once, also across a restart.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use events::event::admin::Scope;
+use events::event::{Event, Recorded, Stream, StreamKind};
+use events::ledger::{Balances, Charge, Outcome};
+use events::log::{Admitted, AppendError, EventFilter, Idempotency, Log, LogError, LogOptions, OpenHold, SideRow};
+use events::money::NanoUsd;
+use events::time::{ManualClock, Period};
+use tempfile::TempDir;
+
+use crate::facts::{admission, append, budget, clock, context, ended, id, opened};
+
+const TTL: Duration = Duration::from_secs(60);
+
+fn open(folder: &Path, clock: &Arc<ManualClock>) -> Log {
+    Log::open(folder, LogOptions::new(clock.clone())).expect("the log opens")
+}
+
+async fn open_budget(log: &Log, number: u128, limit: i64, period: Period) {
+    let event = opened(budget(number, Scope::Tenant(id(1)), limit, period));
+    log.append(append(StreamKind::Budget, id(number), 0, event)).await.expect("a budget is opened");
+}
+
+async fn hold(log: &Log, request: u128, held: i64) -> Result<OpenHold, Option<u64>> {
+    match log.admit(admission(request, 1, held, TTL)).await.expect("the ledger answers") {
+        Admitted::Hold(hold) => Ok(hold),
+        Admitted::Refused(refusal) => Err(refusal.position),
+    }
+}
+
+async fn settle(hold: OpenHold, cost: i64) -> u64 {
+    let outcome = Outcome::Completed(ended(cost));
+    hold.end(Vec::new(), outcome, Charge::Settle(NanoUsd::new(cost))).await.expect("the end is recorded").position
+}
+
+fn everything(log: &Log) -> Vec<Recorded> {
+    log.reader().expect("a reader").after(0, 100_000).expect("the log reads")
+}
+
+fn must_be_whole(events: &[Recorded]) -> Balances {
+    let mut fold = Balances::default();
+    for (wanted, event) in (1..).zip(events) {
+        assert_eq!(event.position, wanted, "positions have no gap");
+        fold.fold(event).expect("every event follows on what came before");
+    }
+    assert!(events.windows(2).all(|pair| pair[0].recorded_at <= pair[1].recorded_at), "time never goes back");
+    fold
+}
+
+fn names(events: &[Recorded]) -> Vec<&'static str> {
+    events.iter().map(|recorded| recorded.event.name()).collect()
+}
+
+#[tokio::test]
+async fn a_request_leaves_four_events_that_read_back_the_same() {
+    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
+    let log = open(folder.path(), &clock);
+    open_budget(&log, 1, 100, Period::Day).await;
+    let mut tail = log.tail();
+    let held = hold(&log, 7, 40).await.expect("it fits");
+    assert_eq!(held.admitted_position, 2);
+    assert_eq!(log.head().position, 3, "admission and hold are durable before it is answered");
+    assert_eq!(settle(held, 25).await, 5);
+    let events = everything(&log);
+    let wanted = ["budget.opened", "inference.admitted", "budget.reserved", "inference.completed", "budget.settled"];
+    assert_eq!(names(&events), wanted);
+    let fold = must_be_whole(&events);
+    assert_eq!(fold.open_holds().count(), 0);
+    let published: Vec<Recorded> = [tail.recv().await, tail.recv().await]
+        .into_iter()
+        .flat_map(|batch| batch.expect("published").to_vec())
+        .map(|event| (*event).clone())
+        .collect();
+    assert_eq!(published, events[1..], "the tail gives what the database gives");
+}
+
+#[tokio::test]
+async fn concurrent_requests_get_what_the_budget_holds_and_no_more() {
+    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
+    let log = open(folder.path(), &clock);
+    open_budget(&log, 1, 100, Period::Total).await;
+    let mut asking = tokio::task::JoinSet::new();
+    for request in 0..200 {
+        let log = log.clone();
+        asking.spawn(async move { hold(&log, request, 10).await });
+    }
+    let answers = asking.join_all().await;
+    let holds: Vec<OpenHold> = answers.into_iter().filter_map(Result::ok).collect();
+    assert_eq!(holds.len(), 10);
+    let fold = must_be_whole(&everything(&log));
+    assert_eq!(fold.open_holds().count(), 10);
+}
+
+#[tokio::test]
+async fn a_hold_that_nobody_takes_releases_its_money() {
+    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
+    let log = open(folder.path(), &clock);
+    drop(hold(&log, 1, 10).await.expect("no budget binds"));
+    let mut head = log.watch_head();
+    tokio::time::timeout(Duration::from_secs(5), head.wait_for(|head| head.position == 4))
+        .await
+        .expect("in time")
+        .expect("a head");
+    assert_eq!(
+        names(&everything(&log)),
+        ["inference.admitted", "budget.reserved", "inference.aborted", "budget.released"]
+    );
+}
+
+#[tokio::test]
+async fn an_expired_hold_is_charged_and_its_late_figures_are_a_correction() {
+    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
+    let log = open(folder.path(), &clock);
+    open_budget(&log, 1, 100, Period::Day).await;
+    let held = hold(&log, 1, 40).await.expect("it fits");
+    // The wall clock and the monotonic one move together: no step, only a long wait.
+    for _ in 0..70 {
+        clock.advance(Duration::from_secs(1));
+    }
+    let mut head = log.watch_head();
+    tokio::time::timeout(Duration::from_secs(5), head.wait_for(|head| head.position == 5))
+        .await
+        .expect("in time")
+        .expect("a head");
+    assert_eq!(settle(held, 25).await, 6);
+    let events = everything(&log);
+    assert_eq!(names(&events)[3..], ["inference.aborted", "budget.expired", "budget.adjusted"]);
+    let Event::BudgetAdjusted(adjusted) = &events[5].event else { panic!("adjusted") };
+    assert_eq!(adjusted.delta_usd, NanoUsd::new(-15));
+    let fold = must_be_whole(&events);
+    let settled: Vec<_> = fold.windows().map(|(_, amounts)| amounts.settled).collect();
+    assert_eq!(settled, [NanoUsd::new(25)]);
+}
+
+#[tokio::test]
+async fn a_conflict_answers_its_own_job_and_leaves_the_batch_alone() {
+    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
+    let log = open(folder.path(), &clock);
+    let first = || append(StreamKind::Budget, id(1), 0, opened(budget(1, Scope::Tenant(id(1)), 1, Period::Total)));
+    let mut appending = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let (log, change) = (log.clone(), first());
+        appending.spawn(async move { log.append(change).await });
+    }
+    let answers = appending.join_all().await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
+    assert!(answers.iter().all(|answer| matches!(answer, Ok(_) | Err(AppendError::OptimisticLock))));
+    must_be_whole(&everything(&log));
+}
+
+#[tokio::test]
+async fn a_repeat_answers_the_same_and_other_content_is_refused() {
+    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
+    let log = open(folder.path(), &clock);
+    let change = |number: u128, fingerprint| {
+        let event = opened(budget(number, Scope::Tenant(id(1)), 1, Period::Total));
+        let idempotency = Idempotency {
+            scope: "operator".to_owned(),
+            key: "once".to_owned(),
+            fingerprint: [fingerprint; 32],
+            status: 201,
+            body: "{}".to_owned(),
+        };
+        events::log::Append { idempotency: Some(idempotency), ..append(StreamKind::Budget, id(number), 0, event) }
+    };
+    let appended = log.append(change(1, 1)).await.expect("the first is appended");
+    match log.append(change(2, 1)).await {
+        Err(AppendError::Replayed(reply)) => assert_eq!((reply.status, reply.position), (201, appended.last)),
+        other => panic!("a repeat became {other:?}"),
+    }
+    assert!(matches!(log.append(change(3, 2)).await, Err(AppendError::IdempotencyKeyReused)));
+    assert_eq!(log.head().position, 1);
+}
+
+#[tokio::test]
+async fn a_name_is_taken_until_its_owner_lets_go() {
+    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
+    let log = open(folder.path(), &clock);
+    let claim = |number: u128, before, row| {
+        let event = opened(budget(number, Scope::Tenant(id(1)), 1, Period::Total));
+        events::log::Append { side: vec![row], ..append(StreamKind::Budget, id(number), before, event) }
+    };
+    let name = |owner: &str| SideRow::ClaimName {
+        kind: StreamKind::Model,
+        scope: "shared".to_owned(),
+        name: "m".to_owned(),
+        owner: owner.to_owned(),
+    };
+    log.append(claim(1, 0, name("one"))).await.expect("the name is free");
+    assert!(matches!(log.append(claim(2, 0, name("two"))).await, Err(AppendError::NameTaken { .. })));
+    log.append(claim(1, 1, SideRow::ReleaseNames { owner: "one".to_owned() })).await.expect("let go");
+    log.append(claim(2, 0, name("two"))).await.expect("the name is free again");
+}
+
+#[tokio::test]
+async fn a_restart_finds_balances_and_open_holds_as_they_were() {
+    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
+    let log = open(folder.path(), &clock);
+    open_budget(&log, 1, 100, Period::Day).await;
+    settle(hold(&log, 1, 40).await.expect("it fits"), 30).await;
+    // A process that is killed leaves its hold: it is neither ended nor dropped.
+    std::mem::forget(hold(&log, 2, 50).await.expect("it fits"));
+    log.close();
+    assert!(matches!(log.admit(admission(9, 1, 1, TTL)).await, Err(LogError::Closed)));
+    let log = open(folder.path(), &clock);
+    assert!(hold(&log, 3, 21).await.is_err(), "30 charged and 50 held leave 20 of 100");
+    let small = hold(&log, 4, 20).await.expect("20 fit");
+    settle(small, 0).await;
+    must_be_whole(&everything(&log));
+}
+
+#[tokio::test]
+async fn one_process_at_a_time() {
+    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
+    let _log = open(folder.path(), &clock);
+    let second = Log::open(folder.path(), LogOptions::new(clock));
+    assert!(matches!(second, Err(events::log::OpenError::InUse { .. })));
+}
+
+#[tokio::test]
+async fn readers_page_filter_and_see_streams() {
+    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
+    let log = open(folder.path(), &clock);
+    open_budget(&log, 1, 1000, Period::Total).await;
+    for request in 1..=5 {
+        settle(hold(&log, request, 10).await.expect("it fits"), 5).await;
+    }
+    let reader = log.reader().expect("a reader");
+    let page: Vec<u64> = reader.after(3, 4).expect("a page").iter().map(|event| event.position).collect();
+    assert_eq!(page, [4, 5, 6, 7]);
+    let filter =
+        EventFilter { types: Some(vec![("budget.settled".to_owned(), 1)]), tenant: Some(id(1)), partner: Some(id(1)) };
+    assert_eq!(reader.filtered(&filter, 0, 100).expect("a page").len(), 5);
+    let other = EventFilter { tenant: Some(id(2)), ..EventFilter::default() };
+    assert_eq!(reader.filtered(&other, 0, 100).expect("a page").len(), 0);
+    assert_eq!(reader.stream(&Stream::hold(id(3))).expect("a stream").len(), 2);
+    assert_eq!(reader.administration().expect("the administration").len(), 1);
+    let read = log.read(|reader| reader.head()).await.expect("the head reads");
+    assert_eq!(read, log.head());
+}
+
+#[tokio::test]
+async fn while_somebody_else_has_the_lock_nothing_is_recorded_and_then_all_is_well() {
+    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
+    let log = open(folder.path(), &clock);
+    open_budget(&log, 1, 100, Period::Total).await;
+    let kept = hold(&log, 1, 10).await.expect("it fits");
+    let other = rusqlite::Connection::open(folder.path().join(events::log::LEDGER_FILE)).expect("a second connection");
+    other.execute_batch("BEGIN IMMEDIATE").expect("the lock is free");
+    assert!(matches!(log.admit(admission(2, 1, 10, TTL)).await, Err(LogError::Append(_))));
+    let end = kept.end(Vec::new(), Outcome::Completed(ended(7)), Charge::Settle(NanoUsd::new(7))).await;
+    assert!(end.is_err(), "what is not durable is not answered");
+    other.execute_batch("ROLLBACK").expect("the lock is given back");
+    hold(&log, 3, 94).await.expect_err("10 are held, or 7 charged: 94 do not fit beside either");
+    let mut head = log.watch_head();
+    let caught_up =
+        head.wait_for(|_| everything(&log).iter().any(|event| matches!(event.event, Event::BudgetSettled(_))));
+    tokio::time::timeout(Duration::from_secs(5), caught_up).await.expect("the kept end is recorded").expect("a head");
+    let events = everything(&log);
+    let failed =
+        events.iter().find(|event| event.event.name() == "inference.failed").expect("its client saw a failure");
+    assert_eq!(failed.context, context(1).in_request(id(1)));
+    must_be_whole(&events);
+}
+
+#[tokio::test]
+async fn a_stepped_clock_stops_the_appends_until_it_agrees_again() {
+    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
+    let log = open(folder.path(), &clock);
+    clock.step_wall(TimeDelta::hours(25).num_microseconds().expect("microseconds"));
+    assert!(matches!(log.admit(admission(1, 1, 1, TTL)).await, Err(LogError::ClockStepped)));
+    clock.step_wall(-TimeDelta::hours(25).num_microseconds().expect("microseconds"));
+    drop(hold(&log, 2, 1).await.expect("the clocks agree"));
+}
+
+#[tokio::test]
+async fn events_are_never_changed_nor_deleted() {
+    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
+    let log = open(folder.path(), &clock);
+    open_budget(&log, 1, 100, Period::Total).await;
+    log.close();
+    let file = rusqlite::Connection::open(folder.path().join(events::log::LEDGER_FILE)).expect("a connection");
+    assert!(file.execute("UPDATE events SET payload = '{}'", []).is_err());
+    assert!(file.execute("DELETE FROM events", []).is_err());
+}
