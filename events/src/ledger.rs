@@ -272,6 +272,11 @@ impl Balances {
         });
     }
 
+    /// The windows that a request of this chain counts in, at `now`.
+    pub fn windows_that_bind(&self, chain: &Chain, now: DateTime<Utc>) -> Vec<BudgetWindow> {
+        self.windows_of(chain, now).into_iter().map(|(window, _)| window).collect()
+    }
+
     /// Budgets that bind a request, in a fixed order, each with its window at `now`.
     fn windows_of(&self, chain: &Chain, now: DateTime<Utc>) -> Vec<(BudgetWindow, &BudgetInForce)> {
         let scopes = [

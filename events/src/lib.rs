@@ -8,4 +8,5 @@ pub mod log;
 pub mod money;
 pub mod time;
 pub mod usage;
+pub mod verify;
 pub mod wire;

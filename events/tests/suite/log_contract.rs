@@ -43,6 +43,12 @@ fn everything(log: &Log) -> Vec<Recorded> {
     log.reader().expect("a reader").after(0, 100_000).expect("the log reads")
 }
 
+/// Sound by the offline check as well, with that many open holds.
+fn must_verify(log: &Log, open_holds: u64) {
+    let sound = events::verify::verify(&log.reader().expect("a reader")).expect("a sound log");
+    assert_eq!(sound, events::verify::Sound { events: log.head().position, open_holds });
+}
+
 fn must_be_whole(events: &[Recorded]) -> Balances {
     let mut fold = Balances::default();
     for (wanted, event) in (1..).zip(events) {
@@ -95,6 +101,7 @@ async fn concurrent_requests_get_what_the_budget_holds_and_no_more() {
     assert_eq!(holds.len(), 10);
     let fold = must_be_whole(&everything(&log));
     assert_eq!(fold.open_holds().count(), 10);
+    must_verify(&log, 10);
 }
 
 #[tokio::test]
@@ -134,6 +141,7 @@ async fn an_expired_hold_is_charged_and_its_late_figures_are_a_correction() {
     let Event::BudgetAdjusted(adjusted) = &events[5].event else { panic!("adjusted") };
     assert_eq!(adjusted.delta_usd, NanoUsd::new(-15));
     let fold = must_be_whole(&events);
+    must_verify(&log, 0);
     let settled: Vec<_> = fold.windows().map(|(_, amounts)| amounts.settled).collect();
     assert_eq!(settled, [NanoUsd::new(25)]);
 }
