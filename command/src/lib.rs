@@ -1,3 +1,4 @@
 
 pub mod limits;
 pub mod upstream;
+pub mod access;

@@ -1,0 +1,232 @@
+//! Numbers by who, why and second: what is recorded of refusals, and when. No clock and no I/O.
+
+use std::collections::HashMap;
+
+use events::event::access::{AccessDenied, AccessRateLimited};
+use events::event::{Actor, Context, Event, Stream, StreamKind};
+use events::ids::{KeyId, LimitId};
+use events::log::Note;
+use events::wire::ErrorCode;
+
+use super::AccessRollup;
+
+/// Beyond it those who are new are counted as anonymous, so that a crowd cannot take all memory.
+const ENTRIES_MAX: usize = 16_384;
+
+/// Why somebody was turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Why {
+    Denied(ErrorCode),
+    RateLimited { limit_id: LimitId, measure: &'static str, limit: u64 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Who {
+    Key(KeyId),
+    Operator,
+    Anonymous,
+}
+
+impl Who {
+    fn of(context: &Context) -> Self {
+        match (context.key_id, &context.actor) {
+            (Some(key), _) => Self::Key(key),
+            (None, Actor::Key(key)) => Self::Key(*key),
+            (None, Actor::Operator) => Self::Operator,
+            (None, Actor::System(_) | Actor::Other(_)) => Self::Anonymous,
+        }
+    }
+
+    fn stream(self) -> Stream {
+        match self {
+            Self::Key(key) => Stream::new(StreamKind::Access, key),
+            Self::Operator => Stream::new(StreamKind::Access, "operator"),
+            Self::Anonymous => Stream::new(StreamKind::Access, "anonymous"),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    context: Context,
+    second: i64,
+    /// The first of `second` is still to be recorded, by itself; `count` is at least 1 then.
+    first: bool,
+    /// Not recorded yet, the first among them.
+    count: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    entries: HashMap<(Who, Why), Entry>,
+}
+
+/// What is being recorded. Handed back to the tally when it could not be.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    counts: Vec<((Who, Why), Context, u64)>,
+}
+
+impl Tally {
+    /// Counts one refusal; whether it is to be recorded at once.
+    pub(super) fn tell(&mut self, context: Context, why: Why, second: i64) -> bool {
+        let mut key = (Who::of(&context), why);
+        let mut context = context;
+        if self.entries.len() >= ENTRIES_MAX && !self.entries.contains_key(&key) {
+            key.0 = Who::Anonymous;
+            context = AccessRollup::anonymous();
+        }
+        let entry = self.entries.entry(key).or_insert_with(|| Entry { context, second, first: true, count: 0 });
+        entry.count = entry.count.saturating_add(1);
+        // What is left of an older second goes with the rest of this one, at most a second late.
+        let begins = entry.second < second;
+        if begins {
+            entry.second = second;
+            entry.first = true;
+        }
+        entry.first
+    }
+
+    /// What is to be recorded at `now`: firsts, and what is left of seconds that are over. At most `max` events.
+    pub(super) fn take(&mut self, now: i64, max: usize) -> Taken {
+        let mut counts = Vec::new();
+        self.entries.retain(|key, entry| {
+            if entry.first && counts.len() < max {
+                counts.push((*key, entry.context.clone(), 1));
+                entry.count = entry.count.saturating_sub(1);
+                entry.first = false;
+                // Only the first can say which request it was.
+                entry.context.request_id = None;
+            }
+            if entry.second < now && entry.count > 0 && counts.len() < max {
+                counts.push((*key, entry.context.clone(), std::mem::take(&mut entry.count)));
+            }
+            entry.count > 0 || entry.second >= now
+        });
+        Taken { counts }
+    }
+
+    /// What could not be recorded is counted again, as something that is overdue.
+    pub(super) fn put_back(&mut self, taken: Taken) {
+        for (key, context, count) in taken.counts {
+            let entry = self.entries.entry(key).or_insert(Entry { context, second: i64::MIN, first: false, count: 0 });
+            entry.count = entry.count.saturating_add(count);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+impl Taken {
+    pub(super) fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
+    pub(super) fn notes(&self) -> Vec<Note> {
+        self.counts.iter().map(|((who, why), context, count)| note(*who, *why, context, *count)).collect()
+    }
+}
+
+fn note(who: Who, why: Why, context: &Context, count: u64) -> Note {
+    let event = match why {
+        Why::Denied(code) => Event::AccessDenied(Box::new(AccessDenied { code, count })),
+        Why::RateLimited { limit_id, measure, limit } => Event::AccessRateLimited(Box::new(AccessRateLimited {
+            limit_id,
+            measure: measure.to_owned(),
+            limit,
+            count,
+        })),
+    };
+    Note { stream: who.stream(), context: context.clone(), event }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    const WHY: Why = Why::Denied(ErrorCode::Unauthenticated);
+
+    fn key(number: u128) -> Context {
+        let key = KeyId::from(Uuid::from_u128(number));
+        let mut context = Context::of(Actor::Key(key));
+        context.key_id = Some(key);
+        context
+    }
+
+    fn counts(taken: &Taken) -> Vec<u64> {
+        taken.counts.iter().map(|(_, _, count)| *count).collect()
+    }
+
+    #[test]
+    fn the_first_of_a_second_goes_at_once_and_the_rest_when_it_is_over() {
+        let mut tally = Tally::default();
+        assert!(tally.tell(key(1), WHY, 10));
+        assert_eq!(counts(&tally.take(10, 100)), [1]);
+        for _ in 0..41 {
+            assert!(!tally.tell(key(1), WHY, 10));
+        }
+        assert!(tally.take(10, 100).is_empty());
+        assert_eq!(counts(&tally.take(11, 100)), [41]);
+        assert!(tally.is_empty());
+        assert!(tally.tell(key(1), WHY, 12));
+    }
+
+    #[test]
+    fn the_first_is_alone_even_where_more_came_before_it_was_taken() {
+        let mut tally = Tally::default();
+        for _ in 0..5 {
+            tally.tell(key(1), WHY, 10);
+        }
+        assert_eq!(counts(&tally.take(10, 100)), [1]);
+        assert_eq!(counts(&tally.take(11, 100)), [4]);
+    }
+
+    #[test]
+    fn callers_and_reasons_are_told_apart() {
+        let mut tally = Tally::default();
+        tally.tell(key(1), WHY, 10);
+        tally.tell(key(2), WHY, 10);
+        tally.tell(key(2), Why::Denied(ErrorCode::Forbidden), 10);
+        tally.tell(AccessRollup::anonymous(), WHY, 10);
+        let streams: std::collections::BTreeSet<String> =
+            tally.take(10, 100).notes().iter().map(|note| note.stream.to_string()).collect();
+        assert_eq!(streams.len(), 3);
+        assert!(streams.contains("access-anonymous"));
+    }
+
+    #[test]
+    fn what_could_not_be_recorded_is_not_lost() {
+        let mut tally = Tally::default();
+        tally.tell(key(1), WHY, 10);
+        tally.tell(key(1), WHY, 10);
+        let (first, rest) = (tally.take(10, 100), tally.take(11, 100));
+        tally.put_back(first);
+        tally.put_back(rest);
+        assert_eq!(counts(&tally.take(11, 100)), [2]);
+    }
+
+    #[test]
+    fn an_append_is_bounded_and_leaves_the_rest_for_the_next() {
+        let mut tally = Tally::default();
+        for number in 0..10 {
+            tally.tell(key(number), WHY, 10);
+        }
+        let sizes: Vec<usize> = (0..4).map(|_| tally.take(11, 4).counts.len()).collect();
+        assert_eq!(sizes, [4, 4, 2, 0]);
+    }
+
+    #[test]
+    fn a_crowd_is_counted_as_anonymous_and_nobody_is_forgotten() {
+        let mut tally = Tally::default();
+        let crowd = ENTRIES_MAX as u128 + 1000;
+        for number in 0..crowd {
+            tally.tell(key(number), WHY, 10);
+        }
+        assert_eq!(tally.entries.len(), ENTRIES_MAX + 1);
+        let total: u64 = counts(&tally.take(11, usize::MAX)).iter().sum();
+        assert_eq!(u128::from(total), crowd);
+    }
+}
