@@ -1,0 +1,111 @@
+//! Never over budget, at any prefix of the log.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::books::{nano, usd};
+use crate::gateway::Gateway;
+use crate::tenant::{Setup, Tenant, made};
+use crate::upstream::MockUpstream;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_200_at_once_exactly_the_37_that_the_budget_holds_are_admitted() {
+    const ALL: usize = 200;
+    const FITS: i64 = 37;
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let setup = Setup { limit_usd: "100", timeout_ms: 30_000, ..Setup::default() };
+    let tenant = Tenant::with(&gateway, &upstream, &["gate"], setup).await;
+    upstream.open_gate();
+    let probe = tenant.chat("gate").await.must(200).json();
+    let (held, spent) = (nano(&probe["ledger"]["held_usd"]), nano(&probe["cost_usd"]));
+    upstream.close_gate();
+    tenant.set_limit(&usd(spent + FITS * held + held / 2)).await;
+
+    let mut requests = JoinSet::new();
+    for _ in 0..ALL {
+        let (app, body) = (tenant.app.clone(), tenant.ask("gate"));
+        requests.spawn(async move { app.post(crate::tenant::NATIVE, &body).await });
+    }
+    // As long as the gate is closed only refusals are answered.
+    let refusals = ALL - usize::try_from(FITS).expect("small");
+    let mut refused = Vec::new();
+    while refused.len() < refusals {
+        refused
+            .push(requests.join_next().await.expect("a refusal").expect("an answer").must_be(429, "BUDGET_EXCEEDED"));
+    }
+    let while_open = gateway.budget(&tenant.budget).await;
+    assert_eq!(while_open["held_usd"], usd(FITS * held));
+    upstream.open_gate();
+    let admitted = requests.join_all().await;
+    assert_eq!(admitted.iter().filter(|reply| reply.status == 200).count(), ALL - refusals);
+    assert_eq!(upstream.seen_of("gate"), 1 + ALL - refusals, "requests upstream");
+
+    for reply in &refused {
+        let details = &reply.json()["error"]["details"];
+        assert_eq!(reply.header("x-should-retry"), "false");
+        assert_eq!(details["budget_id"], tenant.budget);
+        assert_eq!(nano(&details["requested_usd"]), held);
+        let (used, limit) = (nano(&details["settled_usd"]) + nano(&details["held_usd"]), nano(&details["limit_usd"]));
+        assert!(used <= limit && used + held > limit, "{details}");
+    }
+    let books = gateway.books().await;
+    assert_eq!(books.refused, u64::try_from(refusals).expect("small"), "every refusal is counted in the log");
+    let after = gateway.budget(&tenant.budget).await;
+    assert_eq!(
+        (&after["held_usd"], nano(&after["settled_usd"])),
+        (&json!(usd(0)), books.balance(&tenant.budget).settled)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_narrowest_of_four_budgets_refuses_and_none_of_the_others_is_charged() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let mut budgets = vec![tenant.budget.clone()];
+    for (scope, limit_usd) in [
+        (json!({ "partner_id": tenant.partner }), "5"),
+        (json!({ "user_id": tenant.user }), "5"),
+        (json!({ "key_id": tenant.key }), "0.000001"),
+    ] {
+        let budget = json!({ "scope": scope, "limit_usd": limit_usd, "period": "total" });
+        budgets.push(made(gateway.operator(), "/budgets", budget).await);
+    }
+    let refused = tenant.chat("ok").await.must_be(429, "BUDGET_EXCEEDED").json();
+    assert_eq!(refused["error"]["details"]["budget_id"], budgets[3]);
+    for budget in &budgets {
+        let view = gateway.budget(budget).await;
+        assert_eq!((&view["held_usd"], &view["settled_usd"]), (&json!(usd(0)), &json!(usd(0))));
+    }
+    assert!(upstream.seen().is_empty(), "a refused request was sent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_that_move_under_load_are_kept_at_every_prefix() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["slow-5"]).await;
+    let until = Instant::now() + Duration::from_secs(3);
+    let mut loads = JoinSet::new();
+    for _ in 0..16 {
+        let (app, body) = (tenant.app.clone(), tenant.ask("slow-5"));
+        loads.spawn(async move {
+            while Instant::now() < until {
+                let status = app.post(crate::tenant::NATIVE, &body).await.status;
+                assert!(matches!(status, 200 | 429), "{status}");
+            }
+        });
+    }
+    // A lowered limit may lie below what is used; from then on nothing is admitted until it is raised again. The books
+    // hold every hold against the limit in force at its position.
+    while Instant::now() < until {
+        let spent = nano(&gateway.budget(&tenant.budget).await["settled_usd"]);
+        for room in [50_000_000, 5_000_000, 0] {
+            tenant.set_limit(&usd(spent + room)).await;
+            tokio::time::sleep(Duration::from_millis(40)).await;
+        }
+    }
+    loads.join_all().await;
+    let books = gateway.books_when_all_ended(Duration::from_secs(5)).await;
+    assert!(books.refused > 0 && books.admitted().len() > 10, "both sides of the limit were seen");
+}

@@ -1,0 +1,241 @@
+//! The built binary, started on a free port with a data folder of its own.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::books::Books;
+use crate::client::Client;
+
+pub const OPERATOR_KEY: &str = "operator-key-of-the-tests-0123456789abcdef";
+const READY_MAX: Duration = Duration::from_secs(30);
+const READY_LINE: &str = "ledgerway listening on http://127.0.0.1:";
+
+pub struct Gateway {
+    folder: TempDir,
+    env: Vec<(&'static str, String)>,
+    process: Child,
+    port: Arc<AtomicU16>,
+    stdout: Arc<Mutex<String>>,
+    operator: Client,
+    names: AtomicU64,
+}
+
+impl Gateway {
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With these environment variables besides the operator's key.
+    pub fn start_with(env: &[(&'static str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let env: Vec<_> = env.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let (port, stdout) = (Arc::new(AtomicU16::new(0)), Arc::<Mutex<String>>::default());
+        let process = spawn(folder.path(), &env, &port, &stdout);
+        let operator = Client::new(Arc::clone(&port), Some(OPERATOR_KEY));
+        Self { folder, env, process, port, stdout, operator, names: AtomicU64::new(1) }
+    }
+
+    /// Starts it again on the same data.
+    pub fn start_again(&mut self) {
+        self.process = spawn(self.folder.path(), &self.env, &self.port, &self.stdout);
+    }
+
+    pub fn data(&self) -> PathBuf {
+        data_of(self.folder.path())
+    }
+
+    pub fn operator(&self) -> &Client {
+        &self.operator
+    }
+
+    pub fn client(&self, key: Option<&str>) -> Client {
+        Client::new(Arc::clone(&self.port), key)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port.load(Ordering::SeqCst)
+    }
+
+    pub fn next_name(&self) -> String {
+        format!("t{}", self.names.fetch_add(1, Ordering::SeqCst))
+    }
+
+    pub fn stdout(&self) -> String {
+        self.stdout.lock().expect("the output").clone()
+    }
+
+    pub fn stderr(&self) -> String {
+        std::fs::read_to_string(stderr_of(self.folder.path())).expect("the log of the process")
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.process.kill().expect("a process to kill");
+        self.process.wait().expect("its end");
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        let kill = format!("kill -TERM {}", self.process.id());
+        let status = Command::new("sh").args(["-c", &kill]).status().expect("a shell");
+        assert!(status.success(), "{kill}");
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.process.try_wait().expect("its state").is_none()
+    }
+
+    #[track_caller]
+    pub fn wait_for_end(&mut self, max: Duration) -> ExitStatus {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.process.try_wait().expect("its state") {
+                return status;
+            }
+            assert!(started.elapsed() < max, "still running after {max:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// SIGTERM and exit 0.
+    pub fn stop(&mut self) {
+        self.terminate();
+        let status = self.wait_for_end(Duration::from_secs(40));
+        assert_eq!(status.code(), Some(0), "{}", self.stderr());
+    }
+
+    /// The whole log.
+    pub async fn events(&self) -> Vec<Value> {
+        let (mut log, mut after) = (Vec::new(), 0);
+        loop {
+            let page = self.operator.get(&format!("/v1/events?after={after}")).await.must(200);
+            let mut events: Vec<Value> = page
+                .body
+                .split(|byte| *byte == b'\n')
+                .filter(|line| !line.is_empty())
+                .map(|line| serde_json::from_slice(line).expect("an event a line"))
+                .collect();
+            let Some(last) = events.last() else { return log };
+            after = last["position"].as_u64().expect("a position");
+            log.append(&mut events);
+        }
+    }
+
+    /// The events of one request, in order.
+    pub async fn life(&self, request_id: &str) -> Vec<Value> {
+        let mut events = self.events().await;
+        events.retain(|event| event["request_id"] == request_id);
+        events
+    }
+
+    pub async fn types_of(&self, request_id: &str) -> Vec<String> {
+        self.life(request_id).await.iter().map(|event| type_of(event).to_owned()).collect()
+    }
+
+    /// Folds the whole log; panics at the first promise that it breaks.
+    pub async fn books(&self) -> Books {
+        Books::of(&self.events().await)
+    }
+
+    /// Waits until no hold is open, and folds the log.
+    pub async fn books_when_all_ended(&self, max: Duration) -> Books {
+        let started = Instant::now();
+        loop {
+            let books = self.books().await;
+            if books.open_holds().is_empty() {
+                return books;
+            }
+            assert!(started.elapsed() < max, "open after {max:?}: {:?}", books.open_holds());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    pub async fn head(&self) -> u64 {
+        self.operator.get("/v1/log/head").await.must(200).json()["position"].as_u64().expect("a position")
+    }
+
+    /// The budget's view, not older than the log is now.
+    pub async fn budget(&self, id: &str) -> Value {
+        let head = self.head().await;
+        self.operator.get(&format!("/v1/budgets/{id}?min_position={head}")).await.must(200).json()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // It may have ended already, which is what is wanted.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            let stderr = std::fs::read_to_string(stderr_of(self.folder.path())).unwrap_or_default();
+            let last: Vec<&str> = stderr.lines().rev().take(15).collect();
+            let last: Vec<&str> = last.into_iter().rev().collect();
+            let _ = std::io::Write::write_all(
+                &mut std::io::stderr(),
+                format!("the gateway's last words:\n{}\n", last.join("\n")).as_bytes(),
+            );
+        }
+    }
+}
+
+pub fn type_of(event: &Value) -> &str {
+    event["type"].as_str().unwrap_or_default()
+}
+
+fn data_of(folder: &Path) -> PathBuf {
+    folder.join("data")
+}
+
+fn stderr_of(folder: &Path) -> PathBuf {
+    folder.join("stderr")
+}
+
+fn spawn(folder: &Path, env: &[(&'static str, String)], port: &Arc<AtomicU16>, stdout: &Arc<Mutex<String>>) -> Child {
+    let stderr = File::options().create(true).append(true).open(stderr_of(folder)).expect("a log file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ledgerway"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LEDGERWAY_")) {
+        command.env_remove(name);
+    }
+    let mut process = command
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(data_of(folder))
+        .env("LEDGERWAY_ADMIN_KEY", OPERATOR_KEY)
+        .envs(env.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(stderr)
+        .spawn()
+        .expect("the binary starts");
+    let output = BufReader::new(process.stdout.take().expect("its output"));
+    let (ready, is_ready) = mpsc::channel();
+    let stdout = Arc::clone(stdout);
+    std::thread::spawn(move || {
+        for line in output.lines().map_while(Result::ok) {
+            if let Some(found) = line.strip_prefix(READY_LINE).and_then(|port| port.parse::<u16>().ok()) {
+                // A gateway that nobody waits for any more is a failed test.
+                let _ = ready.send(found);
+            }
+            let mut all = stdout.lock().expect("the output");
+            all.push_str(&line);
+            all.push('\n');
+        }
+    });
+    match is_ready.recv_timeout(READY_MAX) {
+        Ok(found) => port.store(found, Ordering::SeqCst),
+        Err(_) => {
+            let _ = process.kill();
+            let _ = process.wait();
+            let stderr = std::fs::read_to_string(stderr_of(folder)).unwrap_or_default();
+            panic!("no ready line within {READY_MAX:?}; its log: {stderr}");
+        }
+    }
+    process
+}

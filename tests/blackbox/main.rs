@@ -1,0 +1,18 @@
+//! What the gateway promises, seen from outside: these tests start the built binary, speak HTTP to it, put a mock
+//! provider behind it, kill it, and read its log and its databases. Names are sentences about behaviour.
+
+mod books;
+mod client;
+mod gateway;
+mod tenant;
+mod upstream;
+
+mod bad_input;
+mod bad_upstreams;
+mod budgets;
+mod crashes;
+mod keys;
+mod one_request;
+mod secrets;
+mod shutdown;
+mod views;

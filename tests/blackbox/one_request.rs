@@ -1,0 +1,111 @@
+//! What one request leaves, and when.
+
+use std::sync::{Arc, Mutex};
+
+use crate::gateway::{Gateway, type_of};
+use crate::tenant::{NATIVE, OPENAI, Setup, Tenant};
+use crate::upstream::{MockUpstream, TEXT};
+
+const FOUR_EVENTS: [&str; 4] =
+    ["inference.admitted.v1", "budget.reserved.v1", "inference.completed.v1", "budget.settled.v1"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_request_leaves_exactly_four_events_in_every_dialect_whole_and_streamed() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    for kind in ["openai", "anthropic"] {
+        let tenant = Tenant::with(&gateway, &upstream, &["ok"], Setup { kind, ..Setup::default() }).await;
+        for path in [NATIVE, OPENAI] {
+            let before = gateway.head().await;
+            let whole = tenant.app.post(path, &tenant.ask("ok")).await.must(200);
+            assert!(String::from_utf8_lossy(&whole.body).contains(TEXT), "{path} through {kind}");
+            assert_eq!(gateway.types_of(&whole.request_id()).await, FOUR_EVENTS, "{path} through {kind}");
+            assert_eq!((whole.position(), gateway.head().await), (before + 4, before + 4), "nothing else is recorded");
+
+            let stream = tenant.stream(path, "ok").await;
+            let request = stream.request_id();
+            let (events, ended) = stream.rest().await;
+            let last = events.last().expect("an event");
+            assert!(ended && (last.is_done() || last.event == "completed"), "{path} through {kind}: {events:?}");
+            assert_eq!(gateway.types_of(&request).await, FOUR_EVENTS, "streamed {path} through {kind}");
+        }
+    }
+    gateway.books().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn admission_and_hold_can_be_read_before_the_upstream_sees_the_request() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let (operator, before) = (gateway.operator().clone(), gateway.head().await);
+    let on_arrival: Arc<Mutex<Vec<Vec<String>>>> = Arc::default();
+    let seen = Arc::clone(&on_arrival);
+    upstream.on_request(move |_| {
+        let (operator, seen) = (operator.clone(), Arc::clone(&seen));
+        async move {
+            let page = operator.get(&format!("/v1/events?after={before}")).await.must(200);
+            let types = String::from_utf8_lossy(&page.body)
+                .lines()
+                .map(|line| type_of(&serde_json::from_str(line).expect("an event")).to_owned())
+                .collect();
+            seen.lock().expect("the log on arrival").push(types);
+        }
+    });
+    tenant.chat("ok").await.must(200);
+    let (events, _) = tenant.stream(OPENAI, "ok").await.rest().await;
+    assert!(events.last().is_some_and(|event| event.is_done()));
+    let on_arrival = on_arrival.lock().expect("the log on arrival").clone();
+    assert_eq!(on_arrival.first().expect("the first request"), &FOUR_EVENTS[..2]);
+    assert_eq!(on_arrival.get(1).expect("the second request"), &[&FOUR_EVENTS[..], &FOUR_EVENTS[..2]].concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_settlement_can_be_read_when_the_last_byte_arrives() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    for path in [NATIVE, OPENAI] {
+        let mut stream = tenant.stream(path, "ok").await;
+        let request = stream.request_id();
+        // Read at the closing event, while the connection is still open.
+        loop {
+            let event = stream.next().await.expect("a closing event").expect("a whole stream");
+            if event.is_done() || event.event == "completed" {
+                break;
+            }
+        }
+        assert_eq!(gateway.types_of(&request).await, FOUR_EVENTS);
+        let answer = tenant.app.post(path, &tenant.ask("ok")).await.must(200);
+        assert_eq!(gateway.types_of(&answer.request_id()).await, FOUR_EVENTS);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_target_is_followed_by_the_next_under_one_hold() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["e500", "close", "ok"]).await;
+    tenant.add_model("all", &["e500", "close", "ok"]).await;
+    let answer = tenant.chat("all").await.must(200);
+    assert_eq!(answer.json()["backend"]["model"], "ok");
+    let mut types = gateway.types_of(&answer.request_id()).await;
+    let before = types.len();
+    types.retain(|name| name != "inference.attempt_failed.v1");
+    assert!(before >= types.len() + 2, "two targets failed before the third");
+    assert_eq!(types, FOUR_EVENTS);
+    gateway.books().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_ends_its_request_and_pays_for_what_went_through() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["paced-300"]).await;
+    let mut stream = tenant.stream(OPENAI, "paced-300").await;
+    let request = stream.request_id();
+    for _ in 0..3 {
+        stream.next().await.expect("an event").expect("a whole stream");
+    }
+    drop(stream);
+    let books = gateway.books_when_all_ended(std::time::Duration::from_secs(10)).await;
+    assert_eq!(books.end_of(&request), Some("budget.settled"));
+    let types = gateway.types_of(&request).await;
+    assert!(types.contains(&"inference.aborted.v1".to_owned()), "{types:?}");
+    assert!(books.balance(&tenant.budget).settled > 0);
+}

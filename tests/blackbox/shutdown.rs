@@ -1,0 +1,72 @@
+//! How it ends when it is told to.
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::gateway::Gateway;
+use crate::tenant::{NATIVE, OPENAI, Setup, Tenant};
+use crate::upstream::MockUpstream;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_lets_what_is_in_flight_end_and_refuses_what_is_new() {
+    let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["paced-150", "gate"]).await;
+    let mut stream = tenant.stream(OPENAI, "paced-150").await;
+    let mut whole = JoinSet::new();
+    let (app, body) = (tenant.app.clone(), tenant.ask("gate"));
+    whole.spawn(async move { app.post(NATIVE, &body).await });
+    while upstream.seen_of("gate") == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    stream.next().await.expect("an event").expect("a whole stream");
+    gateway.terminate();
+    let newcomer = gateway.client(None);
+    while newcomer.get("/health/ready").await.status != 503 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    newcomer.get("/health/live").await.must(200);
+    tenant.chat("gate").await.must_be(503, "DRAINING");
+    tenant.openai("gate").await.must(503);
+    upstream.open_gate();
+    let request = stream.request_id();
+    let (events, _) = stream.rest().await;
+    assert!(events.last().is_some_and(|event| event.is_done()), "{events:?}");
+    let answered = whole.join_next().await.expect("an answer").expect("no panic").must(200).request_id();
+    assert_eq!(gateway.wait_for_end(Duration::from_secs(10)).code(), Some(0));
+
+    gateway.start_again();
+    let books = gateway.books().await;
+    for request in [request, answered] {
+        assert_eq!(books.end_of(&request), Some("budget.settled"));
+    }
+    assert!(books.open_holds().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_at_once_and_nothing_recorded_is_lost() {
+    let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let setup = Setup { timeout_ms: 30_000, ..Setup::default() };
+    let tenant = Tenant::with(&gateway, &upstream, &["ok", "hang"], setup).await;
+    let answered = tenant.chat("ok").await.must(200).request_id();
+    let mut waiting = JoinSet::new();
+    let (app, body) = (tenant.app.clone(), tenant.ask("hang"));
+    waiting.spawn(async move { app.try_post(NATIVE, &body).await.is_ok() });
+    while upstream.seen_of("hang") == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    gateway.terminate();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(gateway.is_running(), "it did not wait for what is in flight");
+    gateway.terminate();
+    gateway.wait_for_end(Duration::from_secs(3));
+    gateway.start_again();
+    assert_eq!(gateway.books().await.end_of(&answered), Some("budget.settled"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_gateway_ends_at_once() {
+    let mut gateway = Gateway::start();
+    gateway.terminate();
+    assert_eq!(gateway.wait_for_end(Duration::from_secs(3)).code(), Some(0));
+}

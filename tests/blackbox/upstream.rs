@@ -1,0 +1,255 @@
+//! A mock provider that speaks OpenAI and Anthropic; the model's name says how it behaves.
+//!
+//! | model                      | behaviour                                                            |
+//! |----------------------------|----------------------------------------------------------------------|
+//! | `ok`                       | answers [`TEXT`]                                                     |
+//! | `gate`                     | waits until the gate is open                                         |
+//! | `slow-MS`, `paced-MS`      | waits before the answer; waits before each word                      |
+//! | `hang`                     | never answers                                                        |
+//! | `e500`, `e429`             | fails in the provider's own words                                    |
+//! | `html`, `halfjson`, `empty`| status 200 with a page, half an answer, nothing                      |
+//! | `close`                    | closes the connection without a word                                 |
+//! | `cut`                      | breaks off in the middle of the answer                               |
+//! | `brokensse`                | a stream of events that are no JSON                                  |
+//! | `leaky`                    | 401, repeating the credentials that it was sent                      |
+//! | `redirect`                 | sends the caller elsewhere                                           |
+
+mod answer;
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+pub use answer::TEXT;
+use answer::{Answer, Dialect};
+
+/// One request as it arrived.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub path: String,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl Seen {
+    pub fn model(&self) -> &str {
+        self.body["model"].as_str().unwrap_or_default()
+    }
+}
+
+type Hook = Arc<dyn Fn(Seen) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+pub struct MockUpstream {
+    port: u16,
+    state: Arc<State>,
+    _server: JoinSet<()>,
+}
+
+struct State {
+    seen: Mutex<Vec<Seen>>,
+    gate: watch::Sender<bool>,
+    on_request: Mutex<Option<Hook>>,
+}
+
+impl MockUpstream {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("its address").port();
+        let state =
+            Arc::new(State { seen: Mutex::default(), gate: watch::Sender::new(false), on_request: Mutex::default() });
+        let mut server = JoinSet::new();
+        server.spawn(serve(listener, Arc::clone(&state)));
+        Self { port, state, _server: server }
+    }
+
+    pub fn origin(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub fn base_url(&self, kind: &str) -> String {
+        self.origin() + if kind == "openai" { "/v1" } else { "" }
+    }
+
+    pub fn open_gate(&self) {
+        self.state.gate.send_replace(true);
+    }
+
+    pub fn close_gate(&self) {
+        self.state.gate.send_replace(false);
+    }
+
+    pub fn seen(&self) -> Vec<Seen> {
+        self.state.seen.lock().expect("the requests").clone()
+    }
+
+    pub fn seen_of(&self, model: &str) -> usize {
+        self.seen().iter().filter(|seen| seen.model() == model).count()
+    }
+
+    /// Runs before anything is answered.
+    pub fn on_request<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        hook: impl Fn(Seen) -> F + Send + Sync + 'static,
+    ) {
+        let hook: Hook = Arc::new(move |seen| Box::pin(hook(seen)));
+        *self.state.on_request.lock().expect("the hook") = Some(hook);
+    }
+}
+
+/// What makes the server close a connection instead of going on.
+fn closed() -> io::Error {
+    io::Error::other("closed on purpose")
+}
+
+/// A body that is told piece by piece, and may break off.
+struct Pieces(mpsc::Receiver<io::Result<Bytes>>);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.0.poll_recv(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+    }
+}
+
+async fn serve(listener: TcpListener, state: Arc<State>) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let state = Arc::clone(&state);
+        connections.spawn(async move {
+            let service = service_fn(move |request| answer_one(request, Arc::clone(&state)));
+            // Connections that end in the middle are what some tests are about.
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn answer_one(request: Request<Incoming>, state: Arc<State>) -> io::Result<Response<Pieces>> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let seen = Seen {
+        path: head.uri.path().to_owned(),
+        headers: head.headers,
+        body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+    };
+    state.seen.lock().expect("the requests").push(seen.clone());
+    let hook = state.on_request.lock().expect("the hook").clone();
+    if let Some(hook) = hook {
+        hook(seen.clone()).await;
+    }
+    behave(&seen, &state).await
+}
+
+async fn behave(seen: &Seen, state: &State) -> io::Result<Response<Pieces>> {
+    let model = seen.model().to_owned();
+    let (kind, number) = model.split_once('-').unwrap_or((&model, "0"));
+    let pause = Duration::from_millis(number.parse().unwrap_or(0));
+    let mut between_words = Duration::ZERO;
+    match kind {
+        "e500" => return Ok(whole(500, "application/json", r#"{"error":{"message":"boom","type":"server_error"}}"#)),
+        "e429" => return Ok(too_many()),
+        "html" => return Ok(whole(200, "text/html", "<html><body>Welcome to nginx</body></html>")),
+        "halfjson" => return Ok(whole(200, "application/json", r#"{"id":"x","choices":[{"index":0,"mess"#)),
+        "empty" => return Ok(whole(200, "application/json", "")),
+        "leaky" => return Ok(leak(seen)),
+        "redirect" => return Ok(redirect()),
+        "brokensse" => return Ok(whole(200, "text/event-stream", "data: {\"id\": broken\n\ndata: <b>\n\n")),
+        "close" => return Err(closed()),
+        "hang" => std::future::pending().await,
+        "slow" => tokio::time::sleep(pause).await,
+        "paced" => between_words = pause,
+        "gate" => state.wait_for_gate().await,
+        _ => {}
+    }
+    let dialect = if seen.path.ends_with("/messages") { Dialect::Anthropic } else { Dialect::OpenAi };
+    let answer = Answer { dialect, model: model.clone() };
+    let cut = kind == "cut";
+    if seen.body["stream"] != Value::Bool(true) {
+        return Ok(whole_answer(&answer.whole().to_string(), cut));
+    }
+    let include_usage = seen.body["stream_options"]["include_usage"] == Value::Bool(true);
+    Ok(streamed(answer.stream(include_usage), between_words, cut))
+}
+
+impl State {
+    async fn wait_for_gate(&self) {
+        // The sender lives as long as the state.
+        let _ = self.gate.subscribe().wait_for(|open| *open).await;
+    }
+}
+
+fn whole(status: u16, content_type: &str, text: &str) -> Response<Pieces> {
+    let (pieces, body) = mpsc::channel(2);
+    pieces.try_send(Ok(Bytes::copy_from_slice(text.as_bytes()))).expect("room for one piece");
+    Response::builder()
+        .status(status)
+        .header("content-type", content_type)
+        .header("content-length", text.len())
+        .body(Pieces(body))
+        .expect("an answer")
+}
+
+fn whole_answer(text: &str, cut: bool) -> Response<Pieces> {
+    if !cut {
+        return whole(200, "application/json", text);
+    }
+    let (pieces, body) = mpsc::channel(2);
+    let half = text.as_bytes()[..text.len() / 2].to_vec();
+    pieces.try_send(Ok(half.into())).expect("room for one piece");
+    pieces.try_send(Err(closed())).expect("room for two");
+    let head = Response::builder().header("content-type", "application/json").header("content-length", text.len());
+    head.body(Pieces(body)).expect("an answer")
+}
+
+fn streamed(frames: Vec<String>, between_words: Duration, cut: bool) -> Response<Pieces> {
+    const BEFORE_THE_CUT: usize = 4;
+    let (pieces, body) = mpsc::channel(1);
+    let mut teller = JoinSet::new();
+    teller.spawn(async move {
+        for (sent, frame) in frames.into_iter().enumerate() {
+            tokio::time::sleep(between_words).await;
+            let piece = if cut && sent == BEFORE_THE_CUT { Err(closed()) } else { Ok(Bytes::from(frame)) };
+            let last = piece.is_err();
+            if pieces.send(piece).await.is_err() || last {
+                return;
+            }
+        }
+    });
+    // It ends by itself, when all is told or nobody listens any more.
+    teller.detach_all();
+    Response::builder().header("content-type", "text/event-stream").body(Pieces(body)).expect("an answer")
+}
+
+fn too_many() -> Response<Pieces> {
+    let mut answer = whole(429, "application/json", r#"{"error":{"message":"slow down","type":"rate_limit"}}"#);
+    answer.headers_mut().insert("retry-after", http::HeaderValue::from_static("1"));
+    answer
+}
+
+fn redirect() -> Response<Pieces> {
+    let mut answer = whole(307, "text/plain", "");
+    answer.headers_mut().insert("location", http::HeaderValue::from_static("/elsewhere"));
+    answer
+}
+
+fn leak(seen: &Seen) -> Response<Pieces> {
+    let text = serde_json::json!({ "error": { "message": format!("bad key in {:?}", seen.headers) } }).to_string();
+    whole(401, "application/json", &text)
+}

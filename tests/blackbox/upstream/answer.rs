@@ -1,0 +1,110 @@
+//! What the mock says, in either provider's dialect.
+
+use serde_json::{Value, json};
+
+pub const TEXT: &str = "The quick brown fox jumps over the lazy dog";
+const TOKENS_IN: u64 = 12;
+const TOKENS_OUT: u64 = 9;
+
+#[derive(Clone, Copy)]
+pub enum Dialect {
+    OpenAi,
+    Anthropic,
+}
+
+pub struct Answer {
+    pub dialect: Dialect,
+    pub model: String,
+}
+
+impl Answer {
+    pub fn whole(&self) -> Value {
+        match self.dialect {
+            Dialect::OpenAi => self.openai_whole(),
+            Dialect::Anthropic => {
+                self.anthropic_message(json!([{ "type": "text", "text": TEXT }]), json!("end_turn"), TOKENS_OUT)
+            }
+        }
+    }
+
+    pub fn stream(&self, include_usage: bool) -> Vec<String> {
+        match self.dialect {
+            Dialect::OpenAi => self.openai_stream(include_usage),
+            Dialect::Anthropic => self.anthropic_stream(),
+        }
+    }
+
+    fn openai_whole(&self) -> Value {
+        let message = json!({ "role": "assistant", "content": TEXT });
+        json!({
+            "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": self.model,
+            "choices": [{ "index": 0, "message": message, "finish_reason": "stop" }], "usage": openai_usage(),
+        })
+    }
+
+    fn openai_stream(&self, include_usage: bool) -> Vec<String> {
+        let chunk = |choices: Value, usage: Option<Value>| {
+            let mut chunk = json!({
+                "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": self.model,
+                "choices": choices,
+            });
+            if let Some(usage) = usage {
+                chunk["usage"] = usage;
+            }
+            format!("data: {chunk}\n\n")
+        };
+        let delta = |delta: Value, finish_reason: Option<&str>| {
+            chunk(json!([{ "index": 0, "delta": delta, "finish_reason": finish_reason }]), None)
+        };
+        let mut frames = vec![delta(json!({ "role": "assistant", "content": "" }), None)];
+        frames.extend(deltas().map(|word| delta(json!({ "content": word }), None)));
+        frames.push(delta(json!({}), Some("stop")));
+        if include_usage {
+            frames.push(chunk(json!([]), Some(openai_usage())));
+        }
+        frames.push("data: [DONE]\n\n".to_owned());
+        frames
+    }
+
+    fn anthropic_message(&self, content: Value, stop_reason: Value, tokens_out: u64) -> Value {
+        json!({
+            "id": "msg_1", "type": "message", "role": "assistant", "model": self.model, "content": content,
+            "stop_reason": stop_reason, "stop_sequence": null,
+            "usage": { "input_tokens": TOKENS_IN, "output_tokens": tokens_out },
+        })
+    }
+
+    fn anthropic_stream(&self) -> Vec<String> {
+        let frame = |name: &str, mut data: Value| {
+            data["type"] = json!(name);
+            format!("event: {name}\ndata: {data}\n\n")
+        };
+        // A first guess of the output, replaced by the running total at the end.
+        let start = self.anthropic_message(json!([]), Value::Null, 1);
+        let block = json!({ "index": 0, "content_block": { "type": "text", "text": "" } });
+        let mut frames = vec![
+            frame("message_start", json!({ "message": start })),
+            frame("content_block_start", block),
+            frame("ping", json!({})),
+        ];
+        frames.extend(deltas().map(|word| {
+            frame("content_block_delta", json!({ "index": 0, "delta": { "type": "text_delta", "text": word } }))
+        }));
+        frames.push(frame("content_block_stop", json!({ "index": 0 })));
+        let stop = json!({ "stop_reason": "end_turn", "stop_sequence": null });
+        frames.push(frame("message_delta", json!({ "delta": stop, "usage": { "output_tokens": TOKENS_OUT } })));
+        frames.push(frame("message_stop", json!({})));
+        frames
+    }
+}
+
+fn openai_usage() -> Value {
+    json!({
+        "prompt_tokens": TOKENS_IN, "completion_tokens": TOKENS_OUT, "total_tokens": TOKENS_IN + TOKENS_OUT,
+        "prompt_tokens_details": { "cached_tokens": 0 }, "completion_tokens_details": { "reasoning_tokens": 0 },
+    })
+}
+
+fn deltas() -> impl Iterator<Item = String> {
+    TEXT.split(' ').enumerate().map(|(at, word)| if at == 0 { word.to_owned() } else { format!(" {word}") })
+}

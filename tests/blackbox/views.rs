@@ -1,0 +1,113 @@
+//! Views are disposable.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OpenFlags};
+use serde_json::json;
+
+use crate::gateway::Gateway;
+use crate::tenant::{Setup, Tenant};
+use crate::upstream::MockUpstream;
+
+/// Rows of every table, as sorted text.
+type Dump = BTreeMap<String, Vec<String>>;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleted_views_come_back_row_by_row() {
+    let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    leave_traces(&gateway, &upstream).await;
+    caught_up(&gateway).await;
+    gateway.stop();
+    let before = dump(&gateway);
+    assert!(before.values().filter(|rows| !rows.is_empty()).count() >= 4, "views with rows: {before:?}");
+    for entry in fs::read_dir(gateway.data()).expect("the data folder") {
+        let path = entry.expect("an entry").path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("views.db")) {
+            fs::remove_file(path).expect("a view to delete");
+        }
+    }
+    gateway.start_again();
+    caught_up(&gateway).await;
+    gateway.stop();
+    let after = dump(&gateway);
+    assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>(), "tables");
+    for (table, rows) in before {
+        assert_eq!(after[&table], rows, "rows of {table}");
+    }
+}
+
+/// A bit of everything that views show.
+async fn leave_traces(gateway: &Gateway, upstream: &MockUpstream) {
+    let backends = ["ok", "e500", "cut"];
+    let tenant = Tenant::new(gateway, upstream, &backends).await;
+    let anthropic = Setup { kind: "anthropic", ..Setup::default() };
+    let other = Tenant::with(gateway, upstream, &["ok"], anthropic).await;
+    for model in backends {
+        tenant.chat(model).await;
+        tenant.stream(crate::tenant::OPENAI, model).await.rest().await;
+    }
+    for _ in 0..10 {
+        other.chat("ok").await.must(200);
+    }
+    let mut tagged = other.ask("ok");
+    tagged["metadata"] = json!({ "team": "red" });
+    other.app.post(crate::tenant::NATIVE, &tagged).await.must(200);
+    other.set_limit("0.000001").await;
+    for _ in 0..30 {
+        other.chat("ok").await.must(429);
+    }
+    tenant.new_key(gateway, json!({ "models": ["a*"], "permissions": ["usage:read"] })).await;
+    gateway.operator().delete(&format!("/v1/admin/keys/{}", tenant.key)).await;
+    gateway.client(Some("sgk_garbage")).get("/v1/models").await.must(401);
+    // The rest of that second is rolled up after it.
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+}
+
+async fn caught_up(gateway: &Gateway) {
+    let head = gateway.head().await;
+    for path in ["/v1/usage?group_by=model", "/v1/budgets?", "/v1/audit?", "/v1/inferences?"] {
+        gateway.operator().get(&format!("{path}&min_position={head}")).await.must(200);
+    }
+    loop {
+        let views = gateway.operator().get("/v1/projections").await.must(200).json();
+        let views = views["items"].as_array().expect("a list").clone();
+        if views.iter().all(|view| view["lag_events"] == 0 && view["rebuilding"] == false) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+fn dump(gateway: &Gateway) -> Dump {
+    let views = Connection::open_with_flags(gateway.data().join("views.db"), OpenFlags::SQLITE_OPEN_READ_ONLY);
+    let views = views.expect("the views");
+    let mut names = views.prepare("SELECT name FROM sqlite_master WHERE type = 'table'").expect("the tables");
+    let names = names.query_map([], |row| row.get(0)).expect("rows").collect::<Result<Vec<String>, _>>();
+    let names = names.expect("names").into_iter().filter(|name| !name.starts_with("sqlite_"));
+    names.map(|name| (name.clone(), rows_of(&views, &name))).collect()
+}
+
+fn rows_of(views: &Connection, table: &str) -> Vec<String> {
+    let mut statement = views.prepare(&format!("SELECT * FROM \"{table}\"")).expect("a table");
+    let columns = statement.column_count();
+    let read = |row: &rusqlite::Row<'_>| {
+        let cells: Result<Vec<String>, _> = (0..columns).map(|column| row.get_ref(column).map(cell)).collect();
+        cells.map(|cells| cells.join("|"))
+    };
+    let rows = statement.query_map([], read).expect("rows").collect::<Result<Vec<String>, _>>();
+    let mut rows = rows.expect("whole rows");
+    rows.sort();
+    rows
+}
+
+fn cell(value: ValueRef<'_>) -> String {
+    match value {
+        ValueRef::Null => "null".to_owned(),
+        ValueRef::Integer(number) => number.to_string(),
+        ValueRef::Real(number) => format!("{:016x}", number.to_bits()),
+        ValueRef::Text(text) => format!("{:?}", String::from_utf8_lossy(text)),
+        ValueRef::Blob(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+    }
+}
