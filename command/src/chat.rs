@@ -1,0 +1,135 @@
+//! The gateway's own chat: what the native surface speaks, and what every translation between dialects goes through.
+
+pub mod answer;
+pub mod read;
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+pub use answer::{OutputBlock, ToolCall};
+
+/// A chat request, free of any dialect.
+#[derive(Clone, Debug, Default)]
+pub struct ChatRequest {
+    /// As the client named it: a frontend model.
+    pub model: String,
+    pub messages: Vec<Message>,
+    pub max_output_tokens: Option<u64>,
+    /// A JSON number with the digits it came with.
+    pub temperature: Option<Box<RawValue>>,
+    /// A JSON number with the digits it came with.
+    pub top_p: Option<Box<RawValue>>,
+    pub stop: Vec<String>,
+    pub stream: bool,
+    pub tools: Vec<Tool>,
+    pub tool_choice: Option<ToolChoice>,
+    /// False: at most one tool call an answer.
+    pub parallel_tool_calls: Option<bool>,
+    pub response_format: Option<ResponseFormat>,
+    pub reasoning: Option<Reasoning>,
+    /// At most 16 pairs; kept in the event, never sent upstream.
+    pub metadata: BTreeMap<String, String>,
+    /// The client's name for its own user, where its dialect has one.
+    pub user: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    System,
+    User,
+    Assistant,
+    Tool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub role: Role,
+    pub content: Vec<Block>,
+}
+
+/// One piece of a message.
+#[derive(Clone, Debug)]
+pub enum Block {
+    Text(String),
+    Image(Image),
+    ToolCall(ToolCall),
+    ToolResult(ToolResult),
+    Reasoning(ReasoningBlock),
+}
+
+/// A picture in a message.
+#[derive(Clone, Debug)]
+pub struct Image {
+    pub source: ImageSource,
+    /// `low`, `high`, `auto` … where the client says how closely to look.
+    pub detail: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub enum ImageSource {
+    /// `http` or `https`: the provider fetches it.
+    Url(String),
+    Inline {
+        media_type: String,
+        base64: String,
+    },
+}
+
+/// What a tool said.
+#[derive(Clone, Debug)]
+pub struct ToolResult {
+    /// Of the call that it answers.
+    pub id: String,
+    /// Text and images alone. JSON that the client gave is here as its text.
+    pub content: Vec<Block>,
+    pub is_error: bool,
+}
+
+/// Thoughts of an earlier answer. They go back only to a dialect that takes them, and only with what proves them.
+#[derive(Clone, Debug)]
+pub struct ReasoningBlock {
+    pub text: String,
+    /// The provider's proof that the thought is its own; without it Anthropic refuses the block.
+    pub signature: Option<String>,
+    /// A thought that the provider gave encrypted.
+    pub redacted: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Tool {
+    pub name: String,
+    pub description: Option<String>,
+    /// JSON Schema, as it came.
+    pub parameters: Option<Box<RawValue>>,
+    /// The provider guarantees that arguments satisfy the schema.
+    pub strict: Option<bool>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToolChoice {
+    Auto,
+    None,
+    Required,
+    Named(String),
+}
+
+#[derive(Clone, Debug)]
+pub enum ResponseFormat {
+    Text,
+    JsonObject,
+    JsonSchema {
+        name: Option<String>,
+        /// JSON Schema, as it came.
+        schema: Box<RawValue>,
+        strict: Option<bool>,
+    },
+}
+
+/// How much the model may think before it answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reasoning {
+    /// `none`, `minimal`, `low`, `medium`, `high`, `xhigh`, `max`; which of them a model knows is its provider's affair.
+    Effort(String),
+    BudgetTokens(u64),
+}

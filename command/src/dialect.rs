@@ -1,0 +1,202 @@
+//! Dialects: how clients speak to the gateway, how upstreams are spoken to, and everything in between. Pure: bytes in,
+//! bytes out; no clock, no network, no ledger.
+//!
+//! A [`ClientRequest`] is what a client sent, checked once. It gives the body for each target, in the target's
+//! dialect. The answer comes back whole ([`read_whole`]) or as a stream ([`Relay`]); both measure what passes
+//! ([`Metered`]) and are closed with what only the pipeline knows ([`Receipt`]).
+
+pub mod fields;
+pub mod json;
+
+mod anthropic;
+mod native;
+mod openai;
+mod refusal;
+mod relay;
+mod request;
+mod sse;
+mod upstream_refusal;
+mod whole;
+
+use events::money::NanoUsd;
+use events::usage::{TokenClasses, Usage};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+pub use refusal::{error_body, stream_error};
+pub use relay::Relay;
+pub use request::ClientRequest;
+pub use sse::EVENT_BYTES_MAX;
+pub use upstream_refusal::{RETRY_AFTER_MAX, UpstreamRefusal, UpstreamRefusalKind, read_refusal};
+pub use whole::{WholeAnswer, read_whole};
+
+/// Where the client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Surface {
+    /// `/v1/inference/chat`
+    Native,
+    /// `/v1/chat/completions`
+    OpenAi,
+}
+
+impl Surface {
+    /// As events name it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::OpenAi => "openai",
+        }
+    }
+}
+
+/// What the upstream speaks. The simulator speaks OpenAI, in process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UpstreamDialect {
+    OpenAi,
+    Anthropic,
+}
+
+/// What one target needs to be asked.
+#[derive(Clone, Copy, Debug)]
+pub struct OutboundTarget<'a> {
+    /// The backend's name for the model.
+    pub model: &'a str,
+    /// The cap that bounds the hold, at least 1. It always goes upstream.
+    pub max_output_tokens: u64,
+    /// The name of the cap where the client did not choose one. OpenAI dialect only.
+    pub cap_field: CapField,
+    /// Put before everything that the client says. Its bytes are not in [`ClientRequest::input_tokens_bound`].
+    pub system_prefix: Option<&'a str>,
+}
+
+/// What an OpenAI-compatible provider calls the output cap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CapField {
+    MaxTokens,
+    MaxCompletionTokens,
+}
+
+impl CapField {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxTokens => "max_tokens",
+            Self::MaxCompletionTokens => "max_completion_tokens",
+        }
+    }
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    Stop,
+    Length,
+    ToolCalls,
+    ContentFilter,
+    Cancelled,
+    Error,
+}
+
+/// What is known of an answer, whole or so far.
+#[derive(Clone, Debug, Default)]
+pub struct Metered {
+    /// The provider's own report, verbatim. Of a stream all reports as one object: the later figure wins, field by
+    /// field; null never replaces a figure.
+    pub provider_usage: Option<Box<RawValue>>,
+    /// The report in disjoint classes. `None` where there is none, it is unreadable, it is all zero, or it is not
+    /// final (Anthropic before `message_delta`).
+    pub reported: Option<TokenClasses>,
+    /// The input side alone, its output classes 0, where that much is reported. The output of an answer that was cut
+    /// off is then to be counted.
+    pub reported_input: Option<TokenClasses>,
+    /// UTF-8 bytes of text, of refusals, and of the names and arguments of tool calls.
+    pub text_bytes: u64,
+    /// UTF-8 bytes of reasoning that could be seen. Providers that hide it bill it all the same.
+    pub reasoning_bytes: u64,
+    /// Of the first choice.
+    pub finish_reason: Option<FinishReason>,
+    /// The model that the upstream says it used.
+    pub upstream_model: Option<String>,
+    /// The upstream's id of the answer. Not unique.
+    pub upstream_id: Option<String>,
+    /// A tool is called. It explains an end that has no reason (xAI).
+    calls_tools: bool,
+}
+
+impl Metered {
+    /// The answer is complete: an end without a reason gets the one that it must have.
+    fn conclude(&mut self) {
+        let reason = if self.calls_tools { FinishReason::ToolCalls } else { FinishReason::Stop };
+        self.finish_reason.get_or_insert(reason);
+    }
+
+    fn keep_usage(&mut self, usage: &str) {
+        let merged = match &self.provider_usage {
+            Some(earlier) => json::merged(earlier.get(), usage),
+            None => usage.to_owned(),
+        };
+        self.provider_usage = RawValue::from_string(merged).ok();
+    }
+
+    fn keep_names(&mut self, id: Option<&str>, model: Option<&str>) {
+        let read = |value: Option<&str>| {
+            let text = value.and_then(json::string)?;
+            (!text.is_empty()).then(|| bounded(&text))
+        };
+        if self.upstream_id.is_none() {
+            self.upstream_id = read(id);
+        }
+        if self.upstream_model.is_none() {
+            self.upstream_model = read(model);
+        }
+    }
+}
+
+/// Names that an upstream chose are recorded: the first 256 characters of them.
+fn bounded(name: &str) -> String {
+    name.chars().take(256).collect()
+}
+
+/// Facts that only the pipeline knows, needed to write an answer's end.
+#[derive(Clone, Copy, Debug)]
+pub struct Receipt<'a> {
+    pub request_id: &'a str,
+    pub frontend_model: &'a str,
+    pub provider: &'a str,
+    pub backend_model: &'a str,
+    pub usage: &'a Usage,
+    pub cost_usd: NanoUsd,
+    pub price_version: u64,
+    pub admitted_position: u64,
+    pub settled_position: u64,
+    pub held_usd: NanoUsd,
+    pub finish_reason: FinishReason,
+}
+
+/// An upstream said 200 and did not answer. Carries none of its words: credentials could be in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamFault {
+    #[error("the upstream's answer is malformed: {0}")]
+    Malformed(&'static str),
+    #[error("the upstream's answer ended before it was complete")]
+    Truncated,
+    /// `retryable`: another try, or another target, may succeed.
+    #[error("the upstream reported an error inside its answer")]
+    InBandError { retryable: bool },
+    #[error("the upstream's answer is larger than the gateway takes")]
+    TooLarge,
+}
+
+impl From<sse::SseFault> for UpstreamFault {
+    fn from(fault: sse::SseFault) -> Self {
+        match fault {
+            sse::SseFault::TooLarge => Self::TooLarge,
+            sse::SseFault::NotUtf8 => Self::Malformed("not UTF-8"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod properties;

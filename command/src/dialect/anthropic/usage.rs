@@ -1,0 +1,80 @@
+//! Anthropic's exclusive counts: what was read from or written to the cache is in no other figure.
+
+use std::collections::BTreeMap;
+
+use events::usage::TokenClasses;
+
+use crate::dialect::Metered;
+use crate::dialect::json;
+use crate::dialect::openai::count;
+
+/// Keeps a report. `is_final`: the output figure is the answer's, not the placeholder of a stream's beginning.
+pub fn keep(report: &str, is_final: bool, metered: &mut Metered) {
+    if json::kind(report) != json::Kind::Object {
+        return;
+    }
+    metered.keep_usage(report);
+    let merged = metered.provider_usage.as_deref().map_or(report, serde_json::value::RawValue::get);
+    metered.reported_input = input_classes(merged);
+    metered.reported = if is_final { classes(merged) } else { metered.reported.take() };
+}
+
+/// `None` where a side is missing or everything is zero.
+fn classes(usage: &str) -> Option<TokenClasses> {
+    let output = count(usage, "output_tokens")?;
+    let mut classes = input_classes_of(usage)?;
+    let thinking =
+        json::field(usage, "output_tokens_details").and_then(|details| count(details, "thinking_tokens")).unwrap_or(0);
+    classes.output_reasoning_tokens = thinking;
+    // More thinking than output cannot be inside of it: that is the dearer reading.
+    classes.output_text_tokens = output.checked_sub(thinking).unwrap_or(output);
+    (classes.input() + classes.output() > 0).then_some(classes)
+}
+
+fn input_classes(usage: &str) -> Option<TokenClasses> {
+    input_classes_of(usage).filter(|classes| classes.input() > 0)
+}
+
+fn input_classes_of(usage: &str) -> Option<TokenClasses> {
+    let uncached = count(usage, "input_tokens")?;
+    let reported = count(usage, "cache_creation_input_tokens").unwrap_or(0);
+    let split = json::field(usage, "cache_creation");
+    let by_ttl = |name| split.and_then(|split| count(split, name)).unwrap_or(0);
+    let (five_minutes, one_hour) = (by_ttl("ephemeral_5m_input_tokens"), by_ttl("ephemeral_1h_input_tokens"));
+    let written = reported.max(five_minutes + one_hour);
+    Some(TokenClasses {
+        input_uncached_tokens: uncached,
+        input_cache_read_tokens: count(usage, "cache_read_input_tokens").unwrap_or(0),
+        input_cache_write_tokens: written,
+        // What the split does not explain was written for five minutes, which is what happens unasked.
+        input_cache_write_by_ttl: match split {
+            Some(_) => lifetimes([("5m", written - one_hour), ("1h", one_hour)]),
+            None => BTreeMap::new(),
+        },
+        ..TokenClasses::default()
+    })
+}
+
+fn lifetimes(split: [(&str, u64); 2]) -> BTreeMap<String, u64> {
+    split.into_iter().filter(|(_, tokens)| *tokens > 0).map(|(ttl, tokens)| (ttl.to_owned(), tokens)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_streams_report_is_final_only_with_the_last_figure() {
+        let mut metered = Metered::default();
+        let first = r#"{"input_tokens":25,"cache_creation_input_tokens":2048,"cache_read_input_tokens":1024,"cache_creation":{"ephemeral_5m_input_tokens":2000,"ephemeral_1h_input_tokens":0},"output_tokens":1}"#;
+        keep(first, false, &mut metered);
+        assert_eq!(metered.reported, None);
+        assert_eq!(metered.reported_input.as_ref().map(TokenClasses::input), Some(3097));
+        keep(r#"{"output_tokens":15,"output_tokens_details":{"thinking_tokens":4}}"#, true, &mut metered);
+        let reported = metered.reported.unwrap();
+        assert_eq!((reported.output_text_tokens, reported.output_reasoning_tokens), (11, 4));
+        assert_eq!(reported.input_cache_write_by_ttl, BTreeMap::from([("5m".to_owned(), 2048)]));
+        let raw = metered.provider_usage.unwrap();
+        assert!(raw.get().contains(r#""output_tokens":15"#) && raw.get().contains(r#""input_tokens":25"#), "{raw}");
+    }
+}

@@ -1,0 +1,170 @@
+//! Reads the members of one object by name, and words what is wrong with them as a refusal that names the JSON path.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use events::wire::Refusal;
+
+use super::json::{self, JsonFault, Kind, Member};
+
+/// Members of an object that we read; more are refused. Objects that are only passed on may have any number.
+const MEMBERS_MAX: usize = 256;
+
+/// Where a value stands: `messages[0].content[2].type`.
+#[derive(Clone, Copy)]
+pub enum Path<'p> {
+    Root,
+    Field(&'p Path<'p>, &'p str),
+    Element(&'p Path<'p>, usize),
+}
+
+impl<'p> Path<'p> {
+    pub const fn field(&'p self, name: &'p str) -> Self {
+        Self::Field(self, name)
+    }
+
+    pub const fn element(&'p self, index: usize) -> Self {
+        Self::Element(self, index)
+    }
+
+    /// 400 that names this place.
+    pub fn refuse(&self, reason: impl Into<String>) -> Refusal {
+        Refusal::invalid(self.to_string(), reason)
+    }
+
+    /// 400 for a text that is no JSON, too deep, or contains U+0000.
+    pub fn fault(&self, fault: JsonFault) -> Refusal {
+        self.refuse(fault.to_string())
+    }
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Field(Self::Root, name) => f.write_str(name),
+            Self::Field(parent, name) => write!(f, "{parent}.{name}"),
+            Self::Element(parent, index) => write!(f, "{parent}[{index}]"),
+        }
+    }
+}
+
+/// The members of one object that nobody has asked for yet. Null counts as absent.
+pub struct Fields<'a, 'p> {
+    path: &'p Path<'p>,
+    left: Vec<Member<'a>>,
+}
+
+impl<'a, 'p> Fields<'a, 'p> {
+    /// Errors: no object, a name that comes twice, more than 256 members.
+    pub fn read(text: &'a str, path: &'p Path<'p>) -> Result<Self, Refusal> {
+        if json::kind(text) != Kind::Object {
+            return Err(path.refuse("must be an object"));
+        }
+        let mut left: Vec<Member<'a>> = Vec::with_capacity(8);
+        for member in json::members(text) {
+            let member = member.map_err(|fault| path.fault(fault))?;
+            must_be_new(&left, &member, path)?;
+            left.push(member);
+        }
+        Ok(Self { path, left })
+    }
+
+    pub const fn path(&self) -> &'p Path<'p> {
+        self.path
+    }
+
+    /// Takes a member's value as it stands; `None` where it is absent or null.
+    pub fn raw(&mut self, name: &str) -> Option<&'a str> {
+        let at = self.left.iter().position(|member| member.key == name)?;
+        let member = self.left.remove(at);
+        (json::kind(member.value) != Kind::Null).then_some(member.value)
+    }
+
+    pub fn string(&mut self, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
+        self.raw(name).map(|value| string(value, &self.path.field(name))).transpose()
+    }
+
+    pub fn required_string(&mut self, name: &str) -> Result<Cow<'a, str>, Refusal> {
+        self.string(name)?.ok_or_else(|| self.path.field(name).refuse("is required"))
+    }
+
+    pub fn boolean(&mut self, name: &str) -> Result<Option<bool>, Refusal> {
+        let Some(value) = self.raw(name) else { return Ok(None) };
+        match json::boolean(value) {
+            None => Err(self.path.field(name).refuse("must be true or false")),
+            found => Ok(found),
+        }
+    }
+
+    /// A number as it is written.
+    pub fn number(&mut self, name: &str) -> Result<Option<&'a str>, Refusal> {
+        match self.raw(name) {
+            Some(value) if json::kind(value) != Kind::Number => Err(self.path.field(name).refuse("must be a number")),
+            value => Ok(value),
+        }
+    }
+
+    /// A whole number from 1 to `max`.
+    pub fn count(&mut self, name: &str, max: u64) -> Result<Option<u64>, Refusal> {
+        self.raw(name).map(|value| count(value, max, &self.path.field(name))).transpose()
+    }
+
+    /// Errors: a member has this name but for the case of its letters. Servers that ignore case would take it for the
+    /// same.
+    pub fn must_not_have_other_case(&self, name: &str) -> Result<(), Refusal> {
+        let other = |member: &&Member<'a>| member.key != name && member.key.eq_ignore_ascii_case(name);
+        match self.left.iter().find(other) {
+            Some(member) => Err(self.path.field(&member.key).refuse(format!("is spelled {name}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The first member that nobody has asked for is refused by name.
+    pub fn finish(self) -> Result<(), Refusal> {
+        match self.left.first() {
+            Some(member) => Err(self.path.field(&member.key).refuse("is not a known field")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Errors: the name came before, or the object has too many members.
+pub fn must_be_new(earlier: &[Member<'_>], member: &Member<'_>, path: &Path<'_>) -> Result<(), Refusal> {
+    if earlier.len() == MEMBERS_MAX {
+        return Err(path.refuse(format!("has more than {MEMBERS_MAX} fields")));
+    }
+    match earlier.iter().any(|before| before.key == member.key) {
+        true => Err(path.field(&member.key).refuse("is there twice")),
+        false => Ok(()),
+    }
+}
+
+/// A whole number from 1 to `max`; fractions, exponents and strings are refused.
+pub fn count(value: &str, max: u64, path: &Path<'_>) -> Result<u64, Refusal> {
+    json::integer(value)
+        .filter(|count| (1..=max).contains(count))
+        .ok_or_else(|| path.refuse(format!("must be a whole number from 1 to {max}")))
+}
+
+pub fn string<'a>(value: &'a str, path: &Path<'_>) -> Result<Cow<'a, str>, Refusal> {
+    if json::kind(value) != Kind::String {
+        return Err(path.refuse("must be a string"));
+    }
+    json::string(value).ok_or_else(|| path.refuse("contains half a surrogate pair"))
+}
+
+/// The elements of an array, each with its path's index.
+pub fn elements<'a>(
+    value: &'a str,
+    path: &Path<'_>,
+    mut each: impl FnMut(usize, &'a str) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    if json::kind(value) != Kind::Array {
+        return Err(path.refuse("must be an array"));
+    }
+    for (index, element) in json::elements(value).enumerate() {
+        each(index, element.map_err(|fault| path.fault(fault))?)?;
+    }
+    Ok(())
+}

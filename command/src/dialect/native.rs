@@ -1,0 +1,159 @@
+//! The native surface: its whole answer, and its stream of `output.delta`, `output.tool_call` and `completed`.
+
+use bytes::{BufMut, BytesMut};
+use events::money::NanoUsd;
+use events::usage::Usage;
+use serde::Serialize;
+
+use super::{FinishReason, Receipt, json};
+use crate::chat::OutputBlock;
+
+/// One step of an answer that is being said, free of any dialect.
+pub struct Delta<'a> {
+    /// Which block of the answer it belongs to: 0, 1, 2 … in the order in which they begin.
+    pub block: usize,
+    pub said: Said<'a>,
+}
+
+pub enum Said<'a> {
+    Text(&'a str),
+    Reasoning(&'a str),
+    /// Proves the thought that it follows.
+    Signature(&'a str),
+    /// A thought that the provider gave encrypted.
+    Redacted(&'a str),
+    /// `ordinal`: 0, 1, 2 … among the answer's calls.
+    CallBegins {
+        ordinal: usize,
+        id: &'a str,
+        name: &'a str,
+    },
+    CallArguments {
+        ordinal: usize,
+        piece: &'a str,
+    },
+    Finish(FinishReason),
+}
+
+/// Writes an answer as native events.
+#[derive(Default)]
+pub struct EventWriter {
+    /// Id and name of each call, repeated on every piece of it.
+    calls: Vec<(String, String)>,
+}
+
+#[derive(Serialize)]
+struct OutputDelta<'a> {
+    index: usize,
+    r#type: &'static str,
+    text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redacted: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct OutputToolCall<'a> {
+    index: usize,
+    id: &'a str,
+    name: &'a str,
+    arguments_delta: &'a str,
+}
+
+impl EventWriter {
+    pub fn write(&mut self, delta: &Delta<'_>, out: &mut BytesMut) {
+        let index = delta.block;
+        let reasoning = |text| OutputDelta { index, r#type: "reasoning", text, signature: None, redacted: None };
+        match delta.said {
+            Said::Text(text) => {
+                put_event(out, "output.delta", &OutputDelta { r#type: "text", ..reasoning(text) });
+            }
+            Said::Reasoning(text) => put_event(out, "output.delta", &reasoning(text)),
+            Said::Signature(signature) => {
+                put_event(out, "output.delta", &OutputDelta { signature: Some(signature), ..reasoning("") });
+            }
+            Said::Redacted(data) => {
+                put_event(out, "output.delta", &OutputDelta { redacted: Some(data), ..reasoning("") });
+            }
+            Said::CallBegins { id, name, .. } => {
+                self.calls.push((id.to_owned(), name.to_owned()));
+                put_event(out, "output.tool_call", &OutputToolCall { index, id, name, arguments_delta: "" });
+            }
+            Said::CallArguments { ordinal, piece } => {
+                let (id, name) = self.calls.get(ordinal).map_or(("", ""), |(id, name)| (id, name));
+                put_event(out, "output.tool_call", &OutputToolCall { index, id, name, arguments_delta: piece });
+            }
+            Said::Finish(_) => {}
+        }
+    }
+
+    /// `completed`: the whole answer without its output.
+    pub fn close(receipt: &Receipt<'_>, out: &mut BytesMut) {
+        put_event(out, "completed", &Answer::of(receipt, None));
+    }
+}
+
+/// `event:` and `data:` of one event. The data is one line.
+pub fn put_event(out: &mut BytesMut, name: &str, data: &(impl Serialize + ?Sized)) {
+    let mut text = Vec::with_capacity(128);
+    json::push(&mut text, data);
+    out.reserve(text.len() + name.len() + 16);
+    out.put_slice(b"event: ");
+    out.put_slice(name.as_bytes());
+    out.put_slice(b"\ndata: ");
+    out.put_slice(&text);
+    out.put_slice(b"\n\n");
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    request_id: &'a str,
+    model: &'a str,
+    backend: Backend<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<&'a [OutputBlock]>,
+    finish_reason: FinishReason,
+    usage: &'a Usage,
+    cost_usd: NanoUsd,
+    price_version: u64,
+    ledger: Ledger,
+}
+
+#[derive(Serialize)]
+struct Backend<'a> {
+    provider: &'a str,
+    model: &'a str,
+}
+
+#[derive(Serialize)]
+struct Ledger {
+    admitted_position: u64,
+    settled_position: u64,
+    held_usd: NanoUsd,
+}
+
+impl<'a> Answer<'a> {
+    const fn of(receipt: &Receipt<'a>, output: Option<&'a [OutputBlock]>) -> Self {
+        Self {
+            request_id: receipt.request_id,
+            model: receipt.frontend_model,
+            backend: Backend { provider: receipt.provider, model: receipt.backend_model },
+            output,
+            finish_reason: receipt.finish_reason,
+            usage: receipt.usage,
+            cost_usd: receipt.cost_usd,
+            price_version: receipt.price_version,
+            ledger: Ledger {
+                admitted_position: receipt.admitted_position,
+                settled_position: receipt.settled_position,
+                held_usd: receipt.held_usd,
+            },
+        }
+    }
+}
+
+/// The whole native answer.
+pub fn answer(output: &[OutputBlock], receipt: &Receipt<'_>, out: &mut Vec<u8>) {
+    json::push(out, &Answer::of(receipt, Some(output)));
+}

@@ -1,0 +1,230 @@
+//! The client's body on the OpenAI surface: one pass for its facts and for the places that are edited later.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use events::wire::Refusal;
+
+use super::priceable;
+use crate::chat::read::{self, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
+use crate::dialect::CapField;
+use crate::dialect::fields::{self, Fields, Path, must_be_new};
+use crate::dialect::json::{self, Kind, Member};
+use crate::dialect::request::{Facts, Images};
+
+const CHOICES_MAX: u64 = 128;
+
+/// Names that mean something to us or to the price. A server that ignores case would read another spelling of them as
+/// the same: such a body is refused.
+#[rustfmt::skip]
+const KNOWN: [&str; 44] = [
+    "audio", "best_of", "enable_search", "frequency_penalty", "function_call", "functions", "inference_geo",
+    "logit_bias", "logprobs", "max_completion_tokens", "max_output_tokens", "max_tokens", "mcp_servers",
+    "messages", "metadata", "modalities", "model", "models", "n", "parallel_tool_calls", "plugins",
+    "prediction", "presence_penalty", "preset", "provider", "reasoning_effort", "response_format",
+    "search_options", "search_parameters", "seed", "service_tier", "speed", "stop", "store", "stream",
+    "stream_options", "temperature", "tool_choice", "tools", "top_logprobs", "top_p", "use_beam_search", "user",
+    "web_search_options",
+];
+
+/// Places in the client's body.
+pub struct ClientBody {
+    pub model: Range<usize>,
+    /// Just behind the bracket that opens `messages`.
+    pub messages_inside: usize,
+    pub cap: Cap,
+    /// The value of `stream_options`, null included.
+    pub stream_options: Option<Range<usize>>,
+    /// End of the last member: where another may be added.
+    pub members_end: usize,
+}
+
+/// Where the output cap stands.
+pub enum Cap {
+    Absent,
+    /// The whole member, whose value is null.
+    Null(Range<usize>),
+    /// The value of the client's own cap, under either name.
+    Given(Range<usize>),
+}
+
+/// Errors: as [`crate::dialect::ClientRequest::parse`].
+pub fn read_client_body(text: &str) -> Result<(Facts, ClientBody), Refusal> {
+    let members = top_level(text)?;
+    let find = |name: &str| members.iter().find(|member| member.key == name);
+    let required = |name: &str| find(name).ok_or_else(|| Path::Root.field(name).refuse("is required"));
+    let given = |name: &str| find(name).filter(|member| json::kind(member.value) != Kind::Null);
+
+    let model = required("model")?;
+    let messages = required("messages")?;
+    let (cap, max_output_tokens) = cap(&members)?;
+    let images = read_messages(messages.value)?;
+    for member in &members {
+        priceable::check(&member.key, member.value)?;
+    }
+    let stream_options = find("stream_options");
+    let facts = Facts {
+        model: model_name(model.value)?,
+        streamed: given("stream").map_or(Ok(false), |member| boolean(member.value, "stream"))?,
+        include_usage: given("stream_options").map_or(Ok(false), |member| include_usage(member.value))?,
+        max_output_tokens,
+        choices: given("n").map_or(Ok(1), |member| fields::count(member.value, CHOICES_MAX, &Path::Root.field("n")))?,
+        metadata: metadata(given("metadata").map(|member| member.value))?,
+        images,
+        has_tools: ["tools", "functions", "response_format"].iter().any(|name| given(name).is_some()),
+    };
+    let body = ClientBody {
+        model: model.value_span.clone(),
+        messages_inside: messages.value_span.start + 1,
+        cap,
+        stream_options: stream_options.map(|member| member.value_span.clone()),
+        members_end: members.last().map_or(0, |member| member.span.end),
+    };
+    Ok((facts, body))
+}
+
+fn top_level(text: &str) -> Result<Vec<Member<'_>>, Refusal> {
+    let start = text.trim_start_matches([' ', '\t', '\r', '\n']);
+    if !start.is_empty() && json::kind(start) != Kind::Object {
+        json::check(text).map_err(|fault| Path::Root.fault(fault))?;
+        return Err(Path::Root.refuse("must be an object"));
+    }
+    let mut members = Vec::with_capacity(16);
+    for member in json::members(text) {
+        let member = member.map_err(|fault| Path::Root.fault(fault))?;
+        must_be_new(&members, &member, &Path::Root)?;
+        must_be_spelled(&member.key, &KNOWN, &Path::Root)?;
+        members.push(member);
+    }
+    Ok(members)
+}
+
+fn must_be_spelled(key: &str, known: &[&str], path: &Path<'_>) -> Result<(), Refusal> {
+    match known.iter().find(|name| name.eq_ignore_ascii_case(key)) {
+        Some(name) if *name != key => Err(path.field(key).refuse(format!("is spelled {name}"))),
+        _ => Ok(()),
+    }
+}
+
+fn model_name(value: &str) -> Result<String, Refusal> {
+    let path = Path::Root.field("model");
+    let name = fields::string(value, &path)?;
+    match name.chars().count() {
+        1..=read::MODEL_NAME_MAX => Ok(name.into_owned()),
+        _ => Err(path.refuse("must have 1 to 256 characters")),
+    }
+}
+
+fn boolean(value: &str, name: &str) -> Result<bool, Refusal> {
+    json::boolean(value).ok_or_else(|| Path::Root.field(name).refuse("must be true or false"))
+}
+
+fn include_usage(value: &str) -> Result<bool, Refusal> {
+    Ok(Fields::read(value, &Path::Root.field("stream_options"))?.boolean("include_usage")?.unwrap_or(false))
+}
+
+fn metadata(value: Option<&str>) -> Result<BTreeMap<String, String>, Refusal> {
+    let Some(value) = value else { return Ok(BTreeMap::new()) };
+    read::metadata_of(value, &Path::Root.field("metadata"))
+}
+
+/// The cap in force. Both names at once would leave it to the upstream which one binds.
+fn cap(members: &[Member<'_>]) -> Result<(Cap, Option<u64>), Refusal> {
+    let (mut cap, mut tokens) = (Cap::Absent, None);
+    for member in members {
+        if ![CapField::MaxTokens, CapField::MaxCompletionTokens].iter().any(|field| member.key == field.as_str()) {
+            continue;
+        }
+        if json::kind(member.value) == Kind::Null {
+            if matches!(cap, Cap::Absent) {
+                cap = Cap::Null(member.span.clone());
+            }
+            continue;
+        }
+        let path = Path::Root.field(&member.key);
+        if tokens.is_some() {
+            return Err(path.refuse("must not stand beside its other name"));
+        }
+        tokens = Some(fields::count(member.value, OUTPUT_TOKENS_MAX, &path)?);
+        cap = Cap::Given(member.value_span.clone());
+    }
+    Ok((cap, tokens))
+}
+
+const MESSAGE_KNOWN: [&str; 6] = ["audio", "content", "function_call", "name", "role", "tool_calls"];
+const PART_KNOWN: [&str; 7] = ["file", "image_url", "input_audio", "refusal", "text", "type", "video_url"];
+/// Parts that are text, whose bytes bound their tokens.
+const TEXT_PARTS: [&str; 5] = ["text", "refusal", "thinking", "reasoning", "reference"];
+
+fn read_messages(value: &str) -> Result<Images, Refusal> {
+    let path = Path::Root.field("messages");
+    let (mut images, mut count) = (Images::default(), 0);
+    fields::elements(value, &path, |index, message| {
+        count += 1;
+        if count > MESSAGES_MAX {
+            return Err(path.refuse(format!("has more than {MESSAGES_MAX} messages")));
+        }
+        images = read_message(message, &path.element(index), images)?;
+        Ok(())
+    })?;
+    if count == 0 {
+        return Err(path.refuse("must not be empty"));
+    }
+    Ok(images)
+}
+
+fn read_message(message: &str, path: &Path<'_>, mut images: Images) -> Result<Images, Refusal> {
+    if json::kind(message) != Kind::Object {
+        return Err(path.refuse("must be an object"));
+    }
+    for member in json::members(message) {
+        let member = member.map_err(|fault| path.fault(fault))?;
+        must_be_spelled(&member.key, &MESSAGE_KNOWN, path)?;
+        let place = path.field(&member.key);
+        match (&*member.key, json::kind(member.value)) {
+            ("content", Kind::Array) => {
+                fields::elements(member.value, &place, |index, part| {
+                    images = read_part(part, &place.element(index), images)?;
+                    Ok(())
+                })?;
+            }
+            ("content", Kind::String | Kind::Null) | ("audio", Kind::Null) => {}
+            ("content", _) => return Err(place.refuse("must be a string or an array")),
+            ("audio", _) => return Err(priceable::unpriced(&place, "audio")),
+            _ => {}
+        }
+    }
+    Ok(images)
+}
+
+fn read_part(part: &str, path: &Path<'_>, images: Images) -> Result<Images, Refusal> {
+    if json::kind(part) == Kind::String {
+        return Ok(images);
+    }
+    let mut fields = Fields::read(part, path)?;
+    for name in PART_KNOWN {
+        fields.must_not_have_other_case(name)?;
+    }
+    let kind = fields.required_string("type")?;
+    let image = fields.raw("image_url");
+    if kind == "image_url" {
+        let place = path.field("image_url");
+        return Ok(images.and(base64_bytes(image.ok_or_else(|| place.refuse("is required"))?, &place)?));
+    }
+    let is_text = TEXT_PARTS.contains(&&*kind) && image.is_none();
+    match is_text && ["input_audio", "file", "video_url"].iter().all(|name| fields.raw(name).is_none()) {
+        true => Ok(images),
+        false => Err(priceable::unpriced(path, &format!("a part of type {kind}"))),
+    }
+}
+
+/// Bytes of base64 in `{"url"}`, or in the URL itself where a client gives no object.
+fn base64_bytes(image: &str, path: &Path<'_>) -> Result<usize, Refusal> {
+    let url: Cow<'_, str> = match json::kind(image) {
+        Kind::String => fields::string(image, path)?,
+        _ => Fields::read(image, path)?.required_string("url")?,
+    };
+    let inline = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
+    Ok(inline.map_or(0, |(_, base64)| base64.len()))
+}

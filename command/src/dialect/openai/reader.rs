@@ -1,0 +1,176 @@
+//! A stream from an OpenAI-compatible upstream to another surface: its first choice as deltas.
+
+use std::borrow::Cow;
+
+use super::reading::{Choices, MALFORMED, Piece, call_parts, choices_of, measure, note_finish, read_choice, top_level};
+use crate::chat::{OutputBlock, ToolCall};
+use crate::dialect::json::{self, Kind};
+use crate::dialect::native::{Delta, Said};
+use crate::dialect::{Metered, UpstreamFault};
+
+/// Tool calls of one answer.
+const CALLS_MAX: usize = 1024;
+
+/// A stream that goes to another surface: the first choice as deltas.
+#[derive(Default)]
+pub struct Reader {
+    choices: Choices,
+    blocks: Blocks,
+}
+
+/// Which block of the answer is being said.
+#[derive(Default)]
+pub(super) struct Blocks {
+    count: usize,
+    open: Option<Open>,
+    calls: Vec<Called>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Open {
+    Text,
+    Reasoning,
+    Call,
+}
+
+struct Called {
+    upstream_index: u64,
+    id: String,
+    block: usize,
+}
+
+impl Blocks {
+    fn of(&mut self, kind: Open) -> usize {
+        if self.open != Some(kind) {
+            self.open = Some(kind);
+            self.count += 1;
+        }
+        self.count - 1
+    }
+
+    /// The call that a piece belongs to, and whether it begins here: its index is new, or its id is another one (some
+    /// servers put every call at index 0).
+    fn call(&mut self, index: u64, id: &str) -> Result<(usize, usize, bool), UpstreamFault> {
+        let known = self.calls.iter().enumerate().rev().find(|(_, call)| call.upstream_index == index);
+        if let Some((ordinal, call)) = known
+            && (id.is_empty() || call.id == id || call.id.is_empty())
+        {
+            return Ok((ordinal, call.block, false));
+        }
+        if self.calls.len() == CALLS_MAX {
+            return Err(UpstreamFault::TooLarge);
+        }
+        self.open = Some(Open::Call);
+        self.count += 1;
+        let block = self.count - 1;
+        self.calls.push(Called { upstream_index: index, id: id.to_owned(), block });
+        Ok((self.calls.len() - 1, block, true))
+    }
+}
+
+impl Reader {
+    pub const fn is_complete(&self) -> bool {
+        self.choices.all_finished()
+    }
+
+    /// Takes one chunk and gives what its first choice says.
+    pub fn chunk(
+        &mut self,
+        text: &str,
+        metered: &mut Metered,
+        each: &mut impl FnMut(Delta<'_>),
+    ) -> Result<(), UpstreamFault> {
+        let top = top_level(text, metered)?;
+        for choice in choices_of(top.choices) {
+            read_choice(choice.map_err(|_| MALFORMED)?, &mut |index, piece| {
+                measure(&piece, metered);
+                match piece {
+                    Piece::End(finish) => {
+                        self.choices.note(index, finish.is_some());
+                        note_finish(metered, index, finish);
+                        if let (0, Some(finish)) = (index, finish) {
+                            each(Delta { block: self.blocks.count, said: Said::Finish(finish) });
+                        }
+                    }
+                    piece if index == 0 => self.piece(&piece, each)?,
+                    _ => {}
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn piece(&mut self, piece: &Piece<'_>, each: &mut impl FnMut(Delta<'_>)) -> Result<(), UpstreamFault> {
+        let (kind, value) = match piece {
+            Piece::Text(value) => (Open::Text, *value),
+            Piece::Reasoning(value) => (Open::Reasoning, *value),
+            Piece::Call(call) => return self.call(call, each),
+            Piece::End(_) => return Ok(()),
+        };
+        let text = decoded(Some(value))?;
+        if !text.is_empty() {
+            let block = self.blocks.of(kind);
+            let said = if kind == Open::Text { Said::Text(&text) } else { Said::Reasoning(&text) };
+            each(Delta { block, said });
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, call: &str, each: &mut impl FnMut(Delta<'_>)) -> Result<(), UpstreamFault> {
+        let [id, name, arguments] = call_parts(call);
+        let (id, name, arguments) = (decoded(id)?, decoded(name)?, decoded(arguments)?);
+        let index = json::field(call, "index").and_then(json::integer).unwrap_or(0);
+        let (ordinal, block, begins) = self.blocks.call(index, &id)?;
+        if begins {
+            each(Delta { block, said: Said::CallBegins { ordinal, id: &id, name: &name } });
+        }
+        if !arguments.is_empty() {
+            each(Delta { block, said: Said::CallArguments { ordinal, piece: &arguments } });
+        }
+        Ok(())
+    }
+}
+
+/// A string value, or nothing for any other kind. Half a surrogate pair cannot be translated.
+fn decoded(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
+    match value.filter(|value| json::kind(value) == Kind::String) {
+        Some(value) => json::string(value).ok_or(MALFORMED),
+        None => Ok(Cow::Borrowed("")),
+    }
+}
+
+/// The first choice of a whole answer as blocks: thoughts, text, calls. Errors: an error in band, no choice.
+pub fn read_blocks(body: &str, metered: &mut Metered) -> Result<Vec<OutputBlock>, UpstreamFault> {
+    let top = top_level(body, metered)?;
+    let (mut blocks, mut any) = (Vec::new(), false);
+    for choice in choices_of(top.choices) {
+        any = true;
+        read_choice(choice.map_err(|_| MALFORMED)?, &mut |index, piece| {
+            measure(&piece, metered);
+            if let Piece::End(finish) = piece {
+                note_finish(metered, index, finish);
+            } else if index == 0 {
+                blocks.extend(block(&piece)?);
+            }
+            Ok(())
+        })?;
+    }
+    if any { Ok(blocks) } else { Err(UpstreamFault::Malformed("no choices")) }
+}
+
+fn block(piece: &Piece<'_>) -> Result<Option<OutputBlock>, UpstreamFault> {
+    let text = |value| decoded(Some(value)).map(|text| (!text.is_empty()).then(|| text.into_owned()));
+    Ok(match piece {
+        Piece::Text(value) => text(value)?.map(OutputBlock::Text),
+        Piece::Reasoning(value) => {
+            text(value)?.map(|text| OutputBlock::Reasoning { text, signature: None, redacted: None })
+        }
+        Piece::Call(call) => {
+            let [id, name, arguments] = call_parts(call);
+            let [id, name, arguments] = [decoded(id)?, decoded(name)?, decoded(arguments)?].map(Cow::into_owned);
+            Some(OutputBlock::ToolCall(ToolCall { id, name, arguments }))
+        }
+        Piece::End(_) => None,
+    })
+}

@@ -1,0 +1,261 @@
+//! What a chunk or a whole answer of the OpenAI dialect says, whoever of its followers wrote it. Strings stay as they
+//! stand in the JSON until somebody needs them.
+
+use serde_json::value::RawValue;
+
+use super::usage;
+use crate::dialect::json::{self, Kind, Member};
+use crate::dialect::{FinishReason, Metered, UpstreamFault};
+
+/// Choices that are looked at in one answer; clients cannot ask for more.
+const CHOICES_MAX: usize = 128;
+pub const MALFORMED: UpstreamFault = UpstreamFault::Malformed("not the JSON that was expected");
+
+/// Which choices have ended.
+#[derive(Default)]
+pub struct Choices {
+    seen: u128,
+    finished: u128,
+}
+
+impl Choices {
+    /// Every choice that has begun has also ended, and there is one.
+    pub const fn all_finished(&self) -> bool {
+        self.finished != 0 && self.seen & !self.finished == 0
+    }
+
+    pub fn note(&mut self, index: u64, finished: bool) {
+        let bit = u32::try_from(index).ok().and_then(|index| 1_u128.checked_shl(index)).unwrap_or(0);
+        self.seen |= bit;
+        if finished {
+            self.finished |= bit;
+        }
+    }
+}
+
+/// The parts of a top-level object that matter, be it a chunk or a whole answer.
+pub struct TopLevel<'a> {
+    pub members: Vec<Member<'a>>,
+    pub choices: Option<&'a str>,
+    /// The report is beside the choices, or where Groq puts it.
+    pub usage: Option<&'a str>,
+}
+
+/// Reads the top level. Errors: no JSON object, an error in band.
+pub fn top_level<'a>(text: &'a str, metered: &mut Metered) -> Result<TopLevel<'a>, UpstreamFault> {
+    let mut members = Vec::with_capacity(10);
+    for member in json::members(text) {
+        members.push(member.map_err(|_| MALFORMED)?);
+    }
+    let find = |name: &str| {
+        let member = members.iter().find(|member: &&Member<'a>| member.key == name)?;
+        (json::kind(member.value) != Kind::Null).then_some(member.value)
+    };
+    let no_error = [r#""""#, "{}", "false"];
+    if let Some(error) = find("error").filter(|error| !no_error.contains(error)) {
+        return Err(UpstreamFault::InBandError { retryable: is_retryable(error) });
+    }
+    metered.keep_names(find("id"), find("model"));
+    let usage = find("usage")
+        .or_else(|| json::field(find("x_groq")?, "usage"))
+        .filter(|usage| json::kind(usage) == Kind::Object);
+    if let Some(usage) = usage {
+        keep_usage(usage, metered);
+    }
+    let choices = find("choices").filter(|choices| json::kind(choices) == Kind::Array);
+    Ok(TopLevel { choices, usage, members })
+}
+
+/// Only what the upstream says of its own state may pass with another try. A code or status of 4xx but 408 and 429, or
+/// words about money, will not.
+fn is_retryable(error: &str) -> bool {
+    let code = json::field(error, "code").or_else(|| json::field(error, "status"));
+    let number = code.and_then(|code| json::integer(code).or_else(|| json::string(code)?.parse().ok()));
+    let words = [json::field(error, "code"), json::field(error, "type")];
+    let is_money = words.into_iter().flatten().filter_map(json::string).any(|word| is_out_of_money(&word));
+    !is_money && number.is_none_or(|code| matches!(code, 408 | 429) || !(400..500).contains(&code))
+}
+
+/// Codes that say that the account has no money left: no other try will help.
+pub fn is_out_of_money(word: &str) -> bool {
+    [
+        "insufficient_quota",
+        "insufficient_balance",
+        "insufficient_credits",
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "billing_error",
+        "quota_exceeded",
+        "enforced_spend_limit_reached",
+        "contract_spend_limit_reached",
+        "organization_on_hold",
+        "payment_required",
+    ]
+    .contains(&word)
+}
+
+fn keep_usage(report: &str, metered: &mut Metered) {
+    metered.keep_usage(report);
+    let merged = metered.provider_usage.as_deref().map_or(report, RawValue::get);
+    metered.reported = usage::classes(merged);
+    metered.reported_input = usage::reported_input(merged);
+}
+
+/// `finish_reason` as a value; `None` for null, the empty string (xAI) and what is no string.
+fn finish_reason(value: &str) -> Option<FinishReason> {
+    let word = json::string(value)?;
+    Some(match &*word {
+        "" => return None,
+        "length" | "model_length" | "max_tokens" => FinishReason::Length,
+        "tool_calls" | "function_call" => FinishReason::ToolCalls,
+        "content_filter" => FinishReason::ContentFilter,
+        "error" | "insufficient_system_resource" => FinishReason::Error,
+        _ => FinishReason::Stop, // `stop`, Together's `eos`, and what others call the same
+    })
+}
+
+/// What one choice says, given out piece by piece. `delta` and `message` have the same members.
+pub fn read_choice<'a>(
+    choice: &'a str,
+    each: &mut impl FnMut(u64, Piece<'a>) -> Result<(), UpstreamFault>,
+) -> Result<(), UpstreamFault> {
+    let (mut index, mut body, mut finish) = (0, None, None);
+    for member in json::members(choice) {
+        let member = member.map_err(|_| MALFORMED)?;
+        match &*member.key {
+            "index" => index = json::integer(member.value).unwrap_or(0),
+            "delta" | "message" if json::kind(member.value) == Kind::Object => body = Some(member.value),
+            "finish_reason" => finish = finish_reason(member.value),
+            _ => {}
+        }
+    }
+    if let Some(body) = body {
+        read_message(body, &mut |piece| each(index, piece))?;
+    }
+    each(index, Piece::End(finish))
+}
+
+/// One piece of a choice. Strings are raw JSON values.
+pub enum Piece<'a> {
+    Text(&'a str),
+    Reasoning(&'a str),
+    Call(&'a str),
+    /// The choice's end in this chunk, with its finish reason if it has one.
+    End(Option<FinishReason>),
+}
+
+fn read_message<'a>(
+    message: &'a str,
+    each: &mut impl FnMut(Piece<'a>) -> Result<(), UpstreamFault>,
+) -> Result<(), UpstreamFault> {
+    let (mut reasoning, mut content, mut refusal, mut calls, mut retired) = (None, None, None, None, None);
+    for member in json::members(message) {
+        let member = member.map_err(|_| MALFORMED)?;
+        let slot = match &*member.key {
+            "reasoning_content" | "reasoning" => &mut reasoning,
+            "content" => &mut content,
+            "refusal" => &mut refusal,
+            "tool_calls" => &mut calls,
+            "function_call" => &mut retired,
+            _ => continue,
+        };
+        // Together sends its thoughts under both names: the first counts.
+        if slot.is_none() && json::kind(member.value) != Kind::Null {
+            *slot = Some(member.value);
+        }
+    }
+    if let Some(value) = reasoning {
+        each(Piece::Reasoning(value))?;
+    }
+    match content {
+        Some(value) if json::kind(value) == Kind::Array => read_parts(value, each)?,
+        Some(value) => each(Piece::Text(value))?,
+        None => {}
+    }
+    if let Some(value) = refusal {
+        each(Piece::Text(value))?;
+    }
+    for call in calls.map(json::elements).into_iter().flatten() {
+        each(Piece::Call(call.map_err(|_| MALFORMED)?))?;
+    }
+    retired.map_or(Ok(()), |call| each(Piece::Call(call)))
+}
+
+/// Mistral's list: text and thoughts.
+fn read_parts<'a>(
+    parts: &'a str,
+    each: &mut impl FnMut(Piece<'a>) -> Result<(), UpstreamFault>,
+) -> Result<(), UpstreamFault> {
+    for part in json::elements(parts) {
+        let part = part.map_err(|_| MALFORMED)?;
+        if let Some(text) = json::field(part, "text") {
+            each(Piece::Text(text))?;
+        }
+        for thought in json::field(part, "thinking").map(json::elements).into_iter().flatten() {
+            if let Some(text) = json::field(thought.map_err(|_| MALFORMED)?, "text") {
+                each(Piece::Reasoning(text))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `id`, name and arguments of a call or a piece of one, as raw values. A function's stand in `function`, a custom
+/// tool's in `custom`, the retired `function_call`'s directly.
+pub fn call_parts(call: &str) -> [Option<&str>; 3] {
+    let function = json::field(call, "function").or_else(|| json::field(call, "custom")).unwrap_or(call);
+    let inside = |name| json::field(function, name);
+    [json::field(call, "id"), inside("name"), inside("arguments").or_else(|| inside("input"))]
+}
+
+/// Adds a piece's UTF-8 bytes to what was metered; true where there are any.
+pub fn measure(piece: &Piece<'_>, metered: &mut Metered) -> bool {
+    let (text, reasoning) = match piece {
+        Piece::Text(value) => (json::string_bytes(value), 0),
+        Piece::Reasoning(value) => (0, json::string_bytes(value)),
+        Piece::Call(call) => {
+            let [_, name, arguments] = call_parts(call);
+            let bytes = |value: Option<&str>| value.map_or(0, json::string_bytes);
+            metered.calls_tools = true;
+            (bytes(name) + bytes(arguments), 0)
+        }
+        Piece::End(_) => (0, 0),
+    };
+    metered.text_bytes += text;
+    metered.reasoning_bytes += reasoning;
+    text + reasoning > 0
+}
+
+/// The choices of a list, or none.
+pub fn choices_of(list: Option<&str>) -> impl Iterator<Item = Result<&str, json::JsonFault>> {
+    list.map(json::elements).into_iter().flatten().take(CHOICES_MAX)
+}
+
+/// Measures every choice. Says whether something was said, and whether there is a choice at all.
+pub fn measure_choices(
+    list: Option<&str>,
+    metered: &mut Metered,
+    choices: &mut Choices,
+) -> Result<(bool, bool), UpstreamFault> {
+    let (mut said, mut any, mut called) = (false, false, false);
+    for choice in choices_of(list) {
+        any = true;
+        read_choice(choice.map_err(|_| MALFORMED)?, &mut |index, piece| {
+            called |= matches!(piece, Piece::Call(_));
+            said |= measure(&piece, metered);
+            if let Piece::End(finish) = piece {
+                choices.note(index, finish.is_some());
+                note_finish(metered, index, finish);
+            }
+            Ok(())
+        })?;
+    }
+    Ok((said || called, any))
+}
+
+/// The first choice's reason counts; another's until it is known.
+pub fn note_finish(metered: &mut Metered, index: u64, finish: Option<FinishReason>) {
+    if index == 0 || metered.finish_reason.is_none() {
+        metered.finish_reason = finish.or(metered.finish_reason);
+    }
+}

@@ -1,0 +1,213 @@
+//! Properties of everything that reads what others wrote.
+
+use bytes::{Bytes, BytesMut};
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::*;
+
+const SURFACES: [Surface; 2] = [Surface::Native, Surface::OpenAi];
+const DIALECTS: [UpstreamDialect; 2] = [UpstreamDialect::OpenAi, UpstreamDialect::Anthropic];
+
+fn text() -> impl Strategy<Value = String> {
+    "[^\u{0}]{0,16}"
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        text().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 24, 5, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::btree_map(text(), inner, 0..5).prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+/// Something near a request: right names, sometimes wrong values.
+fn near_request() -> impl Strategy<Value = Value> {
+    let field = prop::sample::select(vec![
+        "model",
+        "messages",
+        "stream",
+        "stream_options",
+        "max_tokens",
+        "max_completion_tokens",
+        "max_output_tokens",
+        "n",
+        "metadata",
+        "tools",
+        "tool_choice",
+        "stop",
+        "response_format",
+        "temperature",
+        "reasoning",
+        "user",
+    ]);
+    let block = prop::collection::btree_map(
+        prop::sample::select(vec!["type", "text", "image_url", "id", "name", "arguments", "content", "url", "data"]),
+        prop_oneof![
+            prop::sample::select(vec!["text", "image_url", "image", "tool_call", "data:image/png;base64,AA"])
+                .prop_map(Value::from),
+            any_json(),
+        ],
+        0..4,
+    )
+    .prop_map(object);
+    let content = prop_oneof![text().prop_map(Value::from), prop::collection::vec(block, 0..4).prop_map(Value::from)];
+    let role = prop::sample::select(vec!["system", "user", "assistant", "tool", "developer"]);
+    let message = (role, content).prop_map(|(role, content)| json!({"role": role, "content": content}));
+    let messages = prop::collection::vec(message, 0..4).prop_map(Value::from);
+    (prop::collection::btree_map(field, any_json(), 0..4), messages).prop_map(|(mut fields, messages)| {
+        fields.entry("model").or_insert(json!("m"));
+        fields.entry("messages").or_insert(messages);
+        object(fields)
+    })
+}
+
+fn object<K: Into<String>>(fields: impl IntoIterator<Item = (K, Value)>) -> Value {
+    Value::Object(fields.into_iter().map(|(key, value)| (key.into(), value)).collect::<Map<_, _>>())
+}
+
+fn target(prefix: Option<&str>) -> OutboundTarget<'_> {
+    OutboundTarget { model: "back\"end", max_output_tokens: 77, cap_field: CapField::MaxTokens, system_prefix: prefix }
+}
+
+/// Reads it everywhere it could be read; what is accepted gives bodies that are JSON.
+fn read_everywhere(body: &Bytes) {
+    for surface in SURFACES {
+        if let Ok(request) = ClientRequest::parse(surface, body.clone()) {
+            assert!(request.input_tokens_bound() > 0 && (1..=128).contains(&request.choices()));
+            for dialect in DIALECTS {
+                if let Ok(body) = request.upstream_body(dialect, &target(Some("p"))) {
+                    serde_json::from_slice::<Value>(&body).expect("an upstream body is JSON");
+                }
+            }
+        }
+        for dialect in DIALECTS {
+            let _ = read_whole(dialect, surface, body.clone());
+        }
+    }
+    let headers = http::HeaderMap::new();
+    let _ = read_refusal(UpstreamDialect::Anthropic, 429, &headers, body, chrono::DateTime::UNIX_EPOCH);
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        read_everywhere(&bytes.into());
+    }
+
+    #[test]
+    fn arbitrary_json_is_read_without_panic(value in any_json()) {
+        read_everywhere(&value.to_string().into());
+    }
+
+    #[test]
+    fn what_is_near_a_request_is_read_without_panic(value in near_request()) {
+        read_everywhere(&value.to_string().into());
+    }
+
+    #[test]
+    fn half_a_request_is_refused(value in near_request(), cut in any::<prop::sample::Index>()) {
+        let text = value.to_string();
+        let cut = 1 + cut.index(text.len() - 1);
+        let end = (1..=cut).rev().find(|at| *at < text.len() && text.is_char_boundary(*at));
+        if let Some(end) = end {
+            for surface in SURFACES {
+                prop_assert!(ClientRequest::parse(surface, Bytes::copy_from_slice(&text.as_bytes()[..end])).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn an_edited_body_differs_in_the_edited_keys_alone(
+        value in near_request(), pretty in any::<bool>(), prefix in prop::option::of(text()),
+    ) {
+        let text = if pretty { serde_json::to_string_pretty(&value).unwrap() } else { value.to_string() };
+        let Ok(request) = ClientRequest::parse(Surface::OpenAi, text.into()) else { return Ok(()) };
+        let body = request.upstream_body(UpstreamDialect::OpenAi, &target(prefix.as_deref())).unwrap();
+        let mut wanted = value;
+        wanted["model"] = json!("back\"end");
+        let name = if wanted["max_completion_tokens"].is_u64() { "max_completion_tokens" } else { "max_tokens" };
+        if wanted["max_completion_tokens"].is_null() && wanted["max_tokens"].is_null()
+            && wanted.as_object_mut().unwrap().remove("max_completion_tokens").is_some()
+            && wanted.get("max_tokens").is_some()
+        {
+            // Both names with null: the first in the text becomes the cap, the other stays null.
+            wanted["max_completion_tokens"] = Value::Null;
+            return Ok(());
+        }
+        wanted[name] = json!(77);
+        if request.streamed() {
+            if !wanted["stream_options"].is_object() {
+                wanted["stream_options"] = json!({});
+            }
+            wanted["stream_options"]["include_usage"] = json!(true);
+        }
+        if let Some(prefix) = prefix {
+            wanted["messages"].as_array_mut().unwrap().insert(0, json!({"role": "system", "content": prefix}));
+        }
+        let wanted = without_indexing_nulls(wanted);
+        prop_assert_eq!(without_indexing_nulls(serde_json::from_slice(&body).unwrap()), wanted);
+    }
+
+    #[test]
+    fn arbitrary_streams_are_relayed_without_panic(
+        events in prop::collection::vec(prop_oneof![any_json(), near_chunk()], 0..6),
+        cut in 0..64_usize,
+    ) {
+        let mut stream: Vec<u8> = events.iter().flat_map(|event| format!("data: {event}\n\n").into_bytes()).collect();
+        stream.truncate(stream.len().saturating_sub(cut));
+        for surface in SURFACES {
+            let body = json!({"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": true});
+            let request = ClientRequest::parse(surface, body.to_string().into()).unwrap();
+            for dialect in DIALECTS {
+                let (mut relay, mut out) = (Relay::new(dialect, &request, "req_1", "m", 0), BytesMut::new());
+                let _ = relay.feed(&stream, &mut out).and_then(|()| relay.finish(&mut out));
+                prop_assert!(std::str::from_utf8(&out).is_ok());
+            }
+        }
+    }
+}
+
+/// `wanted["x"]` on an object adds nothing, but keys that are null read like keys that are absent.
+fn without_indexing_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(map) => Value::Object(map.into_iter().filter(|(_, value)| !value.is_null()).collect()),
+        other => other,
+    }
+}
+
+fn near_chunk() -> impl Strategy<Value = Value> {
+    let delta = prop::collection::btree_map(
+        prop::sample::select(vec![
+            "content",
+            "reasoning",
+            "refusal",
+            "role",
+            "tool_calls",
+            "type",
+            "text",
+            "partial_json",
+        ]),
+        any_json(),
+        0..4,
+    )
+    .prop_map(object);
+    let kind = prop::sample::select(vec![
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+    ]);
+    (delta, kind, any_json(), any_json()).prop_map(|(delta, kind, usage, index)| {
+        json!({"type": kind, "index": index, "delta": delta, "content_block": delta, "usage": usage,
+               "choices": [{"index": 0, "delta": delta, "finish_reason": null}], "model": "x"})
+    })
+}

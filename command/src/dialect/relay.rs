@@ -1,0 +1,181 @@
+//! One stream on its way from an upstream to a client.
+
+use bytes::{Bytes, BytesMut};
+
+use super::native::{Delta, EventWriter, Said};
+use super::sse::{Event, SseParser};
+use super::{ClientRequest, Metered, Receipt, Surface, UpstreamDialect, UpstreamFault, anthropic, openai};
+
+/// Relays one stream: bytes in, bytes out, and everything that passes is measured. The terminal marker and what carries
+/// the final usage are held back: they come from [`Relay::closing`], once the money is settled.
+pub struct Relay {
+    parser: SseParser,
+    progress: Progress,
+}
+
+struct Progress {
+    metered: Metered,
+    way: Way,
+    /// The terminal marker was seen.
+    ended: bool,
+    relayed: bool,
+}
+
+enum Way {
+    Passthrough(openai::Passthrough),
+    Translated { from: From, to: To },
+}
+
+enum From {
+    OpenAi(openai::Reader),
+    Anthropic(anthropic::Reader),
+}
+
+enum To {
+    Native(EventWriter),
+    OpenAi(openai::ChunkWriter),
+}
+
+impl Relay {
+    /// `created_unix_s` is for chunks that we make ourselves.
+    pub fn new(
+        dialect: UpstreamDialect,
+        request: &ClientRequest,
+        request_id: &str,
+        frontend_model: &str,
+        created_unix_s: i64,
+    ) -> Self {
+        let include_usage = request.include_usage();
+        let way = match (dialect, request.surface()) {
+            (UpstreamDialect::OpenAi, Surface::OpenAi) => {
+                Way::Passthrough(openai::Passthrough::new(frontend_model, include_usage))
+            }
+            (dialect, surface) => Way::Translated {
+                from: match dialect {
+                    UpstreamDialect::OpenAi => From::OpenAi(openai::Reader::default()),
+                    UpstreamDialect::Anthropic => From::Anthropic(anthropic::Reader::default()),
+                },
+                to: match surface {
+                    Surface::Native => To::Native(EventWriter::default()),
+                    Surface::OpenAi => {
+                        To::OpenAi(openai::ChunkWriter::new(request_id, frontend_model, created_unix_s, include_usage))
+                    }
+                },
+            },
+        };
+        let progress = Progress { metered: Metered::default(), way, ended: false, relayed: false };
+        Self { parser: SseParser::new(), progress }
+    }
+
+    /// Takes upstream bytes and appends to `out` what may go to the client now. What comes behind the terminal marker
+    /// is not looked at. After an error the relay is of no more use, but [`Relay::metered`] still holds.
+    pub fn feed(&mut self, chunk: &[u8], out: &mut BytesMut) -> Result<(), UpstreamFault> {
+        let progress = &mut self.progress;
+        if progress.ended {
+            return Ok(());
+        }
+        self.parser.feed(chunk, |event| progress.take(event, out))
+    }
+
+    /// The terminal marker (`[DONE]`, `message_stop`) was seen: nothing more needs to be read.
+    pub const fn ended(&self) -> bool {
+        self.progress.ended
+    }
+
+    /// The upstream's body has ended. Errors: [`UpstreamFault::Truncated`] where the answer is not complete: neither
+    /// the terminal marker nor the finish reason of every choice was seen.
+    pub fn finish(&mut self, out: &mut BytesMut) -> Result<(), UpstreamFault> {
+        let progress = &mut self.progress;
+        if !progress.ended {
+            let last = self.parser.finish(|event| progress.take(event, out));
+            // Half an event is not malformed, it is cut off.
+            last.map_err(|fault| match fault {
+                UpstreamFault::Malformed(_) => UpstreamFault::Truncated,
+                fault => fault,
+            })?;
+        }
+        if progress.ended || progress.is_complete() { Ok(()) } else { Err(UpstreamFault::Truncated) }
+    }
+
+    /// What has gone through so far.
+    pub const fn metered(&self) -> &Metered {
+        &self.progress.metered
+    }
+
+    /// Something with content was handed out. Until then what stands in `out` (a role, an opening event) may still be
+    /// thrown away and another target tried.
+    pub const fn has_relayed(&self) -> bool {
+        self.progress.relayed
+    }
+
+    /// The stream's end, once its settlement is a fact. OpenAI: the usage chunk if the client asked for it, and
+    /// `[DONE]`; native: `completed`.
+    pub fn closing(&self, receipt: &Receipt<'_>) -> Bytes {
+        let mut out = BytesMut::with_capacity(512);
+        match &self.progress.way {
+            Way::Passthrough(passthrough) => {
+                match passthrough.usage_chunk() {
+                    Some(chunk) => openai::put_data(&mut out, chunk),
+                    None if passthrough.wants_usage() => {
+                        openai::put_usage_chunk(receipt, self.progress.metered.upstream_id.as_deref(), &mut out);
+                    }
+                    None => {}
+                }
+                openai::put_data(&mut out, b"[DONE]");
+            }
+            Way::Translated { to: To::OpenAi(writer), .. } => {
+                writer.close(&receipt.usage.tokens, &mut out);
+                openai::put_data(&mut out, b"[DONE]");
+            }
+            Way::Translated { to: To::Native(_), .. } => EventWriter::close(receipt, &mut out),
+        }
+        out.freeze()
+    }
+}
+
+impl Progress {
+    fn is_complete(&self) -> bool {
+        match &self.way {
+            Way::Passthrough(passthrough) => passthrough.is_complete(),
+            Way::Translated { from: From::OpenAi(reader), .. } => reader.is_complete(),
+            Way::Translated { from: From::Anthropic(_), .. } => self.metered.finish_reason.is_some(),
+        }
+    }
+
+    fn take(&mut self, event: Event<'_>, out: &mut BytesMut) -> Result<(), UpstreamFault> {
+        if self.ended || event.data.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        let Self { metered, way, ended, relayed } = self;
+        match way {
+            Way::Passthrough(passthrough) => match event.data.trim_ascii() {
+                "[DONE]" => {
+                    metered.conclude();
+                    *ended = true;
+                }
+                chunk => *relayed |= passthrough.chunk(chunk, metered, out)?,
+            },
+            Way::Translated { from, to } => {
+                let mut write = |delta: Delta<'_>| {
+                    *relayed |= !matches!(delta.said, Said::Finish(_));
+                    match to {
+                        To::Native(writer) => writer.write(&delta, out),
+                        To::OpenAi(writer) => writer.write(&delta, out),
+                    }
+                };
+                match from {
+                    From::OpenAi(_) if event.data.trim_ascii() == "[DONE]" => {
+                        metered.conclude();
+                        *ended = true;
+                    }
+                    From::OpenAi(reader) => reader.chunk(event.data, metered, &mut write)?,
+                    From::Anthropic(reader) => {
+                        reader.event(event.data, metered, &mut write)?;
+                        *ended = reader.ended();
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,192 @@
+//! Server-sent events out of bytes that arrive in any pieces: CRLF, LF or CR; comments; several `data:` lines; `data:`
+//! with or without a space; characters cut across reads; an end without a last newline.
+
+/// Bytes of one event, its names and line ends included. Longer ones are a fault: nothing that a model says at once is
+/// that long, and the buffer must end somewhere.
+pub const EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// One event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// `message` where the stream does not say.
+    pub name: &'a str,
+    /// Several `data:` lines are joined by a newline.
+    pub data: &'a str,
+}
+
+/// Why a stream cannot be read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SseFault {
+    TooLarge,
+    NotUtf8,
+}
+
+/// Cuts a stream into events. Holds at most [`EVENT_BYTES_MAX`] bytes.
+#[derive(Default)]
+pub struct SseParser {
+    /// A line that has not ended yet.
+    line: Vec<u8>,
+    name: Vec<u8>,
+    data: Vec<u8>,
+    has_data: bool,
+    /// The last byte was a CR that ended a line: an LF that follows belongs to it.
+    after_cr: bool,
+    begun: bool,
+}
+
+impl SseParser {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next bytes and hands out every event that ends in them.
+    pub fn feed<E: From<SseFault>>(
+        &mut self,
+        mut bytes: &[u8],
+        mut each: impl FnMut(Event<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if std::mem::take(&mut self.after_cr) {
+            match bytes {
+                [b'\n', rest @ ..] => bytes = rest,
+                [] => self.after_cr = true,
+                _ => {}
+            }
+        }
+        while let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) {
+            let (line, rest) = bytes.split_at(end);
+            bytes = match rest {
+                [b'\r', b'\n', rest @ ..] => rest,
+                [b'\r'] => {
+                    self.after_cr = true;
+                    &[]
+                }
+                [_, rest @ ..] => rest,
+                [] => &[],
+            };
+            if self.line.is_empty() {
+                self.take_line(line, &mut each)?;
+            } else {
+                self.keep(line)?;
+                let line = std::mem::take(&mut self.line);
+                self.take_line(&line, &mut each)?;
+            }
+        }
+        self.keep(bytes)
+    }
+
+    /// The stream has ended: hands out what stands there without its last newline or blank line.
+    pub fn finish<E: From<SseFault>>(&mut self, mut each: impl FnMut(Event<'_>) -> Result<(), E>) -> Result<(), E> {
+        let line = std::mem::take(&mut self.line);
+        if !line.is_empty() {
+            self.take_line(&line, &mut each)?;
+        }
+        self.dispatch(&mut each)
+    }
+
+    fn keep<E: From<SseFault>>(&mut self, bytes: &[u8]) -> Result<(), E> {
+        self.must_fit(bytes.len())?;
+        self.line.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn must_fit<E: From<SseFault>>(&self, more: usize) -> Result<(), E> {
+        let held = self.line.len() + self.data.len() + self.name.len();
+        if held + more > EVENT_BYTES_MAX { Err(SseFault::TooLarge.into()) } else { Ok(()) }
+    }
+
+    fn take_line<E: From<SseFault>>(
+        &mut self,
+        mut line: &[u8],
+        each: &mut impl FnMut(Event<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if !std::mem::replace(&mut self.begun, true) {
+            line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
+        }
+        if line.is_empty() {
+            return self.dispatch(each);
+        }
+        self.must_fit(line.len())?;
+        let colon = memchr::memchr(b':', line).unwrap_or(line.len());
+        let (field, value) = line.split_at(colon);
+        let value = value.strip_prefix(b":").unwrap_or(value);
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        match field {
+            b"data" => {
+                if self.has_data {
+                    self.data.push(b'\n');
+                }
+                self.has_data = true;
+                self.data.extend_from_slice(value);
+            }
+            b"event" => value.clone_into(&mut self.name),
+            _ => {} // comments (an empty field), `id`, `retry` and what nobody knows
+        }
+        Ok(())
+    }
+
+    fn dispatch<E: From<SseFault>>(&mut self, each: &mut impl FnMut(Event<'_>) -> Result<(), E>) -> Result<(), E> {
+        if self.has_data {
+            let data = std::str::from_utf8(&self.data).map_err(|_| SseFault::NotUtf8)?;
+            let name = std::str::from_utf8(&self.name).map_err(|_| SseFault::NotUtf8)?;
+            each(Event { name: if name.is_empty() { "message" } else { name }, data })?;
+        }
+        self.data.clear();
+        self.name.clear();
+        self.has_data = false;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn events_of<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<(String, String)> {
+        let (mut parser, mut events) = (SseParser::new(), Vec::new());
+        let mut keep = |event: Event<'_>| {
+            events.push((event.name.to_owned(), event.data.to_owned()));
+            Ok::<(), SseFault>(())
+        };
+        for piece in pieces {
+            parser.feed(piece, &mut keep).unwrap();
+        }
+        parser.finish(&mut keep).unwrap();
+        events
+    }
+
+    impl From<SseFault> for () {
+        fn from(_: SseFault) {}
+    }
+
+    const STREAM: &str =
+        "\u{feff}: comment\r\nevent: a\r\ndata: one\r\n\r\ndata:two\ndata: é\n\n:\n\nid: 7\n\ndata\r\rdata:  x";
+
+    #[test]
+    fn every_form_of_line_is_understood() {
+        let wanted = [("a", "one"), ("message", "two\né"), ("message", ""), ("message", " x")];
+        assert_eq!(events_of([STREAM.as_bytes()]), wanted.map(|(name, data)| (name.to_owned(), data.to_owned())));
+    }
+
+    #[test]
+    fn what_never_ends_is_a_fault() {
+        let (mut parser, piece) = (SseParser::new(), vec![b'x'; 1024 * 1024]);
+        let mut fault = Ok(());
+        for _ in 0..9 {
+            fault = fault.and_then(|()| parser.feed(&piece, |_| Ok::<(), SseFault>(())));
+        }
+        assert_eq!(fault, Err(SseFault::TooLarge));
+    }
+
+    proptest! {
+        #[test]
+        fn cuts_do_not_matter(cuts in prop::collection::vec(0..STREAM.len(), 0..12)) {
+            let mut cuts = cuts;
+            cuts.extend([0, STREAM.len()]);
+            cuts.sort_unstable();
+            let pieces = cuts.windows(2).map(|pair| &STREAM.as_bytes()[pair[0]..pair[1]]);
+            prop_assert_eq!(events_of(pieces), events_of([STREAM.as_bytes()]));
+        }
+    }
+}

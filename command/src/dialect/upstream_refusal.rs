@@ -1,0 +1,241 @@
+//! What an upstream means by an answer that is not a 200: may the request be tried again, and when.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use http::HeaderMap;
+
+use super::{UpstreamDialect, json, openai};
+
+/// Longer waits are cut to this: nobody holds money for a request that comes back in a day.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+/// Bytes of an error's body that are looked at.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// An upstream's refusal, without any of its words: credentials could be in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UpstreamRefusal {
+    pub status: u16,
+    pub kind: UpstreamRefusalKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamRefusalKind {
+    /// Too many requests or tokens. Waits are at most [`RETRY_AFTER_MAX`].
+    RateLimited { retry_after: Option<Duration> },
+    /// The upstream's own trouble: another try may succeed. Waits are at most [`RETRY_AFTER_MAX`].
+    Transient { retry_after: Option<Duration> },
+    /// Our key is wrong or may not do this. Every request of this provider will fare the same.
+    Credentials,
+    /// The account has no money left. Not to be retried, although it may look like a rate limit.
+    OutOfMoney,
+    /// The request itself was refused: too long, a model that is not there, a field that it does not know.
+    BadRequest,
+    /// Redirects, and what nobody has seen yet.
+    Other,
+}
+
+/// Reads an answer that is not a 200. `body` may be its first bytes alone, of any kind: an object, a list, a string,
+/// HTML, nothing.
+pub fn read_refusal(
+    dialect: UpstreamDialect,
+    status: u16,
+    headers: &HeaderMap,
+    body: &[u8],
+    now: DateTime<Utc>,
+) -> UpstreamRefusal {
+    let text = String::from_utf8_lossy(body.get(..BODY_BYTES_MAX).unwrap_or(body));
+    let error = ErrorWords::of(&text);
+    let retry_after = || retry_after(headers, &error, now);
+    let kind = match status {
+        402 => UpstreamRefusalKind::OutOfMoney,
+        400..=499 if error.is_out_of_money(dialect) => UpstreamRefusalKind::OutOfMoney,
+        400 if error.has("API_KEY_INVALID") => UpstreamRefusalKind::Credentials,
+        401 | 403 | 407 => UpstreamRefusalKind::Credentials,
+        429 => UpstreamRefusalKind::RateLimited { retry_after: retry_after() },
+        408 | 409 | 424 | 425 | 498 | 500..=599 => UpstreamRefusalKind::Transient { retry_after: retry_after() },
+        400..=499 => UpstreamRefusalKind::BadRequest,
+        _ => UpstreamRefusalKind::Other,
+    };
+    UpstreamRefusal { status, kind }
+}
+
+/// The codes in an error's body; its prose is not relied on, but for one sentence that has no code.
+struct ErrorWords<'a> {
+    words: Vec<String>,
+    text: &'a str,
+}
+
+impl<'a> ErrorWords<'a> {
+    fn of(text: &'a str) -> Self {
+        let body = text.trim();
+        // Gemini's OpenAI endpoint may wrap its error in a list of one.
+        let body = match json::kind(body) {
+            json::Kind::Array => json::elements(body).next().and_then(Result::ok).unwrap_or_default(),
+            _ => body,
+        };
+        let error = json::field(body, "error").filter(|error| json::kind(error) == json::Kind::Object);
+        let error = error.unwrap_or(body);
+        let details = json::field(error, "details").unwrap_or_default();
+        let codes = ["code", "type", "status", "error_code"].into_iter().filter_map(|name| json::field(error, name));
+        let detail_codes =
+            ["code", "error_code", "reason", "type"].into_iter().filter_map(|name| json::field(details, name));
+        let words = codes.chain(detail_codes).filter_map(json::string).map(String::from);
+        Self { words: words.collect(), text }
+    }
+
+    fn has(&self, word: &str) -> bool {
+        self.text.contains(word)
+    }
+
+    fn is_out_of_money(&self, dialect: UpstreamDialect) -> bool {
+        let by_code = self.words.iter().any(|word| openai::is_out_of_money(word));
+        match dialect {
+            UpstreamDialect::OpenAi => by_code,
+            // Anthropic says it as a plain `invalid_request_error`.
+            UpstreamDialect::Anthropic => by_code || self.has("credit balance is too low"),
+        }
+    }
+}
+
+/// `retry-after-ms`, `retry-after` in seconds or as an HTTP date, or Google's `retryDelay` in the body.
+fn retry_after(headers: &HeaderMap, error: &ErrorWords<'_>, now: DateTime<Utc>) -> Option<Duration> {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let in_ms =
+        header("retry-after-ms").and_then(|text| text.split('.').next()?.parse().ok()).map(Duration::from_millis);
+    let wait = in_ms
+        .or_else(|| header("retry-after").and_then(|text| duration(text).or_else(|| until(text, now))))
+        .or_else(|| {
+            let (_, rest) = error.text.split_once(r#""retryDelay""#)?;
+            duration(rest.trim_start_matches([' ', ':', '"', '\n']).split('"').next()?)
+        })?;
+    Some(wait.min(RETRY_AFTER_MAX))
+}
+
+/// `7`, `1.5`, `17s`, `20ms`, `1m30s`, `6m0s`.
+fn duration(text: &str) -> Option<Duration> {
+    let (mut total, mut rest) = (Duration::ZERO, text);
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (number, unit) = rest.split_at(digits);
+        let unit_end = unit.find(|c: char| c.is_ascii_digit()).unwrap_or(unit.len());
+        let (unit, after) = unit.split_at(unit_end);
+        let unit_ms = match unit {
+            "" | "s" => 1000,
+            "ms" => 1,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return None,
+        };
+        total = total.checked_add(Duration::from_millis(thousandths(number)?.checked_mul(unit_ms)?.div_ceil(1000)))?;
+        rest = after;
+    }
+    Some(total)
+}
+
+/// `1.5` is 1500; digits beyond the third are cut.
+fn thousandths(number: &str) -> Option<u64> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let fraction = fraction.get(..3).unwrap_or(fraction);
+    let whole: u64 = whole.parse().ok()?;
+    let fraction: u64 = format!("{fraction:0<3}").parse().ok()?;
+    whole.checked_mul(1000)?.checked_add(fraction)
+}
+
+/// An HTTP date; one that has passed is no wait at all.
+fn until(text: &str, now: DateTime<Utc>) -> Option<Duration> {
+    let at = DateTime::parse_from_rfc2822(text).ok()?;
+    Some((at.with_timezone(&Utc) - now).to_std().unwrap_or(Duration::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(
+        dialect: UpstreamDialect,
+        status: u16,
+        header: (&'static str, &'static str),
+        body: &str,
+    ) -> UpstreamRefusalKind {
+        let now = events::time::parse_rfc3339("2026-11-20T08:15:30Z").unwrap();
+        let headers =
+            HeaderMap::from_iter([(http::HeaderName::from_static(header.0), http::HeaderValue::from_static(header.1))]);
+        read_refusal(dialect, status, &headers, body.as_bytes(), now).kind
+    }
+
+    #[test]
+    fn out_of_money_is_not_a_rate_limit() {
+        use UpstreamDialect::{Anthropic, OpenAi};
+        let none = ("x-none", "");
+        for (dialect, status, body) in [
+            (
+                OpenAi,
+                429,
+                r#"{"error":{"message":"m","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#,
+            ),
+            (OpenAi, 402, ""),
+            (OpenAi, 402, r#"{"error":"no credits"}"#),
+            (Anthropic, 402, r#"{"type":"error","error":{"type":"billing_error","message":"m"}}"#),
+            (
+                Anthropic,
+                429,
+                r#"{"type":"error","error":{"type":"rate_limit_error","message":"m","details":{"error_code":"enforced_spend_limit_reached"}}}"#,
+            ),
+            (
+                Anthropic,
+                400,
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the API"}}"#,
+            ),
+        ] {
+            assert_eq!(read(dialect, status, none, body), UpstreamRefusalKind::OutOfMoney, "{status} {body}");
+        }
+        let limited = UpstreamRefusalKind::RateLimited { retry_after: None };
+        assert_eq!(read(OpenAi, 429, none, r#"{"error":{"code":"rate_limit_exceeded"}}"#), limited);
+        assert_eq!(read(OpenAi, 429, none, "<html>insufficient_quota</html>"), limited);
+    }
+
+    #[test]
+    fn every_way_to_say_wait_is_read_and_capped() {
+        let body = r#"[{"error":{"code":429,"details":[{"retryDelay":"17s"}]}}]"#;
+        for (name, value, body, seconds) in [
+            ("retry-after", "7", "", 7.0),
+            ("retry-after", "1.5", "", 1.5),
+            ("retry-after-ms", "250", "", 0.25),
+            ("retry-after", "Fri, 20 Nov 2026 08:15:40 GMT", "", 10.0),
+            ("retry-after", "Fri, 20 Nov 2020 08:15:40 GMT", "", 0.0),
+            ("retry-after", "1m30s", "", 90.0),
+            ("retry-after", "99999999", "", 3600.0),
+            ("x-none", "", body, 17.0),
+        ] {
+            let wanted = Some(Duration::from_secs_f64(seconds));
+            let kind = read(UpstreamDialect::OpenAi, 429, (name, value), body);
+            assert_eq!(kind, UpstreamRefusalKind::RateLimited { retry_after: wanted }, "{name}: {value}");
+        }
+        for value in ["", "soon", "-1", "1x", "99999999999999999999999"] {
+            let kind = read(UpstreamDialect::OpenAi, 429, ("retry-after", value), "");
+            assert_eq!(kind, UpstreamRefusalKind::RateLimited { retry_after: None }, "{value}");
+        }
+    }
+
+    #[test]
+    fn statuses_say_whose_fault_it_is() {
+        let kind = |status| read(UpstreamDialect::OpenAi, status, ("x-none", ""), "<html>");
+        for status in [500, 502, 503, 504, 529, 408] {
+            assert_eq!(kind(status), UpstreamRefusalKind::Transient { retry_after: None }, "{status}");
+        }
+        for status in [401, 403] {
+            assert_eq!(kind(status), UpstreamRefusalKind::Credentials);
+        }
+        for status in [400, 404, 413, 422] {
+            assert_eq!(kind(status), UpstreamRefusalKind::BadRequest);
+        }
+        for status in [204, 301, 307] {
+            assert_eq!(kind(status), UpstreamRefusalKind::Other);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Whole answers: read in the upstream's dialect, rendered on the client's surface.
+
+use bytes::Bytes;
+
+use super::{Metered, Receipt, Surface, UpstreamDialect, UpstreamFault, anthropic, native, openai};
+use crate::chat::OutputBlock;
+
+/// A whole answer that was read and measured, but not yet given away.
+pub struct WholeAnswer {
+    pub metered: Metered,
+    said: What,
+}
+
+enum What {
+    /// The same dialect on both sides: bytes, but for the model's name.
+    OpenAi(openai::OpenAiAnswer),
+    Blocks {
+        blocks: Vec<OutputBlock>,
+        surface: Surface,
+    },
+}
+
+/// Reads the whole body of an upstream's 200. Errors: it is no JSON of the dialect (HTML, cut off), it is an error
+/// after all, it has no answer in it. [`UpstreamFault::Truncated`] and [`UpstreamFault::TooLarge`] are for streams: who
+/// collects the body knows them first.
+pub fn read_whole(dialect: UpstreamDialect, surface: Surface, body: Bytes) -> Result<WholeAnswer, UpstreamFault> {
+    let mut metered = Metered::default();
+    let said = match (dialect, surface) {
+        (UpstreamDialect::OpenAi, Surface::OpenAi) => What::OpenAi(openai::OpenAiAnswer::read(&body, &mut metered)?),
+        _ => {
+            let text = std::str::from_utf8(&body).map_err(|_| UpstreamFault::Malformed("not UTF-8"))?;
+            let blocks = match dialect {
+                UpstreamDialect::OpenAi => openai::read_blocks(text, &mut metered)?,
+                UpstreamDialect::Anthropic => anthropic::read_blocks(text, &mut metered)?,
+            };
+            What::Blocks { blocks, surface }
+        }
+    };
+    metered.conclude();
+    Ok(WholeAnswer { metered, said })
+}
+
+impl WholeAnswer {
+    /// The body for the client.
+    pub fn render(&self, receipt: &Receipt<'_>) -> Bytes {
+        let mut out = Vec::with_capacity(1024);
+        match &self.said {
+            What::OpenAi(answer) => return answer.render(receipt.frontend_model),
+            What::Blocks { blocks, surface: Surface::Native } => native::answer(blocks, receipt, &mut out),
+            What::Blocks { blocks, surface: Surface::OpenAi } => openai::completion(blocks, receipt, &mut out),
+        }
+        out.into()
+    }
+}
