@@ -1,0 +1,75 @@
+//! Administration: the nine resources that requests are decided by, as commands, facts and rules, and the routes that
+//! carry commands to them. Every change is a command to an aggregate; what it leaves are events, and the in-memory
+//! tables have them before the reply leaves.
+
+pub mod base_url;
+pub mod budget;
+pub mod desk;
+pub mod fields;
+pub mod key;
+pub mod life;
+pub mod model;
+pub mod partner;
+pub mod price;
+pub mod provider;
+pub mod rate_limit;
+pub mod request;
+pub mod setup;
+pub mod store;
+pub mod tenant;
+pub mod user;
+
+mod intake;
+mod issue;
+mod person;
+mod routes;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::post;
+use events::event::admin::{Budget, Model, Partner, Price, Provider, RateLimit, Tenant, User};
+use events::ids::IdMaker;
+use events::log::Log;
+use events::time::Clock;
+use projections::tables::TablesHandle;
+
+use crate::auth::hashing::KeyHasher;
+use crate::secrets::{NodeKey, Vault};
+use key::KeyState;
+use life::Life;
+use routes::of_resource;
+
+/// What commands need. Cheap to clone.
+#[derive(Clone)]
+pub struct AdminState {
+    pub log: Log,
+    pub tables: TablesHandle,
+    pub clock: Arc<dyn Clock>,
+    pub ids: IdMaker,
+    pub node_key: NodeKey,
+    /// Shared with the door, so that one bound holds for both.
+    pub hasher: KeyHasher,
+    pub vault: Arc<Vault>,
+}
+
+/// The write side of `/v1/admin`: `POST`, `PATCH`, `DELETE`. A request has to carry its [`events::ids::RequestId`], its
+/// `Arc<`[`projections::caller::Caller`]`>` and its [`projections::caller::ClientOrigin`] as extensions; a reply has its
+/// [`projections::caller::AtPosition`], a refusal its [`events::wire::Refusal`].
+pub fn routes(state: AdminState) -> Router {
+    Router::new()
+        .merge(of_resource::<Life<Partner>>())
+        .merge(of_resource::<Life<Tenant>>())
+        .merge(of_resource::<Life<User>>())
+        .merge(of_resource::<Life<KeyState>>())
+        .route("/v1/admin/keys/{id}/rotate", post(intake::key::rotate))
+        .merge(of_resource::<Life<Provider>>())
+        .merge(of_resource::<Life<Model>>())
+        .merge(of_resource::<Life<Price>>())
+        .merge(of_resource::<Life<Budget>>())
+        .merge(of_resource::<Life<RateLimit>>())
+        .with_state(state)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! The address of an upstream, as far as it can be judged before it is resolved. What it resolves to is judged again,
+//! at every connection, by the guard of the upstream client.
+
+use crate::upstream::guard;
+
+/// Why a text is no upstream's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BaseUrlError {
+    #[error("must be a URL such as https://api.example.com/v1")]
+    Form,
+    #[error("must begin with https:// or http://")]
+    Scheme,
+    #[error("must not have a user name or a password: credentials belong into api_key")]
+    Credentials,
+    #[error("must not have a query or a fragment")]
+    Extra,
+}
+
+/// The address in its normal form, without a slash at its end.
+pub fn normal_form(text: &str) -> Result<String, BaseUrlError> {
+    let url = url::Url::parse(text).map_err(|_| BaseUrlError::Form)?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(BaseUrlError::Scheme);
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(BaseUrlError::Form);
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(BaseUrlError::Credentials);
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(BaseUrlError::Extra);
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// Whether the address itself says that it must not be called: a literal IP address that the guard forbids, or this
+/// machine by name. A text that is no URL is forbidden as well.
+pub fn is_forbidden(base_url: &str, allow_private_network: bool) -> bool {
+    let Ok(url) = url::Url::parse(base_url) else { return true };
+    match url.host() {
+        None => true,
+        Some(url::Host::Ipv4(ip)) => guard::is_forbidden(ip.into(), allow_private_network),
+        Some(url::Host::Ipv6(ip)) => guard::is_forbidden(ip.into(), allow_private_network),
+        Some(url::Host::Domain(name)) => !allow_private_network && is_this_machine(name),
+    }
+}
+
+fn is_this_machine(name: &str) -> bool {
+    let name = name.trim_end_matches('.');
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_lose_the_slash_at_their_end_and_nothing_else() {
+        for (text, normal) in [
+            ("https://api.example.com/v1", "https://api.example.com/v1"),
+            ("https://api.example.com/v1/", "https://api.example.com/v1"),
+            ("HTTPS://API.example.com:443", "https://api.example.com"),
+            ("http://10.0.0.1:8080/", "http://10.0.0.1:8080"),
+        ] {
+            assert_eq!(normal_form(text).as_deref(), Ok(normal), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_of_an_upstream_is_refused() {
+        for (text, error) in [
+            ("", BaseUrlError::Form),
+            ("api.example.com", BaseUrlError::Form),
+            ("https://", BaseUrlError::Form),
+            ("ftp://example.com", BaseUrlError::Scheme),
+            ("file:///etc/passwd", BaseUrlError::Scheme),
+            ("https://me@example.com", BaseUrlError::Credentials),
+            ("https://me:pw@example.com", BaseUrlError::Credentials),
+            ("https://example.com?key=1", BaseUrlError::Extra),
+            ("https://example.com#x", BaseUrlError::Extra),
+        ] {
+            assert_eq!(normal_form(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn private_addresses_need_an_opt_in_and_metadata_never_gets_one() {
+        for (text, without, with) in [
+            ("https://api.example.com", false, false),
+            ("https://1.1.1.1", false, false),
+            ("http://127.0.0.1:1", true, false),
+            ("http://0x7f.1", true, false),
+            ("http://2130706433", true, false),
+            ("http://[::1]", true, false),
+            ("http://[::ffff:10.0.0.1]", true, false),
+            ("http://localhost:1", true, false),
+            ("http://api.localhost", true, false),
+            ("http://169.254.169.254", true, true),
+            ("http://[fe80::1]", true, true),
+            ("nonsense", true, true),
+        ] {
+            assert_eq!((is_forbidden(text, false), is_forbidden(text, true)), (without, with), "{text}");
+        }
+    }
+}

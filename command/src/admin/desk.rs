@@ -1,0 +1,188 @@
+//! What a caller may do to whom: every reference of a command is looked up here, and every bound on authority drawn.
+//! What a caller cannot see does not exist for it; what it sees but may not manage is forbidden.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use events::event::admin::{Permission, Provider, Reach, RoleGrant, Scope, User};
+use events::event::{Chain, StreamKind};
+use events::ids::{PartnerId, ProviderId, TenantId, UserId};
+use projections::caller::Caller;
+use projections::tables::{Entry, Tables};
+
+use super::AdminState;
+use super::fields::FieldError;
+use crate::auth::reach;
+use crate::error::CommandError;
+
+/// One command's view: the state of things, who asks, and when.
+pub struct Desk<'a> {
+    pub admin: &'a AdminState,
+    pub caller: &'a Caller,
+    pub tables: Arc<Tables>,
+    pub now: DateTime<Utc>,
+}
+
+impl<'a> Desk<'a> {
+    pub fn new(admin: &'a AdminState, caller: &'a Caller) -> Self {
+        Self { admin, caller, tables: admin.tables.load(), now: admin.clock.now() }
+    }
+
+    /// For what only the operator's own reach may do.
+    pub fn platform(&self, reason: &'static str) -> Result<(), CommandError> {
+        if self.caller.reaches_platform() { Ok(()) } else { Err(CommandError::OutOfReach { reason }) }
+    }
+
+    /// For a resource of `kind` that belongs to `chain` (to nobody: shared by all). Seen by all is what is shared.
+    pub fn sees(&self, kind: StreamKind, chain: &Chain) -> Result<(), CommandError> {
+        if reach::has(self.caller.reach, chain) {
+            Ok(())
+        } else if chain.partner.is_none() {
+            Err(CommandError::OutOfReach { reason: "what all tenants share is managed by the platform" })
+        } else {
+            Err(CommandError::NotFound { kind })
+        }
+    }
+
+    /// The parent that the body names, else the caller's own.
+    pub fn parent<I>(&self, named: Option<I>, own: Option<I>, field: &str) -> Result<I, CommandError> {
+        named.or(own).ok_or_else(|| FieldError::new(field, "is missing").into())
+    }
+
+    /// A live partner within reach that the body names as `field`.
+    pub fn partner(&self, id: PartnerId, field: &str) -> Result<Chain, CommandError> {
+        let kind = StreamKind::Partner;
+        let chain = self.tables.partner(id).map(|_| Chain { partner: Some(id), ..Chain::default() });
+        self.live_reference(chain, kind, field)
+    }
+
+    /// A live tenant within reach that the body names as `field`.
+    pub fn tenant(&self, id: TenantId, field: &str) -> Result<Chain, CommandError> {
+        self.live_reference(self.tables.chain_of_tenant(id), StreamKind::Tenant, field)
+    }
+
+    /// Whose a provider or a model is to be: a live tenant's within reach, or, by the platform alone, shared by all.
+    pub fn owner(&self, tenant: Option<TenantId>) -> Result<Chain, CommandError> {
+        match tenant {
+            Some(tenant) => self.tenant(tenant, "tenant_id"),
+            None => {
+                self.platform("without tenant_id it would be shared by all, which only the platform may do")?;
+                Ok(Chain::default())
+            }
+        }
+    }
+
+    /// A live user within reach that the body names as `field`.
+    pub fn user(&self, id: UserId, field: &str) -> Result<(Chain, &User), CommandError> {
+        let kind = StreamKind::User;
+        let chain = self.live_reference(self.tables.chain_of_user(id), kind, field)?;
+        let user = self.tables.user(id).ok_or_else(|| not_found(field, kind))?;
+        Ok((chain, &user.value))
+    }
+
+    /// What a budget or a limit is to bind: live, within reach, and narrower than what the caller itself is held to.
+    pub fn scope(&self, scope: Scope, field: &str) -> Result<Chain, CommandError> {
+        let kind = kind_of(scope);
+        let chain = self.live_reference(self.tables.chain_of_scope(scope), kind, field)?;
+        self.wider_than(scope)?;
+        Ok(chain)
+    }
+
+    /// Nobody loosens what binds it: a scope within reach has to be strictly narrower than the reach.
+    pub fn wider_than(&self, scope: Scope) -> Result<(), CommandError> {
+        let wider = match (self.caller.reach, scope) {
+            (Reach::Platform, _)
+            | (Reach::Partner(_), Scope::Tenant(_) | Scope::User(_) | Scope::Key(_))
+            | (Reach::Tenant(_), Scope::User(_) | Scope::Key(_)) => true,
+            (Reach::Partner(_), Scope::Partner(_)) | (Reach::Tenant(_), Scope::Partner(_) | Scope::Tenant(_)) => false,
+        };
+        if wider {
+            return Ok(());
+        }
+        Err(CommandError::OutOfReach { reason: "budgets and limits are managed from a scope wider than theirs" })
+    }
+
+    /// A live provider that a model of `tenant` (`None`: a shared one) can use.
+    pub fn provider(&self, id: ProviderId, tenant: Option<TenantId>, field: &str) -> Result<&Provider, CommandError> {
+        let kind = StreamKind::Provider;
+        let usable = |entry: &&Entry<Provider>| entry.value.tenant_id.is_none() || entry.value.tenant_id == tenant;
+        let entry = self.tables.provider(id).filter(usable).ok_or_else(|| not_found(field, kind))?;
+        if !entry.is_live() {
+            return Err(CommandError::ReferenceEnded { field: field.to_owned(), kind });
+        }
+        Ok(&entry.value)
+    }
+
+    /// Whether the caller may give a key of `user` these permissions: it has each of them, as far as the key would.
+    pub fn may_give(&self, user: &User, permissions: &[Permission]) -> Result<(), CommandError> {
+        if !permissions.iter().all(|permission| self.caller.may(*permission)) {
+            return Err(CommandError::OutOfReach { reason: "a key can be given no permission that its giver has not" });
+        }
+        self.covers(reach::of_permissions(user, permissions))
+    }
+
+    /// Whether the caller may manage a user, or a key of one: it reaches as far as any of the user's roles.
+    pub fn governs(&self, user: &User) -> Result<(), CommandError> {
+        self.covers(reach::of_roles(user))
+    }
+
+    /// Whether the caller may give a user of `tenant` these roles: none that would hand out what it has not itself.
+    /// `field` is where the list stands.
+    pub fn may_grant(&self, tenant: TenantId, roles: &[RoleGrant], field: &str) -> Result<(), CommandError> {
+        for (index, grant) in roles.iter().enumerate() {
+            if !reach::covers(grant.scope, Reach::Tenant(tenant), |tenant| self.partner_of(tenant)) {
+                let field = format!("{field}[{index}].scope");
+                return Err(FieldError::new(field, "must contain the user's own tenant").into());
+            }
+            self.covers(grant.scope)?;
+            let given = Permission::ALL.iter().filter(|permission| reach::grants(grant.role, **permission));
+            let beyond_tenant = grant.scope != Reach::Tenant(tenant);
+            if beyond_tenant && !given.into_iter().all(|permission| self.caller.may(*permission)) {
+                return Err(CommandError::OutOfReach { reason: "a role can be given only by who has its permissions" });
+            }
+        }
+        Ok(())
+    }
+
+    fn covers(&self, inner: Reach) -> Result<(), CommandError> {
+        if reach::covers(self.caller.reach, inner, |tenant| self.partner_of(tenant)) {
+            return Ok(());
+        }
+        Err(CommandError::OutOfReach { reason: "this reaches further than the caller does" })
+    }
+
+    fn partner_of(&self, tenant: TenantId) -> Option<PartnerId> {
+        self.tables.tenant(tenant).map(|entry| entry.value.partner_id)
+    }
+
+    fn live_reference(&self, chain: Option<Chain>, kind: StreamKind, field: &str) -> Result<Chain, CommandError> {
+        let seen = chain.filter(|chain| reach::has(self.caller.reach, chain));
+        let chain = seen.ok_or_else(|| not_found(field, kind))?;
+        if self.is_live(&chain) {
+            return Ok(chain);
+        }
+        Err(CommandError::ReferenceEnded { field: field.to_owned(), kind })
+    }
+
+    /// Every level that the chain names lives.
+    fn is_live(&self, chain: &Chain) -> bool {
+        let tables = &self.tables;
+        chain.partner.is_none_or(|id| tables.partner(id).is_some_and(Entry::is_live))
+            && chain.tenant.is_none_or(|id| tables.tenant(id).is_some_and(Entry::is_live))
+            && chain.user.is_none_or(|id| tables.user(id).is_some_and(Entry::is_live))
+            && chain.key.is_none_or(|id| tables.key(id).is_some_and(|entry| entry.ended_at.is_none()))
+    }
+}
+
+const fn kind_of(scope: Scope) -> StreamKind {
+    match scope {
+        Scope::Partner(_) => StreamKind::Partner,
+        Scope::Tenant(_) => StreamKind::Tenant,
+        Scope::User(_) => StreamKind::User,
+        Scope::Key(_) => StreamKind::Key,
+    }
+}
+
+fn not_found(field: &str, kind: StreamKind) -> CommandError {
+    CommandError::ReferenceNotFound { field: field.to_owned(), kind }
+}

@@ -1,0 +1,379 @@
+//! Reads the JSON object of a command field by field. Every refusal names the field by its path
+//! (`targets[0].provider_id`) and says what is wrong in our own words; whatever was not asked for is refused at the end.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+use events::money::{NanoUsd, NanoUsdPerMtok};
+use events::time::parse_rfc3339;
+use serde_json::{Map, Value};
+
+/// A field is missing, unknown, of the wrong type or out of its range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct FieldError {
+    /// Path from the body; empty for the body itself.
+    pub field: String,
+    pub reason: String,
+}
+
+impl FieldError {
+    pub fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { field: field.into(), reason: reason.into() }
+    }
+}
+
+/// A value and where it stood.
+pub struct Field {
+    path: String,
+    value: Value,
+}
+
+/// What is left to read of an object. Take every field that is known, then [`Fields::finish`].
+pub struct Fields {
+    path: String,
+    left: Map<String, Value>,
+}
+
+/// What a change says of a field that may be absent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Patched<T> {
+    /// Not mentioned.
+    Kept,
+    /// `null`.
+    Removed,
+    Set(T),
+}
+
+impl<T> Patched<T> {
+    /// What the field is after the change.
+    pub fn over(self, current: Option<T>) -> Option<T> {
+        match self {
+            Self::Kept => current,
+            Self::Removed => None,
+            Self::Set(value) => Some(value),
+        }
+    }
+}
+
+impl Fields {
+    /// Of a request's body: a JSON object, bounded in depth, without U+0000.
+    pub fn of_body(body: &[u8]) -> Result<Self, FieldError> {
+        let wrong = |reason: &str| FieldError::new("", reason);
+        let value: Value = serde_json::from_slice(body).map_err(|error| match error.classify() {
+            serde_json::error::Category::Io | serde_json::error::Category::Data => wrong("the body is not JSON"),
+            serde_json::error::Category::Eof => wrong("the body ends in the middle of its JSON"),
+            serde_json::error::Category::Syntax => {
+                wrong(&format!("the body is not JSON: line {}, column {}", error.line(), error.column()))
+            }
+        })?;
+        if has_nul(&value) {
+            return Err(wrong("the body has the character U+0000"));
+        }
+        Field { path: String::new(), value }.object()
+    }
+
+    /// What `read` makes of the field, which has to be there.
+    pub fn required<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(Field) -> Result<T, FieldError>,
+    ) -> Result<T, FieldError> {
+        match self.take(name) {
+            None => Err(FieldError::new(self.path_of(name), "is missing")),
+            Some(field) => read(field),
+        }
+    }
+
+    /// The same; `None` where it is absent or `null`.
+    pub fn optional<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(Field) -> Result<T, FieldError>,
+    ) -> Result<Option<T>, FieldError> {
+        self.take(name).filter(|field| !field.value.is_null()).map(read).transpose()
+    }
+
+    /// For a change of what may not be removed: `None` where it is absent; `null` is refused by `read`.
+    pub fn changed<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(Field) -> Result<T, FieldError>,
+    ) -> Result<Option<T>, FieldError> {
+        self.take(name).map(read).transpose()
+    }
+
+    /// For a change of what may be removed by `null`.
+    pub fn patched<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(Field) -> Result<T, FieldError>,
+    ) -> Result<Patched<T>, FieldError> {
+        match self.take(name) {
+            None => Ok(Patched::Kept),
+            Some(field) if field.value.is_null() => Ok(Patched::Removed),
+            Some(field) => read(field).map(Patched::Set),
+        }
+    }
+
+    /// Refuses fields that can be set once and are the resource's for ever.
+    pub fn fixed(&mut self, names: &[&str]) -> Result<(), FieldError> {
+        match names.iter().find(|name| self.left.contains_key(**name)) {
+            None => Ok(()),
+            Some(name) => Err(FieldError::new(self.path_of(name), "cannot be changed")),
+        }
+    }
+
+    /// Errors: the first field that nobody took.
+    pub fn finish(self) -> Result<(), FieldError> {
+        match self.left.keys().next() {
+            None => Ok(()),
+            Some(name) => Err(FieldError::new(self.path_of(name), "is not a field of this")),
+        }
+    }
+
+    /// The one field of an object that has exactly one.
+    pub fn only(self) -> Result<(String, Field), FieldError> {
+        let (path, mut left) = (self.path, self.left.into_iter());
+        match (left.next(), left.next()) {
+            (Some((name, value)), None) => {
+                let path = joined(&path, &name);
+                Ok((name, Field { path, value }))
+            }
+            (None, _) | (Some(_), Some(_)) => Err(FieldError::new(path, "must have exactly one field")),
+        }
+    }
+
+    fn take(&mut self, name: &str) -> Option<Field> {
+        let path = self.path_of(name);
+        self.left.remove(name).map(|value| Field { path, value })
+    }
+
+    pub fn path_of(&self, name: &str) -> String {
+        joined(&self.path, name)
+    }
+}
+
+impl Field {
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub const fn is_text(&self) -> bool {
+        matches!(self.value, Value::String(_))
+    }
+
+    pub fn error(&self, reason: impl Into<String>) -> FieldError {
+        FieldError::new(self.path.clone(), reason)
+    }
+
+    pub fn object(self) -> Result<Fields, FieldError> {
+        match self.value {
+            Value::Object(left) => Ok(Fields { path: self.path, left }),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                let reason = if self.path.is_empty() { "the body must be a JSON object" } else { "must be an object" };
+                Err(FieldError::new(self.path, reason))
+            }
+        }
+    }
+
+    /// A list of at most `len_max`, each read by `read`.
+    pub fn list<T>(self, len_max: usize, read: impl Fn(Self) -> Result<T, FieldError>) -> Result<Vec<T>, FieldError> {
+        let Self { path, value: Value::Array(items) } = self else { return Err(self.error("must be a list")) };
+        if items.len() > len_max {
+            return Err(FieldError::new(path, format!("must have at most {len_max} items")));
+        }
+        let fields = items.into_iter().enumerate();
+        fields.map(|(index, value)| read(Self { path: format!("{path}[{index}]"), value })).collect()
+    }
+
+    /// The object's members, each read by `read`, which gets the name as well.
+    pub fn map<T>(
+        self,
+        len_max: usize,
+        read: impl Fn(&str, Self) -> Result<T, FieldError>,
+    ) -> Result<Vec<(String, T)>, FieldError> {
+        let Fields { path, left } = self.object()?;
+        if left.len() > len_max {
+            return Err(FieldError::new(path, format!("must have at most {len_max} fields")));
+        }
+        let members = left.into_iter();
+        members
+            .map(|(name, value)| {
+                let read = read(&name, Self { path: joined(&path, &name), value })?;
+                Ok((name, read))
+            })
+            .collect()
+    }
+
+    /// A text that is not empty, has no control character and at most `len_max` characters.
+    pub fn text(self, len_max: usize) -> Result<String, FieldError> {
+        let text = self.string()?;
+        match &text.value {
+            text if text.trim().is_empty() => Err("must not be empty".to_owned()),
+            text if text.chars().count() > len_max => Err(format!("must have at most {len_max} characters")),
+            text if text.chars().any(char::is_control) => Err("must not have control characters".to_owned()),
+            _ => Ok(()),
+        }
+        .map_err(|reason| FieldError::new(text.path, reason))?;
+        Ok(text.value)
+    }
+
+    /// A text of several lines, which may be empty.
+    pub fn prose(self, len_max: usize) -> Result<String, FieldError> {
+        let text = self.string()?;
+        if text.value.chars().count() > len_max {
+            return Err(FieldError::new(text.path, format!("must have at most {len_max} characters")));
+        }
+        Ok(text.value)
+    }
+
+    /// An id, or anything else that is written as a text of one form.
+    pub fn parsed<T: FromStr<Err: fmt::Display>>(self) -> Result<T, FieldError> {
+        let text = self.string()?;
+        text.value.parse().map_err(|error: T::Err| FieldError::new(text.path, error.to_string()))
+    }
+
+    /// One of the named values.
+    pub fn one_of<T: Copy>(self, values: &[(&str, T)]) -> Result<T, FieldError> {
+        let text = self.string()?;
+        let found = values.iter().find(|(name, _)| *name == text.value);
+        found.map(|(_, value)| *value).ok_or_else(|| {
+            let names: Vec<_> = values.iter().map(|(name, _)| *name).collect();
+            FieldError::new(text.path, format!("must be one of: {}", names.join(", ")))
+        })
+    }
+
+    /// An amount that is not negative.
+    pub fn money(self) -> Result<NanoUsd, FieldError> {
+        if self.value.is_number() {
+            return Err(self.error("money is a string of US dollars such as \"5\" or \"0.25\", never a JSON number"));
+        }
+        let path = self.path.clone();
+        let amount: NanoUsd = self.parsed()?;
+        if amount.is_negative() {
+            return Err(FieldError::new(path, "must not be negative"));
+        }
+        Ok(amount)
+    }
+
+    /// A price of a million tokens.
+    pub fn price(self) -> Result<NanoUsdPerMtok, FieldError> {
+        let path = self.path.clone();
+        NanoUsdPerMtok::new(self.money()?).ok_or_else(|| FieldError::new(path, "must not be negative"))
+    }
+
+    /// A whole number within the range.
+    pub fn whole(self, range: std::ops::RangeInclusive<u64>) -> Result<u64, FieldError> {
+        let number = self.value.as_u64().filter(|number| range.contains(number));
+        number.ok_or_else(|| self.error(format!("must be a whole number from {} to {}", range.start(), range.end())))
+    }
+
+    pub fn boolean(self) -> Result<bool, FieldError> {
+        self.value.as_bool().ok_or_else(|| self.error("must be true or false"))
+    }
+
+    pub fn time(self) -> Result<DateTime<Utc>, FieldError> {
+        let text = self.string()?;
+        parse_rfc3339(&text.value)
+            .ok_or_else(|| FieldError::new(text.path, "must be an RFC 3339 time such as 2026-11-20T08:15:30.123456Z"))
+    }
+
+    fn string(self) -> Result<Text, FieldError> {
+        match self.value {
+            Value::String(value) => Ok(Text { path: self.path, value }),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                Err(FieldError::new(self.path, "must be a string"))
+            }
+        }
+    }
+}
+
+struct Text {
+    path: String,
+    value: String,
+}
+
+fn joined(path: &str, name: &str) -> String {
+    // A name of the client's own making could be of any length.
+    let name: String = name.chars().take(100).collect();
+    if path.is_empty() { name } else { format!("{path}.{name}") }
+}
+
+/// The parser has bounded the depth.
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(fields) => fields.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn fields(value: &Value) -> Fields {
+        Fields::of_body(value.to_string().as_bytes()).unwrap()
+    }
+
+    fn refused<T: fmt::Debug>(result: Result<T, FieldError>) -> String {
+        result.unwrap_err().field
+    }
+
+    #[test]
+    fn a_field_that_nobody_took_is_refused_by_name() {
+        let mut body = fields(&json!({"name": "x", "colour": "red"}));
+        assert_eq!(body.required("name", |field| field.text(10)), Ok("x".to_owned()));
+        assert_eq!(refused(body.finish()), "colour");
+    }
+
+    #[test]
+    fn a_missing_field_is_named() {
+        assert_eq!(refused(fields(&json!({})).required("name", |field| field.text(10))), "name");
+    }
+
+    #[test]
+    fn nested_fields_are_named_by_their_path() {
+        let mut body = fields(&json!({"targets": [{"weight": 1}, {"weight": "1"}]}));
+        let read = body.required("targets", |field| {
+            field.list(9, |item| item.object()?.required("weight", |field| field.whole(0..=9)))
+        });
+        assert_eq!(refused(read), "targets[1].weight");
+    }
+
+    #[test]
+    fn a_number_is_not_money_and_the_refusal_says_so() {
+        for number in [json!(1), json!(1.5)] {
+            let error = fields(&json!({ "limit_usd": number })).required("limit_usd", Field::money).unwrap_err();
+            assert_eq!(error.field, "limit_usd");
+            assert!(error.reason.contains("money is a string"), "{}", error.reason);
+        }
+        for text in ["-1", "1e3", "five", "0.0000000001", &"9".repeat(30)] {
+            let read = fields(&json!({ "limit_usd": text })).required("limit_usd", Field::money);
+            assert_eq!(refused(read), "limit_usd", "{text}");
+        }
+    }
+
+    #[test]
+    fn null_is_absent_on_creation_and_removes_on_change() {
+        let body = json!({"models": null});
+        assert_eq!(fields(&body).optional("models", Field::boolean), Ok(None));
+        assert_eq!(fields(&body).patched("models", Field::boolean), Ok(Patched::Removed));
+        assert_eq!(fields(&json!({})).patched("models", Field::boolean), Ok(Patched::Kept));
+        assert_eq!(refused(fields(&json!({"name": null})).changed("name", |field| field.text(9))), "name");
+    }
+
+    #[test]
+    fn what_is_no_object_or_no_json_or_has_a_nul_is_refused() {
+        let deep = "[".repeat(5000);
+        for body in ["", "[]", "1", "{", "{\"name\":}", "{\"a\":\"\\u0000\"}", "{\"\\u0000\":1}", "\u{feff}{}", &deep] {
+            assert_eq!(refused(Fields::of_body(body.as_bytes()).map(|_| ())), "", "{body:.20}");
+        }
+        assert_eq!(refused(Fields::of_body(b"{\"a\":\"\xff\"}").map(|_| ())), "");
+    }
+}

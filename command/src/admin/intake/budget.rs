@@ -1,0 +1,73 @@
+//! `/v1/admin/budgets`: `scope`, `limit_usd`, `period`.
+
+use events::event::Chain;
+use events::event::admin::{Budget, Enforcement, WhenShort};
+use events::ids::BudgetId;
+use events::time::Period;
+use projections::resource::ResourceState;
+use projections::tables::Tables;
+
+use super::scope::scope;
+use crate::admin::budget::{BudgetCommand, BudgetError, ChangeBudget};
+use crate::admin::desk::Desk;
+use crate::admin::fields::{Field, FieldError, Fields};
+use crate::admin::life::{AdminAggregate, Life};
+use crate::admin::routes::{Administered, Plan};
+use crate::error::CommandError;
+
+const PERIODS: &[(&str, Period)] =
+    &[("total", Period::Total), ("day", Period::Day), ("week", Period::Week), ("month", Period::Month)];
+
+impl Administered for Life<Budget> {
+    type Id = BudgetId;
+    const PATH: &'static str = "/v1/admin/budgets";
+
+    fn chain(state: &Budget, tables: &Tables) -> Chain {
+        tables.chain_of_scope(state.scope).unwrap_or_default()
+    }
+
+    fn form(state: &Budget) -> ResourceState<'_> {
+        ResourceState::Budget(state)
+    }
+
+    fn refused(error: BudgetError) -> CommandError {
+        match error {
+            BudgetError::Life(error) => CommandError::of_life(Self::KIND, error),
+            BudgetError::NegativeLimit => FieldError::new("limit_usd", error.to_string()).into(),
+        }
+    }
+
+    fn manage(desk: &Desk<'_>, state: &Budget) -> Result<(), CommandError> {
+        desk.wider_than(state.scope)
+    }
+
+    async fn create(desk: &Desk<'_>, id: BudgetId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+        let scope = fields.required("scope", scope)?;
+        let limit_usd = fields.required("limit_usd", Field::money)?;
+        let period = fields.required("period", |field| field.one_of(PERIODS))?;
+        fields.finish()?;
+        let chain = desk.scope(scope, "scope")?;
+        let opened = Budget {
+            budget_id: id,
+            scope,
+            limit_usd,
+            period,
+            alert_at: Vec::new(),
+            when_short: WhenShort::Refuse,
+            enforcement: Enforcement::Hard,
+        };
+        Ok(Plan::new(BudgetCommand::OpenBudget(opened), chain))
+    }
+
+    async fn change(desk: &Desk<'_>, state: &Budget, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+        fields.fixed(&["scope", "period"])?;
+        let limit_usd = fields.changed("limit_usd", Field::money)?;
+        fields.finish()?;
+        Ok(Plan::new(BudgetCommand::ChangeBudget(ChangeBudget { limit_usd }), Self::chain(state, &desk.tables)))
+    }
+
+    async fn end(desk: &Desk<'_>, state: &Budget, fields: Fields) -> Result<Plan<Self>, CommandError> {
+        fields.finish()?;
+        Ok(Plan::new(BudgetCommand::CloseBudget, Self::chain(state, &desk.tables)))
+    }
+}

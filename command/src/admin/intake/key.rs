@@ -1,0 +1,149 @@
+//! `/v1/admin/keys`: `user_id`, `name`, `permissions`, `models`, `expires_at`; and `POST /v1/admin/keys/{id}/rotate`:
+//! `overlap_seconds`. The secret is in the reply that makes it, and nowhere else.
+
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use events::event::Chain;
+use events::event::admin::{Key, Permission, User};
+use events::ids::KeyId;
+use events::log::SideRow;
+use projections::caller::ModelGlobs;
+use projections::resource::ResourceState;
+use projections::tables::Tables;
+
+use super::NAME_LEN_MAX;
+use crate::admin::AdminState;
+use crate::admin::desk::Desk;
+use crate::admin::fields::{Field, FieldError, Fields};
+use crate::admin::issue::issue;
+use crate::admin::key::{ChangeKey, KeyCommand, KeyError, KeyState};
+use crate::admin::life::{AdminAggregate, Life};
+use crate::admin::request::AdminRequest;
+use crate::admin::routes::{Administered, Plan, decide_on};
+use crate::error::CommandError;
+
+const PERMISSIONS_LEN_MAX: usize = 32;
+const PATTERNS_LEN_MAX: usize = 200;
+/// 30 days.
+const OVERLAP_SECONDS_MAX: u64 = 30 * 24 * 3600;
+
+fn permissions(field: Field) -> Result<Vec<Permission>, FieldError> {
+    let names: Vec<_> = Permission::ALL.iter().map(|permission| (permission.as_str(), *permission)).collect();
+    let mut permissions = field.list(PERMISSIONS_LEN_MAX, |field| field.one_of(&names))?;
+    permissions.sort_unstable();
+    permissions.dedup();
+    Ok(permissions)
+}
+
+fn patterns(field: Field) -> Result<Vec<String>, FieldError> {
+    let path = field.path().to_owned();
+    let patterns = field.list(PATTERNS_LEN_MAX, |field| field.text(NAME_LEN_MAX))?;
+    match ModelGlobs::compile(&patterns) {
+        Ok(_) => Ok(patterns),
+        Err(error) => Err(FieldError::new(path, format!("{:?} is not a glob", error.pattern))),
+    }
+}
+
+/// The key's user; a key without one cannot have been made.
+fn user_of<'a>(desk: &'a Desk<'_>, key: &Key) -> Result<&'a User, CommandError> {
+    let user = desk.tables.user(key.user_id).map(|entry| &entry.value);
+    user.ok_or_else(|| CommandError::Defect(format!("{} without its user", key.key_id)))
+}
+
+impl Administered for Life<KeyState> {
+    type Id = KeyId;
+    const PATH: &'static str = "/v1/admin/keys";
+
+    fn chain(state: &KeyState, tables: &Tables) -> Chain {
+        let owners = tables.chain_of_user(state.key.user_id).unwrap_or_default();
+        Chain { user: Some(state.key.user_id), key: Some(state.key.key_id), ..owners }
+    }
+
+    fn form(state: &KeyState) -> ResourceState<'_> {
+        ResourceState::Key(&state.key)
+    }
+
+    fn refused(error: KeyError) -> CommandError {
+        match error {
+            KeyError::Life(error) => CommandError::of_life(Self::KIND, error),
+            KeyError::Expired => CommandError::KeyExpired,
+            KeyError::GenerationsExhausted => CommandError::GenerationsExhausted,
+        }
+    }
+
+    fn manage(desk: &Desk<'_>, state: &KeyState) -> Result<(), CommandError> {
+        desk.governs(user_of(desk, &state.key)?)
+    }
+
+    async fn create(desk: &Desk<'_>, id: KeyId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+        let user = fields.optional("user_id", Field::parsed)?;
+        let name = fields.required("name", |field| field.text(NAME_LEN_MAX))?;
+        let permissions = fields.optional("permissions", permissions)?.unwrap_or_else(|| vec![Permission::ModelsUse]);
+        let models = fields.optional("models", patterns)?;
+        let expires_at = fields.optional("expires_at", Field::time)?;
+        fields.finish()?;
+        if expires_at.is_some_and(|expires_at| expires_at <= desk.now) {
+            return Err(FieldError::new("expires_at", "must be in the future").into());
+        }
+        let user_id = desk.parent(user, desk.caller.chain.user, "user_id")?;
+        let (chain, user) = desk.user(user_id, "user_id")?;
+        desk.governs(user)?;
+        desk.may_give(user, &permissions)?;
+        let (secret, stored) = issue(desk.admin, id, 1).await?;
+        let made = Key { key_id: id, user_id, name, permissions, models, expires_at };
+        let mut plan = Plan::new(KeyCommand::CreateKey(made), Chain { key: Some(id), ..chain }).with_side([stored]);
+        plan.secret = Some(secret);
+        Ok(plan)
+    }
+
+    async fn change(desk: &Desk<'_>, state: &KeyState, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+        fields.fixed(&["user_id"])?;
+        let name = fields.changed("name", |field| field.text(NAME_LEN_MAX))?;
+        let permissions = fields.changed("permissions", permissions)?;
+        let models = fields.patched("models", patterns)?;
+        let expires_at = fields.patched("expires_at", Field::time)?;
+        fields.finish()?;
+        if let Some(permissions) = &permissions {
+            desk.may_give(user_of(desk, &state.key)?, permissions)?;
+        }
+        let change = ChangeKey { name, permissions, models, expires_at };
+        Ok(Plan::new(KeyCommand::ChangeKey(change), Self::chain(state, &desk.tables)))
+    }
+
+    async fn end(desk: &Desk<'_>, state: &KeyState, fields: Fields) -> Result<Plan<Self>, CommandError> {
+        fields.finish()?;
+        let forget = SideRow::DropKeySecrets { key_id: state.key.key_id, below_generation: u32::MAX };
+        Ok(Plan::new(KeyCommand::RevokeKey, Self::chain(state, &desk.tables)).with_side([forget]))
+    }
+}
+
+/// `POST /v1/admin/keys/{id}/rotate`: 200, the key and its new `secret`; the one before works for `overlap_seconds` more
+/// (none by default), those before it end at once.
+pub async fn rotate(
+    State(admin): State<AdminState>,
+    Path(id): Path<String>,
+    request: AdminRequest,
+) -> Result<Response, CommandError> {
+    decide_on::<Life<KeyState>, _>(&admin, &id, &request, plan_rotation).await
+}
+
+async fn plan_rotation(
+    desk: &Desk<'_>,
+    state: &KeyState,
+    mut fields: Fields,
+) -> Result<Plan<Life<KeyState>>, CommandError> {
+    let overlap = fields.optional("overlap_seconds", |field| field.whole(0..=OVERLAP_SECONDS_MAX))?;
+    fields.finish()?;
+    // The secret is the key: whoever gets it could as well have been given the key anew.
+    desk.may_give(user_of(desk, &state.key)?, &state.key.permissions)?;
+    let generation = state.next_generation().map_err(<Life<KeyState> as Administered>::refused)?;
+    let (secret, stored) = issue(desk.admin, state.key.key_id, generation).await?;
+    let forget = SideRow::DropKeySecrets { key_id: state.key.key_id, below_generation: state.generation };
+    let command = KeyCommand::RotateKey { now: desk.now, overlap: Duration::from_secs(overlap.unwrap_or(0)) };
+    let chain = <Life<KeyState> as Administered>::chain(state, &desk.tables);
+    let mut plan = Plan::new(command, chain).with_side([stored, forget]);
+    plan.secret = Some(secret);
+    Ok(plan)
+}

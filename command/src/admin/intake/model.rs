@@ -1,0 +1,141 @@
+//! `/v1/admin/models`: `name`, `strategy`, `targets`, `system_prefix`, `tenant_id`. A name is claimed among what the same
+//! keys can see: one list for what all share, one for each tenant's own.
+
+use events::event::Chain;
+use events::event::admin::{Model, Strategy, Target};
+use events::ids::{ModelId, TenantId};
+use events::log::SideRow;
+use projections::resource::ResourceState;
+use projections::tables::Tables;
+
+use super::NAME_LEN_MAX;
+use crate::admin::desk::Desk;
+use crate::admin::fields::{Field, FieldError, Fields};
+use crate::admin::life::{AdminAggregate, Life};
+use crate::admin::model::{ChangeModel, ModelCommand, ModelError};
+use crate::admin::routes::{Administered, Plan};
+use crate::error::CommandError;
+
+const TARGETS_LEN_MAX: usize = 32;
+const SYSTEM_PREFIX_LEN_MAX: usize = 100_000;
+const RANK_MAX: u64 = 1_000_000;
+const TOKENS_MAX: u64 = 100_000_000;
+
+const STRATEGIES: &[(&str, Strategy)] = &[("priority", Strategy::Priority)];
+
+/// Names that shared models claim.
+const SHARED: &str = "shared";
+
+fn slug(field: Field) -> Result<String, FieldError> {
+    let path = field.path().to_owned();
+    let name = field.text(NAME_LEN_MAX)?;
+    if name.contains(char::is_whitespace) {
+        return Err(FieldError::new(path, "must not have white space"));
+    }
+    Ok(name)
+}
+
+fn targets(field: Field) -> Result<Vec<Target>, FieldError> {
+    field.list(TARGETS_LEN_MAX, |field| target(field.object()?))
+}
+
+fn target(mut fields: Fields) -> Result<Target, FieldError> {
+    let rank = |field: Field| {
+        let path = field.path().to_owned();
+        u32::try_from(field.whole(0..=RANK_MAX)?).map_err(|_| FieldError::new(path, "is too large"))
+    };
+    let tokens = |field: Field| field.whole(1..=TOKENS_MAX);
+    let target = Target {
+        provider_id: fields.required("provider_id", Field::parsed)?,
+        model: fields.required("model", |field| field.text(NAME_LEN_MAX))?,
+        priority: fields.optional("priority", rank)?.unwrap_or(0),
+        weight: fields.optional("weight", rank)?.unwrap_or(1),
+        context_window: fields.optional("context_window", tokens)?,
+        max_output_tokens: fields.optional("max_output_tokens", tokens)?,
+        default_max_output_tokens: fields.optional("default_max_output_tokens", tokens)?,
+    };
+    fields.finish()?;
+    Ok(target)
+}
+
+fn check_providers(desk: &Desk<'_>, targets: &[Target], tenant: Option<TenantId>) -> Result<(), CommandError> {
+    for (index, target) in targets.iter().enumerate() {
+        desk.provider(target.provider_id, tenant, &format!("targets[{index}].provider_id"))?;
+    }
+    Ok(())
+}
+
+/// Of the name, for the model that has it.
+pub fn claim(id: ModelId, name: &str, tenant: Option<TenantId>) -> SideRow {
+    SideRow::ClaimName {
+        kind: Life::<Model>::KIND,
+        scope: tenant.map_or_else(|| SHARED.to_owned(), |tenant| tenant.to_string()),
+        name: name.to_owned(),
+        owner: id.to_string(),
+    }
+}
+
+fn release(id: ModelId) -> SideRow {
+    SideRow::ReleaseNames { owner: id.to_string() }
+}
+
+impl Administered for Life<Model> {
+    type Id = ModelId;
+    const PATH: &'static str = "/v1/admin/models";
+
+    fn chain(state: &Model, tables: &Tables) -> Chain {
+        state.tenant_id.and_then(|tenant| tables.chain_of_tenant(tenant)).unwrap_or_default()
+    }
+
+    fn form(state: &Model) -> ResourceState<'_> {
+        ResourceState::Model(state)
+    }
+
+    fn refused(error: ModelError) -> CommandError {
+        let field = match error {
+            ModelError::Life(error) => return CommandError::of_life(Self::KIND, error),
+            ModelError::NoTargets => "targets".to_owned(),
+            ModelError::TargetRepeated { index } => format!("targets[{index}]"),
+            ModelError::DefaultAboveMaximum { index } => format!("targets[{index}].default_max_output_tokens"),
+        };
+        FieldError::new(field, error.to_string()).into()
+    }
+
+    fn manage(_: &Desk<'_>, _: &Model) -> Result<(), CommandError> {
+        Ok(())
+    }
+
+    async fn create(desk: &Desk<'_>, id: ModelId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+        let name = fields.required("name", slug)?;
+        let strategy = fields.optional("strategy", |field| field.one_of(STRATEGIES))?.unwrap_or(Strategy::Priority);
+        let targets = fields.required("targets", targets)?;
+        let system_prefix = fields.optional("system_prefix", |field| field.prose(SYSTEM_PREFIX_LEN_MAX))?;
+        let tenant_id = fields.optional("tenant_id", Field::parsed)?;
+        fields.finish()?;
+        let chain = desk.owner(tenant_id)?;
+        check_providers(desk, &targets, tenant_id)?;
+        let claim = claim(id, &name, tenant_id);
+        let made = Model { model_id: id, name, strategy, targets, system_prefix, tenant_id };
+        Ok(Plan::new(ModelCommand::CreateModel(made), chain).with_side([claim]))
+    }
+
+    async fn change(desk: &Desk<'_>, state: &Model, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+        fields.fixed(&["tenant_id"])?;
+        let name = fields.changed("name", slug)?;
+        let strategy = fields.changed("strategy", |field| field.one_of(STRATEGIES))?;
+        let targets = fields.changed("targets", targets)?;
+        let system_prefix = fields.patched("system_prefix", |field| field.prose(SYSTEM_PREFIX_LEN_MAX))?;
+        fields.finish()?;
+        check_providers(desk, targets.as_deref().unwrap_or_default(), state.tenant_id)?;
+        let renamed = name.as_ref().map(|name| [release(state.model_id), claim(state.model_id, name, state.tenant_id)]);
+        let change = ChangeModel { name, strategy, targets, system_prefix };
+        let plan = Plan::new(ModelCommand::ChangeModel(change), Self::chain(state, &desk.tables));
+        Ok(plan.with_side(renamed.into_iter().flatten()))
+    }
+
+    async fn end(desk: &Desk<'_>, state: &Model, fields: Fields) -> Result<Plan<Self>, CommandError> {
+        fields.finish()?;
+        let plan = Plan::new(ModelCommand::EndModel, Self::chain(state, &desk.tables));
+        Ok(plan.with_side([release(state.model_id)]))
+    }
+}

@@ -1,0 +1,92 @@
+//! `/v1/admin/prices`: `provider_id`, `model`, a price a class, `request_usd`, `effective_from`. Absent: cache classes
+//! cost what input costs, reasoning what output costs, a request nothing, from now on. The platform's alone.
+
+use events::event::Chain;
+use events::event::admin::Price;
+use events::ids::{PriceId, ProviderId};
+use events::money::{NanoUsd, Rates};
+use projections::resource::ResourceState;
+use projections::tables::Tables;
+
+use super::NAME_LEN_MAX;
+use crate::admin::desk::Desk;
+use crate::admin::fields::{Field, FieldError, Fields};
+use crate::admin::life::{AdminAggregate, Life, LifeError};
+use crate::admin::price::{ChangePrice, PriceCommand};
+use crate::admin::routes::{Administered, Plan};
+use crate::error::CommandError;
+
+const PLATFORM_ONLY: &str = "prices are managed by the platform";
+
+fn rates(fields: &mut Fields) -> Result<Rates, FieldError> {
+    let input = fields.required("input_usd_per_mtok", Field::price)?;
+    let output = fields.required("output_usd_per_mtok", Field::price)?;
+    Ok(Rates {
+        input_usd_per_mtok: input,
+        output_usd_per_mtok: output,
+        cache_read_usd_per_mtok: fields.optional("cache_read_usd_per_mtok", Field::price)?.unwrap_or(input),
+        cache_write_usd_per_mtok: fields.optional("cache_write_usd_per_mtok", Field::price)?.unwrap_or(input),
+        reasoning_usd_per_mtok: fields.optional("reasoning_usd_per_mtok", Field::price)?.unwrap_or(output),
+        request_usd: fields.optional("request_usd", Field::money)?.unwrap_or(NanoUsd::ZERO),
+    })
+}
+
+/// Whose a provider's price is: the provider's own tenant's, or nobody's.
+fn chain_of(provider: ProviderId, tables: &Tables) -> Chain {
+    let tenant = tables.provider(provider).and_then(|entry| entry.value.tenant_id);
+    tenant.and_then(|tenant| tables.chain_of_tenant(tenant)).unwrap_or_default()
+}
+
+impl Administered for Life<Price> {
+    type Id = PriceId;
+    const PATH: &'static str = "/v1/admin/prices";
+
+    fn chain(state: &Price, tables: &Tables) -> Chain {
+        chain_of(state.provider_id, tables)
+    }
+
+    fn form(state: &Price) -> ResourceState<'_> {
+        ResourceState::Price(state)
+    }
+
+    fn refused(error: LifeError) -> CommandError {
+        CommandError::of_life(Self::KIND, error)
+    }
+
+    fn manage(desk: &Desk<'_>, _: &Price) -> Result<(), CommandError> {
+        desk.platform(PLATFORM_ONLY)
+    }
+
+    async fn create(desk: &Desk<'_>, id: PriceId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+        desk.platform(PLATFORM_ONLY)?;
+        let provider_id = fields.required("provider_id", Field::parsed)?;
+        let model = fields.required("model", |field| field.text(NAME_LEN_MAX))?;
+        let rates = rates(&mut fields)?;
+        let effective_from = fields.optional("effective_from", Field::time)?.unwrap_or(desk.now);
+        fields.finish()?;
+        let tenant = desk.tables.provider(provider_id).and_then(|entry| entry.value.tenant_id);
+        desk.provider(provider_id, tenant, "provider_id")?;
+        let made = Price { price_id: id, provider_id, model, rates, effective_from };
+        Ok(Plan::new(PriceCommand::CreatePrice(made), chain_of(provider_id, &desk.tables)))
+    }
+
+    async fn change(desk: &Desk<'_>, state: &Price, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+        fields.fixed(&["provider_id", "model"])?;
+        let change = ChangePrice {
+            input: fields.changed("input_usd_per_mtok", Field::price)?,
+            output: fields.changed("output_usd_per_mtok", Field::price)?,
+            cache_read: fields.changed("cache_read_usd_per_mtok", Field::price)?,
+            cache_write: fields.changed("cache_write_usd_per_mtok", Field::price)?,
+            reasoning: fields.changed("reasoning_usd_per_mtok", Field::price)?,
+            request: fields.changed("request_usd", Field::money)?,
+            effective_from: fields.changed("effective_from", Field::time)?,
+        };
+        fields.finish()?;
+        Ok(Plan::new(PriceCommand::ChangePrice(change), Self::chain(state, &desk.tables)))
+    }
+
+    async fn end(desk: &Desk<'_>, state: &Price, fields: Fields) -> Result<Plan<Self>, CommandError> {
+        fields.finish()?;
+        Ok(Plan::new(PriceCommand::EndPrice, Self::chain(state, &desk.tables)))
+    }
+}

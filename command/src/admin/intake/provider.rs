@@ -1,0 +1,238 @@
+//! `/v1/admin/providers`: `name`, `kind`, `base_url`, `api_key`, `tenant_id`, `allow_private_network`, `timeout_ms`,
+//! `idle_timeout_ms`, `headers`, `output_cap_field`. The API key goes sealed into its side table.
+
+use std::collections::BTreeMap;
+
+use events::event::Chain;
+use events::event::admin::{OutputCapField, Provider, ProviderKind};
+use events::ids::{ProviderId, TenantId};
+use events::log::SideRow;
+use http::{HeaderName, HeaderValue};
+use projections::resource::ResourceState;
+use projections::tables::Tables;
+
+use super::NAME_LEN_MAX;
+use crate::admin::base_url;
+use crate::admin::desk::Desk;
+use crate::admin::fields::{Field, FieldError, Fields, Patched};
+use crate::admin::life::{AdminAggregate, Life};
+use crate::admin::provider::{ChangeProvider, ProviderCommand, ProviderError, next_generation};
+use crate::admin::routes::{Administered, Plan};
+use crate::error::CommandError;
+use crate::secrets::Secret;
+use crate::secrets::vault::{DataKeyScope, Sealed};
+
+const BASE_URL_LEN_MAX: usize = 2000;
+const API_KEY_LEN_MAX: usize = 4096;
+const HEADERS_LEN_MAX: usize = 32;
+const HEADER_VALUE_LEN_MAX: usize = 1024;
+/// Ten minutes: a request has to end well before its hold does.
+const TIMEOUT_MS_MAX: u64 = 600_000;
+/// To the first byte, where nothing else is said.
+pub const TIMEOUT_MS: u64 = 120_000;
+/// Between bytes, where nothing else is said.
+pub const IDLE_TIMEOUT_MS: u64 = 30_000;
+
+const KINDS: &[(&str, ProviderKind)] =
+    &[("simulator", ProviderKind::Simulator), ("openai", ProviderKind::Openai), ("anthropic", ProviderKind::Anthropic)];
+const OUTPUT_CAP_FIELDS: &[(&str, OutputCapField)] =
+    &[("max_tokens", OutputCapField::MaxTokens), ("max_completion_tokens", OutputCapField::MaxCompletionTokens)];
+
+/// Headers that are the gateway's own to send, or that frame the message.
+const OWN_HEADERS: &[&str] = &[
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "x-request-id",
+];
+/// What a header that carries a credential is likely to have in its name.
+const CREDENTIAL_WORDS: &[&str] =
+    &["authorization", "api-key", "apikey", "cookie", "credential", "password", "proxy-", "secret", "token"];
+
+fn base_url_of(field: Field) -> Result<String, FieldError> {
+    let path = field.path().to_owned();
+    base_url::normal_form(&field.text(BASE_URL_LEN_MAX)?).map_err(|error| FieldError::new(path, error.to_string()))
+}
+
+fn api_key(field: Field) -> Result<Secret, FieldError> {
+    let path = field.path().to_owned();
+    let key = field.text(API_KEY_LEN_MAX)?;
+    if key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(Secret::new(key));
+    }
+    Err(FieldError::new(path, "must be visible ASCII characters"))
+}
+
+fn timeout(field: Field) -> Result<u64, FieldError> {
+    field.whole(1..=TIMEOUT_MS_MAX)
+}
+
+fn headers(field: Field) -> Result<BTreeMap<String, String>, FieldError> {
+    let members = field.map(HEADERS_LEN_MAX, |name, field| {
+        let name = header_name(name, &field)?;
+        Ok((name, header_value(field)?))
+    })?;
+    Ok(members.into_iter().map(|(_, header)| header).collect())
+}
+
+fn header_name(name: &str, field: &Field) -> Result<String, FieldError> {
+    let name: HeaderName = name.parse().map_err(|_| field.error("is not a header's name"))?;
+    if OWN_HEADERS.contains(&name.as_str()) {
+        return Err(field.error("is sent by the gateway itself"));
+    }
+    if CREDENTIAL_WORDS.iter().any(|word| name.as_str().contains(word)) {
+        return Err(field.error("looks like a credential, which belongs into api_key"));
+    }
+    Ok(name.as_str().to_owned())
+}
+
+fn header_value(field: Field) -> Result<String, FieldError> {
+    let path = field.path().to_owned();
+    let value = field.text(HEADER_VALUE_LEN_MAX)?;
+    match HeaderValue::from_str(&value) {
+        Ok(header) if header.to_str().is_ok() => Ok(value),
+        Ok(_) | Err(_) => Err(FieldError::new(path, "is not a header's value")),
+    }
+}
+
+fn chain_of(tenant: Option<TenantId>, tables: &Tables) -> Chain {
+    tenant.and_then(|tenant| tables.chain_of_tenant(tenant)).unwrap_or_default()
+}
+
+async fn sealed(
+    desk: &Desk<'_>,
+    id: ProviderId,
+    tenant: Option<TenantId>,
+    generation: u32,
+    key: &Secret,
+) -> Result<Sealed, CommandError> {
+    let scope = tenant.map_or(DataKeyScope::Platform, DataKeyScope::Tenant);
+    Ok(desk.admin.vault.sealer(scope).await?.seal(id, generation, key)?)
+}
+
+/// Private addresses are the platform's own network: no tenant opens it to itself.
+fn opens_private_network(desk: &Desk<'_>) -> Result<(), CommandError> {
+    desk.platform("private addresses are opened by the platform")
+}
+
+impl Administered for Life<Provider> {
+    type Id = ProviderId;
+    const PATH: &'static str = "/v1/admin/providers";
+
+    fn chain(state: &Provider, tables: &Tables) -> Chain {
+        chain_of(state.tenant_id, tables)
+    }
+
+    fn form(state: &Provider) -> ResourceState<'_> {
+        ResourceState::Provider(state)
+    }
+
+    fn refused(error: ProviderError) -> CommandError {
+        match error {
+            ProviderError::Life(error) => CommandError::of_life(Self::KIND, error),
+            ProviderError::BaseUrlMissing | ProviderError::BaseUrlOfSimulator | ProviderError::AddressForbidden => {
+                FieldError::new("base_url", error.to_string()).into()
+            }
+            ProviderError::SecretOfSimulator => FieldError::new("api_key", error.to_string()).into(),
+            ProviderError::GenerationsExhausted => CommandError::GenerationsExhausted,
+        }
+    }
+
+    fn manage(_: &Desk<'_>, _: &Provider) -> Result<(), CommandError> {
+        Ok(())
+    }
+
+    async fn create(desk: &Desk<'_>, id: ProviderId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+        let name = fields.required("name", |field| field.text(NAME_LEN_MAX))?;
+        let kind = fields.required("kind", |field| field.one_of(KINDS))?;
+        let base_url = fields.optional("base_url", base_url_of)?;
+        let api_key = fields.optional("api_key", api_key)?;
+        let tenant_id = fields.optional("tenant_id", Field::parsed)?;
+        let allow_private_network = fields.optional("allow_private_network", Field::boolean)?.unwrap_or(false);
+        let timeout_ms = fields.optional("timeout_ms", timeout)?.unwrap_or(TIMEOUT_MS);
+        let idle_timeout_ms = fields.optional("idle_timeout_ms", timeout)?.unwrap_or(IDLE_TIMEOUT_MS);
+        let headers = fields.optional("headers", headers)?.unwrap_or_default();
+        let output_cap_field = fields.optional("output_cap_field", |field| field.one_of(OUTPUT_CAP_FIELDS))?;
+        fields.finish()?;
+        let chain = desk.owner(tenant_id)?;
+        if allow_private_network {
+            opens_private_network(desk)?;
+        }
+        let sealed = match &api_key {
+            Some(key) => Some(sealed(desk, id, tenant_id, 1, key).await?),
+            None => None,
+        };
+        let made = Provider {
+            provider_id: id,
+            name,
+            kind,
+            base_url,
+            tenant_id,
+            allow_private_network,
+            timeout_ms,
+            idle_timeout_ms,
+            headers,
+            output_cap_field: output_cap_field.unwrap_or_default(),
+            secret_generation: u32::from(api_key.is_some()),
+        };
+        Ok(Plan { sealed, ..Plan::new(ProviderCommand::CreateProvider(made), chain) })
+    }
+
+    async fn change(desk: &Desk<'_>, state: &Provider, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+        fields.fixed(&["kind", "tenant_id"])?;
+        let name = fields.changed("name", |field| field.text(NAME_LEN_MAX))?;
+        let base_url = fields.changed("base_url", base_url_of)?;
+        let api_key = fields.patched("api_key", api_key)?;
+        let allow_private_network = fields.changed("allow_private_network", Field::boolean)?;
+        let timeout_ms = fields.changed("timeout_ms", timeout)?;
+        let idle_timeout_ms = fields.changed("idle_timeout_ms", timeout)?;
+        let headers = fields.changed("headers", headers)?;
+        let output_cap_field = fields.changed("output_cap_field", |field| field.one_of(OUTPUT_CAP_FIELDS))?;
+        fields.finish()?;
+        let private = allow_private_network.unwrap_or(state.allow_private_network);
+        if private && (base_url.is_some() || allow_private_network.is_some()) {
+            opens_private_network(desk)?;
+        }
+        let change = ChangeProvider {
+            name,
+            base_url,
+            allow_private_network,
+            timeout_ms,
+            idle_timeout_ms,
+            headers,
+            output_cap_field,
+            new_secret: api_key != Patched::Kept,
+        };
+        let plan = Plan::new(ProviderCommand::ChangeProvider(change), chain_of(state.tenant_id, &desk.tables));
+        match api_key {
+            Patched::Kept => Ok(plan),
+            Patched::Removed => Ok(plan.with_side([forget(state.provider_id)])),
+            Patched::Set(key) => {
+                let generation = next_generation(state).map_err(Self::refused)?;
+                let sealed = sealed(desk, state.provider_id, state.tenant_id, generation, &key).await?;
+                Ok(Plan { sealed: Some(sealed), ..plan })
+            }
+        }
+    }
+
+    async fn end(desk: &Desk<'_>, state: &Provider, fields: Fields) -> Result<Plan<Self>, CommandError> {
+        fields.finish()?;
+        let plan = Plan::new(ProviderCommand::EndProvider, chain_of(state.tenant_id, &desk.tables));
+        Ok(plan.with_side([forget(state.provider_id)]))
+    }
+}
+
+fn forget(provider: ProviderId) -> SideRow {
+    SideRow::DropSealedSecret { subject: provider.to_string() }
+}

@@ -1,0 +1,16 @@
+//! What a budget or a rate limit binds: `{"partner_id"}`, `{"tenant_id"}`, `{"user_id"}` or `{"key_id"}`.
+
+use events::event::admin::Scope;
+
+use crate::admin::fields::{Field, FieldError};
+
+pub fn scope(field: Field) -> Result<Scope, FieldError> {
+    let (name, id) = field.object()?.only()?;
+    match name.as_str() {
+        "partner_id" => Ok(Scope::Partner(id.parsed()?)),
+        "tenant_id" => Ok(Scope::Tenant(id.parsed()?)),
+        "user_id" => Ok(Scope::User(id.parsed()?)),
+        "key_id" => Ok(Scope::Key(id.parsed()?)),
+        _ => Err(id.error("must be partner_id, tenant_id, user_id or key_id")),
+    }
+}

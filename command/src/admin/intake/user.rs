@@ -1,0 +1,155 @@
+//! `/v1/admin/users`: `tenant_id`, `name`, `email`, `roles` (names, or `{"role","scope"}`; the user's tenant by default).
+//! Name and e-mail go into the erasable side table, their salted digests into the event.
+
+use events::event::Chain;
+use events::event::admin::{Reach, Role, RoleGrant, User};
+use events::ids::{TenantId, UserId};
+use events::log::{PersonalData, SideRow};
+use projections::resource::ResourceState;
+use projections::tables::Tables;
+
+use super::NAME_LEN_MAX;
+use crate::admin::desk::Desk;
+use crate::admin::fields::{Field, FieldError, Fields, Patched};
+use crate::admin::life::{AdminAggregate, Life, LifeError};
+use crate::admin::person::digests;
+use crate::admin::routes::{Administered, Plan};
+use crate::admin::user::{ChangeUser, UserCommand};
+use crate::error::CommandError;
+
+const EMAIL_LEN_MAX: usize = 320;
+const ROLES_LEN_MAX: usize = 32;
+const SALT_LEN: usize = 16;
+
+const ROLES: &[(&str, Role)] = &[
+    ("partner_admin", Role::PartnerAdmin),
+    ("tenant_admin", Role::TenantAdmin),
+    ("auditor", Role::Auditor),
+    ("analyst", Role::Analyst),
+    ("member", Role::Member),
+];
+
+/// A role as the body has it; without a scope it means the user's own tenant.
+struct NamedRole {
+    role: Role,
+    scope: Option<Reach>,
+}
+
+fn role(field: Field) -> Result<NamedRole, FieldError> {
+    if field.is_text() {
+        return Ok(NamedRole { role: field.one_of(ROLES)?, scope: None });
+    }
+    let mut fields = field.object()?;
+    let role = fields.required("role", |field| field.one_of(ROLES))?;
+    let scope = fields.optional("scope", reach)?;
+    fields.finish()?;
+    Ok(NamedRole { role, scope })
+}
+
+fn reach(field: Field) -> Result<Reach, FieldError> {
+    if field.is_text() {
+        return field.one_of(&[("platform", Reach::Platform)]);
+    }
+    let (name, id) = field.object()?.only()?;
+    match name.as_str() {
+        "partner_id" => Ok(Reach::Partner(id.parsed()?)),
+        "tenant_id" => Ok(Reach::Tenant(id.parsed()?)),
+        _ => Err(id.error("must be partner_id or tenant_id")),
+    }
+}
+
+fn roles(field: Field) -> Result<Vec<NamedRole>, FieldError> {
+    field.list(ROLES_LEN_MAX, role)
+}
+
+fn granted(roles: Vec<NamedRole>, tenant: TenantId) -> Vec<RoleGrant> {
+    let grants = roles.into_iter();
+    grants.map(|named| RoleGrant { role: named.role, scope: named.scope.unwrap_or(Reach::Tenant(tenant)) }).collect()
+}
+
+fn email(field: Field) -> Result<String, FieldError> {
+    let path = field.path().to_owned();
+    let email = field.text(EMAIL_LEN_MAX)?;
+    let named = email.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
+    if named { Ok(email) } else { Err(FieldError::new(path, "must be an e-mail address")) }
+}
+
+impl Administered for Life<User> {
+    type Id = UserId;
+    const PATH: &'static str = "/v1/admin/users";
+
+    fn chain(state: &User, tables: &Tables) -> Chain {
+        let owners = tables.chain_of_tenant(state.tenant_id).unwrap_or_default();
+        Chain { tenant: Some(state.tenant_id), user: Some(state.user_id), ..owners }
+    }
+
+    fn form(state: &User) -> ResourceState<'_> {
+        ResourceState::User(state)
+    }
+
+    fn person(state: &User) -> Option<UserId> {
+        Some(state.user_id)
+    }
+
+    fn refused(error: LifeError) -> CommandError {
+        CommandError::of_life(Self::KIND, error)
+    }
+
+    fn manage(desk: &Desk<'_>, state: &User) -> Result<(), CommandError> {
+        desk.governs(state)
+    }
+
+    async fn create(desk: &Desk<'_>, id: UserId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+        let tenant = fields.optional("tenant_id", Field::parsed)?;
+        let name = fields.required("name", |field| field.text(NAME_LEN_MAX))?;
+        let email = fields.optional("email", email)?;
+        let roles = fields.optional("roles", roles)?.unwrap_or_default();
+        fields.finish()?;
+        let tenant_id = desk.parent(tenant, desk.caller.chain.tenant, "tenant_id")?;
+        let chain = desk.tenant(tenant_id, "tenant_id")?;
+        let roles = granted(roles, tenant_id);
+        desk.may_grant(tenant_id, &roles, "roles")?;
+        let person = PersonalData { subject: id, name, email, salt: desk.admin.ids.bytes::<SALT_LEN>().to_vec() };
+        let digests = digests(&person);
+        let made = User { user_id: id, tenant_id, roles, name_digest: digests.name, email_digest: digests.email };
+        let plan = Plan::new(UserCommand::CreateUser(made), Chain { user: Some(id), ..chain });
+        Ok(plan.with_side([SideRow::PersonalData(person)]))
+    }
+
+    async fn change(desk: &Desk<'_>, state: &User, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+        fields.fixed(&["tenant_id"])?;
+        let name = fields.changed("name", |field| field.text(NAME_LEN_MAX))?;
+        let email = fields.patched("email", email)?;
+        let roles = fields.changed("roles", roles)?.map(|roles| granted(roles, state.tenant_id));
+        fields.finish()?;
+        desk.may_grant(state.tenant_id, roles.as_deref().unwrap_or_default(), "roles")?;
+        let person = changed_person(desk, state.user_id, name, email).await?;
+        let change = ChangeUser { roles, digests: person.as_ref().map(digests) };
+        let plan = Plan::new(UserCommand::ChangeUser(change), Self::chain(state, &desk.tables));
+        Ok(plan.with_side(person.map(SideRow::PersonalData)))
+    }
+
+    async fn end(desk: &Desk<'_>, state: &User, fields: Fields) -> Result<Plan<Self>, CommandError> {
+        fields.finish()?;
+        Ok(Plan::new(UserCommand::EndUser, Self::chain(state, &desk.tables)))
+    }
+}
+
+/// The person's new row, where the body says anything of it. An erased person can be named anew, under a new salt.
+async fn changed_person(
+    desk: &Desk<'_>,
+    subject: UserId,
+    name: Option<String>,
+    email: Patched<String>,
+) -> Result<Option<PersonalData>, CommandError> {
+    if name.is_none() && email == Patched::Kept {
+        return Ok(None);
+    }
+    let current = desk.admin.log.read(move |reader| Ok(reader.personal_data(&[subject])?.remove(&subject))).await?;
+    let (known_name, known_email, salt) = match current {
+        Some(row) => (Some(row.name), row.email, row.salt),
+        None => (None, None, desk.admin.ids.bytes::<SALT_LEN>().to_vec()),
+    };
+    let name = name.or(known_name).ok_or_else(|| FieldError::new("name", "is missing: the person was erased"))?;
+    Ok(Some(PersonalData { subject, name, email: email.over(known_email), salt }))
+}

@@ -1,0 +1,161 @@
+//! A frontend model: a name that clients ask for and the backends that can serve it. That its name is unique among what
+//! a key can see is kept by the log, beside the facts.
+
+use events::event::admin::{Ended, Model, Strategy, Target};
+use events::ids::ModelId;
+
+use crate::admin::fields::Patched;
+use crate::admin::life::{Life, LifeError, admin_aggregate};
+
+/// What can be done to a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelCommand {
+    /// As it will stand in the log.
+    CreateModel(Model),
+    ChangeModel(ChangeModel),
+    EndModel,
+}
+
+/// `None` and [`Patched::Kept`] keep what is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeModel {
+    pub name: Option<String>,
+    pub strategy: Option<Strategy>,
+    pub targets: Option<Vec<Target>>,
+    pub system_prefix: Patched<String>,
+}
+
+/// Why a command to a model is refused. Indexes are places in `targets`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ModelError {
+    #[error(transparent)]
+    Life(#[from] LifeError),
+    #[error("must name at least one target")]
+    NoTargets,
+    #[error("names the same provider and model as a target before it")]
+    TargetRepeated { index: usize },
+    #[error("must not be above max_output_tokens")]
+    DefaultAboveMaximum { index: usize },
+}
+
+impl ChangeModel {
+    fn over(self, current: &Model) -> Model {
+        Model {
+            model_id: current.model_id,
+            name: self.name.unwrap_or_else(|| current.name.clone()),
+            strategy: self.strategy.unwrap_or(current.strategy),
+            targets: self.targets.unwrap_or_else(|| current.targets.clone()),
+            system_prefix: self.system_prefix.over(current.system_prefix.clone()),
+            tenant_id: current.tenant_id,
+        }
+    }
+}
+
+admin_aggregate! {
+    Model, Model, "model", ModelCommand, ModelError,
+    /// What can have happened to a model.
+    ModelFact { ModelCreated(Model), ModelChanged(Model), ModelEnded(Ended<ModelId>) }
+}
+
+fn decide(life: &Life<Model>, command: ModelCommand) -> Result<Vec<ModelFact>, ModelError> {
+    match command {
+        ModelCommand::CreateModel(made) => {
+            life.absent()?;
+            Ok(vec![ModelFact::ModelCreated(sound(made)?)])
+        }
+        ModelCommand::ChangeModel(change) => Ok(vec![ModelFact::ModelChanged(sound(change.over(life.live()?))?)]),
+        ModelCommand::EndModel => Ok(life.end(|state| ModelFact::ModelEnded(Ended { id: state.model_id }))?),
+    }
+}
+
+/// Rules over the targets, which hold after every command.
+fn sound(model: Model) -> Result<Model, ModelError> {
+    if model.targets.is_empty() {
+        return Err(ModelError::NoTargets);
+    }
+    for (index, target) in model.targets.iter().enumerate() {
+        let same = |before: &Target| before.provider_id == target.provider_id && before.model == target.model;
+        if model.targets[..index].iter().any(same) {
+            return Err(ModelError::TargetRepeated { index });
+        }
+        if let (Some(default), Some(maximum)) = (target.default_max_output_tokens, target.max_output_tokens)
+            && default > maximum
+        {
+            return Err(ModelError::DefaultAboveMaximum { index });
+        }
+    }
+    Ok(model)
+}
+
+fn evolve(life: &mut Life<Model>, fact: ModelFact) {
+    match fact {
+        ModelFact::ModelCreated(state) | ModelFact::ModelChanged(state) => *life = Life::Live(state),
+        ModelFact::ModelEnded(_) => life.has_ended(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ModelCommand::{ChangeModel as Change, CreateModel, EndModel};
+    use super::ModelFact::{ModelChanged, ModelCreated, ModelEnded};
+    use super::*;
+    use crate::admin::life::spec::id;
+
+    fn target(provider: u128) -> Target {
+        Target {
+            provider_id: id(provider),
+            model: "echo".into(),
+            priority: 0,
+            weight: 1,
+            context_window: None,
+            max_output_tokens: Some(10),
+            default_max_output_tokens: None,
+        }
+    }
+
+    fn model(targets: &[Target]) -> Model {
+        Model {
+            model_id: id(1),
+            name: "acme/small".into(),
+            strategy: Strategy::Priority,
+            targets: targets.to_vec(),
+            system_prefix: Some("Be brief.".into()),
+            tenant_id: None,
+        }
+    }
+
+    #[test]
+    fn a_model_has_targets_and_none_of_them_twice() {
+        given([])
+            .when(CreateModel(model(&[target(1), target(2)])))
+            .then([ModelCreated(model(&[target(1), target(2)]))]);
+        given([]).when(CreateModel(model(&[]))).then_refused(ModelError::NoTargets);
+        given([])
+            .when(CreateModel(model(&[target(1), target(2), target(1)])))
+            .then_refused(ModelError::TargetRepeated { index: 2 });
+    }
+
+    #[test]
+    fn the_default_cap_is_not_above_the_maximum() {
+        let capped = |default| Target { default_max_output_tokens: Some(default), ..target(1) };
+        given([]).when(CreateModel(model(&[capped(10)]))).then([ModelCreated(model(&[capped(10)]))]);
+        given([])
+            .when(CreateModel(model(&[target(2), capped(11)])))
+            .then_refused(ModelError::DefaultAboveMaximum { index: 1 });
+    }
+
+    #[test]
+    fn a_change_is_held_to_the_same_rules() {
+        let change = |targets: Option<Vec<Target>>| {
+            Change(ChangeModel { name: None, strategy: None, targets, system_prefix: Patched::Removed })
+        };
+        let without_prefix = Model { system_prefix: None, ..model(&[target(1)]) };
+        given([ModelCreated(model(&[target(1)]))]).when(change(None)).then([ModelChanged(without_prefix)]);
+        given([ModelCreated(model(&[target(1)]))]).when(change(Some(vec![]))).then_refused(ModelError::NoTargets);
+        let ended = || ModelEnded(Ended { id: id(1) });
+        given([ModelCreated(model(&[target(1)]))]).when(EndModel).then([ended()]);
+        given([ModelCreated(model(&[target(1)])), ended()])
+            .when(change(None))
+            .then_refused(ModelError::Life(LifeError::Ended));
+    }
+}

@@ -1,0 +1,190 @@
+//! An upstream. Its API key is sealed in a side table; the facts know only how often it was set.
+
+use std::collections::BTreeMap;
+
+use events::event::admin::{Ended, OutputCapField, Provider, ProviderKind};
+use events::ids::ProviderId;
+
+use crate::admin::base_url;
+use crate::admin::life::{Life, LifeError, admin_aggregate};
+
+/// What can be done to a provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProviderCommand {
+    /// As it will stand in the log: `secret_generation` is 1 where it has an API key, else 0.
+    CreateProvider(Provider),
+    ChangeProvider(ChangeProvider),
+    EndProvider,
+}
+
+/// `None` keeps what is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChangeProvider {
+    pub name: Option<String>,
+    pub base_url: Option<String>,
+    pub allow_private_network: Option<bool>,
+    pub timeout_ms: Option<u64>,
+    pub idle_timeout_ms: Option<u64>,
+    pub headers: Option<BTreeMap<String, String>>,
+    pub output_cap_field: Option<OutputCapField>,
+    /// A new API key is sealed beside this, or the old one is dropped.
+    pub new_secret: bool,
+}
+
+/// Why a command to a provider is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProviderError {
+    #[error(transparent)]
+    Life(#[from] LifeError),
+    #[error("is missing: every kind but the simulator has an address")]
+    BaseUrlMissing,
+    #[error("the simulator has no address")]
+    BaseUrlOfSimulator,
+    #[error("the simulator needs no API key")]
+    SecretOfSimulator,
+    #[error(
+        "is a private address, which needs allow_private_network; link-local and metadata addresses are never called"
+    )]
+    AddressForbidden,
+    /// Four billion API keys.
+    #[error("has no generation left")]
+    GenerationsExhausted,
+}
+
+/// The generation of an API key that is set now.
+pub fn next_generation(current: &Provider) -> Result<u32, ProviderError> {
+    current.secret_generation.checked_add(1).ok_or(ProviderError::GenerationsExhausted)
+}
+
+impl ChangeProvider {
+    fn over(self, current: &Provider) -> Result<Provider, ProviderError> {
+        Ok(Provider {
+            provider_id: current.provider_id,
+            name: self.name.unwrap_or_else(|| current.name.clone()),
+            kind: current.kind,
+            base_url: self.base_url.or_else(|| current.base_url.clone()),
+            tenant_id: current.tenant_id,
+            allow_private_network: self.allow_private_network.unwrap_or(current.allow_private_network),
+            timeout_ms: self.timeout_ms.unwrap_or(current.timeout_ms),
+            idle_timeout_ms: self.idle_timeout_ms.unwrap_or(current.idle_timeout_ms),
+            headers: self.headers.unwrap_or_else(|| current.headers.clone()),
+            output_cap_field: self.output_cap_field.unwrap_or(current.output_cap_field),
+            secret_generation: if self.new_secret { next_generation(current)? } else { current.secret_generation },
+        })
+    }
+}
+
+admin_aggregate! {
+    Provider, Provider, "provider", ProviderCommand, ProviderError,
+    /// What can have happened to a provider.
+    ProviderFact { ProviderCreated(Provider), ProviderChanged(Provider), ProviderEnded(Ended<ProviderId>) }
+}
+
+fn decide(life: &Life<Provider>, command: ProviderCommand) -> Result<Vec<ProviderFact>, ProviderError> {
+    match command {
+        ProviderCommand::CreateProvider(made) => {
+            life.absent()?;
+            Ok(vec![ProviderFact::ProviderCreated(sound(made)?)])
+        }
+        ProviderCommand::ChangeProvider(change) => {
+            Ok(vec![ProviderFact::ProviderChanged(sound(change.over(life.live()?)?)?)])
+        }
+        ProviderCommand::EndProvider => {
+            Ok(life.end(|state| ProviderFact::ProviderEnded(Ended { id: state.provider_id }))?)
+        }
+    }
+}
+
+/// Rules over several fields, which hold after every command.
+fn sound(provider: Provider) -> Result<Provider, ProviderError> {
+    match (provider.kind, &provider.base_url) {
+        (ProviderKind::Simulator, Some(_)) => Err(ProviderError::BaseUrlOfSimulator),
+        (ProviderKind::Simulator, None) if provider.secret_generation > 0 => Err(ProviderError::SecretOfSimulator),
+        (ProviderKind::Simulator, None) => Ok(provider),
+        (ProviderKind::Openai | ProviderKind::Anthropic, None) => Err(ProviderError::BaseUrlMissing),
+        (ProviderKind::Openai | ProviderKind::Anthropic, Some(address)) => {
+            if base_url::is_forbidden(address, provider.allow_private_network) {
+                return Err(ProviderError::AddressForbidden);
+            }
+            Ok(provider)
+        }
+    }
+}
+
+fn evolve(life: &mut Life<Provider>, fact: ProviderFact) {
+    match fact {
+        ProviderFact::ProviderCreated(state) | ProviderFact::ProviderChanged(state) => *life = Life::Live(state),
+        ProviderFact::ProviderEnded(_) => life.has_ended(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ProviderCommand::{ChangeProvider as Change, CreateProvider, EndProvider};
+    use super::ProviderFact::{ProviderChanged, ProviderCreated, ProviderEnded};
+    use super::*;
+    use crate::admin::life::spec::id;
+
+    fn openai(base_url: &str) -> Provider {
+        Provider {
+            provider_id: id(1),
+            name: "o".into(),
+            kind: ProviderKind::Openai,
+            base_url: Some(base_url.into()),
+            tenant_id: None,
+            allow_private_network: false,
+            timeout_ms: 120_000,
+            idle_timeout_ms: 30_000,
+            headers: BTreeMap::new(),
+            output_cap_field: OutputCapField::MaxTokens,
+            secret_generation: 1,
+        }
+    }
+
+    fn simulator() -> Provider {
+        Provider { kind: ProviderKind::Simulator, base_url: None, secret_generation: 0, ..openai("") }
+    }
+
+    const PUBLIC: &str = "https://api.example.com/v1";
+    const PRIVATE: &str = "http://10.1.2.3";
+
+    #[test]
+    fn a_provider_has_an_address_and_the_simulator_has_none() {
+        given([]).when(CreateProvider(openai(PUBLIC))).then([ProviderCreated(openai(PUBLIC))]);
+        given([]).when(CreateProvider(simulator())).then([ProviderCreated(simulator())]);
+        let without = Provider { base_url: None, ..openai("") };
+        given([]).when(CreateProvider(without)).then_refused(ProviderError::BaseUrlMissing);
+        let with = Provider { base_url: Some(PUBLIC.into()), ..simulator() };
+        given([]).when(CreateProvider(with)).then_refused(ProviderError::BaseUrlOfSimulator);
+        let keyed = Provider { secret_generation: 1, ..simulator() };
+        given([]).when(CreateProvider(keyed)).then_refused(ProviderError::SecretOfSimulator);
+    }
+
+    #[test]
+    fn the_opt_in_for_private_addresses_cannot_be_taken_back_while_one_is_used() {
+        given([]).when(CreateProvider(openai(PRIVATE))).then_refused(ProviderError::AddressForbidden);
+        let private = Provider { allow_private_network: true, ..openai(PRIVATE) };
+        given([]).when(CreateProvider(private.clone())).then([ProviderCreated(private.clone())]);
+        let close = ChangeProvider { allow_private_network: Some(false), ..ChangeProvider::default() };
+        given([ProviderCreated(private.clone())])
+            .when(Change(close.clone()))
+            .then_refused(ProviderError::AddressForbidden);
+        let moved = ChangeProvider { base_url: Some(PUBLIC.into()), ..close };
+        given([ProviderCreated(private)]).when(Change(moved)).then([ProviderChanged(openai(PUBLIC))]);
+    }
+
+    #[test]
+    fn a_new_api_key_is_a_new_generation() {
+        let change = ChangeProvider { new_secret: true, ..ChangeProvider::default() };
+        given([ProviderCreated(openai(PUBLIC))])
+            .when(Change(change))
+            .then([ProviderChanged(Provider { secret_generation: 2, ..openai(PUBLIC) })]);
+    }
+
+    #[test]
+    fn an_ended_provider_is_not_changed() {
+        let facts = || [ProviderCreated(simulator()), ProviderEnded(Ended { id: id(1) })];
+        given(facts()).when(Change(ChangeProvider::default())).then_refused(ProviderError::Life(LifeError::Ended));
+        given(facts()).when(EndProvider).then_nothing();
+    }
+}

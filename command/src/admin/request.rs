@@ -1,0 +1,160 @@
+//! One administrative request: who sends it, what it says and how a retry of it is known. The one place that asks for
+//! the permission.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, OriginalUri, Request};
+use events::event::Actor;
+use events::event::admin::Permission;
+use events::ids::RequestId;
+use events::log::{ClientAddress, Idempotency, SideRow};
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode};
+use projections::caller::{Caller, ClientOrigin};
+
+use super::fields::{FieldError, Fields};
+use crate::error::CommandError;
+
+/// Header that makes a retry answer the same.
+pub const IDEMPOTENCY_HEADER: &str = "idempotency-key";
+const IDEMPOTENCY_KEY_LEN_MAX: usize = 255;
+
+/// A request of a caller that may administrate.
+pub struct AdminRequest {
+    pub caller: Arc<Caller>,
+    pub origin: ClientOrigin,
+    pub request_id: RequestId,
+    pub retry: Option<RetryKey>,
+    body: Bytes,
+}
+
+/// How a retry of the request is known: by the caller's own key for it, and by all that it says.
+#[derive(Clone)]
+pub struct RetryKey {
+    /// Whose key it is.
+    pub scope: String,
+    pub key: String,
+    /// SHA-256 over method, path and body.
+    pub fingerprint: [u8; 32],
+}
+
+impl<S: Send + Sync> FromRequest<S> for AdminRequest {
+    type Rejection = CommandError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, CommandError> {
+        let (parts, body) = request.into_parts();
+        let caller = extension::<Arc<Caller>>(&parts)?;
+        caller.require(Permission::AdminAccess).map_err(CommandError::NotPermitted)?;
+        let (origin, request_id) = (extension(&parts)?, extension(&parts)?);
+        let (method, headers) = (parts.method.clone(), parts.headers.clone());
+        let path = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0).path().to_owned();
+        let body = read(Request::from_parts(parts, body), state).await?;
+        if !body.is_empty() && !is_json(&headers) {
+            return Err(CommandError::MediaType);
+        }
+        let retry = RetryKey::of(&headers, &caller.actor, &method, &path, &body)?;
+        Ok(Self { caller, origin, request_id, retry, body })
+    }
+}
+
+impl AdminRequest {
+    /// The body's fields; none where there is no body.
+    pub fn fields(&self) -> Result<Fields, FieldError> {
+        Fields::of_body(if self.body.is_empty() { b"{}" } else { &self.body })
+    }
+
+    /// Where the request came from, for the erasable side table.
+    pub fn client_address(&self) -> SideRow {
+        SideRow::ClientAddress(ClientAddress {
+            request_id: self.request_id,
+            ip: self.origin.ip.to_string(),
+            user_agent: self.origin.user_agent.clone(),
+        })
+    }
+}
+
+impl RetryKey {
+    fn of(
+        headers: &HeaderMap,
+        actor: &Actor,
+        method: &Method,
+        path: &str,
+        body: &[u8],
+    ) -> Result<Option<Self>, CommandError> {
+        let Some(key) = headers.get(IDEMPOTENCY_HEADER) else { return Ok(None) };
+        let key = key.as_bytes();
+        let well_formed = (1..=IDEMPOTENCY_KEY_LEN_MAX).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic);
+        let key = String::from_utf8(key.to_vec()).ok().filter(|_| well_formed);
+        let key = key.ok_or(CommandError::IdempotencyKeyMalformed)?;
+        Ok(Some(Self { scope: actor.to_string(), key, fingerprint: fingerprint(method, path, body) }))
+    }
+
+    /// To keep with the change that answers the request.
+    pub fn answered(self, status: StatusCode, body: String) -> Idempotency {
+        let Self { scope, key, fingerprint } = self;
+        Idempotency { scope, key, fingerprint, status: status.as_u16(), body }
+    }
+}
+
+fn fingerprint(method: &Method, path: &str, body: &[u8]) -> [u8; 32] {
+    let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+    for part in [method.as_str().as_bytes(), b"\0", path.as_bytes(), b"\0", body] {
+        digest.update(part);
+    }
+    let mut fingerprint = [0; 32];
+    fingerprint.copy_from_slice(digest.finish().as_ref());
+    fingerprint
+}
+
+/// What the outer layers put into every request.
+fn extension<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<T, CommandError> {
+    let found = parts.extensions.get().cloned();
+    found.ok_or_else(|| CommandError::Defect(format!("a request without {}", std::any::type_name::<T>())))
+}
+
+async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, CommandError> {
+    Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => CommandError::BodyTooLarge,
+        _ => FieldError::new("", "the body did not arrive").into(),
+    })
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = media_type.and_then(|value| value.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key_of(value: &[u8]) -> Result<Option<String>, CommandError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(IDEMPOTENCY_HEADER, http::HeaderValue::from_bytes(value).unwrap());
+        Ok(RetryKey::of(&headers, &Actor::Operator, &Method::POST, "/", b"")?.map(|retry| retry.key))
+    }
+
+    #[test]
+    fn an_idempotency_key_is_visible_ascii_and_bounded() {
+        assert_eq!(key_of(b"once-1").unwrap().as_deref(), Some("once-1"));
+        for wrong in [b"".as_slice(), b"two words", b"\xff", &[b'x'; 256]] {
+            assert!(matches!(key_of(wrong), Err(CommandError::IdempotencyKeyMalformed)));
+        }
+    }
+
+    #[test]
+    fn method_path_and_body_all_count() {
+        let same = fingerprint(&Method::POST, "/a", b"{}");
+        assert_eq!(fingerprint(&Method::POST, "/a", b"{}"), same);
+        for other in [
+            fingerprint(&Method::PATCH, "/a", b"{}"),
+            fingerprint(&Method::POST, "/b", b"{}"),
+            fingerprint(&Method::POST, "/a", b"{ }"),
+        ] {
+            assert_ne!(other, same);
+        }
+    }
+}

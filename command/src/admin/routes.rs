@@ -1,0 +1,274 @@
+//! `POST`, `PATCH` and `DELETE` under `/v1/admin`: one path through load, authority, command, append and reply for all
+//! nine resources. What differs between them is an [`Administered`] each, in `intake`.
+
+use std::fmt::Display;
+use std::future::Future;
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{patch, post};
+use axum::{Json, Router};
+use events::event::{Chain, Context};
+use events::ids::UserId;
+use events::log::{AppendError, SideRow, StoredReply};
+use http::StatusCode;
+use projections::caller::AtPosition;
+use projections::resource::{Lifetime, Person, ResourceState, resource_json, with_person};
+use projections::tables::Tables;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::AdminState;
+use super::desk::Desk;
+use super::fields::Fields;
+use super::life::AdminAggregate;
+use super::request::AdminRequest;
+use super::store::{Loaded, Unwritten, Write};
+use crate::error::CommandError;
+use crate::secrets::Secret;
+use crate::secrets::vault::Sealed;
+
+/// How often a command is decided anew because somebody else changed the resource meanwhile.
+const ATTEMPTS_MAX: usize = 3;
+/// How long a reply waits for its change to be in force on this node.
+const IN_FORCE_WITHIN: Duration = Duration::from_secs(2);
+
+/// How one of the nine resources is administered.
+pub trait Administered: AdminAggregate + 'static {
+    type Id: Copy + Display + FromStr + From<Uuid> + Send + Sync + 'static;
+
+    /// Path of the collection.
+    const PATH: &'static str;
+
+    /// Whose it is, itself included; nobody's where it is shared by all.
+    fn chain(state: &Self::State, tables: &Tables) -> Chain;
+
+    /// For the reply.
+    fn form(state: &Self::State) -> ResourceState<'_>;
+
+    /// The user whose name and e-mail belong into the reply.
+    fn person(_: &Self::State) -> Option<UserId> {
+        None
+    }
+
+    fn refused(error: Self::Error) -> CommandError;
+
+    /// Whether the caller, who can see it, may change and end it.
+    fn manage(desk: &Desk<'_>, state: &Self::State) -> Result<(), CommandError>;
+
+    /// Reads the body and draws up the command that makes it as `id`.
+    fn create(
+        desk: &Desk<'_>,
+        id: Self::Id,
+        fields: Fields,
+    ) -> impl Future<Output = Result<Plan<Self>, CommandError>> + Send;
+
+    /// Reads the body and draws up the command that changes it.
+    fn change(
+        desk: &Desk<'_>,
+        state: &Self::State,
+        fields: Fields,
+    ) -> impl Future<Output = Result<Plan<Self>, CommandError>> + Send;
+
+    /// Draws up the command that ends it; the body says nothing.
+    fn end(
+        desk: &Desk<'_>,
+        state: &Self::State,
+        fields: Fields,
+    ) -> impl Future<Output = Result<Plan<Self>, CommandError>> + Send;
+}
+
+/// A command and what goes along with it.
+pub struct Plan<A: AdminAggregate> {
+    pub command: A::Command,
+    /// Whom its events are about.
+    pub chain: Chain,
+    pub side: Vec<SideRow>,
+    /// A provider's key on its way into the log.
+    pub sealed: Option<Sealed>,
+    /// Shown in the reply, this once.
+    pub secret: Option<Secret>,
+}
+
+impl<A: AdminAggregate> Plan<A> {
+    pub const fn new(command: A::Command, chain: Chain) -> Self {
+        Self { command, chain, side: Vec::new(), sealed: None, secret: None }
+    }
+
+    #[must_use]
+    pub fn with_side(mut self, rows: impl IntoIterator<Item = SideRow>) -> Self {
+        self.side.extend(rows);
+        self
+    }
+}
+
+/// The write side of one resource.
+pub fn of_resource<A: Administered>() -> Router<AdminState> {
+    let one = format!("{}/{{id}}", A::PATH);
+    Router::new().route(A::PATH, post(create::<A>)).route(&one, patch(change::<A>).delete(end::<A>))
+}
+
+async fn create<A: Administered>(
+    State(admin): State<AdminState>,
+    request: AdminRequest,
+) -> Result<Response, CommandError> {
+    if let Some(reply) = answered_before::<A>(&admin, &request).await? {
+        return Ok(reply);
+    }
+    let id: A::Id = admin.ids.make();
+    let desk = Desk::new(&admin, &request.caller);
+    let plan = A::create(&desk, id, request.fields()?).await?;
+    carry_out(&admin, &request, Loaded::absent(id), id, plan, StatusCode::CREATED).await?.into_reply(&admin).await
+}
+
+async fn change<A: Administered>(
+    State(admin): State<AdminState>,
+    Path(id): Path<String>,
+    request: AdminRequest,
+) -> Result<Response, CommandError> {
+    decide_on::<A, _>(&admin, &id, &request, A::change).await
+}
+
+async fn end<A: Administered>(
+    State(admin): State<AdminState>,
+    Path(id): Path<String>,
+    request: AdminRequest,
+) -> Result<Response, CommandError> {
+    decide_on::<A, _>(&admin, &id, &request, A::end).await
+}
+
+/// Draws up a command for an existing resource that the caller may manage, and carries it out; anew where somebody else
+/// was faster.
+pub async fn decide_on<A: Administered, F>(
+    admin: &AdminState,
+    id: &str,
+    request: &AdminRequest,
+    plan: F,
+) -> Result<Response, CommandError>
+where
+    F: AsyncFn(&Desk<'_>, &A::State, Fields) -> Result<Plan<A>, CommandError>,
+{
+    if let Some(reply) = answered_before::<A>(admin, request).await? {
+        return Ok(reply);
+    }
+    let not_found = || CommandError::NotFound { kind: A::KIND };
+    let id: A::Id = id.parse().map_err(|_| not_found())?;
+    for _ in 0..ATTEMPTS_MAX {
+        let loaded = Loaded::<A>::read(&admin.log, id, None).await?;
+        let desk = Desk::new(admin, &request.caller);
+        let state = loaded.aggregate.life().state().ok_or_else(not_found)?;
+        desk.sees(A::KIND, &A::chain(state, &desk.tables))?;
+        A::manage(&desk, state)?;
+        let plan = plan(&desk, state, request.fields()?).await?;
+        match carry_out(admin, request, loaded, id, plan, StatusCode::OK).await {
+            Err(CommandError::Contended { .. }) => {}
+            Err(error) => return Err(error),
+            Ok(outcome) => return outcome.into_reply(admin).await,
+        }
+    }
+    Err(CommandError::Contended { kind: A::KIND })
+}
+
+/// What a command led to.
+enum Outcome<A: Administered> {
+    Changed {
+        loaded: Loaded<A>,
+        secret: Option<Secret>,
+        status: StatusCode,
+    },
+    /// The same request had been answered meanwhile.
+    Replayed(StoredReply),
+}
+
+async fn carry_out<A: Administered>(
+    admin: &AdminState,
+    request: &AdminRequest,
+    loaded: Loaded<A>,
+    id: A::Id,
+    plan: Plan<A>,
+    status: StatusCode,
+) -> Result<Outcome<A>, CommandError> {
+    let Plan { command, chain, mut side, sealed, secret } = plan;
+    let (sealed, sealing) = sealed.map(Sealed::into_rows).unzip();
+    side.extend(sealed.into_iter().flatten());
+    side.push(request.client_address());
+    let context = Context::about(request.caller.actor.clone(), chain).in_request(request.request_id);
+    // A secret is shown once and personal data is erasable: the id is all that is kept of an answer.
+    let idempotency =
+        request.retry.clone().map(|retry| retry.answered(status, json!({ "id": id.to_string() }).to_string()));
+    let written = loaded.write(&admin.log, Write { command, context, side, idempotency }).await;
+    drop(sealing);
+    match written {
+        Ok(loaded) => Ok(Outcome::Changed { loaded, secret, status }),
+        Err(Unwritten::Refused(error)) => Err(A::refused(error)),
+        Err(Unwritten::Append(AppendError::Replayed(stored))) => Ok(Outcome::Replayed(stored)),
+        Err(Unwritten::Append(error)) => Err(CommandError::of_append(A::KIND, error)),
+    }
+}
+
+impl<A: Administered> Outcome<A> {
+    async fn into_reply(self, admin: &AdminState) -> Result<Response, CommandError> {
+        match self {
+            Self::Replayed(stored) => replay::<A>(admin, &stored).await,
+            Self::Changed { loaded, secret, status } => {
+                in_force(admin, loaded.position).await?;
+                let mut body = body_of(admin, &loaded).await?;
+                if let (Some(secret), Some(fields)) = (secret, body.as_object_mut()) {
+                    fields.insert("secret".to_owned(), secret.reveal().into());
+                }
+                Ok(reply(status, loaded.position, body))
+            }
+        }
+    }
+}
+
+async fn answered_before<A: Administered>(
+    admin: &AdminState,
+    request: &AdminRequest,
+) -> Result<Option<Response>, CommandError> {
+    let Some(retry) = &request.retry else { return Ok(None) };
+    let (scope, key) = (retry.scope.clone(), retry.key.clone());
+    match admin.log.read(move |reader| reader.idempotent_reply(&scope, &key)).await? {
+        None => Ok(None),
+        Some(stored) if stored.fingerprint != retry.fingerprint => Err(CommandError::IdempotencyKeyReused),
+        Some(stored) => replay::<A>(admin, &stored).await.map(Some),
+    }
+}
+
+/// The resource as it stood at the position of the first answer, without a secret.
+async fn replay<A: Administered>(admin: &AdminState, stored: &StoredReply) -> Result<Response, CommandError> {
+    let broken = || CommandError::Defect(format!("the stored reply of position {}", stored.position));
+    let body: Value = serde_json::from_str(&stored.body).map_err(|_| broken())?;
+    let id: A::Id = body["id"].as_str().and_then(|id| id.parse().ok()).ok_or_else(broken)?;
+    let status = StatusCode::from_u16(stored.status).map_err(|_| broken())?;
+    let loaded = Loaded::<A>::read(&admin.log, id, Some(stored.position)).await?;
+    in_force(admin, stored.position).await?;
+    Ok(reply(status, stored.position, body_of(admin, &loaded).await?))
+}
+
+/// A change that was answered is what the next request is decided by.
+pub async fn in_force(admin: &AdminState, position: u64) -> Result<(), CommandError> {
+    if admin.tables.wait_for(position, IN_FORCE_WITHIN).await {
+        return Ok(());
+    }
+    Err(CommandError::NotYetInForce { position })
+}
+
+async fn body_of<A: Administered>(admin: &AdminState, loaded: &Loaded<A>) -> Result<Value, CommandError> {
+    let broken = || CommandError::Defect(format!("a {} without a state", A::KIND.as_str()));
+    let (state, lifetime) = (loaded.aggregate.life().state(), loaded.lifetime);
+    let (state, lifetime): (&A::State, Lifetime) = state.zip(lifetime).ok_or_else(broken)?;
+    let body = resource_json(A::form(state), lifetime);
+    let Some(user) = A::person(state) else { return Ok(body) };
+    let person = admin.log.read(move |reader| Ok(reader.personal_data(&[user])?.remove(&user))).await?;
+    let person = person.map_or_else(Person::default, |row| Person { name: Some(row.name), email: row.email });
+    Ok(with_person(body, &person))
+}
+
+fn reply(status: StatusCode, position: u64, body: Value) -> Response {
+    let mut response = (status, Json(body)).into_response();
+    response.extensions_mut().insert(AtPosition(position));
+    response
+}

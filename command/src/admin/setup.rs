@@ -1,0 +1,324 @@
+//! What a gateway has from its first start: the default partner, tenant and user, so that single tenancy needs no
+//! setting up; and, on demand, a simulated provider with a key to try things out. Events like any other, by
+//! `system:setup`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use events::event::admin::{
+    Budget, Enforcement, Key, Model, OutputCapField, Partner, Permission, Price, Provider, ProviderKind, Scope,
+    Strategy, Target, Tenant, User, WhenShort,
+};
+use events::event::{Actor, Chain, Context, Event};
+use events::ids::{BudgetId, IdMaker, KeyId, ModelId, PartnerId, ProviderId, TenantId, UserId};
+use events::log::{Log, PersonalData, SideRow};
+use events::money::{NanoUsd, NanoUsdPerMtok, Rates};
+use events::time::Period;
+
+use super::AdminState;
+use super::budget::BudgetCommand;
+use super::intake::model::claim;
+use super::intake::provider::{IDLE_TIMEOUT_MS, TIMEOUT_MS};
+use super::issue::issue;
+use super::key::{KeyCommand, KeyState};
+use super::life::Life;
+use super::model::ModelCommand;
+use super::partner::PartnerCommand;
+use super::person::digests;
+use super::price::PriceCommand;
+use super::provider::ProviderCommand;
+use super::routes::{Administered, Plan, in_force};
+use super::store::{Loaded, Unwritten, Write};
+use super::tenant::TenantCommand;
+use super::user::UserCommand;
+use crate::auth::token::Token;
+use crate::error::CommandError;
+use crate::secrets::{Secret, SecretFileError, file};
+
+const NAME: &str = "default";
+const ACTOR: Actor = Actor::System("setup");
+
+/// Name of the file that the key of [`ensure_dev`] is written to.
+pub const DEV_KEY_FILE: &str = "dev.key";
+/// A model that the key of [`ensure_dev`] can use.
+pub const DEV_MODEL: &str = "sim-small";
+
+const DEV_PROVIDER: &str = "sim";
+const DEV_LIMIT: NanoUsd = NanoUsd::new(5_000_000_000);
+const DEV_CONTEXT_WINDOW: u64 = 131_072;
+const DEV_MAX_OUTPUT_TOKENS: u64 = 8_192;
+const DEV_DEFAULT_MAX_OUTPUT_TOKENS: u64 = 1_024;
+
+/// A simulated model: what clients call it, what the simulator knows it by, and what it costs.
+struct DevModel {
+    name: &'static str,
+    backend: &'static str,
+    input: NanoUsd,
+    output: NanoUsd,
+}
+
+const DEV_MODELS: &[DevModel] = &[
+    DevModel {
+        name: DEV_MODEL,
+        backend: "echo",
+        input: NanoUsd::new(500_000_000),
+        output: NanoUsd::new(1_500_000_000),
+    },
+    DevModel {
+        name: "sim-large",
+        backend: "echo-large",
+        input: NanoUsd::new(3_000_000_000),
+        output: NanoUsd::new(15_000_000_000),
+    },
+];
+
+/// The gateway cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    #[error("set up: {0}")]
+    Command(#[from] CommandError),
+    #[error(transparent)]
+    File(#[from] SecretFileError),
+}
+
+/// Whom everything without a parent belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DefaultTenancy {
+    pub partner: PartnerId,
+    pub tenant: TenantId,
+    pub user: UserId,
+}
+
+/// A key to try things out with; its secret stands in the file alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DevKey {
+    pub path: PathBuf,
+    pub model: &'static str,
+}
+
+impl DefaultTenancy {
+    /// Whom the operator infers as.
+    pub const fn chain(&self) -> Chain {
+        Chain { partner: Some(self.partner), tenant: Some(self.tenant), user: Some(self.user), key: None }
+    }
+}
+
+/// The default partner, tenant and user: the log's first three events, made where the log is empty, or where it ends
+/// in the middle of them. To be called before anything else is recorded.
+pub async fn ensure_default_tenancy(log: &Log, ids: &IdMaker) -> Result<DefaultTenancy, SetupError> {
+    let first = log.read(|reader| reader.after(0, 3)).await.map_err(CommandError::from)?;
+    let (mut partner, mut tenant, mut user) = (None, None, None);
+    for recorded in first.iter().filter(|recorded| recorded.context.actor == ACTOR) {
+        if let Event::PartnerCreated(made) = &recorded.event {
+            partner = Some(made.partner_id);
+        } else if let Event::TenantCreated(made) = &recorded.event {
+            tenant = Some(made.tenant_id);
+        } else if let Event::UserCreated(made) = &recorded.event {
+            user = Some(made.user_id);
+        }
+    }
+    let partner = match partner {
+        Some(partner) => partner,
+        None => make_partner(log, ids).await?,
+    };
+    let tenant = match tenant {
+        Some(tenant) => tenant,
+        None => make_tenant(log, ids, partner).await?,
+    };
+    let user = match user {
+        Some(user) => user,
+        None => make_user(log, ids, partner, tenant).await?,
+    };
+    Ok(DefaultTenancy { partner, tenant, user })
+}
+
+async fn make_partner(log: &Log, ids: &IdMaker) -> Result<PartnerId, CommandError> {
+    let id: PartnerId = ids.make();
+    let made = Partner { partner_id: id, name: NAME.to_owned() };
+    let chain = Chain { partner: Some(id), ..Chain::default() };
+    record::<Life<Partner>>(log, id, Plan::new(PartnerCommand::CreatePartner(made), chain)).await?;
+    Ok(id)
+}
+
+async fn make_tenant(log: &Log, ids: &IdMaker, partner: PartnerId) -> Result<TenantId, CommandError> {
+    let id: TenantId = ids.make();
+    let made = Tenant { tenant_id: id, partner_id: partner, name: NAME.to_owned() };
+    let chain = Chain { partner: Some(partner), tenant: Some(id), ..Chain::default() };
+    record::<Life<Tenant>>(log, id, Plan::new(TenantCommand::CreateTenant(made), chain)).await?;
+    Ok(id)
+}
+
+async fn make_user(log: &Log, ids: &IdMaker, partner: PartnerId, tenant: TenantId) -> Result<UserId, CommandError> {
+    let id: UserId = ids.make();
+    let person = PersonalData { subject: id, name: NAME.to_owned(), email: None, salt: ids.bytes::<16>().to_vec() };
+    let digests = digests(&person);
+    let made = User {
+        user_id: id,
+        tenant_id: tenant,
+        roles: Vec::new(),
+        name_digest: digests.name,
+        email_digest: digests.email,
+    };
+    let chain = Chain { partner: Some(partner), tenant: Some(tenant), user: Some(id), key: None };
+    let plan = Plan::new(UserCommand::CreateUser(made), chain).with_side([SideRow::PersonalData(person)]);
+    record::<Life<User>>(log, id, plan).await?;
+    Ok(id)
+}
+
+/// A simulated provider, its models and prices, and an app key with a budget of 5 USD, written to `DIR/dev.key` (0600).
+/// Adds nothing while that file holds a key that works; what is there already is used.
+pub async fn ensure_dev(admin: &AdminState, tenancy: &DefaultTenancy, data: &Path) -> Result<DevKey, SetupError> {
+    let dev = DevKey { path: data.join(DEV_KEY_FILE), model: DEV_MODEL };
+    if let Some(secret) = file::read(&dev.path)? {
+        if works(admin, secret.reveal()) {
+            return Ok(dev);
+        }
+        file::remove(&dev.path)?;
+    }
+    let provider = ensure_provider(admin).await?;
+    for model in DEV_MODELS {
+        ensure_model(admin, provider, model).await?;
+    }
+    // Key and budget first, the file last: where there is a file, everything that it stands for is there as well.
+    let key: KeyId = admin.ids.make();
+    let secret = make_key(admin, tenancy, key).await?;
+    open_budget(admin, tenancy, key).await?;
+    file::write_new(&dev.path, &secret)?;
+    Ok(dev)
+}
+
+fn works(admin: &AdminState, secret: &str) -> bool {
+    let tables = admin.tables.load();
+    let token = Token::parse(secret).filter(|token| token.is_ours(&admin.node_key));
+    let entry = token.and_then(|token| tables.key(token.key_id()));
+    entry.is_some_and(|entry| tables.key_is_live(entry, admin.clock.now()))
+}
+
+async fn ensure_provider(admin: &AdminState) -> Result<ProviderId, CommandError> {
+    let tables = admin.tables.load();
+    let shared = tables.providers().filter(|entry| entry.is_live() && entry.value.tenant_id.is_none());
+    let found = shared
+        .map(|entry| &entry.value)
+        .find(|provider| provider.kind == ProviderKind::Simulator && provider.name == DEV_PROVIDER);
+    if let Some(found) = found {
+        return Ok(found.provider_id);
+    }
+    let id: ProviderId = admin.ids.make();
+    let made = Provider {
+        provider_id: id,
+        name: DEV_PROVIDER.to_owned(),
+        kind: ProviderKind::Simulator,
+        base_url: None,
+        tenant_id: None,
+        allow_private_network: false,
+        timeout_ms: TIMEOUT_MS,
+        idle_timeout_ms: IDLE_TIMEOUT_MS,
+        headers: BTreeMap::new(),
+        output_cap_field: OutputCapField::default(),
+        secret_generation: 0,
+    };
+    make::<Life<Provider>>(admin, id, Plan::new(ProviderCommand::CreateProvider(made), Chain::default())).await?;
+    Ok(id)
+}
+
+async fn ensure_model(admin: &AdminState, provider: ProviderId, model: &DevModel) -> Result<(), CommandError> {
+    let tables = admin.tables.load();
+    if tables.price_in_force(provider, model.backend, admin.clock.now()).is_none() {
+        let id = admin.ids.make();
+        let made = Price {
+            price_id: id,
+            provider_id: provider,
+            model: model.backend.to_owned(),
+            rates: rates(model)?,
+            effective_from: admin.clock.now(),
+        };
+        make::<Life<Price>>(admin, id, Plan::new(PriceCommand::CreatePrice(made), Chain::default())).await?;
+    }
+    if tables.model_named(None, model.name).is_none() {
+        let id: ModelId = admin.ids.make();
+        let made = Model {
+            model_id: id,
+            name: model.name.to_owned(),
+            strategy: Strategy::Priority,
+            targets: vec![target(provider, model)],
+            system_prefix: None,
+            tenant_id: None,
+        };
+        let plan = Plan::new(ModelCommand::CreateModel(made), Chain::default());
+        make::<Life<Model>>(admin, id, plan.with_side([claim(id, model.name, None)])).await?;
+    }
+    Ok(())
+}
+
+fn rates(model: &DevModel) -> Result<Rates, CommandError> {
+    let negative = || CommandError::Defect(format!("a negative price of {}", model.name));
+    let input = NanoUsdPerMtok::new(model.input).ok_or_else(negative)?;
+    let output = NanoUsdPerMtok::new(model.output).ok_or_else(negative)?;
+    Ok(Rates {
+        input_usd_per_mtok: input,
+        output_usd_per_mtok: output,
+        cache_read_usd_per_mtok: input,
+        cache_write_usd_per_mtok: input,
+        reasoning_usd_per_mtok: output,
+        request_usd: NanoUsd::ZERO,
+    })
+}
+
+fn target(provider: ProviderId, model: &DevModel) -> Target {
+    Target {
+        provider_id: provider,
+        model: model.backend.to_owned(),
+        priority: 0,
+        weight: 1,
+        context_window: Some(DEV_CONTEXT_WINDOW),
+        max_output_tokens: Some(DEV_MAX_OUTPUT_TOKENS),
+        default_max_output_tokens: Some(DEV_DEFAULT_MAX_OUTPUT_TOKENS),
+    }
+}
+
+async fn make_key(admin: &AdminState, tenancy: &DefaultTenancy, id: KeyId) -> Result<Secret, CommandError> {
+    let (secret, stored) = issue(admin, id, 1).await?;
+    let made = Key {
+        key_id: id,
+        user_id: tenancy.user,
+        name: "dev".to_owned(),
+        permissions: vec![Permission::ModelsUse],
+        models: None,
+        expires_at: None,
+    };
+    let chain = Chain { key: Some(id), ..tenancy.chain() };
+    let plan = Plan::new(KeyCommand::CreateKey(made), chain).with_side([stored]);
+    make::<Life<KeyState>>(admin, id, plan).await?;
+    Ok(secret)
+}
+
+async fn open_budget(admin: &AdminState, tenancy: &DefaultTenancy, key: KeyId) -> Result<(), CommandError> {
+    let id: BudgetId = admin.ids.make();
+    let opened = Budget {
+        budget_id: id,
+        scope: Scope::Key(key),
+        limit_usd: DEV_LIMIT,
+        period: Period::Total,
+        alert_at: Vec::new(),
+        when_short: WhenShort::Refuse,
+        enforcement: Enforcement::Hard,
+    };
+    let chain = Chain { key: Some(key), ..tenancy.chain() };
+    make::<Life<Budget>>(admin, id, Plan::new(BudgetCommand::OpenBudget(opened), chain)).await
+}
+
+/// Records it, and waits until the tables have it.
+async fn make<A: Administered>(admin: &AdminState, id: A::Id, plan: Plan<A>) -> Result<(), CommandError> {
+    in_force(admin, record::<A>(&admin.log, id, plan).await?).await
+}
+
+/// The position at which it is a fact.
+async fn record<A: Administered>(log: &Log, id: A::Id, plan: Plan<A>) -> Result<u64, CommandError> {
+    let Plan { command, chain, side, .. } = plan;
+    let write = Write { command, context: Context::about(ACTOR, chain), side, idempotency: None };
+    match Loaded::<A>::absent(id).write(log, write).await {
+        Ok(loaded) => Ok(loaded.position),
+        Err(Unwritten::Refused(error)) => Err(A::refused(error)),
+        Err(Unwritten::Append(error)) => Err(CommandError::of_append(A::KIND, error)),
+    }
+}

@@ -1,0 +1,231 @@
+//! Who asks: from the headers of a request to its [`Caller`]. A key that was seen before costs one SHA-256 and one
+//! look-up; a new one is checked against its stored hash, off the async threads and a few at a time. Why a key is
+//! refused is never said.
+
+pub mod hashing;
+pub mod reach;
+pub mod token;
+
+mod callers;
+mod verified;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use events::event::{Actor, Chain};
+use events::ids::TenantId;
+use events::log::{KeySecret, Log, LogError};
+use events::time::Clock;
+use events::wire::{ErrorCode, Refusal};
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use projections::caller::Caller;
+use projections::tables::{KeyEntry, Tables, TablesHandle};
+use subtle::ConstantTimeEq;
+
+use crate::secrets::{NodeKey, Secret};
+use callers::{Callers, Known};
+use hashing::{HashingError, KeyHasher};
+use token::{Digest, Token};
+use verified::{Verdict, Verified};
+
+/// Header that names the tenant which a request is for.
+pub const TENANT_HEADER: &str = "x-tenant-id";
+/// Header that carries a key where `Authorization` does not.
+pub const KEY_HEADER: &str = "x-api-key";
+
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What the door needs to know. The hasher is shared with the administration, so that one bound holds for both.
+pub struct AuthParts {
+    pub node_key: NodeKey,
+    pub operator_key: Secret,
+    /// Whom the operator infers as where it names no tenant: the default partner, tenant and user.
+    pub operator_chain: Chain,
+    pub log: Log,
+    pub tables: TablesHandle,
+    pub clock: Arc<dyn Clock>,
+    pub hasher: KeyHasher,
+}
+
+/// The door. Shared by all requests.
+pub struct Authenticator {
+    node_key: NodeKey,
+    operator_digest: Digest,
+    operator: Arc<Caller>,
+    log: Log,
+    tables: TablesHandle,
+    clock: Arc<dyn Clock>,
+    hasher: KeyHasher,
+    verified: Verified,
+    callers: Callers,
+}
+
+/// Why nobody was let in. The client learns nothing of it but that it was not.
+enum Denied {
+    /// No key, or not one that works.
+    Unauthenticated,
+    Busy,
+    Log(LogError),
+}
+
+impl Authenticator {
+    pub fn new(parts: AuthParts) -> Self {
+        Self {
+            node_key: parts.node_key,
+            operator_digest: token::digest(parts.operator_key.reveal()),
+            operator: Arc::new(Caller::operator(parts.operator_chain)),
+            log: parts.log,
+            tables: parts.tables,
+            clock: parts.clock,
+            hasher: parts.hasher,
+            verified: Verified::default(),
+            callers: Callers::default(),
+        }
+    }
+
+    /// The caller that `Authorization: Bearer …` (or `x-api-key`) and `X-Tenant-ID` stand for.
+    ///
+    /// Errors: `UNAUTHENTICATED` without a key that works; `FORBIDDEN` for a tenant out of the key's reach;
+    /// `LEDGER_UNAVAILABLE` where the key cannot be checked now.
+    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Refusal> {
+        let caller = self.bearer(headers).await.map_err(Denied::into_refusal)?;
+        match headers.get(TENANT_HEADER) {
+            None => Ok(caller),
+            Some(tenant) => {
+                let tenant = tenant.to_str().ok().and_then(|text| text.parse().ok());
+                let chosen = tenant.and_then(|tenant| choose(caller, &self.tables.load(), tenant));
+                chosen.ok_or_else(out_of_reach)
+            }
+        }
+    }
+
+    async fn bearer(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Denied> {
+        let text = presented(headers).ok_or(Denied::Unauthenticated)?;
+        let digest = token::digest(text);
+        if bool::from(digest.ct_eq(&self.operator_digest)) {
+            return Ok(Arc::clone(&self.operator));
+        }
+        let (tables, now) = (self.tables.load(), self.clock.now());
+        if let Some(caller) = self.callers.get(&tables, &digest, now) {
+            return Ok(caller);
+        }
+        let token = Token::parse(text).filter(|token| token.is_ours(&self.node_key)).ok_or(Denied::Unauthenticated)?;
+        let entry = tables.key(token.key_id()).filter(|entry| tables.key_is_live(entry, now));
+        let entry = entry.ok_or(Denied::Unauthenticated)?;
+        let generation = self.generation(&digest, &token, entry).await?.ok_or(Denied::Unauthenticated)?;
+        // The hashing took a while: a key that expired or was rotated out meanwhile is not let in either.
+        let valid_until = valid_until(entry, generation).ok_or(Denied::Unauthenticated)?;
+        let known = Known { caller: Arc::new(caller_of(&tables, entry)), valid_until };
+        if !known.is_valid(self.clock.now()) {
+            return Err(Denied::Unauthenticated);
+        }
+        Ok(self.callers.put(&tables, digest, known))
+    }
+
+    /// Which of the key's secrets the token carries; `None` for one that is none any more.
+    async fn generation(&self, digest: &Digest, token: &Token<'_>, entry: &KeyEntry) -> Result<Option<u32>, Denied> {
+        if let Some(verdict) = self.verified.get(digest, entry.generation) {
+            return Ok(verdict.generation);
+        }
+        let turn = self.hasher.turn().await?;
+        // Many requests may have come with the same new key: the first one has answered for all of them.
+        if let Some(verdict) = self.verified.get(digest, entry.generation) {
+            return Ok(verdict.generation);
+        }
+        let key_id = token.key_id();
+        let secrets = self.log.read(move |reader| reader.key_secrets(key_id)).await.map_err(Denied::Log)?;
+        let known = secrets.into_iter().filter(|secret| may_be_used(entry, secret)).collect();
+        let generation = turn.matching(token.secret(), known).await?;
+        self.verified.put(*digest, Verdict { generation, newest: entry.generation });
+        Ok(generation)
+    }
+}
+
+impl Denied {
+    fn into_refusal(self) -> Refusal {
+        match self {
+            Self::Unauthenticated => Refusal::new(ErrorCode::Unauthenticated, "a valid API key is needed"),
+            Self::Busy => Refusal::new(ErrorCode::LedgerUnavailable, "too many keys are being checked; try again")
+                .retry_after(RETRY_AFTER),
+            Self::Log(error) => {
+                tracing::error!(%error, "a key's stored hash cannot be read");
+                Refusal::new(ErrorCode::LedgerUnavailable, "the key cannot be checked now").retry_after(RETRY_AFTER)
+            }
+        }
+    }
+}
+
+impl From<HashingError> for Denied {
+    fn from(error: HashingError) -> Self {
+        match error {
+            HashingError::Busy | HashingError::Stopped => Self::Busy,
+        }
+    }
+}
+
+/// The key in the headers: a bearer's, else the one in `x-api-key`.
+fn presented(headers: &HeaderMap) -> Option<&str> {
+    let Some(authorization) = headers.get(AUTHORIZATION) else {
+        return headers.get(KEY_HEADER)?.to_str().ok().map(str::trim);
+    };
+    let (scheme, key) = authorization.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+}
+
+/// The newest secret and the one before it; whether that one still works is asked on every request.
+fn may_be_used(entry: &KeyEntry, secret: &KeySecret) -> bool {
+    secret.generation == entry.generation
+        || entry.previous.is_some_and(|(generation, _)| generation == secret.generation)
+}
+
+/// Until when a token of `generation` works, where nothing else ends it: the tables tell of that. `Some(None)` means
+/// without an end, `None` that it does not work at all.
+fn valid_until(entry: &KeyEntry, generation: u32) -> Option<Option<DateTime<Utc>>> {
+    let expires_at = entry.key.expires_at;
+    if generation == entry.generation {
+        return Some(expires_at);
+    }
+    match entry.previous {
+        Some((previous, until)) if previous == generation => {
+            Some(Some(expires_at.map_or(until, |expires_at| expires_at.min(until))))
+        }
+        Some(_) | None => None,
+    }
+}
+
+fn caller_of(tables: &Tables, entry: &KeyEntry) -> Caller {
+    Caller {
+        actor: Actor::Key(entry.key.key_id),
+        chain: entry.chain,
+        permissions: entry.key.permissions.iter().copied().collect(),
+        reach: reach::of_key(tables, &entry.key),
+        models: entry.models.clone(),
+        key_version: Some(entry.version),
+    }
+}
+
+/// The caller for the tenant that it names. A key keeps its own id, and its user's: their budgets bind it wherever it
+/// goes. `None` where the tenant has ended, is unknown or out of reach.
+fn choose(caller: Arc<Caller>, tables: &Tables, tenant: TenantId) -> Option<Arc<Caller>> {
+    if caller.chain.tenant == Some(tenant) {
+        return Some(caller);
+    }
+    tables.tenant(tenant).filter(|entry| entry.is_live())?;
+    let chain = tables.chain_of_tenant(tenant)?;
+    let partner = chain.partner.filter(|id| tables.partner(*id).is_some_and(|entry| entry.is_live()))?;
+    if !caller.reaches_tenant(partner, tenant) {
+        return None;
+    }
+    let user = caller.chain.key.and(caller.chain.user);
+    let chain = Chain { user, key: caller.chain.key, ..chain };
+    Some(Arc::new(Caller { chain, ..Caller::clone(&caller) }))
+}
+
+fn out_of_reach() -> Refusal {
+    Refusal::new(ErrorCode::Forbidden, "X-Tenant-ID names no tenant within the key's reach")
+}
+
+#[cfg(test)]
+mod tests;

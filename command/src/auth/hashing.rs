@@ -1,0 +1,125 @@
+//! Slow hashes of key secrets: PBKDF2-HMAC-SHA256, a salt each. On a pool of their own, two at a time and with a
+//! bounded wait, so that nobody can use hashing to take the processors from those who have been let in.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use events::ids::{IdMaker, KeyId};
+use events::log::KeySecret;
+use ring::pbkdf2;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+const ITERATIONS: NonZeroU32 = NonZeroU32::new(100_000).expect("not zero");
+const HASH_LEN: usize = 32;
+const SALT_LEN: usize = 16;
+
+/// Hashes that are computed at a time.
+const HASHES_MAX: usize = 2;
+/// How long somebody waits for a turn.
+const WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// A secret cannot be hashed now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HashingError {
+    #[error("no turn to hash a key within {WAIT_MAX:?}")]
+    Busy,
+    #[error("the hashing was stopped")]
+    Stopped,
+}
+
+/// The pool. Cheap to clone; clones share its bound.
+#[derive(Clone)]
+pub struct KeyHasher {
+    turns: Arc<Semaphore>,
+}
+
+impl Default for KeyHasher {
+    fn default() -> Self {
+        Self { turns: Arc::new(Semaphore::new(HASHES_MAX)) }
+    }
+}
+
+/// The right to hash once.
+pub struct Turn(#[expect(dead_code, reason = "what it is for is to be held")] OwnedSemaphorePermit);
+
+impl KeyHasher {
+    /// Waits for a turn, two seconds at most.
+    pub async fn turn(&self) -> Result<Turn, HashingError> {
+        let turn = timeout(WAIT_MAX, Arc::clone(&self.turns).acquire_owned()).await;
+        turn.map_err(|_| HashingError::Busy)?.map(Turn).map_err(|_| HashingError::Stopped)
+    }
+
+    /// What is stored of a new secret.
+    pub async fn hash(
+        &self,
+        key_id: KeyId,
+        generation: u32,
+        secret: &str,
+        ids: &IdMaker,
+    ) -> Result<KeySecret, HashingError> {
+        let turn = self.turn().await?;
+        let (salt, secret) = (ids.bytes::<SALT_LEN>(), secret.to_owned());
+        let hash = turn.run(move || derived(&salt, &secret)).await?;
+        Ok(KeySecret { key_id, generation, salt: salt.to_vec(), hash: hash.to_vec() })
+    }
+}
+
+impl Turn {
+    /// Generation of the stored secret that `secret` is, if it is one of them.
+    pub async fn matching(self, secret: &str, stored: Vec<KeySecret>) -> Result<Option<u32>, HashingError> {
+        let secret = secret.to_owned();
+        self.run(move || stored.into_iter().find(|stored| is(&secret, stored)).map(|stored| stored.generation)).await
+    }
+
+    async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, HashingError> {
+        // The permit goes along: a caller that gave up does not make room for one more hash beside its own.
+        let work = spawn_blocking(move || {
+            let result = work();
+            drop(self);
+            result
+        });
+        work.await.map_err(|_| HashingError::Stopped)
+    }
+}
+
+fn derived(salt: &[u8], secret: &str) -> [u8; HASH_LEN] {
+    let mut hash = [0; HASH_LEN];
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, ITERATIONS, salt, secret.as_bytes(), &mut hash);
+    hash
+}
+
+/// In constant time.
+fn is(secret: &str, stored: &KeySecret) -> bool {
+    pbkdf2::verify(pbkdf2::PBKDF2_HMAC_SHA256, ITERATIONS, &stored.salt, secret.as_bytes(), &stored.hash).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use events::ids::SystemRandom;
+    use events::time::SystemClock;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_secret_is_found_among_the_stored_ones_and_no_other_is() {
+        let ids = IdMaker::new(Arc::new(SystemClock::new()), Arc::new(SystemRandom));
+        let (hasher, id) = (KeyHasher::default(), ids.make());
+        let stored =
+            vec![hasher.hash(id, 1, "first", &ids).await.unwrap(), hasher.hash(id, 2, "second", &ids).await.unwrap()];
+        assert_ne!(stored[0].salt, stored[1].salt);
+        for (secret, generation) in [("first", Some(1)), ("second", Some(2)), ("third", None)] {
+            let turn = hasher.turn().await.unwrap();
+            assert_eq!(turn.matching(secret, stored.clone()).await, Ok(generation), "{secret}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gets_no_turn_in_time_is_told_so() {
+        let hasher = KeyHasher::default();
+        let _turns = [hasher.turn().await.unwrap(), hasher.turn().await.unwrap()];
+        assert_eq!(hasher.turn().await.map(|_| ()), Err(HashingError::Busy));
+    }
+}

@@ -1,0 +1,164 @@
+//! The text of an API key: `sgk_<32 hex digits of its id>_<43 digits of secret><8 digits of check>`, base 62. The check
+//! is a truncated HMAC under the installation's own key, so that a text which we did not make is told at once, for the
+//! price of one HMAC, and never reaches the stored hash.
+
+use std::fmt;
+
+use events::ids::{IdMaker, KeyId};
+use subtle::ConstantTimeEq;
+
+use crate::secrets::{NodeKey, Secret};
+
+const PREFIX: &str = "sgk_";
+const ID_LEN: usize = 32;
+const SECRET_LEN: usize = 43;
+const CHECK_LEN: usize = 8;
+const TOKEN_LEN: usize = PREFIX.len() + ID_LEN + 1 + SECRET_LEN + CHECK_LEN;
+
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// SHA-256 of a whole token: what it is known by in memory.
+pub type Digest = [u8; 32];
+
+/// Of whatever text was presented as a key.
+pub fn digest(text: &str) -> Digest {
+    let mut digest = [0; 32];
+    digest.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, text.as_bytes()).as_ref());
+    digest
+}
+
+/// A text of the right form; [`Token::is_ours`] tells whether we made it.
+pub struct Token<'a> {
+    key_id: KeyId,
+    /// All that the check covers.
+    checked: &'a str,
+    secret: &'a str,
+    check: &'a str,
+}
+
+impl fmt::Debug for Token<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token({})", self.key_id)
+    }
+}
+
+impl<'a> Token<'a> {
+    /// `None` for what is not of the form.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        if text.len() != TOKEN_LEN || !text.is_ascii() {
+            return None;
+        }
+        let (checked, check) = text.split_at(TOKEN_LEN - CHECK_LEN);
+        let (id, secret) = checked.strip_prefix(PREFIX)?.split_at(ID_LEN);
+        let secret = secret.strip_prefix('_')?;
+        let key_id = format!("{}{id}", KeyId::PREFIX).parse().ok()?;
+        Some(Self { key_id, checked, secret, check })
+    }
+
+    /// Whether this installation made it: the check is right. In constant time.
+    pub fn is_ours(&self, node_key: &NodeKey) -> bool {
+        check_of(node_key, self.checked).as_bytes().ct_eq(self.check.as_bytes()).into()
+    }
+
+    pub const fn key_id(&self) -> KeyId {
+        self.key_id
+    }
+
+    /// The part that is hashed and stored.
+    pub const fn secret(&self) -> &'a str {
+        self.secret
+    }
+}
+
+/// A new token for the key `id`, with 256 bits of randomness.
+pub fn make(id: KeyId, node_key: &NodeKey, ids: &IdMaker) -> Secret {
+    let checked = format!("{PREFIX}{}_{}", id.uuid().simple(), base62(ids.bytes::<32>()));
+    let check = check_of(node_key, &checked);
+    Secret::new(checked + &check)
+}
+
+/// The last eight base-62 digits of the HMAC's first 64 bits: every digit of it counts.
+fn check_of(node_key: &NodeKey, checked: &str) -> String {
+    let tag = node_key.key_check(checked);
+    let head = tag.as_ref().iter().take(8).fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+    let mut digits = [0; CHECK_LEN];
+    let mut rest = head;
+    for digit in digits.iter_mut().rev() {
+        *digit = BASE62[usize::try_from(rest % 62).unwrap_or(0)];
+        rest /= 62;
+    }
+    digits.iter().map(|digit| char::from(*digit)).collect()
+}
+
+/// 256 bits as 43 digits: long division by 62, the least digit last.
+pub(crate) fn base62(mut number: [u8; 32]) -> String {
+    let mut digits = [0; SECRET_LEN];
+    for digit in digits.iter_mut().rev() {
+        let mut remainder = 0_u16;
+        for byte in &mut number {
+            let value = remainder << 8 | u16::from(*byte);
+            // The remainder is below 62, so that the quotient fits a byte.
+            *byte = u8::try_from(value / 62).unwrap_or(u8::MAX);
+            remainder = value % 62;
+        }
+        *digit = BASE62[usize::from(remainder)];
+    }
+    digits.iter().map(|digit| char::from(*digit)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use events::ids::SystemRandom;
+    use events::time::SystemClock;
+
+    use super::*;
+
+    fn ids() -> IdMaker {
+        IdMaker::new(Arc::new(SystemClock::new()), Arc::new(SystemRandom))
+    }
+
+    #[test]
+    fn a_token_names_its_key_and_is_known_as_ours_by_our_installation_alone() {
+        let (ids, node_key) = (ids(), NodeKey::from_bytes(&[7; 32]));
+        let id: KeyId = ids.make();
+        let text = make(id, &node_key, &ids);
+        let token = Token::parse(text.reveal()).unwrap();
+        assert_eq!(token.key_id(), id);
+        assert_eq!(token.secret().len(), 43);
+        assert!(token.is_ours(&node_key));
+        assert!(!token.is_ours(&NodeKey::from_bytes(&[8; 32])));
+    }
+
+    #[test]
+    fn a_token_with_any_other_character_is_not_ours() {
+        let (ids, node_key) = (ids(), NodeKey::from_bytes(&[7; 32]));
+        let text = make(ids.make(), &node_key, &ids);
+        for place in 0..text.reveal().len() {
+            let mut changed = text.reveal().as_bytes().to_vec();
+            changed[place] = if changed[place] == b'a' { b'b' } else { b'a' };
+            let changed = String::from_utf8(changed).unwrap();
+            assert!(!Token::parse(&changed).is_some_and(|token| token.is_ours(&node_key)), "changed at {place}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_of_the_form_is_no_token() {
+        let long = format!("{PREFIX}{}", "0".repeat(TOKEN_LEN - PREFIX.len()));
+        let wide = format!("{PREFIX}{}", "é".repeat((TOKEN_LEN - PREFIX.len()) / 2));
+        for text in ["", "sgk_", "sgk_garbage", "Bearer", long.as_str(), wide.as_str()] {
+            assert!(Token::parse(text).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_have_43_digits_whatever_their_size() {
+        assert_eq!(base62([0; 32]), "0".repeat(43));
+        let mut one = [0; 32];
+        one[31] = 61;
+        assert_eq!(base62(one), format!("{}z", "0".repeat(42)));
+        assert_eq!(base62([255; 32]).len(), 43);
+        assert_ne!(base62([255; 32]), base62([254; 32]));
+    }
+}

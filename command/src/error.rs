@@ -1,0 +1,171 @@
+//! Why a command was not carried out, free of HTTP, and the one table of this crate that gives each a code. What is
+//! said to a client names what it sent, never what stands inside.
+
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use events::event::StreamKind;
+use events::log::{AppendError, LogError};
+use events::wire::{ErrorCode, Refusal};
+use http::StatusCode;
+
+use crate::admin::fields::FieldError;
+use crate::admin::life::LifeError;
+use crate::auth::hashing::HashingError;
+use crate::secrets::VaultError;
+
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Why an administrative command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// A field of the body, or the body itself.
+    #[error(transparent)]
+    Field(#[from] FieldError),
+    #[error("the Idempotency-Key header must be 1 to 255 visible ASCII characters")]
+    IdempotencyKeyMalformed,
+    #[error("the body must be application/json")]
+    MediaType,
+    #[error("the body is too large")]
+    BodyTooLarge,
+    /// The caller has not the permission; refused by the one place that knows them.
+    #[error("the caller may not")]
+    NotPermitted(Refusal),
+    /// The resource exists and may be seen, but not managed by this caller.
+    #[error("{reason}")]
+    OutOfReach { reason: &'static str },
+    /// No such resource that the caller can see.
+    #[error("no such {}", kind.as_str())]
+    NotFound { kind: StreamKind },
+    /// The body names a resource that does not exist for this caller.
+    #[error("no such {}", kind.as_str())]
+    ReferenceNotFound { field: String, kind: StreamKind },
+    /// The body names a resource that has come to its end.
+    #[error("that {} has ended", kind.as_str())]
+    ReferenceEnded { field: String, kind: StreamKind },
+    #[error("the {} has ended", kind.as_str())]
+    Ended { kind: StreamKind },
+    /// An id that was just made is in use: only a broken generator does that.
+    #[error("the id of the {} is in use", kind.as_str())]
+    IdInUse { kind: StreamKind },
+    #[error("there is already a {} of that name", kind.as_str())]
+    NameTaken { kind: StreamKind },
+    #[error("the key has expired")]
+    KeyExpired,
+    #[error("the key has been rotated too often")]
+    GenerationsExhausted,
+    /// Others changed the resource again and again while this was decided.
+    #[error("the {} was changed by somebody else", kind.as_str())]
+    Contended { kind: StreamKind },
+    #[error("the Idempotency-Key was used before with another request")]
+    IdempotencyKeyReused,
+    /// The change is a fact, but this node could not put it into force in time.
+    #[error("recorded, but not yet in force")]
+    NotYetInForce { position: u64 },
+    #[error(transparent)]
+    Hashing(#[from] HashingError),
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// What is stored cannot be what was stored: a defect.
+    #[error("{0}")]
+    Defect(String),
+}
+
+impl CommandError {
+    /// The table. No wildcard: a new variant has to choose.
+    pub fn into_refusal(self) -> Refusal {
+        self.log_what_is_ours();
+        let message = self.to_string();
+        match self {
+            Self::Field(error) => Refusal::invalid(error.field, error.reason),
+            Self::IdempotencyKeyMalformed => Refusal::invalid("idempotency-key", message),
+            Self::MediaType => Refusal::new(ErrorCode::UnsupportedMediaType, message),
+            Self::BodyTooLarge => Refusal::new(ErrorCode::PayloadTooLarge, message),
+            Self::NotPermitted(refusal) => refusal,
+            Self::OutOfReach { .. } => Refusal::new(ErrorCode::Forbidden, message),
+            Self::NotFound { .. } => Refusal::new(ErrorCode::NotFound, message),
+            Self::ReferenceNotFound { field, .. } => {
+                Refusal::new(ErrorCode::NotFound, format!("{field}: {message}")).with("field", field)
+            }
+            Self::ReferenceEnded { field, .. } => {
+                Refusal::new(ErrorCode::Conflict, format!("{field}: {message}")).with("field", field)
+            }
+            Self::Ended { .. }
+            | Self::IdInUse { .. }
+            | Self::NameTaken { .. }
+            | Self::KeyExpired
+            | Self::GenerationsExhausted
+            | Self::Contended { .. } => Refusal::new(ErrorCode::Conflict, message),
+            Self::IdempotencyKeyReused => Refusal::new(ErrorCode::IdempotencyKeyReused, message),
+            Self::NotYetInForce { position } => {
+                Refusal::new(ErrorCode::ViewBehind, message).at(Some(position)).retry_after(RETRY_AFTER)
+            }
+            Self::Hashing(_) => Refusal::new(ErrorCode::LedgerUnavailable, "too many keys are being made; try again")
+                .retry_after(RETRY_AFTER),
+            Self::Vault(VaultError::Log(_)) | Self::Log(_) => {
+                Refusal::new(ErrorCode::LedgerUnavailable, "the ledger cannot be reached; nothing was recorded")
+                    .retry_after(RETRY_AFTER)
+            }
+            Self::Vault(_) | Self::Defect(_) => {
+                Refusal::new(ErrorCode::Internal, "an internal error; its cause stands in the gateway's log")
+            }
+        }
+    }
+
+    fn log_what_is_ours(&self) {
+        match self {
+            Self::Vault(_) | Self::Log(_) | Self::Defect(_) | Self::IdInUse { .. } | Self::NotYetInForce { .. } => {
+                tracing::error!(error = %self, "an administrative command failed");
+            }
+            Self::Field(_)
+            | Self::IdempotencyKeyMalformed
+            | Self::MediaType
+            | Self::BodyTooLarge
+            | Self::NotPermitted(_)
+            | Self::OutOfReach { .. }
+            | Self::NotFound { .. }
+            | Self::ReferenceNotFound { .. }
+            | Self::ReferenceEnded { .. }
+            | Self::Ended { .. }
+            | Self::NameTaken { .. }
+            | Self::KeyExpired
+            | Self::GenerationsExhausted
+            | Self::Contended { .. }
+            | Self::IdempotencyKeyReused
+            | Self::Hashing(_) => {}
+        }
+    }
+
+    /// What a life cycle's refusal means for a resource of this kind.
+    pub const fn of_life(kind: StreamKind, error: LifeError) -> Self {
+        match error {
+            LifeError::Exists => Self::IdInUse { kind },
+            LifeError::Absent => Self::NotFound { kind },
+            LifeError::Ended => Self::Ended { kind },
+        }
+    }
+
+    /// What the log's refusal of an append means. A replay is no error and is dealt with before.
+    pub fn of_append(kind: StreamKind, error: AppendError) -> Self {
+        match error {
+            AppendError::OptimisticLock => Self::Contended { kind },
+            AppendError::NameTaken { kind, .. } => Self::NameTaken { kind },
+            AppendError::IdempotencyKeyReused => Self::IdempotencyKeyReused,
+            AppendError::Replayed(reply) => Self::Defect(format!("a replay of position {}", reply.position)),
+            AppendError::Unavailable(error) => Self::Log(error),
+        }
+    }
+}
+
+impl IntoResponse for CommandError {
+    /// Status and refusal; the outermost layer words the body as the surface wants it.
+    fn into_response(self) -> Response {
+        let refusal = self.into_refusal();
+        let status = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = status.into_response();
+        response.extensions_mut().insert(refusal);
+        response
+    }
+}

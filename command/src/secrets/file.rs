@@ -1,0 +1,120 @@
+//! Files that hold one secret: readable by their owner alone, written whole or not at all, never overwritten.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::Secret;
+
+/// A secret's file can be neither read nor made.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretFileError {
+    #[error("read {path}: {source}", path = .path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("write {path}: {source}", path = .path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("{path} holds nothing: delete it, so that it is made anew", path = .path.display())]
+    Empty { path: PathBuf },
+}
+
+/// The secret in `path` without surrounding white space; `None` where there is no such file.
+pub fn read(path: &Path) -> Result<Option<Secret>, SecretFileError> {
+    match fs::read_to_string(path) {
+        Ok(text) if text.trim().is_empty() => Err(SecretFileError::Empty { path: path.to_owned() }),
+        Ok(text) => Ok(Some(Secret::new(text.trim()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(SecretFileError::Read { path: path.to_owned(), source }),
+    }
+}
+
+/// Writes `secret` and a line end to `path` (0600). A crash leaves the whole file or none; an existing one is an error.
+pub fn write_new(path: &Path, secret: &Secret) -> Result<(), SecretFileError> {
+    write_and_link(path, secret).map_err(|source| SecretFileError::Write { path: path.to_owned(), source })
+}
+
+/// Removes a secret that is of no use any more; that there is none is no error.
+pub fn remove(path: &Path) -> Result<(), SecretFileError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(SecretFileError::Write { path: path.to_owned(), source })
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// What stands in `path`, else what `make` gives, which is then written there. The flag says whether it was made now.
+pub fn read_or_make(path: &Path, make: impl FnOnce() -> Secret) -> Result<(Secret, bool), SecretFileError> {
+    if let Some(secret) = read(path)? {
+        return Ok((secret, false));
+    }
+    let secret = make();
+    write_new(path, &secret)?;
+    Ok((secret, true))
+}
+
+fn write_and_link(path: &Path, secret: &Secret) -> io::Result<()> {
+    let temporary = path.with_extension("new");
+    // What a crash left here was never in use.
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = create_private(&temporary)?;
+    file.write_all(secret.reveal().as_bytes())?;
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    // A link, not a rename: a rename would replace a file that somebody else made meanwhile.
+    let linked = fs::hard_link(&temporary, path);
+    fs::remove_file(&temporary)?;
+    linked?;
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+#[cfg(unix)]
+fn create_private(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+#[cfg(not(unix))]
+fn create_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_made_once_and_readable_by_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.key");
+        let (first, made) = read_or_make(&path, || Secret::new("first")).unwrap();
+        assert_eq!((first.reveal(), made), ("first", true));
+        let (again, made) = read_or_make(&path, || Secret::new("second")).unwrap();
+        assert_eq!((again.reveal(), made), ("first", false));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn an_existing_file_is_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dev.key");
+        write_new(&path, &Secret::new("mine")).unwrap();
+        assert!(matches!(write_new(&path, &Secret::new("yours")), Err(SecretFileError::Write { .. })));
+        assert_eq!(read(&path).unwrap().unwrap().reveal(), "mine");
+    }
+
+    #[test]
+    fn an_empty_file_is_an_error_and_not_a_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("node.key");
+        fs::write(&path, " \n").unwrap();
+        assert!(matches!(read(&path), Err(SecretFileError::Empty { .. })));
+    }
+}

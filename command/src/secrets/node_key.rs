@@ -1,0 +1,161 @@
+//! The node's key: 32 bytes that everything secret at rest hangs on. What is used is derived from it by HKDF-SHA256, a
+//! key a purpose, and the bytes themselves are not kept.
+
+use std::fmt;
+use std::path::Path;
+
+use chacha20poly1305::XChaCha20Poly1305;
+use chacha20poly1305::aead::KeyInit;
+use events::ids::IdMaker;
+use ring::{hkdf, hmac};
+
+use super::Secret;
+use super::file::{self, SecretFileError};
+
+/// Name of the environment variable that can hold the key.
+pub const VARIABLE: &str = "LEDGERWAY_NODE_KEY";
+/// Name of the file that holds it where the variable is not set.
+pub const FILE: &str = "node.key";
+
+const SALT: &[u8] = b"ledgerway node key v1";
+
+/// There is no usable node's key.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeKeyError {
+    #[error("{VARIABLE} must be 64 hexadecimal digits, for example the output of `openssl rand -hex 32`")]
+    Variable,
+    #[error("{FILE} must hold 64 hexadecimal digits")]
+    Malformed,
+    #[error(transparent)]
+    File(#[from] SecretFileError),
+}
+
+/// The keys that this node derives from its own. Neither shown nor stored.
+#[derive(Clone)]
+pub struct NodeKey {
+    key_check: hmac::Key,
+    wrapping: XChaCha20Poly1305,
+}
+
+impl NodeKey {
+    /// From `variable` (64 hex digits) where it is set, else from `DIR/node.key`, which is made at the first start.
+    pub fn load(variable: Option<&str>, data: &Path, ids: &IdMaker) -> Result<Self, NodeKeyError> {
+        if let Some(hex) = variable {
+            return Self::from_hex(hex.trim()).ok_or(NodeKeyError::Variable);
+        }
+        let (hex, _) = file::read_or_make(&data.join(FILE), || Secret::new(to_hex(&ids.bytes::<32>())))?;
+        Self::from_hex(hex.reveal()).ok_or(NodeKeyError::Malformed)
+    }
+
+    /// From the key's own bytes.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Self {
+        let root = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(bytes);
+        let mut wrapping = derived(&root, b"wrapping");
+        let mut check = derived(&root, b"key check");
+        let keys = Self {
+            key_check: hmac::Key::new(hmac::HMAC_SHA256, &check),
+            wrapping: XChaCha20Poly1305::new((&wrapping).into()),
+        };
+        wipe(&mut wrapping);
+        wipe(&mut check);
+        keys
+    }
+
+    fn from_hex(hex: &str) -> Option<Self> {
+        let mut bytes = from_hex(hex)?;
+        let key = Self::from_bytes(&bytes);
+        wipe(&mut bytes);
+        Some(key)
+    }
+
+    /// Marks a text as made by this installation: 32 bytes.
+    pub fn key_check(&self, text: &str) -> hmac::Tag {
+        hmac::sign(&self.key_check, text.as_bytes())
+    }
+
+    /// The cipher that data keys are wrapped under.
+    pub(super) const fn wrapping(&self) -> &XChaCha20Poly1305 {
+        &self.wrapping
+    }
+}
+
+impl fmt::Debug for NodeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NodeKey([redacted])")
+    }
+}
+
+fn derived(root: &hkdf::Prk, purpose: &[u8]) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    let info = [purpose];
+    // Both lengths are constants that HKDF-SHA256 allows: up to 255 times its 32 bytes.
+    let filled = root.expand(&info, hkdf::HKDF_SHA256).and_then(|okm| okm.fill(&mut bytes));
+    filled.expect("32 bytes are one block of HKDF-SHA256");
+    bytes
+}
+
+/// Overwrites key material that is not needed any more; the black box keeps the writes from being optimised away.
+pub(super) fn wipe(bytes: &mut [u8]) {
+    bytes.fill(0);
+    std::hint::black_box(bytes);
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    use fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
+        // Writing into a string cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+fn from_hex(hex: &str) -> Option<[u8; 32]> {
+    let digits = hex.as_bytes();
+    if digits.len() != 64 {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let [high, low] = [char::from(pair[0]).to_digit(16)?, char::from(pair[1]).to_digit(16)?];
+        *byte = u8::try_from(high * 16 + low).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use events::ids::SystemRandom;
+    use events::time::SystemClock;
+
+    use super::*;
+
+    fn ids() -> IdMaker {
+        IdMaker::new(Arc::new(SystemClock::new()), Arc::new(SystemRandom))
+    }
+
+    #[test]
+    fn the_key_in_the_folder_is_made_once_and_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = NodeKey::load(None, folder.path(), &ids()).unwrap();
+        let read = NodeKey::load(None, folder.path(), &ids()).unwrap();
+        assert_eq!(made.key_check("x").as_ref(), read.key_check("x").as_ref());
+        assert_eq!(format!("{made:?}"), "NodeKey([redacted])");
+    }
+
+    #[test]
+    fn the_variable_wins_and_must_be_64_hex_digits() {
+        let folder = tempfile::tempdir().unwrap();
+        let hex = "0f".repeat(32);
+        let given = NodeKey::load(Some(&hex), folder.path(), &ids()).unwrap();
+        assert_eq!(given.key_check("x").as_ref(), NodeKey::from_bytes(&[0x0f; 32]).key_check("x").as_ref());
+        assert!(!folder.path().join(FILE).exists(), "nothing is written where the variable is set");
+        for wrong in ["", "0f", &"0g".repeat(32), &"é".repeat(32), &"0f".repeat(33)] {
+            assert!(
+                matches!(NodeKey::load(Some(wrong), folder.path(), &ids()), Err(NodeKeyError::Variable)),
+                "{wrong}"
+            );
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The operator's key: given in the environment, or made at the first start.
+
+use std::path::{Path, PathBuf};
+
+use events::ids::IdMaker;
+
+use super::Secret;
+use super::file::{self, SecretFileError};
+use crate::auth::token::base62;
+
+/// Name of the environment variable that can hold the key.
+pub const VARIABLE: &str = "LEDGERWAY_ADMIN_KEY";
+/// Name of the file that holds it where the variable is not set.
+pub const FILE: &str = "admin.key";
+const LEN_MIN: usize = 32;
+
+/// There is no usable operator's key. Never says what was given.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorKeyError {
+    #[error(
+        "{VARIABLE} must be at least {LEN_MIN} visible ASCII characters, for example the output of `openssl rand -hex 32`"
+    )]
+    Variable,
+    #[error("{FILE} must hold at least {LEN_MIN} visible ASCII characters")]
+    Malformed,
+    #[error(transparent)]
+    File(#[from] SecretFileError),
+}
+
+/// The key, and where it was written if it was made now: the path is to be printed, the key never.
+pub struct OperatorKey {
+    pub key: Secret,
+    pub made: Option<PathBuf>,
+}
+
+/// From `variable` where it is set, else from `DIR/admin.key` (0600), which is made at the first start.
+pub fn load(variable: Option<&str>, data: &Path, ids: &IdMaker) -> Result<OperatorKey, OperatorKeyError> {
+    if let Some(given) = variable {
+        let key = given.trim();
+        return if is_strong(key) {
+            Ok(OperatorKey { key: Secret::new(key), made: None })
+        } else {
+            Err(OperatorKeyError::Variable)
+        };
+    }
+    let path = data.join(FILE);
+    let (key, made) = file::read_or_make(&path, || Secret::new(format!("sgk_operator_{}", base62(ids.bytes::<32>()))))?;
+    if !is_strong(key.reveal()) {
+        return Err(OperatorKeyError::Malformed);
+    }
+    Ok(OperatorKey { key, made: made.then_some(path) })
+}
+
+fn is_strong(key: &str) -> bool {
+    key.len() >= LEN_MIN && key.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use events::ids::SystemRandom;
+    use events::time::SystemClock;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_where_none_is_given() {
+        let ids = IdMaker::new(Arc::new(SystemClock::new()), Arc::new(SystemRandom));
+        let folder = tempfile::tempdir().unwrap();
+        let made = load(None, folder.path(), &ids).unwrap();
+        assert_eq!(made.made, Some(folder.path().join(FILE)));
+        let again = load(None, folder.path(), &ids).unwrap();
+        assert_eq!((again.key.reveal(), again.made), (made.key.reveal(), None));
+        let given = load(Some("operator-key-0123456789-0123456789"), folder.path(), &ids).unwrap();
+        assert_eq!(given.key.reveal(), "operator-key-0123456789-0123456789");
+    }
+
+    #[test]
+    fn a_short_key_is_refused_by_its_variable_and_not_repeated() {
+        let ids = IdMaker::new(Arc::new(SystemClock::new()), Arc::new(SystemRandom));
+        let folder = tempfile::tempdir().unwrap();
+        for weak in ["", "too-short-a-key", &" ".repeat(40), &"é".repeat(40)] {
+            let error = load(Some(weak), folder.path(), &ids).err().unwrap();
+            assert!(matches!(error, OperatorKeyError::Variable));
+            assert!(error.to_string().contains(VARIABLE) && !error.to_string().contains("too-short"));
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Provider keys at rest. Each is sealed (XChaCha20-Poly1305) under the data key of its tenant, or of the platform; a
+//! data key is itself wrapped under the node's key. What a box is for is bound into it, so that none opens in
+//! another's place. Opened keys are kept in memory, a provider's newest alone.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use events::ids::{IdMaker, ProviderId, TenantId};
+use events::log::{Log, LogError, SealedSecret, SideRow};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::Secret;
+use super::node_key::{NodeKey, wipe};
+
+const NONCE_LEN: usize = 24;
+
+/// A provider's key can be neither sealed nor opened.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    #[error("open the key of {subject}: it was sealed under another node's key, or is damaged")]
+    Unopenable { subject: String },
+    #[error("open the key of {subject}: its data key {scope} is missing")]
+    DataKeyMissing { subject: String, scope: String },
+    #[error("seal the key of {subject}")]
+    Unsealable { subject: String },
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// Whose data key seals a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataKeyScope {
+    Platform,
+    Tenant(TenantId),
+}
+
+impl fmt::Display for DataKeyScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Platform => f.write_str("platform"),
+            Self::Tenant(tenant) => tenant.fmt(f),
+        }
+    }
+}
+
+/// Seals provider keys and opens them again. Shared by all requests.
+pub struct Vault {
+    node_key: NodeKey,
+    log: Log,
+    ids: IdMaker,
+    opened: RwLock<HashMap<ProviderId, Opened>>,
+    /// Held from reading a data key to appending what was sealed under it, so that no two are made for one scope.
+    sealing: Arc<Mutex<()>>,
+}
+
+struct Opened {
+    generation: u32,
+    secret: Option<Secret>,
+}
+
+/// A data key at hand to seal with. While it or what it sealed lives, no other sealing begins.
+pub struct Sealer {
+    cipher: XChaCha20Poly1305,
+    scope: String,
+    /// To append with the secret, where the data key is new.
+    wrapped: Option<SideRow>,
+    nonce: [u8; NONCE_LEN],
+    turn: SealingTurn,
+}
+
+/// A sealed secret on its way to the log.
+pub struct Sealed {
+    rows: Vec<SideRow>,
+    turn: SealingTurn,
+}
+
+/// The right to seal. Drop it after the append: until then nobody else makes a data key.
+pub struct SealingTurn(#[expect(dead_code, reason = "what it is for is to be held")] OwnedMutexGuard<()>);
+
+impl Sealed {
+    /// The side rows, and what to hold until they are appended.
+    pub fn into_rows(self) -> (Vec<SideRow>, SealingTurn) {
+        (self.rows, self.turn)
+    }
+}
+
+impl Vault {
+    pub fn new(node_key: NodeKey, log: Log, ids: IdMaker) -> Arc<Self> {
+        let (opened, sealing) = (RwLock::default(), Arc::default());
+        Arc::new(Self { node_key, log, ids, opened, sealing })
+    }
+
+    /// The provider's API key in its newest generation; `None` where it has none. `generation` is the one that the
+    /// provider's row names: from memory where that one was opened before, else from the log's side table.
+    ///
+    /// Errors: the log cannot be read; the box does not open under this node's key.
+    pub async fn open(&self, provider: ProviderId, generation: u32) -> Result<Option<Secret>, VaultError> {
+        if generation == 0 {
+            return Ok(None);
+        }
+        if let Some(opened) = self.opened.read().unwrap_or_else(PoisonError::into_inner).get(&provider)
+            && opened.generation == generation
+        {
+            return Ok(opened.secret.clone());
+        }
+        let secret = self.open_stored(provider).await?;
+        let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
+        opened.insert(provider, Opened { generation, secret: secret.clone() });
+        Ok(secret)
+    }
+
+    async fn open_stored(&self, provider: ProviderId) -> Result<Option<Secret>, VaultError> {
+        let subject = provider.to_string();
+        let stored = self
+            .log
+            .read(move |reader| {
+                let Some(sealed) = reader.sealed_secret(&subject)? else { return Ok(None) };
+                let wrapped = reader.wrapped_key(&sealed.key_scope)?;
+                Ok(Some((sealed, wrapped)))
+            })
+            .await?;
+        stored.map(|(sealed, wrapped)| self.unseal(&sealed, wrapped.as_deref())).transpose()
+    }
+
+    fn unseal(&self, sealed: &SealedSecret, wrapped: Option<&[u8]>) -> Result<Secret, VaultError> {
+        let subject = || sealed.subject.clone();
+        let wrapped = wrapped
+            .ok_or_else(|| VaultError::DataKeyMissing { subject: subject(), scope: sealed.key_scope.clone() })?;
+        let unopenable = || VaultError::Unopenable { subject: subject() };
+        let cipher = self.unwrap_data_key(&sealed.key_scope, wrapped).ok_or_else(unopenable)?;
+        let bound = secret_binding(&sealed.key_scope, &sealed.subject, sealed.generation);
+        let plain = open_box(&cipher, &bound, &sealed.sealed).ok_or_else(unopenable)?;
+        String::from_utf8(plain).map(Secret::new).map_err(|_| unopenable())
+    }
+
+    /// The scope's data key, made now where there is none yet. Waits for the sealing before it to be appended.
+    pub async fn sealer(&self, scope: DataKeyScope) -> Result<Sealer, VaultError> {
+        let turn = SealingTurn(Arc::clone(&self.sealing).lock_owned().await);
+        let scope = scope.to_string();
+        let asked = scope.clone();
+        let stored = self.log.read(move |reader| reader.wrapped_key(&asked)).await?;
+        let unsealable = || VaultError::Unsealable { subject: scope.clone() };
+        let (cipher, wrapped) = match stored {
+            Some(wrapped) => (self.unwrap_data_key(&scope, &wrapped).ok_or_else(unsealable)?, None),
+            None => {
+                let (cipher, wrapped) = self.make_data_key(&scope).ok_or_else(unsealable)?;
+                (cipher, Some(SideRow::WrappedKey { scope: scope.clone(), wrapped }))
+            }
+        };
+        Ok(Sealer { cipher, scope, wrapped, nonce: self.ids.bytes(), turn })
+    }
+
+    fn make_data_key(&self, scope: &str) -> Option<(XChaCha20Poly1305, Vec<u8>)> {
+        let mut key: [u8; 32] = self.ids.bytes();
+        let cipher = XChaCha20Poly1305::new((&key).into());
+        let wrapped = make_box(self.node_key.wrapping(), &self.ids.bytes(), &data_key_binding(scope), &key);
+        wipe(&mut key);
+        Some((cipher, wrapped?))
+    }
+
+    fn unwrap_data_key(&self, scope: &str, wrapped: &[u8]) -> Option<XChaCha20Poly1305> {
+        let mut key = open_box(self.node_key.wrapping(), &data_key_binding(scope), wrapped)?;
+        let cipher = XChaCha20Poly1305::new_from_slice(&key).ok();
+        wipe(&mut key);
+        cipher
+    }
+}
+
+impl Sealer {
+    /// Seals once, for the event that makes `generation` the provider's newest.
+    pub fn seal(self, provider: ProviderId, generation: u32, secret: &Secret) -> Result<Sealed, VaultError> {
+        let subject = provider.to_string();
+        let bound = secret_binding(&self.scope, &subject, generation);
+        let Some(sealed) = make_box(&self.cipher, &self.nonce, &bound, secret.reveal().as_bytes()) else {
+            return Err(VaultError::Unsealable { subject });
+        };
+        let row = SealedSecret { subject, key_scope: self.scope, generation, sealed };
+        // The box of a key that is not used any more is worth stealing and good for nothing.
+        let forget = SideRow::DropSealedSecret { subject: row.subject.clone() };
+        let rows = self.wrapped.into_iter().chain([forget, SideRow::SealedSecret(row)]).collect();
+        Ok(Sealed { rows, turn: self.turn })
+    }
+}
+
+fn secret_binding(scope: &str, subject: &str, generation: u32) -> Vec<u8> {
+    format!("ledgerway provider key\n{scope}\n{subject}\n{generation}").into_bytes()
+}
+
+fn data_key_binding(scope: &str) -> Vec<u8> {
+    format!("ledgerway data key\n{scope}").into_bytes()
+}
+
+/// Nonce and ciphertext in one. `None` for a text that is too long for the cipher: 256 GiB.
+fn make_box(cipher: &XChaCha20Poly1305, nonce: &[u8; NONCE_LEN], bound: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
+    let sealed = cipher.encrypt(XNonce::from_slice(nonce), Payload { msg: plain, aad: bound }).ok()?;
+    Some([nonce.as_slice(), &sealed].concat())
+}
+
+/// `None` where the box was made under another key, for something else, or was damaged.
+fn open_box(cipher: &XChaCha20Poly1305, bound: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+    let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
+    cipher.decrypt(XNonce::from_slice(nonce), Payload { msg: sealed, aad: bound }).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_box_opens_under_its_own_key_and_for_its_own_purpose_alone() {
+        let key = NodeKey::from_bytes(&[1; 32]);
+        let sealed = make_box(key.wrapping(), &[7; NONCE_LEN], b"for a", b"secret").unwrap();
+        assert_eq!(open_box(key.wrapping(), b"for a", &sealed).as_deref(), Some(b"secret".as_slice()));
+        assert_eq!(open_box(key.wrapping(), b"for b", &sealed), None);
+        assert_eq!(open_box(NodeKey::from_bytes(&[2; 32]).wrapping(), b"for a", &sealed), None);
+        assert_eq!(open_box(key.wrapping(), b"for a", &sealed[..10]), None);
+        let mut damaged = sealed;
+        damaged[NONCE_LEN] ^= 1;
+        assert_eq!(open_box(key.wrapping(), b"for a", &damaged), None);
+    }
+}
