@@ -1,0 +1,121 @@
+//! `GET /v1/admin/…`: resources, as lists and one by one. Reads the view `catalogue`, as far as the log was when the
+//! question came, so that who has written reads what was written; a user's name and e-mail are joined from the erasable
+//! side table.
+
+mod resources;
+
+use std::collections::HashMap;
+
+use axum::extract::{Path, State};
+use axum::routing::get;
+use axum::{Json, Router};
+use events::event::StreamKind;
+use events::event::admin::Permission;
+use events::ids::UserId;
+use events::log::{Log, PersonalData};
+use projections::resource::{Person, with_person};
+use projections::views::View;
+use serde_json::Value;
+
+use crate::QueryState;
+use crate::asker::{Asker, QueryString};
+use crate::error::QueryError;
+use crate::page::{Cut, Page, Placed};
+use crate::parameters::Parameters;
+use crate::visible::Visible;
+use resources::Filter;
+
+/// Path segment, kind and what one is called.
+const PATHS: [(&str, StreamKind, &str); 9] = [
+    ("partners", StreamKind::Partner, "partner"),
+    ("tenants", StreamKind::Tenant, "tenant"),
+    ("users", StreamKind::User, "user"),
+    ("keys", StreamKind::Key, "key"),
+    ("providers", StreamKind::Provider, "provider"),
+    ("models", StreamKind::Model, "model"),
+    ("prices", StreamKind::Price, "price"),
+    ("budgets", StreamKind::Budget, "budget"),
+    ("rate-limits", StreamKind::RateLimit, "rate limit"),
+];
+
+pub fn routes() -> Router<QueryState> {
+    PATHS.into_iter().fold(Router::new(), |router, (segment, kind, what)| {
+        let many = get(move |state, asker, query| list(kind, state, asker, query));
+        let single = get(move |state, asker, id, query| one((kind, what), state, asker, id, query));
+        router.route(&format!("/v1/admin/{segment}"), many).route(&format!("/v1/admin/{segment}/{{id}}"), single)
+    })
+}
+
+/// Newest first, ended ones only with `include_ended=true`. Parameters: `limit`, `cursor`, `min_position`, and the
+/// filters `partner_id`, `tenant_id`, `user_id` and `name`.
+/// Errors: 403 without `admin:access`; 503 `VIEW_BEHIND`.
+async fn list(
+    kind: StreamKind,
+    State(state): State<QueryState>,
+    asker: Asker,
+    query: QueryString,
+) -> Result<Json<Page>, QueryError> {
+    asker.require(Permission::AdminAccess)?;
+    let mut parameters = Parameters::parse(&query)?;
+    let min_position = parameters.min_position()?;
+    let filter = Filter::take(&mut parameters)?;
+    let cut = Cut::take(&mut parameters)?;
+    parameters.finish()?;
+    wait(&state, min_position).await?;
+    let visible = Visible::to(&asker);
+    let found = state.views.read(View::Catalogue, move |db| resources::list(db, visible, kind, &filter, cut)).await?;
+    let mut resources = found.value;
+    if kind == StreamKind::User {
+        let people = people(&state.log, resources.iter().map(|resource| &resource.item)).await?;
+        resources =
+            resources.into_iter().map(|resource| Placed { item: named(resource.item, &people), ..resource }).collect();
+    }
+    Ok(Page::cut(found.position, resources, cut))
+}
+
+/// Also one that has ended. Parameter: `min_position`.
+/// Errors: 403 without `admin:access`; 404 for what the caller cannot see; 503 `VIEW_BEHIND`.
+async fn one(
+    (kind, what): (StreamKind, &'static str),
+    State(state): State<QueryState>,
+    asker: Asker,
+    Path(id): Path<String>,
+    query: QueryString,
+) -> Result<Json<Value>, QueryError> {
+    asker.require(Permission::AdminAccess)?;
+    let mut parameters = Parameters::parse(&query)?;
+    let min_position = parameters.min_position()?;
+    parameters.finish()?;
+    wait(&state, min_position).await?;
+    let visible = Visible::to(&asker);
+    let found = state.views.read(View::Catalogue, move |db| resources::one(db, visible, kind, &id)).await?;
+    let resource = found.value.ok_or(QueryError::NotFound(what))?;
+    if kind != StreamKind::User {
+        return Ok(Json(resource));
+    }
+    let people = people(&state.log, std::iter::once(&resource)).await?;
+    Ok(Json(named(resource, &people)))
+}
+
+/// For everything that was recorded before the question came.
+async fn wait(state: &QueryState, min_position: u64) -> Result<(), QueryError> {
+    let written = state.log.head().position;
+    state.views.wait_for(View::Catalogue, written.max(min_position)).await?;
+    Ok(())
+}
+
+async fn people(log: &Log, users: impl Iterator<Item = &Value>) -> Result<HashMap<UserId, PersonalData>, QueryError> {
+    let subjects: Vec<UserId> = users.filter_map(user_id).collect();
+    Ok(log.read(move |reader| reader.personal_data(&subjects)).await?)
+}
+
+fn user_id(user: &Value) -> Option<UserId> {
+    user.get("id")?.as_str()?.parse().ok()
+}
+
+/// A person who was erased has no name.
+fn named(user: Value, people: &HashMap<UserId, PersonalData>) -> Value {
+    let known = user_id(&user).and_then(|id| people.get(&id));
+    let person = known.map(|person| Person { name: Some(person.name.clone()), email: person.email.clone() });
+    with_person(user, &person.unwrap_or_default())
+}

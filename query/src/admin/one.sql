@@ -1,0 +1,5 @@
+SELECT body, created_position, created_at, ended_at
+FROM catalogue
+WHERE kind = :kind AND id = :id
+  AND (:visible_partner IS NULL OR partner_id = :visible_partner)
+  AND (:visible_tenant IS NULL OR tenant_id = :visible_tenant)

@@ -1,0 +1,89 @@
+//! Resources, as they stand in the catalogue.
+
+use events::event::StreamKind;
+use events::ids::{PartnerId, TenantId, UserId};
+use events::time::from_micros;
+use events::wire::Refusal;
+use projections::resource::{Lifetime, with_lifetime};
+use projections::views::ViewsError;
+use rusqlite::{Connection, OptionalExtension, Row, named_params};
+use serde_json::Value;
+
+use crate::page::{Cut, Placed};
+use crate::parameters::Parameters;
+use crate::visible::Visible;
+
+const LIST: &str = include_str!("list.sql");
+const ONE: &str = include_str!("one.sql");
+
+/// Which resources of a kind; `None` where all count.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    partner: Option<String>,
+    tenant: Option<String>,
+    user: Option<String>,
+    name: Option<String>,
+    include_ended: bool,
+}
+
+impl Filter {
+    pub fn take(parameters: &mut Parameters) -> Result<Self, Refusal> {
+        Ok(Self {
+            partner: parameters.id::<PartnerId>("partner_id")?,
+            tenant: parameters.id::<TenantId>("tenant_id")?,
+            user: parameters.id::<UserId>("user_id")?,
+            name: parameters.text("name"),
+            include_ended: parameters.flag("include_ended")?,
+        })
+    }
+}
+
+/// Newest first; one more than the page where there is another.
+pub fn list(
+    db: &Connection,
+    visible: Visible,
+    kind: StreamKind,
+    filter: &Filter,
+    cut: Cut,
+) -> Result<Vec<Placed>, ViewsError> {
+    let mut statement = db.prepare_cached(LIST)?;
+    let mut rows = statement.query(named_params! {
+        ":kind": kind.as_str(), ":before": cut.before, ":rows": cut.rows(), ":include_ended": filter.include_ended,
+        ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(),
+        ":partner": filter.partner, ":tenant": filter.tenant, ":user": filter.user, ":name": filter.name,
+    })?;
+    let mut resources = Vec::new();
+    while let Some(row) = rows.next()? {
+        resources.push(ResourceRow::read(row)?.placed()?);
+    }
+    Ok(resources)
+}
+
+/// `None` for what the caller cannot see.
+pub fn one(db: &Connection, visible: Visible, kind: StreamKind, id: &str) -> Result<Option<Value>, ViewsError> {
+    let parameters = named_params! {
+        ":kind": kind.as_str(), ":id": id,
+        ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(),
+    };
+    let row = db.prepare_cached(ONE)?.query_row(parameters, ResourceRow::read).optional()?;
+    Ok(row.map(ResourceRow::placed).transpose()?.map(|placed| placed.item))
+}
+
+struct ResourceRow {
+    body: String,
+    created_position: u64,
+    created_at: i64,
+    ended_at: Option<i64>,
+}
+
+impl ResourceRow {
+    fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
+        Ok(Self { body: row.get(0)?, created_position: row.get(1)?, created_at: row.get(2)?, ended_at: row.get(3)? })
+    }
+
+    fn placed(self) -> Result<Placed, ViewsError> {
+        let lifetime = Lifetime { created_at: from_micros(self.created_at), ended_at: self.ended_at.map(from_micros) };
+        let body: Value = serde_json::from_str(&self.body)?;
+        Ok(Placed { position: self.created_position, item: with_lifetime(body, lifetime) })
+    }
+}

@@ -1,0 +1,108 @@
+//! `GET /v1/audit`: who changed what, and who was turned away. Reads the view `audit`, and joins where a request came
+//! from out of the erasable side table.
+
+mod entries;
+mod format;
+
+use std::collections::HashMap;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::get;
+use chrono::{DateTime, Utc};
+use events::event::admin::Permission;
+use events::ids::RequestId;
+use events::log::{ClientAddress, Log};
+use events::time::rfc3339;
+use events::wire::Refusal;
+use projections::views::{Severity, View};
+
+use crate::QueryState;
+use crate::asker::{Asker, QueryString};
+use crate::error::QueryError;
+use crate::page::Cut;
+use crate::parameters::Parameters;
+use crate::visible::Visible;
+use entries::Entry;
+use format::Format;
+
+pub fn routes() -> Router<QueryState> {
+    Router::new().route("/v1/audit", get(list))
+}
+
+/// What is asked of the audit. Filters are `None` where everything counts.
+#[derive(Clone, Debug)]
+struct Filter {
+    from: Option<String>,
+    to: Option<String>,
+    actor: Option<String>,
+    action: Option<String>,
+    /// `key/key_…`.
+    resource: Option<String>,
+    /// Its id: what comes after the slash.
+    resource_id: Option<String>,
+    severity: Option<String>,
+    /// Lower case; somewhere in actor, action, resource or changes.
+    words: Option<String>,
+    cut: Cut,
+}
+
+/// Newest first. Parameters: `from`, `to`, `actor`, `action`, `resource` (with its kind or without), `severity`, `q`,
+/// `format`, `limit`, `cursor` (the position of the last entry seen), `min_position`.
+/// Errors: 403 without `audit:read`; 503 `VIEW_BEHIND`.
+async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString) -> Result<Response, QueryError> {
+    asker.require(Permission::AuditRead)?;
+    let mut parameters = Parameters::parse(&query)?;
+    let min_position = parameters.min_position()?;
+    let format = Format::take(&mut parameters)?;
+    let filter = Filter::take(parameters)?;
+    state.views.wait_for(View::Audit, min_position).await?;
+    let (visible, cut) = (Visible::to(&asker), filter.cut);
+    let found = state.views.read(View::Audit, move |db| entries::list(db, visible, &filter)).await?;
+    let origins = origins(&state.log, &found.value).await?;
+    format.answer(found.position, found.value, &origins, cut)
+}
+
+async fn origins(log: &Log, entries: &[Entry]) -> Result<HashMap<RequestId, ClientAddress>, QueryError> {
+    let requests: Vec<RequestId> = entries.iter().filter_map(|entry| entry.request_id).collect();
+    if requests.is_empty() {
+        return Ok(HashMap::new());
+    }
+    Ok(log.read(move |reader| reader.client_addresses(&requests)).await?)
+}
+
+impl Filter {
+    fn take(mut parameters: Parameters) -> Result<Self, Refusal> {
+        let time = |at: Option<DateTime<Utc>>| at.map(rfc3339);
+        let (resource, resource_id) = match parameters.text("resource") {
+            None => (None, None),
+            Some(text) => match text.split_once('/').map(|(_, id)| id.to_owned()) {
+                None => (None, Some(text)),
+                Some(id) => (Some(text), Some(id)),
+            },
+        };
+        let filter = Self {
+            from: time(parameters.time("from")?),
+            to: time(parameters.time("to")?),
+            actor: parameters.text("actor"),
+            action: parameters.text("action"),
+            resource,
+            resource_id,
+            severity: severity(&mut parameters)?,
+            words: parameters.text("q").map(|words| words.to_lowercase()),
+            cut: Cut::take(&mut parameters)?,
+        };
+        parameters.finish()?;
+        Ok(filter)
+    }
+}
+
+fn severity(parameters: &mut Parameters) -> Result<Option<String>, Refusal> {
+    let Some(text) = parameters.text("severity") else { return Ok(None) };
+    if Severity::ALL.iter().any(|severity| severity.as_str() == text) {
+        return Ok(Some(text));
+    }
+    let known: Vec<&str> = Severity::ALL.iter().map(|severity| severity.as_str()).collect();
+    Err(Refusal::invalid("severity", format!("must be one of {}", known.join(", "))))
+}

@@ -1,0 +1,1 @@
+WHERE resource_id = :resource_id

@@ -1,0 +1,2 @@
+SELECT position, recorded_at, actor, action, resource, severity, outcome, request_id, changes
+FROM audit

@@ -1,0 +1,137 @@
+//! `GET /v1/budgets` and `/v1/budgets/{id}`: what every budget has left in its present window. Reads the view
+//! `budgets`; nothing is decided from it.
+
+use axum::extract::{Path, State};
+use axum::routing::get;
+use axum::{Json, Router};
+use chrono::{DateTime, Utc};
+use events::event::admin::Permission;
+use events::ids::BudgetId;
+use events::money::NanoUsd;
+use events::time::{Period, from_micros, rfc3339};
+use projections::views::{View, ViewsError};
+use rusqlite::{Connection, OptionalExtension, Row, named_params};
+use serde_json::Value;
+
+use crate::QueryState;
+use crate::asker::{Asker, QueryString};
+use crate::error::QueryError;
+use crate::page::{Cut, Page, Placed};
+use crate::parameters::Parameters;
+use crate::visible::Visible;
+
+const LIST: &str = include_str!("budgets/list.sql");
+const ONE: &str = include_str!("budgets/one.sql");
+const WINDOW: &str = include_str!("budgets/window.sql");
+
+pub fn routes() -> Router<QueryState> {
+    Router::new().route("/v1/budgets", get(list)).route("/v1/budgets/{id}", get(one))
+}
+
+/// Newest first, closed ones only with `include_ended=true`. Parameters: `limit`, `cursor`, `min_position`.
+/// Errors: 403 without `usage:read`; 503 `VIEW_BEHIND`.
+async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString) -> Result<Json<Page>, QueryError> {
+    asker.require(Permission::UsageRead)?;
+    let mut parameters = Parameters::parse(&query)?;
+    let (min_position, cut) = (parameters.min_position()?, Cut::take(&mut parameters)?);
+    let include_ended = parameters.flag("include_ended")?;
+    parameters.finish()?;
+    state.views.wait_for(View::Budgets, min_position).await?;
+    let (now, visible) = (state.clock.now(), Visible::to(&asker));
+    let read = move |db: &Connection| standings(db, visible, now, cut, include_ended);
+    let found = state.views.read(View::Budgets, read).await?;
+    Ok(Page::cut(found.position, found.value, cut))
+}
+
+/// Parameter: `min_position`. Errors: 403 without `usage:read`; 404 for what the caller cannot see; 503 `VIEW_BEHIND`.
+async fn one(
+    State(state): State<QueryState>,
+    asker: Asker,
+    Path(id): Path<String>,
+    query: QueryString,
+) -> Result<Json<Value>, QueryError> {
+    asker.require(Permission::UsageRead)?;
+    let mut parameters = Parameters::parse(&query)?;
+    let min_position = parameters.min_position()?;
+    parameters.finish()?;
+    let id: BudgetId = id.parse().map_err(|_| QueryError::NotFound("budget"))?;
+    state.views.wait_for(View::Budgets, min_position).await?;
+    let (now, visible) = (state.clock.now(), Visible::to(&asker));
+    let found = state.views.read(View::Budgets, move |db| standing(db, visible, now, id)).await?;
+    found.value.map(|placed| Json(placed.item)).ok_or(QueryError::NotFound("budget"))
+}
+
+fn standings(
+    db: &Connection,
+    visible: Visible,
+    now: DateTime<Utc>,
+    cut: Cut,
+    include_ended: bool,
+) -> Result<Vec<Placed>, ViewsError> {
+    let mut statement = db.prepare_cached(LIST)?;
+    let parameters = named_params! {
+        ":before": cut.before, ":include_ended": include_ended, ":rows": cut.rows(),
+        ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(),
+    };
+    let budgets: Vec<BudgetRow> = statement.query_map(parameters, BudgetRow::read)?.collect::<Result<_, _>>()?;
+    budgets.iter().map(|budget| budget.standing(db, now)).collect()
+}
+
+fn standing(db: &Connection, visible: Visible, now: DateTime<Utc>, id: BudgetId) -> Result<Option<Placed>, ViewsError> {
+    let parameters = named_params! {
+        ":budget": id.to_string(), ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(),
+    };
+    let budget = db.prepare_cached(ONE)?.query_row(parameters, BudgetRow::read).optional()?;
+    budget.map(|budget| budget.standing(db, now)).transpose()
+}
+
+struct BudgetRow {
+    id: String,
+    body: String,
+    limit: NanoUsd,
+    period: String,
+    opened_position: u64,
+    closed_at: Option<i64>,
+}
+
+impl BudgetRow {
+    fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
+        Ok(Self {
+            id: row.get(0)?,
+            body: row.get(1)?,
+            limit: NanoUsd::new(row.get(2)?),
+            period: row.get(3)?,
+            opened_position: row.get(4)?,
+            closed_at: row.get(5)?,
+        })
+    }
+
+    /// The budget with what it has left in the window that `now` lies in. A window that nothing was held in has no row.
+    fn standing(&self, db: &Connection, now: DateTime<Utc>) -> Result<Placed, ViewsError> {
+        let period: Period = serde_json::from_value(Value::from(self.period.as_str()))?;
+        let window = period.window(now);
+        let start = window.start.map_or(0, |start| start.timestamp_micros());
+        let sums = db
+            .prepare_cached(WINDOW)?
+            .query_row((&self.id, start), |row| Ok((NanoUsd::new(row.get(0)?), NanoUsd::new(row.get(1)?))))
+            .optional()?;
+        let (settled, held) = sums.unwrap_or_default();
+        let mut item: Value = serde_json::from_str(&self.body)?;
+        if let Some(fields) = item.as_object_mut() {
+            let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
+            put("settled_usd", settled.to_string().into());
+            put("held_usd", held.to_string().into());
+            put("remaining_usd", remaining(self.limit, settled, held).to_string().into());
+            put("period_start", window.start.map(rfc3339).into());
+            put("resets_at", window.end.map(rfc3339).into());
+            put("ended_at", self.closed_at.map(|at| rfc3339(from_micros(at))).into());
+        }
+        Ok(Placed { position: self.opened_position, item })
+    }
+}
+
+/// What a hold could still take; never below zero, also where a lowered limit or an overrun went past it.
+fn remaining(limit: NanoUsd, settled: NanoUsd, held: NanoUsd) -> NanoUsd {
+    let left = limit.checked_sub(settled).and_then(|left| left.checked_sub(held));
+    left.unwrap_or(NanoUsd::ZERO).max(NanoUsd::ZERO)
+}

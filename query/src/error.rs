@@ -1,0 +1,83 @@
+//! What can go wrong with a question, and the one table that makes refusals of it.
+
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use events::log::LogError;
+use events::wire::{ErrorCode, Refusal};
+use http::StatusCode;
+use projections::views::{Behind, ViewsError};
+
+/// When to come back to a view that is behind.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    #[error("{}", .0.message)]
+    Refused(Refusal),
+    /// There is none that the caller can see.
+    #[error("no such {0}")]
+    NotFound(&'static str),
+    #[error(transparent)]
+    Behind(#[from] Behind),
+    #[error("the log is not yet at {wanted}")]
+    LogBehind { wanted: u64 },
+    #[error(transparent)]
+    Views(#[from] ViewsError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// What was read cannot be written as an answer.
+    #[error("write the answer: {0}")]
+    Answer(String),
+}
+
+impl From<Refusal> for QueryError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl QueryError {
+    /// The refusal that a client meets. Its own words never carry the inner error's.
+    fn refusal(self) -> Refusal {
+        match self {
+            Self::Refused(refusal) => refusal,
+            Self::NotFound(what) => Refusal::new(ErrorCode::NotFound, format!("no such {what}")),
+            Self::Behind(behind) => Refusal::new(ErrorCode::ViewBehind, behind.to_string())
+                .with("view", behind.view.as_str())
+                .with("position", behind.position)
+                .with("min_position", behind.wanted)
+                .retry_after(RETRY_AFTER),
+            Self::LogBehind { wanted } => {
+                Refusal::new(ErrorCode::ViewBehind, format!("the log is not yet at {wanted}"))
+                    .with("min_position", wanted)
+                    .retry_after(RETRY_AFTER)
+            }
+            Self::Views(ViewsError::Busy | ViewsError::TookTooLong) => {
+                Refusal::new(ErrorCode::ViewBehind, "the views are busy").retry_after(RETRY_AFTER)
+            }
+            Self::Views(error @ (ViewsError::Database(_) | ViewsError::Stored(_) | ViewsError::Lost)) => defect(&error),
+            Self::Answer(error) => defect(&error),
+            Self::Log(error) => {
+                tracing::error!(%error, "the log cannot be read");
+                Refusal::new(ErrorCode::LedgerUnavailable, "the log cannot be read now").retry_after(RETRY_AFTER)
+            }
+        }
+    }
+}
+
+fn defect(error: &dyn std::fmt::Display) -> Refusal {
+    tracing::error!(%error, "a query failed");
+    Refusal::new(ErrorCode::Internal, "the query failed")
+}
+
+impl IntoResponse for QueryError {
+    fn into_response(self) -> Response {
+        let refusal = self.refusal();
+        let status = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = status.into_response();
+        response.extensions_mut().insert(refusal);
+        response
+    }
+}

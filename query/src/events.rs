@@ -1,0 +1,129 @@
+//! `GET /v1/events`: the log itself, as canonical JSON. Pages of lines, or a stream that goes on with the log. Reads
+//! the log, no view. A caller below the platform gets the events that are about its partner or tenant.
+
+mod stream;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use events::canonical;
+use events::event::Event;
+use events::event::admin::Permission;
+use events::log::EventFilter;
+use events::wire::Refusal;
+use http::HeaderMap;
+use http::header::{ACCEPT, CONTENT_TYPE};
+
+use crate::QueryState;
+use crate::asker::{Asker, QueryString};
+use crate::error::QueryError;
+use crate::log_head::wait_for;
+use crate::parameters::Parameters;
+use crate::visible::Visible;
+
+const LIMIT_DEFAULT: usize = 100;
+const LIMIT_MAX: usize = 1000;
+
+pub fn routes() -> Router<QueryState> {
+    Router::new().route("/v1/events", get(events))
+}
+
+/// Parameters: `after` (a position; 0 is the beginning), `types` (comma-separated, with their versions), `limit` (of a
+/// page), `min_position`. With `Accept: text/event-stream` a stream, which `Last-Event-ID` resumes.
+/// Errors: 403 without `events:read`; 503 `VIEW_BEHIND` when the log does not get to `min_position` in time.
+async fn events(
+    State(state): State<QueryState>,
+    asker: Asker,
+    headers: HeaderMap,
+    query: QueryString,
+) -> Result<Response, QueryError> {
+    asker.require(Permission::EventsRead)?;
+    let mut parameters = Parameters::parse(&query)?;
+    let min_position = parameters.min_position()?;
+    let after = parameters.number("after")?.unwrap_or(0);
+    let types = types(parameters.text("types").as_deref())?;
+    let limit = parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
+    parameters.finish()?;
+    wait_for(&state.log, min_position).await?;
+    let filter = filter(Visible::to(&asker), types);
+    if wants_stream(&headers) {
+        let after = last_event_id(&headers)?.unwrap_or(after);
+        return Ok(stream::answer(state, asker.0, filter, after));
+    }
+    page(&state, filter, after, limit).await
+}
+
+async fn page(state: &QueryState, filter: EventFilter, after: u64, limit: usize) -> Result<Response, QueryError> {
+    let found = state.log.read(move |reader| reader.filtered(&filter, after, limit)).await?;
+    let mut lines = String::new();
+    for recorded in &found {
+        lines += &canonical::envelope(recorded).map_err(|error| QueryError::Answer(error.to_string()))?;
+        lines.push('\n');
+    }
+    Ok(([(CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
+}
+
+fn filter(visible: Visible, types: Option<Vec<(String, u32)>>) -> EventFilter {
+    let (partner, tenant) = match visible {
+        Visible::Platform => (None, None),
+        Visible::Partner(id) => (Some(id), None),
+        Visible::Tenant(id) => (None, Some(id)),
+    };
+    EventFilter { types, partner, tenant }
+}
+
+/// `budget.settled.v1,key.created.v1`; only types that there are, so that a slip of the pen is not an empty answer.
+fn types(names: Option<&str>) -> Result<Option<Vec<(String, u32)>>, Refusal> {
+    let Some(names) = names else { return Ok(None) };
+    let parsed: Result<Vec<(String, u32)>, Refusal> = names.split(',').map(|name| event_type(name.trim())).collect();
+    parsed.map(Some)
+}
+
+fn event_type(text: &str) -> Result<(String, u32), Refusal> {
+    let parts = text.rsplit_once(".v").and_then(|(name, version)| Some((name, version.parse().ok()?)));
+    let known = parts.filter(|parts| Event::TYPES.contains(parts));
+    let known = known
+        .ok_or_else(|| Refusal::invalid("types", format!("{text:?} is no event type such as budget.settled.v1")))?;
+    Ok((known.0.to_owned(), known.1))
+}
+
+fn wants_stream(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split(',')).any(|media| {
+        let media = media.split(';').next().unwrap_or_default().trim();
+        media.eq_ignore_ascii_case("text/event-stream")
+    })
+}
+
+/// The position after which a client resumes.
+fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
+    let Some(value) = headers.get("last-event-id") else { return Ok(None) };
+    let position = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    position.map(Some).ok_or_else(|| Refusal::invalid("Last-Event-ID", "must be a position"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_named_with_their_version() {
+        let parsed = types(Some("budget.settled.v1,rate_limit.created.v1")).expect("known types");
+        assert_eq!(parsed, Some(vec![("budget.settled".to_owned(), 1), ("rate_limit.created".to_owned(), 1)]));
+        for wrong in ["budget.settled", "budget.settled.v9", "budget.vanished.v1", ""] {
+            assert_eq!(types(Some(wrong)).expect_err("unknown").details["field"], "types");
+        }
+    }
+
+    #[test]
+    fn a_stream_is_asked_for_by_its_media_type() {
+        let asks = |accept: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, http::HeaderValue::from_static(accept));
+            wants_stream(&headers)
+        };
+        assert!(asks("text/event-stream") && asks("application/json;q=0.5, Text/Event-Stream; q=1"));
+        assert!(!asks("*/*") && !asks("application/x-ndjson"));
+    }
+}

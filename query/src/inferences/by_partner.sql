@@ -1,0 +1,1 @@
+WHERE partner_id = coalesce(:visible_partner, :partner)

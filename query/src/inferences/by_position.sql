@@ -1,0 +1,1 @@
+WHERE position > 0

@@ -1,0 +1,1 @@
+WHERE tenant_id = coalesce(:visible_tenant, :tenant)

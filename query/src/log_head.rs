@@ -1,0 +1,39 @@
+//! `GET /v1/log/head`: where the log stands. Any key may ask.
+
+use axum::extract::State;
+use axum::routing::get;
+use axum::{Json, Router};
+use events::log::Log;
+use events::time::rfc3339;
+use projections::views::PATIENCE;
+use serde_json::{Value, json};
+
+use crate::QueryState;
+use crate::asker::{Asker, QueryString};
+use crate::error::QueryError;
+use crate::parameters::Parameters;
+
+pub fn routes() -> Router<QueryState> {
+    Router::new().route("/v1/log/head", get(head))
+}
+
+/// `position` and `recorded_at` of the last durable event; 0 and null for an empty log.
+/// Errors: 503 `VIEW_BEHIND` when it does not get to `min_position` in time.
+async fn head(State(state): State<QueryState>, _: Asker, query: QueryString) -> Result<Json<Value>, QueryError> {
+    let mut parameters = Parameters::parse(&query)?;
+    let min_position = parameters.min_position()?;
+    parameters.finish()?;
+    wait_for(&state.log, min_position).await?;
+    let head = state.log.head();
+    Ok(Json(json!({ "position": head.position, "recorded_at": head.recorded_at.map(rfc3339) })))
+}
+
+/// Waits until the log has got to `position`.
+pub async fn wait_for(log: &Log, position: u64) -> Result<(), QueryError> {
+    let mut heads = log.watch_head();
+    let reached = tokio::time::timeout(PATIENCE, heads.wait_for(|head| head.position >= position)).await;
+    match reached {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(QueryError::LogBehind { wanted: position }),
+    }
+}

@@ -1,0 +1,129 @@
+//! The query string, read strictly: what is unknown, doubled or malformed is a 400 that names it.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use axum::extract::Query;
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use events::time::parse_rfc3339;
+use events::wire::Refusal;
+use http::Uri;
+
+use crate::asker::QueryString;
+
+/// Values longer than this are nobody's id, name or time.
+const VALUE_BYTES_MAX: usize = 2048;
+
+/// Parameters that have not been taken yet.
+#[derive(Debug)]
+pub struct Parameters {
+    left: BTreeMap<String, String>,
+}
+
+impl Parameters {
+    pub fn parse(query: &QueryString) -> Result<Self, Refusal> {
+        let malformed = || Refusal::invalid("", "the query string is malformed");
+        let uri: Uri = Uri::builder().path_and_query(format!("/?{}", query.0)).build().map_err(|_| malformed())?;
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&uri).map_err(|_| malformed())?;
+        let mut left = BTreeMap::new();
+        for (name, value) in pairs {
+            if value.len() > VALUE_BYTES_MAX || value.contains('\0') {
+                return Err(Refusal::invalid(name, "is too long or has a NUL in it"));
+            }
+            if left.insert(name.clone(), value).is_some() {
+                return Err(Refusal::invalid(name, "is given twice"));
+            }
+        }
+        Ok(Self { left })
+    }
+
+    pub fn text(&mut self, name: &str) -> Option<String> {
+        self.left.remove(name)
+    }
+
+    /// An id of the right kind, as its text.
+    pub fn id<I: FromStr<Err: Display> + Display>(&mut self, name: &str) -> Result<Option<String>, Refusal> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let id: I = text.parse().map_err(|error: I::Err| Refusal::invalid(name, error.to_string()))?;
+        Ok(Some(id.to_string()))
+    }
+
+    /// A whole number, not negative.
+    pub fn number(&mut self, name: &str) -> Result<Option<u64>, Refusal> {
+        let parse = |text: String| text.parse().map_err(|_| Refusal::invalid(name, "must be a whole number"));
+        self.text(name).map(parse).transpose()
+    }
+
+    /// `limit`, from 1 to `max`.
+    pub fn limit(&mut self, default: usize, max: usize) -> Result<usize, Refusal> {
+        let Some(limit) = self.number("limit")? else { return Ok(default) };
+        let within = usize::try_from(limit).ok().filter(|limit| (1..=max).contains(limit));
+        within.ok_or_else(|| Refusal::invalid("limit", format!("must be 1 to {max}")))
+    }
+
+    /// An RFC 3339 time, or a date: the instant at which it begins in UTC.
+    pub fn time(&mut self, name: &str) -> Result<Option<DateTime<Utc>>, Refusal> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let date = || Some(NaiveDate::from_str(&text).ok()?.and_time(NaiveTime::MIN).and_utc());
+        let at = parse_rfc3339(&text).or_else(date);
+        let reason = "must be an RFC 3339 time such as 2026-11-20T08:00:00Z, or a date such as 2026-11-20";
+        at.map(Some).ok_or_else(|| Refusal::invalid(name, reason))
+    }
+
+    /// `true` or `false`; absent is `false`.
+    pub fn flag(&mut self, name: &str) -> Result<bool, Refusal> {
+        match self.text(name).as_deref() {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Refusal::invalid(name, "must be true or false")),
+        }
+    }
+
+    /// `min_position`; absent is 0, which everything has reached.
+    pub fn min_position(&mut self) -> Result<u64, Refusal> {
+        Ok(self.number("min_position")?.unwrap_or(0))
+    }
+
+    /// Nothing may be left.
+    pub fn finish(self) -> Result<(), Refusal> {
+        match self.left.into_keys().next() {
+            None => Ok(()),
+            Some(name) => Err(Refusal::invalid(name, "is not a parameter of this path")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use events::ids::KeyId;
+
+    use super::*;
+
+    fn parsed(query: &str) -> Parameters {
+        Parameters::parse(&QueryString(query.to_owned())).expect("a query string")
+    }
+
+    fn field(refusal: &Refusal) -> Option<&str> {
+        refusal.details.get("field").and_then(|field| field.as_str())
+    }
+
+    #[test]
+    fn what_is_unknown_doubled_or_malformed_is_named() {
+        assert_eq!(field(&parsed("colour=red").finish().expect_err("unknown")), Some("colour"));
+        let doubled = Parameters::parse(&QueryString("a=1&a=2".to_owned())).expect_err("doubled");
+        assert_eq!(field(&doubled), Some("a"));
+        assert_eq!(field(&parsed("limit=0").limit(1, 10).expect_err("too small")), Some("limit"));
+        assert_eq!(field(&parsed("limit=11").limit(1, 10).expect_err("too large")), Some("limit"));
+        assert_eq!(field(&parsed("key=usr_1").id::<KeyId>("key").expect_err("no key")), Some("key"));
+        assert_eq!(field(&parsed("from=yesterday").time("from").expect_err("no time")), Some("from"));
+    }
+
+    #[test]
+    fn a_date_is_the_instant_at_which_it_begins() {
+        let at = |query: &str| parsed(query).time("from").expect("a time");
+        assert_eq!(at("from=2026-11-20"), at("from=2026-11-20T00:00:00Z"));
+        assert_eq!(at("from=2026-11-20T01:00:00%2B01:00"), at("from=2026-11-20"));
+        assert_eq!(at(""), None);
+    }
+}

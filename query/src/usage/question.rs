@@ -1,0 +1,216 @@
+//! What is asked of usage.
+
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use events::ids::{KeyId, PartnerId, TenantId, UserId};
+use events::wire::Refusal;
+
+use crate::parameters::Parameters;
+
+const SECONDS_AN_HOUR: i64 = 3600;
+const LIMIT_DEFAULT: usize = 1000;
+const LIMIT_MAX: usize = 10_000;
+
+/// What rows are grouped by, in the order of the columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dimension {
+    Partner,
+    Tenant,
+    User,
+    Key,
+    Model,
+    Provider,
+    Backend,
+    Hour,
+    Day,
+    Month,
+}
+
+impl Dimension {
+    pub const ALL: &'static [Self] = &[
+        Self::Partner,
+        Self::Tenant,
+        Self::User,
+        Self::Key,
+        Self::Model,
+        Self::Provider,
+        Self::Backend,
+        Self::Hour,
+        Self::Day,
+        Self::Month,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Partner => "partner",
+            Self::Tenant => "tenant",
+            Self::User => "user",
+            Self::Key => "key",
+            Self::Model => "model",
+            Self::Provider => "provider",
+            Self::Backend => "backend",
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Month => "month",
+        }
+    }
+}
+
+/// Which part of the groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub offset: usize,
+    pub limit: usize,
+}
+
+impl Limits {
+    /// The cursor of the page after this one.
+    pub const fn next(self) -> usize {
+        self.offset.saturating_add(self.limit)
+    }
+}
+
+/// The hours that are counted, in seconds since 1970: from the first to before the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hours {
+    pub from: i64,
+    pub to: i64,
+}
+
+/// A question to the view. Filters are `None` where everything counts.
+#[derive(Clone, Debug)]
+pub struct Question {
+    pub group_by: Vec<Dimension>,
+    pub hours: Hours,
+    pub partner: Option<String>,
+    pub tenant: Option<String>,
+    pub user: Option<String>,
+    pub key: Option<String>,
+    pub model: Option<String>,
+    pub provider: Option<String>,
+    pub backend: Option<String>,
+    pub limits: Limits,
+}
+
+impl Question {
+    /// From the parameters of `/v1/usage`, of which none may be left over.
+    pub fn take(mut parameters: Parameters) -> Result<Self, Refusal> {
+        let group_by = group_by(parameters.text("group_by").as_deref())?;
+        let mut hours = Hours { from: 0, to: i64::MAX };
+        if let Some(from) = parameters.time("from")? {
+            hours.from = hour_of(from);
+        }
+        if let Some(to) = parameters.time("to")? {
+            let seconds = to.timestamp() + i64::from(to.timestamp_subsec_micros() > 0);
+            hours.to = seconds.div_euclid(SECONDS_AN_HOUR) + i64::from(seconds.rem_euclid(SECONDS_AN_HOUR) > 0);
+            hours.to *= SECONDS_AN_HOUR;
+        }
+        if let Some(hour) = parameters.time("hour")? {
+            hours.narrow(hour_of(hour), hour_of(hour) + SECONDS_AN_HOUR);
+        }
+        if let Some(text) = parameters.text("day") {
+            let (from, to) = day(&text).ok_or_else(|| Refusal::invalid("day", "must be like 2026-11-20"))?;
+            hours.narrow(from, to);
+        }
+        if let Some(text) = parameters.text("month") {
+            let (from, to) = month(&text).ok_or_else(|| Refusal::invalid("month", "must be like 2026-11"))?;
+            hours.narrow(from, to);
+        }
+        let question = Self {
+            group_by,
+            hours,
+            partner: parameters.id::<PartnerId>("partner")?,
+            tenant: parameters.id::<TenantId>("tenant")?,
+            user: parameters.id::<UserId>("user")?,
+            key: parameters.id::<KeyId>("key")?,
+            model: parameters.text("model"),
+            provider: parameters.text("provider"),
+            backend: parameters.text("backend"),
+            limits: limits(&mut parameters)?,
+        };
+        parameters.finish()?;
+        Ok(question)
+    }
+
+    pub fn groups_by(&self, dimension: Dimension) -> bool {
+        self.group_by.contains(&dimension)
+    }
+}
+
+impl Hours {
+    fn narrow(&mut self, from: i64, to: i64) {
+        self.from = self.from.max(from);
+        self.to = self.to.min(to);
+    }
+}
+
+fn group_by(names: Option<&str>) -> Result<Vec<Dimension>, Refusal> {
+    let names = names.unwrap_or_default().split(',').filter(|name| !name.is_empty());
+    names.map(|name| dimension(name.trim())).collect()
+}
+
+fn dimension(name: &str) -> Result<Dimension, Refusal> {
+    let found = Dimension::ALL.iter().copied().find(|dimension| dimension.as_str() == name);
+    found.ok_or_else(|| {
+        let known: Vec<&str> = Dimension::ALL.iter().map(|dimension| dimension.as_str()).collect();
+        Refusal::invalid("group_by", format!("{name:?} is none of {}", known.join(", ")))
+    })
+}
+
+fn limits(parameters: &mut Parameters) -> Result<Limits, Refusal> {
+    let offset = match parameters.text("cursor") {
+        None => 0,
+        Some(cursor) => cursor.parse().map_err(|_| Refusal::invalid("cursor", "is not one that this list gave"))?,
+    };
+    Ok(Limits { offset, limit: parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)? })
+}
+
+fn hour_of(at: DateTime<Utc>) -> i64 {
+    at.timestamp() - at.timestamp().rem_euclid(SECONDS_AN_HOUR)
+}
+
+fn day(text: &str) -> Option<(i64, i64)> {
+    let day: NaiveDate = text.parse().ok()?;
+    Some((midnight(day), midnight(day.succ_opt()?)))
+}
+
+fn month(text: &str) -> Option<(i64, i64)> {
+    let first: NaiveDate = format!("{text}-01").parse().ok()?;
+    Some((midnight(first), midnight(first.checked_add_months(chrono::Months::new(1))?)))
+}
+
+fn midnight(day: NaiveDate) -> i64 {
+    day.and_time(NaiveTime::MIN).and_utc().timestamp()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::asker::QueryString;
+
+    fn asked(query: &str) -> Result<Question, Refusal> {
+        Question::take(Parameters::parse(&QueryString(query.to_owned()))?)
+    }
+
+    fn hours(query: &str) -> (i64, i64) {
+        let hours = asked(query).expect("a question").hours;
+        (hours.from, hours.to)
+    }
+
+    #[test]
+    fn whole_hours_are_counted() {
+        let (from, to) = hours("from=2026-11-20T08:30:00Z&to=2026-11-20T09:00:00.000001Z");
+        assert_eq!((from, to), hours("from=2026-11-20T08:00:00Z&to=2026-11-20T10:00:00Z"));
+        assert_eq!(hours("day=2026-11-20"), hours("from=2026-11-20&to=2026-11-21"));
+        assert_eq!(hours("month=2026-12"), hours("from=2026-12-01&to=2027-01-01"));
+        assert_eq!(hours("hour=2026-11-20T08:00:00Z"), hours("from=2026-11-20T08:00:00Z&to=2026-11-20T09:00:00Z"));
+    }
+
+    #[test]
+    fn a_dimension_that_is_none_is_named() {
+        let refusal = asked("group_by=tenant,metadata.team").expect_err("not a dimension");
+        assert_eq!(refusal.details["field"], "group_by");
+        assert!(refusal.message.contains("metadata.team"), "{}", refusal.message);
+        assert_eq!(asked("colour=red").expect_err("unknown").details["field"], "colour");
+        assert_eq!(asked("group_by=tenant,day").expect("a question").group_by, [Dimension::Tenant, Dimension::Day]);
+    }
+}
