@@ -72,4 +72,4 @@ pub fn routes(state: AdminState) -> Router {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,1 +1,10 @@
+//! The write side over a real log in a folder of its own.
 
+mod fields;
+mod reach;
+mod resources;
+mod retries;
+mod sealing;
+mod setup;
+
+pub mod lab;

@@ -1,1 +1,167 @@
+//! The door over a real log: keys are made by the administration and presented as clients do.
 
+use std::time::Instant;
+
+use events::event::Actor;
+use events::event::admin::{Permission, Reach};
+use events::wire::ErrorCode;
+use http::{HeaderMap, HeaderValue};
+use serde_json::{Value, json};
+
+use crate::admin::tests::lab::{Lab, OPERATOR_KEY, bearer};
+
+async fn key(lab: &Lab, body: Value) -> (String, String) {
+    let made = lab.made("/keys", body).await;
+    (made["id"].as_str().unwrap().to_owned(), made["secret"].as_str().unwrap().to_owned())
+}
+
+fn for_tenant(secret: &str, tenant: &str) -> HeaderMap {
+    let mut headers = bearer(secret);
+    headers.insert("x-tenant-id", tenant.parse().unwrap());
+    headers
+}
+
+#[tokio::test]
+async fn a_key_is_its_users_and_does_what_it_was_given() {
+    let lab = Lab::new().await;
+    let (id, secret) = key(&lab, json!({"name": "app", "permissions": ["usage:read"], "models": ["sim-*"]})).await;
+    let caller = lab.caller(&secret).await.unwrap();
+    assert_eq!(caller.actor, Actor::Key(id.parse().unwrap()));
+    assert_eq!(caller.chain.user, Some(lab.tenancy.user));
+    assert_eq!((caller.may(Permission::UsageRead), caller.may(Permission::ModelsUse)), (true, false));
+    assert!(caller.allows_model("sim-small") && !caller.allows_model("gpt"));
+    assert_eq!(caller.reach, Reach::Tenant(lab.tenancy.tenant));
+    let mut headers = HeaderMap::new();
+    headers.insert("x-api-key", secret.parse().unwrap());
+    assert!(lab.auth.authenticate(&headers).await.is_ok(), "as the Anthropic SDKs send it");
+    headers.insert("authorization", format!("bearer  {secret}").parse().unwrap());
+    assert!(lab.auth.authenticate(&headers).await.is_ok(), "the scheme in any case");
+}
+
+#[tokio::test]
+async fn whatever_is_no_key_of_ours_is_unauthenticated() {
+    let lab = Lab::new().await;
+    let (_, secret) = key(&lab, json!({"name": "app"})).await;
+    let last = if secret.ends_with('a') { "b" } else { "a" };
+    let other = format!("{}{last}", &secret[..secret.len() - 1]);
+    for wrong in ["", "sgk_garbage", "Bearer", &other, &secret[1..], &format!("{OPERATOR_KEY}x")] {
+        assert_eq!(lab.caller(wrong).await.err(), Some(ErrorCode::Unauthenticated), "{wrong}");
+    }
+    assert!(lab.auth.authenticate(&HeaderMap::new()).await.is_err());
+    let mut basic = HeaderMap::new();
+    basic.insert("authorization", format!("Basic {secret}").parse().unwrap());
+    assert!(lab.auth.authenticate(&basic).await.is_err());
+    basic.insert("authorization", HeaderValue::from_bytes(b"Bearer \xff").unwrap());
+    assert!(lab.auth.authenticate(&basic).await.is_err());
+}
+
+#[tokio::test]
+async fn a_revoked_key_stops_at_once_and_so_do_the_keys_of_an_ended_parent() {
+    let lab = Lab::new().await;
+    let (id, secret) = key(&lab, json!({"name": "app"})).await;
+    let (_, other) = key(&lab, json!({"name": "other"})).await;
+    lab.caller(&secret).await.unwrap();
+    lab.caller(&other).await.unwrap();
+    lab.send(&lab.operator(), "DELETE", &format!("/v1/admin/keys/{id}"), &json!({})).await.must(200);
+    assert_eq!(lab.caller(&secret).await.err(), Some(ErrorCode::Unauthenticated));
+    lab.caller(&other).await.unwrap();
+    let user = format!("/v1/admin/users/{}", lab.tenancy.user);
+    lab.send(&lab.operator(), "DELETE", &user, &json!({})).await.must(200);
+    assert_eq!(lab.caller(&other).await.err(), Some(ErrorCode::Unauthenticated));
+}
+
+#[tokio::test]
+async fn a_key_expires_also_after_it_was_seen() {
+    let lab = Lab::new().await;
+    let (_, secret) = key(&lab, json!({"name": "app", "expires_at": "2026-11-20T08:00:03Z"})).await;
+    lab.caller(&secret).await.unwrap();
+    lab.wait(2);
+    lab.caller(&secret).await.unwrap();
+    lab.wait(1);
+    assert_eq!(lab.caller(&secret).await.err(), Some(ErrorCode::Unauthenticated));
+}
+
+#[tokio::test]
+async fn a_rotated_key_overlaps_with_the_new_one_for_as_long_as_was_said() {
+    let lab = Lab::new().await;
+    let (id, first) = key(&lab, json!({"name": "app"})).await;
+    let rotate = async |seconds: u64| {
+        let path = format!("/v1/admin/keys/{id}/rotate");
+        let reply = lab.send(&lab.operator(), "POST", &path, &json!({"overlap_seconds": seconds})).await.must(200);
+        reply["secret"].as_str().unwrap().to_owned()
+    };
+    let second = rotate(2).await;
+    lab.caller(&first).await.unwrap();
+    lab.caller(&second).await.unwrap();
+    lab.wait(2);
+    assert_eq!(lab.caller(&first).await.err(), Some(ErrorCode::Unauthenticated));
+    let third = rotate(60).await;
+    lab.caller(&second).await.unwrap();
+    let fourth = rotate(60).await;
+    assert_eq!(
+        lab.caller(&second).await.err(),
+        Some(ErrorCode::Unauthenticated),
+        "the one before the last ends at once"
+    );
+    for secret in [&third, &fourth] {
+        lab.caller(secret).await.unwrap();
+    }
+    let fresh = lab.new_door();
+    assert!(fresh.authenticate(&bearer(&third)).await.is_ok() && fresh.authenticate(&bearer(&first)).await.is_err());
+}
+
+#[tokio::test]
+async fn the_operator_infers_as_the_default_tenant_or_the_one_it_names() {
+    let lab = Lab::new().await;
+    let caller = lab.caller(OPERATOR_KEY).await.unwrap();
+    assert_eq!((&caller.actor, caller.chain), (&Actor::Operator, lab.tenancy.chain()));
+    let other = lab.make("/tenants", json!({"name": "other"})).await;
+    let chosen = lab.auth.authenticate(&for_tenant(OPERATOR_KEY, &other)).await.unwrap();
+    assert_eq!((chosen.chain.tenant, chosen.chain.user), (Some(other.parse().unwrap()), None));
+    for nowhere in ["ten_00000000000000000000000000000001", "nonsense"] {
+        let refused = lab.auth.authenticate(&for_tenant(OPERATOR_KEY, nowhere)).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::Forbidden);
+    }
+}
+
+#[tokio::test]
+async fn a_key_chooses_a_tenant_within_its_reach_and_takes_its_own_name_along() {
+    let lab = Lab::new().await;
+    let (own, partner) = (lab.tenancy.tenant.to_string(), lab.tenancy.partner.to_string());
+    let sister = lab.make("/tenants", json!({"name": "sister"})).await;
+    let (_, narrow) = key(&lab, json!({"name": "narrow"})).await;
+    let roles = json!([{"role": "partner_admin", "scope": {"partner_id": partner}}]);
+    let user = lab.make("/users", json!({"name": "boss", "roles": roles})).await;
+    let (id, wide) = key(&lab, json!({"user_id": user, "name": "wide"})).await;
+    assert!(lab.auth.authenticate(&for_tenant(&narrow, &own)).await.is_ok());
+    let refused = lab.auth.authenticate(&for_tenant(&narrow, &sister)).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Forbidden);
+    let chosen = lab.auth.authenticate(&for_tenant(&wide, &sister)).await.unwrap();
+    assert_eq!(chosen.chain.tenant, Some(sister.parse().unwrap()));
+    assert_eq!((chosen.chain.key, chosen.chain.user), (Some(id.parse().unwrap()), Some(user.parse().unwrap())));
+}
+
+#[tokio::test]
+async fn a_new_snapshot_of_the_tables_does_not_hash_again() {
+    let lab = Lab::new().await;
+    let (_, secret) = key(&lab, json!({"name": "app"})).await;
+    lab.caller(&secret).await.unwrap();
+    // Both turns are taken: whoever needed to hash now would wait for two seconds and be refused.
+    let _turns = [lab.admin.hasher.turn().await.unwrap(), lab.admin.hasher.turn().await.unwrap()];
+    lab.made("/partners", json!({"name": "something changed"})).await;
+    let started = Instant::now();
+    lab.caller(&secret).await.unwrap();
+    assert!(started.elapsed().as_secs() < 1);
+}
+
+#[tokio::test]
+async fn many_requests_with_one_new_key_are_all_let_in() {
+    let lab = std::sync::Arc::new(Lab::new().await);
+    let (_, secret) = key(&lab, json!({"name": "app"})).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let (lab, secret) = (lab.clone(), secret.clone());
+        tasks.spawn(async move { lab.caller(&secret).await.is_ok() });
+    }
+    assert!(tasks.join_all().await.into_iter().all(|let_in| let_in));
+}

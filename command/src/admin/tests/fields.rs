@@ -1,0 +1,133 @@
+//! What is wrong with a body is named by its field.
+
+use http::{HeaderMap, HeaderValue};
+use serde_json::{Value, json};
+
+use super::lab::{Lab, json_type};
+
+const PATHS: [&str; 9] =
+    ["/partners", "/tenants", "/users", "/keys", "/providers", "/models", "/prices", "/budgets", "/rate-limits"];
+
+#[tokio::test]
+async fn every_wrong_field_is_a_400_that_names_it() {
+    let lab = Lab::new().await;
+    let operator = lab.operator();
+    let (tenant, provider) =
+        (lab.tenancy.tenant.to_string(), lab.make("/providers", json!({"name": "s", "kind": "simulator"})).await);
+    let with = |body: &Value, field: &str, value: Value| {
+        let mut body = body.clone();
+        body[field] = value;
+        body
+    };
+    let budget = json!({"scope": {"tenant_id": tenant}, "limit_usd": "1", "period": "total"});
+    let price = json!({"provider_id": provider, "model": "m", "input_usd_per_mtok": "1", "output_usd_per_mtok": "1"});
+    let openai = json!({"name": "o", "kind": "openai", "base_url": "https://api.example.com/v1"});
+    let model = json!({"name": "m", "targets": [{"provider_id": provider, "model": "echo"}]});
+    let target = |field: &str, value: Value| {
+        with(&model, "targets", json!([with(&json!({"provider_id": provider, "model": "echo"}), field, value)]))
+    };
+    let cases = [
+        ("/partners", json!({"name": 1}), "name"),
+        ("/partners", json!({"name": ""}), "name"),
+        ("/partners", json!({"name": "x".repeat(201)}), "name"),
+        ("/tenants", json!({"name": "x", "partner_id": "ten_1"}), "partner_id"),
+        ("/users", json!({"name": "x", "email": "nobody"}), "email"),
+        ("/users", json!({"name": "x", "roles": "auditor"}), "roles"),
+        ("/users", json!({"name": "x", "roles": ["king"]}), "roles[0]"),
+        ("/users", json!({"name": "x", "roles": [{"role": "auditor", "scope": "galaxy"}]}), "roles[0].scope"),
+        (
+            "/users",
+            json!({"name": "x", "roles": [{"role": "auditor", "scope": {"user_id": "u"}}]}),
+            "roles[0].scope.user_id",
+        ),
+        ("/keys", json!({"name": "x", "permissions": ["fly"]}), "permissions[0]"),
+        ("/keys", json!({"name": "x", "models": ["bad["]}), "models"),
+        ("/keys", json!({"name": "x", "expires_at": "tomorrow"}), "expires_at"),
+        ("/keys", json!({"name": "x", "expires_at": "2001-01-01T00:00:00Z"}), "expires_at"),
+        ("/providers", with(&openai, "kind", json!("ollama")), "kind"),
+        ("/providers", with(&openai, "base_url", json!(null)), "base_url"),
+        ("/providers", with(&openai, "base_url", json!("http://127.0.0.1:1/v1")), "base_url"),
+        ("/providers", with(&openai, "base_url", json!("https://me:pw@example.com")), "base_url"),
+        ("/providers", with(&openai, "timeout_ms", json!(0)), "timeout_ms"),
+        ("/providers", with(&openai, "timeout_ms", json!(1.5)), "timeout_ms"),
+        ("/providers", with(&openai, "headers", json!({"Authorization": "x"})), "headers.Authorization"),
+        ("/providers", with(&openai, "headers", json!({"x-api-key": "x"})), "headers.x-api-key"),
+        ("/providers", with(&openai, "headers", json!({"host": "x"})), "headers.host"),
+        ("/providers", with(&openai, "headers", json!({"x-fine": "a\nb"})), "headers.x-fine"),
+        ("/providers", json!({"name": "s", "kind": "simulator", "base_url": "https://example.com"}), "base_url"),
+        ("/providers", json!({"name": "s", "kind": "simulator", "api_key": "k"}), "api_key"),
+        ("/models", with(&model, "targets", json!([])), "targets"),
+        ("/models", with(&model, "strategy", json!("weighted")), "strategy"),
+        ("/models", with(&model, "name", json!("two words")), "name"),
+        ("/models", target("colour", json!("red")), "targets[0].colour"),
+        ("/models", target("max_output_tokens", json!(-1)), "targets[0].max_output_tokens"),
+        ("/prices", with(&price, "input_usd_per_mtok", json!(1)), "input_usd_per_mtok"),
+        ("/prices", with(&price, "request_usd", json!("-1")), "request_usd"),
+        ("/budgets", with(&budget, "limit_usd", json!(1.5)), "limit_usd"),
+        ("/budgets", with(&budget, "limit_usd", json!("-1")), "limit_usd"),
+        ("/budgets", with(&budget, "period", json!("year")), "period"),
+        ("/budgets", with(&budget, "scope", json!({})), "scope"),
+        ("/budgets", with(&budget, "scope", json!({"tenant_id": tenant, "key_id": "k"})), "scope"),
+        ("/budgets", with(&budget, "alert_at", json!(["0.5"])), "alert_at"),
+        ("/rate-limits", json!({"scope": {"tenant_id": tenant}, "requests_per_minute": 0}), "requests_per_minute"),
+        (
+            "/rate-limits",
+            json!({"scope": {"tenant_id": tenant}, "tokens_per_day": 1, "requests_per_minute": 1}),
+            "tokens_per_day",
+        ),
+    ];
+    let before = lab.events().await.len();
+    for (path, body, field) in cases {
+        let reply = lab.send(&operator, "POST", &format!("/v1/admin{path}"), &body).await;
+        assert_eq!(reply.wrong_field(), field, "{path} {body}");
+    }
+    assert_eq!(lab.events().await.len(), before, "a refusal leaves nothing");
+}
+
+#[tokio::test]
+async fn a_body_that_says_nothing_lacks_its_first_field_everywhere() {
+    let lab = Lab::new().await;
+    for (path, field) in
+        PATHS.iter().zip(["name", "name", "name", "name", "name", "name", "provider_id", "scope", "scope"])
+    {
+        let reply = lab.send(&lab.operator(), "POST", &format!("/v1/admin{path}"), &json!({})).await;
+        assert_eq!(reply.wrong_field(), field, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_its_own_for_ever_cannot_be_changed() {
+    let lab = Lab::new().await;
+    let tenant = lab.tenancy.tenant.to_string();
+    let budget =
+        lab.make("/budgets", json!({"scope": {"tenant_id": tenant}, "limit_usd": "1", "period": "total"})).await;
+    let provider = lab.make("/providers", json!({"name": "s", "kind": "simulator"})).await;
+    for (one, field) in [
+        (format!("/tenants/{tenant}"), "partner_id"),
+        (format!("/users/{}", lab.tenancy.user), "tenant_id"),
+        (format!("/budgets/{budget}"), "scope"),
+        (format!("/budgets/{budget}"), "period"),
+        (format!("/providers/{provider}"), "kind"),
+    ] {
+        let reply = lab.send(&lab.operator(), "PATCH", &format!("/v1/admin{one}"), &json!({ field: "x" })).await;
+        assert_eq!(reply.wrong_field(), field, "{one}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_json_and_says_so() {
+    let lab = Lab::new().await;
+    let operator = lab.operator();
+    let send = async |body: &[u8], headers: HeaderMap| {
+        lab.request(&operator, "POST", "/v1/admin/partners", body.to_vec(), headers).await
+    };
+    let text = HeaderMap::from_iter([(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain"))]);
+    assert_eq!(send(b"{\"name\":\"x\"}", text).await.status, 415);
+    assert_eq!(send(b"{\"name\":\"x\"}", HeaderMap::new()).await.status, 415);
+    for body in [b"[]".as_slice(), b"{", b"null", b"{\"name\":\"\\u0000\"}", b"{\"name\":\"\xff\"}"] {
+        assert_eq!(send(body, json_type()).await.wrong_field(), "");
+    }
+    let charset = HeaderValue::from_static("application/json; charset=utf-8");
+    let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, charset)]);
+    send(b"{\"name\":\"x\"}", headers).await.must(201);
+}

@@ -1,0 +1,195 @@
+//! Who may do what to whom. Rows are attempts, columns are callers.
+
+use std::sync::Arc;
+
+use events::event::Chain;
+use events::event::admin::{Permission, Reach};
+use projections::caller::Caller;
+use serde_json::{Value, json};
+
+use super::lab::{Lab, administrator};
+
+/// Two tenants of one partner and one of another, each with a user, a key and a budget.
+struct House {
+    lab: Lab,
+    partner: String,
+    provider: String,
+    own: Tenant,
+    sister: Tenant,
+    stranger: Tenant,
+}
+
+struct Tenant {
+    id: String,
+    user: String,
+    key: String,
+    tenant_budget: String,
+    user_budget: String,
+}
+
+impl House {
+    async fn new() -> Self {
+        let lab = Lab::new().await;
+        let partner = lab.make("/partners", json!({"name": "p"})).await;
+        let other = lab.make("/partners", json!({"name": "q"})).await;
+        let provider = lab.make("/providers", json!({"name": "s", "kind": "simulator"})).await;
+        let own = Tenant::new(&lab, &partner).await;
+        let sister = Tenant::new(&lab, &partner).await;
+        let stranger = Tenant::new(&lab, &other).await;
+        Self { lab, partner, provider, own, sister, stranger }
+    }
+
+    fn callers(&self) -> [Arc<Caller>; 3] {
+        let partner = self.partner.parse().unwrap();
+        let chain = Chain { partner: Some(partner), tenant: Some(self.own.id.parse().unwrap()), ..Chain::default() };
+        [
+            self.lab.operator(),
+            administrator(Reach::Partner(partner), chain),
+            administrator(Reach::Tenant(self.own.id.parse().unwrap()), chain),
+        ]
+    }
+}
+
+impl Tenant {
+    async fn new(lab: &Lab, partner: &str) -> Self {
+        let id = lab.make("/tenants", json!({"partner_id": partner, "name": "t"})).await;
+        let user = lab.make("/users", json!({"tenant_id": id, "name": "u"})).await;
+        let key = lab.make("/keys", json!({"user_id": user, "name": "k"})).await;
+        let budget = |scope: Value| json!({"scope": scope, "limit_usd": "1", "period": "total"});
+        let tenant_budget = lab.make("/budgets", budget(json!({"tenant_id": id}))).await;
+        let user_budget = lab.make("/budgets", budget(json!({"user_id": user}))).await;
+        Self { id, user, key, tenant_budget, user_budget }
+    }
+}
+
+#[tokio::test]
+async fn each_reach_manages_what_lies_within_it_and_sees_nothing_else() {
+    let house = House::new().await;
+    let House { partner, provider, own, sister, stranger, .. } = &house;
+    let user = |tenant: &Tenant| json!({"tenant_id": tenant.id, "name": "n"});
+    let key = |tenant: &Tenant| json!({"user_id": tenant.user, "name": "n"});
+    let budget = |scope: Value| json!({"scope": scope, "limit_usd": "1", "period": "total"});
+    let limit = |scope: Value| json!({"scope": scope, "requests_per_minute": 1});
+    let name = json!({"name": "n"});
+    let more = json!({"limit_usd": "9"});
+    let own_provider = json!({"name": "n", "kind": "simulator", "tenant_id": own.id});
+    let strange_provider = json!({"name": "n", "kind": "simulator", "tenant_id": stranger.id});
+    let open_provider = json!({"name": "n", "kind": "openai", "base_url": "http://10.0.0.1", "tenant_id": own.id,
+                               "allow_private_network": true});
+    let price = json!({"provider_id": provider, "model": "m", "input_usd_per_mtok": "1", "output_usd_per_mtok": "1"});
+    let model = |name: &str, tenant: Option<&Tenant>| {
+        json!({"name": name, "targets": [{"provider_id": provider, "model": "echo"}],
+               "tenant_id": tenant.map(|tenant| tenant.id.clone())})
+    };
+    // What the platform, the partner and the tenant are answered.
+    let rows: Vec<(&str, String, Value, [u16; 3])> = vec![
+        ("POST", "/partners".into(), name.clone(), [201, 403, 403]),
+        ("PATCH", format!("/partners/{partner}"), name.clone(), [200, 200, 404]),
+        ("POST", "/tenants".into(), json!({"partner_id": partner, "name": "n"}), [201, 201, 403]),
+        ("PATCH", format!("/tenants/{}", own.id), name.clone(), [200, 200, 200]),
+        ("PATCH", format!("/tenants/{}", sister.id), name.clone(), [200, 200, 404]),
+        ("PATCH", format!("/tenants/{}", stranger.id), name.clone(), [200, 404, 404]),
+        ("POST", "/users".into(), user(own), [201, 201, 201]),
+        ("POST", "/users".into(), user(sister), [201, 201, 404]),
+        ("POST", "/users".into(), user(stranger), [201, 404, 404]),
+        ("PATCH", format!("/users/{}", stranger.user), name.clone(), [200, 404, 404]),
+        ("POST", "/keys".into(), key(own), [201, 201, 201]),
+        ("POST", "/keys".into(), key(sister), [201, 201, 404]),
+        ("POST", "/keys".into(), key(stranger), [201, 404, 404]),
+        ("PATCH", format!("/keys/{}", stranger.key), name.clone(), [200, 404, 404]),
+        ("POST", format!("/keys/{}/rotate", stranger.key), json!({}), [200, 404, 404]),
+        ("POST", format!("/keys/{}/rotate", own.key), json!({}), [200, 200, 200]),
+        ("POST", "/budgets".into(), budget(json!({"partner_id": partner})), [201, 403, 404]),
+        ("POST", "/budgets".into(), budget(json!({"tenant_id": own.id})), [201, 201, 403]),
+        ("POST", "/budgets".into(), budget(json!({"user_id": own.user})), [201, 201, 201]),
+        ("POST", "/budgets".into(), budget(json!({"key_id": own.key})), [201, 201, 201]),
+        ("POST", "/budgets".into(), budget(json!({"key_id": stranger.key})), [201, 404, 404]),
+        ("PATCH", format!("/budgets/{}", own.tenant_budget), more.clone(), [200, 200, 403]),
+        ("PATCH", format!("/budgets/{}", own.user_budget), more.clone(), [200, 200, 200]),
+        ("PATCH", format!("/budgets/{}", stranger.tenant_budget), more.clone(), [200, 404, 404]),
+        ("DELETE", format!("/budgets/{}", stranger.user_budget), json!({}), [200, 404, 404]),
+        ("POST", "/rate-limits".into(), limit(json!({"tenant_id": own.id})), [201, 201, 403]),
+        ("POST", "/rate-limits".into(), limit(json!({"user_id": own.user})), [201, 201, 201]),
+        ("POST", "/providers".into(), json!({"name": "n", "kind": "simulator"}), [201, 403, 403]),
+        ("POST", "/providers".into(), own_provider, [201, 201, 201]),
+        ("POST", "/providers".into(), strange_provider, [201, 404, 404]),
+        ("POST", "/providers".into(), open_provider, [201, 403, 403]),
+        ("PATCH", format!("/providers/{provider}"), name.clone(), [200, 403, 403]),
+        ("POST", "/prices".into(), price, [201, 403, 403]),
+        ("POST", "/models".into(), model("shared", None), [201, 403, 403]),
+        ("POST", "/models".into(), model("a", Some(own)), [201, 409, 409]),
+        ("POST", "/models".into(), model("b", Some(stranger)), [201, 404, 404]),
+        ("DELETE", format!("/tenants/{}", own.id), json!({}), [0, 0, 403]),
+    ];
+    for (method, path, body, wanted) in rows {
+        for (caller, wanted) in house.callers().iter().zip(wanted).filter(|(_, wanted)| *wanted != 0) {
+            let reply = house.lab.send(caller, method, &format!("/v1/admin{path}"), &body).await;
+            assert_eq!(reply.status, wanted, "{:?} {method} {path} {body}: {:?}", caller.reach, reply.refusal);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_administrators_key_needs_the_permission() {
+    let lab = Lab::new().await;
+    let user = lab.key(&lab.tenancy.tenant.to_string(), json!([]), &[Permission::ModelsUse]).await;
+    assert_eq!(lab.send(&user, "POST", "/v1/admin/users", &json!({"name": "n"})).await.status, 403);
+}
+
+#[tokio::test]
+async fn a_giver_gives_no_more_than_it_has() {
+    let lab = Lab::new().await;
+    let tenant = lab.tenancy.tenant.to_string();
+    let admin = lab.key(&tenant, json!(["tenant_admin"]), &[Permission::AdminAccess, Permission::UsageRead]).await;
+    let wide = json!([{"role": "partner_admin", "scope": {"partner_id": lab.tenancy.partner.to_string()}}]);
+    let boss = lab.make("/users", json!({"name": "boss", "roles": wide})).await;
+    let boss_key = lab.make("/keys", json!({"user_id": boss, "name": "k", "permissions": ["admin:access"]})).await;
+    let audit_key = lab.make("/keys", json!({"name": "k", "permissions": ["audit:read"]})).await;
+    let status = async |method: &str, path: &str, body: Value| {
+        lab.send(&admin, method, &format!("/v1/admin{path}"), &body).await.status
+    };
+    // Permissions.
+    assert_eq!(status("POST", "/keys", json!({"name": "n", "permissions": ["usage:read"]})).await, 201);
+    assert_eq!(status("POST", "/keys", json!({"name": "n", "permissions": ["audit:read"]})).await, 403);
+    assert_eq!(status("PATCH", &format!("/keys/{audit_key}"), json!({"permissions": ["events:read"]})).await, 403);
+    assert_eq!(status("POST", &format!("/keys/{audit_key}/rotate"), json!({})).await, 403);
+    // Roles.
+    assert_eq!(status("POST", "/users", json!({"name": "n", "roles": ["tenant_admin"]})).await, 201);
+    assert_eq!(status("POST", "/users", json!({"name": "n", "roles": wide})).await, 403);
+    let platform = json!([{"role": "auditor", "scope": "platform"}]);
+    assert_eq!(status("POST", "/users", json!({"name": "n", "roles": platform})).await, 403);
+    // Whoever reaches further is neither changed, ended nor impersonated.
+    assert_eq!(
+        status("POST", "/keys", json!({"user_id": boss, "name": "n", "permissions": ["usage:read"]})).await,
+        403
+    );
+    assert_eq!(status("PATCH", &format!("/users/{boss}"), json!({"roles": []})).await, 403);
+    assert_eq!(status("DELETE", &format!("/users/{boss}"), json!({})).await, 403);
+    assert_eq!(status("POST", &format!("/keys/{boss_key}/rotate"), json!({})).await, 403);
+}
+
+#[tokio::test]
+async fn a_role_contains_the_users_own_tenant() {
+    let lab = Lab::new().await;
+    let other = lab.make("/tenants", json!({"name": "other"})).await;
+    let roles = json!([{"role": "auditor", "scope": {"tenant_id": other}}]);
+    let reply = lab.send(&lab.operator(), "POST", "/v1/admin/users", &json!({"name": "n", "roles": roles})).await;
+    assert_eq!(reply.wrong_field(), "roles[0].scope");
+}
+
+#[tokio::test]
+async fn nothing_is_made_under_what_has_ended_or_never_was() {
+    let lab = Lab::new().await;
+    let tenant = lab.make("/tenants", json!({"name": "t"})).await;
+    lab.send(&lab.operator(), "DELETE", &format!("/v1/admin/tenants/{tenant}"), &json!({})).await.must(200);
+    let nobody = "ten_00000000000000000000000000000001";
+    for (tenant, status) in [(tenant.as_str(), 409), (nobody, 404)] {
+        let reply =
+            lab.send(&lab.operator(), "POST", "/v1/admin/users", &json!({"tenant_id": tenant, "name": "n"})).await;
+        assert_eq!(reply.status, status);
+        assert_eq!(reply.refused().details["field"], "tenant_id");
+    }
+    for one in ["/tenants/nonsense", "/tenants/ten_00000000000000000000000000000001"] {
+        assert_eq!(lab.send(&lab.operator(), "DELETE", &format!("/v1/admin{one}"), &json!({})).await.status, 404);
+    }
+}

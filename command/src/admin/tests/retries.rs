@@ -1,0 +1,84 @@
+//! `Idempotency-Key`: a retry answers the same and does nothing twice.
+
+use events::wire::ErrorCode;
+use http::HeaderValue;
+use serde_json::{Value, json};
+
+use super::lab::{Lab, Reply, json_type};
+
+async fn send(lab: &Lab, key: &'static str, method: &str, path: &str, body: &Value) -> Reply {
+    let mut headers = json_type();
+    headers.insert("idempotency-key", HeaderValue::from_static(key));
+    let path = format!("/v1/admin{path}");
+    lab.request(&lab.operator(), method, &path, body.to_string().into_bytes(), headers).await
+}
+
+#[tokio::test]
+async fn a_retry_answers_the_same_and_leaves_nothing() {
+    let lab = Lab::new().await;
+    let first = send(&lab, "once", "POST", "/partners", &json!({"name": "Alpha"})).await;
+    let position = first.position;
+    let first = first.must(201);
+    let one = format!("/partners/{}", first["id"].as_str().unwrap());
+    send(&lab, "change", "PATCH", &one, &json!({"name": "Beta"})).await.must(200);
+    let events = lab.events().await.len();
+    let again = send(&lab, "once", "POST", "/partners", &json!({"name": "Alpha"})).await;
+    assert_eq!((again.position, again.must(201)), (position, first), "as it was then, not as it is now");
+    assert_eq!(lab.events().await.len(), events);
+}
+
+#[tokio::test]
+async fn the_same_key_with_another_body_path_or_method_is_a_conflict() {
+    let lab = Lab::new().await;
+    send(&lab, "once", "POST", "/partners", &json!({"name": "Alpha"})).await.must(201);
+    for (method, path, body) in [
+        ("POST", "/partners", json!({"name": "Beta"})),
+        ("POST", "/tenants", json!({"name": "Alpha"})),
+        ("DELETE", "/partners/par_00000000000000000000000000000001", json!({})),
+    ] {
+        assert_eq!(send(&lab, "once", method, path, &body).await.refused().code, ErrorCode::IdempotencyKeyReused);
+    }
+}
+
+#[tokio::test]
+async fn a_retried_key_has_no_secret() {
+    let lab = Lab::new().await;
+    let mut first = send(&lab, "once", "POST", "/keys", &json!({"name": "app"})).await.must(201);
+    let again = send(&lab, "once", "POST", "/keys", &json!({"name": "app"})).await.must(201);
+    let secret = first.as_object_mut().unwrap().remove("secret").unwrap();
+    assert!(secret.as_str().unwrap().starts_with("sgk_"));
+    assert_eq!(again, first);
+    let one = format!("/keys/{}/rotate", first["id"].as_str().unwrap());
+    assert!(send(&lab, "turn", "POST", &one, &json!({})).await.must(200)["secret"].is_string());
+    assert!(send(&lab, "turn", "POST", &one, &json!({})).await.must(200).get("secret").is_none());
+}
+
+#[tokio::test]
+async fn retries_at_the_same_time_make_one_resource() {
+    let lab = Lab::new().await;
+    let before = lab.events().await.len();
+    let body = json!({"name": "Alpha"});
+    let (one, two, three) = tokio::join!(
+        send(&lab, "once", "POST", "/partners", &body),
+        send(&lab, "once", "POST", "/partners", &body),
+        send(&lab, "once", "POST", "/partners", &body),
+    );
+    let [one, two, three] = [one.must(201), two.must(201), three.must(201)];
+    assert_eq!((&one, &one), (&two, &three));
+    assert_eq!(lab.events().await.len(), before + 1);
+}
+
+#[tokio::test]
+async fn changes_at_the_same_time_all_happen() {
+    let lab = Lab::new().await;
+    let partner = format!("/v1/admin/partners/{}", lab.tenancy.partner);
+    let operator = lab.operator();
+    let before = lab.events().await.len();
+    let rename = |name: &'static str| {
+        let (lab, operator, partner) = (&lab, &operator, &partner);
+        async move { lab.send(operator, "PATCH", partner, &json!({ "name": name })).await.must(200) }
+    };
+    let (one, two) = tokio::join!(rename("one"), rename("two"));
+    assert_eq!((&one["name"], &two["name"]), (&json!("one"), &json!("two")));
+    assert_eq!(lab.events().await.len(), before + 2);
+}

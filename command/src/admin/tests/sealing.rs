@@ -1,0 +1,69 @@
+//! Provider keys: sealed at rest, opened for the dispatcher, in no event and no reply.
+
+use serde_json::json;
+
+use super::lab::Lab;
+use crate::secrets::{NodeKey, Vault, VaultError};
+
+const SECRET: &str = "provider-secret-c5d1e7f09a";
+
+#[tokio::test]
+async fn a_providers_key_opens_in_its_newest_generation_and_ends_with_the_provider() {
+    let lab = Lab::new().await;
+    let body = json!({"name": "o", "kind": "openai", "base_url": "https://api.example.com/v1", "api_key": SECRET});
+    let made = lab.made("/providers", body).await;
+    assert!(!made.to_string().contains(SECRET), "{made}");
+    let id = made["id"].as_str().unwrap().parse().unwrap();
+    let one = format!("/v1/admin/providers/{id}");
+    let vault = &lab.admin.vault;
+    assert_eq!(vault.open(id, 1).await.unwrap().unwrap().reveal(), SECRET);
+    lab.send(&lab.operator(), "PATCH", &one, &json!({"api_key": "second"})).await.must(200);
+    assert_eq!(vault.open(id, 2).await.unwrap().unwrap().reveal(), "second");
+    lab.send(&lab.operator(), "PATCH", &one, &json!({"api_key": null})).await.must(200);
+    assert_eq!(vault.open(id, 3).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn providers_of_one_tenant_share_a_data_key_also_when_made_together() {
+    let lab = Lab::new().await;
+    let tenant = lab.tenancy.tenant.to_string();
+    let body = |key: &str| json!({"name": "o", "kind": "openai", "base_url": "https://api.example.com/v1", "api_key": key, "tenant_id": tenant});
+    let made = tokio::join!(
+        lab.make("/providers", body("a")),
+        lab.make("/providers", body("b")),
+        lab.make("/providers", body("c")),
+    );
+    for (id, key) in [(made.0, "a"), (made.1, "b"), (made.2, "c")] {
+        assert_eq!(lab.admin.vault.open(id.parse().unwrap(), 1).await.unwrap().unwrap().reveal(), key);
+    }
+}
+
+#[tokio::test]
+async fn without_the_nodes_key_nothing_opens() {
+    let lab = Lab::new().await;
+    let body = json!({"name": "o", "kind": "openai", "base_url": "https://api.example.com/v1", "api_key": SECRET});
+    let id = lab.make("/providers", body).await.parse().unwrap();
+    let other = Vault::new(NodeKey::from_bytes(&[6; 32]), lab.admin.log.clone(), lab.admin.ids.clone());
+    assert!(matches!(other.open(id, 1).await, Err(VaultError::Unopenable { .. })));
+}
+
+#[tokio::test]
+async fn no_secret_is_in_an_event_or_a_file() {
+    let lab = Lab::new().await;
+    let body = json!({"name": "o", "kind": "openai", "base_url": "https://api.example.com/v1", "api_key": SECRET});
+    lab.make("/providers", body).await;
+    let key = lab.made("/keys", json!({"name": "app"})).await;
+    let key = key["secret"].as_str().unwrap();
+    for recorded in lab.events().await {
+        let payload = recorded.event.payload().unwrap();
+        assert!(!payload.contains(SECRET) && !payload.contains(key), "{payload}");
+    }
+    for file in std::fs::read_dir(lab.folder.path()).unwrap() {
+        let path = file.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        for secret in [SECRET, &key[37..]] {
+            let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!found, "a secret in {}", path.display());
+        }
+    }
+}
