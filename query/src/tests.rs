@@ -1,0 +1,6 @@
+//! The routes over a real log, views and tables.
+
+mod answers;
+mod bounds;
+mod listening;
+mod world;

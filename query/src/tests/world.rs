@@ -1,0 +1,262 @@
+//! Two tenants of two partners, each with a user, a key and a budget, and what they do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::events::event::admin::{Budget, Enforcement, Key, Partner, Permission, Reach, Scope, Tenant, User, WhenShort};
+use ::events::event::inference::{Backend, InferenceAdmitted, InferenceEnded, Versions};
+use ::events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
+use ::events::ids::{BudgetId, KeyId, PartnerId, RequestId, TenantId, UserId};
+use ::events::ledger::{Admission, Charge, Outcome};
+use ::events::log::{Admitted, Append, Log, LogOptions, PersonalData, SideRow};
+use ::events::money::NanoUsd;
+use ::events::time::{Period, SystemClock};
+use ::events::usage::{TokenClasses, Usage, UsageSource};
+use ::events::wire::Refusal;
+use ::projections::caller::Caller;
+use ::projections::tables::Feed;
+use ::projections::views::ViewsThread;
+use ::projections::{tables, views};
+use axum::Router;
+use axum::body::Body;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tokio::sync::watch;
+use tower::ServiceExt;
+use uuid::Uuid;
+
+use crate::{QueryState, routes};
+
+pub struct World {
+    pub state: QueryState,
+    pub closing: watch::Sender<bool>,
+    router: Router,
+    threads: Option<(ViewsThread, Feed)>,
+    _dir: tempfile::TempDir,
+}
+
+/// The members of one house: numbers 1 to 5 above its base.
+#[derive(Clone, Copy)]
+pub struct House(pub u128);
+
+pub const OURS: House = House(0);
+pub const THEIRS: House = House(100);
+
+fn id<I: From<Uuid>>(number: u128) -> I {
+    I::from(Uuid::from_u128(number))
+}
+
+impl House {
+    pub fn partner(self) -> PartnerId {
+        id(self.0 + 1)
+    }
+
+    pub fn tenant(self) -> TenantId {
+        id(self.0 + 2)
+    }
+
+    pub fn user(self) -> UserId {
+        id(self.0 + 3)
+    }
+
+    pub fn key(self) -> KeyId {
+        id(self.0 + 4)
+    }
+
+    pub fn budget(self) -> BudgetId {
+        id(self.0 + 5)
+    }
+
+    pub fn chain(self) -> Chain {
+        Chain {
+            partner: Some(self.partner()),
+            tenant: Some(self.tenant()),
+            user: Some(self.user()),
+            key: Some(self.key()),
+        }
+    }
+
+    /// A caller of the tenant with these permissions.
+    pub fn caller(self, permissions: &[Permission]) -> Caller {
+        Caller {
+            actor: Actor::Key(self.key()),
+            chain: self.chain(),
+            permissions: permissions.iter().copied().collect(),
+            reach: Reach::Tenant(self.tenant()),
+            models: None,
+            key_version: None,
+        }
+    }
+}
+
+pub fn operator() -> Caller {
+    Caller::operator(Chain::default())
+}
+
+/// What came back: the body as JSON (or lines of it), or the refusal.
+pub type Answer = Result<Value, Refusal>;
+
+impl World {
+    /// Both houses, and nobody has asked for anything.
+    pub async fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let clock = Arc::new(SystemClock::new());
+        let log = Log::open(dir.path(), LogOptions::new(clock.clone())).expect("the log opens");
+        let (tables, feed) = tables::start(&log).await.expect("the tables start");
+        let (views, thread) = views::start(&log, dir.path()).expect("the views start");
+        let (closing, closes) = watch::channel(false);
+        let state = QueryState { log, tables, views, clock, closing: closes };
+        let router = routes(state.clone());
+        let world = Self { state, closing, router, threads: Some((thread, feed)), _dir: dir };
+        for house in [OURS, THEIRS] {
+            world.build(house).await;
+        }
+        world
+    }
+
+    pub async fn close(mut self) {
+        let log = self.state.log.clone();
+        if let Some((thread, feed)) = self.threads.take() {
+            feed.stop().await;
+            tokio::task::spawn_blocking(move || {
+                thread.stop();
+                log.close();
+            })
+            .await
+            .expect("closed");
+        }
+    }
+
+    async fn build(&self, house: House) {
+        let (partner_id, tenant_id, user_id) = (house.partner(), house.tenant(), house.user());
+        let of_partner = Chain { partner: Some(partner_id), ..Chain::default() };
+        let of_tenant = Chain { tenant: Some(tenant_id), ..of_partner };
+        let of_user = Chain { user: Some(user_id), ..of_tenant };
+        let name = format!("house {}", house.0);
+        let partner = Event::PartnerCreated(Box::new(Partner { partner_id, name: name.clone() }));
+        self.append(Stream::new(StreamKind::Partner, partner_id), of_partner, partner, vec![]).await;
+        let tenant = Event::TenantCreated(Box::new(Tenant { tenant_id, partner_id, name: name.clone() }));
+        self.append(Stream::new(StreamKind::Tenant, tenant_id), of_tenant, tenant, vec![]).await;
+        let user = User { user_id, tenant_id, roles: vec![], name_digest: "digest".into(), email_digest: None };
+        let person = PersonalData { subject: user_id, name: "Ada".into(), email: None, salt: vec![1] };
+        let side = vec![SideRow::PersonalData(person)];
+        self.append(Stream::new(StreamKind::User, user_id), of_user, Event::UserCreated(Box::new(user)), side).await;
+        let key = Key {
+            key_id: house.key(),
+            user_id,
+            name,
+            permissions: Permission::ALL.to_vec(),
+            models: None,
+            expires_at: None,
+        };
+        let stream = Stream::new(StreamKind::Key, house.key());
+        self.append(stream, house.chain(), Event::KeyCreated(Box::new(key)), vec![]).await;
+        let budget = Budget {
+            budget_id: house.budget(),
+            scope: Scope::Tenant(tenant_id),
+            limit_usd: NanoUsd::new(5_000_000_000),
+            period: Period::Month,
+            alert_at: vec![],
+            when_short: WhenShort::Refuse,
+            enforcement: Enforcement::Hard,
+        };
+        let stream = Stream::new(StreamKind::Budget, house.budget());
+        self.append(stream, of_tenant, Event::BudgetOpened(Box::new(budget)), vec![]).await;
+    }
+
+    pub async fn append(&self, stream: Stream, chain: Chain, event: Event, side: Vec<SideRow>) -> u64 {
+        let sequence = self.sequence(stream.clone()).await;
+        let context = Context::about(Actor::Operator, chain);
+        let append =
+            Append { stream, expected_sequence: sequence, events: vec![event], context, side, idempotency: None };
+        self.state.log.append(append).await.expect("appended").last
+    }
+
+    async fn sequence(&self, stream: Stream) -> u64 {
+        let events = self.state.log.read(move |reader| reader.stream(&stream)).await.expect("read");
+        events.last().map_or(0, |recorded| recorded.sequence)
+    }
+
+    /// One request that holds 1,000 nano-dollars and costs 400; the position of its settlement.
+    pub async fn infers(&self, house: House, request: u128) -> u64 {
+        let request_id: RequestId = id(request);
+        let context = Context::about(Actor::Key(house.key()), house.chain()).in_request(request_id);
+        let admitted = InferenceAdmitted {
+            model: "large".into(),
+            dialect: "native".into(),
+            streamed: false,
+            max_output_tokens: 10,
+            input_tokens_bound: 20,
+            body_sha256: "00".into(),
+            metadata: BTreeMap::new(),
+            versions: Versions::default(),
+        };
+        let admission = Admission {
+            request_id,
+            context,
+            held: NanoUsd::new(1000),
+            ttl: Duration::from_secs(60),
+            admitted: Box::new(admitted),
+        };
+        let hold = match self.state.log.admit(admission).await.expect("the ledger answers") {
+            Admitted::Hold(hold) => hold,
+            Admitted::Refused(refusal) => panic!("refused: {refusal:?}"),
+        };
+        let tokens = TokenClasses { input_uncached_tokens: 12, output_text_tokens: 9, ..TokenClasses::default() };
+        let ended = InferenceEnded {
+            model: "large".into(),
+            admitted_at: hold.admitted_at,
+            backend: Some(Backend { provider_id: id(6), provider: "sim".into(), model: "echo".into() }),
+            usage: Some(Usage { tokens, source: UsageSource::Provider }),
+            provider_usage: None,
+            cost_usd: NanoUsd::new(400),
+            price_version: Some(1),
+            finish_reason: Some("stop".into()),
+            latency_ms: Some(12),
+            first_token_ms: None,
+            attempts: Some(1),
+            upstream_request_id: None,
+            code: None,
+            reason: None,
+        };
+        let charge = Charge::Settle(NanoUsd::new(400));
+        hold.end(vec![], Outcome::Completed(Box::new(ended)), charge).await.expect("settled").position
+    }
+
+    pub async fn send(&self, caller: &Caller, path: &str, headers: &[(&str, &str)]) -> Response<Body> {
+        let mut request = Request::builder().uri(path).extension(Arc::new(caller.clone()));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::empty()).expect("a request");
+        self.router.clone().oneshot(request).await.expect("an answer")
+    }
+
+    pub async fn get(&self, caller: &Caller, path: &str) -> Answer {
+        let response = self.send(caller, path, &[]).await;
+        if let Some(refusal) = response.extensions().get::<Refusal>() {
+            assert_eq!(response.status().as_u16(), refusal.code.status());
+            return Err(refusal.clone());
+        }
+        Ok(serde_json::from_str(&text(response).await).expect("JSON"))
+    }
+
+    /// The items of a list.
+    pub async fn items(&self, caller: &Caller, path: &str) -> Vec<Value> {
+        let page = self.get(caller, path).await.expect("an answer");
+        page["items"].as_array().expect("items").clone()
+    }
+
+    /// The lines of a page of lines.
+    pub async fn lines(&self, caller: &Caller, path: &str) -> Vec<Value> {
+        let body = text(self.send(caller, path, &[]).await).await;
+        body.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+}
+
+pub async fn text(response: Response<Body>) -> String {
+    let body = response.into_body().collect().await.expect("a body").to_bytes();
+    String::from_utf8(body.to_vec()).expect("UTF-8")
+}
