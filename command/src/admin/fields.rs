@@ -9,6 +9,10 @@ use events::money::{NanoUsd, NanoUsdPerMtok};
 use events::time::parse_rfc3339;
 use serde_json::{Map, Value};
 
+use unambiguous::Unambiguous;
+
+mod unambiguous;
+
 /// A field is missing, unknown, of the wrong type or out of its range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
@@ -58,11 +62,12 @@ impl<T> Patched<T> {
 }
 
 impl Fields {
-    /// Of a request's body: a JSON object, bounded in depth, without U+0000.
+    /// Of a request's body: a JSON object, bounded in depth, without U+0000, and without a field that comes twice.
     pub fn of_body(body: &[u8]) -> Result<Self, FieldError> {
         let wrong = |reason: &str| FieldError::new("", reason);
-        let value: Value = serde_json::from_slice(body).map_err(|error| match error.classify() {
-            serde_json::error::Category::Io | serde_json::error::Category::Data => wrong("the body is not JSON"),
+        let Unambiguous(value) = serde_json::from_slice(body).map_err(|error| match error.classify() {
+            serde_json::error::Category::Data => wrong("the body has a field twice"),
+            serde_json::error::Category::Io => wrong("the body is not JSON"),
             serde_json::error::Category::Eof => wrong("the body ends in the middle of its JSON"),
             serde_json::error::Category::Syntax => {
                 wrong(&format!("the body is not JSON: line {}, column {}", error.line(), error.column()))
@@ -371,7 +376,18 @@ mod tests {
     #[test]
     fn what_is_no_object_or_no_json_or_has_a_nul_is_refused() {
         let deep = "[".repeat(5000);
-        for body in ["", "[]", "1", "{", "{\"name\":}", "{\"a\":\"\\u0000\"}", "{\"\\u0000\":1}", "\u{feff}{}", &deep] {
+        for body in [
+            "",
+            "[]",
+            "1",
+            "{",
+            "{\"name\":}",
+            "{\"a\":\"\\u0000\"}",
+            "{\"\\u0000\":1}",
+            "\u{feff}{}",
+            "{\"a\":[{\"b\":1,\"b\":2}]}",
+            &deep,
+        ] {
             assert_eq!(refused(Fields::of_body(body.as_bytes()).map(|_| ())), "", "{body:.20}");
         }
         assert_eq!(refused(Fields::of_body(b"{\"a\":\"\xff\"}").map(|_| ())), "");

@@ -66,7 +66,7 @@ const DEV_MODELS: &[DevModel] = &[
     },
     DevModel {
         name: "sim-large",
-        backend: "echo-large",
+        backend: "lorem",
         input: NanoUsd::new(3_000_000_000),
         output: NanoUsd::new(15_000_000_000),
     },

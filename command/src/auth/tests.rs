@@ -64,6 +64,8 @@ async fn a_revoked_key_stops_at_once_and_so_do_the_keys_of_an_ended_parent() {
     lab.caller(&other).await.unwrap();
     lab.send(&lab.operator(), "DELETE", &format!("/v1/admin/keys/{id}"), &json!({})).await.must(200);
     assert_eq!(lab.caller(&secret).await.err(), Some(ErrorCode::Unauthenticated));
+    assert_eq!(lab.auth.presented_key(&bearer(&secret)).map(|key| key.to_string()), Some(id));
+    assert_eq!(lab.auth.presented_key(&bearer(&secret.replace("sgk_0", "sgk_1"))), None);
     lab.caller(&other).await.unwrap();
     let user = format!("/v1/admin/users/{}", lab.tenancy.user);
     lab.send(&lab.operator(), "DELETE", &user, &json!({})).await.must(200);

@@ -5,17 +5,21 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use events::ids::{IdMaker, ProviderId, TenantId};
 use events::log::{Log, LogError, SealedSecret, SideRow};
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::time::timeout;
 
 use super::Secret;
 use super::node_key::{NodeKey, wipe};
 
 const NONCE_LEN: usize = 24;
+/// How long somebody waits for the sealing before to be appended.
+const SEALING_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A provider's key can be neither sealed nor opened.
 #[derive(Debug, thiserror::Error)]
@@ -138,7 +142,8 @@ impl Vault {
 
     /// The scope's data key, made now where there is none yet. Waits for the sealing before it to be appended.
     pub async fn sealer(&self, scope: DataKeyScope) -> Result<Sealer, VaultError> {
-        let turn = SealingTurn(Arc::clone(&self.sealing).lock_owned().await);
+        let turn = timeout(SEALING_WAIT_MAX, Arc::clone(&self.sealing).lock_owned()).await;
+        let turn = SealingTurn(turn.map_err(|_| LogError::TimedOut(SEALING_WAIT_MAX))?);
         let scope = scope.to_string();
         let asked = scope.clone();
         let stored = self.log.read(move |reader| reader.wrapped_key(&asked)).await?;
