@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use events::event::{Actor, Chain};
-use events::ids::TenantId;
+use events::ids::{KeyId, TenantId};
 use events::log::{KeySecret, Log, LogError};
 use events::time::Clock;
 use events::wire::{ErrorCode, Refusal};
@@ -99,6 +99,12 @@ impl Authenticator {
                 chosen.ok_or_else(out_of_reach)
             }
         }
+    }
+
+    /// The key that a refused request presented, where it is one that we made: revoked, expired, or let in and then out
+    /// of its reach. `None` for the operator's, and for whatever anybody could have made up.
+    pub fn presented_key(&self, headers: &HeaderMap) -> Option<KeyId> {
+        Token::parse(presented(headers)?).filter(|token| token.is_ours(&self.node_key)).map(|token| token.key_id())
     }
 
     async fn bearer(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Denied> {
