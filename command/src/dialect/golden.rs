@@ -79,6 +79,19 @@ fn request_goes_upstream(surface: Surface, folder_name: &str) {
     }
 }
 
+/// An output whose input is gone would never be looked at again.
+#[test]
+fn every_output_has_its_input() {
+    for name in ["openai/requests", "native/requests", "openai/answers", "anthropic/answers"] {
+        for entry in std::fs::read_dir(folder(name)).unwrap() {
+            let file = entry.unwrap().file_name().into_string().unwrap();
+            let case = file.split('.').next().unwrap();
+            let is_there = |extension: &str| folder(name).join(format!("{case}.{extension}")).is_file();
+            assert!(is_there("json") || is_there("sse"), "{name}/{file}");
+        }
+    }
+}
+
 #[test]
 fn openai_requests_go_upstream() {
     request_goes_upstream(Surface::OpenAi, "openai/requests");
@@ -129,7 +142,7 @@ fn described(metered: &Metered, fault: Option<UpstreamFault>) -> String {
         "finish_reason": metered.finish_reason,
         "upstream_model": metered.upstream_model,
         "upstream_id": metered.upstream_id,
-        "fault": fault.map(|fault| fault.to_string()),
+        "fault": fault.map(|fault| format!("{fault:?}")),
     });
     serde_json::to_string_pretty(&description).unwrap()
 }

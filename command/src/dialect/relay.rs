@@ -147,6 +147,10 @@ impl Progress {
             return Ok(());
         }
         let Self { metered, way, ended, relayed } = self;
+        // Whatever its data says, an event of this name is no part of an answer.
+        if event.name == "error" && !matches!(way, Way::Translated { from: From::Anthropic(_), .. }) {
+            return Err(UpstreamFault::InBandError { retryable: true });
+        }
         match way {
             Way::Passthrough(passthrough) => match event.data.trim_ascii() {
                 "[DONE]" => {

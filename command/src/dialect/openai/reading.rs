@@ -55,6 +55,10 @@ pub fn top_level<'a>(text: &'a str, metered: &mut Metered) -> Result<TopLevel<'a
     if let Some(error) = find("error").filter(|error| !no_error.contains(error)) {
         return Err(UpstreamFault::InBandError { retryable: is_retryable(error) });
     }
+    // Older vLLM words its errors flat.
+    if find("object") == Some(r#""error""#) {
+        return Err(UpstreamFault::InBandError { retryable: is_retryable(text) });
+    }
     metered.keep_names(find("id"), find("model"));
     let usage = find("usage")
         .or_else(|| json::field(find("x_groq")?, "usage"))
@@ -85,7 +89,6 @@ pub fn is_out_of_money(word: &str) -> bool {
         "billing_hard_limit_reached",
         "billing_not_active",
         "billing_error",
-        "quota_exceeded",
         "enforced_spend_limit_reached",
         "contract_spend_limit_reached",
         "organization_on_hold",
