@@ -225,7 +225,7 @@ fn start_with(
     let (stop, stopped) = watch::channel(false);
     let follower = Follower {
         dir: dir.to_owned(),
-        log: log.clone(),
+        head: log.watch_head(),
         reader,
         tail,
         progress: senders,

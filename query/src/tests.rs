@@ -3,4 +3,5 @@
 mod answers;
 mod bounds;
 mod listening;
+pub mod plan;
 mod world;

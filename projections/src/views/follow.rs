@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use events::event::Recorded;
-use events::log::{Log, LogError, Reader};
+use events::log::{Head, LogError, Reader};
 use events::time::from_micros;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{Notify, broadcast, watch};
@@ -43,7 +43,7 @@ enum Left {
 
 pub struct Follower {
     pub dir: PathBuf,
-    pub log: Log,
+    pub head: watch::Receiver<Head>,
     pub reader: Reader,
     pub tail: Tail,
     pub progress: Vec<(View, watch::Sender<Progress>)>,
@@ -83,7 +83,7 @@ impl Follower {
 
     fn begin_anew(&mut self) {
         self.epoch.fetch_add(1, Ordering::Release);
-        self.rebuilt_at = self.log.head().position;
+        self.rebuilt_at = self.head.borrow().position;
         self.position = 0;
     }
 

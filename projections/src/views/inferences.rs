@@ -74,6 +74,9 @@ impl Projector for Inferences {
         for recorded in events {
             take(&mut lives, recorded)?;
         }
+        // In the order of their positions: rows are then appended, not put between others.
+        let mut lives: Vec<(RequestId, Life<'_>)> = lives.into_iter().collect();
+        lives.sort_unstable_by_key(|(_, life)| life.begin.map(|(begin, _, _)| begin.position));
         for (request, life) in &lives {
             write(db, *request, life)?;
         }

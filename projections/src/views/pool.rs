@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, InterruptHandle, OpenFlags, TransactionBehavior};
 use tokio::sync::Semaphore;
 
 use super::View;
@@ -72,26 +72,48 @@ impl Pool {
         let permit = tokio::time::timeout(PATIENCE, Arc::clone(&self.permits).acquire_owned()).await;
         let permit = permit.map_err(|_| ViewsError::Busy)?.map_err(|_| ViewsError::Lost)?;
         let (path, shared) = (self.path.clone(), Arc::clone(&self.shared));
-        let (interrupt, interrupts) = tokio::sync::oneshot::channel();
+        let running = Running::default();
+        let shown = Running(Arc::clone(&running.0));
         let query = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             let (epoch, mut connection) = shared.take(&path)?;
-            // Gone only where the caller is gone as well.
-            let _ = interrupt.send(connection.get_interrupt_handle());
+            shown.begins(connection.get_interrupt_handle());
             let answer = in_transaction(&mut connection, view, work);
+            shown.ends();
             if answer.is_ok() {
                 shared.put_back(epoch, connection);
             }
             answer
         });
+        let _interrupted_when_dropped = InterruptWhenDropped(running);
         match tokio::time::timeout(QUERY_MAX, query).await {
             Ok(answer) => answer.map_err(|_| ViewsError::Lost)?,
-            Err(_) => {
-                if let Ok(handle) = interrupts.await {
-                    handle.interrupt();
-                }
-                Err(ViewsError::TookTooLong)
-            }
+            Err(_) => Err(ViewsError::TookTooLong),
+        }
+    }
+}
+
+/// The query that runs on a connection; `None` before and after it, when an interrupt would hit somebody else's.
+#[derive(Default)]
+struct Running(Arc<Mutex<Option<InterruptHandle>>>);
+
+impl Running {
+    fn begins(&self, handle: InterruptHandle) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
+    }
+
+    fn ends(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// A query that nobody waits for any more gives its connection back.
+struct InterruptWhenDropped(Running);
+
+impl Drop for InterruptWhenDropped {
+    fn drop(&mut self) {
+        if let Some(handle) = self.0.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            handle.interrupt();
         }
     }
 }

@@ -65,3 +65,19 @@ fn entry(row: &Row<'_>) -> Result<Entry, ViewsError> {
         changes: serde_json::from_str(&changes)?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::plan;
+
+    const SCHEMA: &str = include_str!("../../../migrations/sqlite/views/0005_audit.sql");
+
+    #[test]
+    fn an_index_bounds_the_search_for_a_resource_or_a_tenant() {
+        for (sql, index) in [(BY_RESOURCE, "audit_by_resource"), (BY_TENANT, "audit_by_tenant")] {
+            let steps = plan::of(SCHEMA, sql);
+            assert!(steps.len() == 1 && steps[0].contains(index), "{steps:?}");
+        }
+    }
+}

@@ -195,3 +195,23 @@ fn of_type(incidents: &[Incident], name: &str) -> Value {
     let of_type = incidents.iter().filter(|incident| incident.name == name);
     json!(of_type.map(|incident| incident.json.clone()).collect::<Vec<_>>())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::plan;
+
+    const SCHEMA: &str = include_str!("../../../migrations/sqlite/views/0004_inferences.sql");
+
+    #[test]
+    fn no_list_looks_at_more_than_its_tenant_or_partner_and_none_sorts() {
+        for (sql, bound) in [
+            (BY_TENANT, "inferences_by_tenant (tenant_id=? AND position<?)"),
+            (BY_PARTNER, "inferences_by_partner (partner_id=? AND position<?)"),
+            (BY_POSITION, "INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        ] {
+            let steps = plan::of(SCHEMA, sql);
+            assert!(steps.len() == 1 && steps[0].contains(bound), "{steps:?}");
+        }
+    }
+}
