@@ -29,7 +29,7 @@ struct Told {
 async fn killed_twenty_times_under_load_it_loses_nothing_that_was_answered() {
     let mut gateway = Gateway::start_with(&[("LEDGERWAY_HOLD_TTL_SECONDS", "3")]);
     let upstream = MockUpstream::start().await;
-    let setup = Setup { limit_usd: "0.6", ..Setup::default() };
+    let setup = Setup { limit_usd: "1", ..Setup::default() };
     let tenant = Tenant::with(&gateway, &upstream, &["slow-15", "paced-3"], setup).await;
     let told = Arc::<Told>::default();
     for round in 0..20_u64 {

@@ -208,6 +208,7 @@ fn spawn(folder: &Path, env: &[(&'static str, String)], port: &Arc<AtomicU16>, s
         .args(["serve", "--listen", "127.0.0.1:0", "--data"])
         .arg(data_of(folder))
         .env("LEDGERWAY_ADMIN_KEY", OPERATOR_KEY)
+        .env("RUST_BACKTRACE", "0")
         .envs(env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

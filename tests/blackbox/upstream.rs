@@ -238,7 +238,7 @@ fn streamed(frames: Vec<String>, between_words: Duration, cut: bool) -> Response
 }
 
 fn too_many() -> Response<Pieces> {
-    let mut answer = whole(429, "application/json", r#"{"error":{"message":"slow down","type":"rate_limit"}}"#);
+    let mut answer = whole(429, "application/json", r#"{"error":{"message":"hold your horses","type":"rate_limit"}}"#);
     answer.headers_mut().insert("retry-after", http::HeaderValue::from_static("1"));
     answer
 }
