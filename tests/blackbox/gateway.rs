@@ -112,6 +112,13 @@ impl Gateway {
         assert_eq!(status.code(), Some(0), "{}", self.stderr());
     }
 
+    /// What `ledgerway verify` says of the data of a gateway that has ended: its exit code and its words.
+    pub fn verify(&self) -> (Option<i32>, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ledgerway"));
+        let ended = command.args(["verify", "--data"]).arg(self.data()).output().expect("the binary starts");
+        (ended.status.code(), String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned())
+    }
+
     /// The whole log.
     pub async fn events(&self) -> Vec<Value> {
         let (mut log, mut after) = (Vec::new(), 0);
