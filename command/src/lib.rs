@@ -1,8 +1,15 @@
+//! Decides: who may come in, what administration changes, what a request may cost and who serves it; and speaks to
+//! upstreams in their own dialects. Its routes are those that write, and the list of models.
 
-pub mod limits;
-pub mod upstream;
 pub mod access;
 pub mod admin;
 pub mod auth;
+pub mod chat;
+pub mod dialect;
 pub mod error;
+pub mod inference;
+pub mod limits;
+pub mod reply;
 pub mod secrets;
+pub mod simulator;
+pub mod upstream;

@@ -131,6 +131,8 @@ pub enum Step<'a> {
     /// The end of a request whose hold expired: its windows must have been loaded.
     EndLate(&'a Ending, &'a EndedHold),
     Refuse(&'a RefusedRequest),
+    /// The same refusal again, after [`Decision::RefusedLater`], in a later second.
+    RefuseWaiting(&'a RefusedRequest),
     /// Ends what has expired and writes out refusals of seconds gone by; at most that many holds.
     Sweep {
         policy: UnknownUsage,
@@ -160,6 +162,8 @@ pub enum Decision {
     AlreadyAdmitted,
     /// No money; the event is absent when the refusal was rolled up.
     Refused { refusal: Refusal, events: Vec<Emitted> },
+    /// No money, and too many refusals in this second: the refusal is to be put again in the next one.
+    RefusedLater { refusal: Refusal, events: Vec<Emitted> },
     /// The last event ends the hold.
     Ended { events: Vec<Emitted> },
     /// Money that was charged to an expired hold was put right.
@@ -181,6 +185,7 @@ pub fn decide(balances: &mut Balances, step: &Step<'_>, now: DateTime<Utc>) -> D
         Step::End(ending) => balances.end(ending),
         Step::EndLate(ending, hold) => balances.end_late(ending, hold),
         Step::Refuse(refused) => balances.refuse(refused, now),
+        Step::RefuseWaiting(refused) => balances.refuse_waiting(refused, now),
         Step::Sweep { policy, holds_max } => balances.sweep(*policy, *holds_max, now),
         Step::Budget { event, position } => {
             balances.fold_budget(event, *position);

@@ -147,11 +147,28 @@ enum Job {
     Admit(Box<Admission>, oneshot::Sender<Result<Admitted, LogError>>),
     End(Box<Ending>, oneshot::Sender<Result<EndedAt, LogError>>),
     Refuse(Box<RefusedRequest>, oneshot::Sender<Result<Option<u64>, LogError>>),
+    /// A refusal that waited for the next second.
+    RefuseWaiting(Box<RefusedRequest>, WaitingReply),
     Append(Box<Append>, oneshot::Sender<Result<Appended, AppendError>>),
     Note(Vec<Note>, oneshot::Sender<Result<(), LogError>>),
     /// Look at what is unattended.
     Wake,
     Stop,
+}
+
+/// Who waits for a refusal that was put off.
+enum WaitingReply {
+    Admission(oneshot::Sender<Result<Admitted, LogError>>),
+    Refusal(oneshot::Sender<Result<Option<u64>, LogError>>),
+}
+
+impl WaitingReply {
+    fn answer(self, refusal: Result<Refusal, LogError>) {
+        match self {
+            Self::Admission(reply) => drop(reply.send(refusal.map(Admitted::Refused))),
+            Self::Refusal(reply) => drop(reply.send(refusal.map(|refusal| refusal.position))),
+        }
+    }
 }
 
 /// The embedded log. Cheap to clone; the writer stops when it is closed or the last clone is gone.
@@ -202,6 +219,11 @@ impl Log {
     /// Statements, fsyncs and batch sizes so far.
     pub fn figures(&self) -> BatchFigures {
         self.shared.figures.read()
+    }
+
+    /// Whether the writer could write when it last tried; it tries again by itself.
+    pub fn is_writable(&self) -> bool {
+        !self.shared.figures.is_failing() && !self.shared.stopped.load(Ordering::SeqCst)
     }
 
     /// Jobs go to the writer or nowhere: a full queue is back-pressure, never memory.

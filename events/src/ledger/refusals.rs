@@ -1,5 +1,7 @@
 //! Refusals are decisions too, and recorded with the numbers that led to them; but a flood of them must not flood the
-//! log: the first twenty of an actor and second each on its own, the rest of that second as one event with `count`.
+//! log. Of an actor and second twenty are recorded each on its own; twenty more wait for the next second, so that a
+//! client which asks again and again is slowed down instead of vanishing in a count; the rest of the second becomes one
+//! event with `count` (ADR-0002).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,6 +15,10 @@ use crate::wire::{ErrorCode, Refusal};
 
 /// How many refusals of one actor and second are recorded one by one.
 pub const RECORDED_REFUSALS_A_SECOND: u32 = 20;
+/// How many refusals of one actor may wait for the next second.
+const WAITING_REFUSALS_MAX: u32 = 20;
+/// How many may wait of all actors together.
+const WAITING_MAX: u32 = 2_000;
 /// Different models of one actor and second that are rolled up apart; the rest stands under [`OTHER_MODELS`].
 const ROLLED_UP_MODELS_MAX: usize = 16;
 /// Name under which further models are rolled up. No model can be called so.
@@ -28,7 +34,8 @@ pub struct RefusedRequest {
 }
 
 impl RefusedRequest {
-    pub(super) fn of(admission: &Admission, refusal: Refusal) -> Self {
+    /// An admission that was refused.
+    pub fn of(admission: &Admission, refusal: Refusal) -> Self {
         Self {
             request_id: admission.request_id,
             context: admission.context.clone(),
@@ -42,12 +49,15 @@ impl RefusedRequest {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Refusals {
     by_actor: HashMap<Actor, SecondOfRefusals>,
+    /// Of all actors.
+    waiting: u32,
 }
 
 #[derive(Clone, Debug)]
 struct SecondOfRefusals {
     second: i64,
     recorded: u32,
+    waiting: u32,
     rest: BTreeMap<(&'static str, String), RolledUp>,
 }
 
@@ -60,26 +70,53 @@ struct RolledUp {
 
 impl Refusals {
     pub(super) fn is_due(&self, now: DateTime<Utc>) -> bool {
-        self.by_actor.values().any(|refusals| refusals.second < now.timestamp())
+        self.by_actor.values().any(|refusals| refusals.second < now.timestamp() && refusals.waiting == 0)
     }
 }
 
 impl Balances {
+    /// A refusal that was just decided: recorded, put off to the next second, or counted.
     pub(super) fn refuse(&mut self, refused: &RefusedRequest, now: DateTime<Utc>) -> Decision {
-        let second = now.timestamp();
-        let mut events = Vec::new();
-        let fresh = SecondOfRefusals { second, recorded: 0, rest: BTreeMap::new() };
-        let entry = self.refusals.by_actor.entry(refused.context.actor.clone()).or_insert_with(|| fresh.clone());
-        if entry.second < second {
-            events.extend(std::mem::replace(entry, fresh).into_events());
-        }
+        let mut events = self.begin_second(&refused.context.actor, now);
+        let all_waiting = self.refusals.waiting;
+        let Some(entry) = self.refusals.by_actor.get_mut(&refused.context.actor) else {
+            return Decision::Refused { refusal: refused.refusal.clone(), events };
+        };
         if entry.recorded < RECORDED_REFUSALS_A_SECOND {
             entry.recorded += 1;
-            events.push(refusal_event(refused, 1, Some(refused.request_id)));
+            events.push(refusal_event(refused, 1));
+        } else if entry.waiting < WAITING_REFUSALS_MAX && all_waiting < WAITING_MAX {
+            entry.waiting += 1;
+            self.refusals.waiting += 1;
+            return Decision::RefusedLater { refusal: refused.refusal.clone(), events };
         } else {
             entry.roll_up(refused);
         }
         Decision::Refused { refusal: refused.refusal.clone(), events }
+    }
+
+    /// A refusal that waited for its second.
+    pub(super) fn refuse_waiting(&mut self, refused: &RefusedRequest, now: DateTime<Utc>) -> Decision {
+        let mut events = self.begin_second(&refused.context.actor, now);
+        self.refusals.waiting = self.refusals.waiting.saturating_sub(1);
+        if let Some(entry) = self.refusals.by_actor.get_mut(&refused.context.actor) {
+            entry.waiting = entry.waiting.saturating_sub(1);
+            entry.recorded += 1;
+            events.push(refusal_event(refused, 1));
+        }
+        Decision::Refused { refusal: refused.refusal.clone(), events }
+    }
+
+    /// Makes the actor's second the one of `now`; what was counted in the one before is written out.
+    fn begin_second(&mut self, actor: &Actor, now: DateTime<Utc>) -> Vec<Emitted> {
+        let second = now.timestamp();
+        let fresh = SecondOfRefusals { second, recorded: 0, waiting: 0, rest: BTreeMap::new() };
+        let entry = self.refusals.by_actor.entry(actor.clone()).or_insert_with(|| fresh.clone());
+        if entry.second >= second {
+            return Vec::new();
+        }
+        let waiting = entry.waiting;
+        std::mem::replace(entry, SecondOfRefusals { waiting, ..fresh }).into_events().collect()
     }
 
     /// The rolled-up refusals of seconds that are over.
@@ -116,19 +153,18 @@ impl SecondOfRefusals {
     fn into_events(self) -> impl Iterator<Item = Emitted> {
         self.rest.into_values().map(|rolled| {
             debug_assert_eq!(rolled.code, rolled.last.refusal.code);
-            refusal_event(&rolled.last, rolled.count, None)
+            refusal_event(&rolled.last, rolled.count)
         })
     }
 }
 
-/// One that stands for several names no request, and stands on the stream of the last.
-fn refusal_event(refused: &RefusedRequest, count: u64, request_id: Option<RequestId>) -> Emitted {
-    let event = InferenceRefused {
-        code: refused.refusal.code,
-        model: refused.model.clone(),
-        count,
-        details: refused.refusal.details.clone(),
-    };
+/// One that stands for several stands on the stream of the last of them.
+fn refusal_event(refused: &RefusedRequest, count: u64) -> Emitted {
+    let mut details = refused.refusal.details.clone();
+    // These have fields of their own.
+    details.retain(|name, _| !["code", "model", "count"].contains(&name.as_str()));
+    let event = InferenceRefused { code: refused.refusal.code, model: refused.model.clone(), count, details };
+    let request_id = Some(refused.request_id);
     Emitted {
         stream: Stream::inference(refused.request_id),
         context: Context { request_id, ..refused.context.clone() },

@@ -14,8 +14,12 @@ use tokio::sync::{broadcast, watch};
 
 use super::append::Batch;
 use super::clock::BatchClock;
-use super::{Admitted, Append, AppendError, Appended, EndedAt, Ender, Head, Job, LogError, LogOptions, Note, OpenHold};
+use super::{
+    Admitted, Append, AppendError, Appended, EndedAt, Ender, Head, Job, LogError, LogOptions, Note, OpenHold,
+    WaitingReply,
+};
 use crate::event::{Event, Recorded, Stream};
+use crate::ids::RequestId;
 use crate::ledger::{Admission, Balances, Decision, Emitted, Ending, Outcome, RefusedRequest, Step, decide};
 use crate::wire::Refusal;
 
@@ -27,6 +31,8 @@ const BATCH_JOBS_MAX: usize = 1024;
 const SWEEP_EVERY: Duration = Duration::from_millis(200);
 /// Holds that one sweep ends; the next one goes on.
 const SWEPT_HOLDS_MAX: usize = 500;
+/// How long a refusal waits for its second at most.
+const REFUSAL_WAIT_MAX: Duration = Duration::from_millis(1500);
 /// How often past windows and old replies are dropped.
 const TIDY_EVERY: Duration = Duration::from_secs(600);
 /// Replies to idempotency keys are kept for so long.
@@ -46,15 +52,31 @@ pub(super) struct Writer {
     figures: Arc<Figures>,
     swept_at: Instant,
     tidied_at: Instant,
+    /// Refusals that wait for the next second to be recorded in; the ledger bounds their number.
+    waiting: Vec<WaitingRefusal>,
+}
+
+struct WaitingRefusal {
+    second: i64,
+    since: Instant,
+    job: Job,
 }
 
 /// What a job will be answered once its batch is durable.
 enum Answer {
-    Held { admitted_position: u64, expires_at: DateTime<Utc> },
+    Held {
+        admitted_position: u64,
+        expires_at: DateTime<Utc>,
+    },
     Refused(Refusal),
+    /// Answered when it has been recorded, in the next second.
+    Later(Refusal),
     RefusalRecorded(Option<u64>),
     Ended(u64),
-    Appended { first: u64, last: u64 },
+    Appended {
+        first: u64,
+        last: u64,
+    },
     NotAppended(AppendError),
     Noted,
     Failed(LogError),
@@ -89,18 +111,35 @@ impl Writer {
         left.drain(..taken).map(|ending| Job::End(Box::new(ending), tokio::sync::oneshot::channel().0)).collect()
     }
 
+    fn take_due_refusals(&mut self, now: DateTime<Utc>) -> Vec<Job> {
+        let second = now.timestamp();
+        // Recorded time may stand still for a while; nobody waits for it longer than this.
+        let is_due =
+            |waiting: &mut WaitingRefusal| waiting.second < second || waiting.since.elapsed() >= REFUSAL_WAIT_MAX;
+        self.waiting.extract_if(.., is_due).map(|waiting| waiting.job).collect()
+    }
+
     fn work_off(&mut self, jobs: Vec<Job>) {
         let now = match self.clock.tick() {
             Ok(now) => now,
-            Err(_) => return self.fail(jobs, || LogError::ClockStepped),
+            Err(_) => {
+                self.figures.set_failing(true);
+                return self.fail(jobs, || LogError::ClockStepped);
+            }
         };
+        // Those that waited first: they have the new second's places.
+        let mut due = self.take_due_refusals(now);
+        due.extend(jobs);
+        let jobs = due;
         let sweeps = self.swept_at.elapsed() >= SWEEP_EVERY && self.balances.is_sweep_due(now);
         if jobs.is_empty() && !sweeps && self.is_loaded {
+            self.figures.set_failing(false);
             return;
         }
         let started = Instant::now();
         match self.commit(&jobs, sweeps, now) {
             Ok((answers, recorded)) => {
+                self.figures.set_failing(false);
                 self.figures.count(jobs.len(), recorded.len(), started.elapsed());
                 self.publish(now, recorded);
                 for (job, answer) in jobs.into_iter().zip(answers) {
@@ -110,6 +149,7 @@ impl Writer {
             Err(error) => {
                 // The balances have run ahead of what is durable.
                 self.is_loaded = false;
+                self.figures.set_failing(true);
                 let _ = self.connection.execute_batch("ROLLBACK");
                 tracing::error!(%error, jobs = jobs.len(), "append a batch");
                 let text = error.to_string();
@@ -162,9 +202,21 @@ impl Writer {
         self.head.send_replace(Head { position: self.position, recorded_at: Some(now) });
     }
 
-    fn deliver(&self, job: Job, answer: Answer, now: DateTime<Utc>) {
+    fn deliver(&mut self, job: Job, answer: Answer, now: DateTime<Utc>) {
+        let answer = match (job, answer) {
+            (Job::Admit(admission, reply), Answer::Later(refusal)) => {
+                let refused = RefusedRequest::of(&admission, refusal);
+                let job = Job::RefuseWaiting(Box::new(refused), WaitingReply::Admission(reply));
+                return self.waiting.push(WaitingRefusal { second: now.timestamp(), since: Instant::now(), job });
+            }
+            (Job::Refuse(refused, reply), Answer::Later(_)) => {
+                let job = Job::RefuseWaiting(refused, WaitingReply::Refusal(reply));
+                return self.waiting.push(WaitingRefusal { second: now.timestamp(), since: Instant::now(), job });
+            }
+            answered => answered,
+        };
         // Who does not wait any more does not need an answer; a hold that nobody takes ends by itself.
-        match (job, answer) {
+        match answer {
             (Job::Admit(admission, reply), answer) => {
                 let _ = reply.send(match answer {
                     Answer::Held { admitted_position, expires_at } => {
@@ -186,6 +238,8 @@ impl Writer {
                     other => Err(other.into_error()),
                 });
             }
+            (Job::RefuseWaiting(_, reply), Answer::Refused(refusal)) => reply.answer(Ok(refusal)),
+            (Job::RefuseWaiting(_, reply), other) => reply.answer(Err(other.into_error())),
             (Job::Append(_, reply), answer) => {
                 let _ = reply.send(match answer {
                     Answer::Appended { first, last } => Ok(Appended { first, last, recorded_at: now }),
@@ -233,6 +287,7 @@ impl Writer {
                     drop(reply.send(Err(error())));
                 }
                 Job::Refuse(_, reply) => drop(reply.send(Err(error()))),
+                Job::RefuseWaiting(_, reply) => reply.answer(Err(error())),
                 Job::Append(_, reply) => drop(reply.send(Err(error().into()))),
                 Job::Note(_, reply) => drop(reply.send(Err(error()))),
                 Job::Wake | Job::Stop => {}
@@ -257,6 +312,7 @@ fn work(batch: &mut Batch<'_>, balances: &mut Balances, job: &Job) -> Result<Ans
         Job::Admit(admission, _) => admit(batch, balances, admission),
         Job::End(ending, _) => end(batch, balances, ending),
         Job::Refuse(refused, _) => refuse(batch, balances, refused),
+        Job::RefuseWaiting(refused, _) => refuse_waiting(batch, balances, refused),
         Job::Append(append, _) => administer(batch, balances, append),
         Job::Note(notes, _) => note(batch, notes),
         Job::Wake | Job::Stop => Ok(Answer::Noted),
@@ -271,9 +327,12 @@ fn admit(batch: &mut Batch<'_>, balances: &mut Balances, admission: &Admission) 
             Ok(Answer::Held { admitted_position, expires_at })
         }
         Decision::Refused { refusal, events } => {
-            let is_recorded = events.iter().any(|emitted| emitted.context.request_id == Some(admission.request_id));
-            let position = batch.record_decided(events)?;
-            Ok(Answer::Refused(refusal.at(position.filter(|_| is_recorded))))
+            let position = record_refusal(batch, admission.request_id, events)?;
+            Ok(Answer::Refused(refusal.at(position)))
+        }
+        Decision::RefusedLater { refusal, events } => {
+            batch.record_decided(events)?;
+            Ok(Answer::Later(refusal))
         }
         Decision::Overflow => Ok(Answer::Failed(LogError::Overflow)),
         other => Ok(Answer::Failed(unexpected(&other))),
@@ -283,12 +342,35 @@ fn admit(batch: &mut Batch<'_>, balances: &mut Balances, admission: &Admission) 
 fn refuse(batch: &mut Batch<'_>, balances: &mut Balances, refused: &RefusedRequest) -> Result<Answer, LogError> {
     match decide(balances, &Step::Refuse(refused), batch.now) {
         Decision::Refused { events, .. } => {
-            let is_recorded = events.iter().any(|emitted| emitted.context.request_id == Some(refused.request_id));
-            let position = batch.record_decided(events)?;
-            Ok(Answer::RefusalRecorded(position.filter(|_| is_recorded)))
+            record_refusal(batch, refused.request_id, events).map(Answer::RefusalRecorded)
+        }
+        Decision::RefusedLater { refusal, events } => {
+            batch.record_decided(events)?;
+            Ok(Answer::Later(refusal))
         }
         other => Ok(Answer::Failed(unexpected(&other))),
     }
+}
+
+fn refuse_waiting(
+    batch: &mut Batch<'_>,
+    balances: &mut Balances,
+    refused: &RefusedRequest,
+) -> Result<Answer, LogError> {
+    match decide(balances, &Step::RefuseWaiting(refused), batch.now) {
+        Decision::Refused { refusal, events } => {
+            let position = record_refusal(batch, refused.request_id, events)?;
+            Ok(Answer::Refused(refusal.at(position)))
+        }
+        other => Ok(Answer::Failed(unexpected(&other))),
+    }
+}
+
+/// Position of the refusal's own event; `None` where it was only counted.
+fn record_refusal(batch: &mut Batch<'_>, of: RequestId, events: Vec<Emitted>) -> Result<Option<u64>, LogError> {
+    let has_its_own = events.last().is_some_and(|emitted| emitted.context.request_id == Some(of));
+    let position = batch.record_decided(events)?;
+    Ok(position.filter(|_| has_its_own))
 }
 
 fn end(batch: &mut Batch<'_>, balances: &mut Balances, ending: &Ending) -> Result<Answer, LogError> {
@@ -351,6 +433,7 @@ fn unexpected(decision: &Decision) -> LogError {
         Decision::Admitted { .. } => "admitted",
         Decision::AlreadyAdmitted => "admitted before",
         Decision::Refused { .. } => "refused",
+        Decision::RefusedLater { .. } => "refused later",
         Decision::Ended { .. } => "ended",
         Decision::Adjusted { .. } => "adjusted",
         Decision::NoOpenHold => "no open hold",

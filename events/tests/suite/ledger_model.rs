@@ -6,8 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use events::event::admin::Scope;
 use events::event::{Event, Recorded};
-use events::ids::RequestId;
-use events::ledger::{Balances, Decision, Step, UnknownUsage, decide};
+use events::ledger::{Balances, Decision, RefusedRequest, Step, UnknownUsage, decide};
 use events::money::NanoUsd;
 use events::time::Period;
 use proptest::prelude::*;
@@ -144,6 +143,7 @@ impl Ledger {
         let events = match &decision {
             Decision::Admitted { events, .. }
             | Decision::Refused { events, .. }
+            | Decision::RefusedLater { events, .. }
             | Decision::Ended { events }
             | Decision::Adjusted { events }
             | Decision::Swept { events } => events.clone(),
@@ -206,7 +206,7 @@ fn play(moves: &[Move]) {
                         assert_eq!(expires_at, now + ttl);
                         Some(true)
                     }
-                    Decision::Refused { .. } => Some(false),
+                    Decision::Refused { .. } | Decision::RefusedLater { .. } => Some(false),
                     Decision::AlreadyAdmitted => None,
                     other => panic!("an admission became {other:?}"),
                 };
@@ -277,27 +277,32 @@ fn a_refusal_names_the_budget_and_its_numbers() {
 }
 
 #[test]
-fn a_flood_of_refusals_is_twenty_events_and_a_count() {
+fn of_a_flood_of_refusals_twenty_are_recorded_twenty_wait_and_the_rest_is_a_count() {
     let mut ledger = Ledger::default();
     ledger.budget_event(opened(budget(1, Scope::Tenant(id(1)), 0, Period::Total)), start());
-    let mut alone = 0;
+    let (mut alone, mut waiting) = (0, Vec::new());
     for request in 0..1000 {
-        let decision = ledger.decide(&Step::Admit(&admission(request, 1, 1, Duration::from_secs(60))), start());
-        let Decision::Refused { events, .. } = decision else { panic!("nothing fits into nothing") };
-        alone += events.len();
+        let asked = admission(request, 1, 1, Duration::from_secs(60));
+        match ledger.decide(&Step::Admit(&asked), start()) {
+            Decision::Refused { events, .. } => alone += events.len(),
+            Decision::RefusedLater { refusal, .. } => waiting.push(RefusedRequest::of(&asked, refusal)),
+            other => panic!("nothing fits into nothing: {other:?}"),
+        }
     }
+    assert_eq!((alone, waiting.len()), (20, 20));
     let later = start() + TimeDelta::seconds(1);
-    let step = Step::Sweep { policy: UnknownUsage::ChargeHold, holds_max: 100 };
-    let Decision::Swept { events } = ledger.decide(&step, later) else { panic!("a sweep sweeps") };
-    let counts: Vec<u64> = events
-        .iter()
-        .map(|emitted| match &emitted.event {
+    let mut counts = Vec::new();
+    for refused in &waiting {
+        let Decision::Refused { events, .. } = ledger.decide(&Step::RefuseWaiting(refused), later) else {
+            panic!("its second has come")
+        };
+        counts.extend(events.iter().map(|emitted| match &emitted.event {
             Event::InferenceRefused(event) => event.count,
             other => panic!("{other:?}"),
-        })
-        .collect();
-    assert_eq!((alone, counts), (20, vec![980]));
-    assert_eq!(events[0].context.request_id, None::<RequestId>, "it stands for several");
+        }));
+    }
+    let wanted: Vec<u64> = std::iter::once(960).chain(std::iter::repeat_n(1, 20)).collect();
+    assert_eq!(counts, wanted, "the count of the second that is over, then those that waited");
 }
 
 #[test]

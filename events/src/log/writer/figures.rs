@@ -1,6 +1,6 @@
 //! What the writer has done so far, for metrics and benchmarks.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Counters since the log was opened.
@@ -21,9 +21,19 @@ pub struct Figures {
     jobs: AtomicU64,
     events: AtomicU64,
     commit_micros: AtomicU64,
+    is_failing: AtomicBool,
 }
 
 impl Figures {
+    /// Whether the writer could last write.
+    pub(super) fn set_failing(&self, is_failing: bool) {
+        self.is_failing.store(is_failing, Relaxed);
+    }
+
+    pub(in crate::log) fn is_failing(&self) -> bool {
+        self.is_failing.load(Relaxed)
+    }
+
     pub(super) fn count(&self, jobs: usize, events: usize, took: Duration) {
         self.batches.fetch_add(1, Relaxed);
         self.jobs.fetch_add(jobs as u64, Relaxed);

@@ -48,6 +48,7 @@ impl Writer {
             figures,
             swept_at,
             tidied_at,
+            waiting: Vec::new(),
         })
     }
 

@@ -1,0 +1,274 @@
+//! The request path: parse what is needed, route, bound and price, ask the ledger, dispatch, relay, settle, close.
+//! Nothing is dispatched before its admission is durable, and no last byte leaves before its settlement is.
+
+mod call;
+mod dispatch;
+mod failure;
+mod models;
+mod plan;
+mod running;
+mod stream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Extension, Request, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Router, body};
+use bytes::Bytes;
+use events::event::Context;
+use events::event::admin::Permission;
+use events::event::inference::InferenceAdmitted;
+use events::ids::{IdMaker, RequestId};
+use events::ledger::{Admission, RefusedRequest};
+use events::log::{Admitted, Log, LogError, OpenHold};
+use events::time::Clock;
+use events::wire::{ErrorCode, Refusal};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use projections::caller::Caller;
+use projections::tables::TablesHandle;
+
+use crate::access::AccessRollup;
+use crate::dialect::{ClientRequest, Surface};
+use crate::limits::{RateLimiter, Standing};
+use crate::reply;
+use crate::secrets::vault::Vault;
+use crate::upstream::UpstreamClients;
+use plan::Plan;
+
+/// Bodies beyond this are refused: 32 MiB.
+pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// How long a client may take to send its body.
+const BODY_WAIT_MAX: Duration = Duration::from_secs(120);
+
+pub const BACKEND_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-backend");
+pub const COST_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-cost-usd");
+pub const POSITION_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-position");
+
+/// What the request path works with. One for the whole process.
+pub struct Gateway {
+    pub log: Log,
+    pub tables: TablesHandle,
+    pub upstreams: UpstreamClients,
+    pub vault: Arc<Vault>,
+    pub limits: RateLimiter,
+    pub access: Arc<AccessRollup>,
+    pub clock: Arc<dyn Clock>,
+    pub ids: IdMaker,
+}
+
+impl Gateway {
+    /// How long a request may take: always shorter than its hold lives.
+    fn deadline(&self) -> Duration {
+        self.log.hold_ttl() * 4 / 5
+    }
+}
+
+/// `POST /v1/inference/chat`, Chat Completions and the list of models on all their paths. The request's id and its
+/// caller are extensions of the request.
+pub fn routes(gateway: Arc<Gateway>) -> Router {
+    Router::new()
+        .route("/v1/inference/chat", post(native))
+        .route("/v1/chat/completions", post(openai))
+        .route("/oai/v1/chat/completions", post(openai))
+        .route("/v1/models", get(models::list))
+        .route("/oai/v1/models", get(models::list))
+        .with_state(gateway)
+}
+
+async fn native(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(id): Extension<RequestId>,
+    Extension(caller): Extension<Arc<Caller>>,
+    request: Request,
+) -> Response {
+    chat(gateway, Surface::Native, id, caller, request).await
+}
+
+async fn openai(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(id): Extension<RequestId>,
+    Extension(caller): Extension<Arc<Caller>>,
+    request: Request,
+) -> Response {
+    chat(gateway, Surface::OpenAi, id, caller, request).await
+}
+
+async fn chat(
+    gateway: Arc<Gateway>,
+    surface: Surface,
+    id: RequestId,
+    caller: Arc<Caller>,
+    request: Request,
+) -> Response {
+    let context = Context::about(caller.actor.clone(), caller.chain).in_request(id);
+    let standing = match limited(&gateway, &caller, &context) {
+        Ok(standing) => standing,
+        Err((standing, refusal)) => return with_standing(reply::refused(refusal), standing),
+    };
+    let answered = match serve(&gateway, surface, id, &caller, context, request).await {
+        Ok(response) => response,
+        Err(refusal) => reply::refused(refusal),
+    };
+    with_standing(answered, standing)
+}
+
+/// Counts the request against every limit that binds its caller.
+fn limited(
+    gateway: &Gateway,
+    caller: &Caller,
+    context: &Context,
+) -> Result<Option<Standing>, (Option<Standing>, Refusal)> {
+    let tables = gateway.tables.load();
+    let verdict = gateway.limits.check(&tables.rate_limits(&caller.chain), gateway.clock.now());
+    match verdict.refused {
+        None => Ok(verdict.standing),
+        Some(refused) => {
+            gateway.access.rate_limited(context.clone(), refused.limit_id, refused.measure, refused.limit);
+            Err((verdict.standing, Refusal::from(&refused)))
+        }
+    }
+}
+
+fn with_standing(mut response: Response, standing: Option<Standing>) -> Response {
+    if let Some(standing) = standing {
+        let headers = response.headers_mut();
+        headers.insert("x-ratelimit-limit", HeaderValue::from(standing.limit));
+        headers.insert("x-ratelimit-remaining", HeaderValue::from(standing.remaining));
+        headers.insert("x-ratelimit-reset", HeaderValue::from(standing.reset_unix_s));
+    }
+    response
+}
+
+async fn serve(
+    gateway: &Arc<Gateway>,
+    surface: Surface,
+    id: RequestId,
+    caller: &Caller,
+    context: Context,
+    request: Request,
+) -> Result<Response, Refusal> {
+    caller.require(Permission::ModelsUse)?;
+    let body = read_body(request).await?;
+    let asked = ClientRequest::parse(surface, body)?;
+    let plan = match plan(gateway, caller, &asked) {
+        Ok(plan) => plan,
+        Err(refusal) if refusal.code == ErrorCode::InvalidRequest => return Err(refusal),
+        Err(refusal) => return Err(record_refusal(gateway, id, context, asked.model(), refusal).await),
+    };
+    let hold = admit(gateway, id, context, caller, &asked, &plan).await?;
+    dispatch::run(gateway, asked, plan, hold).await
+}
+
+/// `application/json`, complete, and not above the bound.
+async fn read_body(request: Request) -> Result<Bytes, Refusal> {
+    let (parts, body) = request.into_parts();
+    must_be_json(&parts.headers)?;
+    let announced = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_WAIT_MAX, body::to_bytes(Body::new(body), BODY_BYTES_MAX)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) if is_over_limit(&error) => Err(too_large()),
+        Ok(Err(_)) => Err(Refusal::invalid("", "the body did not arrive whole")),
+        Err(_) => Err(Refusal::invalid("", "the body did not arrive in time")),
+    }
+}
+
+fn is_over_limit(error: &axum::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<http_body_util::LengthLimitError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn too_large() -> Refusal {
+    Refusal::new(ErrorCode::PayloadTooLarge, "the body is larger than 32 MiB")
+}
+
+fn must_be_json(headers: &HeaderMap) -> Result<(), Refusal> {
+    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = given.split(';').next().unwrap_or_default().trim();
+    if media_type.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(Refusal::new(ErrorCode::UnsupportedMediaType, "the body must be application/json"))
+}
+
+fn plan(gateway: &Gateway, caller: &Caller, asked: &ClientRequest) -> Result<Plan, Refusal> {
+    let tables = gateway.tables.load();
+    plan::plan(&tables, caller, asked, gateway.clock.now())
+}
+
+/// A refusal that reached the ledger's door is a fact; without the fact there is no refusal but this one.
+async fn record_refusal(gateway: &Gateway, id: RequestId, context: Context, model: &str, refusal: Refusal) -> Refusal {
+    let refused = RefusedRequest { request_id: id, context, model: recorded_name(model), refusal: refusal.clone() };
+    match gateway.log.refuse(refused).await {
+        Ok(position) => refusal.at(position),
+        Err(error) => ledger_unavailable(&error),
+    }
+}
+
+/// A name that a client made up is recorded as far as it can be a model's.
+fn recorded_name(model: &str) -> String {
+    model.chars().take(256).collect()
+}
+
+async fn admit(
+    gateway: &Gateway,
+    id: RequestId,
+    context: Context,
+    caller: &Caller,
+    asked: &ClientRequest,
+    plan: &Plan,
+) -> Result<OpenHold, Refusal> {
+    let digest = ring::digest::digest(&ring::digest::SHA256, asked.body());
+    let admitted = InferenceAdmitted {
+        model: asked.model().to_owned(),
+        dialect: asked.surface().as_str().to_owned(),
+        streamed: asked.streamed(),
+        max_output_tokens: plan.max_output_tokens,
+        input_tokens_bound: plan.input_tokens_bound,
+        body_sha256: hex(digest.as_ref()),
+        metadata: asked.metadata().clone(),
+        versions: plan.versions(caller.key_version),
+    };
+    let admission = Admission {
+        request_id: id,
+        context,
+        held: plan.held,
+        ttl: gateway.log.hold_ttl(),
+        admitted: Box::new(admitted),
+    };
+    match gateway.log.admit(admission).await {
+        Ok(Admitted::Hold(hold)) => Ok(hold),
+        Ok(Admitted::Refused(refusal)) => Err(refusal),
+        Err(error) => Err(ledger_unavailable(&error)),
+    }
+}
+
+/// Lower-case hexadecimal digits of a digest.
+fn hex(digest: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(digest.len() * 2);
+    for byte in digest {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}
+
+/// No ledger, no dispatch. Why it cannot record is for the operator, not for the client.
+fn ledger_unavailable(error: &LogError) -> Refusal {
+    tracing::error!(%error, "record a request");
+    Refusal::new(ErrorCode::LedgerUnavailable, "the ledger cannot record this request now")
+        .retry_after(Duration::from_secs(1))
+}

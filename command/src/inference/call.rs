@@ -1,0 +1,228 @@
+//! One call to one target: its head within the provider's patience, its body chunk by chunk, all of it before the
+//! request's deadline.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use events::event::admin::ProviderKind;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http_body::Body;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
+
+use super::Gateway;
+use super::failure::{CallFailure, Cause};
+use super::plan::PlannedTarget;
+use crate::dialect::{UpstreamDialect, UpstreamFault, read_refusal};
+use crate::secrets::Secret;
+use crate::simulator::{SimulatedBody, Simulator};
+use crate::upstream::SendError;
+
+/// How much of a refusal is looked at.
+const REFUSAL_BYTES_MAX: usize = 16 * 1024;
+/// How long a refusal's body is waited for.
+const REFUSAL_WAIT_MAX: Duration = Duration::from_secs(2);
+/// A whole answer beyond this is not taken.
+const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// The version that still takes `temperature` and `top_p`, which our clients may send.
+const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+const UPSTREAM_ID_CHARS_MAX: usize = 256;
+
+/// An upstream that said 200.
+pub struct Called {
+    pub upstream_request_id: Option<String>,
+    pub body: UpstreamBody,
+}
+
+/// What is still to come of an answer.
+pub struct UpstreamBody {
+    source: Source,
+    idle: Duration,
+    /// Until when the first chunk may take.
+    first_until: Option<Instant>,
+    deadline: Instant,
+}
+
+enum Source {
+    Http(Incoming),
+    Simulated(Pin<Box<SimulatedBody>>),
+}
+
+/// Sends the body and waits for the head of an answer that is none of the refusals.
+pub async fn call(
+    gateway: &Gateway,
+    target: &PlannedTarget,
+    body: Bytes,
+    request_id: &str,
+    deadline: Instant,
+) -> Result<Called, CallFailure> {
+    let first_until = deadline.min(Instant::now() + Duration::from_millis(target.provider.timeout_ms));
+    let (status, headers, source) = match target.provider.kind {
+        ProviderKind::Simulator => simulate(target, &body),
+        ProviderKind::Openai | ProviderKind::Anthropic => send(gateway, target, body, request_id, first_until).await?,
+    };
+    let idle = Duration::from_millis(target.provider.idle_timeout_ms);
+    let mut body = UpstreamBody { source, idle, first_until: Some(first_until), deadline };
+    if !(200..300).contains(&status) {
+        let said = body.beginning().await;
+        let refusal = read_refusal(target.dialect(), status, &headers, &said, gateway.clock.now());
+        return Err(CallFailure { cause: Cause::Refused(refusal), status: Some(status) });
+    }
+    Ok(Called { upstream_request_id: upstream_request_id(&headers), body })
+}
+
+fn simulate(target: &PlannedTarget, body: &Bytes) -> (u16, HeaderMap, Source) {
+    let answer = Simulator.answer(&target.backend.model, body);
+    (answer.status.as_u16(), answer.headers, Source::Simulated(Box::pin(answer.body)))
+}
+
+async fn send(
+    gateway: &Gateway,
+    target: &PlannedTarget,
+    body: Bytes,
+    request_id: &str,
+    first_until: Instant,
+) -> Result<(u16, HeaderMap, Source), CallFailure> {
+    let opened = gateway.vault.open(target.backend.provider_id, target.provider.secret_generation).await;
+    let secret = opened.map_err(|error| {
+        tracing::error!(%error, provider = %target.backend.provider_id, "open a provider's key");
+        CallFailure::of(Cause::NoCredentials)
+    })?;
+    let request = request(target, body, request_id, secret.as_ref());
+    let request = request.ok_or(CallFailure::of(Cause::NoCredentials))?;
+    let client = gateway.upstreams.client(&target.provider);
+    match timeout_at(first_until, client.send(request)).await {
+        Ok(Ok(response)) => {
+            let (parts, body) = response.into_parts();
+            Ok((parts.status.as_u16(), parts.headers, Source::Http(body)))
+        }
+        Ok(Err(error)) => Err(CallFailure::of(Cause::Send(error))),
+        Err(_) => Err(CallFailure::of(Cause::Timeout)),
+    }
+}
+
+/// `None` where the provider's row or key cannot be put into HTTP.
+fn request(
+    target: &PlannedTarget,
+    body: Bytes,
+    request_id: &str,
+    secret: Option<&Secret>,
+) -> Option<Request<Full<Bytes>>> {
+    let base_url = target.provider.base_url.as_deref()?.trim_end_matches('/');
+    let path = match target.dialect() {
+        UpstreamDialect::OpenAi => "/chat/completions",
+        UpstreamDialect::Anthropic => "/v1/messages",
+    };
+    let mut request = Request::post(format!("{base_url}{path}")).body(Full::new(body)).ok()?;
+    let headers = request.headers_mut();
+    for (name, value) in &target.provider.headers {
+        headers.insert(HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?);
+    }
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("ledgerway/", env!("CARGO_PKG_VERSION"))));
+    headers.insert("x-request-id", HeaderValue::try_from(request_id).ok()?);
+    match target.dialect() {
+        UpstreamDialect::OpenAi => {
+            if let Some(secret) = secret {
+                headers.insert(AUTHORIZATION, sensitive(&format!("Bearer {}", secret.reveal()))?);
+            }
+        }
+        UpstreamDialect::Anthropic => {
+            headers.insert("anthropic-version", ANTHROPIC_VERSION);
+            if let Some(secret) = secret {
+                headers.insert("x-api-key", sensitive(secret.reveal())?);
+            }
+        }
+    }
+    Some(request)
+}
+
+fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn upstream_request_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get("x-request-id").or_else(|| headers.get("request-id"))?.to_str().ok()?;
+    Some(id.chars().take(UPSTREAM_ID_CHARS_MAX).collect())
+}
+
+impl UpstreamBody {
+    /// The next bytes; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, CallFailure> {
+        let idle_until = Instant::now() + self.idle;
+        let until = self.first_until.take().map_or(idle_until, |first| first.max(idle_until)).min(self.deadline);
+        match timeout_at(until, self.source.next()).await {
+            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Err(cause)) => Err(CallFailure::of(cause)),
+            Err(_) => Err(CallFailure::of(Cause::Timeout)),
+        }
+    }
+
+    /// All of it.
+    pub async fn whole(&mut self) -> Result<Bytes, CallFailure> {
+        let Some(first) = self.next().await? else { return Ok(Bytes::new()) };
+        let Some(second) = self.next().await? else { return Ok(first) };
+        let mut whole = Vec::with_capacity(2 * (first.len() + second.len()));
+        whole.extend_from_slice(&first);
+        whole.extend_from_slice(&second);
+        while let Some(chunk) = self.next().await? {
+            if whole.len() + chunk.len() > ANSWER_BYTES_MAX {
+                return Err(CallFailure::of(Cause::Fault(UpstreamFault::TooLarge)));
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(whole.into())
+    }
+
+    /// What of a refusal comes soon.
+    async fn beginning(&mut self) -> Vec<u8> {
+        self.deadline = self.deadline.min(Instant::now() + REFUSAL_WAIT_MAX);
+        let mut said = Vec::new();
+        while said.len() < REFUSAL_BYTES_MAX {
+            match self.next().await {
+                Ok(Some(chunk)) => said.extend_from_slice(&chunk),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        said.truncate(REFUSAL_BYTES_MAX);
+        said
+    }
+
+    /// Reads an end that is there already, so that the connection can be used again.
+    pub async fn finish_if_ready(&mut self) {
+        let _ = tokio::time::timeout(Duration::ZERO, self.source.next()).await;
+    }
+}
+
+impl Source {
+    async fn next(&mut self) -> Result<Option<Bytes>, Cause> {
+        match self {
+            Self::Http(body) => next_data(body, |_| Cause::Send(SendError::Closed)).await,
+            Self::Simulated(body) => next_data(body, |_| Cause::Send(SendError::Closed)).await,
+        }
+    }
+}
+
+async fn next_data<B>(body: &mut B, cause: impl Fn(B::Error) -> Cause) -> Result<Option<Bytes>, Cause>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    loop {
+        match body.frame().await {
+            None => return Ok(None),
+            Some(Err(error)) => return Err(cause(error)),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) if data.is_empty() => {}
+                Ok(data) => return Ok(Some(data)),
+                // Trailers say nothing that we need.
+                Err(_) => {}
+            },
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! From an open hold to an answer: targets in their order, each once or twice, until one has something to relay. Once
+//! a byte has been relayed there is no other try.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use events::log::OpenHold;
+use events::wire::Refusal;
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
+
+use super::call::{Called, UpstreamBody, call};
+use super::failure::{CallFailure, Cause, Next, refusal_of};
+use super::plan::{Plan, PlannedTarget};
+use super::running::{Consumed, Running};
+use super::{BACKEND_HEADER, COST_HEADER, Gateway, POSITION_HEADER, ledger_unavailable, stream};
+use crate::dialect::{ClientRequest, Relay, WholeAnswer, read_whole};
+
+/// What a target gave: from here on there is no other.
+enum Answer {
+    Whole(WholeAnswer),
+    /// The first bytes that may go to the client, and what is still to come.
+    Streamed {
+        first: Bytes,
+        body: UpstreamBody,
+    },
+}
+
+pub async fn run(
+    gateway: &Arc<Gateway>,
+    asked: ClientRequest,
+    plan: Plan,
+    hold: OpenHold,
+) -> Result<Response, Refusal> {
+    let request_id = hold.request_id.to_string();
+    let mut running = Running::new(hold, &plan, asked.choices(), gateway.deadline());
+    let mut failures = Vec::new();
+    for target in &plan.targets {
+        match ask_target(gateway, &asked, &plan, target, &request_id, &mut running).await {
+            Ok(Answer::Whole(answer)) => return answer_whole(running, &answer).await,
+            Ok(Answer::Streamed { first, body }) => {
+                return Ok(stream::respond(running, target, asked.surface(), first, body));
+            }
+            Err(failure) => failures.push(failure),
+        }
+        if running.is_out_of_time() {
+            break;
+        }
+    }
+    let refusal = refusal_of(&failures, plan.targets.len());
+    let reason = failures.last().map_or("no_target", CallFailure::reason);
+    match running.fail(&refusal, reason, Consumed::Nothing).await {
+        Ok(position) => Err(refusal.at(Some(position))),
+        Err(error) => Err(ledger_unavailable(&error)),
+    }
+}
+
+/// Calls one target, and once more where that may help.
+async fn ask_target(
+    gateway: &Gateway,
+    asked: &ClientRequest,
+    plan: &Plan,
+    target: &PlannedTarget,
+    request_id: &str,
+    running: &mut Running,
+) -> Result<Answer, CallFailure> {
+    let outbound = target.outbound(plan.system_prefix.as_deref());
+    let body = asked.upstream_body(target.dialect(), &outbound);
+    let body = body.map_err(|_| CallFailure::of(Cause::Untranslatable))?;
+    let mut calls = 0;
+    loop {
+        calls += 1;
+        let began = running.call_begins(target);
+        let failure = match ask_once(gateway, asked, target, body.clone(), request_id, running).await {
+            Ok(answer) => return Ok(answer),
+            Err(failure) => failure,
+        };
+        running.call_failed(began, &failure);
+        tracing::warn!(
+            request_id,
+            backend = target.name,
+            reason = failure.reason(),
+            status = failure.status,
+            "call an upstream"
+        );
+        let [jitter] = gateway.ids.bytes::<1>();
+        match failure.next(calls, jitter) {
+            Next::SameTargetAfter(wait) if !running.is_out_of_time() => tokio::time::sleep(wait).await,
+            Next::SameTargetAfter(_) | Next::NextTarget => return Err(failure),
+        }
+    }
+}
+
+async fn ask_once(
+    gateway: &Gateway,
+    asked: &ClientRequest,
+    target: &PlannedTarget,
+    body: Bytes,
+    request_id: &str,
+    running: &mut Running,
+) -> Result<Answer, CallFailure> {
+    let Called { upstream_request_id, mut body } = call(gateway, target, body, request_id, running.deadline).await?;
+    running.answered_by(upstream_request_id);
+    if !asked.streamed() {
+        let whole = body.whole().await?;
+        running.first_token();
+        let answer = read_whole(target.dialect(), asked.surface(), whole);
+        return Ok(Answer::Whole(answer.map_err(|fault| CallFailure::of(Cause::Fault(fault)))?));
+    }
+    let created = gateway.clock.now().timestamp();
+    let relay = running.relay.insert(Relay::new(target.dialect(), asked, request_id, asked.model(), created));
+    let mut first = BytesMut::new();
+    while !relay.has_relayed() && !relay.ended() {
+        match body.next().await? {
+            Some(chunk) => relay.feed(&chunk, &mut first),
+            None => {
+                relay.finish(&mut first).map_err(|fault| CallFailure::of(Cause::Fault(fault)))?;
+                break;
+            }
+        }
+        .map_err(|fault| CallFailure::of(Cause::Fault(fault)))?;
+    }
+    running.first_token();
+    Ok(Answer::Streamed { first: first.freeze(), body })
+}
+
+/// Settles, then answers.
+async fn answer_whole(running: Running, answer: &WholeAnswer) -> Result<Response, Refusal> {
+    let settled = running.complete(&answer.metered).await.map_err(|error| ledger_unavailable(&error))?;
+    let mut response = Response::new(answer.render(&settled.receipt()).into());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(POSITION_HEADER, HeaderValue::from(settled.settled_position));
+    if let Ok(name) = HeaderValue::try_from(&settled.target.name) {
+        headers.insert(BACKEND_HEADER, name);
+    }
+    if let Ok(cost) = HeaderValue::try_from(settled.measured.cost.to_string()) {
+        headers.insert(COST_HEADER, cost);
+    }
+    Ok(response)
+}

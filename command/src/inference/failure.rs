@@ -1,0 +1,141 @@
+//! Why a call failed, whether it is tried again, and what the client is told. An upstream's own words go nowhere.
+
+use std::time::Duration;
+
+use events::wire::{ErrorCode, Refusal};
+
+use crate::dialect::{UpstreamFault, UpstreamRefusal, UpstreamRefusalKind};
+use crate::upstream::SendError;
+
+/// A wait that is short enough to be sat out on the same target.
+const SHORT_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Before a second try, plus as much again by chance.
+const BACKOFF: Duration = Duration::from_millis(100);
+/// What a client is told to wait for an upstream that does not say.
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// One call to one target that gave nothing to relay.
+#[derive(Clone, Debug)]
+pub struct CallFailure {
+    pub cause: Cause,
+    /// The upstream's HTTP status, where it gave one.
+    pub status: Option<u16>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Cause {
+    /// The request cannot be said in the target's dialect.
+    Untranslatable,
+    /// The provider's key cannot be opened.
+    NoCredentials,
+    Send(SendError),
+    Timeout,
+    Refused(UpstreamRefusal),
+    Fault(UpstreamFault),
+}
+
+/// What to do after a failed call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    SameTargetAfter(Duration),
+    NextTarget,
+}
+
+impl CallFailure {
+    pub const fn of(cause: Cause) -> Self {
+        Self { cause, status: None }
+    }
+
+    /// A word for events.
+    pub const fn reason(&self) -> &'static str {
+        match &self.cause {
+            Cause::Untranslatable => "untranslatable",
+            Cause::NoCredentials => "credentials",
+            Cause::Send(error) => error.reason(),
+            Cause::Timeout => "timeout",
+            Cause::Refused(_) => "status",
+            Cause::Fault(UpstreamFault::Malformed(_)) => "malformed",
+            Cause::Fault(UpstreamFault::Truncated) => "truncated",
+            Cause::Fault(UpstreamFault::InBandError { .. }) => "in_band_error",
+            Cause::Fault(UpstreamFault::TooLarge) => "too_large",
+        }
+    }
+
+    pub const fn is_timeout(&self) -> bool {
+        matches!(self.cause, Cause::Timeout)
+    }
+
+    /// The upstream asks to slow down; how long, where it says.
+    pub fn rate_limited(&self) -> Option<Duration> {
+        match &self.cause {
+            Cause::Refused(UpstreamRefusal { kind: UpstreamRefusalKind::RateLimited { retry_after }, .. }) => {
+                Some(retry_after.unwrap_or(DEFAULT_RETRY_AFTER))
+            }
+            _ => None,
+        }
+    }
+
+    /// The first failure of a target may be tried again there; `jitter` is in 0..=255.
+    pub fn next(&self, calls_of_target: u32, jitter: u8) -> Next {
+        if calls_of_target > 1 {
+            return Next::NextTarget;
+        }
+        let backoff = BACKOFF + BACKOFF * u32::from(jitter) / 256;
+        match &self.cause {
+            Cause::Send(error) if error.nothing_was_sent() && !matches!(error, SendError::Forbidden) => {
+                Next::SameTargetAfter(backoff)
+            }
+            Cause::Refused(refusal) => match refusal.kind {
+                UpstreamRefusalKind::RateLimited { retry_after: Some(wait) } if wait <= SHORT_RETRY_AFTER => {
+                    Next::SameTargetAfter(wait.max(backoff))
+                }
+                UpstreamRefusalKind::Transient { .. } => Next::SameTargetAfter(backoff),
+                _ => Next::NextTarget,
+            },
+            // A time-out has cost enough; what came malformed may have been billed.
+            _ => Next::NextTarget,
+        }
+    }
+
+    /// What the client of a request with one target is told.
+    fn refusal_alone(&self) -> Refusal {
+        if let Some(wait) = self.rate_limited() {
+            return rate_limited(wait);
+        }
+        if self.is_timeout() {
+            return Refusal::new(ErrorCode::UpstreamTimeout, "the upstream did not answer in time");
+        }
+        let refusal =
+            Refusal::new(ErrorCode::UpstreamError, "the upstream failed to answer").with("reason", self.reason());
+        match self.status {
+            Some(status) => refusal.with("upstream_status", status),
+            None => refusal,
+        }
+    }
+}
+
+/// What the client is told when the last of the targets has failed.
+pub fn refusal_of(failures: &[CallFailure], targets: usize) -> Refusal {
+    let Some(last) = failures.last() else {
+        return Refusal::new(ErrorCode::AllProvidersUnavailable, "no upstream could be asked");
+    };
+    if targets == 1 {
+        return last.refusal_alone();
+    }
+    // The shortest wait: the target that asked for it may serve then.
+    let waits: Option<Vec<Duration>> = failures.iter().map(CallFailure::rate_limited).collect();
+    match waits.and_then(|waits| waits.into_iter().min()) {
+        Some(wait) => rate_limited(wait),
+        None => Refusal::new(ErrorCode::AllProvidersUnavailable, "every upstream of this model failed")
+            .retry_after(DEFAULT_RETRY_AFTER),
+    }
+}
+
+fn rate_limited(wait: Duration) -> Refusal {
+    Refusal::new(ErrorCode::RateLimited, "the upstream asks to slow down").retry_after(wait)
+}
+
+/// What the client of a stream is told that broke after its first byte.
+pub fn refusal_in_stream(cause: &Cause) -> Refusal {
+    CallFailure::of(cause.clone()).refusal_alone()
+}

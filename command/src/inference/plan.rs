@@ -1,0 +1,195 @@
+//! What a request may cost, and who may serve it: decided once, from one snapshot of the tables, before the ledger is
+//! asked. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use events::event::admin::{Model, OutputCapField, Provider, ProviderKind, Target};
+use events::event::inference::{Backend, Versions};
+use events::money::{NanoUsd, Rates};
+use events::wire::{ErrorCode, Refusal};
+use projections::caller::Caller;
+use projections::tables::{Entry, Tables};
+
+use crate::dialect::{CapField, ClientRequest, OutboundTarget, UpstreamDialect};
+
+/// A target that may serve the request, with the price it would be billed at.
+#[derive(Clone, Debug)]
+pub struct PlannedTarget {
+    pub provider: Arc<Provider>,
+    pub backend: Backend,
+    /// `provider/model`, as the client is told.
+    pub name: String,
+    pub rates: Rates,
+    pub price_version: u64,
+    /// Goes upstream: never above what was admitted, nor above what the target takes.
+    pub max_output_tokens: u64,
+}
+
+/// Targets in the order in which they are tried, and the money that any of them can cost at most.
+#[derive(Debug)]
+pub struct Plan {
+    pub targets: Vec<PlannedTarget>,
+    pub system_prefix: Option<String>,
+    pub model_version: u64,
+    pub max_output_tokens: u64,
+    pub input_tokens_bound: u64,
+    pub held: NanoUsd,
+}
+
+impl Plan {
+    /// What was decided upon; the ledger adds the budgets.
+    pub fn versions(&self, key: Option<u64>) -> Versions {
+        let price = |target: &PlannedTarget| {
+            (format!("{}/{}", target.backend.provider_id, target.backend.model), target.price_version)
+        };
+        Versions {
+            model: self.model_version,
+            key,
+            prices: self.targets.iter().map(price).collect(),
+            budgets: BTreeMap::new(),
+        }
+    }
+}
+
+impl PlannedTarget {
+    pub fn dialect(&self) -> UpstreamDialect {
+        match self.provider.kind {
+            ProviderKind::Anthropic => UpstreamDialect::Anthropic,
+            ProviderKind::Openai | ProviderKind::Simulator => UpstreamDialect::OpenAi,
+        }
+    }
+
+    /// What its dialect needs to know to write the body.
+    pub fn outbound<'a>(&'a self, system_prefix: Option<&'a str>) -> OutboundTarget<'a> {
+        OutboundTarget {
+            model: &self.backend.model,
+            max_output_tokens: self.max_output_tokens,
+            cap_field: match self.provider.output_cap_field {
+                OutputCapField::MaxTokens => CapField::MaxTokens,
+                OutputCapField::MaxCompletionTokens => CapField::MaxCompletionTokens,
+            },
+            system_prefix,
+        }
+    }
+}
+
+/// Errors: `MODEL_NOT_FOUND`, `MODEL_NOT_ALLOWED`, `MODEL_UNPRICED`; `INVALID_REQUEST` for a cap that no target takes.
+pub fn plan(tables: &Tables, caller: &Caller, asked: &ClientRequest, now: DateTime<Utc>) -> Result<Plan, Refusal> {
+    let model = tables.route(caller.chain.tenant, asked.model()).ok_or_else(|| not_found(asked.model()))?;
+    if !caller.allows_model(asked.model()) {
+        let message = "the key may not use this model";
+        return Err(Refusal::new(ErrorCode::ModelNotAllowed, message).with("model", asked.model()));
+    }
+    let serving = serving_targets(tables, caller, &model.value);
+    let priced: Vec<_> = serving.iter().filter_map(|target| target.priced(tables, now)).collect();
+    if priced.is_empty() {
+        return Err(unpriced(asked.model()));
+    }
+    let cap = output_cap(asked, &priced)?;
+    let prefix_bytes = model.value.system_prefix.as_ref().map_or(0, String::len) as u64;
+    let input_tokens_bound = asked.input_tokens_bound().saturating_add(prefix_bytes);
+    let targets: Vec<_> =
+        priced.into_iter().filter(|target| target.takes(asked, cap)).map(|target| target.planned(cap)).collect();
+    let output_tokens_bound = cap.checked_mul(asked.choices()).ok_or_else(beyond_counting)?;
+    let bounds: Option<Vec<NanoUsd>> =
+        targets.iter().map(|target| target.rates.upper_bound(input_tokens_bound, output_tokens_bound)).collect();
+    let held = bounds.and_then(|bounds| bounds.into_iter().max()).ok_or_else(beyond_counting)?;
+    Ok(Plan {
+        targets,
+        system_prefix: model.value.system_prefix.clone(),
+        model_version: model.version,
+        max_output_tokens: cap,
+        input_tokens_bound,
+        held,
+    })
+}
+
+/// A target whose provider can be asked for this caller.
+struct Serving<'a> {
+    target: &'a Target,
+    provider: &'a Entry<Provider>,
+}
+
+/// The same with a price in force.
+struct Priced<'a> {
+    target: &'a Target,
+    provider: &'a Provider,
+    rates: Rates,
+    price_version: u64,
+}
+
+fn serving_targets<'a>(tables: &'a Tables, caller: &Caller, model: &'a Model) -> Vec<Serving<'a>> {
+    let mut targets: Vec<&Target> = model.targets.iter().collect();
+    // Stable: targets of one priority keep the order in which they were given.
+    targets.sort_by_key(|target| target.priority);
+    let serving = targets.into_iter().filter_map(|target| {
+        let provider = tables.provider(target.provider_id).filter(|provider| provider.is_live())?;
+        let is_ours = provider.value.tenant_id.is_none_or(|owner| caller.chain.tenant == Some(owner));
+        is_ours.then_some(Serving { target, provider })
+    });
+    serving.collect()
+}
+
+impl<'a> Serving<'a> {
+    fn priced(&self, tables: &Tables, now: DateTime<Utc>) -> Option<Priced<'a>> {
+        let price = tables.price_in_force(self.target.provider_id, &self.target.model, now)?;
+        Some(Priced {
+            target: self.target,
+            provider: &self.provider.value,
+            rates: price.value.rates,
+            price_version: price.version,
+        })
+    }
+}
+
+impl Priced<'_> {
+    /// A cap that the client chose is kept or the target is not asked; one that we chose is lowered to the target's.
+    fn takes(&self, asked: &ClientRequest, cap: u64) -> bool {
+        asked.max_output_tokens().is_none() || self.target.max_output_tokens.is_none_or(|max| cap <= max)
+    }
+
+    fn planned(&self, cap: u64) -> PlannedTarget {
+        PlannedTarget {
+            name: format!("{}/{}", self.provider.name, self.target.model),
+            provider: Arc::new(self.provider.clone()),
+            backend: Backend {
+                provider_id: self.target.provider_id,
+                provider: self.provider.name.clone(),
+                model: self.target.model.clone(),
+            },
+            rates: self.rates,
+            price_version: self.price_version,
+            max_output_tokens: self.target.max_output_tokens.map_or(cap, |max| cap.min(max)),
+        }
+    }
+}
+
+/// The client's cap where it gave one, else the default of the first target that has one.
+fn output_cap(asked: &ClientRequest, priced: &[Priced<'_>]) -> Result<u64, Refusal> {
+    const FIELD: &str = "max_output_tokens";
+    if let Some(cap) = asked.max_output_tokens() {
+        let widest = priced.iter().map(|priced| priced.target.max_output_tokens.unwrap_or(u64::MAX)).max();
+        return match widest {
+            Some(widest) if cap > widest => Err(Refusal::invalid(FIELD, format!("this model gives {widest} at most"))),
+            _ => Ok(cap),
+        };
+    }
+    let default = |priced: &Priced<'_>| priced.target.default_max_output_tokens.or(priced.target.max_output_tokens);
+    priced.iter().find_map(default).ok_or_else(|| Refusal::invalid(FIELD, "is required: this model has no default"))
+}
+
+fn not_found(model: &str) -> Refusal {
+    let shown: String = model.chars().take(256).collect();
+    Refusal::new(ErrorCode::ModelNotFound, format!("there is no model {shown}")).with("model", shown)
+}
+
+fn unpriced(model: &str) -> Refusal {
+    let message = "no target of this model has a price in force, so that its cost cannot be bounded";
+    Refusal::new(ErrorCode::ModelUnpriced, message).with("model", model)
+}
+
+fn beyond_counting() -> Refusal {
+    Refusal::invalid("max_output_tokens", "the cost of this request is beyond what money can count")
+}

@@ -1,0 +1,273 @@
+//! A request that was admitted, until its end stands in the log. Exactly one of [`Running::complete`],
+//! [`Running::fail`] and being dropped ends it: dropped means that the client has gone.
+
+use std::time::{Duration, Instant};
+
+use events::event::inference::{AttemptFailed, Backend, InferenceEnded};
+use events::ledger::{Charge, Outcome};
+use events::log::{LogError, OpenHold};
+use events::money::{NanoUsd, Rates};
+use events::usage::{TokenClasses, Usage, UsageSource};
+use events::wire::Refusal;
+use serde_json::Value;
+
+use super::failure::CallFailure;
+use super::plan::{Plan, PlannedTarget};
+use crate::dialect::{FinishReason, Metered, Receipt, Relay};
+
+/// What was consumed and what it costs.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    pub usage: Usage,
+    pub cost: NanoUsd,
+}
+
+/// The facts of a completed request, durable.
+pub struct Settled {
+    pub request_id: String,
+    pub model: String,
+    pub target: PlannedTarget,
+    pub measured: Measured,
+    pub finish_reason: FinishReason,
+    pub admitted_position: u64,
+    pub settled_position: u64,
+    pub held: NanoUsd,
+}
+
+impl Settled {
+    pub fn receipt(&self) -> Receipt<'_> {
+        Receipt {
+            request_id: &self.request_id,
+            frontend_model: &self.model,
+            provider: &self.target.backend.provider,
+            backend_model: &self.target.backend.model,
+            usage: &self.measured.usage,
+            cost_usd: self.measured.cost,
+            price_version: self.target.price_version,
+            admitted_position: self.admitted_position,
+            settled_position: self.settled_position,
+            held_usd: self.held,
+            finish_reason: self.finish_reason,
+        }
+    }
+}
+
+/// What a failed request is charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consumed {
+    /// No upstream said that it worked for this request.
+    Nothing,
+    /// What went through until then.
+    WhatWentThrough,
+}
+
+pub struct Running {
+    hold: Option<OpenHold>,
+    started: Instant,
+    /// When it must have ended, before its hold expires.
+    pub deadline: tokio::time::Instant,
+    input_tokens_bound: u64,
+    output_tokens_bound: u64,
+    attempts: Vec<AttemptFailed>,
+    calls: u32,
+    /// The target that is being asked, from the moment on in which it may have seen the request.
+    target: Option<PlannedTarget>,
+    last_backend: Option<Backend>,
+    upstream_request_id: Option<String>,
+    first_token_ms: Option<u64>,
+    /// The stream that is being relayed.
+    pub relay: Option<Relay>,
+}
+
+impl Running {
+    pub fn new(hold: OpenHold, plan: &Plan, choices: u64, deadline: Duration) -> Self {
+        Self {
+            hold: Some(hold),
+            started: Instant::now(),
+            deadline: tokio::time::Instant::now() + deadline,
+            input_tokens_bound: plan.input_tokens_bound,
+            output_tokens_bound: plan.max_output_tokens.saturating_mul(choices),
+            attempts: Vec::new(),
+            calls: 0,
+            target: None,
+            last_backend: None,
+            upstream_request_id: None,
+            first_token_ms: None,
+            relay: None,
+        }
+    }
+
+    pub fn is_out_of_time(&self) -> bool {
+        tokio::time::Instant::now() >= self.deadline
+    }
+
+    pub fn call_begins(&mut self, target: &PlannedTarget) -> Instant {
+        self.calls += 1;
+        self.target = Some(target.clone());
+        self.last_backend = Some(target.backend.clone());
+        self.upstream_request_id = None;
+        Instant::now()
+    }
+
+    pub fn call_failed(&mut self, began: Instant, failure: &CallFailure) {
+        let Some(target) = self.target.take() else { return };
+        self.relay = None;
+        self.attempts.push(AttemptFailed {
+            backend: target.backend,
+            attempt: self.calls,
+            reason: failure.reason().to_owned(),
+            status: failure.status,
+            latency_ms: millis(began.elapsed()),
+        });
+    }
+
+    pub fn answered_by(&mut self, upstream_request_id: Option<String>) {
+        self.upstream_request_id = upstream_request_id;
+    }
+
+    pub fn first_token(&mut self) {
+        self.first_token_ms.get_or_insert_with(|| millis(self.started.elapsed()));
+    }
+
+    pub fn request_id(&self) -> String {
+        self.hold.as_ref().map(|hold| hold.request_id.to_string()).unwrap_or_default()
+    }
+
+    pub fn admitted_position(&self) -> u64 {
+        self.hold.as_ref().map_or(0, |hold| hold.admitted_position)
+    }
+
+    /// Settles what the answer cost; durable when it returns.
+    pub async fn complete(mut self, metered: &Metered) -> Result<Settled, LogError> {
+        let (Some(hold), Some(target)) = (self.hold.take(), self.target.take()) else { return Err(LogError::Closed) };
+        let measured = self.measure(&target.rates, metered, hold.held);
+        let finish_reason = metered.finish_reason.unwrap_or(FinishReason::Stop);
+        let ended = self.ended(&hold, Some(&target), Some(metered), Some(&measured), None, None);
+        let ended = InferenceEnded { finish_reason: Some(word(finish_reason)), ..ended };
+        let (request_id, model) = (hold.request_id.to_string(), hold.model.clone());
+        let (admitted_position, held) = (hold.admitted_position, hold.held);
+        let attempts = std::mem::take(&mut self.attempts);
+        let settled = hold.end(attempts, Outcome::Completed(Box::new(ended)), Charge::Settle(measured.cost)).await?;
+        let settled_position = settled.position;
+        Ok(Settled { request_id, model, target, measured, finish_reason, admitted_position, settled_position, held })
+    }
+
+    /// Records the failure; the position at which it is a fact.
+    pub async fn fail(mut self, refusal: &Refusal, reason: &str, consumed: Consumed) -> Result<u64, LogError> {
+        let Some(hold) = self.hold.take() else { return Err(LogError::Closed) };
+        let (target, relay) = (self.target.take(), self.relay.take());
+        let metered = relay.as_ref().map(Relay::metered);
+        let measured = match (&target, consumed) {
+            (Some(target), Consumed::WhatWentThrough) => {
+                Some(self.measure(&target.rates, metered.unwrap_or(&Metered::default()), hold.held))
+            }
+            _ => None,
+        };
+        let code = Some(refusal.code.as_str());
+        let ended = self.ended(&hold, target.as_ref(), metered, measured.as_ref(), code, Some(reason));
+        let ended = InferenceEnded { finish_reason: Some(word(FinishReason::Error)), ..ended };
+        let charge = charge(measured.as_ref(), reason);
+        let attempts = std::mem::take(&mut self.attempts);
+        Ok(hold.end(attempts, Outcome::Failed(Box::new(ended)), charge).await?.position)
+    }
+
+    fn ended(
+        &self,
+        hold: &OpenHold,
+        target: Option<&PlannedTarget>,
+        metered: Option<&Metered>,
+        measured: Option<&Measured>,
+        code: Option<&str>,
+        reason: Option<&str>,
+    ) -> InferenceEnded {
+        InferenceEnded {
+            model: hold.model.clone(),
+            admitted_at: hold.admitted_at,
+            backend: target.map(|target| target.backend.clone()).or_else(|| self.last_backend.clone()),
+            usage: measured.map(|measured| measured.usage.clone()),
+            provider_usage: metered.and_then(provider_usage),
+            cost_usd: measured.map_or(NanoUsd::ZERO, |measured| measured.cost),
+            price_version: measured.and(target).map(|target| target.price_version),
+            finish_reason: None,
+            latency_ms: Some(millis(self.started.elapsed())),
+            first_token_ms: self.first_token_ms,
+            attempts: Some(self.calls),
+            upstream_request_id: self.upstream_request_id.clone(),
+            code: code.map(str::to_owned),
+            reason: reason.map(str::to_owned),
+        }
+    }
+
+    /// The provider's figures where it gave them, else what went through, counted.
+    fn measure(&self, rates: &Rates, metered: &Metered, held: NanoUsd) -> Measured {
+        let usage = match &metered.reported {
+            Some(tokens) => Usage { tokens: tokens.clone(), source: UsageSource::Provider },
+            None => Usage { tokens: self.counted(metered), source: UsageSource::Counted },
+        };
+        match rates.cost(&usage.tokens) {
+            Some(cost) => Measured { usage, cost },
+            // Figures that money cannot count are no figures: the hold is charged.
+            None => {
+                Measured { usage: Usage { tokens: TokenClasses::default(), source: UsageSource::Unknown }, cost: held }
+            }
+        }
+    }
+
+    /// ⌈bytes / 4⌉ a class, never above what the hold was made for.
+    fn counted(&self, metered: &Metered) -> TokenClasses {
+        let text = metered.text_bytes.div_ceil(4).min(self.output_tokens_bound);
+        let reasoning = metered.reasoning_bytes.div_ceil(4).min(self.output_tokens_bound - text);
+        let input = match &metered.reported_input {
+            Some(reported) => reported.clone(),
+            None => {
+                TokenClasses { input_uncached_tokens: self.input_tokens_bound.div_ceil(4), ..TokenClasses::default() }
+            }
+        };
+        TokenClasses { output_text_tokens: text, output_reasoning_tokens: reasoning, ..input }
+    }
+}
+
+impl Drop for Running {
+    /// The client has gone, and the upstream is cancelled with it: what went through is counted and settled.
+    fn drop(&mut self) {
+        let Some(hold) = self.hold.take() else { return };
+        let (target, relay) = (self.target.take(), self.relay.take());
+        let metered = relay.as_ref().map(Relay::metered);
+        let measured = target
+            .as_ref()
+            .map(|target| self.measure(&target.rates, metered.unwrap_or(&Metered::default()), hold.held));
+        let ended = self.ended(&hold, target.as_ref(), metered, measured.as_ref(), None, Some("client_closed"));
+        let ended = InferenceEnded { finish_reason: Some(word(FinishReason::Cancelled)), ..ended };
+        let charge = charge(measured.as_ref(), "client_closed");
+        hold.end_unattended(std::mem::take(&mut self.attempts), Outcome::Aborted(Box::new(ended)), charge);
+    }
+}
+
+fn charge(measured: Option<&Measured>, reason: &str) -> Charge {
+    match measured {
+        Some(measured) => Charge::Settle(measured.cost),
+        None => Charge::Release { reason: reason.to_owned() },
+    }
+}
+
+fn provider_usage(metered: &Metered) -> Option<Value> {
+    let verbatim = metered.provider_usage.as_ref()?.get();
+    // A number that no double holds makes it unreadable as a value; then it is kept as the text that it was.
+    Some(serde_json::from_str(verbatim).unwrap_or_else(|_| Value::String(verbatim.to_owned())))
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn word(reason: FinishReason) -> String {
+    let word = match reason {
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+        FinishReason::ToolCalls => "tool_calls",
+        FinishReason::ContentFilter => "content_filter",
+        FinishReason::Cancelled => "cancelled",
+        FinishReason::Error => "error",
+    };
+    word.to_owned()
+}

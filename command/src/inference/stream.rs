@@ -1,0 +1,133 @@
+//! Relaying a stream: bytes go on as they come, a slow client slows its upstream and nothing else, and the terminal
+//! marker leaves only when the settlement is durable. When the client goes, the body is dropped, and with it the
+//! request: see [`Running`].
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use events::wire::Refusal;
+use futures_util::stream::unfold;
+use http::HeaderValue;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+
+use super::call::UpstreamBody;
+use super::failure::{CallFailure, Cause, refusal_in_stream};
+use super::plan::PlannedTarget;
+use super::running::{Consumed, Running};
+use super::{BACKEND_HEADER, POSITION_HEADER, ledger_unavailable};
+use crate::dialect::{Surface, stream_error};
+
+/// A response whose first bytes are there.
+pub fn respond(
+    running: Running,
+    target: &PlannedTarget,
+    surface: Surface,
+    first: Bytes,
+    body: UpstreamBody,
+) -> Response {
+    let admitted_position = running.admitted_position();
+    let relaying = Relaying { running, surface, body };
+    let chunks = unfold(Phase::First(first, relaying), |phase| async {
+        let (chunk, next) = phase.step().await?;
+        Some((Ok::<_, std::convert::Infallible>(chunk), next))
+    });
+    let mut response = Response::new(Body::from_stream(chunks));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    headers.insert(POSITION_HEADER, HeaderValue::from(admitted_position));
+    if let Ok(name) = HeaderValue::try_from(&target.name) {
+        headers.insert(BACKEND_HEADER, name);
+    }
+    response
+}
+
+struct Relaying {
+    running: Running,
+    surface: Surface,
+    body: UpstreamBody,
+}
+
+enum Phase {
+    First(Bytes, Relaying),
+    Middle(Relaying),
+    Over,
+}
+
+/// What the upstream gave next.
+enum Relayed {
+    Bytes(Bytes),
+    End(Bytes),
+}
+
+impl Phase {
+    /// The next bytes for the client, and what comes after them.
+    async fn step(self) -> Option<(Bytes, Self)> {
+        let mut relaying = match self {
+            Self::First(first, relaying) if !first.is_empty() => return Some((first, Self::Middle(relaying))),
+            Self::First(_, relaying) | Self::Middle(relaying) => relaying,
+            Self::Over => return None,
+        };
+        match relaying.next().await {
+            Ok(Relayed::Bytes(bytes)) => Some((bytes, Self::Middle(relaying))),
+            Ok(Relayed::End(rest)) => Some((relaying.close(rest).await, Self::Over)),
+            Err(failure) => Some((relaying.break_off(&failure).await, Self::Over)),
+        }
+    }
+}
+
+impl Relaying {
+    async fn next(&mut self) -> Result<Relayed, CallFailure> {
+        let mut out = BytesMut::new();
+        let relay = self.running.relay.as_mut().ok_or(CallFailure::of(Cause::Timeout))?;
+        loop {
+            if relay.ended() {
+                return Ok(Relayed::End(out.freeze()));
+            }
+            let fed = match self.body.next().await? {
+                Some(chunk) => relay.feed(&chunk, &mut out),
+                None => match relay.finish(&mut out) {
+                    Ok(()) => return Ok(Relayed::End(out.freeze())),
+                    Err(fault) => Err(fault),
+                },
+            };
+            fed.map_err(|fault| CallFailure::of(Cause::Fault(fault)))?;
+            if !out.is_empty() && !relay.ended() {
+                return Ok(Relayed::Bytes(out.freeze()));
+            }
+        }
+    }
+
+    /// Settles, then lets the end go.
+    async fn close(self, rest: Bytes) -> Bytes {
+        let Self { mut running, surface, mut body } = self;
+        let Some(relay) = running.relay.take() else { return rest };
+        let request_id = running.request_id();
+        let end = match running.complete(relay.metered()).await {
+            Ok(settled) => relay.closing(&settled.receipt()),
+            Err(error) => stream_error(surface, &ledger_unavailable(&error), &request_id),
+        };
+        body.finish_if_ready().await;
+        joined(rest, &end)
+    }
+
+    /// The upstream broke after its first byte: what went through is settled, and the client told in its own dialect.
+    async fn break_off(self, failure: &CallFailure) -> Bytes {
+        let Self { running, surface, body } = self;
+        // Cancelled before the ledger is asked: it should not go on working for nobody.
+        drop(body);
+        let request_id = running.request_id();
+        let refusal: Refusal = refusal_in_stream(&failure.cause);
+        let ended = running.fail(&refusal, failure.reason(), Consumed::WhatWentThrough).await;
+        let refusal = ended.map_or_else(|error| ledger_unavailable(&error), |_| refusal);
+        stream_error(surface, &refusal, &request_id)
+    }
+}
+
+fn joined(rest: Bytes, end: &Bytes) -> Bytes {
+    if rest.is_empty() {
+        return end.clone();
+    }
+    [rest.as_ref(), end.as_ref()].concat().into()
+}

@@ -1,0 +1,78 @@
+//! Commands. Exit codes: 0 done, 1 could not or was cut short, 2 wrong configuration (`verify`: could not look).
+
+mod logging;
+mod migrate;
+mod serve;
+mod verify;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// An LLM gateway whose accounts are a ledger.
+#[derive(Parser)]
+#[command(name = "ledgerway", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway
+    Serve(ServeArgs),
+    /// Bring the data folder's databases to this version
+    Migrate(DataArgs),
+    /// Check the log and the ledger offline, read-only: exit 0 sound, 1 broken, 2 could not look
+    Verify(DataArgs),
+}
+
+/// Values are read as text and judged by [`crate::config`], so that a wrong one is answered in one sentence.
+#[derive(Args)]
+pub struct ServeArgs {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, env = "LEDGERWAY_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: String,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Create a simulator provider, two priced models and an app key with a budget of 5 USD
+    #[arg(long, env = "LEDGERWAY_DEV", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false")]
+    pub dev: String,
+    /// Which parts run in this process
+    #[arg(long, env = "LEDGERWAY_MODE", default_value = "all")]
+    pub mode: String,
+    /// How long a hold may live, in seconds
+    #[arg(long, env = "LEDGERWAY_HOLD_TTL_SECONDS", default_value = "900")]
+    pub hold_ttl_seconds: String,
+    /// How long requests in flight may take after SIGTERM, in seconds
+    #[arg(long, env = "LEDGERWAY_DRAIN_TIMEOUT_SECONDS", default_value = "30")]
+    pub drain_timeout_seconds: String,
+}
+
+#[derive(Args)]
+pub struct DataArgs {
+    /// Folder of the databases and keys
+    #[arg(long = "data", env = "LEDGERWAY_DATA", default_value = "./ledgerway-data", value_name = "DIR")]
+    pub dir: PathBuf,
+}
+
+pub fn run(cli: Cli) -> ExitCode {
+    match cli.command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Migrate(args) => migrate::run(&args),
+        Command::Verify(args) => verify::run(&args),
+    }
+}
+
+/// One line on stdout. Who closed it does not want to hear more.
+fn say(line: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}
+
+/// One sentence on stderr.
+fn complain(sentence: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "ledgerway: {sentence}");
+}

@@ -1,0 +1,16 @@
+//! Logs on stderr: text on a terminal, JSON otherwise; `RUST_LOG` says how much.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+pub fn start() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second start in one process keeps the first one's logs; there is none.
+    let _ = if std::io::stderr().is_terminal() {
+        lines.with_target(false).try_init()
+    } else {
+        lines.json().flatten_event(true).with_ansi(false).try_init()
+    };
+}

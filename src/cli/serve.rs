@@ -1,0 +1,221 @@
+//! `ledgerway serve`: opens the engines, lets requests in, and lets go in the right order.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use command::access::AccessRollup;
+use command::admin::setup;
+use command::admin::{self, AdminState};
+use command::auth::hashing::KeyHasher;
+use command::auth::{AuthParts, Authenticator};
+use command::inference::{self, Gateway};
+use command::limits::RateLimiter;
+use command::secrets::{NodeKey, Secret, Vault, operator_key};
+use command::upstream::UpstreamClients;
+use events::ids::{IdMaker, SystemRandom};
+use events::log::{Log, LogOptions};
+use events::time::{Clock, SystemClock};
+use projections::tables::{self, Feed, TablesHandle};
+use projections::views::{self, ViewsHandle, ViewsThread};
+use query::QueryState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{ServeArgs, complain, logging, say};
+use crate::config::Config;
+use crate::http::{Door, DoorParts, Health, InFlight, Server, health_routes};
+
+const WRONG_CONFIGURATION: u8 = 2;
+
+/// Why the gateway did not start or did not end well; one sentence.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+pub fn run(args: &ServeArgs) -> ExitCode {
+    let config = match Config::read(args, |name| std::env::var(name).ok()) {
+        Ok(config) => config,
+        Err(wrong) => {
+            complain(&wrong.to_string());
+            return WRONG_CONFIGURATION.into();
+        }
+    };
+    logging::start();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("start the runtime: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(serve(config)) {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What runs beside the requests, in the order in which it began.
+struct Engines {
+    log: Log,
+    tables: TablesHandle,
+    feed: Feed,
+    views: ViewsHandle,
+    views_thread: ViewsThread,
+    access: Arc<AccessRollup>,
+}
+
+async fn serve(config: Config) -> Result<ExitCode, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let ids = IdMaker::new(Arc::clone(&clock), Arc::new(SystemRandom));
+    let mut signals = Signals::listen()?;
+    // Bound first: an address that is taken must not cost a migration.
+    let server = Server::bind(config.listen).await.map_err(|error| format!("listen on {}: {error}", config.listen))?;
+    let address = server.address()?;
+    let engines = start_engines(&config, &clock).await?;
+    let in_flight = InFlight::new();
+    let door = open_door(&config, &engines, &clock, &ids, &in_flight).await?;
+    let serving = tokio::task::JoinSet::from_iter([server.serve(door)]);
+    say(&format!("ledgerway listening on http://{address}"));
+    if config.admin_key.is_none() {
+        say(&format!("the operator's key is in {}", config.data.join(operator_key::FILE).display()));
+    }
+    if config.dev {
+        say(&ready_to_paste(&address.to_string(), &config.data));
+    }
+    signals.next().await;
+    tracing::info!("draining: requests in flight end, new ones are refused");
+    let ended = tokio::select! {
+        () = in_flight.drain() => true,
+        () = tokio::time::sleep(config.drain_timeout) => false,
+        () = signals.next() => false,
+    };
+    // Connections first: a request that is cut off leaves its end to the log, which is still there to take it.
+    let mut serving = serving;
+    serving.shutdown().await;
+    stop_engines(engines).await;
+    Ok(if ended { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn start_engines(config: &Config, clock: &Arc<dyn Clock>) -> Result<Engines, Failure> {
+    let (data, hold_ttl, log_clock) = (config.data.clone(), config.hold_ttl, Arc::clone(clock));
+    let opened = tokio::task::spawn_blocking(move || {
+        let log = Log::open(&data, LogOptions { hold_ttl, ..LogOptions::new(log_clock) })?;
+        let (views, views_thread) = views::start(&log, &data)?;
+        Ok::<_, Failure>((log, views, views_thread))
+    });
+    let (log, views, views_thread) = opened.await??;
+    let (tables, feed) = tables::start(&log).await?;
+    let access = Arc::new(AccessRollup::new(log.clone(), Arc::clone(clock)));
+    Ok(Engines { log, tables, feed, views, views_thread, access })
+}
+
+async fn open_door(
+    config: &Config,
+    engines: &Engines,
+    clock: &Arc<dyn Clock>,
+    ids: &IdMaker,
+    in_flight: &InFlight,
+) -> Result<Door, Failure> {
+    let (log, tables) = (&engines.log, &engines.tables);
+    let node_key = NodeKey::load(config.node_key.as_ref().map(Secret::reveal), &config.data, ids)?;
+    let operator_key = operator_key::load(config.admin_key.as_ref().map(Secret::reveal), &config.data, ids)?;
+    let tenancy = setup::ensure_default_tenancy(log, ids).await?;
+    let vault = Vault::new(node_key.clone(), log.clone(), ids.clone());
+    let hasher = KeyHasher::default();
+    let admin = AdminState {
+        log: log.clone(),
+        tables: tables.clone(),
+        clock: Arc::clone(clock),
+        ids: ids.clone(),
+        node_key: node_key.clone(),
+        hasher: hasher.clone(),
+        vault: Arc::clone(&vault),
+    };
+    if config.dev {
+        setup::ensure_dev(&admin, &tenancy, &config.data).await?;
+    }
+    let authenticator = Authenticator::new(AuthParts {
+        node_key,
+        operator_key: operator_key.key,
+        operator_chain: tenancy.chain(),
+        log: log.clone(),
+        tables: tables.clone(),
+        clock: Arc::clone(clock),
+        hasher,
+    });
+    let gateway = Gateway {
+        log: log.clone(),
+        tables: tables.clone(),
+        upstreams: UpstreamClients::new()?,
+        vault,
+        limits: RateLimiter::new(),
+        access: Arc::clone(&engines.access),
+        clock: Arc::clone(clock),
+        ids: ids.clone(),
+    };
+    let queries = QueryState {
+        log: log.clone(),
+        tables: tables.clone(),
+        views: engines.views.clone(),
+        clock: Arc::clone(clock),
+        closing: in_flight.draining(),
+    };
+    let health =
+        Health { log: log.clone(), tables: tables.clone(), views: engines.views.clone(), in_flight: in_flight.clone() };
+    let routes = inference::routes(Arc::new(gateway))
+        .merge(admin::routes(admin))
+        .merge(query::routes(queries))
+        .merge(health_routes(health));
+    Ok(Door::new(DoorParts {
+        routes,
+        authenticator,
+        access: Arc::clone(&engines.access),
+        ids: ids.clone(),
+        in_flight: in_flight.clone(),
+    }))
+}
+
+/// Who writes last is stopped last.
+async fn stop_engines(engines: Engines) {
+    let Engines { log, feed, views_thread, access, .. } = engines;
+    access.close().await;
+    feed.stop().await;
+    let stopped = tokio::task::spawn_blocking(move || {
+        views_thread.stop();
+        log.close();
+    });
+    if stopped.await.is_err() {
+        tracing::error!("the engines did not stop cleanly");
+    }
+}
+
+/// The first request of a developer, as a line for a shell.
+fn ready_to_paste(address: &str, data: &Path) -> String {
+    let key = data.join("dev.key");
+    format!(
+        "try it: curl -s http://{address}/v1/chat/completions -H \"authorization: Bearer $(cat {})\" \
+         -H 'content-type: application/json' \
+         -d '{{\"model\":\"sim-small\",\"messages\":[{{\"role\":\"user\",\"content\":\"hello\"}}]}}'",
+        key.display()
+    )
+}
+
+/// The two signals that mean the same to us.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Configuration: flags and variables as they came, judged once. A wrong one is answered in one sentence that names the
+//! variable, what is wrong with it and a valid example.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use command::secrets::Secret;
+
+use crate::cli::ServeArgs;
+
+/// The operator's key has at least so many characters.
+const ADMIN_KEY_CHARS_MIN: usize = 32;
+const HOLD_TTL_SECONDS_MAX: u64 = 86_400;
+const DRAIN_TIMEOUT_SECONDS_MAX: u64 = 3_600;
+/// Engines that this version does not have: ignoring them would look like having them.
+const OTHER_ENGINES: [&str; 4] =
+    ["LEDGERWAY_DATABASE_URL", "LEDGERWAY_NATS_URL", "LEDGERWAY_REDIS_URL", "LEDGERWAY_OBJECT_STORE_URL"];
+
+/// How `serve` runs.
+pub struct Config {
+    pub listen: SocketAddr,
+    pub data: PathBuf,
+    pub dev: bool,
+    pub hold_ttl: Duration,
+    pub drain_timeout: Duration,
+    pub admin_key: Option<Secret>,
+    pub node_key: Option<Secret>,
+}
+
+/// A variable has a value that cannot be used. The value of a secret is not repeated.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{variable} {problem}, for example {variable}={example}")]
+pub struct WrongConfig {
+    pub variable: &'static str,
+    pub problem: String,
+    pub example: &'static str,
+}
+
+impl Config {
+    pub fn read(args: &ServeArgs, variable: impl Fn(&str) -> Option<String>) -> Result<Self, WrongConfig> {
+        for engine in OTHER_ENGINES {
+            if variable(engine).is_some_and(|value| !value.is_empty()) {
+                let problem = "names an engine that this version does not have; unset it".to_owned();
+                return Err(WrongConfig { variable: engine, problem, example: "" });
+            }
+        }
+        if args.mode != "all" {
+            let problem = format!("is {:?}, and this version runs everything in one process", shown(&args.mode));
+            return Err(WrongConfig { variable: "LEDGERWAY_MODE", problem, example: "all" });
+        }
+        Ok(Self {
+            listen: listen(&args.listen)?,
+            data: args.data.dir.clone(),
+            dev: truth("LEDGERWAY_DEV", &args.dev)?,
+            hold_ttl: seconds("LEDGERWAY_HOLD_TTL_SECONDS", &args.hold_ttl_seconds, 1, HOLD_TTL_SECONDS_MAX, "900")?,
+            drain_timeout: seconds(
+                "LEDGERWAY_DRAIN_TIMEOUT_SECONDS",
+                &args.drain_timeout_seconds,
+                0,
+                DRAIN_TIMEOUT_SECONDS_MAX,
+                "30",
+            )?,
+            admin_key: variable("LEDGERWAY_ADMIN_KEY").map(admin_key).transpose()?,
+            node_key: variable("LEDGERWAY_NODE_KEY").map(Secret::new),
+        })
+    }
+}
+
+fn listen(text: &str) -> Result<SocketAddr, WrongConfig> {
+    text.parse().map_err(|_| WrongConfig {
+        variable: "LEDGERWAY_LISTEN",
+        problem: format!("is {:?}, which is no address and port", shown(text)),
+        example: "127.0.0.1:8080",
+    })
+}
+
+fn truth(variable: &'static str, text: &str) -> Result<bool, WrongConfig> {
+    match text {
+        "true" | "1" => Ok(true),
+        "false" | "0" | "" => Ok(false),
+        _ => {
+            let problem = format!("is {:?}, which is neither true nor false", shown(text));
+            Err(WrongConfig { variable, problem, example: "true" })
+        }
+    }
+}
+
+fn seconds(
+    variable: &'static str,
+    text: &str,
+    min: u64,
+    max: u64,
+    example: &'static str,
+) -> Result<Duration, WrongConfig> {
+    match text.parse() {
+        Ok(seconds) if (min..=max).contains(&seconds) => Ok(Duration::from_secs(seconds)),
+        _ => {
+            let problem = format!("is {:?}, and must be a whole number of seconds from {min} to {max}", shown(text));
+            Err(WrongConfig { variable, problem, example })
+        }
+    }
+}
+
+fn admin_key(text: String) -> Result<Secret, WrongConfig> {
+    let is_usable = text.chars().count() >= ADMIN_KEY_CHARS_MIN && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_usable {
+        return Ok(Secret::new(text));
+    }
+    Err(WrongConfig {
+        variable: "LEDGERWAY_ADMIN_KEY",
+        problem: format!("must have at least {ADMIN_KEY_CHARS_MIN} visible ASCII characters"),
+        example: "\"$(openssl rand -hex 32)\"",
+    })
+}
+
+/// As much of a wrong value as helps to find it.
+fn shown(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::DataArgs;
+
+    fn args() -> ServeArgs {
+        ServeArgs {
+            listen: "127.0.0.1:0".to_owned(),
+            data: DataArgs { dir: "data".into() },
+            dev: "false".to_owned(),
+            mode: "all".to_owned(),
+            hold_ttl_seconds: "900".to_owned(),
+            drain_timeout_seconds: "30".to_owned(),
+        }
+    }
+
+    fn refused(args: &ServeArgs, name: &str, value: &str) -> WrongConfig {
+        let variable = |asked: &str| (asked == name).then(|| value.to_owned());
+        Config::read(args, variable).err().expect("it is refused")
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_an_example() {
+        let wrong = ServeArgs { listen: "nowhere".to_owned(), ..args() };
+        assert_eq!(
+            refused(&wrong, "", "").to_string(),
+            "LEDGERWAY_LISTEN is \"nowhere\", which is no address and port, for example LEDGERWAY_LISTEN=127.0.0.1:8080"
+        );
+        let wrong = ServeArgs { hold_ttl_seconds: "0".to_owned(), ..args() };
+        assert_eq!(refused(&wrong, "", "").variable, "LEDGERWAY_HOLD_TTL_SECONDS");
+        let wrong = ServeArgs { mode: "banana".to_owned(), ..args() };
+        assert_eq!(refused(&wrong, "", "").variable, "LEDGERWAY_MODE");
+        assert_eq!(refused(&args(), "LEDGERWAY_REDIS_URL", "redis://x").variable, "LEDGERWAY_REDIS_URL");
+    }
+
+    #[test]
+    fn a_short_operator_key_is_refused_without_being_repeated() {
+        let refused = refused(&args(), "LEDGERWAY_ADMIN_KEY", "too-short-a-key").to_string();
+        assert!(!refused.contains("too-short-a-key"), "{refused}");
+    }
+}

@@ -1,0 +1,12 @@
+//! Listening, the door in front of every route, and how the gateway is asked how it is.
+
+mod door;
+mod health;
+mod in_flight;
+mod server;
+mod wording;
+
+pub use door::{Door, DoorParts};
+pub use health::{Health, routes as health_routes};
+pub use in_flight::InFlight;
+pub use server::Server;

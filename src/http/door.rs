@@ -1,0 +1,174 @@
+//! The door: every request gets its id, every caller is known, every refusal its words, before and after the routes.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use command::access::AccessRollup;
+use command::auth::Authenticator;
+use command::reply;
+use events::event::Context;
+use events::ids::{IdMaker, RequestId};
+use events::wire::{ErrorCode, Refusal};
+use http::header::{ACCEPT, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method};
+use projections::caller::{AtPosition, Caller, ClientOrigin};
+use tower_service::Service;
+
+use super::in_flight::InFlight;
+use super::wording::{surface_of, word};
+
+/// Path and query beyond this are refused.
+const URI_BYTES_MAX: usize = 8 * 1024;
+const POSITION_HEADER: &str = "x-ledgerway-position";
+const USER_AGENT_CHARS_MAX: usize = 512;
+
+pub struct DoorParts {
+    pub routes: Router,
+    pub authenticator: Authenticator,
+    pub access: Arc<AccessRollup>,
+    pub ids: IdMaker,
+    pub in_flight: InFlight,
+}
+
+/// In front of all routes. Cheap to clone.
+#[derive(Clone)]
+pub struct Door {
+    routes: Router,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    authenticator: Authenticator,
+    access: Arc<AccessRollup>,
+    ids: IdMaker,
+    in_flight: InFlight,
+}
+
+impl Door {
+    pub fn new(parts: DoorParts) -> Self {
+        let DoorParts { routes, authenticator, access, ids, in_flight } = parts;
+        let routes = routes.fallback(no_such_path).method_not_allowed_fallback(no_such_method);
+        Self { routes, shared: Arc::new(Shared { authenticator, access, ids, in_flight }) }
+    }
+
+    /// Answers one request, whatever it is.
+    pub async fn answer(self, mut request: Request, peer: IpAddr) -> Response {
+        let began = Instant::now();
+        let id: RequestId = self.shared.ids.make();
+        let surface = surface_of(request.uri().path());
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let counted = counts_as_in_flight(&request).then(|| self.shared.in_flight.begin());
+        let caller = self.shared.let_in(&mut request, id, peer).await;
+        let mut response = match &caller {
+            Ok(_) => match self.routes.clone().call(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            },
+            Err(refusal) => reply::refused(refusal.clone()),
+        };
+        let request_id = id.to_string();
+        if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
+            self.shared.report(&refusal, caller.ok().flatten().as_deref());
+            word(&mut response, &refusal, surface, &request_id);
+            set_position(&mut response, refusal.position);
+        }
+        let position = response.extensions().get::<AtPosition>().map(|at| at.0);
+        set_position(&mut response, position);
+        set_request_id(&mut response, &request_id);
+        trace(&request_id, &method, &path, &response, began);
+        match counted {
+            Some(counted) => response.map(|body| counted.until_the_end_of(body)),
+            None => response,
+        }
+    }
+}
+
+impl Shared {
+    /// Who asks, where a path needs to know; its extensions are what handlers find.
+    async fn let_in(&self, request: &mut Request, id: RequestId, peer: IpAddr) -> Result<Option<Arc<Caller>>, Refusal> {
+        if request.uri().path_and_query().is_some_and(|whole| whole.as_str().len() > URI_BYTES_MAX) {
+            return Err(Refusal::new(ErrorCode::RequestHeaderFieldsTooLarge, "path and query are over 8 KiB"));
+        }
+        if is_open(request.uri().path()) {
+            return Ok(None);
+        }
+        if self.in_flight.is_draining() {
+            let refusal = Refusal::new(ErrorCode::Draining, "the gateway is shutting down");
+            return Err(refusal.retry_after(std::time::Duration::from_secs(1)));
+        }
+        let caller = self.authenticator.authenticate(request.headers()).await?;
+        let user_agent = user_agent(request.headers());
+        let extensions = request.extensions_mut();
+        extensions.insert(id);
+        extensions.insert(Arc::clone(&caller));
+        extensions.insert(ClientOrigin { ip: peer, user_agent });
+        Ok(Some(caller))
+    }
+
+    /// Refusals at the door are facts too, rolled up.
+    fn report(&self, refusal: &Refusal, caller: Option<&Caller>) {
+        match (refusal.code, caller) {
+            (ErrorCode::Forbidden, Some(caller)) => {
+                self.access.denied(Context::about(caller.actor.clone(), caller.chain), refusal.code);
+            }
+            (ErrorCode::Unauthenticated | ErrorCode::Forbidden, _) => {
+                self.access.denied(AccessRollup::anonymous(), refusal.code);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Paths that need no key.
+fn is_open(path: &str) -> bool {
+    matches!(path, "/health" | "/health/live" | "/health/ready")
+        || !(path.starts_with("/v1/") || path.starts_with("/oai/"))
+}
+
+/// A stream of events never ends by itself: it must not hold up a shutdown. Nor must the question how we are.
+fn counts_as_in_flight(request: &Request) -> bool {
+    let accepts = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let follows_the_log = request.method() == Method::GET && accepts.contains("text/event-stream");
+    !follows_the_log && !is_open(request.uri().path())
+}
+
+fn user_agent(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(USER_AGENT)?.to_str().ok()?;
+    Some(text.chars().take(USER_AGENT_CHARS_MAX).collect())
+}
+
+fn set_position(response: &mut Response, position: Option<u64>) {
+    if let Some(position) = position {
+        response.headers_mut().insert(POSITION_HEADER, HeaderValue::from(position));
+    }
+}
+
+fn set_request_id(response: &mut Response, request_id: &str) {
+    if let Ok(value) = HeaderValue::try_from(request_id) {
+        response.headers_mut().insert("x-request-id", value);
+    }
+}
+
+/// The ledger keeps what happened; the log keeps what went wrong, and the rest for who asks for it.
+fn trace(request_id: &str, method: &Method, path: &str, response: &Response, began: Instant) {
+    let (status, latency_ms) = (response.status().as_u16(), began.elapsed().as_millis());
+    if status >= 500 {
+        tracing::warn!(request_id, %method, path, status, latency_ms, "answer");
+    } else {
+        tracing::debug!(request_id, %method, path, status, latency_ms, "answer");
+    }
+}
+
+async fn no_such_path(_: axum::extract::Request<Body>) -> Result<Response, Infallible> {
+    Ok(reply::refused(Refusal::new(ErrorCode::NotFound, "there is no such path")))
+}
+
+async fn no_such_method(_: axum::extract::Request<Body>) -> Result<Response, Infallible> {
+    Ok(reply::refused(Refusal::new(ErrorCode::MethodNotAllowed, "the path does not know this method")))
+}

@@ -1,0 +1,93 @@
+//! Accepting connections: HTTP/1.1 and HTTP/2, every wait bounded. Connections are tasks of one set, which ends them.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::door::Door;
+
+/// A client that has not sent its whole head by then, or that is idle for so long, is let go.
+const HEAD_WAIT_MAX: Duration = Duration::from_secs(75);
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+const HEADERS_MAX: usize = 100;
+const CONNECTIONS_MAX: usize = 16_384;
+const STREAMS_A_CONNECTION_MAX: u32 = 256;
+/// After an error that is not the client's, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A bound listener that is not accepting yet.
+pub struct Server {
+    listener: TcpListener,
+}
+
+impl Server {
+    pub async fn bind(address: SocketAddr) -> std::io::Result<Self> {
+        Ok(Self { listener: TcpListener::bind(address).await? })
+    }
+
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Accepts until it is dropped; with it go the connections.
+    pub async fn serve(self, door: Door) {
+        let builder = Arc::new(builder());
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut connections = JoinSet::new();
+        loop {
+            while connections.try_join_next().is_some() {}
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            match self.listener.accept().await {
+                Ok((stream, peer)) => {
+                    let (door, builder) = (door.clone(), Arc::clone(&builder));
+                    connections.spawn(async move {
+                        converse(&builder, stream, peer, door).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WAIT_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_A_CONNECTION_MAX)
+        .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+        .keep_alive_interval(HEAD_WAIT_MAX);
+    builder
+}
+
+/// One connection until it ends. What a client does wrong with it is its own business.
+async fn converse(builder: &Builder<TokioExecutor>, stream: TcpStream, peer: SocketAddr, door: Door) {
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        let door = door.clone();
+        async move { Ok::<_, Infallible>(door.answer(request.map(Body::new), peer.ip()).await) }
+    });
+    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+        tracing::debug!(%error, "converse with a client");
+    }
+}

@@ -1,0 +1,36 @@
+//! Refusals in the words of the surface that was asked: the one place where a refusal becomes a body and headers.
+
+use axum::body::Body;
+use axum::response::Response;
+use command::dialect::{Surface, error_body};
+use events::wire::{ErrorCode, Refusal};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+
+/// Which surface a path belongs to.
+pub fn surface_of(path: &str) -> Surface {
+    let is_openai = path.starts_with("/oai/") || path == "/v1/chat/completions" || path == "/v1/models";
+    if is_openai { Surface::OpenAi } else { Surface::Native }
+}
+
+/// Gives a response that carries a refusal its body and headers.
+pub fn word(response: &mut Response, refusal: &Refusal, surface: Surface, request_id: &str) {
+    let body = error_body(surface, refusal, request_id);
+    *response.status_mut() = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    // That of the empty body which the refusal came with.
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(wait) = refusal.retry_after {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+    }
+    if refusal.code == ErrorCode::BudgetExceeded {
+        // Both vendors' SDKs would otherwise try a 429 again, and be refused again.
+        headers.insert("x-should-retry", HeaderValue::from_static("false"));
+    }
+    if refusal.code == ErrorCode::Unauthenticated {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    *response.body_mut() = Body::from(body);
+}
