@@ -77,9 +77,6 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
     let door = open_door(&config, &engines, &clock, &ids, &in_flight).await?;
     let serving = tokio::task::JoinSet::from_iter([server.serve(door)]);
     say(&format!("ledgerway listening on http://{address}"));
-    if config.admin_key.is_none() {
-        say(&format!("the operator's key is in {}", config.data.join(operator_key::FILE).display()));
-    }
     if config.dev {
         say(&ready_to_paste(&address.to_string(), &config.data));
     }
@@ -120,6 +117,10 @@ async fn open_door(
     let (log, tables) = (&engines.log, &engines.tables);
     let node_key = NodeKey::load(config.node_key.as_ref().map(Secret::reveal), &config.data, ids)?;
     let operator_key = operator_key::load(config.admin_key.as_ref().map(Secret::reveal), &config.data, ids)?;
+    if let Some(path) = &operator_key.made {
+        // A warning, so that it is seen however little is logged: nobody can administrate without this file.
+        tracing::warn!(path = %path.display(), "made the operator's key");
+    }
     let tenancy = setup::ensure_default_tenancy(log, ids).await?;
     let vault = Vault::new(node_key.clone(), log.clone(), ids.clone());
     let hasher = KeyHasher::default();
@@ -170,6 +171,7 @@ async fn open_door(
     Ok(Door::new(DoorParts {
         routes,
         authenticator,
+        tables: tables.clone(),
         access: Arc::clone(&engines.access),
         ids: ids.clone(),
         in_flight: in_flight.clone(),

@@ -12,12 +12,13 @@ use axum::response::Response;
 use command::access::AccessRollup;
 use command::auth::Authenticator;
 use command::reply;
-use events::event::Context;
+use events::event::{Actor, Chain, Context};
 use events::ids::{IdMaker, RequestId};
 use events::wire::{ErrorCode, Refusal};
 use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method};
 use projections::caller::{AtPosition, Caller, ClientOrigin};
+use projections::tables::TablesHandle;
 use tower_service::Service;
 
 use super::in_flight::InFlight;
@@ -31,6 +32,7 @@ const USER_AGENT_CHARS_MAX: usize = 512;
 pub struct DoorParts {
     pub routes: Router,
     pub authenticator: Authenticator,
+    pub tables: TablesHandle,
     pub access: Arc<AccessRollup>,
     pub ids: IdMaker,
     pub in_flight: InFlight,
@@ -45,6 +47,7 @@ pub struct Door {
 
 struct Shared {
     authenticator: Authenticator,
+    tables: TablesHandle,
     access: Arc<AccessRollup>,
     ids: IdMaker,
     in_flight: InFlight,
@@ -52,9 +55,9 @@ struct Shared {
 
 impl Door {
     pub fn new(parts: DoorParts) -> Self {
-        let DoorParts { routes, authenticator, access, ids, in_flight } = parts;
+        let DoorParts { routes, authenticator, tables, access, ids, in_flight } = parts;
         let routes = routes.fallback(no_such_path).method_not_allowed_fallback(no_such_method);
-        Self { routes, shared: Arc::new(Shared { authenticator, access, ids, in_flight }) }
+        Self { routes, shared: Arc::new(Shared { authenticator, tables, access, ids, in_flight }) }
     }
 
     /// Answers one request, whatever it is.
@@ -70,11 +73,16 @@ impl Door {
                 Ok(response) => response,
                 Err(never) => match never {},
             },
-            Err(refusal) => reply::refused(refusal.clone()),
+            Err(refusal) => {
+                self.shared.report_unknown(refusal, request.headers());
+                reply::refused(refusal.clone())
+            }
         };
         let request_id = id.to_string();
         if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
-            self.shared.report(&refusal, caller.ok().flatten().as_deref());
+            if let Ok(Some(caller)) = &caller {
+                self.shared.report(&refusal, caller);
+            }
             word(&mut response, &refusal, surface, &request_id);
             set_position(&mut response, refusal.position);
         }
@@ -112,16 +120,22 @@ impl Shared {
     }
 
     /// Refusals at the door are facts too, rolled up.
-    fn report(&self, refusal: &Refusal, caller: Option<&Caller>) {
-        match (refusal.code, caller) {
-            (ErrorCode::Forbidden, Some(caller)) => {
-                self.access.denied(Context::about(caller.actor.clone(), caller.chain), refusal.code);
-            }
-            (ErrorCode::Unauthenticated | ErrorCode::Forbidden, _) => {
-                self.access.denied(AccessRollup::anonymous(), refusal.code);
-            }
-            _ => {}
+    fn report(&self, refusal: &Refusal, caller: &Caller) {
+        if refusal.code == ErrorCode::Forbidden {
+            self.access.denied(Context::about(caller.actor.clone(), caller.chain), refusal.code);
         }
+    }
+
+    /// Who was not let in is known by a key that we made, though it does not work any more; else it is anonymous.
+    fn report_unknown(&self, refusal: &Refusal, headers: &HeaderMap) {
+        if !matches!(refusal.code, ErrorCode::Unauthenticated | ErrorCode::Forbidden) {
+            return;
+        }
+        let context = self.authenticator.presented_key(headers).map_or_else(AccessRollup::anonymous, |key| {
+            let chain = self.tables.load().key(key).map_or_else(Chain::default, |entry| entry.chain);
+            Context::about(Actor::Key(key), chain)
+        });
+        self.access.denied(context, refusal.code);
     }
 }
 
