@@ -154,13 +154,14 @@ async fn serve(
     caller.require(Permission::ModelsUse)?;
     let body = read_body(request).await?;
     let asked = ClientRequest::parse(surface, body)?;
-    let plan = match plan(gateway, caller, &asked) {
+    let mut plan = match plan(gateway, caller, &asked) {
         Ok(plan) => plan,
         Err(refusal) if refusal.code == ErrorCode::InvalidRequest => return Err(refusal),
         Err(refusal) => return Err(record_refusal(gateway, id, context, asked.model(), refusal).await),
     };
+    let first_body = plan.first_body(&asked)?;
     let hold = admit(gateway, id, context, caller, &asked, &plan).await?;
-    dispatch::run(gateway, asked, plan, hold).await
+    dispatch::run(gateway, asked, plan, first_body, hold).await
 }
 
 /// `application/json`, complete, and not above the bound.

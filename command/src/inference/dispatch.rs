@@ -31,13 +31,19 @@ pub async fn run(
     gateway: &Arc<Gateway>,
     asked: ClientRequest,
     plan: Plan,
+    first_body: Bytes,
     hold: OpenHold,
 ) -> Result<Response, Refusal> {
     let request_id = hold.request_id.to_string();
     let mut running = Running::new(hold, &plan, asked.choices(), gateway.deadline());
     let mut failures = Vec::new();
+    let mut first_body = Some(first_body);
     for target in &plan.targets {
-        match ask_target(gateway, &asked, &plan, target, &request_id, &mut running).await {
+        let Some(body) = first_body.take().or_else(|| plan.body(&asked, target).ok()) else {
+            failures.push(CallFailure::of(Cause::Untranslatable));
+            continue;
+        };
+        match ask_target(gateway, &asked, target, body, &request_id, &mut running).await {
             Ok(Answer::Whole(answer)) => return answer_whole(running, &answer).await,
             Ok(Answer::Streamed { first, body }) => {
                 return Ok(stream::respond(running, target, asked.surface(), first, body));
@@ -60,14 +66,11 @@ pub async fn run(
 async fn ask_target(
     gateway: &Gateway,
     asked: &ClientRequest,
-    plan: &Plan,
     target: &PlannedTarget,
+    body: Bytes,
     request_id: &str,
     running: &mut Running,
 ) -> Result<Answer, CallFailure> {
-    let outbound = target.outbound(plan.system_prefix.as_deref());
-    let body = asked.upstream_body(target.dialect(), &outbound);
-    let body = body.map_err(|_| CallFailure::of(Cause::Untranslatable))?;
     let mut calls = 0;
     loop {
         calls += 1;

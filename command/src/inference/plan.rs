@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use events::event::admin::{Model, OutputCapField, Provider, ProviderKind, Target};
 use events::event::inference::{Backend, Versions};
@@ -62,7 +63,7 @@ impl PlannedTarget {
     }
 
     /// What its dialect needs to know to write the body.
-    pub fn outbound<'a>(&'a self, system_prefix: Option<&'a str>) -> OutboundTarget<'a> {
+    fn outbound<'a>(&'a self, system_prefix: Option<&'a str>) -> OutboundTarget<'a> {
         OutboundTarget {
             model: &self.backend.model,
             max_output_tokens: self.max_output_tokens,
@@ -104,6 +105,31 @@ pub fn plan(tables: &Tables, caller: &Caller, asked: &ClientRequest, now: DateTi
         input_tokens_bound,
         held,
     })
+}
+
+impl Plan {
+    /// Drops the targets at the front that cannot be asked this in their dialect; the body for the first that can.
+    ///
+    /// Errors: what the first of them said, where none can.
+    pub fn first_body(&mut self, asked: &ClientRequest) -> Result<Bytes, Refusal> {
+        let mut refused = None;
+        let bodies = self.targets.iter().map(|target| self.body(asked, target));
+        for (at, body) in bodies.enumerate() {
+            match body {
+                Ok(body) => {
+                    self.targets.drain(..at);
+                    return Ok(body);
+                }
+                Err(refusal) => refused = refused.or(Some(refusal)),
+            }
+        }
+        Err(refused.unwrap_or_else(|| Refusal::new(ErrorCode::Internal, "a plan without targets")))
+    }
+
+    /// What a target is sent.
+    pub fn body(&self, asked: &ClientRequest, target: &PlannedTarget) -> Result<Bytes, Refusal> {
+        asked.upstream_body(target.dialect(), &target.outbound(self.system_prefix.as_deref()))
+    }
 }
 
 /// A target whose provider can be asked for this caller.
