@@ -13,6 +13,7 @@ mod budgets;
 mod crashes;
 mod keys;
 mod one_request;
+mod retries;
 mod secrets;
 mod shutdown;
 mod views;
