@@ -16,6 +16,7 @@ use crate::ids::{KeyId, PartnerId, RequestId, TenantId, UserId};
 use crate::time::from_micros;
 
 const SELECT_EVENTS: &str = include_str!("sql/select_events.sql");
+const SELECT_ADMINISTRATION: &str = include_str!("sql/select_administration.sql");
 /// How long a reader waits for its turn or for a database that is being recovered.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -89,7 +90,7 @@ impl Reader {
 
     /// Every event of administration, by position.
     pub fn administration(&self) -> Result<Vec<Recorded>, LogError> {
-        of_kinds(&self.connection, StreamKind::ADMIN)
+        administration(&self.connection, StreamKind::ADMIN)
     }
 
     pub fn idempotent_reply(&self, scope: &str, key: &str) -> Result<Option<StoredReply>, LogError> {
@@ -175,9 +176,10 @@ pub(super) fn stream(connection: &Connection, of: &Stream) -> Result<Vec<Recorde
     collect(connection, &sql, params![of.kind.as_str(), of.id])
 }
 
-pub(super) fn of_kinds(connection: &Connection, kinds: &[StreamKind]) -> Result<Vec<Recorded>, LogError> {
+/// Events of administration of these kinds, by position; the index that they are found by has no other.
+pub(super) fn administration(connection: &Connection, kinds: &[StreamKind]) -> Result<Vec<Recorded>, LogError> {
     let wanted = vec!["?"; kinds.len()].join(", ");
-    let sql = format!("{SELECT_EVENTS} WHERE aggregate_type IN ({wanted}) ORDER BY position");
+    let sql = format!("{SELECT_ADMINISTRATION} AND aggregate_type IN ({wanted}) ORDER BY position");
     collect(connection, &sql, params_from_iter(kinds.iter().map(|kind| kind.as_str())))
 }
 

@@ -10,10 +10,15 @@ CREATE TABLE IF NOT EXISTS events (
     payload        TEXT    NOT NULL,               -- JSON: `data` of the envelope
     metadata       TEXT    NOT NULL,               -- JSON: actor, partner, tenant, user, key and request ids
     tenant_id      TEXT GENERATED ALWAYS AS (metadata ->> '$.tenant_id') VIRTUAL,
-    UNIQUE (aggregate_type, aggregate_id, sequence)
+    -- The id first: both streams of a request then stand on one page, which is one page less in every commit.
+    UNIQUE (aggregate_id, aggregate_type, sequence)
 ) STRICT;
 
 CREATE INDEX IF NOT EXISTS events_by_tenant ON events (tenant_id, position) WHERE tenant_id IS NOT NULL;
+
+-- Few among many: what the tables in memory are folded from at every start.
+CREATE INDEX IF NOT EXISTS events_of_administration ON events (position)
+    WHERE aggregate_type <> 'inference' AND aggregate_type <> 'hold' AND aggregate_type <> 'access';
 
 CREATE TRIGGER IF NOT EXISTS events_are_never_changed BEFORE UPDATE ON events
 BEGIN SELECT RAISE(ABORT, 'events are never changed'); END;

@@ -62,7 +62,7 @@ impl Writer {
 
 fn balances(connection: &Connection, now: DateTime<Utc>) -> Result<Balances, LogError> {
     let mut balances = Balances::default();
-    for recorded in read::of_kinds(connection, &[StreamKind::Budget])? {
+    for recorded in read::administration(connection, &[StreamKind::Budget])? {
         let step = Step::Budget { event: &recorded.event, position: recorded.position };
         decide(&mut balances, &step, recorded.recorded_at);
     }
