@@ -83,6 +83,10 @@ fn builder() -> Builder<TokioExecutor> {
 /// One connection until it ends. What a client does wrong with it is its own business.
 async fn converse(builder: &Builder<TokioExecutor>, stream: TcpStream, peer: SocketAddr, door: Door) {
     let _ = stream.set_nodelay(true);
+    // Which protocol it is shows in the first bytes, and whoever waits for those has no deadline of its own.
+    if tokio::time::timeout(HEAD_WAIT_MAX, stream.readable()).await.is_err() {
+        return;
+    }
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let door = door.clone();
         async move { Ok::<_, Infallible>(door.answer(request.map(Body::new), peer.ip()).await) }
