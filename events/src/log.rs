@@ -2,6 +2,7 @@
 //! commits, and everything that is written goes through it. Position N visible means that all before it are.
 
 mod append;
+mod checkpoint;
 mod clock;
 mod migrate;
 mod open;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{broadcast, watch};
 
+use super::checkpoint::Checkpointer;
 use super::migrate::{NEWEST, migrate};
 use super::writer::{Figures, Writer};
 use super::{Head, Log, LogError, LogOptions, QUEUE_LEN_MAX, Shared, TAIL_BATCHES_MAX, read};
@@ -19,8 +20,6 @@ pub const LEDGER_FILE: &str = "ledger.db";
 pub const LOCK_FILE: &str = "ledgerway.lock";
 /// How long the writer waits for somebody else's lock on the database before it answers that it cannot write.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(1000);
-/// Pages of the write-ahead log between checkpoints: 16 MiB.
-const CHECKPOINT_PAGES: i64 = 4096;
 
 /// A data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -53,8 +52,10 @@ impl Log {
         let figures = Arc::new(Figures::default());
         let (head_in, head) = watch::channel(Head::default());
         let hold_ttl = options.hold_ttl;
+        let checkpointer = Checkpointer::start(&path).map_err(OpenError::Thread)?;
         let writer = Writer::load(
             connection,
+            checkpointer,
             options,
             super::Ender { jobs: jobs.clone(), unattended: Arc::clone(&unattended) },
             tail,
@@ -124,7 +125,8 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // FULL: a commit is on the disk when it returns.
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    // See `checkpoint`: not in the middle of somebody's commit.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())

@@ -13,6 +13,7 @@ use rusqlite::Connection;
 use tokio::sync::{broadcast, watch};
 
 use super::append::Batch;
+use super::checkpoint::Checkpointer;
 use super::clock::BatchClock;
 use super::{
     Admitted, Append, AppendError, Appended, EndedAt, Ender, Head, Job, LogError, LogOptions, Note, OpenHold,
@@ -39,6 +40,8 @@ const TIDY_EVERY: Duration = Duration::from_secs(600);
 const REPLIES_KEPT_DAYS: i64 = 30;
 
 pub(super) struct Writer {
+    // In front of the connection, so that it ends first.
+    checkpointer: Checkpointer,
     connection: Connection,
     options: LogOptions,
     clock: BatchClock,
@@ -141,10 +144,12 @@ impl Writer {
             Ok((answers, recorded)) => {
                 self.figures.set_failing(false);
                 self.figures.count(jobs.len(), recorded.len(), started.elapsed());
+                let events = recorded.len();
                 self.publish(now, recorded);
                 for (job, answer) in jobs.into_iter().zip(answers) {
                     self.deliver(job, answer, now);
                 }
+                self.checkpointer.after_commit(&self.connection, events);
             }
             Err(error) => {
                 // The balances have run ahead of what is durable.

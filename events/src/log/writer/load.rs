@@ -12,6 +12,7 @@ use crate::event::hold::BudgetWindow;
 use crate::event::{Recorded, StreamKind};
 use crate::ids::{BudgetId, RequestId};
 use crate::ledger::{Amounts, Balances, Hold, PAST_WINDOWS_KEPT_DAYS, Step, decide};
+use crate::log::checkpoint::Checkpointer;
 use crate::log::{Ender, Head, LogError, LogOptions, read};
 use crate::money::NanoUsd;
 use crate::time::from_micros;
@@ -23,6 +24,7 @@ const SELECT_OPEN_HOLDS: &str = "SELECT request_id, held, expires_at, hold FROM 
 impl Writer {
     pub(in crate::log) fn load(
         connection: Connection,
+        checkpointer: Checkpointer,
         options: LogOptions,
         ender: Ender,
         tail: broadcast::Sender<Arc<[Arc<Recorded>]>>,
@@ -36,6 +38,7 @@ impl Writer {
         let balances = balances(&connection, last.recorded_at.map_or(now, |at| at.max(now)))?;
         let (swept_at, tidied_at) = (Instant::now(), Instant::now());
         Ok(Self {
+            checkpointer,
             connection,
             options,
             clock,
