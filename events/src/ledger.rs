@@ -67,14 +67,18 @@ pub struct Balances {
     by_expiry: BTreeSet<(DateTime<Utc>, RequestId)>,
     refusals: refusals::Refusals,
     changes: Changes,
+    /// What the fold has read of a request whose hold comes next.
+    admitted: Option<(RequestId, String)>,
 }
 
-/// What has to be written beside the events of a batch.
+/// What differs from the rows that were last written.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
     pub windows: HashSet<BudgetWindow>,
-    pub opened: Vec<RequestId>,
-    pub closed: Vec<RequestId>,
+    /// Open, and not in the rows.
+    pub opened: HashSet<RequestId>,
+    /// In the rows, and not open any more.
+    pub closed: HashSet<RequestId>,
 }
 
 /// A request that asks for its money.
@@ -233,7 +237,7 @@ impl Balances {
         self.open.insert(request, hold);
     }
 
-    /// Takes what has to be written; the next batch starts empty.
+    /// Takes what has to be written; from here on the rows count as written.
     pub fn take_changes(&mut self) -> Changes {
         std::mem::take(&mut self.changes)
     }
@@ -317,14 +321,17 @@ impl Balances {
 
     fn open(&mut self, request: RequestId, hold: Hold) {
         self.by_expiry.insert((hold.expires_at, request));
-        self.changes.opened.push(request);
+        self.changes.opened.insert(request);
         self.open.insert(request, hold);
     }
 
     fn close(&mut self, request: RequestId) {
         if let Some(hold) = self.open.remove(&request) {
             self.by_expiry.remove(&(hold.expires_at, request));
-            self.changes.closed.push(request);
+            // A hold that began and ended between two writings never is in the rows.
+            if !self.changes.opened.remove(&request) {
+                self.changes.closed.insert(request);
+            }
         }
     }
 }

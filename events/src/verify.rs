@@ -29,8 +29,8 @@ pub enum VerifyError {
     /// The first position at which something is wrong, and what.
     #[error("position {position}: {reason}")]
     Broken { position: u64, reason: String },
-    /// The rows beside the log are not what its events say.
-    #[error("at the head, position {position}: {reason}")]
+    /// The rows beside the log are not what the events up to that position say.
+    #[error("the state as of position {position}: {reason}")]
     BesideTheLog { position: u64, reason: String },
     #[error(transparent)]
     Unreadable(#[from] LogError),
@@ -40,13 +40,14 @@ pub enum VerifyError {
 pub fn verify(reader: &Reader) -> Result<Sound, VerifyError> {
     // One snapshot: a writer that goes on meanwhile does not move the balances from under the fold.
     reader.connection().execute_batch("BEGIN").map_err(LogError::from)?;
-    let found = Check::default().run(reader);
+    let found = Check::new(reader).and_then(|check| check.run(reader));
     let _ = reader.connection().execute_batch("COMMIT");
     found
 }
 
-#[derive(Default)]
 struct Check {
+    /// Position as of which the rows beside the log were written.
+    state_at: u64,
     last: Option<Place>,
     sequences: HashMap<Stream, u64>,
     lives: Lives,
@@ -61,6 +62,14 @@ struct Place {
 }
 
 impl Check {
+    fn new(reader: &Reader) -> Result<Self, VerifyError> {
+        let state_at = books::state_position(reader.connection())?;
+        let check =
+            Self { state_at, last: None, sequences: HashMap::new(), lives: Lives::default(), books: Books::default() };
+        check.state(reader, 0)?;
+        Ok(check)
+    }
+
     fn run(mut self, reader: &Reader) -> Result<Sound, VerifyError> {
         loop {
             let position = self.last.map_or(0, |last| last.position);
@@ -69,10 +78,11 @@ impl Check {
                 Err(error) => return Err(self.unreadable(reader, error)),
             };
             if page.is_empty() {
-                return self.finish(reader);
+                return self.finish();
             }
             for recorded in &page {
                 self.take(recorded)?;
+                self.state(reader, recorded.position)?;
             }
         }
     }
@@ -122,12 +132,22 @@ impl Check {
         must_be(recorded, *last)
     }
 
-    fn finish(self, reader: &Reader) -> Result<Sound, VerifyError> {
+    /// Holds the rows beside the log against the fold, at the position that they are of.
+    fn state(&self, reader: &Reader, position: u64) -> Result<(), VerifyError> {
+        if position != self.state_at {
+            return Ok(());
+        }
+        self.books.compare(reader.connection())?.map_err(|reason| VerifyError::BesideTheLog { position, reason })
+    }
+
+    fn finish(self) -> Result<Sound, VerifyError> {
         let position = self.last.map_or(0, |last| last.position);
-        let beside = |reason| VerifyError::BesideTheLog { position, reason };
-        self.lives.finish().map_err(beside)?;
-        let open_holds = self.books.finish(reader)?.map_err(beside)?;
-        Ok(Sound { events: position, open_holds })
+        self.lives.finish().map_err(|reason| VerifyError::Broken { position, reason })?;
+        if self.state_at > position {
+            let reason = format!("the log ends at position {position}");
+            return Err(VerifyError::BesideTheLog { position: self.state_at, reason });
+        }
+        Ok(Sound { events: position, open_holds: self.books.open_holds() })
     }
 
     /// Which event it is that cannot be read.

@@ -1,5 +1,6 @@
 //! Balances as the fold of the log: what `decide` keeps up to date must at every position equal what this makes of the
-//! events alone. The ledger itself takes in only the budgets' own events this way; `verify` and the tests take all.
+//! events alone. A running ledger takes in only the budgets' own events this way; a start takes what came after the last
+//! written rows, `verify` and the tests take all.
 
 use super::{Balances, BudgetInForce, Hold};
 use crate::event::hold::BudgetWindow;
@@ -54,8 +55,14 @@ impl Balances {
     pub fn fold(&mut self, recorded: &Recorded) -> Result<(), FoldError> {
         let request = recorded.context.request_id;
         match &recorded.event {
+            Event::InferenceAdmitted(admitted) => {
+                self.admitted = request.map(|request| (request, admitted.model.clone()));
+                Ok(())
+            }
             Event::BudgetReserved(reserved) => {
                 let request = request.ok_or(FoldError::NotAdmitted)?;
+                let (_, model) =
+                    self.admitted.take_if(|(admitted, _)| *admitted == request).ok_or(FoldError::NotAdmitted)?;
                 if self.open.contains_key(&request) {
                     return Err(FoldError::HeldTwice);
                 }
@@ -65,7 +72,7 @@ impl Balances {
                     windows: reserved.budgets.clone(),
                     admitted_at: recorded.recorded_at,
                     expires_at: reserved.expires_at,
-                    model: String::new(),
+                    model,
                     context: recorded.context.clone(),
                 };
                 self.open(request, hold);

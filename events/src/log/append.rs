@@ -15,14 +15,16 @@ use crate::money::NanoUsd;
 const INSERT_EVENT: &str = include_str!("sql/insert_event.sql");
 const LAST_SEQUENCE: &str = include_str!("sql/last_sequence.sql");
 const UPSERT_BALANCE: &str = include_str!("sql/upsert_balance.sql");
-const INSERT_OPEN_HOLD: &str = "INSERT INTO open_holds (request_id, held, expires_at, hold) VALUES (?1, ?2, ?3, ?4)";
+const MOVE_CHECKPOINT: &str = "UPDATE ledger_checkpoint SET position = ?1";
+const INSERT_OPEN_HOLD: &str =
+    "INSERT OR REPLACE INTO open_holds (request_id, held, expires_at, hold) VALUES (?1, ?2, ?3, ?4)";
 const DELETE_OPEN_HOLD: &str = "DELETE FROM open_holds WHERE request_id = ?1";
 const INSERT_IDEMPOTENCY: &str = include_str!("sql/insert_idempotency.sql");
 const NAME_OWNER: &str = "SELECT owner FROM names WHERE kind = ?1 AND scope = ?2 AND name = ?3";
 
 /// What a batch has recorded so far; durable only once its transaction commits.
 pub(super) struct Batch<'a> {
-    connection: &'a Connection,
+    pub(super) connection: &'a Connection,
     pub(super) now: DateTime<Utc>,
     /// The last position given.
     pub(super) position: u64,
@@ -145,8 +147,9 @@ impl<'a> Batch<'a> {
         Ok((first, self.position))
     }
 
-    /// Writes the balances and open holds that the batch changed.
-    pub(super) fn write_changes(&self, changes: &Changes, balances: &Balances) -> Result<(), LogError> {
+    /// Brings the rows of the ledger's state to the position of this batch.
+    pub(super) fn write_state(&self, changes: &Changes, balances: &Balances) -> Result<(), LogError> {
+        self.connection.prepare_cached(MOVE_CHECKPOINT)?.execute([self.position])?;
         let mut upsert = self.connection.prepare_cached(UPSERT_BALANCE)?;
         for window in &changes.windows {
             let Amounts { settled, held } = balances.amounts(window);
@@ -190,24 +193,28 @@ impl<'a> Batch<'a> {
         };
         Ok(Some((last.position, expired)))
     }
+}
 
-    /// Loads windows that are over and were forgotten.
-    pub(super) fn load_windows(&self, windows: &[BudgetWindow], balances: &mut Balances) -> Result<(), LogError> {
-        const SELECT: &str = "SELECT settled, held FROM balances WHERE budget_id = ?1 AND window_start = ?2";
-        for window in windows {
-            if balances.knows_window(window) {
-                continue;
-            }
-            let key = params![window.budget_id.to_string(), stored_window_start(window)];
-            let amounts = |row: &rusqlite::Row<'_>| {
-                Ok(Amounts { settled: NanoUsd::new(row.get(0)?), held: NanoUsd::new(row.get(1)?) })
-            };
-            if let Some(amounts) = self.connection.prepare_cached(SELECT)?.query_row(key, amounts).optional()? {
-                balances.restore_window(*window, amounts);
-            }
+/// Loads windows that are over and were forgotten.
+pub(super) fn load_windows(
+    connection: &Connection,
+    windows: &[BudgetWindow],
+    balances: &mut Balances,
+) -> Result<(), LogError> {
+    const SELECT: &str = "SELECT settled, held FROM balances WHERE budget_id = ?1 AND window_start = ?2";
+    for window in windows {
+        if balances.knows_window(window) {
+            continue;
         }
-        Ok(())
+        let key = params![window.budget_id.to_string(), stored_window_start(window)];
+        let amounts = |row: &rusqlite::Row<'_>| {
+            Ok(Amounts { settled: NanoUsd::new(row.get(0)?), held: NanoUsd::new(row.get(1)?) })
+        };
+        if let Some(amounts) = connection.prepare_cached(SELECT)?.query_row(key, amounts).optional()? {
+            balances.restore_window(*window, amounts);
+        }
     }
+    Ok(())
 }
 
 /// -1 stands for the window of the period `total`, which has no start: no window begins before 1970.

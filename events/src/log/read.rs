@@ -55,7 +55,7 @@ impl Reader {
 
     /// At most `limit` events beyond `position`, in order.
     pub fn after(&self, position: u64, limit: usize) -> Result<Vec<Recorded>, LogError> {
-        self.filtered(&EventFilter::default(), position, limit)
+        after(&self.connection, position, limit)
     }
 
     /// At most `limit` events beyond `after` that pass the filter, in order.
@@ -169,6 +169,11 @@ pub(super) fn head(connection: &Connection) -> Result<Head, LogError> {
         .query_row([], |row| Ok(Head { position: row.get(0)?, recorded_at: Some(from_micros(row.get(1)?)) }))
         .optional()?;
     Ok(head.unwrap_or_default())
+}
+
+pub(super) fn after(connection: &Connection, position: u64, limit: usize) -> Result<Vec<Recorded>, LogError> {
+    let sql = format!("{SELECT_EVENTS} WHERE position > ?1 ORDER BY position LIMIT ?2");
+    collect(connection, &sql, params![position, limit])
 }
 
 pub(super) fn stream(connection: &Connection, of: &Stream) -> Result<Vec<Recorded>, LogError> {

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::Connection;
 use tokio::sync::{broadcast, watch};
 
-use super::append::Batch;
+use super::append::{Batch, load_windows};
 use super::checkpoint::Checkpointer;
 use super::clock::BatchClock;
 use super::{
@@ -32,6 +32,9 @@ const BATCH_JOBS_MAX: usize = 1024;
 const SWEEP_EVERY: Duration = Duration::from_millis(200);
 /// Holds that one sweep ends; the next one goes on.
 const SWEPT_HOLDS_MAX: usize = 500;
+/// Events after which the rows of the ledger's state are brought up to date; a start folds at most so many, and what the
+/// batch added that went over it.
+const EVENTS_BETWEEN_STATES: usize = 4096;
 /// How long a refusal waits for its second at most.
 const REFUSAL_WAIT_MAX: Duration = Duration::from_millis(1500);
 /// How often past windows and old replies are dropped.
@@ -49,6 +52,8 @@ pub(super) struct Writer {
     /// Whether `balances` are what the database says: not after a failed commit, until they are loaded anew.
     is_loaded: bool,
     position: u64,
+    /// Events since the rows of the ledger's state were written.
+    events_since_state: usize,
     ender: Ender,
     tail: broadcast::Sender<Arc<[Arc<Recorded>]>>,
     head: watch::Sender<Head>,
@@ -100,7 +105,8 @@ impl Writer {
             // Ends first: they give money back that what is asked for next may use.
             let mut jobs = self.take_unattended();
             jobs.extend(fresh.into_iter().filter(|job| !matches!(job, Job::Wake | Job::Stop)));
-            self.work_off(jobs);
+            let rests = jobs.is_empty() || stops;
+            self.work_off(jobs, rests);
             if stops {
                 return;
             }
@@ -122,7 +128,7 @@ impl Writer {
         self.waiting.extract_if(.., is_due).map(|waiting| waiting.job).collect()
     }
 
-    fn work_off(&mut self, jobs: Vec<Job>) {
+    fn work_off(&mut self, jobs: Vec<Job>, rests: bool) {
         let now = match self.clock.tick() {
             Ok(now) => now,
             Err(_) => {
@@ -135,12 +141,13 @@ impl Writer {
         due.extend(jobs);
         let jobs = due;
         let sweeps = self.swept_at.elapsed() >= SWEEP_EVERY && self.balances.is_sweep_due(now);
-        if jobs.is_empty() && !sweeps && self.is_loaded {
+        let writes_state = self.events_since_state >= EVENTS_BETWEEN_STATES || (rests && self.events_since_state > 0);
+        if jobs.is_empty() && !sweeps && !writes_state && self.is_loaded {
             self.figures.set_failing(false);
             return;
         }
         let started = Instant::now();
-        match self.commit(&jobs, sweeps, now) {
+        match self.commit(&jobs, sweeps, writes_state, now) {
             Ok((answers, recorded)) => {
                 self.figures.set_failing(false);
                 self.figures.count(jobs.len(), recorded.len(), started.elapsed());
@@ -168,6 +175,7 @@ impl Writer {
         &mut self,
         jobs: &[Job],
         sweeps: bool,
+        writes_state: bool,
         now: DateTime<Utc>,
     ) -> Result<(Vec<Answer>, Vec<Arc<Recorded>>), LogError> {
         if !self.is_loaded {
@@ -191,9 +199,12 @@ impl Writer {
             balances.forget_past_windows(now);
             self.tidied_at = Instant::now();
         }
-        batch.write_changes(&balances.take_changes(), balances)?;
+        if writes_state {
+            batch.write_state(&balances.take_changes(), balances)?;
+        }
         let (position, recorded) = batch.commit()?;
         self.position = position;
+        self.events_since_state = if writes_state { 0 } else { self.events_since_state + recorded.len() };
         self.clock.recorded(now);
         Ok((answers, recorded))
     }
@@ -396,7 +407,7 @@ fn end_late(batch: &mut Batch<'_>, balances: &mut Balances, ending: &Ending) -> 
         None => Ok(Answer::Failed(LogError::Append("the end of a request that was never admitted".to_owned()))),
         Some((position, None)) => Ok(Answer::Ended(position)),
         Some((_, Some(expired))) => {
-            batch.load_windows(&expired.windows, balances)?;
+            load_windows(batch.connection, &expired.windows, balances)?;
             match decide(balances, &Step::EndLate(ending, &expired), batch.now) {
                 Decision::Adjusted { events } => {
                     let position = batch.record_decided(events)?;

@@ -9,7 +9,7 @@ use crate::event::hold::{BudgetReserved, BudgetSettled, BudgetWindow};
 use crate::event::inference::InferenceEnded;
 use crate::event::{Event, Recorded};
 use crate::ledger::{Amounts, Balances};
-use crate::log::{LogError, Reader};
+use crate::log::LogError;
 use crate::money::{NanoUsd, Rates};
 use crate::time::from_micros;
 use crate::usage::UsageSource;
@@ -86,9 +86,12 @@ impl Books {
         }
     }
 
-    /// The number of open holds, or what differs.
-    pub(super) fn finish(self, reader: &Reader) -> Result<Result<u64, String>, LogError> {
-        let connection = reader.connection();
+    pub(super) fn open_holds(&self) -> u64 {
+        self.balances.open_holds().count() as u64
+    }
+
+    /// What differs between the rows beside the log and the fold so far.
+    pub(super) fn compare(&self, connection: &Connection) -> Result<Result<(), String>, LogError> {
         let stored = stored_balances(connection)?;
         let folded = self.balances.windows().map(|(window, amounts)| (*window, *amounts)).collect();
         if let Some(reason) = difference(&folded, &stored) {
@@ -97,14 +100,19 @@ impl Books {
         let stored = stored_holds(connection)?;
         let folded: BTreeMap<String, NanoUsd> =
             self.balances.open_holds().map(|(request, hold)| (request.to_string(), hold.held)).collect();
-        if stored != folded {
-            let different = folded.iter().find(|(request, held)| stored.get(*request) != Some(held));
-            let different = different.or_else(|| stored.iter().find(|(request, _)| !folded.contains_key(*request)));
-            let request = different.map_or("", |(request, _)| request.as_str());
-            return Ok(Err(format!("the table of open holds differs from the events for {request}")));
+        if stored == folded {
+            return Ok(Ok(()));
         }
-        Ok(Ok(folded.len() as u64))
+        let different = folded.iter().find(|(request, held)| stored.get(*request) != Some(held));
+        let different = different.or_else(|| stored.iter().find(|(request, _)| !folded.contains_key(*request)));
+        let request = different.map_or("", |(request, _)| request.as_str());
+        Ok(Err(format!("the table of open holds differs from the events for {request}")))
     }
+}
+
+/// The position as of which the rows beside the log were written.
+pub(super) fn state_position(connection: &Connection) -> Result<u64, LogError> {
+    Ok(connection.query_row("SELECT position FROM ledger_checkpoint", [], |row| row.get(0))?)
 }
 
 fn overrun(settled: &BudgetSettled) -> Result<(), String> {

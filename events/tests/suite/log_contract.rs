@@ -224,6 +224,36 @@ async fn a_restart_finds_balances_and_open_holds_as_they_were() {
 }
 
 #[tokio::test]
+async fn what_a_killed_process_left_opens_with_the_balances_of_its_last_event() {
+    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
+    let log = open(folder.path(), &clock);
+    open_budget(&log, 1, 100, Period::Day).await;
+    let left = TempDir::new().expect("another folder");
+    // Until one copy was taken before the rows of the ledger's state were brought up to date.
+    let mut request = 10;
+    loop {
+        settle(hold(&log, request, 1).await.expect("it fits"), 0).await;
+        let open_hold = hold(&log, request + 1, 50).await.expect("it fits");
+        for file in ["ledger.db", "ledger.db-wal"] {
+            std::fs::copy(folder.path().join(file), left.path().join(file)).expect("a copy");
+        }
+        let copy = rusqlite::Connection::open(left.path().join("ledger.db")).expect("the copy opens");
+        let state: u64 = copy.query_row("SELECT position FROM ledger_checkpoint", [], |row| row.get(0)).expect("a position");
+        if state < log.head().position {
+            std::mem::forget(open_hold);
+            break;
+        }
+        drop(open_hold);
+        request += 2;
+    }
+    let log = open(left.path(), &clock);
+    assert!(hold(&log, 1, 51).await.is_err(), "50 of 100 are held");
+    settle(hold(&log, 2, 50).await.expect("50 fit"), 50).await;
+    must_verify(&log, 1);
+    must_be_whole(&everything(&log));
+}
+
+#[tokio::test]
 async fn one_process_at_a_time() {
     let (folder, clock) = (TempDir::new().expect("a folder"), clock());
     let _log = open(folder.path(), &clock);

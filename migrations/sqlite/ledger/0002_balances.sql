@@ -1,3 +1,5 @@
+-- The ledger's state as of a position: the fold of the events up to it. The writer has the state of the head in memory,
+-- and brings these rows up to date every few thousand events and whenever it rests; a start folds what came after.
 -- Beside the log, in the same database, because no decision about money may be taken from a view.
 CREATE TABLE IF NOT EXISTS balances (
     budget_id    TEXT    NOT NULL,
@@ -5,7 +7,7 @@ CREATE TABLE IF NOT EXISTS balances (
     limit_nanos  INTEGER,                          -- in force when the row was written; null once the budget is closed
     settled      INTEGER NOT NULL,                 -- nano-dollars
     held         INTEGER NOT NULL,                 -- nano-dollars
-    position     INTEGER NOT NULL,                 -- of the last event that moved it
+    position     INTEGER NOT NULL,                 -- as of which the row was written
     PRIMARY KEY (budget_id, window_start)
 ) STRICT, WITHOUT ROWID;
 
@@ -15,3 +17,10 @@ CREATE TABLE IF NOT EXISTS open_holds (
     expires_at INTEGER NOT NULL,                   -- microseconds since 1970-01-01 UTC
     hold       TEXT    NOT NULL                    -- JSON: windows, admission, model, who
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS ledger_checkpoint (
+    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    position INTEGER NOT NULL                      -- as of which `balances` and `open_holds` stand
+) STRICT;
+
+INSERT OR IGNORE INTO ledger_checkpoint (only_row, position) VALUES (1, 0);

@@ -1,4 +1,5 @@
-//! Balances as the database has them: at start, and whenever a commit failed and memory had run ahead of the disk.
+//! The ledger's state as the database has it: the rows as of their checkpoint, and the fold of the events after it. At
+//! start, and whenever a commit failed and memory had run ahead of the disk.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,9 +10,10 @@ use tokio::sync::{broadcast, watch};
 
 use super::{BatchClock, Figures, Writer};
 use crate::event::hold::BudgetWindow;
-use crate::event::{Recorded, StreamKind};
+use crate::event::{Event, Recorded, StreamKind};
 use crate::ids::{BudgetId, RequestId};
 use crate::ledger::{Amounts, Balances, Hold, PAST_WINDOWS_KEPT_DAYS, Step, decide};
+use crate::log::append::load_windows;
 use crate::log::checkpoint::Checkpointer;
 use crate::log::{Ender, Head, LogError, LogOptions, read};
 use crate::money::NanoUsd;
@@ -19,6 +21,9 @@ use crate::time::from_micros;
 
 const SELECT_BALANCES: &str = "SELECT budget_id, window_start, settled, held FROM balances
                                WHERE window_start = -1 OR window_start >= ?1 OR held <> 0";
+const SELECT_CHECKPOINT: &str = "SELECT position FROM ledger_checkpoint";
+/// Events folded at a time.
+const PAGE: usize = 1000;
 const SELECT_OPEN_HOLDS: &str = "SELECT request_id, held, expires_at, hold FROM open_holds";
 
 impl Writer {
@@ -35,7 +40,7 @@ impl Writer {
         head.send_replace(last);
         let clock = BatchClock::new(Arc::clone(&options.clock), last.recorded_at);
         let now = options.clock.now();
-        let balances = balances(&connection, last.recorded_at.map_or(now, |at| at.max(now)))?;
+        let (balances, events_since_state) = balances(&connection, last.recorded_at.map_or(now, |at| at.max(now)))?;
         let (swept_at, tidied_at) = (Instant::now(), Instant::now());
         Ok(Self {
             checkpointer,
@@ -45,6 +50,7 @@ impl Writer {
             balances,
             is_loaded: true,
             position: last.position,
+            events_since_state,
             ender,
             tail,
             head,
@@ -57,13 +63,14 @@ impl Writer {
 
     pub(super) fn reload(&mut self, now: DateTime<Utc>) -> Result<(), LogError> {
         self.position = read::head(&self.connection)?.position;
-        self.balances = balances(&self.connection, now)?;
+        let (balances, events_since_state) = balances(&self.connection, now)?;
+        (self.balances, self.events_since_state) = (balances, events_since_state);
         self.is_loaded = true;
         Ok(())
     }
 }
 
-fn balances(connection: &Connection, now: DateTime<Utc>) -> Result<Balances, LogError> {
+fn balances(connection: &Connection, now: DateTime<Utc>) -> Result<(Balances, usize), LogError> {
     let mut balances = Balances::default();
     for recorded in read::administration(connection, &[StreamKind::Budget])? {
         let step = Step::Budget { event: &recorded.event, position: recorded.position };
@@ -87,7 +94,36 @@ fn balances(connection: &Connection, now: DateTime<Utc>) -> Result<Balances, Log
         let hold = Hold::from_json(held, expires_at, &row.get::<_, String>(3)?);
         balances.restore_hold(request, hold.map_err(|error| LogError::Stored(error.to_string()))?);
     }
-    Ok(balances)
+    let folded = fold_the_rest(connection, &mut balances)?;
+    Ok((balances, folded))
+}
+
+/// Takes in what was recorded after the rows were written; how many events that were.
+fn fold_the_rest(connection: &Connection, balances: &mut Balances) -> Result<usize, LogError> {
+    let mut position: u64 = connection.query_row(SELECT_CHECKPOINT, [], |row| row.get(0))?;
+    let mut folded = 0;
+    loop {
+        let page = read::after(connection, position, PAGE)?;
+        let Some(last) = page.last() else { return Ok(folded) };
+        (position, folded) = (last.position, folded + page.len());
+        for recorded in &page {
+            load_windows(connection, moved_windows(&recorded.event), balances)?;
+            let broken = |error| LogError::Stored(format!("position {}: {error}", recorded.position));
+            balances.fold(recorded).map_err(broken)?;
+        }
+    }
+}
+
+/// The windows whose amounts an event moves.
+fn moved_windows(event: &Event) -> &[BudgetWindow] {
+    match event {
+        Event::BudgetReserved(data) => &data.budgets,
+        Event::BudgetSettled(data) => &data.budgets,
+        Event::BudgetReleased(data) => &data.budgets,
+        Event::BudgetExpired(data) => &data.budgets,
+        Event::BudgetAdjusted(data) => &data.budgets,
+        _ => &[],
+    }
 }
 
 fn stored<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, LogError> {
