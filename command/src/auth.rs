@@ -3,7 +3,6 @@
 //! refused is never said.
 
 pub mod hashing;
-pub mod reach;
 pub mod token;
 
 mod callers;
@@ -21,6 +20,7 @@ use events::wire::{ErrorCode, Refusal};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use projections::caller::Caller;
+use projections::reach;
 use projections::tables::{KeyEntry, Tables, TablesHandle};
 use subtle::ConstantTimeEq;
 

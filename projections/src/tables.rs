@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use events::event::admin::{
-    Budget, Key, KeyRotated, Model, Partner, Price, Provider, RateLimit, Reach, Scope, Tenant, User,
+    Budget, Key, KeyRotated, Model, Partner, Price, Provider, RateLimit, Scope, Tenant, User,
 };
 use events::event::{Chain, Event, Recorded};
 use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
@@ -350,15 +350,6 @@ impl Tables {
         ids.filter_map(|id| self.budgets.get(id)).collect()
     }
 
-    /// How far the permissions of a user's keys reach: as far as the widest role, at least the user's own tenant.
-    /// An unknown user reaches nothing beyond a tenant that does not exist either.
-    pub fn role_reach(&self, id: UserId) -> Reach {
-        match self.user(id) {
-            Some(user) => widest(user),
-            None => Reach::Tenant(TenantId::from(id.uuid())),
-        }
-    }
-
     fn key_created(&mut self, key: &Key, recorded: &Recorded) {
         let owners = self.chain_of_user(key.user_id).unwrap_or_default();
         let entry = KeyEntry {
@@ -447,17 +438,6 @@ fn unbind<I: Ord + Clone>(index: &mut Arc<ByScope<I>>, scope: Scope, id: I) {
     if ids.is_empty() {
         index.remove(&scope);
     }
-}
-
-fn widest(user: &Entry<User>) -> Reach {
-    let breadth = |reach: &Reach| match reach {
-        Reach::Platform => 2,
-        Reach::Partner(_) => 1,
-        Reach::Tenant(_) => 0,
-    };
-    let own = Reach::Tenant(user.value.tenant_id);
-    let granted = user.value.roles.iter().map(|grant| grant.scope);
-    granted.fold(own, |widest, scope| if breadth(&scope) > breadth(&widest) { scope } else { widest })
 }
 
 /// A list that cannot be compiled (none that was accepted is like that) keeps its literal names: it fails closed.

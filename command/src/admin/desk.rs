@@ -8,11 +8,11 @@ use events::event::admin::{Permission, Provider, Reach, RoleGrant, Scope, User};
 use events::event::{Chain, StreamKind};
 use events::ids::{PartnerId, ProviderId, TenantId, UserId};
 use projections::caller::Caller;
+use projections::reach;
 use projections::tables::{Entry, Tables};
 
 use super::AdminState;
 use super::fields::FieldError;
-use crate::auth::reach;
 use crate::error::CommandError;
 
 /// One command's view: the state of things, who asks, and when.

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use events::event::admin::{Ended, Permission, Role, RoleGrant, Strategy};
+use events::event::admin::{Ended, Permission, RoleGrant, Strategy};
 use events::event::{Actor, Context, Stream, StreamKind};
 use events::money::{NanoUsd, NanoUsdPerMtok, Rates};
 use events::time::{from_micros, parse_rfc3339};
@@ -189,17 +189,6 @@ fn limits_and_budgets_of_the_whole_chain_bind_a_request() {
     let chain = Chain { partner: Some(id(1)), tenant: Some(id(2)), user: Some(id(3)), key: Some(id(4)) };
     let bound: Vec<LimitId> = tables.rate_limits(&chain).iter().map(|(id, _)| *id).collect();
     assert_eq!(bound, [id(31), id(30)]);
-}
-
-#[test]
-fn the_widest_role_says_how_far_a_users_keys_reach() {
-    let grant = |role, scope| RoleGrant { role, scope };
-    let reach = |roles| given(with(owners(), vec![user_with(roles)])).role_reach(id(3));
-    assert_eq!(reach(vec![]), Reach::Tenant(id(2)));
-    assert_eq!(reach(vec![grant(Role::Auditor, Reach::Tenant(id(8)))]), Reach::Tenant(id(2)));
-    let partner = grant(Role::PartnerAdmin, Reach::Partner(id(1)));
-    assert_eq!(reach(vec![grant(Role::Member, Reach::Tenant(id(2))), partner]), Reach::Partner(id(1)));
-    assert_eq!(reach(vec![grant(Role::Auditor, Reach::Platform), partner]), Reach::Platform);
 }
 
 #[test]

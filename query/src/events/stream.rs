@@ -14,6 +14,7 @@ use events::log::{EventFilter, Head};
 use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use projections::caller::Caller;
+use projections::reach;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -111,7 +112,7 @@ impl Follower {
         tables.key(*id).is_some_and(|entry| {
             tables.key_is_live(entry, self.state.clock.now())
                 && entry.key.permissions.contains(&Permission::EventsRead)
-                && tables.role_reach(entry.key.user_id) == self.caller.reach
+                && reach::of_key(&tables, &entry.key) == self.caller.reach
         })
     }
 }

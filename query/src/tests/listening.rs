@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ::events::event::admin::{Ended, Permission};
+use ::events::event::admin::{Ended, Permission, Reach, Role, RoleGrant};
 use ::events::event::{Event, Stream, StreamKind};
 use axum::body::Body;
 use http_body_util::BodyExt;
@@ -72,5 +72,21 @@ async fn a_tenant_hears_its_own_events_alone_and_nothing_once_its_key_is_revoked
     let position = world.append(stream, OURS.chain(), revoked, vec![]).await;
     let after_the_end = async { while heard(&mut body).await.is_some_and(|heard| heard == [position]) {} };
     tokio::time::timeout(Duration::from_secs(2), after_the_end).await.expect("the stream ends");
+    world.close().await;
+}
+
+#[tokio::test]
+async fn a_key_whose_permissions_do_not_all_reach_as_far_as_its_roles_can_listen() {
+    let world = World::new().await;
+    let roles = vec![RoleGrant { role: Role::Auditor, scope: Reach::Platform }];
+    let user = OURS.user_with(roles);
+    let stream = Stream::new(StreamKind::User, OURS.user());
+    world.append(stream, OURS.chain(), Event::UserChanged(Box::new(user)), vec![]).await;
+    let permissions = vec![Permission::EventsRead, Permission::AdminAccess];
+    let changed = Event::KeyChanged(Box::new(OURS.key_with(permissions.clone())));
+    world.append(Stream::new(StreamKind::Key, OURS.key()), OURS.chain(), changed, vec![]).await;
+    // A platform's auditor whose key may also administrate does neither beyond its tenant.
+    let mut body = world.send(&OURS.caller(&permissions), "/v1/events", &[LISTEN]).await.into_body();
+    assert_eq!(heard(&mut body).await, Some(vec![2, 3, 4, 5, 11, 12]));
     world.close().await;
 }

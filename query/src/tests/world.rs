@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::events::event::admin::{Budget, Enforcement, Key, Partner, Permission, Reach, Scope, Tenant, User, WhenShort};
+use ::events::event::admin::{Budget, Enforcement, Key, Partner, Permission, Reach, RoleGrant, Scope, Tenant, User, WhenShort};
 use ::events::event::inference::{Backend, InferenceAdmitted, InferenceEnded, Versions};
 use ::events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
 use ::events::ids::{BudgetId, KeyId, PartnerId, RequestId, TenantId, UserId};
@@ -78,6 +78,16 @@ impl House {
         }
     }
 
+    pub fn user_with(self, roles: Vec<RoleGrant>) -> User {
+        let (user_id, tenant_id) = (self.user(), self.tenant());
+        User { user_id, tenant_id, roles, name_digest: "digest".into(), email_digest: None }
+    }
+
+    pub fn key_with(self, permissions: Vec<Permission>) -> Key {
+        let (key_id, user_id) = (self.key(), self.user());
+        Key { key_id, user_id, name: format!("house {}", self.0), permissions, models: None, expires_at: None }
+    }
+
     /// A caller of the tenant with these permissions.
     pub fn caller(self, permissions: &[Permission]) -> Caller {
         Caller {
@@ -139,18 +149,11 @@ impl World {
         self.append(Stream::new(StreamKind::Partner, partner_id), of_partner, partner, vec![]).await;
         let tenant = Event::TenantCreated(Box::new(Tenant { tenant_id, partner_id, name: name.clone() }));
         self.append(Stream::new(StreamKind::Tenant, tenant_id), of_tenant, tenant, vec![]).await;
-        let user = User { user_id, tenant_id, roles: vec![], name_digest: "digest".into(), email_digest: None };
+        let user = house.user_with(vec![]);
         let person = PersonalData { subject: user_id, name: "Ada".into(), email: None, salt: vec![1] };
         let side = vec![SideRow::PersonalData(person)];
         self.append(Stream::new(StreamKind::User, user_id), of_user, Event::UserCreated(Box::new(user)), side).await;
-        let key = Key {
-            key_id: house.key(),
-            user_id,
-            name,
-            permissions: Permission::ALL.to_vec(),
-            models: None,
-            expires_at: None,
-        };
+        let key = house.key_with(Permission::ALL.to_vec());
         let stream = Stream::new(StreamKind::Key, house.key());
         self.append(stream, house.chain(), Event::KeyCreated(Box::new(key)), vec![]).await;
         let budget = Budget {

@@ -3,7 +3,8 @@
 use events::event::Chain;
 use events::event::admin::{Key, Permission, Reach, Role, User};
 use events::ids::{PartnerId, TenantId};
-use projections::tables::Tables;
+
+use crate::tables::Tables;
 
 /// The one table of roles and permissions. A permission that no role of a user grants reaches the user's own tenant.
 pub const fn grants(role: Role, permission: Permission) -> bool {
