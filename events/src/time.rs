@@ -148,8 +148,9 @@ pub mod wire {
 
 /// Any RFC 3339 time, cut to whole microseconds. `None` for what is not one.
 pub fn parse_rfc3339(text: &str) -> Option<DateTime<Utc>> {
-    let at = DateTime::parse_from_rfc3339(text).ok()?;
-    Some(from_micros(at.timestamp_micros()))
+    let at = from_micros(DateTime::parse_from_rfc3339(text).ok()?.timestamp_micros());
+    // An offset or a leap second can carry it out of the years that four digits write.
+    (0..=9999).contains(&at.year()).then_some(at)
 }
 
 /// How often a budget begins anew, in UTC.
@@ -222,6 +223,14 @@ mod tests {
         assert_eq!(Period::Week.window_start(friday), Some(at("2026-11-16T00:00:00Z")));
         assert_eq!(Period::Month.window_start(friday), Some(at("2026-11-01T00:00:00Z")));
         assert_eq!(Period::Month.window(at("2026-12-31T23:59:59.999999Z")).end, Some(at("2027-01-01T00:00:00Z")));
+    }
+
+    #[test]
+    fn a_time_beyond_four_digits_of_a_year_is_none() {
+        assert!(parse_rfc3339("9999-12-31T23:59:59.999999Z").is_some());
+        for text in ["9999-12-31T23:59:60Z", "9999-12-31T23:59:59-01:00", "0000-01-01T00:00:00+01:00"] {
+            assert_eq!(parse_rfc3339(text), None, "{text}");
+        }
     }
 
     #[test]
