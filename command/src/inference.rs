@@ -8,6 +8,7 @@ mod models;
 mod plan;
 mod running;
 mod stream;
+mod watched;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use projections::caller::Caller;
 use projections::tables::TablesHandle;
+use tokio_util::task::TaskTracker;
 
 use crate::access::AccessRollup;
 use crate::dialect::{ClientRequest, Surface};
@@ -58,6 +60,8 @@ pub struct Gateway {
     pub access: Arc<AccessRollup>,
     pub clock: Arc<dyn Clock>,
     pub ids: IdMaker,
+    /// One for each stream that is being relayed; they end with it.
+    pub timers: TaskTracker,
 }
 
 impl Gateway {

@@ -14,7 +14,7 @@ use command::limits::RateLimiter;
 use command::secrets::{NodeKey, Secret, Vault, operator_key};
 use command::upstream::UpstreamClients;
 use events::ids::{IdMaker, SystemRandom};
-use events::log::{Log, LogOptions};
+use events::log::{Log, LogOptions, OpenError};
 use events::time::{Clock, SystemClock};
 use projections::tables::{self, Feed, TablesHandle};
 use projections::views::{self, ViewsHandle, ViewsThread};
@@ -22,7 +22,7 @@ use query::QueryState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{ServeArgs, complain, logging, say};
-use crate::config::Config;
+use crate::config::{Config, WrongConfig};
 use crate::http::{Door, DoorParts, Health, InFlight, Server, health_routes};
 
 const WRONG_CONFIGURATION: u8 = 2;
@@ -31,7 +31,9 @@ const WRONG_CONFIGURATION: u8 = 2;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 pub fn run(args: &ServeArgs) -> ExitCode {
-    let config = match Config::read(args, |name| std::env::var(name).ok()) {
+    // What is no text is no value that would do: read as one, it is refused by its name instead of being overlooked.
+    let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    let config = match Config::read(args, variable) {
         Ok(config) => config,
         Err(wrong) => {
             complain(&wrong.to_string());
@@ -50,7 +52,7 @@ pub fn run(args: &ServeArgs) -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             complain(&error.to_string());
-            ExitCode::FAILURE
+            if error.is::<WrongConfig>() { WRONG_CONFIGURATION.into() } else { ExitCode::FAILURE }
         }
     }
 }
@@ -70,7 +72,7 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
     let ids = IdMaker::new(Arc::clone(&clock), Arc::new(SystemRandom));
     let mut signals = Signals::listen()?;
     // Bound first: an address that is taken must not cost a migration.
-    let server = Server::bind(config.listen).await.map_err(|error| format!("listen on {}: {error}", config.listen))?;
+    let server = Server::bind(config.listen).await.map_err(|error| WrongConfig::listen(config.listen, &error))?;
     let address = server.address()?;
     let engines = start_engines(&config, &clock).await?;
     let in_flight = InFlight::new();
@@ -97,7 +99,7 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
 async fn start_engines(config: &Config, clock: &Arc<dyn Clock>) -> Result<Engines, Failure> {
     let (data, hold_ttl, log_clock) = (config.data.clone(), config.hold_ttl, Arc::clone(clock));
     let opened = tokio::task::spawn_blocking(move || {
-        let log = Log::open(&data, LogOptions { hold_ttl, ..LogOptions::new(log_clock) })?;
+        let log = Log::open(&data, LogOptions { hold_ttl, ..LogOptions::new(log_clock) }).map_err(unopened)?;
         let (views, views_thread) = views::start(&log, &data)?;
         Ok::<_, Failure>((log, views, views_thread))
     });
@@ -105,6 +107,14 @@ async fn start_engines(config: &Config, clock: &Arc<dyn Clock>) -> Result<Engine
     let (tables, feed) = tables::start(&log).await?;
     let access = Arc::new(AccessRollup::new(log.clone(), Arc::clone(clock)));
     Ok(Engines { log, tables, feed, views, views_thread, access })
+}
+
+/// A folder that cannot be one is the configuration's fault; what is wrong inside of it is not.
+fn unopened(error: OpenError) -> Failure {
+    match error {
+        OpenError::Folder { path, source } => WrongConfig::data(&path, &source).into(),
+        other => other.into(),
+    }
 }
 
 async fn open_door(
@@ -115,7 +125,12 @@ async fn open_door(
     in_flight: &InFlight,
 ) -> Result<Door, Failure> {
     let (log, tables) = (&engines.log, &engines.tables);
-    let node_key = NodeKey::load(config.node_key.as_ref().map(Secret::reveal), &config.data, ids)?;
+    let given = config.node_key.as_ref().map(Secret::reveal);
+    // Before the first event there is nothing that another key could have sealed.
+    let node_key = match log.head().position {
+        0 => NodeKey::load_or_make(given, &config.data, ids)?,
+        _ => NodeKey::load(given, &config.data)?,
+    };
     let operator_key = operator_key::load(config.admin_key.as_ref().map(Secret::reveal), &config.data, ids)?;
     if let Some(path) = &operator_key.made {
         // A warning, so that it is seen however little is logged: nobody can administrate without this file.
@@ -123,6 +138,7 @@ async fn open_door(
     }
     let tenancy = setup::ensure_default_tenancy(log, ids).await?;
     let vault = Vault::new(node_key.clone(), log.clone(), ids.clone());
+    vault.check().await?;
     let hasher = KeyHasher::default();
     let admin = AdminState {
         log: log.clone(),
@@ -154,6 +170,7 @@ async fn open_door(
         access: Arc::clone(&engines.access),
         clock: Arc::clone(clock),
         ids: ids.clone(),
+        timers: tokio_util::task::TaskTracker::new(),
     };
     let queries = QueryState {
         log: log.clone(),

@@ -155,7 +155,12 @@ fn upstream_request_id(headers: &HeaderMap) -> Option<String> {
 impl UpstreamBody {
     /// The next bytes; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, CallFailure> {
-        let idle_until = Instant::now() + self.idle;
+        let now = Instant::now();
+        // A source that always has something ready would never be seen as late.
+        if now >= self.deadline {
+            return Err(CallFailure::of(Cause::Timeout));
+        }
+        let idle_until = now + self.idle;
         let until = self.first_until.take().map_or(idle_until, |first| first.max(idle_until)).min(self.deadline);
         match timeout_at(until, self.source.next()).await {
             Ok(Ok(chunk)) => Ok(chunk),

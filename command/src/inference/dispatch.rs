@@ -15,7 +15,10 @@ use super::failure::{CallFailure, Cause, Next, refusal_of};
 use super::plan::{Plan, PlannedTarget};
 use super::running::{Consumed, Running};
 use super::{BACKEND_HEADER, COST_HEADER, Gateway, POSITION_HEADER, ledger_unavailable, stream};
-use crate::dialect::{ClientRequest, Relay, WholeAnswer, read_whole};
+use crate::dialect::{ClientRequest, Relay, UpstreamFault, WholeAnswer, read_whole};
+
+/// What a stream may say before it says something: roles, opening events, reports. It is kept until then.
+const PREAMBLE_BYTES_MAX: usize = 256 * 1024;
 
 /// What a target gave: from here on there is no other.
 enum Answer {
@@ -46,7 +49,7 @@ pub async fn run(
         match ask_target(gateway, &asked, target, body, &request_id, &mut running).await {
             Ok(Answer::Whole(answer)) => return answer_whole(running, &answer).await,
             Ok(Answer::Streamed { first, body }) => {
-                return Ok(stream::respond(running, target, asked.surface(), first, body));
+                return Ok(stream::respond(gateway, running, target, asked.surface(), first, body));
             }
             Err(failure) => failures.push(failure),
         }
@@ -115,6 +118,9 @@ async fn ask_once(
     let relay = running.relay.insert(Relay::new(target.dialect(), asked, request_id, asked.model(), created));
     let mut first = BytesMut::new();
     while !relay.has_relayed() && !relay.ended() {
+        if first.len() > PREAMBLE_BYTES_MAX {
+            return Err(CallFailure::of(Cause::Fault(UpstreamFault::TooLarge)));
+        }
         match body.next().await? {
             Some(chunk) => relay.feed(&chunk, &mut first),
             None => {

@@ -119,7 +119,8 @@ pub fn refusal_of(failures: &[CallFailure], targets: usize) -> Refusal {
     let Some(last) = failures.last() else {
         return Refusal::new(ErrorCode::AllProvidersUnavailable, "no upstream could be asked");
     };
-    if targets == 1 {
+    // Time may have run out before the others were asked: then it failed alone as well.
+    if targets == 1 || failures.len() == 1 {
         return last.refusal_alone();
     }
     // The shortest wait: the target that asked for it may serve then.
@@ -138,4 +139,55 @@ fn rate_limited(wait: Duration) -> Refusal {
 /// What the client of a stream is told that broke after its first byte.
 pub fn refusal_in_stream(cause: &Cause) -> Refusal {
     CallFailure::of(cause.clone()).refusal_alone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: u16, kind: UpstreamRefusalKind) -> CallFailure {
+        CallFailure { cause: Cause::Refused(UpstreamRefusal { status, kind }), status: Some(status) }
+    }
+
+    fn limited(seconds: u64) -> CallFailure {
+        refused(429, UpstreamRefusalKind::RateLimited { retry_after: Some(Duration::from_secs(seconds)) })
+    }
+
+    #[test]
+    fn what_fails_alone_is_said_as_it_is_and_what_fails_together_is_not() {
+        let (silent, broken) = (CallFailure::of(Cause::Timeout), CallFailure::of(Cause::Send(SendError::Closed)));
+        for (failures, targets, code) in [
+            (vec![silent.clone()], 1, ErrorCode::UpstreamTimeout),
+            (vec![silent.clone()], 2, ErrorCode::UpstreamTimeout),
+            (vec![broken.clone()], 1, ErrorCode::UpstreamError),
+            (vec![limited(7)], 1, ErrorCode::RateLimited),
+            (vec![limited(7), limited(3)], 2, ErrorCode::RateLimited),
+            (vec![limited(7), broken.clone()], 2, ErrorCode::AllProvidersUnavailable),
+            (vec![silent, broken], 2, ErrorCode::AllProvidersUnavailable),
+            (vec![], 2, ErrorCode::AllProvidersUnavailable),
+        ] {
+            assert_eq!(refusal_of(&failures, targets).code, code, "{failures:?} of {targets}");
+        }
+        assert_eq!(refusal_of(&[limited(7), limited(3)], 2).retry_after, Some(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn only_what_cannot_have_been_billed_is_tried_again_on_the_same_target() {
+        let short = Some(Duration::from_millis(200));
+        for (failure, again) in [
+            (CallFailure::of(Cause::Send(SendError::Connect)), true),
+            (CallFailure::of(Cause::Send(SendError::Forbidden)), false),
+            (CallFailure::of(Cause::Send(SendError::Closed)), false),
+            (CallFailure::of(Cause::Timeout), false),
+            (refused(503, UpstreamRefusalKind::Transient { retry_after: None }), true),
+            (refused(429, UpstreamRefusalKind::RateLimited { retry_after: short }), true),
+            (limited(2), false),
+            (refused(429, UpstreamRefusalKind::OutOfMoney), false),
+            (refused(400, UpstreamRefusalKind::BadRequest), false),
+            (CallFailure::of(Cause::Fault(UpstreamFault::Truncated)), false),
+        ] {
+            assert_eq!(failure.next(1, 0) != Next::NextTarget, again, "{failure:?}");
+            assert_eq!(failure.next(2, 0), Next::NextTarget);
+        }
+    }
 }

@@ -1,5 +1,5 @@
 //! A request that was admitted, until its end stands in the log. Exactly one of [`Running::complete`],
-//! [`Running::fail`] and being dropped ends it: dropped means that the client has gone.
+//! [`Running::fail`], [`Running::give_up`] and being dropped ends it: dropped means that the client has gone.
 
 use std::time::{Duration, Instant};
 
@@ -171,6 +171,25 @@ impl Running {
         Ok(hold.end(attempts, Outcome::Failed(Box::new(ended)), charge).await?.position)
     }
 
+    /// Nobody takes the answer any more, and the upstream is cancelled with it: what went through is counted and
+    /// settled as soon as the ledger can.
+    pub fn give_up(mut self, reason: &str) {
+        self.abort(reason);
+    }
+
+    fn abort(&mut self, reason: &str) {
+        let Some(hold) = self.hold.take() else { return };
+        let (target, relay) = (self.target.take(), self.relay.take());
+        let metered = relay.as_ref().map(Relay::metered);
+        let measured = target
+            .as_ref()
+            .map(|target| self.measure(&target.rates, metered.unwrap_or(&Metered::default()), hold.held));
+        let ended = self.ended(&hold, target.as_ref(), metered, measured.as_ref(), None, Some(reason));
+        let ended = InferenceEnded { finish_reason: Some(word(FinishReason::Cancelled)), ..ended };
+        let charge = charge(measured.as_ref(), reason);
+        hold.end_unattended(std::mem::take(&mut self.attempts), Outcome::Aborted(Box::new(ended)), charge);
+    }
+
     fn ended(
         &self,
         hold: &OpenHold,
@@ -228,18 +247,8 @@ impl Running {
 }
 
 impl Drop for Running {
-    /// The client has gone, and the upstream is cancelled with it: what went through is counted and settled.
     fn drop(&mut self) {
-        let Some(hold) = self.hold.take() else { return };
-        let (target, relay) = (self.target.take(), self.relay.take());
-        let metered = relay.as_ref().map(Relay::metered);
-        let measured = target
-            .as_ref()
-            .map(|target| self.measure(&target.rates, metered.unwrap_or(&Metered::default()), hold.held));
-        let ended = self.ended(&hold, target.as_ref(), metered, measured.as_ref(), None, Some("client_closed"));
-        let ended = InferenceEnded { finish_reason: Some(word(FinishReason::Cancelled)), ..ended };
-        let charge = charge(measured.as_ref(), "client_closed");
-        hold.end_unattended(std::mem::take(&mut self.attempts), Outcome::Aborted(Box::new(ended)), charge);
+        self.abort("client_closed");
     }
 }
 

@@ -1,11 +1,11 @@
 //! Relaying a stream: bytes go on as they come, a slow client slows its upstream and nothing else, and the terminal
 //! marker leaves only when the settlement is durable. When the client goes, the body is dropped, and with it the
-//! request: see [`Running`].
+//! request: see [`Running`]. When it stays and stops reading, the request ends at its deadline all the same.
 
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use events::wire::Refusal;
+use events::wire::{ErrorCode, Refusal};
 use futures_util::stream::unfold;
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -14,11 +14,13 @@ use super::call::UpstreamBody;
 use super::failure::{CallFailure, Cause, refusal_in_stream};
 use super::plan::PlannedTarget;
 use super::running::{Consumed, Running};
-use super::{BACKEND_HEADER, POSITION_HEADER, ledger_unavailable};
+use super::watched::Watched;
+use super::{BACKEND_HEADER, Gateway, POSITION_HEADER, ledger_unavailable};
 use crate::dialect::{Surface, stream_error};
 
 /// A response whose first bytes are there.
 pub fn respond(
+    gateway: &Gateway,
     running: Running,
     target: &PlannedTarget,
     surface: Surface,
@@ -26,8 +28,10 @@ pub fn respond(
     body: UpstreamBody,
 ) -> Response {
     let admitted_position = running.admitted_position();
-    let relaying = Relaying { running, surface, body };
-    let chunks = unfold(Phase::First(first, relaying), |phase| async {
+    let (deadline, request_id) = (running.deadline, running.request_id());
+    let relaying = Watched::new(Relaying { running, surface, body }, deadline, &gateway.timers, Relaying::give_up);
+    let open = Open { relaying, surface, request_id };
+    let chunks = unfold(Phase::First(first, open), |phase| async {
         let (chunk, next) = phase.step().await?;
         Some((Ok::<_, std::convert::Infallible>(chunk), next))
     });
@@ -49,9 +53,16 @@ struct Relaying {
     body: UpstreamBody,
 }
 
+/// A stream that has not ended for its client.
+struct Open {
+    relaying: Watched<Relaying>,
+    surface: Surface,
+    request_id: String,
+}
+
 enum Phase {
-    First(Bytes, Relaying),
-    Middle(Relaying),
+    First(Bytes, Open),
+    Middle(Open),
     Over,
 }
 
@@ -64,13 +75,23 @@ enum Relayed {
 impl Phase {
     /// The next bytes for the client, and what comes after them.
     async fn step(self) -> Option<(Bytes, Self)> {
-        let mut relaying = match self {
-            Self::First(first, relaying) if !first.is_empty() => return Some((first, Self::Middle(relaying))),
-            Self::First(_, relaying) | Self::Middle(relaying) => relaying,
+        let open = match self {
+            Self::First(first, open) if !first.is_empty() => return Some((first, Self::Middle(open))),
+            Self::First(_, open) | Self::Middle(open) => open,
             Self::Over => return None,
         };
+        let Some(mut relaying) = open.relaying.take() else {
+            return Some((stream_error(open.surface, &not_read_in_time(), &open.request_id), Self::Over));
+        };
         match relaying.next().await {
-            Ok(Relayed::Bytes(bytes)) => Some((bytes, Self::Middle(relaying))),
+            Ok(Relayed::Bytes(bytes)) if relaying.running.is_out_of_time() => {
+                let end = relaying.break_off(&CallFailure::of(Cause::Timeout)).await;
+                Some((joined(bytes, &end), Self::Over))
+            }
+            Ok(Relayed::Bytes(bytes)) => {
+                open.relaying.put_back(relaying);
+                Some((bytes, Self::Middle(open)))
+            }
             Ok(Relayed::End(rest)) => Some((relaying.close(rest).await, Self::Over)),
             Err(failure) => Some((relaying.break_off(&failure).await, Self::Over)),
         }
@@ -112,6 +133,13 @@ impl Relaying {
         joined(rest, &end)
     }
 
+    /// The client does not take what is there for it: the upstream is cancelled, what went through is settled.
+    fn give_up(self) {
+        let Self { running, body, .. } = self;
+        drop(body);
+        running.give_up("client_stalled");
+    }
+
     /// The upstream broke after its first byte: what went through is settled, and the client told in its own dialect.
     async fn break_off(self, failure: &CallFailure) -> Bytes {
         let Self { running, surface, body } = self;
@@ -123,6 +151,10 @@ impl Relaying {
         let refusal = ended.map_or_else(|error| ledger_unavailable(&error), |_| refusal);
         stream_error(surface, &refusal, &request_id)
     }
+}
+
+fn not_read_in_time() -> Refusal {
+    Refusal::new(ErrorCode::UpstreamTimeout, "the answer was not read before its deadline")
 }
 
 fn joined(rest: Bytes, end: &Bytes) -> Bytes {
