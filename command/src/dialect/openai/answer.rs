@@ -9,13 +9,15 @@ use crate::dialect::{Metered, UpstreamFault};
 
 pub struct OpenAiAnswer {
     body: Bytes,
-    /// Where the model's name stands, or where a member may be put before all others.
-    model: Place,
+    top: Top,
 }
 
-enum Place {
-    Value(std::ops::Range<usize>),
-    Absent { first_member: usize },
+/// Places of the top level.
+struct Top {
+    /// Where the model's name stands; everywhere, should it stand there twice.
+    models: Vec<std::ops::Range<usize>>,
+    /// Where a member may be put before all others.
+    first_member: usize,
 }
 
 impl OpenAiAnswer {
@@ -29,28 +31,26 @@ impl OpenAiAnswer {
         if !any {
             return Err(UpstreamFault::Malformed("no choices"));
         }
-        let model = match top.members.iter().find(|member| member.key == "model") {
-            Some(member) => Place::Value(member.value_span.clone()),
-            None => Place::Absent { first_member: top.members.first().map_or(1, |member| member.span.start) },
-        };
-        Ok(Self { body, model })
+        let models = top.members.iter().filter(|member| member.key == "model").map(|member| member.value_span.clone());
+        let top =
+            Top { models: models.collect(), first_member: top.members.first().map_or(1, |member| member.span.start) };
+        Ok(Self { body, top })
     }
 
     pub fn render(&self, frontend_model: &str) -> Bytes {
         let Ok(text) = std::str::from_utf8(&self.body) else { return self.body.clone() };
-        let mut name = Vec::with_capacity(frontend_model.len() + 16);
-        let range = match &self.model {
-            Place::Value(range) => {
-                json::push_string(&mut name, frontend_model);
-                range.clone()
-            }
-            Place::Absent { first_member } => {
-                name.extend_from_slice(br#""model":"#);
-                json::push_string(&mut name, frontend_model);
-                name.push(b',');
-                *first_member..*first_member
-            }
-        };
-        json::splice(text, &mut [Edit { range, replacement: name }]).into()
+        let mut name = Vec::with_capacity(frontend_model.len() + 2);
+        json::push_string(&mut name, frontend_model);
+        let mut edits: Vec<Edit> =
+            self.top.models.iter().map(|range| Edit { range: range.clone(), replacement: name.clone() }).collect();
+        if edits.is_empty() {
+            edits.push(model_member(self.top.first_member, &name));
+        }
+        json::splice(text, &mut edits).into()
     }
+}
+
+/// Puts the model, `name` as a JSON string, before the first member of an object that does not say it.
+pub(super) fn model_member(first_member: usize, name: &[u8]) -> Edit {
+    Edit { range: first_member..first_member, replacement: [br#""model":"#, name, b","].concat() }
 }

@@ -2,6 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
+use super::answer::model_member;
 use super::reading::{Choices, TopLevel, measure_choices, top_level};
 use crate::dialect::json::{self, Edit, Member};
 use crate::dialect::{Metered, UpstreamFault};
@@ -46,9 +47,13 @@ impl Passthrough {
         Ok(said)
     }
 
-    /// With our model's name; a report on an ordinary chunk becomes null, or goes altogether.
+    /// With our model's name, also where it has none; a report on an ordinary chunk becomes null, or goes altogether.
     fn edited(&self, text: &str, top: &TopLevel<'_>, keeps_usage: bool) -> Vec<u8> {
         let mut edits = Vec::with_capacity(2);
+        // In front of the other edits: the first member may be one that goes.
+        if let (false, Some(first)) = (top.members.iter().any(|member| member.key == "model"), top.members.first()) {
+            edits.push(model_member(first.span.start, &self.model));
+        }
         for (at, member) in top.members.iter().enumerate() {
             match &*member.key {
                 "model" => edits.push(Edit { range: member.value_span.clone(), replacement: self.model.clone() }),
