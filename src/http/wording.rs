@@ -7,9 +7,10 @@ use events::wire::{ErrorCode, Refusal};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
-/// Which surface a path belongs to.
+/// Which surface a path belongs to: also paths that OpenAI's clients ask for and that are not there.
 pub fn surface_of(path: &str) -> Surface {
-    let is_openai = path.starts_with("/oai/") || path == "/v1/chat/completions" || path == "/v1/models";
+    let is_openai = ["/oai/", "/v1/chat/", "/v1/models/"].iter().any(|root| path.starts_with(root))
+        || matches!(path, "/v1/models" | "/v1/completions" | "/v1/embeddings" | "/v1/responses");
     if is_openai { Surface::OpenAi } else { Surface::Native }
 }
 

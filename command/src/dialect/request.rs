@@ -98,6 +98,14 @@ impl ClientRequest {
         self.facts.max_output_tokens
     }
 
+    /// What the client calls its cap, for refusals that are about it.
+    pub fn cap_field(&self) -> &'static str {
+        match &self.form {
+            Form::Native(_) => "max_output_tokens",
+            Form::OpenAi(body) => body.cap_field.as_str(),
+        }
+    }
+
     /// How many answers are asked for: 1 to 128. The cap holds for each.
     pub const fn choices(&self) -> u64 {
         self.facts.choices
@@ -203,6 +211,9 @@ mod tests {
         assert_eq!((request.choices(), request.max_output_tokens()), (3, Some(7)));
         assert_eq!(request.metadata()["a"], "b");
         let native = parse(Surface::Native, format!("{{{ASK},\"max_output_tokens\":5}}")).ok().unwrap();
+        assert_eq!((request.cap_field(), native.cap_field()), ("max_tokens", "max_output_tokens"));
+        let newer = openai(r#","max_tokens":null,"max_completion_tokens":7"#).ok().unwrap();
+        assert_eq!(newer.cap_field(), "max_completion_tokens");
         assert_eq!((native.model(), native.streamed(), native.choices()), ("m", false, 1));
         assert_eq!(native.max_output_tokens(), Some(5));
     }

@@ -93,10 +93,10 @@ pub fn plan(tables: &Tables, caller: &Caller, asked: &ClientRequest, now: DateTi
     let input_tokens_bound = asked.input_tokens_bound().saturating_add(prefix_bytes);
     let targets: Vec<_> =
         priced.into_iter().filter(|target| target.takes(asked, cap)).map(|target| target.planned(cap)).collect();
-    let output_tokens_bound = cap.checked_mul(asked.choices()).ok_or_else(beyond_counting)?;
+    let output_tokens_bound = cap.checked_mul(asked.choices()).ok_or_else(|| beyond_counting(asked))?;
     let bounds: Option<Vec<NanoUsd>> =
         targets.iter().map(|target| target.rates.upper_bound(input_tokens_bound, output_tokens_bound)).collect();
-    let held = bounds.and_then(|bounds| bounds.into_iter().max()).ok_or_else(beyond_counting)?;
+    let held = bounds.and_then(|bounds| bounds.into_iter().max()).ok_or_else(|| beyond_counting(asked))?;
     Ok(Plan {
         targets,
         system_prefix: model.value.system_prefix.clone(),
@@ -194,16 +194,16 @@ impl Priced<'_> {
 
 /// The client's cap where it gave one, else the default of the first target that has one.
 fn output_cap(asked: &ClientRequest, priced: &[Priced<'_>]) -> Result<u64, Refusal> {
-    const FIELD: &str = "max_output_tokens";
+    let field = asked.cap_field();
     if let Some(cap) = asked.max_output_tokens() {
         let widest = priced.iter().map(|priced| priced.target.max_output_tokens.unwrap_or(u64::MAX)).max();
         return match widest {
-            Some(widest) if cap > widest => Err(Refusal::invalid(FIELD, format!("this model gives {widest} at most"))),
+            Some(widest) if cap > widest => Err(Refusal::invalid(field, format!("this model gives {widest} at most"))),
             _ => Ok(cap),
         };
     }
     let default = |priced: &Priced<'_>| priced.target.default_max_output_tokens.or(priced.target.max_output_tokens);
-    priced.iter().find_map(default).ok_or_else(|| Refusal::invalid(FIELD, "is required: this model has no default"))
+    priced.iter().find_map(default).ok_or_else(|| Refusal::invalid(field, "is required: this model has no default"))
 }
 
 fn not_found(model: &str) -> Refusal {
@@ -216,6 +216,6 @@ fn unpriced(model: &str) -> Refusal {
     Refusal::new(ErrorCode::ModelUnpriced, message).with("model", model)
 }
 
-fn beyond_counting() -> Refusal {
-    Refusal::invalid("max_output_tokens", "the cost of this request is beyond what money can count")
+fn beyond_counting(asked: &ClientRequest) -> Refusal {
+    Refusal::invalid(asked.cap_field(), "the cost of this request is beyond what money can count")
 }

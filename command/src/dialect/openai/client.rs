@@ -34,6 +34,8 @@ pub struct ClientBody {
     /// Just behind the bracket that opens `messages`.
     pub messages_inside: usize,
     pub cap: Cap,
+    /// Which of its names the client used; the retired one where it gave no cap.
+    pub cap_field: CapField,
     /// The value of `stream_options`, null included.
     pub stream_options: Option<Range<usize>>,
     /// End of the last member: where another may be added.
@@ -58,7 +60,7 @@ pub fn read_client_body(text: &str) -> Result<(Facts, ClientBody), Refusal> {
 
     let model = required("model")?;
     let messages = required("messages")?;
-    let (cap, max_output_tokens) = cap(&members)?;
+    let (cap, cap_field, max_output_tokens) = cap(&members)?;
     let images = read_messages(messages.value)?;
     for member in &members {
         priceable::check(&member.key, member.value)?;
@@ -78,6 +80,7 @@ pub fn read_client_body(text: &str) -> Result<(Facts, ClientBody), Refusal> {
         model: model.value_span.clone(),
         messages_inside: messages.value_span.start + 1,
         cap,
+        cap_field,
         stream_options: stream_options.map(|member| member.value_span.clone()),
         members_end: members.last().map_or(0, |member| member.span.end),
     };
@@ -130,12 +133,11 @@ fn metadata(value: Option<&str>) -> Result<BTreeMap<String, String>, Refusal> {
 }
 
 /// The cap in force. Both names at once would leave it to the upstream which one binds.
-fn cap(members: &[Member<'_>]) -> Result<(Cap, Option<u64>), Refusal> {
-    let (mut cap, mut tokens) = (Cap::Absent, None);
+fn cap(members: &[Member<'_>]) -> Result<(Cap, CapField, Option<u64>), Refusal> {
+    let (mut cap, mut called, mut tokens) = (Cap::Absent, CapField::MaxTokens, None);
     for member in members {
-        if ![CapField::MaxTokens, CapField::MaxCompletionTokens].iter().any(|field| member.key == field.as_str()) {
-            continue;
-        }
+        let fields = [CapField::MaxTokens, CapField::MaxCompletionTokens];
+        let Some(field) = fields.into_iter().find(|field| member.key == field.as_str()) else { continue };
         if json::kind(member.value) == Kind::Null {
             if matches!(cap, Cap::Absent) {
                 cap = Cap::Null(member.span.clone());
@@ -147,9 +149,9 @@ fn cap(members: &[Member<'_>]) -> Result<(Cap, Option<u64>), Refusal> {
             return Err(path.refuse("must not stand beside its other name"));
         }
         tokens = Some(fields::count(member.value, OUTPUT_TOKENS_MAX, &path)?);
-        cap = Cap::Given(member.value_span.clone());
+        (cap, called) = (Cap::Given(member.value_span.clone()), field);
     }
-    Ok((cap, tokens))
+    Ok((cap, called, tokens))
 }
 
 const MESSAGE_KNOWN: [&str; 6] = ["audio", "content", "function_call", "name", "role", "tool_calls"];
