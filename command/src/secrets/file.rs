@@ -13,7 +13,7 @@ pub enum SecretFileError {
     Read { path: PathBuf, source: io::Error },
     #[error("write {path}: {source}", path = .path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error("{path} holds nothing: delete it, so that it is made anew", path = .path.display())]
+    #[error("{path} holds nothing: put back what it held, or delete it", path = .path.display())]
     Empty { path: PathBuf },
 }
 

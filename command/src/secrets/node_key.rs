@@ -2,7 +2,7 @@
 //! key a purpose, and the bytes themselves are not kept.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::KeyInit;
@@ -26,6 +26,12 @@ pub enum NodeKeyError {
     Variable,
     #[error("{FILE} must hold 64 hexadecimal digits")]
     Malformed,
+    /// A new one would open nothing of what is there, and no key that was given out would work any more.
+    #[error(
+        "{} is missing, and what is stored was sealed under it: put it back, or set {VARIABLE} to what it held",
+        path.display()
+    )]
+    Lost { path: PathBuf },
     #[error(transparent)]
     File(#[from] SecretFileError),
 }
@@ -38,13 +44,29 @@ pub struct NodeKey {
 }
 
 impl NodeKey {
-    /// From `variable` (64 hex digits) where it is set, else from `DIR/node.key`, which is made at the first start.
-    pub fn load(variable: Option<&str>, data: &Path, ids: &IdMaker) -> Result<Self, NodeKeyError> {
-        if let Some(hex) = variable {
-            return Self::from_hex(hex.trim()).ok_or(NodeKeyError::Variable);
+    /// Of an installation that has been used: from `variable` (64 hex digits) where it is set, else from `DIR/node.key`.
+    pub fn load(variable: Option<&str>, data: &Path) -> Result<Self, NodeKeyError> {
+        let path = data.join(FILE);
+        match variable {
+            Some(hex) => Self::from_variable(hex),
+            None => match file::read(&path)? {
+                Some(hex) => Self::from_hex(hex.reveal()).ok_or(NodeKeyError::Malformed),
+                None => Err(NodeKeyError::Lost { path }),
+            },
         }
-        let (hex, _) = file::read_or_make(&data.join(FILE), || Secret::new(to_hex(&ids.bytes::<32>())))?;
-        Self::from_hex(hex.reveal()).ok_or(NodeKeyError::Malformed)
+    }
+
+    /// Of a new installation: the same, and the file is made where neither is there.
+    pub fn load_or_make(variable: Option<&str>, data: &Path, ids: &IdMaker) -> Result<Self, NodeKeyError> {
+        if variable.is_none() {
+            file::read_or_make(&data.join(FILE), || Secret::new(to_hex(&ids.bytes::<32>())))?;
+        }
+        Self::load(variable, data)
+    }
+
+    /// Errors: anything but 64 hexadecimal digits.
+    pub fn from_variable(hex: &str) -> Result<Self, NodeKeyError> {
+        Self::from_hex(hex.trim()).ok_or(NodeKeyError::Variable)
     }
 
     /// From the key's own bytes.
@@ -138,22 +160,32 @@ mod tests {
     #[test]
     fn the_key_in_the_folder_is_made_once_and_stays() {
         let folder = tempfile::tempdir().unwrap();
-        let made = NodeKey::load(None, folder.path(), &ids()).unwrap();
-        let read = NodeKey::load(None, folder.path(), &ids()).unwrap();
+        let made = NodeKey::load_or_make(None, folder.path(), &ids()).unwrap();
+        let read = NodeKey::load_or_make(None, folder.path(), &ids()).unwrap();
         assert_eq!(made.key_check("x").as_ref(), read.key_check("x").as_ref());
         assert_eq!(format!("{made:?}"), "NodeKey([redacted])");
+    }
+
+    #[test]
+    fn a_key_that_was_lost_is_not_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(NodeKey::load(None, folder.path()), Err(NodeKeyError::Lost { .. })));
+        assert!(!folder.path().join(FILE).exists());
+        let made = NodeKey::load_or_make(None, folder.path(), &ids()).unwrap();
+        let read = NodeKey::load(None, folder.path()).unwrap();
+        assert_eq!(made.key_check("x").as_ref(), read.key_check("x").as_ref());
     }
 
     #[test]
     fn the_variable_wins_and_must_be_64_hex_digits() {
         let folder = tempfile::tempdir().unwrap();
         let hex = "0f".repeat(32);
-        let given = NodeKey::load(Some(&hex), folder.path(), &ids()).unwrap();
+        let given = NodeKey::load_or_make(Some(&hex), folder.path(), &ids()).unwrap();
         assert_eq!(given.key_check("x").as_ref(), NodeKey::from_bytes(&[0x0f; 32]).key_check("x").as_ref());
         assert!(!folder.path().join(FILE).exists(), "nothing is written where the variable is set");
         for wrong in ["", "0f", &"0g".repeat(32), &"é".repeat(32), &"0f".repeat(33)] {
             assert!(
-                matches!(NodeKey::load(Some(wrong), folder.path(), &ids()), Err(NodeKeyError::Variable)),
+                matches!(NodeKey::load_or_make(Some(wrong), folder.path(), &ids()), Err(NodeKeyError::Variable)),
                 "{wrong}"
             );
         }

@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
 use super::Secret;
-use super::node_key::{NodeKey, wipe};
+use super::node_key::{FILE, NodeKey, VARIABLE, wipe};
 
 const NONCE_LEN: usize = 24;
 /// How long somebody waits for the sealing before to be appended.
@@ -30,6 +30,8 @@ pub enum VaultError {
     DataKeyMissing { subject: String, scope: String },
     #[error("seal the key of {subject}")]
     Unsealable { subject: String },
+    #[error("{VARIABLE} or {FILE} is not the key that the data key {scope} was wrapped under: put the right one back")]
+    OtherNodeKey { scope: String },
     #[error(transparent)]
     Log(#[from] LogError),
 }
@@ -95,6 +97,16 @@ impl Vault {
     pub fn new(node_key: NodeKey, log: Log, ids: IdMaker) -> Arc<Self> {
         let (opened, sealing) = (RwLock::default(), Arc::default());
         Arc::new(Self { node_key, log, ids, opened, sealing })
+    }
+
+    /// Whether this node's key is the one that the log's secrets hang on, as far as there are any.
+    /// Errors: it is another one; the log cannot be read.
+    pub async fn check(&self) -> Result<(), VaultError> {
+        let Some((scope, wrapped)) = self.log.read(|reader| reader.any_wrapped_key()).await? else { return Ok(()) };
+        match self.unwrap_data_key(&scope, &wrapped) {
+            Some(_) => Ok(()),
+            None => Err(VaultError::OtherNodeKey { scope }),
+        }
     }
 
     /// The provider's API key in its newest generation; `None` where it has none. `generation` is the one that the

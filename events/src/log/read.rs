@@ -129,6 +129,12 @@ impl Reader {
         Ok(statement.query_row([scope], |row| row.get(0)).optional()?)
     }
 
+    /// Some scope and its data key, wrapped; `None` where there is none yet.
+    pub fn any_wrapped_key(&self) -> Result<Option<(String, Vec<u8>)>, LogError> {
+        let mut statement = self.connection.prepare_cached("SELECT scope, wrapped FROM wrapped_keys LIMIT 1")?;
+        Ok(statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+    }
+
     /// Those of the subjects that have not been erased.
     pub fn personal_data(&self, subjects: &[UserId]) -> Result<HashMap<UserId, PersonalData>, LogError> {
         let mut statement =
