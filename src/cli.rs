@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
 /// An LLM gateway whose accounts are a ledger.
@@ -54,7 +55,9 @@ pub struct ServeArgs {
 #[derive(Args)]
 pub struct DataArgs {
     /// Folder of the databases and keys
-    #[arg(long = "data", env = "LEDGERWAY_DATA", default_value = "./ledgerway-data", value_name = "DIR")]
+    // Not clap's own reader of paths, which has words of its own for an empty one.
+    #[arg(long = "data", env = "LEDGERWAY_DATA", default_value = "./ledgerway-data", value_name = "DIR",
+        value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub dir: PathBuf,
 }
 

@@ -2,10 +2,10 @@
 //! variable, what is wrong with it and a valid example.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use command::secrets::Secret;
+use command::secrets::{NodeKey, Secret};
 
 use crate::cli::ServeArgs;
 
@@ -51,7 +51,7 @@ impl Config {
         }
         Ok(Self {
             listen: listen(&args.listen)?,
-            data: args.data.dir.clone(),
+            data: data(&args.data.dir)?,
             dev: truth("LEDGERWAY_DEV", &args.dev)?,
             hold_ttl: seconds("LEDGERWAY_HOLD_TTL_SECONDS", &args.hold_ttl_seconds, 1, HOLD_TTL_SECONDS_MAX, "900")?,
             drain_timeout: seconds(
@@ -62,8 +62,33 @@ impl Config {
                 "30",
             )?,
             admin_key: variable("LEDGERWAY_ADMIN_KEY").map(admin_key).transpose()?,
-            node_key: variable("LEDGERWAY_NODE_KEY").map(Secret::new),
+            node_key: variable("LEDGERWAY_NODE_KEY").map(node_key).transpose()?,
         })
+    }
+}
+
+impl WrongConfig {
+    /// For an address that cannot be listened on.
+    pub fn listen(address: SocketAddr, error: &std::io::Error) -> Self {
+        let problem = format!("is {address}, which cannot be listened on ({error})");
+        Self { variable: "LEDGERWAY_LISTEN", problem, example: "127.0.0.1:8080" }
+    }
+
+    /// For a data folder that can be neither made nor used. `path` is where it failed.
+    pub fn data(path: &Path, error: &std::io::Error) -> Self {
+        let problem = format!("names a folder that cannot be used ({}: {error})", path.display());
+        Self { variable: "LEDGERWAY_DATA", problem, example: "./ledgerway-data" }
+    }
+}
+
+fn node_key(text: String) -> Result<Secret, WrongConfig> {
+    match NodeKey::from_variable(&text) {
+        Ok(_) => Ok(Secret::new(text)),
+        Err(_) => Err(WrongConfig {
+            variable: "LEDGERWAY_NODE_KEY",
+            problem: "must be 64 hexadecimal digits".to_owned(),
+            example: "\"$(openssl rand -hex 32)\"",
+        }),
     }
 }
 
@@ -73,6 +98,13 @@ fn listen(text: &str) -> Result<SocketAddr, WrongConfig> {
         problem: format!("is {:?}, which is no address and port", shown(text)),
         example: "127.0.0.1:8080",
     })
+}
+
+fn data(dir: &Path) -> Result<PathBuf, WrongConfig> {
+    if !dir.as_os_str().is_empty() {
+        return Ok(dir.to_owned());
+    }
+    Err(WrongConfig { variable: "LEDGERWAY_DATA", problem: "is empty".to_owned(), example: "./ledgerway-data" })
 }
 
 fn truth(variable: &'static str, text: &str) -> Result<bool, WrongConfig> {
@@ -151,12 +183,16 @@ mod tests {
         assert_eq!(refused(&wrong, "", "").variable, "LEDGERWAY_HOLD_TTL_SECONDS");
         let wrong = ServeArgs { mode: "banana".to_owned(), ..args() };
         assert_eq!(refused(&wrong, "", "").variable, "LEDGERWAY_MODE");
+        let wrong = ServeArgs { data: DataArgs { dir: "".into() }, ..args() };
+        assert_eq!(refused(&wrong, "", "").variable, "LEDGERWAY_DATA");
         assert_eq!(refused(&args(), "LEDGERWAY_REDIS_URL", "redis://x").variable, "LEDGERWAY_REDIS_URL");
     }
 
     #[test]
-    fn a_short_operator_key_is_refused_without_being_repeated() {
-        let refused = refused(&args(), "LEDGERWAY_ADMIN_KEY", "too-short-a-key").to_string();
-        assert!(!refused.contains("too-short-a-key"), "{refused}");
+    fn a_secret_of_the_wrong_form_is_refused_without_being_repeated() {
+        for variable in ["LEDGERWAY_ADMIN_KEY", "LEDGERWAY_NODE_KEY"] {
+            let refused = refused(&args(), variable, "too-short-a-key").to_string();
+            assert!(refused.starts_with(variable) && !refused.contains("too-short-a-key"), "{refused}");
+        }
     }
 }
