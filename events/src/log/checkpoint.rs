@@ -20,6 +20,7 @@ const PASSES: u32 = 3;
 /// A thread that was not woken looks by itself.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const CHECKPOINT: &str = "PRAGMA wal_checkpoint(PASSIVE)";
+const FINISH: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 
 const IDLE: u8 = 0;
 const WANTED: u8 = 1;
@@ -96,6 +97,14 @@ fn work(ledger: &Path, shared: &Shared) {
         }
         // Also where it failed: the writer then tries by itself, and the next round begins anew.
         shared.stage.store(NEARLY_DONE, Ordering::Release);
+    }
+}
+
+/// When nothing more is written: everything into the database file, so that a copy of this one file is a copy of the
+/// ledger. Where somebody still reads it stays beside it, durable all the same.
+pub(super) fn finish(connection: &Connection) {
+    if let Err(error) = connection.query_row(FINISH, [], |_| Ok(())) {
+        tracing::warn!(%error, "move the ledger into one file");
     }
 }
 

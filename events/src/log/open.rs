@@ -97,6 +97,14 @@ fn create_private(dir: &Path) -> Result<(), OpenError> {
     made.map_err(|source| OpenError::Folder { path: dir.to_owned(), source })
 }
 
+/// The folder may have been made by somebody else, for all to read; personal data and sealed keys are for its owner
+/// alone. What SQLite keeps beside the file gets the file's own mode.
+fn make_private(path: &Path) {
+    use std::os::unix::fs::OpenOptionsExt;
+    // Whatever keeps it from being made, opening it says.
+    let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+}
+
 /// The kernel lets go of it when the process ends, however it ends.
 fn lock(dir: &Path) -> Result<File, OpenError> {
     let folder = |source| OpenError::Folder { path: dir.to_owned(), source };
@@ -109,6 +117,7 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
 }
 
 fn connect(path: &Path) -> Result<Connection, OpenError> {
+    make_private(path);
     let database = |source| OpenError::Database { path: path.to_owned(), source };
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(database)?;

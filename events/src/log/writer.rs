@@ -108,6 +108,8 @@ impl Writer {
             let rests = jobs.is_empty() || stops;
             self.work_off(jobs, rests);
             if stops {
+                drop(self.checkpointer);
+                super::checkpoint::finish(&self.connection);
                 return;
             }
         }

@@ -238,7 +238,8 @@ async fn what_a_killed_process_left_opens_with_the_balances_of_its_last_event() 
             std::fs::copy(folder.path().join(file), left.path().join(file)).expect("a copy");
         }
         let copy = rusqlite::Connection::open(left.path().join("ledger.db")).expect("the copy opens");
-        let state: u64 = copy.query_row("SELECT position FROM ledger_checkpoint", [], |row| row.get(0)).expect("a position");
+        let state: u64 =
+            copy.query_row("SELECT position FROM ledger_checkpoint", [], |row| row.get(0)).expect("a position");
         if state < log.head().position {
             std::mem::forget(open_hold);
             break;
@@ -326,4 +327,20 @@ async fn events_are_never_changed_nor_deleted() {
     let file = rusqlite::Connection::open(folder.path().join(events::log::LEDGER_FILE)).expect("a connection");
     assert!(file.execute("UPDATE events SET payload = '{}'", []).is_err());
     assert!(file.execute("DELETE FROM events", []).is_err());
+}
+
+#[tokio::test]
+async fn a_closed_log_is_one_file_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = TempDir::new().expect("a folder");
+    let ledger = folder.path().join(events::log::LEDGER_FILE);
+    let log = open(folder.path(), &clock());
+    open_budget(&log, 1, 1000, Period::Day).await;
+    // A connection that reads would keep SQLite from moving everything by itself.
+    let _reader = log.reader().expect("a reader");
+    log.close();
+    let copy = TempDir::new().expect("another folder");
+    std::fs::copy(&ledger, copy.path().join(events::log::LEDGER_FILE)).expect("a copy");
+    assert_eq!(everything(&open(copy.path(), &clock())).len(), 1);
+    assert_eq!(std::fs::metadata(&ledger).expect("its mode").permissions().mode() & 0o777, 0o600);
 }
