@@ -1,6 +1,7 @@
 //! `DIR/views.db`: rows and checkpoints. Disposable: a file that cannot be read, that another version made or that
 //! belongs to another log is deleted and begun anew.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ pub const VIEWS_FILE: &str = "views.db";
 
 const SCHEMA: &str = include_str!("../../../migrations/sqlite/views/0001_projections.sql");
 const HAS_CHECKPOINTS: &str = include_str!("checkpoint/exists.sql");
+const OBJECTS: &str = include_str!("checkpoint/objects.sql");
 const READ: &str = include_str!("checkpoint/read.sql");
 const BEGIN: &str = include_str!("checkpoint/begin.sql");
 const ADVANCE: &str = include_str!("checkpoint/advance.sql");
@@ -202,6 +204,10 @@ fn reopen(
     if tables == 0 {
         return Ok(None);
     }
+    if !has_the_objects_of(&connection, projectors)? {
+        tracing::warn!("a table or an index of the views is missing or of another form");
+        return Ok(None);
+    }
     for projector in projectors {
         let checkpoint = read_checkpoint(&connection, projector.view())?;
         let usable = |found: &Checkpoint| found.version == projector.version() && belongs(found);
@@ -217,13 +223,29 @@ fn create(path: &Path, projectors: &[Box<dyn Projector>]) -> Result<Connection, 
     delete(path)?;
     let mut connection = connect(path)?;
     let transaction = connection.transaction()?;
-    transaction.execute_batch(SCHEMA)?;
+    lay_out(&transaction, projectors)?;
     for projector in projectors {
-        transaction.execute_batch(projector.schema())?;
         transaction.execute(BEGIN, params![projector.view().as_str(), projector.version()])?;
     }
     transaction.commit()?;
     Ok(connection)
+}
+
+fn lay_out(connection: &Connection, projectors: &[Box<dyn Projector>]) -> Result<(), rusqlite::Error> {
+    connection.execute_batch(SCHEMA)?;
+    projectors.iter().try_for_each(|projector| connection.execute_batch(projector.schema()))
+}
+
+/// Whether everything that a new file would have is there, as it would be. What somebody added is none of ours.
+fn has_the_objects_of(connection: &Connection, projectors: &[Box<dyn Projector>]) -> Result<bool, rusqlite::Error> {
+    let fresh = Connection::open_in_memory()?;
+    lay_out(&fresh, projectors)?;
+    Ok(objects(&fresh)?.is_subset(&objects(connection)?))
+}
+
+/// Tables and indexes, each as the text that made it.
+fn objects(connection: &Connection) -> Result<BTreeSet<String>, rusqlite::Error> {
+    connection.prepare(OBJECTS)?.query_map([], |row| row.get(0))?.collect()
 }
 
 /// With what SQLite keeps beside it.

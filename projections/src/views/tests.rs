@@ -177,6 +177,22 @@ fn a_damaged_file_is_begun_anew() {
 }
 
 #[test]
+fn a_file_without_one_of_its_tables_is_begun_anew_and_one_with_more_is_kept() {
+    let facts = Story::whole();
+    let dir = views_of(&facts, 100);
+    let change = |sql: &str| {
+        let file = Connection::open(dir.path().join(store::VIEWS_FILE)).expect("the views' file opens");
+        file.execute_batch(sql).expect("a change");
+    };
+    let position = || open(dir.path(), all_projectors()).checkpoint(View::Budgets).expect("a checkpoint").position;
+    let before = position();
+    change("CREATE INDEX an_analysts_own ON audit (actor)");
+    assert_eq!(position(), before);
+    change("DROP TABLE inferences");
+    assert_eq!(position(), 0);
+}
+
+#[test]
 fn a_store_that_is_begun_anew_has_no_rows_and_takes_the_log_again() {
     let facts = Story::whole();
     let dir = views_of(&facts, 100);
