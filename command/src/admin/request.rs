@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, OriginalUri, Request};
-use events::event::Actor;
 use events::event::admin::Permission;
 use events::ids::RequestId;
 use events::log::{ClientAddress, Idempotency, SideRow};
@@ -36,7 +35,7 @@ pub struct RetryKey {
     /// Whose key it is.
     pub scope: String,
     pub key: String,
-    /// SHA-256 over method, path and body.
+    /// SHA-256 over method, path, body and the tenant that the caller chose.
     pub fingerprint: [u8; 32],
 }
 
@@ -54,7 +53,7 @@ impl<S: Send + Sync> FromRequest<S> for AdminRequest {
         if !body.is_empty() && !is_json(&headers) {
             return Err(CommandError::MediaType);
         }
-        let retry = RetryKey::of(&headers, &caller.actor, &method, &path, &body)?;
+        let retry = RetryKey::of(&headers, &caller, &method, &path, &body)?;
         Ok(Self { caller, origin, request_id, retry, body })
     }
 }
@@ -78,7 +77,7 @@ impl AdminRequest {
 impl RetryKey {
     fn of(
         headers: &HeaderMap,
-        actor: &Actor,
+        caller: &Caller,
         method: &Method,
         path: &str,
         body: &[u8],
@@ -88,7 +87,9 @@ impl RetryKey {
         let well_formed = (1..=IDEMPOTENCY_KEY_LEN_MAX).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic);
         let key = String::from_utf8(key.to_vec()).ok().filter(|_| well_formed);
         let key = key.ok_or(CommandError::IdempotencyKeyMalformed)?;
-        Ok(Some(Self { scope: actor.to_string(), key, fingerprint: fingerprint(method, path, body) }))
+        let tenant = caller.chain.tenant.map(|tenant| tenant.to_string()).unwrap_or_default();
+        let fingerprint = fingerprint([method.as_str(), path, &tenant], body);
+        Ok(Some(Self { scope: caller.actor.to_string(), key, fingerprint }))
     }
 
     /// To keep with the change that answers the request.
@@ -98,11 +99,14 @@ impl RetryKey {
     }
 }
 
-fn fingerprint(method: &Method, path: &str, body: &[u8]) -> [u8; 32] {
+/// None of the parts before the body can have a NUL in it.
+fn fingerprint(parts: [&str; 3], body: &[u8]) -> [u8; 32] {
     let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
-    for part in [method.as_str().as_bytes(), b"\0", path.as_bytes(), b"\0", body] {
-        digest.update(part);
+    for part in parts {
+        digest.update(part.as_bytes());
+        digest.update(b"\0");
     }
+    digest.update(body);
     let mut fingerprint = [0; 32];
     fingerprint.copy_from_slice(digest.finish().as_ref());
     fingerprint
@@ -129,12 +133,15 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use events::event::Chain;
+
     use super::*;
 
     fn key_of(value: &[u8]) -> Result<Option<String>, CommandError> {
         let mut headers = HeaderMap::new();
         headers.insert(IDEMPOTENCY_HEADER, http::HeaderValue::from_bytes(value).unwrap());
-        Ok(RetryKey::of(&headers, &Actor::Operator, &Method::POST, "/", b"")?.map(|retry| retry.key))
+        let operator = Caller::operator(Chain::default());
+        Ok(RetryKey::of(&headers, &operator, &Method::POST, "/", b"")?.map(|retry| retry.key))
     }
 
     #[test]
@@ -146,13 +153,14 @@ mod tests {
     }
 
     #[test]
-    fn method_path_and_body_all_count() {
-        let same = fingerprint(&Method::POST, "/a", b"{}");
-        assert_eq!(fingerprint(&Method::POST, "/a", b"{}"), same);
+    fn method_path_tenant_and_body_all_count() {
+        let same = fingerprint(["POST", "/a", "ten_1"], b"{}");
+        assert_eq!(fingerprint(["POST", "/a", "ten_1"], b"{}"), same);
         for other in [
-            fingerprint(&Method::PATCH, "/a", b"{}"),
-            fingerprint(&Method::POST, "/b", b"{}"),
-            fingerprint(&Method::POST, "/a", b"{ }"),
+            fingerprint(["PATCH", "/a", "ten_1"], b"{}"),
+            fingerprint(["POST", "/b", "ten_1"], b"{}"),
+            fingerprint(["POST", "/a", "ten_2"], b"{}"),
+            fingerprint(["POST", "/a", "ten_1"], b"{ }"),
         ] {
             assert_ne!(other, same);
         }

@@ -1,7 +1,11 @@
 //! `Idempotency-Key`: a retry answers the same and does nothing twice.
 
+use std::sync::Arc;
+
+use events::event::Chain;
 use events::wire::ErrorCode;
 use http::HeaderValue;
+use projections::caller::Caller;
 use serde_json::{Value, json};
 
 use super::lab::{Lab, Reply, json_type};
@@ -38,6 +42,20 @@ async fn the_same_key_with_another_body_path_or_method_is_a_conflict() {
     ] {
         assert_eq!(send(&lab, "once", method, path, &body).await.refused().code, ErrorCode::IdempotencyKeyReused);
     }
+}
+
+#[tokio::test]
+async fn the_same_key_for_another_tenant_is_a_conflict() {
+    let lab = Lab::new().await;
+    let other = lab.make("/tenants", json!({"name": "other"})).await;
+    let mut headers = json_type();
+    headers.insert("idempotency-key", HeaderValue::from_static("once"));
+    let body = json!({"name": "Ada"}).to_string().into_bytes();
+    lab.request(&lab.operator(), "POST", "/v1/admin/users", body.clone(), headers.clone()).await.must(201);
+    let chain = Chain { tenant: Some(other.parse().unwrap()), ..lab.tenancy.chain() };
+    let there = Arc::new(Caller::operator(chain));
+    let reply = lab.request(&there, "POST", "/v1/admin/users", body, headers).await;
+    assert_eq!(reply.refused().code, ErrorCode::IdempotencyKeyReused);
 }
 
 #[tokio::test]
