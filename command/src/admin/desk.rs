@@ -83,7 +83,8 @@ impl<'a> Desk<'a> {
     /// What a budget or a limit is to bind: live, within reach, and narrower than what the caller itself is held to.
     pub fn scope(&self, scope: Scope, field: &str) -> Result<Chain, CommandError> {
         let kind = kind_of(scope);
-        let chain = self.live_reference(self.tables.chain_of_scope(scope), kind, field)?;
+        let field = format!("{field}.{}_id", kind.as_str());
+        let chain = self.live_reference(self.tables.chain_of_scope(scope), kind, &field)?;
         self.wider_than(scope)?;
         Ok(chain)
     }

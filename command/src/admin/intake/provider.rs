@@ -79,11 +79,18 @@ fn timeout(field: Field) -> Result<u64, FieldError> {
 }
 
 fn headers(field: Field) -> Result<BTreeMap<String, String>, FieldError> {
+    let path = field.path().to_owned();
     let members = field.map(HEADERS_LEN_MAX, |name, field| {
         let name = header_name(name, &field)?;
         Ok((name, header_value(field)?))
     })?;
-    Ok(members.into_iter().map(|(_, header)| header).collect())
+    let mut headers = BTreeMap::new();
+    for (given, (name, value)) in members {
+        if headers.insert(name, value).is_some() {
+            return Err(FieldError::new(format!("{path}.{given}"), "is given twice: case does not matter"));
+        }
+    }
+    Ok(headers)
 }
 
 fn header_name(name: &str, field: &Field) -> Result<String, FieldError> {

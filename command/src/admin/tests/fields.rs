@@ -53,6 +53,7 @@ async fn every_wrong_field_is_a_400_that_names_it() {
         ("/providers", with(&openai, "headers", json!({"Authorization": "x"})), "headers.Authorization"),
         ("/providers", with(&openai, "headers", json!({"x-api-key": "x"})), "headers.x-api-key"),
         ("/providers", with(&openai, "headers", json!({"host": "x"})), "headers.host"),
+        ("/providers", with(&openai, "headers", json!({"X-Fine": "1", "x-fine": "2"})), "headers.x-fine"),
         ("/providers", with(&openai, "headers", json!({"x-fine": "a\nb"})), "headers.x-fine"),
         ("/providers", json!({"name": "s", "kind": "simulator", "base_url": "https://example.com"}), "base_url"),
         ("/providers", json!({"name": "s", "kind": "simulator", "api_key": "k"}), "api_key"),
