@@ -103,6 +103,9 @@ impl Shared {
         if request.uri().path_and_query().is_some_and(|whole| whole.as_str().len() > URI_BYTES_MAX) {
             return Err(Refusal::new(ErrorCode::RequestHeaderFieldsTooLarge, "path and query are over 8 KiB"));
         }
+        if !decodes(request.uri().path()) {
+            return Err(Refusal::new(ErrorCode::NotFound, "there is no such path"));
+        }
         if is_open(request.uri().path()) {
             return Ok(None);
         }
@@ -145,6 +148,19 @@ fn is_open(path: &str) -> bool {
         || !(path.starts_with("/v1/") || path.starts_with("/oai/"))
 }
 
+/// Whether the path is UTF-8 once it is decoded. No other names anything, and handlers could not read it.
+fn decodes(path: &str) -> bool {
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let hex = (*first == b'%').then(|| after.get(..2)).flatten();
+        let byte = hex.and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        decoded.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { after.get(2..).unwrap_or_default() } else { after };
+    }
+    std::str::from_utf8(&decoded).is_ok()
+}
+
 /// A stream of events never ends by itself: it must not hold up a shutdown. Nor must the question how we are.
 fn counts_as_in_flight(request: &Request) -> bool {
     let accepts = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
@@ -185,4 +201,19 @@ async fn no_such_path(_: axum::extract::Request<Body>) -> Result<Response, Infal
 
 async fn no_such_method(_: axum::extract::Request<Body>) -> Result<Response, Infallible> {
     Ok(reply::refused(Refusal::new(ErrorCode::MethodNotAllowed, "the path does not know this method")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_decodes_to_no_text_names_nothing() {
+        for fine in ["/v1/keys/key_1", "/v1/keys/%C3%A9", "/v1/keys/%00", "/v1/keys/100%", "/v1/keys/%zz%2"] {
+            assert!(decodes(fine), "{fine}");
+        }
+        for wrong in ["/v1/keys/%ff", "/v1/keys/%C3", "/v1/%E2%82/x"] {
+            assert!(!decodes(wrong), "{wrong}");
+        }
+    }
 }
