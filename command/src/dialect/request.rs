@@ -190,6 +190,7 @@ mod tests {
     use events::wire::ErrorCode;
 
     use super::*;
+    use crate::dialect::CapField;
 
     const ASK: &str = r#""model":"m","messages":[{"role":"user","content":"hello"}]"#;
 
@@ -268,6 +269,7 @@ mod tests {
             (r#","max_tokens":1,"max_\u0074okens":9"#, "max_tokens"),
             (r#","MAX_TOKENS":1"#, "MAX_TOKENS"),
             (r#","N":2"#, "N"),
+            (r#","N_Predict":2"#, "N_Predict"),
             (r#","n":0"#, "n"),
             (r#","n":129"#, "n"),
             (r#","stream":"yes""#, "stream"),
@@ -318,6 +320,9 @@ mod tests {
             r#","prediction":{"type":"content","content":"x"}"#,
             r#","speed":"fast""#,
             r#","best_of":3"#,
+            r#","n_predict":100000"#,
+            r#","num_predict":-1"#,
+            r#","max_new_tokens":100000"#,
         ] {
             assert_eq!(openai(more).err().expect(more).code, ErrorCode::ModelUnpriced, "{more}");
         }
@@ -332,6 +337,30 @@ mod tests {
             r#","modalities":["text"]"#,
         ] {
             assert!(openai(more).is_ok(), "{more}");
+        }
+    }
+
+    #[test]
+    fn the_cap_goes_upstream_once_whatever_is_null() {
+        let target = |cap_field| OutboundTarget { model: "b", max_output_tokens: 9, cap_field, system_prefix: None };
+        for more in [
+            "",
+            r#","max_tokens":null"#,
+            r#","max_completion_tokens":null"#,
+            r#","max_tokens":null,"max_completion_tokens":null"#,
+            r#","max_completion_tokens":null,"max_tokens":null"#,
+        ] {
+            let request = openai(more).ok().unwrap();
+            for cap_field in [CapField::MaxTokens, CapField::MaxCompletionTokens] {
+                let body = request.upstream_body(UpstreamDialect::OpenAi, &target(cap_field)).unwrap();
+                let body = std::str::from_utf8(&body).unwrap();
+                let caps: Vec<_> = json::members(body)
+                    .map(Result::unwrap)
+                    .filter(|member| member.key == cap_field.as_str())
+                    .map(|member| member.value.to_owned())
+                    .collect();
+                assert_eq!(caps, ["9"], "{body}");
+            }
         }
     }
 

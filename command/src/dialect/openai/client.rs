@@ -18,11 +18,11 @@ const CHOICES_MAX: u64 = 128;
 /// Names that mean something to us or to the price. A server that ignores case would read another spelling of them as
 /// the same: such a body is refused.
 #[rustfmt::skip]
-const KNOWN: [&str; 44] = [
+const KNOWN: [&str; 47] = [
     "audio", "best_of", "enable_search", "frequency_penalty", "function_call", "functions", "inference_geo",
-    "logit_bias", "logprobs", "max_completion_tokens", "max_output_tokens", "max_tokens", "mcp_servers",
-    "messages", "metadata", "modalities", "model", "models", "n", "parallel_tool_calls", "plugins",
-    "prediction", "presence_penalty", "preset", "provider", "reasoning_effort", "response_format",
+    "logit_bias", "logprobs", "max_completion_tokens", "max_new_tokens", "max_output_tokens", "max_tokens", "mcp_servers",
+    "messages", "metadata", "modalities", "model", "models", "n", "n_predict", "num_predict", "parallel_tool_calls",
+    "plugins", "prediction", "presence_penalty", "preset", "provider", "reasoning_effort", "response_format",
     "search_options", "search_parameters", "seed", "service_tier", "speed", "stop", "store", "stream",
     "stream_options", "temperature", "tool_choice", "tools", "top_logprobs", "top_p", "use_beam_search", "user",
     "web_search_options",
@@ -45,8 +45,8 @@ pub struct ClientBody {
 /// Where the output cap stands.
 pub enum Cap {
     Absent,
-    /// The whole member, whose value is null.
-    Null(Range<usize>),
+    /// The whole members whose value is null, one or one of each name.
+    Null(Vec<(CapField, Range<usize>)>),
     /// The value of the client's own cap, under either name.
     Given(Range<usize>),
 }
@@ -139,8 +139,10 @@ fn cap(members: &[Member<'_>]) -> Result<(Cap, CapField, Option<u64>), Refusal> 
         let fields = [CapField::MaxTokens, CapField::MaxCompletionTokens];
         let Some(field) = fields.into_iter().find(|field| member.key == field.as_str()) else { continue };
         if json::kind(member.value) == Kind::Null {
-            if matches!(cap, Cap::Absent) {
-                cap = Cap::Null(member.span.clone());
+            match &mut cap {
+                Cap::Absent => cap = Cap::Null(vec![(field, member.span.clone())]),
+                Cap::Null(members) => members.push((field, member.span.clone())),
+                Cap::Given(_) => {}
             }
             continue;
         }

@@ -43,7 +43,13 @@ fn edit_cap(cap: &Cap, target: &OutboundTarget<'_>, edits: &mut Vec<Edit>, added
     let member = || format!(r#""{}":{tokens}"#, target.cap_field.as_str()).into_bytes();
     match cap {
         Cap::Given(value) => edits.push(Edit { range: value.clone(), replacement: tokens.to_string().into_bytes() }),
-        Cap::Null(whole) => edits.push(Edit { range: whole.clone(), replacement: member() }),
+        // The one that has the target's name, if there is one: the other would become its double.
+        Cap::Null(members) => {
+            let its_own = members.iter().find(|(field, _)| *field == target.cap_field);
+            edits.extend(
+                its_own.or(members.first()).map(|(_, whole)| Edit { range: whole.clone(), replacement: member() }),
+            );
+        }
         Cap::Absent => {
             added.push(b',');
             added.extend_from_slice(&member());

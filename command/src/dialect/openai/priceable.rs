@@ -6,7 +6,7 @@ use crate::dialect::fields::{self, Fields, Path};
 use crate::dialect::json::{self, Kind};
 
 /// Refused unless they are absent, null or false.
-const NEVER: [&str; 12] = [
+const NEVER: [&str; 15] = [
     "audio",              // spoken output
     "web_search_options", // searches, by call
     "search_parameters",  // the same at xAI
@@ -19,6 +19,9 @@ const NEVER: [&str; 12] = [
     "mcp_servers",        // turns that the provider takes by itself
     "inference_geo",      // dearer by region
     "use_beam_search",    // several answers for one
+    "n_predict",          // llama.cpp: takes the place of the cap that bounds the hold
+    "num_predict",        // the same at Ollama
+    "max_new_tokens",     // the same at servers of Hugging Face's kind
 ];
 
 /// Refuses one top-level member that cannot be priced.
