@@ -3,6 +3,7 @@
 mod door;
 mod health;
 mod in_flight;
+mod patience;
 mod server;
 mod wording;
 

@@ -2,7 +2,9 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -14,6 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::door::Door;
+use super::patience::Patient;
 
 /// A client that has not sent its whole head by then, or that is idle for so long, is let go.
 const HEAD_WAIT_MAX: Duration = Duration::from_secs(75);
@@ -83,15 +86,20 @@ fn builder() -> Builder<TokioExecutor> {
 /// One connection until it ends. What a client does wrong with it is its own business.
 async fn converse(builder: &Builder<TokioExecutor>, stream: TcpStream, peer: SocketAddr, door: Door) {
     let _ = stream.set_nodelay(true);
-    // Which protocol it is shows in the first bytes, and whoever waits for those has no deadline of its own.
-    if tokio::time::timeout(HEAD_WAIT_MAX, stream.readable()).await.is_err() {
-        return;
-    }
-    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+    let asked = AtomicBool::new(false);
+    let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
+        asked.store(true, Ordering::Relaxed);
         let door = door.clone();
         async move { Ok::<_, Infallible>(door.answer(request.map(Body::new), peer.ip()).await) }
     });
-    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(Patient::new(stream)), service));
+    // Which protocol it is shows in the first bytes, and whoever waits for those has no deadline of its own.
+    let served = match tokio::time::timeout(HEAD_WAIT_MAX, serving.as_mut()).await {
+        Ok(served) => served,
+        Err(_) if asked.load(Ordering::Relaxed) => serving.await,
+        Err(_) => return,
+    };
+    if let Err(error) = served {
         tracing::debug!(%error, "converse with a client");
     }
 }
