@@ -70,10 +70,16 @@ pub struct Image {
 pub enum ImageSource {
     /// `http` or `https`: the provider fetches it.
     Url(String),
+    /// Of a media type for which [`is_image`] holds.
     Inline {
         media_type: String,
         base64: String,
     },
+}
+
+/// Whether a media type is one of images. Others may be taken for documents, whose pages nobody can count.
+pub fn is_image(media_type: &str) -> bool {
+    media_type.get(..6).is_some_and(|top| top.eq_ignore_ascii_case("image/"))
 }
 
 /// What a tool said.

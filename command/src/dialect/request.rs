@@ -322,6 +322,7 @@ mod tests {
             r#","best_of":3"#,
             r#","n_predict":100000"#,
             r#","num_predict":-1"#,
+            r#","chat_template":"{% for i in range(1000000) %}x{% endfor %}""#,
             r#","max_new_tokens":100000"#,
         ] {
             assert_eq!(openai(more).err().expect(more).code, ErrorCode::ModelUnpriced, "{more}");
@@ -378,6 +379,8 @@ mod tests {
         assert!(empty > IMAGE_TOKENS_MAX && empty < IMAGE_TOKENS_MAX + 400);
         assert!(bound(with("https://example.com/x.png")) > IMAGE_TOKENS_MAX);
         assert!(bound(with(&format!("data:text/plain,{base64}"))) > 1_000_000);
+        let document = parse(Surface::OpenAi, with(&format!("data:application/pdf;base64,{base64}")));
+        assert_eq!(document.err().map(|refusal| refusal.code), Some(ErrorCode::ModelUnpriced));
         let native = format!(
             r#"{{"model":"m","messages":[{{"role":"user","content":[{{"type":"image","media_type":"image/png","data":"{base64}"}}]}}]}}"#
         );

@@ -3,7 +3,7 @@
 use events::wire::Refusal;
 
 use super::MESSAGES_MAX;
-use crate::chat::{Block, Image, ImageSource, Message, ReasoningBlock, Role, ToolCall, ToolResult};
+use crate::chat::{Block, Image, ImageSource, Message, ReasoningBlock, Role, ToolCall, ToolResult, is_image};
 use crate::dialect::fields::{self, Fields, Path};
 use crate::dialect::json::{self, Kind};
 
@@ -106,9 +106,10 @@ fn image(fields: &mut Fields<'_, '_>) -> Result<Image, Refusal> {
     let detail = fields.string("detail")?.map(Into::into);
     let source = match (url, media_type, data) {
         (Some(url), None, None) => ImageSource::of_url(&url, &fields.path().field("url"))?,
-        (None, Some(media_type), Some(data)) => {
+        (None, Some(media_type), Some(data)) if is_image(&media_type) => {
             ImageSource::Inline { media_type: media_type.into_owned(), base64: data.into_owned() }
         }
+        (None, Some(_), Some(_)) => return Err(fields.path().field("media_type").refuse("must be image/…")),
         _ => return Err(fields.path().refuse("must have either url, or media_type and data")),
     };
     Ok(Image { source, detail })
@@ -121,7 +122,9 @@ impl ImageSource {
             return Ok(Self::Url(url.to_owned()));
         }
         let inline = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
-        let (media_type, base64) = inline.ok_or_else(|| path.refuse("must be an http, https or base64 data: URL"))?;
+        let inline = inline.filter(|(media_type, _)| is_image(media_type));
+        let reason = "must be an http or https URL, or the base64 data: URL of an image";
+        let (media_type, base64) = inline.ok_or_else(|| path.refuse(reason))?;
         Ok(Self::Inline { media_type: media_type.to_owned(), base64: base64.to_owned() })
     }
 }

@@ -61,6 +61,14 @@ fn what_is_wrong_is_named_by_its_path() {
         (say(r#"{"role":"user","content":[{"type":"audio"}]}"#), "messages[0].content[0].type"),
         (say(r#"{"role":"user","content":[{"type":"tool_call","id":"1","name":"n"}]}"#), "messages[0].content[0]"),
         (say(r#"{"role":"user","content":[{"type":"image","url":"ftp://x"}]}"#), "messages[0].content[0].url"),
+        (
+            say(r#"{"role":"user","content":[{"type":"image","url":"data:application/pdf;base64,AAAA"}]}"#),
+            "messages[0].content[0].url",
+        ),
+        (
+            say(r#"{"role":"user","content":[{"type":"image","media_type":"application/pdf","data":"AAAA"}]}"#),
+            "messages[0].content[0].media_type",
+        ),
         (r#"{"model":"m","messages":"hello"}"#.into(), "messages"),
         (r#"{"model":7,"messages":[]}"#.into(), "model"),
         (r#"{"model":"","messages":[]}"#.into(), "model"),

@@ -7,6 +7,7 @@ use std::ops::Range;
 use events::wire::Refusal;
 
 use super::priceable;
+use crate::chat::is_image;
 use crate::chat::read::{self, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
 use crate::dialect::CapField;
 use crate::dialect::fields::{self, Fields, Path, must_be_new};
@@ -18,8 +19,8 @@ const CHOICES_MAX: u64 = 128;
 /// Names that mean something to us or to the price. A server that ignores case would read another spelling of them as
 /// the same: such a body is refused.
 #[rustfmt::skip]
-const KNOWN: [&str; 47] = [
-    "audio", "best_of", "enable_search", "frequency_penalty", "function_call", "functions", "inference_geo",
+const KNOWN: [&str; 48] = [
+    "audio", "best_of", "chat_template", "enable_search", "frequency_penalty", "function_call", "functions", "inference_geo",
     "logit_bias", "logprobs", "max_completion_tokens", "max_new_tokens", "max_output_tokens", "max_tokens", "mcp_servers",
     "messages", "metadata", "modalities", "model", "models", "n", "n_predict", "num_predict", "parallel_tool_calls",
     "plugins", "prediction", "presence_penalty", "preset", "provider", "reasoning_effort", "response_format",
@@ -229,6 +230,12 @@ fn base64_bytes(image: &str, path: &Path<'_>) -> Result<usize, Refusal> {
         Kind::String => fields::string(image, path)?,
         _ => Fields::read(image, path)?.required_string("url")?,
     };
-    let inline = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
-    Ok(inline.map_or(0, |(_, base64)| base64.len()))
+    let Some((media_type, base64)) = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")) else {
+        return Ok(0);
+    };
+    // Some providers take documents here: pages are not priced as one image.
+    match is_image(media_type) {
+        true => Ok(base64.len()),
+        false => Err(priceable::unpriced(path, "what is no image")),
+    }
 }

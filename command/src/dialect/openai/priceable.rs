@@ -6,7 +6,7 @@ use crate::dialect::fields::{self, Fields, Path};
 use crate::dialect::json::{self, Kind};
 
 /// Refused unless they are absent, null or false.
-const NEVER: [&str; 15] = [
+const NEVER: [&str; 16] = [
     "audio",              // spoken output
     "web_search_options", // searches, by call
     "search_parameters",  // the same at xAI
@@ -19,6 +19,7 @@ const NEVER: [&str; 15] = [
     "mcp_servers",        // turns that the provider takes by itself
     "inference_geo",      // dearer by region
     "use_beam_search",    // several answers for one
+    "chat_template",      // vLLM: says what it was given as often as it likes
     "n_predict",          // llama.cpp: takes the place of the cap that bounds the hold
     "num_predict",        // the same at Ollama
     "max_new_tokens",     // the same at servers of Hugging Face's kind
