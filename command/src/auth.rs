@@ -207,6 +207,7 @@ fn caller_of(tables: &Tables, entry: &KeyEntry) -> Caller {
         chain: entry.chain,
         permissions: entry.key.permissions.iter().copied().collect(),
         reach: reach::of_key(tables, &entry.key),
+        chosen_tenant: None,
         models: entry.models.clone(),
         key_version: Some(entry.version),
     }
@@ -216,7 +217,7 @@ fn caller_of(tables: &Tables, entry: &KeyEntry) -> Caller {
 /// goes. `None` where the tenant has ended, is unknown or out of reach.
 fn choose(caller: Arc<Caller>, tables: &Tables, tenant: TenantId) -> Option<Arc<Caller>> {
     if caller.chain.tenant == Some(tenant) {
-        return Some(caller);
+        return Some(Arc::new(Caller { chosen_tenant: Some(tenant), ..Caller::clone(&caller) }));
     }
     tables.tenant(tenant).filter(|entry| entry.is_live())?;
     let chain = tables.chain_of_tenant(tenant)?;
@@ -226,7 +227,7 @@ fn choose(caller: Arc<Caller>, tables: &Tables, tenant: TenantId) -> Option<Arc<
     }
     let user = caller.chain.key.and(caller.chain.user);
     let chain = Chain { user, key: caller.chain.key, ..chain };
-    Some(Arc::new(Caller { chain, ..Caller::clone(&caller) }))
+    Some(Arc::new(Caller { chain, chosen_tenant: Some(tenant), ..Caller::clone(&caller) }))
 }
 
 fn out_of_reach() -> Refusal {

@@ -21,6 +21,8 @@ pub struct Caller {
     pub permissions: BTreeSet<Permission>,
     /// How far every one of its permissions reaches.
     pub reach: Reach,
+    /// The tenant that this request names with `X-Tenant-ID`, within reach: its questions are about that one alone.
+    pub chosen_tenant: Option<TenantId>,
     /// Allow list of frontend models; `None` means every model that the tenant can see.
     pub models: Option<Arc<ModelGlobs>>,
     /// Log position of the key's last event; `None` for the operator.
@@ -35,6 +37,7 @@ impl Caller {
             chain,
             permissions: Permission::ALL.iter().copied().collect(),
             reach: Reach::Platform,
+            chosen_tenant: None,
             models: None,
             key_version: None,
         }

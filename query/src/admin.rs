@@ -62,7 +62,7 @@ async fn list(
     let cut = Cut::take(&mut parameters)?;
     parameters.finish()?;
     wait(&state, min_position).await?;
-    let visible = Visible::to(&asker);
+    let visible = Visible::within_reach(&asker);
     let found = state.views.read(View::Catalogue, move |db| resources::list(db, visible, kind, &filter, cut)).await?;
     let mut resources = found.value;
     if kind == StreamKind::User {
@@ -87,7 +87,7 @@ async fn one(
     let min_position = parameters.min_position()?;
     parameters.finish()?;
     wait(&state, min_position).await?;
-    let visible = Visible::to(&asker);
+    let visible = Visible::within_reach(&asker);
     let found = state.views.read(View::Catalogue, move |db| resources::one(db, visible, kind, &id)).await?;
     let resource = found.value.ok_or(QueryError::NotFound(what))?;
     if kind != StreamKind::User {

@@ -13,7 +13,13 @@ pub enum Visible {
 }
 
 impl Visible {
+    /// For questions about what happened: all within reach, or the tenant that the request has chosen of it.
     pub fn to(caller: &Caller) -> Self {
+        caller.chosen_tenant.map_or_else(|| Self::within_reach(caller), Self::Tenant)
+    }
+
+    /// For administration, which is also about what no tenant owns.
+    pub fn within_reach(caller: &Caller) -> Self {
         match caller.reach {
             Reach::Platform => Self::Platform,
             Reach::Partner(id) => Self::Partner(id),

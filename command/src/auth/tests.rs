@@ -140,6 +140,7 @@ async fn a_key_chooses_a_tenant_within_its_reach_and_takes_its_own_name_along() 
     assert_eq!(refused.code, ErrorCode::Forbidden);
     let chosen = lab.auth.authenticate(&for_tenant(&wide, &sister)).await.unwrap();
     assert_eq!(chosen.chain.tenant, Some(sister.parse().unwrap()));
+    assert_eq!((chosen.chosen_tenant, lab.caller(&wide).await.unwrap().chosen_tenant), (chosen.chain.tenant, None));
     assert_eq!((chosen.chain.key, chosen.chain.user), (Some(id.parse().unwrap()), Some(user.parse().unwrap())));
 }
 

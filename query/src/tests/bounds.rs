@@ -82,6 +82,23 @@ async fn a_partners_key_sees_the_partner_with_all_of_its_tenants() {
 }
 
 #[tokio::test]
+async fn a_request_that_chooses_a_tenant_is_about_that_one_alone() {
+    let world = World::new().await;
+    world.infers(OURS, 1000).await;
+    let written = world.infers(THEIRS, 1001).await;
+    let chosen = Caller { chosen_tenant: Some(OURS.tenant()), ..Caller::operator(OURS.chain()) };
+    for path in ["/v1/usage?group_by=tenant", "/v1/budgets?limit=10", "/v1/inferences?limit=10", "/v1/audit?limit=10"] {
+        let page = world.get(&chosen, &format!("{path}&min_position={written}")).await.expect("a page");
+        assert!(!page["items"].as_array().expect("items").is_empty(), "{path}");
+        assert!(!page.to_string().contains(&THEIRS.tenant().to_string()), "{path} shows another tenant");
+    }
+    let seen = world.lines(&chosen, "/v1/events?limit=1000").await;
+    assert!(!seen.is_empty() && seen.iter().all(|event| event["tenant_id"] == json!(OURS.tenant())));
+    assert_eq!(world.items(&chosen, "/v1/admin/partners").await.len(), 2, "administration is of all within reach");
+    world.close().await;
+}
+
+#[tokio::test]
 async fn what_is_no_parameter_is_refused_by_name() {
     let world = World::new().await;
     for (path, field) in [

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::events::event::admin::{Budget, Enforcement, Key, Partner, Permission, Reach, RoleGrant, Scope, Tenant, User, WhenShort};
+use ::events::event::admin::{
+    Budget, Enforcement, Key, Partner, Permission, Reach, RoleGrant, Scope, Tenant, User, WhenShort,
+};
 use ::events::event::inference::{Backend, InferenceAdmitted, InferenceEnded, Versions};
 use ::events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
 use ::events::ids::{BudgetId, KeyId, PartnerId, RequestId, TenantId, UserId};
@@ -95,6 +97,7 @@ impl House {
             chain: self.chain(),
             permissions: permissions.iter().copied().collect(),
             reach: Reach::Tenant(self.tenant()),
+            chosen_tenant: None,
             models: None,
             key_version: None,
         }

@@ -175,5 +175,5 @@ pub fn bearer(secret: &str) -> HeaderMap {
 pub fn administrator(reach: events::event::admin::Reach, chain: Chain) -> Arc<Caller> {
     let actor = Actor::Key(KeyId::from(uuid::Uuid::from_u128(99)));
     let permissions = Permission::ALL.iter().copied().collect();
-    Arc::new(Caller { actor, chain, permissions, reach, models: None, key_version: None })
+    Arc::new(Caller { actor, chain, permissions, reach, chosen_tenant: None, models: None, key_version: None })
 }
