@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, DatabaseName, OpenFlags};
 use tokio::sync::{broadcast, watch};
 
 use super::checkpoint::Checkpointer;
@@ -30,6 +30,9 @@ pub enum OpenError {
     InUse { path: PathBuf },
     #[error("{} was written by a newer version of ledgerway (schema {found}, this is {NEWEST})", path.display())]
     Newer { path: PathBuf, found: i64 },
+    /// SQLite would open it all the same, and every request would be refused.
+    #[error("{} cannot be written by this user", path.display())]
+    ReadOnly { path: PathBuf },
     #[error("open {}: {source}", path.display())]
     Database { path: PathBuf, source: rusqlite::Error },
     #[error("load the ledger: {0}")]
@@ -121,6 +124,9 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
     let database = |source| OpenError::Database { path: path.to_owned(), source };
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(database)?;
+    if connection.is_readonly(DatabaseName::Main).map_err(database)? {
+        return Err(OpenError::ReadOnly { path: path.to_owned() });
+    }
     configure(&connection).map_err(database)?;
     let had = migrate(&mut connection).map_err(database)?;
     if had > NEWEST {
