@@ -30,8 +30,8 @@ use crate::error::CommandError;
 use crate::secrets::Secret;
 use crate::secrets::vault::Sealed;
 
-/// How often a command is decided anew because somebody else changed the resource meanwhile.
-const ATTEMPTS_MAX: usize = 3;
+/// How often at most a command is decided anew because somebody else changed the resource meanwhile.
+const ATTEMPTS_MAX: usize = 10;
 /// How long a reply waits for its change to be in force on this node.
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(2);
 
