@@ -18,6 +18,8 @@ mod sse;
 mod upstream_refusal;
 mod whole;
 
+use std::borrow::Cow;
+
 use events::money::NanoUsd;
 use events::usage::{TokenClasses, Usage};
 use serde::{Deserialize, Serialize};
@@ -130,6 +132,18 @@ impl Metered {
         self.finish_reason.get_or_insert(reason);
     }
 
+    /// As a basis for the bill of an answer that broke off. A report that knows of no output, though some went through,
+    /// came before it: then the output is to be counted, and only the input was reported.
+    pub fn of_what_was_cut_off(&self) -> Cow<'_, Self> {
+        let went_through = self.text_bytes + self.reasoning_bytes > 0;
+        match &self.reported {
+            Some(reported) if went_through && reported.output() == 0 => {
+                Cow::Owned(Self { reported: None, ..self.clone() })
+            }
+            _ => Cow::Borrowed(self),
+        }
+    }
+
     fn keep_usage(&mut self, usage: &str) {
         let merged = match &self.provider_usage {
             Some(earlier) => json::merged(earlier.get(), usage),
@@ -192,6 +206,26 @@ impl From<sse::SseFault> for UpstreamFault {
         match fault {
             sse::SseFault::TooLarge => Self::TooLarge,
             sse::SseFault::NotUtf8 => Self::Malformed("not UTF-8"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metered(output: u64, text_bytes: u64) -> Metered {
+        let input = TokenClasses { input_uncached_tokens: 12, ..TokenClasses::default() };
+        let reported = TokenClasses { output_text_tokens: output, ..input.clone() };
+        Metered { reported: Some(reported), reported_input: Some(input), text_bytes, ..Metered::default() }
+    }
+
+    #[test]
+    fn a_report_that_came_before_the_output_does_not_make_it_free() {
+        for (output, text_bytes, holds) in [(0, 40, false), (0, 0, true), (3, 40, true)] {
+            let metered = metered(output, text_bytes);
+            let cut_off = metered.of_what_was_cut_off();
+            assert_eq!((cut_off.reported.is_some(), cut_off.reported_input.is_some()), (holds, true), "{output}");
         }
     }
 }

@@ -171,15 +171,19 @@ impl UpstreamBody {
 
     /// All of it.
     pub async fn whole(&mut self) -> Result<Bytes, CallFailure> {
+        let must_fit = |bytes: usize| match bytes <= ANSWER_BYTES_MAX {
+            true => Ok(()),
+            false => Err(CallFailure::of(Cause::Fault(UpstreamFault::TooLarge))),
+        };
         let Some(first) = self.next().await? else { return Ok(Bytes::new()) };
+        must_fit(first.len())?;
         let Some(second) = self.next().await? else { return Ok(first) };
+        must_fit(first.len() + second.len())?;
         let mut whole = Vec::with_capacity(2 * (first.len() + second.len()));
         whole.extend_from_slice(&first);
         whole.extend_from_slice(&second);
         while let Some(chunk) = self.next().await? {
-            if whole.len() + chunk.len() > ANSWER_BYTES_MAX {
-                return Err(CallFailure::of(Cause::Fault(UpstreamFault::TooLarge)));
-            }
+            must_fit(whole.len() + chunk.len())?;
             whole.extend_from_slice(&chunk);
         }
         Ok(whole.into())

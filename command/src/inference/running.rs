@@ -156,15 +156,15 @@ impl Running {
     pub async fn fail(mut self, refusal: &Refusal, reason: &str, consumed: Consumed) -> Result<u64, LogError> {
         let Some(hold) = self.hold.take() else { return Err(LogError::Closed) };
         let (target, relay) = (self.target.take(), self.relay.take());
-        let metered = relay.as_ref().map(Relay::metered);
+        let metered = relay.as_ref().map(|relay| relay.metered().of_what_was_cut_off());
         let measured = match (&target, consumed) {
             (Some(target), Consumed::WhatWentThrough) => {
-                Some(self.measure(&target.rates, metered.unwrap_or(&Metered::default()), hold.held))
+                Some(self.measure(&target.rates, metered.as_deref().unwrap_or(&Metered::default()), hold.held))
             }
             _ => None,
         };
         let code = Some(refusal.code.as_str());
-        let ended = self.ended(&hold, target.as_ref(), metered, measured.as_ref(), code, Some(reason));
+        let ended = self.ended(&hold, target.as_ref(), metered.as_deref(), measured.as_ref(), code, Some(reason));
         let ended = InferenceEnded { finish_reason: Some(word(FinishReason::Error)), ..ended };
         let charge = charge(measured.as_ref(), reason);
         let attempts = std::mem::take(&mut self.attempts);
@@ -180,11 +180,11 @@ impl Running {
     fn abort(&mut self, reason: &str) {
         let Some(hold) = self.hold.take() else { return };
         let (target, relay) = (self.target.take(), self.relay.take());
-        let metered = relay.as_ref().map(Relay::metered);
+        let metered = relay.as_ref().map(|relay| relay.metered().of_what_was_cut_off());
         let measured = target
             .as_ref()
-            .map(|target| self.measure(&target.rates, metered.unwrap_or(&Metered::default()), hold.held));
-        let ended = self.ended(&hold, target.as_ref(), metered, measured.as_ref(), None, Some(reason));
+            .map(|target| self.measure(&target.rates, metered.as_deref().unwrap_or(&Metered::default()), hold.held));
+        let ended = self.ended(&hold, target.as_ref(), metered.as_deref(), measured.as_ref(), None, Some(reason));
         let ended = InferenceEnded { finish_reason: Some(word(FinishReason::Cancelled)), ..ended };
         let charge = charge(measured.as_ref(), reason);
         hold.end_unattended(std::mem::take(&mut self.attempts), Outcome::Aborted(Box::new(ended)), charge);
