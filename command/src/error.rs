@@ -12,6 +12,7 @@ use http::StatusCode;
 use crate::admin::fields::FieldError;
 use crate::admin::life::LifeError;
 use crate::auth::hashing::HashingError;
+use crate::body::BodyError;
 use crate::secrets::VaultError;
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -26,8 +27,8 @@ pub enum CommandError {
     IdempotencyKeyMalformed,
     #[error("the body must be application/json")]
     MediaType,
-    #[error("the body is too large")]
-    BodyTooLarge,
+    #[error(transparent)]
+    Body(#[from] BodyError),
     /// The caller has not the permission; refused by the one place that knows them.
     #[error("the caller may not")]
     NotPermitted(Refusal),
@@ -82,7 +83,8 @@ impl CommandError {
             Self::Field(error) => Refusal::invalid(error.field, error.reason),
             Self::IdempotencyKeyMalformed => Refusal::invalid("idempotency-key", message),
             Self::MediaType => Refusal::new(ErrorCode::UnsupportedMediaType, message),
-            Self::BodyTooLarge => Refusal::new(ErrorCode::PayloadTooLarge, message),
+            Self::Body(BodyError::TooLarge) => Refusal::new(ErrorCode::PayloadTooLarge, message),
+            Self::Body(BodyError::Broken | BodyError::Late) => Refusal::invalid("", message),
             Self::NotPermitted(refusal) => refusal,
             Self::OutOfReach { .. } => Refusal::new(ErrorCode::Forbidden, message),
             Self::NotFound { .. } => Refusal::new(ErrorCode::NotFound, message),
@@ -122,7 +124,7 @@ impl CommandError {
             Self::Field(_)
             | Self::IdempotencyKeyMalformed
             | Self::MediaType
-            | Self::BodyTooLarge
+            | Self::Body(_)
             | Self::NotPermitted(_)
             | Self::OutOfReach { .. }
             | Self::NotFound { .. }

@@ -13,11 +13,10 @@ mod watched;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::Router;
 use axum::extract::{Extension, Request, State};
 use axum::response::Response;
 use axum::routing::{get, post};
-use axum::{Router, body};
 use bytes::Bytes;
 use events::event::Context;
 use events::event::admin::Permission;
@@ -27,24 +26,19 @@ use events::ledger::{Admission, RefusedRequest};
 use events::log::{Admitted, Log, LogError, OpenHold};
 use events::time::Clock;
 use events::wire::{ErrorCode, Refusal};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use projections::caller::Caller;
 use projections::tables::TablesHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::access::AccessRollup;
+use crate::body::{self, BodyError};
 use crate::dialect::{ClientRequest, Surface};
 use crate::limits::{RateLimiter, Standing};
 use crate::reply;
 use crate::secrets::vault::Vault;
 use crate::upstream::UpstreamClients;
 use plan::Plan;
-
-/// Bodies beyond this are refused: 32 MiB.
-pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// How long a client may take to send its body.
-const BODY_WAIT_MAX: Duration = Duration::from_secs(120);
 
 pub const BACKEND_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-backend");
 pub const COST_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-cost-usd");
@@ -171,41 +165,13 @@ async fn serve(
 /// `application/json`, complete, and not above the bound.
 async fn read_body(request: Request) -> Result<Bytes, Refusal> {
     let (parts, body) = request.into_parts();
-    must_be_json(&parts.headers)?;
-    let announced = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
-        return Err(too_large());
+    if !body::is_json(&parts.headers) {
+        return Err(Refusal::new(ErrorCode::UnsupportedMediaType, "the body must be application/json"));
     }
-    match tokio::time::timeout(BODY_WAIT_MAX, body::to_bytes(Body::new(body), BODY_BYTES_MAX)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_over_limit(&error) => Err(too_large()),
-        Ok(Err(_)) => Err(Refusal::invalid("", "the body did not arrive whole")),
-        Err(_) => Err(Refusal::invalid("", "the body did not arrive in time")),
-    }
-}
-
-fn is_over_limit(error: &axum::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.is::<http_body_util::LengthLimitError>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
-}
-
-fn too_large() -> Refusal {
-    Refusal::new(ErrorCode::PayloadTooLarge, "the body is larger than 32 MiB")
-}
-
-fn must_be_json(headers: &HeaderMap) -> Result<(), Refusal> {
-    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = given.split(';').next().unwrap_or_default().trim();
-    if media_type.eq_ignore_ascii_case("application/json") {
-        return Ok(());
-    }
-    Err(Refusal::new(ErrorCode::UnsupportedMediaType, "the body must be application/json"))
+    body::whole(&parts.headers, body).await.map_err(|error| match error {
+        BodyError::TooLarge => Refusal::new(ErrorCode::PayloadTooLarge, error.to_string()),
+        BodyError::Broken | BodyError::Late => Refusal::invalid("", error.to_string()),
+    })
 }
 
 fn plan(gateway: &Gateway, caller: &Caller, asked: &ClientRequest) -> Result<Plan, Refusal> {

@@ -4,6 +4,7 @@
 pub mod access;
 pub mod admin;
 pub mod auth;
+pub mod body;
 pub mod chat;
 pub mod dialect;
 pub mod error;

@@ -3,17 +3,17 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::{FromRequest, OriginalUri, Request};
+use bytes::Bytes;
 use events::event::admin::Permission;
 use events::ids::RequestId;
 use events::log::{ClientAddress, Idempotency, SideRow};
-use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use projections::caller::{Caller, ClientOrigin};
 
 use super::fields::{FieldError, Fields};
+use crate::body;
 use crate::error::CommandError;
 
 /// Header that makes a retry answer the same.
@@ -42,18 +42,17 @@ pub struct RetryKey {
 impl<S: Send + Sync> FromRequest<S> for AdminRequest {
     type Rejection = CommandError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, CommandError> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, CommandError> {
         let (parts, body) = request.into_parts();
         let caller = extension::<Arc<Caller>>(&parts)?;
         caller.require(Permission::AdminAccess).map_err(CommandError::NotPermitted)?;
         let (origin, request_id) = (extension(&parts)?, extension(&parts)?);
-        let (method, headers) = (parts.method.clone(), parts.headers.clone());
         let path = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0).path().to_owned();
-        let body = read(Request::from_parts(parts, body), state).await?;
-        if !body.is_empty() && !is_json(&headers) {
+        let body = body::whole(&parts.headers, body).await?;
+        if !body.is_empty() && !body::is_json(&parts.headers) {
             return Err(CommandError::MediaType);
         }
-        let retry = RetryKey::of(&headers, &caller, &method, &path, &body)?;
+        let retry = RetryKey::of(&parts.headers, &caller, &parts.method, &path, &body)?;
         Ok(Self { caller, origin, request_id, retry, body })
     }
 }
@@ -116,19 +115,6 @@ fn fingerprint(parts: [&str; 3], body: &[u8]) -> [u8; 32] {
 fn extension<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<T, CommandError> {
     let found = parts.extensions.get().cloned();
     found.ok_or_else(|| CommandError::Defect(format!("a request without {}", std::any::type_name::<T>())))
-}
-
-async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, CommandError> {
-    Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => CommandError::BodyTooLarge,
-        _ => FieldError::new("", "the body did not arrive").into(),
-    })
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = media_type.and_then(|value| value.split(';').next());
-    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
 #[cfg(test)]
