@@ -46,6 +46,12 @@ pub fn is_forbidden(base_url: &str, allow_private_network: bool) -> bool {
     }
 }
 
+/// Whether both are of one scheme, host and port. What is no URL is of none.
+pub fn same_origin(one: &str, other: &str) -> bool {
+    let origin = |text: &str| url::Url::parse(text).ok().map(|url| url.origin());
+    origin(one).zip(origin(other)).is_some_and(|(one, other)| one == other)
+}
+
 fn is_this_machine(name: &str) -> bool {
     let name = name.trim_end_matches('.');
     name == "localhost" || name.ends_with(".localhost")
@@ -81,6 +87,17 @@ mod tests {
             ("https://example.com#x", BaseUrlError::Extra),
         ] {
             assert_eq!(normal_form(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn scheme_host_and_port_make_an_origin() {
+        let given = "https://api.example.com/v1";
+        for same in ["https://api.example.com/v2", "https://API.example.com:443"] {
+            assert!(same_origin(given, same), "{same}");
+        }
+        for other in ["http://api.example.com/v1", "https://api.example.com:8443/v1", "https://example.com/v1", "x"] {
+            assert!(!same_origin(given, other), "{other}");
         }
     }
 

@@ -133,6 +133,18 @@ fn opens_private_network(desk: &Desk<'_>) -> Result<(), CommandError> {
     desk.platform("private addresses are opened by the platform")
 }
 
+/// A key that is never shown must not be sent to whom it was not given for either: whoever moves a provider to another
+/// host gives its key anew. The platform sees to that itself.
+fn keeps_its_key_to_itself(desk: &Desk<'_>, state: &Provider, moved_to: Option<&str>) -> Result<(), FieldError> {
+    let Some(moved_to) = moved_to.filter(|_| state.secret_generation > 0 && !desk.caller.reaches_platform()) else {
+        return Ok(());
+    };
+    if state.base_url.as_deref().is_some_and(|current| base_url::same_origin(current, moved_to)) {
+        return Ok(());
+    }
+    Err(FieldError::new("api_key", "must be given anew where base_url names another host"))
+}
+
 impl Administered for Life<Provider> {
     type Id = ProviderId;
     const PATH: &'static str = "/v1/admin/providers";
@@ -210,6 +222,9 @@ impl Administered for Life<Provider> {
         let private = allow_private_network.unwrap_or(state.allow_private_network);
         if private && (base_url.is_some() || allow_private_network.is_some()) {
             opens_private_network(desk)?;
+        }
+        if api_key == Patched::Kept {
+            keeps_its_key_to_itself(desk, state, base_url.as_deref())?;
         }
         let change = ChangeProvider {
             name,

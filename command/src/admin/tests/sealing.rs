@@ -1,8 +1,9 @@
 //! Provider keys: sealed at rest, opened for the dispatcher, in no event and no reply.
 
+use events::event::admin::Reach;
 use serde_json::json;
 
-use super::lab::Lab;
+use super::lab::{Lab, administrator};
 use crate::secrets::{NodeKey, Vault, VaultError};
 
 const SECRET: &str = "provider-secret-c5d1e7f09a";
@@ -45,6 +46,24 @@ async fn without_the_nodes_key_nothing_opens() {
     let id = lab.make("/providers", body).await.parse().unwrap();
     let other = Vault::new(NodeKey::from_bytes(&[6; 32]), lab.admin.log.clone(), lab.admin.ids.clone());
     assert!(matches!(other.open(id, 1).await, Err(VaultError::Unopenable { .. })));
+    assert!(matches!(other.check().await, Err(VaultError::OtherNodeKey { .. })));
+    assert!(lab.admin.vault.check().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_tenant_cannot_send_a_key_that_it_was_not_shown_to_another_host() {
+    let lab = Lab::new().await;
+    let chain = lab.tenancy.chain();
+    let body = json!({"name": "o", "kind": "openai", "base_url": "https://api.example.com/v1", "api_key": SECRET,
+                      "tenant_id": chain.tenant});
+    let one = format!("/v1/admin/providers/{}", lab.make("/providers", body).await);
+    let admin = administrator(Reach::Tenant(chain.tenant.unwrap()), chain);
+    let elsewhere = json!({"base_url": "https://elsewhere.example.com/v1"});
+    assert_eq!(lab.send(&admin, "PATCH", &one, &elsewhere).await.wrong_field(), "api_key");
+    let with_its_key = json!({"base_url": "https://elsewhere.example.com/v1", "api_key": "another"});
+    lab.send(&admin, "PATCH", &one, &with_its_key).await.must(200);
+    lab.send(&admin, "PATCH", &one, &json!({"base_url": "https://elsewhere.example.com/v2"})).await.must(200);
+    lab.send(&lab.operator(), "PATCH", &one, &json!({"base_url": "https://api.example.com/v1"})).await.must(200);
 }
 
 #[tokio::test]
