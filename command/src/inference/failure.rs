@@ -133,7 +133,11 @@ pub fn refusal_of(failures: &[CallFailure], targets: usize) -> Refusal {
 }
 
 fn rate_limited(wait: Duration) -> Refusal {
-    Refusal::new(ErrorCode::RateLimited, "the upstream asks to slow down").retry_after(wait)
+    // As the header says it: whole seconds, never too few.
+    let seconds = (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1);
+    Refusal::new(ErrorCode::RateLimited, "the upstream asks to slow down")
+        .with("retry_after", seconds)
+        .retry_after(wait)
 }
 
 /// What the client of a stream is told that broke after its first byte.
@@ -168,7 +172,8 @@ mod tests {
         ] {
             assert_eq!(refusal_of(&failures, targets).code, code, "{failures:?} of {targets}");
         }
-        assert_eq!(refusal_of(&[limited(7), limited(3)], 2).retry_after, Some(Duration::from_secs(3)));
+        let limited = refusal_of(&[limited(7), limited(3)], 2);
+        assert_eq!((limited.retry_after, &limited.details["retry_after"]), (Some(Duration::from_secs(3)), &3.into()));
     }
 
     #[test]
