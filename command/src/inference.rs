@@ -176,7 +176,7 @@ async fn read_body(request: Request) -> Result<Bytes, Refusal> {
 
 fn plan(gateway: &Gateway, caller: &Caller, asked: &ClientRequest) -> Result<Plan, Refusal> {
     let tables = gateway.tables.load();
-    plan::plan(&tables, caller, asked, gateway.clock.now())
+    plan::plan(&tables, caller, asked, gateway.log.head().time_after(gateway.clock.now()))
 }
 
 /// A refusal that reached the ledger's door is a fact; without the fact there is no refusal but this one.

@@ -61,6 +61,13 @@ pub struct Head {
     pub recorded_at: Option<DateTime<Utc>>,
 }
 
+impl Head {
+    /// The time that the next event would be recorded at: a clock that was put back does not put the log back.
+    pub fn time_after(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        self.recorded_at.map_or(now, |last| last.max(now))
+    }
+}
+
 /// The log cannot be read or written now. Nothing was recorded unless it says so.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {

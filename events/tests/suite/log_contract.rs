@@ -11,7 +11,7 @@ use events::event::{Event, Recorded, Stream, StreamKind};
 use events::ledger::{Balances, Charge, Outcome};
 use events::log::{Admitted, AppendError, EventFilter, Idempotency, Log, LogError, LogOptions, OpenHold, SideRow};
 use events::money::NanoUsd;
-use events::time::{ManualClock, Period};
+use events::time::{Clock, ManualClock, Period};
 use tempfile::TempDir;
 
 use crate::facts::{admission, append, budget, clock, context, ended, id, opened};
@@ -343,4 +343,16 @@ async fn a_closed_log_is_one_file_for_its_owner_alone() {
     std::fs::copy(&ledger, copy.path().join(events::log::LEDGER_FILE)).expect("a copy");
     assert_eq!(everything(&open(copy.path(), &clock())).len(), 1);
     assert_eq!(std::fs::metadata(&ledger).expect("its mode").permissions().mode() & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn the_time_of_what_comes_next_is_never_before_the_last_event() {
+    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
+    let log = open(folder.path(), &clock);
+    let began = clock.now();
+    assert_eq!(log.head().time_after(began), began);
+    open_budget(&log, 1, 1000, Period::Day).await;
+    let back = began - TimeDelta::seconds(30);
+    assert_eq!(log.head().time_after(back), log.head().recorded_at.expect("an event"));
+    assert_eq!(log.head().time_after(began + TimeDelta::days(1)), began + TimeDelta::days(1));
 }
