@@ -139,11 +139,21 @@ struct Serving<'a> {
 }
 
 /// The same with a price in force.
-struct Priced<'a> {
-    target: &'a Target,
-    provider: &'a Provider,
-    rates: Rates,
+pub struct Priced<'a> {
+    pub target: &'a Target,
+    pub provider: &'a Provider,
+    pub rates: Rates,
     price_version: u64,
+}
+
+/// The target of a model that a request of this caller is tried on first; `None` where it would be `MODEL_UNPRICED`.
+pub fn first_priced<'a>(
+    tables: &'a Tables,
+    caller: &Caller,
+    model: &'a Model,
+    now: DateTime<Utc>,
+) -> Option<Priced<'a>> {
+    serving_targets(tables, caller, model).iter().find_map(|serving| serving.priced(tables, now))
 }
 
 fn serving_targets<'a>(tables: &'a Tables, caller: &Caller, model: &'a Model) -> Vec<Serving<'a>> {
