@@ -1,18 +1,34 @@
 //! The offline check: trusts nothing but the events, and holds what stands beside them against their fold. Read-only,
-//! on one snapshot, whether or not a process serves the folder. It stops at the first position that is not sound.
+//! whether or not a process serves the folder, and names the first position that is not sound.
+//!
+//! Three threads share the work: the caller's reads rows, one decodes them, one folds them, a few pages apart. What is
+//! kept does not grow with the log but with what is open: requests that have not ended, resources of administration
+//! (models, keys and prices by version), and windows of budgets.
 
+mod beside;
 mod books;
+mod costs;
 mod lives;
+mod order;
+mod pages;
+mod references;
+mod streams;
 
-use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
 
-use crate::event::{Recorded, Stream};
+use crate::event::{Event, Recorded};
 use crate::log::{LogError, Reader};
+use beside::Beside;
 use books::Books;
 use lives::Lives;
+use order::Order;
+use pages::{Histories, Page, Unreadable};
+use references::References;
+use streams::Streams;
 
-/// Events read at a time.
-const PAGE: usize = 2000;
+/// Pages that one thread may be ahead of the next.
+const PAGES_AHEAD: usize = 4;
 
 /// What was found sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +37,16 @@ pub struct Sound {
     pub events: u64,
     /// Requests whose hold has not ended.
     pub open_holds: u64,
+}
+
+/// How much of an event is held against others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// What the log and the ledger promise whoever appends: order, life cycles, money and budgets.
+    Ledger,
+    /// Also what the gateway promises of its requests: the model, key and prices that they name are there and fit, and
+    /// nothing was charged that was not priced.
+    Gateway,
 }
 
 /// Why a log is not sound, or could not be looked at.
@@ -36,148 +62,149 @@ pub enum VerifyError {
     Unreadable(#[from] LogError),
 }
 
+impl VerifyError {
+    /// Where it is broken; `None` where it could not be looked at.
+    pub const fn position(&self) -> Option<u64> {
+        match self {
+            Self::Broken { position, .. } | Self::BesideTheLog { position, .. } => Some(*position),
+            Self::Unreadable(_) => None,
+        }
+    }
+}
+
 /// Checks order, life cycles, costs, every prefix of every budget, balances and open holds.
 pub fn verify(reader: &Reader) -> Result<Sound, VerifyError> {
-    // One snapshot: a writer that goes on meanwhile does not move the balances from under the fold.
-    reader.connection().execute_batch("BEGIN").map_err(LogError::from)?;
-    let found = Check::new(reader).and_then(|check| check.run(reader));
-    let _ = reader.connection().execute_batch("COMMIT");
-    found
+    verify_to(reader, Depth::Ledger)
+}
+
+/// Checks as deep as is asked for, up to the position at which the log stands now.
+pub fn verify_to(reader: &Reader, depth: Depth) -> Result<Sound, VerifyError> {
+    let beside = Beside::read(reader.connection())?;
+    let head = beside.head;
+    let mut streams = Streams::new(head);
+    let (raw_out, raw_in) = sync_channel(PAGES_AHEAD);
+    let (page_out, page_in) = sync_channel(PAGES_AHEAD);
+    let (read, folded) = thread::scope(|scope| {
+        scope.spawn(move || {
+            for raw in raw_in {
+                // Nobody takes it: what is broken was found.
+                if page_out.send(Page::decode(raw)).is_err() {
+                    return;
+                }
+            }
+        });
+        let fold = scope.spawn(move || Check::new(beside, depth).run(&page_in));
+        let read = pages::read(reader, head, &raw_out, &mut streams);
+        drop(raw_out);
+        let folded = fold.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (read, folded)
+    });
+    let folded = folded.and_then(|check| read.and_then(|()| check.finish()));
+    let streams = streams.finish(reader.connection());
+    earliest(folded, streams)
+}
+
+/// Of two checks of the same log: the first position that either names.
+fn earliest(folded: Result<Sound, VerifyError>, streams: Result<(), VerifyError>) -> Result<Sound, VerifyError> {
+    match (folded, streams) {
+        (folded, Ok(())) => folded,
+        (Ok(_), Err(error)) => Err(error),
+        (Err(a), Err(b)) => match (a.position(), b.position()) {
+            (Some(at), Some(other)) if other < at => Err(b),
+            (None, Some(_)) => Err(b),
+            _ => Err(a),
+        },
+    }
 }
 
 struct Check {
-    /// Position as of which the rows beside the log were written.
-    state_at: u64,
-    last: Option<Place>,
-    sequences: HashMap<Stream, u64>,
+    depth: Depth,
+    order: Order,
     lives: Lives,
+    references: References,
     books: Books,
-}
-
-/// Where the check stands.
-#[derive(Clone, Copy)]
-struct Place {
-    position: u64,
-    recorded_at: chrono::DateTime<chrono::Utc>,
+    beside: Beside,
 }
 
 impl Check {
-    fn new(reader: &Reader) -> Result<Self, VerifyError> {
-        let state_at = books::state_position(reader.connection())?;
-        let check =
-            Self { state_at, last: None, sequences: HashMap::new(), lives: Lives::default(), books: Books::default() };
-        check.state(reader, 0)?;
-        Ok(check)
-    }
-
-    fn run(mut self, reader: &Reader) -> Result<Sound, VerifyError> {
-        loop {
-            let position = self.last.map_or(0, |last| last.position);
-            let page = match reader.after(position, PAGE) {
-                Ok(page) => page,
-                Err(error) => return Err(self.unreadable(reader, error)),
-            };
-            if page.is_empty() {
-                return self.finish();
-            }
-            for recorded in &page {
-                self.take(recorded)?;
-                self.state(reader, recorded.position)?;
-            }
+    fn new(beside: Beside, depth: Depth) -> Self {
+        Self {
+            depth,
+            order: Order::default(),
+            lives: Lives::new(depth),
+            references: References::default(),
+            books: Books::default(),
+            beside,
         }
     }
 
-    fn take(&mut self, recorded: &Recorded) -> Result<(), VerifyError> {
-        let broken = |reason: String| VerifyError::Broken { position: recorded.position, reason };
-        self.order(recorded).map_err(broken)?;
-        self.sequence(recorded).map_err(broken)?;
-        self.lives.take(recorded).map_err(broken)?;
-        self.books.take(recorded).map_err(broken)?;
-        self.last = Some(Place { position: recorded.position, recorded_at: recorded.recorded_at });
-        Ok(())
+    /// Folds what comes until there is no more.
+    fn run(mut self, pages: &Receiver<Page>) -> Result<Self, VerifyError> {
+        self.hold_against_state(0)?;
+        for page in pages {
+            for row in page.rows {
+                let recorded = row.map_err(|Unreadable { position, reason }| self.unreadable(position, reason))?;
+                let position = recorded.position;
+                self.take(&recorded, &page.histories).map_err(|reason| VerifyError::Broken { position, reason })?;
+                self.hold_against_state(position)?;
+            }
+        }
+        Ok(self)
     }
 
-    fn order(&self, recorded: &Recorded) -> Result<(), String> {
-        let wanted = self.last.map_or(1, |last| last.position + 1);
-        if recorded.position != wanted {
-            return Err(format!("position {wanted} is missing"));
-        }
-        match self.last {
-            Some(last) if recorded.recorded_at < last.recorded_at => {
-                Err("it was recorded before the event in front of it".to_owned())
-            }
-            _ => Ok(()),
-        }
+    /// A row that is no event; one that stands at the wrong place is named by what is missing.
+    fn unreadable(&self, position: u64, reason: String) -> VerifyError {
+        let reason = match self.order.follows(position) {
+            Ok(()) => format!("it cannot be read: {reason}"),
+            Err(missing) => missing,
+        };
+        VerifyError::Broken { position, reason }
     }
 
-    /// Streams of requests are forgotten when the request is over: nothing but a correction may follow.
-    fn sequence(&mut self, recorded: &Recorded) -> Result<(), String> {
-        use crate::event::{Event, StreamKind};
-        if matches!(recorded.stream.kind, StreamKind::Inference | StreamKind::Hold) {
-            let wanted = match &recorded.event {
-                Event::BudgetAdjusted(_) => return Ok(()),
-                Event::InferenceRefused(_) => 1,
-                _ => self.sequences.get(&recorded.stream).copied().unwrap_or(0) + 1,
-            };
-            must_be(recorded, wanted)?;
-            if lives::is_last(&recorded.event) {
-                self.sequences.remove(&recorded.stream);
-            } else {
-                self.sequences.insert(recorded.stream.clone(), wanted);
+    fn take(&mut self, recorded: &Recorded, histories: &Histories) -> Result<(), String> {
+        self.order.take(recorded)?;
+        match &recorded.event {
+            Event::InferenceAdmitted(admitted) => {
+                if self.depth == Depth::Gateway {
+                    self.references.must_fit(recorded, admitted)?;
+                }
+                self.lives.begin(recorded, admitted)?;
             }
-            return Ok(());
+            Event::BudgetReserved(reserved) => {
+                let life = self.lives.hold(recorded, reserved)?;
+                self.books.must_bind_all(recorded, reserved, &life.budget_versions)?;
+            }
+            Event::InferenceAttemptFailed(attempt) => self.lives.attempt(recorded, attempt)?,
+            Event::InferenceCompleted(ended) | Event::InferenceFailed(ended) | Event::InferenceAborted(ended) => {
+                let life = self.lives.end(recorded, ended)?;
+                costs::must_be_right(ended, life, &self.references, self.depth)?;
+            }
+            Event::BudgetSettled(settled) => self.lives.settle(recorded, settled)?,
+            Event::BudgetReleased(_) => self.lives.release(recorded)?,
+            Event::BudgetExpired(expired) => self.lives.expire(recorded, expired)?,
+            Event::BudgetAdjusted(adjusted) => lives::must_correct(recorded, adjusted, histories)?,
+            Event::InferenceRefused(refused) => self.lives.refuse(recorded, refused)?,
+            other => self.references.take(recorded.position, other),
         }
-        let last = self.sequences.entry(recorded.stream.clone()).or_default();
-        *last += 1;
-        must_be(recorded, *last)
+        self.books.fold(recorded)
     }
 
     /// Holds the rows beside the log against the fold, at the position that they are of.
-    fn state(&self, reader: &Reader, position: u64) -> Result<(), VerifyError> {
-        if position != self.state_at {
+    fn hold_against_state(&self, position: u64) -> Result<(), VerifyError> {
+        if position != self.beside.state_at {
             return Ok(());
         }
-        self.books.compare(reader.connection())?.map_err(|reason| VerifyError::BesideTheLog { position, reason })
+        let found = self.beside.must_equal(self.books.balances());
+        found.map_err(|reason| VerifyError::BesideTheLog { position, reason })
     }
 
     fn finish(self) -> Result<Sound, VerifyError> {
-        let position = self.last.map_or(0, |last| last.position);
+        let position = self.order.position();
         self.lives.finish().map_err(|reason| VerifyError::Broken { position, reason })?;
-        if self.state_at > position {
+        if self.beside.state_at > position {
             let reason = format!("the log ends at position {position}");
-            return Err(VerifyError::BesideTheLog { position: self.state_at, reason });
+            return Err(VerifyError::BesideTheLog { position: self.beside.state_at, reason });
         }
-        Ok(Sound { events: position, open_holds: self.books.open_holds() })
+        Ok(Sound { events: position, open_holds: self.books.balances().open_holds().count() as u64 })
     }
-
-    /// Which event it is that cannot be read.
-    fn unreadable(&mut self, reader: &Reader, error: LogError) -> VerifyError {
-        if !matches!(error, LogError::Decode(_) | LogError::Stored(_)) {
-            return error.into();
-        }
-        loop {
-            let position = self.last.map_or(0, |last| last.position);
-            match reader.after(position, 1).as_deref() {
-                Ok([recorded]) => {
-                    if let Err(broken) = self.take(recorded) {
-                        return broken;
-                    }
-                }
-                Ok(_) => return error.into(),
-                Err(reason) => {
-                    return VerifyError::Broken {
-                        position: position + 1,
-                        reason: format!("it cannot be read: {reason}"),
-                    };
-                }
-            }
-        }
-    }
-}
-
-fn must_be(recorded: &Recorded, wanted: u64) -> Result<(), String> {
-    if recorded.sequence == wanted {
-        return Ok(());
-    }
-    Err(format!("{} continues with {}, not {wanted}", recorded.stream, recorded.sequence))
 }

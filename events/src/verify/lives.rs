@@ -1,75 +1,199 @@
-//! The life of every request: admitted, held in the next event, failed attempts, one outcome, one end of the hold.
+//! The life of every request: admitted, held in the next event, failed attempts, one outcome, one end of the hold. Who it
+//! is about is the same from beginning to end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use crate::event::{Event, Recorded};
-use crate::ids::RequestId;
+use chrono::{DateTime, Utc};
+
+use super::Depth;
+use super::pages::Histories;
+use crate::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReserved, BudgetSettled};
+use crate::event::inference::{AttemptFailed, InferenceAdmitted, InferenceEnded, InferenceRefused};
+use crate::event::{Actor, Context, Event, Recorded};
+use crate::ids::{BudgetId, RequestId};
+use crate::ledger::UnknownUsage;
 use crate::money::NanoUsd;
 
+/// Who ends what a dead process left.
+const SWEEPER: Actor = Actor::System("sweeper");
+/// Why the sweeper ends it.
+const NODE_LOST: &str = "node_lost";
+
+/// A request that has begun and not ended.
+pub(super) struct Life {
+    stage: Stage,
+    admitted_at: DateTime<Utc>,
+    /// Frontend name.
+    model: String,
+    context: Context,
+    /// Positions of the prices that may be applied.
+    pub(super) prices: Vec<u64>,
+    pub(super) budget_versions: BTreeMap<BudgetId, u64>,
+    pub(super) held: NanoUsd,
+    expires_at: DateTime<Utc>,
+    /// Number of the last call that failed.
+    last_attempt: u32,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Life {
-    Admitted {
-        at: u64,
-    },
+enum Stage {
+    Admitted { at: u64 },
     Held,
-    /// The outcome, and what it says that the request cost.
-    Over {
-        at: u64,
-        cost: NanoUsd,
-    },
+    Over(Over),
 }
 
-/// Requests that have begun and not ended.
-#[derive(Default)]
+/// What the outcome says that the hold's end has to agree with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Over {
+    at: u64,
+    recorded_at: DateTime<Utc>,
+    cost: NanoUsd,
+    node_lost: bool,
+}
+
+impl Stage {
+    const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Admitted { .. } => "admitted and not held",
+            Self::Held => "under way",
+            Self::Over(_) => "over",
+        }
+    }
+}
+
+/// By request.
 pub(super) struct Lives {
-    requests: HashMap<RequestId, Life>,
-}
-
-/// Whether nothing can follow on the event's stream but a correction.
-pub(super) const fn is_last(event: &Event) -> bool {
-    matches!(
-        event,
-        Event::InferenceRefused(_)
-            | Event::InferenceCompleted(_)
-            | Event::InferenceFailed(_)
-            | Event::InferenceAborted(_)
-            | Event::BudgetSettled(_)
-            | Event::BudgetReleased(_)
-            | Event::BudgetExpired(_)
-    )
+    depth: Depth,
+    open: HashMap<RequestId, Life>,
 }
 
 impl Lives {
-    pub(super) fn take(&mut self, recorded: &Recorded) -> Result<(), String> {
-        match &recorded.event {
-            Event::InferenceAdmitted(_) => self.admitted(recorded),
-            Event::BudgetReserved(_) => self.held(recorded),
-            Event::InferenceAttemptFailed(_) => match self.life(recorded)? {
-                Life::Held => Ok(()),
-                life => Err(format!("a failed attempt of a request that is {life:?}")),
-            },
-            Event::InferenceCompleted(ended) | Event::InferenceFailed(ended) | Event::InferenceAborted(ended) => {
-                self.over(recorded, ended.cost_usd)
-            }
-            Event::BudgetSettled(end) => self.ended(recorded, end.charged_usd),
-            Event::BudgetExpired(end) => self.ended(recorded, end.charged_usd),
-            Event::BudgetReleased(_) => self.ended(recorded, NanoUsd::ZERO),
-            Event::InferenceRefused(_) => match recorded.context.request_id {
-                Some(request) if self.requests.contains_key(&request) => {
-                    Err("refused after it was admitted".to_owned())
-                }
-                _ => Ok(()),
-            },
-            _ => Ok(()),
+    pub(super) fn new(depth: Depth) -> Self {
+        Self { depth, open: HashMap::new() }
+    }
+
+    pub(super) fn begin(&mut self, recorded: &Recorded, admitted: &InferenceAdmitted) -> Result<(), String> {
+        let request = request(recorded)?;
+        let life = Life {
+            stage: Stage::Admitted { at: recorded.position },
+            admitted_at: recorded.recorded_at,
+            model: admitted.model.clone(),
+            context: recorded.context.clone(),
+            prices: admitted.versions.prices.values().copied().collect(),
+            budget_versions: admitted.versions.budgets.clone(),
+            held: NanoUsd::ZERO,
+            expires_at: recorded.recorded_at,
+            last_attempt: 0,
+        };
+        match self.open.insert(request, life) {
+            None => Ok(()),
+            Some(_) => Err(format!("{request} is admitted twice")),
         }
+    }
+
+    /// In the batch of its admission.
+    pub(super) fn hold(&mut self, recorded: &Recorded, reserved: &BudgetReserved) -> Result<&Life, String> {
+        let life = self.life(recorded)?;
+        match life.stage {
+            Stage::Admitted { at } if at + 1 == recorded.position && life.admitted_at == recorded.recorded_at => {}
+            ref stage => return Err(format!("a hold that does not follow on its admission: it is {}", stage.as_str())),
+        }
+        if reserved.held_usd.is_negative() {
+            return Err(format!("a hold of {} USD", reserved.held_usd));
+        }
+        if reserved.expires_at < recorded.recorded_at {
+            return Err("a hold that has expired when it begins".to_owned());
+        }
+        (life.stage, life.held, life.expires_at) = (Stage::Held, reserved.held_usd, reserved.expires_at);
+        Ok(life)
+    }
+
+    pub(super) fn attempt(&mut self, recorded: &Recorded, attempt: &AttemptFailed) -> Result<(), String> {
+        let life = self.life(recorded)?;
+        if life.stage != Stage::Held {
+            return Err(format!("a failed attempt of a request that is {}", life.stage.as_str()));
+        }
+        if attempt.attempt <= life.last_attempt {
+            return Err(format!("attempt {} after attempt {}", attempt.attempt, life.last_attempt));
+        }
+        life.last_attempt = attempt.attempt;
+        Ok(())
+    }
+
+    pub(super) fn end(&mut self, recorded: &Recorded, ended: &InferenceEnded) -> Result<&Life, String> {
+        let depth = self.depth;
+        let life = self.life(recorded)?;
+        if life.stage != Stage::Held {
+            return Err(format!("an outcome of a request that is {}", life.stage.as_str()));
+        }
+        if depth == Depth::Gateway && (ended.model != life.model || ended.admitted_at != life.admitted_at) {
+            return Err(format!("it was admitted for {} and at another time", life.model));
+        }
+        if ended.attempts.is_some_and(|calls| calls < life.last_attempt) {
+            return Err(format!("it failed {} times and was tried less often", life.last_attempt));
+        }
+        life.stage = Stage::Over(Over {
+            at: recorded.position,
+            recorded_at: recorded.recorded_at,
+            cost: ended.cost_usd,
+            node_lost: matches!(&recorded.event, Event::InferenceAborted(_))
+                && ended.reason.as_deref() == Some(NODE_LOST)
+                && recorded.context.actor == SWEEPER,
+        });
+        Ok(life)
+    }
+
+    pub(super) fn settle(&mut self, recorded: &Recorded, settled: &BudgetSettled) -> Result<(), String> {
+        self.close(recorded, settled.charged_usd)?;
+        if settled.charged_usd.is_negative() {
+            return Err(format!("{} USD were charged", settled.charged_usd));
+        }
+        let above = settled.charged_usd.checked_sub(settled.held_usd).filter(|above| *above > NanoUsd::ZERO);
+        if above == settled.overrun_usd {
+            return Ok(());
+        }
+        let (charged, held) = (settled.charged_usd, settled.held_usd);
+        Err(format!("{charged} USD charged of {held} USD held, with another overrun"))
+    }
+
+    pub(super) fn release(&mut self, recorded: &Recorded) -> Result<(), String> {
+        self.close(recorded, NanoUsd::ZERO).map(drop)
+    }
+
+    pub(super) fn expire(&mut self, recorded: &Recorded, expired: &BudgetExpired) -> Result<(), String> {
+        let (life, over) = self.close(recorded, expired.charged_usd)?;
+        if recorded.recorded_at < life.expires_at {
+            return Err("it expired before its time".to_owned());
+        }
+        if !over.node_lost {
+            return Err("it expired, and its outcome is not that its process was lost".to_owned());
+        }
+        let by_policy = match expired.policy.as_str() {
+            policy if policy == UnknownUsage::ChargeHold.as_str() => Some(expired.held_usd),
+            policy if policy == UnknownUsage::Release.as_str() => Some(NanoUsd::ZERO),
+            _ => None,
+        };
+        if by_policy == Some(expired.charged_usd) {
+            return Ok(());
+        }
+        let (charged, held) = (expired.charged_usd, expired.held_usd);
+        Err(format!("{charged} USD charged of {held} USD held by the policy {}", expired.policy))
+    }
+
+    pub(super) fn refuse(&self, recorded: &Recorded, refused: &InferenceRefused) -> Result<(), String> {
+        let request = request(recorded)?;
+        if self.open.contains_key(&request) {
+            return Err(format!("{request} is refused after it was admitted"));
+        }
+        if refused.count == 0 { Err("a refusal of no request".to_owned()) } else { Ok(()) }
     }
 
     /// Every request that was admitted has its hold; one without an outcome must still hold its money.
     pub(super) fn finish(&self) -> Result<(), String> {
-        let unfinished = self.requests.iter().filter_map(|(request, life)| match life {
-            Life::Admitted { at } => Some((*at, format!("{request} was admitted without a hold"))),
-            Life::Over { at, .. } => Some((*at, format!("{request} is over and its hold is open"))),
-            Life::Held => None,
+        let unfinished = self.open.iter().filter_map(|(request, life)| match &life.stage {
+            Stage::Admitted { at } => Some((*at, format!("{request} was admitted without a hold"))),
+            Stage::Over(over) => Some((over.at, format!("{request} is over and its hold is open"))),
+            Stage::Held => None,
         });
         match unfinished.min() {
             Some((at, reason)) => Err(format!("{reason} (position {at})")),
@@ -77,56 +201,72 @@ impl Lives {
         }
     }
 
-    fn admitted(&mut self, recorded: &Recorded) -> Result<(), String> {
-        let request = request(recorded)?;
-        if self.requests.insert(request, Life::Admitted { at: recorded.position }).is_some() {
-            return Err(format!("{request} is admitted twice"));
-        }
-        Ok(())
-    }
-
-    fn held(&mut self, recorded: &Recorded) -> Result<(), String> {
-        match self.life(recorded)? {
-            Life::Admitted { at } if at + 1 == recorded.position => self.set(recorded, Life::Held),
-            life => Err(format!("a hold that does not follow on its admission but on {life:?}")),
-        }
-    }
-
-    fn over(&mut self, recorded: &Recorded, cost: NanoUsd) -> Result<(), String> {
-        match self.life(recorded)? {
-            Life::Held => self.set(recorded, Life::Over { at: recorded.position, cost }),
-            life => Err(format!("an outcome of a request that is {life:?}")),
-        }
-    }
-
-    fn ended(&mut self, recorded: &Recorded, charged: NanoUsd) -> Result<(), String> {
-        match self.life(recorded)? {
-            Life::Over { at, cost } if at + 1 == recorded.position => {
-                if cost != charged {
-                    return Err(format!("the outcome cost {cost} USD and {charged} USD were charged"));
-                }
-                self.requests.remove(&request(recorded)?);
-                Ok(())
+    /// In the batch of its outcome, right after it.
+    fn close(&mut self, recorded: &Recorded, charged: NanoUsd) -> Result<(Life, Over), String> {
+        let life = self.life(recorded)?;
+        let over = match &life.stage {
+            Stage::Over(over) if over.at + 1 == recorded.position && over.recorded_at == recorded.recorded_at => {
+                over.clone()
             }
-            life => Err(format!("the end of a hold that does not follow on its outcome but on {life:?}")),
+            stage => {
+                let stage = stage.as_str();
+                return Err(format!("the end of a hold that does not follow on its outcome: it is {stage}"));
+            }
+        };
+        if over.cost != charged {
+            return Err(format!("the outcome cost {} USD and {charged} USD were charged", over.cost));
+        }
+        let life = self.open.remove(&request(recorded)?).ok_or("a request that was never admitted")?;
+        Ok((life, over))
+    }
+
+    /// The request that the event goes on with.
+    fn life(&mut self, recorded: &Recorded) -> Result<&mut Life, String> {
+        let request = request(recorded)?;
+        let life = self.open.get_mut(&request);
+        let life = life.ok_or_else(|| format!("{request} was never admitted, or is over"))?;
+        let context = &recorded.context;
+        if context.chain() != life.context.chain() || (context.actor != life.context.actor && context.actor != SWEEPER)
+        {
+            return Err(format!("{request} was admitted for somebody else"));
+        }
+        Ok(life)
+    }
+}
+
+/// Real figures came after the hold had expired: a correction of what was charged then.
+pub(super) fn must_correct(
+    recorded: &Recorded,
+    adjusted: &BudgetAdjusted,
+    histories: &Histories,
+) -> Result<(), String> {
+    let request = request(recorded)?;
+    if adjusted.of != request {
+        return Err(format!("a correction of {} on the stream {}", adjusted.of, recorded.stream));
+    }
+    let mut charged = None;
+    for before in histories.get(&recorded.position).into_iter().flatten() {
+        match &before.event {
+            Event::BudgetExpired(expired) if expired.budgets == adjusted.budgets => {
+                charged = Some(expired.charged_usd);
+            }
+            Event::BudgetAdjusted(earlier) => {
+                charged = charged.and_then(|charged: NanoUsd| charged.checked_add(earlier.delta_usd));
+            }
+            _ => {}
         }
     }
-
-    fn life(&self, recorded: &Recorded) -> Result<Life, String> {
-        let request = request(recorded)?;
-        let life = self.requests.get(&request).cloned();
-        life.ok_or_else(|| format!("{request} was never admitted, or is over"))
-    }
-
-    fn set(&mut self, recorded: &Recorded, life: Life) -> Result<(), String> {
-        self.requests.insert(request(recorded)?, life);
-        Ok(())
+    let charged = charged.ok_or_else(|| format!("{request} has no expired hold on these budgets"))?;
+    match charged.checked_add(adjusted.delta_usd) {
+        Some(corrected) if !corrected.is_negative() => Ok(()),
+        _ => Err(format!("a correction of {charged} USD by {} USD", adjusted.delta_usd)),
     }
 }
 
 fn request(recorded: &Recorded) -> Result<RequestId, String> {
     let request = recorded.context.request_id.ok_or("it names no request")?;
-    if recorded.stream.id != request.to_string() {
+    // Both are read, not written: a request's id has one form.
+    if recorded.stream.id.parse() != Ok(request) {
         return Err(format!("{request} on the stream {}", recorded.stream));
     }
     Ok(request)

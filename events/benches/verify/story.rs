@@ -1,0 +1,234 @@
+//! A day of a gateway: a few customers with budgets of their own, a priced model, and requests of every kind of end.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use events::event::admin::{Budget, Enforcement, Key, Model, Permission, Price, Scope, Strategy, Target, WhenShort};
+use events::event::inference::{AttemptFailed, Backend, InferenceAdmitted, InferenceEnded, Versions};
+use events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
+use events::ids::{IdMaker, KeyId, PartnerId, ProviderId, SystemRandom, TenantId, UserId};
+use events::ledger::{Admission, Charge, Outcome};
+use events::log::{Admitted, Append, Log, LogOptions, OpenHold};
+use events::money::{NanoUsd, NanoUsdPerMtok, Rates};
+use events::time::{Clock, Period, SystemClock};
+use events::usage::{TokenClasses, Usage, UsageSource};
+use tokio::task::JoinSet;
+
+const CUSTOMERS: usize = 20;
+/// Requests at a time: what fills the writer's batches.
+const IN_FLIGHT: u64 = 2_000;
+const NANOS_A_TOKEN: i64 = 150;
+const HELD: NanoUsd = NanoUsd::new(640_000);
+
+struct World {
+    log: Log,
+    ids: IdMaker,
+    chains: Vec<Chain>,
+    keys: Vec<u64>,
+    provider: ProviderId,
+    price: u64,
+    model: u64,
+}
+
+/// Records at least so many events; how many they are.
+pub fn record(folder: &Path, events: u64) -> u64 {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let clock = Arc::new(SystemClock::new());
+        let log = Log::open(folder, LogOptions::new(clock.clone())).expect("the log opens");
+        let world = Arc::new(World::begin(log, clock).await);
+        let mut running = JoinSet::new();
+        let mut number = 0;
+        while world.log.head().position + IN_FLIGHT * 4 < events || !running.is_empty() {
+            while (running.len() as u64) < IN_FLIGHT && world.log.head().position + IN_FLIGHT * 4 < events {
+                number += 1;
+                running.spawn(request(Arc::clone(&world), number));
+            }
+            running.join_next().await.transpose().expect("a request does not panic");
+        }
+        world.log.close();
+        world.log.head().position
+    })
+}
+
+impl World {
+    async fn begin(log: Log, clock: Arc<dyn Clock>) -> Self {
+        let now = clock.now();
+        let ids = IdMaker::new(clock, Arc::new(SystemRandom));
+        let (provider, tokens) = (ids.make::<ProviderId>(), NanoUsd::new(NANOS_A_TOKEN * 1_000_000));
+        let per_mtok = NanoUsdPerMtok::new(tokens).expect("not negative");
+        let rates = Rates {
+            input_usd_per_mtok: per_mtok,
+            output_usd_per_mtok: per_mtok,
+            cache_read_usd_per_mtok: per_mtok,
+            cache_write_usd_per_mtok: per_mtok,
+            reasoning_usd_per_mtok: per_mtok,
+            request_usd: NanoUsd::ZERO,
+        };
+        let price =
+            Price { price_id: ids.make(), provider_id: provider, model: "echo".into(), rates, effective_from: now };
+        let target = Target {
+            provider_id: provider,
+            model: "echo".into(),
+            priority: 0,
+            weight: 1,
+            context_window: None,
+            max_output_tokens: None,
+            default_max_output_tokens: None,
+        };
+        let model = Model {
+            model_id: ids.make(),
+            name: "sim-small".into(),
+            strategy: Strategy::Priority,
+            targets: vec![target],
+            system_prefix: None,
+            tenant_id: None,
+        };
+        let price = create(&log, StreamKind::Price, price.price_id, Event::PriceCreated(price.into())).await;
+        let model = create(&log, StreamKind::Model, model.model_id, Event::ModelCreated(model.into())).await;
+        let mut world = Self { log, ids, chains: Vec::new(), keys: Vec::new(), provider, price, model };
+        for _ in 0..CUSTOMERS {
+            world.welcome().await;
+        }
+        world
+    }
+
+    /// A customer with a key, whose spending is bound at each of its four levels.
+    async fn welcome(&mut self) {
+        let (partner, tenant): (PartnerId, TenantId) = (self.ids.make(), self.ids.make());
+        let (user, key): (UserId, KeyId) = (self.ids.make(), self.ids.make());
+        let made = Key {
+            key_id: key,
+            user_id: user,
+            name: "app".into(),
+            permissions: vec![Permission::ModelsUse],
+            models: None,
+            expires_at: None,
+        };
+        self.keys.push(create(&self.log, StreamKind::Key, key, Event::KeyCreated(made.into())).await);
+        self.chains.push(Chain { partner: Some(partner), tenant: Some(tenant), user: Some(user), key: Some(key) });
+        let scopes = [
+            (Scope::Partner(partner), Period::Month),
+            (Scope::Tenant(tenant), Period::Month),
+            (Scope::User(user), Period::Week),
+            (Scope::Key(key), Period::Day),
+        ];
+        for (scope, period) in scopes {
+            let budget = Budget {
+                budget_id: self.ids.make(),
+                scope,
+                limit_usd: NanoUsd::MAX,
+                period,
+                alert_at: Vec::new(),
+                when_short: WhenShort::Refuse,
+                enforcement: Enforcement::Hard,
+            };
+            let opened = Event::BudgetOpened(budget.clone().into());
+            create(&self.log, StreamKind::Budget, budget.budget_id, opened).await;
+        }
+    }
+
+    fn backend(&self) -> Backend {
+        Backend { provider_id: self.provider, provider: "sim".into(), model: "echo".into() }
+    }
+
+    fn admission(&self, number: u64) -> Admission {
+        let customer = usize::try_from(number).unwrap_or(0) % CUSTOMERS;
+        let (chain, request_id) = (self.chains[customer], self.ids.make());
+        let actor = chain.key.map_or(Actor::Operator, Actor::Key);
+        let versions = Versions {
+            model: self.model,
+            key: Some(self.keys[customer]),
+            prices: [(format!("{}/echo", self.provider), self.price)].into(),
+            budgets: Default::default(),
+        };
+        Admission {
+            request_id,
+            context: Context::about(actor, chain).in_request(request_id),
+            held: HELD,
+            ttl: Duration::from_secs(900),
+            admitted: Box::new(InferenceAdmitted {
+                model: "sim-small".into(),
+                dialect: "openai".into(),
+                streamed: number.is_multiple_of(2),
+                max_output_tokens: 4096,
+                input_tokens_bound: 1200,
+                body_sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
+                metadata: [("team".to_owned(), "search".to_owned())].into(),
+                versions,
+            }),
+        }
+    }
+
+    fn ended(&self, hold: &OpenHold, usage: Option<Usage>) -> Box<InferenceEnded> {
+        let tokens = usage.as_ref().map_or(0, |usage| usage.tokens.input() + usage.tokens.output());
+        let provider_usage = usage.as_ref().map(|usage| {
+            serde_json::json!({
+                "prompt_tokens": usage.tokens.input(), "completion_tokens": usage.tokens.output(),
+                "total_tokens": tokens, "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+                "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+            })
+        });
+        Box::new(InferenceEnded {
+            model: hold.model.clone(),
+            admitted_at: hold.admitted_at,
+            backend: Some(self.backend()),
+            provider_usage,
+            cost_usd: NanoUsd::new(NANOS_A_TOKEN * i64::try_from(tokens).unwrap_or(0)),
+            price_version: usage.as_ref().map(|_| self.price),
+            usage,
+            finish_reason: Some("stop".into()),
+            latency_ms: Some(812),
+            first_token_ms: Some(214),
+            attempts: Some(1),
+            upstream_request_id: Some("chatcmpl-9f86d081884c7d65".into()),
+            code: None,
+            reason: None,
+        })
+    }
+}
+
+/// Of a hundred requests one fails, one is given up, one had to be tried twice, and the rest are answered.
+async fn request(world: Arc<World>, number: u64) {
+    let Admitted::Hold(hold) = world.log.admit(world.admission(number)).await.expect("the ledger answers") else {
+        return;
+    };
+    let tokens = TokenClasses { input_uncached_tokens: 900, output_text_tokens: number % 997, ..Default::default() };
+    let usage = Usage { tokens, source: UsageSource::Provider };
+    let ended = match number % 100 {
+        0 => {
+            let ended = world.ended(&hold, None);
+            let charge = Charge::Release { reason: "status".into() };
+            hold.end(vec![attempt(&world)], Outcome::Failed(ended), charge).await
+        }
+        1 => return drop(hold),
+        tried => {
+            let ended = world.ended(&hold, Some(usage));
+            let charge = Charge::Settle(ended.cost_usd);
+            let attempts = if tried == 2 { vec![attempt(&world)] } else { Vec::new() };
+            let ended = Box::new(InferenceEnded { attempts: Some(1 + u32::from(tried == 2)), ..*ended });
+            hold.end(attempts, Outcome::Completed(ended), charge).await
+        }
+    };
+    ended.expect("the end is recorded");
+}
+
+fn attempt(world: &World) -> AttemptFailed {
+    let reason = "status".to_owned();
+    AttemptFailed { backend: world.backend(), attempt: 1, reason, status: Some(503), latency_ms: 41 }
+}
+
+/// The first event of a resource; its position.
+async fn create(log: &Log, kind: StreamKind, id: impl std::fmt::Display, event: Event) -> u64 {
+    let append = Append {
+        stream: Stream::new(kind, id),
+        expected_sequence: 0,
+        events: vec![event],
+        context: Context::of(Actor::Operator),
+        side: Vec::new(),
+        idempotency: None,
+    };
+    log.append(append).await.expect("a resource is created").last
+}

@@ -1,0 +1,190 @@
+//! Rows of the log, a page at a time: copied by the thread that has the connection, decoded by another.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::mpsc::SyncSender;
+
+use rusqlite::{Connection, ErrorCode, Row, params};
+
+use super::VerifyError;
+use super::streams::Streams;
+use crate::event::{Context, Event, Recorded, Stream, StreamKind};
+use crate::log::{LogError, Reader};
+use crate::time::from_micros;
+
+/// Events in a page.
+const PAGE: usize = 1024;
+const SELECT: &str = include_str!("select_page.sql");
+/// The one event that follows on streams of requests that are over.
+const CORRECTION: &str = "budget.adjusted";
+
+/// A row that is no event.
+#[derive(Debug)]
+pub(super) struct Unreadable {
+    pub(super) position: u64,
+    pub(super) reason: String,
+}
+
+/// What stands on the stream of a hold that is corrected, by the position of the correction.
+pub(super) type Histories = HashMap<u64, Vec<Recorded>>;
+
+/// Events in their order.
+pub(super) struct Page {
+    pub(super) rows: Vec<Result<Recorded, Unreadable>>,
+    pub(super) histories: Histories,
+}
+
+/// Rows as the database has them: their texts stand in one.
+#[derive(Default)]
+pub(super) struct RawPage {
+    rows: Vec<Result<RawRow, Unreadable>>,
+    text: String,
+    histories: Histories,
+}
+
+struct RawRow {
+    position: u64,
+    recorded_at: i64,
+    sequence: u64,
+    kind: Range<usize>,
+    id: Range<usize>,
+    name: Range<usize>,
+    version: Range<usize>,
+    payload: Range<usize>,
+    metadata: Range<usize>,
+}
+
+/// Gives away every page up to `head`, or as many as somebody takes; looks at as many entries of the streams' index.
+pub(super) fn read(
+    reader: &Reader,
+    head: u64,
+    pages: &SyncSender<RawPage>,
+    streams: &mut Streams,
+) -> Result<(), VerifyError> {
+    let mut after = i64::MIN;
+    let mut last = 0;
+    loop {
+        let mut page = match read_page(reader.connection(), after, head) {
+            Ok(page) => page,
+            Err(error) => return Err(damaged(error, last)),
+        };
+        match page.rows.last() {
+            Some(Ok(row)) => last = row.position,
+            Some(Err(row)) => last = row.position,
+            None => return Ok(()),
+        }
+        after = i64::try_from(last).unwrap_or(i64::MAX);
+        page.histories = histories(reader, &page);
+        if pages.send(page).is_err() {
+            return Ok(());
+        }
+        streams.look(reader.connection(), PAGE)?;
+    }
+}
+
+/// A file that is no database could not be looked at; one that is damaged further on is broken there.
+fn damaged(error: rusqlite::Error, last: u64) -> VerifyError {
+    if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) {
+        let reason = format!("the file is damaged from here on: {error}");
+        return VerifyError::Broken { position: last + 1, reason };
+    }
+    LogError::from(error).into()
+}
+
+fn read_page(connection: &Connection, after: i64, head: u64) -> Result<RawPage, rusqlite::Error> {
+    let mut statement = connection.prepare_cached(SELECT)?;
+    let mut rows = statement.query(params![after, head, PAGE])?;
+    let mut page = RawPage { rows: Vec::with_capacity(PAGE), ..RawPage::default() };
+    while let Some(row) = rows.next()? {
+        let position: i64 = row.get(0)?;
+        let read = match u64::try_from(position) {
+            Ok(position) => page.raw_row(position, row).map_err(|error| (position, error.to_string())),
+            // Positions begin at 1: whatever is below stands in the place of the first.
+            Err(_) => Err((0, format!("there is no position {position}"))),
+        };
+        page.rows.push(read.map_err(|(position, reason)| Unreadable { position, reason }));
+    }
+    Ok(page)
+}
+
+/// Corrections are rare: the history of what they correct is looked up instead of being kept for all requests.
+fn histories(reader: &Reader, page: &RawPage) -> Histories {
+    let corrections = page.rows.iter().flatten().filter(|row| page.text.get(row.name.clone()) == Some(CORRECTION));
+    let history = |row: &RawRow| {
+        let stream = Stream::new(StreamKind::Hold, page.text.get(row.id.clone()).unwrap_or_default());
+        // What cannot be read is found at its own position.
+        let mut history = reader.stream(&stream).unwrap_or_default();
+        history.retain(|recorded| recorded.position < row.position);
+        (row.position, history)
+    };
+    corrections.map(history).collect()
+}
+
+impl RawPage {
+    fn raw_row(&mut self, position: u64, row: &Row<'_>) -> Result<RawRow, rusqlite::Error> {
+        Ok(RawRow {
+            position,
+            recorded_at: row.get(1)?,
+            kind: self.copy(row, 2)?,
+            id: self.copy(row, 3)?,
+            sequence: row.get(4)?,
+            name: self.copy(row, 5)?,
+            version: self.copy(row, 6)?,
+            payload: self.copy(row, 7)?,
+            metadata: self.copy(row, 8)?,
+        })
+    }
+
+    fn copy(&mut self, row: &Row<'_>, column: usize) -> Result<Range<usize>, rusqlite::Error> {
+        let begins = self.text.len();
+        self.text.push_str(row.get_ref(column)?.as_str()?);
+        Ok(begins..self.text.len())
+    }
+
+    fn text(&self, range: &Range<usize>) -> &str {
+        self.text.get(range.clone()).unwrap_or_default()
+    }
+
+    fn decode(&self, row: &RawRow, before: &mut Option<(Range<usize>, Context)>) -> Result<Recorded, String> {
+        let kind = self.text(&row.kind);
+        let kind = StreamKind::parse(kind).ok_or_else(|| format!("stream kind {kind}"))?;
+        let version = self.text(&row.version);
+        let version = version.parse().map_err(|_| format!("event version {version:?}"))?;
+        let event = Event::decode(self.text(&row.name), version, self.text(&row.payload));
+        Ok(Recorded {
+            position: row.position,
+            recorded_at: from_micros(row.recorded_at),
+            stream: Stream { kind, id: self.text(&row.id).to_owned() },
+            sequence: row.sequence,
+            context: self.context(row, before)?,
+            event: event.map_err(|error| error.to_string())?,
+        })
+    }
+
+    /// Events of one batch mostly have the context of the one in front of them.
+    fn context(&self, row: &RawRow, before: &mut Option<(Range<usize>, Context)>) -> Result<Context, String> {
+        let metadata = self.text(&row.metadata);
+        if let Some((same, context)) = before
+            && self.text(same) == metadata
+        {
+            return Ok(context.clone());
+        }
+        let context: Context = serde_json::from_str(metadata).map_err(|error| format!("metadata: {error}"))?;
+        *before = Some((row.metadata.clone(), context.clone()));
+        Ok(context)
+    }
+}
+
+impl Page {
+    pub(super) fn decode(raw: RawPage) -> Self {
+        let mut before = None;
+        let mut rows = Vec::with_capacity(raw.rows.len());
+        for row in &raw.rows {
+            rows.push(match row {
+                Ok(row) => raw.decode(row, &mut before).map_err(|reason| Unreadable { position: row.position, reason }),
+                Err(Unreadable { position, reason }) => Err(Unreadable { position: *position, reason: reason.clone() }),
+            });
+        }
+        Self { rows, histories: raw.histories }
+    }
+}

@@ -1,0 +1,92 @@
+//! What requests refer to by log position: the versions of models, keys and prices that were in force.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+
+use crate::event::inference::{Backend, InferenceAdmitted};
+use crate::event::{Event, Recorded};
+use crate::ids::{KeyId, ProviderId};
+use crate::money::Rates;
+
+/// Every version of what a request can name, by the position at which it was recorded.
+#[derive(Default)]
+pub(super) struct References {
+    /// Frontend names.
+    models: HashMap<u64, String>,
+    keys: HashMap<u64, KeyId>,
+    prices: HashMap<u64, PriceVersion>,
+}
+
+pub(super) struct PriceVersion {
+    provider_id: ProviderId,
+    model: String,
+    pub(super) rates: Rates,
+    effective_from: DateTime<Utc>,
+}
+
+impl PriceVersion {
+    pub(super) fn is_of(&self, backend: &Backend) -> bool {
+        self.provider_id == backend.provider_id && self.model == backend.model
+    }
+
+    /// As `versions.prices` names it.
+    fn target(&self) -> String {
+        format!("{}/{}", self.provider_id, self.model)
+    }
+}
+
+impl References {
+    pub(super) fn take(&mut self, position: u64, event: &Event) {
+        match event {
+            Event::ModelCreated(model) | Event::ModelChanged(model) => {
+                self.models.insert(position, model.name.clone());
+            }
+            Event::KeyCreated(key) | Event::KeyChanged(key) => {
+                self.keys.insert(position, key.key_id);
+            }
+            Event::KeyRotated(rotated) => {
+                self.keys.insert(position, rotated.key_id);
+            }
+            Event::PriceCreated(price) | Event::PriceChanged(price) => {
+                let version = PriceVersion {
+                    provider_id: price.provider_id,
+                    model: price.model.clone(),
+                    rates: price.rates,
+                    effective_from: price.effective_from,
+                };
+                self.prices.insert(position, version);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn price(&self, version: u64) -> Result<&PriceVersion, String> {
+        self.prices.get(&version).ok_or_else(|| format!("there is no price at position {version}"))
+    }
+
+    /// The versions that an admission names are of what it is about.
+    pub(super) fn must_fit(&self, recorded: &Recorded, admitted: &InferenceAdmitted) -> Result<(), String> {
+        let versions = &admitted.versions;
+        if self.models.get(&versions.model) != Some(&admitted.model) {
+            return Err(format!("there is no model {} at position {}", admitted.model, versions.model));
+        }
+        let key = versions.key.map(|version| self.keys.get(&version).copied());
+        if key != recorded.context.key_id.map(Some) {
+            return Err(format!("its key's version {:?} is not one of its key", versions.key));
+        }
+        if versions.prices.is_empty() {
+            return Err("it was admitted without a price".to_owned());
+        }
+        for (target, version) in &versions.prices {
+            let price = self.price(*version)?;
+            if price.target() != *target {
+                return Err(format!("the price at position {version} is not one of {target}"));
+            }
+            if price.effective_from > recorded.recorded_at {
+                return Err(format!("the price at position {version} is not in force yet"));
+            }
+        }
+        Ok(())
+    }
+}

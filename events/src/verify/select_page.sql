@@ -1,0 +1,5 @@
+SELECT position, recorded_at, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata
+FROM events
+WHERE position > ?1 AND position <= ?2
+ORDER BY position
+LIMIT ?3
