@@ -13,9 +13,17 @@ use crate::cli::ServeArgs;
 const ADMIN_KEY_CHARS_MIN: usize = 32;
 const HOLD_TTL_SECONDS_MAX: u64 = 86_400;
 const DRAIN_TIMEOUT_SECONDS_MAX: u64 = 3_600;
-/// Engines that this version does not have: ignoring them would look like having them.
-const OTHER_ENGINES: [&str; 4] =
-    ["LEDGERWAY_DATABASE_URL", "LEDGERWAY_NATS_URL", "LEDGERWAY_REDIS_URL", "LEDGERWAY_OBJECT_STORE_URL"];
+/// What this version does not have: ignoring it would look like having it.
+const ABSENT: [&str; 8] = [
+    "LEDGERWAY_DATABASE_URL",
+    "LEDGERWAY_NATS_URL",
+    "LEDGERWAY_REDIS_URL",
+    "LEDGERWAY_OBJECT_STORE_URL",
+    "LEDGERWAY_RATE_LIMIT_REQUESTS",
+    "LEDGERWAY_ADMIN_RATE_LIMIT_REQUESTS",
+    "LEDGERWAY_CORS_ORIGINS",
+    "LEDGERWAY_DRAIN_DELAY_SECONDS",
+];
 
 /// How `serve` runs.
 pub struct Config {
@@ -39,10 +47,10 @@ pub struct WrongConfig {
 
 impl Config {
     pub fn read(args: &ServeArgs, variable: impl Fn(&str) -> Option<String>) -> Result<Self, WrongConfig> {
-        for engine in OTHER_ENGINES {
-            if variable(engine).is_some_and(|value| !value.is_empty()) {
-                let problem = "names an engine that this version does not have; unset it".to_owned();
-                return Err(WrongConfig { variable: engine, problem, example: "" });
+        for absent in ABSENT {
+            if variable(absent).is_some_and(|value| !value.is_empty()) {
+                let problem = "is for something that this version does not have; unset it".to_owned();
+                return Err(WrongConfig { variable: absent, problem, example: "" });
             }
         }
         if args.mode != "all" {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use command::access::AccessRollup;
 use command::admin::setup;
@@ -26,6 +27,8 @@ use crate::config::{Config, WrongConfig};
 use crate::http::{Door, DoorParts, Health, InFlight, Server, health_routes};
 
 const WRONG_CONFIGURATION: u8 = 2;
+/// For the last bytes of the last answer, which have left us and not yet the socket.
+const LAST_BYTES: Duration = Duration::from_millis(50);
 
 /// Why the gateway did not start or did not end well; one sentence.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -84,16 +87,20 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
     }
     signals.next().await;
     tracing::info!("draining: requests in flight end, new ones are refused");
-    let ended = tokio::select! {
-        () = in_flight.drain() => true,
+    // The time is the operator's: what it was too short for is cut off and recorded, as it is by a second signal.
+    let was_told_twice = tokio::select! {
+        () = in_flight.drain() => false,
         () = tokio::time::sleep(config.drain_timeout) => false,
-        () = signals.next() => false,
+        () = signals.next() => true,
     };
+    if !was_told_twice {
+        tokio::time::sleep(LAST_BYTES).await;
+    }
     // Connections first: a request that is cut off leaves its end to the log, which is still there to take it.
     let mut serving = serving;
     serving.shutdown().await;
     stop_engines(engines).await;
-    Ok(if ended { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if was_told_twice { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 async fn start_engines(config: &Config, clock: &Arc<dyn Clock>) -> Result<Engines, Failure> {

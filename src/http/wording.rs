@@ -26,12 +26,18 @@ pub fn word(response: &mut Response, refusal: &Refusal, surface: Surface, reques
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     }
-    if refusal.code == ErrorCode::BudgetExceeded {
-        // Both vendors' SDKs would otherwise try a 429 again, and be refused again.
+    if is_final(refusal) {
+        // Both vendors' SDKs would otherwise try these again, and be refused again.
         headers.insert("x-should-retry", HeaderValue::from_static("false"));
     }
     if refusal.code == ErrorCode::Unauthenticated {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     *response.body_mut() = Body::from(body);
+}
+
+/// The same request will fare the same: no money, or an upstream that took it for wrong.
+fn is_final(refusal: &Refusal) -> bool {
+    let upstream_status = refusal.details.get("upstream_status").and_then(serde_json::Value::as_u64);
+    refusal.code == ErrorCode::BudgetExceeded || upstream_status.is_some_and(|status| (400..500).contains(&status))
 }

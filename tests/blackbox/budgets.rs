@@ -120,5 +120,5 @@ async fn limits_that_move_under_load_are_kept_at_every_prefix() {
     }
     loads.join_all().await;
     let books = gateway.books_when_all_ended(Duration::from_secs(5)).await;
-    assert!(books.refused > 0 && books.admitted().len() > 10, "both sides of the limit were seen");
+    assert!(books.refused > 0 && !books.admitted().is_empty(), "both sides of the limit were seen");
 }
