@@ -26,8 +26,8 @@ enum Command {
     Serve(ServeArgs),
     /// Bring the data folder's databases to this version
     Migrate(DataArgs),
-    /// Check the log and the ledger offline, read-only: exit 0 sound, 1 broken, 2 could not look
-    Verify(DataArgs),
+    /// Check the log, the ledger and the views offline, read-only: exit 0 sound, 1 broken, 2 could not look
+    Verify(VerifyArgs),
 }
 
 /// Values are read as text and judged by [`crate::config`], so that a wrong one is answered in one sentence.
@@ -59,6 +59,18 @@ pub struct DataArgs {
     #[arg(long = "data", env = "LEDGERWAY_DATA", default_value = "./ledgerway-data", value_name = "DIR",
         value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub dir: PathBuf,
+}
+
+#[derive(Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Say it as one JSON object: sound, events, open_holds, views, broken
+    #[arg(long)]
+    pub json: bool,
+    /// Leave out the views, which take longer than the log
+    #[arg(long)]
+    pub log_only: bool,
 }
 
 pub fn run(cli: Cli) -> ExitCode {

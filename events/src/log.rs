@@ -5,6 +5,7 @@ mod append;
 mod checkpoint;
 mod clock;
 mod migrate;
+pub mod offline;
 mod open;
 mod read;
 mod side;

@@ -60,6 +60,8 @@ pub enum VerifyError {
     BesideTheLog { position: u64, reason: String },
     #[error(transparent)]
     Unreadable(#[from] LogError),
+    #[error("start a thread: {0}")]
+    Thread(#[from] std::io::Error),
 }
 
 impl VerifyError {
@@ -67,7 +69,7 @@ impl VerifyError {
     pub const fn position(&self) -> Option<u64> {
         match self {
             Self::Broken { position, .. } | Self::BesideTheLog { position, .. } => Some(*position),
-            Self::Unreadable(_) => None,
+            Self::Unreadable(_) | Self::Thread(_) => None,
         }
     }
 }
@@ -85,23 +87,25 @@ pub fn verify_to(reader: &Reader, depth: Depth) -> Result<Sound, VerifyError> {
     let (raw_out, raw_in) = sync_channel(PAGES_AHEAD);
     let (page_out, page_in) = sync_channel(PAGES_AHEAD);
     let (read, folded) = thread::scope(|scope| {
-        scope.spawn(move || {
-            for raw in raw_in {
-                // Nobody takes it: what is broken was found.
-                if page_out.send(Page::decode(raw)).is_err() {
-                    return;
-                }
-            }
-        });
-        let fold = scope.spawn(move || Check::new(beside, depth).run(&page_in));
+        let decode = move || {
+            // Nobody takes a page any more once something is broken.
+            raw_in.into_iter().map(Page::decode).try_for_each(|page| page_out.send(page)).ok()
+        };
+        named("verify-decode").spawn_scoped(scope, decode)?;
+        let fold = move || Check::new(beside, depth).run(&page_in);
+        let fold = named("verify-fold").spawn_scoped(scope, fold)?;
         let read = pages::read(reader, head, &raw_out, &mut streams);
         drop(raw_out);
         let folded = fold.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        (read, folded)
-    });
+        Ok::<_, VerifyError>((read, folded))
+    })?;
     let folded = folded.and_then(|check| read.and_then(|()| check.finish()));
     let streams = streams.finish(reader.connection());
     earliest(folded, streams)
+}
+
+fn named(thread: &str) -> thread::Builder {
+    thread::Builder::new().name(thread.to_owned())
 }
 
 /// Of two checks of the same log: the first position that either names.

@@ -4,6 +4,7 @@
 mod audit;
 mod budgets;
 mod catalogue;
+pub mod compare;
 mod follow;
 mod inferences;
 pub mod latency;

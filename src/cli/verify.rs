@@ -1,32 +1,135 @@
 //! `ledgerway verify`: exit 0 sound, 1 broken (the first bad position and why), 2 could not look.
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use events::log::{LEDGER_FILE, Reader};
-use events::verify::{Sound, VerifyError, verify};
+use events::log::{LEDGER_FILE, LogError, Reader};
+use events::verify::{Depth, Sound, VerifyError, verify_to};
+use projections::views::compare::{CompareError, Compared, compare};
+use serde_json::json;
 
-use super::{DataArgs, complain, say};
+use super::{VerifyArgs, complain, say};
 
 const COULD_NOT_LOOK: u8 = 2;
 
-pub fn run(args: &DataArgs) -> ExitCode {
-    let ledger = args.dir.join(LEDGER_FILE);
-    if !ledger.is_file() {
-        complain(&format!("there is no {}: --data must be the data folder of a gateway", ledger.display()));
-        return COULD_NOT_LOOK.into();
+/// All that was looked at is what the events say.
+struct Verified {
+    sound: Sound,
+    views: Views,
+}
+
+/// What was found of the views.
+enum Views {
+    LeftOut,
+    Compared(Compared),
+}
+
+/// Why it is not.
+enum Fault {
+    Broken {
+        position: u64,
+        reason: String,
+        /// As a sentence.
+        said: String,
+    },
+    Unreadable(String),
+}
+
+pub fn run(args: &VerifyArgs) -> ExitCode {
+    let found = look(args);
+    if args.json
+        && let Some(object) = as_json(&found)
+    {
+        say(&object.to_string());
     }
-    match Reader::open(&ledger).map_err(VerifyError::from).and_then(|reader| verify(&reader)) {
-        Ok(Sound { events, open_holds }) => {
-            say(&format!("sound: {events} events, {open_holds} open holds"));
+    match found {
+        Ok(verified) => {
+            if !args.json {
+                say(&sentence(&verified));
+            }
             ExitCode::SUCCESS
         }
-        Err(broken @ (VerifyError::Broken { .. } | VerifyError::BesideTheLog { .. })) => {
-            say(&format!("broken: {broken}"));
+        Err(Fault::Broken { said, .. }) => {
+            if !args.json {
+                say(&format!("broken: {said}"));
+            }
             ExitCode::FAILURE
         }
-        Err(VerifyError::Unreadable(error)) => {
-            complain(&format!("read {}: {error}", ledger.display()));
+        Err(Fault::Unreadable(why)) => {
+            complain(&why);
             COULD_NOT_LOOK.into()
         }
+    }
+}
+
+fn look(args: &VerifyArgs) -> Result<Verified, Fault> {
+    let dir = &args.data.dir;
+    let ledger = dir.join(LEDGER_FILE);
+    if !ledger.is_file() {
+        let why = format!("there is no {}: --data must be the data folder of a gateway", ledger.display());
+        return Err(Fault::Unreadable(why));
+    }
+    let reader = Reader::open_offline(&ledger).map_err(|error| unreadable(&ledger, &error))?;
+    let sound = verify_to(&reader, Depth::Gateway).map_err(|error| of_log(&ledger, error))?;
+    if args.log_only {
+        return Ok(Verified { sound, views: Views::LeftOut });
+    }
+    let views = compare(dir, &reader).map_err(|error| of_views(&ledger, error))?;
+    Ok(Verified { sound, views: Views::Compared(views) })
+}
+
+fn unreadable(path: &Path, error: &LogError) -> Fault {
+    Fault::Unreadable(format!("read {}: {error}", path.display()))
+}
+
+fn of_log(ledger: &Path, error: VerifyError) -> Fault {
+    let said = error.to_string();
+    match error {
+        VerifyError::Broken { position, reason } | VerifyError::BesideTheLog { position, reason } => {
+            Fault::Broken { position, reason, said }
+        }
+        VerifyError::Unreadable(error) => unreadable(ledger, &error),
+        VerifyError::Thread(_) => Fault::Unreadable(said),
+    }
+}
+
+fn of_views(ledger: &Path, error: CompareError) -> Fault {
+    let said = error.to_string();
+    match error {
+        CompareError::Different { position, reason } => {
+            Fault::Broken { position, reason: format!("views: {reason}"), said }
+        }
+        CompareError::Log(error) => unreadable(ledger, &error),
+        CompareError::Database(_) => Fault::Unreadable(said),
+    }
+}
+
+fn sentence(verified: &Verified) -> String {
+    let Sound { events, open_holds } = verified.sound;
+    let views = match verified.views {
+        Views::LeftOut => "views left out".to_owned(),
+        Views::Compared(Compared::Same { rows }) => format!("{rows} rows of views"),
+        Views::Compared(Compared::Absent) => "no views to compare".to_owned(),
+        Views::Compared(Compared::OfAnotherVersion) => "views of another version, not compared".to_owned(),
+    };
+    format!("sound: {events} events, {open_holds} open holds, {views}")
+}
+
+/// `None` where nothing could be looked at.
+fn as_json(found: &Result<Verified, Fault>) -> Option<serde_json::Value> {
+    match found {
+        Ok(Verified { sound, views }) => {
+            let views = match views {
+                Views::LeftOut => json!("left_out"),
+                Views::Compared(Compared::Same { rows }) => json!({ "rows": rows }),
+                Views::Compared(Compared::Absent) => json!("absent"),
+                Views::Compared(Compared::OfAnotherVersion) => json!("of_another_version"),
+            };
+            Some(json!({ "sound": true, "events": sound.events, "open_holds": sound.open_holds, "views": views }))
+        }
+        Err(Fault::Broken { position, reason, .. }) => {
+            Some(json!({ "sound": false, "broken": { "position": position, "reason": reason } }))
+        }
+        Err(Fault::Unreadable(_)) => None,
     }
 }

@@ -18,7 +18,7 @@ use crate::time::from_micros;
 const SELECT_EVENTS: &str = include_str!("sql/select_events.sql");
 const SELECT_ADMINISTRATION: &str = include_str!("sql/select_administration.sql");
 /// How long a reader waits for its turn or for a database that is being recovered.
-const WAIT_MAX: Duration = Duration::from_secs(5);
+pub(super) const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Which events a reader wants; what is absent does not filter.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +43,11 @@ impl Reader {
         connection.pragma_update(None, "query_only", true)?;
         connection.pragma_update(None, "trusted_schema", false)?;
         Ok(Self { connection })
+    }
+
+    /// The same for a folder that nothing can be written into, see [`super::offline`].
+    pub fn open_offline(ledger: &Path) -> Result<Self, LogError> {
+        Ok(Self { connection: super::offline::connect(ledger)? })
     }
 
     pub(crate) const fn connection(&self) -> &Connection {

@@ -13,7 +13,7 @@ use crate::log::{LogError, Reader};
 use crate::time::from_micros;
 
 /// Events in a page.
-const PAGE: usize = 1024;
+const PAGE: usize = 256;
 const SELECT: &str = include_str!("select_page.sql");
 /// The one event that follows on streams of requests that are over.
 const CORRECTION: &str = "budget.adjusted";

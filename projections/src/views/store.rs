@@ -15,7 +15,7 @@ use super::projector::{ProjectionError, Projector};
 pub const VIEWS_FILE: &str = "views.db";
 
 const SCHEMA: &str = include_str!("../../../migrations/sqlite/views/0001_projections.sql");
-const HAS_CHECKPOINTS: &str = include_str!("checkpoint/exists.sql");
+pub(super) const HAS_CHECKPOINTS: &str = include_str!("checkpoint/exists.sql");
 const OBJECTS: &str = include_str!("checkpoint/objects.sql");
 const READ: &str = include_str!("checkpoint/read.sql");
 const BEGIN: &str = include_str!("checkpoint/begin.sql");
@@ -231,13 +231,13 @@ fn create(path: &Path, projectors: &[Box<dyn Projector>]) -> Result<Connection, 
     Ok(connection)
 }
 
-fn lay_out(connection: &Connection, projectors: &[Box<dyn Projector>]) -> Result<(), rusqlite::Error> {
+pub(super) fn lay_out(connection: &Connection, projectors: &[Box<dyn Projector>]) -> Result<(), rusqlite::Error> {
     connection.execute_batch(SCHEMA)?;
     projectors.iter().try_for_each(|projector| connection.execute_batch(projector.schema()))
 }
 
 /// Whether everything that a new file would have is there, as it would be. What somebody added is none of ours.
-fn has_the_objects_of(connection: &Connection, projectors: &[Box<dyn Projector>]) -> Result<bool, rusqlite::Error> {
+pub(super) fn has_the_objects_of(connection: &Connection, projectors: &[Box<dyn Projector>]) -> Result<bool, rusqlite::Error> {
     let fresh = Connection::open_in_memory()?;
     lay_out(&fresh, projectors)?;
     Ok(objects(&fresh)?.is_subset(&objects(connection)?))

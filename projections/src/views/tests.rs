@@ -1,5 +1,6 @@
 //! Given facts, then rows: the same whatever the batches, and the same again after they are delivered twice.
 
+mod compared;
 mod facts;
 mod following;
 mod rows;

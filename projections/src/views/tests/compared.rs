@@ -1,0 +1,135 @@
+//! Views held against their log: silence where every row is what the log says, and the first row that is not.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use events::event::Recorded;
+use events::log::{LEDGER_FILE, Log, Reader};
+use rusqlite::{Connection, params};
+
+use super::facts::Story;
+use super::{all_projectors, open};
+use crate::views::compare::{CompareError, Compared, compare};
+use crate::views::store::VIEWS_FILE;
+
+/// A folder with a log of these facts.
+fn folder_of(facts: &[Arc<Recorded>]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a folder");
+    Log::migrate(dir.path()).expect("an empty ledger");
+    let ledger = Connection::open(dir.path().join(LEDGER_FILE)).expect("the ledger opens");
+    for recorded in facts {
+        let row = params![
+            recorded.position,
+            recorded.recorded_at.timestamp_micros(),
+            recorded.stream.kind.as_str(),
+            recorded.stream.id,
+            // The facts of the story do not count their streams; nothing here does.
+            recorded.position,
+            recorded.event.name(),
+            recorded.event.version().to_string(),
+            recorded.event.payload().expect("JSON"),
+            serde_json::to_string(&recorded.context).expect("JSON"),
+        ];
+        ledger.execute(INSERT, row).expect("an event");
+    }
+    dir
+}
+
+const INSERT: &str = "INSERT INTO events (position, recorded_at, aggregate_type, aggregate_id, sequence, event_type,
+                      event_version, payload, metadata) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+
+fn compared(dir: &Path) -> Result<Compared, CompareError> {
+    compare(dir, &Reader::open(&dir.join(LEDGER_FILE)).expect("the ledger opens"))
+}
+
+/// What is said of views that were made of the whole story, in two batches, and then damaged.
+fn said_after(damage: &str) -> String {
+    let facts = Story::whole();
+    let dir = folder_of(&facts);
+    let mut store = open(dir.path(), all_projectors());
+    for batch in facts.chunks(facts.len() / 2 + 1) {
+        store.apply(batch).expect("a batch is applied");
+    }
+    drop(store);
+    let same = compared(dir.path()).expect("the same");
+    assert!(matches!(same, Compared::Same { rows } if rows > 20), "{same:?}");
+    let views = Connection::open(dir.path().join(VIEWS_FILE)).expect("the views open");
+    views.execute_batch(damage).expect("the damage is done");
+    match compared(dir.path()) {
+        Err(CompareError::Different { position, reason }) => {
+            assert!(position > 0, "{damage}");
+            reason
+        }
+        other => panic!("{damage}: {other:?}"),
+    }
+}
+
+#[test]
+fn every_table_of_the_views_is_compared() {
+    let dir = folder_of(&[]);
+    drop(open(dir.path(), all_projectors()));
+    let views = Connection::open(dir.path().join(VIEWS_FILE)).expect("the views open");
+    let tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'projections'";
+    let tables: Result<Vec<String>, _> =
+        views.prepare(tables).expect("SQL").query_map([], |row| row.get(0)).expect("rows").collect();
+    for table in tables.expect("names") {
+        assert!(include_str!("../compare.rs").contains(&format!("name: \"{table}\"")), "{table}");
+    }
+}
+
+#[test]
+fn a_row_that_was_changed_is_named() {
+    for (damage, row) in [
+        ("UPDATE budgets SET limit_nanos = limit_nanos + 1", "of budgets is not what the log says"),
+        ("UPDATE budget_windows SET settled_nanos = settled_nanos + 1", "of budget_windows is not"),
+        ("UPDATE usage_by_hour SET cost_nanos = cost_nanos + 1 WHERE cost_nanos > 0", "of usage_by_hour is not"),
+        ("UPDATE usage_latency SET requests = 2", "of usage_latency is not"),
+        ("UPDATE inferences SET status = 'failed' WHERE status = 'completed'", "of inferences is not"),
+        ("UPDATE inference_incidents SET data = '{}'", "of inference_incidents is not"),
+        ("UPDATE audit SET actor = 'somebody'", "the row 1 of audit is not"),
+        ("UPDATE catalogue SET body = '{}' WHERE kind = 'key'", "the row key/"),
+    ] {
+        let said = said_after(damage);
+        assert!(said.contains(row), "{damage}: {said}");
+    }
+}
+
+#[test]
+fn a_row_that_is_missing_or_was_added_is_named() {
+    let tables = ["budgets", "budget_windows", "usage_by_hour", "usage_latency", "inferences", "audit", "catalogue"];
+    for table in tables {
+        let said = said_after(&format!("DELETE FROM {table}"));
+        assert!(said.ends_with(&format!("of {table} is missing")), "{said}");
+    }
+    let last = "DELETE FROM audit WHERE position = (SELECT max(position) FROM audit)";
+    assert!(said_after(last).ends_with("of audit is missing"));
+    let said = said_after("INSERT INTO usage_latency VALUES (0, '', '', '', '', '', '', '', 1, 1)");
+    assert!(said.starts_with("no event made the row 0/"), "{said}");
+    let said = said_after("INSERT INTO budget_windows VALUES ('bud_z', 0, 0, 0)");
+    assert_eq!(said, "no event made the row bud_z/0 of budget_windows");
+}
+
+#[test]
+fn views_that_stand_beyond_the_log_are_not_of_it() {
+    let said = said_after("UPDATE projections SET position = position + 1");
+    assert!(said.contains("an event that the log does not have"), "{said}");
+}
+
+#[test]
+fn views_that_are_behind_are_compared_up_to_where_they_stand() {
+    let facts = Story::whole();
+    let dir = folder_of(&facts);
+    open(dir.path(), all_projectors()).apply(facts.get(..9).expect("nine facts")).expect("a batch is applied");
+    assert!(matches!(compared(dir.path()), Ok(Compared::Same { .. })));
+}
+
+#[test]
+fn views_that_are_absent_or_of_another_version_are_left_alone() {
+    let facts = Story::whole();
+    let dir = folder_of(&facts);
+    assert!(matches!(compared(dir.path()), Ok(Compared::Absent)));
+    open(dir.path(), all_projectors()).apply(&facts).expect("a batch is applied");
+    let views = Connection::open(dir.path().join(VIEWS_FILE)).expect("the views open");
+    views.execute_batch("UPDATE projections SET version = 0 WHERE name = 'audit'").expect("a change");
+    assert!(matches!(compared(dir.path()), Ok(Compared::OfAnotherVersion)));
+}
