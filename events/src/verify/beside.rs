@@ -97,7 +97,7 @@ impl Beside {
 
     fn balances_must_equal(&self, fold: &Balances) -> Result<(), String> {
         let folded: BTreeMap<&BudgetWindow, &Amounts> = fold.windows().collect();
-        for window in self.balances.keys().filter(|window| !fold.knows_window(window)) {
+        if let Some(window) = self.balances.keys().find(|window| !fold.knows_window(window)) {
             return Err(format!("a balance of {}, which no event has moved", named(window)));
         }
         for (window, events) in folded {
