@@ -167,6 +167,7 @@ impl Check {
 
     fn take(&mut self, recorded: &Recorded, histories: &Histories) -> Result<(), String> {
         self.order.take(recorded)?;
+        self.lives.must_go_on(recorded)?;
         match &recorded.event {
             Event::InferenceAdmitted(admitted) => {
                 if self.depth == Depth::Gateway {

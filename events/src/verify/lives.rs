@@ -65,11 +65,23 @@ impl Stage {
 pub(super) struct Lives {
     depth: Depth,
     open: HashMap<RequestId, Life>,
+    /// Whose event must come next, and what it is without.
+    unfinished: Option<(RequestId, &'static str)>,
 }
 
 impl Lives {
     pub(super) fn new(depth: Depth) -> Self {
-        Self { depth, open: HashMap::new() }
+        Self { depth, open: HashMap::new(), unfinished: None }
+    }
+
+    /// An admission and its hold, an outcome and the hold's end: nothing comes between them.
+    pub(super) fn must_go_on(&mut self, recorded: &Recorded) -> Result<(), String> {
+        match self.unfinished.take() {
+            Some((request, without)) if recorded.context.request_id != Some(request) => {
+                Err(format!("{request} {without}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn begin(&mut self, recorded: &Recorded, admitted: &InferenceAdmitted) -> Result<(), String> {
@@ -85,6 +97,7 @@ impl Lives {
             expires_at: recorded.recorded_at,
             last_attempt: 0,
         };
+        self.unfinished = Some((request, "was admitted without a hold"));
         match self.open.insert(request, life) {
             None => Ok(()),
             Some(_) => Err(format!("{request} is admitted twice")),
@@ -122,6 +135,7 @@ impl Lives {
 
     pub(super) fn end(&mut self, recorded: &Recorded, ended: &InferenceEnded) -> Result<&Life, String> {
         let depth = self.depth;
+        self.unfinished = Some((request(recorded)?, "is over and its hold is open"));
         let life = self.life(recorded)?;
         if life.stage != Stage::Held {
             return Err(format!("an outcome of a request that is {}", life.stage.as_str()));
@@ -188,15 +202,10 @@ impl Lives {
         if refused.count == 0 { Err("a refusal of no request".to_owned()) } else { Ok(()) }
     }
 
-    /// Every request that was admitted has its hold; one without an outcome must still hold its money.
+    /// Requests that are under way may be left, nothing else.
     pub(super) fn finish(&self) -> Result<(), String> {
-        let unfinished = self.open.iter().filter_map(|(request, life)| match &life.stage {
-            Stage::Admitted { at } => Some((*at, format!("{request} was admitted without a hold"))),
-            Stage::Over(over) => Some((over.at, format!("{request} is over and its hold is open"))),
-            Stage::Held => None,
-        });
-        match unfinished.min() {
-            Some((at, reason)) => Err(format!("{reason} (position {at})")),
+        match self.unfinished {
+            Some((request, without)) => Err(format!("{request} {without}")),
             None => Ok(()),
         }
     }

@@ -1,106 +1,377 @@
-//! `verify` is silent on a sound log and names the position of each damage.
+//! `verify` is silent on a sound log and names the position of each damage. The log is one that a gateway would have
+//! left: every kind of event that moves money, every kind of end, budgets that change and windows that pass.
+
+mod beside;
+mod story;
 
 use std::path::Path;
 
-use events::event::StreamKind;
-use events::event::admin::Scope;
-use events::ledger::{Charge, Outcome};
-use events::log::{Admitted, LEDGER_FILE, Log, LogOptions, Reader};
-use events::money::NanoUsd;
-use events::time::Period;
-use events::verify::{VerifyError, verify};
+use events::log::{LEDGER_FILE, Reader};
+use events::verify::{Depth, Sound, VerifyError, verify_to};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::facts::{admission, append, budget, clock, ended, id, opened};
+use story::Told;
 
-/// Two budgets, one settled request (positions 3 to 6), one that still holds its money (7 and 8).
-async fn sound_log(folder: &Path) {
-    let log = Log::open(folder, LogOptions::new(clock())).expect("the log opens");
-    for (number, scope) in [(1, Scope::Tenant(id(1))), (2, Scope::Key(id(1)))] {
-        let event = opened(budget(number, scope, 1000, Period::Day));
-        log.append(append(StreamKind::Budget, id(number), 0, event)).await.expect("a budget");
+fn check(folder: &Path) -> Result<Sound, VerifyError> {
+    verify_to(&Reader::open(&folder.join(LEDGER_FILE)).expect("the ledger opens"), Depth::Gateway)
+}
+
+/// What is said of the story after this was done to its database.
+fn said_after(told: &Told, sql: &str) -> VerifyError {
+    let folder = TempDir::new().expect("a folder");
+    let copy = folder.path().join(LEDGER_FILE);
+    std::fs::copy(told.folder.path().join(LEDGER_FILE), &copy).expect("a copy");
+    let ledger = Connection::open(&copy).expect("the ledger opens");
+    ledger.execute_batch(UNGUARD).expect("the guards are removed");
+    ledger.execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    drop(ledger);
+    match check(folder.path()) {
+        Ok(sound) => panic!("{sql}: {sound:?}"),
+        Err(error) => error,
     }
-    for request in [1, 2] {
-        let Ok(Admitted::Hold(hold)) = log.admit(admission(request, 1, 100, std::time::Duration::from_secs(60))).await
-        else {
-            panic!("it fits")
-        };
-        if request == 1 {
-            let charge = Charge::Settle(NanoUsd::new(70));
-            hold.end(Vec::new(), Outcome::Completed(ended(70)), charge).await.expect("the end is recorded");
-        } else {
-            std::mem::forget(hold);
+}
+
+const UNGUARD: &str = "DROP TRIGGER events_are_never_changed; DROP TRIGGER events_are_never_deleted;";
+
+/// One kind of damage: what it is, what is done, the position that is named and a part of what is said.
+type Damage = (&'static str, String, u64, &'static str);
+
+fn must_be_found(told: &Told, kinds: &[Damage]) {
+    for (name, sql, at, why) in kinds {
+        match said_after(told, sql) {
+            VerifyError::Broken { position, reason } => {
+                assert_eq!(position, *at, "{name}: {reason}");
+                assert!(reason.contains(why), "{name}: {reason}");
+            }
+            other => panic!("{name}: {other}"),
         }
     }
-    log.close();
 }
 
-fn check(folder: &Path) -> Result<events::verify::Sound, VerifyError> {
-    verify(&Reader::open(&folder.join(LEDGER_FILE)).expect("the ledger opens"))
+/// Sets a field of an event's data to a JSON value.
+fn set(at: u64, field: &str, value: &str) -> String {
+    format!("UPDATE events SET payload = json_set(payload, '$.{field}', json('{value}')) WHERE position = {at}")
 }
 
-async fn damaged(sql: &str) -> VerifyError {
-    let folder = TempDir::new().expect("a folder");
-    sound_log(folder.path()).await;
-    check(folder.path()).expect("a sound log");
-    let ledger = Connection::open(folder.path().join(LEDGER_FILE)).expect("the ledger opens");
-    ledger
-        .execute_batch("DROP TRIGGER events_are_never_changed; DROP TRIGGER events_are_never_deleted;")
-        .expect("the guards are removed");
-    ledger.execute_batch(sql).expect("the damage is done");
-    drop(ledger);
-    check(folder.path()).expect_err("the damage is found")
+/// Sets one of who it is about.
+fn set_context(at: u64, field: &str, value: &str) -> String {
+    format!("UPDATE events SET metadata = json_set(metadata, '$.{field}', '{value}') WHERE position = {at}")
 }
 
-async fn position_of(sql: &str) -> u64 {
-    match damaged(sql).await {
-        VerifyError::Broken { position, .. } => position,
-        other => panic!("{other}"),
-    }
+/// Repeats an event at the end of the log, as that number of its stream.
+fn repeat(told: &Told, at: u64, sequence: u64) -> String {
+    let head = told.head;
+    format!(
+        "INSERT INTO events (position, recorded_at, aggregate_type, aggregate_id, sequence, event_type, event_version,
+         payload, metadata) SELECT {head} + 1, (SELECT recorded_at FROM events WHERE position = {head}), aggregate_type,
+         aggregate_id, {sequence}, event_type, event_version, payload, metadata FROM events WHERE position = {at}"
+    )
 }
 
-#[tokio::test]
-async fn damage_to_events_is_named_by_its_position() {
-    let change = |field: &str, value: &str, at: u64| {
-        format!("UPDATE events SET payload = json_set(payload, '$.{field}', '{value}') WHERE position = {at}")
-    };
-    assert_eq!(position_of("DELETE FROM events WHERE position = 5").await, 6, "a deleted event");
-    assert_eq!(position_of("UPDATE events SET recorded_at = recorded_at - 1 WHERE position = 5").await, 5, "time");
-    assert_eq!(position_of("UPDATE events SET sequence = 7 WHERE position = 5").await, 5, "a sequence");
-    assert_eq!(
-        position_of("UPDATE events SET event_type = 'inference.vanished' WHERE position = 5").await,
-        5,
-        "a type"
-    );
-    assert_eq!(position_of("UPDATE events SET payload = '{' WHERE position = 4").await, 4, "a payload");
-    assert_eq!(position_of(&change("charged_usd", "0.000000071", 6)).await, 6, "a charge");
-    assert_eq!(position_of(&change("held_usd", "0.000000099", 6)).await, 6, "a hold at its end");
-    assert_eq!(position_of(&change("held_usd", "0.000001001", 4)).await, 4, "a hold above the budget");
-    assert_eq!(position_of(&change("limit_usd", "0.000000099", 2)).await, 4, "a limit below the hold");
-    assert_eq!(
-        position_of("UPDATE events SET payload = json_remove(payload, '$.budgets[1]') WHERE position = 4").await,
-        4,
-        "a budget left out"
-    );
-    let swap = "UPDATE events SET position = -5 WHERE position = 5; UPDATE events SET position = 5 WHERE position = 6;
-                UPDATE events SET position = 6 WHERE position = -5";
-    assert_eq!(position_of(swap).await, 5, "a swapped pair");
-    let double = "INSERT INTO events (position, recorded_at, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-                  SELECT 9, recorded_at, aggregate_type, aggregate_id, 3, event_type, event_version, payload, metadata FROM events WHERE position = 6";
-    assert_eq!(position_of(double).await, 9, "a doubled settlement");
+/// Closes or opens the gap behind a position.
+fn move_all_behind(at: u64, by: i64) -> String {
+    format!(
+        "UPDATE events SET position = -position WHERE position > {at};
+         UPDATE events SET position = -position + {by} WHERE position < 0;"
+    )
+}
+
+fn delete_and_close_the_gap(at: u64) -> String {
+    format!("DELETE FROM events WHERE position = {at}; {}", move_all_behind(at, -1))
 }
 
 #[tokio::test]
-async fn damage_beside_the_log_is_found_at_the_head() {
-    for sql in [
-        "UPDATE balances SET settled = settled + 1",
-        "UPDATE balances SET held = 0",
-        "DELETE FROM balances",
-        "DELETE FROM open_holds",
-        "UPDATE open_holds SET held = held + 1",
+async fn a_sound_log_is_sound() {
+    let told = Told::whole().await;
+    let sound = check(told.folder.path()).expect("a sound log");
+    assert_eq!(sound, Sound { events: told.head, open_holds: 1 });
+    let types = told.types();
+    for must_have in [
+        "inference.completed",
+        "inference.failed",
+        "inference.aborted",
+        "inference.attempt_failed",
+        "inference.refused",
+        "budget.settled",
+        "budget.released",
+        "budget.expired",
+        "budget.adjusted",
+        "budget.changed",
+        "budget.closed",
+        "access.denied",
     ] {
-        let found = damaged(sql).await;
-        assert!(matches!(found, VerifyError::BesideTheLog { position: 8, .. }), "{sql}: {found}");
+        assert!(types.iter().any(|name| *name == must_have), "the story has no {must_have}");
     }
+}
+
+#[tokio::test]
+async fn refusals_that_were_rolled_up_are_sound() {
+    let folder = TempDir::new().expect("a folder");
+    story::a_flood_of_refusals(folder.path()).await;
+    let sound = check(folder.path()).expect("a sound log");
+    assert!((21..45).contains(&sound.events), "{sound:?}");
+}
+
+#[tokio::test]
+async fn an_order_that_was_disturbed_is_named() {
+    let told = Told::whole().await;
+    let (at, head) = (told.completed, told.head);
+    let swap = format!(
+        "UPDATE events SET position = -1 WHERE position = {at};
+         UPDATE events SET position = {at} WHERE position = {at} + 1;
+         UPDATE events SET position = {at} + 1 WHERE position = -1"
+    );
+    let inserted = format!(
+        "{} {}",
+        move_all_behind(at, 1),
+        repeat(&told, at, 9).replace(&format!("{head} + 1"), &format!("{at} + 1"))
+    );
+    must_be_found(
+        &told,
+        &[
+            ("a deleted event", format!("DELETE FROM events WHERE position = {at}"), at + 1, "is missing"),
+            ("the first one deleted", "DELETE FROM events WHERE position = 1".into(), 2, "position 1 is missing"),
+            ("deleted, and the gap closed", delete_and_close_the_gap(at), at, "does not follow on its outcome"),
+            ("one before the first", "UPDATE events SET position = -3 WHERE position = 1".into(), 0, "1 is missing"),
+            ("a swapped pair", swap, at, "does not follow on its outcome"),
+            ("an inserted event", inserted, at + 1, "an outcome of a request that is over"),
+            (
+                "time going back",
+                format!("UPDATE events SET recorded_at = recorded_at - 1 WHERE position = {at}"),
+                at,
+                "before",
+            ),
+            (
+                "a wrong sequence",
+                format!("UPDATE events SET sequence = 7 WHERE position = {at}"),
+                at,
+                "continues with 7, not 2",
+            ),
+            (
+                "a sequence too low",
+                format!("UPDATE events SET sequence = 0 WHERE position = {}", told.access),
+                told.access,
+                "continues with 0",
+            ),
+            (
+                "an unknown type",
+                format!("UPDATE events SET event_type = 'inference.vanished' WHERE position = {at}"),
+                at,
+                "unknown event type",
+            ),
+            (
+                "an unknown version",
+                format!("UPDATE events SET event_version = '9' WHERE position = {at}"),
+                at,
+                "unknown event type",
+            ),
+            (
+                "a type of another stream",
+                format!("UPDATE events SET aggregate_type = 'hold', sequence = 8 WHERE position = {at}"),
+                at,
+                "on the stream",
+            ),
+            ("broken JSON", format!("UPDATE events SET payload = '{{' WHERE position = {at}"), at, "cannot be read"),
+            ("broken metadata", format!("UPDATE events SET metadata = '{{}}' WHERE position = {at}"), at, "metadata"),
+            (
+                "a stream of nobody",
+                format!("UPDATE events SET aggregate_id = 'req_x' WHERE position = {at}"),
+                at,
+                "on the stream inference-req_x",
+            ),
+        ],
+    );
+}
+
+#[tokio::test]
+async fn a_life_that_cannot_be_is_named() {
+    let told = Told::whole().await;
+    let (admitted, completed, head) = (told.admitted, told.completed, told.head);
+    let last_two = format!("DELETE FROM events WHERE position > {}", head - 1);
+    must_be_found(
+        &told,
+        &[
+            ("a doubled settlement", repeat(&told, completed + 1, 3), head + 1, "never admitted, or is over"),
+            ("a doubled outcome", repeat(&told, completed, 3), head + 1, "never admitted, or is over"),
+            ("a doubled hold", repeat(&told, admitted + 1, 3), head + 1, "budget.reserved is number 3"),
+            ("an orphan hold", delete_and_close_the_gap(admitted), admitted, "never admitted"),
+            (
+                "an admission without a hold",
+                delete_and_close_the_gap(admitted + 1),
+                completed - 1,
+                "admitted and not held",
+            ),
+            (
+                "an outcome without an end",
+                delete_and_close_the_gap(completed + 1),
+                completed + 1,
+                "is over and its hold is open",
+            ),
+            ("an end without an outcome", delete_and_close_the_gap(completed), completed, "does not follow"),
+            ("an attempt that was not made", set(told.failed, "attempts", "0"), told.failed, "tried less often"),
+            ("an attempt twice", set(told.failed - 1, "attempt", "0"), told.failed - 1, "attempt 0 after"),
+            (
+                "an expiry before its time",
+                set(told.reserved_to_expire, "expires_at", r#""2036-01-01T00:00:00.000000Z""#),
+                told.expired,
+                "before its time",
+            ),
+            (
+                "an expiry by another policy",
+                set(told.expired, "policy", r#""release""#),
+                told.expired,
+                "by the policy release",
+            ),
+            (
+                "an expiry of one that answered",
+                set(told.expired - 1, "reason", r#""client_closed""#),
+                told.expired,
+                "process was lost",
+            ),
+            (
+                "a hold that begins expired",
+                set(admitted + 1, "expires_at", r#""2020-01-01T00:00:00.000000Z""#),
+                admitted + 1,
+                "expired when it begins",
+            ),
+            (
+                "an outcome of another tenant",
+                set_context(completed, "tenant_id", &told.other_tenant),
+                completed,
+                "somebody else",
+            ),
+            (
+                "an end of another key",
+                set_context(completed + 1, "key_id", &told.other_key),
+                completed + 1,
+                "somebody else",
+            ),
+            (
+                "an end by somebody else",
+                set_context(completed + 1, "actor", "operator"),
+                completed + 1,
+                "somebody else",
+            ),
+            (
+                "a correction of another",
+                set(told.adjusted, "of", &format!("\"{}\"", told.open_request)),
+                told.adjusted,
+                "a correction of",
+            ),
+            ("a correction of what was settled", set(told.adjusted, "budgets", "[]"), told.adjusted, "no expired hold"),
+            (
+                "a correction below nothing",
+                set(told.adjusted, "delta_usd", r#""-5""#),
+                told.adjusted,
+                "a correction of",
+            ),
+            ("a refusal of nobody", set(told.refused, "count", "0"), told.refused, "no request"),
+        ],
+    );
+    assert!(said_after(&told, &last_two).to_string().contains("the log ends at"), "the last event deleted");
+}
+
+#[tokio::test]
+async fn money_that_does_not_add_up_is_named() {
+    let told = Told::whole().await;
+    let (admitted, completed) = (told.admitted, told.completed);
+    let (reserved, settled) = (admitted + 1, completed + 1);
+    let usd = r#""0.000000071""#;
+    must_be_found(
+        &told,
+        &[
+            ("a changed cost", set(completed, "cost_usd", usd), completed, "its tokens cost"),
+            ("changed tokens", set(completed, "usage.output_text_tokens", "71"), completed, "its tokens cost"),
+            (
+                "tokens of another class",
+                set(completed, "usage.input_cache_write_by_ttl", r#"{"5m":1}"#),
+                completed,
+                "by lifetime",
+            ),
+            ("a changed price", set(told.price, "output_usd_per_mtok", r#""0.002""#), completed, "its tokens cost"),
+            (
+                "another price",
+                set(completed, "price_version", &told.other_price.to_string()),
+                completed,
+                "not the one that was admitted",
+            ),
+            ("no such price", set(completed, "price_version", "4"), completed, "not the one that was admitted"),
+            ("a cost without a price", set(completed, "price_version", "null"), completed, "without a price"),
+            ("a cost without use", set(completed, "usage", "null"), completed, "used nothing and cost"),
+            ("use that nobody knows", set(completed, "usage.source", r#""unknown""#), completed, "nobody knows"),
+            (
+                "another backend",
+                set(completed, "backend.model", r#""dearer""#),
+                completed,
+                "not the one that was admitted",
+            ),
+            ("another model", set(completed, "model", r#""other""#), completed, "was admitted for"),
+            (
+                "another time",
+                set(completed, "admitted_at", r#""2026-11-19T08:00:00.000000Z""#),
+                completed,
+                "was admitted for",
+            ),
+            ("a changed charge", set(settled, "charged_usd", usd), settled, "were charged"),
+            ("a changed hold at its end", set(settled, "held_usd", usd), settled, "differs from its beginning"),
+            (
+                "a hold that was more",
+                set(settled, "held_usd", r#""0.000000101""#),
+                settled,
+                "differs from its beginning",
+            ),
+            ("a wrong overrun", set(settled, "overrun_usd", r#""0.000000001""#), settled, "another overrun"),
+            ("an overrun left out", set(told.overrun, "overrun_usd", "null"), told.overrun, "another overrun"),
+            ("a number for money", set(settled, "charged_usd", "0.00000007"), settled, "never a JSON number"),
+            ("other windows at the end", set(settled, "budgets", "[]"), settled, "differs from its beginning"),
+            ("a released request that cost", set(told.failed, "cost_usd", usd), told.failed, "used nothing and cost"),
+            ("a hold above its budget", set(reserved, "held_usd", r#""0.000009""#), reserved, "USD held of"),
+            ("a negative hold", set(reserved, "held_usd", r#""-1""#), reserved, "a hold of -1"),
+            ("a limit below the hold", set(told.budget, "limit_usd", r#""0.000000099""#), reserved, "USD held of"),
+            (
+                "a budget left out",
+                format!("UPDATE events SET payload = json_remove(payload, '$.budgets[1]') WHERE position = {reserved}"),
+                reserved,
+                "that bind it",
+            ),
+            (
+                "a wrong window",
+                set(reserved, "budgets[1].window_start", r#""2026-11-19T00:00:00.000000Z""#),
+                reserved,
+                "that bind it",
+            ),
+            (
+                "another tenant from the beginning",
+                set_context(reserved, "tenant_id", &told.other_tenant),
+                reserved,
+                "somebody else",
+            ),
+            (
+                "an older version of a budget",
+                set(
+                    told.admitted_after_change,
+                    &format!("versions.budgets.{}", told.changed_budget),
+                    &told.budget.to_string(),
+                ),
+                told.admitted_after_change + 1,
+                "other versions",
+            ),
+            ("no such model", set(admitted, "versions.model", &told.price.to_string()), admitted, "there is no model"),
+            ("no such key", set(admitted, "versions.key", &told.price.to_string()), admitted, "not one of its key"),
+            ("no price", set(admitted, "versions.prices", "{}"), admitted, "without a price"),
+            (
+                "a price of something else",
+                set(admitted, "versions.prices", &format!(r#"{{"prv_x/echo":{}}}"#, told.price)),
+                admitted,
+                "not one of prv_x/echo",
+            ),
+            (
+                "a price that is not in force",
+                set(told.price, "effective_from", r#""2036-01-01T00:00:00.000000Z""#),
+                admitted,
+                "not in force",
+            ),
+        ],
+    );
 }

@@ -1,0 +1,333 @@
+//! What a gateway leaves behind in a day and a second.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use events::event::access::AccessDenied;
+use events::event::admin::{Ended, Key, Model, Permission, Price, Scope, Strategy, Target};
+use events::event::inference::{AttemptFailed, Backend, InferenceEnded, Versions};
+use events::event::{Event, Stream, StreamKind};
+use events::ids::{BudgetId, ProviderId, RequestId};
+use events::ledger::{Admission, Charge, Outcome, RefusedRequest};
+use events::log::{Admitted, Log, LogOptions, Note, OpenHold, Reader};
+use events::money::{NanoUsd, NanoUsdPerMtok, Rates};
+use events::time::{ManualClock, Period};
+use events::usage::{TokenClasses, Usage, UsageSource};
+use events::wire::{ErrorCode, Refusal};
+use tempfile::TempDir;
+
+use crate::facts::{admission, append, budget, clock, context, ended, id, opened, start};
+
+const TTL: Duration = Duration::from_secs(60);
+/// What every hold is.
+const HELD: i64 = 100;
+
+/// A folder with the log, and where things stand in it.
+pub struct Told {
+    pub folder: TempDir,
+    pub head: u64,
+    pub price: u64,
+    pub other_price: u64,
+    /// Of the tenant, opened.
+    pub budget: u64,
+    /// Of the key, changed later.
+    pub changed_budget: BudgetId,
+    /// The first of two.
+    pub access: u64,
+    /// A request's four events, with nothing between them.
+    pub admitted: u64,
+    pub completed: u64,
+    /// The outcome of a request whose one attempt failed, right in front of it.
+    pub failed: u64,
+    /// A settlement above its hold.
+    pub overrun: u64,
+    pub reserved_to_expire: u64,
+    /// The end of the hold; its outcome is in front of it.
+    pub expired: u64,
+    pub adjusted: u64,
+    pub refused: u64,
+    pub admitted_after_change: u64,
+    pub open_request: RequestId,
+    pub other_tenant: String,
+    pub other_key: String,
+}
+
+/// The log while it is written.
+struct Gateway {
+    log: Log,
+    clock: Arc<ManualClock>,
+    model: u64,
+    key: u64,
+    price: u64,
+}
+
+impl Told {
+    pub async fn whole() -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let clock = clock();
+        let log = Log::open(folder.path(), LogOptions::new(clock.clone())).expect("the log opens");
+        let (price, other_price) = (create(&log, 1, priced("echo")).await, create(&log, 2, priced("dearer")).await);
+        let (model, key) = (create(&log, 1, model()).await, create(&log, 1, a_key()).await);
+        let tenants = opened(budget(1, Scope::Tenant(id(1)), 1000, Period::Day));
+        let (budget_at, _) = (create(&log, 1, tenants).await, create(&log, 2, keys_budget(1000)).await);
+        let gateway = Gateway { log, clock, model, key, price };
+        let access = gateway.deny().await + 1;
+        gateway.deny().await;
+        let (admitted, completed) = gateway.completes(1, 70).await;
+        let failed = gateway.fails(2).await;
+        let overrun = gateway.completes(3, 130).await.1 + 1;
+        gateway.gives_up(4, 5).await;
+        let refused = gateway.is_refused(6).await;
+        let (reserved_to_expire, expired, adjusted) = gateway.expires_and_is_corrected(7).await;
+        gateway.budgets_come_and_go().await;
+        let admitted_after_change = gateway.completes(8, 10).await.0;
+        gateway.goes_past_midnight(9).await;
+        std::mem::forget(gateway.admit(10).await);
+        gateway.completes(11, 1).await;
+        gateway.deny().await;
+        gateway.log.close();
+        Self {
+            head: gateway.log.head().position,
+            folder,
+            price,
+            other_price,
+            budget: budget_at,
+            changed_budget: id(2),
+            access,
+            admitted,
+            completed,
+            failed,
+            overrun,
+            reserved_to_expire,
+            expired,
+            adjusted,
+            refused,
+            admitted_after_change,
+            open_request: id(10),
+            other_tenant: id::<events::ids::TenantId>(99).to_string(),
+            other_key: id::<events::ids::KeyId>(99).to_string(),
+        }
+    }
+
+    /// The types of its events.
+    pub fn types(&self) -> Vec<&'static str> {
+        let reader = Reader::open(&self.folder.path().join(events::log::LEDGER_FILE)).expect("the ledger opens");
+        let events = reader.after(0, 1000).expect("the log reads");
+        events.iter().map(|recorded| recorded.event.name()).collect()
+    }
+}
+
+/// Of forty-five refusals of one second twenty are recorded, twenty in the next, and five become one event.
+pub async fn a_flood_of_refusals(folder: &Path) {
+    let log = Log::open(folder, LogOptions::new(clock())).expect("the log opens");
+    let mut refused = tokio::task::JoinSet::new();
+    for request in 0..45 {
+        let (log, refusal) = (log.clone(), Refusal::new(ErrorCode::ModelNotFound, "no such model"));
+        let (request_id, model) = (id(request), "m".to_owned());
+        let context = context(1).in_request(request_id);
+        refused.spawn(async move { log.refuse(RefusedRequest { request_id, context, model, refusal }).await });
+    }
+    refused.join_all().await;
+    log.close();
+}
+
+impl Gateway {
+    async fn admit(&self, request: u128) -> OpenHold {
+        match self.log.admit(self.asked(request, HELD)).await.expect("the ledger answers") {
+            Admitted::Hold(hold) => hold,
+            Admitted::Refused(refusal) => panic!("{refusal:?}"),
+        }
+    }
+
+    fn asked(&self, request: u128, held: i64) -> Admission {
+        let mut admission = admission(request, 1, held, TTL);
+        admission.admitted.versions = Versions {
+            model: self.model,
+            key: Some(self.key),
+            prices: [(format!("{}/echo", provider()), self.price)].into(),
+            ..Versions::default()
+        };
+        admission
+    }
+
+    /// Positions of its admission and its outcome.
+    async fn completes(&self, request: u128, tokens: u64) -> (u64, u64) {
+        let hold = self.admit(request).await;
+        let admitted = hold.admitted_position;
+        (admitted, self.answers(hold, tokens).await - 1)
+    }
+
+    /// A token costs a nano-dollar.
+    async fn answers(&self, hold: OpenHold, tokens: u64) -> u64 {
+        let ended = self.used(&hold, tokens, UsageSource::Provider);
+        let charge = Charge::Settle(ended.cost_usd);
+        hold.end(Vec::new(), Outcome::Completed(ended), charge).await.expect("recorded").position
+    }
+
+    fn used(&self, hold: &OpenHold, tokens: u64, source: UsageSource) -> Box<InferenceEnded> {
+        let classes = TokenClasses { output_text_tokens: tokens, ..TokenClasses::default() };
+        Box::new(InferenceEnded {
+            admitted_at: hold.admitted_at,
+            backend: Some(backend()),
+            usage: Some(Usage { tokens: classes, source }),
+            price_version: Some(self.price),
+            attempts: Some(1),
+            ..*ended(i64::try_from(tokens).expect("few"))
+        })
+    }
+
+    /// Position of its outcome.
+    async fn fails(&self, request: u128) -> u64 {
+        let hold = self.admit(request).await;
+        let attempt = AttemptFailed {
+            backend: backend(),
+            attempt: 1,
+            reason: "status".to_owned(),
+            status: Some(503),
+            latency_ms: 1,
+        };
+        let ended = Box::new(InferenceEnded { admitted_at: hold.admitted_at, attempts: Some(1), ..*ended(0) });
+        let charge = Charge::Release { reason: "status".to_owned() };
+        hold.end(vec![attempt], Outcome::Failed(ended), charge).await.expect("recorded").position - 1
+    }
+
+    /// One before anything was sent, one with half of an answer.
+    async fn gives_up(&self, unsent: u128, half: u128) {
+        let before = self.log.head().position;
+        drop(self.admit(unsent).await);
+        self.reaches(before + 4).await;
+        let hold = self.admit(half).await;
+        let ended = self.used(&hold, 30, UsageSource::Counted);
+        let charge = Charge::Settle(ended.cost_usd);
+        hold.end(Vec::new(), Outcome::Aborted(ended), charge).await.expect("recorded");
+    }
+
+    /// Position of the refusal.
+    async fn is_refused(&self, request: u128) -> u64 {
+        match self.log.admit(self.asked(request, 5000)).await.expect("the ledger answers") {
+            Admitted::Refused(refusal) => refusal.position.expect("a position"),
+            Admitted::Hold(_) => panic!("there is no such money"),
+        }
+    }
+
+    /// Positions of its hold, of the hold's end and of the correction.
+    async fn expires_and_is_corrected(&self, request: u128) -> (u64, u64, u64) {
+        let hold = self.admit(request).await;
+        let admitted = hold.admitted_position;
+        self.clock.advance(TTL + Duration::from_secs(1));
+        self.reaches(admitted + 3).await;
+        let adjusted = self.answers(hold, 40).await;
+        (admitted + 1, admitted + 3, adjusted)
+    }
+
+    async fn budgets_come_and_go(&self) {
+        let changed = Event::BudgetChanged(Box::new(budget(2, Scope::Key(id(1)), 2000, Period::Week)));
+        let append_to = |number, before, event| append(StreamKind::Budget, id(number), before, event);
+        self.log.append(append_to(2, 1, changed)).await.expect("changed");
+        create(&self.log, 3, opened(budget(3, Scope::User(id(1)), 5000, Period::Total))).await;
+        self.completes(20, 5).await;
+        let closed = Event::BudgetClosed(Box::new(Ended { id: id(3) }));
+        self.log.append(append_to(3, 1, closed)).await.expect("closed");
+    }
+
+    /// Held on one day, charged to it on the next.
+    async fn goes_past_midnight(&self, request: u128) {
+        self.clock.advance(Duration::from_secs(57_500));
+        let hold = self.admit(request).await;
+        self.clock.advance(Duration::from_secs(50));
+        self.completes(21, 5).await;
+        self.answers(hold, 50).await;
+        self.clock.advance(Duration::from_secs(86_400));
+        self.completes(22, 5).await;
+    }
+
+    /// Position before it.
+    async fn deny(&self) -> u64 {
+        let before = self.log.head().position;
+        let denied = AccessDenied { code: ErrorCode::Unauthenticated, count: 3 };
+        let stream = Stream::new(StreamKind::Access, "anonymous");
+        let event = Event::AccessDenied(Box::new(denied));
+        self.log.note(vec![Note { stream, context: context(1), event }]).await.expect("noted");
+        before
+    }
+
+    async fn reaches(&self, position: u64) {
+        let mut head = self.log.watch_head();
+        let reached = head.wait_for(|head| head.position >= position);
+        tokio::time::timeout(Duration::from_secs(10), reached).await.expect("in time").expect("a head");
+    }
+}
+
+/// The first event of a resource; its position.
+async fn create(log: &Log, number: u128, event: Event) -> u64 {
+    let kind = match &event {
+        Event::PriceCreated(_) => Stream::new(StreamKind::Price, id::<events::ids::PriceId>(number)),
+        Event::ModelCreated(_) => Stream::new(StreamKind::Model, id::<events::ids::ModelId>(number)),
+        Event::KeyCreated(_) => Stream::new(StreamKind::Key, id::<events::ids::KeyId>(number)),
+        _ => Stream::new(StreamKind::Budget, id::<BudgetId>(number)),
+    };
+    let append = events::log::Append { stream: kind, ..append(StreamKind::Budget, id(number), 0, event) };
+    log.append(append).await.expect("a resource is created").last
+}
+
+fn provider() -> ProviderId {
+    id(1)
+}
+
+fn backend() -> Backend {
+    Backend { provider_id: provider(), provider: "sim".to_owned(), model: "echo".to_owned() }
+}
+
+/// A nano-dollar a token.
+fn priced(model: &str) -> Event {
+    let per_mtok = NanoUsdPerMtok::new(NanoUsd::new(1_000_000)).expect("not negative");
+    let rates = Rates {
+        input_usd_per_mtok: per_mtok,
+        output_usd_per_mtok: per_mtok,
+        cache_read_usd_per_mtok: per_mtok,
+        cache_write_usd_per_mtok: per_mtok,
+        reasoning_usd_per_mtok: per_mtok,
+        request_usd: NanoUsd::ZERO,
+    };
+    let effective_from: DateTime<Utc> = start();
+    let price_id = id(if model == "echo" { 1 } else { 2 });
+    let model = model.to_owned();
+    Event::PriceCreated(Box::new(Price { price_id, provider_id: provider(), model, rates, effective_from }))
+}
+
+fn model() -> Event {
+    let target = Target {
+        provider_id: provider(),
+        model: "echo".to_owned(),
+        priority: 0,
+        weight: 1,
+        context_window: None,
+        max_output_tokens: None,
+        default_max_output_tokens: None,
+    };
+    Event::ModelCreated(Box::new(Model {
+        model_id: id(1),
+        name: "m".to_owned(),
+        strategy: Strategy::Priority,
+        targets: vec![target],
+        system_prefix: None,
+        tenant_id: None,
+    }))
+}
+
+fn a_key() -> Event {
+    Event::KeyCreated(Box::new(Key {
+        key_id: id(1),
+        user_id: id(1),
+        name: "app".to_owned(),
+        permissions: vec![Permission::ModelsUse],
+        models: None,
+        expires_at: None,
+    }))
+}
+
+fn keys_budget(limit: i64) -> Event {
+    opened(budget(2, Scope::Key(id(1)), limit, Period::Day))
+}
