@@ -23,7 +23,7 @@ use beside::Beside;
 use books::Books;
 use lives::Lives;
 use order::Order;
-use pages::{Histories, Page, Unreadable};
+use pages::{Histories, Page, RawPage, Unreadable};
 use references::References;
 use streams::Streams;
 
@@ -84,17 +84,24 @@ pub fn verify_to(reader: &Reader, depth: Depth) -> Result<Sound, VerifyError> {
     let beside = Beside::read(reader.connection())?;
     let head = beside.head;
     let mut streams = Streams::new(head);
-    let (raw_out, raw_in) = sync_channel(PAGES_AHEAD);
+    let (raw_out, raw_in) = sync_channel::<RawPage>(PAGES_AHEAD);
+    let (spare_out, spare_in) = sync_channel(PAGES_AHEAD);
     let (page_out, page_in) = sync_channel(PAGES_AHEAD);
     let (read, folded) = thread::scope(|scope| {
         let decode = move || {
-            // Nobody takes a page any more once something is broken.
-            raw_in.into_iter().map(Page::decode).try_for_each(|page| page_out.send(page)).ok()
+            for mut raw in raw_in {
+                // Nobody takes a page any more once something is broken.
+                if page_out.send(raw.decode()).is_err() {
+                    return;
+                }
+                // Its memory is used again; where that is not waited for, it is freed.
+                let _ = spare_out.try_send(raw);
+            }
         };
         named("verify-decode").spawn_scoped(scope, decode)?;
         let fold = move || Check::new(beside, depth).run(&page_in);
         let fold = named("verify-fold").spawn_scoped(scope, fold)?;
-        let read = pages::read(reader, head, &raw_out, &mut streams);
+        let read = pages::read(reader, head, &pages::Exchange { full: &raw_out, spare: &spare_in }, &mut streams);
         drop(raw_out);
         let folded = fold.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         Ok::<_, VerifyError>((read, folded))
@@ -152,6 +159,7 @@ impl Check {
                 self.take(&recorded, &page.histories).map_err(|reason| VerifyError::Broken { position, reason })?;
                 self.hold_against_state(position)?;
             }
+            self.books.forget_changes();
         }
         Ok(self)
     }

@@ -17,11 +17,14 @@ impl Books {
         &self.balances
     }
 
+    /// What the fold would write is nobody's business here, and must not pile up.
+    pub(super) fn forget_changes(&mut self) {
+        self.balances.take_changes();
+    }
+
     /// Takes the event in; a hold must then be within every budget that it names.
     pub(super) fn fold(&mut self, recorded: &Recorded) -> Result<(), String> {
         self.balances.fold(recorded).map_err(|error| error.to_string())?;
-        // What the fold would write is nobody's business here, and must not pile up.
-        self.balances.take_changes();
         match &recorded.event {
             Event::BudgetReserved(reserved) => self.must_be_within(reserved),
             _ => Ok(()),

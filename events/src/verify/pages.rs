@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{Receiver, SyncSender};
 
 use rusqlite::{Connection, ErrorCode, Row, params};
 
@@ -19,7 +19,7 @@ const SELECT: &str = include_str!("select_page.sql");
 const CORRECTION: &str = "budget.adjusted";
 
 /// A row that is no event.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Unreadable {
     pub(super) position: u64,
     pub(super) reason: String,
@@ -54,20 +54,19 @@ struct RawRow {
     metadata: Range<usize>,
 }
 
+/// Where full pages go, and where those come from whose memory can be used again.
+pub(super) struct Exchange<'a> {
+    pub(super) full: &'a SyncSender<RawPage>,
+    pub(super) spare: &'a Receiver<RawPage>,
+}
+
 /// Gives away every page up to `head`, or as many as somebody takes; looks at as many entries of the streams' index.
-pub(super) fn read(
-    reader: &Reader,
-    head: u64,
-    pages: &SyncSender<RawPage>,
-    streams: &mut Streams,
-) -> Result<(), VerifyError> {
+pub(super) fn read(reader: &Reader, head: u64, pages: &Exchange<'_>, streams: &mut Streams) -> Result<(), VerifyError> {
     let mut after = i64::MIN;
     let mut last = 0;
     loop {
-        let mut page = match read_page(reader.connection(), after, head) {
-            Ok(page) => page,
-            Err(error) => return Err(damaged(error, last)),
-        };
+        let mut page = pages.spare.try_recv().unwrap_or_default();
+        page.read(reader.connection(), after, head).map_err(|error| damaged(error, last))?;
         match page.rows.last() {
             Some(Ok(row)) => last = row.position,
             Some(Err(row)) => last = row.position,
@@ -75,7 +74,7 @@ pub(super) fn read(
         }
         after = i64::try_from(last).unwrap_or(i64::MAX);
         page.histories = histories(reader, &page);
-        if pages.send(page).is_err() {
+        if pages.full.send(page).is_err() {
             return Ok(());
         }
         streams.look(reader.connection(), PAGE)?;
@@ -89,22 +88,6 @@ fn damaged(error: rusqlite::Error, last: u64) -> VerifyError {
         return VerifyError::Broken { position: last + 1, reason };
     }
     LogError::from(error).into()
-}
-
-fn read_page(connection: &Connection, after: i64, head: u64) -> Result<RawPage, rusqlite::Error> {
-    let mut statement = connection.prepare_cached(SELECT)?;
-    let mut rows = statement.query(params![after, head, PAGE])?;
-    let mut page = RawPage { rows: Vec::with_capacity(PAGE), ..RawPage::default() };
-    while let Some(row) = rows.next()? {
-        let position: i64 = row.get(0)?;
-        let read = match u64::try_from(position) {
-            Ok(position) => page.raw_row(position, row).map_err(|error| (position, error.to_string())),
-            // Positions begin at 1: whatever is below stands in the place of the first.
-            Err(_) => Err((0, format!("there is no position {position}"))),
-        };
-        page.rows.push(read.map_err(|(position, reason)| Unreadable { position, reason }));
-    }
-    Ok(page)
 }
 
 /// Corrections are rare: the history of what they correct is looked up instead of being kept for all requests.
@@ -121,6 +104,24 @@ fn histories(reader: &Reader, page: &RawPage) -> Histories {
 }
 
 impl RawPage {
+    /// Puts the next rows in the place of those before.
+    fn read(&mut self, connection: &Connection, after: i64, head: u64) -> Result<(), rusqlite::Error> {
+        self.rows.clear();
+        self.text.clear();
+        let mut statement = connection.prepare_cached(SELECT)?;
+        let mut rows = statement.query(params![after, head, PAGE])?;
+        while let Some(row) = rows.next()? {
+            let position: i64 = row.get(0)?;
+            let read = match u64::try_from(position) {
+                Ok(position) => self.raw_row(position, row).map_err(|error| (position, error.to_string())),
+                // Positions begin at 1: whatever is below stands in the place of the first.
+                Err(_) => Err((0, format!("there is no position {position}"))),
+            };
+            self.rows.push(read.map_err(|(position, reason)| Unreadable { position, reason }));
+        }
+        Ok(())
+    }
+
     fn raw_row(&mut self, position: u64, row: &Row<'_>) -> Result<RawRow, rusqlite::Error> {
         Ok(RawRow {
             position,
@@ -145,7 +146,20 @@ impl RawPage {
         self.text.get(range.clone()).unwrap_or_default()
     }
 
-    fn decode(&self, row: &RawRow, before: &mut Option<(Range<usize>, Context)>) -> Result<Recorded, String> {
+    /// The events; what cannot be read is named and stays in its place.
+    pub(super) fn decode(&mut self) -> Page {
+        let mut before = None;
+        let mut rows = Vec::with_capacity(self.rows.len());
+        for row in &self.rows {
+            rows.push(match row {
+                Ok(row) => self.event(row, &mut before).map_err(|reason| Unreadable { position: row.position, reason }),
+                Err(unreadable) => Err(unreadable.clone()),
+            });
+        }
+        Page { rows, histories: std::mem::take(&mut self.histories) }
+    }
+
+    fn event(&self, row: &RawRow, before: &mut Option<(Range<usize>, Context)>) -> Result<Recorded, String> {
         let kind = self.text(&row.kind);
         let kind = StreamKind::parse(kind).ok_or_else(|| format!("stream kind {kind}"))?;
         let version = self.text(&row.version);
@@ -172,19 +186,5 @@ impl RawPage {
         let context: Context = serde_json::from_str(metadata).map_err(|error| format!("metadata: {error}"))?;
         *before = Some((row.metadata.clone(), context.clone()));
         Ok(context)
-    }
-}
-
-impl Page {
-    pub(super) fn decode(raw: RawPage) -> Self {
-        let mut before = None;
-        let mut rows = Vec::with_capacity(raw.rows.len());
-        for row in &raw.rows {
-            rows.push(match row {
-                Ok(row) => raw.decode(row, &mut before).map_err(|reason| Unreadable { position: row.position, reason }),
-                Err(Unreadable { position, reason }) => Err(Unreadable { position: *position, reason: reason.clone() }),
-            });
-        }
-        Self { rows, histories: raw.histories }
     }
 }

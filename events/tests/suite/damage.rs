@@ -101,7 +101,7 @@ async fn a_sound_log_is_sound() {
         "budget.closed",
         "access.denied",
     ] {
-        assert!(types.iter().any(|name| *name == must_have), "the story has no {must_have}");
+        assert!(types.contains(&must_have), "the story has no {must_have}");
     }
 }
 
