@@ -273,11 +273,14 @@ impl Balances {
     }
 
     /// Forgets windows that began long ago and hold nothing: they stand in their table, and are loaded when a late
-    /// correction asks for them. No window is longer than what is kept, whatever period its budget changes to.
+    /// correction asks for them. No window is longer than what is kept, whatever period its budget changes to. What is
+    /// still to be written is kept until it is: its row would say zero.
     pub fn forget_past_windows(&mut self, now: DateTime<Utc>) {
         let oldest = now - chrono::TimeDelta::days(PAST_WINDOWS_KEPT_DAYS);
         self.windows.retain(|window, amounts| {
-            amounts.held != NanoUsd::ZERO || window.window_start.is_none_or(|start| start >= oldest)
+            amounts.held != NanoUsd::ZERO
+                || window.window_start.is_none_or(|start| start >= oldest)
+                || self.changes.windows.contains(window)
         });
     }
 
