@@ -16,4 +16,5 @@ mod one_request;
 mod retries;
 mod secrets;
 mod shutdown;
+mod verify;
 mod views;
