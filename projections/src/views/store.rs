@@ -237,7 +237,10 @@ pub(super) fn lay_out(connection: &Connection, projectors: &[Box<dyn Projector>]
 }
 
 /// Whether everything that a new file would have is there, as it would be. What somebody added is none of ours.
-pub(super) fn has_the_objects_of(connection: &Connection, projectors: &[Box<dyn Projector>]) -> Result<bool, rusqlite::Error> {
+pub(super) fn has_the_objects_of(
+    connection: &Connection,
+    projectors: &[Box<dyn Projector>],
+) -> Result<bool, rusqlite::Error> {
     let fresh = Connection::open_in_memory()?;
     lay_out(&fresh, projectors)?;
     Ok(objects(&fresh)?.is_subset(&objects(connection)?))
