@@ -9,6 +9,7 @@ pub mod offline;
 mod open;
 mod read;
 mod side;
+mod stepped;
 mod writer;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +31,7 @@ use crate::wire::Refusal;
 pub use open::{LEDGER_FILE, LOCK_FILE, OpenError};
 pub use read::{EventFilter, Reader};
 pub use side::{ClientAddress, Idempotency, KeySecret, PersonalData, SealedSecret, SideRow, StoredReply};
+pub use stepped::Stepped;
 pub use writer::BatchFigures;
 
 /// Jobs that may wait for the writer; above it the caller is told to come back.

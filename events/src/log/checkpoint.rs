@@ -49,6 +49,11 @@ impl Checkpointer {
         Ok(Self { shared, thread: Some(thread), pages: 0 })
     }
 
+    /// Without a thread: nothing is moved but what the holder moves by hand.
+    pub(super) fn at_rest() -> Self {
+        Self { shared: Arc::default(), thread: None, pages: 0 }
+    }
+
     /// After a commit of so many events, on the writer's connection.
     pub(super) fn after_commit(&mut self, connection: &Connection, events: usize) {
         self.pages += PAGES_A_BATCH + events as u64;

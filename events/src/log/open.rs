@@ -12,7 +12,7 @@ use tokio::sync::{broadcast, watch};
 use super::checkpoint::Checkpointer;
 use super::migrate::{NEWEST, migrate};
 use super::writer::{Figures, Writer};
-use super::{Head, Log, LogError, LogOptions, QUEUE_LEN_MAX, Shared, TAIL_BATCHES_MAX, read};
+use super::{Head, Job, Log, LogError, LogOptions, QUEUE_LEN_MAX, Shared, TAIL_BATCHES_MAX, read};
 
 /// The system of record.
 pub const LEDGER_FILE: &str = "ledger.db";
@@ -44,27 +44,7 @@ pub enum OpenError {
 impl Log {
     /// Opens or creates the log in a folder and starts its writer. Blocking.
     pub fn open(dir: &Path, options: LogOptions) -> Result<Self, OpenError> {
-        create_private(dir)?;
-        let lock = lock(dir)?;
-        let path = dir.join(LEDGER_FILE);
-        let connection = connect(&path)?;
-        let (jobs, queue) = mpsc::sync_channel(QUEUE_LEN_MAX);
-        let (tail, _) = broadcast::channel(TAIL_BATCHES_MAX);
-        let weak_tail = tail.downgrade();
-        let unattended = Arc::default();
-        let figures = Arc::new(Figures::default());
-        let (head_in, head) = watch::channel(Head::default());
-        let hold_ttl = options.hold_ttl;
-        let checkpointer = Checkpointer::start(&path).map_err(OpenError::Thread)?;
-        let writer = Writer::load(
-            connection,
-            checkpointer,
-            options,
-            super::Ender { jobs: jobs.clone(), unattended: Arc::clone(&unattended) },
-            tail,
-            head_in,
-            Arc::clone(&figures),
-        )?;
+        let Parts { mut shared, writer, queue, lock } = assemble(dir, options, Checkpointer::start)?;
         let thread = std::thread::Builder::new()
             .name("ledger-writer".to_owned())
             .spawn(move || {
@@ -72,18 +52,8 @@ impl Log {
                 drop(lock);
             })
             .map_err(OpenError::Thread)?;
-        Ok(Self {
-            shared: Arc::new(Shared {
-                jobs,
-                hold_ttl,
-                head,
-                tail: weak_tail,
-                readers: read::Pool::new(path),
-                figures,
-                stopped: AtomicBool::new(false),
-                writer: Mutex::new(Some(thread)),
-            }),
-        })
+        shared.writer = Mutex::new(Some(thread));
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Brings a folder's ledger to this version without serving it. Blocking.
@@ -92,6 +62,53 @@ impl Log {
         let _lock = lock(dir)?;
         connect(&dir.join(LEDGER_FILE)).map(drop)
     }
+}
+
+/// A log whose writer does not run yet.
+pub(super) struct Parts {
+    pub(super) shared: Shared,
+    pub(super) writer: Writer,
+    pub(super) queue: mpsc::Receiver<Job>,
+    pub(super) lock: File,
+}
+
+pub(super) fn assemble(
+    dir: &Path,
+    options: LogOptions,
+    checkpointer: impl FnOnce(&Path) -> std::io::Result<Checkpointer>,
+) -> Result<Parts, OpenError> {
+    create_private(dir)?;
+    let lock = lock(dir)?;
+    let path = dir.join(LEDGER_FILE);
+    let connection = connect(&path)?;
+    let (jobs, queue) = mpsc::sync_channel(QUEUE_LEN_MAX);
+    let (tail, _) = broadcast::channel(TAIL_BATCHES_MAX);
+    let weak_tail = tail.downgrade();
+    let unattended = Arc::default();
+    let figures = Arc::new(Figures::default());
+    let (head_in, head) = watch::channel(Head::default());
+    let hold_ttl = options.hold_ttl;
+    let checkpointer = checkpointer(&path).map_err(OpenError::Thread)?;
+    let writer = Writer::load(
+        connection,
+        checkpointer,
+        options,
+        super::Ender { jobs: jobs.clone(), unattended: Arc::clone(&unattended) },
+        tail,
+        head_in,
+        Arc::clone(&figures),
+    )?;
+    let shared = Shared {
+        jobs,
+        hold_ttl,
+        head,
+        tail: weak_tail,
+        readers: read::Pool::new(path),
+        figures,
+        stopped: AtomicBool::new(false),
+        writer: Mutex::new(None),
+    };
+    Ok(Parts { shared, writer, queue, lock })
 }
 
 fn create_private(dir: &Path) -> Result<(), OpenError> {

@@ -58,8 +58,9 @@ pub(super) struct Writer {
     tail: broadcast::Sender<Arc<[Arc<Recorded>]>>,
     head: watch::Sender<Head>,
     figures: Arc<Figures>,
-    swept_at: Instant,
-    tidied_at: Instant,
+    /// On the clock's monotonic hand, as is `tidied_at`.
+    swept_at: Duration,
+    tidied_at: Duration,
     /// Refusals that wait for the next second to be recorded in; the ledger bounds their number.
     waiting: Vec<WaitingRefusal>,
 }
@@ -101,18 +102,35 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             fresh.extend(queue.try_iter().take(BATCH_JOBS_MAX));
-            let stops = fresh.iter().any(|job| matches!(job, Job::Stop));
-            // Ends first: they give money back that what is asked for next may use.
-            let mut jobs = self.take_unattended();
-            jobs.extend(fresh.into_iter().filter(|job| !matches!(job, Job::Wake | Job::Stop)));
-            let rests = jobs.is_empty() || stops;
-            self.work_off(jobs, rests);
-            if stops {
+            if self.turn(fresh) {
                 drop(self.checkpointer);
                 super::checkpoint::finish(&self.connection);
                 return;
             }
         }
+    }
+
+    /// One batch: what was left unattended, what is fresh, and what is due. Whether it was told to stop.
+    pub(super) fn turn(&mut self, fresh: Vec<Job>) -> bool {
+        let stops = fresh.iter().any(|job| matches!(job, Job::Stop));
+        // Ends first: they give money back that what is asked for next may use.
+        let mut jobs = self.take_unattended();
+        jobs.extend(fresh.into_iter().filter(|job| !matches!(job, Job::Wake | Job::Stop)));
+        let rests = jobs.is_empty() || stops;
+        self.work_off(jobs, rests);
+        stops
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(super) fn balances(&self) -> Option<&Balances> {
+        self.is_loaded.then_some(&self.balances)
+    }
+
+    pub(super) fn unattended(&self) -> &super::Unattended {
+        &self.ender.unattended
     }
 
     /// Ends that nobody waits for become jobs whose answer nobody hears.
@@ -142,7 +160,7 @@ impl Writer {
         let mut due = self.take_due_refusals(now);
         due.extend(jobs);
         let jobs = due;
-        let sweeps = self.swept_at.elapsed() >= SWEEP_EVERY && self.balances.is_sweep_due(now);
+        let sweeps = self.elapsed(self.swept_at) >= SWEEP_EVERY && self.balances.is_sweep_due(now);
         let writes_state = self.events_since_state >= EVENTS_BETWEEN_STATES || (rests && self.events_since_state > 0);
         if jobs.is_empty() && !sweeps && !writes_state && self.is_loaded {
             self.figures.set_failing(false);
@@ -183,6 +201,7 @@ impl Writer {
         if !self.is_loaded {
             self.reload(now)?;
         }
+        let monotonic = self.options.clock.monotonic();
         let mut batch = Batch::begin(&self.connection, now, self.position)?;
         let balances = &mut self.balances;
         let mut answers = Vec::with_capacity(jobs.len());
@@ -194,12 +213,12 @@ impl Writer {
             if let Decision::Swept { events } = decide(balances, &step, now) {
                 batch.record_decided(events)?;
             }
-            self.swept_at = Instant::now();
+            self.swept_at = monotonic;
         }
-        if self.tidied_at.elapsed() >= TIDY_EVERY {
+        if monotonic.saturating_sub(self.tidied_at) >= TIDY_EVERY {
             tidy(&self.connection, now)?;
             balances.forget_past_windows(now);
-            self.tidied_at = Instant::now();
+            self.tidied_at = monotonic;
         }
         if writes_state {
             batch.write_state(&balances.take_changes(), balances)?;
@@ -209,6 +228,10 @@ impl Writer {
         self.events_since_state = if writes_state { 0 } else { self.events_since_state + recorded.len() };
         self.clock.recorded(now);
         Ok((answers, recorded))
+    }
+
+    fn elapsed(&self, since: Duration) -> Duration {
+        self.options.clock.monotonic().saturating_sub(since)
     }
 
     fn publish(&self, now: DateTime<Utc>, recorded: Vec<Arc<Recorded>>) {
@@ -224,12 +247,10 @@ impl Writer {
         let answer = match (job, answer) {
             (Job::Admit(admission, reply), Answer::Later(refusal)) => {
                 let refused = RefusedRequest::of(&admission, refusal);
-                let job = Job::RefuseWaiting(Box::new(refused), WaitingReply::Admission(reply));
-                return self.waiting.push(WaitingRefusal { second: now.timestamp(), since: Instant::now(), job });
+                return self.put_off(Box::new(refused), WaitingReply::Admission(reply), now);
             }
             (Job::Refuse(refused, reply), Answer::Later(_)) => {
-                let job = Job::RefuseWaiting(refused, WaitingReply::Refusal(reply));
-                return self.waiting.push(WaitingRefusal { second: now.timestamp(), since: Instant::now(), job });
+                return self.put_off(refused, WaitingReply::Refusal(reply), now);
             }
             answered => answered,
         };
@@ -273,6 +294,11 @@ impl Writer {
             }
             (Job::Wake | Job::Stop, _) => {}
         }
+    }
+
+    fn put_off(&mut self, refused: Box<RefusedRequest>, reply: WaitingReply, now: DateTime<Utc>) {
+        let (second, since) = (now.timestamp(), Instant::now());
+        self.waiting.push(WaitingRefusal { second, since, job: Job::RefuseWaiting(refused, reply) });
     }
 
     fn open_hold(

@@ -2,7 +2,6 @@
 //! start, and whenever a commit failed and memory had run ahead of the disk.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use rusqlite::Connection;
@@ -41,7 +40,7 @@ impl Writer {
         let clock = BatchClock::new(Arc::clone(&options.clock), last.recorded_at);
         let now = options.clock.now();
         let (balances, events_since_state) = balances(&connection, last.recorded_at.map_or(now, |at| at.max(now)))?;
-        let (swept_at, tidied_at) = (Instant::now(), Instant::now());
+        let started = options.clock.monotonic();
         Ok(Self {
             checkpointer,
             connection,
@@ -55,8 +54,8 @@ impl Writer {
             tail,
             head,
             figures,
-            swept_at,
-            tidied_at,
+            swept_at: started,
+            tidied_at: started,
             waiting: Vec::new(),
         })
     }

@@ -1,0 +1,53 @@
+//! A log whose writer works only when it is told to, on the caller's thread: the same queue, writer and database, without
+//! the threads around them. For simulations, which have to say when a batch is taken, what the disk answers and at which
+//! instant everything dies.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, PoisonError};
+
+use rusqlite::Connection;
+
+use super::checkpoint::Checkpointer;
+use super::open::{Parts, assemble};
+use super::writer::Writer;
+use super::{Job, Log, LogOptions, OpenError};
+use crate::ledger::{Balances, Ending};
+
+/// The writer of a [`Log`] that [`Stepped::open`] gave. Dropped, it is a writer that has died.
+#[doc(hidden)]
+pub struct Stepped {
+    writer: Writer,
+    queue: Receiver<Job>,
+    _lock: File,
+}
+
+impl Stepped {
+    /// Opens or creates the log in a folder. Nothing is written until [`Stepped::step`].
+    pub fn open(dir: &Path, options: LogOptions) -> Result<(Log, Self), OpenError> {
+        let Parts { shared, writer, queue, lock } = assemble(dir, options, |_| Ok(Checkpointer::at_rest()))?;
+        Ok((Log { shared: Arc::new(shared) }, Self { writer, queue, _lock: lock }))
+    }
+
+    /// One turn of the writer with at most so many of the queued jobs. Whether one of them told it to stop.
+    pub fn step(&mut self, jobs_max: usize) -> bool {
+        let fresh = self.queue.try_iter().take(jobs_max).collect();
+        self.writer.turn(fresh)
+    }
+
+    /// Leaves an end that came before, as a retry does whose first answer was lost.
+    pub fn repeat(&self, ending: Ending) {
+        self.writer.unattended().lock().unwrap_or_else(PoisonError::into_inner).push(ending);
+    }
+
+    /// What the writer has in memory; `None` where it has to load it anew before it decides again.
+    pub fn balances(&self) -> Option<&Balances> {
+        self.writer.balances()
+    }
+
+    /// The writer's own connection: to fill its disk, to fail its commits, to move its pages.
+    pub fn connection(&self) -> &Connection {
+        self.writer.connection()
+    }
+}
