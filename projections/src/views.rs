@@ -252,4 +252,6 @@ fn is_of(reader: &events::log::Reader, checkpoint: &Checkpoint) -> bool {
 }
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;

@@ -1,0 +1,104 @@
+//! Deterministic simulation of log, ledger, sweeper and views. One seed draws everything: what clients ask, say twice and
+//! never say, when the writer works, how the disk and the clock fail, when the process dies and what its death leaves in
+//! the files. The code is the real one, stepped on one thread over a disk in memory; an independent checker with plain
+//! lists looks at every position, every answer and every life. A seed that fails prints itself and replays exactly.
+//!
+//! In this crate because it is the lowest one that has both the log and the views. See `docs/simulation.md`.
+
+mod books;
+mod calls;
+mod clients;
+mod dice;
+mod disk;
+mod facts;
+mod follower;
+mod life;
+mod trace;
+mod world;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use world::World;
+
+/// Seeds of one test run, unless `SIM_SEEDS` says otherwise; from `SIM_FIRST_SEED`, or 1, on.
+const SEEDS: u64 = 10_000;
+const MOVES: usize = 50;
+/// Seeds that are played twice.
+const REPLAYED: u64 = 25;
+
+/// What a seed did, and what it broke.
+struct Played {
+    trace: String,
+    hash: u64,
+    broken: Option<String>,
+}
+
+fn play(seed: u64) -> Played {
+    let mut world = World::of(seed);
+    let broken = match catch_unwind(AssertUnwindSafe(|| world.play(MOVES))) {
+        Ok(checked) => checked.err(),
+        // What it said stands in the output.
+        Err(_) => Some("a panic".to_owned()),
+    };
+    Played { hash: world.trace.hash(), trace: world.trace.text().to_owned(), broken }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
+}
+
+#[test]
+fn every_seed_keeps_every_promise() {
+    if let Some(seed) = number("SIM_SEED") {
+        let played = play(seed);
+        println!("{}seed {seed}: trace {:016x}", played.trace, played.hash);
+        return must_keep_every_promise(seed, &played);
+    }
+    let first = number("SIM_FIRST_SEED").unwrap_or(1);
+    let last = first + number("SIM_SEEDS").unwrap_or(SEEDS);
+    let (next, hash_of_all) = (AtomicU64::new(first), AtomicU64::new(0));
+    // Seeds are begun in order: when one is broken, all before it have been begun as well, and the lowest is told.
+    let broken: Mutex<BTreeMap<u64, Played>> = Mutex::default();
+    let work = || {
+        while broken.lock().expect("no panic").is_empty() {
+            let seed = next.fetch_add(1, SeqCst);
+            if seed >= last {
+                return;
+            }
+            let played = play(seed);
+            hash_of_all.fetch_xor(played.hash, SeqCst);
+            if played.broken.is_some() {
+                broken.lock().expect("no panic").insert(seed, played);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    if let Some((seed, played)) = broken.into_inner().expect("no panic").first_key_value() {
+        println!("{}", played.trace);
+        must_keep_every_promise(*seed, played);
+    }
+    println!("seeds {first} to {}: traces {:016x}", last - 1, hash_of_all.into_inner());
+}
+
+fn must_keep_every_promise(seed: u64, played: &Played) {
+    if let Some(reason) = &played.broken {
+        let again = format!("SIM_SEED={seed} cargo test -p projections simulation::every -- --nocapture");
+        panic!("seed {seed}, trace {:016x}: {reason}. Again: {again}", played.hash);
+    }
+}
+
+#[test]
+fn a_seed_replays_byte_for_byte() {
+    for seed in 1..=REPLAYED {
+        let (once, again) = (play(seed), play(seed));
+        assert_eq!(once.trace, again.trace, "seed {seed}");
+        assert_eq!(once.hash, again.hash, "seed {seed}");
+    }
+}

@@ -1,0 +1,295 @@
+//! The independent checker: plain lists of what the log says, and the promises that must hold at every position. It knows
+//! nothing of the ledger's structures, and works out windows another way.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use chrono::{DateTime, Datelike, TimeDelta, Utc};
+use events::event::admin::Scope;
+use events::event::hold::BudgetWindow;
+use events::event::{Context, Event, Recorded};
+use events::ids::{BudgetId, RequestId};
+use events::ledger::{Balances, PAST_WINDOWS_KEPT_DAYS};
+use events::money::NanoUsd;
+use events::time::Period;
+use rusqlite::Connection;
+
+const SELECT_WINDOW: &str =
+    "SELECT settled_nanos, held_nanos FROM budget_windows WHERE budget_id = ?1 AND window_start = ?2";
+
+pub type Checked = Result<(), String>;
+
+#[derive(Default)]
+pub struct Books {
+    /// Name and stream of every event, by position from 1.
+    events: Vec<(&'static str, String)>,
+    last_at: DateTime<Utc>,
+    sequences: BTreeMap<String, u64>,
+    budgets: Vec<InForce>,
+    windows: Vec<Window>,
+    accounts: Vec<Account>,
+    /// How many denied requests the log counts.
+    pub denied: u64,
+}
+
+struct InForce {
+    id: BudgetId,
+    limit: i64,
+    period: Period,
+    scope: Scope,
+}
+
+struct Window {
+    name: BudgetWindow,
+    settled: i64,
+    held: i64,
+}
+
+/// The money of one admitted request.
+pub struct Account {
+    pub request: RequestId,
+    pub held: i64,
+    /// What its end and later corrections come to; `None` while the hold is open.
+    pub charged: Option<i64>,
+    windows: Vec<BudgetWindow>,
+    expires_at: DateTime<Utc>,
+    was_swept: bool,
+}
+
+impl Books {
+    pub fn position(&self) -> u64 {
+        u64::try_from(self.events.len()).expect("few events")
+    }
+
+    /// Name and stream of the event at a position.
+    pub fn at(&self, position: u64) -> Option<&(&'static str, String)> {
+        self.events.get(usize::try_from(position.checked_sub(1)?).ok()?)
+    }
+
+    pub fn account(&self, request: RequestId) -> Option<&Account> {
+        self.accounts.iter().find(|account| account.request == request)
+    }
+
+    pub fn accounts(&self) -> &[Account] {
+        &self.accounts
+    }
+
+    /// Events on the stream of a budget.
+    pub fn length_of(&self, stream: &str) -> u64 {
+        self.sequences.get(stream).copied().unwrap_or(0)
+    }
+
+    pub fn last_at(&self) -> DateTime<Utc> {
+        self.last_at
+    }
+
+    /// Holds the next event against everything before it.
+    pub fn take(&mut self, recorded: &Recorded) -> Checked {
+        self.event(recorded).map_err(|reason| format!("position {}: {reason}", recorded.position))
+    }
+
+    fn event(&mut self, recorded: &Recorded) -> Checked {
+        must(recorded.position == self.position() + 1, || format!("it follows on position {}", self.position()))?;
+        must(recorded.recorded_at >= self.last_at, || "recorded before the one in front of it".to_owned())?;
+        let stream = recorded.stream.to_string();
+        let before = self.sequences.entry(stream.clone()).or_default();
+        must(recorded.sequence == *before + 1, || {
+            format!("{stream} has {before} events, and then {}", recorded.sequence)
+        })?;
+        *before += 1;
+        self.last_at = recorded.recorded_at;
+        self.events.push((recorded.event.name(), stream));
+        let request = || recorded.context.request_id.ok_or("it names no request");
+        match &recorded.event {
+            Event::BudgetOpened(budget) | Event::BudgetChanged(budget) => {
+                self.budgets.retain(|other| other.id != budget.budget_id);
+                let (id, limit, period) = (budget.budget_id, budget.limit_usd.nanos(), budget.period);
+                self.budgets.push(InForce { id, limit, period, scope: budget.scope });
+            }
+            Event::BudgetClosed(closed) => self.budgets.retain(|other| other.id != closed.id),
+            Event::BudgetReserved(reserved) => {
+                let (held, expires_at) = (reserved.held_usd.nanos(), reserved.expires_at);
+                self.reserve(request()?, held, &reserved.budgets, expires_at, recorded)?;
+            }
+            Event::BudgetSettled(end) => {
+                self.end(request()?, end.held_usd, end.charged_usd.nanos(), &end.budgets, false)?;
+            }
+            Event::BudgetReleased(end) => self.end(request()?, end.held_usd, 0, &end.budgets, false)?,
+            Event::BudgetExpired(end) => {
+                let (request, charged) = (request()?, end.charged_usd.nanos());
+                self.end(request, end.held_usd, charged, &end.budgets, true)?;
+                self.must_be_due(request, recorded.recorded_at)?;
+            }
+            Event::BudgetAdjusted(adjusted) => {
+                self.adjust(adjusted.of, adjusted.delta_usd.nanos(), &adjusted.budgets)?
+            }
+            Event::AccessDenied(denied) => self.denied += denied.count,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn reserve(
+        &mut self,
+        request: RequestId,
+        held: i64,
+        windows: &[BudgetWindow],
+        expires_at: DateTime<Utc>,
+        recorded: &Recorded,
+    ) -> Checked {
+        let admission = ("inference.admitted", format!("inference-{request}"));
+        must(self.at(recorded.position - 1) == Some(&admission), || {
+            "a hold without its admission in front".to_owned()
+        })?;
+        must(self.account(request).is_none(), || format!("{request} is held twice"))?;
+        let bound = self.budgets.iter().filter(|budget| binds(&budget.scope, &recorded.context)).count();
+        must(windows.len() == bound, || format!("{} budgets of {bound} are named", windows.len()))?;
+        for window in windows {
+            let budget = self.budgets.iter().find(|budget| budget.id == window.budget_id);
+            let (limit, period) =
+                budget.map(|budget| (budget.limit, budget.period)).ok_or("a budget that is not open")?;
+            let day = window.window_start.map(|start| start.format("%Y-%m-%d %H:%M:%S").to_string());
+            let wanted = first_day(period, recorded.recorded_at).map(|day| format!("{day} 00:00:00"));
+            must(day == wanted, || format!("the window {day:?} of {} instead of {wanted:?}", window.budget_id))?;
+            let sums = self.window(window);
+            sums.held += held;
+            let used = sums.settled + sums.held;
+            must(used <= limit, || format!("{used} of {limit} nano-dollars are used of {}", window.budget_id))?;
+        }
+        let windows = windows.to_vec();
+        self.accounts.push(Account { request, held, charged: None, windows, expires_at, was_swept: false });
+        Ok(())
+    }
+
+    fn end(
+        &mut self,
+        request: RequestId,
+        held: NanoUsd,
+        charged: i64,
+        windows: &[BudgetWindow],
+        was_swept: bool,
+    ) -> Checked {
+        let inference = format!("inference-{request}");
+        let before = self.events.iter().rev().nth(1);
+        let has_outcome = before.is_some_and(|(name, stream)| {
+            *stream == inference && ["inference.completed", "inference.failed", "inference.aborted"].contains(name)
+        });
+        must(has_outcome, || format!("the hold of {request} ends without an outcome in front"))?;
+        let account = self.accounts.iter_mut().find(|account| account.request == request);
+        let account = account.ok_or_else(|| format!("the end of {request}, which has no hold"))?;
+        must(account.charged.is_none(), || format!("the hold of {request} ends twice"))?;
+        must(account.held == held.nanos() && account.windows == windows, || format!("another hold of {request} ends"))?;
+        (account.charged, account.was_swept) = (Some(charged), was_swept);
+        for window in windows {
+            let sums = self.window(window);
+            sums.held -= held.nanos();
+            sums.settled += charged;
+        }
+        Ok(())
+    }
+
+    fn must_be_due(&self, request: RequestId, now: DateTime<Utc>) -> Checked {
+        let is_due = self.account(request).is_some_and(|account| account.expires_at <= now);
+        must(is_due, || format!("the hold of {request} expires early"))
+    }
+
+    fn adjust(&mut self, request: RequestId, delta: i64, windows: &[BudgetWindow]) -> Checked {
+        let account = self.accounts.iter_mut().find(|account| account.request == request && account.was_swept);
+        let account = account.ok_or_else(|| format!("{request} is corrected, which did not expire"))?;
+        must(account.windows == windows, || format!("a correction of {request} in other windows"))?;
+        account.charged = account.charged.map(|charged| charged + delta);
+        windows.iter().for_each(|window| self.window(window).settled += delta);
+        Ok(())
+    }
+
+    fn window(&mut self, name: &BudgetWindow) -> &mut Window {
+        let at = self.windows.iter().position(|window| window.name == *name).unwrap_or_else(|| {
+            self.windows.push(Window { name: *name, settled: 0, held: 0 });
+            self.windows.len() - 1
+        });
+        &mut self.windows[at]
+    }
+
+    /// What the writer has in memory is what the log says.
+    pub fn must_be(&self, balances: &Balances) -> Checked {
+        let kept_since = self.last_at - TimeDelta::days(PAST_WINDOWS_KEPT_DAYS);
+        for window in &self.windows {
+            let is_past = window.held == 0 && window.name.window_start.is_some_and(|start| start < kept_since);
+            if is_past && !balances.knows_window(&window.name) {
+                continue;
+            }
+            let amounts = balances.amounts(&window.name);
+            let (settled, held) = (amounts.settled.nanos(), amounts.held.nanos());
+            must((settled, held) == (window.settled, window.held), || {
+                let (id, said, kept) = (window.name.budget_id, window.settled, window.held);
+                format!("the ledger has {settled} charged and {held} held of {id}, the log {said} and {kept}")
+            })?;
+        }
+        let unknown = balances.windows().find(|(name, amounts)| {
+            **amounts != Default::default() && !self.windows.iter().any(|window| window.name == **name)
+        });
+        must(unknown.is_none(), || format!("the ledger has amounts of {unknown:?}, the log none"))?;
+        let open: Vec<_> = self.accounts.iter().filter(|account| account.charged.is_none()).collect();
+        must(open.len() == balances.open_holds().count(), || {
+            format!("the ledger has {} open holds, the log {}", balances.open_holds().count(), open.len())
+        })?;
+        let strange = open.iter().find(|account| {
+            let same = |hold: &events::ledger::Hold| {
+                hold.held.nanos() == account.held && hold.expires_at == account.expires_at
+            };
+            !balances.open_hold(account.request).is_some_and(same)
+        });
+        must(strange.is_none(), || "the ledger has another hold than the log".to_owned())
+    }
+}
+
+impl Books {
+    /// The views say what the log says: two that are made by the same code could both be wrong.
+    pub fn must_be_in_views(&self, views: &Path) -> Checked {
+        let connection = Connection::open(views).map_err(|error| error.to_string())?;
+        let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let requests = number("SELECT count(*) FROM inferences WHERE hold_position IS NOT NULL")
+            .map_err(|error| error.to_string())?;
+        must(requests == i64::try_from(self.accounts.len()).expect("few"), || {
+            format!("the views know of {requests} admitted requests, the log of {}", self.accounts.len())
+        })?;
+        for window in &self.windows {
+            let start = window.name.window_start.map_or(0, |start| start.timestamp_micros());
+            let key = (window.name.budget_id.to_string(), start);
+            let shown = connection
+                .query_row(SELECT_WINDOW, key, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
+                .map_err(|error| format!("the views' sums of {}: {error}", window.name.budget_id))?;
+            must(shown == (window.settled, window.held), || {
+                format!(
+                    "the views have {shown:?} of {}, the log {} and {}",
+                    window.name.budget_id, window.settled, window.held
+                )
+            })?;
+        }
+        Ok(())
+    }
+}
+
+pub fn must(holds: bool, reason: impl FnOnce() -> String) -> Checked {
+    if holds { Ok(()) } else { Err(reason()) }
+}
+
+fn binds(scope: &Scope, context: &Context) -> bool {
+    match scope {
+        Scope::Partner(id) => context.partner_id == Some(*id),
+        Scope::Tenant(id) => context.tenant_id == Some(*id),
+        Scope::User(id) => context.user_id == Some(*id),
+        Scope::Key(id) => context.key_id == Some(*id),
+    }
+}
+
+/// The window's first day as text.
+fn first_day(period: Period, at: DateTime<Utc>) -> Option<String> {
+    let day = at.date_naive();
+    match period {
+        Period::Total => None,
+        Period::Day => Some(day.to_string()),
+        Period::Week => Some((day - TimeDelta::days(i64::from(day.weekday().number_from_monday()) - 1)).to_string()),
+        Period::Month => Some(format!("{:04}-{:02}-01", day.year(), day.month())),
+    }
+}

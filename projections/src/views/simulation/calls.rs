@@ -1,0 +1,302 @@
+//! What the clients do: they ask, end, give up waiting, and say the same again; and what they hear.
+
+use std::time::Duration;
+
+use events::event::admin::{Ended, Scope};
+use events::event::{Actor, Context, Event, Stream, StreamKind};
+use events::ids::BudgetId;
+use events::ledger::{Charge, Ending};
+use events::log::{Admitted, Append, AppendError, Idempotency, OpenHold};
+use events::money::NanoUsd;
+use events::time::Period;
+
+use super::books::{Checked, must};
+use super::clients::{Change, Left, Request, Told};
+use super::facts::{KEYS, admission, budget, denied, id, outcome, refused};
+use super::life::{Call, Calls, answered, heard};
+use super::world::{TTL_MAX, World};
+
+/// Budgets that are opened, changed and closed.
+const BUDGETS: usize = 5;
+/// Ids of requests that are refused before the ledger begin here.
+const REFUSED_FROM: usize = 1_000_000;
+
+impl World {
+    pub fn ask(&mut self) {
+        let (number, key) = (self.clients.requests.len(), self.dice.below(KEYS));
+        let ttl = Duration::from_secs(self.dice.between(2, 40).unsigned_abs()).min(TTL_MAX);
+        let admission = admission(number, key, self.dice.between(0, 40), ttl);
+        self.clients.requests.push(Request {
+            admission,
+            told: Told::Nothing,
+            ending: None,
+            left: None,
+            has_ended: false,
+            was_repeated: false,
+        });
+        self.send(number);
+    }
+
+    /// The same request once more, whatever became of the first.
+    pub fn ask_again(&mut self) {
+        if self.clients.requests.is_empty() {
+            return;
+        }
+        let number = self.dice.below(self.clients.requests.len());
+        let request = &mut self.clients.requests[number];
+        request.was_repeated = true;
+        if request.told == Told::Nothing {
+            // Which of the two gets a hold nobody knows.
+            request.left = None;
+        }
+        if request.told == Told::Failed {
+            request.told = Told::Nothing;
+        }
+        self.send(number);
+    }
+
+    fn send(&mut self, number: usize) {
+        let (log, admission) = (self.life.log.clone(), self.clients.requests[number].admission.clone());
+        let call: Call<_> = Box::pin(async move { log.admit(admission).await });
+        wait_for(&mut self.life.asking, number, call);
+    }
+
+    /// A client that does not wait for its answer; if it gets a hold, the hold ends by itself.
+    pub fn stop_waiting(&mut self) {
+        let (asking, ending) = (self.life.asking.len(), self.life.ending.len());
+        if asking > 0 && self.dice.percent(60) {
+            let (number, _) = self.life.asking.remove(self.dice.below(asking));
+            let request = &mut self.clients.requests[number];
+            if !request.was_repeated {
+                request.left = Some(Left { life: self.life.number, charged: 0 });
+            }
+        } else if ending > 0 {
+            drop(self.life.ending.remove(self.dice.below(ending)));
+        }
+    }
+
+    pub fn end(&mut self) {
+        if self.life.holds.is_empty() {
+            return;
+        }
+        let (number, hold) = self.life.holds.remove(self.dice.below(self.life.holds.len()));
+        match self.dice.below(20) {
+            0 => {
+                self.clients.requests[number].left = None;
+                self.life.lost.push(hold);
+            }
+            1..=2 => self.clients.requests[number].left = Some(Left { life: self.life.number, charged: 0 }),
+            _ => self.end_with_figures(number, hold),
+        }
+    }
+
+    fn end_with_figures(&mut self, number: usize, hold: OpenHold) {
+        let charged = match self.dice.below(10) {
+            // More than was held, as no upstream should.
+            0 => hold.held.nanos() + self.dice.between(1, 10),
+            _ => self.dice.between(0, hold.held.nanos()),
+        };
+        let (charged, charge) = if self.dice.percent(85) {
+            (charged, Charge::Settle(NanoUsd::new(charged)))
+        } else {
+            (0, Charge::Release { reason: "upstream_status".to_owned() })
+        };
+        let ending = Ending {
+            request_id: hold.request_id,
+            context: hold.context.clone(),
+            attempts: Vec::new(),
+            outcome: outcome(hold.admitted_at, charged),
+            charge,
+        };
+        let Ending { attempts, outcome, charge, .. } = ending.clone();
+        let request = &mut self.clients.requests[number];
+        (request.ending, request.left) = (Some(ending), Some(Left { life: self.life.number, charged }));
+        if self.dice.percent(15) {
+            return hold.end_unattended(attempts, outcome, charge);
+        }
+        wait_for(&mut self.life.ending, number, Box::pin(hold.end(attempts, outcome, charge)));
+    }
+
+    /// The same end once more, perhaps in another life.
+    pub fn end_again(&mut self) {
+        let ended: Vec<_> = self.clients.requests.iter().filter_map(|request| request.ending.as_ref()).collect();
+        if let Some(ending) = ended.get(self.dice.below(ended.len())) {
+            self.life.stepped.repeat((*ending).clone());
+        }
+    }
+
+    pub fn change(&mut self) {
+        let number = 1 + self.dice.below(BUDGETS);
+        let budget_id: BudgetId = id(number);
+        let stream = Stream::new(StreamKind::Budget, budget_id);
+        let expected_sequence = self.books.length_of(&stream.to_string());
+        let scope = match number {
+            1 => Scope::Partner(id(1)),
+            2 => Scope::Tenant(id(1)),
+            3 => Scope::User(id(1)),
+            other => Scope::Key(id(other % KEYS)),
+        };
+        let period = [Period::Total, Period::Day, Period::Week, Period::Month][self.dice.below(4)];
+        let whole = Box::new(budget(number, scope, self.dice.between(20, 300), period));
+        let event = match expected_sequence {
+            0 => Event::BudgetOpened(whole),
+            _ if self.dice.percent(90) => Event::BudgetChanged(whole),
+            _ => Event::BudgetClosed(Box::new(Ended { id: budget_id })),
+        };
+        let idempotency = Idempotency {
+            scope: "operator".to_owned(),
+            key: self.clients.changes.len().to_string(),
+            fingerprint: [7; 32],
+            status: 200,
+            body: "{}".to_owned(),
+        };
+        let context = Context::of(Actor::Operator);
+        let (events, side, idempotency) = (vec![event], Vec::new(), Some(idempotency));
+        let append = Append { stream, expected_sequence, events, context, side, idempotency };
+        self.clients.changes.push(Change { budget: budget_id, append, applied_at: None });
+        self.send_change(self.clients.changes.len() - 1);
+    }
+
+    /// A retry with the same idempotency key.
+    pub fn change_again(&mut self) {
+        if !self.clients.changes.is_empty() {
+            let number = self.dice.below(self.clients.changes.len());
+            self.send_change(number);
+        }
+    }
+
+    fn send_change(&mut self, number: usize) {
+        let (log, append) = (self.life.log.clone(), self.clients.changes[number].append.clone());
+        wait_for(&mut self.life.changing, number, Box::pin(async move { log.append(append).await }));
+    }
+
+    /// Mostly one; sometimes more in a second than are recorded one by one.
+    pub fn refuse(&mut self) {
+        let (key, times) = (self.dice.below(KEYS), if self.dice.percent(20) { 45 } else { 1 });
+        for _ in 0..times {
+            self.clients.refused += 1;
+            let number = REFUSED_FROM + self.clients.refused;
+            let (log, refused) = (self.life.log.clone(), refused(number, key));
+            wait_for(&mut self.life.refusing, number, Box::pin(async move { log.refuse(refused).await }));
+        }
+    }
+
+    pub fn note(&mut self) {
+        let (log, note) = (self.life.log.clone(), denied(self.dice.below(KEYS)));
+        self.clients.denied.1 += 1;
+        let mut call: Call<_> = Box::pin(async move { log.note(vec![note]).await });
+        if heard(&mut call).is_none() {
+            self.life.noting.push(call);
+        }
+    }
+
+    /// Every answer that is there. What it says is a fact must stand in the log already.
+    pub fn hear(&mut self) -> Checked {
+        self.hear_of_admissions();
+        self.hear_of_ends();
+        self.hear_of_changes()?;
+        for (number, answer) in answered(&mut self.life.refusing) {
+            let position = answer.as_ref().ok().copied().flatten();
+            self.trace.line(format_args!("  refusal {number}: {position:?}"));
+            if let Some(position) = position {
+                let stream = Stream::inference(id(number)).to_string();
+                self.clients.acknowledge(position, "inference.refused", stream);
+            }
+        }
+        let mut waiting = std::mem::take(&mut self.life.noting);
+        waiting.retain_mut(|call| match heard(call) {
+            Some(noted) => {
+                self.clients.denied.0 += u64::from(noted.is_ok());
+                false
+            }
+            None => true,
+        });
+        self.life.noting = waiting;
+        self.clients.check(&self.books, self.policy)
+    }
+
+    fn hear_of_admissions(&mut self) {
+        for (number, answer) in answered(&mut self.life.asking) {
+            let stream = Stream::inference(id(number)).to_string();
+            let request = &mut self.clients.requests[number];
+            match answer {
+                Ok(Admitted::Hold(hold)) => {
+                    self.trace.line(format_args!("  request {number}: held at {}", hold.admitted_position));
+                    request.told = Told::Held;
+                    self.clients.acknowledge(hold.admitted_position, "inference.admitted", stream);
+                    let reserved = Stream::hold(id(number)).to_string();
+                    self.clients.acknowledge(hold.admitted_position + 1, "budget.reserved", reserved);
+                    self.life.holds.push((number, hold));
+                }
+                Ok(Admitted::Refused(refusal)) => {
+                    self.trace.line(format_args!("  request {number}: refused at {:?}", refusal.position));
+                    request.told = Told::Refused;
+                    if let Some(position) = refusal.position {
+                        self.clients.acknowledge(position, "inference.refused", stream);
+                    }
+                }
+                Err(error) => {
+                    self.trace.line(format_args!("  request {number}: {error}"));
+                    // A second asking that fails says nothing of the first.
+                    if request.told == Told::Nothing && !request.was_repeated {
+                        request.told = Told::Failed;
+                    }
+                }
+            }
+        }
+    }
+
+    fn hear_of_ends(&mut self) {
+        for (number, answer) in answered(&mut self.life.ending) {
+            match answer {
+                Ok(ended) => {
+                    self.trace.line(format_args!("  request {number}: ended at {}", ended.position));
+                    self.clients.requests[number].has_ended = true;
+                    self.clients.acknowledge(ended.position, "budget.*", Stream::hold(id(number)).to_string());
+                }
+                Err(error) => self.trace.line(format_args!("  request {number}: not ended: {error}")),
+            }
+        }
+    }
+
+    fn hear_of_changes(&mut self) -> Checked {
+        for (number, answer) in answered(&mut self.life.changing) {
+            let change = &mut self.clients.changes[number];
+            let position = match answer {
+                Ok(appended) => {
+                    let before = change.applied_at.replace(appended.last);
+                    must(before.is_none(), || format!("change {number} is applied twice"))?;
+                    Some(appended.last)
+                }
+                Err(AppendError::Replayed(reply)) => {
+                    let before = change.applied_at.replace(reply.position);
+                    must(before.is_none_or(|position| position == reply.position), || {
+                        format!("change {number} was applied at {before:?} and is said to be at {}", reply.position)
+                    })?;
+                    Some(reply.position)
+                }
+                Err(AppendError::OptimisticLock) => {
+                    let before = change.applied_at;
+                    must(before.is_none(), || {
+                        format!("change {number} stands at {before:?}, and its retry is a conflict")
+                    })?;
+                    None
+                }
+                Err(_) => None,
+            };
+            self.trace.line(format_args!("  change {number}: {position:?}"));
+            if let Some(position) = position {
+                let stream = Stream::new(StreamKind::Budget, change.budget).to_string();
+                self.clients.acknowledge(position, "budget.*", stream);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sends a call; its answer comes when the writer has worked.
+fn wait_for<T>(calls: &mut Calls<T>, number: usize, mut call: Call<T>) {
+    if heard(&mut call).is_none() {
+        calls.push((number, call));
+    }
+}

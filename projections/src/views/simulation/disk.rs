@@ -1,0 +1,108 @@
+//! The disk: a folder a life of the process, and what a death leaves in it. A process that is killed leaves its files as
+//! they are; a machine that stops leaves of the last write any part of it. What a commit has acknowledged stays.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use events::log::{LEDGER_FILE, Log};
+use tempfile::TempDir;
+
+use super::dice::Dice;
+use crate::views::View;
+use crate::views::store::{Store, VIEWS_FILE};
+
+/// In memory where the system has such a folder: the simulated disk is slow when it is told to.
+const IN_MEMORY: &str = "/dev/shm";
+const PAGE_BYTES: usize = 4096;
+const SECTOR_BYTES: usize = 512;
+
+pub struct Disk {
+    root: TempDir,
+    lives: u32,
+}
+
+impl Disk {
+    pub fn new() -> Self {
+        let root = if Path::new(IN_MEMORY).is_dir() { TempDir::new_in(IN_MEMORY) } else { TempDir::new() };
+        Self { root: root.expect("a folder"), lives: 0 }
+    }
+
+    /// An empty folder.
+    pub fn folder(&mut self) -> PathBuf {
+        self.lives += 1;
+        let folder = self.root.path().join(self.lives.to_string());
+        std::fs::create_dir(&folder).expect("a folder");
+        folder
+    }
+}
+
+/// A database file and its write-ahead log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Image {
+    database: Vec<u8>,
+    wal: Vec<u8>,
+}
+
+impl Image {
+    pub fn of(folder: &Path, name: &str) -> Self {
+        let read = |suffix: &str| std::fs::read(folder.join(format!("{name}{suffix}"))).unwrap_or_default();
+        Self { database: read(""), wal: read("-wal") }
+    }
+
+    pub fn put(&self, folder: &Path, name: &str) {
+        std::fs::write(folder.join(name), &self.database).expect("a file");
+        if !self.wal.is_empty() {
+            std::fs::write(folder.join(format!("{name}-wal")), &self.wal).expect("a file");
+        }
+    }
+
+    /// A log and views in which nothing has happened: making the tables takes longer than a whole seed.
+    pub fn pristine() -> &'static (Self, Self) {
+        static PRISTINE: OnceLock<(Image, Image)> = OnceLock::new();
+        PRISTINE.get_or_init(|| {
+            let folder = TempDir::new().expect("a folder");
+            Log::migrate(folder.path()).expect("an empty log");
+            let projectors = View::ALL.iter().map(|view| view.projector()).collect();
+            drop(Store::open(folder.path(), projectors, |_| true).expect("empty views"));
+            (Self::of(folder.path(), LEDGER_FILE), Self::of(folder.path(), VIEWS_FILE))
+        })
+    }
+
+    /// The machine stopped while the write-ahead log went from one to the other: it is written front to back, so a part
+    /// of the new bytes is there; of the rest there are the old ones, or nothing but the room for them.
+    pub fn in_the_middle_of_a_commit(before: &Self, after: &Self, dice: &mut Dice) -> Self {
+        let (old, new) = (before.wal.chunks(SECTOR_BYTES), after.wal.chunks(SECTOR_BYTES));
+        let first = old.zip(new).take_while(|(old, new)| old == new).count() * SECTOR_BYTES;
+        let first = first.min(before.wal.len()).min(after.wal.len());
+        let written = first + dice.below(after.wal.len() - first + 1);
+        let mut wal = after.wal.get(..written).unwrap_or_default().to_vec();
+        wal.extend_from_slice(before.wal.get(written..).unwrap_or_default());
+        if dice.percent(25) {
+            wal.resize(wal.len().max(after.wal.len()), 0);
+        }
+        Self { database: before.database.clone(), wal }
+    }
+
+    /// The machine stopped while pages were moved into the database file: some of them are there. The write-ahead log
+    /// still has them all.
+    pub fn in_the_middle_of_a_checkpoint(before: &Self, after: &Self, dice: &mut Dice) -> Self {
+        let mut database = before.database.clone();
+        let pages = after.database.chunks(PAGE_BYTES).count();
+        let longest = if dice.percent(50) { after.database.len() } else { before.database.len() };
+        database.resize(longest.max(before.database.len()), 0);
+        for page in (0..pages).filter(|_| dice.percent(50)).collect::<Vec<_>>() {
+            let span = page * PAGE_BYTES..(page + 1) * PAGE_BYTES;
+            if let (Some(old), Some(new)) = (database.get_mut(span.clone()), after.database.get(span)) {
+                old.copy_from_slice(new);
+            }
+        }
+        Self { database, wal: before.wal.clone() }
+    }
+
+    /// The last bytes of the write-ahead log are gone, as a file may lose them that is not synced at every commit.
+    pub fn without_its_last_bytes(mut self, dice: &mut Dice) -> Self {
+        let kept = dice.below(self.wal.len() + 1);
+        self.wal.truncate(kept);
+        self
+    }
+}

@@ -1,0 +1,91 @@
+//! What the simulated clients say. Key `n` belongs to user, tenant and partner 1.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use events::event::access::AccessDenied;
+use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
+use events::event::inference::{InferenceAdmitted, InferenceEnded, Versions};
+use events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
+use events::ids::{KeyId, RequestId};
+use events::ledger::{Admission, Outcome, RefusedRequest};
+use events::log::Note;
+use events::money::NanoUsd;
+use events::time::{Period, parse_rfc3339};
+use events::wire::{ErrorCode, Refusal};
+use uuid::Uuid;
+
+/// Keys that ask.
+pub const KEYS: usize = 3;
+
+pub fn id<I: From<Uuid>>(number: usize) -> I {
+    I::from(Uuid::from_u128(u128::try_from(number).expect("a small number")))
+}
+
+/// A Friday evening, so that days, weeks and months end soon.
+pub fn start() -> DateTime<Utc> {
+    parse_rfc3339("2026-10-30T23:58:00Z").expect("a time")
+}
+
+pub fn context(key: usize) -> Context {
+    let chain = Chain { partner: Some(id(1)), tenant: Some(id(1)), user: Some(id(1)), key: Some(id(key)) };
+    Context::about(Actor::Key(id(key)), chain)
+}
+
+pub fn admission(request: usize, key: usize, held: i64, ttl: Duration) -> Admission {
+    let request_id: RequestId = id(request);
+    let admitted = InferenceAdmitted {
+        model: "m".to_owned(),
+        dialect: "native".to_owned(),
+        streamed: false,
+        max_output_tokens: 16,
+        input_tokens_bound: 64,
+        body_sha256: "00".to_owned(),
+        metadata: Default::default(),
+        versions: Versions::default(),
+    };
+    let context = context(key).in_request(request_id);
+    Admission { request_id, context, held: NanoUsd::new(held), ttl, admitted: Box::new(admitted) }
+}
+
+pub fn outcome(admitted_at: DateTime<Utc>, cost: i64) -> Outcome {
+    Outcome::Completed(Box::new(InferenceEnded {
+        model: "m".to_owned(),
+        admitted_at,
+        backend: None,
+        usage: None,
+        provider_usage: None,
+        cost_usd: NanoUsd::new(cost),
+        price_version: None,
+        finish_reason: None,
+        latency_ms: Some(7),
+        first_token_ms: None,
+        attempts: Some(1),
+        upstream_request_id: None,
+        code: None,
+        reason: None,
+    }))
+}
+
+pub fn budget(number: usize, scope: Scope, limit: i64, period: Period) -> Budget {
+    Budget {
+        budget_id: id(number),
+        scope,
+        limit_usd: NanoUsd::new(limit),
+        period,
+        alert_at: Vec::new(),
+        when_short: WhenShort::Refuse,
+        enforcement: Enforcement::Hard,
+    }
+}
+
+pub fn refused(request: usize, key: usize) -> RefusedRequest {
+    let request_id: RequestId = id(request);
+    let refusal = Refusal::new(ErrorCode::ModelNotFound, "there is no such model");
+    RefusedRequest { request_id, context: context(key).in_request(request_id), model: "?".to_owned(), refusal }
+}
+
+pub fn denied(key: usize) -> Note {
+    let event = Event::AccessDenied(Box::new(AccessDenied { code: ErrorCode::Forbidden, count: 1 }));
+    Note { stream: Stream::new(StreamKind::Access, id::<KeyId>(key)), context: context(key), event }
+}

@@ -1,0 +1,342 @@
+//! The whole: one seed draws what the clients do, what the disk and the clock do, and when everything dies.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use events::ledger::UnknownUsage;
+use events::time::{Clock, ManualClock, rfc3339};
+
+use super::books::{Books, Checked, must};
+use super::clients::Clients;
+use super::dice::Dice;
+use super::disk::{Disk, Image};
+use super::facts::start;
+use super::follower::SimulatedViews;
+use super::life::{Life, put};
+use super::trace::Trace;
+use crate::views::store::VIEWS_FILE;
+
+/// How far the wall clock may be off before nothing is recorded: the contract says 60 s.
+const STEP_MAX_MICROS: i64 = 60_000_000;
+/// No hold lives longer.
+pub const TTL_MAX: Duration = Duration::from_secs(40);
+
+pub struct World {
+    pub dice: Dice,
+    pub trace: Trace,
+    pub clock: Arc<ManualClock>,
+    pub clients: Clients,
+    pub books: Books,
+    pub life: Life,
+    pub policy: UnknownUsage,
+    disk: Disk,
+    has_views: bool,
+    /// Up to where the trace has the log.
+    shown: u64,
+    /// How far the wall clock is off the monotonic one, in microseconds, and how far it was when both were believed.
+    skew: i64,
+    agreed_skew: i64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Move {
+    Ask,
+    AskAtOnce,
+    AskAgain,
+    StopWaiting,
+    End,
+    EndAgain,
+    Change,
+    ChangeAgain,
+    Refuse,
+    Note,
+    Turn,
+    Rest,
+    Wait,
+    StepClock,
+    BreakDisk,
+    RepairDisk,
+    Checkpoint,
+    Follow,
+    Redeliver,
+    Die,
+    Restart,
+}
+
+const MOVES: &[(usize, Move)] = &[
+    (16, Move::Ask),
+    (4, Move::AskAtOnce),
+    (2, Move::AskAgain),
+    (3, Move::StopWaiting),
+    (18, Move::End),
+    (3, Move::EndAgain),
+    (4, Move::Change),
+    (2, Move::ChangeAgain),
+    (1, Move::Refuse),
+    (1, Move::Note),
+    (22, Move::Turn),
+    (4, Move::Rest),
+    (10, Move::Wait),
+    (2, Move::StepClock),
+    (3, Move::BreakDisk),
+    (4, Move::RepairDisk),
+    (2, Move::Checkpoint),
+    (5, Move::Follow),
+    (1, Move::Redeliver),
+    (3, Move::Die),
+    (1, Move::Restart),
+];
+
+#[derive(Clone, Copy, Debug)]
+enum Death {
+    /// With jobs in the queue that nobody ever sees, or in a transaction of which nothing is on the disk.
+    BeforeCommit,
+    InCommit,
+    /// The batch is durable, and nobody is told.
+    AfterCommit,
+    InCheckpoint,
+}
+
+impl World {
+    pub fn of(seed: u64) -> Self {
+        let mut dice = Dice::of(seed);
+        let mut disk = Disk::new();
+        let clock = Arc::new(ManualClock::at(start()));
+        let policy = if dice.percent(75) { UnknownUsage::ChargeHold } else { UnknownUsage::Release };
+        let has_views = dice.percent(35);
+        let folder = disk.folder();
+        let (ledger, views) = Image::pristine();
+        put(ledger, &folder);
+        views.put(&folder, VIEWS_FILE);
+        let life = Life::begin(1, folder, &clock, policy, has_views);
+        Self {
+            dice,
+            trace: Trace::default(),
+            clock,
+            clients: Clients::default(),
+            books: Books::default(),
+            life,
+            policy,
+            disk,
+            has_views,
+            shown: 0,
+            skew: 0,
+            agreed_skew: 0,
+        }
+    }
+
+    /// Plays so many moves, then lets everything come to rest.
+    pub fn play(&mut self, moves: usize) -> Checked {
+        (0..self.dice.between(0, 3)).for_each(|_| self.change());
+        for number in 0..moves {
+            let next = self.dice.weighted(MOVES);
+            self.trace.line(format_args!("{number} {next:?} at {}", rfc3339(self.clock.now())));
+            self.make(next)?;
+        }
+        self.come_to_rest()
+    }
+
+    fn make(&mut self, next: Move) -> Checked {
+        match next {
+            Move::Ask => self.ask(),
+            Move::AskAtOnce => (0..self.dice.between(2, 7)).for_each(|_| self.ask()),
+            Move::AskAgain => self.ask_again(),
+            Move::StopWaiting => self.stop_waiting(),
+            Move::End => self.end(),
+            Move::EndAgain => self.end_again(),
+            Move::Change => self.change(),
+            Move::ChangeAgain => self.change_again(),
+            Move::Refuse => self.refuse(),
+            Move::Note => self.note(),
+            Move::Turn => return self.some_turn(),
+            Move::Rest => return self.turn(usize::MAX).and_then(|()| self.turn(usize::MAX)),
+            Move::Wait => self.wait(),
+            Move::StepClock => self.step_clock(),
+            Move::BreakDisk => self.break_disk(),
+            Move::RepairDisk => self.life.repair_disk(),
+            Move::Checkpoint => self.life.checkpoint(),
+            Move::Follow => return self.follow(),
+            Move::Redeliver => return self.redeliver(),
+            Move::Die => return self.die(),
+            Move::Restart => return self.restart(),
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self) -> Checked {
+        self.life.views.as_mut().map_or(Ok(()), |views| views.follow(&self.life.reader))
+    }
+
+    fn redeliver(&mut self) -> Checked {
+        self.life.views.as_mut().map_or(Ok(()), |views| views.redeliver(&self.life.reader, &mut self.dice))
+    }
+
+    fn some_turn(&mut self) -> Checked {
+        let jobs_max = if self.dice.percent(70) { usize::MAX } else { self.dice.below(4) };
+        self.turn(jobs_max)
+    }
+
+    /// One batch of the writer; then what it recorded is looked at, and then the answers.
+    pub fn turn(&mut self, jobs_max: usize) -> Checked {
+        self.life.stepped.step(jobs_max);
+        self.believe_clock();
+        self.look()?;
+        self.hear()
+    }
+
+    fn look(&mut self) -> Checked {
+        for recorded in self.life.reader.after(self.books.position(), 100_000).map_err(|error| error.to_string())? {
+            if recorded.position > self.shown {
+                let (position, at) = (recorded.position, rfc3339(recorded.recorded_at));
+                self.trace.line(format_args!("  {position} {at} {} on {}", recorded.event.name(), recorded.stream));
+            }
+            self.books.take(&recorded)?;
+        }
+        self.shown = self.books.position();
+        match self.life.stepped.balances() {
+            Some(balances) => self.books.must_be(balances),
+            None => Ok(()),
+        }
+    }
+
+    /// Everything again from the first position, and all that was ever acknowledged.
+    fn look_anew(&mut self) -> Checked {
+        self.books = Books::default();
+        self.look()?;
+        self.clients.check(&self.books, self.policy)
+    }
+
+    fn believe_clock(&mut self) {
+        if (self.skew - self.agreed_skew).abs() <= STEP_MAX_MICROS {
+            self.agreed_skew = self.skew;
+        }
+    }
+
+    /// How far the wall clock is behind the log.
+    fn micros_behind(&self) -> i64 {
+        (self.books.last_at() - self.clock.now()).num_microseconds().expect("less than a life").max(0)
+    }
+
+    fn wait(&mut self) {
+        let millis = match self.dice.below(20) {
+            0 => self.dice.between(3_600_000, 30 * 3_600_000),
+            1..=4 => self.dice.between(5_000, 50_000),
+            _ => self.dice.between(0, 3_000),
+        };
+        self.clock.advance(Duration::from_millis(millis.unsigned_abs()));
+    }
+
+    fn step_clock(&mut self) {
+        // Where it is off it is usually put right.
+        let by = if self.skew != self.agreed_skew && self.dice.percent(70) {
+            self.agreed_skew - self.skew
+        } else {
+            let size = if self.dice.percent(60) { 50_000_000 } else { 3 * 3_600_000_000 };
+            self.dice.between(-size, size)
+        };
+        self.step_clock_by(by);
+    }
+
+    fn step_clock_by(&mut self, micros: i64) {
+        self.trace.line(format_args!("  by {micros}"));
+        self.clock.step_wall(micros);
+        self.skew += micros;
+    }
+
+    fn break_disk(&mut self) {
+        match self.dice.below(4) {
+            0 => self.life.slow_down(self.dice.between(1, 90_000).unsigned_abs()),
+            1 => self.life.fill_disk(),
+            2 if !self.life.is_locked() => self.life.lock(),
+            _ => self.life.fail_commits(u32::try_from(self.dice.between(1, 3)).expect("a small number")),
+        }
+    }
+
+    fn die(&mut self) -> Checked {
+        let death = self.dice.weighted(&[
+            (3, Death::BeforeCommit),
+            (3, Death::InCommit),
+            (3, Death::AfterCommit),
+            (1, Death::InCheckpoint),
+        ]);
+        self.trace.line(format_args!("  {death:?}"));
+        let before = self.life.ledger_image();
+        let left = match death {
+            Death::BeforeCommit => before,
+            Death::InCommit => {
+                self.life.stepped.step(usize::MAX);
+                Image::in_the_middle_of_a_commit(&before, &self.life.ledger_image(), &mut self.dice)
+            }
+            Death::AfterCommit => {
+                self.life.stepped.step(usize::MAX);
+                self.life.ledger_image()
+            }
+            Death::InCheckpoint => {
+                self.life.checkpoint();
+                Image::in_the_middle_of_a_checkpoint(&before, &self.life.ledger_image(), &mut self.dice)
+            }
+        };
+        self.live_again(&left)
+    }
+
+    fn restart(&mut self) -> Checked {
+        // An orderly end finds the disk in order.
+        self.life.repair_disk();
+        self.life.close();
+        self.believe_clock();
+        self.look()?;
+        self.hear()?;
+        let left = self.life.ledger_image();
+        self.live_again(&left)
+    }
+
+    /// The next life finds these files, of the views perhaps not all.
+    fn live_again(&mut self, ledger: &Image) -> Checked {
+        let folder = self.disk.folder();
+        put(ledger, &folder);
+        if self.has_views {
+            self.leave_views(&folder);
+        }
+        self.life = Life::begin(self.life.number + 1, folder, &self.clock, self.policy, self.has_views);
+        self.look_anew()?;
+        // A clock that is behind the log was set back.
+        self.agreed_skew = self.skew + self.micros_behind();
+        let views_at = self.life.views.as_ref().map(SimulatedViews::position);
+        self.trace.line(format_args!("  again at {}, the views at {views_at:?}", self.books.position()));
+        must(views_at.is_none_or(|at| at <= self.books.position()), || "the views are ahead of the log".to_owned())
+    }
+
+    fn leave_views(&mut self, folder: &Path) {
+        let views = Image::of(&self.life.folder, VIEWS_FILE);
+        match self.dice.below(10) {
+            0 => {}
+            1..=3 => views.without_its_last_bytes(&mut self.dice).put(folder, VIEWS_FILE),
+            _ => views.put(folder, VIEWS_FILE),
+        }
+    }
+
+    /// Disk and clock are put right and nobody asks any more: every hold ends, and everything agrees.
+    fn come_to_rest(&mut self) -> Checked {
+        self.trace.line(format_args!("rest"));
+        self.life.repair_disk();
+        let by = self.agreed_skew - self.skew;
+        self.step_clock_by(by);
+        self.turn(usize::MAX)?;
+        // Recorded time stands still until the wall clock is where it was.
+        let behind = Duration::from_micros(self.micros_behind().unsigned_abs());
+        self.clock.advance(behind + TTL_MAX + Duration::from_secs(2));
+        (0..3).try_for_each(|_| self.turn(usize::MAX))?;
+        let open = self.books.accounts().iter().find(|account| account.charged.is_none());
+        must(open.is_none(), || format!("the hold of {:?} never ends", open.map(|account| account.request)))?;
+        must(self.life.is_quiet(), || "somebody was never answered".to_owned())?;
+        self.clients.check(&self.books, self.policy)?;
+        self.clients.check_at_rest(&self.books, self.life.number)?;
+        let sound = events::verify::verify(&self.life.reader).map_err(|error| format!("verify: {error}"))?;
+        must(sound.open_holds == 0 && sound.events == self.books.position(), || format!("verify: {sound:?}"))?;
+        self.redeliver()?;
+        let Some(views) = &mut self.life.views else { return Ok(()) };
+        views.must_come_out_the_same(&self.life.folder, &self.disk.folder(), &self.life.log, &self.life.reader)?;
+        self.books.must_be_in_views(&self.life.folder.join(VIEWS_FILE))
+    }
+}
