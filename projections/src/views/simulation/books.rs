@@ -210,9 +210,10 @@ impl Books {
         &mut self.windows[at]
     }
 
-    /// What the writer has in memory is what the log says.
-    pub fn must_be(&self, balances: &Balances) -> Checked {
-        let kept_since = self.last_at - TimeDelta::days(PAST_WINDOWS_KEPT_DAYS);
+    /// What the writer has in memory is what the log says. `latest` is the latest time that it may have read: it forgets
+    /// by that which windows are long over.
+    pub fn must_be(&self, balances: &Balances, latest: DateTime<Utc>) -> Checked {
+        let kept_since = self.last_at.max(latest) - TimeDelta::days(PAST_WINDOWS_KEPT_DAYS);
         for window in &self.windows {
             let is_past = window.held == 0 && window.name.window_start.is_some_and(|start| start < kept_since);
             if is_past && !balances.knows_window(&window.name) {

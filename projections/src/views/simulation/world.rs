@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use events::ledger::UnknownUsage;
 use events::time::{Clock, ManualClock, rfc3339};
 
@@ -34,6 +35,8 @@ pub struct World {
     has_views: bool,
     /// Up to where the trace has the log.
     shown: u64,
+    /// The latest wall clock at which anything was looked at.
+    latest: DateTime<Utc>,
     /// How far the wall clock is off the monotonic one, in microseconds, and how far it was when both were believed.
     skew: i64,
     agreed_skew: i64,
@@ -121,6 +124,7 @@ impl World {
             disk,
             has_views,
             shown: 0,
+            latest: start(),
             skew: 0,
             agreed_skew: 0,
         }
@@ -194,8 +198,9 @@ impl World {
             self.books.take(&recorded)?;
         }
         self.shown = self.books.position();
+        self.latest = self.latest.max(self.clock.now());
         match self.life.stepped.balances() {
-            Some(balances) => self.books.must_be(balances),
+            Some(balances) => self.books.must_be(balances, self.latest),
             None => Ok(()),
         }
     }
