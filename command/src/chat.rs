@@ -71,10 +71,7 @@ pub enum ImageSource {
     /// `http` or `https`: the provider fetches it.
     Url(String),
     /// Of a media type for which [`is_image`] holds.
-    Inline {
-        media_type: String,
-        base64: String,
-    },
+    Inline { media_type: String, base64: String },
 }
 
 /// Whether a media type is one of images. Others may be taken for documents, whose pages nobody can count.

@@ -9,9 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use events::event::admin::{
-    Budget, Key, KeyRotated, Model, Partner, Price, Provider, RateLimit, Scope, Tenant, User,
-};
+use events::event::admin::{Budget, Key, KeyRotated, Model, Partner, Price, Provider, RateLimit, Scope, Tenant, User};
 use events::event::{Chain, Event, Recorded};
 use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
 
