@@ -5,12 +5,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use command::secrets::{NodeKey, Secret};
+use command::secrets::{NodeKey, Secret, operator_key};
 
 use crate::cli::ServeArgs;
 
-/// The operator's key has at least so many characters.
-const ADMIN_KEY_CHARS_MIN: usize = 32;
 const HOLD_TTL_SECONDS_MAX: u64 = 86_400;
 const DRAIN_TIMEOUT_SECONDS_MAX: u64 = 3_600;
 /// What this version does not have: ignoring it would look like having it.
@@ -143,13 +141,12 @@ fn seconds(
 }
 
 fn admin_key(text: String) -> Result<Secret, WrongConfig> {
-    let is_usable = text.chars().count() >= ADMIN_KEY_CHARS_MIN && text.bytes().all(|byte| byte.is_ascii_graphic());
-    if is_usable {
+    if operator_key::is_strong(&text) {
         return Ok(Secret::new(text));
     }
     Err(WrongConfig {
-        variable: "LEDGERWAY_ADMIN_KEY",
-        problem: format!("must have at least {ADMIN_KEY_CHARS_MIN} visible ASCII characters"),
+        variable: operator_key::VARIABLE,
+        problem: "must have at least 32 visible ASCII characters".to_owned(),
         example: "\"$(openssl rand -hex 32)\"",
     })
 }

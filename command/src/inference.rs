@@ -34,6 +34,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::AccessRollup;
 use crate::body::{self, BodyError};
 use crate::dialect::{ClientRequest, Surface};
+use crate::hex;
 use crate::limits::{RateLimiter, Standing};
 use crate::reply;
 use crate::secrets::vault::Vault;
@@ -208,7 +209,7 @@ async fn admit(
         streamed: asked.streamed(),
         max_output_tokens: plan.max_output_tokens,
         input_tokens_bound: plan.input_tokens_bound,
-        body_sha256: hex(digest.as_ref()),
+        body_sha256: hex::lower(digest.as_ref()),
         metadata: asked.metadata().clone(),
         versions: plan.versions(caller.key_version),
     };
@@ -224,17 +225,6 @@ async fn admit(
         Ok(Admitted::Refused(refusal)) => Err(refusal),
         Err(error) => Err(ledger_unavailable(&error)),
     }
-}
-
-/// Lower-case hexadecimal digits of a digest.
-fn hex(digest: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(digest.len() * 2);
-    for byte in digest {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    text
 }
 
 /// No ledger, no dispatch. Why it cannot record is for the operator, not for the client.

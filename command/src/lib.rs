@@ -8,6 +8,7 @@ pub mod body;
 pub mod chat;
 pub mod dialect;
 pub mod error;
+pub mod hex;
 pub mod inference;
 pub mod limits;
 pub mod reply;

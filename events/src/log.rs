@@ -21,7 +21,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::event::inference::InferenceEnded;
-use crate::event::{Actor, Context, Event, Recorded, Stream};
+use crate::event::{Context, Event, Recorded, Stream};
 use crate::ids::RequestId;
 use crate::ledger::{Admission, Charge, Ending, Outcome, RefusedRequest, UnknownUsage};
 use crate::money::NanoUsd;
@@ -406,6 +406,3 @@ impl Drop for OpenHold {
         ender.leave(self.ending(Vec::new(), Outcome::Aborted(Box::new(aborted)), charge));
     }
 }
-
-/// The gateway's own hand, for what no key and no operator caused.
-pub const GATEWAY: Actor = Actor::System("gateway");

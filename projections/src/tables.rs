@@ -239,26 +239,6 @@ impl Tables {
         self.rate_limits.get(&id)
     }
 
-    /// Every partner, ended ones too, in no particular order.
-    pub fn partners(&self) -> impl Iterator<Item = &Entry<Partner>> {
-        self.partners.values()
-    }
-
-    /// Every tenant, ended ones too, in no particular order.
-    pub fn tenants(&self) -> impl Iterator<Item = &Entry<Tenant>> {
-        self.tenants.values()
-    }
-
-    /// Every user, ended ones too, in no particular order.
-    pub fn users(&self) -> impl Iterator<Item = &Entry<User>> {
-        self.users.values()
-    }
-
-    /// Every key, revoked ones too, in no particular order.
-    pub fn keys(&self) -> impl Iterator<Item = &KeyEntry> {
-        self.keys.values()
-    }
-
     /// Every provider, ended ones too, in no particular order.
     pub fn providers(&self) -> impl Iterator<Item = &Entry<Provider>> {
         self.providers.values()

@@ -4,6 +4,7 @@
 use events::log::PersonalData;
 
 use super::user::PersonDigests;
+use crate::hex;
 
 /// SHA-256 in hex over the row's salt and each of its texts.
 pub fn digests(person: &PersonalData) -> PersonDigests {
@@ -14,13 +15,8 @@ pub fn digests(person: &PersonalData) -> PersonDigests {
 }
 
 fn digest(salt: &[u8], text: &str) -> String {
-    use std::fmt::Write;
     let digest = ring::digest::digest(&ring::digest::SHA256, &[salt, text.as_bytes()].concat());
-    digest.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // Writing into a string cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex::lower(digest.as_ref())
 }
 
 #[cfg(test)]

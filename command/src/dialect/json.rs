@@ -115,7 +115,7 @@ fn escape_bytes(bytes: &[u8]) -> (usize, usize) {
     }
 }
 
-/// The code unit of `\uXXXX` at the beginning of `bytes`.
+/// The code unit at the beginning of `bytes`, written as `\u` and four hexadecimal digits.
 fn code_unit(bytes: &[u8]) -> Option<u16> {
     let digits = bytes.strip_prefix(b"\\u")?.get(..4)?;
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()

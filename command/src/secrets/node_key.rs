@@ -11,6 +11,7 @@ use ring::{hkdf, hmac};
 
 use super::Secret;
 use super::file::{self, SecretFileError};
+use crate::hex;
 
 /// Name of the environment variable that can hold the key.
 pub const VARIABLE: &str = "LEDGERWAY_NODE_KEY";
@@ -59,7 +60,7 @@ impl NodeKey {
     /// Of a new installation: the same, and the file is made where neither is there.
     pub fn load_or_make(variable: Option<&str>, data: &Path, ids: &IdMaker) -> Result<Self, NodeKeyError> {
         if variable.is_none() {
-            file::read_or_make(&data.join(FILE), || Secret::new(to_hex(&ids.bytes::<32>())))?;
+            file::read_or_make(&data.join(FILE), || Secret::new(hex::lower(&ids.bytes::<32>())))?;
         }
         Self::load(variable, data)
     }
@@ -120,15 +121,6 @@ fn derived(root: &hkdf::Prk, purpose: &[u8]) -> [u8; 32] {
 pub(super) fn wipe(bytes: &mut [u8]) {
     bytes.fill(0);
     std::hint::black_box(bytes);
-}
-
-fn to_hex(bytes: &[u8]) -> String {
-    use fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
-        // Writing into a string cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }
 
 fn from_hex(hex: &str) -> Option<[u8; 32]> {

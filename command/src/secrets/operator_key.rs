@@ -51,7 +51,8 @@ pub fn load(variable: Option<&str>, data: &Path, ids: &IdMaker) -> Result<Operat
     Ok(OperatorKey { key, made: made.then_some(path) })
 }
 
-fn is_strong(key: &str) -> bool {
+/// At least 32 visible ASCII characters.
+pub fn is_strong(key: &str) -> bool {
     key.len() >= LEN_MIN && key.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
