@@ -53,6 +53,11 @@ macro_rules! events {
                 match self { $(Self::$variant(data) => serde_json::to_string(data),)* }
             }
 
+            /// The same at the end of a buffer that has room from before.
+            pub fn write_payload(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+                match self { $(Self::$variant(data) => serde_json::to_writer(out, data),)* }
+            }
+
             pub fn decode(name: &str, version: u32, payload: &str) -> Result<Self, DecodeError> {
                 match (name, version) {
                     $(($name, $version) => decode_data(name, version, payload).map(Self::$variant),)*
@@ -160,18 +165,10 @@ impl StreamKind {
         Self::Access,
     ];
 
-    /// Those of administration: few and small, so that tables are folded from them at every start.
-    pub const ADMIN: &'static [Self] = &[
-        Self::Partner,
-        Self::Tenant,
-        Self::User,
-        Self::Key,
-        Self::Provider,
-        Self::Model,
-        Self::Price,
-        Self::Budget,
-        Self::RateLimit,
-    ];
+    /// Whether its events are of administration: few and small, so that tables are folded from them at every start.
+    pub const fn is_administration(self) -> bool {
+        !matches!(self, Self::Inference | Self::Hold | Self::Access)
+    }
 
     /// The literal that is stored as `aggregate_type`.
     pub const fn as_str(self) -> &'static str {

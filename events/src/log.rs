@@ -191,8 +191,7 @@ pub struct Log {
 struct Shared {
     jobs: SyncSender<Job>,
     hold_ttl: Duration,
-    head: watch::Receiver<Head>,
-    tail: broadcast::WeakSender<Arc<[Arc<Recorded>]>>,
+    published: writer::Published,
     readers: read::Pool,
     figures: Arc<writer::Figures>,
     stopped: AtomicBool,
@@ -210,17 +209,23 @@ impl Log {
 
     /// The last durable event.
     pub fn head(&self) -> Head {
-        *self.shared.head.borrow()
+        *self.shared.published.head.borrow()
     }
 
     /// Changes whenever something has become durable.
     pub fn watch_head(&self) -> watch::Receiver<Head> {
-        self.shared.head.clone()
+        self.shared.published.head.clone()
+    }
+
+    /// The position of the last event of administration, 0 before the first. Never behind what an administrative change
+    /// was answered with.
+    pub fn watch_administration(&self) -> watch::Receiver<u64> {
+        self.shared.published.administration.clone()
     }
 
     /// Every batch after this call, published once it is durable and before the head moves. Who lags reads the database.
     pub fn tail(&self) -> broadcast::Receiver<Arc<[Arc<Recorded>]>> {
-        match self.shared.tail.upgrade() {
+        match self.shared.published.tail.upgrade() {
             Some(sender) => sender.subscribe(),
             // The writer is gone: a receiver whose sender is gone says so.
             None => broadcast::channel(1).1,

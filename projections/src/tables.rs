@@ -77,7 +77,7 @@ type PriceLists = HashMap<ProviderId, HashMap<String, Vec<PriceId>>>;
 /// One snapshot. A copy shares everything with its original until either is changed.
 #[derive(Clone, Default)]
 pub struct Tables {
-    /// Log position of the last event that was folded. The handle's position follows the head more closely.
+    /// Log position of the last event that was folded.
     pub position: u64,
     partners: SharedMap<PartnerId, Entry<Partner>>,
     tenants: SharedMap<TenantId, Entry<Tenant>>,

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use super::read::{self, micros};
 use super::{Append, AppendError, LogError, SideRow};
 use crate::event::hold::BudgetWindow;
-use crate::event::{Event, Recorded, Stream};
+use crate::event::{Context, Event, Recorded, Stream};
 use crate::ledger::{Amounts, Balances, Changes, Emitted, EndedHold};
 use crate::money::NanoUsd;
 
@@ -29,12 +29,43 @@ pub(super) struct Batch<'a> {
     /// The last position given.
     pub(super) position: u64,
     pub(super) recorded: Vec<Arc<Recorded>>,
+    insert: CachedStatement<'a>,
+    json: Json,
+}
+
+/// Room for the JSON of one event, kept from one to the next.
+#[derive(Default)]
+struct Json {
+    payload: Vec<u8>,
+    /// Of the context below: the events of one request follow each other, and share theirs.
+    metadata: Vec<u8>,
+    context: Option<Context>,
+}
+
+impl Json {
+    /// Payload and metadata.
+    fn of(&mut self, emitted: &Emitted) -> Result<(&str, &str), LogError> {
+        let stored = |error: serde_json::Error| LogError::Stored(error.to_string());
+        self.payload.clear();
+        emitted.event.write_payload(&mut self.payload).map_err(stored)?;
+        if self.context.as_ref() != Some(&emitted.context) {
+            self.metadata.clear();
+            serde_json::to_writer(&mut self.metadata, &emitted.context).map_err(stored)?;
+            self.context = Some(emitted.context.clone());
+        }
+        Ok((text(&self.payload)?, text(&self.metadata)?))
+    }
+}
+
+fn text(json: &[u8]) -> Result<&str, LogError> {
+    std::str::from_utf8(json).map_err(|error| LogError::Stored(error.to_string()))
 }
 
 impl<'a> Batch<'a> {
     pub(super) fn begin(connection: &'a Connection, now: DateTime<Utc>, position: u64) -> Result<Self, LogError> {
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        Ok(Self { connection, now, position, recorded: Vec::new() })
+        let insert = connection.prepare_cached(INSERT_EVENT)?;
+        Ok(Self { connection, now, position, recorded: Vec::new(), insert, json: Json::default() })
     }
 
     /// Durable when it returns. An empty batch leaves nothing behind.
@@ -68,11 +99,10 @@ impl<'a> Batch<'a> {
     }
 
     pub(super) fn record(&mut self, emitted: Emitted, sequence: u64) -> Result<u64, LogError> {
+        let (payload, metadata) = self.json.of(&emitted)?;
         let Emitted { stream, context, event } = emitted;
-        let json = |error: serde_json::Error| LogError::Stored(error.to_string());
-        let (payload, metadata) = (event.payload().map_err(json)?, serde_json::to_string(&context).map_err(json)?);
         let position = self.position + 1;
-        self.connection.prepare_cached(INSERT_EVENT)?.execute(params![
+        self.insert.execute(params![
             position,
             self.now.timestamp_micros(),
             stream.kind.as_str(),

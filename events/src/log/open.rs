@@ -7,12 +7,11 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use rusqlite::{Connection, DatabaseName, OpenFlags};
-use tokio::sync::{broadcast, watch};
 
 use super::checkpoint::Checkpointer;
 use super::migrate::{NEWEST, migrate};
-use super::writer::{Figures, Writer};
-use super::{Head, Job, Log, LogError, LogOptions, QUEUE_LEN_MAX, Shared, TAIL_BATCHES_MAX, read};
+use super::writer::{Figures, Writer, channels};
+use super::{Job, Log, LogError, LogOptions, QUEUE_LEN_MAX, Shared, read};
 
 /// The system of record.
 pub const LEDGER_FILE: &str = "ledger.db";
@@ -82,11 +81,9 @@ pub(super) fn assemble(
     let path = dir.join(LEDGER_FILE);
     let connection = connect(&path)?;
     let (jobs, queue) = mpsc::sync_channel(QUEUE_LEN_MAX);
-    let (tail, _) = broadcast::channel(TAIL_BATCHES_MAX);
-    let weak_tail = tail.downgrade();
+    let (publisher, published) = channels();
     let unattended = Arc::default();
     let figures = Arc::new(Figures::default());
-    let (head_in, head) = watch::channel(Head::default());
     let hold_ttl = options.hold_ttl;
     let checkpointer = checkpointer(&path).map_err(OpenError::Thread)?;
     let writer = Writer::load(
@@ -94,15 +91,13 @@ pub(super) fn assemble(
         checkpointer,
         options,
         super::Ender { jobs: jobs.clone(), unattended: Arc::clone(&unattended) },
-        tail,
-        head_in,
+        publisher,
         Arc::clone(&figures),
     )?;
     let shared = Shared {
         jobs,
         hold_ttl,
-        head,
-        tail: weak_tail,
+        published,
         readers: read::Pool::new(path),
         figures,
         stopped: AtomicBool::new(false),

@@ -17,6 +17,7 @@ use crate::time::from_micros;
 
 const SELECT_EVENTS: &str = include_str!("sql/select_events.sql");
 const SELECT_ADMINISTRATION: &str = include_str!("sql/select_administration.sql");
+const LAST_ADMINISTRATION: &str = include_str!("sql/last_administration.sql");
 /// How long a reader waits for its turn or for a database that is being recovered.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -93,9 +94,10 @@ impl Reader {
         stream(&self.connection, of)
     }
 
-    /// Every event of administration, by position.
-    pub fn administration(&self) -> Result<Vec<Recorded>, LogError> {
-        administration(&self.connection, StreamKind::ADMIN)
+    /// Every event of administration beyond `position`, in order.
+    pub fn administration_after(&self, position: u64) -> Result<Vec<Recorded>, LogError> {
+        let sql = format!("{SELECT_ADMINISTRATION} AND position > ?1 ORDER BY position");
+        collect(&self.connection, &sql, [position])
     }
 
     pub fn idempotent_reply(&self, scope: &str, key: &str) -> Result<Option<StoredReply>, LogError> {
@@ -192,11 +194,15 @@ pub(super) fn stream(connection: &Connection, of: &Stream) -> Result<Vec<Recorde
     collect(connection, &sql, params![of.kind.as_str(), of.id])
 }
 
-/// Events of administration of these kinds, by position; the index that they are found by has no other.
-pub(super) fn administration(connection: &Connection, kinds: &[StreamKind]) -> Result<Vec<Recorded>, LogError> {
-    let wanted = vec!["?"; kinds.len()].join(", ");
-    let sql = format!("{SELECT_ADMINISTRATION} AND aggregate_type IN ({wanted}) ORDER BY position");
-    collect(connection, &sql, params_from_iter(kinds.iter().map(|kind| kind.as_str())))
+/// Every event of a budget's own, by position; what opened it, changed it and closed it.
+pub(super) fn budgets(connection: &Connection) -> Result<Vec<Recorded>, LogError> {
+    let sql = format!("{SELECT_ADMINISTRATION} AND aggregate_type = ?1 ORDER BY position");
+    collect(connection, &sql, [StreamKind::Budget.as_str()])
+}
+
+/// Position of the last event of administration; 0 where there is none.
+pub(super) fn last_administration(connection: &Connection) -> Result<u64, LogError> {
+    Ok(connection.query_row(LAST_ADMINISTRATION, [], |row| row.get::<_, Option<u64>>(0))?.unwrap_or(0))
 }
 
 pub(super) fn idempotent_reply(

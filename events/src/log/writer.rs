@@ -3,6 +3,7 @@
 
 mod figures;
 mod load;
+mod publish;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError};
@@ -10,14 +11,12 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use rusqlite::Connection;
-use tokio::sync::{broadcast, watch};
 
 use super::append::{Batch, load_windows};
 use super::checkpoint::Checkpointer;
 use super::clock::BatchClock;
 use super::{
-    Admitted, Append, AppendError, Appended, EndedAt, Ender, Head, Job, LogError, LogOptions, Note, OpenHold,
-    WaitingReply,
+    Admitted, Append, AppendError, Appended, EndedAt, Ender, Job, LogError, LogOptions, Note, OpenHold, WaitingReply,
 };
 use crate::event::{Event, Recorded, Stream};
 use crate::ids::RequestId;
@@ -25,6 +24,7 @@ use crate::ledger::{Admission, Balances, Decision, Emitted, Ending, Outcome, Ref
 use crate::wire::Refusal;
 
 pub use figures::{BatchFigures, Figures};
+pub(super) use publish::{Published, Publisher, channels};
 
 /// Jobs in one transaction. Beyond it the fsync is amortised, and callers would only wait longer.
 const BATCH_JOBS_MAX: usize = 1024;
@@ -55,8 +55,7 @@ pub(super) struct Writer {
     /// Events since the rows of the ledger's state were written.
     events_since_state: usize,
     ender: Ender,
-    tail: broadcast::Sender<Arc<[Arc<Recorded>]>>,
-    head: watch::Sender<Head>,
+    publisher: Publisher,
     figures: Arc<Figures>,
     /// On the clock's monotonic hand, as is `tidied_at`.
     swept_at: Duration,
@@ -172,7 +171,7 @@ impl Writer {
                 self.figures.set_failing(false);
                 self.figures.count(jobs.len(), recorded.len(), started.elapsed());
                 let events = recorded.len();
-                self.publish(now, recorded);
+                self.publisher.publish(recorded);
                 for (job, answer) in jobs.into_iter().zip(answers) {
                     self.deliver(job, answer, now);
                 }
@@ -232,15 +231,6 @@ impl Writer {
 
     fn elapsed(&self, since: Duration) -> Duration {
         self.options.clock.monotonic().saturating_sub(since)
-    }
-
-    fn publish(&self, now: DateTime<Utc>, recorded: Vec<Arc<Recorded>>) {
-        if recorded.is_empty() {
-            return;
-        }
-        // The tail first: who saw the head move finds the batch in its tail.
-        let _ = self.tail.send(recorded.into());
-        self.head.send_replace(Head { position: self.position, recorded_at: Some(now) });
     }
 
     fn deliver(&mut self, job: Job, answer: Answer, now: DateTime<Utc>) {

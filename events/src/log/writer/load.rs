@@ -5,16 +5,15 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use rusqlite::Connection;
-use tokio::sync::{broadcast, watch};
 
-use super::{BatchClock, Figures, Writer};
+use super::{BatchClock, Figures, Publisher, Writer};
+use crate::event::Event;
 use crate::event::hold::BudgetWindow;
-use crate::event::{Event, Recorded, StreamKind};
 use crate::ids::{BudgetId, RequestId};
 use crate::ledger::{Amounts, Balances, Hold, PAST_WINDOWS_KEPT_DAYS, Step, decide};
 use crate::log::append::load_windows;
 use crate::log::checkpoint::Checkpointer;
-use crate::log::{Ender, Head, LogError, LogOptions, read};
+use crate::log::{Ender, LogError, LogOptions, read};
 use crate::money::NanoUsd;
 use crate::time::from_micros;
 
@@ -31,12 +30,11 @@ impl Writer {
         checkpointer: Checkpointer,
         options: LogOptions,
         ender: Ender,
-        tail: broadcast::Sender<Arc<[Arc<Recorded>]>>,
-        head: watch::Sender<Head>,
+        publisher: Publisher,
         figures: Arc<Figures>,
     ) -> Result<Self, LogError> {
         let last = read::head(&connection)?;
-        head.send_replace(last);
+        publisher.begin_at(last, read::last_administration(&connection)?);
         let clock = BatchClock::new(Arc::clone(&options.clock), last.recorded_at);
         let now = options.clock.now();
         let (balances, events_since_state) = balances(&connection, last.recorded_at.map_or(now, |at| at.max(now)))?;
@@ -51,8 +49,7 @@ impl Writer {
             position: last.position,
             events_since_state,
             ender,
-            tail,
-            head,
+            publisher,
             figures,
             swept_at: started,
             tidied_at: started,
@@ -71,7 +68,7 @@ impl Writer {
 
 fn balances(connection: &Connection, now: DateTime<Utc>) -> Result<(Balances, usize), LogError> {
     let mut balances = Balances::default();
-    for recorded in read::administration(connection, &[StreamKind::Budget])? {
+    for recorded in read::budgets(connection)? {
         let step = Step::Budget { event: &recorded.event, position: recorded.position };
         decide(&mut balances, &step, recorded.recorded_at);
     }

@@ -1,0 +1,3 @@
+SELECT MAX(position)
+FROM events INDEXED BY events_of_administration
+WHERE aggregate_type <> 'inference' AND aggregate_type <> 'hold' AND aggregate_type <> 'access'
