@@ -7,6 +7,7 @@ mod clock;
 mod migrate;
 pub mod offline;
 mod open;
+pub(crate) mod owners;
 mod read;
 mod side;
 mod stepped;

@@ -10,6 +10,7 @@ mod books;
 mod costs;
 mod lives;
 mod order;
+mod owners;
 mod pages;
 mod references;
 mod streams;
@@ -18,11 +19,13 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
 use crate::event::{Event, Recorded};
+use crate::log::owners::Owner;
 use crate::log::{LogError, Reader};
 use beside::Beside;
 use books::Books;
 use lives::Lives;
 use order::Order;
+use owners::Owners;
 use pages::{Histories, Page, RawPage, Unreadable};
 use references::References;
 use streams::Streams;
@@ -134,6 +137,7 @@ struct Check {
     lives: Lives,
     references: References,
     books: Books,
+    owners: Owners<Owner>,
     beside: Beside,
 }
 
@@ -145,6 +149,7 @@ impl Check {
             lives: Lives::new(depth),
             references: References::default(),
             books: Books::default(),
+            owners: Owners::default(),
             beside,
         }
     }
@@ -199,6 +204,7 @@ impl Check {
             Event::InferenceRefused(refused) => self.lives.refuse(recorded, refused)?,
             other => self.references.take(recorded.position, other),
         }
+        self.owners.take(recorded);
         self.books.fold(recorded)
     }
 
@@ -207,7 +213,7 @@ impl Check {
         if position != self.beside.state_at {
             return Ok(());
         }
-        let found = self.beside.must_equal(self.books.balances());
+        let found = self.beside.must_equal(self.books.balances(), &self.owners);
         found.map_err(|reason| VerifyError::BesideTheLog { position, reason })
     }
 

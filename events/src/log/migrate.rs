@@ -6,10 +6,11 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (1, include_str!("../../../migrations/sqlite/ledger/0001_log.sql")),
     (2, include_str!("../../../migrations/sqlite/ledger/0002_balances.sql")),
     (3, include_str!("../../../migrations/sqlite/ledger/0003_side_tables.sql")),
+    (4, include_str!("../../../migrations/sqlite/ledger/0004_owner_blocks.sql")),
 ];
 
 /// The version that this program writes.
-pub(super) const NEWEST: i64 = 3;
+pub(super) const NEWEST: i64 = 4;
 
 /// Applies what is missing; the version it had before.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<i64> {

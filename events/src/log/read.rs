@@ -10,6 +10,7 @@ use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
 use tokio::sync::Semaphore;
 
+use super::owners::Owner;
 use super::{ClientAddress, Head, KeySecret, LogError, PersonalData, READERS_MAX, SealedSecret, StoredReply};
 use crate::event::{Event, Recorded, Stream, StreamKind};
 use crate::ids::{KeyId, PartnerId, RequestId, TenantId, UserId};
@@ -17,6 +18,8 @@ use crate::time::from_micros;
 
 const SELECT_EVENTS: &str = include_str!("sql/select_events.sql");
 const SELECT_ADMINISTRATION: &str = include_str!("sql/select_administration.sql");
+const SELECT_OWNED: &str = include_str!("sql/select_owned.sql");
+const SELECT_CHECKPOINT: &str = "SELECT position FROM ledger_checkpoint";
 const LAST_ADMINISTRATION: &str = include_str!("sql/last_administration.sql");
 /// How long a reader waits for its turn or for a database that is being recovered.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(5);
@@ -64,10 +67,43 @@ impl Reader {
         after(&self.connection, position, limit)
     }
 
-    /// At most `limit` events beyond `after` that pass the filter, in order.
+    /// At most `limit` events beyond `after` that pass the filter, in order. Of one owner's events only the blocks that
+    /// hold any are read, and what came after those were last written.
     pub fn filtered(&self, filter: &EventFilter, after: u64, limit: usize) -> Result<Vec<Recorded>, LogError> {
-        let mut sql = format!("{SELECT_EVENTS} WHERE position > ?");
-        let mut values = vec![SqlValue::from(i64::try_from(after).unwrap_or(i64::MAX))];
+        let Some(owner) = Owner::of_filter(filter) else { return self.scan(filter, after, limit) };
+        // Read first: rows that come meanwhile are of later positions.
+        let written_until: u64 = self.connection.query_row(SELECT_CHECKPOINT, [], |row| row.get(0))?;
+        let mut found = self.in_blocks(owner, filter, (after, written_until), limit)?;
+        if found.len() < limit {
+            found.extend(self.scan(filter, after.max(written_until), limit - found.len())?);
+        }
+        Ok(found)
+    }
+
+    fn scan(&self, filter: &EventFilter, after: u64, limit: usize) -> Result<Vec<Recorded>, LogError> {
+        let values = vec![SqlValue::from(signed(after))];
+        self.page(format!("{SELECT_EVENTS} WHERE position > ?1"), values, filter, ("position", limit))
+    }
+
+    /// Beyond the first position, up to the second.
+    fn in_blocks(
+        &self,
+        owner: Owner,
+        filter: &EventFilter,
+        (after, until): (u64, u64),
+        limit: usize,
+    ) -> Result<Vec<Recorded>, LogError> {
+        let values = vec![owner.to_string().into(), signed(after).into(), signed(until).into()];
+        self.page(SELECT_OWNED.to_owned(), values, filter, ("block, position", limit))
+    }
+
+    fn page(
+        &self,
+        mut sql: String,
+        mut values: Vec<SqlValue>,
+        filter: &EventFilter,
+        (order, limit): (&str, usize),
+    ) -> Result<Vec<Recorded>, LogError> {
         if let Some(tenant) = filter.tenant {
             sql.push_str(" AND tenant_id = ?");
             values.push(tenant.to_string().into());
@@ -84,7 +120,7 @@ impl Reader {
                 values.push(version.to_string().into());
             }
         }
-        sql.push_str(" ORDER BY position LIMIT ?");
+        sql.push_str(&format!(" ORDER BY {order} LIMIT ?"));
         values.push(i64::try_from(limit).unwrap_or(i64::MAX).into());
         collect(&self.connection, &sql, params_from_iter(values))
     }
@@ -219,6 +255,10 @@ pub(super) fn idempotent_reply(
 
 pub(super) fn micros(at: DateTime<Utc>) -> i64 {
     at.timestamp_micros()
+}
+
+fn signed(position: u64) -> i64 {
+    i64::try_from(position).unwrap_or(i64::MAX)
 }
 
 fn collect(connection: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Recorded>, LogError> {

@@ -15,6 +15,7 @@ use rusqlite::Connection;
 use super::append::{Batch, load_windows};
 use super::checkpoint::Checkpointer;
 use super::clock::BatchClock;
+use super::owners::OwnerBlocks;
 use super::{
     Admitted, Append, AppendError, Appended, EndedAt, Ender, Job, LogError, LogOptions, Note, OpenHold, WaitingReply,
 };
@@ -52,6 +53,7 @@ pub(super) struct Writer {
     /// Whether `balances` are what the database says: not after a failed commit, until they are loaded anew.
     is_loaded: bool,
     position: u64,
+    owners: OwnerBlocks,
     /// Events since the rows of the ledger's state were written.
     events_since_state: usize,
     ender: Ender,
@@ -219,8 +221,10 @@ impl Writer {
             balances.forget_past_windows(now);
             self.tidied_at = monotonic;
         }
+        batch.recorded.iter().for_each(|recorded| self.owners.take_in(recorded));
         if writes_state {
             batch.write_state(&balances.take_changes(), balances)?;
+            self.owners.write(&self.connection)?;
         }
         let (position, recorded) = batch.commit()?;
         self.position = position;

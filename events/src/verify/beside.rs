@@ -1,4 +1,5 @@
-//! The rows beside the log, as of the position that they say they are of: balances and open holds, row by row.
+//! The rows beside the log, as of the position that they say they are of: balances and open holds row by row, and where
+//! each owner's events stand.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
@@ -7,10 +8,12 @@ use std::str::FromStr;
 use rusqlite::Connection;
 
 use super::VerifyError;
+use super::owners::Owners;
 use crate::event::hold::BudgetWindow;
 use crate::ids::RequestId;
 use crate::ledger::{Amounts, Balances, Hold};
 use crate::log::LogError;
+use crate::log::owners::Owner;
 use crate::money::NanoUsd;
 use crate::time::from_micros;
 
@@ -27,6 +30,7 @@ pub(super) struct Beside {
     pub(super) state_at: u64,
     balances: BTreeMap<BudgetWindow, Amounts>,
     open_holds: HashMap<RequestId, Hold>,
+    owners: Owners<String>,
     /// Why rows could not be read, where they could not.
     unreadable: Option<String>,
 }
@@ -47,6 +51,7 @@ impl Beside {
             state_at: connection.query_row(CHECKPOINT, [], |row| row.get(0))?,
             balances: BTreeMap::new(),
             open_holds: HashMap::new(),
+            owners: Owners::read(connection)?,
             unreadable: None,
         };
         beside.read_balances(connection)?;
@@ -87,12 +92,13 @@ impl Beside {
     }
 
     /// What differs between the rows and the fold.
-    pub(super) fn must_equal(&self, fold: &Balances) -> Result<(), String> {
+    pub(super) fn must_equal(&self, fold: &Balances, owners: &Owners<Owner>) -> Result<(), String> {
         if let Some(unreadable) = &self.unreadable {
             return Err(unreadable.clone());
         }
         self.balances_must_equal(fold)?;
-        self.open_holds_must_equal(fold)
+        self.open_holds_must_equal(fold)?;
+        self.owners.must_equal(owners)
     }
 
     fn balances_must_equal(&self, fold: &Balances) -> Result<(), String> {

@@ -5,3 +5,4 @@ mod facts;
 mod golden;
 mod ledger_model;
 mod log_contract;
+mod owned_parts;

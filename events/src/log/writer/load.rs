@@ -13,6 +13,7 @@ use crate::ids::{BudgetId, RequestId};
 use crate::ledger::{Amounts, Balances, Hold, PAST_WINDOWS_KEPT_DAYS, Step, decide};
 use crate::log::append::load_windows;
 use crate::log::checkpoint::Checkpointer;
+use crate::log::owners::OwnerBlocks;
 use crate::log::{Ender, LogError, LogOptions, read};
 use crate::money::NanoUsd;
 use crate::time::from_micros;
@@ -37,17 +38,18 @@ impl Writer {
         publisher.begin_at(last, read::last_administration(&connection)?);
         let clock = BatchClock::new(Arc::clone(&options.clock), last.recorded_at);
         let now = options.clock.now();
-        let (balances, events_since_state) = balances(&connection, last.recorded_at.map_or(now, |at| at.max(now)))?;
+        let state = State::read(&connection, last.recorded_at.map_or(now, |at| at.max(now)))?;
         let started = options.clock.monotonic();
         Ok(Self {
             checkpointer,
             connection,
             options,
             clock,
-            balances,
+            balances: state.balances,
             is_loaded: true,
             position: last.position,
-            events_since_state,
+            owners: state.owners,
+            events_since_state: state.events_folded,
             ender,
             publisher,
             figures,
@@ -59,14 +61,49 @@ impl Writer {
 
     pub(super) fn reload(&mut self, now: DateTime<Utc>) -> Result<(), LogError> {
         self.position = read::head(&self.connection)?.position;
-        let (balances, events_since_state) = balances(&self.connection, now)?;
-        (self.balances, self.events_since_state) = (balances, events_since_state);
+        let state = State::read(&self.connection, now)?;
+        (self.balances, self.owners, self.events_since_state) = (state.balances, state.owners, state.events_folded);
         self.is_loaded = true;
         Ok(())
     }
 }
 
-fn balances(connection: &Connection, now: DateTime<Utc>) -> Result<(Balances, usize), LogError> {
+/// What the database says at its head.
+struct State {
+    balances: Balances,
+    /// Of the events that came after the rows.
+    owners: OwnerBlocks,
+    /// How many events that were.
+    events_folded: usize,
+}
+
+impl State {
+    fn read(connection: &Connection, now: DateTime<Utc>) -> Result<Self, LogError> {
+        let balances = written_balances(connection, now)?;
+        let mut state = Self { balances, owners: OwnerBlocks::default(), events_folded: 0 };
+        state.fold_the_rest(connection)?;
+        Ok(state)
+    }
+
+    /// Takes in what was recorded after the rows were written.
+    fn fold_the_rest(&mut self, connection: &Connection) -> Result<(), LogError> {
+        let mut position: u64 = connection.query_row(SELECT_CHECKPOINT, [], |row| row.get(0))?;
+        loop {
+            let page = read::after(connection, position, PAGE)?;
+            let Some(last) = page.last() else { return Ok(()) };
+            (position, self.events_folded) = (last.position, self.events_folded + page.len());
+            for recorded in &page {
+                load_windows(connection, moved_windows(&recorded.event), &mut self.balances)?;
+                let broken = |error| LogError::Stored(format!("position {}: {error}", recorded.position));
+                self.balances.fold(recorded).map_err(broken)?;
+                self.owners.take_in(recorded);
+            }
+        }
+    }
+}
+
+/// As of their checkpoint.
+fn written_balances(connection: &Connection, now: DateTime<Utc>) -> Result<Balances, LogError> {
     let mut balances = Balances::default();
     for recorded in read::budgets(connection)? {
         let step = Step::Budget { event: &recorded.event, position: recorded.position };
@@ -90,24 +127,7 @@ fn balances(connection: &Connection, now: DateTime<Utc>) -> Result<(Balances, us
         let hold = Hold::from_json(held, expires_at, &row.get::<_, String>(3)?);
         balances.restore_hold(request, hold.map_err(|error| LogError::Stored(error.to_string()))?);
     }
-    let folded = fold_the_rest(connection, &mut balances)?;
-    Ok((balances, folded))
-}
-
-/// Takes in what was recorded after the rows were written; how many events that were.
-fn fold_the_rest(connection: &Connection, balances: &mut Balances) -> Result<usize, LogError> {
-    let mut position: u64 = connection.query_row(SELECT_CHECKPOINT, [], |row| row.get(0))?;
-    let mut folded = 0;
-    loop {
-        let page = read::after(connection, position, PAGE)?;
-        let Some(last) = page.last() else { return Ok(folded) };
-        (position, folded) = (last.position, folded + page.len());
-        for recorded in &page {
-            load_windows(connection, moved_windows(&recorded.event), balances)?;
-            let broken = |error| LogError::Stored(format!("position {}: {error}", recorded.position));
-            balances.fold(recorded).map_err(broken)?;
-        }
-    }
+    Ok(balances)
 }
 
 /// The windows whose amounts an event moves.
