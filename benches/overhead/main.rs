@@ -1,57 +1,233 @@
-//! What a request through Ledgerway costs more than one that goes straight to the upstream: governed by a key, four
-//! budgets and a rate limit, and durable before it is dispatched and before its last byte.
+//! What a request through Ledgerway costs more than one that goes straight to the upstream, beside what it costs through
+//! nginx: governed by a key, four budgets and a rate limit, and durable before it is dispatched and before its last byte.
 //!
-//! `cargo bench --bench overhead` starts the binary, a fast upstream and a load generator on this machine. Latencies
-//! depend on how many cores the three share; CPU a request does not. The fsync of the same disk in the same run says how
-//! much of a latency is the disk's.
+//! `cargo bench --bench overhead` starts the binary, nginx, a fast upstream and a load generator on this machine.
+//! Latencies depend on how many cores they share; CPU a request does not. The fsync of the same disk in the same run
+//! says how much of a latency is the disk's.
+//!
+//! | variable | default | |
+//! |---|---|---|
+//! | `OVERHEAD_ONLY` | | `whole`, `streams` or `memory` alone |
+//! | `OVERHEAD_SECONDS` | 5 | measured at each path and number of connections |
+//! | `OVERHEAD_PACED_SECONDS` | 9 | the same of paced streams, and how long each stream of the crowd is |
+//! | `OVERHEAD_STREAMS` | 512 | in the crowd |
+//! | `OVERHEAD_NGINX` | 1 | 0 leaves nginx out |
 
-mod disk;
-mod load;
-mod server;
-mod upstream;
+mod nginx;
+mod paced;
+mod path;
+mod throughput;
 
 use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
-use load::{Measured, Target};
-use server::Server;
-use upstream::Upstream;
+use harness::admin::{Account, Price};
+use harness::disk::fdatasync_p50;
+use harness::figures::mebibytes;
+use harness::gateway::Gateway;
+use harness::load::Tally;
+use harness::process::{Memory, Processes};
+use harness::upstream::{BURST_TOKENS, Upstream};
+use harness::{descriptors, request, settings, table};
 
-const CONNECTIONS: [usize; 2] = [1, 32];
+use nginx::Nginx;
+use path::Path;
 
-fn main() -> io::Result<()> {
-    let upstream = Upstream::start();
-    let server = Server::start(&upstream);
-    let fsync = disk::fdatasync_p50(server.folder())?;
-    let mut out = io::stdout().lock();
-    writeln!(out, "write + fdatasync of 4 KiB beside the ledger: p50 {} µs", fsync.as_micros())?;
-    writeln!(out, "{} cores shared by gateway, upstream and load generator\n", cores())?;
-    writeln!(
-        out,
-        "{:>11} {:>10} {:>9} {:>10} {:>10} {:>10} {:>12}",
-        "connections", "path", "requests", "p50 µs", "p99 µs", "requests/s", "CPU-µs a request"
-    )?;
-    for connections in CONNECTIONS {
-        let direct = load::run(&Target::direct(&upstream), connections, || 0);
-        row(&mut out, connections, "direct", &direct)?;
-        let through = load::run(&server.target(), connections, || server.cpu_micros());
-        row(&mut out, connections, "ledgerway", &through)?;
-        let added = through.p50.saturating_sub(direct.p50);
-        writeln!(out, "{connections:>11} {:>10} {:>9} {:>10}", "added", "", added.as_micros())?;
+const PRICE: Price = Price { input: "0.1", cache_read: "0.05", output: "0.4" };
+/// Until the start has settled.
+const IDLE: Duration = Duration::from_secs(2);
+const WHOLE_ENDS_WITH: &str = r#""completion_tokens":9,"total_tokens":21}}"#;
+
+struct Settings {
+    only: Option<&'static str>,
+    time: Duration,
+    paced: Duration,
+    streams: u32,
+    with_nginx: bool,
+}
+
+impl Settings {
+    fn read() -> Result<Self, String> {
+        let streams = settings::count("OVERHEAD_STREAMS", 512)?;
+        Ok(Self {
+            only: settings::word("OVERHEAD_ONLY", &["whole", "streams", "memory"])?,
+            time: settings::seconds("OVERHEAD_SECONDS", 5)?,
+            paced: settings::seconds("OVERHEAD_PACED_SECONDS", 9)?,
+            streams: u32::try_from(streams).map_err(|_| "OVERHEAD_STREAMS is too large".to_owned())?,
+            with_nginx: settings::count("OVERHEAD_NGINX", 1)? != 0,
+        })
+    }
+
+    fn has(&self, part: &str) -> bool {
+        self.only.is_none_or(|only| only == part)
+    }
+}
+
+fn main() -> ExitCode {
+    match Bench::prepare().and_then(|mut bench| bench.run().map_err(|error| error.to_string())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            // Nothing can be done where that cannot be said either.
+            let _ = writeln!(io::stderr(), "{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Bench {
+    settings: Settings,
+    gateway: Gateway,
+    account: Account,
+    paths: Vec<Path>,
+    _nginx: Option<Nginx>,
+    memory: Vec<(String, Memory)>,
+}
+
+impl Bench {
+    fn prepare() -> Result<Self, String> {
+        let settings = Settings::read()?;
+        descriptors::require(u64::from(settings.streams) * 4 + 512)?;
+        let upstream = Upstream::start();
+        // First: where it is missing, nobody should wait for anything else.
+        let measures_nginx = settings.with_nginx && settings.only != Some("memory");
+        let nginx = measures_nginx.then(|| Nginx::start(upstream.address)).transpose()?;
+        let gateway = Gateway::start(env!("CARGO_BIN_EXE_ledgerway"), env!("CARGO_TARGET_TMPDIR"));
+        std::thread::sleep(IDLE);
+        let idle = gateway.processes().memory();
+        let account = gateway.admin().set_up(upstream.address, PRICE);
+        gateway.admin().wait_for_views();
+        let memory = vec![
+            ("2 s after the start, before any request".to_owned(), idle),
+            ("set up".to_owned(), gateway.processes().memory()),
+        ];
+        let paths = paths(&upstream, nginx.as_ref(), &gateway);
+        Ok(Self { settings, gateway, account, paths, _nginx: nginx, memory })
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut out = io::stdout().lock();
+        let before = fdatasync_p50(self.gateway.folder())?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        writeln!(out, "{cores} cores shared by gateway, nginx, upstream and load generator")?;
+        writeln!(out, "write + fdatasync of 4 KiB beside the ledger: p50 {} µs at the start", before.as_micros())?;
+        if self.settings.has("whole") {
+            runtime.block_on(self.whole(&mut out, before))?;
+        }
+        if self.settings.has("streams") {
+            runtime.block_on(self.streams(&mut out))?;
+        }
+        if self.settings.only == Some("memory") {
+            runtime.block_on(self.load_for_memory())?;
+        }
+        if self.settings.only != Some("whole") {
+            runtime.block_on(self.crowd(&mut out))?;
+        }
+        self.memory_rows(&mut out)?;
+        let after = fdatasync_p50(self.gateway.folder())?;
+        writeln!(out, "\nwrite + fdatasync of 4 KiB beside the ledger: p50 {} µs at the end", after.as_micros())
+    }
+
+    async fn whole(&mut self, out: &mut impl Write, fsync: Duration) -> io::Result<()> {
+        writeln!(out, "\nWhole answers of nine words:\n")?;
+        throughput::header(out, "request")?;
+        let request: Arc<[u8]> = request::whole(&self.account.secret).into();
+        for connections in throughput::CONNECTIONS {
+            let aim = |path: &Path| path.aim_whole(&request, WHOLE_ENDS_WITH);
+            let at_rest = throughput::rows(out, &self.paths, aim, connections, self.settings.time).await?;
+            if connections == 1 {
+                let fsync = (fsync + fdatasync_p50(self.gateway.folder())?) / 2;
+                added(out, &at_rest, fsync)?;
+            }
+        }
+        self.memory.push(("whole answers served".to_owned(), self.gateway.processes().memory()));
+        Ok(())
+    }
+
+    async fn streams(&mut self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(out, "\nStreams of {BURST_TOKENS} tokens that come at once:\n")?;
+        throughput::header(out, "stream")?;
+        let request: Arc<[u8]> = request::stream(request::BURST, BURST_TOKENS, &self.account.secret).into();
+        let tokens = usize::try_from(BURST_TOKENS).unwrap_or_default();
+        for connections in throughput::CONNECTIONS {
+            let aim = |path: &Path| path.aim_stream(&request, tokens, 256);
+            throughput::rows(out, &self.paths, aim, connections, self.settings.time).await?;
+        }
+        paced::few(out, &self.paths, &self.account.secret, self.settings.paced).await
+    }
+
+    /// The load of whole answers that the memory is looked at after, where it was not measured already.
+    async fn load_for_memory(&mut self) -> io::Result<()> {
+        self.paths.retain(|path| path.admin.is_some());
+        let request: Arc<[u8]> = request::whole(&self.account.secret).into();
+        let aim = |path: &Path| path.aim_whole(&request, WHOLE_ENDS_WITH);
+        throughput::rows(&mut io::sink(), &self.paths, aim, 128, self.settings.time).await?;
+        self.memory.push(("whole answers served".to_owned(), self.gateway.processes().memory()));
+        Ok(())
+    }
+
+    async fn crowd(&mut self, out: &mut impl Write) -> io::Result<()> {
+        let (streams, time) = (self.settings.streams, self.settings.paced);
+        let during = paced::crowd(out, &self.paths, &self.account.secret, streams, time).await?;
+        self.memory.push((format!("{streams} streams at once"), during));
+        self.memory.push(("after them".to_owned(), self.gateway.processes().memory()));
+        Ok(())
+    }
+
+    fn memory_rows(&self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(out, "\nMemory of the gateway:\n")?;
+        table::header(out, &["when", "VmRSS MiB", "VmHWM MiB"])?;
+        for (when, memory) in &self.memory {
+            table::row(out, &[when.clone(), mebibytes(memory.now), mebibytes(memory.peak)])?;
+        }
+        Ok(())
+    }
+}
+
+fn paths(upstream: &Upstream, nginx: Option<&Nginx>, gateway: &Gateway) -> Vec<Path> {
+    let (whole, streams) = (upstream.address, upstream.address);
+    let direct = Path { name: "direct", whole, streams, processes: Processes::default(), admin: None };
+    let nginx = nginx.map(|nginx| Path {
+        name: "nginx",
+        whole: nginx.whole,
+        streams: nginx.streams,
+        processes: nginx.processes(),
+        admin: None,
+    });
+    let ledgerway = Path {
+        name: "ledgerway",
+        whole: gateway.address,
+        streams: gateway.address,
+        processes: gateway.processes(),
+        admin: Some(gateway.admin()),
+    };
+    std::iter::once(direct).chain(nginx).chain([ledgerway]).collect()
+}
+
+fn added(out: &mut impl Write, at_rest: &throughput::AtRest, fsync: Duration) -> io::Result<()> {
+    let added = signed_micros(at_rest.ledgerway) - signed_micros(at_rest.direct);
+    let besides = added - 2 * signed_micros(fsync);
+    for (what, added) in
+        [("added".to_owned(), added), (format!("added less two fsyncs of {} µs", fsync.as_micros()), besides)]
+    {
+        let mut cells = vec!["1".to_owned(), what, String::new(), added.to_string()];
+        cells.resize(9, String::new());
+        table::row(out, &cells)?;
     }
     Ok(())
 }
 
-fn row(out: &mut impl Write, connections: usize, path: &str, measured: &Measured) -> io::Result<()> {
-    let Measured { requests, p50, p99, per_second, cpu_micros_a_request } = measured;
-    let cpu = if *cpu_micros_a_request == 0 { String::new() } else { cpu_micros_a_request.to_string() };
-    writeln!(
-        out,
-        "{connections:>11} {path:>10} {requests:>9} {:>10} {:>10} {per_second:>10} {cpu:>12}",
-        p50.as_micros(),
-        p99.as_micros(),
-    )
+/// A difference below zero is shown as such: then the disk was not the same in both measurements.
+fn signed_micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+/// How many, and the first of them in words.
+fn errors(tally: &Tally) -> String {
+    match &tally.first_error {
+        None => tally.errors.to_string(),
+        Some(first) => format!("{}: {}", tally.errors, first.replace('|', "/")),
+    }
 }

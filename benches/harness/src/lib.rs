@@ -1,0 +1,20 @@
+//! What the measurements of the gateway share: an upstream that costs little, a load generator that costs little, the
+//! processes under measurement, and tables to paste.
+//!
+//! Load and upstream run beside what is measured, on the same cores. So both speak HTTP/1.1 over plain sockets, send
+//! bytes that were made beforehand, and take a thread each.
+
+pub mod admin;
+pub mod answers;
+pub mod connection;
+pub mod descriptors;
+pub mod disk;
+pub mod figures;
+pub mod gateway;
+pub mod load;
+pub mod process;
+pub mod request;
+pub mod settings;
+pub mod table;
+pub mod upstream;
+pub mod wire;

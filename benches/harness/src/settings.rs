@@ -1,0 +1,26 @@
+//! How much is measured: environment variables, so that a run can be made short.
+
+use std::time::Duration;
+
+/// A whole number.
+pub fn count(variable: &str, default: u64) -> Result<u64, String> {
+    match std::env::var(variable) {
+        Err(_) => Ok(default),
+        Ok(text) => {
+            text.parse().map_err(|_| format!("{variable} is {text:?}, and must be a whole number like {default}"))
+        }
+    }
+}
+
+pub fn seconds(variable: &str, default: u64) -> Result<Duration, String> {
+    count(variable, default).map(Duration::from_secs)
+}
+
+/// One of these words; `None` where the variable is not set.
+pub fn word(variable: &str, words: &[&'static str]) -> Result<Option<&'static str>, String> {
+    let Ok(text) = std::env::var(variable) else { return Ok(None) };
+    match words.iter().find(|word| **word == text) {
+        Some(word) => Ok(Some(word)),
+        None => Err(format!("{variable} is {text:?}, and must be one of: {}", words.join(", "))),
+    }
+}

@@ -1,0 +1,197 @@
+//! An upstream that costs little: raw HTTP/1.1 on a thread of its own, with answers that were made beforehand. The
+//! request's model says how it answers, see [`request::MODELS`].
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use memchr::memmem;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::answers::{self, Pieces, Usage};
+use crate::request;
+use crate::wire::{Body, Head};
+
+/// Between the tokens of a paced stream.
+pub const PACE: Duration = Duration::from_millis(20);
+/// Tokens of a stream that comes at once.
+pub const BURST_TOKENS: u64 = 16;
+/// A replayed stream is written in pieces of so many tokens, each so long after the other.
+const TRACE_PIECE: u64 = 4;
+const TRACE_PACE: Duration = Duration::from_millis(4);
+/// What is read of a request to know what it wants: all of it that is not the prompt.
+const LOOKED_AT_MAX: usize = 1024;
+const PROMPT_TOKENS: u64 = 12;
+
+pub struct Upstream {
+    pub address: SocketAddr,
+}
+
+impl Upstream {
+    /// Serves until the process ends.
+    pub fn start() -> Self {
+        let (ready, is_ready) = mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+                ready.send(listener.local_addr().expect("its address")).expect("somebody waits");
+                serve(listener).await;
+            });
+        });
+        Self { address: is_ready.recv().expect("an upstream") }
+    }
+}
+
+async fn serve(listener: TcpListener) {
+    let script = Arc::new(Script::new());
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        connections.spawn(answer_all(stream, Arc::clone(&script)));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// Until the other side has gone, which may be in the middle of anything.
+async fn answer_all(mut stream: TcpStream, script: Arc<Script>) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut asking = Asking { buffer: vec![0; 64 * 1024], filled: 0, start: Vec::with_capacity(LOOKED_AT_MAX) };
+    while asking.next(&mut stream).await? {
+        script.answer(&mut stream, &asking.start).await?;
+    }
+    Ok(())
+}
+
+/// Requests of one connection, one after another.
+struct Asking {
+    buffer: Vec<u8>,
+    filled: usize,
+    /// How the present one begins.
+    start: Vec<u8>,
+}
+
+impl Asking {
+    /// Reads one whole request; false at the end of the connection.
+    async fn next(&mut self, stream: &mut TcpStream) -> io::Result<bool> {
+        let head = loop {
+            if let Some(head) = Head::parse(self.buffer.get(..self.filled).unwrap_or_default())? {
+                break head;
+            }
+            if !self.fill(stream).await? {
+                return Ok(false);
+            }
+        };
+        self.drop_front(head.length);
+        self.start.clear();
+        let mut body = Body::new(head.framing);
+        loop {
+            let (start, bytes) = (&mut self.start, self.buffer.get(..self.filled).unwrap_or_default());
+            let used = body.feed(bytes, |bytes| {
+                let room = LOOKED_AT_MAX.saturating_sub(start.len());
+                start.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+            })?;
+            self.drop_front(used);
+            if body.is_over() {
+                return Ok(true);
+            }
+            if !self.fill(stream).await? {
+                return Ok(false);
+            }
+        }
+    }
+
+    async fn fill(&mut self, stream: &mut TcpStream) -> io::Result<bool> {
+        let read = stream.read(self.buffer.get_mut(self.filled..).unwrap_or_default()).await?;
+        self.filled += read;
+        Ok(read > 0)
+    }
+
+    fn drop_front(&mut self, length: usize) {
+        self.buffer.copy_within(length..self.filled, 0);
+        self.filled -= length;
+    }
+}
+
+/// Everything that is ever said.
+struct Script {
+    whole: Vec<u8>,
+    burst: Vec<u8>,
+    paced: Pieces,
+    trace: Pieces,
+}
+
+impl Script {
+    fn new() -> Self {
+        let usage = Usage { prompt: PROMPT_TOKENS, cached: 0, completion: BURST_TOKENS };
+        Self {
+            whole: answers::whole(),
+            burst: answers::burst(request::BURST, usage),
+            paced: Pieces::of(request::PACED),
+            trace: Pieces::of(request::TRACE),
+        }
+    }
+
+    async fn answer(&self, stream: &mut TcpStream, asked: &[u8]) -> io::Result<()> {
+        match model(asked) {
+            Some(name) if name == request::BURST => stream.write_all(&self.burst).await,
+            Some(name) if name == request::PACED => self.pace(stream, asked).await,
+            Some(name) if name == request::TRACE => self.replay(stream, asked).await,
+            _ => stream.write_all(&self.whole).await,
+        }
+    }
+
+    /// The first token at once, every other a pace later, and the end a pace after the last.
+    async fn pace(&self, stream: &mut TcpStream, asked: &[u8]) -> io::Result<()> {
+        let usage = Usage { prompt: PROMPT_TOKENS, cached: 0, completion: tokens(asked) };
+        stream.write_all(&[answers::STREAM_HEAD, &self.paced.first].concat()).await?;
+        let mut due = Instant::now();
+        for _ in 1..usage.completion {
+            due += PACE;
+            tokio::time::sleep_until(due).await;
+            stream.write_all(&self.paced.token).await?;
+        }
+        tokio::time::sleep_until(due + PACE).await;
+        stream.write_all(&answers::closing(request::PACED, usage)).await
+    }
+
+    /// The first token at once, the others in pieces.
+    async fn replay(&self, stream: &mut TcpStream, asked: &[u8]) -> io::Result<()> {
+        let said = |words: &str| number_after(asked, words).unwrap_or(0);
+        let usage = Usage { prompt: said("prompt "), cached: said(" cached "), completion: tokens(asked) };
+        stream.write_all(&[answers::STREAM_HEAD, &self.trace.first].concat()).await?;
+        let (mut due, mut left) = (Instant::now(), usage.completion.saturating_sub(1));
+        while left > 0 {
+            let now = left.min(TRACE_PIECE);
+            left -= now;
+            due += TRACE_PACE;
+            tokio::time::sleep_until(due).await;
+            let now = usize::try_from(now).unwrap_or_default();
+            stream.write_all(&self.trace.token.repeat(now)).await?;
+        }
+        stream.write_all(&answers::closing(request::TRACE, usage)).await
+    }
+}
+
+fn model(asked: &[u8]) -> Option<&str> {
+    let rest = after(asked, "\"model\":\"")?;
+    std::str::from_utf8(rest.get(..memchr::memchr(b'"', rest)?)?).ok()
+}
+
+fn tokens(asked: &[u8]) -> u64 {
+    number_after(asked, "\"max_tokens\":").unwrap_or(1)
+}
+
+fn number_after(asked: &[u8], words: &str) -> Option<u64> {
+    let rest = after(asked, words)?;
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(rest.get(..digits)?).ok()?.parse().ok()
+}
+
+fn after<'a>(asked: &'a [u8], words: &str) -> Option<&'a [u8]> {
+    asked.get(memmem::find(asked, words.as_bytes())? + words.len()..)
+}

@@ -1,0 +1,66 @@
+//! Answers that come at once, whole or as a stream: what they take, how many there are in a second, what each costs.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use harness::figures::{Spread, micros_each, per_second};
+use harness::load::{Aim, Tally};
+use harness::table;
+
+use crate::path::{Path, take_turns};
+
+pub const CONNECTIONS: [usize; 3] = [1, 16, 128];
+
+/// Medians of paths at one connection.
+pub struct AtRest {
+    pub direct: Duration,
+    pub ledgerway: Duration,
+}
+
+/// The head of the table; what an answer is called in it.
+pub fn header(out: &mut impl Write, answer: &str) -> io::Result<()> {
+    let (answers, a_second, cpu) = (format!("{answer}s"), format!("{answer}s/s"), format!("CPU-µs a {answer}"));
+    table::header(
+        out,
+        &["connections", "path", &answers, "p50 µs", "p99 µs", &a_second, &cpu, "% of nginx's rate", "errors"],
+    )
+}
+
+/// The rows of so many connections.
+pub async fn rows(
+    out: &mut impl Write,
+    paths: &[Path],
+    aim: impl Fn(&Path) -> Aim,
+    connections: usize,
+    time: Duration,
+) -> io::Result<AtRest> {
+    let mut tallies = take_turns(paths, aim, connections, time).await;
+    let rate = |tally: &Tally| per_second(tally.totals.len(), tally.took);
+    let nginx = paths.iter().position(|path| path.name == "nginx").and_then(|at| tallies.get(at)).map(rate);
+    let mut at_rest = AtRest { direct: Duration::ZERO, ledgerway: Duration::ZERO };
+    for (path, tally) in paths.iter().zip(&mut tallies) {
+        let Spread { p50, p99, .. } = Spread::of(&mut tally.totals);
+        match path.name {
+            "direct" => at_rest.direct = p50,
+            "ledgerway" => at_rest.ledgerway = p50,
+            _ => {}
+        }
+        let cpu = micros_each(tally.cpu, tally.totals.len());
+        let share = nginx.map(|nginx| rate(tally) * 100 / nginx.max(1));
+        table::row(
+            out,
+            &[
+                connections.to_string(),
+                path.name.to_owned(),
+                tally.totals.len().to_string(),
+                p50.as_micros().to_string(),
+                p99.as_micros().to_string(),
+                rate(tally).to_string(),
+                if path.processes.count() == 0 { String::new() } else { cpu.to_string() },
+                share.map(|share| share.to_string()).unwrap_or_default(),
+                crate::errors(tally),
+            ],
+        )?;
+    }
+    Ok(at_rest)
+}
