@@ -91,6 +91,11 @@ impl Connection {
         }
     }
 
+    /// Whether the other side keeps it, and has said nothing that nobody asked for.
+    pub fn is_open(&self) -> bool {
+        self.stream.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     fn received(&self) -> &[u8] {
         self.buffer.get(..self.filled).unwrap_or_default()
     }

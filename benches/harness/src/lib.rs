@@ -12,6 +12,7 @@ pub mod disk;
 pub mod figures;
 pub mod gateway;
 pub mod load;
+pub mod pool;
 pub mod process;
 pub mod request;
 pub mod settings;

@@ -1,0 +1,32 @@
+//! What a trace has to cost, reckoned from its rows and the price list alone, in whole nano-dollars.
+
+use harness::admin::Price;
+
+use crate::rows::Row;
+
+/// Digits of a dollar that are counted.
+const DIGITS: usize = 9;
+
+/// Each request is rounded up to a nano-dollar on its own.
+pub fn expected_nanos(rows: &[Row], price: Price) -> u128 {
+    let [input, cache_read, output] = [price.input, price.cache_read, price.output].map(nanos);
+    let of_row = |row: &Row| {
+        let uncached = u128::from(row.input_tokens - row.cached_tokens);
+        let millionths =
+            uncached * input + u128::from(row.cached_tokens) * cache_read + u128::from(row.output_tokens) * output;
+        millionths.div_ceil(1_000_000)
+    };
+    rows.iter().map(of_row).sum()
+}
+
+/// Nano-dollars of an amount as it is written, `12.5`.
+pub fn nanos(amount: &str) -> u128 {
+    let (whole, fraction) = amount.split_once('.').unwrap_or((amount, ""));
+    let digits = format!("{whole}{fraction:0<DIGITS$}");
+    digits.parse().expect("an amount of money")
+}
+
+/// With all of its digits.
+pub fn dollars(nanos: u128) -> String {
+    format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
+}

@@ -1,0 +1,237 @@
+//! Recorded arrivals and sizes, replayed faster than they were: what the gateway adds to real prompts and answers, and
+//! whether what it charged is, to the nano-dollar, what the trace costs.
+//!
+//! `cargo bench --bench trace` replays three traces, each straight to the upstream and through a gateway of its own.
+//! Bodies have four bytes a token; answers are streams that come quickly; cached tokens are reported as the trace has
+//! them. Exit 1 where a request failed or the money differs.
+//!
+//! | variable | default | |
+//! |---|---|---|
+//! | `TRACE_FILE` | three excerpts | another trace, as CSV |
+//! | `TRACE_ROWS` | 1500 | of each at most |
+//! | `TRACE_RATE` | 150 | requests a second on average |
+
+mod cost;
+mod replay;
+mod rows;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use harness::admin::Price;
+use harness::connection::Wanted;
+use harness::figures::{Spread, hundredths, mebibytes, micros_each, millis, per_mille};
+use harness::gateway::Gateway;
+use harness::load::{self, Aim};
+use harness::process::Memory;
+use harness::upstream::Upstream;
+use harness::{descriptors, request, settings, table};
+use tokio::runtime::Runtime;
+
+use replay::{Outcomes, Replay};
+use rows::Trace;
+
+/// Odd enough that requests end between two nano-dollars.
+const PRICE: Price = Price { input: "0.137", cache_read: "0.0455", output: "0.613001" };
+const EXCERPTS: [&str; 3] = ["azure2023_conv.csv", "azure2023_code.csv", "mooncake_conversation.csv"];
+const COLUMNS: [&str; 11] = [
+    "trace",
+    "path",
+    "requests",
+    "first token p50 ms",
+    "p99 ms",
+    "whole p50 ms",
+    "p99 ms",
+    "CPU-µs a request",
+    "CPU-µs a MiB of body",
+    "VmHWM MiB",
+    "errors",
+];
+const WARM_CONNECTIONS: usize = 16;
+const MEBIBYTE: u128 = 1024 * 1024;
+
+fn main() -> ExitCode {
+    let ended = run();
+    match ended {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            // Nothing can be done where that cannot be said either.
+            let _ = writeln!(io::stderr(), "{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<bool, String> {
+    descriptors::require(4096)?;
+    let rows_max = usize::try_from(settings::count("TRACE_ROWS", 1500)?).unwrap_or(usize::MAX);
+    let per_second = settings::count("TRACE_RATE", 150)?;
+    let traces: Result<Vec<Trace>, String> = files().iter().map(|file| Trace::read(file, rows_max)).collect();
+    measure(traces?, per_second).map_err(|error| error.to_string())
+}
+
+fn files() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/traces");
+    match std::env::var_os("TRACE_FILE") {
+        Some(file) => vec![file.into()],
+        None => EXCERPTS.iter().map(|name| folder.join(name)).collect(),
+    }
+}
+
+/// Whether all was well.
+fn measure(traces: Vec<Trace>, per_second: u64) -> io::Result<bool> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut out = io::stdout().lock();
+    let upstream = Upstream::start();
+    table::header(&mut out, &COLUMNS)?;
+    let mut books = Vec::with_capacity(traces.len());
+    for trace in traces {
+        books.push(replayed(&mut out, &runtime, &upstream, trace, per_second)?);
+    }
+    writeln!(out)?;
+    table::header(
+        &mut out,
+        &["trace", "times as fast", "body MiB", "sent late p99 ms", "charged USD", "expected USD", "the same"],
+    )?;
+    for book in &books {
+        table::row(&mut out, &book.cells())?;
+    }
+    Ok(books.iter().all(|book| book.is_equal() && book.errors == 0))
+}
+
+/// What one trace cost.
+struct Book {
+    trace: String,
+    speed_hundredths: u64,
+    body_bytes: u64,
+    late: Duration,
+    charged: u128,
+    expected: u128,
+    errors: usize,
+}
+
+impl Book {
+    const fn is_equal(&self) -> bool {
+        self.charged == self.expected
+    }
+
+    fn cells(&self) -> [String; 7] {
+        [
+            self.trace.clone(),
+            hundredths(self.speed_hundredths.into(), 100),
+            mebibytes(self.body_bytes),
+            millis(self.late),
+            cost::dollars(self.charged),
+            cost::dollars(self.expected),
+            if self.is_equal() { "yes" } else { "NO" }.to_owned(),
+        ]
+    }
+}
+
+fn replayed(
+    out: &mut impl Write,
+    runtime: &Runtime,
+    upstream: &Upstream,
+    trace: Trace,
+    per_second: u64,
+) -> io::Result<Book> {
+    let gateway = Gateway::start(env!("CARGO_BIN_EXE_ledgerway"), env!("CARGO_TARGET_TMPDIR"));
+    let admin = gateway.admin();
+    let account = admin.set_up(upstream.address, PRICE);
+    let expected = cost::expected_nanos(&trace.rows, PRICE);
+    let length = trace.length();
+    let replay = Arc::new(Replay::new(trace.rows, length, per_second, account.secret.clone()));
+
+    let direct = runtime.block_on(replay.run(upstream.address));
+    row(out, &trace.name, "direct", &direct, None)?;
+
+    runtime.block_on(warm_up(&gateway, &account.secret));
+    admin.wait_for_views();
+    let charged_before = cost::nanos(&admin.settled_usd(&account.budget));
+    let cpu = gateway.processes().cpu();
+    let through = runtime.block_on(replay.run(gateway.address));
+    admin.wait_for_views();
+    let cpu = gateway.processes().cpu().saturating_sub(cpu);
+    let charged = cost::nanos(&admin.settled_usd(&account.budget)) - charged_before;
+
+    let body_bytes = replay.body_bytes();
+    let used = Used { cpu, body_bytes, memory: gateway.processes().memory() };
+    row(out, &trace.name, "ledgerway", &through, Some(used))?;
+    added(out, &trace.name, &direct, &through)?;
+    let mut late: Vec<Duration> = direct.iter().chain(&through).flatten().map(|came| came.late).collect();
+    Ok(Book {
+        trace: trace.name,
+        speed_hundredths: replay.speed_hundredths(),
+        body_bytes,
+        late: per_mille(&mut late, 990),
+        charged,
+        expected,
+        errors: direct.iter().chain(&through).filter(|outcome| outcome.is_err()).count(),
+    })
+}
+
+/// Neither side has to open a connection first.
+async fn warm_up(gateway: &Gateway, secret: &str) {
+    let wanted = Wanted::Whole { ending: "}}" };
+    let aim = Aim { address: gateway.address, request: request::whole(secret).into(), wanted, warm_up: 256 };
+    drop(load::warm(&aim, WARM_CONNECTIONS).await);
+}
+
+struct Used {
+    cpu: Duration,
+    body_bytes: u64,
+    memory: Memory,
+}
+
+fn row(out: &mut impl Write, trace: &str, path: &str, outcomes: &Outcomes, used: Option<Used>) -> io::Result<()> {
+    let (mut firsts, mut totals): (Vec<_>, Vec<_>) =
+        outcomes.iter().flatten().map(|came| (came.first, came.total)).unzip();
+    let (first, total) = (Spread::of(&mut firsts), Spread::of(&mut totals));
+    let mut cells = vec![trace.to_owned(), path.to_owned(), totals.len().to_string()];
+    cells.extend([first.p50, first.p99, total.p50, total.p99].map(millis));
+    cells.extend(match used {
+        None => [String::new(), String::new(), String::new()],
+        Some(used) => [
+            micros_each(used.cpu, totals.len()).to_string(),
+            (used.cpu.as_micros() * MEBIBYTE / u128::from(used.body_bytes).max(1)).to_string(),
+            mebibytes(used.memory.peak),
+        ],
+    });
+    cells.push(errors(outcomes));
+    table::row(out, &cells)
+}
+
+/// Each request beside itself: sizes differ far more than paths do.
+fn added(out: &mut impl Write, trace: &str, direct: &Outcomes, through: &Outcomes) -> io::Result<()> {
+    let pairs = || direct.iter().zip(through).filter_map(|(a, b)| Some((a.as_ref().ok()?, b.as_ref().ok()?)));
+    let mut firsts: Vec<i64> = pairs().map(|(direct, through)| micros(through.first) - micros(direct.first)).collect();
+    let mut totals: Vec<i64> = pairs().map(|(direct, through)| micros(through.total) - micros(direct.total)).collect();
+    let mut cells = vec![trace.to_owned(), "added to each".to_owned(), firsts.len().to_string()];
+    for samples in [&mut firsts, &mut totals] {
+        cells.extend([per_mille(samples, 500), per_mille(samples, 990)].map(signed_millis));
+    }
+    cells.resize(COLUMNS.len(), String::new());
+    table::row(out, &cells)
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn signed_millis(micros: i64) -> String {
+    let sign = if micros < 0 { "-" } else { "" };
+    format!("{sign}{}", millis(Duration::from_micros(micros.unsigned_abs())))
+}
+
+/// How many, and the first of them in words.
+fn errors(outcomes: &Outcomes) -> String {
+    let mut errors = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+    match errors.next() {
+        None => "0".to_owned(),
+        Some(first) => format!("{}: {}", errors.count() + 1, first.replace('|', "/")),
+    }
+}
