@@ -24,10 +24,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use harness::admin::{Account, Price};
-use harness::disk::fdatasync_p50;
+use harness::disk::{Fsync, fdatasync};
 use harness::figures::mebibytes;
 use harness::gateway::Gateway;
-use harness::load::Tally;
 use harness::process::{Memory, Processes};
 use harness::upstream::{BURST_TOKENS, Upstream};
 use harness::{descriptors, request, settings, table};
@@ -109,10 +108,10 @@ impl Bench {
     fn run(&mut self) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut out = io::stdout().lock();
-        let before = fdatasync_p50(self.gateway.folder())?;
+        let before = fdatasync(self.gateway.folder())?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         writeln!(out, "{cores} cores shared by gateway, nginx, upstream and load generator")?;
-        writeln!(out, "write + fdatasync of 4 KiB beside the ledger: p50 {} µs at the start", before.as_micros())?;
+        writeln!(out, "{before} at the start")?;
         if self.settings.has("whole") {
             runtime.block_on(self.whole(&mut out, before))?;
         }
@@ -126,11 +125,10 @@ impl Bench {
             runtime.block_on(self.crowd(&mut out))?;
         }
         self.memory_rows(&mut out)?;
-        let after = fdatasync_p50(self.gateway.folder())?;
-        writeln!(out, "\nwrite + fdatasync of 4 KiB beside the ledger: p50 {} µs at the end", after.as_micros())
+        writeln!(out, "\n{} at the end", fdatasync(self.gateway.folder())?)
     }
 
-    async fn whole(&mut self, out: &mut impl Write, fsync: Duration) -> io::Result<()> {
+    async fn whole(&mut self, out: &mut impl Write, before: Fsync) -> io::Result<()> {
         writeln!(out, "\nWhole answers of nine words:\n")?;
         throughput::header(out, "request")?;
         let request: Arc<[u8]> = request::whole(&self.account.secret).into();
@@ -138,7 +136,7 @@ impl Bench {
             let aim = |path: &Path| path.aim_whole(&request, WHOLE_ENDS_WITH);
             let at_rest = throughput::rows(out, &self.paths, aim, connections, self.settings.time).await?;
             if connections == 1 {
-                let fsync = (fsync + fdatasync_p50(self.gateway.folder())?) / 2;
+                let fsync = (before.p50 + fdatasync(self.gateway.folder())?.p50) / 2;
                 added(out, &at_rest, fsync)?;
             }
         }
@@ -222,12 +220,4 @@ fn added(out: &mut impl Write, at_rest: &throughput::AtRest, fsync: Duration) ->
 /// A difference below zero is shown as such: then the disk was not the same in both measurements.
 fn signed_micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
-}
-
-/// How many, and the first of them in words.
-fn errors(tally: &Tally) -> String {
-    match &tally.first_error {
-        None => tally.errors.to_string(),
-        Some(first) => format!("{}: {}", tally.errors, first.replace('|', "/")),
-    }
 }

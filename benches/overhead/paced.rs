@@ -40,7 +40,7 @@ pub async fn few(out: &mut impl Write, paths: &[Path], secret: &str, time: Durat
             let mut cells = vec![connections.to_string(), path.name.to_owned(), tally.totals.len().to_string()];
             cells.extend([millis(first.p50), millis(first.p99)]);
             cells.extend(gaps(&mut tally));
-            cells.push(crate::errors(&tally));
+            cells.push(tally.errors_in_words());
             table::row(out, &cells)?;
         }
         let added = |of: fn(&Spread) -> Duration| {
@@ -103,7 +103,7 @@ pub async fn crowd(
         cells.push(tally.gaps.iter().filter(|gap| **gap > PACE + STALL).count().to_string());
         let cpu = micros_each(cpu, tally.totals.len() * tokens);
         cells.push(if path.processes.count() == 0 { String::new() } else { cpu.to_string() });
-        cells.push(crate::errors(&tally));
+        cells.push(tally.errors_in_words());
         table::row(out, &cells)?;
     }
     Ok(gateway)

@@ -58,7 +58,7 @@ pub async fn rows(
                 rate(tally).to_string(),
                 if path.processes.count() == 0 { String::new() } else { cpu.to_string() },
                 share.map(|share| share.to_string()).unwrap_or_default(),
-                crate::errors(tally),
+                tally.errors_in_words(),
             ],
         )?;
     }

@@ -107,7 +107,7 @@ impl Mix {
 
     /// Always another value, so that it is a change.
     fn change(&self, number: u64) -> Arc<[u8]> {
-        let (path, body) = if number / 100 % 2 == 0 {
+        let (path, body) = if (number / 100).is_multiple_of(2) {
             let body = json!({ "requests_per_minute": 100_000_000 + number });
             (format!("/v1/admin/rate-limits/{}", self.account.rate_limit), body)
         } else {

@@ -1,5 +1,5 @@
 //! Recorded arrivals and sizes, replayed faster than they were: what the gateway adds to real prompts and answers, and
-//! whether what it charged is, to the nano-dollar, what the trace costs.
+//! whether what it charged is, to the nano-dollar, what the trace costs. And what the size of a body costs by itself.
 //!
 //! `cargo bench --bench trace` replays three traces, each straight to the upstream and through a gateway of its own.
 //! Bodies have four bytes a token; answers are streams that come quickly; cached tokens are reported as the trace has
@@ -11,6 +11,7 @@
 //! | `TRACE_ROWS` | 1500 | of each at most |
 //! | `TRACE_RATE` | 150 | requests a second on average |
 
+mod bodies;
 mod cost;
 mod replay;
 mod rows;
@@ -46,12 +47,11 @@ const COLUMNS: [&str; 11] = [
     "whole p50 ms",
     "p99 ms",
     "CPU-µs a request",
-    "CPU-µs a MiB of body",
+    "CPU-µs a token",
     "VmHWM MiB",
     "errors",
 ];
 const WARM_CONNECTIONS: usize = 16;
-const MEBIBYTE: u128 = 1024 * 1024;
 
 fn main() -> ExitCode {
     let ended = run();
@@ -95,11 +95,21 @@ fn measure(traces: Vec<Trace>, per_second: u64) -> io::Result<bool> {
     writeln!(out)?;
     table::header(
         &mut out,
-        &["trace", "times as fast", "body MiB", "sent late p99 ms", "charged USD", "expected USD", "the same"],
+        &[
+            "trace",
+            "times as fast",
+            "body MiB",
+            "tokens answered",
+            "sent late p99 ms",
+            "charged USD",
+            "expected USD",
+            "the same",
+        ],
     )?;
     for book in &books {
         table::row(&mut out, &book.cells())?;
     }
+    runtime.block_on(bodies::measure(&mut out, &upstream, PRICE))?;
     Ok(books.iter().all(|book| book.is_equal() && book.errors == 0))
 }
 
@@ -108,6 +118,8 @@ struct Book {
     trace: String,
     speed_hundredths: u64,
     body_bytes: u64,
+    /// Of the answers.
+    tokens: u64,
     late: Duration,
     charged: u128,
     expected: u128,
@@ -119,11 +131,12 @@ impl Book {
         self.charged == self.expected
     }
 
-    fn cells(&self) -> [String; 7] {
+    fn cells(&self) -> [String; 8] {
         [
             self.trace.clone(),
             hundredths(self.speed_hundredths.into(), 100),
             mebibytes(self.body_bytes),
+            self.tokens.to_string(),
             millis(self.late),
             cost::dollars(self.charged),
             cost::dollars(self.expected),
@@ -143,7 +156,7 @@ fn replayed(
     let admin = gateway.admin();
     let account = admin.set_up(upstream.address, PRICE);
     let expected = cost::expected_nanos(&trace.rows, PRICE);
-    let length = trace.length();
+    let (length, tokens) = (trace.length(), trace.rows.iter().map(|row| row.output_tokens).sum());
     let replay = Arc::new(Replay::new(trace.rows, length, per_second, account.secret.clone()));
 
     let direct = runtime.block_on(replay.run(upstream.address));
@@ -158,15 +171,15 @@ fn replayed(
     let cpu = gateway.processes().cpu().saturating_sub(cpu);
     let charged = cost::nanos(&admin.settled_usd(&account.budget)) - charged_before;
 
-    let body_bytes = replay.body_bytes();
-    let used = Used { cpu, body_bytes, memory: gateway.processes().memory() };
+    let used = Used { cpu, tokens, memory: gateway.processes().memory() };
     row(out, &trace.name, "ledgerway", &through, Some(used))?;
     added(out, &trace.name, &direct, &through)?;
     let mut late: Vec<Duration> = direct.iter().chain(&through).flatten().map(|came| came.late).collect();
     Ok(Book {
         trace: trace.name,
         speed_hundredths: replay.speed_hundredths(),
-        body_bytes,
+        body_bytes: replay.body_bytes(),
+        tokens,
         late: per_mille(&mut late, 990),
         charged,
         expected,
@@ -183,7 +196,7 @@ async fn warm_up(gateway: &Gateway, secret: &str) {
 
 struct Used {
     cpu: Duration,
-    body_bytes: u64,
+    tokens: u64,
     memory: Memory,
 }
 
@@ -197,7 +210,7 @@ fn row(out: &mut impl Write, trace: &str, path: &str, outcomes: &Outcomes, used:
         None => [String::new(), String::new(), String::new()],
         Some(used) => [
             micros_each(used.cpu, totals.len()).to_string(),
-            (used.cpu.as_micros() * MEBIBYTE / u128::from(used.body_bytes).max(1)).to_string(),
+            hundredths(used.cpu.as_micros(), u128::from(used.tokens)),
             mebibytes(used.memory.peak),
         ],
     });

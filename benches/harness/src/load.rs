@@ -58,6 +58,14 @@ impl Tally {
         self.first_error.get_or_insert(what);
     }
 
+    /// How many, and the first of them in words.
+    pub fn errors_in_words(&self) -> String {
+        match &self.first_error {
+            None => self.errors.to_string(),
+            Some(first) => format!("{}: {}", self.errors, first.replace('|', "/")),
+        }
+    }
+
     pub fn merge(&mut self, other: Self) {
         self.totals.extend(other.totals);
         self.firsts.extend(other.firsts);
