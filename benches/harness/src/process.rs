@@ -87,6 +87,8 @@ fn kibibytes(status: &str, name: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt;
+
     use super::*;
 
     #[test]
@@ -102,6 +104,8 @@ mod tests {
         let this = std::process::id();
         let mut child = std::process::Command::new("sh")
             .args(["-c", "while :; do :; done"])
+            // Otherwise its group is the test's, as its parent is.
+            .process_group(0)
             .spawn()
             .expect("a shell that does nothing for ever");
         let family = Processes::with_children(this);
