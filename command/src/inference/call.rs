@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use events::event::admin::ProviderKind;
+use futures_util::FutureExt;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body::Body;
@@ -25,6 +26,8 @@ use crate::upstream::SendError;
 const REFUSAL_BYTES_MAX: usize = 16 * 1024;
 /// How long a refusal's body is waited for.
 const REFUSAL_WAIT_MAX: Duration = Duration::from_secs(2);
+/// A chunk that is not waited for longer than this comes fast.
+const FAST: Duration = Duration::from_micros(250);
 /// A whole answer beyond this is not taken.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The version that still takes `temperature` and `top_p`, which our clients may send.
@@ -44,6 +47,8 @@ pub struct UpstreamBody {
     /// Until when the first chunk may take.
     first_until: Option<Instant>,
     deadline: Instant,
+    /// The last chunk was hardly waited for: the next one is likely to be there as well.
+    comes_fast: bool,
 }
 
 enum Source {
@@ -65,7 +70,7 @@ pub async fn call(
         ProviderKind::Openai | ProviderKind::Anthropic => send(gateway, target, body, request_id, first_until).await?,
     };
     let idle = Duration::from_millis(target.provider.idle_timeout_ms);
-    let mut body = UpstreamBody { source, idle, first_until: Some(first_until), deadline };
+    let mut body = UpstreamBody { source, idle, first_until: Some(first_until), deadline, comes_fast: false };
     if !(200..300).contains(&status) {
         let said = body.beginning().await;
         let refusal = read_refusal(target.dialect(), status, &headers, &said, gateway.clock.now());
@@ -163,10 +168,28 @@ impl UpstreamBody {
         let idle_until = now + self.idle;
         let until = self.first_until.take().map_or(idle_until, |first| first.max(idle_until)).min(self.deadline);
         match timeout_at(until, self.source.next()).await {
-            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Ok(chunk)) => {
+                self.comes_fast = now.elapsed() < FAST;
+                Ok(chunk)
+            }
             Ok(Err(cause)) => Err(CallFailure::of(cause)),
             Err(_) => Err(CallFailure::of(Cause::Timeout)),
         }
+    }
+
+    /// What follows without being waited for; `None` where nothing does. Chunks are handed over one by one by the task
+    /// that reads the connection: where they come fast it is given a turn to bring the next one.
+    pub async fn next_at_once(&mut self) -> Option<Result<Option<Bytes>, CallFailure>> {
+        if !self.comes_fast {
+            return None;
+        }
+        let mut next = self.source.next().now_or_never();
+        if next.is_none() {
+            tokio::task::yield_now().await;
+            next = self.source.next().now_or_never();
+        }
+        self.comes_fast = next.is_some();
+        next.map(|next| next.map_err(CallFailure::of))
     }
 
     /// All of it.

@@ -16,7 +16,10 @@ use super::plan::PlannedTarget;
 use super::running::{Consumed, Running};
 use super::watched::Watched;
 use super::{BACKEND_HEADER, Gateway, POSITION_HEADER, ledger_unavailable};
-use crate::dialect::{Surface, stream_error};
+use crate::dialect::{Relay, Surface, stream_error};
+
+/// More is not gathered before it goes to the client.
+const GATHERED_BYTES_MAX: usize = 16 * 1024;
 
 /// A response whose first bytes are there.
 pub fn respond(
@@ -29,7 +32,8 @@ pub fn respond(
 ) -> Response {
     let admitted_position = running.admitted_position();
     let (deadline, request_id) = (running.deadline, running.request_id());
-    let relaying = Watched::new(Relaying { running, surface, body }, deadline, &gateway.timers, Relaying::give_up);
+    let relaying =
+        Watched::new(Relaying { running, surface, body, broken: None }, deadline, &gateway.timers, Relaying::give_up);
     let open = Open { relaying, surface, request_id };
     let chunks = unfold(Phase::First(first, open), |phase| async {
         let (chunk, next) = phase.step().await?;
@@ -51,6 +55,8 @@ struct Relaying {
     running: Running,
     surface: Surface,
     body: UpstreamBody,
+    /// Why there is no more, once everything that came before has been passed on.
+    broken: Option<CallFailure>,
 }
 
 /// A stream that has not ended for its client.
@@ -99,30 +105,55 @@ impl Phase {
 }
 
 impl Relaying {
+    /// What comes next, and with it what has come already: each piece that goes to the client by itself costs a packet.
     async fn next(&mut self) -> Result<Relayed, CallFailure> {
+        if let Some(failure) = self.broken.take() {
+            return Err(failure);
+        }
         let mut out = BytesMut::new();
-        let relay = self.running.relay.as_mut().ok_or(CallFailure::of(Cause::Timeout))?;
+        // The first bytes may have been the last.
+        if self.running.relay.as_ref().is_some_and(Relay::ended) {
+            return Ok(Relayed::End(out.freeze()));
+        }
         loop {
-            if relay.ended() {
-                return Ok(Relayed::End(out.freeze()));
-            }
-            let fed = match self.body.next().await? {
-                Some(chunk) => relay.feed(&chunk, &mut out),
-                None => match relay.finish(&mut out) {
-                    Ok(()) => return Ok(Relayed::End(out.freeze())),
-                    Err(fault) => Err(fault),
-                },
-            };
-            fed.map_err(|fault| CallFailure::of(Cause::Fault(fault)))?;
-            if !out.is_empty() && !relay.ended() {
+            let came = if out.is_empty() {
+                self.body.next().await
+            } else if out.len() < GATHERED_BYTES_MAX
+                && let Some(came) = self.body.next_at_once().await
+            {
+                came
+            } else {
                 return Ok(Relayed::Bytes(out.freeze()));
+            };
+            match self.relay(came, &mut out) {
+                Ok(false) => {}
+                Ok(true) => return Ok(Relayed::End(out.freeze())),
+                Err(failure) if out.is_empty() => return Err(failure),
+                Err(failure) => {
+                    self.broken = Some(failure);
+                    return Ok(Relayed::Bytes(out.freeze()));
+                }
             }
         }
     }
 
+    /// Whether the answer is at its end.
+    fn relay(&mut self, came: Result<Option<Bytes>, CallFailure>, out: &mut BytesMut) -> Result<bool, CallFailure> {
+        let relay = self.running.relay.as_mut().ok_or(CallFailure::of(Cause::Timeout))?;
+        let fault = |fault| CallFailure::of(Cause::Fault(fault));
+        match came? {
+            Some(chunk) => relay.feed(&chunk, out).map_err(fault)?,
+            None => {
+                relay.finish(out).map_err(fault)?;
+                return Ok(true);
+            }
+        }
+        Ok(relay.ended())
+    }
+
     /// Settles, then lets the end go.
     async fn close(self, rest: Bytes) -> Bytes {
-        let Self { mut running, surface, mut body } = self;
+        let Self { mut running, surface, mut body, .. } = self;
         let Some(relay) = running.relay.take() else { return rest };
         let request_id = running.request_id();
         let end = match running.complete(relay.metered()).await {
@@ -142,7 +173,7 @@ impl Relaying {
 
     /// The upstream broke after its first byte: what went through is settled, and the client told in its own dialect.
     async fn break_off(self, failure: &CallFailure) -> Bytes {
-        let Self { running, surface, body } = self;
+        let Self { running, surface, body, .. } = self;
         // Cancelled before the ledger is asked: it should not go on working for nobody.
         drop(body);
         let request_id = running.request_id();
