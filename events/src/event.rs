@@ -244,7 +244,10 @@ impl fmt::Display for Actor {
 
 impl Serialize for Actor {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        match self {
+            Self::Key(key) => key.serialize(serializer),
+            other => serializer.collect_str(other),
+        }
     }
 }
 
