@@ -22,7 +22,7 @@ fn main() -> io::Result<()> {
     let wanted = std::env::var("VERIFY_EVENTS").ok().and_then(|number| number.parse().ok()).unwrap_or(EVENTS);
     let folder = tempfile::tempdir()?;
     let began = Instant::now();
-    let events = story::record(folder.path(), wanted);
+    let events = story::record(folder.path(), wanted, Duration::ZERO, |_| ());
     writeln!(io::stdout(), "recorded {events} events, {} a second", a_second(events, began.elapsed()))?;
     look_at(folder.path())
 }

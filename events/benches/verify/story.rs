@@ -1,9 +1,13 @@
-//! A day of a gateway: a few customers with budgets of their own, a priced model, and requests of every kind of end.
+//! A day of a gateway, or a month: a few customers with budgets of their own, a priced model, and requests of every kind
+//! of end. Shared by all benchmarks that need a log.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use events::event::admin::{Budget, Enforcement, Key, Model, Permission, Price, Scope, Strategy, Target, WhenShort};
 use events::event::inference::{AttemptFailed, Backend, InferenceAdmitted, InferenceEnded, Versions};
 use events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
@@ -20,9 +24,17 @@ const CUSTOMERS: usize = 20;
 const IN_FLIGHT: u64 = 2_000;
 const NANOS_A_TOKEN: i64 = 150;
 const HELD: NanoUsd = NanoUsd::new(640_000);
+const EVENTS_A_REQUEST: u64 = 4;
+/// Longer than any request of the story takes by its own clock.
+const TTL: Duration = Duration::from_secs(900);
 
 struct World {
     log: Log,
+    clock: Arc<StoryClock>,
+    /// How far a request moves the clock.
+    step: Duration,
+    /// How long a hold may live.
+    ttl: Duration,
     ids: IdMaker,
     chains: Vec<Chain>,
     keys: Vec<u64>,
@@ -31,19 +43,25 @@ struct World {
     model: u64,
 }
 
-/// Records at least so many events; how many they are.
-pub fn record(folder: &Path, events: u64) -> u64 {
+/// Records about so many events, which take so long by their own clock and end at the present; how many they are.
+/// `begin` is called before the first of them, with the log.
+pub fn record(folder: &Path, events: u64, span: Duration, begin: impl FnOnce(&Log)) -> u64 {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let clock = Arc::new(SystemClock::new());
+        let clock = Arc::new(StoryClock::ago(span));
         let log = Log::open(folder, LogOptions::new(clock.clone())).expect("the log opens");
-        let world = Arc::new(World::begin(log, clock).await);
+        begin(&log);
+        let requests = u32::try_from(events / EVENTS_A_REQUEST).expect("fewer requests than 2^32").max(1);
+        let world = Arc::new(World::begin(log, clock, span / requests, TTL + span).await);
         let mut running = JoinSet::new();
         let mut number = 0;
-        while world.log.head().position + IN_FLIGHT * 4 < events || !running.is_empty() {
-            while (running.len() as u64) < IN_FLIGHT && world.log.head().position + IN_FLIGHT * 4 < events {
+        while world.log.head().position + IN_FLIGHT * EVENTS_A_REQUEST < events || !running.is_empty() {
+            while (running.len() as u64) < IN_FLIGHT
+                && world.log.head().position + IN_FLIGHT * EVENTS_A_REQUEST < events
+            {
                 number += 1;
+                world.clock.advance(world.step);
                 running.spawn(request(Arc::clone(&world), number));
             }
             running.join_next().await.transpose().expect("a request does not panic");
@@ -53,10 +71,49 @@ pub fn record(folder: &Path, events: u64) -> u64 {
     })
 }
 
+/// Runs with the machine's clock, some time behind it, and catches up in steps.
+struct StoryClock {
+    machine: SystemClock,
+    behind: Duration,
+    caught_up_micros: AtomicU64,
+}
+
+thread_local! {
+    /// What this thread's last look at the wall clock found: its monotonic hand then says the same, also where another
+    /// thread has moved the clock in between, which the log would take for a step of the wall clock.
+    static SEEN: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+impl StoryClock {
+    fn ago(behind: Duration) -> Self {
+        Self { machine: SystemClock::new(), behind, caught_up_micros: AtomicU64::new(0) }
+    }
+
+    fn advance(&self, by: Duration) {
+        self.caught_up_micros.fetch_add(u64::try_from(by.as_micros()).unwrap_or(0), Ordering::SeqCst);
+    }
+
+    fn caught_up(&self) -> Duration {
+        Duration::from_micros(self.caught_up_micros.load(Ordering::SeqCst)).min(self.behind)
+    }
+}
+
+impl Clock for StoryClock {
+    fn now(&self) -> DateTime<Utc> {
+        let caught_up = self.caught_up();
+        SEEN.set(caught_up);
+        self.machine.now() - (self.behind - caught_up)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.machine.monotonic() + SEEN.get()
+    }
+}
+
 impl World {
-    async fn begin(log: Log, clock: Arc<dyn Clock>) -> Self {
+    async fn begin(log: Log, clock: Arc<StoryClock>, step: Duration, ttl: Duration) -> Self {
         let now = clock.now();
-        let ids = IdMaker::new(clock, Arc::new(SystemRandom));
+        let ids = IdMaker::new(clock.clone(), Arc::new(SystemRandom));
         let (provider, tokens) = (ids.make::<ProviderId>(), NanoUsd::new(NANOS_A_TOKEN * 1_000_000));
         let per_mtok = NanoUsdPerMtok::new(tokens).expect("not negative");
         let rates = Rates {
@@ -88,7 +145,7 @@ impl World {
         };
         let price = create(&log, StreamKind::Price, price.price_id, Event::PriceCreated(price.into())).await;
         let model = create(&log, StreamKind::Model, model.model_id, Event::ModelCreated(model.into())).await;
-        let mut world = Self { log, ids, chains: Vec::new(), keys: Vec::new(), provider, price, model };
+        let mut world = Self { log, clock, step, ttl, ids, chains: Vec::new(), keys: Vec::new(), provider, price, model };
         for _ in 0..CUSTOMERS {
             world.welcome().await;
         }
@@ -148,7 +205,7 @@ impl World {
             request_id,
             context: Context::about(actor, chain).in_request(request_id),
             held: HELD,
-            ttl: Duration::from_secs(900),
+            ttl: self.ttl,
             admitted: Box::new(InferenceAdmitted {
                 model: "sim-small".into(),
                 dialect: "openai".into(),
@@ -162,7 +219,7 @@ impl World {
         }
     }
 
-    fn ended(&self, hold: &OpenHold, usage: Option<Usage>) -> Box<InferenceEnded> {
+    fn ended(&self, number: u64, hold: &OpenHold, usage: Option<Usage>) -> Box<InferenceEnded> {
         let tokens = usage.as_ref().map_or(0, |usage| usage.tokens.input() + usage.tokens.output());
         let provider_usage = usage.as_ref().map(|usage| {
             serde_json::json!({
@@ -180,7 +237,7 @@ impl World {
             price_version: usage.as_ref().map(|_| self.price),
             usage,
             finish_reason: Some("stop".into()),
-            latency_ms: Some(812),
+            latency_ms: Some(300 + number * 7919 % 4001),
             first_token_ms: Some(214),
             attempts: Some(1),
             upstream_request_id: Some("chatcmpl-9f86d081884c7d65".into()),
@@ -199,13 +256,13 @@ async fn request(world: Arc<World>, number: u64) {
     let usage = Usage { tokens, source: UsageSource::Provider };
     let ended = match number % 100 {
         0 => {
-            let ended = world.ended(&hold, None);
+            let ended = world.ended(number, &hold, None);
             let charge = Charge::Release { reason: "status".into() };
             hold.end(vec![attempt(&world)], Outcome::Failed(ended), charge).await
         }
         1 => return drop(hold),
         tried => {
-            let ended = world.ended(&hold, Some(usage));
+            let ended = world.ended(number, &hold, Some(usage));
             let charge = Charge::Settle(ended.cost_usd);
             let attempts = if tried == 2 { vec![attempt(&world)] } else { Vec::new() };
             let ended = Box::new(InferenceEnded { attempts: Some(1 + u32::from(tried == 2)), ..*ended });

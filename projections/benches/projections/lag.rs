@@ -1,0 +1,81 @@
+//! How far the views are behind the log while requests are recorded as fast as the writer can.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use projections::views;
+
+use crate::{process, story};
+
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+const THREAD: &str = "views";
+const EVENTS_A_REQUEST: u64 = 4;
+
+/// One look at the view that is furthest behind.
+#[derive(Clone, Copy, Default)]
+struct Lag {
+    events: u64,
+    milliseconds: u64,
+}
+
+struct Watched {
+    lags: Vec<Lag>,
+    cpu: Duration,
+}
+
+pub fn measure(root: &Path, events: u64, rounds: u64) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "\n| followed at | lag p50 | p99 | max | CPU-µs of the views a request |")?;
+    writeln!(out, "|---|---|---|---|---|")?;
+    for _ in 0..rounds {
+        let folder = tempfile::tempdir_in(root)?;
+        let (sender, watched) = mpsc::channel();
+        let (ended, has_ended) = mpsc::channel::<()>();
+        let began = Instant::now();
+        let recorded = story::record(folder.path(), events, Duration::ZERO, |log| {
+            let (handle, thread) = views::start(log, folder.path()).expect("the views start");
+            std::thread::spawn(move || {
+                let mut lags = Vec::new();
+                while has_ended.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
+                    lags.push(furthest(&handle.status()));
+                }
+                let cpu = process::cpu_of(THREAD);
+                thread.stop();
+                sender.send(Watched { lags, cpu }).expect("somebody waits");
+            });
+        });
+        let took = began.elapsed();
+        drop(ended);
+        let Watched { lags, cpu } = watched.recv().map_err(io::Error::other)?;
+        let of = |lag: Lag| format!("{} events, {} ms", lag.events, lag.milliseconds);
+        writeln!(
+            out,
+            "| {} events/s | {} | {} | {} | {} |",
+            u128::from(recorded) * 1000 / took.as_millis().max(1),
+            of(percentile(&lags, 50)),
+            of(percentile(&lags, 99)),
+            of(percentile(&lags, 100)),
+            cpu.as_micros() / u128::from(recorded / EVENTS_A_REQUEST),
+        )?;
+    }
+    Ok(())
+}
+
+fn furthest(status: &[views::ViewStatus]) -> Lag {
+    let events = status.iter().map(|view| view.lag_events).max();
+    let milliseconds = status.iter().map(|view| view.lag_ms).max();
+    Lag { events: events.unwrap_or(0), milliseconds: milliseconds.unwrap_or(0) }
+}
+
+/// Events and milliseconds each by themselves.
+fn percentile(lags: &[Lag], percent: usize) -> Lag {
+    let at = |figure: fn(&Lag) -> u64| {
+        let mut sorted: Vec<u64> = lags.iter().map(figure).collect();
+        sorted.sort_unstable();
+        let rank = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+        sorted.get(rank).copied().unwrap_or_default()
+    };
+    Lag { events: at(|lag| lag.events), milliseconds: at(|lag| lag.milliseconds) }
+}

@@ -1,0 +1,55 @@
+//! All views, from an empty file to the log's head.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use events::log::{Log, LogOptions};
+use events::time::SystemClock;
+use projections::views::{self, VIEWS_FILE};
+
+use crate::process;
+
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+const TIME_MAX: Duration = Duration::from_secs(600);
+
+pub fn measure(root: &Path, log: &Path, rounds: u64) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "| rebuilt from | seconds | events/s | CPU-µs an event | memory | views.db |")?;
+    writeln!(out, "|---|---|---|---|---|---|")?;
+    let options = LogOptions::new(Arc::new(SystemClock::new()));
+    let log = Log::open(log, options).map_err(io::Error::other)?;
+    for _ in 0..rounds {
+        let folder = tempfile::tempdir_in(root)?;
+        process::forget_memory_peak();
+        let (began, cpu_before) = (Instant::now(), process::cpu());
+        let events = rebuild(&log, folder.path())?;
+        let (took, cpu) = (began.elapsed(), process::cpu() - cpu_before);
+        let size = std::fs::metadata(folder.path().join(VIEWS_FILE))?.len();
+        writeln!(
+            out,
+            "| {events} events | {}.{:02} | {} | {}.{} | {} MiB | {} MiB |",
+            took.as_secs(),
+            took.subsec_millis() / 10,
+            u128::from(events) * 1000 / took.as_millis().max(1),
+            cpu.as_micros() / u128::from(events),
+            cpu.as_micros() * 10 / u128::from(events) % 10,
+            process::memory_peak_mib(),
+            size >> 20,
+        )?;
+    }
+    log.close();
+    Ok(())
+}
+
+fn rebuild(log: &Log, folder: &Path) -> io::Result<u64> {
+    let (head, until) = (log.head().position, Instant::now() + TIME_MAX);
+    let (views, thread) = views::start(log, folder).map_err(io::Error::other)?;
+    while views.status().iter().any(|view| view.position < head) {
+        assert!(Instant::now() < until, "the views are not built: {:?}", views.status());
+        std::thread::sleep(LOOK_EVERY);
+    }
+    thread.stop();
+    Ok(head)
+}
