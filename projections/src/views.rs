@@ -14,8 +14,8 @@ mod store;
 mod usage_by_hour;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -227,7 +227,7 @@ fn start_with(
     let follower = Follower {
         dir: dir.to_owned(),
         head: log.watch_head(),
-        reader,
+        reader: Arc::new(Mutex::new(reader)),
         tail,
         progress: senders,
         wanted: Arc::clone(&wanted),

@@ -1,5 +1,5 @@
 //! `GET /v1/inferences` and `/v1/inferences/{request_id}`: one request's whole life, from admission or refusal to the
-//! end of its hold. Reads the view `inferences`.
+//! end of its hold. Reads the view `inferences`, which says where in the log its events stand, and then these.
 
 mod life;
 
@@ -15,9 +15,10 @@ use serde_json::Value;
 use crate::QueryState;
 use crate::asker::{Asker, QueryString};
 use crate::error::QueryError;
-use crate::page::{Cut, Page};
+use crate::page::{Cut, Page, Placed};
 use crate::parameters::Parameters;
 use crate::visible::Visible;
+use life::{Facts, Life};
 
 const STATUSES: [&str; 5] = ["admitted", "refused", "completed", "failed", "aborted"];
 
@@ -52,7 +53,13 @@ async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString)
     state.views.wait_for(View::Inferences, min_position).await?;
     let (visible, cut) = (Visible::to(&asker), filter.cut);
     let found = state.views.read(View::Inferences, move |db| life::list(db, visible, &filter)).await?;
-    Ok(Page::cut(found.position, found.value, cut))
+    let lives = found.value;
+    let facts = facts(&state, &lives).await?;
+    let mut placed = Vec::with_capacity(lives.len());
+    for life in &lives {
+        placed.push(Placed { position: life.position, item: shown(life, &facts)? });
+    }
+    Ok(Page::cut(found.position, placed, cut))
 }
 
 /// Parameter: `min_position`.
@@ -71,7 +78,21 @@ async fn one(
     state.views.wait_for(View::Inferences, min_position).await?;
     let visible = Visible::to(&asker);
     let found = state.views.read(View::Inferences, move |db| life::one(db, visible, request)).await?;
-    found.value.map(Json).ok_or(QueryError::NotFound("request"))
+    let lives = [found.value.ok_or(QueryError::NotFound("request"))?];
+    let facts = facts(&state, &lives).await?;
+    let [life] = &lives;
+    Ok(Json(shown(life, &facts)?))
+}
+
+/// The events of these lives, as far as the view had got: one that came later is at no position that the view names.
+async fn facts(state: &QueryState, lives: &[Life]) -> Result<Facts, QueryError> {
+    let positions: Vec<u64> = lives.iter().flat_map(Life::positions).collect();
+    Ok(state.log.read(move |reader| reader.at(&positions)).await?)
+}
+
+fn shown(life: &Life, facts: &Facts) -> Result<Value, QueryError> {
+    let json = life.json(facts).map_err(|error| QueryError::Answer(error.to_string()))?;
+    json.ok_or_else(|| QueryError::Answer(format!("the log has no event at {}", life.position)))
 }
 
 impl Filter {

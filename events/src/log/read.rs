@@ -125,6 +125,20 @@ impl Reader {
         collect(&self.connection, &sql, params_from_iter(values))
     }
 
+    /// The events at these positions, by position; one that the log does not have is not among them.
+    pub fn at(&self, positions: &[u64]) -> Result<HashMap<u64, Recorded>, LogError> {
+        let sql = format!("{SELECT_EVENTS} WHERE position = ?1");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut found = HashMap::with_capacity(positions.len());
+        for position in positions {
+            let mut rows = statement.query([position])?;
+            if let Some(row) = rows.next()? {
+                found.insert(*position, recorded(row)?);
+            }
+        }
+        Ok(found)
+    }
+
     /// The whole history of one stream.
     pub fn stream(&self, of: &Stream) -> Result<Vec<Recorded>, LogError> {
         stream(&self.connection, of)

@@ -2,8 +2,9 @@
 //! a gap, and begins the file anew when it is damaged.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use events::event::Recorded;
@@ -20,6 +21,8 @@ use super::{Progress, View};
 const EVENTS_MAX: usize = 4096;
 /// Between two transactions, unless somebody waits: rows that several events change are then written once.
 const PACE: Duration = Duration::from_millis(20);
+/// Pages of events that may wait between reading and writing.
+const PAGES_AHEAD: usize = 2;
 /// After a failure that may pass.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
@@ -32,6 +35,8 @@ enum Interrupted {
     Store(#[from] StoreError),
     #[error("read the log: {0}")]
     Log(#[from] LogError),
+    #[error("start the thread that reads: {0}")]
+    Thread(#[from] std::io::Error),
 }
 
 /// What made the follower leave the tail.
@@ -44,7 +49,7 @@ enum Left {
 pub struct Follower {
     pub dir: PathBuf,
     pub head: watch::Receiver<Head>,
-    pub reader: Reader,
+    pub reader: Arc<Mutex<Reader>>,
     pub tail: Tail,
     pub progress: Vec<(View, watch::Sender<Progress>)>,
     /// Somebody waits for a position.
@@ -90,7 +95,7 @@ impl Follower {
     async fn follow(&mut self, store: &mut Store) -> Result<(), Interrupted> {
         self.show(store)?;
         loop {
-            if self.catch_up(store).await? {
+            if self.catch_up(store)? {
                 return Ok(());
             }
             match self.follow_tail(store).await? {
@@ -100,21 +105,23 @@ impl Follower {
         }
     }
 
-    /// Reads the database until there is no more; whether it was stopped meanwhile.
-    async fn catch_up(&mut self, store: &mut Store) -> Result<bool, Interrupted> {
-        loop {
-            let events = self.reader.after(self.position, EVENTS_MAX)?;
-            if events.is_empty() {
-                return Ok(*self.stopped.borrow());
+    /// Reads the database until there is no more; whether it was stopped meanwhile. One thread reads while this one
+    /// writes: each is half of the work.
+    fn catch_up(&mut self, store: &mut Store) -> Result<bool, Interrupted> {
+        let (pages, next_page) = mpsc::sync_channel(PAGES_AHEAD);
+        let (reader, after) = (Arc::clone(&self.reader), self.position);
+        std::thread::scope(|scope| {
+            let ahead = move || read_pages(&reader, after, &pages);
+            std::thread::Builder::new().name("views-reader".to_owned()).spawn_scoped(scope, ahead)?;
+            // Dropped when this returns, so that the reader ends as well.
+            for page in next_page {
+                self.apply(store, &page?)?;
+                if *self.stopped.borrow() {
+                    return Ok(true);
+                }
             }
-            let events: Vec<Arc<Recorded>> = events.into_iter().map(Arc::new).collect();
-            self.apply(store, &events)?;
-            // Lets the runtime see the signal.
-            tokio::task::yield_now().await;
-            if *self.stopped.borrow() {
-                return Ok(true);
-            }
-        }
+            Ok(*self.stopped.borrow())
+        })
     }
 
     async fn follow_tail(&mut self, store: &mut Store) -> Result<Left, Interrupted> {
@@ -185,5 +192,23 @@ impl Follower {
     async fn pause(&mut self, wait: Duration) -> bool {
         let stopped = self.stopped.wait_for(|stopped| *stopped);
         tokio::time::timeout(wait, stopped).await.is_ok()
+    }
+}
+
+type Page = Result<Vec<Arc<Recorded>>, LogError>;
+
+/// Everything after a position, until there is no more or nobody wants it.
+fn read_pages(reader: &Mutex<Reader>, mut after: u64, pages: &SyncSender<Page>) {
+    let reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let page = reader.after(after, EVENTS_MAX).map(|events| events.into_iter().map(Arc::new).collect::<Vec<_>>());
+        if let Ok(events) = &page {
+            let Some(last) = events.last() else { return };
+            after = last.position;
+        }
+        let failed = page.is_err();
+        if pages.send(page).is_err() || failed {
+            return;
+        }
     }
 }

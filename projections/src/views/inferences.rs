@@ -1,5 +1,8 @@
 //! `inferences` and `inference_incidents`: one request's whole life. Reads `inference.*` and the ends of holds. Rebuild:
 //! from the log. A refusal that stands for several requests, or for none that has an id, has no row here.
+//!
+//! Rows say where in the log a life's events stand, and who reads a life reads them there: they never change, and their
+//! text was most of this file and most of the time that it took to write it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +11,7 @@ use events::event::inference::{InferenceEnded, InferenceRefused};
 use events::event::{Event, Recorded};
 use events::ids::RequestId;
 use events::money::NanoUsd;
-use rusqlite::{Connection, params};
+use rusqlite::{CachedStatement, Connection, params};
 
 use super::View;
 use super::projector::{ProjectionError, Projector, must_exist};
@@ -25,12 +28,12 @@ pub struct Inferences;
 struct Life<'a> {
     /// Its first event, with the model that was asked for.
     begin: Option<(&'a Recorded, &'a str, Status)>,
-    hold: Option<&'a Recorded>,
-    outcome: Option<(&'a Recorded, &'a InferenceEnded, Status)>,
-    hold_end: Option<&'a Recorded>,
+    hold_position: Option<u64>,
+    outcome: Option<(u64, &'a InferenceEnded, Status)>,
+    hold_end_position: Option<u64>,
     /// What corrections add to the outcome's cost, in nano-dollars.
     corrected: i64,
-    incidents: Vec<&'a Recorded>,
+    incidents: Vec<u64>,
 }
 
 #[derive(Clone, Copy)]
@@ -62,7 +65,7 @@ impl Projector for Inferences {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn schema(&self) -> &'static str {
@@ -77,10 +80,8 @@ impl Projector for Inferences {
         // In the order of their positions: rows are then appended, not put between others.
         let mut lives: Vec<(RequestId, Life<'_>)> = lives.into_iter().collect();
         lives.sort_unstable_by_key(|(_, life)| life.begin.map(|(begin, _, _)| begin.position));
-        for (request, life) in &lives {
-            write(db, *request, life)?;
-        }
-        Ok(())
+        let mut statements = Statements::prepare(db)?;
+        lives.iter().try_for_each(|(request, life)| statements.write(*request, life))
     }
 }
 
@@ -100,20 +101,20 @@ fn take<'a>(lives: &mut Lives<'a>, recorded: &'a Recorded) -> Result<(), Project
         }
         Event::InferenceRefused(_) => {}
         Event::InferenceCompleted(ended) => {
-            life(&mut |life| life.outcome = Some((recorded, ended, Status::Completed)));
+            life(&mut |life| life.outcome = Some((recorded.position, ended, Status::Completed)));
         }
-        Event::InferenceFailed(ended) => life(&mut |life| life.outcome = Some((recorded, ended, Status::Failed))),
-        Event::InferenceAborted(ended) => life(&mut |life| life.outcome = Some((recorded, ended, Status::Aborted))),
-        Event::InferenceAttemptFailed(_) => life(&mut |life| life.incidents.push(recorded)),
-        Event::BudgetReserved(_) => life(&mut |life| life.hold = Some(recorded)),
+        Event::InferenceFailed(ended) => life(&mut |life| life.outcome = Some((recorded.position, ended, Status::Failed))),
+        Event::InferenceAborted(ended) => life(&mut |life| life.outcome = Some((recorded.position, ended, Status::Aborted))),
+        Event::InferenceAttemptFailed(_) => life(&mut |life| life.incidents.push(recorded.position)),
+        Event::BudgetReserved(_) => life(&mut |life| life.hold_position = Some(recorded.position)),
         Event::BudgetSettled(_) | Event::BudgetReleased(_) | Event::BudgetExpired(_) => {
-            life(&mut |life| life.hold_end = Some(recorded));
+            life(&mut |life| life.hold_end_position = Some(recorded.position));
         }
         Event::BudgetAdjusted(correction) => {
             let life = lives.entry(correction.of).or_default();
             let delta = correction.delta_usd.nanos();
             life.corrected = life.corrected.checked_add(delta).ok_or(ProjectionError::Overflow)?;
-            life.incidents.push(recorded);
+            life.incidents.push(recorded.position);
         }
         Event::PartnerCreated(_)
         | Event::PartnerChanged(_)
@@ -153,113 +154,98 @@ const fn stands_alone(refused: &InferenceRefused) -> bool {
     refused.count == 1
 }
 
-fn write(db: &Connection, request: RequestId, life: &Life<'_>) -> Result<(), ProjectionError> {
-    match life.begin {
-        Some((begin, model, status)) => insert(db, request, life, begin, model, status)?,
-        None => update(db, request, life)?,
-    }
-    for incident in &life.incidents {
-        insert_incident(db, request, incident)?;
-    }
-    Ok(())
+/// The statements of a batch, looked up once.
+struct Statements<'c> {
+    insert: CachedStatement<'c>,
+    update: CachedStatement<'c>,
+    insert_incident: CachedStatement<'c>,
 }
 
 /// The columns that an outcome fills; all empty while there is none.
-struct OutcomeColumns {
+struct OutcomeColumns<'a> {
     status: Option<&'static str>,
-    provider: Option<String>,
+    provider: Option<&'a str>,
     backend: Option<String>,
     cost_nanos: i64,
     position: Option<u64>,
-    at: Option<i64>,
-    data: Option<String>,
 }
 
 impl Life<'_> {
-    fn outcome_columns(&self) -> Result<OutcomeColumns, ProjectionError> {
+    fn outcome_columns(&self) -> Result<OutcomeColumns<'_>, ProjectionError> {
         let cost = self.outcome.map_or(NanoUsd::ZERO, |(_, ended, _)| ended.cost_usd);
         let backend = self.outcome.and_then(|(_, ended, _)| ended.backend.as_ref());
         Ok(OutcomeColumns {
             status: self.outcome.map(|(_, _, status)| status.as_str()),
-            provider: backend.map(|backend| backend.provider.clone()),
+            provider: backend.map(|backend| backend.provider.as_str()),
             backend: backend.map(|backend| format!("{}/{}", backend.provider, backend.model)),
             cost_nanos: cost.nanos().checked_add(self.corrected).ok_or(ProjectionError::Overflow)?,
-            position: self.outcome.map(|(recorded, _, _)| recorded.position),
-            at: self.outcome.map(|(recorded, _, _)| recorded.recorded_at.timestamp_micros()),
-            data: data(self.outcome.map(|(recorded, _, _)| recorded))?,
+            position: self.outcome.map(|(position, _, _)| position),
         })
     }
 }
 
-fn insert(
-    db: &Connection,
-    request: RequestId,
-    life: &Life<'_>,
-    begin: &Recorded,
-    model: &str,
-    status: Status,
-) -> Result<(), ProjectionError> {
-    let (context, outcome) = (&begin.context, life.outcome_columns()?);
-    db.prepare_cached(INSERT)?.execute(params![
-        begin.position,
-        request.to_string(),
-        begin.recorded_at.timestamp_micros(),
-        outcome.status.unwrap_or(status.as_str()),
-        context.actor.to_string(),
-        context.partner_id.map(|id| id.to_string()),
-        context.tenant_id.map(|id| id.to_string()),
-        context.user_id.map(|id| id.to_string()),
-        context.key_id.map(|id| id.to_string()),
-        model,
-        outcome.provider,
-        outcome.backend,
-        outcome.cost_nanos,
-        begin.event.payload()?,
-        life.hold.map(|hold| hold.position),
-        data(life.hold)?,
-        outcome.position,
-        outcome.at,
-        outcome.data,
-        life.hold_end.map(|end| end.position),
-        life.hold_end.map(|end| end.recorded_at.timestamp_micros()),
-        life.hold_end.map(|end| end.event.name()),
-        data(life.hold_end)?,
-    ])?;
-    Ok(())
-}
+impl<'c> Statements<'c> {
+    fn prepare(db: &'c Connection) -> Result<Self, ProjectionError> {
+        Ok(Self {
+            insert: db.prepare_cached(INSERT)?,
+            update: db.prepare_cached(UPDATE)?,
+            insert_incident: db.prepare_cached(INSERT_INCIDENT)?,
+        })
+    }
 
-fn update(db: &Connection, request: RequestId, life: &Life<'_>) -> Result<(), ProjectionError> {
-    let outcome = life.outcome_columns()?;
-    let rows = db.prepare_cached(UPDATE)?.execute(params![
-        request.to_string(),
-        outcome.status,
-        outcome.provider,
-        outcome.backend,
-        outcome.cost_nanos,
-        life.hold.map(|hold| hold.position),
-        data(life.hold)?,
-        outcome.position,
-        outcome.at,
-        outcome.data,
-        life.hold_end.map(|end| end.position),
-        life.hold_end.map(|end| end.recorded_at.timestamp_micros()),
-        life.hold_end.map(|end| end.event.name()),
-        data(life.hold_end)?,
-    ])?;
-    must_exist(rows, request)
-}
+    fn write(&mut self, request: RequestId, life: &Life<'_>) -> Result<(), ProjectionError> {
+        let id = request.to_string();
+        match life.begin {
+            Some((begin, model, status)) => self.insert(&id, life, begin, model, status)?,
+            None => self.update(&id, life)?,
+        }
+        for position in &life.incidents {
+            self.insert_incident.execute(params![id, position])?;
+        }
+        Ok(())
+    }
 
-fn insert_incident(db: &Connection, request: RequestId, incident: &Recorded) -> Result<(), ProjectionError> {
-    db.prepare_cached(INSERT_INCIDENT)?.execute(params![
-        request.to_string(),
-        incident.position,
-        incident.recorded_at.timestamp_micros(),
-        incident.event.name(),
-        incident.event.payload()?,
-    ])?;
-    Ok(())
-}
+    fn insert(
+        &mut self,
+        request: &str,
+        life: &Life<'_>,
+        begin: &Recorded,
+        model: &str,
+        status: Status,
+    ) -> Result<(), ProjectionError> {
+        let (context, outcome) = (&begin.context, life.outcome_columns()?);
+        self.insert.execute(params![
+            begin.position,
+            request,
+            begin.recorded_at.timestamp_micros(),
+            outcome.status.unwrap_or(status.as_str()),
+            context.partner_id.map(|id| id.to_string()),
+            context.tenant_id.map(|id| id.to_string()),
+            context.user_id.map(|id| id.to_string()),
+            context.key_id.map(|id| id.to_string()),
+            model,
+            outcome.provider,
+            outcome.backend,
+            outcome.cost_nanos,
+            life.hold_position,
+            outcome.position,
+            life.hold_end_position,
+        ])?;
+        Ok(())
+    }
 
-fn data(recorded: Option<&Recorded>) -> Result<Option<String>, ProjectionError> {
-    Ok(recorded.map(|recorded| recorded.event.payload()).transpose()?)
+    fn update(&mut self, request: &str, life: &Life<'_>) -> Result<(), ProjectionError> {
+        let outcome = life.outcome_columns()?;
+        let rows = self.update.execute(params![
+            request,
+            outcome.status,
+            outcome.provider,
+            outcome.backend,
+            outcome.cost_nanos,
+            life.hold_position,
+            outcome.position,
+            life.hold_end_position,
+        ])?;
+        must_exist(rows, request)
+    }
 }

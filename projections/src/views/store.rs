@@ -9,7 +9,7 @@ use events::event::Recorded;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
 
 use super::View;
-use super::projector::{ProjectionError, Projector};
+use super::projector::{ProjectionError, Projector, is_storage_failure};
 
 /// The file in the data folder.
 pub const VIEWS_FILE: &str = "views.db";
@@ -26,6 +26,8 @@ const RESUME: &str = include_str!("checkpoint/resume.sql");
 const STATEMENTS_MAX: usize = 64;
 /// Pages of the write-ahead log between checkpoints: 16 MiB. A checkpoint syncs, and the ledger waits on the same disk.
 const CHECKPOINT_PAGES: u32 = 4096;
+/// Pages that the writer keeps, as SQLite counts: negative is KiB. What a transaction changes fits, and is written once.
+const CACHE_KIB: i64 = -16_384;
 
 /// The views' file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -110,26 +112,66 @@ impl Store {
     /// that cannot take one stops before it, alone.
     /// Errors: the database failed, and nothing of the batch is written.
     pub fn apply(&mut self, events: &[Arc<Recorded>]) -> Result<(), StoreError> {
+        if self.apply_together(events)? {
+            return Ok(());
+        }
+        self.apply_apart(events)
+    }
+
+    /// Without a savepoint a view, which copies every page that is touched after it; whether all views could take all.
+    fn apply_together(&mut self, events: &[Arc<Recorded>]) -> Result<bool, StoreError> {
+        let Some(last) = events.last() else { return Ok(true) };
+        let transaction = self.connection.transaction()?;
+        for projector in &mut self.projectors {
+            let checkpoint = read_checkpoint(&transaction, projector.view())?.unwrap_or_default();
+            let unseen = unseen(events, &checkpoint);
+            if unseen.is_empty() {
+                continue;
+            }
+            match projector.apply(&transaction, unseen) {
+                Ok(()) => {}
+                Err(ProjectionError::Database(error)) if is_storage_failure(&error) => return Err(error.into()),
+                Err(_poison) => return Ok(transaction.rollback().map(|()| false)?),
+            }
+        }
+        advance(&transaction, last)?;
+        transaction.commit()?;
+        Ok(true)
+    }
+
+    /// Each view in a savepoint of its own, and one event after the other where a view cannot take all, so that what a
+    /// view shows does not depend on how the log was cut into batches.
+    fn apply_apart(&mut self, events: &[Arc<Recorded>]) -> Result<(), StoreError> {
         let Some(last) = events.last() else { return Ok(()) };
         let mut transaction = self.connection.transaction()?;
         for projector in &mut self.projectors {
-            let view = projector.view();
-            let checkpoint = read_checkpoint(&transaction, view)?.unwrap_or_default();
-            let seen = events.partition_point(|recorded| recorded.position <= checkpoint.position);
-            let unseen = events.get(seen..).unwrap_or_default();
-            if checkpoint.error.is_none() && !unseen.is_empty() {
+            let checkpoint = read_checkpoint(&transaction, projector.view())?.unwrap_or_default();
+            let unseen = unseen(events, &checkpoint);
+            if !unseen.is_empty() {
                 apply_to(&mut transaction, projector.as_mut(), unseen, &checkpoint)?;
             }
         }
-        let recorded_at = last.recorded_at.timestamp_micros();
-        transaction.prepare_cached(ADVANCE)?.execute(params![last.position, recorded_at])?;
+        advance(&transaction, last)?;
         transaction.commit()?;
         Ok(())
     }
 }
 
-/// The whole batch at once; where that fails, one by one, so that what a view shows does not depend on how the log was
-/// cut into batches.
+/// None for a view that has stopped.
+fn unseen<'a>(events: &'a [Arc<Recorded>], checkpoint: &Checkpoint) -> &'a [Arc<Recorded>] {
+    if checkpoint.error.is_some() {
+        return &[];
+    }
+    let seen = events.partition_point(|recorded| recorded.position <= checkpoint.position);
+    events.get(seen..).unwrap_or_default()
+}
+
+fn advance(transaction: &Transaction<'_>, last: &Recorded) -> Result<(), rusqlite::Error> {
+    let recorded_at = last.recorded_at.timestamp_micros();
+    transaction.prepare_cached(ADVANCE)?.execute(params![last.position, recorded_at]).map(drop)
+}
+
+/// The whole batch at once, else one by one.
 fn apply_to(
     transaction: &mut Transaction<'_>,
     projector: &mut dyn Projector,
@@ -158,7 +200,7 @@ fn attempt(
     let savepoint = transaction.savepoint()?;
     match projector.apply(&savepoint, events) {
         Ok(()) => savepoint.commit().map(Ok),
-        Err(ProjectionError::Database(error)) if super::projector::is_storage_failure(&error) => Err(error),
+        Err(ProjectionError::Database(error)) if is_storage_failure(&error) => Err(error),
         Err(poison) => savepoint.finish().map(|()| Err(poison)),
     }
 }
@@ -272,6 +314,7 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "normal")?;
+    connection.pragma_update(None, "cache_size", CACHE_KIB)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     Ok(connection)
 }

@@ -1,1 +1,1 @@
-SELECT position, recorded_at, type, data FROM inference_incidents WHERE request_id = ?1 ORDER BY position
+SELECT position FROM inference_incidents WHERE request_id = ?1 ORDER BY position

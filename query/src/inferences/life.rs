@@ -1,14 +1,16 @@
-//! A request's life as JSON, put together from its row and what happened on the way.
+//! A request's life as JSON, put together from its row, which says where its events stand, and from those events.
 
+use std::collections::HashMap;
+
+use events::event::{Event, Recorded};
 use events::ids::RequestId;
 use events::money::NanoUsd;
-use events::time::{from_micros, rfc3339};
+use events::time::rfc3339;
 use projections::views::ViewsError;
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::Filter;
-use crate::page::Placed;
 use crate::visible::Visible;
 
 const BY_REQUEST: &str = concat!(include_str!("select.sql"), include_str!("by_request.sql"));
@@ -19,8 +21,23 @@ const BY_POSITION: &str =
     concat!(include_str!("select.sql"), include_str!("by_position.sql"), include_str!("page.sql"));
 const INCIDENTS: &str = include_str!("incidents.sql");
 
+/// Where a life stands in the log, and what the view says of it.
+pub struct Life {
+    pub position: u64,
+    request: String,
+    status: String,
+    cost: NanoUsd,
+    hold: Option<u64>,
+    outcome: Option<u64>,
+    hold_end: Option<u64>,
+    incidents: Vec<u64>,
+}
+
+/// Events of lives, by position.
+pub type Facts = HashMap<u64, Recorded>;
+
 /// Newest first; one more than the page where there is another.
-pub fn list(db: &Connection, visible: Visible, filter: &Filter) -> Result<Vec<Placed>, ViewsError> {
+pub fn list(db: &Connection, visible: Visible, filter: &Filter) -> Result<Vec<Life>, ViewsError> {
     let sql = match (visible, &filter.tenant, &filter.partner) {
         (Visible::Tenant(_), _, _) | (_, Some(_), _) => BY_TENANT,
         (Visible::Partner(_), None, _) | (Visible::Platform, None, Some(_)) => BY_PARTNER,
@@ -34,166 +51,116 @@ pub fn list(db: &Connection, visible: Visible, filter: &Filter) -> Result<Vec<Pl
         ":user": filter.user, ":key": filter.key, ":model": filter.model, ":provider": filter.provider,
         ":backend": filter.backend, ":status": filter.status,
     };
-    let lives: Vec<LifeRow> = statement.query_map(parameters, LifeRow::read)?.collect::<Result<_, _>>()?;
-    lives.iter().map(|life| Ok(Placed { position: life.position, item: life.json(db)? })).collect()
+    let mut lives: Vec<Life> = statement.query_map(parameters, Life::read)?.collect::<Result<_, _>>()?;
+    lives.iter_mut().try_for_each(|life| life.read_incidents(db))?;
+    Ok(lives)
 }
 
 /// `None` for what the caller cannot see.
-pub fn one(db: &Connection, visible: Visible, request: RequestId) -> Result<Option<Value>, ViewsError> {
+pub fn one(db: &Connection, visible: Visible, request: RequestId) -> Result<Option<Life>, ViewsError> {
     let parameters = named_params! {
         ":request": request.to_string(), ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(),
     };
-    let life = db.prepare_cached(BY_REQUEST)?.query_row(parameters, LifeRow::read).optional()?;
-    life.map(|life| life.json(db)).transpose()
+    let mut life = db.prepare_cached(BY_REQUEST)?.query_row(parameters, Life::read).optional()?;
+    life.iter_mut().try_for_each(|life| life.read_incidents(db))?;
+    Ok(life)
 }
 
-/// One event of a life: where, when and its data as JSON text.
-struct Step {
-    position: u64,
-    at: Option<i64>,
-    data: String,
-}
-
-struct LifeRow {
-    position: u64,
-    request: String,
-    recorded_at: i64,
-    status: String,
-    actor: String,
-    partner: Option<String>,
-    tenant: Option<String>,
-    user: Option<String>,
-    key: Option<String>,
-    model: String,
-    cost: NanoUsd,
-    begin: String,
-    hold: Option<Step>,
-    outcome: Option<Step>,
-    hold_end: Option<(String, Step)>,
-}
-
-impl LifeRow {
+impl Life {
     fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
-        let hold_end_type: Option<String> = row.get(19)?;
         Ok(Self {
             position: row.get(0)?,
             request: row.get(1)?,
-            recorded_at: row.get(2)?,
-            status: row.get(3)?,
-            actor: row.get(4)?,
-            partner: row.get(5)?,
-            tenant: row.get(6)?,
-            user: row.get(7)?,
-            key: row.get(8)?,
-            model: row.get(9)?,
-            cost: NanoUsd::new(row.get(10)?),
-            begin: row.get(11)?,
-            hold: step(row.get(12)?, None, row.get(13)?),
-            outcome: step(row.get(14)?, row.get(15)?, row.get(16)?),
-            hold_end: hold_end_type.zip(step(row.get(17)?, row.get(18)?, row.get(20)?)),
+            status: row.get(2)?,
+            cost: NanoUsd::new(row.get(3)?),
+            hold: row.get(4)?,
+            outcome: row.get(5)?,
+            hold_end: row.get(6)?,
+            incidents: Vec::new(),
         })
     }
 
-    /// What began it (its admission or refusal), who asked, what became of it, and the money.
-    fn json(&self, db: &Connection) -> Result<Value, ViewsError> {
-        let mut life = match serde_json::from_str(&self.begin)? {
-            Value::Object(begin) => begin,
-            _ => Map::new(),
-        };
-        for (name, value) in self.outcome_fields()? {
-            // The outcome repeats the model that was asked for; all the rest is its own.
-            life.insert(name, value);
-        }
-        let incidents = incidents(db, &self.request)?;
-        let mut put = |name: &str, value: Value| life.insert(name.to_owned(), value);
-        put("request_id", self.request.as_str().into());
-        put("status", self.status.as_str().into());
-        put("actor", self.actor.as_str().into());
-        put("partner_id", self.partner.as_deref().into());
-        put("tenant_id", self.tenant.as_deref().into());
-        put("user_id", self.user.as_deref().into());
-        put("key_id", self.key.as_deref().into());
-        put("model", self.model.as_str().into());
-        put("recorded_at", rfc3339(from_micros(self.recorded_at)).into());
-        put("position", self.position.into());
-        put("cost_usd", self.cost.to_string().into());
-        put("hold", self.hold.as_ref().map(Step::json).transpose()?.unwrap_or_default());
-        put("outcome_position", self.outcome.as_ref().map(|outcome| outcome.position).into());
-        put("ended_at", self.outcome.as_ref().and_then(|outcome| outcome.at).map(|at| rfc3339(from_micros(at))).into());
-        put("settlement", self.settlement()?);
-        put("positions", self.positions(&incidents).into());
-        put("attempts_failed", of_type(&incidents, "inference.attempt_failed"));
-        put("adjustments", of_type(&incidents, "budget.adjusted"));
-        Ok(Value::Object(life))
-    }
-
-    fn outcome_fields(&self) -> Result<Map<String, Value>, ViewsError> {
-        match self.outcome.as_ref().map(|outcome| serde_json::from_str(&outcome.data)).transpose()? {
-            Some(Value::Object(fields)) => Ok(fields),
-            Some(_) | None => Ok(Map::new()),
-        }
-    }
-
-    /// The hold's end with its `type`.
-    fn settlement(&self) -> Result<Value, ViewsError> {
-        let Some((name, end)) = &self.hold_end else { return Ok(Value::Null) };
-        let mut json = end.json()?;
-        if let Some(fields) = json.as_object_mut() {
-            fields.insert("type".to_owned(), name.as_str().into());
-        }
-        Ok(json)
+    fn read_incidents(&mut self, db: &Connection) -> Result<(), rusqlite::Error> {
+        let mut statement = db.prepare_cached(INCIDENTS)?;
+        self.incidents = statement.query_map([&self.request], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        Ok(())
     }
 
     /// Of all of its events.
-    fn positions(&self, incidents: &[Incident]) -> Vec<u64> {
-        let known = [self.hold.as_ref(), self.outcome.as_ref(), self.hold_end.as_ref().map(|(_, end)| end)];
-        let known = known.into_iter().flatten().map(|step| step.position);
-        let mut positions: Vec<u64> = std::iter::once(self.position).chain(known).collect();
-        positions.extend(incidents.iter().map(|incident| incident.step.position));
+    pub fn positions(&self) -> Vec<u64> {
+        let known = [Some(self.position), self.hold, self.outcome, self.hold_end];
+        let mut positions: Vec<u64> = known.into_iter().flatten().chain(self.incidents.iter().copied()).collect();
         positions.sort_unstable();
         positions
     }
-}
 
-fn step(position: Option<u64>, at: Option<i64>, data: Option<String>) -> Option<Step> {
-    position.zip(data).map(|(position, data)| Step { position, at, data })
-}
-
-impl Step {
-    /// The event's data with its position, and when it was recorded.
-    fn json(&self) -> Result<Value, ViewsError> {
-        let mut json: Value = serde_json::from_str(&self.data)?;
-        if let Some(fields) = json.as_object_mut() {
-            fields.insert("position".to_owned(), self.position.into());
-            if let Some(at) = self.at {
-                fields.insert("recorded_at".to_owned(), rfc3339(from_micros(at)).into());
-            }
+    /// What began it (its admission or refusal), who asked, what became of it, and the money. `None` where the log does
+    /// not have what the view was made of.
+    pub fn json(&self, facts: &Facts) -> Result<Option<Value>, serde_json::Error> {
+        let Some(begin) = facts.get(&self.position) else { return Ok(None) };
+        let mut life = data(begin)?;
+        // The outcome repeats the model that was asked for; all the rest is its own.
+        let model = life.get("model").cloned().unwrap_or_default();
+        let outcome = self.outcome.and_then(|position| facts.get(&position));
+        if let Some(outcome) = outcome {
+            life.extend(data(outcome)?);
         }
-        Ok(json)
+        let context = &begin.context;
+        let of_type = |wanted: fn(&Event) -> bool| {
+            let incidents = self.incidents.iter().filter_map(|position| facts.get(position));
+            incidents.filter(|recorded| wanted(&recorded.event)).map(step).collect::<Result<Vec<_>, _>>()
+        };
+        let text = |id: Option<String>| id.map_or(Value::Null, Value::from);
+        let mut put = |name: &str, value: Value| life.insert(name.to_owned(), value);
+        put("request_id", self.request.as_str().into());
+        put("status", self.status.as_str().into());
+        put("actor", context.actor.to_string().into());
+        put("partner_id", text(context.partner_id.map(|id| id.to_string())));
+        put("tenant_id", text(context.tenant_id.map(|id| id.to_string())));
+        put("user_id", text(context.user_id.map(|id| id.to_string())));
+        put("key_id", text(context.key_id.map(|id| id.to_string())));
+        put("model", model);
+        put("recorded_at", rfc3339(begin.recorded_at).into());
+        put("position", self.position.into());
+        put("cost_usd", self.cost.to_string().into());
+        put("hold", self.hold(facts)?);
+        put("outcome_position", outcome.map(|outcome| outcome.position).into());
+        put("ended_at", outcome.map(|outcome| rfc3339(outcome.recorded_at)).into());
+        put("settlement", self.settlement(facts)?);
+        put("positions", self.positions().into());
+        put("attempts_failed", of_type(|event| matches!(event, Event::InferenceAttemptFailed(_)))?.into());
+        put("adjustments", of_type(|event| matches!(event, Event::BudgetAdjusted(_)))?.into());
+        Ok(Some(Value::Object(life)))
+    }
+
+    fn hold(&self, facts: &Facts) -> Result<Value, serde_json::Error> {
+        let Some(hold) = self.hold.and_then(|position| facts.get(&position)) else { return Ok(Value::Null) };
+        let mut fields = data(hold)?;
+        fields.insert("position".to_owned(), hold.position.into());
+        Ok(Value::Object(fields))
+    }
+
+    /// The hold's end with its `type`.
+    fn settlement(&self, facts: &Facts) -> Result<Value, serde_json::Error> {
+        let Some(end) = self.hold_end.and_then(|position| facts.get(&position)) else { return Ok(Value::Null) };
+        let mut settlement = step(end)?;
+        if let Some(fields) = settlement.as_object_mut() {
+            fields.insert("type".to_owned(), end.event.name().into());
+        }
+        Ok(settlement)
     }
 }
 
-struct Incident {
-    name: String,
-    step: Step,
-    json: Value,
+/// The event's data with its position, and when it was recorded.
+fn step(recorded: &Recorded) -> Result<Value, serde_json::Error> {
+    let mut fields = data(recorded)?;
+    fields.insert("position".to_owned(), recorded.position.into());
+    fields.insert("recorded_at".to_owned(), rfc3339(recorded.recorded_at).into());
+    Ok(Value::Object(fields))
 }
 
-fn incidents(db: &Connection, request: &str) -> Result<Vec<Incident>, ViewsError> {
-    let mut statement = db.prepare_cached(INCIDENTS)?;
-    let mut rows = statement.query([request])?;
-    let mut incidents = Vec::new();
-    while let Some(row) = rows.next()? {
-        let step = Step { position: row.get(0)?, at: Some(row.get(1)?), data: row.get(3)? };
-        let json = step.json()?;
-        incidents.push(Incident { name: row.get(2)?, step, json });
-    }
-    Ok(incidents)
-}
-
-fn of_type(incidents: &[Incident], name: &str) -> Value {
-    let of_type = incidents.iter().filter(|incident| incident.name == name);
-    json!(of_type.map(|incident| incident.json.clone()).collect::<Vec<_>>())
+fn data(recorded: &Recorded) -> Result<Map<String, Value>, serde_json::Error> {
+    serde_json::from_str(&recorded.event.payload()?)
 }
 
 #[cfg(test)]

@@ -1,4 +1,2 @@
-SELECT position, request_id, recorded_at, status, actor, partner_id, tenant_id, user_id, key_id, model, cost_nanos,
-       admitted, hold_position, hold, outcome_position, outcome_at, outcome, hold_end_position, hold_end_at,
-       hold_end_type, hold_end
+SELECT position, request_id, status, cost_nanos, hold_position, outcome_position, hold_end_position
 FROM inferences
