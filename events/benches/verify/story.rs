@@ -12,11 +12,12 @@ use events::event::admin::{Budget, Enforcement, Key, Model, Permission, Price, S
 use events::event::inference::{AttemptFailed, Backend, InferenceAdmitted, InferenceEnded, Versions};
 use events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
 use events::ids::{IdMaker, KeyId, PartnerId, ProviderId, SystemRandom, TenantId, UserId};
-use events::ledger::{Admission, Charge, Outcome};
+use events::ledger::{Admission, Charge, Outcome, RefusedRequest};
 use events::log::{Admitted, Append, Log, LogOptions, OpenHold};
 use events::money::{NanoUsd, NanoUsdPerMtok, Rates};
 use events::time::{Clock, Period, SystemClock};
 use events::usage::{TokenClasses, Usage, UsageSource};
+use events::wire::{ErrorCode, Refusal};
 use tokio::task::JoinSet;
 
 const CUSTOMERS: usize = 20;
@@ -145,7 +146,8 @@ impl World {
         };
         let price = create(&log, StreamKind::Price, price.price_id, Event::PriceCreated(price.into())).await;
         let model = create(&log, StreamKind::Model, model.model_id, Event::ModelCreated(model.into())).await;
-        let mut world = Self { log, clock, step, ttl, ids, chains: Vec::new(), keys: Vec::new(), provider, price, model };
+        let mut world =
+            Self { log, clock, step, ttl, ids, chains: Vec::new(), keys: Vec::new(), provider, price, model };
         for _ in 0..CUSTOMERS {
             world.welcome().await;
         }
@@ -247,8 +249,15 @@ impl World {
     }
 }
 
-/// Of a hundred requests one fails, one is given up, one had to be tried twice, and the rest are answered.
+/// Of a hundred requests one is turned away, one fails, one is given up, one had to be tried twice, and the rest are
+/// answered.
 async fn request(world: Arc<World>, number: u64) {
+    if number % 100 == 3 {
+        let refusal = Refusal::new(ErrorCode::ModelNotFound, "there is no such model");
+        let refused = RefusedRequest::of(&world.admission(number), refusal);
+        world.log.refuse(refused).await.expect("the refusal is recorded");
+        return;
+    }
     let Admitted::Hold(hold) = world.log.admit(world.admission(number)).await.expect("the ledger answers") else {
         return;
     };

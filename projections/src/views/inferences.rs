@@ -103,8 +103,12 @@ fn take<'a>(lives: &mut Lives<'a>, recorded: &'a Recorded) -> Result<(), Project
         Event::InferenceCompleted(ended) => {
             life(&mut |life| life.outcome = Some((recorded.position, ended, Status::Completed)));
         }
-        Event::InferenceFailed(ended) => life(&mut |life| life.outcome = Some((recorded.position, ended, Status::Failed))),
-        Event::InferenceAborted(ended) => life(&mut |life| life.outcome = Some((recorded.position, ended, Status::Aborted))),
+        Event::InferenceFailed(ended) => {
+            life(&mut |life| life.outcome = Some((recorded.position, ended, Status::Failed)))
+        }
+        Event::InferenceAborted(ended) => {
+            life(&mut |life| life.outcome = Some((recorded.position, ended, Status::Aborted)))
+        }
         Event::InferenceAttemptFailed(_) => life(&mut |life| life.incidents.push(recorded.position)),
         Event::BudgetReserved(_) => life(&mut |life| life.hold_position = Some(recorded.position)),
         Event::BudgetSettled(_) | Event::BudgetReleased(_) | Event::BudgetExpired(_) => {
