@@ -45,7 +45,8 @@ pub fn all(process: &Process, folder: &Folder) -> io::Result<Vec<Question>> {
     let day = begun.split('T').next().unwrap_or_default();
     let budget = text(&first("/v1/budgets?limit=1")?["id"]);
     let (middle, nearly_all) = (folder.events / 2, folder.events.saturating_sub(200));
-    let chat = json!({ "model": MODEL, "max_tokens": 64, "messages": [{ "role": "user", "content": "Say nine words." }] });
+    let chat =
+        json!({ "model": MODEL, "max_tokens": 64, "messages": [{ "role": "user", "content": "Say nine words." }] });
     let mut questions =
         vec![Question { name: "request", who: Who::Tenant, path: "/v1/chat/completions".into(), body: Some(chat) }];
     let mut get = |name, who, path: String| questions.push(Question { name, who, path, body: None });

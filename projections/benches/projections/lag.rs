@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use projections::views;
 
-use crate::{process, story};
+use crate::{cpu, story};
 
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 const THREAD: &str = "views";
@@ -22,7 +22,7 @@ struct Lag {
 
 struct Watched {
     lags: Vec<Lag>,
-    cpu: Duration,
+    used: Duration,
 }
 
 pub fn measure(root: &Path, events: u64, rounds: u64) -> io::Result<()> {
@@ -41,14 +41,14 @@ pub fn measure(root: &Path, events: u64, rounds: u64) -> io::Result<()> {
                 while has_ended.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
                     lags.push(furthest(&handle.status()));
                 }
-                let cpu = process::cpu_of(THREAD);
+                let used = cpu::of_threads(THREAD);
                 thread.stop();
-                sender.send(Watched { lags, cpu }).expect("somebody waits");
+                sender.send(Watched { lags, used }).expect("somebody waits");
             });
         });
         let took = began.elapsed();
         drop(ended);
-        let Watched { lags, cpu } = watched.recv().map_err(io::Error::other)?;
+        let Watched { lags, used } = watched.recv().map_err(io::Error::other)?;
         let of = |lag: Lag| format!("{} events, {} ms", lag.events, lag.milliseconds);
         writeln!(
             out,
@@ -57,7 +57,7 @@ pub fn measure(root: &Path, events: u64, rounds: u64) -> io::Result<()> {
             of(percentile(&lags, 50)),
             of(percentile(&lags, 99)),
             of(percentile(&lags, 100)),
-            cpu.as_micros() / u128::from(recorded / EVENTS_A_REQUEST),
+            used.as_micros() / u128::from(recorded / EVENTS_A_REQUEST),
         )?;
     }
     Ok(())

@@ -3,10 +3,12 @@
 //! `cargo bench -p projections --bench projections`. `PROJECTIONS_EVENTS` asks for another number than a million to
 //! rebuild from, `PROJECTIONS_LOAD` for another number than 400,000 to follow, `PROJECTIONS_ROUNDS` for more than one.
 
+#[path = "../../../events/benches/ledger/cpu.rs"]
+mod cpu;
 #[path = "../../../events/benches/verify/kept.rs"]
 mod kept;
 mod lag;
-mod process;
+mod memory;
 mod rebuild;
 #[path = "../../../events/benches/verify/story.rs"]
 mod story;

@@ -9,7 +9,7 @@ use events::log::{Log, LogOptions};
 use events::time::SystemClock;
 use projections::views::{self, VIEWS_FILE};
 
-use crate::process;
+use crate::{cpu, memory};
 
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 const TIME_MAX: Duration = Duration::from_secs(600);
@@ -22,10 +22,10 @@ pub fn measure(root: &Path, log: &Path, rounds: u64) -> io::Result<()> {
     let log = Log::open(log, options).map_err(io::Error::other)?;
     for _ in 0..rounds {
         let folder = tempfile::tempdir_in(root)?;
-        process::forget_memory_peak();
-        let (began, cpu_before) = (Instant::now(), process::cpu());
+        memory::forget_peak();
+        let (began, used_before) = (Instant::now(), cpu::of_process());
         let events = rebuild(&log, folder.path())?;
-        let (took, cpu) = (began.elapsed(), process::cpu() - cpu_before);
+        let (took, used) = (began.elapsed(), cpu::of_process() - used_before);
         let size = std::fs::metadata(folder.path().join(VIEWS_FILE))?.len();
         writeln!(
             out,
@@ -33,9 +33,9 @@ pub fn measure(root: &Path, log: &Path, rounds: u64) -> io::Result<()> {
             took.as_secs(),
             took.subsec_millis() / 10,
             u128::from(events) * 1000 / took.as_millis().max(1),
-            cpu.as_micros() / u128::from(events),
-            cpu.as_micros() * 10 / u128::from(events) % 10,
-            process::memory_peak_mib(),
+            used.as_micros() / u128::from(events),
+            used.as_micros() * 10 / u128::from(events) % 10,
+            memory::peak_mib(),
             size >> 20,
         )?;
     }

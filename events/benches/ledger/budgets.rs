@@ -1,0 +1,109 @@
+//! Those who ask, each tenant with one budget, and what they ask for.
+
+use std::time::Duration;
+
+use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
+use events::event::inference::{Backend, InferenceAdmitted, InferenceEnded, Versions};
+use events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
+use events::ids::{BudgetId, IdMaker, PartnerId, ProviderId, TenantId};
+use events::ledger::Admission;
+use events::log::{Append, Log, OpenHold};
+use events::money::NanoUsd;
+use events::time::Period;
+use events::usage::{TokenClasses, Usage, UsageSource};
+
+const HELD: NanoUsd = NanoUsd::new(640_000);
+/// Of every request.
+pub const COST: NanoUsd = NanoUsd::new(180_000);
+const TTL: Duration = Duration::from_secs(900);
+
+/// How many tenants there are.
+#[derive(Clone, Copy)]
+pub struct Customers(pub usize);
+
+impl Customers {
+    pub const ONE: Self = Self(1);
+    pub const MANY: Self = Self(1000);
+}
+
+/// Tenants that may spend.
+pub struct Spenders {
+    ids: IdMaker,
+    chains: Vec<Chain>,
+    provider: ProviderId,
+}
+
+impl Spenders {
+    pub async fn open(log: &Log, ids: IdMaker, customers: Customers) -> Self {
+        let partner: PartnerId = ids.make();
+        let mut chains = Vec::with_capacity(customers.0);
+        for _ in 0..customers.0 {
+            let tenant: TenantId = ids.make();
+            open_budget(log, ids.make(), tenant).await;
+            chains.push(Chain { partner: Some(partner), tenant: Some(tenant), ..Chain::default() });
+        }
+        Self { provider: ids.make(), ids, chains }
+    }
+
+    /// The next request of one of them, in turn.
+    pub fn admission(&self, number: usize) -> Admission {
+        let (chain, request_id) = (self.chains[number % self.chains.len()], self.ids.make());
+        Admission {
+            request_id,
+            context: Context::about(Actor::Operator, chain).in_request(request_id),
+            held: HELD,
+            ttl: TTL,
+            admitted: Box::new(InferenceAdmitted {
+                model: "sim-small".into(),
+                dialect: "openai".into(),
+                streamed: false,
+                max_output_tokens: 4096,
+                input_tokens_bound: 1200,
+                body_sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
+                metadata: Default::default(),
+                versions: Versions::default(),
+            }),
+        }
+    }
+
+    pub fn ended(&self, hold: &OpenHold) -> Box<InferenceEnded> {
+        let tokens = TokenClasses { input_uncached_tokens: 900, output_text_tokens: 300, ..TokenClasses::default() };
+        Box::new(InferenceEnded {
+            model: hold.model.clone(),
+            admitted_at: hold.admitted_at,
+            backend: Some(Backend { provider_id: self.provider, provider: "sim".into(), model: "echo".into() }),
+            provider_usage: Some(serde_json::json!({ "prompt_tokens": 900, "completion_tokens": 300 })),
+            cost_usd: COST,
+            price_version: Some(1),
+            usage: Some(Usage { tokens, source: UsageSource::Provider }),
+            finish_reason: Some("stop".into()),
+            latency_ms: Some(812),
+            first_token_ms: Some(214),
+            attempts: Some(1),
+            upstream_request_id: Some("chatcmpl-9f86d081884c7d65".into()),
+            code: None,
+            reason: None,
+        })
+    }
+}
+
+async fn open_budget(log: &Log, budget_id: BudgetId, tenant: TenantId) {
+    let budget = Budget {
+        budget_id,
+        scope: Scope::Tenant(tenant),
+        limit_usd: NanoUsd::MAX,
+        period: Period::Month,
+        alert_at: Vec::new(),
+        when_short: WhenShort::Refuse,
+        enforcement: Enforcement::Hard,
+    };
+    let append = Append {
+        stream: Stream::new(StreamKind::Budget, budget_id),
+        expected_sequence: 0,
+        events: vec![Event::BudgetOpened(budget.into())],
+        context: Context::of(Actor::Operator),
+        side: Vec::new(),
+        idempotency: None,
+    };
+    log.append(append).await.expect("a budget is opened");
+}

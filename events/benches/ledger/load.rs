@@ -1,0 +1,103 @@
+//! So many submitters, each of them one request after another: admitted, and ended as soon as that is durable.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use events::ids::{IdMaker, SystemRandom};
+use events::ledger::{Charge, Outcome};
+use events::log::{Admitted, BatchFigures, Log, LogOptions};
+use events::time::SystemClock;
+use tokio::task::JoinSet;
+
+use crate::budgets::{COST, Customers, Spenders};
+use crate::{cpu, written};
+
+const WRITER: &str = "ledger-writer";
+/// Before anything is counted: statements are prepared, files have grown.
+const WARM_UP: Duration = Duration::from_millis(500);
+
+pub struct Measured {
+    /// Admitted and ended.
+    pub requests: u64,
+    pub took: Duration,
+    /// Of the writer, in that time.
+    pub figures: BatchFigures,
+    /// Of the wait for one commit, of which a request has two.
+    pub p50: Duration,
+    pub p99: Duration,
+    pub writer_cpu: Duration,
+    /// Of all threads.
+    pub all_cpu: Duration,
+    pub pages: u64,
+}
+
+pub fn measure(root: &Path, customers: Customers, submitters: usize, time: Duration) -> io::Result<Measured> {
+    let folder = tempfile::tempdir_in(root)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.block_on(async {
+        let clock = Arc::new(SystemClock::new());
+        let log = Log::open(folder.path(), LogOptions::new(clock.clone())).map_err(io::Error::other)?;
+        let ids = IdMaker::new(clock, Arc::new(SystemRandom));
+        let spenders = Arc::new(Spenders::open(&log, ids, customers).await);
+        ask(&log, &spenders, submitters, WARM_UP).await;
+        let (began, before) = (Instant::now(), log.figures());
+        let (writer_before, all_before) = (cpu::of_threads(WRITER), cpu::of_process());
+        let pages_before = written::pages_of_threads(WRITER);
+        let mut waits = ask(&log, &spenders, submitters, time).await;
+        let (took, after) = (began.elapsed(), log.figures());
+        let (writer_cpu, all_cpu) = (cpu::of_threads(WRITER) - writer_before, cpu::of_process() - all_before);
+        let pages = written::pages_of_threads(WRITER) - pages_before;
+        log.close();
+        waits.sort_unstable();
+        let at = |percent: usize| {
+            let rank = (waits.len() * percent).div_ceil(100).saturating_sub(1);
+            waits.get(rank).copied().unwrap_or_default()
+        };
+        let figures = BatchFigures {
+            batches: after.batches - before.batches,
+            jobs: after.jobs - before.jobs,
+            events: after.events - before.events,
+            commit_micros: after.commit_micros - before.commit_micros,
+        };
+        let requests = waits.len() as u64 / 2;
+        Ok(Measured { requests, took, figures, p50: at(50), p99: at(99), writer_cpu, all_cpu, pages })
+    })
+}
+
+/// How long each commit was waited for.
+async fn ask(log: &Log, spenders: &Arc<Spenders>, submitters: usize, time: Duration) -> Vec<Duration> {
+    let until = Instant::now() + time;
+    let mut asking = JoinSet::new();
+    for submitter in 0..submitters {
+        asking.spawn(ask_again_and_again(log.clone(), Arc::clone(spenders), submitter, submitters, until));
+    }
+    asking.join_all().await.concat()
+}
+
+async fn ask_again_and_again(
+    log: Log,
+    spenders: Arc<Spenders>,
+    first: usize,
+    step: usize,
+    until: Instant,
+) -> Vec<Duration> {
+    let mut waits = Vec::new();
+    for number in (first..).step_by(step) {
+        if Instant::now() >= until {
+            break;
+        }
+        let admission = spenders.admission(number);
+        let asked = Instant::now();
+        let Admitted::Hold(hold) = log.admit(admission).await.expect("the ledger answers") else {
+            panic!("a budget without an end was short");
+        };
+        waits.push(asked.elapsed());
+        let ended = Outcome::Completed(spenders.ended(&hold));
+        let asked = Instant::now();
+        hold.end(Vec::new(), ended, Charge::Settle(COST)).await.expect("the end is recorded");
+        waits.push(asked.elapsed());
+    }
+    waits
+}

@@ -1,0 +1,72 @@
+//! How many requests the ledger admits and ends through its one writer, by how many ask at a time, with the disk's syncs
+//! and without, and where all of them draw on one budget or on a thousand.
+//!
+//! `cargo bench -p events --bench ledger`. `LEDGER_SECONDS` asks for another time than three seconds a row,
+//! `LEDGER_SUBMITTERS=1,64` for other numbers of those who ask at a time.
+
+mod budgets;
+mod cpu;
+mod load;
+mod written;
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use budgets::Customers;
+use load::Measured;
+
+const SUBMITTERS: &str = "1,8,64,512";
+const SECONDS: u64 = 3;
+/// In memory: what is synced there costs nothing.
+const WITHOUT_DISK: &str = "/dev/shm";
+
+fn main() -> io::Result<()> {
+    let seconds = std::env::var("LEDGER_SECONDS").ok().and_then(|number| number.parse().ok()).unwrap_or(SECONDS);
+    let submitters = std::env::var("LEDGER_SUBMITTERS").unwrap_or_else(|_| SUBMITTERS.to_owned());
+    let mut out = io::stdout().lock();
+    writeln!(
+        out,
+        "| fsync | budgets | submitters | requests/s | events/s | jobs a batch | wait p50 µs | p99 | commit µs | \
+         CPU-µs a request | of them the writer's | pages a batch |"
+    )?;
+    writeln!(out, "|---|---|---|---|---|---|---|---|---|---|---|---|")?;
+    for (fsync, root) in [("yes", env!("CARGO_TARGET_TMPDIR")), ("no", WITHOUT_DISK)] {
+        for customers in [Customers::ONE, Customers::MANY] {
+            for number in submitters.split(',') {
+                let number = number.trim().parse().map_err(io::Error::other)?;
+                let measured = load::measure(Path::new(root), customers, number, Duration::from_secs(seconds))?;
+                row(&mut out, fsync, customers, number, &measured)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn row(
+    out: &mut impl Write,
+    fsync: &str,
+    customers: Customers,
+    submitters: usize,
+    measured: &Measured,
+) -> io::Result<()> {
+    let Measured { requests, took, figures, p50, p99, writer_cpu, all_cpu, pages } = measured;
+    let a_second = |number: u64| u128::from(number) * 1_000_000 / took.as_micros().max(1);
+    let batches = figures.batches.max(1);
+    writeln!(
+        out,
+        "| {fsync} | {} | {submitters} | {} | {} | {}.{} | {} | {} | {} | {} | {} | {}.{} |",
+        customers.0,
+        a_second(*requests),
+        a_second(figures.events),
+        figures.jobs / batches,
+        figures.jobs * 10 / batches % 10,
+        p50.as_micros(),
+        p99.as_micros(),
+        figures.commit_micros / batches,
+        all_cpu.as_micros() / u128::from((*requests).max(1)),
+        writer_cpu.as_micros() / u128::from((*requests).max(1)),
+        pages / batches,
+        pages * 10 / batches % 10,
+    )
+}
