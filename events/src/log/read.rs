@@ -33,6 +33,17 @@ pub struct EventFilter {
     pub tenant: Option<TenantId>,
 }
 
+impl EventFilter {
+    /// Whether it asks for nothing but events on streams of administration, which are few among many.
+    fn is_of_administration(&self) -> bool {
+        const OF_HOLDS: [&str; 5] =
+            ["budget.reserved", "budget.settled", "budget.released", "budget.expired", "budget.adjusted"];
+        let is_one =
+            |name: &str| !name.starts_with("inference.") && !name.starts_with("access.") && !OF_HOLDS.contains(&name);
+        self.types.as_ref().is_some_and(|types| types.iter().all(|(name, _)| is_one(name)))
+    }
+}
+
 /// A read-only connection to a log. Blocking.
 pub struct Reader {
     connection: Connection,
@@ -68,8 +79,13 @@ impl Reader {
     }
 
     /// At most `limit` events beyond `after` that pass the filter, in order. Of one owner's events only the blocks that
-    /// hold any are read, and what came after those were last written.
+    /// hold any are read, and what came after those were last written; administration has an index of its own.
     pub fn filtered(&self, filter: &EventFilter, after: u64, limit: usize) -> Result<Vec<Recorded>, LogError> {
+        if filter.is_of_administration() {
+            let values = vec![SqlValue::from(signed(after))];
+            let sql = format!("{SELECT_ADMINISTRATION} AND position > ?1");
+            return self.page(sql, values, filter, ("position", limit));
+        }
         let Some(owner) = Owner::of_filter(filter) else { return self.scan(filter, after, limit) };
         // Read first: rows that come meanwhile are of later positions.
         let written_until: u64 = self.connection.query_row(SELECT_CHECKPOINT, [], |row| row.get(0))?;

@@ -276,6 +276,15 @@ async fn readers_page_filter_and_see_streams() {
     let filter =
         EventFilter { types: Some(vec![("budget.settled".to_owned(), 1)]), tenant: Some(id(1)), partner: Some(id(1)) };
     assert_eq!(reader.filtered(&filter, 0, 100).expect("a page").len(), 5);
+    for recorded in everything(&log) {
+        let types = Some(vec![(recorded.event.name().to_owned(), recorded.event.version())]);
+        let of_type = EventFilter { types, ..EventFilter::default() };
+        let found = reader.filtered(&of_type, recorded.position - 1, 100).expect("a page");
+        assert_eq!(found.first(), Some(&recorded), "types that have an index of their own are found as others are");
+        assert!(found.iter().all(|other| other.event.name() == recorded.event.name()));
+    }
+    assert_eq!(reader.at(&[2, 3, 99]).expect("events").len(), 2);
+    assert_eq!(reader.at(&[2]).expect("an event")[&2], everything(&log)[1]);
     let other = EventFilter { tenant: Some(id(2)), ..EventFilter::default() };
     assert_eq!(reader.filtered(&other, 0, 100).expect("a page").len(), 0);
     assert_eq!(reader.stream(&Stream::hold(id(3))).expect("a stream").len(), 2);

@@ -21,7 +21,8 @@ CREATE TABLE usage_by_hour (
     PRIMARY KEY (hour, tenant_id, key_id, model, backend, partner_id, user_id, provider)
 ) STRICT, WITHOUT ROWID;
 
--- Latencies of the same dimensions as a histogram, since percentiles do not add. bucket: see `views/latency.rs`.
+-- Latencies of the same dimensions as a histogram, since percentiles do not add. histogram: see `views/latency.rs`; as a
+-- row a bucket most rows would count one request.
 CREATE TABLE usage_latency (
     hour       INTEGER NOT NULL,
     partner_id TEXT    NOT NULL,
@@ -31,7 +32,6 @@ CREATE TABLE usage_latency (
     model      TEXT    NOT NULL,
     provider   TEXT    NOT NULL,
     backend    TEXT    NOT NULL,
-    bucket     INTEGER NOT NULL,
-    requests   INTEGER NOT NULL,
-    PRIMARY KEY (hour, tenant_id, key_id, model, backend, partner_id, user_id, provider, bucket)
+    histogram  BLOB    NOT NULL,
+    PRIMARY KEY (hour, tenant_id, key_id, model, backend, partner_id, user_id, provider)
 ) STRICT, WITHOUT ROWID;

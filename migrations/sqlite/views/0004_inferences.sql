@@ -21,6 +21,10 @@ CREATE TABLE inferences (
 
 CREATE INDEX inferences_by_tenant ON inferences (tenant_id, position);
 CREATE INDEX inferences_by_partner ON inferences (partner_id, position);
+CREATE INDEX inferences_by_key ON inferences (key_id, position);
+
+-- Few among many: who looks for them would have to look at all the others.
+CREATE INDEX inferences_not_completed ON inferences (status, position) WHERE status IN ('failed', 'aborted', 'refused');
 
 -- What does not happen to every request: failed attempts and corrections of its charge.
 CREATE TABLE inference_incidents (

@@ -1,12 +1,87 @@
 //! Buckets for latencies: whole milliseconds below 16, above it sixteen buckets between two powers of two. A bucket is
 //! at most a sixteenth of its lower bound wide, so its middle is less than 4 % off what was counted in it.
 
+use std::collections::BTreeMap;
+
 /// Buckets between two powers of two, as a number of bits.
 const DETAIL_BITS: u32 = 4;
 const DETAIL: u64 = 1 << DETAIL_BITS;
 
+/// How many latencies each bucket counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Histogram {
+    counts: BTreeMap<u32, u64>,
+}
+
+impl Histogram {
+    pub fn count(&mut self, milliseconds: u64) {
+        self.add(bucket_of(milliseconds), 1);
+    }
+
+    /// Bucket and count in turn, buckets rising, each as a little-endian number of seven bits a byte whose top bits say
+    /// that more follows: one form for one histogram, and two or three bytes a bucket.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.counts.len() * 3);
+        for (bucket, count) in &self.counts {
+            push_number(&mut bytes, u64::from(*bucket));
+            push_number(&mut bytes, *count);
+        }
+        bytes
+    }
+
+    /// Adds what was encoded; `None` where it is no histogram, of which a part may have been added.
+    #[must_use]
+    pub fn add_encoded(&mut self, mut bytes: &[u8]) -> Option<()> {
+        while !bytes.is_empty() {
+            let bucket = u32::try_from(take_number(&mut bytes)?).ok()?;
+            let count = take_number(&mut bytes)?;
+            self.add(bucket, count);
+        }
+        Some(())
+    }
+
+    /// The latency that `percent` of the counted ones do not exceed (nearest rank); `None` where nothing was counted.
+    pub fn percentile(&self, percent: u64) -> Option<u64> {
+        let total = self.counts.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
+        let rank = total.checked_mul(percent)?.div_ceil(100).max(1);
+        let mut seen: u64 = 0;
+        let reached = self.counts.iter().find(|(_, count)| {
+            seen = seen.saturating_add(**count);
+            seen >= rank
+        });
+        reached.map(|(bucket, _)| milliseconds_of(*bucket))
+    }
+
+    /// More than 2^64 requests are not to be told from as many.
+    fn add(&mut self, bucket: u32, more: u64) {
+        let count = self.counts.entry(bucket).or_default();
+        *count = count.saturating_add(more);
+    }
+}
+
+fn push_number(bytes: &mut Vec<u8>, mut number: u64) {
+    while let rest @ 1.. = number >> 7 {
+        bytes.push(u8::try_from(number & 0x7f).unwrap_or(0) | 0x80);
+        number = rest;
+    }
+    bytes.push(u8::try_from(number).unwrap_or(0));
+}
+
+fn take_number(bytes: &mut &[u8]) -> Option<u64> {
+    let mut number = 0;
+    for shift in (0..u64::BITS).step_by(7) {
+        let (first, rest) = bytes.split_first()?;
+        *bytes = rest;
+        number |= u64::from(first & 0x7f).checked_shl(shift)?;
+        if first & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
+}
+
 /// The bucket that a latency is counted in; it rises with the latency.
-pub fn bucket_of(milliseconds: u64) -> u32 {
+fn bucket_of(milliseconds: u64) -> u32 {
     let Some(doublings) = doublings(milliseconds) else {
         return u32::try_from(milliseconds).unwrap_or(0);
     };
@@ -15,7 +90,7 @@ pub fn bucket_of(milliseconds: u64) -> u32 {
 }
 
 /// The latency, in milliseconds, that a bucket stands for: its middle, rounded down.
-pub fn milliseconds_of(bucket: u32) -> u64 {
+fn milliseconds_of(bucket: u32) -> u64 {
     let (doublings, detail) = (bucket >> DETAIL_BITS, u64::from(bucket) % DETAIL);
     if doublings == 0 {
         return detail;
@@ -23,19 +98,6 @@ pub fn milliseconds_of(bucket: u32) -> u64 {
     let shift = (doublings - 1).min(u64::BITS - DETAIL_BITS - 1);
     let lower = (DETAIL + detail) << shift;
     lower + ((1 << shift) - 1) / 2
-}
-
-/// The latency that `percent` of the counted ones do not exceed (nearest rank); `None` where nothing was counted.
-/// `counts`: bucket and number of latencies in it, buckets rising.
-pub fn percentile(counts: &[(u32, u64)], percent: u64) -> Option<u64> {
-    let total: u64 = counts.iter().map(|(_, count)| count).sum();
-    let rank = total.checked_mul(percent)?.div_ceil(100).max(1);
-    let mut seen = 0;
-    let reached = counts.iter().find(|(_, count)| {
-        seen += count;
-        seen >= rank
-    });
-    reached.map(|(bucket, _)| milliseconds_of(*bucket))
 }
 
 /// How often a latency of at least [`DETAIL`] can be halved before it is below twice that.
@@ -58,11 +120,31 @@ mod tests {
         assert!((0..100_000).all(|milliseconds| bucket_of(milliseconds) <= bucket_of(milliseconds + 1)));
     }
 
+    fn histogram(milliseconds: impl IntoIterator<Item = u64>) -> Histogram {
+        let mut histogram = Histogram::default();
+        milliseconds.into_iter().for_each(|milliseconds| histogram.count(milliseconds));
+        histogram
+    }
+
     #[test]
     fn percentiles_are_nearest_ranks() {
-        assert_eq!(percentile(&[], 50), None);
-        assert_eq!(percentile(&[(7, 1)], 95), Some(7));
-        let one_to_ten: Vec<(u32, u64)> = (1..=10).map(|bucket| (bucket, 1)).collect();
-        assert_eq!((percentile(&one_to_ten, 50), percentile(&one_to_ten, 95)), (Some(5), Some(10)));
+        assert_eq!(histogram([]).percentile(50), None);
+        assert_eq!(histogram([7]).percentile(95), Some(7));
+        let one_to_ten = histogram(1..=10);
+        assert_eq!((one_to_ten.percentile(50), one_to_ten.percentile(95)), (Some(5), Some(10)));
+    }
+
+    #[test]
+    fn encoded_histograms_add_up_and_what_is_none_is_not_taken_for_one() {
+        let (ours, theirs) = (histogram([7, 7, 812]), histogram((0..300).map(|_| 7).chain([u64::MAX])));
+        let mut sum = ours.clone();
+        assert_eq!(sum.add_encoded(&theirs.encode()), Some(()));
+        assert_eq!(sum, histogram((0..302).map(|_| 7).chain([812, u64::MAX])));
+        let mut read = Histogram::default();
+        assert_eq!((read.add_encoded(&sum.encode()), &read), (Some(()), &sum));
+        assert_eq!(ours.encode(), [7, 2, 105, 1]);
+        for wrong in [&[7][..], &[7, 0x80], &[0x80; 20], &[0xff, 0xff, 0xff, 0xff, 0x7f, 1]] {
+            assert_eq!(Histogram::default().add_encoded(wrong), None, "{wrong:?}");
+        }
     }
 }

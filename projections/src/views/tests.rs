@@ -54,7 +54,8 @@ fn text(value: ValueRef<'_>) -> String {
         ValueRef::Null => "-".to_owned(),
         ValueRef::Integer(number) => number.to_string(),
         ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
-        ValueRef::Real(_) | ValueRef::Blob(_) => unreachable!("no view has such columns"),
+        ValueRef::Blob(bytes) => format!("{bytes:02x?}"),
+        ValueRef::Real(_) => unreachable!("no view has such columns"),
     }
 }
 

@@ -14,15 +14,16 @@ use events::event::inference::{InferenceEnded, InferenceRefused};
 use events::event::{Chain, Event, Recorded};
 use events::usage::TokenClasses;
 use events::wire::ErrorCode;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::View;
-use super::latency::bucket_of;
+use super::latency::Histogram;
 use super::projector::{ProjectionError, Projector};
 
 const SCHEMA: &str = include_str!("../../../migrations/sqlite/views/0003_usage_by_hour.sql");
 const ADD: &str = include_str!("usage_by_hour/add.sql");
-const ADD_LATENCY: &str = include_str!("usage_by_hour/add_latency.sql");
+const READ_LATENCIES: &str = include_str!("usage_by_hour/read_latencies.sql");
+const WRITE_LATENCIES: &str = include_str!("usage_by_hour/write_latencies.sql");
 const DROP_EMPTY: &str = include_str!("usage_by_hour/drop_empty.sql");
 const SECONDS_AN_HOUR: i64 = 3600;
 
@@ -55,7 +56,7 @@ struct Amounts {
 #[derive(Default)]
 struct Additions<'a> {
     amounts: HashMap<Dimensions<'a>, Amounts>,
-    latencies: HashMap<(Dimensions<'a>, u32), i64>,
+    latencies: HashMap<Dimensions<'a>, Histogram>,
 }
 
 impl Projector for UsageByHour {
@@ -64,7 +65,7 @@ impl Projector for UsageByHour {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn schema(&self) -> &'static str {
@@ -169,8 +170,7 @@ impl<'a> Additions<'a> {
         let outcome = Amounts { requests: 1, failed, cost_nanos: ended.cost_usd.nanos(), ..token_amounts(tokens)? };
         self.add(served, outcome)?;
         if let Some(latency_ms) = ended.latency_ms {
-            let counted = self.latencies.entry((served, bucket_of(latency_ms))).or_default();
-            *counted = counted.checked_add(1).ok_or(ProjectionError::Overflow)?;
+            self.latencies.entry(served).or_default().count(latency_ms);
         }
         Ok(())
     }
@@ -209,12 +209,20 @@ impl<'a> Additions<'a> {
     }
 
     fn write_latencies(&self, db: &Connection) -> Result<(), ProjectionError> {
-        let mut add = db.prepare_cached(ADD_LATENCY)?;
-        for ((dimensions, bucket), counted) in &self.latencies {
+        let mut read = db.prepare_cached(READ_LATENCIES)?;
+        let mut write = db.prepare_cached(WRITE_LATENCIES)?;
+        for (dimensions, counted) in &self.latencies {
             let names = dimensions.names();
             let [partner, tenant, user, key, model, provider, backend] = &names;
-            let hour = dimensions.hour;
-            add.execute(params![hour, partner, tenant, user, key, model, provider, backend, bucket, counted])?;
+            let key_columns = params![dimensions.hour, partner, tenant, user, key, model, provider, backend];
+            let before: Option<Vec<u8>> = read.query_row(key_columns, |row| row.get(0)).optional()?;
+            let mut histogram = counted.clone();
+            let added = histogram.add_encoded(before.as_deref().unwrap_or_default());
+            added.ok_or_else(|| {
+                ProjectionError::Missing(format!("a sound histogram of the hour {}", dimensions.hour))
+            })?;
+            let (hour, encoded) = (dimensions.hour, histogram.encode());
+            write.execute(params![hour, partner, tenant, user, key, model, provider, backend, encoded])?;
         }
         Ok(())
     }

@@ -1,8 +1,6 @@
-  AND position < :before
+  AND position >= :first AND position < :before
   AND (:visible_partner IS NULL OR partner_id = :visible_partner)
   AND (:visible_tenant IS NULL OR tenant_id = :visible_tenant)
-  AND (:from IS NULL OR recorded_at >= :from)
-  AND (:to IS NULL OR recorded_at < :to)
   AND (:partner IS NULL OR partner_id = :partner)
   AND (:tenant IS NULL OR tenant_id = :tenant)
   AND (:user IS NULL OR user_id = :user)

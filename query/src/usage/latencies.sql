@@ -8,5 +8,5 @@ SELECT iif(:by_partner, partner_id, NULL) AS by_partner,
        iif(:by_hour, strftime('%Y-%m-%dT%H:00:00.000000Z', hour, 'unixepoch'), NULL) AS by_hour,
        iif(:by_day, strftime('%Y-%m-%d', hour, 'unixepoch'), NULL) AS by_day,
        iif(:by_month, strftime('%Y-%m', hour, 'unixepoch'), NULL) AS by_month,
-       bucket, sum(requests)
+       histogram
 FROM usage_latency

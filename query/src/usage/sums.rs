@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use events::money::NanoUsd;
 use projections::views::ViewsError;
-use projections::views::latency::percentile;
+use projections::views::latency::Histogram;
 use rusqlite::{CachedStatement, Connection, Row, ToSql};
 use serde_json::{Map, Value};
 
@@ -12,8 +12,8 @@ use super::question::{Dimension, Question};
 use crate::visible::Visible;
 
 const SUMS: &str = concat!(include_str!("rows.sql"), include_str!("where.sql"), include_str!("page.sql"));
-const LATENCIES: &str =
-    concat!(include_str!("latencies.sql"), include_str!("where.sql"), include_str!("by_bucket.sql"));
+/// A row for each hour and all of its dimensions: histograms are added up here, not by SQL.
+const LATENCIES: &str = concat!(include_str!("latencies.sql"), include_str!("where.sql"));
 
 const COUNTS: [&str; 8] = [
     "requests",
@@ -45,30 +45,36 @@ pub fn of(db: &Connection, visible: Visible, question: &Question) -> Result<Vec<
     drop(found);
     let latencies = latencies(db, visible, question, groups.iter().map(|(group, _)| group))?;
     let items = groups.into_iter().enumerate().map(|(index, (_, mut item))| {
-        let counted = latencies.get(index).map(Vec::as_slice).unwrap_or_default();
-        item.insert("latency_ms_p50".to_owned(), percentile(counted, 50).into());
-        item.insert("latency_ms_p95".to_owned(), percentile(counted, 95).into());
+        let percentile = |percent| latencies.get(index).and_then(|counted| counted.percentile(percent));
+        item.insert("latency_ms_p50".to_owned(), percentile(50).into());
+        item.insert("latency_ms_p95".to_owned(), percentile(95).into());
         Value::Object(item)
     });
     Ok(items.collect())
 }
 
-/// For each group, its histogram, buckets rising.
+/// For each group, its histogram.
 fn latencies<'a>(
     db: &Connection,
     visible: Visible,
     question: &Question,
     groups: impl Iterator<Item = &'a Group>,
-) -> Result<Vec<Vec<(u32, u64)>>, ViewsError> {
+) -> Result<Vec<Histogram>, ViewsError> {
     let places: HashMap<&Group, usize> = groups.zip(0..).collect();
-    let mut histograms = vec![Vec::new(); places.len()];
+    let mut histograms = vec![Histogram::default(); places.len()];
     let mut statement = db.prepare_cached(LATENCIES)?;
     bind(&mut statement, visible, question)?;
     let mut found = statement.raw_query();
     while let Some(row) = found.next()? {
         let histogram = places.get(&group(row)?).and_then(|place| histograms.get_mut(*place));
         if let Some(histogram) = histogram {
-            histogram.push((row.get(Dimension::ALL.len())?, row.get(Dimension::ALL.len() + 1)?));
+            let column = Dimension::ALL.len();
+            let encoded = row.get_ref(column)?.as_blob().map_err(rusqlite::Error::from)?;
+            histogram.add_encoded(encoded).ok_or(rusqlite::Error::InvalidColumnType(
+                column,
+                "histogram".to_owned(),
+                rusqlite::types::Type::Blob,
+            ))?;
         }
     }
     Ok(histograms)

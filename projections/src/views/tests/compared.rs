@@ -83,7 +83,7 @@ fn a_row_that_was_changed_is_named() {
         ("UPDATE budgets SET limit_nanos = limit_nanos + 1", "of budgets is not what the log says"),
         ("UPDATE budget_windows SET settled_nanos = settled_nanos + 1", "of budget_windows is not"),
         ("UPDATE usage_by_hour SET cost_nanos = cost_nanos + 1 WHERE cost_nanos > 0", "of usage_by_hour is not"),
-        ("UPDATE usage_latency SET requests = 2", "of usage_latency is not"),
+        ("UPDATE usage_latency SET histogram = x'0702'", "of usage_latency is not"),
         ("UPDATE inferences SET status = 'failed' WHERE status = 'completed'", "of inferences is not"),
         ("UPDATE audit SET actor = 'somebody'", "the row 1 of audit is not"),
         ("UPDATE catalogue SET body = '{}' WHERE kind = 'key'", "the row key/"),
@@ -111,7 +111,7 @@ fn a_row_that_is_missing_or_was_added_is_named() {
     }
     let last = "DELETE FROM audit WHERE position = (SELECT max(position) FROM audit)";
     assert!(said_after(last).ends_with("of audit is missing"));
-    let said = said_after("INSERT INTO usage_latency VALUES (0, '', '', '', '', '', '', '', 1, 1)");
+    let said = said_after("INSERT INTO usage_latency VALUES (0, '', '', '', '', '', '', '', x'0101')");
     assert!(said.starts_with("no event made the row 0/"), "{said}");
     let said = said_after("INSERT INTO budget_windows VALUES ('bud_z', 0, 0, 0)");
     assert_eq!(said, "no event made the row bud_z/0 of budget_windows");

@@ -54,8 +54,8 @@ fn usage_counts_in_the_hour_of_admission_under_the_backend_that_served() {
     );
     let chains = rows(dir.path(), "SELECT DISTINCT partner_id, tenant_id, user_id, key_id FROM usage_by_hour");
     assert_eq!(chains, [format!("{}|{}|{}|{}", partner(), tenant(), user(), key())]);
-    let latencies = rows(dir.path(), "SELECT backend, bucket, requests FROM usage_latency");
-    assert_eq!(latencies, ["sim/echo|30|1", "sim/echo|7|1"]);
+    let latencies = rows(dir.path(), "SELECT backend, hex(histogram) FROM usage_latency");
+    assert_eq!(latencies, ["sim/echo|0701", "sim/echo|1E01"]);
 }
 
 #[test]

@@ -1,3 +1,3 @@
-SELECT hour, tenant_id, key_id, model, backend, partner_id, user_id, provider, bucket, requests
+SELECT hour, tenant_id, key_id, model, backend, partner_id, user_id, provider, histogram
 FROM usage_latency
-ORDER BY hour, tenant_id, key_id, model, backend, partner_id, user_id, provider, bucket
+ORDER BY hour, tenant_id, key_id, model, backend, partner_id, user_id, provider

@@ -1,4 +1,0 @@
-INSERT INTO usage_latency (hour, partner_id, tenant_id, user_id, key_id, model, provider, backend, bucket, requests)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
-ON CONFLICT (hour, tenant_id, key_id, model, backend, partner_id, user_id, provider, bucket) DO UPDATE
-SET requests = requests + excluded.requests

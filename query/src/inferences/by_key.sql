@@ -1,0 +1,1 @@
+WHERE key_id = :key

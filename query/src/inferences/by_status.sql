@@ -1,0 +1,1 @@
+WHERE status = :status AND status IN ('failed', 'aborted', 'refused')
