@@ -14,8 +14,8 @@ mod store;
 mod usage_by_hour;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -28,7 +28,7 @@ pub use pool::{AsOf, ViewsError};
 pub use projector::{ProjectionError, Projector};
 pub use store::{StoreError, VIEWS_FILE};
 
-use follow::Follower;
+use follow::{Follower, Standing};
 use store::{Checkpoint, Store};
 
 /// How long a reader waits for a view that is behind.
@@ -227,14 +227,16 @@ fn start_with(
     let follower = Follower {
         dir: dir.to_owned(),
         head: log.watch_head(),
-        reader: Arc::new(Mutex::new(reader)),
+        reader,
         tail,
-        progress: senders,
         wanted: Arc::clone(&wanted),
         epoch: Arc::clone(&epoch),
         stopped,
-        position: begins_at,
-        rebuilt_at: if begins_at == 0 { head } else { 0 },
+        standing: Standing {
+            progress: senders,
+            position: begins_at,
+            rebuilt_at: if begins_at == 0 { head } else { 0 },
+        },
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let thread =

@@ -2,9 +2,9 @@
 //! a gap, and begins the file anew when it is damaged.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use events::event::Recorded;
@@ -49,14 +49,19 @@ enum Left {
 pub struct Follower {
     pub dir: PathBuf,
     pub head: watch::Receiver<Head>,
-    pub reader: Arc<Mutex<Reader>>,
+    pub reader: Reader,
     pub tail: Tail,
-    pub progress: Vec<(View, watch::Sender<Progress>)>,
     /// Somebody waits for a position.
     pub wanted: Arc<Notify>,
     /// Rises when the file is replaced.
     pub epoch: Arc<AtomicU64>,
     pub stopped: watch::Receiver<bool>,
+    pub standing: Standing,
+}
+
+/// How far the views are, and who is told.
+pub struct Standing {
+    pub progress: Vec<(View, watch::Sender<Progress>)>,
     /// Last position given to the views.
     pub position: u64,
     /// Where the log stood when the file was begun; until then the views are being rebuilt.
@@ -88,12 +93,12 @@ impl Follower {
 
     fn begin_anew(&mut self) {
         self.epoch.fetch_add(1, Ordering::Release);
-        self.rebuilt_at = self.head.borrow().position;
-        self.position = 0;
+        self.standing.rebuilt_at = self.head.borrow().position;
+        self.standing.position = 0;
     }
 
     async fn follow(&mut self, store: &mut Store) -> Result<(), Interrupted> {
-        self.show(store)?;
+        self.standing.show(store)?;
         loop {
             if self.catch_up(store)? {
                 return Ok(());
@@ -109,18 +114,19 @@ impl Follower {
     /// writes: each is half of the work.
     fn catch_up(&mut self, store: &mut Store) -> Result<bool, Interrupted> {
         let (pages, next_page) = mpsc::sync_channel(PAGES_AHEAD);
-        let (reader, after) = (Arc::clone(&self.reader), self.position);
+        let Self { reader, stopped, standing, .. } = self;
+        let after = standing.position;
         std::thread::scope(|scope| {
-            let ahead = move || read_pages(&reader, after, &pages);
+            let ahead = move || read_pages(reader, after, &pages);
             std::thread::Builder::new().name("views-reader".to_owned()).spawn_scoped(scope, ahead)?;
             // Dropped when this returns, so that the reader ends as well.
             for page in next_page {
-                self.apply(store, &page?)?;
-                if *self.stopped.borrow() {
+                standing.apply(store, &page?)?;
+                if *stopped.borrow() {
                     return Ok(true);
                 }
             }
-            Ok(*self.stopped.borrow())
+            Ok(*stopped.borrow())
         })
     }
 
@@ -142,7 +148,7 @@ impl Follower {
                 _ = self.stopped.wait_for(|stopped| *stopped) => {}
             }
             let Some(events) = self.drain(&first) else { return Ok(Left::Gap) };
-            self.apply(store, &events)?;
+            self.standing.apply(store, &events)?;
             next_at = Instant::now() + PACE;
         }
     }
@@ -157,14 +163,23 @@ impl Follower {
                 Err(TryRecvError::Lagged(_)) => return None,
             }
         }
-        let contiguous = (self.position + 1..).zip(&events).all(|(position, recorded)| recorded.position == position);
+        let contiguous =
+            (self.standing.position + 1..).zip(&events).all(|(position, recorded)| recorded.position == position);
         contiguous.then_some(events)
     }
 
     fn unseen(&self, batch: &[Arc<Recorded>]) -> Vec<Arc<Recorded>> {
-        batch.iter().filter(|recorded| recorded.position > self.position).map(Arc::clone).collect()
+        batch.iter().filter(|recorded| recorded.position > self.standing.position).map(Arc::clone).collect()
     }
 
+    /// Whether it was stopped meanwhile.
+    async fn pause(&mut self, wait: Duration) -> bool {
+        let stopped = self.stopped.wait_for(|stopped| *stopped);
+        tokio::time::timeout(wait, stopped).await.is_ok()
+    }
+}
+
+impl Standing {
     fn apply(&mut self, store: &mut Store, events: &[Arc<Recorded>]) -> Result<(), Interrupted> {
         let Some(last) = events.last() else { return Ok(()) };
         store.apply(events)?;
@@ -187,19 +202,12 @@ impl Follower {
         }
         Ok(())
     }
-
-    /// Whether it was stopped meanwhile.
-    async fn pause(&mut self, wait: Duration) -> bool {
-        let stopped = self.stopped.wait_for(|stopped| *stopped);
-        tokio::time::timeout(wait, stopped).await.is_ok()
-    }
 }
 
 type Page = Result<Vec<Arc<Recorded>>, LogError>;
 
 /// Everything after a position, until there is no more or nobody wants it.
-fn read_pages(reader: &Mutex<Reader>, mut after: u64, pages: &SyncSender<Page>) {
-    let reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+fn read_pages(reader: &Reader, mut after: u64, pages: &SyncSender<Page>) {
     loop {
         let page = reader.after(after, EVENTS_MAX).map(|events| events.into_iter().map(Arc::new).collect::<Vec<_>>());
         if let Ok(events) = &page {
