@@ -6,7 +6,10 @@ use tracing_subscriber::EnvFilter;
 
 pub fn start() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written is lost. Complaining of it on the same stderr would panic, and take the thread that
+    // wrote it with it: the ledger's own, where a full disk holds the log lines as well.
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     // A second start in one process keeps the first one's logs; there is none.
     let _ = if std::io::stderr().is_terminal() {
         lines.with_target(false).try_init()
