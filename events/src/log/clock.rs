@@ -3,40 +3,42 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::LogError;
 use crate::time::Clock;
 
 /// How far the wall clock may move against the monotonic one before it counts as stepped.
-const STEP_MAX: Duration = Duration::from_secs(60);
+const STEP_MAX: TimeDelta = TimeDelta::seconds(60);
 
 pub(super) struct BatchClock {
     clock: Arc<dyn Clock>,
     /// The last recorded instant.
     last: Option<DateTime<Utc>>,
-    /// A pair of readings that belonged together.
-    agreed: (DateTime<Utc>, Duration),
+    /// A pair of readings that belonged together. `None` since a start with a wall clock that was behind the log: it was
+    /// put back, or the log was written with one that had been put on.
+    agreed: Option<(DateTime<Utc>, Duration)>,
 }
 
 impl BatchClock {
     pub(super) fn new(clock: Arc<dyn Clock>, last: Option<DateTime<Utc>>) -> Self {
-        // After a restart the log is the only witness: a clock that is far behind it was set back.
-        let now = clock.now();
-        let wall = last.map_or(now, |last| now.max(last));
-        let agreed = (wall, clock.monotonic());
+        // After a restart the log is the only witness.
+        let (now, monotonic) = (clock.now(), clock.monotonic());
+        let agreed = (!is_behind(now, last)).then(|| (last.map_or(now, |last| now.max(last)), monotonic));
         Self { clock, last, agreed }
     }
 
     /// The instant of the next batch.
     pub(super) fn tick(&mut self) -> Result<DateTime<Utc>, LogError> {
         let (wall, monotonic) = (self.clock.now(), self.clock.monotonic());
-        let elapsed = monotonic.saturating_sub(self.agreed.1);
-        let expected = self.agreed.0 + elapsed;
-        if (wall - expected).abs().to_std().unwrap_or(Duration::MAX) > STEP_MAX {
+        let is_stepped = match self.agreed {
+            Some((agreed, at)) => (wall - (agreed + monotonic.saturating_sub(at))).abs() > STEP_MAX,
+            None => is_behind(wall, self.last),
+        };
+        if is_stepped {
             return Err(LogError::ClockStepped);
         }
-        self.agreed = (wall, monotonic);
+        self.agreed = Some((wall, monotonic));
         Ok(self.last.map_or(wall, |last| wall.max(last)))
     }
 
@@ -44,6 +46,10 @@ impl BatchClock {
     pub(super) fn recorded(&mut self, at: DateTime<Utc>) {
         self.last = Some(at);
     }
+}
+
+fn is_behind(wall: DateTime<Utc>, last: Option<DateTime<Utc>>) -> bool {
+    last.is_some_and(|last| last - wall > STEP_MAX)
 }
 
 #[cfg(test)]
@@ -63,6 +69,21 @@ mod tests {
         assert!(matches!(batches.tick(), Err(LogError::ClockStepped)));
         clock.step_wall(3_600_000_000);
         assert_eq!(batches.tick().ok(), Some(start + Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn started_with_a_clock_behind_the_log_it_goes_on_once_the_clock_has_caught_up() {
+        let last = parse_rfc3339("2026-11-20T08:00:00Z").expect("a time");
+        let hour = Duration::from_secs(3600);
+        let clock = Arc::new(ManualClock::at(last - hour));
+        let mut batches = BatchClock::new(clock.clone(), Some(last));
+        assert!(matches!(batches.tick(), Err(LogError::ClockStepped)));
+        clock.advance(hour / 2);
+        assert!(matches!(batches.tick(), Err(LogError::ClockStepped)));
+        clock.advance(hour / 2);
+        assert_eq!(batches.tick().ok(), Some(last));
+        clock.step_wall(-3_600_000_000);
+        assert!(matches!(batches.tick(), Err(LogError::ClockStepped)), "from here on the clock is watched");
     }
 
     #[test]

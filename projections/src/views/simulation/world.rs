@@ -37,9 +37,10 @@ pub struct World {
     shown: u64,
     /// The latest wall clock at which anything was looked at.
     latest: DateTime<Utc>,
-    /// How far the wall clock is off the monotonic one, in microseconds, and how far it was when both were believed.
+    /// How far the wall clock is off the monotonic one, in microseconds, and how far it was when both were believed:
+    /// `None` since a start with a clock far behind the log.
     skew: i64,
-    agreed_skew: i64,
+    agreed_skew: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -126,7 +127,7 @@ impl World {
             shown: 0,
             latest: start(),
             skew: 0,
-            agreed_skew: 0,
+            agreed_skew: Some(0),
         }
     }
 
@@ -213,8 +214,9 @@ impl World {
     }
 
     fn believe_clock(&mut self) {
-        if (self.skew - self.agreed_skew).abs() <= STEP_MAX_MICROS {
-            self.agreed_skew = self.skew;
+        let off = self.agreed_skew.map_or_else(|| self.micros_behind(), |agreed| (self.skew - agreed).abs());
+        if off <= STEP_MAX_MICROS {
+            self.agreed_skew = Some(self.skew);
         }
     }
 
@@ -234,13 +236,18 @@ impl World {
 
     fn step_clock(&mut self) {
         // Where it is off it is usually put right.
-        let by = if self.skew != self.agreed_skew && self.dice.percent(70) {
-            self.agreed_skew - self.skew
+        let by = if self.micros_to_right() != 0 && self.dice.percent(70) {
+            self.micros_to_right()
         } else {
             let size = if self.dice.percent(60) { 50_000_000 } else { 3 * 3_600_000_000 };
             self.dice.between(-size, size)
         };
         self.step_clock_by(by);
+    }
+
+    /// By how much the clock has to be stepped to be where it was, or where the log is.
+    fn micros_to_right(&self) -> i64 {
+        self.agreed_skew.map_or_else(|| self.micros_behind(), |agreed| agreed - self.skew)
     }
 
     fn step_clock_by(&mut self, micros: i64) {
@@ -305,8 +312,9 @@ impl World {
         }
         self.life = Life::begin(self.life.number + 1, folder, &self.clock, self.policy, self.has_views);
         self.look_anew()?;
-        // A clock that is behind the log was set back.
-        self.agreed_skew = self.skew + self.micros_behind();
+        // A clock that is far behind the log is waited for.
+        let behind = self.micros_behind();
+        self.agreed_skew = (behind <= STEP_MAX_MICROS).then_some(self.skew + behind);
         let views_at = self.life.views.as_ref().map(SimulatedViews::position);
         self.trace.line(format_args!("  again at {}, the views at {views_at:?}", self.books.position()));
         must(views_at.is_none_or(|at| at <= self.books.position()), || "the views are ahead of the log".to_owned())
@@ -325,8 +333,7 @@ impl World {
     fn come_to_rest(&mut self) -> Checked {
         self.trace.line(format_args!("rest"));
         self.life.repair_disk();
-        let by = self.agreed_skew - self.skew;
-        self.step_clock_by(by);
+        self.step_clock_by(self.micros_to_right());
         self.turn(usize::MAX)?;
         // Recorded time stands still until the wall clock is where it was.
         let behind = Duration::from_micros(self.micros_behind().unsigned_abs());
