@@ -14,6 +14,7 @@ mod owners;
 mod pages;
 mod references;
 mod streams;
+mod structure;
 
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
@@ -29,6 +30,7 @@ use owners::Owners;
 use pages::{Histories, Page, RawPage, Unreadable};
 use references::References;
 use streams::Streams;
+use structure::Structure;
 
 /// Pages that one thread may be ahead of the next.
 const PAGES_AHEAD: usize = 4;
@@ -109,7 +111,7 @@ pub fn verify_to(reader: &Reader, depth: Depth) -> Result<Sound, VerifyError> {
         let folded = fold.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         Ok::<_, VerifyError>((read, folded))
     })?;
-    let folded = folded.and_then(|check| read.and_then(|()| check.finish()));
+    let folded = folded.and_then(|check| read.and_then(|()| check.finish(reader)));
     let streams = streams.finish(reader.connection());
     earliest(folded, streams)
 }
@@ -139,6 +141,7 @@ struct Check {
     books: Books,
     owners: Owners<Owner>,
     beside: Beside,
+    structure: Structure,
 }
 
 impl Check {
@@ -151,6 +154,7 @@ impl Check {
             books: Books::default(),
             owners: Owners::default(),
             beside,
+            structure: Structure::default(),
         }
     }
 
@@ -180,6 +184,7 @@ impl Check {
 
     fn take(&mut self, recorded: &Recorded, histories: &Histories) -> Result<(), String> {
         self.order.take(recorded)?;
+        self.structure.take(recorded);
         self.lives.must_go_on(recorded)?;
         match &recorded.event {
             Event::InferenceAdmitted(admitted) => {
@@ -217,13 +222,14 @@ impl Check {
         found.map_err(|reason| VerifyError::BesideTheLog { position, reason })
     }
 
-    fn finish(self) -> Result<Sound, VerifyError> {
+    fn finish(self, reader: &Reader) -> Result<Sound, VerifyError> {
         let position = self.order.position();
         self.lives.finish().map_err(|reason| VerifyError::Broken { position, reason })?;
         if self.beside.state_at > position {
             let reason = format!("the log ends at position {position}");
             return Err(VerifyError::BesideTheLog { position: self.beside.state_at, reason });
         }
+        self.structure.must_be_sound(reader.connection(), position)?;
         Ok(Sound { events: position, open_holds: self.books.balances().open_holds().count() as u64 })
     }
 }

@@ -66,12 +66,14 @@ pub(super) fn read(reader: &Reader, head: u64, pages: &Exchange<'_>, streams: &m
     let mut last = 0;
     loop {
         let mut page = pages.spare.try_recv().unwrap_or_default();
-        page.read(reader.connection(), after, head).map_err(|error| damaged(error, last))?;
+        let read = page.read(reader.connection(), after, head);
         match page.rows.last() {
             Some(Ok(row)) => last = row.position,
             Some(Err(row)) => last = row.position,
-            None => return Ok(()),
+            None if read.is_ok() => return Ok(()),
+            None => {}
         }
+        read.map_err(|error| damaged(error, last))?;
         after = i64::try_from(last).unwrap_or(i64::MAX);
         page.histories = histories(reader, &page);
         if pages.full.send(page).is_err() {
