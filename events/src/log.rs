@@ -11,6 +11,7 @@ pub(crate) mod owners;
 mod read;
 mod side;
 mod stepped;
+pub mod wal;
 mod writer;
 
 use std::sync::atomic::{AtomicBool, Ordering};

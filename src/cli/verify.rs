@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use events::log::{LEDGER_FILE, LogError, Reader};
+use events::log::{LEDGER_FILE, LogError, Reader, wal};
 use events::verify::{Depth, Sound, VerifyError, verify_to};
 use projections::views::compare::{CompareError, Compared, compare};
 use serde_json::json;
@@ -70,12 +70,23 @@ fn look(args: &VerifyArgs) -> Result<Verified, Fault> {
         return Err(Fault::Unreadable(why));
     }
     let reader = Reader::open_offline(&ledger).map_err(|error| unreadable(&ledger, &error))?;
-    let sound = verify_to(&reader, Depth::Gateway).map_err(|error| of_log(&ledger, error))?;
+    let verified = verify_to(&reader, Depth::Gateway);
+    wal_must_be_whole(&ledger, verified.as_ref().map_or(0, |sound| sound.events))?;
+    let sound = verified.map_err(|error| of_log(&ledger, error))?;
     if args.log_only {
         return Ok(Verified { sound, views: Views::LeftOut });
     }
     let views = compare(dir, &reader).map_err(|error| of_views(&ledger, error))?;
     Ok(Verified { sound, views: Views::Compared(views) })
+}
+
+/// A damaged one reads as if it ended there: what is said of the log is true of its beginning alone.
+fn wal_must_be_whole(ledger: &Path, last: u64) -> Result<(), Fault> {
+    let found = wal::look(ledger).map_err(|error| Fault::Unreadable(format!("read {}-wal: {error}", ledger.display())));
+    let Some(damage) = found? else { return Ok(()) };
+    let (position, reason) = (last + 1, damage.to_string());
+    let said = format!("position {position}: {reason}");
+    Err(Fault::Broken { position, reason, said })
 }
 
 fn unreadable(path: &Path, error: &LogError) -> Fault {

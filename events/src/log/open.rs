@@ -10,6 +10,7 @@ use rusqlite::{Connection, DatabaseName, OpenFlags};
 
 use super::checkpoint::Checkpointer;
 use super::migrate::{NEWEST, migrate};
+use super::wal::{self, DamagedWal};
 use super::writer::{Figures, Writer, channels};
 use super::{Job, Log, LogError, LogOptions, QUEUE_LEN_MAX, Shared, read};
 
@@ -32,6 +33,9 @@ pub enum OpenError {
     /// SQLite would open it all the same, and every request would be refused.
     #[error("{} cannot be written by this user", path.display())]
     ReadOnly { path: PathBuf },
+    /// SQLite would go on without what cannot be read, as if it had never been.
+    #[error("{}-wal: {damage}", path.display())]
+    Damaged { path: PathBuf, damage: DamagedWal },
     #[error("open {}: {source}", path.display())]
     Database { path: PathBuf, source: rusqlite::Error },
     #[error("load the ledger: {0}")]
@@ -133,6 +137,10 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
 
 fn connect(path: &Path) -> Result<Connection, OpenError> {
     make_private(path);
+    // One that cannot be read is for SQLite to say.
+    if let Some(damage) = wal::look(path).ok().flatten() {
+        return Err(OpenError::Damaged { path: path.to_owned(), damage });
+    }
     let database = |source| OpenError::Database { path: path.to_owned(), source };
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(database)?;
