@@ -152,6 +152,9 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
     if had > NEWEST {
         return Err(OpenError::Newer { path: path.to_owned(), found: had });
     }
+    // What a process left in the write-ahead log may be in the machine's memory alone, where a sync had failed: the next
+    // one would not cover it. Written into the database file it is.
+    super::checkpoint::finish(&connection);
     Ok(connection)
 }
 
