@@ -40,6 +40,8 @@ pub use writer::BatchFigures;
 const QUEUE_LEN_MAX: usize = 8192;
 /// Batches that a follower of the tail may lag behind before it has to read the database.
 const TAIL_BATCHES_MAX: usize = 1024;
+/// How long a caller waits for the writer: longer than a disk that has hiccups, shorter than callers' own patience.
+const WRITE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Connections on which [`Log::read`] works at a time.
 const READERS_MAX: usize = 4;
 
@@ -92,6 +94,7 @@ pub enum LogError {
     Stored(String),
     #[error("an amount that cannot be counted")]
     Overflow,
+    /// What was asked for may be recorded later all the same; a hold that nobody takes is then released.
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
 }
@@ -184,6 +187,12 @@ impl WaitingReply {
     }
 }
 
+/// What the writer says. A disk that hangs must not keep callers for ever.
+async fn answered<T>(answer: oneshot::Receiver<T>) -> Result<T, LogError> {
+    let answer = tokio::time::timeout(WRITE_WAIT_MAX, answer).await;
+    answer.map_err(|_| LogError::TimedOut(WRITE_WAIT_MAX))?.map_err(|_| LogError::Closed)
+}
+
 /// The embedded log. Cheap to clone; the writer stops when it is closed or the last clone is gone.
 #[derive(Clone)]
 pub struct Log {
@@ -256,22 +265,22 @@ impl Log {
 
     /// Asks for the money; when it answers with a hold, admission and hold are durable.
     pub async fn admit(&self, admission: Admission) -> Result<Admitted, LogError> {
-        self.send(|reply| Job::Admit(Box::new(admission), reply))?.await.map_err(|_| LogError::Closed)?
+        answered(self.send(|reply| Job::Admit(Box::new(admission), reply))?).await?
     }
 
     /// Records a refusal that was decided before the ledger; its position, or `None` where it was rolled up.
     pub async fn refuse(&self, refused: RefusedRequest) -> Result<Option<u64>, LogError> {
-        self.send(|reply| Job::Refuse(Box::new(refused), reply))?.await.map_err(|_| LogError::Closed)?
+        answered(self.send(|reply| Job::Refuse(Box::new(refused), reply))?).await?
     }
 
     /// Appends an administrative change with its side rows, all or nothing.
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        self.send(|reply| Job::Append(Box::new(append), reply))?.await.map_err(|_| LogError::Closed)?
+        answered(self.send(|reply| Job::Append(Box::new(append), reply))?).await?
     }
 
     /// Appends events that follow on whatever is on their streams.
     pub async fn note(&self, notes: Vec<Note>) -> Result<(), LogError> {
-        self.send(|reply| Job::Note(notes, reply))?.await.map_err(|_| LogError::Closed)?
+        answered(self.send(|reply| Job::Note(notes, reply))?).await?
     }
 
     /// A read-only connection of one's own. Blocking.
@@ -359,7 +368,7 @@ impl OpenHold {
         let ending = self.ending(attempts, outcome, charge);
         let (reply, answer) = oneshot::channel();
         match ender.jobs.try_send(Job::End(Box::new(ending), reply)) {
-            Ok(()) => answer.await.map_err(|_| LogError::Closed)?,
+            Ok(()) => answered(answer).await?,
             Err(TrySendError::Full(Job::End(ending, _))) => {
                 ender.leave(writer::as_unconfirmed(*ending));
                 Err(LogError::QueueFull)

@@ -9,7 +9,9 @@ use chrono::TimeDelta;
 use events::event::admin::Scope;
 use events::event::{Event, Recorded, Stream, StreamKind};
 use events::ledger::{Balances, Charge, Outcome};
-use events::log::{Admitted, AppendError, EventFilter, Idempotency, Log, LogError, LogOptions, OpenHold, SideRow};
+use events::log::{
+    Admitted, AppendError, EventFilter, Idempotency, Log, LogError, LogOptions, OpenHold, SideRow, Stepped,
+};
 use events::money::NanoUsd;
 use events::time::{Clock, ManualClock, Period};
 use tempfile::TempDir;
@@ -118,6 +120,21 @@ async fn a_hold_that_nobody_takes_releases_its_money() {
         names(&everything(&log)),
         ["inference.admitted", "budget.reserved", "inference.aborted", "budget.released"]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_hangs_keeps_nobody_for_ever_and_releases_what_nobody_took() {
+    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
+    let (log, mut writer) = Stepped::open(folder.path(), LogOptions::new(clock.clone())).expect("the log opens");
+    let began = tokio::time::Instant::now();
+    let asked = log.admit(admission(1, 1, 10, TTL)).await;
+    assert!(matches!(asked, Err(LogError::TimedOut(_))), "{asked:?}");
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    // It wakes up, and finds that the request has gone.
+    writer.step(10);
+    writer.step(10);
+    let wanted = ["inference.admitted", "budget.reserved", "inference.aborted", "budget.released"];
+    assert_eq!(names(&everything(&log)), wanted);
 }
 
 #[tokio::test]

@@ -37,6 +37,10 @@ struct Played {
 }
 
 fn play(seed: u64) -> Played {
+    // For the deadlines of those who wait for the writer; a clock that stands still lets none of them pass.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.expect("a runtime");
+    let _deadlines = runtime.enter();
     let mut world = World::of(seed);
     let broken = match catch_unwind(AssertUnwindSafe(|| world.play(MOVES))) {
         Ok(checked) => checked.err(),
