@@ -19,7 +19,9 @@ const READY_MAX: Duration = Duration::from_secs(30);
 const READY_LINE: &str = "ledgerway listening on http://127.0.0.1:";
 
 pub struct Gateway {
-    folder: TempDir,
+    folder: PathBuf,
+    /// Goes with the gateway, unless the folder is somebody else's.
+    _owned: Option<TempDir>,
     env: Vec<(&'static str, String)>,
     process: Child,
     port: Arc<AtomicU16>,
@@ -36,20 +38,33 @@ impl Gateway {
     /// With these environment variables besides the operator's key.
     pub fn start_with(env: &[(&'static str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut gateway = Self::start_in(folder.path(), env);
+        gateway._owned = Some(folder);
+        gateway
+    }
+
+    /// In a folder that outlives it: its data are in `data` there.
+    pub fn start_in(folder: &Path, env: &[(&'static str, &str)]) -> Self {
         let env: Vec<_> = env.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         let (port, stdout) = (Arc::new(AtomicU16::new(0)), Arc::<Mutex<String>>::default());
-        let process = spawn(folder.path(), &env, &port, &stdout);
+        let process = spawn(folder, &env, &port, &stdout);
         let operator = Client::new(Arc::clone(&port), Some(OPERATOR_KEY));
-        Self { folder, env, process, port, stdout, operator, names: AtomicU64::new(1) }
+        let folder = folder.to_owned();
+        Self { folder, _owned: None, env, process, port, stdout, operator, names: AtomicU64::new(1) }
     }
 
     /// Starts it again on the same data.
     pub fn start_again(&mut self) {
-        self.process = spawn(self.folder.path(), &self.env, &self.port, &self.stdout);
+        self.process = spawn(&self.folder, &self.env, &self.port, &self.stdout);
     }
 
     pub fn data(&self) -> PathBuf {
-        data_of(self.folder.path())
+        data_of(&self.folder)
+    }
+
+    /// What it was started with besides the operator's key.
+    pub fn env(&self) -> &[(&'static str, String)] {
+        &self.env
     }
 
     pub fn operator(&self) -> &Client {
@@ -73,7 +88,7 @@ impl Gateway {
     }
 
     pub fn stderr(&self) -> String {
-        std::fs::read_to_string(stderr_of(self.folder.path())).expect("the log of the process")
+        std::fs::read_to_string(stderr_of(&self.folder)).expect("the log of the process")
     }
 
     /// `kill -9`.
@@ -182,7 +197,7 @@ impl Drop for Gateway {
         let _ = self.process.kill();
         let _ = self.process.wait();
         if std::thread::panicking() {
-            let stderr = std::fs::read_to_string(stderr_of(self.folder.path())).unwrap_or_default();
+            let stderr = std::fs::read_to_string(stderr_of(&self.folder)).unwrap_or_default();
             let last: Vec<&str> = stderr.lines().rev().take(15).collect();
             let last: Vec<&str> = last.into_iter().rev().collect();
             let _ = std::io::Write::write_all(
@@ -205,23 +220,42 @@ fn stderr_of(folder: &Path) -> PathBuf {
     folder.join("stderr")
 }
 
-fn spawn(folder: &Path, env: &[(&'static str, String)], port: &Arc<AtomicU16>, stdout: &Arc<Mutex<String>>) -> Child {
-    let stderr = File::options().create(true).append(true).open(stderr_of(folder)).expect("a log file");
+/// `ledgerway serve` on data that it is expected not to serve: its exit code, `None` where it served them all the same,
+/// and its last words.
+pub fn serve_to_its_end(data: &Path, env: &[(&'static str, String)]) -> (Option<i32>, String) {
+    const END_MAX: Duration = Duration::from_secs(10);
+    let mut process = serve_command(data, env).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let started = Instant::now();
+    while process.try_wait().expect("its state").is_none() {
+        if started.elapsed() > END_MAX {
+            process.kill().expect("a process to kill");
+            return (None, "it serves".to_owned());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let ended = process.wait_with_output().expect("its output");
+    (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
+}
+
+fn serve_command(data: &Path, env: &[(&'static str, String)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ledgerway"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LEDGERWAY_")) {
         command.env_remove(name);
     }
-    let mut process = command
+    command
         .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-        .arg(data_of(folder))
+        .arg(data)
         .env("LEDGERWAY_ADMIN_KEY", OPERATOR_KEY)
         .env("RUST_BACKTRACE", "0")
         .envs(env.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(stderr)
-        .spawn()
-        .expect("the binary starts");
+        .stdin(Stdio::null());
+    command
+}
+
+fn spawn(folder: &Path, env: &[(&'static str, String)], port: &Arc<AtomicU16>, stdout: &Arc<Mutex<String>>) -> Child {
+    let stderr = File::options().create(true).append(true).open(stderr_of(folder)).expect("a log file");
+    let mut process =
+        serve_command(&data_of(folder), env).stdout(Stdio::piped()).stderr(stderr).spawn().expect("the binary starts");
     let output = BufReader::new(process.stdout.take().expect("its output"));
     let (ready, is_ready) = mpsc::channel();
     let stdout = Arc::clone(stdout);

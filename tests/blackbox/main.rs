@@ -16,5 +16,6 @@ mod one_request;
 mod retries;
 mod secrets;
 mod shutdown;
+mod trouble;
 mod verify;
 mod views;

@@ -1,0 +1,126 @@
+//! Writes and syncs that fail.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::fault::{EIO, ENOSPC, EROFS, Fault, copied};
+use super::{Told, must_be_sound, must_recover};
+use crate::gateway::Gateway;
+use crate::tenant::Tenant;
+use crate::upstream::MockUpstream;
+
+/// What `ledgerway verify --log-only` says of a folder.
+fn verify(folder: &std::path::Path) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ledgerway"));
+    let ended = command.args(["verify", "--log-only", "--data"]).arg(folder).output().expect("it starts");
+    (ended.status.code(), String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned())
+}
+
+/// Ten requests while the fault lasts: none is sent, administration is refused, and what needs no ledger is answered.
+async fn must_fail_closed(gateway: &Gateway, upstream: &MockUpstream, tenant: &Tenant, told: &Told) {
+    let (sent, answered) = (upstream.seen().len(), told.answered().len());
+    told.ask(tenant, "ok", 10).await;
+    assert_eq!((upstream.seen().len(), told.answered().len()), (sent, answered), "sent without the ledger");
+    let partner = gateway.operator().post("/v1/admin/partners", &json!({ "name": "late" })).await;
+    partner.must_be(503, "LEDGER_UNAVAILABLE");
+    gateway.client(None).get("/health/live").await.must(200);
+    gateway.client(None).get("/health/ready").await.must(503);
+    tenant.app.get("/v1/models").await.must(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_cannot_be_written_or_synced_closes_the_gateway_until_it_can() {
+    let (fault, upstream) = (Fault::new(), MockUpstream::start().await);
+    let mut gateway = fault.start(&[]);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok", "slow-400"]).await;
+    let told = Told::default();
+    told.ask(&tenant, "ok", 6).await;
+    let begin = |writes, syncs| {
+        fault.fail_writes(writes);
+        fault.fail_syncs(syncs);
+    };
+    for (writes, syncs) in [(ENOSPC, 0), (EIO, 0), (0, EIO), (EROFS, EROFS)] {
+        // Some are with the upstream when it begins: they are answered only if their end is durable.
+        let in_flight = told.ask(&tenant, "slow-400", 8);
+        let (failed, stalled) = (fault.writes_failed() + fault.syncs_failed(), async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            begin(writes, syncs);
+            must_fail_closed(&gateway, &upstream, &tenant, &told).await;
+        });
+        tokio::join!(in_flight, stalled);
+        assert!(fault.writes_failed() + fault.syncs_failed() > failed, "the fault hit nothing");
+        fault.heal();
+        must_recover(&tenant, "ok", &told).await;
+        let books = gateway.books_when_all_ended(Duration::from_secs(5)).await;
+        told.must_stand_in(&books, &upstream);
+        told.ask(&tenant, "ok", 10).await;
+    }
+    assert!(told.refused().len() >= 40, "{}", told.refused().len());
+    must_be_sound(&mut gateway, &upstream, &tenant, &told).await;
+}
+
+/// After a sync that failed, Linux takes what was to be written for written. A later sync that succeeds must not be
+/// taken to have covered it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_is_on_the_disk_also_after_syncs_that_failed() {
+    let (fault, upstream) = (Fault::new(), MockUpstream::start().await);
+    let gateway = fault.start(&[]);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok", "slow-20"]).await;
+    let told = Told::default();
+    for round in 0..12 {
+        tokio::join!(told.ask(&tenant, "slow-20", 12), async {
+            tokio::time::sleep(Duration::from_millis(5 * round)).await;
+            fault.fail_syncs(EIO);
+            tokio::time::sleep(Duration::from_millis(25)).await;
+            fault.heal();
+        });
+        must_recover(&tenant, "ok", &told).await;
+        must_stand_after_a_power_failure(&fault, &gateway, &told, &upstream).await;
+    }
+    assert!(fault.syncs_failed() >= 8, "the fault hit little: {}", fault.syncs_failed());
+    assert!(!told.refused().is_empty() && told.answered().len() > 30, "{} answered", told.answered().len());
+}
+
+/// Where the power fails now, only what was synced is left.
+async fn must_stand_after_a_power_failure(fault: &Fault, gateway: &Gateway, told: &Told, upstream: &MockUpstream) {
+    let left = copied(&fault.shadow());
+    let (code, said) = verify(left.path());
+    assert_eq!(code, Some(0), "{said}");
+    std::fs::copy(gateway.data().join("node.key"), left.path().join("node.key")).expect("a copy");
+    let after = Gateway::start_in(&served(&left), &[]);
+    told.must_stand_in(&after.books().await, upstream);
+}
+
+/// A folder whose `data` are these files.
+fn served(left: &tempfile::TempDir) -> std::path::PathBuf {
+    let data = left.path().join("data");
+    std::fs::create_dir(&data).expect("a folder");
+    for file in std::fs::read_dir(left.path()).expect("the folder").flatten() {
+        if file.path().is_file() {
+            std::fs::rename(file.path(), data.join(file.file_name())).expect("moved");
+        }
+    }
+    left.path().to_owned()
+}
+
+/// A commit whose sync failed may be found by the next process all the same: in the machine's memory, and not on the
+/// disk. It was refused, and not sent: its hold must end. And what is recorded behind it must not hang on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_syncs_fail_it_goes_on_with_sound_books() {
+    let (fault, upstream) = (Fault::new(), MockUpstream::start().await);
+    let mut gateway = fault.start(&[("LEDGERWAY_HOLD_TTL_SECONDS", "2")]);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let told = Told::default();
+    told.ask(&tenant, "ok", 6).await;
+    fault.fail_syncs(EIO);
+    told.ask(&tenant, "ok", 6).await;
+    gateway.kill();
+    fault.heal();
+    gateway.start_again();
+    must_recover(&tenant, "ok", &told).await;
+    told.ask(&tenant, "ok", 6).await;
+    must_stand_after_a_power_failure(&fault, &gateway, &told, &upstream).await;
+    must_be_sound(&mut gateway, &upstream, &tenant, &told).await;
+}

@@ -1,0 +1,49 @@
+//! A disk that takes two seconds for a sync.
+
+use std::time::{Duration, Instant};
+
+use super::fault::Fault;
+use super::{Told, must_be_sound};
+use crate::tenant::{NATIVE, Tenant};
+use crate::upstream::MockUpstream;
+
+const STALL_MS: i64 = 2000;
+/// What does not wait for the disk is answered within this.
+const SOON: Duration = Duration::from_millis(500);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_sync_stalls_requests_wait_and_all_else_is_answered() {
+    let (fault, upstream) = (Fault::new(), MockUpstream::start().await);
+    fault.aim_at("gateway/data/ledger.db");
+    let mut gateway = fault.start(&[]);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok", "paced-100"]).await;
+    let told = Told::default();
+    told.ask(&tenant, "ok", 6).await;
+    let before = told.answered().len();
+    fault.stall_syncs_ms(STALL_MS);
+    let began = Instant::now();
+    let waiting = told.ask(&tenant, "ok", 8);
+    let beside = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        for _ in 0..15 {
+            for path in ["/health/live", "/v1/models", "/v1/log/head", "/v1/me"] {
+                let asked = Instant::now();
+                let key = gateway.operator();
+                let reply = key.get(path).await;
+                assert!(reply.status == 200 || path == "/v1/me", "{path}: {}", reply.status);
+                assert!(asked.elapsed() < SOON, "{path} took {:?}", asked.elapsed());
+            }
+            let asked = Instant::now();
+            tenant.app.post(NATIVE, &serde_json::json!({})).await.must(400);
+            gateway.client(Some("sgk_garbage")).get("/v1/models").await.must(401);
+            assert!(asked.elapsed() < SOON, "refusals took {:?}", asked.elapsed());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        fault.heal();
+    };
+    tokio::join!(waiting, beside);
+    assert!(fault.syncs_stalled() > 0, "no sync was slow");
+    assert!(began.elapsed() >= Duration::from_millis(STALL_MS.unsigned_abs()), "nobody waited for the disk");
+    assert_eq!(told.answered().len(), before + 8, "a stall made requests fail: {:?}", told.refused());
+    must_be_sound(&mut gateway, &upstream, &tenant, &told).await;
+}
