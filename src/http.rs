@@ -1,5 +1,6 @@
 //! Listening, the door in front of every route, and how the gateway is asked how it is.
 
+mod attention;
 mod door;
 mod health;
 mod in_flight;

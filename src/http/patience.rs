@@ -25,6 +25,10 @@ impl<S: AsyncWrite + Unpin> Patient<S> {
         Self { stream, stalled: None }
     }
 
+    pub const fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
     fn judge<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -15,10 +14,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::attention::{Attentive, Requests};
 use super::door::Door;
-use super::patience::Patient;
 
-/// A client that has not sent its whole head by then, or that is idle for so long, is let go.
+/// A client that has asked nothing by then, or that is idle for so long, is let go. Longer than load balancers keep a
+/// connection, so that it is they who close it.
 const HEAD_WAIT_MAX: Duration = Duration::from_secs(75);
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 const HEADERS_MAX: usize = 100;
@@ -86,17 +86,20 @@ fn builder() -> Builder<TokioExecutor> {
 /// One connection until it ends. What a client does wrong with it is its own business.
 async fn converse(builder: &Builder<TokioExecutor>, stream: TcpStream, peer: SocketAddr, door: Door) {
     let _ = stream.set_nodelay(true);
-    let asked = AtomicBool::new(false);
+    let requests = Requests::default();
     let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
-        asked.store(true, Ordering::Relaxed);
-        let door = door.clone();
-        async move { Ok::<_, Infallible>(door.answer(request.map(Body::new), peer.ip()).await) }
+        let (door, request_begun) = (door.clone(), requests.begin(request.version()));
+        async move {
+            let answer = door.answer(request.map(Body::new), peer.ip()).await;
+            Ok::<_, Infallible>(answer.map(|body| request_begun.until_the_end_of(body)))
+        }
     });
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(Patient::new(stream)), service));
+    let stream = Attentive::new(stream, requests.clone());
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // Which protocol it is shows in the first bytes, and whoever waits for those has no deadline of its own.
     let served = match tokio::time::timeout(HEAD_WAIT_MAX, serving.as_mut()).await {
         Ok(served) => served,
-        Err(_) if asked.load(Ordering::Relaxed) => serving.await,
+        Err(_) if requests.were_any() => serving.await,
         Err(_) => return,
     };
     if let Err(error) = served {
