@@ -5,6 +5,7 @@ mod door;
 mod health;
 mod in_flight;
 mod patience;
+mod places;
 mod server;
 mod wording;
 

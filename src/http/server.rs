@@ -16,13 +16,13 @@ use tokio::task::JoinSet;
 
 use super::attention::{Attentive, Requests};
 use super::door::Door;
+use super::places;
 
 /// A client that has asked nothing by then, or that is idle for so long, is let go. Longer than load balancers keep a
 /// connection, so that it is they who close it.
 const HEAD_WAIT_MAX: Duration = Duration::from_secs(75);
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 const HEADERS_MAX: usize = 100;
-const CONNECTIONS_MAX: usize = 16_384;
 const STREAMS_A_CONNECTION_MAX: u32 = 256;
 /// After an error that is not the client's, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -44,7 +44,7 @@ impl Server {
     /// Accepts until it is dropped; with it go the connections.
     pub async fn serve(self, door: Door) {
         let builder = Arc::new(builder());
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let places = Arc::new(Semaphore::new(places::take()));
         let mut connections = JoinSet::new();
         loop {
             while connections.try_join_next().is_some() {}
