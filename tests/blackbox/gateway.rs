@@ -16,6 +16,8 @@ use crate::client::Client;
 
 pub const OPERATOR_KEY: &str = "operator-key-of-the-tests-0123456789abcdef";
 const READY_MAX: Duration = Duration::from_secs(30);
+/// No variable of the gateway: how many files its process may have.
+const FILE_LIMIT: &str = "TEST_FILE_LIMIT";
 const READY_LINE: &str = "ledgerway listening on http://127.0.0.1:";
 
 pub struct Gateway {
@@ -41,6 +43,11 @@ impl Gateway {
         let mut gateway = Self::start_in(folder.path(), env);
         gateway._owned = Some(folder);
         gateway
+    }
+
+    /// In a process that may have so many files open, and not one more.
+    pub fn start_with_file_limit(files: u64) -> Self {
+        Self::start_with(&[(FILE_LIMIT, &files.to_string())])
     }
 
     /// In a folder that outlives it: its data are in `data` there.
@@ -77,6 +84,10 @@ impl Gateway {
 
     pub fn port(&self) -> u16 {
         self.port.load(Ordering::SeqCst)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     pub fn next_name(&self) -> String {
@@ -238,7 +249,16 @@ pub fn serve_to_its_end(data: &Path, env: &[(&'static str, String)]) -> (Option<
 }
 
 fn serve_command(data: &Path, env: &[(&'static str, String)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ledgerway"));
+    let limit = env.iter().find(|(name, _)| *name == FILE_LIMIT);
+    let mut command = match limit {
+        None => Command::new(env!("CARGO_BIN_EXE_ledgerway")),
+        Some((_, files)) => {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")]);
+            shell.arg(env!("CARGO_BIN_EXE_ledgerway"));
+            shell
+        }
+    };
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LEDGERWAY_")) {
         command.env_remove(name);
     }

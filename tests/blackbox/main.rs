@@ -11,6 +11,7 @@ mod bad_input;
 mod bad_upstreams;
 mod budgets;
 mod crashes;
+mod hostile;
 mod keys;
 mod one_request;
 mod retries;

@@ -1,0 +1,9 @@
+//! Peers that do not keep to the rules: slow, many, malformed, gone in the middle. They cost themselves their connection,
+//! nobody else anything, and what was admitted of theirs ends once.
+
+mod crowd;
+mod leaving;
+mod malformed;
+mod resets;
+mod slow;
+mod wire;

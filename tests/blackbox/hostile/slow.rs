@@ -1,0 +1,67 @@
+//! Heads that come a byte at a time.
+
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use super::wire::Wire;
+use crate::gateway::Gateway;
+use crate::tenant::Tenant;
+use crate::upstream::MockUpstream;
+
+const SLOW: usize = 300;
+const BETWEEN_BYTES: Duration = Duration::from_millis(500);
+/// Patience with a head that has begun, and some.
+const CUT_OFF_MAX: Duration = Duration::from_secs(13);
+/// For a request beside them, on a machine that also runs other tests.
+const NORMAL_MAX: Duration = Duration::from_millis(1500);
+
+/// A head that never ends; how long it was listened to.
+async fn drip(mut wire: Wire, beginning: &'static str) -> Duration {
+    let began = Instant::now();
+    let mut head = beginning.bytes().chain(std::iter::repeat(b'a'));
+    let dripping = async {
+        while wire.send([head.next().expect("it has no end")]).await {
+            tokio::time::sleep(BETWEEN_BYTES).await;
+        }
+    };
+    let _ = tokio::time::timeout(CUT_OFF_MAX, dripping).await;
+    began.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_that_drip_are_cut_off_and_hold_up_nobody() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let mut dripping = JoinSet::new();
+    for number in 0..SLOW {
+        let beginning = if number % 2 == 0 { "GET /v1/models HTTP/1.1\r\nx: " } else { "PRI * HTTP/2.0\r\n" };
+        dripping.spawn(drip(Wire::open(&gateway).await, beginning));
+    }
+    // One that has already had an answer is in no hurry, until it begins.
+    let mut known = Wire::open(&gateway).await;
+    known.send("GET /health/live HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(known.answer().await.expect("an answer").status, 200);
+    dripping.spawn(drip(known, "GET /health/live HTTP/1.1\r\n"));
+    while dripping.try_join_next().is_none() {
+        let asked = Instant::now();
+        tenant.chat("ok").await.must(200);
+        assert!(asked.elapsed() < NORMAL_MAX, "a request beside them took {:?}", asked.elapsed());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    for listened in dripping.join_all().await {
+        assert!(listened < CUT_OFF_MAX, "one was listened to for {listened:?}");
+    }
+}
+
+/// Who waits for a while between two requests is not slow.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_rests_is_kept() {
+    let gateway = Gateway::start();
+    let mut wire = Wire::open(&gateway).await;
+    for rest in [CUT_OFF_MAX, Duration::ZERO] {
+        wire.send("GET /health/live HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert_eq!(wire.answer().await.expect("an answer").status, 200);
+        tokio::time::sleep(rest).await;
+    }
+}
