@@ -13,6 +13,7 @@ mod budgets;
 mod crashes;
 mod hostile;
 mod keys;
+mod mixed_load;
 mod one_request;
 mod retries;
 mod secrets;

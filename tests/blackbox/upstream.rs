@@ -13,8 +13,11 @@
 //! | `brokensse`                | a stream of events that are no JSON                                  |
 //! | `leaky`                    | 401, repeating the credentials that it was sent                      |
 //! | `redirect`                 | sends the caller elsewhere                                           |
+//! | `e503`, `stall`            | is overloaded; begins, and then says nothing more                    |
+//! | `chaos-N`                  | one of these at random, see [`chaos`]; N tells such models apart     |
 
 mod answer;
+mod chaos;
 
 use std::future::Future;
 use std::io;
@@ -37,6 +40,7 @@ use tokio::task::JoinSet;
 
 pub use answer::TEXT;
 use answer::{Answer, Dialect};
+pub use chaos::Chaos;
 
 /// One request as it arrived.
 #[derive(Clone, Debug)]
@@ -64,14 +68,19 @@ struct State {
     seen: Mutex<Vec<Seen>>,
     gate: watch::Sender<bool>,
     on_request: Mutex<Option<Hook>>,
+    chaos: Chaos,
 }
 
 impl MockUpstream {
     pub async fn start() -> Self {
+        Self::start_with(Chaos::of(0)).await
+    }
+
+    pub async fn start_with(chaos: Chaos) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("its address").port();
-        let state =
-            Arc::new(State { seen: Mutex::default(), gate: watch::Sender::new(false), on_request: Mutex::default() });
+        let gate = watch::Sender::new(false);
+        let state = Arc::new(State { seen: Mutex::default(), gate, on_request: Mutex::default(), chaos });
         let mut server = JoinSet::new();
         server.spawn(serve(listener, Arc::clone(&state)));
         Self { port, state, _server: server }
@@ -95,6 +104,10 @@ impl MockUpstream {
 
     pub fn seen(&self) -> Vec<Seen> {
         self.state.seen.lock().expect("the requests").clone()
+    }
+
+    pub fn chaos(&self) -> &Chaos {
+        &self.state.chaos
     }
 
     pub fn seen_of(&self, model: &str) -> usize {
@@ -158,13 +171,17 @@ async fn answer_one(request: Request<Incoming>, state: Arc<State>) -> io::Result
 }
 
 async fn behave(seen: &Seen, state: &State) -> io::Result<Response<Pieces>> {
-    let model = seen.model().to_owned();
+    let model = match seen.model() {
+        chaotic if chaotic.starts_with("chaos-") => state.chaos.draw(seen).to_owned(),
+        other => other.to_owned(),
+    };
     let (kind, number) = model.split_once('-').unwrap_or((&model, "0"));
     let pause = Duration::from_millis(number.parse().unwrap_or(0));
     let mut between_words = Duration::ZERO;
     match kind {
         "e500" => return Ok(whole(500, "application/json", r#"{"error":{"message":"boom","type":"server_error"}}"#)),
         "e429" => return Ok(too_many()),
+        "e503" => return Ok(whole(503, "application/json", r#"{"error":{"message":"later","type":"overloaded"}}"#)),
         "html" => return Ok(whole(200, "text/html", "<html><body>Welcome to nginx</body></html>")),
         "halfjson" => return Ok(whole(200, "application/json", r#"{"id":"x","choices":[{"index":0,"mess"#)),
         "empty" => return Ok(whole(200, "application/json", "")),
@@ -175,6 +192,7 @@ async fn behave(seen: &Seen, state: &State) -> io::Result<Response<Pieces>> {
         "hang" => std::future::pending().await,
         "slow" => tokio::time::sleep(pause).await,
         "paced" => between_words = pause,
+        "stall" => return Ok(stalled()),
         "gate" => state.wait_for_gate().await,
         _ => {}
     }
@@ -234,6 +252,17 @@ fn streamed(frames: Vec<String>, between_words: Duration, cut: bool) -> Response
     });
     // It ends by itself, when all is told or nobody listens any more.
     teller.detach_all();
+    Response::builder().header("content-type", "text/event-stream").body(Pieces(body)).expect("an answer")
+}
+
+/// One word, and the connection stays open.
+fn stalled() -> Response<Pieces> {
+    let (pieces, body) = mpsc::channel(2);
+    let first = r#"data: {"id":"x","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"The"},"finish_reason":null}]}"#;
+    pieces.try_send(Ok(Bytes::from(format!("{first}\n\n")))).expect("room for one piece");
+    let mut silent = JoinSet::new();
+    silent.spawn(async move { pieces.closed().await });
+    silent.detach_all();
     Response::builder().header("content-type", "text/event-stream").body(Pieces(body)).expect("an answer")
 }
 
