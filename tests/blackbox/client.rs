@@ -1,7 +1,7 @@
 //! One key's view of the gateway over HTTP. Follows the gateway over restarts.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -26,6 +26,28 @@ pub struct Client {
     http: HyperClient<HttpConnector, Full<Bytes>>,
     port: Arc<AtomicU16>,
     headers: HeaderMap,
+    heard: Heard,
+}
+
+/// Every answer that a gateway gave to its clients, heads and bodies, where somebody asked for it to be kept.
+#[derive(Clone, Default)]
+pub struct Heard(Arc<Mutex<Option<Vec<u8>>>>);
+
+impl Heard {
+    /// Keeps what is heard from now on.
+    pub fn begin(&self) {
+        *self.0.lock().expect("what was heard") = Some(Vec::new());
+    }
+
+    pub fn so_far(&self) -> Vec<u8> {
+        self.0.lock().expect("what was heard").clone().unwrap_or_default()
+    }
+
+    fn add(&self, bytes: &[u8]) {
+        if let Some(heard) = self.0.lock().expect("what was heard").as_mut() {
+            heard.extend_from_slice(bytes);
+        }
+    }
 }
 
 /// A whole answer.
@@ -55,13 +77,19 @@ impl Sse {
 }
 
 impl Client {
-    pub fn new(port: Arc<AtomicU16>, key: Option<&str>) -> Self {
+    pub fn new(port: Arc<AtomicU16>, heard: Heard, key: Option<&str>) -> Self {
         let http = HyperClient::builder(TokioExecutor::new()).build(HttpConnector::new());
-        let client = Self { http, port, headers: HeaderMap::new() }.with("content-type", "application/json");
+        let client = Self { http, port, headers: HeaderMap::new(), heard }.with("content-type", "application/json");
         match key {
             Some(key) => client.with("authorization", &format!("Bearer {key}")),
             None => client,
         }
+    }
+
+    /// The same client, speaking HTTP/2.
+    pub fn over_http2(mut self) -> Self {
+        self.http = HyperClient::builder(TokioExecutor::new()).http2_only(true).build(HttpConnector::new());
+        self
     }
 
     /// The same client, sending this header with every request (instead of one of the same name).
@@ -77,12 +105,15 @@ impl Client {
         *request.uri_mut() = uri.parse().expect("a URI");
         *request.headers_mut() = self.headers.clone();
         let answer = timeout(ANSWER_MAX, self.http.request(request)).await.expect("an answer in time");
-        answer.map_err(|_| Lost)
+        let answer = answer.map_err(|_| Lost)?;
+        self.heard.add(format!("{:?}\n", answer.headers()).as_bytes());
+        Ok(answer)
     }
 
     pub async fn send(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Result<Reply, Lost> {
         let (head, body) = self.open(method, path, body).await?.into_parts();
         let body = timeout(ANSWER_MAX, body.collect()).await.expect("a body in time").map_err(|_| Lost)?.to_bytes();
+        self.heard.add(&body);
         Ok(Reply { status: head.status.as_u16(), headers: head.headers, body })
     }
 
@@ -109,7 +140,13 @@ impl Client {
     /// A streamed answer, event by event.
     pub async fn stream(&self, path: &str, body: &Value) -> Result<Stream, Lost> {
         let (head, body) = self.open(Method::POST, path, body.to_string()).await?.into_parts();
-        Ok(Stream { status: head.status.as_u16(), headers: head.headers, body, pending: BytesMut::new() })
+        Ok(Stream {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body,
+            pending: BytesMut::new(),
+            heard: self.heard.clone(),
+        })
     }
 }
 
@@ -154,6 +191,7 @@ pub struct Stream {
     pub headers: HeaderMap,
     body: Incoming,
     pending: BytesMut,
+    heard: Heard,
 }
 
 impl Stream {
@@ -168,7 +206,11 @@ impl Stream {
                 return Some(Ok(event));
             }
             match timeout(ANSWER_MAX, self.body.frame()).await.expect("an event in time")? {
-                Ok(frame) => self.pending.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
+                Ok(frame) => {
+                    let data = frame.data_ref().map_or(&[][..], |data| data);
+                    self.heard.add(data);
+                    self.pending.extend_from_slice(data);
+                }
                 Err(_) => return Some(Err(Lost)),
             }
         }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::books::Books;
-use crate::client::Client;
+use crate::client::{Client, Heard};
 
 pub const OPERATOR_KEY: &str = "operator-key-of-the-tests-0123456789abcdef";
 const READY_MAX: Duration = Duration::from_secs(30);
@@ -28,6 +28,7 @@ pub struct Gateway {
     process: Child,
     port: Arc<AtomicU16>,
     stdout: Arc<Mutex<String>>,
+    heard: Heard,
     operator: Client,
     names: AtomicU64,
 }
@@ -55,9 +56,10 @@ impl Gateway {
         let env: Vec<_> = env.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         let (port, stdout) = (Arc::new(AtomicU16::new(0)), Arc::<Mutex<String>>::default());
         let process = spawn(folder, &env, &port, &stdout);
-        let operator = Client::new(Arc::clone(&port), Some(OPERATOR_KEY));
+        let heard = Heard::default();
+        let operator = Client::new(Arc::clone(&port), heard.clone(), Some(OPERATOR_KEY));
         let folder = folder.to_owned();
-        Self { folder, _owned: None, env, process, port, stdout, operator, names: AtomicU64::new(1) }
+        Self { folder, _owned: None, env, process, port, stdout, heard, operator, names: AtomicU64::new(1) }
     }
 
     /// Starts it again on the same data.
@@ -74,12 +76,17 @@ impl Gateway {
         &self.env
     }
 
+    /// What its clients were answered.
+    pub fn heard(&self) -> &Heard {
+        &self.heard
+    }
+
     pub fn operator(&self) -> &Client {
         &self.operator
     }
 
     pub fn client(&self, key: Option<&str>) -> Client {
-        Client::new(Arc::clone(&self.port), key)
+        Client::new(Arc::clone(&self.port), self.heard.clone(), key)
     }
 
     pub fn port(&self) -> u16 {
@@ -269,6 +276,10 @@ fn serve_command(data: &Path, env: &[(&'static str, String)]) -> Command {
         .env("RUST_BACKTRACE", "0")
         .envs(env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null());
+    // An empty one asks for a key of the gateway's own making.
+    if env.iter().any(|(name, value)| *name == "LEDGERWAY_ADMIN_KEY" && value.is_empty()) {
+        command.env_remove("LEDGERWAY_ADMIN_KEY");
+    }
     command
 }
 

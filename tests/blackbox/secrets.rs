@@ -1,72 +1,212 @@
-//! What must never be written down.
+//! What must never be written down or told: every file of the data folder, both outputs at their most talkative, and
+//! every answer are gone through for every secret, as it is, in hexadecimal and in base64.
+
+mod forms;
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::json;
 
+use crate::client::Reply;
 use crate::gateway::{Gateway, OPERATOR_KEY};
 use crate::tenant::{NATIVE, OPENAI, PROVIDER_SECRET, Tenant};
 use crate::upstream::{MockUpstream, TEXT};
+use forms::Wanted;
 
 const PROMPT: &str = "the-canary-prompt-5e0d";
 const PERSON: &str = "Canary Q. Person";
+const EMAIL: &str = "canary.person@example.com";
+const HEADER_SECRET: &str = "canary-header-value-93a1c4";
+const URL_SECRET: &str = "canary-url-password-77f0";
+const NEVER_A_KEY: &str = "sgk_canary_garbage_0123456789";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_secret_is_in_any_file_or_output_and_no_prompt_in_any_event() {
-    let (mut gateway, upstream) = (Gateway::start_with(&[("RUST_LOG", "trace")]), MockUpstream::start().await);
-    let tenant = Tenant::new(&gateway, &upstream, &["ok", "leaky", "e500"]).await;
-    let person = json!({ "tenant_id": tenant.id, "name": PERSON, "email": "canary.person@example.com" });
-    gateway.operator().post("/v1/admin/users", &person).await.must(201);
-    let rotated = gateway.operator().post(&format!("/v1/admin/keys/{}/rotate", tenant.key), &json!({})).await.json();
-    let rotated = rotated["secret"].as_str().expect("a secret").to_owned();
-    let app = gateway.client(Some(&rotated));
-    for model in ["ok", "leaky", "e500"] {
-        let mut body = tenant.ask(model);
-        body["messages"][0]["content"] = json!(PROMPT);
-        app.post(NATIVE, &body).await;
-        app.post(OPENAI, &body).await;
-        body["stream"] = json!(true);
-        app.stream(OPENAI, &body).await.expect("a stream").rest().await;
-    }
-    gateway.client(Some("sgk_canary_garbage_0123456789")).get("/v1/models").await.must(401);
-    let events = serde_json::to_string(&gateway.events().await).expect("JSON");
-    let metrics = gateway.client(None).get("/metrics").await;
-    let resources = [
-        gateway.operator().get(&format!("/v1/admin/keys/{}", tenant.key)).await,
-        gateway.operator().get(&format!("/v1/admin/providers/{}", tenant.provider)).await,
-        metrics,
-    ];
-    gateway.stop();
-
-    let mut places: Vec<(String, Vec<u8>)> =
-        vec![("events".into(), events.clone().into()), ("stdout".into(), gateway.stdout().into())];
-    places.push(("stderr".into(), gateway.stderr().into()));
-    places.extend(resources.into_iter().map(|reply| ("an answer".to_owned(), reply.body.to_vec())));
-    collect(&gateway.data(), &mut places);
-    let secrets = [tenant.secret.as_str(), &rotated, PROVIDER_SECRET, OPERATOR_KEY];
-    for (place, bytes) in &places {
-        for secret in secrets {
-            assert!(!contains(bytes, secret), "the secret {}… is in {place}", &secret[..8]);
-        }
-    }
-    for words in [PROMPT, TEXT, PERSON, "canary.person@example.com"] {
-        assert!(!events.contains(words), "{words:?} is in an event");
-        assert!(!gateway.stderr().contains(words), "{words:?} is in the log of the process");
-    }
+/// Where something may have been written, and what.
+struct Place {
+    name: String,
+    bytes: Vec<u8>,
 }
 
-fn collect(folder: &Path, places: &mut Vec<(String, Vec<u8>)>) {
+/// Everything that the gateway has written and said until now.
+fn places(gateway: &Gateway) -> Vec<Place> {
+    let mut places = vec![
+        Place { name: "stdout".to_owned(), bytes: gateway.stdout().into() },
+        Place { name: "stderr".to_owned(), bytes: gateway.stderr().into() },
+        Place { name: "answers".to_owned(), bytes: gateway.heard().so_far() },
+    ];
+    collect(&gateway.data(), &mut places);
+    places
+}
+
+fn collect(folder: &Path, places: &mut Vec<Place>) {
     for entry in fs::read_dir(folder).expect("the data folder") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
             collect(&path, places);
         } else {
-            places.push((path.display().to_string(), fs::read(&path).expect("a readable file")));
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            places.push(Place { name, bytes: fs::read(&path).expect("a readable file") });
         }
     }
 }
 
-fn contains(bytes: &[u8], words: &str) -> bool {
-    bytes.windows(words.len()).any(|window| window == words.as_bytes())
+/// That it stands nowhere but where it belongs.
+fn must_be_nowhere_but(places: &[Place], secret: &str, home: &[&str]) {
+    let wanted = Wanted::new(secret);
+    for place in places.iter().filter(|place| !home.contains(&place.name.as_str())) {
+        if let Some(form) = wanted.form_in(&place.bytes) {
+            panic!("{}… is in {} ({form})", &secret[..secret.len().min(10)], place.name);
+        }
+    }
+}
+
+/// The reply that gives a key, once; what it gives, and the part of it that nobody could guess.
+fn given(gateway: &Gateway, reply: &Reply, keys: &mut Vec<String>) -> String {
+    let secret = reply.json()["secret"].as_str().expect("a secret").to_owned();
+    let told = Wanted::new(&secret).times_as_it_is(&gateway.heard().so_far());
+    assert_eq!(told, 1, "told more than once");
+    keys.push(secret.clone());
+    keys.push(secret.rsplit('_').next().expect("a last part").to_owned());
+    secret
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_in_any_file_output_or_answer_and_no_prompt_or_person_where_it_does_not_belong() {
+    let (mut gateway, upstream) = (Gateway::start_with(&[("RUST_LOG", "trace")]), MockUpstream::start().await);
+    gateway.heard().begin();
+    let tenant = Tenant::new(&gateway, &upstream, &["ok", "leaky", "e500", "cut"]).await;
+    let mut keys = vec![tenant.secret.clone(), tenant.secret.rsplit('_').next().expect("a last part").to_owned()];
+    let rotate = format!("/v1/admin/keys/{}/rotate", tenant.key);
+    let rotated = given(&gateway, &gateway.operator().post(&rotate, &json!({})).await.must(200), &mut keys);
+    let again = gateway.operator().clone().with("idempotency-key", "canary-1");
+    let key = json!({ "user_id": tenant.user, "name": "retried", "permissions": ["models:use", "usage:read"] });
+    given(&gateway, &again.post("/v1/admin/keys", &key).await.must(201), &mut keys);
+    assert!(again.post("/v1/admin/keys", &key).await.must(201).json()["secret"].is_null(), "a retry gave it again");
+
+    administer(&gateway, &tenant).await;
+    ask(&gateway, &tenant, &rotated).await;
+    read_everything(&gateway, &tenant).await;
+
+    let served = places(&gateway);
+    gateway.stop();
+    let node_key = fs::read_to_string(gateway.data().join("node.key")).expect("the node's key").trim().to_owned();
+    for places in [served, places(&gateway)] {
+        for given in [OPERATOR_KEY, PROVIDER_SECRET, HEADER_SECRET, URL_SECRET, NEVER_A_KEY] {
+            must_be_nowhere_but(&places, given, &[]);
+        }
+        must_be_nowhere_but(&places, &node_key, &["node.key"]);
+        for key in &keys {
+            // Each was told once, in the answer that made it.
+            must_be_nowhere_but(&places, key, &["answers"]);
+        }
+        must_be_nowhere_but(&places, PROMPT, &[]);
+        must_be_nowhere_but(&places, TEXT, &["answers"]);
+        for personal in [PERSON, EMAIL] {
+            must_be_nowhere_but(&places, personal, &["answers", "ledger.db", "ledger.db-wal"]);
+        }
+    }
+    for key in &keys {
+        assert_eq!(Wanted::new(key).times_as_it_is(&gateway.heard().so_far()), 1, "a key was told again");
+    }
+}
+
+async fn administer(gateway: &Gateway, tenant: &Tenant) {
+    let operator = gateway.operator();
+    let person = json!({ "tenant_id": tenant.id, "name": PERSON, "email": EMAIL });
+    operator.post("/v1/admin/users", &person).await.must(201);
+    let provider = |fields: serde_json::Value| {
+        let mut body = json!({ "name": "leaks", "kind": "openai", "base_url": "https://example.com/v1" });
+        for (name, value) in fields.as_object().expect("fields") {
+            body[name] = value.clone();
+        }
+        body
+    };
+    let refused = [
+        provider(json!({ "api_key": PROVIDER_SECRET, "headers": { "x-secret-thing": HEADER_SECRET } })),
+        provider(json!({ "api_key": PROVIDER_SECRET, "headers": { "authorization": HEADER_SECRET } })),
+        provider(
+            json!({ "base_url": format!("https://user:{URL_SECRET}@example.com/v1"), "api_key": PROVIDER_SECRET }),
+        ),
+        provider(json!({ "base_url": format!("https://example.com/v1?key={URL_SECRET}"), "api_key": PROVIDER_SECRET })),
+        provider(json!({ "api_key": [PROVIDER_SECRET] })),
+    ];
+    for body in refused {
+        operator.post("/v1/admin/providers", &body).await.must(400);
+    }
+    let changed = json!({ "api_key": format!("{PROVIDER_SECRET}-second") });
+    operator.patch(&format!("/v1/admin/providers/{}", tenant.provider), &changed).await.must(200);
+}
+
+async fn ask(gateway: &Gateway, tenant: &Tenant, key: &str) {
+    let app = gateway.client(Some(key));
+    for model in ["ok", "leaky", "e500", "cut"] {
+        let mut body = tenant.ask(model);
+        body["messages"][0]["content"] = json!(PROMPT);
+        app.post(NATIVE, &body).await;
+        app.clone().over_http2().post(OPENAI, &body).await;
+        body["stream"] = json!(true);
+        app.stream(OPENAI, &body).await.expect("a stream").rest().await;
+        body["unknown"] = json!(PROMPT);
+        app.post(NATIVE, &body).await.must(400);
+    }
+    for stranger in [gateway.client(Some(NEVER_A_KEY)), gateway.client(None).with("x-api-key", NEVER_A_KEY)] {
+        stranger.get("/v1/models").await.must(401);
+        stranger.over_http2().post(NATIVE, &tenant.ask("ok")).await.must(401);
+    }
+    // Where it does not belong, and some put it all the same.
+    gateway.client(None).get(&format!("/v1/models?api_key={key}")).await.must(401);
+}
+
+async fn read_everything(gateway: &Gateway, tenant: &Tenant) {
+    let head = gateway.head().await;
+    gateway.events().await;
+    for path in [
+        "/v1/admin/partners",
+        "/v1/admin/tenants",
+        "/v1/admin/users",
+        "/v1/admin/keys",
+        "/v1/admin/providers",
+        "/v1/admin/models",
+        "/v1/admin/prices",
+        "/v1/admin/budgets",
+        "/v1/audit",
+        "/v1/inferences",
+        "/v1/usage",
+        "/v1/budgets",
+        "/v1/projections",
+        "/v1/models",
+        "/v1/me",
+        "/health/ready",
+        "/metrics",
+    ] {
+        gateway.operator().get(&format!("{path}?min_position={head}")).await;
+        gateway.operator().get(path).await;
+    }
+    for path in [format!("/v1/admin/keys/{}", tenant.key), format!("/v1/admin/providers/{}", tenant.provider)] {
+        gateway.operator().get(&path).await.must(200);
+    }
+}
+
+/// The two keys that the gateway writes down are in their files, for their owner alone, and nowhere else.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_its_own_making_are_in_their_files_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let env = [("RUST_LOG", "trace"), ("LEDGERWAY_DEV", "true"), ("LEDGERWAY_ADMIN_KEY", "")];
+    let mut gateway = Gateway::start_with(&env);
+    gateway.heard().begin();
+    let files = ["admin.key", "dev.key"];
+    let keys = files.map(|file| fs::read_to_string(gateway.data().join(file)).expect("a key").trim().to_owned());
+    for key in &keys {
+        gateway.client(Some(key)).get("/v1/models").await.must(200);
+        gateway.client(Some(key)).get("/v1/me").await;
+    }
+    gateway.stop();
+    gateway.start_again();
+    gateway.stop();
+    let places = places(&gateway);
+    for (file, key) in files.iter().zip(&keys) {
+        must_be_nowhere_but(&places, key, &[file]);
+        let mode = fs::metadata(gateway.data().join(file)).expect("the file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
 }
