@@ -30,6 +30,11 @@ const WRONG_CONFIGURATION: u8 = 2;
 /// For the last bytes of the last answer, which have left us and not yet the socket.
 const LAST_BYTES: Duration = Duration::from_millis(50);
 
+/// How long the ledger and the views may take to write the last of what they have.
+const STOP_MAX: Duration = Duration::from_secs(15);
+/// The same after a second signal.
+const STOP_AT_ONCE: Duration = Duration::from_secs(1);
+
 /// Why the gateway did not start or did not end well; one sentence.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -99,7 +104,18 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
     // Connections first: a request that is cut off leaves its end to the log, which is still there to take it.
     let mut serving = serving;
     serving.shutdown().await;
-    stop_engines(engines).await;
+    // What is durable by then is durable: a disk that hangs must not keep the process.
+    let mut stopping = std::pin::pin!(stop_engines(engines));
+    let has_stopped = tokio::select! {
+        () = &mut stopping => true,
+        () = tokio::time::sleep(if was_told_twice { STOP_AT_ONCE } else { STOP_MAX }) => false,
+        () = signals.next() => false,
+    };
+    if !has_stopped {
+        tracing::error!("the engines did not stop in time: what was not durable is left to the next start");
+        // Whoever drops the log waits for its writer, which hangs.
+        std::process::exit(1);
+    }
     Ok(if was_told_twice { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

@@ -3,13 +3,43 @@
 use std::time::{Duration, Instant};
 
 use super::fault::Fault;
-use super::{Told, must_be_sound};
+use super::{Told, must_be_sound, must_recover};
 use crate::tenant::{NATIVE, Tenant};
 use crate::upstream::MockUpstream;
 
 const STALL_MS: i64 = 2000;
 /// What does not wait for the disk is answered within this.
 const SOON: Duration = Duration::from_millis(500);
+
+/// What the disk has not taken by then is found again as a hold that ends in time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_hangs_does_not_keep_the_process_from_ending() {
+    let (fault, upstream) = (Fault::new(), MockUpstream::start().await);
+    fault.aim_at("gateway/data/ledger.db");
+    let mut gateway = fault.start(&[("LEDGERWAY_HOLD_TTL_SECONDS", "2"), ("LEDGERWAY_DRAIN_TIMEOUT_SECONDS", "1")]);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let told = Told::default();
+    told.ask(&tenant, "ok", 4).await;
+    fault.stall_syncs_ms(60_000);
+    let body = tenant.ask("ok");
+    let asked = tenant.app.try_post(NATIVE, &body);
+    let ended = async {
+        while fault.syncs_stalled() == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        gateway.terminate();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        gateway.terminate();
+        gateway.wait_for_end(Duration::from_secs(4))
+    };
+    let (asked, ended) = tokio::join!(asked, ended);
+    assert!(asked.is_err() || asked.is_ok_and(|reply| reply.status == 503), "it was answered without the ledger");
+    assert_eq!(ended.code(), Some(1));
+    fault.heal();
+    gateway.start_again();
+    must_recover(&tenant, "ok", &told).await;
+    must_be_sound(&mut gateway, &upstream, &tenant, &told).await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_a_sync_stalls_requests_wait_and_all_else_is_answered() {
