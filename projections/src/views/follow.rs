@@ -71,22 +71,25 @@ pub struct Standing {
 impl Follower {
     /// Until it is stopped or the log is closed.
     pub async fn run(mut self, mut store: Store) {
+        let mut is_damaged = false;
         loop {
-            let interrupted = match self.follow(&mut store).await {
-                Ok(()) => return,
-                Err(interrupted) => interrupted,
-            };
-            tracing::error!(error = %interrupted, "the views were interrupted");
+            if is_damaged {
+                match store.recreate(&self.dir) {
+                    Ok(()) => {
+                        is_damaged = false;
+                        self.begin_anew();
+                    }
+                    // No room, perhaps: the checkpoints stay behind meanwhile, and say so.
+                    Err(error) => tracing::error!(%error, "the views cannot be begun anew"),
+                }
+            }
+            if !is_damaged {
+                let Err(interrupted) = self.follow(&mut store).await else { return };
+                tracing::error!(error = %interrupted, "the views were interrupted");
+                is_damaged = matches!(&interrupted, Interrupted::Store(error) if error.is_damage());
+            }
             if self.pause(RETRY_AFTER).await {
                 return;
-            }
-            if matches!(&interrupted, Interrupted::Store(error) if error.is_damage()) {
-                store = match store.recreate(&self.dir) {
-                    Ok(store) => store,
-                    // Without a file there is nothing to follow for: the checkpoints stay behind, and say so.
-                    Err(error) => return tracing::error!(%error, "the views cannot be begun anew"),
-                };
-                self.begin_anew();
             }
         }
     }

@@ -87,11 +87,12 @@ impl Store {
         Ok(Self { connection, projectors })
     }
 
-    /// Deletes the file and begins anew.
-    pub fn recreate(self, dir: &Path) -> Result<Self, StoreError> {
-        drop(self.connection);
-        let connection = create(&dir.join(VIEWS_FILE), &self.projectors)?;
-        Ok(Self { connection, projectors: self.projectors })
+    /// Deletes the file and begins anew. Where that fails there is nothing to work with until it succeeds.
+    pub fn recreate(&mut self, dir: &Path) -> Result<(), StoreError> {
+        // In the place of the old one, which has to be closed first.
+        self.connection = Connection::open_in_memory()?;
+        self.connection = create(&dir.join(VIEWS_FILE), &self.projectors)?;
+        Ok(())
     }
 
     pub fn views(&self) -> Vec<View> {

@@ -199,7 +199,8 @@ fn a_store_that_is_begun_anew_has_no_rows_and_takes_the_log_again() {
     let facts = Story::whole();
     let dir = views_of(&facts, 100);
     let expected = dump(dir.path());
-    let mut store = open(dir.path(), all_projectors()).recreate(dir.path()).expect("a new file");
+    let mut store = open(dir.path(), all_projectors());
+    store.recreate(dir.path()).expect("a new file");
     assert_eq!(store.checkpoint(View::Inferences).expect("a checkpoint").position, 0);
     store.apply(&facts).expect("a batch is applied");
     drop(store);

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::fault::copied;
-use super::{Told, must_recover};
+use super::fault::{EROFS, Fault, copied};
+use super::{Told, must_be_sound, must_recover};
 use crate::gateway::{Gateway, serve_to_its_end};
 use crate::tenant::Tenant;
 use crate::upstream::MockUpstream;
@@ -148,4 +148,34 @@ async fn a_torn_page_in_the_middle_of_the_write_ahead_log_is_noticed_and_one_at_
     told.must_stand_in(&books, &upstream);
     gateway.stop();
     assert_eq!(gateway.verify().0, Some(0));
+}
+
+/// They are made anew; where that fails for a while, a while later.
+#[tokio::test(flavor = "multi_thread")]
+async fn views_that_are_damaged_come_back_once_they_can_be_written() {
+    let (fault, upstream) = (Fault::new(), MockUpstream::start().await);
+    fault.aim_at("gateway/data/views.db");
+    let mut gateway = fault.start(&[]);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let told = Told::default();
+    told.ask(&tenant, "ok", 4).await;
+    gateway.stop();
+    let views = gateway.data().join("views.db");
+    let sql = "SELECT rootpage - 1 FROM sqlite_schema WHERE name = 'inferences'";
+    let opened = rusqlite::Connection::open(&views).expect("the views");
+    let root: usize = opened.query_row(sql, [], |row| row.get(0)).expect("a table");
+    drop(opened);
+    overwrite(&views, root * PAGE, &[0x5a; PAGE]);
+    gateway.start_again();
+    fault.fail_writes(EROFS);
+    told.ask(&tenant, "ok", 4).await;
+    let path = format!("/v1/budgets/{}?min_position={}", tenant.budget, gateway.head().await);
+    gateway.operator().get(&path).await.must_be(503, "VIEW_BEHIND");
+    assert!(fault.writes_failed() > 0, "the fault hit nothing");
+    fault.heal();
+    let began = std::time::Instant::now();
+    while gateway.operator().get(&path).await.status != 200 {
+        assert!(began.elapsed() < std::time::Duration::from_secs(8), "the views stay behind");
+    }
+    must_be_sound(&mut gateway, &upstream, &tenant, &told).await;
 }
