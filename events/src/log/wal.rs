@@ -3,12 +3,14 @@
 //! everything that was committed behind it would silently be gone. What tells them apart is what stands behind.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
+/// Of SQLite's own choice for databases like ours.
+const PAGE_BYTES: usize = 4096;
 const MAGIC: u32 = 0x377f_0682;
 /// Somebody may be writing the frame that is read: one that is damaged still is a moment later.
 const LOOKS_APART: Duration = Duration::from_millis(100);
@@ -28,9 +30,9 @@ pub struct DamagedWal {
 /// transaction is fine: its process died.
 pub fn look(database: &Path) -> io::Result<Option<DamagedWal>> {
     let path = beside(database);
-    let Some(first) = damage(&read(&path)?) else { return Ok(None) };
+    let Some(first) = look_once(&path)? else { return Ok(None) };
     std::thread::sleep(LOOKS_APART);
-    Ok(damage(&read(&path)?).filter(|second| second.frame == first.frame))
+    Ok(look_once(&path)?.filter(|second| second.frame == first.frame))
 }
 
 fn beside(database: &Path) -> PathBuf {
@@ -39,99 +41,70 @@ fn beside(database: &Path) -> PathBuf {
     wal.into()
 }
 
-/// Empty where there is none.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+fn look_once(path: &Path) -> io::Result<Option<DamagedWal>> {
     match File::open(path) {
-        Ok(mut file) => file.read_to_end(&mut bytes).map(|_| bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(bytes),
+        Ok(file) => damage(&mut BufReader::with_capacity(1 << 18, file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
 
 /// What is wrong with these bytes, if anything was committed behind it. A transaction begins only after the one before
 /// was synced: a frame that goes on from the end of a transaction proves that everything in front of it was whole.
-fn damage(bytes: &[u8]) -> Option<DamagedWal> {
-    let wal = Wal::of(bytes)?;
-    let frame = wal.first_that_does_not_fit()?;
-    let salts = if frame == 0 { wal.salts(1) } else { wal.salts(0) };
-    let is_committed = |at: usize| wal.salts(at) == salts && wal.is_commit(at) && wal.goes_on(at);
-    let is_lost = (frame.max(1)..wal.frames).any(is_committed);
-    is_lost.then_some(DamagedWal { frame, frames: wal.frames })
+fn damage(bytes: &mut impl Read) -> io::Result<Option<DamagedWal>> {
+    let mut header = [0; HEADER_BYTES];
+    if !fill(bytes, &mut header)? {
+        return Ok(None);
+    }
+    let magic = word(&header, 0);
+    let sums = Sums { is_big_endian: magic & 1 == 1 };
+    let header_fits = magic & !1 == MAGIC && sums.of(&header[..24], (0, 0)) == checksum(&header, 24);
+    // Behind a header that does not say it all are taken for what our own databases have.
+    let page_bytes = match word(&header, 8) {
+        size @ 512..=65_536 if header_fits => size as usize,
+        _ => PAGE_BYTES,
+    };
+    let mut frame = vec![0; FRAME_HEADER_BYTES + page_bytes];
+    let mut before = Before { salts: salts(&header, 16), checksum: checksum(&header, 24), is_commit: false };
+    let mut first_wrong = (!header_fits).then_some(0);
+    let (mut frames, mut is_lost) = (0, false);
+    while fill(bytes, &mut frame)? {
+        frames += 1;
+        if frames == 1 && !header_fits {
+            before.salts = salts(&frame, 8);
+        }
+        let is_of_now = salts(&frame, 8) == before.salts;
+        if first_wrong.is_none() || (before.is_commit && is_of_now) {
+            let (head, page) = frame.split_at(FRAME_HEADER_BYTES);
+            let fits = is_of_now && sums.of(page, sums.of(&head[..8], before.checksum)) == checksum(head, 16);
+            is_lost |= fits && first_wrong.is_some() && before.is_commit;
+            first_wrong = first_wrong.or((!fits).then_some(frames));
+        }
+        before.checksum = checksum(&frame, 16);
+        // The number of pages that the database has afterwards stands in the last frame of a transaction alone. What is
+        // left from before the log was begun anew ends none of now.
+        before.is_commit = is_of_now && word(&frame, 4) != 0;
+    }
+    Ok(first_wrong.filter(|_| is_lost).map(|frame| DamagedWal { frame, frames }))
 }
 
-struct Wal<'a> {
-    header: &'a [u8],
-    body: &'a [u8],
-    frame_bytes: usize,
-    frames: usize,
-    /// Whether checksums are of words with their highest byte first.
-    is_big_endian: bool,
+/// What a frame goes on from.
+struct Before {
+    /// They differ each time that the log is begun anew.
+    salts: u64,
+    checksum: Checksum,
+    is_commit: bool,
 }
 
 type Checksum = (u32, u32);
 
-impl<'a> Wal<'a> {
-    /// `None` for what is too short to have a transaction, or is none of SQLite's.
-    fn of(bytes: &'a [u8]) -> Option<Self> {
-        let (header, body) = bytes.split_at_checked(HEADER_BYTES)?;
-        let (magic, page_bytes) = (word(header, 0), word(header, 8) as usize);
-        // A header that was overwritten does not say it; the pages of all our databases are of one size.
-        let page_bytes = if magic & !1 == MAGIC && page_bytes.is_power_of_two() { page_bytes } else { 4096 };
-        let frame_bytes = FRAME_HEADER_BYTES + page_bytes;
-        let frames = body.len() / frame_bytes;
-        (frames > 1).then_some(Self { header, body, frame_bytes, frames, is_big_endian: magic & 1 == 1 })
-    }
+struct Sums {
+    /// Whether checksums are of words with their highest byte first.
+    is_big_endian: bool,
+}
 
-    /// Frames are counted from 1 on.
-    fn frame(&self, at: usize) -> &'a [u8] {
-        let begins = at.saturating_sub(1) * self.frame_bytes;
-        self.body.get(begins..begins + self.frame_bytes).unwrap_or_default()
-    }
-
-    /// They differ each time that the log is begun anew. 0 stands for the header.
-    fn salts(&self, at: usize) -> &'a [u8] {
-        if at == 0 {
-            return self.header.get(16..24).unwrap_or_default();
-        }
-        self.frame(at).get(8..16).unwrap_or_default()
-    }
-
-    /// The number of pages that the database has afterwards stands in the last frame of a transaction alone.
-    fn is_commit(&self, at: usize) -> bool {
-        word(self.frame(at), 4) != 0
-    }
-
-    /// What a frame, or the header, says its checksum is.
-    fn stored(&self, at: usize) -> Checksum {
-        if at == 0 {
-            return (word(self.header, 24), word(self.header, 28));
-        }
-        (word(self.frame(at), 16), word(self.frame(at), 20))
-    }
-
-    /// Whether the next frame was written behind this one.
-    fn goes_on(&self, at: usize) -> bool {
-        at < self.frames && self.salts(at) == self.salts(at + 1) && self.fits(at + 1)
-    }
-
-    /// Whether a frame is what was written behind the one that is in front of it.
-    fn fits(&self, at: usize) -> bool {
-        let frame = self.frame(at);
-        let (Some(head), Some(page)) = (frame.get(..8), frame.get(FRAME_HEADER_BYTES..)) else { return false };
-        self.sum(page, self.sum(head, self.stored(at - 1))) == self.stored(at)
-    }
-
-    /// 0 for the header. Also the first of those that are left from before the log was begun anew.
-    fn first_that_does_not_fit(&self) -> Option<usize> {
-        let header = self.header.get(..24).unwrap_or_default();
-        if self.sum(header, (0, 0)) != self.stored(0) {
-            return Some(0);
-        }
-        (1..=self.frames).find(|at| self.salts(*at) != self.salts(0) || !self.fits(*at))
-    }
-
-    fn sum(&self, bytes: &[u8], (mut a, mut b): Checksum) -> Checksum {
+impl Sums {
+    fn of(&self, bytes: &[u8], (mut a, mut b): Checksum) -> Checksum {
         for pair in bytes.chunks_exact(8) {
             let of = |at| {
                 let word = word(pair, at);
@@ -144,8 +117,25 @@ impl<'a> Wal<'a> {
     }
 }
 
+fn checksum(bytes: &[u8], at: usize) -> Checksum {
+    (word(bytes, at), word(bytes, at + 4))
+}
+
+fn salts(bytes: &[u8], at: usize) -> u64 {
+    u64::from(word(bytes, at)) << 32 | u64::from(word(bytes, at + 4))
+}
+
 fn word(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_be_bytes)
+}
+
+/// Whether there was as much.
+fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
+    match from.read_exact(buffer) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]
@@ -180,25 +170,28 @@ mod tests {
         unreachable!("the second time returns")
     }
 
+    fn damage_of(wal: &[u8]) -> Option<usize> {
+        damage(&mut &*wal).expect("it is read").map(|damaged| damaged.frame)
+    }
+
     #[test]
     fn a_log_that_ends_anywhere_is_fine_and_one_damaged_in_the_middle_is_not() {
         let (_folder, path, wal) = left();
         assert_eq!(look(&path).expect("it is read"), None, "as it was left, with an older one behind it");
         for cut in [0, 10, 32, 33, 32 + FRAME, 32 + 5 * FRAME + 700, wal.len() - 1] {
-            assert_eq!(damage(&wal[..cut]), None, "cut at {cut}");
+            assert_eq!(damage_of(&wal[..cut]), None, "cut at {cut}");
         }
         for frame in [1, 2, 17, 40] {
             for (what, at) in [("page", 0), ("salt", 8), ("checksum", 16), ("content", 900), ("end", FRAME - 1)] {
                 let mut torn = wal.clone();
                 torn[32 + (frame - 1) * FRAME + at] ^= 0x40;
-                let found = damage(&torn).map(|damaged| damaged.frame);
-                assert_eq!(found, Some(frame), "{what} of frame {frame}");
+                assert_eq!(damage_of(&torn), Some(frame), "{what} of frame {frame}");
             }
         }
         for at in [0, 9, 17, 25] {
             let mut torn = wal.clone();
             torn[at] ^= 0x40;
-            assert_eq!(damage(&torn).map(|damaged| damaged.frame), Some(0), "byte {at} of the header");
+            assert_eq!(damage_of(&torn), Some(0), "byte {at} of the header");
         }
     }
 
@@ -211,7 +204,7 @@ mod tests {
         for frame in [frames - 1, frames] {
             let mut torn = wal.clone();
             torn[32 + (frame - 1) * FRAME + 900] ^= 0x40;
-            assert_eq!(damage(&torn), None, "frame {frame} of {frames}");
+            assert_eq!(damage_of(&torn), None, "frame {frame} of {frames}");
         }
     }
 }
