@@ -265,7 +265,12 @@ impl Log {
 
     /// Asks for the money; when it answers with a hold, admission and hold are durable.
     pub async fn admit(&self, admission: Admission) -> Result<Admitted, LogError> {
-        answered(self.send(|reply| Job::Admit(Box::new(admission), reply))?).await?
+        let answer = answered(self.send(|reply| Job::Admit(Box::new(admission), reply))?).await;
+        if answer.is_err() {
+            // The writer says so itself where it can; this is for one that hangs.
+            self.shared.figures.set_failing(true);
+        }
+        answer?
     }
 
     /// Records a refusal that was decided before the ledger; its position, or `None` where it was rolled up.

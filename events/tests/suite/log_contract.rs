@@ -130,9 +130,11 @@ async fn a_writer_that_hangs_keeps_nobody_for_ever_and_releases_what_nobody_took
     let asked = log.admit(admission(1, 1, 10, TTL)).await;
     assert!(matches!(asked, Err(LogError::TimedOut(_))), "{asked:?}");
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    assert!(!log.is_writable(), "health does not show it");
     // It wakes up, and finds that the request has gone.
     writer.step(10);
     writer.step(10);
+    assert!(log.is_writable());
     let wanted = ["inference.admitted", "budget.reserved", "inference.aborted", "budget.released"];
     assert_eq!(names(&everything(&log)), wanted);
 }

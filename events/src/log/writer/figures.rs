@@ -26,7 +26,7 @@ pub struct Figures {
 
 impl Figures {
     /// Whether the writer could last write.
-    pub(super) fn set_failing(&self, is_failing: bool) {
+    pub(in crate::log) fn set_failing(&self, is_failing: bool) {
         self.is_failing.store(is_failing, Relaxed);
     }
 
