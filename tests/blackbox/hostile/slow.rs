@@ -38,11 +38,9 @@ async fn heads_that_drip_are_cut_off_and_hold_up_nobody() {
         let beginning = if number % 2 == 0 { "GET /v1/models HTTP/1.1\r\nx: " } else { "PRI * HTTP/2.0\r\n" };
         dripping.spawn(drip(Wire::open(&gateway).await, beginning));
     }
-    // One that has already had an answer is in no hurry, until it begins.
-    let mut known = Wire::open(&gateway).await;
-    known.send("GET /health/live HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    assert_eq!(known.answer().await.expect("an answer").status, 200);
-    dripping.spawn(drip(known, "GET /health/live HTTP/1.1\r\n"));
+    // One that has already had an answer is in no hurry, until it begins; one that rests does not begin.
+    dripping.spawn(drip(known(&gateway).await, "GET /health/live HTTP/1.1\r\n"));
+    let mut resting = known(&gateway).await;
     while dripping.try_join_next().is_none() {
         let asked = Instant::now();
         tenant.chat("ok").await.must(200);
@@ -52,16 +50,12 @@ async fn heads_that_drip_are_cut_off_and_hold_up_nobody() {
     for listened in dripping.join_all().await {
         assert!(listened < CUT_OFF_MAX, "one was listened to for {listened:?}");
     }
+    assert!(resting.asks().await, "a connection that rested was closed");
 }
 
-/// Who waits for a while between two requests is not slow.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_rests_is_kept() {
-    let gateway = Gateway::start();
-    let mut wire = Wire::open(&gateway).await;
-    for rest in [CUT_OFF_MAX, Duration::ZERO] {
-        wire.send("GET /health/live HTTP/1.1\r\nhost: a\r\n\r\n").await;
-        assert_eq!(wire.answer().await.expect("an answer").status, 200);
-        tokio::time::sleep(rest).await;
-    }
+/// A connection that has had an answer.
+async fn known(gateway: &Gateway) -> Wire {
+    let mut wire = Wire::open(gateway).await;
+    assert!(wire.asks().await, "no answer");
+    wire
 }

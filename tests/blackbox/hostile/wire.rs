@@ -44,6 +44,12 @@ impl Wire {
         self.stream.write_all(bytes.as_ref()).await.is_ok()
     }
 
+    /// Asks how the gateway is; whether it was answered.
+    pub async fn asks(&mut self) -> bool {
+        self.send("GET /health/live HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        self.answer().await.is_some_and(|answer| answer.status == 200)
+    }
+
     /// Says that nothing more will be sent, and goes on reading.
     pub async fn finish_sending(&mut self) {
         self.stream.shutdown().await.expect("one side is closed");

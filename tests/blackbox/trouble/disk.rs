@@ -69,9 +69,9 @@ async fn what_was_answered_is_on_the_disk_also_after_syncs_that_failed() {
     let gateway = fault.start(&[]);
     let tenant = Tenant::new(&gateway, &upstream, &["ok", "slow-20"]).await;
     let told = Told::default();
-    for round in 0..12 {
+    for round in 0..8 {
         tokio::join!(told.ask(&tenant, "slow-20", 12), async {
-            tokio::time::sleep(Duration::from_millis(5 * round)).await;
+            tokio::time::sleep(Duration::from_millis(8 * round)).await;
             fault.fail_syncs(EIO);
             tokio::time::sleep(Duration::from_millis(25)).await;
             fault.heal();
@@ -79,7 +79,7 @@ async fn what_was_answered_is_on_the_disk_also_after_syncs_that_failed() {
         must_recover(&tenant, "ok", &told).await;
         must_stand_after_a_power_failure(&fault, &gateway, &told, &upstream).await;
     }
-    assert!(fault.syncs_failed() >= 8, "the fault hit little: {}", fault.syncs_failed());
+    assert!(fault.syncs_failed() >= 6, "the fault hit little: {}", fault.syncs_failed());
     assert!(!told.refused().is_empty() && told.answered().len() > 30, "{} answered", told.answered().len());
 }
 
