@@ -2,6 +2,7 @@
 
 mod damage;
 mod facts;
+mod fuzz;
 mod golden;
 mod ledger_model;
 mod log_contract;

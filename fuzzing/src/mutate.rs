@@ -1,0 +1,180 @@
+//! Changes to an input that leave most of it as it was: what is wrong everywhere is refused at the first byte.
+
+use std::ops::Range;
+
+use crate::corpus::Corpus;
+use crate::dice::Dice;
+use crate::tokens::Tokens;
+
+const CHANGES_MAX: usize = 5;
+/// An input does not grow beyond this; time is bounded by tests of their own, with inputs of a megabyte.
+const BYTES_MAX: usize = 64 * 1024;
+
+/// Strings that are read differently by different readers, as they stand in JSON.
+const STRINGS: [&str; 26] = [
+    r#""""#,
+    r#"" ""#,
+    r#""\u0000""#,
+    r#""\ud800""#,
+    r#""\udc00\ud800""#,
+    r#""\ud83d\ude00""#,
+    r#""\u00e9\n\t\"\\\/""#,
+    r#""\x""#,
+    "\"\u{7f}\u{80}\u{7ff}\u{800}\u{ffff}\u{10ffff}\"",
+    "\"\u{2028}\u{2029}\u{feff}\"",
+    "\"a\nb\"",
+    r#""[DONE]""#,
+    r#""null""#,
+    r#""1""#,
+    r#""text""#,
+    r#""image_url""#,
+    r#""function""#,
+    r#""tool_use""#,
+    r#""user""#,
+    r#""assistant""#,
+    r#""tool""#,
+    r#""stop""#,
+    r#""https://example.com/x.png""#,
+    r#""data:image/png;base64,AAAA""#,
+    r#""DATA:application/pdf;base64,AAAA""#,
+    r#""{\"a\":[1,{\"b\":null}]}""#,
+];
+const OTHERS: [&str; 10] = ["null", "true", "false", "{}", "[]", "[{}]", "[[]]", r#"{"a":{"a":1},"a":2}"#, "nul", ","];
+/// Between the lines of a stream.
+const LINES: [&str; 12] = [
+    "\n",
+    "\r",
+    "\r\n",
+    "\n\n",
+    "\r\n\r\n",
+    "\n\ndata: [DONE]\n\n",
+    "\nevent: error\n",
+    "\n: comment\n",
+    "\ndata:\n",
+    "\ndata\n",
+    "\nid: 1\nretry: 5\n",
+    "\u{feff}",
+];
+
+pub fn mutated(corpus: &Corpus, dice: &mut Dice<'_>) -> Vec<u8> {
+    if dice.one_in(24) {
+        return dice.rest().to_vec();
+    }
+    let mut text = corpus.seed(dice).to_vec();
+    for _ in 0..dice.below(CHANGES_MAX) {
+        change(&mut text, corpus, dice);
+        text.truncate(BYTES_MAX);
+    }
+    text
+}
+
+fn change(text: &mut Vec<u8>, corpus: &Corpus, dice: &mut Dice<'_>) {
+    let tokens = Tokens::of(text);
+    match dice.below(16) {
+        0 => change_bytes(text, dice),
+        1 => {
+            let line = dice.pick(&LINES).unwrap_or_default();
+            let at = dice.below(text.len() + 1);
+            put(text, at..at, line.as_bytes());
+        }
+        2 => {
+            let other = corpus.seed(dice).to_vec();
+            let (head, tail) = (dice.below(text.len() + 1), dice.below(other.len() + 1));
+            text.truncate(head);
+            text.extend(other.iter().skip(tail));
+        }
+        3 => {
+            // White space may stand around every token.
+            let token = one(&tokens.values, dice);
+            put(text, token.start..token.start, b" \r\n\t");
+        }
+        4 => wrapped(text, one(&tokens.values, dice), dice),
+        5 => {
+            let key = one(&tokens.keys, dice);
+            spelled_otherwise(text, key, dice);
+        }
+        6..=8 => change_member(text, &tokens, corpus, dice),
+        9 => {
+            let (from, to) = (one(&tokens.values, dice), one(&tokens.values, dice));
+            let copy = text.get(from).unwrap_or_default().to_vec();
+            put(text, to, &copy);
+        }
+        _ => {
+            let value = any_value(dice);
+            put(text, one(&tokens.values, dice), value.as_bytes());
+        }
+    }
+}
+
+fn change_bytes(text: &mut Vec<u8>, dice: &mut Dice<'_>) {
+    let at = dice.below(text.len() + 1);
+    match dice.below(4) {
+        0 => text.truncate(at),
+        1 => put(text, at..at, dice.bytes(8)),
+        2 => {
+            let end = (at + dice.below(32)).min(text.len());
+            put(text, at..end, b"");
+        }
+        _ => {
+            if let Some(byte) = text.get_mut(at) {
+                *byte ^= 1 << dice.below(8);
+            }
+        }
+    }
+}
+
+fn change_member(text: &mut Vec<u8>, tokens: &Tokens, corpus: &Corpus, dice: &mut Dice<'_>) {
+    let member = one(&tokens.members, dice);
+    match dice.below(4) {
+        0 => {
+            // With the comma behind it, if there is one.
+            let comma = usize::from(text.get(member.end) == Some(&b','));
+            put(text, member.start..member.end + comma, b"");
+        }
+        1 => {
+            let mut twice = text.get(member.clone()).unwrap_or_default().to_vec();
+            twice.push(b',');
+            put(text, member.start..member.start, &twice);
+        }
+        _ => {
+            let names: Vec<&str> = corpus.names.iter().map(String::as_str).collect();
+            let added = format!("\"{}\":{},", dice.pick(&names).unwrap_or("x"), any_value(dice));
+            put(text, member.start..member.start, added.as_bytes());
+        }
+    }
+}
+
+fn any_value(dice: &mut Dice<'_>) -> String {
+    match dice.below(4) {
+        0 => dice.number(),
+        1 => dice.pick(&OTHERS).unwrap_or("null").to_owned(),
+        2 => dice.pick(&STRINGS).unwrap_or("\"\"").to_owned(),
+        _ => format!("\"{}\"", "long é ".repeat(dice.below(64))),
+    }
+}
+
+/// The value inside of so many lists or objects.
+fn wrapped(text: &mut Vec<u8>, value: Range<usize>, dice: &mut Dice<'_>) {
+    let (levels, in_objects) = (1 + dice.below(72), dice.one_in(2));
+    let (open, close) = if in_objects { ("{\"a\":", "}") } else { ("[", "]") };
+    let inside = text.get(value.clone()).unwrap_or_default();
+    let whole = [open.repeat(levels).as_bytes(), inside, close.repeat(levels).as_bytes()].concat();
+    put(text, value, &whole);
+}
+
+/// One letter of the key in the other case, or as an escape: the same to some readers.
+fn spelled_otherwise(text: &mut Vec<u8>, key: Range<usize>, dice: &mut Dice<'_>) {
+    let at = key.start + 1 + dice.below(key.len().saturating_sub(2));
+    let Some(letter) = text.get(at).copied().filter(u8::is_ascii_alphabetic) else { return };
+    let other = if dice.one_in(2) { format!("\\u{letter:04x}") } else { char::from(letter ^ 0x20).to_string() };
+    put(text, at..at + 1, other.as_bytes());
+}
+
+fn one(ranges: &[Range<usize>], dice: &mut Dice<'_>) -> Range<usize> {
+    ranges.get(dice.below(ranges.len())).cloned().unwrap_or(0..0)
+}
+
+fn put(text: &mut Vec<u8>, range: Range<usize>, new: &[u8]) {
+    let end = range.end.min(text.len());
+    text.splice(range.start.min(end)..end, new.iter().copied());
+}

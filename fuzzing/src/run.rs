@@ -1,0 +1,81 @@
+//! A target as an ordinary test: the same inputs every time, from a number each.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+/// Seconds that every target runs for, with inputs that no run before had.
+const SECONDS: &str = "LEDGERWAY_FUZZ_SECONDS";
+/// One number, to see its failure again.
+const CASE: &str = "LEDGERWAY_FUZZ_CASE";
+/// A file whose bytes are the input, as fuzzers leave them.
+const INPUT: &str = "LEDGERWAY_FUZZ_INPUT";
+
+const INPUT_BYTES_MAX: u64 = 768;
+
+/// Calls `check` with the inputs 0 to `count - 1`, or with those that the environment asks for.
+pub fn cases(count: u64, check: impl Fn(&[u8])) {
+    if let Some(path) = std::env::var_os(INPUT) {
+        check(&std::fs::read(path).expect("the file that the environment names"));
+    } else if let Some(case) = number(CASE) {
+        check(&input(case));
+    } else if let Some(seconds) = number(SECONDS) {
+        let (until, first) = (Instant::now() + Duration::from_secs(seconds), unseen());
+        (0..).take_while(|_| Instant::now() < until).for_each(|case| run(first.wrapping_add(case), &check));
+    } else {
+        (0..count).for_each(|case| run(case, &check));
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} must be a whole number")))
+}
+
+fn run(case: u64, check: &impl Fn(&[u8])) {
+    // The failure itself has been printed when the panic arrives here.
+    let outcome = catch_unwind(AssertUnwindSafe(|| check(&input(case))));
+    assert!(outcome.is_ok(), "input {case} fails; {CASE}={case} shows it again");
+}
+
+/// Where a run begins that is not to repeat another.
+fn unseen() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0)
+}
+
+/// The bytes that a number stands for.
+fn input(case: u64) -> Vec<u8> {
+    let mut state = case;
+    let len = 16 + mixed(&mut state) % INPUT_BYTES_MAX;
+    (0..len.div_ceil(8)).flat_map(|_| mixed(&mut state).to_le_bytes()).collect()
+}
+
+/// SplitMix64.
+fn mixed(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mut mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
+}
+
+/// A bound on time that work in proportion to its input keeps with a wide margin, and work in proportion to its square
+/// does not keep at all: for inputs of a megabyte.
+pub struct Within {
+    what: String,
+    started: Instant,
+}
+
+impl Within {
+    const LIMIT: Duration = Duration::from_secs(4);
+
+    pub fn bounds(what: impl Into<String>) -> Self {
+        Self { what: what.into(), started: Instant::now() }
+    }
+
+    /// The work is done.
+    pub fn end(self) {
+        let taken = self.started.elapsed();
+        assert!(taken < Self::LIMIT, "{} took {taken:?}", self.what);
+    }
+}
