@@ -85,9 +85,10 @@ impl FromStr for NanoUsd {
         let whole: i64 = whole.parse().map_err(|_| InvalidMoney::TooLarge)?;
         let padded = format!("{fraction:0<9}");
         let fraction: i64 = padded.parse().map_err(|_| InvalidMoney::Form)?;
-        let size = whole.checked_mul(NANOS_PER_USD).and_then(|nanos| nanos.checked_add(fraction));
-        let size = size.ok_or(InvalidMoney::TooLarge)?;
-        Ok(Self(if negative { -size } else { size }))
+        // With the sign from the start: below zero there is one more than above.
+        let sign = if negative { -1 } else { 1 };
+        let nanos = whole.checked_mul(sign * NANOS_PER_USD).and_then(|nanos| nanos.checked_add(sign * fraction));
+        nanos.map(Self).ok_or(InvalidMoney::TooLarge)
     }
 }
 
@@ -156,11 +157,13 @@ impl Rates {
     /// Cost of one request: the disjoint classes are summed exactly in millionths of a nano-dollar and rounded up once,
     /// at the end, so that use is never free. `None` where it does not fit [`NanoUsd`].
     pub fn cost(&self, tokens: &TokenClasses) -> Option<NanoUsd> {
-        let millionths = self.input_usd_per_mtok.millionths_of_a_nano(tokens.input_uncached_tokens)
-            + self.cache_read_usd_per_mtok.millionths_of_a_nano(tokens.input_cache_read_tokens)
-            + self.cache_write_usd_per_mtok.millionths_of_a_nano(tokens.input_cache_write_tokens)
-            + self.output_usd_per_mtok.millionths_of_a_nano(tokens.output_text_tokens)
-            + self.reasoning_usd_per_mtok.millionths_of_a_nano(tokens.output_reasoning_tokens);
+        let millionths = sum([
+            self.input_usd_per_mtok.millionths_of_a_nano(tokens.input_uncached_tokens),
+            self.cache_read_usd_per_mtok.millionths_of_a_nano(tokens.input_cache_read_tokens),
+            self.cache_write_usd_per_mtok.millionths_of_a_nano(tokens.input_cache_write_tokens),
+            self.output_usd_per_mtok.millionths_of_a_nano(tokens.output_text_tokens),
+            self.reasoning_usd_per_mtok.millionths_of_a_nano(tokens.output_reasoning_tokens),
+        ])?;
         rounded_up(millionths)?.checked_add(self.request_usd)
     }
 
@@ -169,15 +172,19 @@ impl Rates {
         let dearest_input =
             self.input_usd_per_mtok.max(self.cache_read_usd_per_mtok).max(self.cache_write_usd_per_mtok);
         let dearest_output = self.output_usd_per_mtok.max(self.reasoning_usd_per_mtok);
-        let millionths = dearest_input.millionths_of_a_nano(input) + dearest_output.millionths_of_a_nano(output);
+        let millionths = sum([dearest_input.millionths_of_a_nano(input), dearest_output.millionths_of_a_nano(output)])?;
         rounded_up(millionths)?.checked_add(self.request_usd)
     }
 }
 
-/// Whole nano-dollars, rounded up. An `i128` cannot overflow here: five products of 64 by 63 bits stay below 2^127
-/// only because no caller passes more than two full ones; a sum that large does not fit the result anyway.
+/// One product of 64 by 63 bits fits an `i128`, two may not.
+fn sum<const N: usize>(products: [i128; N]) -> Option<i128> {
+    products.into_iter().try_fold(0_i128, i128::checked_add)
+}
+
+/// Whole nano-dollars, rounded up.
 fn rounded_up(millionths: i128) -> Option<NanoUsd> {
-    i64::try_from((millionths + 999_999) / 1_000_000).ok().map(NanoUsd)
+    i64::try_from(millionths.checked_add(999_999)? / 1_000_000).ok().map(NanoUsd)
 }
 
 #[cfg(test)]
@@ -192,6 +199,34 @@ mod tests {
         }
         assert_eq!(NanoUsd::new(123_000).to_string(), "0.000123000");
         assert_eq!(NanoUsd::new(-1_500_000_000).to_string(), "-1.500000000");
+    }
+
+    #[test]
+    fn the_least_amount_is_read_as_it_is_written() {
+        for least in [i64::MIN, i64::MIN + 1, i64::MAX] {
+            assert_eq!(NanoUsd::new(least).to_string().parse(), Ok(NanoUsd::new(least)));
+        }
+        assert_eq!("-9223372036.854775809".parse::<NanoUsd>(), Err(InvalidMoney::TooLarge));
+    }
+
+    #[test]
+    fn a_cost_that_no_amount_holds_is_none() {
+        let dearest = NanoUsdPerMtok::new(NanoUsd::MAX).expect("not negative");
+        let rates = Rates {
+            input_usd_per_mtok: dearest,
+            output_usd_per_mtok: dearest,
+            cache_read_usd_per_mtok: dearest,
+            cache_write_usd_per_mtok: dearest,
+            reasoning_usd_per_mtok: dearest,
+            request_usd: NanoUsd::ZERO,
+        };
+        let tokens = TokenClasses {
+            input_uncached_tokens: u64::MAX,
+            input_cache_read_tokens: u64::MAX,
+            output_text_tokens: u64::MAX,
+            ..TokenClasses::default()
+        };
+        assert_eq!((rates.cost(&tokens), rates.upper_bound(u64::MAX, u64::MAX)), (None, None));
     }
 
     #[test]

@@ -13,7 +13,11 @@ fn money_text(dice: &mut Dice<'_>) -> String {
     match dice.below(4) {
         0 => dice.text_of("0123456789.-+ eE_,٣", 24),
         1 => format!("{}.{}", dice.number(), dice.text_of("0123456789", 11)),
-        2 => NanoUsd::new(dice.word().cast_signed()).to_string(),
+        2 => {
+            let nanos = dice.word().cast_signed();
+            let border = [i64::MIN, i64::MAX, nanos][dice.below(3)];
+            NanoUsd::new(border.wrapping_add(i64::from(dice.byte() % 2))).to_string()
+        }
         _ => dice.number(),
     }
 }
