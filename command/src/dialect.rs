@@ -144,12 +144,16 @@ impl Metered {
         }
     }
 
-    fn keep_usage(&mut self, usage: &str) {
-        let merged = match &self.provider_usage {
-            Some(earlier) => json::merged(earlier.get(), usage),
-            None => usage.to_owned(),
-        };
-        self.provider_usage = RawValue::from_string(merged).ok();
+    /// Adds a report to those before it: all that was reported, or `None` where this one is too long to be kept. Where
+    /// they are too long together, the later stands alone.
+    fn keep_usage(&mut self, usage: &str) -> Option<&str> {
+        if usage.len() > USAGE_BYTES_MAX {
+            return None;
+        }
+        let merged = self.provider_usage.as_ref().map(|earlier| json::merged(earlier.get(), usage));
+        let kept = merged.filter(|merged| merged.len() <= USAGE_BYTES_MAX).unwrap_or_else(|| usage.to_owned());
+        self.provider_usage = RawValue::from_string(kept).ok();
+        self.provider_usage.as_deref().map(RawValue::get)
     }
 
     fn keep_names(&mut self, id: Option<&str>, model: Option<&str>) {
@@ -165,6 +169,9 @@ impl Metered {
         }
     }
 }
+
+/// Bytes of a provider's report. A longer one is none: it would be recorded for ever, and merged with every further one.
+const USAGE_BYTES_MAX: usize = 8 * 1024;
 
 /// Names that an upstream chose are recorded: the first 256 characters of them.
 fn bounded(name: &str) -> String {

@@ -13,10 +13,12 @@ pub fn keep(report: &str, is_final: bool, metered: &mut Metered) {
     if json::kind(report) != json::Kind::Object {
         return;
     }
-    metered.keep_usage(report);
-    let merged = metered.provider_usage.as_deref().map_or(report, serde_json::value::RawValue::get);
-    metered.reported_input = input_classes(merged);
-    metered.reported = if is_final { classes(merged) } else { metered.reported.take() };
+    let Some(merged) = metered.keep_usage(report) else { return };
+    let (input, all) = (input_classes(merged), classes(merged));
+    metered.reported_input = input;
+    if is_final {
+        metered.reported = all;
+    }
 }
 
 /// `None` where a side is missing or everything is zero.
@@ -62,6 +64,24 @@ fn lifetimes(split: [(&str, u64); 2]) -> BTreeMap<String, u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::USAGE_BYTES_MAX;
+
+    #[test]
+    fn a_report_beyond_measure_is_none() {
+        let mut metered = Metered::default();
+        keep(r#"{"input_tokens":25,"output_tokens":1}"#, false, &mut metered);
+        keep(&format!(r#"{{"output_tokens":7,"x":"{}"}}"#, "x".repeat(USAGE_BYTES_MAX)), true, &mut metered);
+        assert_eq!(metered.reported, None);
+        assert_eq!(metered.provider_usage.as_ref().map(|kept| kept.get().len()), Some(37));
+        // Nor does what came before it count where all of it together is beyond measure.
+        let long = "x".repeat(USAGE_BYTES_MAX / 4);
+        for number in 0..9 {
+            let report = format!(r#"{{"n{number}":"{long}","input_tokens":25,"output_tokens":{number}}}"#);
+            keep(&report, true, &mut metered);
+            assert!(metered.provider_usage.as_ref().is_some_and(|kept| kept.get().len() <= USAGE_BYTES_MAX));
+            assert_eq!(metered.reported.as_ref().map(TokenClasses::output), Some(number));
+        }
+    }
 
     #[test]
     fn a_streams_report_is_final_only_with_the_last_figure() {

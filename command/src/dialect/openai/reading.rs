@@ -1,8 +1,6 @@
 //! What a chunk or a whole answer of the OpenAI dialect says, whoever of its followers wrote it. Strings stay as they
 //! stand in the JSON until somebody needs them.
 
-use serde_json::value::RawValue;
-
 use super::usage;
 use crate::dialect::json::{self, Kind, Member};
 use crate::dialect::{FinishReason, Metered, UpstreamFault};
@@ -98,10 +96,8 @@ pub fn is_out_of_money(word: &str) -> bool {
 }
 
 fn keep_usage(report: &str, metered: &mut Metered) {
-    metered.keep_usage(report);
-    let merged = metered.provider_usage.as_deref().map_or(report, RawValue::get);
-    metered.reported = usage::classes(merged);
-    metered.reported_input = usage::reported_input(merged);
+    let Some(merged) = metered.keep_usage(report) else { return };
+    (metered.reported, metered.reported_input) = (usage::classes(merged), usage::reported_input(merged));
 }
 
 /// `finish_reason` as a value; `None` for null, the empty string (xAI) and what is no string.
