@@ -1,7 +1,10 @@
 //! What an answer is made of.
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde_json::Value;
 use serde_json::value::RawValue;
+
+use crate::dialect::json;
 
 /// A call of one of the client's tools.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +71,36 @@ impl ToolCall {
     /// The arguments as JSON; `None` where they do not parse. A call without arguments has an empty object.
     pub fn parsed(&self) -> Option<&RawValue> {
         let text = self.arguments.trim();
-        serde_json::from_str(if text.is_empty() { "{}" } else { text }).ok()
+        let text = if text.is_empty() { "{}" } else { text };
+        // They become a part of what is one JSON text to its reader: too deep, half a surrogate pair or a number that no
+        // double holds would make all of it unreadable.
+        let is_readable = json::check(text).is_ok() && serde_json::from_str::<Value>(text).is_ok();
+        is_readable.then(|| serde_json::from_str(text).ok())?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_that_would_spoil_what_they_stand_in_are_given_as_text() {
+        let nested = format!("{{\"a\":{}1{}}}", "[".repeat(70), "]".repeat(70));
+        for (arguments, parses) in [
+            ("", true),
+            (r#" {"a":1.50} "#, true),
+            (r#"{"a":"\ud83d\ude00"}"#, true),
+            (r#"{"a":"\ud800"}"#, false),
+            (r#"{"a":"\u0000"}"#, false),
+            (r#"{"a":1e999}"#, false),
+            (r#"{"a":"#, false),
+            (nested.as_str(), false),
+        ] {
+            let call = ToolCall { id: "c".into(), name: "f".into(), arguments: arguments.to_owned() };
+            assert_eq!(call.parsed().is_some(), parses, "{arguments}");
+            let written = serde_json::to_string(&OutputBlock::ToolCall(call)).unwrap();
+            let read: Value = serde_json::from_str(&written).unwrap();
+            assert_eq!(read.get("arguments_raw").is_some(), !parses, "{written}");
+        }
     }
 }
