@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const REQUEST_ID: &str = "req_0199a1b2c3d4700080000000000000ff";
-const MODEL: &str = "house/model";
-const CREATED: i64 = 1_759_468_864;
+pub(super) const REQUEST_ID: &str = "req_0199a1b2c3d4700080000000000000ff";
+pub(super) const MODEL: &str = "house/model";
+pub(super) const CREATED: i64 = 1_759_468_864;
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(name)
@@ -102,7 +102,7 @@ fn native_requests_go_upstream() {
     request_goes_upstream(Surface::Native, "native/requests");
 }
 
-fn usage(metered: &Metered) -> Usage {
+pub(super) fn usage(metered: &Metered) -> Usage {
     match &metered.reported {
         Some(tokens) => Usage { tokens: tokens.clone(), source: UsageSource::Provider },
         None => Usage {
@@ -116,7 +116,7 @@ fn usage(metered: &Metered) -> Usage {
     }
 }
 
-fn receipt<'a>(usage: &'a Usage, metered: &Metered) -> Receipt<'a> {
+pub(super) fn receipt<'a>(usage: &'a Usage, metered: &Metered) -> Receipt<'a> {
     Receipt {
         request_id: REQUEST_ID,
         frontend_model: MODEL,
@@ -132,7 +132,7 @@ fn receipt<'a>(usage: &'a Usage, metered: &Metered) -> Receipt<'a> {
     }
 }
 
-fn described(metered: &Metered, fault: Option<UpstreamFault>) -> String {
+pub(super) fn described(metered: &Metered, fault: Option<UpstreamFault>) -> String {
     let description = json!({
         "provider_usage": metered.provider_usage.as_ref().map(|usage| usage.get()),
         "reported": metered.reported,
@@ -172,7 +172,7 @@ fn whole_answers_reach_both_surfaces() {
     }
 }
 
-fn asking(surface: Surface, include_usage: bool) -> ClientRequest {
+pub(super) fn asking(surface: Surface, include_usage: bool) -> ClientRequest {
     let mut body = json!({"model": MODEL, "stream": true, "messages": [{"role": "user", "content": "hi"}]});
     if include_usage {
         body["stream_options"] = json!({"include_usage": true});
@@ -181,7 +181,7 @@ fn asking(surface: Surface, include_usage: bool) -> ClientRequest {
 }
 
 /// What the client reads in the end, and what was metered.
-fn relayed<'a>(
+pub(super) fn relayed<'a>(
     dialect: UpstreamDialect,
     request: &ClientRequest,
     pieces: impl IntoIterator<Item = &'a [u8]>,

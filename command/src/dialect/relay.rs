@@ -74,7 +74,9 @@ impl Relay {
         if progress.ended {
             return Ok(());
         }
-        self.parser.feed(chunk, |event| progress.take(event, out))
+        let fed = self.parser.feed(chunk, |event| progress.take(event, out));
+        // What is wrong behind the marker does not matter, whether it came with it or a moment later.
+        if progress.ended { Ok(()) } else { fed }
     }
 
     /// The terminal marker (`[DONE]`, `message_stop`) was seen: nothing more needs to be read.
@@ -181,5 +183,34 @@ impl Progress {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::golden::asking;
+
+    #[test]
+    fn what_comes_with_the_end_matters_as_little_as_what_comes_behind_it() {
+        let said =
+            b"data: {\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+        for surface in [Surface::Native, Surface::OpenAi] {
+            let request = asking(surface, false);
+            let (mut relay, mut out) =
+                (Relay::new(UpstreamDialect::OpenAi, &request, "req_1", "m", 0), BytesMut::new());
+            assert_eq!(relay.feed(&[&said[..], b"data: \xFF\n\n"].concat(), &mut out), Ok(()));
+            assert_eq!((relay.ended(), relay.finish(&mut out)), (true, Ok(())));
+        }
+    }
+
+    #[test]
+    fn what_has_no_list_of_choices_is_no_chunk() {
+        let request = asking(Surface::OpenAi, true);
+        let (mut relay, mut out) = (Relay::new(UpstreamDialect::OpenAi, &request, "req_1", "m", 0), BytesMut::new());
+        relay.feed(b"data: {}\n\ndata: {\"type\":\"ping\"}\n\n", &mut out).unwrap();
+        assert_eq!(out, "");
+        relay.feed(b"data: {\"choices\":[],\"prompt_filter_results\":[]}\n\n", &mut out).unwrap();
+        assert_eq!(out, "data: {\"model\":\"m\",\"choices\":[],\"prompt_filter_results\":[]}\n\n");
     }
 }

@@ -34,11 +34,11 @@ impl Passthrough {
         let top = top_level(text, metered)?;
         let (said, any) = measure_choices(top.choices, metered, &mut self.choices)?;
         if !any {
-            // Azure's first chunk (`prompt_filter_results`) and usage chunks have no choices: neither is for clients
-            // that did not ask, and usage waits for the end.
+            // Azure's first chunk (`prompt_filter_results`) and usage chunks have an empty list of choices: neither is
+            // for clients that did not ask, and usage waits for the end. What has no list at all is no chunk.
             if top.usage.is_some() {
                 self.usage_chunk = Some(self.edited(text, &top, true));
-            } else if self.include_usage {
+            } else if self.include_usage && top.choices.is_some() {
                 put_data(out, &self.edited(text, &top, true));
             }
             return Ok(false);
