@@ -38,12 +38,13 @@ impl<'p> Path<'p> {
     }
 }
 
+/// A name of the client's own making could be of any length: its first 100 characters are shown.
 impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Root => Ok(()),
-            Self::Field(Self::Root, name) => f.write_str(name),
-            Self::Field(parent, name) => write!(f, "{parent}.{name}"),
+            Self::Field(Self::Root, name) => write!(f, "{name:.100}"),
+            Self::Field(parent, name) => write!(f, "{parent}.{name:.100}"),
             Self::Element(parent, index) => write!(f, "{parent}[{index}]"),
         }
     }

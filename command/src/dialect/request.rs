@@ -389,6 +389,21 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_is_short_whatever_the_client_calls_its_fields() {
+        let long = "a".repeat(100_000);
+        for body in [
+            format!(r#"{{{ASK},"{long}":1,"{long}":1}}"#),
+            format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{{"type":"{long}"}}]}}]}}"#),
+            format!(r#"{{{ASK},"metadata":{{"{long}":"x"}}}}"#),
+        ] {
+            for surface in [Surface::Native, Surface::OpenAi] {
+                let refusal = parse(surface, body.clone()).err().unwrap();
+                assert!(refusal.message.len() < 1000, "{:.200}", refusal.message);
+            }
+        }
+    }
+
+    #[test]
     fn text_is_bounded_by_its_bytes_and_tools_by_their_prompt() {
         let plain = openai("").ok().unwrap().input_tokens_bound();
         assert_eq!(plain, ASK.len() as u64 + 2 + TEMPLATE_TOKENS_MAX);

@@ -220,7 +220,7 @@ fn read_part(part: &str, path: &Path<'_>, images: Images) -> Result<Images, Refu
     let is_text = TEXT_PARTS.contains(&&*kind) && image.is_none();
     match is_text && ["input_audio", "file", "video_url"].iter().all(|name| fields.raw(name).is_none()) {
         true => Ok(images),
-        false => Err(priceable::unpriced(path, &format!("a part of type {kind}"))),
+        false => Err(priceable::unpriced(path, &format!("a part of type {kind:.100}"))),
     }
 }
 
