@@ -389,6 +389,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_all_empty_is_refused_for_every_upstream() {
+        let target = OutboundTarget {
+            model: "b",
+            max_output_tokens: 9,
+            cap_field: CapField::MaxTokens,
+            system_prefix: Some("p"),
+        };
+        let body = r#"{"model":"m","messages":[{"role":"user","content":[]}]}"#;
+        let request = parse(Surface::Native, body).ok().unwrap();
+        for dialect in [UpstreamDialect::OpenAi, UpstreamDialect::Anthropic] {
+            let refusal = request.upstream_body(dialect, &target).unwrap_err();
+            assert_eq!(refusal.details["field"], "messages", "{dialect:?}");
+        }
+    }
+
+    #[test]
     fn a_refusal_is_short_whatever_the_client_calls_its_fields() {
         let long = "a".repeat(100_000);
         for body in [

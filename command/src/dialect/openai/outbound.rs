@@ -1,6 +1,7 @@
 //! The canonical request as an OpenAI body.
 //!
-//! Refused: `reasoning.budget_tokens` (OpenAI knows efforts alone) and images in tool results. Left out knowingly:
+//! Refused: `reasoning.budget_tokens` (OpenAI knows efforts alone), images in tool results, and messages that are all
+//! empty. Left out knowingly:
 //! thoughts of earlier answers, and the mark of a tool result that it is an error (its text says so). `metadata` stays
 //! with us.
 
@@ -179,11 +180,14 @@ fn messages<'a>(chat: &'a ChatRequest, target: &OutboundTarget<'a>) -> Result<Ve
     if let Some(prefix) = target.system_prefix {
         said.push(plain("system", Some(Content::Text(prefix.into()))));
     }
-    let path = Path::Root.field("messages");
+    let (path, ours) = (Path::Root.field("messages"), said.len());
     for (index, message) in chat.messages.iter().enumerate() {
         say(message, &path.element(index), &mut said)?;
     }
-    Ok(said)
+    match said.len() > ours {
+        true => Ok(said),
+        false => Err(path.refuse("must have one that is not empty")),
+    }
 }
 
 const fn plain<'a>(role: &'static str, content: Option<Content<'a>>) -> Said<'a> {
