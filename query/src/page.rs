@@ -22,14 +22,7 @@ pub struct Cut {
 impl Cut {
     /// From `limit` and `cursor`.
     pub fn take(parameters: &mut Parameters) -> Result<Self, Refusal> {
-        let before = match parameters.text("cursor") {
-            None => i64::MAX,
-            Some(cursor) => {
-                let position: Result<u64, _> = cursor.parse();
-                let position = position.map_err(|_| Refusal::invalid("cursor", "is not one that a list gave"))?;
-                i64::try_from(position).unwrap_or(i64::MAX)
-            }
-        };
+        let before = parameters.cursor()?.unwrap_or(i64::MAX);
         Ok(Self { before, limit: parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)? })
     }
 

@@ -55,6 +55,13 @@ impl Parameters {
         self.text(name).map(parse).transpose()
     }
 
+    /// `cursor`, exactly as a list gave it: a position or an offset.
+    pub fn cursor(&mut self) -> Result<Option<i64>, Refusal> {
+        let Some(text) = self.text("cursor") else { return Ok(None) };
+        let given = text.parse().ok().filter(|at: &i64| *at >= 0 && at.to_string() == text);
+        given.map(Some).ok_or_else(|| Refusal::invalid("cursor", "is not one that a list gave"))
+    }
+
     /// `limit`, from 1 to `max`.
     pub fn limit(&mut self, default: usize, max: usize) -> Result<usize, Refusal> {
         let Some(limit) = self.number("limit")? else { return Ok(default) };
@@ -65,8 +72,7 @@ impl Parameters {
     /// An RFC 3339 time, or a date: the instant at which it begins in UTC.
     pub fn time(&mut self, name: &str) -> Result<Option<DateTime<Utc>>, Refusal> {
         let Some(text) = self.text(name) else { return Ok(None) };
-        let date = || Some(NaiveDate::from_str(&text).ok()?.and_time(NaiveTime::MIN).and_utc());
-        let at = parse_rfc3339(&text).or_else(date);
+        let at = parse_rfc3339(&text).or_else(|| Some(date(&text)?.and_time(NaiveTime::MIN).and_utc()));
         let reason = "must be an RFC 3339 time such as 2026-11-20T08:00:00Z, or a date such as 2026-11-20";
         at.map(Some).ok_or_else(|| Refusal::invalid(name, reason))
     }
@@ -94,6 +100,12 @@ impl Parameters {
     }
 }
 
+/// `2026-11-20` and no other form: years are written with four digits.
+pub fn date(text: &str) -> Option<NaiveDate> {
+    let date: NaiveDate = text.parse().ok()?;
+    (text.len() == 10 && date.to_string() == text).then_some(date)
+}
+
 #[cfg(test)]
 mod tests {
     use events::ids::KeyId;
@@ -117,6 +129,27 @@ mod tests {
         assert_eq!(field(&parsed("limit=11").limit(1, 10).expect_err("too large")), Some("limit"));
         assert_eq!(field(&parsed("key=usr_1").id::<KeyId>("key").expect_err("no key")), Some("key"));
         assert_eq!(field(&parsed("from=yesterday").time("from").expect_err("no time")), Some("from"));
+    }
+
+    #[test]
+    fn a_cursor_has_one_text() {
+        let cursor = |text: &str| parsed(&format!("cursor={text}")).cursor();
+        assert_eq!(cursor("0"), Ok(Some(0)));
+        assert_eq!(cursor("9223372036854775807"), Ok(Some(i64::MAX)));
+        for other in ["", "%2B5", "05", "-1", "5%20", "9223372036854775808", "18446744073709551615", "x"] {
+            assert_eq!(field(&cursor(other).expect_err(other)), Some("cursor"), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_date_has_a_year_of_four_digits() {
+        for other in ["%2B12345-01-01", "-0001-01-01", "-001-01-01", "2026-1-5", "2026-11-31", "10000-01-01", "x"] {
+            assert_eq!(
+                field(&parsed(&format!("from={other}")).time("from").expect_err(other)),
+                Some("from"),
+                "{other}"
+            );
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use events::ids::{KeyId, PartnerId, TenantId, UserId};
 use events::wire::Refusal;
 
-use crate::parameters::Parameters;
+use crate::parameters::{Parameters, date};
 
 const SECONDS_AN_HOUR: i64 = 3600;
 const LIMIT_DEFAULT: usize = 1000;
@@ -157,10 +157,8 @@ fn dimension(name: &str) -> Result<Dimension, Refusal> {
 }
 
 fn limits(parameters: &mut Parameters) -> Result<Limits, Refusal> {
-    let offset = match parameters.text("cursor") {
-        None => 0,
-        Some(cursor) => cursor.parse().map_err(|_| Refusal::invalid("cursor", "is not one that this list gave"))?,
-    };
+    let offset = usize::try_from(parameters.cursor()?.unwrap_or(0));
+    let offset = offset.map_err(|_| Refusal::invalid("cursor", "is not one that a list gave"))?;
     Ok(Limits { offset, limit: parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)? })
 }
 
@@ -169,12 +167,12 @@ fn hour_of(at: DateTime<Utc>) -> i64 {
 }
 
 fn day(text: &str) -> Option<(i64, i64)> {
-    let day: NaiveDate = text.parse().ok()?;
+    let day = date(text)?;
     Some((midnight(day), midnight(day.succ_opt()?)))
 }
 
 fn month(text: &str) -> Option<(i64, i64)> {
-    let first: NaiveDate = format!("{text}-01").parse().ok()?;
+    let first = date(&format!("{text}-01"))?;
     Some((midnight(first), midnight(first.checked_add_months(chrono::Months::new(1))?)))
 }
 
