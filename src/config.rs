@@ -157,11 +157,14 @@ fn shown(text: &str) -> String {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::DataArgs;
 
-    fn args() -> ServeArgs {
+    pub(super) fn args() -> ServeArgs {
         ServeArgs {
             listen: "127.0.0.1:0".to_owned(),
             data: DataArgs { dir: "data".into() },

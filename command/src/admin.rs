@@ -72,4 +72,6 @@ pub fn routes(state: AdminState) -> Router {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 pub(crate) mod tests;

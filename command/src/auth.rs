@@ -235,4 +235,6 @@ fn out_of_reach() -> Refusal {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

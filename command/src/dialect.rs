@@ -238,6 +238,8 @@ mod tests {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod properties;

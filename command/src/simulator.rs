@@ -102,4 +102,6 @@ fn error_body(message: &str) -> String {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

@@ -9,9 +9,11 @@ mod mutate;
 mod run;
 mod tokens;
 
+use std::panic::AssertUnwindSafe;
+
 pub use corpus::Corpus;
 pub use dice::Dice;
-pub use run::{Within, cases};
+pub use run::{cases, long, within_bounds};
 
 #[cfg(fuzzing)]
 pub use bolero;
@@ -26,17 +28,26 @@ pub fn shown(input: &[u8]) -> String {
 #[macro_export]
 macro_rules! fuzz {
     ($cases:expr, $check:expr) => {{
+        let target = $crate::Target::of($check);
         #[cfg(fuzzing)]
         {
             let _ = $cases;
-            $crate::bolero::check!().for_each(|input: &[u8]| $crate::checked($check, input));
+            $crate::bolero::check!().for_each(|input: &[u8]| target.check(input));
         }
         #[cfg(not(fuzzing))]
-        $crate::cases($cases, |input| $crate::checked($check, input));
+        $crate::cases($cases, |input| target.check(input));
     }};
 }
 
-/// One call of a target. A function, so that the closure's argument has a type.
-pub fn checked(check: impl Fn(&mut Dice<'_>), input: &[u8]) {
-    check(&mut Dice::new(input));
+/// What is done with every input. A failure ends the run, so that nobody sees what it left behind.
+pub struct Target<F>(AssertUnwindSafe<F>);
+
+impl<F: Fn(&mut Dice<'_>)> Target<F> {
+    pub const fn of(check: F) -> Self {
+        Self(AssertUnwindSafe(check))
+    }
+
+    pub fn check(&self, input: &[u8]) {
+        (self.0)(&mut Dice::new(input));
+    }
 }

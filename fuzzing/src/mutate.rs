@@ -11,7 +11,8 @@ const CHANGES_MAX: usize = 5;
 const BYTES_MAX: usize = 64 * 1024;
 
 /// Strings that are read differently by different readers, as they stand in JSON.
-const STRINGS: [&str; 26] = [
+const STRINGS: [&str; 27] = [
+    r#""\u12g4""#,
     r#""""#,
     r#"" ""#,
     r#""\u0000""#,
@@ -41,19 +42,21 @@ const STRINGS: [&str; 26] = [
 ];
 const OTHERS: [&str; 10] = ["null", "true", "false", "{}", "[]", "[{}]", "[[]]", r#"{"a":{"a":1},"a":2}"#, "nul", ","];
 /// Between the lines of a stream.
-const LINES: [&str; 12] = [
-    "\n",
-    "\r",
-    "\r\n",
-    "\n\n",
-    "\r\n\r\n",
-    "\n\ndata: [DONE]\n\n",
-    "\nevent: error\n",
-    "\n: comment\n",
-    "\ndata:\n",
-    "\ndata\n",
-    "\nid: 1\nretry: 5\n",
-    "\u{feff}",
+const LINES: [&[u8]; 14] = [
+    b"\n",
+    b"\r",
+    b"\r\n",
+    b"\n\n",
+    b"\r\n\r\n",
+    b"\n\ndata: [DONE]\n\n",
+    b"\nevent: error\n",
+    b"\n: comment\n",
+    b"\ndata:\n",
+    b"\ndata\n",
+    b"\nid: 1\nretry: 5\n",
+    b"\xEF\xBB\xBF",
+    b"\n\ndata: [DONE]\n\ndata: \xFF\n\n",
+    b"\ndata: \xFF\n\n",
 ];
 
 pub fn mutated(corpus: &Corpus, dice: &mut Dice<'_>) -> Vec<u8> {
@@ -73,9 +76,9 @@ fn change(text: &mut Vec<u8>, corpus: &Corpus, dice: &mut Dice<'_>) {
     match dice.below(16) {
         0 => change_bytes(text, dice),
         1 => {
-            let line = dice.pick(&LINES).unwrap_or_default();
+            let line = LINES[dice.below(LINES.len())];
             let at = dice.below(text.len() + 1);
-            put(text, at..at, line.as_bytes());
+            put(text, at..at, line);
         }
         2 => {
             let other = corpus.seed(dice).to_vec();

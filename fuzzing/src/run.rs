@@ -59,23 +59,18 @@ fn mixed(state: &mut u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// A bound on time that work in proportion to its input keeps with a wide margin, and work in proportion to its square
-/// does not keep at all: for inputs of a megabyte.
-pub struct Within {
-    what: String,
-    started: Instant,
+/// Bytes of an input that is to be tedious: a megabyte in long runs, else as many as tell a square from a line.
+pub fn long() -> usize {
+    if std::env::var_os(SECONDS).is_some() { 1 << 20 } else { 1 << 19 }
 }
 
-impl Within {
+/// Does what takes time in proportion to its input's length of [`long`], with a wide margin. Work in proportion to the
+/// square of it takes far longer.
+pub fn within_bounds<T>(what: &str, work: impl FnOnce() -> T) -> T {
     const LIMIT: Duration = Duration::from_secs(4);
-
-    pub fn bounds(what: impl Into<String>) -> Self {
-        Self { what: what.into(), started: Instant::now() }
-    }
-
-    /// The work is done.
-    pub fn end(self) {
-        let taken = self.started.elapsed();
-        assert!(taken < Self::LIMIT, "{} took {taken:?}", self.what);
-    }
+    let started = Instant::now();
+    let done = work();
+    let taken = started.elapsed();
+    assert!(taken < LIMIT, "{what} took {taken:?}");
+    done
 }

@@ -53,4 +53,6 @@ pub fn routes(state: QueryState) -> Router {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

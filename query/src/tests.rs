@@ -4,4 +4,4 @@ mod answers;
 mod bounds;
 mod listening;
 pub mod plan;
-mod world;
+pub mod world;

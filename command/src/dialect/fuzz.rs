@@ -1,0 +1,84 @@
+//! Fuzz targets of everything that reads what clients and upstreams wrote. See `docs/fuzzing.md`.
+
+mod answers;
+mod costly;
+mod requests;
+mod scanner;
+mod streams;
+
+use std::fmt;
+
+use fuzzing::Corpus;
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::*;
+
+const SURFACES: [Surface; 2] = [Surface::Native, Surface::OpenAi];
+const DIALECTS: [UpstreamDialect; 2] = [UpstreamDialect::OpenAi, UpstreamDialect::Anthropic];
+
+fn answers_of(dialect: UpstreamDialect, extension: &str) -> Corpus {
+    match dialect {
+        UpstreamDialect::OpenAi => Corpus::golden("openai/answers", extension).knowing(&[
+            "error",
+            "usage",
+            "x_groq",
+            "model",
+            "choices",
+            "prompt_tokens_details",
+            "completion_tokens_details",
+            "prompt_cache_hit_tokens",
+            "refusal",
+            "reasoning",
+            "reasoning_content",
+            "function_call",
+        ]),
+        UpstreamDialect::Anthropic => Corpus::golden("anthropic/answers", extension).knowing(&[
+            "error",
+            "cache_creation",
+            "ephemeral_1h_input_tokens",
+            "output_tokens_details",
+            "content_block",
+            "partial_json",
+            "signature",
+        ]),
+    }
+}
+
+/// The members of an object as serde finds them, in order, values as they stand.
+struct Ordered(Vec<(String, Box<RawValue>)>);
+
+impl Ordered {
+    fn of(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.get())
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Ordered {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Ordered;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Ordered, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Ordered(members))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}

@@ -1,0 +1,122 @@
+//! Whole answers and refusals of upstreams.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use chrono::DateTime;
+use fuzzing::{Corpus, Dice, fuzz, shown};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
+
+use super::super::golden::{MODEL, described, receipt, usage};
+use super::*;
+
+static CORPORA: LazyLock<[Corpus; 2]> = LazyLock::new(|| DIALECTS.map(|dialect| answers_of(dialect, "json")));
+
+#[test]
+fn an_answer_is_told_and_measured_alike_on_both_surfaces() {
+    fuzz!(4_000, |dice| {
+        let which = dice.below(2);
+        let body: Bytes = CORPORA[which].draw(dice).into();
+        let read = SURFACES.map(|surface| read_whole(DIALECTS[which], surface, body.clone()).ok());
+        for (surface, answer) in SURFACES.into_iter().zip(&read) {
+            let Some(answer) = answer else { continue };
+            is_a_report(&answer.metered, &body);
+            let usage = usage(&answer.metered);
+            let rendered = answer.render(&receipt(&usage, &answer.metered));
+            if let (UpstreamDialect::OpenAi, Surface::OpenAi) = (DIALECTS[which], surface) {
+                differs_in_its_model_alone(&body, &rendered);
+                continue;
+            }
+            let told: Value = serde_json::from_slice(&rendered)
+                .unwrap_or_else(|error| panic!("{error}: {} of {}", shown(&rendered), shown(&body)));
+            assert_eq!(told["model"], MODEL, "{}", shown(&body));
+        }
+        if let [Some(native), Some(openai)] = &read {
+            assert_eq!(described(&native.metered, None), described(&openai.metered, None), "{}", shown(&body));
+        }
+    });
+}
+
+/// What is recorded of an answer is bounded, whatever the upstream says.
+pub fn is_a_report(metered: &Metered, body: &[u8]) {
+    if let Some(report) = &metered.provider_usage {
+        let report = report.get();
+        assert_eq!((json::kind(report), json::check(report)), (json::Kind::Object, Ok(())), "{}", shown(body));
+        assert!(report.len() <= USAGE_BYTES_MAX, "{} bytes: {}", report.len(), shown(body));
+    }
+    for name in [&metered.upstream_id, &metered.upstream_model].into_iter().flatten() {
+        assert!((1..=256).contains(&name.chars().count()), "{}", shown(body));
+    }
+    for tokens in [&metered.reported, &metered.reported_input].into_iter().flatten() {
+        assert!(tokens.input() + tokens.output() > 0, "{}", shown(body));
+        let lifetimes: u64 = tokens.input_cache_write_by_ttl.values().sum();
+        assert!(lifetimes == 0 || lifetimes == tokens.input_cache_write_tokens, "{}", shown(body));
+    }
+}
+
+/// Byte for byte, but for the name of the model.
+fn differs_in_its_model_alone(body: &[u8], rendered: &[u8]) {
+    let read = |bytes: &[u8]| Ordered::of(std::str::from_utf8(bytes).expect("an answer is UTF-8"));
+    // Serde takes no half of a surrogate pair in a name.
+    let Some(wanted) = read(body) else { return };
+    let found = read(rendered).unwrap_or_else(|| panic!("{} of {}", shown(rendered), shown(body)));
+    let said = |answer: &Ordered| -> Vec<(String, String)> {
+        let others = answer.0.iter().filter(|(name, _)| name != "model");
+        others.map(|(name, value)| (name.clone(), value.get().to_owned())).collect()
+    };
+    assert_eq!(said(&found), said(&wanted));
+    assert!(found.names().any(|name| name == "model"), "{}", shown(rendered));
+    for (_, value) in found.0.iter().filter(|(name, _)| name == "model") {
+        assert_eq!(json::string(value.get()).as_deref(), Some(MODEL), "{}", shown(rendered));
+    }
+}
+
+const REFUSALS: [&str; 9] = [
+    "",
+    "<html>busy</html>",
+    r#"{"error":{"message":"m","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#,
+    r#"{"type":"error","error":{"type":"rate_limit_error","message":"m","details":{"error_code":"x"}}}"#,
+    r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low"}}"#,
+    r#"[{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","details":[{"retryDelay":"17s"}]}}]"#,
+    r#"{"error":{"details":[{"reason":"API_KEY_INVALID"}],"retryDelay" : "1m30.5s"}}"#,
+    r#"{"object":"error","message":"m","code":40001}"#,
+    r#""no""#,
+];
+
+fn wait(dice: &mut Dice<'_>) -> String {
+    match dice.below(4) {
+        0 => dice.number(),
+        1 => dice.text_of("0123456789.smh -", 12),
+        2 => format!("Fri, {} Nov {} 08:15:{} GMT", dice.below(40), dice.number(), dice.below(70)),
+        _ => format!("{}{}", dice.number(), dice.pick(&["s", "ms", "m", "h", "h1m"]).unwrap_or_default()),
+    }
+}
+
+#[test]
+fn a_refusal_of_an_upstream_is_no_wait_without_an_end() {
+    let corpus = Corpus::of(REFUSALS.map(|refusal| refusal.as_bytes().to_vec())).knowing(&["retryDelay", "code"]);
+    fuzz!(6_000, |dice| {
+        let (dialect, status) = (DIALECTS[dice.below(2)], [400, 402, 403, 408, 413, 429, 500, 503, 529][dice.below(9)]);
+        let mut headers = HeaderMap::new();
+        for name in ["retry-after", "retry-after-ms"] {
+            if let (true, Ok(value)) = (dice.one_in(2), HeaderValue::from_str(&wait(dice))) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        }
+        let body = corpus.draw(dice);
+        let refusal = read_refusal(dialect, status, &headers, &body, DateTime::UNIX_EPOCH);
+        assert_eq!(refusal.status, status);
+        let wait = match refusal.kind {
+            UpstreamRefusalKind::RateLimited { retry_after } | UpstreamRefusalKind::Transient { retry_after } => {
+                retry_after
+            }
+            kind => {
+                assert!(status < 500, "{kind:?} for {status}: {}", shown(&body));
+                None
+            }
+        };
+        assert!(wait.is_none_or(|wait| wait <= RETRY_AFTER_MAX), "{wait:?}: {}", shown(&body));
+        assert!(status != 402 || refusal.kind == UpstreamRefusalKind::OutOfMoney);
+    });
+}

@@ -1,0 +1,158 @@
+//! What is tedious to read takes time in proportion to its length.
+
+use std::fmt::Write;
+
+use bytes::{Bytes, BytesMut};
+use fuzzing::{long, within_bounds};
+
+use super::super::golden::{MODEL, REQUEST_ID, asking};
+use super::requests::is_a_refusal;
+use super::*;
+
+fn object(member: impl Fn(usize) -> String) -> String {
+    let mut text = String::with_capacity(long() + 64);
+    for number in 0.. {
+        if text.len() > long() {
+            break;
+        }
+        let _ = write!(text, "{}{}", if text.is_empty() { '{' } else { ',' }, member(number));
+    }
+    text + "}"
+}
+
+/// What takes longest where somebody looks at everything again and again.
+fn shapes() -> [(&'static str, String); 8] {
+    let list = |item: &str| format!("[{}]", vec![item; long() / (item.len() + 1)].join(","));
+    [
+        ("nested lists", "[".repeat(long())),
+        ("nested objects", r#"{"a":"#.repeat(long() / 5)),
+        ("many names", object(|number| format!(r#""n{number}":{number}"#))),
+        ("one name", object(|_| r#""a":1"#.to_owned())),
+        ("a long string", format!(r#""{}""#, "a".repeat(long()))),
+        ("escapes", format!(r#""{}""#, r"\u00e9".repeat(long() / 6))),
+        ("many small things", list("{}")),
+        ("many blocks", list(r#"{"type":"text","text":"x"}"#)),
+    ]
+}
+
+#[test]
+fn a_request_is_read_in_time_that_grows_with_it() {
+    for (name, shape) in shapes() {
+        let text = if shape.starts_with('"') { &shape } else { r#""""# };
+        for (place, body) in [
+            ("the body", shape.clone()),
+            (
+                "a name",
+                format!(r#"{{"messages":[{{"role":"user","content":[{{"type":{text},{text}:1}}]}}],"model":"m"}}"#),
+            ),
+            ("a field", format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],"metadata":{shape}}}"#)),
+            ("messages", format!(r#"{{"model":"m","messages":{shape}}}"#)),
+            ("content", format!(r#"{{"model":"m","messages":[{{"role":"user","content":{shape}}}]}}"#)),
+            ("tools", format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],"tools":{shape}}}"#)),
+            (
+                "arguments",
+                format!(
+                    r#"{{"model":"m","messages":[{{"role":"assistant","content":[{{"type":"tool_call","id":"a","name":"b","arguments":{shape}}}]}}]}}"#
+                ),
+            ),
+        ] {
+            for surface in SURFACES {
+                within_bounds(&format!("a request with {name} in {place}"), || read_and_sent(surface, &body));
+            }
+        }
+    }
+}
+
+fn read_and_sent(surface: Surface, body: &str) {
+    let request = match ClientRequest::parse(surface, body.to_owned().into()) {
+        Ok(request) => request,
+        Err(refusal) => return is_a_refusal(&refusal, body.as_bytes()),
+    };
+    let cap_field = CapField::MaxTokens;
+    let target = OutboundTarget { model: "b", max_output_tokens: 9, cap_field, system_prefix: None };
+    for dialect in DIALECTS {
+        let _ = request.upstream_body(dialect, &target);
+    }
+}
+
+#[test]
+fn an_answer_is_read_in_time_that_grows_with_it() {
+    for (name, shape) in shapes() {
+        for (place, body) in [
+            ("the body", shape.clone()),
+            (
+                "usage",
+                format!(
+                    r#"{{"choices":[{{"message":{{"content":"x"}}}}],"content":[{{"type":"text","text":"x"}}],"usage":{shape}}}"#
+                ),
+            ),
+            ("content", format!(r#"{{"choices":[{{"message":{{"content":{shape}}}}}],"content":{shape}}}"#)),
+            ("choices", format!(r#"{{"choices":{shape}}}"#)),
+            ("an error", format!(r#"{{"error":{shape}}}"#)),
+        ] {
+            let what = format!("an answer with {name} in {place}");
+            for (dialect, surface) in [
+                (UpstreamDialect::OpenAi, Surface::OpenAi),
+                (UpstreamDialect::OpenAi, Surface::Native),
+                (UpstreamDialect::Anthropic, Surface::Native),
+            ] {
+                let _ = within_bounds(&what, || read_whole(dialect, surface, Bytes::from(body.clone())));
+            }
+            if place == "an error" {
+                let (dialect, headers) = (UpstreamDialect::OpenAi, http::HeaderMap::new());
+                let read = || read_refusal(dialect, 429, &headers, body.as_bytes(), chrono::DateTime::UNIX_EPOCH);
+                within_bounds(&what, read);
+            }
+        }
+    }
+}
+
+#[test]
+fn reports_that_come_again_and_again_are_merged_in_time() {
+    let report = object(|number| format!(r#""n{number}":{number}"#));
+    let usage = |at: usize| match at {
+        0 => report.clone(),
+        at => format!(r#"{{"m{at}":{at},"prompt_tokens":5,"completion_tokens":{at}}}"#),
+    };
+    let openai = |at| format!("data: {{\"choices\":[],\"usage\":{}}}\n\n", usage(at));
+    let anthropic = |at| format!("data: {{\"type\":\"message_delta\",\"delta\":{{}},\"usage\":{}}}\n\n", usage(at));
+    for (dialect, event) in
+        [(UpstreamDialect::OpenAi, &openai as &dyn Fn(usize) -> String), (UpstreamDialect::Anthropic, &anthropic)]
+    {
+        let mut relay = Relay::new(dialect, &asking(Surface::Native, false), REQUEST_ID, MODEL, 0);
+        let mut out = BytesMut::new();
+        within_bounds(&format!("a hundred reports of {dialect:?}"), || {
+            for at in 0..100 {
+                relay.feed(event(at).as_bytes(), &mut out).expect("a report is no fault");
+            }
+        });
+        let kept = relay.metered().provider_usage.as_ref().map_or(0, |report| report.get().len());
+        assert!(kept <= USAGE_BYTES_MAX, "{kept} bytes are kept");
+        // What is left out is no reason to bill by the bytes.
+        let reported = relay.metered().reported.as_ref().map(events::usage::TokenClasses::output);
+        assert!(dialect == UpstreamDialect::Anthropic || reported == Some(99), "{reported:?}");
+    }
+}
+
+#[test]
+fn a_stream_is_read_in_time_that_grows_with_it() {
+    for (name, stream) in [
+        ("lines", "\n".repeat(long())),
+        ("returns", "\r".repeat(long())),
+        ("comments", ":\n".repeat(long() / 2)),
+        ("empty data", "data\n".repeat(long() / 5)),
+        ("names", "event: x\n".repeat(long() / 9)),
+        ("events", "data: {}\n\n".repeat(long() / 10)),
+        ("one line", format!("data: {}", "x".repeat(long()))),
+    ] {
+        for dialect in DIALECTS {
+            let mut relay = Relay::new(dialect, &asking(Surface::OpenAi, true), REQUEST_ID, MODEL, 0);
+            let mut out = BytesMut::new();
+            within_bounds(&format!("a stream of {name}"), || {
+                // As a slow upstream sends it: a few bytes at a time.
+                let _ = stream.as_bytes().chunks(7).try_for_each(|piece| relay.feed(piece, &mut out));
+                let _ = relay.finish(&mut out);
+            });
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Streams of upstreams, in whatever pieces they come.
+
+use std::sync::LazyLock;
+
+use bytes::BytesMut;
+use fuzzing::{Corpus, fuzz, shown};
+use serde_json::Value;
+
+use super::super::golden::{CREATED, MODEL, REQUEST_ID, asking, described, receipt, usage};
+use super::super::sse::{Event, SseFault, SseParser};
+use super::answers::is_a_report;
+use super::*;
+
+static CORPORA: LazyLock<[Corpus; 2]> = LazyLock::new(|| DIALECTS.map(|dialect| answers_of(dialect, "sse")));
+const CLIENTS: [(Surface, bool); 3] = [(Surface::Native, false), (Surface::OpenAi, false), (Surface::OpenAi, true)];
+
+/// Names and data of a stream's events, read line by line from a text that is whole.
+fn events_of(stream: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let (mut lines, mut line, mut bytes) = (Vec::new(), Vec::new(), stream.iter().peekable());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\n' => lines.push(std::mem::take(&mut line)),
+            b'\r' => {
+                bytes.next_if_eq(&&b'\n');
+                lines.push(std::mem::take(&mut line));
+            }
+            byte => line.push(*byte),
+        }
+    }
+    lines.extend([line, Vec::new()]);
+    if let Some(first) = lines.first_mut() {
+        *first = first.strip_prefix("\u{feff}".as_bytes()).unwrap_or(first).to_vec();
+    }
+    let (mut events, mut name, mut data) = (Vec::new(), Vec::new(), None::<Vec<u8>>);
+    for line in lines {
+        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+        let value = line.get(colon + 1..).unwrap_or_default();
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        match &line[..colon] {
+            _ if line.is_empty() => {
+                let said = data.take().map(|data| (std::mem::take(&mut name), data));
+                events.extend(said);
+                name.clear();
+            }
+            b"event" => name = value.to_vec(),
+            b"data" => match &mut data {
+                Some(data) => data.extend([b"\n", value].concat()),
+                None => data = Some(value.to_vec()),
+            },
+            _ => {}
+        }
+    }
+    events
+}
+
+#[test]
+fn events_are_the_same_however_their_bytes_arrive() {
+    fuzz!(4_000, |dice| {
+        let stream = match dice.below(3) {
+            0 => dice.text_of("data: event:\n\r:\u{feff}é x", 80).into_bytes(),
+            _ => CORPORA[dice.below(2)].draw(dice),
+        };
+        let (mut parser, mut found, mut fault) = (SseParser::new(), Vec::new(), None);
+        let mut keep = |event: Event<'_>| {
+            found.push((event.name.as_bytes().to_vec(), event.data.as_bytes().to_vec()));
+            Ok::<(), SseFault>(())
+        };
+        for piece in dice.pieces(&stream, 24) {
+            fault = fault.or(parser.feed(piece, &mut keep).err());
+        }
+        fault = fault.or(parser.finish(&mut keep).err());
+        let wanted = events_of(&stream).into_iter().map(|(name, data)| match name.is_empty() {
+            true => (b"message".to_vec(), data),
+            false => (name, data),
+        });
+        let is_text =
+            |(name, data): &(Vec<u8>, Vec<u8>)| std::str::from_utf8(name).is_ok() && std::str::from_utf8(data).is_ok();
+        match fault {
+            None => assert_eq!(found, wanted.collect::<Vec<_>>(), "{}", shown(&stream)),
+            Some(fault) => {
+                assert_eq!(fault, SseFault::NotUtf8, "{}", shown(&stream));
+                assert!(wanted.into_iter().any(|event| !is_text(&event)), "{}", shown(&stream));
+            }
+        }
+    });
+}
+
+struct Relayed {
+    out: BytesMut,
+    metered: Metered,
+    result: Result<(), UpstreamFault>,
+    closing: Option<bytes::Bytes>,
+}
+
+fn relayed(dialect: UpstreamDialect, request: &ClientRequest, pieces: &[&[u8]]) -> Relayed {
+    let (mut relay, mut out) = (Relay::new(dialect, request, REQUEST_ID, MODEL, CREATED), BytesMut::new());
+    let fed = pieces.iter().try_for_each(|piece| relay.feed(piece, &mut out));
+    let result = fed.and_then(|()| relay.finish(&mut out));
+    let closing = result.is_ok().then(|| {
+        let usage = usage(relay.metered());
+        relay.closing(&receipt(&usage, relay.metered()))
+    });
+    Relayed { out, metered: relay.metered().clone(), result, closing }
+}
+
+#[test]
+fn a_stream_is_told_and_measured_alike_however_it_arrives_and_to_whom() {
+    fuzz!(700, |dice| {
+        let which = dice.below(2);
+        let (dialect, stream) = (DIALECTS[which], CORPORA[which].draw(dice));
+        let pieces = dice.pieces(&stream, 12);
+        let mut complete = Vec::new();
+        for (surface, include_usage) in CLIENTS {
+            let request = asking(surface, include_usage);
+            let (whole, cut) = (relayed(dialect, &request, &[&stream]), relayed(dialect, &request, &pieces));
+            assert_eq!(cut.result, whole.result, "{}", shown(&stream));
+            assert!(cut.out == whole.out, "{} {} {}", shown(&cut.out), shown(&whole.out), shown(&stream));
+            assert_eq!(described(&cut.metered, None), described(&whole.metered, None), "{}", shown(&stream));
+            assert_eq!(cut.closing, whole.closing, "{}", shown(&stream));
+            is_a_report(&whole.metered, &stream);
+            is_fit_for_the_client(&whole, surface, include_usage, &stream);
+            if (dialect, surface) == (UpstreamDialect::OpenAi, Surface::OpenAi) {
+                goes_through_as_it_came(&stream, &whole.out, include_usage);
+            }
+            if whole.result.is_ok() {
+                complete.push(described(&whole.metered, None));
+            }
+        }
+        complete.dedup();
+        assert!(complete.len() <= 1, "{complete:#?} {}", shown(&stream));
+    });
+}
+
+/// Every event is one line of JSON in the surface's own form, and a stream that is whole ends with its marker.
+fn is_fit_for_the_client(relayed: &Relayed, surface: Surface, include_usage: bool, stream: &[u8]) {
+    let closing = relayed.closing.as_deref().unwrap_or_default();
+    let said = events_of(&[&relayed.out, closing].concat());
+    for (name, data) in &said {
+        let data = std::str::from_utf8(data).expect("what goes to a client is UTF-8");
+        if data == "[DONE]" {
+            continue;
+        }
+        let event = Ordered::of(data).unwrap_or_else(|| panic!("{data} of {}", shown(stream)));
+        match surface {
+            Surface::Native => {
+                assert!([&b"output.delta"[..], b"output.tool_call", b"completed"].contains(&name.as_slice()));
+                serde_json::from_str::<Value>(data).unwrap_or_else(|error| panic!("{error}: {data}"));
+            }
+            Surface::OpenAi => {
+                let models: Vec<_> = event.0.iter().filter(|(name, _)| name == "model").collect();
+                assert!(!models.is_empty(), "{data}");
+                assert!(models.iter().all(|(_, model)| json::string(model.get()).as_deref() == Some(MODEL)), "{data}");
+                assert!(include_usage || !event.names().any(|name| name == "usage"), "{data}");
+                assert!(include_usage || event.get("choices").is_some_and(|choices| choices != "[]"), "{data}");
+            }
+        }
+    }
+    let marker = match surface {
+        Surface::Native => said.iter().filter(|(name, _)| name == b"completed").count(),
+        Surface::OpenAi => said.iter().filter(|(_, data)| data == b"[DONE]").count(),
+    };
+    assert_eq!(marker, usize::from(relayed.result.is_ok()), "{}", shown(stream));
+}
+
+/// Chunks of the same dialect keep every byte but the model's name and the report.
+fn goes_through_as_it_came(stream: &[u8], out: &[u8], include_usage: bool) {
+    let chunk = |data: &[u8]| Ordered::of(std::str::from_utf8(data).ok()?);
+    let others = |chunk: &Ordered| -> Vec<(String, String)> {
+        let kept = chunk.0.iter().filter(|(name, _)| !matches!(name.as_str(), "model" | "usage"));
+        let kept = kept.filter(|(name, _)| include_usage || name != "x_groq");
+        kept.map(|(name, value)| (name.clone(), value.get().replace('\n', " "))).collect()
+    };
+    let has_choices = |chunk: &Ordered| {
+        let choices = chunk.get("choices").filter(|choices| json::kind(choices) == json::Kind::Array);
+        choices.is_some_and(|choices| json::elements(choices).next().is_some())
+    };
+    let came: Vec<Ordered> = events_of(stream).iter().filter_map(|(_, data)| chunk(data)).collect();
+    let went: Vec<Ordered> = events_of(out).iter().filter_map(|(_, data)| chunk(data)).collect();
+    let mut came = came.iter().filter(|chunk| has_choices(chunk));
+    for chunk in went.iter().filter(|chunk| has_choices(chunk)) {
+        let same = came.next().unwrap_or_else(|| panic!("more chunks than came: {}", shown(stream)));
+        assert_eq!(others(chunk), others(same), "{}", shown(stream));
+    }
+}

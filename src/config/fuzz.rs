@@ -1,0 +1,69 @@
+//! Fuzz target of the configuration. See `docs/fuzzing.md`.
+
+use std::path::Path;
+
+use fuzzing::{Dice, fuzz};
+
+use super::tests::args;
+use super::{ABSENT, Config, DRAIN_TIMEOUT_SECONDS_MAX, HOLD_TTL_SECONDS_MAX};
+
+const SECRETS: [&str; 2] = ["LEDGERWAY_ADMIN_KEY", "LEDGERWAY_NODE_KEY"];
+
+fn value(dice: &mut Dice<'_>) -> String {
+    match dice.below(6) {
+        0 => dice.number(),
+        1 => dice.text(80),
+        2 => dice.text_of("0123456789abcdefABCDEFxyz", 80),
+        3 => dice.text_of("0123456789.:[]", 24),
+        4 => dice
+            .pick(&["true", "false", "1", "0", "", "all", "[::1]:0", "localhost:80", " 1", "+5"])
+            .unwrap_or_default()
+            .into(),
+        _ => "0123456789abcdef".repeat(4),
+    }
+}
+
+#[test]
+fn a_configuration_is_used_as_it_says_or_refused_by_name() {
+    fuzz!(20_000, |dice| {
+        let mut args = args();
+        if dice.one_in(2) {
+            args.listen = value(dice);
+        }
+        for field in [&mut args.dev, &mut args.mode, &mut args.hold_ttl_seconds, &mut args.drain_timeout_seconds] {
+            if dice.one_in(4) {
+                *field = value(dice);
+            }
+        }
+        if dice.one_in(4) {
+            args.data.dir = value(dice).into();
+        }
+        let names: Vec<&str> = SECRETS.into_iter().chain(ABSENT).collect();
+        let set: Vec<(&str, String)> =
+            (0..dice.below(3)).map(|_| (dice.pick(&names).unwrap_or_default(), value(dice))).collect();
+        let variable = |asked: &str| set.iter().find(|(name, _)| *name == asked).map(|(_, value)| value.clone());
+        match Config::read(&args, variable) {
+            Ok(config) => {
+                assert_eq!(Ok(config.listen), args.listen.parse());
+                assert_eq!(config.data, Path::new(&args.data.dir));
+                assert!((1..=HOLD_TTL_SECONDS_MAX).contains(&config.hold_ttl.as_secs()));
+                assert!(config.drain_timeout.as_secs() <= DRAIN_TIMEOUT_SECONDS_MAX);
+                assert_eq!((config.dev, &*args.mode), (matches!(&*args.dev, "true" | "1"), "all"));
+                for (secret, read) in SECRETS.into_iter().zip([&config.admin_key, &config.node_key]) {
+                    assert_eq!(variable(secret).as_deref(), read.as_ref().map(|read| read.reveal()), "{secret}");
+                }
+                assert!(config.admin_key.is_none_or(|key| key.reveal().len() >= 32));
+                assert!(ABSENT.into_iter().all(|absent| variable(absent).is_none_or(|value| value.is_empty())));
+            }
+            Err(refused) => {
+                let sentence = refused.to_string();
+                assert!(refused.variable.starts_with("LEDGERWAY_") && sentence.starts_with(refused.variable));
+                assert!(!sentence.chars().any(char::is_control) && sentence.len() < 1024, "{sentence:?}");
+                let given = variable(refused.variable).filter(|_| SECRETS.contains(&refused.variable));
+                // A secret of a letter or two is in every sentence.
+                let given = given.filter(|secret| secret.len() > 9);
+                assert!(given.is_none_or(|secret| !sentence.contains(&secret)), "{sentence}");
+            }
+        }
+    });
+}
