@@ -8,6 +8,7 @@ mod models;
 mod plan;
 mod running;
 mod stream;
+mod turn;
 mod watched;
 
 use std::sync::Arc;

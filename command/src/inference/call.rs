@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use events::event::admin::ProviderKind;
-use futures_util::FutureExt;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body::Body;
@@ -17,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Gateway;
 use super::failure::{CallFailure, Cause};
 use super::plan::PlannedTarget;
+use super::turn::Turn;
 use crate::dialect::{UpstreamDialect, UpstreamFault, read_refusal};
 use crate::secrets::Secret;
 use crate::simulator::{SimulatedBody, Simulator};
@@ -26,8 +26,8 @@ use crate::upstream::SendError;
 const REFUSAL_BYTES_MAX: usize = 16 * 1024;
 /// How long a refusal's body is waited for.
 const REFUSAL_WAIT_MAX: Duration = Duration::from_secs(2);
-/// A chunk that is not waited for longer than this comes fast.
-const FAST: Duration = Duration::from_micros(250);
+/// A chunk that is not waited for longer than this comes fast. On a busy machine what is there already takes as long.
+const FAST: Duration = Duration::from_millis(5);
 /// A whole answer beyond this is not taken.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The version that still takes `temperature` and `top_p`, which our clients may send.
@@ -47,7 +47,7 @@ pub struct UpstreamBody {
     /// Until when the first chunk may take.
     first_until: Option<Instant>,
     deadline: Instant,
-    /// The last chunk was hardly waited for: the next one is likely to be there as well.
+    /// The last chunk was hardly waited for: the next one may be there as well.
     comes_fast: bool,
 }
 
@@ -183,13 +183,11 @@ impl UpstreamBody {
         if !self.comes_fast {
             return None;
         }
-        let mut next = self.source.next().now_or_never();
-        if next.is_none() {
-            tokio::task::yield_now().await;
-            next = self.source.next().now_or_never();
+        tokio::select! {
+            biased;
+            next = self.source.next() => Some(next.map_err(CallFailure::of)),
+            () = Turn::default() => None,
         }
-        self.comes_fast = next.is_some();
-        next.map(|next| next.map_err(CallFailure::of))
     }
 
     /// All of it.

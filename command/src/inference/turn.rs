@@ -1,0 +1,65 @@
+//! Giving other tasks a turn from inside a response's body.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+/// Ready once every task that was ready has had its turn. [`tokio::task::yield_now`] says that it is whenever it is
+/// polled again, and the server polls a body several times in one turn.
+#[derive(Default)]
+pub struct Turn {
+    over: Option<Arc<Over>>,
+}
+
+struct Over {
+    is_over: AtomicBool,
+    task: Waker,
+}
+
+impl Wake for Over {
+    fn wake(self: Arc<Self>) {
+        self.is_over.store(true, Ordering::Release);
+        self.task.wake_by_ref();
+    }
+}
+
+impl Future for Turn {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(over) = &self.over {
+            return if over.is_over.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending };
+        }
+        let over = Arc::new(Over { is_over: AtomicBool::new(false), task: context.waker().clone() });
+        let waker = Waker::from(Arc::clone(&over));
+        // Polled once, it has the scheduler wake us behind the others; it is of no more use then.
+        let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&waker));
+        self.over = Some(over);
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn it_is_over_when_others_have_had_theirs_and_not_when_it_is_asked_twice() {
+        let had_its_turn = Arc::new(AtomicBool::new(false));
+        let other = Arc::clone(&had_its_turn);
+        let mut others = tokio::task::JoinSet::new();
+        others.spawn(async move { other.store(true, Ordering::SeqCst) });
+        let mut turn = pin!(Turn::default());
+        std::future::poll_fn(|context| {
+            let first = turn.as_mut().poll(context);
+            if !had_its_turn.load(Ordering::SeqCst) {
+                assert!(first.is_pending() && turn.as_mut().poll(context).is_pending());
+            }
+            first
+        })
+        .await;
+        assert!(had_its_turn.load(Ordering::SeqCst));
+    }
+}
