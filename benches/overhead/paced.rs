@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use harness::figures::{Spread, micros_each, millis};
-use harness::load::{self, Tally};
+use harness::load::{self, Aim, Tally};
 use harness::process::Memory;
 use harness::upstream::PACE;
 use harness::{request, table};
@@ -15,7 +15,7 @@ use crate::path::{Path, take_turns};
 
 const CONNECTIONS: [usize; 2] = [1, 32];
 /// Short, so that there are enough first tokens.
-const TOKENS: usize = 8;
+const TOKENS: u32 = 8;
 /// Streams of a crowd begin within this time, so that their tokens do not all come at the same instant.
 const BEGIN_WITHIN: Duration = Duration::from_secs(1);
 /// A gap that is so much longer than the pace is seen by whoever reads along.
@@ -30,9 +30,11 @@ pub async fn few(out: &mut impl Write, paths: &[Path], secret: &str, time: Durat
         out,
         &["connections", "path", "streams", "first token p50 ms", "p99 ms", "gap p50 ms", "p99 ms", "max ms", "errors"],
     )?;
-    let request: Arc<[u8]> = request::stream(request::PACED, TOKENS as u64, secret).into();
+    let request: Arc<[u8]> = request::stream(request::PACED, TOKENS.into(), secret).into();
     for connections in CONNECTIONS {
-        let tallies = take_turns(paths, |path| path.aim_stream(&request, TOKENS, 1), connections, time).await;
+        let begin_within = PACE * TOKENS;
+        let aim = |path: &Path| Aim { begin_within, ..path.aim_stream(&request, TOKENS as usize, 1) };
+        let tallies = take_turns(paths, aim, connections, time).await;
         let mut firsts = Vec::with_capacity(paths.len());
         for (path, mut tally) in paths.iter().zip(tallies) {
             let first = Spread::of(&mut tally.firsts);

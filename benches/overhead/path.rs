@@ -25,12 +25,12 @@ pub struct Path {
 impl Path {
     pub fn aim_whole(&self, request: &Arc<[u8]>, ending: &'static str) -> Aim {
         let wanted = Wanted::Whole { ending };
-        Aim { address: self.whole, request: Arc::clone(request), wanted, warm_up: 256 }
+        Aim { address: self.whole, request: Arc::clone(request), wanted, warm_up: 256, begin_within: Duration::ZERO }
     }
 
     pub fn aim_stream(&self, request: &Arc<[u8]>, tokens: usize, warm_up: usize) -> Aim {
         let wanted = Wanted::Stream { tokens };
-        Aim { address: self.streams, request: Arc::clone(request), wanted, warm_up }
+        Aim { address: self.streams, request: Arc::clone(request), wanted, warm_up, begin_within: Duration::ZERO }
     }
 
     async fn round(&self, aim: &Aim, connections: usize, time: Duration) -> Tally {

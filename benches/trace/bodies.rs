@@ -48,7 +48,7 @@ pub async fn measure(out: &mut impl Write, upstream: &Upstream, price: Price) ->
 
 async fn spend(address: SocketAddr, request: &Arc<[u8]>) -> Tally {
     let wanted = Wanted::Whole { ending: "}}" };
-    let aim = Aim { address, request: Arc::clone(request), wanted, warm_up: WARM_UP };
+    let aim = Aim { address, request: Arc::clone(request), wanted, warm_up: WARM_UP, begin_within: Duration::ZERO };
     let open = load::warm(&aim, CONNECTIONS).await;
     load::spend(&aim, open, TIME).await
 }

@@ -190,7 +190,13 @@ fn replayed(
 /// Neither side has to open a connection first.
 async fn warm_up(gateway: &Gateway, secret: &str) {
     let wanted = Wanted::Whole { ending: "}}" };
-    let aim = Aim { address: gateway.address, request: request::whole(secret).into(), wanted, warm_up: 256 };
+    let aim = Aim {
+        address: gateway.address,
+        request: request::whole(secret).into(),
+        wanted,
+        warm_up: 256,
+        begin_within: Duration::ZERO,
+    };
     drop(load::warm(&aim, WARM_CONNECTIONS).await);
 }
 

@@ -22,6 +22,9 @@ pub struct Aim {
     pub wanted: Wanted,
     /// Requests before the clock starts, over all connections.
     pub warm_up: usize,
+    /// The connections begin within this time, one after the other. Clients that take equally long would otherwise stay in
+    /// step for ever, and each measure how long all of the others take.
+    pub begin_within: Duration,
 }
 
 /// What came of it; grows from round to round.
@@ -99,8 +102,13 @@ async fn warmed_up(aim: Aim, requests: usize) -> Connection {
 pub async fn spend(aim: &Aim, open: Vec<Connection>, time: Duration) -> Tally {
     let started = Instant::now();
     let mut workers = JoinSet::new();
-    for connection in open {
-        workers.spawn(ask_again_and_again(connection, aim.clone(), started + time));
+    let step = aim.begin_within / u32::try_from(open.len().max(1)).unwrap_or(u32::MAX);
+    for (at, connection) in (0..).zip(open) {
+        let (aim, begin) = (aim.clone(), started + step * at);
+        workers.spawn(async move {
+            tokio::time::sleep_until(begin.into()).await;
+            ask_again_and_again(connection, aim, started + time).await
+        });
     }
     let tallies = tokio::time::timeout(time + LAST_ANSWER_MAX, workers.join_all()).await.expect("answers in time");
     let mut all = Tally { took: started.elapsed(), ..Tally::default() };
