@@ -1,7 +1,7 @@
 //! Time: one clock port, instants in whole microseconds, and the calendar windows that budgets count in.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, Datelike, Days, Months, NaiveTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -11,20 +11,43 @@ pub trait Clock: Send + Sync {
     /// Wall clock, UTC, whole microseconds.
     fn now(&self) -> DateTime<Utc>;
 
-    /// Since an arbitrary start; never goes back, whatever happens to the wall clock.
+    /// Since an arbitrary start; never goes back, whatever happens to the wall clock, and goes on while the machine sleeps
+    /// where it can tell.
     fn monotonic(&self) -> Duration;
 }
 
 /// The machine's clocks.
 pub struct SystemClock {
-    started: Instant,
+    started: Uptime,
 }
 
 impl SystemClock {
     pub fn new() -> Self {
-        Self { started: Instant::now() }
+        Self { started: Uptime::now() }
     }
 }
+
+/// A reading of the clock that also counts the time that the machine was suspended: [`std::time::Instant`] does not on
+/// Linux, so that a laptop which was opened again would look as if its wall clock had been stepped.
+#[cfg(target_os = "linux")]
+#[derive(Clone, Copy)]
+struct Uptime(Duration);
+
+#[cfg(target_os = "linux")]
+impl Uptime {
+    fn now() -> Self {
+        let read = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let (seconds, nanos) = (u64::try_from(read.tv_sec).unwrap_or(0), u32::try_from(read.tv_nsec).unwrap_or(0));
+        Self(Duration::new(seconds, nanos))
+    }
+
+    fn elapsed(self) -> Duration {
+        Self::now().0.saturating_sub(self.0)
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+use std::time::Instant as Uptime;
 
 impl Default for SystemClock {
     fn default() -> Self {
