@@ -29,6 +29,7 @@ use harness::figures::mebibytes;
 use harness::gateway::Gateway;
 use harness::process::{Memory, Processes};
 use harness::upstream::{BURST_TOKENS, Upstream};
+use harness::verdict::exit_code;
 use harness::{descriptors, request, settings, table};
 
 use nginx::Nginx;
@@ -65,14 +66,8 @@ impl Settings {
 }
 
 fn main() -> ExitCode {
-    match Bench::prepare().and_then(|mut bench| bench.run().map_err(|error| error.to_string())) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            // Nothing can be done where that cannot be said either.
-            let _ = writeln!(io::stderr(), "{why}");
-            ExitCode::FAILURE
-        }
-    }
+    let measured = Bench::prepare().and_then(|mut bench| bench.run().map_err(|error| error.to_string()));
+    exit_code(measured.map(|()| true))
 }
 
 struct Bench {

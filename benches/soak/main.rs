@@ -24,6 +24,7 @@ use harness::figures::{Spread, mebibytes, micros_each, millis};
 use harness::gateway::Gateway;
 use harness::pool::Pool;
 use harness::upstream::Upstream;
+use harness::verdict::exit_code;
 use harness::{descriptors, settings, table};
 
 use load::{Came, Errors, Load};
@@ -62,15 +63,7 @@ struct Settings {
 }
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(why) => {
-            // Nothing can be done where that cannot be said either.
-            let _ = writeln!(io::stderr(), "{why}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(run())
 }
 
 fn run() -> Result<bool, String> {

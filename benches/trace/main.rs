@@ -29,6 +29,7 @@ use harness::gateway::Gateway;
 use harness::load::{self, Aim};
 use harness::process::Memory;
 use harness::upstream::Upstream;
+use harness::verdict::exit_code;
 use harness::{descriptors, request, settings, table};
 use tokio::runtime::Runtime;
 
@@ -54,16 +55,7 @@ const COLUMNS: [&str; 11] = [
 const WARM_CONNECTIONS: usize = 16;
 
 fn main() -> ExitCode {
-    let ended = run();
-    match ended {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(why) => {
-            // Nothing can be done where that cannot be said either.
-            let _ = writeln!(io::stderr(), "{why}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(run())
 }
 
 fn run() -> Result<bool, String> {

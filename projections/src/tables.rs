@@ -1,6 +1,6 @@
 //! The in-memory tables: keys, routes, prices and limits as the log has them. A request is decided from one immutable
 //! snapshot, so that no SQL stands on its path; the snapshot is swapped whole when administration changes something.
-//! Folded from administration alone: every other event only moves the position.
+//! Folded from administration alone; no other event concerns them.
 
 mod feed;
 mod shared_map;

@@ -18,4 +18,5 @@ pub mod request;
 pub mod settings;
 pub mod table;
 pub mod upstream;
+pub mod verdict;
 pub mod wire;
