@@ -50,6 +50,12 @@ pub struct ServeArgs {
     /// How long requests in flight may take after SIGTERM, in seconds
     #[arg(long, env = "LEDGERWAY_DRAIN_TIMEOUT_SECONDS", default_value = "30")]
     pub drain_timeout_seconds: String,
+    /// How long it goes on serving after SIGTERM while it says that it is not ready, in seconds
+    #[arg(long, env = "LEDGERWAY_DRAIN_DELAY_SECONDS", default_value = "0")]
+    pub drain_delay_seconds: String,
+    /// Origins whose pages may call the gateway, separated by commas; * for all
+    #[arg(long, env = "LEDGERWAY_CORS_ORIGINS", default_value = "")]
+    pub cors_origins: String,
 }
 
 #[derive(Args)]

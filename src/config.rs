@@ -8,19 +8,18 @@ use std::time::Duration;
 use command::secrets::{NodeKey, Secret, operator_key};
 
 use crate::cli::ServeArgs;
+use crate::http::CorsOrigins;
 
 const HOLD_TTL_SECONDS_MAX: u64 = 86_400;
-const DRAIN_TIMEOUT_SECONDS_MAX: u64 = 3_600;
+const DRAIN_SECONDS_MAX: u64 = 3_600;
 /// What this version does not have: ignoring it would look like having it.
-const ABSENT: [&str; 8] = [
+const ABSENT: [&str; 6] = [
     "LEDGERWAY_DATABASE_URL",
     "LEDGERWAY_NATS_URL",
     "LEDGERWAY_REDIS_URL",
     "LEDGERWAY_OBJECT_STORE_URL",
     "LEDGERWAY_RATE_LIMIT_REQUESTS",
     "LEDGERWAY_ADMIN_RATE_LIMIT_REQUESTS",
-    "LEDGERWAY_CORS_ORIGINS",
-    "LEDGERWAY_DRAIN_DELAY_SECONDS",
 ];
 
 /// How `serve` runs.
@@ -30,6 +29,10 @@ pub struct Config {
     pub dev: bool,
     pub hold_ttl: Duration,
     pub drain_timeout: Duration,
+    /// How long it goes on serving after the signal, not ready.
+    pub drain_delay: Duration,
+    /// Pages of which origins may call it; `None` where none may.
+    pub cors: Option<CorsOrigins>,
     pub admin_key: Option<Secret>,
     pub node_key: Option<Secret>,
 }
@@ -64,9 +67,17 @@ impl Config {
                 "LEDGERWAY_DRAIN_TIMEOUT_SECONDS",
                 &args.drain_timeout_seconds,
                 0,
-                DRAIN_TIMEOUT_SECONDS_MAX,
+                DRAIN_SECONDS_MAX,
                 "30",
             )?,
+            drain_delay: seconds(
+                "LEDGERWAY_DRAIN_DELAY_SECONDS",
+                &args.drain_delay_seconds,
+                0,
+                DRAIN_SECONDS_MAX,
+                "5",
+            )?,
+            cors: cors(&args.cors_origins)?,
             admin_key: variable("LEDGERWAY_ADMIN_KEY").map(admin_key).transpose()?,
             node_key: variable("LEDGERWAY_NODE_KEY").map(node_key).transpose()?,
         })
@@ -151,6 +162,17 @@ fn admin_key(text: String) -> Result<Secret, WrongConfig> {
     })
 }
 
+fn cors(text: &str) -> Result<Option<CorsOrigins>, WrongConfig> {
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    CorsOrigins::parse(text).map(Some).map_err(|wrong| WrongConfig {
+        variable: "LEDGERWAY_CORS_ORIGINS",
+        problem: format!("has {:?}, which is no origin (scheme, host and port, no path)", shown(wrong)),
+        example: "https://app.example.com,http://localhost:3000",
+    })
+}
+
 /// As much of a wrong value as helps to find it.
 fn shown(text: &str) -> String {
     text.chars().take(64).collect()
@@ -172,6 +194,8 @@ mod tests {
             mode: "all".to_owned(),
             hold_ttl_seconds: "900".to_owned(),
             drain_timeout_seconds: "30".to_owned(),
+            drain_delay_seconds: "0".to_owned(),
+            cors_origins: String::new(),
         }
     }
 
@@ -193,6 +217,12 @@ mod tests {
         assert_eq!(refused(&wrong, "", "").variable, "LEDGERWAY_MODE");
         let wrong = ServeArgs { data: DataArgs { dir: "".into() }, ..args() };
         assert_eq!(refused(&wrong, "", "").variable, "LEDGERWAY_DATA");
+        let wrong = ServeArgs { drain_delay_seconds: "-1".to_owned(), ..args() };
+        assert_eq!(refused(&wrong, "", "").variable, "LEDGERWAY_DRAIN_DELAY_SECONDS");
+        let wrong = ServeArgs { cors_origins: "https://a.example,b.example".to_owned(), ..args() };
+        let wrong = refused(&wrong, "", "");
+        assert_eq!(wrong.variable, "LEDGERWAY_CORS_ORIGINS");
+        assert!(wrong.problem.contains("\"b.example\""), "{wrong}");
         assert_eq!(refused(&args(), "LEDGERWAY_REDIS_URL", "redis://x").variable, "LEDGERWAY_REDIS_URL");
     }
 

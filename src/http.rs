@@ -1,6 +1,7 @@
 //! Listening, the door in front of every route, and how the gateway is asked how it is.
 
 mod attention;
+mod cors;
 mod door;
 mod health;
 mod in_flight;
@@ -9,6 +10,7 @@ mod places;
 mod server;
 mod wording;
 
+pub use cors::CorsOrigins;
 pub use door::{Door, DoorParts};
 pub use health::{Health, routes as health_routes};
 pub use in_flight::InFlight;

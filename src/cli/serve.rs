@@ -91,13 +91,15 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
         say(&ready_to_paste(&address.to_string(), &config.data));
     }
     signals.next().await;
+    let was_told_twice = linger(&config, &in_flight, &mut signals).await;
     tracing::info!("draining: requests in flight end, new ones are refused");
     // The time is the operator's: what it was too short for is cut off and recorded, as it is by a second signal.
-    let was_told_twice = tokio::select! {
-        () = in_flight.drain() => false,
-        () = tokio::time::sleep(config.drain_timeout) => false,
-        () = signals.next() => true,
-    };
+    let was_told_twice = was_told_twice
+        || tokio::select! {
+            () = in_flight.drain() => false,
+            () = tokio::time::sleep(config.drain_timeout) => false,
+            () = signals.next() => true,
+        };
     if !was_told_twice {
         tokio::time::sleep(LAST_BYTES).await;
     }
@@ -130,6 +132,19 @@ async fn start_engines(config: &Config, clock: &Arc<dyn Clock>) -> Result<Engine
     let (tables, feed) = tables::start(&log).await?;
     let access = Arc::new(AccessRollup::new(log.clone(), Arc::clone(clock)));
     Ok(Engines { log, tables, feed, views, views_thread, access })
+}
+
+/// Goes on serving for the delay, not ready, so that load balancers can let go; whether a second signal cut it short.
+async fn linger(config: &Config, in_flight: &InFlight, signals: &mut Signals) -> bool {
+    in_flight.leave();
+    if config.drain_delay.is_zero() {
+        return false;
+    }
+    tracing::info!(seconds = config.drain_delay.as_secs(), "not ready any more; still serving");
+    tokio::select! {
+        () = tokio::time::sleep(config.drain_delay) => false,
+        () = signals.next() => true,
+    }
 }
 
 /// A folder that cannot be one is the configuration's fault; what is wrong inside of it is not.
@@ -215,6 +230,7 @@ async fn open_door(
         access: Arc::clone(&engines.access),
         ids: ids.clone(),
         in_flight: in_flight.clone(),
+        cors: config.cors.clone(),
     }))
 }
 

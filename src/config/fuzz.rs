@@ -5,7 +5,8 @@ use std::path::Path;
 use fuzzing::{Dice, fuzz};
 
 use super::tests::args;
-use super::{ABSENT, Config, DRAIN_TIMEOUT_SECONDS_MAX, HOLD_TTL_SECONDS_MAX};
+use super::{ABSENT, Config, DRAIN_SECONDS_MAX, HOLD_TTL_SECONDS_MAX};
+use crate::cli::ServeArgs;
 
 const SECRETS: [&str; 2] = ["LEDGERWAY_ADMIN_KEY", "LEDGERWAY_NODE_KEY"];
 
@@ -16,7 +17,7 @@ fn value(dice: &mut Dice<'_>) -> String {
         2 => dice.text_of("0123456789abcdefABCDEFxyz", 80),
         3 => dice.text_of("0123456789.:[]", 24),
         4 => dice
-            .pick(&["true", "false", "1", "0", "", "all", "[::1]:0", "localhost:80", " 1", "+5"])
+            .pick(&["true", "false", "1", "0", "", "all", "[::1]:0", "localhost:80", " 1", "+5", "*", "http://a"])
             .unwrap_or_default()
             .into(),
         _ => "0123456789abcdef".repeat(4),
@@ -30,7 +31,9 @@ fn a_configuration_is_used_as_it_says_or_refused_by_name() {
         if dice.one_in(2) {
             args.listen = value(dice);
         }
-        for field in [&mut args.dev, &mut args.mode, &mut args.hold_ttl_seconds, &mut args.drain_timeout_seconds] {
+        let ServeArgs { dev, mode, hold_ttl_seconds, drain_timeout_seconds, drain_delay_seconds, cors_origins, .. } =
+            &mut args;
+        for field in [dev, mode, hold_ttl_seconds, drain_timeout_seconds, drain_delay_seconds, cors_origins] {
             if dice.one_in(4) {
                 *field = value(dice);
             }
@@ -47,7 +50,9 @@ fn a_configuration_is_used_as_it_says_or_refused_by_name() {
                 assert_eq!(Ok(config.listen), args.listen.parse());
                 assert_eq!(config.data, Path::new(&args.data.dir));
                 assert!((1..=HOLD_TTL_SECONDS_MAX).contains(&config.hold_ttl.as_secs()));
-                assert!(config.drain_timeout.as_secs() <= DRAIN_TIMEOUT_SECONDS_MAX);
+                assert!(config.drain_timeout.as_secs() <= DRAIN_SECONDS_MAX);
+                assert!(config.drain_delay.as_secs() <= DRAIN_SECONDS_MAX);
+                assert_eq!(config.cors.is_none(), args.cors_origins.trim().is_empty());
                 assert_eq!((config.dev, &*args.mode), (matches!(&*args.dev, "true" | "1"), "all"));
                 for (secret, read) in SECRETS.into_iter().zip([&config.admin_key, &config.node_key]) {
                     assert_eq!(variable(secret).as_deref(), read.as_ref().map(|read| read.reveal()), "{secret}");

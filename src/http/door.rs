@@ -21,11 +21,13 @@ use projections::caller::{AtPosition, Caller, ClientOrigin};
 use projections::tables::TablesHandle;
 use tower_service::Service;
 
+use super::cors::{Cors, CorsOrigins};
 use super::in_flight::InFlight;
 use super::wording::{surface_of, word};
 
 /// Path and query beyond this are refused.
 const URI_BYTES_MAX: usize = 8 * 1024;
+const REQUEST_ID_HEADER: &str = "x-request-id";
 const POSITION_HEADER: &str = "x-ledgerway-position";
 const USER_AGENT_CHARS_MAX: usize = 512;
 
@@ -36,6 +38,7 @@ pub struct DoorParts {
     pub access: Arc<AccessRollup>,
     pub ids: IdMaker,
     pub in_flight: InFlight,
+    pub cors: Option<CorsOrigins>,
 }
 
 /// In front of all routes. Cheap to clone.
@@ -51,17 +54,34 @@ struct Shared {
     access: Arc<AccessRollup>,
     ids: IdMaker,
     in_flight: InFlight,
+    cors: Option<Cors>,
 }
 
 impl Door {
     pub fn new(parts: DoorParts) -> Self {
-        let DoorParts { routes, authenticator, tables, access, ids, in_flight } = parts;
+        let DoorParts { routes, authenticator, tables, access, ids, in_flight, cors } = parts;
+        let cors = cors.map(Cors::new);
         let routes = routes.fallback(no_such_path).method_not_allowed_fallback(no_such_method);
-        Self { routes, shared: Arc::new(Shared { authenticator, tables, access, ids, in_flight }) }
+        Self { routes, shared: Arc::new(Shared { authenticator, tables, access, ids, in_flight, cors }) }
     }
 
     /// Answers one request, whatever it is.
-    pub async fn answer(self, mut request: Request, peer: IpAddr) -> Response {
+    pub async fn answer(self, request: Request, peer: IpAddr) -> Response {
+        let shared = Arc::clone(&self.shared);
+        match &shared.cors {
+            None => self.answer_same_origin(request, peer).await,
+            Some(cors) => {
+                let mut response = cors.answer(request, |request| self.clone().answer_same_origin(request, peer)).await;
+                if !response.headers().contains_key(REQUEST_ID_HEADER) {
+                    // A preflight, which went no further.
+                    set_request_id(&mut response, &shared.ids.make::<RequestId>().to_string());
+                }
+                response
+            }
+        }
+    }
+
+    async fn answer_same_origin(self, mut request: Request, peer: IpAddr) -> Response {
         let began = Instant::now();
         let id: RequestId = self.shared.ids.make();
         let surface = surface_of(request.uri().path());
@@ -181,7 +201,7 @@ fn set_position(response: &mut Response, position: Option<u64>) {
 
 fn set_request_id(response: &mut Response, request_id: &str) {
     if let Ok(value) = HeaderValue::try_from(request_id) {
-        response.headers_mut().insert("x-request-id", value);
+        response.headers_mut().insert(REQUEST_ID_HEADER, value);
     }
 }
 

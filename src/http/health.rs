@@ -37,12 +37,12 @@ async fn live() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// 503 while draining, while the ledger cannot be written, and while the tables are behind. A view that stands still
+/// 503 from the signal to end on, while the ledger cannot be written, and while the tables are behind. A view that stands still
 /// is shown, and keeps nobody from working.
 async fn ready(State(health): State<Arc<Health>>) -> (StatusCode, Json<Value>) {
     let writable = health.log.is_writable();
     let current = health.tables.wait_for(health.log.head().position, TABLES_LAG_MAX).await;
-    let draining = health.in_flight.is_draining();
+    let draining = health.in_flight.is_leaving();
     let followed = health.views.status().iter().all(|view| view.error.is_none());
     let is_ready = writable && current && !draining;
     let word = |is_fine, otherwise: &'static str| if is_fine { "ok" } else { otherwise };

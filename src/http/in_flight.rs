@@ -1,6 +1,8 @@
 //! Which requests are in flight: until the last byte of their answer has been handed over, or their client has gone.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
@@ -14,15 +16,26 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 pub struct InFlight {
     requests: TaskTracker,
     draining: watch::Sender<bool>,
+    /// It will drain soon, and balancers are to know.
+    leaving: Arc<AtomicBool>,
 }
 
 impl InFlight {
     pub fn new() -> Self {
-        Self { requests: TaskTracker::new(), draining: watch::Sender::new(false) }
+        Self { requests: TaskTracker::new(), draining: watch::Sender::new(false), leaving: Arc::default() }
     }
 
     pub fn is_draining(&self) -> bool {
         *self.draining.borrow()
+    }
+
+    /// From now on it is not ready; requests are served as before.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
     }
 
     /// Becomes true when no new requests are taken.
@@ -32,6 +45,7 @@ impl InFlight {
 
     /// Takes no new requests, and waits until those in flight are over.
     pub async fn drain(&self) {
+        self.leave();
         self.draining.send_replace(true);
         self.requests.close();
         self.requests.wait().await;

@@ -3,6 +3,7 @@
 
 mod books;
 mod client;
+mod cors;
 mod gateway;
 mod tenant;
 mod upstream;

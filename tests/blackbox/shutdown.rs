@@ -65,6 +65,30 @@ async fn a_second_signal_ends_it_at_once_and_nothing_recorded_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn with_a_drain_delay_it_is_not_ready_and_serves_on_before_it_drains() {
+    let mut gateway = Gateway::start_with(&[("LEDGERWAY_DRAIN_DELAY_SECONDS", "2")]);
+    let upstream = MockUpstream::start().await;
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let newcomer = gateway.client(None);
+    newcomer.get("/health/ready").await.must(200);
+    gateway.terminate();
+    while newcomer.get("/health/ready").await.status != 503 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let served = tenant.chat("ok").await.must(200).request_id();
+    assert!(gateway.is_running(), "it did not wait for balancers to let go");
+    assert_eq!(gateway.wait_for_end(Duration::from_secs(10)).code(), Some(0));
+    gateway.start_again();
+    assert_eq!(gateway.books().await.end_of(&served), Some("budget.settled"));
+    gateway.terminate();
+    while newcomer.get("/health/ready").await.status != 503 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    gateway.terminate();
+    assert_eq!(gateway.wait_for_end(Duration::from_millis(1500)).code(), Some(1), "a second signal ends it at once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_idle_gateway_ends_at_once() {
     let mut gateway = Gateway::start();
     gateway.terminate();

@@ -1,0 +1,126 @@
+//! Cross-origin calls: which web pages may call the gateway, and what they may read of its answers. Preflights are
+//! answered here, before anybody asks for a key. Without configured origins none of this is on the path of a request.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::response::Response;
+use http::{HeaderName, HeaderValue, Method, Uri};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+
+/// How long a browser may keep what a preflight said.
+const PREFLIGHT_KEPT: Duration = Duration::from_secs(600);
+
+/// What pages may read besides the headers that every page may.
+const EXPOSED: [HeaderName; 13] = [
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("request-id"),
+    HeaderName::from_static("x-ledgerway-position"),
+    HeaderName::from_static("x-ledgerway-backend"),
+    HeaderName::from_static("x-ledgerway-cost-usd"),
+    HeaderName::from_static("x-ledgerway-max-output-tokens"),
+    HeaderName::from_static("x-ratelimit-limit"),
+    HeaderName::from_static("x-ratelimit-remaining"),
+    HeaderName::from_static("x-ratelimit-reset"),
+    HeaderName::from_static("retry-after"),
+    HeaderName::from_static("x-should-retry"),
+    HeaderName::from_static("deprecation"),
+    HeaderName::from_static("sunset"),
+];
+
+/// Origins as they were configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CorsOrigins {
+    Any,
+    Listed(Vec<HeaderValue>),
+}
+
+impl CorsOrigins {
+    /// Origins separated by commas, or `*`.
+    ///
+    /// Errors: the first part that is no origin.
+    pub fn parse(text: &str) -> Result<Self, &str> {
+        let origins = text.split(',').map(str::trim);
+        if origins.clone().any(|origin| origin == "*") {
+            return Ok(Self::Any);
+        }
+        origins.map(|origin| value(origin).ok_or(origin)).collect::<Result<_, _>>().map(Self::Listed)
+    }
+}
+
+/// An origin as browsers write it: scheme and authority in lower case, nothing behind.
+fn value(origin: &str) -> Option<HeaderValue> {
+    let uri: Uri = origin.parse().ok()?;
+    let (scheme, authority) = (uri.scheme_str()?, uri.authority()?.as_str());
+    let written = format!("{scheme}://{authority}").to_ascii_lowercase();
+    let is_bare = matches!(scheme, "http" | "https") && !authority.contains('@') && written == origin;
+    is_bare.then(|| HeaderValue::try_from(written).ok())?
+}
+
+/// Answers preflights and marks the answers that pages may read.
+pub struct Cors(CorsLayer);
+
+impl Cors {
+    pub fn new(origins: CorsOrigins) -> Self {
+        let origins = match origins {
+            CorsOrigins::Any => AllowOrigin::any(),
+            CorsOrigins::Listed(origins) => AllowOrigin::list(origins),
+        };
+        // Keys travel in headers that pages set themselves, never in cookies: no credentials are allowed.
+        let layer = CorsLayer::new()
+            .allow_origin(origins)
+            .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+            .allow_headers(AllowHeaders::mirror_request())
+            .expose_headers(EXPOSED)
+            .max_age(PREFLIGHT_KEPT);
+        Self(layer)
+    }
+
+    /// The answer of `next` as a page may read it, or that to a preflight, which `next` never sees.
+    pub async fn answer<A>(&self, request: Request, next: impl Fn(Request) -> A) -> Response
+    where
+        A: Future<Output = Response>,
+    {
+        let service = service_fn(|request| {
+            let answer = next(request);
+            async move { Ok::<_, Infallible>(answer.await) }
+        });
+        match self.0.layer(service).oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_what_browsers_send_and_nothing_else() {
+        let listed = |origins: &[&'static str]| {
+            Ok(CorsOrigins::Listed(origins.iter().map(|origin| HeaderValue::from_static(origin)).collect()))
+        };
+        assert_eq!(CorsOrigins::parse("*"), Ok(CorsOrigins::Any));
+        assert_eq!(CorsOrigins::parse("https://a.example"), listed(&["https://a.example"]));
+        assert_eq!(
+            CorsOrigins::parse("http://localhost:3000, https://a.example"),
+            listed(&["http://localhost:3000", "https://a.example"])
+        );
+        for wrong in [
+            "a.example",
+            "https://",
+            "https://a.example/",
+            "https://A.example",
+            "https://u@a.example",
+            "ftp://a.example",
+            "null",
+            "",
+        ] {
+            assert_eq!(CorsOrigins::parse(wrong), Err(wrong));
+        }
+        assert_eq!(CorsOrigins::parse("https://a.example,,"), Err(""));
+    }
+}
