@@ -5,6 +5,7 @@ mod call;
 mod dispatch;
 mod failure;
 mod models;
+mod order;
 mod plan;
 mod running;
 mod stream;
@@ -154,7 +155,7 @@ async fn serve(
     caller.require(Permission::ModelsUse)?;
     let body = read_body(request).await?;
     let asked = ClientRequest::parse(surface, body)?;
-    let mut plan = match plan(gateway, caller, &asked) {
+    let mut plan = match plan(gateway, caller, &asked, id) {
         Ok(plan) => plan,
         Err(refusal) if refusal.code == ErrorCode::InvalidRequest => return Err(refusal),
         Err(refusal) => return Err(record_refusal(gateway, id, context, asked.model(), refusal).await),
@@ -176,9 +177,9 @@ async fn read_body(request: Request) -> Result<Bytes, Refusal> {
     })
 }
 
-fn plan(gateway: &Gateway, caller: &Caller, asked: &ClientRequest) -> Result<Plan, Refusal> {
+fn plan(gateway: &Gateway, caller: &Caller, asked: &ClientRequest, id: RequestId) -> Result<Plan, Refusal> {
     let tables = gateway.tables.load();
-    plan::plan(&tables, caller, asked, gateway.log.head().time_after(gateway.clock.now()))
+    plan::plan(&tables, caller, asked, id, gateway.log.head().time_after(gateway.clock.now()))
 }
 
 /// A refusal that reached the ledger's door is a fact; without the fact there is no refusal but this one.

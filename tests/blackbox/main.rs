@@ -17,6 +17,7 @@ mod keys;
 mod mixed_load;
 mod one_request;
 mod retries;
+mod routing;
 mod secrets;
 mod shutdown;
 mod trouble;

@@ -36,6 +36,8 @@ pub enum ModelError {
     TargetRepeated { index: usize },
     #[error("must not be above max_output_tokens")]
     DefaultAboveMaximum { index: usize },
+    #[error("must give at least one target a weight above 0 where the strategy is weighted")]
+    NoWeight,
 }
 
 impl ChangeModel {
@@ -72,6 +74,9 @@ fn decide(life: &Life<Model>, command: ModelCommand) -> Result<Vec<ModelFact>, M
 fn sound(model: Model) -> Result<Model, ModelError> {
     if model.targets.is_empty() {
         return Err(ModelError::NoTargets);
+    }
+    if model.strategy == Strategy::Weighted && model.targets.iter().all(|target| target.weight == 0) {
+        return Err(ModelError::NoWeight);
     }
     for (index, target) in model.targets.iter().enumerate() {
         let same = |before: &Target| before.provider_id == target.provider_id && before.model == target.model;
@@ -142,6 +147,16 @@ mod tests {
         given([])
             .when(CreateModel(model(&[target(2), capped(11)])))
             .then_refused(ModelError::DefaultAboveMaximum { index: 1 });
+    }
+
+    #[test]
+    fn weights_that_are_all_zero_draw_nobody() {
+        let weighted = |weights: [u32; 2]| Model {
+            strategy: Strategy::Weighted,
+            ..model(&[Target { weight: weights[0], ..target(1) }, Target { weight: weights[1], ..target(2) }])
+        };
+        given([]).when(CreateModel(weighted([0, 1]))).then([ModelCreated(weighted([0, 1]))]);
+        given([]).when(CreateModel(weighted([0, 0]))).then_refused(ModelError::NoWeight);
     }
 
     #[test]

@@ -8,11 +8,13 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use events::event::admin::{Model, OutputCapField, Provider, ProviderKind, Target};
 use events::event::inference::{Backend, Versions};
+use events::ids::RequestId;
 use events::money::{NanoUsd, Rates};
 use events::wire::{ErrorCode, Refusal};
 use projections::caller::Caller;
 use projections::tables::{Entry, Tables};
 
+use super::order;
 use crate::dialect::{CapField, ClientRequest, OutboundTarget, UpstreamDialect};
 
 /// A target that may serve the request, with the price it would be billed at.
@@ -77,13 +79,19 @@ impl PlannedTarget {
 }
 
 /// Errors: `MODEL_NOT_FOUND`, `MODEL_NOT_ALLOWED`, `MODEL_UNPRICED`; `INVALID_REQUEST` for a cap that no target takes.
-pub fn plan(tables: &Tables, caller: &Caller, asked: &ClientRequest, now: DateTime<Utc>) -> Result<Plan, Refusal> {
+pub fn plan(
+    tables: &Tables,
+    caller: &Caller,
+    asked: &ClientRequest,
+    request: RequestId,
+    now: DateTime<Utc>,
+) -> Result<Plan, Refusal> {
     let model = tables.route(caller.chain.tenant, asked.model()).ok_or_else(|| not_found(asked.model()))?;
     if !caller.allows_model(asked.model()) {
         let message = "the key may not use this model";
         return Err(Refusal::new(ErrorCode::ModelNotAllowed, message).with("model", asked.model()));
     }
-    let serving = serving_targets(tables, caller, &model.value);
+    let serving = serving(tables, caller, order::of_request(&model.value, request));
     let priced: Vec<_> = serving.iter().filter_map(|target| target.priced(tables, now)).collect();
     if priced.is_empty() {
         return Err(unpriced(asked.model()));
@@ -146,20 +154,17 @@ pub struct Priced<'a> {
     price_version: u64,
 }
 
-/// The target of a model that a request of this caller is tried on first; `None` where it would be `MODEL_UNPRICED`.
+/// The target of a model that most requests of this caller are tried on first; `None` where it would be `MODEL_UNPRICED`.
 pub fn first_priced<'a>(
     tables: &'a Tables,
     caller: &Caller,
     model: &'a Model,
     now: DateTime<Utc>,
 ) -> Option<Priced<'a>> {
-    serving_targets(tables, caller, model).iter().find_map(|serving| serving.priced(tables, now))
+    serving(tables, caller, order::usual(model)).iter().find_map(|serving| serving.priced(tables, now))
 }
 
-fn serving_targets<'a>(tables: &'a Tables, caller: &Caller, model: &'a Model) -> Vec<Serving<'a>> {
-    let mut targets: Vec<&Target> = model.targets.iter().collect();
-    // Stable: targets of one priority keep the order in which they were given.
-    targets.sort_by_key(|target| target.priority);
+fn serving<'a>(tables: &'a Tables, caller: &Caller, targets: Vec<&'a Target>) -> Vec<Serving<'a>> {
     let serving = targets.into_iter().filter_map(|target| {
         let provider = tables.provider(target.provider_id).filter(|provider| provider.is_live())?;
         let is_ours = provider.value.tenant_id.is_none_or(|owner| caller.chain.tenant == Some(owner));

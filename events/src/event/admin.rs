@@ -170,6 +170,8 @@ pub enum OutputCapField {
 pub enum Strategy {
     /// Lowest number first.
     Priority,
+    /// Drawn anew for every request: of what is left, each by its share of the weights.
+    Weighted,
 }
 
 /// One backend that can serve a frontend model. Limits are in tokens.

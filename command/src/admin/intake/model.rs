@@ -21,7 +21,7 @@ const SYSTEM_PREFIX_LEN_MAX: usize = 100_000;
 const RANK_MAX: u64 = 1_000_000;
 const TOKENS_MAX: u64 = 100_000_000;
 
-const STRATEGIES: &[(&str, Strategy)] = &[("priority", Strategy::Priority)];
+const STRATEGIES: &[(&str, Strategy)] = &[("priority", Strategy::Priority), ("weighted", Strategy::Weighted)];
 
 /// Names that shared models claim.
 const SHARED: &str = "shared";
@@ -95,6 +95,7 @@ impl Administered for Life<Model> {
         let field = match error {
             ModelError::Life(error) => return CommandError::of_life(Self::KIND, error),
             ModelError::NoTargets => "targets".to_owned(),
+            ModelError::NoWeight => "targets".to_owned(),
             ModelError::TargetRepeated { index } => format!("targets[{index}]"),
             ModelError::DefaultAboveMaximum { index } => format!("targets[{index}].default_max_output_tokens"),
         };
