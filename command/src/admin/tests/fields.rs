@@ -58,7 +58,7 @@ async fn every_wrong_field_is_a_400_that_names_it() {
         ("/providers", json!({"name": "s", "kind": "simulator", "base_url": "https://example.com"}), "base_url"),
         ("/providers", json!({"name": "s", "kind": "simulator", "api_key": "k"}), "api_key"),
         ("/models", with(&model, "targets", json!([])), "targets"),
-        ("/models", with(&model, "strategy", json!("weighted")), "strategy"),
+        ("/models", with(&model, "strategy", json!("cheapest")), "strategy"),
         ("/models", with(&model, "name", json!("two words")), "name"),
         ("/models", target("colour", json!("red")), "targets[0].colour"),
         ("/models", target("max_output_tokens", json!(-1)), "targets[0].max_output_tokens"),
