@@ -1,5 +1,5 @@
-//! Where aggregates come from and go to: a stream is read and folded, a command is handled, and what it brings forth is
-//! appended by the log's one writer, where the stream has not moved on meanwhile.
+//! Where aggregates come from and go to: the last events of a stream are read and folded, a command is handled, and what
+//! it brings forth is appended by the log's one writer, where the stream has not moved on meanwhile.
 
 use cqrs_es::event_sink::EventSink;
 use events::event::{Context, Event, Recorded, Stream};
@@ -42,14 +42,13 @@ impl<A: AdminAggregate> Loaded<A> {
         Self { aggregate: A::default(), stream, sequence: 0, position: 0, lifetime: None }
     }
 
-    /// As it stood at `position`, the newest where that is `None`.
+    /// As it stood at `position`, the newest where that is `None`. Folded from the last event of each type: a change
+    /// carries the whole state, so that none before the last one matters.
     /// Errors: the log cannot be read; an event of another kind stands on the stream.
     pub async fn read(log: &Log, id: impl std::fmt::Display, position: Option<u64>) -> Result<Self, CommandError> {
         let mut loaded = Self::absent(id);
         let stream = loaded.stream.clone();
-        let recorded = log.read(move |reader| reader.stream(&stream)).await?;
-        let until = position.unwrap_or(u64::MAX);
-        for recorded in recorded.into_iter().take_while(|recorded| recorded.position <= until) {
+        for recorded in log.read(move |reader| reader.last_of_each_type(&stream, position)).await? {
             loaded.take(recorded)?;
         }
         Ok(loaded)

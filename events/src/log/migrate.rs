@@ -7,10 +7,11 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (2, include_str!("../../../migrations/sqlite/ledger/0002_balances.sql")),
     (3, include_str!("../../../migrations/sqlite/ledger/0003_side_tables.sql")),
     (4, include_str!("../../../migrations/sqlite/ledger/0004_owner_blocks.sql")),
+    (5, include_str!("../../../migrations/sqlite/ledger/0005_last_of_type.sql")),
 ];
 
 /// The version that this program writes.
-pub(super) const NEWEST: i64 = 4;
+pub(super) const NEWEST: i64 = 5;
 
 /// Applies what is missing; the version it had before.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<i64> {

@@ -19,6 +19,7 @@ use crate::time::from_micros;
 const SELECT_EVENTS: &str = include_str!("sql/select_events.sql");
 const SELECT_ADMINISTRATION: &str = include_str!("sql/select_administration.sql");
 const SELECT_OWNED: &str = include_str!("sql/select_owned.sql");
+const SELECT_LAST_OF_TYPE: &str = include_str!("sql/select_last_of_type.sql");
 const SELECT_CHECKPOINT: &str = "SELECT position FROM ledger_checkpoint";
 const LAST_ADMINISTRATION: &str = include_str!("sql/last_administration.sql");
 /// How long a reader waits for its turn or for a database that is being recovered.
@@ -33,11 +34,22 @@ pub struct EventFilter {
     pub tenant: Option<TenantId>,
 }
 
+/// Types that are named after budgets and stand on the streams of holds.
+const OF_HOLDS: [&str; 5] =
+    ["budget.reserved", "budget.settled", "budget.released", "budget.expired", "budget.adjusted"];
+
+/// Names of the types that stand on streams of this kind of administration.
+fn types_on(kind: StreamKind) -> impl Iterator<Item = &'static str> {
+    let names = Event::TYPES.iter().map(|(name, _)| *name);
+    names.filter(move |name| {
+        let family = name.split_once('.').map(|(family, _)| family);
+        family == Some(kind.as_str()) && !OF_HOLDS.contains(name)
+    })
+}
+
 impl EventFilter {
     /// Whether it asks for nothing but events on streams of administration, which are few among many.
     fn is_of_administration(&self) -> bool {
-        const OF_HOLDS: [&str; 5] =
-            ["budget.reserved", "budget.settled", "budget.released", "budget.expired", "budget.adjusted"];
         let is_one =
             |name: &str| !name.starts_with("inference.") && !name.starts_with("access.") && !OF_HOLDS.contains(&name);
         self.types.as_ref().is_some_and(|types| types.iter().all(|(name, _)| is_one(name)))
@@ -158,6 +170,26 @@ impl Reader {
     /// The whole history of one stream.
     pub fn stream(&self, of: &Stream) -> Result<Vec<Recorded>, LogError> {
         stream(&self.connection, of)
+    }
+
+    /// The last event of each type on a stream of administration, in order: as it is, or as it was at `position`, which
+    /// is one of the stream's own. However many there are, as many rows are read as there are types.
+    pub fn last_of_each_type(&self, of: &Stream, position: Option<u64>) -> Result<Vec<Recorded>, LogError> {
+        const SEQUENCE_AT: &str = "SELECT sequence FROM events WHERE position = ?1";
+        let until = match position {
+            None => i64::MAX,
+            Some(position) => self.connection.prepare_cached(SEQUENCE_AT)?.query_row([position], |row| row.get(0))?,
+        };
+        let mut statement = self.connection.prepare_cached(SELECT_LAST_OF_TYPE)?;
+        let mut found = Vec::new();
+        for name in types_on(of.kind) {
+            let mut rows = statement.query(params![of.id, of.kind.as_str(), name, until])?;
+            if let Some(row) = rows.next()? {
+                found.push(recorded(row)?);
+            }
+        }
+        found.sort_by_key(|recorded| recorded.sequence);
+        Ok(found)
     }
 
     /// Every event of administration beyond `position`, in order.
@@ -353,3 +385,6 @@ impl Pool {
         read.await.map_err(|_| LogError::Closed)?
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! What is beside the events and no event says: tables that only the database itself can judge, and the index by which
+//! What is beside the events and no event says: tables that only the database itself can judge, and the indexes by which
 //! the events of administration are found. A page of them that the disk gave back wrong would else be noticed by whoever
 //! needs its row.
 
@@ -13,6 +13,10 @@ const TABLES: &[&str] =
     &["idempotency", "names", "personal_data", "client_addresses", "key_secrets", "sealed_secrets", "wrapped_keys"];
 const OF_ADMINISTRATION: &str =
     "SELECT count(*), coalesce(sum(position), 0) FROM events INDEXED BY events_of_administration
+     WHERE aggregate_type <> 'inference' AND aggregate_type <> 'hold' AND aggregate_type <> 'access'
+       AND position <= ?1";
+const BY_TYPE_OF_STREAM: &str =
+    "SELECT count(*), coalesce(sum(position), 0) FROM events INDEXED BY events_by_type_of_stream
      WHERE aggregate_type <> 'inference' AND aggregate_type <> 'hold' AND aggregate_type <> 'access'
        AND position <= ?1";
 
@@ -30,7 +34,7 @@ impl Entries {
     }
 }
 
-/// What the index has to have of the events.
+/// What the indexes have to have of the events.
 #[derive(Default)]
 pub(super) struct Structure {
     of_administration: Entries,
@@ -46,8 +50,10 @@ impl Structure {
     /// Once all events up to `head` were taken.
     pub(super) fn must_be_sound(&self, connection: &Connection, head: u64) -> Result<(), VerifyError> {
         let broken = |reason| VerifyError::BesideTheLog { position: head, reason };
-        must_lead_to(connection, OF_ADMINISTRATION, head, self.of_administration)
-            .map_err(|why| broken(format!("the index of administration {why}")))?;
+        for (index, named) in [(OF_ADMINISTRATION, "administration"), (BY_TYPE_OF_STREAM, "types on streams")] {
+            must_lead_to(connection, index, head, self.of_administration)
+                .map_err(|why| broken(format!("the index of {named} {why}")))?;
+        }
         for table in TABLES {
             must_be_whole(connection, table).map_err(|why| broken(format!("the table {table} is damaged: {why}")))?;
         }
