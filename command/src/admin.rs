@@ -6,6 +6,7 @@ pub mod base_url;
 pub mod budget;
 pub mod desk;
 pub mod fields;
+pub mod handles;
 pub mod key;
 pub mod life;
 pub mod model;

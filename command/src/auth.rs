@@ -6,6 +6,7 @@ pub mod hashing;
 pub mod token;
 
 mod callers;
+mod chosen;
 mod verified;
 
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use events::event::{Actor, Chain};
-use events::ids::{KeyId, TenantId};
+use events::ids::KeyId;
 use events::log::{KeySecret, Log, LogError};
 use events::time::Clock;
 use events::wire::{ErrorCode, Refusal};
@@ -93,11 +94,7 @@ impl Authenticator {
         let caller = self.bearer(headers).await.map_err(Denied::into_refusal)?;
         match headers.get(TENANT_HEADER) {
             None => Ok(caller),
-            Some(tenant) => {
-                let tenant = tenant.to_str().ok().and_then(|text| text.parse().ok());
-                let chosen = tenant.and_then(|tenant| choose(caller, &self.tables.load(), tenant));
-                chosen.ok_or_else(out_of_reach)
-            }
+            Some(tenant) => chosen::choose(&caller, &self.tables.load(), tenant),
         }
     }
 
@@ -211,27 +208,6 @@ fn caller_of(tables: &Tables, entry: &KeyEntry) -> Caller {
         models: entry.models.clone(),
         key_version: Some(entry.version),
     }
-}
-
-/// The caller for the tenant that it names. A key keeps its own id, and its user's: their budgets bind it wherever it
-/// goes. `None` where the tenant has ended, is unknown or out of reach.
-fn choose(caller: Arc<Caller>, tables: &Tables, tenant: TenantId) -> Option<Arc<Caller>> {
-    if caller.chain.tenant == Some(tenant) {
-        return Some(Arc::new(Caller { chosen_tenant: Some(tenant), ..Caller::clone(&caller) }));
-    }
-    tables.tenant(tenant).filter(|entry| entry.is_live())?;
-    let chain = tables.chain_of_tenant(tenant)?;
-    let partner = chain.partner.filter(|id| tables.partner(*id).is_some_and(|entry| entry.is_live()))?;
-    if !caller.reaches_tenant(partner, tenant) {
-        return None;
-    }
-    let user = caller.chain.key.and(caller.chain.user);
-    let chain = Chain { user, key: caller.chain.key, ..chain };
-    Some(Arc::new(Caller { chain, chosen_tenant: Some(tenant), ..Caller::clone(&caller) }))
-}
-
-fn out_of_reach() -> Refusal {
-    Refusal::new(ErrorCode::Forbidden, "X-Tenant-ID names no tenant within the key's reach")
 }
 
 #[cfg(test)]

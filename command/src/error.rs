@@ -49,8 +49,12 @@ pub enum CommandError {
     /// An id that was just made is in use: only a broken generator does that.
     #[error("the id of the {} is in use", kind.as_str())]
     IdInUse { kind: StreamKind },
-    #[error("there is already a {} of that name", kind.as_str())]
-    NameTaken { kind: StreamKind },
+    /// Beside its siblings, or among what the same keys can see.
+    #[error("there is already a {} of that {field}", kind.as_str())]
+    NameTaken { kind: StreamKind, field: &'static str },
+    /// Of what has ended nothing is changed any more; its parts can be ended one by one.
+    #[error("its {} has ended", owner.as_str())]
+    OwnerEnded { owner: StreamKind },
     #[error("the key has expired")]
     KeyExpired,
     #[error("the key has been rotated too often")]
@@ -94,9 +98,10 @@ impl CommandError {
             Self::ReferenceEnded { field, .. } => {
                 Refusal::new(ErrorCode::Conflict, format!("{field}: {message}")).with("field", field)
             }
+            Self::NameTaken { field, .. } => Refusal::new(ErrorCode::Conflict, message).with("field", field),
             Self::Ended { .. }
             | Self::IdInUse { .. }
-            | Self::NameTaken { .. }
+            | Self::OwnerEnded { .. }
             | Self::KeyExpired
             | Self::GenerationsExhausted
             | Self::Contended { .. } => Refusal::new(ErrorCode::Conflict, message),
@@ -132,6 +137,7 @@ impl CommandError {
             | Self::ReferenceEnded { .. }
             | Self::Ended { .. }
             | Self::NameTaken { .. }
+            | Self::OwnerEnded { .. }
             | Self::KeyExpired
             | Self::GenerationsExhausted
             | Self::Contended { .. }
@@ -153,7 +159,9 @@ impl CommandError {
     pub fn of_append(kind: StreamKind, error: AppendError) -> Self {
         match error {
             AppendError::OptimisticLock => Self::Contended { kind },
-            AppendError::NameTaken { kind, .. } => Self::NameTaken { kind },
+            AppendError::NameTaken { kind, .. } => {
+                Self::NameTaken { kind, field: if matches!(kind, StreamKind::Model) { "name" } else { "slug" } }
+            }
             AppendError::IdempotencyKeyReused => Self::IdempotencyKeyReused,
             AppendError::Replayed(reply) => Self::Defect(format!("a replay of position {}", reply.position)),
             AppendError::Unavailable(error) => Self::Log(error),

@@ -20,6 +20,7 @@ use axum::extract::{Extension, Request, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use events::event::Context;
 use events::event::admin::Permission;
 use events::event::inference::InferenceAdmitted;
@@ -30,7 +31,7 @@ use events::time::Clock;
 use events::wire::{ErrorCode, Refusal};
 use http::{HeaderName, HeaderValue};
 use projections::caller::Caller;
-use projections::tables::TablesHandle;
+use projections::tables::{Tables, TablesHandle};
 use tokio_util::task::TaskTracker;
 
 use crate::access::AccessRollup;
@@ -154,6 +155,7 @@ async fn serve(
 ) -> Result<Response, Refusal> {
     caller.require(Permission::ModelsUse)?;
     let body = read_body(request).await?;
+    still_let_in(&gateway.tables.load(), caller, gateway.clock.now())?;
     let asked = ClientRequest::parse(surface, body)?;
     let mut plan = match plan(gateway, caller, &asked, id) {
         Ok(plan) => plan,
@@ -163,6 +165,18 @@ async fn serve(
     let first_body = plan.first_body(&asked)?;
     let hold = admit(gateway, id, context, caller, &asked, &plan).await?;
     dispatch::run(gateway, asked, plan, first_body, hold).await
+}
+
+/// A body may take its time: whoever came in with the head may have been shown out since.
+fn still_let_in(tables: &Tables, caller: &Caller, now: DateTime<Utc>) -> Result<(), Refusal> {
+    let key = caller.chain.key.map(|id| tables.key(id));
+    if key.is_some_and(|entry| !entry.is_some_and(|entry| tables.key_is_live(entry, now))) {
+        return Err(Refusal::new(ErrorCode::Unauthenticated, "a valid API key is needed"));
+    }
+    if !tables.owners_are_live(&caller.chain) {
+        return Err(Refusal::new(ErrorCode::Forbidden, "the tenant that this request is for has ended"));
+    }
+    Ok(())
 }
 
 /// `application/json`, complete, and not above the bound.
@@ -234,4 +248,45 @@ fn ledger_unavailable(error: &LogError) -> Refusal {
     tracing::error!(%error, "record a request");
     Refusal::new(ErrorCode::LedgerUnavailable, "the ledger cannot record this request now")
         .retry_after(Duration::from_secs(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use events::event::admin::Permission;
+    use serde_json::json;
+
+    use super::*;
+    use crate::admin::tests::lab::Lab;
+
+    #[tokio::test]
+    async fn who_was_ended_while_the_body_was_on_its_way_is_not_served() {
+        for owner in ["partners", "tenants", "users", "keys"] {
+            let lab = Lab::new().await;
+            let caller = lab.key(&lab.tenancy.tenant.to_string(), json!([]), &[Permission::ModelsUse]).await;
+            let now = lab.admin.clock.now();
+            let chain = caller.chain;
+            assert!(still_let_in(&lab.admin.tables.load(), &caller, now).is_ok());
+            let id = match owner {
+                "partners" => chain.partner.unwrap().to_string(),
+                "tenants" => chain.tenant.unwrap().to_string(),
+                "users" => chain.user.unwrap().to_string(),
+                _ => chain.key.unwrap().to_string(),
+            };
+            let one = format!("/v1/admin/{owner}/{id}");
+            lab.send(&lab.operator(), "DELETE", &one, &json!({})).await.must(200);
+            let refused = still_let_in(&lab.admin.tables.load(), &caller, now).unwrap_err();
+            assert_eq!(refused.code, ErrorCode::Unauthenticated, "{owner}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_is_served_for_a_tenant_that_has_ended() {
+        let lab = Lab::new().await;
+        let operator = lab.operator();
+        assert!(still_let_in(&lab.admin.tables.load(), &operator, lab.admin.clock.now()).is_ok());
+        let own = format!("/v1/admin/tenants/{}", lab.tenancy.tenant);
+        lab.send(&operator, "DELETE", &own, &json!({})).await.must(200);
+        let refused = still_let_in(&lab.admin.tables.load(), &operator, lab.admin.clock.now()).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::Forbidden);
+    }
 }

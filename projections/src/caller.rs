@@ -129,6 +129,12 @@ impl ModelGlobs {
     pub fn matches(&self, name: &str) -> bool {
         self.names.contains(name) || self.globs.is_match(name)
     }
+
+    /// Whether all that `pattern` matches is known to be matched: it is one of these patterns, or a plain name.
+    pub fn covers(&self, pattern: &str) -> bool {
+        let is_plain = !pattern.contains(['*', '?', '[', ']', '{', '}', '\\', '!']);
+        self.names.contains(pattern) || is_plain && self.globs.is_match(pattern)
+    }
 }
 
 fn glob(pattern: &str) -> Result<globset::Glob, InvalidGlob> {
@@ -156,6 +162,17 @@ mod tests {
         assert!(!globs(&["gpt-4"]).matches("gpt-4o"));
         assert!(globs(&["odd[1]"]).matches("odd[1]"));
         assert!(!globs(&[]).matches("anything"));
+    }
+
+    #[test]
+    fn a_list_covers_its_own_patterns_and_plain_names_that_they_match() {
+        let own = globs(&["sim-*", "gpt-4o"]);
+        for covered in ["sim-*", "sim-small", "gpt-4o"] {
+            assert!(own.covers(covered), "{covered}");
+        }
+        for wider in ["*", "sim-**", "sim-[ab]", "s*", "gpt-4", "gpt-4?"] {
+            assert!(!own.covers(wider), "{wider}");
+        }
     }
 
     #[test]

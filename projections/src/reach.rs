@@ -6,23 +6,19 @@ use events::ids::{PartnerId, TenantId};
 
 use crate::tables::Tables;
 
-/// The one table of roles and permissions. A permission that no role of a user grants reaches the user's own tenant.
-pub const fn grants(role: Role, permission: Permission) -> bool {
-    match (role, permission) {
-        (Role::PartnerAdmin | Role::TenantAdmin, _) => true,
-        (Role::Auditor, Permission::AuditRead | Permission::EventsRead | Permission::UsageRead) => true,
-        (Role::Auditor, Permission::ModelsUse | Permission::AdminAccess) => false,
-        (Role::Analyst, Permission::UsageRead) => true,
-        (
-            Role::Analyst,
-            Permission::ModelsUse | Permission::AuditRead | Permission::EventsRead | Permission::AdminAccess,
-        ) => false,
-        (Role::Member, Permission::ModelsUse) => true,
-        (
-            Role::Member,
-            Permission::UsageRead | Permission::AuditRead | Permission::EventsRead | Permission::AdminAccess,
-        ) => false,
-    }
+/// The one table of roles and permissions, as `docs/tenancy.md` has it: which permissions a role widens to its scope. A
+/// permission that no role of a user grants reaches the user's own tenant. The operator is no role: it has everything.
+pub const GRANTS: &[(Role, &[Permission])] = &[
+    (Role::PartnerAdmin, Permission::ALL),
+    (Role::TenantAdmin, Permission::ALL),
+    (Role::Auditor, &[Permission::UsageRead, Permission::AuditRead, Permission::EventsRead]),
+    (Role::Analyst, &[Permission::UsageRead]),
+    (Role::Member, &[Permission::ModelsUse]),
+];
+
+/// Whether the role grants the permission as far as its scope reaches.
+pub fn grants(role: Role, permission: Permission) -> bool {
+    GRANTS.iter().any(|(granting, permissions)| *granting == role && permissions.contains(&permission))
 }
 
 /// How far the key reaches with every one of its permissions: a platform's auditor whose key may also administrate
@@ -88,7 +84,7 @@ const fn narrower(one: Reach, other: Reach) -> Reach {
 
 #[cfg(test)]
 mod tests {
-    use events::event::admin::RoleGrant;
+    use events::event::admin::{Handles, RoleGrant};
     use events::ids::UserId;
     use uuid::Uuid;
 
@@ -107,7 +103,36 @@ mod tests {
             roles: roles.iter().map(|(role, scope)| RoleGrant { role: *role, scope: *scope }).collect(),
             name_digest: String::new(),
             email_digest: None,
+            handles: Handles::default(),
         }
+    }
+
+    /// The table as the page has it.
+    fn as_documented() -> String {
+        let names: Vec<_> = Permission::ALL.iter().map(|permission| format!("`{}`", permission.as_str())).collect();
+        let mut table = format!("| role | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
+        let row = |name: &str, has: &dyn Fn(Permission) -> bool| {
+            let cells: Vec<_> = Permission::ALL.iter().map(|one| if has(*one) { "yes" } else { "" }).collect();
+            format!("| {name} | {} |\n", cells.join(" | "))
+        };
+        table.push_str(&row("operator", &|_| true));
+        for role in Role::ALL {
+            table.push_str(&row(&format!("`{}`", role.as_str()), &|permission| grants(*role, permission)));
+        }
+        table
+    }
+
+    #[test]
+    fn the_page_has_the_table_of_roles_and_permissions_as_it_is_here() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/tenancy.md");
+        let page = std::fs::read_to_string(page).expect("docs/tenancy.md");
+        assert!(page.contains(&as_documented()), "docs/tenancy.md lacks this table:\n{}", as_documented());
+    }
+
+    #[test]
+    fn every_role_stands_in_the_table_once() {
+        let named: Vec<Role> = GRANTS.iter().map(|(role, _)| *role).collect();
+        assert_eq!(named, Role::ALL);
     }
 
     #[test]

@@ -43,12 +43,17 @@ pub fn resource_json(state: ResourceState<'_>, lifetime: Lifetime) -> Value {
 /// `id` and the body's fields alone: what the catalogue keeps. Absent optional fields are `null`.
 pub fn body_json(state: ResourceState<'_>) -> Value {
     match state {
-        ResourceState::Partner(partner) => json!({ "id": partner.partner_id, "name": partner.name }),
-        ResourceState::Tenant(tenant) => {
-            json!({ "id": tenant.tenant_id, "partner_id": tenant.partner_id, "name": tenant.name })
-        }
+        ResourceState::Partner(partner) => json!({
+            "id": partner.partner_id, "name": partner.name,
+            "slug": partner.handles.slug, "external_id": partner.handles.external_id,
+        }),
+        ResourceState::Tenant(tenant) => json!({
+            "id": tenant.tenant_id, "partner_id": tenant.partner_id, "name": tenant.name,
+            "slug": tenant.handles.slug, "external_id": tenant.handles.external_id,
+        }),
         ResourceState::User(user) => json!({
             "id": user.user_id, "tenant_id": user.tenant_id, "name": null, "email": null, "roles": user.roles,
+            "slug": user.handles.slug, "external_id": user.handles.external_id,
         }),
         ResourceState::Key(key) => json!({
             "id": key.key_id, "user_id": key.user_id, "name": key.name, "permissions": key.permissions,
@@ -107,7 +112,7 @@ fn put(fields: &mut Map<String, Value>, name: &str, value: Option<&str>) {
 
 #[cfg(test)]
 mod tests {
-    use events::event::admin::{Enforcement, Permission};
+    use events::event::admin::{Enforcement, Handles, Permission};
     use events::event::admin::{OutputCapField, ProviderKind, Scope, WhenShort};
     use events::money::NanoUsd;
     use events::time::{Period, from_micros};
@@ -163,13 +168,17 @@ mod tests {
             roles: vec![],
             name_digest: "digest".into(),
             email_digest: None,
+            handles: Handles::default(),
         };
         let person = Person { name: Some("Ada".into()), email: None };
         let body = with_person(body_json(ResourceState::User(&user)), &person);
         let tenant = format!("ten_{ID}");
         assert_eq!(
             body,
-            json!({ "id": format!("usr_{ID}"), "tenant_id": tenant, "name": "Ada", "email": null, "roles": [] })
+            json!({
+                "id": format!("usr_{ID}"), "tenant_id": tenant, "name": "Ada", "email": null, "roles": [],
+                "slug": null, "external_id": null,
+            })
         );
     }
 

@@ -4,6 +4,7 @@
 
 mod feed;
 mod shared_map;
+mod slugs;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::caller::ModelGlobs;
 
 pub use feed::{Feed, TablesHandle, start};
 use shared_map::SharedMap;
+use slugs::TenantSlugs;
 
 /// A resource as its last event left it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +90,7 @@ pub struct Tables {
     prices: SharedMap<PriceId, Entry<Price>>,
     budgets: SharedMap<BudgetId, Entry<Budget>>,
     rate_limits: SharedMap<LimitId, Entry<RateLimit>>,
+    tenant_slugs: TenantSlugs,
     routes: Arc<Routes>,
     price_lists: Arc<PriceLists>,
     budgets_by_scope: Arc<ByScope<BudgetId>>,
@@ -109,11 +112,17 @@ impl Tables {
             Event::PartnerEnded(ended) => self.partners.update(&ended.id, |entry| entry.end(recorded)),
             Event::TenantCreated(tenant) => {
                 self.tenants.insert(tenant.tenant_id, Entry::created((**tenant).clone(), recorded));
+                self.tenant_slugs.add(tenant);
             }
             Event::TenantChanged(tenant) => {
+                self.drop_slug(tenant.tenant_id);
                 self.tenants.update(&tenant.tenant_id, |entry| entry.change((**tenant).clone(), recorded));
+                self.tenant_slugs.add(tenant);
             }
-            Event::TenantEnded(ended) => self.tenants.update(&ended.id, |entry| entry.end(recorded)),
+            Event::TenantEnded(ended) => {
+                self.drop_slug(ended.id);
+                self.tenants.update(&ended.id, |entry| entry.end(recorded));
+            }
             Event::UserCreated(user) => {
                 self.users.insert(user.user_id, Entry::created((**user).clone(), recorded));
             }
@@ -249,13 +258,19 @@ impl Tables {
         entry.ended_at.is_none()
             && entry.key.expires_at.is_none_or(|expires_at| now < expires_at)
             && self.user(entry.key.user_id).is_some_and(Entry::is_live)
-            && self.chain_is_live(&entry.chain)
+            && self.owners_are_live(&entry.chain)
     }
 
-    fn chain_is_live(&self, chain: &Chain) -> bool {
+    /// Whether the chain's tenant lives, and its partner.
+    pub fn owners_are_live(&self, chain: &Chain) -> bool {
         let tenant = chain.tenant.and_then(|id| self.tenant(id));
         let partner = chain.partner.and_then(|id| self.partner(id));
         tenant.is_some_and(Entry::is_live) && partner.is_some_and(Entry::is_live)
+    }
+
+    /// The chains of the tenants that have not ended and have this slug: one a partner at most.
+    pub fn tenants_called(&self, slug: &str) -> impl Iterator<Item = Chain> {
+        self.tenant_slugs.get(slug).filter_map(|id| self.chain_of_tenant(id))
     }
 
     /// Partner, tenant and user. `None` for a user that does not exist.
@@ -357,6 +372,12 @@ impl Tables {
             entry.generation = rotated.generation;
             entry.version = recorded.position;
         });
+    }
+
+    fn drop_slug(&mut self, id: TenantId) {
+        if let Some(tenant) = self.tenants.get(&id) {
+            self.tenant_slugs.drop(&tenant.value);
+        }
     }
 
     fn add_route(&mut self, model: &Model) {

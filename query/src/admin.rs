@@ -46,8 +46,9 @@ pub fn routes() -> Router<QueryState> {
     })
 }
 
-/// Newest first, ended ones only with `include_ended=true`. Parameters: `limit`, `cursor`, `min_position`, and the
-/// filters `partner_id`, `tenant_id`, `user_id` and `name`.
+/// Newest first, ended ones (themselves, or by their owner's end) only with `include_ended=true`. Parameters: `limit`,
+/// `cursor`, `min_position`, and the filters `partner_id`, `tenant_id`, `user_id` and `name`; for partners, tenants and
+/// users `slug` and `external_id` as well.
 /// Errors: 403 without `admin:access`; 503 `VIEW_BEHIND`.
 async fn list(
     kind: StreamKind,
@@ -58,7 +59,7 @@ async fn list(
     asker.require(Permission::AdminAccess)?;
     let mut parameters = Parameters::parse(&query)?;
     let min_position = parameters.min_position()?;
-    let filter = Filter::take(&mut parameters)?;
+    let filter = Filter::take(&mut parameters, kind)?;
     let cut = Cut::take(&mut parameters)?;
     parameters.finish()?;
     wait(&state, min_position).await?;

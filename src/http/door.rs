@@ -144,7 +144,7 @@ impl Shared {
 
     /// Refusals at the door are facts too, rolled up.
     fn report(&self, refusal: &Refusal, caller: &Caller) {
-        if refusal.code == ErrorCode::Forbidden {
+        if matches!(refusal.code, ErrorCode::Forbidden | ErrorCode::Unauthenticated) {
             self.access.denied(Context::about(caller.actor.clone(), caller.chain), refusal.code);
         }
     }

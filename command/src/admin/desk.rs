@@ -122,6 +122,16 @@ impl<'a> Desk<'a> {
         self.covers(reach::of_permissions(user, permissions))
     }
 
+    /// Whether the caller may give a key that uses models this allow list (`None`: every model): none that its own has not.
+    pub fn may_give_models(&self, permissions: &[Permission], models: Option<&[String]>) -> Result<(), CommandError> {
+        let own = self.caller.models.as_ref().filter(|_| permissions.contains(&Permission::ModelsUse));
+        let within = own.is_none_or(|own| models.is_some_and(|given| given.iter().all(|one| own.covers(one))));
+        if within {
+            return Ok(());
+        }
+        Err(CommandError::OutOfReach { reason: "a key can be given no model that its giver may not use" })
+    }
+
     /// Whether the caller may manage a user, or a key of one: it reaches as far as any of the user's roles.
     pub fn governs(&self, user: &User) -> Result<(), CommandError> {
         self.covers(reach::of_roles(user))
@@ -156,22 +166,33 @@ impl<'a> Desk<'a> {
         self.tables.tenant(tenant).map(|entry| entry.value.partner_id)
     }
 
+    /// Of what has ended nothing is changed any more: neither a part of it, nor what it may spend.
+    pub fn owners_live(&self, kind: StreamKind, chain: &Chain) -> Result<(), CommandError> {
+        match self.ended_levels(chain).find(|level| *level != kind) {
+            None => Ok(()),
+            Some(owner) => Err(CommandError::OwnerEnded { owner }),
+        }
+    }
+
     fn live_reference(&self, chain: Option<Chain>, kind: StreamKind, field: &str) -> Result<Chain, CommandError> {
         let seen = chain.filter(|chain| reach::has(self.caller.reach, chain));
         let chain = seen.ok_or_else(|| not_found(field, kind))?;
-        if self.is_live(&chain) {
+        if self.ended_levels(&chain).next().is_none() {
             return Ok(chain);
         }
         Err(CommandError::ReferenceEnded { field: field.to_owned(), kind })
     }
 
-    /// Every level that the chain names lives.
-    fn is_live(&self, chain: &Chain) -> bool {
+    /// The levels of the chain that have ended, the widest first.
+    fn ended_levels(&self, chain: &Chain) -> impl Iterator<Item = StreamKind> {
         let tables = &self.tables;
-        chain.partner.is_none_or(|id| tables.partner(id).is_some_and(Entry::is_live))
-            && chain.tenant.is_none_or(|id| tables.tenant(id).is_some_and(Entry::is_live))
-            && chain.user.is_none_or(|id| tables.user(id).is_some_and(Entry::is_live))
-            && chain.key.is_none_or(|id| tables.key(id).is_some_and(|entry| entry.ended_at.is_none()))
+        let has_ended = [
+            (StreamKind::Partner, chain.partner.is_some_and(|id| !tables.partner(id).is_some_and(Entry::is_live))),
+            (StreamKind::Tenant, chain.tenant.is_some_and(|id| !tables.tenant(id).is_some_and(Entry::is_live))),
+            (StreamKind::User, chain.user.is_some_and(|id| !tables.user(id).is_some_and(Entry::is_live))),
+            (StreamKind::Key, chain.key.is_some_and(|id| tables.key(id).is_none_or(|key| key.ended_at.is_some()))),
+        ];
+        has_ended.into_iter().filter_map(|(level, has_ended)| has_ended.then_some(level))
     }
 }
 

@@ -41,9 +41,10 @@ pub struct Fields {
 }
 
 /// What a change says of a field that may be absent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Patched<T> {
     /// Not mentioned.
+    #[default]
     Kept,
     /// `null`.
     Removed,

@@ -3,6 +3,7 @@
 use events::event::admin::{Ended, Partner};
 use events::ids::PartnerId;
 
+use crate::admin::handles::ChangeHandles;
 use crate::admin::life::{Life, LifeError, admin_aggregate};
 
 /// What can be done to a partner.
@@ -18,11 +19,16 @@ pub enum PartnerCommand {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChangePartner {
     pub name: Option<String>,
+    pub handles: ChangeHandles,
 }
 
 impl ChangePartner {
     fn over(self, current: &Partner) -> Partner {
-        Partner { partner_id: current.partner_id, name: self.name.unwrap_or_else(|| current.name.clone()) }
+        Partner {
+            partner_id: current.partner_id,
+            name: self.name.unwrap_or_else(|| current.name.clone()),
+            handles: self.handles.over(&current.handles),
+        }
     }
 }
 
@@ -52,17 +58,19 @@ fn evolve(life: &mut Life<Partner>, fact: PartnerFact) {
 
 #[cfg(test)]
 mod tests {
+    use events::event::admin::Handles;
+
     use super::PartnerCommand::{ChangePartner as Change, CreatePartner, EndPartner};
     use super::PartnerFact::{PartnerChanged, PartnerCreated, PartnerEnded};
     use super::*;
     use crate::admin::life::spec::id;
 
     fn named(name: &str) -> Partner {
-        Partner { partner_id: id(1), name: name.into() }
+        Partner { partner_id: id(1), name: name.into(), handles: Handles::default() }
     }
 
     fn rename(name: &str) -> PartnerCommand {
-        Change(ChangePartner { name: Some(name.into()) })
+        Change(ChangePartner { name: Some(name.into()), ..ChangePartner::default() })
     }
 
     #[test]

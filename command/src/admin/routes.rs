@@ -128,7 +128,7 @@ async fn change<A: Administered>(
     Path(id): Path<String>,
     request: AdminRequest,
 ) -> Result<Response, CommandError> {
-    decide_on::<A, _>(&admin, &id, &request, A::change).await
+    decide_on::<A, _>(&admin, &id, &request, (Purpose::Change, A::change)).await
 }
 
 async fn end<A: Administered>(
@@ -136,7 +136,14 @@ async fn end<A: Administered>(
     Path(id): Path<String>,
     request: AdminRequest,
 ) -> Result<Response, CommandError> {
-    decide_on::<A, _>(&admin, &id, &request, A::end).await
+    decide_on::<A, _>(&admin, &id, &request, (Purpose::End, A::end)).await
+}
+
+/// What a command does to an existing resource. One whose owner has ended can be ended, but no longer changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Change,
+    End,
 }
 
 /// Draws up a command for an existing resource that the caller may manage, and carries it out; anew where somebody else
@@ -145,7 +152,7 @@ pub async fn decide_on<A: Administered, F>(
     admin: &AdminState,
     id: &str,
     request: &AdminRequest,
-    plan: F,
+    (purpose, plan): (Purpose, F),
 ) -> Result<Response, CommandError>
 where
     F: AsyncFn(&Desk<'_>, &A::State, Fields) -> Result<Plan<A>, CommandError>,
@@ -159,8 +166,12 @@ where
         let loaded = Loaded::<A>::read(&admin.log, id, None).await?;
         let desk = Desk::new(admin, &request.caller);
         let state = loaded.aggregate.life().state().ok_or_else(not_found)?;
-        desk.sees(A::KIND, &A::chain(state, &desk.tables))?;
+        let chain = A::chain(state, &desk.tables);
+        desk.sees(A::KIND, &chain)?;
         A::manage(&desk, state)?;
+        if purpose == Purpose::Change {
+            desk.owners_live(A::KIND, &chain)?;
+        }
         let plan = plan(&desk, state, request.fields()?).await?;
         match carry_out(admin, request, loaded, id, plan, StatusCode::OK).await {
             Err(CommandError::Contended { .. }) => {}

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use events::event::admin::{
-    Budget, Enforcement, Key, Model, OutputCapField, Partner, Permission, Price, Provider, ProviderKind, Scope,
-    Strategy, Target, Tenant, User, WhenShort,
+    Budget, Enforcement, Handles, Key, Model, OutputCapField, Partner, Permission, Price, Provider, ProviderKind,
+    Scope, Strategy, Target, Tenant, User, WhenShort,
 };
 use events::event::{Actor, Chain, Context, Event};
 use events::ids::{BudgetId, IdMaker, KeyId, ModelId, PartnerId, ProviderId, TenantId, UserId};
@@ -17,8 +17,10 @@ use events::time::Period;
 
 use super::AdminState;
 use super::budget::BudgetCommand;
+use super::intake::handles::PLATFORM;
 use super::intake::model::claim;
 use super::intake::provider::{IDLE_TIMEOUT_MS, TIMEOUT_MS};
+use super::intake::{partner, tenant, user};
 use super::issue::issue;
 use super::key::{KeyCommand, KeyState};
 use super::life::Life;
@@ -132,19 +134,27 @@ pub async fn ensure_default_tenancy(log: &Log, ids: &IdMaker) -> Result<DefaultT
     Ok(DefaultTenancy { partner, tenant, user })
 }
 
+fn handles() -> Handles {
+    Handles { slug: Some(NAME.to_owned()), external_id: None }
+}
+
 async fn make_partner(log: &Log, ids: &IdMaker) -> Result<PartnerId, CommandError> {
     let id: PartnerId = ids.make();
-    let made = Partner { partner_id: id, name: NAME.to_owned() };
+    let claim = partner::claimant(id).claim(PLATFORM, &handles());
+    let made = Partner { partner_id: id, name: NAME.to_owned(), handles: handles() };
     let chain = Chain { partner: Some(id), ..Chain::default() };
-    record::<Life<Partner>>(log, id, Plan::new(PartnerCommand::CreatePartner(made), chain)).await?;
+    let plan = Plan::new(PartnerCommand::CreatePartner(made), chain).with_side(claim);
+    record::<Life<Partner>>(log, id, plan).await?;
     Ok(id)
 }
 
 async fn make_tenant(log: &Log, ids: &IdMaker, partner: PartnerId) -> Result<TenantId, CommandError> {
     let id: TenantId = ids.make();
-    let made = Tenant { tenant_id: id, partner_id: partner, name: NAME.to_owned() };
+    let claim = tenant::claimant(id).claim(partner, &handles());
+    let made = Tenant { tenant_id: id, partner_id: partner, name: NAME.to_owned(), handles: handles() };
     let chain = Chain { partner: Some(partner), tenant: Some(id), ..Chain::default() };
-    record::<Life<Tenant>>(log, id, Plan::new(TenantCommand::CreateTenant(made), chain)).await?;
+    let plan = Plan::new(TenantCommand::CreateTenant(made), chain).with_side(claim);
+    record::<Life<Tenant>>(log, id, plan).await?;
     Ok(id)
 }
 
@@ -158,9 +168,11 @@ async fn make_user(log: &Log, ids: &IdMaker, partner: PartnerId, tenant: TenantI
         roles: Vec::new(),
         name_digest: digests.name,
         email_digest: digests.email,
+        handles: handles(),
     };
     let chain = Chain { partner: Some(partner), tenant: Some(tenant), user: Some(id), key: None };
     let plan = Plan::new(UserCommand::CreateUser(made), chain).with_side([SideRow::PersonalData(person)]);
+    let plan = plan.with_side(user::claimant(id).claim(tenant, &handles()));
     record::<Life<User>>(log, id, plan).await?;
     Ok(id)
 }

@@ -3,6 +3,7 @@
 use events::event::admin::{Ended, Tenant};
 use events::ids::TenantId;
 
+use crate::admin::handles::ChangeHandles;
 use crate::admin::life::{Life, LifeError, admin_aggregate};
 
 /// What can be done to a tenant.
@@ -18,12 +19,17 @@ pub enum TenantCommand {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChangeTenant {
     pub name: Option<String>,
+    pub handles: ChangeHandles,
 }
 
 impl ChangeTenant {
     fn over(self, current: &Tenant) -> Tenant {
-        let name = self.name.unwrap_or_else(|| current.name.clone());
-        Tenant { tenant_id: current.tenant_id, partner_id: current.partner_id, name }
+        Tenant {
+            tenant_id: current.tenant_id,
+            partner_id: current.partner_id,
+            name: self.name.unwrap_or_else(|| current.name.clone()),
+            handles: self.handles.over(&current.handles),
+        }
     }
 }
 
@@ -53,18 +59,20 @@ fn evolve(life: &mut Life<Tenant>, fact: TenantFact) {
 
 #[cfg(test)]
 mod tests {
+    use events::event::admin::Handles;
+
     use super::TenantCommand::{ChangeTenant as Change, CreateTenant, EndTenant};
     use super::TenantFact::{TenantChanged, TenantCreated, TenantEnded};
     use super::*;
     use crate::admin::life::spec::id;
 
     fn named(name: &str) -> Tenant {
-        Tenant { tenant_id: id(1), partner_id: id(2), name: name.into() }
+        Tenant { tenant_id: id(1), partner_id: id(2), name: name.into(), handles: Handles::default() }
     }
 
     #[test]
     fn a_tenant_is_made_renamed_and_ended() {
-        let rename = || Change(ChangeTenant { name: Some("Beta".into()) });
+        let rename = || Change(ChangeTenant { name: Some("Beta".into()), ..ChangeTenant::default() });
         let created = || TenantCreated(named("Alpha"));
         let ended = || TenantEnded(Ended { id: id(1) });
         given([]).when(CreateTenant(named("Alpha"))).then([created()]);

@@ -1,6 +1,9 @@
 //! The write side over a real log in a folder of its own.
 
+mod ending;
 mod fields;
+mod handles;
+mod money;
 mod reach;
 mod resources;
 mod retries;

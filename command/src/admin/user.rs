@@ -5,6 +5,7 @@ use events::event::admin::RoleGrant;
 use events::event::admin::{Ended, User};
 use events::ids::UserId;
 
+use crate::admin::handles::ChangeHandles;
 use crate::admin::life::{Life, LifeError, admin_aggregate};
 
 /// What can be done to a user.
@@ -21,6 +22,7 @@ pub enum UserCommand {
 pub struct ChangeUser {
     pub roles: Option<Vec<RoleGrant>>,
     pub digests: Option<PersonDigests>,
+    pub handles: ChangeHandles,
 }
 
 /// Salted SHA-256 in hex of what the side table then holds.
@@ -40,6 +42,7 @@ impl ChangeUser {
             roles: self.roles.unwrap_or_else(|| current.roles.clone()),
             name_digest: digests.name,
             email_digest: digests.email,
+            handles: self.handles.over(&current.handles),
         }
     }
 }
@@ -70,7 +73,7 @@ fn evolve(life: &mut Life<User>, fact: UserFact) {
 
 #[cfg(test)]
 mod tests {
-    use events::event::admin::{Reach, Role};
+    use events::event::admin::{Handles, Reach, Role};
 
     use super::UserCommand::{ChangeUser as Change, CreateUser, EndUser};
     use super::UserFact::{UserChanged, UserCreated, UserEnded};
@@ -79,14 +82,21 @@ mod tests {
 
     fn user() -> User {
         let (user_id, tenant_id) = (id(1), id(2));
-        User { user_id, tenant_id, roles: vec![], name_digest: "ada".into(), email_digest: Some("mail".into()) }
+        User {
+            user_id,
+            tenant_id,
+            roles: vec![],
+            name_digest: "ada".into(),
+            email_digest: Some("mail".into()),
+            handles: Handles::default(),
+        }
     }
 
     #[test]
     fn roles_change_without_touching_the_digests() {
         let roles = vec![RoleGrant { role: Role::Auditor, scope: Reach::Tenant(id(2)) }];
         given([UserCreated(user())])
-            .when(Change(ChangeUser { roles: Some(roles.clone()), digests: None }))
+            .when(Change(ChangeUser { roles: Some(roles.clone()), ..ChangeUser::default() }))
             .then([UserChanged(User { roles, ..user() })]);
     }
 
@@ -94,7 +104,7 @@ mod tests {
     fn a_removed_email_leaves_no_digest() {
         let digests = PersonDigests { name: "eva".into(), email: None };
         given([UserCreated(user())])
-            .when(Change(ChangeUser { roles: None, digests: Some(digests) }))
+            .when(Change(ChangeUser { digests: Some(digests), ..ChangeUser::default() }))
             .then([UserChanged(User { name_digest: "eva".into(), email_digest: None, ..user() })]);
     }
 

@@ -145,6 +145,87 @@ async fn a_key_chooses_a_tenant_within_its_reach_and_takes_its_own_name_along() 
 }
 
 #[tokio::test]
+async fn a_tenant_is_named_by_its_slug_within_reach_and_by_its_partner_where_that_means_several() {
+    let lab = Lab::new().await;
+    let other = lab.make("/partners", json!({"name": "q", "slug": "other"})).await;
+    let acme = lab.make("/tenants", json!({"name": "a", "slug": "acme"})).await;
+    let theirs = lab.make("/tenants", json!({"name": "b", "slug": "acme", "partner_id": other})).await;
+    let beta = lab.make("/tenants", json!({"name": "c", "slug": "beta", "partner_id": other})).await;
+    let partner = json!([{"role": "partner_admin", "scope": {"partner_id": lab.tenancy.partner.to_string()}}]);
+    let boss = lab.make("/users", json!({"name": "boss", "roles": partner})).await;
+    let (_, wide) = key(&lab, json!({"user_id": boss, "name": "wide"})).await;
+    let (_, narrow) = key(&lab, json!({"name": "narrow"})).await;
+    let own = lab.tenancy.tenant.to_string();
+    let qualified = format!("{other}/acme");
+    let rows: Vec<(&str, &str, Option<&String>)> = vec![
+        (OPERATOR_KEY, "beta", Some(&beta)),
+        (OPERATOR_KEY, "default", Some(&own)),
+        (OPERATOR_KEY, "acme", None),
+        (OPERATOR_KEY, "default/acme", Some(&acme)),
+        (OPERATOR_KEY, "other/acme", Some(&theirs)),
+        (OPERATOR_KEY, &qualified, Some(&theirs)),
+        (OPERATOR_KEY, "other/default", None),
+        (OPERATOR_KEY, "nobody/acme", None),
+        (OPERATOR_KEY, "", None),
+        (OPERATOR_KEY, "/", None),
+        (&wide, "acme", Some(&acme)),
+        (&wide, "beta", None),
+        (&wide, "other/acme", None),
+        (&narrow, "default", Some(&own)),
+        (&narrow, "default/default", Some(&own)),
+        (&narrow, "acme", None),
+        (&narrow, "beta", None),
+    ];
+    for (secret, named, wanted) in rows {
+        let chosen = lab.auth.authenticate(&for_tenant(secret, named)).await;
+        let tenant = chosen.map(|caller| caller.chosen_tenant.map(|tenant| tenant.to_string()));
+        let tenant = tenant.map_err(|refusal| assert_eq!(refusal.code, ErrorCode::Forbidden, "{named}"));
+        assert_eq!(tenant.ok().flatten().as_ref(), wanted, "{named:?}");
+    }
+    // A slug follows its tenant: moved, it means the new one; ended, none.
+    let named = async |slug: &str| lab.auth.authenticate(&for_tenant(&wide, slug)).await.is_ok();
+    let one = format!("/v1/admin/tenants/{acme}");
+    lab.send(&lab.operator(), "PATCH", &one, &json!({"slug": "moved"})).await.must(200);
+    assert_eq!((named("acme").await, named("moved").await), (false, true));
+    lab.send(&lab.operator(), "DELETE", &one, &json!({})).await.must(200);
+    assert!(!named("moved").await);
+}
+
+#[tokio::test]
+async fn an_ended_tenant_is_nobodys_choice_not_even_the_operators_own() {
+    let lab = Lab::new().await;
+    let own = lab.tenancy.tenant.to_string();
+    lab.auth.authenticate(&for_tenant(OPERATOR_KEY, &own)).await.unwrap();
+    lab.send(&lab.operator(), "DELETE", &format!("/v1/admin/tenants/{own}"), &json!({})).await.must(200);
+    let refused = lab.auth.authenticate(&for_tenant(OPERATOR_KEY, &own)).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Forbidden);
+}
+
+#[tokio::test]
+async fn a_change_of_roles_acts_on_the_keys_that_the_user_has() {
+    let lab = Lab::new().await;
+    let sister = lab.make("/tenants", json!({"name": "sister"})).await;
+    let user = lab.make("/users", json!({"name": "boss"})).await;
+    let permissions = json!(["usage:read", "audit:read"]);
+    let (_, secret) = key(&lab, json!({"user_id": user, "name": "k", "permissions": permissions})).await;
+    let partner = Reach::Partner(lab.tenancy.partner);
+    let scope = json!({"partner_id": lab.tenancy.partner.to_string()});
+    for (roles, wanted) in [
+        (json!([]), Reach::Tenant(lab.tenancy.tenant)),
+        (json!([{"role": "auditor", "scope": scope}]), partner),
+        (json!([{"role": "analyst", "scope": scope}]), Reach::Tenant(lab.tenancy.tenant)),
+        (json!([{"role": "auditor", "scope": "platform"}]), Reach::Platform),
+        (json!(["auditor"]), Reach::Tenant(lab.tenancy.tenant)),
+    ] {
+        let one = format!("/v1/admin/users/{user}");
+        lab.send(&lab.operator(), "PATCH", &one, &json!({ "roles": roles })).await.must(200);
+        assert_eq!(lab.caller(&secret).await.unwrap().reach, wanted, "{roles}");
+        let reaches_sister = lab.auth.authenticate(&for_tenant(&secret, &sister)).await.is_ok();
+        assert_eq!(reaches_sister, wanted != Reach::Tenant(lab.tenancy.tenant), "{roles}");
+    }
+}
+
+#[tokio::test]
 async fn a_new_snapshot_of_the_tables_does_not_hash_again() {
     let lab = Lab::new().await;
     let (_, secret) = key(&lab, json!({"name": "app"})).await;

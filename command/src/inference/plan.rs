@@ -227,7 +227,8 @@ fn not_found(model: &str) -> Refusal {
 }
 
 fn unpriced(model: &str) -> Refusal {
-    let message = "no target of this model has a price in force, so that its cost cannot be bounded";
+    let message =
+        "no target of this model has a live provider and a price in force, so that its cost cannot be bounded";
     Refusal::new(ErrorCode::ModelUnpriced, message).with("model", model)
 }
 

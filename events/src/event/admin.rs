@@ -17,10 +17,23 @@ pub struct Ended<I> {
     pub id: I,
 }
 
+/// What a partner, a tenant or a user is called by other systems. Facts for ever: neither may be personal data.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handles {
+    /// Unique beside its siblings: `[a-z0-9][a-z0-9-]{0,62}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slug: Option<String>,
+    /// What their own systems, such as billing, know it by. Not unique.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partner {
     pub partner_id: PartnerId,
     pub name: String,
+    #[serde(flatten)]
+    pub handles: Handles,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +41,8 @@ pub struct Tenant {
     pub tenant_id: TenantId,
     pub partner_id: PartnerId,
     pub name: String,
+    #[serde(flatten)]
+    pub handles: Handles,
 }
 
 /// A user; name and e-mail stand in the erasable side table, here are their digests, salted by user.
@@ -41,6 +56,8 @@ pub struct User {
     /// SHA-256 in hex over salt and e-mail; absent where none was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email_digest: Option<String>,
+    #[serde(flatten)]
+    pub handles: Handles,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -51,6 +68,21 @@ pub enum Role {
     Auditor,
     Analyst,
     Member,
+}
+
+impl Role {
+    pub const ALL: &'static [Self] =
+        &[Self::PartnerAdmin, Self::TenantAdmin, Self::Auditor, Self::Analyst, Self::Member];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PartnerAdmin => "partner_admin",
+            Self::TenantAdmin => "tenant_admin",
+            Self::Auditor => "auditor",
+            Self::Analyst => "analyst",
+            Self::Member => "member",
+        }
+    }
 }
 
 /// How far a role reaches.

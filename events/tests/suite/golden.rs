@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use events::canonical;
 use events::event::access::{AccessDenied, AccessRateLimited};
 use events::event::admin::{
-    Ended, Key, KeyRotated, Model, OutputCapField, Partner, Permission, Price, Provider, ProviderKind, RateLimit,
-    Reach, Role, RoleGrant, Scope, Strategy, Target, Tenant, User,
+    Ended, Handles, Key, KeyRotated, Model, OutputCapField, Partner, Permission, Price, Provider, ProviderKind,
+    RateLimit, Reach, Role, RoleGrant, Scope, Strategy, Target, Tenant, User,
 };
 use events::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReleased, BudgetReserved, BudgetSettled, BudgetWindow};
 use events::event::inference::{AttemptFailed, Backend, InferenceAdmitted, InferenceEnded, InferenceRefused, Versions};
@@ -33,6 +33,11 @@ fn rate(nanos: i64) -> NanoUsdPerMtok {
 
 fn backend() -> Backend {
     Backend { provider_id: id(11), provider: "openai-eu".to_owned(), model: "gpt-4o".to_owned() }
+}
+
+/// Only of what was changed: what was made is sampled as it was before there were any.
+fn handles() -> Handles {
+    Handles { slug: Some("acme-labs".to_owned()), external_id: Some("C-1001/7".to_owned()) }
 }
 
 fn windows() -> Vec<BudgetWindow> {
@@ -139,6 +144,7 @@ fn samples() -> Vec<(Stream, Event)> {
         roles: vec![RoleGrant { role: Role::Auditor, scope: Reach::Tenant(id(1)) }],
         name_digest: "ab".repeat(32),
         email_digest: Some("cd".repeat(32)),
+        handles: Handles::default(),
     };
     let key = Key {
         key_id: id(31),
@@ -150,8 +156,9 @@ fn samples() -> Vec<(Stream, Event)> {
     };
     let rotated = KeyRotated { key_id: id(31), generation: 2, previous_until: start() };
     let limit = RateLimit { limit_id: id(31), scope: Scope::Tenant(id(1)), requests_per_minute: 60 };
-    let partner = Partner { partner_id: id(31), name: "Acme".to_owned() };
-    let tenant = Tenant { tenant_id: id(31), partner_id: id(1), name: "Acme Labs".to_owned() };
+    let partner = Partner { partner_id: id(31), name: "Acme".to_owned(), handles: Handles::default() };
+    let name = "Acme Labs".to_owned();
+    let tenant = Tenant { tenant_id: id(31), partner_id: id(1), name, handles: Handles::default() };
     let money = budget(31, Scope::Tenant(id(1)), 5_000_000_000, Period::Month);
     vec![
         inference(Event::InferenceAdmitted(Box::new(InferenceAdmitted {
@@ -217,13 +224,17 @@ fn samples() -> Vec<(Stream, Event)> {
             of: request(),
         }))),
         resource(StreamKind::Partner, "par", Event::PartnerCreated(Box::new(partner.clone()))),
-        resource(StreamKind::Partner, "par", Event::PartnerChanged(Box::new(partner))),
+        resource(
+            StreamKind::Partner,
+            "par",
+            Event::PartnerChanged(Box::new(Partner { handles: handles(), ..partner })),
+        ),
         resource(StreamKind::Partner, "par", Event::PartnerEnded(Box::new(Ended { id: id(31) }))),
         resource(StreamKind::Tenant, "ten", Event::TenantCreated(Box::new(tenant.clone()))),
-        resource(StreamKind::Tenant, "ten", Event::TenantChanged(Box::new(tenant))),
+        resource(StreamKind::Tenant, "ten", Event::TenantChanged(Box::new(Tenant { handles: handles(), ..tenant }))),
         resource(StreamKind::Tenant, "ten", Event::TenantEnded(Box::new(Ended { id: id(31) }))),
         resource(StreamKind::User, "usr", Event::UserCreated(Box::new(user.clone()))),
-        resource(StreamKind::User, "usr", Event::UserChanged(Box::new(user))),
+        resource(StreamKind::User, "usr", Event::UserChanged(Box::new(User { handles: handles(), ..user }))),
         resource(StreamKind::User, "usr", Event::UserEnded(Box::new(Ended { id: id(31) }))),
         resource(StreamKind::Key, "key", Event::KeyCreated(Box::new(key.clone()))),
         resource(StreamKind::Key, "key", Event::KeyChanged(Box::new(key))),

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use events::event::admin::{Ended, Permission, RoleGrant, Strategy};
+use events::event::admin::{Ended, Handles, Permission, RoleGrant, Strategy};
 use events::event::{Actor, Context, Stream, StreamKind};
 use events::money::{NanoUsd, NanoUsdPerMtok, Rates};
 use events::time::{from_micros, parse_rfc3339};
@@ -40,14 +40,20 @@ fn recorded(position: u64, event: Event) -> Recorded {
 
 fn owners() -> Vec<Event> {
     vec![
-        Event::PartnerCreated(Box::new(Partner { partner_id: id(1), name: "P".into() })),
-        Event::TenantCreated(Box::new(Tenant { tenant_id: id(2), partner_id: id(1), name: "T".into() })),
+        Event::PartnerCreated(Box::new(Partner { partner_id: id(1), name: "P".into(), handles: Handles::default() })),
+        Event::TenantCreated(Box::new(Tenant {
+            tenant_id: id(2),
+            partner_id: id(1),
+            name: "T".into(),
+            handles: Handles::default(),
+        })),
         user_with(vec![]),
     ]
 }
 
 fn user_with(roles: Vec<RoleGrant>) -> Event {
-    let user = User { user_id: id(3), tenant_id: id(2), roles, name_digest: String::new(), email_digest: None };
+    let (name_digest, handles) = (String::new(), Handles::default());
+    let user = User { user_id: id(3), tenant_id: id(2), roles, name_digest, email_digest: None, handles };
     Event::UserCreated(Box::new(user))
 }
 

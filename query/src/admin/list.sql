@@ -1,12 +1,20 @@
-SELECT body, created_position, created_at, ended_at
-FROM catalogue
-WHERE kind = :kind AND created_position < :before
-  AND (:include_ended OR ended_at IS NULL)
-  AND (:visible_partner IS NULL OR partner_id = :visible_partner)
-  AND (:visible_tenant IS NULL OR tenant_id = :visible_tenant)
-  AND (:partner IS NULL OR partner_id = :partner)
-  AND (:tenant IS NULL OR tenant_id = :tenant)
-  AND (:user IS NULL OR user_id = :user)
-  AND (:name IS NULL OR name = :name)
-ORDER BY created_position DESC
+SELECT c.body, c.created_position, c.created_at, c.ended_at, p.id, p.ended_at, t.id, t.ended_at, u.id, u.ended_at
+FROM catalogue AS c
+LEFT JOIN catalogue AS p ON p.kind = 'partner' AND p.id = c.partner_id AND p.ended_at IS NOT NULL
+  AND c.kind IN ('tenant', 'user', 'key', 'provider', 'model')
+LEFT JOIN catalogue AS t ON t.kind = 'tenant' AND t.id = c.tenant_id AND t.ended_at IS NOT NULL
+  AND c.kind IN ('user', 'key', 'provider', 'model')
+LEFT JOIN catalogue AS u ON u.kind = 'user' AND u.id = c.user_id AND u.ended_at IS NOT NULL
+  AND c.kind = 'key'
+WHERE c.kind = :kind AND c.created_position < :before
+  AND (:include_ended OR coalesce(c.ended_at, p.ended_at, t.ended_at, u.ended_at) IS NULL)
+  AND (:visible_partner IS NULL OR c.partner_id = :visible_partner)
+  AND (:visible_tenant IS NULL OR c.tenant_id = :visible_tenant)
+  AND (:partner IS NULL OR c.partner_id = :partner)
+  AND (:tenant IS NULL OR c.tenant_id = :tenant)
+  AND (:user IS NULL OR c.user_id = :user)
+  AND (:name IS NULL OR c.name = :name)
+  AND (:slug IS NULL OR c.body ->> '$.slug' = :slug)
+  AND (:external_id IS NULL OR c.body ->> '$.external_id' = :external_id)
+ORDER BY c.created_position DESC
 LIMIT :rows

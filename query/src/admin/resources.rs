@@ -23,12 +23,19 @@ pub struct Filter {
     tenant: Option<String>,
     user: Option<String>,
     name: Option<String>,
+    slug: Option<String>,
+    external_id: Option<String>,
     include_ended: bool,
 }
 
 impl Filter {
-    pub fn take(parameters: &mut Parameters) -> Result<Self, Refusal> {
+    pub fn take(parameters: &mut Parameters, kind: StreamKind) -> Result<Self, Refusal> {
+        let has_handles = matches!(kind, StreamKind::Partner | StreamKind::Tenant | StreamKind::User);
+        let mut handle = |name: &str| if has_handles { parameters.text(name) } else { None };
+        let (slug, external_id) = (handle("slug"), handle("external_id"));
         Ok(Self {
+            slug,
+            external_id,
             partner: parameters.id::<PartnerId>("partner_id")?,
             tenant: parameters.id::<TenantId>("tenant_id")?,
             user: parameters.id::<UserId>("user_id")?,
@@ -51,6 +58,7 @@ pub fn list(
         ":kind": kind.as_str(), ":before": cut.before, ":rows": cut.rows(), ":include_ended": filter.include_ended,
         ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(),
         ":partner": filter.partner, ":tenant": filter.tenant, ":user": filter.user, ":name": filter.name,
+        ":slug": filter.slug, ":external_id": filter.external_id,
     })?;
     let mut resources = Vec::new();
     while let Some(row) = rows.next()? {
@@ -74,16 +82,35 @@ struct ResourceRow {
     created_position: u64,
     created_at: i64,
     ended_at: Option<i64>,
+    /// The first of its owners that ended, and when.
+    owner_ended: Option<(i64, String)>,
 }
 
 impl ResourceRow {
     fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
-        Ok(Self { body: row.get(0)?, created_position: row.get(1)?, created_at: row.get(2)?, ended_at: row.get(3)? })
+        let mut owner_ended = None;
+        for (id, ended_at) in [(4, 5), (6, 7), (8, 9)] {
+            let owner: Option<(i64, String)> = row.get::<_, Option<i64>>(ended_at)?.zip(row.get(id)?);
+            owner_ended = owner_ended.into_iter().chain(owner).min();
+        }
+        Ok(Self {
+            body: row.get(0)?,
+            created_position: row.get(1)?,
+            created_at: row.get(2)?,
+            ended_at: row.get(3)?,
+            owner_ended,
+        })
     }
 
+    /// What its owner's end has ended says so: it has that one's `ended_at`, and its id as `ended_by`.
     fn placed(self) -> Result<Placed, ViewsError> {
-        let lifetime = Lifetime { created_at: from_micros(self.created_at), ended_at: self.ended_at.map(from_micros) };
-        let body: Value = serde_json::from_str(&self.body)?;
-        Ok(Placed { position: self.created_position, item: with_lifetime(body, lifetime) })
+        let by_owner = self.owner_ended.filter(|_| self.ended_at.is_none());
+        let ended_at = self.ended_at.or(by_owner.as_ref().map(|(ended_at, _)| *ended_at));
+        let lifetime = Lifetime { created_at: from_micros(self.created_at), ended_at: ended_at.map(from_micros) };
+        let mut item = with_lifetime(serde_json::from_str(&self.body)?, lifetime);
+        if let (Some((_, owner)), Some(fields)) = (by_owner, item.as_object_mut()) {
+            fields.insert("ended_by".to_owned(), owner.into());
+        }
+        Ok(Placed { position: self.created_position, item })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::events::event::admin::{
-    Budget, Enforcement, Key, Partner, Permission, Reach, RoleGrant, Scope, Tenant, User, WhenShort,
+    Budget, Enforcement, Handles, Key, Partner, Permission, Reach, RoleGrant, Scope, Tenant, User, WhenShort,
 };
 use ::events::event::inference::{Backend, InferenceAdmitted, InferenceEnded, Versions};
 use ::events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
@@ -82,7 +82,14 @@ impl House {
 
     pub fn user_with(self, roles: Vec<RoleGrant>) -> User {
         let (user_id, tenant_id) = (self.user(), self.tenant());
-        User { user_id, tenant_id, roles, name_digest: "digest".into(), email_digest: None }
+        User {
+            user_id,
+            tenant_id,
+            roles,
+            name_digest: "digest".into(),
+            email_digest: None,
+            handles: Handles::default(),
+        }
     }
 
     pub fn key_with(self, permissions: Vec<Permission>) -> Key {
@@ -148,9 +155,15 @@ impl World {
         let of_tenant = Chain { tenant: Some(tenant_id), ..of_partner };
         let of_user = Chain { user: Some(user_id), ..of_tenant };
         let name = format!("house {}", house.0);
-        let partner = Event::PartnerCreated(Box::new(Partner { partner_id, name: name.clone() }));
+        let partner =
+            Event::PartnerCreated(Box::new(Partner { partner_id, name: name.clone(), handles: Handles::default() }));
         self.append(Stream::new(StreamKind::Partner, partner_id), of_partner, partner, vec![]).await;
-        let tenant = Event::TenantCreated(Box::new(Tenant { tenant_id, partner_id, name: name.clone() }));
+        let tenant = Event::TenantCreated(Box::new(Tenant {
+            tenant_id,
+            partner_id,
+            name: name.clone(),
+            handles: Handles::default(),
+        }));
         self.append(Stream::new(StreamKind::Tenant, tenant_id), of_tenant, tenant, vec![]).await;
         let user = house.user_with(vec![]);
         let person = PersonalData { subject: user_id, name: "Ada".into(), email: None, salt: vec![1] };

@@ -16,12 +16,12 @@ use projections::tables::Tables;
 use super::NAME_LEN_MAX;
 use crate::admin::AdminState;
 use crate::admin::desk::Desk;
-use crate::admin::fields::{Field, FieldError, Fields};
+use crate::admin::fields::{Field, FieldError, Fields, Patched};
 use crate::admin::issue::issue;
 use crate::admin::key::{ChangeKey, KeyCommand, KeyError, KeyState};
 use crate::admin::life::{AdminAggregate, Life};
 use crate::admin::request::AdminRequest;
-use crate::admin::routes::{Administered, Plan, decide_on};
+use crate::admin::routes::{Administered, Plan, Purpose, decide_on};
 use crate::error::CommandError;
 
 const PERMISSIONS_LEN_MAX: usize = 32;
@@ -91,6 +91,7 @@ impl Administered for Life<KeyState> {
         let (chain, user) = desk.user(user_id, "user_id")?;
         desk.governs(user)?;
         desk.may_give(user, &permissions)?;
+        desk.may_give_models(&permissions, models.as_deref())?;
         let (secret, stored) = issue(desk.admin, id, 1).await?;
         let made = Key { key_id: id, user_id, name, permissions, models, expires_at };
         let mut plan = Plan::new(KeyCommand::CreateKey(made), Chain { key: Some(id), ..chain }).with_side([stored]);
@@ -105,10 +106,8 @@ impl Administered for Life<KeyState> {
         let models = fields.patched("models", patterns)?;
         let expires_at = fields.patched("expires_at", Field::time)?;
         fields.finish()?;
-        if let Some(permissions) = &permissions {
-            desk.may_give(user_of(desk, &state.key)?, permissions)?;
-        }
         let change = ChangeKey { name, permissions, models, expires_at };
+        may_change(desk, &state.key, &change)?;
         Ok(Plan::new(KeyCommand::ChangeKey(change), Self::chain(state, &desk.tables)))
     }
 
@@ -119,6 +118,24 @@ impl Administered for Life<KeyState> {
     }
 }
 
+/// A change that lets the key do more, or for longer, gives: it needs what giving needs.
+fn may_change(desk: &Desk<'_>, key: &Key, change: &ChangeKey) -> Result<(), CommandError> {
+    let permissions = change.permissions.as_ref().unwrap_or(&key.permissions);
+    let lasts_longer = match &change.expires_at {
+        Patched::Kept => false,
+        Patched::Removed => key.expires_at.is_some(),
+        Patched::Set(expires_at) => key.expires_at.is_some_and(|until| *expires_at > until),
+    };
+    if change.permissions.is_some() || lasts_longer {
+        desk.may_give(user_of(desk, key)?, permissions)?;
+    }
+    let models = change.models.clone().over(key.models.clone());
+    if change.permissions.is_some() || change.models != Patched::Kept || lasts_longer {
+        desk.may_give_models(permissions, models.as_deref())?;
+    }
+    Ok(())
+}
+
 /// `POST /v1/admin/keys/{id}/rotate`: 200, the key and its new `secret`; the one before works for `overlap_seconds` more
 /// (none by default), those before it end at once.
 pub async fn rotate(
@@ -126,7 +143,7 @@ pub async fn rotate(
     Path(id): Path<String>,
     request: AdminRequest,
 ) -> Result<Response, CommandError> {
-    decide_on::<Life<KeyState>, _>(&admin, &id, &request, plan_rotation).await
+    decide_on::<Life<KeyState>, _>(&admin, &id, &request, (Purpose::Change, plan_rotation)).await
 }
 
 async fn plan_rotation(
@@ -138,6 +155,7 @@ async fn plan_rotation(
     fields.finish()?;
     // The secret is the key: whoever gets it could as well have been given the key anew.
     desk.may_give(user_of(desk, &state.key)?, &state.key.permissions)?;
+    desk.may_give_models(&state.key.permissions, state.key.models.as_deref())?;
     let generation = state.next_generation().map_err(<Life<KeyState> as Administered>::refused)?;
     let (secret, stored) = issue(desk.admin, state.key.key_id, generation).await?;
     let forget = SideRow::DropKeySecrets { key_id: state.key.key_id, below_generation: state.generation };

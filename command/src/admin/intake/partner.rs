@@ -1,4 +1,4 @@
-//! `/v1/admin/partners`: `name`.
+//! `/v1/admin/partners`: `name`, `slug`, `external_id`.
 
 use events::event::Chain;
 use events::event::admin::Partner;
@@ -7,6 +7,7 @@ use projections::resource::ResourceState;
 use projections::tables::Tables;
 
 use super::NAME_LEN_MAX;
+use super::handles::{self, Claimant, PLATFORM};
 use crate::admin::desk::Desk;
 use crate::admin::fields::Fields;
 use crate::admin::life::{AdminAggregate, Life, LifeError};
@@ -15,9 +16,15 @@ use crate::admin::routes::{Administered, Plan};
 use crate::error::CommandError;
 
 const PLATFORM_ONLY: &str = "partners are made and ended by the platform";
+const HANDLES_PLATFORM_ONLY: &str = "a partner's slug and external_id are the platform's to change";
 
 fn chain_of(id: PartnerId) -> Chain {
     Chain { partner: Some(id), ..Chain::default() }
+}
+
+/// Of a slug.
+pub fn claimant(id: PartnerId) -> Claimant<PartnerId> {
+    Claimant { kind: Life::<Partner>::KIND, id }
 }
 
 impl Administered for Life<Partner> {
@@ -43,19 +50,29 @@ impl Administered for Life<Partner> {
     async fn create(desk: &Desk<'_>, id: PartnerId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
         desk.platform(PLATFORM_ONLY)?;
         let name = fields.required("name", |field| field.text(NAME_LEN_MAX))?;
+        let handles = handles::given(&mut fields)?;
         fields.finish()?;
-        Ok(Plan::new(PartnerCommand::CreatePartner(Partner { partner_id: id, name }), chain_of(id)))
+        let claim = claimant(id).claim(PLATFORM, &handles);
+        let made = Partner { partner_id: id, name, handles };
+        Ok(Plan::new(PartnerCommand::CreatePartner(made), chain_of(id)).with_side(claim))
     }
 
-    async fn change(_: &Desk<'_>, state: &Partner, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+    async fn change(desk: &Desk<'_>, state: &Partner, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
         let name = fields.changed("name", |field| field.text(NAME_LEN_MAX))?;
+        let handles = handles::changed(&mut fields)?;
         fields.finish()?;
-        Ok(Plan::new(PartnerCommand::ChangePartner(ChangePartner { name }), chain_of(state.partner_id)))
+        if !handles.is_nothing() {
+            desk.platform(HANDLES_PLATFORM_ONLY)?;
+        }
+        let claims = claimant(state.partner_id).reclaim(PLATFORM, &handles);
+        let change = ChangePartner { name, handles };
+        Ok(Plan::new(PartnerCommand::ChangePartner(change), chain_of(state.partner_id)).with_side(claims))
     }
 
     async fn end(desk: &Desk<'_>, state: &Partner, fields: Fields) -> Result<Plan<Self>, CommandError> {
         desk.platform(PLATFORM_ONLY)?;
         fields.finish()?;
-        Ok(Plan::new(PartnerCommand::EndPartner, chain_of(state.partner_id)))
+        let freed = claimant(state.partner_id).release();
+        Ok(Plan::new(PartnerCommand::EndPartner, chain_of(state.partner_id)).with_side([freed]))
     }
 }

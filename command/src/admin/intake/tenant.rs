@@ -1,4 +1,4 @@
-//! `/v1/admin/tenants`: `partner_id`, `name`.
+//! `/v1/admin/tenants`: `partner_id`, `name`, `slug`, `external_id`.
 
 use events::event::Chain;
 use events::event::admin::{Reach, Tenant};
@@ -7,6 +7,7 @@ use projections::resource::ResourceState;
 use projections::tables::Tables;
 
 use super::NAME_LEN_MAX;
+use super::handles::{self, Claimant};
 use crate::admin::desk::Desk;
 use crate::admin::fields::{Field, Fields};
 use crate::admin::life::{AdminAggregate, Life, LifeError};
@@ -14,14 +15,21 @@ use crate::admin::routes::{Administered, Plan};
 use crate::admin::tenant::{ChangeTenant, TenantCommand};
 use crate::error::CommandError;
 
-/// A tenant's own administrator neither makes tenants nor ends its own.
-fn above_tenants(desk: &Desk<'_>) -> Result<(), CommandError> {
+const MADE_FROM_ABOVE: &str = "tenants are made and ended by their partner or the platform";
+/// They say whom its partner bills, and whether one is taken says what its siblings are called.
+const HANDLES_FROM_ABOVE: &str = "a tenant's slug and external_id are its partner's or the platform's to change";
+
+/// What a tenant's own administrator does not do.
+fn above_tenants(desk: &Desk<'_>, reason: &'static str) -> Result<(), CommandError> {
     match desk.caller.reach {
         Reach::Platform | Reach::Partner(_) => Ok(()),
-        Reach::Tenant(_) => {
-            Err(CommandError::OutOfReach { reason: "tenants are made and ended by their partner or the platform" })
-        }
+        Reach::Tenant(_) => Err(CommandError::OutOfReach { reason }),
     }
+}
+
+/// Of a slug.
+pub fn claimant(id: TenantId) -> Claimant<TenantId> {
+    Claimant { kind: Life::<Tenant>::KIND, id }
 }
 
 impl Administered for Life<Tenant> {
@@ -47,24 +55,33 @@ impl Administered for Life<Tenant> {
     async fn create(desk: &Desk<'_>, id: TenantId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
         let partner = fields.optional("partner_id", Field::parsed)?;
         let name = fields.required("name", |field| field.text(NAME_LEN_MAX))?;
+        let handles = handles::given(&mut fields)?;
         fields.finish()?;
-        above_tenants(desk)?;
+        above_tenants(desk, MADE_FROM_ABOVE)?;
         let partner_id = desk.parent(partner, desk.caller.chain.partner, "partner_id")?;
         let partner = desk.partner(partner_id, "partner_id")?;
-        let made = Tenant { tenant_id: id, partner_id, name };
-        Ok(Plan::new(TenantCommand::CreateTenant(made), Chain { tenant: Some(id), ..partner }))
+        let claim = claimant(id).claim(partner_id, &handles);
+        let made = Tenant { tenant_id: id, partner_id, name, handles };
+        Ok(Plan::new(TenantCommand::CreateTenant(made), Chain { tenant: Some(id), ..partner }).with_side(claim))
     }
 
     async fn change(desk: &Desk<'_>, state: &Tenant, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.fixed(&["partner_id"])?;
         let name = fields.changed("name", |field| field.text(NAME_LEN_MAX))?;
+        let handles = handles::changed(&mut fields)?;
         fields.finish()?;
-        Ok(Plan::new(TenantCommand::ChangeTenant(ChangeTenant { name }), Self::chain(state, &desk.tables)))
+        if !handles.is_nothing() {
+            above_tenants(desk, HANDLES_FROM_ABOVE)?;
+        }
+        let claims = claimant(state.tenant_id).reclaim(state.partner_id, &handles);
+        let change = ChangeTenant { name, handles };
+        Ok(Plan::new(TenantCommand::ChangeTenant(change), Self::chain(state, &desk.tables)).with_side(claims))
     }
 
     async fn end(desk: &Desk<'_>, state: &Tenant, fields: Fields) -> Result<Plan<Self>, CommandError> {
-        above_tenants(desk)?;
+        above_tenants(desk, MADE_FROM_ABOVE)?;
         fields.finish()?;
-        Ok(Plan::new(TenantCommand::EndTenant, Self::chain(state, &desk.tables)))
+        let freed = claimant(state.tenant_id).release();
+        Ok(Plan::new(TenantCommand::EndTenant, Self::chain(state, &desk.tables)).with_side([freed]))
     }
 }

@@ -1,4 +1,5 @@
-//! `/v1/admin/users`: `tenant_id`, `name`, `email`, `roles` (names, or `{"role","scope"}`; the user's tenant by default).
+//! `/v1/admin/users`: `tenant_id`, `name`, `email`, `slug`, `external_id`, `roles` (names, or `{"role","scope"}`; the
+//! user's tenant by default).
 //! Name and e-mail go into the erasable side table, their salted digests into the event.
 
 use events::event::Chain;
@@ -9,6 +10,7 @@ use projections::resource::ResourceState;
 use projections::tables::Tables;
 
 use super::NAME_LEN_MAX;
+use super::handles::{self, Claimant};
 use crate::admin::desk::Desk;
 use crate::admin::fields::{Field, FieldError, Fields, Patched};
 use crate::admin::life::{AdminAggregate, Life, LifeError};
@@ -21,14 +23,6 @@ const EMAIL_LEN_MAX: usize = 320;
 const ROLES_LEN_MAX: usize = 32;
 const SALT_LEN: usize = 16;
 
-const ROLES: &[(&str, Role)] = &[
-    ("partner_admin", Role::PartnerAdmin),
-    ("tenant_admin", Role::TenantAdmin),
-    ("auditor", Role::Auditor),
-    ("analyst", Role::Analyst),
-    ("member", Role::Member),
-];
-
 /// A role as the body has it; without a scope it means the user's own tenant.
 struct NamedRole {
     role: Role,
@@ -37,13 +31,18 @@ struct NamedRole {
 
 fn role(field: Field) -> Result<NamedRole, FieldError> {
     if field.is_text() {
-        return Ok(NamedRole { role: field.one_of(ROLES)?, scope: None });
+        return Ok(NamedRole { role: named_role(field)?, scope: None });
     }
     let mut fields = field.object()?;
-    let role = fields.required("role", |field| field.one_of(ROLES))?;
+    let role = fields.required("role", named_role)?;
     let scope = fields.optional("scope", reach)?;
     fields.finish()?;
     Ok(NamedRole { role, scope })
+}
+
+fn named_role(field: Field) -> Result<Role, FieldError> {
+    let names: Vec<_> = Role::ALL.iter().map(|role| (role.as_str(), *role)).collect();
+    field.one_of(&names)
 }
 
 fn reach(field: Field) -> Result<Reach, FieldError> {
@@ -72,6 +71,11 @@ fn email(field: Field) -> Result<String, FieldError> {
     let email = field.text(EMAIL_LEN_MAX)?;
     let named = email.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
     if named { Ok(email) } else { Err(FieldError::new(path, "must be an e-mail address")) }
+}
+
+/// Of a slug.
+pub fn claimant(id: UserId) -> Claimant<UserId> {
+    Claimant { kind: Life::<User>::KIND, id }
 }
 
 impl Administered for Life<User> {
@@ -104,6 +108,7 @@ impl Administered for Life<User> {
         let name = fields.required("name", |field| field.text(NAME_LEN_MAX))?;
         let email = fields.optional("email", email)?;
         let roles = fields.optional("roles", roles)?.unwrap_or_default();
+        let handles = handles::given(&mut fields)?;
         fields.finish()?;
         let tenant_id = desk.parent(tenant, desk.caller.chain.tenant, "tenant_id")?;
         let chain = desk.tenant(tenant_id, "tenant_id")?;
@@ -111,9 +116,11 @@ impl Administered for Life<User> {
         desk.may_grant(tenant_id, &roles, "roles")?;
         let person = PersonalData { subject: id, name, email, salt: desk.admin.ids.bytes::<SALT_LEN>().to_vec() };
         let digests = digests(&person);
-        let made = User { user_id: id, tenant_id, roles, name_digest: digests.name, email_digest: digests.email };
+        let claim = claimant(id).claim(tenant_id, &handles);
+        let (name_digest, email_digest) = (digests.name, digests.email);
+        let made = User { user_id: id, tenant_id, roles, name_digest, email_digest, handles };
         let plan = Plan::new(UserCommand::CreateUser(made), Chain { user: Some(id), ..chain });
-        Ok(plan.with_side([SideRow::PersonalData(person)]))
+        Ok(plan.with_side([SideRow::PersonalData(person)]).with_side(claim))
     }
 
     async fn change(desk: &Desk<'_>, state: &User, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
@@ -121,17 +128,20 @@ impl Administered for Life<User> {
         let name = fields.changed("name", |field| field.text(NAME_LEN_MAX))?;
         let email = fields.patched("email", email)?;
         let roles = fields.changed("roles", roles)?.map(|roles| granted(roles, state.tenant_id));
+        let handles = handles::changed(&mut fields)?;
         fields.finish()?;
         desk.may_grant(state.tenant_id, roles.as_deref().unwrap_or_default(), "roles")?;
         let person = changed_person(desk, state.user_id, name, email).await?;
-        let change = ChangeUser { roles, digests: person.as_ref().map(digests) };
+        let claims = claimant(state.user_id).reclaim(state.tenant_id, &handles);
+        let change = ChangeUser { roles, digests: person.as_ref().map(digests), handles };
         let plan = Plan::new(UserCommand::ChangeUser(change), Self::chain(state, &desk.tables));
-        Ok(plan.with_side(person.map(SideRow::PersonalData)))
+        Ok(plan.with_side(person.map(SideRow::PersonalData)).with_side(claims))
     }
 
     async fn end(desk: &Desk<'_>, state: &User, fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.finish()?;
-        Ok(Plan::new(UserCommand::EndUser, Self::chain(state, &desk.tables)))
+        let freed = claimant(state.user_id).release();
+        Ok(Plan::new(UserCommand::EndUser, Self::chain(state, &desk.tables)).with_side([freed]))
     }
 }
 

@@ -169,6 +169,70 @@ async fn a_giver_gives_no_more_than_it_has() {
 }
 
 #[tokio::test]
+async fn a_key_is_prolonged_or_opened_only_by_who_could_have_given_it() {
+    let lab = Lab::new().await;
+    let tenant = lab.tenancy.tenant.to_string();
+    let admin = lab.key(&tenant, json!(["tenant_admin"]), &[Permission::AdminAccess]).await;
+    let until = "2026-12-01T00:00:00Z";
+    let audit = json!({"name": "k", "permissions": ["audit:read"], "expires_at": until});
+    let audit = format!("/v1/admin/keys/{}", lab.make("/keys", audit).await);
+    let status = async |body: Value| lab.send(&admin, "PATCH", &audit, &body).await.status;
+    assert_eq!(status(json!({"name": "renamed"})).await, 200);
+    assert_eq!(status(json!({"expires_at": "2026-12-02T00:00:00Z"})).await, 403);
+    assert_eq!(status(json!({"expires_at": null})).await, 403);
+    assert_eq!(status(json!({"expires_at": "2026-11-30T00:00:00Z"})).await, 200);
+    assert_eq!(status(json!({"permissions": []})).await, 200);
+}
+
+#[tokio::test]
+async fn a_giver_with_an_allow_list_gives_no_other_models() {
+    let lab = Lab::new().await;
+    let permissions = json!(["admin:access", "models:use"]);
+    let admin = lab.made("/keys", json!({"name": "k", "permissions": permissions, "models": ["sim-*"]})).await;
+    let admin = lab.caller(admin["secret"].as_str().unwrap()).await.unwrap();
+    let open = lab.make("/keys", json!({"name": "open"})).await;
+    let given = lab.make("/keys", json!({"name": "given", "models": ["sim-small"]})).await;
+    let status = async |method: &str, path: String, body: Value| {
+        lab.send(&admin, method, &format!("/v1/admin/keys{path}"), &body).await.status
+    };
+    for (models, wanted) in [
+        (json!(["sim-*"]), 201),
+        (json!(["sim-large"]), 201),
+        (json!([]), 201),
+        (json!(["*"]), 403),
+        (json!(["gpt-4o"]), 403),
+        (json!(["sim-*", "gpt-4o"]), 403),
+        (Value::Null, 403),
+    ] {
+        let body = json!({"name": "n", "models": models});
+        assert_eq!(status("POST", String::new(), body).await, wanted, "{models}");
+    }
+    // What uses no models is bound by none.
+    assert_eq!(status("POST", String::new(), json!({"name": "n", "permissions": ["admin:access"]})).await, 201);
+    assert_eq!(status("PATCH", format!("/{given}"), json!({"models": null})).await, 403);
+    assert_eq!(status("PATCH", format!("/{given}"), json!({"models": ["sim-large"]})).await, 200);
+    assert_eq!(status("POST", format!("/{open}/rotate"), json!({})).await, 403);
+    assert_eq!(status("POST", format!("/{given}/rotate"), json!({})).await, 200);
+}
+
+#[tokio::test]
+async fn what_others_know_a_tenant_by_is_for_who_is_above_it() {
+    let house = House::new().await;
+    for handle in [json!({"slug": "acme"}), json!({"external_id": "C-1"}), json!({"slug": null})] {
+        for (path, wanted) in [
+            (format!("/partners/{}", house.partner), [200, 403, 404]),
+            (format!("/tenants/{}", house.own.id), [200, 200, 403]),
+            (format!("/users/{}", house.own.user), [200, 200, 200]),
+        ] {
+            for (caller, wanted) in house.callers().iter().zip(wanted) {
+                let reply = house.lab.send(caller, "PATCH", &format!("/v1/admin{path}"), &handle).await;
+                assert_eq!(reply.status, wanted, "{:?} {path} {handle}", caller.reach);
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_role_contains_the_users_own_tenant() {
     let lab = Lab::new().await;
     let other = lab.make("/tenants", json!({"name": "other"})).await;

@@ -1,5 +1,8 @@
 //! Every resource from `POST` to `DELETE`.
 
+use events::event::admin::Model;
+use events::event::{Actor, Context, Event, Stream, StreamKind};
+use events::log::Append;
 use serde_json::{Value, json};
 
 use super::lab::Lab;
@@ -67,6 +70,52 @@ async fn every_resource_is_made_changed_and_ended_and_each_leaves_an_event() {
         assert_eq!(lab.send(&operator, "PATCH", &one, &change).await.status, 409, "{path}: a change after the end");
         assert_eq!(lab.events().await.len(), before + 3, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_resource_that_was_changed_very_often_is_still_what_its_facts_say() {
+    let lab = Lab::new().await;
+    let operator = lab.operator();
+    let provider = lab.make("/providers", json!({"name": "sim", "kind": "simulator"})).await;
+    let target = json!({"provider_id": provider, "model": "echo"});
+    let made = lab.made("/models", json!({"name": "m", "targets": [target]})).await;
+    let id = made["id"].as_str().unwrap();
+    let state = lab.admin.tables.load().model(id.parse().unwrap()).unwrap().value.clone();
+    let changed = |number: usize| Event::ModelChanged(Box::new(Model { name: format!("m-{number}"), ..state.clone() }));
+    let append = Append {
+        stream: Stream::new(StreamKind::Model, id),
+        expected_sequence: 1,
+        events: (0..5_000).map(changed).collect(),
+        context: Context::of(Actor::Operator),
+        side: vec![],
+        idempotency: None,
+    };
+    assert!(lab.admin.log.append(append).await.is_ok());
+    let one = format!("/v1/admin/models/{id}");
+    let last = lab.send(&operator, "PATCH", &one, &json!({"system_prefix": "x"})).await.must(200);
+    assert_eq!((&last["name"], &last["created_at"]), (&json!("m-4999"), &made["created_at"]));
+    assert_eq!(lab.events().await.last().unwrap().sequence, 5_002);
+    lab.send(&operator, "DELETE", &one, &json!({})).await.must(200);
+    assert_eq!(lab.send(&operator, "PATCH", &one, &json!({"system_prefix": "y"})).await.status, 409);
+}
+
+#[tokio::test]
+async fn a_key_counts_its_secrets_on_whatever_else_was_changed() {
+    let lab = Lab::new().await;
+    let operator = lab.operator();
+    let key = format!("/v1/admin/keys/{}", lab.make("/keys", json!({"name": "app"})).await);
+    let rename = |name: &'static str| (format!("PATCH {key}"), json!({ "name": name }));
+    let rotate = || (format!("POST {key}/rotate"), json!({}));
+    for (what, body) in [rename("a"), rotate(), rename("b"), rotate(), rotate(), rename("c"), rename("d"), rotate()] {
+        let (method, path) = what.split_once(' ').unwrap();
+        lab.send(&operator, method, path, &body).await.must(200);
+    }
+    let generations: Vec<u32> = lab.events().await.iter().filter_map(|recorded| generation(&recorded.event)).collect();
+    assert_eq!(generations, [2, 3, 4, 5]);
+}
+
+fn generation(event: &Event) -> Option<u32> {
+    if let Event::KeyRotated(rotated) = event { Some(rotated.generation) } else { None }
 }
 
 #[tokio::test]

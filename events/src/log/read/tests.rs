@@ -2,13 +2,17 @@ use rusqlite::StatementStatus;
 use tempfile::TempDir;
 
 use super::*;
-use crate::event::admin::{Ended, Partner};
+use crate::event::admin::{Ended, Handles, Partner};
 use crate::event::{Actor, Context};
 use crate::log::{Append, Log, LogOptions};
 use crate::time::SystemClock;
 
 fn partner(name: &str) -> Box<Partner> {
-    Box::new(Partner { partner_id: PartnerId::from(uuid::Uuid::from_u128(1)), name: name.to_owned() })
+    Box::new(Partner {
+        partner_id: PartnerId::from(uuid::Uuid::from_u128(1)),
+        name: name.to_owned(),
+        handles: Handles::default(),
+    })
 }
 
 async fn append(log: &Log, stream: &Stream, expected_sequence: u64, events: Vec<Event>) {
@@ -23,7 +27,7 @@ fn steps(reader: &Reader, of: &Stream) -> i32 {
     let mut statement = reader.connection.prepare(SELECT_LAST_OF_TYPE).expect("a statement");
     for name in types_on(of.kind) {
         let mut rows = statement.query(params![of.id, of.kind.as_str(), name, i64::MAX]).expect("rows");
-        drop(rows.next().expect("a row or none"));
+        let _ = rows.next().expect("a row or none");
     }
     statement.get_status(StatementStatus::VmStep)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use events::event::access::AccessDenied;
 use events::event::admin::{
-    Budget, Ended, Enforcement, Key, KeyRotated, Partner, Permission, Scope, Tenant, User, WhenShort,
+    Budget, Ended, Enforcement, Handles, Key, KeyRotated, Partner, Permission, Scope, Tenant, User, WhenShort,
 };
 use events::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReleased, BudgetReserved, BudgetSettled, BudgetWindow};
 use events::event::inference::{AttemptFailed, Backend, InferenceAdmitted, InferenceEnded, InferenceRefused, Versions};
@@ -91,12 +91,18 @@ impl Story {
         let of_partner = Chain { partner: Some(partner()), ..Chain::default() };
         let of_tenant = Chain { tenant: Some(tenant()), ..of_partner };
         let of_user = Chain { user: Some(user()), ..of_tenant };
-        let made = Partner { partner_id: partner(), name: "P".into() };
+        let made = Partner { partner_id: partner(), name: "P".into(), handles: Handles::default() };
         self.admin(StreamKind::Partner, partner(), of_partner, Event::PartnerCreated(Box::new(made)));
-        let made = Tenant { tenant_id: tenant(), partner_id: partner(), name: "T".into() };
+        let made = Tenant { tenant_id: tenant(), partner_id: partner(), name: "T".into(), handles: Handles::default() };
         self.admin(StreamKind::Tenant, tenant(), of_tenant, Event::TenantCreated(Box::new(made)));
-        let made =
-            User { user_id: user(), tenant_id: tenant(), roles: vec![], name_digest: "d".into(), email_digest: None };
+        let made = User {
+            user_id: user(),
+            tenant_id: tenant(),
+            roles: vec![],
+            name_digest: "d".into(),
+            email_digest: None,
+            handles: Handles::default(),
+        };
         self.admin(StreamKind::User, user(), of_user, Event::UserCreated(Box::new(made)));
         self.admin(StreamKind::Key, key(), chain(), Event::KeyCreated(Box::new(app_key())));
         let opened = Event::BudgetOpened(Box::new(budget_of(5_000_000_000)));

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::event::admin::Partner;
+use events::event::admin::{Handles, Partner};
 use events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
 use events::ids::PartnerId;
 use events::log::{Append, Log, LogOptions};
@@ -20,7 +20,7 @@ fn open_log(dir: &Path) -> Log {
 
 async fn make_partner(log: &Log, number: u128) -> u64 {
     let partner: PartnerId = id(number);
-    let made = Partner { partner_id: partner, name: format!("p{number}") };
+    let made = Partner { partner_id: partner, name: format!("p{number}"), handles: Handles::default() };
     let append = Append {
         stream: Stream::new(StreamKind::Partner, partner),
         expected_sequence: 0,

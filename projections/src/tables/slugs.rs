@@ -1,0 +1,33 @@
+//! Live tenants by their slug: several where partners have given the same one.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use events::event::admin::Tenant;
+use events::ids::TenantId;
+
+/// Shared until it is changed.
+#[derive(Clone, Default)]
+pub struct TenantSlugs(Arc<HashMap<String, BTreeSet<TenantId>>>);
+
+impl TenantSlugs {
+    pub fn get(&self, slug: &str) -> impl Iterator<Item = TenantId> {
+        self.0.get(slug).into_iter().flatten().copied()
+    }
+
+    pub fn add(&mut self, tenant: &Tenant) {
+        if let Some(slug) = &tenant.handles.slug {
+            Arc::make_mut(&mut self.0).entry(slug.clone()).or_default().insert(tenant.tenant_id);
+        }
+    }
+
+    pub fn drop(&mut self, tenant: &Tenant) {
+        let Some(slug) = &tenant.handles.slug else { return };
+        let index = Arc::make_mut(&mut self.0);
+        let Some(tenants) = index.get_mut(slug) else { return };
+        tenants.remove(&tenant.tenant_id);
+        if tenants.is_empty() {
+            index.remove(slug);
+        }
+    }
+}
