@@ -1,5 +1,7 @@
 //! How each surface words a refusal.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 use events::wire::{ErrorCode, Refusal};
 use serde_json::{Value, json};
@@ -33,7 +35,7 @@ fn envelope(surface: Surface, refusal: &Refusal, request_id: &str) -> Value {
                 ErrorCode::ModelNotFound => Some("model"),
                 _ => refusal.details.get("field").and_then(Value::as_str).filter(|field| !field.is_empty()),
             };
-            json!({ "error": { "message": refusal.message, "type": kind, "param": param, "code": code } })
+            json!({ "error": { "message": openai_message(refusal), "type": kind, "param": param, "code": code } })
         }
     }
 }
@@ -51,6 +53,14 @@ fn openai_words(refusal: &Refusal) -> (&'static str, Option<String>) {
         ErrorCode::Forbidden | ErrorCode::ModelNotAllowed => ("permission_error", own()),
         _ if refusal.code.status() >= 500 => ("server_error", own()),
         _ => ("invalid_request_error", own()),
+    }
+}
+
+/// Some clients (LiteLLM) know a bad key by OpenAI's words for it alone, and take it for a bad request otherwise.
+fn openai_message(refusal: &Refusal) -> Cow<'_, str> {
+    match refusal.code {
+        ErrorCode::Unauthenticated => format!("Incorrect API key provided: {}", refusal.message).into(),
+        _ => Cow::Borrowed(&refusal.message),
     }
 }
 
@@ -93,6 +103,17 @@ mod tests {
         ] {
             let error = error(Surface::OpenAi, &Refusal::new(code, "m"));
             assert_eq!((error["type"].as_str(), error["code"].as_str()), (Some(kind), Some(word)));
+        }
+    }
+
+    #[test]
+    fn a_bad_key_is_worded_as_openai_words_it_on_its_surface_alone() {
+        let refusal = Refusal::new(ErrorCode::Unauthenticated, "a valid API key is needed");
+        for (surface, message) in [
+            (Surface::Native, "a valid API key is needed"),
+            (Surface::OpenAi, "Incorrect API key provided: a valid API key is needed"),
+        ] {
+            assert_eq!(error(surface, &refusal)["message"], message);
         }
     }
 

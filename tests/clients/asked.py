@@ -1,0 +1,58 @@
+"""What every Python client asks, and what it reports: CLIENT_TEST (JSON) says whom. Not a client itself."""
+import json
+import os
+from contextlib import contextmanager
+
+TEST = json.loads(os.environ["CLIENT_TEST"])
+BACKENDS, BASE_URL, TOOL = TEST["backends"], TEST["base_url"], TEST["tool"]
+HELLO, CALL, STRUCTURED, SLOW = "Hello", f"Please use {TOOL}.", "Answer in JSON.", "Go on and on."
+BUSY, BREAK, THINK = "Are you busy?", "Please break.", "Please think."
+PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+RESULT = "12 degrees"
+CITY = {"type": "object", "properties": {"city": {"type": "string", "enum": ["Paris", "Rome"]}}, "required": ["city"],
+        "additionalProperties": False}
+SECRET = "sk-upstream"
+# Output tokens for an answer, and for one that is left in the middle.
+SHORT, LONG = 300, 10_000
+
+seen = {"answers": 0, "input": 0, "output": 0, "aborted": 0, "budget_refusals": 0}
+
+
+def saw(tokens_in, tokens_out, answers=1):
+    """An answer that came to its end."""
+    same(tokens_in > 0 and tokens_out > 0, True, "tokens are reported")
+    for name, count in (("answers", answers), ("input", tokens_in), ("output", tokens_out)):
+        seen[name] += count
+
+
+def same(got, wanted, what):
+    if got != wanted:
+        raise AssertionError(f"{what}: wanted {wanted!r}, got {got!r}")
+
+
+@contextmanager
+def refused(kind, status, code=None):
+    """The block raises this, with the gateway's own words."""
+    try:
+        yield
+    except kind as error:
+        same(getattr(error, "status_code", None), status, f"status of {error!r}")
+        if code is not None:
+            same(code in str(error), True, f"{code} is in {error!r}")
+        same(SECRET in repr(error), False, "the upstream's own words in a refusal")
+    else:
+        raise AssertionError(f"no {kind.__name__}")
+
+
+def per_backend(*checks):
+    for backend in BACKENDS:
+        for check in checks:
+            try:
+                check(backend)
+            except Exception as error:
+                error.add_note(f"in {check.__name__} at {backend['name']}")
+                raise
+
+
+def report():
+    print(json.dumps(seen))

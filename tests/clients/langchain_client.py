@@ -1,0 +1,95 @@
+"""LangChain's `langchain-openai` as it is installed, against a gateway."""
+import openai
+from asked import (BACKENDS, BASE_URL, CALL, CITY, HELLO, LONG, RESULT, SHORT, SLOW, STRUCTURED, TEST, THINK, TOOL, per_backend,
+                   refused, report, same, saw, seen)
+from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
+from langchain_openai import ChatOpenAI
+
+FUNCTION = {"name": TOOL, "description": "The weather", "parameters": CITY}
+
+
+def model(name, key="rich_key", **more):
+    secret = TEST.get(key, key)
+    return ChatOpenAI(**{"model": name, "base_url": BASE_URL, "api_key": secret, "max_tokens": SHORT, "timeout": 30,
+                         "stream_usage": True} | more)
+
+
+def asking(text):
+    return [SystemMessage("Be brief."), HumanMessage(text)]
+
+
+def answered(message):
+    saw(message.usage_metadata["input_tokens"], message.usage_metadata["output_tokens"])
+    return message
+
+
+def whole(backend):
+    answer = answered(model(backend["model"], temperature=0.5).invoke(asking(HELLO)))
+    same((bool(answer.content), answer.response_metadata["model_name"]), (True, backend["model"]), "text and model")
+    same(answer.content, backend["text"] or answer.content, "text")
+
+
+def streamed(backend):
+    parts = list(model(backend["model"]).stream(asking(HELLO)))
+    total = parts[0]
+    for part in parts[1:]:
+        total += part
+    same(answered(total).content, backend["text"] or total.content, "streamed text")
+
+
+def tools(backend):
+    armed, conversation = model(backend["model"]).bind_tools([FUNCTION]), asking(CALL)
+    total = None
+    for part in armed.stream(conversation):
+        total = part if total is None else total + part
+    call = answered(total).tool_calls[0]
+    same(call["name"], TOOL, "streamed tool call")
+    answer = answered(armed.invoke(conversation))
+    call = answer.tool_calls[0]
+    same((call["name"], call["args"]), (TOOL, backend["arguments"] or call["args"]), "tool call")
+    conversation += [answer, ToolMessage(RESULT, tool_call_id=call["id"])]
+    answer = answered(armed.invoke(conversation))
+    same((bool(answer.content), answer.tool_calls), (True, []), "an answer after the tool's result")
+
+
+def structured(backend):
+    if backend["structured"]:
+        schema = CITY | {"title": "City", "description": "Where"}
+        found = model(backend["model"]).with_structured_output(
+            schema, method="json_schema", strict=True, include_raw=True).invoke(asking(STRUCTURED))
+        answered(found["raw"])
+        same((found["parsed"]["city"] in ("Paris", "Rome"), found["parsing_error"]), (True, None), "the parsed city")
+
+
+def reasoning(backend):
+    if backend["mocked"]:
+        same(answered(model(backend["model"]).invoke(asking(THINK))).content, "Twelve.", "text after a thought")
+
+
+def aborted(backend):
+    stream = model(backend["slow_model"], max_tokens=LONG).stream(asking(SLOW))
+    for count, _ in enumerate(stream):
+        if count == 5:
+            break
+    stream.close()
+    seen["aborted"] += 1
+
+
+def refusals():
+    name, ask = BACKENDS[0]["model"], asking(HELLO)
+    with refused(openai.AuthenticationError, 401, "invalid_api_key"):
+        model(name, "sgk_garbage").invoke(ask)
+    with refused(openai.NotFoundError, 404, "model_not_found"):
+        model("no-such-model").invoke(ask)
+    with refused(openai.RateLimitError, 429, "insufficient_quota"):
+        model(name, "poor_key", max_retries=2).invoke(ask)
+    seen["budget_refusals"] += 1
+    rare = model(name, "rare_key", max_retries=0)
+    answered(rare.invoke(ask))
+    with refused(openai.RateLimitError, 429, "rate_limit_exceeded"):
+        rare.invoke(ask)
+
+
+per_backend(whole, streamed, tools, structured, reasoning, aborted)
+refusals()
+report()
