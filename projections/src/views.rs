@@ -1,5 +1,6 @@
 //! The views that queries read: tables in `DIR/views.db`, made from the log alone. Delete them and they come out the
-//! same. Rows and the checkpoint that says how far they go are written in one transaction, by one thread.
+//! same. Rows and the checkpoint that says how far they go are written in one transaction, by one thread. A view can be
+//! built anew while it answers.
 
 mod audit;
 mod budgets;
@@ -10,26 +11,31 @@ mod inferences;
 pub mod latency;
 mod pool;
 mod projector;
+mod rebuild;
 mod store;
+mod swap;
 mod usage_by_hour;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use events::log::{Head, Log, LogError};
+use events::time::Clock;
 use rusqlite::Connection;
 use tokio::sync::{Notify, watch};
 
 pub use audit::Severity;
 pub use pool::{AsOf, ViewsError};
 pub use projector::{ProjectionError, Projector};
+pub use rebuild::{Rebuild, RebuildState, Stopping};
 pub use store::{StoreError, VIEWS_FILE};
 
 use follow::{Follower, Standing};
-use store::{Checkpoint, Store};
+use rebuild::Rebuilds;
+use store::{Checkpoint, Fitness, Store};
 
 /// How long a reader waits for a view that is behind.
 pub const PATIENCE: Duration = Duration::from_secs(2);
@@ -57,6 +63,10 @@ impl View {
             Self::Audit => "audit",
             Self::Catalogue => "catalogue",
         }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|view| view.as_str() == name)
     }
 
     fn projector(self) -> Box<dyn Projector> {
@@ -89,7 +99,10 @@ pub struct ViewStatus {
     pub lag_events: u64,
     /// From the last event that it has taken in to the log's last one, in milliseconds.
     pub lag_ms: u64,
+    /// New rows are being made: beside these, or these themselves where there were none.
     pub rebuilding: bool,
+    /// The rebuild that is under way, or the last one since the start.
+    pub rebuild: Option<Rebuild>,
     /// Why it has stopped; `None` while it follows the log.
     pub error: Option<String>,
 }
@@ -101,6 +114,25 @@ struct Progress {
     recorded_at: Option<DateTime<Utc>>,
     rebuilding: bool,
     error: Option<String>,
+}
+
+/// Views that have no rows which can be read, a bit each.
+#[derive(Debug, Default)]
+struct Unreadable(AtomicU64);
+
+impl Unreadable {
+    fn set(&self, view: View, is_unreadable: bool) {
+        let bit = 1_u64 << view as u32;
+        if is_unreadable {
+            self.0.fetch_or(bit, Ordering::Release);
+        } else {
+            self.0.fetch_and(!bit, Ordering::Release);
+        }
+    }
+
+    fn has(&self, view: View) -> bool {
+        self.0.load(Ordering::Acquire) & (1 << view as u32) != 0
+    }
 }
 
 /// The views cannot be started.
@@ -125,6 +157,8 @@ struct Shared {
     head: watch::Receiver<Head>,
     wanted: Arc<Notify>,
     pool: pool::Pool,
+    rebuilds: Rebuilds,
+    unreadable: Arc<Unreadable>,
 }
 
 impl ViewsHandle {
@@ -151,13 +185,24 @@ impl ViewsHandle {
         view: View,
         work: impl FnOnce(&Connection) -> Result<T, ViewsError> + Send + 'static,
     ) -> Result<AsOf<T>, ViewsError> {
+        if self.shared.unreadable.has(view) {
+            return Err(ViewsError::Rebuilding(view));
+        }
         self.shared.pool.read(view, work).await
+    }
+
+    /// Builds the view anew while it answers; the rebuild that is under way where there is one.
+    pub fn rebuild(&self, view: View) -> Result<Rebuild, Stopping> {
+        self.shared.rebuilds.begin(view, self.shared.head.borrow().position)
     }
 
     /// Every view, in the order of [`View::ALL`].
     pub fn status(&self) -> Vec<ViewStatus> {
         let head = *self.shared.head.borrow();
-        self.shared.progress.iter().map(|(view, progress)| status(*view, &progress.borrow(), head)).collect()
+        let of = |(view, progress): &(View, watch::Receiver<Progress>)| {
+            status(*view, &progress.borrow(), head, self.shared.rebuilds.of(*view))
+        };
+        self.shared.progress.iter().map(of).collect()
     }
 
     fn progress(&self, view: View) -> Option<&watch::Receiver<Progress>> {
@@ -165,7 +210,7 @@ impl ViewsHandle {
     }
 }
 
-fn status(view: View, progress: &Progress, head: Head) -> ViewStatus {
+fn status(view: View, progress: &Progress, head: Head, rebuild: Option<Rebuild>) -> ViewStatus {
     let lag_events = head.position.saturating_sub(progress.position);
     let lag = match (head.recorded_at, progress.recorded_at) {
         (Some(newest), Some(applied)) if lag_events > 0 => (newest - applied).num_milliseconds(),
@@ -177,35 +222,45 @@ fn status(view: View, progress: &Progress, head: Head) -> ViewStatus {
         position: progress.position,
         lag_events,
         lag_ms: u64::try_from(lag).unwrap_or(0),
-        rebuilding: progress.rebuilding,
+        rebuilding: progress.rebuilding || rebuild.as_ref().is_some_and(Rebuild::is_running),
+        rebuild,
         error: progress.error.clone(),
     }
 }
 
-/// The thread that writes the views. Dropped without [`ViewsThread::stop`], it ends with the log.
+/// The thread that writes the views, and the one that builds them anew. Dropped without [`ViewsThread::stop`], the first
+/// ends with the log and the second with it.
 pub struct ViewsThread {
     stop: watch::Sender<bool>,
     thread: std::thread::JoinHandle<()>,
+    rebuilds: Rebuilds,
+    builder: std::thread::JoinHandle<()>,
 }
 
 impl ViewsThread {
     /// Stops and waits for its last transaction. Blocking.
     pub fn stop(self) {
         self.stop.send_replace(true);
+        self.rebuilds.stop();
         if self.thread.join().is_err() {
             tracing::error!("the views' thread panicked");
+        }
+        if self.builder.join().is_err() {
+            tracing::error!("the thread that builds views panicked");
         }
     }
 }
 
-/// Opens `DIR/views.db`, or begins it anew where it cannot be used, and follows the log from there. Blocking.
-pub fn start(log: &Log, dir: &Path) -> Result<(ViewsHandle, ViewsThread), StartError> {
-    start_with(log, dir, View::ALL.iter().map(|view| view.projector()).collect())
+/// Opens `DIR/views.db`, or begins it anew where it cannot be used, and follows the log from there. Views that another
+/// version made are built anew beside their old rows. Blocking.
+pub fn start(log: &Log, dir: &Path, clock: Arc<dyn Clock>) -> Result<(ViewsHandle, ViewsThread), StartError> {
+    start_with(log, dir, clock, View::ALL.iter().map(|view| view.projector()).collect())
 }
 
 fn start_with(
     log: &Log,
     dir: &Path,
+    clock: Arc<dyn Clock>,
     projectors: Vec<Box<dyn Projector>>,
 ) -> Result<(ViewsHandle, ViewsThread), StartError> {
     // The tail first: nothing that is recorded from here on can be missed.
@@ -213,17 +268,12 @@ fn start_with(
     let reader = log.reader()?;
     let store = Store::open(dir, projectors, |checkpoint| is_of(&reader, checkpoint))?;
     store.resume()?;
-    let mut begins_at = u64::MAX;
-    let (mut senders, mut receivers) = (Vec::new(), Vec::new());
-    for view in store.views() {
-        begins_at = begins_at.min(store.checkpoint(view)?.position);
-        let (sender, receiver) = watch::channel(Progress::default());
-        senders.push((view, sender));
-        receivers.push((view, receiver));
-    }
     let head = log.head().position;
-    let (epoch, wanted) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
+    let (senders, receivers) = store.views().into_iter().map(progress_of).unzip();
+    let (begins_at, outdated) = standing_of(&store, head)?;
+    let (epoch, wanted, unreadable) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()), Arc::default());
     let (stop, stopped) = watch::channel(false);
+    let (rebuilds, builder, built) = rebuild::builder(dir.to_owned(), clock, stopped.clone(), outdated.clone());
     let follower = Follower {
         dir: dir.to_owned(),
         head: log.watch_head(),
@@ -232,18 +282,44 @@ fn start_with(
         wanted: Arc::clone(&wanted),
         epoch: Arc::clone(&epoch),
         stopped,
+        built,
         standing: Standing {
             progress: senders,
             position: begins_at,
             rebuilt_at: if begins_at == 0 { head } else { 0 },
+            unreadable: Arc::clone(&unreadable),
         },
     };
+    // Before anybody can ask, so that nobody reads what cannot be read.
+    follower.standing.show(&store)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let thread =
         std::thread::Builder::new().name("views".to_owned()).spawn(move || runtime.block_on(follower.run(store)))?;
+    let builder = std::thread::Builder::new().name("views-rebuild".to_owned()).spawn(move || builder.run())?;
     let pool = pool::Pool::new(dir, epoch);
-    let shared = Shared { progress: receivers, head: log.watch_head(), wanted, pool };
-    Ok((ViewsHandle { shared: Arc::new(shared) }, ViewsThread { stop, thread }))
+    let shared =
+        Shared { progress: receivers, head: log.watch_head(), wanted, pool, rebuilds: rebuilds.clone(), unreadable };
+    let views = ViewsHandle { shared: Arc::new(shared) };
+    for view in outdated {
+        tracing::warn!(view = view.as_str(), "the view is of another version and is built anew");
+        // At its beginning the queue has room.
+        let _ = views.rebuild(view);
+    }
+    Ok((views, ViewsThread { stop, thread, rebuilds, builder }))
+}
+
+fn progress_of(view: View) -> ((View, watch::Sender<Progress>), (View, watch::Receiver<Progress>)) {
+    let (sender, receiver) = watch::channel(Progress::default());
+    ((view, sender), (view, receiver))
+}
+
+/// From where on the views that follow the log need it, and those that do not follow it.
+fn standing_of(store: &Store, head: u64) -> Result<(u64, Vec<View>), StoreError> {
+    let (current, outdated): (Vec<View>, Vec<View>) =
+        store.views().into_iter().partition(|view| store.fitness(*view) == Fitness::Current);
+    let positions = current.into_iter().map(|view| Ok(store.checkpoint(view)?.position));
+    let positions = positions.collect::<Result<Vec<u64>, StoreError>>()?;
+    Ok((positions.into_iter().min().unwrap_or(head), outdated))
 }
 
 /// Whether the log has the event that a checkpoint stands at: not after the log was restored from an older copy.

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use events::log::LogError;
 use events::wire::{ErrorCode, Refusal};
 use http::StatusCode;
-use projections::views::{Behind, ViewsError};
+use projections::views::{Behind, Stopping, ViewsError};
 
 /// When to come back to a view that is behind.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -27,6 +27,8 @@ pub enum QueryError {
     Views(#[from] ViewsError),
     #[error(transparent)]
     Log(#[from] LogError),
+    #[error(transparent)]
+    Stopping(#[from] Stopping),
     /// What was read cannot be written as an answer.
     #[error("write the answer: {0}")]
     Answer(String),
@@ -56,6 +58,13 @@ impl QueryError {
             }
             Self::Views(ViewsError::Busy | ViewsError::TookTooLong) => {
                 Refusal::new(ErrorCode::ViewBehind, "the views are busy").retry_after(RETRY_AFTER)
+            }
+            Self::Views(error @ ViewsError::Rebuilding(view)) => Refusal::new(ErrorCode::ViewBehind, error.to_string())
+                .with("view", view.as_str())
+                .with("rebuilding", true)
+                .retry_after(RETRY_AFTER),
+            Self::Stopping(_) => {
+                Refusal::new(ErrorCode::Draining, "the gateway is shutting down").retry_after(RETRY_AFTER)
             }
             Self::Views(error @ (ViewsError::Database(_) | ViewsError::Stored(_) | ViewsError::Lost)) => defect(&error),
             Self::Answer(error) => defect(&error),

@@ -1,10 +1,15 @@
-//! `GET /v1/projections`: where every view stands.
+//! `GET /v1/projections`: where every view stands. `POST /v1/admin/views/{name}/rebuild`: a view is built anew while it
+//! answers. That makes no fact and leaves no event: rows come out as they were.
 
-use axum::extract::State;
-use axum::routing::get;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Path, State};
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use events::event::admin::Permission;
-use serde_json::Value;
+use events::wire::{ErrorCode, Refusal};
+use http::StatusCode;
+use projections::views::{View, ViewStatus};
+use serde_json::{Map, Value};
 
 use crate::QueryState;
 use crate::asker::{Asker, QueryString};
@@ -13,11 +18,15 @@ use crate::log_head::wait_for;
 use crate::page::Page;
 use crate::parameters::Parameters;
 
+/// A body that says nothing.
+const BODY_BYTES_MAX: usize = 1024;
+
 pub fn routes() -> Router<QueryState> {
-    Router::new().route("/v1/projections", get(list))
+    Router::new().route("/v1/projections", get(list)).route("/v1/admin/views/{name}/rebuild", post(rebuild))
 }
 
-/// Per view: `name`, `version`, `position`, `lag_events`, `lag_ms`, `rebuilding` and `error`.
+/// Per view: `name`, `version`, `position`, `lag_events`, `lag_ms`, `rebuilding`, `rebuild` (the one that is under way, or
+/// the last since the start: `state`, `started_at`, `finished_at`, `position`, `target`, `percent`, `error`) and `error`.
 /// Errors: 403 without `admin:access`; 503 `VIEW_BEHIND` when the log does not get to `min_position` in time.
 async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString) -> Result<Json<Page>, QueryError> {
     asker.require(Permission::AdminAccess)?;
@@ -28,4 +37,40 @@ async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString)
     let as_of = state.log.head().position;
     let items: Result<Vec<Value>, _> = state.views.status().iter().map(serde_json::to_value).collect();
     Ok(Page::whole(as_of, items.map_err(|error| QueryError::Answer(error.to_string()))?))
+}
+
+/// 202 with the view as `GET /v1/projections` shows it; also where a rebuild is under way, which is then the one shown.
+/// Errors: 403 for who does not administrate the platform; 404 for an unknown view; 503 `DRAINING`.
+async fn rebuild(
+    State(state): State<QueryState>,
+    asker: Asker,
+    Path(name): Path<String>,
+    query: QueryString,
+    body: Body,
+) -> Result<(StatusCode, Json<ViewStatus>), QueryError> {
+    asker.require(Permission::AdminAccess)?;
+    if !asker.reaches_platform() {
+        let refusal = Refusal::new(ErrorCode::Forbidden, "views are built anew by who administrates the platform");
+        return Err(refusal.into());
+    }
+    Parameters::parse(&query)?.finish()?;
+    must_say_nothing(body).await?;
+    let view = View::parse(&name).ok_or(QueryError::NotFound("view"))?;
+    state.views.rebuild(view)?;
+    let shown = state.views.status().into_iter().find(|status| status.name == view.as_str());
+    Ok((StatusCode::ACCEPTED, Json(shown.ok_or(QueryError::NotFound("view"))?)))
+}
+
+/// No body, or an object without fields.
+async fn must_say_nothing(body: Body) -> Result<(), Refusal> {
+    let bytes = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| Refusal::invalid("", "no body is expected"))?;
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let fields: Map<String, Value> =
+        serde_json::from_slice(&bytes).map_err(|_| Refusal::invalid("", "no body is expected"))?;
+    match fields.into_iter().next() {
+        None => Ok(()),
+        Some((field, _)) => Err(Refusal::invalid(field, "is not a field of this request")),
+    }
 }

@@ -122,10 +122,10 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
 }
 
 async fn start_engines(config: &Config, clock: &Arc<dyn Clock>) -> Result<Engines, Failure> {
-    let (data, hold_ttl, log_clock) = (config.data.clone(), config.hold_ttl, Arc::clone(clock));
+    let (data, hold_ttl, clock) = (config.data.clone(), config.hold_ttl, Arc::clone(clock));
     let opened = tokio::task::spawn_blocking(move || {
-        let log = Log::open(&data, LogOptions { hold_ttl, ..LogOptions::new(log_clock) }).map_err(unopened)?;
-        let (views, views_thread) = views::start(&log, &data)?;
+        let log = Log::open(&data, LogOptions { hold_ttl, ..LogOptions::new(Arc::clone(&clock)) }).map_err(unopened)?;
+        let (views, views_thread) = views::start(&log, &data, clock)?;
         Ok::<_, Failure>((log, views, views_thread))
     });
     let (log, views, views_thread) = opened.await??;

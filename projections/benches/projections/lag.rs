@@ -2,9 +2,11 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use events::time::SystemClock;
 use projections::views;
 
 use crate::{cpu, story};
@@ -35,7 +37,7 @@ pub fn measure(root: &Path, events: u64, rounds: u64) -> io::Result<()> {
         let (ended, has_ended) = mpsc::channel::<()>();
         let began = Instant::now();
         let recorded = story::record(folder.path(), events, Duration::ZERO, |log| {
-            let (handle, thread) = views::start(log, folder.path()).expect("the views start");
+            let (handle, thread) = views::start(log, folder.path(), Arc::new(SystemClock::new())).expect("the views start");
             std::thread::spawn(move || {
                 let mut lags = Vec::new();
                 while has_ended.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {

@@ -45,7 +45,7 @@ pub fn measure(root: &Path, log: &Path, rounds: u64) -> io::Result<()> {
 
 fn rebuild(log: &Log, folder: &Path) -> io::Result<u64> {
     let (head, until) = (log.head().position, Instant::now() + TIME_MAX);
-    let (views, thread) = views::start(log, folder).map_err(io::Error::other)?;
+    let (views, thread) = views::start(log, folder, Arc::new(SystemClock::new())).map_err(io::Error::other)?;
     while views.status().iter().any(|view| view.position < head) {
         assert!(Instant::now() < until, "the views are not built: {:?}", views.status());
         std::thread::sleep(LOOK_EVERY);

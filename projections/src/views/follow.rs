@@ -11,11 +11,12 @@ use events::event::Recorded;
 use events::log::{Head, LogError, Reader};
 use events::time::from_micros;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, broadcast, mpsc as async_mpsc, watch};
 use tokio::time::Instant;
 
-use super::store::{Store, StoreError};
-use super::{Progress, View};
+use super::rebuild::{Built, must_be_better};
+use super::store::{Fitness, Store, StoreError};
+use super::{Progress, Unreadable, View};
 
 /// Events in one transaction: the more, the fewer rows are written twice.
 const EVENTS_MAX: usize = 4096;
@@ -46,6 +47,12 @@ enum Left {
     Gap,
 }
 
+/// What the follower of the tail was woken by.
+enum Came {
+    Events(Result<Arc<[Arc<Recorded>]>, RecvError>),
+    Rows(Built),
+}
+
 pub struct Follower {
     pub dir: PathBuf,
     pub head: watch::Receiver<Head>,
@@ -56,6 +63,8 @@ pub struct Follower {
     /// Rises when the file is replaced.
     pub epoch: Arc<AtomicU64>,
     pub stopped: watch::Receiver<bool>,
+    /// New rows, to take the place of old ones.
+    pub built: async_mpsc::Receiver<Built>,
     pub standing: Standing,
 }
 
@@ -66,6 +75,8 @@ pub struct Standing {
     pub position: u64,
     /// Where the log stood when the file was begun; until then the views are being rebuilt.
     pub rebuilt_at: u64,
+    /// Views that have no rows which can be read.
+    pub unreadable: Arc<Unreadable>,
 }
 
 impl Follower {
@@ -136,14 +147,19 @@ impl Follower {
     async fn follow_tail(&mut self, store: &mut Store) -> Result<Left, Interrupted> {
         let mut next_at = Instant::now();
         loop {
-            let first = tokio::select! {
-                received = self.tail.recv() => received,
+            let came = tokio::select! {
+                received = self.tail.recv() => Came::Events(received),
+                Some(built) = self.built.recv() => Came::Rows(built),
                 _ = self.stopped.wait_for(|stopped| *stopped) => return Ok(Left::Stopped),
             };
-            let first = match first {
-                Ok(batch) => batch,
-                Err(RecvError::Lagged(_)) => return Ok(Left::Gap),
-                Err(RecvError::Closed) => return Ok(Left::Stopped),
+            let first = match came {
+                Came::Events(Ok(batch)) => batch,
+                Came::Events(Err(RecvError::Lagged(_))) => return Ok(Left::Gap),
+                Came::Events(Err(RecvError::Closed)) => return Ok(Left::Stopped),
+                Came::Rows(built) => {
+                    self.take(store, built)?;
+                    continue;
+                }
             };
             tokio::select! {
                 () = tokio::time::sleep_until(next_at) => {}
@@ -153,6 +169,34 @@ impl Follower {
             let Some(events) = self.drain(&first) else { return Ok(Left::Gap) };
             self.standing.apply(store, &events)?;
             next_at = Instant::now() + PACE;
+        }
+    }
+
+    /// Puts new rows in the place of the old ones. They are brought to where the old ones are first: no view goes back.
+    /// Errors: the file in use is damaged, or cannot be read; what else goes wrong is told to who built them.
+    fn take(&self, store: &mut Store, built: Built) -> Result<(), Interrupted> {
+        let Built { mut next, mut position, taken } = built;
+        while position < self.standing.position {
+            let page: Vec<Arc<Recorded>> =
+                self.reader.after(position, EVENTS_MAX)?.into_iter().map(Arc::new).collect();
+            let Some(last) = page.last() else { break };
+            position = last.position;
+            next.apply(&page)?;
+        }
+        let ended = match must_be_better(&next, store) {
+            Ok(()) => store.take_over(next, &self.dir),
+            Err(worse) => {
+                let _ = taken.send(Err(worse));
+                return Ok(());
+            }
+        };
+        self.standing.show(store)?;
+        let told = ended.as_ref().map(|()| ()).map_err(ToString::to_string);
+        // Who built them has gone where the gateway stops.
+        let _ = taken.send(told);
+        match ended {
+            Err(error) if error.is_damage() => Err(error.into()),
+            Ok(()) | Err(_) => Ok(()),
         }
     }
 
@@ -192,14 +236,15 @@ impl Standing {
     }
 
     /// Tells those who wait, and `/v1/projections`.
-    fn show(&self, store: &Store) -> Result<(), StoreError> {
+    pub fn show(&self, store: &Store) -> Result<(), StoreError> {
         for (view, progress) in &self.progress {
-            let checkpoint = store.checkpoint(*view)?;
+            let (checkpoint, fitness) = (store.checkpoint(*view)?, store.fitness(*view));
+            self.unreadable.set(*view, fitness == Fitness::Unreadable);
             progress.send_replace(Progress {
                 version: checkpoint.version,
                 position: checkpoint.position,
                 recorded_at: (checkpoint.position > 0).then(|| from_micros(checkpoint.recorded_at_micros)),
-                rebuilding: checkpoint.position < self.rebuilt_at,
+                rebuilding: checkpoint.position < self.rebuilt_at || fitness != Fitness::Current,
                 error: checkpoint.error,
             });
         }

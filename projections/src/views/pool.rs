@@ -33,6 +33,8 @@ pub enum ViewsError {
     TookTooLong,
     #[error("the query was lost")]
     Lost,
+    #[error("the view {} is being built anew", .0.as_str())]
+    Rebuilding(View),
 }
 
 /// Rows and the log position that they reflect.

@@ -1,5 +1,6 @@
-//! `DIR/views.db`: rows and checkpoints. Disposable: a file that cannot be read, that another version made or that
-//! belongs to another log is deleted and begun anew.
+//! `DIR/views.db`: rows and checkpoints. Disposable: a file that cannot be read or that belongs to another log is deleted
+//! and begun anew. A view that another version made, or that lacks a table, is set aside: its rows stay as they are until
+//! others take their place, see [`super::rebuild`].
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ use super::projector::{ProjectionError, Projector, is_storage_failure};
 
 /// The file in the data folder.
 pub const VIEWS_FILE: &str = "views.db";
+/// Views that are being built beside the ones in use.
+pub const NEXT_FILE: &str = "views-next.db";
 
 const SCHEMA: &str = include_str!("../../../migrations/sqlite/views/0001_projections.sql");
 pub(super) const HAS_CHECKPOINTS: &str = include_str!("checkpoint/exists.sql");
@@ -62,41 +65,75 @@ pub struct Checkpoint {
     pub error: Option<String>,
 }
 
+/// What the rows of a view are good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fitness {
+    /// They follow the log.
+    Current,
+    /// Another version made them, with the same tables: they can be read, and do not follow the log any more.
+    Older,
+    /// There are none that this version could read.
+    Unreadable,
+}
+
+/// A view of the file.
+pub(super) struct Kept {
+    pub(super) projector: Box<dyn Projector>,
+    pub(super) fitness: Fitness,
+}
+
 /// The write connection, with the projectors that write through it.
 pub struct Store {
-    connection: Connection,
-    projectors: Vec<Box<dyn Projector>>,
+    pub(super) connection: Connection,
+    pub(super) kept: Vec<Kept>,
 }
 
 impl Store {
-    /// Opens what is there if it is sound and of these projectors' versions, else begins anew. `belongs` says whether
-    /// a checkpoint is one of this log's.
+    /// Opens what is there if it is sound, else begins anew. `belongs` says whether a checkpoint is one of this log's.
     pub fn open(
         dir: &Path,
         projectors: Vec<Box<dyn Projector>>,
         belongs: impl Fn(&Checkpoint) -> bool,
     ) -> Result<Self, StoreError> {
         let path = dir.join(VIEWS_FILE);
+        // What a rebuild left that did not come to its end.
+        delete(&dir.join(NEXT_FILE))?;
         match reopen(&path, &projectors, belongs) {
-            Ok(Some(connection)) => return Ok(Self { connection, projectors }),
+            Ok(Some((connection, fitness))) => {
+                let kept = projectors.into_iter().zip(fitness);
+                let kept = kept.map(|(projector, fitness)| Kept { projector, fitness }).collect();
+                return Ok(Self { connection, kept });
+            }
             Ok(None) => {}
             Err(error) if error.is_damage() => tracing::error!(%error, "the views' file is damaged"),
             Err(error) => return Err(error),
         }
-        let connection = create(&path, &projectors)?;
-        Ok(Self { connection, projectors })
+        let kept = all_current(projectors);
+        Ok(Self { connection: create(connect, &path, &kept)?, kept })
+    }
+
+    /// Begins these views in a file beside the one in use.
+    pub fn beside(dir: &Path, projectors: Vec<Box<dyn Projector>>) -> Result<Self, StoreError> {
+        let kept = all_current(projectors);
+        Ok(Self { connection: create(connect_next, &dir.join(NEXT_FILE), &kept)?, kept })
     }
 
     /// Deletes the file and begins anew. Where that fails there is nothing to work with until it succeeds.
     pub fn recreate(&mut self, dir: &Path) -> Result<(), StoreError> {
         // In the place of the old one, which has to be closed first.
         self.connection = Connection::open_in_memory()?;
-        self.connection = create(&dir.join(VIEWS_FILE), &self.projectors)?;
+        self.kept.iter_mut().for_each(|kept| kept.fitness = Fitness::Current);
+        self.connection = create(connect, &dir.join(VIEWS_FILE), &self.kept)?;
         Ok(())
     }
 
     pub fn views(&self) -> Vec<View> {
-        self.projectors.iter().map(|projector| projector.view()).collect()
+        self.kept.iter().map(|kept| kept.projector.view()).collect()
+    }
+
+    pub fn fitness(&self, view: View) -> Fitness {
+        let kept = self.kept.iter().find(|kept| kept.projector.view() == view);
+        kept.map_or(Fitness::Unreadable, |kept| kept.fitness)
     }
 
     pub fn checkpoint(&self, view: View) -> Result<Checkpoint, StoreError> {
@@ -123,7 +160,7 @@ impl Store {
     fn apply_together(&mut self, events: &[Arc<Recorded>]) -> Result<bool, StoreError> {
         let Some(last) = events.last() else { return Ok(true) };
         let transaction = self.connection.transaction()?;
-        for projector in &mut self.projectors {
+        for projector in following(&mut self.kept) {
             let checkpoint = read_checkpoint(&transaction, projector.view())?.unwrap_or_default();
             let unseen = unseen(events, &checkpoint);
             if unseen.is_empty() {
@@ -134,8 +171,8 @@ impl Store {
                 Err(ProjectionError::Database(error)) if is_storage_failure(&error) => return Err(error.into()),
                 Err(_poison) => return Ok(transaction.rollback().map(|()| false)?),
             }
+            advance(&transaction, projector.view(), last)?;
         }
-        advance(&transaction, last)?;
         transaction.commit()?;
         Ok(true)
     }
@@ -145,17 +182,25 @@ impl Store {
     fn apply_apart(&mut self, events: &[Arc<Recorded>]) -> Result<(), StoreError> {
         let Some(last) = events.last() else { return Ok(()) };
         let mut transaction = self.connection.transaction()?;
-        for projector in &mut self.projectors {
+        for projector in following(&mut self.kept) {
             let checkpoint = read_checkpoint(&transaction, projector.view())?.unwrap_or_default();
             let unseen = unseen(events, &checkpoint);
             if !unseen.is_empty() {
                 apply_to(&mut transaction, projector.as_mut(), unseen, &checkpoint)?;
+                advance(&transaction, projector.view(), last)?;
             }
         }
-        advance(&transaction, last)?;
         transaction.commit()?;
         Ok(())
     }
+}
+
+fn all_current(projectors: Vec<Box<dyn Projector>>) -> Vec<Kept> {
+    projectors.into_iter().map(|projector| Kept { projector, fitness: Fitness::Current }).collect()
+}
+
+fn following(kept: &mut [Kept]) -> impl Iterator<Item = &mut Box<dyn Projector>> {
+    kept.iter_mut().filter(|kept| kept.fitness == Fitness::Current).map(|kept| &mut kept.projector)
 }
 
 /// None for a view that has stopped.
@@ -167,9 +212,9 @@ fn unseen<'a>(events: &'a [Arc<Recorded>], checkpoint: &Checkpoint) -> &'a [Arc<
     events.get(seen..).unwrap_or_default()
 }
 
-fn advance(transaction: &Transaction<'_>, last: &Recorded) -> Result<(), rusqlite::Error> {
+fn advance(transaction: &Transaction<'_>, view: View, last: &Recorded) -> Result<(), rusqlite::Error> {
     let recorded_at = last.recorded_at.timestamp_micros();
-    transaction.prepare_cached(ADVANCE)?.execute(params![last.position, recorded_at]).map(drop)
+    transaction.prepare_cached(ADVANCE)?.execute(params![view.as_str(), last.position, recorded_at]).map(drop)
 }
 
 /// The whole batch at once, else one by one.
@@ -233,41 +278,48 @@ pub fn read_checkpoint(connection: &Connection, view: View) -> Result<Option<Che
     checkpoint.optional()
 }
 
-/// `None` where the file is absent, of other versions or of another log.
+/// With what each view's rows are good for; `None` where the file is absent or of another log.
 fn reopen(
     path: &Path,
     projectors: &[Box<dyn Projector>],
     belongs: impl Fn(&Checkpoint) -> bool,
-) -> Result<Option<Connection>, StoreError> {
+) -> Result<Option<(Connection, Vec<Fitness>)>, StoreError> {
     if !path.exists() {
         return Ok(None);
     }
     let connection = connect(path)?;
-    let tables: u32 = connection.query_row(HAS_CHECKPOINTS, [], |row| row.get(0))?;
-    if tables == 0 {
+    let found = objects(&connection)?;
+    if !objects_of(&[SCHEMA])?.is_subset(&found) {
         return Ok(None);
     }
-    if !has_the_objects_of(&connection, projectors)? {
-        tracing::warn!("a table or an index of the views is missing or of another form");
-        return Ok(None);
-    }
+    let mut fitness = Vec::with_capacity(projectors.len());
     for projector in projectors {
         let checkpoint = read_checkpoint(&connection, projector.view())?;
-        let usable = |found: &Checkpoint| found.version == projector.version() && belongs(found);
-        if !checkpoint.as_ref().is_some_and(usable) {
-            tracing::warn!(view = projector.view().as_str(), "the views are of another version or another log");
+        if checkpoint.as_ref().is_some_and(|checkpoint| !belongs(checkpoint)) {
+            tracing::warn!(view = projector.view().as_str(), "the views are of another log");
             return Ok(None);
         }
+        fitness.push(match checkpoint {
+            Some(_) if !objects_of(&[projector.schema()])?.is_subset(&found) => Fitness::Unreadable,
+            Some(checkpoint) if checkpoint.version == projector.version() => Fitness::Current,
+            Some(_) => Fitness::Older,
+            None => Fitness::Unreadable,
+        });
     }
-    Ok(Some(connection))
+    Ok(Some((connection, fitness)))
 }
 
-fn create(path: &Path, projectors: &[Box<dyn Projector>]) -> Result<Connection, StoreError> {
+fn create(
+    connect: fn(&Path) -> Result<Connection, StoreError>,
+    path: &Path,
+    kept: &[Kept],
+) -> Result<Connection, StoreError> {
     delete(path)?;
     let mut connection = connect(path)?;
     let transaction = connection.transaction()?;
-    lay_out(&transaction, projectors)?;
-    for projector in projectors {
+    transaction.execute_batch(SCHEMA)?;
+    for Kept { projector, .. } in kept {
+        transaction.execute_batch(projector.schema())?;
         transaction.execute(BEGIN, params![projector.view().as_str(), projector.version()])?;
     }
     transaction.commit()?;
@@ -284,9 +336,15 @@ pub(super) fn has_the_objects_of(
     connection: &Connection,
     projectors: &[Box<dyn Projector>],
 ) -> Result<bool, rusqlite::Error> {
+    let schemas: Vec<&str> =
+        std::iter::once(SCHEMA).chain(projectors.iter().map(|projector| projector.schema())).collect();
+    Ok(objects_of(&schemas)?.is_subset(&objects(connection)?))
+}
+
+fn objects_of(schemas: &[&str]) -> Result<BTreeSet<String>, rusqlite::Error> {
     let fresh = Connection::open_in_memory()?;
-    lay_out(&fresh, projectors)?;
-    Ok(objects(&fresh)?.is_subset(&objects(connection)?))
+    schemas.iter().try_for_each(|schema| fresh.execute_batch(schema))?;
+    objects(&fresh)
 }
 
 /// Tables and indexes, each as the text that made it.
@@ -295,8 +353,8 @@ fn objects(connection: &Connection) -> Result<BTreeSet<String>, rusqlite::Error>
 }
 
 /// With what SQLite keeps beside it.
-fn delete(path: &Path) -> Result<(), StoreError> {
-    for suffix in ["", "-wal", "-shm"] {
+pub(super) fn delete(path: &Path) -> Result<(), StoreError> {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
         let path = PathBuf::from(name);
@@ -317,5 +375,15 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "synchronous", "normal")?;
     connection.pragma_update(None, "cache_size", CACHE_KIB)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    Ok(connection)
+}
+
+/// Nobody reads it before it is whole, and after a crash it is thrown away: nothing has to be synced.
+fn connect_next(path: &Path) -> Result<Connection, StoreError> {
+    let connection = Connection::open(path)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    connection.pragma_update(None, "journal_mode", "memory")?;
+    connection.pragma_update(None, "synchronous", "off")?;
+    connection.pragma_update(None, "cache_size", CACHE_KIB)?;
     Ok(connection)
 }

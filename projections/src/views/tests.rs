@@ -13,7 +13,8 @@ use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
 use super::projector::{ProjectionError, Projector};
-use super::store::{Checkpoint, Store, VIEWS_FILE};
+use super::audit::Audit;
+use super::store::{Fitness, NEXT_FILE, Store, VIEWS_FILE};
 use super::{View, store};
 use facts::Story;
 
@@ -141,33 +142,118 @@ fn a_poison_event_stops_its_view_alone_just_before_it() {
     }
 }
 
-#[test]
-fn a_file_of_another_version_or_another_log_is_begun_anew() {
-    struct Newer;
-    impl Projector for Newer {
-        fn view(&self) -> View {
-            View::Audit
-        }
-        fn version(&self) -> u32 {
-            99
-        }
-        fn schema(&self) -> &'static str {
-            "CREATE TABLE newer (position INTEGER PRIMARY KEY) STRICT"
-        }
-        fn apply(&mut self, _: &Connection, _: &[Arc<Recorded>]) -> Result<(), ProjectionError> {
-            Ok(())
-        }
+/// The audit as a later version makes it.
+struct Newer {
+    schema: &'static str,
+}
+
+impl Projector for Newer {
+    fn view(&self) -> View {
+        View::Audit
     }
-    let dir = views_of(&Story::whole(), 100);
-    let store = open(dir.path(), vec![Box::new(Newer)]);
-    assert_eq!(
-        store.checkpoint(View::Audit).expect("a checkpoint"),
-        Checkpoint { version: 99, ..Checkpoint::default() }
-    );
-    drop(store);
+
+    fn version(&self) -> u32 {
+        99
+    }
+
+    fn schema(&self) -> &'static str {
+        self.schema
+    }
+
+    fn apply(&mut self, db: &Connection, events: &[Arc<Recorded>]) -> Result<(), ProjectionError> {
+        for recorded in events {
+            db.execute("INSERT INTO audit (position) VALUES (?1)", [recorded.position])?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_file_of_another_log_is_begun_anew() {
     let dir = views_of(&Story::whole(), 100);
     let foreign = Store::open(dir.path(), all_projectors(), |_| false).expect("the views' file opens");
     assert_eq!(foreign.checkpoint(View::Budgets).expect("a checkpoint").position, 0);
+}
+
+#[test]
+fn a_view_of_another_version_keeps_its_rows_until_new_ones_take_their_place() {
+    const SCHEMA: &str = "CREATE TABLE audit (position INTEGER PRIMARY KEY, more TEXT) STRICT";
+    let facts = Story::whole();
+    let dir = views_of(&facts, 100);
+    let (last, older) = (facts.last().expect("facts").position, rows(dir.path(), "SELECT * FROM audit"));
+    let with_newer = || -> Vec<Box<dyn Projector>> {
+        let others = all_projectors().into_iter().filter(|projector| projector.view() != View::Audit);
+        others.chain([Box::new(Newer { schema: SCHEMA }) as Box<dyn Projector>]).collect()
+    };
+    let mut store = open(dir.path(), with_newer());
+    assert_eq!(store.fitness(View::Audit), Fitness::Unreadable);
+    assert_eq!(store.fitness(View::Budgets), Fitness::Current);
+    // Its old rows do not follow the log any more; all others do.
+    store.apply(&Story::beyond(&facts)).expect("a batch is applied");
+    assert_eq!(rows(dir.path(), "SELECT * FROM audit"), older);
+    let checkpoint = store.checkpoint(View::Audit).expect("a checkpoint");
+    assert_eq!((checkpoint.version, checkpoint.position), (Audit.version(), last));
+    assert_eq!(store.checkpoint(View::Budgets).expect("a checkpoint").position, last + 1);
+    let mut next = Store::beside(dir.path(), vec![Box::new(Newer { schema: SCHEMA })]).expect("a file beside");
+    next.apply(&facts).expect("a batch is applied");
+    next.apply(&Story::beyond(&facts)).expect("a batch is applied");
+    store.take_over(next, dir.path()).expect("new rows");
+    let checkpoint = store.checkpoint(View::Audit).expect("a checkpoint");
+    assert_eq!((checkpoint.version, checkpoint.position), (99, last + 1));
+    assert_eq!(rows(dir.path(), "SELECT count(*), max(more) FROM audit"), [format!("{}|-", facts.len() + 1)]);
+    assert!(!dir.path().join(NEXT_FILE).exists());
+}
+
+#[test]
+fn views_that_are_built_beside_come_out_the_same() {
+    let facts = Story::whole();
+    let dir = views_of(&facts, 100);
+    let expected = dump(dir.path());
+    let mut store = open(dir.path(), all_projectors());
+    store.connection.execute_batch("DELETE FROM audit; DELETE FROM inferences; DELETE FROM usage_latency").expect("gone");
+    let mut next = Store::beside(dir.path(), all_projectors()).expect("a file beside");
+    facts.chunks(5).for_each(|events| next.apply(events).expect("a batch is applied"));
+    store.take_over(next, dir.path()).expect("new rows");
+    assert_eq!(dump(dir.path()), expected);
+    // Every index is there as well, and the file is as sound as one that was begun so.
+    assert_eq!(rows(dir.path(), "PRAGMA integrity_check"), ["ok"]);
+    drop(store);
+    let again = open(dir.path(), all_projectors());
+    assert!(again.views().into_iter().all(|view| again.fitness(view) == Fitness::Current));
+}
+
+#[test]
+fn what_an_unfinished_rebuild_left_is_deleted() {
+    let facts = Story::whole();
+    let dir = views_of(&facts, 100);
+    let expected = dump(dir.path());
+    let mut next = Store::beside(dir.path(), all_projectors()).expect("a file beside");
+    next.apply(&facts[..7]).expect("a batch is applied");
+    std::mem::forget(next);
+    drop(open(dir.path(), all_projectors()));
+    assert!(!dir.path().join(NEXT_FILE).exists());
+    assert_eq!(dump(dir.path()), expected);
+}
+
+#[test]
+fn readers_of_the_old_rows_keep_them_until_they_look_again() {
+    let facts = Story::whole();
+    let dir = views_of(&facts, 100);
+    let mut store = open(dir.path(), all_projectors());
+    store.connection.execute_batch("UPDATE audit SET actor = 'of the old rows'").expect("a change");
+    let reader = Connection::open(dir.path().join(VIEWS_FILE)).expect("the views' file opens");
+    let old = |reader: &Connection| {
+        let sql = "SELECT count(*) FROM audit WHERE actor = 'of the old rows'";
+        reader.query_row(sql, [], |row| row.get::<_, u32>(0)).expect("a number")
+    };
+    reader.execute_batch("BEGIN").expect("a transaction");
+    let before = old(&reader);
+    let mut next = Store::beside(dir.path(), vec![View::Audit.projector()]).expect("a file beside");
+    next.apply(&facts).expect("a batch is applied");
+    store.take_over(next, dir.path()).expect("new rows");
+    assert!(before > 0 && old(&reader) == before);
+    reader.execute_batch("COMMIT").expect("its end");
+    assert_eq!(old(&reader), 0);
 }
 
 #[test]
@@ -179,19 +265,23 @@ fn a_damaged_file_is_begun_anew() {
 }
 
 #[test]
-fn a_file_without_one_of_its_tables_is_begun_anew_and_one_with_more_is_kept() {
+fn a_view_without_one_of_its_tables_is_set_aside_and_a_file_with_more_is_kept() {
     let facts = Story::whole();
     let dir = views_of(&facts, 100);
     let change = |sql: &str| {
         let file = Connection::open(dir.path().join(store::VIEWS_FILE)).expect("the views' file opens");
         file.execute_batch(sql).expect("a change");
     };
-    let position = || open(dir.path(), all_projectors()).checkpoint(View::Budgets).expect("a checkpoint").position;
-    let before = position();
+    let fitness = |view| open(dir.path(), all_projectors()).fitness(view);
     change("CREATE INDEX an_analysts_own ON audit (actor)");
-    assert_eq!(position(), before);
+    assert_eq!(fitness(View::Audit), Fitness::Current);
     change("DROP TABLE inferences");
-    assert_eq!(position(), 0);
+    assert_eq!((fitness(View::Inferences), fitness(View::Audit)), (Fitness::Unreadable, Fitness::Current));
+    change("UPDATE projections SET version = 0 WHERE name = 'audit'");
+    assert_eq!(fitness(View::Audit), Fitness::Older);
+    change("DROP TABLE projections");
+    let begun = open(dir.path(), all_projectors());
+    assert_eq!(begun.checkpoint(View::Audit).expect("a checkpoint").position, 0);
 }
 
 #[test]

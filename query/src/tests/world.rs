@@ -125,7 +125,7 @@ impl World {
         let clock = Arc::new(SystemClock::new());
         let log = Log::open(dir.path(), LogOptions::new(clock.clone())).expect("the log opens");
         let (tables, feed) = tables::start(&log).await.expect("the tables start");
-        let (views, thread) = views::start(&log, dir.path()).expect("the views start");
+        let (views, thread) = views::start(&log, dir.path(), clock.clone()).expect("the views start");
         let (closing, closes) = watch::channel(false);
         let state = QueryState { log, tables, views, clock, closing: closes };
         let router = routes(state.clone());

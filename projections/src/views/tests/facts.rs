@@ -55,6 +55,14 @@ pub struct Story {
 }
 
 impl Story {
+    /// One more fact, behind these.
+    pub fn beyond(facts: &[Arc<Recorded>]) -> Vec<Arc<Recorded>> {
+        let last = facts.last().expect("facts");
+        let denied = facts.iter().find(|recorded| matches!(recorded.event, Event::AccessDenied(_)));
+        let again = denied.map_or_else(|| last.as_ref().clone(), |denied| denied.as_ref().clone());
+        vec![Arc::new(Recorded { position: last.position + 1, recorded_at: last.recorded_at, ..again })]
+    }
+
     /// A tenant with a budget of 5 USD; requests that complete, fail, abort, expire and are refused; a late
     /// correction; a key that is rotated and revoked.
     pub fn whole() -> Vec<Arc<Recorded>> {

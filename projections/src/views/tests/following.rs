@@ -9,10 +9,13 @@ use events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
 use events::ids::PartnerId;
 use events::log::{Append, Log, LogOptions};
 use events::time::SystemClock;
+use rusqlite::Connection;
 
 use super::facts::id;
 use super::{dump, rows};
-use crate::views::{View, ViewsHandle, ViewsThread, start};
+use crate::views::{
+    AsOf, Rebuild, RebuildState, VIEWS_FILE, View, ViewsError, ViewsHandle, ViewsThread, start,
+};
 
 fn open_log(dir: &Path) -> Log {
     Log::open(dir, LogOptions::new(Arc::new(SystemClock::new()))).expect("the log opens")
@@ -53,7 +56,7 @@ async fn partners(views: &ViewsHandle, position: u64) -> (u64, u64) {
 async fn a_reader_who_waits_sees_what_was_written_before() {
     let dir = tempfile::tempdir().expect("a folder");
     let log = open_log(dir.path());
-    let (views, thread) = start(&log, dir.path()).expect("the views start");
+    let (views, thread) = start(&log, dir.path(), Arc::new(SystemClock::new())).expect("the views start");
     for number in 1..=30 {
         let position = make_partner(&log, number).await;
         assert_eq!(partners(&views, position).await, (position, position));
@@ -69,7 +72,7 @@ async fn a_reader_who_waits_sees_what_was_written_before() {
 async fn views_that_were_thrown_away_come_out_the_same() {
     let dir = tempfile::tempdir().expect("a folder");
     let log = open_log(dir.path());
-    let (views, thread) = start(&log, dir.path()).expect("the views start");
+    let (views, thread) = start(&log, dir.path(), Arc::new(SystemClock::new())).expect("the views start");
     for number in 1..=10 {
         make_partner(&log, number).await;
     }
@@ -79,11 +82,11 @@ async fn views_that_were_thrown_away_come_out_the_same() {
     for name in ["views.db", "views.db-wal", "views.db-shm"] {
         let _ = std::fs::remove_file(dir.path().join(name));
     }
-    let (views, thread) = start(&log, dir.path()).expect("the views start");
+    let (views, thread) = start(&log, dir.path(), Arc::new(SystemClock::new())).expect("the views start");
     partners(&views, 10).await;
     thread.stop();
     assert_eq!(dump(dir.path()), before);
-    let (views, thread) = start(&log, dir.path()).expect("the views start");
+    let (views, thread) = start(&log, dir.path(), Arc::new(SystemClock::new())).expect("the views start");
     make_partner(&log, 11).await;
     assert_eq!(partners(&views, 11).await, (11, 11));
     assert_eq!(rows(dir.path(), "SELECT max(position) FROM projections"), ["11"]);
@@ -103,4 +106,89 @@ async fn the_tables_follow_what_administration_changes() {
     assert!(tables.wait_for(position + 1, Duration::ZERO).await, "nothing later concerns them");
     feed.stop().await;
     tokio::task::spawn_blocking(move || log.close()).await.expect("closed");
+}
+
+fn rebuild_of(views: &ViewsHandle, view: View) -> Option<Rebuild> {
+    views.status().into_iter().find(|status| status.name == view.as_str()).and_then(|status| status.rebuild)
+}
+
+async fn rebuilt(views: &ViewsHandle, view: View) -> Rebuild {
+    for _ in 0..1000 {
+        match rebuild_of(views, view) {
+            Some(rebuild) if !rebuild.is_running() => return rebuild,
+            _ => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+    panic!("the rebuild does not end: {:?}", views.status());
+}
+
+#[tokio::test]
+async fn a_view_is_built_anew_while_it_follows_the_log() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = open_log(dir.path());
+    let (views, thread) = start(&log, dir.path(), Arc::new(SystemClock::new())).expect("the views start");
+    for number in 1..=10 {
+        make_partner(&log, number).await;
+    }
+    partners(&views, 10).await;
+    // Wrong rows show whether these or new ones are read.
+    Connection::open(dir.path().join(VIEWS_FILE)).expect("the views").execute_batch("DELETE FROM audit").expect("gone");
+    let first = views.rebuild(View::Audit).expect("it begins");
+    let second = views.rebuild(View::Audit).expect("it is answered");
+    assert_eq!(first.started_at, second.started_at, "one rebuild at a time");
+    for number in 11..=40 {
+        let position = make_partner(&log, number).await;
+        assert_eq!(partners(&views, position).await, (position, position));
+    }
+    let ended = rebuilt(&views, View::Audit).await;
+    assert_eq!((ended.state, ended.error, ended.percent), (RebuildState::Done, None, 100));
+    views.wait_for(View::Audit, 40).await.expect("it is there");
+    assert_eq!(rows(dir.path(), "SELECT count(*), max(position) FROM audit"), ["40|40"]);
+    assert!(views.status().iter().all(|view| !view.rebuilding && view.lag_events == 0));
+    stop(thread, log).await;
+}
+
+#[tokio::test]
+async fn views_of_another_version_answer_from_their_old_rows_until_they_are_built_anew() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = open_log(dir.path());
+    let clock = || Arc::new(SystemClock::new());
+    let (views, thread) = start(&log, dir.path(), clock()).expect("the views start");
+    for number in 1..=10 {
+        make_partner(&log, number).await;
+    }
+    partners(&views, 10).await;
+    thread.stop();
+    let expected = dump(dir.path());
+    let file = Connection::open(dir.path().join(VIEWS_FILE)).expect("the views");
+    file.execute_batch("UPDATE projections SET version = 0; DROP TABLE audit").expect("another version");
+    drop(file);
+    let (views, thread) = start(&log, dir.path(), clock()).expect("the views start");
+    let ended = rebuilt(&views, View::Catalogue).await;
+    assert_eq!((ended.state, ended.error), (RebuildState::Done, None));
+    views.wait_for(View::Audit, 10).await.expect("it is there");
+    thread.stop();
+    assert_eq!(dump(dir.path()), expected);
+    tokio::task::spawn_blocking(move || log.close()).await.expect("closed");
+}
+
+#[tokio::test]
+async fn a_view_without_rows_that_can_be_read_says_that_it_is_being_rebuilt() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = open_log(dir.path());
+    let clock = || Arc::new(SystemClock::new());
+    make_partner(&log, 1).await;
+    let (_, thread) = start(&log, dir.path(), clock()).expect("the views start");
+    thread.stop();
+    let file = Connection::open(dir.path().join(VIEWS_FILE)).expect("the views");
+    file.execute_batch("DROP TABLE audit").expect("another version");
+    drop(file);
+    let (views, thread) = start(&log, dir.path(), clock()).expect("the views start");
+    let read = views.read(View::Audit, |db| Ok(db.query_row("SELECT count(*) FROM audit", [], |row| row.get(0))?));
+    let read: Result<AsOf<u64>, ViewsError> = read.await;
+    assert!(matches!(read, Err(ViewsError::Rebuilding(View::Audit)) | Ok(AsOf { value: 1, .. })), "{read:?}");
+    rebuilt(&views, View::Audit).await;
+    let read = views.read(View::Audit, |db| Ok(db.query_row("SELECT count(*) FROM audit", [], |row| row.get(0))?));
+    assert_eq!(read.await.map(|read: AsOf<u64>| read.value).ok(), Some(1));
+    stop(thread, log).await;
 }
