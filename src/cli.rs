@@ -1,8 +1,14 @@
-//! Commands. Exit codes: 0 done, 1 could not or was cut short, 2 wrong configuration (`verify`: could not look).
+//! Commands. Exit codes: 0 done, 1 could not or was cut short, 2 wrong configuration (`verify`, `status`: could not look;
+//! `rebuild`: not begun).
 
+mod asking;
+mod completions;
 mod logging;
 mod migrate;
+mod progress;
+mod rebuild;
 mod serve;
+mod status;
 mod verify;
 
 use std::io::Write;
@@ -28,6 +34,12 @@ enum Command {
     Migrate(DataArgs),
     /// Check the log, the ledger and the views offline, read-only: exit 0 sound, 1 broken, 2 could not look
     Verify(VerifyArgs),
+    /// Build views anew from the log; where a gateway runs it answers from the old ones meanwhile
+    Rebuild(RebuildArgs),
+    /// Show how the data folder stands: head, views, open holds, today's money, budgets near their limit
+    Status(StatusArgs),
+    /// Print what a shell completes the command line by
+    Completions(CompletionsArgs),
 }
 
 /// Values are read as text and judged by [`crate::config`], so that a wrong one is answered in one sentence.
@@ -79,11 +91,38 @@ pub struct VerifyArgs {
     pub log_only: bool,
 }
 
+#[derive(Args)]
+pub struct RebuildArgs {
+    /// Views to build; all of them where none is named
+    #[arg(value_name = "VIEW")]
+    pub views: Vec<String>,
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+#[derive(Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Say it as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct CompletionsArgs {
+    /// Whose completions
+    pub shell: clap_complete::Shell,
+}
+
 pub fn run(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Serve(args) => serve::run(&args),
         Command::Migrate(args) => migrate::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Rebuild(args) => rebuild::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Completions(args) => completions::run(&args),
     }
 }
 

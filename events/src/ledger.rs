@@ -246,6 +246,11 @@ impl Balances {
         self.budgets.get(&id)
     }
 
+    /// Every budget that is open.
+    pub fn budgets(&self) -> impl Iterator<Item = (BudgetId, &BudgetInForce)> {
+        self.budgets.iter().map(|(id, budget)| (*id, budget))
+    }
+
     pub fn amounts(&self, window: &BudgetWindow) -> Amounts {
         self.windows.get(window).copied().unwrap_or_default()
     }

@@ -4,6 +4,7 @@
 mod append;
 mod checkpoint;
 mod clock;
+pub mod lock;
 mod migrate;
 pub mod offline;
 mod open;
@@ -30,7 +31,8 @@ use crate::money::NanoUsd;
 use crate::time::Clock;
 use crate::wire::Refusal;
 
-pub use open::{LEDGER_FILE, LOCK_FILE, OpenError};
+pub use lock::LOCK_FILE;
+pub use open::{LEDGER_FILE, OpenError};
 pub use read::{EventFilter, Reader};
 pub use side::{ClientAddress, Idempotency, KeySecret, PersonalData, SealedSecret, SideRow, StoredReply};
 pub use stepped::Stepped;

@@ -86,6 +86,15 @@ pub fn verify(reader: &Reader) -> Result<Sound, VerifyError> {
 
 /// Checks as deep as is asked for, up to the position at which the log stands now.
 pub fn verify_to(reader: &Reader, depth: Depth) -> Result<Sound, VerifyError> {
+    verify_watched(reader, depth, &mut |_, _| {})
+}
+
+/// The same, telling now and then which position was read, and which is the last.
+pub fn verify_watched(
+    reader: &Reader,
+    depth: Depth,
+    watch: &mut dyn FnMut(u64, u64),
+) -> Result<Sound, VerifyError> {
     let beside = Beside::read(reader.connection())?;
     let head = beside.head;
     let mut streams = Streams::new(head);
@@ -106,7 +115,8 @@ pub fn verify_to(reader: &Reader, depth: Depth) -> Result<Sound, VerifyError> {
         named("verify-decode").spawn_scoped(scope, decode)?;
         let fold = move || Check::new(beside, depth).run(&page_in);
         let fold = named("verify-fold").spawn_scoped(scope, fold)?;
-        let read = pages::read(reader, head, &pages::Exchange { full: &raw_out, spare: &spare_in }, &mut streams);
+        let exchange = pages::Exchange { full: &raw_out, spare: &spare_in };
+        let read = pages::read(reader, head, &exchange, &mut streams, watch);
         drop(raw_out);
         let folded = fold.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         Ok::<_, VerifyError>((read, folded))

@@ -7,8 +7,10 @@ mod budgets;
 mod catalogue;
 pub mod compare;
 mod follow;
+pub mod glance;
 mod inferences;
 pub mod latency;
+pub mod offline;
 mod pool;
 mod projector;
 mod rebuild;
@@ -31,11 +33,11 @@ pub use audit::Severity;
 pub use pool::{AsOf, ViewsError};
 pub use projector::{ProjectionError, Projector};
 pub use rebuild::{Rebuild, RebuildState, Stopping};
-pub use store::{StoreError, VIEWS_FILE};
+pub use store::{Checkpoint, StoreError, VIEWS_FILE};
 
 use follow::{Follower, Standing};
 use rebuild::Rebuilds;
-use store::{Checkpoint, Fitness, Store};
+use store::{Fitness, Store};
 
 /// How long a reader waits for a view that is behind.
 pub const PATIENCE: Duration = Duration::from_secs(2);

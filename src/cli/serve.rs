@@ -1,5 +1,6 @@
 //! `ledgerway serve`: opens the engines, lets requests in, and lets go in the right order.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use command::limits::RateLimiter;
 use command::secrets::{NodeKey, Secret, Vault, operator_key};
 use command::upstream::UpstreamClients;
 use events::ids::{IdMaker, SystemRandom};
-use events::log::{Log, LogOptions, OpenError};
+use events::log::{Log, LogOptions, OpenError, lock};
 use events::time::{Clock, SystemClock};
 use projections::tables::{self, Feed, TablesHandle};
 use projections::views::{self, ViewsHandle, ViewsThread};
@@ -86,6 +87,9 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
     let in_flight = InFlight::new();
     let door = open_door(&config, &engines, &clock, &ids, &in_flight).await?;
     let serving = tokio::task::JoinSet::from_iter([server.serve(door)]);
+    if let Err(error) = lock::say_where(&config.data, &format!("http://{}", reachable(address))) {
+        tracing::warn!(%error, "commands that ask the gateway of this folder will not find it");
+    }
     say(&format!("ledgerway listening on http://{address}"));
     if config.dev {
         say(&ready_to_paste(&address.to_string(), &config.data));
@@ -122,10 +126,10 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
 }
 
 async fn start_engines(config: &Config, clock: &Arc<dyn Clock>) -> Result<Engines, Failure> {
-    let (data, hold_ttl, clock) = (config.data.clone(), config.hold_ttl, Arc::clone(clock));
+    let (data, hold_ttl, engines_clock) = (config.data.clone(), config.hold_ttl, Arc::clone(clock));
     let opened = tokio::task::spawn_blocking(move || {
-        let log = Log::open(&data, LogOptions { hold_ttl, ..LogOptions::new(Arc::clone(&clock)) }).map_err(unopened)?;
-        let (views, views_thread) = views::start(&log, &data, clock)?;
+        let log = Log::open(&data, LogOptions { hold_ttl, ..LogOptions::new(Arc::clone(&engines_clock)) }).map_err(unopened)?;
+        let (views, views_thread) = views::start(&log, &data, engines_clock)?;
         Ok::<_, Failure>((log, views, views_thread))
     });
     let (log, views, views_thread) = opened.await??;
@@ -246,6 +250,16 @@ async fn stop_engines(engines: Engines) {
     if stopped.await.is_err() {
         tracing::error!("the engines did not stop cleanly");
     }
+}
+
+/// From this machine: whoever listens on all addresses also listens on the loopback one.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 /// The first request of a developer, as a line for a shell.

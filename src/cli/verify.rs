@@ -4,10 +4,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use events::log::{LEDGER_FILE, LogError, Reader, wal};
-use events::verify::{Depth, Sound, VerifyError, verify_to};
-use projections::views::compare::{CompareError, Compared, compare};
+use events::verify::{Depth, Sound, VerifyError, verify_watched};
+use projections::views::compare::{CompareError, Compared, compare_watched};
 use serde_json::json;
 
+use super::progress::{Elsewhere, Progress};
 use super::{VerifyArgs, complain, say};
 
 const COULD_NOT_LOOK: u8 = 2;
@@ -70,13 +71,18 @@ fn look(args: &VerifyArgs) -> Result<Verified, Fault> {
         return Err(Fault::Unreadable(why));
     }
     let reader = Reader::open_offline(&ledger).map_err(|error| unreadable(&ledger, &error))?;
-    let verified = verify_to(&reader, Depth::Gateway);
+    let mut progress = Progress::of("log", Elsewhere::Nothing);
+    let verified = verify_watched(&reader, Depth::Gateway, &mut |position, last| progress.at(position, last));
+    drop(progress);
     wal_must_be_whole(&ledger, verified.as_ref().map_or(0, |sound| sound.events))?;
     let sound = verified.map_err(|error| of_log(&ledger, error))?;
     if args.log_only {
         return Ok(Verified { sound, views: Views::LeftOut });
     }
-    let views = compare(dir, &reader).map_err(|error| of_views(&ledger, error))?;
+    let mut progress = Progress::of("views", Elsewhere::Nothing);
+    let compared = compare_watched(dir, &reader, &mut |position, last| progress.at(position, last));
+    drop(progress);
+    let views = compared.map_err(|error| of_views(&ledger, error))?;
     Ok(Verified { sound, views: Views::Compared(views) })
 }
 

@@ -12,7 +12,7 @@ use crate::tenant::{Setup, Tenant};
 use crate::upstream::MockUpstream;
 
 /// Rows of every table, as sorted text.
-type Dump = BTreeMap<String, Vec<String>>;
+pub type Dump = BTreeMap<String, Vec<String>>;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deleted_views_come_back_row_by_row() {
@@ -65,7 +65,7 @@ async fn leave_traces(gateway: &Gateway, upstream: &MockUpstream) {
     tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
 }
 
-async fn caught_up(gateway: &Gateway) {
+pub async fn caught_up(gateway: &Gateway) {
     let head = gateway.head().await;
     for path in ["/v1/usage?group_by=model", "/v1/budgets?", "/v1/audit?", "/v1/inferences?"] {
         gateway.operator().get(&format!("{path}&min_position={head}")).await.must(200);
@@ -80,7 +80,7 @@ async fn caught_up(gateway: &Gateway) {
     }
 }
 
-fn dump(gateway: &Gateway) -> Dump {
+pub fn dump(gateway: &Gateway) -> Dump {
     let views = Connection::open_with_flags(gateway.data().join("views.db"), OpenFlags::SQLITE_OPEN_READ_ONLY);
     let views = views.expect("the views");
     let mut names = views.prepare("SELECT name FROM sqlite_master WHERE type = 'table'").expect("the tables");

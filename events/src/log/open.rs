@@ -1,6 +1,6 @@
 //! Opening a data folder: one process at a time, migrated, its balances loaded, its writer running.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, mpsc};
@@ -9,6 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, DatabaseName, OpenFlags};
 
 use super::checkpoint::Checkpointer;
+use super::lock::FolderLock;
 use super::migrate::{NEWEST, migrate};
 use super::wal::{self, DamagedWal};
 use super::writer::{Figures, Writer, channels};
@@ -16,8 +17,6 @@ use super::{Job, Log, LogError, LogOptions, QUEUE_LEN_MAX, Shared, read};
 
 /// The system of record.
 pub const LEDGER_FILE: &str = "ledger.db";
-/// Held by the process that serves the folder.
-pub const LOCK_FILE: &str = "ledgerway.lock";
 /// How long the writer waits for somebody else's lock on the database before it answers that it cannot write.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(1000);
 
@@ -62,7 +61,7 @@ impl Log {
     /// Brings a folder's ledger to this version without serving it. Blocking.
     pub fn migrate(dir: &Path) -> Result<(), OpenError> {
         create_private(dir)?;
-        let _lock = lock(dir)?;
+        let _lock = FolderLock::take(dir)?;
         connect(&dir.join(LEDGER_FILE)).map(drop)
     }
 }
@@ -72,7 +71,7 @@ pub(super) struct Parts {
     pub(super) shared: Shared,
     pub(super) writer: Writer,
     pub(super) queue: mpsc::Receiver<Job>,
-    pub(super) lock: File,
+    pub(super) lock: FolderLock,
 }
 
 pub(super) fn assemble(
@@ -81,7 +80,7 @@ pub(super) fn assemble(
     checkpointer: impl FnOnce(&Path) -> std::io::Result<Checkpointer>,
 ) -> Result<Parts, OpenError> {
     create_private(dir)?;
-    let lock = lock(dir)?;
+    let lock = FolderLock::take(dir)?;
     let path = dir.join(LEDGER_FILE);
     let connection = connect(&path)?;
     let (jobs, queue) = mpsc::sync_channel(QUEUE_LEN_MAX);
@@ -122,17 +121,6 @@ fn make_private(path: &Path) {
     use std::os::unix::fs::OpenOptionsExt;
     // Whatever keeps it from being made, opening it says.
     let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-}
-
-/// The kernel lets go of it when the process ends, however it ends.
-fn lock(dir: &Path) -> Result<File, OpenError> {
-    let folder = |source| OpenError::Folder { path: dir.to_owned(), source };
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join(LOCK_FILE)).map_err(folder)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: dir.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(folder(source)),
-    }
 }
 
 fn connect(path: &Path) -> Result<Connection, OpenError> {

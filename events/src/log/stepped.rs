@@ -2,7 +2,6 @@
 //! the threads around them. For simulations, which have to say when a batch is taken, what the disk answers and at which
 //! instant everything dies.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, PoisonError};
@@ -20,7 +19,7 @@ use crate::ledger::{Balances, Ending};
 pub struct Stepped {
     writer: Writer,
     queue: Receiver<Job>,
-    _lock: File,
+    _lock: super::lock::FolderLock,
 }
 
 impl Stepped {

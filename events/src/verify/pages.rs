@@ -61,7 +61,13 @@ pub(super) struct Exchange<'a> {
 }
 
 /// Gives away every page up to `head`, or as many as somebody takes; looks at as many entries of the streams' index.
-pub(super) fn read(reader: &Reader, head: u64, pages: &Exchange<'_>, streams: &mut Streams) -> Result<(), VerifyError> {
+pub(super) fn read(
+    reader: &Reader,
+    head: u64,
+    pages: &Exchange<'_>,
+    streams: &mut Streams,
+    watch: &mut dyn FnMut(u64, u64),
+) -> Result<(), VerifyError> {
     let mut after = i64::MIN;
     let mut last = 0;
     loop {
@@ -75,6 +81,7 @@ pub(super) fn read(reader: &Reader, head: u64, pages: &Exchange<'_>, streams: &m
         }
         read.map_err(|error| damaged(error, last))?;
         after = i64::try_from(last).unwrap_or(i64::MAX);
+        watch(last, head);
         page.histories = histories(reader, &page);
         if pages.full.send(page).is_err() {
             return Ok(());

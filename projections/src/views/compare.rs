@@ -65,6 +65,15 @@ pub enum CompareError {
 
 /// Compares the views of a folder with what this log makes of them. Blocking.
 pub fn compare(dir: &Path, log: &Reader) -> Result<Compared, CompareError> {
+    compare_watched(dir, log, &mut |_, _| {})
+}
+
+/// The same, telling now and then up to which position rows were made anew, and which is the last.
+pub fn compare_watched(
+    dir: &Path,
+    log: &Reader,
+    watch: &mut dyn FnMut(u64, u64),
+) -> Result<Compared, CompareError> {
     let path = dir.join(VIEWS_FILE);
     if !path.is_file() {
         return Ok(Compared::Absent);
@@ -74,7 +83,7 @@ pub fn compare(dir: &Path, log: &Reader) -> Result<Compared, CompareError> {
     found.execute_batch("BEGIN")?;
     let mut projectors: Vec<_> = View::ALL.iter().map(|view| view.projector()).collect();
     let Some(positions) = positions(&found, &projectors, log)? else { return Ok(Compared::OfAnotherVersion) };
-    let fresh = build(&mut projectors, &positions, log)?;
+    let fresh = build(&mut projectors, &positions, log, watch)?;
     let position = positions.iter().copied().max().unwrap_or(0);
     let mut rows = 0;
     for table in TABLES {
@@ -112,7 +121,12 @@ fn positions(
 }
 
 /// The rows anew, each view up to its position.
-fn build(projectors: &mut [Box<dyn Projector>], positions: &[u64], log: &Reader) -> Result<Connection, CompareError> {
+fn build(
+    projectors: &mut [Box<dyn Projector>],
+    positions: &[u64],
+    log: &Reader,
+    watch: &mut dyn FnMut(u64, u64),
+) -> Result<Connection, CompareError> {
     // A name that is empty is a file that nobody else sees, and that is gone with its connection.
     let fresh = Connection::open("")?;
     fresh.pragma_update(None, "journal_mode", "off")?;
@@ -133,6 +147,7 @@ fn build(projectors: &mut [Box<dyn Projector>], positions: &[u64], log: &Reader)
             projector.apply(&fresh, events).map_err(|error| untaken(projector.view(), *until, &error))?;
         }
         fresh.execute_batch("COMMIT")?;
+        watch(position.min(last), last);
     }
     Ok(fresh)
 }

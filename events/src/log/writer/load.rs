@@ -14,7 +14,7 @@ use crate::ledger::{Amounts, Balances, Hold, PAST_WINDOWS_KEPT_DAYS, Step, decid
 use crate::log::append::load_windows;
 use crate::log::checkpoint::Checkpointer;
 use crate::log::owners::OwnerBlocks;
-use crate::log::{Ender, LogError, LogOptions, read};
+use crate::log::{Ender, Head, LogError, LogOptions, Reader, read};
 use crate::money::NanoUsd;
 use crate::time::from_micros;
 
@@ -65,6 +65,16 @@ impl Writer {
         (self.balances, self.owners, self.events_since_state) = (state.balances, state.owners, state.events_folded);
         self.is_loaded = true;
         Ok(())
+    }
+}
+
+impl Reader {
+    /// What the ledger stands at, as of the head that comes with it; for people, not for decisions. Blocking.
+    pub fn balances(&self, now: DateTime<Utc>) -> Result<(Head, Balances), LogError> {
+        // One snapshot: the rows and the events after them belong together.
+        let snapshot = self.connection().unchecked_transaction()?;
+        let head = read::head(&snapshot)?;
+        Ok((head, State::read(&snapshot, head.time_after(now))?.balances))
     }
 }
 

@@ -1,0 +1,59 @@
+//! A look at the views of a folder from outside, whether or not a process serves it. Read-only.
+
+use std::path::Path;
+
+use events::log::offline;
+use events::money::NanoUsd;
+use rusqlite::Connection;
+
+use super::View;
+use super::store::{Checkpoint, HAS_CHECKPOINTS, VIEWS_FILE, read_checkpoint};
+
+const SPENT: &str = include_str!("glance/spent.sql");
+const HAS_TABLES: &str = include_str!("glance/has_tables.sql");
+
+/// What the views say at a glance.
+#[derive(Clone, Debug, Default)]
+pub struct Glance {
+    /// Each view with its checkpoint; `None` where the file does not have it.
+    pub views: Vec<(View, Option<Checkpoint>)>,
+    /// By tenant, the most first; `None` where another version made the tables.
+    pub spent: Option<Vec<Spent>>,
+}
+
+/// What a tenant's requests cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spent {
+    /// Empty for what is no tenant's.
+    pub tenant: String,
+    pub name: Option<String>,
+    pub requests: u64,
+    pub cost: NanoUsd,
+}
+
+/// `None` where there is no file. `since`: the hour, in seconds since 1970, from which on costs count; of the tenants that
+/// spent most at most `tenants`.
+pub fn glance(dir: &Path, since: i64, tenants: usize) -> Result<Option<Glance>, rusqlite::Error> {
+    let path = dir.join(VIEWS_FILE);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let db = offline::connect(&path)?;
+    db.execute_batch("BEGIN")?;
+    if db.query_row(HAS_CHECKPOINTS, [], |row| row.get::<_, u32>(0))? == 0 {
+        return Ok(Some(Glance::default()));
+    }
+    let views = View::ALL.iter().map(|view| Ok((*view, read_checkpoint(&db, *view)?)));
+    let views = views.collect::<Result<_, rusqlite::Error>>()?;
+    let spent = db.query_row(HAS_TABLES, [], |row| row.get::<_, bool>(0))?;
+    let spent = spent.then(|| spent_since(&db, since, tenants)).transpose()?;
+    Ok(Some(Glance { views, spent }))
+}
+
+fn spent_since(db: &Connection, since: i64, tenants: usize) -> Result<Vec<Spent>, rusqlite::Error> {
+    let mut statement = db.prepare(SPENT)?;
+    let rows = statement.query_map((since, i64::try_from(tenants).unwrap_or(i64::MAX)), |row| {
+        Ok(Spent { tenant: row.get(0)?, name: row.get(1)?, requests: row.get(2)?, cost: NanoUsd::new(row.get(3)?) })
+    })?;
+    rows.collect()
+}

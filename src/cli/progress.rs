@@ -1,0 +1,88 @@
+//! How far a long command is: a bar on a terminal; elsewhere lines, where the command has nothing else to say meanwhile,
+//! or nothing. On stderr, since stdout is for what was found.
+
+use std::io::IsTerminal;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::complain;
+
+const BAR: &str = "{msg} [{bar:30}] {percent} % {pos}/{len} events, {eta} left";
+const SPINNER: &str = "{msg} {elapsed}";
+/// Between two lines.
+const LINE_EVERY_PERCENT: u64 = 10;
+
+/// What is shown where stderr is no terminal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Elsewhere {
+    Lines,
+    Nothing,
+}
+
+pub struct Progress {
+    what: String,
+    shown: Shown,
+}
+
+enum Shown {
+    Bar(ProgressBar),
+    /// The last percentage that was said.
+    Lines(Option<u64>),
+    Nothing,
+}
+
+impl Progress {
+    pub fn of(what: impl Into<String>, elsewhere: Elsewhere) -> Self {
+        let what = what.into();
+        let shown = match elsewhere {
+            _ if std::io::stderr().is_terminal() => Shown::Bar(bar(&what)),
+            Elsewhere::Lines => Shown::Lines(None),
+            Elsewhere::Nothing => Shown::Nothing,
+        };
+        Self { what, shown }
+    }
+
+    /// Nothing is known but that it goes on.
+    pub fn turn(&self) {
+        if let Shown::Bar(bar) = &self.shown {
+            bar.set_style(style(ProgressStyle::with_template(SPINNER)));
+            bar.enable_steady_tick(std::time::Duration::from_millis(120));
+        }
+    }
+
+    pub fn at(&mut self, position: u64, last: u64) {
+        match &mut self.shown {
+            Shown::Bar(bar) => {
+                bar.set_length(last);
+                bar.set_position(position);
+            }
+            Shown::Lines(said) => {
+                let percent = position.saturating_mul(100).checked_div(last).unwrap_or(0);
+                let step = percent - percent % LINE_EVERY_PERCENT;
+                if said.is_none_or(|said| step > said) {
+                    *said = Some(step);
+                    complain(&format!("{}: {percent} %, {position} of {last} events", self.what));
+                }
+            }
+            Shown::Nothing => {}
+        }
+    }
+}
+
+impl Drop for Progress {
+    /// The screen is left to what was found.
+    fn drop(&mut self) {
+        if let Shown::Bar(bar) = &self.shown {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn bar(what: &str) -> ProgressBar {
+    ProgressBar::no_length().with_style(style(ProgressStyle::with_template(BAR))).with_message(what.to_owned())
+}
+
+/// Templates are our own: one that is wrong is shown in the library's way.
+fn style<E>(template: Result<ProgressStyle, E>) -> ProgressStyle {
+    template.unwrap_or_else(|_| ProgressStyle::default_bar())
+}

@@ -1,0 +1,215 @@
+//! `ledgerway status`: how a folder stands, on one screen. Read-only, whether or not a process serves it. Exit 0, or 2
+//! where it cannot be looked at.
+
+mod words;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use chrono::{DateTime, NaiveTime, Utc};
+use events::ids::BudgetId;
+use events::ledger::{Balances, BudgetInForce};
+use events::log::lock::{Served, served};
+use events::log::{Head, LEDGER_FILE, Reader};
+use events::money::NanoUsd;
+use events::time::{Clock, SystemClock, rfc3339};
+use projections::views::VIEWS_FILE;
+use projections::views::glance::{Glance, glance};
+use serde_json::{Value, json};
+
+use super::{StatusArgs, complain, say};
+
+const COULD_NOT_LOOK: u8 = 2;
+/// Tenants and budgets that are shown.
+const SHOWN_MAX: usize = 5;
+/// Of a budget, in percent: from here on it is near its limit.
+const NEAR_PERCENT: i128 = 80;
+
+/// All that is shown.
+struct Status {
+    data: PathBuf,
+    served: Served,
+    head: Head,
+    now: DateTime<Utc>,
+    ledger_bytes: u64,
+    views_bytes: u64,
+    holds: OpenHolds,
+    near: Vec<NearLimit>,
+    glance: Option<Glance>,
+}
+
+#[derive(Default)]
+struct OpenHolds {
+    count: u64,
+    held: i128,
+    oldest: Option<DateTime<Utc>>,
+}
+
+/// A budget of whose window little is left.
+struct NearLimit {
+    budget: BudgetId,
+    scope: Value,
+    limit: NanoUsd,
+    settled: NanoUsd,
+    held: NanoUsd,
+    used_percent: i128,
+    resets_at: Option<DateTime<Utc>>,
+}
+
+pub fn run(args: &StatusArgs) -> ExitCode {
+    match look(&args.data.dir, SystemClock::new().now()) {
+        Ok(status) => {
+            let shown = if args.json { status.json().to_string() } else { words::screen(&status) };
+            say(&shown);
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            complain(&why);
+            COULD_NOT_LOOK.into()
+        }
+    }
+}
+
+fn look(dir: &Path, now: DateTime<Utc>) -> Result<Status, String> {
+    let ledger = dir.join(LEDGER_FILE);
+    if !ledger.is_file() {
+        return Err(format!("there is no {}: --data must be the data folder of a gateway", ledger.display()));
+    }
+    let unreadable = |path: &Path, error: &dyn std::fmt::Display| format!("read {}: {error}", path.display());
+    let served = served(dir).map_err(|error| unreadable(dir, &error))?;
+    let reader = Reader::open_offline(&ledger).map_err(|error| unreadable(&ledger, &error))?;
+    let (head, balances) = reader.balances(now).map_err(|error| unreadable(&ledger, &error))?;
+    let views = dir.join(VIEWS_FILE);
+    let midnight = now.date_naive().and_time(NaiveTime::MIN).and_utc().timestamp();
+    let glance = glance(dir, midnight, SHOWN_MAX).map_err(|error| unreadable(&views, &error))?;
+    Ok(Status {
+        data: dir.to_owned(),
+        served,
+        head,
+        now,
+        ledger_bytes: bytes_of(&ledger),
+        views_bytes: bytes_of(&views),
+        holds: OpenHolds::of(&balances),
+        near: near_limits(&balances, head.time_after(now)),
+        glance,
+    })
+}
+
+/// With its write-ahead log.
+fn bytes_of(database: &Path) -> u64 {
+    let mut log = database.as_os_str().to_owned();
+    log.push("-wal");
+    let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
+    bytes(database) + bytes(Path::new(&log))
+}
+
+impl OpenHolds {
+    fn of(balances: &Balances) -> Self {
+        balances.open_holds().fold(Self::default(), |sum, (_, hold)| Self {
+            count: sum.count + 1,
+            held: sum.held + i128::from(hold.held.nanos()),
+            oldest: Some(sum.oldest.map_or(hold.admitted_at, |oldest| oldest.min(hold.admitted_at))),
+        })
+    }
+}
+
+/// The nearest first.
+fn near_limits(balances: &Balances, now: DateTime<Utc>) -> Vec<NearLimit> {
+    let mut near: Vec<NearLimit> = balances
+        .budgets()
+        .map(|(id, budget)| standing(balances, id, budget, now))
+        .filter(|budget| budget.used_percent >= NEAR_PERCENT)
+        .collect();
+    near.sort_by(|a, b| b.used_percent.cmp(&a.used_percent).then(a.budget.cmp(&b.budget)));
+    near.truncate(SHOWN_MAX);
+    near
+}
+
+fn standing(balances: &Balances, budget: BudgetId, in_force: &BudgetInForce, now: DateTime<Utc>) -> NearLimit {
+    let window = in_force.period.window(now);
+    let key = events::event::hold::BudgetWindow { budget_id: budget, window_start: window.start };
+    let amounts = balances.amounts(&key);
+    let used = i128::from(amounts.settled.nanos()) + i128::from(amounts.held.nanos());
+    let limit = i128::from(in_force.limit.nanos());
+    NearLimit {
+        budget,
+        scope: serde_json::to_value(in_force.scope).unwrap_or_default(),
+        limit: in_force.limit,
+        settled: amounts.settled,
+        held: amounts.held,
+        // Nothing is left of nothing.
+        used_percent: (used * 100).checked_div(limit).unwrap_or(100),
+        resets_at: window.end,
+    }
+}
+
+impl Status {
+    fn json(&self) -> Value {
+        let listening = match &self.served {
+            Served::At(url) => Some(url.as_str()),
+            Served::No | Served::Silently => None,
+        };
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "data": self.data.display().to_string(),
+            "running": self.served != Served::No,
+            "listening": listening,
+            "head": { "position": self.head.position, "recorded_at": self.head.recorded_at.map(rfc3339) },
+            "ledger_bytes": self.ledger_bytes,
+            "views_bytes": self.views_bytes,
+            "views": self.views_json(),
+            "open_holds": {
+                "count": self.holds.count,
+                "held_usd": usd(self.holds.held),
+                "oldest_at": self.holds.oldest.map(rfc3339),
+            },
+            "today": self.today_json(),
+            "budgets_near_limit": self.near.iter().map(NearLimit::json).collect::<Vec<_>>(),
+        })
+    }
+
+    fn views_json(&self) -> Vec<Value> {
+        let views = self.glance.as_ref().map(|glance| glance.views.as_slice()).unwrap_or_default();
+        let view = views.iter().map(|(view, checkpoint)| {
+            let checkpoint = checkpoint.clone().unwrap_or_default();
+            json!({
+                "name": view.as_str(),
+                "version": checkpoint.version,
+                "position": checkpoint.position,
+                "lag_events": self.head.position.saturating_sub(checkpoint.position),
+                "error": checkpoint.error,
+            })
+        });
+        view.collect()
+    }
+
+    /// Null where no view can tell.
+    fn today_json(&self) -> Value {
+        let Some(spent) = self.glance.as_ref().and_then(|glance| glance.spent.as_ref()) else { return Value::Null };
+        let tenants = spent.iter().map(|spent| {
+            let tenant = Some(&spent.tenant).filter(|tenant| !tenant.is_empty());
+            json!({ "tenant_id": tenant, "name": spent.name, "requests": spent.requests,
+                    "cost_usd": spent.cost.to_string() })
+        });
+        json!({ "date": self.now.date_naive().to_string(), "tenants": tenants.collect::<Vec<_>>() })
+    }
+}
+
+impl NearLimit {
+    fn json(&self) -> Value {
+        json!({
+            "budget_id": self.budget,
+            "scope": self.scope,
+            "limit_usd": self.limit.to_string(),
+            "settled_usd": self.settled.to_string(),
+            "held_usd": self.held.to_string(),
+            "used_percent": i64::try_from(self.used_percent).unwrap_or(i64::MAX),
+            "resets_at": self.resets_at.map(rfc3339),
+        })
+    }
+}
+
+/// A sum of amounts, as money is written.
+fn usd(nanos: i128) -> String {
+    i64::try_from(nanos).map_or_else(|_| format!("{nanos} nano-dollars"), |nanos| NanoUsd::new(nanos).to_string())
+}

@@ -1,0 +1,112 @@
+//! The status for people.
+
+use std::fmt::Write;
+
+use events::log::lock::Served;
+use events::time::rfc3339;
+
+use super::{Status, usd};
+
+/// Of a name that somebody else chose.
+const NAME_CHARS_MAX: usize = 40;
+
+/// One screen, a line a thing.
+pub fn screen(status: &Status) -> String {
+    let mut screen = String::new();
+    let mut line = |name: &str, text: String| {
+        // Into a string, which takes everything.
+        let _ = writeln!(screen, "{name:<12}{text}");
+    };
+    line("ledgerway", format!("{}, data in {}", env!("CARGO_PKG_VERSION"), status.data.display()));
+    line("gateway", running(status));
+    line("log", head(status));
+    line("views", views(status));
+    line("holds", holds(status));
+    for (index, text) in today(status).into_iter().enumerate() {
+        line(if index == 0 { "today" } else { "" }, text);
+    }
+    for (index, text) in budgets(status).into_iter().enumerate() {
+        line(if index == 0 { "budgets" } else { "" }, text);
+    }
+    screen.truncate(screen.trim_end().len());
+    screen
+}
+
+fn running(status: &Status) -> String {
+    match &status.served {
+        Served::No => "not running".to_owned(),
+        Served::Silently => "running, and does not say where".to_owned(),
+        Served::At(url) => format!("running at {url}"),
+    }
+}
+
+fn head(status: &Status) -> String {
+    let at = status.head.recorded_at.map_or_else(|| "empty".to_owned(), |at| format!("last event {}", rfc3339(at)));
+    format!("position {}, {at}, {}", status.head.position, size(status.ledger_bytes))
+}
+
+fn views(status: &Status) -> String {
+    let Some(glance) = &status.glance else { return "none: the next start makes them".to_owned() };
+    let behind: Vec<String> = glance
+        .views
+        .iter()
+        .filter_map(|(view, checkpoint)| {
+            let position = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.position);
+            let lag = status.head.position.saturating_sub(position);
+            let stopped = checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.error.is_some());
+            let words = if stopped { ", stopped" } else { "" };
+            (lag > 0 || stopped).then(|| format!("{} {lag} events behind{words}", view.as_str()))
+        })
+        .collect();
+    let standing = if behind.is_empty() { "all at the head".to_owned() } else { behind.join("; ") };
+    format!("{standing}, {}", size(status.views_bytes))
+}
+
+fn holds(status: &Status) -> String {
+    match status.holds.oldest {
+        None => "none open".to_owned(),
+        Some(oldest) => {
+            let (count, held) = (status.holds.count, usd(status.holds.held));
+            format!("{count} open, {held} USD held, the oldest since {}", rfc3339(oldest))
+        }
+    }
+}
+
+fn today(status: &Status) -> Vec<String> {
+    let Some(spent) = status.glance.as_ref().and_then(|glance| glance.spent.as_ref()) else {
+        return vec!["unknown: there is no view that could tell".to_owned()];
+    };
+    if spent.is_empty() {
+        return vec!["nothing spent".to_owned()];
+    }
+    let tenant = spent.iter().map(|spent| {
+        let named = spent.name.as_deref().map(|name| format!("{} ", shown(name))).unwrap_or_default();
+        let requests = spent.requests;
+        format!("{:>16} USD  {requests:>9} requests  {named}{}", spent.cost.to_string(), spent.tenant)
+    });
+    tenant.collect()
+}
+
+fn budgets(status: &Status) -> Vec<String> {
+    if status.near.is_empty() {
+        return vec!["none near its limit".to_owned()];
+    }
+    let budget = status.near.iter().map(|near| {
+        let resets = near.resets_at.map(|at| format!(", resets at {}", rfc3339(at))).unwrap_or_default();
+        let (settled, held, limit) = (near.settled, near.held, near.limit);
+        format!("{:>4} % of {limit} USD  {}: {settled} settled, {held} held{resets}", near.used_percent, near.budget)
+    });
+    budget.collect()
+}
+
+/// Nothing in a name moves the cursor.
+fn shown(name: &str) -> String {
+    name.chars().filter(|character| !character.is_control()).take(NAME_CHARS_MAX).collect()
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..=1_048_575 => format!("{} KiB", bytes.div_ceil(1024)),
+        _ => format!("{} MiB", bytes >> 20),
+    }
+}

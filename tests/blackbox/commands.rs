@@ -1,0 +1,98 @@
+//! What the command line shows of a folder.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::gateway::Gateway;
+use crate::tenant::{Setup, Tenant};
+use crate::upstream::MockUpstream;
+
+/// Exit code, stdout and stderr.
+fn run(arguments: &[&str], data: Option<&Path>) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ledgerway"));
+    command.args(arguments).env_remove("LEDGERWAY_DATA");
+    if let Some(data) = data {
+        command.arg("--data").arg(data);
+    }
+    let ended = command.output().expect("the binary starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (ended.status.code(), text(ended.stdout), text(ended.stderr))
+}
+
+fn status(gateway: &Gateway) -> Value {
+    let (code, out, err) = run(&["status", "--json"], Some(&gateway.data()));
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    serde_json::from_str(&out).expect("one object")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_says_how_the_folder_stands_with_and_without_a_gateway() {
+    let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::with(&gateway, &upstream, &["ok", "hang"], Setup::default()).await;
+    tenant.chat("ok").await.must(200);
+    crate::views::caught_up(&gateway).await;
+    let spent = gateway.budget(&tenant.budget).await["settled_usd"].clone();
+    tenant.set_limit(spent.as_str().expect("money")).await;
+    crate::views::caught_up(&gateway).await;
+    let running = status(&gateway);
+    assert_eq!((&running["running"], &running["head"]["position"]), (&json!(true), &json!(gateway.head().await)));
+    assert_eq!(running["listening"], format!("http://127.0.0.1:{}", gateway.port()));
+    assert_eq!((&running["open_holds"]["count"], &running["open_holds"]["oldest_at"]), (&json!(0), &Value::Null));
+    let near = running["budgets_near_limit"].as_array().expect("a list");
+    let ours = near.iter().find(|budget| budget["budget_id"] == json!(tenant.budget)).expect("the budget");
+    assert_eq!((&ours["used_percent"], &ours["settled_usd"]), (&json!(100), &spent), "{running}");
+    let today = running["today"]["tenants"].as_array().expect("a list");
+    assert!(today.iter().any(|row| row["cost_usd"] == spent && row["requests"] == 1), "{running}");
+    assert!(running["views"].as_array().is_some_and(|views| views.iter().all(|view| view["lag_events"] == 0)));
+    let (code, screen, _) = run(&["status"], Some(&gateway.data()));
+    assert!(code == Some(0) && screen.contains("running at http://") && screen.contains("100 % of "), "{screen}");
+    assert!(screen.lines().count() < 25, "one screen: {screen}");
+    gateway.kill();
+    let dead = status(&gateway);
+    assert_eq!((&dead["running"], &dead["listening"]), (&json!(false), &Value::Null));
+    assert_eq!(dead["head"], running["head"]);
+    let (code, _, err) = run(&["status"], Some(Path::new("/nonexistent")));
+    assert!(code == Some(2) && err.contains("--data must be the data folder"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_counts_the_holds_that_a_dead_process_left() {
+    let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["hang"]).await;
+    let (app, body) = (tenant.app.clone(), tenant.ask("hang"));
+    let mut asking = tokio::task::JoinSet::new();
+    asking.spawn(async move { app.try_post(crate::tenant::NATIVE, &body).await.is_ok() });
+    let began = std::time::Instant::now();
+    while status(&gateway)["open_holds"]["count"] != 1 {
+        assert!(began.elapsed() < std::time::Duration::from_secs(10), "{}", status(&gateway));
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    gateway.kill();
+    let left = status(&gateway);
+    assert_eq!(left["open_holds"]["count"], 1);
+    assert!(left["open_holds"]["held_usd"] != "0.000000000" && left["open_holds"]["oldest_at"].is_string(), "{left}");
+}
+
+#[test]
+fn shells_are_told_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, script, _) = run(&["completions", shell], None);
+        assert_eq!(code, Some(0));
+        for command in ["serve", "verify", "rebuild", "status", "completions"] {
+            assert!(script.contains(command), "{command} for {shell}");
+        }
+    }
+    assert_eq!(run(&["completions", "cobol"], None).0, Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_are_quiet_where_stderr_is_no_terminal() {
+    let mut gateway = Gateway::start();
+    gateway.stop();
+    for command in ["verify", "migrate"] {
+        let (code, out, err) = run(&[command], Some(&gateway.data()));
+        assert_eq!((code, err.as_str(), out.lines().count()), (Some(0), "", 1), "{out}");
+    }
+}
