@@ -90,11 +90,7 @@ pub fn verify_to(reader: &Reader, depth: Depth) -> Result<Sound, VerifyError> {
 }
 
 /// The same, telling now and then which position was read, and which is the last.
-pub fn verify_watched(
-    reader: &Reader,
-    depth: Depth,
-    watch: &mut dyn FnMut(u64, u64),
-) -> Result<Sound, VerifyError> {
+pub fn verify_watched(reader: &Reader, depth: Depth, watch: &mut dyn FnMut(u64, u64)) -> Result<Sound, VerifyError> {
     let beside = Beside::read(reader.connection())?;
     let head = beside.head;
     let mut streams = Streams::new(head);

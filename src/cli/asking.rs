@@ -57,7 +57,11 @@ impl Running {
         Err(Unanswered(format!("the gateway at {} answered {status}: {said}", self.authority)))
     }
 
-    async fn exchange(&self, method: Method, path: &str) -> Result<(u16, Value), Box<dyn std::error::Error + Send + Sync>> {
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+    ) -> Result<(u16, Value), Box<dyn std::error::Error + Send + Sync>> {
         let stream = TcpStream::connect(&self.authority).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let request = Request::builder()

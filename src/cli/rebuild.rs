@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use events::log::lock::{FolderLock, Served, served};
 use events::log::LEDGER_FILE;
+use events::log::lock::{FolderLock, Served, served};
 use http::Method;
 use projections::views::{View, offline};
 use serde_json::Value;
@@ -77,7 +77,9 @@ fn rebuild(dir: &Path, views: &[View]) -> Result<String, Failure> {
     let found = served(dir).map_err(|error| Failure::NotBegun(format!("look at {}: {error}", dir.display())))?;
     match found {
         Served::No => rebuild_here(dir, views),
-        Served::At(url) => ask_for(&Running::at(&url, dir).map_err(|error| Failure::NotBegun(error.to_string()))?, views),
+        Served::At(url) => {
+            ask_for(&Running::at(&url, dir).map_err(|error| Failure::NotBegun(error.to_string()))?, views)
+        }
         Served::Silently => {
             let why = "another process has the folder and does not say where it listens; try again once it is ready";
             Err(Failure::NotBegun(why.to_owned()))
@@ -106,7 +108,8 @@ fn ask_for(gateway: &Running, views: &[View]) -> Result<String, Failure> {
             let shown = gateway.ask(Method::GET, "/v1/projections").await?;
             let rebuilds = views.iter().map(|view| rebuild_of(&shown, *view)).collect::<Result<Vec<_>, _>>()?;
             let running = |rebuild: &&Value| matches!(rebuild["state"].as_str(), Some("waiting" | "building"));
-            let Some(slowest) = rebuilds.iter().copied().filter(running).min_by_key(|rebuild| rebuild["percent"].as_u64())
+            let Some(slowest) =
+                rebuilds.iter().copied().filter(running).min_by_key(|rebuild| rebuild["percent"].as_u64())
             else {
                 drop(progress);
                 return said_of(views, &rebuilds);

@@ -95,7 +95,8 @@ async fn views_are_built_anew_by_who_administrates_the_platform() {
     tenant.app.post(&path("audit"), &json!({})).await.must_be(403, "FORBIDDEN");
     gateway.client(None).post(&path("audit"), &json!({})).await.must_be(401, "UNAUTHENTICATED");
     gateway.operator().post(&path("nothing"), &json!({})).await.must_be(404, "NOT_FOUND");
-    let refused = gateway.operator().post(&path("audit"), &json!({ "fast": true })).await.must_be(400, "INVALID_REQUEST");
+    let refused =
+        gateway.operator().post(&path("audit"), &json!({ "fast": true })).await.must_be(400, "INVALID_REQUEST");
     assert_eq!(refused.json()["error"]["details"]["field"], "fast");
     gateway.operator().get(&path("audit")).await.must_be(405, "METHOD_NOT_ALLOWED");
     // As `curl -X POST` sends it: no body at all.
@@ -113,9 +114,9 @@ async fn killed_in_the_middle_of_rebuilds_under_load_the_views_come_out_as_the_l
             let (tenant, stopped) = (Arc::clone(&tenant), Arc::clone(&stopped));
             load.spawn(async move {
                 let body = json!({ "model": tenant.model("ok"), "messages": [{ "role": "user", "content": "hi" }] });
-                while !stopped.load(Ordering::SeqCst)
-                    && tenant.app.try_post(crate::tenant::NATIVE, &body).await.is_ok()
-                {}
+                while !stopped.load(Ordering::SeqCst) && tenant.app.try_post(crate::tenant::NATIVE, &body).await.is_ok()
+                {
+                }
             });
         }
         tokio::time::sleep(Duration::from_millis(200)).await;

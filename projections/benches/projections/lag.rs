@@ -37,7 +37,8 @@ pub fn measure(root: &Path, events: u64, rounds: u64) -> io::Result<()> {
         let (ended, has_ended) = mpsc::channel::<()>();
         let began = Instant::now();
         let recorded = story::record(folder.path(), events, Duration::ZERO, |log| {
-            let (handle, thread) = views::start(log, folder.path(), Arc::new(SystemClock::new())).expect("the views start");
+            let (handle, thread) =
+                views::start(log, folder.path(), Arc::new(SystemClock::new())).expect("the views start");
             std::thread::spawn(move || {
                 let mut lags = Vec::new();
                 while has_ended.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {

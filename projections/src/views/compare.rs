@@ -69,11 +69,7 @@ pub fn compare(dir: &Path, log: &Reader) -> Result<Compared, CompareError> {
 }
 
 /// The same, telling now and then up to which position rows were made anew, and which is the last.
-pub fn compare_watched(
-    dir: &Path,
-    log: &Reader,
-    watch: &mut dyn FnMut(u64, u64),
-) -> Result<Compared, CompareError> {
+pub fn compare_watched(dir: &Path, log: &Reader, watch: &mut dyn FnMut(u64, u64)) -> Result<Compared, CompareError> {
     let path = dir.join(VIEWS_FILE);
     if !path.is_file() {
         return Ok(Compared::Absent);

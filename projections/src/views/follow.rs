@@ -177,8 +177,7 @@ impl Follower {
     fn take(&self, store: &mut Store, built: Built) -> Result<(), Interrupted> {
         let Built { mut next, mut position, taken } = built;
         while position < self.standing.position {
-            let page: Vec<Arc<Recorded>> =
-                self.reader.after(position, EVENTS_MAX)?.into_iter().map(Arc::new).collect();
+            let page: Vec<Arc<Recorded>> = self.reader.after(position, EVENTS_MAX)?.into_iter().map(Arc::new).collect();
             let Some(last) = page.last() else { break };
             position = last.position;
             next.apply(&page)?;

@@ -12,8 +12,8 @@ use events::event::{Event, Recorded};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
-use super::projector::{ProjectionError, Projector};
 use super::audit::Audit;
+use super::projector::{ProjectionError, Projector};
 use super::store::{Fitness, NEXT_FILE, Store, VIEWS_FILE};
 use super::{View, store};
 use facts::Story;
@@ -210,7 +210,10 @@ fn views_that_are_built_beside_come_out_the_same() {
     let dir = views_of(&facts, 100);
     let expected = dump(dir.path());
     let mut store = open(dir.path(), all_projectors());
-    store.connection.execute_batch("DELETE FROM audit; DELETE FROM inferences; DELETE FROM usage_latency").expect("gone");
+    store
+        .connection
+        .execute_batch("DELETE FROM audit; DELETE FROM inferences; DELETE FROM usage_latency")
+        .expect("gone");
     let mut next = Store::beside(dir.path(), all_projectors()).expect("a file beside");
     facts.chunks(5).for_each(|events| next.apply(events).expect("a batch is applied"));
     store.take_over(next, dir.path()).expect("new rows");

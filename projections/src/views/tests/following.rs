@@ -13,9 +13,7 @@ use rusqlite::Connection;
 
 use super::facts::id;
 use super::{dump, rows};
-use crate::views::{
-    AsOf, Rebuild, RebuildState, VIEWS_FILE, View, ViewsError, ViewsHandle, ViewsThread, start,
-};
+use crate::views::{AsOf, Rebuild, RebuildState, VIEWS_FILE, View, ViewsError, ViewsHandle, ViewsThread, start};
 
 fn open_log(dir: &Path) -> Log {
     Log::open(dir, LogOptions::new(Arc::new(SystemClock::new()))).expect("the log opens")
