@@ -190,7 +190,7 @@ impl Follower {
             }
         };
         self.standing.show(store)?;
-        let told = ended.as_ref().map(|()| ()).map_err(ToString::to_string);
+        let told = ended.as_ref().copied().map_err(ToString::to_string);
         // Who built them has gone where the gateway stops.
         let _ = taken.send(told);
         match ended {
