@@ -2,6 +2,7 @@
 
 mod answer;
 mod outbound;
+mod schema;
 mod stream;
 mod usage;
 

@@ -1,8 +1,8 @@
 //! The canonical request as an Anthropic body.
 //!
 //! System messages are joined, in order, into `system`; consecutive turns of one role are merged; tool results come
-//! first in theirs. Refused: `response_format` `json_object`, a thinking budget that Anthropic would refuse, a request
-//! of system messages alone. Left out knowingly: thoughts without a signature, empty text, the name of a response
+//! first in theirs; objects in the schema of an answer are closed. Refused: `response_format` `json_object` and schemas
+//! of objects that are open, a thinking budget that Anthropic would refuse, a request of system messages alone. Left out knowingly: thoughts without a signature, empty text, the name of a response
 //! format, `detail` of images, thinking where a tool is forced (Anthropic takes either), `tool_choice` without tools.
 //! Arguments of an earlier call that are no JSON object are wrapped as `{"arguments_raw"}`, so that a conversation can
 //! go on after a model's slip.
@@ -14,6 +14,7 @@ use events::wire::Refusal;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::schema;
 use crate::chat::{
     Block, ChatRequest, ImageSource, Reasoning, ReasoningBlock, ResponseFormat, Role, Tool, ToolCall, ToolChoice,
     ToolResult,
@@ -140,7 +141,7 @@ struct OutputConfig<'a> {
 #[derive(Serialize)]
 struct Format<'a> {
     r#type: &'static str,
-    schema: &'a RawValue,
+    schema: Cow<'a, RawValue>,
 }
 
 #[derive(Serialize)]
@@ -302,7 +303,9 @@ fn output_config(chat: &ChatRequest) -> Result<Option<OutputConfig<'_>>, Refusal
             let reason = "json_object has no counterpart at this model's provider; use json_schema";
             return Err(Refusal::invalid("response_format.type", reason));
         }
-        Some(ResponseFormat::JsonSchema { schema, .. }) => Some(Format { r#type: "json_schema", schema }),
+        Some(ResponseFormat::JsonSchema { schema, .. }) => {
+            Some(Format { r#type: "json_schema", schema: schema::closed(schema)? })
+        }
     };
     let is_empty = effort.is_none() && format.is_none();
     Ok((!is_empty).then_some(OutputConfig { effort, format }))

@@ -1,0 +1,132 @@
+//! Schemas of answers as Anthropic takes them: each object has to say that it has no other members.
+
+use std::borrow::Cow;
+
+use events::wire::Refusal;
+use serde_json::value::RawValue;
+
+use crate::dialect::fields::Path;
+use crate::dialect::json::{self, Kind};
+
+/// The schema with `additionalProperties: false` on every object that does not say. The order of its members stays: it
+/// is the order in which models answer. Branches of `allOf` stay open, since each sees the members of its own alone.
+/// Errors: `INVALID_REQUEST` for objects that are to have other members.
+pub fn closed(schema: &RawValue) -> Result<Cow<'_, RawValue>, Refusal> {
+    let mut out = String::with_capacity(schema.get().len() + 64);
+    close(schema.get(), &mut out).map_err(refused)?;
+    RawValue::from_string(out).map(Cow::Owned).map_err(|_| refused(Open))
+}
+
+/// An object has to be open.
+struct Open;
+
+fn refused(_: Open) -> Refusal {
+    let path = Path::Root.field("response_format");
+    path.refuse("has a schema with additionalProperties, which this model's provider takes as false alone")
+}
+
+fn close(schema: &str, out: &mut String) -> Result<(), Open> {
+    if json::kind(schema) != Kind::Object {
+        out.push_str(schema);
+        return Ok(());
+    }
+    let (mut is_object, mut says) = (false, false);
+    each_member(schema, out, |key, value, out| {
+        match (key, json::kind(value)) {
+            ("additionalProperties", _) if value != "false" => return Err(Open),
+            ("additionalProperties", _) => says = true,
+            ("type", _) => is_object |= value.contains("\"object\""),
+            ("properties", _) => is_object = true,
+            _ => {}
+        }
+        match (key, json::kind(value)) {
+            ("properties" | "$defs" | "definitions", Kind::Object) => {
+                each_member(value, out, |_, schema, out| close(schema, out))?;
+                out.push('}');
+                Ok(())
+            }
+            ("anyOf" | "oneOf" | "prefixItems", Kind::Array) => close_each(value, out),
+            ("items", _) => close(value, out),
+            _ => {
+                out.push_str(value);
+                Ok(())
+            }
+        }
+    })?;
+    out.push_str(if is_object && !says { r#","additionalProperties":false}"# } else { "}" });
+    Ok(())
+}
+
+/// Writes the members of an object, their names as they came, without the brace that ends it.
+fn each_member(
+    object: &str,
+    out: &mut String,
+    mut write: impl FnMut(&str, &str, &mut String) -> Result<(), Open>,
+) -> Result<(), Open> {
+    out.push('{');
+    for (index, member) in json::members(object).enumerate() {
+        let member = member.map_err(|_| Open)?;
+        out.push_str(if index == 0 { "" } else { "," });
+        out.push_str(&object[member.span.start..member.value_span.start]);
+        write(&member.key, member.value, out)?;
+    }
+    Ok(())
+}
+
+fn close_each(schemas: &str, out: &mut String) -> Result<(), Open> {
+    out.push('[');
+    for (index, schema) in json::elements(schemas).enumerate() {
+        out.push_str(if index == 0 { "" } else { "," });
+        close(schema.map_err(|_| Open)?, out)?;
+    }
+    out.push(']');
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn close_text(schema: &str) -> Result<String, String> {
+        let schema = RawValue::from_string(schema.to_owned()).unwrap();
+        closed(&schema).map(|closed| closed.get().to_owned()).map_err(|refusal| refusal.message)
+    }
+
+    #[test]
+    fn every_object_of_a_schema_is_closed_and_nothing_else_changes() {
+        for (given, wanted) in [
+            ("true", "true"),
+            (r#"{"type":"string"}"#, r#"{"type":"string"}"#),
+            (r#"{"type":"object"}"#, r#"{"type":"object","additionalProperties":false}"#),
+            (r#"{"type": ["object", "null"]}"#, r#"{"type": ["object", "null"],"additionalProperties":false}"#),
+            (r#"{"additionalProperties":false,"type":"object"}"#, r#"{"additionalProperties":false,"type":"object"}"#),
+            (
+                r#"{"properties": {"z": {"type":"object"}, "a": {"items":{"properties":{}}}}}"#,
+                r#"{"properties": {"z": {"type":"object","additionalProperties":false},"a": {"items":{"properties":{},"additionalProperties":false}}},"additionalProperties":false}"#,
+            ),
+            (
+                r#"{"anyOf":[{"$ref":"p"},{"type":"null"}],"$defs":{"p":{"type":"object"}}}"#,
+                r#"{"anyOf":[{"$ref":"p"},{"type":"null"}],"$defs":{"p":{"type":"object","additionalProperties":false}}}"#,
+            ),
+            (r#"{"allOf":[{"type":"object"}]}"#, r#"{"allOf":[{"type":"object"}]}"#),
+            // A member's name is no keyword, and an example no schema.
+            (
+                r#"{"properties":{"additionalProperties":{"type":"boolean"}},"default":{"type":"object"}}"#,
+                r#"{"properties":{"additionalProperties":{"type":"boolean"}},"default":{"type":"object"},"additionalProperties":false}"#,
+            ),
+        ] {
+            assert_eq!(close_text(given).as_deref(), Ok(wanted), "{given}");
+        }
+    }
+
+    #[test]
+    fn an_object_that_is_to_have_other_members_is_refused() {
+        for schema in [
+            r#"{"type":"object","additionalProperties":true}"#,
+            r#"{"items":{"type":"object","additionalProperties":{"type":"string"}}}"#,
+        ] {
+            let message = close_text(schema).expect_err(schema);
+            assert!(message.starts_with("response_format: has a schema"), "{message}");
+        }
+    }
+}
