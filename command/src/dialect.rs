@@ -243,3 +243,5 @@ mod fuzz;
 mod golden;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod roundtrip;

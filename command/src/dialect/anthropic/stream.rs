@@ -85,7 +85,10 @@ impl Reader {
         self.open = Some(Open { upstream_index, block: None, call: None });
         match &*text_of(block, "type")? {
             "text" => self.say(&text_of(block, "text")?, Said::Text, metered, each),
-            "thinking" => self.say(&text_of(block, "thinking")?, Said::Reasoning, metered, each),
+            "thinking" => {
+                self.say(&text_of(block, "thinking")?, Said::Reasoning, metered, each);
+                self.say(&text_of(block, "signature")?, Said::Signature, metered, each);
+            }
             "redacted_thinking" => self.say(&text_of(block, "data")?, Said::Redacted, metered, each),
             "tool_use" => self.begin_call(block, metered, each)?,
             _ => {}

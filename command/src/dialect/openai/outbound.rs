@@ -1,22 +1,21 @@
 //! The canonical request as an OpenAI body.
 //!
-//! Refused: `reasoning.budget_tokens` (OpenAI knows efforts alone), images in tool results, and messages that are all
-//! empty. Left out knowingly:
-//! thoughts of earlier answers, and the mark of a tool result that it is an error (its text says so). `metadata` stays
-//! with us.
+//! Refused: `reasoning.budget_tokens` (OpenAI knows efforts alone), and messages that are all empty. Tool results take
+//! text alone: their images follow in the next user message, under the id of the call. Thoughts go back as
+//! `reasoning_content` where a tool is called, as DeepSeek and others want it: those that are proved by a signature are
+//! another dialect's, and OpenAI itself gives none that could come back. Left out knowingly: other thoughts of earlier
+//! answers, and the mark of a tool result that it is an error (its text says so). `metadata` stays with us.
 
-use std::borrow::Cow;
+mod conversation;
 
 use bytes::Bytes;
 use events::wire::Refusal;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::chat::{
-    Block, ChatRequest, Image, ImageSource, Message, Reasoning, ResponseFormat, Role, Tool, ToolCall, ToolChoice,
-    ToolResult,
-};
-use crate::dialect::fields::Path;
+use conversation::Said;
+
+use crate::chat::{ChatRequest, Reasoning, ResponseFormat, Tool, ToolChoice};
 use crate::dialect::{CapField, OutboundTarget, json};
 
 #[derive(Serialize)]
@@ -54,50 +53,6 @@ struct Body<'a> {
 #[derive(Serialize)]
 struct StreamOptions {
     include_usage: bool,
-}
-
-#[derive(Serialize)]
-struct Said<'a> {
-    role: &'static str,
-    content: Option<Content<'a>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<Call<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tool_call_id: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Content<'a> {
-    Text(Cow<'a, str>),
-    Parts(Vec<Part<'a>>),
-}
-
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Part<'a> {
-    Text { text: &'a str },
-    ImageUrl { image_url: Picture<'a> },
-}
-
-#[derive(Serialize)]
-struct Picture<'a> {
-    url: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct Call<'a> {
-    id: &'a str,
-    #[serde(flatten)]
-    function: Function<Called<'a>>,
-}
-
-#[derive(Serialize)]
-struct Called<'a> {
-    name: &'a str,
-    arguments: &'a str,
 }
 
 /// `{"type":"function","function":…}`
@@ -155,7 +110,7 @@ pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<B
     let cap = |field| (target.cap_field == field).then_some(target.max_output_tokens);
     let body = Body {
         model: target.model,
-        messages: messages(chat, target)?,
+        messages: conversation::messages(chat, target)?,
         max_tokens: cap(CapField::MaxTokens),
         max_completion_tokens: cap(CapField::MaxCompletionTokens),
         temperature: chat.temperature.as_deref(),
@@ -173,102 +128,6 @@ pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<B
     let mut out = Vec::with_capacity(1024);
     json::push(&mut out, &body);
     Ok(out.into())
-}
-
-fn messages<'a>(chat: &'a ChatRequest, target: &OutboundTarget<'a>) -> Result<Vec<Said<'a>>, Refusal> {
-    let mut said = Vec::with_capacity(chat.messages.len() + 1);
-    if let Some(prefix) = target.system_prefix {
-        said.push(plain("system", Some(Content::Text(prefix.into()))));
-    }
-    let (path, ours) = (Path::Root.field("messages"), said.len());
-    for (index, message) in chat.messages.iter().enumerate() {
-        say(message, &path.element(index), &mut said)?;
-    }
-    match said.len() > ours {
-        true => Ok(said),
-        false => Err(path.refuse("must have one that is not empty")),
-    }
-}
-
-const fn plain<'a>(role: &'static str, content: Option<Content<'a>>) -> Said<'a> {
-    Said { role, content, tool_calls: Vec::new(), tool_call_id: None }
-}
-
-/// Tool results come first: they have to follow the calls that they answer.
-fn say<'a>(message: &'a Message, path: &Path<'_>, said: &mut Vec<Said<'a>>) -> Result<(), Refusal> {
-    for block in &message.content {
-        if let Block::ToolResult(result) = block {
-            said.push(tool_result(result, path)?);
-        }
-    }
-    match message.role {
-        Role::System => said.push(plain("system", Some(Content::Text(joined(&message.content))))),
-        Role::Assistant => said.push(assistant(&message.content)),
-        Role::User if message.content.iter().any(|block| !matches!(block, Block::ToolResult(_))) => {
-            said.push(plain("user", Some(parts(&message.content))));
-        }
-        Role::User | Role::Tool => {}
-    }
-    Ok(())
-}
-
-fn texts(content: &[Block]) -> impl Iterator<Item = &str> {
-    content.iter().filter_map(|block| match block {
-        Block::Text(text) => Some(text.as_str()),
-        Block::Image(_) | Block::ToolCall(_) | Block::ToolResult(_) | Block::Reasoning(_) => None,
-    })
-}
-
-fn joined(content: &[Block]) -> Cow<'_, str> {
-    let mut texts = texts(content);
-    match (texts.next(), texts.next()) {
-        (only, None) => Cow::Borrowed(only.unwrap_or_default()),
-        (first, second) => first.into_iter().chain(second).chain(texts).collect::<Vec<_>>().join("\n").into(),
-    }
-}
-
-fn parts(content: &[Block]) -> Content<'_> {
-    if let [Block::Text(text)] = content {
-        return Content::Text(Cow::Borrowed(text));
-    }
-    Content::Parts(content.iter().filter_map(part).collect())
-}
-
-fn part(block: &Block) -> Option<Part<'_>> {
-    match block {
-        Block::Text(text) => Some(Part::Text { text }),
-        Block::Image(image) => Some(Part::ImageUrl { image_url: picture(image) }),
-        Block::ToolCall(_) | Block::ToolResult(_) | Block::Reasoning(_) => None,
-    }
-}
-
-fn picture(image: &Image) -> Picture<'_> {
-    let url = match &image.source {
-        ImageSource::Url(url) => Cow::Borrowed(url.as_str()),
-        ImageSource::Inline { media_type, base64 } => format!("data:{media_type};base64,{base64}").into(),
-    };
-    Picture { url, detail: image.detail.as_deref() }
-}
-
-fn assistant(content: &[Block]) -> Said<'_> {
-    let calls = content.iter().filter_map(|block| match block {
-        Block::ToolCall(ToolCall { id, name, arguments }) => {
-            Some(Call { id, function: function(Called { name, arguments }) })
-        }
-        Block::Text(_) | Block::Image(_) | Block::ToolResult(_) | Block::Reasoning(_) => None,
-    });
-    let tool_calls: Vec<_> = calls.collect();
-    let silent = !tool_calls.is_empty() && texts(content).next().is_none();
-    let content = (!silent).then(|| Content::Text(joined(content)));
-    Said { role: "assistant", content, tool_calls, tool_call_id: None }
-}
-
-fn tool_result<'a>(result: &'a ToolResult, path: &Path<'_>) -> Result<Said<'a>, Refusal> {
-    if result.content.iter().any(|block| matches!(block, Block::Image(_))) {
-        return Err(path.refuse("has an image in a tool result, which this model's provider does not take"));
-    }
-    let content = Some(Content::Text(joined(&result.content)));
-    Ok(Said { tool_call_id: Some(&result.id), ..plain("tool", content) })
 }
 
 fn definition(tool: &Tool) -> Function<ToolDefinition<'_>> {
