@@ -29,7 +29,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the gateway
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Bring the data folder's databases to this version
     Migrate(DataArgs),
     /// Check the log, the ledger and the views offline, read-only: exit 0 sound, 1 broken, 2 could not look
@@ -68,6 +68,12 @@ pub struct ServeArgs {
     /// Origins whose pages may call the gateway, separated by commas; * for all
     #[arg(long, env = "LEDGERWAY_CORS_ORIGINS", default_value = "")]
     pub cors_origins: String,
+    /// Requests an hour of a key that has no rate limit of its own; none where this is unset
+    #[arg(long, env = "LEDGERWAY_RATE_LIMIT_REQUESTS", default_value = "", hide_default_value = true)]
+    pub rate_limit_requests: String,
+    /// Requests an hour of a key under /v1/admin, the operator's included; no limit where this is unset
+    #[arg(long, env = "LEDGERWAY_ADMIN_RATE_LIMIT_REQUESTS", default_value = "", hide_default_value = true)]
+    pub admin_rate_limit_requests: String,
 }
 
 #[derive(Args)]

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use command::limits::DefaultLimits;
 use command::secrets::{NodeKey, Secret, operator_key};
 
 use crate::cli::ServeArgs;
@@ -12,15 +13,10 @@ use crate::http::CorsOrigins;
 
 const HOLD_TTL_SECONDS_MAX: u64 = 86_400;
 const DRAIN_SECONDS_MAX: u64 = 3_600;
+const REQUESTS_AN_HOUR_MAX: u64 = 1_000_000_000;
 /// What this version does not have: ignoring it would look like having it.
-const ABSENT: [&str; 6] = [
-    "LEDGERWAY_DATABASE_URL",
-    "LEDGERWAY_NATS_URL",
-    "LEDGERWAY_REDIS_URL",
-    "LEDGERWAY_OBJECT_STORE_URL",
-    "LEDGERWAY_RATE_LIMIT_REQUESTS",
-    "LEDGERWAY_ADMIN_RATE_LIMIT_REQUESTS",
-];
+const ABSENT: [&str; 4] =
+    ["LEDGERWAY_DATABASE_URL", "LEDGERWAY_NATS_URL", "LEDGERWAY_REDIS_URL", "LEDGERWAY_OBJECT_STORE_URL"];
 
 /// How `serve` runs.
 pub struct Config {
@@ -33,6 +29,7 @@ pub struct Config {
     pub drain_delay: Duration,
     /// Pages of which origins may call it; `None` where none may.
     pub cors: Option<CorsOrigins>,
+    pub default_limits: DefaultLimits,
     pub admin_key: Option<Secret>,
     pub node_key: Option<Secret>,
 }
@@ -78,6 +75,13 @@ impl Config {
                 "5",
             )?,
             cors: cors(&args.cors_origins)?,
+            default_limits: DefaultLimits {
+                requests_per_hour: requests_an_hour("LEDGERWAY_RATE_LIMIT_REQUESTS", &args.rate_limit_requests)?,
+                admin_requests_per_hour: requests_an_hour(
+                    "LEDGERWAY_ADMIN_RATE_LIMIT_REQUESTS",
+                    &args.admin_rate_limit_requests,
+                )?,
+            },
             admin_key: variable("LEDGERWAY_ADMIN_KEY").map(admin_key).transpose()?,
             node_key: variable("LEDGERWAY_NODE_KEY").map(node_key).transpose()?,
         })
@@ -151,6 +155,21 @@ fn seconds(
     }
 }
 
+/// Nothing is no limit.
+fn requests_an_hour(variable: &'static str, text: &str) -> Result<Option<u64>, WrongConfig> {
+    match text.parse() {
+        Ok(requests) if (1..=REQUESTS_AN_HOUR_MAX).contains(&requests) => Ok(Some(requests)),
+        _ if text.is_empty() => Ok(None),
+        _ => {
+            let problem = format!(
+                "is {:?}, and must be a whole number of requests an hour from 1 to {REQUESTS_AN_HOUR_MAX}, or unset",
+                shown(text)
+            );
+            Err(WrongConfig { variable, problem, example: "1000" })
+        }
+    }
+}
+
 fn admin_key(text: String) -> Result<Secret, WrongConfig> {
     if operator_key::is_strong(&text) {
         return Ok(Secret::new(text));
@@ -196,6 +215,8 @@ mod tests {
             drain_timeout_seconds: "30".to_owned(),
             drain_delay_seconds: "0".to_owned(),
             cors_origins: String::new(),
+            rate_limit_requests: String::new(),
+            admin_rate_limit_requests: String::new(),
         }
     }
 
@@ -224,6 +245,22 @@ mod tests {
         assert_eq!(wrong.variable, "LEDGERWAY_CORS_ORIGINS");
         assert!(wrong.problem.contains("\"b.example\""), "{wrong}");
         assert_eq!(refused(&args(), "LEDGERWAY_REDIS_URL", "redis://x").variable, "LEDGERWAY_REDIS_URL");
+    }
+
+    #[test]
+    fn a_limit_for_every_key_is_a_number_or_nothing() {
+        let limits = |of_keys: &str, of_admin: &str| {
+            let (rate_limit_requests, admin_rate_limit_requests) = (of_keys.to_owned(), of_admin.to_owned());
+            let args = ServeArgs { rate_limit_requests, admin_rate_limit_requests, ..args() };
+            Config::read(&args, |_| None).map(|config| config.default_limits)
+        };
+        assert_eq!(limits("", "").expect("none"), DefaultLimits::default());
+        let both = DefaultLimits { requests_per_hour: Some(7), admin_requests_per_hour: Some(9) };
+        assert_eq!(limits("7", "9").expect("numbers"), both);
+        for wrong in ["0", "-1", "many", "1.5", "1000000001"] {
+            assert_eq!(limits(wrong, "").expect_err("no number").variable, "LEDGERWAY_RATE_LIMIT_REQUESTS");
+            assert_eq!(limits("", wrong).expect_err("no number").variable, "LEDGERWAY_ADMIN_RATE_LIMIT_REQUESTS");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use events::event::{Actor, Context};
-use events::ids::LimitId;
+use events::limit::{LimitName, Measure};
 use events::log::Log;
 use events::time::Clock;
 use events::wire::ErrorCode;
@@ -64,8 +64,8 @@ impl AccessRollup {
         self.shared.tell(context, Why::Denied(code));
     }
 
-    /// A request above a rate limit of its caller. `measure`: `requests_per_minute`; `limit`: its number.
-    pub fn rate_limited(&self, context: Context, limit_id: LimitId, measure: &'static str, limit: u64) {
+    /// A request above a rate limit of its caller; `limit` is the measure's number.
+    pub fn rate_limited(&self, context: Context, limit_id: LimitName, measure: Measure, limit: u64) {
         self.shared.tell(context, Why::RateLimited { limit_id, measure, limit });
     }
 

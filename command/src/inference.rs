@@ -29,7 +29,7 @@ use events::ledger::{Admission, RefusedRequest};
 use events::log::{Admitted, Log, LogError, OpenHold};
 use events::time::Clock;
 use events::wire::{ErrorCode, Refusal};
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
 use projections::caller::Caller;
 use projections::tables::{Tables, TablesHandle};
 use tokio_util::task::TaskTracker;
@@ -38,7 +38,7 @@ use crate::access::AccessRollup;
 use crate::body::{self, BodyError};
 use crate::dialect::{ClientRequest, Surface};
 use crate::hex;
-use crate::limits::{RateLimiter, Standing};
+use crate::limits::{BindingLimits, LetIn, LimitRefused, RateLimiter};
 use crate::reply;
 use crate::secrets::vault::Vault;
 use crate::upstream::UpstreamClients;
@@ -54,7 +54,7 @@ pub struct Gateway {
     pub tables: TablesHandle,
     pub upstreams: UpstreamClients,
     pub vault: Arc<Vault>,
-    pub limits: RateLimiter,
+    pub limits: Arc<RateLimiter>,
     pub access: Arc<AccessRollup>,
     pub clock: Arc<dyn Clock>,
     pub ids: IdMaker,
@@ -107,40 +107,24 @@ async fn chat(
     request: Request,
 ) -> Response {
     let context = Context::about(caller.actor.clone(), caller.chain).in_request(id);
-    let standing = match limited(&gateway, &caller, &context) {
-        Ok(standing) => standing,
-        Err((standing, refusal)) => return with_standing(reply::refused(refusal), standing),
+    let limits = gateway.limits.binding(&gateway.tables.load(), &caller.chain);
+    let answered = match gateway.limits.let_in(&limits) {
+        Ok(let_in) => serve(&gateway, surface, id, &caller, context, request, let_in).await,
+        Err(refused) => Err(limited(&gateway, &context, &refused)),
     };
-    let answered = match serve(&gateway, surface, id, &caller, context, request).await {
-        Ok(response) => response,
-        Err(refusal) => reply::refused(refusal),
-    };
-    with_standing(answered, standing)
+    with_standing(answered.unwrap_or_else(reply::refused), &gateway.limits, &limits)
 }
 
-/// Counts the request against every limit that binds its caller.
-fn limited(
-    gateway: &Gateway,
-    caller: &Caller,
-    context: &Context,
-) -> Result<Option<Standing>, (Option<Standing>, Refusal)> {
-    let tables = gateway.tables.load();
-    let verdict = gateway.limits.check(&tables.rate_limits(&caller.chain), gateway.clock.now());
-    match verdict.refused {
-        None => Ok(verdict.standing),
-        Some(refused) => {
-            gateway.access.rate_limited(context.clone(), refused.limit_id, refused.measure, refused.limit);
-            Err((verdict.standing, Refusal::from(&refused)))
-        }
-    }
+/// A flood of them leaves few events: see [`AccessRollup`].
+fn limited(gateway: &Gateway, context: &Context, refused: &LimitRefused) -> Refusal {
+    gateway.access.rate_limited(context.clone(), refused.name, refused.measure, refused.limit);
+    Refusal::from(refused)
 }
 
-fn with_standing(mut response: Response, standing: Option<Standing>) -> Response {
-    if let Some(standing) = standing {
-        let headers = response.headers_mut();
-        headers.insert("x-ratelimit-limit", HeaderValue::from(standing.limit));
-        headers.insert("x-ratelimit-remaining", HeaderValue::from(standing.remaining));
-        headers.insert("x-ratelimit-reset", HeaderValue::from(standing.reset_unix_s));
+/// As the limits stand when the answer begins: a whole answer has settled its tokens by then.
+fn with_standing(mut response: Response, limiter: &RateLimiter, limits: &BindingLimits) -> Response {
+    if let Some(standing) = limiter.standing(limits) {
+        standing.put_into(response.headers_mut());
     }
     response
 }
@@ -152,6 +136,7 @@ async fn serve(
     caller: &Caller,
     context: Context,
     request: Request,
+    mut let_in: LetIn,
 ) -> Result<Response, Refusal> {
     caller.require(Permission::ModelsUse)?;
     let body = read_body(request).await?;
@@ -163,8 +148,10 @@ async fn serve(
         Err(refusal) => return Err(record_refusal(gateway, id, context, asked.model(), refusal).await),
     };
     let first_body = plan.first_body(&asked)?;
+    let tokens_bound = plan.tokens_bound(asked.choices());
+    gateway.limits.reserve_tokens(&mut let_in, tokens_bound).map_err(|refused| limited(gateway, &context, &refused))?;
     let hold = admit(gateway, id, context, caller, &asked, &plan).await?;
-    dispatch::run(gateway, asked, plan, first_body, hold).await
+    dispatch::run(gateway, asked, plan, first_body, hold, let_in).await
 }
 
 /// A body may take its time: whoever came in with the head may have been shown out since.

@@ -4,6 +4,7 @@ pub mod canonical;
 pub mod event;
 pub mod ids;
 pub mod ledger;
+pub mod limit;
 pub mod log;
 pub mod money;
 pub mod time;

@@ -4,6 +4,7 @@
 
 use chrono::{DateTime, Utc};
 use events::event::admin::{Budget, Key, Model, Partner, Price, Provider, RateLimit, Tenant, User};
+use events::limit::Measure;
 use events::time::rfc3339;
 use serde_json::{Map, Value, json};
 
@@ -82,9 +83,13 @@ pub fn body_json(state: ResourceState<'_>) -> Value {
             "id": budget.budget_id, "scope": budget.scope, "limit_usd": budget.limit_usd, "period": budget.period,
             "alert_at": budget.alert_at, "when_short": budget.when_short, "enforcement": budget.enforcement,
         }),
-        ResourceState::RateLimit(limit) => json!({
-            "id": limit.limit_id, "scope": limit.scope, "requests_per_minute": limit.requests_per_minute,
-        }),
+        ResourceState::RateLimit(limit) => {
+            let mut body = json!({ "id": limit.limit_id, "scope": limit.scope });
+            for measure in Measure::ALL {
+                body[measure.as_str()] = limit.bounds.get(measure).into();
+            }
+            body
+        }
     }
 }
 

@@ -204,12 +204,13 @@ async fn open_door(
         clock: Arc::clone(clock),
         hasher,
     });
+    let limits = Arc::new(RateLimiter::new(Arc::clone(clock), config.default_limits));
     let gateway = Gateway {
         log: log.clone(),
         tables: tables.clone(),
         upstreams: UpstreamClients::new()?,
         vault,
-        limits: RateLimiter::new(),
+        limits: Arc::clone(&limits),
         access: Arc::clone(&engines.access),
         clock: Arc::clone(clock),
         ids: ids.clone(),
@@ -233,6 +234,7 @@ async fn open_door(
         authenticator,
         tables: tables.clone(),
         access: Arc::clone(&engines.access),
+        limits,
         ids: ids.clone(),
         in_flight: in_flight.clone(),
         cors: config.cors.clone(),

@@ -5,8 +5,7 @@ use std::path::Path;
 use fuzzing::{Dice, fuzz};
 
 use super::tests::args;
-use super::{ABSENT, Config, DRAIN_SECONDS_MAX, HOLD_TTL_SECONDS_MAX};
-use crate::cli::ServeArgs;
+use super::{ABSENT, Config, DRAIN_SECONDS_MAX, DefaultLimits, HOLD_TTL_SECONDS_MAX};
 
 const SECRETS: [&str; 2] = ["LEDGERWAY_ADMIN_KEY", "LEDGERWAY_NODE_KEY"];
 
@@ -31,9 +30,17 @@ fn a_configuration_is_used_as_it_says_or_refused_by_name() {
         if dice.one_in(2) {
             args.listen = value(dice);
         }
-        let ServeArgs { dev, mode, hold_ttl_seconds, drain_timeout_seconds, drain_delay_seconds, cors_origins, .. } =
-            &mut args;
-        for field in [dev, mode, hold_ttl_seconds, drain_timeout_seconds, drain_delay_seconds, cors_origins] {
+        let fields = [
+            &mut args.dev,
+            &mut args.mode,
+            &mut args.hold_ttl_seconds,
+            &mut args.drain_timeout_seconds,
+            &mut args.drain_delay_seconds,
+            &mut args.cors_origins,
+            &mut args.rate_limit_requests,
+            &mut args.admin_rate_limit_requests,
+        ];
+        for field in fields {
             if dice.one_in(4) {
                 *field = value(dice);
             }
@@ -53,6 +60,9 @@ fn a_configuration_is_used_as_it_says_or_refused_by_name() {
                 assert!(config.drain_timeout.as_secs() <= DRAIN_SECONDS_MAX);
                 assert!(config.drain_delay.as_secs() <= DRAIN_SECONDS_MAX);
                 assert_eq!(config.cors.is_none(), args.cors_origins.trim().is_empty());
+                let DefaultLimits { requests_per_hour, admin_requests_per_hour } = config.default_limits;
+                assert_eq!(requests_per_hour, args.rate_limit_requests.parse().ok());
+                assert_eq!(admin_requests_per_hour, args.admin_rate_limit_requests.parse().ok());
                 assert_eq!((config.dev, &*args.mode), (matches!(&*args.dev, "true" | "1"), "all"));
                 for (secret, read) in SECRETS.into_iter().zip([&config.admin_key, &config.node_key]) {
                     assert_eq!(variable(secret).as_deref(), read.as_ref().map(|read| read.reveal()), "{secret}");

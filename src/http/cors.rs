@@ -14,7 +14,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 const PREFLIGHT_KEPT: Duration = Duration::from_secs(600);
 
 /// What pages may read besides the headers that every page may.
-const EXPOSED: [HeaderName; 13] = [
+const EXPOSED: [HeaderName; 14] = [
     HeaderName::from_static("x-request-id"),
     HeaderName::from_static("request-id"),
     HeaderName::from_static("x-ledgerway-position"),
@@ -24,6 +24,7 @@ const EXPOSED: [HeaderName; 13] = [
     HeaderName::from_static("x-ratelimit-limit"),
     HeaderName::from_static("x-ratelimit-remaining"),
     HeaderName::from_static("x-ratelimit-reset"),
+    HeaderName::from_static("x-ratelimit-measure"),
     HeaderName::from_static("retry-after"),
     HeaderName::from_static("x-should-retry"),
     HeaderName::from_static("deprecation"),

@@ -11,6 +11,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use command::access::AccessRollup;
 use command::auth::Authenticator;
+use command::limits::{BindingLimits, LetIn, RateLimiter};
 use command::reply;
 use events::event::{Actor, Chain, Context};
 use events::ids::{IdMaker, RequestId};
@@ -36,6 +37,7 @@ pub struct DoorParts {
     pub authenticator: Authenticator,
     pub tables: TablesHandle,
     pub access: Arc<AccessRollup>,
+    pub limits: Arc<RateLimiter>,
     pub ids: IdMaker,
     pub in_flight: InFlight,
     pub cors: Option<CorsOrigins>,
@@ -52,6 +54,7 @@ struct Shared {
     authenticator: Authenticator,
     tables: TablesHandle,
     access: Arc<AccessRollup>,
+    limits: Arc<RateLimiter>,
     ids: IdMaker,
     in_flight: InFlight,
     cors: Option<Cors>,
@@ -59,10 +62,10 @@ struct Shared {
 
 impl Door {
     pub fn new(parts: DoorParts) -> Self {
-        let DoorParts { routes, authenticator, tables, access, ids, in_flight, cors } = parts;
+        let DoorParts { routes, authenticator, tables, access, limits, ids, in_flight, cors } = parts;
         let cors = cors.map(Cors::new);
         let routes = routes.fallback(no_such_path).method_not_allowed_fallback(no_such_method);
-        Self { routes, shared: Arc::new(Shared { authenticator, tables, access, ids, in_flight, cors }) }
+        Self { routes, shared: Arc::new(Shared { authenticator, tables, access, limits, ids, in_flight, cors }) }
     }
 
     /// Answers one request, whatever it is.
@@ -89,10 +92,8 @@ impl Door {
         let counted = counts_as_in_flight(&request).then(|| self.shared.in_flight.begin());
         let caller = self.shared.let_in(&mut request, id, peer).await;
         let mut response = match &caller {
-            Ok(_) => match self.routes.clone().call(request).await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            },
+            Ok(Some(caller)) if is_administration(&path) => self.administrate(caller, request).await,
+            Ok(_) => self.route(request).await,
             Err(refusal) => {
                 self.shared.report_unknown(refusal, request.headers());
                 reply::refused(refusal.clone())
@@ -114,6 +115,27 @@ impl Door {
             Some(counted) => response.map(|body| counted.until_the_end_of(body)),
             None => response,
         }
+    }
+
+    async fn route(&self, request: Request) -> Response {
+        match self.routes.clone().call(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+
+    /// A request that a limit of administration may bind, whether it comes to a route or not.
+    async fn administrate(&self, caller: &Caller, request: Request) -> Response {
+        let (limiter, tables) = (&self.shared.limits, &self.shared.tables);
+        let limits = limiter.binding_administration(&tables.load(), &caller.chain);
+        let mut response = match self.shared.let_administrate(&limits, caller) {
+            Ok(_let_in) => self.route(request).await,
+            Err(refusal) => reply::refused(refusal),
+        };
+        if let Some(standing) = limiter.standing(&limits) {
+            standing.put_into(response.headers_mut());
+        }
+        response
     }
 }
 
@@ -142,6 +164,14 @@ impl Shared {
         Ok(Some(caller))
     }
 
+    fn let_administrate(&self, limits: &BindingLimits, caller: &Caller) -> Result<LetIn, Refusal> {
+        self.limits.let_in(limits).map_err(|refused| {
+            let context = Context::about(caller.actor.clone(), caller.chain);
+            self.access.rate_limited(context, refused.name, refused.measure, refused.limit);
+            Refusal::from(&refused)
+        })
+    }
+
     /// Refusals at the door are facts too, rolled up.
     fn report(&self, refusal: &Refusal, caller: &Caller) {
         if matches!(refusal.code, ErrorCode::Forbidden | ErrorCode::Unauthenticated) {
@@ -166,6 +196,11 @@ impl Shared {
 fn is_open(path: &str) -> bool {
     matches!(path, "/health" | "/health/live" | "/health/ready")
         || !(path.starts_with("/v1/") || path.starts_with("/oai/"))
+}
+
+/// Paths that count as administration.
+fn is_administration(path: &str) -> bool {
+    path.strip_prefix("/v1/admin").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Whether the path is UTF-8 once it is decoded. No other names anything, and handlers could not read it.

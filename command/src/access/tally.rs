@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use events::event::access::{AccessDenied, AccessRateLimited};
 use events::event::{Actor, Context, Event, Stream, StreamKind};
-use events::ids::{KeyId, LimitId};
+use events::ids::KeyId;
+use events::limit::{LimitName, Measure};
 use events::log::Note;
 use events::wire::ErrorCode;
 
@@ -17,7 +18,7 @@ const ENTRIES_MAX: usize = 16_384;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Why {
     Denied(ErrorCode),
-    RateLimited { limit_id: LimitId, measure: &'static str, limit: u64 },
+    RateLimited { limit_id: LimitName, measure: Measure, limit: u64 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -132,12 +133,9 @@ impl Taken {
 fn note(who: Who, why: Why, context: &Context, count: u64) -> Note {
     let event = match why {
         Why::Denied(code) => Event::AccessDenied(Box::new(AccessDenied { code, count })),
-        Why::RateLimited { limit_id, measure, limit } => Event::AccessRateLimited(Box::new(AccessRateLimited {
-            limit_id,
-            measure: measure.to_owned(),
-            limit,
-            count,
-        })),
+        Why::RateLimited { limit_id, measure, limit } => {
+            Event::AccessRateLimited(Box::new(AccessRateLimited { limit_id, measure, limit, count }))
+        }
     };
     Note { stream: who.stream(), context: context.clone(), event }
 }

@@ -56,7 +56,19 @@ const RESOURCES: [(&str, &str, &[&str]); 9] = [
         r#"{"scope":{"tenant_id":"ten_T"},"limit_usd":"12.5","period":"month"}"#,
         &["scope", "limit_usd", "period"],
     ),
-    ("rate-limits", r#"{"scope":{"user_id":"usr_U"},"requests_per_minute":60}"#, &["scope", "requests_per_minute"]),
+    (
+        "rate-limits",
+        r#"{"scope":{"user_id":"usr_U"},"requests_per_minute":60,"tokens_per_day":5000,"concurrent_requests":8}"#,
+        &[
+            "scope",
+            "requests_per_minute",
+            "requests_per_hour",
+            "requests_per_day",
+            "tokens_per_minute",
+            "tokens_per_day",
+            "concurrent_requests",
+        ],
+    ),
 ];
 
 /// Of a refusal's words.

@@ -16,6 +16,7 @@ use super::plan::{Plan, PlannedTarget};
 use super::running::{Consumed, Running};
 use super::{BACKEND_HEADER, COST_HEADER, Gateway, POSITION_HEADER, ledger_unavailable, stream};
 use crate::dialect::{ClientRequest, Relay, UpstreamFault, WholeAnswer, read_whole};
+use crate::limits::LetIn;
 
 /// What a stream may say before it says something: roles, opening events, reports. It is kept until then.
 const PREAMBLE_BYTES_MAX: usize = 256 * 1024;
@@ -36,9 +37,10 @@ pub async fn run(
     plan: Plan,
     first_body: Bytes,
     hold: OpenHold,
+    let_in: LetIn,
 ) -> Result<Response, Refusal> {
     let request_id = hold.request_id.to_string();
-    let mut running = Running::new(hold, &plan, asked.choices(), gateway.deadline());
+    let mut running = Running::new(hold, let_in, &plan, asked.choices(), gateway.deadline());
     let mut failures = Vec::new();
     let mut first_body = Some(first_body);
     for target in &plan.targets {

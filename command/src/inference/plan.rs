@@ -42,6 +42,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The most tokens that the request can take, whoever serves it.
+    pub const fn tokens_bound(&self, choices: u64) -> u64 {
+        self.input_tokens_bound.saturating_add(self.max_output_tokens.saturating_mul(choices))
+    }
+
     /// What was decided upon; the ledger adds the budgets.
     pub fn versions(&self, key: Option<u64>) -> Versions {
         let price = |target: &PlannedTarget| {

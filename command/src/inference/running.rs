@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::failure::CallFailure;
 use super::plan::{Plan, PlannedTarget};
 use crate::dialect::{FinishReason, Metered, Receipt, Relay};
+use crate::limits::LetIn;
 
 /// What was consumed and what it costs.
 #[derive(Clone, Debug)]
@@ -63,6 +64,8 @@ pub enum Consumed {
 
 pub struct Running {
     hold: Option<OpenHold>,
+    /// Ends with this: before the last byte leaves, so that who has read it finds its place free.
+    let_in: LetIn,
     started: Instant,
     /// When it must have ended, before its hold expires.
     pub deadline: tokio::time::Instant,
@@ -80,9 +83,10 @@ pub struct Running {
 }
 
 impl Running {
-    pub fn new(hold: OpenHold, plan: &Plan, choices: u64, deadline: Duration) -> Self {
+    pub fn new(hold: OpenHold, let_in: LetIn, plan: &Plan, choices: u64, deadline: Duration) -> Self {
         Self {
             hold: Some(hold),
+            let_in,
             started: Instant::now(),
             deadline: tokio::time::Instant::now() + deadline,
             input_tokens_bound: plan.input_tokens_bound,
@@ -141,6 +145,7 @@ impl Running {
     pub async fn complete(mut self, metered: &Metered) -> Result<Settled, LogError> {
         let (Some(hold), Some(target)) = (self.hold.take(), self.target.take()) else { return Err(LogError::Closed) };
         let measured = self.measure(&target.rates, metered, hold.held);
+        self.settle_tokens(&measured.usage);
         let finish_reason = metered.finish_reason.unwrap_or(FinishReason::Stop);
         let ended = self.ended(&hold, Some(&target), Some(metered), Some(&measured), None, None);
         let ended = InferenceEnded { finish_reason: Some(word(finish_reason)), ..ended };
@@ -163,6 +168,9 @@ impl Running {
             }
             _ => None,
         };
+        if let Some(measured) = &measured {
+            self.settle_tokens(&measured.usage);
+        }
         let code = Some(refusal.code.as_str());
         let ended = self.ended(&hold, target.as_ref(), metered.as_deref(), measured.as_ref(), code, Some(reason));
         let ended = InferenceEnded { finish_reason: Some(word(FinishReason::Error)), ..ended };
@@ -184,6 +192,9 @@ impl Running {
         let measured = target
             .as_ref()
             .map(|target| self.measure(&target.rates, metered.as_deref().unwrap_or(&Metered::default()), hold.held));
+        if let Some(measured) = &measured {
+            self.settle_tokens(&measured.usage);
+        }
         let ended = self.ended(&hold, target.as_ref(), metered.as_deref(), measured.as_ref(), None, Some(reason));
         let ended = InferenceEnded { finish_reason: Some(word(FinishReason::Cancelled)), ..ended };
         let charge = charge(measured.as_ref(), reason);
@@ -214,6 +225,16 @@ impl Running {
             upstream_request_id: self.upstream_request_id.clone(),
             code: code.map(str::to_owned),
             reason: reason.map(str::to_owned),
+        }
+    }
+
+    /// What the limits of tokens count from now on. Without this they count nothing of the request.
+    fn settle_tokens(&mut self, usage: &Usage) {
+        match usage.source {
+            UsageSource::Provider | UsageSource::Counted => {
+                self.let_in.settle(usage.tokens.input().saturating_add(usage.tokens.output()));
+            }
+            UsageSource::Unknown => self.let_in.keep_reserved(),
         }
     }
 

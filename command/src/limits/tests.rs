@@ -1,145 +1,412 @@
-use events::ids::{KeyId, TenantId};
-use proptest::prelude::*;
+use events::event::admin::{Ended, Key, Scope};
+use events::event::{Actor, Context, Event, Recorded, Stream, StreamKind};
+use events::ids::{PartnerId, TenantId, UserId};
+use events::time::{ManualClock, from_micros, rfc3339};
+use events::wire::{ErrorCode, Refusal};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
 
-const MINUTE_MICROS: i64 = 60_000_000;
 /// Friday, 2026-11-20T08:15:30Z.
-const START_MICROS: i64 = 1_795_162_530_000_000;
+const START_S: i64 = 1_795_162_530;
+const TENANT: u128 = 1;
+const KEY: u128 = 2;
 
-fn limit(number: u128, scope: Scope, requests_per_minute: u64) -> RateLimit {
-    RateLimit { limit_id: LimitId::from(Uuid::from_u128(number)), scope, requests_per_minute }
+fn id<I: From<Uuid>>(number: u128) -> I {
+    I::from(Uuid::from_u128(number))
 }
 
-fn of_tenant(requests_per_minute: u64) -> RateLimit {
-    limit(1, Scope::Tenant(TenantId::from(Uuid::from_u128(1))), requests_per_minute)
+fn of_tenant() -> Scope {
+    Scope::Tenant(id::<TenantId>(TENANT))
 }
 
-fn of_key(requests_per_minute: u64) -> RateLimit {
-    limit(2, Scope::Key(KeyId::from(Uuid::from_u128(2))), requests_per_minute)
+fn of_key() -> Scope {
+    Scope::Key(id::<KeyId>(KEY))
 }
 
-fn check(limiter: &RateLimiter, limits: &[&RateLimit], after_micros: i64) -> Verdict {
-    let limits: Vec<_> = limits.iter().map(|limit| (limit.limit_id, *limit)).collect();
-    limiter.check(&limits, from_micros(START_MICROS + after_micros))
+/// Partner and tenant 1, user and key 2.
+fn chain() -> Chain {
+    Chain {
+        partner: Some(id::<PartnerId>(TENANT)),
+        tenant: Some(id(TENANT)),
+        user: Some(id::<UserId>(KEY)),
+        key: Some(id(KEY)),
+    }
+}
+
+fn minute(requests_per_minute: u64) -> Bounds {
+    Bounds::of(Measure::RequestsPerMinute, requests_per_minute)
+}
+
+fn tokens(tokens_per_minute: u64) -> Bounds {
+    Bounds::of(Measure::TokensPerMinute, tokens_per_minute)
+}
+
+/// A gateway's limits, and what they are asked.
+struct Limits {
+    limiter: RateLimiter,
+    clock: Arc<ManualClock>,
+    tables: Tables,
+}
+
+impl Limits {
+    /// Limits are numbered from 1.
+    fn new(limits: &[(Scope, Bounds)]) -> Self {
+        Self::with(DefaultLimits::default(), limits)
+    }
+
+    fn with(defaults: DefaultLimits, limits: &[(Scope, Bounds)]) -> Self {
+        let clock = Arc::new(ManualClock::at(from_micros(START_S * 1_000_000)));
+        let limiter = RateLimiter::new(Arc::clone(&clock) as Arc<dyn Clock>, defaults);
+        let mut all = Self { limiter, clock, tables: Tables::default() };
+        all.key(KEY);
+        for (number, (scope, bounds)) in (1..).zip(limits) {
+            let limit = RateLimit { limit_id: id(number), scope: *scope, bounds: *bounds };
+            all.happens(Event::RateLimitCreated(Box::new(limit)));
+        }
+        all
+    }
+
+    fn key(&mut self, number: u128) {
+        let key = Key {
+            key_id: id(number),
+            user_id: id(KEY),
+            name: "app".to_owned(),
+            permissions: vec![],
+            models: None,
+            expires_at: None,
+        };
+        self.happens(Event::KeyCreated(Box::new(key)));
+    }
+
+    fn happens(&mut self, event: Event) {
+        let recorded = Recorded {
+            position: self.tables.position + 1,
+            recorded_at: self.clock.now(),
+            stream: Stream::new(StreamKind::RateLimit, "lim"),
+            sequence: 1,
+            context: Context::of(Actor::Operator),
+            event,
+        };
+        self.tables.fold(&recorded);
+    }
+
+    fn binding(&self) -> BindingLimits {
+        self.limiter.binding(&self.tables, &chain())
+    }
+
+    fn ask(&self) -> Result<LetIn, LimitRefused> {
+        self.limiter.let_in(&self.binding())
+    }
+
+    /// Let in, and over.
+    fn ask_and_end(&self) -> Result<(), LimitRefused> {
+        self.ask().map(drop)
+    }
+
+    fn ask_for(&self, tokens: u64) -> Result<LetIn, LimitRefused> {
+        let mut let_in = self.ask()?;
+        self.limiter.reserve_tokens(&mut let_in, tokens)?;
+        Ok(let_in)
+    }
+
+    fn standing(&self) -> Standing {
+        self.limiter.standing(&self.binding()).expect("a limit")
+    }
+
+    fn remaining(&self) -> Vec<u64> {
+        self.limiter.left(&self.tables, &chain()).iter().map(|left| left.remaining).collect()
+    }
+
+    fn after(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+}
+
+#[track_caller]
+fn refused<T>(asked: Result<T, LimitRefused>) -> LimitRefused {
+    asked.err().expect("a refusal")
+}
+
+fn again_in(refused: &LimitRefused) -> Duration {
+    match refused.again {
+        Again::At { wait, .. } => wait,
+        Again::WhenOneEnds | Again::Never => panic!("{refused:?}"),
+    }
 }
 
 #[test]
 fn the_first_of_three_leaves_two() {
-    let verdict = check(&RateLimiter::new(), &[&of_tenant(3)], 0);
-    let reset_unix_s = START_MICROS / MICROS_PER_SECOND + 60;
-    assert_eq!(verdict.standing, Some(Standing { limit: 3, remaining: 2, reset_unix_s }));
-    assert_eq!(verdict.refused, None);
+    let limits = Limits::new(&[(of_tenant(), minute(3))]);
+    assert_eq!(limits.ask_and_end(), Ok(()));
+    let measure = Measure::RequestsPerMinute;
+    assert_eq!(limits.standing(), Standing { measure, limit: 3, remaining: 2, reset_unix_s: START_S + 60 });
 }
 
 #[test]
 fn the_fourth_of_three_is_refused_with_its_numbers() {
-    let (limiter, tenant) = (RateLimiter::new(), of_tenant(3));
-    for second in 0..3 {
-        assert_eq!(check(&limiter, &[&tenant], second * MICROS_PER_SECOND).refused, None);
+    let limits = Limits::new(&[(of_tenant(), minute(3))]);
+    for _ in 0..3 {
+        assert_eq!(limits.ask_and_end(), Ok(()));
+        limits.after(1);
     }
-    let refused = check(&limiter, &[&tenant], 10_500_000).refused.expect("a refusal");
-    assert_eq!(refused.retry_after, Duration::from_micros(49_500_000));
+    limits.clock.advance(Duration::from_millis(7_500));
+    let refused = refused(limits.ask());
+    assert_eq!(again_in(&refused), Duration::from_micros(49_500_000));
     let wire = Refusal::from(&refused);
-    assert_eq!((wire.code, wire.retry_after), (ErrorCode::RateLimited, Some(refused.retry_after)));
+    assert_eq!((wire.code, wire.retry_after), (ErrorCode::RateLimited, Some(again_in(&refused))));
     assert_eq!(
         Value::Object(wire.details),
-        serde_json::json!({
-            "limit_id": tenant.limit_id.to_string(),
+        json!({
+            "limit_id": "lim_00000000000000000000000000000001",
             "scope": { "tenant_id": "ten_00000000000000000000000000000001" },
-            "measure": "requests_per_minute", "limit": 3, "retry_after": 50,
-            "resets_at": rfc3339(from_micros(START_MICROS + MINUTE_MICROS)),
+            "measure": "requests_per_minute", "limit": 3, "requested": 1, "retry_after": 50,
+            "resets_at": rfc3339(from_micros((START_S + 60) * 1_000_000)),
         })
     );
-    assert_eq!(check(&limiter, &[&tenant], MINUTE_MICROS).refused, None);
+    limits.clock.advance(again_in(&refused));
+    assert_eq!(limits.ask_and_end(), Ok(()));
 }
 
 #[test]
 fn what_one_limit_refuses_no_other_limit_counts() {
-    let (limiter, tenant, key) = (RateLimiter::new(), of_tenant(5), of_key(1));
-    assert_eq!(check(&limiter, &[&tenant, &key], 0).standing.map(|standing| standing.remaining), Some(0));
+    let limits = Limits::new(&[(of_tenant(), minute(5)), (of_key(), minute(1))]);
+    assert_eq!(limits.ask_and_end(), Ok(()));
     for _ in 0..10 {
-        let refused = check(&limiter, &[&tenant, &key], 1).refused.expect("a refusal");
-        assert_eq!((refused.limit_id, refused.limit), (key.limit_id, 1));
+        assert_eq!(refused(limits.ask()).name, LimitName::Made(id(2)));
     }
-    assert_eq!(check(&limiter, &[&tenant], 2).standing.map(|standing| standing.remaining), Some(3));
+    assert_eq!(limits.remaining(), [0, 4]);
 }
 
 #[test]
-fn a_caller_without_limits_has_no_standing() {
-    assert_eq!(check(&RateLimiter::new(), &[], 0), Verdict::default());
+fn of_several_that_refuse_the_one_that_takes_longest_is_named() {
+    let all = Bounds { requests_per_hour: Some(1), requests_per_day: Some(2), ..minute(1) };
+    let limits = Limits::new(&[(of_key(), all)]);
+    assert_eq!(limits.ask_and_end(), Ok(()));
+    assert_eq!(refused(limits.ask()).measure, Measure::RequestsPerHour);
+    limits.after(3600);
+    assert_eq!(limits.ask_and_end(), Ok(()));
+    let day = refused(limits.ask());
+    assert_eq!((day.measure, again_in(&day)), (Measure::RequestsPerDay, Duration::from_hours(23)));
+    limits.clock.advance(again_in(&day));
+    assert_eq!(limits.ask_and_end(), Ok(()));
 }
 
 #[test]
-fn a_limit_of_nothing_admits_nothing() {
-    let refused = check(&RateLimiter::new(), &[&of_tenant(0)], 0).refused.expect("a refusal");
-    assert_eq!(refused.retry_after, Duration::from_secs(60));
+fn who_has_no_limits_costs_nothing_and_has_no_standing() {
+    let limits = Limits::new(&[]);
+    assert!(limits.binding().is_empty() && limits.limiter.standing(&limits.binding()).is_none());
+    assert!(limits.ask_for(u64::MAX).is_ok());
+    assert_eq!(limits.limiter.slots.len(), 0);
 }
 
 #[test]
-fn a_lowered_limit_says_when_enough_has_left() {
-    let limiter = RateLimiter::new();
-    for second in 0..5 {
-        check(&limiter, &[&of_tenant(10)], second * MICROS_PER_SECOND);
+fn a_wall_clock_that_steps_neither_opens_nor_closes_a_window() {
+    let limits = Limits::new(&[(of_tenant(), minute(1))]);
+    assert_eq!(limits.ask_and_end(), Ok(()));
+    for hours in [-1, 30, -5] {
+        limits.clock.step_wall(hours * 3_600_000_000);
+        assert!(limits.ask().is_err(), "{hours} h");
     }
-    let refused = check(&limiter, &[&of_tenant(2)], 5 * MICROS_PER_SECOND).refused.expect("a refusal");
-    assert_eq!(refused.retry_after, Duration::from_secs(58));
-    assert_eq!(check(&limiter, &[&of_tenant(2)], 63 * MICROS_PER_SECOND).refused, None);
+    limits.after(60);
+    assert_eq!(limits.ask_and_end(), Ok(()));
 }
 
 #[test]
-fn a_clock_that_goes_back_neither_admits_more_nor_stops_for_ever() {
-    let (limiter, tenant) = (RateLimiter::new(), of_tenant(1));
-    assert_eq!(check(&limiter, &[&tenant], 0).refused, None);
-    assert!(check(&limiter, &[&tenant], -5 * MICROS_PER_SECOND).refused.is_some());
-    assert_eq!(check(&limiter, &[&tenant], -3600 * MICROS_PER_SECOND).refused, None);
+fn tokens_are_reserved_and_then_count_as_they_were_used() {
+    let limits = Limits::new(&[(of_key(), tokens(1000))]);
+    let mut first = limits.ask_for(700).expect("room");
+    let short = refused(limits.ask_for(301));
+    assert_eq!((short.requested, again_in(&short)), (301, Duration::from_mins(1)));
+    limits.after(30);
+    first.settle(100);
+    drop(first);
+    assert_eq!(limits.remaining(), [900]);
+    drop(limits.ask_for(800).expect("room"));
+    assert_eq!(limits.remaining(), [900], "without usage nothing was used");
+    let mut unknown = limits.ask_for(800).expect("room");
+    unknown.keep_reserved();
+    drop(unknown);
+    assert_eq!(limits.remaining(), [100]);
+    limits.after(30);
+    assert_eq!(limits.remaining(), [200], "what was settled counts from when it was let in");
 }
 
 #[test]
-fn windows_that_count_nothing_are_forgotten() {
-    let limiter = RateLimiter::new();
-    for number in 0..100_000_u128 {
-        let limit = limit(number, Scope::Tenant(TenantId::from(Uuid::from_u128(1))), 1);
-        check(&limiter, &[&limit], i64::try_from(number).expect("small") * MICROS_PER_SECOND);
+fn who_waits_for_tokens_as_long_as_it_was_told_is_let_in() {
+    let limits = Limits::new(&[(of_key(), tokens(1000))]);
+    for amount in [400, 300, 200] {
+        limits.ask_for(amount).expect("room").keep_reserved();
+        limits.after(7);
     }
-    let kept: usize = limiter.shards.iter().map(|shard| shard.lock().expect("unpoisoned").len()).sum();
-    assert!(kept <= SHARDS * (WINDOWS_BEFORE_PRUNING + 61), "{kept} windows");
+    for wanted in [101, 500, 900, 1000] {
+        let wait = again_in(&refused(limits.ask_for(wanted)));
+        limits.clock.advance(wait - Duration::from_micros(1));
+        assert!(limits.ask_for(wanted).is_err(), "{wanted} sooner");
+        limits.clock.advance(Duration::from_micros(1));
+        limits.ask_for(wanted).expect("room").keep_reserved();
+    }
 }
 
-proptest! {
-    /// Against a log of every admitted instant: never more than the limit in any 60 s, and refused only where the last
-    /// 61 s (one bucket more) hold that many.
-    #[test]
-    fn it_never_admits_more_than_its_number_in_any_minute(
-        limit in 1_u64..8,
-        gaps in prop::collection::vec(prop_oneof![0_i64..2_000, 0_i64..20_000_000, 50_000_000_i64..70_000_000], 1..200),
-    ) {
-        let (limiter, tenant) = (RateLimiter::new(), of_tenant(limit));
-        let (mut now, mut admitted) = (0, Vec::new());
-        let recent = |admitted: &[i64], now: i64, span: i64| {
-            admitted.iter().filter(|at| **at > now - span).count() as u64
-        };
-        for gap in gaps {
-            now += gap;
-            let verdict = check(&limiter, &[&tenant], now);
-            match verdict.refused {
-                None => {
-                    admitted.push(now);
-                    prop_assert!(recent(&admitted, now, MINUTE_MICROS) <= limit);
-                }
-                Some(refused) => {
-                    prop_assert!(recent(&admitted, now, MINUTE_MICROS + MICROS_PER_SECOND) >= limit);
-                    prop_assert!(refused.retry_after <= Duration::from_secs(60));
-                    prop_assert!(refused.retry_after > Duration::ZERO);
-                    // What it promised holds: asked again then, a copy admits.
-                    let later = now + i64::try_from(refused.retry_after.as_micros()).expect("a minute");
-                    let mut copy = limiter.shards[limiter.shard_number(tenant.limit_id)].lock().expect("unpoisoned")
-                        [&tenant.limit_id].clone();
-                    copy.advance(START_MICROS + later);
-                    prop_assert_eq!(copy.wait(limit), None);
-                }
-            }
-        }
+#[test]
+fn a_request_that_tokens_refuse_is_not_counted_as_a_request_either() {
+    let limits = Limits::new(&[(of_tenant(), minute(9)), (of_key(), tokens(10))]);
+    for _ in 0..20 {
+        assert_eq!(refused(limits.ask_for(11)).measure, Measure::TokensPerMinute);
     }
+    assert_eq!(limits.remaining(), [10, 9]);
+}
+
+#[test]
+fn what_is_more_than_a_limit_in_all_is_not_told_to_come_back() {
+    let limits = Limits::new(&[(of_key(), tokens(1000))]);
+    let refused = refused(limits.ask_for(1001));
+    let wire = Refusal::from(&refused);
+    assert_eq!((refused.again, wire.retry_after), (Again::Never, None));
+    assert_eq!((&wire.details["retry_after"], &wire.details["requested"]), (&Value::Null, &json!(1001)));
+    assert!(wire.message.contains("1001 tokens") && wire.message.contains("lower output cap"), "{}", wire.message);
+}
+
+#[test]
+fn places_are_taken_until_their_requests_end_however_they_do() {
+    let limits = Limits::new(&[(of_key(), Bounds::of(Measure::ConcurrentRequests, 2))]);
+    let (one, two) = (limits.ask().expect("a place"), limits.ask().expect("a place"));
+    let refused = refused(limits.ask());
+    assert_eq!(refused.again, Again::WhenOneEnds);
+    let wire = Refusal::from(&refused);
+    assert_eq!((wire.retry_after, &wire.details["resets_at"]), (Some(Duration::from_secs(1)), &Value::Null));
+    limits.after(100_000);
+    assert!(limits.ask().is_err(), "time alone frees no place");
+    drop(one);
+    let three = limits.ask().expect("a place");
+    assert!(limits.ask().is_err());
+    drop((two, three));
+    assert_eq!(limits.remaining(), [2]);
+}
+
+#[test]
+fn a_place_that_one_limit_refuses_no_other_takes() {
+    let one = Bounds::of(Measure::ConcurrentRequests, 1);
+    let limits = Limits::new(&[(of_tenant(), Bounds::of(Measure::ConcurrentRequests, 5)), (of_key(), one)]);
+    let held = limits.ask().expect("a place");
+    assert!(limits.ask().is_err() && limits.ask().is_err());
+    assert_eq!(limits.remaining(), [0, 4]);
+    drop(held);
+    assert_eq!(limits.remaining(), [1, 5]);
+}
+
+#[test]
+fn a_default_binds_only_keys_that_have_no_limit_of_their_own() {
+    let defaults = DefaultLimits { requests_per_hour: Some(1), admin_requests_per_hour: None };
+    let limits = Limits::with(defaults, &[(of_tenant(), minute(9))]);
+    assert_eq!(limits.ask_and_end(), Ok(()));
+    let refused = refused(limits.ask());
+    assert_eq!((refused.name, refused.measure), (LimitName::Default, Measure::RequestsPerHour));
+    let details = Refusal::from(&refused).details;
+    assert_eq!((&details["limit_id"], &details["scope"]), (&json!("default"), &json!({ "key_id": id::<KeyId>(KEY) })));
+    let own = Limits::with(defaults, &[(of_key(), minute(9))]);
+    for _ in 0..9 {
+        assert_eq!(own.ask_and_end(), Ok(()));
+    }
+    let operator = Chain { user: None, key: None, ..chain() };
+    assert!(Limits::with(defaults, &[]).limiter.binding(&Tables::default(), &operator).is_empty());
+}
+
+#[test]
+fn the_default_of_administration_binds_each_key_and_the_operator() {
+    let defaults = DefaultLimits { requests_per_hour: None, admin_requests_per_hour: Some(1) };
+    let Limits { limiter, tables, .. } = Limits::with(defaults, &[(of_key(), minute(1))]);
+    for chain in [chain(), Chain { key: None, ..chain() }] {
+        let binding = limiter.binding_administration(&tables, &chain);
+        assert!(limiter.let_in(&binding).is_ok());
+        let refused = refused(limiter.let_in(&binding));
+        let scope = Refusal::from(&refused).details["scope"].clone();
+        let holder = chain.key.map_or("operator".to_owned(), |key| key.to_string());
+        assert_eq!((refused.name, scope), (LimitName::AdminDefault, json!({ "key_id": holder })));
+    }
+    assert!(Limits::new(&[]).limiter.binding_administration(&tables, &chain()).is_empty());
+}
+
+#[test]
+fn the_tightest_is_the_one_of_which_the_smallest_share_is_left() {
+    let limits =
+        Limits::new(&[(of_tenant(), tokens(1000)), (of_key(), Bounds { requests_per_day: Some(4), ..minute(3) })]);
+    let mut let_in = limits.ask_for(200).expect("room");
+    assert_eq!((limits.standing().measure, limits.standing().remaining), (Measure::RequestsPerMinute, 2));
+    let_in.settle(900);
+    assert_eq!((limits.standing().measure, limits.standing().remaining), (Measure::TokensPerMinute, 100));
+}
+
+#[test]
+fn asking_what_is_left_counts_nothing_and_leaves_nothing() {
+    let all = Bounds { tokens_per_day: Some(70), concurrent_requests: Some(4), ..minute(3) };
+    let limits = Limits::new(&[(of_key(), all)]);
+    assert_eq!(limits.remaining(), [3, 70, 4]);
+    assert_eq!(limits.limiter.slots.len(), 0);
+    let _let_in = limits.ask_for(10).expect("room");
+    let left = serde_json::to_value(limits.limiter.left(&limits.tables, &chain())).expect("JSON");
+    let (limit_id, scope) = ("lim_00000000000000000000000000000001", json!({ "key_id": id::<KeyId>(KEY) }));
+    let one = |measure: &str, limit: u64, remaining: u64, resets_in: Option<i64>| {
+        let resets_at = resets_in.map(|seconds| rfc3339(from_micros((START_S + seconds) * 1_000_000)));
+        json!({ "limit_id": limit_id, "scope": scope, "measure": measure, "limit": limit, "remaining": remaining,
+                "resets_at": resets_at })
+    };
+    assert_eq!(
+        left,
+        json!([
+            one("requests_per_minute", 3, 2, Some(60)),
+            one("tokens_per_day", 70, 60, Some(86_400)),
+            one("concurrent_requests", 4, 3, None),
+        ])
+    );
+}
+
+#[test]
+fn limits_that_count_nothing_and_those_of_ended_keys_are_forgotten() {
+    let defaults = DefaultLimits { requests_per_hour: Some(9), admin_requests_per_hour: None };
+    let mut limits = Limits::with(defaults, &[]);
+    let of = |number: u128| Chain { key: Some(id(number)), ..chain() };
+    let ask = |limits: &Limits, number| {
+        let binding = limits.limiter.binding(&limits.tables, &of(number));
+        limits.limiter.let_in(&binding).expect("room")
+    };
+    for number in 100..2_100 {
+        limits.key(number);
+        drop(ask(&limits, number));
+    }
+    assert_eq!(limits.limiter.slots.len(), 2_000);
+    for number in 600..2_100 {
+        limits.happens(Event::KeyRevoked(Box::new(Ended { id: id(number) })));
+    }
+    let in_flight = ask(&limits, 599);
+    limits.after(60);
+    (100..600).for_each(|number| drop(ask(&limits, number)));
+    assert_eq!(limits.limiter.slots.len(), 500, "those of ended keys are gone");
+    limits.after(3_600);
+    // Enough of them to come by everywhere.
+    (100..340).for_each(|number| drop(ask(&limits, number)));
+    assert_eq!(limits.limiter.slots.len(), 241, "240 that count something, and one in flight");
+    drop(in_flight);
+}
+
+#[test]
+fn many_at_once_get_exactly_what_there_is() {
+    let all = Bounds { tokens_per_minute: Some(3_000), concurrent_requests: Some(400), ..minute(300) };
+    let limits =
+        Limits::new(&[(of_tenant(), all), (of_key(), Bounds { requests_per_day: Some(250), ..tokens(9_000) })]);
+    let let_in = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| (0..200).filter_map(|_| limits.ask_for(10).ok()).map(|mut one| one.settle(10)).count())
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).sum::<usize>()
+    });
+    assert_eq!(let_in, 250);
+    let day = limits.limiter.left(&limits.tables, &chain());
+    let left =
+        |measure| day.iter().filter(|left| left.measure == measure).map(|left| left.remaining).collect::<Vec<_>>();
+    assert_eq!((left(Measure::RequestsPerDay), left(Measure::RequestsPerMinute)), (vec![0], vec![50]));
+    assert_eq!((left(Measure::TokensPerMinute), left(Measure::ConcurrentRequests)), (vec![6_500, 500], vec![400]));
 }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::LimitId;
+use crate::limit::{LimitName, Measure};
 use crate::wire::ErrorCode;
 
 /// A bad key or a missing permission.
@@ -17,9 +17,8 @@ pub struct AccessDenied {
 /// Requests above a rate limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessRateLimited {
-    pub limit_id: LimitId,
-    /// What is limited: `requests_per_minute`.
-    pub measure: String,
+    pub limit_id: LimitName,
+    pub measure: Measure,
     pub limit: u64,
     /// How many requests this stands for.
     pub count: u64,

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
+use crate::limit::Bounds;
 use crate::money::{NanoUsd, Rates};
 use crate::time::{Period, wire};
 
@@ -298,5 +299,6 @@ pub struct Budget {
 pub struct RateLimit {
     pub limit_id: LimitId,
     pub scope: Scope,
-    pub requests_per_minute: u64,
+    #[serde(flatten)]
+    pub bounds: Bounds,
 }

@@ -12,6 +12,7 @@ use events::event::admin::{
 use events::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReleased, BudgetReserved, BudgetSettled, BudgetWindow};
 use events::event::inference::{AttemptFailed, Backend, InferenceAdmitted, InferenceEnded, InferenceRefused, Versions};
 use events::event::{Event, Recorded, Stream, StreamKind};
+use events::limit::{Bounds, LimitName, Measure};
 use events::money::{NanoUsd, NanoUsdPerMtok, Rates};
 use events::time::Period;
 use events::usage::{TokenClasses, Usage, UsageSource};
@@ -155,7 +156,17 @@ fn samples() -> Vec<(Stream, Event)> {
         expires_at: Some(start()),
     };
     let rotated = KeyRotated { key_id: id(31), generation: 2, previous_until: start() };
-    let limit = RateLimit { limit_id: id(31), scope: Scope::Tenant(id(1)), requests_per_minute: 60 };
+    // As events of versions were that knew no other measure.
+    let limit =
+        RateLimit { limit_id: id(31), scope: Scope::Tenant(id(1)), bounds: Bounds::of(Measure::RequestsPerMinute, 60) };
+    let every_measure = Bounds {
+        requests_per_minute: Some(60),
+        requests_per_hour: Some(1_000),
+        requests_per_day: Some(10_000),
+        tokens_per_minute: Some(200_000),
+        tokens_per_day: Some(5_000_000),
+        concurrent_requests: Some(8),
+    };
     let partner = Partner { partner_id: id(31), name: "Acme".to_owned(), handles: Handles::default() };
     let name = "Acme Labs".to_owned();
     let tenant = Tenant { tenant_id: id(31), partner_id: id(1), name, handles: Handles::default() };
@@ -253,7 +264,11 @@ fn samples() -> Vec<(Stream, Event)> {
         resource(StreamKind::Budget, "bud", Event::BudgetChanged(Box::new(money))),
         resource(StreamKind::Budget, "bud", Event::BudgetClosed(Box::new(Ended { id: id(31) }))),
         resource(StreamKind::RateLimit, "lim", Event::RateLimitCreated(Box::new(limit.clone()))),
-        resource(StreamKind::RateLimit, "lim", Event::RateLimitChanged(Box::new(limit))),
+        resource(
+            StreamKind::RateLimit,
+            "lim",
+            Event::RateLimitChanged(Box::new(RateLimit { bounds: every_measure, ..limit })),
+        ),
         resource(StreamKind::RateLimit, "lim", Event::RateLimitEnded(Box::new(Ended { id: id(31) }))),
         resource(
             StreamKind::Access,
@@ -264,8 +279,8 @@ fn samples() -> Vec<(Stream, Event)> {
             StreamKind::Access,
             "key",
             Event::AccessRateLimited(Box::new(AccessRateLimited {
-                limit_id: id(31),
-                measure: "requests_per_minute".to_owned(),
+                limit_id: LimitName::Made(id(31)),
+                measure: Measure::RequestsPerMinute,
                 limit: 60,
                 count: 11,
             })),

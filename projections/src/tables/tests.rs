@@ -3,6 +3,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use events::event::admin::{Ended, Handles, Permission, RoleGrant, Strategy};
 use events::event::{Actor, Context, Stream, StreamKind};
+use events::limit::{Bounds, Measure};
 use events::money::{NanoUsd, NanoUsdPerMtok, Rates};
 use events::time::{from_micros, parse_rfc3339};
 use events::wire::ErrorCode;
@@ -182,7 +183,8 @@ fn the_price_in_force_is_the_latest_that_has_begun_and_the_newest_among_equals()
 #[test]
 fn limits_and_budgets_of_the_whole_chain_bind_a_request() {
     let limit = |number, scope| {
-        Event::RateLimitCreated(Box::new(RateLimit { limit_id: id(number), scope, requests_per_minute: 5 }))
+        let bounds = Bounds::of(Measure::RequestsPerMinute, 5);
+        Event::RateLimitCreated(Box::new(RateLimit { limit_id: id(number), scope, bounds }))
     };
     let facts = vec![
         limit(30, Scope::Partner(id(1))),

@@ -36,7 +36,7 @@ impl Projector for Catalogue {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn schema(&self) -> &'static str {

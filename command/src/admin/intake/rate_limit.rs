@@ -1,23 +1,27 @@
-//! `/v1/admin/rate-limits`: `scope`, `requests_per_minute`.
+//! `/v1/admin/rate-limits`: `scope`, and at least one of `requests_per_minute`, `requests_per_hour`,
+//! `requests_per_day`, `tokens_per_minute`, `tokens_per_day` and `concurrent_requests`.
 
 use events::event::Chain;
 use events::event::admin::RateLimit;
 use events::ids::LimitId;
+use events::limit::{Bounds, Measure};
 use projections::resource::ResourceState;
 use projections::tables::Tables;
 
 use super::scope::scope;
 use crate::admin::desk::Desk;
 use crate::admin::fields::{Field, FieldError, Fields};
-use crate::admin::life::{AdminAggregate, Life, LifeError};
-use crate::admin::rate_limit::{ChangeRateLimit, RateLimitCommand};
+use crate::admin::life::{AdminAggregate, Life};
+use crate::admin::rate_limit::{ChangeRateLimit, RateLimitCommand, RateLimitError};
 use crate::admin::routes::{Administered, Plan};
 use crate::error::CommandError;
 
 const REQUESTS_MAX: u64 = 1_000_000_000;
+const TOKENS_MAX: u64 = 1_000_000_000_000;
 
-fn requests(field: Field) -> Result<u64, FieldError> {
-    field.whole(1..=REQUESTS_MAX)
+/// A limit of nothing is none: a key is stopped by ending it.
+fn number(measure: Measure) -> impl FnOnce(Field) -> Result<u64, FieldError> {
+    move |field| field.whole(1..=if measure.is_of_tokens() { TOKENS_MAX } else { REQUESTS_MAX })
 }
 
 impl Administered for Life<RateLimit> {
@@ -32,8 +36,14 @@ impl Administered for Life<RateLimit> {
         ResourceState::RateLimit(state)
     }
 
-    fn refused(error: LifeError) -> CommandError {
-        CommandError::of_life(Self::KIND, error)
+    fn refused(error: RateLimitError) -> CommandError {
+        match error {
+            RateLimitError::Life(error) => CommandError::of_life(Self::KIND, error),
+            RateLimitError::NoMeasure => {
+                let names = Measure::ALL.map(Measure::as_str).join(", ");
+                FieldError::new("", format!("a rate limit has at least one of: {names}")).into()
+            }
+        }
     }
 
     fn manage(desk: &Desk<'_>, state: &RateLimit) -> Result<(), CommandError> {
@@ -42,18 +52,23 @@ impl Administered for Life<RateLimit> {
 
     async fn create(desk: &Desk<'_>, id: LimitId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
         let scope = fields.required("scope", scope)?;
-        let requests_per_minute = fields.required("requests_per_minute", requests)?;
+        let mut bounds = Bounds::default();
+        for measure in Measure::ALL {
+            bounds.set(measure, fields.optional(measure.as_str(), number(measure))?);
+        }
         fields.finish()?;
         let chain = desk.scope(scope, "scope")?;
-        let made = RateLimit { limit_id: id, scope, requests_per_minute };
+        let made = RateLimit { limit_id: id, scope, bounds };
         Ok(Plan::new(RateLimitCommand::CreateRateLimit(made), chain))
     }
 
     async fn change(desk: &Desk<'_>, state: &RateLimit, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.fixed(&["scope"])?;
-        let requests_per_minute = fields.changed("requests_per_minute", requests)?;
+        let mut change = ChangeRateLimit::default();
+        for measure in Measure::ALL {
+            change.bounds.push((measure, fields.patched(measure.as_str(), number(measure))?));
+        }
         fields.finish()?;
-        let change = ChangeRateLimit { requests_per_minute };
         Ok(Plan::new(RateLimitCommand::ChangeRateLimit(change), Self::chain(state, &desk.tables)))
     }
 

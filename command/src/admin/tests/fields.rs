@@ -71,11 +71,10 @@ async fn every_wrong_field_is_a_400_that_names_it() {
         ("/budgets", with(&budget, "scope", json!({"tenant_id": tenant, "key_id": "k"})), "scope"),
         ("/budgets", with(&budget, "alert_at", json!(["0.5"])), "alert_at"),
         ("/rate-limits", json!({"scope": {"tenant_id": tenant}, "requests_per_minute": 0}), "requests_per_minute"),
-        (
-            "/rate-limits",
-            json!({"scope": {"tenant_id": tenant}, "tokens_per_day": 1, "requests_per_minute": 1}),
-            "tokens_per_day",
-        ),
+        ("/rate-limits", json!({"scope": {"tenant_id": tenant}, "tokens_per_day": "9"}), "tokens_per_day"),
+        ("/rate-limits", json!({"scope": {"tenant_id": tenant}, "concurrent_requests": 1.5}), "concurrent_requests"),
+        ("/rate-limits", json!({"scope": {"tenant_id": tenant}, "tokens_per_hour": 9}), "tokens_per_hour"),
+        ("/rate-limits", json!({"scope": {"tenant_id": tenant}, "requests_per_day": null}), ""),
     ];
     let before = lab.events().await.len();
     for (path, body, field) in cases {

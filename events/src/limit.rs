@@ -1,0 +1,198 @@
+//! Rate limits: what they measure, and which limit is meant where one is named.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::ids::{InvalidId, LimitId};
+
+/// What is counted, and over how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Measure {
+    RequestsPerMinute,
+    RequestsPerHour,
+    RequestsPerDay,
+    TokensPerMinute,
+    TokensPerDay,
+    /// Requests that are being answered.
+    ConcurrentRequests,
+}
+
+impl Measure {
+    pub const ALL: [Self; 6] = [
+        Self::RequestsPerMinute,
+        Self::RequestsPerHour,
+        Self::RequestsPerDay,
+        Self::TokensPerMinute,
+        Self::TokensPerDay,
+        Self::ConcurrentRequests,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestsPerMinute => "requests_per_minute",
+            Self::RequestsPerHour => "requests_per_hour",
+            Self::RequestsPerDay => "requests_per_day",
+            Self::TokensPerMinute => "tokens_per_minute",
+            Self::TokensPerDay => "tokens_per_day",
+            Self::ConcurrentRequests => "concurrent_requests",
+        }
+    }
+
+    /// The length of the window that slides; `None` for what is counted at one instant.
+    pub const fn window(self) -> Option<Duration> {
+        match self {
+            Self::RequestsPerMinute | Self::TokensPerMinute => Some(Duration::from_mins(1)),
+            Self::RequestsPerHour => Some(Duration::from_hours(1)),
+            Self::RequestsPerDay | Self::TokensPerDay => Some(Duration::from_hours(24)),
+            Self::ConcurrentRequests => None,
+        }
+    }
+
+    pub const fn is_of_tokens(self) -> bool {
+        matches!(self, Self::TokensPerMinute | Self::TokensPerDay)
+    }
+}
+
+impl fmt::Display for Measure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A number for each measure that a limit has; at least one in every limit that was made. Events of versions that knew
+/// fewer measures lack the others, which then limit nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounds {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_hour: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_day: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_per_minute: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_per_day: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrent_requests: Option<u64>,
+}
+
+impl Bounds {
+    /// One measure alone.
+    pub fn of(measure: Measure, number: u64) -> Self {
+        let mut bounds = Self::default();
+        bounds.set(measure, Some(number));
+        bounds
+    }
+
+    pub const fn get(&self, measure: Measure) -> Option<u64> {
+        match measure {
+            Measure::RequestsPerMinute => self.requests_per_minute,
+            Measure::RequestsPerHour => self.requests_per_hour,
+            Measure::RequestsPerDay => self.requests_per_day,
+            Measure::TokensPerMinute => self.tokens_per_minute,
+            Measure::TokensPerDay => self.tokens_per_day,
+            Measure::ConcurrentRequests => self.concurrent_requests,
+        }
+    }
+
+    pub const fn set(&mut self, measure: Measure, number: Option<u64>) {
+        let place = match measure {
+            Measure::RequestsPerMinute => &mut self.requests_per_minute,
+            Measure::RequestsPerHour => &mut self.requests_per_hour,
+            Measure::RequestsPerDay => &mut self.requests_per_day,
+            Measure::TokensPerMinute => &mut self.tokens_per_minute,
+            Measure::TokensPerDay => &mut self.tokens_per_day,
+            Measure::ConcurrentRequests => &mut self.concurrent_requests,
+        };
+        *place = number;
+    }
+
+    /// The measures that it has.
+    pub fn iter(&self) -> impl Iterator<Item = (Measure, u64)> + '_ {
+        Measure::ALL.into_iter().filter_map(|measure| Some((measure, self.get(measure)?)))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+}
+
+/// Which limit is meant: one that was made, or one of those that the configuration gives to every key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LimitName {
+    Made(LimitId),
+    /// Of a key that has no limit of its own: `default` on the wire.
+    Default,
+    /// Of a key on the administration: `admin_default` on the wire.
+    AdminDefault,
+}
+
+const DEFAULT: &str = "default";
+const ADMIN_DEFAULT: &str = "admin_default";
+
+impl fmt::Display for LimitName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Made(id) => id.fmt(f),
+            Self::Default => f.write_str(DEFAULT),
+            Self::AdminDefault => f.write_str(ADMIN_DEFAULT),
+        }
+    }
+}
+
+impl FromStr for LimitName {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        match text {
+            DEFAULT => Ok(Self::Default),
+            ADMIN_DEFAULT => Ok(Self::AdminDefault),
+            made => made.parse().map(Self::Made),
+        }
+    }
+}
+
+impl Serialize for LimitName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for LimitName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_measure_is_called_the_same_as_its_field_everywhere() {
+        for measure in Measure::ALL {
+            assert_eq!(serde_json::to_value(measure).ok(), Some(measure.as_str().into()));
+            let bounds = Bounds::of(measure, 7);
+            assert_eq!(serde_json::to_value(bounds).ok(), Some(serde_json::json!({ measure.as_str(): 7 })));
+            assert_eq!(bounds.iter().collect::<Vec<_>>(), [(measure, 7)]);
+        }
+    }
+
+    #[test]
+    fn limits_of_the_configuration_have_names_that_no_made_one_can_have() {
+        let made = LimitName::Made(LimitId::from(uuid::Uuid::from_u128(1)));
+        for (name, text) in [
+            (made, "lim_00000000000000000000000000000001"),
+            (LimitName::Default, "default"),
+            (LimitName::AdminDefault, "admin_default"),
+        ] {
+            assert_eq!((name.to_string().as_str(), text.parse()), (text, Ok(name)));
+        }
+        assert!("key_00000000000000000000000000000001".parse::<LimitName>().is_err());
+    }
+}
