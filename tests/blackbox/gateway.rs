@@ -97,6 +97,13 @@ impl Gateway {
         self.process.id()
     }
 
+    /// The memory that its process has.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("its state");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
+    }
+
     pub fn next_name(&self) -> String {
         format!("t{}", self.names.fetch_add(1, Ordering::SeqCst))
     }

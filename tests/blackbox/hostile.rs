@@ -6,4 +6,4 @@ mod leaving;
 mod malformed;
 mod resets;
 mod slow;
-mod wire;
+pub mod wire;

@@ -15,6 +15,7 @@ mod commands;
 mod crashes;
 mod hostile;
 mod keys;
+mod limits;
 mod mixed_load;
 mod one_request;
 mod rebuild;

@@ -25,12 +25,6 @@ fn start_with_low_limit() -> Gateway {
     gateway
 }
 
-fn resident_kib(gateway: &Gateway) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).expect("its status");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_idle_connections_cost_little_and_hold_up_nobody() {
     let gateway = start_with_low_limit();
@@ -53,7 +47,7 @@ async fn ten_thousand_idle_connections_cost_little_and_hold_up_nobody() {
         newcomer.post(NATIVE, &tenant.ask("ok")).await.must(200);
         assert!(asked.elapsed() < NORMAL_MAX, "a request beside them took {:?}", asked.elapsed());
     }
-    let resident = resident_kib(&gateway);
+    let resident = gateway.resident_kib();
     assert!(resident < MEMORY_MAX_KIB, "{resident} KiB with {crowd} connections");
     // They were let in, and are there still.
     let last = idle.last_mut().expect("a connection");
