@@ -39,7 +39,7 @@ pub fn all(process: &Process, folder: &Folder) -> io::Result<Vec<Question>> {
     let mut first = |path: &str| Ok::<_, io::Error>(operator.get(path)?.json()["items"][0].clone());
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     // A page before the newest, which may be of the tenant that this benchmark made.
-    let life = first(&format!("/v1/inferences?limit=1&cursor={}", folder.events / 2))?;
+    let life = first(&format!("/v1/inferences?limit=1&cursor=inferences-{}", folder.events / 2))?;
     let (tenant, key, request) = (text(&life["tenant_id"]), text(&life["key_id"]), text(&life["request_id"]));
     let begun = text(&life["recorded_at"]);
     let day = begun.split('T').next().unwrap_or_default();
@@ -58,7 +58,7 @@ pub fn all(process: &Process, folder: &Folder) -> io::Result<Vec<Question>> {
     get("budgets", by, "/v1/budgets".into());
     get("budget", by, format!("/v1/budgets/{budget}"));
     get("inferences", by, "/v1/inferences".into());
-    get("inferences, from the middle", by, format!("/v1/inferences?cursor={middle}"));
+    get("inferences, from the middle", by, format!("/v1/inferences?cursor=inferences-{middle}"));
     get("inferences of a tenant", by, format!("/v1/inferences?tenant={tenant}"));
     get("inferences of a key", by, format!("/v1/inferences?key={key}"));
     get("inferences that failed", by, "/v1/inferences?status=failed".into());

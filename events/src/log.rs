@@ -33,7 +33,7 @@ use crate::wire::Refusal;
 
 pub use lock::LOCK_FILE;
 pub use open::{LEDGER_FILE, OpenError};
-pub use read::{EventFilter, Reader};
+pub use read::{EventFilter, Part, Reader};
 pub use side::{ClientAddress, Idempotency, KeySecret, PersonalData, SealedSecret, SideRow, StoredReply};
 pub use stepped::Stepped;
 pub use writer::BatchFigures;

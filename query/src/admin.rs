@@ -40,7 +40,7 @@ const PATHS: [(&str, StreamKind, &str); 9] = [
 
 pub fn routes() -> Router<QueryState> {
     PATHS.into_iter().fold(Router::new(), |router, (segment, kind, what)| {
-        let many = get(move |state, asker, query| list(kind, state, asker, query));
+        let many = get(move |state, asker, query| list((segment, kind), state, asker, query));
         let single = get(move |state, asker, id, query| one((kind, what), state, asker, id, query));
         router.route(&format!("/v1/admin/{segment}"), many).route(&format!("/v1/admin/{segment}/{{id}}"), single)
     })
@@ -51,7 +51,7 @@ pub fn routes() -> Router<QueryState> {
 /// users `slug` and `external_id` as well.
 /// Errors: 403 without `admin:access`; 503 `VIEW_BEHIND`.
 async fn list(
-    kind: StreamKind,
+    (segment, kind): (&'static str, StreamKind),
     State(state): State<QueryState>,
     asker: Asker,
     query: QueryString,
@@ -60,7 +60,7 @@ async fn list(
     let mut parameters = Parameters::parse(&query)?;
     let min_position = parameters.min_position()?;
     let filter = Filter::take(&mut parameters, kind)?;
-    let cut = Cut::take(&mut parameters)?;
+    let cut = Cut::take(&mut parameters, segment)?;
     parameters.finish()?;
     wait(&state, min_position).await?;
     let visible = Visible::within_reach(&asker);

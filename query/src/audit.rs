@@ -21,7 +21,7 @@ use projections::views::{Severity, View};
 use crate::QueryState;
 use crate::asker::{Asker, QueryString};
 use crate::error::QueryError;
-use crate::page::Cut;
+use crate::page::{Cut, Place};
 use crate::parameters::Parameters;
 use crate::visible::Visible;
 use entries::Entry;
@@ -48,8 +48,9 @@ struct Filter {
     cut: Cut,
 }
 
-/// Newest first. Parameters: `from`, `to`, `actor`, `action`, `resource` (with its kind or without), `severity`, `q`,
-/// `format`, `limit`, `cursor` (the position of the last entry seen), `min_position`.
+/// Newest first; a page that would have to look at too many entries for those that count is shorter, or empty, and has a
+/// cursor all the same. Parameters: `from`, `to`, `actor`, `action`, `resource` (with its kind or without), `severity`,
+/// `q`, `format`, `limit`, `cursor`, `min_position`.
 /// Errors: 403 without `audit:read`; 503 `VIEW_BEHIND`.
 async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString) -> Result<Response, QueryError> {
     asker.require(Permission::AuditRead)?;
@@ -60,8 +61,9 @@ async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString)
     state.views.wait_for(View::Audit, min_position).await?;
     let (visible, cut) = (Visible::to(&asker), filter.cut);
     let found = state.views.read(View::Audit, move |db| entries::list(db, visible, &filter)).await?;
-    let origins = origins(&state.log, &found.value).await?;
-    format.answer(found.position, found.value, &origins, cut)
+    let (entries, next_cursor) = found.value.page(cut, |entry| entry.position);
+    let origins = origins(&state.log, &entries).await?;
+    format.answer(&entries, &origins, Place { as_of_position: found.position, next_cursor })
 }
 
 async fn origins(log: &Log, entries: &[Entry]) -> Result<HashMap<RequestId, ClientAddress>, QueryError> {
@@ -91,7 +93,7 @@ impl Filter {
             resource_id,
             severity: severity(&mut parameters)?,
             words: parameters.text("q").map(|words| words.to_lowercase()),
-            cut: Cut::take(&mut parameters)?,
+            cut: Cut::take(&mut parameters, "audit")?,
         };
         parameters.finish()?;
         Ok(filter)

@@ -33,7 +33,7 @@ pub fn routes() -> Router<QueryState> {
 async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString) -> Result<Json<Page>, QueryError> {
     asker.require(Permission::UsageRead)?;
     let mut parameters = Parameters::parse(&query)?;
-    let (min_position, cut) = (parameters.min_position()?, Cut::take(&mut parameters)?);
+    let (min_position, cut) = (parameters.min_position()?, Cut::take(&mut parameters, "standings")?);
     let include_ended = parameters.flag("include_ended")?;
     parameters.finish()?;
     state.views.wait_for(View::Budgets, min_position).await?;

@@ -1,5 +1,8 @@
 //! `GET /v1/events`: the log itself, as canonical JSON. Pages of lines, or a stream that goes on with the log. Reads
 //! the log, no view. A caller below the platform gets the events that are about its partner or tenant.
+//!
+//! A page looks at a bounded part of the log: where few events pass, it may be short or empty and yet not the last. Whether
+//! there is more is said by a header, whose value is the next page's `after`.
 
 mod stream;
 
@@ -19,6 +22,7 @@ use crate::QueryState;
 use crate::asker::{Asker, QueryString};
 use crate::error::QueryError;
 use crate::log_head::wait_for;
+use crate::page::Place;
 use crate::parameters::Parameters;
 use crate::visible::Visible;
 
@@ -57,11 +61,13 @@ async fn events(
 async fn page(state: &QueryState, filter: EventFilter, after: u64, limit: usize) -> Result<Response, QueryError> {
     let found = state.log.read(move |reader| reader.filtered(&filter, after, limit)).await?;
     let mut lines = String::new();
-    for recorded in &found {
+    for recorded in &found.events {
         lines += &canonical::envelope(recorded).map_err(|error| QueryError::Answer(error.to_string()))?;
         lines.push('\n');
     }
-    Ok(([(CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
+    let place =
+        Place { as_of_position: found.head, next_cursor: (found.until < found.head).then(|| found.until.to_string()) };
+    Ok((place.headers(), [(CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
 }
 
 fn filter(visible: Visible, types: Option<Vec<(String, u32)>>) -> EventFilter {

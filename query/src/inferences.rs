@@ -2,6 +2,7 @@
 //! end of its hold. Reads the view `inferences`, which says where in the log its events stand, and then these.
 
 mod life;
+pub mod search;
 
 use axum::extract::{Path, State};
 use axum::routing::get;
@@ -15,7 +16,7 @@ use serde_json::Value;
 use crate::QueryState;
 use crate::asker::{Asker, QueryString};
 use crate::error::QueryError;
-use crate::page::{Cut, Page, Placed};
+use crate::page::{Cut, Looked, Page, Placed};
 use crate::parameters::Parameters;
 use crate::visible::Visible;
 use life::{Facts, Life};
@@ -28,21 +29,22 @@ pub fn routes() -> Router<QueryState> {
 
 /// What is asked of the requests. Filters are `None` where everything counts; times in microseconds since 1970.
 #[derive(Clone, Debug)]
-struct Filter {
-    from: Option<i64>,
-    to: Option<i64>,
-    partner: Option<String>,
-    tenant: Option<String>,
-    user: Option<String>,
-    key: Option<String>,
-    model: Option<String>,
-    provider: Option<String>,
-    backend: Option<String>,
-    status: Option<String>,
-    cut: Cut,
+pub struct Filter {
+    pub from: Option<i64>,
+    pub to: Option<i64>,
+    pub partner: Option<String>,
+    pub tenant: Option<String>,
+    pub user: Option<String>,
+    pub key: Option<String>,
+    pub model: Option<String>,
+    pub provider: Option<String>,
+    pub backend: Option<String>,
+    pub status: Option<String>,
+    pub cut: Cut,
 }
 
-/// Newest first. Parameters: `from`, `to`, `partner`, `tenant`, `user`, `key`, `model`, `provider`, `backend`,
+/// Newest first; a page that would have to look at too many requests for those that count is shorter, or empty, and has a
+/// cursor all the same. Parameters: `from`, `to`, `partner`, `tenant`, `user`, `key`, `model`, `provider`, `backend`,
 /// `status`, `limit`, `cursor`, `min_position`.
 /// Errors: 403 without `usage:read`; 503 `VIEW_BEHIND`.
 async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString) -> Result<Json<Page>, QueryError> {
@@ -53,13 +55,13 @@ async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString)
     state.views.wait_for(View::Inferences, min_position).await?;
     let (visible, cut) = (Visible::to(&asker), filter.cut);
     let found = state.views.read(View::Inferences, move |db| life::list(db, visible, &filter)).await?;
-    let lives = found.value;
+    let Looked { rows: lives, until } = found.value;
     let facts = facts(&state, &lives).await?;
-    let mut placed = Vec::with_capacity(lives.len());
+    let mut rows = Vec::with_capacity(lives.len());
     for life in &lives {
-        placed.push(Placed { position: life.position, item: shown(life, &facts)? });
+        rows.push(Placed { position: life.position, item: shown(life, &facts)? });
     }
-    Ok(Page::cut(found.position, placed, cut))
+    Ok(Page::looked(found.position, Looked { rows, until }, cut))
 }
 
 /// Parameter: `min_position`.
@@ -96,6 +98,23 @@ fn shown(life: &Life, facts: &Facts) -> Result<Value, QueryError> {
 }
 
 impl Filter {
+    /// Every request.
+    pub const fn all(cut: Cut) -> Self {
+        Self {
+            from: None,
+            to: None,
+            partner: None,
+            tenant: None,
+            user: None,
+            key: None,
+            model: None,
+            provider: None,
+            backend: None,
+            status: None,
+            cut,
+        }
+    }
+
     fn take(mut parameters: Parameters) -> Result<Self, Refusal> {
         let filter = Self {
             from: parameters.time("from")?.map(|at| at.timestamp_micros()),
@@ -108,7 +127,7 @@ impl Filter {
             provider: parameters.text("provider"),
             backend: parameters.text("backend"),
             status: status(&mut parameters)?,
-            cut: Cut::take(&mut parameters)?,
+            cut: Cut::take(&mut parameters, "inferences")?,
         };
         parameters.finish()?;
         Ok(filter)

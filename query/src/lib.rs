@@ -12,6 +12,7 @@ mod log_head;
 mod page;
 mod parameters;
 mod projections;
+mod since;
 mod usage;
 mod visible;
 

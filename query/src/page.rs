@@ -1,7 +1,9 @@
-//! A page of a list: newest first, cut by position. A cursor is the position of the last item that was seen.
+//! A page of a list: newest first, cut by position. A cursor names its list and the position of the last item that was
+//! seen, so that a page is the same whatever was added meanwhile, and a cursor of another list is none.
 
 use axum::Json;
 use events::wire::Refusal;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -9,10 +11,14 @@ use crate::parameters::Parameters;
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
+const AS_OF_POSITION: HeaderName = HeaderName::from_static("x-ledgerway-as-of-position");
+const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-ledgerway-next-cursor");
 
 /// Which page of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
+    /// What the list is called in its cursors.
+    pub list: &'static str,
     /// Items below this position.
     pub before: i64,
     /// Items on the page, 1 to 1000.
@@ -21,14 +27,49 @@ pub struct Cut {
 
 impl Cut {
     /// From `limit` and `cursor`.
-    pub fn take(parameters: &mut Parameters) -> Result<Self, Refusal> {
-        let before = parameters.cursor()?.unwrap_or(i64::MAX);
-        Ok(Self { before, limit: parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)? })
+    pub fn take(parameters: &mut Parameters, list: &'static str) -> Result<Self, Refusal> {
+        let cursor = parameters.text("cursor");
+        let before = cursor.map(|text| position_of(list, &text)).transpose()?.unwrap_or(i64::MAX);
+        Ok(Self { list, before, limit: parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)? })
     }
 
     /// For `LIMIT`: one more than the page, which says whether there is another.
     pub fn rows(self) -> i64 {
         i64::try_from(self.limit).map_or(i64::MAX, |limit| limit + 1)
+    }
+
+    /// The cursor of what stands below `position`.
+    pub fn below(self, position: u64) -> String {
+        format!("{}-{position}", self.list)
+    }
+}
+
+/// A cursor has one text: the one that the list gave.
+fn position_of(list: &str, cursor: &str) -> Result<i64, Refusal> {
+    let digits = cursor.strip_prefix(list).and_then(|rest| rest.strip_prefix('-'));
+    let position =
+        digits.and_then(|digits| digits.parse().ok().filter(|at: &i64| *at >= 0 && at.to_string() == digits));
+    position.ok_or_else(foreign)
+}
+
+pub fn foreign() -> Refusal {
+    Refusal::invalid("cursor", "is not one that this list gave")
+}
+
+/// Where an answer stands that is no object: what an object says in its fields, as headers.
+pub struct Place {
+    pub as_of_position: u64,
+    pub next_cursor: Option<String>,
+}
+
+impl Place {
+    pub fn headers(self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(AS_OF_POSITION, HeaderValue::from(self.as_of_position));
+        if let Some(cursor) = self.next_cursor.and_then(|cursor| HeaderValue::try_from(cursor).ok()) {
+            headers.insert(NEXT_CURSOR, cursor);
+        }
+        headers
     }
 }
 
@@ -53,11 +94,72 @@ impl Page {
     }
 
     /// `rows`: the page, and one more where there is another.
-    pub fn cut(as_of_position: u64, mut rows: Vec<Placed>, cut: Cut) -> Json<Self> {
+    pub fn cut(as_of_position: u64, rows: Vec<Placed>, cut: Cut) -> Json<Self> {
+        Self::looked(as_of_position, Looked { rows, until: None }, cut)
+    }
+
+    /// The same of a list that was not looked through to its end.
+    pub fn looked(as_of_position: u64, looked: Looked<Placed>, cut: Cut) -> Json<Self> {
+        let (rows, next_cursor) = looked.page(cut, |row| row.position);
+        Json(Self { as_of_position, items: rows.into_iter().map(|row| row.item).collect(), next_cursor })
+    }
+}
+
+/// Rows that were found, and where the search ended if that was not at the list's end: so much was looked at for so
+/// little that the rest is left to the next page.
+pub struct Looked<T> {
+    /// The page, and one more where there is another.
+    pub rows: Vec<T>,
+    pub until: Option<u64>,
+}
+
+impl<T> Looked<T> {
+    /// The page and the cursor of the one behind it.
+    pub fn page(self, cut: Cut, position: impl Fn(&T) -> u64) -> (Vec<T>, Option<String>) {
+        let Self { mut rows, until } = self;
         let more = rows.len() > cut.limit;
         rows.truncate(cut.limit);
-        let next_cursor = rows.last().filter(|_| more).map(|last| last.position.to_string());
-        let items = rows.into_iter().map(|row| row.item).collect();
-        Json(Self { as_of_position, items, next_cursor })
+        let last = rows.last().filter(|_| more).map(position);
+        (rows, last.or(until).map(|position| cut.below(position)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::asker::QueryString;
+
+    fn cut(query: &str) -> Result<Cut, Refusal> {
+        Cut::take(&mut Parameters::parse(&QueryString(query.to_owned()))?, "audit")
+    }
+
+    #[test]
+    fn a_cursor_has_one_text() {
+        for position in ["0", "9223372036854775807"] {
+            let cut = cut(&format!("cursor=audit-{position}")).expect("a cursor");
+            assert_eq!(cut.before.to_string(), position);
+            assert_eq!(cut.below(7), "audit-7");
+        }
+        for other in
+            ["", "5", "audit-", "audit-%2B5", "audit-05", "audit--1", "audit-5%20", "audit-9223372036854775808"]
+        {
+            let refusal = cut(&format!("cursor={other}")).expect_err(other);
+            assert_eq!(refusal.details["field"], "cursor", "{other}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_of_another_list_is_none() {
+        assert!(cut("cursor=keys-5").is_err() && cut("cursor=audits-5").is_err() && cut("cursor=audi-5").is_err());
+    }
+
+    #[test]
+    fn a_page_that_was_not_looked_through_goes_on_where_the_search_ended() {
+        let cut = Cut { list: "audit", before: 100, limit: 2 };
+        let page = |rows: &[u64], until| Looked { rows: rows.to_vec(), until }.page(cut, |row| *row);
+        assert_eq!(page(&[9, 8, 7], None), (vec![9, 8], Some("audit-8".to_owned())));
+        assert_eq!(page(&[9, 8], None), (vec![9, 8], None));
+        assert_eq!(page(&[9], Some(3)), (vec![9], Some("audit-3".to_owned())));
+        assert_eq!(page(&[], Some(3)), (vec![], Some("audit-3".to_owned())));
     }
 }

@@ -12,8 +12,8 @@ use http::Uri;
 
 use crate::asker::QueryString;
 
-/// Values longer than this are nobody's id, name or time.
-const VALUE_BYTES_MAX: usize = 2048;
+/// Values longer than this are nobody's id, name, time or cursor.
+const VALUE_BYTES_MAX: usize = 6 * 1024;
 
 /// Parameters that have not been taken yet.
 #[derive(Debug)]
@@ -42,6 +42,13 @@ impl Parameters {
         self.left.remove(name)
     }
 
+    /// Every parameter that begins with `prefix`, by the rest of its name.
+    pub fn named(&mut self, prefix: &str) -> Vec<(String, String)> {
+        let names: Vec<String> = self.left.keys().filter(|name| name.starts_with(prefix)).cloned().collect();
+        let mut pair = |name: String| Some((name.strip_prefix(prefix)?.to_owned(), self.text(&name)?));
+        names.into_iter().filter_map(&mut pair).collect()
+    }
+
     /// An id of the right kind, as its text.
     pub fn id<I: FromStr<Err: Display> + Display>(&mut self, name: &str) -> Result<Option<String>, Refusal> {
         let Some(text) = self.text(name) else { return Ok(None) };
@@ -53,13 +60,6 @@ impl Parameters {
     pub fn number(&mut self, name: &str) -> Result<Option<u64>, Refusal> {
         let parse = |text: String| text.parse().map_err(|_| Refusal::invalid(name, "must be a whole number"));
         self.text(name).map(parse).transpose()
-    }
-
-    /// `cursor`, exactly as a list gave it: a position or an offset.
-    pub fn cursor(&mut self) -> Result<Option<i64>, Refusal> {
-        let Some(text) = self.text("cursor") else { return Ok(None) };
-        let given = text.parse().ok().filter(|at: &i64| *at >= 0 && at.to_string() == text);
-        given.map(Some).ok_or_else(|| Refusal::invalid("cursor", "is not one that a list gave"))
     }
 
     /// `limit`, from 1 to `max`.
@@ -129,16 +129,6 @@ mod tests {
         assert_eq!(field(&parsed("limit=11").limit(1, 10).expect_err("too large")), Some("limit"));
         assert_eq!(field(&parsed("key=usr_1").id::<KeyId>("key").expect_err("no key")), Some("key"));
         assert_eq!(field(&parsed("from=yesterday").time("from").expect_err("no time")), Some("from"));
-    }
-
-    #[test]
-    fn a_cursor_has_one_text() {
-        let cursor = |text: &str| parsed(&format!("cursor={text}")).cursor();
-        assert_eq!(cursor("0"), Ok(Some(0)));
-        assert_eq!(cursor("9223372036854775807"), Ok(Some(i64::MAX)));
-        for other in ["", "%2B5", "05", "-1", "5%20", "9223372036854775808", "18446744073709551615", "x"] {
-            assert_eq!(field(&cursor(other).expect_err(other)), Some("cursor"), "{other}");
-        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod keys;
 mod limits;
 mod mixed_load;
 mod one_request;
+mod queries;
 mod rebuild;
 mod retries;
 mod routing;

@@ -10,7 +10,7 @@ use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
 use tokio::sync::Semaphore;
 
-use super::owners::Owner;
+use super::owners::{BLOCK_POSITIONS, Owner, block_of};
 use super::{ClientAddress, Head, KeySecret, LogError, PersonalData, READERS_MAX, SealedSecret, StoredReply};
 use crate::event::{Event, Recorded, Stream, StreamKind};
 use crate::ids::{KeyId, PartnerId, RequestId, TenantId, UserId};
@@ -21,6 +21,9 @@ const SELECT_ADMINISTRATION: &str = include_str!("sql/select_administration.sql"
 const SELECT_OWNED: &str = include_str!("sql/select_owned.sql");
 const SELECT_LAST_OF_TYPE: &str = include_str!("sql/select_last_of_type.sql");
 const SELECT_CHECKPOINT: &str = "SELECT position FROM ledger_checkpoint";
+const NTH_BLOCK: &str = include_str!("sql/nth_block.sql");
+/// Positions that one look at the log goes over at most, where few of them may pass the filter.
+const POSITIONS_MAX: u64 = 65_536;
 const LAST_ADMINISTRATION: &str = include_str!("sql/last_administration.sql");
 /// How long a reader waits for its turn or for a database that is being recovered.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(5);
@@ -54,6 +57,17 @@ impl EventFilter {
             |name: &str| !name.starts_with("inference.") && !name.starts_with("access.") && !OF_HOLDS.contains(&name);
         self.types.as_ref().is_some_and(|types| types.iter().all(|(name, _)| is_one(name)))
     }
+}
+
+/// A part of the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// In order.
+    pub events: Vec<Recorded>,
+    /// Everything up to here was looked at: the next part begins behind it.
+    pub until: u64,
+    /// Where the log stood then.
+    pub head: u64,
 }
 
 /// A read-only connection to a log. Blocking.
@@ -90,27 +104,57 @@ impl Reader {
         after(&self.connection, position, limit)
     }
 
-    /// At most `limit` events beyond `after` that pass the filter, in order. Of one owner's events only the blocks that
-    /// hold any are read, and what came after those were last written; administration has an index of its own.
-    pub fn filtered(&self, filter: &EventFilter, after: u64, limit: usize) -> Result<Vec<Recorded>, LogError> {
-        if filter.is_of_administration() {
-            let values = vec![SqlValue::from(signed(after))];
-            let sql = format!("{SELECT_ADMINISTRATION} AND position > ?1");
-            return self.page(sql, values, filter, ("position", limit));
-        }
-        let Some(owner) = Owner::of_filter(filter) else { return self.scan(filter, after, limit) };
+    /// At most `limit` events beyond `after` that pass the filter. Of one owner's events only the blocks that hold any are
+    /// read, and what came after those were last written; administration has an index of its own. However few pass, no
+    /// more than a bounded part of the log is looked at: what is found then may be nothing, with more behind it.
+    pub fn filtered(&self, filter: &EventFilter, after: u64, limit: usize) -> Result<Part, LogError> {
         // Read first: rows that come meanwhile are of later positions.
+        let head = self.head()?.position;
         let written_until: u64 = self.connection.query_row(SELECT_CHECKPOINT, [], |row| row.get(0))?;
-        let mut found = self.in_blocks(owner, filter, (after, written_until), limit)?;
-        if found.len() < limit {
-            found.extend(self.scan(filter, after.max(written_until), limit - found.len())?);
-        }
-        Ok(found)
+        let owner = Owner::of_filter(filter);
+        let (events, until) = match owner {
+            _ if filter.is_of_administration() => (self.of_administration(filter, (after, head), limit)?, head),
+            None => {
+                let until = after.saturating_add(POSITIONS_MAX).min(head);
+                (self.scan(filter, (after, until), limit)?, until)
+            }
+            Some(owner) => {
+                let until = self.blocks_end(owner, after)?.unwrap_or(head).min(head);
+                let mut found = self.in_blocks(owner, filter, (after, written_until.min(until)), limit)?;
+                if found.len() < limit {
+                    found.extend(self.scan(filter, (after.max(written_until), until), limit - found.len())?);
+                }
+                (found, until)
+            }
+        };
+        let last = events.last().map(|last| last.position).filter(|_| events.len() == limit);
+        Ok(Part { events, until: last.unwrap_or(until).max(after), head })
     }
 
-    fn scan(&self, filter: &EventFilter, after: u64, limit: usize) -> Result<Vec<Recorded>, LogError> {
-        let values = vec![SqlValue::from(signed(after))];
-        self.page(format!("{SELECT_EVENTS} WHERE position > ?1"), values, filter, ("position", limit))
+    fn of_administration(
+        &self,
+        filter: &EventFilter,
+        (after, until): (u64, u64),
+        limit: usize,
+    ) -> Result<Vec<Recorded>, LogError> {
+        let values = vec![signed(after).into(), signed(until).into()];
+        let sql = format!("{SELECT_ADMINISTRATION} AND position > ?1 AND position <= ?2");
+        self.page(sql, values, filter, ("position", limit))
+    }
+
+    /// Beyond the first position, up to the second.
+    fn scan(&self, filter: &EventFilter, (after, until): (u64, u64), limit: usize) -> Result<Vec<Recorded>, LogError> {
+        let values = vec![signed(after).into(), signed(until).into()];
+        let sql = format!("{SELECT_EVENTS} WHERE position > ?1 AND position <= ?2");
+        self.page(sql, values, filter, ("position", limit))
+    }
+
+    /// The last position of as many of an owner's blocks as are looked at; `None` where there are fewer.
+    fn blocks_end(&self, owner: Owner, after: u64) -> Result<Option<u64>, LogError> {
+        let mut statement = self.connection.prepare_cached(NTH_BLOCK)?;
+        let values = params![owner.to_string(), block_of(after), POSITIONS_MAX / BLOCK_POSITIONS - 1];
+        let block: Option<u64> = statement.query_row(values, |row| row.get(0)).optional()?;
+        Ok(block.map(|block| block * BLOCK_POSITIONS + BLOCK_POSITIONS - 1))
     }
 
     /// Beyond the first position, up to the second.

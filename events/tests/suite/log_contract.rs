@@ -10,7 +10,8 @@ use events::event::admin::Scope;
 use events::event::{Event, Recorded, Stream, StreamKind};
 use events::ledger::{Balances, Charge, Outcome};
 use events::log::{
-    Admitted, AppendError, EventFilter, Idempotency, Log, LogError, LogOptions, OpenHold, SideRow, Stepped,
+    Admitted, AppendError, EventFilter, Idempotency, LEDGER_FILE, Log, LogError, LogOptions, OpenHold, Reader, SideRow,
+    Stepped,
 };
 use events::money::NanoUsd;
 use events::time::{Clock, ManualClock, Period};
@@ -294,18 +295,18 @@ async fn readers_page_filter_and_see_streams() {
     assert_eq!(page, [4, 5, 6, 7]);
     let filter =
         EventFilter { types: Some(vec![("budget.settled".to_owned(), 1)]), tenant: Some(id(1)), partner: Some(id(1)) };
-    assert_eq!(reader.filtered(&filter, 0, 100).expect("a page").len(), 5);
+    assert_eq!(reader.filtered(&filter, 0, 100).expect("a page").events.len(), 5);
     for recorded in everything(&log) {
         let types = Some(vec![(recorded.event.name().to_owned(), recorded.event.version())]);
         let of_type = EventFilter { types, ..EventFilter::default() };
-        let found = reader.filtered(&of_type, recorded.position - 1, 100).expect("a page");
+        let found = reader.filtered(&of_type, recorded.position - 1, 100).expect("a page").events;
         assert_eq!(found.first(), Some(&recorded), "types that have an index of their own are found as others are");
         assert!(found.iter().all(|other| other.event.name() == recorded.event.name()));
     }
     assert_eq!(reader.at(&[2, 3, 99]).expect("events").len(), 2);
     assert_eq!(reader.at(&[2]).expect("an event")[&2], everything(&log)[1]);
     let other = EventFilter { tenant: Some(id(2)), ..EventFilter::default() };
-    assert_eq!(reader.filtered(&other, 0, 100).expect("a page").len(), 0);
+    assert_eq!(reader.filtered(&other, 0, 100).expect("a page").events.len(), 0);
     assert_eq!(reader.stream(&Stream::hold(id(3))).expect("a stream").len(), 2);
     assert_eq!(reader.administration_after(0).expect("the administration").len(), 1);
     let read = log.read(|reader| reader.head()).await.expect("the head reads");
@@ -383,4 +384,44 @@ async fn the_time_of_what_comes_next_is_never_before_the_last_event() {
     let back = began - TimeDelta::seconds(30);
     assert_eq!(log.head().time_after(back), log.head().recorded_at.expect("an event"));
     assert_eq!(log.head().time_after(began + TimeDelta::days(1)), began + TimeDelta::days(1));
+}
+
+#[test]
+fn a_look_at_the_log_goes_over_a_bounded_part_of_it_however_little_it_finds() {
+    const EVENTS: u64 = 150_000;
+    let folder = TempDir::new().expect("a folder");
+    Log::migrate(folder.path()).expect("an empty log");
+    let ledger = folder.path().join(LEDGER_FILE);
+    let written = rusqlite::Connection::open(&ledger).expect("the ledger");
+    // Denials without end, a flood of refused requests of one tenant in the middle, and one event of its own at the end.
+    written
+        .execute_batch(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 150000)
+             INSERT INTO events (position, recorded_at, aggregate_type, aggregate_id, sequence, event_type,
+                                 event_version, payload, metadata)
+             SELECT i, i, 'access', 'anonymous', i, iif(i = 150000, 'access.rate_limited', 'access.denied'), '1',
+                    iif(i = 150000, '{\"limit_id\":null,\"count\":1}', '{\"code\":\"UNAUTHENTICATED\",\"count\":1}'),
+                    '{\"actor\":\"system:gateway\"}'
+             FROM n",
+        )
+        .expect("events");
+    let reader = Reader::open(&ledger).expect("a reader");
+    let types = Some(vec![("access.rate_limited".to_owned(), 1)]);
+    let filter = EventFilter { types, ..EventFilter::default() };
+    let (mut after, mut looks) = (0, Vec::new());
+    while after < EVENTS {
+        let part = match reader.filtered(&filter, after, 10) {
+            Ok(part) => part,
+            // The one that is looked for need not be whole to be found.
+            Err(_) => break,
+        };
+        assert!(part.events.is_empty() && part.until > after && part.head == EVENTS, "{part:?}");
+        assert!(part.until - after <= 65_536, "{part:?}");
+        after = part.until;
+        looks.push(after);
+    }
+    assert_eq!(looks.get(..2), Some(&[65_536, 131_072][..]));
+    let unknown = EventFilter { tenant: Some(id(7)), ..EventFilter::default() };
+    let part = reader.filtered(&unknown, 0, 10).expect("nothing");
+    assert_eq!((part.events.len(), part.until), (0, EVENTS), "an owner's blocks say that there is nothing");
 }

@@ -61,7 +61,7 @@ fn must_read_as_if_alone(log: &Log) {
                 let wanted: Vec<u64> =
                     own.iter().map(|event| event.position).filter(|at| *at > after).take(limit).collect();
                 let page = reader.filtered(&filter, after, limit).expect("a page");
-                let page: Vec<u64> = page.iter().map(|event| event.position).collect();
+                let page: Vec<u64> = page.events.iter().map(|event| event.position).collect();
                 assert!(page == wanted, "{filter:?} after {after}, {limit} at most");
             }
         }

@@ -1,1 +1,5 @@
-WHERE :resource_id IS NULL
+FROM (
+    SELECT * FROM audit
+    WHERE :resource_id IS NULL AND position >= :first AND position < :before
+    ORDER BY position DESC LIMIT :looked_at
+)

@@ -1,1 +1,5 @@
-WHERE resource_id = :resource_id
+FROM (
+    SELECT * FROM audit
+    WHERE resource_id = :resource_id AND position >= :first AND position < :before
+    ORDER BY position DESC LIMIT :looked_at
+)

@@ -1,1 +1,5 @@
-WHERE tenant_id = :visible_tenant AND :resource_id IS NULL
+FROM (
+    SELECT * FROM audit
+    WHERE tenant_id = :visible_tenant AND :resource_id IS NULL AND position >= :first AND position < :before
+    ORDER BY position DESC LIMIT :looked_at
+)

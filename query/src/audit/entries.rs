@@ -2,18 +2,41 @@
 
 use events::ids::RequestId;
 use projections::views::ViewsError;
-use rusqlite::{Connection, Row, named_params};
+use rusqlite::{CachedStatement, Connection, Row, ToSql, named_params};
 use serde_json::Value;
 
 use super::Filter;
+use crate::page::Looked;
+use crate::since::Instants;
 use crate::visible::Visible;
 
-/// One statement for each index that can bound the search; all of them end the same.
-const BY_RESOURCE: &str =
-    concat!(include_str!("select.sql"), include_str!("by_resource.sql"), include_str!("page.sql"));
-const BY_TENANT: &str = concat!(include_str!("select.sql"), include_str!("by_tenant.sql"), include_str!("page.sql"));
-const BY_POSITION: &str =
-    concat!(include_str!("select.sql"), include_str!("by_position.sql"), include_str!("page.sql"));
+/// Entries that one page looks at.
+const LOOKED_AT_MAX: i64 = 50_000;
+const INSTANTS: Instants = Instants { next: include_str!("next.sql"), last: include_str!("last.sql") };
+
+/// The two statements that read by one index. What they look at comes in its order, a row at a time, until enough of it
+/// counts: asked to order it once more, SQLite would look at all of it first.
+#[derive(Clone, Copy)]
+struct Index {
+    /// Entries that count.
+    rows: &'static str,
+    /// Where the search ended, and how many entries it went over.
+    edge: &'static str,
+}
+
+/// One for each index; all of them end the same.
+macro_rules! index {
+    ($name:literal) => {
+        Index {
+            rows: concat!(include_str!("select.sql"), include_str!($name), include_str!("page.sql")),
+            edge: concat!(include_str!("edge.sql"), include_str!($name)),
+        }
+    };
+}
+
+const BY_RESOURCE: Index = index!("by_resource.sql");
+const BY_TENANT: Index = index!("by_tenant.sql");
+const BY_POSITION: Index = index!("by_position.sql");
 
 /// One line of the audit.
 pub struct Entry {
@@ -29,25 +52,59 @@ pub struct Entry {
 }
 
 /// Newest first; one more than the page where there is another.
-pub fn list(db: &Connection, visible: Visible, filter: &Filter) -> Result<Vec<Entry>, ViewsError> {
-    let sql = match (&filter.resource_id, visible) {
+pub fn list(db: &Connection, visible: Visible, filter: &Filter) -> Result<Looked<Entry>, ViewsError> {
+    let index = match (&filter.resource_id, visible) {
         (Some(_), _) => BY_RESOURCE,
         (None, Visible::Tenant(_)) => BY_TENANT,
         (None, Visible::Partner(_) | Visible::Platform) => BY_POSITION,
     };
-    let mut statement = db.prepare_cached(sql)?;
+    let first = filter.from.as_ref().map(|from| INSTANTS.first_since(db, from)).transpose()?.unwrap_or(0);
+    let end = filter.to.as_ref().map(|to| INSTANTS.first_since(db, to)).transpose()?.unwrap_or(i64::MAX);
+    let before = filter.cut.before.min(end);
+    let mut statement = db.prepare_cached(index.rows)?;
     let mut rows = statement.query(named_params! {
-        ":before": filter.cut.before, ":rows": filter.cut.rows(),
+        ":first": first, ":before": before, ":looked_at": LOOKED_AT_MAX, ":rows": filter.cut.rows(),
         ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(),
-        ":from": filter.from, ":to": filter.to, ":actor": filter.actor, ":action": filter.action,
-        ":resource": filter.resource, ":resource_id": filter.resource_id, ":severity": filter.severity,
-        ":q": filter.words,
+        ":actor": filter.actor, ":action": filter.action, ":resource": filter.resource,
+        ":resource_id": filter.resource_id, ":severity": filter.severity, ":q": filter.words,
     })?;
     let mut entries = Vec::new();
     while let Some(row) = rows.next()? {
         entries.push(entry(row)?);
     }
-    Ok(entries)
+    if entries.len() > filter.cut.limit {
+        return Ok(Looked { rows: entries, until: None });
+    }
+    let until = edge(db, index, (first, before), visible, filter)?;
+    Ok(Looked { rows: entries, until })
+}
+
+/// The last position that was looked at, where the search ended before the list did.
+fn edge(
+    db: &Connection,
+    index: Index,
+    (first, before): (i64, i64),
+    visible: Visible,
+    filter: &Filter,
+) -> Result<Option<u64>, rusqlite::Error> {
+    let mut statement = db.prepare_cached(index.edge)?;
+    for (name, value) in [(":first", first), (":before", before), (":looked_at", LOOKED_AT_MAX)] {
+        bind(&mut statement, name, value)?;
+    }
+    bind(&mut statement, ":visible_tenant", visible.tenant())?;
+    bind(&mut statement, ":resource_id", &filter.resource_id)?;
+    let mut rows = statement.raw_query();
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let (position, went_over): (Option<u64>, i64) = (row.get(0)?, row.get(1)?);
+    Ok(position.filter(|_| went_over >= LOOKED_AT_MAX))
+}
+
+/// What the index's statement does not ask for is left out.
+fn bind(statement: &mut CachedStatement<'_>, name: &str, value: impl ToSql) -> Result<(), rusqlite::Error> {
+    match statement.parameter_index(name)? {
+        Some(index) => statement.raw_bind_parameter(index, value),
+        None => Ok(()),
+    }
 }
 
 fn entry(row: &Row<'_>) -> Result<Entry, ViewsError> {
@@ -69,15 +126,56 @@ fn entry(row: &Row<'_>) -> Result<Entry, ViewsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::page::Cut;
     use crate::tests::plan;
 
     const SCHEMA: &str = include_str!("../../../migrations/sqlite/views/0005_audit.sql");
 
     #[test]
     fn an_index_bounds_the_search_for_a_resource_or_a_tenant() {
-        for (sql, index) in [(BY_RESOURCE, "audit_by_resource"), (BY_TENANT, "audit_by_tenant")] {
-            let steps = plan::of(SCHEMA, sql);
-            assert!(steps.len() == 1 && steps[0].contains(index), "{steps:?}");
+        for (index, bound) in [
+            (BY_RESOURCE, "audit_by_resource (resource_id=? AND position>? AND position<?)"),
+            (BY_TENANT, "audit_by_tenant (tenant_id=? AND position>? AND position<?)"),
+            (BY_POSITION, "INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        ] {
+            for sql in [index.rows, index.edge] {
+                let steps = plan::of(SCHEMA, sql);
+                assert!(steps.iter().any(|step| step.contains(bound)), "{steps:?}");
+                assert!(steps.len() == 3 && steps[0].starts_with("CO-ROUTINE"), "nothing is sorted or kept: {steps:?}");
+            }
         }
+    }
+
+    #[test]
+    fn words_that_are_rare_are_found_a_bounded_part_at_a_time() {
+        let db = Connection::open_in_memory().expect("a database");
+        db.execute_batch(SCHEMA).expect("the schema");
+        db.execute_batch(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 120000)
+             INSERT INTO audit (position, recorded_at, actor, action, resource, resource_id, severity, outcome, changes)
+             SELECT i, printf('%09d', i), iif(i = 5, 'Rare', 'usual'), 'a', 'key/k', 'k', 'info', 'success', '{}' FROM n",
+        )
+        .expect("entries");
+        let filter = |before, from: Option<&str>| Filter {
+            from: from.map(str::to_owned),
+            to: None,
+            actor: None,
+            action: None,
+            resource: None,
+            resource_id: None,
+            severity: None,
+            words: Some("rare".to_owned()),
+            cut: Cut { list: "audit", before, limit: 10 },
+        };
+        let (mut before, mut ends) = (i64::MAX, Vec::new());
+        let found = loop {
+            let looked = list(&db, Visible::Platform, &filter(before, None)).expect("a page");
+            let Some(until) = looked.until else { break looked.rows };
+            before = i64::try_from(until).expect("a position");
+            ends.push(until);
+        };
+        assert_eq!((ends, found.len()), (vec![70_001, 20_001], 1));
+        let recent = list(&db, Visible::Platform, &filter(i64::MAX, Some("000110000"))).expect("a page");
+        assert_eq!((recent.rows.len(), recent.until), (0, None), "a time bounds the search");
     }
 }

@@ -1,8 +1,9 @@
-//! The forms that the audit is given in: a page of JSON, or lines for those who keep it elsewhere. Lines have no
-//! cursor of their own: it is the position of the last one.
+//! The forms that the audit is given in: a page of JSON, or lines for those who keep it elsewhere, with the cursor of the
+//! next page in a header.
 
 use std::collections::HashMap;
 
+use axum::Json;
 use axum::response::{IntoResponse, Response};
 use events::ids::RequestId;
 use events::log::ClientAddress;
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::entries::Entry;
 use crate::error::QueryError;
-use crate::page::{Cut, Page, Placed};
+use crate::page::{Page, Place};
 use crate::parameters::Parameters;
 
 const COLUMNS: [&str; 11] = [
@@ -48,29 +49,20 @@ impl Format {
         }
     }
 
-    /// `entries`: the page, and one more where there is another.
-    pub fn answer(
-        self,
-        as_of_position: u64,
-        mut entries: Vec<Entry>,
-        origins: &Origins,
-        cut: Cut,
-    ) -> Result<Response, QueryError> {
-        if self != Self::Json {
-            entries.truncate(cut.limit);
-        }
+    pub fn answer(self, entries: &[Entry], origins: &Origins, place: Place) -> Result<Response, QueryError> {
         match self {
             Self::Json => {
-                let placed = |entry: Entry| Placed { position: entry.position, item: item(&entry, origins) };
-                Ok(Page::cut(as_of_position, entries.into_iter().map(placed).collect(), cut).into_response())
+                let Place { as_of_position, next_cursor } = place;
+                let items = entries.iter().map(|entry| item(entry, origins)).collect();
+                Ok(Json(Page { as_of_position, items, next_cursor }).into_response())
             }
             Self::Ndjson => {
                 let lines: String = entries.iter().map(|entry| format!("{}\n", item(entry, origins))).collect();
-                Ok(([(CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
+                Ok((place.headers(), [(CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
             }
             Self::Csv => {
-                let table = csv(&entries, origins).map_err(|error| QueryError::Answer(error.to_string()))?;
-                Ok(([(CONTENT_TYPE, "text/csv; charset=utf-8")], table).into_response())
+                let table = csv(entries, origins).map_err(|error| QueryError::Answer(error.to_string()))?;
+                Ok((place.headers(), [(CONTENT_TYPE, "text/csv; charset=utf-8")], table).into_response())
             }
         }
     }
@@ -93,26 +85,28 @@ fn csv(entries: &[Entry], origins: &Origins) -> Result<Vec<u8>, std::io::Error> 
     for entry in entries {
         let origin = entry.request_id.and_then(|request| origins.get(&request));
         let user_agent = origin.and_then(|origin| origin.user_agent.as_deref()).unwrap_or_default();
-        table.write_record([
+        let cells = [
             entry.position.to_string(),
             entry.recorded_at.clone(),
             entry.actor.clone(),
             entry.action.clone(),
-            cell(&entry.resource),
+            entry.resource.clone(),
             entry.severity.clone(),
             entry.outcome.clone(),
             entry.request_id.map(|id| id.to_string()).unwrap_or_default(),
             origin.map(|origin| origin.ip.clone()).unwrap_or_default(),
-            cell(user_agent),
+            user_agent.to_owned(),
             entry.changes.to_string(),
-        ])?;
+        ];
+        table.write_record(cells.map(cell))?;
     }
     table.into_inner().map_err(|error| error.into_error())
 }
 
-/// A client's own text: never a formula, which a spreadsheet would run.
-fn cell(text: &str) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
+/// Whatever a client wrote, no cell is a formula, which a spreadsheet would run.
+fn cell(text: String) -> String {
+    const BEGINNINGS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
+    if text.trim_start_matches(' ').starts_with(BEGINNINGS) { format!("'{text}") } else { text }
 }
 
 #[cfg(test)]
@@ -120,8 +114,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clients_text_is_never_a_formula() {
-        assert_eq!(cell("=1+1"), "'=1+1");
-        assert_eq!(cell("curl/8"), "curl/8");
+    fn no_cell_is_a_formula() {
+        for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "＝1"] {
+            assert_eq!(cell(formula.to_owned()), format!("'{formula}"));
+        }
+        for plain in ["curl/8", "", "{\"a\":1}", "2026-11-20"] {
+            assert_eq!(cell(plain.to_owned()), plain);
+        }
+    }
+
+    #[test]
+    fn what_a_client_wrote_stays_in_its_cell() {
+        let request: RequestId = uuid::Uuid::from_u128(7).into();
+        let entry = Entry {
+            position: 7,
+            recorded_at: "2026-11-20T08:00:00.000000Z".to_owned(),
+            actor: "=cmd".to_owned(),
+            action: "key.created".to_owned(),
+            resource: "key/=1".to_owned(),
+            severity: "info".to_owned(),
+            outcome: "success".to_owned(),
+            request_id: Some(request),
+            changes: json!({ "name": "a,\"b\"\n=1" }),
+        };
+        let agent = "@evil, \"quoted\"\r\n=2".to_owned();
+        let origin = ClientAddress { request_id: request, ip: "127.0.0.1".to_owned(), user_agent: Some(agent.clone()) };
+        let table = csv(&[entry], &HashMap::from([(request, origin)])).expect("a table");
+        let mut read = csv::Reader::from_reader(&*table);
+        let record = read.records().next().expect("a line").expect("a record");
+        assert_eq!((&record[2], &record[4], &record[9]), ("'=cmd", "key/=1", &*format!("'{agent}")));
+        assert_eq!(serde_json::from_str::<Value>(&record[10]).expect("JSON"), json!({ "name": "a,\"b\"\n=1" }));
     }
 }

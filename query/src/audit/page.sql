@@ -1,12 +1,8 @@
-  AND position < :before
-  AND (:visible_partner IS NULL OR partner_id = :visible_partner)
+WHERE (:visible_partner IS NULL OR partner_id = :visible_partner)
   AND (:visible_tenant IS NULL OR tenant_id = :visible_tenant)
-  AND (:from IS NULL OR recorded_at >= :from)
-  AND (:to IS NULL OR recorded_at < :to)
   AND (:actor IS NULL OR actor = :actor)
   AND (:action IS NULL OR action = :action)
   AND (:resource IS NULL OR resource = :resource)
   AND (:severity IS NULL OR severity = :severity)
   AND (:q IS NULL OR instr(lower(actor || ' ' || action || ' ' || resource || ' ' || changes), :q) > 0)
-ORDER BY position DESC
 LIMIT :rows

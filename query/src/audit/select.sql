@@ -1,2 +1,1 @@
 SELECT position, recorded_at, actor, action, resource, severity, outcome, request_id, changes
-FROM audit

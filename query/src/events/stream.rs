@@ -90,19 +90,11 @@ impl Follower {
     /// What there is for this client, at most a chunk of it; `None` where that is nothing.
     async fn read(&mut self) -> Result<Option<Bytes>, QueryError> {
         let (filter, after) = (self.filter.clone(), self.after);
-        let read = self.state.log.read(move |reader| {
-            // The head first: what the filter leaves out up to there need not be looked at again.
-            let head = reader.head()?.position;
-            Ok((head, reader.filtered(&filter, after, CHUNK_EVENTS)?))
-        });
-        let (head, found) = read.await?;
+        let found = self.state.log.read(move |reader| reader.filtered(&filter, after, CHUNK_EVENTS)).await?;
         self.next_at = Instant::now() + PACE;
-        let last = found.last().map(|recorded| recorded.position);
-        self.after = match last {
-            Some(last) if found.len() == CHUNK_EVENTS => last,
-            _ => self.after.max(head).max(last.unwrap_or(0)),
-        };
-        if found.is_empty() { Ok(None) } else { chunk(&found).map(Some) }
+        // What the filter leaves out up to there need not be looked at again.
+        self.after = self.after.max(found.until);
+        if found.events.is_empty() { Ok(None) } else { chunk(&found.events).map(Some) }
     }
 
     /// Whether the key would be let in again, and to as much as when the stream began.

@@ -1,1 +1,5 @@
-WHERE key_id = :key
+FROM (
+    SELECT * FROM inferences
+    WHERE key_id = :key AND position >= :first AND position < :before
+    ORDER BY position DESC LIMIT :looked_at
+)

@@ -1,1 +1,5 @@
-WHERE partner_id = coalesce(:visible_partner, :partner)
+FROM (
+    SELECT * FROM inferences
+    WHERE partner_id = coalesce(:visible_partner, :partner) AND position >= :first AND position < :before
+    ORDER BY position DESC LIMIT :looked_at
+)

@@ -1,1 +1,5 @@
-WHERE position > 0
+FROM (
+    SELECT * FROM inferences
+    WHERE position > 0 AND position >= :first AND position < :before
+    ORDER BY position DESC LIMIT :looked_at
+)

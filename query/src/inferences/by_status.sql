@@ -1,1 +1,5 @@
-WHERE status = :status AND status IN ('failed', 'aborted', 'refused')
+FROM (
+    SELECT * FROM inferences
+    WHERE status = :status AND status IN ('failed', 'aborted', 'refused') AND position >= :first AND position < :before
+    ORDER BY position DESC LIMIT :looked_at
+)

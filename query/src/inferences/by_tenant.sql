@@ -1,1 +1,5 @@
-WHERE tenant_id = coalesce(:visible_tenant, :tenant)
+FROM (
+    SELECT * FROM inferences
+    WHERE tenant_id = coalesce(:visible_tenant, :tenant) AND position >= :first AND position < :before
+    ORDER BY position DESC LIMIT :looked_at
+)

@@ -11,20 +11,11 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use serde_json::{Map, Value};
 
 use super::Filter;
+use super::search::{self, Columns, Reading};
+use crate::page::Looked;
 use crate::visible::Visible;
 
 const BY_REQUEST: &str = concat!(include_str!("select.sql"), include_str!("by_request.sql"));
-/// One statement for each index that can bound the search; all of them end the same.
-const BY_TENANT: &str = concat!(include_str!("select.sql"), include_str!("by_tenant.sql"), include_str!("page.sql"));
-const BY_PARTNER: &str = concat!(include_str!("select.sql"), include_str!("by_partner.sql"), include_str!("page.sql"));
-const BY_POSITION: &str =
-    concat!(include_str!("select.sql"), include_str!("by_position.sql"), include_str!("page.sql"));
-const BY_KEY: &str = concat!(include_str!("select.sql"), include_str!("by_key.sql"), include_str!("page.sql"));
-const BY_STATUS: &str = concat!(include_str!("select.sql"), include_str!("by_status.sql"), include_str!("page.sql"));
-const NEXT: &str = include_str!("next.sql");
-const LAST: &str = include_str!("last.sql");
-/// Those that an index of their own finds.
-const NOT_COMPLETED: [&str; 3] = ["failed", "aborted", "refused"];
 const INCIDENTS: &str = include_str!("incidents.sql");
 
 /// Where a life stands in the log, and what the view says of it.
@@ -43,49 +34,11 @@ pub struct Life {
 pub type Facts = HashMap<u64, Recorded>;
 
 /// Newest first; one more than the page where there is another.
-pub fn list(db: &Connection, visible: Visible, filter: &Filter) -> Result<Vec<Life>, ViewsError> {
-    let sql = narrowest(visible, filter);
-    let first = filter.from.map(|from| first_since(db, from)).transpose()?.unwrap_or(0);
-    let end = filter.to.map(|to| first_since(db, to)).transpose()?.unwrap_or(i64::MAX);
-    let mut statement = db.prepare_cached(sql)?;
-    let parameters = named_params! {
-        ":first": first, ":before": filter.cut.before.min(end), ":rows": filter.cut.rows(),
-        ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(),
-        ":partner": filter.partner, ":tenant": filter.tenant,
-        ":user": filter.user, ":key": filter.key, ":model": filter.model, ":provider": filter.provider,
-        ":backend": filter.backend, ":status": filter.status,
-    };
-    let mut lives: Vec<Life> = statement.query_map(parameters, Life::read)?.collect::<Result<_, _>>()?;
+pub fn list(db: &Connection, visible: Visible, filter: &Filter) -> Result<Looked<Life>, ViewsError> {
+    let Looked { rows: mut lives, until } =
+        search::look(db, visible, filter, filter.cut.rows(), &Reading { columns: Columns::Listed, read: Life::read })?;
     lives.iter_mut().try_for_each(|life| life.read_incidents(db))?;
-    Ok(lives)
-}
-
-/// The statement that looks at the fewest rows that do not count.
-fn narrowest(visible: Visible, filter: &Filter) -> &'static str {
-    let is_rare = filter.status.as_deref().is_some_and(|status| NOT_COMPLETED.contains(&status));
-    match (visible, &filter.tenant, &filter.partner) {
-        _ if filter.key.is_some() => BY_KEY,
-        (Visible::Tenant(_), _, _) | (_, Some(_), _) => BY_TENANT,
-        (Visible::Partner(_), None, _) | (Visible::Platform, None, Some(_)) => BY_PARTNER,
-        (Visible::Platform, None, None) if is_rare => BY_STATUS,
-        (Visible::Platform, None, None) => BY_POSITION,
-    }
-}
-
-/// The position from which on everything was recorded at `micros` or later, and nothing before it: time never goes back
-/// along positions, so that it is found in as many steps as the last position has bits.
-fn first_since(db: &Connection, micros: i64) -> Result<i64, rusqlite::Error> {
-    let mut next = db.prepare_cached(NEXT)?;
-    let (mut low, mut high) = (0, db.prepare_cached(LAST)?.query_row([], |row| row.get::<_, i64>(0))? + 1);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let found = next.query_row([middle], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))).optional()?;
-        match found {
-            Some((position, recorded_at)) if recorded_at < micros => low = position + 1,
-            Some(_) | None => high = middle,
-        }
-    }
-    Ok(low)
+    Ok(Looked { rows: lives, until })
 }
 
 /// `None` for what the caller cannot see.
@@ -99,6 +52,7 @@ pub fn one(db: &Connection, visible: Visible, request: RequestId) -> Result<Opti
 }
 
 impl Life {
+    /// A row of `select.sql`.
     fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
         Ok(Self {
             position: row.get(0)?,
@@ -193,46 +147,4 @@ fn step(recorded: &Recorded) -> Result<Value, serde_json::Error> {
 
 fn data(recorded: &Recorded) -> Result<Map<String, Value>, serde_json::Error> {
     serde_json::from_str(&recorded.event.payload()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tests::plan;
-
-    const SCHEMA: &str = include_str!("../../../migrations/sqlite/views/0004_inferences.sql");
-
-    #[test]
-    fn every_list_is_bound_by_its_index_and_none_sorts() {
-        for (sql, bound) in [
-            (BY_TENANT, "inferences_by_tenant (tenant_id=? AND position>? AND position<?)"),
-            (BY_PARTNER, "inferences_by_partner (partner_id=? AND position>? AND position<?)"),
-            (BY_KEY, "inferences_by_key (key_id=? AND position>? AND position<?)"),
-            (BY_STATUS, "inferences_not_completed (status=? AND position>? AND position<?)"),
-            (BY_POSITION, "INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
-        ] {
-            let steps = plan::of(SCHEMA, sql);
-            assert!(steps.len() == 1 && steps[0].contains(bound), "{steps:?}");
-        }
-    }
-
-    #[test]
-    fn a_time_is_found_by_its_position() {
-        let db = Connection::open_in_memory().expect("a database");
-        db.execute_batch(SCHEMA).expect("the schema");
-        // Two at one instant, and positions that have no row.
-        for (position, recorded_at) in [(3, 10), (7, 20), (8, 20), (30, 40)] {
-            let columns = "(position, request_id, recorded_at, status, model, cost_nanos)";
-            let row =
-                format!("INSERT INTO inferences {columns} VALUES ({position}, {position}, {recorded_at}, '', '', 0)");
-            db.execute_batch(&row).expect("a row");
-        }
-        let rows_before = |micros| {
-            let first = first_since(&db, micros).expect("a position");
-            let sql = "SELECT count(*) FROM inferences WHERE position < ?1";
-            db.query_row(sql, [first], |row| row.get::<_, u32>(0)).expect("a number")
-        };
-        let found: Vec<u32> = [0, 10, 11, 20, 21, 40, 41].map(rows_before).to_vec();
-        assert_eq!(found, [0, 0, 1, 1, 3, 3, 4]);
-    }
 }

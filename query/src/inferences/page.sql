@@ -1,5 +1,4 @@
-  AND position >= :first AND position < :before
-  AND (:visible_partner IS NULL OR partner_id = :visible_partner)
+WHERE (:visible_partner IS NULL OR partner_id = :visible_partner)
   AND (:visible_tenant IS NULL OR tenant_id = :visible_tenant)
   AND (:partner IS NULL OR partner_id = :partner)
   AND (:tenant IS NULL OR tenant_id = :tenant)
@@ -9,5 +8,4 @@
   AND (:provider IS NULL OR provider = :provider)
   AND (:backend IS NULL OR backend = :backend)
   AND (:status IS NULL OR status = :status)
-ORDER BY position DESC
 LIMIT :rows

@@ -1,6 +1,6 @@
 //! What the paths answer.
 
-use ::events::event::admin::Ended;
+use ::events::event::admin::{Ended, Permission};
 use ::events::event::{Event, Stream, StreamKind};
 use serde_json::{Value, json};
 
@@ -53,8 +53,9 @@ async fn usage_is_grouped_filtered_and_sums_to_the_same() {
     assert!(filtered[0].get("tenant").is_none(), "what is not grouped by is not shown");
     assert_eq!(usage("to=2020-01-01".into()).await.len(), 0);
     let first = world.get(&operator(), "/v1/usage?group_by=tenant&limit=1").await.expect("a page");
-    assert_eq!(first["next_cursor"], "1");
-    let second = world.get(&operator(), "/v1/usage?group_by=tenant&limit=1&cursor=1").await.expect("a page");
+    let cursor = first["next_cursor"].as_str().expect("another page");
+    let second = format!("/v1/usage?group_by=tenant&limit=1&cursor={cursor}");
+    let second = world.get(&operator(), &second).await.expect("a page");
     assert_eq!(second["next_cursor"], Value::Null);
     assert_ne!(first["items"], second["items"]);
     world.close().await;
@@ -118,6 +119,121 @@ async fn resources_are_read_as_they_were_just_written() {
     assert_eq!(world.items(&operator(), "/v1/admin/keys?include_ended=true").await.len(), 2);
     let key = world.get(&operator(), &format!("/v1/admin/keys/{}", OURS.key())).await.expect("a key");
     assert!(key["ended_at"].is_string());
+    world.close().await;
+}
+
+/// Every row of a question, page by page.
+async fn all_pages(world: &World, query: &str, limit: usize) -> Vec<Value> {
+    let (mut rows, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = world.get(&operator(), &format!("{query}&limit={limit}{cursor}")).await.expect("a page");
+        rows.extend(page["items"].as_array().expect("items").clone());
+        let Some(next) = page["next_cursor"].as_str() else { return rows };
+        cursor = format!("&cursor={next}");
+    }
+}
+
+#[tokio::test]
+async fn usage_is_told_apart_by_metadata_and_sums_to_the_same() {
+    let world = World::new().await;
+    world.infers_tagged(OURS, 1000, &[("team", "red"), ("env", "prod")]).await;
+    world.infers_tagged(OURS, 1001, &[("team", "red")]).await;
+    world.infers_tagged(OURS, 1002, &[("team", "blue, \"or so\"")]).await;
+    let position = world.infers(THEIRS, 1003).await;
+    let asked = |query: &str| format!("/v1/usage?min_position={position}&{query}");
+    let by_team = world.items(&operator(), &asked("group_by=metadata.team")).await;
+    let shown: Vec<_> = by_team.iter().map(|row| (&row["metadata.team"], &row["requests"], &row["cost_usd"])).collect();
+    let (one, two) = (json!("0.000000400"), json!("0.000000800"));
+    let (none, blue, red) = (Value::Null, json!("blue, \"or so\""), json!("red"));
+    assert_eq!(shown, [(&none, &json!(1), &one), (&blue, &json!(1), &one), (&red, &json!(2), &two)]);
+    assert_eq!((&by_team[2]["input_uncached_tokens"], &by_team[2]["latency_ms_p95"]), (&json!(24), &json!(12)));
+    // In whole pages and one by one, by several names and dimensions, and never other than without metadata.
+    for by in ["metadata.team,hour", "metadata.env,tenant,metadata.team", "backend,month,metadata.none"] {
+        let query = asked(&format!("group_by={by}"));
+        let rows = all_pages(&world, &query, 1000).await;
+        assert_eq!(all_pages(&world, &query, 1).await, rows, "{by}");
+        let requests: i64 = rows.iter().filter_map(|row| row["requests"].as_i64()).sum();
+        assert_eq!(requests, 4, "{by}");
+    }
+    let plain = world.items(&operator(), &asked("group_by=hour,day,month,tenant,backend,model")).await;
+    let tagged = world.items(&operator(), &asked("group_by=hour,day,month,tenant,backend,model,metadata.none")).await;
+    assert_eq!(plain.len(), tagged.len());
+    for (plain, tagged) in plain.iter().zip(&tagged) {
+        for (name, value) in plain.as_object().expect("a row") {
+            assert_eq!(&tagged[name], value, "{name}");
+        }
+    }
+    let of_red = world.items(&operator(), &asked("metadata.team=red&metadata.env=prod")).await;
+    assert_eq!((of_red.len(), &of_red[0]["requests"]), (1, &json!(1)));
+    let theirs = world.items(&THEIRS.caller(Permission::ALL), &asked("group_by=metadata.team")).await;
+    assert_eq!((theirs.len(), &theirs[0]["metadata.team"]), (1, &none), "no other tenant's metadata");
+    world.close().await;
+}
+
+#[tokio::test]
+async fn refused_requests_count_where_metadata_is_not_known() {
+    let world = World::new().await;
+    world.infers_tagged(OURS, 1000, &[("team", "red")]).await;
+    let position = world.refuses(OURS, 1001).await;
+    let path = format!("/v1/usage?min_position={position}&group_by=metadata.team");
+    let rows = world.items(&operator(), &path).await;
+    let shown: Vec<_> = rows.iter().map(|row| (&row["metadata.team"], &row["requests"], &row["refused"])).collect();
+    assert_eq!(shown, [(&Value::Null, &json!(0), &json!(1)), (&json!("red"), &json!(1), &json!(0))]);
+    let red = world.items(&operator(), &format!("/v1/usage?min_position={position}&metadata.team=red")).await;
+    assert_eq!((red.len(), &red[0]["refused"]), (1, &json!(0)));
+    world.close().await;
+}
+
+#[tokio::test]
+async fn a_page_goes_on_where_it_ended_whatever_came_meanwhile() {
+    let world = World::new().await;
+    for request in 1000..1004 {
+        world.infers(OURS, request).await;
+    }
+    let first = world.get(&operator(), "/v1/inferences?limit=2&min_position=26").await.expect("a page");
+    let position = world.infers(THEIRS, 1004).await;
+    let cursor = first["next_cursor"].as_str().expect("another page");
+    let path = format!("/v1/inferences?limit=2&min_position={position}&cursor={cursor}");
+    let second = world.get(&operator(), &path).await.expect("a page");
+    let seen: Vec<_> =
+        [&first, &second].iter().flat_map(|page| page["items"].as_array().expect("items").clone()).collect();
+    let mut positions: Vec<u64> = seen.iter().filter_map(|item| item["position"].as_u64()).collect();
+    assert!(positions.is_sorted_by(|a, b| a > b), "{positions:?}");
+    positions.dedup();
+    assert_eq!((positions.len(), &second["next_cursor"]), (4, &Value::Null));
+    world.close().await;
+}
+
+#[tokio::test]
+async fn lines_say_in_headers_where_they_stand_and_what_comes_next() {
+    let world = World::new().await;
+    let header = |response: &http::Response<axum::body::Body>, name: &str| {
+        response.headers().get(name).map(|value| value.to_str().expect("text").to_owned())
+    };
+    for format in ["ndjson", "csv"] {
+        let whole =
+            text(world.send(&operator(), &format!("/v1/audit?min_position=10&format={format}"), &[]).await).await;
+        let (mut lines, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let path = format!("/v1/audit?format={format}&limit=3{cursor}");
+            let page = world.send(&operator(), &path, &[]).await;
+            assert_eq!(header(&page, "x-ledgerway-as-of-position").as_deref(), Some("10"));
+            let next = header(&page, "x-ledgerway-next-cursor");
+            lines.extend(text(page).await.lines().map(str::to_owned));
+            let Some(next) = next else { break };
+            cursor = format!("&cursor={next}");
+        }
+        lines.dedup_by(|a, b| a.starts_with("position,") && b.starts_with("position,"));
+        let heads = |line: &&String| !line.starts_with("position,");
+        let whole: Vec<String> = whole.lines().map(str::to_owned).collect();
+        assert_eq!(lines.iter().filter(heads).collect::<Vec<_>>(), whole.iter().filter(heads).collect::<Vec<_>>());
+        assert_eq!(whole.iter().filter(heads).count(), 10, "{format}");
+    }
+    let page = world.send(&operator(), "/v1/events?limit=4", &[]).await;
+    assert_eq!(header(&page, "x-ledgerway-as-of-position").as_deref(), Some("10"));
+    assert_eq!(header(&page, "x-ledgerway-next-cursor").as_deref(), Some("4"));
+    let page = world.send(&operator(), "/v1/events?after=4", &[]).await;
+    assert_eq!(header(&page, "x-ledgerway-next-cursor"), None);
     world.close().await;
 }
 

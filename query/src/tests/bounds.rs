@@ -103,7 +103,14 @@ async fn what_is_no_parameter_is_refused_by_name() {
     let world = World::new().await;
     for (path, field) in [
         ("/v1/usage?colour=red", "colour"),
-        ("/v1/usage?group_by=metadata.team", "group_by"),
+        ("/v1/usage?group_by=metadata.", "group_by"),
+        ("/v1/usage?cursor=audit-5", "cursor"),
+        ("/v1/audit?cursor=inferences-5", "cursor"),
+        ("/v1/audit?cursor=5", "cursor"),
+        ("/v1/inferences?cursor=standings-5", "cursor"),
+        ("/v1/budgets?cursor=budgets-5", "cursor"),
+        ("/v1/admin/budgets?cursor=standings-5", "cursor"),
+        ("/v1/admin/keys?cursor=users-5", "cursor"),
         ("/v1/usage?tenant=garbage", "tenant"),
         ("/v1/budgets?limit=0", "limit"),
         ("/v1/audit?format=xml", "format"),

@@ -1,6 +1,5 @@
 //! Two tenants of two partners, each with a user, a key and a budget, and what they do.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +9,12 @@ use ::events::event::admin::{
 use ::events::event::inference::{Backend, InferenceAdmitted, InferenceEnded, Versions};
 use ::events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
 use ::events::ids::{BudgetId, KeyId, PartnerId, RequestId, TenantId, UserId};
-use ::events::ledger::{Admission, Charge, Outcome};
+use ::events::ledger::{Admission, Charge, Outcome, RefusedRequest};
 use ::events::log::{Admitted, Append, Log, LogOptions, PersonalData, SideRow};
 use ::events::money::NanoUsd;
 use ::events::time::{Period, SystemClock};
 use ::events::usage::{TokenClasses, Usage, UsageSource};
-use ::events::wire::Refusal;
+use ::events::wire::{ErrorCode, Refusal};
 use ::projections::caller::Caller;
 use ::projections::tables::Feed;
 use ::projections::views::ViewsThread;
@@ -200,6 +199,23 @@ impl World {
 
     /// One request that holds 1,000 nano-dollars and costs 400; the position of its settlement.
     pub async fn infers(&self, house: House, request: u128) -> u64 {
+        self.infers_tagged(house, request, &[]).await
+    }
+
+    /// One that was turned away; the position of its refusal.
+    pub async fn refuses(&self, house: House, request: u128) -> u64 {
+        let request_id: RequestId = id(request);
+        let refused = RefusedRequest {
+            request_id,
+            context: Context::about(Actor::Key(house.key()), house.chain()).in_request(request_id),
+            model: "large".into(),
+            refusal: Refusal::new(ErrorCode::ModelUnpriced, "no price"),
+        };
+        self.state.log.refuse(refused).await.expect("refused").expect("a position")
+    }
+
+    /// The same as [`Self::infers`], with metadata.
+    pub async fn infers_tagged(&self, house: House, request: u128, metadata: &[(&str, &str)]) -> u64 {
         let request_id: RequestId = id(request);
         let context = Context::about(Actor::Key(house.key()), house.chain()).in_request(request_id);
         let admitted = InferenceAdmitted {
@@ -209,7 +225,7 @@ impl World {
             max_output_tokens: 10,
             input_tokens_bound: 20,
             body_sha256: "00".into(),
-            metadata: BTreeMap::new(),
+            metadata: metadata.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             versions: Versions::default(),
         };
         let admission = Admission {

@@ -4,11 +4,16 @@ use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use events::ids::{KeyId, PartnerId, TenantId, UserId};
 use events::wire::Refusal;
 
+use super::cursor::{self, GroupKey};
 use crate::parameters::{Parameters, date};
 
 const SECONDS_AN_HOUR: i64 = 3600;
 const LIMIT_DEFAULT: usize = 1000;
 const LIMIT_MAX: usize = 10_000;
+/// Names of metadata begin with this where they stand beside dimensions.
+const METADATA: &str = "metadata.";
+/// More than a request can have.
+const METADATA_NAMES_MAX: usize = 16;
 
 /// What rows are grouped by, in the order of the columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,17 +61,11 @@ impl Dimension {
 }
 
 /// Which part of the groups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    pub offset: usize,
+    /// Groups behind this one; `None` from the first on.
+    pub after: Option<GroupKey>,
     pub limit: usize,
-}
-
-impl Limits {
-    /// The cursor of the page after this one.
-    pub const fn next(self) -> usize {
-        self.offset.saturating_add(self.limit)
-    }
 }
 
 /// The hours that are counted, in seconds since 1970: from the first to before the second.
@@ -88,13 +87,17 @@ pub struct Question {
     pub model: Option<String>,
     pub provider: Option<String>,
     pub backend: Option<String>,
+    /// Names of metadata that rows are grouped by as well.
+    pub by_metadata: Vec<String>,
+    /// Names of metadata and the values that requests must have.
+    pub metadata: Vec<(String, String)>,
     pub limits: Limits,
 }
 
 impl Question {
     /// From the parameters of `/v1/usage`, of which none may be left over.
     pub fn take(mut parameters: Parameters) -> Result<Self, Refusal> {
-        let group_by = group_by(parameters.text("group_by").as_deref())?;
+        let (group_by, by_metadata) = group_by(parameters.text("group_by").as_deref())?;
         let mut hours = Hours { from: 0, to: i64::MAX };
         if let Some(from) = parameters.time("from")? {
             hours.from = hour_of(from);
@@ -115,7 +118,7 @@ impl Question {
             let (from, to) = month(&text).ok_or_else(|| Refusal::invalid("month", "must be like 2026-11"))?;
             hours.narrow(from, to);
         }
-        let question = Self {
+        let mut question = Self {
             group_by,
             hours,
             partner: parameters.id::<PartnerId>("partner")?,
@@ -125,10 +128,26 @@ impl Question {
             model: parameters.text("model"),
             provider: parameters.text("provider"),
             backend: parameters.text("backend"),
-            limits: limits(&mut parameters)?,
+            by_metadata,
+            metadata: metadata(&mut parameters)?,
+            limits: Limits { after: None, limit: parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)? },
         };
+        let cursor = parameters.text("cursor");
+        question.limits.after = cursor.map(|text| cursor::read(&question.names(), &text)).transpose()?;
         parameters.finish()?;
         Ok(question)
+    }
+
+    /// Whether rows are told apart, or chosen, by what only the requests themselves know.
+    pub fn is_about_metadata(&self) -> bool {
+        !self.by_metadata.is_empty() || !self.metadata.is_empty()
+    }
+
+    /// What rows are grouped by, by name.
+    pub fn names(&self) -> Vec<String> {
+        let dimensions = Dimension::ALL.iter().filter(|dimension| self.groups_by(**dimension));
+        let metadata = self.by_metadata.iter().map(|name| format!("{METADATA}{name}"));
+        dimensions.map(|dimension| dimension.as_str().to_owned()).chain(metadata).collect()
     }
 
     pub fn groups_by(&self, dimension: Dimension) -> bool {
@@ -143,26 +162,39 @@ impl Hours {
     }
 }
 
-fn group_by(names: Option<&str>) -> Result<Vec<Dimension>, Refusal> {
-    let names = names.unwrap_or_default().split(',').filter(|name| !name.is_empty());
-    names.map(|name| dimension(name.trim())).collect()
+fn group_by(names: Option<&str>) -> Result<(Vec<Dimension>, Vec<String>), Refusal> {
+    let (mut dimensions, mut metadata) = (Vec::new(), Vec::new());
+    for name in names.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        match name.strip_prefix(METADATA) {
+            None => dimensions.push(dimension(name)?),
+            Some("") => return Err(Refusal::invalid("group_by", "metadata. needs a name behind it")),
+            Some(name) if metadata.iter().any(|known| known == name) => {}
+            Some(name) => metadata.push(name.to_owned()),
+        }
+    }
+    if metadata.len() > METADATA_NAMES_MAX {
+        return Err(Refusal::invalid("group_by", format!("has more than {METADATA_NAMES_MAX} names of metadata")));
+    }
+    Ok((dimensions, metadata))
+}
+
+fn metadata(parameters: &mut Parameters) -> Result<Vec<(String, String)>, Refusal> {
+    let named = parameters.named(METADATA);
+    if let Some((name, _)) = named.iter().find(|(name, _)| name.is_empty()) {
+        return Err(Refusal::invalid(format!("{METADATA}{name}"), "needs a name behind the dot"));
+    }
+    Ok(named)
 }
 
 fn dimension(name: &str) -> Result<Dimension, Refusal> {
     let found = Dimension::ALL.iter().copied().find(|dimension| dimension.as_str() == name);
     found.ok_or_else(|| {
         let known: Vec<&str> = Dimension::ALL.iter().map(|dimension| dimension.as_str()).collect();
-        Refusal::invalid("group_by", format!("{name:?} is none of {}", known.join(", ")))
+        Refusal::invalid("group_by", format!("{name:?} is none of {}, metadata.NAME", known.join(", ")))
     })
 }
 
-fn limits(parameters: &mut Parameters) -> Result<Limits, Refusal> {
-    let offset = usize::try_from(parameters.cursor()?.unwrap_or(0));
-    let offset = offset.map_err(|_| Refusal::invalid("cursor", "is not one that a list gave"))?;
-    Ok(Limits { offset, limit: parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)? })
-}
-
-fn hour_of(at: DateTime<Utc>) -> i64 {
+pub fn hour_of(at: DateTime<Utc>) -> i64 {
     at.timestamp() - at.timestamp().rem_euclid(SECONDS_AN_HOUR)
 }
 
@@ -205,9 +237,18 @@ mod tests {
 
     #[test]
     fn a_dimension_that_is_none_is_named() {
-        let refusal = asked("group_by=tenant,metadata.team").expect_err("not a dimension");
+        let refusal = asked("group_by=tenant,team").expect_err("not a dimension");
         assert_eq!(refusal.details["field"], "group_by");
-        assert!(refusal.message.contains("metadata.team"), "{}", refusal.message);
+        assert!(refusal.message.contains("team"), "{}", refusal.message);
+        assert_eq!(asked("group_by=metadata.").expect_err("no name").details["field"], "group_by");
+        assert_eq!(asked("metadata.=x").expect_err("no name").details["field"], "metadata.");
+        let asked_of_metadata =
+            asked("group_by=metadata.team,day,metadata.team&metadata.env=a%20b").expect("a question");
+        assert_eq!(asked_of_metadata.names(), ["day", "metadata.team"]);
+        assert_eq!(asked_of_metadata.metadata, [("env".to_owned(), "a b".to_owned())]);
+        assert!(
+            asked_of_metadata.is_about_metadata() && !asked("group_by=day").expect("a question").is_about_metadata()
+        );
         assert_eq!(asked("colour=red").expect_err("unknown").details["field"], "colour");
         assert_eq!(asked("group_by=tenant,day").expect("a question").group_by, [Dimension::Tenant, Dimension::Day]);
     }

@@ -8,14 +8,16 @@ use projections::views::latency::Histogram;
 use rusqlite::{CachedStatement, Connection, Row, ToSql};
 use serde_json::{Map, Value};
 
+use super::cursor::GroupKey;
 use super::question::{Dimension, Question};
 use crate::visible::Visible;
 
 const SUMS: &str = concat!(include_str!("rows.sql"), include_str!("where.sql"), include_str!("page.sql"));
+const REFUSED: &str = concat!(include_str!("refused.sql"), include_str!("where.sql"), include_str!("refused_page.sql"));
 /// A row for each hour and all of its dimensions: histograms are added up here, not by SQL.
 const LATENCIES: &str = concat!(include_str!("latencies.sql"), include_str!("where.sql"));
 
-const COUNTS: [&str; 8] = [
+pub const COUNTS: [&str; 8] = [
     "requests",
     "refused",
     "failed",
@@ -29,13 +31,18 @@ const COUNTS: [&str; 8] = [
 /// Values of the ten dimensions; `None` for those that are not grouped by.
 type Group = Vec<Option<String>>;
 
-/// The question's page of groups, and one more where there is another page.
-pub fn of(db: &Connection, visible: Visible, question: &Question) -> Result<Vec<Value>, ViewsError> {
+/// The question's page of groups, and one more where there is another page; each with its place in the list.
+pub fn of(db: &Connection, visible: Visible, question: &Question) -> Result<Vec<(GroupKey, Value)>, ViewsError> {
     let mut groups: Vec<(Group, Map<String, Value>)> = Vec::new();
     let mut statement = db.prepare_cached(SUMS)?;
     bind(&mut statement, visible, question)?;
     put(&mut statement, ":rows", rows(question))?;
-    put(&mut statement, ":offset", offset(question))?;
+    let after = question.limits.after.as_ref();
+    put(&mut statement, ":continues", after.is_some())?;
+    let after = after.map(|key| key.dimensions.clone()).unwrap_or_default();
+    for (index, value) in after.iter().enumerate() {
+        put(&mut statement, &format!(":after_{index}"), value)?;
+    }
     let mut found = statement.raw_query();
     while let Some(row) = found.next()? {
         let group = group(row)?;
@@ -44,13 +51,41 @@ pub fn of(db: &Connection, visible: Visible, question: &Question) -> Result<Vec<
     }
     drop(found);
     let latencies = latencies(db, visible, question, groups.iter().map(|(group, _)| group))?;
-    let items = groups.into_iter().enumerate().map(|(index, (_, mut item))| {
-        let percentile = |percent| latencies.get(index).and_then(|counted| counted.percentile(percent));
-        item.insert("latency_ms_p50".to_owned(), percentile(50).into());
-        item.insert("latency_ms_p95".to_owned(), percentile(95).into());
-        Value::Object(item)
+    let items = groups.into_iter().enumerate().map(|(index, (group, mut item))| {
+        put_latencies(&mut item, latencies.get(index));
+        (key_of(&group), Value::Object(item))
     });
     Ok(items.collect())
+}
+
+pub fn put_latencies(item: &mut Map<String, Value>, counted: Option<&Histogram>) {
+    let percentile = |percent| counted.and_then(|counted| counted.percentile(percent));
+    item.insert("latency_ms_p50".to_owned(), percentile(50).into());
+    item.insert("latency_ms_p95".to_owned(), percentile(95).into());
+}
+
+/// Times first, as groups are listed.
+fn key_of(group: &Group) -> GroupKey {
+    let value = |index: usize| group.get(index).cloned().flatten().unwrap_or_default();
+    GroupKey { dimensions: [7, 8, 9, 0, 1, 2, 3, 4, 5, 6].map(value), metadata: Vec::new() }
+}
+
+/// Refused requests by group, of at most so many groups and one more.
+pub fn refused(
+    db: &Connection,
+    visible: Visible,
+    question: &Question,
+    groups_max: usize,
+) -> Result<Vec<(GroupKey, i64)>, ViewsError> {
+    let mut statement = db.prepare_cached(REFUSED)?;
+    bind(&mut statement, visible, question)?;
+    put(&mut statement, ":rows", i64::try_from(groups_max).map_or(i64::MAX, |max| max.saturating_add(1)))?;
+    let mut rows = statement.raw_query();
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push((key_of(&group(row)?), row.get(Dimension::ALL.len())?));
+    }
+    Ok(found)
 }
 
 /// For each group, its histogram.
@@ -106,11 +141,7 @@ fn rows(question: &Question) -> i64 {
     i64::try_from(question.limits.limit).map_or(i64::MAX, |limit| limit.saturating_add(1))
 }
 
-fn offset(question: &Question) -> i64 {
-    i64::try_from(question.limits.offset).unwrap_or(i64::MAX)
-}
-
-/// What both statements have in common.
+/// What all statements have in common.
 fn bind(statement: &mut CachedStatement<'_>, visible: Visible, question: &Question) -> Result<(), rusqlite::Error> {
     for dimension in Dimension::ALL {
         put(statement, &format!(":by_{}", dimension.as_str()), question.groups_by(*dimension))?;

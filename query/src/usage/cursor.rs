@@ -1,0 +1,64 @@
+//! Where a page of groups ends: the values of its last group, so that the next page begins behind them whatever was
+//! counted meanwhile. As hexadecimal digits of JSON, with what the groups were made by: a cursor of another question is
+//! none.
+
+use events::wire::Refusal;
+use serde::{Deserialize, Serialize};
+
+use crate::page::foreign;
+
+const LIST: &str = "usage-";
+
+/// A group by its values, in the order in which groups are listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct GroupKey {
+    /// Hour, day, month, partner, tenant, user, key, model, provider, backend; empty where it is not grouped by or not known.
+    pub dimensions: [String; 10],
+    /// Values of metadata, in the order of the question; `None` where a request has none of that name.
+    pub metadata: Vec<Option<String>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Cursor {
+    by: Vec<String>,
+    after: GroupKey,
+}
+
+pub fn write(by: &[String], after: &GroupKey) -> Result<String, serde_json::Error> {
+    let json = serde_json::to_vec(&Cursor { by: by.to_vec(), after: after.clone() })?;
+    Ok(json.iter().fold(LIST.to_owned(), |text, byte| text + &format!("{byte:02x}")))
+}
+
+pub fn read(by: &[String], text: &str) -> Result<GroupKey, Refusal> {
+    let bytes = text.strip_prefix(LIST).and_then(bytes_of).ok_or_else(foreign)?;
+    let cursor: Cursor = serde_json::from_slice(&bytes).map_err(|_| foreign())?;
+    let is_ours = cursor.by == by && write(by, &cursor.after).is_ok_and(|written| written == text);
+    if is_ours { Ok(cursor.after) } else { Err(foreign()) }
+}
+
+fn bytes_of(hex: &str) -> Option<Vec<u8>> {
+    let pairs = hex.as_bytes().chunks(2);
+    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_comes_back_and_belongs_to_its_question() {
+        let by = vec!["tenant".to_owned(), "metadata.team".to_owned()];
+        let mut after = GroupKey { metadata: vec![Some("réd\"".to_owned())], ..GroupKey::default() };
+        after.dimensions[4] = "ten_1".to_owned();
+        let text = write(&by, &after).expect("a cursor");
+        assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'), "{text}");
+        assert_eq!(read(&by, &text), Ok(after));
+        let upper = format!("usage-{}", text["usage-".len()..].to_uppercase());
+        for (by, text) in
+            [(&by[..1], &*text), (&by, &upper), (&by, "usage-zz"), (&by, "usage-7b7"), (&by, "audit-5"), (&by, "")]
+        {
+            let refusal = read(by, text).expect_err(text);
+            assert_eq!(refusal.details["field"], "cursor", "{text}");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Usage by metadata, which no view has: the requests are found in the view `inferences`, and what they were tagged with,
+//! used and took is read from their events, one by one. So many are counted and no more: who asks for more is told to
+//! narrow the question. What was refused has no metadata; it counts where that is not known, out of `usage_by_hour`.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use events::event::Event;
+use events::event::inference::InferenceEnded;
+use events::log::Reader;
+use events::money::NanoUsd;
+use events::time::{from_micros, rfc3339};
+use events::wire::Refusal;
+use projections::views::ViewsError;
+use projections::views::latency::Histogram;
+use rusqlite::{Connection, Row};
+use serde_json::{Map, Value};
+
+use super::cursor::GroupKey;
+use super::question::{Dimension, Question, hour_of};
+use super::sums::{COUNTS, put_latencies};
+use crate::error::QueryError;
+use crate::inferences::Filter;
+use crate::inferences::search::{self, Columns, Reading};
+use crate::page::{Cut, Looked};
+use crate::visible::Visible;
+
+/// Requests that are counted one by one: two seconds where their events are in memory.
+pub const REQUESTS_MAX: usize = 50_000;
+/// Requests whose events are read at a time, so that others have their turn at the log.
+pub const CHUNK: usize = 500;
+const REFUSED: &str = "refused";
+const MICROS_A_SECOND: i64 = 1_000_000;
+
+/// A request as it stands in the view.
+#[derive(Clone, Debug)]
+pub struct Counted {
+    pub position: u64,
+    pub outcome: Option<u64>,
+    key: GroupKey,
+    cost_nanos: i64,
+    is_refused: bool,
+}
+
+/// Sums of a group.
+#[derive(Clone, Debug, Default)]
+pub struct Sums {
+    /// In the order of [`COUNTS`].
+    counts: [i64; COUNTS.len()],
+    cost_nanos: i64,
+    latencies: Histogram,
+}
+
+/// Groups in the order in which they are listed.
+pub type Groups = BTreeMap<GroupKey, Sums>;
+
+/// The requests that the question is about, without their metadata. The inner error: they are too many.
+pub fn requests(
+    db: &Connection,
+    visible: Visible,
+    question: &Question,
+) -> Result<Result<Vec<Counted>, Refusal>, ViewsError> {
+    let micros = |seconds: i64| seconds.saturating_mul(MICROS_A_SECOND);
+    let filter = Filter {
+        from: (question.hours.from > 0).then(|| micros(question.hours.from)),
+        to: (question.hours.to < i64::MAX).then(|| micros(question.hours.to)),
+        partner: question.partner.clone(),
+        tenant: question.tenant.clone(),
+        user: question.user.clone(),
+        key: question.key.clone(),
+        model: question.model.clone(),
+        provider: question.provider.clone(),
+        backend: question.backend.clone(),
+        ..Filter::all(Cut { list: "usage", before: i64::MAX, limit: REQUESTS_MAX })
+    };
+    let looked = search::look(db, visible, &filter, filter.cut.rows(), &Reading { columns: Columns::Counted, read })?;
+    let Looked { rows, until } = looked;
+    if rows.len() > REQUESTS_MAX || until.is_some() {
+        return Ok(Err(too_many()));
+    }
+    let mut requests = rows;
+    requests.retain(|request| !request.is_refused);
+    requests.iter_mut().for_each(|request| request.key.leave_out(question));
+    Ok(Ok(requests))
+}
+
+pub fn too_many() -> Refusal {
+    let reason = format!(
+        "metadata is read from the requests one by one, and these are more than {REQUESTS_MAX}: narrow them by from and to, or \
+         by tenant or key"
+    );
+    Refusal::invalid("from", reason)
+}
+
+fn read(row: &Row<'_>) -> Result<Counted, rusqlite::Error> {
+    let text = |column: usize| Ok::<_, rusqlite::Error>(row.get::<_, Option<String>>(column)?.unwrap_or_default());
+    let at = from_micros(row.get(1)?);
+    let [hour, day, month] = times(at);
+    let dimensions = [hour, day, month, text(2)?, text(3)?, text(4)?, text(5)?, text(6)?, text(7)?, text(8)?];
+    Ok(Counted {
+        position: row.get(0)?,
+        outcome: row.get(11)?,
+        key: GroupKey { dimensions, metadata: Vec::new() },
+        cost_nanos: row.get(10)?,
+        is_refused: row.get_ref(9)?.as_str()? == REFUSED,
+    })
+}
+
+/// As the view writes hour, day and month.
+fn times(at: DateTime<Utc>) -> [String; 3] {
+    let hour = from_micros(hour_of(at).saturating_mul(MICROS_A_SECOND));
+    let date = at.date_naive().to_string();
+    let month = date.get(..7).unwrap_or_default().to_owned();
+    [rfc3339(hour), date, month]
+}
+
+impl GroupKey {
+    /// Empties what is not grouped by.
+    fn leave_out(&mut self, question: &Question) {
+        for (value, dimension) in self.dimensions.iter_mut().zip(LISTED) {
+            if !question.groups_by(dimension) {
+                value.clear();
+            }
+        }
+    }
+}
+
+/// Dimensions in the order of a group's key.
+const LISTED: [Dimension; 10] = [
+    Dimension::Hour,
+    Dimension::Day,
+    Dimension::Month,
+    Dimension::Partner,
+    Dimension::Tenant,
+    Dimension::User,
+    Dimension::Key,
+    Dimension::Model,
+    Dimension::Provider,
+    Dimension::Backend,
+];
+
+/// Adds these requests to the groups, with what their events say.
+pub fn add(groups: &mut Groups, requests: &[Counted], question: &Question, log: &Reader) -> Result<(), QueryError> {
+    let positions: Vec<u64> =
+        requests.iter().flat_map(|request| std::iter::once(request.position).chain(request.outcome)).collect();
+    let events = log.at(&positions)?;
+    for request in requests {
+        let admitted = events.get(&request.position).map(|recorded| &recorded.event);
+        let Some(Event::InferenceAdmitted(admitted)) = admitted else {
+            return Err(QueryError::Answer(format!("the log has no admission at {}", request.position)));
+        };
+        let value = |name: &String| admitted.metadata.get(name);
+        if question.metadata.iter().any(|(name, wanted)| value(name) != Some(wanted)) {
+            continue;
+        }
+        let metadata = question.by_metadata.iter().map(|name| value(name).cloned()).collect();
+        let key = GroupKey { metadata, ..request.key.clone() };
+        let outcome = request.outcome.and_then(|position| events.get(&position)).map(|recorded| &recorded.event);
+        groups.entry(key).or_default().add(request, outcome).ok_or_else(overflow)?;
+    }
+    Ok(())
+}
+
+/// Adds refusals, which have no metadata.
+pub fn add_refused(groups: &mut Groups, refused: Vec<(GroupKey, i64)>, question: &Question) -> Result<(), QueryError> {
+    for (key, number) in refused {
+        let key = GroupKey { metadata: vec![None; question.by_metadata.len()], ..key };
+        groups.entry(key).or_default().count(1, number).ok_or_else(overflow)?;
+    }
+    Ok(())
+}
+
+fn overflow() -> QueryError {
+    QueryError::Answer("a sum does not fit 64 bits".to_owned())
+}
+
+impl Sums {
+    fn count(&mut self, index: usize, number: i64) -> Option<()> {
+        let sum = self.counts.get_mut(index)?;
+        *sum = sum.checked_add(number)?;
+        Some(())
+    }
+
+    fn add(&mut self, request: &Counted, outcome: Option<&Event>) -> Option<()> {
+        self.count(0, 1)?;
+        self.cost_nanos = self.cost_nanos.checked_add(request.cost_nanos)?;
+        match outcome {
+            Some(Event::InferenceFailed(ended)) => {
+                self.count(2, 1)?;
+                self.end(ended)
+            }
+            Some(Event::InferenceCompleted(ended) | Event::InferenceAborted(ended)) => self.end(ended),
+            Some(_) | None => Some(()),
+        }
+    }
+
+    fn end(&mut self, ended: &InferenceEnded) -> Option<()> {
+        if let Some(latency_ms) = ended.latency_ms {
+            self.latencies.count(latency_ms);
+        }
+        let Some(usage) = &ended.usage else { return Some(()) };
+        let tokens = &usage.tokens;
+        let classes = [
+            tokens.input_uncached_tokens,
+            tokens.input_cache_read_tokens,
+            tokens.input_cache_write_tokens,
+            tokens.output_text_tokens,
+            tokens.output_reasoning_tokens,
+        ];
+        classes
+            .into_iter()
+            .enumerate()
+            .try_for_each(|(index, number)| self.count(index + 3, i64::try_from(number).ok()?))
+    }
+}
+
+/// The page of groups and one more where there is another, each with its place in the list.
+pub fn page(groups: Groups, question: &Question) -> Vec<(GroupKey, Value)> {
+    let behind = groups.into_iter().filter(|(key, _)| question.limits.after.as_ref().is_none_or(|after| key > after));
+    behind
+        .take(question.limits.limit.saturating_add(1))
+        .map(|(key, sums)| (key.clone(), shown(&key, &sums, question)))
+        .collect()
+}
+
+fn shown(key: &GroupKey, sums: &Sums, question: &Question) -> Value {
+    let mut item = Map::new();
+    for (dimension, value) in LISTED.iter().zip(&key.dimensions) {
+        if question.groups_by(*dimension) {
+            let known = Some(value.as_str()).filter(|value| !value.is_empty());
+            item.insert(dimension.as_str().to_owned(), known.into());
+        }
+    }
+    for (name, value) in question.by_metadata.iter().zip(&key.metadata) {
+        item.insert(format!("metadata.{name}"), value.as_deref().into());
+    }
+    for (name, number) in COUNTS.iter().zip(sums.counts) {
+        item.insert((*name).to_owned(), number.into());
+    }
+    item.insert("cost_usd".to_owned(), NanoUsd::new(sums.cost_nanos).to_string().into());
+    put_latencies(&mut item, Some(&sums.latencies));
+    Value::Object(item)
+}

@@ -1,0 +1,133 @@
+//! Lists, their pages and their forms.
+
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::gateway::Gateway;
+use crate::tenant::{NATIVE, Tenant};
+use crate::upstream::MockUpstream;
+
+/// Every item of a list, so many a page.
+async fn items(client: &Client, path: &str, limit: usize) -> Vec<Value> {
+    let (mut found, mut cursor) = (Vec::new(), String::new());
+    let joint = if path.contains('?') { '&' } else { '?' };
+    loop {
+        let page = client.get(&format!("{path}{joint}limit={limit}{cursor}")).await.must(200).json();
+        assert!(page["as_of_position"].is_u64(), "{path}: {page}");
+        found.extend(page["items"].as_array().expect("items").clone());
+        let Some(next) = page["next_cursor"].as_str() else { return found };
+        cursor = format!("&cursor={next}");
+    }
+}
+
+async fn tagged(tenant: &Tenant, metadata: Value) {
+    let mut body = tenant.ask("ok");
+    body["metadata"] = metadata;
+    tenant.app.post(NATIVE, &body).await.must(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_list_goes_on_at_its_cursor_and_takes_no_other() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    for _ in 0..4 {
+        tenant.chat("ok").await.must(200);
+        tenant.new_key(&gateway, json!({})).await;
+    }
+    let head = gateway.head().await;
+    let operator = gateway.operator();
+    let lists = ["/v1/inferences", "/v1/audit", "/v1/usage?group_by=tenant,key", "/v1/admin/keys", "/v1/admin/tenants"];
+    for path in lists {
+        let joint = if path.contains('?') { '&' } else { '?' };
+        let path = format!("{path}{joint}min_position={head}");
+        let whole = items(operator, &path, 1000).await;
+        assert!(whole.len() >= 2 || path.starts_with("/v1/usage"), "{path}: {}", whole.len());
+        for limit in [1, 3] {
+            assert_eq!(items(operator, &path, limit).await, whole, "{path} by {limit}");
+        }
+        for cursor in ["x", "5", "-1", "elsewhere-5", "%00", "usage-00", "inferences-05"] {
+            let refused = operator.get(&format!("{path}&cursor={cursor}")).await.must_be(400, "INVALID_REQUEST").json();
+            assert_eq!(refused["error"]["details"]["field"], "cursor", "{path} {cursor}");
+        }
+        for limit in ["0", "10001", "x"] {
+            operator.get(&format!("{path}&limit={limit}")).await.must_be(400, "INVALID_REQUEST");
+        }
+    }
+    let of_inferences = operator.get("/v1/inferences?limit=1").await.must(200).json();
+    let cursor = of_inferences["next_cursor"].as_str().expect("another page");
+    operator.get(&format!("/v1/audit?cursor={cursor}")).await.must_be(400, "INVALID_REQUEST");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_is_grouped_and_chosen_by_metadata() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    for team in ["red", "red", "blue"] {
+        tagged(&tenant, json!({ "team": team, "über": "a b" })).await;
+    }
+    tenant.chat("ok").await.must(200);
+    let head = gateway.head().await;
+    let path = format!("/v1/usage?min_position={head}&tenant={}", tenant.id);
+    let rows = items(gateway.operator(), &format!("{path}&group_by=metadata.team,day"), 2).await;
+    let counts: Vec<_> = rows.iter().map(|row| (row["metadata.team"].as_str(), row["requests"].as_u64())).collect();
+    assert_eq!(counts, [(None, Some(1)), (Some("blue"), Some(1)), (Some("red"), Some(2))], "{rows:?}");
+    let plain = items(gateway.operator(), &path, 10).await;
+    let all = items(gateway.operator(), &format!("{path}&metadata.%C3%BCber=a%20b"), 10).await;
+    assert_eq!((plain[0]["requests"].as_u64(), all[0]["requests"].as_u64()), (Some(4), Some(3)));
+    assert!(rows.iter().all(|row| row["day"].as_str().is_some_and(|day| day.len() == 10)));
+    let none = items(gateway.operator(), &format!("{path}&metadata.team=green"), 10).await;
+    assert!(none.is_empty(), "{none:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_is_given_as_lines_and_as_a_table_that_no_spreadsheet_runs() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let formula = "=HYPERLINK(\"http://example.invalid\")";
+    let evil = gateway.operator().clone().with("user-agent", formula);
+    evil.post("/v1/admin/partners", &json!({ "name": "=1+1" })).await.must(201);
+    let head = gateway.head().await;
+    let audit = |query: &str| format!("/v1/audit?min_position={head}&{query}");
+    let page = gateway.operator().get(&audit("action=partner.created&limit=1")).await.must(200).json();
+    assert_eq!(page["items"][0]["user_agent"], formula);
+    let lines = gateway.operator().get(&audit("format=ndjson&action=partner.created&limit=1")).await.must(200);
+    assert_eq!(lines.header("content-type"), "application/x-ndjson");
+    assert_eq!(Some(lines.header("x-ledgerway-next-cursor")), page["next_cursor"].as_str());
+    assert_eq!(lines.header("x-ledgerway-as-of-position"), page["as_of_position"].to_string());
+    assert_eq!(serde_json::from_slice::<Value>(&lines.body).expect("JSON"), page["items"][0]);
+    let table = gateway.operator().get(&audit("format=csv&action=partner.created&limit=1")).await.must(200);
+    let text = String::from_utf8(table.body.to_vec()).expect("text");
+    assert!(text.starts_with("position,recorded_at,actor,") && text.contains(",\"'=HYPERLINK("), "{text}");
+    let after = page["items"][0]["recorded_at"].as_str().expect("a time");
+    for (query, found) in [
+        (format!("from={after}"), 1),
+        (format!("to={after}&actor=operator&action=tenant.created&resource=tenant/{}", tenant.id), 1),
+        (format!("resource={}&severity=info&q=TENANT", tenant.id), 1),
+        (format!("resource={}&severity=warning", tenant.id), 0),
+        ("q=hyperlink".to_owned(), 0),
+    ] {
+        assert_eq!(items(gateway.operator(), &audit(&query), 10).await.len(), found, "{query}");
+    }
+    gateway.operator().get(&audit("format=xml")).await.must_be(400, "INVALID_REQUEST");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_the_log_say_whether_there_is_more() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    tenant.chat("ok").await.must(200);
+    let head = gateway.head().await;
+    let (mut after, mut seen) = ("0".to_owned(), 0);
+    loop {
+        let page = gateway.operator().get(&format!("/v1/events?limit=5&after={after}")).await.must(200);
+        assert_eq!(page.header("x-ledgerway-as-of-position"), head.to_string());
+        seen += page.body.iter().filter(|byte| **byte == b'\n').count();
+        match page.header("x-ledgerway-next-cursor") {
+            "" => break,
+            next => next.clone_into(&mut after),
+        }
+    }
+    assert_eq!(seen as u64, head);
+    let rare = gateway.operator().get("/v1/events?types=budget.expired.v1").await.must(200);
+    assert!(rare.body.is_empty() && rare.header("x-ledgerway-next-cursor").is_empty());
+}
