@@ -67,9 +67,14 @@ impl Gateway {
     fn deadline(&self) -> Duration {
         self.log.hold_ttl() * 4 / 5
     }
+
+    /// The time of what would be appended now.
+    fn now(&self) -> DateTime<Utc> {
+        self.log.head().time_after(self.clock.now())
+    }
 }
 
-/// `POST /v1/inference/chat`, Chat Completions and the list of models on all their paths. The request's id and its
+/// `POST /v1/inference/chat`, Chat Completions and the models, all and each, on all their paths. The request's id and its
 /// caller are extensions of the request.
 pub fn routes(gateway: Arc<Gateway>) -> Router {
     Router::new()
@@ -78,6 +83,8 @@ pub fn routes(gateway: Arc<Gateway>) -> Router {
         .route("/oai/v1/chat/completions", post(openai))
         .route("/v1/models", get(models::list))
         .route("/oai/v1/models", get(models::list))
+        .route("/v1/models/{*name}", get(models::one))
+        .route("/oai/v1/models/{*name}", get(models::one))
         .with_state(gateway)
 }
 
@@ -180,7 +187,7 @@ async fn read_body(request: Request) -> Result<Bytes, Refusal> {
 
 fn plan(gateway: &Gateway, caller: &Caller, asked: &ClientRequest, id: RequestId) -> Result<Plan, Refusal> {
     let tables = gateway.tables.load();
-    plan::plan(&tables, caller, asked, id, gateway.log.head().time_after(gateway.clock.now()))
+    plan::plan(&tables, caller, asked, id, gateway.now())
 }
 
 /// A refusal that reached the ledger's door is a fact; without the fact there is no refusal but this one.

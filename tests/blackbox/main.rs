@@ -17,6 +17,7 @@ mod hostile;
 mod keys;
 mod limits;
 mod mixed_load;
+mod models;
 mod one_request;
 mod queries;
 mod rebuild;

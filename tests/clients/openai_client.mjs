@@ -94,5 +94,8 @@ await perBackend(whole, streamed, toolCalls, structured, reasoning, aborted);
 await refusals();
 const listed = new Set();
 for await (const model of client.models.list()) listed.add(model.id);
-for (const { model } of test.backends) assert.ok(listed.has(model), `${model} is not listed`);
+for (const { model } of test.backends) {
+  assert.ok(listed.has(model), `${model} is not listed`);
+  assert.equal((await client.models.retrieve(model)).id, model);
+}
 report();

@@ -143,4 +143,7 @@ per_backend(whole, streamed, tools, structured, reasoning, pictured, probabiliti
 refusals()
 listed = {model.id for model in client.models.list()}
 same({backend["model"] for backend in BACKENDS} - listed, set(), "models that are not listed")
+same(client.models.retrieve(BACKENDS[0]["model"]).id, BACKENDS[0]["model"], "a model by its name")
+with refused(openai.NotFoundError, 404, "model_not_found"):
+    client.models.retrieve("no-such-model")
 report()

@@ -1,8 +1,9 @@
-//! `GET /v1/models`: OpenAI's list, with what our clients want to know beside it. Only what the key may use.
+//! `GET /v1/models` and `/v1/models/{name}`: OpenAI's list, with what our clients want to know beside it. Only what the
+//! key may use. A name may have slashes in it, as they are or encoded.
 
 use std::sync::Arc;
 
-use axum::extract::{Extension, State};
+use axum::extract::{Extension, Path, State};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use events::event::admin::{Model, Permission};
@@ -13,15 +14,34 @@ use projections::tables::{Entry, Tables};
 use serde_json::{Value, json};
 
 use super::Gateway;
-use super::plan::{Priced, first_priced};
+use super::plan::{Priced, first_priced, not_found};
 use crate::reply;
 
 pub async fn list(State(gateway): State<Arc<Gateway>>, Extension(caller): Extension<Arc<Caller>>) -> Response {
     if let Err(refusal) = caller.require(Permission::ModelsUse) {
         return reply::refused(refusal);
     }
-    let data = listed(&gateway.tables.load(), &caller, gateway.log.head().time_after(gateway.clock.now()));
-    let mut response = Response::new(json!({ "object": "list", "data": data }).to_string().into());
+    answered(&json!({ "object": "list", "data": listed(&gateway.tables.load(), &caller, gateway.now()) }))
+}
+
+/// Errors: 404 `MODEL_NOT_FOUND` for what is not in the list.
+pub async fn one(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(caller): Extension<Arc<Caller>>,
+    Path(name): Path<String>,
+) -> Response {
+    if let Err(refusal) = caller.require(Permission::ModelsUse) {
+        return reply::refused(refusal);
+    }
+    let mut listed = listed(&gateway.tables.load(), &caller, gateway.now()).into_iter();
+    match listed.find(|model| model["id"] == name.as_str()) {
+        Some(model) => answered(&model),
+        None => reply::refused(not_found(&name)),
+    }
+}
+
+fn answered(body: &Value) -> Response {
+    let mut response = Response::new(body.to_string().into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

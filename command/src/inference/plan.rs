@@ -226,7 +226,8 @@ fn output_cap(asked: &ClientRequest, priced: &[Priced<'_>]) -> Result<u64, Refus
     priced.iter().find_map(default).ok_or_else(|| Refusal::invalid(field, "is required: this model has no default"))
 }
 
-fn not_found(model: &str) -> Refusal {
+/// 404 that names the model, as far as its name goes.
+pub fn not_found(model: &str) -> Refusal {
     let shown: String = model.chars().take(256).collect();
     Refusal::new(ErrorCode::ModelNotFound, format!("there is no model {shown}")).with("model", shown)
 }
