@@ -152,10 +152,9 @@ impl Denied {
             Self::Unauthenticated => Refusal::new(ErrorCode::Unauthenticated, "a valid API key is needed"),
             Self::Busy => Refusal::new(ErrorCode::LedgerUnavailable, "too many keys are being checked; try again")
                 .retry_after(RETRY_AFTER),
-            Self::Log(error) => {
-                tracing::error!(%error, "a key's stored hash cannot be read");
-                Refusal::new(ErrorCode::LedgerUnavailable, "the key cannot be checked now").retry_after(RETRY_AFTER)
-            }
+            Self::Log(error) => Refusal::new(ErrorCode::LedgerUnavailable, "the key cannot be checked now")
+                .retry_after(RETRY_AFTER)
+                .because(format_args!("a key's stored hash cannot be read: {error}")),
         }
     }
 }

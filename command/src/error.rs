@@ -79,10 +79,14 @@ pub enum CommandError {
 }
 
 impl CommandError {
-    /// The table. No wildcard: a new variant has to choose.
     pub fn into_refusal(self) -> Refusal {
-        self.log_what_is_ours();
-        let message = self.to_string();
+        let (is_ours, message) = (self.is_ours(), self.to_string());
+        let refusal = self.worded(message.clone());
+        if is_ours { refusal.because(message) } else { refusal }
+    }
+
+    /// The table. No wildcard: a new variant has to choose.
+    fn worded(self, message: String) -> Refusal {
         match self {
             Self::Field(error) => Refusal::invalid(error.field, error.reason),
             Self::IdempotencyKeyMalformed => Refusal::invalid("idempotency-key", message),
@@ -121,11 +125,10 @@ impl CommandError {
         }
     }
 
-    fn log_what_is_ours(&self) {
+    /// Whether the operator has to know of it.
+    const fn is_ours(&self) -> bool {
         match self {
-            Self::Vault(_) | Self::Log(_) | Self::Defect(_) | Self::IdInUse { .. } | Self::NotYetInForce { .. } => {
-                tracing::error!(error = %self, "an administrative command failed");
-            }
+            Self::Vault(_) | Self::Log(_) | Self::Defect(_) | Self::IdInUse { .. } | Self::NotYetInForce { .. } => true,
             Self::Field(_)
             | Self::IdempotencyKeyMalformed
             | Self::MediaType
@@ -142,7 +145,7 @@ impl CommandError {
             | Self::GenerationsExhausted
             | Self::Contended { .. }
             | Self::IdempotencyKeyReused
-            | Self::Hashing(_) => {}
+            | Self::Hashing(_) => false,
         }
     }
 

@@ -87,11 +87,13 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
     /// Log position of the event that records it, where there is one.
     pub position: Option<u64>,
+    /// What is behind it, for the gateway's own log: no client is told.
+    pub cause: Option<Box<str>>,
 }
 
 impl Refusal {
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: Map::new(), retry_after: None, position: None }
+        Self { code, message: message.into(), details: Map::new(), retry_after: None, position: None, cause: None }
     }
 
     /// 400 that names the field and what is wrong with it.
@@ -110,6 +112,12 @@ impl Refusal {
     #[must_use]
     pub const fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
+        self
+    }
+
+    #[must_use]
+    pub fn because(mut self, cause: impl std::fmt::Display) -> Self {
+        self.cause = Some(cause.to_string().into());
         self
     }
 

@@ -68,17 +68,15 @@ impl QueryError {
             }
             Self::Views(error @ (ViewsError::Database(_) | ViewsError::Stored(_) | ViewsError::Lost)) => defect(&error),
             Self::Answer(error) => defect(&error),
-            Self::Log(error) => {
-                tracing::error!(%error, "the log cannot be read");
-                Refusal::new(ErrorCode::LedgerUnavailable, "the log cannot be read now").retry_after(RETRY_AFTER)
-            }
+            Self::Log(error) => Refusal::new(ErrorCode::LedgerUnavailable, "the log cannot be read now")
+                .retry_after(RETRY_AFTER)
+                .because(error),
         }
     }
 }
 
 fn defect(error: &dyn std::fmt::Display) -> Refusal {
-    tracing::error!(%error, "a query failed");
-    Refusal::new(ErrorCode::Internal, "the query failed")
+    Refusal::new(ErrorCode::Internal, "the query failed").because(error)
 }
 
 impl IntoResponse for QueryError {
