@@ -48,6 +48,9 @@ pub struct ServeArgs {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, env = "LEDGERWAY_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: String,
+    /// Address for /metrics, which the main one then does not have
+    #[arg(long, env = "LEDGERWAY_METRICS_LISTEN", value_name = "ADDRESS")]
+    pub metrics_listen: Option<String>,
     #[command(flatten)]
     pub data: DataArgs,
     /// Create a simulator provider, two priced models and an app key with a budget of 5 USD

@@ -1,12 +1,15 @@
 //! Configuration: flags and variables as they came, judged once. A wrong one is answered in one sentence that names the
 //! variable, what is wrong with it and a valid example.
 
+mod tracing;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use command::limits::DefaultLimits;
 use command::secrets::{NodeKey, Secret, operator_key};
+use command::trace::TraceTarget;
 
 use crate::cli::ServeArgs;
 use crate::http::CorsOrigins;
@@ -18,9 +21,22 @@ const REQUESTS_AN_HOUR_MAX: u64 = 1_000_000_000;
 const ABSENT: [&str; 4] =
     ["LEDGERWAY_DATABASE_URL", "LEDGERWAY_NATS_URL", "LEDGERWAY_REDIS_URL", "LEDGERWAY_OBJECT_STORE_URL"];
 
+/// A variable that says where to listen.
+#[derive(Clone, Copy)]
+pub struct ListenVariable {
+    name: &'static str,
+    example: &'static str,
+}
+
+pub const LISTEN: ListenVariable = ListenVariable { name: "LEDGERWAY_LISTEN", example: "127.0.0.1:8080" };
+pub const METRICS_LISTEN: ListenVariable =
+    ListenVariable { name: "LEDGERWAY_METRICS_LISTEN", example: "127.0.0.1:9090" };
+
 /// How `serve` runs.
 pub struct Config {
     pub listen: SocketAddr,
+    /// Where metrics are served; `None`: with everything else.
+    pub metrics_listen: Option<SocketAddr>,
     pub data: PathBuf,
     pub dev: bool,
     pub hold_ttl: Duration,
@@ -30,6 +46,8 @@ pub struct Config {
     /// Pages of which origins may call it; `None` where none may.
     pub cors: Option<CorsOrigins>,
     pub default_limits: DefaultLimits,
+    /// Where traces are exported to.
+    pub traces: Option<TraceTarget>,
     pub admin_key: Option<Secret>,
     pub node_key: Option<Secret>,
 }
@@ -56,7 +74,8 @@ impl Config {
             return Err(WrongConfig { variable: "LEDGERWAY_MODE", problem, example: "all" });
         }
         Ok(Self {
-            listen: listen(&args.listen)?,
+            listen: listen(LISTEN, &args.listen)?,
+            metrics_listen: args.metrics_listen.as_deref().map(|text| listen(METRICS_LISTEN, text)).transpose()?,
             data: data(&args.data.dir)?,
             dev: truth("LEDGERWAY_DEV", &args.dev)?,
             hold_ttl: seconds("LEDGERWAY_HOLD_TTL_SECONDS", &args.hold_ttl_seconds, 1, HOLD_TTL_SECONDS_MAX, "900")?,
@@ -82,6 +101,7 @@ impl Config {
                     &args.admin_rate_limit_requests,
                 )?,
             },
+            traces: tracing::target(&variable)?,
             admin_key: variable("LEDGERWAY_ADMIN_KEY").map(admin_key).transpose()?,
             node_key: variable("LEDGERWAY_NODE_KEY").map(node_key).transpose()?,
         })
@@ -90,9 +110,9 @@ impl Config {
 
 impl WrongConfig {
     /// For an address that cannot be listened on.
-    pub fn listen(address: SocketAddr, error: &std::io::Error) -> Self {
+    pub fn listen(variable: ListenVariable, address: SocketAddr, error: &std::io::Error) -> Self {
         let problem = format!("is {address}, which cannot be listened on ({error})");
-        Self { variable: "LEDGERWAY_LISTEN", problem, example: "127.0.0.1:8080" }
+        Self { variable: variable.name, problem, example: variable.example }
     }
 
     /// For a data folder that can be neither made nor used. `path` is where it failed.
@@ -113,11 +133,11 @@ fn node_key(text: String) -> Result<Secret, WrongConfig> {
     }
 }
 
-fn listen(text: &str) -> Result<SocketAddr, WrongConfig> {
+fn listen(variable: ListenVariable, text: &str) -> Result<SocketAddr, WrongConfig> {
     text.parse().map_err(|_| WrongConfig {
-        variable: "LEDGERWAY_LISTEN",
+        variable: variable.name,
         problem: format!("is {:?}, which is no address and port", shown(text)),
-        example: "127.0.0.1:8080",
+        example: variable.example,
     })
 }
 
@@ -208,6 +228,7 @@ mod tests {
     pub(super) fn args() -> ServeArgs {
         ServeArgs {
             listen: "127.0.0.1:0".to_owned(),
+            metrics_listen: None,
             data: DataArgs { dir: "data".into() },
             dev: "false".to_owned(),
             mode: "all".to_owned(),
@@ -232,6 +253,8 @@ mod tests {
             refused(&wrong, "", "").to_string(),
             "LEDGERWAY_LISTEN is \"nowhere\", which is no address and port, for example LEDGERWAY_LISTEN=127.0.0.1:8080"
         );
+        let wrong = ServeArgs { metrics_listen: Some("9090".to_owned()), ..args() };
+        assert_eq!(refused(&wrong, "", "").variable, "LEDGERWAY_METRICS_LISTEN");
         let wrong = ServeArgs { hold_ttl_seconds: "0".to_owned(), ..args() };
         assert_eq!(refused(&wrong, "", "").variable, "LEDGERWAY_HOLD_TTL_SECONDS");
         let wrong = ServeArgs { mode: "banana".to_owned(), ..args() };

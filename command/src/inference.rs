@@ -36,13 +36,18 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::AccessRollup;
 use crate::body::{self, BodyError};
+use crate::course::{Arrival, Course};
 use crate::dialect::{ClientRequest, Surface};
+use crate::figures::{RequestFigures, Stage};
 use crate::hex;
 use crate::limits::{BindingLimits, LetIn, LimitRefused, RateLimiter};
 use crate::reply;
 use crate::secrets::vault::Vault;
+use crate::trace::Tracer;
 use crate::upstream::UpstreamClients;
 use plan::Plan;
+
+pub(crate) use plan::PlannedTarget;
 
 pub const BACKEND_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-backend");
 pub const COST_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-cost-usd");
@@ -55,6 +60,9 @@ pub struct Gateway {
     pub upstreams: UpstreamClients,
     pub vault: Arc<Vault>,
     pub limits: Arc<RateLimiter>,
+    pub figures: Arc<RequestFigures>,
+    /// Where traces are exported.
+    pub tracer: Option<Arc<Tracer>>,
     pub access: Arc<AccessRollup>,
     pub clock: Arc<dyn Clock>,
     pub ids: IdMaker,
@@ -114,12 +122,26 @@ async fn chat(
     request: Request,
 ) -> Response {
     let context = Context::about(caller.actor.clone(), caller.chain).in_request(id);
+    let mut course = Course::begin(&gateway, id, surface.as_str(), request.extensions().get::<Arrival>());
     let limits = gateway.limits.binding(&gateway.tables.load(), &caller.chain);
     let answered = match gateway.limits.let_in(&limits) {
-        Ok(let_in) => serve(&gateway, surface, id, &caller, context, request, let_in).await,
-        Err(refused) => Err(limited(&gateway, &context, &refused)),
+        Ok(let_in) => {
+            course.passed(Stage::Limits);
+            serve(&gateway, surface, id, &caller, context, request, Way { let_in, course }).await
+        }
+        Err(refused) => {
+            let refusal = limited(&gateway, &context, &refused);
+            course.refused_as(refusal.code);
+            Err(refusal)
+        }
     };
     with_standing(answered.unwrap_or_else(reply::refused), &gateway.limits, &limits)
+}
+
+/// What a request has on its way: its place under the rate limits, and where it is.
+struct Way {
+    let_in: LetIn,
+    course: Course,
 }
 
 /// A flood of them leaves few events: see [`AccessRollup`].
@@ -143,12 +165,42 @@ async fn serve(
     caller: &Caller,
     context: Context,
     request: Request,
-    mut let_in: LetIn,
+    mut way: Way,
 ) -> Result<Response, Refusal> {
+    match prepare(gateway, surface, id, caller, context, request, &mut way).await {
+        Ok(Prepared { asked, plan, first_body, hold }) => {
+            dispatch::run(gateway, asked, plan, first_body, hold, way).await
+        }
+        Err(refusal) => {
+            way.course.refused_as(refusal.code);
+            Err(refusal)
+        }
+    }
+}
+
+/// A request that may be dispatched.
+struct Prepared {
+    asked: ClientRequest,
+    plan: Plan,
+    first_body: Bytes,
+    hold: OpenHold,
+}
+
+async fn prepare(
+    gateway: &Gateway,
+    surface: Surface,
+    id: RequestId,
+    caller: &Caller,
+    context: Context,
+    request: Request,
+    way: &mut Way,
+) -> Result<Prepared, Refusal> {
     caller.require(Permission::ModelsUse)?;
     let body = read_body(request).await?;
+    way.course.passed(Stage::Body);
     still_let_in(&gateway.tables.load(), caller, gateway.clock.now())?;
     let asked = ClientRequest::parse(surface, body)?;
+    way.course.asks_for(asked.model());
     let mut plan = match plan(gateway, caller, &asked, id) {
         Ok(plan) => plan,
         Err(refusal) if refusal.code == ErrorCode::InvalidRequest => return Err(refusal),
@@ -156,9 +208,14 @@ async fn serve(
     };
     let first_body = plan.first_body(&asked)?;
     let tokens_bound = plan.tokens_bound(asked.choices());
-    gateway.limits.reserve_tokens(&mut let_in, tokens_bound).map_err(|refused| limited(gateway, &context, &refused))?;
+    gateway
+        .limits
+        .reserve_tokens(&mut way.let_in, tokens_bound)
+        .map_err(|refused| limited(gateway, &context, &refused))?;
+    way.course.passed(Stage::Plan);
     let hold = admit(gateway, id, context, caller, &asked, &plan).await?;
-    dispatch::run(gateway, asked, plan, first_body, hold, let_in).await
+    way.course.passed(Stage::Admit);
+    Ok(Prepared { asked, plan, first_body, hold })
 }
 
 /// A body may take its time: whoever came in with the head may have been shown out since.
@@ -195,7 +252,7 @@ async fn record_refusal(gateway: &Gateway, id: RequestId, context: Context, mode
     let refused = RefusedRequest { request_id: id, context, model: recorded_name(model), refusal: refusal.clone() };
     match gateway.log.refuse(refused).await {
         Ok(position) => refusal.at(position),
-        Err(error) => ledger_unavailable(&error),
+        Err(error) => ledger_unavailable(&id.to_string(), &error),
     }
 }
 
@@ -233,13 +290,13 @@ async fn admit(
     match gateway.log.admit(admission).await {
         Ok(Admitted::Hold(hold)) => Ok(hold),
         Ok(Admitted::Refused(refusal)) => Err(refusal),
-        Err(error) => Err(ledger_unavailable(&error)),
+        Err(error) => Err(ledger_unavailable(&id.to_string(), &error)),
     }
 }
 
 /// No ledger, no dispatch. Why it cannot record is for the operator, not for the client.
-fn ledger_unavailable(error: &LogError) -> Refusal {
-    tracing::error!(%error, "record a request");
+fn ledger_unavailable(request_id: &str, error: &LogError) -> Refusal {
+    tracing::error!(request_id, %error, "record a request");
     Refusal::new(ErrorCode::LedgerUnavailable, "the ledger cannot record this request now")
         .retry_after(Duration::from_secs(1))
 }

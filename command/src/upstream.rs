@@ -157,7 +157,8 @@ fn forget_least_used(clients: &mut HashMap<ProviderId, Cached>) {
     }
 }
 
-fn tls_config() -> Result<rustls::ClientConfig, rustls::Error> {
+/// Trusts what the machine trusts.
+pub(crate) fn tls_config() -> Result<rustls::ClientConfig, rustls::Error> {
     let builder = || {
         rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()

@@ -268,8 +268,14 @@ impl Balances {
         self.open.get(&request)
     }
 
-    pub fn open_holds(&self) -> impl Iterator<Item = (&RequestId, &Hold)> {
+    pub fn open_holds(&self) -> impl ExactSizeIterator<Item = (&RequestId, &Hold)> {
         self.open.iter()
+    }
+
+    /// When the open hold was admitted that expires first.
+    pub fn oldest_hold(&self) -> Option<DateTime<Utc>> {
+        let (_, request) = self.by_expiry.first()?;
+        self.open.get(request).map(|hold| hold.admitted_at)
     }
 
     /// Whether a sweep at `now` would find anything to do.

@@ -16,7 +16,7 @@ pub mod wal;
 mod writer;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::mpsc::{SendError, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub use open::{LEDGER_FILE, OpenError};
 pub use read::{EventFilter, Part, Reader};
 pub use side::{ClientAddress, Idempotency, KeySecret, PersonalData, SealedSecret, SideRow, StoredReply};
 pub use stepped::Stepped;
-pub use writer::BatchFigures;
+pub use writer::{BatchFigures, COMMIT_MICROS_BOUNDS};
 
 /// Jobs that may wait for the writer; above it the caller is told to come back.
 const QUEUE_LEN_MAX: usize = 8192;
@@ -202,13 +202,31 @@ pub struct Log {
 }
 
 struct Shared {
-    jobs: SyncSender<Job>,
+    jobs: Queue,
     hold_ttl: Duration,
     published: writer::Published,
     readers: read::Pool,
     figures: Arc<writer::Figures>,
     stopped: AtomicBool,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+/// Where jobs wait for the writer, and where they are counted.
+#[derive(Clone)]
+struct Queue {
+    jobs: SyncSender<Job>,
+    figures: Arc<writer::Figures>,
+}
+
+impl Queue {
+    fn try_send(&self, job: Job) -> Result<(), TrySendError<Job>> {
+        self.jobs.try_send(job).inspect(|()| self.figures.sent())
+    }
+
+    /// Waits for a place. Blocking.
+    fn send(&self, job: Job) -> Result<(), SendError<Job>> {
+        self.jobs.send(job).inspect(|()| self.figures.sent())
+    }
 }
 
 /// Ends of requests that nobody waits for; at most one for each open hold, so it needs no other bound.
@@ -344,7 +362,7 @@ pub struct OpenHold {
 
 #[derive(Clone)]
 struct Ender {
-    jobs: SyncSender<Job>,
+    jobs: Queue,
     unattended: Unattended,
 }
 

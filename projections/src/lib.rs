@@ -2,6 +2,7 @@
 //! Nothing here decides about money.
 
 pub mod caller;
+pub mod figures;
 pub mod reach;
 pub mod resource;
 pub mod tables;

@@ -11,21 +11,26 @@ use command::admin::setup;
 use command::admin::{self, AdminState};
 use command::auth::hashing::KeyHasher;
 use command::auth::{AuthParts, Authenticator};
+use command::figures::RequestFigures;
 use command::inference::{self, Gateway};
 use command::limits::RateLimiter;
 use command::secrets::{NodeKey, Secret, Vault, operator_key};
+use command::trace::{Exporting, TraceFigures, Tracer};
 use command::upstream::UpstreamClients;
 use events::ids::{IdMaker, SystemRandom};
 use events::log::{Log, LogOptions, OpenError, lock};
 use events::time::{Clock, SystemClock};
+use projections::figures::{self, Counting, Figures};
 use projections::tables::{self, Feed, TablesHandle};
 use projections::views::{self, ViewsHandle, ViewsThread};
+use prometheus::Registry;
 use query::QueryState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{ServeArgs, complain, logging, say};
-use crate::config::{Config, WrongConfig};
+use crate::config::{Config, LISTEN, ListenVariable, METRICS_LISTEN, WrongConfig};
 use crate::http::{Door, DoorParts, Health, InFlight, Server, health_routes};
+use crate::metrics::{self, Answers, Metrics};
 
 const WRONG_CONFIGURATION: u8 = 2;
 /// For the last bytes of the last answer, which have left us and not yet the socket.
@@ -35,6 +40,9 @@ const LAST_BYTES: Duration = Duration::from_millis(50);
 const STOP_MAX: Duration = Duration::from_secs(15);
 /// The same after a second signal.
 const STOP_AT_ONCE: Duration = Duration::from_secs(1);
+
+/// Of who asks for metrics on an address of their own.
+const METRICS_CONNECTIONS_MAX: usize = 64;
 
 /// Why the gateway did not start or did not end well; one sentence.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -74,19 +82,40 @@ struct Engines {
     views: ViewsHandle,
     views_thread: ViewsThread,
     access: Arc<AccessRollup>,
+    registry: Registry,
+    figures: Figures,
+    counting: Counting,
 }
 
-async fn serve(config: Config) -> Result<ExitCode, Failure> {
+async fn serve(mut config: Config) -> Result<ExitCode, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let ids = IdMaker::new(Arc::clone(&clock), Arc::new(SystemRandom));
     let mut signals = Signals::listen()?;
     // Bound first: an address that is taken must not cost a migration.
-    let server = Server::bind(config.listen).await.map_err(|error| WrongConfig::listen(config.listen, &error))?;
+    let server = bind(LISTEN, config.listen).await?;
+    let metrics_server = match config.metrics_listen {
+        Some(address) => Some(bind(METRICS_LISTEN, address).await?),
+        None => None,
+    };
     let address = server.address()?;
     let engines = start_engines(&config, &clock).await?;
     let in_flight = InFlight::new();
-    let door = open_door(&config, &engines, &clock, &ids, &in_flight).await?;
-    let serving = tokio::task::JoinSet::from_iter([server.serve(door)]);
+    let traces = TraceFigures::register(&engines.registry)?;
+    let (tracer, exporting) = match config.traces.take() {
+        Some(target) => {
+            let (tracer, exporting) = Exporting::start(target, traces, ids.clone(), Arc::clone(&clock))?;
+            (Some(tracer), Some(exporting))
+        }
+        None => (None, None),
+    };
+    let door = open_door(&config, &engines, &clock, &ids, &in_flight, tracer).await?;
+    let mut serving = tokio::task::JoinSet::new();
+    if let Some(server) = metrics_server {
+        tracing::info!(address = %server.address()?, "metrics are served on an address of their own");
+        let door = door.to(metrics::routes(metrics_of(&engines, &in_flight, &clock)));
+        serving.spawn(server.serve_at_most(METRICS_CONNECTIONS_MAX, door));
+    }
+    serving.spawn(server.serve(door));
     if let Err(error) = lock::say_where(&config.data, &format!("http://{}", reachable(address))) {
         tracing::warn!(%error, "commands that ask the gateway of this folder will not find it");
     }
@@ -108,8 +137,10 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
         tokio::time::sleep(LAST_BYTES).await;
     }
     // Connections first: a request that is cut off leaves its end to the log, which is still there to take it.
-    let mut serving = serving;
     serving.shutdown().await;
+    if let Some(exporting) = exporting {
+        exporting.close().await;
+    }
     // What is durable by then is durable: a disk that hangs must not keep the process.
     let mut stopping = std::pin::pin!(stop_engines(engines));
     let has_stopped = tokio::select! {
@@ -136,7 +167,24 @@ async fn start_engines(config: &Config, clock: &Arc<dyn Clock>) -> Result<Engine
     let (log, views, views_thread) = opened.await??;
     let (tables, feed) = tables::start(&log).await?;
     let access = Arc::new(AccessRollup::new(log.clone(), Arc::clone(clock)));
-    Ok(Engines { log, tables, feed, views, views_thread, access })
+    let registry = Registry::new();
+    let (figures, counting) = figures::start(&log, &tables, &registry)?;
+    Ok(Engines { log, tables, feed, views, views_thread, access, registry, figures, counting })
+}
+
+async fn bind(variable: ListenVariable, address: SocketAddr) -> Result<Server, WrongConfig> {
+    Server::bind(address).await.map_err(|error| WrongConfig::listen(variable, address, &error))
+}
+
+fn metrics_of(engines: &Engines, in_flight: &InFlight, clock: &Arc<dyn Clock>) -> Metrics {
+    Metrics {
+        registry: engines.registry.clone(),
+        figures: engines.figures.clone(),
+        log: engines.log.clone(),
+        views: engines.views.clone(),
+        in_flight: in_flight.clone(),
+        clock: Arc::clone(clock),
+    }
 }
 
 /// Goes on serving for the delay, not ready, so that load balancers can let go; whether a second signal cut it short.
@@ -166,6 +214,7 @@ async fn open_door(
     clock: &Arc<dyn Clock>,
     ids: &IdMaker,
     in_flight: &InFlight,
+    tracer: Option<Arc<Tracer>>,
 ) -> Result<Door, Failure> {
     let (log, tables) = (&engines.log, &engines.tables);
     let given = config.node_key.as_ref().map(Secret::reveal);
@@ -211,6 +260,8 @@ async fn open_door(
         upstreams: UpstreamClients::new()?,
         vault,
         limits: Arc::clone(&limits),
+        figures: Arc::new(RequestFigures::register(&engines.registry)?),
+        tracer,
         access: Arc::clone(&engines.access),
         clock: Arc::clone(clock),
         ids: ids.clone(),
@@ -229,6 +280,10 @@ async fn open_door(
         .merge(admin::routes(admin))
         .merge(query::routes(queries))
         .merge(health_routes(health));
+    let routes = match config.metrics_listen {
+        Some(_) => routes,
+        None => routes.merge(metrics::routes(metrics_of(engines, in_flight, clock))),
+    };
     Ok(Door::new(DoorParts {
         routes,
         authenticator,
@@ -237,15 +292,17 @@ async fn open_door(
         limits,
         ids: ids.clone(),
         in_flight: in_flight.clone(),
+        answers: Answers::register(&engines.registry)?,
         cors: config.cors.clone(),
     }))
 }
 
 /// Who writes last is stopped last.
 async fn stop_engines(engines: Engines) {
-    let Engines { log, feed, views_thread, access, .. } = engines;
+    let Engines { log, feed, views_thread, access, counting, .. } = engines;
     access.close().await;
     feed.stop().await;
+    counting.stop().await;
     let stopped = tokio::task::spawn_blocking(move || {
         views_thread.stop();
         log.close();

@@ -46,6 +46,9 @@ fn a_configuration_is_used_as_it_says_or_refused_by_name() {
             }
         }
         if dice.one_in(4) {
+            args.metrics_listen = Some(value(dice));
+        }
+        if dice.one_in(4) {
             args.data.dir = value(dice).into();
         }
         let names: Vec<&str> = SECRETS.into_iter().chain(ABSENT).collect();
@@ -55,6 +58,8 @@ fn a_configuration_is_used_as_it_says_or_refused_by_name() {
         match Config::read(&args, variable) {
             Ok(config) => {
                 assert_eq!(Ok(config.listen), args.listen.parse());
+                let metrics = args.metrics_listen.as_deref().map(str::parse);
+                assert_eq!(config.metrics_listen.map(Ok), metrics);
                 assert_eq!(config.data, Path::new(&args.data.dir));
                 assert!((1..=HOLD_TTL_SECONDS_MAX).contains(&config.hold_ttl.as_secs()));
                 assert!(config.drain_timeout.as_secs() <= DRAIN_SECONDS_MAX);

@@ -11,8 +11,11 @@ use axum::extract::Request;
 use axum::response::Response;
 use command::access::AccessRollup;
 use command::auth::Authenticator;
+use command::course::Arrival;
+use command::dialect::Surface;
 use command::limits::{BindingLimits, LetIn, RateLimiter};
 use command::reply;
+use command::trace::TraceParent;
 use events::event::{Actor, Chain, Context};
 use events::ids::{IdMaker, RequestId};
 use events::wire::{ErrorCode, Refusal};
@@ -25,6 +28,7 @@ use tower_service::Service;
 use super::cors::{Cors, CorsOrigins};
 use super::in_flight::InFlight;
 use super::wording::{surface_of, word};
+use crate::metrics::{Answers, Area, OpenConnection};
 
 /// Path and query beyond this are refused.
 const URI_BYTES_MAX: usize = 8 * 1024;
@@ -40,6 +44,7 @@ pub struct DoorParts {
     pub limits: Arc<RateLimiter>,
     pub ids: IdMaker,
     pub in_flight: InFlight,
+    pub answers: Answers,
     pub cors: Option<CorsOrigins>,
 }
 
@@ -57,15 +62,25 @@ struct Shared {
     limits: Arc<RateLimiter>,
     ids: IdMaker,
     in_flight: InFlight,
+    answers: Answers,
     cors: Option<Cors>,
 }
 
 impl Door {
     pub fn new(parts: DoorParts) -> Self {
-        let DoorParts { routes, authenticator, tables, access, limits, ids, in_flight, cors } = parts;
+        let DoorParts { routes, authenticator, tables, access, limits, ids, in_flight, answers, cors } = parts;
         let cors = cors.map(Cors::new);
-        let routes = routes.fallback(no_such_path).method_not_allowed_fallback(no_such_method);
-        Self { routes, shared: Arc::new(Shared { authenticator, tables, access, limits, ids, in_flight, cors }) }
+        let shared = Shared { authenticator, tables, access, limits, ids, in_flight, answers, cors };
+        Self { routes: with_fallbacks(routes), shared: Arc::new(shared) }
+    }
+
+    /// A door of the same kind to other routes.
+    pub fn to(&self, routes: Router) -> Self {
+        Self { routes: with_fallbacks(routes), shared: Arc::clone(&self.shared) }
+    }
+
+    pub fn connection_opens(&self) -> OpenConnection {
+        self.shared.answers.connection_opens()
     }
 
     /// Answers one request, whatever it is.
@@ -90,7 +105,10 @@ impl Door {
         let surface = surface_of(request.uri().path());
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let counted = counts_as_in_flight(&request).then(|| self.shared.in_flight.begin());
-        let caller = self.shared.let_in(&mut request, id, peer).await;
+        let area = area_of(request.uri().path(), surface);
+        let client_trace = TraceParent::of(request.headers()).map(Arc::new);
+        let trace_id = client_trace.as_ref().map(|client| client.trace.to_string());
+        let caller = self.shared.let_in(&mut request, id, peer, began, client_trace).await;
         let mut response = match &caller {
             Ok(Some(caller)) if is_administration(&path) => self.administrate(caller, request).await,
             Ok(_) => self.route(request).await,
@@ -100,17 +118,21 @@ impl Door {
             }
         };
         let request_id = id.to_string();
-        if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
+        let mut cause = None;
+        if let Some(mut refusal) = response.extensions_mut().remove::<Refusal>() {
+            cause = refusal.cause.take();
             if let Ok(Some(caller)) = &caller {
                 self.shared.report(&refusal, caller);
             }
+            self.shared.answers.refused(area, &refusal);
             word(&mut response, &refusal, surface, &request_id);
             set_position(&mut response, refusal.position);
         }
         let position = response.extensions().get::<AtPosition>().map(|at| at.0);
         set_position(&mut response, position);
         set_request_id(&mut response, &request_id);
-        trace(&request_id, &method, &path, &response, began);
+        self.shared.answers.answered(area, response.status().as_u16());
+        tell(&Told { request_id: &request_id, trace_id, method: &method, path: &path, cause }, &response, began);
         match counted {
             Some(counted) => response.map(|body| counted.until_the_end_of(body)),
             None => response,
@@ -141,7 +163,14 @@ impl Door {
 
 impl Shared {
     /// Who asks, where a path needs to know; its extensions are what handlers find.
-    async fn let_in(&self, request: &mut Request, id: RequestId, peer: IpAddr) -> Result<Option<Arc<Caller>>, Refusal> {
+    async fn let_in(
+        &self,
+        request: &mut Request,
+        id: RequestId,
+        peer: IpAddr,
+        began: Instant,
+        trace: Option<Arc<TraceParent>>,
+    ) -> Result<Option<Arc<Caller>>, Refusal> {
         if request.uri().path_and_query().is_some_and(|whole| whole.as_str().len() > URI_BYTES_MAX) {
             return Err(Refusal::new(ErrorCode::RequestHeaderFieldsTooLarge, "path and query are over 8 KiB"));
         }
@@ -159,6 +188,7 @@ impl Shared {
         let user_agent = user_agent(request.headers());
         let extensions = request.extensions_mut();
         extensions.insert(id);
+        extensions.insert(Arrival { at: began, let_in: Instant::now(), trace });
         extensions.insert(Arc::clone(&caller));
         extensions.insert(ClientOrigin { ip: peer, user_agent });
         Ok(Some(caller))
@@ -189,6 +219,23 @@ impl Shared {
             Context::about(Actor::Key(key), chain)
         });
         self.access.denied(context, refusal.code);
+    }
+}
+
+fn with_fallbacks(routes: Router) -> Router {
+    routes.fallback(no_such_path).method_not_allowed_fallback(no_such_method)
+}
+
+/// Where a request is counted.
+fn area_of(path: &str, surface: Surface) -> Area {
+    if surface != Surface::Native || path.starts_with("/v1/inference/") {
+        Area::Inference(surface)
+    } else if is_administration(path) {
+        Area::Admin
+    } else if is_open(path) {
+        Area::Open
+    } else {
+        Area::Query
     }
 }
 
@@ -240,13 +287,26 @@ fn set_request_id(response: &mut Response, request_id: &str) {
     }
 }
 
+/// What a line says of a request besides how it was answered.
+struct Told<'a> {
+    request_id: &'a str,
+    trace_id: Option<String>,
+    method: &'a Method,
+    path: &'a str,
+    /// What is behind a refusal that is our own fault.
+    cause: Option<Box<str>>,
+}
+
 /// The ledger keeps what happened; the log keeps what went wrong, and the rest for who asks for it.
-fn trace(request_id: &str, method: &Method, path: &str, response: &Response, began: Instant) {
+fn tell(told: &Told<'_>, response: &Response, began: Instant) {
+    let Told { request_id, trace_id, method, path, cause } = told;
     let (status, latency_ms) = (response.status().as_u16(), began.elapsed().as_millis());
-    if status >= 500 {
-        tracing::warn!(request_id, %method, path, status, latency_ms, "answer");
+    if cause.is_some() {
+        tracing::error!(request_id, trace_id, %method, path, status, latency_ms, cause, "answer");
+    } else if status >= 500 {
+        tracing::warn!(request_id, trace_id, %method, path, status, latency_ms, "answer");
     } else {
-        tracing::debug!(request_id, %method, path, status, latency_ms, "answer");
+        tracing::debug!(request_id, trace_id, %method, path, status, latency_ms, "answer");
     }
 }
 

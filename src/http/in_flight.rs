@@ -51,6 +51,11 @@ impl InFlight {
         self.requests.wait().await;
     }
 
+    /// Requests in flight now.
+    pub fn count(&self) -> usize {
+        self.requests.len()
+    }
+
     pub fn begin(&self) -> Request {
         Request(self.requests.token())
     }

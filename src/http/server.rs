@@ -41,10 +41,15 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Accepts until it is dropped; with it go the connections.
+    /// Accepts as many connections as there are files for, until it is dropped; with it go the connections.
     pub async fn serve(self, door: Door) {
+        self.serve_at_most(places::take(), door).await;
+    }
+
+    /// Accepts so many connections at a time.
+    pub async fn serve_at_most(self, places: usize, door: Door) {
         let builder = Arc::new(builder());
-        let places = Arc::new(Semaphore::new(places::take()));
+        let places = Arc::new(Semaphore::new(places));
         let mut connections = JoinSet::new();
         loop {
             while connections.try_join_next().is_some() {}
@@ -86,6 +91,7 @@ fn builder() -> Builder<TokioExecutor> {
 /// One connection until it ends. What a client does wrong with it is its own business.
 async fn converse(builder: &Builder<TokioExecutor>, stream: TcpStream, peer: SocketAddr, door: Door) {
     let _ = stream.set_nodelay(true);
+    let _open = door.connection_opens();
     let requests = Requests::default();
     let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
         let (door, request_begun) = (door.clone(), requests.begin(request.version()));

@@ -89,6 +89,11 @@ impl Gateway {
         Client::new(Arc::clone(&self.port), self.heard.clone(), key)
     }
 
+    /// A client without a key, on another port of the same process.
+    pub fn client_on(&self, port: u16) -> Client {
+        Client::new(Arc::new(AtomicU16::new(port)), self.heard.clone(), None)
+    }
+
     pub fn port(&self) -> u16 {
         self.port.load(Ordering::SeqCst)
     }
@@ -273,7 +278,7 @@ fn serve_command(data: &Path, env: &[(&'static str, String)]) -> Command {
             shell
         }
     };
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LEDGERWAY_")) {
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LEDGERWAY_") || name.starts_with("OTEL_")) {
         command.env_remove(name);
     }
     command

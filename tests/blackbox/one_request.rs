@@ -109,3 +109,19 @@ async fn a_client_that_leaves_ends_its_request_and_pays_for_what_went_through() 
     assert!(types.contains(&"inference.aborted.v1".to_owned()), "{types:?}");
     assert!(books.balance(&tenant.budget).settled > 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_upstreams_own_id_is_recorded_also_where_it_stands_in_the_answer_alone() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    for (kind, id) in [("openai", "chatcmpl-1"), ("anthropic", "msg_1")] {
+        let tenant = Tenant::with(&gateway, &upstream, &["ok"], Setup { kind, ..Setup::default() }).await;
+        let whole = tenant.chat("ok").await.must(200).request_id();
+        let stream = tenant.stream(OPENAI, "ok").await;
+        let streamed = stream.request_id();
+        stream.rest().await;
+        for request in [whole, streamed] {
+            let life = gateway.life(&request).await;
+            assert_eq!(life[2]["data"]["upstream_request_id"], id, "{kind}: {}", life[2]);
+        }
+    }
+}

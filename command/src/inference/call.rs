@@ -16,10 +16,12 @@ use tokio::time::{Instant, timeout_at};
 use super::Gateway;
 use super::failure::{CallFailure, Cause};
 use super::plan::PlannedTarget;
+use super::running::Running;
 use super::turn::Turn;
 use crate::dialect::{UpstreamDialect, UpstreamFault, read_refusal};
 use crate::secrets::Secret;
 use crate::simulator::{SimulatedBody, Simulator};
+use crate::trace::TraceHeaders;
 use crate::upstream::SendError;
 
 /// How much of a refusal is looked at.
@@ -32,6 +34,8 @@ const FAST: Duration = Duration::from_millis(5);
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The version that still takes `temperature` and `top_p`, which our clients may send.
 const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+/// Where upstreams say by which id they know a request: OpenAI and those that do as it does, Anthropic, Azure.
+const UPSTREAM_ID_HEADERS: [&str; 3] = ["x-request-id", "request-id", "apim-request-id"];
 const UPSTREAM_ID_CHARS_MAX: usize = 256;
 
 /// An upstream that said 200.
@@ -62,12 +66,15 @@ pub async fn call(
     target: &PlannedTarget,
     body: Bytes,
     request_id: &str,
-    deadline: Instant,
+    running: &Running,
 ) -> Result<Called, CallFailure> {
+    let deadline = running.deadline;
     let first_until = deadline.min(Instant::now() + Duration::from_millis(target.provider.timeout_ms));
     let (status, headers, source) = match target.provider.kind {
         ProviderKind::Simulator => simulate(target, &body),
-        ProviderKind::Openai | ProviderKind::Anthropic => send(gateway, target, body, request_id, first_until).await?,
+        ProviderKind::Openai | ProviderKind::Anthropic => {
+            send(gateway, target, body, request_id, running, first_until).await?
+        }
     };
     let idle = Duration::from_millis(target.provider.idle_timeout_ms);
     let mut body = UpstreamBody { source, idle, first_until: Some(first_until), deadline, comes_fast: false };
@@ -89,14 +96,15 @@ async fn send(
     target: &PlannedTarget,
     body: Bytes,
     request_id: &str,
+    running: &Running,
     first_until: Instant,
 ) -> Result<(u16, HeaderMap, Source), CallFailure> {
     let opened = gateway.vault.open(target.backend.provider_id, target.provider.secret_generation).await;
     let secret = opened.map_err(|error| {
-        tracing::error!(%error, provider = %target.backend.provider_id, "open a provider's key");
+        tracing::error!(request_id, trace_id = running.trace_id(), %error, provider = %target.backend.provider_id, "open a provider's key");
         CallFailure::of(Cause::NoCredentials)
     })?;
-    let request = request(target, body, request_id, secret.as_ref());
+    let request = request(target, body, request_id, running.trace_headers(), secret.as_ref());
     let request = request.ok_or(CallFailure::of(Cause::NoCredentials))?;
     let client = gateway.upstreams.client(&target.provider);
     match timeout_at(first_until, client.send(request)).await {
@@ -114,6 +122,7 @@ fn request(
     target: &PlannedTarget,
     body: Bytes,
     request_id: &str,
+    trace: TraceHeaders,
     secret: Option<&Secret>,
 ) -> Option<Request<Full<Bytes>>> {
     let base_url = target.provider.base_url.as_deref()?.trim_end_matches('/');
@@ -130,6 +139,11 @@ fn request(
     headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("ledgerway/", env!("CARGO_PKG_VERSION"))));
     headers.insert("x-request-id", HeaderValue::try_from(request_id).ok()?);
+    for (name, value) in [("traceparent", trace.parent), ("tracestate", trace.state)] {
+        if let Some(value) = value {
+            headers.insert(name, value);
+        }
+    }
     match target.dialect() {
         UpstreamDialect::OpenAi => {
             if let Some(secret) = secret {
@@ -153,7 +167,7 @@ fn sensitive(text: &str) -> Option<HeaderValue> {
 }
 
 fn upstream_request_id(headers: &HeaderMap) -> Option<String> {
-    let id = headers.get("x-request-id").or_else(|| headers.get("request-id"))?.to_str().ok()?;
+    let id = UPSTREAM_ID_HEADERS.iter().find_map(|name| headers.get(*name))?.to_str().ok()?;
     Some(id.chars().take(UPSTREAM_ID_CHARS_MAX).collect())
 }
 
@@ -254,5 +268,21 @@ where
                 Err(_) => {}
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upstreams_id_is_read_wherever_it_says_it_and_not_without_end() {
+        for name in ["x-request-id", "request-id", "apim-request-id"] {
+            let headers = HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static("abc"))]);
+            assert_eq!(upstream_request_id(&headers).as_deref(), Some("abc"), "{name}");
+        }
+        let long = HeaderValue::try_from("x".repeat(1000)).expect("a header");
+        let headers = HeaderMap::from_iter([(HeaderName::from_static("request-id"), long)]);
+        assert_eq!(upstream_request_id(&headers).map(|id| id.len()), Some(256));
     }
 }

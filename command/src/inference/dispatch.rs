@@ -14,9 +14,8 @@ use super::call::{Called, UpstreamBody, call};
 use super::failure::{CallFailure, Cause, Next, refusal_of};
 use super::plan::{Plan, PlannedTarget};
 use super::running::{Consumed, Running};
-use super::{BACKEND_HEADER, COST_HEADER, Gateway, POSITION_HEADER, ledger_unavailable, stream};
+use super::{BACKEND_HEADER, COST_HEADER, Gateway, POSITION_HEADER, Way, ledger_unavailable, stream};
 use crate::dialect::{ClientRequest, Relay, UpstreamFault, WholeAnswer, read_whole};
-use crate::limits::LetIn;
 
 /// What a stream may say before it says something: roles, opening events, reports. It is kept until then.
 const PREAMBLE_BYTES_MAX: usize = 256 * 1024;
@@ -37,10 +36,10 @@ pub async fn run(
     plan: Plan,
     first_body: Bytes,
     hold: OpenHold,
-    let_in: LetIn,
+    way: Way,
 ) -> Result<Response, Refusal> {
     let request_id = hold.request_id.to_string();
-    let mut running = Running::new(hold, let_in, &plan, asked.choices(), gateway.deadline());
+    let mut running = Running::new(hold, way, &plan, asked.choices(), gateway.deadline());
     let mut failures = Vec::new();
     let mut first_body = Some(first_body);
     for target in &plan.targets {
@@ -63,7 +62,7 @@ pub async fn run(
     let reason = failures.last().map_or("no_target", CallFailure::reason);
     match running.fail(&refusal, reason, Consumed::Nothing).await {
         Ok(position) => Err(refusal.at(Some(position))),
-        Err(error) => Err(ledger_unavailable(&error)),
+        Err(error) => Err(ledger_unavailable(&request_id, &error)),
     }
 }
 
@@ -87,6 +86,7 @@ async fn ask_target(
         running.call_failed(began, &failure);
         tracing::warn!(
             request_id,
+            trace_id = running.trace_id(),
             backend = target.name,
             reason = failure.reason(),
             status = failure.status,
@@ -108,7 +108,7 @@ async fn ask_once(
     request_id: &str,
     running: &mut Running,
 ) -> Result<Answer, CallFailure> {
-    let Called { upstream_request_id, mut body } = call(gateway, target, body, request_id, running.deadline).await?;
+    let Called { upstream_request_id, mut body } = call(gateway, target, body, request_id, running).await?;
     running.answered_by(upstream_request_id);
     if !asked.streamed() {
         let whole = body.whole().await?;
@@ -138,7 +138,9 @@ async fn ask_once(
 
 /// Settles, then answers.
 async fn answer_whole(running: Running, answer: &WholeAnswer) -> Result<Response, Refusal> {
-    let settled = running.complete(&answer.metered).await.map_err(|error| ledger_unavailable(&error))?;
+    let request_id = running.request_id();
+    let settled = running.complete(&answer.metered).await;
+    let settled = settled.map_err(|error| ledger_unavailable(&request_id, &error))?;
     let mut response = Response::new(answer.render(&settled.receipt()).into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

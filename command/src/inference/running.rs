@@ -8,13 +8,17 @@ use events::ledger::{Charge, Outcome};
 use events::log::{LogError, OpenHold};
 use events::money::{NanoUsd, Rates};
 use events::usage::{TokenClasses, Usage, UsageSource};
-use events::wire::Refusal;
+use events::wire::{ErrorCode, Refusal};
 use serde_json::Value;
 
+use super::Way;
 use super::failure::CallFailure;
 use super::plan::{Plan, PlannedTarget};
+use crate::course::Course;
 use crate::dialect::{FinishReason, Metered, Receipt, Relay};
+use crate::figures::{OpenStream, Stage};
 use crate::limits::LetIn;
+use crate::trace::TraceHeaders;
 
 /// What was consumed and what it costs.
 #[derive(Clone, Debug)]
@@ -80,13 +84,14 @@ pub struct Running {
     first_token_ms: Option<u64>,
     /// The stream that is being relayed.
     pub relay: Option<Relay>,
+    course: Course,
 }
 
 impl Running {
-    pub fn new(hold: OpenHold, let_in: LetIn, plan: &Plan, choices: u64, deadline: Duration) -> Self {
+    pub fn new(hold: OpenHold, way: Way, plan: &Plan, choices: u64, deadline: Duration) -> Self {
         Self {
             hold: Some(hold),
-            let_in,
+            let_in: way.let_in,
             started: Instant::now(),
             deadline: tokio::time::Instant::now() + deadline,
             input_tokens_bound: plan.input_tokens_bound,
@@ -98,6 +103,7 @@ impl Running {
             upstream_request_id: None,
             first_token_ms: None,
             relay: None,
+            course: way.course,
         }
     }
 
@@ -110,10 +116,11 @@ impl Running {
         self.target = Some(target.clone());
         self.last_backend = Some(target.backend.clone());
         self.upstream_request_id = None;
-        Instant::now()
+        self.course.call_begins(target)
     }
 
     pub fn call_failed(&mut self, began: Instant, failure: &CallFailure) {
+        self.course.call_failed(failure.reason(), failure.status);
         let Some(target) = self.target.take() else { return };
         self.relay = None;
         self.attempts.push(AttemptFailed {
@@ -127,10 +134,27 @@ impl Running {
 
     pub fn answered_by(&mut self, upstream_request_id: Option<String>) {
         self.upstream_request_id = upstream_request_id;
+        self.course.call_answered();
     }
 
     pub fn first_token(&mut self) {
+        self.course.passed(Stage::Dispatch);
         self.first_token_ms.get_or_insert_with(|| millis(self.started.elapsed()));
+    }
+
+    /// From here on the answer goes to the client as it comes.
+    pub fn stream_opens(&self) -> OpenStream {
+        self.course.stream_opens()
+    }
+
+    /// What the call that is under way says of the trace that it belongs to.
+    pub fn trace_headers(&self) -> TraceHeaders {
+        self.course.trace_headers()
+    }
+
+    /// For log lines.
+    pub fn trace_id(&self) -> Option<String> {
+        self.course.trace_id()
     }
 
     pub fn request_id(&self) -> String {
@@ -144,15 +168,20 @@ impl Running {
     /// Settles what the answer cost; durable when it returns.
     pub async fn complete(mut self, metered: &Metered) -> Result<Settled, LogError> {
         let (Some(hold), Some(target)) = (self.hold.take(), self.target.take()) else { return Err(LogError::Closed) };
+        self.course.call_ends(None);
         let measured = self.measure(&target.rates, metered, hold.held);
         self.settle_tokens(&measured.usage);
         let finish_reason = metered.finish_reason.unwrap_or(FinishReason::Stop);
         let ended = self.ended(&hold, Some(&target), Some(metered), Some(&measured), None, None);
         let ended = InferenceEnded { finish_reason: Some(word(finish_reason)), ..ended };
+        self.course.ends_as(&ended, Some(metered));
         let (request_id, model) = (hold.request_id.to_string(), hold.model.clone());
         let (admitted_position, held) = (hold.admitted_position, hold.held);
         let attempts = std::mem::take(&mut self.attempts);
-        let settled = hold.end(attempts, Outcome::Completed(Box::new(ended)), Charge::Settle(measured.cost)).await?;
+        let settled = hold.end(attempts, Outcome::Completed(Box::new(ended)), Charge::Settle(measured.cost)).await;
+        let settled = settled.inspect_err(|_| self.course.refused_as(ErrorCode::LedgerUnavailable))?;
+        self.course.passed(Stage::Settle);
+        self.course.served();
         let settled_position = settled.position;
         Ok(Settled { request_id, model, target, measured, finish_reason, admitted_position, settled_position, held })
     }
@@ -174,9 +203,13 @@ impl Running {
         let code = Some(refusal.code.as_str());
         let ended = self.ended(&hold, target.as_ref(), metered.as_deref(), measured.as_ref(), code, Some(reason));
         let ended = InferenceEnded { finish_reason: Some(word(FinishReason::Error)), ..ended };
+        self.course.call_ends(Some(reason));
+        self.course.ends_as(&ended, metered.as_deref());
         let charge = charge(measured.as_ref(), reason);
         let attempts = std::mem::take(&mut self.attempts);
-        Ok(hold.end(attempts, Outcome::Failed(Box::new(ended)), charge).await?.position)
+        let position = hold.end(attempts, Outcome::Failed(Box::new(ended)), charge).await?.position;
+        self.course.passed(Stage::Settle);
+        Ok(position)
     }
 
     /// Nobody takes the answer any more, and the upstream is cancelled with it: what went through is counted and
@@ -197,6 +230,8 @@ impl Running {
         }
         let ended = self.ended(&hold, target.as_ref(), metered.as_deref(), measured.as_ref(), None, Some(reason));
         let ended = InferenceEnded { finish_reason: Some(word(FinishReason::Cancelled)), ..ended };
+        self.course.call_ends(Some(reason));
+        self.course.ends_as(&ended, metered.as_deref());
         let charge = charge(measured.as_ref(), reason);
         hold.end_unattended(std::mem::take(&mut self.attempts), Outcome::Aborted(Box::new(ended)), charge);
     }
@@ -222,7 +257,11 @@ impl Running {
             latency_ms: Some(millis(self.started.elapsed())),
             first_token_ms: self.first_token_ms,
             attempts: Some(self.calls),
-            upstream_request_id: self.upstream_request_id.clone(),
+            upstream_request_id: self
+                .upstream_request_id
+                .clone()
+                // Some say it in the answer alone.
+                .or_else(|| metered.and_then(|metered| metered.upstream_id.clone())),
             code: code.map(str::to_owned),
             reason: reason.map(str::to_owned),
         }

@@ -17,6 +17,7 @@ use super::running::{Consumed, Running};
 use super::watched::Watched;
 use super::{BACKEND_HEADER, Gateway, POSITION_HEADER, ledger_unavailable};
 use crate::dialect::{Relay, Surface, stream_error};
+use crate::figures::OpenStream;
 
 /// More is not gathered before it goes to the client.
 const GATHERED_BYTES_MAX: usize = 16 * 1024;
@@ -32,8 +33,12 @@ pub fn respond(
 ) -> Response {
     let admitted_position = running.admitted_position();
     let (deadline, request_id) = (running.deadline, running.request_id());
-    let relaying =
-        Watched::new(Relaying { running, surface, body, broken: None }, deadline, &gateway.timers, Relaying::give_up);
+    let relaying = Watched::new(
+        Relaying { _open: running.stream_opens(), running, surface, body, broken: None },
+        deadline,
+        &gateway.timers,
+        Relaying::give_up,
+    );
     let open = Open { relaying, surface, request_id };
     let chunks = unfold(Phase::First(first, open), |phase| async {
         let (chunk, next) = phase.step().await?;
@@ -53,6 +58,7 @@ pub fn respond(
 
 struct Relaying {
     running: Running,
+    _open: OpenStream,
     surface: Surface,
     body: UpstreamBody,
     /// Why there is no more, once everything that came before has been passed on.
@@ -158,7 +164,7 @@ impl Relaying {
         let request_id = running.request_id();
         let end = match running.complete(relay.metered()).await {
             Ok(settled) => relay.closing(&settled.receipt()),
-            Err(error) => stream_error(surface, &ledger_unavailable(&error), &request_id),
+            Err(error) => stream_error(surface, &ledger_unavailable(&request_id, &error), &request_id),
         };
         body.finish_if_ready().await;
         joined(rest, &end)
@@ -179,7 +185,7 @@ impl Relaying {
         let request_id = running.request_id();
         let refusal: Refusal = refusal_in_stream(&failure.cause);
         let ended = running.fail(&refusal, failure.reason(), Consumed::WhatWentThrough).await;
-        let refusal = ended.map_or_else(|error| ledger_unavailable(&error), |_| refusal);
+        let refusal = ended.map_or_else(|error| ledger_unavailable(&request_id, &error), |_| refusal);
         stream_error(surface, &refusal, &request_id)
     }
 }

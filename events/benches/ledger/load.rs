@@ -60,6 +60,7 @@ pub fn measure(root: &Path, customers: Customers, submitters: usize, time: Durat
             jobs: after.jobs - before.jobs,
             events: after.events - before.events,
             commit_micros: after.commit_micros - before.commit_micros,
+            ..after
         };
         let requests = waits.len() as u64 / 2;
         Ok(Measured { requests, took, figures, p50: at(50), p99: at(99), writer_cpu, all_cpu, pages })

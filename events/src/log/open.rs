@@ -13,7 +13,7 @@ use super::lock::FolderLock;
 use super::migrate::{NEWEST, migrate};
 use super::wal::{self, DamagedWal};
 use super::writer::{Figures, Writer, channels};
-use super::{Job, Log, LogError, LogOptions, QUEUE_LEN_MAX, Shared, read};
+use super::{Job, Log, LogError, LogOptions, QUEUE_LEN_MAX, Queue, Shared, read};
 
 /// The system of record.
 pub const LEDGER_FILE: &str = "ledger.db";
@@ -87,6 +87,7 @@ pub(super) fn assemble(
     let (publisher, published) = channels();
     let unattended = Arc::default();
     let figures = Arc::new(Figures::default());
+    let jobs = Queue { jobs, figures: Arc::clone(&figures) };
     let hold_ttl = options.hold_ttl;
     let checkpointer = checkpointer(&path).map_err(OpenError::Thread)?;
     let writer = Writer::load(

@@ -24,7 +24,7 @@ use crate::ids::RequestId;
 use crate::ledger::{Admission, Balances, Decision, Emitted, Ending, Outcome, RefusedRequest, Step, decide};
 use crate::wire::Refusal;
 
-pub use figures::{BatchFigures, Figures};
+pub use figures::{BatchFigures, COMMIT_MICROS_BOUNDS, Figures};
 pub(super) use publish::{Published, Publisher, channels};
 
 /// Jobs in one transaction. Beyond it the fsync is amortised, and callers would only wait longer.
@@ -103,6 +103,7 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             fresh.extend(queue.try_iter().take(BATCH_JOBS_MAX));
+            self.figures.taken(fresh.len());
             if self.turn(fresh) {
                 drop(self.checkpointer);
                 super::checkpoint::finish(&self.connection);
@@ -172,6 +173,7 @@ impl Writer {
             Ok((answers, recorded)) => {
                 self.figures.set_failing(false);
                 self.figures.count(jobs.len(), recorded.len(), started.elapsed());
+                self.figures.show_holds(&self.balances);
                 let events = recorded.len();
                 self.publisher.publish(recorded);
                 for (job, answer) in jobs.into_iter().zip(answers) {
@@ -183,6 +185,7 @@ impl Writer {
                 // The balances have run ahead of what is durable.
                 self.is_loaded = false;
                 self.figures.set_failing(true);
+                self.figures.count_failed();
                 let _ = self.connection.execute_batch("ROLLBACK");
                 tracing::error!(%error, jobs = jobs.len(), "append a batch");
                 let text = error.to_string();

@@ -1,27 +1,70 @@
 //! What the writer has done so far, for metrics and benchmarks.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::ledger::Balances;
+use crate::time::from_micros;
+
+/// Upper bounds, in microseconds, of the classes that commits are counted in by their duration; the last has none.
+pub const COMMIT_MICROS_BOUNDS: [u64; 12] =
+    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 500_000, 2_500_000, 10_000_000];
+/// Instead of an instant where no hold is open.
+const NONE_OPEN: i64 = i64::MIN;
 
 /// Counters since the log was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BatchFigures {
     /// Committed transactions, each with one fsync.
     pub batches: u64,
+    /// Transactions that could not be committed; what was in them was answered with an error.
+    pub failed_batches: u64,
     pub jobs: u64,
     pub events: u64,
     /// Sum over all batches, from the first statement to the commit's return, in microseconds.
     pub commit_micros: u64,
+    /// Batches by duration, one class for each of [`COMMIT_MICROS_BOUNDS`] and one for what took longer.
+    pub commits_by_duration: [u64; COMMIT_MICROS_BOUNDS.len() + 1],
+    /// Jobs that were sent and that the writer has not taken.
+    pub queued: u64,
+    pub open_holds: u64,
+    /// When the oldest of the open holds was admitted.
+    pub oldest_hold: Option<DateTime<Utc>>,
 }
 
 /// The same while it grows.
-#[derive(Default)]
 pub struct Figures {
     batches: AtomicU64,
+    failed_batches: AtomicU64,
     jobs: AtomicU64,
     events: AtomicU64,
     commit_micros: AtomicU64,
+    commits_by_duration: [AtomicU64; COMMIT_MICROS_BOUNDS.len() + 1],
+    sent: AtomicU64,
+    taken: AtomicU64,
+    open_holds: AtomicU64,
+    oldest_hold_micros: AtomicI64,
     is_failing: AtomicBool,
+}
+
+impl Default for Figures {
+    fn default() -> Self {
+        Self {
+            batches: AtomicU64::default(),
+            failed_batches: AtomicU64::default(),
+            jobs: AtomicU64::default(),
+            events: AtomicU64::default(),
+            commit_micros: AtomicU64::default(),
+            commits_by_duration: Default::default(),
+            sent: AtomicU64::default(),
+            taken: AtomicU64::default(),
+            open_holds: AtomicU64::default(),
+            oldest_hold_micros: AtomicI64::new(NONE_OPEN),
+            is_failing: AtomicBool::default(),
+        }
+    }
 }
 
 impl Figures {
@@ -34,19 +77,70 @@ impl Figures {
         self.is_failing.load(Relaxed)
     }
 
+    /// A job is in the queue.
+    pub(in crate::log) fn sent(&self) {
+        self.sent.fetch_add(1, Relaxed);
+    }
+
+    pub(in crate::log) fn taken(&self, jobs: usize) {
+        self.taken.fetch_add(jobs as u64, Relaxed);
+    }
+
     pub(super) fn count(&self, jobs: usize, events: usize, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.batches.fetch_add(1, Relaxed);
         self.jobs.fetch_add(jobs as u64, Relaxed);
         self.events.fetch_add(events as u64, Relaxed);
-        self.commit_micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
+        self.commit_micros.fetch_add(micros, Relaxed);
+        let class = COMMIT_MICROS_BOUNDS.partition_point(|bound| *bound < micros);
+        if let Some(commits) = self.commits_by_duration.get(class) {
+            commits.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(super) fn count_failed(&self) {
+        self.failed_batches.fetch_add(1, Relaxed);
+    }
+
+    /// The holds as the last batch left them.
+    pub(super) fn show_holds(&self, balances: &Balances) {
+        self.open_holds.store(balances.open_holds().len() as u64, Relaxed);
+        let oldest = balances.oldest_hold().map_or(NONE_OPEN, |admitted_at| admitted_at.timestamp_micros());
+        self.oldest_hold_micros.store(oldest, Relaxed);
     }
 
     pub(in crate::log) fn read(&self) -> BatchFigures {
+        // Taken first: what is sent between the two must not make the queue look shorter than nothing.
+        let taken = self.taken.load(Relaxed);
+        let oldest = self.oldest_hold_micros.load(Relaxed);
         BatchFigures {
             batches: self.batches.load(Relaxed),
+            failed_batches: self.failed_batches.load(Relaxed),
             jobs: self.jobs.load(Relaxed),
             events: self.events.load(Relaxed),
             commit_micros: self.commit_micros.load(Relaxed),
+            commits_by_duration: std::array::from_fn(|class| {
+                self.commits_by_duration.get(class).map_or(0, |commits| commits.load(Relaxed))
+            }),
+            queued: self.sent.load(Relaxed).saturating_sub(taken),
+            open_holds: self.open_holds.load(Relaxed),
+            oldest_hold: (oldest != NONE_OPEN).then(|| from_micros(oldest)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_is_counted_in_the_first_class_that_it_fits() {
+        let figures = Figures::default();
+        for micros in [1, 100, 101, 20_000_000] {
+            figures.count(2, 4, Duration::from_micros(micros));
+        }
+        let read = figures.read();
+        assert_eq!((read.batches, read.jobs, read.events, read.commit_micros), (4, 8, 16, 20_000_202));
+        assert_eq!(read.commits_by_duration, [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
     }
 }

@@ -40,6 +40,7 @@ impl Writer {
         let now = options.clock.now();
         let state = State::read(&connection, last.recorded_at.map_or(now, |at| at.max(now)))?;
         let started = options.clock.monotonic();
+        figures.show_holds(&state.balances);
         Ok(Self {
             checkpointer,
             connection,

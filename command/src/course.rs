@@ -1,0 +1,204 @@
+//! The course of one request through its stages, as it is timed and, where traces are exported, recorded.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use events::event::admin::ProviderKind;
+use events::event::inference::InferenceEnded;
+use events::ids::RequestId;
+use events::wire::ErrorCode;
+use serde_json::Value;
+
+use crate::dialect::Metered;
+use crate::figures::{OpenStream, ProviderFigures, RequestFigures, Stage};
+use crate::inference::{Gateway, PlannedTarget};
+use crate::trace::{Attribute, Trace, TraceHeaders, TraceParent};
+
+/// When a request came to the door, when it was let in, and of which trace it says that it is. An extension of the request.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    pub at: Instant,
+    pub let_in: Instant,
+    pub trace: Option<Arc<TraceParent>>,
+}
+
+/// Where a request is; every stage is timed when it is over.
+pub struct Course {
+    figures: Arc<RequestFigures>,
+    /// When the stage before this one was over.
+    since: Instant,
+    /// What the gateway itself has spent.
+    ours: Duration,
+    /// The call that is under way or was answered.
+    call: Option<Call>,
+    trace: Trace,
+}
+
+/// A call to an upstream.
+struct Call {
+    began: Instant,
+    kind: ProviderKind,
+    figures: Arc<ProviderFigures>,
+}
+
+impl Course {
+    /// Of a request that was let in.
+    pub fn begin(gateway: &Gateway, id: RequestId, surface: &str, arrival: Option<&Arrival>) -> Self {
+        let now = Instant::now();
+        let (at, let_in) = arrival.map_or((now, now), |arrival| (arrival.at, arrival.let_in));
+        let client = arrival.and_then(|arrival| arrival.trace.clone());
+        let mut course = Self {
+            figures: Arc::clone(&gateway.figures),
+            since: at,
+            ours: Duration::ZERO,
+            call: None,
+            trace: Trace::of(gateway.tracer.as_ref(), client, at),
+        };
+        course.passed_at(Stage::Authenticate, let_in);
+        if let Some(recording) = course.trace.recording() {
+            let root = recording.root();
+            root.text("gen_ai.operation.name", "chat");
+            root.text("ledgerway.request_id", id.to_string());
+            root.text("ledgerway.surface", surface);
+        }
+        course
+    }
+
+    /// What is asked for; a name that a client made up is not longer than a model's can be.
+    pub fn asks_for(&mut self, model: &str) {
+        if let Some(recording) = self.trace.recording() {
+            let model: String = model.chars().take(256).collect();
+            let root = recording.root();
+            root.name = format!("chat {model}");
+            root.text("gen_ai.request.model", model);
+        }
+    }
+
+    /// This stage has just ended.
+    pub fn passed(&mut self, stage: Stage) {
+        self.passed_at(stage, Instant::now());
+    }
+
+    fn passed_at(&mut self, stage: Stage, now: Instant) {
+        let time = now.saturating_duration_since(self.since);
+        self.figures.spent(stage, time);
+        if stage.is_ours() {
+            self.ours += time;
+        }
+        if let Stage::Admit | Stage::Settle = stage
+            && let Some(recording) = self.trace.recording()
+        {
+            recording.child(stage.as_str(), self.since, now);
+        }
+        self.since = now;
+    }
+
+    /// The request was served: what the gateway added to it is known.
+    pub fn served(&self) {
+        self.figures.added(self.ours);
+    }
+
+    pub fn stream_opens(&self) -> OpenStream {
+        self.figures.stream_opens()
+    }
+
+    pub fn call_begins(&mut self, target: &PlannedTarget) -> Instant {
+        let began = Instant::now();
+        let kind = target.provider.kind;
+        let figures = self.figures.provider(&target.provider);
+        figures.calls.inc();
+        self.call = Some(Call { began, kind, figures });
+        if let Some(recording) = self.trace.recording() {
+            let call = recording.call_begins(&format!("call {}", target.name));
+            call.text("gen_ai.provider.name", system(kind));
+            call.text("ledgerway.provider", &*target.backend.provider);
+            call.text("ledgerway.backend_model", &*target.backend.model);
+        }
+        began
+    }
+
+    /// The head of an answer is there.
+    pub fn call_answered(&self) {
+        if let Some(call) = &self.call {
+            call.figures.first_byte.observe(call.began.elapsed().as_secs_f64());
+        }
+    }
+
+    /// It gave nothing to relay.
+    pub fn call_failed(&mut self, reason: &str, status: Option<u16>) {
+        self.call = None;
+        if let Some(recording) = self.trace.recording() {
+            if let (Some(call), Some(status)) = (recording.call(), status) {
+                call.number("http.response.status_code", u64::from(status));
+            }
+            recording.call_ends(Some(reason));
+        }
+    }
+
+    /// The upstream has said all, or as much as anybody will hear; `error` where it broke off.
+    pub fn call_ends(&mut self, error: Option<&str>) {
+        // Without a call every one of them has failed.
+        self.passed(if self.call.is_some() { Stage::Relay } else { Stage::Dispatch });
+        if let Some(call) = &self.call {
+            call.figures.whole.observe(call.began.elapsed().as_secs_f64());
+        }
+        if let Some(recording) = self.trace.recording() {
+            recording.call_ends(error);
+        }
+    }
+
+    /// What is recorded of its end.
+    pub fn ends_as(&mut self, ended: &InferenceEnded, metered: Option<&Metered>) {
+        let Some(recording) = self.trace.recording() else { return };
+        let root = recording.root();
+        if let Some(call) = &self.call {
+            root.text("gen_ai.provider.name", system(call.kind));
+        }
+        if let Some(backend) = &ended.backend {
+            root.text("ledgerway.backend", format!("{}/{}", backend.provider, backend.model));
+        }
+        if let Some(usage) = &ended.usage {
+            root.number("gen_ai.usage.input_tokens", usage.tokens.input());
+            root.number("gen_ai.usage.output_tokens", usage.tokens.output());
+        }
+        if let Some(reason) = &ended.finish_reason {
+            root.attributes.push(("gen_ai.response.finish_reasons", Attribute::Texts(vec![reason.clone()])));
+        }
+        for (name, value) in [
+            ("gen_ai.response.model", metered.and_then(|metered| metered.upstream_model.as_ref())),
+            ("gen_ai.response.id", metered.and_then(|metered| metered.upstream_id.as_ref())),
+        ] {
+            if let Some(value) = value {
+                root.text(name, value);
+            }
+        }
+        root.text("ledgerway.cost_usd", ended.cost_usd.to_string());
+        root.number("ledgerway.attempts", u64::from(ended.attempts.unwrap_or_default()));
+        if let Some(error) = ended.code.as_ref().or(ended.reason.as_ref()) {
+            root.failed(error);
+        }
+    }
+
+    /// The client gets this instead of an answer.
+    pub fn refused_as(&mut self, code: ErrorCode) {
+        if let Some(recording) = self.trace.recording() {
+            recording.root().failed(code.as_str());
+        }
+    }
+
+    /// For log lines.
+    pub fn trace_id(&self) -> Option<String> {
+        self.trace.id()
+    }
+
+    /// For the call that is under way.
+    pub fn trace_headers(&self) -> TraceHeaders {
+        self.trace.headers()
+    }
+}
+
+/// As the conventions for generative AI name it, where they do: `openai`, `anthropic`.
+fn system(kind: ProviderKind) -> String {
+    let word = serde_json::to_value(kind).ok();
+    word.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,141 @@
+//! `traceparent` and `tracestate` as the W3C has them. What is malformed is no context, and nobody is told.
+
+use http::{HeaderMap, HeaderValue};
+
+use super::SAMPLED;
+use super::span::{SpanId, TraceId};
+
+/// Lists beyond this need not be passed on.
+const STATE_BYTES_MAX: usize = 512;
+/// `00-{32}-{16}-{2}`
+const LEN: usize = 55;
+
+/// The trace that a client is in.
+#[derive(Clone, Debug)]
+pub struct TraceParent {
+    pub trace: TraceId,
+    /// The client's span.
+    pub parent: SpanId,
+    flags: u8,
+    /// As it came.
+    pub header: HeaderValue,
+    pub state: Option<HeaderValue>,
+}
+
+impl TraceParent {
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        let header = headers.get("traceparent")?;
+        // Of two nobody knows which is meant.
+        if headers.get_all("traceparent").iter().nth(1).is_some() {
+            return None;
+        }
+        let text = header.to_str().ok()?;
+        let (version, rest) = text.split_at_checked(2)?;
+        let [version] = bytes(version)?;
+        // A later version may say more behind what we know.
+        let is_long_enough = match version {
+            0xff => false,
+            0 => text.len() == LEN,
+            _ => text.len() == LEN || text.as_bytes().get(LEN) == Some(&b'-'),
+        };
+        let mut fields = rest.strip_prefix('-')?.splitn(4, '-');
+        let (trace, parent) = (bytes(fields.next()?)?, bytes(fields.next()?)?);
+        let [flags] = bytes(fields.next()?)?;
+        if !is_long_enough || trace == [0; 16] || parent == [0; 8] {
+            return None;
+        }
+        let state = state_of(headers);
+        Some(Self { trace: TraceId(trace), parent: SpanId(parent), flags, header: header.clone(), state })
+    }
+
+    pub const fn is_sampled(&self) -> bool {
+        self.flags & SAMPLED == SAMPLED
+    }
+}
+
+/// Several headers are one list.
+fn state_of(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut all = headers.get_all("tracestate").iter();
+    let first = all.next()?;
+    let mut list = first.to_str().ok()?.to_owned();
+    for more in all {
+        list.push(',');
+        list.push_str(more.to_str().ok()?);
+    }
+    (!list.is_empty() && list.len() <= STATE_BYTES_MAX)
+        .then_some(list)
+        .and_then(|list| HeaderValue::try_from(list).ok())
+}
+
+/// So many bytes in lower-case hexadecimal, and nothing else.
+fn bytes<const N: usize>(hex: &str) -> Option<[u8; N]> {
+    if hex.len() != 2 * N {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
+        for digit in pair {
+            let value = match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'a'..=b'f' => digit - b'a' + 10,
+                _ => return None,
+            };
+            *byte = *byte << 4 | value;
+        }
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn read(parent: &str, states: &[&str]) -> Option<TraceParent> {
+        let mut headers = HeaderMap::new();
+        headers.insert("traceparent", HeaderValue::try_from(parent).expect("a header"));
+        for state in states {
+            headers.append("tracestate", HeaderValue::try_from(*state).expect("a header"));
+        }
+        TraceParent::of(&headers)
+    }
+
+    #[test]
+    fn a_context_is_taken_over_as_it_is() {
+        let context = read(GOOD, &["a=1", "b=2"]).expect("a context");
+        assert_eq!(context.trace.to_string(), "0af7651916cd43dd8448eb211c80319c");
+        assert_eq!(context.parent.to_string(), "b7ad6b7169203331");
+        assert!(context.is_sampled() && context.header == GOOD);
+        assert_eq!(context.state.expect("a state"), "a=1,b=2");
+        assert!(!read(&GOOD.replace("-01", "-00"), &[]).expect("a context").is_sampled());
+        assert!(read(&GOOD.replace("00-0af", "cc-0af"), &[]).is_some());
+        assert!(read(&format!("{}-more", GOOD.replace("00-0af", "cc-0af")), &[]).is_some());
+        assert!(read(GOOD, &[&"x".repeat(513)]).expect("a context").state.is_none());
+    }
+
+    #[test]
+    fn what_is_malformed_is_no_context() {
+        for malformed in [
+            "",
+            "00",
+            "00-",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+            "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01.more",
+            "00_0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ] {
+            assert!(read(malformed, &[]).is_none(), "{malformed}");
+        }
+        let mut twice = HeaderMap::new();
+        for _ in 0..2 {
+            twice.append("traceparent", HeaderValue::from_static(GOOD));
+        }
+        assert!(TraceParent::of(&twice).is_none());
+    }
+}

@@ -1,0 +1,82 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use events::event::admin::{Model, Strategy};
+use events::event::hold::{BudgetReserved, BudgetSettled};
+use events::event::inference::{InferenceAdmitted, Versions};
+use events::event::{Actor, Chain, Context, Event, Recorded, Stream, StreamKind};
+use events::ids::TenantId;
+use events::money::NanoUsd;
+use events::time::from_micros;
+use prometheus::TextEncoder;
+use uuid::Uuid;
+
+use super::*;
+use crate::tables::Tables;
+
+fn id<I: From<Uuid>>(number: u128) -> I {
+    I::from(Uuid::from_u128(number))
+}
+
+fn recorded(context: Context, event: Event) -> Recorded {
+    let stream = Stream::new(StreamKind::Model, 1);
+    Recorded { position: 1, recorded_at: from_micros(0), stream, sequence: 1, context, event }
+}
+
+fn model(number: u128, tenant_id: Option<TenantId>) -> Event {
+    Event::ModelCreated(Box::new(Model {
+        model_id: id(number),
+        name: format!("model-{number}"),
+        strategy: Strategy::Priority,
+        targets: vec![],
+        system_prefix: None,
+        tenant_id,
+    }))
+}
+
+/// Admission, hold and settlement of a request that a tenant made of this model.
+fn asked(number: u128) -> Vec<Recorded> {
+    let chain = Chain { tenant: Some(id(7)), ..Chain::default() };
+    let context = Context::about(Actor::Operator, chain).in_request(id(number));
+    let admitted = InferenceAdmitted {
+        model: format!("model-{number}"),
+        dialect: "native".into(),
+        streamed: false,
+        max_output_tokens: 1,
+        input_tokens_bound: 1,
+        body_sha256: String::new(),
+        metadata: BTreeMap::new(),
+        versions: Versions::default(),
+    };
+    let (held_usd, charged_usd) = (NanoUsd::new(1000), NanoUsd::new(400));
+    let reserved = BudgetReserved { held_usd, budgets: vec![], expires_at: from_micros(0) };
+    let settled = BudgetSettled { held_usd, charged_usd, budgets: vec![], overrun_usd: None };
+    [
+        Event::InferenceAdmitted(Box::new(admitted)),
+        Event::BudgetReserved(Box::new(reserved)),
+        Event::BudgetSettled(Box::new(settled)),
+    ]
+    .map(|event| recorded(context.clone(), event))
+    .into()
+}
+
+#[test]
+fn a_thousand_models_have_a_hundred_labels_and_none_has_a_tenants_own_or_a_clients_word() {
+    let (registry, money) = (Registry::new(), Arc::<Money>::default());
+    let mut series = Series::register(&registry, Arc::clone(&money)).expect("new names");
+    let mut tables = Tables::default();
+    let tenants_own = model(5000, Some(id(7)));
+    for event in (0..1000).map(|number| model(number, None)).chain([tenants_own]) {
+        tables.fold(&recorded(Context::of(Actor::Operator), event));
+    }
+    // Of model 6000 nobody has heard.
+    for event in (0..1000).chain([5000, 6000]).flat_map(asked) {
+        series.count(&event, &tables);
+    }
+    let mut text = TextEncoder::new().encode_to_string(&registry.gather()).expect("a text");
+    money.write(&mut text);
+    let labels: BTreeSet<&str> = text.split("model=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert_eq!(labels.len(), series::MODELS_MAX + 2, "{labels:?}");
+    assert!(labels.contains("other") && labels.contains("tenant-owned") && !text.contains("model-5000"), "{labels:?}");
+    assert!(text.contains("ledgerway_settled_usd_total{model=\"other\"} 0.000360400\n"), "{text}");
+    assert!(text.contains("ledgerway_held_usd_total{model=\"tenant-owned\"} 0.000001000\n"), "{text}");
+}

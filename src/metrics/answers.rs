@@ -1,0 +1,151 @@
+//! What the door answers, counted: every request by where it went and how it ended, every refusal by its code and reason.
+
+use command::dialect::Surface;
+use events::wire::{ErrorCode, Refusal};
+use prometheus::core::Collector;
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use serde_json::Value;
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Area {
+    Inference(Surface),
+    Admin,
+    Query,
+    /// What needs no key.
+    Open,
+}
+
+impl Area {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Inference(surface) => surface.as_str(),
+            Self::Admin => "admin",
+            Self::Query => "query",
+            Self::Open => "open",
+        }
+    }
+}
+
+const STATUSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
+
+/// Handles of the door. Cheap to clone.
+#[derive(Clone)]
+pub struct Answers {
+    requests: IntCounterVec,
+    refusals: IntCounterVec,
+    connections: IntGauge,
+    /// Resolved once: the area's name, and a counter a class of status.
+    by_area: Vec<(&'static str, [IntCounter; STATUSES.len()])>,
+}
+
+impl Answers {
+    /// Errors: the registry has families of these names already.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let requests = Opts::new("ledgerway_http_requests_total", "Answers by surface and class of status");
+        let refusals = Opts::new("ledgerway_refusals_total", "Refusals by surface, code and, where it has one, reason");
+        let requests = registered(registry, IntCounterVec::new(requests, &["surface", "status"])?)?;
+        let areas =
+            [Area::Inference(Surface::Native), Area::Inference(Surface::OpenAi), Area::Admin, Area::Query, Area::Open];
+        let of = |area: Area| {
+            let name = area.as_str();
+            (name, STATUSES.map(|status| requests.with_label_values(&[name, status])))
+        };
+        Ok(Self {
+            by_area: areas.map(of).into(),
+            refusals: registered(registry, IntCounterVec::new(refusals, &["surface", "code", "reason"])?)?,
+            connections: registered(
+                registry,
+                IntGauge::new("ledgerway_open_connections", "Connections of clients that are open")?,
+            )?,
+            requests,
+        })
+    }
+
+    pub fn answered(&self, area: Area, status: u16) {
+        let class = usize::from(status / 100).saturating_sub(2).min(STATUSES.len() - 1);
+        let known = self.by_area.iter().find(|(name, _)| *name == area.as_str());
+        match known.and_then(|(_, counters)| counters.get(class)) {
+            Some(counter) => counter.inc(),
+            None => {
+                let status = STATUSES.get(class).copied().unwrap_or_default();
+                self.requests.with_label_values(&[area.as_str(), status]).inc();
+            }
+        }
+    }
+
+    pub fn refused(&self, area: Area, refusal: &Refusal) {
+        self.refusals.with_label_values(&[area.as_str(), refusal.code.as_str(), reason(refusal)]).inc();
+    }
+
+    pub fn connection_opens(&self) -> OpenConnection {
+        self.connections.inc();
+        OpenConnection(self.connections.clone())
+    }
+}
+
+/// One connection, until it is dropped.
+pub struct OpenConnection(IntGauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// One of our own words; never one that a client or an upstream chose.
+fn reason(refusal: &Refusal) -> &str {
+    let said = |name: &str| refusal.details.get(name).and_then(Value::as_str);
+    match refusal.code {
+        ErrorCode::BudgetExceeded => scope(refusal),
+        ErrorCode::RateLimited => said("measure").unwrap_or("upstream"),
+        ErrorCode::UpstreamError => said("reason").unwrap_or_default(),
+        _ => "",
+    }
+}
+
+/// Whose budget it is.
+fn scope(refusal: &Refusal) -> &str {
+    let scope = refusal.details.get("scope").and_then(Value::as_object);
+    let owner = scope.and_then(|scope| scope.keys().next()).map_or("", String::as_str);
+    owner.strip_suffix("_id").unwrap_or(owner)
+}
+
+fn registered<C: Collector + Clone + 'static>(registry: &Registry, family: C) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(family.clone())).map(|()| family)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_reason_is_ours_and_not_a_clients() {
+        let budget = Refusal::new(ErrorCode::BudgetExceeded, "").with("scope", json!({ "tenant_id": "ten_1" }));
+        let limit = Refusal::new(ErrorCode::RateLimited, "").with("measure", "requests_per_minute");
+        let field = Refusal::invalid("their_field", "their words");
+        let upstream = Refusal::new(ErrorCode::UpstreamError, "").with("reason", "tls");
+        for (refusal, wanted) in [
+            (budget, "tenant"),
+            (limit, "requests_per_minute"),
+            (Refusal::new(ErrorCode::RateLimited, ""), "upstream"),
+            (field, ""),
+            (upstream, "tls"),
+        ] {
+            assert_eq!(reason(&refusal), wanted, "{:?}", refusal.code);
+        }
+    }
+
+    #[test]
+    fn an_answer_is_counted_by_its_class_of_status_even_one_that_has_none() {
+        let registry = Registry::new();
+        let answers = Answers::register(&registry).expect("new names");
+        for status in [200, 204, 404, 599, 999, 100] {
+            answers.answered(Area::Admin, status);
+        }
+        let count = |status| answers.requests.with_label_values(&["admin", status]).get();
+        assert_eq!(STATUSES.map(count), [3, 0, 1, 2]);
+    }
+}

@@ -1,0 +1,63 @@
+//! The process as the kernel sees it, under the names that every client library uses. Where there is no `/proc` there
+//! are no such metrics.
+
+use std::fs;
+use std::time::Duration;
+
+use rustix::process::{Resource, getrlimit};
+
+use super::text::{Kind, Text, seconds};
+
+const MICROS_PER_SECOND: u64 = 1_000_000;
+
+/// What `/proc/self/stat` says.
+struct Stat {
+    cpu: Duration,
+    threads: u64,
+    resident_pages: u64,
+}
+
+pub fn write(text: &mut Text) {
+    if let Some(stat) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(Stat::read) {
+        text.counter("process_cpu_seconds_total", "CPU time, user and system", seconds(stat.cpu));
+        let page = rustix::param::page_size() as u64;
+        text.gauge("process_resident_memory_bytes", "Memory that is in RAM", stat.resident_pages.saturating_mul(page));
+        text.gauge("process_threads", "Threads", stat.threads);
+    }
+    if let Ok(files) = fs::read_dir("/proc/self/fd") {
+        text.gauge("process_open_fds", "Open files, connections among them", files.count());
+    }
+    if let Some(max) = getrlimit(Resource::Nofile).current {
+        text.family("process_max_fds", Kind::Gauge, "Files that may be open");
+        text.sample("process_max_fds", &[], max);
+    }
+}
+
+impl Stat {
+    /// The second field is the program's name in parentheses, which may contain anything; the fields are counted behind.
+    fn read(line: &str) -> Option<Self> {
+        let (_, behind) = line.rsplit_once(')')?;
+        let fields: Vec<&str> = behind.split_whitespace().collect();
+        let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
+        // Of the manual's fields, counted from 1, the first one here is the third.
+        let ticks = number(11)?.saturating_add(number(12)?);
+        let micros = ticks.saturating_mul(MICROS_PER_SECOND) / rustix::param::clock_ticks_per_second().max(1);
+        Some(Self { cpu: Duration::from_micros(micros), threads: number(17)?, resident_pages: number(21)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_counted_behind_the_name_whatever_it_is() {
+        let line =
+            "42 (a) b (c) S 1 42 42 0 -1 4194560 500 0 0 0 150 50 0 0 20 0 7 0 100 9000 321 18446744073709551615";
+        let stat = Stat::read(line).expect("all the fields");
+        assert_eq!((stat.threads, stat.resident_pages), (7, 321));
+        let ticks_a_second = rustix::param::clock_ticks_per_second();
+        assert_eq!(stat.cpu, Duration::from_micros(200 * MICROS_PER_SECOND / ticks_a_second));
+        assert!(Stat::read("42 (cut off) S 1").is_none());
+    }
+}

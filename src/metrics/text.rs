@@ -1,0 +1,87 @@
+//! The text format, for what is read when it is asked for. Numbers are whole or decimals: none is a float here.
+
+use std::fmt::{Display, Write};
+use std::time::Duration;
+
+#[derive(Clone, Copy)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+pub struct Text {
+    out: String,
+}
+
+impl Text {
+    /// Goes on behind families that were written.
+    pub const fn behind(out: String) -> Self {
+        Self { out }
+    }
+
+    pub fn family(&mut self, name: &str, kind: Kind, help: &str) {
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        let _ = write!(self.out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    }
+
+    /// Labels' values are ours: nothing in them needs escaping.
+    pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        self.out.push_str(name);
+        for (at, (label, of)) in labels.iter().enumerate() {
+            let before = if at == 0 { '{' } else { ',' };
+            let _ = write!(self.out, "{before}{label}=\"{of}\"");
+        }
+        let end = if labels.is_empty() { "" } else { "}" };
+        let _ = writeln!(self.out, "{end} {value}");
+    }
+
+    pub fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.family(name, Kind::Gauge, help);
+        self.sample(name, &[], value);
+    }
+
+    pub fn counter(&mut self, name: &str, help: &str, value: impl Display) {
+        self.family(name, Kind::Counter, help);
+        self.sample(name, &[], value);
+    }
+
+    pub fn finish(self) -> String {
+        self.out
+    }
+}
+
+/// A span in seconds, exact to the microsecond, without zeros that say nothing.
+pub fn seconds(span: Duration) -> String {
+    let text = format!("{}.{:06}", span.as_secs(), span.subsec_micros());
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_a_line_with_its_labels_in_braces() {
+        let mut text = Text::behind(String::new());
+        text.counter("a_total", "How many", 3);
+        text.family("b", Kind::Gauge, "What");
+        text.sample("b", &[("x", "1"), ("y", "2")], seconds(Duration::from_micros(1_500_000)));
+        assert_eq!(
+            text.finish(),
+            "# HELP a_total How many\n# TYPE a_total counter\na_total 3\n\
+             # HELP b What\n# TYPE b gauge\nb{x=\"1\",y=\"2\"} 1.5\n"
+        );
+    }
+
+    #[test]
+    fn seconds_are_decimals_of_whole_microseconds() {
+        for (micros, text) in [(0, "0"), (100, "0.0001"), (10_000_000, "10"), (100_000_001, "100.000001")] {
+            assert_eq!(seconds(Duration::from_micros(micros)), text);
+        }
+    }
+}
