@@ -46,7 +46,10 @@ impl Follower {
             }
             let is_whole = first.is_ok_and(|batch| self.take(&batch)) && self.drain();
             while !is_whole && self.catch_up().await.is_err() {
-                tokio::time::sleep(RETRY_AFTER).await;
+                tokio::select! {
+                    () = tokio::time::sleep(RETRY_AFTER) => {}
+                    _ = stopped.wait_for(|stopped| *stopped) => return,
+                }
             }
         }
     }

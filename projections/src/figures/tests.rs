@@ -2,11 +2,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use events::event::admin::{Model, Strategy};
 use events::event::hold::{BudgetReserved, BudgetSettled};
-use events::event::inference::{InferenceAdmitted, Versions};
+use events::event::inference::{InferenceAdmitted, InferenceRefused, Versions};
 use events::event::{Actor, Chain, Context, Event, Recorded, Stream, StreamKind};
 use events::ids::TenantId;
+use events::log::{LogOptions, Note};
 use events::money::NanoUsd;
-use events::time::from_micros;
+use events::time::{SystemClock, from_micros};
+use events::wire::ErrorCode;
 use prometheus::TextEncoder;
 use uuid::Uuid;
 
@@ -79,4 +81,46 @@ fn a_thousand_models_have_a_hundred_labels_and_none_has_a_tenants_own_or_a_clien
     assert!(labels.contains("other") && labels.contains("tenant-owned") && !text.contains("model-5000"), "{labels:?}");
     assert!(text.contains("ledgerway_settled_usd_total{model=\"other\"} 0.000360400\n"), "{text}");
     assert!(text.contains("ledgerway_held_usd_total{model=\"tenant-owned\"} 0.000001000\n"), "{text}");
+}
+
+/// So many refusals, one commit each.
+fn refuse(log: &Log, count: u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    for number in 0..count {
+        let refused = InferenceRefused {
+            code: ErrorCode::ModelNotFound,
+            model: "unheard-of".into(),
+            count: 1,
+            details: serde_json::Map::new(),
+        };
+        let stream = Stream::inference(id(u128::from(number)));
+        let event = Event::InferenceRefused(Box::new(refused));
+        let note = Note { stream, context: Context::of(Actor::Operator), event };
+        runtime.block_on(log.note(vec![note])).expect("it is recorded");
+    }
+}
+
+#[tokio::test]
+async fn what_the_tail_no_longer_has_is_read_from_the_log() {
+    const TAIL_BATCHES: u64 = 1024;
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = Log::open(folder.path(), LogOptions::new(Arc::new(SystemClock::new()))).expect("a log");
+    let (tables, _feed) = crate::tables::start(&log).await.expect("tables");
+    refuse_elsewhere(&log, 1);
+    let registry = Registry::new();
+    let (figures, counting) = start(&log, &tables, &registry).expect("new names");
+    // On this thread nobody follows meanwhile.
+    refuse_elsewhere(&log, TAIL_BATCHES + 100);
+    figures.wait_for(log.head().position).await;
+    let text = TextEncoder::new().encode_to_string(&registry.gather()).expect("a text");
+    let wanted = format!(
+        "ledgerway_requests_refused_total{{code=\"MODEL_NOT_FOUND\",model=\"other\"}} {}\n",
+        TAIL_BATCHES + 100
+    );
+    assert!(text.contains(&wanted), "{text}");
+    counting.stop().await;
+}
+
+fn refuse_elsewhere(log: &Log, count: u64) {
+    std::thread::scope(|scope| scope.spawn(|| refuse(log, count)).join()).expect("they are recorded");
 }
