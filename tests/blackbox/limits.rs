@@ -71,6 +71,11 @@ async fn a_limit_has_any_of_six_measures_and_a_change_sets_or_removes_one() {
     assert_eq!(details(&tenant.chat("ok").await.must_be(429, "RATE_LIMITED"))["measure"], "tokens_per_day");
     operator.patch(&one, &json!({ "tokens_per_day": null })).await.must(200);
     tenant.chat("ok").await.must(200);
+    let stream = tenant.stream(OPENAI, "ok").await;
+    for header in ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "x-ratelimit-measure"] {
+        assert!(stream.headers.contains_key(header), "{header}");
+    }
+    stream.rest().await;
     let none = json!({ "requests_per_minute": null, "requests_per_hour": null, "tokens_per_minute": null,
                        "concurrent_requests": null });
     operator.patch(&one, &none).await.must_be(400, "INVALID_REQUEST");
