@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 
 use super::books::{Checked, must};
 use super::dice::Dice;
-use crate::views::store::{Store, VIEWS_FILE};
+use crate::views::store::{Store, StoreError, VIEWS_FILE};
 use crate::views::{View, is_of};
 
 pub struct SimulatedViews {
@@ -19,6 +19,8 @@ pub struct SimulatedViews {
     tail: broadcast::Receiver<Arc<[Arc<Recorded>]>>,
     /// Last position given to the views.
     position: u64,
+    /// New rows that are not in place yet, and how far they go.
+    building: Option<(Store, u64)>,
 }
 
 impl SimulatedViews {
@@ -27,8 +29,9 @@ impl SimulatedViews {
         let tail = log.tail();
         let projectors = View::ALL.iter().map(|view| view.projector()).collect();
         let store = Store::open(folder, projectors, |checkpoint| is_of(reader, checkpoint)).expect("the views open");
-        let position = store.checkpoint(View::Audit).expect("a checkpoint").position;
-        Self { store, tail, position }
+        let positions = View::ALL.iter().map(|view| store.checkpoint(*view).expect("a checkpoint").position);
+        let position = positions.min().expect("views");
+        Self { store, tail, position, building: None }
     }
 
     pub fn position(&self) -> u64 {
@@ -57,6 +60,23 @@ impl SimulatedViews {
         self.apply(&events)?;
         self.position = position;
         Ok(())
+    }
+
+    /// Begins to build some views anew, of a part of the log; or brings what was begun to the log's head and puts it in
+    /// place. Who dies between the two has begun nothing.
+    pub fn rebuild(&mut self, folder: &Path, reader: &Reader, dice: &mut Dice) -> Checked {
+        let failed = |error: StoreError| format!("a rebuild: {error}");
+        let Some((mut next, position)) = self.building.take() else {
+            let drawn = View::ALL.iter().filter(|_| dice.percent(50));
+            let mut next = Store::beside(folder, drawn.map(|view| view.projector()).collect()).map_err(failed)?;
+            let mut events = read(reader, 0);
+            events.truncate(dice.below(events.len() + 1));
+            next.apply(&events).map_err(failed)?;
+            self.building = Some((next, events.last().map_or(0, |last| last.position)));
+            return Ok(());
+        };
+        next.apply(&read(reader, position)).map_err(failed)?;
+        self.store.take_over(next, folder).map_err(failed)
     }
 
     fn apply(&mut self, events: &[Arc<Recorded>]) -> Checked {

@@ -64,6 +64,7 @@ enum Move {
     Checkpoint,
     Follow,
     Redeliver,
+    Rebuild,
     Die,
     Restart,
 }
@@ -88,6 +89,7 @@ const MOVES: &[(usize, Move)] = &[
     (2, Move::Checkpoint),
     (5, Move::Follow),
     (1, Move::Redeliver),
+    (1, Move::Rebuild),
     (3, Move::Die),
     (1, Move::Restart),
 ];
@@ -163,6 +165,7 @@ impl World {
             Move::Checkpoint => self.life.checkpoint(),
             Move::Follow => return self.follow(),
             Move::Redeliver => return self.redeliver(),
+            Move::Rebuild => return self.rebuild(),
             Move::Die => return self.die(),
             Move::Restart => return self.restart(),
         }
@@ -175,6 +178,11 @@ impl World {
 
     fn redeliver(&mut self) -> Checked {
         self.life.views.as_mut().map_or(Ok(()), |views| views.redeliver(&self.life.reader, &mut self.dice))
+    }
+
+    fn rebuild(&mut self) -> Checked {
+        let Some(views) = &mut self.life.views else { return Ok(()) };
+        views.rebuild(&self.life.folder, &self.life.reader, &mut self.dice)
     }
 
     fn some_turn(&mut self) -> Checked {
