@@ -8,13 +8,14 @@ mod text;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use events::log::{BatchFigures, COMMIT_MICROS_BOUNDS, Log};
 use events::time::Clock;
+use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use openapi::schema;
+use openapi::{Answer, Api, Operation};
 use projections::figures::Figures;
 use projections::views::ViewsHandle;
 use prometheus::{Registry, TextEncoder};
@@ -37,8 +38,15 @@ pub struct Metrics {
     pub clock: Arc<dyn Clock>,
 }
 
-pub fn routes(metrics: Metrics) -> Router {
-    Router::new().route(PATH, get(show)).with_state(Arc::new(metrics))
+pub fn routes(metrics: Metrics) -> Api {
+    Api::new().get(PATH, show, described).with_state(Arc::new(metrics))
+}
+
+fn described() -> Operation {
+    Operation::new("metrics", "Health", "Figures for Prometheus")
+        .says("Not here where they have a listener of their own.")
+        .open()
+        .answers(StatusCode::OK, Answer::of("Prometheus text", "text/plain", schema::string()))
 }
 
 async fn show(State(metrics): State<Arc<Metrics>>) -> Response {

@@ -20,6 +20,7 @@ pub mod store;
 pub mod tenant;
 pub mod user;
 
+mod described;
 mod intake;
 mod issue;
 mod person;
@@ -27,12 +28,11 @@ mod routes;
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::routing::post;
 use events::event::admin::{Budget, Model, Partner, Price, Provider, RateLimit, Tenant, User};
 use events::ids::IdMaker;
 use events::log::Log;
 use events::time::Clock;
+use openapi::Api;
 use projections::tables::TablesHandle;
 
 use crate::auth::hashing::KeyHasher;
@@ -57,13 +57,13 @@ pub struct AdminState {
 /// The write side of `/v1/admin`: `POST`, `PATCH`, `DELETE`. A request has to carry its [`events::ids::RequestId`], its
 /// `Arc<`[`projections::caller::Caller`]`>` and its [`projections::caller::ClientOrigin`] as extensions; a reply has its
 /// [`projections::caller::AtPosition`], a refusal its [`events::wire::Refusal`].
-pub fn routes(state: AdminState) -> Router {
-    Router::new()
+pub fn routes(state: AdminState) -> Api {
+    Api::new()
         .merge(of_resource::<Life<Partner>>())
         .merge(of_resource::<Life<Tenant>>())
         .merge(of_resource::<Life<User>>())
         .merge(of_resource::<Life<KeyState>>())
-        .route("/v1/admin/keys/{id}/rotate", post(intake::key::rotate))
+        .post("/v1/admin/keys/{id}/rotate", intake::key::rotate, intake::key::described_rotation)
         .merge(of_resource::<Life<Provider>>())
         .merge(of_resource::<Life<Model>>())
         .merge(of_resource::<Life<Price>>())

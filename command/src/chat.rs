@@ -1,6 +1,7 @@
 //! The gateway's own chat: what the native surface speaks, and what every translation between dialects goes through.
 
 pub mod answer;
+pub mod described;
 pub mod read;
 
 use std::collections::BTreeMap;

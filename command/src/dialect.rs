@@ -25,7 +25,7 @@ use events::usage::{TokenClasses, Usage};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-pub use refusal::{error_body, stream_error};
+pub use refusal::{error_body, openai_shape as openai_refusal, stream_error};
 pub use relay::Relay;
 pub use request::ClientRequest;
 pub use sse::EVENT_BYTES_MAX;

@@ -2,6 +2,7 @@
 //! Nothing is dispatched before its admission is durable, and no last byte leaves before its settlement is.
 
 mod call;
+mod described;
 mod dispatch;
 mod failure;
 mod models;
@@ -15,10 +16,8 @@ mod watched;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{Extension, Request, State};
 use axum::response::Response;
-use axum::routing::{get, post};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use events::event::Context;
@@ -30,6 +29,7 @@ use events::log::{Admitted, Log, LogError, OpenHold};
 use events::time::Clock;
 use events::wire::{ErrorCode, Refusal};
 use http::HeaderName;
+use openapi::Api;
 use projections::caller::Caller;
 use projections::tables::{Tables, TablesHandle};
 use tokio_util::task::TaskTracker;
@@ -84,15 +84,15 @@ impl Gateway {
 
 /// `POST /v1/inference/chat`, Chat Completions and the models, all and each, on all their paths. The request's id and its
 /// caller are extensions of the request.
-pub fn routes(gateway: Arc<Gateway>) -> Router {
-    Router::new()
-        .route("/v1/inference/chat", post(native))
-        .route("/v1/chat/completions", post(openai))
-        .route("/oai/v1/chat/completions", post(openai))
-        .route("/v1/models", get(models::list))
-        .route("/oai/v1/models", get(models::list))
-        .route("/v1/models/{*name}", get(models::one))
-        .route("/oai/v1/models/{*name}", get(models::one))
+pub fn routes(gateway: Arc<Gateway>) -> Api {
+    Api::new()
+        .post("/v1/inference/chat", native, described::native)
+        .post("/v1/chat/completions", openai, || described::openai("create_chat_completion"))
+        .post("/oai/v1/chat/completions", openai, || described::openai("create_chat_completion_oai"))
+        .get("/v1/models", models::list, || described::models("list_usable_models"))
+        .get("/oai/v1/models", models::list, || described::models("list_usable_models_oai"))
+        .get("/v1/models/{*name}", models::one, || described::one_model("get_usable_model"))
+        .get("/oai/v1/models/{*name}", models::one, || described::one_model("get_usable_model_oai"))
         .with_state(gateway)
 }
 

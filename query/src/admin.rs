@@ -6,21 +6,26 @@ mod resources;
 
 use std::collections::HashMap;
 
+use axum::Json;
 use axum::extract::{Path, State};
-use axum::routing::get;
-use axum::{Json, Router};
 use events::event::StreamKind;
 use events::event::admin::Permission;
 use events::ids::UserId;
+use events::ids::{PartnerId, TenantId};
 use events::log::{Log, PersonalData};
+use http::StatusCode;
+use openapi::resource::schema_name;
+use openapi::schema;
+use openapi::{Answer, Api, Operation};
 use projections::resource::{Person, with_person};
 use projections::views::View;
 use serde_json::Value;
 
 use crate::QueryState;
 use crate::asker::{Asker, QueryString};
+use crate::described;
 use crate::error::QueryError;
-use crate::page::{Cut, Page, Placed};
+use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Page, Placed};
 use crate::parameters::Parameters;
 use crate::visible::Visible;
 use resources::Filter;
@@ -38,12 +43,44 @@ const PATHS: [(&str, StreamKind, &str); 9] = [
     ("rate-limits", StreamKind::RateLimit, "rate limit"),
 ];
 
-pub fn routes() -> Router<QueryState> {
-    PATHS.into_iter().fold(Router::new(), |router, (segment, kind, what)| {
-        let many = get(move |state, asker, query| list((segment, kind), state, asker, query));
-        let single = get(move |state, asker, id, query| one((kind, what), state, asker, id, query));
-        router.route(&format!("/v1/admin/{segment}"), many).route(&format!("/v1/admin/{segment}/{{id}}"), single)
+pub fn routes() -> Api<QueryState> {
+    PATHS.into_iter().fold(Api::new(), |router, (segment, kind, what)| {
+        let many = move |state, asker, query| list((segment, kind), state, asker, query);
+        let single = move |state, asker, id, query| one((kind, what), state, asker, id, query);
+        router.get(&format!("/v1/admin/{segment}"), many, move || described_list(segment, kind, what)).get(
+            &format!("/v1/admin/{segment}/{{id}}"),
+            single,
+            move || described_one(kind, what),
+        )
     })
+}
+
+const TAG: &str = "Administration";
+
+fn described_list(segment: &str, kind: StreamKind, what: &str) -> Operation {
+    let id = format!("list_{}", segment.replace('-', "_"));
+    let list = described::permitted(&id, TAG, &format!("Every {what} within reach"), Permission::AdminAccess)
+        .query("partner_id", schema::id(PartnerId::PREFIX), "Of this partner")
+        .query("tenant_id", schema::id(TenantId::PREFIX), "Of this tenant")
+        .query("user_id", schema::id(UserId::PREFIX), "Of this user")
+        .query("name", schema::string(), "Of this name")
+        .query("include_ended", schema::boolean(), "Ended ones as well")
+        .paged(LIMIT_DEFAULT, LIMIT_MAX);
+    let list = match kind {
+        StreamKind::Partner | StreamKind::Tenant | StreamKind::User => list
+            .query("slug", schema::string(), "Of this slug")
+            .query("external_id", schema::string(), "Of this id in somebody else's books"),
+        _ => list,
+    };
+    described::answers_page(list, "Newest first", &schema_name(kind.as_str()))
+}
+
+fn described_one(kind: StreamKind, what: &str) -> Operation {
+    let (id, name) = (format!("get_{}", kind.as_str()), schema_name(kind.as_str()));
+    described::permitted(&id, TAG, &format!("One {what}"), Permission::AdminAccess)
+        .says("Also one that has ended.")
+        .path("id", schema::string(), &format!("Of the {what}"))
+        .answers(StatusCode::OK, Answer::json(&format!("The {what}"), schema::reference(&name)))
 }
 
 /// Newest first, ended ones (themselves, or by their owner's end) only with `include_ended=true`. Parameters: `limit`,

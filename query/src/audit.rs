@@ -6,29 +6,66 @@ mod format;
 
 use std::collections::HashMap;
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::get;
 use chrono::{DateTime, Utc};
 use events::event::admin::Permission;
 use events::ids::RequestId;
 use events::log::{ClientAddress, Log};
 use events::time::rfc3339;
 use events::wire::Refusal;
+use http::StatusCode;
+use openapi::schema::{self, object};
+use openapi::{Answer, Api, Operation};
 use projections::views::{Severity, View};
 
 use crate::QueryState;
 use crate::asker::{Asker, QueryString};
+use crate::described;
 use crate::error::QueryError;
-use crate::page::{Cut, Place};
+use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Place};
 use crate::parameters::Parameters;
 use crate::visible::Visible;
 use entries::Entry;
 use format::Format;
 
-pub fn routes() -> Router<QueryState> {
-    Router::new().route("/v1/audit", get(list))
+pub fn routes() -> Api<QueryState> {
+    Api::new().get("/v1/audit", list, described_list)
+}
+
+fn described_list() -> Operation {
+    let text = schema::string;
+    let entry = object()
+        .required("position", schema::count())
+        .required("recorded_at", schema::time())
+        .required("actor", text())
+        .required("action", schema::described(text(), "The event's type without its version"))
+        .required("resource", schema::described(text(), "`key/key_…`"))
+        .required("severity", severities())
+        .required("outcome", text())
+        .required("request_id", described::nullable_id(RequestId::PREFIX))
+        .required("changes", schema::any())
+        .required("ip", schema::nullable(text()))
+        .required("user_agent", schema::nullable(text()))
+        .open();
+    let answer = Answer::json("Newest first", described::page(schema::reference("AuditEntry")))
+        .or("application/x-ndjson", text())
+        .or("text/csv", text());
+    let list = described::permitted("list_audit", "Audit", "Who did what, and was refused what", Permission::AuditRead);
+    described::between(list)
+        .query("actor", text(), "`key_…`, `operator` or `system:NAME`")
+        .query("action", text(), "`key.created`")
+        .query("resource", text(), "With its kind, `key/key_…`, or without")
+        .query("severity", severities(), "Of this severity")
+        .query("q", text(), "In actor, action, resource or changes; case does not matter")
+        .query("format", schema::one_of(["json", "ndjson", "csv"]), "`json` where it is absent")
+        .paged(LIMIT_DEFAULT, LIMIT_MAX)
+        .answers(StatusCode::OK, answer)
+        .defines("AuditEntry", entry)
+}
+
+fn severities() -> openapi::Shape {
+    schema::one_of(Severity::ALL.iter().map(|severity| severity.as_str()))
 }
 
 /// What is asked of the audit. Filters are `None` where everything counts.

@@ -1,22 +1,25 @@
 //! `GET /v1/budgets` and `/v1/budgets/{id}`: what every budget has left in its present window. Reads the view
 //! `budgets`; nothing is decided from it.
 
+use axum::Json;
 use axum::extract::{Path, State};
-use axum::routing::get;
-use axum::{Json, Router};
 use chrono::{DateTime, Utc};
 use events::event::admin::Permission;
 use events::ids::BudgetId;
 use events::money::NanoUsd;
 use events::time::{Period, from_micros, rfc3339};
+use http::StatusCode;
+use openapi::schema::{self, object};
+use openapi::{Answer, Api, Operation, Shape, refusals};
 use projections::views::{View, ViewsError};
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use serde_json::Value;
 
 use crate::QueryState;
 use crate::asker::{Asker, QueryString};
+use crate::described;
 use crate::error::QueryError;
-use crate::page::{Cut, Page, Placed};
+use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Page, Placed};
 use crate::parameters::Parameters;
 use crate::visible::Visible;
 
@@ -24,8 +27,41 @@ const LIST: &str = include_str!("budgets/list.sql");
 const ONE: &str = include_str!("budgets/one.sql");
 const WINDOW: &str = include_str!("budgets/window.sql");
 
-pub fn routes() -> Router<QueryState> {
-    Router::new().route("/v1/budgets", get(list)).route("/v1/budgets/{id}", get(one))
+pub fn routes() -> Api<QueryState> {
+    Api::new().get("/v1/budgets", list, described_list).get("/v1/budgets/{id}", one, described_one)
+}
+
+const TAG: &str = "Usage";
+
+fn described_list() -> Operation {
+    let list = described::permitted("list_budget_standings", TAG, "What budgets have left", Permission::UsageRead);
+    let list = list.paged(LIMIT_DEFAULT, LIMIT_MAX).query("include_ended", schema::boolean(), "Closed ones as well");
+    described::answers_page(list, "Newest first", "BudgetStanding").defines("BudgetStanding", shape())
+}
+
+fn described_one() -> Operation {
+    described::permitted("get_budget_standing", TAG, "What a budget has left", Permission::UsageRead)
+        .path("id", schema::id(BudgetId::PREFIX), "Of the budget")
+        .answers(StatusCode::OK, Answer::json("The budget in its present window", schema::reference("BudgetStanding")))
+        .defines("BudgetStanding", shape())
+}
+
+fn shape() -> Shape {
+    object()
+        .required("id", schema::id(BudgetId::PREFIX))
+        .required("scope", refusals::scope())
+        .required("limit_usd", schema::money())
+        .required("period", schema::one_of(["total", "day", "week", "month"]))
+        .required("alert_at", schema::list(schema::string(), None))
+        .required("when_short", schema::one_of(["refuse", "shrink"]))
+        .required("enforcement", schema::one_of(["hard", "observe"]))
+        .required("settled_usd", schema::money())
+        .required("held_usd", schema::money())
+        .required("remaining_usd", schema::money())
+        .required("period_start", described::nullable_time())
+        .required("resets_at", described::nullable_time())
+        .required("ended_at", described::nullable_time())
+        .open()
 }
 
 /// Newest first, closed ones only with `include_ended=true`. Parameters: `limit`, `cursor`, `min_position`.

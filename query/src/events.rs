@@ -6,20 +6,21 @@
 
 mod stream;
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use events::canonical;
 use events::event::Event;
 use events::event::admin::Permission;
 use events::log::EventFilter;
 use events::wire::Refusal;
-use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
+use openapi::schema;
+use openapi::{Answer, Api, Operation};
 
 use crate::QueryState;
 use crate::asker::{Asker, QueryString};
+use crate::described;
 use crate::error::QueryError;
 use crate::log_head::wait_for;
 use crate::page::Place;
@@ -29,8 +30,27 @@ use crate::visible::Visible;
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
 
-pub fn routes() -> Router<QueryState> {
-    Router::new().route("/v1/events", get(events))
+pub fn routes() -> Api<QueryState> {
+    Api::new().get("/v1/events", events, described_events)
+}
+
+fn described_events() -> Operation {
+    let known: Vec<String> = Event::TYPES.iter().map(|(name, version)| format!("{name}.v{version}")).collect();
+    let any = known.join("|").replace('.', r"\.");
+    let types = schema::formed(&format!("^({any})(,({any}))*$"));
+    let limit = schema::defaulting(schema::whole(1, LIMIT_MAX as u64), LIMIT_DEFAULT.into());
+    let answer = Answer::of("One event a line", "application/x-ndjson", schema::string())
+        .or("text/event-stream", schema::string());
+    described::permitted("list_events", "Log", "The log itself", Permission::EventsRead)
+        .says(
+            "Lines of canonical JSON; with `Accept: text/event-stream` a stream that goes on with the log, in which `id` \
+             is the position. A caller below the platform gets what is about its partner or tenant.",
+        )
+        .query("after", schema::count(), "Events after this position; 0 is the beginning")
+        .query("types", types, "Of these types alone, comma-separated")
+        .query("limit", limit, "Events of a page at most; streams have no end")
+        .header("last-event-id", schema::formed("^[0-9]{1,19}$"), "Where a stream resumes: after this position")
+        .answers(StatusCode::OK, answer)
 }
 
 /// Parameters: `after` (a position; 0 is the beginning), `types` (comma-separated, with their versions), `limit` (of a

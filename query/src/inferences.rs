@@ -4,27 +4,47 @@
 mod life;
 pub mod search;
 
+use axum::Json;
 use axum::extract::{Path, State};
-use axum::routing::get;
-use axum::{Json, Router};
 use events::event::admin::Permission;
 use events::ids::{KeyId, PartnerId, RequestId, TenantId, UserId};
 use events::wire::Refusal;
+use http::StatusCode;
+use openapi::schema;
+use openapi::{Answer, Api, Operation};
 use projections::views::View;
 use serde_json::Value;
 
 use crate::QueryState;
 use crate::asker::{Asker, QueryString};
+use crate::described;
 use crate::error::QueryError;
-use crate::page::{Cut, Looked, Page, Placed};
+use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Looked, Page, Placed};
 use crate::parameters::Parameters;
 use crate::visible::Visible;
 use life::{Facts, Life};
 
 const STATUSES: [&str; 5] = ["admitted", "refused", "completed", "failed", "aborted"];
 
-pub fn routes() -> Router<QueryState> {
-    Router::new().route("/v1/inferences", get(list)).route("/v1/inferences/{request_id}", get(one))
+pub fn routes() -> Api<QueryState> {
+    Api::new().get("/v1/inferences", list, described_list).get("/v1/inferences/{request_id}", one, described_one)
+}
+
+const TAG: &str = "Usage";
+
+fn described_list() -> Operation {
+    let list = described::permitted("list_inferences", TAG, "Requests and their lives", Permission::UsageRead);
+    let list = described::of_dimensions(described::between(list))
+        .query("status", schema::one_of(STATUSES), "How it stands with them")
+        .paged(LIMIT_DEFAULT, LIMIT_MAX);
+    described::answers_page(list, "Newest first", "InferenceLife").defines("InferenceLife", life::shape())
+}
+
+fn described_one() -> Operation {
+    described::permitted("get_inference", TAG, "One request's whole life", Permission::UsageRead)
+        .path("request_id", schema::id(RequestId::PREFIX), "Of the request")
+        .answers(StatusCode::OK, Answer::json("The request", schema::reference("InferenceLife")))
+        .defines("InferenceLife", life::shape())
 }
 
 /// What is asked of the requests. Filters are `None` where everything counts; times in microseconds since 1970.

@@ -5,6 +5,7 @@ mod admin;
 mod asker;
 mod audit;
 mod budgets;
+mod described;
 mod error;
 mod events;
 mod inferences;
@@ -22,7 +23,7 @@ use ::events::log::Log;
 use ::events::time::Clock;
 use ::projections::tables::TablesHandle;
 use ::projections::views::ViewsHandle;
-use axum::Router;
+use openapi::Api;
 use tokio::sync::watch;
 
 pub use error::QueryError;
@@ -40,8 +41,8 @@ pub struct QueryState {
 
 /// Every route of this crate. Handlers expect `Arc<Caller>` among the request's extensions, and answer refusals as an
 /// empty body with a `Refusal` among the response's.
-pub fn routes(state: QueryState) -> Router {
-    Router::new()
+pub fn routes(state: QueryState) -> Api {
+    Api::new()
         .merge(admin::routes())
         .merge(audit::routes())
         .merge(budgets::routes())

@@ -1,20 +1,30 @@
 //! `GET /v1/log/head`: where the log stands. Any key may ask.
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
 use events::log::Log;
 use events::time::rfc3339;
+use http::StatusCode;
+use openapi::schema::{self, object};
+use openapi::{Answer, Api, Operation};
 use projections::views::PATIENCE;
 use serde_json::{Value, json};
 
 use crate::QueryState;
 use crate::asker::{Asker, QueryString};
+use crate::described;
 use crate::error::QueryError;
 use crate::parameters::Parameters;
 
-pub fn routes() -> Router<QueryState> {
-    Router::new().route("/v1/log/head", get(head))
+pub fn routes() -> Api<QueryState> {
+    Api::new().get("/v1/log/head", head, described_head)
+}
+
+fn described_head() -> Operation {
+    let head = object().required("position", schema::count()).required("recorded_at", described::nullable_time());
+    described::question("log_head", "Log", "Where the log stands")
+        .says("Any key may ask.")
+        .answers(StatusCode::OK, Answer::json("The last durable event; 0 and null for an empty log", head.open()))
 }
 
 /// `position` and `recorded_at` of the last durable event; 0 and null for an empty log.

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::parameters::Parameters;
 
-const LIMIT_DEFAULT: usize = 100;
-const LIMIT_MAX: usize = 1000;
+pub const LIMIT_DEFAULT: usize = 100;
+pub const LIMIT_MAX: usize = 1000;
 const AS_OF_POSITION: HeaderName = HeaderName::from_static("x-ledgerway-as-of-position");
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-ledgerway-next-cursor");
 

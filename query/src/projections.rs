@@ -1,18 +1,20 @@
 //! `GET /v1/projections`: where every view stands. `POST /v1/admin/views/{name}/rebuild`: a view is built anew while it
 //! answers. That makes no fact and leaves no event: rows come out as they were.
 
+use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Path, State};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use events::event::admin::Permission;
 use events::wire::{ErrorCode, Refusal};
 use http::StatusCode;
+use openapi::schema::{self, object};
+use openapi::{Answer, Api, Operation, Shape};
 use projections::views::{View, ViewStatus};
 use serde_json::{Map, Value};
 
 use crate::QueryState;
 use crate::asker::{Asker, QueryString};
+use crate::described;
 use crate::error::QueryError;
 use crate::log_head::wait_for;
 use crate::page::Page;
@@ -21,8 +23,52 @@ use crate::parameters::Parameters;
 /// A body that says nothing.
 const BODY_BYTES_MAX: usize = 1024;
 
-pub fn routes() -> Router<QueryState> {
-    Router::new().route("/v1/projections", get(list)).route("/v1/admin/views/{name}/rebuild", post(rebuild))
+pub fn routes() -> Api<QueryState> {
+    Api::new().get("/v1/projections", list, described_list).post(
+        "/v1/admin/views/{name}/rebuild",
+        rebuild,
+        described_rebuild,
+    )
+}
+
+fn described_list() -> Operation {
+    let list = described::permitted("list_projections", "Log", "How far the views are", Permission::AdminAccess);
+    described::answers_page(list, "Every view, on one page", "Projection").defines("Projection", shape())
+}
+
+fn described_rebuild() -> Operation {
+    let shown = Answer::json("As `GET /v1/projections` shows it from now on", schema::reference("Projection"));
+    let names = View::ALL.iter().map(|view| view.as_str());
+    Operation::new("rebuild_view", "Log", "Builds a view anew while it answers")
+        .says("A rebuild that is under way is the one shown.")
+        .needs(Permission::AdminAccess)
+        .path("name", schema::one_of(names), "Of the view")
+        .refuses(&[ErrorCode::InvalidRequest])
+        .answers(StatusCode::ACCEPTED, shown)
+        .defines("Projection", shape())
+}
+
+/// A view, as it is published.
+fn shape() -> Shape {
+    let rebuild = object()
+        .required("state", schema::one_of(["waiting", "building", "done", "failed"]))
+        .required("started_at", schema::time())
+        .required("finished_at", described::nullable_time())
+        .required("position", schema::count())
+        .required("target", schema::count())
+        .required("percent", schema::whole(0, 100))
+        .required("error", schema::nullable(schema::string()))
+        .open();
+    object()
+        .required("name", schema::string())
+        .required("version", schema::count())
+        .required("position", schema::count())
+        .required("lag_events", schema::count())
+        .required("lag_ms", schema::count())
+        .required("rebuilding", schema::boolean())
+        .required("rebuild", schema::nullable(rebuild))
+        .required("error", schema::nullable(schema::string()))
+        .open()
 }
 
 /// Per view: `name`, `version`, `position`, `lag_events`, `lag_ms`, `rebuilding`, `rebuild` (the one that is under way, or

@@ -9,10 +9,10 @@ mod tagged;
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
 use events::event::admin::Permission;
+use openapi::Api;
 use projections::views::{AsOf, View};
 use serde_json::Value;
 
@@ -25,8 +25,8 @@ use crate::visible::Visible;
 use cursor::GroupKey;
 use question::Question;
 
-pub fn routes() -> Router<QueryState> {
-    Router::new().route("/v1/usage", get(usage))
+pub fn routes() -> Api<QueryState> {
+    Api::new().get("/v1/usage", usage, question::described)
 }
 
 /// A row a group; times first, then names in the order of their texts, then metadata. `requests` counts what was admitted,

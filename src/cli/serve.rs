@@ -29,7 +29,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{ServeArgs, complain, logging, say};
 use crate::config::{Config, LISTEN, ListenVariable, METRICS_LISTEN, WrongConfig};
-use crate::http::{Door, DoorParts, Health, InFlight, Server, health_routes};
+use crate::http::{Door, DoorParts, Health, InFlight, Server, health_routes, published};
 use crate::metrics::{self, Answers, Metrics};
 
 const WRONG_CONFIGURATION: u8 = 2;
@@ -112,7 +112,7 @@ async fn serve(mut config: Config) -> Result<ExitCode, Failure> {
     let mut serving = tokio::task::JoinSet::new();
     if let Some(server) = metrics_server {
         tracing::info!(address = %server.address()?, "metrics are served on an address of their own");
-        let door = door.to(metrics::routes(metrics_of(&engines, &in_flight, &clock)));
+        let door = door.to(metrics::routes(metrics_of(&engines, &in_flight, &clock)).into_parts().0);
         serving.spawn(server.serve_at_most(METRICS_CONNECTIONS_MAX, door));
     }
     serving.spawn(server.serve(door));
@@ -276,16 +276,16 @@ async fn open_door(
     };
     let health =
         Health { log: log.clone(), tables: tables.clone(), views: engines.views.clone(), in_flight: in_flight.clone() };
-    let routes = inference::routes(Arc::new(gateway))
+    let api = inference::routes(Arc::new(gateway))
         .merge(admin::routes(admin))
         .merge(query::routes(queries))
         .merge(health_routes(health));
-    let routes = match config.metrics_listen {
-        Some(_) => routes,
-        None => routes.merge(metrics::routes(metrics_of(engines, in_flight, clock))),
+    let api = match config.metrics_listen {
+        Some(_) => api,
+        None => api.merge(metrics::routes(metrics_of(engines, in_flight, clock))),
     };
     Ok(Door::new(DoorParts {
-        routes,
+        routes: published(api),
         authenticator,
         tables: tables.clone(),
         access: Arc::clone(&engines.access),

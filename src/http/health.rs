@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
 use events::log::Log;
 use http::StatusCode;
+use openapi::schema::{self, object};
+use openapi::{Answer, Api, Operation};
 use projections::tables::TablesHandle;
 use projections::views::ViewsHandle;
 use serde_json::{Value, json};
@@ -25,12 +26,35 @@ pub struct Health {
     pub in_flight: InFlight,
 }
 
-pub fn routes(health: Health) -> Router {
-    Router::new()
-        .route("/health", get(ready))
-        .route("/health/ready", get(ready))
-        .route("/health/live", get(live))
+pub fn routes(health: Health) -> Api {
+    Api::new()
+        .get("/health", ready, || described_ready("health"))
+        .get("/health/ready", ready, || described_ready("health_ready"))
+        .get("/health/live", live, described_live)
         .with_state(Arc::new(health))
+}
+
+fn described_live() -> Operation {
+    let alive = object().required("status", schema::one_of(["ok"])).open();
+    Operation::new("health_live", "Health", "Whether the process runs")
+        .open()
+        .answers(StatusCode::OK, Answer::json("It does", alive))
+}
+
+fn described_ready(id: &str) -> Operation {
+    let parts = object()
+        .required("ledger", schema::one_of(["ok", "unavailable"]))
+        .required("tables", schema::one_of(["ok", "behind"]))
+        .required("views", schema::one_of(["ok", "stopped"]))
+        .open();
+    let status = schema::one_of(["ok", "unavailable", "draining"]);
+    let shape = object().required("status", status).required("parts", parts).open();
+    let health = || schema::reference("Health");
+    Operation::new(id, "Health", "Whether the gateway can do its work")
+        .open()
+        .answers(StatusCode::OK, Answer::json("It can", health()))
+        .answers(StatusCode::SERVICE_UNAVAILABLE, Answer::json("It cannot now", health()))
+        .defines("Health", shape)
 }
 
 async fn live() -> Json<Value> {

@@ -20,6 +20,7 @@ mod metrics;
 mod mixed_load;
 mod models;
 mod one_request;
+mod openapi;
 mod queries;
 mod rebuild;
 mod retries;

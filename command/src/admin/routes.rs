@@ -6,14 +6,15 @@ use std::future::Future;
 use std::str::FromStr;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{patch, post};
-use axum::{Json, Router};
 use events::event::{Chain, Context};
 use events::ids::UserId;
 use events::log::{AppendError, SideRow, StoredReply};
 use http::StatusCode;
+use openapi::Api;
+use openapi::resource::Form;
 use projections::caller::AtPosition;
 use projections::resource::{Lifetime, Person, ResourceState, resource_json, with_person};
 use projections::tables::Tables;
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::AdminState;
+use super::described;
 use super::desk::Desk;
 use super::fields::Fields;
 use super::life::AdminAggregate;
@@ -41,6 +43,9 @@ pub trait Administered: AdminAggregate + 'static {
 
     /// Path of the collection.
     const PATH: &'static str;
+
+    /// What is published of its fields.
+    fn form_of() -> Form;
 
     /// Whose it is, itself included; nobody's where it is shared by all.
     fn chain(state: &Self::State, tables: &Tables) -> Chain;
@@ -105,9 +110,12 @@ impl<A: AdminAggregate> Plan<A> {
 }
 
 /// The write side of one resource.
-pub fn of_resource<A: Administered>() -> Router<AdminState> {
+pub fn of_resource<A: Administered>() -> Api<AdminState> {
     let one = format!("{}/{{id}}", A::PATH);
-    Router::new().route(A::PATH, post(create::<A>)).route(&one, patch(change::<A>).delete(end::<A>))
+    Api::new()
+        .post(A::PATH, create::<A>, || described::creation(&A::form_of()))
+        .patch(&one, change::<A>, || described::change(&A::form_of()))
+        .delete(&one, end::<A>, || described::end(&A::form_of()))
 }
 
 async fn create<A: Administered>(

@@ -18,11 +18,11 @@ pub const OUTPUT_TOKENS_MAX: u64 = 100_000_000;
 /// Characters of a model's name.
 pub const MODEL_NAME_MAX: usize = 256;
 
-const STOP_MAX: usize = 16;
-const METADATA_PAIRS_MAX: usize = 16;
-const METADATA_KEY_MAX: usize = 64;
-const METADATA_VALUE_MAX: usize = 512;
-const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
+pub const STOP_MAX: usize = 16;
+pub const METADATA_PAIRS_MAX: usize = 16;
+pub const METADATA_KEY_MAX: usize = 64;
+pub const METADATA_VALUE_MAX: usize = 512;
+pub const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 
 impl ChatRequest {
     /// Reads the native form. The text has been checked as JSON of bounded depth, or is checked on the way.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
 use events::wire::{ErrorCode, Refusal};
+use openapi::schema::{self, Shape, object};
 use serde_json::{Value, json};
 
 use super::native::put_event;
@@ -38,6 +39,19 @@ fn envelope(surface: Surface, refusal: &Refusal, request_id: &str) -> Value {
             json!({ "error": { "message": openai_message(refusal), "type": kind, "param": param, "code": code } })
         }
     }
+}
+
+/// The form of a refusal on the OpenAI surface, as it is published.
+pub fn openai_shape(code: ErrorCode) -> Shape {
+    let (kind, word) = openai_words(&Refusal::new(code, ""));
+    let kinds = if code == ErrorCode::RateLimited { vec!["requests", "tokens"] } else { vec![kind] };
+    let word = word.map_or_else(|| schema::nullable(schema::string()), |word| schema::one_of([word.as_str()]));
+    let error = object()
+        .required("message", schema::string())
+        .required("type", schema::one_of(kinds))
+        .required("param", schema::nullable(schema::string()))
+        .required("code", word);
+    object().required("error", error.open()).open()
 }
 
 /// `type` and `code`. OpenAI's own words where it has some, else our code in lower case.

@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 
 use events::event::{Event, Recorded};
-use events::ids::RequestId;
+use events::ids::{KeyId, PartnerId, RequestId, TenantId, UserId};
 use events::money::NanoUsd;
 use events::time::rfc3339;
+use openapi::schema::{self, Shape, object};
 use projections::views::ViewsError;
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use serde_json::{Map, Value};
 
-use super::Filter;
 use super::search::{self, Columns, Reading};
+use super::{Filter, STATUSES};
+use crate::described::{nullable_id, nullable_time};
 use crate::page::Looked;
 use crate::visible::Visible;
 
@@ -135,6 +137,34 @@ impl Life {
         }
         Ok(settlement)
     }
+}
+
+/// A life as it is published. Beside these it has what the data of its events have.
+pub fn shape() -> Shape {
+    let step = || object().required("position", schema::count());
+    let recorded = || step().required("recorded_at", schema::time()).open();
+    let hold = step().required("held_usd", schema::money()).open();
+    let settlement = step().required("recorded_at", schema::time()).required("type", schema::string()).open();
+    object()
+        .required("request_id", schema::id(RequestId::PREFIX))
+        .required("status", schema::one_of(STATUSES))
+        .required("actor", schema::string())
+        .required("partner_id", nullable_id(PartnerId::PREFIX))
+        .required("tenant_id", nullable_id(TenantId::PREFIX))
+        .required("user_id", nullable_id(UserId::PREFIX))
+        .required("key_id", nullable_id(KeyId::PREFIX))
+        .required("model", schema::string())
+        .required("recorded_at", schema::time())
+        .required("position", schema::count())
+        .required("cost_usd", schema::money())
+        .required("hold", schema::nullable(hold))
+        .required("outcome_position", schema::nullable(schema::count()))
+        .required("ended_at", nullable_time())
+        .required("settlement", schema::nullable(settlement))
+        .required("positions", schema::list(schema::count(), None))
+        .required("attempts_failed", schema::list(recorded(), None))
+        .required("adjustments", schema::list(recorded(), None))
+        .open()
 }
 
 /// The event's data with its position, and when it was recorded.

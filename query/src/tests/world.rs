@@ -127,7 +127,7 @@ impl World {
         let (views, thread) = views::start(&log, dir.path(), clock.clone()).expect("the views start");
         let (closing, closes) = watch::channel(false);
         let state = QueryState { log, tables, views, clock, closing: closes };
-        let router = routes(state.clone());
+        let (router, _) = routes(state.clone()).into_parts();
         let world = Self { state, closing, router, threads: Some((thread, feed)), _dir: dir };
         for house in [OURS, THEIRS] {
             world.build(house).await;

@@ -1,10 +1,14 @@
 //! What is asked of usage.
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use events::event::admin::Permission;
 use events::ids::{KeyId, PartnerId, TenantId, UserId};
 use events::wire::Refusal;
+use openapi::Operation;
+use openapi::schema::{self, object};
 
 use super::cursor::{self, GroupKey};
+use crate::described;
 use crate::parameters::{Parameters, date};
 
 const SECONDS_AN_HOUR: i64 = 3600;
@@ -58,6 +62,35 @@ impl Dimension {
             Self::Month => "month",
         }
     }
+}
+
+/// What is published of the question and its answer.
+pub fn described() -> Operation {
+    let names: Vec<&str> = Dimension::ALL.iter().map(|dimension| dimension.as_str()).collect();
+    let any = names.join("|");
+    let group_by = schema::formed(&format!("^(({any})(,({any}))*)?$"));
+    let row = object()
+        .required("requests", schema::described(schema::count(), "Admitted ones"))
+        .required("refused", schema::described(schema::count(), "Not among the requests"))
+        .required("failed", schema::described(schema::count(), "Among the requests"));
+    let classes = ["input_uncached", "input_cache_read", "input_cache_write", "output_text", "output_reasoning"];
+    let row = classes.iter().fold(row, |row, class| row.required(&format!("{class}_tokens"), schema::count()));
+    let row = row
+        .required("cost_usd", schema::money())
+        .required("latency_ms_p50", schema::nullable(schema::count()))
+        .required("latency_ms_p95", schema::nullable(schema::count()));
+    let row = names.iter().fold(row, |row, name| {
+        let value = schema::nullable(schema::string());
+        row.optional(name, schema::described(value, "Where it is grouped by; null where it is not known"))
+    });
+    let usage = described::permitted("usage", "Usage", "Requests, tokens, cost and latencies", Permission::UsageRead)
+        .says("Whole hours are counted: `from` is rounded down to one, `to` up.")
+        .query("group_by", group_by, "Any of the dimensions, comma-separated; one row for all where it is absent")
+        .query("hour", described::time_or_date(), "Of the hour that this time lies in")
+        .query("day", schema::formed("^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), "Of this day")
+        .query("month", schema::formed("^[0-9]{4}-[0-9]{2}$"), "Of this month");
+    let usage = described::of_dimensions(described::between(usage)).paged(LIMIT_DEFAULT, LIMIT_MAX);
+    described::answers_page(usage, "A row a group; times first, then names", "UsageRow").defines("UsageRow", row.open())
 }
 
 /// Which part of the groups.

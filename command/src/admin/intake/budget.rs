@@ -4,8 +4,12 @@ use events::event::Chain;
 use events::event::admin::{Budget, Enforcement, WhenShort};
 use events::ids::BudgetId;
 use events::time::Period;
+use openapi::refusals;
+use openapi::resource::{self, Form};
+use openapi::schema;
 use projections::resource::ResourceState;
 use projections::tables::Tables;
+use serde_json::json;
 
 use super::scope::scope;
 use crate::admin::budget::{BudgetCommand, BudgetError, ChangeBudget};
@@ -21,6 +25,22 @@ const PERIODS: &[(&str, Period)] =
 impl Administered for Life<Budget> {
     type Id = BudgetId;
     const PATH: &'static str = "/v1/admin/budgets";
+
+    fn form_of() -> Form {
+        let members = vec![
+            resource::required("scope", refusals::scope()).fixed(),
+            resource::required("limit_usd", schema::amount()).shown_as(schema::money()),
+            resource::required("period", schema::one_of_names(PERIODS))
+                .fixed()
+                .meaning("In UTC; weeks begin on Monday"),
+            resource::shown("alert_at", schema::list(schema::string(), None)),
+            resource::shown("when_short", schema::one_of(["refuse", "shrink"])),
+            resource::shown("enforcement", schema::one_of(["hard", "observe"])),
+        ];
+        let scope = json!({ "tenant_id": "ten_00000000000000000000000000000001" });
+        let example = json!({ "scope": scope, "limit_usd": "5", "period": "month" });
+        Form { kind: "budget", prefix: BudgetId::PREFIX, members, example }
+    }
 
     fn chain(state: &Budget, tables: &Tables) -> Chain {
         tables.chain_of_scope(state.scope).unwrap_or_default()

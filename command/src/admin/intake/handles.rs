@@ -6,6 +6,8 @@ use std::fmt::Display;
 use events::event::StreamKind;
 use events::event::admin::Handles;
 use events::log::SideRow;
+use openapi::resource::{self, Member};
+use openapi::schema;
 
 use crate::admin::fields::{Field, FieldError, Fields, Patched};
 use crate::admin::handles::ChangeHandles;
@@ -34,6 +36,16 @@ fn slug(field: Field) -> Result<String, FieldError> {
 
 fn external_id(field: Field) -> Result<String, FieldError> {
     field.text(EXTERNAL_ID_LEN_MAX)
+}
+
+/// What is published of them.
+pub fn members() -> [Member; 2] {
+    let form = format!("^[a-z0-9][a-z0-9-]{{0,{}}}$", SLUG_LEN_MAX - 1);
+    [
+        resource::optional("slug", schema::formed(&form)).meaning("Unique beside its siblings; free again at its end"),
+        resource::optional("external_id", schema::text(EXTERNAL_ID_LEN_MAX))
+            .meaning("Yours, for billing; it stands in events, so nothing personal"),
+    ]
 }
 
 /// Of what is to be made.

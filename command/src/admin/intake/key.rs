@@ -7,14 +7,20 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use events::event::Chain;
 use events::event::admin::{Key, Permission, User};
-use events::ids::KeyId;
+use events::ids::{KeyId, UserId};
 use events::log::SideRow;
+use http::StatusCode;
+use openapi::resource::{self, Form};
+use openapi::schema::{self, object};
+use openapi::{Answer, Operation};
 use projections::caller::ModelGlobs;
 use projections::resource::ResourceState;
 use projections::tables::Tables;
+use serde_json::{Value, json};
 
 use super::NAME_LEN_MAX;
 use crate::admin::AdminState;
+use crate::admin::described;
 use crate::admin::desk::Desk;
 use crate::admin::fields::{Field, FieldError, Fields, Patched};
 use crate::admin::issue::issue;
@@ -55,6 +61,21 @@ fn user_of<'a>(desk: &'a Desk<'_>, key: &Key) -> Result<&'a User, CommandError> 
 impl Administered for Life<KeyState> {
     type Id = KeyId;
     const PATH: &'static str = "/v1/admin/keys";
+
+    fn form_of() -> Form {
+        let permissions = schema::one_of(Permission::ALL.iter().map(|permission| permission.as_str()));
+        let permissions = schema::list(permissions, Some(PERMISSIONS_LEN_MAX));
+        let models = "Names of models that the key may use, with * for any text; all where it is null";
+        let members = vec![
+            resource::defaulting("user_id", schema::id(UserId::PREFIX), Value::Null).fixed(),
+            resource::required("name", schema::text(NAME_LEN_MAX)),
+            resource::defaulting("permissions", permissions, json!([Permission::ModelsUse])),
+            resource::optional("models", schema::list(schema::text(NAME_LEN_MAX), Some(PATTERNS_LEN_MAX)))
+                .meaning(models),
+            resource::optional("expires_at", schema::time()),
+        ];
+        Form { kind: "key", prefix: KeyId::PREFIX, members, example: json!({ "name": "app", "models": ["sim-*"] }) }
+    }
 
     fn chain(state: &KeyState, tables: &Tables) -> Chain {
         let owners = tables.chain_of_user(state.key.user_id).unwrap_or_default();
@@ -144,6 +165,19 @@ pub async fn rotate(
     request: AdminRequest,
 ) -> Result<Response, CommandError> {
     decide_on::<Life<KeyState>, _>(&admin, &id, &request, (Purpose::Change, plan_rotation)).await
+}
+
+pub fn described_rotation() -> Operation {
+    let form = Life::<KeyState>::form_of();
+    let overlap = schema::described(
+        schema::nullable(schema::whole(0, OVERLAP_SECONDS_MAX)),
+        "How long the secret before this one goes on working",
+    );
+    let (name, _) = described::made(&form);
+    let answer = Answer::json("The key and its new secret", schema::reference(&name)).recorded();
+    described::on_one(&form, described::command("rotate_key", "Gives a key a new secret"))
+        .may_take(object().optional("overlap_seconds", overlap).closed())
+        .answers(StatusCode::OK, answer)
 }
 
 async fn plan_rotation(

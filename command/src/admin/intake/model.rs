@@ -3,10 +3,13 @@
 
 use events::event::Chain;
 use events::event::admin::{Model, Strategy, Target};
-use events::ids::{ModelId, TenantId};
+use events::ids::{ModelId, ProviderId, TenantId};
 use events::log::SideRow;
+use openapi::resource::{self, Form};
+use openapi::schema::{self, object};
 use projections::resource::ResourceState;
 use projections::tables::Tables;
+use serde_json::json;
 
 use super::NAME_LEN_MAX;
 use crate::admin::desk::Desk;
@@ -82,6 +85,38 @@ fn release(id: ModelId) -> SideRow {
 impl Administered for Life<Model> {
     type Id = ModelId;
     const PATH: &'static str = "/v1/admin/models";
+
+    fn form_of() -> Form {
+        let tokens = || schema::nullable(schema::whole(1, TOKENS_MAX));
+        let rank = |default: u64| schema::defaulting(schema::nullable(schema::whole(0, RANK_MAX)), default.into());
+        let target = || {
+            object()
+                .required("provider_id", schema::id(ProviderId::PREFIX))
+                .required("model", schema::text(NAME_LEN_MAX))
+                .optional("priority", schema::described(rank(0), "The lowest number is tried first"))
+                .optional("weight", rank(1))
+                .optional("context_window", tokens())
+                .optional("max_output_tokens", tokens())
+                .optional("default_max_output_tokens", tokens())
+        };
+        let targets = schema::filled_list(target().closed(), Some(TARGETS_LEN_MAX));
+        let members = vec![
+            resource::required(
+                "name",
+                schema::formed(&format!(r"^[^\s\u0000-\u001f\u007f-\u009f]{{1,{NAME_LEN_MAX}}}$")),
+            )
+            .meaning("What clients ask for; / is allowed, white space is not"),
+            resource::defaulting("strategy", schema::one_of_names(STRATEGIES), json!("priority")),
+            resource::required("targets", targets).shown_as(schema::list(target().open(), None)),
+            resource::optional("system_prefix", schema::prose(SYSTEM_PREFIX_LEN_MAX)),
+            resource::optional("tenant_id", schema::id(TenantId::PREFIX))
+                .fixed()
+                .meaning("Whose own it is; shared by all where it is null"),
+        ];
+        let target = json!({ "provider_id": "prv_0000000000000000000000000000000b", "model": "echo" });
+        let example = json!({ "name": "gpt", "targets": [target] });
+        Form { kind: "model", prefix: ModelId::PREFIX, members, example }
+    }
 
     fn chain(state: &Model, tables: &Tables) -> Chain {
         state.tenant_id.and_then(|tenant| tables.chain_of_tenant(tenant)).unwrap_or_default()

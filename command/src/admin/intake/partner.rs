@@ -3,8 +3,11 @@
 use events::event::Chain;
 use events::event::admin::Partner;
 use events::ids::PartnerId;
+use openapi::resource::{self, Form};
+use openapi::schema;
 use projections::resource::ResourceState;
 use projections::tables::Tables;
+use serde_json::json;
 
 use super::NAME_LEN_MAX;
 use super::handles::{self, Claimant, PLATFORM};
@@ -30,6 +33,12 @@ pub fn claimant(id: PartnerId) -> Claimant<PartnerId> {
 impl Administered for Life<Partner> {
     type Id = PartnerId;
     const PATH: &'static str = "/v1/admin/partners";
+
+    fn form_of() -> Form {
+        let name = resource::required("name", schema::text(NAME_LEN_MAX));
+        let members = [name].into_iter().chain(handles::members()).collect();
+        Form { kind: "partner", prefix: PartnerId::PREFIX, members, example: json!({ "name": "reseller" }) }
+    }
 
     fn chain(state: &Partner, _: &Tables) -> Chain {
         chain_of(state.partner_id)

@@ -5,8 +5,11 @@ use events::event::Chain;
 use events::event::admin::Price;
 use events::ids::{PriceId, ProviderId};
 use events::money::{NanoUsd, Rates};
+use openapi::resource::{self, Form};
+use openapi::schema;
 use projections::resource::ResourceState;
 use projections::tables::Tables;
+use serde_json::{Value, json};
 
 use super::NAME_LEN_MAX;
 use crate::admin::desk::Desk;
@@ -40,6 +43,28 @@ fn chain_of(provider: ProviderId, tables: &Tables) -> Chain {
 impl Administered for Life<Price> {
     type Id = PriceId;
     const PATH: &'static str = "/v1/admin/prices";
+
+    fn form_of() -> Form {
+        let price = |name, default: &str| {
+            resource::defaulting(name, schema::amount(), Value::Null).shown_as(schema::money()).meaning(default)
+        };
+        let members = vec![
+            resource::required("provider_id", schema::id(ProviderId::PREFIX)).fixed(),
+            resource::required("model", schema::text(NAME_LEN_MAX)).fixed(),
+            resource::required("input_usd_per_mtok", schema::amount()).shown_as(schema::money()),
+            resource::required("output_usd_per_mtok", schema::amount()).shown_as(schema::money()),
+            price("cache_read_usd_per_mtok", "What input costs, where it is absent"),
+            price("cache_write_usd_per_mtok", "What input costs, where it is absent"),
+            price("reasoning_usd_per_mtok", "What output costs, where it is absent"),
+            price("request_usd", "Nothing, where it is absent"),
+            resource::defaulting("effective_from", schema::time(), Value::Null).meaning("Now, where it is absent"),
+        ];
+        let example = json!({
+            "provider_id": "prv_0000000000000000000000000000000b", "model": "echo",
+            "input_usd_per_mtok": "2.5", "output_usd_per_mtok": "10",
+        });
+        Form { kind: "price", prefix: PriceId::PREFIX, members, example }
+    }
 
     fn chain(state: &Price, tables: &Tables) -> Chain {
         chain_of(state.provider_id, tables)

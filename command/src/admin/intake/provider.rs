@@ -8,8 +8,11 @@ use events::event::admin::{OutputCapField, Provider, ProviderKind};
 use events::ids::{ProviderId, TenantId};
 use events::log::SideRow;
 use http::{HeaderName, HeaderValue};
+use openapi::resource::{self, Form};
+use openapi::schema;
 use projections::resource::ResourceState;
 use projections::tables::Tables;
+use serde_json::{Value, json};
 
 use super::NAME_LEN_MAX;
 use crate::admin::base_url;
@@ -148,6 +151,30 @@ fn keeps_its_key_to_itself(desk: &Desk<'_>, state: &Provider, moved_to: Option<&
 impl Administered for Life<Provider> {
     type Id = ProviderId;
     const PATH: &'static str = "/v1/admin/providers";
+
+    fn form_of() -> Form {
+        let milliseconds = || schema::whole(1, TIMEOUT_MS_MAX);
+        let headers = schema::map(schema::text(HEADER_VALUE_LEN_MAX), Some(HEADERS_LEN_MAX));
+        let members = vec![
+            resource::required("name", schema::text(NAME_LEN_MAX)),
+            resource::required("kind", schema::one_of_names(KINDS)).fixed(),
+            resource::optional("base_url", schema::text(BASE_URL_LEN_MAX))
+                .kept()
+                .meaning("With /v1 for openai, the bare origin for anthropic"),
+            resource::optional("api_key", schema::formed(&format!("^[!-~]{{1,{API_KEY_LEN_MAX}}}$"))).hidden(),
+            resource::optional("tenant_id", schema::id(TenantId::PREFIX))
+                .fixed()
+                .meaning("Whose own it is; shared by all where it is null"),
+            resource::defaulting("allow_private_network", schema::boolean(), json!(false)),
+            resource::defaulting("timeout_ms", milliseconds(), json!(TIMEOUT_MS)).meaning("To the first byte"),
+            resource::defaulting("idle_timeout_ms", milliseconds(), json!(IDLE_TIMEOUT_MS)).meaning("Between bytes"),
+            resource::defaulting("headers", headers, json!({})).meaning("Sent with every request; no credentials"),
+            resource::defaulting("output_cap_field", schema::one_of_names(OUTPUT_CAP_FIELDS), Value::Null)
+                .meaning("What the upstream calls the output cap"),
+        ];
+        let example = json!({ "name": "sim", "kind": "simulator" });
+        Form { kind: "provider", prefix: ProviderId::PREFIX, members, example }
+    }
 
     fn chain(state: &Provider, tables: &Tables) -> Chain {
         chain_of(state.tenant_id, tables)

@@ -5,8 +5,12 @@ use events::event::Chain;
 use events::event::admin::RateLimit;
 use events::ids::LimitId;
 use events::limit::{Bounds, Measure};
+use openapi::refusals;
+use openapi::resource::{self, Form};
+use openapi::schema;
 use projections::resource::ResourceState;
 use projections::tables::Tables;
+use serde_json::json;
 
 use super::scope::scope;
 use crate::admin::desk::Desk;
@@ -21,12 +25,28 @@ const TOKENS_MAX: u64 = 1_000_000_000_000;
 
 /// A limit of nothing is none: a key is stopped by ending it.
 fn number(measure: Measure) -> impl FnOnce(Field) -> Result<u64, FieldError> {
-    move |field| field.whole(1..=if measure.is_of_tokens() { TOKENS_MAX } else { REQUESTS_MAX })
+    move |field| field.whole(1..=number_max(measure))
+}
+
+const fn number_max(measure: Measure) -> u64 {
+    if measure.is_of_tokens() { TOKENS_MAX } else { REQUESTS_MAX }
 }
 
 impl Administered for Life<RateLimit> {
     type Id = LimitId;
     const PATH: &'static str = "/v1/admin/rate-limits";
+
+    fn form_of() -> Form {
+        let scope = resource::required("scope", refusals::scope()).fixed();
+        let measures = Measure::ALL.into_iter().map(|measure| {
+            resource::optional(measure.as_str(), schema::whole(1, number_max(measure)))
+                .meaning("At least one of the measures is there")
+        });
+        let members = [scope].into_iter().chain(measures).collect();
+        let scope = json!({ "tenant_id": "ten_00000000000000000000000000000001" });
+        let example = json!({ "scope": scope, "requests_per_minute": 60 });
+        Form { kind: "rate_limit", prefix: LimitId::PREFIX, members, example }
+    }
 
     fn chain(state: &RateLimit, tables: &Tables) -> Chain {
         tables.chain_of_scope(state.scope).unwrap_or_default()

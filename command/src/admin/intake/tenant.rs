@@ -2,9 +2,12 @@
 
 use events::event::Chain;
 use events::event::admin::{Reach, Tenant};
-use events::ids::TenantId;
+use events::ids::{PartnerId, TenantId};
+use openapi::resource::{self, Form};
+use openapi::schema;
 use projections::resource::ResourceState;
 use projections::tables::Tables;
+use serde_json::{Value, json};
 
 use super::NAME_LEN_MAX;
 use super::handles::{self, Claimant};
@@ -35,6 +38,16 @@ pub fn claimant(id: TenantId) -> Claimant<TenantId> {
 impl Administered for Life<Tenant> {
     type Id = TenantId;
     const PATH: &'static str = "/v1/admin/tenants";
+
+    fn form_of() -> Form {
+        let partner = "The caller's own where it is absent";
+        let members = [
+            resource::defaulting("partner_id", schema::id(PartnerId::PREFIX), Value::Null).fixed().meaning(partner),
+            resource::required("name", schema::text(NAME_LEN_MAX)),
+        ];
+        let members = members.into_iter().chain(handles::members()).collect();
+        Form { kind: "tenant", prefix: TenantId::PREFIX, members, example: json!({ "name": "customer" }) }
+    }
 
     fn chain(state: &Tenant, _: &Tables) -> Chain {
         Chain { partner: Some(state.partner_id), tenant: Some(state.tenant_id), ..Chain::default() }

@@ -4,10 +4,13 @@
 
 use events::event::Chain;
 use events::event::admin::{Reach, Role, RoleGrant, User};
-use events::ids::{TenantId, UserId};
+use events::ids::{PartnerId, TenantId, UserId};
 use events::log::{PersonalData, SideRow};
+use openapi::resource::{self, Form};
+use openapi::schema::{self, object};
 use projections::resource::ResourceState;
 use projections::tables::Tables;
+use serde_json::{Value, json};
 
 use super::NAME_LEN_MAX;
 use super::handles::{self, Claimant};
@@ -81,6 +84,31 @@ pub fn claimant(id: UserId) -> Claimant<UserId> {
 impl Administered for Life<User> {
     type Id = UserId;
     const PATH: &'static str = "/v1/admin/users";
+
+    fn form_of() -> Form {
+        let role = || schema::one_of(Role::ALL.iter().map(|role| role.as_str()));
+        let scope = || {
+            let owner = object().optional("partner_id", schema::id(PartnerId::PREFIX));
+            let owner = owner.optional("tenant_id", schema::id(TenantId::PREFIX)).exactly_one();
+            schema::either([schema::one_of(["platform"]), owner])
+        };
+        let tenants_own = "The user's tenant where it is absent";
+        let granted = object().required("role", role());
+        let granted = granted.optional("scope", schema::described(schema::nullable(scope()), tenants_own)).closed();
+        let roles = schema::list(schema::either([role(), granted]), Some(ROLES_LEN_MAX));
+        let shown = object().required("role", role()).required("scope", scope()).open();
+        let members = [
+            resource::defaulting("tenant_id", schema::id(TenantId::PREFIX), Value::Null).fixed(),
+            resource::required("name", schema::text(NAME_LEN_MAX))
+                .shown_as(schema::nullable(schema::string()))
+                .meaning("Never in an event; null once the person is erased"),
+            resource::optional("email", schema::text(EMAIL_LEN_MAX)).meaning("An e-mail address; never in an event"),
+            resource::defaulting("roles", roles, json!([])).shown_as(schema::list(shown, None)),
+        ];
+        let members = members.into_iter().chain(handles::members()).collect();
+        let example = json!({ "name": "Ada", "email": "ada@example.com", "roles": ["analyst"] });
+        Form { kind: "user", prefix: UserId::PREFIX, members, example }
+    }
 
     fn chain(state: &User, tables: &Tables) -> Chain {
         let owners = tables.chain_of_tenant(state.tenant_id).unwrap_or_default();

@@ -57,7 +57,7 @@ impl Lab {
         let vault = Vault::new(node_key.clone(), log.clone(), ids.clone());
         let admin = AdminState { log, tables, clock: port, ids, node_key, hasher, vault };
         let auth = door(&admin, &tenancy);
-        let router = routes(admin.clone());
+        let (router, _) = routes(admin.clone()).into_parts();
         Self { folder, clock, admin, tenancy, auth, router, _feed: feed }
     }
 

@@ -1,0 +1,123 @@
+//! What is published of the request path and of the list of models.
+
+use events::event::admin::Permission;
+use events::wire::ErrorCode;
+use http::StatusCode;
+use openapi::refusals::Wording;
+use openapi::schema::{self, Shape, object};
+use openapi::{Answer, Operation};
+use serde_json::json;
+
+use crate::chat::described;
+use crate::dialect::openai_refusal;
+
+const OPENAI: Wording = Wording { name: "OpenAiError", body: openai_refusal };
+const EVENTS: &str = "text/event-stream";
+
+/// What an inference can be refused with beside what any request with a body can be.
+const REFUSALS: &[ErrorCode] = &[
+    ErrorCode::ModelNotAllowed,
+    ErrorCode::ModelNotFound,
+    ErrorCode::ModelUnpriced,
+    ErrorCode::BudgetExceeded,
+    ErrorCode::RateLimited,
+    ErrorCode::UpstreamError,
+    ErrorCode::AllProvidersUnavailable,
+    ErrorCode::UpstreamTimeout,
+];
+
+fn inference(id: &str, summary: &str) -> Operation {
+    Operation::new(id, "Inference", summary).needs(Permission::ModelsUse).refuses(REFUSALS)
+}
+
+fn backend() -> Shape {
+    schema::described(schema::string(), "provider/model")
+}
+
+fn answer(shape: Shape) -> Answer {
+    Answer::json("The answer, or its events", shape)
+        .or(EVENTS, schema::string())
+        .recorded()
+        .limited()
+        .with_header(("x-ledgerway-backend", backend, "Who served it: `provider/model`"))
+        .with_header(("x-ledgerway-cost-usd", schema::money, "What was charged; not on streams"))
+}
+
+pub fn native() -> Operation {
+    let message = json!({ "role": "user", "content": "hello" });
+    inference("chat", "Asks a model, in the gateway's own dialect")
+        .says(
+            "With `stream` the answer is server-sent events: `output.delta`, `output.tool_call`, then one `completed`, \
+             which is the answer without `output`, or one `error`.",
+        )
+        .takes(schema::reference("ChatRequest"), json!({ "model": "sim-small", "messages": [message] }))
+        .answers(StatusCode::OK, answer(schema::reference("ChatAnswer")))
+        .defines("ChatRequest", described::request())
+        .defines("ChatAnswer", described::answer())
+}
+
+pub fn openai(id: &str) -> Operation {
+    let message = json!({ "role": "user", "content": "hello" });
+    inference(id, "Asks a model, as OpenAI's Chat Completions")
+        .says("What is not named here is passed on to providers that speak the same dialect.")
+        .worded(OPENAI)
+        .takes(schema::reference("ChatCompletionRequest"), json!({ "model": "sim-small", "messages": [message] }))
+        .answers(StatusCode::OK, answer(schema::reference("ChatCompletion")))
+        .defines("ChatCompletionRequest", completion_request())
+        .defines("ChatCompletion", completion())
+}
+
+fn completion_request() -> Shape {
+    let message = object().required("role", schema::string()).open();
+    object()
+        .required("model", schema::string())
+        .required("messages", schema::filled_list(message, None))
+        .optional("stream", schema::nullable(schema::boolean()))
+        .open()
+}
+
+fn completion() -> Shape {
+    object().required("model", schema::string()).required("choices", schema::list(object().open(), None)).open()
+}
+
+pub fn models(id: &str) -> Operation {
+    let data = schema::list(schema::reference("Model.Listed"), None);
+    let list = object().required("object", schema::one_of(["list"])).required("data", data).open();
+    Operation::new(id, "Inference", "The models that the key may use")
+        .needs(Permission::ModelsUse)
+        .worded(OPENAI)
+        .answers(StatusCode::OK, Answer::json("OpenAI's list, with prices", list))
+        .defines("Model.Listed", model())
+}
+
+pub fn one_model(id: &str) -> Operation {
+    Operation::new(id, "Inference", "One model that the key may use")
+        .says("Slashes in the name may stand as they are.")
+        .needs(Permission::ModelsUse)
+        .worded(OPENAI)
+        .path("name", schema::string(), "Of the model")
+        .refuses(&[ErrorCode::ModelNotFound])
+        .answers(StatusCode::OK, Answer::json("The model, with its price", schema::reference("Model.Listed")))
+        .defines("Model.Listed", model())
+}
+
+fn model() -> Shape {
+    let tokens = || schema::nullable(schema::count());
+    let price = object()
+        .required("input_usd_per_mtok", schema::money())
+        .required("output_usd_per_mtok", schema::money())
+        .required("cache_read_usd_per_mtok", schema::money())
+        .required("cache_write_usd_per_mtok", schema::money())
+        .required("reasoning_usd_per_mtok", schema::money())
+        .required("request_usd", schema::money());
+    object()
+        .required("id", schema::string())
+        .required("object", schema::one_of(["model"]))
+        .required("created", schema::count())
+        .required("owned_by", schema::string())
+        .required("provider", schema::string())
+        .required("context_window", tokens())
+        .required("max_output_tokens", tokens())
+        .required("price", price.open())
+        .open()
+}

@@ -1,0 +1,156 @@
+//! A router whose routes are described.
+
+use axum::Router;
+use axum::handler::Handler;
+use axum::routing::{MethodFilter, on};
+use http::Method;
+
+use crate::operation::Operation;
+
+/// Routes and what is said of them.
+pub struct Api<S = ()> {
+    router: Router<S>,
+    routes: Vec<Route>,
+}
+
+/// One method of one path. What is said of it is made when it is asked for: most processes never are.
+pub struct Route {
+    pub method: Method,
+    /// `/v1/budgets/{id}`.
+    pub path: String,
+    describe: Box<dyn Fn() -> Operation + Send + Sync>,
+}
+
+impl Route {
+    pub fn new(method: Method, path: &str, describe: impl Fn() -> Operation + Send + Sync + 'static) -> Self {
+        // A parameter that takes all of the path's end is one like any other to who asks.
+        Self { method, path: path.replace("{*", "{"), describe: Box::new(describe) }
+    }
+
+    pub fn describe(&self) -> Operation {
+        (self.describe)()
+    }
+}
+
+/// What is said of all routes of a router.
+pub struct Described {
+    pub routes: Vec<Route>,
+}
+
+impl<S: Clone + Send + Sync + 'static> Default for Api<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> Api<S> {
+    pub fn new() -> Self {
+        Self { router: Router::new(), routes: Vec::new() }
+    }
+
+    /// Answers HEAD as well.
+    #[must_use]
+    pub fn get<H: Handler<T, S>, T: 'static>(
+        self,
+        path: &str,
+        handler: H,
+        describe: impl Fn() -> Operation + Send + Sync + 'static,
+    ) -> Self {
+        self.on((Method::GET, MethodFilter::GET), path, handler, describe)
+    }
+
+    #[must_use]
+    pub fn post<H: Handler<T, S>, T: 'static>(
+        self,
+        path: &str,
+        handler: H,
+        describe: impl Fn() -> Operation + Send + Sync + 'static,
+    ) -> Self {
+        self.on((Method::POST, MethodFilter::POST), path, handler, describe)
+    }
+
+    #[must_use]
+    pub fn patch<H: Handler<T, S>, T: 'static>(
+        self,
+        path: &str,
+        handler: H,
+        describe: impl Fn() -> Operation + Send + Sync + 'static,
+    ) -> Self {
+        self.on((Method::PATCH, MethodFilter::PATCH), path, handler, describe)
+    }
+
+    #[must_use]
+    pub fn delete<H: Handler<T, S>, T: 'static>(
+        self,
+        path: &str,
+        handler: H,
+        describe: impl Fn() -> Operation + Send + Sync + 'static,
+    ) -> Self {
+        self.on((Method::DELETE, MethodFilter::DELETE), path, handler, describe)
+    }
+
+    fn on<H: Handler<T, S>, T: 'static>(
+        mut self,
+        (method, filter): (Method, MethodFilter),
+        path: &str,
+        handler: H,
+        describe: impl Fn() -> Operation + Send + Sync + 'static,
+    ) -> Self {
+        self.routes.push(Route::new(method, path, describe));
+        Self { router: self.router.route(path, on::<H, T, S>(filter, handler)), ..self }
+    }
+
+    #[must_use]
+    pub fn merge(mut self, other: Self) -> Self {
+        self.routes.extend(other.routes);
+        Self { router: self.router.merge(other.router), ..self }
+    }
+
+    #[must_use]
+    pub fn with_state<S2: Clone + Send + Sync + 'static>(self, state: S) -> Api<S2> {
+        Api { router: self.router.with_state(state), routes: self.routes }
+    }
+
+    /// To serve the one and to publish the other.
+    pub fn into_parts(self) -> (Router<S>, Described) {
+        (self.router, Described { routes: self.routes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                sources(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+
+    /// A router of axum's own would let a route in without a word about it.
+    #[test]
+    fn routes_are_made_nowhere_else() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut found = Vec::new();
+        for folder in ["src", "command/src", "query/src", "projections/src"] {
+            sources(&root.join(folder), &mut found);
+        }
+        assert!(found.len() > 100, "{}", found.len());
+        let mut own: Vec<String> = Vec::new();
+        for path in found {
+            let text = fs::read_to_string(&path).expect("a source");
+            if ["Router::new()", "axum::routing"].iter().any(|word| text.contains(word)) {
+                own.push(path.file_name().expect("a name").to_string_lossy().into_owned());
+            }
+        }
+        // The description is among what it describes.
+        own.retain(|name| name != "openapi_json.rs");
+        assert!(own.is_empty(), "{own:?} make routes without describing them: use openapi::Api");
+    }
+}

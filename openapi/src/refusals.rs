@@ -1,0 +1,141 @@
+//! Refusals: for each status, which codes there are, and what each carries.
+
+use std::collections::BTreeMap;
+
+use events::wire::ErrorCode;
+use utoipa::openapi::{Content, RefOr, Response, ResponseBuilder};
+
+use crate::headers::{self, Said};
+use crate::schema::{self, Fields, Shape, object};
+
+/// How a surface words refusals: its name in the document, and a body a code.
+#[derive(Clone, Copy)]
+pub struct Wording {
+    pub name: &'static str,
+    pub body: fn(ErrorCode) -> Shape,
+}
+
+/// `{"error":{"code","message","details","request_id"}}`.
+pub const NATIVE: Wording = Wording { name: "Error", body: native };
+
+fn native(code: ErrorCode) -> Shape {
+    let error = object()
+        .required("code", schema::one_of([code.as_str()]))
+        .required("message", schema::described(schema::string(), "For people"))
+        .required("details", details(code))
+        .required("request_id", schema::id("req_"));
+    object().required("error", error.open()).open()
+}
+
+/// What the code's `details` have; those that are not always there are not required.
+fn details(code: ErrorCode) -> Shape {
+    let text = schema::string;
+    let fields = match code {
+        ErrorCode::InvalidRequest => object().required("field", text()).required("reason", text()),
+        ErrorCode::Forbidden => object().optional("permission", text()),
+        ErrorCode::ModelNotAllowed | ErrorCode::ModelNotFound => object().optional("model", text()),
+        ErrorCode::ModelUnpriced => object().optional("model", text()).optional("field", text()),
+        ErrorCode::NotFound | ErrorCode::Conflict => object().optional("field", text()),
+        ErrorCode::BudgetExceeded => budget(),
+        ErrorCode::RateLimited => rate_limit(),
+        ErrorCode::UpstreamError => object().optional("reason", text()).optional("upstream_status", schema::count()),
+        ErrorCode::ViewBehind => {
+            let positions = object().optional("view", text()).optional("position", schema::count());
+            positions.optional("min_position", schema::count())
+        }
+        ErrorCode::Unauthenticated
+        | ErrorCode::MethodNotAllowed
+        | ErrorCode::IdempotencyKeyReused
+        | ErrorCode::PayloadTooLarge
+        | ErrorCode::UnsupportedMediaType
+        | ErrorCode::RequestHeaderFieldsTooLarge
+        | ErrorCode::Internal
+        | ErrorCode::LedgerUnavailable
+        | ErrorCode::AllProvidersUnavailable
+        | ErrorCode::Draining
+        | ErrorCode::UpstreamTimeout => object(),
+    };
+    fields.open()
+}
+
+fn budget() -> Fields {
+    object()
+        .required("budget_id", schema::id("bud_"))
+        .required("scope", scope())
+        .required("limit_usd", schema::money())
+        .required("settled_usd", schema::money())
+        .required("held_usd", schema::money())
+        .required("requested_usd", schema::money())
+        .required("resets_at", schema::nullable(schema::time()))
+}
+
+/// An upstream's limit has no id of ours.
+fn rate_limit() -> Fields {
+    object()
+        .optional("limit_id", schema::string())
+        .optional("scope", scope())
+        .optional("measure", schema::string())
+        .optional("limit", schema::count())
+        .optional("retry_after", schema::count())
+        .optional("resets_at", schema::time())
+}
+
+/// What a budget or a rate limit binds.
+pub fn scope() -> Shape {
+    let fields = object().optional("partner_id", schema::id("par_")).optional("tenant_id", schema::id("ten_"));
+    fields.optional("user_id", schema::id("usr_")).optional("key_id", schema::id("key_")).exactly_one()
+}
+
+/// Schemas and responses that operations refer to.
+#[derive(Default)]
+pub struct Shared {
+    pub schemas: BTreeMap<String, Shape>,
+    pub responses: BTreeMap<String, RefOr<Response>>,
+}
+
+impl Shared {
+    /// For each status that these codes have, the name of a response that tells them apart.
+    pub fn responses_for(&mut self, wording: Wording, codes: &[ErrorCode]) -> BTreeMap<u16, String> {
+        let mut by_status: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();
+        for code in ErrorCode::ALL.iter().filter(|code| codes.contains(code)) {
+            by_status.entry(code.status()).or_default().push(*code);
+        }
+        by_status.into_iter().map(|(status, codes)| (status, self.response(wording, &codes))).collect()
+    }
+
+    fn response(&mut self, wording: Wording, codes: &[ErrorCode]) -> String {
+        let words: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
+        let name = format!("{}.{}", wording.name, words.join("."));
+        let mut forms: Vec<Shape> = codes.iter().map(|code| self.body(wording, *code)).collect();
+        let body = match forms.len() {
+            1 => forms.remove(0),
+            _ => schema::either(forms),
+        };
+        let content = Content::new(Some(body));
+        let response = ResponseBuilder::new().description(words.join(" or ")).content("application/json", content);
+        let response = headers_of(codes).into_iter().fold(response, |response, said| {
+            let (name, header) = headers::header(said);
+            response.header(name, header)
+        });
+        self.responses.insert(name.clone(), response.into());
+        name
+    }
+
+    fn body(&mut self, wording: Wording, code: ErrorCode) -> Shape {
+        let name = format!("{}.{}", wording.name, code.as_str());
+        self.schemas.insert(name.clone(), (wording.body)(code));
+        schema::reference(&name)
+    }
+}
+
+fn headers_of(codes: &[ErrorCode]) -> Vec<Said> {
+    let mut said = vec![headers::REQUEST_ID, headers::POSITION];
+    if codes.iter().any(|code| matches!(code.status(), 429 | 503)) {
+        said.push(headers::RETRY_AFTER);
+    }
+    if codes.iter().any(|code| matches!(code.status(), 429 | 502)) {
+        said.push(headers::SHOULD_RETRY);
+        said.extend(headers::RATE_LIMIT);
+    }
+    said
+}

@@ -1,0 +1,237 @@
+//! What values look like: the vocabulary that all descriptions are written in. Money, ids and times look the same
+//! wherever they stand.
+
+use serde_json::Value;
+use utoipa::Number;
+use utoipa::openapi::schema::{
+    AdditionalProperties, ArrayBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, SchemaFormat, SchemaType, Type,
+};
+use utoipa::openapi::{Ref, RefOr, Schema};
+
+/// A schema, or a reference to one.
+pub type Shape = RefOr<Schema>;
+
+/// Larger whole numbers do not survive a reader that takes every number for a double.
+const WHOLE_MAX: u64 = 9_007_199_254_740_991;
+
+fn of(kind: Type) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(kind)
+}
+
+/// A text that is not empty, has no control character and at most `len_max` characters.
+pub fn text(len_max: usize) -> Shape {
+    let visible = r"[^\u0000-\u001f\u007f-\u009f]";
+    let pattern = format!(r"^{visible}*[^\s\u0000-\u001f\u007f-\u009f]{visible}*$");
+    of(Type::String).min_length(Some(1)).max_length(Some(len_max)).pattern(Some(pattern)).into()
+}
+
+/// A text of at most `len_max` characters, which may be empty and have several lines.
+pub fn prose(len_max: usize) -> Shape {
+    of(Type::String).max_length(Some(len_max)).into()
+}
+
+/// A text of `len_min` to `len_max` characters.
+pub fn sized(len_min: usize, len_max: usize) -> Shape {
+    of(Type::String).min_length(Some(len_min)).max_length(Some(len_max)).into()
+}
+
+pub fn string() -> Shape {
+    of(Type::String).into()
+}
+
+/// A text of the form that a regular expression describes.
+pub fn formed(pattern: &str) -> Shape {
+    of(Type::String).pattern(Some(pattern)).into()
+}
+
+/// An id, by its prefix: `key_` and 32 hexadecimal digits.
+pub fn id(prefix: &str) -> Shape {
+    formed(&format!("^{prefix}[0-9a-f]{{32}}$"))
+}
+
+/// Money as it is given: US dollars with up to nine fractional digits.
+pub fn amount() -> Shape {
+    let money = of(Type::String).pattern(Some(r"^[0-9]{1,10}(\.[0-9]{1,9})?$"));
+    money.description(Some("US dollars as a decimal text, at most 9223372036.854775807")).into()
+}
+
+/// Money as it is answered: US dollars with exactly nine fractional digits, negative only as a correction.
+pub fn money() -> Shape {
+    let money = of(Type::String).pattern(Some(r"^-?[0-9]+\.[0-9]{9}$"));
+    money.description(Some("US dollars with nine fractional digits")).into()
+}
+
+/// An RFC 3339 time. Answers have it in UTC with microseconds.
+pub fn time() -> Shape {
+    of(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))).into()
+}
+
+/// A whole number within the range.
+pub fn whole(min: u64, max: u64) -> Shape {
+    of(Type::Integer).minimum(Some(Number::UInt(to_usize(min)))).maximum(Some(Number::UInt(to_usize(max)))).into()
+}
+
+fn to_usize(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// A number of things, or a position of the log.
+pub fn count() -> Shape {
+    whole(0, WHOLE_MAX)
+}
+
+/// Any JSON number, negative ones and fractions included.
+pub fn number() -> Shape {
+    of(Type::Number).into()
+}
+
+pub fn boolean() -> Shape {
+    of(Type::Boolean).into()
+}
+
+/// One of these texts.
+pub fn one_of<'a>(values: impl IntoIterator<Item = &'a str>) -> Shape {
+    of(Type::String).enum_values(Some(values)).into()
+}
+
+/// The names of a table of names and values.
+pub fn one_of_names<T>(values: &[(&str, T)]) -> Shape {
+    one_of(values.iter().map(|(name, _)| *name))
+}
+
+/// Whatever is JSON.
+pub fn any() -> Shape {
+    ObjectBuilder::new().schema_type(SchemaType::AnyValue).into()
+}
+
+pub fn list(item: Shape, len_max: Option<usize>) -> Shape {
+    ArrayBuilder::new().items(item).max_items(len_max).into()
+}
+
+/// A list that has at least one item.
+pub fn filled_list(item: Shape, len_max: Option<usize>) -> Shape {
+    ArrayBuilder::new().items(item).min_items(Some(1)).max_items(len_max).into()
+}
+
+/// An object of names that nobody fixed.
+pub fn map(value: Shape, len_max: Option<usize>) -> Shape {
+    of(Type::Object).additional_properties(Some(value)).max_properties(len_max).into()
+}
+
+/// The same, with names of at most so many characters.
+pub fn map_named(name_len_max: usize, value: Shape, len_max: Option<usize>) -> Shape {
+    let names = of(Type::String).max_length(Some(name_len_max));
+    of(Type::Object).additional_properties(Some(value)).property_names(Some(names)).max_properties(len_max).into()
+}
+
+/// One of several forms.
+pub fn either(forms: impl IntoIterator<Item = Shape>) -> Shape {
+    forms.into_iter().fold(OneOfBuilder::new(), OneOfBuilder::item).into()
+}
+
+/// A schema of the document, by its name.
+pub fn reference(name: &str) -> Shape {
+    Ref::from_schema_name(name).into()
+}
+
+/// The same, or `null`.
+pub fn nullable(shape: Shape) -> Shape {
+    match shape {
+        RefOr::T(Schema::Object(mut object)) => match object.schema_type {
+            SchemaType::Type(kind) => {
+                object.schema_type = SchemaType::Array(vec![kind, Type::Null]);
+                object.enum_values = object.enum_values.map(|mut values| {
+                    values.push(Value::Null);
+                    values
+                });
+                object.into()
+            }
+            SchemaType::Array(_) | SchemaType::AnyValue => object.into(),
+        },
+        RefOr::T(Schema::Array(mut array)) => {
+            array.schema_type = SchemaType::Array(vec![Type::Array, Type::Null]);
+            array.into()
+        }
+        other => either([other, of(Type::Null).into()]),
+    }
+}
+
+/// The same, with what it means.
+pub fn described(shape: Shape, description: &str) -> Shape {
+    match shape {
+        RefOr::Ref(mut reference) => {
+            description.clone_into(&mut reference.description);
+            RefOr::Ref(reference)
+        }
+        RefOr::T(mut schema) => {
+            let said = Some(description.to_owned());
+            match &mut schema {
+                Schema::Object(object) => object.description = said,
+                Schema::Array(array) => array.description = said,
+                Schema::OneOf(one_of) => one_of.description = said,
+                Schema::AllOf(all_of) => all_of.description = said,
+                Schema::AnyOf(any_of) => any_of.description = said,
+                _ => {}
+            }
+            RefOr::T(schema)
+        }
+    }
+}
+
+/// The same, with what stands in where it is absent.
+pub fn defaulting(shape: Shape, default: Value) -> Shape {
+    match shape {
+        RefOr::T(Schema::Object(mut object)) => {
+            object.default = Some(default);
+            object.into()
+        }
+        RefOr::T(Schema::Array(mut array)) => {
+            array.default = Some(default);
+            array.into()
+        }
+        other => other,
+    }
+}
+
+/// An object whose fields are known. Requests are closed: other fields are refused. Answers are open: they grow.
+pub struct Fields {
+    object: ObjectBuilder,
+}
+
+pub fn object() -> Fields {
+    Fields { object: of(Type::Object) }
+}
+
+impl Fields {
+    #[must_use]
+    pub fn required(self, name: &str, shape: Shape) -> Self {
+        Self { object: self.object.property(name, shape).required(name) }
+    }
+
+    #[must_use]
+    pub fn optional(self, name: &str, shape: Shape) -> Self {
+        Self { object: self.object.property(name, shape) }
+    }
+
+    /// No other fields.
+    pub fn closed(self) -> Shape {
+        self.object.additional_properties(Some(AdditionalProperties::FreeForm(false))).into()
+    }
+
+    /// A request's, of which at least one is there.
+    pub fn closed_and_filled(self) -> Shape {
+        let object = self.object.additional_properties(Some(AdditionalProperties::FreeForm(false)));
+        object.min_properties(Some(1)).into()
+    }
+
+    /// Exactly one of them.
+    pub fn exactly_one(self) -> Shape {
+        let object = self.object.additional_properties(Some(AdditionalProperties::FreeForm(false)));
+        object.min_properties(Some(1)).max_properties(Some(1)).into()
+    }
+
+    /// There may be others.
+    pub fn open(self) -> Shape {
+        self.object.additional_properties(Some(AdditionalProperties::FreeForm(true))).into()
+    }
+}

@@ -1,0 +1,66 @@
+//! What is published of every question, said once.
+
+use events::event::admin::Permission;
+use events::ids::{KeyId, PartnerId, TenantId, UserId};
+use http::StatusCode;
+use openapi::schema::{self, Shape, object};
+use openapi::{Answer, Operation};
+
+/// A question that a view or the log answers.
+pub fn question(id: &str, tag: &str, summary: &str) -> Operation {
+    Operation::new(id, tag, summary).min_position()
+}
+
+/// The same, for callers that have the permission.
+pub fn permitted(id: &str, tag: &str, summary: &str, permission: Permission) -> Operation {
+    question(id, tag, summary).needs(permission)
+}
+
+/// A page of these items.
+pub fn page(item: Shape) -> Shape {
+    let next = "Gives the next page as `cursor`; null on the last";
+    object()
+        .required("as_of_position", schema::described(schema::count(), "The log position that the page reflects"))
+        .required("items", schema::list(item, None))
+        .required("next_cursor", schema::described(schema::nullable(schema::string()), next))
+        .open()
+}
+
+/// 200 with a page of items that have a name in the document.
+pub fn answers_page(operation: Operation, what: &str, name: &str) -> Operation {
+    operation.answers(StatusCode::OK, Answer::json(what, page(schema::reference(name))))
+}
+
+/// An RFC 3339 time, or a date.
+pub fn time_or_date() -> Shape {
+    schema::formed("^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt].+)?$")
+}
+
+/// `from` and `to`.
+pub fn between(operation: Operation) -> Operation {
+    operation.query("from", time_or_date(), "From this time on; a date is its first instant in UTC").query(
+        "to",
+        time_or_date(),
+        "Before this time",
+    )
+}
+
+/// The filters of everything that requests are counted by.
+pub fn of_dimensions(operation: Operation) -> Operation {
+    operation
+        .query("partner", schema::id(PartnerId::PREFIX), "Of this partner")
+        .query("tenant", schema::id(TenantId::PREFIX), "Of this tenant")
+        .query("user", schema::id(UserId::PREFIX), "Of this user")
+        .query("key", schema::id(KeyId::PREFIX), "Of this key")
+        .query("model", schema::string(), "That asked for this model")
+        .query("provider", schema::string(), "That this provider served, by its name")
+        .query("backend", schema::string(), "That this backend served: `provider/model`")
+}
+
+pub fn nullable_id(prefix: &str) -> Shape {
+    schema::nullable(schema::id(prefix))
+}
+
+pub fn nullable_time() -> Shape {
+    schema::nullable(schema::time())
+}
