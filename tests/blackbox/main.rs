@@ -28,6 +28,7 @@ mod routing;
 mod secrets;
 mod shutdown;
 mod traces;
+mod tenancy;
 mod trouble;
 mod verify;
 mod views;
