@@ -24,3 +24,32 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<i64> {
     }
     Ok(had)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_ledger_is_brought_to_this_version_with_all_that_it_has() {
+        let mut ledger = Connection::open_in_memory().expect("a database");
+        for (version, sql) in MIGRATIONS.iter().filter(|(version, _)| *version < 5) {
+            ledger.execute_batch(sql).expect("a migration");
+            ledger.pragma_update(None, "user_version", version).expect("its version");
+        }
+        let event = "INSERT INTO events VALUES (?1, ?1, ?2, 'x', ?1, 'x.changed', '1', '{}', '{}')";
+        for (position, kind) in [(1, "model"), (2, "hold"), (3, "budget")] {
+            ledger.execute(event, (position, kind)).expect("an event");
+        }
+        assert_eq!(migrate(&mut ledger).expect("migrated"), 4);
+        let found: i64 = ledger
+            .query_row(
+                "SELECT sum(position) FROM events INDEXED BY events_by_type_of_stream
+                 WHERE aggregate_type <> 'inference' AND aggregate_type <> 'hold' AND aggregate_type <> 'access'",
+                [],
+                |row| row.get(0),
+            )
+            .expect("the new index");
+        assert_eq!(found, 4);
+        assert_eq!(migrate(&mut ledger).expect("nothing to do"), NEWEST);
+    }
+}
