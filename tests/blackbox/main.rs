@@ -14,6 +14,7 @@ mod budgets;
 mod commands;
 mod crashes;
 mod hostile;
+mod isolation;
 mod keys;
 mod limits;
 mod metrics;
