@@ -25,10 +25,11 @@ pub const RETRY_AFTER: Said = ("retry-after", schema::count, "Seconds after whic
 /// On refusals that will be the same again.
 pub const SHOULD_RETRY: Said = ("x-should-retry", never, "false: trying again will not help");
 /// On what a rate limit governs: the tightest limit.
-pub const RATE_LIMIT: [Said; 3] = [
+pub const RATE_LIMIT: [Said; 4] = [
     ("x-ratelimit-limit", schema::count, "What the tightest limit admits; absent where none binds the caller"),
     ("x-ratelimit-remaining", schema::count, "What is left of it"),
     ("x-ratelimit-reset", schema::count, "Seconds since 1970 at which more will be left"),
+    ("x-ratelimit-measure", schema::string, "What it measures: `requests_per_minute`"),
 ];
 
 fn never() -> Shape {

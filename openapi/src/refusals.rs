@@ -69,15 +69,18 @@ fn budget() -> Fields {
         .required("resets_at", schema::nullable(schema::time()))
 }
 
-/// An upstream's limit has no id of ours.
+/// An upstream's limit has none of them.
 fn rate_limit() -> Fields {
+    let operator = object().required("key_id", schema::one_of(["operator"])).closed();
+    let of_all = "Null where the request asks for more than the limit is in all";
     object()
-        .optional("limit_id", schema::string())
-        .optional("scope", scope())
+        .optional("limit_id", schema::described(schema::string(), "`lim_…`, or the name of a configured limit"))
+        .optional("scope", schema::either([scope(), operator]))
         .optional("measure", schema::string())
         .optional("limit", schema::count())
-        .optional("retry_after", schema::count())
-        .optional("resets_at", schema::time())
+        .optional("requested", schema::count())
+        .optional("retry_after", schema::described(schema::nullable(schema::count()), of_all))
+        .optional("resets_at", schema::nullable(schema::time()))
 }
 
 /// What a budget or a rate limit binds.

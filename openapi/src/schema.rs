@@ -35,6 +35,11 @@ pub fn sized(len_min: usize, len_max: usize) -> Shape {
     of(Type::String).min_length(Some(len_min)).max_length(Some(len_max)).into()
 }
 
+/// What a parameter of a query can be: at most 6 KiB, none of it U+0000.
+pub fn parameter() -> Shape {
+    of(Type::String).max_length(Some(6144)).pattern(Some(r"^[^\u0000]*$")).into()
+}
+
 pub fn string() -> Shape {
     of(Type::String).into()
 }
@@ -42,6 +47,11 @@ pub fn string() -> Shape {
 /// A text of the form that a regular expression describes.
 pub fn formed(pattern: &str) -> Shape {
     of(Type::String).pattern(Some(pattern)).into()
+}
+
+/// The same, with at most `len_max` characters.
+pub fn formed_within(len_max: usize, pattern: &str) -> Shape {
+    of(Type::String).max_length(Some(len_max)).pattern(Some(pattern)).into()
 }
 
 /// An id, by its prefix: `key_` and 32 hexadecimal digits.
@@ -61,9 +71,20 @@ pub fn money() -> Shape {
     money.description(Some("US dollars with nine fractional digits")).into()
 }
 
+/// An http or https address.
+pub fn url(len_max: usize) -> Shape {
+    let form = r"^[hH][tT][tT][pP][sS]?://[^\s\u0000-\u001f\u007f-\u009f?#@]+$";
+    of(Type::String).max_length(Some(len_max)).pattern(Some(form)).into()
+}
+
 /// An RFC 3339 time. Answers have it in UTC with microseconds.
 pub fn time() -> Shape {
     of(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))).into()
+}
+
+/// A calendar day, `2026-11-20`.
+pub fn date() -> Shape {
+    of(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::Date))).into()
 }
 
 /// A whole number within the range.
@@ -122,6 +143,12 @@ pub fn map(value: Shape, len_max: Option<usize>) -> Shape {
 pub fn map_named(name_len_max: usize, value: Shape, len_max: Option<usize>) -> Shape {
     let names = of(Type::String).max_length(Some(name_len_max));
     of(Type::Object).additional_properties(Some(value)).property_names(Some(names)).max_properties(len_max).into()
+}
+
+/// One server-sent event.
+pub fn event() -> Shape {
+    let named = object().required("data", string()).optional("event", string());
+    named.optional("id", string()).optional("retry", count()).open()
 }
 
 /// One of several forms.

@@ -63,13 +63,13 @@ fn described_list(segment: &str, kind: StreamKind, what: &str) -> Operation {
         .query("partner_id", schema::id(PartnerId::PREFIX), "Of this partner")
         .query("tenant_id", schema::id(TenantId::PREFIX), "Of this tenant")
         .query("user_id", schema::id(UserId::PREFIX), "Of this user")
-        .query("name", schema::string(), "Of this name")
+        .query("name", schema::parameter(), "Of this name")
         .query("include_ended", schema::boolean(), "Ended ones as well")
         .paged(LIMIT_DEFAULT, LIMIT_MAX);
     let list = match kind {
         StreamKind::Partner | StreamKind::Tenant | StreamKind::User => list
-            .query("slug", schema::string(), "Of this slug")
-            .query("external_id", schema::string(), "Of this id in somebody else's books"),
+            .query("slug", schema::parameter(), "Of this slug")
+            .query("external_id", schema::parameter(), "Of this id in somebody else's books"),
         _ => list,
     };
     described::answers_page(list, "Newest first", &schema_name(kind.as_str()))

@@ -53,11 +53,11 @@ fn described_list() -> Operation {
         .or("text/csv", text());
     let list = described::permitted("list_audit", "Audit", "Who did what, and was refused what", Permission::AuditRead);
     described::between(list)
-        .query("actor", text(), "`key_…`, `operator` or `system:NAME`")
-        .query("action", text(), "`key.created`")
-        .query("resource", text(), "With its kind, `key/key_…`, or without")
+        .query("actor", schema::parameter(), "`key_…`, `operator` or `system:NAME`")
+        .query("action", schema::parameter(), "`key.created`")
+        .query("resource", schema::parameter(), "With its kind, `key/key_…`, or without")
         .query("severity", severities(), "Of this severity")
-        .query("q", text(), "In actor, action, resource or changes; case does not matter")
+        .query("q", schema::parameter(), "In actor, action, resource or changes; case does not matter")
         .query("format", schema::one_of(["json", "ndjson", "csv"]), "`json` where it is absent")
         .paged(LIMIT_DEFAULT, LIMIT_MAX)
         .answers(StatusCode::OK, answer)

@@ -33,7 +33,7 @@ pub fn answers_page(operation: Operation, what: &str, name: &str) -> Operation {
 
 /// An RFC 3339 time, or a date.
 pub fn time_or_date() -> Shape {
-    schema::formed("^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt].+)?$")
+    schema::either([schema::time(), schema::date()])
 }
 
 /// `from` and `to`.
@@ -52,9 +52,9 @@ pub fn of_dimensions(operation: Operation) -> Operation {
         .query("tenant", schema::id(TenantId::PREFIX), "Of this tenant")
         .query("user", schema::id(UserId::PREFIX), "Of this user")
         .query("key", schema::id(KeyId::PREFIX), "Of this key")
-        .query("model", schema::string(), "That asked for this model")
-        .query("provider", schema::string(), "That this provider served, by its name")
-        .query("backend", schema::string(), "That this backend served: `provider/model`")
+        .query("model", schema::parameter(), "That asked for this model")
+        .query("provider", schema::parameter(), "That this provider served, by its name")
+        .query("backend", schema::parameter(), "That this backend served: `provider/model`")
 }
 
 pub fn nullable_id(prefix: &str) -> Shape {

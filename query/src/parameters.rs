@@ -39,6 +39,8 @@ impl Parameters {
     }
 
     pub fn text(&mut self, name: &str) -> Option<String> {
+        #[cfg(test)]
+        asked::note(name);
         self.left.remove(name)
     }
 
@@ -104,6 +106,26 @@ impl Parameters {
 pub fn date(text: &str) -> Option<NaiveDate> {
     let date: NaiveDate = text.parse().ok()?;
     (text.len() == 10 && date.to_string() == text).then_some(date)
+}
+
+/// Which parameters were asked for: what is published of a question is held against it.
+#[cfg(test)]
+pub mod asked {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    thread_local! {
+        static NAMES: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
+    }
+
+    pub fn note(name: &str) {
+        NAMES.with_borrow_mut(|names| names.insert(name.to_owned()));
+    }
+
+    /// Since the last time.
+    pub fn taken() -> BTreeSet<String> {
+        NAMES.take()
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod answers;
 mod bounds;
+mod described;
 mod listening;
 pub mod plan;
 pub mod world;

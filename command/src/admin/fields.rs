@@ -153,6 +153,8 @@ impl Fields {
 
     fn take(&mut self, name: &str) -> Option<Field> {
         let path = self.path_of(name);
+        #[cfg(test)]
+        asked::note(&path);
         self.left.remove(name).map(|value| Field { path, value })
     }
 
@@ -270,9 +272,10 @@ impl Field {
         NanoUsdPerMtok::new(self.money()?).ok_or_else(|| FieldError::new(path, "must not be negative"))
     }
 
-    /// A whole number within the range.
+    /// A whole number within the range; `60.0`, which some clients write, is one.
     pub fn whole(self, range: std::ops::RangeInclusive<u64>) -> Result<u64, FieldError> {
-        let number = self.value.as_u64().filter(|number| range.contains(number));
+        let written_out = || self.value.as_number()?.to_string().strip_suffix(".0")?.parse().ok();
+        let number = self.value.as_u64().or_else(written_out).filter(|number| range.contains(number));
         number.ok_or_else(|| self.error(format!("must be a whole number from {} to {}", range.start(), range.end())))
     }
 
@@ -314,6 +317,28 @@ fn has_nul(value: &Value) -> bool {
         Value::Array(items) => items.iter().any(has_nul),
         Value::Object(fields) => fields.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// Which fields were asked for: what is published of a body is held against it.
+#[cfg(test)]
+pub mod asked {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    thread_local! {
+        static PATHS: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
+    }
+
+    pub fn note(path: &str) {
+        // Items of a list have the same fields.
+        let path = path.replace(|digit: char| digit.is_ascii_digit(), "");
+        PATHS.with_borrow_mut(|paths| paths.insert(path));
+    }
+
+    /// Since the last time.
+    pub fn taken() -> BTreeSet<String> {
+        PATHS.take()
     }
 }
 
@@ -362,6 +387,16 @@ mod tests {
         for text in ["-1", "1e3", "five", "0.0000000001", &"9".repeat(30)] {
             let read = fields(&json!({ "limit_usd": text })).required("limit_usd", Field::money);
             assert_eq!(refused(read), "limit_usd", "{text}");
+        }
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_with_a_fraction_of_nothing() {
+        let read = |value: Value| fields(&json!({ "n": value })).required("n", |field| field.whole(1..=1000));
+        assert_eq!(read(json!(60)), Ok(60));
+        assert_eq!(read(json!(60.0)), Ok(60));
+        for wrong in [json!(60.5), json!(-60.0), json!(0.0), json!(1001.0), json!(1e300), json!("60")] {
+            assert_eq!(refused(read(wrong.clone())), "n", "{wrong}");
         }
     }
 

@@ -77,6 +77,8 @@ impl<'a, 'p> Fields<'a, 'p> {
 
     /// Takes a member's value as it stands; `None` where it is absent or null.
     pub fn raw(&mut self, name: &str) -> Option<&'a str> {
+        #[cfg(test)]
+        asked::note(&self.path.field(name));
         let at = self.left.iter().position(|member| member.key == name)?;
         let member = self.left.remove(at);
         (json::kind(member.value) != Kind::Null).then_some(member.value)
@@ -168,4 +170,24 @@ pub fn elements<'a>(
         each(index, element.map_err(|fault| path.fault(fault))?)?;
     }
     Ok(())
+}
+
+/// Which members were asked for: what is published of a body is held against it.
+#[cfg(test)]
+pub mod asked {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    thread_local! {
+        static PATHS: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
+    }
+
+    pub fn note(path: &super::Path<'_>) {
+        PATHS.with_borrow_mut(|paths| paths.insert(path.to_string()));
+    }
+
+    /// Since the last time.
+    pub fn taken() -> BTreeSet<String> {
+        PATHS.take()
+    }
 }

@@ -36,7 +36,7 @@ fn backend() -> Shape {
 
 fn answer(shape: Shape) -> Answer {
     Answer::json("The answer, or its events", shape)
-        .or(EVENTS, schema::string())
+        .or(EVENTS, schema::event())
         .recorded()
         .limited()
         .with_header(("x-ledgerway-backend", backend, "Who served it: `provider/model`"))
@@ -68,10 +68,9 @@ pub fn openai(id: &str) -> Operation {
 }
 
 fn completion_request() -> Shape {
-    let message = object().required("role", schema::string()).open();
     object()
         .required("model", schema::string())
-        .required("messages", schema::filled_list(message, None))
+        .required("messages", schema::filled_list(object().open(), None))
         .optional("stream", schema::nullable(schema::boolean()))
         .open()
 }

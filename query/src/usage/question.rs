@@ -68,7 +68,7 @@ impl Dimension {
 pub fn described() -> Operation {
     let names: Vec<&str> = Dimension::ALL.iter().map(|dimension| dimension.as_str()).collect();
     let any = names.join("|");
-    let group_by = schema::formed(&format!("^(({any})(,({any}))*)?$"));
+    let group_by = schema::formed(&format!("^(({any}|metadata\\.[^,]+)(,({any}|metadata\\.[^,]+))*)?$"));
     let row = object()
         .required("requests", schema::described(schema::count(), "Admitted ones"))
         .required("refused", schema::described(schema::count(), "Not among the requests"))
@@ -85,10 +85,15 @@ pub fn described() -> Operation {
     });
     let usage = described::permitted("usage", "Usage", "Requests, tokens, cost and latencies", Permission::UsageRead)
         .says("Whole hours are counted: `from` is rounded down to one, `to` up.")
-        .query("group_by", group_by, "Any of the dimensions, comma-separated; one row for all where it is absent")
+        .says("Parameters `metadata.NAME` choose the requests that were sent with that value under that name.")
+        .query(
+            "group_by",
+            group_by,
+            "Any of the dimensions and `metadata.NAME`, comma-separated; one row for all where it is absent",
+        )
         .query("hour", described::time_or_date(), "Of the hour that this time lies in")
-        .query("day", schema::formed("^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), "Of this day")
-        .query("month", schema::formed("^[0-9]{4}-[0-9]{2}$"), "Of this month");
+        .query("day", schema::date(), "Of this day")
+        .query("month", schema::formed("^[0-9]{4}-(0[1-9]|1[0-2])$"), "Of this month");
     let usage = described::of_dimensions(described::between(usage)).paged(LIMIT_DEFAULT, LIMIT_MAX);
     described::answers_page(usage, "A row a group; times first, then names", "UsageRow").defines("UsageRow", row.open())
 }

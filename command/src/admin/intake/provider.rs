@@ -158,7 +158,7 @@ impl Administered for Life<Provider> {
         let members = vec![
             resource::required("name", schema::text(NAME_LEN_MAX)),
             resource::required("kind", schema::one_of_names(KINDS)).fixed(),
-            resource::optional("base_url", schema::text(BASE_URL_LEN_MAX))
+            resource::optional("base_url", schema::url(BASE_URL_LEN_MAX))
                 .kept()
                 .meaning("With /v1 for openai, the bare origin for anthropic"),
             resource::optional("api_key", schema::formed(&format!("^[!-~]{{1,{API_KEY_LEN_MAX}}}$"))).hidden(),

@@ -97,12 +97,16 @@ impl Administered for Life<User> {
         let granted = granted.optional("scope", schema::described(schema::nullable(scope()), tenants_own)).closed();
         let roles = schema::list(schema::either([role(), granted]), Some(ROLES_LEN_MAX));
         let shown = object().required("role", role()).required("scope", scope()).open();
+        let address = schema::formed_within(
+            EMAIL_LEN_MAX,
+            r"^[^\s@\u0000-\u001f\u007f-\u009f]+@[^\s\u0000-\u001f\u007f-\u009f]+$",
+        );
         let members = [
             resource::defaulting("tenant_id", schema::id(TenantId::PREFIX), Value::Null).fixed(),
             resource::required("name", schema::text(NAME_LEN_MAX))
                 .shown_as(schema::nullable(schema::string()))
                 .meaning("Never in an event; null once the person is erased"),
-            resource::optional("email", schema::text(EMAIL_LEN_MAX)).meaning("An e-mail address; never in an event"),
+            resource::optional("email", address).meaning("An e-mail address; never in an event"),
             resource::defaulting("roles", roles, json!([])).shown_as(schema::list(shown, None)),
         ];
         let members = members.into_iter().chain(handles::members()).collect();

@@ -1,5 +1,18 @@
 use super::*;
+use std::collections::BTreeSet;
+
 use crate::chat::{Block, ImageSource};
+use crate::dialect::fields::asked;
+
+#[test]
+fn the_published_body_has_the_fields_that_are_read_and_no_others() {
+    asked::taken();
+    ChatRequest::read(r#"{"model":"m","messages":[{"role":"user","content":"x"}]}"#).unwrap();
+    let read: BTreeSet<String> = asked::taken().into_iter().filter(|path| !path.contains(['.', '['])).collect();
+    let published = serde_json::to_value(crate::chat::described::request()).unwrap();
+    let published: BTreeSet<String> = published["properties"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(read, published);
+}
 
 fn field_of(text: &str) -> String {
     let refusal = ChatRequest::read(text).expect_err(text);

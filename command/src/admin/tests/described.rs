@@ -1,0 +1,105 @@
+//! What is published of the bodies and the replies is what is read and answered.
+
+use std::collections::BTreeSet;
+
+use events::event::admin::{Budget, Model, Partner, Price, Provider, RateLimit, Tenant, User};
+use openapi::Shape;
+use openapi::resource::Form;
+use serde_json::{Value, json};
+
+use crate::admin::fields::asked;
+use crate::admin::key::KeyState;
+use crate::admin::life::Life;
+use crate::admin::routes::Administered;
+use crate::admin::tests::lab::Lab;
+
+fn forms() -> Vec<(&'static str, Form)> {
+    fn of<A: Administered>() -> (&'static str, Form) {
+        (A::PATH, A::form_of())
+    }
+    vec![
+        of::<Life<Partner>>(),
+        of::<Life<Tenant>>(),
+        of::<Life<User>>(),
+        of::<Life<KeyState>>(),
+        of::<Life<Provider>>(),
+        of::<Life<Model>>(),
+        of::<Life<Price>>(),
+        of::<Life<Budget>>(),
+        of::<Life<RateLimit>>(),
+    ]
+}
+
+fn properties(shape: &Shape) -> Value {
+    serde_json::to_value(shape).unwrap()["properties"].clone()
+}
+
+/// The names of an object's fields, and those of the objects in its lists.
+fn published(shape: &Shape) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for (name, field) in properties(shape).as_object().unwrap() {
+        names.insert(name.clone());
+        if let Some(items) = field["items"]["properties"].as_object() {
+            names.extend(items.keys().map(|item| format!("{name}[].{item}")));
+        }
+    }
+    names
+}
+
+fn keys(object: &Value) -> BTreeSet<String> {
+    object.as_object().unwrap().keys().cloned().collect()
+}
+
+/// The example, about what there is.
+async fn example(lab: &Lab, form: &Form) -> Value {
+    let provider = lab.make("/providers", json!({ "name": "sim", "kind": "simulator" })).await;
+    let text = form.example.to_string().replace("prv_0000000000000000000000000000000b", &provider);
+    let tenant = lab.tenancy.tenant.to_string();
+    serde_json::from_str(&text.replace("ten_00000000000000000000000000000001", &tenant)).unwrap()
+}
+
+#[tokio::test]
+async fn the_published_bodies_have_the_fields_that_are_read_and_no_others() {
+    let lab = Lab::new().await;
+    let operator = lab.operator();
+    for (path, form) in forms() {
+        let body = example(&lab, &form).await;
+        asked::taken();
+        let made = lab.send(&operator, "POST", path, &body).await.must(201);
+        assert_eq!(asked::taken(), published(&form.creation()), "POST {path}");
+        let mut replied = always(&form.reply());
+        replied.extend((form.kind == "key").then(|| "secret".to_owned()));
+        assert_eq!(keys(&made), replied, "POST {path}");
+
+        let one = format!("{path}/{}", made["id"].as_str().unwrap());
+        let changed = lab.send(&operator, "PATCH", &one, &json!({})).await.must(200);
+        assert_eq!(asked::taken(), keys(&properties(&form.change())), "PATCH {path}");
+        assert_eq!(keys(&changed), always(&form.reply()), "PATCH {path}");
+
+        let mut unknown = body;
+        unknown["colour"] = json!("red");
+        assert_eq!(lab.send(&operator, "POST", path, &unknown).await.wrong_field(), "colour");
+    }
+}
+
+/// The fields that a reply always has.
+fn always(shape: &Shape) -> BTreeSet<String> {
+    let names = serde_json::to_value(shape).unwrap()["required"].take();
+    serde_json::from_value(names).unwrap()
+}
+
+#[tokio::test]
+async fn what_a_published_body_leaves_out_of_a_change_cannot_be_changed() {
+    let lab = Lab::new().await;
+    let operator = lab.operator();
+    for (path, form) in forms() {
+        let body = example(&lab, &form).await;
+        let id = lab.send(&operator, "POST", path, &body).await.must(201)["id"].as_str().unwrap().to_owned();
+        let creation = keys(&properties(&form.creation()));
+        for fixed in creation.difference(&keys(&properties(&form.change()))) {
+            let change = json!({ fixed.as_str(): body.get(fixed) });
+            let reply = lab.send(&operator, "PATCH", &format!("{path}/{id}"), &change).await;
+            assert_eq!(reply.wrong_field(), *fixed, "{path}");
+        }
+    }
+}
