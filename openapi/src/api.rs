@@ -2,13 +2,17 @@
 
 use axum::Router;
 use axum::handler::Handler;
-use axum::routing::{MethodFilter, on};
+use axum::middleware::map_response;
+use axum::response::Response;
+use axum::routing::{MethodFilter, MethodRouter, on};
 use http::Method;
 
+use crate::deprecations::{DEPRECATIONS, Deprecation};
 use crate::operation::Operation;
 
 /// Routes and what is said of them.
 pub struct Api<S = ()> {
+    deprecations: &'static [Deprecation],
     router: Router<S>,
     routes: Vec<Route>,
 }
@@ -34,6 +38,7 @@ impl Route {
 
 /// What is said of all routes of a router.
 pub struct Described {
+    pub(crate) deprecations: &'static [Deprecation],
     pub routes: Vec<Route>,
 }
 
@@ -45,7 +50,12 @@ impl<S: Clone + Send + Sync + 'static> Default for Api<S> {
 
 impl<S: Clone + Send + Sync + 'static> Api<S> {
     pub fn new() -> Self {
-        Self { router: Router::new(), routes: Vec::new() }
+        Self::with_deprecations(DEPRECATIONS)
+    }
+
+    /// With another table of what will be removed.
+    pub fn with_deprecations(deprecations: &'static [Deprecation]) -> Self {
+        Self { deprecations, router: Router::new(), routes: Vec::new() }
     }
 
     /// Answers HEAD as well.
@@ -96,8 +106,9 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
         handler: H,
         describe: impl Fn() -> Operation + Send + Sync + 'static,
     ) -> Self {
+        let route = announced(on::<H, T, S>(filter, handler), Deprecation::of(self.deprecations, &method, path));
         self.routes.push(Route::new(method, path, describe));
-        Self { router: self.router.route(path, on::<H, T, S>(filter, handler)), ..self }
+        Self { router: self.router.route(path, route), ..self }
     }
 
     #[must_use]
@@ -108,19 +119,77 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
 
     #[must_use]
     pub fn with_state<S2: Clone + Send + Sync + 'static>(self, state: S) -> Api<S2> {
-        Api { router: self.router.with_state(state), routes: self.routes }
+        Api { deprecations: self.deprecations, router: self.router.with_state(state), routes: self.routes }
     }
 
     /// To serve the one and to publish the other.
     pub fn into_parts(self) -> (Router<S>, Described) {
-        (self.router, Described { routes: self.routes })
+        (self.router, Described { deprecations: self.deprecations, routes: self.routes })
     }
+}
+
+/// A route that will be removed says so in every answer.
+fn announced<S: Clone + Send + Sync + 'static>(
+    route: MethodRouter<S>,
+    deprecation: Option<&Deprecation>,
+) -> MethodRouter<S> {
+    let Some(deprecation) = deprecation else { return route };
+    let said = deprecation.headers();
+    route.layer(map_response(move |mut response: Response| {
+        let said = said.clone();
+        async move {
+            for (name, value) in said {
+                if let Some(value) = value {
+                    response.headers_mut().insert(name, value);
+                }
+            }
+            response
+        }
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::path::{Path, PathBuf};
+
+    use axum::body::Body;
+    use chrono::NaiveDate;
+    use http::{Method, Request};
+    use tower_service::Service;
+
+    use super::*;
+
+    const fn day(year: i32, month: u32, day: u32) -> NaiveDate {
+        NaiveDate::from_ymd_opt(year, month, day).expect("a day")
+    }
+
+    static SAMPLE: [Deprecation; 1] =
+        [Deprecation { method: Method::GET, path: "/old", since: day(2026, 1, 1), sunset: day(2026, 7, 1) }];
+
+    #[tokio::test]
+    async fn what_will_be_removed_says_so_in_its_answers_and_in_the_document() {
+        let described = |id: &'static str| move || Operation::new(id, "Test", "A route");
+        let api = Api::<()>::with_deprecations(&SAMPLE)
+            .get("/old", async || "old", described("get_old"))
+            .delete("/old", async || "gone", described("delete_old"))
+            .get("/new", async || "new", described("get_new"));
+        let (mut router, described) = api.into_parts();
+        let document: serde_json::Value = serde_json::from_slice(&described.json("1").expect("JSON")).expect("JSON");
+        for (method, path, expected) in [("GET", "/old", true), ("DELETE", "/old", false), ("GET", "/new", false)] {
+            let request = Request::builder().method(method).uri(path).body(Body::empty()).expect("a request");
+            let response = router.call(request).await.expect("an answer");
+            let said = ["deprecation", "sunset"].map(|name| response.headers().get(name).cloned());
+            let headers = expected.then_some(["@1767225600", "Wed, 01 Jul 2026 00:00:00 GMT"]);
+            assert_eq!(
+                said,
+                headers.map_or([None, None], |said| said.map(|text| text.parse().ok())),
+                "{method} {path}"
+            );
+            let operation = &document["paths"][path][method.to_lowercase()];
+            assert_eq!(operation["deprecated"] == true, expected, "{method} {path}");
+        }
+    }
 
     fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).expect("a folder") {

@@ -5,14 +5,17 @@ use utoipa::openapi::path::{HttpMethod, Paths};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Components, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder};
 
-use crate::api::Described;
-use crate::operation::SECURITY;
+use crate::api::{Described, Route};
+use crate::deprecations::Deprecation;
+use crate::operation::{Operation, SECURITY};
 use crate::refusals::Shared;
+
+const ADMINISTRATION: &str = "/v1/admin/";
 
 const ABOUT: &str = "\
 An LLM gateway whose accounts are a ledger. Bodies are JSON in UTF-8. Requests to the gateway's own endpoints with a \
 field that is not described are refused; those on the OpenAI surface are passed on. Money is a text of US dollars, \
-times are RFC 3339 in UTC, ids are a prefix and 32 hexadecimal digits. Every GET also answers HEAD. What is no HTTP at \
+times are RFC 3339 in UTC, ids are a prefix and 32 hexadecimal digits; no text has U+0000. Every GET also answers HEAD. What is no HTTP at \
 all, or has a head of more than 64 KiB or 100 headers, is answered by the transport: 400, 414 or 431 without a body. \
 Unknown paths are 404, methods that a path does not have 405, both worded like every refusal.";
 
@@ -22,7 +25,9 @@ pub fn of(described: &Described, version: &str) -> OpenApi {
     let mut paths = Paths::new();
     for route in &described.routes {
         if let Some(method) = method(&route.method) {
-            paths.add_path_operation(&route.path, vec![method], route.describe().build(&mut shared));
+            let deprecation = Deprecation::of(described.deprecations, &route.method, &route.path);
+            let operation = said_of(route).build(&mut shared, deprecation);
+            paths.add_path_operation(&route.path, vec![method], operation);
         }
     }
     let license = LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build();
@@ -36,6 +41,12 @@ pub fn of(described: &Described, version: &str) -> OpenApi {
     let value = ApiKeyValue::with_description("x-api-key", "The same, where a client sends it so");
     components.add_security_scheme(header, SecurityScheme::ApiKey(ApiKey::Header(value)));
     OpenApiBuilder::new().info(info.build()).paths(paths).components(Some(components)).build()
+}
+
+/// What is said of a route, and of all routes under its root: the operator can limit the administration.
+fn said_of(route: &Route) -> Operation {
+    let operation = route.describe();
+    if route.path.starts_with(ADMINISTRATION) { operation.limited() } else { operation }
 }
 
 fn method(method: &Method) -> Option<HttpMethod> {

@@ -2,6 +2,7 @@
 //! `/openapi.json` is made of what the router is made of.
 
 mod api;
+mod deprecations;
 mod document;
 mod headers;
 mod operation;
@@ -10,5 +11,6 @@ pub mod resource;
 pub mod schema;
 
 pub use api::{Api, Described, Route};
+pub use deprecations::{DEPRECATIONS, Deprecation};
 pub use operation::{Answer, Operation};
 pub use schema::Shape;

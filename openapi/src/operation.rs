@@ -7,8 +7,9 @@ use serde_json::Value;
 use utoipa::openapi::path::{OperationBuilder, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::security::SecurityRequirement;
-use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, Required, Response, ResponseBuilder};
+use utoipa::openapi::{Content, ContentBuilder, Deprecated, Ref, RefOr, Required, Response, ResponseBuilder};
 
+use crate::deprecations::Deprecation;
 use crate::headers::{self, Said};
 use crate::refusals::{NATIVE, Shared, Wording};
 use crate::schema::{self, Shape};
@@ -196,7 +197,7 @@ impl Operation {
         let limit = schema::defaulting(schema::whole(1, max), limit_default.into());
         self.query("limit", limit, "Items of a page at most").query(
             "cursor",
-            schema::formed("^(0|[1-9][0-9]{0,18})$"),
+            schema::parameter(),
             "`next_cursor` of the page before",
         )
     }
@@ -238,8 +239,21 @@ impl Operation {
         self
     }
 
+    /// A rate limit can refuse it, and governs what it answers.
+    pub(crate) fn limited(mut self) -> Self {
+        self.answers = self.answers.into_iter().map(|(status, answer)| (status, answer.limited())).collect();
+        self.refuses(&[ErrorCode::RateLimited])
+    }
+
     /// The operation as the document has it; what it shares with others goes into `shared`.
-    pub(crate) fn build(mut self, shared: &mut Shared) -> utoipa::openapi::path::Operation {
+    pub(crate) fn build(
+        mut self,
+        shared: &mut Shared,
+        deprecation: Option<&Deprecation>,
+    ) -> utoipa::openapi::path::Operation {
+        if let Some(Deprecation { sunset, .. }) = deprecation {
+            self.description.push(format!("May be gone from {sunset} on."));
+        }
         shared.schemas.append(&mut self.schemas.into_iter().collect());
         let mut built = OperationBuilder::new().operation_id(Some(self.id)).tag(self.tag).summary(Some(self.summary));
         if !self.description.is_empty() {
@@ -253,6 +267,9 @@ impl Operation {
             for name in SECURITY {
                 built = built.security(SecurityRequirement::new(name, Vec::<String>::new()));
             }
+        }
+        if deprecation.is_some() {
+            built = built.deprecated(Some(Deprecated::True));
         }
         built = self.parameters.into_iter().fold(built, OperationBuilder::parameter);
         if let Some(Body { shape, example, required }) = self.body {

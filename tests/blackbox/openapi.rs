@@ -1,6 +1,10 @@
 //! `/openapi.json`: all that the gateway answers, and nothing else.
 
+mod compatibility;
+
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 
 use http::Method;
 use serde_json::Value;
@@ -96,4 +100,26 @@ fn references(value: &Value) -> Vec<String> {
         Value::Array(items) => items.iter().flat_map(references).collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
     }
+}
+
+/// `releases/{version}/openapi.json`: what a release was described as. The next one adds a folder.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_was_made_for_a_release_still_works() {
+    let gateway = Gateway::start();
+    let present = document(&gateway).await;
+    let releases = Path::new(env!("CARGO_MANIFEST_DIR")).join("releases");
+    let mut compared = 0;
+    for release in fs::read_dir(releases).expect("releases") {
+        let folder = release.expect("a release").path();
+        if !folder.is_dir() {
+            continue;
+        }
+        let path = folder.join("openapi.json");
+        let text = fs::read(&path).expect("its description");
+        let released: Value = serde_json::from_slice(&text).expect("JSON");
+        let broken = compatibility::broken(&released, &present);
+        assert!(broken.is_empty(), "{}: {broken:#?}", path.display());
+        compared += 1;
+    }
+    assert!(compared > 0);
 }

@@ -7,3 +7,4 @@ mod golden;
 mod ledger_model;
 mod log_contract;
 mod owned_parts;
+mod released;

@@ -1,0 +1,51 @@
+//! What will be removed: one table, of which come the headers `Deprecation` (RFC 9745) and `Sunset` (RFC 8594) of every
+//! answer of such a route, and `deprecated` in the document. `docs/versioning.md` says what is promised.
+
+use chrono::{NaiveDate, NaiveTime};
+use http::{HeaderName, HeaderValue, Method};
+
+/// Nothing is.
+pub const DEPRECATIONS: &[Deprecation] = &[];
+
+pub const DEPRECATION_HEADER: HeaderName = HeaderName::from_static("deprecation");
+pub const SUNSET_HEADER: HeaderName = HeaderName::from_static("sunset");
+
+/// A route on its way out.
+#[derive(Clone, Debug)]
+pub struct Deprecation {
+    pub method: Method,
+    pub path: &'static str,
+    /// The day of the release that said so, in UTC.
+    pub since: NaiveDate,
+    /// From this day on it may be gone.
+    pub sunset: NaiveDate,
+}
+
+impl Deprecation {
+    pub fn of<'a>(table: &'a [Self], method: &Method, path: &str) -> Option<&'a Self> {
+        table.iter().find(|deprecation| deprecation.method == *method && deprecation.path == path)
+    }
+
+    /// `@1767225600`, and `Thu, 01 Jan 2026 00:00:00 GMT`.
+    pub fn headers(&self) -> [(HeaderName, Option<HeaderValue>); 2] {
+        let since = format!("@{}", self.since.and_time(NaiveTime::MIN).and_utc().timestamp());
+        let sunset = self.sunset.and_time(NaiveTime::MIN).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        [(DEPRECATION_HEADER, HeaderValue::try_from(since).ok()), (SUNSET_HEADER, HeaderValue::try_from(sunset).ok())]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Days from the release that deprecates a route until it may be gone.
+    const NOTICE_DAYS_MIN: i64 = 180;
+
+    #[test]
+    fn nothing_goes_without_half_a_year_of_notice() {
+        for deprecation in DEPRECATIONS {
+            let days = (deprecation.sunset - deprecation.since).num_days();
+            assert!(days >= NOTICE_DAYS_MIN, "{deprecation:?}");
+        }
+    }
+}
