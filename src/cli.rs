@@ -62,6 +62,9 @@ pub struct ServeArgs {
     /// How long a hold may live, in seconds
     #[arg(long, env = "LEDGERWAY_HOLD_TTL_SECONDS", default_value = "900")]
     pub hold_ttl_seconds: String,
+    /// What a hold is charged that a dead process left: charge_hold or release
+    #[arg(long, env = "LEDGERWAY_UNKNOWN_USAGE", default_value = "charge_hold", value_name = "POLICY")]
+    pub unknown_usage: String,
     /// How long requests in flight may take after SIGTERM, in seconds
     #[arg(long, env = "LEDGERWAY_DRAIN_TIMEOUT_SECONDS", default_value = "30")]
     pub drain_timeout_seconds: String,

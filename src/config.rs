@@ -10,6 +10,7 @@ use std::time::Duration;
 use command::limits::DefaultLimits;
 use command::secrets::{NodeKey, Secret, operator_key};
 use command::trace::TraceTarget;
+use events::ledger::UnknownUsage;
 
 use crate::cli::ServeArgs;
 use crate::http::CorsOrigins;
@@ -40,6 +41,7 @@ pub struct Config {
     pub data: PathBuf,
     pub dev: bool,
     pub hold_ttl: Duration,
+    pub unknown_usage: UnknownUsage,
     pub drain_timeout: Duration,
     /// How long it goes on serving after the signal, not ready.
     pub drain_delay: Duration,
@@ -79,6 +81,7 @@ impl Config {
             data: data(&args.data.dir)?,
             dev: truth("LEDGERWAY_DEV", &args.dev)?,
             hold_ttl: seconds("LEDGERWAY_HOLD_TTL_SECONDS", &args.hold_ttl_seconds, 1, HOLD_TTL_SECONDS_MAX, "900")?,
+            unknown_usage: unknown_usage(&args.unknown_usage)?,
             drain_timeout: seconds(
                 "LEDGERWAY_DRAIN_TIMEOUT_SECONDS",
                 &args.drain_timeout_seconds,
@@ -159,6 +162,15 @@ fn truth(variable: &'static str, text: &str) -> Result<bool, WrongConfig> {
     }
 }
 
+fn unknown_usage(text: &str) -> Result<UnknownUsage, WrongConfig> {
+    let policies = [UnknownUsage::ChargeHold, UnknownUsage::Release];
+    policies.into_iter().find(|policy| policy.as_str() == text).ok_or_else(|| WrongConfig {
+        variable: "LEDGERWAY_UNKNOWN_USAGE",
+        problem: format!("is {:?}, and must be charge_hold or release", shown(text)),
+        example: "charge_hold",
+    })
+}
+
 fn seconds(
     variable: &'static str,
     text: &str,
@@ -233,6 +245,7 @@ mod tests {
             dev: "false".to_owned(),
             mode: "all".to_owned(),
             hold_ttl_seconds: "900".to_owned(),
+            unknown_usage: "charge_hold".to_owned(),
             drain_timeout_seconds: "30".to_owned(),
             drain_delay_seconds: "0".to_owned(),
             cors_origins: String::new(),
@@ -257,6 +270,10 @@ mod tests {
         assert_eq!(refused(&wrong, "", "").variable, "LEDGERWAY_METRICS_LISTEN");
         let wrong = ServeArgs { hold_ttl_seconds: "0".to_owned(), ..args() };
         assert_eq!(refused(&wrong, "", "").variable, "LEDGERWAY_HOLD_TTL_SECONDS");
+        for wrong in ["", "refund", "Release", "charge-hold"] {
+            let wrong = ServeArgs { unknown_usage: wrong.to_owned(), ..args() };
+            assert_eq!(refused(&wrong, "", "").variable, "LEDGERWAY_UNKNOWN_USAGE");
+        }
         let wrong = ServeArgs { mode: "banana".to_owned(), ..args() };
         assert_eq!(refused(&wrong, "", "").variable, "LEDGERWAY_MODE");
         let wrong = ServeArgs { data: DataArgs { dir: "".into() }, ..args() };

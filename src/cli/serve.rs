@@ -157,10 +157,14 @@ async fn serve(mut config: Config) -> Result<ExitCode, Failure> {
 }
 
 async fn start_engines(config: &Config, clock: &Arc<dyn Clock>) -> Result<Engines, Failure> {
-    let (data, hold_ttl, engines_clock) = (config.data.clone(), config.hold_ttl, Arc::clone(clock));
+    let (data, engines_clock) = (config.data.clone(), Arc::clone(clock));
+    let options = LogOptions {
+        hold_ttl: config.hold_ttl,
+        unknown_usage: config.unknown_usage,
+        ..LogOptions::new(Arc::clone(clock))
+    };
     let opened = tokio::task::spawn_blocking(move || {
-        let log = Log::open(&data, LogOptions { hold_ttl, ..LogOptions::new(Arc::clone(&engines_clock)) })
-            .map_err(unopened)?;
+        let log = Log::open(&data, options).map_err(unopened)?;
         let (views, views_thread) = views::start(&log, &data, engines_clock)?;
         Ok::<_, Failure>((log, views, views_thread))
     });
