@@ -24,7 +24,7 @@ use events::event::Context;
 use events::event::admin::Permission;
 use events::event::inference::InferenceAdmitted;
 use events::ids::{IdMaker, RequestId};
-use events::ledger::{Admission, RefusedRequest};
+use events::ledger::{Admission, IfShort, RefusedRequest};
 use events::log::{Admitted, Log, LogError, OpenHold};
 use events::time::Clock;
 use events::wire::{ErrorCode, Refusal};
@@ -52,6 +52,9 @@ pub(crate) use plan::PlannedTarget;
 pub const BACKEND_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-backend");
 pub const COST_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-cost-usd");
 pub const POSITION_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-position");
+
+/// The output cap, where budgets had not enough left for the one that was asked for.
+pub const MAX_OUTPUT_TOKENS_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-max-output-tokens");
 
 /// What the request path works with. One for the whole process.
 pub struct Gateway {
@@ -169,7 +172,12 @@ async fn serve(
 ) -> Result<Response, Refusal> {
     match prepare(gateway, surface, id, caller, context, request, &mut way).await {
         Ok(Prepared { asked, plan, first_body, hold }) => {
-            dispatch::run(gateway, asked, plan, first_body, hold, way).await
+            let lowered_to = hold.lowered_to;
+            let mut response = dispatch::run(gateway, asked, plan, first_body, hold, way).await?;
+            if let Some(cap) = lowered_to {
+                response.headers_mut().insert(MAX_OUTPUT_TOKENS_HEADER, HeaderValue::from(cap));
+            }
+            Ok(response)
         }
         Err(refusal) => {
             way.course.refused_as(refusal.code);
@@ -182,7 +190,8 @@ async fn serve(
 struct Prepared {
     asked: ClientRequest,
     plan: Plan,
-    first_body: Bytes,
+    /// For the first target; `None` where the cap was lowered since it was made.
+    first_body: Option<Bytes>,
     hold: OpenHold,
 }
 
@@ -215,7 +224,11 @@ async fn prepare(
     way.course.passed(Stage::Plan);
     let hold = admit(gateway, id, context, caller, &asked, &plan).await?;
     way.course.passed(Stage::Admit);
-    Ok(Prepared { asked, plan, first_body, hold })
+    let Some(cap) = hold.lowered_to else {
+        return Ok(Prepared { asked, plan, first_body: Some(first_body), hold });
+    };
+    plan.lower_cap(cap);
+    Ok(Prepared { asked, plan, first_body: None, hold })
 }
 
 /// A body may take its time: whoever came in with the head may have been shown out since.
@@ -275,21 +288,25 @@ async fn admit(
         dialect: asked.surface().as_str().to_owned(),
         streamed: asked.streamed(),
         max_output_tokens: plan.max_output_tokens,
+        requested_max_output_tokens: None,
         input_tokens_bound: plan.input_tokens_bound,
         body_sha256: hex::lower(digest.as_ref()),
         metadata: asked.metadata().clone(),
         versions: plan.versions(caller.key_version),
+        would_have_refused: Vec::new(),
     };
     let admission = Admission {
         request_id: id,
         context,
         held: plan.held,
         ttl: gateway.log.hold_ttl(),
+        if_short: IfShort::Shrink(plan.shrinking(asked)),
         admitted: Box::new(admitted),
     };
     match gateway.log.admit(admission).await {
         Ok(Admitted::Hold(hold)) => Ok(hold),
         Ok(Admitted::Refused(refusal)) => Err(refusal),
+        Ok(Admitted::Short) => Err(Refusal::new(ErrorCode::Internal, "a request that is short without being refused")),
         Err(error) => Err(ledger_unavailable(&id.to_string(), &error)),
     }
 }

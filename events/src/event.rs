@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod alert;
 pub mod hold;
 pub mod inference;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, RequestId, TenantId, UserId};
 use access::{AccessDenied, AccessRateLimited};
 use admin::{Budget, Ended, Key, KeyRotated, Model, Partner, Price, Provider, RateLimit, Tenant, User};
+use alert::BudgetThresholdReached;
 use hold::{BudgetAdjusted, BudgetExpired, BudgetReleased, BudgetReserved, BudgetSettled};
 use inference::{AttemptFailed, InferenceAdmitted, InferenceEnded, InferenceRefused};
 
@@ -87,6 +89,8 @@ events! {
     BudgetReleased(BudgetReleased) "budget.released" v 1;
     BudgetExpired(BudgetExpired) "budget.expired" v 1;
     BudgetAdjusted(BudgetAdjusted) "budget.adjusted" v 1;
+    /// A budget is spent up to a fraction that somebody wanted to know of.
+    BudgetThresholdReached(BudgetThresholdReached) "budget.threshold_reached" v 1;
 
     PartnerCreated(Partner) "partner.created" v 1;
     PartnerChanged(Partner) "partner.changed" v 1;
@@ -147,6 +151,7 @@ pub enum StreamKind {
     Budget,
     RateLimit,
     Access,
+    Alert,
 }
 
 impl StreamKind {
@@ -163,11 +168,12 @@ impl StreamKind {
         Self::Budget,
         Self::RateLimit,
         Self::Access,
+        Self::Alert,
     ];
 
     /// Whether its events are of administration: few and small, so that tables are folded from them at every start.
     pub const fn is_administration(self) -> bool {
-        !matches!(self, Self::Inference | Self::Hold | Self::Access)
+        !matches!(self, Self::Inference | Self::Hold | Self::Access | Self::Alert)
     }
 
     /// The literal that is stored as `aggregate_type`.
@@ -185,6 +191,7 @@ impl StreamKind {
             Self::Budget => "budget",
             Self::RateLimit => "rate_limit",
             Self::Access => "access",
+            Self::Alert => "alert",
         }
     }
 
@@ -212,6 +219,10 @@ impl Stream {
     pub fn hold(request: RequestId) -> Self {
         Self::new(StreamKind::Hold, request)
     }
+
+    pub fn alert(budget: BudgetId) -> Self {
+        Self::new(StreamKind::Alert, budget)
+    }
 }
 
 impl fmt::Display for Stream {
@@ -225,7 +236,7 @@ impl fmt::Display for Stream {
 pub enum Actor {
     Key(KeyId),
     Operator,
-    /// A part of the gateway itself: `sweeper`, `setup`, `gateway`.
+    /// A part of the gateway itself: `sweeper`, `setup`, `gateway`, `ledger`.
     System(&'static str),
     /// A part of the gateway that this version does not know any more.
     Other(String),
@@ -259,6 +270,7 @@ impl<'de> Deserialize<'de> for Actor {
             "system:sweeper" => Self::System("sweeper"),
             "system:setup" => Self::System("setup"),
             "system:gateway" => Self::System("gateway"),
+            "system:ledger" => Self::System("ledger"),
             key => match key.parse() {
                 Ok(key) => Self::Key(key),
                 Err(_) => Self::Other(text),

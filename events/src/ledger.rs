@@ -2,6 +2,7 @@
 //! one step after the other in commit order; nothing here awaits, reads a clock, draws a random number or does I/O.
 
 mod admit;
+mod alerts;
 mod end;
 pub mod fold;
 mod refusals;
@@ -13,12 +14,13 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::event::admin::Scope;
+use crate::event::admin::{Enforcement, Scope, WhenShort};
 use crate::event::hold::BudgetWindow;
 use crate::event::inference::{AttemptFailed, InferenceAdmitted, InferenceEnded};
 use crate::event::{Chain, Context, Event, Stream};
+use crate::fraction::Fraction;
 use crate::ids::{BudgetId, RequestId};
-use crate::money::NanoUsd;
+use crate::money::{CostLine, NanoUsd};
 use crate::time::Period;
 use crate::wire::Refusal;
 
@@ -34,6 +36,10 @@ pub struct BudgetInForce {
     pub scope: Scope,
     pub limit: NanoUsd,
     pub period: Period,
+    /// In ascending order.
+    pub alert_at: Vec<Fraction>,
+    pub when_short: WhenShort,
+    pub enforcement: Enforcement,
     /// Log position of its last event.
     pub version: u64,
 }
@@ -63,6 +69,8 @@ pub struct Balances {
     budgets: HashMap<BudgetId, BudgetInForce>,
     by_scope: HashMap<Scope, Vec<BudgetId>>,
     windows: HashMap<BudgetWindow, Amounts>,
+    /// Of windows in which anything was announced.
+    announced: HashMap<BudgetWindow, BTreeSet<Fraction>>,
     open: HashMap<RequestId, Hold>,
     by_expiry: BTreeSet<(DateTime<Utc>, RequestId)>,
     refusals: refusals::Refusals,
@@ -90,8 +98,28 @@ pub struct Admission {
     /// Upper bound on the cost.
     pub held: NanoUsd,
     pub ttl: Duration,
-    /// As it will be recorded; the versions of budgets are filled in by the decision.
+    pub if_short: IfShort,
+    /// As it will be recorded; the versions of budgets, and what they make of the request, are filled in by the decision.
     pub admitted: Box<InferenceAdmitted>,
+}
+
+/// What is done where a budget has not enough left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfShort {
+    Refuse,
+    /// The cap is lowered, if the budgets want that; else it is refused.
+    Shrink(Shrinking),
+    /// Nothing is recorded: whoever asks can find a tighter bound, and asks again (ADR-0005).
+    AskAgain,
+}
+
+/// How far an output cap may be lowered, and what the request then costs at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shrinking {
+    /// Nowhere below what any target may bill.
+    pub line: CostLine,
+    /// An answer under a lower cap is of no use, or would be refused upstream.
+    pub output_tokens_min: u64,
 }
 
 /// How a request ended.
@@ -161,17 +189,25 @@ pub struct Emitted {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
     /// The hold stands: `inference.admitted`, then `budget.reserved`.
-    Admitted { expires_at: DateTime<Utc>, events: Vec<Emitted> },
+    Admitted {
+        held: NanoUsd,
+        /// The output cap, where it is lower than what was asked for.
+        lowered_to: Option<u64>,
+        expires_at: DateTime<Utc>,
+        events: Vec<Emitted>,
+    },
+    /// Not enough left, and nothing recorded: see [`IfShort::AskAgain`].
+    Short,
     /// The same request was admitted before.
     AlreadyAdmitted,
     /// No money; the event is absent when the refusal was rolled up.
     Refused { refusal: Refusal, events: Vec<Emitted> },
     /// No money, and too many refusals in this second: the refusal is to be put again in the next one.
     RefusedLater { refusal: Refusal, events: Vec<Emitted> },
-    /// The last event ends the hold.
-    Ended { events: Vec<Emitted> },
+    /// The last event ends the hold; what that announces follows.
+    Ended { events: Vec<Emitted>, alerts: Vec<Emitted> },
     /// Money that was charged to an expired hold was put right.
-    Adjusted { events: Vec<Emitted> },
+    Adjusted { events: Vec<Emitted>, alerts: Vec<Emitted> },
     /// There is no open hold of that request.
     NoOpenHold,
     /// Amounts beyond what money can count: nothing was changed.
@@ -192,7 +228,7 @@ pub fn decide(balances: &mut Balances, step: &Step<'_>, now: DateTime<Utc>) -> D
         Step::RefuseWaiting(refused) => balances.refuse_waiting(refused, now),
         Step::Sweep { policy, holds_max } => balances.sweep(*policy, *holds_max, now),
         Step::Budget { event, position } => {
-            balances.fold_budget(event, *position);
+            balances.fold_budget(event, *position, now);
             Decision::Folded
         }
     }
@@ -293,6 +329,7 @@ impl Balances {
                 || window.window_start.is_none_or(|start| start >= oldest)
                 || self.changes.windows.contains(window)
         });
+        self.announced.retain(|window, _| self.windows.contains_key(window));
     }
 
     /// The windows that a request of this chain counts in, at `now`.

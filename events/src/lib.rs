@@ -2,6 +2,7 @@
 
 pub mod canonical;
 pub mod event;
+pub mod fraction;
 pub mod ids;
 pub mod ledger;
 pub mod limit;

@@ -31,6 +31,7 @@ use crate::money::NanoUsd;
 use crate::time::Clock;
 use crate::wire::Refusal;
 
+pub(crate) use append::read_announced;
 pub use lock::LOCK_FILE;
 pub use open::{LEDGER_FILE, OpenError};
 pub use read::{EventFilter, Part, Reader};
@@ -150,6 +151,8 @@ pub struct Note {
 pub enum Admitted {
     Hold(OpenHold),
     Refused(Refusal),
+    /// Not enough left, and nothing recorded: see [`IfShort::AskAgain`](crate::ledger::IfShort::AskAgain).
+    Short,
 }
 
 /// Where a request's end stands.
@@ -352,6 +355,8 @@ impl Drop for Shared {
 pub struct OpenHold {
     pub request_id: RequestId,
     pub held: NanoUsd,
+    /// The output cap, where it is lower than what was asked for.
+    pub lowered_to: Option<u64>,
     pub admitted_position: u64,
     pub admitted_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,

@@ -1,11 +1,15 @@
 //! Money: whole nano-dollars, checked. No float touches it, and nothing here wraps, saturates or rounds in silence.
 
+mod cost_line;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::usage::TokenClasses;
+
+pub use cost_line::CostLine;
 
 const NANOS_PER_USD: i64 = 1_000_000_000;
 const FRACTION_DIGITS: usize = 9;
@@ -169,11 +173,17 @@ impl Rates {
 
     /// The most that `input` and `output` tokens can cost, whatever classes the provider counts them in.
     pub fn upper_bound(&self, input: u64, output: u64) -> Option<NanoUsd> {
-        let dearest_input =
-            self.input_usd_per_mtok.max(self.cache_read_usd_per_mtok).max(self.cache_write_usd_per_mtok);
-        let dearest_output = self.output_usd_per_mtok.max(self.reasoning_usd_per_mtok);
-        let millionths = sum([dearest_input.millionths_of_a_nano(input), dearest_output.millionths_of_a_nano(output)])?;
-        rounded_up(millionths)?.checked_add(self.request_usd)
+        let (input, output) =
+            (self.dearest_input().millionths_of_a_nano(input), self.dearest_output().millionths_of_a_nano(output));
+        rounded_up(sum([input, output])?)?.checked_add(self.request_usd)
+    }
+
+    fn dearest_input(&self) -> NanoUsdPerMtok {
+        self.input_usd_per_mtok.max(self.cache_read_usd_per_mtok).max(self.cache_write_usd_per_mtok)
+    }
+
+    fn dearest_output(&self) -> NanoUsdPerMtok {
+        self.output_usd_per_mtok.max(self.reasoning_usd_per_mtok)
     }
 }
 

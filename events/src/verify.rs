@@ -5,6 +5,7 @@
 //! kept does not grow with the log but with what is open: requests that have not ended, resources of administration
 //! (models, keys and prices by version), and windows of budgets.
 
+mod alerts;
 mod beside;
 mod books;
 mod costs;
@@ -22,6 +23,7 @@ use std::thread;
 use crate::event::{Event, Recorded};
 use crate::log::owners::Owner;
 use crate::log::{LogError, Reader};
+use alerts::Alerts;
 use beside::Beside;
 use books::Books;
 use lives::Lives;
@@ -145,6 +147,7 @@ struct Check {
     lives: Lives,
     references: References,
     books: Books,
+    alerts: Alerts,
     owners: Owners<Owner>,
     beside: Beside,
     structure: Structure,
@@ -158,6 +161,7 @@ impl Check {
             lives: Lives::new(depth),
             references: References::default(),
             books: Books::default(),
+            alerts: Alerts::default(),
             owners: Owners::default(),
             beside,
             structure: Structure::default(),
@@ -192,6 +196,7 @@ impl Check {
         self.order.take(recorded)?;
         self.structure.take(recorded);
         self.lives.must_go_on(recorded)?;
+        self.alerts.take(recorded)?;
         match &recorded.event {
             Event::InferenceAdmitted(admitted) => {
                 if self.depth == Depth::Gateway {
@@ -201,7 +206,7 @@ impl Check {
             }
             Event::BudgetReserved(reserved) => {
                 let life = self.lives.hold(recorded, reserved)?;
-                self.books.must_bind_all(recorded, reserved, &life.budget_versions)?;
+                self.books.must_bind_all(recorded, reserved, life)?;
             }
             Event::InferenceAttemptFailed(attempt) => self.lives.attempt(recorded, attempt)?,
             Event::InferenceCompleted(ended) | Event::InferenceFailed(ended) | Event::InferenceAborted(ended) => {
@@ -216,7 +221,9 @@ impl Check {
             other => self.references.take(recorded.position, other),
         }
         self.owners.take(recorded);
-        self.books.fold(recorded)
+        self.books.fold(recorded)?;
+        self.alerts.owe(&recorded.event, self.books.balances());
+        Ok(())
     }
 
     /// Holds the rows beside the log against the fold, at the position that they are of.
@@ -230,7 +237,10 @@ impl Check {
 
     fn finish(self, reader: &Reader) -> Result<Sound, VerifyError> {
         let position = self.order.position();
-        self.lives.finish().map_err(|reason| VerifyError::Broken { position, reason })?;
+        self.lives
+            .finish()
+            .and_then(|()| self.alerts.must_be_said())
+            .map_err(|reason| VerifyError::Broken { position, reason })?;
         if self.beside.state_at > position {
             let reason = format!("the log ends at position {position}");
             return Err(VerifyError::BesideTheLog { position: self.beside.state_at, reason });

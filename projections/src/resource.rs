@@ -138,7 +138,7 @@ mod tests {
             scope: Scope::Tenant(id("ten_")),
             limit_usd: NanoUsd::new(5_000_000_000),
             period: Period::Total,
-            alert_at: vec!["0.5".into()],
+            alert_at: vec!["0.5".parse().expect("a fraction")],
             when_short: WhenShort::Refuse,
             enforcement: Enforcement::Hard,
         };

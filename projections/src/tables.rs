@@ -208,7 +208,8 @@ impl Tables {
             | Event::BudgetExpired(_)
             | Event::BudgetAdjusted(_)
             | Event::AccessDenied(_)
-            | Event::AccessRateLimited(_) => {}
+            | Event::AccessRateLimited(_)
+            | Event::BudgetThresholdReached(_) => {}
         }
     }
 

@@ -28,7 +28,8 @@ pub struct Books {
     position: u64,
     recorded_at: String,
     sequences: HashMap<String, u64>,
-    limits: HashMap<String, i64>,
+    /// `None` for budgets that only observe.
+    limits: HashMap<String, Option<i64>>,
     pub balances: BTreeMap<Window, Balance>,
     open: HashMap<String, Hold>,
     admitted: BTreeSet<String>,
@@ -73,7 +74,8 @@ impl Books {
         let (name, data) = (name_of(event), &event["data"]);
         match name {
             "budget.opened" | "budget.changed" => {
-                self.limits.insert(text(&data["budget_id"]), nano(&data["limit_usd"]));
+                let limit = (data["enforcement"] == "hard").then(|| nano(&data["limit_usd"]));
+                self.limits.insert(text(&data["budget_id"]), limit);
             }
             "inference.admitted" => {
                 assert!(self.admitted.insert(request_of(event)), "admitted twice: {event}");
@@ -107,7 +109,10 @@ impl Books {
             let balance = self.balances.entry(window.clone()).or_default();
             balance.held += held;
             let (used, limit) = (balance.settled + balance.held, self.limits[&window.0]);
-            assert!(used <= limit, "{used} of {limit} nano-dollars in {window:?} at {event}");
+            assert!(
+                limit.is_none_or(|limit| used <= limit),
+                "{used} of {limit:?} nano-dollars in {window:?} at {event}"
+            );
         }
         assert!(self.open.insert(request, Hold { held, windows }).is_none(), "held twice: {event}");
     }

@@ -27,6 +27,7 @@ mod rebuild;
 mod retries;
 mod routing;
 mod secrets;
+mod short_budgets;
 mod shutdown;
 mod tenancy;
 mod traces;

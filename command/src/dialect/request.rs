@@ -6,7 +6,7 @@ use bytes::Bytes;
 use events::wire::Refusal;
 
 use super::{OutboundTarget, Surface, UpstreamDialect, anthropic, json, openai};
-use crate::chat::{Block, ChatRequest, ImageSource};
+use crate::chat::{Block, ChatRequest, ImageSource, Reasoning};
 use crate::dialect::fields::Path;
 
 /// The most tokens that one image may be billed at. The dearest published rule is OpenAI's for gpt-4o-mini: 2,833
@@ -37,6 +37,8 @@ pub(super) struct Facts {
     /// The client asked for the usage chunk of an OpenAI stream.
     pub include_usage: bool,
     pub max_output_tokens: Option<u64>,
+    /// What the client's own fields need of an output cap: a budget to think in, a least length.
+    pub output_tokens_needed: u64,
     pub choices: u64,
     pub metadata: BTreeMap<String, String>,
     pub images: Images,
@@ -96,6 +98,12 @@ impl ClientRequest {
     /// The client's own cap, from 1 to [`crate::chat::read::OUTPUT_TOKENS_MAX`]; null is no cap.
     pub const fn max_output_tokens(&self) -> Option<u64> {
         self.facts.max_output_tokens
+    }
+
+    /// How much of an output cap the client's own fields take up before there is room for an answer: one that is not
+    /// above it would be refused upstream.
+    pub const fn output_tokens_needed(&self) -> u64 {
+        self.facts.output_tokens_needed
     }
 
     /// What the client calls its cap, for refusals that are about it.
@@ -158,6 +166,10 @@ fn native_facts(chat: &ChatRequest) -> Facts {
         streamed: chat.stream,
         include_usage: false,
         max_output_tokens: chat.max_output_tokens,
+        output_tokens_needed: match chat.reasoning {
+            Some(Reasoning::BudgetTokens(tokens)) => tokens,
+            Some(Reasoning::Effort(_)) | None => 0,
+        },
         choices: 1,
         metadata: chat.metadata.clone(),
         images: chat.messages.iter().fold(Images::default(), |images, message| images.of(&message.content)),

@@ -30,18 +30,19 @@ enum Answer {
     },
 }
 
+/// `first_body` is for the first target, where it was made before.
 pub async fn run(
     gateway: &Arc<Gateway>,
     asked: ClientRequest,
     plan: Plan,
-    first_body: Bytes,
+    first_body: Option<Bytes>,
     hold: OpenHold,
     way: Way,
 ) -> Result<Response, Refusal> {
     let request_id = hold.request_id.to_string();
     let mut running = Running::new(hold, way, &plan, asked.choices(), gateway.deadline());
     let mut failures = Vec::new();
-    let mut first_body = Some(first_body);
+    let mut first_body = first_body;
     for target in &plan.targets {
         let Some(body) = first_body.take().or_else(|| plan.body(&asked, target).ok()) else {
             failures.push(CallFailure::of(Cause::Untranslatable));

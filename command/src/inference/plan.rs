@@ -9,7 +9,8 @@ use chrono::{DateTime, Utc};
 use events::event::admin::{Model, OutputCapField, Provider, ProviderKind, Target};
 use events::event::inference::{Backend, Versions};
 use events::ids::RequestId;
-use events::money::{NanoUsd, Rates};
+use events::ledger::Shrinking;
+use events::money::{CostLine, NanoUsd, Rates};
 use events::wire::{ErrorCode, Refusal};
 use projections::caller::Caller;
 use projections::tables::{Entry, Tables};
@@ -39,7 +40,12 @@ pub struct Plan {
     pub max_output_tokens: u64,
     pub input_tokens_bound: u64,
     pub held: NanoUsd,
+    /// What a lower cap would cost, whichever target serves.
+    line: CostLine,
 }
+
+/// Nobody is helped by a shorter answer, and some upstreams refuse a lower cap.
+const SHRUNK_OUTPUT_TOKENS_MIN: u64 = 16;
 
 impl Plan {
     /// The most tokens that the request can take, whoever serves it.
@@ -110,6 +116,7 @@ pub fn plan(
     let bounds: Option<Vec<NanoUsd>> =
         targets.iter().map(|target| target.rates.upper_bound(input_tokens_bound, output_tokens_bound)).collect();
     let held = bounds.and_then(|bounds| bounds.into_iter().max()).ok_or_else(|| beyond_counting(asked))?;
+    let line = cost_line(&targets, input_tokens_bound, asked.choices()).ok_or_else(|| beyond_counting(asked))?;
     Ok(Plan {
         targets,
         system_prefix: model.value.system_prefix.clone(),
@@ -117,10 +124,31 @@ pub fn plan(
         max_output_tokens: cap,
         input_tokens_bound,
         held,
+        line,
+    })
+}
+
+fn cost_line(targets: &[PlannedTarget], input_tokens_bound: u64, choices: u64) -> Option<CostLine> {
+    targets.iter().try_fold(CostLine::default(), |line, target| {
+        Some(line.above(CostLine::of(&target.rates, input_tokens_bound, choices)?))
     })
 }
 
 impl Plan {
+    /// How far the ledger may lower the output cap.
+    pub const fn shrinking(&self, asked: &ClientRequest) -> Shrinking {
+        let output_tokens_min = asked.output_tokens_needed().saturating_add(SHRUNK_OUTPUT_TOKENS_MIN);
+        Shrinking { line: self.line, output_tokens_min }
+    }
+
+    /// To what the ledger admitted.
+    pub fn lower_cap(&mut self, cap: u64) {
+        self.max_output_tokens = cap;
+        for target in &mut self.targets {
+            target.max_output_tokens = target.max_output_tokens.min(cap);
+        }
+    }
+
     /// Drops the targets at the front that cannot be asked this in their dialect; the body for the first that can.
     ///
     /// Errors: what the first of them said, where none can.

@@ -6,7 +6,7 @@ use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
 use events::event::inference::{Backend, InferenceAdmitted, InferenceEnded, Versions};
 use events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
 use events::ids::{BudgetId, IdMaker, PartnerId, ProviderId, TenantId};
-use events::ledger::Admission;
+use events::ledger::{Admission, IfShort};
 use events::log::{Append, Log, OpenHold};
 use events::money::NanoUsd;
 use events::time::Period;
@@ -53,15 +53,18 @@ impl Spenders {
             context: Context::about(Actor::Operator, chain).in_request(request_id),
             held: HELD,
             ttl: TTL,
+            if_short: IfShort::Refuse,
             admitted: Box::new(InferenceAdmitted {
                 model: "sim-small".into(),
                 dialect: "openai".into(),
                 streamed: false,
                 max_output_tokens: 4096,
+                requested_max_output_tokens: None,
                 input_tokens_bound: 1200,
                 body_sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
                 metadata: Default::default(),
                 versions: Versions::default(),
+                would_have_refused: Vec::new(),
             }),
         }
     }

@@ -12,7 +12,7 @@ use events::event::admin::{Budget, Enforcement, Key, Model, Permission, Price, S
 use events::event::inference::{AttemptFailed, Backend, InferenceAdmitted, InferenceEnded, Versions};
 use events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
 use events::ids::{IdMaker, KeyId, PartnerId, ProviderId, SystemRandom, TenantId, UserId};
-use events::ledger::{Admission, Charge, Outcome, RefusedRequest};
+use events::ledger::{Admission, Charge, IfShort, Outcome, RefusedRequest};
 use events::log::{Admitted, Append, Log, LogOptions, OpenHold};
 use events::money::{NanoUsd, NanoUsdPerMtok, Rates};
 use events::time::{Clock, Period, SystemClock};
@@ -208,15 +208,18 @@ impl World {
             context: Context::about(actor, chain).in_request(request_id),
             held: HELD,
             ttl: self.ttl,
+            if_short: IfShort::Refuse,
             admitted: Box::new(InferenceAdmitted {
                 model: "sim-small".into(),
                 dialect: "openai".into(),
                 streamed: number.is_multiple_of(2),
                 max_output_tokens: 4096,
+                requested_max_output_tokens: None,
                 input_tokens_bound: 1200,
                 body_sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
                 metadata: [("team".to_owned(), "search".to_owned())].into(),
                 versions,
+                would_have_refused: Vec::new(),
             }),
         }
     }

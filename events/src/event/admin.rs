@@ -7,6 +7,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::fraction::Fraction;
 use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
 use crate::limit::Bounds;
 use crate::money::{NanoUsd, Rates};
@@ -276,12 +277,16 @@ impl fmt::Display for Scope {
 #[serde(rename_all = "snake_case")]
 pub enum WhenShort {
     Refuse,
+    /// Lowers the output cap to what is left.
+    Shrink,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Enforcement {
     Hard,
+    /// Is charged and held like any, and never refuses; what it would have refused is recorded.
+    Observe,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -290,7 +295,8 @@ pub struct Budget {
     pub scope: Scope,
     pub limit_usd: NanoUsd,
     pub period: Period,
-    pub alert_at: Vec<String>,
+    /// In ascending order, none twice.
+    pub alert_at: Vec<Fraction>,
     pub when_short: WhenShort,
     pub enforcement: Enforcement,
 }

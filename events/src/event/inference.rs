@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::admin::Scope;
 use crate::ids::{BudgetId, ProviderId};
 use crate::money::NanoUsd;
 use crate::time::wire;
@@ -34,12 +35,33 @@ pub struct InferenceAdmitted {
     pub streamed: bool,
     /// Output cap that goes upstream, in tokens a choice.
     pub max_output_tokens: u64,
+    /// What was asked for, where budgets that shrink had not enough left for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_max_output_tokens: Option<u64>,
     /// Upper bound on the prompt, in tokens.
     pub input_tokens_bound: u64,
     /// SHA-256 of the body as received, in hex.
     pub body_sha256: String,
     pub metadata: BTreeMap<String, String>,
     pub versions: Versions,
+    /// Budgets that observe, and had not enough left.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub would_have_refused: Vec<BudgetShortfall>,
+}
+
+/// A budget that had not enough left for a request, with its figures before it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetShortfall {
+    pub budget_id: BudgetId,
+    pub scope: Scope,
+    pub limit_usd: NanoUsd,
+    pub settled_usd: NanoUsd,
+    pub held_usd: NanoUsd,
+    /// What the request can cost at most.
+    pub requested_usd: NanoUsd,
+    /// `null` for the period `total`.
+    #[serde(with = "wire::option")]
+    pub resets_at: Option<DateTime<Utc>>,
 }
 
 /// One or several requests were turned away before anything was sent.

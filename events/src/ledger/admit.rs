@@ -1,14 +1,28 @@
-//! Admission: one hold on every budget that binds the request, or on none.
+//! Admission: one hold on every budget that binds the request, or on none. Where every budget that is short would rather
+//! have a shorter answer than none, the output cap is lowered to what is left over all of them.
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::{Admission, Balances, BudgetInForce, Decision, Emitted, Hold, RefusedRequest, budget_versions};
+use super::{
+    Admission, Balances, BudgetInForce, Decision, Emitted, Hold, IfShort, RefusedRequest, Shrinking, budget_versions,
+};
+use crate::event::admin::{Enforcement, WhenShort};
 use crate::event::hold::{BudgetReserved, BudgetWindow};
+use crate::event::inference::BudgetShortfall;
 use crate::event::{Event, Stream};
 use crate::money::NanoUsd;
-use crate::time::rfc3339;
 use crate::wire::{ErrorCode, Refusal};
+
+/// What a request gets.
+struct Grant {
+    held: NanoUsd,
+    /// The output cap, where it is lower than what was asked for.
+    lowered_to: Option<u64>,
+}
+
+/// A budget that binds a request, with its window.
+type Binding<'a> = (BudgetWindow, &'a BudgetInForce);
 
 impl Balances {
     pub(super) fn admit(&mut self, admission: &Admission, now: DateTime<Utc>) -> Decision {
@@ -17,20 +31,30 @@ impl Balances {
             return Decision::AlreadyAdmitted;
         }
         let windows = self.windows_of(&admission.context.chain(), now);
-        if let Some((window, budget)) =
-            windows.iter().find(|(window, budget)| !self.has_room(window, budget, admission.held))
-        {
-            let refusal = self.budget_exceeded(window, budget, admission.held, now);
-            return self.refuse(&RefusedRequest::of(admission, refusal), now);
-        }
+        let grant = match self.grant(&windows, admission) {
+            Ok(grant) => grant,
+            Err(_) if matches!(admission.if_short, IfShort::AskAgain) => return Decision::Short,
+            Err(short) => {
+                let refusal = refusal_of(self.shortfall(short, admission.held, now));
+                return self.refuse(&RefusedRequest::of(admission, refusal), now);
+            }
+        };
         let mut admitted = admission.admitted.clone();
         admitted.versions.budgets = budget_versions(&windows);
+        if let Some(cap) = grant.lowered_to {
+            admitted.requested_max_output_tokens = Some(std::mem::replace(&mut admitted.max_output_tokens, cap));
+        }
+        let observed = windows.iter().filter(|(_, budget)| budget.enforcement == Enforcement::Observe);
+        admitted.would_have_refused = observed
+            .filter(|binding| !self.has_room(binding, grant.held))
+            .map(|binding| self.shortfall(binding, grant.held, now))
+            .collect();
         let windows: Vec<_> = windows.into_iter().map(|(window, _)| window).collect();
-        if self.move_all(&windows, NanoUsd::ZERO, admission.held).is_none() {
+        if self.move_all(&windows, NanoUsd::ZERO, grant.held).is_none() {
             return Decision::Overflow;
         }
         let expires_at = now + admission.ttl;
-        let reserved = BudgetReserved { held_usd: admission.held, budgets: windows.clone(), expires_at };
+        let reserved = BudgetReserved { held_usd: grant.held, budgets: windows.clone(), expires_at };
         let model = admitted.model.clone();
         let emit = |stream, event| Emitted { stream, context: admission.context.clone(), event };
         let events = vec![
@@ -40,35 +64,71 @@ impl Balances {
         let context = admission.context.clone();
         self.open(
             admission.request_id,
-            Hold { held: admission.held, windows, admitted_at: now, expires_at, model, context },
+            Hold { held: grant.held, windows, admitted_at: now, expires_at, model, context },
         );
-        Decision::Admitted { expires_at, events }
+        Decision::Admitted { held: grant.held, lowered_to: grant.lowered_to, expires_at, events }
     }
 
-    fn has_room(&self, window: &BudgetWindow, budget: &BudgetInForce, wanted: NanoUsd) -> bool {
+    /// Errors: the budget that is in the way. One that only refuses is named before one that would shrink; of those, the
+    /// one that has the least left.
+    fn grant<'a, 'b>(&self, windows: &'a [Binding<'b>], admission: &Admission) -> Result<Grant, &'a Binding<'b>> {
+        let is_short = |binding: &&Binding<'_>| {
+            binding.1.enforcement == Enforcement::Hard && !self.has_room(binding, admission.held)
+        };
+        let Some(first) = windows.iter().find(is_short) else {
+            return Ok(Grant { held: admission.held, lowered_to: None });
+        };
+        let mut short = windows.iter().filter(is_short);
+        if let Some(refusing) = short.clone().find(|(_, budget)| budget.when_short == WhenShort::Refuse) {
+            return Err(refusing);
+        }
+        let tightest = short.clone().min_by_key(|binding| self.left(binding)).unwrap_or(first);
+        let IfShort::Shrink(shrinking) = &admission.if_short else { return Err(tightest) };
+        let left = short.try_fold(NanoUsd::MAX, |least, binding| Some(least.min(self.left(binding)?)));
+        let shrunk = left.and_then(|left| shrinking.within(left, admission.admitted.max_output_tokens));
+        shrunk.map(|(cap, held)| Grant { held, lowered_to: Some(cap) }).ok_or(tightest)
+    }
+
+    /// Of its limit; negative where more is used than there is. `None` where that cannot be counted.
+    fn left(&self, (window, budget): &Binding<'_>) -> Option<NanoUsd> {
+        let amounts = self.amounts(window);
+        budget.limit.checked_sub(amounts.settled)?.checked_sub(amounts.held)
+    }
+
+    fn has_room(&self, (window, budget): &Binding<'_>, wanted: NanoUsd) -> bool {
         self.moved(window, NanoUsd::ZERO, wanted)
             .and_then(|after| after.settled.checked_add(after.held))
             .is_some_and(|used| used <= budget.limit)
     }
 
-    fn budget_exceeded(
-        &self,
-        window: &BudgetWindow,
-        budget: &BudgetInForce,
-        requested: NanoUsd,
-        now: DateTime<Utc>,
-    ) -> Refusal {
+    fn shortfall(&self, (window, budget): &Binding<'_>, requested: NanoUsd, now: DateTime<Utc>) -> BudgetShortfall {
         let amounts = self.amounts(window);
-        let resets_at = budget.period.window(now).end;
-        let mut details = Map::new();
-        details.insert("budget_id".into(), window.budget_id.to_string().into());
-        details.insert("scope".into(), json!(budget.scope));
-        details.insert("limit_usd".into(), budget.limit.to_string().into());
-        details.insert("settled_usd".into(), amounts.settled.to_string().into());
-        details.insert("held_usd".into(), amounts.held.to_string().into());
-        details.insert("requested_usd".into(), requested.to_string().into());
-        details.insert("resets_at".into(), resets_at.map_or(Value::Null, |at| rfc3339(at).into()));
-        let message = format!("the budget {} has not enough left for this request", window.budget_id);
-        Refusal { details, ..Refusal::new(ErrorCode::BudgetExceeded, message) }
+        BudgetShortfall {
+            budget_id: window.budget_id,
+            scope: budget.scope,
+            limit_usd: budget.limit,
+            settled_usd: amounts.settled,
+            held_usd: amounts.held,
+            requested_usd: requested,
+            resets_at: budget.period.window(now).end,
+        }
     }
+}
+
+impl Shrinking {
+    /// The highest cap below the one that was asked for that costs no more than what is left, and what to hold for it.
+    fn within(&self, left: NanoUsd, asked: u64) -> Option<(u64, NanoUsd)> {
+        let cap = self.line.cap_within(left)?.min(asked.checked_sub(1)?);
+        let held = self.line.at(cap).filter(|held| *held <= left)?;
+        (cap >= self.output_tokens_min).then_some((cap, held))
+    }
+}
+
+fn refusal_of(shortfall: BudgetShortfall) -> Refusal {
+    let message = format!("the budget {} has not enough left for this request", shortfall.budget_id);
+    let details = match serde_json::to_value(shortfall) {
+        Ok(Value::Object(details)) => details,
+        Ok(_) | Err(_) => Map::new(),
+    };
+    Refusal { details, ..Refusal::new(ErrorCode::BudgetExceeded, message) }
 }

@@ -40,8 +40,12 @@ impl Balances {
             events.push(emit(inference.clone(), Event::InferenceAttemptFailed(Box::new(attempt.clone()))));
         }
         events.push(emit(inference, ending.outcome.clone().into_event()));
+        let alerts = match ending.charge.amount() {
+            NanoUsd::ZERO => Vec::new(),
+            _ => self.announce(&hold.windows, &ending.context),
+        };
         events.push(emit(Stream::hold(ending.request_id), hold_end(hold, &ending.charge)));
-        Decision::Ended { events }
+        Decision::Ended { events, alerts }
     }
 
     /// The hold expired and was charged by policy; the difference to the real figures is corrected, never edited.
@@ -56,9 +60,13 @@ impl Balances {
             reason: "settled_after_expiry".to_owned(),
             of: ending.request_id,
         };
+        let alerts = match delta {
+            NanoUsd::ZERO => Vec::new(),
+            _ => self.announce(&hold.windows, &ending.context),
+        };
         let context: Context = ending.context.clone();
         let event = Event::BudgetAdjusted(Box::new(adjusted));
-        Decision::Adjusted { events: vec![Emitted { stream: Stream::hold(ending.request_id), context, event }] }
+        Decision::Adjusted { events: vec![Emitted { stream: Stream::hold(ending.request_id), context, event }], alerts }
     }
 }
 

@@ -2,6 +2,8 @@
 //! events alone. A running ledger takes in only the budgets' own events this way; a start takes what came after the last
 //! written rows, `verify` and the tests take all.
 
+use chrono::{DateTime, Utc};
+
 use super::{Balances, BudgetInForce, Hold};
 use crate::event::hold::BudgetWindow;
 use crate::event::{Event, Recorded};
@@ -25,30 +27,36 @@ pub enum FoldError {
 
 impl Balances {
     /// Takes in `budget.opened`, `budget.changed` and `budget.closed`; anything else changes nothing.
-    pub(super) fn fold_budget(&mut self, event: &Event, position: u64) {
+    pub(super) fn fold_budget(&mut self, event: &Event, position: u64, now: DateTime<Utc>) {
         match event {
             Event::BudgetOpened(budget) | Event::BudgetChanged(budget) => {
                 let in_force = BudgetInForce {
                     scope: budget.scope,
                     limit: budget.limit_usd,
                     period: budget.period,
+                    alert_at: budget.alert_at.clone(),
+                    when_short: budget.when_short,
+                    enforcement: budget.enforcement,
                     version: position,
                 };
-                self.forget_budget(budget.budget_id);
+                if let Some(before) = self.forget_budget(budget.budget_id) {
+                    let window_start = budget.period.window_start(now);
+                    self.rearm(BudgetWindow { budget_id: budget.budget_id, window_start }, before.limit, &in_force);
+                }
                 self.budgets.insert(budget.budget_id, in_force);
                 self.by_scope.entry(budget.scope).or_default().push(budget.budget_id);
             }
-            Event::BudgetClosed(ended) => self.forget_budget(ended.id),
+            Event::BudgetClosed(ended) => drop(self.forget_budget(ended.id)),
             _ => {}
         }
     }
 
-    fn forget_budget(&mut self, id: BudgetId) {
-        if let Some(gone) = self.budgets.remove(&id)
-            && let Some(ids) = self.by_scope.get_mut(&gone.scope)
-        {
+    fn forget_budget(&mut self, id: BudgetId) -> Option<BudgetInForce> {
+        let gone = self.budgets.remove(&id)?;
+        if let Some(ids) = self.by_scope.get_mut(&gone.scope) {
             ids.retain(|other| *other != id);
         }
+        Some(gone)
     }
 
     /// Takes in any recorded event.
@@ -82,8 +90,12 @@ impl Balances {
             Event::BudgetExpired(end) => self.fold_end(recorded, end.held_usd, end.charged_usd, &end.budgets),
             Event::BudgetReleased(end) => self.fold_end(recorded, end.held_usd, NanoUsd::ZERO, &end.budgets),
             Event::BudgetAdjusted(adjusted) => self.shift(&adjusted.budgets, adjusted.delta_usd, NanoUsd::ZERO),
+            Event::BudgetThresholdReached(reached) => {
+                self.note_announced(reached.window(), reached.fraction);
+                Ok(())
+            }
             other => {
-                self.fold_budget(other, recorded.position);
+                self.fold_budget(other, recorded.position, recorded.recorded_at);
                 Ok(())
             }
         }

@@ -51,7 +51,12 @@ impl Balances {
                 continue;
             }
             self.close(request);
+            let alerts = match charged {
+                NanoUsd::ZERO => Vec::new(),
+                _ => self.announce(&hold.windows, &hold.context),
+            };
             events.extend(expired(request, hold, charged, policy));
+            events.extend(alerts);
         }
         Decision::Swept { events }
     }

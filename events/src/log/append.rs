@@ -1,5 +1,6 @@
 //! One open append transaction: gives positions and sequences, and writes events and what stands beside them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -9,6 +10,7 @@ use super::read::{self, micros};
 use super::{Append, AppendError, LogError, SideRow};
 use crate::event::hold::BudgetWindow;
 use crate::event::{Context, Event, Recorded, Stream};
+use crate::fraction::Fraction;
 use crate::ledger::{Amounts, Balances, Changes, Emitted, EndedHold};
 use crate::money::NanoUsd;
 
@@ -190,6 +192,7 @@ impl<'a> Batch<'a> {
                 limit,
                 settled.nanos(),
                 held.nanos(),
+                stored_announced(balances, window),
                 self.position,
             ])?;
         }
@@ -231,20 +234,34 @@ pub(super) fn load_windows(
     windows: &[BudgetWindow],
     balances: &mut Balances,
 ) -> Result<(), LogError> {
-    const SELECT: &str = "SELECT settled, held FROM balances WHERE budget_id = ?1 AND window_start = ?2";
+    const SELECT: &str = "SELECT settled, held, announced FROM balances WHERE budget_id = ?1 AND window_start = ?2";
     for window in windows {
         if balances.knows_window(window) {
             continue;
         }
         let key = params![window.budget_id.to_string(), stored_window_start(window)];
-        let amounts = |row: &rusqlite::Row<'_>| {
-            Ok(Amounts { settled: NanoUsd::new(row.get(0)?), held: NanoUsd::new(row.get(1)?) })
+        let kept = |row: &rusqlite::Row<'_>| {
+            let amounts = Amounts { settled: NanoUsd::new(row.get(0)?), held: NanoUsd::new(row.get(1)?) };
+            Ok((amounts, row.get::<_, String>(2)?))
         };
-        if let Some(amounts) = connection.prepare_cached(SELECT)?.query_row(key, amounts).optional()? {
+        if let Some((amounts, announced)) = connection.prepare_cached(SELECT)?.query_row(key, kept).optional()? {
             balances.restore_window(*window, amounts);
+            balances.restore_announced(*window, read_announced(&announced)?);
         }
     }
     Ok(())
+}
+
+/// The fractions of a window that were announced, as one text: `0.5,0.8`.
+fn stored_announced(balances: &Balances, window: &BudgetWindow) -> String {
+    balances.announced(window).map(|fraction| fraction.to_string()).collect::<Vec<_>>().join(",")
+}
+
+/// The same, read.
+pub(crate) fn read_announced(text: &str) -> Result<BTreeSet<Fraction>, LogError> {
+    let fractions = text.split(',').filter(|fraction| !fraction.is_empty());
+    let read = |fraction: &str| fraction.parse().map_err(|error| LogError::Stored(format!("{fraction}: {error}")));
+    fractions.map(read).collect()
 }
 
 /// -1 stands for the window of the period `total`, which has no start: no window begins before 1970.

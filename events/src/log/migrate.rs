@@ -1,4 +1,4 @@
-//! Brings `ledger.db` to this version: forward only, one change a file, safe to apply twice.
+//! Brings `ledger.db` to this version: forward only, one change a file, each in one transaction with its number.
 
 use rusqlite::Connection;
 
@@ -8,10 +8,11 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (3, include_str!("../../../migrations/sqlite/ledger/0003_side_tables.sql")),
     (4, include_str!("../../../migrations/sqlite/ledger/0004_owner_blocks.sql")),
     (5, include_str!("../../../migrations/sqlite/ledger/0005_last_of_type.sql")),
+    (6, include_str!("../../../migrations/sqlite/ledger/0006_alerts.sql")),
 ];
 
 /// The version that this program writes.
-pub(super) const NEWEST: i64 = 5;
+pub(super) const NEWEST: i64 = 6;
 
 /// Applies what is missing; the version it had before.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<i64> {
@@ -44,7 +45,8 @@ mod tests {
         let found: i64 = ledger
             .query_row(
                 "SELECT sum(position) FROM events INDEXED BY events_by_type_of_stream
-                 WHERE aggregate_type <> 'inference' AND aggregate_type <> 'hold' AND aggregate_type <> 'access'",
+                 WHERE aggregate_type <> 'inference' AND aggregate_type <> 'hold' AND aggregate_type <> 'access'
+                   AND aggregate_type <> 'alert'",
                 [],
                 |row| row.get(0),
             )

@@ -37,16 +37,22 @@ pub struct EventFilter {
     pub tenant: Option<TenantId>,
 }
 
-/// Types that are named after budgets and stand on the streams of holds.
-const OF_HOLDS: [&str; 5] =
-    ["budget.reserved", "budget.settled", "budget.released", "budget.expired", "budget.adjusted"];
+/// Types that are named after budgets and stand on the streams of holds and alerts.
+const OF_MONEY: [&str; 6] = [
+    "budget.reserved",
+    "budget.settled",
+    "budget.released",
+    "budget.expired",
+    "budget.adjusted",
+    "budget.threshold_reached",
+];
 
 /// Names of the types that stand on streams of this kind of administration.
 fn types_on(kind: StreamKind) -> impl Iterator<Item = &'static str> {
     let names = Event::TYPES.iter().map(|(name, _)| *name);
     names.filter(move |name| {
         let family = name.split_once('.').map(|(family, _)| family);
-        family == Some(kind.as_str()) && !OF_HOLDS.contains(name)
+        family == Some(kind.as_str()) && !OF_MONEY.contains(name)
     })
 }
 
@@ -54,7 +60,7 @@ impl EventFilter {
     /// Whether it asks for nothing but events on streams of administration, which are few among many.
     fn is_of_administration(&self) -> bool {
         let is_one =
-            |name: &str| !name.starts_with("inference.") && !name.starts_with("access.") && !OF_HOLDS.contains(&name);
+            |name: &str| !name.starts_with("inference.") && !name.starts_with("access.") && !OF_MONEY.contains(&name);
         self.types.as_ref().is_some_and(|types| types.iter().all(|(name, _)| is_one(name)))
     }
 }
@@ -336,10 +342,10 @@ pub(super) fn stream(connection: &Connection, of: &Stream) -> Result<Vec<Recorde
     collect(connection, &sql, params![of.kind.as_str(), of.id])
 }
 
-/// Every event of a budget's own, by position; what opened it, changed it and closed it.
-pub(super) fn budgets(connection: &Connection) -> Result<Vec<Recorded>, LogError> {
-    let sql = format!("{SELECT_ADMINISTRATION} AND aggregate_type = ?1 ORDER BY position");
-    collect(connection, &sql, [StreamKind::Budget.as_str()])
+/// Every event of a budget's own up to a position, in order; what opened it, changed it and closed it.
+pub(super) fn budgets(connection: &Connection, until: u64) -> Result<Vec<Recorded>, LogError> {
+    let sql = format!("{SELECT_ADMINISTRATION} AND aggregate_type = ?1 AND position <= ?2 ORDER BY position");
+    collect(connection, &sql, params![StreamKind::Budget.as_str(), until])
 }
 
 /// Position of the last event of administration; 0 where there is none.

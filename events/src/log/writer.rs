@@ -22,6 +22,7 @@ use super::{
 use crate::event::{Event, Recorded, Stream};
 use crate::ids::RequestId;
 use crate::ledger::{Admission, Balances, Decision, Emitted, Ending, Outcome, RefusedRequest, Step, decide};
+use crate::money::NanoUsd;
 use crate::wire::Refusal;
 
 pub use figures::{BatchFigures, COMMIT_MICROS_BOUNDS, Figures};
@@ -72,12 +73,19 @@ struct WaitingRefusal {
     job: Job,
 }
 
+/// A hold that is about to stand.
+struct Held {
+    admitted_position: u64,
+    expires_at: DateTime<Utc>,
+    amount: NanoUsd,
+    lowered_to: Option<u64>,
+}
+
 /// What a job will be answered once its batch is durable.
 enum Answer {
-    Held {
-        admitted_position: u64,
-        expires_at: DateTime<Utc>,
-    },
+    Held(Held),
+    /// Nothing was recorded.
+    Short,
     Refused(Refusal),
     /// Answered when it has been recorded, in the next second.
     Later(Refusal),
@@ -255,9 +263,8 @@ impl Writer {
         match answer {
             (Job::Admit(admission, reply), answer) => {
                 let _ = reply.send(match answer {
-                    Answer::Held { admitted_position, expires_at } => {
-                        Ok(Admitted::Hold(self.open_hold(*admission, admitted_position, expires_at, now)))
-                    }
+                    Answer::Held(held) => Ok(Admitted::Hold(self.open_hold(*admission, held, now))),
+                    Answer::Short => Ok(Admitted::Short),
                     Answer::Refused(refusal) => Ok(Admitted::Refused(refusal)),
                     other => Err(other.into_error()),
                 });
@@ -298,19 +305,14 @@ impl Writer {
         self.waiting.push(WaitingRefusal { second, since, job: Job::RefuseWaiting(refused, reply) });
     }
 
-    fn open_hold(
-        &self,
-        admission: Admission,
-        admitted_position: u64,
-        expires_at: DateTime<Utc>,
-        admitted_at: DateTime<Utc>,
-    ) -> OpenHold {
+    fn open_hold(&self, admission: Admission, held: Held, admitted_at: DateTime<Utc>) -> OpenHold {
         OpenHold {
             request_id: admission.request_id,
-            held: admission.held,
-            admitted_position,
+            held: held.amount,
+            lowered_to: held.lowered_to,
+            admitted_position: held.admitted_position,
             admitted_at,
-            expires_at,
+            expires_at: held.expires_at,
             model: admission.admitted.model,
             context: admission.context,
             ender: Some(self.ender.clone()),
@@ -362,11 +364,12 @@ fn work(batch: &mut Batch<'_>, balances: &mut Balances, job: &Job) -> Result<Ans
 
 fn admit(batch: &mut Batch<'_>, balances: &mut Balances, admission: &Admission) -> Result<Answer, LogError> {
     match decide(balances, &Step::Admit(admission), batch.now) {
-        Decision::Admitted { expires_at, events } => {
+        Decision::Admitted { held: amount, lowered_to, expires_at, events } => {
             let admitted_position = batch.position + 1;
             batch.record_decided(events)?;
-            Ok(Answer::Held { admitted_position, expires_at })
+            Ok(Answer::Held(Held { admitted_position, expires_at, amount, lowered_to }))
         }
+        Decision::Short => Ok(Answer::Short),
         Decision::Refused { refusal, events } => {
             let position = record_refusal(batch, admission.request_id, events)?;
             Ok(Answer::Refused(refusal.at(position)))
@@ -416,8 +419,9 @@ fn record_refusal(batch: &mut Batch<'_>, of: RequestId, events: Vec<Emitted>) ->
 
 fn end(batch: &mut Batch<'_>, balances: &mut Balances, ending: &Ending) -> Result<Answer, LogError> {
     match decide(balances, &Step::End(ending), batch.now) {
-        Decision::Ended { events } => {
+        Decision::Ended { events, alerts } => {
             let position = batch.record_decided(events)?;
+            batch.record_decided(alerts)?;
             Ok(position.map_or_else(|| Answer::Failed(LogError::Closed), Answer::Ended))
         }
         Decision::NoOpenHold => end_late(batch, balances, ending),
@@ -434,8 +438,9 @@ fn end_late(batch: &mut Batch<'_>, balances: &mut Balances, ending: &Ending) -> 
         Some((_, Some(expired))) => {
             load_windows(batch.connection, &expired.windows, balances)?;
             match decide(balances, &Step::EndLate(ending, &expired), batch.now) {
-                Decision::Adjusted { events } => {
+                Decision::Adjusted { events, alerts } => {
                     let position = batch.record_decided(events)?;
+                    batch.record_decided(alerts)?;
                     Ok(position.map_or_else(|| Answer::Failed(LogError::Closed), Answer::Ended))
                 }
                 Decision::Overflow => Ok(Answer::Failed(LogError::Overflow)),
@@ -472,6 +477,7 @@ fn note(batch: &mut Batch<'_>, notes: &[Note]) -> Result<Answer, LogError> {
 fn unexpected(decision: &Decision) -> LogError {
     let kind = match decision {
         Decision::Admitted { .. } => "admitted",
+        Decision::Short => "short",
         Decision::AlreadyAdmitted => "admitted before",
         Decision::Refused { .. } => "refused",
         Decision::RefusedLater { .. } => "refused later",

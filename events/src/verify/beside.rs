@@ -1,7 +1,7 @@
 //! The rows beside the log, as of the position that they say they are of: balances and open holds row by row, and where
 //! each owner's events stand.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -10,16 +10,17 @@ use rusqlite::Connection;
 use super::VerifyError;
 use super::owners::Owners;
 use crate::event::hold::BudgetWindow;
+use crate::fraction::Fraction;
 use crate::ids::RequestId;
 use crate::ledger::{Amounts, Balances, Hold};
-use crate::log::LogError;
 use crate::log::owners::Owner;
+use crate::log::{LogError, read_announced};
 use crate::money::NanoUsd;
 use crate::time::from_micros;
 
 const HEAD: &str = "SELECT max(position) FROM events";
 const CHECKPOINT: &str = "SELECT position FROM ledger_checkpoint";
-const BALANCES: &str = "SELECT budget_id, window_start, settled, held FROM balances";
+const BALANCES: &str = "SELECT budget_id, window_start, settled, held, announced FROM balances";
 const OPEN_HOLDS: &str = "SELECT request_id, held, expires_at, hold FROM open_holds";
 
 /// What stood beside the log when the check began.
@@ -29,6 +30,7 @@ pub(super) struct Beside {
     /// As of which the rows are.
     pub(super) state_at: u64,
     balances: BTreeMap<BudgetWindow, Amounts>,
+    announced: BTreeMap<BudgetWindow, BTreeSet<Fraction>>,
     open_holds: HashMap<RequestId, Hold>,
     owners: Owners<String>,
     /// Why rows could not be read, where they could not.
@@ -50,6 +52,7 @@ impl Beside {
             head: head.and_then(|head| u64::try_from(head).ok()).unwrap_or(0),
             state_at: connection.query_row(CHECKPOINT, [], |row| row.get(0))?,
             balances: BTreeMap::new(),
+            announced: BTreeMap::new(),
             open_holds: HashMap::new(),
             owners: Owners::read(connection)?,
             unreadable: None,
@@ -68,6 +71,10 @@ impl Beside {
             let window = BudgetWindow { budget_id, window_start: (start >= 0).then(|| from_micros(start)) };
             let amounts = Amounts { settled: NanoUsd::new(row.get(2)?), held: NanoUsd::new(row.get(3)?) };
             self.balances.insert(window, amounts);
+            match read_announced(&row.get::<_, String>(4)?) {
+                Ok(announced) => drop(self.announced.insert(window, announced)),
+                Err(error) => self.unreadable = Some(format!("what was announced of {}: {error}", named(&window))),
+            }
         }
         Ok(())
     }
@@ -119,6 +126,10 @@ impl Beside {
                     row.settled,
                     row.held
                 ));
+            }
+            let announced = self.announced.get(window).into_iter().flatten().copied();
+            if !announced.eq(fold.announced(window)) {
+                return Err(format!("other alerts of {} than its events in the table of balances", named(window)));
             }
         }
         Ok(())

@@ -1,10 +1,10 @@
 //! The money: every hold binds every budget of its chain, and every prefix of every budget is within its limit.
 
-use std::collections::BTreeMap;
-
-use crate::event::hold::BudgetReserved;
+use super::lives::Life;
+use crate::event::admin::Enforcement;
+use crate::event::hold::{BudgetReserved, BudgetWindow};
+use crate::event::inference::BudgetShortfall;
 use crate::event::{Event, Recorded};
-use crate::ids::BudgetId;
 use crate::ledger::{Amounts, Balances};
 
 #[derive(Default)]
@@ -36,7 +36,7 @@ impl Books {
         &self,
         recorded: &Recorded,
         reserved: &BudgetReserved,
-        versions: &BTreeMap<BudgetId, u64>,
+        life: &Life,
     ) -> Result<(), String> {
         let mut wanted = self.balances.windows_that_bind(&recorded.context.chain(), recorded.recorded_at);
         let mut named = reserved.budgets.clone();
@@ -48,14 +48,51 @@ impl Books {
                 "the {named} windows of budgets that the hold names are not the {wanted} that bind it"
             ));
         }
-        let in_force = |window: &crate::event::hold::BudgetWindow| {
+        let in_force = |window: &BudgetWindow| {
             let version = self.balances.budget(window.budget_id).map(|budget| budget.version);
-            version.is_some() && version.as_ref() == versions.get(&window.budget_id)
+            version.is_some() && version.as_ref() == life.budget_versions.get(&window.budget_id)
         };
-        if versions.len() != named.len() || !named.iter().all(in_force) {
+        if life.budget_versions.len() != named.len() || !named.iter().all(in_force) {
             return Err("its admission names other versions of its budgets than those in force".to_owned());
         }
-        Ok(())
+        self.must_have_been_said(recorded, reserved, &life.would_have_refused)
+    }
+
+    /// Its admission names every budget that observes and has not enough left, with its figures, and no other.
+    fn must_have_been_said(
+        &self,
+        recorded: &Recorded,
+        reserved: &BudgetReserved,
+        said: &[BudgetShortfall],
+    ) -> Result<(), String> {
+        let short: Vec<_> =
+            reserved.budgets.iter().filter_map(|window| self.observed(recorded, reserved, window)).collect();
+        if short.iter().eq(said) {
+            return Ok(());
+        }
+        Err("its admission does not say what the budgets that observe would have refused".to_owned())
+    }
+
+    /// The figures of a budget that observes, where it has not enough left.
+    fn observed(
+        &self,
+        recorded: &Recorded,
+        reserved: &BudgetReserved,
+        window: &BudgetWindow,
+    ) -> Option<BudgetShortfall> {
+        let budget = self.balances.budget(window.budget_id)?;
+        let Amounts { settled, held } = self.balances.amounts(window);
+        let used = settled.checked_add(held).and_then(|used| used.checked_add(reserved.held_usd));
+        let is_short = budget.enforcement == Enforcement::Observe && used.is_none_or(|used| used > budget.limit);
+        is_short.then(|| BudgetShortfall {
+            budget_id: window.budget_id,
+            scope: budget.scope,
+            limit_usd: budget.limit,
+            settled_usd: settled,
+            held_usd: held,
+            requested_usd: reserved.held_usd,
+            resets_at: budget.period.window(recorded.recorded_at).end,
+        })
     }
 
     fn must_be_within(&self, reserved: &BudgetReserved) -> Result<(), String> {
@@ -63,6 +100,9 @@ impl Books {
             let Some(budget) = self.balances.budget(window.budget_id) else {
                 return Err(format!("{} is not open", window.budget_id));
             };
+            if budget.enforcement == Enforcement::Observe {
+                continue;
+            }
             let Amounts { settled, held } = self.balances.amounts(window);
             if settled.checked_add(held).is_none_or(|used| used > budget.limit) {
                 let (id, limit) = (window.budget_id, budget.limit);

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use super::Depth;
 use super::pages::Histories;
 use crate::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReserved, BudgetSettled};
-use crate::event::inference::{AttemptFailed, InferenceAdmitted, InferenceEnded, InferenceRefused};
+use crate::event::inference::{AttemptFailed, BudgetShortfall, InferenceAdmitted, InferenceEnded, InferenceRefused};
 use crate::event::{Actor, Context, Event, Recorded};
 use crate::ids::{BudgetId, RequestId};
 use crate::ledger::UnknownUsage;
@@ -29,6 +29,8 @@ pub(super) struct Life {
     /// Positions of the prices that may be applied.
     pub(super) prices: Vec<u64>,
     pub(super) budget_versions: BTreeMap<BudgetId, u64>,
+    /// Budgets that only observed, as its admission says.
+    pub(super) would_have_refused: Vec<BudgetShortfall>,
     pub(super) held: NanoUsd,
     expires_at: DateTime<Utc>,
     /// Number of the last call that failed.
@@ -86,6 +88,9 @@ impl Lives {
 
     pub(super) fn begin(&mut self, recorded: &Recorded, admitted: &InferenceAdmitted) -> Result<(), String> {
         let request = request(recorded)?;
+        if admitted.requested_max_output_tokens.is_some_and(|asked| asked <= admitted.max_output_tokens) {
+            return Err("its output cap was lowered to no less than what it asked for".to_owned());
+        }
         let life = Life {
             stage: Stage::Admitted { at: recorded.position },
             admitted_at: recorded.recorded_at,
@@ -93,6 +98,7 @@ impl Lives {
             context: recorded.context.clone(),
             prices: admitted.versions.prices.values().copied().collect(),
             budget_versions: admitted.versions.budgets.clone(),
+            would_have_refused: admitted.would_have_refused.clone(),
             held: NanoUsd::ZERO,
             expires_at: recorded.recorded_at,
             last_attempt: 0,

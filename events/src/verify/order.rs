@@ -79,6 +79,7 @@ fn stream_of(event: &Event) -> (StreamKind, Option<String>) {
         Event::PriceEnded(of) => on(StreamKind::Price, &of.id),
         Event::BudgetOpened(of) | Event::BudgetChanged(of) => on(StreamKind::Budget, &of.budget_id),
         Event::BudgetClosed(of) => on(StreamKind::Budget, &of.id),
+        Event::BudgetThresholdReached(of) => on(StreamKind::Alert, &of.budget_id),
         Event::RateLimitCreated(of) | Event::RateLimitChanged(of) => on(StreamKind::RateLimit, &of.limit_id),
         Event::RateLimitEnded(of) => on(StreamKind::RateLimit, &of.id),
         Event::AccessDenied(_) | Event::AccessRateLimited(_) => (StreamKind::Access, None),
@@ -88,7 +89,7 @@ fn stream_of(event: &Event) -> (StreamKind, Option<String>) {
 /// Whether it is the first of its stream; `None` for what may stand anywhere.
 const fn begins_its_stream(event: &Event) -> Option<bool> {
     match event {
-        Event::AccessDenied(_) | Event::AccessRateLimited(_) => None,
+        Event::AccessDenied(_) | Event::AccessRateLimited(_) | Event::BudgetThresholdReached(_) => None,
         Event::InferenceAdmitted(_)
         | Event::InferenceRefused(_)
         | Event::BudgetReserved(_)

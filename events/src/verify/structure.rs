@@ -5,7 +5,7 @@
 use rusqlite::{Connection, params};
 
 use super::VerifyError;
-use crate::event::{Recorded, StreamKind};
+use crate::event::Recorded;
 use crate::log::LogError;
 
 /// Tables whose rows stand in no event.
@@ -14,10 +14,12 @@ const TABLES: &[&str] =
 const OF_ADMINISTRATION: &str =
     "SELECT count(*), coalesce(sum(position), 0) FROM events INDEXED BY events_of_administration
      WHERE aggregate_type <> 'inference' AND aggregate_type <> 'hold' AND aggregate_type <> 'access'
+       AND aggregate_type <> 'alert'
        AND position <= ?1";
 const BY_TYPE_OF_STREAM: &str =
     "SELECT count(*), coalesce(sum(position), 0) FROM events INDEXED BY events_by_type_of_stream
      WHERE aggregate_type <> 'inference' AND aggregate_type <> 'hold' AND aggregate_type <> 'access'
+       AND aggregate_type <> 'alert'
        AND position <= ?1";
 
 /// Entries of an index: how many, and the sum of the positions that they lead to.
@@ -42,7 +44,7 @@ pub(super) struct Structure {
 
 impl Structure {
     pub(super) fn take(&mut self, recorded: &Recorded) {
-        if !matches!(recorded.stream.kind, StreamKind::Inference | StreamKind::Hold | StreamKind::Access) {
+        if recorded.stream.kind.is_administration() {
             self.of_administration.add(recorded.position);
         }
     }

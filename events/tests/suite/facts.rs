@@ -8,9 +8,9 @@ use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
 use events::event::inference::{InferenceAdmitted, InferenceEnded, Versions};
 use events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
 use events::ids::{BudgetId, KeyId, PartnerId, RequestId, TenantId, UserId};
-use events::ledger::{Admission, Charge, Ending, Outcome};
+use events::ledger::{Admission, Charge, Ending, IfShort, Outcome, Shrinking};
 use events::log::Append;
-use events::money::NanoUsd;
+use events::money::{CostLine, NanoUsd, NanoUsdPerMtok, Rates};
 use events::time::{ManualClock, Period, parse_rfc3339};
 use uuid::Uuid;
 
@@ -75,17 +75,38 @@ pub fn admission(request: u128, key: u128, held: i64, ttl: Duration) -> Admissio
         context: context(key).in_request(request_id),
         held: NanoUsd::new(held),
         ttl,
+        if_short: IfShort::Shrink(Shrinking { line: cost_line(held), output_tokens_min: CAP_MIN }),
         admitted: Box::new(InferenceAdmitted {
             model: "m".to_owned(),
             dialect: "native".to_owned(),
             streamed: false,
-            max_output_tokens: 16,
+            max_output_tokens: CAP,
+            requested_max_output_tokens: None,
             input_tokens_bound: 64,
             body_sha256: "00".to_owned(),
             metadata: Default::default(),
             versions: Versions::default(),
+            would_have_refused: Vec::new(),
         }),
     }
+}
+
+/// The output cap that everybody asks for, and the lowest that is of use.
+pub const CAP: u64 = 20;
+pub const CAP_MIN: u64 = 4;
+
+/// Half of it for the prompt, the other half for all of the output: the whole at [`CAP`].
+fn cost_line(held: i64) -> CostLine {
+    let price = |nanos| NanoUsdPerMtok::new(NanoUsd::new(nanos)).expect("not negative");
+    let rates = Rates {
+        input_usd_per_mtok: price(held * 500_000),
+        output_usd_per_mtok: price(held * 25_000),
+        cache_read_usd_per_mtok: price(0),
+        cache_write_usd_per_mtok: price(0),
+        reasoning_usd_per_mtok: price(0),
+        request_usd: NanoUsd::ZERO,
+    };
+    CostLine::of(&rates, 1, 1).expect("small amounts")
 }
 
 pub fn ended(cost: i64) -> Box<InferenceEnded> {

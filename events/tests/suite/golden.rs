@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use events::canonical;
 use events::event::access::{AccessDenied, AccessRateLimited};
 use events::event::admin::{
-    Ended, Handles, Key, KeyRotated, Model, OutputCapField, Partner, Permission, Price, Provider, ProviderKind,
-    RateLimit, Reach, Role, RoleGrant, Scope, Strategy, Target, Tenant, User,
+    Budget, Ended, Enforcement, Handles, Key, KeyRotated, Model, OutputCapField, Partner, Permission, Price, Provider,
+    ProviderKind, RateLimit, Reach, Role, RoleGrant, Scope, Strategy, Target, Tenant, User, WhenShort,
 };
+use events::event::alert::BudgetThresholdReached;
 use events::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReleased, BudgetReserved, BudgetSettled, BudgetWindow};
-use events::event::inference::{AttemptFailed, Backend, InferenceAdmitted, InferenceEnded, InferenceRefused, Versions};
+use events::event::inference::{
+    AttemptFailed, Backend, BudgetShortfall, InferenceAdmitted, InferenceEnded, InferenceRefused, Versions,
+};
 use events::event::{Event, Recorded, Stream, StreamKind};
 use events::limit::{Bounds, LimitName, Measure};
 use events::money::{NanoUsd, NanoUsdPerMtok, Rates};
@@ -171,12 +174,19 @@ fn samples() -> Vec<(Stream, Event)> {
     let name = "Acme Labs".to_owned();
     let tenant = Tenant { tenant_id: id(31), partner_id: id(1), name, handles: Handles::default() };
     let money = budget(31, Scope::Tenant(id(1)), 5_000_000_000, Period::Month);
+    let watched = Budget {
+        alert_at: ["0.5", "0.8", "1"].map(|fraction| fraction.parse().expect("a fraction")).into(),
+        when_short: WhenShort::Shrink,
+        enforcement: Enforcement::Observe,
+        ..money.clone()
+    };
     vec![
         inference(Event::InferenceAdmitted(Box::new(InferenceAdmitted {
             model: "gpt".to_owned(),
             dialect: "openai".to_owned(),
             streamed: true,
             max_output_tokens: 4096,
+            requested_max_output_tokens: Some(16_384),
             input_tokens_bound: 512,
             body_sha256: "ef".repeat(32),
             metadata: [("team".to_owned(), "red".to_owned())].into(),
@@ -186,6 +196,15 @@ fn samples() -> Vec<(Stream, Event)> {
                 prices: [("prv_0000000000000000000000000000000b/gpt-4o".to_owned(), 9)].into(),
                 budgets: [(id(21), 7)].into(),
             },
+            would_have_refused: vec![BudgetShortfall {
+                budget_id: id(22),
+                scope: Scope::Tenant(id(1)),
+                limit_usd: usd(5_000_000_000),
+                settled_usd: usd(4_990_000_000),
+                held_usd: usd(9_000_000),
+                requested_usd: usd(5_000_000),
+                resets_at: Some(start()),
+            }],
         }))),
         inference(Event::InferenceRefused(Box::new(InferenceRefused {
             code: ErrorCode::BudgetExceeded,
@@ -261,7 +280,16 @@ fn samples() -> Vec<(Stream, Event)> {
         resource(StreamKind::Price, "prc", Event::PriceChanged(Box::new(price))),
         resource(StreamKind::Price, "prc", Event::PriceEnded(Box::new(Ended { id: id(31) }))),
         resource(StreamKind::Budget, "bud", Event::BudgetOpened(Box::new(money.clone()))),
-        resource(StreamKind::Budget, "bud", Event::BudgetChanged(Box::new(money))),
+        resource(StreamKind::Budget, "bud", Event::BudgetChanged(Box::new(watched))),
+        (
+            Stream::alert(id(31)),
+            Event::BudgetThresholdReached(Box::new(BudgetThresholdReached {
+                budget_id: id(31),
+                window_start: Some(start()),
+                fraction: "0.8".parse().expect("a fraction"),
+                settled_usd: usd(4_000_000_000),
+            })),
+        ),
         resource(StreamKind::Budget, "bud", Event::BudgetClosed(Box::new(Ended { id: id(31) }))),
         resource(StreamKind::RateLimit, "lim", Event::RateLimitCreated(Box::new(limit.clone()))),
         resource(

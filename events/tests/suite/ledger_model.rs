@@ -4,22 +4,25 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
-use events::event::admin::Scope;
+use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
 use events::event::{Event, Recorded};
-use events::ledger::{Balances, Decision, RefusedRequest, Step, UnknownUsage, decide};
+use events::fraction::Fraction;
+use events::ledger::{Balances, Decision, Emitted, RefusedRequest, Step, UnknownUsage, decide};
 use events::money::NanoUsd;
 use events::time::Period;
 use proptest::prelude::*;
 
-use crate::facts::{admission, budget, ending, id, opened, start};
+use crate::facts::{CAP, CAP_MIN, admission, budget, ending, id, opened, start};
 
 const BUDGETS: u128 = 5;
 const KEYS: u128 = 3;
 const REQUESTS: u128 = 12;
+/// Fractions that a budget is watched at, in thousandths.
+const WATCHES: [&[i64]; 4] = [&[], &[500], &[1, 500, 1000], &[333, 800]];
 
 #[derive(Clone, Debug)]
 enum Move {
-    Open { budget: u128, limit: i64, period: Period, level: u8 },
+    Open { budget: u128, limit: i64, period: Period, level: u8, watch: usize, shrinks: bool, observes: bool },
     Close { budget: u128 },
     Admit { request: u128, key: u128, held: i64, ttl_minutes: i64 },
     End { request: u128, charged: Option<i64> },
@@ -30,8 +33,11 @@ enum Move {
 fn moves() -> impl Strategy<Value = Move> {
     let period = prop_oneof![Just(Period::Total), Just(Period::Day), Just(Period::Week), Just(Period::Month)];
     prop_oneof![
-        3 => (0..BUDGETS, 0i64..60, period, 0u8..4)
-            .prop_map(|(budget, limit, period, level)| Move::Open { budget, limit, period, level }),
+        3 => (0..BUDGETS, 0i64..60, period, 0u8..4, 0..WATCHES.len(), any::<bool>(), proptest::bool::weighted(0.2)).prop_map(
+            |(budget, limit, period, level, watch, shrinks, observes)| {
+                Move::Open { budget, limit, period, level, watch, shrinks, observes }
+            }
+        ),
         1 => (0..BUDGETS).prop_map(|budget| Move::Close { budget }),
         12 => (0..REQUESTS, 0..KEYS, 0i64..25, 1i64..90)
             .prop_map(|(request, key, held, ttl_minutes)| Move::Admit { request, key, held, ttl_minutes }),
@@ -53,9 +59,36 @@ fn scope(level: u8, budget: u128) -> Scope {
 /// Charges and holds as plain lists.
 #[derive(Default)]
 struct Model {
-    budgets: Vec<(u128, i64, Period, Scope)>,
+    budgets: Vec<ModelBudget>,
+    /// Budget, window and thousandths of the limit.
+    announced: Vec<(u128, Option<String>, i64)>,
     charges: Vec<(u128, Option<String>, i64)>,
     holds: Vec<ModelHold>,
+}
+
+#[derive(Clone)]
+struct ModelBudget {
+    number: u128,
+    limit: i64,
+    period: Period,
+    scope: Scope,
+    watch: &'static [i64],
+    shrinks: bool,
+    observes: bool,
+}
+
+/// What a request gets: so much, under so low a cap where it was lowered, noted by so many budgets that observe.
+#[derive(Debug, PartialEq)]
+enum Verdict {
+    Held { held: i64, cap: Option<u64>, observed: usize },
+    Refused,
+    Repeated,
+}
+
+/// What an answer under a cap costs at most, of a request that asks for `held` under the cap of everybody.
+fn cost(held: i64, cap: u64) -> i64 {
+    let millionths = held * 500_000 + i64::try_from(cap).expect("small") * held * 25_000;
+    millionths / 1_000_000 + i64::from(millionths % 1_000_000 > 0)
 }
 
 struct ModelHold {
@@ -89,35 +122,119 @@ impl Model {
         charged + held
     }
 
-    /// Whether the request gets its money.
-    fn admit(&mut self, request: u128, key: u128, held: i64, now: DateTime<Utc>, ttl: TimeDelta) -> Option<bool> {
+    fn settled(&self, budget: u128, window: &Option<String>) -> i64 {
+        let charges = self.charges.iter().filter(|(of, at, _)| *of == budget && at == window);
+        charges.map(|(_, _, nanos)| nanos).sum()
+    }
+
+    fn admit(&mut self, request: u128, key: u128, asked: i64, now: DateTime<Utc>, ttl: TimeDelta) -> Verdict {
         if self.holds.iter().any(|hold| hold.request == request) {
-            return None;
+            return Verdict::Repeated;
         }
         let binds = |scope: &Scope| !matches!(scope, Scope::Key(of) if *of != id(key));
-        let bound: Vec<_> = self.budgets.iter().filter(|(_, _, _, scope)| binds(scope)).cloned().collect();
-        let fits =
-            bound.iter().all(|(budget, limit, period, _)| self.used(*budget, &window(*period, now)) + held <= *limit);
-        if fits {
-            let windows = bound.iter().map(|(budget, _, period, _)| (*budget, window(*period, now))).collect();
-            self.holds.push(ModelHold { request, held, windows, expires_at: now + ttl });
+        let bound: Vec<_> = self.budgets.iter().filter(|budget| binds(&budget.scope)).cloned().collect();
+        let left = |budget: &ModelBudget| budget.limit - self.used(budget.number, &window(budget.period, now));
+        let short: Vec<_> = bound.iter().filter(|budget| !budget.observes && left(budget) < asked).collect();
+        let cap = if short.is_empty() {
+            None
+        } else {
+            let fits = |cap: &u64| short.iter().all(|budget| budget.shrinks && cost(asked, *cap) <= left(budget));
+            let Some(cap) = (CAP_MIN..CAP).rev().find(fits) else { return Verdict::Refused };
+            Some(cap)
+        };
+        let held = cap.map_or(asked, |cap| cost(asked, cap));
+        let observed = bound.iter().filter(|budget| budget.observes && left(budget) < held).count();
+        let windows = bound.iter().map(|budget| (budget.number, window(budget.period, now))).collect();
+        self.holds.push(ModelHold { request, held, windows, expires_at: now + ttl });
+        Verdict::Held { held, cap, observed }
+    }
+
+    fn open(&mut self, budget: ModelBudget, now: DateTime<Utc>) {
+        let before = self.budgets.iter().find(|other| other.number == budget.number).map(|before| before.limit);
+        let at = window(budget.period, now);
+        let settled = self.settled(budget.number, &at);
+        if before.is_some_and(|before| before < budget.limit) {
+            self.announced.retain(|(of, window, thousandths)| {
+                *of != budget.number || *window != at || settled * 1000 >= thousandths * budget.limit
+            });
         }
-        Some(fits)
+        self.budgets.retain(|other| other.number != budget.number);
+        self.budgets.push(budget);
     }
 
-    fn end(&mut self, request: u128, charged: i64) -> bool {
-        let Some(at) = self.holds.iter().position(|hold| hold.request == request) else { return false };
+    fn end(&mut self, request: u128, charged: i64) -> Option<Vec<Alert>> {
+        let at = self.holds.iter().position(|hold| hold.request == request)?;
         let hold = self.holds.remove(at);
-        self.charges.extend(hold.windows.into_iter().map(|(budget, window)| (budget, window, charged)));
-        true
+        self.charges.extend(hold.windows.iter().map(|(budget, window)| (*budget, window.clone(), charged)));
+        Some(if charged == 0 { Vec::new() } else { self.announce(&hold.windows) })
     }
 
-    fn sweep(&mut self, now: DateTime<Utc>) -> usize {
+    fn announce(&mut self, windows: &[(u128, Option<String>)]) -> Vec<Alert> {
+        let mut alerts = Vec::new();
+        for (number, window) in windows {
+            let Some(budget) = self.budgets.iter().find(|budget| budget.number == *number) else { continue };
+            let settled = self.settled(*number, window);
+            for thousandths in budget.watch {
+                let mark = (*number, window.clone(), *thousandths);
+                if settled * 1000 >= thousandths * budget.limit && !self.announced.contains(&mark) {
+                    self.announced.push(mark);
+                    alerts.push(Alert { number: *number, window: window.clone(), thousandths: *thousandths, settled });
+                }
+            }
+        }
+        alerts.sort();
+        alerts
+    }
+
+    fn sweep(&mut self, now: DateTime<Utc>) -> (usize, Vec<Alert>) {
         let due: Vec<_> =
             self.holds.iter().filter(|hold| hold.expires_at <= now).map(|hold| (hold.request, hold.held)).collect();
-        due.iter().for_each(|(request, held)| assert!(self.end(*request, *held)));
-        due.len()
+        // In the order in which the ledger ends them: the figure of an alert says which of them crossed.
+        let mut in_order: Vec<_> = due;
+        in_order.sort_by_key(|(request, _)| {
+            let hold = self.holds.iter().find(|hold| hold.request == *request);
+            (hold.map(|hold| hold.expires_at), *request)
+        });
+        let mut alerts = Vec::new();
+        for (request, held) in &in_order {
+            alerts.extend(self.end(*request, *held).expect("it is open"));
+        }
+        alerts.sort();
+        (in_order.len(), alerts)
     }
+}
+
+/// An alert, whoever says it.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Alert {
+    number: u128,
+    window: Option<String>,
+    thousandths: i64,
+    settled: i64,
+}
+
+fn alerts_among(events: &[Emitted]) -> Vec<Alert> {
+    let mut alerts: Vec<_> = events
+        .iter()
+        .filter_map(|emitted| match &emitted.event {
+            Event::BudgetThresholdReached(reached) => Some(Alert {
+                number: (0..BUDGETS).find(|number| reached.budget_id == id(*number)).expect("one of ours"),
+                window: reached.window_start.map(|start| start.date_naive().to_string()),
+                thousandths: (1..=1000)
+                    .find(|thousandths| reached.fraction == fraction(*thousandths))
+                    .expect("in thousandths"),
+                settled: reached.settled_usd.nanos(),
+            }),
+            _ => None,
+        })
+        .collect();
+    alerts.sort();
+    alerts
+}
+
+fn fraction(thousandths: i64) -> Fraction {
+    let text = if thousandths == 1000 { "1".to_owned() } else { format!("0.{thousandths:03}") };
+    text.parse().expect("a fraction")
 }
 
 /// The ledger, and beside it the fold of everything that it brought forth.
@@ -144,10 +261,15 @@ impl Ledger {
             Decision::Admitted { events, .. }
             | Decision::Refused { events, .. }
             | Decision::RefusedLater { events, .. }
-            | Decision::Ended { events }
-            | Decision::Adjusted { events }
             | Decision::Swept { events } => events.clone(),
-            Decision::AlreadyAdmitted | Decision::NoOpenHold | Decision::Overflow | Decision::Folded => Vec::new(),
+            Decision::Ended { events, alerts } | Decision::Adjusted { events, alerts } => {
+                events.iter().chain(alerts).cloned().collect()
+            }
+            Decision::Short
+            | Decision::AlreadyAdmitted
+            | Decision::NoOpenHold
+            | Decision::Overflow
+            | Decision::Folded => Vec::new(),
         };
         for emitted in events {
             self.position += 1;
@@ -177,6 +299,10 @@ impl Ledger {
         open.sort();
         folded.sort();
         assert_eq!(open, folded, "open holds differ from the fold of the events");
+        for (window, _) in self.balances.windows() {
+            let (said, folded) = (self.balances.announced(window), self.fold.announced(window));
+            assert!(said.eq(folded), "what was announced differs from the fold of the events");
+        }
     }
 }
 
@@ -185,14 +311,20 @@ fn play(moves: &[Move]) {
     for step in moves {
         match step {
             Move::Wait { minutes } => now += TimeDelta::minutes(*minutes),
-            Move::Open { budget: number, limit, period, level } => {
-                let scope = scope(*level, *number);
-                model.budgets.retain(|(of, ..)| of != number);
-                model.budgets.push((*number, *limit, *period, scope));
-                ledger.budget_event(opened(budget(*number, scope, *limit, *period)), now);
+            Move::Open { budget: number, limit, period, level, watch, shrinks, observes } => {
+                let (scope, watch) = (scope(*level, *number), WATCHES[*watch]);
+                let (number, limit, period, shrinks, observes) = (*number, *limit, *period, *shrinks, *observes);
+                model.open(ModelBudget { number, limit, period, scope, watch, shrinks, observes }, now);
+                let whole = Budget {
+                    alert_at: watch.iter().map(|thousandths| fraction(*thousandths)).collect(),
+                    when_short: if shrinks { WhenShort::Shrink } else { WhenShort::Refuse },
+                    enforcement: if observes { Enforcement::Observe } else { Enforcement::Hard },
+                    ..budget(number, scope, limit, period)
+                };
+                ledger.budget_event(opened(whole), now);
             }
             Move::Close { budget } => {
-                model.budgets.retain(|(of, ..)| of != budget);
+                model.budgets.retain(|other| other.number != *budget);
                 let ended = events::event::admin::Ended { id: id(*budget) };
                 ledger.budget_event(Event::BudgetClosed(Box::new(ended)), now);
             }
@@ -202,29 +334,36 @@ fn play(moves: &[Move]) {
                 let decision = ledger.decide(&Step::Admit(&asked), now);
                 let wanted = model.admit(*request, *key, *held, now, ttl);
                 let got = match decision {
-                    Decision::Admitted { expires_at, .. } => {
+                    Decision::Admitted { held, lowered_to, expires_at, events } => {
                         assert_eq!(expires_at, now + ttl);
-                        Some(true)
+                        let Event::InferenceAdmitted(admitted) = &events[0].event else { panic!("{events:?}") };
+                        let asked = admitted.requested_max_output_tokens.unwrap_or(admitted.max_output_tokens);
+                        assert_eq!((asked, admitted.max_output_tokens), (CAP, lowered_to.unwrap_or(CAP)));
+                        let observed = admitted.would_have_refused.len();
+                        Verdict::Held { held: held.nanos(), cap: lowered_to, observed }
                     }
-                    Decision::Refused { .. } | Decision::RefusedLater { .. } => Some(false),
-                    Decision::AlreadyAdmitted => None,
+                    Decision::Refused { .. } | Decision::RefusedLater { .. } => Verdict::Refused,
+                    Decision::AlreadyAdmitted => Verdict::Repeated,
                     other => panic!("an admission became {other:?}"),
                 };
                 assert_eq!(got, wanted, "{step:?}");
             }
             Move::End { request, charged } => {
                 let decision = ledger.decide(&Step::End(&ending(*request, 0, *charged)), now);
-                let was_open = model.end(*request, charged.unwrap_or(0));
-                assert_eq!(matches!(decision, Decision::Ended { .. }), was_open, "{step:?}: {decision:?}");
+                let said = match &decision {
+                    Decision::Ended { alerts, .. } => Some(alerts_among(alerts)),
+                    _ => None,
+                };
+                assert_eq!(said, model.end(*request, charged.unwrap_or(0)), "{step:?}: {decision:?}");
             }
             Move::Sweep => {
                 let step = Step::Sweep { policy: UnknownUsage::ChargeHold, holds_max: 100 };
                 let Decision::Swept { events } = ledger.decide(&step, now) else { panic!("a sweep sweeps") };
                 let expired = events.iter().filter(|emitted| matches!(emitted.event, Event::BudgetExpired(_))).count();
-                assert_eq!(expired, model.sweep(now));
+                assert_eq!((expired, alerts_among(&events)), model.sweep(now));
             }
         }
-        for (number, _, period, _) in &model.budgets {
+        for ModelBudget { number, period, .. } in &model.budgets {
             let at =
                 events::event::hold::BudgetWindow { budget_id: id(*number), window_start: period.window_start(now) };
             let amounts = ledger.balances.amounts(&at);
@@ -309,7 +448,7 @@ fn of_a_flood_of_refusals_twenty_are_recorded_twenty_wait_and_the_rest_is_a_coun
 fn what_is_charged_above_the_hold_is_named() {
     let mut ledger = Ledger::default();
     ledger.decide(&Step::Admit(&admission(1, 1, 5, Duration::from_secs(60))), start());
-    let Decision::Ended { events } = ledger.decide(&Step::End(&ending(1, 1, Some(7))), start()) else {
+    let Decision::Ended { events, .. } = ledger.decide(&Step::End(&ending(1, 1, Some(7))), start()) else {
         panic!("the hold is open")
     };
     let Some(Event::BudgetSettled(settled)) = events.last().map(|emitted| &emitted.event) else { panic!("settled") };

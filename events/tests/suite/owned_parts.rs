@@ -89,7 +89,9 @@ async fn an_older_log_gets_its_rows_when_it_is_opened() {
     ask(&log, 0..200).await;
     tokio::task::spawn_blocking(move || log.close()).await.expect("closed");
     let ledger = rusqlite::Connection::open(folder.path().join(LEDGER_FILE)).expect("the ledger opens");
-    ledger.execute_batch("DROP TABLE owner_blocks; PRAGMA user_version = 3").expect("an older ledger");
+    ledger
+        .execute_batch("DROP TABLE owner_blocks; ALTER TABLE balances DROP COLUMN announced; PRAGMA user_version = 3")
+        .expect("an older ledger");
     drop(ledger);
     let log = open(folder.path(), &clock);
     must_read_as_if_alone(&log);

@@ -118,7 +118,8 @@ const fn judge(event: &Event) -> Option<(Severity, Outcome)> {
         | Event::BudgetSettled(_)
         | Event::BudgetReleased(_)
         | Event::BudgetExpired(_)
-        | Event::BudgetAdjusted(_) => None,
+        | Event::BudgetAdjusted(_)
+        | Event::BudgetThresholdReached(_) => None,
     }
 }
 

@@ -102,7 +102,8 @@ fn take(db: &Connection, movements: &mut Movements, recorded: &Recorded) -> Resu
         | Event::RateLimitChanged(_)
         | Event::RateLimitEnded(_)
         | Event::AccessDenied(_)
-        | Event::AccessRateLimited(_) => Ok(()),
+        | Event::AccessRateLimited(_)
+        | Event::BudgetThresholdReached(_) => Ok(()),
     }
 }
 

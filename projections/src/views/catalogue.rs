@@ -99,7 +99,8 @@ fn step(event: &Event) -> Step<'_> {
         | Event::BudgetExpired(_)
         | Event::BudgetAdjusted(_)
         | Event::AccessDenied(_)
-        | Event::AccessRateLimited(_) => Step::Nothing,
+        | Event::AccessRateLimited(_)
+        | Event::BudgetThresholdReached(_) => Step::Nothing,
     }
 }
 

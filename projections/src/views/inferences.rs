@@ -149,7 +149,8 @@ fn take<'a>(lives: &mut Lives<'a>, recorded: &'a Recorded) -> Result<(), Project
         | Event::RateLimitChanged(_)
         | Event::RateLimitEnded(_)
         | Event::AccessDenied(_)
-        | Event::AccessRateLimited(_) => {}
+        | Event::AccessRateLimited(_)
+        | Event::BudgetThresholdReached(_) => {}
     }
     Ok(())
 }

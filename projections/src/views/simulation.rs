@@ -5,6 +5,7 @@
 //!
 //! In this crate because it is the lowest one that has both the log and the views. See `docs/simulation.md`.
 
+mod alerts;
 mod books;
 mod calls;
 mod clients;

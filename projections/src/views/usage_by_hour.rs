@@ -131,7 +131,8 @@ fn take<'a>(additions: &mut Additions<'a>, recorded: &'a Recorded) -> Result<(),
         | Event::RateLimitChanged(_)
         | Event::RateLimitEnded(_)
         | Event::AccessDenied(_)
-        | Event::AccessRateLimited(_) => Ok(()),
+        | Event::AccessRateLimited(_)
+        | Event::BudgetThresholdReached(_) => Ok(()),
     }
 }
 

@@ -9,7 +9,7 @@ use ::events::event::admin::{
 use ::events::event::inference::{Backend, InferenceAdmitted, InferenceEnded, Versions};
 use ::events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
 use ::events::ids::{BudgetId, KeyId, PartnerId, RequestId, TenantId, UserId};
-use ::events::ledger::{Admission, Charge, Outcome, RefusedRequest};
+use ::events::ledger::{Admission, Charge, IfShort, Outcome, RefusedRequest};
 use ::events::log::{Admitted, Append, Log, LogOptions, PersonalData, SideRow};
 use ::events::money::NanoUsd;
 use ::events::time::{Period, SystemClock};
@@ -223,21 +223,24 @@ impl World {
             dialect: "native".into(),
             streamed: false,
             max_output_tokens: 10,
+            requested_max_output_tokens: None,
             input_tokens_bound: 20,
             body_sha256: "00".into(),
             metadata: metadata.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             versions: Versions::default(),
+            would_have_refused: Vec::new(),
         };
         let admission = Admission {
             request_id,
             context,
             held: NanoUsd::new(1000),
             ttl: Duration::from_secs(60),
+            if_short: IfShort::Refuse,
             admitted: Box::new(admitted),
         };
         let hold = match self.state.log.admit(admission).await.expect("the ledger answers") {
             Admitted::Hold(hold) => hold,
-            Admitted::Refused(refusal) => panic!("refused: {refusal:?}"),
+            other => panic!("no hold: {other:?}"),
         };
         let tokens = TokenClasses { input_uncached_tokens: 12, output_text_tokens: 9, ..TokenClasses::default() };
         let ended = InferenceEnded {

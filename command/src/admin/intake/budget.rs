@@ -1,7 +1,8 @@
-//! `/v1/admin/budgets`: `scope`, `limit_usd`, `period`.
+//! `/v1/admin/budgets`: `scope`, `limit_usd`, `period`, `alert_at`, `when_short`, `enforcement`.
 
 use events::event::Chain;
 use events::event::admin::{Budget, Enforcement, WhenShort};
+use events::fraction::Fraction;
 use events::ids::BudgetId;
 use events::time::Period;
 use openapi::refusals;
@@ -21,6 +22,14 @@ use crate::error::CommandError;
 
 const PERIODS: &[(&str, Period)] =
     &[("total", Period::Total), ("day", Period::Day), ("week", Period::Week), ("month", Period::Month)];
+const WHEN_SHORT: &[(&str, WhenShort)] = &[("refuse", WhenShort::Refuse), ("shrink", WhenShort::Shrink)];
+const ENFORCEMENTS: &[(&str, Enforcement)] = &[("hard", Enforcement::Hard), ("observe", Enforcement::Observe)];
+/// Each is looked at whenever money is settled.
+const ALERTS_LEN_MAX: usize = 16;
+
+fn fractions(field: Field) -> Result<Vec<Fraction>, FieldError> {
+    field.list(ALERTS_LEN_MAX, Field::parsed)
+}
 
 impl Administered for Life<Budget> {
     type Id = BudgetId;
@@ -54,6 +63,7 @@ impl Administered for Life<Budget> {
         match error {
             BudgetError::Life(error) => CommandError::of_life(Self::KIND, error),
             BudgetError::NegativeLimit => FieldError::new("limit_usd", error.to_string()).into(),
+            BudgetError::AlertRepeated(_) => FieldError::new("alert_at", error.to_string()).into(),
         }
     }
 
@@ -65,25 +75,25 @@ impl Administered for Life<Budget> {
         let scope = fields.required("scope", scope)?;
         let limit_usd = fields.required("limit_usd", Field::money)?;
         let period = fields.required("period", |field| field.one_of(PERIODS))?;
+        let alert_at = fields.optional("alert_at", fractions)?.unwrap_or_default();
+        let when_short = fields.optional("when_short", |field| field.one_of(WHEN_SHORT))?.unwrap_or(WhenShort::Refuse);
+        let enforcement =
+            fields.optional("enforcement", |field| field.one_of(ENFORCEMENTS))?.unwrap_or(Enforcement::Hard);
         fields.finish()?;
         let chain = desk.scope(scope, "scope")?;
-        let opened = Budget {
-            budget_id: id,
-            scope,
-            limit_usd,
-            period,
-            alert_at: Vec::new(),
-            when_short: WhenShort::Refuse,
-            enforcement: Enforcement::Hard,
-        };
+        let opened = Budget { budget_id: id, scope, limit_usd, period, alert_at, when_short, enforcement };
         Ok(Plan::new(BudgetCommand::OpenBudget(opened), chain))
     }
 
     async fn change(desk: &Desk<'_>, state: &Budget, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.fixed(&["scope", "period"])?;
         let limit_usd = fields.changed("limit_usd", Field::money)?;
+        let alert_at = fields.changed("alert_at", fractions)?;
+        let when_short = fields.changed("when_short", |field| field.one_of(WHEN_SHORT))?;
+        let enforcement = fields.changed("enforcement", |field| field.one_of(ENFORCEMENTS))?;
         fields.finish()?;
-        Ok(Plan::new(BudgetCommand::ChangeBudget(ChangeBudget { limit_usd }), Self::chain(state, &desk.tables)))
+        let change = ChangeBudget { limit_usd, alert_at, when_short, enforcement };
+        Ok(Plan::new(BudgetCommand::ChangeBudget(change), Self::chain(state, &desk.tables)))
     }
 
     async fn end(desk: &Desk<'_>, state: &Budget, fields: Fields) -> Result<Plan<Self>, CommandError> {

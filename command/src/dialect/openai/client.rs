@@ -63,8 +63,10 @@ pub fn read_client_body(text: &str) -> Result<(Facts, ClientBody), Refusal> {
     let messages = required("messages")?;
     let (cap, cap_field, max_output_tokens) = cap(&members)?;
     let images = read_messages(messages.value)?;
+    let mut output_tokens_needed = 0;
     for member in &members {
         priceable::check(&member.key, member.value)?;
+        output_tokens_needed = output_tokens_needed.max(needed_of_the_cap(&member.key, member.value));
     }
     let stream_options = find("stream_options");
     let facts = Facts {
@@ -72,6 +74,7 @@ pub fn read_client_body(text: &str) -> Result<(Facts, ClientBody), Refusal> {
         streamed: given("stream").map_or(Ok(false), |member| boolean(member.value, "stream"))?,
         include_usage: given("stream_options").map_or(Ok(false), |member| include_usage(member.value))?,
         max_output_tokens,
+        output_tokens_needed,
         choices: given("n").map_or(Ok(1), |member| fields::count(member.value, CHOICES_MAX, &Path::Root.field("n")))?,
         metadata: metadata(given("metadata").map(|member| member.value))?,
         images,
@@ -86,6 +89,22 @@ pub fn read_client_body(text: &str) -> Result<(Facts, ClientBody), Refusal> {
         members_end: members.last().map_or(0, |member| member.span.end),
     };
     Ok((facts, body))
+}
+
+/// What a field of some server's own needs of the output cap; such fields are passed on unread, so that what cannot be
+/// read needs nothing.
+fn needed_of_the_cap(key: &str, value: &str) -> u64 {
+    let inside = |name: &str| {
+        let mut members = json::members(value).map_while(Result::ok);
+        members.find(|member| member.key == name).and_then(|member| json::integer(member.value))
+    };
+    let tokens = match key {
+        "min_tokens" | "thinking_budget" => json::integer(value),
+        "thinking" if json::kind(value) == Kind::Object => inside("budget_tokens"),
+        "reasoning" if json::kind(value) == Kind::Object => inside("max_tokens"),
+        _ => None,
+    };
+    tokens.unwrap_or(0)
 }
 
 fn top_level(text: &str) -> Result<Vec<Member<'_>>, Refusal> {

@@ -1,24 +1,25 @@
 //! The ledger's state as the database has it: the rows as of their checkpoint, and the fold of the events after it. At
 //! start, and whenever a commit failed and memory had run ahead of the disk.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use rusqlite::Connection;
 
 use super::{BatchClock, Figures, Publisher, Writer};
-use crate::event::Event;
 use crate::event::hold::BudgetWindow;
+use crate::event::{Event, Recorded};
 use crate::ids::{BudgetId, RequestId};
 use crate::ledger::{Amounts, Balances, Hold, PAST_WINDOWS_KEPT_DAYS, Step, decide};
-use crate::log::append::load_windows;
+use crate::log::append::{load_windows, read_announced};
 use crate::log::checkpoint::Checkpointer;
 use crate::log::owners::OwnerBlocks;
 use crate::log::{Ender, Head, LogError, LogOptions, Reader, read};
 use crate::money::NanoUsd;
 use crate::time::from_micros;
 
-const SELECT_BALANCES: &str = "SELECT budget_id, window_start, settled, held FROM balances
+const SELECT_BALANCES: &str = "SELECT budget_id, window_start, settled, held, announced FROM balances
                                WHERE window_start = -1 OR window_start >= ?1 OR held <> 0";
 const SELECT_CHECKPOINT: &str = "SELECT position FROM ledger_checkpoint";
 /// Events folded at a time.
@@ -104,7 +105,7 @@ impl State {
             let Some(last) = page.last() else { return Ok(()) };
             (position, self.events_folded) = (last.position, self.events_folded + page.len());
             for recorded in &page {
-                load_windows(connection, moved_windows(&recorded.event), &mut self.balances)?;
+                load_windows(connection, &touched_windows(recorded), &mut self.balances)?;
                 let broken = |error| LogError::Stored(format!("position {}: {error}", recorded.position));
                 self.balances.fold(recorded).map_err(broken)?;
                 self.owners.take_in(recorded);
@@ -116,7 +117,8 @@ impl State {
 /// As of their checkpoint.
 fn written_balances(connection: &Connection, now: DateTime<Utc>) -> Result<Balances, LogError> {
     let mut balances = Balances::default();
-    for recorded in read::budgets(connection)? {
+    let written_until: u64 = connection.query_row(SELECT_CHECKPOINT, [], |row| row.get(0))?;
+    for recorded in read::budgets(connection, written_until)? {
         let step = Step::Budget { event: &recorded.event, position: recorded.position };
         decide(&mut balances, &step, recorded.recorded_at);
     }
@@ -129,6 +131,7 @@ fn written_balances(connection: &Connection, now: DateTime<Utc>) -> Result<Balan
         let window = BudgetWindow { budget_id, window_start: (start >= 0).then(|| from_micros(start)) };
         let amounts = Amounts { settled: NanoUsd::new(row.get(2)?), held: NanoUsd::new(row.get(3)?) };
         balances.restore_window(window, amounts);
+        balances.restore_announced(window, read_announced(&row.get::<_, String>(4)?)?);
     }
     let mut statement = connection.prepare(SELECT_OPEN_HOLDS)?;
     let mut rows = statement.query([])?;
@@ -141,15 +144,19 @@ fn written_balances(connection: &Connection, now: DateTime<Utc>) -> Result<Balan
     Ok(balances)
 }
 
-/// The windows whose amounts an event moves.
-fn moved_windows(event: &Event) -> &[BudgetWindow] {
-    match event {
-        Event::BudgetReserved(data) => &data.budgets,
-        Event::BudgetSettled(data) => &data.budgets,
-        Event::BudgetReleased(data) => &data.budgets,
-        Event::BudgetExpired(data) => &data.budgets,
-        Event::BudgetAdjusted(data) => &data.budgets,
-        _ => &[],
+/// The windows whose amounts or alerts an event changes.
+fn touched_windows(recorded: &Recorded) -> Cow<'_, [BudgetWindow]> {
+    match &recorded.event {
+        Event::BudgetReserved(data) => Cow::Borrowed(&data.budgets),
+        Event::BudgetSettled(data) => Cow::Borrowed(&data.budgets),
+        Event::BudgetReleased(data) => Cow::Borrowed(&data.budgets),
+        Event::BudgetExpired(data) => Cow::Borrowed(&data.budgets),
+        Event::BudgetAdjusted(data) => Cow::Borrowed(&data.budgets),
+        Event::BudgetChanged(budget) => {
+            let window_start = budget.period.window_start(recorded.recorded_at);
+            Cow::Owned(vec![BudgetWindow { budget_id: budget.budget_id, window_start }])
+        }
+        _ => Cow::Borrowed(&[]),
     }
 }
 

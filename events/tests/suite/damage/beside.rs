@@ -19,7 +19,7 @@ async fn rows_that_are_not_the_fold_are_found() {
         ("DELETE FROM balances", "there is no balance of"),
         ("DELETE FROM balances WHERE settled = (SELECT min(settled) FROM balances)", "there is no balance of"),
         (
-            "INSERT INTO balances SELECT budget_id, window_start + 86400000000, limit_nanos, 0, 0, position FROM balances
+            "INSERT INTO balances SELECT budget_id, window_start + 86400000000, limit_nanos, 0, 0, position, '' FROM balances
              WHERE window_start = (SELECT max(window_start) FROM balances) LIMIT 1",
             "which no event has moved",
         ),

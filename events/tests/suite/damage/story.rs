@@ -137,7 +137,7 @@ impl Gateway {
     async fn admit(&self, request: u128) -> OpenHold {
         match self.log.admit(self.asked(request, HELD)).await.expect("the ledger answers") {
             Admitted::Hold(hold) => hold,
-            Admitted::Refused(refusal) => panic!("{refusal:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -208,7 +208,7 @@ impl Gateway {
     async fn is_refused(&self, request: u128) -> u64 {
         match self.log.admit(self.asked(request, 5000)).await.expect("the ledger answers") {
             Admitted::Refused(refusal) => refusal.position.expect("a position"),
-            Admitted::Hold(_) => panic!("there is no such money"),
+            other => panic!("there is no such money: {other:?}"),
         }
     }
 

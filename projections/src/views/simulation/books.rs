@@ -5,14 +5,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
-use events::event::admin::Scope;
+use events::event::admin::{Budget, Enforcement, Scope};
 use events::event::hold::BudgetWindow;
+use events::event::inference::InferenceAdmitted;
 use events::event::{Context, Event, Recorded};
 use events::ids::{BudgetId, RequestId};
 use events::ledger::{Balances, PAST_WINDOWS_KEPT_DAYS};
 use events::money::NanoUsd;
-use events::time::Period;
+use events::time::{Period, parse_rfc3339};
 use rusqlite::Connection;
+
+use super::alerts::{Alerts, Mark, mark};
+use super::facts::{CAP, CAP_MIN};
 
 const SELECT_WINDOW: &str =
     "SELECT settled_nanos, held_nanos FROM budget_windows WHERE budget_id = ?1 AND window_start = ?2";
@@ -26,6 +30,9 @@ pub struct Books {
     last_at: DateTime<Utc>,
     sequences: BTreeMap<String, u64>,
     budgets: Vec<InForce>,
+    alerts: Alerts,
+    /// What the admission in front of a hold says.
+    admitted: Option<Box<InferenceAdmitted>>,
     windows: Vec<Window>,
     accounts: Vec<Account>,
     /// How many denied requests the log counts.
@@ -37,6 +44,8 @@ struct InForce {
     limit: i64,
     period: Period,
     scope: Scope,
+    marks: Vec<Mark>,
+    observes: bool,
 }
 
 struct Window {
@@ -99,13 +108,16 @@ impl Books {
         *before += 1;
         self.last_at = recorded.recorded_at;
         self.events.push((recorded.event.name(), stream));
+        if !matches!(recorded.event, Event::BudgetThresholdReached(_)) {
+            self.alerts.must_be_silent()?;
+        }
         let request = || recorded.context.request_id.ok_or("it names no request");
         match &recorded.event {
             Event::BudgetOpened(budget) | Event::BudgetChanged(budget) => {
-                self.budgets.retain(|other| other.id != budget.budget_id);
-                let (id, limit, period) = (budget.budget_id, budget.limit_usd.nanos(), budget.period);
-                self.budgets.push(InForce { id, limit, period, scope: budget.scope });
+                self.changed(budget, recorded.recorded_at);
             }
+            Event::InferenceAdmitted(admitted) => self.admitted = Some(admitted.clone()),
+            Event::BudgetThresholdReached(said) => self.alerts.take(said)?,
             Event::BudgetClosed(closed) => self.budgets.retain(|other| other.id != closed.id),
             Event::BudgetReserved(reserved) => {
                 let (held, expires_at) = (reserved.held_usd.nanos(), reserved.expires_at);
@@ -129,6 +141,32 @@ impl Books {
         Ok(())
     }
 
+    fn changed(&mut self, budget: &Budget, now: DateTime<Utc>) {
+        let (id, limit, period) = (budget.budget_id, budget.limit_usd.nanos(), budget.period);
+        let before = self.budgets.iter().find(|other| other.id == id).map(|before| before.limit);
+        if before.is_some_and(|before| before < limit) {
+            let start = first_day(period, now)
+                .map(|day| parse_rfc3339(&format!("{day}T00:00:00Z")).expect("the beginning of a day"));
+            let window = BudgetWindow { budget_id: id, window_start: start };
+            let settled = self.windows.iter().find(|other| other.name == window).map_or(0, |window| window.settled);
+            self.alerts.rearm(window, settled, limit);
+        }
+        self.budgets.retain(|other| other.id != id);
+        let marks = budget.alert_at.iter().map(|fraction| mark(fraction.to_string())).collect();
+        let observes = budget.enforcement == Enforcement::Observe;
+        self.budgets.push(InForce { id, limit, period, scope: budget.scope, marks, observes });
+    }
+
+    /// After settled money of these windows moved.
+    fn charged(&mut self, windows: &[BudgetWindow]) {
+        for window in windows {
+            let settled = self.window(window).settled;
+            if let Some(budget) = self.budgets.iter().find(|budget| budget.id == window.budget_id) {
+                self.alerts.owe(*window, settled, &budget.marks, budget.limit);
+            }
+        }
+    }
+
     fn reserve(
         &mut self,
         request: RequestId,
@@ -144,18 +182,34 @@ impl Books {
         must(self.account(request).is_none(), || format!("{request} is held twice"))?;
         let bound = self.budgets.iter().filter(|budget| binds(&budget.scope, &recorded.context)).count();
         must(windows.len() == bound, || format!("{} budgets of {bound} are named", windows.len()))?;
+        let admitted = self.admitted.take().ok_or("a hold without an admission")?;
+        let mut observed: Vec<BudgetId> = Vec::new();
         for window in windows {
             let budget = self.budgets.iter().find(|budget| budget.id == window.budget_id);
-            let (limit, period) =
-                budget.map(|budget| (budget.limit, budget.period)).ok_or("a budget that is not open")?;
+            let (limit, period, observes) = budget
+                .map(|budget| (budget.limit, budget.period, budget.observes))
+                .ok_or("a budget that is not open")?;
             let day = window.window_start.map(|start| start.format("%Y-%m-%d %H:%M:%S").to_string());
             let wanted = first_day(period, recorded.recorded_at).map(|day| format!("{day} 00:00:00"));
             must(day == wanted, || format!("the window {day:?} of {} instead of {wanted:?}", window.budget_id))?;
             let sums = self.window(window);
             sums.held += held;
             let used = sums.settled + sums.held;
-            must(used <= limit, || format!("{used} of {limit} nano-dollars are used of {}", window.budget_id))?;
+            if observes && used > limit {
+                observed.push(window.budget_id);
+            }
+            must(observes || used <= limit, || {
+                format!("{used} of {limit} nano-dollars are used of {}", window.budget_id)
+            })?;
         }
+        let said = admitted.would_have_refused.iter().map(|short| short.budget_id);
+        must(said.eq(observed.iter().copied()), || {
+            format!("{observed:?} would have refused, and it says {:?}", admitted.would_have_refused)
+        })?;
+        let (cap, asked) = (admitted.max_output_tokens, admitted.requested_max_output_tokens);
+        must(asked.is_none_or(|asked| asked == CAP && (CAP_MIN..CAP).contains(&cap)), || {
+            format!("the cap {asked:?} was lowered to {cap}")
+        })?;
         let windows = windows.to_vec();
         self.accounts.push(Account { request, held, charged: None, windows, expires_at, was_swept: false });
         Ok(())
@@ -185,6 +239,9 @@ impl Books {
             sums.held -= held.nanos();
             sums.settled += charged;
         }
+        if charged != 0 {
+            self.charged(windows);
+        }
         Ok(())
     }
 
@@ -199,6 +256,9 @@ impl Books {
         must(account.windows == windows, || format!("a correction of {request} in other windows"))?;
         account.charged = account.charged.map(|charged| charged + delta);
         windows.iter().for_each(|window| self.window(window).settled += delta);
+        if delta != 0 {
+            self.charged(windows);
+        }
         Ok(())
     }
 
@@ -224,6 +284,11 @@ impl Books {
             must((settled, held) == (window.settled, window.held), || {
                 let (id, said, kept) = (window.name.budget_id, window.settled, window.held);
                 format!("the ledger has {settled} charged and {held} held of {id}, the log {said} and {kept}")
+            })?;
+            let announced: Vec<String> =
+                balances.announced(&window.name).map(|fraction| fraction.to_string()).collect();
+            must(announced == self.alerts.of(&window.name), || {
+                format!("the ledger has announced {announced:?} of {}", window.name.budget_id)
             })?;
         }
         let unknown = balances.windows().find(|(name, amounts)| {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use events::event::admin::{Ended, Scope};
+use events::event::admin::{Budget, Ended, Enforcement, Scope, WhenShort};
 use events::event::{Actor, Context, Event, Stream, StreamKind};
 use events::ids::BudgetId;
 use events::ledger::{Charge, Ending};
@@ -137,7 +137,12 @@ impl World {
             other => Scope::Key(id(other % KEYS)),
         };
         let period = [Period::Total, Period::Day, Period::Week, Period::Month][self.dice.below(4)];
-        let whole = Box::new(budget(number, scope, self.dice.between(20, 300), period));
+        let watches: [&[&str]; 3] = [&[], &["0.5"], &["0.1", "0.333333333", "1"]];
+        let alert_at = watches[self.dice.below(3)].iter().map(|text| text.parse().expect("a fraction")).collect();
+        let when_short = if self.dice.percent(50) { WhenShort::Shrink } else { WhenShort::Refuse };
+        let enforcement = if self.dice.percent(15) { Enforcement::Observe } else { Enforcement::Hard };
+        let limit = self.dice.between(20, 300);
+        let whole = Box::new(Budget { alert_at, when_short, enforcement, ..budget(number, scope, limit, period) });
         let event = match expected_sequence {
             0 => Event::BudgetOpened(whole),
             _ if self.dice.percent(90) => Event::BudgetChanged(whole),
@@ -235,6 +240,7 @@ impl World {
                         self.clients.acknowledge(position, "inference.refused", stream);
                     }
                 }
+                Ok(Admitted::Short) => panic!("nobody asked for a tighter bound"),
                 Err(error) => {
                     self.trace.line(format_args!("  request {number}: {error}"));
                     // A second asking that fails says nothing of the first.

@@ -8,15 +8,18 @@ use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
 use events::event::inference::{InferenceAdmitted, InferenceEnded, Versions};
 use events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
 use events::ids::{KeyId, RequestId};
-use events::ledger::{Admission, Outcome, RefusedRequest};
+use events::ledger::{Admission, IfShort, Outcome, RefusedRequest, Shrinking};
 use events::log::Note;
-use events::money::NanoUsd;
+use events::money::{CostLine, NanoUsd, NanoUsdPerMtok, Rates};
 use events::time::{Period, parse_rfc3339};
 use events::wire::{ErrorCode, Refusal};
 use uuid::Uuid;
 
 /// Keys that ask.
 pub const KEYS: usize = 3;
+/// The output cap that everybody asks for, and the lowest that is of use.
+pub const CAP: u64 = 20;
+pub const CAP_MIN: u64 = 4;
 
 pub fn id<I: From<Uuid>>(number: usize) -> I {
     I::from(Uuid::from_u128(u128::try_from(number).expect("a small number")))
@@ -38,14 +41,31 @@ pub fn admission(request: usize, key: usize, held: i64, ttl: Duration) -> Admiss
         model: "m".to_owned(),
         dialect: "native".to_owned(),
         streamed: false,
-        max_output_tokens: 16,
+        max_output_tokens: CAP,
+        requested_max_output_tokens: None,
         input_tokens_bound: 64,
         body_sha256: "00".to_owned(),
         metadata: Default::default(),
         versions: Versions::default(),
+        would_have_refused: Vec::new(),
     };
     let context = context(key).in_request(request_id);
-    Admission { request_id, context, held: NanoUsd::new(held), ttl, admitted: Box::new(admitted) }
+    let if_short = IfShort::Shrink(Shrinking { line: cost_line(held), output_tokens_min: CAP_MIN });
+    Admission { request_id, context, held: NanoUsd::new(held), ttl, if_short, admitted: Box::new(admitted) }
+}
+
+/// Half of it for the prompt, the other half for all of the output: the whole at [`CAP`].
+fn cost_line(held: i64) -> CostLine {
+    let price = |nanos| NanoUsdPerMtok::new(NanoUsd::new(nanos)).expect("not negative");
+    let rates = Rates {
+        input_usd_per_mtok: price(held * 500_000),
+        output_usd_per_mtok: price(held * 25_000),
+        cache_read_usd_per_mtok: price(0),
+        cache_write_usd_per_mtok: price(0),
+        reasoning_usd_per_mtok: price(0),
+        request_usd: NanoUsd::ZERO,
+    };
+    CostLine::of(&rates, 1, 1).expect("small amounts")
 }
 
 pub fn outcome(admitted_at: DateTime<Utc>, cost: i64) -> Outcome {

@@ -127,10 +127,12 @@ impl Story {
             dialect: "native".into(),
             streamed: false,
             max_output_tokens: 10,
+            requested_max_output_tokens: None,
             input_tokens_bound: 20,
             body_sha256: "00".into(),
             metadata: BTreeMap::new(),
             versions: Versions::default(),
+            would_have_refused: Vec::new(),
         };
         let stream = Stream::inference(id(number));
         self.add(stream, context.clone(), Event::InferenceAdmitted(Box::new(admitted)));

@@ -1,0 +1,107 @@
+//! Alerts: which fractions of a budget's limit the settled money of a window has come to, each announced once. A limit
+//! that is raised arms those again that are no longer reached.
+
+use std::collections::BTreeSet;
+
+use super::{Balances, BudgetInForce, Emitted};
+use crate::event::admin::Scope;
+use crate::event::alert::BudgetThresholdReached;
+use crate::event::hold::BudgetWindow;
+use crate::event::{Actor, Context, Event, Stream};
+use crate::fraction::Fraction;
+use crate::money::NanoUsd;
+
+impl Balances {
+    /// What was announced of a window, in ascending order.
+    pub fn announced(&self, window: &BudgetWindow) -> impl Iterator<Item = Fraction> {
+        self.announced.get(window).into_iter().flatten().copied()
+    }
+
+    /// What is reached of a window and was not announced, in ascending order.
+    pub fn unannounced(&self, window: &BudgetWindow) -> impl Iterator<Item = Fraction> {
+        // Most budgets have none: they cost one look.
+        let watched = self.budgets.get(&window.budget_id).filter(|budget| !budget.alert_at.is_empty());
+        let (settled, announced) = match watched {
+            Some(_) => (self.amounts(window).settled, self.announced.get(window)),
+            None => (NanoUsd::ZERO, None),
+        };
+        watched.into_iter().flat_map(move |budget| {
+            let is_due = move |fraction: &Fraction| {
+                fraction.is_reached(settled, budget.limit) && announced.is_none_or(|said| !said.contains(fraction))
+            };
+            budget.alert_at.iter().copied().filter(is_due)
+        })
+    }
+
+    /// After settled money of these windows was moved for somebody.
+    pub(super) fn announce(&mut self, windows: &[BudgetWindow], cause: &Context) -> Vec<Emitted> {
+        let mut events = Vec::new();
+        for window in windows {
+            let due: Vec<Fraction> = self.unannounced(window).collect();
+            if due.is_empty() {
+                continue;
+            }
+            let Some(scope) = self.budgets.get(&window.budget_id).map(|budget| budget.scope) else { continue };
+            for fraction in due {
+                self.note_announced(*window, fraction);
+                let reached = BudgetThresholdReached {
+                    budget_id: window.budget_id,
+                    window_start: window.window_start,
+                    fraction,
+                    settled_usd: self.amounts(window).settled,
+                };
+                events.push(Emitted {
+                    stream: Stream::alert(window.budget_id),
+                    context: seen_from(scope, cause),
+                    event: Event::BudgetThresholdReached(Box::new(reached)),
+                });
+            }
+        }
+        events
+    }
+
+    pub(super) fn note_announced(&mut self, window: BudgetWindow, fraction: Fraction) {
+        self.announced.entry(window).or_default().insert(fraction);
+        self.changes.windows.insert(window);
+    }
+
+    /// Puts a stored window's announcements back; for loading.
+    pub fn restore_announced(&mut self, window: BudgetWindow, fractions: BTreeSet<Fraction>) {
+        if !fractions.is_empty() {
+            self.announced.insert(window, fractions);
+        }
+    }
+
+    /// After a budget was changed: in its window of that instant.
+    pub(super) fn rearm(&mut self, window: BudgetWindow, before: NanoUsd, budget: &BudgetInForce) {
+        if budget.limit <= before {
+            return;
+        }
+        let settled = self.amounts(&window).settled;
+        let Some(announced) = self.announced.get_mut(&window) else { return };
+        let were = announced.len();
+        announced.retain(|fraction| fraction.is_reached(settled, budget.limit));
+        if announced.len() < were {
+            self.changes.windows.insert(window);
+        }
+        if announced.is_empty() {
+            self.announced.remove(&window);
+        }
+    }
+}
+
+/// Whose budget it is, and for which request money moved: who is below the budget's own level is none of the business
+/// of those who watch it, nor is it of theirs.
+fn seen_from(scope: Scope, cause: &Context) -> Context {
+    let mut context = Context { actor: Actor::System("ledger"), ..cause.clone() };
+    let depth = match scope {
+        Scope::Partner(_) => 0,
+        Scope::Tenant(_) => 1,
+        Scope::User(_) => 2,
+        Scope::Key(_) => 3,
+    };
+    context.tenant_id = context.tenant_id.filter(|_| depth >= 1);
+    context.user_id = context.user_id.filter(|_| depth >= 2);
+    context.key_id = context.key_id.filter(|_| depth >= 3);
+    context
+}

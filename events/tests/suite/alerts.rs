@@ -1,0 +1,203 @@
+//! Alerts in a real log: in the batch that crosses, once a fraction and window, also across lives; and what `verify` says
+//! of those that are missing, doubled or wrong.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use events::event::admin::{Budget, Scope};
+use events::event::{Event, StreamKind};
+use events::ledger::{Charge, Outcome};
+use events::log::{Admitted, LEDGER_FILE, Log, LogOptions, Reader};
+use events::money::NanoUsd;
+use events::time::{ManualClock, Period};
+use events::verify::{VerifyError, verify};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use crate::facts::{admission, append, budget, clock, ended, id};
+
+const LIMIT: i64 = 1000;
+
+struct House {
+    folder: TempDir,
+    clock: Arc<ManualClock>,
+    log: Log,
+    asked: u128,
+}
+
+impl House {
+    async fn watched_at(fractions: &[&str]) -> Self {
+        let (folder, clock) = (TempDir::new().expect("a folder"), clock());
+        let log = open(folder.path(), &clock);
+        let house = Self { folder, clock, log, asked: 0 };
+        house.change(0, LIMIT, fractions).await;
+        house
+    }
+
+    async fn change(&self, before: u64, limit: i64, fractions: &[&str]) {
+        let alert_at = fractions.iter().map(|fraction| fraction.parse().expect("a fraction")).collect();
+        let whole = Box::new(Budget { alert_at, ..budget(1, Scope::Tenant(id(1)), limit, Period::Day) });
+        let event = if before == 0 { Event::BudgetOpened(whole) } else { Event::BudgetChanged(whole) };
+        self.log.append(append(StreamKind::Budget, id(1), before, event)).await.expect("a change");
+    }
+
+    /// One request that costs so much.
+    async fn spend(&mut self, cost: i64) {
+        self.asked += 1;
+        let asked = admission(self.asked, 1, cost, Duration::from_secs(60));
+        let Admitted::Hold(hold) = self.log.admit(asked).await.expect("an answer") else { panic!("no hold") };
+        let settled = hold.end(Vec::new(), Outcome::Completed(ended(cost)), Charge::Settle(NanoUsd::new(cost))).await;
+        let position = settled.expect("recorded").position;
+        let at = self.log.reader().expect("a reader").at(&[position]).expect("it reads");
+        assert!(matches!(at[&position].event, Event::BudgetSettled(_)), "an end is acknowledged where it stands");
+    }
+
+    /// Another life on the same folder, whose predecessor wrote no rows at its end.
+    fn dies(mut self) -> Self {
+        let (left, next) = (self.folder.path().to_owned(), TempDir::new().expect("a folder"));
+        for file in std::fs::read_dir(left).expect("the folder") {
+            let file = file.expect("a file");
+            std::fs::copy(file.path(), next.path().join(file.file_name())).expect("a copy");
+        }
+        self.log.close();
+        self.log = open(next.path(), &self.clock);
+        self.folder = next;
+        self
+    }
+
+    /// Sequence, fraction and what was settled, of every alert.
+    fn alerts(&self) -> Vec<(u64, String, i64)> {
+        let reader = self.log.reader().expect("a reader");
+        verify(&reader).expect("a sound log");
+        let events = reader.after(0, 10_000).expect("it reads");
+        let mut batch_of = None;
+        let mut alerts = Vec::new();
+        for recorded in events {
+            match &recorded.event {
+                Event::BudgetSettled(_) => batch_of = Some(recorded.recorded_at),
+                Event::BudgetThresholdReached(reached) => {
+                    assert_eq!(batch_of, Some(recorded.recorded_at), "behind what moved the money");
+                    assert_eq!(recorded.stream.to_string(), format!("alert-{}", reached.budget_id));
+                    assert_eq!((recorded.context.key_id, recorded.context.tenant_id), (None, Some(id(1))));
+                    let settled = reached.settled_usd.nanos();
+                    alerts.push((recorded.sequence, reached.fraction.to_string(), settled));
+                }
+                _ => batch_of = None,
+            }
+        }
+        alerts
+    }
+}
+
+fn open(folder: &Path, clock: &Arc<ManualClock>) -> Log {
+    Log::open(folder, LogOptions::new(clock.clone())).expect("the log opens")
+}
+
+fn said(alerts: &[(u64, &str, i64)]) -> Vec<(u64, String, i64)> {
+    alerts.iter().map(|(sequence, fraction, settled)| (*sequence, (*fraction).to_owned(), *settled)).collect()
+}
+
+#[tokio::test]
+async fn every_fraction_is_announced_once_in_the_batch_that_crosses_it() {
+    let mut house = House::watched_at(&["0.1", "0.5", "0.8", "1"]).await;
+    house.spend(99).await;
+    assert_eq!(house.alerts(), []);
+    house.spend(1).await;
+    house.spend(50).await;
+    house.spend(700).await;
+    house.spend(150).await;
+    assert_eq!(house.alerts(), said(&[(1, "0.1", 100), (2, "0.5", 850), (3, "0.8", 850), (4, "1", 1000)]));
+    house.clock.advance(Duration::from_secs(86_400));
+    house.spend(100).await;
+    assert_eq!(house.alerts().last(), Some(&(5, "0.1".to_owned(), 100)), "the next day begins anew");
+}
+
+#[tokio::test]
+async fn a_life_that_follows_knows_what_was_announced() {
+    let mut house = House::watched_at(&["0.1", "0.5"]).await;
+    house.spend(120).await;
+    house = house.dies();
+    house.spend(100).await;
+    house.log.close();
+    house.log = open(house.folder.path(), &house.clock);
+    house.spend(300).await;
+    house = house.dies();
+    house.spend(1).await;
+    assert_eq!(house.alerts(), said(&[(1, "0.1", 120), (2, "0.5", 520)]));
+}
+
+#[tokio::test]
+async fn a_limit_that_is_raised_arms_what_is_no_longer_reached_and_nothing_else_does() {
+    let mut house = House::watched_at(&["0.1", "0.5"]).await;
+    house.spend(600).await;
+    house.change(1, 900, &["0.1", "0.5"]).await;
+    house.spend(10).await;
+    house.change(2, 2000, &["0.1", "0.5"]).await;
+    house = house.dies();
+    house.spend(10).await;
+    assert_eq!(house.alerts(), said(&[(1, "0.1", 600), (2, "0.5", 600)]));
+    house.spend(400).await;
+    assert_eq!(house.alerts().last(), Some(&(3, "0.5".to_owned(), 1020)));
+}
+
+#[tokio::test]
+async fn verify_names_alerts_that_are_missing_doubled_or_wrong() {
+    let mut house = House::watched_at(&["0.5"]).await;
+    house.spend(500).await;
+    let head = house.log.head().position;
+    house.log.close();
+    let last = "(SELECT max(position) FROM events)";
+    let again = "INSERT INTO events (position, recorded_at, aggregate_type, aggregate_id, sequence, event_type, \
+         event_version, payload, metadata) SELECT position + 1, recorded_at, aggregate_type, aggregate_id, sequence + 1, \
+         event_type, event_version, payload, metadata FROM events WHERE position =";
+    for (sql, at, why) in [
+        (format!("DELETE FROM events WHERE position = {last}"), head - 1, "was not said"),
+        (format!("{again} {last}"), head + 1, "said before"),
+        (
+            format!(
+                "UPDATE events SET payload = json_set(payload, '$.settled_usd', '0.000000501') WHERE position = {last}"
+            ),
+            head,
+            "not due",
+        ),
+        (
+            format!("UPDATE events SET payload = json_set(payload, '$.fraction', '0.4') WHERE position = {last}"),
+            head,
+            "not due",
+        ),
+    ] {
+        let copy = TempDir::new().expect("a folder");
+        let path = copy.path().join(LEDGER_FILE);
+        std::fs::copy(house.folder.path().join(LEDGER_FILE), &path).expect("a copy");
+        let ledger = Connection::open(&path).expect("the ledger opens");
+        ledger
+            .execute_batch("DROP TRIGGER events_are_never_changed; DROP TRIGGER events_are_never_deleted;")
+            .expect("the guards are removed");
+        ledger
+            .execute_batch(&format!(
+                "UPDATE ledger_checkpoint SET position = 0; DELETE FROM balances; DELETE FROM owner_blocks; {sql}"
+            ))
+            .expect(&sql);
+        drop(ledger);
+        match verify(&Reader::open(&path).expect("the ledger opens")) {
+            Err(VerifyError::Broken { position, reason }) => {
+                assert!(position == at && reason.contains(why), "{sql}: position {position}: {reason}");
+            }
+            other => panic!("{sql}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn verify_holds_the_rows_of_alerts_against_the_events() {
+    let mut house = House::watched_at(&["0.5"]).await;
+    house.spend(500).await;
+    house.log.close();
+    let ledger = Connection::open(house.folder.path().join(LEDGER_FILE)).expect("the ledger opens");
+    ledger.execute_batch("UPDATE balances SET announced = ''").expect("a changed row");
+    drop(ledger);
+    let reader = Reader::open(&house.folder.path().join(LEDGER_FILE)).expect("the ledger opens");
+    let Err(VerifyError::BesideTheLog { reason, .. }) = verify(&reader) else { panic!("the row is wrong") };
+    assert!(reason.contains("other alerts"), "{reason}");
+}
