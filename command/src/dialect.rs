@@ -11,6 +11,7 @@ pub mod json;
 mod anthropic;
 mod native;
 mod openai;
+mod prompt;
 mod refusal;
 mod relay;
 mod request;
@@ -25,6 +26,7 @@ use events::usage::{TokenClasses, Usage};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+pub use prompt::prompt_texts;
 pub use refusal::{error_body, openai_shape as openai_refusal, stream_error};
 pub use relay::Relay;
 pub use request::ClientRequest;

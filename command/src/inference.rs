@@ -1,6 +1,8 @@
 //! The request path: parse what is needed, route, bound and price, ask the ledger, dispatch, relay, settle, close.
 //! Nothing is dispatched before its admission is durable, and no last byte leaves before its settlement is.
 
+mod admission;
+mod bound;
 mod call;
 mod described;
 mod dispatch;
@@ -22,13 +24,12 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use events::event::Context;
 use events::event::admin::Permission;
-use events::event::inference::InferenceAdmitted;
 use events::ids::{IdMaker, RequestId};
-use events::ledger::{Admission, IfShort, RefusedRequest};
-use events::log::{Admitted, Log, LogError, OpenHold};
+use events::ledger::RefusedRequest;
+use events::log::{Log, LogError, OpenHold};
 use events::time::Clock;
 use events::wire::{ErrorCode, Refusal};
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 use openapi::Api;
 use projections::caller::Caller;
 use projections::tables::{Tables, TablesHandle};
@@ -39,10 +40,10 @@ use crate::body::{self, BodyError};
 use crate::course::{Arrival, Course};
 use crate::dialect::{ClientRequest, Surface};
 use crate::figures::{RequestFigures, Stage};
-use crate::hex;
 use crate::limits::{BindingLimits, LetIn, LimitRefused, RateLimiter};
 use crate::reply;
 use crate::secrets::vault::Vault;
+use crate::tokens::TokenCounter;
 use crate::trace::Tracer;
 use crate::upstream::UpstreamClients;
 use plan::Plan;
@@ -71,6 +72,7 @@ pub struct Gateway {
     pub ids: IdMaker,
     /// One for each stream that is being relayed; they end with it.
     pub timers: TaskTracker,
+    pub tokens: TokenCounter,
 }
 
 impl Gateway {
@@ -222,7 +224,7 @@ async fn prepare(
         .reserve_tokens(&mut way.let_in, tokens_bound)
         .map_err(|refused| limited(gateway, &context, &refused))?;
     way.course.passed(Stage::Plan);
-    let hold = admit(gateway, id, context, caller, &asked, &plan).await?;
+    let hold = admission::admit(gateway, id, context, caller, &asked, &mut plan).await?;
     way.course.passed(Stage::Admit);
     let Some(cap) = hold.lowered_to else {
         return Ok(Prepared { asked, plan, first_body: Some(first_body), hold });
@@ -272,43 +274,6 @@ async fn record_refusal(gateway: &Gateway, id: RequestId, context: Context, mode
 /// A name that a client made up is recorded as far as it can be a model's.
 fn recorded_name(model: &str) -> String {
     model.chars().take(256).collect()
-}
-
-async fn admit(
-    gateway: &Gateway,
-    id: RequestId,
-    context: Context,
-    caller: &Caller,
-    asked: &ClientRequest,
-    plan: &Plan,
-) -> Result<OpenHold, Refusal> {
-    let digest = ring::digest::digest(&ring::digest::SHA256, asked.body());
-    let admitted = InferenceAdmitted {
-        model: asked.model().to_owned(),
-        dialect: asked.surface().as_str().to_owned(),
-        streamed: asked.streamed(),
-        max_output_tokens: plan.max_output_tokens,
-        requested_max_output_tokens: None,
-        input_tokens_bound: plan.input_tokens_bound,
-        body_sha256: hex::lower(digest.as_ref()),
-        metadata: asked.metadata().clone(),
-        versions: plan.versions(caller.key_version),
-        would_have_refused: Vec::new(),
-    };
-    let admission = Admission {
-        request_id: id,
-        context,
-        held: plan.held,
-        ttl: gateway.log.hold_ttl(),
-        if_short: IfShort::Shrink(plan.shrinking(asked)),
-        admitted: Box::new(admitted),
-    };
-    match gateway.log.admit(admission).await {
-        Ok(Admitted::Hold(hold)) => Ok(hold),
-        Ok(Admitted::Refused(refusal)) => Err(refusal),
-        Ok(Admitted::Short) => Err(Refusal::new(ErrorCode::Internal, "a request that is short without being refused")),
-        Err(error) => Err(ledger_unavailable(&id.to_string(), &error)),
-    }
 }
 
 /// No ledger, no dispatch. Why it cannot record is for the operator, not for the client.

@@ -16,5 +16,6 @@ pub mod limits;
 pub mod reply;
 pub mod secrets;
 pub mod simulator;
+pub mod tokens;
 pub mod trace;
 pub mod upstream;

@@ -15,6 +15,7 @@ use command::figures::RequestFigures;
 use command::inference::{self, Gateway};
 use command::limits::RateLimiter;
 use command::secrets::{NodeKey, Secret, Vault, operator_key};
+use command::tokens::TokenCounter;
 use command::trace::{Exporting, TraceFigures, Tracer};
 use command::upstream::UpstreamClients;
 use events::ids::{IdMaker, SystemRandom};
@@ -270,6 +271,7 @@ async fn open_door(
         clock: Arc::clone(clock),
         ids: ids.clone(),
         timers: tokio_util::task::TaskTracker::new(),
+        tokens: TokenCounter::default(),
     };
     let queries = QueryState {
         log: log.clone(),

@@ -97,7 +97,7 @@ async fn of_a_cent_a_budget_that_shrinks_gives_the_longest_answer_that_it_can_pa
     let tenant = with_a_cent(&gateway, &upstream, "openai", json!({ "when_short": "shrink" })).await;
     let first = lowered(&tenant.chat("ok").await.must(200));
     let body = serde_json::to_vec(&tenant.ask_streamed("ok")).expect("a body");
-    let stream = tenant.app.open(http::Method::POST, OPENAI, body).await.ok().expect("a stream");
+    let stream = tenant.app.open(http::Method::POST, OPENAI, body).await.expect("a stream");
     let cap: u64 = stream.headers()["x-ledgerway-max-output-tokens"].to_str().expect("text").parse().expect("a cap");
     assert!(cap < first, "{cap} after {first}");
     drop(stream);
@@ -223,5 +223,47 @@ async fn what_a_dead_process_left_is_given_back_where_the_operator_says_so() {
     gateway.books_when_all_ended(Duration::from_secs(12)).await;
     let [expired] = &tenant.events_of(&gateway, &["budget.expired"]).await[..] else { panic!("one hold expires") };
     assert_eq!((&expired["data"]["policy"], &expired["data"]["charged_usd"]), (&json!("release"), &json!(usd(0))));
+    must_verify(gateway);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prompt_that_is_too_dear_by_its_bytes_is_counted_before_it_is_refused() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::with(&gateway, &upstream, &[], Setup { limit_usd: "0.02", ..Setup::default() }).await;
+    for (name, tokenizer) in [("by-bytes", Value::Null), ("by-tokens", json!("o200k_base"))] {
+        add_large(&gateway, &tenant, name).await;
+        let model = gateway.operator().get("/v1/admin/models").await.must(200).json()["items"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .find(|model| model["name"] == tenant.model(name))
+            .expect("the model")
+            .clone();
+        let mut targets = model["targets"].clone();
+        targets[0]["tokenizer"] = tokenizer;
+        let path = format!("/v1/admin/models/{}", model["id"].as_str().expect("an id"));
+        gateway.operator().patch(&path, &json!({ "targets": targets })).await.must(200);
+    }
+    let prose = "The quick brown fox jumps over the lazy dog. ".repeat(400);
+    let ask = |name: &str, prose: &str| {
+        let mut body = tenant.ask(name);
+        (body["messages"][0]["content"], body["max_tokens"]) = (json!(prose), json!(64));
+        body
+    };
+    let bytes = i64::try_from(ask("by-bytes", &prose).to_string().len()).expect("small");
+    let refused = tenant.app.post(OPENAI, &ask("by-bytes", &prose)).await.must(429);
+    assert!(nano(&explained(&gateway, &refused.request_id()).await["requested_usd"]) > bytes * 2500);
+    let counted = tenant.app.post(OPENAI, &ask("by-tokens", &prose)).await.must(200);
+    let types = gateway.types_of(&counted.request_id()).await;
+    assert_eq!(types[..2], ["inference.admitted.v1", "budget.reserved.v1"], "nothing was refused before it");
+    let why = explained(&gateway, &counted.request_id()).await;
+    let bound = why["input_tokens_bound"].as_i64().expect("a number");
+    assert!((4000..bytes / 3).contains(&bound), "{bound} tokens of {bytes} bytes");
+    // Beyond that as well: one refusal, with the tighter figure.
+    let refused = tenant.app.post(OPENAI, &ask("by-tokens", &prose.repeat(4))).await.must(429);
+    assert_eq!(gateway.types_of(&refused.request_id()).await, ["inference.refused.v1"]);
+    let requested = nano(&explained(&gateway, &refused.request_id()).await["requested_usd"]);
+    assert!(requested < bytes * 2500 * 2 && requested > 4 * 4000 * 2500, "{requested} for four times the prose");
+    assert_eq!(upstream.seen().len(), 1);
     must_verify(gateway);
 }

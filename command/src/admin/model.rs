@@ -115,6 +115,7 @@ mod tests {
             context_window: None,
             max_output_tokens: Some(10),
             default_max_output_tokens: None,
+            tokenizer: None,
         }
     }
 

@@ -285,6 +285,7 @@ fn target(provider: ProviderId, model: &DevModel) -> Target {
         context_window: Some(DEV_CONTEXT_WINDOW),
         max_output_tokens: Some(DEV_MAX_OUTPUT_TOKENS),
         default_max_output_tokens: Some(DEV_DEFAULT_MAX_OUTPUT_TOKENS),
+        tokenizer: None,
     }
 }
 

@@ -88,6 +88,7 @@ mod tests {
             context_window: None,
             max_output_tokens: None,
             default_max_output_tokens: None,
+            tokenizer: None,
         }
     }
 

@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use events::event::admin::{Model, OutputCapField, Provider, ProviderKind, Target};
+use events::event::admin::{Model, OutputCapField, Provider, ProviderKind, Target, Tokenizer};
 use events::event::inference::{Backend, Versions};
 use events::ids::RequestId;
 use events::ledger::Shrinking;
-use events::money::{CostLine, NanoUsd, Rates};
+use events::money::Rates;
 use events::wire::{ErrorCode, Refusal};
 use projections::caller::Caller;
 use projections::tables::{Entry, Tables};
 
+use super::bound::Bound;
 use super::order;
 use crate::dialect::{CapField, ClientRequest, OutboundTarget, UpstreamDialect};
 
@@ -29,6 +30,8 @@ pub struct PlannedTarget {
     pub price_version: u64,
     /// Goes upstream: never above what was admitted, nor above what the target takes.
     pub max_output_tokens: u64,
+    /// What it is known to count with.
+    tokenizer: Option<Tokenizer>,
 }
 
 /// Targets in the order in which they are tried, and the money that any of them can cost at most.
@@ -38,10 +41,9 @@ pub struct Plan {
     pub system_prefix: Option<String>,
     pub model_version: u64,
     pub max_output_tokens: u64,
-    pub input_tokens_bound: u64,
-    pub held: NanoUsd,
-    /// What a lower cap would cost, whichever target serves.
-    line: CostLine,
+    /// Bound of the prompt's tokens by its bytes.
+    pub prompt_bytes: u64,
+    pub bound: Bound,
 }
 
 /// Nobody is helped by a shorter answer, and some upstreams refuse a lower cap.
@@ -50,7 +52,7 @@ const SHRUNK_OUTPUT_TOKENS_MIN: u64 = 16;
 impl Plan {
     /// The most tokens that the request can take, whoever serves it.
     pub const fn tokens_bound(&self, choices: u64) -> u64 {
-        self.input_tokens_bound.saturating_add(self.max_output_tokens.saturating_mul(choices))
+        self.bound.input_tokens.saturating_add(self.max_output_tokens.saturating_mul(choices))
     }
 
     /// What was decided upon; the ledger adds the budgets.
@@ -109,28 +111,17 @@ pub fn plan(
     }
     let cap = output_cap(asked, &priced)?;
     let prefix_bytes = model.value.system_prefix.as_ref().map_or(0, String::len) as u64;
-    let input_tokens_bound = asked.input_tokens_bound().saturating_add(prefix_bytes);
+    let prompt_bytes = asked.input_tokens_bound().saturating_add(prefix_bytes);
     let targets: Vec<_> =
         priced.into_iter().filter(|target| target.takes(asked, cap)).map(|target| target.planned(cap)).collect();
-    let output_tokens_bound = cap.checked_mul(asked.choices()).ok_or_else(|| beyond_counting(asked))?;
-    let bounds: Option<Vec<NanoUsd>> =
-        targets.iter().map(|target| target.rates.upper_bound(input_tokens_bound, output_tokens_bound)).collect();
-    let held = bounds.and_then(|bounds| bounds.into_iter().max()).ok_or_else(|| beyond_counting(asked))?;
-    let line = cost_line(&targets, input_tokens_bound, asked.choices()).ok_or_else(|| beyond_counting(asked))?;
+    let bound = Bound::over(&targets, |_| prompt_bytes, cap, asked.choices()).ok_or_else(|| beyond_counting(asked))?;
     Ok(Plan {
         targets,
         system_prefix: model.value.system_prefix.clone(),
         model_version: model.version,
         max_output_tokens: cap,
-        input_tokens_bound,
-        held,
-        line,
-    })
-}
-
-fn cost_line(targets: &[PlannedTarget], input_tokens_bound: u64, choices: u64) -> Option<CostLine> {
-    targets.iter().try_fold(CostLine::default(), |line, target| {
-        Some(line.above(CostLine::of(&target.rates, input_tokens_bound, choices)?))
+        prompt_bytes,
+        bound,
     })
 }
 
@@ -138,7 +129,25 @@ impl Plan {
     /// How far the ledger may lower the output cap.
     pub const fn shrinking(&self, asked: &ClientRequest) -> Shrinking {
         let output_tokens_min = asked.output_tokens_needed().saturating_add(SHRUNK_OUTPUT_TOKENS_MIN);
-        Shrinking { line: self.line, output_tokens_min }
+        Shrinking { line: self.bound.line, output_tokens_min }
+    }
+
+    /// Those of its targets, each once; none where nothing but bytes is known.
+    pub fn tokenizers(&self) -> Vec<Tokenizer> {
+        let mut tokenizers: Vec<_> = self.targets.iter().filter_map(|target| target.tokenizer).collect();
+        tokenizers.sort_unstable();
+        tokenizers.dedup();
+        tokenizers
+    }
+
+    /// With what the bytes are more than the tokens, by tokenizer.
+    pub fn tighten(&mut self, asked: &ClientRequest, savings: &[(Tokenizer, u64)]) {
+        let of = |target: &PlannedTarget| {
+            let saved = savings.iter().find(|(tokenizer, _)| target.tokenizer == Some(*tokenizer));
+            self.prompt_bytes.saturating_sub(saved.map_or(0, |(_, saved)| *saved))
+        };
+        // What could be counted by its bytes can be by less.
+        self.bound = Bound::over(&self.targets, of, self.max_output_tokens, asked.choices()).unwrap_or(self.bound);
     }
 
     /// To what the ledger admitted.
@@ -235,6 +244,7 @@ impl Priced<'_> {
             },
             rates: self.rates,
             price_version: self.price_version,
+            tokenizer: self.target.tokenizer.filter(|_| self.provider.kind != ProviderKind::Anthropic),
             max_output_tokens: self.target.max_output_tokens.map_or(cap, |max| cap.min(max)),
         }
     }

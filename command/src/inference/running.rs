@@ -73,7 +73,8 @@ pub struct Running {
     started: Instant,
     /// When it must have ended, before its hold expires.
     pub deadline: tokio::time::Instant,
-    input_tokens_bound: u64,
+    /// The prompt's, where nobody reports them.
+    input_tokens_counted: u64,
     output_tokens_bound: u64,
     attempts: Vec<AttemptFailed>,
     calls: u32,
@@ -94,7 +95,7 @@ impl Running {
             let_in: way.let_in,
             started: Instant::now(),
             deadline: tokio::time::Instant::now() + deadline,
-            input_tokens_bound: plan.input_tokens_bound,
+            input_tokens_counted: plan.prompt_bytes.div_ceil(4).min(plan.bound.input_tokens),
             output_tokens_bound: plan.max_output_tokens.saturating_mul(choices),
             attempts: Vec::new(),
             calls: 0,
@@ -298,9 +299,7 @@ impl Running {
         let reasoning = metered.reasoning_bytes.div_ceil(4).min(self.output_tokens_bound - text);
         let input = match &metered.reported_input {
             Some(reported) => reported.clone(),
-            None => {
-                TokenClasses { input_uncached_tokens: self.input_tokens_bound.div_ceil(4), ..TokenClasses::default() }
-            }
+            None => TokenClasses { input_uncached_tokens: self.input_tokens_counted, ..TokenClasses::default() },
         };
         TokenClasses { output_text_tokens: text, output_reasoning_tokens: reasoning, ..input }
     }

@@ -135,6 +135,7 @@ impl World {
             context_window: None,
             max_output_tokens: None,
             default_max_output_tokens: None,
+            tokenizer: None,
         };
         let model = Model {
             model_id: ids.make(),

@@ -138,6 +138,7 @@ fn samples() -> Vec<(Stream, Event)> {
             context_window: Some(128_000),
             max_output_tokens: Some(16_384),
             default_max_output_tokens: Some(4096),
+            tokenizer: None,
         }],
         system_prefix: Some("Be brief.".to_owned()),
         tenant_id: Some(id(1)),

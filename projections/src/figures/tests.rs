@@ -44,10 +44,12 @@ fn asked(number: u128) -> Vec<Recorded> {
         dialect: "native".into(),
         streamed: false,
         max_output_tokens: 1,
+        requested_max_output_tokens: None,
         input_tokens_bound: 1,
         body_sha256: String::new(),
         metadata: BTreeMap::new(),
         versions: Versions::default(),
+        would_have_refused: Vec::new(),
     };
     let (held_usd, charged_usd) = (NanoUsd::new(1000), NanoUsd::new(400));
     let reserved = BudgetReserved { held_usd, budgets: vec![], expires_at: from_micros(0) };

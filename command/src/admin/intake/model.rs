@@ -2,7 +2,7 @@
 //! keys can see: one list for what all share, one for each tenant's own.
 
 use events::event::Chain;
-use events::event::admin::{Model, Strategy, Target};
+use events::event::admin::{Model, ProviderKind, Strategy, Target, Tokenizer};
 use events::ids::{ModelId, ProviderId, TenantId};
 use events::log::SideRow;
 use openapi::resource::{self, Form};
@@ -25,6 +25,9 @@ const RANK_MAX: u64 = 1_000_000;
 const TOKENS_MAX: u64 = 100_000_000;
 
 const STRATEGIES: &[(&str, Strategy)] = &[("priority", Strategy::Priority), ("weighted", Strategy::Weighted)];
+
+const TOKENIZERS: &[(&str, Tokenizer)] =
+    &[("o200k_base", Tokenizer::O200kBase), ("cl100k_base", Tokenizer::Cl100kBase)];
 
 /// Names that shared models claim.
 const SHARED: &str = "shared";
@@ -56,6 +59,7 @@ fn target(mut fields: Fields) -> Result<Target, FieldError> {
         context_window: fields.optional("context_window", tokens)?,
         max_output_tokens: fields.optional("max_output_tokens", tokens)?,
         default_max_output_tokens: fields.optional("default_max_output_tokens", tokens)?,
+        tokenizer: fields.optional("tokenizer", |field| field.one_of(TOKENIZERS))?,
     };
     fields.finish()?;
     Ok(target)
@@ -63,7 +67,11 @@ fn target(mut fields: Fields) -> Result<Target, FieldError> {
 
 fn check_providers(desk: &Desk<'_>, targets: &[Target], tenant: Option<TenantId>) -> Result<(), CommandError> {
     for (index, target) in targets.iter().enumerate() {
-        desk.provider(target.provider_id, tenant, &format!("targets[{index}].provider_id"))?;
+        let provider = desk.provider(target.provider_id, tenant, &format!("targets[{index}].provider_id"))?;
+        if target.tokenizer.is_some() && provider.kind == ProviderKind::Anthropic {
+            let field = format!("targets[{index}].tokenizer");
+            return Err(FieldError::new(field, "is not what this provider counts with").into());
+        }
     }
     Ok(())
 }

@@ -62,6 +62,7 @@ async fn every_wrong_field_is_a_400_that_names_it() {
         ("/models", with(&model, "name", json!("two words")), "name"),
         ("/models", target("colour", json!("red")), "targets[0].colour"),
         ("/models", target("max_output_tokens", json!(-1)), "targets[0].max_output_tokens"),
+        ("/models", target("tokenizer", json!("gpt2")), "targets[0].tokenizer"),
         ("/prices", with(&price, "input_usd_per_mtok", json!(1)), "input_usd_per_mtok"),
         ("/prices", with(&price, "request_usd", json!("-1")), "request_usd"),
         ("/budgets", with(&budget, "limit_usd", json!(1.5)), "limit_usd"),

@@ -306,6 +306,7 @@ fn model() -> Event {
         context_window: None,
         max_output_tokens: None,
         default_max_output_tokens: None,
+        tokenizer: None,
     };
     Event::ModelCreated(Box::new(Model {
         model_id: id(1),

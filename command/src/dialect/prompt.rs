@@ -1,0 +1,41 @@
+//! The texts of a chat request's messages, on either surface: what a tokenizer can count.
+
+use std::borrow::Cow;
+
+use super::json::{self, Kind};
+
+/// A text of a message, and how many bytes of the body it takes, quotes included.
+pub struct PromptText<'a> {
+    pub body_bytes: usize,
+    pub text: Cow<'a, str>,
+}
+
+/// Of every message the content, where it is a text, and the texts among its parts. Calls, results of tools and
+/// definitions are left out: how a provider writes those into the prompt is its own affair.
+pub fn prompt_texts(body: &str) -> impl Iterator<Item = PromptText<'_>> {
+    let messages = members(body, "messages").flat_map(elements);
+    let contents = messages.flat_map(|message| members(message, "content"));
+    contents.flat_map(|content| {
+        let parts = elements(content).flat_map(|part| members(part, "text"));
+        std::iter::once(content).chain(parts).filter_map(text)
+    })
+}
+
+fn text(value: &str) -> Option<PromptText<'_>> {
+    if json::kind(value) != Kind::String {
+        return None;
+    }
+    json::string(value).map(|text| PromptText { body_bytes: value.len(), text })
+}
+
+/// Every value under this name: which of two binds is for the upstream to say.
+fn members<'a>(object: &'a str, name: &'static str) -> impl Iterator<Item = &'a str> {
+    let is_one = json::kind(object.trim_start_matches([' ', '\t', '\r', '\n'])) == Kind::Object;
+    let members = is_one.then(|| json::members(object).map_while(Result::ok));
+    members.into_iter().flatten().filter(move |member| member.key == name).map(|member| member.value)
+}
+
+fn elements(array: &str) -> impl Iterator<Item = &str> {
+    let is_one = json::kind(array) == Kind::Array;
+    is_one.then(|| json::elements(array).map_while(Result::ok)).into_iter().flatten()
+}

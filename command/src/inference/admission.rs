@@ -1,0 +1,80 @@
+//! Asking the ledger for the money of a request: once, or where a tokenizer can show that it needs less than its bytes
+//! say, once more (ADR-0005).
+
+use events::event::Context;
+use events::event::inference::InferenceAdmitted;
+use events::ids::RequestId;
+use events::ledger::{Admission, IfShort};
+use events::log::{Admitted, OpenHold};
+use events::wire::{ErrorCode, Refusal};
+use projections::caller::Caller;
+
+use super::plan::Plan;
+use super::{Gateway, ledger_unavailable};
+use crate::dialect::ClientRequest;
+use crate::hex;
+
+pub async fn admit(
+    gateway: &Gateway,
+    id: RequestId,
+    context: Context,
+    caller: &Caller,
+    asked: &ClientRequest,
+    plan: &mut Plan,
+) -> Result<OpenHold, Refusal> {
+    let tokenizers = plan.tokenizers();
+    if !tokenizers.is_empty() {
+        let admission = admission(gateway, id, context.clone(), caller, asked, plan, IfShort::AskAgain);
+        match ask(gateway, admission).await? {
+            Admitted::Hold(hold) => return Ok(hold),
+            Admitted::Refused(refusal) => return Err(refusal),
+            Admitted::Short => {}
+        }
+        if let Some(savings) = gateway.tokens.savings(asked.body().clone(), tokenizers).await {
+            plan.tighten(asked, &savings);
+        }
+    }
+    let if_short = IfShort::Shrink(plan.shrinking(asked));
+    match ask(gateway, admission(gateway, id, context, caller, asked, plan, if_short)).await? {
+        Admitted::Hold(hold) => Ok(hold),
+        Admitted::Refused(refusal) => Err(refusal),
+        Admitted::Short => Err(Refusal::new(ErrorCode::Internal, "an answer to another question")),
+    }
+}
+
+fn admission(
+    gateway: &Gateway,
+    id: RequestId,
+    context: Context,
+    caller: &Caller,
+    asked: &ClientRequest,
+    plan: &Plan,
+    if_short: IfShort,
+) -> Admission {
+    let digest = ring::digest::digest(&ring::digest::SHA256, asked.body());
+    let admitted = InferenceAdmitted {
+        model: asked.model().to_owned(),
+        dialect: asked.surface().as_str().to_owned(),
+        streamed: asked.streamed(),
+        max_output_tokens: plan.max_output_tokens,
+        requested_max_output_tokens: None,
+        input_tokens_bound: plan.bound.input_tokens,
+        body_sha256: hex::lower(digest.as_ref()),
+        metadata: asked.metadata().clone(),
+        versions: plan.versions(caller.key_version),
+        would_have_refused: Vec::new(),
+    };
+    Admission {
+        request_id: id,
+        context,
+        held: plan.bound.held,
+        ttl: gateway.log.hold_ttl(),
+        if_short,
+        admitted: Box::new(admitted),
+    }
+}
+
+async fn ask(gateway: &Gateway, admission: Admission) -> Result<Admitted, Refusal> {
+    let id = admission.request_id;
+    gateway.log.admit(admission).await.map_err(|error| ledger_unavailable(&id.to_string(), &error))
+}

@@ -1,0 +1,210 @@
+//! Counting a prompt's tokens with the backend's own tokenizer, for requests that budgets have too little left for by
+//! their bytes (ADR-0005). Off the async threads, one at a time, bounded in bytes and time; what is not counted stays
+//! with its bytes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use events::event::admin::Tokenizer;
+use tiktoken_rs::CoreBPE;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use crate::dialect::prompt_texts;
+
+/// Prompts that are counted at a time: it is processor time, and nobody needs it who has money.
+const COUNTED_AT_ONCE: usize = 1;
+/// How long somebody waits for a turn, and then for the count.
+const WAIT_MAX: Duration = Duration::from_secs(2);
+/// Text that is counted of one prompt; a megabyte is a quarter of a million tokens.
+const BYTES_MAX: usize = 1024 * 1024;
+/// How long one prompt is counted.
+const COUNTING_MAX: Duration = Duration::from_millis(500);
+/// Text without a place to cut it. More of it at once would be slow, and is no prose.
+const SEGMENT_BYTES_MAX: usize = 4096;
+/// The shortest text that is worth it.
+const TEXT_BYTES_MIN: usize = 64;
+
+/// Counts on a bound of its own. Cheap to clone.
+#[derive(Clone)]
+pub struct TokenCounter {
+    turns: Arc<Semaphore>,
+}
+
+impl Default for TokenCounter {
+    fn default() -> Self {
+        Self { turns: Arc::new(Semaphore::new(COUNTED_AT_ONCE)) }
+    }
+}
+
+impl TokenCounter {
+    /// By how much a body's bytes are more than its tokens, for each of these tokenizers. `None` where there was no turn
+    /// in time.
+    pub async fn savings(&self, body: Bytes, tokenizers: Vec<Tokenizer>) -> Option<Vec<(Tokenizer, u64)>> {
+        let turn = timeout(WAIT_MAX, Arc::clone(&self.turns).acquire_owned()).await.ok()?.ok()?;
+        let counting = spawn_blocking(move || {
+            let _turn = turn;
+            let body = std::str::from_utf8(&body).ok()?;
+            Some(tokenizers.into_iter().map(|tokenizer| (tokenizer, saving(body, tokenizer))).collect())
+        });
+        // The first one loads the ranks; whoever does not wait for that finds them loaded the next time.
+        timeout(WAIT_MAX, counting).await.ok()?.ok()?
+    }
+}
+
+fn encoder(tokenizer: Tokenizer) -> &'static CoreBPE {
+    match tokenizer {
+        Tokenizer::O200kBase => tiktoken_rs::o200k_base_singleton(),
+        Tokenizer::Cl100kBase => tiktoken_rs::cl100k_base_singleton(),
+    }
+}
+
+/// Bytes of the body that are text of messages, less its tokens. All that is around the texts stays with its bytes: the
+/// published recipe adds 3 tokens a message, and the JSON of the shortest one has 28 bytes.
+fn saving(body: &str, tokenizer: Tokenizer) -> u64 {
+    let encoder = encoder(tokenizer);
+    let until = Instant::now() + COUNTING_MAX;
+    let mut bytes_left = BYTES_MAX;
+    let mut saved = 0;
+    for text in prompt_texts(body) {
+        let is_worth_it = (TEXT_BYTES_MIN..=bytes_left).contains(&text.text.len());
+        if !is_worth_it {
+            continue;
+        }
+        bytes_left -= text.text.len();
+        let Some(tokens) = count(encoder, &text.text, until) else { return saved };
+        saved += (text.body_bytes as u64).saturating_sub(tokens);
+    }
+    saved
+}
+
+/// An upper bound of a text's tokens, exact where it can be cut; `None` when time is up.
+fn count(encoder: &CoreBPE, text: &str, until: Instant) -> Option<u64> {
+    let mut tokens = 0;
+    for segment in (Segments { rest: text }) {
+        tokens += match segment.len() {
+            0..=SEGMENT_BYTES_MAX => encoder.count_ordinary(segment),
+            bytes => bytes,
+        } as u64;
+        if Instant::now() >= until {
+            return None;
+        }
+    }
+    Some(tokens)
+}
+
+/// A text in pieces whose tokens are those of the whole. It is cut behind an ASCII letter or digit and in front of white
+/// space: no alternative of either tokenizer's pattern matches both, and none looks back, so that the pattern ends a
+/// match there whatever is around it.
+struct Segments<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Iterator for Segments<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        /// Shorter ones are not worth a call.
+        const LEN_WANTED: usize = 1024;
+        if self.rest.is_empty() {
+            return None;
+        }
+        let bytes = self.rest.as_bytes();
+        let cuts = |at: &usize| {
+            let (before, behind) = (bytes.get(at.wrapping_sub(1)), bytes.get(*at));
+            before.is_some_and(u8::is_ascii_alphanumeric)
+                && behind.is_some_and(|byte| matches!(byte, b' ' | b'\n' | b'\t'))
+        };
+        // The last cut that keeps it short, else the first one there is.
+        let near = (1..bytes.len().min(LEN_WANTED)).rev().find(cuts);
+        let at = near.or_else(|| (LEN_WANTED..bytes.len()).find(cuts)).unwrap_or(bytes.len());
+        let at = if bytes.len() <= LEN_WANTED { bytes.len() } else { at };
+        let (segment, rest) = self.rest.split_at_checked(at)?;
+        self.rest = rest;
+        Some(segment)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BOTH: [Tokenizer; 2] = [Tokenizer::O200kBase, Tokenizer::Cl100kBase];
+
+    fn forever() -> Instant {
+        Instant::now() + Duration::from_secs(600)
+    }
+
+    /// Prose, code, other scripts, white space and what is no text at all.
+    fn texts() -> impl Strategy<Value = String> {
+        let word = prop_oneof![
+            8 => "[a-zA-Z]{1,12}",
+            2 => "[0-9]{1,9}",
+            2 => "[ \t\r\n]{1,9}",
+            2 => "[.,;:!?'\"/(){}<>|_-]{1,5}",
+            1 => "[äßéñøλжあ漢字한😀\u{301}]{1,6}",
+            1 => "('s|'LL|it's|<\\|endoftext\\|>)",
+            1 => "\\PC{1,8}",
+        ];
+        proptest::collection::vec((word, prop_oneof![4 => Just(" "), 1 => Just(""), 1 => Just("\n")]), 0..900)
+            .prop_map(|words| words.into_iter().flat_map(|(word, gap)| [word, gap.to_owned()]).collect())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_text_that_is_cut_has_the_tokens_of_the_whole(text in texts()) {
+            for tokenizer in BOTH {
+                let whole = encoder(tokenizer).count_ordinary(&text) as u64;
+                let counted = count(encoder(tokenizer), &text, forever()).expect("time enough");
+                let can_be_cut = Segments { rest: &text }.all(|segment| segment.len() <= SEGMENT_BYTES_MAX);
+                prop_assert!(counted >= whole && counted <= text.len() as u64, "{counted} of {whole}");
+                prop_assert!(!can_be_cut || counted == whole, "{counted} of {whole}");
+            }
+        }
+
+        #[test]
+        fn the_bound_by_tokens_is_between_the_texts_tokens_and_the_bytes(texts in proptest::collection::vec(texts(), 1..4)) {
+            let message = |text: &String| serde_json::json!({ "role": "user", "content": text });
+            let body = serde_json::json!({ "model": "m", "messages": texts.iter().map(message).collect::<Vec<_>>() });
+            let (body, together) = (body.to_string(), texts.concat());
+            for tokenizer in BOTH {
+                let bound = body.len() as u64 - saving(&body, tokenizer);
+                let tokens = encoder(tokenizer).count_ordinary(&together) as u64;
+                prop_assert!((tokens..=body.len() as u64).contains(&bound), "{bound} for {tokens} tokens");
+            }
+        }
+    }
+
+    #[test]
+    fn segments_are_the_text() {
+        for text in ["", "a", &"word ".repeat(5000), &"x".repeat(10_000), &"漢字 ".repeat(3000), &" ".repeat(9000)] {
+            assert_eq!(Segments { rest: text }.collect::<String>(), text);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_cut_or_is_too_long_stays_with_its_bytes() {
+        let blob = "x".repeat(SEGMENT_BYTES_MAX + 1);
+        assert_eq!(count(encoder(Tokenizer::O200kBase), &blob, forever()), Some(blob.len() as u64));
+        let body = serde_json::json!({ "messages": [{ "content": "word ".repeat(BYTES_MAX / 4) }] }).to_string();
+        assert_eq!(saving(&body, Tokenizer::O200kBase), 0);
+        assert_eq!(count(encoder(Tokenizer::O200kBase), "a word", Instant::now()), None);
+    }
+
+    #[tokio::test]
+    async fn prose_has_a_quarter_of_its_bytes_in_tokens() {
+        let prose = "The quick brown fox jumps over the lazy dog. ".repeat(200);
+        let body =
+            serde_json::json!({ "messages": [{ "role": "user", "content": [{ "type": "text", "text": prose }] }] });
+        let savings = TokenCounter::default().savings(body.to_string().into(), BOTH.to_vec()).await.expect("a turn");
+        for (tokenizer, saved) in savings {
+            assert!(saved > prose.len() as u64 * 7 / 10, "{saved} of {} by {tokenizer:?}", prose.len());
+        }
+    }
+}
