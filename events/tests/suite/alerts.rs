@@ -53,6 +53,19 @@ impl House {
         assert!(matches!(at[&position].event, Event::BudgetSettled(_)), "an end is acknowledged where it stands");
     }
 
+    /// One request whose hold expires before its end is known.
+    async fn spend_late(&mut self, held: i64, cost: i64) {
+        self.asked += 1;
+        let asked = admission(self.asked, 1, held, Duration::from_secs(60));
+        let Admitted::Hold(hold) = self.log.admit(asked).await.expect("an answer") else { panic!("no hold") };
+        let (reserved, mut head) = (hold.admitted_position + 1, self.log.watch_head());
+        self.clock.advance(Duration::from_secs(61));
+        let expired = head.wait_for(|head| head.position > reserved);
+        tokio::time::timeout(Duration::from_secs(10), expired).await.expect("it expires").expect("a writer");
+        let settled = hold.end(Vec::new(), Outcome::Completed(ended(cost)), Charge::Settle(NanoUsd::new(cost))).await;
+        settled.expect("recorded");
+    }
+
     /// Another life on the same folder, whose predecessor wrote no rows at its end.
     fn dies(mut self) -> Self {
         let (left, next) = (self.folder.path().to_owned(), TempDir::new().expect("a folder"));
@@ -75,7 +88,9 @@ impl House {
         let mut alerts = Vec::new();
         for recorded in events {
             match &recorded.event {
-                Event::BudgetSettled(_) => batch_of = Some(recorded.recorded_at),
+                Event::BudgetSettled(_) | Event::BudgetExpired(_) | Event::BudgetAdjusted(_) => {
+                    batch_of = Some(recorded.recorded_at);
+                }
                 Event::BudgetThresholdReached(reached) => {
                     assert_eq!(batch_of, Some(recorded.recorded_at), "behind what moved the money");
                     assert_eq!(recorded.stream.to_string(), format!("alert-{}", reached.budget_id));
@@ -139,6 +154,17 @@ async fn a_limit_that_is_raised_arms_what_is_no_longer_reached_and_nothing_else_
     assert_eq!(house.alerts(), said(&[(1, "0.1", 600), (2, "0.5", 600)]));
     house.spend(400).await;
     assert_eq!(house.alerts().last(), Some(&(3, "0.5".to_owned(), 1020)));
+}
+
+#[tokio::test]
+async fn what_expires_and_what_is_corrected_is_announced_as_well_and_a_correction_arms_nothing() {
+    let mut house = House::watched_at(&["0.5", "0.8"]).await;
+    house.spend_late(600, 100).await;
+    house.change(1, LIMIT, &["0.5", "0.8"]).await;
+    house.spend(450).await;
+    assert_eq!(house.alerts(), said(&[(1, "0.5", 600)]), "550 of 1,000 after 600 and 100");
+    house.spend_late(10, 300).await;
+    assert_eq!(house.alerts(), said(&[(1, "0.5", 600), (2, "0.8", 850)]));
 }
 
 #[tokio::test]
