@@ -40,6 +40,7 @@ fn answer(shape: Shape) -> Answer {
         .recorded()
         .limited()
         .with_header(("x-ledgerway-backend", backend, "Who served it: `provider/model`"))
+        .with_header(("x-ledgerway-max-output-tokens", schema::count, "The output cap, where budgets lowered it"))
         .with_header(("x-ledgerway-cost-usd", schema::money, "What was charged; not on streams"))
 }
 

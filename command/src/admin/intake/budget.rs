@@ -36,15 +36,19 @@ impl Administered for Life<Budget> {
     const PATH: &'static str = "/v1/admin/budgets";
 
     fn form_of() -> Form {
+        let fraction = schema::formed(r"^(0\.[0-9]{1,9}|1(\.0{1,9})?)$");
         let members = vec![
             resource::required("scope", refusals::scope()).fixed(),
             resource::required("limit_usd", schema::amount()).shown_as(schema::money()),
             resource::required("period", schema::one_of_names(PERIODS))
                 .fixed()
                 .meaning("In UTC; weeks begin on Monday"),
-            resource::shown("alert_at", schema::list(schema::string(), None)),
-            resource::shown("when_short", schema::one_of(["refuse", "shrink"])),
-            resource::shown("enforcement", schema::one_of(["hard", "observe"])),
+            resource::defaulting("alert_at", schema::list(fraction, Some(ALERTS_LEN_MAX)), json!([]))
+                .meaning("Parts of the limit at which budget.threshold_reached is recorded, none twice"),
+            resource::defaulting("when_short", schema::one_of_names(WHEN_SHORT), json!("refuse"))
+                .meaning("shrink lowers the output cap to what is left"),
+            resource::defaulting("enforcement", schema::one_of_names(ENFORCEMENTS), json!("hard"))
+                .meaning("observe refuses nothing, and records what it would have refused"),
         ];
         let scope = json!({ "tenant_id": "ten_00000000000000000000000000000001" });
         let example = json!({ "scope": scope, "limit_usd": "5", "period": "month" });

@@ -97,6 +97,7 @@ impl Administered for Life<Model> {
     fn form_of() -> Form {
         let tokens = || schema::nullable(schema::whole(1, TOKENS_MAX));
         let rank = |default: u64| schema::defaulting(schema::nullable(schema::whole(0, RANK_MAX)), default.into());
+        let tokenizer = || schema::nullable(schema::one_of_names(TOKENIZERS));
         let target = || {
             object()
                 .required("provider_id", schema::id(ProviderId::PREFIX))
@@ -106,6 +107,7 @@ impl Administered for Life<Model> {
                 .optional("context_window", tokens())
                 .optional("max_output_tokens", tokens())
                 .optional("default_max_output_tokens", tokens())
+                .optional("tokenizer", schema::described(tokenizer(), "Only where the backend counts with it"))
         };
         let targets = schema::filled_list(target().closed(), Some(TARGETS_LEN_MAX));
         let members = vec![
