@@ -4,7 +4,7 @@
 mod api;
 mod deprecations;
 mod document;
-mod headers;
+pub mod headers;
 mod operation;
 pub mod refusals;
 pub mod resource;

@@ -23,7 +23,7 @@ use crate::QueryState;
 use crate::asker::{Asker, QueryString};
 use crate::described;
 use crate::error::QueryError;
-use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Place};
+use crate::page::{AS_OF_POSITION_SAID, Cut, LIMIT_DEFAULT, LIMIT_MAX, NEXT_CURSOR_SAID, Place};
 use crate::parameters::Parameters;
 use crate::visible::Visible;
 use entries::Entry;
@@ -50,7 +50,9 @@ fn described_list() -> Operation {
         .open();
     let answer = Answer::json("Newest first", described::page(schema::reference("AuditEntry")))
         .or("application/x-ndjson", text())
-        .or("text/csv", text());
+        .or("text/csv", text())
+        .with_header(AS_OF_POSITION_SAID)
+        .with_header(NEXT_CURSOR_SAID);
     let list = described::permitted("list_audit", "Audit", "Who did what, and was refused what", Permission::AuditRead);
     described::between(list)
         .query("actor", schema::parameter(), "`key_…`, `operator` or `system:NAME`")

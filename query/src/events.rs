@@ -23,7 +23,7 @@ use crate::asker::{Asker, QueryString};
 use crate::described;
 use crate::error::QueryError;
 use crate::log_head::wait_for;
-use crate::page::Place;
+use crate::page::{AS_OF_POSITION_SAID, NEXT_CURSOR_SAID, Place};
 use crate::parameters::Parameters;
 use crate::visible::Visible;
 
@@ -40,11 +40,14 @@ fn described_events() -> Operation {
     let types = schema::formed(&format!("^({any})(,({any}))*$"));
     let limit = schema::defaulting(schema::whole(1, LIMIT_MAX as u64), LIMIT_DEFAULT.into());
     let answer = Answer::of("One event a line", "application/x-ndjson", schema::string())
-        .or("text/event-stream", schema::event());
+        .or("text/event-stream", schema::event())
+        .with_header(AS_OF_POSITION_SAID)
+        .with_header(NEXT_CURSOR_SAID);
     described::permitted("list_events", "Log", "The log itself", Permission::EventsRead)
         .says(
             "Lines of canonical JSON; with `Accept: text/event-stream` a stream that goes on with the log, in which `id` \
-             is the position. A caller below the platform gets what is about its partner or tenant.",
+             is the position. A page looks at a bounded part of the log: it may be short, or empty, and yet name what comes \
+             next, which is the `after` of the next page. A caller below the platform gets what is about its partner or tenant.",
         )
         .query("after", schema::count(), "Events after this position; 0 is the beginning")
         .query("types", types, "Of these types alone, comma-separated")

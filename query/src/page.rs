@@ -4,6 +4,8 @@
 use axum::Json;
 use events::wire::Refusal;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use openapi::headers::Said;
+use openapi::schema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -13,6 +15,12 @@ pub const LIMIT_DEFAULT: usize = 100;
 pub const LIMIT_MAX: usize = 1000;
 const AS_OF_POSITION: HeaderName = HeaderName::from_static("x-ledgerway-as-of-position");
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-ledgerway-next-cursor");
+
+/// The same, as they are published.
+pub const AS_OF_POSITION_SAID: Said =
+    ("x-ledgerway-as-of-position", schema::count, "On lines: the log position that the page reflects");
+pub const NEXT_CURSOR_SAID: Said =
+    ("x-ledgerway-next-cursor", schema::string, "On lines: gives the next page; absent on the last");
 
 /// Which page of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

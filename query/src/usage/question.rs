@@ -85,6 +85,7 @@ pub fn described() -> Operation {
     });
     let usage = described::permitted("usage", "Usage", "Requests, tokens, cost and latencies", Permission::UsageRead)
         .says("Whole hours are counted: `from` is rounded down to one, `to` up.")
+        .says("By metadata, requests are counted one by one: 50,000 at the most, and a question about more is a 400.")
         .says("Parameters `metadata.NAME` choose the requests that were sent with that value under that name.")
         .query(
             "group_by",
