@@ -1,6 +1,7 @@
 //! `GET /openapi.json`: what is said of all routes, this one included. Made when somebody asks for the first time, and
 //! kept as the bytes that go out.
 
+use std::error::Error;
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
@@ -21,7 +22,7 @@ pub fn published(api: Api) -> Router {
     let (router, mut described) = api.into_parts();
     described.routes.push(Route::new(Method::GET, PATH, itself));
     let document = Arc::new(Document { described, json: OnceLock::new() });
-    router.route(PATH, get(move || async move { document.answer() }))
+    router.route(PATH, get(move || async move { answer(document).await }))
 }
 
 fn itself() -> Operation {
@@ -36,22 +37,32 @@ struct Document {
     json: OnceLock<Bytes>,
 }
 
-impl Document {
-    fn answer(&self) -> Response {
-        match self.json() {
-            Ok(json) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
-            Err(error) => {
-                tracing::error!(%error, "write the description of the routes");
-                reply::refused(Refusal::new(ErrorCode::Internal, "the description cannot be written"))
-            }
+async fn answer(document: Arc<Document>) -> Response {
+    match json(document).await {
+        Ok(json) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "write the description of the routes");
+            reply::refused(Refusal::new(ErrorCode::Internal, "the description cannot be written"))
         }
     }
+}
 
-    fn json(&self) -> Result<Bytes, serde_json::Error> {
-        if let Some(json) = self.json.get() {
-            return Ok(json.clone());
-        }
-        let json = Bytes::from(self.described.json(env!("CARGO_PKG_VERSION"))?);
-        Ok(self.json.get_or_init(|| json).clone())
+/// What takes megabytes for a moment is made by a thread that ends: its heap goes back with it, and no request waits.
+async fn json(document: Arc<Document>) -> Result<Bytes, Box<dyn Error + Send + Sync>> {
+    if let Some(json) = document.json.get() {
+        return Ok(json.clone());
+    }
+    let (made, json) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new().name("openapi".to_owned()).spawn({
+        let document = Arc::clone(&document);
+        move || made.send(document.made())
+    })?;
+    let json = Bytes::copy_from_slice(&json.await??);
+    Ok(document.json.get_or_init(|| json).clone())
+}
+
+impl Document {
+    fn made(&self) -> Result<Vec<u8>, serde_json::Error> {
+        self.described.json(env!("CARGO_PKG_VERSION"))
     }
 }
