@@ -1,5 +1,6 @@
 SELECT tenant_id,
-       (SELECT name FROM catalogue WHERE kind = 'tenant' AND id = tenant_id),
+       -- The catalogue has a tenant_id as well: without its table's name it would be that one.
+       (SELECT name FROM catalogue WHERE kind = 'tenant' AND id = usage_by_hour.tenant_id),
        sum(requests),
        sum(cost_nanos) AS cost
 FROM usage_by_hour
