@@ -43,9 +43,11 @@ pub enum ProviderError {
     #[error("the simulator needs no API key")]
     SecretOfSimulator,
     #[error(
-        "is a private address, which needs allow_private_network; link-local and metadata addresses are never called"
+        "is a private address, which needs \"allow_private_network\": true; link-local and metadata addresses are never called"
     )]
     AddressForbidden,
+    #[error("must not end in {0}, which is added to it with every call")]
+    AddressOverlaps(&'static str),
     /// Four billion API keys.
     #[error("has no generation left")]
     GenerationsExhausted,
@@ -84,14 +86,24 @@ fn decide(life: &Life<Provider>, command: ProviderCommand) -> Result<Vec<Provide
     match command {
         ProviderCommand::CreateProvider(made) => {
             life.absent()?;
+            fits(made.kind, made.base_url.as_deref())?;
             Ok(vec![ProviderFact::ProviderCreated(sound(made)?)])
         }
         ProviderCommand::ChangeProvider(change) => {
+            fits(life.live()?.kind, change.base_url.as_deref())?;
             Ok(vec![ProviderFact::ProviderChanged(sound(change.over(life.live()?)?)?)])
         }
         ProviderCommand::EndProvider => {
             Ok(life.end(|state| ProviderFact::ProviderEnded(Ended { id: state.provider_id }))?)
         }
+    }
+}
+
+/// An address that is given now. What was given before this was asked may stay as it is.
+fn fits(kind: ProviderKind, given: Option<&str>) -> Result<(), ProviderError> {
+    match given.and_then(|address| base_url::overlaps(kind, address)) {
+        Some(overlap) => Err(ProviderError::AddressOverlaps(overlap)),
+        None => Ok(()),
     }
 }
 
@@ -171,6 +183,18 @@ mod tests {
             .then_refused(ProviderError::AddressForbidden);
         let moved = ChangeProvider { base_url: Some(PUBLIC.into()), ..close };
         given([ProviderCreated(private)]).when(Change(moved)).then([ProviderChanged(openai(PUBLIC))]);
+    }
+
+    #[test]
+    fn an_address_that_has_what_is_called_in_it_is_refused_when_it_is_given() {
+        let whole = "https://api.example.com/v1/chat/completions";
+        let refused = || ProviderError::AddressOverlaps("/chat/completions");
+        given([]).when(CreateProvider(openai(whole))).then_refused(refused());
+        let moved = ChangeProvider { base_url: Some(whole.into()), ..ChangeProvider::default() };
+        given([ProviderCreated(openai(PUBLIC))]).when(Change(moved)).then_refused(refused());
+        let renamed = ChangeProvider { name: Some("p".into()), ..ChangeProvider::default() };
+        let earlier = Provider { name: "p".into(), ..openai(whole) };
+        given([ProviderCreated(openai(whole))]).when(Change(renamed)).then([ProviderChanged(earlier)]);
     }
 
     #[test]

@@ -187,9 +187,10 @@ impl Administered for Life<Provider> {
     fn refused(error: ProviderError) -> CommandError {
         match error {
             ProviderError::Life(error) => CommandError::of_life(Self::KIND, error),
-            ProviderError::BaseUrlMissing | ProviderError::BaseUrlOfSimulator | ProviderError::AddressForbidden => {
-                FieldError::new("base_url", error.to_string()).into()
-            }
+            ProviderError::BaseUrlMissing
+            | ProviderError::BaseUrlOfSimulator
+            | ProviderError::AddressForbidden
+            | ProviderError::AddressOverlaps(_) => FieldError::new("base_url", error.to_string()).into(),
             ProviderError::SecretOfSimulator => FieldError::new("api_key", error.to_string()).into(),
             ProviderError::GenerationsExhausted => CommandError::GenerationsExhausted,
         }
