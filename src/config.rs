@@ -27,11 +27,22 @@ const ABSENT: [&str; 4] =
 pub struct ListenVariable {
     name: &'static str,
     example: &'static str,
+    /// For whom the first is taken.
+    other: &'static str,
 }
 
-pub const LISTEN: ListenVariable = ListenVariable { name: "LEDGERWAY_LISTEN", example: "127.0.0.1:8080" };
+pub const LISTEN: ListenVariable =
+    ListenVariable { name: "LEDGERWAY_LISTEN", example: "127.0.0.1:8080", other: "127.0.0.1:8081" };
 pub const METRICS_LISTEN: ListenVariable =
-    ListenVariable { name: "LEDGERWAY_METRICS_LISTEN", example: "127.0.0.1:9090" };
+    ListenVariable { name: "LEDGERWAY_METRICS_LISTEN", example: "127.0.0.1:9090", other: "127.0.0.1:9091" };
+
+impl ListenVariable {
+    /// An example that is not what was tried.
+    fn beside(self, tried: SocketAddr) -> &'static str {
+        let is_tried = self.example.parse::<SocketAddr>().is_ok_and(|example| example.port() == tried.port());
+        if is_tried { self.other } else { self.example }
+    }
+}
 
 /// How `serve` runs.
 pub struct Config {
@@ -114,13 +125,18 @@ impl Config {
 impl WrongConfig {
     /// For an address that cannot be listened on.
     pub fn listen(variable: ListenVariable, address: SocketAddr, error: &std::io::Error) -> Self {
-        let problem = format!("is {address}, which cannot be listened on ({error})");
-        Self { variable: variable.name, problem, example: variable.example }
+        let problem = match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                format!("is {address}, where something listens already; take another port")
+            }
+            _ => format!("is {address}, which cannot be listened on ({error})"),
+        };
+        Self { variable: variable.name, problem, example: variable.beside(address) }
     }
 
     /// For a data folder that can be neither made nor used. `path` is where it failed.
     pub fn data(path: &Path, error: &std::io::Error) -> Self {
-        let problem = format!("names a folder that cannot be used ({}: {error})", path.display());
+        let problem = format!("names a folder that can be neither made nor written ({}: {error})", path.display());
         Self { variable: "LEDGERWAY_DATA", problem, example: "./ledgerway-data" }
     }
 }
@@ -139,7 +155,7 @@ fn node_key(text: String) -> Result<Secret, WrongConfig> {
 fn listen(variable: ListenVariable, text: &str) -> Result<SocketAddr, WrongConfig> {
     text.parse().map_err(|_| WrongConfig {
         variable: variable.name,
-        problem: format!("is {:?}, which is no address and port", shown(text)),
+        problem: format!("is {:?}, which is no IP address with a port", shown(text)),
         example: variable.example,
     })
 }
@@ -264,7 +280,7 @@ mod tests {
         let wrong = ServeArgs { listen: "nowhere".to_owned(), ..args() };
         assert_eq!(
             refused(&wrong, "", "").to_string(),
-            "LEDGERWAY_LISTEN is \"nowhere\", which is no address and port, for example LEDGERWAY_LISTEN=127.0.0.1:8080"
+            "LEDGERWAY_LISTEN is \"nowhere\", which is no IP address with a port, for example LEDGERWAY_LISTEN=127.0.0.1:8080"
         );
         let wrong = ServeArgs { metrics_listen: Some("9090".to_owned()), ..args() };
         assert_eq!(refused(&wrong, "", "").variable, "LEDGERWAY_METRICS_LISTEN");
@@ -285,6 +301,15 @@ mod tests {
         assert_eq!(wrong.variable, "LEDGERWAY_CORS_ORIGINS");
         assert!(wrong.problem.contains("\"b.example\""), "{wrong}");
         assert_eq!(refused(&args(), "LEDGERWAY_REDIS_URL", "redis://x").variable, "LEDGERWAY_REDIS_URL");
+    }
+
+    #[test]
+    fn who_finds_a_port_taken_is_shown_another_one() {
+        let taken = std::io::Error::from(std::io::ErrorKind::AddrInUse);
+        for (tried, example) in [("127.0.0.1:8080", "127.0.0.1:8081"), ("0.0.0.0:80", "127.0.0.1:8080")] {
+            let wrong = WrongConfig::listen(LISTEN, tried.parse().expect("an address"), &taken);
+            assert_eq!(wrong.example, example, "{wrong}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub enum CommandError {
     Field(#[from] FieldError),
     #[error("the Idempotency-Key header must be 1 to 255 visible ASCII characters")]
     IdempotencyKeyMalformed,
-    #[error("the body must be application/json")]
+    #[error("the body must be JSON, sent with content-type: application/json")]
     MediaType,
     #[error(transparent)]
     Body(#[from] BodyError),

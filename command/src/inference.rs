@@ -249,7 +249,10 @@ fn still_let_in(tables: &Tables, caller: &Caller, now: DateTime<Utc>) -> Result<
 async fn read_body(request: Request) -> Result<Bytes, Refusal> {
     let (parts, body) = request.into_parts();
     if !body::is_json(&parts.headers) {
-        return Err(Refusal::new(ErrorCode::UnsupportedMediaType, "the body must be application/json"));
+        return Err(Refusal::new(
+            ErrorCode::UnsupportedMediaType,
+            "the body must be JSON, sent with content-type: application/json",
+        ));
     }
     body::whole(&parts.headers, body).await.map_err(|error| match error {
         BodyError::TooLarge => Refusal::new(ErrorCode::PayloadTooLarge, error.to_string()),

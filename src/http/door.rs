@@ -32,6 +32,8 @@ use crate::metrics::{Answers, Area, OpenConnection};
 
 /// Path and query beyond this are refused.
 const URI_BYTES_MAX: usize = 8 * 1024;
+/// Whoever leaves out the /v1 of a client's base URL reads this.
+const NO_SUCH_PATH: &str = "there is no such path; those of the API begin with /v1";
 const REQUEST_ID_HEADER: &str = "x-request-id";
 const POSITION_HEADER: &str = "x-ledgerway-position";
 const USER_AGENT_CHARS_MAX: usize = 512;
@@ -175,7 +177,7 @@ impl Shared {
             return Err(Refusal::new(ErrorCode::RequestHeaderFieldsTooLarge, "path and query are over 8 KiB"));
         }
         if !decodes(request.uri().path()) {
-            return Err(Refusal::new(ErrorCode::NotFound, "there is no such path"));
+            return Err(Refusal::new(ErrorCode::NotFound, NO_SUCH_PATH));
         }
         if is_open(request.uri().path()) {
             return Ok(None);
@@ -311,7 +313,7 @@ fn tell(told: &Told<'_>, response: &Response, began: Instant) {
 }
 
 async fn no_such_path(_: axum::extract::Request<Body>) -> Result<Response, Infallible> {
-    Ok(reply::refused(Refusal::new(ErrorCode::NotFound, "there is no such path")))
+    Ok(reply::refused(Refusal::new(ErrorCode::NotFound, NO_SUCH_PATH)))
 }
 
 async fn no_such_method(_: axum::extract::Request<Body>) -> Result<Response, Infallible> {

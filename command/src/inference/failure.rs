@@ -97,6 +97,40 @@ impl CallFailure {
         }
     }
 
+    /// The same as a sentence, with what to look at where that is known. Whoever sets a provider up reads it, and on the
+    /// OpenAI surface it is all that there is.
+    const fn sentence(&self) -> &'static str {
+        match &self.cause {
+            Cause::Untranslatable => "this request cannot be said in the upstream's dialect",
+            Cause::NoCredentials => "the upstream's API key cannot be opened: give the provider a new api_key",
+            Cause::Send(SendError::Resolve) => "the upstream's name cannot be resolved: is its base_url right?",
+            Cause::Send(SendError::Forbidden) => {
+                "the upstream is on a private network, which its provider must allow (allow_private_network)"
+            }
+            Cause::Send(SendError::Connect | SendError::ConnectTimeout) => {
+                "the upstream cannot be reached: does it run, and is its base_url right?"
+            }
+            Cause::Send(SendError::Tls) => {
+                "no TLS connection to the upstream: is its base_url rightly https, and its certificate good?"
+            }
+            Cause::Refused(refusal) => match refusal.kind {
+                UpstreamRefusalKind::Credentials => {
+                    "the upstream refuses the gateway's credentials: is its api_key right, and may it use the model?"
+                }
+                UpstreamRefusalKind::OutOfMoney => "the gateway's account at the upstream has no money left",
+                UpstreamRefusalKind::BadRequest if refusal.status == 404 => {
+                    "the upstream knows no such path or model: are its base_url (for kind openai it mostly ends in /v1) \
+                     and the target's model right?"
+                }
+                UpstreamRefusalKind::BadRequest => "the upstream refused the request as it is",
+                _ => "the upstream failed to answer",
+            },
+            Cause::Send(SendError::Closed | SendError::Malformed) | Cause::Timeout | Cause::Fault(_) => {
+                "the upstream failed to answer"
+            }
+        }
+    }
+
     /// What the client of a request with one target is told.
     fn refusal_alone(&self) -> Refusal {
         if let Some(wait) = self.rate_limited() {
@@ -105,8 +139,7 @@ impl CallFailure {
         if self.is_timeout() {
             return Refusal::new(ErrorCode::UpstreamTimeout, "the upstream did not answer in time");
         }
-        let refusal =
-            Refusal::new(ErrorCode::UpstreamError, "the upstream failed to answer").with("reason", self.reason());
+        let refusal = Refusal::new(ErrorCode::UpstreamError, self.sentence()).with("reason", self.reason());
         match self.status {
             Some(status) => refusal.with("upstream_status", status),
             None => refusal,
@@ -174,6 +207,22 @@ mod tests {
         }
         let limited = refusal_of(&[limited(7), limited(3)], 2);
         assert_eq!((limited.retry_after, &limited.details["retry_after"]), (Some(Duration::from_secs(3)), &3.into()));
+    }
+
+    #[test]
+    fn who_sets_a_provider_up_is_told_what_to_look_at() {
+        for (failure, said) in [
+            (CallFailure::of(Cause::Send(SendError::Connect)), "does it run"),
+            (CallFailure::of(Cause::Send(SendError::Resolve)), "resolved"),
+            (CallFailure::of(Cause::Send(SendError::Tls)), "https"),
+            (CallFailure::of(Cause::Send(SendError::Forbidden)), "allow_private_network"),
+            (refused(401, UpstreamRefusalKind::Credentials), "api_key"),
+            (refused(404, UpstreamRefusalKind::BadRequest), "base_url"),
+            (refused(400, UpstreamRefusalKind::BadRequest), "refused the request"),
+        ] {
+            let message = refusal_of(std::slice::from_ref(&failure), 1).message;
+            assert!(message.contains(said), "{failure:?}: {message}");
+        }
     }
 
     #[test]

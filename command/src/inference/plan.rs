@@ -261,7 +261,10 @@ fn output_cap(asked: &ClientRequest, priced: &[Priced<'_>]) -> Result<u64, Refus
         };
     }
     let default = |priced: &Priced<'_>| priced.target.default_max_output_tokens.or(priced.target.max_output_tokens);
-    priced.iter().find_map(default).ok_or_else(|| Refusal::invalid(field, "is required: this model has no default"))
+    priced
+        .iter()
+        .find_map(default)
+        .ok_or_else(|| Refusal::invalid(field, "is required: no target of this model has a default_max_output_tokens"))
 }
 
 /// 404 that names the model, as far as its name goes.
@@ -271,8 +274,8 @@ pub fn not_found(model: &str) -> Refusal {
 }
 
 fn unpriced(model: &str) -> Refusal {
-    let message =
-        "no target of this model has a live provider and a price in force, so that its cost cannot be bounded";
+    let message = "no target of this model has a live provider and a price in force, so that its cost cannot be bounded; \
+         POST /v1/admin/prices makes a price";
     Refusal::new(ErrorCode::ModelUnpriced, message).with("model", model)
 }
 

@@ -25,7 +25,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_millis(1000);
 pub enum OpenError {
     #[error("create the data folder {}: {source}", path.display())]
     Folder { path: PathBuf, source: std::io::Error },
-    #[error("another process is using the data folder {}", path.display())]
+    #[error("another process is using the data folder {}; `ledgerway status` shows where it listens", path.display())]
     InUse { path: PathBuf },
     #[error("{} was written by a newer version of ledgerway (schema {found}, this is {NEWEST})", path.display())]
     Newer { path: PathBuf, found: i64 },
