@@ -18,6 +18,13 @@ use std::process::ExitCode;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
+/// No flags: the arguments of a process are seen by everybody on its machine.
+const SECRETS: &str = "Secrets, as variables:
+  LEDGERWAY_ADMIN_KEY  The operator's key, 32 characters or more; made at the first start, in admin.key, where unset
+  LEDGERWAY_NODE_KEY   What secrets are sealed with, 64 hex digits; made at the first start, in node.key, where unset
+
+OTEL_EXPORTER_OTLP_ENDPOINT switches traces on, RUST_LOG says how much is logged (info).";
+
 /// An LLM gateway whose accounts are a ledger.
 #[derive(Parser)]
 #[command(name = "ledgerway", version, about)]
@@ -29,16 +36,18 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the gateway
+    #[command(after_help = SECRETS)]
     Serve(Box<ServeArgs>),
     /// Bring the data folder's databases to this version
     Migrate(DataArgs),
-    /// Check the log, the ledger and the views offline, read-only: exit 0 sound, 1 broken, 2 could not look
+    /// Check the log, the ledger and the views, read-only, also while a gateway runs: exit 0 sound, 1 broken, 2 could not
+    /// look
     Verify(VerifyArgs),
-    /// Build views anew from the log; where a gateway runs it answers from the old ones meanwhile
+    /// Build views anew from the log; a gateway that runs is asked to do it, and answers from the old ones meanwhile
     Rebuild(RebuildArgs),
-    /// Show how the data folder stands: head, views, open holds, today's money, budgets near their limit
+    /// Show whether a gateway runs and where, the log's head, views, open holds, today's money, budgets near their limit
     Status(StatusArgs),
-    /// Print what a shell completes the command line by
+    /// Print the completions of a shell, for example: ledgerway completions bash
     Completions(CompletionsArgs),
 }
 
@@ -46,7 +55,7 @@ enum Command {
 #[derive(Args)]
 pub struct ServeArgs {
     /// Address to listen on; port 0 takes a free one
-    #[arg(long, env = "LEDGERWAY_LISTEN", default_value = "127.0.0.1:8080")]
+    #[arg(long, env = "LEDGERWAY_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub listen: String,
     /// Address for /metrics, which the main one then does not have
     #[arg(long, env = "LEDGERWAY_METRICS_LISTEN", value_name = "ADDRESS")]
@@ -56,29 +65,41 @@ pub struct ServeArgs {
     /// Create a simulator provider, two priced models and an app key with a budget of 5 USD
     #[arg(long, env = "LEDGERWAY_DEV", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false")]
     pub dev: String,
-    /// Which parts run in this process
+    /// Which parts run in this process; this version knows all of them together
     #[arg(long, env = "LEDGERWAY_MODE", default_value = "all")]
     pub mode: String,
     /// How long a hold may live, in seconds
-    #[arg(long, env = "LEDGERWAY_HOLD_TTL_SECONDS", default_value = "900")]
+    #[arg(long, env = "LEDGERWAY_HOLD_TTL_SECONDS", value_name = "SECONDS", default_value = "900")]
     pub hold_ttl_seconds: String,
     /// What a hold is charged that a dead process left: charge_hold or release
     #[arg(long, env = "LEDGERWAY_UNKNOWN_USAGE", default_value = "charge_hold", value_name = "POLICY")]
     pub unknown_usage: String,
     /// How long requests in flight may take after SIGTERM, in seconds
-    #[arg(long, env = "LEDGERWAY_DRAIN_TIMEOUT_SECONDS", default_value = "30")]
+    #[arg(long, env = "LEDGERWAY_DRAIN_TIMEOUT_SECONDS", value_name = "SECONDS", default_value = "30")]
     pub drain_timeout_seconds: String,
     /// How long it goes on serving after SIGTERM while it says that it is not ready, in seconds
-    #[arg(long, env = "LEDGERWAY_DRAIN_DELAY_SECONDS", default_value = "0")]
+    #[arg(long, env = "LEDGERWAY_DRAIN_DELAY_SECONDS", value_name = "SECONDS", default_value = "0")]
     pub drain_delay_seconds: String,
     /// Origins whose pages may call the gateway, separated by commas; * for all
-    #[arg(long, env = "LEDGERWAY_CORS_ORIGINS", default_value = "")]
+    #[arg(long, env = "LEDGERWAY_CORS_ORIGINS", value_name = "ORIGINS", default_value = "", hide_default_value = true)]
     pub cors_origins: String,
     /// Requests an hour of a key that has no rate limit of its own; none where this is unset
-    #[arg(long, env = "LEDGERWAY_RATE_LIMIT_REQUESTS", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        env = "LEDGERWAY_RATE_LIMIT_REQUESTS",
+        value_name = "NUMBER",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub rate_limit_requests: String,
     /// Requests an hour of a key under /v1/admin, the operator's included; no limit where this is unset
-    #[arg(long, env = "LEDGERWAY_ADMIN_RATE_LIMIT_REQUESTS", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        env = "LEDGERWAY_ADMIN_RATE_LIMIT_REQUESTS",
+        value_name = "NUMBER",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub admin_rate_limit_requests: String,
 }
 
