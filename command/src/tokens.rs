@@ -1,5 +1,5 @@
 //! Counting a prompt's tokens with the backend's own tokenizer, for requests that budgets have too little left for by
-//! their bytes (ADR-0005). Off the async threads, one at a time, bounded in bytes and time; what is not counted stays
+//! their bytes (ADR-0006). Off the async threads, one at a time, bounded in bytes and time; what is not counted stays
 //! with its bytes.
 
 use std::sync::Arc;

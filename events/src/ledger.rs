@@ -109,7 +109,7 @@ pub enum IfShort {
     Refuse,
     /// The cap is lowered, if the budgets want that; else it is refused.
     Shrink(Shrinking),
-    /// Nothing is recorded: whoever asks can find a tighter bound, and asks again (ADR-0005).
+    /// Nothing is recorded: whoever asks can find a tighter bound, and asks again (ADR-0006).
     AskAgain,
 }
 

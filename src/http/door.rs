@@ -32,8 +32,9 @@ use crate::metrics::{Answers, Area, OpenConnection};
 
 /// Path and query beyond this are refused.
 const URI_BYTES_MAX: usize = 8 * 1024;
-/// Whoever leaves out the /v1 of a client's base URL reads this.
-const NO_SUCH_PATH: &str = "there is no such path; those of the API begin with /v1";
+/// Whoever leaves out the /v1 of a client's base URL reads this, and who looks for what this version does not have.
+const NO_SUCH_PATH: &str =
+    "there is no such path: a client's base URL ends in /v1, and GET /openapi.json lists them all";
 const REQUEST_ID_HEADER: &str = "x-request-id";
 const POSITION_HEADER: &str = "x-ledgerway-position";
 const USER_AGENT_CHARS_MAX: usize = 512;

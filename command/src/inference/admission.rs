@@ -1,5 +1,5 @@
 //! Asking the ledger for the money of a request: once, or where a tokenizer can show that it needs less than its bytes
-//! say, once more (ADR-0005).
+//! say, once more (ADR-0006).
 
 use events::event::Context;
 use events::event::inference::InferenceAdmitted;
