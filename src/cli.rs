@@ -10,6 +10,7 @@ mod rebuild;
 mod serve;
 mod status;
 mod verify;
+mod welcome;
 
 use std::io::Write;
 use std::path::PathBuf;

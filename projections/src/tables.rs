@@ -303,6 +303,11 @@ impl Tables {
         self.models.get(id)
     }
 
+    /// Whether there is any live model, whoever owns it.
+    pub fn has_models(&self) -> bool {
+        self.routes.values().any(|named| !named.is_empty())
+    }
+
     /// Every live model that a client of `tenant` can name, by name, shadowing applied.
     pub fn models_for(&self, tenant: Option<TenantId>) -> Vec<&Entry<Model>> {
         let mut named: BTreeMap<&str, ModelId> = BTreeMap::new();

@@ -46,7 +46,8 @@ fn described_one() -> Operation {
         .defines("BudgetStanding", shape())
 }
 
-fn shape() -> Shape {
+/// A budget with what it has left.
+pub fn shape() -> Shape {
     object()
         .required("id", schema::id(BudgetId::PREFIX))
         .required("scope", refusals::scope())
@@ -111,6 +112,12 @@ fn standings(
     };
     let budgets: Vec<BudgetRow> = statement.query_map(parameters, BudgetRow::read)?.collect::<Result<_, _>>()?;
     budgets.iter().map(|budget| budget.standing(db, now)).collect()
+}
+
+/// What these have left, in their order; what is not in the view is left out.
+pub fn standings_of(db: &Connection, ids: Vec<BudgetId>, now: DateTime<Utc>) -> Result<Vec<Value>, ViewsError> {
+    let each = ids.into_iter().map(|id| Ok(standing(db, Visible::Platform, now, id)?.map(|placed| placed.item)));
+    each.filter_map(Result::transpose).collect()
 }
 
 fn standing(db: &Connection, visible: Visible, now: DateTime<Utc>, id: BudgetId) -> Result<Option<Placed>, ViewsError> {

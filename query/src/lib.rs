@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod inferences;
 mod log_head;
+mod me;
 mod page;
 mod parameters;
 mod projections;
@@ -19,14 +20,19 @@ mod visible;
 
 use std::sync::Arc;
 
+use ::events::event::Chain;
 use ::events::log::Log;
 use ::events::time::Clock;
 use ::projections::tables::TablesHandle;
 use ::projections::views::ViewsHandle;
 use openapi::Api;
+use serde_json::Value;
 use tokio::sync::watch;
 
 pub use error::QueryError;
+
+/// What is left of every limit that binds a chain, as `/v1/me` says it. They are counted where requests are let in.
+pub type LimitsLeft = Arc<dyn Fn(&Chain) -> Vec<Value> + Send + Sync>;
 
 /// What the handlers answer from. Cheap to clone.
 #[derive(Clone)]
@@ -37,6 +43,7 @@ pub struct QueryState {
     pub clock: Arc<dyn Clock>,
     /// Becomes true when the gateway drains: event streams then end, since they would never end by themselves.
     pub closing: watch::Receiver<bool>,
+    pub limits_left: LimitsLeft,
 }
 
 /// Every route of this crate. Handlers expect `Arc<Caller>` among the request's extensions, and answer refusals as an
@@ -49,6 +56,7 @@ pub fn routes(state: QueryState) -> Api {
         .merge(events::routes())
         .merge(inferences::routes())
         .merge(log_head::routes())
+        .merge(me::routes())
         .merge(projections::routes())
         .merge(usage::routes())
         .with_state(state)

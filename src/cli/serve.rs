@@ -1,7 +1,6 @@
 //! `ledgerway serve`: opens the engines, lets requests in, and lets go in the right order.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,9 +24,10 @@ use projections::figures::{self, Counting, Figures};
 use projections::tables::{self, Feed, TablesHandle};
 use projections::views::{self, ViewsHandle, ViewsThread};
 use prometheus::Registry;
-use query::QueryState;
+use query::{LimitsLeft, QueryState};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::welcome::Welcome;
 use super::{ServeArgs, complain, logging, say};
 use crate::config::{Config, LISTEN, ListenVariable, METRICS_LISTEN, WrongConfig};
 use crate::http::{Door, DoorParts, Health, InFlight, Server, health_routes, published};
@@ -120,10 +120,15 @@ async fn serve(mut config: Config) -> Result<ExitCode, Failure> {
     if let Err(error) = lock::say_where(&config.data, &format!("http://{}", reachable(address))) {
         tracing::warn!(%error, "commands that ask the gateway of this folder will not find it");
     }
-    say(&format!("ledgerway listening on http://{address}"));
-    if config.dev {
-        say(&ready_to_paste(&address.to_string(), &config.data));
-    }
+    let welcome = Welcome {
+        listening: address,
+        reachable: reachable(address),
+        data: &config.data,
+        has_given_key: config.admin_key.is_some(),
+        dev: config.dev,
+        has_models: engines.tables.load().has_models(),
+    };
+    welcome.lines().iter().for_each(|line| say(line));
     signals.next().await;
     let was_told_twice = linger(&config, &in_flight, &mut signals).await;
     tracing::info!("draining: requests in flight end, new ones are refused");
@@ -279,6 +284,7 @@ async fn open_door(
         views: engines.views.clone(),
         clock: Arc::clone(clock),
         closing: in_flight.draining(),
+        limits_left: limits_left(&limits, tables),
     };
     let health =
         Health { log: log.clone(), tables: tables.clone(), views: engines.views.clone(), in_flight: in_flight.clone() };
@@ -301,6 +307,15 @@ async fn open_door(
         answers: Answers::register(&engines.registry)?,
         cors: config.cors.clone(),
     }))
+}
+
+/// What the limiter says of a chain, as JSON.
+fn limits_left(limits: &Arc<RateLimiter>, tables: &TablesHandle) -> LimitsLeft {
+    let (limits, tables) = (Arc::clone(limits), tables.clone());
+    Arc::new(move |chain| {
+        let left = limits.left(&tables.load(), chain);
+        left.iter().filter_map(|left| serde_json::to_value(left).ok()).collect()
+    })
 }
 
 /// Who writes last is stopped last.
@@ -326,17 +341,6 @@ fn reachable(address: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, address.port())
-}
-
-/// The first request of a developer, as a line for a shell.
-fn ready_to_paste(address: &str, data: &Path) -> String {
-    let key = data.join("dev.key");
-    format!(
-        "try it: curl -s http://{address}/v1/chat/completions -H \"authorization: Bearer $(cat {})\" \
-         -H 'content-type: application/json' \
-         -d '{{\"model\":\"sim-small\",\"messages\":[{{\"role\":\"user\",\"content\":\"hello\"}}]}}'",
-        key.display()
-    )
 }
 
 /// The two signals that mean the same to us.

@@ -17,6 +17,7 @@ mod hostile;
 mod isolation;
 mod keys;
 mod limits;
+mod me;
 mod metrics;
 mod mixed_load;
 mod models;

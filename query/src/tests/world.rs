@@ -126,7 +126,7 @@ impl World {
         let (tables, feed) = tables::start(&log).await.expect("the tables start");
         let (views, thread) = views::start(&log, dir.path(), clock.clone()).expect("the views start");
         let (closing, closes) = watch::channel(false);
-        let state = QueryState { log, tables, views, clock, closing: closes };
+        let state = QueryState { log, tables, views, clock, closing: closes, limits_left: Arc::new(|_| Vec::new()) };
         let (router, _) = routes(state.clone()).into_parts();
         let world = Self { state, closing, router, threads: Some((thread, feed)), _dir: dir };
         for house in [OURS, THEIRS] {

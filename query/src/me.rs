@@ -1,0 +1,166 @@
+//! `GET /v1/me`: what a key can know of itself: who it is, what it may do and use, and what is left for it.
+
+use axum::Json;
+use axum::extract::State;
+use events::event::Chain;
+use events::event::admin::{Handles, Partner, Permission, Reach, Tenant};
+use events::ids::{KeyId, PartnerId, TenantId, UserId};
+use events::time::rfc3339;
+use http::StatusCode;
+use openapi::schema::{self, Shape, object};
+use openapi::{Answer, Api, Operation};
+use projections::caller::Caller;
+use projections::tables::Tables;
+use projections::views::View;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::QueryState;
+use crate::asker::{Asker, QueryString};
+use crate::budgets;
+use crate::described;
+use crate::error::QueryError;
+use crate::parameters::Parameters;
+
+pub fn routes() -> Api<QueryState> {
+    Api::new().get("/v1/me", me, described_me)
+}
+
+fn described_me() -> Operation {
+    described::question("me", "Models", "Who the key is, what it may use and what is left")
+        .says("Any key may ask. Nothing is counted by it.")
+        .answers(StatusCode::OK, Answer::json("Who asks", shape()))
+        .defines("BudgetStanding", budgets::shape())
+}
+
+fn shape() -> Shape {
+    let key = object()
+        .required("id", schema::id(KeyId::PREFIX))
+        .required("name", schema::string())
+        .required("created_at", schema::time());
+    let reach = schema::either([schema::one_of(["platform"]), owner_of(&["partner_id", "tenant_id"])]);
+    object()
+        .required("actor", schema::described(schema::string(), "As it stands in events: `key_…` or `operator`"))
+        .optional("key", schema::described(key.open(), "Absent for the operator"))
+        .required("user_id", described::nullable_id(UserId::PREFIX))
+        .required("tenant", schema::nullable(owner(TenantId::PREFIX)))
+        .required("partner", schema::nullable(owner(PartnerId::PREFIX)))
+        .required("permissions", schema::list(schema::one_of(Permission::ALL.iter().map(|one| one.as_str())), None))
+        .required("scope", schema::described(reach, "How far every permission reaches"))
+        .required("models", schema::list(schema::string(), None))
+        .required("limits", schema::list(limit(), None))
+        .required("budgets", schema::list(schema::reference("BudgetStanding"), None))
+        .required("expires_at", described::nullable_time())
+        .required("as_of_position", schema::described(schema::count(), "The log position that the budgets reflect"))
+        .open()
+}
+
+fn owner(prefix: &str) -> Shape {
+    object()
+        .required("id", schema::id(prefix))
+        .required("name", schema::string())
+        .optional("slug", schema::string())
+        .optional("external_id", schema::string())
+        .open()
+}
+
+/// One of these, with an id.
+fn owner_of(levels: &[&str]) -> Shape {
+    levels.iter().fold(object(), |fields, level| fields.optional(level, schema::string())).open()
+}
+
+fn limit() -> Shape {
+    let name = "`lim_…`, or `default` for the one that the configuration gives to every key";
+    object()
+        .required("limit_id", schema::described(schema::string(), name))
+        .required("scope", owner_of(&["partner_id", "tenant_id", "user_id", "key_id"]))
+        .required("measure", schema::string())
+        .required("limit", schema::count())
+        .required("remaining", schema::count())
+        .required("resets_at", described::nullable_time())
+        .open()
+}
+
+/// Who asks.
+#[derive(Debug, Serialize)]
+struct Me {
+    /// As it stands in events: `key_…` or `operator`.
+    actor: String,
+    /// Absent for the operator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<OwnKey>,
+    user_id: Option<UserId>,
+    tenant: Option<Owner<TenantId>>,
+    partner: Option<Owner<PartnerId>>,
+    permissions: Vec<&'static str>,
+    /// How far every permission reaches: `platform`, `{"partner_id"}` or `{"tenant_id"}`.
+    scope: Reach,
+    /// Names of the models that it may ask for.
+    models: Vec<String>,
+    /// What binds its requests, each measure with what is left of it now.
+    limits: Vec<Value>,
+    /// What its requests are charged to, each with what is left in the present window.
+    budgets: Vec<Value>,
+    expires_at: Option<String>,
+    /// Position that the budgets reflect.
+    as_of_position: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct OwnKey {
+    id: KeyId,
+    name: String,
+    created_at: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Owner<I> {
+    id: I,
+    name: String,
+    #[serde(flatten)]
+    handles: Handles,
+}
+
+/// Any key may ask. Parameter: `min_position`. Errors: 503 `VIEW_BEHIND`.
+async fn me(State(state): State<QueryState>, asker: Asker, query: QueryString) -> Result<Json<Me>, QueryError> {
+    let mut parameters = Parameters::parse(&query)?;
+    let min_position = parameters.min_position()?;
+    parameters.finish()?;
+    state.views.wait_for(View::Budgets, min_position).await?;
+    let (tables, now) = (state.tables.load(), state.clock.now());
+    let binding = tables.budgets_for(&asker.chain).into_iter().map(|budget| budget.value.budget_id).collect();
+    let budgets = state.views.read(View::Budgets, move |db| budgets::standings_of(db, binding, now)).await?;
+    let limits = (state.limits_left)(&asker.chain);
+    Ok(Json(said_of(&asker, &tables, limits, budgets.value, budgets.position)))
+}
+
+fn said_of(caller: &Caller, tables: &Tables, limits: Vec<Value>, budgets: Vec<Value>, as_of_position: u64) -> Me {
+    let Chain { partner, tenant, user, key } = caller.chain;
+    let key = key.and_then(|id| tables.key(id));
+    let visible = tables.models_for(tenant).into_iter().map(|model| &model.value.name);
+    let may_use = caller.may(Permission::ModelsUse);
+    Me {
+        actor: caller.actor.to_string(),
+        user_id: user,
+        tenant: tenant.and_then(|id| tables.tenant(id)).map(|entry| {
+            let Tenant { tenant_id, name, handles, .. } = entry.value.clone();
+            Owner { id: tenant_id, name, handles }
+        }),
+        partner: partner.and_then(|id| tables.partner(id)).map(|entry| {
+            let Partner { partner_id, name, handles } = entry.value.clone();
+            Owner { id: partner_id, name, handles }
+        }),
+        permissions: caller.permissions.iter().map(|permission| permission.as_str()).collect(),
+        scope: caller.reach,
+        models: visible.filter(|name| may_use && caller.allows_model(name)).cloned().collect(),
+        limits,
+        budgets,
+        expires_at: key.and_then(|entry| entry.key.expires_at).map(rfc3339),
+        key: key.map(|entry| OwnKey {
+            id: entry.key.key_id,
+            name: entry.key.name.clone(),
+            created_at: rfc3339(entry.created_at),
+        }),
+        as_of_position,
+    }
+}

@@ -1,0 +1,104 @@
+//! What `serve` says when it is ready: the one line that scripts wait for, then where things are and what to do next.
+//! Paths are shown, keys never.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use command::secrets::operator_key;
+
+/// What a new operator wants to know.
+pub struct Welcome<'a> {
+    pub listening: SocketAddr,
+    /// Where this machine finds it.
+    pub reachable: SocketAddr,
+    pub data: &'a Path,
+    /// The operator's key came from its variable, not from its file.
+    pub has_given_key: bool,
+    /// There is a key for developers in the data folder.
+    pub dev: bool,
+    /// There is a model that clients could ask for.
+    pub has_models: bool,
+}
+
+impl Welcome<'_> {
+    /// The first line means ready, and is the contract with whoever started it.
+    pub fn lines(&self) -> Vec<String> {
+        let (address, data) = (self.reachable, self.data);
+        let key_file = quoted(&data.join(operator_key::FILE));
+        let operator =
+            if self.has_given_key { format!("${}", operator_key::VARIABLE) } else { format!("$(cat {key_file})") };
+        let whose = if self.has_given_key { format!("in {}", operator_key::VARIABLE) } else { key_file };
+        let mut lines = vec![
+            format!("ledgerway listening on http://{}", self.listening),
+            format!("data: {} (back up ledger.db and node.key)", data.display()),
+            format!("operator's key: {whose}"),
+        ];
+        if self.dev {
+            let key = data.join("dev.key");
+            lines.push(format!("app key: {}", key.display()));
+            lines.push(format!("try it: {}", chat(address, &key)));
+        } else if !self.has_models {
+            lines.push(
+                "next: make a provider, its price and a model, as docs/start.md shows; or start with --dev to try it \
+                 with a simulated one"
+                    .to_owned(),
+            );
+        }
+        lines.push(format!("who you are: curl -s http://{address}/v1/me -H \"authorization: Bearer {operator}\""));
+        lines
+    }
+}
+
+/// The first request of a developer.
+fn chat(address: SocketAddr, key: &Path) -> String {
+    format!(
+        "curl -s http://{address}/v1/chat/completions -H \"authorization: Bearer $(cat {})\" \
+         -H 'content-type: application/json' \
+         -d '{{\"model\":\"sim-small\",\"messages\":[{{\"role\":\"user\",\"content\":\"hello\"}}]}}'",
+        quoted(key)
+    )
+}
+
+/// A path as a shell takes it, bare where that does.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%:".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn welcome(data: &'static str) -> Welcome<'static> {
+        Welcome {
+            listening: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            reachable: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            data: Path::new(data),
+            has_given_key: false,
+            dev: false,
+            has_models: false,
+        }
+    }
+
+    #[test]
+    fn the_first_line_means_ready_and_the_others_say_what_comes_next() {
+        let lines = welcome("./d").lines();
+        assert_eq!(lines[0], "ledgerway listening on http://127.0.0.1:8080");
+        let rest = lines[1..].join("\n");
+        for said in ["data: ./d ", "operator's key: ./d/admin.key", "docs/start.md", "Bearer $(cat ./d/admin.key)"] {
+            assert!(rest.contains(said), "{said} is not in {rest}");
+        }
+        let served = Welcome { has_models: true, ..welcome("./d") }.lines().join("\n");
+        assert!(!served.contains("docs/start.md"), "{served}");
+        let dev = Welcome { dev: true, has_models: true, has_given_key: true, ..welcome("./d") }.lines().join("\n");
+        assert!(dev.contains("try it: curl") && dev.contains("cat ./d/dev.key"), "{dev}");
+        assert!(dev.contains("Bearer $LEDGERWAY_ADMIN_KEY") && !dev.contains("admin.key"), "{dev}");
+    }
+
+    #[test]
+    fn a_path_can_be_pasted_whatever_it_is() {
+        let lines = Welcome { dev: true, ..welcome("/my data/it's") }.lines().join("\n");
+        assert!(lines.contains(r"$(cat '/my data/it'\''s/dev.key')"), "{lines}");
+    }
+}
