@@ -44,6 +44,7 @@ impl Administered for Life<Budget> {
                 .fixed()
                 .meaning("In UTC; weeks begin on Monday"),
             resource::defaulting("alert_at", schema::list(fraction, Some(ALERTS_LEN_MAX)), json!([]))
+                .shown_as(schema::list(schema::string(), None))
                 .meaning("Parts of the limit at which budget.threshold_reached is recorded, none twice"),
             resource::defaulting("when_short", schema::one_of_names(WHEN_SHORT), json!("refuse"))
                 .meaning("shrink lowers the output cap to what is left"),
