@@ -31,7 +31,7 @@ type Tail = broadcast::Receiver<Arc<[Arc<Recorded>]>>;
 
 /// Why following was interrupted.
 #[derive(Debug, thiserror::Error)]
-enum Interrupted {
+pub enum Interrupted {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("read the log: {0}")]
@@ -175,13 +175,8 @@ impl Follower {
     /// Puts new rows in the place of the old ones. They are brought to where the old ones are first: no view goes back.
     /// Errors: the file in use is damaged, or cannot be read; what else goes wrong is told to who built them.
     fn take(&self, store: &mut Store, built: Built) -> Result<(), Interrupted> {
-        let Built { mut next, mut position, taken } = built;
-        while position < self.standing.position {
-            let page: Vec<Arc<Recorded>> = self.reader.after(position, EVENTS_MAX)?.into_iter().map(Arc::new).collect();
-            let Some(last) = page.last() else { break };
-            position = last.position;
-            next.apply(&page)?;
-        }
+        let Built { mut next, position, taken } = built;
+        bring_to(&mut next, &self.reader, (position, self.standing.position))?;
         let ended = match must_be_better(&next, store) {
             Ok(()) => store.take_over(next, &self.dir),
             Err(worse) => {
@@ -249,6 +244,17 @@ impl Standing {
         }
         Ok(())
     }
+}
+
+/// Gives new rows the events beyond the first position, up to the second at least.
+pub fn bring_to(next: &mut Store, reader: &Reader, (mut position, until): (u64, u64)) -> Result<(), Interrupted> {
+    while position < until {
+        let page: Vec<Arc<Recorded>> = reader.after(position, EVENTS_MAX)?.into_iter().map(Arc::new).collect();
+        let Some(last) = page.last() else { break };
+        position = last.position;
+        next.apply(&page)?;
+    }
+    Ok(())
 }
 
 type Page = Result<Vec<Arc<Recorded>>, LogError>;

@@ -270,18 +270,21 @@ impl Builder {
     }
 }
 
-/// Rows that are worse than those in use are not taken: a view that stopped at an event does not take the place of one
-/// that went past it.
+/// Rows that are worse than those in use are not taken: none takes the place of one that is further, or that went past the
+/// event at which it stopped.
 pub(super) fn must_be_better(next: &Store, used: &Store) -> Result<(), String> {
     for view in next.views() {
         let checkpoint = next.checkpoint(view).map_err(|error| error.to_string())?;
         let has_none = used.fitness(view) != Fitness::Current;
         let in_use = used.checkpoint(view).map_err(|error| error.to_string())?;
-        if let Some(error) = checkpoint.error
-            && !has_none
-            && in_use.error.is_none()
-        {
+        if has_none || in_use.error.is_some() {
+            continue;
+        }
+        if let Some(error) = checkpoint.error {
             return Err(format!("{} stopped at {error}", view.as_str()));
+        }
+        if checkpoint.position < in_use.position {
+            return Err(format!("{} would go back to {}", view.as_str(), checkpoint.position));
         }
     }
     Ok(())

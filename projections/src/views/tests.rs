@@ -9,11 +9,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use events::event::{Event, Recorded};
+use events::log::{LEDGER_FILE, Reader};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
 use super::audit::Audit;
+use super::follow::bring_to;
 use super::projector::{ProjectionError, Projector};
+use super::rebuild::must_be_better;
 use super::store::{Fitness, NEXT_FILE, Store, VIEWS_FILE};
 use super::{View, store};
 use facts::Story;
@@ -223,6 +226,25 @@ fn views_that_are_built_beside_come_out_the_same() {
     drop(store);
     let again = open(dir.path(), all_projectors());
     assert!(again.views().into_iter().all(|view| again.fitness(view) == Fitness::Current));
+}
+
+#[test]
+fn new_rows_are_brought_to_where_the_old_ones_are_and_never_take_a_view_back() {
+    let facts = Story::whole();
+    let dir = compared::folder_of(&facts);
+    let mut store = open(dir.path(), all_projectors());
+    store.apply(&facts).expect("a batch is applied");
+    let expected = dump(dir.path());
+    let mut next = Store::beside(dir.path(), all_projectors()).expect("a file beside");
+    next.apply(&facts[..7]).expect("a batch is applied");
+    let back = must_be_better(&next, &store).expect_err("it is behind");
+    assert_eq!(back, "budgets would go back to 7");
+    let reader = Reader::open(&dir.path().join(LEDGER_FILE)).expect("the log opens");
+    let last = facts.last().expect("facts").position;
+    bring_to(&mut next, &reader, (7, last)).expect("the log reads");
+    must_be_better(&next, &store).expect("it is as far");
+    store.take_over(next, dir.path()).expect("new rows");
+    assert_eq!(dump(dir.path()), expected);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::views::compare::{CompareError, Compared, compare};
 use crate::views::store::VIEWS_FILE;
 
 /// A folder with a log of these facts.
-fn folder_of(facts: &[Arc<Recorded>]) -> tempfile::TempDir {
+pub fn folder_of(facts: &[Arc<Recorded>]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a folder");
     Log::migrate(dir.path()).expect("an empty ledger");
     let ledger = Connection::open(dir.path().join(LEDGER_FILE)).expect("the ledger opens");
