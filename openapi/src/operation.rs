@@ -4,7 +4,7 @@ use events::event::admin::Permission;
 use events::wire::ErrorCode;
 use http::StatusCode;
 use serde_json::Value;
-use utoipa::openapi::path::{OperationBuilder, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::path::{OperationBuilder, Parameter, ParameterBuilder, ParameterIn, ParameterStyle};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{Content, ContentBuilder, Deprecated, Ref, RefOr, Required, Response, ResponseBuilder};
@@ -167,6 +167,17 @@ impl Operation {
     pub fn query(mut self, name: &str, shape: Shape, description: &str) -> Self {
         self.refusals.push(ErrorCode::InvalidRequest);
         self.parameter(name, ParameterIn::Query, shape, description)
+    }
+
+    /// One that may be absent, of values separated by commas.
+    #[must_use]
+    pub fn query_list(self, name: &str, item: Shape, description: &str) -> Self {
+        let mut operation = self.query(name, schema::filled_list(item, None), description);
+        if let Some(parameter) = operation.parameters.last_mut() {
+            parameter.style = Some(ParameterStyle::Form);
+            parameter.explode = Some(false);
+        }
+        operation
     }
 
     /// One that may be absent.

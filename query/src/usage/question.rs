@@ -67,8 +67,8 @@ impl Dimension {
 /// What is published of the question and its answer.
 pub fn described() -> Operation {
     let names: Vec<&str> = Dimension::ALL.iter().map(|dimension| dimension.as_str()).collect();
-    let any = names.join("|");
-    let group_by = schema::formed(&format!("^(({any}|metadata\\.[^,]+)(,({any}|metadata\\.[^,]+))*)?$"));
+    let dimension = schema::one_of(names.iter().copied());
+    let group_by = schema::either([dimension, schema::formed(r"^metadata\.[^,]*[^,\s][^,]*$")]);
     let row = object()
         .required("requests", schema::described(schema::count(), "Admitted ones"))
         .required("refused", schema::described(schema::count(), "Not among the requests"))
@@ -87,7 +87,7 @@ pub fn described() -> Operation {
         .says("Whole hours are counted: `from` is rounded down to one, `to` up.")
         .says("By metadata, requests are counted one by one: 50,000 at the most, and a question about more is a 400.")
         .says("Parameters `metadata.NAME` choose the requests that were sent with that value under that name.")
-        .query(
+        .query_list(
             "group_by",
             group_by,
             "Any of the dimensions and `metadata.NAME`, comma-separated; one row for all where it is absent",
