@@ -39,7 +39,7 @@ impl Welcome<'_> {
             lines.push(format!("try it: {}", chat(address, &key)));
         } else if !self.has_models {
             lines.push(
-                "next: make a provider, its price and a model, as docs/start.md shows; or start with --dev to try it \
+                "next: make a provider, its price and a model, as docs/provider.md shows; or start with --dev to try it \
                  with a simulated one"
                     .to_owned(),
             );
@@ -86,11 +86,11 @@ mod tests {
         let lines = welcome("./d").lines();
         assert_eq!(lines[0], "ledgerway listening on http://127.0.0.1:8080");
         let rest = lines[1..].join("\n");
-        for said in ["data: ./d ", "operator's key: ./d/admin.key", "docs/start.md", "Bearer $(cat ./d/admin.key)"] {
+        for said in ["data: ./d ", "operator's key: ./d/admin.key", "docs/provider.md", "Bearer $(cat ./d/admin.key)"] {
             assert!(rest.contains(said), "{said} is not in {rest}");
         }
         let served = Welcome { has_models: true, ..welcome("./d") }.lines().join("\n");
-        assert!(!served.contains("docs/start.md"), "{served}");
+        assert!(!served.contains("docs/provider.md"), "{served}");
         let dev = Welcome { dev: true, has_models: true, has_given_key: true, ..welcome("./d") }.lines().join("\n");
         assert!(dev.contains("try it: curl") && dev.contains("cat ./d/dev.key"), "{dev}");
         assert!(dev.contains("Bearer $LEDGERWAY_ADMIN_KEY") && !dev.contains("admin.key"), "{dev}");

@@ -139,15 +139,15 @@ impl Fields {
         }
     }
 
-    /// The one field of an object that has exactly one.
-    pub fn only(self) -> Result<(String, Field), FieldError> {
+    /// The one field of an object that has exactly one, of those that are `named`.
+    pub fn only(self, named: &str) -> Result<(String, Field), FieldError> {
         let (path, mut left) = (self.path, self.left.into_iter());
         match (left.next(), left.next()) {
             (Some((name, value)), None) => {
                 let path = joined(&path, &name);
                 Ok((name, Field { path, value }))
             }
-            (None, _) | (Some(_), Some(_)) => Err(FieldError::new(path, "must have exactly one field")),
+            (None, _) | (Some(_), Some(_)) => Err(FieldError::new(path, format!("must have exactly one of {named}"))),
         }
     }
 

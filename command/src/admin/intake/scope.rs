@@ -4,13 +4,15 @@ use events::event::admin::Scope;
 
 use crate::admin::fields::{Field, FieldError};
 
+const NAMES: &str = "partner_id, tenant_id, user_id, key_id";
+
 pub fn scope(field: Field) -> Result<Scope, FieldError> {
-    let (name, id) = field.object()?.only()?;
+    let (name, id) = field.object()?.only(NAMES)?;
     match name.as_str() {
         "partner_id" => Ok(Scope::Partner(id.parsed()?)),
         "tenant_id" => Ok(Scope::Tenant(id.parsed()?)),
         "user_id" => Ok(Scope::User(id.parsed()?)),
         "key_id" => Ok(Scope::Key(id.parsed()?)),
-        _ => Err(id.error("must be partner_id, tenant_id, user_id or key_id")),
+        _ => Err(id.error(format!("must be one of {NAMES}"))),
     }
 }

@@ -52,7 +52,7 @@ fn reach(field: Field) -> Result<Reach, FieldError> {
     if field.is_text() {
         return field.one_of(&[("platform", Reach::Platform)]);
     }
-    let (name, id) = field.object()?.only()?;
+    let (name, id) = field.object()?.only("partner_id, tenant_id")?;
     match name.as_str() {
         "partner_id" => Ok(Reach::Partner(id.parsed()?)),
         "tenant_id" => Ok(Reach::Tenant(id.parsed()?)),
