@@ -16,7 +16,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::builder::{FalseyValueParser, OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
 /// No flags: the arguments of a process are seen by everybody on its machine.
@@ -118,10 +118,10 @@ pub struct VerifyArgs {
     #[command(flatten)]
     pub data: DataArgs,
     /// Say it as one JSON object: sound, events, open_holds, views, broken
-    #[arg(long)]
+    #[arg(long, env = "LEDGERWAY_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,
     /// Leave out the views, which take longer than the log
-    #[arg(long)]
+    #[arg(long, env = "LEDGERWAY_LOG_ONLY", value_parser = FalseyValueParser::new())]
     pub log_only: bool,
 }
 
@@ -139,7 +139,7 @@ pub struct StatusArgs {
     #[command(flatten)]
     pub data: DataArgs,
     /// Say it as one JSON object
-    #[arg(long)]
+    #[arg(long, env = "LEDGERWAY_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,
 }
 

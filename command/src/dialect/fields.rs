@@ -59,7 +59,8 @@ pub struct Fields<'a, 'p> {
 impl<'a, 'p> Fields<'a, 'p> {
     /// Errors: no object, a name that comes twice, more than 256 members.
     pub fn read(text: &'a str, path: &'p Path<'p>) -> Result<Self, Refusal> {
-        if json::kind(text) != Kind::Object {
+        // A whole body may have white space in front.
+        if json::kind(text.trim_ascii_start()) != Kind::Object {
             return Err(path.refuse("must be an object"));
         }
         let mut left: Vec<Member<'a>> = Vec::with_capacity(8);

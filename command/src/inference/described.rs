@@ -84,6 +84,7 @@ pub fn models(id: &str) -> Operation {
     let data = schema::list(schema::reference("Model.Listed"), None);
     let list = object().required("object", schema::one_of(["list"])).required("data", data).open();
     Operation::new(id, "Inference", "The models that the key may use")
+        .min_position()
         .needs(Permission::ModelsUse)
         .worded(OPENAI)
         .answers(StatusCode::OK, Answer::json("OpenAI's list, with prices", list))
@@ -92,6 +93,7 @@ pub fn models(id: &str) -> Operation {
 
 pub fn one_model(id: &str) -> Operation {
     Operation::new(id, "Inference", "One model that the key may use")
+        .min_position()
         .says("Slashes in the name may stand as they are.")
         .needs(Permission::ModelsUse)
         .worded(OPENAI)

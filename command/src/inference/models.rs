@@ -2,42 +2,79 @@
 //! key may use. A name may have slashes in it, as they are or encoded.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, Path, RawQuery, State};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use events::event::admin::{Model, Permission};
+use events::wire::{ErrorCode, Refusal};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use projections::caller::Caller;
 use projections::tables::{Entry, Tables};
+use projections::views::PATIENCE;
 use serde_json::{Value, json};
 
 use super::Gateway;
 use super::plan::{Priced, first_priced, not_found};
 use crate::reply;
 
-pub async fn list(State(gateway): State<Arc<Gateway>>, Extension(caller): Extension<Arc<Caller>>) -> Response {
-    if let Err(refusal) = caller.require(Permission::ModelsUse) {
-        return reply::refused(refusal);
+/// What follows on a write that the client knows of may be behind it for no longer than this.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Errors: 503 `VIEW_BEHIND` when the log does not get to `min_position` in time.
+pub async fn list(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(caller): Extension<Arc<Caller>>,
+    query: RawQuery,
+) -> Response {
+    match usable(&gateway, &caller, query).await {
+        Ok(models) => answered(&json!({ "object": "list", "data": models })),
+        Err(refusal) => reply::refused(refusal),
     }
-    answered(&json!({ "object": "list", "data": listed(&gateway.tables.load(), &caller, gateway.now()) }))
 }
 
-/// Errors: 404 `MODEL_NOT_FOUND` for what is not in the list.
+/// Errors: those of the list, and 404 `MODEL_NOT_FOUND` for what is not in it.
 pub async fn one(
     State(gateway): State<Arc<Gateway>>,
     Extension(caller): Extension<Arc<Caller>>,
     Path(name): Path<String>,
+    query: RawQuery,
 ) -> Response {
-    if let Err(refusal) = caller.require(Permission::ModelsUse) {
-        return reply::refused(refusal);
-    }
-    let mut listed = listed(&gateway.tables.load(), &caller, gateway.now()).into_iter();
-    match listed.find(|model| model["id"] == name.as_str()) {
-        Some(model) => answered(&model),
+    let models = match usable(&gateway, &caller, query).await {
+        Ok(models) => models,
+        Err(refusal) => return reply::refused(refusal),
+    };
+    match models.iter().find(|model| model["id"] == name.as_str()) {
+        Some(model) => answered(model),
         None => reply::refused(not_found(&name)),
     }
+}
+
+async fn usable(gateway: &Gateway, caller: &Caller, RawQuery(query): RawQuery) -> Result<Vec<Value>, Refusal> {
+    caller.require(Permission::ModelsUse)?;
+    if let Some(position) = min_position(query.as_deref().unwrap_or_default())? {
+        wait_for(gateway, position).await?;
+    }
+    Ok(listed(&gateway.tables.load(), caller, gateway.now()))
+}
+
+/// OpenAI's clients may send parameters of their own.
+fn min_position(query: &str) -> Result<Option<u64>, Refusal> {
+    let Some(text) = query.split('&').find_map(|pair| pair.strip_prefix("min_position=")) else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| Refusal::invalid("min_position", "must be a whole number"))
+}
+
+async fn wait_for(gateway: &Gateway, position: u64) -> Result<(), Refusal> {
+    let mut heads = gateway.log.watch_head();
+    let logged = heads.wait_for(|head| head.position >= position);
+    let reached = matches!(tokio::time::timeout(PATIENCE, logged).await, Ok(Ok(_)));
+    if reached && gateway.tables.wait_for(position, PATIENCE).await {
+        return Ok(());
+    }
+    let refusal = Refusal::new(ErrorCode::ViewBehind, format!("the models are not yet those at {position}"));
+    Err(refusal.with("min_position", position).retry_after(RETRY_AFTER))
 }
 
 fn answered(body: &Value) -> Response {
@@ -71,6 +108,7 @@ mod tests {
     use super::*;
     use crate::admin::tests::lab::Lab;
 
+    /// Holds: inf.models
     #[tokio::test]
     async fn a_model_shows_the_target_that_is_tried_first_and_none_that_nobody_can_serve() {
         let lab = Lab::new().await;

@@ -19,6 +19,7 @@ fn field_of(text: &str) -> String {
     refusal.details["field"].as_str().unwrap().to_owned()
 }
 
+/// Holds: inf.native-request
 #[test]
 fn a_full_request_is_read() {
     let request = ChatRequest::read(
@@ -47,6 +48,7 @@ fn a_full_request_is_read() {
     assert!(blocks.is_error && matches!(&blocks.content[..], [Block::Text(text)] if text == "t"));
 }
 
+/// Holds: http.invalid-request, http.unknown-fields
 #[test]
 fn what_is_wrong_is_named_by_its_path() {
     let ask = |more: &str| format!(r#"{{"model":"m","messages":[{{"role":"user","content":"hi"}}]{more}}}"#);
@@ -91,6 +93,7 @@ fn what_is_wrong_is_named_by_its_path() {
     }
 }
 
+/// Holds: inf.metadata
 #[test]
 fn metadata_is_bounded() {
     let with = |pairs: usize| {
@@ -99,4 +102,14 @@ fn metadata_is_bounded() {
     };
     assert_eq!(ChatRequest::read(&with(16)).unwrap().metadata.len(), 16);
     assert_eq!(field_of(&with(17)), "metadata");
+}
+
+/// Holds: http.json
+#[test]
+fn white_space_around_a_body_changes_nothing() {
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#;
+    for text in [format!("\r\n \t{body}\n"), format!("\n{}", body.replace(',', " ,\n"))] {
+        assert_eq!(ChatRequest::read(&text).unwrap().messages.len(), 1, "{text}");
+    }
+    assert_eq!(field_of(" [] "), "");
 }
