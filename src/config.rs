@@ -275,6 +275,7 @@ mod tests {
         Config::read(args, variable).err().expect("it is refused")
     }
 
+    /// Holds: bin.wrong-configuration
     #[test]
     fn a_wrong_value_is_named_with_an_example() {
         let wrong = ServeArgs { listen: "nowhere".to_owned(), ..args() };
@@ -328,6 +329,7 @@ mod tests {
         }
     }
 
+    /// Holds: bin.wrong-configuration, bin.operator-key
     #[test]
     fn a_secret_of_the_wrong_form_is_refused_without_being_repeated() {
         for variable in ["LEDGERWAY_ADMIN_KEY", "LEDGERWAY_NODE_KEY"] {

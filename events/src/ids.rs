@@ -169,6 +169,7 @@ ids! {
 mod tests {
     use super::*;
 
+    /// Holds: http.ids
     #[test]
     fn an_id_reads_back_and_no_other_prefix_or_case_passes() {
         let id = TenantId::from(Uuid::from_u128(0x0198_c1de_0000_7000_8000_0000_0000_0001));

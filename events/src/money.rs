@@ -201,6 +201,7 @@ fn rounded_up(millionths: i128) -> Option<NanoUsd> {
 mod tests {
     use super::*;
 
+    /// Holds: http.money
     #[test]
     fn money_is_written_with_nine_digits_and_read_with_up_to_nine() {
         for (text, nanos) in [("5", 5_000_000_000), ("0.25", 250_000_000), ("0.000000001", 1), ("-1.5", -1_500_000_000)]

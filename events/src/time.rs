@@ -238,6 +238,7 @@ mod tests {
         parse_rfc3339(text).expect("a valid time")
     }
 
+    /// Holds: admin.periods
     #[test]
     fn windows_begin_at_midnight_on_mondays_and_on_the_first() {
         let friday = at("2026-11-20T08:15:30.123456Z");
@@ -264,6 +265,7 @@ mod tests {
         }
     }
 
+    /// Holds: http.times
     #[test]
     fn times_have_six_digits_whatever_came_in() {
         assert_eq!(rfc3339(at("2026-11-20T09:15:30+01:00")), "2026-11-20T08:15:30.000000Z");

@@ -153,6 +153,7 @@ mod tests {
         ModelGlobs::compile(&patterns).expect("valid globs")
     }
 
+    /// Holds: admin.keys
     #[test]
     fn a_star_crosses_slashes_and_a_plain_name_matches_itself_alone() {
         assert!(globs(&["acme/*"]).matches("acme/eu/large"));

@@ -122,6 +122,7 @@ mod tests {
         table
     }
 
+    /// Holds: admin.roles
     #[test]
     fn the_page_has_the_table_of_roles_and_permissions_as_it_is_here() {
         let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/tenancy.md");
@@ -135,6 +136,7 @@ mod tests {
         assert_eq!(named, Role::ALL);
     }
 
+    /// Holds: admin.roles
     #[test]
     fn without_a_role_every_permission_reaches_the_own_tenant() {
         assert_eq!(of_permissions(&user(&[]), Permission::ALL), tenant());
@@ -149,6 +151,7 @@ mod tests {
         assert_eq!(of_roles(&auditor), Reach::Platform);
     }
 
+    /// Holds: admin.roles
     #[test]
     fn an_administrator_reaches_as_far_as_its_role() {
         let partner = Reach::Partner(PartnerId::from(Uuid::from_u128(3)));

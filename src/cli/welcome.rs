@@ -81,6 +81,7 @@ mod tests {
         }
     }
 
+    /// Holds: bin.ready-line
     #[test]
     fn the_first_line_means_ready_and_the_others_say_what_comes_next() {
         let lines = welcome("./d").lines();

@@ -99,6 +99,7 @@ impl Cors {
 mod tests {
     use super::*;
 
+    /// Holds: bin.cors
     #[test]
     fn origins_are_what_browsers_send_and_nothing_else() {
         let listed = |origins: &[&'static str]| {

@@ -74,6 +74,7 @@ fn caps(tenant: &Tenant, name: &str) -> Vec<Bytes> {
     bodies
 }
 
+/// Holds: http.invalid-request, http.json, http.bounds
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_requests_have_codes_and_leave_nothing() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -118,6 +119,7 @@ async fn must_have_left_nothing(gateway: &Gateway, upstream: &MockUpstream, tena
     assert!(books.open_holds().is_empty());
 }
 
+/// Holds: http.not-found, http.forbidden, event.unpriced, admin.own-provider, admin.keys
 #[tokio::test(flavor = "multi_thread")]
 async fn models_that_are_unknown_unpriced_or_not_allowed_are_refused() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -139,6 +141,7 @@ async fn models_that_are_unknown_unpriced_or_not_allowed_are_refused() {
     must_have_left_nothing(&gateway, &upstream, &tenant).await;
 }
 
+/// Holds: http.body-size, http.bounds, http.media-type
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_and_heads_are_bounded() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -184,6 +187,7 @@ async fn exchange(gateway: &Gateway, head: &str, body: usize) -> String {
     }
 }
 
+/// Holds: http.unknown-fields, http.money, http.invalid-request
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_administration_names_the_field_and_changes_nothing() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);

@@ -11,6 +11,7 @@ use crate::upstream::MockUpstream;
 const FAILS: [&str; 10] =
     ["e500", "e429", "html", "halfjson", "empty", "close", "cut", "leaky", "redirect", "brokensse"];
 
+/// Holds: http.upstream-alone, http.upstream-429, http.upstream-words
 #[tokio::test(flavor = "multi_thread")]
 async fn broken_answers_have_codes_and_cost_nothing() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -39,6 +40,7 @@ async fn broken_answers_have_codes_and_cost_nothing() {
     assert!(books.open_holds().is_empty(), "{:?}", books.open_holds());
 }
 
+/// Holds: http.stream-error
 #[tokio::test(flavor = "multi_thread")]
 async fn broken_streams_end_with_an_error_and_without_done() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -63,6 +65,7 @@ async fn broken_streams_end_with_an_error_and_without_done() {
     assert!(books.open_holds().is_empty(), "{:?}", books.open_holds());
 }
 
+/// Holds: http.upstream-alone, admin.timeouts
 #[tokio::test(flavor = "multi_thread")]
 async fn silence_is_a_timeout() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -76,6 +79,7 @@ async fn silence_is_a_timeout() {
     gateway.books_when_all_ended(Duration::from_secs(5)).await;
 }
 
+/// Holds: admin.private-network
 #[tokio::test(flavor = "multi_thread")]
 async fn a_private_address_is_never_called_without_the_opt_in() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);

@@ -10,6 +10,7 @@ use crate::gateway::Gateway;
 use crate::tenant::{Setup, Tenant, made};
 use crate::upstream::MockUpstream;
 
+/// Holds: event.never-over, http.budget-exceeded, http.should-retry, event.refusals
 #[tokio::test(flavor = "multi_thread")]
 async fn of_200_at_once_exactly_the_37_that_the_budget_holds_are_admitted() {
     const ALL: usize = 200;
@@ -72,6 +73,7 @@ async fn books_with_refusals(gateway: &Gateway, refusals: u64) -> Books {
     }
 }
 
+/// Holds: admin.budgets
 #[tokio::test(flavor = "multi_thread")]
 async fn the_narrowest_of_four_budgets_refuses_and_none_of_the_others_is_charged() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -94,6 +96,7 @@ async fn the_narrowest_of_four_budgets_refuses_and_none_of_the_others_is_charged
     assert!(upstream.seen().is_empty(), "a refused request was sent");
 }
 
+/// Holds: event.never-over
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_that_move_under_load_are_kept_at_every_prefix() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);

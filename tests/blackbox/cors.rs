@@ -11,6 +11,7 @@ fn listed(headers: &HeaderMap, name: &str) -> Vec<String> {
     text.split(',').map(|part| part.trim().to_ascii_lowercase()).collect()
 }
 
+/// Holds: bin.cors
 #[tokio::test(flavor = "multi_thread")]
 async fn a_preflight_is_answered_before_anybody_asks_for_a_key() {
     let gateway = Gateway::start_with(&[("LEDGERWAY_CORS_ORIGINS", "https://app.example.com,http://localhost:3000")]);
@@ -30,6 +31,7 @@ async fn a_preflight_is_answered_before_anybody_asks_for_a_key() {
     assert!(!preflight.headers.contains_key("access-control-allow-origin"));
 }
 
+/// Holds: bin.cors
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_may_read_our_headers_also_of_a_refusal() {
     let gateway = Gateway::start_with(&[("LEDGERWAY_CORS_ORIGINS", PAGE)]);
@@ -44,6 +46,7 @@ async fn a_page_may_read_our_headers_also_of_a_refusal() {
     }
 }
 
+/// Holds: bin.cors
 #[tokio::test(flavor = "multi_thread")]
 async fn without_origins_no_page_may_anything() {
     let gateway = Gateway::start();

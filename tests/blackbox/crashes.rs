@@ -25,6 +25,7 @@ struct Told {
     partners: Mutex<Vec<String>>,
 }
 
+/// Holds: event.recorded-first, event.order, event.one-end, event.never-over
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_twenty_times_under_load_it_loses_nothing_that_was_answered() {
     let mut gateway = Gateway::start_with(&[("LEDGERWAY_HOLD_TTL_SECONDS", "3")]);
@@ -149,6 +150,7 @@ fn moved(books: &Books) -> BTreeMap<String, Balance> {
     balances.map(|((budget, _), balance): (&Window, &Balance)| (budget.clone(), *balance)).collect()
 }
 
+/// Holds: bin.sweeper, event.node-lost
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_that_a_dead_process_left_ends_in_time_and_is_charged() {
     let mut gateway = Gateway::start_with(&[("LEDGERWAY_HOLD_TTL_SECONDS", "3")]);
@@ -172,8 +174,13 @@ async fn a_hold_that_a_dead_process_left_ends_in_time_and_is_charged() {
     assert!(expired["recorded_at"].as_str() >= reserved[0]["data"]["expires_at"].as_str(), "before its time");
     let types = gateway.types_of(request).await;
     assert_eq!(types[2..], ["inference.aborted.v1", "budget.expired.v1"]);
+    let aborted = &tenant.events_of(&gateway, &["inference.aborted"]).await[0];
+    assert_eq!(aborted["data"]["reason"], "node_lost");
+    assert_eq!(aborted["position"].as_u64().map(|position| position + 1), expired["position"].as_u64());
+    assert_eq!(aborted["recorded_at"], expired["recorded_at"], "in one batch");
 }
 
+/// Holds: event.fail-closed
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_ledger_is_locked_nothing_is_sent_and_then_all_is_well() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);

@@ -136,6 +136,7 @@ async fn must_be_untouched(gateway: &Gateway, since: u64, houses: &[&House]) {
     }
 }
 
+/// Holds: admin.foreign
 #[tokio::test(flavor = "multi_thread")]
 async fn no_path_shows_or_changes_what_is_another_tenants_or_another_partners() {
     let gateway = Gateway::start();

@@ -10,6 +10,7 @@ use crate::gateway::{Gateway, type_of};
 use crate::tenant::{NATIVE, OPENAI, Tenant};
 use crate::upstream::MockUpstream;
 
+/// Holds: http.unauthenticated, event.access, admin.keys, http.openai-errors
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_expired_and_revoked_keys_are_turned_away_and_counted() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -63,6 +64,7 @@ async fn until_401(client: &Client, max: Duration) -> u64 {
     1
 }
 
+/// Holds: admin.foreign, http.tenant-header, http.not-found
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenants_key_sees_nothing_of_another_tenant() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -114,6 +116,7 @@ async fn a_tenants_key_sees_nothing_of_another_tenant() {
     other.chat("ok").await.must(200);
 }
 
+/// Holds: admin.giver, admin.wider, http.forbidden, query.permissions
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_gives_neither_more_permissions_nor_more_money_than_it_may() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -133,6 +136,7 @@ async fn a_key_gives_neither_more_permissions_nor_more_money_than_it_may() {
     }
 }
 
+/// Holds: http.rate-limited, event.access, inf.ratelimit-headers
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rate_limit_admits_its_number_and_every_refusal_is_counted() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);

@@ -47,6 +47,7 @@ async fn rolled_up(gateway: &Gateway, wanted: u64) -> Vec<Value> {
     }
 }
 
+/// Holds: admin.limits, admin.in-force, inf.ratelimit-headers
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_has_any_of_six_measures_and_a_change_sets_or_removes_one() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -85,6 +86,7 @@ async fn a_limit_has_any_of_six_measures_and_a_change_sets_or_removes_one() {
     assert_eq!(tenant.chat("ok").await.must(200).header("x-ratelimit-limit"), "");
 }
 
+/// Holds: http.rate-limited, admin.limits, http.openai-errors
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_are_reserved_while_a_request_runs_and_settled_to_its_usage() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -187,6 +189,7 @@ async fn five_hundred_streams_that_their_clients_left_hold_no_place() {
     assert!(reply.header("x-ratelimit-measure") == "tokens_per_day" && left > 800_000, "{left} tokens");
 }
 
+/// Holds: admin.limits
 #[tokio::test(flavor = "multi_thread")]
 async fn one_place_is_free_again_when_the_last_byte_of_its_request_has_been_read() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -232,6 +235,7 @@ async fn a_stream_that_nobody_reads_holds_its_place_no_longer_than_its_deadline(
     }
 }
 
+/// Holds: bin.default-limit, bin.admin-limit
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_without_a_limit_of_their_own_get_the_one_that_was_configured() {
     let env = [("LEDGERWAY_RATE_LIMIT_REQUESTS", "3"), ("LEDGERWAY_ADMIN_RATE_LIMIT_REQUESTS", "40")];
@@ -277,6 +281,7 @@ async fn keys_without_a_limit_of_their_own_get_the_one_that_was_configured() {
     );
 }
 
+/// Holds: event.access
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_of_refusals_costs_the_log_a_few_events_and_the_process_no_memory() {
     const CONNECTIONS: usize = 8;

@@ -6,6 +6,7 @@ use crate::gateway::Gateway;
 use crate::tenant::{Setup, Tenant, made};
 use crate::upstream::MockUpstream;
 
+/// Holds: inf.me
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_learns_who_it_is_what_it_may_use_and_what_is_left() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);

@@ -38,6 +38,7 @@ fn names_on_the_page() -> BTreeSet<&'static str> {
     names.filter(|name| name.starts_with("ledgerway_") || name.starts_with("process_")).collect()
 }
 
+/// Holds: query.metrics
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_count_known_traffic_exactly_and_money_as_the_ledger_does() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -128,6 +129,7 @@ async fn every_metric_is_on_the_page_and_everything_on_the_page_is_a_metric() {
     assert_eq!(metrics.families().collect::<BTreeSet<_>>(), names_on_the_page());
 }
 
+/// Holds: query.metrics
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_are_on_their_own_address_alone_where_they_have_one() {
     let gateway = Gateway::start_with(&[("LEDGERWAY_METRICS_LISTEN", "127.0.0.1:0")]);

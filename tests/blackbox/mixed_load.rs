@@ -24,6 +24,7 @@ const TIMEOUT_MS: u64 = 600;
 /// By request id: the status, and whether the answer was whole.
 type Answers = Arc<Mutex<BTreeMap<String, (u16, bool)>>>;
 
+/// Holds: event.one-end, event.order
 #[tokio::test(flavor = "multi_thread")]
 async fn two_thousand_requests_through_faults_end_once_each_and_the_books_close() {
     let seed = std::env::var("LOAD_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);

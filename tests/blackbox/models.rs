@@ -6,6 +6,7 @@ use crate::gateway::Gateway;
 use crate::tenant::Tenant;
 use crate::upstream::MockUpstream;
 
+/// Holds: inf.models
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_is_found_by_its_name_where_the_list_has_it_and_nowhere_else() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);

@@ -2,6 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
 use crate::gateway::{Gateway, type_of};
 use crate::tenant::{NATIVE, OPENAI, Setup, Tenant};
 use crate::upstream::{MockUpstream, TEXT};
@@ -9,6 +12,7 @@ use crate::upstream::{MockUpstream, TEXT};
 const FOUR_EVENTS: [&str; 4] =
     ["inference.admitted.v1", "budget.reserved.v1", "inference.completed.v1", "budget.settled.v1"];
 
+/// Holds: event.life
 #[tokio::test(flavor = "multi_thread")]
 async fn one_request_leaves_exactly_four_events_in_every_dialect_whole_and_streamed() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -32,6 +36,7 @@ async fn one_request_leaves_exactly_four_events_in_every_dialect_whole_and_strea
     gateway.books().await;
 }
 
+/// Holds: event.recorded-first
 #[tokio::test(flavor = "multi_thread")]
 async fn admission_and_hold_can_be_read_before_the_upstream_sees_the_request() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -58,6 +63,7 @@ async fn admission_and_hold_can_be_read_before_the_upstream_sees_the_request() {
     assert_eq!(on_arrival.get(1).expect("the second request"), &[&FOUR_EVENTS[..], &FOUR_EVENTS[..2]].concat());
 }
 
+/// Holds: event.recorded-first
 #[tokio::test(flavor = "multi_thread")]
 async fn the_settlement_can_be_read_when_the_last_byte_arrives() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -78,6 +84,7 @@ async fn the_settlement_can_be_read_when_the_last_byte_arrives() {
     }
 }
 
+/// Holds: event.life, admin.strategies
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_target_is_followed_by_the_next_under_one_hold() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -110,6 +117,7 @@ async fn a_client_that_leaves_ends_its_request_and_pays_for_what_went_through() 
     assert!(books.balance(&tenant.budget).settled > 0);
 }
 
+/// Holds: inf.upstream-request-id
 #[tokio::test(flavor = "multi_thread")]
 async fn the_upstreams_own_id_is_recorded_also_where_it_stands_in_the_answer_alone() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -123,5 +131,28 @@ async fn the_upstreams_own_id_is_recorded_also_where_it_stands_in_the_answer_alo
             let life = gateway.life(&request).await;
             assert_eq!(life[2]["data"]["upstream_request_id"], id, "{kind}: {}", life[2]);
         }
+    }
+}
+
+fn time(text: &Value) -> DateTime<Utc> {
+    text.as_str().expect("a time").parse().expect("RFC 3339")
+}
+
+/// Holds: bin.hold-ttl, bin.deadline
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_over_before_its_hold_would_be() {
+    let upstream = MockUpstream::start().await;
+    for (env, seconds, model, status) in
+        [(&[][..], 900, "ok", 200), (&[("LEDGERWAY_HOLD_TTL_SECONDS", "2")][..], 2, "hang", 504)]
+    {
+        let gateway = Gateway::start_with(env);
+        let setup = Setup { timeout_ms: 30_000, ..Setup::default() };
+        let tenant = Tenant::with(&gateway, &upstream, &[model], setup).await;
+        let request = tenant.chat(model).await.must(status).request_id();
+        let life = gateway.life(&request).await;
+        let (begins, expires) = (time(&life[1]["recorded_at"]), time(&life[1]["data"]["expires_at"]));
+        assert_eq!((expires - begins).num_seconds(), seconds, "{}", life[1]);
+        let end = life.last().expect("an end");
+        assert!(type_of(end) != "budget.expired.v1" && time(&end["recorded_at"]) < expires, "{end}");
     }
 }

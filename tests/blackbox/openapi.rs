@@ -39,6 +39,7 @@ fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
     methods.collect()
 }
 
+/// Holds: query.openapi
 #[tokio::test(flavor = "multi_thread")]
 async fn every_described_method_is_answered_and_no_other_is() {
     let gateway = Gateway::start();
@@ -58,6 +59,7 @@ async fn every_described_method_is_answered_and_no_other_is() {
     }
 }
 
+/// Holds: query.openapi
 #[tokio::test(flavor = "multi_thread")]
 async fn the_document_is_whole_and_the_same_after_a_restart() {
     let mut gateway = Gateway::start();
@@ -78,6 +80,7 @@ async fn the_document_is_whole_and_the_same_after_a_restart() {
     assert!(again.body == reply.body, "it differs");
 }
 
+/// Holds: query.openapi
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_asked_for_exactly_where_the_document_says_so() {
     let gateway = Gateway::start();

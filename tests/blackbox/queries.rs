@@ -26,6 +26,7 @@ async fn tagged(tenant: &Tenant, metadata: Value) {
     tenant.app.post(NATIVE, &body).await.must(200);
 }
 
+/// Holds: http.lists
 #[tokio::test(flavor = "multi_thread")]
 async fn every_list_goes_on_at_its_cursor_and_takes_no_other() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -58,6 +59,7 @@ async fn every_list_goes_on_at_its_cursor_and_takes_no_other() {
     operator.get(&format!("/v1/audit?cursor={cursor}")).await.must_be(400, "INVALID_REQUEST");
 }
 
+/// Holds: query.usage-metadata
 #[tokio::test(flavor = "multi_thread")]
 async fn usage_is_grouped_and_chosen_by_metadata() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -79,6 +81,7 @@ async fn usage_is_grouped_and_chosen_by_metadata() {
     assert!(none.is_empty(), "{none:?}");
 }
 
+/// Holds: query.audit, query.audit-formats, query.audit-origin
 #[tokio::test(flavor = "multi_thread")]
 async fn the_audit_is_given_as_lines_and_as_a_table_that_no_spreadsheet_runs() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -111,6 +114,7 @@ async fn the_audit_is_given_as_lines_and_as_a_table_that_no_spreadsheet_runs() {
     gateway.operator().get(&audit("format=xml")).await.must_be(400, "INVALID_REQUEST");
 }
 
+/// Holds: query.events
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_the_log_say_whether_there_is_more() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);

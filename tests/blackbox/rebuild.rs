@@ -60,6 +60,7 @@ async fn marked(gateway: &Gateway) -> usize {
     listed["items"].as_array().map_or(0, Vec::len)
 }
 
+/// Holds: bin.rebuild
 #[tokio::test(flavor = "multi_thread")]
 async fn a_view_is_built_anew_while_it_answers() {
     let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -172,6 +173,7 @@ async fn views_of_another_version_are_built_anew_by_themselves() {
     assert!(dump(&gateway) == expected, "rows differ");
 }
 
+/// Holds: bin.rebuild
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_asks_the_gateway_that_runs_and_works_alone_where_none_does() {
     let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);

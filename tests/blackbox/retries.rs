@@ -10,6 +10,7 @@ use crate::upstream::MockUpstream;
 
 const PARTNERS: &str = "/v1/admin/partners";
 
+/// Holds: admin.idempotency
 #[tokio::test(flavor = "multi_thread")]
 async fn of_thirty_at_once_with_one_idempotency_key_one_is_made_and_all_get_it() {
     let gateway = Gateway::start();
@@ -29,6 +30,7 @@ async fn of_thirty_at_once_with_one_idempotency_key_one_is_made_and_all_get_it()
     assert_eq!(log.iter().filter(made).count(), 1);
 }
 
+/// Holds: admin.idempotency, admin.idempotency-reused
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_after_kill_9_answers_the_same_without_the_secret() {
     let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);

@@ -18,6 +18,7 @@ async fn weighted(gateway: &Gateway, tenant: &Tenant, name: &str, backends: [(&s
     made(gateway.operator(), "/models", model).await;
 }
 
+/// Holds: admin.strategies
 #[tokio::test(flavor = "multi_thread")]
 async fn weights_share_out_the_requests_and_a_target_that_fails_is_made_up_for() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);

@@ -70,6 +70,7 @@ fn given(gateway: &Gateway, reply: &Reply, keys: &mut Vec<String>) -> String {
     secret
 }
 
+/// Holds: event.nothing-personal, http.key-shown-once, http.upstream-words, admin.sealed, query.audit-origin
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_in_any_file_output_or_answer_and_no_prompt_or_person_where_it_does_not_belong() {
     let (mut gateway, upstream) = (Gateway::start_with(&[("RUST_LOG", "trace")]), MockUpstream::start().await);
@@ -188,6 +189,7 @@ async fn read_everything(gateway: &Gateway, tenant: &Tenant) {
 }
 
 /// The two keys that the gateway writes down are in their files, for their owner alone, and nowhere else.
+/// Holds: bin.dev-key, bin.operator-key-made
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_of_its_own_making_are_in_their_files_alone() {
     use std::os::unix::fs::PermissionsExt;

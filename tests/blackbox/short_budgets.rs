@@ -57,6 +57,7 @@ fn must_verify(mut gateway: Gateway) {
     assert_eq!(gateway.verify().0, Some(0), "{}", gateway.verify().1);
 }
 
+/// Holds: http.budget-exceeded, query.inferences
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_cent_a_budget_that_refuses_gives_nothing_and_says_why() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -75,6 +76,7 @@ async fn of_a_cent_a_budget_that_refuses_gives_nothing_and_says_why() {
     must_verify(gateway);
 }
 
+/// Holds: admin.shrink
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_cent_a_budget_that_shrinks_gives_the_longest_answer_that_it_can_pay() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -137,6 +139,7 @@ async fn a_budget_to_think_in_stays_below_the_cap_or_the_request_is_refused() {
     must_verify(gateway);
 }
 
+/// Holds: event.never-over
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_at_once_share_a_cent_and_never_spend_two() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -159,6 +162,7 @@ async fn two_hundred_at_once_share_a_cent_and_never_spend_two() {
     must_verify(gateway);
 }
 
+/// Holds: admin.observe
 #[tokio::test(flavor = "multi_thread")]
 async fn a_budget_that_observes_never_refuses_and_records_what_it_would_have_refused() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -176,6 +180,7 @@ async fn a_budget_that_observes_never_refuses_and_records_what_it_would_have_ref
     must_verify(gateway);
 }
 
+/// Holds: admin.alerts
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alert_is_said_once_also_by_the_process_that_follows_a_killed_one() {
     let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);

@@ -8,6 +8,7 @@ use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, OPENAI, Setup, Tenant};
 use crate::upstream::MockUpstream;
 
+/// Holds: bin.drain, query.health
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_lets_what_is_in_flight_end_and_refuses_what_is_new() {
     let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -43,6 +44,7 @@ async fn sigterm_lets_what_is_in_flight_end_and_refuses_what_is_new() {
     assert!(books.open_holds().is_empty());
 }
 
+/// Holds: bin.second-signal
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_it_at_once_and_nothing_recorded_is_lost() {
     let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -64,6 +66,7 @@ async fn a_second_signal_ends_it_at_once_and_nothing_recorded_is_lost() {
     assert_eq!(gateway.books().await.end_of(&answered), Some("budget.settled"));
 }
 
+/// Holds: bin.drain-delay, bin.second-signal
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_drain_delay_it_is_not_ready_and_serves_on_before_it_drains() {
     let mut gateway = Gateway::start_with(&[("LEDGERWAY_DRAIN_DELAY_SECONDS", "2")]);
@@ -88,9 +91,35 @@ async fn with_a_drain_delay_it_is_not_ready_and_serves_on_before_it_drains() {
     assert_eq!(gateway.wait_for_end(Duration::from_millis(1500)).code(), Some(1), "a second signal ends it at once");
 }
 
+/// Holds: bin.drain
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_gateway_ends_at_once() {
     let mut gateway = Gateway::start();
     gateway.terminate();
     assert_eq!(gateway.wait_for_end(Duration::from_secs(3)).code(), Some(0));
+}
+
+/// Holds: bin.drain-timeout
+#[tokio::test(flavor = "multi_thread")]
+async fn what_outlasts_the_drain_timeout_is_cut_off_and_its_end_is_recorded() {
+    let mut gateway = Gateway::start_with(&[("LEDGERWAY_DRAIN_TIMEOUT_SECONDS", "1")]);
+    let upstream = MockUpstream::start().await;
+    let setup = Setup { timeout_ms: 30_000, ..Setup::default() };
+    let tenant = Tenant::with(&gateway, &upstream, &["hang"], setup).await;
+    let mut waiting = JoinSet::new();
+    let (app, body) = (tenant.app.clone(), tenant.ask("hang"));
+    waiting.spawn(async move { app.try_post(NATIVE, &body).await.is_err() });
+    while upstream.seen_of("hang") == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    gateway.terminate();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(gateway.is_running(), "it did not wait");
+    assert_eq!(gateway.wait_for_end(Duration::from_secs(4)).code(), Some(0));
+    assert_eq!(waiting.join_all().await, [true]);
+    gateway.start_again();
+    let books = gateway.books().await;
+    assert!(books.open_holds().is_empty(), "{:?}", books.open_holds());
+    let aborted = tenant.events_of(&gateway, &["inference.aborted"]).await;
+    assert_eq!(aborted.len(), 1);
 }

@@ -16,6 +16,7 @@ fn ids(items: &[Value]) -> Vec<String> {
     items.iter().map(|item| text(&item["id"])).collect()
 }
 
+/// Holds: http.slug
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_find_owners_by_slug_and_external_id() {
     let gateway = Gateway::start();
@@ -44,6 +45,7 @@ fn owner_of(tenant: &Tenant, level: &str) -> String {
     format!("/v1/admin/{level}/{id}")
 }
 
+/// Holds: admin.parent-ends, admin.in-force
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_an_owner_stops_its_keys_at_once_and_what_runs_ends_well() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -130,6 +132,7 @@ async fn targets_on_an_ended_provider_are_skipped() {
     assert!(!String::from_utf8_lossy(&listed.body).contains("both"), "what nobody serves is not offered");
 }
 
+/// Holds: bin.default-tenancy, bin.operator-infers, http.tenant-header, http.tenant-choice
 #[tokio::test(flavor = "multi_thread")]
 async fn without_owners_of_its_own_everything_is_the_default_ones() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);

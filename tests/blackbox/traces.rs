@@ -93,6 +93,7 @@ async fn a_collector_gets_a_span_a_request_in_the_clients_trace_and_the_upstream
     assert!(!all.contains("hello") && !all.contains(TEXT) && !all.contains(&tenant.secret), "{all}");
 }
 
+/// Holds: inf.upstream-request-id
 #[tokio::test(flavor = "multi_thread")]
 async fn every_try_is_a_span_of_its_own_and_what_failed_says_why() {
     let (upstream, collector) = (MockUpstream::start().await, MockUpstream::start().await);
@@ -195,6 +196,7 @@ async fn a_collector_that_is_gone_or_silent_costs_requests_nothing() {
     }
 }
 
+/// Holds: bin.logs
 #[tokio::test(flavor = "multi_thread")]
 async fn a_line_about_a_request_says_which_and_of_which_trace() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);

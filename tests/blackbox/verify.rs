@@ -30,6 +30,7 @@ fn copy(from: &Path) -> tempfile::TempDir {
     to
 }
 
+/// Holds: bin.verify, bin.verify-reads
 #[tokio::test(flavor = "multi_thread")]
 async fn verify_says_as_json_what_is_sound_and_what_is_not() {
     let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);

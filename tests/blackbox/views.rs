@@ -14,6 +14,7 @@ use crate::upstream::MockUpstream;
 /// Rows of every table, as sorted text.
 pub type Dump = BTreeMap<String, Vec<String>>;
 
+/// Holds: event.views-disposable
 #[tokio::test(flavor = "multi_thread")]
 async fn deleted_views_come_back_row_by_row() {
     let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);

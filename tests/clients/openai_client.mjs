@@ -24,6 +24,7 @@ async function whole({ model, text }) {
   if (text) assert.deepEqual([choice.message.content, choice.finish_reason], [text, "stop"]);
 }
 
+// Holds: inf.openai, inf.openai-stream
 async function streamed({ model, text }) {
   const stream = await client.chat.completions.create({
     model, messages: asking(HELLO), max_tokens: SHORT, stream: true, stream_options: { include_usage: true },
@@ -72,6 +73,7 @@ async function aborted({ slow_model: model }) {
   seen.aborted += 1;
 }
 
+// Holds: http.openai-errors, http.should-retry
 async function refusals() {
   const ask = { model: test.backends[0].model, messages: asking(HELLO), max_tokens: SHORT };
   const refused = (client, more, kind, code) =>

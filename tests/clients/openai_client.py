@@ -26,6 +26,7 @@ def answered(answer):
     return answer.choices[0]
 
 
+# Holds: inf.openai, inf.frontend-name
 def whole(backend):
     answer = create(
         model=backend["model"], messages=asking(HELLO), max_completion_tokens=SHORT, store=False, seed=1, n=1,
@@ -37,6 +38,7 @@ def whole(backend):
         same((choice.message.content, choice.finish_reason), (backend["text"], "stop"), "text")
 
 
+# Holds: inf.openai, inf.openai-stream
 def streamed(backend):
     stream = create(
         model=backend["model"], messages=asking(HELLO), max_tokens=SHORT, stream=True,
@@ -50,6 +52,7 @@ def streamed(backend):
     saw(chunks[-1].usage.prompt_tokens, chunks[-1].usage.completion_tokens)
 
 
+# Holds: inf.openai, inf.tools
 def tools(backend):
     ask = {"model": backend["model"], "messages": asking(CALL), "tools": TOOLS, "max_tokens": SHORT}
     choice = answered(create(**ask))
@@ -71,6 +74,7 @@ def tools(backend):
     same((bool(choice.message.content), choice.message.tool_calls), (True, None), "an answer after the tool's result")
 
 
+# Holds: inf.structured
 def structured(backend):
     if backend["structured"]:
         parsed = client.chat.completions.parse(
@@ -78,12 +82,14 @@ def structured(backend):
         same(answered(parsed).message.parsed.city in ("Paris", "Rome"), True, "the parsed city")
 
 
+# Holds: inf.reasoning
 def reasoning(backend):
     if backend["mocked"]:
         message = answered(create(model=backend["model"], messages=asking(THINK), max_tokens=SHORT)).message
         same((message.reasoning_content, message.content), ("Six and six make twelve.", "Twelve."), "thought and text")
 
 
+# Holds: inf.images
 def pictured(backend):
     if backend["mocked"]:
         parts = [{"type": "text", "text": HELLO}, {"type": "image_url", "image_url": {"url": PIXEL, "detail": "low"}}]
@@ -121,6 +127,7 @@ def broken(backend):
             list(create(model=backend["model"], messages=asking(BREAK), max_tokens=SHORT, stream=True))
 
 
+# Holds: http.openai-errors, http.should-retry
 def refusals():
     ask = {"model": BACKENDS[0]["model"], "messages": asking(HELLO), "max_tokens": SHORT}
     with refused(openai.AuthenticationError, 401, "invalid_api_key"):

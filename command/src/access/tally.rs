@@ -182,6 +182,7 @@ mod tests {
         assert_eq!(counts(&tally.take(11, 100)), [4]);
     }
 
+    /// Holds: event.access
     #[test]
     fn callers_and_reasons_are_told_apart() {
         let mut tally = Tally::default();

@@ -14,6 +14,7 @@ async fn counts(log: &Log) -> Vec<u64> {
     recorded.iter().filter_map(|recorded| count(&recorded.event)).collect()
 }
 
+/// Holds: event.access
 #[tokio::test]
 async fn every_refusal_is_in_the_log_and_few_events_stand_for_many() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -356,6 +356,7 @@ mod tests {
         result.unwrap_err().field
     }
 
+    /// Holds: http.unknown-fields
     #[test]
     fn a_field_that_nobody_took_is_refused_by_name() {
         let mut body = fields(&json!({"name": "x", "colour": "red"}));
@@ -377,6 +378,7 @@ mod tests {
         assert_eq!(refused(read), "targets[1].weight");
     }
 
+    /// Holds: http.money
     #[test]
     fn a_number_is_not_money_and_the_refusal_says_so() {
         for number in [json!(1), json!(1.5)] {

@@ -24,6 +24,7 @@ mod tests {
     use super::*;
     use crate::admin::life::spec::id;
 
+    /// Holds: event.nothing-personal
     #[test]
     fn the_same_name_has_another_digest_under_another_salt() {
         let ada =

@@ -160,6 +160,7 @@ mod tests {
     const PUBLIC: &str = "https://api.example.com/v1";
     const PRIVATE: &str = "http://10.1.2.3";
 
+    /// Holds: admin.provider-kinds
     #[test]
     fn a_provider_has_an_address_and_the_simulator_has_none() {
         given([]).when(CreateProvider(openai(PUBLIC))).then([ProviderCreated(openai(PUBLIC))]);

@@ -21,6 +21,7 @@ fn for_tenant(secret: &str, tenant: &str) -> HeaderMap {
     headers
 }
 
+/// Holds: http.authorization, admin.keys
 #[tokio::test]
 async fn a_key_is_its_users_and_does_what_it_was_given() {
     let lab = Lab::new().await;
@@ -38,6 +39,7 @@ async fn a_key_is_its_users_and_does_what_it_was_given() {
     assert!(lab.auth.authenticate(&headers).await.is_ok(), "the scheme in any case");
 }
 
+/// Holds: http.unauthenticated
 #[tokio::test]
 async fn whatever_is_no_key_of_ours_is_unauthenticated() {
     let lab = Lab::new().await;
@@ -55,6 +57,7 @@ async fn whatever_is_no_key_of_ours_is_unauthenticated() {
     assert!(lab.auth.authenticate(&basic).await.is_err());
 }
 
+/// Holds: admin.parent-ends, admin.in-force
 #[tokio::test]
 async fn a_revoked_key_stops_at_once_and_so_do_the_keys_of_an_ended_parent() {
     let lab = Lab::new().await;
@@ -72,6 +75,7 @@ async fn a_revoked_key_stops_at_once_and_so_do_the_keys_of_an_ended_parent() {
     assert_eq!(lab.caller(&other).await.err(), Some(ErrorCode::Unauthenticated));
 }
 
+/// Holds: admin.keys
 #[tokio::test]
 async fn a_key_expires_also_after_it_was_seen() {
     let lab = Lab::new().await;
@@ -83,6 +87,7 @@ async fn a_key_expires_also_after_it_was_seen() {
     assert_eq!(lab.caller(&secret).await.err(), Some(ErrorCode::Unauthenticated));
 }
 
+/// Holds: admin.rotate
 #[tokio::test]
 async fn a_rotated_key_overlaps_with_the_new_one_for_as_long_as_was_said() {
     let lab = Lab::new().await;
@@ -112,6 +117,7 @@ async fn a_rotated_key_overlaps_with_the_new_one_for_as_long_as_was_said() {
     assert!(fresh.authenticate(&bearer(&third)).await.is_ok() && fresh.authenticate(&bearer(&first)).await.is_err());
 }
 
+/// Holds: bin.operator-infers, http.tenant-header
 #[tokio::test]
 async fn the_operator_infers_as_the_default_tenant_or_the_one_it_names() {
     let lab = Lab::new().await;
@@ -126,6 +132,7 @@ async fn the_operator_infers_as_the_default_tenant_or_the_one_it_names() {
     }
 }
 
+/// Holds: http.tenant-choice, http.tenant-header
 #[tokio::test]
 async fn a_key_chooses_a_tenant_within_its_reach_and_takes_its_own_name_along() {
     let lab = Lab::new().await;
@@ -144,6 +151,7 @@ async fn a_key_chooses_a_tenant_within_its_reach_and_takes_its_own_name_along() 
     assert_eq!((chosen.chain.key, chosen.chain.user), (Some(id.parse().unwrap()), Some(user.parse().unwrap())));
 }
 
+/// Holds: http.tenant-header, http.tenant-choice
 #[tokio::test]
 async fn a_tenant_is_named_by_its_slug_within_reach_and_by_its_partner_where_that_means_several() {
     let lab = Lab::new().await;
@@ -201,6 +209,7 @@ async fn an_ended_tenant_is_nobodys_choice_not_even_the_operators_own() {
     assert_eq!(refused.code, ErrorCode::Forbidden);
 }
 
+/// Holds: admin.roles, admin.in-force
 #[tokio::test]
 async fn a_change_of_roles_acts_on_the_keys_that_the_user_has() {
     let lab = Lab::new().await;

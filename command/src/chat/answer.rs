@@ -83,6 +83,7 @@ impl ToolCall {
 mod tests {
     use super::*;
 
+    /// Holds: inf.arguments-raw
     #[test]
     fn arguments_that_would_spoil_what_they_stand_in_are_given_as_text() {
         let nested = format!("{{\"a\":{}1{}}}", "[".repeat(70), "]".repeat(70));

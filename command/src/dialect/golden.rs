@@ -92,11 +92,13 @@ fn every_output_has_its_input() {
     }
 }
 
+/// Holds: http.fields-passed-on, inf.images, inf.structured, inf.tools
 #[test]
 fn openai_requests_go_upstream() {
     request_goes_upstream(Surface::OpenAi, "openai/requests");
 }
 
+/// Holds: inf.native-request, inf.images, inf.structured, inf.tools, inf.reasoning
 #[test]
 fn native_requests_go_upstream() {
     request_goes_upstream(Surface::Native, "native/requests");
@@ -151,6 +153,8 @@ const DIALECTS: [(UpstreamDialect, &str); 2] =
     [(UpstreamDialect::OpenAi, "openai/answers"), (UpstreamDialect::Anthropic, "anthropic/answers")];
 const SURFACES: [(Surface, &str); 2] = [(Surface::Native, "native"), (Surface::OpenAi, "openai")];
 
+/// Holds: inf.token-classes, inf.cache-by-ttl, inf.finish-reason, inf.usage-source, inf.tools, inf.reasoning
+/// Holds: inf.arguments-raw
 #[test]
 fn whole_answers_reach_both_surfaces() {
     for (dialect, folder_name) in DIALECTS {
@@ -206,6 +210,7 @@ pub(super) fn relayed<'a>(
     (String::from_utf8(out.to_vec()).unwrap(), described(relay.metered(), result.err()))
 }
 
+/// Holds: inf.native-stream, inf.openai-stream, inf.usage-source, inf.finish-reason, inf.tools
 #[test]
 fn streams_reach_both_surfaces() {
     for (dialect, folder_name) in DIALECTS {
@@ -224,6 +229,7 @@ fn streams_reach_both_surfaces() {
 }
 
 /// Every event of a stream for clients is JSON, names the frontend model alone, and hides usage nobody asked for.
+/// Holds: inf.frontend-name, inf.openai-stream
 #[test]
 fn streams_are_fit_for_clients() {
     for (dialect, folder_name) in DIALECTS {

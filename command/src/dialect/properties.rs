@@ -124,6 +124,7 @@ proptest! {
         }
     }
 
+    /// Holds: http.fields-passed-on
     #[test]
     fn an_edited_body_differs_in_the_edited_keys_alone(
         value in near_request(), pretty in any::<bool>(), prefix in prop::option::of(text()),

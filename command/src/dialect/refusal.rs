@@ -94,6 +94,7 @@ mod tests {
         serde_json::from_slice::<Value>(&error_body(surface, refusal, "req_1")).unwrap()["error"].take()
     }
 
+    /// Holds: http.errors, http.openai-errors
     #[test]
     fn both_shapes_are_the_pinned_ones() {
         let refusal = Refusal::invalid("messages[0].role", "must be a string");
@@ -105,6 +106,7 @@ mod tests {
         assert_eq!(openai.as_object().unwrap().len(), 4);
     }
 
+    /// Holds: http.openai-errors
     #[test]
     fn openai_clients_find_the_codes_that_they_know() {
         for (code, kind, word) in [
@@ -131,6 +133,7 @@ mod tests {
         }
     }
 
+    /// Holds: http.stream-error
     #[test]
     fn an_error_in_a_stream_is_one_event() {
         let refusal = Refusal::new(ErrorCode::UpstreamError, "a\nb");

@@ -316,6 +316,7 @@ mod tests {
         }
     }
 
+    /// Holds: event.unpriced
     #[test]
     fn what_has_no_price_is_422() {
         for more in [
@@ -353,6 +354,7 @@ mod tests {
         }
     }
 
+    /// Holds: admin.caps
     #[test]
     fn the_cap_goes_upstream_once_whatever_is_null() {
         let target = |cap_field| OutboundTarget { model: "b", max_output_tokens: 9, cap_field, system_prefix: None };

@@ -62,6 +62,7 @@ fn streamed_output(dialect: UpstreamDialect, body: &Bytes) -> Value {
     blocks.into()
 }
 
+/// Holds: inf.reasoning
 #[test]
 fn what_anthropic_thought_before_it_called_comes_back_to_it_unchanged() {
     let body = stored("anthropic/answers/whole_tools.json");
@@ -70,6 +71,7 @@ fn what_anthropic_thought_before_it_called_comes_back_to_it_unchanged() {
     assert_eq!(sent_back(&output, UpstreamDialect::Anthropic)["content"], given);
 }
 
+/// Holds: inf.reasoning
 #[test]
 fn so_it_does_where_it_was_streamed() {
     let output = streamed_output(UpstreamDialect::Anthropic, &stored("anthropic/answers/thinking_and_tools.sse"));
@@ -80,6 +82,7 @@ fn so_it_does_where_it_was_streamed() {
     assert_eq!(content[3]["input"], json!({"city": "Paris"}));
 }
 
+/// Holds: inf.reasoning
 #[test]
 fn what_another_thought_before_it_called_comes_back_as_it_said_it() {
     for thoughts in ["reasoning_content", "reasoning"] {

@@ -190,6 +190,7 @@ mod tests {
         refused(429, UpstreamRefusalKind::RateLimited { retry_after: Some(Duration::from_secs(seconds)) })
     }
 
+    /// Holds: http.upstream-alone, http.upstreams-all
     #[test]
     fn what_fails_alone_is_said_as_it_is_and_what_fails_together_is_not() {
         let (silent, broken) = (CallFailure::of(Cause::Timeout), CallFailure::of(Cause::Send(SendError::Closed)));

@@ -108,6 +108,7 @@ mod tests {
         uuid::Builder::from_unix_timestamp_millis(1_790_000_000_000, &entropy).into_uuid().into()
     }
 
+    /// Holds: admin.strategies
     #[test]
     fn the_lowest_number_comes_first_and_equals_keep_their_order() {
         let model = model(Strategy::Priority, vec![target("c", 2, 9), target("a", 1, 0), target("b", 1, 5)]);
@@ -115,6 +116,7 @@ mod tests {
         assert_eq!(names(&usual(&model)), ["a", "b", "c"]);
     }
 
+    /// Holds: admin.strategies
     #[test]
     fn weights_are_shares_of_the_first_try_and_of_the_second() {
         let model = model(Strategy::Weighted, vec![target("one", 0, 1), target("six", 5, 6), target("three", 9, 3)]);

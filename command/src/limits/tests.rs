@@ -144,6 +144,7 @@ fn the_first_of_three_leaves_two() {
     assert_eq!(limits.standing(), Standing { measure, limit: 3, remaining: 2, reset_unix_s: START_S + 60 });
 }
 
+/// Holds: http.rate-limited
 #[test]
 fn the_fourth_of_three_is_refused_with_its_numbers() {
     let limits = Limits::new(&[(of_tenant(), minute(3))]);
@@ -296,6 +297,7 @@ fn a_place_that_one_limit_refuses_no_other_takes() {
     assert_eq!(limits.remaining(), [1, 5]);
 }
 
+/// Holds: bin.default-limit
 #[test]
 fn a_default_binds_only_keys_that_have_no_limit_of_their_own() {
     let defaults = DefaultLimits { requests_per_hour: Some(1), admin_requests_per_hour: None };
@@ -313,6 +315,7 @@ fn a_default_binds_only_keys_that_have_no_limit_of_their_own() {
     assert!(Limits::with(defaults, &[]).limiter.binding(&Tables::default(), &operator).is_empty());
 }
 
+/// Holds: bin.admin-limit
 #[test]
 fn the_default_of_administration_binds_each_key_and_the_operator() {
     let defaults = DefaultLimits { requests_per_hour: None, admin_requests_per_hour: Some(1) };
@@ -328,6 +331,7 @@ fn the_default_of_administration_binds_each_key_and_the_operator() {
     assert!(Limits::new(&[]).limiter.binding_administration(&tables, &chain()).is_empty());
 }
 
+/// Holds: inf.ratelimit-headers
 #[test]
 fn the_tightest_is_the_one_of_which_the_smallest_share_is_left() {
     let limits =

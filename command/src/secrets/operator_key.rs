@@ -65,6 +65,7 @@ mod tests {
 
     use super::*;
 
+    /// Holds: bin.operator-key-made
     #[test]
     fn a_key_is_made_once_where_none_is_given() {
         let ids = IdMaker::new(Arc::new(SystemClock::new()), Arc::new(SystemRandom));
@@ -77,6 +78,7 @@ mod tests {
         assert_eq!(given.key.reveal(), "operator-key-0123456789-0123456789");
     }
 
+    /// Holds: bin.operator-key
     #[test]
     fn a_short_key_is_refused_by_its_variable_and_not_repeated() {
         let ids = IdMaker::new(Arc::new(SystemClock::new()), Arc::new(SystemRandom));

@@ -56,6 +56,7 @@ async fn get(origin: &str, allow_private_network: bool) -> Result<http::Response
     clients().client(&provider(1, origin, allow_private_network)).send(request).await
 }
 
+/// Holds: admin.private-network
 #[tokio::test]
 async fn a_private_address_is_called_only_where_it_is_allowed() {
     let (origin, _server) = serve(OK).await;

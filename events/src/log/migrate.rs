@@ -30,6 +30,7 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<i64> {
 mod tests {
     use super::*;
 
+    /// Holds: bin.migrate
     #[test]
     fn an_older_ledger_is_brought_to_this_version_with_all_that_it_has() {
         let mut ledger = Connection::open_in_memory().expect("a database");

@@ -113,6 +113,7 @@ fn said(alerts: &[(u64, &str, i64)]) -> Vec<(u64, String, i64)> {
     alerts.iter().map(|(sequence, fraction, settled)| (*sequence, (*fraction).to_owned(), *settled)).collect()
 }
 
+/// Holds: admin.alerts
 #[tokio::test]
 async fn every_fraction_is_announced_once_in_the_batch_that_crosses_it() {
     let mut house = House::watched_at(&["0.1", "0.5", "0.8", "1"]).await;

@@ -113,6 +113,7 @@ async fn refusals_that_were_rolled_up_are_sound() {
     assert!((21..45).contains(&sound.events), "{sound:?}");
 }
 
+/// Holds: bin.verify
 #[tokio::test]
 async fn an_order_that_was_disturbed_is_named() {
     let told = Told::whole().await;
@@ -184,6 +185,7 @@ async fn an_order_that_was_disturbed_is_named() {
     );
 }
 
+/// Holds: bin.verify
 #[tokio::test]
 async fn a_life_that_cannot_be_is_named() {
     let told = Told::whole().await;
@@ -272,6 +274,7 @@ async fn a_life_that_cannot_be_is_named() {
     assert!(said_after(&told, &last_two).to_string().contains("the log ends at"), "the last event deleted");
 }
 
+/// Holds: bin.verify
 #[tokio::test]
 async fn money_that_does_not_add_up_is_named() {
     let told = Told::whole().await;

@@ -321,6 +321,7 @@ fn wire_name(event: &Event) -> String {
     format!("{}.v{}", event.name(), event.version())
 }
 
+/// Holds: event.types, event.envelope
 #[test]
 fn every_type_has_a_sample_that_reads_and_writes_the_same_for_ever() {
     let rewrite = std::env::var_os("UPDATE_GOLDEN").is_some();
@@ -348,6 +349,7 @@ fn every_type_has_a_sample_that_reads_and_writes_the_same_for_ever() {
     }
 }
 
+/// Holds: event.types
 #[test]
 fn no_type_is_without_a_sample_and_no_sample_without_a_type() {
     let mut sampled: Vec<String> = samples().iter().map(|(_, event)| wire_name(event)).collect();
@@ -379,6 +381,28 @@ fn the_catalogue_page_names_every_type_and_no_other() {
     assert_eq!(named, known);
 }
 
+/// Holds: event.fields
+#[test]
+fn every_field_that_the_page_pins_is_in_a_sample_of_its_types() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/events.md");
+    let page = std::fs::read_to_string(page).expect("docs/events.md");
+    let pinned = page.split("## Pinned fields").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a table");
+    let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let mut rows = 0;
+    for (types, fields) in pinned.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" | ")) {
+        let samples: String = quoted(&format!("`{types}"))
+            .iter()
+            .map(|name| std::fs::read_to_string(folder().join(format!("{name}.v1.json"))).expect("a sample"))
+            .collect();
+        for field in quoted(fields) {
+            assert!(samples.contains(&format!("\"{field}\":")), "{types} has no {field}: {samples}");
+        }
+        rows += 1;
+    }
+    assert!(rows > 10, "{rows} rows");
+}
+
+/// Holds: http.error-codes
 #[test]
 fn the_errors_page_names_every_code_with_its_status_and_no_other() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors.md");

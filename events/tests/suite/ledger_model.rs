@@ -378,6 +378,7 @@ proptest! {
     // Fixed seed by default would hide new cases; a failure prints its own and is kept beside this file.
     #![proptest_config(ProptestConfig { cases: 100_000, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
 
+    /// Holds: event.never-over, admin.periods
     #[test]
     fn decide_agrees_with_a_small_model_and_with_the_fold_of_its_events(moves in proptest::collection::vec(moves(), 1..24)) {
         play(&moves);
@@ -394,6 +395,7 @@ fn a_repeated_admission_changes_nothing() {
     ledger.must_fold_to_the_same();
 }
 
+/// Holds: http.budget-exceeded, event.refusals
 #[test]
 fn a_refusal_names_the_budget_and_its_numbers() {
     let mut ledger = Ledger::default();
@@ -415,6 +417,7 @@ fn a_refusal_names_the_budget_and_its_numbers() {
     );
 }
 
+/// Holds: event.refusals
 #[test]
 fn of_a_flood_of_refusals_twenty_are_recorded_twenty_wait_and_the_rest_is_a_count() {
     let mut ledger = Ledger::default();

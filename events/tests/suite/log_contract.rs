@@ -67,6 +67,7 @@ fn names(events: &[Recorded]) -> Vec<&'static str> {
     events.iter().map(|recorded| recorded.event.name()).collect()
 }
 
+/// Holds: event.life
 #[tokio::test]
 async fn a_request_leaves_four_events_that_read_back_the_same() {
     let (folder, clock) = (TempDir::new().expect("a folder"), clock());
@@ -141,6 +142,7 @@ async fn a_writer_that_hangs_keeps_nobody_for_ever_and_releases_what_nobody_took
     assert_eq!(names(&everything(&log)), wanted);
 }
 
+/// Holds: event.one-end, event.node-lost
 #[tokio::test]
 async fn an_expired_hold_is_charged_and_its_late_figures_are_a_correction() {
     let (folder, clock) = (TempDir::new().expect("a folder"), clock());

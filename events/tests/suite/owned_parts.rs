@@ -82,6 +82,7 @@ async fn an_owner_reads_its_part_from_the_rows_and_from_what_came_after_them() {
 }
 
 /// A log that was written before there were such rows.
+/// Holds: bin.migrate
 #[tokio::test]
 async fn an_older_log_gets_its_rows_when_it_is_opened() {
     let (folder, clock) = (TempDir::new().expect("a folder"), clock());

@@ -35,6 +35,7 @@ fn fault(kind: &str, data: &Value) -> Option<String> {
     (!holds(data, &written)).then(|| format!("was {data} and is {written}"))
 }
 
+/// Holds: event.types
 #[test]
 fn what_a_release_wrote_reads_and_means_the_same() {
     let releases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../releases");

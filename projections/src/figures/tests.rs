@@ -63,6 +63,7 @@ fn asked(number: u128) -> Vec<Recorded> {
     .into()
 }
 
+/// Holds: query.metrics
 #[test]
 fn a_thousand_models_have_a_hundred_labels_and_none_has_a_tenants_own_or_a_clients_word() {
     let (registry, money) = (Registry::new(), Arc::<Money>::default());

@@ -130,6 +130,7 @@ fn an_allow_list_that_cannot_be_read_matches_its_literal_names_alone() {
     assert!(models.matches("a[") && !models.matches("b"));
 }
 
+/// Holds: admin.model-names, admin.own-provider
 #[test]
 fn a_tenants_own_model_shadows_a_shared_one_until_it_is_gone() {
     let own = Some(id(2));
@@ -160,6 +161,7 @@ fn a_renamed_model_is_found_by_its_new_name_alone() {
     assert_eq!(tables.route(None, "new").map(|entry| entry.version), Some(2));
 }
 
+/// Holds: admin.prices
 #[test]
 fn the_price_in_force_is_the_latest_that_has_begun_and_the_newest_among_equals() {
     let hour = TimeDelta::hours(1);
@@ -180,6 +182,7 @@ fn the_price_in_force_is_the_latest_that_has_begun_and_the_newest_among_equals()
     assert_eq!(at(&tables, noon()), Some(id(21)));
 }
 
+/// Holds: admin.budgets, admin.limit-scopes
 #[test]
 fn limits_and_budgets_of_the_whole_chain_bind_a_request() {
     let limit = |number, scope| {

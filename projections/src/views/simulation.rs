@@ -55,6 +55,7 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
 }
 
+/// Holds: event.never-over, event.one-end, event.order, event.views-disposable
 #[test]
 fn every_seed_keeps_every_promise() {
     if let Some(seed) = number("SIM_SEED") {

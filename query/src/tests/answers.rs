@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::world::{OURS, THEIRS, World, operator, text};
 
+/// Holds: query.budgets
 #[tokio::test]
 async fn a_budget_says_what_is_settled_held_and_left() {
     let world = World::new().await;
@@ -29,6 +30,7 @@ async fn a_budget_says_what_is_settled_held_and_left() {
     world.close().await;
 }
 
+/// Holds: query.usage
 #[tokio::test]
 async fn usage_is_grouped_filtered_and_sums_to_the_same() {
     let world = World::new().await;
@@ -61,6 +63,7 @@ async fn usage_is_grouped_filtered_and_sums_to_the_same() {
     world.close().await;
 }
 
+/// Holds: query.inferences
 #[tokio::test]
 async fn an_inference_shows_its_hold_its_settlement_and_its_money() {
     let world = World::new().await;
@@ -79,6 +82,7 @@ async fn an_inference_shows_its_hold_its_settlement_and_its_money() {
     world.close().await;
 }
 
+/// Holds: query.audit, query.audit-formats
 #[tokio::test]
 async fn the_audit_finds_a_resource_in_three_formats() {
     let world = World::new().await;
@@ -99,6 +103,7 @@ async fn the_audit_finds_a_resource_in_three_formats() {
     world.close().await;
 }
 
+/// Holds: admin.read-your-writes, admin.crud
 #[tokio::test]
 async fn resources_are_read_as_they_were_just_written() {
     let world = World::new().await;
@@ -133,6 +138,7 @@ async fn all_pages(world: &World, query: &str, limit: usize) -> Vec<Value> {
     }
 }
 
+/// Holds: query.usage-metadata
 #[tokio::test]
 async fn usage_is_told_apart_by_metadata_and_sums_to_the_same() {
     let world = World::new().await;
@@ -237,6 +243,7 @@ async fn lines_say_in_headers_where_they_stand_and_what_comes_next() {
     world.close().await;
 }
 
+/// Holds: http.lists
 #[tokio::test]
 async fn lists_are_newest_first_and_go_on_at_their_cursor() {
     let world = World::new().await;
@@ -250,6 +257,7 @@ async fn lists_are_newest_first_and_go_on_at_their_cursor() {
     world.close().await;
 }
 
+/// Holds: query.head, query.projections
 #[tokio::test]
 async fn the_log_and_its_views_say_where_they_stand() {
     let world = World::new().await;

@@ -16,6 +16,7 @@ fn all() -> Caller {
     OURS.caller(Permission::ALL)
 }
 
+/// Holds: query.permissions, query.head
 #[tokio::test]
 async fn every_path_asks_for_its_permission() {
     let world = World::new().await;
@@ -38,6 +39,7 @@ async fn every_path_asks_for_its_permission() {
     world.close().await;
 }
 
+/// Holds: admin.foreign, query.events-reach
 #[tokio::test]
 async fn another_tenants_things_are_not_found_and_not_listed() {
     let world = World::new().await;
@@ -81,6 +83,7 @@ async fn a_partners_key_sees_the_partner_with_all_of_its_tenants() {
     world.close().await;
 }
 
+/// Holds: http.tenant-choice
 #[tokio::test]
 async fn a_request_that_chooses_a_tenant_is_about_that_one_alone() {
     let world = World::new().await;
@@ -98,6 +101,7 @@ async fn a_request_that_chooses_a_tenant_is_about_that_one_alone() {
     world.close().await;
 }
 
+/// Holds: http.unknown-fields
 #[tokio::test]
 async fn what_is_no_parameter_is_refused_by_name() {
     let world = World::new().await;
@@ -129,6 +133,7 @@ async fn what_is_no_parameter_is_refused_by_name() {
     world.close().await;
 }
 
+/// Holds: http.min-position
 #[tokio::test]
 async fn a_position_that_nothing_reaches_is_behind_after_two_seconds() {
     let world = World::new().await;

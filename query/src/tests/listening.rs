@@ -19,6 +19,7 @@ async fn heard(body: &mut Body) -> Option<Vec<u64>> {
 
 const LISTEN: (&str, &str) = ("accept", "text/event-stream");
 
+/// Holds: query.events
 #[tokio::test]
 async fn pages_are_cut_by_position_limit_and_type() {
     let world = World::new().await;
@@ -32,6 +33,7 @@ async fn pages_are_cut_by_position_limit_and_type() {
     world.close().await;
 }
 
+/// Holds: query.events-stream
 #[tokio::test]
 async fn a_stream_gives_what_there_is_then_what_comes_and_resumes() {
     let world = World::new().await;
@@ -54,6 +56,7 @@ async fn a_stream_gives_what_there_is_then_what_comes_and_resumes() {
     world.close().await;
 }
 
+/// Holds: query.events-reach
 #[tokio::test]
 async fn a_tenant_hears_its_own_events_alone_and_nothing_once_its_key_is_revoked() {
     let world = World::new().await;

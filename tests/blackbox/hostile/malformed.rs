@@ -83,6 +83,7 @@ fn chunks(tenant: &Tenant) -> Vec<Case> {
     ]
 }
 
+/// Holds: http.bounds
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_request_is_refused_and_costs_its_connection() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);

@@ -17,6 +17,7 @@ async fn last_recorded(gateway: &Gateway) -> DateTime<Utc> {
     head["recorded_at"].as_str().expect("a time").parse().expect("RFC 3339")
 }
 
+/// Holds: event.order
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_steps_stops_the_log_until_it_agrees_again() {
     let (fault, upstream) = (Fault::new(), MockUpstream::start().await);

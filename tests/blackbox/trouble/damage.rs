@@ -40,6 +40,7 @@ async fn used(upstream: &MockUpstream) -> (Gateway, Tenant, Told) {
     (gateway, tenant, told)
 }
 
+/// Holds: bin.verify
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_of_the_ledger_that_was_overwritten_is_noticed() {
     let upstream = MockUpstream::start().await;
@@ -151,6 +152,7 @@ async fn a_torn_page_in_the_middle_of_the_write_ahead_log_is_noticed_and_one_at_
 }
 
 /// They are made anew; where that fails for a while, a while later.
+/// Holds: event.views-disposable, http.min-position
 #[tokio::test(flavor = "multi_thread")]
 async fn views_that_are_damaged_come_back_once_they_can_be_written() {
     let (fault, upstream) = (Fault::new(), MockUpstream::start().await);

@@ -30,6 +30,7 @@ async fn must_fail_closed(gateway: &Gateway, upstream: &MockUpstream, tenant: &T
     tenant.app.get("/v1/models").await.must(200);
 }
 
+/// Holds: event.fail-closed, query.health
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_cannot_be_written_or_synced_closes_the_gateway_until_it_can() {
     let (fault, upstream) = (Fault::new(), MockUpstream::start().await);
@@ -63,6 +64,7 @@ async fn a_disk_that_cannot_be_written_or_synced_closes_the_gateway_until_it_can
 
 /// After a sync that failed, Linux takes what was to be written for written. A later sync that succeeds must not be
 /// taken to have covered it.
+/// Holds: event.recorded-first
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_answered_is_on_the_disk_also_after_syncs_that_failed() {
     let (fault, upstream) = (Fault::new(), MockUpstream::start().await);

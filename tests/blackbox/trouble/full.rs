@@ -77,6 +77,7 @@ async fn must_fill_up(tenant: &Tenant, told: &Told) {
 }
 
 /// What it logs goes to the same disk, and finds no room either.
+/// Holds: event.fail-closed
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_closes_the_gateway_until_there_is_room() {
     let (disk, fault, upstream) = (SmallDisk::mounted(), Fault::new(), MockUpstream::start().await);
@@ -110,6 +111,7 @@ async fn a_full_disk_closes_the_gateway_until_there_is_room() {
     must_be_sound(&mut gateway, &upstream, &tenant, &told).await;
 }
 
+/// Holds: bin.verify-reads
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_only_folder_is_verified_and_not_served() {
     let (disk, fault, upstream) = (SmallDisk::mounted(), Fault::new(), MockUpstream::start().await);

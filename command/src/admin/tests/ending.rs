@@ -52,6 +52,7 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
 }
 
+/// Holds: admin.parent-ends
 #[tokio::test]
 async fn what_is_under_an_ended_owner_is_not_changed_but_can_be_ended() {
     let ends = [("partners", 7), ("tenants", 6), ("users", 3), ("keys", 2)];

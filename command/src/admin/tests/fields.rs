@@ -8,6 +8,7 @@ use super::lab::{Lab, json_type};
 const PATHS: [&str; 9] =
     ["/partners", "/tenants", "/users", "/keys", "/providers", "/models", "/prices", "/budgets", "/rate-limits"];
 
+/// Holds: http.unknown-fields, http.invalid-request, http.money
 #[tokio::test]
 async fn every_wrong_field_is_a_400_that_names_it() {
     let lab = Lab::new().await;
@@ -122,6 +123,7 @@ async fn what_is_its_own_for_ever_cannot_be_changed() {
     }
 }
 
+/// Holds: http.json, http.media-type
 #[tokio::test]
 async fn a_body_is_json_and_says_so() {
     let lab = Lab::new().await;

@@ -40,6 +40,7 @@ fn named(owner: &Value, slug: &str) -> Value {
     body
 }
 
+/// Holds: http.slug
 #[tokio::test]
 async fn a_slug_is_unique_beside_its_siblings_and_free_elsewhere() {
     let lab = Lab::new().await;
@@ -56,6 +57,7 @@ async fn a_slug_is_unique_beside_its_siblings_and_free_elsewhere() {
     }
 }
 
+/// Holds: http.slug
 #[tokio::test]
 async fn a_slug_that_is_left_removed_or_ended_is_free() {
     let lab = Lab::new().await;
@@ -88,6 +90,7 @@ async fn of_many_who_want_a_slug_at_once_one_gets_it() {
     assert_eq!(statuses, [201, 409, 409, 409, 409, 409, 409, 409]);
 }
 
+/// Holds: http.slug
 #[tokio::test]
 async fn an_external_id_is_theirs_and_stands_beside_the_rest_of_the_state() {
     let lab = Lab::new().await;

@@ -90,6 +90,7 @@ impl House {
     }
 }
 
+/// Holds: admin.wider, admin.platform-only, admin.roles
 #[tokio::test]
 async fn budgets_and_limits_are_changed_from_a_wider_scope_and_prices_by_the_platform_alone() {
     let house = House::new().await;

@@ -62,6 +62,7 @@ impl Tenant {
     }
 }
 
+/// Holds: admin.roles, admin.foreign, admin.wider, admin.platform-only, admin.own-provider
 #[tokio::test]
 async fn each_reach_manages_what_lies_within_it_and_sees_nothing_else() {
     let house = House::new().await;
@@ -136,6 +137,7 @@ async fn an_administrators_key_needs_the_permission() {
     assert_eq!(lab.send(&user, "POST", "/v1/admin/users", &json!({"name": "n"})).await.status, 403);
 }
 
+/// Holds: admin.giver
 #[tokio::test]
 async fn a_giver_gives_no_more_than_it_has() {
     let lab = Lab::new().await;
@@ -168,6 +170,7 @@ async fn a_giver_gives_no_more_than_it_has() {
     assert_eq!(status("POST", &format!("/keys/{boss_key}/rotate"), json!({})).await, 403);
 }
 
+/// Holds: admin.giver
 #[tokio::test]
 async fn a_key_is_prolonged_or_opened_only_by_who_could_have_given_it() {
     let lab = Lab::new().await;
@@ -184,6 +187,7 @@ async fn a_key_is_prolonged_or_opened_only_by_who_could_have_given_it() {
     assert_eq!(status(json!({"permissions": []})).await, 200);
 }
 
+/// Holds: admin.giver
 #[tokio::test]
 async fn a_giver_with_an_allow_list_gives_no_other_models() {
     let lab = Lab::new().await;

@@ -42,6 +42,7 @@ async fn examples(lab: &Lab) -> Vec<(&'static str, Value, Value)> {
     ]
 }
 
+/// Holds: admin.crud, admin.reply, admin.events
 #[tokio::test]
 async fn every_resource_is_made_changed_and_ended_and_each_leaves_an_event() {
     let lab = Lab::new().await;
@@ -118,6 +119,7 @@ fn generation(event: &Event) -> Option<u32> {
     if let Event::KeyRotated(rotated) = event { Some(rotated.generation) } else { None }
 }
 
+/// Holds: admin.price-defaults, admin.timeouts, admin.keys, bin.default-tenancy
 #[tokio::test]
 async fn what_is_absent_is_filled_in() {
     let lab = Lab::new().await;
@@ -136,6 +138,7 @@ async fn what_is_absent_is_filled_in() {
     assert_eq!(price["request_usd"], "0.000000000");
 }
 
+/// Holds: event.nothing-personal
 #[tokio::test]
 async fn names_and_emails_are_in_no_event() {
     let lab = Lab::new().await;
@@ -150,6 +153,7 @@ async fn names_and_emails_are_in_no_event() {
     }
 }
 
+/// Holds: admin.model-names
 #[tokio::test]
 async fn a_models_name_is_unique_among_what_a_key_can_see() {
     let lab = Lab::new().await;
@@ -172,6 +176,7 @@ async fn a_models_name_is_unique_among_what_a_key_can_see() {
     lab.send(&operator, "PATCH", &one, &json!({"name": "small"})).await.must(200);
 }
 
+/// Holds: query.audit-origin
 #[tokio::test]
 async fn every_change_says_where_it_came_from_beside_the_log() {
     let lab = Lab::new().await;

@@ -17,6 +17,7 @@ async fn send(lab: &Lab, key: &'static str, method: &str, path: &str, body: &Val
     lab.request(&lab.operator(), method, &path, body.to_string().into_bytes(), headers).await
 }
 
+/// Holds: admin.idempotency
 #[tokio::test]
 async fn a_retry_answers_the_same_and_leaves_nothing() {
     let lab = Lab::new().await;
@@ -31,6 +32,7 @@ async fn a_retry_answers_the_same_and_leaves_nothing() {
     assert_eq!(lab.events().await.len(), events);
 }
 
+/// Holds: admin.idempotency-reused
 #[tokio::test]
 async fn the_same_key_with_another_body_path_or_method_is_a_conflict() {
     let lab = Lab::new().await;
@@ -58,6 +60,7 @@ async fn the_same_key_for_another_tenant_is_a_conflict() {
     assert_eq!(reply.refused().code, ErrorCode::IdempotencyKeyReused);
 }
 
+/// Holds: admin.idempotency, http.key-shown-once
 #[tokio::test]
 async fn a_retried_key_has_no_secret() {
     let lab = Lab::new().await;

@@ -8,6 +8,7 @@ use crate::secrets::{NodeKey, Vault, VaultError};
 
 const SECRET: &str = "provider-secret-c5d1e7f09a";
 
+/// Holds: admin.sealed
 #[tokio::test]
 async fn a_providers_key_opens_in_its_newest_generation_and_ends_with_the_provider() {
     let lab = Lab::new().await;
@@ -66,6 +67,7 @@ async fn a_tenant_cannot_send_a_key_that_it_was_not_shown_to_another_host() {
     lab.send(&lab.operator(), "PATCH", &one, &json!({"base_url": "https://api.example.com/v1"})).await.must(200);
 }
 
+/// Holds: admin.sealed, event.nothing-personal
 #[tokio::test]
 async fn no_secret_is_in_an_event_or_a_file() {
     let lab = Lab::new().await;

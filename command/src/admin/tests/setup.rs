@@ -5,6 +5,7 @@ use events::event::Actor;
 use super::lab::Lab;
 use crate::admin::setup::{DEV_KEY_FILE, ensure_default_tenancy, ensure_dev};
 
+/// Holds: bin.default-tenancy
 #[tokio::test]
 async fn the_default_tenancy_is_the_logs_first_three_events_and_stays() {
     let lab = Lab::new().await;
@@ -17,6 +18,7 @@ async fn the_default_tenancy_is_the_logs_first_three_events_and_stays() {
     assert_eq!(events[2].context.tenant_id, Some(lab.tenancy.tenant));
 }
 
+/// Holds: bin.dev
 #[tokio::test]
 async fn a_second_dev_start_adds_nothing_while_its_key_works() {
     let lab = Lab::new().await;

@@ -92,6 +92,7 @@ mod tests {
         closed(&schema).map(|closed| closed.get().to_owned()).map_err(|refusal| refusal.message)
     }
 
+    /// Holds: inf.structured
     #[test]
     fn every_object_of_a_schema_is_closed_and_nothing_else_changes() {
         for (given, wanted) in [

@@ -111,6 +111,7 @@ mod tests {
         })
     }
 
+    /// Holds: inf.token-classes
     #[test]
     fn inclusive_counts_become_disjoint() {
         for (usage, wanted) in [

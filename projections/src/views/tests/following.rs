@@ -50,6 +50,7 @@ async fn partners(views: &ViewsHandle, position: u64) -> (u64, u64) {
     (read.position, read.value)
 }
 
+/// Holds: admin.read-your-writes
 #[tokio::test]
 async fn a_reader_who_waits_sees_what_was_written_before() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -66,6 +67,7 @@ async fn a_reader_who_waits_sees_what_was_written_before() {
     stop(thread, log).await;
 }
 
+/// Holds: event.views-disposable
 #[tokio::test]
 async fn views_that_were_thrown_away_come_out_the_same() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -120,6 +122,7 @@ async fn rebuilt(views: &ViewsHandle, view: View) -> Rebuild {
     panic!("the rebuild does not end: {:?}", views.status());
 }
 
+/// Holds: bin.rebuild
 #[tokio::test]
 async fn a_view_is_built_anew_while_it_follows_the_log() {
     let dir = tempfile::tempdir().expect("a folder");

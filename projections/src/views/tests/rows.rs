@@ -27,6 +27,7 @@ fn a_budget_shows_what_is_charged_and_what_is_held() {
 }
 
 /// The story begins ten seconds before nine o'clock; a request counts in the hour of its admission.
+/// Holds: query.usage-counts
 #[test]
 fn usage_counts_in_the_hour_of_admission_under_the_backend_that_served() {
     let dir = views_after(|story| {
@@ -58,6 +59,7 @@ fn usage_counts_in_the_hour_of_admission_under_the_backend_that_served() {
     assert_eq!(latencies, ["sim/echo|0701", "sim/echo|1E01"]);
 }
 
+/// Holds: query.inferences
 #[test]
 fn an_inference_has_its_whole_life_in_one_row() {
     let dir = views_after(|story| {
