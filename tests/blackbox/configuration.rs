@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read, Seek};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -35,9 +36,25 @@ fn ledgerway() -> Command {
     command
 }
 
+/// Exit code and words of what is expected to end.
 fn said(command: &mut Command) -> (Option<i32>, String) {
-    let ended = command.output().expect("the binary starts");
-    (ended.status.code(), String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned())
+    let (out, err) = (tempfile::tempfile().expect("a file"), tempfile::tempfile().expect("a file"));
+    let copies = [&out, &err].map(|file| file.try_clone().expect("the same file"));
+    let mut running = Running(command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().expect("it starts"));
+    let began = Instant::now();
+    let code = loop {
+        if let Some(status) = running.0.try_wait().expect("its state") {
+            break status.code();
+        }
+        assert!(began.elapsed() < READY_MAX, "it does not end: {command:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let mut words = String::new();
+    for mut file in copies {
+        file.rewind().expect("its beginning");
+        file.read_to_string(&mut words).expect("text");
+    }
+    (code, words)
 }
 
 /// Waits until a file has these words.
