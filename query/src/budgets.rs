@@ -19,6 +19,7 @@ use crate::QueryState;
 use crate::asker::{Asker, QueryString};
 use crate::described;
 use crate::error::QueryError;
+use crate::found::found;
 use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Page, Placed};
 use crate::parameters::Parameters;
 use crate::visible::Visible;
@@ -94,8 +95,8 @@ async fn one(
     let id: BudgetId = id.parse().map_err(|_| QueryError::NotFound("budget"))?;
     state.views.wait_for(View::Budgets, min_position).await?;
     let (now, visible) = (state.clock.now(), Visible::to(&asker));
-    let found = state.views.read(View::Budgets, move |db| standing(db, visible, now, id)).await?;
-    found.value.map(|placed| Json(placed.item)).ok_or(QueryError::NotFound("budget"))
+    let found = found(&state, View::Budgets, move |db| standing(db, visible, now, id)).await?;
+    found.map(|placed| Json(placed.item)).ok_or(QueryError::NotFound("budget"))
 }
 
 fn standings(

@@ -19,6 +19,7 @@ use crate::QueryState;
 use crate::asker::{Asker, QueryString};
 use crate::described;
 use crate::error::QueryError;
+use crate::found::found;
 use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Looked, Page, Placed};
 use crate::parameters::Parameters;
 use crate::visible::Visible;
@@ -99,8 +100,8 @@ async fn one(
     let request: RequestId = request.parse().map_err(|_| QueryError::NotFound("request"))?;
     state.views.wait_for(View::Inferences, min_position).await?;
     let visible = Visible::to(&asker);
-    let found = state.views.read(View::Inferences, move |db| life::one(db, visible, request)).await?;
-    let lives = [found.value.ok_or(QueryError::NotFound("request"))?];
+    let found = found(&state, View::Inferences, move |db| life::one(db, visible, request)).await?;
+    let lives = [found.ok_or(QueryError::NotFound("request"))?];
     let facts = facts(&state, &lives).await?;
     let [life] = &lives;
     Ok(Json(shown(life, &facts)?))

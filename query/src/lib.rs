@@ -8,6 +8,7 @@ mod budgets;
 mod described;
 mod error;
 mod events;
+mod found;
 mod inferences;
 mod log_head;
 mod me;

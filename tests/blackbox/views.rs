@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 
 use crate::gateway::Gateway;
-use crate::tenant::{Setup, Tenant};
+use crate::tenant::{Setup, Tenant, made};
 use crate::upstream::MockUpstream;
 
 /// Rows of every table, as sorted text.
@@ -111,4 +111,20 @@ fn cell(value: ValueRef<'_>) -> String {
         ValueRef::Text(text) => format!("{:?}", String::from_utf8_lossy(text)),
         ValueRef::Blob(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_just_made_is_found_by_its_id_without_naming_its_position() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let budget = json!({ "scope": { "tenant_id": tenant.id }, "limit_usd": "1", "period": "day" });
+    for _ in 0..5 {
+        let id = made(gateway.operator(), "/budgets", budget.clone()).await;
+        gateway.operator().get(&format!("/v1/budgets/{id}")).await.must(200);
+        let request = tenant.chat("ok").await.must(200).request_id();
+        let path = format!("/v1/inferences/{request}");
+        gateway.operator().get(&path).await.must(200);
+    }
+    let nobody = format!("/v1/budgets/{}", tenant.budget.replace(|digit: char| digit.is_ascii_digit(), "0"));
+    gateway.operator().get(&nobody).await.must_be(404, "NOT_FOUND");
 }
