@@ -20,7 +20,7 @@ const COUNTED_AT_ONCE: usize = 1;
 const WAIT_MAX: Duration = Duration::from_secs(2);
 /// Text that is counted of one prompt; a megabyte is a quarter of a million tokens.
 const BYTES_MAX: usize = 1024 * 1024;
-/// How long one prompt is counted.
+/// How long one prompt is counted, by all its tokenizers together.
 const COUNTING_MAX: Duration = Duration::from_millis(500);
 /// Text without a place to cut it. More of it at once would be slow, and is no prose.
 const SEGMENT_BYTES_MAX: usize = 4096;
@@ -47,9 +47,12 @@ impl TokenCounter {
         let counting = spawn_blocking(move || {
             let _turn = turn;
             let body = std::str::from_utf8(&body).ok()?;
-            Some(tokenizers.into_iter().map(|tokenizer| (tokenizer, saving(body, tokenizer))).collect())
+            // The first one loads its ranks, which is not counting.
+            let encoders: Vec<_> = tokenizers.into_iter().map(|tokenizer| (tokenizer, encoder(tokenizer))).collect();
+            let until = Instant::now() + COUNTING_MAX;
+            Some(encoders.into_iter().map(|(tokenizer, encoder)| (tokenizer, saving(body, encoder, until))).collect())
         });
-        // The first one loads the ranks; whoever does not wait for that finds them loaded the next time.
+        // Whoever does not wait for the ranks finds them loaded the next time.
         timeout(WAIT_MAX, counting).await.ok()?.ok()?
     }
 }
@@ -63,9 +66,7 @@ fn encoder(tokenizer: Tokenizer) -> &'static CoreBPE {
 
 /// Bytes of the body that are text of messages, less its tokens. All that is around the texts stays with its bytes: the
 /// published recipe adds 3 tokens a message, and the JSON of the shortest one has 28 bytes.
-fn saving(body: &str, tokenizer: Tokenizer) -> u64 {
-    let encoder = encoder(tokenizer);
-    let until = Instant::now() + COUNTING_MAX;
+fn saving(body: &str, encoder: &CoreBPE, until: Instant) -> u64 {
     let mut bytes_left = BYTES_MAX;
     let mut saved = 0;
     for text in prompt_texts(body) {
@@ -174,7 +175,7 @@ mod tests {
             let body = serde_json::json!({ "model": "m", "messages": texts.iter().map(message).collect::<Vec<_>>() });
             let (body, together) = (body.to_string(), texts.concat());
             for tokenizer in BOTH {
-                let bound = body.len() as u64 - saving(&body, tokenizer);
+                let bound = body.len() as u64 - saving(&body, encoder(tokenizer), forever());
                 let tokens = encoder(tokenizer).count_ordinary(&together) as u64;
                 prop_assert!((tokens..=body.len() as u64).contains(&bound), "{bound} for {tokens} tokens");
             }
@@ -193,7 +194,7 @@ mod tests {
         let blob = "x".repeat(SEGMENT_BYTES_MAX + 1);
         assert_eq!(count(encoder(Tokenizer::O200kBase), &blob, forever()), Some(blob.len() as u64));
         let body = serde_json::json!({ "messages": [{ "content": "word ".repeat(BYTES_MAX / 4) }] }).to_string();
-        assert_eq!(saving(&body, Tokenizer::O200kBase), 0);
+        assert_eq!(saving(&body, encoder(Tokenizer::O200kBase), forever()), 0);
         assert_eq!(count(encoder(Tokenizer::O200kBase), "a word", Instant::now()), None);
     }
 

@@ -31,9 +31,11 @@ impl Balances {
             return Decision::AlreadyAdmitted;
         }
         let windows = self.windows_of(&admission.context.chain(), now);
+        let asks_again = matches!(admission.if_short, IfShort::AskAgain);
         let grant = match self.grant(&windows, admission) {
             Ok(grant) => grant,
-            Err(_) if matches!(admission.if_short, IfShort::AskAgain) => return Decision::Short,
+            // Where nothing is left no tighter bound fits either: counting tokens would only take its turn from others.
+            Err(short) if asks_again && self.left(short) > Some(NanoUsd::ZERO) => return Decision::Short,
             Err(short) => {
                 let refusal = refusal_of(self.shortfall(short, admission.held, now));
                 return self.refuse(&RefusedRequest::of(admission, refusal), now);

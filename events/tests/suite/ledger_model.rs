@@ -7,7 +7,7 @@ use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
 use events::event::{Event, Recorded};
 use events::fraction::Fraction;
-use events::ledger::{Balances, Decision, Emitted, RefusedRequest, Step, UnknownUsage, decide};
+use events::ledger::{Admission, Balances, Decision, Emitted, IfShort, RefusedRequest, Step, UnknownUsage, decide};
 use events::money::NanoUsd;
 use events::time::Period;
 use proptest::prelude::*;
@@ -393,6 +393,22 @@ fn a_repeated_admission_changes_nothing() {
     assert!(matches!(ledger.decide(&Step::Admit(&asked), start()), Decision::Admitted { .. }));
     assert_eq!(ledger.decide(&Step::Admit(&asked), start()), Decision::AlreadyAdmitted);
     ledger.must_fold_to_the_same();
+}
+
+#[test]
+fn a_tighter_bound_is_asked_for_where_something_is_left_and_recorded_nowhere() {
+    let mut ledger = Ledger::default();
+    ledger.budget_event(opened(budget(1, Scope::Tenant(id(1)), 10, Period::Total)), start());
+    let asks_again = |request, held| Admission {
+        if_short: IfShort::AskAgain,
+        ..admission(request, 1, held, Duration::from_secs(60))
+    };
+    ledger.decide(&Step::Admit(&asks_again(1, 9)), start());
+    assert_eq!(ledger.decide(&Step::Admit(&asks_again(2, 2)), start()), Decision::Short);
+    ledger.must_fold_to_the_same();
+    ledger.decide(&Step::Admit(&asks_again(3, 1)), start());
+    let decision = ledger.decide(&Step::Admit(&asks_again(4, 2)), start());
+    assert!(matches!(decision, Decision::Refused { .. }), "with nothing left it became {decision:?}");
 }
 
 /// Holds: http.budget-exceeded, event.refusals
