@@ -27,6 +27,8 @@ pub struct Course {
     figures: Arc<RequestFigures>,
     /// When the stage before this one was over.
     since: Instant,
+    /// Whether the answer has begun: what follows is relayed.
+    relays: bool,
     /// What the gateway itself has spent.
     ours: Duration,
     /// The call that is under way or was answered.
@@ -50,6 +52,7 @@ impl Course {
         let mut course = Self {
             figures: Arc::clone(&gateway.figures),
             since: at,
+            relays: false,
             ours: Duration::ZERO,
             call: None,
             trace: Trace::of(gateway.tracer.as_ref(), client, at),
@@ -124,6 +127,12 @@ impl Course {
         }
     }
 
+    /// The first of the answer is there.
+    pub fn answer_begins(&mut self) {
+        self.passed(Stage::Dispatch);
+        self.relays = true;
+    }
+
     /// It gave nothing to relay.
     pub fn call_failed(&mut self, reason: &str, status: Option<u16>) {
         self.call = None;
@@ -137,8 +146,7 @@ impl Course {
 
     /// The upstream has said all, or as much as anybody will hear; `error` where it broke off.
     pub fn call_ends(&mut self, error: Option<&str>) {
-        // Without a call every one of them has failed.
-        self.passed(if self.call.is_some() { Stage::Relay } else { Stage::Dispatch });
+        self.passed(if self.relays { Stage::Relay } else { Stage::Dispatch });
         if let Some(call) = &self.call {
             call.figures.whole.observe(call.began.elapsed().as_secs_f64());
         }

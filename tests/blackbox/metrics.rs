@@ -42,8 +42,10 @@ fn names_on_the_page() -> BTreeSet<&'static str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_count_known_traffic_exactly_and_money_as_the_ledger_does() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
-    let tenant = Tenant::new(&gateway, &upstream, &["ok", "e500", "cut"]).await;
+    let tenant = Tenant::new(&gateway, &upstream, &["ok", "e500", "cut", "hang"]).await;
     let poor = Tenant::with(&gateway, &upstream, &["ok"], Setup { limit_usd: "0.000001", ..Setup::default() }).await;
+    // First: that somebody was denied is recorded a moment after he was told.
+    gateway.client(Some("no-key")).post(NATIVE, &tenant.ask("ok")).await.must(401);
     for _ in 0..3 {
         assert!(String::from_utf8_lossy(&tenant.openai("ok").await.must(200).body).contains(TEXT));
     }
@@ -52,13 +54,13 @@ async fn metrics_count_known_traffic_exactly_and_money_as_the_ledger_does() {
     }
     tenant.openai("e500").await.must(502);
     tenant.stream(OPENAI, "cut").await.rest().await;
+    tokio::time::timeout(Duration::from_millis(500), tenant.openai("hang")).await.expect_err("it never answers");
     tenant.openai("unheard-of").await.must(404);
     poor.chat("ok").await.must_be(429, "BUDGET_EXCEEDED");
-    gateway.client(Some("no-key")).post(NATIVE, &tenant.ask("ok")).await.must(401);
     gateway.books_when_all_ended(Duration::from_secs(10)).await;
 
     let (metrics, events) = (metrics_of(&gateway).await, gateway.events().await);
-    let (ok, e500, cut) = (tenant.model("ok"), tenant.model("e500"), tenant.model("cut"));
+    let [ok, e500, cut, hang] = ["ok", "e500", "cut", "hang"].map(|model| tenant.model(model));
     let provider = tenant.name.as_str();
     for (name, labels, count) in [
         ("ledgerway_requests_total", vec![("surface", "openai"), ("model", &*ok), ("outcome", "completed")], "3"),
@@ -87,10 +89,13 @@ async fn metrics_count_known_traffic_exactly_and_money_as_the_ledger_does() {
         ("ledgerway_http_requests_total", vec![("surface", "openai"), ("status", "2xx")], "4"),
         ("ledgerway_request_seconds_count", vec![("model", &ok)], "5"),
         ("ledgerway_first_token_seconds_count", vec![("model", &ok)], "5"),
-        ("ledgerway_upstream_calls_total", vec![("provider", provider)], "8"),
+        ("ledgerway_upstream_calls_total", vec![("provider", provider)], "9"),
         // Not those that failed, but that which was cut off in its middle.
         ("ledgerway_upstream_first_byte_seconds_count", vec![("provider", provider)], "6"),
-        ("ledgerway_stage_seconds_count", vec![("stage", "admit")], "7"),
+        ("ledgerway_stage_seconds_count", vec![("stage", "admit")], "8"),
+        // Who left before an answer began, or got none, has waited for it: nothing was relayed.
+        ("ledgerway_stage_seconds_count", vec![("stage", "dispatch")], "8"),
+        ("ledgerway_stage_seconds_count", vec![("stage", "relay")], "6"),
         ("ledgerway_added_seconds_count", vec![], "5"),
         ("ledgerway_open_holds", vec![], "0"),
         ("ledgerway_open_streams", vec![], "0"),
@@ -100,10 +105,10 @@ async fn metrics_count_known_traffic_exactly_and_money_as_the_ledger_does() {
         assert_eq!(metrics.value(name, &labels), Some(count), "{name} {labels:?}\n{metrics}");
     }
     for (class, field) in [("input_uncached", "input_uncached_tokens"), ("output_text", "output_text_tokens")] {
-        let of_cut = metrics.value("ledgerway_tokens_total", &[("model", &cut), ("class", class)]).unwrap_or("0");
-        let of_ok = metrics.value("ledgerway_tokens_total", &[("model", &ok), ("class", class)]).expect("tokens");
-        let sum: u64 = [of_cut, of_ok].map(|text| text.parse::<u64>().expect("a number")).iter().sum();
-        assert_eq!(sum.to_string(), tokens_in(&events, field), "{class}");
+        let tokens = |model: &str| metrics.value("ledgerway_tokens_total", &[("model", model), ("class", class)]);
+        assert!(tokens(&ok).is_some(), "{class}");
+        let each = [&ok, &cut, &hang].map(|model| tokens(model).unwrap_or("0").parse::<u64>().expect("a number"));
+        assert_eq!(each.iter().sum::<u64>().to_string(), tokens_in(&events, field), "{class}");
     }
     let outcomes = ["inference.completed.v1", "inference.failed.v1", "inference.aborted.v1"];
     for (name, wanted) in [

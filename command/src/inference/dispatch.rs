@@ -49,7 +49,7 @@ pub async fn run(
             continue;
         };
         match ask_target(gateway, &asked, target, body, &request_id, &mut running).await {
-            Ok(Answer::Whole(answer)) => return answer_whole(running, &answer).await,
+            Ok(Answer::Whole(answer)) => return answer_whole(running, &answer, &request_id).await,
             Ok(Answer::Streamed { first, body }) => {
                 return Ok(stream::respond(gateway, running, target, asked.surface(), first, body));
             }
@@ -113,9 +113,10 @@ async fn ask_once(
     running.answered_by(upstream_request_id);
     if !asked.streamed() {
         let whole = body.whole().await?;
-        running.first_token();
         let answer = read_whole(target.dialect(), asked.surface(), whole);
-        return Ok(Answer::Whole(answer.map_err(|fault| CallFailure::of(Cause::Fault(fault)))?));
+        let answer = answer.map_err(|fault| CallFailure::of(Cause::Fault(fault)))?;
+        running.first_token();
+        return Ok(Answer::Whole(answer));
     }
     let created = gateway.clock.now().timestamp();
     let relay = running.relay.insert(Relay::new(target.dialect(), asked, request_id, asked.model(), created));
@@ -138,10 +139,9 @@ async fn ask_once(
 }
 
 /// Settles, then answers.
-async fn answer_whole(running: Running, answer: &WholeAnswer) -> Result<Response, Refusal> {
-    let request_id = running.request_id();
+async fn answer_whole(running: Running, answer: &WholeAnswer, request_id: &str) -> Result<Response, Refusal> {
     let settled = running.complete(&answer.metered).await;
-    let settled = settled.map_err(|error| ledger_unavailable(&request_id, &error))?;
+    let settled = settled.map_err(|error| ledger_unavailable(request_id, &error))?;
     let mut response = Response::new(answer.render(&settled.receipt()).into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

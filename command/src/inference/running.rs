@@ -139,7 +139,7 @@ impl Running {
     }
 
     pub fn first_token(&mut self) {
-        self.course.passed(Stage::Dispatch);
+        self.course.answer_begins();
         self.first_token_ms.get_or_insert_with(|| millis(self.started.elapsed()));
     }
 

@@ -8,6 +8,7 @@ use events::event::inference::{AttemptFailed, Backend, InferenceAdmitted, Infere
 use events::event::{Event, Recorded};
 use events::ids::{ProviderId, RequestId};
 use events::money::NanoUsd;
+use events::wire::ErrorCode;
 use prometheus::{Histogram, IntCounter, Registry};
 
 use super::families::Families;
@@ -207,8 +208,12 @@ impl Series {
         self.upstream_failed(&failed.backend, &failed.reason, status, tables);
     }
 
-    /// An answer that broke after it had begun is no failed attempt, and a failure of its provider all the same.
+    /// An answer that broke after it had begun is no failed attempt, and a failure of its provider all the same. One that
+    /// was whole and could not be recorded in time is the ledger's.
     fn broke_off(&mut self, ended: &InferenceEnded, tables: &Tables) {
+        if ended.code.as_deref() == Some(ErrorCode::LedgerUnavailable.as_str()) {
+            return;
+        }
         if let (Some(backend), Some(reason), Some(_)) = (&ended.backend, &ended.reason, &ended.usage) {
             self.upstream_failed(backend, reason, "", tables);
         }

@@ -2,12 +2,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use events::event::admin::{Model, Strategy};
 use events::event::hold::{BudgetReserved, BudgetSettled};
-use events::event::inference::{InferenceAdmitted, InferenceRefused, Versions};
+use events::event::inference::{Backend, InferenceAdmitted, InferenceEnded, InferenceRefused, Versions};
 use events::event::{Actor, Chain, Context, Event, Recorded, Stream, StreamKind};
 use events::ids::TenantId;
 use events::log::{LogOptions, Note};
 use events::money::NanoUsd;
 use events::time::{SystemClock, from_micros};
+use events::usage::{TokenClasses, Usage, UsageSource};
 use events::wire::ErrorCode;
 use prometheus::TextEncoder;
 use uuid::Uuid;
@@ -84,6 +85,37 @@ fn a_thousand_models_have_a_hundred_labels_and_none_has_a_tenants_own_or_a_clien
     assert!(labels.contains("other") && labels.contains("tenant-owned") && !text.contains("model-5000"), "{labels:?}");
     assert!(text.contains("ledgerway_settled_usd_total{model=\"other\"} 0.000360400\n"), "{text}");
     assert!(text.contains("ledgerway_held_usd_total{model=\"tenant-owned\"} 0.000001000\n"), "{text}");
+}
+
+/// Holds: query.metrics
+#[test]
+fn an_answer_that_broke_off_is_its_providers_failure_and_one_that_was_not_recorded_is_not() {
+    let registry = Registry::new();
+    let mut series = Series::register(&registry, Arc::default()).expect("new names");
+    for (code, reason) in [(ErrorCode::UpstreamError, "cut_off"), (ErrorCode::LedgerUnavailable, "not_recorded")] {
+        let ended = InferenceEnded {
+            model: "m".into(),
+            admitted_at: from_micros(0),
+            backend: Some(Backend { provider_id: id(1), provider: "p".into(), model: "m".into() }),
+            usage: Some(Usage { tokens: TokenClasses::default(), source: UsageSource::Counted }),
+            provider_usage: None,
+            cost_usd: NanoUsd::ZERO,
+            price_version: None,
+            finish_reason: None,
+            latency_ms: None,
+            first_token_ms: None,
+            attempts: Some(1),
+            upstream_request_id: None,
+            code: Some(code.as_str().into()),
+            reason: Some(reason.into()),
+        };
+        let context = Context::of(Actor::Operator).in_request(id(1));
+        series.count(&recorded(context, Event::InferenceFailed(Box::new(ended))), &Tables::default());
+    }
+    let text = TextEncoder::new().encode_to_string(&registry.gather()).expect("a text");
+    let failures = text.lines().filter(|line| line.starts_with("ledgerway_upstream_failures_total{"));
+    let failures: Vec<_> = failures.collect();
+    assert!(matches!(failures[..], [line] if line.contains("reason=\"cut_off\"") && line.ends_with(" 1")), "{text}");
 }
 
 /// So many refusals, one commit each.
