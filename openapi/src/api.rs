@@ -106,8 +106,11 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
         handler: H,
         describe: impl Fn() -> Operation + Send + Sync + 'static,
     ) -> Self {
-        let route = announced(on::<H, T, S>(filter, handler), Deprecation::of(self.deprecations, &method, path));
-        self.routes.push(Route::new(method, path, describe));
+        // By the path as it is published: that is how the document looks a deprecation up as well.
+        let entry = Route::new(method, path, describe);
+        let deprecation = Deprecation::of(self.deprecations, &entry.method, &entry.path);
+        let route = announced(on::<H, T, S>(filter, handler), deprecation);
+        self.routes.push(entry);
         Self { router: self.router.route(path, route), ..self }
     }
 
@@ -164,8 +167,11 @@ mod tests {
         NaiveDate::from_ymd_opt(year, month, day).expect("a day")
     }
 
-    static SAMPLE: [Deprecation; 1] =
-        [Deprecation { method: Method::GET, path: "/old", since: day(2026, 1, 1), sunset: day(2026, 7, 1) }];
+    const fn deprecated(path: &'static str) -> Deprecation {
+        Deprecation { method: Method::GET, path, since: day(2026, 1, 1), sunset: day(2026, 7, 1) }
+    }
+
+    static SAMPLE: [Deprecation; 2] = [deprecated("/old"), deprecated("/old/{rest}")];
 
     #[tokio::test]
     async fn what_will_be_removed_says_so_in_its_answers_and_in_the_document() {
@@ -173,11 +179,18 @@ mod tests {
         let api = Api::<()>::with_deprecations(&SAMPLE)
             .get("/old", async || "old", described("get_old"))
             .delete("/old", async || "gone", described("delete_old"))
+            .get("/old/{*rest}", async || "old", described("get_old_parts"))
             .get("/new", async || "new", described("get_new"));
         let (mut router, described) = api.into_parts();
         let document: serde_json::Value = serde_json::from_slice(&described.json("1").expect("JSON")).expect("JSON");
-        for (method, path, expected) in [("GET", "/old", true), ("DELETE", "/old", false), ("GET", "/new", false)] {
-            let request = Request::builder().method(method).uri(path).body(Body::empty()).expect("a request");
+        for (method, path, expected) in
+            [("GET", "/old", true), ("GET", "/old/{rest}", true), ("DELETE", "/old", false), ("GET", "/new", false)]
+        {
+            let request = Request::builder()
+                .method(method)
+                .uri(path.replace("{rest}", "a/b"))
+                .body(Body::empty())
+                .expect("a request");
             let response = router.call(request).await.expect("an answer");
             let said = ["deprecation", "sunset"].map(|name| response.headers().get(name).cloned());
             let headers = expected.then_some(["@1767225600", "Wed, 01 Jul 2026 00:00:00 GMT"]);

@@ -4,6 +4,9 @@
 use chrono::{NaiveDate, NaiveTime};
 use http::{HeaderName, HeaderValue, Method};
 
+/// Days from the release that deprecates a route until it may be gone.
+const NOTICE_DAYS_MIN: i64 = 180;
+
 /// Nothing is.
 pub const DEPRECATIONS: &[Deprecation] = &[];
 
@@ -26,6 +29,11 @@ impl Deprecation {
         table.iter().find(|deprecation| deprecation.method == *method && deprecation.path == path)
     }
 
+    /// Whether it may be used for half a year after it was deprecated.
+    pub fn gives_notice(&self) -> bool {
+        (self.sunset - self.since).num_days() >= NOTICE_DAYS_MIN
+    }
+
     /// `@1767225600`, and `Thu, 01 Jan 2026 00:00:00 GMT`.
     pub fn headers(&self) -> [(HeaderName, Option<HeaderValue>); 2] {
         let since = format!("@{}", self.since.and_time(NaiveTime::MIN).and_utc().timestamp());
@@ -38,14 +46,14 @@ impl Deprecation {
 mod tests {
     use super::*;
 
-    /// Days from the release that deprecates a route until it may be gone.
-    const NOTICE_DAYS_MIN: i64 = 180;
-
     #[test]
     fn nothing_goes_without_half_a_year_of_notice() {
+        let since = NaiveDate::from_ymd_opt(2027, 1, 1).expect("a day");
+        let after =
+            |days| Deprecation { method: Method::GET, path: "/old", since, sunset: since + chrono::Days::new(days) };
+        assert!(after(180).gives_notice() && !after(179).gives_notice());
         for deprecation in DEPRECATIONS {
-            let days = (deprecation.sunset - deprecation.since).num_days();
-            assert!(days >= NOTICE_DAYS_MIN, "{deprecation:?}");
+            assert!(deprecation.gives_notice(), "{deprecation:?}");
         }
     }
 }

@@ -73,15 +73,6 @@ impl Answer {
         self
     }
 
-    /// Shows one.
-    #[must_use]
-    pub fn like(mut self, example: Value) -> Self {
-        if let Some((_, content)) = self.contents.last_mut() {
-            content.example = Some(example);
-        }
-        self
-    }
-
     /// It was recorded.
     #[must_use]
     pub fn recorded(self) -> Self {

@@ -41,7 +41,7 @@ fn details(code: ErrorCode) -> Shape {
         ErrorCode::UpstreamError => object().optional("reason", text()).optional("upstream_status", schema::count()),
         ErrorCode::ViewBehind => {
             let positions = object().optional("view", text()).optional("position", schema::count());
-            positions.optional("min_position", schema::count())
+            positions.optional("min_position", schema::count()).optional("rebuilding", schema::boolean())
         }
         ErrorCode::Unauthenticated
         | ErrorCode::MethodNotAllowed

@@ -28,8 +28,6 @@ pub struct Member {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum OnCreate {
-    /// Only replies have it.
-    Never,
     Required,
     /// Something always stands there.
     Defaults,
@@ -61,11 +59,6 @@ pub fn defaulting(name: &'static str, shape: Shape, default: Value) -> Member {
 /// One that may be absent, and may be changed and removed.
 pub fn optional(name: &'static str, shape: Shape) -> Member {
     Member { on_create: OnCreate::Optional, on_change: OnChange::Removed, ..required(name, shape) }
-}
-
-/// One that no body has.
-pub fn shown(name: &'static str, shape: Shape) -> Member {
-    Member { on_create: OnCreate::Never, on_change: OnChange::Fixed, ..required(name, shape) }
 }
 
 impl Member {
@@ -115,7 +108,6 @@ impl Form {
     /// The body that creates the resource.
     pub fn creation(&self) -> Shape {
         let fields = self.members.iter().cloned().fold(object(), |fields, member| match member.on_create {
-            OnCreate::Never => fields,
             OnCreate::Required => fields.required(member.name, member.given),
             OnCreate::Defaults | OnCreate::Optional => fields.optional(member.name, schema::nullable(member.given)),
         });
@@ -150,9 +142,7 @@ impl Form {
             self.members.iter().cloned().fold(fields, |fields, member| match (member.shown, member.on_create) {
                 (None, _) => fields,
                 (Some(shown), OnCreate::Optional) => fields.required(member.name, schema::nullable(shown)),
-                (Some(shown), OnCreate::Never | OnCreate::Required | OnCreate::Defaults) => {
-                    fields.required(member.name, shown)
-                }
+                (Some(shown), OnCreate::Required | OnCreate::Defaults) => fields.required(member.name, shown),
             });
         fields.required("created_at", schema::time()).required("ended_at", schema::nullable(schema::time()))
     }

@@ -245,12 +245,6 @@ impl Fields {
         self.object.additional_properties(Some(AdditionalProperties::FreeForm(false))).into()
     }
 
-    /// A request's, of which at least one is there.
-    pub fn closed_and_filled(self) -> Shape {
-        let object = self.object.additional_properties(Some(AdditionalProperties::FreeForm(false)));
-        object.min_properties(Some(1)).into()
-    }
-
     /// Exactly one of them.
     pub fn exactly_one(self) -> Shape {
         let object = self.object.additional_properties(Some(AdditionalProperties::FreeForm(false)));

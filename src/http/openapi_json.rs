@@ -2,7 +2,7 @@
 //! kept as the bytes that go out.
 
 use std::error::Error;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
@@ -14,6 +14,7 @@ use http::header::CONTENT_TYPE;
 use http::{Method, StatusCode};
 use openapi::schema::object;
 use openapi::{Answer, Api, Described, Operation, Route};
+use tokio::sync::OnceCell;
 
 const PATH: &str = "/openapi.json";
 
@@ -21,7 +22,7 @@ const PATH: &str = "/openapi.json";
 pub fn published(api: Api) -> Router {
     let (router, mut described) = api.into_parts();
     described.routes.push(Route::new(Method::GET, PATH, itself));
-    let document = Arc::new(Document { described, json: OnceLock::new() });
+    let document = Arc::new(Document { described, json: OnceCell::new() });
     router.route(PATH, get(move || async move { answer(document).await }))
 }
 
@@ -34,7 +35,7 @@ fn itself() -> Operation {
 
 struct Document {
     described: Described,
-    json: OnceLock<Bytes>,
+    json: OnceCell<Bytes>,
 }
 
 async fn answer(document: Arc<Document>) -> Response {
@@ -47,18 +48,18 @@ async fn answer(document: Arc<Document>) -> Response {
     }
 }
 
-/// What takes megabytes for a moment is made by a thread that ends: its heap goes back with it, and no request waits.
+/// What takes megabytes for a moment is made by a thread that ends: its heap goes back with it. One at a time, however
+/// many ask.
 async fn json(document: Arc<Document>) -> Result<Bytes, Box<dyn Error + Send + Sync>> {
-    if let Some(json) = document.json.get() {
-        return Ok(json.clone());
-    }
-    let (made, json) = tokio::sync::oneshot::channel();
-    std::thread::Builder::new().name("openapi".to_owned()).spawn({
-        let document = Arc::clone(&document);
-        move || made.send(document.made())
-    })?;
-    let json = Bytes::copy_from_slice(&json.await??);
-    Ok(document.json.get_or_init(|| json).clone())
+    let made = document.json.get_or_try_init(|| async {
+        let (made, json) = tokio::sync::oneshot::channel();
+        std::thread::Builder::new().name("openapi".to_owned()).spawn({
+            let document = Arc::clone(&document);
+            move || made.send(document.made())
+        })?;
+        Ok::<_, Box<dyn Error + Send + Sync>>(Bytes::copy_from_slice(&json.await??))
+    });
+    Ok(made.await?.clone())
 }
 
 impl Document {
