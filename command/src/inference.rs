@@ -209,10 +209,13 @@ async fn prepare(
     caller.require(Permission::ModelsUse)?;
     let body = read_body(request).await?;
     way.course.passed(Stage::Body);
-    still_let_in(&gateway.tables.load(), caller, gateway.clock.now())?;
+    let tables = gateway.tables.load();
+    still_let_in(&tables, caller, gateway.clock.now())?;
     let asked = ClientRequest::parse(surface, body)?;
     way.course.asks_for(asked.model());
-    let mut plan = match plan(gateway, caller, &asked, id) {
+    let planned = plan::plan(&tables, caller, &asked, id, gateway.now());
+    drop(tables);
+    let mut plan = match planned {
         Ok(plan) => plan,
         Err(refusal) if refusal.code == ErrorCode::InvalidRequest => return Err(refusal),
         Err(refusal) => return Err(record_refusal(gateway, id, context, asked.model(), refusal).await),
@@ -258,11 +261,6 @@ async fn read_body(request: Request) -> Result<Bytes, Refusal> {
         BodyError::TooLarge => Refusal::new(ErrorCode::PayloadTooLarge, error.to_string()),
         BodyError::Broken | BodyError::Late => Refusal::invalid("", error.to_string()),
     })
-}
-
-fn plan(gateway: &Gateway, caller: &Caller, asked: &ClientRequest, id: RequestId) -> Result<Plan, Refusal> {
-    let tables = gateway.tables.load();
-    plan::plan(&tables, caller, asked, id, gateway.now())
 }
 
 /// A refusal that reached the ledger's door is a fact; without the fact there is no refusal but this one.

@@ -255,6 +255,9 @@ fn is_administration(path: &str) -> bool {
 
 /// Whether the path is UTF-8 once it is decoded. No other names anything, and handlers could not read it.
 fn decodes(path: &str) -> bool {
+    if !path.contains('%') {
+        return true;
+    }
     let mut decoded = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
     while let Some((first, after)) = rest.split_first() {

@@ -46,7 +46,7 @@ pub enum ProviderError {
         "is a private address, which needs \"allow_private_network\": true; link-local and metadata addresses are never called"
     )]
     AddressForbidden,
-    #[error("must not end in {0}, which is added to it with every call")]
+    #[error("must not end in {0}: the path of what is called is added to it")]
     AddressOverlaps(&'static str),
     /// Four billion API keys.
     #[error("has no generation left")]
