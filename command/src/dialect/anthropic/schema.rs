@@ -8,10 +8,17 @@ use serde_json::value::RawValue;
 use crate::dialect::fields::Path;
 use crate::dialect::json::{self, Kind};
 
+/// A schema is read once for each level of it. OpenAI takes 120,000 characters of names and values together
+/// (<https://platform.openai.com/docs/guides/structured-outputs#supported-schemas>).
+const BYTES_MAX: usize = 128 * 1024;
+
 /// The schema with `additionalProperties: false` on every object that does not say. The order of its members stays: it
 /// is the order in which models answer. Branches of `allOf` stay open, since each sees the members of its own alone.
-/// Errors: `INVALID_REQUEST` for objects that are to have other members.
+/// Errors: `INVALID_REQUEST` for objects that are to have other members, and for more than 128 KiB.
 pub fn closed(schema: &RawValue) -> Result<Cow<'_, RawValue>, Refusal> {
+    if schema.get().len() > BYTES_MAX {
+        return Err(path().refuse("has a schema of more than 128 KiB, which is not translated for this model's provider"));
+    }
     let mut out = String::with_capacity(schema.get().len() + 64);
     close(schema.get(), &mut out).map_err(refused)?;
     RawValue::from_string(out).map(Cow::Owned).map_err(|_| refused(Open))
@@ -20,9 +27,12 @@ pub fn closed(schema: &RawValue) -> Result<Cow<'_, RawValue>, Refusal> {
 /// An object has to be open.
 struct Open;
 
+const fn path() -> Path<'static> {
+    Path::Root.field("response_format")
+}
+
 fn refused(_: Open) -> Refusal {
-    let path = Path::Root.field("response_format");
-    path.refuse("has a schema with additionalProperties, which this model's provider takes as false alone")
+    path().refuse("has a schema with additionalProperties, which this model's provider takes as false alone")
 }
 
 fn close(schema: &str, out: &mut String) -> Result<(), Open> {
@@ -118,6 +128,14 @@ mod tests {
         ] {
             assert_eq!(close_text(given).as_deref(), Ok(wanted), "{given}");
         }
+    }
+
+    #[test]
+    fn a_schema_that_would_be_slow_to_close_is_refused() {
+        let schema = |bytes: usize| format!(r#"{{"title":"{}"}}"#, "x".repeat(bytes - 12));
+        assert!(close_text(&schema(BYTES_MAX)).is_ok());
+        let message = close_text(&schema(BYTES_MAX + 1)).expect_err("one byte more");
+        assert!(message.contains("more than 128 KiB"), "{message}");
     }
 
     #[test]
