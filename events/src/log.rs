@@ -33,6 +33,7 @@ use crate::wire::Refusal;
 
 pub(crate) use append::read_announced;
 pub use lock::LOCK_FILE;
+pub use migrate::OtherSchema;
 pub use open::{LEDGER_FILE, OpenError};
 pub use read::{EventFilter, Part, Reader};
 pub use side::{ClientAddress, Idempotency, KeySecret, PersonalData, SealedSecret, SideRow, StoredReply};
@@ -93,6 +94,8 @@ pub enum LogError {
     Append(String),
     #[error(transparent)]
     Decode(#[from] crate::event::DecodeError),
+    #[error("it was {0}")]
+    OtherSchema(#[from] OtherSchema),
     #[error("a stored value cannot be read: {0}")]
     Stored(String),
     #[error("an amount that cannot be counted")]

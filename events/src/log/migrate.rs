@@ -1,5 +1,7 @@
 //! Brings `ledger.db` to this version: forward only, one change a file, each in one transaction with its number.
 
+use std::cmp::Ordering;
+
 use rusqlite::Connection;
 
 const MIGRATIONS: &[(i64, &str)] = &[
@@ -7,42 +9,84 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (2, include_str!("../../../migrations/sqlite/ledger/0002_balances.sql")),
     (3, include_str!("../../../migrations/sqlite/ledger/0003_side_tables.sql")),
     (4, include_str!("../../../migrations/sqlite/ledger/0004_owner_blocks.sql")),
-    (5, include_str!("../../../migrations/sqlite/ledger/0005_last_of_type.sql")),
+    // 5 was an index that 6 makes otherwise: to make it first reads the whole log once more.
     (6, include_str!("../../../migrations/sqlite/ledger/0006_alerts.sql")),
 ];
 
 /// The version that this program writes.
-pub(super) const NEWEST: i64 = 6;
+const NEWEST: i64 = 6;
 
-/// Applies what is missing; the version it had before.
+/// A ledger of another version than this program reads.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OtherSchema {
+    #[error("written by an older version of ledgerway (schema {0}, this is {NEWEST}): run `ledgerway migrate`")]
+    Older(i64),
+    #[error("written by a newer version of ledgerway (schema {0}, this is {NEWEST})")]
+    Newer(i64),
+}
+
+impl OtherSchema {
+    /// `None` for the version that this program reads.
+    pub(super) fn of(found: i64) -> Option<Self> {
+        match found.cmp(&NEWEST) {
+            Ordering::Less => Some(Self::Older(found)),
+            Ordering::Equal => None,
+            Ordering::Greater => Some(Self::Newer(found)),
+        }
+    }
+}
+
+/// Which one a ledger is of.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Applies what is missing; the version that it has then.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<i64> {
-    let had: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let had = version(connection)?;
     for (version, sql) in MIGRATIONS.iter().filter(|(version, _)| *version > had) {
         let change = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         change.execute_batch(sql)?;
         change.pragma_update(None, "user_version", version)?;
         change.commit()?;
     }
-    Ok(had)
+    version(connection)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::{LogError, Reader};
+
+    /// What version 5 did, as builds between 0.1.0 and this one wrote it.
+    const FIVE: &str = "CREATE INDEX IF NOT EXISTS events_by_type_of_stream
+        ON events (aggregate_id, aggregate_type, event_type, sequence)
+        WHERE aggregate_type <> 'inference' AND aggregate_type <> 'hold' AND aggregate_type <> 'access';
+        PRAGMA user_version = 5";
+
+    fn bring_to_four(ledger: &Connection) {
+        for (version, sql) in MIGRATIONS.iter().filter(|(version, _)| *version < 5) {
+            ledger.execute_batch(sql).expect("a migration");
+            ledger.pragma_update(None, "user_version", version).expect("its version");
+        }
+    }
+
+    fn schema(ledger: &Connection) -> Vec<(String, Option<String>)> {
+        let mut statement = ledger.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name").expect("a statement");
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
+        rows.collect::<Result<_, _>>().expect("the schema")
+    }
 
     /// Holds: bin.migrate
     #[test]
     fn an_older_ledger_is_brought_to_this_version_with_all_that_it_has() {
         let mut ledger = Connection::open_in_memory().expect("a database");
-        for (version, sql) in MIGRATIONS.iter().filter(|(version, _)| *version < 5) {
-            ledger.execute_batch(sql).expect("a migration");
-            ledger.pragma_update(None, "user_version", version).expect("its version");
-        }
+        bring_to_four(&ledger);
         let event = "INSERT INTO events VALUES (?1, ?1, ?2, 'x', ?1, 'x.changed', '1', '{}', '{}')";
         for (position, kind) in [(1, "model"), (2, "hold"), (3, "budget")] {
             ledger.execute(event, (position, kind)).expect("an event");
         }
-        assert_eq!(migrate(&mut ledger).expect("migrated"), 4);
+        assert_eq!(migrate(&mut ledger).expect("migrated"), NEWEST);
         let found: i64 = ledger
             .query_row(
                 "SELECT sum(position) FROM events INDEXED BY events_by_type_of_stream
@@ -54,5 +98,35 @@ mod tests {
             .expect("the new index");
         assert_eq!(found, 4);
         assert_eq!(migrate(&mut ledger).expect("nothing to do"), NEWEST);
+    }
+
+    #[test]
+    fn from_version_four_and_from_five_the_schema_comes_out_the_same() {
+        let mut schemas = ["", FIVE].map(|more| {
+            let mut ledger = Connection::open_in_memory().expect("a database");
+            bring_to_four(&ledger);
+            ledger.execute_batch(more).expect("what else it has");
+            assert_eq!(migrate(&mut ledger).expect("migrated"), NEWEST);
+            schema(&ledger)
+        });
+        let [four, five] = &mut schemas;
+        assert!(four.iter().any(|(name, _)| name == "events_by_type_of_stream"), "{four:?}");
+        assert_eq!(four, five);
+    }
+
+    #[test]
+    fn a_ledger_of_another_version_is_looked_at_by_nobody_who_cannot_read_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("ledger.db");
+        let mut ledger = Connection::open(&path).expect("a database");
+        bring_to_four(&ledger);
+        let found = Reader::open_offline(&path).err().expect("an older one");
+        assert!(matches!(found, LogError::OtherSchema(OtherSchema::Older(4))), "{found}");
+        assert!(found.to_string().contains("`ledgerway migrate`"), "{found}");
+        migrate(&mut ledger).expect("migrated");
+        Reader::open_offline(&path).expect("of this version").head().expect("an empty log");
+        ledger.pragma_update(None, "user_version", NEWEST + 1).expect("its version");
+        let found = Reader::open_offline(&path).err().expect("a newer one");
+        assert!(matches!(found, LogError::OtherSchema(OtherSchema::Newer(_))), "{found}");
     }
 }

@@ -10,7 +10,7 @@ use rusqlite::{Connection, DatabaseName, OpenFlags};
 
 use super::checkpoint::Checkpointer;
 use super::lock::FolderLock;
-use super::migrate::{NEWEST, migrate};
+use super::migrate::{OtherSchema, migrate};
 use super::wal::{self, DamagedWal};
 use super::writer::{Figures, Writer, channels};
 use super::{Job, Log, LogError, LogOptions, QUEUE_LEN_MAX, Queue, Shared, read};
@@ -27,8 +27,8 @@ pub enum OpenError {
     Folder { path: PathBuf, source: std::io::Error },
     #[error("another process is using the data folder {}; `ledgerway status` shows where it listens", path.display())]
     InUse { path: PathBuf },
-    #[error("{} was written by a newer version of ledgerway (schema {found}, this is {NEWEST})", path.display())]
-    Newer { path: PathBuf, found: i64 },
+    #[error("{} was {source}", path.display())]
+    OtherSchema { path: PathBuf, source: OtherSchema },
     /// SQLite would open it all the same, and every request would be refused.
     #[error("{} cannot be written by this user", path.display())]
     ReadOnly { path: PathBuf },
@@ -137,9 +137,8 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
         return Err(OpenError::ReadOnly { path: path.to_owned() });
     }
     configure(&connection).map_err(database)?;
-    let had = migrate(&mut connection).map_err(database)?;
-    if had > NEWEST {
-        return Err(OpenError::Newer { path: path.to_owned(), found: had });
+    if let Some(source) = OtherSchema::of(migrate(&mut connection).map_err(database)?) {
+        return Err(OpenError::OtherSchema { path: path.to_owned(), source });
     }
     // What a process left in the write-ahead log may be in the machine's memory alone, where a sync had failed: the next
     // one would not cover it. Written into the database file it is.

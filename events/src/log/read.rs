@@ -10,6 +10,7 @@ use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
 use tokio::sync::Semaphore;
 
+use super::migrate::{OtherSchema, version};
 use super::owners::{BLOCK_POSITIONS, Owner, block_of};
 use super::{ClientAddress, Head, KeySecret, LogError, PersonalData, READERS_MAX, SealedSecret, StoredReply};
 use crate::event::{Event, Recorded, Stream, StreamKind};
@@ -92,9 +93,15 @@ impl Reader {
         Ok(Self { connection })
     }
 
-    /// The same for a folder that nothing can be written into, see [`super::offline`].
+    /// The same for a folder that nothing can be written into, see [`super::offline`], and that nobody may have brought to
+    /// this version.
     pub fn open_offline(ledger: &Path) -> Result<Self, LogError> {
-        Ok(Self { connection: super::offline::connect(ledger)? })
+        let connection = super::offline::connect(ledger)?;
+        // One that cannot be read is damaged: where, whoever reads on finds out.
+        match version(&connection).ok().and_then(OtherSchema::of) {
+            Some(other) => Err(other.into()),
+            None => Ok(Self { connection }),
+        }
     }
 
     pub(crate) const fn connection(&self) -> &Connection {
