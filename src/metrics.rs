@@ -21,6 +21,7 @@ use projections::views::ViewsHandle;
 use prometheus::{Registry, TextEncoder};
 
 use crate::http::InFlight;
+use process::Process;
 use text::{Kind, Text, seconds};
 
 pub use answers::{Answers, Area, OpenConnection};
@@ -68,7 +69,10 @@ impl Metrics {
         text.gauge("ledgerway_draining", "1 while no new requests are taken", u8::from(self.in_flight.is_draining()));
         text.family("ledgerway_build_info", Kind::Gauge, "1, with the version as a label");
         text.sample("ledgerway_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
-        process::write(&mut text);
+        // Lost only where the runtime ends, and the answer with it.
+        if let Ok(process) = tokio::task::spawn_blocking(Process::look).await {
+            process.write(&mut text);
+        }
         text.finish()
     }
 
@@ -87,7 +91,11 @@ impl Metrics {
         let age = figures
             .oldest_hold
             .map_or(Duration::ZERO, |admitted_at| (self.clock.now() - admitted_at).to_std().unwrap_or_default());
-        text.gauge("ledgerway_oldest_hold_seconds", "Age of the oldest open hold, 0 where there is none", seconds(age));
+        text.gauge(
+            "ledgerway_oldest_hold_seconds",
+            "Age of the open hold that expires first, 0 where there is none",
+            seconds(age),
+        );
     }
 
     fn write_views(&self, text: &mut Text) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
-use super::text::{Kind, Text, seconds};
+use super::text::{Text, seconds};
 
 const MICROS_PER_SECOND: u64 = 1_000_000;
 
@@ -17,19 +17,34 @@ struct Stat {
     resident_pages: u64,
 }
 
-pub fn write(text: &mut Text) {
-    if let Some(stat) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(Stat::read) {
-        text.counter("process_cpu_seconds_total", "CPU time, user and system", seconds(stat.cpu));
-        let page = rustix::param::page_size() as u64;
-        text.gauge("process_resident_memory_bytes", "Memory that is in RAM", stat.resident_pages.saturating_mul(page));
-        text.gauge("process_threads", "Threads", stat.threads);
+/// How it stands.
+pub struct Process {
+    stat: Option<Stat>,
+    open_files: Option<usize>,
+}
+
+impl Process {
+    /// Blocking: with many connections open the kernel has as many files to name.
+    pub fn look() -> Self {
+        Self {
+            stat: fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(Stat::read),
+            open_files: fs::read_dir("/proc/self/fd").ok().map(Iterator::count),
+        }
     }
-    if let Ok(files) = fs::read_dir("/proc/self/fd") {
-        text.gauge("process_open_fds", "Open files, connections among them", files.count());
-    }
-    if let Some(max) = getrlimit(Resource::Nofile).current {
-        text.family("process_max_fds", Kind::Gauge, "Files that may be open");
-        text.sample("process_max_fds", &[], max);
+
+    pub fn write(&self, text: &mut Text) {
+        if let Some(stat) = &self.stat {
+            text.counter("process_cpu_seconds_total", "CPU time, user and system", seconds(stat.cpu));
+            let resident = stat.resident_pages.saturating_mul(rustix::param::page_size() as u64);
+            text.gauge("process_resident_memory_bytes", "Memory that is in RAM", resident);
+            text.gauge("process_threads", "Threads", stat.threads);
+        }
+        if let Some(files) = self.open_files {
+            text.gauge("process_open_fds", "Open files, connections among them", files);
+        }
+        if let Some(max) = getrlimit(Resource::Nofile).current {
+            text.gauge("process_max_fds", "Files that may be open", max);
+        }
     }
 }
 
