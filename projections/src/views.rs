@@ -231,7 +231,7 @@ fn status(view: View, progress: &Progress, head: Head, rebuild: Option<Rebuild>)
 }
 
 /// The thread that writes the views, and the one that builds them anew. Dropped without [`ViewsThread::stop`], the first
-/// ends with the log and the second with it.
+/// ends as soon as it sees that, and the second with the last [`ViewsHandle`].
 pub struct ViewsThread {
     stop: watch::Sender<bool>,
     thread: std::thread::JoinHandle<()>,

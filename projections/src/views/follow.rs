@@ -176,11 +176,10 @@ impl Follower {
     /// Errors: the file in use is damaged, or cannot be read; what else goes wrong is told to who built them.
     fn take(&self, store: &mut Store, built: Built) -> Result<(), Interrupted> {
         let Built { mut next, position, taken } = built;
-        bring_to(&mut next, &self.reader, (position, self.standing.position))?;
-        let ended = match must_be_better(&next, store) {
+        let ended = match make_ready(&mut next, store, &self.reader, (position, self.standing.position))? {
             Ok(()) => store.take_over(next, &self.dir),
-            Err(worse) => {
-                let _ = taken.send(Err(worse));
+            Err(unfit) => {
+                let _ = taken.send(Err(unfit));
                 return Ok(());
             }
         };
@@ -246,8 +245,24 @@ impl Standing {
     }
 }
 
+/// Brings new rows from the first position to the second, where the old ones are. The inner error is about the new rows
+/// alone: these are not taken, and the ones in use are as good as they were.
+/// Errors: the log cannot be read.
+pub fn make_ready(
+    next: &mut Store,
+    used: &Store,
+    reader: &Reader,
+    positions: (u64, u64),
+) -> Result<Result<(), String>, Interrupted> {
+    match bring_to(next, reader, positions) {
+        Ok(()) => Ok(must_be_better(next, used)),
+        Err(Interrupted::Store(error)) => Ok(Err(error.to_string())),
+        Err(error @ (Interrupted::Log(_) | Interrupted::Thread(_))) => Err(error),
+    }
+}
+
 /// Gives new rows the events beyond the first position, up to the second at least.
-pub fn bring_to(next: &mut Store, reader: &Reader, (mut position, until): (u64, u64)) -> Result<(), Interrupted> {
+fn bring_to(next: &mut Store, reader: &Reader, (mut position, until): (u64, u64)) -> Result<(), Interrupted> {
     while position < until {
         let page: Vec<Arc<Recorded>> = reader.after(position, EVENTS_MAX)?.into_iter().map(Arc::new).collect();
         let Some(last) = page.last() else { break };

@@ -10,14 +10,15 @@ use super::View;
 use super::store::{Checkpoint, HAS_CHECKPOINTS, VIEWS_FILE, read_checkpoint};
 
 const SPENT: &str = include_str!("glance/spent.sql");
-const HAS_TABLES: &str = include_str!("glance/has_tables.sql");
+/// The views that it reads.
+const SPENT_FROM: [View; 2] = [View::UsageByHour, View::Catalogue];
 
 /// What the views say at a glance.
 #[derive(Clone, Debug, Default)]
 pub struct Glance {
     /// Each view with its checkpoint; `None` where the file does not have it.
     pub views: Vec<(View, Option<Checkpoint>)>,
-    /// By tenant, the most first; `None` where another version made the tables.
+    /// By tenant, the most first; `None` where there are no rows of this version to tell it from.
     pub spent: Option<Vec<Spent>>,
 }
 
@@ -44,10 +45,16 @@ pub fn glance(dir: &Path, since: i64, tenants: usize) -> Result<Option<Glance>, 
         return Ok(Some(Glance::default()));
     }
     let views = View::ALL.iter().map(|view| Ok((*view, read_checkpoint(&db, *view)?)));
-    let views = views.collect::<Result<_, rusqlite::Error>>()?;
-    let spent = db.query_row(HAS_TABLES, [], |row| row.get::<_, bool>(0))?;
-    let spent = spent.then(|| spent_since(&db, since, tenants)).transpose()?;
+    let views = views.collect::<Result<Vec<_>, rusqlite::Error>>()?;
+    let can_tell = SPENT_FROM.iter().all(|view| is_of_this_version(&views, *view));
+    let spent = can_tell.then(|| spent_since(&db, since, tenants)).transpose()?;
     Ok(Some(Glance { views, spent }))
+}
+
+/// Another version's tables may have other columns.
+fn is_of_this_version(views: &[(View, Option<Checkpoint>)], view: View) -> bool {
+    let found = views.iter().find(|(of, _)| *of == view).and_then(|(_, checkpoint)| checkpoint.as_ref());
+    found.is_some_and(|checkpoint| checkpoint.version == view.projector().version())
 }
 
 fn spent_since(db: &Connection, since: i64, tenants: usize) -> Result<Vec<Spent>, rusqlite::Error> {

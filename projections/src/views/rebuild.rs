@@ -86,22 +86,50 @@ enum Order {
     Stop,
 }
 
-/// What is being built and what was built last, of every view. Cheap to clone.
+/// For those who ask for rebuilds. Cheap to clone; the thread that builds ends with the last of them.
 #[derive(Clone)]
 pub(super) struct Rebuilds {
-    of: Arc<Mutex<BTreeMap<View, Rebuild>>>,
+    board: Board,
     orders: SyncSender<Order>,
-    clock: Arc<dyn Clock>,
 }
 
 impl Rebuilds {
     /// Asks for a view to be built anew; the one that is under way where there is one.
     pub(super) fn begin(&self, view: View, target: u64) -> Result<Rebuild, Stopping> {
+        self.board.begin(view, target, || self.orders.try_send(Order::Build(view)).map_err(|_| Stopping))
+    }
+
+    pub(super) fn of(&self, view: View) -> Option<Rebuild> {
+        self.board.lock().get(&view).cloned()
+    }
+
+    pub(super) fn stop(&self) {
+        // A full queue has its reader: it will look whether it was stopped.
+        let _ = self.orders.try_send(Order::Stop);
+    }
+}
+
+/// What is being built and what was built last, of every view.
+#[derive(Clone)]
+struct Board {
+    of: Arc<Mutex<BTreeMap<View, Rebuild>>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Board {
+    /// Puts a rebuild on the board once it is ordered; the one that is under way where there is one. Nobody else sees the
+    /// board in between, so that a view which is on it waits for nothing but its turn.
+    fn begin(
+        &self,
+        view: View,
+        target: u64,
+        order: impl FnOnce() -> Result<(), Stopping>,
+    ) -> Result<Rebuild, Stopping> {
         let mut of = self.lock();
         if let Some(running) = of.get(&view).filter(|rebuild| rebuild.is_running()) {
             return Ok(running.clone());
         }
-        self.orders.try_send(Order::Build(view)).map_err(|_| Stopping)?;
+        order()?;
         let begun = Rebuild {
             state: RebuildState::Waiting,
             started_at: self.clock.now(),
@@ -113,15 +141,6 @@ impl Rebuilds {
         };
         of.insert(view, begun.clone());
         Ok(begun)
-    }
-
-    pub(super) fn of(&self, view: View) -> Option<Rebuild> {
-        self.lock().get(&view).cloned()
-    }
-
-    pub(super) fn stop(&self) {
-        // A full queue has its reader: it will look whether it was stopped.
-        let _ = self.orders.try_send(Order::Stop);
     }
 
     fn change(&self, views: &[View], change: impl Fn(&mut Rebuild)) {
@@ -162,7 +181,7 @@ enum BuildError {
 /// The thread that builds.
 pub(super) struct Builder {
     dir: PathBuf,
-    rebuilds: Rebuilds,
+    board: Board,
     orders: Receiver<Order>,
     built: async_mpsc::Sender<Built>,
     stopped: watch::Receiver<bool>,
@@ -179,35 +198,26 @@ pub(super) fn builder(
 ) -> (Rebuilds, Builder, async_mpsc::Receiver<Built>) {
     let (orders, queue) = mpsc::sync_channel(ORDERS_MAX);
     let (built, finished) = async_mpsc::channel(1);
-    let rebuilds = Rebuilds { of: Arc::default(), orders, clock };
-    let builder = Builder { dir, rebuilds: rebuilds.clone(), orders: queue, built, stopped, required };
-    (rebuilds, builder, finished)
+    let board = Board { of: Arc::default(), clock };
+    let rebuilds = Rebuilds { board: board.clone(), orders };
+    (rebuilds, Builder { dir, board, orders: queue, built, stopped, required }, finished)
 }
 
 impl Builder {
     pub(super) fn run(mut self) {
-        loop {
-            let Some(views) = self.next_views() else { return };
-            if views.is_empty() {
-                continue;
-            }
+        while let Some(views) = self.next_views() {
             self.build(&views);
         }
     }
 
-    /// All that are asked for by now; `None` at the end.
-    fn next_views(&mut self) -> Option<Vec<View>> {
-        let first = if self.required.is_empty() {
-            self.orders.recv().ok()?
-        } else {
-            match self.orders.recv_timeout(RETRY_AFTER) {
-                Ok(order) => order,
-                Err(RecvTimeoutError::Timeout) => return self.ask_for_the_required(),
-                Err(RecvTimeoutError::Disconnected) => return None,
-            }
+    /// All that are asked for by now, or have to be tried again; `None` at the end.
+    fn next_views(&self) -> Option<Vec<View>> {
+        let (mut views, first) = match self.first_order() {
+            Ok(order) => (Vec::new(), Some(order)),
+            Err(RecvTimeoutError::Timeout) => (self.begin_the_required(), None),
+            Err(RecvTimeoutError::Disconnected) => return None,
         };
-        let mut views = Vec::new();
-        for order in std::iter::once(first).chain(self.orders.try_iter()) {
+        for order in first.into_iter().chain(self.orders.try_iter()) {
             match order {
                 Order::Build(view) if !views.contains(&view) => views.push(view),
                 Order::Build(_) => {}
@@ -217,17 +227,27 @@ impl Builder {
         (!*self.stopped.borrow()).then_some(views)
     }
 
-    fn ask_for_the_required(&self) -> Option<Vec<View>> {
-        let begun = self.required.iter().try_for_each(|view| self.rebuilds.begin(*view, 0).map(drop));
-        begun.is_ok().then(Vec::new)
+    fn first_order(&self) -> Result<Order, RecvTimeoutError> {
+        if self.required.is_empty() {
+            return Ok(self.orders.recv()?);
+        }
+        self.orders.recv_timeout(RETRY_AFTER)
+    }
+
+    fn begin_the_required(&self) -> Vec<View> {
+        for view in &self.required {
+            // Who builds has nothing to order.
+            let _ = self.board.begin(*view, 0, || Ok(()));
+        }
+        self.required.clone()
     }
 
     fn build(&mut self, views: &[View]) {
         let names: Vec<&str> = views.iter().map(|view| view.as_str()).collect();
         tracing::info!(views = names.join(","), "building views anew");
-        self.rebuilds.change(views, |rebuild| rebuild.state = RebuildState::Building);
+        self.board.change(views, |rebuild| rebuild.state = RebuildState::Building);
         let ended = self.try_build(views);
-        let finished_at = Some(self.rebuilds.clock.now());
+        let finished_at = Some(self.board.clock.now());
         match &ended {
             Ok(position) => {
                 self.required.retain(|view| !views.contains(view));
@@ -237,7 +257,7 @@ impl Builder {
             Err(error) => tracing::error!(views = names.join(","), %error, "views could not be built anew"),
         }
         let error = ended.err().map(|error| error.to_string());
-        self.rebuilds.change(views, |rebuild| {
+        self.board.change(views, |rebuild| {
             rebuild.state = if error.is_none() { RebuildState::Done } else { RebuildState::Failed };
             (rebuild.finished_at, rebuild.error) = (finished_at, error.clone());
         });
@@ -257,7 +277,7 @@ impl Builder {
             next.apply(&page)?;
             position = last.position;
             let head = reader.head()?.position;
-            self.rebuilds.change(views, |rebuild| rebuild.advance(position, head));
+            self.board.change(views, |rebuild| rebuild.advance(position, head));
         }
         let (taken, answer) = mpsc::sync_channel(1);
         self.built.blocking_send(Built { next, position, taken }).map_err(|_| BuildError::Stopped)?;
@@ -275,12 +295,11 @@ impl Builder {
 pub(super) fn must_be_better(next: &Store, used: &Store) -> Result<(), String> {
     for view in next.views() {
         let checkpoint = next.checkpoint(view).map_err(|error| error.to_string())?;
-        let has_none = used.fitness(view) != Fitness::Current;
-        let in_use = used.checkpoint(view).map_err(|error| error.to_string())?;
-        if has_none || in_use.error.is_some() {
+        if used.fitness(view) != Fitness::Current {
             continue;
         }
-        if let Some(error) = checkpoint.error {
+        let in_use = used.checkpoint(view).map_err(|error| error.to_string())?;
+        if let (Some(error), None) = (checkpoint.error, in_use.error) {
             return Err(format!("{} stopped at {error}", view.as_str()));
         }
         if checkpoint.position < in_use.position {

@@ -14,7 +14,8 @@ use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
 use super::audit::Audit;
-use super::follow::bring_to;
+use super::follow::make_ready;
+use super::glance::glance;
 use super::projector::{ProjectionError, Projector};
 use super::rebuild::must_be_better;
 use super::store::{Fitness, NEXT_FILE, Store, VIEWS_FILE};
@@ -241,10 +242,49 @@ fn new_rows_are_brought_to_where_the_old_ones_are_and_never_take_a_view_back() {
     assert_eq!(back, "budgets would go back to 7");
     let reader = Reader::open(&dir.path().join(LEDGER_FILE)).expect("the log opens");
     let last = facts.last().expect("facts").position;
-    bring_to(&mut next, &reader, (7, last)).expect("the log reads");
-    must_be_better(&next, &store).expect("it is as far");
+    make_ready(&mut next, &store, &reader, (7, last)).expect("the log reads").expect("it is as far");
     store.take_over(next, dir.path()).expect("new rows");
     assert_eq!(dump(dir.path()), expected);
+}
+
+#[test]
+fn new_rows_that_cannot_be_written_are_not_taken_and_do_no_harm_to_the_old_ones() {
+    let facts = Story::whole();
+    let dir = compared::folder_of(&facts);
+    let mut store = open(dir.path(), all_projectors());
+    store.apply(&facts).expect("a batch is applied");
+    let expected = dump(dir.path());
+    let (reader, last) = (Reader::open(&dir.path().join(LEDGER_FILE)), facts.last().expect("facts").position);
+    let reader = reader.expect("the log opens");
+    let read_only = |_: &Path, next: &Store| next.connection.execute_batch("PRAGMA query_only = 1").expect("a pragma");
+    let damage = |next: &Path, _: &Store| std::fs::write(next, vec![b'x'; 8192]).expect("damage");
+    for (harm, said) in [(read_only as fn(&Path, &Store), "readonly"), (damage, "not a database")] {
+        let mut next = Store::beside(dir.path(), all_projectors()).expect("a file beside");
+        next.apply(&facts[..7]).expect("a batch is applied");
+        harm(&dir.path().join(NEXT_FILE), &next);
+        let why =
+            make_ready(&mut next, &store, &reader, (7, last)).expect("the log reads").expect_err("they are unfit");
+        assert!(why.contains(said), "{why}");
+    }
+    assert_eq!(dump(dir.path()), expected);
+}
+
+#[test]
+fn new_rows_take_the_place_of_a_view_that_stopped_unless_they_stopped_before_it() {
+    let facts = Story::whole();
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut used = open(dir.path(), vec![Box::new(Squeamish)]);
+    used.apply(&facts).expect("the batch is not lost");
+    let stopped = used.checkpoint(View::Audit).expect("a checkpoint");
+    assert!(stopped.error.is_some());
+    let made_of = |facts: &[Arc<Recorded>]| {
+        let mut next = Store::beside(dir.path(), vec![Box::new(Squeamish)]).expect("a file beside");
+        next.apply(facts).expect("the batch is not lost");
+        next
+    };
+    let back = must_be_better(&made_of(&facts[..3]), &used).expect_err("it is behind");
+    assert_eq!(back, "audit would go back to 3");
+    must_be_better(&made_of(&facts), &used).expect("it stopped at the same event");
 }
 
 #[test]
@@ -320,4 +360,27 @@ fn a_store_that_is_begun_anew_has_no_rows_and_takes_the_log_again() {
     store.apply(&facts).expect("a batch is applied");
     drop(store);
     assert_eq!(dump(dir.path()), expected);
+}
+
+#[test]
+fn a_glance_at_views_of_another_version_says_how_far_they_are_and_not_what_was_spent() {
+    let facts = Story::whole();
+    let dir = views_of(&facts, 100);
+    let look = || glance(dir.path(), 0, 5).expect("it can be looked at").expect("there are views");
+    assert!(look().spent.is_some_and(|spent| !spent.is_empty()));
+    let change = |sql: &str| {
+        let file = Connection::open(dir.path().join(VIEWS_FILE)).expect("the views' file opens");
+        file.execute_batch(sql).expect("a change");
+    };
+    change("UPDATE projections SET version = 0 WHERE name = 'budgets'");
+    assert!(look().spent.is_some(), "it is not told from that view");
+    for view in ["usage_by_hour", "catalogue"] {
+        change(&format!("UPDATE projections SET version = version + 1 WHERE name = '{view}'"));
+        let seen = look();
+        assert_eq!((seen.spent, seen.views.len()), (None, View::ALL.len()), "{view}");
+        assert!(seen.views.iter().all(|(_, checkpoint)| checkpoint.is_some()));
+        change(&format!("UPDATE projections SET version = version - 1 WHERE name = '{view}'"));
+    }
+    change("UPDATE projections SET version = 0; ALTER TABLE usage_by_hour DROP COLUMN cost_nanos");
+    assert_eq!(look().spent, None);
 }

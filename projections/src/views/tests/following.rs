@@ -193,3 +193,43 @@ async fn a_view_without_rows_that_can_be_read_says_that_it_is_being_rebuilt() {
     assert_eq!(read.await.map(|read: AsOf<u64>| read.value).ok(), Some(1));
     stop(thread, log).await;
 }
+
+#[tokio::test]
+async fn a_view_that_cannot_be_read_is_refused_and_the_others_answer() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = open_log(dir.path());
+    let (views, thread) = start(&log, dir.path(), Arc::new(SystemClock::new())).expect("the views start");
+    let position = make_partner(&log, 1).await;
+    partners(&views, position).await;
+    views.shared.unreadable.set(View::Audit, true);
+    for view in View::ALL {
+        let read = views.read(*view, |_| Ok(())).await;
+        match view {
+            View::Audit => assert!(matches!(read, Err(ViewsError::Rebuilding(View::Audit))), "{read:?}"),
+            _ => assert!(read.is_ok(), "{read:?}"),
+        }
+    }
+    views.shared.unreadable.set(View::Audit, false);
+    assert!(views.read(View::Audit, |_| Ok(())).await.is_ok());
+    stop(thread, log).await;
+}
+
+#[tokio::test]
+async fn threads_that_nobody_stopped_end_once_nobody_holds_the_views() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = open_log(dir.path());
+    let (views, thread) = start(&log, dir.path(), Arc::new(SystemClock::new())).expect("the views start");
+    partners(&views, make_partner(&log, 1).await).await;
+    let ViewsThread { stop, thread, rebuilds, builder } = thread;
+    drop((stop, rebuilds));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(!builder.is_finished(), "a handle can still ask for a rebuild");
+    drop(views);
+    for _ in 0..500 {
+        if thread.is_finished() && builder.is_finished() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the views' thread ended: {}, the builder: {}", thread.is_finished(), builder.is_finished());
+}
