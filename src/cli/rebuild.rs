@@ -98,10 +98,11 @@ fn rebuild_here(dir: &Path, views: &[View]) -> Result<String, Failure> {
 
 fn ask_for(gateway: &Running, views: &[View]) -> Result<String, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Failed(format!("start the runtime: {error}")))?;
+    let runtime = runtime.map_err(|error| Failure::NotBegun(format!("start the runtime: {error}")))?;
     runtime.block_on(async {
-        for view in views {
-            gateway.ask(Method::POST, &format!("/v1/admin/views/{}/rebuild", view.as_str())).await?;
+        for (begun, view) in views.iter().enumerate() {
+            let asked = gateway.ask(Method::POST, &format!("/v1/admin/views/{}/rebuild", view.as_str())).await;
+            asked.map_err(|error| if begun == 0 { Failure::NotBegun(error.to_string()) } else { error.into() })?;
         }
         let mut progress = Progress::of(names(views), Elsewhere::Lines);
         loop {

@@ -186,7 +186,7 @@ async fn the_command_asks_the_gateway_that_runs_and_works_alone_where_none_does(
     let (code, words) = said(&rebuild(&gateway, &["audit"], None));
     assert_eq!(code, Some(2), "no key is known: {words}");
     let (code, words) = said(&rebuild(&gateway, &["audit"], Some("another-key-than-the-operators-0123456789")));
-    assert!(code == Some(1) && words.contains("401"), "{words}");
+    assert!(code == Some(2) && words.contains("401"), "{words}");
     assert!(marked(&gateway).await > 0);
     let (code, words) = said(&rebuild(&gateway, &["audit", "budgets"], Some(OPERATOR_KEY)));
     assert!(code == Some(0) && words.contains("rebuilt audit, budgets as of position "), "{words}");
