@@ -6,6 +6,7 @@ mod asker;
 mod audit;
 mod budgets;
 mod described;
+mod edge;
 mod error;
 mod events;
 mod found;

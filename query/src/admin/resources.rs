@@ -13,8 +13,8 @@ use crate::page::{Cut, Placed};
 use crate::parameters::Parameters;
 use crate::visible::Visible;
 
-const LIST: &str = include_str!("list.sql");
-const ONE: &str = include_str!("one.sql");
+const LIST: &str = concat!(include_str!("select.sql"), include_str!("list.sql"));
+const ONE: &str = concat!(include_str!("select.sql"), include_str!("one.sql"));
 
 /// Which resources of a kind; `None` where all count.
 #[derive(Clone, Debug)]

@@ -2,10 +2,11 @@
 
 use events::ids::RequestId;
 use projections::views::ViewsError;
-use rusqlite::{CachedStatement, Connection, Row, ToSql, named_params};
+use rusqlite::{Connection, Row, named_params};
 use serde_json::Value;
 
 use super::Filter;
+use crate::edge::edge;
 use crate::page::Looked;
 use crate::since::Instants;
 use crate::visible::Visible;
@@ -29,7 +30,7 @@ macro_rules! index {
     ($name:literal) => {
         Index {
             rows: concat!(include_str!("select.sql"), include_str!($name), include_str!("page.sql")),
-            edge: concat!(include_str!("edge.sql"), include_str!($name)),
+            edge: concat!(include_str!("../edge/select.sql"), include_str!($name)),
         }
     };
 }
@@ -61,13 +62,14 @@ pub fn list(db: &Connection, visible: Visible, filter: &Filter) -> Result<Looked
     let first = filter.from.as_ref().map(|from| INSTANTS.first_since(db, from)).transpose()?.unwrap_or(0);
     let end = filter.to.as_ref().map(|to| INSTANTS.first_since(db, to)).transpose()?.unwrap_or(i64::MAX);
     let before = filter.cut.before.min(end);
-    let mut statement = db.prepare_cached(index.rows)?;
-    let mut rows = statement.query(named_params! {
+    let parameters = named_params! {
         ":first": first, ":before": before, ":looked_at": LOOKED_AT_MAX, ":rows": filter.cut.rows(),
         ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(),
         ":actor": filter.actor, ":action": filter.action, ":resource": filter.resource,
         ":resource_id": filter.resource_id, ":severity": filter.severity, ":q": filter.words,
-    })?;
+    };
+    let mut statement = db.prepare_cached(index.rows)?;
+    let mut rows = statement.query(parameters)?;
     let mut entries = Vec::new();
     while let Some(row) = rows.next()? {
         entries.push(entry(row)?);
@@ -75,36 +77,8 @@ pub fn list(db: &Connection, visible: Visible, filter: &Filter) -> Result<Looked
     if entries.len() > filter.cut.limit {
         return Ok(Looked { rows: entries, until: None });
     }
-    let until = edge(db, index, (first, before), visible, filter)?;
+    let until = edge(db, index.edge, LOOKED_AT_MAX, parameters)?;
     Ok(Looked { rows: entries, until })
-}
-
-/// The last position that was looked at, where the search ended before the list did.
-fn edge(
-    db: &Connection,
-    index: Index,
-    (first, before): (i64, i64),
-    visible: Visible,
-    filter: &Filter,
-) -> Result<Option<u64>, rusqlite::Error> {
-    let mut statement = db.prepare_cached(index.edge)?;
-    for (name, value) in [(":first", first), (":before", before), (":looked_at", LOOKED_AT_MAX)] {
-        bind(&mut statement, name, value)?;
-    }
-    bind(&mut statement, ":visible_tenant", visible.tenant())?;
-    bind(&mut statement, ":resource_id", &filter.resource_id)?;
-    let mut rows = statement.raw_query();
-    let Some(row) = rows.next()? else { return Ok(None) };
-    let (position, went_over): (Option<u64>, i64) = (row.get(0)?, row.get(1)?);
-    Ok(position.filter(|_| went_over >= LOOKED_AT_MAX))
-}
-
-/// What the index's statement does not ask for is left out.
-fn bind(statement: &mut CachedStatement<'_>, name: &str, value: impl ToSql) -> Result<(), rusqlite::Error> {
-    match statement.parameter_index(name)? {
-        Some(index) => statement.raw_bind_parameter(index, value),
-        None => Ok(()),
-    }
 }
 
 fn entry(row: &Row<'_>) -> Result<Entry, ViewsError> {

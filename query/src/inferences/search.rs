@@ -1,15 +1,16 @@
 //! Searching the view: by the index that bounds it best, and never further than so many rows, however few of them count.
 
 use projections::views::ViewsError;
-use rusqlite::{CachedStatement, Connection, Row, named_params};
+use rusqlite::{Connection, Row, named_params};
 
 use super::Filter;
+use crate::edge::edge;
 use crate::page::Looked;
 use crate::since::Instants;
 use crate::visible::Visible;
 
 /// Rows that one page looks at: a tenth of a second where all of them are read from the disk's cache.
-pub const LOOKED_AT_MAX: usize = 100_000;
+pub const LOOKED_AT_MAX: i64 = 100_000;
 const INSTANTS: Instants = Instants { next: include_str!("next.sql"), last: include_str!("last.sql") };
 
 /// The statements that read by one index. What they look at comes in its order, a row at a time, until enough of it counts:
@@ -30,7 +31,7 @@ macro_rules! index {
         Index {
             listed: concat!(include_str!("select.sql"), include_str!($name), include_str!("page.sql")),
             counted: concat!(include_str!("../usage/tagged.sql"), include_str!($name), include_str!("page.sql")),
-            edge: concat!(include_str!("edge.sql"), include_str!($name)),
+            edge: concat!(include_str!("../edge/select.sql"), include_str!($name)),
         }
     };
 }
@@ -70,13 +71,12 @@ pub fn look<T>(
     let first = filter.from.map(|from| INSTANTS.first_since(db, &from)).transpose()?.unwrap_or(0);
     let end = filter.to.map(|to| INSTANTS.first_since(db, &to)).transpose()?.unwrap_or(i64::MAX);
     let before = filter.cut.before.min(end);
-    let looked_at = i64::try_from(LOOKED_AT_MAX).unwrap_or(i64::MAX);
     let mut statement = db.prepare_cached(match reading.columns {
         Columns::Listed => index.listed,
         Columns::Counted => index.counted,
     })?;
     let parameters = named_params! {
-        ":first": first, ":before": before, ":looked_at": looked_at, ":rows": rows,
+        ":first": first, ":before": before, ":looked_at": LOOKED_AT_MAX, ":rows": rows,
         ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(),
         ":partner": filter.partner, ":tenant": filter.tenant,
         ":user": filter.user, ":key": filter.key, ":model": filter.model, ":provider": filter.provider,
@@ -86,45 +86,8 @@ pub fn look<T>(
     if i64::try_from(found.len()).is_ok_and(|found| found >= rows) {
         return Ok(Looked { rows: found, until: None });
     }
-    let bounds = [(":first", first), (":before", before), (":looked_at", looked_at)];
-    let until = edge(db, index, &bounds, visible, filter)?.filter(|(_, went_over)| *went_over >= looked_at);
-    Ok(Looked { rows: found, until: until.map(|(position, _)| position) })
-}
-
-/// The last position that was looked at, and how many rows were; `None` where there was none.
-fn edge(
-    db: &Connection,
-    index: Index,
-    bounds: &[(&str, i64)],
-    visible: Visible,
-    filter: &Filter,
-) -> Result<Option<(u64, i64)>, rusqlite::Error> {
-    let mut statement = db.prepare_cached(index.edge)?;
-    for (name, bound) in bounds {
-        bind(&mut statement, name, bound)?;
-    }
-    let texts = [
-        (":visible_partner", visible.partner()),
-        (":visible_tenant", visible.tenant()),
-        (":partner", filter.partner.clone()),
-        (":tenant", filter.tenant.clone()),
-        (":key", filter.key.clone()),
-        (":status", filter.status.clone()),
-    ];
-    for (name, text) in &texts {
-        bind(&mut statement, name, text)?;
-    }
-    let mut rows = statement.raw_query();
-    let Some(row) = rows.next()? else { return Ok(None) };
-    row.get::<_, Option<u64>>(0)?.map(|position| Ok((position, row.get(1)?))).transpose()
-}
-
-/// What the index's statement does not ask for is left out.
-fn bind(statement: &mut CachedStatement<'_>, name: &str, value: impl rusqlite::ToSql) -> Result<(), rusqlite::Error> {
-    match statement.parameter_index(name)? {
-        Some(index) => statement.raw_bind_parameter(index, value),
-        None => Ok(()),
-    }
+    let until = edge(db, index.edge, LOOKED_AT_MAX, parameters)?;
+    Ok(Looked { rows: found, until })
 }
 
 /// The index by which the fewest rows that do not count are looked at.

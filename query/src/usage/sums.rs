@@ -12,10 +12,16 @@ use super::cursor::GroupKey;
 use super::question::{Dimension, Question};
 use crate::visible::Visible;
 
-const SUMS: &str = concat!(include_str!("rows.sql"), include_str!("where.sql"), include_str!("page.sql"));
-const REFUSED: &str = concat!(include_str!("refused.sql"), include_str!("where.sql"), include_str!("refused_page.sql"));
+const SUMS: &str =
+    concat!(include_str!("select.sql"), include_str!("rows.sql"), include_str!("where.sql"), include_str!("page.sql"));
+const REFUSED: &str = concat!(
+    include_str!("select.sql"),
+    include_str!("refused.sql"),
+    include_str!("where.sql"),
+    include_str!("refused_page.sql")
+);
 /// A row for each hour and all of its dimensions: histograms are added up here, not by SQL.
-const LATENCIES: &str = concat!(include_str!("latencies.sql"), include_str!("where.sql"));
+const LATENCIES: &str = concat!(include_str!("select.sql"), include_str!("latencies.sql"), include_str!("where.sql"));
 
 pub const COUNTS: [&str; 8] = [
     "requests",
