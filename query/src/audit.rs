@@ -59,7 +59,7 @@ fn described_list() -> Operation {
         .query("action", schema::parameter(), "`key.created`")
         .query("resource", schema::parameter(), "With its kind, `key/key_…`, or without")
         .query("severity", severities(), "Of this severity")
-        .query("q", schema::parameter(), "In actor, action, resource or changes; case does not matter")
+        .query("q", schema::parameter(), "In actor, action, resource or changes; case of ASCII letters does not matter")
         .query("format", schema::one_of(["json", "ndjson", "csv"]), "`json` where it is absent")
         .paged(LIMIT_DEFAULT, LIMIT_MAX)
         .answers(StatusCode::OK, answer)
@@ -82,7 +82,7 @@ struct Filter {
     /// Its id: what comes after the slash.
     resource_id: Option<String>,
     severity: Option<String>,
-    /// Lower case; somewhere in actor, action, resource or changes.
+    /// ASCII letters in lower case, as SQLite folds no others; somewhere in actor, action, resource or changes.
     words: Option<String>,
     cut: Cut,
 }
@@ -131,7 +131,7 @@ impl Filter {
             resource,
             resource_id,
             severity: severity(&mut parameters)?,
-            words: parameters.text("q").map(|words| words.to_lowercase()),
+            words: parameters.text("q").map(|words| words.to_ascii_lowercase()),
             cut: Cut::take(&mut parameters, "audit")?,
         };
         parameters.finish()?;

@@ -88,3 +88,20 @@ impl IntoResponse for QueryError {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use projections::views::View;
+
+    use super::*;
+
+    #[test]
+    fn a_view_without_rows_that_can_be_read_says_so_and_when_to_come_back() {
+        let refusal = QueryError::from(ViewsError::Rebuilding(View::Audit)).refusal();
+        assert_eq!((refusal.code, refusal.code.status()), (ErrorCode::ViewBehind, 503));
+        assert_eq!((&refusal.details["view"], &refusal.details["rebuilding"]), (&"audit".into(), &true.into()));
+        assert_eq!(refusal.retry_after, Some(RETRY_AFTER));
+        let busy = QueryError::from(ViewsError::Busy).refusal();
+        assert!(busy.code == ErrorCode::ViewBehind && !busy.details.contains_key("rebuilding"));
+    }
+}

@@ -16,9 +16,35 @@ pub async fn found<T: Send + 'static>(
     look: impl Fn(&Connection) -> Result<Option<T>, ViewsError> + Clone + Send + 'static,
 ) -> Result<Option<T>, QueryError> {
     let recorded = state.log.head().position;
-    if let Some(found) = state.views.read(view, look.clone()).await?.value {
-        return Ok(Some(found));
+    let first = state.views.read(view, look.clone()).await?;
+    if first.value.is_some() || first.position >= recorded {
+        return Ok(first.value);
     }
     state.views.wait_for(view, recorded).await?;
     Ok(state.views.read(view, look).await?.value)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::tests::world::World;
+
+    #[tokio::test]
+    async fn what_a_view_at_the_head_does_not_have_is_not_looked_for_again() {
+        let world = World::new().await;
+        let head = world.state.log.head().position;
+        world.state.views.wait_for(View::Catalogue, head).await.expect("the view gets there");
+        let looks = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&looks);
+        let look = move |_: &Connection| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Ok(None::<()>)
+        };
+        assert!(found(&world.state, View::Catalogue, look).await.is_ok_and(|found| found.is_none()));
+        assert_eq!(looks.load(Ordering::SeqCst), 1);
+        world.close().await;
+    }
 }

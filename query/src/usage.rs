@@ -65,13 +65,17 @@ async fn by_metadata(
     state.views.wait_for(View::Inferences, min_position).await?;
     let asked = Arc::clone(question);
     let found = state.views.read(View::Inferences, move |db| tagged::requests(db, visible, &asked)).await?;
-    let requests = found.value?;
+    let mut requests = found.value?.into_iter();
     let mut groups = tagged::Groups::new();
-    for chunk in requests.chunks(tagged::CHUNK) {
-        let (chunk, asked) = (chunk.to_vec(), Arc::clone(question));
+    loop {
+        let chunk: Vec<tagged::Counted> = requests.by_ref().take(tagged::CHUNK).collect();
+        if chunk.is_empty() {
+            break;
+        }
+        let asked = Arc::clone(question);
         let read = state.log.read(move |reader| {
             let mut groups = groups;
-            let added = tagged::add(&mut groups, &chunk, &asked, reader);
+            let added = tagged::add(&mut groups, chunk, &asked, reader);
             Ok((groups, added))
         });
         let (so_far, added) = read.await?;

@@ -1,10 +1,10 @@
 //! What the paths answer.
 
-use ::events::event::admin::{Ended, Permission};
-use ::events::event::{Event, Stream, StreamKind};
+use ::events::event::admin::{Ended, Handles, Partner, Permission};
+use ::events::event::{Chain, Event, Stream, StreamKind};
 use serde_json::{Value, json};
 
-use super::world::{OURS, THEIRS, World, operator, text};
+use super::world::{House, OURS, THEIRS, World, operator, text};
 
 /// Holds: query.budgets
 #[tokio::test]
@@ -100,6 +100,20 @@ async fn the_audit_finds_a_resource_in_three_formats() {
     assert_eq!(world.lines(&operator(), &format!("{path}&format=ndjson")).await, entries);
     let csv = text(world.send(&operator(), &format!("{path}&format=csv"), &[]).await).await;
     assert_eq!((csv.lines().count(), csv.starts_with("position,recorded_at,actor")), (3, true));
+    world.close().await;
+}
+
+#[tokio::test]
+async fn words_of_the_audit_are_found_whatever_the_case_of_their_ascii_letters() {
+    let world = World::new().await;
+    let partner_id = House(200).partner();
+    let made = Partner { partner_id, name: "Équipe Bleue".into(), handles: Handles::default() };
+    let (stream, chain) = (Stream::new(StreamKind::Partner, partner_id), Chain::default());
+    let position = world.append(stream, chain, Event::PartnerCreated(Box::new(made)), vec![]).await;
+    for (words, number) in [("%C3%89quipe", 1), ("%C3%89QUIPE%20bleue", 1), ("quipe", 1), ("%C3%A9quipe", 0)] {
+        let path = format!("/v1/audit?min_position={position}&q={words}");
+        assert_eq!(world.items(&operator(), &path).await.len(), number, "{words}");
+    }
     world.close().await;
 }
 

@@ -85,7 +85,10 @@ pub fn described() -> Operation {
     });
     let usage = described::permitted("usage", "Usage", "Requests, tokens, cost and latencies", Permission::UsageRead)
         .says("Whole hours are counted: `from` is rounded down to one, `to` up.")
-        .says("By metadata, requests are counted one by one: 50,000 at the most, and a question about more is a 400.")
+        .says(
+            "By metadata, requests are counted one by one: at most 50,000, refused ones among them, out of fewer than \
+             100,000 in the time and of the partner, tenant or key that is asked about. A question about more is a 400.",
+        )
         .says("Parameters `metadata.NAME` choose the requests that were sent with that value under that name.")
         .query_list(
             "group_by",

@@ -1,6 +1,6 @@
 //! Usage by metadata, which no view has: the requests are found in the view `inferences`, and what they were tagged with,
-//! used and took is read from their events, one by one. So many are counted and no more: who asks for more is told to
-//! narrow the question. What was refused has no metadata; it counts where that is not known, out of `usage_by_hour`.
+//! used and took is read from their events, one by one. So many are counted, out of so many that are looked at, and no
+//! more: who asks for more is told to narrow the question. What was refused has no metadata; it counts where that is not known, out of `usage_by_hour`.
 
 use std::collections::BTreeMap;
 
@@ -21,11 +21,11 @@ use super::question::{Dimension, Question, hour_of};
 use super::sums::{COUNTS, put_latencies};
 use crate::error::QueryError;
 use crate::inferences::Filter;
-use crate::inferences::search::{self, Columns, Reading};
+use crate::inferences::search::{self, Columns, LOOKED_AT_MAX, Reading};
 use crate::page::{Cut, Looked};
 use crate::visible::Visible;
 
-/// Requests that are counted one by one: two seconds where their events are in memory.
+/// Requests that are counted one by one, with those refused, which stand beside them: two seconds where their events are in memory.
 pub const REQUESTS_MAX: usize = 50_000;
 /// Requests whose events are read at a time, so that others have their turn at the log.
 pub const CHUNK: usize = 500;
@@ -33,7 +33,7 @@ const REFUSED: &str = "refused";
 const MICROS_A_SECOND: i64 = 1_000_000;
 
 /// A request as it stands in the view.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Counted {
     pub position: u64,
     pub outcome: Option<u64>,
@@ -86,8 +86,8 @@ pub fn requests(
 
 pub fn too_many() -> Refusal {
     let reason = format!(
-        "metadata is read from the requests one by one, and these are more than {REQUESTS_MAX}: narrow them by from and to, or \
-         by tenant or key"
+        "metadata is read from the requests one by one: at most {REQUESTS_MAX}, refused ones among them, out of fewer than \
+         {LOOKED_AT_MAX} in the time and of the partner, tenant or key that is asked about: narrow these"
     );
     Refusal::invalid("from", reason)
 }
@@ -140,7 +140,7 @@ const LISTED: [Dimension; 10] = [
 ];
 
 /// Adds these requests to the groups, with what their events say.
-pub fn add(groups: &mut Groups, requests: &[Counted], question: &Question, log: &Reader) -> Result<(), QueryError> {
+pub fn add(groups: &mut Groups, requests: Vec<Counted>, question: &Question, log: &Reader) -> Result<(), QueryError> {
     let positions: Vec<u64> =
         requests.iter().flat_map(|request| std::iter::once(request.position).chain(request.outcome)).collect();
     let events = log.at(&positions)?;
@@ -154,9 +154,9 @@ pub fn add(groups: &mut Groups, requests: &[Counted], question: &Question, log: 
             continue;
         }
         let metadata = question.by_metadata.iter().map(|name| value(name).cloned()).collect();
-        let key = GroupKey { metadata, ..request.key.clone() };
+        let key = GroupKey { metadata, ..request.key };
         let outcome = request.outcome.and_then(|position| events.get(&position)).map(|recorded| &recorded.event);
-        groups.entry(key).or_default().add(request, outcome).ok_or_else(overflow)?;
+        groups.entry(key).or_default().add(request.cost_nanos, outcome).ok_or_else(overflow)?;
     }
     Ok(())
 }
@@ -181,9 +181,9 @@ impl Sums {
         Some(())
     }
 
-    fn add(&mut self, request: &Counted, outcome: Option<&Event>) -> Option<()> {
+    fn add(&mut self, cost_nanos: i64, outcome: Option<&Event>) -> Option<()> {
         self.count(0, 1)?;
-        self.cost_nanos = self.cost_nanos.checked_add(request.cost_nanos)?;
+        self.cost_nanos = self.cost_nanos.checked_add(cost_nanos)?;
         match outcome {
             Some(Event::InferenceFailed(ended)) => {
                 self.count(2, 1)?;
@@ -240,4 +240,38 @@ fn shown(key: &GroupKey, sums: &Sums, question: &Question) -> Value {
     item.insert("cost_usd".to_owned(), NanoUsd::new(sums.cost_nanos).to_string().into());
     put_latencies(&mut item, Some(&sums.latencies));
     Value::Object(item)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::asker::QueryString;
+    use crate::parameters::Parameters;
+
+    const SCHEMA: &str = include_str!("../../../migrations/sqlite/views/0004_inferences.sql");
+
+    /// What is said to a question about so many requests, of which the first so many are of the model that is asked about.
+    fn said(number: i64, of_the_model: i64) -> Result<usize, Refusal> {
+        let db = Connection::open_in_memory().expect("a database");
+        db.execute_batch(SCHEMA).expect("the schema");
+        let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+                    INSERT INTO inferences (position, request_id, recorded_at, status, model, cost_nanos)
+                    SELECT i, i, i, iif(i = 1, 'refused', 'completed'), iif(i <= ?2, 'ours', 'other'), 0 FROM n";
+        db.execute(rows, [number, of_the_model]).expect("rows");
+        let query = QueryString("group_by=metadata.team&model=ours".to_owned());
+        let question = Question::take(Parameters::parse(&query).expect("parameters")).expect("a question");
+        requests(&db, Visible::Platform, &question).expect("it is read").map(|requests| requests.len())
+    }
+
+    #[test]
+    fn more_requests_than_are_counted_or_looked_at_are_refused() {
+        let counted_max = i64::try_from(REQUESTS_MAX).expect("a number");
+        assert_eq!(said(LOOKED_AT_MAX - 1, counted_max), Ok(REQUESTS_MAX - 1), "one of them was refused");
+        for (number, of_the_model) in [(counted_max + 1, counted_max + 1), (LOOKED_AT_MAX, 5)] {
+            let refusal = said(number, of_the_model).expect_err("too many");
+            assert_eq!(refusal.details["field"], "from");
+            let bounds = ["at most 50000, refused ones among them", "fewer than 100000"];
+            assert!(bounds.iter().all(|bound| refusal.message.contains(bound)), "{}", refusal.message);
+        }
+    }
 }
