@@ -1,18 +1,17 @@
 //! What the command line shows of a folder.
 
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, ledgerway};
 use crate::tenant::{Setup, Tenant};
 use crate::upstream::MockUpstream;
 
 /// Exit code, stdout and stderr.
 fn run(arguments: &[&str], data: Option<&Path>) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ledgerway"));
-    command.args(arguments).env_remove("LEDGERWAY_DATA");
+    let mut command = ledgerway();
+    command.args(arguments);
     if let Some(data) = data {
         command.arg("--data").arg(data);
     }

@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::gateway::{Gateway, OPERATOR_KEY, serve_to_its_end};
+use crate::gateway::{BINARY, Gateway, OPERATOR_KEY, ledgerway, serve_to_its_end, without_settings};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_ledgerway");
 const READY_LINE: &str = "ledgerway listening on http://127.0.0.1:";
 const READY_MAX: Duration = Duration::from_secs(20);
 
@@ -25,15 +24,6 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// The binary without what the surroundings say to gateways.
-fn ledgerway() -> Command {
-    let mut command = Command::new(BINARY);
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LEDGERWAY_") || name == "RUST_LOG") {
-        command.env_remove(name);
-    }
-    command
 }
 
 /// Exit code and words of what is expected to end.
@@ -277,8 +267,8 @@ fn on_a_terminal_the_log_is_text() {
     let folder = tempfile::tempdir().expect("a folder");
     let screen = folder.path().join("screen");
     let serve = format!("{BINARY} serve --listen 127.0.0.1:0 --data {}", folder.path().join("data").display());
-    let mut terminal = Command::new("script");
-    terminal.args(["-qefc", &serve]).arg(&screen).env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::null());
+    let mut terminal = without_settings(Command::new("script"));
+    terminal.args(["-qefc", &serve]).arg(&screen).stdin(Stdio::null()).stdout(Stdio::null());
     let _running = Running(terminal.spawn().expect("a terminal"));
     let text = wait_for(&screen, "ledgerway listening");
     assert!(text.contains("WARN") && text.contains("made the operator's key"), "{text}");

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use crate::books::Books;
 use crate::client::{Client, Heard};
 
+pub const BINARY: &str = env!("CARGO_BIN_EXE_ledgerway");
 pub const OPERATOR_KEY: &str = "operator-key-of-the-tests-0123456789abcdef";
 const READY_MAX: Duration = Duration::from_secs(30);
 /// No variable of the gateway: how many files its process may have.
@@ -159,8 +160,7 @@ impl Gateway {
 
     /// What `ledgerway verify` says of the data of a gateway that has ended: its exit code and its words.
     pub fn verify(&self) -> (Option<i32>, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ledgerway"));
-        let ended = command.args(["verify", "--data"]).arg(self.data()).output().expect("the binary starts");
+        let ended = ledgerway().args(["verify", "--data"]).arg(self.data()).output().expect("the binary starts");
         (ended.status.code(), String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned())
     }
 
@@ -267,20 +267,31 @@ pub fn serve_to_its_end(data: &Path, env: &[(&'static str, String)]) -> (Option<
     (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
 }
 
+/// The binary without what the surroundings say to gateways.
+pub fn ledgerway() -> Command {
+    without_settings(Command::new(BINARY))
+}
+
+/// A command that starts the binary, without what the surroundings say to gateways.
+pub fn without_settings(mut command: Command) -> Command {
+    let is_setting = |name: &str| name.starts_with("LEDGERWAY_") || name.starts_with("OTEL_") || name == "RUST_LOG";
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_setting)) {
+        command.env_remove(name);
+    }
+    command
+}
+
 fn serve_command(data: &Path, env: &[(&'static str, String)]) -> Command {
     let limit = env.iter().find(|(name, _)| *name == FILE_LIMIT);
     let mut command = match limit {
-        None => Command::new(env!("CARGO_BIN_EXE_ledgerway")),
+        None => ledgerway(),
         Some((_, files)) => {
             let mut shell = Command::new("sh");
             shell.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")]);
-            shell.arg(env!("CARGO_BIN_EXE_ledgerway"));
-            shell
+            shell.arg(BINARY);
+            without_settings(shell)
         }
     };
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LEDGERWAY_") || name.starts_with("OTEL_")) {
-        command.env_remove(name);
-    }
     command
         .args(["serve", "--listen", "127.0.0.1:0", "--data"])
         .arg(data)

@@ -2,7 +2,6 @@
 //! one of eight ways. `LOAD_SEED` draws other faults.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::books::{Books, usd};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, ledgerway};
 use crate::tenant::{NATIVE, OPENAI, Setup, Tenant, made};
 use crate::upstream::{Chaos, MockUpstream};
 
@@ -50,8 +49,7 @@ async fn two_thousand_requests_through_faults_end_once_each_and_the_books_close(
     assert_eq!(counted, REQUESTS, "{usage}");
     gateway.stop();
     assert!(!gateway.stderr().contains("panicked"), "{}", gateway.stderr());
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ledgerway"));
-    let verified = command.args(["verify", "--json", "--data"]).arg(gateway.data()).output().expect("it starts");
+    let verified = ledgerway().args(["verify", "--json", "--data"]).arg(gateway.data()).output().expect("it starts");
     let said: Value = serde_json::from_slice(&verified.stdout).unwrap_or_default();
     assert_eq!(
         (&said["sound"], &said["open_holds"], &said["events"]),

@@ -1,6 +1,6 @@
 //! Views are built anew while they answer, and by the command line.
 
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::gateway::{Gateway, OPERATOR_KEY};
+use crate::gateway::{Gateway, OPERATOR_KEY, ledgerway};
 use crate::tenant::Tenant;
 use crate::upstream::MockUpstream;
 use crate::views::{caught_up, dump};
@@ -19,8 +19,8 @@ const END_MAX: Duration = Duration::from_secs(30);
 
 /// `ledgerway rebuild` on a gateway's data, with the key in a variable or not.
 fn rebuild(gateway: &Gateway, views: &[&str], key: Option<&str>) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ledgerway"));
-    command.arg("rebuild").args(views).arg("--data").arg(gateway.data()).env_remove("LEDGERWAY_ADMIN_KEY");
+    let mut command = ledgerway();
+    command.arg("rebuild").args(views).arg("--data").arg(gateway.data());
     if let Some(key) = key {
         command.env("LEDGERWAY_ADMIN_KEY", key);
     }
@@ -49,10 +49,31 @@ async fn rebuilt(gateway: &Gateway, view: &str) -> Value {
     }
 }
 
+fn views_of(gateway: &Gateway) -> Connection {
+    Connection::open(gateway.data().join("views.db")).expect("the views")
+}
+
+/// A gateway that was asked and has ended.
+async fn used() -> (Gateway, MockUpstream, Tenant) {
+    let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    tenant.chat("ok").await.must(200);
+    caught_up(&gateway).await;
+    gateway.stop();
+    (gateway, upstream, tenant)
+}
+
+/// One that runs on marked rows.
+async fn with_old_rows() -> (Gateway, MockUpstream, Tenant) {
+    let (mut gateway, upstream, tenant) = used().await;
+    mark_audit(&gateway);
+    gateway.start_again();
+    (gateway, upstream, tenant)
+}
+
 /// Marks the rows of the audit, so that old ones can be told from new ones. For a gateway that does not run.
 fn mark_audit(gateway: &Gateway) {
-    let views = Connection::open(gateway.data().join("views.db")).expect("the views");
-    views.execute_batch("UPDATE audit SET actor = 'of the old rows'").expect("a mark");
+    views_of(gateway).execute_batch("UPDATE audit SET actor = 'of the old rows'").expect("a mark");
 }
 
 async fn marked(gateway: &Gateway) -> usize {
@@ -63,19 +84,21 @@ async fn marked(gateway: &Gateway) -> usize {
 /// Holds: bin.rebuild
 #[tokio::test(flavor = "multi_thread")]
 async fn a_view_is_built_anew_while_it_answers() {
-    let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
-    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
-    tenant.chat("ok").await.must(200);
-    caught_up(&gateway).await;
-    gateway.stop();
-    mark_audit(&gateway);
-    gateway.start_again();
-    assert!(marked(&gateway).await > 3);
+    let (mut gateway, _upstream, tenant) = with_old_rows().await;
+    let old = marked(&gateway).await;
+    assert!(old > 3, "{old} rows");
+    // While somebody else writes, no new rows can take the place of the old ones.
+    let held = views_of(&gateway);
+    held.execute_batch("BEGIN IMMEDIATE").expect("the lock");
     let begun = gateway.operator().post("/v1/admin/views/audit/rebuild", &json!({})).await.must(202).json();
     assert_eq!((&begun["name"], &begun["rebuilding"]), (&json!("audit"), &json!(true)));
     for field in ["state", "started_at", "position", "target", "percent"] {
         assert!(!begun["rebuild"][field].is_null(), "{field} of {begun}");
     }
+    assert_eq!(marked(&gateway).await, old, "the old rows answer");
+    let standing = standing(&gateway, "audit").await;
+    assert_eq!(standing["rebuilding"], true, "it was over when it was read: {standing}");
+    held.execute_batch("ROLLBACK").expect("the lock is given back");
     let ended = rebuilt(&gateway, "audit").await;
     assert_eq!((&ended["rebuild"]["state"], &ended["rebuild"]["percent"]), (&json!("done"), &json!(100)), "{ended}");
     assert_eq!(marked(&gateway).await, 0);
@@ -153,16 +176,10 @@ async fn killed_in_the_middle_of_rebuilds_under_load_the_views_come_out_as_the_l
 
 #[tokio::test(flavor = "multi_thread")]
 async fn views_of_another_version_are_built_anew_by_themselves() {
-    let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
-    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
-    tenant.chat("ok").await.must(200);
-    caught_up(&gateway).await;
-    gateway.stop();
+    let (mut gateway, _upstream, _tenant) = used().await;
     let expected = dump(&gateway);
-    let views = Connection::open(gateway.data().join("views.db")).expect("the views");
     let older = "UPDATE projections SET version = 0; ALTER TABLE inferences DROP COLUMN cost_nanos; DELETE FROM audit";
-    views.execute_batch(older).expect("an older version");
-    drop(views);
+    views_of(&gateway).execute_batch(older).expect("an older version");
     gateway.start_again();
     for view in ["inferences", "audit", "catalogue"] {
         let ended = rebuilt(&gateway, view).await;
@@ -176,13 +193,7 @@ async fn views_of_another_version_are_built_anew_by_themselves() {
 /// Holds: bin.rebuild
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_asks_the_gateway_that_runs_and_works_alone_where_none_does() {
-    let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
-    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
-    tenant.chat("ok").await.must(200);
-    caught_up(&gateway).await;
-    gateway.stop();
-    mark_audit(&gateway);
-    gateway.start_again();
+    let (mut gateway, _upstream, _tenant) = with_old_rows().await;
     let (code, words) = said(&rebuild(&gateway, &["audit"], None));
     assert_eq!(code, Some(2), "no key is known: {words}");
     let (code, words) = said(&rebuild(&gateway, &["audit"], Some("another-key-than-the-operators-0123456789")));
@@ -203,7 +214,6 @@ async fn the_command_asks_the_gateway_that_runs_and_works_alone_where_none_does(
     assert!(code == Some(0) && words.contains("100 %"), "{words}");
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("rebuilt budgets, "), "{words}");
     assert!(dump(&gateway) == expected, "rows differ");
-    let mut nowhere = Command::new(env!("CARGO_BIN_EXE_ledgerway"));
-    let output = nowhere.args(["rebuild", "--data", "/nonexistent"]).output().expect("the binary starts");
+    let output = ledgerway().args(["rebuild", "--data", "/nonexistent"]).output().expect("the binary starts");
     assert_eq!(output.status.code(), Some(2));
 }

@@ -1,20 +1,18 @@
 //! `ledgerway verify`: while the folder is served, and of a copy that somebody has touched.
 
 use std::path::Path;
-use std::process::Command;
 
 use events::log::LEDGER_FILE;
 use rusqlite::Connection;
 use serde_json::Value;
 
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, ledgerway};
 use crate::tenant::Tenant;
 use crate::upstream::MockUpstream;
 
 /// Exit code and what it says as JSON.
 fn verify(folder: &Path, more: &[&str]) -> (Option<i32>, Value) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ledgerway"));
-    let ended = command.args(["verify", "--json", "--data"]).arg(folder).args(more).output().expect("it starts");
+    let ended = ledgerway().args(["verify", "--json", "--data"]).arg(folder).args(more).output().expect("it starts");
     (ended.status.code(), serde_json::from_slice(&ended.stdout).unwrap_or_default())
 }
 

@@ -1,13 +1,12 @@
 //! Pages that the disk gives back otherwise than they were written: in the ledger's file, and in its write-ahead log.
 
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::Value;
 
 use super::fault::{EROFS, Fault, copied};
 use super::{Told, must_be_sound, must_recover};
-use crate::gateway::{Gateway, serve_to_its_end};
+use crate::gateway::{Gateway, ledgerway, serve_to_its_end};
 use crate::tenant::Tenant;
 use crate::upstream::MockUpstream;
 
@@ -17,8 +16,7 @@ const WAL: &str = "ledger.db-wal";
 
 /// Exit code and what `ledgerway verify` says.
 fn verify(folder: &Path) -> (Option<i32>, Value, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ledgerway"));
-    let ended = command.args(["verify", "--json", "--log-only", "--data"]).arg(folder).output().expect("it starts");
+    let ended = ledgerway().args(["verify", "--json", "--log-only", "--data"]).arg(folder).output().expect("it starts");
     let said = String::from_utf8_lossy(&[&*ended.stdout, &*ended.stderr].concat()).into_owned();
     (ended.status.code(), serde_json::from_slice(&ended.stdout).unwrap_or_default(), said)
 }

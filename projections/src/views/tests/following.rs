@@ -1,19 +1,22 @@
 //! The views' thread over a real log.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use events::event::admin::{Handles, Partner};
-use events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
+use events::event::{Actor, Chain, Context, Event, Recorded, Stream, StreamKind};
 use events::ids::PartnerId;
 use events::log::{Append, Log, LogOptions};
 use events::time::SystemClock;
 use rusqlite::Connection;
 
 use super::facts::id;
-use super::{dump, rows};
-use crate::views::{AsOf, Rebuild, RebuildState, VIEWS_FILE, View, ViewsError, ViewsHandle, ViewsThread, start};
+use super::{all_projectors, dump, rows};
+use crate::views::{
+    AsOf, ProjectionError, Projector, Rebuild, RebuildState, VIEWS_FILE, View, ViewsError, ViewsHandle, ViewsThread,
+    start, start_with,
+};
 
 fn open_log(dir: &Path) -> Log {
     Log::open(dir, LogOptions::new(Arc::new(SystemClock::new()))).expect("the log opens")
@@ -108,6 +111,48 @@ async fn the_tables_follow_what_administration_changes() {
     tokio::task::spawn_blocking(move || log.close()).await.expect("closed");
 }
 
+const OLD_AUDIT: &str = "SELECT count(*) FROM audit WHERE actor = 'old'";
+
+async fn count(views: &ViewsHandle, view: View, query: &'static str) -> Result<u64, ViewsError> {
+    let read = views.read(view, move |db| Ok(db.query_row(query, [], |row| row.get(0))?));
+    read.await.map(|read| read.value)
+}
+
+/// A projector that does not apply a thing before its gate opens: before the sender is dropped.
+struct Gated {
+    inner: Box<dyn Projector>,
+    gate: mpsc::Receiver<()>,
+}
+
+impl Projector for Gated {
+    fn view(&self) -> View {
+        self.inner.view()
+    }
+
+    fn version(&self) -> u32 {
+        self.inner.version()
+    }
+
+    fn schema(&self) -> &'static str {
+        self.inner.schema()
+    }
+
+    fn apply(&mut self, db: &Connection, events: &[Arc<Recorded>]) -> Result<(), ProjectionError> {
+        // Nothing is ever sent.
+        let _ = self.gate.recv_timeout(Duration::from_secs(30));
+        self.inner.apply(db, events)
+    }
+}
+
+/// The projectors of all views, of which one waits for the gate.
+fn gated(view: View) -> (Vec<Box<dyn Projector>>, mpsc::Sender<()>) {
+    let (open, gate) = mpsc::channel();
+    let (mut all, at) = (all_projectors(), View::ALL.iter().position(|other| *other == view).expect("a view"));
+    let inner = all.remove(at);
+    all.insert(at, Box::new(Gated { inner, gate }));
+    (all, open)
+}
+
 fn rebuild_of(views: &ViewsHandle, view: View) -> Option<Rebuild> {
     views.status().into_iter().find(|status| status.name == view.as_str()).and_then(|status| status.rebuild)
 }
@@ -132,11 +177,18 @@ async fn a_view_is_built_anew_while_it_follows_the_log() {
         make_partner(&log, number).await;
     }
     partners(&views, 10).await;
-    // Wrong rows show whether these or new ones are read.
-    Connection::open(dir.path().join(VIEWS_FILE)).expect("the views").execute_batch("DELETE FROM audit").expect("gone");
+    // While somebody else writes, no new rows can take the place of the old ones, which are marked.
+    let held = Connection::open(dir.path().join(VIEWS_FILE)).expect("the views");
+    held.execute_batch("UPDATE audit SET actor = 'old'; BEGIN IMMEDIATE").expect("the lock");
     let first = views.rebuild(View::Audit).expect("it begins");
     let second = views.rebuild(View::Audit).expect("it is answered");
     assert_eq!(first.started_at, second.started_at, "one rebuild at a time");
+    assert_eq!(count(&views, View::Audit, OLD_AUDIT).await.expect("the old rows"), 10);
+    assert!(
+        rebuild_of(&views, View::Audit).is_some_and(|rebuild| rebuild.is_running()),
+        "it was over when it was read"
+    );
+    held.execute_batch("ROLLBACK").expect("the lock is given back");
     for number in 11..=40 {
         let position = make_partner(&log, number).await;
         assert_eq!(partners(&views, position).await, (position, position));
@@ -145,6 +197,7 @@ async fn a_view_is_built_anew_while_it_follows_the_log() {
     assert_eq!((ended.state, ended.error, ended.percent), (RebuildState::Done, None, 100));
     views.wait_for(View::Audit, 40).await.expect("it is there");
     assert_eq!(rows(dir.path(), "SELECT count(*), max(position) FROM audit"), ["40|40"]);
+    assert_eq!(rows(dir.path(), OLD_AUDIT), ["0"]);
     assert!(views.status().iter().all(|view| !view.rebuilding && view.lag_events == 0));
     stop(thread, log).await;
 }
@@ -162,9 +215,22 @@ async fn views_of_another_version_answer_from_their_old_rows_until_they_are_buil
     thread.stop();
     let expected = dump(dir.path());
     let file = Connection::open(dir.path().join(VIEWS_FILE)).expect("the views");
-    file.execute_batch("UPDATE projections SET version = 0; DROP TABLE audit").expect("another version");
+    // The budgets have to read the log again, and as long as they are at it no new rows take the place of old ones.
+    file.execute_batch(
+        "UPDATE projections SET version = 0 WHERE name <> 'budgets';
+         UPDATE projections SET position = 0, recorded_at = 0 WHERE name = 'budgets';
+         UPDATE catalogue SET name = 'old'; DROP TABLE audit",
+    )
+    .expect("another version");
     drop(file);
-    let (views, thread) = start(&log, dir.path(), clock()).expect("the views start");
+    let (projectors, gate) = gated(View::Budgets);
+    let (views, thread) = start_with(&log, dir.path(), clock(), projectors).expect("the views start");
+    let old = count(&views, View::Catalogue, "SELECT count(*) FROM catalogue WHERE name = 'old'").await;
+    assert_eq!(old.expect("the old rows"), 10);
+    let none = count(&views, View::Audit, OLD_AUDIT).await;
+    assert!(matches!(none, Err(ViewsError::Rebuilding(View::Audit))), "{none:?}");
+    assert!(views.status().iter().all(|view| view.rebuilding), "it was over when it was read: {:?}", views.status());
+    drop(gate);
     let ended = rebuilt(&views, View::Catalogue).await;
     assert_eq!((ended.state, ended.error), (RebuildState::Done, None));
     views.wait_for(View::Audit, 10).await.expect("it is there");
