@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use events::event::admin::Scope;
 use events::event::{Event, Recorded, Stream, StreamKind};
+use events::ids::TenantId;
 use events::ledger::{Balances, Charge, Outcome};
 use events::log::{
     Admitted, AppendError, EventFilter, Idempotency, LEDGER_FILE, Log, LogError, LogOptions, OpenHold, Reader, SideRow,
@@ -389,42 +390,64 @@ async fn the_time_of_what_comes_next_is_never_before_the_last_event() {
     assert_eq!(log.head().time_after(began + TimeDelta::days(1)), began + TimeDelta::days(1));
 }
 
-#[test]
-fn a_look_at_the_log_goes_over_a_bounded_part_of_it_however_little_it_finds() {
-    const EVENTS: u64 = 150_000;
-    let folder = TempDir::new().expect("a folder");
-    Log::migrate(folder.path()).expect("an empty log");
-    let ledger = folder.path().join(LEDGER_FILE);
+const FLOOD: u64 = 150_000;
+/// Positions that a look at the log goes over at most, and blocks of an owner's that are as many.
+const LOOK: u64 = 65_536;
+const BLOCK: u64 = 64;
+
+/// Denials without end, one in each block of positions those of one tenant, and at the end one event of another type,
+/// which is the tenant's as well.
+fn flooded(folder: &Path) -> Reader {
+    Log::migrate(folder).expect("an empty log");
+    let ledger = folder.join(LEDGER_FILE);
     let written = rusqlite::Connection::open(&ledger).expect("the ledger");
-    // Denials without end, a flood of refused requests of one tenant in the middle, and one event of its own at the end.
-    written
-        .execute_batch(
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 150000)
-             INSERT INTO events (position, recorded_at, aggregate_type, aggregate_id, sequence, event_type,
-                                 event_version, payload, metadata)
-             SELECT i, i, 'access', 'anonymous', i, iif(i = 150000, 'access.rate_limited', 'access.denied'), '1',
-                    iif(i = 150000, '{\"limit_id\":null,\"count\":1}', '{\"code\":\"UNAUTHENTICATED\",\"count\":1}'),
-                    '{\"actor\":\"system:gateway\"}'
-             FROM n",
-        )
-        .expect("events");
-    let reader = Reader::open(&ledger).expect("a reader");
-    let types = Some(vec![("access.rate_limited".to_owned(), 1)]);
-    let filter = EventFilter { types, ..EventFilter::default() };
+    let tenant: TenantId = id(8);
+    let flood = format!(
+        r#"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {FLOOD})
+           INSERT INTO events (position, recorded_at, aggregate_type, aggregate_id, sequence, event_type,
+                               event_version, payload, metadata)
+           SELECT i, i, 'access', 'anonymous', i, iif(i = {FLOOD}, 'access.rate_limited', 'access.denied'), '1',
+                  iif(i = {FLOOD}, '{{"limit_id":"default","measure":"requests_per_minute","limit":60,"count":1}}',
+                      '{{"code":"UNAUTHENTICATED","count":1}}'),
+                  iif(i % {BLOCK} = 0 OR i = {FLOOD}, '{{"actor":"system:gateway","tenant_id":"{tenant}"}}',
+                      '{{"actor":"system:gateway"}}')
+           FROM n;
+           INSERT INTO owner_blocks (owner, block)
+           SELECT '{tenant}', position / {BLOCK} FROM events WHERE position % {BLOCK} = 0;
+           UPDATE ledger_checkpoint SET position = {FLOOD}"#
+    );
+    written.execute_batch(&flood).expect("events");
+    Reader::open(&ledger).expect("a reader")
+}
+
+/// Looks at the log part by part until the one event of this type is found; where each look ended.
+fn found_by(reader: &Reader, filter: &EventFilter) -> Vec<u64> {
     let (mut after, mut looks) = (0, Vec::new());
-    while after < EVENTS {
-        let part = match reader.filtered(&filter, after, 10) {
-            Ok(part) => part,
-            // The one that is looked for need not be whole to be found.
-            Err(_) => break,
-        };
-        assert!(part.events.is_empty() && part.until > after && part.head == EVENTS, "{part:?}");
-        assert!(part.until - after <= 65_536, "{part:?}");
+    loop {
+        let part = reader.filtered(filter, after, 10).expect("a part");
+        assert!(part.until > after && part.head == FLOOD, "{part:?}");
         after = part.until;
         looks.push(after);
+        if !part.events.is_empty() {
+            let found: Vec<u64> = part.events.iter().map(|event| event.position).collect();
+            assert_eq!((found, after), (vec![FLOOD], FLOOD));
+            return looks;
+        }
+        assert!(after < FLOOD, "it was not found: {looks:?}");
     }
-    assert_eq!(looks.get(..2), Some(&[65_536, 131_072][..]));
+}
+
+#[test]
+fn a_look_at_the_log_goes_over_a_bounded_part_of_it_however_little_it_finds() {
+    let folder = TempDir::new().expect("a folder");
+    let reader = flooded(folder.path());
+    let rare = EventFilter { types: Some(vec![("access.rate_limited".to_owned(), 1)]), ..EventFilter::default() };
+    assert_eq!(found_by(&reader, &rare), [LOOK, 2 * LOOK, FLOOD]);
+    // Of an owner's part as much is looked at, and what is between its blocks is passed over; a look begins with the
+    // rest of the block in which the one before ended.
+    let of_tenant = EventFilter { tenant: Some(id(8)), ..rare };
+    assert_eq!(found_by(&reader, &of_tenant), [LOOK + BLOCK - 1, 2 * LOOK - 1, FLOOD]);
     let unknown = EventFilter { tenant: Some(id(7)), ..EventFilter::default() };
     let part = reader.filtered(&unknown, 0, 10).expect("nothing");
-    assert_eq!((part.events.len(), part.until), (0, EVENTS), "an owner's blocks say that there is nothing");
+    assert_eq!((part.events.len(), part.until), (0, FLOOD), "an owner's blocks say that there is nothing");
 }
