@@ -1,11 +1,14 @@
 //! Never over budget, at any prefix of the log.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::books::{Books, nano, usd};
+use crate::client::Reply;
 use crate::gateway::Gateway;
 use crate::tenant::{Setup, Tenant, made};
 use crate::upstream::MockUpstream;
@@ -99,29 +102,67 @@ async fn the_narrowest_of_four_budgets_refuses_and_none_of_the_others_is_charged
 /// Holds: event.never-over
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_that_move_under_load_are_kept_at_every_prefix() {
+    const ROUNDS: usize = 20;
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["slow-5"]).await;
-    let until = Instant::now() + Duration::from_secs(3);
+    let load = Arc::<Load>::default();
     let mut loads = JoinSet::new();
     for _ in 0..16 {
-        let (app, body) = (tenant.app.clone(), tenant.ask("slow-5"));
+        let (app, body, load) = (tenant.app.clone(), tenant.ask("slow-5"), Arc::clone(&load));
         loads.spawn(async move {
-            while Instant::now() < until {
-                let status = app.post(crate::tenant::NATIVE, &body).await.status;
-                assert!(matches!(status, 200 | 429), "{status}");
+            while !load.stopped.load(Ordering::SeqCst) {
+                load.take_in(&app.post(crate::tenant::NATIVE, &body).await);
             }
         });
     }
     // A lowered limit may lie below what is used; from then on nothing is admitted until it is raised again. The books
     // hold every hold against the limit in force at its position.
-    while Instant::now() < until {
-        let spent = nano(&gateway.budget(&tenant.budget).await["settled_usd"]);
+    load.must_see(&load.admitted).await;
+    for _ in 0..ROUNDS {
+        let spent = load.spent.load(Ordering::SeqCst);
         for room in [50_000_000, 5_000_000, 0] {
             tenant.set_limit(&usd(spent + room)).await;
             tokio::time::sleep(Duration::from_millis(40)).await;
         }
     }
+    load.must_see(&load.refused).await;
+    load.stopped.store(true, Ordering::SeqCst);
     loads.join_all().await;
     let books = gateway.books_when_all_ended(Duration::from_secs(5)).await;
     assert!(books.refused > 0 && !books.admitted().is_empty(), "both sides of the limit were seen");
+}
+
+/// What clients that ask until they are stopped were answered.
+#[derive(Default)]
+struct Load {
+    stopped: AtomicBool,
+    /// In nano-dollars, as the answers say; what is under way is not in it.
+    spent: AtomicI64,
+    admitted: AtomicUsize,
+    refused: AtomicUsize,
+}
+
+impl Load {
+    fn take_in(&self, reply: &Reply) {
+        match reply.status {
+            200 => {
+                self.spent.fetch_add(nano(&reply.json()["cost_usd"]), Ordering::SeqCst);
+                self.admitted.fetch_add(1, Ordering::SeqCst);
+            }
+            429 => {
+                assert_eq!(reply.code(), "BUDGET_EXCEEDED");
+                self.refused.fetch_add(1, Ordering::SeqCst);
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    /// Waits for the first of these answers.
+    async fn must_see(&self, count: &AtomicUsize) {
+        let began = Instant::now();
+        while count.load(Ordering::SeqCst) == 0 {
+            assert!(began.elapsed() < Duration::from_secs(10), "the load stands still");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }

@@ -18,15 +18,15 @@ fn fields(value: &Value) -> BTreeSet<&str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn upstreams_that_all_fail_are_unavailable_and_one_that_is_busy_says_when_to_come_back() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
-    let tenant = Tenant::new(&gateway, &upstream, &["e500", "e503", "e429", "ok"]).await;
+    let tenant = Tenant::new(&gateway, &upstream, &["e500", "e503", "e429", "e429-7", "ok"]).await;
     tenant.add_model("all", &["e500", "e503"]).await;
     tenant.add_model("busy", &["e429", "ok"]).await;
     tenant.chat("all").await.must_be(503, "ALL_PROVIDERS_UNAVAILABLE");
     tenant.openai("all").await.must(503);
     tenant.chat("e500").await.must_be(502, "UPSTREAM_ERROR");
     tenant.chat("busy").await.must(200);
-    let busy = tenant.chat("e429").await.must_be(429, "RATE_LIMITED");
-    assert_eq!(busy.header("retry-after"), "1");
+    let busy = tenant.chat("e429-7").await.must_be(429, "RATE_LIMITED");
+    assert_eq!(busy.header("retry-after"), "7", "what the upstream said, not a guess");
 }
 
 /// Holds: http.budget-exceeded, http.openai-errors, http.should-retry, http.position, event.refusals

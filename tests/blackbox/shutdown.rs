@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::gateway::Gateway;
@@ -26,6 +27,8 @@ async fn sigterm_lets_what_is_in_flight_end_and_refuses_what_is_new() {
     while newcomer.get("/health/ready").await.status != 503 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    let health = newcomer.get("/health").await.must(503).json();
+    assert_eq!((&health["status"], &health["parts"]["ledger"]), (&json!("draining"), &json!("ok")));
     newcomer.get("/health/live").await.must(200);
     tenant.chat("gate").await.must_be(503, "DRAINING");
     tenant.openai("gate").await.must(503);

@@ -100,9 +100,13 @@ async fn every_try_is_a_span_of_its_own_and_what_failed_says_why() {
     let gateway = Gateway::start_with(&[(ENDPOINT, &collector.origin())]);
     let tenant = Tenant::new(&gateway, &upstream, &["e500", "ok", "cut"]).await;
     tenant.add_model("spare", &["e500", "ok"]).await;
-    tenant.stream(NATIVE, "spare").await.rest().await;
+    let spare = tenant.stream(NATIVE, "spare").await;
+    let spare_id = spare.request_id();
+    spare.rest().await;
     tenant.chat("unheard-of").await.must(404);
-    tenant.stream(OPENAI, "cut").await.rest().await;
+    let cut = tenant.stream(OPENAI, "cut").await;
+    let cut_id = cut.request_id();
+    cut.rest().await;
 
     // Root, admission, two tries, the spare and the settlement; a refusal; root, admission, call and settlement.
     let spans = spans_of(&collector, 6 + 1 + 4).await;
@@ -119,8 +123,9 @@ async fn every_try_is_a_span_of_its_own_and_what_failed_says_why() {
         upstream.seen().iter().filter_map(|seen| header(seen, "traceparent")).map(str::to_owned).collect();
     let ids: Vec<String> =
         upstream.seen().iter().filter_map(|seen| header(seen, "x-request-id")).map(str::to_owned).collect();
-    assert_eq!((told.len(), ids.len()), (4, 4));
-    assert!(ids[..3].iter().all(|id| *id == ids[0] && id.starts_with("req_")), "{ids:?}");
+    assert_eq!(told.len(), 4);
+    assert!(spare_id.starts_with("req_") && spare_id != cut_id, "{spare_id} {cut_id}");
+    assert_eq!(ids, [&*spare_id, &*spare_id, &*spare_id, &*cut_id]);
     for (call, told) in failed.iter().zip(&told) {
         assert!(told.contains(call["spanId"].as_str().expect("an id")), "{told}");
     }

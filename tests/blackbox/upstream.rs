@@ -6,7 +6,8 @@
 //! | `gate`                     | waits until the gate is open                                         |
 //! | `slow-MS`, `paced-MS`      | waits before the answer; waits before each word                      |
 //! | `hang`                     | never answers                                                        |
-//! | `e500`, `e429`             | fails in the provider's own words                                    |
+//! | `e500`                     | fails in the provider's own words                                    |
+//! | `e429`, `e429-S`           | is busy, and says to come back after a second or S                   |
 //! | `html`, `halfjson`, `empty`| status 200 with a page, half an answer, nothing                      |
 //! | `close`                    | closes the connection without a word                                 |
 //! | `cut`                      | breaks off in the middle of the answer                               |
@@ -180,7 +181,7 @@ async fn behave(seen: &Seen, state: &State) -> io::Result<Response<Pieces>> {
     let mut between_words = Duration::ZERO;
     match kind {
         "e500" => return Ok(whole(500, "application/json", r#"{"error":{"message":"boom","type":"server_error"}}"#)),
-        "e429" => return Ok(too_many()),
+        "e429" => return Ok(too_many(if number == "0" { "1" } else { number })),
         "e503" => return Ok(whole(503, "application/json", r#"{"error":{"message":"later","type":"overloaded"}}"#)),
         "html" => return Ok(whole(200, "text/html", "<html><body>Welcome to nginx</body></html>")),
         "halfjson" => return Ok(whole(200, "application/json", r#"{"id":"x","choices":[{"index":0,"mess"#)),
@@ -266,9 +267,9 @@ fn stalled() -> Response<Pieces> {
     Response::builder().header("content-type", "text/event-stream").body(Pieces(body)).expect("an answer")
 }
 
-fn too_many() -> Response<Pieces> {
+fn too_many(seconds: &str) -> Response<Pieces> {
     let mut answer = whole(429, "application/json", r#"{"error":{"message":"hold your horses","type":"rate_limit"}}"#);
-    answer.headers_mut().insert("retry-after", http::HeaderValue::from_static("1"));
+    answer.headers_mut().insert("retry-after", seconds.parse().expect("a header value"));
     answer
 }
 

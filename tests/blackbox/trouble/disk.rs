@@ -1,20 +1,18 @@
 //! Writes and syncs that fail.
 
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::fault::{EIO, ENOSPC, EROFS, Fault, copied};
 use super::{Told, must_be_sound, must_recover};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, ledgerway};
 use crate::tenant::Tenant;
 use crate::upstream::MockUpstream;
 
 /// What `ledgerway verify --log-only` says of a folder.
 fn verify(folder: &std::path::Path) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ledgerway"));
-    let ended = command.args(["verify", "--log-only", "--data"]).arg(folder).output().expect("it starts");
+    let ended = ledgerway().args(["verify", "--log-only", "--data"]).arg(folder).output().expect("it starts");
     (ended.status.code(), String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned())
 }
 
@@ -26,7 +24,9 @@ async fn must_fail_closed(gateway: &Gateway, upstream: &MockUpstream, tenant: &T
     let partner = gateway.operator().post("/v1/admin/partners", &json!({ "name": "late" })).await;
     partner.must_be(503, "LEDGER_UNAVAILABLE");
     gateway.client(None).get("/health/live").await.must(200);
-    gateway.client(None).get("/health/ready").await.must(503);
+    let health = gateway.client(None).get("/health/ready").await.must(503).json();
+    let parts = json!({ "ledger": "unavailable", "tables": "ok", "views": "ok" });
+    assert_eq!((&health["status"], &health["parts"]), (&json!("unavailable"), &parts));
     tenant.app.get("/v1/models").await.must(200);
 }
 
@@ -54,6 +54,8 @@ async fn a_disk_that_cannot_be_written_or_synced_closes_the_gateway_until_it_can
         assert!(fault.writes_failed() + fault.syncs_failed() > failed, "the fault hit nothing");
         fault.heal();
         must_recover(&tenant, "ok", &told).await;
+        let health = gateway.client(None).get("/health").await.must(200).json();
+        assert_eq!((&health["status"], &health["parts"]["ledger"]), (&json!("ok"), &json!("ok")));
         let books = gateway.books_when_all_ended(Duration::from_secs(5)).await;
         told.must_stand_in(&books, &upstream);
         told.ask(&tenant, "ok", 10).await;
