@@ -1,12 +1,11 @@
 //! What the request path counts and times while it works; everything that the log says as well is counted from there.
 //! Handles are resolved once: a request costs a few additions here.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use events::event::admin::Provider;
-use events::ids::ProviderId;
+use events::ids::{IdMap, ProviderId};
 use projections::figures::{Names, PROVIDERS_MAX, TENANT_OWNED};
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
@@ -145,7 +144,7 @@ struct Providers {
     calls: IntCounterVec,
     first_byte: HistogramVec,
     whole: HistogramVec,
-    kept: RwLock<HashMap<ProviderId, Kept>>,
+    kept: RwLock<IdMap<ProviderId, Kept>>,
     names: Mutex<Names>,
 }
 

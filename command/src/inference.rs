@@ -101,13 +101,15 @@ pub fn routes(gateway: Arc<Gateway>) -> Api {
         .with_state(gateway)
 }
 
+// What a request needs over its whole course is kilobytes: boxed here, since the layers around a handler move it about.
+
 async fn native(
     State(gateway): State<Arc<Gateway>>,
     Extension(id): Extension<RequestId>,
     Extension(caller): Extension<Arc<Caller>>,
     request: Request,
 ) -> Response {
-    chat(gateway, Surface::Native, id, caller, request).await
+    Box::pin(chat(gateway, Surface::Native, id, caller, request)).await
 }
 
 async fn openai(
@@ -116,7 +118,7 @@ async fn openai(
     Extension(caller): Extension<Arc<Caller>>,
     request: Request,
 ) -> Response {
-    chat(gateway, Surface::OpenAi, id, caller, request).await
+    Box::pin(chat(gateway, Surface::OpenAi, id, caller, request)).await
 }
 
 async fn chat(

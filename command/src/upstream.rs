@@ -5,14 +5,13 @@
 mod connect;
 pub mod guard;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use events::event::admin::Provider;
-use events::ids::ProviderId;
+use events::ids::{IdMap, ProviderId};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_rustls::ConfigBuilderExt;
@@ -92,7 +91,7 @@ impl SendError {
 /// The clients of all providers. Cheap to share: lookups take a read lock for one hash.
 pub struct UpstreamClients {
     tls: Arc<rustls::ClientConfig>,
-    clients: RwLock<HashMap<ProviderId, Cached>>,
+    clients: RwLock<IdMap<ProviderId, Cached>>,
     /// Counts lookups, so that the client that was used longest ago is known.
     lookups: AtomicU64,
 }
@@ -119,7 +118,7 @@ impl Reach {
 impl UpstreamClients {
     /// With the roots of trust of the machine; where it has none, Mozilla's as of the build.
     pub fn new() -> Result<Self, TlsSetupError> {
-        Ok(Self { tls: Arc::new(tls_config()?), clients: RwLock::new(HashMap::new()), lookups: AtomicU64::new(0) })
+        Ok(Self { tls: Arc::new(tls_config()?), clients: RwLock::default(), lookups: AtomicU64::new(0) })
     }
 
     /// The provider's client; a new one when its address or `allow_private_network` changed.
@@ -150,7 +149,7 @@ impl UpstreamClients {
     }
 }
 
-fn forget_least_used(clients: &mut HashMap<ProviderId, Cached>) {
+fn forget_least_used(clients: &mut IdMap<ProviderId, Cached>) {
     let oldest = clients.iter().min_by_key(|(_, cached)| cached.used.load(Ordering::Relaxed)).map(|(id, _)| *id);
     if let Some(oldest) = oldest {
         clients.remove(&oldest);

@@ -1,10 +1,13 @@
 //! Typed ids: a prefix and a UUIDv7 in 32 lower-case hex digits, `ten_0198c1…`. One type a kind, so that none can be
 //! passed for another. New ones are made by [`IdMaker`] alone, from the clock and the randomness that it was given.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::hash::{BuildHasher, Hash};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use rustc_hash::FxBuildHasher;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use uuid::Uuid;
 
@@ -51,6 +54,18 @@ impl IdMaker {
         self.random.fill(&mut bytes);
         bytes
     }
+}
+
+/// A map by ids, and by what is made of ids and times. A request looks some hundred of them up, and nobody outside can
+/// choose ids that collide: they are made here, of 74 random bits. What a client names stays with the standard hasher.
+pub type IdMap<K, V> = HashMap<K, V, FxBuildHasher>;
+/// See [`IdMap`].
+pub type IdSet<K> = HashSet<K, FxBuildHasher>;
+
+/// In which of so many shards something stands that has an [`IdMap`] each. By bits from the hash's middle: the map itself
+/// goes by its lowest and its highest ones.
+pub fn shard_of<K: Hash>(key: &K, shards: usize) -> usize {
+    usize::try_from(FxBuildHasher.hash_one(key) >> 32).unwrap_or(0) % shards
 }
 
 /// The text is not an id of this kind.

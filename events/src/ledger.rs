@@ -8,7 +8,7 @@ pub mod fold;
 mod refusals;
 mod sweep;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -19,7 +19,7 @@ use crate::event::hold::BudgetWindow;
 use crate::event::inference::{AttemptFailed, InferenceAdmitted, InferenceEnded};
 use crate::event::{Chain, Context, Event, Stream};
 use crate::fraction::Fraction;
-use crate::ids::{BudgetId, RequestId};
+use crate::ids::{BudgetId, IdMap, IdSet, RequestId};
 use crate::money::{CostLine, NanoUsd};
 use crate::time::Period;
 use crate::wire::Refusal;
@@ -66,12 +66,12 @@ pub struct Hold {
 /// All that decisions about money are taken from.
 #[derive(Clone, Debug, Default)]
 pub struct Balances {
-    budgets: HashMap<BudgetId, BudgetInForce>,
-    by_scope: HashMap<Scope, Vec<BudgetId>>,
-    windows: HashMap<BudgetWindow, Amounts>,
+    budgets: IdMap<BudgetId, BudgetInForce>,
+    by_scope: IdMap<Scope, Vec<BudgetId>>,
+    windows: IdMap<BudgetWindow, Amounts>,
     /// Of windows in which anything was announced.
-    announced: HashMap<BudgetWindow, BTreeSet<Fraction>>,
-    open: HashMap<RequestId, Hold>,
+    announced: IdMap<BudgetWindow, BTreeSet<Fraction>>,
+    open: IdMap<RequestId, Hold>,
     by_expiry: BTreeSet<(DateTime<Utc>, RequestId)>,
     refusals: refusals::Refusals,
     changes: Changes,
@@ -82,11 +82,11 @@ pub struct Balances {
 /// What differs from the rows that were last written.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
-    pub windows: HashSet<BudgetWindow>,
+    pub windows: IdSet<BudgetWindow>,
     /// Open, and not in the rows.
-    pub opened: HashSet<RequestId>,
+    pub opened: IdSet<RequestId>,
     /// In the rows, and not open any more.
-    pub closed: HashSet<RequestId>,
+    pub closed: IdSet<RequestId>,
 }
 
 /// A request that asks for its money.

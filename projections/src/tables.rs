@@ -12,7 +12,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use events::event::admin::{Budget, Key, KeyRotated, Model, Partner, Price, Provider, RateLimit, Scope, Tenant, User};
 use events::event::{Chain, Event, Recorded};
-use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
+use events::ids::{BudgetId, IdMap, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
 
 use crate::caller::ModelGlobs;
 
@@ -70,11 +70,11 @@ pub struct KeyEntry {
 }
 
 /// Ids by the scope that they bind.
-type ByScope<I> = HashMap<Scope, BTreeSet<I>>;
+type ByScope<I> = IdMap<Scope, BTreeSet<I>>;
 /// Live models by their owner (`None`: shared by all) and frontend name.
-type Routes = HashMap<Option<TenantId>, BTreeMap<String, ModelId>>;
+type Routes = IdMap<Option<TenantId>, BTreeMap<String, ModelId>>;
 /// Prices by provider and the provider's own model name.
-type PriceLists = HashMap<ProviderId, HashMap<String, Vec<PriceId>>>;
+type PriceLists = IdMap<ProviderId, HashMap<String, Vec<PriceId>>>;
 
 /// One snapshot. A copy shares everything with its original until either is changed.
 #[derive(Clone, Default)]

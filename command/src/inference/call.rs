@@ -34,8 +34,10 @@ const FAST: Duration = Duration::from_millis(5);
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The version that still takes `temperature` and `top_p`, which our clients may send.
 const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 /// Where upstreams say by which id they know a request: OpenAI and those that do as it does, Anthropic, Azure.
-const UPSTREAM_ID_HEADERS: [&str; 3] = ["x-request-id", "request-id", "apim-request-id"];
+const UPSTREAM_ID_HEADERS: [HeaderName; 3] =
+    [REQUEST_ID_HEADER, HeaderName::from_static("request-id"), HeaderName::from_static("apim-request-id")];
 const UPSTREAM_ID_CHARS_MAX: usize = 256;
 
 /// An upstream that said 200.
@@ -138,7 +140,7 @@ fn request(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("ledgerway/", env!("CARGO_PKG_VERSION"))));
-    headers.insert("x-request-id", HeaderValue::try_from(request_id).ok()?);
+    headers.insert(REQUEST_ID_HEADER, HeaderValue::try_from(request_id).ok()?);
     for (name, value) in [("traceparent", trace.parent), ("tracestate", trace.state)] {
         if let Some(value) = value {
             headers.insert(name, value);
@@ -167,7 +169,7 @@ fn sensitive(text: &str) -> Option<HeaderValue> {
 }
 
 fn upstream_request_id(headers: &HeaderMap) -> Option<String> {
-    let id = UPSTREAM_ID_HEADERS.iter().find_map(|name| headers.get(*name))?.to_str().ok()?;
+    let id = UPSTREAM_ID_HEADERS.iter().find_map(|name| headers.get(name))?.to_str().ok()?;
     Some(id.chars().take(UPSTREAM_ID_CHARS_MAX).collect())
 }
 

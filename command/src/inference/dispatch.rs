@@ -139,7 +139,7 @@ async fn ask_once(
 }
 
 /// Settles, then answers.
-async fn answer_whole(running: Running, answer: &WholeAnswer, request_id: &str) -> Result<Response, Refusal> {
+async fn answer_whole(running: Box<Running>, answer: &WholeAnswer, request_id: &str) -> Result<Response, Refusal> {
     let settled = running.complete(&answer.metered).await;
     let settled = settled.map_err(|error| ledger_unavailable(request_id, &error))?;
     let mut response = Response::new(answer.render(&settled.receipt()).into());

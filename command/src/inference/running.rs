@@ -89,8 +89,8 @@ pub struct Running {
 }
 
 impl Running {
-    pub fn new(hold: OpenHold, way: Way, plan: &Plan, choices: u64, deadline: Duration) -> Self {
-        Self {
+    pub fn new(hold: OpenHold, way: Way, plan: &Plan, choices: u64, deadline: Duration) -> Box<Self> {
+        Box::new(Self {
             hold: Some(hold),
             let_in: way.let_in,
             started: Instant::now(),
@@ -105,7 +105,7 @@ impl Running {
             first_token_ms: None,
             relay: None,
             course: way.course,
-        }
+        })
     }
 
     pub fn is_out_of_time(&self) -> bool {
@@ -167,7 +167,7 @@ impl Running {
     }
 
     /// Settles what the answer cost; durable when it returns.
-    pub async fn complete(mut self, metered: &Metered) -> Result<Settled, LogError> {
+    pub async fn complete(mut self: Box<Self>, metered: &Metered) -> Result<Settled, LogError> {
         let (Some(hold), Some(target)) = (self.hold.take(), self.target.take()) else { return Err(LogError::Closed) };
         self.course.call_ends(None);
         let measured = self.measure(&target.rates, metered, hold.held);
@@ -188,7 +188,12 @@ impl Running {
     }
 
     /// Records the failure; the position at which it is a fact.
-    pub async fn fail(mut self, refusal: &Refusal, reason: &str, consumed: Consumed) -> Result<u64, LogError> {
+    pub async fn fail(
+        mut self: Box<Self>,
+        refusal: &Refusal,
+        reason: &str,
+        consumed: Consumed,
+    ) -> Result<u64, LogError> {
         let Some(hold) = self.hold.take() else { return Err(LogError::Closed) };
         let (target, relay) = (self.target.take(), self.relay.take());
         let metered = relay.as_ref().map(|relay| relay.metered().of_what_was_cut_off());
@@ -215,7 +220,7 @@ impl Running {
 
     /// Nobody takes the answer any more, and the upstream is cancelled with it: what went through is counted and
     /// settled as soon as the ledger can.
-    pub fn give_up(mut self, reason: &str) {
+    pub fn give_up(mut self: Box<Self>, reason: &str) {
         self.abort(reason);
     }
 

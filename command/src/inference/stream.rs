@@ -25,7 +25,7 @@ const GATHERED_BYTES_MAX: usize = 16 * 1024;
 /// A response whose first bytes are there.
 pub fn respond(
     gateway: &Gateway,
-    running: Running,
+    running: Box<Running>,
     target: &PlannedTarget,
     surface: Surface,
     first: Bytes,
@@ -57,7 +57,7 @@ pub fn respond(
 }
 
 struct Relaying {
-    running: Running,
+    running: Box<Running>,
     _open: OpenStream,
     surface: Surface,
     body: UpstreamBody,
@@ -97,15 +97,16 @@ impl Phase {
         };
         match relaying.next().await {
             Ok(Relayed::Bytes(bytes)) if relaying.running.is_out_of_time() => {
-                let end = relaying.break_off(&CallFailure::of(Cause::Timeout)).await;
+                let end = Box::pin(relaying.break_off(&CallFailure::of(Cause::Timeout))).await;
                 Some((joined(bytes, &end), Self::Over))
             }
             Ok(Relayed::Bytes(bytes)) => {
                 open.relaying.put_back(relaying);
                 Some((bytes, Self::Middle(open)))
             }
-            Ok(Relayed::End(rest)) => Some((relaying.close(rest).await, Self::Over)),
-            Err(failure) => Some((relaying.break_off(&failure).await, Self::Over)),
+            // Boxed: the room that an end takes would else be kept while the stream is open.
+            Ok(Relayed::End(rest)) => Some((Box::pin(relaying.close(rest)).await, Self::Over)),
+            Err(failure) => Some((Box::pin(relaying.break_off(&failure)).await, Self::Over)),
         }
     }
 }

@@ -1,12 +1,10 @@
 //! Where every limit's counts are found. A slot is made when its limit first binds a request and dropped when it counts
 //! nothing any more, or when what it counted for has ended.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use events::event::admin::Scope;
-use events::ids::{KeyId, LimitId};
+use events::ids::{IdMap, KeyId, LimitId, shard_of};
 use projections::tables::{Entry, Tables};
 
 use super::slot::Slot;
@@ -31,19 +29,18 @@ pub(super) type SharedSlot = Arc<Mutex<Slot>>;
 
 #[derive(Default)]
 struct Shard {
-    slots: HashMap<SlotKey, SharedSlot>,
+    slots: IdMap<SlotKey, SharedSlot>,
     pruned_micros: i64,
     kept: usize,
 }
 
 pub(super) struct Slots {
     shards: [Mutex<Shard>; SHARDS],
-    hasher: RandomState,
 }
 
 impl Slots {
     pub(super) fn new() -> Self {
-        Self { shards: std::array::from_fn(|_| Mutex::default()), hasher: RandomState::new() }
+        Self { shards: std::array::from_fn(|_| Mutex::default()) }
     }
 
     /// The slot, made where there is none. `tables` know what has ended.
@@ -62,8 +59,7 @@ impl Slots {
     }
 
     fn shard(&self, key: SlotKey) -> MutexGuard<'_, Shard> {
-        let number = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or_default();
-        self.shards[number].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[shard_of(&key, SHARDS)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[cfg(test)]

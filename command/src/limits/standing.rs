@@ -4,10 +4,15 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use events::limit::{LimitName, Measure};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Serialize, Serializer};
 
 use super::binding::Holder;
+
+const LIMIT_HEADER: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING_HEADER: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET_HEADER: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+const MEASURE_HEADER: HeaderName = HeaderName::from_static("x-ratelimit-measure");
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
@@ -65,9 +70,9 @@ impl Standing {
     }
 
     pub fn put_into(self, headers: &mut HeaderMap) {
-        headers.insert("x-ratelimit-limit", HeaderValue::from(self.limit));
-        headers.insert("x-ratelimit-remaining", HeaderValue::from(self.remaining));
-        headers.insert("x-ratelimit-reset", HeaderValue::from(self.reset_unix_s));
-        headers.insert("x-ratelimit-measure", HeaderValue::from_static(self.measure.as_str()));
+        headers.insert(LIMIT_HEADER, HeaderValue::from(self.limit));
+        headers.insert(REMAINING_HEADER, HeaderValue::from(self.remaining));
+        headers.insert(RESET_HEADER, HeaderValue::from(self.reset_unix_s));
+        headers.insert(MEASURE_HEADER, HeaderValue::from_static(self.measure.as_str()));
     }
 }

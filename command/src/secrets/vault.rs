@@ -2,14 +2,13 @@
 //! data key is itself wrapped under the node's key. What a box is for is bound into it, so that none opens in
 //! another's place. Opened keys are kept in memory, a provider's newest alone.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
-use events::ids::{IdMaker, ProviderId, TenantId};
+use events::ids::{IdMaker, IdMap, ProviderId, TenantId};
 use events::log::{Log, LogError, SealedSecret, SideRow};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
@@ -57,7 +56,7 @@ pub struct Vault {
     node_key: NodeKey,
     log: Log,
     ids: IdMaker,
-    opened: RwLock<HashMap<ProviderId, Opened>>,
+    opened: RwLock<IdMap<ProviderId, Opened>>,
     /// Held from reading a data key to appending what was sealed under it, so that no two are made for one scope.
     sealing: Arc<Mutex<()>>,
 }

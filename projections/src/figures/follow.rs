@@ -44,7 +44,7 @@ impl Follower {
                 () = self.wanted.notified() => {}
                 _ = stopped.wait_for(|stopped| *stopped) => return,
             }
-            let is_whole = first.is_ok_and(|batch| self.take(&batch)) && self.drain();
+            let is_whole = first.is_ok_and(|batch| self.take(&batch)) && self.drain().await;
             while !is_whole && self.catch_up().await.is_err() {
                 tokio::select! {
                     () = tokio::time::sleep(RETRY_AFTER) => {}
@@ -71,8 +71,10 @@ impl Follower {
     }
 
     /// What else is there. Whether nothing was missing.
-    fn drain(&mut self) -> bool {
+    async fn drain(&mut self) -> bool {
         loop {
+            // Requests are served by the same threads.
+            tokio::task::yield_now().await;
             match self.tail.try_recv() {
                 Ok(batch) if self.take(&batch) => {}
                 Ok(_) | Err(TryRecvError::Lagged(_)) => return false,

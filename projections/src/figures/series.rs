@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use events::event::inference::{AttemptFailed, Backend, InferenceAdmitted, InferenceEnded, InferenceRefused};
 use events::event::{Event, Recorded};
-use events::ids::{ProviderId, RequestId};
+use events::ids::{IdMap, ProviderId, RequestId};
 use events::money::NanoUsd;
 use events::wire::ErrorCode;
 use prometheus::{Histogram, IntCounter, Registry};
@@ -36,7 +36,7 @@ pub struct Series {
     reasons: Names,
     /// By the model's label, then by surface.
     slots: HashMap<String, Vec<(String, Arc<Slot>)>>,
-    open: HashMap<RequestId, Arc<Slot>>,
+    open: IdMap<RequestId, Arc<Slot>>,
     /// What requests of a model cost at a provider, which may be renamed.
     costs: HashMap<(usize, ProviderId), (String, Sum)>,
 }
@@ -108,7 +108,7 @@ impl Series {
             providers: Names::at_most(PROVIDERS_MAX),
             reasons: Names::at_most(REASONS_MAX),
             slots: HashMap::new(),
-            open: HashMap::new(),
+            open: IdMap::default(),
             costs: HashMap::new(),
         })
     }

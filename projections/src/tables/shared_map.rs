@@ -1,16 +1,14 @@
 //! A map that is cheap to copy and cheap to change a little: it is cut into shards, and a change copies one of them
 //! only while a published copy still uses it.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
+use std::hash::Hash;
 use std::sync::Arc;
+
+use events::ids::{IdMap, shard_of};
 
 const SHARDS: usize = 64;
 
-/// Chooses the shard. Without a seed: copies of one map have to agree.
-type ShardHasher = BuildHasherDefault<DefaultHasher>;
-
-type Shard<K, V> = Arc<HashMap<K, Arc<V>>>;
+type Shard<K, V> = Arc<IdMap<K, Arc<V>>>;
 
 pub struct SharedMap<K, V> {
     shards: Arc<[Shard<K, V>]>,
@@ -30,11 +28,11 @@ impl<K, V> Default for SharedMap<K, V> {
 
 impl<K: Hash + Eq + Clone, V> SharedMap<K, V> {
     pub fn get(&self, key: &K) -> Option<&V> {
-        self.shards.get(shard_of(key))?.get(key).map(AsRef::as_ref)
+        self.shards.get(shard_of(key, SHARDS))?.get(key).map(AsRef::as_ref)
     }
 
     pub fn insert(&mut self, key: K, value: V) {
-        let index = shard_of(&key);
+        let index = shard_of(&key, SHARDS);
         if let Some(shard) = Arc::make_mut(&mut self.shards).get_mut(index) {
             Arc::make_mut(shard).insert(key, Arc::new(value));
         }
@@ -52,16 +50,11 @@ impl<K: Hash + Eq + Clone, V: Clone> SharedMap<K, V> {
         if self.get(key).is_none() {
             return;
         }
-        let shard = Arc::make_mut(&mut self.shards).get_mut(shard_of(key));
+        let shard = Arc::make_mut(&mut self.shards).get_mut(shard_of(key, SHARDS));
         if let Some(value) = shard.and_then(|shard| Arc::make_mut(shard).get_mut(key)) {
             change(Arc::make_mut(value));
         }
     }
-}
-
-fn shard_of<K: Hash>(key: &K) -> usize {
-    let hash = ShardHasher::default().hash_one(key);
-    usize::try_from(hash).unwrap_or(0) % SHARDS
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
 //! `budgets` and `budget_windows`: limits, and what was charged and is held in every window. Reads `budget.*`. Rebuild:
 //! from the log. Nothing is decided from it: the ledger has balances of its own.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use events::event::admin::{Budget, Ended, Scope};
 use events::event::hold::BudgetWindow;
 use events::event::{Event, Recorded};
-use events::ids::BudgetId;
+use events::ids::{BudgetId, IdMap};
 use events::money::NanoUsd;
 use rusqlite::{Connection, params};
 
@@ -30,7 +29,7 @@ struct Movement {
     held: i64,
 }
 
-type Movements = HashMap<BudgetWindow, Movement>;
+type Movements = IdMap<BudgetWindow, Movement>;
 
 impl Projector for Budgets {
     fn view(&self) -> View {
@@ -46,7 +45,7 @@ impl Projector for Budgets {
     }
 
     fn apply(&mut self, db: &Connection, events: &[Arc<Recorded>]) -> Result<(), ProjectionError> {
-        let mut movements = Movements::new();
+        let mut movements = Movements::default();
         for recorded in events {
             take(db, &mut movements, recorded)?;
         }

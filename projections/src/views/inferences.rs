@@ -4,12 +4,11 @@
 //! Rows say where in the log a life's events stand, and who reads a life reads them there: they never change, and their
 //! text was most of this file and most of the time that it took to write it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use events::event::inference::{InferenceEnded, InferenceRefused};
 use events::event::{Event, Recorded};
-use events::ids::RequestId;
+use events::ids::{IdMap, RequestId};
 use events::money::NanoUsd;
 use rusqlite::{CachedStatement, Connection, params};
 
@@ -57,7 +56,7 @@ impl Status {
     }
 }
 
-type Lives<'a> = HashMap<RequestId, Life<'a>>;
+type Lives<'a> = IdMap<RequestId, Life<'a>>;
 
 impl Projector for Inferences {
     fn view(&self) -> View {
@@ -73,7 +72,7 @@ impl Projector for Inferences {
     }
 
     fn apply(&mut self, db: &Connection, events: &[Arc<Recorded>]) -> Result<(), ProjectionError> {
-        let mut lives = Lives::new();
+        let mut lives = Lives::default();
         for recorded in events {
             take(&mut lives, recorded)?;
         }

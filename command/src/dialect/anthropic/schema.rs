@@ -17,7 +17,9 @@ const BYTES_MAX: usize = 128 * 1024;
 /// Errors: `INVALID_REQUEST` for objects that are to have other members, and for more than 128 KiB.
 pub fn closed(schema: &RawValue) -> Result<Cow<'_, RawValue>, Refusal> {
     if schema.get().len() > BYTES_MAX {
-        return Err(path().refuse("has a schema of more than 128 KiB, which is not translated for this model's provider"));
+        return Err(
+            path().refuse("has a schema of more than 128 KiB, which is not translated for this model's provider")
+        );
     }
     let mut out = String::with_capacity(schema.get().len() + 64);
     close(schema.get(), &mut out).map_err(refused)?;
