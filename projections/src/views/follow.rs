@@ -21,7 +21,7 @@ use super::{Progress, Unreadable, View};
 /// Events in one transaction: the more, the fewer rows are written twice.
 const EVENTS_MAX: usize = 4096;
 /// Between two transactions, unless somebody waits: rows that several events change are then written once.
-const PACE: Duration = Duration::from_millis(20);
+const PACE: Duration = Duration::from_millis(50);
 /// Pages of events that may wait between reading and writing.
 const PAGES_AHEAD: usize = 2;
 /// After a failure that may pass.
