@@ -12,6 +12,8 @@
 //! | `OVERHEAD_PACED_SECONDS` | 9 | the same of paced streams, and how long each stream of the crowd is |
 //! | `OVERHEAD_STREAMS` | 512 | in the crowd |
 //! | `OVERHEAD_NGINX` | 1 | 0 leaves nginx out |
+//! | `OVERHEAD_BESIDE` | | another build of the gateway, which takes turns with this one: the path `beside` |
+//! | `OVERHEAD_CONNECTIONS` | | of whole answers and bursts, so many alone |
 
 mod nginx;
 mod paced;
@@ -20,10 +22,9 @@ mod throughput;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
-use harness::admin::{Account, Price};
+use harness::admin::Price;
 use harness::disk::{Fsync, fdatasync};
 use harness::figures::mebibytes;
 use harness::gateway::Gateway;
@@ -46,17 +47,25 @@ struct Settings {
     paced: Duration,
     streams: u32,
     with_nginx: bool,
+    beside: Option<String>,
+    connections: Vec<usize>,
 }
 
 impl Settings {
     fn read() -> Result<Self, String> {
         let streams = settings::count("OVERHEAD_STREAMS", 512)?;
+        let connections = match settings::count("OVERHEAD_CONNECTIONS", 0)? {
+            0 => throughput::CONNECTIONS.to_vec(),
+            alone => vec![usize::try_from(alone).map_err(|_| "OVERHEAD_CONNECTIONS is too large".to_owned())?],
+        };
         Ok(Self {
             only: settings::word("OVERHEAD_ONLY", &["whole", "streams", "memory"])?,
             time: settings::seconds("OVERHEAD_SECONDS", 5)?,
             paced: settings::seconds("OVERHEAD_PACED_SECONDS", 9)?,
             streams: u32::try_from(streams).map_err(|_| "OVERHEAD_STREAMS is too large".to_owned())?,
             with_nginx: settings::count("OVERHEAD_NGINX", 1)? != 0,
+            beside: std::env::var("OVERHEAD_BESIDE").ok(),
+            connections,
         })
     }
 
@@ -73,7 +82,7 @@ fn main() -> ExitCode {
 struct Bench {
     settings: Settings,
     gateway: Gateway,
-    account: Account,
+    _beside: Option<Gateway>,
     paths: Vec<Path>,
     _nginx: Option<Nginx>,
     memory: Vec<(String, Memory)>,
@@ -90,14 +99,15 @@ impl Bench {
         let gateway = Gateway::start(env!("CARGO_BIN_EXE_ledgerway"), env!("CARGO_TARGET_TMPDIR"));
         std::thread::sleep(IDLE);
         let idle = gateway.processes().memory();
-        let account = gateway.admin().set_up(upstream.address, PRICE);
-        gateway.admin().wait_for_views();
+        let ledgerway = through("ledgerway", &gateway, &upstream);
         let memory = vec![
             ("2 s after the start, before any request".to_owned(), idle),
             ("set up".to_owned(), gateway.processes().memory()),
         ];
-        let paths = paths(&upstream, nginx.as_ref(), &gateway);
-        Ok(Self { settings, gateway, account, paths, _nginx: nginx, memory })
+        let other = settings.beside.as_deref().map(|binary| Gateway::start(binary, env!("CARGO_TARGET_TMPDIR")));
+        let beside = other.as_ref().map(|other| through("beside", other, &upstream));
+        let paths = past(&upstream, nginx.as_ref(), &ledgerway.secret).chain([ledgerway]).chain(beside).collect();
+        Ok(Self { settings, gateway, _beside: other, paths, _nginx: nginx, memory })
     }
 
     fn run(&mut self) -> io::Result<()> {
@@ -126,9 +136,8 @@ impl Bench {
     async fn whole(&mut self, out: &mut impl Write, before: Fsync) -> io::Result<()> {
         writeln!(out, "\nWhole answers of nine words:\n")?;
         throughput::header(out, "request")?;
-        let request: Arc<[u8]> = request::whole(&self.account.secret).into();
-        for connections in throughput::CONNECTIONS {
-            let aim = |path: &Path| path.aim_whole(&request, WHOLE_ENDS_WITH);
+        for &connections in &self.settings.connections {
+            let aim = |path: &Path| path.aim_whole(WHOLE_ENDS_WITH);
             let at_rest = throughput::rows(out, &self.paths, aim, connections, self.settings.time).await?;
             if connections == 1 {
                 let fsync = (before.p50 + fdatasync(self.gateway.folder())?.p50) / 2;
@@ -142,20 +151,17 @@ impl Bench {
     async fn streams(&mut self, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "\nStreams of {BURST_TOKENS} tokens that come at once:\n")?;
         throughput::header(out, "stream")?;
-        let request: Arc<[u8]> = request::stream(request::BURST, BURST_TOKENS, &self.account.secret).into();
-        let tokens = usize::try_from(BURST_TOKENS).unwrap_or_default();
-        for connections in throughput::CONNECTIONS {
-            let aim = |path: &Path| path.aim_stream(&request, tokens, 256);
+        for &connections in &self.settings.connections {
+            let aim = |path: &Path| path.aim_stream(request::BURST, BURST_TOKENS, 256);
             throughput::rows(out, &self.paths, aim, connections, self.settings.time).await?;
         }
-        paced::few(out, &self.paths, &self.account.secret, self.settings.paced).await
+        paced::few(out, &self.paths, self.settings.paced).await
     }
 
     /// The load of whole answers that the memory is looked at after, where it was not measured already.
     async fn load_for_memory(&mut self) -> io::Result<()> {
         self.paths.retain(|path| path.admin.is_some());
-        let request: Arc<[u8]> = request::whole(&self.account.secret).into();
-        let aim = |path: &Path| path.aim_whole(&request, WHOLE_ENDS_WITH);
+        let aim = |path: &Path| path.aim_whole(WHOLE_ENDS_WITH);
         throughput::rows(&mut io::sink(), &self.paths, aim, 128, self.settings.time).await?;
         self.memory.push(("whole answers served".to_owned(), self.gateway.processes().memory()));
         Ok(())
@@ -163,7 +169,7 @@ impl Bench {
 
     async fn crowd(&mut self, out: &mut impl Write) -> io::Result<()> {
         let (streams, time) = (self.settings.streams, self.settings.paced);
-        let during = paced::crowd(out, &self.paths, &self.account.secret, streams, time).await?;
+        let during = paced::crowd(out, &self.paths, streams, time).await?;
         self.memory.push((format!("{streams} streams at once"), during));
         self.memory.push(("after them".to_owned(), self.gateway.processes().memory()));
         Ok(())
@@ -179,24 +185,34 @@ impl Bench {
     }
 }
 
-fn paths(upstream: &Upstream, nginx: Option<&Nginx>, gateway: &Gateway) -> Vec<Path> {
-    let (whole, streams) = (upstream.address, upstream.address);
-    let direct = Path { name: "direct", whole, streams, processes: Processes::default(), admin: None };
+/// The paths that have no gateway.
+fn past(upstream: &Upstream, nginx: Option<&Nginx>, secret: &str) -> impl Iterator<Item = Path> + use<> {
+    let (address, secret) = (upstream.address, secret.to_owned());
+    let direct = Path {
+        name: "direct",
+        whole: address,
+        streams: address,
+        secret: secret.clone(),
+        processes: Processes::default(),
+        admin: None,
+    };
     let nginx = nginx.map(|nginx| Path {
         name: "nginx",
         whole: nginx.whole,
         streams: nginx.streams,
+        secret,
         processes: nginx.processes(),
         admin: None,
     });
-    let ledgerway = Path {
-        name: "ledgerway",
-        whole: gateway.address,
-        streams: gateway.address,
-        processes: gateway.processes(),
-        admin: Some(gateway.admin()),
-    };
-    std::iter::once(direct).chain(nginx).chain([ledgerway]).collect()
+    std::iter::once(direct).chain(nginx)
+}
+
+/// The path through a gateway, where all is made that a request needs.
+fn through(name: &'static str, gateway: &Gateway, upstream: &Upstream) -> Path {
+    let (admin, address) = (gateway.admin(), gateway.address);
+    let secret = admin.set_up(upstream.address, PRICE).secret;
+    admin.wait_for_views();
+    Path { name, whole: address, streams: address, secret, processes: gateway.processes(), admin: Some(admin) }
 }
 
 fn added(out: &mut impl Write, at_rest: &throughput::AtRest, fsync: Duration) -> io::Result<()> {

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use harness::figures::{Spread, micros_each, millis};
@@ -24,16 +23,15 @@ const CROWD_ENDS_WITHIN: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A token every 20 ms, on few connections.
-pub async fn few(out: &mut impl Write, paths: &[Path], secret: &str, time: Duration) -> io::Result<()> {
+pub async fn few(out: &mut impl Write, paths: &[Path], time: Duration) -> io::Result<()> {
     writeln!(out, "\nStreams of {TOKENS} tokens, one every {} ms:\n", PACE.as_millis())?;
     table::header(
         out,
         &["connections", "path", "streams", "first token p50 ms", "p99 ms", "gap p50 ms", "p99 ms", "max ms", "errors"],
     )?;
-    let request: Arc<[u8]> = request::stream(request::PACED, TOKENS.into(), secret).into();
     for connections in CONNECTIONS {
         let begin_within = PACE * TOKENS;
-        let aim = |path: &Path| Aim { begin_within, ..path.aim_stream(&request, TOKENS as usize, 1) };
+        let aim = |path: &Path| Aim { begin_within, ..path.aim_stream(request::PACED, TOKENS.into(), 1) };
         let tallies = take_turns(paths, aim, connections, time).await;
         let mut firsts = Vec::with_capacity(paths.len());
         for (path, mut tally) in paths.iter().zip(tallies) {
@@ -59,13 +57,7 @@ pub async fn few(out: &mut impl Write, paths: &[Path], secret: &str, time: Durat
 }
 
 /// Many at once, `time` long; what the gateway had in memory at most meanwhile.
-pub async fn crowd(
-    out: &mut impl Write,
-    paths: &[Path],
-    secret: &str,
-    streams: u32,
-    time: Duration,
-) -> io::Result<Memory> {
+pub async fn crowd(out: &mut impl Write, paths: &[Path], streams: u32, time: Duration) -> io::Result<Memory> {
     let tokens = usize::try_from(time.as_millis() / PACE.as_millis()).unwrap_or(usize::MAX).max(2);
     writeln!(
         out,
@@ -88,14 +80,13 @@ pub async fn crowd(
             "errors",
         ],
     )?;
-    let request: Arc<[u8]> = request::stream(request::PACED, tokens as u64, secret).into();
     let mut gateway = Memory::default();
     for path in paths {
         let cpu = path.processes.cpu();
-        let (mut tally, memory) = watched(path, &request, tokens, streams).await;
+        let (mut tally, memory) = watched(path, tokens, streams).await;
         path.calm_down();
         let cpu = path.processes.cpu().saturating_sub(cpu);
-        if path.admin.is_some() {
+        if path.name == "ledgerway" {
             gateway = memory;
         }
         let first = Spread::of(&mut tally.firsts);
@@ -111,8 +102,8 @@ pub async fn crowd(
     Ok(gateway)
 }
 
-async fn watched(path: &Path, request: &Arc<[u8]>, tokens: usize, streams: u32) -> (Tally, Memory) {
-    let aim = path.aim_stream(request, tokens, 0);
+async fn watched(path: &Path, tokens: usize, streams: u32) -> (Tally, Memory) {
+    let aim = path.aim_stream(request::PACED, tokens as u64, 0);
     let mut crowd = pin!(load::crowd(&aim, streams, BEGIN_WITHIN, CROWD_ENDS_WITHIN));
     let mut most = path.processes.memory();
     loop {

@@ -1,21 +1,23 @@
 //! The ways to the upstream that are measured side by side.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use harness::admin::Admin;
 use harness::connection::Wanted;
 use harness::load::{self, Aim, Tally};
 use harness::process::Processes;
+use harness::request;
 
 /// Every figure is of so many rounds, in which the paths take turns: what else the machine does then falls on all.
-const ROUNDS: u32 = 3;
+const ROUNDS: u32 = 10;
 
 pub struct Path {
     pub name: &'static str,
     pub whole: SocketAddr,
     pub streams: SocketAddr,
+    /// Of the key that asks.
+    pub secret: String,
     /// Nobody's where nothing is in between.
     pub processes: Processes,
     /// Whose views have to be waited for.
@@ -23,14 +25,15 @@ pub struct Path {
 }
 
 impl Path {
-    pub fn aim_whole(&self, request: &Arc<[u8]>, ending: &'static str) -> Aim {
-        let wanted = Wanted::Whole { ending };
-        Aim { address: self.whole, request: Arc::clone(request), wanted, warm_up: 256, begin_within: Duration::ZERO }
+    pub fn aim_whole(&self, ending: &'static str) -> Aim {
+        let (request, wanted) = (request::whole(&self.secret).into(), Wanted::Whole { ending });
+        Aim { address: self.whole, request, wanted, warm_up: 256, begin_within: Duration::ZERO }
     }
 
-    pub fn aim_stream(&self, request: &Arc<[u8]>, tokens: usize, warm_up: usize) -> Aim {
-        let wanted = Wanted::Stream { tokens };
-        Aim { address: self.streams, request: Arc::clone(request), wanted, warm_up, begin_within: Duration::ZERO }
+    pub fn aim_stream(&self, model: &str, tokens: u64, warm_up: usize) -> Aim {
+        let request = request::stream(model, tokens, &self.secret).into();
+        let wanted = Wanted::Stream { tokens: usize::try_from(tokens).unwrap_or(usize::MAX) };
+        Aim { address: self.streams, request, wanted, warm_up, begin_within: Duration::ZERO }
     }
 
     async fn round(&self, aim: &Aim, connections: usize, time: Duration) -> Tally {
