@@ -14,13 +14,15 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 const PREFLIGHT_KEPT: Duration = Duration::from_secs(600);
 
 /// What pages may read besides the headers that every page may.
-const EXPOSED: [HeaderName; 14] = [
+const EXPOSED: [HeaderName; 16] = [
     HeaderName::from_static("x-request-id"),
     HeaderName::from_static("request-id"),
     HeaderName::from_static("x-ledgerway-position"),
     HeaderName::from_static("x-ledgerway-backend"),
     HeaderName::from_static("x-ledgerway-cost-usd"),
     HeaderName::from_static("x-ledgerway-max-output-tokens"),
+    HeaderName::from_static("x-ledgerway-as-of-position"),
+    HeaderName::from_static("x-ledgerway-next-cursor"),
     HeaderName::from_static("x-ratelimit-limit"),
     HeaderName::from_static("x-ratelimit-remaining"),
     HeaderName::from_static("x-ratelimit-reset"),
