@@ -20,7 +20,8 @@ use super::{Progress, Unreadable, View};
 
 /// Events in one transaction: the more, the fewer rows are written twice.
 const EVENTS_MAX: usize = 4096;
-/// Between two transactions, unless somebody waits: rows that several events change are then written once.
+/// From the beginning of one transaction to that of the next, unless somebody waits: rows that several events change are
+/// then written once.
 const PACE: Duration = Duration::from_millis(50);
 /// Pages of events that may wait between reading and writing.
 const PAGES_AHEAD: usize = 2;
@@ -166,9 +167,11 @@ impl Follower {
                 () = self.wanted.notified() => {}
                 _ = self.stopped.wait_for(|stopped| *stopped) => {}
             }
+            let began = Instant::now();
             let Some(events) = self.drain(&first) else { return Ok(Left::Gap) };
             self.standing.apply(store, &events)?;
-            next_at = Instant::now() + PACE;
+            // With a full one there is more: waiting would only let it grow.
+            next_at = if events.len() < EVENTS_MAX { began + PACE } else { began };
         }
     }
 
