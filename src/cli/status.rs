@@ -5,6 +5,7 @@ mod words;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use chrono::{DateTime, NaiveTime, Utc};
 use events::ids::BudgetId;
@@ -24,6 +25,10 @@ const COULD_NOT_LOOK: u8 = 2;
 const SHOWN_MAX: usize = 5;
 /// Of a budget, in percent: from here on it is near its limit.
 const NEAR_PERCENT: i128 = 80;
+
+/// How often a running gateway's views are looked at again until they are where the log was, and how long between that.
+const LOOKS_MAX: u32 = 8;
+const LOOK_EVERY: Duration = Duration::from_millis(25);
 
 /// All that is shown.
 struct Status {
@@ -81,7 +86,16 @@ fn look(dir: &Path, now: DateTime<Utc>) -> Result<Status, String> {
     let (head, balances) = reader.balances(now).map_err(|error| unreadable(&ledger, &error))?;
     let views = dir.join(VIEWS_FILE);
     let midnight = now.date_naive().and_time(NaiveTime::MIN).and_utc().timestamp();
-    let glance = glance(dir, midnight, SHOWN_MAX).map_err(|error| unreadable(&views, &error))?;
+    let look = || glance(dir, midnight, SHOWN_MAX).map_err(|error| unreadable(&views, &error));
+    let mut glance = look()?;
+    // A gateway writes its views a few times a second: what it has just recorded is no lag.
+    for _ in 0..LOOKS_MAX {
+        if served == Served::No || !glance.as_ref().is_some_and(|glance| is_behind(glance, head.position)) {
+            break;
+        }
+        std::thread::sleep(LOOK_EVERY);
+        glance = look()?;
+    }
     Ok(Status {
         data: dir.to_owned(),
         served,
@@ -93,6 +107,10 @@ fn look(dir: &Path, now: DateTime<Utc>) -> Result<Status, String> {
         near: near_limits(&balances, head.time_after(now)),
         glance,
     })
+}
+
+fn is_behind(glance: &Glance, head: u64) -> bool {
+    glance.views.iter().any(|(_, checkpoint)| checkpoint.as_ref().is_some_and(|found| found.position < head))
 }
 
 /// With its write-ahead log.
