@@ -1,9 +1,14 @@
 //! A data folder with a month of traffic in it, its views built, and one key of a tenant of its own that works.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
+use command::admin::setup::ensure_default_tenancy;
+use events::ids::{IdMaker, SystemRandom};
+use events::log::Log;
+use events::time::SystemClock;
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -25,7 +30,7 @@ pub struct Folder {
 
 impl Folder {
     pub fn of(root: &Path, events: u64) -> io::Result<Self> {
-        let path = kept::log(root, events, MONTH)?;
+        let path = kept::log(&root.join("scale"), events, MONTH, begin)?;
         let process = Process::start(&path)?;
         let mut operator = process.client(OPERATOR_KEY)?;
         let known = path.join(SECRET);
@@ -35,6 +40,17 @@ impl Folder {
         await_views(&mut operator)?;
         Ok(Self { events, secret: fs::read_to_string(known)?, path })
     }
+}
+
+/// What a gateway has from its first start: a log that does not begin with it would be given another one at every start.
+fn begin(log: &Log) {
+    let ids = IdMaker::new(Arc::new(SystemClock::new()), Arc::new(SystemRandom));
+    // On a thread of its own: the caller is one of a runtime.
+    let making = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(ensure_default_tenancy(log, &ids)).expect("the default tenancy")
+    };
+    std::thread::scope(|scope| scope.spawn(making).join()).expect("a thread that ends");
 }
 
 /// Until the views have taken in all there is.

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
+use events::log::Log;
+
 use crate::story;
 
 /// Rises when the story tells something else: what an older one recorded is then made anew.
@@ -11,8 +13,9 @@ const VERSION: u32 = 2;
 /// Written last, so that what was interrupted is not taken for whole.
 const STAMP: &str = "whole";
 
-/// The folder of a log of about so many events over so long a time.
-pub fn log(root: &Path, events: u64, span: Duration) -> io::Result<PathBuf> {
+/// The folder of a log of about so many events over so long a time. `begin`: what stands in front of the story; the same
+/// for everybody who keeps logs under `root`.
+pub fn log(root: &Path, events: u64, span: Duration, begin: impl FnOnce(&Log)) -> io::Result<PathBuf> {
     let folder = root.join(format!("story-{events}-over-{}s", span.as_secs()));
     let stamp = folder.join(STAMP);
     if fs::read_to_string(&stamp).is_ok_and(|found| found == VERSION.to_string()) {
@@ -21,7 +24,7 @@ pub fn log(root: &Path, events: u64, span: Duration) -> io::Result<PathBuf> {
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }
-    story::record(&folder, events, span, |_| ());
+    story::record(&folder, events, span, begin);
     fs::write(stamp, VERSION.to_string())?;
     Ok(folder)
 }

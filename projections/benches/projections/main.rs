@@ -26,7 +26,7 @@ fn main() -> io::Result<()> {
     // On the disk of the build and not in /tmp, which may lie in memory.
     let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let rounds = asked("PROJECTIONS_ROUNDS", 1);
-    let folder = kept::log(root, asked("PROJECTIONS_EVENTS", EVENTS), MONTH)?;
+    let folder = kept::log(root, asked("PROJECTIONS_EVENTS", EVENTS), MONTH, |_| ())?;
     rebuild::measure(root, &folder, rounds)?;
     lag::measure(root, asked("PROJECTIONS_LOAD", LOAD), rounds)
 }
