@@ -212,7 +212,8 @@ async fn dev_gives_two_models_a_key_with_five_dollars_and_a_line_to_paste() {
         models["data"].as_array().expect("models").iter().map(|model| model["id"].clone()).collect();
     names.sort_by_key(ToString::to_string);
     assert_eq!(names, ["sim-large", "sim-small"]);
-    let budgets = gateway.operator().get("/v1/budgets").await.must(200).json();
+    let all = format!("/v1/budgets?min_position={}", gateway.head().await);
+    let budgets = gateway.operator().get(&all).await.must(200).json();
     assert_eq!(
         (&budgets["items"][0]["limit_usd"], budgets["items"].as_array().map(Vec::len)),
         (&"5.000000000".into(), Some(1))

@@ -21,8 +21,11 @@ use super::{Progress, Unreadable, View};
 /// Events in one transaction: the more, the fewer rows are written twice.
 const EVENTS_MAX: usize = 4096;
 /// From the beginning of one transaction to that of the next, unless somebody waits: rows that several events change are
-/// then written once.
-const PACE: Duration = Duration::from_millis(50);
+/// then written once. With many events a request lives longer, and so does this.
+const PACE: Duration = Duration::from_millis(20);
+const PACE_WITH_MANY: Duration = Duration::from_millis(50);
+/// Events in a transaction that are many.
+const MANY: usize = 256;
 /// Pages of events that may wait between reading and writing.
 const PAGES_AHEAD: usize = 2;
 /// After a failure that may pass.
@@ -170,8 +173,7 @@ impl Follower {
             let began = Instant::now();
             let Some(events) = self.drain(&first) else { return Ok(Left::Gap) };
             self.standing.apply(store, &events)?;
-            // With a full one there is more: waiting would only let it grow.
-            next_at = if events.len() < EVENTS_MAX { began + PACE } else { began };
+            next_at = began + pace_after(events.len());
         }
     }
 
@@ -245,6 +247,15 @@ impl Standing {
             });
         }
         Ok(())
+    }
+}
+
+fn pace_after(events: usize) -> Duration {
+    match events {
+        0..MANY => PACE,
+        MANY..EVENTS_MAX => PACE_WITH_MANY,
+        // There is more: waiting would only let it grow.
+        _ => Duration::ZERO,
     }
 }
 
