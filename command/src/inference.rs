@@ -52,6 +52,7 @@ pub(crate) use plan::PlannedTarget;
 
 pub const BACKEND_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-backend");
 pub const COST_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-cost-usd");
+pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 pub const POSITION_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-position");
 
 /// The output cap, where budgets had not enough left for the one that was asked for.

@@ -13,6 +13,7 @@ use command::access::AccessRollup;
 use command::auth::Authenticator;
 use command::course::Arrival;
 use command::dialect::Surface;
+use command::inference::{POSITION_HEADER, REQUEST_ID_HEADER};
 use command::limits::{BindingLimits, LetIn, RateLimiter};
 use command::reply;
 use command::trace::TraceParent;
@@ -20,7 +21,7 @@ use events::event::{Actor, Chain, Context};
 use events::ids::{IdMaker, RequestId};
 use events::wire::{ErrorCode, Refusal};
 use http::header::{ACCEPT, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use projections::caller::{AtPosition, Caller, ClientOrigin};
 use projections::tables::TablesHandle;
 use tower_service::Service;
@@ -35,8 +36,6 @@ const URI_BYTES_MAX: usize = 8 * 1024;
 /// Whoever leaves out the /v1 of a client's base URL reads this, and who looks for what this version does not have.
 const NO_SUCH_PATH: &str =
     "there is no such path: a client's base URL ends in /v1, and GET /openapi.json lists them all";
-const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
-const POSITION_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-position");
 const USER_AGENT_CHARS_MAX: usize = 512;
 
 pub struct DoorParts {

@@ -13,11 +13,11 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
-use super::Gateway;
 use super::failure::{CallFailure, Cause};
 use super::plan::PlannedTarget;
 use super::running::Running;
 use super::turn::Turn;
+use super::{Gateway, REQUEST_ID_HEADER};
 use crate::dialect::{UpstreamDialect, UpstreamFault, read_refusal};
 use crate::secrets::Secret;
 use crate::simulator::{SimulatedBody, Simulator};
@@ -34,7 +34,6 @@ const FAST: Duration = Duration::from_millis(5);
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The version that still takes `temperature` and `top_p`, which our clients may send.
 const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
-const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 /// Where upstreams say by which id they know a request: OpenAI and those that do as it does, Anthropic, Azure.
 const UPSTREAM_ID_HEADERS: [HeaderName; 3] =
     [REQUEST_ID_HEADER, HeaderName::from_static("request-id"), HeaderName::from_static("apim-request-id")];
