@@ -1,6 +1,7 @@
 //! Money: whole nano-dollars, checked. No float touches it, and nothing here wraps, saturates or rounds in silence.
 
 mod cost_line;
+mod given_rates;
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::usage::TokenClasses;
 
 pub use cost_line::CostLine;
+pub use given_rates::{GivenRates, OptionalRate};
 
 const NANOS_PER_USD: i64 = 1_000_000_000;
 const FRACTION_DIGITS: usize = 9;
@@ -145,7 +147,8 @@ impl<'de> Deserialize<'de> for NanoUsdPerMtok {
     }
 }
 
-/// What one backend model costs, every class resolved: what the operator left out has already been filled in.
+/// What one backend model costs, every class resolved: what the operator left out has already been filled in. What was
+/// given is a [`GivenRates`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rates {
     pub input_usd_per_mtok: NanoUsdPerMtok,

@@ -33,6 +33,8 @@ enum OnCreate {
     Defaults,
     /// `null` or absent is nothing.
     Optional,
+    /// It cannot be given: replies alone have it.
+    Never,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,6 +63,11 @@ pub fn optional(name: &'static str, shape: Shape) -> Member {
     Member { on_create: OnCreate::Optional, on_change: OnChange::Removed, ..required(name, shape) }
 }
 
+/// One that only replies have: it cannot be given.
+pub fn replied(name: &'static str, shape: Shape) -> Member {
+    Member { on_create: OnCreate::Never, on_change: OnChange::Fixed, ..required(name, shape) }
+}
+
 impl Member {
     /// Set once.
     #[must_use]
@@ -72,6 +79,12 @@ impl Member {
     #[must_use]
     pub fn kept(self) -> Self {
         Self { on_change: OnChange::Set, ..self }
+    }
+
+    /// `null` in a change puts back what stands in for it.
+    #[must_use]
+    pub fn reset_by_null(self) -> Self {
+        Self { on_change: OnChange::Removed, ..self }
     }
 
     /// Replies have it in another form.
@@ -110,6 +123,7 @@ impl Form {
         let fields = self.members.iter().cloned().fold(object(), |fields, member| match member.on_create {
             OnCreate::Required => fields.required(member.name, member.given),
             OnCreate::Defaults | OnCreate::Optional => fields.optional(member.name, schema::nullable(member.given)),
+            OnCreate::Never => fields,
         });
         fields.closed()
     }
@@ -142,7 +156,9 @@ impl Form {
             self.members.iter().cloned().fold(fields, |fields, member| match (member.shown, member.on_create) {
                 (None, _) => fields,
                 (Some(shown), OnCreate::Optional) => fields.required(member.name, schema::nullable(shown)),
-                (Some(shown), OnCreate::Required | OnCreate::Defaults) => fields.required(member.name, shown),
+                (Some(shown), OnCreate::Required | OnCreate::Defaults | OnCreate::Never) => {
+                    fields.required(member.name, shown)
+                }
             });
         fields.required("created_at", schema::time()).required("ended_at", schema::nullable(schema::time()))
     }

@@ -77,7 +77,8 @@ pub fn body_json(state: ResourceState<'_>) -> Value {
             "cache_read_usd_per_mtok": price.rates.cache_read_usd_per_mtok,
             "cache_write_usd_per_mtok": price.rates.cache_write_usd_per_mtok,
             "reasoning_usd_per_mtok": price.rates.reasoning_usd_per_mtok,
-            "request_usd": price.rates.request_usd, "effective_from": rfc3339(price.effective_from),
+            "request_usd": price.rates.request_usd, "defaulted": price.defaulted(),
+            "effective_from": rfc3339(price.effective_from),
         }),
         ResourceState::Budget(budget) => json!({
             "id": budget.budget_id, "scope": budget.scope, "limit_usd": budget.limit_usd, "period": budget.period,

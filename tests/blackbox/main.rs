@@ -26,6 +26,7 @@ mod mixed_load;
 mod models;
 mod one_request;
 mod openapi;
+mod prices;
 mod promises;
 mod queries;
 mod rebuild;

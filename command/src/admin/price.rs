@@ -1,10 +1,12 @@
-//! A price of one backend model, every class resolved. It is in force from `effective_from` until a later one is.
+//! A price of one backend model. It is in force from `effective_from` until a later one is. A class that was left out
+//! follows input or output for as long as it is left out.
 
 use chrono::{DateTime, Utc};
 use events::event::admin::{Ended, Price};
 use events::ids::PriceId;
-use events::money::{NanoUsd, NanoUsdPerMtok, Rates};
+use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
 
+use crate::admin::fields::Patched;
 use crate::admin::life::{Life, LifeError, admin_aggregate};
 
 /// What can be done to a price.
@@ -16,35 +18,32 @@ pub enum PriceCommand {
     EndPrice,
 }
 
-/// `None` keeps what is there; what was resolved from another class when the price was made stays as it was then.
+/// `None` and [`Patched::Kept`] keep what is there: a rate that was given as well as one that was left out.
+/// [`Patched::Removed`] leaves it out from now on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChangePrice {
     pub input: Option<NanoUsdPerMtok>,
     pub output: Option<NanoUsdPerMtok>,
-    pub cache_read: Option<NanoUsdPerMtok>,
-    pub cache_write: Option<NanoUsdPerMtok>,
-    pub reasoning: Option<NanoUsdPerMtok>,
-    pub request: Option<NanoUsd>,
+    pub cache_read: Patched<NanoUsdPerMtok>,
+    pub cache_write: Patched<NanoUsdPerMtok>,
+    pub reasoning: Patched<NanoUsdPerMtok>,
+    pub request: Patched<NanoUsd>,
     pub effective_from: Option<DateTime<Utc>>,
 }
 
 impl ChangePrice {
     fn over(self, current: &Price) -> Price {
-        let rates = current.rates;
-        Price {
-            price_id: current.price_id,
-            provider_id: current.provider_id,
-            model: current.model.clone(),
-            rates: Rates {
-                input_usd_per_mtok: self.input.unwrap_or(rates.input_usd_per_mtok),
-                output_usd_per_mtok: self.output.unwrap_or(rates.output_usd_per_mtok),
-                cache_read_usd_per_mtok: self.cache_read.unwrap_or(rates.cache_read_usd_per_mtok),
-                cache_write_usd_per_mtok: self.cache_write.unwrap_or(rates.cache_write_usd_per_mtok),
-                reasoning_usd_per_mtok: self.reasoning.unwrap_or(rates.reasoning_usd_per_mtok),
-                request_usd: self.request.unwrap_or(rates.request_usd),
-            },
-            effective_from: self.effective_from.unwrap_or(current.effective_from),
-        }
+        let given = current.given();
+        let changed = GivenRates {
+            input: self.input.unwrap_or(given.input),
+            output: self.output.unwrap_or(given.output),
+            cache_read: self.cache_read.over(given.cache_read),
+            cache_write: self.cache_write.over(given.cache_write),
+            reasoning: self.reasoning.over(given.reasoning),
+            request: self.request.over(given.request),
+        };
+        let effective_from = self.effective_from.unwrap_or(current.effective_from);
+        Price { effective_from, ..current.clone() }.at(changed)
     }
 }
 
@@ -85,27 +84,50 @@ mod tests {
         NanoUsdPerMtok::new(NanoUsd::new(nanos)).unwrap()
     }
 
-    fn price(input: i64) -> Price {
+    fn at(given: GivenRates) -> Price {
         Price {
             price_id: id(1),
             provider_id: id(2),
             model: "echo".into(),
-            rates: Rates {
-                input_usd_per_mtok: per_mtok(input),
-                output_usd_per_mtok: per_mtok(15),
-                cache_read_usd_per_mtok: per_mtok(3),
-                cache_write_usd_per_mtok: per_mtok(3),
-                reasoning_usd_per_mtok: per_mtok(15),
-                request_usd: NanoUsd::ZERO,
-            },
+            rates: given.resolved(),
+            defaulted: Some(given.defaulted()),
             effective_from: from_micros(1),
         }
     }
 
+    fn price(input: i64) -> Price {
+        at(GivenRates::new(per_mtok(input), per_mtok(15)))
+    }
+
     #[test]
-    fn a_change_of_one_class_leaves_the_others() {
+    fn what_was_left_out_follows_what_it_is_derived_from() {
         let change = ChangePrice { input: Some(per_mtok(4)), ..ChangePrice::default() };
         given([PriceCreated(price(3))]).when(Change(change)).then([PriceChanged(price(4))]);
+        let dearer = ChangePrice { output: Some(per_mtok(20)), ..ChangePrice::default() };
+        let rates = GivenRates::new(per_mtok(3), per_mtok(20));
+        given([PriceCreated(price(3))]).when(Change(dearer)).then([PriceChanged(at(rates))]);
+        assert_eq!(at(rates).rates.reasoning_usd_per_mtok, per_mtok(20));
+    }
+
+    #[test]
+    fn what_was_given_stays_and_is_left_out_again_where_it_is_removed() {
+        let same = GivenRates { reasoning: Some(per_mtok(15)), ..GivenRates::new(per_mtok(3), per_mtok(15)) };
+        let dearer = || ChangePrice { output: Some(per_mtok(20)), ..ChangePrice::default() };
+        given([PriceCreated(at(same))])
+            .when(Change(dearer()))
+            .then([PriceChanged(at(GivenRates { output: per_mtok(20), ..same }))]);
+        let removed = ChangePrice { reasoning: Patched::Removed, ..dearer() };
+        let without = GivenRates::new(per_mtok(3), per_mtok(20));
+        given([PriceCreated(at(same))]).when(Change(removed)).then([PriceChanged(at(without))]);
+    }
+
+    #[test]
+    fn of_a_price_that_does_not_say_what_was_left_out_what_equals_its_default_was() {
+        let cached = GivenRates { cache_read: Some(per_mtok(1)), ..GivenRates::new(per_mtok(3), per_mtok(15)) };
+        let earlier = Price { defaulted: None, ..at(cached) };
+        let change = ChangePrice { input: Some(per_mtok(4)), output: Some(per_mtok(20)), ..ChangePrice::default() };
+        let changed = GivenRates { input: per_mtok(4), output: per_mtok(20), ..cached };
+        given([PriceCreated(earlier)]).when(Change(change)).then([PriceChanged(at(changed))]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use events::event::admin::{
 use events::event::{Actor, Chain, Context, Event};
 use events::ids::{BudgetId, IdMaker, KeyId, ModelId, PartnerId, ProviderId, TenantId, UserId};
 use events::log::{Log, PersonalData, SideRow};
-use events::money::{NanoUsd, NanoUsdPerMtok, Rates};
+use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
 use events::time::Period;
 
 use super::AdminState;
@@ -236,12 +236,13 @@ async fn ensure_provider(admin: &AdminState) -> Result<ProviderId, CommandError>
 async fn ensure_model(admin: &AdminState, provider: ProviderId, model: &DevModel) -> Result<(), CommandError> {
     let tables = admin.tables.load();
     if tables.price_in_force(provider, model.backend, admin.clock.now()).is_none() {
-        let id = admin.ids.make();
+        let (id, given) = (admin.ids.make(), given(model)?);
         let made = Price {
             price_id: id,
             provider_id: provider,
             model: model.backend.to_owned(),
-            rates: rates(model)?,
+            rates: given.resolved(),
+            defaulted: Some(given.defaulted()),
             effective_from: admin.clock.now(),
         };
         make::<Life<Price>>(admin, id, Plan::new(PriceCommand::CreatePrice(made), Chain::default())).await?;
@@ -262,18 +263,11 @@ async fn ensure_model(admin: &AdminState, provider: ProviderId, model: &DevModel
     Ok(())
 }
 
-fn rates(model: &DevModel) -> Result<Rates, CommandError> {
+fn given(model: &DevModel) -> Result<GivenRates, CommandError> {
     let negative = || CommandError::Defect(format!("a negative price of {}", model.name));
     let input = NanoUsdPerMtok::new(model.input).ok_or_else(negative)?;
     let output = NanoUsdPerMtok::new(model.output).ok_or_else(negative)?;
-    Ok(Rates {
-        input_usd_per_mtok: input,
-        output_usd_per_mtok: output,
-        cache_read_usd_per_mtok: input,
-        cache_write_usd_per_mtok: input,
-        reasoning_usd_per_mtok: output,
-        request_usd: NanoUsd::ZERO,
-    })
+    Ok(GivenRates::new(input, output))
 }
 
 fn target(provider: ProviderId, model: &DevModel) -> Target {

@@ -5,6 +5,7 @@ mod ending;
 mod fields;
 mod handles;
 mod money;
+mod prices;
 mod reach;
 mod resources;
 mod retries;

@@ -125,8 +125,14 @@ impl World {
             reasoning_usd_per_mtok: per_mtok,
             request_usd: NanoUsd::ZERO,
         };
-        let price =
-            Price { price_id: ids.make(), provider_id: provider, model: "echo".into(), rates, effective_from: now };
+        let price = Price {
+            price_id: ids.make(),
+            provider_id: provider,
+            model: "echo".into(),
+            rates,
+            defaulted: None,
+            effective_from: now,
+        };
         let target = Target {
             provider_id: provider,
             model: "echo".into(),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::fraction::Fraction;
 use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
 use crate::limit::Bounds;
-use crate::money::{NanoUsd, Rates};
+use crate::money::{GivenRates, NanoUsd, OptionalRate, Rates};
 use crate::time::{Period, wire};
 
 /// A resource came to its end. History stays.
@@ -257,8 +257,31 @@ pub struct Price {
     pub model: String,
     #[serde(flatten)]
     pub rates: Rates,
+    /// Which of the rates were left out, so that they follow input, output or nothing. Absent in events of versions that
+    /// did not record it: see [`Price::defaulted`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defaulted: Option<Vec<OptionalRate>>,
     #[serde(with = "wire")]
     pub effective_from: DateTime<Utc>,
+}
+
+impl Price {
+    /// Which of the rates were left out. Where that was not recorded: those that cost what they would have cost if they
+    /// had been, because nobody can tell the two apart.
+    pub fn defaulted(&self) -> Vec<OptionalRate> {
+        self.defaulted.clone().unwrap_or_else(|| self.rates.as_if_defaulted())
+    }
+
+    /// The rates as they were given.
+    pub fn given(&self) -> GivenRates {
+        self.rates.given_but(&self.defaulted())
+    }
+
+    /// The same price at other rates.
+    #[must_use]
+    pub fn at(self, given: GivenRates) -> Self {
+        Self { rates: given.resolved(), defaulted: Some(given.defaulted()), ..self }
+    }
 }
 
 /// What a budget or a limit binds: exactly one level of the chain. `{"tenant_id":"ten_…"}` on the wire.

@@ -16,7 +16,7 @@ use events::event::inference::{
 };
 use events::event::{Event, Recorded, Stream, StreamKind};
 use events::limit::{Bounds, LimitName, Measure};
-use events::money::{NanoUsd, NanoUsdPerMtok, Rates};
+use events::money::{NanoUsd, NanoUsdPerMtok, OptionalRate, Rates};
 use events::time::Period;
 use events::usage::{TokenClasses, Usage, UsageSource};
 use events::wire::ErrorCode;
@@ -111,7 +111,13 @@ fn samples() -> Vec<(Stream, Event)> {
             reasoning_usd_per_mtok: rate(10_000_000_000),
             request_usd: NanoUsd::ZERO,
         },
+        // As of versions that did not record it.
+        defaulted: None,
         effective_from: start(),
+    };
+    let changed_price = Price {
+        defaulted: Some(vec![OptionalRate::CacheWrite, OptionalRate::Reasoning, OptionalRate::Request]),
+        ..price.clone()
     };
     let provider = Provider {
         provider_id: id(31),
@@ -278,7 +284,7 @@ fn samples() -> Vec<(Stream, Event)> {
         resource(StreamKind::Model, "mdl", Event::ModelChanged(Box::new(model))),
         resource(StreamKind::Model, "mdl", Event::ModelEnded(Box::new(Ended { id: id(31) }))),
         resource(StreamKind::Price, "prc", Event::PriceCreated(Box::new(price.clone()))),
-        resource(StreamKind::Price, "prc", Event::PriceChanged(Box::new(price))),
+        resource(StreamKind::Price, "prc", Event::PriceChanged(Box::new(changed_price))),
         resource(StreamKind::Price, "prc", Event::PriceEnded(Box::new(Ended { id: id(31) }))),
         resource(StreamKind::Budget, "bud", Event::BudgetOpened(Box::new(money.clone()))),
         resource(StreamKind::Budget, "bud", Event::BudgetChanged(Box::new(watched))),

@@ -84,7 +84,7 @@ fn price(number: u128, effective_from: DateTime<Utc>) -> Price {
         reasoning_usd_per_mtok: rate,
         request_usd: NanoUsd::ZERO,
     };
-    Price { price_id: id(number), provider_id: id(9), model: "m".into(), rates, effective_from }
+    Price { price_id: id(number), provider_id: id(9), model: "m".into(), rates, defaulted: None, effective_from }
 }
 
 fn with(mut facts: Vec<Event>, more: Vec<Event>) -> Vec<Event> {

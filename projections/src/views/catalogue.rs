@@ -36,7 +36,7 @@ impl Projector for Catalogue {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn schema(&self) -> &'static str {

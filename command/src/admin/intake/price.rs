@@ -1,10 +1,11 @@
 //! `/v1/admin/prices`: `provider_id`, `model`, a price a class, `request_usd`, `effective_from`. Absent: cache classes
-//! cost what input costs, reasoning what output costs, a request nothing, from now on. The platform's alone.
+//! cost what input costs, reasoning what output costs, a request nothing; what is absent stays absent when another price
+//! changes. In force from now on where nothing else is said. The platform's alone.
 
 use events::event::Chain;
 use events::event::admin::Price;
 use events::ids::{PriceId, ProviderId};
-use events::money::{NanoUsd, Rates};
+use events::money::{GivenRates, OptionalRate};
 use openapi::resource::{self, Form};
 use openapi::schema;
 use projections::resource::ResourceState;
@@ -21,16 +22,14 @@ use crate::error::CommandError;
 
 const PLATFORM_ONLY: &str = "prices are managed by the platform";
 
-fn rates(fields: &mut Fields) -> Result<Rates, FieldError> {
-    let input = fields.required("input_usd_per_mtok", Field::price)?;
-    let output = fields.required("output_usd_per_mtok", Field::price)?;
-    Ok(Rates {
-        input_usd_per_mtok: input,
-        output_usd_per_mtok: output,
-        cache_read_usd_per_mtok: fields.optional("cache_read_usd_per_mtok", Field::price)?.unwrap_or(input),
-        cache_write_usd_per_mtok: fields.optional("cache_write_usd_per_mtok", Field::price)?.unwrap_or(input),
-        reasoning_usd_per_mtok: fields.optional("reasoning_usd_per_mtok", Field::price)?.unwrap_or(output),
-        request_usd: fields.optional("request_usd", Field::money)?.unwrap_or(NanoUsd::ZERO),
+fn given(fields: &mut Fields) -> Result<GivenRates, FieldError> {
+    Ok(GivenRates {
+        input: fields.required("input_usd_per_mtok", Field::price)?,
+        output: fields.required("output_usd_per_mtok", Field::price)?,
+        cache_read: fields.optional("cache_read_usd_per_mtok", Field::price)?,
+        cache_write: fields.optional("cache_write_usd_per_mtok", Field::price)?,
+        reasoning: fields.optional("reasoning_usd_per_mtok", Field::price)?,
+        request: fields.optional("request_usd", Field::money)?,
     })
 }
 
@@ -46,17 +45,32 @@ impl Administered for Life<Price> {
 
     fn form_of() -> Form {
         let price = |name, default: &str| {
-            resource::defaulting(name, schema::amount(), Value::Null).shown_as(schema::money()).meaning(default)
+            resource::defaulting(name, schema::amount(), Value::Null)
+                .reset_by_null()
+                .shown_as(schema::money())
+                .meaning(default)
         };
+        let defaulted = schema::list(schema::one_of(OptionalRate::ALL.iter().map(|rate| rate.as_str())), None);
         let members = vec![
             resource::required("provider_id", schema::id(ProviderId::PREFIX)).fixed(),
             resource::required("model", schema::text(NAME_LEN_MAX)).fixed(),
             resource::required("input_usd_per_mtok", schema::amount()).shown_as(schema::money()),
             resource::required("output_usd_per_mtok", schema::amount()).shown_as(schema::money()),
-            price("cache_read_usd_per_mtok", "What input costs, where it is absent"),
-            price("cache_write_usd_per_mtok", "What input costs, where it is absent"),
-            price("reasoning_usd_per_mtok", "What output costs, where it is absent"),
-            price("request_usd", "Nothing, where it is absent"),
+            price(
+                "cache_read_usd_per_mtok",
+                "What input costs for as long as it is absent; null in a change makes it absent",
+            ),
+            price(
+                "cache_write_usd_per_mtok",
+                "What input costs for as long as it is absent; null in a change makes it absent",
+            ),
+            price(
+                "reasoning_usd_per_mtok",
+                "What output costs for as long as it is absent; null in a change makes it absent",
+            ),
+            price("request_usd", "Nothing for as long as it is absent; null in a change makes it absent"),
+            resource::replied("defaulted", defaulted)
+                .meaning("The prices that are absent, so that they follow input, output or cost nothing"),
             resource::defaulting("effective_from", schema::time(), Value::Null).meaning("Now, where it is absent"),
         ];
         let example = json!({
@@ -86,12 +100,13 @@ impl Administered for Life<Price> {
         desk.platform(PLATFORM_ONLY)?;
         let provider_id = fields.required("provider_id", Field::parsed)?;
         let model = fields.required("model", |field| field.text(NAME_LEN_MAX))?;
-        let rates = rates(&mut fields)?;
+        let given = given(&mut fields)?;
         let effective_from = fields.optional("effective_from", Field::time)?.unwrap_or(desk.now);
         fields.finish()?;
         let tenant = desk.tables.provider(provider_id).and_then(|entry| entry.value.tenant_id);
         desk.provider(provider_id, tenant, "provider_id")?;
-        let made = Price { price_id: id, provider_id, model, rates, effective_from };
+        let (rates, defaulted) = (given.resolved(), Some(given.defaulted()));
+        let made = Price { price_id: id, provider_id, model, rates, defaulted, effective_from };
         Ok(Plan::new(PriceCommand::CreatePrice(made), chain_of(provider_id, &desk.tables)))
     }
 
@@ -100,10 +115,10 @@ impl Administered for Life<Price> {
         let change = ChangePrice {
             input: fields.changed("input_usd_per_mtok", Field::price)?,
             output: fields.changed("output_usd_per_mtok", Field::price)?,
-            cache_read: fields.changed("cache_read_usd_per_mtok", Field::price)?,
-            cache_write: fields.changed("cache_write_usd_per_mtok", Field::price)?,
-            reasoning: fields.changed("reasoning_usd_per_mtok", Field::price)?,
-            request: fields.changed("request_usd", Field::money)?,
+            cache_read: fields.patched("cache_read_usd_per_mtok", Field::price)?,
+            cache_write: fields.patched("cache_write_usd_per_mtok", Field::price)?,
+            reasoning: fields.patched("reasoning_usd_per_mtok", Field::price)?,
+            request: fields.patched("request_usd", Field::money)?,
             effective_from: fields.changed("effective_from", Field::time)?,
         };
         fields.finish()?;

@@ -294,7 +294,14 @@ fn priced(model: &str) -> Event {
     let effective_from: DateTime<Utc> = start();
     let price_id = id(if model == "echo" { 1 } else { 2 });
     let model = model.to_owned();
-    Event::PriceCreated(Box::new(Price { price_id, provider_id: provider(), model, rates, effective_from }))
+    Event::PriceCreated(Box::new(Price {
+        price_id,
+        provider_id: provider(),
+        model,
+        rates,
+        defaulted: None,
+        effective_from,
+    }))
 }
 
 fn model() -> Event {

@@ -1,0 +1,168 @@
+//! What a price is after any changes: what was given last, and for what is absent what stands in for it.
+
+use std::collections::BTreeMap;
+
+use events::event::admin::Price;
+use events::event::{Actor, Context, Event, Stream, StreamKind};
+use events::log::Append;
+use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
+
+use super::lab::Lab;
+
+/// The rates that may be left out, each with the field that it follows; a request follows nothing, and costs nothing.
+const OPTIONAL: [(&str, Option<&str>); 4] = [
+    ("cache_read_usd_per_mtok", Some("input_usd_per_mtok")),
+    ("cache_write_usd_per_mtok", Some("input_usd_per_mtok")),
+    ("reasoning_usd_per_mtok", Some("output_usd_per_mtok")),
+    ("request_usd", None),
+];
+const REQUIRED: [&str; 2] = ["input_usd_per_mtok", "output_usd_per_mtok"];
+
+type Body = BTreeMap<&'static str, Option<u8>>;
+
+/// What is known of a price: the last value that was said of each field, and nothing of those that are absent.
+#[derive(Clone, Debug, Default)]
+struct Model(BTreeMap<&'static str, u8>);
+
+impl Model {
+    fn take(&mut self, body: &Body) {
+        for (field, value) in body {
+            match value {
+                Some(value) => drop(self.0.insert(field, *value)),
+                None => drop(self.0.remove(field)),
+            }
+        }
+    }
+
+    /// What a reply has to say.
+    fn rates(&self) -> BTreeMap<String, Value> {
+        let own = |field: &str| self.0.get(field).copied();
+        let usd = |value: Option<u8>| json!(format!("{}.000000000", value.unwrap_or(0)));
+        let required = REQUIRED.iter().map(|field| ((*field).to_owned(), usd(own(field))));
+        let optional = OPTIONAL
+            .iter()
+            .map(|(field, follows)| ((*field).to_owned(), usd(own(field).or_else(|| follows.and_then(own)))));
+        let absent: Vec<_> =
+            OPTIONAL.iter().map(|(field, _)| *field).filter(|field| !self.0.contains_key(field)).collect();
+        required.chain(optional).chain([("defaulted".to_owned(), json!(absent))]).collect()
+    }
+}
+
+fn written(body: &Body) -> Value {
+    body.iter().map(|(field, value)| ((*field).to_owned(), json!(value.map(|value| value.to_string())))).collect()
+}
+
+/// Of a reply what [`Model::rates`] has.
+fn said(price: &Value) -> BTreeMap<String, Value> {
+    let fields = REQUIRED.iter().copied().chain(OPTIONAL.iter().map(|(field, _)| *field)).chain(["defaulted"]);
+    fields.map(|field| (field.to_owned(), price[field].clone())).collect()
+}
+
+/// Few values, so that what is given is often what the default would be.
+fn creation() -> impl Strategy<Value = Body> {
+    let optional =
+        OPTIONAL.map(|(field, _)| prop_oneof![Just(None), (0u8..4).prop_map(move |value| Some((field, value)))]);
+    (0u8..4, 0u8..4, optional).prop_map(|(input, output, optional)| {
+        let required = [(REQUIRED[0], Some(input)), (REQUIRED[1], Some(output))];
+        let optional = optional.into_iter().flatten().map(|(field, value)| (field, Some(value)));
+        required.into_iter().chain(optional).collect()
+    })
+}
+
+/// Each field is left as it is, given, or (where that is allowed) made absent.
+fn change() -> impl Strategy<Value = Body> {
+    let required =
+        REQUIRED.map(|field| (Just(field), prop_oneof![3 => Just(None), 1 => (0u8..4).prop_map(|v| Some(Some(v)))]));
+    let optional = OPTIONAL.map(|(field, _)| {
+        (Just(field), prop_oneof![3 => Just(None), 1 => Just(Some(None)), 1 => (0u8..4).prop_map(|v| Some(Some(v)))])
+    });
+    (required, optional).prop_map(|(required, optional)| {
+        let said = required.into_iter().chain(optional);
+        said.filter_map(|(field, said): (_, Option<Option<u8>>)| Some((field, said?))).collect()
+    })
+}
+
+/// Holds: admin.price-defaults
+#[test]
+fn after_any_changes_a_price_is_what_was_given_last_and_what_is_absent_follows() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (lab, provider) = runtime.block_on(async {
+        let lab = Lab::new().await;
+        let provider = lab.make("/providers", json!({"name": "sim", "kind": "simulator"})).await;
+        (lab, provider)
+    });
+    let mut runner = TestRunner::new(Config { cases: 48, ..Config::default() });
+    let story = (creation(), proptest::collection::vec(change(), 0..6));
+    runner
+        .run(&story, |(creation, changes)| {
+            let mut body = written(&creation);
+            body["provider_id"] = json!(provider);
+            body["model"] = json!("echo");
+            let mut model = Model::default();
+            model.take(&creation);
+            let price = runtime.block_on(lab.made("/prices", body));
+            prop_assert_eq!(said(&price), model.rates());
+            let one = format!("/v1/admin/prices/{}", price["id"].as_str().unwrap());
+            for change in changes {
+                model.take(&change);
+                let sent = written(&change);
+                let price = runtime.block_on(lab.send(&lab.operator(), "PATCH", &one, &sent)).must(200);
+                prop_assert_eq!(said(&price), model.rates(), "after {}", sent);
+            }
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[tokio::test]
+async fn input_and_output_cannot_be_absent() {
+    let lab = Lab::new().await;
+    let provider = lab.make("/providers", json!({"name": "sim", "kind": "simulator"})).await;
+    let body = json!({"provider_id": provider, "model": "m", "input_usd_per_mtok": "3", "output_usd_per_mtok": "15"});
+    let one = format!("/v1/admin/prices/{}", lab.make("/prices", body.clone()).await);
+    for field in REQUIRED {
+        let mut without = body.clone();
+        without[field] = Value::Null;
+        assert_eq!(lab.send(&lab.operator(), "POST", "/v1/admin/prices", &without).await.wrong_field(), field);
+        assert_eq!(lab.send(&lab.operator(), "PATCH", &one, &json!({ field: null })).await.wrong_field(), field);
+    }
+    let mut given = body;
+    given["defaulted"] = json!([]);
+    assert_eq!(lab.send(&lab.operator(), "POST", "/v1/admin/prices", &given).await.wrong_field(), "defaulted");
+}
+
+/// An event of a version that did not record what was absent.
+#[tokio::test]
+async fn a_price_of_an_earlier_version_follows_where_it_costs_what_it_would_if_it_followed() {
+    let lab = Lab::new().await;
+    let provider = lab.make("/providers", json!({"name": "sim", "kind": "simulator"})).await;
+    let usd = |usd: i64| NanoUsdPerMtok::new(NanoUsd::new(usd * 1_000_000_000)).unwrap();
+    let given = GivenRates { cache_read: Some(usd(1)), ..GivenRates::new(usd(3), usd(15)) };
+    let price = Price {
+        price_id: lab.admin.ids.make(),
+        provider_id: provider.parse().unwrap(),
+        model: "echo".to_owned(),
+        rates: given.resolved(),
+        defaulted: None,
+        effective_from: lab.admin.clock.now(),
+    };
+    let append = Append {
+        stream: Stream::new(StreamKind::Price, price.price_id),
+        expected_sequence: 0,
+        context: Context::of(Actor::Operator),
+        events: vec![Event::PriceCreated(Box::new(price.clone()))],
+        side: vec![],
+        idempotency: None,
+    };
+    lab.admin.log.append(append).await.unwrap();
+    let one = format!("/v1/admin/prices/{}", price.price_id);
+    let sent = json!({"input_usd_per_mtok": "4", "output_usd_per_mtok": "20"});
+    let changed = lab.send(&lab.operator(), "PATCH", &one, &sent).await.must(200);
+    assert_eq!(changed["cache_read_usd_per_mtok"], "1.000000000", "was given");
+    assert_eq!(changed["cache_write_usd_per_mtok"], "4.000000000");
+    assert_eq!(changed["reasoning_usd_per_mtok"], "20.000000000");
+    assert_eq!(changed["defaulted"], json!(["cache_write_usd_per_mtok", "reasoning_usd_per_mtok", "request_usd"]));
+}

@@ -1,0 +1,51 @@
+//! A price that changes while it is in use: what was left out goes on following what stands in for it.
+
+use serde_json::{Value, json};
+
+use crate::books::nano;
+use crate::gateway::Gateway;
+use crate::tenant::{Setup, Tenant, made, text};
+use crate::upstream::MockUpstream;
+
+fn tokens(answer: &Value, class: &str) -> i64 {
+    answer["usage"][class].as_i64().expect("a number of tokens")
+}
+
+/// Holds: admin.price-defaults
+#[tokio::test(flavor = "multi_thread")]
+async fn reasoning_that_has_no_price_is_billed_as_output_also_when_output_becomes_dearer() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::with(&gateway, &upstream, &[], Setup::default()).await;
+    let simulator = made(gateway.operator(), "/providers", json!({ "name": "thinking", "kind": "simulator" })).await;
+    let backend = "echo?input_tokens=10&reasoning_tokens=40&output_tokens=60";
+    let price = json!({
+        "provider_id": simulator, "model": backend, "input_usd_per_mtok": "0", "output_usd_per_mtok": "10",
+    });
+    let price = made(gateway.operator(), "/prices", price).await;
+    let target = json!({ "provider_id": simulator, "model": backend, "default_max_output_tokens": 256 });
+    made(gateway.operator(), "/models", json!({ "name": tenant.model("ok"), "targets": [target] })).await;
+    let path = format!("/v1/admin/prices/{price}");
+    let cost_at = async |usd: i64| {
+        let answer = tenant.chat("ok").await.must(200).json();
+        let output = tokens(&answer, "output_text_tokens") + tokens(&answer, "output_reasoning_tokens");
+        assert!(tokens(&answer, "output_reasoning_tokens") > 0, "{answer}");
+        assert_eq!(nano(&answer["cost_usd"]), output * usd * 1000, "{answer}");
+    };
+    cost_at(10).await;
+    let dearer = gateway.operator().patch(&path, &json!({ "output_usd_per_mtok": "20" })).await.must(200).json();
+    assert_eq!(dearer["reasoning_usd_per_mtok"], "20.000000000", "{dearer}");
+    assert!(dearer["defaulted"].as_array().expect("a list").contains(&json!("reasoning_usd_per_mtok")), "{dearer}");
+    cost_at(20).await;
+    // What is given stays, and null leaves it out again.
+    let change = json!({ "reasoning_usd_per_mtok": "20" });
+    gateway.operator().patch(&path, &change).await.must(200);
+    let kept = gateway.operator().patch(&path, &json!({ "output_usd_per_mtok": "5" })).await.must(200).json();
+    assert_eq!(text(&kept["reasoning_usd_per_mtok"]), "20.000000000");
+    let removed = gateway.operator().patch(&path, &json!({ "reasoning_usd_per_mtok": null })).await.must(200).json();
+    assert_eq!(text(&removed["reasoning_usd_per_mtok"]), "5.000000000");
+    cost_at(5).await;
+    // The list says the same as the reply.
+    let head = gateway.head().await;
+    let listed = gateway.operator().get(&format!("{path}?min_position={head}")).await.must(200).json();
+    assert_eq!(listed, removed);
+}
