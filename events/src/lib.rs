@@ -8,6 +8,7 @@ pub mod ledger;
 pub mod limit;
 pub mod log;
 pub mod money;
+pub mod private;
 pub mod time;
 pub mod usage;
 pub mod verify;

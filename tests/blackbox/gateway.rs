@@ -17,8 +17,8 @@ use crate::client::{Client, Heard};
 pub const BINARY: &str = env!("CARGO_BIN_EXE_ledgerway");
 pub const OPERATOR_KEY: &str = "operator-key-of-the-tests-0123456789abcdef";
 const READY_MAX: Duration = Duration::from_secs(30);
-/// No variable of the gateway: how many files its process may have.
-const FILE_LIMIT: &str = "TEST_FILE_LIMIT";
+/// No variable of the gateway: what a shell does before it becomes the gateway's process.
+pub const SHELL_FIRST: &str = "TEST_SHELL_FIRST";
 const READY_LINE: &str = "ledgerway listening on http://127.0.0.1:";
 
 pub struct Gateway {
@@ -49,7 +49,7 @@ impl Gateway {
 
     /// In a process that may have so many files open, and not one more.
     pub fn start_with_file_limit(files: u64) -> Self {
-        Self::start_with(&[(FILE_LIMIT, &files.to_string())])
+        Self::start_with(&[(SHELL_FIRST, &format!("ulimit -n {files}"))])
     }
 
     /// In a folder that outlives it: its data are in `data` there.
@@ -272,6 +272,13 @@ pub fn ledgerway() -> Command {
     without_settings(Command::new(BINARY))
 }
 
+/// The same in a shell that does something first.
+pub fn ledgerway_after(first: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{first}; exec \"$0\" \"$@\""), BINARY]);
+    without_settings(shell)
+}
+
 /// A command that starts the binary, without what the surroundings say to gateways.
 pub fn without_settings(mut command: Command) -> Command {
     let is_setting = |name: &str| name.starts_with("LEDGERWAY_") || name.starts_with("OTEL_") || name == "RUST_LOG";
@@ -282,16 +289,8 @@ pub fn without_settings(mut command: Command) -> Command {
 }
 
 fn serve_command(data: &Path, env: &[(&'static str, String)]) -> Command {
-    let limit = env.iter().find(|(name, _)| *name == FILE_LIMIT);
-    let mut command = match limit {
-        None => ledgerway(),
-        Some((_, files)) => {
-            let mut shell = Command::new("sh");
-            shell.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")]);
-            shell.arg(BINARY);
-            without_settings(shell)
-        }
-    };
+    let first = env.iter().find(|(name, _)| *name == SHELL_FIRST);
+    let mut command = first.map_or_else(ledgerway, |(_, first)| ledgerway_after(first));
     command
         .args(["serve", "--listen", "127.0.0.1:0", "--data"])
         .arg(data)

@@ -16,6 +16,7 @@ mod commands;
 mod configuration;
 mod conventions;
 mod crashes;
+mod file_modes;
 mod hostile;
 mod isolation;
 mod keys;

@@ -1,8 +1,10 @@
 //! Files that hold one secret: readable by their owner alone, written whole or not at all, never overwritten.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use events::private;
 
 use super::Secret;
 
@@ -17,8 +19,10 @@ pub enum SecretFileError {
     Empty { path: PathBuf },
 }
 
-/// The secret in `path` without surrounding white space; `None` where there is no such file.
+/// The secret in `path` without surrounding white space; `None` where there is no such file. One that others may read is
+/// closed to them.
 pub fn read(path: &Path) -> Result<Option<Secret>, SecretFileError> {
+    private::close_to_others(path);
     match fs::read_to_string(path) {
         Ok(text) if text.trim().is_empty() => Err(SecretFileError::Empty { path: path.to_owned() }),
         Ok(text) => Ok(Some(Secret::new(text.trim()))),
@@ -59,7 +63,7 @@ fn write_and_link(path: &Path, secret: &Secret) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let mut file = create_private(&temporary)?;
+    let mut file = private::create_new(&temporary)?;
     file.write_all(secret.reveal().as_bytes())?;
     file.write_all(b"\n")?;
     file.sync_all()?;
@@ -68,17 +72,6 @@ fn write_and_link(path: &Path, secret: &Secret) -> io::Result<()> {
     fs::remove_file(&temporary)?;
     linked?;
     path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-}
-
-#[cfg(unix)]
-fn create_private(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
-}
-
-#[cfg(not(unix))]
-fn create_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).open(path)
 }
 
 #[cfg(test)]
@@ -93,11 +86,10 @@ mod tests {
         assert_eq!((first.reveal(), made), ("first", true));
         let (again, made) = read_or_make(&path, || Secret::new("second")).unwrap();
         assert_eq!((again.reveal(), made), ("first", false));
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        }
+        let mode = || std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions()) & 0o777;
+        assert_eq!(mode(), 0o600);
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        assert_eq!((read(&path).unwrap().unwrap().reveal(), mode()), ("first", 0o600));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
     }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::OpenError;
+use crate::private;
 
 /// Held by the process that serves the folder.
 pub const LOCK_FILE: &str = "ledgerway.lock";
@@ -22,8 +23,7 @@ pub struct FolderLock {
 impl FolderLock {
     pub fn take(dir: &Path) -> Result<Self, OpenError> {
         let folder = |source| OpenError::Folder { path: dir.to_owned(), source };
-        let file =
-            OpenOptions::new().create(true).truncate(false).write(true).open(dir.join(LOCK_FILE)).map_err(folder)?;
+        let file = private::open_or_create(&dir.join(LOCK_FILE)).map_err(folder)?;
         for tried in 1.. {
             match file.try_lock() {
                 Ok(()) => break,

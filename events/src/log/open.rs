@@ -1,6 +1,5 @@
 //! Opening a data folder: one process at a time, migrated, its balances loaded, its writer running.
 
-use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, mpsc};
@@ -14,6 +13,7 @@ use super::migrate::{OtherSchema, migrate};
 use super::wal::{self, DamagedWal};
 use super::writer::{Figures, Writer, channels};
 use super::{Job, Log, LogError, LogOptions, QUEUE_LEN_MAX, Queue, Shared, read};
+use crate::private;
 
 /// The system of record.
 pub const LEDGER_FILE: &str = "ledger.db";
@@ -60,7 +60,7 @@ impl Log {
 
     /// Brings a folder's ledger to this version without serving it. Blocking.
     pub fn migrate(dir: &Path) -> Result<(), OpenError> {
-        create_private(dir)?;
+        create_folder(dir)?;
         let _lock = FolderLock::take(dir)?;
         connect(&dir.join(LEDGER_FILE)).map(drop)
     }
@@ -79,7 +79,7 @@ pub(super) fn assemble(
     options: LogOptions,
     checkpointer: impl FnOnce(&Path) -> std::io::Result<Checkpointer>,
 ) -> Result<Parts, OpenError> {
-    create_private(dir)?;
+    create_folder(dir)?;
     let lock = FolderLock::take(dir)?;
     let path = dir.join(LEDGER_FILE);
     let connection = connect(&path)?;
@@ -110,22 +110,12 @@ pub(super) fn assemble(
     Ok(Parts { shared, writer, queue, lock })
 }
 
-fn create_private(dir: &Path) -> Result<(), OpenError> {
-    use std::os::unix::fs::DirBuilderExt;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.map_err(|source| OpenError::Folder { path: dir.to_owned(), source })
-}
-
-/// The folder may have been made by somebody else, for all to read; personal data and sealed keys are for its owner
-/// alone. What SQLite keeps beside the file gets the file's own mode.
-fn make_private(path: &Path) {
-    use std::os::unix::fs::OpenOptionsExt;
-    // Whatever keeps it from being made, opening it says.
-    let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+fn create_folder(dir: &Path) -> Result<(), OpenError> {
+    private::create_folder(dir).map_err(|source| OpenError::Folder { path: dir.to_owned(), source })
 }
 
 fn connect(path: &Path) -> Result<Connection, OpenError> {
-    make_private(path);
+    private::prepare_database(path);
     // One that cannot be read is for SQLite to say.
     if let Some(damage) = wal::look(path).ok().flatten() {
         return Err(OpenError::Damaged { path: path.to_owned(), damage });

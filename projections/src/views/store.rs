@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use events::event::Recorded;
+use events::private;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
 
 use super::View;
@@ -354,10 +355,8 @@ fn objects(connection: &Connection) -> Result<BTreeSet<String>, rusqlite::Error>
 
 /// With what SQLite keeps beside it.
 pub(super) fn delete(path: &Path) -> Result<(), StoreError> {
-    for suffix in ["", "-wal", "-shm", "-journal"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        let path = PathBuf::from(name);
+    for suffix in [""].into_iter().chain(private::BESIDE_A_DATABASE) {
+        let path = private::beside(path, suffix);
         match std::fs::remove_file(&path) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -369,6 +368,7 @@ pub(super) fn delete(path: &Path) -> Result<(), StoreError> {
 
 /// `NORMAL` loses the last transactions with the machine's power, which the log gives back, but damages nothing.
 fn connect(path: &Path) -> Result<Connection, StoreError> {
+    private::prepare_database(path);
     let connection = Connection::open(path)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     connection.pragma_update(None, "journal_mode", "wal")?;
@@ -380,6 +380,7 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
 
 /// Nobody reads it before it is whole, and after a crash it is thrown away: nothing has to be synced.
 fn connect_next(path: &Path) -> Result<Connection, StoreError> {
+    private::prepare_database(path);
     let connection = Connection::open(path)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     connection.pragma_update(None, "journal_mode", "memory")?;

@@ -1,0 +1,113 @@
+//! Files and folders for their owner alone. The data folder may have been made by somebody else, for all to look into, and
+//! a umask is the user's; personal data, hashes of keys and sealed secrets are neither's business. A file is created with
+//! its mode, never given it afterwards.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+const FILE_MODE: u32 = 0o600;
+const FOLDER_MODE: u32 = 0o700;
+/// What a group and everybody else may do.
+const OTHERS: u32 = 0o077;
+/// What SQLite keeps beside a database. It creates them with the database's own mode.
+pub const BESIDE_A_DATABASE: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// Creates a file to write to. Errors: there is one already.
+pub fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path)
+}
+
+/// Opens a file to write to as it is, and creates it where there is none.
+pub fn open_or_create(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(FILE_MODE).open(path)?;
+    close_to_others(path);
+    Ok(file)
+}
+
+/// Makes a folder with those that it is in, as far as they are missing. One that is there stays as it is.
+pub fn create_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path)
+}
+
+/// Makes a database file where there is none, for SQLite to open, and closes one that is there to others, with what stands
+/// beside it. That it can be neither is for SQLite to say.
+pub fn prepare_database(path: &Path) {
+    match create_new(path) {
+        Ok(_) => {}
+        Err(_) => close_to_others(path),
+    }
+    for suffix in BESIDE_A_DATABASE {
+        close_to_others(&beside(path, suffix));
+    }
+}
+
+/// The path of what SQLite keeps beside a database.
+pub fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Takes from others what they may do with a file that an older version created; its owner may what it could before. That
+/// there is no such file is fine; that its mode cannot be changed, since it is another user's, is said and no more.
+pub fn close_to_others(path: &Path) {
+    match try_close_to_others(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            tracing::warn!(path = %path.display(), %error, "other users may read this file, and its mode cannot be changed");
+        }
+        Ok(()) | Err(_) => {}
+    }
+}
+
+fn try_close_to_others(path: &Path) -> io::Result<()> {
+    let mode = std::fs::metadata(path)?.permissions().mode();
+    if mode & OTHERS == 0 { Ok(()) } else { std::fs::set_permissions(path, Permissions::from_mode(mode & !OTHERS)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).expect("a file").permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn what_is_created_is_its_owners_alone_and_what_is_there_is_closed_to_others() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        create_new(&at("new")).expect("a file");
+        open_or_create(&at("lock")).expect("a file");
+        prepare_database(&at("new.db"));
+        for name in ["new", "lock", "new.db"] {
+            assert_eq!(mode(&at(name)), FILE_MODE, "{name}");
+        }
+        assert!(create_new(&at("new")).is_err());
+        for name in ["old.db", "old.db-wal", "old.db-shm", "old.lock", "read-only.db"] {
+            std::fs::write(at(name), name).expect("a file");
+            let mode = if name.starts_with("read-only") { 0o444 } else { 0o664 };
+            std::fs::set_permissions(at(name), Permissions::from_mode(mode)).expect("its mode");
+        }
+        prepare_database(&at("old.db"));
+        prepare_database(&at("read-only.db"));
+        open_or_create(&at("old.lock")).expect("a file");
+        for name in ["old.db", "old.db-wal", "old.db-shm", "old.lock"] {
+            assert_eq!((mode(&at(name)), std::fs::read(at(name)).expect("it is read")), (0o600, name.into()), "{name}");
+        }
+        assert_eq!(mode(&at("read-only.db")), 0o400, "its owner may what it could before");
+        assert!(!at("old.db-journal").exists());
+    }
+
+    #[test]
+    fn a_folder_is_made_with_those_around_it_and_one_that_is_there_stays_as_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let made = folder.path().join("a/b");
+        create_folder(&made).expect("a folder");
+        assert_eq!((mode(&made), mode(&folder.path().join("a"))), (FOLDER_MODE, FOLDER_MODE));
+        std::fs::set_permissions(&made, Permissions::from_mode(0o755)).expect("its mode");
+        create_folder(&made).expect("the same folder");
+        assert_eq!(mode(&made), 0o755);
+    }
+}
