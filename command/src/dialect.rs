@@ -134,13 +134,17 @@ impl Metered {
         self.finish_reason.get_or_insert(reason);
     }
 
-    /// As a basis for the bill of an answer that broke off. A report that knows of no output, though some went through,
-    /// came before it: then the output is to be counted, and only the input was reported.
+    /// As a basis for the bill of an answer that broke off. A report that knows of no text, though some went through,
+    /// came before it: then the output is to be counted, and of the report only the input holds, and what it says was
+    /// thought.
     pub fn of_what_was_cut_off(&self) -> Cow<'_, Self> {
-        let went_through = self.text_bytes + self.reasoning_bytes > 0;
         match &self.reported {
-            Some(reported) if went_through && reported.output() == 0 => {
-                Cow::Owned(Self { reported: None, ..self.clone() })
+            Some(reported)
+                if self.text_bytes > 0 && reported.output_text_tokens == 0
+                    || self.reasoning_bytes > 0 && reported.output() == 0 =>
+            {
+                let reasoning_bytes = self.reasoning_bytes.max(reported.output_reasoning_tokens.saturating_mul(4));
+                Cow::Owned(Self { reported: None, reasoning_bytes, ..self.clone() })
             }
             _ => Cow::Borrowed(self),
         }
@@ -223,18 +227,36 @@ impl From<sse::SseFault> for UpstreamFault {
 mod tests {
     use super::*;
 
-    fn metered(output: u64, text_bytes: u64) -> Metered {
+    fn metered(text: u64, reasoning: u64, text_bytes: u64, reasoning_bytes: u64) -> Metered {
         let input = TokenClasses { input_uncached_tokens: 12, ..TokenClasses::default() };
-        let reported = TokenClasses { output_text_tokens: output, ..input.clone() };
-        Metered { reported: Some(reported), reported_input: Some(input), text_bytes, ..Metered::default() }
+        let reported = TokenClasses { output_text_tokens: text, output_reasoning_tokens: reasoning, ..input.clone() };
+        Metered {
+            reported: Some(reported),
+            reported_input: Some(input),
+            text_bytes,
+            reasoning_bytes,
+            ..Metered::default()
+        }
     }
 
     #[test]
     fn a_report_that_came_before_the_output_does_not_make_it_free() {
-        for (output, text_bytes, holds) in [(0, 40, false), (0, 0, true), (3, 40, true)] {
-            let metered = metered(output, text_bytes);
+        for ((text, reasoning), (text_bytes, reasoning_bytes), holds) in [
+            ((0, 0), (40, 0), false),
+            ((0, 0), (0, 40), false),
+            ((0, 0), (0, 0), true),
+            ((3, 0), (40, 0), true),
+            ((0, 5), (0, 40), true),
+            ((0, 5), (40, 0), false),
+        ] {
+            let metered = metered(text, reasoning, text_bytes, reasoning_bytes);
             let cut_off = metered.of_what_was_cut_off();
-            assert_eq!((cut_off.reported.is_some(), cut_off.reported_input.is_some()), (holds, true), "{output}");
+            assert_eq!((cut_off.reported.is_some(), cut_off.reported_input.is_some()), (holds, true), "{metered:?}");
+            assert_eq!(cut_off.text_bytes, text_bytes);
+            assert_eq!(
+                cut_off.reasoning_bytes.div_ceil(4),
+                reasoning_bytes.div_ceil(4).max(if holds { 0 } else { reasoning })
+            );
         }
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::books::nano;
 use crate::client::Sse;
 use crate::gateway::{Gateway, type_of};
-use crate::tenant::{NATIVE, OPENAI, Setup, Tenant, made};
+use crate::tenant::{NATIVE, OPENAI, Setup, Tenant, made, text};
 use crate::upstream::{MockUpstream, TEXT};
 
 const OPENAI_TOO: &str = "/oai/v1/chat/completions";
@@ -254,6 +254,28 @@ async fn every_token_is_counted_in_one_class_and_charged_at_its_price() {
     let unknown = tenant.chat("absurd").await.must(200).json();
     assert_eq!(unknown["usage"]["source"], "unknown");
     assert_eq!(unknown["cost_usd"], unknown["ledger"]["held_usd"]);
+}
+
+/// As Gemini's compatible endpoint reports an answer that it thought about: the thoughts are in the total alone.
+///
+/// Holds: inf.token-classes
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_total_has_above_its_parts_is_charged_as_reasoning() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let thinking = "usage-20-198-623";
+    let tenant = Tenant::new(&gateway, &upstream, &[thinking]).await;
+    let whole = tenant.chat(thinking).await.must(200).json();
+    let mut body = tenant.ask_streamed(thinking);
+    body["stream_options"] = json!({ "include_usage": true });
+    let streamed = tenant.app.stream(OPENAI, &body).await.expect("a stream");
+    let (request, nanos) = (streamed.request_id(), 1_000_000 + 20 * 3_000 + 198 * 15_000 + 405 * 20_000);
+    streamed.rest().await;
+    for request in [request, text(&whole["request_id"])] {
+        let life = gateway.life(&request).await;
+        let usage = &life[2]["data"]["usage"];
+        assert_eq!((&usage["output_text_tokens"], &usage["output_reasoning_tokens"]), (&json!(198), &json!(405)));
+        assert_eq!((nano(&life[2]["data"]["cost_usd"]), nano(&life[3]["data"]["charged_usd"])), (nanos, nanos));
+    }
 }
 
 /// Holds: inf.finish-reason, event.life

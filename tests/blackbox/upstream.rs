@@ -12,6 +12,7 @@
 //! | `close`                    | closes the connection without a word                                 |
 //! | `cut`                      | breaks off in the middle of the answer                               |
 //! | `brokensse`                | a stream of events that are no JSON                                  |
+//! | `usage-IN-OUT-TOTAL`       | reports so many tokens                                               |
 //! | `leaky`                    | 401, repeating the credentials that it was sent                      |
 //! | `redirect`                 | sends the caller elsewhere                                           |
 //! | `e503`, `stall`            | is overloaded; begins, and then says nothing more                    |
@@ -40,7 +41,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 pub use answer::TEXT;
-use answer::{Answer, Dialect};
+use answer::{Answer, Dialect, Reported};
 pub use chaos::Chaos;
 
 /// One request as it arrived.
@@ -198,7 +199,8 @@ async fn behave(seen: &Seen, state: &State) -> io::Result<Response<Pieces>> {
         _ => {}
     }
     let dialect = if seen.path.ends_with("/messages") { Dialect::Anthropic } else { Dialect::OpenAi };
-    let answer = Answer { dialect, model: model.clone() };
+    let usage = if kind == "usage" { Reported::of(number) } else { Reported::default() };
+    let answer = Answer { dialect, model: model.clone(), usage };
     let cut = kind == "cut";
     if seen.body["stream"] != Value::Bool(true) {
         return Ok(whole_answer(&answer.whole().to_string(), cut));

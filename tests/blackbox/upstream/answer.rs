@@ -15,15 +15,48 @@ pub enum Dialect {
 pub struct Answer {
     pub dialect: Dialect,
     pub model: String,
+    pub usage: Reported,
+}
+
+/// What is reported of an answer; a total that is not the sum of its parts stands as it is.
+#[derive(Clone, Copy)]
+pub struct Reported {
+    tokens_in: u64,
+    tokens_out: u64,
+    total: u64,
+}
+
+impl Default for Reported {
+    fn default() -> Self {
+        Self { tokens_in: TOKENS_IN, tokens_out: TOKENS_OUT, total: TOKENS_IN + TOKENS_OUT }
+    }
+}
+
+impl Reported {
+    /// Of `IN-OUT-TOTAL`.
+    pub fn of(numbers: &str) -> Self {
+        let mut numbers = numbers.split('-').map(|number| number.parse().expect("a number of tokens"));
+        let mut next = || numbers.next().expect("three numbers");
+        Self { tokens_in: next(), tokens_out: next(), total: next() }
+    }
+
+    fn as_openai(self) -> Value {
+        json!({
+            "prompt_tokens": self.tokens_in, "completion_tokens": self.tokens_out, "total_tokens": self.total,
+            "prompt_tokens_details": { "cached_tokens": 0 }, "completion_tokens_details": { "reasoning_tokens": 0 },
+        })
+    }
 }
 
 impl Answer {
     pub fn whole(&self) -> Value {
         match self.dialect {
             Dialect::OpenAi => self.openai_whole(),
-            Dialect::Anthropic => {
-                self.anthropic_message(json!([{ "type": "text", "text": TEXT }]), json!("end_turn"), TOKENS_OUT)
-            }
+            Dialect::Anthropic => self.anthropic_message(
+                json!([{ "type": "text", "text": TEXT }]),
+                json!("end_turn"),
+                self.usage.tokens_out,
+            ),
         }
     }
 
@@ -38,7 +71,7 @@ impl Answer {
         let message = json!({ "role": "assistant", "content": TEXT });
         json!({
             "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": self.model,
-            "choices": [{ "index": 0, "message": message, "finish_reason": "stop" }], "usage": openai_usage(),
+            "choices": [{ "index": 0, "message": message, "finish_reason": "stop" }], "usage": self.usage.as_openai(),
         })
     }
 
@@ -60,7 +93,7 @@ impl Answer {
         frames.extend(deltas().map(|word| delta(json!({ "content": word }), None)));
         frames.push(delta(json!({}), Some("stop")));
         if include_usage {
-            frames.push(chunk(json!([]), Some(openai_usage())));
+            frames.push(chunk(json!([]), Some(self.usage.as_openai())));
         }
         frames.push("data: [DONE]\n\n".to_owned());
         frames
@@ -70,7 +103,7 @@ impl Answer {
         json!({
             "id": "msg_1", "type": "message", "role": "assistant", "model": self.model, "content": content,
             "stop_reason": stop_reason, "stop_sequence": null,
-            "usage": { "input_tokens": TOKENS_IN, "output_tokens": tokens_out },
+            "usage": { "input_tokens": self.usage.tokens_in, "output_tokens": tokens_out },
         })
     }
 
@@ -92,17 +125,13 @@ impl Answer {
         }));
         frames.push(frame("content_block_stop", json!({ "index": 0 })));
         let stop = json!({ "stop_reason": "end_turn", "stop_sequence": null });
-        frames.push(frame("message_delta", json!({ "delta": stop, "usage": { "output_tokens": TOKENS_OUT } })));
+        frames.push(frame(
+            "message_delta",
+            json!({ "delta": stop, "usage": { "output_tokens": self.usage.tokens_out } }),
+        ));
         frames.push(frame("message_stop", json!({})));
         frames
     }
-}
-
-fn openai_usage() -> Value {
-    json!({
-        "prompt_tokens": TOKENS_IN, "completion_tokens": TOKENS_OUT, "total_tokens": TOKENS_IN + TOKENS_OUT,
-        "prompt_tokens_details": { "cached_tokens": 0 }, "completion_tokens_details": { "reasoning_tokens": 0 },
-    })
 }
 
 fn deltas() -> impl Iterator<Item = String> {

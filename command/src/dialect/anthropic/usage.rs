@@ -23,38 +23,92 @@ pub fn keep(report: &str, is_final: bool, metered: &mut Metered) {
 
 /// `None` where a side is missing or everything is zero.
 fn classes(usage: &str) -> Option<TokenClasses> {
-    let output = count(usage, "output_tokens")?;
-    let mut classes = input_classes_of(usage)?;
+    let figures = Figures::of(usage)?.with_iterations(usage);
+    let output = figures.output?;
     let thinking =
         json::field(usage, "output_tokens_details").and_then(|details| count(details, "thinking_tokens")).unwrap_or(0);
-    classes.output_reasoning_tokens = thinking;
-    // More thinking than output cannot be inside of it: that is the dearer reading.
-    classes.output_text_tokens = output.checked_sub(thinking).unwrap_or(output);
+    let classes = TokenClasses {
+        output_reasoning_tokens: thinking,
+        // More thinking than output cannot be inside of it: that is the dearer reading.
+        output_text_tokens: output.checked_sub(thinking).unwrap_or(output),
+        ..figures.input_classes()
+    };
     (classes.input() + classes.output() > 0).then_some(classes)
 }
 
 fn input_classes(usage: &str) -> Option<TokenClasses> {
-    input_classes_of(usage).filter(|classes| classes.input() > 0)
+    let classes = Figures::of(usage)?.with_iterations(usage).input_classes();
+    (classes.input() > 0).then_some(classes)
 }
 
-fn input_classes_of(usage: &str) -> Option<TokenClasses> {
-    let uncached = count(usage, "input_tokens")?;
-    let reported = count(usage, "cache_creation_input_tokens").unwrap_or(0);
-    let split = json::field(usage, "cache_creation");
-    let by_ttl = |name| split.and_then(|split| count(split, name)).unwrap_or(0);
-    let (five_minutes, one_hour) = (by_ttl("ephemeral_5m_input_tokens"), by_ttl("ephemeral_1h_input_tokens"));
-    let written = reported.max(five_minutes + one_hour);
-    Some(TokenClasses {
-        input_uncached_tokens: uncached,
-        input_cache_read_tokens: count(usage, "cache_read_input_tokens").unwrap_or(0),
-        input_cache_write_tokens: written,
-        // What the split does not explain was written for five minutes, which is what happens unasked.
-        input_cache_write_by_ttl: match split {
-            Some(_) => lifetimes([("5m", written - one_hour), ("1h", one_hour)]),
-            None => BTreeMap::new(),
-        },
-        ..TokenClasses::default()
-    })
+/// The counts of one report, or of one iteration of it.
+#[derive(Clone, Copy, Default)]
+struct Figures {
+    uncached: u64,
+    read: u64,
+    written: u64,
+    /// Of what was written.
+    written_for_an_hour: u64,
+    tells_lifetimes: bool,
+    output: Option<u64>,
+}
+
+impl Figures {
+    fn of(usage: &str) -> Option<Self> {
+        let uncached = count(usage, "input_tokens")?;
+        let reported = count(usage, "cache_creation_input_tokens").unwrap_or(0);
+        let split = json::field(usage, "cache_creation");
+        let by_ttl = |name| split.and_then(|split| count(split, name)).unwrap_or(0);
+        let (five_minutes, one_hour) = (by_ttl("ephemeral_5m_input_tokens"), by_ttl("ephemeral_1h_input_tokens"));
+        Some(Self {
+            uncached,
+            read: count(usage, "cache_read_input_tokens").unwrap_or(0),
+            written: reported.max(five_minutes + one_hour),
+            written_for_an_hour: one_hour,
+            tells_lifetimes: split.is_some(),
+            output: count(usage, "output_tokens"),
+        })
+    }
+
+    /// Samplings that the top level leaves out (compaction, advice) stand among the iterations alone, and are billed.
+    fn with_iterations(self, usage: &str) -> Self {
+        let Some(iterations) = json::field(usage, "iterations") else { return self };
+        let each = json::elements(iterations).map_while(Result::ok).filter_map(Self::of);
+        let all = each.fold(Self::default(), Self::plus);
+        Self {
+            uncached: self.uncached.max(all.uncached),
+            read: self.read.max(all.read),
+            written: self.written.max(all.written),
+            written_for_an_hour: self.written_for_an_hour.max(all.written_for_an_hour),
+            tells_lifetimes: self.tells_lifetimes || all.tells_lifetimes,
+            output: self.output.map(|output| output.max(all.output.unwrap_or(0))),
+        }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            uncached: self.uncached + other.uncached,
+            read: self.read + other.read,
+            written: self.written + other.written,
+            written_for_an_hour: self.written_for_an_hour + other.written_for_an_hour,
+            tells_lifetimes: self.tells_lifetimes || other.tells_lifetimes,
+            output: Some(self.output.unwrap_or(0) + other.output.unwrap_or(0)),
+        }
+    }
+
+    fn input_classes(self) -> TokenClasses {
+        TokenClasses {
+            input_uncached_tokens: self.uncached,
+            input_cache_read_tokens: self.read,
+            input_cache_write_tokens: self.written,
+            // What the split does not explain was written for five minutes, which is what happens unasked.
+            input_cache_write_by_ttl: match self.tells_lifetimes {
+                true => lifetimes([("5m", self.written - self.written_for_an_hour), ("1h", self.written_for_an_hour)]),
+                false => BTreeMap::new(),
+            },
+            ..TokenClasses::default()
+        }
+    }
 }
 
 fn lifetimes(split: [(&str, u64); 2]) -> BTreeMap<String, u64> {
@@ -96,5 +150,20 @@ mod tests {
         assert_eq!(reported.input_cache_write_by_ttl, BTreeMap::from([("5m".to_owned(), 2048)]));
         let raw = metered.provider_usage.unwrap();
         assert!(raw.get().contains(r#""output_tokens":15"#) && raw.get().contains(r#""input_tokens":25"#), "{raw}");
+    }
+
+    /// The example of Anthropic's page on compaction: what was read and written to make the summary is billed too.
+    #[test]
+    fn what_stands_among_the_iterations_alone_is_billed() {
+        let usage = r#"{"input_tokens":23000,"output_tokens":1000,"cache_creation_input_tokens":5,"iterations":[{"type":"compaction","input_tokens":180000,"output_tokens":3500,"cache_creation":{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":7}},{"type":"message","input_tokens":23000,"output_tokens":1000,"cache_creation_input_tokens":5}]}"#;
+        let read = classes(usage).expect("a report");
+        assert_eq!((read.input_uncached_tokens, read.output_text_tokens), (203_000, 4_500));
+        assert_eq!(read.input_cache_write_tokens, 12);
+        assert_eq!(read.input_cache_write_by_ttl, BTreeMap::from([("5m".to_owned(), 5), ("1h".to_owned(), 7)]));
+        assert_eq!(input_classes(usage).map(|input| input.input()), Some(203_012));
+        // Where the top level has it all, nothing is counted twice.
+        let usage = r#"{"input_tokens":30,"output_tokens":9,"iterations":[{"input_tokens":10,"output_tokens":4},{"input_tokens":20,"output_tokens":5},null,{}]}"#;
+        let read = classes(usage).expect("a report");
+        assert_eq!((read.input(), read.output()), (30, 9));
     }
 }

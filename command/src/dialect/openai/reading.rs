@@ -95,7 +95,8 @@ pub fn is_out_of_money(word: &str) -> bool {
     .contains(&word)
 }
 
-fn keep_usage(report: &str, metered: &mut Metered) {
+/// Adds a report to those before it.
+pub fn keep_usage(report: &str, metered: &mut Metered) {
     let Some(merged) = metered.keep_usage(report) else { return };
     (metered.reported, metered.reported_input) = (usage::classes(merged), usage::reported_input(merged));
 }

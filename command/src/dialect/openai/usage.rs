@@ -22,40 +22,95 @@ fn rounded_up(text: &str) -> Option<u64> {
     (0.0..=1e12).contains(&number).then(|| number.ceil() as u64)
 }
 
-/// The classes of an OpenAI-shaped report. `None` where the two sides are not both there, or everything is zero.
+/// The classes of an OpenAI-shaped report: their sum is the report's total, or the sum of its parts where that is more.
+/// `None` where the two sides are not both there and the total does not tell the missing one, or everything is zero.
 pub fn classes(usage: &str) -> Option<TokenClasses> {
-    let prompt = count(usage, "prompt_tokens")?;
     let total = count(usage, "total_tokens");
-    let completion = count(usage, "completion_tokens").or_else(|| total?.checked_sub(prompt))?;
-    if prompt == 0 && completion == 0 {
-        return None;
+    let (prompt, completion) = sides(usage, total)?;
+    let cached = Cached::of(usage);
+    let reasoning = reasoning(usage);
+    // A part that exceeds its whole cannot be in it. That is the dearer reading.
+    let mut cached_is_beside = cached.tokens() > prompt;
+    let mut reasoning_is_beside = reasoning > completion;
+    let beside = |is_beside: bool, part: u64| if is_beside { part } else { 0 };
+    let explained =
+        prompt + completion + beside(cached_is_beside, cached.tokens()) + beside(reasoning_is_beside, reasoning);
+    let mut unexplained = total.unwrap_or(0).saturating_sub(explained);
+    // Some leave a part out of its whole, and only the total tells: xAI its reasoning, others what was cached.
+    let cached_inside = beside(!cached_is_beside, cached.tokens());
+    let reasoning_inside = beside(!reasoning_is_beside, reasoning);
+    for (reasoning_leaves, cached_leaves) in [(true, false), (false, true), (true, true)] {
+        let left_out = beside(reasoning_leaves, reasoning_inside) + beside(cached_leaves, cached_inside);
+        if left_out > 0 && left_out == unexplained {
+            reasoning_is_beside |= reasoning_leaves;
+            cached_is_beside |= cached_leaves;
+            unexplained = 0;
+        }
     }
-    let mut classes = input_classes(usage, prompt);
-    let details = json::field(usage, "completion_tokens_details");
-    let reasoning = details.and_then(|details| count(details, "reasoning_tokens")).unwrap_or(0);
-    classes.output_reasoning_tokens = reasoning;
-    // xAI leaves reasoning out of the completion, and only the total tells. What exceeds the whole cannot be in it.
-    let is_beside = reasoning > completion || (reasoning > 0 && total == Some(prompt + completion + reasoning));
-    classes.output_text_tokens = if is_beside { completion } else { completion - reasoning };
-    Some(classes)
+    let classes = TokenClasses {
+        output_text_tokens: if reasoning_is_beside { completion } else { completion - reasoning },
+        // What no part explains was thought: Gemini counts thoughts in the total alone.
+        output_reasoning_tokens: reasoning + unexplained,
+        ..cached.within(prompt, cached_is_beside)
+    };
+    (classes.input() + classes.output() > 0).then_some(classes)
 }
 
 /// The input side alone, for streams that report the prompt first.
 pub fn reported_input(usage: &str) -> Option<TokenClasses> {
-    count(usage, "prompt_tokens").filter(|prompt| *prompt > 0).map(|prompt| input_classes(usage, prompt))
+    let input = match classes(usage) {
+        Some(all) => TokenClasses { output_text_tokens: 0, output_reasoning_tokens: 0, ..all },
+        None => {
+            let (prompt, cached) = (count(usage, "prompt_tokens")?, Cached::of(usage));
+            cached.within(prompt, cached.tokens() > prompt)
+        }
+    };
+    (input.input() > 0).then_some(input)
 }
 
-fn input_classes(usage: &str, prompt: u64) -> TokenClasses {
-    let details = json::field(usage, "prompt_tokens_details");
-    let detail = |name| details.and_then(|details| count(details, name));
-    let read = detail("cached_tokens").or_else(|| count(usage, "prompt_cache_hit_tokens")).unwrap_or(0);
-    let written = detail("cache_write_tokens").unwrap_or(0);
-    TokenClasses {
-        // Parts that exceed the whole are not in it: that is the dearer reading.
-        input_uncached_tokens: prompt.checked_sub(read + written).unwrap_or(prompt),
-        input_cache_read_tokens: read,
-        input_cache_write_tokens: written,
-        ..TokenClasses::default()
+/// Prompt and completion; one that is missing is what the total leaves for it.
+fn sides(usage: &str, total: Option<u64>) -> Option<(u64, u64)> {
+    match (count(usage, "prompt_tokens"), count(usage, "completion_tokens")) {
+        (Some(prompt), Some(completion)) => Some((prompt, completion)),
+        (Some(prompt), None) => Some((prompt, total?.checked_sub(prompt)?)),
+        (None, Some(completion)) => Some((total?.checked_sub(completion)?, completion)),
+        (None, None) => None,
+    }
+}
+
+/// Among the details, or beside them (SGLang, Perplexity).
+fn reasoning(usage: &str) -> u64 {
+    let detail = json::field(usage, "completion_tokens_details").and_then(|details| count(details, "reasoning_tokens"));
+    detail.or_else(|| count(usage, "reasoning_tokens")).unwrap_or(0)
+}
+
+/// What a report says of caches.
+#[derive(Clone, Copy)]
+struct Cached {
+    read: u64,
+    written: u64,
+}
+
+impl Cached {
+    fn of(usage: &str) -> Self {
+        let details = json::field(usage, "prompt_tokens_details");
+        let detail = |name| details.and_then(|details| count(details, name));
+        let read = detail("cached_tokens").or_else(|| count(usage, "prompt_cache_hit_tokens")).unwrap_or(0);
+        Self { read, written: detail("cache_write_tokens").unwrap_or(0) }
+    }
+
+    const fn tokens(self) -> u64 {
+        self.read + self.written
+    }
+
+    /// The input classes of a prompt of so many tokens, which these are among or beside.
+    fn within(self, prompt: u64, is_beside: bool) -> TokenClasses {
+        TokenClasses {
+            input_uncached_tokens: if is_beside { prompt } else { prompt - self.tokens() },
+            input_cache_read_tokens: self.read,
+            input_cache_write_tokens: self.written,
+            ..TokenClasses::default()
+        }
     }
 }
 
@@ -98,6 +153,7 @@ impl From<&TokenClasses> for UsageOut {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::Metered;
 
     fn of(usage: &str) -> Option<[u64; 5]> {
         classes(usage).map(|c| {
@@ -142,9 +198,54 @@ mod tests {
                 r#"{"prompt_tokens":10,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":40}}"#,
                 [10, 40, 0, 5, 0],
             ),
-            // null and absent details, floats, no completion
+            // Gemini: thoughts in the total alone
+            (r#"{"prompt_tokens":20,"completion_tokens":198,"total_tokens":623}"#, [20, 0, 0, 198, 405]),
+            (r#"{"prompt_tokens":21,"completion_tokens":0,"total_tokens":81}"#, [21, 0, 0, 0, 60]),
+            (r#"{"prompt_tokens":0,"completion_tokens":0,"total_tokens":60}"#, [0, 0, 0, 0, 60]),
+            (
+                r#"{"prompt_tokens":21,"completion_tokens":0,"total_tokens":81,"completion_tokens_details":{"reasoning_tokens":60}}"#,
+                [21, 0, 0, 0, 60],
+            ),
+            // above its parts, some of which it names: the rest was thought
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":50,"total_tokens":100,"completion_tokens_details":{"reasoning_tokens":20}}"#,
+                [10, 0, 0, 30, 60],
+            ),
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":60,"completion_tokens_details":{"reasoning_tokens":30}}"#,
+                [10, 0, 0, 5, 45],
+            ),
+            // the total tells that the prompt leaves out what was cached
+            (
+                r#"{"prompt_tokens":100,"completion_tokens":50,"total_tokens":190,"prompt_tokens_details":{"cached_tokens":40}}"#,
+                [100, 40, 0, 50, 0],
+            ),
+            (
+                r#"{"prompt_tokens":100,"completion_tokens":50,"total_tokens":210,"prompt_tokens_details":{"cached_tokens":40},"completion_tokens_details":{"reasoning_tokens":20}}"#,
+                [100, 40, 0, 50, 20],
+            ),
+            // both explain it: the dearer reading
+            (
+                r#"{"prompt_tokens":100,"completion_tokens":50,"total_tokens":190,"prompt_tokens_details":{"cached_tokens":40},"completion_tokens_details":{"reasoning_tokens":40}}"#,
+                [60, 40, 0, 50, 40],
+            ),
+            // a total that is less than its parts, absurd, or null says nothing
+            (r#"{"prompt_tokens":20,"completion_tokens":198,"total_tokens":5}"#, [20, 0, 0, 198, 0]),
+            (r#"{"prompt_tokens":20,"completion_tokens":198,"total_tokens":-1}"#, [20, 0, 0, 198, 0]),
+            (r#"{"prompt_tokens":20,"completion_tokens":198,"total_tokens":null}"#, [20, 0, 0, 198, 0]),
+            // reasoning beside the details (SGLang inside of the completion, Perplexity not)
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":50,"total_tokens":60,"reasoning_tokens":20}"#,
+                [10, 0, 0, 30, 20],
+            ),
+            (
+                r#"{"prompt_tokens":33,"completion_tokens":71,"total_tokens":104,"reasoning_tokens":739}"#,
+                [33, 0, 0, 71, 739],
+            ),
+            // null and absent details, floats, a side that only the total tells
             (r#"{"prompt_tokens":10.0,"completion_tokens":4.2,"prompt_tokens_details":null}"#, [10, 0, 0, 5, 0]),
             (r#"{"prompt_tokens":10,"total_tokens":15}"#, [10, 0, 0, 5, 0]),
+            (r#"{"completion_tokens":5,"total_tokens":15}"#, [10, 0, 0, 5, 0]),
         ] {
             assert_eq!(of(usage), Some(wanted), "{usage}");
         }
@@ -156,11 +257,80 @@ mod tests {
             "{}",
             r#"{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}"#,
             r#"{"prompt_tokens":null,"completion_tokens":3}"#,
+            r#"{"prompt_tokens":5,"total_tokens":3}"#,
+            r#"{"total_tokens":3}"#,
             r#"{"prompt_tokens":-5,"completion_tokens":3}"#,
             r#"{"prompt_tokens":1e30,"completion_tokens":3}"#,
             r#"{"prompt_tokens":99999999999999999999,"completion_tokens":3}"#,
         ] {
             assert_eq!(of(usage), None, "{usage}");
+        }
+    }
+
+    /// However many of the figures are at the border: nothing is lost, and no sum wraps.
+    #[test]
+    fn no_token_of_the_total_or_of_its_parts_is_left_out() {
+        let figures = [0, 1, 39, 40, 41, COUNT_MAX - 1, COUNT_MAX];
+        for draw in 0..figures.len().pow(5) {
+            let [prompt, completion, total, cached, reasoning] =
+                [0, 1, 2, 3, 4].map(|place| figures[draw / figures.len().pow(place) % figures.len()]);
+            let usage = format!(
+                r#"{{"prompt_tokens":{prompt},"completion_tokens":{completion},"total_tokens":{total},"prompt_tokens_details":{{"cached_tokens":{cached}}},"completion_tokens_details":{{"reasoning_tokens":{reasoning}}}}}"#
+            );
+            let read = classes(&usage).unwrap_or_default();
+            assert!(read.input() + read.output() >= total.max(prompt + completion), "{read:?} of {usage}");
+            assert!(read.input() >= prompt && read.output() >= completion, "{read:?} of {usage}");
+            assert!(read.output_reasoning_tokens >= reasoning, "{read:?} of {usage}");
+            assert_eq!(read.input_cache_read_tokens, cached, "{usage}");
+            // The input is the same to whoever reads it before the output.
+            let input = reported_input(&usage).unwrap_or_default();
+            assert_eq!((input.input(), input.output()), (read.input(), 0), "{usage}");
+        }
+    }
+
+    /// Each report of a stream stands for all before it, and the last may say less than they did.
+    #[test]
+    fn a_streams_reports_are_read_as_one() {
+        for (reports, wanted) in [
+            // Gemini, chunk by chunk
+            (
+                &[
+                    r#"{"prompt_tokens":20,"completion_tokens":0,"total_tokens":425}"#,
+                    r#"{"prompt_tokens":20,"completion_tokens":100,"total_tokens":525}"#,
+                    r#"{"prompt_tokens":20,"completion_tokens":198,"total_tokens":623}"#,
+                ][..],
+                [20, 0, 0, 198, 405],
+            ),
+            // a total that is older than the completion does not take anything away
+            (
+                &[
+                    r#"{"prompt_tokens":20,"completion_tokens":1,"total_tokens":21}"#,
+                    r#"{"prompt_tokens":20,"completion_tokens":198}"#,
+                ],
+                [20, 0, 0, 198, 0],
+            ),
+            // a completion that is older than the total
+            (
+                &[
+                    r#"{"prompt_tokens":20,"completion_tokens":1,"total_tokens":21}"#,
+                    r#"{"completion_tokens":null,"total_tokens":623}"#,
+                ],
+                [20, 0, 0, 1, 602],
+            ),
+        ] {
+            let mut metered = Metered::default();
+            for report in reports {
+                super::super::reading::keep_usage(report, &mut metered);
+            }
+            let read = metered.reported.expect("a report");
+            let read = [
+                read.input_uncached_tokens,
+                read.input_cache_read_tokens,
+                read.input_cache_write_tokens,
+                read.output_text_tokens,
+                read.output_reasoning_tokens,
+            ];
+            assert_eq!(read, wanted, "{reports:?}");
         }
     }
 }
