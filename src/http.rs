@@ -9,6 +9,7 @@ mod openapi_json;
 mod patience;
 mod places;
 mod server;
+mod unknown_path;
 mod wording;
 
 pub use cors::CorsOrigins;

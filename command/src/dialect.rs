@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 pub use prompt::prompt_texts;
-pub use refusal::{error_body, openai_shape as openai_refusal, stream_error};
+pub use refusal::{ErrorForm, error_body, openai_shape as openai_refusal, stream_error};
 pub use relay::Relay;
 pub use request::ClientRequest;
 pub use sse::EVENT_BYTES_MAX;

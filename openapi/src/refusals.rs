@@ -28,14 +28,20 @@ fn native(code: ErrorCode) -> Shape {
 }
 
 /// What the code's `details` have; those that are not always there are not required.
-fn details(code: ErrorCode) -> Shape {
+pub fn details(code: ErrorCode) -> Shape {
     let text = schema::string;
     let fields = match code {
         ErrorCode::InvalidRequest => object().required("field", text()).required("reason", text()),
         ErrorCode::Forbidden => object().optional("permission", text()),
         ErrorCode::ModelNotAllowed | ErrorCode::ModelNotFound => object().optional("model", text()),
         ErrorCode::ModelUnpriced => object().optional("model", text()).optional("field", text()),
-        ErrorCode::NotFound | ErrorCode::Conflict => object().optional("field", text()),
+        ErrorCode::Conflict => object().optional("field", text()),
+        ErrorCode::NotFound => {
+            let supported =
+                schema::described(schema::list(text(), None), "What can be asked instead of an unsupported path");
+            object().optional("field", text()).optional("supported", supported)
+        }
+        ErrorCode::MethodNotAllowed => object().optional("allowed", schema::list(text(), None)),
         ErrorCode::BudgetExceeded => budget(),
         ErrorCode::RateLimited => rate_limit(),
         ErrorCode::UpstreamError => object().optional("reason", text()).optional("upstream_status", schema::count()),
@@ -44,7 +50,6 @@ fn details(code: ErrorCode) -> Shape {
             positions.optional("min_position", schema::count()).optional("rebuilding", schema::boolean())
         }
         ErrorCode::Unauthenticated
-        | ErrorCode::MethodNotAllowed
         | ErrorCode::IdempotencyKeyReused
         | ErrorCode::PayloadTooLarge
         | ErrorCode::UnsupportedMediaType

@@ -12,7 +12,7 @@ use axum::response::Response;
 use command::access::AccessRollup;
 use command::auth::Authenticator;
 use command::course::Arrival;
-use command::dialect::Surface;
+use command::dialect::{ErrorForm, Surface};
 use command::inference::{POSITION_HEADER, REQUEST_ID_HEADER};
 use command::limits::{BindingLimits, LetIn, RateLimiter};
 use command::reply;
@@ -21,22 +21,22 @@ use events::event::{Actor, Chain, Context};
 use events::ids::{IdMaker, RequestId};
 use events::wire::{ErrorCode, Refusal};
 use http::header::{ACCEPT, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use projections::caller::{AtPosition, Caller, ClientOrigin};
 use projections::tables::TablesHandle;
 use tower_service::Service;
 
 use super::cors::{Cors, CorsOrigins};
 use super::in_flight::InFlight;
-use super::wording::{surface_of, word};
+use super::unknown_path;
+use super::wording::{form_of, word};
 use crate::metrics::{Answers, Area, OpenConnection};
 
 /// Path and query beyond this are refused.
 const URI_BYTES_MAX: usize = 8 * 1024;
-/// Whoever leaves out the /v1 of a client's base URL reads this, and who looks for what this version does not have.
-const NO_SUCH_PATH: &str =
-    "there is no such path: a client's base URL ends in /v1, and GET /openapi.json lists them all";
 const USER_AGENT_CHARS_MAX: usize = 512;
+/// As Anthropic's clients look for it.
+const ANTHROPIC_REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("request-id");
 
 pub struct DoorParts {
     pub routes: Router,
@@ -104,10 +104,10 @@ impl Door {
     async fn answer_same_origin(self, mut request: Request, peer: IpAddr) -> Response {
         let began = Instant::now();
         let id: RequestId = self.shared.ids.make();
-        let surface = surface_of(request.uri().path());
+        let form = form_of(request.uri().path());
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let counted = counts_as_in_flight(&request).then(|| self.shared.in_flight.begin());
-        let area = area_of(request.uri().path(), surface);
+        let area = area_of(request.uri().path(), form);
         let client_trace = TraceParent::of(request.headers()).map(Arc::new);
         let trace_id = client_trace.as_ref().map(|client| client.trace.to_string());
         let caller = self.shared.let_in(&mut request, id, peer, began, client_trace).await;
@@ -123,16 +123,22 @@ impl Door {
         let mut cause = None;
         if let Some(mut refusal) = response.extensions_mut().remove::<Refusal>() {
             cause = refusal.cause.take();
+            if refusal.code == ErrorCode::MethodNotAllowed {
+                refusal = unknown_path::name_methods(refusal, &method, response.headers());
+            }
             if let Ok(Some(caller)) = &caller {
                 self.shared.report(&refusal, caller);
             }
             self.shared.answers.refused(area, &refusal);
-            word(&mut response, &refusal, surface, &request_id);
+            word(&mut response, &refusal, form, &request_id);
             set_position(&mut response, refusal.position);
         }
         let position = response.extensions().get::<AtPosition>().map(|at| at.0);
         set_position(&mut response, position);
         set_request_id(&mut response, &request_id);
+        if form == ErrorForm::Anthropic {
+            set_header(&mut response, ANTHROPIC_REQUEST_ID_HEADER, &request_id);
+        }
         self.shared.answers.answered(area, response.status().as_u16());
         tell(&Told { request_id: &request_id, trace_id, method: &method, path: &path, cause }, &response, began);
         match counted {
@@ -177,7 +183,7 @@ impl Shared {
             return Err(Refusal::new(ErrorCode::RequestHeaderFieldsTooLarge, "path and query are over 8 KiB"));
         }
         if !decodes(request.uri().path()) {
-            return Err(Refusal::new(ErrorCode::NotFound, NO_SUCH_PATH));
+            return Err(unknown_path::refusal(request.uri().path()));
         }
         if is_open(request.uri().path()) {
             return Ok(None);
@@ -229,9 +235,11 @@ fn with_fallbacks(routes: Router) -> Router {
 }
 
 /// Where a request is counted.
-fn area_of(path: &str, surface: Surface) -> Area {
-    if surface != Surface::Native || path.starts_with("/v1/inference/") {
-        Area::Inference(surface)
+fn area_of(path: &str, form: ErrorForm) -> Area {
+    if form == ErrorForm::OpenAi {
+        Area::Inference(Surface::OpenAi)
+    } else if path.starts_with("/v1/inference/") {
+        Area::Inference(Surface::Native)
     } else if is_administration(path) {
         Area::Admin
     } else if is_open(path) {
@@ -287,8 +295,12 @@ fn set_position(response: &mut Response, position: Option<u64>) {
 }
 
 fn set_request_id(response: &mut Response, request_id: &str) {
-    if let Ok(value) = HeaderValue::try_from(request_id) {
-        response.headers_mut().insert(REQUEST_ID_HEADER, value);
+    set_header(response, REQUEST_ID_HEADER, request_id);
+}
+
+fn set_header(response: &mut Response, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        response.headers_mut().insert(name, value);
     }
 }
 
@@ -315,12 +327,12 @@ fn tell(told: &Told<'_>, response: &Response, began: Instant) {
     }
 }
 
-async fn no_such_path(_: axum::extract::Request<Body>) -> Result<Response, Infallible> {
-    Ok(reply::refused(Refusal::new(ErrorCode::NotFound, NO_SUCH_PATH)))
+async fn no_such_path(request: axum::extract::Request<Body>) -> Result<Response, Infallible> {
+    Ok(reply::refused(unknown_path::refusal(request.uri().path())))
 }
 
 async fn no_such_method(_: axum::extract::Request<Body>) -> Result<Response, Infallible> {
-    Ok(reply::refused(Refusal::new(ErrorCode::MethodNotAllowed, "the path does not know this method")))
+    Ok(reply::refused(Refusal::new(ErrorCode::MethodNotAllowed, "the path has no such method")))
 }
 
 #[cfg(test)]

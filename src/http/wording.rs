@@ -2,21 +2,26 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use command::dialect::{Surface, error_body};
+use command::dialect::{ErrorForm, error_body};
 use events::wire::{ErrorCode, Refusal};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
-/// Which surface a path belongs to: also paths that OpenAI's clients ask for and that are not there.
-pub fn surface_of(path: &str) -> Surface {
-    let is_openai = ["/oai/", "/v1/chat/", "/v1/models/"].iter().any(|root| path.starts_with(root))
-        || matches!(path, "/v1/models" | "/v1/completions" | "/v1/embeddings" | "/v1/responses");
-    if is_openai { Surface::OpenAi } else { Surface::Native }
+use super::unknown_path;
+
+/// In whose form errors are said at a path: also at those that vendors' clients ask for and that are not there.
+pub fn form_of(path: &str) -> ErrorForm {
+    if let Some(form) = unknown_path::form_of(path) {
+        return form;
+    }
+    let is_openai =
+        path == "/v1/models" || ["/oai/", "/v1/chat/", "/v1/models/"].iter().any(|root| path.starts_with(root));
+    if is_openai { ErrorForm::OpenAi } else { ErrorForm::Native }
 }
 
 /// Gives a response that carries a refusal its body and headers.
-pub fn word(response: &mut Response, refusal: &Refusal, surface: Surface, request_id: &str) {
-    let body = error_body(surface, refusal, request_id);
+pub fn word(response: &mut Response, refusal: &Refusal, form: ErrorForm, request_id: &str) {
+    let body = error_body(form, refusal, request_id);
     *response.status_mut() = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     // That of the empty body which the refusal came with.

@@ -40,5 +40,6 @@ mod shutdown;
 mod tenancy;
 mod traces;
 mod trouble;
+mod unknown_paths;
 mod verify;
 mod views;

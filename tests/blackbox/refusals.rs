@@ -62,7 +62,9 @@ async fn a_budget_that_is_short_says_its_numbers_to_the_client_and_to_the_log() 
     }
     let openai = tenant.openai("ok").await.must(429);
     let error = openai.json()["error"].clone();
-    assert_eq!(fields(&error), BTreeSet::from(["code", "message", "param", "type"]));
+    assert_eq!(fields(&error), BTreeSet::from(["code", "details", "message", "param", "type"]));
+    assert_eq!(fields(&error["details"]), fields(&details));
+    assert_eq!(error["details"]["requested_usd"], details["requested_usd"]);
     assert_eq!((&error["type"], &error["code"]), (&json!("insufficient_quota"), &json!("insufficient_quota")));
     assert_eq!(openai.header("x-should-retry"), "false");
 }

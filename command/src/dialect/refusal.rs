@@ -1,19 +1,37 @@
-//! How each surface words a refusal.
+//! How a refusal is said: in the native form, in OpenAI's and in Anthropic's.
 
 use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
 use events::wire::{ErrorCode, Refusal};
+use openapi::refusals;
 use openapi::schema::{self, Shape, object};
 use serde_json::{Value, json};
 
 use super::native::put_event;
 use super::{Surface, json, openai};
 
+/// In whose form an error is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorForm {
+    Native,
+    OpenAi,
+    Anthropic,
+}
+
+impl From<Surface> for ErrorForm {
+    fn from(surface: Surface) -> Self {
+        match surface {
+            Surface::Native => Self::Native,
+            Surface::OpenAi => Self::OpenAi,
+        }
+    }
+}
+
 /// The body of an HTTP error.
-pub fn error_body(surface: Surface, refusal: &Refusal, request_id: &str) -> Bytes {
+pub fn error_body(form: ErrorForm, refusal: &Refusal, request_id: &str) -> Bytes {
     let mut out = Vec::with_capacity(256);
-    json::push(&mut out, &envelope(surface, refusal, request_id));
+    json::push(&mut out, &envelope(form, refusal, request_id));
     out.into()
 }
 
@@ -21,23 +39,54 @@ pub fn error_body(surface: Surface, refusal: &Refusal, request_id: &str) -> Byte
 pub fn stream_error(surface: Surface, refusal: &Refusal, request_id: &str) -> Bytes {
     let mut out = BytesMut::with_capacity(256);
     match surface {
-        Surface::Native => put_event(&mut out, "error", &envelope(surface, refusal, request_id)),
-        Surface::OpenAi => openai::put_data(&mut out, &error_body(surface, refusal, request_id)),
+        Surface::Native => put_event(&mut out, "error", &envelope(surface.into(), refusal, request_id)),
+        Surface::OpenAi => openai::put_data(&mut out, &error_body(surface.into(), refusal, request_id)),
     }
     out.freeze()
 }
 
-fn envelope(surface: Surface, refusal: &Refusal, request_id: &str) -> Value {
-    match surface {
-        Surface::Native => refusal.native_body(request_id),
-        Surface::OpenAi => {
+fn envelope(form: ErrorForm, refusal: &Refusal, request_id: &str) -> Value {
+    match form {
+        ErrorForm::Native => refusal.native_body(request_id),
+        ErrorForm::OpenAi => {
             let (kind, code) = openai_words(refusal);
             let param = match refusal.code {
                 ErrorCode::ModelNotFound => Some("model"),
                 _ => refusal.details.get("field").and_then(Value::as_str).filter(|field| !field.is_empty()),
             };
-            json!({ "error": { "message": openai_message(refusal), "type": kind, "param": param, "code": code } })
+            let error = json!({ "message": openai_message(refusal), "type": kind, "param": param, "code": code });
+            json!({ "error": with_details(error, refusal) })
         }
+        ErrorForm::Anthropic => {
+            let error = json!({ "type": anthropic_type(refusal.code), "message": refusal.message });
+            json!({ "type": "error", "error": with_details(error, refusal), "request_id": request_id })
+        }
+    }
+}
+
+/// The same details as on the native surface. The vendors' forms have no place for them: where there are none, neither
+/// has ours.
+fn with_details(mut error: Value, refusal: &Refusal) -> Value {
+    if let (false, Some(fields)) = (refusal.details.is_empty(), error.as_object_mut()) {
+        fields.insert("details".to_owned(), Value::Object(refusal.details.clone()));
+    }
+    error
+}
+
+/// Anthropic's own words.
+const fn anthropic_type(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::Unauthenticated => "authentication_error",
+        ErrorCode::Forbidden | ErrorCode::ModelNotAllowed => "permission_error",
+        ErrorCode::NotFound | ErrorCode::ModelNotFound => "not_found_error",
+        ErrorCode::PayloadTooLarge => "request_too_large",
+        ErrorCode::BudgetExceeded | ErrorCode::RateLimited => "rate_limit_error",
+        _ => match code.status() {
+            503 => "overloaded_error",
+            504 => "timeout_error",
+            500.. => "api_error",
+            _ => "invalid_request_error",
+        },
     }
 }
 
@@ -50,7 +99,8 @@ pub fn openai_shape(code: ErrorCode) -> Shape {
         .required("message", schema::string())
         .required("type", schema::one_of(kinds))
         .required("param", schema::nullable(schema::string()))
-        .required("code", word);
+        .required("code", word)
+        .optional("details", refusals::details(code));
     object().required("error", error.open()).open()
 }
 
@@ -90,20 +140,45 @@ fn limited_by(refusal: &Refusal) -> &'static str {
 mod tests {
     use super::*;
 
-    fn error(surface: Surface, refusal: &Refusal) -> Value {
-        serde_json::from_slice::<Value>(&error_body(surface, refusal, "req_1")).unwrap()["error"].take()
+    fn error(form: ErrorForm, refusal: &Refusal) -> Value {
+        serde_json::from_slice::<Value>(&error_body(form, refusal, "req_1")).unwrap()["error"].take()
     }
 
     /// Holds: http.errors, http.openai-errors
     #[test]
     fn both_shapes_are_the_pinned_ones() {
         let refusal = Refusal::invalid("messages[0].role", "must be a string");
-        let native = error(Surface::Native, &refusal);
+        let native = error(ErrorForm::Native, &refusal);
         assert_eq!((&native["code"], &native["request_id"]), (&json!("INVALID_REQUEST"), &json!("req_1")));
         assert_eq!(native["details"]["field"], "messages[0].role");
-        let openai = error(Surface::OpenAi, &refusal);
+        let openai = error(ErrorForm::OpenAi, &refusal);
         assert_eq!(openai["param"], "messages[0].role");
-        assert_eq!(openai.as_object().unwrap().len(), 4);
+        assert_eq!(openai["details"], native["details"]);
+        assert_eq!(openai.as_object().unwrap().len(), 5);
+        let plain = error(ErrorForm::OpenAi, &Refusal::new(ErrorCode::Draining, "m"));
+        assert_eq!(plain.as_object().unwrap().len(), 4, "no details: none of ours");
+    }
+
+    #[test]
+    fn anthropic_clients_find_their_form_and_their_types() {
+        let body = |refusal: &Refusal| {
+            serde_json::from_slice::<Value>(&error_body(ErrorForm::Anthropic, refusal, "req_1")).unwrap()
+        };
+        let plain =
+            json!({"type": "error", "error": {"type": "not_found_error", "message": "m"}, "request_id": "req_1"});
+        assert_eq!(body(&Refusal::new(ErrorCode::NotFound, "m")), plain);
+        for (code, kind) in [
+            (ErrorCode::Unauthenticated, "authentication_error"),
+            (ErrorCode::InvalidRequest, "invalid_request_error"),
+            (ErrorCode::MethodNotAllowed, "invalid_request_error"),
+            (ErrorCode::Draining, "overloaded_error"),
+            (ErrorCode::UpstreamTimeout, "timeout_error"),
+            (ErrorCode::Internal, "api_error"),
+            (ErrorCode::UpstreamError, "api_error"),
+        ] {
+            assert_eq!(body(&Refusal::new(code, "m"))["error"]["type"], kind, "{code:?}");
+        }
+        assert_eq!(body(&Refusal::invalid("a", "b"))["error"]["details"]["field"], "a");
     }
 
     /// Holds: http.openai-errors
@@ -117,7 +192,7 @@ mod tests {
             (ErrorCode::UpstreamTimeout, "server_error", "upstream_timeout"),
             (ErrorCode::ModelUnpriced, "invalid_request_error", "model_unpriced"),
         ] {
-            let error = error(Surface::OpenAi, &Refusal::new(code, "m"));
+            let error = error(ErrorForm::OpenAi, &Refusal::new(code, "m"));
             assert_eq!((error["type"].as_str(), error["code"].as_str()), (Some(kind), Some(word)));
         }
     }
@@ -125,11 +200,11 @@ mod tests {
     #[test]
     fn a_bad_key_is_worded_as_openai_words_it_on_its_surface_alone() {
         let refusal = Refusal::new(ErrorCode::Unauthenticated, "a valid API key is needed");
-        for (surface, message) in [
-            (Surface::Native, "a valid API key is needed"),
-            (Surface::OpenAi, "Incorrect API key provided: a valid API key is needed"),
+        for (form, message) in [
+            (ErrorForm::Native, "a valid API key is needed"),
+            (ErrorForm::OpenAi, "Incorrect API key provided: a valid API key is needed"),
         ] {
-            assert_eq!(error(surface, &refusal)["message"], message);
+            assert_eq!(error(form, &refusal)["message"], message);
         }
     }
 
