@@ -2,6 +2,7 @@
 
 mod cost_line;
 mod given_rates;
+mod sum;
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,6 +13,7 @@ use crate::usage::TokenClasses;
 
 pub use cost_line::CostLine;
 pub use given_rates::{GivenRates, OptionalRate};
+pub use sum::NanoUsdSum;
 
 const NANOS_PER_USD: i64 = 1_000_000_000;
 const FRACTION_DIGITS: usize = 9;

@@ -101,6 +101,11 @@ pub fn count() -> Shape {
     whole(0, WHOLE_MAX)
 }
 
+/// A sum of counts: a whole number of any size.
+pub fn sum() -> Shape {
+    of(Type::Integer).minimum(Some(Number::UInt(0))).into()
+}
+
 /// Any JSON number, negative ones and fractions included.
 pub fn number() -> Shape {
     of(Type::Number).into()

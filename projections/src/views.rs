@@ -6,6 +6,7 @@ mod audit;
 mod budgets;
 mod catalogue;
 pub mod compare;
+pub mod exact;
 mod follow;
 pub mod glance;
 mod inferences;

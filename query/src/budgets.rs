@@ -6,11 +6,12 @@ use axum::extract::{Path, State};
 use chrono::{DateTime, Utc};
 use events::event::admin::Permission;
 use events::ids::BudgetId;
-use events::money::NanoUsd;
+use events::money::{NanoUsd, NanoUsdSum};
 use events::time::{Period, from_micros, rfc3339};
 use http::StatusCode;
 use openapi::schema::{self, object};
 use openapi::{Answer, Api, Operation, Shape, refusals};
+use projections::views::exact::Exact;
 use projections::views::{View, ViewsError};
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use serde_json::Value;
@@ -155,16 +156,14 @@ impl BudgetRow {
         let period: Period = serde_json::from_value(Value::from(self.period.as_str()))?;
         let window = period.window(now);
         let start = window.start.map_or(0, |start| start.timestamp_micros());
-        let sums = db
-            .prepare_cached(WINDOW)?
-            .query_row((&self.id, start), |row| Ok((NanoUsd::new(row.get(0)?), NanoUsd::new(row.get(1)?))))
-            .optional()?;
-        let (settled, held) = sums.unwrap_or_default();
+        let sums =
+            db.prepare_cached(WINDOW)?.query_row((&self.id, start), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let (Exact(settled), Exact(held)) = sums.unwrap_or_default();
         let mut item: Value = serde_json::from_str(&self.body)?;
         if let Some(fields) = item.as_object_mut() {
             let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
-            put("settled_usd", settled.to_string().into());
-            put("held_usd", held.to_string().into());
+            put("settled_usd", NanoUsdSum::new(settled).to_string().into());
+            put("held_usd", NanoUsdSum::new(held).to_string().into());
             put("remaining_usd", remaining(self.limit, settled, held).to_string().into());
             put("period_start", window.start.map(rfc3339).into());
             put("resets_at", window.end.map(rfc3339).into());
@@ -175,7 +174,6 @@ impl BudgetRow {
 }
 
 /// What a hold could still take; never below zero, also where a lowered limit or an overrun went past it.
-fn remaining(limit: NanoUsd, settled: NanoUsd, held: NanoUsd) -> NanoUsd {
-    let left = limit.checked_sub(settled).and_then(|left| left.checked_sub(held));
-    left.unwrap_or(NanoUsd::ZERO).max(NanoUsd::ZERO)
+fn remaining(limit: NanoUsd, settled: i128, held: i128) -> NanoUsdSum {
+    NanoUsdSum::new(i128::from(limit.nanos()).saturating_sub(settled).saturating_sub(held).max(0))
 }

@@ -16,6 +16,7 @@ mod me;
 mod page;
 mod parameters;
 mod projections;
+mod record;
 mod since;
 mod usage;
 mod visible;

@@ -83,9 +83,9 @@ impl Place {
 
 /// A page as it goes out.
 #[derive(Debug, Serialize)]
-pub struct Page {
+pub struct Page<T = Value> {
     pub as_of_position: u64,
-    pub items: Vec<Value>,
+    pub items: Vec<T>,
     pub next_cursor: Option<String>,
 }
 

@@ -4,5 +4,6 @@ mod answers;
 mod bounds;
 mod described;
 mod listening;
+mod maximum;
 pub mod plan;
 pub mod world;

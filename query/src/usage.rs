@@ -4,6 +4,7 @@
 
 mod cursor;
 mod question;
+mod row;
 mod sums;
 mod tagged;
 
@@ -14,16 +15,17 @@ use axum::extract::State;
 use events::event::admin::Permission;
 use openapi::Api;
 use projections::views::{AsOf, View};
-use serde_json::Value;
 
 use crate::QueryState;
 use crate::asker::{Asker, QueryString};
 use crate::error::QueryError;
 use crate::page::Page;
 use crate::parameters::Parameters;
+use crate::record::Record;
 use crate::visible::Visible;
 use cursor::GroupKey;
 use question::Question;
+use row::Sums;
 
 pub fn routes() -> Api<QueryState> {
     Api::new().get("/v1/usage", usage, question::described)
@@ -34,7 +36,11 @@ pub fn routes() -> Api<QueryState> {
 /// null, and so is metadata that a request does not have.
 /// Errors: 400 for what is no parameter, and for metadata of more requests than are counted one by one; 403 without
 /// `usage:read`; 503 `VIEW_BEHIND`.
-async fn usage(State(state): State<QueryState>, asker: Asker, query: QueryString) -> Result<Json<Page>, QueryError> {
+async fn usage(
+    State(state): State<QueryState>,
+    asker: Asker,
+    query: QueryString,
+) -> Result<Json<Page<Record>>, QueryError> {
     asker.require(Permission::UsageRead)?;
     let mut parameters = Parameters::parse(&query)?;
     let min_position = parameters.min_position()?;
@@ -52,7 +58,7 @@ async fn usage(State(state): State<QueryState>, asker: Asker, query: QueryString
     rows.truncate(question.limits.limit);
     let last = rows.last().filter(|_| more).map(|(key, _)| cursor::write(&question.names(), key)).transpose();
     let next_cursor = last.map_err(|error| QueryError::Answer(error.to_string()))?;
-    let items = rows.into_iter().map(|(_, item)| item).collect();
+    let items = rows.iter().map(|(key, sums)| row::shown(key, sums, &question)).collect();
     Ok(Json(Page { as_of_position: found.position, items, next_cursor }))
 }
 
@@ -61,7 +67,7 @@ async fn by_metadata(
     visible: Visible,
     question: &Arc<Question>,
     min_position: u64,
-) -> Result<AsOf<Vec<(GroupKey, Value)>>, QueryError> {
+) -> Result<AsOf<Vec<(GroupKey, Sums)>>, QueryError> {
     state.views.wait_for(View::Inferences, min_position).await?;
     let asked = Arc::clone(question);
     let found = state.views.read(View::Inferences, move |db| tagged::requests(db, visible, &asked)).await?;

@@ -12,7 +12,7 @@ use events::ids::BudgetId;
 use events::ledger::{Balances, BudgetInForce};
 use events::log::lock::{Served, served};
 use events::log::{Head, LEDGER_FILE, Reader};
-use events::money::NanoUsd;
+use events::money::{NanoUsd, NanoUsdSum};
 use events::time::{Clock, SystemClock, rfc3339};
 use projections::views::VIEWS_FILE;
 use projections::views::glance::{Glance, glance};
@@ -46,7 +46,7 @@ struct Status {
 #[derive(Default)]
 struct OpenHolds {
     count: u64,
-    held: i128,
+    held: NanoUsdSum,
     oldest: Option<DateTime<Utc>>,
 }
 
@@ -125,7 +125,7 @@ impl OpenHolds {
     fn of(balances: &Balances) -> Self {
         balances.open_holds().fold(Self::default(), |sum, (_, hold)| Self {
             count: sum.count + 1,
-            held: sum.held + i128::from(hold.held.nanos()),
+            held: NanoUsdSum::new(sum.held.nanos() + i128::from(hold.held.nanos())),
             oldest: Some(sum.oldest.map_or(hold.admitted_at, |oldest| oldest.min(hold.admitted_at))),
         })
     }
@@ -178,7 +178,7 @@ impl Status {
             "views": self.views_json(),
             "open_holds": {
                 "count": self.holds.count,
-                "held_usd": usd(self.holds.held),
+                "held_usd": self.holds.held.to_string(),
                 "oldest_at": self.holds.oldest.map(rfc3339),
             },
             "today": self.today_json(),
@@ -225,9 +225,4 @@ impl NearLimit {
             "resets_at": self.resets_at.map(rfc3339),
         })
     }
-}
-
-/// A sum of amounts, as money is written.
-fn usd(nanos: i128) -> String {
-    i64::try_from(nanos).map_or_else(|_| format!("{nanos} nano-dollars"), |nanos| NanoUsd::new(nanos).to_string())
 }

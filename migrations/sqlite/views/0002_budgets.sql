@@ -15,11 +15,12 @@ CREATE TABLE budgets (
 CREATE INDEX budgets_by_age ON budgets (opened_position);
 
 -- What was charged to a budget in one window and what open holds keep. Every window that a hold ever named has a row.
--- window_start: microseconds since 1970; 0 for the period `total`.
+-- window_start: microseconds since 1970; 0 for the period `total`. ANY: a number that may outgrow an INTEGER, and is then
+-- its decimal digits, see `views/exact.rs`.
 CREATE TABLE budget_windows (
     budget_id     TEXT    NOT NULL,
     window_start  INTEGER NOT NULL,
-    settled_nanos INTEGER NOT NULL,
-    held_nanos    INTEGER NOT NULL,
+    settled_nanos ANY     NOT NULL,
+    held_nanos    ANY     NOT NULL,
     PRIMARY KEY (budget_id, window_start)
 ) STRICT, WITHOUT ROWID;

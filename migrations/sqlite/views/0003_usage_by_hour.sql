@@ -1,5 +1,6 @@
 -- Consumption by hour and by every dimension. hour: seconds since 1970. A dimension that is not known is ''.
--- backend: provider/model; '' while a request is under way. No row is all zero.
+-- backend: provider/model; '' while a request is under way. No row is all zero. ANY: a number that may outgrow an INTEGER,
+-- and is then its decimal digits, see `views/exact.rs`.
 CREATE TABLE usage_by_hour (
     hour       INTEGER NOT NULL,
     partner_id TEXT    NOT NULL,
@@ -10,14 +11,14 @@ CREATE TABLE usage_by_hour (
     provider   TEXT    NOT NULL,
     backend    TEXT    NOT NULL,
     requests   INTEGER NOT NULL,
-    refused    INTEGER NOT NULL,
+    refused    ANY     NOT NULL,
     failed     INTEGER NOT NULL,
-    input_uncached_tokens    INTEGER NOT NULL,
-    input_cache_read_tokens  INTEGER NOT NULL,
-    input_cache_write_tokens INTEGER NOT NULL,
-    output_text_tokens       INTEGER NOT NULL,
-    output_reasoning_tokens  INTEGER NOT NULL,
-    cost_nanos INTEGER NOT NULL,
+    input_uncached_tokens    ANY     NOT NULL,
+    input_cache_read_tokens  ANY     NOT NULL,
+    input_cache_write_tokens ANY     NOT NULL,
+    output_text_tokens       ANY     NOT NULL,
+    output_reasoning_tokens  ANY     NOT NULL,
+    cost_nanos ANY     NOT NULL,
     PRIMARY KEY (hour, tenant_id, key_id, model, backend, partner_id, user_id, provider)
 ) STRICT, WITHOUT ROWID;
 

@@ -1,6 +1,7 @@
 -- One request a row, at the position of its first event: what requests are found by, and where in the log the rest of
 -- their lives stands. What the events say is not repeated here, where it took nine tenths of the file.
--- status: admitted, completed, failed, aborted or refused. Times in microseconds since 1970, money in nano-dollars.
+-- status: admitted, completed, failed, aborted or refused. Times in microseconds since 1970, money in nano-dollars. ANY: a
+-- number that may outgrow an INTEGER, and is then its decimal digits, see `views/exact.rs`.
 CREATE TABLE inferences (
     position    INTEGER NOT NULL PRIMARY KEY,
     request_id  TEXT    NOT NULL UNIQUE,
@@ -13,7 +14,7 @@ CREATE TABLE inferences (
     model       TEXT    NOT NULL,
     provider    TEXT,
     backend     TEXT,
-    cost_nanos  INTEGER NOT NULL,
+    cost_nanos  ANY     NOT NULL,
     hold_position     INTEGER,
     outcome_position  INTEGER,
     hold_end_position INTEGER

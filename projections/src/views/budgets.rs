@@ -11,6 +11,7 @@ use events::money::NanoUsd;
 use rusqlite::{Connection, params};
 
 use super::View;
+use super::exact::Exact;
 use super::projector::{ProjectionError, Projector, must_exist};
 use crate::resource::{ResourceState, body_json};
 
@@ -25,8 +26,8 @@ pub struct Budgets;
 /// How far a window's sums moved in a batch, in nano-dollars.
 #[derive(Clone, Copy, Default)]
 struct Movement {
-    settled: i64,
-    held: i64,
+    settled: i128,
+    held: i128,
 }
 
 type Movements = IdMap<BudgetWindow, Movement>;
@@ -37,7 +38,7 @@ impl Projector for Budgets {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn schema(&self) -> &'static str {
@@ -52,20 +53,19 @@ impl Projector for Budgets {
         let mut statement = db.prepare_cached(MOVE_WINDOW)?;
         for (window, by) in &movements {
             let start = window.window_start.map_or(0, |start| start.timestamp_micros());
-            statement.execute(params![window.budget_id.to_string(), start, by.settled, by.held])?;
+            statement.execute(params![window.budget_id.to_string(), start, Exact(by.settled), Exact(by.held)])?;
         }
         Ok(())
     }
 }
 
 fn take(db: &Connection, movements: &mut Movements, recorded: &Recorded) -> Result<(), ProjectionError> {
-    let zero = NanoUsd::ZERO;
     match &recorded.event {
-        Event::BudgetReserved(hold) => add(movements, &hold.budgets, zero, hold.held_usd),
-        Event::BudgetSettled(end) => end_hold(movements, &end.budgets, end.charged_usd, end.held_usd),
-        Event::BudgetExpired(end) => end_hold(movements, &end.budgets, end.charged_usd, end.held_usd),
-        Event::BudgetReleased(end) => end_hold(movements, &end.budgets, zero, end.held_usd),
-        Event::BudgetAdjusted(correction) => add(movements, &correction.budgets, correction.delta_usd, zero),
+        Event::BudgetReserved(hold) => add(movements, &hold.budgets, 0, nanos(hold.held_usd)),
+        Event::BudgetSettled(end) => add(movements, &end.budgets, nanos(end.charged_usd), -nanos(end.held_usd)),
+        Event::BudgetExpired(end) => add(movements, &end.budgets, nanos(end.charged_usd), -nanos(end.held_usd)),
+        Event::BudgetReleased(end) => add(movements, &end.budgets, 0, -nanos(end.held_usd)),
+        Event::BudgetAdjusted(correction) => add(movements, &correction.budgets, nanos(correction.delta_usd), 0),
         Event::BudgetOpened(budget) => open(db, recorded, budget),
         Event::BudgetChanged(budget) => change(db, recorded, budget),
         Event::BudgetClosed(ended) => close(db, recorded, ended),
@@ -106,26 +106,15 @@ fn take(db: &Connection, movements: &mut Movements, recorded: &Recorded) -> Resu
     }
 }
 
-fn end_hold(
-    movements: &mut Movements,
-    windows: &[BudgetWindow],
-    charged: NanoUsd,
-    held: NanoUsd,
-) -> Result<(), ProjectionError> {
-    let given_back = NanoUsd::ZERO.checked_sub(held).ok_or(ProjectionError::Overflow)?;
-    add(movements, windows, charged, given_back)
+fn nanos(amount: NanoUsd) -> i128 {
+    amount.nanos().into()
 }
 
-fn add(
-    movements: &mut Movements,
-    windows: &[BudgetWindow],
-    settled: NanoUsd,
-    held: NanoUsd,
-) -> Result<(), ProjectionError> {
+fn add(movements: &mut Movements, windows: &[BudgetWindow], settled: i128, held: i128) -> Result<(), ProjectionError> {
     for window in windows {
         let movement = movements.entry(*window).or_default();
-        movement.settled = movement.settled.checked_add(settled.nanos()).ok_or(ProjectionError::Overflow)?;
-        movement.held = movement.held.checked_add(held.nanos()).ok_or(ProjectionError::Overflow)?;
+        movement.settled = movement.settled.checked_add(settled).ok_or(ProjectionError::Overflow)?;
+        movement.held = movement.held.checked_add(held).ok_or(ProjectionError::Overflow)?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use events::log::{LogError, Reader, offline};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
+use super::exact;
 use super::projector::{ProjectionError, Projector};
 use super::store::{HAS_CHECKPOINTS, VIEWS_FILE, has_the_objects_of, lay_out, read_checkpoint};
 use super::{View, is_of};
@@ -129,6 +130,7 @@ fn build(
     fresh.pragma_update(None, "synchronous", "off")?;
     fresh.pragma_update(None, "cache_size", CACHE_KIB)?;
     fresh.set_prepared_statement_cache_capacity(64);
+    exact::register(&fresh)?;
     lay_out(&fresh, projectors)?;
     let last = positions.iter().copied().max().unwrap_or(0);
     let mut position = 0;

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use events::log::offline;
-use events::money::NanoUsd;
+use events::money::NanoUsdSum;
 use rusqlite::Connection;
 
 use super::View;
+use super::exact;
 use super::store::{Checkpoint, HAS_CHECKPOINTS, VIEWS_FILE, read_checkpoint};
 
 const SPENT: &str = include_str!("glance/spent.sql");
@@ -29,7 +30,7 @@ pub struct Spent {
     pub tenant: String,
     pub name: Option<String>,
     pub requests: u64,
-    pub cost: NanoUsd,
+    pub cost: NanoUsdSum,
 }
 
 /// `None` where there is no file. `since`: the hour, in seconds since 1970, from which on costs count; of the tenants that
@@ -58,9 +59,15 @@ fn is_of_this_version(views: &[(View, Option<Checkpoint>)], view: View) -> bool 
 }
 
 fn spent_since(db: &Connection, since: i64, tenants: usize) -> Result<Vec<Spent>, rusqlite::Error> {
+    exact::register(db)?;
     let mut statement = db.prepare(SPENT)?;
-    let rows = statement.query_map((since, i64::try_from(tenants).unwrap_or(i64::MAX)), |row| {
-        Ok(Spent { tenant: row.get(0)?, name: row.get(1)?, requests: row.get(2)?, cost: NanoUsd::new(row.get(3)?) })
+    let rows = statement.query_map([since], |row| {
+        let [requests, cost] = exact::sums(row, 2)?;
+        let requests = u64::try_from(requests).unwrap_or(0);
+        Ok(Spent { tenant: row.get(0)?, name: row.get(1)?, requests, cost: NanoUsdSum::new(cost) })
     })?;
-    rows.collect()
+    let mut spent: Vec<Spent> = rows.collect::<Result<_, _>>()?;
+    spent.sort_by(|a, b| b.cost.cmp(&a.cost).then_with(|| a.tenant.cmp(&b.tenant)));
+    spent.truncate(tenants);
+    Ok(spent)
 }

@@ -13,6 +13,7 @@ use events::money::NanoUsd;
 use rusqlite::{CachedStatement, Connection, params};
 
 use super::View;
+use super::exact::Exact;
 use super::projector::{ProjectionError, Projector, must_exist};
 
 const SCHEMA: &str = include_str!("../../../migrations/sqlite/views/0004_inferences.sql");
@@ -31,7 +32,7 @@ struct Life<'a> {
     outcome: Option<(u64, &'a InferenceEnded, Status)>,
     hold_end_position: Option<u64>,
     /// What corrections add to the outcome's cost, in nano-dollars.
-    corrected: i64,
+    corrected: i128,
     incidents: Vec<u64>,
 }
 
@@ -64,7 +65,7 @@ impl Projector for Inferences {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn schema(&self) -> &'static str {
@@ -115,7 +116,7 @@ fn take<'a>(lives: &mut Lives<'a>, recorded: &'a Recorded) -> Result<(), Project
         }
         Event::BudgetAdjusted(correction) => {
             let life = lives.entry(correction.of).or_default();
-            let delta = correction.delta_usd.nanos();
+            let delta = i128::from(correction.delta_usd.nanos());
             life.corrected = life.corrected.checked_add(delta).ok_or(ProjectionError::Overflow)?;
             life.incidents.push(recorded.position);
         }
@@ -170,7 +171,7 @@ struct OutcomeColumns<'a> {
     status: Option<&'static str>,
     provider: Option<&'a str>,
     backend: Option<String>,
-    cost_nanos: i64,
+    cost_nanos: Exact,
     position: Option<u64>,
 }
 
@@ -182,7 +183,7 @@ impl Life<'_> {
             status: self.outcome.map(|(_, _, status)| status.as_str()),
             provider: backend.map(|backend| backend.provider.as_str()),
             backend: backend.map(|backend| format!("{}/{}", backend.provider, backend.model)),
-            cost_nanos: cost.nanos().checked_add(self.corrected).ok_or(ProjectionError::Overflow)?,
+            cost_nanos: self.corrected.checked_add(cost.nanos().into()).map(Exact).ok_or(ProjectionError::Overflow)?,
             position: self.outcome.map(|(position, _, _)| position),
         })
     }

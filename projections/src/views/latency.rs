@@ -42,11 +42,12 @@ impl Histogram {
 
     /// The latency that `percent` of the counted ones do not exceed (nearest rank); `None` where nothing was counted.
     pub fn percentile(&self, percent: u64) -> Option<u64> {
-        let total = self.counts.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
-        let rank = total.checked_mul(percent)?.div_ceil(100).max(1);
-        let mut seen: u64 = 0;
+        // Of 1,000 buckets and 64 bits each, times a percentage: far below 128 bits.
+        let total: u128 = self.counts.values().copied().map(u128::from).sum();
+        let rank = (total * u128::from(percent)).div_ceil(100).max(1);
+        let mut seen: u128 = 0;
         let reached = self.counts.iter().find(|(_, count)| {
-            seen = seen.saturating_add(**count);
+            seen += u128::from(**count);
             seen >= rank
         });
         reached.map(|(bucket, _)| milliseconds_of(*bucket))

@@ -9,6 +9,7 @@ use rusqlite::{Connection, InterruptHandle, OpenFlags, TransactionBehavior};
 use tokio::sync::Semaphore;
 
 use super::View;
+use super::exact;
 use super::store::{VIEWS_FILE, read_checkpoint};
 
 /// Queries that run at a time.
@@ -141,6 +142,7 @@ fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.pragma_update(None, "cache_size", CACHE_KIB)?;
+    exact::register(&connection)?;
     Ok(connection)
 }
 

@@ -30,7 +30,7 @@ pub enum ProjectionError {
     Database(#[from] rusqlite::Error),
     #[error("write an event as JSON: {0}")]
     Json(#[from] serde_json::Error),
-    #[error("a sum does not fit 64 bits")]
+    #[error("a sum does not fit 127 bits")]
     Overflow,
     #[error("no row for {0}, which the log made before")]
     Missing(String),

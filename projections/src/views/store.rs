@@ -11,6 +11,7 @@ use events::private;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
 
 use super::View;
+use super::exact;
 use super::projector::{ProjectionError, Projector, is_storage_failure};
 
 /// The file in the data folder.
@@ -368,9 +369,7 @@ pub(super) fn delete(path: &Path) -> Result<(), StoreError> {
 
 /// `NORMAL` loses the last transactions with the machine's power, which the log gives back, but damages nothing.
 fn connect(path: &Path) -> Result<Connection, StoreError> {
-    private::prepare_database(path);
-    let connection = Connection::open(path)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    let connection = open(path)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "normal")?;
     connection.pragma_update(None, "cache_size", CACHE_KIB)?;
@@ -380,11 +379,17 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
 
 /// Nobody reads it before it is whole, and after a crash it is thrown away: nothing has to be synced.
 fn connect_next(path: &Path) -> Result<Connection, StoreError> {
-    private::prepare_database(path);
-    let connection = Connection::open(path)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    let connection = open(path)?;
     connection.pragma_update(None, "journal_mode", "memory")?;
     connection.pragma_update(None, "synchronous", "off")?;
     connection.pragma_update(None, "cache_size", CACHE_KIB)?;
+    Ok(connection)
+}
+
+fn open(path: &Path) -> Result<Connection, rusqlite::Error> {
+    private::prepare_database(path);
+    let connection = Connection::open(path)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    exact::register(&connection)?;
     Ok(connection)
 }

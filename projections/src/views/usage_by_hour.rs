@@ -17,6 +17,7 @@ use events::wire::ErrorCode;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::View;
+use super::exact::Exact;
 use super::latency::Histogram;
 use super::projector::{ProjectionError, Projector};
 
@@ -39,17 +40,18 @@ struct Dimensions<'a> {
     backend: Option<(&'a str, &'a str)>,
 }
 
+/// Requests are counted one by one, and there are fewer than positions; all the rest may outgrow 64 bits.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Amounts {
     requests: i64,
-    refused: i64,
     failed: i64,
-    input_uncached: i64,
-    input_cache_read: i64,
-    input_cache_write: i64,
-    output_text: i64,
-    output_reasoning: i64,
-    cost_nanos: i64,
+    refused: i128,
+    input_uncached: i128,
+    input_cache_read: i128,
+    input_cache_write: i128,
+    output_text: i128,
+    output_reasoning: i128,
+    cost_nanos: i128,
 }
 
 /// What a batch adds.
@@ -65,7 +67,7 @@ impl Projector for UsageByHour {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn schema(&self) -> &'static str {
@@ -91,11 +93,11 @@ fn take<'a>(additions: &mut Additions<'a>, recorded: &'a Recorded) -> Result<(),
         Event::InferenceFailed(ended) => additions.end(recorded, ended, 1),
         Event::InferenceRefused(refused) => {
             let dimensions = dimensions(recorded, recorded.recorded_at, refused_model(refused));
-            additions.add(dimensions, Amounts { refused: count(refused.count)?, ..Amounts::default() })
+            additions.add(dimensions, Amounts { refused: refused.count.into(), ..Amounts::default() })
         }
         Event::BudgetAdjusted(correction) => {
             let dimensions = dimensions(recorded, recorded.recorded_at, "");
-            additions.add(dimensions, Amounts { cost_nanos: correction.delta_usd.nanos(), ..Amounts::default() })
+            additions.add(dimensions, Amounts { cost_nanos: correction.delta_usd.nanos().into(), ..Amounts::default() })
         }
         Event::InferenceAttemptFailed(_)
         | Event::BudgetReserved(_)
@@ -150,10 +152,6 @@ fn refused_model(refused: &InferenceRefused) -> &str {
     if refused.code == ErrorCode::ModelNotFound { "" } else { &refused.model }
 }
 
-fn count(number: u64) -> Result<i64, ProjectionError> {
-    i64::try_from(number).map_err(|_| ProjectionError::Overflow)
-}
-
 impl<'a> Additions<'a> {
     fn add(&mut self, dimensions: Dimensions<'a>, amounts: Amounts) -> Result<(), ProjectionError> {
         let sum = self.amounts.entry(dimensions).or_default();
@@ -168,7 +166,8 @@ impl<'a> Additions<'a> {
         let backend = ended.backend.as_ref().map(|backend| (&*backend.provider, &*backend.model));
         let served = Dimensions { backend, ..under_way };
         let tokens = ended.usage.as_ref().map(|usage| &usage.tokens);
-        let outcome = Amounts { requests: 1, failed, cost_nanos: ended.cost_usd.nanos(), ..token_amounts(tokens)? };
+        let outcome =
+            Amounts { requests: 1, failed, cost_nanos: ended.cost_usd.nanos().into(), ..token_amounts(tokens) };
         self.add(served, outcome)?;
         if let Some(latency_ms) = ended.latency_ms {
             self.latencies.entry(served).or_default().count(latency_ms);
@@ -193,14 +192,14 @@ impl<'a> Additions<'a> {
                 provider,
                 backend,
                 sum.requests,
-                sum.refused,
+                Exact(sum.refused),
                 sum.failed,
-                sum.input_uncached,
-                sum.input_cache_read,
-                sum.input_cache_write,
-                sum.output_text,
-                sum.output_reasoning,
-                sum.cost_nanos,
+                Exact(sum.input_uncached),
+                Exact(sum.input_cache_read),
+                Exact(sum.input_cache_write),
+                Exact(sum.output_text),
+                Exact(sum.output_reasoning),
+                Exact(sum.cost_nanos),
             ])?;
             if sum.takes_away() {
                 drop_empty.execute(params![hour, partner, tenant, user, key, model, provider, backend])?;
@@ -245,16 +244,16 @@ impl Dimensions<'_> {
     }
 }
 
-fn token_amounts(tokens: Option<&TokenClasses>) -> Result<Amounts, ProjectionError> {
-    let Some(tokens) = tokens else { return Ok(Amounts::default()) };
-    Ok(Amounts {
-        input_uncached: count(tokens.input_uncached_tokens)?,
-        input_cache_read: count(tokens.input_cache_read_tokens)?,
-        input_cache_write: count(tokens.input_cache_write_tokens)?,
-        output_text: count(tokens.output_text_tokens)?,
-        output_reasoning: count(tokens.output_reasoning_tokens)?,
+fn token_amounts(tokens: Option<&TokenClasses>) -> Amounts {
+    let Some(tokens) = tokens else { return Amounts::default() };
+    Amounts {
+        input_uncached: tokens.input_uncached_tokens.into(),
+        input_cache_read: tokens.input_cache_read_tokens.into(),
+        input_cache_write: tokens.input_cache_write_tokens.into(),
+        output_text: tokens.output_text_tokens.into(),
+        output_reasoning: tokens.output_reasoning_tokens.into(),
         ..Amounts::default()
-    })
+    }
 }
 
 impl Amounts {

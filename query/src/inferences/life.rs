@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use events::event::{Event, Recorded};
 use events::ids::{KeyId, PartnerId, RequestId, TenantId, UserId};
-use events::money::NanoUsd;
+use events::money::NanoUsdSum;
 use events::time::rfc3339;
 use openapi::schema::{self, Shape, object};
 use projections::views::ViewsError;
+use projections::views::exact::Exact;
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use serde_json::{Map, Value};
 
@@ -25,7 +26,7 @@ pub struct Life {
     pub position: u64,
     request: String,
     status: String,
-    cost: NanoUsd,
+    cost: NanoUsdSum,
     hold: Option<u64>,
     outcome: Option<u64>,
     hold_end: Option<u64>,
@@ -60,7 +61,7 @@ impl Life {
             position: row.get(0)?,
             request: row.get(1)?,
             status: row.get(2)?,
-            cost: NanoUsd::new(row.get(3)?),
+            cost: NanoUsdSum::new(row.get::<_, Exact>(3)?.0),
             hold: row.get(4)?,
             outcome: row.get(5)?,
             hold_end: row.get(6)?,

@@ -216,6 +216,18 @@ impl World {
 
     /// The same as [`Self::infers`], with metadata.
     pub async fn infers_tagged(&self, house: House, request: u128, metadata: &[(&str, &str)]) -> u64 {
+        let tokens = TokenClasses { input_uncached_tokens: 12, output_text_tokens: 9, ..TokenClasses::default() };
+        self.infers_using(house, request, metadata, (tokens, NanoUsd::new(400))).await
+    }
+
+    /// The same, with what it is said to have used and to have cost.
+    pub async fn infers_using(
+        &self,
+        house: House,
+        request: u128,
+        metadata: &[(&str, &str)],
+        (tokens, cost_usd): (TokenClasses, NanoUsd),
+    ) -> u64 {
         let request_id: RequestId = id(request);
         let context = Context::about(Actor::Key(house.key()), house.chain()).in_request(request_id);
         let admitted = InferenceAdmitted {
@@ -242,14 +254,13 @@ impl World {
             Admitted::Hold(hold) => hold,
             other => panic!("no hold: {other:?}"),
         };
-        let tokens = TokenClasses { input_uncached_tokens: 12, output_text_tokens: 9, ..TokenClasses::default() };
         let ended = InferenceEnded {
             model: "large".into(),
             admitted_at: hold.admitted_at,
             backend: Some(Backend { provider_id: id(6), provider: "sim".into(), model: "echo".into() }),
             usage: Some(Usage { tokens, source: UsageSource::Provider }),
             provider_usage: None,
-            cost_usd: NanoUsd::new(400),
+            cost_usd,
             price_version: Some(1),
             finish_reason: Some("stop".into()),
             latency_ms: Some(12),

@@ -19,9 +19,12 @@ const METADATA: &str = "metadata.";
 /// More than a request can have.
 const METADATA_NAMES_MAX: usize = 16;
 
-/// What rows are grouped by, in the order of the columns.
+/// What rows are grouped by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dimension {
+    Hour,
+    Day,
+    Month,
     Partner,
     Tenant,
     User,
@@ -29,13 +32,14 @@ pub enum Dimension {
     Model,
     Provider,
     Backend,
-    Hour,
-    Day,
-    Month,
 }
 
 impl Dimension {
+    /// In the order of columns, and of what groups are listed by: times first.
     pub const ALL: &'static [Self] = &[
+        Self::Hour,
+        Self::Day,
+        Self::Month,
         Self::Partner,
         Self::Tenant,
         Self::User,
@@ -43,9 +47,6 @@ impl Dimension {
         Self::Model,
         Self::Provider,
         Self::Backend,
-        Self::Hour,
-        Self::Day,
-        Self::Month,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -70,11 +71,11 @@ pub fn described() -> Operation {
     let dimension = schema::one_of(names.iter().copied());
     let group_by = schema::either([dimension, schema::formed(r"^metadata\.[^,]*[^,\s][^,]*$")]);
     let row = object()
-        .required("requests", schema::described(schema::count(), "Admitted ones"))
-        .required("refused", schema::described(schema::count(), "Not among the requests"))
-        .required("failed", schema::described(schema::count(), "Among the requests"));
+        .required("requests", schema::described(schema::sum(), "Admitted ones"))
+        .required("refused", schema::described(schema::sum(), "Not among the requests"))
+        .required("failed", schema::described(schema::sum(), "Among the requests"));
     let classes = ["input_uncached", "input_cache_read", "input_cache_write", "output_text", "output_reasoning"];
-    let row = classes.iter().fold(row, |row, class| row.required(&format!("{class}_tokens"), schema::count()));
+    let row = classes.iter().fold(row, |row, class| row.required(&format!("{class}_tokens"), schema::sum()));
     let row = row
         .required("cost_usd", schema::money())
         .required("latency_ms_p50", schema::nullable(schema::count()))

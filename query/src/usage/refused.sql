@@ -1,2 +1,2 @@
-       sum(refused)
+       exact_sums(refused)
 FROM usage_by_hour

@@ -2,14 +2,13 @@
 
 use std::collections::HashMap;
 
-use events::money::NanoUsd;
-use projections::views::ViewsError;
 use projections::views::latency::Histogram;
+use projections::views::{ViewsError, exact};
 use rusqlite::{CachedStatement, Connection, Row, ToSql};
-use serde_json::{Map, Value};
 
 use super::cursor::GroupKey;
 use super::question::{Dimension, Question};
+use super::row::{COUNTS, Sums};
 use crate::visible::Visible;
 
 const SUMS: &str =
@@ -20,26 +19,13 @@ const REFUSED: &str = concat!(
     include_str!("where.sql"),
     include_str!("refused_page.sql")
 );
+/// The column behind those of the dimensions.
+const SUMMED: usize = Dimension::ALL.len();
 /// A row for each hour and all of its dimensions: histograms are added up here, not by SQL.
 const LATENCIES: &str = concat!(include_str!("select.sql"), include_str!("latencies.sql"), include_str!("where.sql"));
 
-pub const COUNTS: [&str; 8] = [
-    "requests",
-    "refused",
-    "failed",
-    "input_uncached_tokens",
-    "input_cache_read_tokens",
-    "input_cache_write_tokens",
-    "output_text_tokens",
-    "output_reasoning_tokens",
-];
-
-/// Values of the ten dimensions; `None` for those that are not grouped by.
-type Group = Vec<Option<String>>;
-
-/// The question's page of groups, and one more where there is another page; each with its place in the list.
-pub fn of(db: &Connection, visible: Visible, question: &Question) -> Result<Vec<(GroupKey, Value)>, ViewsError> {
-    let mut groups: Vec<(Group, Map<String, Value>)> = Vec::new();
+/// The question's page of groups, and one more where there is another page.
+pub fn of(db: &Connection, visible: Visible, question: &Question) -> Result<Vec<(GroupKey, Sums)>, ViewsError> {
     let mut statement = db.prepare_cached(SUMS)?;
     bind(&mut statement, visible, question)?;
     put(&mut statement, ":rows", rows(question))?;
@@ -49,31 +35,14 @@ pub fn of(db: &Connection, visible: Visible, question: &Question) -> Result<Vec<
     for (index, value) in after.iter().enumerate() {
         put(&mut statement, &format!(":after_{index}"), value)?;
     }
+    let mut groups = Vec::new();
     let mut found = statement.raw_query();
     while let Some(row) = found.next()? {
-        let group = group(row)?;
-        let item = sums(row, &group, question)?;
-        groups.push((group, item));
+        groups.push((group(row)?, sums(row)?));
     }
     drop(found);
-    let latencies = latencies(db, visible, question, groups.iter().map(|(group, _)| group))?;
-    let items = groups.into_iter().enumerate().map(|(index, (group, mut item))| {
-        put_latencies(&mut item, latencies.get(index));
-        (key_of(&group), Value::Object(item))
-    });
-    Ok(items.collect())
-}
-
-pub fn put_latencies(item: &mut Map<String, Value>, counted: Option<&Histogram>) {
-    let percentile = |percent| counted.and_then(|counted| counted.percentile(percent));
-    item.insert("latency_ms_p50".to_owned(), percentile(50).into());
-    item.insert("latency_ms_p95".to_owned(), percentile(95).into());
-}
-
-/// Times first, as groups are listed.
-fn key_of(group: &Group) -> GroupKey {
-    let value = |index: usize| group.get(index).cloned().flatten().unwrap_or_default();
-    GroupKey { dimensions: [7, 8, 9, 0, 1, 2, 3, 4, 5, 6].map(value), metadata: Vec::new() }
+    add_latencies(db, visible, question, &mut groups)?;
+    Ok(groups)
 }
 
 /// Refused requests by group, of at most so many groups and one more.
@@ -82,65 +51,55 @@ pub fn refused(
     visible: Visible,
     question: &Question,
     groups_max: usize,
-) -> Result<Vec<(GroupKey, i64)>, ViewsError> {
+) -> Result<Vec<(GroupKey, i128)>, ViewsError> {
     let mut statement = db.prepare_cached(REFUSED)?;
     bind(&mut statement, visible, question)?;
     put(&mut statement, ":rows", i64::try_from(groups_max).map_or(i64::MAX, |max| max.saturating_add(1)))?;
     let mut rows = statement.raw_query();
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push((key_of(&group(row)?), row.get(Dimension::ALL.len())?));
+        let [refused] = exact::sums(row, SUMMED)?;
+        found.push((group(row)?, refused));
     }
     Ok(found)
 }
 
-/// For each group, its histogram.
-fn latencies<'a>(
+/// Gives each of these groups its histogram.
+fn add_latencies(
     db: &Connection,
     visible: Visible,
     question: &Question,
-    groups: impl Iterator<Item = &'a Group>,
-) -> Result<Vec<Histogram>, ViewsError> {
-    let places: HashMap<&Group, usize> = groups.zip(0..).collect();
-    let mut histograms = vec![Histogram::default(); places.len()];
+    groups: &mut [(GroupKey, Sums)],
+) -> Result<(), ViewsError> {
+    let mut histograms: HashMap<&GroupKey, &mut Histogram> =
+        groups.iter_mut().map(|(key, sums)| (&*key, &mut sums.latencies)).collect();
     let mut statement = db.prepare_cached(LATENCIES)?;
     bind(&mut statement, visible, question)?;
     let mut found = statement.raw_query();
     while let Some(row) = found.next()? {
-        let histogram = places.get(&group(row)?).and_then(|place| histograms.get_mut(*place));
-        if let Some(histogram) = histogram {
-            let column = Dimension::ALL.len();
-            let encoded = row.get_ref(column)?.as_blob().map_err(rusqlite::Error::from)?;
+        if let Some(histogram) = histograms.get_mut(&group(row)?) {
+            let encoded = row.get_ref(SUMMED)?.as_blob().map_err(rusqlite::Error::from)?;
             histogram.add_encoded(encoded).ok_or(rusqlite::Error::InvalidColumnType(
-                column,
+                SUMMED,
                 "histogram".to_owned(),
                 rusqlite::types::Type::Blob,
             ))?;
         }
     }
-    Ok(histograms)
+    Ok(())
 }
 
-fn group(row: &Row<'_>) -> Result<Group, rusqlite::Error> {
-    (0..Dimension::ALL.len()).map(|column| row.get(column)).collect()
+fn group(row: &Row<'_>) -> Result<GroupKey, rusqlite::Error> {
+    let mut key = GroupKey::default();
+    for (column, value) in key.dimensions.iter_mut().enumerate() {
+        *value = row.get(column)?;
+    }
+    Ok(key)
 }
 
-fn sums(row: &Row<'_>, group: &Group, question: &Question) -> Result<Map<String, Value>, rusqlite::Error> {
-    let mut item = Map::new();
-    for (dimension, value) in Dimension::ALL.iter().zip(group) {
-        if question.groups_by(*dimension) {
-            // What is not known stands as an empty text in the view.
-            let known = value.as_deref().filter(|value| !value.is_empty());
-            item.insert(dimension.as_str().to_owned(), known.into());
-        }
-    }
-    let mut column = Dimension::ALL.len();
-    for name in COUNTS {
-        item.insert(name.to_owned(), row.get::<_, i64>(column)?.into());
-        column += 1;
-    }
-    item.insert("cost_usd".to_owned(), NanoUsd::new(row.get(column)?).to_string().into());
-    Ok(item)
+fn sums(row: &Row<'_>) -> Result<Sums, rusqlite::Error> {
+    let [counts @ .., cost_nanos]: [i128; COUNTS.len() + 1] = exact::sums(row, SUMMED)?;
+    Ok(Sums { counts, cost_nanos, latencies: Histogram::default() })
 }
 
 fn rows(question: &Question) -> i64 {

@@ -8,17 +8,15 @@ use chrono::{DateTime, Utc};
 use events::event::Event;
 use events::event::inference::InferenceEnded;
 use events::log::Reader;
-use events::money::NanoUsd;
 use events::time::{from_micros, rfc3339};
 use events::wire::Refusal;
 use projections::views::ViewsError;
-use projections::views::latency::Histogram;
+use projections::views::exact::Exact;
 use rusqlite::{Connection, Row};
-use serde_json::{Map, Value};
 
 use super::cursor::GroupKey;
 use super::question::{Dimension, Question, hour_of};
-use super::sums::{COUNTS, put_latencies};
+use super::row::Sums;
 use crate::error::QueryError;
 use crate::inferences::Filter;
 use crate::inferences::search::{self, Columns, LOOKED_AT_MAX, Reading};
@@ -38,17 +36,8 @@ pub struct Counted {
     pub position: u64,
     pub outcome: Option<u64>,
     key: GroupKey,
-    cost_nanos: i64,
+    cost_nanos: Exact,
     is_refused: bool,
-}
-
-/// Sums of a group.
-#[derive(Clone, Debug, Default)]
-pub struct Sums {
-    /// In the order of [`COUNTS`].
-    counts: [i64; COUNTS.len()],
-    cost_nanos: i64,
-    latencies: Histogram,
 }
 
 /// Groups in the order in which they are listed.
@@ -117,27 +106,13 @@ fn times(at: DateTime<Utc>) -> [String; 3] {
 impl GroupKey {
     /// Empties what is not grouped by.
     fn leave_out(&mut self, question: &Question) {
-        for (value, dimension) in self.dimensions.iter_mut().zip(LISTED) {
-            if !question.groups_by(dimension) {
+        for (value, dimension) in self.dimensions.iter_mut().zip(Dimension::ALL) {
+            if !question.groups_by(*dimension) {
                 value.clear();
             }
         }
     }
 }
-
-/// Dimensions in the order of a group's key.
-const LISTED: [Dimension; 10] = [
-    Dimension::Hour,
-    Dimension::Day,
-    Dimension::Month,
-    Dimension::Partner,
-    Dimension::Tenant,
-    Dimension::User,
-    Dimension::Key,
-    Dimension::Model,
-    Dimension::Provider,
-    Dimension::Backend,
-];
 
 /// Adds these requests to the groups, with what their events say.
 pub fn add(groups: &mut Groups, requests: Vec<Counted>, question: &Question, log: &Reader) -> Result<(), QueryError> {
@@ -162,7 +137,7 @@ pub fn add(groups: &mut Groups, requests: Vec<Counted>, question: &Question, log
 }
 
 /// Adds refusals, which have no metadata.
-pub fn add_refused(groups: &mut Groups, refused: Vec<(GroupKey, i64)>, question: &Question) -> Result<(), QueryError> {
+pub fn add_refused(groups: &mut Groups, refused: Vec<(GroupKey, i128)>, question: &Question) -> Result<(), QueryError> {
     for (key, number) in refused {
         let key = GroupKey { metadata: vec![None; question.by_metadata.len()], ..key };
         groups.entry(key).or_default().count(1, number).ok_or_else(overflow)?;
@@ -171,17 +146,17 @@ pub fn add_refused(groups: &mut Groups, refused: Vec<(GroupKey, i64)>, question:
 }
 
 fn overflow() -> QueryError {
-    QueryError::Answer("a sum does not fit 64 bits".to_owned())
+    QueryError::Answer("a sum does not fit 127 bits".to_owned())
 }
 
 impl Sums {
-    fn count(&mut self, index: usize, number: i64) -> Option<()> {
+    fn count(&mut self, index: usize, number: i128) -> Option<()> {
         let sum = self.counts.get_mut(index)?;
         *sum = sum.checked_add(number)?;
         Some(())
     }
 
-    fn add(&mut self, cost_nanos: i64, outcome: Option<&Event>) -> Option<()> {
+    fn add(&mut self, Exact(cost_nanos): Exact, outcome: Option<&Event>) -> Option<()> {
         self.count(0, 1)?;
         self.cost_nanos = self.cost_nanos.checked_add(cost_nanos)?;
         match outcome {
@@ -207,39 +182,14 @@ impl Sums {
             tokens.output_text_tokens,
             tokens.output_reasoning_tokens,
         ];
-        classes
-            .into_iter()
-            .enumerate()
-            .try_for_each(|(index, number)| self.count(index + 3, i64::try_from(number).ok()?))
+        classes.into_iter().enumerate().try_for_each(|(index, number)| self.count(index + 3, number.into()))
     }
 }
 
-/// The page of groups and one more where there is another, each with its place in the list.
-pub fn page(groups: Groups, question: &Question) -> Vec<(GroupKey, Value)> {
+/// The page of groups and one more where there is another.
+pub fn page(groups: Groups, question: &Question) -> Vec<(GroupKey, Sums)> {
     let behind = groups.into_iter().filter(|(key, _)| question.limits.after.as_ref().is_none_or(|after| key > after));
-    behind
-        .take(question.limits.limit.saturating_add(1))
-        .map(|(key, sums)| (key.clone(), shown(&key, &sums, question)))
-        .collect()
-}
-
-fn shown(key: &GroupKey, sums: &Sums, question: &Question) -> Value {
-    let mut item = Map::new();
-    for (dimension, value) in LISTED.iter().zip(&key.dimensions) {
-        if question.groups_by(*dimension) {
-            let known = Some(value.as_str()).filter(|value| !value.is_empty());
-            item.insert(dimension.as_str().to_owned(), known.into());
-        }
-    }
-    for (name, value) in question.by_metadata.iter().zip(&key.metadata) {
-        item.insert(format!("metadata.{name}"), value.as_deref().into());
-    }
-    for (name, number) in COUNTS.iter().zip(sums.counts) {
-        item.insert((*name).to_owned(), number.into());
-    }
-    item.insert("cost_usd".to_owned(), NanoUsd::new(sums.cost_nanos).to_string().into());
-    put_latencies(&mut item, Some(&sums.latencies));
-    Value::Object(item)
+    behind.take(question.limits.limit.saturating_add(1)).collect()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use events::log::lock::Served;
 use events::time::rfc3339;
 
-use super::{Status, usd};
+use super::Status;
 
 /// Of a name that somebody else chose.
 const NAME_CHARS_MAX: usize = 40;
@@ -66,7 +66,7 @@ fn holds(status: &Status) -> String {
     match status.holds.oldest {
         None => "none open".to_owned(),
         Some(oldest) => {
-            let (count, held) = (status.holds.count, usd(status.holds.held));
+            let (count, held) = (status.holds.count, status.holds.held);
             format!("{count} open, {held} USD held, the oldest since {}", rfc3339(oldest))
         }
     }

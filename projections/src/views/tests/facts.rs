@@ -154,6 +154,28 @@ impl Story {
         self.add(Stream::hold(id(number)), context, Event::BudgetSettled(Box::new(settled)));
     }
 
+    /// Completes with the most that an event can say: of every class, of money and of time.
+    pub fn completes_at_the_maximum(&mut self, number: u128) {
+        let admitted_at = self.under_way(number);
+        let context = in_request(number);
+        let most = u64::MAX;
+        let tokens = TokenClasses {
+            input_uncached_tokens: most,
+            input_cache_read_tokens: most,
+            input_cache_write_tokens: most,
+            output_text_tokens: most,
+            output_reasoning_tokens: most,
+            ..TokenClasses::default()
+        };
+        let usage = Some(Usage { tokens, source: UsageSource::Provider });
+        let ended = InferenceEnded { usage, ..ended(admitted_at, i64::MAX, Some(most)) };
+        let stream = Stream::inference(id(number));
+        self.add(stream, context.clone(), Event::InferenceCompleted(Box::new(ended)));
+        let (held_usd, charged_usd) = (NanoUsd::MAX, NanoUsd::MAX);
+        let settled = BudgetSettled { held_usd, charged_usd, budgets: windows(), overrun_usd: None };
+        self.add(Stream::hold(id(number)), context, Event::BudgetSettled(Box::new(settled)));
+    }
+
     pub fn fails(&mut self, number: u128) {
         let admitted_at = self.under_way(number);
         let context = in_request(number);

@@ -1,7 +1,7 @@
 //! What each view makes of known facts.
 
 use super::facts::{Story, budget, key, partner, tenant, user};
-use super::{dump, rows, views_of};
+use super::{dump, glance, rows, views_of};
 
 fn views_after(tell: impl FnOnce(&mut Story)) -> tempfile::TempDir {
     let mut story = Story::default();
@@ -143,4 +143,49 @@ fn every_checkpoint_is_at_the_last_event() {
     let checkpoints = rows(dir.path(), "SELECT DISTINCT position, error FROM projections");
     assert_eq!(checkpoints, ["6|-"]);
     assert!(!dump(dir.path()).is_empty());
+}
+
+#[test]
+fn no_sum_overflows_however_often_the_maximum_comes() {
+    const TIMES: u128 = 40;
+    let mut story = Story::default();
+    story.setup();
+    for number in 0..TIMES {
+        story.completes_at_the_maximum(100 + number);
+        story.corrects(100 + number, i64::MAX);
+        story.refuses(None, u64::MAX);
+    }
+    story.corrects(100, i64::MIN);
+    story.corrects(100, i64::MIN);
+    let facts = story.facts();
+    let (tokens, money) = (TIMES * u128::from(u64::MAX), i128::from(i64::MAX));
+    let times = i128::try_from(TIMES).expect("few");
+    let expected = dump(views_of(&facts, facts.len()).path());
+    for batch in [facts.len(), 1, 7] {
+        let dir = views_of(&facts, batch);
+        assert_eq!(rows(dir.path(), "SELECT DISTINCT error FROM projections"), ["-"], "{batch} at a time");
+        assert_eq!(dump(dir.path()), expected, "{batch} at a time");
+    }
+    let dir = views_of(&facts, 3);
+    let windows = rows(dir.path(), "SELECT settled_nanos, held_nanos FROM budget_windows");
+    let settled = 2 * times * money + 2 * i128::from(i64::MIN);
+    assert_eq!(windows, [format!("{settled}|{}", times * (1000 - money))]);
+    let lives = rows(dir.path(), "SELECT cost_nanos FROM inferences WHERE request_id LIKE '%64'");
+    assert_eq!(lives, [(2 * money + 2 * i128::from(i64::MIN)).to_string()]);
+    let usage = |columns: &str, of: &str| rows(dir.path(), &format!("SELECT {columns} FROM usage_by_hour WHERE {of}"));
+    let served =
+        "requests, input_uncached_tokens, input_cache_read_tokens, input_cache_write_tokens, output_text_tokens,
+                  output_reasoning_tokens, cost_nanos";
+    let of = |times: u128| {
+        let (tokens, cost) = (times * u128::from(u64::MAX), times * u128::from(i64::MAX.unsigned_abs()));
+        format!("{times}|{tokens}|{tokens}|{tokens}|{tokens}|{tokens}|{cost}")
+    };
+    // The first of them before nine o'clock.
+    assert_eq!(usage(served, "backend = 'sim/echo'"), [of(1), of(TIMES - 1)]);
+    assert_eq!(usage("refused", "refused <> 0"), [tokens.to_string()]);
+    let corrected = times * money + 2 * i128::from(i64::MIN);
+    assert_eq!(usage("cost_nanos", "model = ''"), [corrected.to_string()]);
+    let spent = glance(dir.path(), 0, 5).expect("it can be looked at").and_then(|glance| glance.spent).expect("rows");
+    let (requests, cost) = (u64::try_from(TIMES).expect("few"), times * money + corrected);
+    assert_eq!(spent.iter().map(|of| (of.requests, of.cost.nanos())).collect::<Vec<_>>(), [(requests, cost)]);
 }

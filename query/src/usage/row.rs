@@ -1,0 +1,51 @@
+//! A row of the answer: what a group sums up to, and how it is shown.
+
+use events::money::NanoUsdSum;
+use projections::views::latency::Histogram;
+
+use super::cursor::GroupKey;
+use super::question::{Dimension, Question};
+use crate::record::Record;
+
+/// What is counted, in the order of [`Sums::counts`].
+pub const COUNTS: [&str; 8] = [
+    "requests",
+    "refused",
+    "failed",
+    "input_uncached_tokens",
+    "input_cache_read_tokens",
+    "input_cache_write_tokens",
+    "output_text_tokens",
+    "output_reasoning_tokens",
+];
+
+/// Sums of a group.
+#[derive(Clone, Debug, Default)]
+pub struct Sums {
+    /// In the order of [`COUNTS`].
+    pub counts: [i128; COUNTS.len()],
+    pub cost_nanos: i128,
+    pub latencies: Histogram,
+}
+
+/// The group's values of what the question groups by, and what it sums up to.
+pub fn shown(key: &GroupKey, sums: &Sums, question: &Question) -> Record {
+    let mut record = Record::default();
+    for (dimension, value) in Dimension::ALL.iter().zip(&key.dimensions) {
+        if question.groups_by(*dimension) {
+            // What is not known stands as an empty text in the view.
+            let known = Some(value.as_str()).filter(|value| !value.is_empty());
+            record.put(dimension.as_str(), known);
+        }
+    }
+    for (name, value) in question.by_metadata.iter().zip(&key.metadata) {
+        record.put(format!("metadata.{name}"), value.as_deref());
+    }
+    for (name, number) in COUNTS.into_iter().zip(sums.counts) {
+        record.put(name, number);
+    }
+    record.put("cost_usd", NanoUsdSum::new(sums.cost_nanos).to_string());
+    record.put("latency_ms_p50", sums.latencies.percentile(50));
+    record.put("latency_ms_p95", sums.latencies.percentile(95));
+    record
+}
