@@ -317,7 +317,9 @@ struct Told<'a> {
 /// The ledger keeps what happened; the log keeps what went wrong, and the rest for who asks for it.
 fn tell(told: &Told<'_>, response: &Response, began: Instant) {
     let Told { request_id, trace_id, method, path, cause } = told;
-    let (status, latency_ms) = (response.status().as_u16(), began.elapsed().as_millis());
+    // A number of 128 bits would be written as a text.
+    let latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let status = response.status().as_u16();
     if cause.is_some() {
         tracing::error!(request_id, trace_id, %method, path, status, latency_ms, cause, "answer");
     } else if status >= 500 {

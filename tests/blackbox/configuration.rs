@@ -263,6 +263,21 @@ async fn the_log_is_json_and_as_much_as_rust_log_says() {
 }
 
 /// Holds: bin.logs
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_in_a_log_line_is_a_number() {
+    let mut gateway = Gateway::start_with(&[("RUST_LOG", "debug")]);
+    gateway.head().await;
+    gateway.stop();
+    let log = gateway.stderr();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    let answer = lines.iter().find(|line| line["path"] == "/v1/log/head").expect("a line about the answer");
+    assert!(answer["latency_ms"].is_u64() && answer["status"] == 200, "{answer}");
+    for (name, value) in lines.iter().filter_map(Value::as_object).flatten() {
+        assert!(value.as_str().is_none_or(|text| text.parse::<f64>().is_err()), "{name} is the text {value}");
+    }
+}
+
+/// Holds: bin.logs
 #[test]
 fn on_a_terminal_the_log_is_text() {
     let folder = tempfile::tempdir().expect("a folder");
