@@ -118,6 +118,8 @@ pub enum IfShort {
 pub struct Shrinking {
     /// Nowhere below what any target may bill.
     pub line: CostLine,
+    /// The same for the request as the client would send it with a lower cap of its own; `None` where that is not known.
+    pub resent: Option<CostLine>,
     /// An answer under a lower cap is of no use, or would be refused upstream.
     pub output_tokens_min: u64,
 }

@@ -64,6 +64,7 @@ pub fn details(code: ErrorCode) -> Shape {
 }
 
 fn budget() -> Fields {
+    let cap = "With an output cap of so many tokens the request would have been admitted; absent where with none";
     object()
         .required("budget_id", schema::id("bud_"))
         .required("scope", scope())
@@ -72,6 +73,8 @@ fn budget() -> Fields {
         .required("held_usd", schema::money())
         .required("requested_usd", schema::money())
         .required("resets_at", schema::nullable(schema::time()))
+        .optional("remaining_usd", schema::money())
+        .optional("affordable_max_output_tokens", schema::described(schema::count(), cap))
 }
 
 /// An upstream's limit has none of them.

@@ -272,3 +272,74 @@ async fn a_prompt_that_is_too_dear_by_its_bytes_is_counted_before_it_is_refused(
     assert_eq!(upstream.seen().len(), 1);
     must_verify(gateway);
 }
+
+/// Holds: http.budget-exceeded, http.affordable
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_names_an_output_cap_that_would_have_been_admitted() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = with_a_cent(&gateway, &upstream, "openai", json!({ "when_short": "refuse" })).await;
+    let of_the_day = json!({ "scope": { "user_id": tenant.user }, "limit_usd": "0.008", "period": "day" });
+    let of_the_day = made(gateway.operator(), "/budgets", of_the_day).await;
+    for (path, named, more) in [
+        (NATIVE, "max_output_tokens", json!({})),
+        (NATIVE, "max_output_tokens", json!({ "max_output_tokens": 9000 })),
+        (OPENAI, "max_tokens", json!({})),
+        (OPENAI, "max_tokens", json!({ "max_tokens": null })),
+        (OPENAI, "max_tokens", json!({ "max_tokens": 9000, "n": 3 })),
+        (OPENAI, "max_completion_tokens", json!({ "max_completion_tokens": 9000 })),
+    ] {
+        let mut body = tenant.ask("ok");
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        let refused = tenant.app.post(path, &body).await.must(429);
+        let error = refused.json()["error"].clone();
+        let (message, details) = (error["message"].as_str().expect("a message"), &error["details"]);
+        let fit = details["affordable_max_output_tokens"].as_u64().unwrap_or_else(|| panic!("no cap: {error}"));
+        assert!(message.contains(&format!("a {named} of {fit} or less")), "{error}");
+        // In words as well, for whoever shows the message alone. The budget of the tenant is the one that is named.
+        assert_eq!((&details["budget_id"], &details["remaining_usd"]), (&json!(tenant.budget), &json!(usd(CENT))));
+        for name in ["budget_id", "remaining_usd", "requested_usd"] {
+            assert!(message.contains(details[name].as_str().expect("text")), "{name}: {error}");
+        }
+        let event = &gateway.life(&refused.request_id()).await[0]["data"];
+        assert_eq!(event["affordable_max_output_tokens"], fit, "{event}");
+        // It is bound by the other budget as well, which has less. What it names is enough, and nearly all that is.
+        for (cap, status) in [(fit + fit / 10, 429), (fit, 200)] {
+            body[named] = json!(cap);
+            tenant.app.post(path, &body).await.must(status);
+        }
+        let spent = nano(&gateway.budget(&tenant.budget).await["settled_usd"]);
+        tenant.set_limit(&usd(CENT + spent)).await;
+        let more = json!({ "limit_usd": usd(CENT * 8 / 10 + spent) });
+        gateway.operator().patch(&format!("/v1/admin/budgets/{of_the_day}"), &more).await.must(200);
+    }
+    // Where the prompt alone is too much, no cap is named.
+    let mut long = tenant.ask("ok");
+    long["messages"][0]["content"] = json!("long ".repeat(10_000));
+    let error = tenant.app.post(NATIVE, &long).await.must_be(429, "BUDGET_EXCEEDED").json()["error"].clone();
+    assert_eq!(error["details"].get("affordable_max_output_tokens"), None, "{error}");
+    assert!(!error["message"].as_str().expect("a message").contains("max_output_tokens"), "{error}");
+    must_verify(gateway);
+}
+
+/// A lower cap lets in a target that is dearer.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cap_that_a_refusal_names_is_paid_for_at_whoever_takes_it() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = with_a_cent(&gateway, &upstream, "openai", json!({})).await;
+    let dear = json!({
+        "provider_id": tenant.provider, "model": "dear", "input_usd_per_mtok": "5", "output_usd_per_mtok": "40",
+    });
+    made(gateway.operator(), "/prices", dear).await;
+    let target =
+        |model: &str, cap: u64| json!({ "provider_id": tenant.provider, "model": model, "max_output_tokens": cap });
+    let targets = json!([target("ok", CAP), target("dear", 2000)]);
+    made(gateway.operator(), "/models", json!({ "name": tenant.model("two"), "targets": targets })).await;
+    let mut body = tenant.ask("two");
+    body["max_output_tokens"] = json!(4000);
+    let error = tenant.app.post(NATIVE, &body).await.must_be(429, "BUDGET_EXCEEDED").json()["error"].clone();
+    let fit = error["details"]["affordable_max_output_tokens"].as_u64().expect("a cap");
+    assert!(fit < 250, "{fit} at 40 dollars a million are more than a cent");
+    body["max_output_tokens"] = json!(fit);
+    tenant.app.post(NATIVE, &body).await.must(200);
+    must_verify(gateway);
+}

@@ -8,6 +8,7 @@ use events::ledger::{Admission, IfShort};
 use events::log::{Admitted, OpenHold};
 use events::wire::{ErrorCode, Refusal};
 use projections::caller::Caller;
+use serde_json::Value;
 
 use super::plan::Plan;
 use super::{Gateway, ledger_unavailable};
@@ -37,9 +38,17 @@ pub async fn admit(
     let if_short = IfShort::Shrink(plan.shrinking(asked));
     match ask(gateway, admission(gateway, id, context, caller, asked, plan, if_short)).await? {
         Admitted::Hold(hold) => Ok(hold),
-        Admitted::Refused(refusal) => Err(refusal),
+        Admitted::Refused(refusal) => Err(naming_the_cap(refusal, asked.cap_field())),
         Admitted::Short => Err(Refusal::new(ErrorCode::Internal, "an answer to another question")),
     }
+}
+
+/// Says with what the request would fit, as the client calls it: many programs show the message alone.
+fn naming_the_cap(mut refusal: Refusal, cap_field: &str) -> Refusal {
+    if let Some(cap) = refusal.details.get("affordable_max_output_tokens").and_then(Value::as_u64) {
+        refusal.message.push_str(&format!("; with a {cap_field} of {cap} or less it would fit"));
+    }
+    refusal
 }
 
 fn admission(

@@ -10,7 +10,7 @@ use events::event::admin::{Model, OutputCapField, Provider, ProviderKind, Target
 use events::event::inference::{Backend, Versions};
 use events::ids::RequestId;
 use events::ledger::Shrinking;
-use events::money::Rates;
+use events::money::{CostLine, Rates};
 use events::wire::{ErrorCode, Refusal};
 use projections::caller::Caller;
 use projections::tables::{Entry, Tables};
@@ -44,10 +44,14 @@ pub struct Plan {
     /// Bound of the prompt's tokens by its bytes.
     pub prompt_bytes: u64,
     pub bound: Bound,
+    /// What the targets can cost that take only a lower cap than the client's; `None` where it is beyond counting.
+    excluded: Option<CostLine>,
 }
 
 /// Nobody is helped by a shorter answer, and some upstreams refuse a lower cap.
 const SHRUNK_OUTPUT_TOKENS_MIN: u64 = 16;
+/// What naming a cap adds to a body besides the cap's name: a number of any length, punctuation and white space.
+const NAMED_CAP_BYTES: u64 = 48;
 
 impl Plan {
     /// The most tokens that the request can take, whoever serves it.
@@ -112,8 +116,10 @@ pub fn plan(
     let cap = output_cap(asked, &priced)?;
     let prefix_bytes = model.value.system_prefix.as_ref().map_or(0, String::len) as u64;
     let prompt_bytes = asked.input_tokens_bound().saturating_add(prefix_bytes);
-    let targets: Vec<_> =
-        priced.into_iter().filter(|target| target.takes(asked, cap)).map(|target| target.planned(cap)).collect();
+    let (taking, excluded): (Vec<_>, Vec<_>) = priced.into_iter().partition(|target| target.takes(asked, cap));
+    let targets: Vec<_> = taking.into_iter().map(|target| target.planned(cap)).collect();
+    let line_of = |target: &Priced<'_>| CostLine::of(&target.rates, prompt_bytes, asked.choices());
+    let excluded = excluded.iter().try_fold(CostLine::default(), |line, target| Some(line.above(line_of(target)?)));
     let bound = Bound::over(&targets, |_| prompt_bytes, cap, asked.choices()).ok_or_else(|| beyond_counting(asked))?;
     Ok(Plan {
         targets,
@@ -122,14 +128,24 @@ pub fn plan(
         max_output_tokens: cap,
         prompt_bytes,
         bound,
+        excluded,
     })
 }
 
 impl Plan {
     /// How far the ledger may lower the output cap.
-    pub const fn shrinking(&self, asked: &ClientRequest) -> Shrinking {
+    pub fn shrinking(&self, asked: &ClientRequest) -> Shrinking {
         let output_tokens_min = asked.output_tokens_needed().saturating_add(SHRUNK_OUTPUT_TOKENS_MIN);
-        Shrinking { line: self.bound.line, output_tokens_min }
+        Shrinking { line: self.bound.line, resent: self.resent(asked), output_tokens_min }
+    }
+
+    /// What the request would cost if the client sent it again with a lower cap: targets that did not take the higher one
+    /// may serve it then, and a body that names a cap for the first time is longer.
+    fn resent(&self, asked: &ClientRequest) -> Option<CostLine> {
+        let line = self.bound.line.above(self.excluded?);
+        let naming =
+            if asked.max_output_tokens().is_some() { 0 } else { asked.cap_field().len() as u64 + NAMED_CAP_BYTES };
+        line.with_more_input(naming)
     }
 
     /// Those of its targets, each once; none where nothing but bytes is known.

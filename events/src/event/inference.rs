@@ -64,6 +64,14 @@ pub struct BudgetShortfall {
     pub resets_at: Option<DateTime<Utc>>,
 }
 
+impl BudgetShortfall {
+    /// What a hold could still take; never below zero, also where a lowered limit or an overrun went past it.
+    pub fn remaining(&self) -> NanoUsd {
+        let left = self.limit_usd.checked_sub(self.settled_usd).and_then(|left| left.checked_sub(self.held_usd));
+        left.unwrap_or(NanoUsd::ZERO).max(NanoUsd::ZERO)
+    }
+}
+
 /// One or several requests were turned away before anything was sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InferenceRefused {
@@ -72,7 +80,8 @@ pub struct InferenceRefused {
     pub model: String,
     /// How many refusals this stands for.
     pub count: u64,
-    /// For budgets: `budget_id`, `scope`, `limit_usd`, `settled_usd`, `held_usd`, `requested_usd`, `resets_at`.
+    /// For budgets: `budget_id`, `scope`, `limit_usd`, `settled_usd`, `held_usd`, `requested_usd`, `resets_at`,
+    /// `remaining_usd`, and where a lower output cap would fit `affordable_max_output_tokens`.
     #[serde(flatten)]
     pub details: Map<String, Value>,
 }

@@ -11,7 +11,8 @@ use crate::event::admin::{Enforcement, WhenShort};
 use crate::event::hold::{BudgetReserved, BudgetWindow};
 use crate::event::inference::BudgetShortfall;
 use crate::event::{Event, Stream};
-use crate::money::NanoUsd;
+use crate::money::{CostLine, NanoUsd};
+use crate::time::rfc3339;
 use crate::wire::{ErrorCode, Refusal};
 
 /// What a request gets.
@@ -37,7 +38,8 @@ impl Balances {
             // Where nothing is left no tighter bound fits either: counting tokens would only take its turn from others.
             Err(short) if asks_again && self.left(short) > Some(NanoUsd::ZERO) => return Decision::Short,
             Err(short) => {
-                let refusal = refusal_of(self.shortfall(short, admission.held, now));
+                let refusal =
+                    refusal_of(self.shortfall(short, admission.held, now), self.affordable(&windows, admission));
                 return self.refuse(&RefusedRequest::of(admission, refusal), now);
             }
         };
@@ -87,8 +89,18 @@ impl Balances {
         let tightest = short.clone().min_by_key(|binding| self.left(binding)).unwrap_or(first);
         let IfShort::Shrink(shrinking) = &admission.if_short else { return Err(tightest) };
         let left = short.try_fold(NanoUsd::MAX, |least, binding| Some(least.min(self.left(binding)?)));
-        let shrunk = left.and_then(|left| shrinking.within(left, admission.admitted.max_output_tokens));
+        let shrunk =
+            left.and_then(|left| shrinking.within(&shrinking.line, left, admission.admitted.max_output_tokens));
         shrunk.map(|(cap, held)| Grant { held, lowered_to: Some(cap) }).ok_or(tightest)
+    }
+
+    /// The highest output cap that the request could be sent again with, and be admitted, as things stand. `None` where no
+    /// cap that is of any use would do.
+    fn affordable(&self, windows: &[Binding<'_>], admission: &Admission) -> Option<u64> {
+        let IfShort::Shrink(shrinking) = &admission.if_short else { return None };
+        let mut hard = windows.iter().filter(|(_, budget)| budget.enforcement == Enforcement::Hard);
+        let left = hard.try_fold(NanoUsd::MAX, |least, binding| Some(least.min(self.left(binding)?)))?;
+        Some(shrinking.within(shrinking.resent.as_ref()?, left, admission.admitted.max_output_tokens)?.0)
     }
 
     /// Of its limit; negative where more is used than there is. `None` where that cannot be counted.
@@ -119,18 +131,35 @@ impl Balances {
 
 impl Shrinking {
     /// The highest cap below the one that was asked for that costs no more than what is left, and what to hold for it.
-    fn within(&self, left: NanoUsd, asked: u64) -> Option<(u64, NanoUsd)> {
-        let cap = self.line.cap_within(left)?.min(asked.checked_sub(1)?);
-        let held = self.line.at(cap).filter(|held| *held <= left)?;
+    fn within(&self, line: &CostLine, left: NanoUsd, asked: u64) -> Option<(u64, NanoUsd)> {
+        let cap = line.cap_within(left)?.min(asked.checked_sub(1)?);
+        let held = line.at(cap).filter(|held| *held <= left)?;
         (cap >= self.output_tokens_min).then_some((cap, held))
     }
 }
 
-fn refusal_of(shortfall: BudgetShortfall) -> Refusal {
-    let message = format!("the budget {} has not enough left for this request", shortfall.budget_id);
+/// `affordable`: an output cap that would fit. It is named in details alone: what the client calls its cap is not known
+/// here.
+fn refusal_of(shortfall: BudgetShortfall, affordable: Option<u64>) -> Refusal {
+    let message = shortfall_message(&shortfall);
+    let remaining = shortfall.remaining();
     let details = match serde_json::to_value(shortfall) {
         Ok(Value::Object(details)) => details,
         Ok(_) | Err(_) => Map::new(),
     };
-    Refusal { details, ..Refusal::new(ErrorCode::BudgetExceeded, message) }
+    let refusal = Refusal { details, ..Refusal::new(ErrorCode::BudgetExceeded, message) };
+    let refusal = refusal.with("remaining_usd", remaining.to_string());
+    match affordable {
+        Some(cap) => refusal.with("affordable_max_output_tokens", cap),
+        None => refusal,
+    }
+}
+
+fn shortfall_message(shortfall: &BudgetShortfall) -> String {
+    let BudgetShortfall { budget_id, scope, requested_usd, resets_at, .. } = shortfall;
+    let until = resets_at.map_or_else(|| " and never resets".to_owned(), |at| format!(" until {}", rfc3339(at)));
+    let remaining = shortfall.remaining();
+    format!(
+        "the budget {budget_id} of {scope} has {remaining} US dollars left{until}; this request needs at most {requested_usd}"
+    )
 }

@@ -2,10 +2,12 @@
 
 use super::{NanoUsd, Rates, rounded_up};
 
-/// Millionths of a nano-dollar: what is due before any output, and for each token of the cap.
+/// Millionths of a nano-dollar: what is due before any output, for each further token of input, and for each token of the
+/// cap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CostLine {
     fixed: i128,
+    per_input_token: i128,
     per_token: i128,
 }
 
@@ -14,13 +16,27 @@ impl CostLine {
     pub fn of(rates: &Rates, input: u64, choices: u64) -> Option<Self> {
         let request = i128::from(rates.request_usd.nanos()).checked_mul(1_000_000)?;
         let fixed = rates.dearest_input().millionths_of_a_nano(input).checked_add(request)?;
-        Some(Self { fixed, per_token: rates.dearest_output().millionths_of_a_nano(choices) })
+        Some(Self {
+            fixed,
+            per_input_token: rates.dearest_input().millionths_of_a_nano(1),
+            per_token: rates.dearest_output().millionths_of_a_nano(choices),
+        })
+    }
+
+    /// Of a prompt that is longer by so many tokens. `None` where it is beyond counting.
+    pub fn with_more_input(self, tokens: u64) -> Option<Self> {
+        let more = self.per_input_token.checked_mul(i128::from(tokens))?;
+        Some(Self { fixed: self.fixed.checked_add(more)?, ..self })
     }
 
     /// A line that is nowhere below either of them.
     #[must_use]
     pub fn above(self, other: Self) -> Self {
-        Self { fixed: self.fixed.max(other.fixed), per_token: self.per_token.max(other.per_token) }
+        Self {
+            fixed: self.fixed.max(other.fixed),
+            per_input_token: self.per_input_token.max(other.per_input_token),
+            per_token: self.per_token.max(other.per_token),
+        }
     }
 
     /// The most that an answer under this cap can cost, rounded up. `None` where money cannot count it.
@@ -88,6 +104,8 @@ mod tests {
             let (one, other) = (rates(one.0, one.1, one.2), rates(other.0, other.1, other.2));
             let line = CostLine::of(&one, input, choices).expect("a line");
             prop_assert_eq!(line.at(cap), one.upper_bound(input, cap * choices));
+            let longer = line.with_more_input(40).expect("a line");
+            prop_assert_eq!(longer.at(cap), one.upper_bound(input + 40, cap * choices));
             let both = line.above(CostLine::of(&other, input, choices).expect("a line"));
             prop_assert!(both.at(cap) >= one.upper_bound(input, cap * choices));
             prop_assert!(both.at(cap) >= other.upper_bound(input, cap * choices));

@@ -75,7 +75,11 @@ pub fn admission(request: u128, key: u128, held: i64, ttl: Duration) -> Admissio
         context: context(key).in_request(request_id),
         held: NanoUsd::new(held),
         ttl,
-        if_short: IfShort::Shrink(Shrinking { line: cost_line(held), output_tokens_min: CAP_MIN }),
+        if_short: IfShort::Shrink(Shrinking {
+            line: cost_line(held),
+            resent: Some(cost_line(held)),
+            output_tokens_min: CAP_MIN,
+        }),
         admitted: Box::new(InferenceAdmitted {
             model: "m".to_owned(),
             dialect: "native".to_owned(),

@@ -1,5 +1,6 @@
 //! What the log and the ledger promise, from outside the crate.
 
+mod affordable;
 mod alerts;
 mod damage;
 mod facts;

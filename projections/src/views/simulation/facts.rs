@@ -50,7 +50,8 @@ pub fn admission(request: usize, key: usize, held: i64, ttl: Duration) -> Admiss
         would_have_refused: Vec::new(),
     };
     let context = context(key).in_request(request_id);
-    let if_short = IfShort::Shrink(Shrinking { line: cost_line(held), output_tokens_min: CAP_MIN });
+    let if_short =
+        IfShort::Shrink(Shrinking { line: cost_line(held), resent: Some(cost_line(held)), output_tokens_min: CAP_MIN });
     Admission { request_id, context, held: NanoUsd::new(held), ttl, if_short, admitted: Box::new(admitted) }
 }
 
