@@ -12,8 +12,7 @@ mod verified;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use events::event::{Actor, Chain};
+use events::event::Chain;
 use events::ids::KeyId;
 use events::log::{KeySecret, Log, LogError};
 use events::time::Clock;
@@ -21,12 +20,11 @@ use events::wire::{ErrorCode, Refusal};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use projections::caller::Caller;
-use projections::reach;
-use projections::tables::{KeyEntry, Tables, TablesHandle};
+use projections::tables::{KeyEntry, TablesHandle};
 use subtle::ConstantTimeEq;
 
 use crate::secrets::{NodeKey, Secret};
-use callers::{Callers, Known};
+use callers::Callers;
 use hashing::{HashingError, KeyHasher};
 use token::{Digest, Token};
 use verified::{Verdict, Verified};
@@ -118,13 +116,10 @@ impl Authenticator {
         let entry = tables.key(token.key_id()).filter(|entry| tables.key_is_live(entry, now));
         let entry = entry.ok_or(Denied::Unauthenticated)?;
         let generation = self.generation(&digest, &token, entry).await?.ok_or(Denied::Unauthenticated)?;
-        // The hashing took a while: a key that expired or was rotated out meanwhile is not let in either.
-        let valid_until = valid_until(entry, generation).ok_or(Denied::Unauthenticated)?;
-        let known = Known { caller: Arc::new(caller_of(&tables, entry)), valid_until };
-        if !known.is_valid(self.clock.now()) {
-            return Err(Denied::Unauthenticated);
-        }
-        Ok(self.callers.put(&tables, digest, known))
+        // Waiting for the hash took a while: a key that was ended, changed or rotated meanwhile is what it is now.
+        let tables = self.tables.load();
+        let caller = Caller::of_key(&tables, token.key_id(), generation, self.clock.now());
+        Ok(self.callers.put(&tables, digest, Arc::new(caller.ok_or(Denied::Unauthenticated)?)))
     }
 
     /// Which of the key's secrets the token carries; `None` for one that is none any more.
@@ -180,33 +175,6 @@ fn presented(headers: &HeaderMap) -> Option<&str> {
 fn may_be_used(entry: &KeyEntry, secret: &KeySecret) -> bool {
     secret.generation == entry.generation
         || entry.previous.is_some_and(|(generation, _)| generation == secret.generation)
-}
-
-/// Until when a token of `generation` works, where nothing else ends it: the tables tell of that. `Some(None)` means
-/// without an end, `None` that it does not work at all.
-fn valid_until(entry: &KeyEntry, generation: u32) -> Option<Option<DateTime<Utc>>> {
-    let expires_at = entry.key.expires_at;
-    if generation == entry.generation {
-        return Some(expires_at);
-    }
-    match entry.previous {
-        Some((previous, until)) if previous == generation => {
-            Some(Some(expires_at.map_or(until, |expires_at| expires_at.min(until))))
-        }
-        Some(_) | None => None,
-    }
-}
-
-fn caller_of(tables: &Tables, entry: &KeyEntry) -> Caller {
-    Caller {
-        actor: Actor::Key(entry.key.key_id),
-        chain: entry.chain,
-        permissions: entry.key.permissions.iter().copied().collect(),
-        reach: reach::of_key(tables, &entry.key),
-        chosen_tenant: None,
-        models: entry.models.clone(),
-        key_version: Some(entry.version),
-    }
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub enum CommandError {
     MediaType,
     #[error(transparent)]
     Body(#[from] BodyError),
-    /// The caller has not the permission; refused by the one place that knows them.
+    /// The caller has not the permission, or not any more; refused by the one place that knows them.
     #[error("the caller may not")]
     NotPermitted(Refusal),
     /// The resource exists and may be seen, but not managed by this caller.
@@ -161,7 +161,7 @@ impl CommandError {
     /// What the log's refusal of an append means. A replay is no error and is dealt with before.
     pub fn of_append(kind: StreamKind, error: AppendError) -> Self {
         match error {
-            AppendError::OptimisticLock => Self::Contended { kind },
+            AppendError::OptimisticLock | AppendError::Outdated { .. } => Self::Contended { kind },
             AppendError::NameTaken { kind, .. } => {
                 Self::NameTaken { kind, field: if matches!(kind, StreamKind::Model) { "name" } else { "slug" } }
             }

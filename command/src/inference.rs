@@ -58,6 +58,9 @@ pub const POSITION_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-pos
 /// The output cap, where budgets had not enough left for the one that was asked for.
 pub const MAX_OUTPUT_TOKENS_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-max-output-tokens");
 
+/// How long the tables may take to come up to what administration has recorded.
+const TABLES_WAIT_MAX: Duration = Duration::from_secs(2);
+
 /// What the request path works with. One for the whole process.
 pub struct Gateway {
     pub log: Log,
@@ -135,7 +138,7 @@ async fn chat(
     let answered = match gateway.limits.let_in(&limits) {
         Ok(let_in) => {
             course.passed(Stage::Limits);
-            serve(&gateway, surface, id, &caller, context, request, Way { let_in, course }).await
+            serve(&gateway, surface, id, &caller, request, Way { let_in, course }).await
         }
         Err(refused) => {
             let refusal = limited(&gateway, &context, &refused);
@@ -170,15 +173,14 @@ async fn serve(
     gateway: &Arc<Gateway>,
     surface: Surface,
     id: RequestId,
-    caller: &Caller,
-    context: Context,
+    caller: &Arc<Caller>,
     request: Request,
     mut way: Way,
 ) -> Result<Response, Refusal> {
-    match prepare(gateway, surface, id, caller, context, request, &mut way).await {
-        Ok(Prepared { asked, plan, first_body, hold }) => {
-            let lowered_to = hold.lowered_to;
-            let mut response = dispatch::run(gateway, asked, plan, first_body, hold, way).await?;
+    match prepare(gateway, surface, id, caller, request, &mut way).await {
+        Ok(prepared) => {
+            let lowered_to = prepared.hold.lowered_to;
+            let mut response = dispatch::run(gateway, prepared, way).await?;
             if let Some(cap) = lowered_to {
                 response.headers_mut().insert(MAX_OUTPUT_TOKENS_HEADER, HeaderValue::from(cap));
             }
@@ -193,6 +195,9 @@ async fn serve(
 
 /// A request that may be dispatched.
 struct Prepared {
+    caller: Arc<Caller>,
+    /// Position of the tables that caller and plan are of.
+    planned_at: u64,
     asked: ClientRequest,
     plan: Plan,
     /// For the first target; `None` where the cap was lowered since it was made.
@@ -204,19 +209,21 @@ async fn prepare(
     gateway: &Gateway,
     surface: Surface,
     id: RequestId,
-    caller: &Caller,
-    context: Context,
+    caller: &Arc<Caller>,
     request: Request,
     way: &mut Way,
 ) -> Result<Prepared, Refusal> {
+    // Before the body, so that nobody sends one for nothing; what counts is asked when it is there.
     caller.require(Permission::ModelsUse)?;
     let body = read_body(request).await?;
     way.course.passed(Stage::Body);
     let tables = gateway.tables.load();
-    still_let_in(&tables, caller, gateway.clock.now())?;
+    let caller = user_of_models(&tables, caller, gateway.clock.now())?;
+    let context = Context::about(caller.actor.clone(), caller.chain).in_request(id);
     let asked = ClientRequest::parse(surface, body)?;
     way.course.asks_for(asked.model());
-    let planned = plan::plan(&tables, caller, &asked, id, gateway.now());
+    let planned = plan::plan(&tables, &caller, &asked, id, gateway.now());
+    let planned_at = tables.position;
     drop(tables);
     let mut plan = match planned {
         Ok(plan) => plan,
@@ -230,25 +237,38 @@ async fn prepare(
         .reserve_tokens(&mut way.let_in, tokens_bound)
         .map_err(|refused| limited(gateway, &context, &refused))?;
     way.course.passed(Stage::Plan);
-    let hold = admission::admit(gateway, id, context, caller, &asked, &mut plan).await?;
+    let hold = admission::admit(gateway, id, context, &caller, &asked, &mut plan).await?;
     way.course.passed(Stage::Admit);
     let Some(cap) = hold.lowered_to else {
-        return Ok(Prepared { asked, plan, first_body: Some(first_body), hold });
+        return Ok(Prepared { caller, planned_at, asked, plan, first_body: Some(first_body), hold });
     };
     plan.lower_cap(cap);
-    Ok(Prepared { asked, plan, first_body: None, hold })
+    Ok(Prepared { caller, planned_at, asked, plan, first_body: None, hold })
 }
 
-/// A body may take its time: whoever came in with the head may have been shown out since.
-fn still_let_in(tables: &Tables, caller: &Caller, now: DateTime<Utc>) -> Result<(), Refusal> {
-    let key = caller.chain.key.map(|id| tables.key(id));
-    if key.is_some_and(|entry| !entry.is_some_and(|entry| tables.key_is_live(entry, now))) {
-        return Err(Refusal::new(ErrorCode::Unauthenticated, "a valid API key is needed"));
-    }
+/// The caller as it is now, where it may use models: it may have been let in long ago, and have lost its right since.
+fn user_of_models(tables: &Tables, caller: &Arc<Caller>, now: DateTime<Utc>) -> Result<Arc<Caller>, Refusal> {
+    let caller = caller.looked_up_again(tables, now)?;
+    caller.require(Permission::ModelsUse)?;
     if !tables.owners_are_live(&caller.chain) {
         return Err(Refusal::new(ErrorCode::Forbidden, "the tenant that this request is for has ended"));
     }
-    Ok(())
+    Ok(caller)
+}
+
+/// Asked once more when the hold stands, since the ledger may have taken its time: nothing is dispatched for a right that
+/// was taken away before that.
+async fn must_still_be_allowed(gateway: &Gateway, prepared: &Prepared) -> Result<(), Refusal> {
+    if gateway.tables.are_current(prepared.planned_at) {
+        return Ok(());
+    }
+    if !gateway.tables.catch_up(TABLES_WAIT_MAX).await {
+        let refusal = Refusal::new(ErrorCode::LedgerUnavailable, "the key cannot be checked now");
+        return Err(refusal.retry_after(Duration::from_secs(1)));
+    }
+    let caller = user_of_models(&gateway.tables.load(), &prepared.caller, gateway.clock.now())?;
+    let model = prepared.asked.model();
+    if caller.allows_model(model) { Ok(()) } else { Err(plan::not_allowed(model)) }
 }
 
 /// `application/json`, complete, and not above the bound.
@@ -302,7 +322,7 @@ mod tests {
             let caller = lab.key(&lab.tenancy.tenant.to_string(), json!([]), &[Permission::ModelsUse]).await;
             let now = lab.admin.clock.now();
             let chain = caller.chain;
-            assert!(still_let_in(&lab.admin.tables.load(), &caller, now).is_ok());
+            assert!(user_of_models(&lab.admin.tables.load(), &caller, now).is_ok());
             let id = match owner {
                 "partners" => chain.partner.unwrap().to_string(),
                 "tenants" => chain.tenant.unwrap().to_string(),
@@ -311,7 +331,7 @@ mod tests {
             };
             let one = format!("/v1/admin/{owner}/{id}");
             lab.send(&lab.operator(), "DELETE", &one, &json!({})).await.must(200);
-            let refused = still_let_in(&lab.admin.tables.load(), &caller, now).unwrap_err();
+            let refused = user_of_models(&lab.admin.tables.load(), &caller, now).unwrap_err();
             assert_eq!(refused.code, ErrorCode::Unauthenticated, "{owner}");
         }
     }
@@ -320,10 +340,10 @@ mod tests {
     async fn nobody_is_served_for_a_tenant_that_has_ended() {
         let lab = Lab::new().await;
         let operator = lab.operator();
-        assert!(still_let_in(&lab.admin.tables.load(), &operator, lab.admin.clock.now()).is_ok());
+        assert!(user_of_models(&lab.admin.tables.load(), &operator, lab.admin.clock.now()).is_ok());
         let own = format!("/v1/admin/tenants/{}", lab.tenancy.tenant);
         lab.send(&operator, "DELETE", &own, &json!({})).await.must(200);
-        let refused = still_let_in(&lab.admin.tables.load(), &operator, lab.admin.clock.now()).unwrap_err();
+        let refused = user_of_models(&lab.admin.tables.load(), &operator, lab.admin.clock.now()).unwrap_err();
         assert_eq!(refused.code, ErrorCode::Forbidden);
     }
 }

@@ -110,6 +110,9 @@ pub enum LogError {
 pub enum AppendError {
     #[error("the stream has moved on")]
     OptimisticLock,
+    /// Something that the decision rests on has changed since, at this position or before it.
+    #[error("what it was decided on has changed")]
+    Outdated { position: u64 },
     #[error("the {} name {name} is taken", kind.as_str())]
     NameTaken { kind: crate::event::StreamKind, name: String },
     /// The same idempotency key came before with the same content: this is what was answered.
@@ -131,6 +134,16 @@ pub struct Append {
     pub context: Context,
     pub side: Vec<SideRow>,
     pub idempotency: Option<Idempotency>,
+    pub basis: Basis,
+}
+
+/// What a decision rests on besides its own stream: an append is refused where any of these streams has an event that
+/// the decision did not know. So no change stands in the log behind the event that took its author's right to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Basis {
+    pub streams: Vec<Stream>,
+    /// Up to which position they were known.
+    pub known_until: u64,
 }
 
 /// Where an append stands.

@@ -1,10 +1,13 @@
-//! Who asks: the authenticated caller of one request, what it may do and how far it reaches. Made once at the door
-//! from the tables, then handed to every handler, so that no handler decides on its own who may see what.
+//! Who asks: the authenticated caller of one request, what it may do and how far it reaches. Made at the door from the
+//! tables, then handed to every handler, so that no handler decides on its own who may see what.
+
+mod lookup;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use events::event::admin::{Permission, Reach};
 use events::event::{Actor, Chain};
 use events::ids::{PartnerId, TenantId};
@@ -27,6 +30,12 @@ pub struct Caller {
     pub models: Option<Arc<ModelGlobs>>,
     /// Log position of the key's last event; `None` for the operator.
     pub key_version: Option<u64>,
+    /// Which of the key's secrets was presented; 0 for the operator.
+    pub secret_generation: u32,
+    /// Until when that secret works by itself; `None` for good.
+    pub valid_until: Option<DateTime<Utc>>,
+    /// Position of the tables that it was looked up in; 0 for the operator, who is in none.
+    pub as_of: u64,
 }
 
 impl Caller {
@@ -40,6 +49,9 @@ impl Caller {
             chosen_tenant: None,
             models: None,
             key_version: None,
+            secret_generation: 0,
+            valid_until: None,
+            as_of: 0,
         }
     }
 

@@ -2,6 +2,7 @@
 //! nobody else anything, and what was admitted of theirs ends once.
 
 mod crowd;
+mod late_bodies;
 mod leaving;
 mod malformed;
 mod resets;

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use events::event::admin::{Permission, Provider, Reach, RoleGrant, Scope, User};
 use events::event::{Chain, StreamKind};
 use events::ids::{PartnerId, ProviderId, TenantId, UserId};
+use events::log::Basis;
 use projections::caller::Caller;
 use projections::reach;
 use projections::tables::{Entry, Tables};
@@ -18,14 +19,26 @@ use crate::error::CommandError;
 /// One command's view: the state of things, who asks, and when.
 pub struct Desk<'a> {
     pub admin: &'a AdminState,
-    pub caller: &'a Caller,
+    pub caller: Arc<Caller>,
     pub tables: Arc<Tables>,
     pub now: DateTime<Utc>,
 }
 
 impl<'a> Desk<'a> {
-    pub fn new(admin: &'a AdminState, caller: &'a Caller) -> Self {
-        Self { admin, caller, tables: admin.tables.load(), now: admin.clock.now() }
+    /// Looks the caller up again: what it was let in with may have been taken away while its body was on the way, or
+    /// while it waited for something else.
+    ///
+    /// Errors: the caller would not be let in any more, or may not administrate.
+    pub fn new(admin: &'a AdminState, caller: &Arc<Caller>) -> Result<Self, CommandError> {
+        let (tables, now) = (admin.tables.load(), admin.clock.now());
+        let caller = caller.looked_up_again(&tables, now).map_err(CommandError::NotPermitted)?;
+        caller.require(Permission::AdminAccess).map_err(CommandError::NotPermitted)?;
+        Ok(Self { admin, caller, tables, now })
+    }
+
+    /// What a command that is decided here must find unchanged when it is appended: the caller's right to it.
+    pub fn basis(&self) -> Basis {
+        Basis { streams: self.caller.streams(&self.tables), known_until: self.tables.position }
     }
 
     /// For what only the operator's own reach may do.

@@ -1,5 +1,4 @@
-//! One administrative request: who sends it, what it says and how a retry of it is known. The one place that asks for
-//! the permission.
+//! One administrative request: who sends it, what it says and how a retry of it is known.
 
 use std::sync::Arc;
 
@@ -12,6 +11,8 @@ use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use projections::caller::{Caller, ClientOrigin};
 
+use super::AdminState;
+use super::desk::Desk;
 use super::fields::{FieldError, Fields};
 use crate::body;
 use crate::error::CommandError;
@@ -20,7 +21,7 @@ use crate::error::CommandError;
 pub const IDEMPOTENCY_HEADER: &str = "idempotency-key";
 const IDEMPOTENCY_KEY_LEN_MAX: usize = 255;
 
-/// A request of a caller that may administrate.
+/// A request of a caller that may administrate, as of when its body was complete.
 pub struct AdminRequest {
     pub caller: Arc<Caller>,
     pub origin: ClientOrigin,
@@ -39,12 +40,13 @@ pub struct RetryKey {
     pub fingerprint: [u8; 32],
 }
 
-impl<S: Send + Sync> FromRequest<S> for AdminRequest {
+impl FromRequest<AdminState> for AdminRequest {
     type Rejection = CommandError;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, CommandError> {
+    async fn from_request(request: Request, admin: &AdminState) -> Result<Self, CommandError> {
         let (parts, body) = request.into_parts();
         let caller = extension::<Arc<Caller>>(&parts)?;
+        // Before the body, so that nobody sends one for nothing; what counts is asked when it is there.
         caller.require(Permission::AdminAccess).map_err(CommandError::NotPermitted)?;
         let (origin, request_id) = (extension(&parts)?, extension(&parts)?);
         let path = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0).path().to_owned();
@@ -52,6 +54,7 @@ impl<S: Send + Sync> FromRequest<S> for AdminRequest {
         if !body.is_empty() && !body::is_json(&parts.headers) {
             return Err(CommandError::MediaType);
         }
+        let caller = Desk::new(admin, &caller)?.caller;
         let retry = RetryKey::of(&parts.headers, &caller, &parts.method, &path, &body)?;
         Ok(Self { caller, origin, request_id, retry, body })
     }

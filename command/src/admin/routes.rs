@@ -4,6 +4,7 @@
 use std::fmt::Display;
 use std::future::Future;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -15,7 +16,7 @@ use events::log::{AppendError, SideRow, StoredReply};
 use http::StatusCode;
 use openapi::Api;
 use openapi::resource::Form;
-use projections::caller::AtPosition;
+use projections::caller::{AtPosition, Caller};
 use projections::resource::{Lifetime, Person, ResourceState, resource_json, with_person};
 use projections::tables::Tables;
 use serde_json::{Value, json};
@@ -126,9 +127,14 @@ async fn create<A: Administered>(
         return Ok(reply);
     }
     let id: A::Id = admin.ids.make();
-    let desk = Desk::new(&admin, &request.caller);
-    let plan = A::create(&desk, id, request.fields()?).await?;
-    carry_out(&admin, &request, Loaded::absent(id), id, plan, StatusCode::CREATED).await?.into_reply(&admin).await
+    for _ in 0..ATTEMPTS_MAX {
+        let desk = Desk::new(&admin, &request.caller)?;
+        let plan = A::create(&desk, id, request.fields()?).await?;
+        if let Some(outcome) = carry_out(&desk, &request, Loaded::absent(id), id, plan, StatusCode::CREATED).await? {
+            return outcome.into_reply(&desk).await;
+        }
+    }
+    Err(CommandError::Contended { kind: A::KIND })
 }
 
 async fn change<A: Administered>(
@@ -172,22 +178,26 @@ where
     let id: A::Id = id.parse().map_err(|_| not_found())?;
     for _ in 0..ATTEMPTS_MAX {
         let loaded = Loaded::<A>::read(&admin.log, id, None).await?;
-        let desk = Desk::new(admin, &request.caller);
+        let desk = Desk::new(admin, &request.caller)?;
         let state = loaded.aggregate.life().state().ok_or_else(not_found)?;
-        let chain = A::chain(state, &desk.tables);
-        desk.sees(A::KIND, &chain)?;
-        A::manage(&desk, state)?;
+        let chain = managed::<A>(&desk, state)?;
         if purpose == Purpose::Change {
             desk.owners_live(A::KIND, &chain)?;
         }
         let plan = plan(&desk, state, request.fields()?).await?;
-        match carry_out(admin, request, loaded, id, plan, StatusCode::OK).await {
-            Err(CommandError::Contended { .. }) => {}
-            Err(error) => return Err(error),
-            Ok(outcome) => return outcome.into_reply(admin).await,
+        if let Some(outcome) = carry_out(&desk, request, loaded, id, plan, StatusCode::OK).await? {
+            return outcome.into_reply(&desk).await;
         }
     }
     Err(CommandError::Contended { kind: A::KIND })
+}
+
+/// Whose the resource is, where the caller can see and manage it.
+fn managed<A: Administered>(desk: &Desk<'_>, state: &A::State) -> Result<Chain, CommandError> {
+    let chain = A::chain(state, &desk.tables);
+    desk.sees(A::KIND, &chain)?;
+    A::manage(desk, state)?;
+    Ok(chain)
 }
 
 /// What a command led to.
@@ -201,36 +211,42 @@ enum Outcome<A: Administered> {
     Replayed(StoredReply),
 }
 
+/// `None` where the resource, or the caller's right, changed since it was decided: it is to be decided anew.
 async fn carry_out<A: Administered>(
-    admin: &AdminState,
+    desk: &Desk<'_>,
     request: &AdminRequest,
     loaded: Loaded<A>,
     id: A::Id,
     plan: Plan<A>,
     status: StatusCode,
-) -> Result<Outcome<A>, CommandError> {
+) -> Result<Option<Outcome<A>>, CommandError> {
+    let admin = desk.admin;
     let Plan { command, chain, mut side, sealed, secret } = plan;
     let (sealed, sealing) = sealed.map(Sealed::into_rows).unzip();
     side.extend(sealed.into_iter().flatten());
     side.push(request.client_address());
-    let context = Context::about(request.caller.actor.clone(), chain).in_request(request.request_id);
+    let context = Context::about(desk.caller.actor.clone(), chain).in_request(request.request_id);
     // A secret is shown once and personal data is erasable: the id is all that is kept of an answer.
     let idempotency =
         request.retry.clone().map(|retry| retry.answered(status, json!({ "id": id.to_string() }).to_string()));
-    let written = loaded.write(&admin.log, Write { command, context, side, idempotency }).await;
+    let write = Write { command, context, side, idempotency, basis: desk.basis() };
+    let written = loaded.write(&admin.log, write).await;
     drop(sealing);
     match written {
-        Ok(loaded) => Ok(Outcome::Changed { loaded, secret, status }),
+        Ok(loaded) => Ok(Some(Outcome::Changed { loaded, secret, status })),
         Err(Unwritten::Refused(error)) => Err(A::refused(error)),
-        Err(Unwritten::Append(AppendError::Replayed(stored))) => Ok(Outcome::Replayed(stored)),
+        Err(Unwritten::Append(AppendError::Replayed(stored))) => Ok(Some(Outcome::Replayed(stored))),
+        Err(Unwritten::Append(AppendError::OptimisticLock)) => Ok(None),
+        Err(Unwritten::Append(AppendError::Outdated { position })) => in_force(admin, position).await.map(|()| None),
         Err(Unwritten::Append(error)) => Err(CommandError::of_append(A::KIND, error)),
     }
 }
 
 impl<A: Administered> Outcome<A> {
-    async fn into_reply(self, admin: &AdminState) -> Result<Response, CommandError> {
+    async fn into_reply(self, desk: &Desk<'_>) -> Result<Response, CommandError> {
+        let admin = desk.admin;
         match self {
-            Self::Replayed(stored) => replay::<A>(admin, &stored).await,
+            Self::Replayed(stored) => replay::<A>(admin, &desk.caller, &stored).await,
             Self::Changed { loaded, secret, status } => {
                 in_force(admin, loaded.position).await?;
                 let mut body = body_of(admin, &loaded).await?;
@@ -252,18 +268,26 @@ async fn answered_before<A: Administered>(
     match admin.log.read(move |reader| reader.idempotent_reply(&scope, &key)).await? {
         None => Ok(None),
         Some(stored) if stored.fingerprint != retry.fingerprint => Err(CommandError::IdempotencyKeyReused),
-        Some(stored) => replay::<A>(admin, &stored).await.map(Some),
+        Some(stored) => replay::<A>(admin, &request.caller, &stored).await.map(Some),
     }
 }
 
-/// The resource as it stood at the position of the first answer, without a secret.
-async fn replay<A: Administered>(admin: &AdminState, stored: &StoredReply) -> Result<Response, CommandError> {
+/// The resource as it stood at the position of the first answer, without a secret: for a caller that can see and manage
+/// it now.
+async fn replay<A: Administered>(
+    admin: &AdminState,
+    caller: &Arc<Caller>,
+    stored: &StoredReply,
+) -> Result<Response, CommandError> {
     let broken = || CommandError::Defect(format!("the stored reply of position {}", stored.position));
     let body: Value = serde_json::from_str(&stored.body).map_err(|_| broken())?;
     let id: A::Id = body["id"].as_str().and_then(|id| id.parse().ok()).ok_or_else(broken)?;
     let status = StatusCode::from_u16(stored.status).map_err(|_| broken())?;
-    let loaded = Loaded::<A>::read(&admin.log, id, Some(stored.position)).await?;
     in_force(admin, stored.position).await?;
+    let today = Loaded::<A>::read(&admin.log, id, None).await?;
+    let desk = Desk::new(admin, caller)?;
+    managed::<A>(&desk, today.aggregate.life().state().ok_or_else(broken)?)?;
+    let loaded = Loaded::<A>::read(&admin.log, id, Some(stored.position)).await?;
     Ok(reply(status, stored.position, body_of(admin, &loaded).await?))
 }
 

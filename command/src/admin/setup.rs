@@ -11,7 +11,7 @@ use events::event::admin::{
 };
 use events::event::{Actor, Chain, Context, Event};
 use events::ids::{BudgetId, IdMaker, KeyId, ModelId, PartnerId, ProviderId, TenantId, UserId};
-use events::log::{Log, PersonalData, SideRow};
+use events::log::{Basis, Log, PersonalData, SideRow};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
 use events::time::Period;
 
@@ -322,7 +322,8 @@ async fn make<A: Administered>(admin: &AdminState, id: A::Id, plan: Plan<A>) -> 
 /// The position at which it is a fact.
 async fn record<A: Administered>(log: &Log, id: A::Id, plan: Plan<A>) -> Result<u64, CommandError> {
     let Plan { command, chain, side, .. } = plan;
-    let write = Write { command, context: Context::about(ACTOR, chain), side, idempotency: None };
+    let (context, basis) = (Context::about(ACTOR, chain), Basis::default());
+    let write = Write { command, context, side, idempotency: None, basis };
     match Loaded::<A>::absent(id).write(log, write).await {
         Ok(loaded) => Ok(loaded.position),
         Err(Unwritten::Refused(error)) => Err(A::refused(error)),

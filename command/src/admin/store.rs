@@ -3,7 +3,7 @@
 
 use cqrs_es::event_sink::EventSink;
 use events::event::{Context, Event, Recorded, Stream};
-use events::log::{Append, AppendError, Idempotency, Log, LogError, SideRow};
+use events::log::{Append, AppendError, Basis, Idempotency, Log, LogError, SideRow};
 use projections::resource::Lifetime;
 
 use super::life::AdminAggregate;
@@ -27,6 +27,7 @@ pub struct Write<A: AdminAggregate> {
     pub context: Context,
     pub side: Vec<SideRow>,
     pub idempotency: Option<Idempotency>,
+    pub basis: Basis,
 }
 
 /// Why nothing was written.
@@ -87,6 +88,7 @@ impl<A: AdminAggregate> Loaded<A> {
             context: write.context,
             side: write.side,
             idempotency: write.idempotency,
+            basis: write.basis,
         };
         let appended = log.append(append).await.map_err(Unwritten::Append)?;
         self.sequence += count;

@@ -13,19 +13,6 @@ use super::token::Digest;
 /// Above it the snapshot begins anew with none.
 const CALLERS_MAX: usize = 65_536;
 
-/// A caller and until when its token works by itself.
-pub struct Known {
-    pub caller: Arc<Caller>,
-    /// `None`: for good.
-    pub valid_until: Option<DateTime<Utc>>,
-}
-
-impl Known {
-    pub fn is_valid(&self, now: DateTime<Utc>) -> bool {
-        self.valid_until.is_none_or(|until| now < until)
-    }
-}
-
 #[derive(Default)]
 pub struct Callers {
     current: RwLock<Snapshot>,
@@ -35,7 +22,7 @@ pub struct Callers {
 struct Snapshot {
     /// Kept, so that no other snapshot can come to lie at the same address.
     of: Option<Arc<Tables>>,
-    callers: HashMap<Digest, Known>,
+    callers: HashMap<Digest, Arc<Caller>>,
 }
 
 impl Snapshot {
@@ -50,12 +37,11 @@ impl Callers {
         if !current.is_of(tables) {
             return None;
         }
-        current.callers.get(digest).filter(|known| known.is_valid(now)).map(|known| Arc::clone(&known.caller))
+        current.callers.get(digest).filter(|caller| caller.has_not_expired(now)).map(Arc::clone)
     }
 
     /// Keeps the caller where `tables` is not older than what is kept now.
-    pub fn put(&self, tables: &Arc<Tables>, digest: Digest, known: Known) -> Arc<Caller> {
-        let caller = Arc::clone(&known.caller);
+    pub fn put(&self, tables: &Arc<Tables>, digest: Digest, caller: Arc<Caller>) -> Arc<Caller> {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         if !current.is_of(tables) {
             if current.of.as_ref().is_some_and(|of| of.position > tables.position) {
@@ -66,7 +52,7 @@ impl Callers {
         if current.callers.len() >= CALLERS_MAX {
             current.callers.clear();
         }
-        current.callers.insert(digest, known);
+        current.callers.insert(digest, Arc::clone(&caller));
         caller
     }
 }

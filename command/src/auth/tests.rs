@@ -248,6 +248,24 @@ async fn a_new_snapshot_of_the_tables_does_not_hash_again() {
 }
 
 #[tokio::test]
+async fn a_key_that_ends_or_changes_while_it_is_being_hashed_is_what_it_is_then() {
+    let lab = Lab::new().await;
+    for (method, body, wanted) in [
+        ("DELETE", json!({}), Err(ErrorCode::Unauthenticated)),
+        ("PATCH", json!({"permissions": ["usage:read"]}), Ok(false)),
+    ] {
+        let (id, secret) = key(&lab, json!({"name": "app"})).await;
+        let turns = [lab.admin.hasher.turn().await.unwrap(), lab.admin.hasher.turn().await.unwrap()];
+        // The first of them runs until it waits for its turn.
+        let (caller, ()) = tokio::join!(biased; lab.caller(&secret), async {
+            lab.send(&lab.operator(), method, &format!("/v1/admin/keys/{id}"), &body).await.must(200);
+            drop(turns);
+        });
+        assert_eq!(caller.map(|caller| caller.may(Permission::ModelsUse)), wanted, "{method}");
+    }
+}
+
+#[tokio::test]
 async fn many_requests_with_one_new_key_are_all_let_in() {
     let lab = std::sync::Arc::new(Lab::new().await);
     let (_, secret) = key(&lab, json!({"name": "app"})).await;

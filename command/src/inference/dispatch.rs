@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use events::log::OpenHold;
 use events::wire::Refusal;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
 use super::call::{Called, UpstreamBody, call};
 use super::failure::{CallFailure, Cause, Next, refusal_of};
-use super::plan::{Plan, PlannedTarget};
+use super::plan::PlannedTarget;
 use super::running::{Consumed, Running};
-use super::{BACKEND_HEADER, COST_HEADER, Gateway, POSITION_HEADER, Way, ledger_unavailable, stream};
+use super::{
+    BACKEND_HEADER, COST_HEADER, Gateway, POSITION_HEADER, Prepared, Way, ledger_unavailable, must_still_be_allowed,
+    stream,
+};
 use crate::dialect::{ClientRequest, Relay, UpstreamFault, WholeAnswer, read_whole};
 
 /// What a stream may say before it says something: roles, opening events, reports. It is kept until then.
@@ -30,17 +32,14 @@ enum Answer {
     },
 }
 
-/// `first_body` is for the first target, where it was made before.
-pub async fn run(
-    gateway: &Arc<Gateway>,
-    asked: ClientRequest,
-    plan: Plan,
-    first_body: Option<Bytes>,
-    hold: OpenHold,
-    way: Way,
-) -> Result<Response, Refusal> {
+pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, way: Way) -> Result<Response, Refusal> {
+    let allowed = must_still_be_allowed(gateway, &prepared).await;
+    let Prepared { asked, plan, first_body, hold, .. } = prepared;
     let request_id = hold.request_id.to_string();
     let mut running = Running::new(hold, way, &plan, asked.choices(), gateway.deadline());
+    if let Err(refusal) = allowed {
+        return Err(failed(running, refusal, "no_longer_allowed", &request_id).await);
+    }
     let mut failures = Vec::new();
     let mut first_body = first_body;
     for target in &plan.targets {
@@ -61,9 +60,14 @@ pub async fn run(
     }
     let refusal = refusal_of(&failures, plan.targets.len());
     let reason = failures.last().map_or("no_target", CallFailure::reason);
+    Err(failed(running, refusal, reason, &request_id).await)
+}
+
+/// Nothing was consumed: the hold is released, and the refusal says where that stands.
+async fn failed(running: Box<Running>, refusal: Refusal, reason: &str, request_id: &str) -> Refusal {
     match running.fail(&refusal, reason, Consumed::Nothing).await {
-        Ok(position) => Err(refusal.at(Some(position))),
-        Err(error) => Err(ledger_unavailable(&request_id, &error)),
+        Ok(position) => refusal.at(Some(position)),
+        Err(error) => ledger_unavailable(request_id, &error),
     }
 }
 

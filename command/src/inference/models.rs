@@ -52,12 +52,15 @@ pub async fn one(
     }
 }
 
-async fn usable(gateway: &Gateway, caller: &Caller, RawQuery(query): RawQuery) -> Result<Vec<Value>, Refusal> {
+async fn usable(gateway: &Gateway, caller: &Arc<Caller>, RawQuery(query): RawQuery) -> Result<Vec<Value>, Refusal> {
     caller.require(Permission::ModelsUse)?;
     if let Some(position) = min_position(query.as_deref().unwrap_or_default())? {
         wait_for(gateway, position).await?;
     }
-    Ok(listed(&gateway.tables.load(), caller, gateway.now()))
+    let tables = gateway.tables.load();
+    let caller = caller.looked_up_again(&tables, gateway.clock.now())?;
+    caller.require(Permission::ModelsUse)?;
+    Ok(listed(&tables, &caller, gateway.now()))
 }
 
 /// OpenAI's clients may send parameters of their own.

@@ -105,8 +105,7 @@ pub fn plan(
 ) -> Result<Plan, Refusal> {
     let model = tables.route(caller.chain.tenant, asked.model()).ok_or_else(|| not_found(asked.model()))?;
     if !caller.allows_model(asked.model()) {
-        let message = "the key may not use this model";
-        return Err(Refusal::new(ErrorCode::ModelNotAllowed, message).with("model", asked.model()));
+        return Err(not_allowed(asked.model()));
     }
     let serving = serving(tables, caller, order::of_request(&model.value, request));
     let priced: Vec<_> = serving.iter().filter_map(|target| target.priced(tables, now)).collect();
@@ -281,6 +280,11 @@ fn output_cap(asked: &ClientRequest, priced: &[Priced<'_>]) -> Result<u64, Refus
         .iter()
         .find_map(default)
         .ok_or_else(|| Refusal::invalid(field, "is required: no target of this model has a default_max_output_tokens"))
+}
+
+/// 403 that names the model.
+pub fn not_allowed(model: &str) -> Refusal {
+    Refusal::new(ErrorCode::ModelNotAllowed, "the key may not use this model").with("model", model)
 }
 
 /// 404 that names the model, as far as its name goes.

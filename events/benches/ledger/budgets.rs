@@ -7,7 +7,7 @@ use events::event::inference::{Backend, InferenceAdmitted, InferenceEnded, Versi
 use events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
 use events::ids::{BudgetId, IdMaker, PartnerId, ProviderId, TenantId};
 use events::ledger::{Admission, IfShort};
-use events::log::{Append, Log, OpenHold};
+use events::log::{Append, Basis, Log, OpenHold};
 use events::money::NanoUsd;
 use events::time::Period;
 use events::usage::{TokenClasses, Usage, UsageSource};
@@ -107,6 +107,7 @@ async fn open_budget(log: &Log, budget_id: BudgetId, tenant: TenantId) {
         context: Context::of(Actor::Operator),
         side: Vec::new(),
         idempotency: None,
+        basis: Basis::default(),
     };
     log.append(append).await.expect("a budget is opened");
 }

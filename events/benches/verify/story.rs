@@ -13,7 +13,7 @@ use events::event::inference::{AttemptFailed, Backend, InferenceAdmitted, Infere
 use events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
 use events::ids::{IdMaker, KeyId, PartnerId, ProviderId, SystemRandom, TenantId, UserId};
 use events::ledger::{Admission, Charge, IfShort, Outcome, RefusedRequest};
-use events::log::{Admitted, Append, Log, LogOptions, OpenHold};
+use events::log::{Admitted, Append, Basis, Log, LogOptions, OpenHold};
 use events::money::{NanoUsd, NanoUsdPerMtok, Rates};
 use events::time::{Clock, Period, SystemClock};
 use events::usage::{TokenClasses, Usage, UsageSource};
@@ -305,6 +305,7 @@ async fn create(log: &Log, kind: StreamKind, id: impl std::fmt::Display, event: 
         context: Context::of(Actor::Operator),
         side: Vec::new(),
         idempotency: None,
+        basis: Basis::default(),
     };
     log.append(append).await.expect("a resource is created").last
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use super::read::{self, micros};
-use super::{Append, AppendError, LogError, SideRow};
+use super::{Append, AppendError, Basis, LogError, SideRow};
 use crate::event::hold::BudgetWindow;
 use crate::event::{Context, Event, Recorded, Stream};
 use crate::fraction::Fraction;
@@ -16,6 +16,8 @@ use crate::money::NanoUsd;
 
 const INSERT_EVENT: &str = include_str!("sql/insert_event.sql");
 const LAST_SEQUENCE: &str = include_str!("sql/last_sequence.sql");
+const LAST_POSITION: &str = "SELECT position FROM events WHERE aggregate_type = ?1 AND aggregate_id = ?2
+                             ORDER BY sequence DESC LIMIT 1";
 const UPSERT_BALANCE: &str = include_str!("sql/upsert_balance.sql");
 const MOVE_CHECKPOINT: &str = "UPDATE ledger_checkpoint SET position = ?1";
 const INSERT_OPEN_HOLD: &str =
@@ -138,7 +140,24 @@ impl<'a> Batch<'a> {
         if self.last_sequence(&append.stream)? != append.expected_sequence {
             return Err(AppendError::OptimisticLock);
         }
+        self.check_basis(&append.basis)?;
         append.side.iter().try_for_each(|row| self.check_name(row))
+    }
+
+    fn check_basis(&self, basis: &Basis) -> Result<(), AppendError> {
+        for stream in &basis.streams {
+            let position = self.last_position(stream)?;
+            if position > basis.known_until {
+                return Err(AppendError::Outdated { position });
+            }
+        }
+        Ok(())
+    }
+
+    fn last_position(&self, stream: &Stream) -> Result<u64, LogError> {
+        let mut statement = self.connection.prepare_cached(LAST_POSITION)?;
+        let position = statement.query_row(params![stream.kind.as_str(), stream.id], |row| row.get(0)).optional()?;
+        Ok(position.unwrap_or(0))
     }
 
     fn check_name(&self, row: &SideRow) -> Result<(), AppendError> {

@@ -9,7 +9,7 @@ use events::event::inference::{InferenceAdmitted, InferenceEnded, Versions};
 use events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
 use events::ids::{BudgetId, KeyId, PartnerId, RequestId, TenantId, UserId};
 use events::ledger::{Admission, Charge, Ending, IfShort, Outcome, Shrinking};
-use events::log::Append;
+use events::log::{Append, Basis};
 use events::money::{CostLine, NanoUsd, NanoUsdPerMtok, Rates};
 use events::time::{ManualClock, Period, parse_rfc3339};
 use uuid::Uuid;
@@ -65,6 +65,7 @@ pub fn append(kind: StreamKind, number: BudgetId, before: u64, event: Event) -> 
         context: Context::of(Actor::Operator),
         side: Vec::new(),
         idempotency: None,
+        basis: Basis::default(),
     }
 }
 

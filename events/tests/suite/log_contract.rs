@@ -11,8 +11,8 @@ use events::event::{Event, Recorded, Stream, StreamKind};
 use events::ids::TenantId;
 use events::ledger::{Balances, Charge, Outcome};
 use events::log::{
-    Admitted, AppendError, EventFilter, Idempotency, LEDGER_FILE, Log, LogError, LogOptions, OpenHold, Reader, SideRow,
-    Stepped,
+    Admitted, AppendError, Basis, EventFilter, Idempotency, LEDGER_FILE, Log, LogError, LogOptions, OpenHold, Reader,
+    SideRow, Stepped,
 };
 use events::money::NanoUsd;
 use events::time::{Clock, ManualClock, Period};
@@ -208,6 +208,33 @@ async fn a_repeat_answers_the_same_and_other_content_is_refused() {
     }
     assert!(matches!(log.append(change(3, 2)).await, Err(AppendError::IdempotencyKeyReused)));
     assert_eq!(log.head().position, 1);
+}
+
+#[tokio::test]
+async fn a_decision_is_refused_where_what_it_rests_on_has_moved_on() {
+    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
+    let log = open(folder.path(), &clock);
+    let change = |number: u128, before| {
+        let event = opened(budget(number, Scope::Tenant(id(1)), 1, Period::Total));
+        append(StreamKind::Budget, id(number), before, event)
+    };
+    let resting_on = |number: u128, streams: &[u128], known_until| {
+        let stream = |number: &u128| Stream::new(StreamKind::Budget, id::<events::ids::BudgetId>(*number));
+        let basis = Basis { streams: streams.iter().map(stream).collect(), known_until };
+        events::log::Append { basis, ..change(number, 0) }
+    };
+    log.append(change(1, 0)).await.expect("position 1");
+    log.append(resting_on(2, &[1, 9], 1)).await.expect("both are as they were known");
+    log.append(change(1, 1)).await.expect("position 3");
+    let refused = log.append(resting_on(3, &[9, 1], 2)).await;
+    assert!(matches!(refused, Err(AppendError::Outdated { position: 3 })), "{refused:?}");
+    log.append(resting_on(3, &[2, 9], 2)).await.expect("of others it knows nothing");
+    log.append(resting_on(4, &[1], 3)).await.expect("it was decided anew");
+    // Of two in one batch the second sees the first.
+    let (moved, outdated) = tokio::join!(biased; log.append(change(1, 2)), log.append(resting_on(5, &[1], 5)));
+    assert_eq!(moved.expect("it moves on").last, 6);
+    assert!(matches!(outdated, Err(AppendError::Outdated { position: 6 })), "{outdated:?}");
+    assert_eq!(log.head().position, 6);
 }
 
 #[tokio::test]

@@ -28,6 +28,17 @@ impl TablesHandle {
         self.current.load_full()
     }
 
+    /// Whether nothing that administration has recorded is missing in tables of this position.
+    pub fn are_current(&self, position: u64) -> bool {
+        *self.administration.borrow() <= position
+    }
+
+    /// Waits until all that administration has recorded by now is in the tables; `false` when it is not within `deadline`.
+    pub async fn catch_up(&self, deadline: Duration) -> bool {
+        let recorded = *self.administration.borrow();
+        self.wait_for(recorded, deadline).await
+    }
+
     /// Waits until everything up to `position` is in the tables; `false` when it is not within `deadline`.
     pub async fn wait_for(&self, position: u64, deadline: Duration) -> bool {
         // Nothing that came after the last change of administration concerns them.

@@ -8,13 +8,12 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use events::canonical;
+use events::event::Recorded;
 use events::event::admin::Permission;
-use events::event::{Actor, Recorded};
 use events::log::{EventFilter, Head};
 use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use projections::caller::Caller;
-use projections::reach;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -99,13 +98,8 @@ impl Follower {
 
     /// Whether the key would be let in again, and to as much as when the stream began.
     fn still_may(&self) -> bool {
-        let Actor::Key(id) = &self.caller.actor else { return true };
-        let tables = self.state.tables.load();
-        tables.key(*id).is_some_and(|entry| {
-            tables.key_is_live(entry, self.state.clock.now())
-                && entry.key.permissions.contains(&Permission::EventsRead)
-                && reach::of_key(&tables, &entry.key) == self.caller.reach
-        })
+        let now = self.caller.looked_up_again(&self.state.tables.load(), self.state.clock.now());
+        now.is_ok_and(|now| now.may(Permission::EventsRead) && now.reach == self.caller.reach)
     }
 }
 

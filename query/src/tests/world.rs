@@ -10,7 +10,7 @@ use ::events::event::inference::{Backend, InferenceAdmitted, InferenceEnded, Ver
 use ::events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
 use ::events::ids::{BudgetId, KeyId, PartnerId, RequestId, TenantId, UserId};
 use ::events::ledger::{Admission, Charge, IfShort, Outcome, RefusedRequest};
-use ::events::log::{Admitted, Append, Log, LogOptions, PersonalData, SideRow};
+use ::events::log::{Admitted, Append, Basis, Log, LogOptions, PersonalData, SideRow};
 use ::events::money::NanoUsd;
 use ::events::time::{Period, SystemClock};
 use ::events::usage::{TokenClasses, Usage, UsageSource};
@@ -106,6 +106,9 @@ impl House {
             chosen_tenant: None,
             models: None,
             key_version: None,
+            secret_generation: 1,
+            valid_until: None,
+            as_of: 0,
         }
     }
 }
@@ -187,8 +190,15 @@ impl World {
     pub async fn append(&self, stream: Stream, chain: Chain, event: Event, side: Vec<SideRow>) -> u64 {
         let sequence = self.sequence(stream.clone()).await;
         let context = Context::about(Actor::Operator, chain);
-        let append =
-            Append { stream, expected_sequence: sequence, events: vec![event], context, side, idempotency: None };
+        let append = Append {
+            stream,
+            expected_sequence: sequence,
+            events: vec![event],
+            context,
+            side,
+            idempotency: None,
+            basis: Basis::default(),
+        };
         self.state.log.append(append).await.expect("appended").last
     }
 

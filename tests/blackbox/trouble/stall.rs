@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use super::fault::Fault;
 use super::{Told, must_be_sound, must_recover};
+use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, Tenant};
 use crate::upstream::MockUpstream;
 
@@ -76,4 +79,64 @@ async fn while_a_sync_stalls_requests_wait_and_all_else_is_answered() {
     assert!(began.elapsed() >= Duration::from_millis(STALL_MS.unsigned_abs()), "nobody waited for the disk");
     assert_eq!(told.answered().len(), before + 8, "a stall made requests fail: {:?}", told.refused());
     must_be_sound(&mut gateway, &upstream, &tenant, &told).await;
+}
+
+/// Holds: http.caller-when-complete
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_the_disk_behind_the_end_of_its_right_is_neither_dispatched_nor_carried_out() {
+    let (fault, upstream) = (Fault::new(), MockUpstream::start().await);
+    fault.aim_at("gateway/data/ledger.db");
+    let gateway = fault.start(&[]);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let permissions = json!({ "permissions": ["admin:access", "models:use"] });
+    let (key, client) = tenant.new_key(&gateway, permissions).await;
+    client.post(NATIVE, &tenant.ask("ok")).await.must(200);
+    let dispatched = upstream.seen().len();
+    fault.stall_syncs_ms(STALL_MS);
+    // One that the disk keeps; the others wait behind it, in this order.
+    let (body, user, path) = (tenant.ask("ok"), json!({ "name": "late" }), format!("/v1/admin/keys/{key}"));
+    let kept = gateway.operator().post("/v1/admin/partners", &user);
+    let revoked = async {
+        while fault.syncs_stalled() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        gateway.operator().delete(&path).await
+    };
+    let inferred = async {
+        waiting(&gateway, 1).await;
+        client.post(NATIVE, &body).await
+    };
+    let changed = async {
+        waiting(&gateway, 2).await;
+        let answer = client.post("/v1/admin/users", &user);
+        let healed = async {
+            waiting(&gateway, 3).await;
+            fault.heal();
+        };
+        tokio::join!(answer, healed).0
+    };
+    let (kept, revoked, inferred, changed) = tokio::join!(kept, revoked, inferred, changed);
+    kept.must(201);
+    revoked.must(200);
+    let request = inferred.must_be(401, "UNAUTHENTICATED").request_id();
+    changed.must_be(401, "UNAUTHENTICATED");
+    assert_eq!(upstream.seen().len(), dispatched);
+    let released = ["inference.admitted.v1", "budget.reserved.v1", "inference.failed.v1", "budget.released.v1"];
+    assert_eq!(gateway.types_of(&request).await, released);
+    let late = |event: &serde_json::Value| event["type"] == "user.created.v1" && event["actor"] == *key;
+    assert!(!gateway.events().await.iter().any(late));
+}
+
+/// Until so many jobs wait for the log's writer.
+async fn waiting(gateway: &Gateway, jobs: u32) {
+    let wanted = format!("\nledgerway_log_queue_jobs {jobs}\n");
+    let began = Instant::now();
+    loop {
+        let metrics = gateway.client(None).get("/metrics").await.must(200);
+        if String::from_utf8_lossy(&metrics.body).contains(&wanted) {
+            return;
+        }
+        assert!(began.elapsed().as_millis() < u128::from(STALL_MS.unsigned_abs()), "the disk went on");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
+use events::event::Recorded;
 use events::event::admin::Permission;
-use events::event::{Actor, Chain, Recorded};
-use events::ids::{IdMaker, KeyId, SystemRandom};
+use events::ids::{IdMaker, SystemRandom};
 use events::log::{Log, LogOptions};
 use events::time::{Clock, ManualClock, parse_rfc3339};
 use events::wire::{ErrorCode, Refusal};
@@ -169,11 +169,4 @@ pub fn json_type() -> HeaderMap {
 
 pub fn bearer(secret: &str) -> HeaderMap {
     HeaderMap::from_iter([(http::header::AUTHORIZATION, format!("Bearer {secret}").parse().unwrap())])
-}
-
-/// A caller that no key stands for, where only its reach matters.
-pub fn administrator(reach: events::event::admin::Reach, chain: Chain) -> Arc<Caller> {
-    let actor = Actor::Key(KeyId::from(uuid::Uuid::from_u128(99)));
-    let permissions = Permission::ALL.iter().copied().collect();
-    Arc::new(Caller { actor, chain, permissions, reach, chosen_tenant: None, models: None, key_version: None })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use events::event::admin::Price;
 use events::event::{Actor, Context, Event, Stream, StreamKind};
-use events::log::Append;
+use events::log::{Append, Basis};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -156,6 +156,7 @@ async fn a_price_of_an_earlier_version_follows_where_it_costs_what_it_would_if_i
         events: vec![Event::PriceCreated(Box::new(price.clone()))],
         side: vec![],
         idempotency: None,
+        basis: Basis::default(),
     };
     lab.admin.log.append(append).await.unwrap();
     let one = format!("/v1/admin/prices/{}", price.price_id);

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use events::event::Chain;
-use events::event::admin::{Permission, Reach};
+use events::event::admin::Permission;
 use projections::caller::Caller;
 use serde_json::{Value, json};
 
-use super::lab::{Lab, administrator};
+use super::lab::Lab;
 
 /// Two tenants of one partner and one of another, each with a user, a key and a budget.
 struct House {
@@ -39,13 +38,12 @@ impl House {
         Self { lab, partner, provider, own, sister, stranger }
     }
 
-    fn callers(&self) -> [Arc<Caller>; 3] {
-        let partner = self.partner.parse().unwrap();
-        let chain = Chain { partner: Some(partner), tenant: Some(self.own.id.parse().unwrap()), ..Chain::default() };
+    async fn callers(&self) -> [Arc<Caller>; 3] {
+        let of_partner = json!([{"role": "partner_admin", "scope": {"partner_id": self.partner}}]);
         [
             self.lab.operator(),
-            administrator(Reach::Partner(partner), chain),
-            administrator(Reach::Tenant(self.own.id.parse().unwrap()), chain),
+            self.lab.key(&self.own.id, of_partner, Permission::ALL).await,
+            self.lab.key(&self.own.id, json!([]), Permission::ALL).await,
         ]
     }
 }
@@ -122,8 +120,9 @@ async fn each_reach_manages_what_lies_within_it_and_sees_nothing_else() {
         ("POST", "/models".into(), model("b", Some(stranger)), [201, 404, 404]),
         ("DELETE", format!("/tenants/{}", own.id), json!({}), [0, 0, 403]),
     ];
+    let callers = house.callers().await;
     for (method, path, body, wanted) in rows {
-        for (caller, wanted) in house.callers().iter().zip(wanted).filter(|(_, wanted)| *wanted != 0) {
+        for (caller, wanted) in callers.iter().zip(wanted).filter(|(_, wanted)| *wanted != 0) {
             let reply = house.lab.send(caller, method, &format!("/v1/admin{path}"), &body).await;
             assert_eq!(reply.status, wanted, "{:?} {method} {path} {body}: {:?}", caller.reach, reply.refusal);
         }
@@ -222,13 +221,14 @@ async fn a_giver_with_an_allow_list_gives_no_other_models() {
 #[tokio::test]
 async fn what_others_know_a_tenant_by_is_for_who_is_above_it() {
     let house = House::new().await;
+    let callers = house.callers().await;
     for handle in [json!({"slug": "acme"}), json!({"external_id": "C-1"}), json!({"slug": null})] {
         for (path, wanted) in [
             (format!("/partners/{}", house.partner), [200, 403, 404]),
             (format!("/tenants/{}", house.own.id), [200, 200, 403]),
             (format!("/users/{}", house.own.user), [200, 200, 200]),
         ] {
-            for (caller, wanted) in house.callers().iter().zip(wanted) {
+            for (caller, wanted) in callers.iter().zip(wanted) {
                 let reply = house.lab.send(caller, "PATCH", &format!("/v1/admin{path}"), &handle).await;
                 assert_eq!(reply.status, wanted, "{:?} {path} {handle}", caller.reach);
             }

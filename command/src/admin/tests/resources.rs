@@ -2,7 +2,7 @@
 
 use events::event::admin::Model;
 use events::event::{Actor, Context, Event, Stream, StreamKind};
-use events::log::Append;
+use events::log::{Append, Basis};
 use serde_json::{Value, json};
 
 use super::lab::Lab;
@@ -90,6 +90,7 @@ async fn a_resource_that_was_changed_very_often_is_still_what_its_facts_say() {
         context: Context::of(Actor::Operator),
         side: vec![],
         idempotency: None,
+        basis: Basis::default(),
     };
     assert!(lab.admin.log.append(append).await.is_ok());
     let one = format!("/v1/admin/models/{id}");

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use events::event::Chain;
+use events::event::admin::Permission;
+use events::event::{Chain, Event, Recorded};
 use events::wire::ErrorCode;
 use http::HeaderValue;
 use projections::caller::Caller;
@@ -102,4 +103,92 @@ async fn changes_at_the_same_time_all_happen() {
     let (one, two) = tokio::join!(rename("one"), rename("two"));
     assert_eq!((&one["name"], &two["name"]), (&json!("one"), &json!("two")));
     assert_eq!(lab.events().await.len(), before + 2);
+}
+
+/// What is done to a key of a user, or to the user, while it waits or before it asks again.
+async fn take_away(lab: &Lab, caller: &Caller, what: &str) {
+    let (key, user) = (caller.chain.key.unwrap(), caller.chain.user.unwrap());
+    let (method, path, body) = match what {
+        "the key" => ("DELETE", format!("/v1/admin/keys/{key}"), json!({})),
+        "the permission" => ("PATCH", format!("/v1/admin/keys/{key}"), json!({"permissions": ["usage:read"]})),
+        "the role" => ("PATCH", format!("/v1/admin/users/{user}"), json!({"roles": []})),
+        other => unreachable!("{other}"),
+    };
+    lab.send(&lab.operator(), method, &path, &body).await.must(200);
+}
+
+async fn partner_admin(lab: &Lab) -> Arc<Caller> {
+    let roles = json!([{"role": "partner_admin", "scope": {"partner_id": lab.tenancy.partner.to_string()}}]);
+    lab.key(&lab.tenancy.tenant.to_string(), roles, &[Permission::AdminAccess, Permission::UsageRead]).await
+}
+
+/// Holds: http.caller-when-complete
+#[tokio::test]
+async fn a_right_that_is_taken_away_while_a_secret_is_being_hashed_is_not_used() {
+    for (what, wanted) in [
+        ("the key", ErrorCode::Unauthenticated),
+        ("the permission", ErrorCode::Forbidden),
+        ("the role", ErrorCode::NotFound),
+    ] {
+        let lab = Lab::new().await;
+        let sister = lab.make("/tenants", json!({"name": "sister"})).await;
+        let theirs = lab.make("/users", json!({"name": "theirs", "tenant_id": sister})).await;
+        let admin = partner_admin(&lab).await;
+        let turns = [lab.admin.hasher.turn().await.unwrap(), lab.admin.hasher.turn().await.unwrap()];
+        let body = json!({"user_id": theirs, "name": "late", "permissions": ["usage:read"]});
+        // The first of them runs until it waits for its turn.
+        let (reply, ()) = tokio::join!(biased; lab.send(&admin, "POST", "/v1/admin/keys", &body), async {
+            take_away(&lab, &admin, what).await;
+            drop(turns);
+        });
+        assert_eq!(reply.refused().code, wanted, "{what}");
+        let is_late = |recorded: &Recorded| matches!(&recorded.event, Event::KeyCreated(key) if key.name == "late");
+        assert!(!lab.events().await.iter().any(is_late), "{what}");
+    }
+}
+
+/// Holds: admin.idempotency-visible
+#[tokio::test]
+async fn a_replay_shows_nothing_that_its_caller_cannot_see_any_more() {
+    for (what, wanted) in [
+        ("the key", ErrorCode::Unauthenticated),
+        ("the permission", ErrorCode::Forbidden),
+        ("the role", ErrorCode::NotFound),
+    ] {
+        let lab = Lab::new().await;
+        let sister = lab.make("/tenants", json!({"name": "sister"})).await;
+        let admin = partner_admin(&lab).await;
+        let retried = async |key: &'static str, method: &str, path: &str, body: &Value| {
+            let mut headers = json_type();
+            headers.insert("idempotency-key", HeaderValue::from_static(key));
+            lab.request(&admin, method, path, body.to_string().into_bytes(), headers).await
+        };
+        let create = json!({"tenant_id": sister, "name": "Ada"});
+        let user = retried("made", "POST", "/v1/admin/users", &create).await.must(201);
+        let one = format!("/v1/admin/users/{}", user["id"].as_str().unwrap());
+        let rename = json!({"name": "Ada L."});
+        retried("changed", "PATCH", &one, &rename).await.must(200);
+        retried("changed", "PATCH", &one, &rename).await.must(200);
+        take_away(&lab, &admin, what).await;
+        for (key, method, path, body) in
+            [("made", "POST", "/v1/admin/users", &create), ("changed", "PATCH", one.as_str(), &rename)]
+        {
+            assert_eq!(retried(key, method, path, body).await.refused().code, wanted, "{what}: {method}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_replay_shows_nobody_whom_its_caller_cannot_manage_any_more() {
+    let lab = Lab::new().await;
+    let admin = partner_admin(&lab).await;
+    let body = json!({"name": "Ada"}).to_string().into_bytes();
+    let mut headers = json_type();
+    headers.insert("idempotency-key", HeaderValue::from_static("made"));
+    let retried = async || lab.request(&admin, "POST", "/v1/admin/users", body.clone(), headers.clone()).await;
+    let user = retried().await.must(201);
+    let one = format!("/v1/admin/users/{}", user["id"].as_str().unwrap());
+    let wider = json!({"roles": [{"role": "auditor", "scope": "platform"}]});
+    lab.send(&lab.operator(), "PATCH", &one, &wider).await.must(200);
+    assert_eq!(retried().await.refused().code, ErrorCode::Forbidden);
 }

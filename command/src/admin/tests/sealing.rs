@@ -1,9 +1,9 @@
 //! Provider keys: sealed at rest, opened for the dispatcher, in no event and no reply.
 
-use events::event::admin::Reach;
+use events::event::admin::Permission;
 use serde_json::json;
 
-use super::lab::{Lab, administrator};
+use super::lab::Lab;
 use crate::secrets::{NodeKey, Vault, VaultError};
 
 const SECRET: &str = "provider-secret-c5d1e7f09a";
@@ -58,7 +58,7 @@ async fn a_tenant_cannot_send_a_key_that_it_was_not_shown_to_another_host() {
     let body = json!({"name": "o", "kind": "openai", "base_url": "https://api.example.com/v1", "api_key": SECRET,
                       "tenant_id": chain.tenant});
     let one = format!("/v1/admin/providers/{}", lab.make("/providers", body).await);
-    let admin = administrator(Reach::Tenant(chain.tenant.unwrap()), chain);
+    let admin = lab.key(&lab.tenancy.tenant.to_string(), json!([]), Permission::ALL).await;
     let elsewhere = json!({"base_url": "https://elsewhere.example.com/v1"});
     assert_eq!(lab.send(&admin, "PATCH", &one, &elsewhere).await.wrong_field(), "api_key");
     let with_its_key = json!({"base_url": "https://elsewhere.example.com/v1", "api_key": "another"});

@@ -4,7 +4,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::event::admin::{Ended, Handles, Partner};
 use crate::event::{Actor, Context};
-use crate::log::{Append, Log, LogOptions};
+use crate::log::{Append, Basis, Log, LogOptions};
 use crate::time::SystemClock;
 
 fn partner(name: &str) -> Box<Partner> {
@@ -18,7 +18,8 @@ fn partner(name: &str) -> Box<Partner> {
 async fn append(log: &Log, stream: &Stream, expected_sequence: u64, events: Vec<Event>) {
     let context = Context::of(Actor::Operator);
     let stream = stream.clone();
-    let append = Append { stream, expected_sequence, events, context, side: vec![], idempotency: None };
+    let (side, idempotency, basis) = (Vec::new(), None, Basis::default());
+    let append = Append { stream, expected_sequence, events, context, side, idempotency, basis };
     log.append(append).await.map(|_| ()).map_err(|_| "refused").expect("appended");
 }
 

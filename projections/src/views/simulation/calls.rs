@@ -6,7 +6,7 @@ use events::event::admin::{Budget, Ended, Enforcement, Scope, WhenShort};
 use events::event::{Actor, Context, Event, Stream, StreamKind};
 use events::ids::BudgetId;
 use events::ledger::{Charge, Ending};
-use events::log::{Admitted, Append, AppendError, Idempotency, OpenHold};
+use events::log::{Admitted, Append, AppendError, Basis, Idempotency, OpenHold};
 use events::money::NanoUsd;
 use events::time::Period;
 
@@ -157,7 +157,8 @@ impl World {
         };
         let context = Context::of(Actor::Operator);
         let (events, side, idempotency) = (vec![event], Vec::new(), Some(idempotency));
-        let append = Append { stream, expected_sequence, events, context, side, idempotency };
+        let basis = Basis::default();
+        let append = Append { stream, expected_sequence, events, context, side, idempotency, basis };
         self.clients.changes.push(Change { budget: budget_id, append, applied_at: None });
         self.send_change(self.clients.changes.len() - 1);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use events::event::admin::{Handles, Partner};
 use events::event::{Actor, Chain, Context, Event, Recorded, Stream, StreamKind};
 use events::ids::PartnerId;
-use events::log::{Append, Log, LogOptions};
+use events::log::{Append, Basis, Log, LogOptions};
 use events::time::SystemClock;
 use rusqlite::Connection;
 
@@ -32,6 +32,7 @@ async fn make_partner(log: &Log, number: u128) -> u64 {
         context: Context::about(Actor::Operator, Chain { partner: Some(partner), ..Chain::default() }),
         side: vec![],
         idempotency: None,
+        basis: Basis::default(),
     };
     log.append(append).await.expect("appended").last
 }
