@@ -4,6 +4,7 @@
 mod admission;
 mod bound;
 mod call;
+mod credentials;
 mod described;
 mod dispatch;
 mod failure;

@@ -25,6 +25,7 @@ mod me;
 mod metrics;
 mod mixed_load;
 mod models;
+mod moved_providers;
 mod one_request;
 mod openapi;
 mod prices;

@@ -13,13 +13,13 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
+use super::credentials::{Credentials, CredentialsError};
 use super::failure::{CallFailure, Cause};
 use super::plan::PlannedTarget;
 use super::running::Running;
 use super::turn::Turn;
 use super::{Gateway, REQUEST_ID_HEADER};
 use crate::dialect::{UpstreamDialect, UpstreamFault, read_refusal};
-use crate::secrets::Secret;
 use crate::simulator::{SimulatedBody, Simulator};
 use crate::trace::TraceHeaders;
 use crate::upstream::SendError;
@@ -100,14 +100,16 @@ async fn send(
     running: &Running,
     first_until: Instant,
 ) -> Result<(u16, HeaderMap, Source), CallFailure> {
-    let opened = gateway.vault.open(target.backend.provider_id, target.provider.secret_generation).await;
-    let secret = opened.map_err(|error| {
+    let credentials = Credentials::of(gateway, &target.provider).await.map_err(|error| {
         tracing::error!(request_id, trace_id = running.trace_id(), %error, provider = %target.backend.provider_id, "open a provider's key");
-        CallFailure::of(Cause::NoCredentials)
+        CallFailure::of(match error {
+            CredentialsError::Vault(_) => Cause::NoCredentials,
+            CredentialsError::Withdrawn => Cause::Withdrawn,
+        })
     })?;
-    let request = request(target, body, request_id, running.trace_headers(), secret.as_ref());
+    let request = request(target.dialect(), &credentials, body, request_id, running.trace_headers());
     let request = request.ok_or(CallFailure::of(Cause::NoCredentials))?;
-    let client = gateway.upstreams.client(&target.provider);
+    let client = gateway.upstreams.client(&credentials.provider);
     match timeout_at(first_until, client.send(request)).await {
         Ok(Ok(response)) => {
             let (parts, body) = response.into_parts();
@@ -120,20 +122,21 @@ async fn send(
 
 /// `None` where the provider's row or key cannot be put into HTTP.
 fn request(
-    target: &PlannedTarget,
+    dialect: UpstreamDialect,
+    credentials: &Credentials,
     body: Bytes,
     request_id: &str,
     trace: TraceHeaders,
-    secret: Option<&Secret>,
 ) -> Option<Request<Full<Bytes>>> {
-    let base_url = target.provider.base_url.as_deref()?.trim_end_matches('/');
-    let path = match target.dialect() {
+    let Credentials { provider, secret } = credentials;
+    let base_url = provider.base_url.as_deref()?.trim_end_matches('/');
+    let path = match dialect {
         UpstreamDialect::OpenAi => "/chat/completions",
         UpstreamDialect::Anthropic => "/v1/messages",
     };
     let mut request = Request::post(format!("{base_url}{path}")).body(Full::new(body)).ok()?;
     let headers = request.headers_mut();
-    for (name, value) in &target.provider.headers {
+    for (name, value) in &provider.headers {
         headers.insert(HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?);
     }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -145,7 +148,7 @@ fn request(
             headers.insert(name, value);
         }
     }
-    match target.dialect() {
+    match dialect {
         UpstreamDialect::OpenAi => {
             if let Some(secret) = secret {
                 headers.insert(AUTHORIZATION, sensitive(&format!("Bearer {}", secret.reveal()))?);

@@ -28,6 +28,8 @@ pub enum Cause {
     Untranslatable,
     /// The provider's key cannot be opened.
     NoCredentials,
+    /// The provider was ended or changed after the request was planned.
+    Withdrawn,
     Send(SendError),
     Timeout,
     Refused(UpstreamRefusal),
@@ -51,6 +53,7 @@ impl CallFailure {
         match &self.cause {
             Cause::Untranslatable => "untranslatable",
             Cause::NoCredentials => "credentials",
+            Cause::Withdrawn => "provider_changed",
             Cause::Send(error) => error.reason(),
             Cause::Timeout => "timeout",
             Cause::Refused(_) => "status",
@@ -102,6 +105,7 @@ impl CallFailure {
     const fn sentence(&self) -> &'static str {
         match &self.cause {
             Cause::Untranslatable => "this request cannot be said in the upstream's dialect",
+            Cause::Withdrawn => "the provider was ended or changed while the request was on its way: try again",
             Cause::NoCredentials => "the upstream's API key cannot be opened: give the provider a new api_key",
             Cause::Send(SendError::Resolve) => "the upstream's name cannot be resolved: is its base_url right?",
             Cause::Send(SendError::Forbidden) => {

@@ -27,6 +27,9 @@ pub enum VaultError {
     Unopenable { subject: String },
     #[error("open the key of {subject}: its data key {scope} is missing")]
     DataKeyMissing { subject: String, scope: String },
+    /// Another key than the row's that was asked with: it may belong to another address.
+    #[error("open the key of {subject}: generation {wanted} was asked for, and {found} is there")]
+    OtherGeneration { subject: String, wanted: u32, found: u32 },
     #[error("seal the key of {subject}")]
     Unsealable { subject: String },
     #[error("{VARIABLE} or {FILE} is not the key that the data key {scope} was wrapped under: put the right one back")]
@@ -108,10 +111,11 @@ impl Vault {
         }
     }
 
-    /// The provider's API key in its newest generation; `None` where it has none. `generation` is the one that the
-    /// provider's row names: from memory where that one was opened before, else from the log's side table.
+    /// The provider's API key in the generation that its row names: from memory where it was opened before, else from the
+    /// log's side table. `None` where it has none.
     ///
-    /// Errors: the log cannot be read; the box does not open under this node's key.
+    /// Errors: there is another generation, so that the row is not the newest; the log cannot be read; the box does not
+    /// open under this node's key.
     pub async fn open(&self, provider: ProviderId, generation: u32) -> Result<Option<Secret>, VaultError> {
         if generation == 0 {
             return Ok(None);
@@ -121,13 +125,15 @@ impl Vault {
         {
             return Ok(opened.secret.clone());
         }
-        let secret = self.open_stored(provider).await?;
+        let secret = self.open_stored(provider, generation).await?;
         let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
-        opened.insert(provider, Opened { generation, secret: secret.clone() });
+        if opened.get(&provider).is_none_or(|newest| newest.generation < generation) {
+            opened.insert(provider, Opened { generation, secret: secret.clone() });
+        }
         Ok(secret)
     }
 
-    async fn open_stored(&self, provider: ProviderId) -> Result<Option<Secret>, VaultError> {
+    async fn open_stored(&self, provider: ProviderId, generation: u32) -> Result<Option<Secret>, VaultError> {
         let subject = provider.to_string();
         let stored = self
             .log
@@ -137,7 +143,12 @@ impl Vault {
                 Ok(Some((sealed, wrapped)))
             })
             .await?;
-        stored.map(|(sealed, wrapped)| self.unseal(&sealed, wrapped.as_deref())).transpose()
+        let Some((sealed, wrapped)) = stored else { return Ok(None) };
+        if sealed.generation != generation {
+            let (subject, found) = (sealed.subject, sealed.generation);
+            return Err(VaultError::OtherGeneration { subject, wanted: generation, found });
+        }
+        self.unseal(&sealed, wrapped.as_deref()).map(Some)
     }
 
     fn unseal(&self, sealed: &SealedSecret, wrapped: Option<&[u8]>) -> Result<Secret, VaultError> {

@@ -26,6 +26,27 @@ async fn a_providers_key_opens_in_its_newest_generation_and_ends_with_the_provid
 }
 
 #[tokio::test]
+async fn a_key_is_opened_for_its_own_generation_alone() {
+    let lab = Lab::new().await;
+    let body = json!({"name": "o", "kind": "openai", "base_url": "https://old.example.com/v1", "api_key": SECRET});
+    let id = lab.make("/providers", body).await.parse().unwrap();
+    let fresh = || Vault::new(lab.admin.node_key.clone(), lab.admin.log.clone(), lab.admin.ids.clone());
+    let (unused, used) = (fresh(), fresh());
+    assert_eq!(used.open(id, 1).await.unwrap().unwrap().reveal(), SECRET);
+    let moved = json!({"base_url": "https://new.example.com/v1", "api_key": "second"});
+    lab.send(&lab.operator(), "PATCH", &format!("/v1/admin/providers/{id}"), &moved).await.must(200);
+    // Whoever still has the old row is not given what belongs to the new one, nor the other way round.
+    for vault in [&unused, &used] {
+        assert_eq!(vault.open(id, 2).await.unwrap().unwrap().reveal(), "second");
+        let refused = vault.open(id, 1).await;
+        assert!(matches!(refused, Err(VaultError::OtherGeneration { wanted: 1, found: 2, .. })), "{refused:?}");
+        assert_eq!(vault.open(id, 2).await.unwrap().unwrap().reveal(), "second", "after it was asked with an old row");
+    }
+    let refused = fresh().open(id, 1).await;
+    assert!(matches!(refused, Err(VaultError::OtherGeneration { .. })), "{refused:?}");
+}
+
+#[tokio::test]
 async fn providers_of_one_tenant_share_a_data_key_also_when_made_together() {
     let lab = Lab::new().await;
     let tenant = lab.tenancy.tenant.to_string();
