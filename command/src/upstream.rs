@@ -4,21 +4,21 @@
 
 mod connect;
 pub mod guard;
+mod request_body;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use events::event::admin::Provider;
 use events::ids::{IdMap, ProviderId};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_rustls::ConfigBuilderExt;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use connect::{ConnectFailure, Connector};
+pub use request_body::{RequestBody, Transmission};
 
 /// Clients that are kept; beyond it the one that was used longest ago goes, with its connections.
 const CLIENTS_MAX: usize = 4096;
@@ -174,7 +174,7 @@ pub(crate) fn tls_config() -> Result<rustls::ClientConfig, rustls::Error> {
 
 /// The connections to one provider.
 pub struct UpstreamClient {
-    client: Client<Connector, Full<Bytes>>,
+    client: Client<Connector, RequestBody>,
 }
 
 impl UpstreamClient {
@@ -195,8 +195,9 @@ impl UpstreamClient {
     }
 
     /// Sends one request (absolute URI; `Host` is added) and gives the answer as soon as its head is whole. Dropping the
-    /// future, or the answer's body before its end, cancels the request upstream.
-    pub async fn send(&self, request: http::Request<Full<Bytes>>) -> Result<http::Response<Incoming>, SendError> {
+    /// future, or the answer's body before its end, cancels the request upstream. Whether the upstream may have seen any
+    /// of it is what the body's [`Transmission`] says.
+    pub async fn send(&self, request: http::Request<RequestBody>) -> Result<http::Response<Incoming>, SendError> {
         self.client.request(request).await.map_err(|error| classify(&error))
     }
 }

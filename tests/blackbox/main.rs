@@ -8,6 +8,7 @@ mod gateway;
 mod tenant;
 mod upstream;
 
+mod abandoned;
 mod answers;
 mod bad_input;
 mod bad_upstreams;

@@ -9,7 +9,7 @@ use events::event::admin::ProviderKind;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body::Body;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
@@ -22,7 +22,7 @@ use super::{Gateway, REQUEST_ID_HEADER};
 use crate::dialect::{UpstreamDialect, UpstreamFault, read_refusal};
 use crate::simulator::{SimulatedBody, Simulator};
 use crate::trace::TraceHeaders;
-use crate::upstream::SendError;
+use crate::upstream::{RequestBody, SendError};
 
 /// How much of a refusal is looked at.
 const REFUSAL_BYTES_MAX: usize = 16 * 1024;
@@ -72,7 +72,10 @@ pub async fn call(
     let deadline = running.deadline;
     let first_until = deadline.min(Instant::now() + Duration::from_millis(target.provider.timeout_ms));
     let (status, headers, source) = match target.provider.kind {
-        ProviderKind::Simulator => simulate(target, &body),
+        ProviderKind::Simulator => {
+            running.transmission().start();
+            simulate(target, &body)
+        }
         ProviderKind::Openai | ProviderKind::Anthropic => {
             send(gateway, target, body, request_id, running, first_until).await?
         }
@@ -107,6 +110,7 @@ async fn send(
             CredentialsError::Withdrawn => Cause::Withdrawn,
         })
     })?;
+    let body = RequestBody::new(body, running.transmission().clone());
     let request = request(target.dialect(), &credentials, body, request_id, running.trace_headers());
     let request = request.ok_or(CallFailure::of(Cause::NoCredentials))?;
     let client = gateway.upstreams.client(&credentials.provider);
@@ -124,17 +128,17 @@ async fn send(
 fn request(
     dialect: UpstreamDialect,
     credentials: &Credentials,
-    body: Bytes,
+    body: RequestBody,
     request_id: &str,
     trace: TraceHeaders,
-) -> Option<Request<Full<Bytes>>> {
+) -> Option<Request<RequestBody>> {
     let Credentials { provider, secret } = credentials;
     let base_url = provider.base_url.as_deref()?.trim_end_matches('/');
     let path = match dialect {
         UpstreamDialect::OpenAi => "/chat/completions",
         UpstreamDialect::Anthropic => "/v1/messages",
     };
-    let mut request = Request::post(format!("{base_url}{path}")).body(Full::new(body)).ok()?;
+    let mut request = Request::post(format!("{base_url}{path}")).body(body).ok()?;
     let headers = request.headers_mut();
     for (name, value) in &provider.headers {
         headers.insert(HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?);

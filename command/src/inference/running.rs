@@ -19,6 +19,7 @@ use crate::dialect::{FinishReason, Metered, Receipt, Relay};
 use crate::figures::{OpenStream, Stage};
 use crate::limits::LetIn;
 use crate::trace::TraceHeaders;
+use crate::upstream::Transmission;
 
 /// What was consumed and what it costs.
 #[derive(Clone, Debug)]
@@ -78,8 +79,10 @@ pub struct Running {
     output_tokens_bound: u64,
     attempts: Vec<AttemptFailed>,
     calls: u32,
-    /// The target that is being asked, from the moment on in which it may have seen the request.
+    /// The target that is being asked.
     target: Option<PlannedTarget>,
+    /// Of the call to it: whether it may have seen the request.
+    transmission: Transmission,
     last_backend: Option<Backend>,
     upstream_request_id: Option<String>,
     first_token_ms: Option<u64>,
@@ -100,6 +103,7 @@ impl Running {
             attempts: Vec::new(),
             calls: 0,
             target: None,
+            transmission: Transmission::default(),
             last_backend: None,
             upstream_request_id: None,
             first_token_ms: None,
@@ -115,9 +119,15 @@ impl Running {
     pub fn call_begins(&mut self, target: &PlannedTarget) -> Instant {
         self.calls += 1;
         self.target = Some(target.clone());
+        self.transmission = Transmission::default();
         self.last_backend = Some(target.backend.clone());
         self.upstream_request_id = None;
         self.course.call_begins(target)
+    }
+
+    /// Of the call that is under way.
+    pub const fn transmission(&self) -> &Transmission {
+        &self.transmission
     }
 
     pub fn call_failed(&mut self, began: Instant, failure: &CallFailure) {
@@ -226,7 +236,9 @@ impl Running {
 
     fn abort(&mut self, reason: &str) {
         let Some(hold) = self.hold.take() else { return };
-        let (target, relay) = (self.target.take(), self.relay.take());
+        // A request that has not left is not sent any more: it cost nothing.
+        let target = self.target.take().filter(|_| !self.transmission.call_off());
+        let relay = self.relay.take();
         let metered = relay.as_ref().map(|relay| relay.metered().of_what_was_cut_off());
         let measured = target
             .as_ref()

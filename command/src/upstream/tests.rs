@@ -52,7 +52,7 @@ async fn serve(answer: &'static [u8]) -> (String, JoinSet<()>) {
 }
 
 async fn get(origin: &str, allow_private_network: bool) -> Result<http::Response<Incoming>, SendError> {
-    let request = http::Request::get(origin).body(Full::default()).expect("a request");
+    let request = http::Request::get(origin).body(RequestBody::default()).expect("a request");
     clients().client(&provider(1, origin, allow_private_network)).send(request).await
 }
 
