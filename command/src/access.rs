@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use events::event::{Actor, Context};
-use events::limit::{LimitName, Measure};
+use events::limit::{LimitName, LimitedMeasure};
 use events::log::Log;
 use events::time::Clock;
 use events::wire::ErrorCode;
@@ -65,8 +65,8 @@ impl AccessRollup {
     }
 
     /// A request above a rate limit of its caller; `limit` is the measure's number.
-    pub fn rate_limited(&self, context: Context, limit_id: LimitName, measure: Measure, limit: u64) {
-        self.shared.tell(context, Why::RateLimited { limit_id, measure, limit });
+    pub fn rate_limited(&self, context: Context, limit_id: LimitName, measure: impl Into<LimitedMeasure>, limit: u64) {
+        self.shared.tell(context, Why::RateLimited { limit_id, measure: measure.into(), limit });
     }
 
     /// Records what is left and ends; waits at most 5 s for a log that does not answer.

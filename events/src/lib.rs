@@ -1,6 +1,7 @@
 //! Facts: ids, money, time, event types, canonical JSON, and the log with its ledger. Knows no HTTP and no provider.
 
 pub mod canonical;
+pub mod concurrency;
 pub mod event;
 pub mod fraction;
 pub mod ids;

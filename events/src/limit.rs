@@ -63,6 +63,62 @@ impl fmt::Display for Measure {
     }
 }
 
+/// What the gateway bounds by itself, whatever limits are made, because all callers share it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BuiltInMeasure {
+    /// Queries that run.
+    ConcurrentQueries,
+    /// Commands of administration that are carried out.
+    ConcurrentCommands,
+    /// Event streams that are open.
+    EventStreams,
+    /// Bytes of answers that were given and have not been read.
+    UnreadBytes,
+}
+
+impl BuiltInMeasure {
+    pub const ALL: [Self; 4] =
+        [Self::ConcurrentQueries, Self::ConcurrentCommands, Self::EventStreams, Self::UnreadBytes];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ConcurrentQueries => "concurrent_queries",
+            Self::ConcurrentCommands => "concurrent_commands",
+            Self::EventStreams => "event_streams",
+            Self::UnreadBytes => "unread_bytes",
+        }
+    }
+}
+
+impl fmt::Display for BuiltInMeasure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a request had too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum LimitedMeasure {
+    Made(Measure),
+    BuiltIn(BuiltInMeasure),
+}
+
+impl From<Measure> for LimitedMeasure {
+    fn from(measure: Measure) -> Self {
+        Self::Made(measure)
+    }
+}
+
+/// Which limit kept a request out, for whoever records that. A response extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitReached {
+    pub name: LimitName,
+    pub measure: LimitedMeasure,
+    pub limit: u64,
+}
+
 /// A number for each measure that a limit has; at least one in every limit that was made. Events of versions that knew
 /// fewer measures lack the others, which then limit nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,7 +178,8 @@ impl Bounds {
     }
 }
 
-/// Which limit is meant: one that was made, or one of those that the configuration gives to every key.
+/// Which limit is meant: one that was made, one of those that the configuration gives to every key, or one that there
+/// always is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum LimitName {
     Made(LimitId),
@@ -130,10 +187,13 @@ pub enum LimitName {
     Default,
     /// Of a key on the administration: `admin_default` on the wire.
     AdminDefault,
+    /// See [`BuiltInMeasure`]: `built_in` on the wire.
+    BuiltIn,
 }
 
 const DEFAULT: &str = "default";
 const ADMIN_DEFAULT: &str = "admin_default";
+const BUILT_IN: &str = "built_in";
 
 impl fmt::Display for LimitName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -141,6 +201,7 @@ impl fmt::Display for LimitName {
             Self::Made(id) => id.fmt(f),
             Self::Default => f.write_str(DEFAULT),
             Self::AdminDefault => f.write_str(ADMIN_DEFAULT),
+            Self::BuiltIn => f.write_str(BUILT_IN),
         }
     }
 }
@@ -152,6 +213,7 @@ impl FromStr for LimitName {
         match text {
             DEFAULT => Ok(Self::Default),
             ADMIN_DEFAULT => Ok(Self::AdminDefault),
+            BUILT_IN => Ok(Self::BuiltIn),
             made => made.parse().map(Self::Made),
         }
     }
@@ -184,12 +246,23 @@ mod tests {
     }
 
     #[test]
+    fn a_measure_of_either_kind_is_read_as_what_it_was_written_as() {
+        let made = Measure::ALL.map(|measure| (LimitedMeasure::Made(measure), measure.as_str()));
+        let built_in = BuiltInMeasure::ALL.map(|measure| (LimitedMeasure::BuiltIn(measure), measure.as_str()));
+        for (measure, text) in made.into_iter().chain(built_in) {
+            assert_eq!(serde_json::to_value(measure).ok(), Some(text.into()));
+            assert_eq!(serde_json::from_value(text.into()).ok(), Some(measure));
+        }
+    }
+
+    #[test]
     fn limits_of_the_configuration_have_names_that_no_made_one_can_have() {
         let made = LimitName::Made(LimitId::from(uuid::Uuid::from_u128(1)));
         for (name, text) in [
             (made, "lim_00000000000000000000000000000001"),
             (LimitName::Default, "default"),
             (LimitName::AdminDefault, "admin_default"),
+            (LimitName::BuiltIn, "built_in"),
         ] {
             assert_eq!((name.to_string().as_str(), text.parse()), (text, Ok(name)));
         }

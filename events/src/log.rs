@@ -4,6 +4,7 @@
 mod append;
 mod checkpoint;
 mod clock;
+pub mod interrupt;
 pub mod lock;
 mod migrate;
 pub mod offline;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::sync::{broadcast, oneshot, watch};
 
+use crate::concurrency::QueryPermit;
 use crate::event::inference::InferenceEnded;
 use crate::event::{Context, Event, Recorded, Stream};
 use crate::ids::RequestId;
@@ -46,8 +48,6 @@ const QUEUE_LEN_MAX: usize = 8192;
 const TAIL_BATCHES_MAX: usize = 1024;
 /// How long a caller waits for the writer: longer than a disk that has hiccups, shorter than callers' own patience.
 const WRITE_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Connections on which [`Log::read`] works at a time.
-const READERS_MAX: usize = 4;
 
 /// How a log is opened.
 #[derive(Clone)]
@@ -103,6 +103,8 @@ pub enum LogError {
     /// What was asked for may be recorded later all the same; a hold that nobody takes is then released.
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
+    #[error("the query took longer than {0:?}")]
+    QueryTookTooLong(Duration),
 }
 
 /// An administrative change could not be appended.
@@ -224,7 +226,7 @@ struct Shared {
     jobs: Queue,
     hold_ttl: Duration,
     published: writer::Published,
-    readers: read::Pool,
+    readers: read::Readers,
     figures: Arc<writer::Figures>,
     stopped: AtomicBool,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -332,12 +334,26 @@ impl Log {
         self.shared.readers.open()
     }
 
-    /// Reads on one of a few shared connections, off the async threads.
+    /// Looks up what keys, secrets and administration are decided by, off the async threads. On connections of its own, so
+    /// that nobody who asks for more keeps it waiting.
     pub async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Reader) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
-        self.shared.readers.run(work).await
+        self.shared.readers.decide(work).await
+    }
+
+    /// Reads what tables and figures are made of; the same, on other connections.
+    pub async fn follow<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Reader) -> Result<T, LogError> + Send + 'static,
+    ) -> Result<T, LogError> {
+        self.shared.readers.follow(work).await
+    }
+
+    /// The log for those who answer clients.
+    pub fn for_queries(&self) -> LogQueries {
+        LogQueries { shared: Arc::clone(&self.shared) }
     }
 
     /// Records what is queued, then stops the writer. Later calls answer [`LogError::Closed`]. Blocking.
@@ -362,6 +378,33 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// The log as clients' queries read it: with a permit each, on connections that nothing else needs. Cheap to clone.
+#[derive(Clone)]
+pub struct LogQueries {
+    shared: Arc<Shared>,
+}
+
+impl LogQueries {
+    /// The last durable event.
+    pub fn head(&self) -> Head {
+        *self.shared.published.head.borrow()
+    }
+
+    /// Changes whenever something has become durable.
+    pub fn watch_head(&self) -> watch::Receiver<Head> {
+        self.shared.published.head.clone()
+    }
+
+    /// Reads off the async threads. Interrupted at the permit's deadline, and soon after nobody waits for it any more.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        permit: &QueryPermit,
+        work: impl FnOnce(&Reader) -> Result<T, LogError> + Send + 'static,
+    ) -> Result<T, LogError> {
+        self.shared.readers.query(permit, work).await
     }
 }
 

@@ -68,6 +68,8 @@ codes! {
     LedgerUnavailable "LEDGER_UNAVAILABLE" 503;
     /// The view did not reach `min_position` within two seconds.
     ViewBehind "VIEW_BEHIND" 503;
+    /// A query ran for too long, or waited for too long for those of others.
+    QueryTimeout "QUERY_TIMEOUT" 503;
     /// Several upstreams could serve the model and all of them failed.
     AllProvidersUnavailable "ALL_PROVIDERS_UNAVAILABLE" 503;
     /// The gateway is shutting down.

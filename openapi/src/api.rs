@@ -1,11 +1,16 @@
 //! A router whose routes are described.
 
+use std::convert::Infallible;
+
 use axum::Router;
+use axum::extract::Request;
 use axum::handler::Handler;
 use axum::middleware::map_response;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use http::Method;
+use tower::Layer;
+use tower_service::Service;
 
 use crate::deprecations::{DEPRECATIONS, Deprecation};
 use crate::operation::Operation;
@@ -120,6 +125,20 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
         Self { router: self.router.merge(other.router), ..self }
     }
 
+    /// Every request of these routes passes through the layer.
+    #[must_use]
+    pub fn layer<L>(self, layer: L) -> Self
+    where
+        L: Layer<axum::routing::Route> + Clone + Send + Sync + 'static,
+        L::Service: Service<Request, Response: IntoResponse, Error: Into<Infallible>, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
+        Self { router: self.router.layer(layer), ..self }
+    }
+
     #[must_use]
     pub fn with_state<S2: Clone + Send + Sync + 'static>(self, state: S) -> Api<S2> {
         Api { deprecations: self.deprecations, router: self.router.with_state(state), routes: self.routes }
@@ -159,7 +178,6 @@ mod tests {
     use axum::body::Body;
     use chrono::NaiveDate;
     use http::{Method, Request};
-    use tower_service::Service;
 
     use super::*;
 

@@ -56,6 +56,7 @@ pub fn details(code: ErrorCode) -> Shape {
         | ErrorCode::RequestHeaderFieldsTooLarge
         | ErrorCode::Internal
         | ErrorCode::LedgerUnavailable
+        | ErrorCode::QueryTimeout
         | ErrorCode::AllProvidersUnavailable
         | ErrorCode::Draining
         | ErrorCode::UpstreamTimeout => object(),

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use events::concurrency::Requester;
 use events::event::admin::{Permission, Reach};
 use events::event::{Actor, Chain};
 use events::ids::{PartnerId, TenantId};
@@ -71,6 +72,19 @@ impl Caller {
     /// Whether the allow list has the frontend model `name`.
     pub fn allows_model(&self, name: &str) -> bool {
         self.models.as_ref().is_none_or(|models| models.matches(name))
+    }
+
+    /// Whose share of what all callers use together its requests take.
+    pub fn requester(&self) -> Requester {
+        match (&self.actor, self.reach) {
+            (Actor::Key(key), Reach::Platform) => Requester::PlatformKey(*key),
+            // Nobody's tenant for a key without one: it shares with itself alone.
+            (Actor::Key(key), Reach::Partner(_) | Reach::Tenant(_)) => Requester::TenantKey {
+                key: *key,
+                tenant: self.chain.tenant.unwrap_or_else(|| TenantId::from(key.uuid())),
+            },
+            (Actor::Operator | Actor::System(_) | Actor::Other(_), _) => Requester::Operator,
+        }
     }
 
     pub fn reaches_platform(&self) -> bool {

@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use events::concurrency::QueryPermit;
 use events::log::{Head, Log, LogError};
 use events::time::Clock;
 use rusqlite::Connection;
@@ -181,17 +182,17 @@ impl ViewsHandle {
         }
     }
 
-    /// Reads a view on one of a few connections, off the async threads, in one transaction: the rows are as of the
-    /// position that comes with them.
+    /// Reads a view off the async threads, in one transaction: the rows are as of the position that comes with them.
     pub async fn read<T: Send + 'static>(
         &self,
+        permit: &QueryPermit,
         view: View,
         work: impl FnOnce(&Connection) -> Result<T, ViewsError> + Send + 'static,
     ) -> Result<AsOf<T>, ViewsError> {
         if self.shared.unreadable.has(view) {
             return Err(ViewsError::Rebuilding(view));
         }
-        self.shared.pool.read(view, work).await
+        self.shared.pool.read(permit, view, work).await
     }
 
     /// Builds the view anew while it answers; the rebuild that is under way where there is one.

@@ -8,11 +8,12 @@ use std::collections::HashMap;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use events::concurrency::QueryPermit;
 use events::event::StreamKind;
 use events::event::admin::Permission;
 use events::ids::UserId;
 use events::ids::{PartnerId, TenantId};
-use events::log::{Log, PersonalData};
+use events::log::{LogQueries, PersonalData};
 use http::StatusCode;
 use openapi::resource::schema_name;
 use openapi::schema;
@@ -101,10 +102,12 @@ async fn list(
     parameters.finish()?;
     wait(&state, min_position).await?;
     let visible = Visible::within_reach(&asker);
-    let found = state.views.read(View::Catalogue, move |db| resources::list(db, visible, kind, &filter, cut)).await?;
+    let permit = state.admit(&asker).await?;
+    let found =
+        state.views.read(&permit, View::Catalogue, move |db| resources::list(db, visible, kind, &filter, cut)).await?;
     let mut resources = found.value;
     if kind == StreamKind::User {
-        let people = people(&state.log, resources.iter().map(|resource| &resource.item)).await?;
+        let people = people((&state.log, &permit), resources.iter().map(|resource| &resource.item)).await?;
         resources =
             resources.into_iter().map(|resource| Placed { item: named(resource.item, &people), ..resource }).collect();
     }
@@ -126,12 +129,13 @@ async fn one(
     parameters.finish()?;
     wait(&state, min_position).await?;
     let visible = Visible::within_reach(&asker);
-    let found = state.views.read(View::Catalogue, move |db| resources::one(db, visible, kind, &id)).await?;
+    let permit = state.admit(&asker).await?;
+    let found = state.views.read(&permit, View::Catalogue, move |db| resources::one(db, visible, kind, &id)).await?;
     let resource = found.value.ok_or(QueryError::NotFound(what))?;
     if kind != StreamKind::User {
         return Ok(Json(resource));
     }
-    let people = people(&state.log, std::iter::once(&resource)).await?;
+    let people = people((&state.log, &permit), std::iter::once(&resource)).await?;
     Ok(Json(named(resource, &people)))
 }
 
@@ -142,9 +146,12 @@ async fn wait(state: &QueryState, min_position: u64) -> Result<(), QueryError> {
     Ok(())
 }
 
-async fn people(log: &Log, users: impl Iterator<Item = &Value>) -> Result<HashMap<UserId, PersonalData>, QueryError> {
+async fn people(
+    (log, permit): (&LogQueries, &QueryPermit),
+    users: impl Iterator<Item = &Value>,
+) -> Result<HashMap<UserId, PersonalData>, QueryError> {
     let subjects: Vec<UserId> = users.filter_map(user_id).collect();
-    Ok(log.read(move |reader| reader.personal_data(&subjects)).await?)
+    Ok(log.read(permit, move |reader| reader.personal_data(&subjects)).await?)
 }
 
 fn user_id(user: &Value) -> Option<UserId> {

@@ -9,9 +9,10 @@ use std::collections::HashMap;
 use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
+use events::concurrency::QueryPermit;
 use events::event::admin::Permission;
 use events::ids::RequestId;
-use events::log::{ClientAddress, Log};
+use events::log::{ClientAddress, LogQueries};
 use events::time::rfc3339;
 use events::wire::Refusal;
 use http::StatusCode;
@@ -99,18 +100,23 @@ async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString)
     let filter = Filter::take(parameters)?;
     state.views.wait_for(View::Audit, min_position).await?;
     let (visible, cut) = (Visible::to(&asker), filter.cut);
-    let found = state.views.read(View::Audit, move |db| entries::list(db, visible, &filter)).await?;
+    let permit = state.admit(&asker).await?;
+    let found = state.views.read(&permit, View::Audit, move |db| entries::list(db, visible, &filter)).await?;
     let (entries, next_cursor) = found.value.page(cut, |entry| entry.position);
-    let origins = origins(&state.log, &entries).await?;
+    let origins = origins(&state.log, &permit, &entries).await?;
     format.answer(&entries, &origins, Place { as_of_position: found.position, next_cursor })
 }
 
-async fn origins(log: &Log, entries: &[Entry]) -> Result<HashMap<RequestId, ClientAddress>, QueryError> {
+async fn origins(
+    log: &LogQueries,
+    permit: &QueryPermit,
+    entries: &[Entry],
+) -> Result<HashMap<RequestId, ClientAddress>, QueryError> {
     let requests: Vec<RequestId> = entries.iter().filter_map(|entry| entry.request_id).collect();
     if requests.is_empty() {
         return Ok(HashMap::new());
     }
-    Ok(log.read(move |reader| reader.client_addresses(&requests)).await?)
+    Ok(log.read(permit, move |reader| reader.client_addresses(&requests)).await?)
 }
 
 impl Filter {

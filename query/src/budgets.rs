@@ -78,7 +78,7 @@ async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString)
     state.views.wait_for(View::Budgets, min_position).await?;
     let (now, visible) = (state.clock.now(), Visible::to(&asker));
     let read = move |db: &Connection| standings(db, visible, now, cut, include_ended);
-    let found = state.views.read(View::Budgets, read).await?;
+    let found = state.views.read(&state.admit(&asker).await?, View::Budgets, read).await?;
     Ok(Page::cut(found.position, found.value, cut))
 }
 
@@ -96,7 +96,7 @@ async fn one(
     let id: BudgetId = id.parse().map_err(|_| QueryError::NotFound("budget"))?;
     state.views.wait_for(View::Budgets, min_position).await?;
     let (now, visible) = (state.clock.now(), Visible::to(&asker));
-    let found = found(&state, View::Budgets, move |db| standing(db, visible, now, id)).await?;
+    let found = found(&state, &asker, View::Budgets, move |db| standing(db, visible, now, id)).await?;
     found.map(|placed| Json(placed.item)).ok_or(QueryError::NotFound("budget"))
 }
 

@@ -2,13 +2,14 @@
 
 use events::event::admin::Permission;
 use events::ids::{KeyId, PartnerId, TenantId, UserId};
+use events::wire::ErrorCode;
 use http::StatusCode;
 use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Operation};
 
 /// A question that a view or the log answers.
 pub fn question(id: &str, tag: &str, summary: &str) -> Operation {
-    Operation::new(id, tag, summary).min_position()
+    Operation::new(id, tag, summary).min_position().refuses(&[ErrorCode::RateLimited, ErrorCode::QueryTimeout])
 }
 
 /// The same, for callers that have the permission.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
+use events::concurrency::{NoRoom, QUERY_MAX};
 use events::log::LogError;
 use events::wire::{ErrorCode, Refusal};
 use http::StatusCode;
@@ -23,6 +24,8 @@ pub enum QueryError {
     Behind(#[from] Behind),
     #[error("the log is not yet at {wanted}")]
     LogBehind { wanted: u64 },
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     #[error(transparent)]
     Views(#[from] ViewsError),
     #[error(transparent)]
@@ -56,8 +59,11 @@ impl QueryError {
                     .with("min_position", wanted)
                     .retry_after(RETRY_AFTER)
             }
-            Self::Views(ViewsError::Busy | ViewsError::TookTooLong) => {
-                Refusal::new(ErrorCode::ViewBehind, "the views are busy").retry_after(RETRY_AFTER)
+            Self::NoRoom(no_room) => no_room.refusal(),
+            Self::Views(ViewsError::TookTooLong) | Self::Log(LogError::QueryTookTooLong(_)) => {
+                let seconds = QUERY_MAX.as_secs();
+                let message = format!("the query ran for {seconds} s and was ended: narrow it by time, tenant or key");
+                Refusal::new(ErrorCode::QueryTimeout, message).retry_after(RETRY_AFTER)
             }
             Self::Views(error @ ViewsError::Rebuilding(view)) => Refusal::new(ErrorCode::ViewBehind, error.to_string())
                 .with("view", view.as_str())
@@ -81,10 +87,14 @@ fn defect(error: &dyn std::fmt::Display) -> Refusal {
 
 impl IntoResponse for QueryError {
     fn into_response(self) -> Response {
+        let limit_reached = if let Self::NoRoom(no_room) = &self { no_room.limit_reached() } else { None };
         let refusal = self.refusal();
         let status = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = status.into_response();
         response.extensions_mut().insert(refusal);
+        if let Some(limit_reached) = limit_reached {
+            response.extensions_mut().insert(limit_reached);
+        }
         response
     }
 }
@@ -101,7 +111,10 @@ mod tests {
         assert_eq!((refusal.code, refusal.code.status()), (ErrorCode::ViewBehind, 503));
         assert_eq!((&refusal.details["view"], &refusal.details["rebuilding"]), (&"audit".into(), &true.into()));
         assert_eq!(refusal.retry_after, Some(RETRY_AFTER));
-        let busy = QueryError::from(ViewsError::Busy).refusal();
-        assert!(busy.code == ErrorCode::ViewBehind && !busy.details.contains_key("rebuilding"));
+        let slow = QueryError::from(ViewsError::TookTooLong).refusal();
+        assert_eq!(
+            (slow.code, slow.code.status(), slow.retry_after),
+            (ErrorCode::QueryTimeout, 503, Some(RETRY_AFTER))
+        );
     }
 }

@@ -9,8 +9,8 @@ mod stream;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use events::canonical;
-use events::event::Event;
 use events::event::admin::Permission;
+use events::event::{Event, Recorded};
 use events::log::EventFilter;
 use events::wire::Refusal;
 use http::header::{ACCEPT, CONTENT_TYPE};
@@ -57,7 +57,8 @@ fn described_events() -> Operation {
 
 /// Parameters: `after` (a position; 0 is the beginning), `types` (comma-separated, with their versions), `limit` (of a
 /// page), `min_position`. With `Accept: text/event-stream` a stream, which `Last-Event-ID` resumes.
-/// Errors: 403 without `events:read`; 503 `VIEW_BEHIND` when the log does not get to `min_position` in time.
+/// Errors: 403 without `events:read`; 503 `VIEW_BEHIND` when the log does not get to `min_position` in time; 429 where the key or its tenant has
+/// as many queries or streams as it may have.
 async fn events(
     State(state): State<QueryState>,
     asker: Asker,
@@ -75,21 +76,36 @@ async fn events(
     let filter = filter(Visible::to(&asker), types);
     if wants_stream(&headers) {
         let after = last_event_id(&headers)?.unwrap_or(after);
-        return Ok(stream::answer(state, asker.0, filter, after));
+        let permit = state.concurrency.open_stream(asker.requester())?;
+        return Ok(stream::answer(state, asker.0, (filter, after), permit));
     }
-    page(&state, filter, after, limit).await
+    page(&state, &asker, filter, (after, limit)).await
 }
 
-async fn page(state: &QueryState, filter: EventFilter, after: u64, limit: usize) -> Result<Response, QueryError> {
-    let found = state.log.read(move |reader| reader.filtered(&filter, after, limit)).await?;
+async fn page(
+    state: &QueryState,
+    asker: &Asker,
+    filter: EventFilter,
+    (after, limit): (u64, usize),
+) -> Result<Response, QueryError> {
+    let permit = state.admit(asker).await?;
+    // Written as it is read, which takes as long: off the threads that requests are served by.
+    let read = state.log.read(&permit, move |reader| {
+        let found = reader.filtered(&filter, after, limit)?;
+        Ok((lines(&found.events), found.until, found.head))
+    });
+    let (lines, until, head) = read.await?;
+    let place = Place { as_of_position: head, next_cursor: (until < head).then(|| until.to_string()) };
+    Ok((place.headers(), [(CONTENT_TYPE, "application/x-ndjson")], lines?).into_response())
+}
+
+fn lines(events: &[Recorded]) -> Result<String, QueryError> {
     let mut lines = String::new();
-    for recorded in &found.events {
+    for recorded in events {
         lines += &canonical::envelope(recorded).map_err(|error| QueryError::Answer(error.to_string()))?;
         lines.push('\n');
     }
-    let place =
-        Place { as_of_position: found.head, next_cursor: (found.until < found.head).then(|| found.until.to_string()) };
-    Ok((place.headers(), [(CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
+    Ok(lines)
 }
 
 fn filter(visible: Visible, types: Option<Vec<(String, u32)>>) -> EventFilter {

@@ -4,6 +4,7 @@ use projections::views::{View, ViewsError};
 use rusqlite::Connection;
 
 use crate::QueryState;
+use crate::asker::Asker;
 use crate::error::QueryError;
 
 /// What `look` finds. That there is none is only said by a view that has taken in everything which was recorded when it
@@ -12,16 +13,17 @@ use crate::error::QueryError;
 /// Errors: 503 `VIEW_BEHIND` where nothing was found and the view does not get there in time.
 pub async fn found<T: Send + 'static>(
     state: &QueryState,
+    asker: &Asker,
     view: View,
     look: impl Fn(&Connection) -> Result<Option<T>, ViewsError> + Clone + Send + 'static,
 ) -> Result<Option<T>, QueryError> {
     let recorded = state.log.head().position;
-    let first = state.views.read(view, look.clone()).await?;
+    let first = state.views.read(&state.admit(asker).await?, view, look.clone()).await?;
     if first.value.is_some() || first.position >= recorded {
         return Ok(first.value);
     }
     state.views.wait_for(view, recorded).await?;
-    Ok(state.views.read(view, look).await?.value)
+    Ok(state.views.read(&state.admit(asker).await?, view, look).await?.value)
 }
 
 #[cfg(test)]
@@ -30,7 +32,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::tests::world::World;
+    use crate::tests::world::{World, operator};
 
     #[tokio::test]
     async fn what_a_view_at_the_head_does_not_have_is_not_looked_for_again() {
@@ -43,7 +45,8 @@ mod tests {
             counted.fetch_add(1, Ordering::SeqCst);
             Ok(None::<()>)
         };
-        assert!(found(&world.state, View::Catalogue, look).await.is_ok_and(|found| found.is_none()));
+        let operator = Asker(Arc::new(operator()));
+        assert!(found(&world.state, &operator, View::Catalogue, look).await.is_ok_and(|found| found.is_none()));
         assert_eq!(looks.load(Ordering::SeqCst), 1);
         world.close().await;
     }

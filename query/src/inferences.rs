@@ -6,6 +6,7 @@ pub mod search;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use events::concurrency::QueryPermit;
 use events::event::admin::Permission;
 use events::ids::{KeyId, PartnerId, RequestId, TenantId, UserId};
 use events::wire::Refusal;
@@ -75,9 +76,10 @@ async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString)
     let filter = Filter::take(parameters)?;
     state.views.wait_for(View::Inferences, min_position).await?;
     let (visible, cut) = (Visible::to(&asker), filter.cut);
-    let found = state.views.read(View::Inferences, move |db| life::list(db, visible, &filter)).await?;
+    let permit = state.admit(&asker).await?;
+    let found = state.views.read(&permit, View::Inferences, move |db| life::list(db, visible, &filter)).await?;
     let Looked { rows: lives, until } = found.value;
-    let facts = facts(&state, &lives).await?;
+    let facts = facts(&state, &permit, &lives).await?;
     let mut rows = Vec::with_capacity(lives.len());
     for life in &lives {
         rows.push(Placed { position: life.position, item: shown(life, &facts)? });
@@ -100,17 +102,17 @@ async fn one(
     let request: RequestId = request.parse().map_err(|_| QueryError::NotFound("request"))?;
     state.views.wait_for(View::Inferences, min_position).await?;
     let visible = Visible::to(&asker);
-    let found = found(&state, View::Inferences, move |db| life::one(db, visible, request)).await?;
+    let found = found(&state, &asker, View::Inferences, move |db| life::one(db, visible, request)).await?;
     let lives = [found.ok_or(QueryError::NotFound("request"))?];
-    let facts = facts(&state, &lives).await?;
+    let facts = facts(&state, &state.admit(&asker).await?, &lives).await?;
     let [life] = &lives;
     Ok(Json(shown(life, &facts)?))
 }
 
 /// The events of these lives, as far as the view had got: one that came later is at no position that the view names.
-async fn facts(state: &QueryState, lives: &[Life]) -> Result<Facts, QueryError> {
+async fn facts(state: &QueryState, permit: &QueryPermit, lives: &[Life]) -> Result<Facts, QueryError> {
     let positions: Vec<u64> = lives.iter().flat_map(Life::positions).collect();
-    Ok(state.log.read(move |reader| reader.at(&positions)).await?)
+    Ok(state.log.read(permit, move |reader| reader.at(&positions)).await?)
 }
 
 fn shown(life: &Life, facts: &Facts) -> Result<Value, QueryError> {

@@ -18,20 +18,24 @@ mod parameters;
 mod projections;
 mod record;
 mod since;
+mod unread;
 mod usage;
 mod visible;
 
 use std::sync::Arc;
 
+use ::events::concurrency::{ConcurrencyLimiter, QueryPermit};
 use ::events::event::Chain;
-use ::events::log::Log;
+use ::events::log::LogQueries;
 use ::events::time::Clock;
 use ::projections::tables::TablesHandle;
 use ::projections::views::ViewsHandle;
+use axum::middleware::from_fn_with_state;
 use openapi::Api;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use asker::Asker;
 pub use error::QueryError;
 
 /// What is left of every limit that binds a chain, as `/v1/me` says it. They are counted where requests are let in.
@@ -40,18 +44,28 @@ pub type LimitsLeft = Arc<dyn Fn(&Chain) -> Vec<Value> + Send + Sync>;
 /// What the handlers answer from. Cheap to clone.
 #[derive(Clone)]
 pub struct QueryState {
-    pub log: Log,
+    pub log: LogQueries,
     pub tables: TablesHandle,
     pub views: ViewsHandle,
     pub clock: Arc<dyn Clock>,
     /// Becomes true when the gateway drains: event streams then end, since they would never end by themselves.
     pub closing: watch::Receiver<bool>,
     pub limits_left: LimitsLeft,
+    pub concurrency: ConcurrencyLimiter,
+}
+
+impl QueryState {
+    /// Waits for the caller's turn to read. Whatever else there is to wait for comes before it: meanwhile nobody else reads
+    /// in its stead.
+    async fn admit(&self, asker: &Asker) -> Result<QueryPermit, QueryError> {
+        Ok(self.concurrency.admit_query(asker.requester()).await?)
+    }
 }
 
 /// Every route of this crate. Handlers expect `Arc<Caller>` among the request's extensions, and answer refusals as an
 /// empty body with a `Refusal` among the response's.
 pub fn routes(state: QueryState) -> Api {
+    let concurrency = state.concurrency.clone();
     Api::new()
         .merge(admin::routes())
         .merge(audit::routes())
@@ -63,6 +77,7 @@ pub fn routes(state: QueryState) -> Api {
         .merge(projections::routes())
         .merge(usage::routes())
         .with_state(state)
+        .layer(from_fn_with_state(concurrency, unread::count))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use events::log::Log;
+use events::log::LogQueries;
 use events::time::rfc3339;
 use http::StatusCode;
 use openapi::schema::{self, object};
@@ -39,7 +39,7 @@ async fn head(State(state): State<QueryState>, _: Asker, query: QueryString) -> 
 }
 
 /// Waits until the log has got to `position`.
-pub async fn wait_for(log: &Log, position: u64) -> Result<(), QueryError> {
+pub async fn wait_for(log: &LogQueries, position: u64) -> Result<(), QueryError> {
     let mut heads = log.watch_head();
     let reached = tokio::time::timeout(PATIENCE, heads.wait_for(|head| head.position >= position)).await;
     match reached {

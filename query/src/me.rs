@@ -121,7 +121,7 @@ struct Owner<I> {
     handles: Handles,
 }
 
-/// Any key may ask. Parameter: `min_position`. Errors: 503 `VIEW_BEHIND`.
+/// Any key may ask. Parameter: `min_position`. Errors: 429 as for every query; 503 `VIEW_BEHIND`.
 async fn me(State(state): State<QueryState>, asker: Asker, query: QueryString) -> Result<Json<Me>, QueryError> {
     let mut parameters = Parameters::parse(&query)?;
     let min_position = parameters.min_position()?;
@@ -129,7 +129,8 @@ async fn me(State(state): State<QueryState>, asker: Asker, query: QueryString) -
     state.views.wait_for(View::Budgets, min_position).await?;
     let (tables, now) = (state.tables.load(), state.clock.now());
     let binding = tables.budgets_for(&asker.chain).into_iter().map(|budget| budget.value.budget_id).collect();
-    let budgets = state.views.read(View::Budgets, move |db| budgets::standings_of(db, binding, now)).await?;
+    let permit = state.admit(&asker).await?;
+    let budgets = state.views.read(&permit, View::Budgets, move |db| budgets::standings_of(db, binding, now)).await?;
     let limits = (state.limits_left)(&asker.chain);
     Ok(Json(said_of(&asker, &tables, limits, budgets.value, budgets.position)))
 }

@@ -47,11 +47,12 @@ async fn usage(
     let question = Question::take(parameters)?;
     let (visible, question) = (Visible::to(&asker), Arc::new(question));
     let found = if question.is_about_metadata() {
-        by_metadata(&state, visible, &question, min_position).await?
+        by_metadata(&state, &asker, visible, &question, min_position).await?
     } else {
         state.views.wait_for(View::UsageByHour, min_position).await?;
         let question = Arc::clone(&question);
-        state.views.read(View::UsageByHour, move |db| sums::of(db, visible, &question)).await?
+        let permit = state.admit(&asker).await?;
+        state.views.read(&permit, View::UsageByHour, move |db| sums::of(db, visible, &question)).await?
     };
     let mut rows = found.value;
     let more = rows.len() > question.limits.limit;
@@ -64,13 +65,20 @@ async fn usage(
 
 async fn by_metadata(
     state: &QueryState,
+    asker: &Asker,
     visible: Visible,
     question: &Arc<Question>,
     min_position: u64,
 ) -> Result<AsOf<Vec<(GroupKey, Sums)>>, QueryError> {
     state.views.wait_for(View::Inferences, min_position).await?;
+    // Who asks for a value asks for requests that have it: what was refused has none.
+    let counts_refused = question.metadata.is_empty();
+    if counts_refused {
+        state.views.wait_for(View::UsageByHour, min_position).await?;
+    }
+    let permit = state.admit(asker).await?;
     let asked = Arc::clone(question);
-    let found = state.views.read(View::Inferences, move |db| tagged::requests(db, visible, &asked)).await?;
+    let found = state.views.read(&permit, View::Inferences, move |db| tagged::requests(db, visible, &asked)).await?;
     let mut requests = found.value?.into_iter();
     let mut groups = tagged::Groups::new();
     loop {
@@ -79,7 +87,7 @@ async fn by_metadata(
             break;
         }
         let asked = Arc::clone(question);
-        let read = state.log.read(move |reader| {
+        let read = state.log.read(&permit, move |reader| {
             let mut groups = groups;
             let added = tagged::add(&mut groups, chunk, &asked, reader);
             Ok((groups, added))
@@ -88,13 +96,11 @@ async fn by_metadata(
         added?;
         groups = so_far;
     }
-    // Who asks for a value asks for requests that have it.
-    if question.metadata.is_empty() {
-        state.views.wait_for(View::UsageByHour, min_position).await?;
+    if counts_refused {
         let asked = Arc::clone(question);
         let refused = state
             .views
-            .read(View::UsageByHour, move |db| sums::refused(db, visible, &asked, tagged::REQUESTS_MAX))
+            .read(&permit, View::UsageByHour, move |db| sums::refused(db, visible, &asked, tagged::REQUESTS_MAX))
             .await?
             .value;
         if refused.len() > tagged::REQUESTS_MAX {

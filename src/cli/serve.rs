@@ -17,6 +17,7 @@ use command::secrets::{NodeKey, Secret, Vault, operator_key};
 use command::tokens::TokenCounter;
 use command::trace::{Exporting, TraceFigures, Tracer};
 use command::upstream::UpstreamClients;
+use events::concurrency::ConcurrencyLimiter;
 use events::ids::{IdMaker, SystemRandom};
 use events::log::{Log, LogOptions, OpenError, lock};
 use events::time::{Clock, SystemClock};
@@ -278,13 +279,15 @@ async fn open_door(
         timers: tokio_util::task::TaskTracker::new(),
         tokens: TokenCounter::default(),
     };
+    let concurrency = ConcurrencyLimiter::default();
     let queries = QueryState {
-        log: log.clone(),
+        log: log.for_queries(),
         tables: tables.clone(),
         views: engines.views.clone(),
         clock: Arc::clone(clock),
         closing: in_flight.draining(),
         limits_left: limits_left(&limits, tables),
+        concurrency: concurrency.clone(),
     };
     let health =
         Health { log: log.clone(), tables: tables.clone(), views: engines.views.clone(), in_flight: in_flight.clone() };
@@ -306,6 +309,7 @@ async fn open_door(
         in_flight: in_flight.clone(),
         answers: Answers::register(&engines.registry)?,
         cors: config.cors.clone(),
+        concurrency,
     }))
 }
 

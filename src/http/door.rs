@@ -17,8 +17,10 @@ use command::inference::{POSITION_HEADER, REQUEST_ID_HEADER};
 use command::limits::{BindingLimits, LetIn, RateLimiter};
 use command::reply;
 use command::trace::TraceParent;
+use events::concurrency::{ConcurrencyLimiter, NoRoom};
 use events::event::{Actor, Chain, Context};
 use events::ids::{IdMaker, RequestId};
+use events::limit::LimitReached;
 use events::wire::{ErrorCode, Refusal};
 use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -48,6 +50,7 @@ pub struct DoorParts {
     pub in_flight: InFlight,
     pub answers: Answers,
     pub cors: Option<CorsOrigins>,
+    pub concurrency: ConcurrencyLimiter,
 }
 
 /// In front of all routes. Cheap to clone.
@@ -66,13 +69,15 @@ struct Shared {
     in_flight: InFlight,
     answers: Answers,
     cors: Option<Cors>,
+    concurrency: ConcurrencyLimiter,
 }
 
 impl Door {
     pub fn new(parts: DoorParts) -> Self {
-        let DoorParts { routes, authenticator, tables, access, limits, ids, in_flight, answers, cors } = parts;
+        let DoorParts { routes, authenticator, tables, access, limits, ids, in_flight, answers, cors, concurrency } =
+            parts;
         let cors = cors.map(Cors::new);
-        let shared = Shared { authenticator, tables, access, limits, ids, in_flight, answers, cors };
+        let shared = Shared { authenticator, tables, access, limits, ids, in_flight, answers, cors, concurrency };
         Self { routes: with_fallbacks(routes), shared: Arc::new(shared) }
     }
 
@@ -121,6 +126,10 @@ impl Door {
         };
         let request_id = id.to_string();
         let mut cause = None;
+        if let (Some(reached), Ok(Some(caller))) = (response.extensions_mut().remove::<LimitReached>(), &caller) {
+            let context = Context::about(caller.actor.clone(), caller.chain);
+            self.shared.access.rate_limited(context, reached.name, reached.measure, reached.limit);
+        }
         if let Some(mut refusal) = response.extensions_mut().remove::<Refusal>() {
             cause = refusal.cause.take();
             if refusal.code == ErrorCode::MethodNotAllowed {
@@ -159,7 +168,11 @@ impl Door {
         let (limiter, tables) = (&self.shared.limits, &self.shared.tables);
         let limits = limiter.binding_administration(&tables.load(), &caller.chain);
         let mut response = match self.shared.let_administrate(&limits, caller) {
-            Ok(_let_in) => self.route(request).await,
+            Ok(_let_in) if request.method().is_safe() => self.route(request).await,
+            Ok(_let_in) => match self.shared.concurrency.admit_command(caller.requester()).await {
+                Ok(_permit) => self.route(request).await,
+                Err(no_room) => no_room_for(&no_room),
+            },
             Err(refusal) => reply::refused(refusal),
         };
         if let Some(standing) = limiter.standing(&limits) {
@@ -228,6 +241,15 @@ impl Shared {
         });
         self.access.denied(context, refusal.code);
     }
+}
+
+/// The key or its tenant has as many commands carried out as it may.
+fn no_room_for(no_room: &NoRoom) -> Response {
+    let mut response = reply::refused(no_room.refusal());
+    if let Some(reached) = no_room.limit_reached() {
+        response.extensions_mut().insert(reached);
+    }
+    response
 }
 
 fn with_fallbacks(routes: Router) -> Router {

@@ -17,6 +17,7 @@ mod commands;
 mod configuration;
 mod conventions;
 mod crashes;
+mod fair_queries;
 mod file_modes;
 mod hostile;
 mod isolation;

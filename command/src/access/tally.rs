@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use events::event::access::{AccessDenied, AccessRateLimited};
 use events::event::{Actor, Context, Event, Stream, StreamKind};
 use events::ids::KeyId;
-use events::limit::{LimitName, Measure};
+use events::limit::{LimitName, LimitedMeasure};
 use events::log::Note;
 use events::wire::ErrorCode;
 
@@ -18,7 +18,7 @@ const ENTRIES_MAX: usize = 16_384;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Why {
     Denied(ErrorCode),
-    RateLimited { limit_id: LimitName, measure: Measure, limit: u64 },
+    RateLimited { limit_id: LimitName, measure: LimitedMeasure, limit: u64 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

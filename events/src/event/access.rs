@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::limit::{LimitName, Measure};
+use crate::limit::{LimitName, LimitedMeasure};
 use crate::wire::ErrorCode;
 
 /// A bad key or a missing permission.
@@ -18,7 +18,7 @@ pub struct AccessDenied {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessRateLimited {
     pub limit_id: LimitName,
-    pub measure: Measure,
+    pub measure: LimitedMeasure,
     pub limit: u64,
     /// How many requests this stands for.
     pub count: u64,

@@ -102,7 +102,7 @@ pub(super) fn assemble(
         jobs,
         hold_ttl,
         published,
-        readers: read::Pool::new(path),
+        readers: read::Readers::new(path),
         figures,
         stopped: AtomicBool::new(false),
         writer: Mutex::new(None),

@@ -1,21 +1,22 @@
 //! Reading the log: in order, never ahead of what is durable, never in the writer's way.
 
+mod pool;
+
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
-use tokio::sync::Semaphore;
 
 use super::migrate::{OtherSchema, version};
 use super::owners::{BLOCK_POSITIONS, Owner, block_of};
-use super::{ClientAddress, Head, KeySecret, LogError, PersonalData, READERS_MAX, SealedSecret, StoredReply};
+use super::{ClientAddress, Head, KeySecret, LogError, PersonalData, SealedSecret, StoredReply};
 use crate::event::{Event, Recorded, Stream, StreamKind};
 use crate::ids::{KeyId, PartnerId, RequestId, TenantId, UserId};
 use crate::time::from_micros;
+pub(super) use pool::Readers;
 
 const SELECT_EVENTS: &str = include_str!("sql/select_events.sql");
 const SELECT_ADMINISTRATION: &str = include_str!("sql/select_administration.sql");
@@ -26,7 +27,7 @@ const NTH_BLOCK: &str = include_str!("sql/nth_block.sql");
 /// Positions that one look at the log goes over at most, where few of them may pass the filter.
 const POSITIONS_MAX: u64 = 65_536;
 const LAST_ADMINISTRATION: &str = include_str!("sql/last_administration.sql");
-/// How long a reader waits for its turn or for a database that is being recovered.
+/// How long a reader waits for a database that is being recovered.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Which events a reader wants; what is absent does not filter.
@@ -403,44 +404,6 @@ fn recorded(row: &Row<'_>) -> Result<Recorded, LogError> {
         context: serde_json::from_str(text(8)?).map_err(|error| LogError::Stored(error.to_string()))?,
         event: Event::decode(text(5)?, version, text(7)?)?,
     })
-}
-
-/// A few connections that async callers share.
-pub(super) struct Pool {
-    ledger: PathBuf,
-    idle: Arc<Mutex<Vec<Reader>>>,
-    turns: Arc<Semaphore>,
-}
-
-impl Pool {
-    pub(super) fn new(ledger: PathBuf) -> Self {
-        Self { ledger, idle: Arc::default(), turns: Arc::new(Semaphore::new(READERS_MAX)) }
-    }
-
-    pub(super) fn open(&self) -> Result<Reader, LogError> {
-        Reader::open(&self.ledger)
-    }
-
-    pub(super) async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Reader) -> Result<T, LogError> + Send + 'static,
-    ) -> Result<T, LogError> {
-        let turn = tokio::time::timeout(WAIT_MAX, Arc::clone(&self.turns).acquire_owned()).await;
-        let turn = turn.map_err(|_| LogError::TimedOut(WAIT_MAX))?.map_err(|_| LogError::Closed)?;
-        let (idle, ledger) = (Arc::clone(&self.idle), self.ledger.clone());
-        let read = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let reader = kept.map_or_else(|| Reader::open(&ledger), Ok)?;
-            let result = work(&reader);
-            // A connection that failed may be in any state; the next one is a new one.
-            if result.is_ok() {
-                idle.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
-            }
-            result
-        });
-        read.await.map_err(|_| LogError::Closed)?
-    }
 }
 
 #[cfg(test)]

@@ -315,7 +315,7 @@ fn samples() -> Vec<(Stream, Event)> {
             "key",
             Event::AccessRateLimited(Box::new(AccessRateLimited {
                 limit_id: LimitName::Made(id(31)),
-                measure: Measure::RequestsPerMinute,
+                measure: Measure::RequestsPerMinute.into(),
                 limit: 60,
                 count: 11,
             })),

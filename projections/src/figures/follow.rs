@@ -87,7 +87,7 @@ impl Follower {
     async fn catch_up(&mut self) -> Result<(), LogError> {
         loop {
             let after = *self.moved.borrow();
-            let page = self.log.read(move |reader| reader.after(after, PAGE)).await.inspect_err(|error| {
+            let page = self.log.follow(move |reader| reader.after(after, PAGE)).await.inspect_err(|error| {
                 tracing::warn!(%error, "the figures cannot read the log");
             })?;
             let Some(last) = page.last() else { return Ok(()) };

@@ -1,23 +1,17 @@
-//! Read-only connections to `DIR/views.db`, a few, used off the async threads.
+//! Read-only connections to `DIR/views.db`, used off the async threads, by who has a permit.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use rusqlite::{Connection, InterruptHandle, OpenFlags, TransactionBehavior};
-use tokio::sync::Semaphore;
+use events::concurrency::{QUERY_MAX, QueryPermit};
+use events::log::interrupt::Interrupt;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::View;
 use super::exact;
 use super::store::{VIEWS_FILE, read_checkpoint};
 
-/// Queries that run at a time.
-const CONNECTIONS_MAX: usize = 4;
-/// How long a query waits for a connection.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a query may run.
-const QUERY_MAX: Duration = Duration::from_secs(20);
 /// Bytes of pages that a connection keeps, as SQLite counts: negative is KiB.
 const CACHE_KIB: i64 = -8192;
 
@@ -28,8 +22,6 @@ pub enum ViewsError {
     Database(#[from] rusqlite::Error),
     #[error("a stored value cannot be read: {0}")]
     Stored(#[from] serde_json::Error),
-    #[error("every connection to the views is in use")]
-    Busy,
     #[error("the query took longer than {} s", QUERY_MAX.as_secs())]
     TookTooLong,
     #[error("the query was lost")]
@@ -47,10 +39,10 @@ pub struct AsOf<T> {
 
 pub struct Pool {
     path: PathBuf,
-    permits: Arc<Semaphore>,
     shared: Arc<Shared>,
 }
 
+/// Connections that nobody uses now: as many at most as there are permits.
 struct Shared {
     idle: Mutex<Vec<(u64, Connection)>>,
     /// Rises when the file is replaced: connections to the one before are of no use.
@@ -59,69 +51,57 @@ struct Shared {
 
 impl Pool {
     pub fn new(dir: &Path, epoch: Arc<AtomicU64>) -> Self {
-        Self {
-            path: dir.join(VIEWS_FILE),
-            permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-            shared: Arc::new(Shared { idle: Mutex::default(), epoch }),
-        }
+        Self { path: dir.join(VIEWS_FILE), shared: Arc::new(Shared { idle: Mutex::default(), epoch }) }
     }
 
-    /// Runs `work` in one read transaction, so that rows and position belong together.
+    /// Runs `work` in one read transaction, so that rows and position belong together. Interrupted at the permit's
+    /// deadline, and soon after nobody waits for it any more.
     pub async fn read<T: Send + 'static>(
         &self,
+        permit: &QueryPermit,
         view: View,
         work: impl FnOnce(&Connection) -> Result<T, ViewsError> + Send + 'static,
     ) -> Result<AsOf<T>, ViewsError> {
-        let permit = tokio::time::timeout(PATIENCE, Arc::clone(&self.permits).acquire_owned()).await;
-        let permit = permit.map_err(|_| ViewsError::Busy)?.map_err(|_| ViewsError::Lost)?;
-        let (path, shared) = (self.path.clone(), Arc::clone(&self.shared));
-        let running = Running::default();
-        let shown = Running(Arc::clone(&running.0));
+        let (path, shared, deadline, held) =
+            (self.path.clone(), Arc::clone(&self.shared), permit.deadline(), permit.clone());
+        let interrupt = Interrupt::new(Some(deadline.into_std()));
+        let _ended_when_dropped = interrupt.when_dropped();
         let query = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            let (epoch, mut connection) = shared.take(&path)?;
-            shown.begins(connection.get_interrupt_handle());
-            let answer = in_transaction(&mut connection, view, work);
-            shown.ends();
-            if answer.is_ok() {
-                shared.put_back(epoch, connection);
+            let read = shared.read(&path, view, &interrupt, work);
+            // The connection is free again, which may be later than that anybody waited for it.
+            drop(held);
+            match read {
+                Err(_) if interrupt.is_late() => Err(ViewsError::TookTooLong),
+                read => read,
             }
-            answer
         });
-        let _interrupted_when_dropped = InterruptWhenDropped(running);
-        match tokio::time::timeout(QUERY_MAX, query).await {
+        // Where the disk hangs, nothing looks at the clock in there.
+        match tokio::time::timeout_at(deadline, query).await {
             Ok(answer) => answer.map_err(|_| ViewsError::Lost)?,
             Err(_) => Err(ViewsError::TookTooLong),
         }
     }
 }
 
-/// The query that runs on a connection; `None` before and after it, when an interrupt would hit somebody else's.
-#[derive(Default)]
-struct Running(Arc<Mutex<Option<InterruptHandle>>>);
-
-impl Running {
-    fn begins(&self, handle: InterruptHandle) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
-    }
-
-    fn ends(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
-/// A query that nobody waits for any more gives its connection back.
-struct InterruptWhenDropped(Running);
-
-impl Drop for InterruptWhenDropped {
-    fn drop(&mut self) {
-        if let Some(handle) = self.0.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            handle.interrupt();
-        }
-    }
-}
-
 impl Shared {
+    fn read<T>(
+        &self,
+        path: &Path,
+        view: View,
+        interrupt: &Interrupt,
+        work: impl FnOnce(&Connection) -> Result<T, ViewsError>,
+    ) -> Result<AsOf<T>, ViewsError> {
+        if interrupt.is_due() {
+            return Err(ViewsError::Lost);
+        }
+        let (epoch, mut connection) = self.take(path)?;
+        let answer = in_transaction(&mut connection, view, |db| interrupt.watch(db, || work(db)));
+        if answer.is_ok() {
+            self.put_back(epoch, connection);
+        }
+        answer
+    }
+
     fn take(&self, path: &Path) -> Result<(u64, Connection), ViewsError> {
         let epoch = self.epoch.load(Ordering::Acquire);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);

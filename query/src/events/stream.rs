@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use events::canonical;
+use events::concurrency::StreamPermit;
 use events::event::Recorded;
 use events::event::admin::Permission;
 use events::log::{EventFilter, Head};
@@ -30,9 +31,14 @@ const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Events after `after`, as long as the client listens, its key works and the gateway is not closing.
-pub fn answer(state: QueryState, caller: Arc<Caller>, filter: EventFilter, after: u64) -> Response {
-    let head = state.log.watch_head();
-    let follower = Follower { state, caller, filter, after, head, said_at: Instant::now(), next_at: Instant::now() };
+pub fn answer(
+    state: QueryState,
+    caller: Arc<Caller>,
+    (filter, after): (EventFilter, u64),
+    permit: StreamPermit,
+) -> Response {
+    let (head, now) = (state.log.watch_head(), Instant::now());
+    let follower = Follower { state, caller, filter, after, head, said_at: now, next_at: now, _permit: permit };
     let chunks = stream::unfold(follower, |mut follower| async move {
         match follower.next().await {
             Ok(Some(chunk)) => Some((Ok(chunk), follower)),
@@ -54,6 +60,7 @@ struct Follower {
     head: watch::Receiver<Head>,
     said_at: Instant,
     next_at: Instant,
+    _permit: StreamPermit,
 }
 
 impl Follower {
@@ -65,11 +72,16 @@ impl Follower {
             }
             if self.head.borrow_and_update().position > self.after {
                 tokio::time::sleep_until(self.next_at).await;
-                if let Some(chunk) = self.read().await? {
-                    self.said_at = Instant::now();
-                    return Ok(Some(chunk));
+                match self.read().await {
+                    Ok(Some(chunk)) => {
+                        self.said_at = Instant::now();
+                        return Ok(Some(chunk));
+                    }
+                    Ok(None) => continue,
+                    // Its key and tenant have enough to do: it goes on later, and is kept alive until then.
+                    Err(QueryError::NoRoom(_)) => self.next_at = Instant::now() + LOOK_EVERY,
+                    Err(error) => return Err(error),
                 }
-                continue;
             }
             if self.said_at.elapsed() >= KEEP_ALIVE_EVERY {
                 self.said_at = Instant::now();
@@ -88,12 +100,17 @@ impl Follower {
 
     /// What there is for this client, at most a chunk of it; `None` where that is nothing.
     async fn read(&mut self) -> Result<Option<Bytes>, QueryError> {
+        let permit = self.state.concurrency.admit_query(self.caller.requester()).await?;
         let (filter, after) = (self.filter.clone(), self.after);
-        let found = self.state.log.read(move |reader| reader.filtered(&filter, after, CHUNK_EVENTS)).await?;
+        let read = self.state.log.read(&permit, move |reader| {
+            let found = reader.filtered(&filter, after, CHUNK_EVENTS)?;
+            Ok((chunk(&found.events), found.until))
+        });
+        let (chunk, until) = read.await?;
         self.next_at = Instant::now() + PACE;
         // What the filter leaves out up to there need not be looked at again.
-        self.after = self.after.max(found.until);
-        if found.events.is_empty() { Ok(None) } else { chunk(&found.events).map(Some) }
+        self.after = self.after.max(until);
+        chunk.map(|chunk| Some(chunk).filter(|chunk| !chunk.is_empty()))
     }
 
     /// Whether the key would be let in again, and to as much as when the stream began.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::events::concurrency::ConcurrencyLimiter;
 use ::events::event::admin::{
     Budget, Enforcement, Handles, Key, Partner, Permission, Reach, RoleGrant, Scope, Tenant, User, WhenShort,
 };
@@ -31,10 +32,12 @@ use uuid::Uuid;
 use crate::{QueryState, routes};
 
 pub struct World {
+    pub log: Log,
     pub state: QueryState,
     pub closing: watch::Sender<bool>,
     router: Router,
-    threads: Option<(ViewsThread, Feed)>,
+    views_thread: Option<ViewsThread>,
+    feed: Option<Feed>,
     _dir: tempfile::TempDir,
 }
 
@@ -129,9 +132,17 @@ impl World {
         let (tables, feed) = tables::start(&log).await.expect("the tables start");
         let (views, thread) = views::start(&log, dir.path(), clock.clone()).expect("the views start");
         let (closing, closes) = watch::channel(false);
-        let state = QueryState { log, tables, views, clock, closing: closes, limits_left: Arc::new(|_| Vec::new()) };
+        let state = QueryState {
+            log: log.for_queries(),
+            tables,
+            views,
+            clock,
+            closing: closes,
+            limits_left: Arc::new(|_| Vec::new()),
+            concurrency: ConcurrencyLimiter::default(),
+        };
         let (router, _) = routes(state.clone()).into_parts();
-        let world = Self { state, closing, router, threads: Some((thread, feed)), _dir: dir };
+        let world = Self { log, state, closing, router, views_thread: Some(thread), feed: Some(feed), _dir: dir };
         for house in [OURS, THEIRS] {
             world.build(house).await;
         }
@@ -139,15 +150,18 @@ impl World {
     }
 
     pub async fn close(mut self) {
-        let log = self.state.log.clone();
-        if let Some((thread, feed)) = self.threads.take() {
+        if let Some(feed) = self.feed.take() {
             feed.stop().await;
-            tokio::task::spawn_blocking(move || {
-                thread.stop();
-                log.close();
-            })
-            .await
-            .expect("closed");
+        }
+        self.stop_views().await;
+        let log = self.log.clone();
+        tokio::task::spawn_blocking(move || log.close()).await.expect("closed");
+    }
+
+    /// From here on the views stand still.
+    pub async fn stop_views(&mut self) {
+        if let Some(thread) = self.views_thread.take() {
+            tokio::task::spawn_blocking(move || thread.stop()).await.expect("stopped");
         }
     }
 
@@ -199,11 +213,11 @@ impl World {
             idempotency: None,
             basis: Basis::default(),
         };
-        self.state.log.append(append).await.expect("appended").last
+        self.log.append(append).await.expect("appended").last
     }
 
     async fn sequence(&self, stream: Stream) -> u64 {
-        let events = self.state.log.read(move |reader| reader.stream(&stream)).await.expect("read");
+        let events = self.log.read(move |reader| reader.stream(&stream)).await.expect("read");
         events.last().map_or(0, |recorded| recorded.sequence)
     }
 
@@ -221,7 +235,7 @@ impl World {
             model: "large".into(),
             refusal: Refusal::new(ErrorCode::ModelUnpriced, "no price"),
         };
-        self.state.log.refuse(refused).await.expect("refused").expect("a position")
+        self.log.refuse(refused).await.expect("refused").expect("a position")
     }
 
     /// The same as [`Self::infers`], with metadata.
@@ -260,7 +274,7 @@ impl World {
             if_short: IfShort::Refuse,
             admitted: Box::new(admitted),
         };
-        let hold = match self.state.log.admit(admission).await.expect("the ledger answers") {
+        let hold = match self.log.admit(admission).await.expect("the ledger answers") {
             Admitted::Hold(hold) => hold,
             other => panic!("no hold: {other:?}"),
         };

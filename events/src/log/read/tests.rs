@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use rusqlite::StatementStatus;
 use tempfile::TempDir;
 

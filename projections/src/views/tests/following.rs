@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use events::concurrency::{ConcurrencyLimiter, QueryPermit, Requester};
 use events::event::admin::{Handles, Partner};
 use events::event::{Actor, Chain, Context, Event, Recorded, Stream, StreamKind};
 use events::ids::PartnerId;
@@ -14,8 +15,8 @@ use rusqlite::Connection;
 use super::facts::id;
 use super::{all_projectors, dump, rows};
 use crate::views::{
-    AsOf, ProjectionError, Projector, Rebuild, RebuildState, VIEWS_FILE, View, ViewsError, ViewsHandle, ViewsThread,
-    start, start_with,
+    ProjectionError, Projector, Rebuild, RebuildState, VIEWS_FILE, View, ViewsError, ViewsHandle, ViewsThread, start,
+    start_with,
 };
 
 fn open_log(dir: &Path) -> Log {
@@ -46,10 +47,15 @@ async fn stop(thread: ViewsThread, log: Log) {
     .expect("stopped");
 }
 
+async fn permit() -> QueryPermit {
+    ConcurrencyLimiter::default().admit_query(Requester::Operator).await.expect("a permit")
+}
+
 async fn partners(views: &ViewsHandle, position: u64) -> (u64, u64) {
     views.wait_for(View::Catalogue, position).await.expect("the view gets there");
-    let read =
-        views.read(View::Catalogue, |db| Ok(db.query_row("SELECT count(*) FROM catalogue", [], |row| row.get(0))?));
+    let permit = permit().await;
+    let read = views
+        .read(&permit, View::Catalogue, |db| Ok(db.query_row("SELECT count(*) FROM catalogue", [], |row| row.get(0))?));
     let read = read.await.expect("read");
     (read.position, read.value)
 }
@@ -64,8 +70,10 @@ async fn a_reader_who_waits_sees_what_was_written_before() {
         let position = make_partner(&log, number).await;
         assert_eq!(partners(&views, position).await, (position, position));
     }
+    let began = std::time::Instant::now();
     let behind = views.wait_for(View::Budgets, 1000).await.expect_err("nothing is there yet");
     assert_eq!((behind.position, behind.wanted), (30, 1000));
+    assert!(began.elapsed() >= crate::views::PATIENCE, "waited for {:?}", began.elapsed());
     let status = views.status();
     assert!(status.iter().all(|view| view.position == 30 && view.lag_events == 0 && !view.rebuilding), "{status:?}");
     stop(thread, log).await;
@@ -115,7 +123,8 @@ async fn the_tables_follow_what_administration_changes() {
 const OLD_AUDIT: &str = "SELECT count(*) FROM audit WHERE actor = 'old'";
 
 async fn count(views: &ViewsHandle, view: View, query: &'static str) -> Result<u64, ViewsError> {
-    let read = views.read(view, move |db| Ok(db.query_row(query, [], |row| row.get(0))?));
+    let permit = permit().await;
+    let read = views.read(&permit, view, move |db| Ok(db.query_row(query, [], |row| row.get(0))?));
     read.await.map(|read| read.value)
 }
 
@@ -252,12 +261,11 @@ async fn a_view_without_rows_that_can_be_read_says_that_it_is_being_rebuilt() {
     file.execute_batch("DROP TABLE audit").expect("another version");
     drop(file);
     let (views, thread) = start(&log, dir.path(), clock()).expect("the views start");
-    let read = views.read(View::Audit, |db| Ok(db.query_row("SELECT count(*) FROM audit", [], |row| row.get(0))?));
-    let read: Result<AsOf<u64>, ViewsError> = read.await;
-    assert!(matches!(read, Err(ViewsError::Rebuilding(View::Audit)) | Ok(AsOf { value: 1, .. })), "{read:?}");
+    let entries = || count(&views, View::Audit, "SELECT count(*) FROM audit");
+    let read = entries().await;
+    assert!(matches!(read, Err(ViewsError::Rebuilding(View::Audit)) | Ok(1)), "{read:?}");
     rebuilt(&views, View::Audit).await;
-    let read = views.read(View::Audit, |db| Ok(db.query_row("SELECT count(*) FROM audit", [], |row| row.get(0))?));
-    assert_eq!(read.await.map(|read: AsOf<u64>| read.value).ok(), Some(1));
+    assert_eq!(entries().await.ok(), Some(1));
     stop(thread, log).await;
 }
 
@@ -269,15 +277,34 @@ async fn a_view_that_cannot_be_read_is_refused_and_the_others_answer() {
     let position = make_partner(&log, 1).await;
     partners(&views, position).await;
     views.shared.unreadable.set(View::Audit, true);
+    let permit = permit().await;
     for view in View::ALL {
-        let read = views.read(*view, |_| Ok(())).await;
+        let read = views.read(&permit, *view, |_| Ok(())).await;
         match view {
             View::Audit => assert!(matches!(read, Err(ViewsError::Rebuilding(View::Audit))), "{read:?}"),
             _ => assert!(read.is_ok(), "{read:?}"),
         }
     }
     views.shared.unreadable.set(View::Audit, false);
-    assert!(views.read(View::Audit, |_| Ok(())).await.is_ok());
+    assert!(views.read(&permit, View::Audit, |_| Ok(())).await.is_ok());
+    stop(thread, log).await;
+}
+
+#[tokio::test]
+async fn a_query_that_nobody_waits_for_any_more_gives_its_permit_back() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = open_log(dir.path());
+    let (views, thread) = start(&log, dir.path(), Arc::new(SystemClock::new())).expect("the views start");
+    let limiter = ConcurrencyLimiter::default();
+    let for_ever = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
+    for _ in 0..2 {
+        let permit = limiter.admit_query(Requester::Operator).await.expect("a permit");
+        let read = views.read(&permit, View::Audit, |db| Ok(db.query_row(for_ever, [], |row| row.get::<_, u64>(0))?));
+        assert!(tokio::time::timeout(Duration::from_millis(50), read).await.is_err(), "it runs");
+    }
+    let permit = limiter.admit_query(Requester::Operator).await.expect("a permit that was given back");
+    let read = views.read(&permit, View::Audit, |_| Ok(()));
+    assert!(tokio::time::timeout(Duration::from_secs(5), read).await.is_ok_and(|read| read.is_ok()));
     stop(thread, log).await;
 }
 

@@ -1,0 +1,80 @@
+//! What is said to who finds no room.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Holder, NoRoom};
+use crate::limit::{BuiltInMeasure, LimitName, LimitReached, LimitedMeasure};
+use crate::wire::{ErrorCode, Refusal};
+
+/// When something of the holder's, or of others, will have ended nobody knows.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl NoRoom {
+    /// What was reached; `None` where that is nothing of the requester's own.
+    pub const fn limit_reached(&self) -> Option<LimitReached> {
+        match self {
+            Self::Limited { measure, limit, .. } => {
+                let measure = LimitedMeasure::BuiltIn(*measure);
+                Some(LimitReached { name: LimitName::BuiltIn, measure, limit: *limit })
+            }
+            Self::Busy => None,
+        }
+    }
+
+    pub fn refusal(&self) -> Refusal {
+        let refusal = match self {
+            Self::Limited { holder, measure, limit } => {
+                Refusal::new(ErrorCode::RateLimited, message(*holder, *measure, *limit))
+                    .with("limit_id", LimitName::BuiltIn.to_string())
+                    .with("scope", holder.scope())
+                    .with("measure", measure.as_str())
+                    .with("limit", *limit)
+                    .with("retry_after", RETRY_AFTER.as_secs())
+                    .with("resets_at", Value::Null)
+            }
+            Self::Busy => {
+                let message = "the queries of others that are in front of this one take too long; try again";
+                Refusal::new(ErrorCode::QueryTimeout, message)
+            }
+        };
+        refusal.retry_after(RETRY_AFTER)
+    }
+}
+
+impl Holder {
+    fn scope(self) -> Value {
+        match self {
+            Self::Operator => json!({ "key_id": "operator" }),
+            Self::Key(id) => json!({ "key_id": id }),
+            Self::Tenant(id) => json!({ "tenant_id": id }),
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "the operator's key",
+            Self::Key(_) => "a key",
+            Self::Tenant(_) => "a tenant",
+        }
+    }
+}
+
+fn message(holder: Holder, measure: BuiltInMeasure, limit: u64) -> String {
+    let holder = holder.as_str();
+    match measure {
+        BuiltInMeasure::ConcurrentQueries => {
+            format!("{holder} runs {limit} queries at a time; retry when one of them has ended")
+        }
+        BuiltInMeasure::ConcurrentCommands => {
+            format!("{holder} has {limit} commands carried out at a time; retry when one of them has ended")
+        }
+        BuiltInMeasure::EventStreams => {
+            format!("{holder} keeps {limit} event streams open at a time; retry when one of them has ended")
+        }
+        BuiltInMeasure::UnreadBytes => {
+            format!("{holder} has {limit} bytes of answers to read before it is given more; retry when they are read")
+        }
+    }
+}

@@ -1,0 +1,81 @@
+use std::sync::Arc;
+use std::time::Instant;
+
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use super::*;
+use crate::concurrency::{ConcurrencyLimiter, Requester};
+use crate::log::{Log, LogOptions};
+use crate::time::SystemClock;
+
+/// Counts for ever, a statement at a time or in one.
+const FOR_EVER: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
+const SOON: Duration = Duration::from_secs(5);
+
+fn open(folder: &TempDir) -> Log {
+    Log::open(folder.path(), LogOptions::new(Arc::new(SystemClock::default()))).expect("a log")
+}
+
+fn for_ever(reader: &Reader) -> Result<u64, LogError> {
+    Ok(reader.connection().query_row(FOR_EVER, [], |row| row.get(0))?)
+}
+
+fn again_and_again(reader: &Reader) -> Result<u64, LogError> {
+    loop {
+        reader.head()?;
+    }
+}
+
+/// Holds: query.ended
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_waits_for_any_more_is_interrupted_and_gives_its_permit_back() {
+    let folder = TempDir::new().expect("a folder");
+    let log = open(&folder).for_queries();
+    for work in [for_ever, again_and_again] {
+        let limiter = ConcurrencyLimiter::default();
+        for _ in 0..2 {
+            let permit = limiter.admit_query(Requester::Operator).await.expect("a permit");
+            assert!(timeout(Duration::from_millis(50), log.read(&permit, work)).await.is_err(), "it runs");
+        }
+        // Both of the operator's are taken until what ran under them has ended.
+        let permit = limiter.admit_query(Requester::Operator).await.expect("a permit that was given back");
+        let head = timeout(SOON, log.read(&permit, |reader| reader.head())).await;
+        assert!(head.expect("an answer in time").is_ok());
+    }
+}
+
+/// Holds: query.ended
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_beyond_its_deadline_is_interrupted() {
+    let folder = TempDir::new().expect("a folder");
+    let log = open(&folder);
+    let idle = Arc::new(Idle { ledger: folder.path().join("ledger.db"), readers: Mutex::default() });
+    let interrupt = Interrupt::new(Some(Instant::now() + Duration::from_millis(50)));
+    let read = timeout(SOON, idle.run(interrupt, (), for_ever)).await.expect("an end in time");
+    assert!(matches!(read, Err(LogError::QueryTookTooLong(_))), "{read:?}");
+    assert!(idle.readers.lock().expect("the readers").is_empty(), "what was interrupted is not used again");
+    drop(log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_decides_and_what_follows_have_connections_of_their_own() {
+    let folder = TempDir::new().expect("a folder");
+    let log = open(&folder);
+    let (limiter, mut reading) = (ConcurrencyLimiter::default(), tokio::task::JoinSet::new());
+    for _ in 0..2 {
+        let permit = limiter.admit_query(Requester::Operator).await.expect("a permit");
+        let queries = log.for_queries();
+        reading.spawn(async move { queries.read(&permit, for_ever).await });
+    }
+    for _ in 0..FOLLOWING_MAX {
+        let log = log.clone();
+        reading.spawn(async move { log.follow(for_ever).await });
+    }
+    // As many as decide at a time, beside all of these.
+    for _ in 0..DECIDING_MAX {
+        assert!(timeout(SOON, log.read(|reader| reader.head())).await.expect("an answer in time").is_ok());
+    }
+    reading.shutdown().await;
+    assert!(timeout(SOON, log.follow(|reader| reader.head())).await.expect("an answer in time").is_ok());
+}
