@@ -21,10 +21,10 @@ use projections::views::ViewsHandle;
 use prometheus::{Registry, TextEncoder};
 
 use crate::http::InFlight;
-use process::Process;
 use text::{Kind, Text, seconds};
 
 pub use answers::{Answers, Area, OpenConnection};
+pub use process::Looks;
 
 pub const PATH: &str = "/metrics";
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -37,6 +37,7 @@ pub struct Metrics {
     pub views: ViewsHandle,
     pub in_flight: InFlight,
     pub clock: Arc<dyn Clock>,
+    pub process: Looks,
 }
 
 pub fn routes(metrics: Metrics) -> Api {
@@ -69,8 +70,7 @@ impl Metrics {
         text.gauge("ledgerway_draining", "1 while no new requests are taken", u8::from(self.in_flight.is_draining()));
         text.family("ledgerway_build_info", Kind::Gauge, "1, with the version as a label");
         text.sample("ledgerway_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
-        // Lost only where the runtime ends, and the answer with it.
-        if let Ok(process) = tokio::task::spawn_blocking(Process::look).await {
+        if let Some(process) = self.process.fresh().await {
             process.write(&mut text);
         }
         text.finish()

@@ -32,7 +32,7 @@ use super::welcome::Welcome;
 use super::{ServeArgs, complain, logging, say};
 use crate::config::{Config, LISTEN, ListenVariable, METRICS_LISTEN, WrongConfig};
 use crate::http::{Door, DoorParts, Health, InFlight, Server, health_routes, published};
-use crate::metrics::{self, Answers, Metrics};
+use crate::metrics::{self, Answers, Looks, Metrics};
 
 const WRONG_CONFIGURATION: u8 = 2;
 /// For the last bytes of the last answer, which have left us and not yet the socket.
@@ -195,6 +195,7 @@ fn metrics_of(engines: &Engines, in_flight: &InFlight, clock: &Arc<dyn Clock>) -
         views: engines.views.clone(),
         in_flight: in_flight.clone(),
         clock: Arc::clone(clock),
+        process: Looks::default(),
     }
 }
 

@@ -2,13 +2,17 @@
 //! are no such metrics.
 
 use std::fs;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit};
+use tokio::sync::Semaphore;
 
 use super::text::{Text, seconds};
 
 const MICROS_PER_SECOND: u64 = 1_000_000;
+/// For how long a look is shown again.
+const FRESH_FOR: Duration = Duration::from_millis(500);
 
 /// What `/proc/self/stat` says.
 struct Stat {
@@ -23,9 +27,37 @@ pub struct Process {
     open_files: Option<usize>,
 }
 
+/// Looks at the process, one at a time: whoever asks for metrics needs no key, and threads for blocking work are few.
+pub struct Looks {
+    turns: Semaphore,
+    last: Mutex<Option<(Instant, Arc<Process>)>>,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self { turns: Semaphore::new(1), last: Mutex::default() }
+    }
+}
+
+impl Looks {
+    /// How it stands, or stood a moment ago. `None` where the runtime ends.
+    pub async fn fresh(&self) -> Option<Arc<Process>> {
+        let _turn = self.turns.acquire().await.ok()?;
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((at, process)) = last
+            && at.elapsed() < FRESH_FOR
+        {
+            return Some(process);
+        }
+        let process = Arc::new(tokio::task::spawn_blocking(Process::look).await.ok()?);
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), Arc::clone(&process)));
+        Some(process)
+    }
+}
+
 impl Process {
     /// Blocking: with many connections open the kernel has as many files to name.
-    pub fn look() -> Self {
+    fn look() -> Self {
         Self {
             stat: fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(Stat::read),
             open_files: fs::read_dir("/proc/self/fd").ok().map(Iterator::count),
@@ -64,6 +96,14 @@ impl Stat {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn who_asks_at_the_same_time_is_shown_the_same_look() {
+        let looks = Looks::default();
+        let shown = tokio::join!(looks.fresh(), looks.fresh(), looks.fresh());
+        let (Some(first), Some(second), Some(third)) = shown else { panic!("a look") };
+        assert!(Arc::ptr_eq(&first, &second) && Arc::ptr_eq(&second, &third));
+    }
 
     #[test]
     fn fields_are_counted_behind_the_name_whatever_it_is() {
