@@ -73,6 +73,16 @@ pub struct Head {
 }
 
 impl Head {
+    /// Refuses a `min_position` that the log does not have: whoever was told a position finds it there.
+    pub fn require(&self, min_position: u64) -> Result<(), Refusal> {
+        let head = self.position;
+        if min_position <= head {
+            return Ok(());
+        }
+        let reason = format!("{min_position} is beyond the newest event of the log, which is at {head}");
+        Err(Refusal::invalid("min_position", reason).with("position", head))
+    }
+
     /// The time that the next event would be recorded at: a clock that was put back does not put the log back.
     pub fn time_after(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         self.recorded_at.map_or(now, |last| last.max(now))

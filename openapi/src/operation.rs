@@ -188,7 +188,8 @@ impl Operation {
     #[must_use]
     pub fn min_position(mut self) -> Self {
         self.refusals.push(ErrorCode::ViewBehind);
-        let description = "Wait, for two seconds at most, until the answer knows everything up to this log position";
+        let description = "Wait, for two seconds at most, until the answer knows everything up to this log position; beyond \
+                           the newest event it is a 400";
         self.query("min_position", schema::count(), description)
     }
 

@@ -31,7 +31,10 @@ fn native(code: ErrorCode) -> Shape {
 pub fn details(code: ErrorCode) -> Shape {
     let text = schema::string;
     let fields = match code {
-        ErrorCode::InvalidRequest => object().required("field", text()).required("reason", text()),
+        ErrorCode::InvalidRequest => {
+            // Of a `min_position` that is beyond it: where the log is.
+            object().required("field", text()).required("reason", text()).optional("position", schema::count())
+        }
         ErrorCode::Forbidden => object().optional("permission", text()),
         ErrorCode::ModelNotAllowed | ErrorCode::ModelNotFound => object().optional("model", text()),
         ErrorCode::ModelUnpriced => object().optional("model", text()).optional("field", text()),

@@ -96,7 +96,7 @@ async fn list(
 ) -> Result<Json<Page>, QueryError> {
     asker.require(Permission::AdminAccess)?;
     let mut parameters = Parameters::parse(&query)?;
-    let min_position = parameters.min_position()?;
+    let min_position = parameters.min_position(&state.log)?;
     let filter = Filter::take(&mut parameters, kind)?;
     let cut = Cut::take(&mut parameters, segment)?;
     parameters.finish()?;
@@ -125,7 +125,7 @@ async fn one(
 ) -> Result<Json<Value>, QueryError> {
     asker.require(Permission::AdminAccess)?;
     let mut parameters = Parameters::parse(&query)?;
-    let min_position = parameters.min_position()?;
+    let min_position = parameters.min_position(&state.log)?;
     parameters.finish()?;
     wait(&state, min_position).await?;
     let visible = Visible::within_reach(&asker);

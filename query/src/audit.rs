@@ -95,7 +95,7 @@ struct Filter {
 async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString) -> Result<Response, QueryError> {
     asker.require(Permission::AuditRead)?;
     let mut parameters = Parameters::parse(&query)?;
-    let min_position = parameters.min_position()?;
+    let min_position = parameters.min_position(&state.log)?;
     let format = Format::take(&mut parameters)?;
     let filter = Filter::take(parameters)?;
     state.views.wait_for(View::Audit, min_position).await?;

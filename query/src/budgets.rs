@@ -72,7 +72,7 @@ pub fn shape() -> Shape {
 async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString) -> Result<Json<Page>, QueryError> {
     asker.require(Permission::UsageRead)?;
     let mut parameters = Parameters::parse(&query)?;
-    let (min_position, cut) = (parameters.min_position()?, Cut::take(&mut parameters, "standings")?);
+    let (min_position, cut) = (parameters.min_position(&state.log)?, Cut::take(&mut parameters, "standings")?);
     let include_ended = parameters.flag("include_ended")?;
     parameters.finish()?;
     state.views.wait_for(View::Budgets, min_position).await?;
@@ -91,7 +91,7 @@ async fn one(
 ) -> Result<Json<Value>, QueryError> {
     asker.require(Permission::UsageRead)?;
     let mut parameters = Parameters::parse(&query)?;
-    let min_position = parameters.min_position()?;
+    let min_position = parameters.min_position(&state.log)?;
     parameters.finish()?;
     let id: BudgetId = id.parse().map_err(|_| QueryError::NotFound("budget"))?;
     state.views.wait_for(View::Budgets, min_position).await?;

@@ -22,8 +22,6 @@ pub enum QueryError {
     NotFound(&'static str),
     #[error(transparent)]
     Behind(#[from] Behind),
-    #[error("the log is not yet at {wanted}")]
-    LogBehind { wanted: u64 },
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
     #[error(transparent)]
@@ -54,11 +52,6 @@ impl QueryError {
                 .with("position", behind.position)
                 .with("min_position", behind.wanted)
                 .retry_after(RETRY_AFTER),
-            Self::LogBehind { wanted } => {
-                Refusal::new(ErrorCode::ViewBehind, format!("the log is not yet at {wanted}"))
-                    .with("min_position", wanted)
-                    .retry_after(RETRY_AFTER)
-            }
             Self::NoRoom(no_room) => no_room.refusal(),
             Self::Views(ViewsError::TookTooLong) | Self::Log(LogError::QueryTookTooLong(_)) => {
                 let seconds = QUERY_MAX.as_secs();

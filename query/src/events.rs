@@ -22,7 +22,6 @@ use crate::QueryState;
 use crate::asker::{Asker, QueryString};
 use crate::described;
 use crate::error::QueryError;
-use crate::log_head::wait_for;
 use crate::page::{AS_OF_POSITION_SAID, NEXT_CURSOR_SAID, Place};
 use crate::parameters::Parameters;
 use crate::visible::Visible;
@@ -57,7 +56,7 @@ fn described_events() -> Operation {
 
 /// Parameters: `after` (a position; 0 is the beginning), `types` (comma-separated, with their versions), `limit` (of a
 /// page), `min_position`. With `Accept: text/event-stream` a stream, which `Last-Event-ID` resumes.
-/// Errors: 403 without `events:read`; 503 `VIEW_BEHIND` when the log does not get to `min_position` in time; 429 where the key or its tenant has
+/// Errors: 400 where `min_position` is beyond the log's end; 403 without `events:read`; 429 where the key or its tenant has
 /// as many queries or streams as it may have.
 async fn events(
     State(state): State<QueryState>,
@@ -67,12 +66,11 @@ async fn events(
 ) -> Result<Response, QueryError> {
     asker.require(Permission::EventsRead)?;
     let mut parameters = Parameters::parse(&query)?;
-    let min_position = parameters.min_position()?;
+    parameters.min_position(&state.log)?;
     let after = parameters.number("after")?.unwrap_or(0);
     let types = types(parameters.text("types").as_deref())?;
     let limit = parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
     parameters.finish()?;
-    wait_for(&state.log, min_position).await?;
     let filter = filter(Visible::to(&asker), types);
     if wants_stream(&headers) {
         let after = last_event_id(&headers)?.unwrap_or(after);

@@ -72,7 +72,7 @@ pub struct Filter {
 async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString) -> Result<Json<Page>, QueryError> {
     asker.require(Permission::UsageRead)?;
     let mut parameters = Parameters::parse(&query)?;
-    let min_position = parameters.min_position()?;
+    let min_position = parameters.min_position(&state.log)?;
     let filter = Filter::take(parameters)?;
     state.views.wait_for(View::Inferences, min_position).await?;
     let (visible, cut) = (Visible::to(&asker), filter.cut);
@@ -97,7 +97,7 @@ async fn one(
 ) -> Result<Json<Value>, QueryError> {
     asker.require(Permission::UsageRead)?;
     let mut parameters = Parameters::parse(&query)?;
-    let min_position = parameters.min_position()?;
+    let min_position = parameters.min_position(&state.log)?;
     parameters.finish()?;
     let request: RequestId = request.parse().map_err(|_| QueryError::NotFound("request"))?;
     state.views.wait_for(View::Inferences, min_position).await?;

@@ -2,12 +2,10 @@
 
 use axum::Json;
 use axum::extract::State;
-use events::log::LogQueries;
 use events::time::rfc3339;
 use http::StatusCode;
 use openapi::schema::{self, object};
 use openapi::{Answer, Api, Operation};
-use projections::views::PATIENCE;
 use serde_json::{Value, json};
 
 use crate::QueryState;
@@ -28,22 +26,11 @@ fn described_head() -> Operation {
 }
 
 /// `position` and `recorded_at` of the last durable event; 0 and null for an empty log.
-/// Errors: 503 `VIEW_BEHIND` when it does not get to `min_position` in time.
+/// Errors: 400 where `min_position` is beyond it.
 async fn head(State(state): State<QueryState>, _: Asker, query: QueryString) -> Result<Json<Value>, QueryError> {
     let mut parameters = Parameters::parse(&query)?;
-    let min_position = parameters.min_position()?;
+    parameters.min_position(&state.log)?;
     parameters.finish()?;
-    wait_for(&state.log, min_position).await?;
     let head = state.log.head();
     Ok(Json(json!({ "position": head.position, "recorded_at": head.recorded_at.map(rfc3339) })))
-}
-
-/// Waits until the log has got to `position`.
-pub async fn wait_for(log: &LogQueries, position: u64) -> Result<(), QueryError> {
-    let mut heads = log.watch_head();
-    let reached = tokio::time::timeout(PATIENCE, heads.wait_for(|head| head.position >= position)).await;
-    match reached {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(QueryError::LogBehind { wanted: position }),
-    }
 }

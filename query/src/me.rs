@@ -124,7 +124,7 @@ struct Owner<I> {
 /// Any key may ask. Parameter: `min_position`. Errors: 429 as for every query; 503 `VIEW_BEHIND`.
 async fn me(State(state): State<QueryState>, asker: Asker, query: QueryString) -> Result<Json<Me>, QueryError> {
     let mut parameters = Parameters::parse(&query)?;
-    let min_position = parameters.min_position()?;
+    let min_position = parameters.min_position(&state.log)?;
     parameters.finish()?;
     state.views.wait_for(View::Budgets, min_position).await?;
     let (tables, now) = (state.tables.load(), state.clock.now());

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use axum::extract::Query;
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use events::log::LogQueries;
 use events::time::parse_rfc3339;
 use events::wire::Refusal;
 use http::Uri;
@@ -88,9 +89,11 @@ impl Parameters {
         }
     }
 
-    /// `min_position`; absent is 0, which everything has reached.
-    pub fn min_position(&mut self) -> Result<u64, Refusal> {
-        Ok(self.number("min_position")?.unwrap_or(0))
+    /// `min_position`, which the log has; absent is 0, which everything has reached.
+    pub fn min_position(&mut self, log: &LogQueries) -> Result<u64, Refusal> {
+        let position = self.number("min_position")?.unwrap_or(0);
+        log.head().require(position)?;
+        Ok(position)
     }
 
     /// Nothing may be left.

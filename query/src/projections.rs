@@ -16,7 +16,6 @@ use crate::QueryState;
 use crate::asker::{Asker, QueryString};
 use crate::described;
 use crate::error::QueryError;
-use crate::log_head::wait_for;
 use crate::page::Page;
 use crate::parameters::Parameters;
 
@@ -73,13 +72,12 @@ fn shape() -> Shape {
 
 /// Per view: `name`, `version`, `position`, `lag_events`, `lag_ms`, `rebuilding`, `rebuild` (the one that is under way, or
 /// the last since the start: `state`, `started_at`, `finished_at`, `position`, `target`, `percent`, `error`) and `error`.
-/// Errors: 403 without `admin:access`; 503 `VIEW_BEHIND` when the log does not get to `min_position` in time.
+/// Errors: 400 where `min_position` is beyond the log's end; 403 without `admin:access`.
 async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString) -> Result<Json<Page>, QueryError> {
     asker.require(Permission::AdminAccess)?;
     let mut parameters = Parameters::parse(&query)?;
-    let min_position = parameters.min_position()?;
+    parameters.min_position(&state.log)?;
     parameters.finish()?;
-    wait_for(&state.log, min_position).await?;
     let as_of = state.log.head().position;
     let items: Result<Vec<Value>, _> = state.views.status().iter().map(serde_json::to_value).collect();
     Ok(Page::whole(as_of, items.map_err(|error| QueryError::Answer(error.to_string()))?))

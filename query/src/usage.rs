@@ -43,7 +43,7 @@ async fn usage(
 ) -> Result<Json<Page<Record>>, QueryError> {
     asker.require(Permission::UsageRead)?;
     let mut parameters = Parameters::parse(&query)?;
-    let min_position = parameters.min_position()?;
+    let min_position = parameters.min_position(&state.log)?;
     let question = Question::take(parameters)?;
     let (visible, question) = (Visible::to(&asker), Arc::new(question));
     let found = if question.is_about_metadata() {

@@ -23,7 +23,7 @@ use crate::reply;
 /// What follows on a write that the client knows of may be behind it for no longer than this.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Errors: 503 `VIEW_BEHIND` when the log does not get to `min_position` in time.
+/// Errors: 400 where `min_position` is beyond the log's end; 503 `VIEW_BEHIND` when the tables do not get there in time.
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
     Extension(caller): Extension<Arc<Caller>>,
@@ -70,10 +70,8 @@ fn min_position(query: &str) -> Result<Option<u64>, Refusal> {
 }
 
 async fn wait_for(gateway: &Gateway, position: u64) -> Result<(), Refusal> {
-    let mut heads = gateway.log.watch_head();
-    let logged = heads.wait_for(|head| head.position >= position);
-    let reached = matches!(tokio::time::timeout(PATIENCE, logged).await, Ok(Ok(_)));
-    if reached && gateway.tables.wait_for(position, PATIENCE).await {
+    gateway.log.head().require(position)?;
+    if gateway.tables.wait_for(position, PATIENCE).await {
         return Ok(());
     }
     let refusal = Refusal::new(ErrorCode::ViewBehind, format!("the models are not yet those at {position}"));

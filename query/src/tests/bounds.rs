@@ -135,9 +135,9 @@ async fn what_is_no_parameter_is_refused_by_name() {
 
 /// Holds: http.min-position
 #[tokio::test]
-async fn a_position_that_nothing_reaches_is_behind_after_two_seconds() {
+async fn a_position_that_the_log_does_not_have_is_refused_at_once() {
     let world = World::new().await;
-    let operator = operator();
+    let (operator, head) = (operator(), world.log.head().position);
     let began = Instant::now();
     let paths = [
         "/v1/usage",
@@ -147,12 +147,24 @@ async fn a_position_that_nothing_reaches_is_behind_after_two_seconds() {
         "/v1/events",
         "/v1/log/head",
         "/v1/projections",
+        "/v1/me",
         "/v1/admin/models",
     ];
-    let asked: Vec<String> = paths.iter().map(|path| format!("{path}?min_position=1000")).collect();
-    let answers = futures_util::future::join_all(asked.iter().map(|path| world.get(&operator, path))).await;
-    assert!(answers.into_iter().all(|answer| code(answer) == ErrorCode::ViewBehind));
-    let waited = began.elapsed().as_millis();
-    assert!((1900..4000).contains(&waited), "waited for {waited} ms");
+    for path in paths {
+        let refusal = world.get(&operator, &format!("{path}?min_position={}", head + 1)).await.expect_err(path);
+        assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::InvalidRequest, &json!("min_position")));
+        assert_eq!(refusal.details["position"], head, "{path}: it says where the log is");
+    }
+    assert!(began.elapsed().as_millis() < 1500, "waited for {:?}", began.elapsed());
+    world.close().await;
+}
+
+#[tokio::test]
+async fn a_view_that_does_not_get_there_in_time_is_behind() {
+    let mut world = World::new().await;
+    world.stop_views().await;
+    let position = world.infers(OURS, 1000).await;
+    let refusal = world.get(&operator(), &format!("/v1/usage?min_position={position}")).await.expect_err("it stands");
+    assert_eq!((refusal.code, &refusal.details["view"]), (ErrorCode::ViewBehind, &json!("usage_by_hour")));
     world.close().await;
 }
