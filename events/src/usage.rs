@@ -38,6 +38,17 @@ pub struct Usage {
 }
 
 impl TokenClasses {
+    /// All classes, in the order of the fields.
+    pub const fn each(&self) -> [u64; 5] {
+        [
+            self.input_uncached_tokens,
+            self.input_cache_read_tokens,
+            self.input_cache_write_tokens,
+            self.output_text_tokens,
+            self.output_reasoning_tokens,
+        ]
+    }
+
     pub const fn input(&self) -> u64 {
         self.input_uncached_tokens
             .saturating_add(self.input_cache_read_tokens)

@@ -189,10 +189,21 @@ impl ViewsHandle {
         view: View,
         work: impl FnOnce(&Connection) -> Result<T, ViewsError> + Send + 'static,
     ) -> Result<AsOf<T>, ViewsError> {
-        if self.shared.unreadable.has(view) {
-            return Err(ViewsError::Rebuilding(view));
+        self.read_together(permit, [view], work).await
+    }
+
+    /// The same of several views, so that what one of them counts has been counted by the others.
+    /// Errors: one of them is behind another, as a view that has stopped is.
+    pub async fn read_together<T: Send + 'static, const N: usize>(
+        &self,
+        permit: &QueryPermit,
+        views: [View; N],
+        work: impl FnOnce(&Connection) -> Result<T, ViewsError> + Send + 'static,
+    ) -> Result<AsOf<T>, ViewsError> {
+        if let Some(view) = views.iter().find(|view| self.shared.unreadable.has(**view)) {
+            return Err(ViewsError::Rebuilding(*view));
         }
-        self.shared.pool.read(permit, view, work).await
+        self.shared.pool.read(permit, views, work).await
     }
 
     /// Builds the view anew while it answers; the rebuild that is under way where there is one.

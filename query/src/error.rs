@@ -47,11 +47,13 @@ impl QueryError {
         match self {
             Self::Refused(refusal) => refusal,
             Self::NotFound(what) => Refusal::new(ErrorCode::NotFound, format!("no such {what}")),
-            Self::Behind(behind) => Refusal::new(ErrorCode::ViewBehind, behind.to_string())
-                .with("view", behind.view.as_str())
-                .with("position", behind.position)
-                .with("min_position", behind.wanted)
-                .retry_after(RETRY_AFTER),
+            Self::Behind(behind) | Self::Views(ViewsError::Behind(behind)) => {
+                Refusal::new(ErrorCode::ViewBehind, behind.to_string())
+                    .with("view", behind.view.as_str())
+                    .with("position", behind.position)
+                    .with("min_position", behind.wanted)
+                    .retry_after(RETRY_AFTER)
+            }
             Self::NoRoom(no_room) => no_room.refusal(),
             Self::Views(ViewsError::TookTooLong) | Self::Log(LogError::QueryTookTooLong(_)) => {
                 let seconds = QUERY_MAX.as_secs();

@@ -82,9 +82,15 @@ impl Parameters {
 
     /// `true` or `false`; absent is `false`.
     pub fn flag(&mut self, name: &str) -> Result<bool, Refusal> {
+        Ok(self.choice(name)?.unwrap_or(false))
+    }
+
+    /// `true` or `false`, where it is given.
+    pub fn choice(&mut self, name: &str) -> Result<Option<bool>, Refusal> {
         match self.text(name).as_deref() {
-            None | Some("false") => Ok(false),
-            Some("true") => Ok(true),
+            None => Ok(None),
+            Some("false") => Ok(Some(false)),
+            Some("true") => Ok(Some(true)),
             Some(_) => Err(Refusal::invalid(name, "must be true or false")),
         }
     }

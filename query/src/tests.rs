@@ -6,4 +6,5 @@ mod described;
 mod listening;
 mod maximum;
 pub mod plan;
+mod ranges;
 pub mod world;

@@ -1,10 +1,13 @@
 //! `GET /v1/usage`: requests, tokens, cost and latencies, grouped and filtered by any dimension. Reads the view
-//! `usage_by_hour`; counts whole hours: `from` is rounded down to one, `to` up. Where metadata is asked for, the requests
-//! themselves are counted, see [`tagged`].
+//! `usage_by_hour`, and for parts of an hour the view `inferences`. Where metadata is asked for, the requests themselves are
+//! counted, see [`tagged`].
 
 mod cursor;
+mod published;
 mod question;
+mod range;
 mod row;
+mod statements;
 mod sums;
 mod tagged;
 
@@ -12,35 +15,48 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use events::concurrency::QueryPermit;
 use events::event::admin::Permission;
 use openapi::Api;
-use projections::views::{AsOf, View};
+use projections::views::{AsOf, View, ViewsError};
+use rusqlite::Connection;
+use serde::Serialize;
 
 use crate::QueryState;
 use crate::asker::{Asker, QueryString};
 use crate::error::QueryError;
-use crate::page::Page;
 use crate::parameters::Parameters;
 use crate::record::Record;
 use crate::visible::Visible;
-use cursor::GroupKey;
 use question::Question;
-use row::Sums;
+use row::Groups;
 
 pub fn routes() -> Api<QueryState> {
-    Api::new().get("/v1/usage", usage, question::described)
+    Api::new().get("/v1/usage", usage, published::described)
+}
+
+/// A page as it goes out.
+#[derive(Debug, Serialize)]
+struct UsagePage {
+    as_of_position: u64,
+    /// The time that the answer is for; null where it has no beginning, or no end.
+    from: Option<String>,
+    to: Option<String>,
+    items: Vec<Record>,
+    totals: Option<Record>,
+    next_cursor: Option<String>,
 }
 
 /// A row a group; times first, then names in the order of their texts, then metadata. `requests` counts what was admitted,
 /// `refused` is not among them, `failed` is. A dimension that is not known (a request under way has no backend yet) is
-/// null, and so is metadata that a request does not have.
+/// null, and so is metadata that a request does not have. `totals`: of all groups, on whatever page they are.
 /// Errors: 400 for what is no parameter, and for metadata of more requests than are counted one by one; 403 without
 /// `usage:read`; 503 `VIEW_BEHIND`.
 async fn usage(
     State(state): State<QueryState>,
     asker: Asker,
     query: QueryString,
-) -> Result<Json<Page<Record>>, QueryError> {
+) -> Result<Json<UsagePage>, QueryError> {
     asker.require(Permission::UsageRead)?;
     let mut parameters = Parameters::parse(&query)?;
     let min_position = parameters.min_position(&state.log)?;
@@ -49,18 +65,41 @@ async fn usage(
     let found = if question.is_about_metadata() {
         by_metadata(&state, &asker, visible, &question, min_position).await?
     } else {
-        state.views.wait_for(View::UsageByHour, min_position).await?;
-        let question = Arc::clone(&question);
-        let permit = state.admit(&asker).await?;
-        state.views.read(&permit, View::UsageByHour, move |db| sums::of(db, visible, &question)).await?
+        wait(&state, &question, min_position).await?;
+        let (permit, asked) = (state.admit(&asker).await?, Arc::clone(&question));
+        read(&state, &permit, &question, move |db| sums::of(db, visible, &asked)).await?
     };
-    let mut rows = found.value;
+    let Groups { mut rows, totals } = found.value;
     let more = rows.len() > question.limits.limit;
     rows.truncate(question.limits.limit);
     let last = rows.last().filter(|_| more).map(|(key, _)| cursor::write(&question.names(), key)).transpose();
     let next_cursor = last.map_err(|error| QueryError::Answer(error.to_string()))?;
     let items = rows.iter().map(|(key, sums)| row::shown(key, sums, &question)).collect();
-    Ok(Json(Page { as_of_position: found.position, items, next_cursor }))
+    let totals = totals.map(|totals| row::totals(&totals));
+    let [from, to] = question.range.shown();
+    Ok(Json(UsagePage { as_of_position: found.position, from, to, items, totals, next_cursor }))
+}
+
+/// Waits for what [`read`] reads.
+async fn wait(state: &QueryState, question: &Question, min_position: u64) -> Result<(), QueryError> {
+    state.views.wait_for(View::UsageByHour, min_position).await?;
+    if question.range.parts().has_edges() {
+        state.views.wait_for(View::Inferences, min_position).await?;
+    }
+    Ok(())
+}
+
+/// Reads what the question is about: the hours, and for parts of an hour the requests as well.
+async fn read<T: Send + 'static>(
+    state: &QueryState,
+    permit: &QueryPermit,
+    question: &Question,
+    work: impl FnOnce(&Connection) -> Result<T, ViewsError> + Send + 'static,
+) -> Result<AsOf<T>, ViewsError> {
+    if question.range.parts().has_edges() {
+        return state.views.read_together(permit, [View::UsageByHour, View::Inferences], work).await;
+    }
+    state.views.read(permit, View::UsageByHour, work).await
 }
 
 async fn by_metadata(
@@ -69,12 +108,12 @@ async fn by_metadata(
     visible: Visible,
     question: &Arc<Question>,
     min_position: u64,
-) -> Result<AsOf<Vec<(GroupKey, Sums)>>, QueryError> {
+) -> Result<AsOf<Groups>, QueryError> {
     state.views.wait_for(View::Inferences, min_position).await?;
     // Who asks for a value asks for requests that have it: what was refused has none.
     let counts_refused = question.metadata.is_empty();
     if counts_refused {
-        state.views.wait_for(View::UsageByHour, min_position).await?;
+        wait(state, question, min_position).await?;
     }
     let permit = state.admit(asker).await?;
     let asked = Arc::clone(question);
@@ -98,11 +137,8 @@ async fn by_metadata(
     }
     if counts_refused {
         let asked = Arc::clone(question);
-        let refused = state
-            .views
-            .read(&permit, View::UsageByHour, move |db| sums::refused(db, visible, &asked, tagged::REQUESTS_MAX))
-            .await?
-            .value;
+        let refused = move |db: &Connection| sums::refused(db, visible, &asked, tagged::REQUESTS_MAX);
+        let refused = read(state, &permit, question, refused).await?.value;
         if refused.len() > tagged::REQUESTS_MAX {
             return Err(tagged::too_many().into());
         }

@@ -65,6 +65,33 @@ async fn every_list_goes_on_at_its_cursor_and_takes_no_other() {
     operator.get(&format!("/v1/audit?cursor={cursor}")).await.must_be(400, "INVALID_REQUEST");
 }
 
+/// Holds: query.usage-exact, query.usage-totals
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_from_the_second_request_on_has_not_the_first() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    for _ in 0..3 {
+        tenant.chat("ok").await.must(200);
+    }
+    let admitted = tenant.events_of(&gateway, &["inference.admitted"]).await;
+    let times: Vec<&str> = admitted.iter().map(|event| event["recorded_at"].as_str().expect("a time")).collect();
+    let head = gateway.head().await;
+    let usage = |query: String| {
+        let path = format!("/v1/usage?min_position={head}&tenant={}&group_by=week,key&{query}", tenant.id);
+        let operator = gateway.operator();
+        async move { operator.get(&path).await.must(200).json() }
+    };
+    let whole = usage(String::new()).await;
+    assert_eq!((&whole["from"], &whole["to"], &whole["totals"]["requests"]), (&Value::Null, &Value::Null, &json!(3)));
+    for (first, last, requests) in [(0, 1, 1), (1, 2, 1), (0, 2, 2), (2, 0, 0)] {
+        let page = usage(format!("from={}&to={}", times[first], times[last])).await;
+        assert_eq!((&page["from"], &page["to"]), (&json!(times[first]), &json!(times[last])));
+        let rows = page["items"].as_array().expect("items");
+        assert_eq!((&page["totals"]["requests"], rows.len()), (&json!(requests), requests.min(1)), "{page}");
+        assert!(rows.iter().all(|row| row["requests"] == json!(requests) && row["latency_ms_p95"].is_u64()), "{page}");
+    }
+}
+
 /// Holds: query.usage-metadata
 #[tokio::test(flavor = "multi_thread")]
 async fn usage_is_grouped_and_chosen_by_metadata() {

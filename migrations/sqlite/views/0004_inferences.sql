@@ -1,5 +1,6 @@
 -- One request a row, at the position of its first event: what requests are found by, and where in the log the rest of
--- their lives stands. What the events say is not repeated here, where it took nine tenths of the file.
+-- their lives stands. What the events say is not repeated here, where it took nine tenths of the file, but for what usage
+-- is counted by: tokens, latency (in milliseconds) and cost. corrected_nanos: the part of the cost that corrections added.
 -- status: admitted, completed, failed, aborted or refused. Times in microseconds since 1970, money in nano-dollars. ANY: a
 -- number that may outgrow an INTEGER, and is then its decimal digits, see `views/exact.rs`.
 CREATE TABLE inferences (
@@ -15,6 +16,13 @@ CREATE TABLE inferences (
     provider    TEXT,
     backend     TEXT,
     cost_nanos  ANY     NOT NULL,
+    corrected_nanos          ANY NOT NULL DEFAULT 0,
+    input_uncached_tokens    ANY NOT NULL DEFAULT 0,
+    input_cache_read_tokens  ANY NOT NULL DEFAULT 0,
+    input_cache_write_tokens ANY NOT NULL DEFAULT 0,
+    output_text_tokens       ANY NOT NULL DEFAULT 0,
+    output_reasoning_tokens  ANY NOT NULL DEFAULT 0,
+    latency_ms  ANY,
     hold_position     INTEGER,
     outcome_position  INTEGER,
     hold_end_position INTEGER
@@ -33,3 +41,22 @@ CREATE TABLE inference_incidents (
     position    INTEGER NOT NULL,
     PRIMARY KEY (request_id, position)
 ) STRICT, WITHOUT ROWID;
+
+-- Usage that is no admitted request's: refusals, each with the number of requests that it stands for, and corrections of
+-- charges, when they were made. model: '' for corrections, and for names that no model has.
+CREATE TABLE other_usage (
+    position    INTEGER NOT NULL PRIMARY KEY,
+    recorded_at INTEGER NOT NULL,
+    partner_id  TEXT,
+    tenant_id   TEXT,
+    user_id     TEXT,
+    key_id      TEXT,
+    model       TEXT    NOT NULL,
+    refused     ANY     NOT NULL,
+    cost_nanos  ANY     NOT NULL
+) STRICT;
+
+CREATE INDEX other_usage_by_time ON other_usage (recorded_at);
+CREATE INDEX other_usage_by_tenant ON other_usage (tenant_id, recorded_at);
+CREATE INDEX other_usage_by_partner ON other_usage (partner_id, recorded_at);
+CREATE INDEX other_usage_by_key ON other_usage (key_id, recorded_at);

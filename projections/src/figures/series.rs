@@ -81,15 +81,7 @@ impl Slot {
 
     fn consumed(&self, ended: &InferenceEnded) {
         if let Some(usage) = &ended.usage {
-            let tokens = &usage.tokens;
-            let classes = [
-                tokens.input_uncached_tokens,
-                tokens.input_cache_read_tokens,
-                tokens.input_cache_write_tokens,
-                tokens.output_text_tokens,
-                tokens.output_reasoning_tokens,
-            ];
-            self.tokens.iter().zip(classes).for_each(|(counter, count)| counter.inc_by(count));
+            self.tokens.iter().zip(usage.tokens.each()).for_each(|(counter, count)| counter.inc_by(count));
         }
         for (family, millis) in [(&self.seconds, ended.latency_ms), (&self.first_token, ended.first_token_ms)] {
             if let Some(millis) = millis {

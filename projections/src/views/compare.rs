@@ -38,6 +38,7 @@ const TABLES: &[Table] = &[
         keys: 2,
         rows: "SELECT * FROM inference_incidents ORDER BY request_id, position",
     },
+    Table { name: "other_usage", keys: 1, rows: "SELECT * FROM other_usage ORDER BY position" },
     Table { name: "audit", keys: 1, rows: "SELECT * FROM audit ORDER BY position" },
     Table { name: "catalogue", keys: 2, rows: "SELECT * FROM catalogue ORDER BY kind, id" },
 ];

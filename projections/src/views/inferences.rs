@@ -1,5 +1,6 @@
 //! `inferences` and `inference_incidents`: one request's whole life. Reads `inference.*` and the ends of holds. Rebuild:
-//! from the log. A refusal that stands for several requests, or for none that has an id, has no row here.
+//! from the log. A refusal that stands for several requests, or for none that has an id, has no row here; `other_usage` has
+//! one for every refusal and every correction, so that usage can be counted within an hour.
 //!
 //! Rows say where in the log a life's events stand, and who reads a life reads them there: they never change, and their
 //! text was most of this file and most of the time that it took to write it.
@@ -15,10 +16,12 @@ use rusqlite::{CachedStatement, Connection, params};
 use super::View;
 use super::exact::Exact;
 use super::projector::{ProjectionError, Projector, must_exist};
+use super::usage_by_hour::refused_model;
 
 const SCHEMA: &str = include_str!("../../../migrations/sqlite/views/0004_inferences.sql");
 const INSERT: &str = include_str!("inferences/insert.sql");
 const UPDATE: &str = include_str!("inferences/update.sql");
+const INSERT_OTHER_USAGE: &str = include_str!("inferences/insert_other_usage.sql");
 const INSERT_INCIDENT: &str = include_str!("inferences/insert_incident.sql");
 
 pub struct Inferences;
@@ -57,7 +60,20 @@ impl Status {
     }
 }
 
-type Lives<'a> = IdMap<RequestId, Life<'a>>;
+/// Usage that is no admitted request's.
+struct OtherUsage<'a> {
+    recorded: &'a Recorded,
+    model: &'a str,
+    refused: u64,
+    corrected: NanoUsd,
+}
+
+/// What a batch says.
+#[derive(Default)]
+struct Taken<'a> {
+    lives: IdMap<RequestId, Life<'a>>,
+    others: Vec<OtherUsage<'a>>,
+}
 
 impl Projector for Inferences {
     fn view(&self) -> View {
@@ -65,7 +81,7 @@ impl Projector for Inferences {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn schema(&self) -> &'static str {
@@ -73,90 +89,115 @@ impl Projector for Inferences {
     }
 
     fn apply(&mut self, db: &Connection, events: &[Arc<Recorded>]) -> Result<(), ProjectionError> {
-        let mut lives = Lives::default();
+        let mut taken = Taken::default();
         for recorded in events {
-            take(&mut lives, recorded)?;
+            taken.take(recorded)?;
         }
         // In the order of their positions: rows are then appended, not put between others.
-        let mut lives: Vec<(RequestId, Life<'_>)> = lives.into_iter().collect();
+        let mut lives: Vec<(RequestId, Life<'_>)> = taken.lives.into_iter().collect();
         lives.sort_unstable_by_key(|(_, life)| life.begin.map(|(begin, _, _)| begin.position));
         let mut statements = Statements::prepare(db)?;
-        lives.iter().try_for_each(|(request, life)| statements.write(*request, life))
+        lives.iter().try_for_each(|(request, life)| statements.write(*request, life))?;
+        taken.others.iter().try_for_each(|other| other.write(db))
     }
 }
 
-fn take<'a>(lives: &mut Lives<'a>, recorded: &'a Recorded) -> Result<(), ProjectionError> {
-    let request = recorded.context.request_id;
-    let mut life = |change: &mut dyn FnMut(&mut Life<'a>)| {
-        if let Some(request) = request {
-            change(lives.entry(request).or_default());
+impl<'a> Taken<'a> {
+    fn take(&mut self, recorded: &'a Recorded) -> Result<(), ProjectionError> {
+        let request = recorded.context.request_id;
+        let mut life = |change: &mut dyn FnMut(&mut Life<'a>)| {
+            if let Some(request) = request {
+                change(self.lives.entry(request).or_default());
+            }
+        };
+        match &recorded.event {
+            Event::InferenceAdmitted(admitted) => {
+                life(&mut |life| life.begin = Some((recorded, &admitted.model, Status::Admitted)));
+            }
+            Event::InferenceRefused(refused) => {
+                if stands_alone(refused) {
+                    life(&mut |life| life.begin = Some((recorded, &refused.model, Status::Refused)));
+                }
+                let model = refused_model(refused);
+                self.others.push(OtherUsage { recorded, model, refused: refused.count, corrected: NanoUsd::ZERO });
+            }
+            Event::InferenceCompleted(ended) => {
+                life(&mut |life| life.outcome = Some((recorded.position, ended, Status::Completed)));
+            }
+            Event::InferenceFailed(ended) => {
+                life(&mut |life| life.outcome = Some((recorded.position, ended, Status::Failed)))
+            }
+            Event::InferenceAborted(ended) => {
+                life(&mut |life| life.outcome = Some((recorded.position, ended, Status::Aborted)))
+            }
+            Event::InferenceAttemptFailed(_) => life(&mut |life| life.incidents.push(recorded.position)),
+            Event::BudgetReserved(_) => life(&mut |life| life.hold_position = Some(recorded.position)),
+            Event::BudgetSettled(_) | Event::BudgetReleased(_) | Event::BudgetExpired(_) => {
+                life(&mut |life| life.hold_end_position = Some(recorded.position));
+            }
+            Event::BudgetAdjusted(correction) => {
+                let life = self.lives.entry(correction.of).or_default();
+                let delta = i128::from(correction.delta_usd.nanos());
+                life.corrected = life.corrected.checked_add(delta).ok_or(ProjectionError::Overflow)?;
+                life.incidents.push(recorded.position);
+                self.others.push(OtherUsage { recorded, model: "", refused: 0, corrected: correction.delta_usd });
+            }
+            Event::PartnerCreated(_)
+            | Event::PartnerChanged(_)
+            | Event::PartnerEnded(_)
+            | Event::TenantCreated(_)
+            | Event::TenantChanged(_)
+            | Event::TenantEnded(_)
+            | Event::UserCreated(_)
+            | Event::UserChanged(_)
+            | Event::UserEnded(_)
+            | Event::KeyCreated(_)
+            | Event::KeyChanged(_)
+            | Event::KeyRotated(_)
+            | Event::KeyRevoked(_)
+            | Event::ProviderCreated(_)
+            | Event::ProviderChanged(_)
+            | Event::ProviderEnded(_)
+            | Event::ModelCreated(_)
+            | Event::ModelChanged(_)
+            | Event::ModelEnded(_)
+            | Event::PriceCreated(_)
+            | Event::PriceChanged(_)
+            | Event::PriceEnded(_)
+            | Event::BudgetOpened(_)
+            | Event::BudgetChanged(_)
+            | Event::BudgetClosed(_)
+            | Event::RateLimitCreated(_)
+            | Event::RateLimitChanged(_)
+            | Event::RateLimitEnded(_)
+            | Event::AccessDenied(_)
+            | Event::AccessRateLimited(_)
+            | Event::BudgetThresholdReached(_) => {}
         }
-    };
-    match &recorded.event {
-        Event::InferenceAdmitted(admitted) => {
-            life(&mut |life| life.begin = Some((recorded, &admitted.model, Status::Admitted)));
-        }
-        Event::InferenceRefused(refused) if stands_alone(refused) => {
-            life(&mut |life| life.begin = Some((recorded, &refused.model, Status::Refused)));
-        }
-        Event::InferenceRefused(_) => {}
-        Event::InferenceCompleted(ended) => {
-            life(&mut |life| life.outcome = Some((recorded.position, ended, Status::Completed)));
-        }
-        Event::InferenceFailed(ended) => {
-            life(&mut |life| life.outcome = Some((recorded.position, ended, Status::Failed)))
-        }
-        Event::InferenceAborted(ended) => {
-            life(&mut |life| life.outcome = Some((recorded.position, ended, Status::Aborted)))
-        }
-        Event::InferenceAttemptFailed(_) => life(&mut |life| life.incidents.push(recorded.position)),
-        Event::BudgetReserved(_) => life(&mut |life| life.hold_position = Some(recorded.position)),
-        Event::BudgetSettled(_) | Event::BudgetReleased(_) | Event::BudgetExpired(_) => {
-            life(&mut |life| life.hold_end_position = Some(recorded.position));
-        }
-        Event::BudgetAdjusted(correction) => {
-            let life = lives.entry(correction.of).or_default();
-            let delta = i128::from(correction.delta_usd.nanos());
-            life.corrected = life.corrected.checked_add(delta).ok_or(ProjectionError::Overflow)?;
-            life.incidents.push(recorded.position);
-        }
-        Event::PartnerCreated(_)
-        | Event::PartnerChanged(_)
-        | Event::PartnerEnded(_)
-        | Event::TenantCreated(_)
-        | Event::TenantChanged(_)
-        | Event::TenantEnded(_)
-        | Event::UserCreated(_)
-        | Event::UserChanged(_)
-        | Event::UserEnded(_)
-        | Event::KeyCreated(_)
-        | Event::KeyChanged(_)
-        | Event::KeyRotated(_)
-        | Event::KeyRevoked(_)
-        | Event::ProviderCreated(_)
-        | Event::ProviderChanged(_)
-        | Event::ProviderEnded(_)
-        | Event::ModelCreated(_)
-        | Event::ModelChanged(_)
-        | Event::ModelEnded(_)
-        | Event::PriceCreated(_)
-        | Event::PriceChanged(_)
-        | Event::PriceEnded(_)
-        | Event::BudgetOpened(_)
-        | Event::BudgetChanged(_)
-        | Event::BudgetClosed(_)
-        | Event::RateLimitCreated(_)
-        | Event::RateLimitChanged(_)
-        | Event::RateLimitEnded(_)
-        | Event::AccessDenied(_)
-        | Event::AccessRateLimited(_)
-        | Event::BudgetThresholdReached(_) => {}
+        Ok(())
     }
-    Ok(())
 }
 
 const fn stands_alone(refused: &InferenceRefused) -> bool {
     refused.count == 1
+}
+
+impl OtherUsage<'_> {
+    fn write(&self, db: &Connection) -> Result<(), ProjectionError> {
+        let context = &self.recorded.context;
+        db.prepare_cached(INSERT_OTHER_USAGE)?.execute(params![
+            self.recorded.position,
+            self.recorded.recorded_at.timestamp_micros(),
+            context.partner_id.map(|id| id.to_string()),
+            context.tenant_id.map(|id| id.to_string()),
+            context.user_id.map(|id| id.to_string()),
+            context.key_id.map(|id| id.to_string()),
+            self.model,
+            Exact(self.refused.into()),
+            self.corrected.nanos(),
+        ])?;
+        Ok(())
+    }
 }
 
 /// The statements of a batch, looked up once.
@@ -172,6 +213,10 @@ struct OutcomeColumns<'a> {
     provider: Option<&'a str>,
     backend: Option<String>,
     cost_nanos: Exact,
+    corrected_nanos: Exact,
+    /// Of each class.
+    tokens: [Option<Exact>; 5],
+    latency_ms: Option<Exact>,
     position: Option<u64>,
 }
 
@@ -179,11 +224,16 @@ impl Life<'_> {
     fn outcome_columns(&self) -> Result<OutcomeColumns<'_>, ProjectionError> {
         let cost = self.outcome.map_or(NanoUsd::ZERO, |(_, ended, _)| ended.cost_usd);
         let backend = self.outcome.and_then(|(_, ended, _)| ended.backend.as_ref());
+        let usage = self.outcome.and_then(|(_, ended, _)| ended.usage.as_ref());
+        let latency_ms = self.outcome.and_then(|(_, ended, _)| ended.latency_ms);
         Ok(OutcomeColumns {
             status: self.outcome.map(|(_, _, status)| status.as_str()),
             provider: backend.map(|backend| backend.provider.as_str()),
             backend: backend.map(|backend| format!("{}/{}", backend.provider, backend.model)),
             cost_nanos: self.corrected.checked_add(cost.nanos().into()).map(Exact).ok_or(ProjectionError::Overflow)?,
+            corrected_nanos: Exact(self.corrected),
+            tokens: usage.map(|usage| usage.tokens.each().map(|tokens| Some(Exact(tokens.into())))).unwrap_or_default(),
+            latency_ms: latency_ms.map(|latency_ms| Exact(latency_ms.into())),
             position: self.outcome.map(|(position, _, _)| position),
         })
     }
@@ -219,6 +269,7 @@ impl<'c> Statements<'c> {
         status: Status,
     ) -> Result<(), ProjectionError> {
         let (context, outcome) = (&begin.context, life.outcome_columns()?);
+        let [uncached, cache_read, cache_write, text, reasoning] = outcome.tokens;
         self.insert.execute(params![
             begin.position,
             request,
@@ -232,6 +283,13 @@ impl<'c> Statements<'c> {
             outcome.provider,
             outcome.backend,
             outcome.cost_nanos,
+            outcome.corrected_nanos,
+            uncached,
+            cache_read,
+            cache_write,
+            text,
+            reasoning,
+            outcome.latency_ms,
             life.hold_position,
             outcome.position,
             life.hold_end_position,
@@ -241,12 +299,20 @@ impl<'c> Statements<'c> {
 
     fn update(&mut self, request: &str, life: &Life<'_>) -> Result<(), ProjectionError> {
         let outcome = life.outcome_columns()?;
+        let [uncached, cache_read, cache_write, text, reasoning] = outcome.tokens;
         let rows = self.update.execute(params![
             request,
             outcome.status,
             outcome.provider,
             outcome.backend,
             outcome.cost_nanos,
+            outcome.corrected_nanos,
+            uncached,
+            cache_read,
+            cache_write,
+            text,
+            reasoning,
+            outcome.latency_ms,
             life.hold_position,
             outcome.position,
             life.hold_end_position,

@@ -18,6 +18,11 @@ impl Histogram {
         self.add(bucket_of(milliseconds), 1);
     }
 
+    /// Adds what another one counts.
+    pub fn merge(&mut self, other: &Self) {
+        other.counts.iter().for_each(|(bucket, count)| self.add(*bucket, *count));
+    }
+
     /// Bucket and count in turn, buckets rising, each as a little-endian number of seven bits a byte whose top bits say
     /// that more follows: one form for one histogram, and two or three bytes a bucket.
     pub fn encode(&self) -> Vec<u8> {

@@ -8,9 +8,9 @@ use events::concurrency::{QUERY_MAX, QueryPermit};
 use events::log::interrupt::Interrupt;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::View;
 use super::exact;
 use super::store::{VIEWS_FILE, read_checkpoint};
+use super::{Behind, View};
 
 /// Bytes of pages that a connection keeps, as SQLite counts: negative is KiB.
 const CACHE_KIB: i64 = -8192;
@@ -28,6 +28,8 @@ pub enum ViewsError {
     Lost,
     #[error("the view {} is being built anew", .0.as_str())]
     Rebuilding(View),
+    #[error(transparent)]
+    Behind(#[from] Behind),
 }
 
 /// Rows and the log position that they reflect.
@@ -56,10 +58,11 @@ impl Pool {
 
     /// Runs `work` in one read transaction, so that rows and position belong together. Interrupted at the permit's
     /// deadline, and soon after nobody waits for it any more.
-    pub async fn read<T: Send + 'static>(
+    /// Errors: the views are not at one position.
+    pub async fn read<T: Send + 'static, const N: usize>(
         &self,
         permit: &QueryPermit,
-        view: View,
+        views: [View; N],
         work: impl FnOnce(&Connection) -> Result<T, ViewsError> + Send + 'static,
     ) -> Result<AsOf<T>, ViewsError> {
         let (path, shared, deadline, held) =
@@ -67,7 +70,7 @@ impl Pool {
         let interrupt = Interrupt::new(Some(deadline.into_std()));
         let _ended_when_dropped = interrupt.when_dropped();
         let query = tokio::task::spawn_blocking(move || {
-            let read = shared.read(&path, view, &interrupt, work);
+            let read = shared.read(&path, &views, &interrupt, work);
             // The connection is free again, which may be later than that anybody waited for it.
             drop(held);
             match read {
@@ -87,7 +90,7 @@ impl Shared {
     fn read<T>(
         &self,
         path: &Path,
-        view: View,
+        views: &[View],
         interrupt: &Interrupt,
         work: impl FnOnce(&Connection) -> Result<T, ViewsError>,
     ) -> Result<AsOf<T>, ViewsError> {
@@ -95,7 +98,7 @@ impl Shared {
             return Err(ViewsError::Lost);
         }
         let (epoch, mut connection) = self.take(path)?;
-        let answer = in_transaction(&mut connection, view, |db| interrupt.watch(db, || work(db)));
+        let answer = in_transaction(&mut connection, views, |db| interrupt.watch(db, || work(db)));
         if answer.is_ok() {
             self.put_back(epoch, connection);
         }
@@ -128,11 +131,18 @@ fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
 
 fn in_transaction<T>(
     connection: &mut Connection,
-    view: View,
+    views: &[View],
     work: impl FnOnce(&Connection) -> Result<T, ViewsError>,
 ) -> Result<AsOf<T>, ViewsError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
-    let position = read_checkpoint(&transaction, view)?.unwrap_or_default().position;
+    let mut positions = Vec::with_capacity(views.len());
+    for view in views {
+        positions.push((read_checkpoint(&transaction, *view)?.unwrap_or_default().position, *view));
+    }
+    let position = positions.iter().map(|(position, _)| *position).max().unwrap_or(0);
+    if let Some((behind, view)) = positions.into_iter().find(|(reached, _)| *reached < position) {
+        return Err(Behind { view, position: behind, wanted: position }.into());
+    }
     let value = work(&transaction)?;
     transaction.finish()?;
     Ok(AsOf { position, value })

@@ -148,7 +148,8 @@ fn dimensions<'a>(recorded: &Recorded, at: DateTime<Utc>, model: &'a str) -> Dim
     }
 }
 
-fn refused_model(refused: &InferenceRefused) -> &str {
+/// The model that a refusal counts under.
+pub(super) fn refused_model(refused: &InferenceRefused) -> &str {
     if refused.code == ErrorCode::ModelNotFound { "" } else { &refused.model }
 }
 

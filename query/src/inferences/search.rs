@@ -7,11 +7,11 @@ use super::Filter;
 use crate::edge::edge;
 use crate::page::Looked;
 use crate::since::Instants;
-use crate::visible::Visible;
+use crate::visible::{Narrowest, Visible};
 
 /// Rows that one page looks at: a tenth of a second where all of them are read from the disk's cache.
 pub const LOOKED_AT_MAX: i64 = 100_000;
-const INSTANTS: Instants = Instants { next: include_str!("next.sql"), last: include_str!("last.sql") };
+pub const INSTANTS: Instants = Instants { next: include_str!("next.sql"), last: include_str!("last.sql") };
 
 /// The statements that read by one index. What they look at comes in its order, a row at a time, until enough of it counts:
 /// asked to order it once more, SQLite would look at all of it first.
@@ -93,12 +93,12 @@ pub fn look<T>(
 /// The index by which the fewest rows that do not count are looked at.
 fn narrowest(visible: Visible, filter: &Filter) -> Index {
     let is_rare = filter.status.as_deref().is_some_and(|status| NOT_COMPLETED.contains(&status));
-    match (visible, &filter.tenant, &filter.partner) {
-        _ if filter.key.is_some() => BY_KEY,
-        (Visible::Tenant(_), _, _) | (_, Some(_), _) => BY_TENANT,
-        (Visible::Partner(_), None, _) | (Visible::Platform, None, Some(_)) => BY_PARTNER,
-        (Visible::Platform, None, None) if is_rare => BY_STATUS,
-        (Visible::Platform, None, None) => BY_POSITION,
+    match visible.narrowest(filter.partner.is_some(), filter.tenant.is_some(), filter.key.is_some()) {
+        Narrowest::Key => BY_KEY,
+        Narrowest::Tenant => BY_TENANT,
+        Narrowest::Partner => BY_PARTNER,
+        Narrowest::Everything if is_rare => BY_STATUS,
+        Narrowest::Everything => BY_POSITION,
     }
 }
 

@@ -1,10 +1,12 @@
 //! How SQLite would answer a query.
 
+use ::projections::views::exact;
 use rusqlite::Connection;
 
 /// The steps of the plan, over empty tables of this schema.
 pub fn of(schema: &str, sql: &str) -> Vec<String> {
     let db = Connection::open_in_memory().expect("a database");
+    exact::register(&db).expect("the functions");
     db.execute_batch(schema).expect("the schema");
     let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("a plan");
     let mut rows = statement.raw_query();

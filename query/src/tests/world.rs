@@ -11,9 +11,9 @@ use ::events::event::inference::{Backend, InferenceAdmitted, InferenceEnded, Ver
 use ::events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
 use ::events::ids::{BudgetId, KeyId, PartnerId, RequestId, TenantId, UserId};
 use ::events::ledger::{Admission, Charge, IfShort, Outcome, RefusedRequest};
-use ::events::log::{Admitted, Append, Basis, Log, LogOptions, PersonalData, SideRow};
+use ::events::log::{Admitted, Append, Basis, Log, LogOptions, OpenHold, PersonalData, SideRow};
 use ::events::money::NanoUsd;
-use ::events::time::{Period, SystemClock};
+use ::events::time::{Clock, Period, SystemClock};
 use ::events::usage::{TokenClasses, Usage, UsageSource};
 use ::events::wire::{ErrorCode, Refusal};
 use ::projections::caller::Caller;
@@ -126,8 +126,12 @@ pub type Answer = Result<Value, Refusal>;
 impl World {
     /// Both houses, and nobody has asked for anything.
     pub async fn new() -> Self {
+        Self::by(Arc::new(SystemClock::new())).await
+    }
+
+    /// The same, by this clock.
+    pub async fn by(clock: Arc<dyn Clock>) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        let clock = Arc::new(SystemClock::new());
         let log = Log::open(dir.path(), LogOptions::new(clock.clone())).expect("the log opens");
         let (tables, feed) = tables::start(&log).await.expect("the tables start");
         let (views, thread) = views::start(&log, dir.path(), clock.clone()).expect("the views start");
@@ -250,8 +254,14 @@ impl World {
         house: House,
         request: u128,
         metadata: &[(&str, &str)],
-        (tokens, cost_usd): (TokenClasses, NanoUsd),
+        used: (TokenClasses, NanoUsd),
     ) -> u64 {
+        let hold = self.admits(house, request, metadata).await;
+        self.completes(hold, used).await
+    }
+
+    /// One that is let in, with a hold of a minute.
+    pub async fn admits(&self, house: House, request: u128, metadata: &[(&str, &str)]) -> OpenHold {
         let request_id: RequestId = id(request);
         let context = Context::about(Actor::Key(house.key()), house.chain()).in_request(request_id);
         let admitted = InferenceAdmitted {
@@ -274,10 +284,14 @@ impl World {
             if_short: IfShort::Refuse,
             admitted: Box::new(admitted),
         };
-        let hold = match self.log.admit(admission).await.expect("the ledger answers") {
+        match self.log.admit(admission).await.expect("the ledger answers") {
             Admitted::Hold(hold) => hold,
             other => panic!("no hold: {other:?}"),
-        };
+        }
+    }
+
+    /// The request's end, charged with 400 nano-dollars whatever it is said to have cost; the position of its settlement.
+    pub async fn completes(&self, hold: OpenHold, (tokens, cost_usd): (TokenClasses, NanoUsd)) -> u64 {
         let ended = InferenceEnded {
             model: "large".into(),
             admitted_at: hold.admitted_at,

@@ -28,6 +28,34 @@ pub struct Sums {
     pub latencies: Histogram,
 }
 
+/// A page of groups.
+#[derive(Debug)]
+pub struct Groups {
+    /// One more than the page where there is another.
+    pub rows: Vec<(GroupKey, Sums)>,
+    /// Of all groups, on whatever page they are; `None` where nobody asks for them.
+    pub totals: Option<Sums>,
+}
+
+impl Sums {
+    /// Adds what another group sums up to. `None` beyond 127 bits, which no log fills.
+    #[must_use]
+    pub fn add_all(&mut self, other: &Self) -> Option<()> {
+        for (sum, number) in self.counts.iter_mut().zip(other.counts) {
+            *sum = sum.checked_add(number)?;
+        }
+        self.cost_nanos = self.cost_nanos.checked_add(other.cost_nanos)?;
+        self.latencies.merge(&other.latencies);
+        Some(())
+    }
+
+    pub fn of_all<'a>(groups: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+        let mut totals = Self::default();
+        groups.into_iter().try_for_each(|sums| totals.add_all(sums))?;
+        Some(totals)
+    }
+}
+
 /// The group's values of what the question groups by, and what it sums up to.
 pub fn shown(key: &GroupKey, sums: &Sums, question: &Question) -> Record {
     let mut record = Record::default();
@@ -41,11 +69,22 @@ pub fn shown(key: &GroupKey, sums: &Sums, question: &Question) -> Record {
     for (name, value) in question.by_metadata.iter().zip(&key.metadata) {
         record.put(format!("metadata.{name}"), value.as_deref());
     }
+    put(&mut record, sums);
+    record
+}
+
+/// The row that sums up all others.
+pub fn totals(sums: &Sums) -> Record {
+    let mut record = Record::default();
+    put(&mut record, sums);
+    record
+}
+
+fn put(record: &mut Record, sums: &Sums) {
     for (name, number) in COUNTS.into_iter().zip(sums.counts) {
         record.put(name, number);
     }
     record.put("cost_usd", NanoUsdSum::new(sums.cost_nanos).to_string());
     record.put("latency_ms_p50", sums.latencies.percentile(50));
     record.put("latency_ms_p95", sums.latencies.percentile(95));
-    record
 }

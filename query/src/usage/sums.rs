@@ -2,32 +2,42 @@
 
 use std::collections::HashMap;
 
+use projections::views::ViewsError;
+use projections::views::exact::{self, Exact};
 use projections::views::latency::Histogram;
-use projections::views::{ViewsError, exact};
 use rusqlite::{CachedStatement, Connection, Row, ToSql};
 
 use super::cursor::GroupKey;
 use super::question::{Dimension, Question};
-use super::row::{COUNTS, Sums};
+use super::range::{Parts, Span};
+use super::row::{COUNTS, Groups, Sums};
+use super::statements::Statements;
+use crate::inferences::search::INSTANTS;
 use crate::visible::Visible;
 
-const SUMS: &str =
-    concat!(include_str!("select.sql"), include_str!("rows.sql"), include_str!("where.sql"), include_str!("page.sql"));
-const REFUSED: &str = concat!(
-    include_str!("select.sql"),
-    include_str!("refused.sql"),
-    include_str!("where.sql"),
-    include_str!("refused_page.sql")
-);
 /// The column behind those of the dimensions.
 const SUMMED: usize = Dimension::ALL.len();
-/// A row for each hour and all of its dimensions: histograms are added up here, not by SQL.
-const LATENCIES: &str = concat!(include_str!("select.sql"), include_str!("latencies.sql"), include_str!("where.sql"));
+/// By group; of groups that are not on the page nothing is counted.
+type Histograms<'a> = HashMap<&'a GroupKey, &'a mut Histogram>;
 
-/// The question's page of groups, and one more where there is another page.
-pub fn of(db: &Connection, visible: Visible, question: &Question) -> Result<Vec<(GroupKey, Sums)>, ViewsError> {
-    let mut statement = db.prepare_cached(SUMS)?;
-    bind(&mut statement, visible, question)?;
+/// The question's page of groups.
+pub fn of(db: &Connection, visible: Visible, question: &Question) -> Result<Groups, ViewsError> {
+    let rows = page(db, visible, question)?;
+    let is_whole = question.limits.after.is_none() && rows.len() <= question.limits.limit;
+    let totals = match question.has_totals {
+        false => None,
+        true if is_whole => Sums::of_all(rows.iter().map(|(_, sums)| sums)),
+        // The one group that there is where nothing is grouped by.
+        true => Some(page(db, visible, &question.ungrouped())?.pop().unwrap_or_default().1),
+    };
+    Ok(Groups { rows, totals })
+}
+
+fn page(db: &Connection, visible: Visible, question: &Question) -> Result<Vec<(GroupKey, Sums)>, ViewsError> {
+    let statements = Statements::of(visible, question);
+    let edges = Edges::find(db, question)?;
+    let mut statement = db.prepare_cached(statements.sums)?;
+    bind(&mut statement, visible, question, &edges)?;
     put(&mut statement, ":rows", rows(question))?;
     let after = question.limits.after.as_ref();
     put(&mut statement, ":continues", after.is_some())?;
@@ -41,7 +51,15 @@ pub fn of(db: &Connection, visible: Visible, question: &Question) -> Result<Vec<
         groups.push((group(row)?, sums(row)?));
     }
     drop(found);
-    add_latencies(db, visible, question, &mut groups)?;
+    let mut histograms: Histograms<'_> = groups.iter_mut().map(|(key, sums)| (&*key, &mut sums.latencies)).collect();
+    let mut statement = db.prepare_cached(statements.latencies)?;
+    bind(&mut statement, visible, question, &edges)?;
+    add_latencies(&mut statement, &mut histograms, merge)?;
+    if let Some(single) = statements.single_latencies {
+        let mut statement = db.prepare_cached(single)?;
+        bind(&mut statement, visible, question, &edges)?;
+        add_latencies(&mut statement, &mut histograms, count)?;
+    }
     Ok(groups)
 }
 
@@ -52,8 +70,8 @@ pub fn refused(
     question: &Question,
     groups_max: usize,
 ) -> Result<Vec<(GroupKey, i128)>, ViewsError> {
-    let mut statement = db.prepare_cached(REFUSED)?;
-    bind(&mut statement, visible, question)?;
+    let mut statement = db.prepare_cached(Statements::of(visible, question).refused)?;
+    bind(&mut statement, visible, question, &Edges::find(db, question)?)?;
     put(&mut statement, ":rows", i64::try_from(groups_max).map_or(i64::MAX, |max| max.saturating_add(1)))?;
     let mut rows = statement.raw_query();
     let mut found = Vec::new();
@@ -64,28 +82,30 @@ pub fn refused(
     Ok(found)
 }
 
-/// Gives each of these groups its histogram.
+/// Adds each row's latencies to its group, where that is one of these.
 fn add_latencies(
-    db: &Connection,
-    visible: Visible,
-    question: &Question,
-    groups: &mut [(GroupKey, Sums)],
+    statement: &mut CachedStatement<'_>,
+    histograms: &mut Histograms<'_>,
+    add: fn(&mut Histogram, &Row<'_>) -> Result<(), rusqlite::Error>,
 ) -> Result<(), ViewsError> {
-    let mut histograms: HashMap<&GroupKey, &mut Histogram> =
-        groups.iter_mut().map(|(key, sums)| (&*key, &mut sums.latencies)).collect();
-    let mut statement = db.prepare_cached(LATENCIES)?;
-    bind(&mut statement, visible, question)?;
     let mut found = statement.raw_query();
     while let Some(row) = found.next()? {
         if let Some(histogram) = histograms.get_mut(&group(row)?) {
-            let encoded = row.get_ref(SUMMED)?.as_blob().map_err(rusqlite::Error::from)?;
-            histogram.add_encoded(encoded).ok_or(rusqlite::Error::InvalidColumnType(
-                SUMMED,
-                "histogram".to_owned(),
-                rusqlite::types::Type::Blob,
-            ))?;
+            add(histogram, row)?;
         }
     }
+    Ok(())
+}
+
+fn merge(histogram: &mut Histogram, row: &Row<'_>) -> Result<(), rusqlite::Error> {
+    let encoded = row.get_ref(SUMMED)?.as_blob().map_err(rusqlite::Error::from)?;
+    let is_none = || rusqlite::Error::InvalidColumnType(SUMMED, "histogram".to_owned(), rusqlite::types::Type::Blob);
+    histogram.add_encoded(encoded).ok_or_else(is_none)
+}
+
+fn count(histogram: &mut Histogram, row: &Row<'_>) -> Result<(), rusqlite::Error> {
+    let Exact(milliseconds) = row.get(SUMMED)?;
+    histogram.count(u64::try_from(milliseconds).unwrap_or(u64::MAX));
     Ok(())
 }
 
@@ -98,21 +118,57 @@ fn group(row: &Row<'_>) -> Result<GroupKey, rusqlite::Error> {
 }
 
 fn sums(row: &Row<'_>) -> Result<Sums, rusqlite::Error> {
-    let [counts @ .., cost_nanos]: [i128; COUNTS.len() + 1] = exact::sums(row, SUMMED)?;
-    Ok(Sums { counts, cost_nanos, latencies: Histogram::default() })
+    // What a correction added counts when it was made, not with its request.
+    let [counts @ .., cost, corrected]: [i128; COUNTS.len() + 2] = exact::sums(row, SUMMED)?;
+    Ok(Sums { counts, cost_nanos: cost.saturating_sub(corrected), latencies: Histogram::default() })
+}
+
+/// Where the requests in parts of an hour stand.
+struct Edges {
+    parts: Parts,
+    /// Positions of the view `inferences`.
+    positions: [Span; 2],
+}
+
+impl Edges {
+    fn find(db: &Connection, question: &Question) -> Result<Self, rusqlite::Error> {
+        let parts = question.range.parts();
+        let mut positions = [Span::default(); 2];
+        for (span, edge) in positions.iter_mut().zip(parts.edges).filter(|(_, edge)| !edge.is_empty()) {
+            *span = Span { from: INSTANTS.first_since(db, &edge.from)?, to: INSTANTS.first_since(db, &edge.to)? };
+        }
+        Ok(Self { parts, positions })
+    }
 }
 
 fn rows(question: &Question) -> i64 {
     i64::try_from(question.limits.limit).map_or(i64::MAX, |limit| limit.saturating_add(1))
 }
 
-/// What all statements have in common.
-fn bind(statement: &mut CachedStatement<'_>, visible: Visible, question: &Question) -> Result<(), rusqlite::Error> {
+/// What the statements have in common; what one of them does not ask for is left out.
+fn bind(
+    statement: &mut CachedStatement<'_>,
+    visible: Visible,
+    question: &Question,
+    edges: &Edges,
+) -> Result<(), rusqlite::Error> {
     for dimension in Dimension::ALL {
         put(statement, &format!(":by_{}", dimension.as_str()), question.groups_by(*dimension))?;
     }
-    for (name, hour) in [(":from", question.hours.from), (":to", question.hours.to)] {
-        put(statement, name, hour)?;
+    let Edges { parts: Parts { hours, edges: [early, late] }, positions: [early_at, late_at] } = edges;
+    for (name, number) in [
+        (":from", hours.from),
+        (":to", hours.to),
+        (":early_from", early.from),
+        (":early_to", early.to),
+        (":late_from", late.from),
+        (":late_to", late.to),
+        (":early_first", early_at.from),
+        (":early_end", early_at.to),
+        (":late_first", late_at.from),
+        (":late_end", late_at.to),
+    ] {
+        put(statement, name, number)?;
     }
     let texts = [
         (":visible_partner", &visible.partner()),
@@ -132,7 +188,8 @@ fn bind(statement: &mut CachedStatement<'_>, visible: Visible, question: &Questi
 }
 
 fn put(statement: &mut CachedStatement<'_>, name: &str, value: impl ToSql) -> Result<(), rusqlite::Error> {
-    let index = statement.parameter_index(name)?;
-    let index = index.ok_or_else(|| rusqlite::Error::InvalidParameterName(name.to_owned()))?;
-    statement.raw_bind_parameter(index, value)
+    match statement.parameter_index(name)? {
+        Some(index) => statement.raw_bind_parameter(index, value),
+        None => Ok(()),
+    }
 }

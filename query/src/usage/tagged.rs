@@ -4,19 +4,19 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
 use events::event::Event;
 use events::event::inference::InferenceEnded;
 use events::log::Reader;
-use events::time::{from_micros, rfc3339};
+use events::time::from_micros;
 use events::wire::Refusal;
 use projections::views::ViewsError;
 use projections::views::exact::Exact;
 use rusqlite::{Connection, Row};
 
 use super::cursor::GroupKey;
-use super::question::{Dimension, Question, hour_of};
-use super::row::Sums;
+use super::question::{Dimension, Question};
+use super::range::calendar;
+use super::row::{self, Sums};
 use crate::error::QueryError;
 use crate::inferences::Filter;
 use crate::inferences::search::{self, Columns, LOOKED_AT_MAX, Reading};
@@ -28,7 +28,6 @@ pub const REQUESTS_MAX: usize = 50_000;
 /// Requests whose events are read at a time, so that others have their turn at the log.
 pub const CHUNK: usize = 500;
 const REFUSED: &str = "refused";
-const MICROS_A_SECOND: i64 = 1_000_000;
 
 /// A request as it stands in the view.
 #[derive(Debug)]
@@ -49,10 +48,9 @@ pub fn requests(
     visible: Visible,
     question: &Question,
 ) -> Result<Result<Vec<Counted>, Refusal>, ViewsError> {
-    let micros = |seconds: i64| seconds.saturating_mul(MICROS_A_SECOND);
     let filter = Filter {
-        from: (question.hours.from > 0).then(|| micros(question.hours.from)),
-        to: (question.hours.to < i64::MAX).then(|| micros(question.hours.to)),
+        from: question.range.from,
+        to: question.range.to,
         partner: question.partner.clone(),
         tenant: question.tenant.clone(),
         user: question.user.clone(),
@@ -84,8 +82,8 @@ pub fn too_many() -> Refusal {
 fn read(row: &Row<'_>) -> Result<Counted, rusqlite::Error> {
     let text = |column: usize| Ok::<_, rusqlite::Error>(row.get::<_, Option<String>>(column)?.unwrap_or_default());
     let at = from_micros(row.get(1)?);
-    let [hour, day, month] = times(at);
-    let dimensions = [hour, day, month, text(2)?, text(3)?, text(4)?, text(5)?, text(6)?, text(7)?, text(8)?];
+    let [hour, day, week, month] = calendar(at);
+    let dimensions = [hour, day, week, month, text(2)?, text(3)?, text(4)?, text(5)?, text(6)?, text(7)?, text(8)?];
     Ok(Counted {
         position: row.get(0)?,
         outcome: row.get(11)?,
@@ -93,14 +91,6 @@ fn read(row: &Row<'_>) -> Result<Counted, rusqlite::Error> {
         cost_nanos: row.get(10)?,
         is_refused: row.get_ref(9)?.as_str()? == REFUSED,
     })
-}
-
-/// As the view writes hour, day and month.
-fn times(at: DateTime<Utc>) -> [String; 3] {
-    let hour = from_micros(hour_of(at).saturating_mul(MICROS_A_SECOND));
-    let date = at.date_naive().to_string();
-    let month = date.get(..7).unwrap_or_default().to_owned();
-    [rfc3339(hour), date, month]
 }
 
 impl GroupKey {
@@ -174,22 +164,15 @@ impl Sums {
             self.latencies.count(latency_ms);
         }
         let Some(usage) = &ended.usage else { return Some(()) };
-        let tokens = &usage.tokens;
-        let classes = [
-            tokens.input_uncached_tokens,
-            tokens.input_cache_read_tokens,
-            tokens.input_cache_write_tokens,
-            tokens.output_text_tokens,
-            tokens.output_reasoning_tokens,
-        ];
-        classes.into_iter().enumerate().try_for_each(|(index, number)| self.count(index + 3, number.into()))
+        usage.tokens.each().into_iter().enumerate().try_for_each(|(index, number)| self.count(index + 3, number.into()))
     }
 }
 
-/// The page of groups and one more where there is another.
-pub fn page(groups: Groups, question: &Question) -> Vec<(GroupKey, Sums)> {
+/// The question's page of groups.
+pub fn page(groups: Groups, question: &Question) -> row::Groups {
+    let totals = question.has_totals.then(|| Sums::of_all(groups.values())).flatten();
     let behind = groups.into_iter().filter(|(key, _)| question.limits.after.as_ref().is_none_or(|after| key > after));
-    behind.take(question.limits.limit.saturating_add(1)).collect()
+    row::Groups { rows: behind.take(question.limits.limit.saturating_add(1)).collect(), totals }
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub struct Body {
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 /// Query parameters that choose a part or a form of what may be seen, and name nothing.
-const HARMLESS: [&str; 5] = ["limit", "min_position", "include_ended", "cursor", "format"];
+const HARMLESS: [&str; 6] = ["limit", "min_position", "include_ended", "cursor", "format", "totals"];
 /// Fields that name what is somebody's.
 const REFERENCES: [&str; 7] = ["partner_id", "tenant_id", "user_id", "provider_id", "scope", "targets", "roles"];
 
@@ -139,7 +139,7 @@ impl Operation {
             "q" => vec![house.slug.clone(), house.tenant.clone()],
             "types" => one("tenant.created.v1"),
             "after" => one("0"),
-            "from" | "day" => one("2020-01-01"),
+            "from" | "day" | "week" => one("2020-01-01"),
             "to" => one("2100-01-01"),
             "hour" => one("2020-01-01T00:00:00Z"),
             "month" => one("2020-01"),

@@ -102,6 +102,7 @@ fn a_row_that_is_missing_or_was_added_is_named() {
         "usage_latency",
         "inferences",
         "inference_incidents",
+        "other_usage",
         "audit",
         "catalogue",
     ];

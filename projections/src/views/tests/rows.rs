@@ -89,6 +89,21 @@ fn an_inference_has_its_whole_life_in_one_row() {
     );
     let incidents = rows(dir.path(), "SELECT position FROM inference_incidents");
     assert_eq!(incidents, ["13", "20"]);
+    let used = rows(
+        dir.path(),
+        "SELECT position, input_uncached_tokens, output_text_tokens, latency_ms, corrected_nanos FROM inferences",
+    );
+    assert_eq!(used, ["11|0|0|30|0", "16|0|0|-|-250", "21|0|0|-|0", "23|0|0|-|0", "7|12|9|7|0"]);
+    let others = rows(dir.path(), "SELECT position, tenant_id, key_id, model, refused, cost_nanos FROM other_usage");
+    let (tenant, key) = (tenant(), key());
+    assert_eq!(
+        others,
+        [
+            format!("20|{tenant}|{key}||0|-250"),
+            format!("23|{tenant}|{key}|large|1|0"),
+            format!("24|{tenant}|{key}|large|17|0"),
+        ]
+    );
 }
 
 #[test]

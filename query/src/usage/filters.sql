@@ -1,5 +1,4 @@
-WHERE hour >= :from AND hour < :to
-  AND (:visible_partner IS NULL OR partner_id = :visible_partner)
+WHERE (:visible_partner IS NULL OR partner_id = :visible_partner)
   AND (:visible_tenant IS NULL OR tenant_id = :visible_tenant)
   AND (:partner IS NULL OR partner_id = :partner)
   AND (:tenant IS NULL OR tenant_id = :tenant)

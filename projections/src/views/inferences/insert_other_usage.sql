@@ -1,0 +1,2 @@
+INSERT INTO other_usage (position, recorded_at, partner_id, tenant_id, user_id, key_id, model, refused, cost_nanos)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)

@@ -1,0 +1,1 @@
+      AND partner_id = coalesce(:visible_partner, :partner)

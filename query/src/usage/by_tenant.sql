@@ -1,0 +1,1 @@
+      AND tenant_id = coalesce(:visible_tenant, :tenant)

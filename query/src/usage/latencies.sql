@@ -1,2 +1,0 @@
-       histogram
-FROM usage_latency

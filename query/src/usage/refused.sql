@@ -1,2 +1,0 @@
-       exact_sums(refused)
-FROM usage_by_hour

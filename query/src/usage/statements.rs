@@ -1,0 +1,154 @@
+//! The statements that answer a question. They differ in what they read: whole hours come out of `usage_by_hour`; for parts
+//! of an hour the requests in them are read as well, by the index that has the fewest others.
+
+use super::question::Question;
+use crate::visible::{Narrowest, Visible};
+
+/// The statements of one way to read.
+#[derive(Clone, Copy)]
+pub struct Statements {
+    pub sums: &'static str,
+    pub refused: &'static str,
+    /// One histogram a row, for each hour and all of its dimensions: they are added up here, not by SQL.
+    pub latencies: &'static str,
+    /// One request a row, of those in parts of an hour.
+    pub single_latencies: Option<&'static str>,
+}
+
+const LATENCIES: &str = concat!(
+    include_str!("select.sql"),
+    "       histogram\nFROM usage_latency\n",
+    include_str!("filters.sql"),
+    "  AND hour >= :from AND hour < :to\n"
+);
+
+/// Of whole hours alone.
+const WHOLE: Statements = Statements {
+    sums: concat!(
+        include_str!("select.sql"),
+        include_str!("sums.sql"),
+        "FROM (\n",
+        include_str!("hours.sql"),
+        ")\n",
+        include_str!("filters.sql"),
+        include_str!("page.sql")
+    ),
+    refused: concat!(
+        include_str!("select.sql"),
+        "       exact_sums(refused)\nFROM (\n",
+        include_str!("hours.sql"),
+        ")\n",
+        include_str!("filters.sql"),
+        include_str!("refused_page.sql")
+    ),
+    latencies: LATENCIES,
+    single_latencies: None,
+};
+
+/// With parts of an hour, by one index.
+macro_rules! exact {
+    ($index:literal) => {
+        Statements {
+            sums: concat!(
+                include_str!("select.sql"),
+                include_str!("sums.sql"),
+                "FROM (\n",
+                include_str!("hours.sql"),
+                "    UNION ALL\n",
+                include_str!("requests.sql"),
+                include_str!($index),
+                "    UNION ALL\n",
+                include_str!("others.sql"),
+                include_str!($index),
+                ")\n",
+                include_str!("filters.sql"),
+                include_str!("page.sql")
+            ),
+            refused: concat!(
+                include_str!("select.sql"),
+                "       exact_sums(refused)\nFROM (\n",
+                include_str!("hours.sql"),
+                "    UNION ALL\n",
+                include_str!("others.sql"),
+                include_str!($index),
+                ")\n",
+                include_str!("filters.sql"),
+                include_str!("refused_page.sql")
+            ),
+            latencies: LATENCIES,
+            single_latencies: Some(concat!(
+                include_str!("select.sql"),
+                "       latency_ms\nFROM (\n",
+                include_str!("requests.sql"),
+                include_str!($index),
+                ")\n",
+                include_str!("filters.sql"),
+                "  AND latency_ms IS NOT NULL\n"
+            )),
+        }
+    };
+}
+
+const BY_KEY: Statements = exact!("by_key.sql");
+const BY_TENANT: Statements = exact!("by_tenant.sql");
+const BY_PARTNER: Statements = exact!("by_partner.sql");
+const BY_TIME: Statements = exact!("by_time.sql");
+
+impl Statements {
+    pub fn of(visible: Visible, question: &Question) -> Self {
+        if !question.range.parts().has_edges() {
+            return WHOLE;
+        }
+        match visible.narrowest(question.partner.is_some(), question.tenant.is_some(), question.key.is_some()) {
+            Narrowest::Key => BY_KEY,
+            Narrowest::Tenant => BY_TENANT,
+            Narrowest::Partner => BY_PARTNER,
+            Narrowest::Everything => BY_TIME,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::plan;
+
+    const SCHEMA: &str = concat!(
+        include_str!("../../../migrations/sqlite/views/0003_usage_by_hour.sql"),
+        include_str!("../../../migrations/sqlite/views/0004_inferences.sql")
+    );
+
+    #[test]
+    fn what_is_read_is_bound_by_time_and_by_the_narrowest_index() {
+        let hours = "SEARCH usage_by_hour USING PRIMARY KEY (hour>? AND hour<?)";
+        for (exact, of_requests, of_others) in [
+            (BY_KEY, "inferences_by_key (key_id=? AND position>? AND position<?)", "other_usage_by_key (key_id=? AND"),
+            (BY_TENANT, "inferences_by_tenant (tenant_id=? AND position>?", "other_usage_by_tenant (tenant_id=? AND"),
+            (
+                BY_PARTNER,
+                "inferences_by_partner (partner_id=? AND position>?",
+                "other_usage_by_partner (partner_id=? AND",
+            ),
+            (
+                BY_TIME,
+                "inferences USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+                "other_usage_by_time (recorded_at>? AND",
+            ),
+        ] {
+            let has = |sql: &str, bounds: &[&str]| {
+                let steps = plan::of(SCHEMA, sql);
+                for bound in bounds {
+                    assert!(steps.iter().any(|step| step.contains(bound)), "{bound}: {steps:?}");
+                }
+                assert!(
+                    !steps.iter().any(|step| step.starts_with("SCAN inf") || step.starts_with("SCAN o")),
+                    "{steps:?}"
+                );
+            };
+            has(exact.sums, &[hours, of_requests, of_others]);
+            has(exact.refused, &[hours, of_others]);
+            has(exact.single_latencies.expect("a statement"), &[of_requests]);
+        }
+        assert!(plan::of(SCHEMA, WHOLE.sums).iter().any(|step| step.contains(hours)));
+    }
+}
