@@ -146,8 +146,17 @@ impl Form {
 
     /// The reply that has, once, the secret.
     pub fn reply_with_secret(&self) -> Shape {
+        self.fields_with_secret().open()
+    }
+
+    /// The same with one more field, which it always has.
+    pub fn reply_with_secret_and(&self, name: &str, shape: Shape) -> Shape {
+        self.fields_with_secret().required(name, shape).open()
+    }
+
+    fn fields_with_secret(&self) -> Fields {
         let secret = schema::described(schema::string(), "Shown this once; a retried request has none");
-        self.reply_fields().optional("secret", secret).open()
+        self.reply_fields().optional("secret", secret)
     }
 
     fn reply_fields(&self) -> Fields {

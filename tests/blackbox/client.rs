@@ -98,6 +98,12 @@ impl Client {
         self
     }
 
+    /// The same client, without this header.
+    pub fn without(mut self, name: &'static str) -> Self {
+        self.headers.remove(name);
+        self
+    }
+
     pub async fn open(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Result<Response<Incoming>, Lost> {
         let uri = format!("http://127.0.0.1:{}{path}", self.port.load(Ordering::SeqCst));
         let mut request = Request::new(Full::new(body.into()));

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -46,6 +47,36 @@ async fn garbage_expired_and_revoked_keys_are_turned_away_and_counted() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(upstream.seen().is_empty());
+}
+
+/// Holds: admin.rotate
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_rotated_without_a_word_keeps_its_old_secret_for_an_hour() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let path = format!("/v1/admin/keys/{}/rotate", tenant.key);
+    let typed = gateway.operator().clone();
+    let untyped = typed.clone().without("content-type");
+    let rotated = async |client: &Client, body: &'static str| {
+        client.send(Method::POST, &path, body).await.expect("an answer").must(200).json()
+    };
+    let works = async |secret: &Value| gateway.client(secret.as_str()).get("/v1/models").await.status == 200;
+    let mut before = json!(tenant.secret);
+    for (key, client, body) in [("a", &untyped, ""), ("b", &typed, ""), ("c", &untyped, "{}"), ("d", &typed, "{}")] {
+        let client = client.clone().with("idempotency-key", key);
+        let now = server_time(&gateway).await;
+        let mut reply = rotated(&client, body).await;
+        let until: DateTime<Utc> = reply["previous_expires_at"].as_str().expect("a time").parse().expect("RFC 3339");
+        let seconds = (until - now).num_seconds();
+        assert!((3600..3660).contains(&seconds), "{seconds} s, {body:?}");
+        let secret = reply.as_object_mut().expect("a key").remove("secret").expect("a secret");
+        assert!(works(&before).await && works(&secret).await, "both work: {body:?}");
+        assert_eq!(rotated(&client, body).await, reply, "a retry says the same");
+        before = secret;
+    }
+    let cut = gateway.operator().post(&path, &json!({ "overlap_seconds": 0 })).await.must(200).json();
+    assert!(!works(&before).await, "the old secret works after it was cut off");
+    assert!(works(&cut["secret"]).await);
 }
 
 /// By the gateway's own clock.

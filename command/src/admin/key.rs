@@ -1,8 +1,6 @@
 //! An API key of a user. Its secrets are counted in generations from 1 and are facts only as such numbers; what they
 //! are checked against stands hashed in a side table. A revoked key stays revoked.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use events::event::admin::{Ended, Key, KeyRotated, Permission};
 use events::ids::KeyId;
@@ -24,10 +22,10 @@ pub enum KeyCommand {
     /// As it will stand in the log, with a secret of generation 1.
     CreateKey(Key),
     ChangeKey(ChangeKey),
-    /// A new secret; the one before works on for `overlap` from `now`.
+    /// A new secret, at `now`; the one before works on until then.
     RotateKey {
         now: DateTime<Utc>,
-        overlap: Duration,
+        previous_until: DateTime<Utc>,
     },
     RevokeKey,
 }
@@ -86,22 +84,19 @@ fn decide(life: &Life<KeyState>, command: KeyCommand) -> Result<Vec<KeyFact>, Ke
             Ok(vec![KeyFact::KeyCreated(key)])
         }
         KeyCommand::ChangeKey(change) => Ok(vec![KeyFact::KeyChanged(change.over(&life.live()?.key))]),
-        KeyCommand::RotateKey { now, overlap } => Ok(vec![KeyFact::KeyRotated(rotate(life.live()?, now, overlap)?)]),
+        KeyCommand::RotateKey { now, previous_until } => {
+            Ok(vec![KeyFact::KeyRotated(rotate(life.live()?, now, previous_until)?)])
+        }
         KeyCommand::RevokeKey => Ok(life.end(|state| KeyFact::KeyRevoked(Ended { id: state.key.key_id }))?),
     }
 }
 
-fn rotate(state: &KeyState, now: DateTime<Utc>, overlap: Duration) -> Result<KeyRotated, KeyError> {
+fn rotate(state: &KeyState, now: DateTime<Utc>, previous_until: DateTime<Utc>) -> Result<KeyRotated, KeyError> {
     // A new secret would expire at once: whoever asks for it means to go on using the key.
     if state.key.expires_at.is_some_and(|expires_at| expires_at <= now) {
         return Err(KeyError::Expired);
     }
-    let overlap = chrono::Duration::from_std(overlap).unwrap_or(chrono::Duration::MAX);
-    Ok(KeyRotated {
-        key_id: state.key.key_id,
-        generation: state.next_generation()?,
-        previous_until: now.checked_add_signed(overlap).unwrap_or(DateTime::<Utc>::MAX_UTC),
-    })
+    Ok(KeyRotated { key_id: state.key.key_id, generation: state.next_generation()?, previous_until })
 }
 
 fn evolve(life: &mut Life<KeyState>, fact: KeyFact) {
@@ -142,7 +137,7 @@ mod tests {
     }
 
     fn rotate_at(micros: i64) -> KeyCommand {
-        RotateKey { now: from_micros(micros), overlap: Duration::from_secs(2) }
+        RotateKey { now: from_micros(micros), previous_until: from_micros(micros + 2_000_000) }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use events::event::admin::Permission;
 use events::ids::RequestId;
 use events::log::{ClientAddress, Idempotency, SideRow};
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use projections::caller::{Caller, ClientOrigin};
@@ -28,6 +29,7 @@ pub struct AdminRequest {
     pub request_id: RequestId,
     pub retry: Option<RetryKey>,
     body: Bytes,
+    says_nothing: bool,
 }
 
 /// How a retry of the request is known: by the caller's own key for it, and by all that it says.
@@ -51,19 +53,21 @@ impl FromRequest<AdminState> for AdminRequest {
         let (origin, request_id) = (extension(&parts)?, extension(&parts)?);
         let path = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0).path().to_owned();
         let body = body::whole(&parts.headers, body).await?;
-        if !body.is_empty() && !body::is_json(&parts.headers) {
+        let says_nothing = says_nothing(&body);
+        let needs_no_type = body.is_empty() || (says_nothing && !parts.headers.contains_key(CONTENT_TYPE));
+        if !needs_no_type && !body::is_json(&parts.headers) {
             return Err(CommandError::MediaType);
         }
         let caller = Desk::new(admin, &caller)?.caller;
         let retry = RetryKey::of(&parts.headers, &caller, &parts.method, &path, &body)?;
-        Ok(Self { caller, origin, request_id, retry, body })
+        Ok(Self { caller, origin, request_id, retry, body, says_nothing })
     }
 }
 
 impl AdminRequest {
-    /// The body's fields; none where there is no body.
+    /// The body's fields; none where it says nothing.
     pub fn fields(&self) -> Result<Fields, FieldError> {
-        Fields::of_body(if self.body.is_empty() { b"{}" } else { &self.body })
+        Fields::of_body(if self.says_nothing { b"{}" } else { &self.body })
     }
 
     /// Where the request came from, for the erasable side table.
@@ -99,6 +103,13 @@ impl RetryKey {
         let Self { scope, key, fingerprint } = self;
         Idempotency { scope, key, fingerprint, status: status.as_u16(), body }
     }
+}
+
+/// Whether the body is absent, blank, or an object without fields: for those there are no two readings.
+fn says_nothing(body: &[u8]) -> bool {
+    let body = body.trim_ascii();
+    let inside = body.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}"));
+    body.is_empty() || inside.is_some_and(|inside| inside.trim_ascii().is_empty())
 }
 
 /// None of the parts before the body can have a NUL in it.

@@ -19,7 +19,7 @@ use openapi::resource::Form;
 use projections::caller::{AtPosition, Caller};
 use projections::resource::{Lifetime, Person, ResourceState, resource_json, with_person};
 use projections::tables::Tables;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::AdminState;
@@ -37,6 +37,8 @@ use crate::secrets::vault::Sealed;
 const ATTEMPTS_MAX: usize = 10;
 /// How long a reply waits for its change to be in force on this node.
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(2);
+/// Where [`Plan::shown`] stands in what is kept of an answer.
+const SHOWN: &str = "shown";
 
 /// How one of the nine resources is administered.
 pub trait Administered: AdminAggregate + 'static {
@@ -96,11 +98,13 @@ pub struct Plan<A: AdminAggregate> {
     pub sealed: Option<Sealed>,
     /// Shown in the reply, this once.
     pub secret: Option<Secret>,
+    /// Fields of the reply besides those of the resource. They are kept for a retry: neither secrets nor personal data.
+    pub shown: Map<String, Value>,
 }
 
 impl<A: AdminAggregate> Plan<A> {
-    pub const fn new(command: A::Command, chain: Chain) -> Self {
-        Self { command, chain, side: Vec::new(), sealed: None, secret: None }
+    pub fn new(command: A::Command, chain: Chain) -> Self {
+        Self { command, chain, side: Vec::new(), sealed: None, secret: None, shown: Map::new() }
     }
 
     #[must_use]
@@ -205,6 +209,7 @@ enum Outcome<A: Administered> {
     Changed {
         loaded: Loaded<A>,
         secret: Option<Secret>,
+        shown: Map<String, Value>,
         status: StatusCode,
     },
     /// The same request had been answered meanwhile.
@@ -221,19 +226,22 @@ async fn carry_out<A: Administered>(
     status: StatusCode,
 ) -> Result<Option<Outcome<A>>, CommandError> {
     let admin = desk.admin;
-    let Plan { command, chain, mut side, sealed, secret } = plan;
+    let Plan { command, chain, mut side, sealed, secret, shown } = plan;
     let (sealed, sealing) = sealed.map(Sealed::into_rows).unzip();
     side.extend(sealed.into_iter().flatten());
     side.push(request.client_address());
     let context = Context::about(desk.caller.actor.clone(), chain).in_request(request.request_id);
-    // A secret is shown once and personal data is erasable: the id is all that is kept of an answer.
-    let idempotency =
-        request.retry.clone().map(|retry| retry.answered(status, json!({ "id": id.to_string() }).to_string()));
+    // A secret is shown once and personal data is erasable: neither is kept of an answer.
+    let mut kept = json!({ "id": id.to_string() });
+    if !shown.is_empty() {
+        kept[SHOWN] = shown.clone().into();
+    }
+    let idempotency = request.retry.clone().map(|retry| retry.answered(status, kept.to_string()));
     let write = Write { command, context, side, idempotency, basis: desk.basis() };
     let written = loaded.write(&admin.log, write).await;
     drop(sealing);
     match written {
-        Ok(loaded) => Ok(Some(Outcome::Changed { loaded, secret, status })),
+        Ok(loaded) => Ok(Some(Outcome::Changed { loaded, secret, shown, status })),
         Err(Unwritten::Refused(error)) => Err(A::refused(error)),
         Err(Unwritten::Append(AppendError::Replayed(stored))) => Ok(Some(Outcome::Replayed(stored))),
         Err(Unwritten::Append(AppendError::OptimisticLock)) => Ok(None),
@@ -247,9 +255,9 @@ impl<A: Administered> Outcome<A> {
         let admin = desk.admin;
         match self {
             Self::Replayed(stored) => replay::<A>(admin, &desk.caller, &stored).await,
-            Self::Changed { loaded, secret, status } => {
+            Self::Changed { loaded, secret, shown, status } => {
                 in_force(admin, loaded.position).await?;
-                let mut body = body_of(admin, &loaded).await?;
+                let mut body = with_shown(body_of(admin, &loaded).await?, shown);
                 if let (Some(secret), Some(fields)) = (secret, body.as_object_mut()) {
                     fields.insert("secret".to_owned(), secret.reveal().into());
                 }
@@ -280,15 +288,23 @@ async fn replay<A: Administered>(
     stored: &StoredReply,
 ) -> Result<Response, CommandError> {
     let broken = || CommandError::Defect(format!("the stored reply of position {}", stored.position));
-    let body: Value = serde_json::from_str(&stored.body).map_err(|_| broken())?;
-    let id: A::Id = body["id"].as_str().and_then(|id| id.parse().ok()).ok_or_else(broken)?;
+    let kept: Value = serde_json::from_str(&stored.body).map_err(|_| broken())?;
+    let id: A::Id = kept["id"].as_str().and_then(|id| id.parse().ok()).ok_or_else(broken)?;
     let status = StatusCode::from_u16(stored.status).map_err(|_| broken())?;
     in_force(admin, stored.position).await?;
     let today = Loaded::<A>::read(&admin.log, id, None).await?;
     let desk = Desk::new(admin, caller)?;
     managed::<A>(&desk, today.aggregate.life().state().ok_or_else(broken)?)?;
     let loaded = Loaded::<A>::read(&admin.log, id, Some(stored.position)).await?;
-    Ok(reply(status, stored.position, body_of(admin, &loaded).await?))
+    let shown = kept.get(SHOWN).and_then(Value::as_object).cloned().unwrap_or_default();
+    Ok(reply(status, stored.position, with_shown(body_of(admin, &loaded).await?, shown)))
+}
+
+fn with_shown(mut body: Value, shown: Map<String, Value>) -> Value {
+    if let Some(fields) = body.as_object_mut() {
+        fields.extend(shown);
+    }
+    body
 }
 
 /// A change that was answered is what the next request is decided by.

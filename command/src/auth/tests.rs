@@ -8,7 +8,7 @@ use events::wire::ErrorCode;
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
-use crate::admin::tests::lab::{Lab, OPERATOR_KEY, bearer};
+use crate::admin::tests::lab::{Lab, OPERATOR_KEY, bearer, json_type};
 
 async fn key(lab: &Lab, body: Value) -> (String, String) {
     let made = lab.made("/keys", body).await;
@@ -115,6 +115,45 @@ async fn a_rotated_key_overlaps_with_the_new_one_for_as_long_as_was_said() {
     }
     let fresh = lab.new_door();
     assert!(fresh.authenticate(&bearer(&third)).await.is_ok() && fresh.authenticate(&bearer(&first)).await.is_err());
+}
+
+/// Holds: admin.rotate
+#[tokio::test]
+async fn a_rotation_that_says_nothing_keeps_the_secret_before_for_an_hour_and_one_of_zero_cuts_it_off() {
+    let lab = Lab::new().await;
+    let (id, mut before) = key(&lab, json!({"name": "app"})).await;
+    let path = format!("/v1/admin/keys/{id}/rotate");
+    let mut hour = 8;
+    for (body, headers) in [
+        ("", HeaderMap::new()),
+        ("", json_type()),
+        ("{}", HeaderMap::new()),
+        ("{}", json_type()),
+        ("{\"overlap_seconds\":null}", json_type()),
+    ] {
+        let reply = lab.request(&lab.operator(), "POST", &path, body.into(), headers).await.must(200);
+        hour += 1;
+        assert_eq!(reply["previous_expires_at"], format!("2026-11-20T{hour:02}:00:00.000000Z"), "{body:?}");
+        lab.wait(3599);
+        lab.caller(&before).await.unwrap();
+        lab.wait(1);
+        assert_eq!(lab.caller(&before).await.err(), Some(ErrorCode::Unauthenticated), "{body:?}");
+        reply["secret"].as_str().unwrap().clone_into(&mut before);
+    }
+    lab.caller(&before).await.unwrap();
+    let cut = lab.send(&lab.operator(), "POST", &path, &json!({"overlap_seconds": 0})).await.must(200);
+    assert_eq!(cut["previous_expires_at"], "2026-11-20T13:00:00.000000Z");
+    assert_eq!(lab.caller(&before).await.err(), Some(ErrorCode::Unauthenticated), "known or not");
+    lab.caller(cut["secret"].as_str().unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn no_secret_outlives_its_key() {
+    let lab = Lab::new().await;
+    let (id, _) = key(&lab, json!({"name": "app", "expires_at": "2026-11-20T08:30:00Z"})).await;
+    let path = format!("/v1/admin/keys/{id}/rotate");
+    let reply = lab.send(&lab.operator(), "POST", &path, &json!({})).await.must(200);
+    assert_eq!(reply["previous_expires_at"], "2026-11-20T08:30:00.000000Z");
 }
 
 /// Holds: bin.operator-infers, http.tenant-header

@@ -9,6 +9,7 @@ use events::event::Chain;
 use events::event::admin::{Key, Permission, User};
 use events::ids::{KeyId, UserId};
 use events::log::SideRow;
+use events::time::rfc3339;
 use http::StatusCode;
 use openapi::resource::{self, Form};
 use openapi::schema::{self, object};
@@ -34,6 +35,12 @@ const PERMISSIONS_LEN_MAX: usize = 32;
 const PATTERNS_LEN_MAX: usize = 200;
 /// 30 days.
 const OVERLAP_SECONDS_MAX: u64 = 30 * 24 * 3600;
+/// An hour: time to hand out the new secret. A leaked one is cut off with 0.
+const OVERLAP_SECONDS: u64 = 3600;
+
+/// Name of the schema of a rotation's reply.
+const ROTATED: &str = "RotatedKey";
+const PREVIOUS_EXPIRES_AT: &str = "previous_expires_at";
 
 fn permissions(field: Field) -> Result<Vec<Permission>, FieldError> {
     let names: Vec<_> = Permission::ALL.iter().map(|permission| (permission.as_str(), *permission)).collect();
@@ -157,8 +164,8 @@ fn may_change(desk: &Desk<'_>, key: &Key, change: &ChangeKey) -> Result<(), Comm
     Ok(())
 }
 
-/// `POST /v1/admin/keys/{id}/rotate`: 200, the key and its new `secret`; the one before works for `overlap_seconds` more
-/// (none by default), those before it end at once.
+/// `POST /v1/admin/keys/{id}/rotate`: 200, the key, its new `secret` and `previous_expires_at`: the secret before works for
+/// `overlap_seconds` more (an hour by default, not at all with 0), those before it end at once.
 pub async fn rotate(
     State(admin): State<AdminState>,
     Path(id): Path<String>,
@@ -169,15 +176,15 @@ pub async fn rotate(
 
 pub fn described_rotation() -> Operation {
     let form = Life::<KeyState>::form_of();
-    let overlap = schema::described(
-        schema::nullable(schema::whole(0, OVERLAP_SECONDS_MAX)),
-        "How long the secret before this one goes on working",
-    );
-    let (name, _) = described::made(&form);
-    let answer = Answer::json("The key and its new secret", schema::reference(&name)).recorded();
+    let overlap = schema::defaulting(schema::nullable(schema::whole(0, OVERLAP_SECONDS_MAX)), OVERLAP_SECONDS.into());
+    let overlap =
+        schema::described(overlap, "How long the secret before this one goes on working; with 0 it ends at once");
+    let previous = schema::described(schema::time(), "When the secret before this one stops working");
+    let answer = Answer::json("The key and its new secret", schema::reference(ROTATED)).recorded();
     described::on_one(&form, described::command("rotate_key", "Gives a key a new secret"))
         .may_take(object().optional("overlap_seconds", overlap).closed())
         .answers(StatusCode::OK, answer)
+        .defines(ROTATED, form.reply_with_secret_and(PREVIOUS_EXPIRES_AT, previous))
 }
 
 async fn plan_rotation(
@@ -193,9 +200,14 @@ async fn plan_rotation(
     let generation = state.next_generation().map_err(<Life<KeyState> as Administered>::refused)?;
     let (secret, stored) = issue(desk.admin, state.key.key_id, generation).await?;
     let forget = SideRow::DropKeySecrets { key_id: state.key.key_id, below_generation: state.generation };
-    let command = KeyCommand::RotateKey { now: desk.now, overlap: Duration::from_secs(overlap.unwrap_or(0)) };
+    let overlap = Duration::from_secs(overlap.unwrap_or(OVERLAP_SECONDS));
+    let previous_until = desk.now + overlap;
+    let command = KeyCommand::RotateKey { now: desk.now, previous_until };
     let chain = <Life<KeyState> as Administered>::chain(state, &desk.tables);
     let mut plan = Plan::new(command, chain).with_side([stored, forget]);
     plan.secret = Some(secret);
+    // With the key all of its secrets expire.
+    let previous_until = state.key.expires_at.map_or(previous_until, |expires_at| expires_at.min(previous_until));
+    plan.shown.insert(PREVIOUS_EXPIRES_AT.to_owned(), rfc3339(previous_until).into());
     Ok(plan)
 }

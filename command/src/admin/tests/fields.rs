@@ -137,6 +137,15 @@ async fn a_body_is_json_and_says_so() {
     for body in [b"[]".as_slice(), b"{", b"null", b"{\"name\":\"\\u0000\"}", b"{\"name\":\"\xff\"}"] {
         assert_eq!(send(body, json_type()).await.wrong_field(), "");
     }
+    // What says nothing needs no type; what says that it is something else is not read, whatever it says.
+    for nothing in [b"".as_slice(), b" ", b"{}", b" { \n} "] {
+        assert_eq!(send(nothing, HeaderMap::new()).await.wrong_field(), "name");
+        assert_eq!(send(nothing, json_type()).await.wrong_field(), "name");
+    }
+    let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+    let form = HeaderMap::from_iter([(http::header::CONTENT_TYPE, form)]);
+    assert_eq!(send(b"{}", form.clone()).await.status, 415);
+    assert_eq!(send(b"", form).await.wrong_field(), "name");
     let charset = HeaderValue::from_static("application/json; charset=utf-8");
     let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, charset)]);
     send(b"{\"name\":\"x\"}", headers).await.must(201);

@@ -71,8 +71,12 @@ async fn a_retried_key_has_no_secret() {
     assert!(secret.as_str().unwrap().starts_with("sgk_"));
     assert_eq!(again, first);
     let one = format!("/keys/{}/rotate", first["id"].as_str().unwrap());
-    assert!(send(&lab, "turn", "POST", &one, &json!({})).await.must(200)["secret"].is_string());
-    assert!(send(&lab, "turn", "POST", &one, &json!({})).await.must(200).get("secret").is_none());
+    let mut turned = send(&lab, "turn", "POST", &one, &json!({})).await.must(200);
+    assert!(turned.as_object_mut().unwrap().remove("secret").unwrap().is_string());
+    assert_eq!(turned["previous_expires_at"], "2026-11-20T09:00:00.000000Z");
+    lab.wait(5);
+    send(&lab, "later", "POST", &one, &json!({"overlap_seconds": 0})).await.must(200);
+    assert_eq!(send(&lab, "turn", "POST", &one, &json!({})).await.must(200), turned, "as it was then");
 }
 
 #[tokio::test]
