@@ -2,17 +2,15 @@
 //! from out of the erasable side table.
 
 mod entries;
-mod format;
 
-use std::collections::HashMap;
-
+use axum::Json;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use events::concurrency::QueryPermit;
 use events::event::admin::Permission;
 use events::ids::RequestId;
-use events::log::{ClientAddress, LogQueries};
+use events::log::LogQueries;
 use events::time::rfc3339;
 use events::wire::Refusal;
 use http::StatusCode;
@@ -24,11 +22,12 @@ use crate::QueryState;
 use crate::asker::{Asker, QueryString};
 use crate::described;
 use crate::error::QueryError;
-use crate::page::{AS_OF_POSITION_SAID, Cut, LIMIT_DEFAULT, LIMIT_MAX, NEXT_CURSOR_SAID, Place};
+use crate::format::Format;
+use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Place};
 use crate::parameters::Parameters;
+use crate::record::Record;
 use crate::visible::Visible;
-use entries::Entry;
-use format::Format;
+use entries::{Entry, Origins};
 
 pub fn routes() -> Api<QueryState> {
     Api::new().get("/v1/audit", list, described_list)
@@ -49,19 +48,14 @@ fn described_list() -> Operation {
         .required("ip", schema::nullable(text()))
         .required("user_agent", schema::nullable(text()))
         .open();
-    let answer = Answer::json("Newest first", described::page(schema::reference("AuditEntry")))
-        .or("application/x-ndjson", text())
-        .or("text/csv", text())
-        .with_header(AS_OF_POSITION_SAID)
-        .with_header(NEXT_CURSOR_SAID);
+    let answer = described::in_lines(Answer::json("Newest first", described::page(schema::reference("AuditEntry"))));
     let list = described::permitted("list_audit", "Audit", "Who did what, and was refused what", Permission::AuditRead);
-    described::between(list)
+    described::formatted(described::between(list))
         .query("actor", schema::parameter(), "`key_…`, `operator` or `system:NAME`")
         .query("action", schema::parameter(), "`key.created`")
         .query("resource", schema::parameter(), "With its kind, `key/key_…`, or without")
         .query("severity", severities(), "Of this severity")
         .query("q", schema::parameter(), "In actor, action, resource or changes; case of ASCII letters does not matter")
-        .query("format", schema::one_of(["json", "ndjson", "csv"]), "`json` where it is absent")
         .paged(LIMIT_DEFAULT, LIMIT_MAX)
         .answers(StatusCode::OK, answer)
         .defines("AuditEntry", entry)
@@ -104,17 +98,18 @@ async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString)
     let found = state.views.read(&permit, View::Audit, move |db| entries::list(db, visible, &filter)).await?;
     let (entries, next_cursor) = found.value.page(cut, |entry| entry.position);
     let origins = origins(&state.log, &permit, &entries).await?;
-    format.answer(&entries, &origins, Place { as_of_position: found.position, next_cursor })
+    let items: Vec<Record> = entries.iter().map(|entry| entry.item(&origins)).collect();
+    let place = Place { as_of_position: found.position, next_cursor };
+    match format {
+        Format::Json => Ok(Json(place.page(items)).into_response()),
+        Format::Lines(lines) => lines.answer(place.headers(), &Entry::default().item(&Origins::new()), &items),
+    }
 }
 
-async fn origins(
-    log: &LogQueries,
-    permit: &QueryPermit,
-    entries: &[Entry],
-) -> Result<HashMap<RequestId, ClientAddress>, QueryError> {
+async fn origins(log: &LogQueries, permit: &QueryPermit, entries: &[Entry]) -> Result<Origins, QueryError> {
     let requests: Vec<RequestId> = entries.iter().filter_map(|entry| entry.request_id).collect();
     if requests.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(Origins::new());
     }
     Ok(log.read(permit, move |reader| reader.client_addresses(&requests)).await?)
 }

@@ -7,6 +7,9 @@ use http::StatusCode;
 use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Operation};
 
+use crate::format::Format;
+use crate::page::{AS_OF_POSITION_SAID, NEXT_CURSOR_SAID};
+
 /// A question that a view or the log answers.
 pub fn question(id: &str, tag: &str, summary: &str) -> Operation {
     Operation::new(id, tag, summary).min_position().refuses(&[ErrorCode::RateLimited, ErrorCode::QueryTimeout])
@@ -30,6 +33,20 @@ pub fn page(item: Shape) -> Shape {
 /// 200 with a page of items that have a name in the document.
 pub fn answers_page(operation: Operation, what: &str, name: &str) -> Operation {
     operation.answers(StatusCode::OK, Answer::json(what, page(schema::reference(name))))
+}
+
+/// The same as lines, with headers for what stands beside the items.
+pub fn in_lines(answer: Answer) -> Answer {
+    answer
+        .or("application/x-ndjson", schema::string())
+        .or("text/csv", schema::string())
+        .with_header(AS_OF_POSITION_SAID)
+        .with_header(NEXT_CURSOR_SAID)
+}
+
+/// `format`.
+pub fn formatted(operation: Operation) -> Operation {
+    operation.query("format", schema::one_of(Format::NAMES), "`json` where it is absent")
 }
 
 /// An RFC 3339 time, or a date.

@@ -3,9 +3,11 @@
 
 mod life;
 pub mod search;
+mod table;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
 use events::concurrency::QueryPermit;
 use events::event::admin::Permission;
 use events::ids::{KeyId, PartnerId, RequestId, TenantId, UserId};
@@ -20,9 +22,11 @@ use crate::QueryState;
 use crate::asker::{Asker, QueryString};
 use crate::described;
 use crate::error::QueryError;
+use crate::format::{self, Format, Lines};
 use crate::found::found;
-use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Looked, Page, Placed};
+use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Place};
 use crate::parameters::Parameters;
+use crate::record::Record;
 use crate::visible::Visible;
 use life::{Facts, Life};
 
@@ -36,10 +40,13 @@ const TAG: &str = "Usage";
 
 fn described_list() -> Operation {
     let list = described::permitted("list_inferences", TAG, "Requests and their lives", Permission::UsageRead);
-    let list = described::of_dimensions(described::between(list))
+    let answer = Answer::json("Newest first", described::page(schema::reference("InferenceLife")));
+    described::formatted(described::of_dimensions(described::between(list)))
+        .says("As CSV, a row has what of a life fits one.")
         .query("status", schema::one_of(STATUSES), "How it stands with them")
-        .paged(LIMIT_DEFAULT, LIMIT_MAX);
-    described::answers_page(list, "Newest first", "InferenceLife").defines("InferenceLife", life::shape())
+        .paged(LIMIT_DEFAULT, LIMIT_MAX)
+        .answers(StatusCode::OK, described::in_lines(answer))
+        .defines("InferenceLife", life::shape())
 }
 
 fn described_one() -> Operation {
@@ -67,24 +74,31 @@ pub struct Filter {
 
 /// Newest first; a page that would have to look at too many requests for those that count is shorter, or empty, and has a
 /// cursor all the same. Parameters: `from`, `to`, `partner`, `tenant`, `user`, `key`, `model`, `provider`, `backend`,
-/// `status`, `limit`, `cursor`, `min_position`.
+/// `status`, `format`, `limit`, `cursor`, `min_position`.
 /// Errors: 403 without `usage:read`; 503 `VIEW_BEHIND`.
-async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString) -> Result<Json<Page>, QueryError> {
+async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString) -> Result<Response, QueryError> {
     asker.require(Permission::UsageRead)?;
     let mut parameters = Parameters::parse(&query)?;
     let min_position = parameters.min_position(&state.log)?;
+    let format = Format::take(&mut parameters)?;
     let filter = Filter::take(parameters)?;
     state.views.wait_for(View::Inferences, min_position).await?;
     let (visible, cut) = (Visible::to(&asker), filter.cut);
     let permit = state.admit(&asker).await?;
     let found = state.views.read(&permit, View::Inferences, move |db| life::list(db, visible, &filter)).await?;
-    let Looked { rows: lives, until } = found.value;
+    let (lives, next_cursor) = found.value.page(cut, |life| life.position);
     let facts = facts(&state, &permit, &lives).await?;
-    let mut rows = Vec::with_capacity(lives.len());
-    for life in &lives {
-        rows.push(Placed { position: life.position, item: shown(life, &facts)? });
+    let items = lives.iter().map(|life| shown(life, &facts)).collect::<Result<Vec<Value>, _>>()?;
+    let as_of_position = found.position;
+    let place = Place { as_of_position, next_cursor };
+    match format {
+        Format::Json => Ok(Json(place.page(items)).into_response()),
+        Format::Lines(Lines::Ndjson) => format::ndjson(place.headers(), &items),
+        Format::Lines(Lines::Csv) => {
+            let rows: Vec<Record> = items.iter().map(table::row).collect();
+            format::csv(place.headers(), &table::row(&Value::Null), &rows)
+        }
     }
-    Ok(Page::looked(found.position, Looked { rows, until }, cut))
 }
 
 /// Parameter: `min_position`.

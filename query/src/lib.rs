@@ -9,6 +9,7 @@ mod described;
 mod edge;
 mod error;
 mod events;
+mod format;
 mod found;
 mod inferences;
 mod log_head;

@@ -64,13 +64,18 @@ pub fn foreign() -> Refusal {
     Refusal::invalid("cursor", "is not one that this list gave")
 }
 
-/// Where an answer stands that is no object: what an object says in its fields, as headers.
+/// Where an answer stands: fields of an object, and headers of an answer that is none.
 pub struct Place {
     pub as_of_position: u64,
     pub next_cursor: Option<String>,
 }
 
 impl Place {
+    pub fn page<T>(self, items: Vec<T>) -> Page<T> {
+        let Self { as_of_position, next_cursor } = self;
+        Page { as_of_position, items, next_cursor }
+    }
+
     pub fn headers(self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(AS_OF_POSITION, HeaderValue::from(self.as_of_position));
@@ -103,12 +108,7 @@ impl Page {
 
     /// `rows`: the page, and one more where there is another.
     pub fn cut(as_of_position: u64, rows: Vec<Placed>, cut: Cut) -> Json<Self> {
-        Self::looked(as_of_position, Looked { rows, until: None }, cut)
-    }
-
-    /// The same of a list that was not looked through to its end.
-    pub fn looked(as_of_position: u64, looked: Looked<Placed>, cut: Cut) -> Json<Self> {
-        let (rows, next_cursor) = looked.page(cut, |row| row.position);
+        let (rows, next_cursor) = Looked { rows, until: None }.page(cut, |row| row.position);
         Json(Self { as_of_position, items: rows.into_iter().map(|row| row.item).collect(), next_cursor })
     }
 }

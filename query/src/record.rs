@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use events::money::NanoUsdSum;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -13,6 +14,7 @@ pub enum Cell {
     Text(String),
     /// A sum may be beyond 64 bits: JSON has whole numbers of any size, which [`Value`] has not.
     Whole(i128),
+    Usd(NanoUsdSum),
     Json(Value),
 }
 
@@ -26,6 +28,14 @@ impl Record {
     pub fn put(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Cell>) {
         self.fields.push((name.into(), value.into()));
     }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|(name, _)| name.as_ref())
+    }
+
+    pub fn cells(&self) -> impl Iterator<Item = &Cell> {
+        self.fields.iter().map(|(_, value)| value)
+    }
 }
 
 impl Serialize for Cell {
@@ -34,6 +44,7 @@ impl Serialize for Cell {
             Self::Null => serializer.serialize_unit(),
             Self::Text(text) => serializer.serialize_str(text),
             Self::Whole(number) => serializer.serialize_i128(*number),
+            Self::Usd(amount) => amount.serialize(serializer),
             Self::Json(value) => value.serialize(serializer),
         }
     }
@@ -73,9 +84,19 @@ impl From<u64> for Cell {
     }
 }
 
+impl From<NanoUsdSum> for Cell {
+    fn from(amount: NanoUsdSum) -> Self {
+        Self::Usd(amount)
+    }
+}
+
 impl From<Value> for Cell {
     fn from(value: Value) -> Self {
-        Self::Json(value)
+        match value {
+            Value::Null => Self::Null,
+            Value::String(text) => Self::Text(text),
+            other => Self::Json(other),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod answers;
 mod bounds;
 mod described;
+mod forms;
 mod listening;
 mod maximum;
 pub mod plan;

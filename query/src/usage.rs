@@ -15,8 +15,10 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use events::concurrency::QueryPermit;
 use events::event::admin::Permission;
+use http::{HeaderName, HeaderValue};
 use openapi::Api;
 use projections::views::{AsOf, View, ViewsError};
 use rusqlite::Connection;
@@ -25,11 +27,14 @@ use serde::Serialize;
 use crate::QueryState;
 use crate::asker::{Asker, QueryString};
 use crate::error::QueryError;
+use crate::format::Format;
+use crate::page::Place;
 use crate::parameters::Parameters;
 use crate::record::Record;
 use crate::visible::Visible;
+use cursor::GroupKey;
 use question::Question;
-use row::Groups;
+use row::{Groups, Line, Sums};
 
 pub fn routes() -> Api<QueryState> {
     Api::new().get("/v1/usage", usage, published::described)
@@ -52,15 +57,12 @@ struct UsagePage {
 /// null, and so is metadata that a request does not have. `totals`: of all groups, on whatever page they are.
 /// Errors: 400 for what is no parameter, and for metadata of more requests than are counted one by one; 403 without
 /// `usage:read`; 503 `VIEW_BEHIND`.
-async fn usage(
-    State(state): State<QueryState>,
-    asker: Asker,
-    query: QueryString,
-) -> Result<Json<UsagePage>, QueryError> {
+async fn usage(State(state): State<QueryState>, asker: Asker, query: QueryString) -> Result<Response, QueryError> {
     asker.require(Permission::UsageRead)?;
     let mut parameters = Parameters::parse(&query)?;
     let min_position = parameters.min_position(&state.log)?;
-    let question = Question::take(parameters)?;
+    let format = Format::take(&mut parameters)?;
+    let question = Question::take(parameters, format)?;
     let (visible, question) = (Visible::to(&asker), Arc::new(question));
     let found = if question.is_about_metadata() {
         by_metadata(&state, &asker, visible, &question, min_position).await?
@@ -74,10 +76,31 @@ async fn usage(
     rows.truncate(question.limits.limit);
     let last = rows.last().filter(|_| more).map(|(key, _)| cursor::write(&question.names(), key)).transpose();
     let next_cursor = last.map_err(|error| QueryError::Answer(error.to_string()))?;
-    let items = rows.iter().map(|(key, sums)| row::shown(key, sums, &question)).collect();
-    let totals = totals.map(|totals| row::totals(&totals));
+    let as_of_position = found.position;
     let [from, to] = question.range.shown();
-    Ok(Json(UsagePage { as_of_position: found.position, from, to, items, totals, next_cursor }))
+    match format {
+        Format::Json => {
+            let items = rows.iter().map(|(key, sums)| row::shown(key, sums, &question)).collect();
+            let totals = totals.map(|totals| row::totals(&totals));
+            Ok(Json(UsagePage { as_of_position, from, to, items, totals, next_cursor }).into_response())
+        }
+        Format::Lines(lines) => {
+            let nothing = (GroupKey::default(), Sums::default());
+            let names = row::line(Line::Group, &nothing.0, &nothing.1, &question);
+            let groups = rows.iter().map(|(key, sums)| row::line(Line::Group, key, sums, &question));
+            let totals = totals.map(|totals| row::line(Line::Total, &nothing.0, &totals, &question));
+            let records: Vec<Record> = groups.chain(totals).collect();
+            let mut headers = Place { as_of_position, next_cursor }.headers();
+            headers.extend(range_headers([from, to]));
+            lines.answer(headers, &names, &records)
+        }
+    }
+}
+
+/// What a page says in `from` and `to`; absent where it has no beginning or no end.
+fn range_headers(bounds: [Option<String>; 2]) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    let named = [published::FROM, published::TO].into_iter().zip(bounds);
+    named.filter_map(|((name, ..), bound)| Some((HeaderName::from_static(name), HeaderValue::try_from(bound?).ok()?)))
 }
 
 /// Waits for what [`read`] reads.

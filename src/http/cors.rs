@@ -14,7 +14,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 const PREFLIGHT_KEPT: Duration = Duration::from_secs(600);
 
 /// What pages may read besides the headers that every page may.
-const EXPOSED: [HeaderName; 16] = [
+const EXPOSED: [HeaderName; 18] = [
     HeaderName::from_static("x-request-id"),
     HeaderName::from_static("request-id"),
     HeaderName::from_static("x-ledgerway-position"),
@@ -23,6 +23,8 @@ const EXPOSED: [HeaderName; 16] = [
     HeaderName::from_static("x-ledgerway-max-output-tokens"),
     HeaderName::from_static("x-ledgerway-as-of-position"),
     HeaderName::from_static("x-ledgerway-next-cursor"),
+    HeaderName::from_static("x-ledgerway-from"),
+    HeaderName::from_static("x-ledgerway-to"),
     HeaderName::from_static("x-ratelimit-limit"),
     HeaderName::from_static("x-ratelimit-remaining"),
     HeaderName::from_static("x-ratelimit-reset"),

@@ -92,6 +92,31 @@ async fn usage_from_the_second_request_on_has_not_the_first() {
     }
 }
 
+/// Holds: query.usage-formats, query.inferences-formats
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_and_requests_are_given_as_tables() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    tagged(&tenant, json!({ "team": "=HYPERLINK(\"http://example.invalid\")" })).await;
+    tenant.chat("ok").await.must(200);
+    let (head, operator) = (gateway.head().await, gateway.operator());
+    let asked = |path: &str| format!("{path}min_position={head}&tenant={}&format=csv", tenant.id);
+    let usage = operator.get(&asked("/v1/usage?group_by=metadata.team&")).await.must(200);
+    assert_eq!(usage.header("content-type"), "text/csv; charset=utf-8");
+    let table = String::from_utf8(usage.body.to_vec()).expect("text");
+    let lines: Vec<&str> = table.split_terminator("\r\n").collect();
+    assert!(lines[0].starts_with("row,metadata.team,requests,refused,failed,"), "{table}");
+    assert!(lines[1].starts_with("group,,1,0,0,") && lines[3].starts_with("total,,2,0,0,"), "{table}");
+    assert!(lines[2].starts_with("group,\"'=HYPERLINK(\"\"http://") && lines.len() == 4, "{table}");
+    let requests = operator.get(&asked("/v1/inferences?limit=1&")).await.must(200);
+    assert!(!requests.header("x-ledgerway-next-cursor").is_empty());
+    let table = String::from_utf8(requests.body.to_vec()).expect("text");
+    assert!(table.starts_with("request_id,position,recorded_at,") && table.contains(",completed,key_"), "{table}");
+    for path in ["/v1/usage?", "/v1/inferences?"] {
+        operator.get(&format!("{path}format=xml")).await.must_be(400, "INVALID_REQUEST");
+    }
+}
+
 /// Holds: query.usage-metadata
 #[tokio::test(flavor = "multi_thread")]
 async fn usage_is_grouped_and_chosen_by_metadata() {

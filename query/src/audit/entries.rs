@@ -1,6 +1,9 @@
 //! Entries of the audit, as they stand in the view.
 
+use std::collections::HashMap;
+
 use events::ids::RequestId;
+use events::log::ClientAddress;
 use projections::views::ViewsError;
 use rusqlite::{Connection, Row, named_params};
 use serde_json::Value;
@@ -8,6 +11,7 @@ use serde_json::Value;
 use super::Filter;
 use crate::edge::edge;
 use crate::page::Looked;
+use crate::record::{Cell, Record};
 use crate::since::Instants;
 use crate::visible::Visible;
 
@@ -40,6 +44,7 @@ const BY_TENANT: Index = index!("by_tenant.sql");
 const BY_POSITION: Index = index!("by_position.sql");
 
 /// One line of the audit.
+#[derive(Default)]
 pub struct Entry {
     pub position: u64,
     pub recorded_at: String,
@@ -50,6 +55,28 @@ pub struct Entry {
     pub outcome: String,
     pub request_id: Option<RequestId>,
     pub changes: Value,
+}
+
+/// Where requests came from, out of the erasable side table.
+pub type Origins = HashMap<RequestId, ClientAddress>;
+
+impl Entry {
+    pub fn item(&self, origins: &Origins) -> Record {
+        let origin = self.request_id.and_then(|request| origins.get(&request));
+        let mut item = Record::default();
+        item.put("position", self.position);
+        item.put("recorded_at", self.recorded_at.as_str());
+        item.put("actor", self.actor.as_str());
+        item.put("action", self.action.as_str());
+        item.put("resource", self.resource.as_str());
+        item.put("severity", self.severity.as_str());
+        item.put("outcome", self.outcome.as_str());
+        item.put("request_id", self.request_id.map(|id| id.to_string()));
+        item.put("ip", origin.map(|origin| origin.ip.as_str()));
+        item.put("user_agent", origin.and_then(|origin| origin.user_agent.as_deref()));
+        item.put("changes", Cell::Json(self.changes.clone()));
+        item
+    }
 }
 
 /// Newest first; one more than the page where there is another.

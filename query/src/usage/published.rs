@@ -2,6 +2,7 @@
 
 use events::event::admin::Permission;
 use http::StatusCode;
+use openapi::headers::Said;
 use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Operation};
 
@@ -32,12 +33,22 @@ pub fn described() -> Operation {
         .query("day", schema::date(), "Of this day")
         .query("week", schema::date(), "Of the week that this day lies in; weeks begin on Monday")
         .query("month", schema::formed("^[0-9]{4}-(0[1-9]|1[0-2])$"), "Of this month")
-        .query("totals", schema::boolean(), "Whether to sum up all groups; true where it is absent");
-    let usage = described::of_dimensions(described::between(usage)).paged(LIMIT_DEFAULT, LIMIT_MAX);
+        .query("totals", schema::boolean(), "Whether to sum up all groups; true where it is absent")
+        .says(
+            "As lines, the totals are the last line of the last page; a field `row` tells it (`total`) from the others \
+             (`group`). With `totals=false` there is neither.",
+        );
+    let usage = described::formatted(described::of_dimensions(described::between(usage)));
+    let answer = Answer::json("A row a group; times first, then names", page());
     usage
-        .answers(StatusCode::OK, Answer::json("A row a group; times first, then names", page()))
+        .paged(LIMIT_DEFAULT, LIMIT_MAX)
+        .answers(StatusCode::OK, described::in_lines(answer).with_header(FROM).with_header(TO))
         .defines("UsageRow", row())
 }
+
+/// On lines, what a page says in fields of these names.
+pub const FROM: Said = ("x-ledgerway-from", schema::time, "On lines: what the answer is for begins here");
+pub const TO: Said = ("x-ledgerway-to", schema::time, "On lines: what the answer is for ends before this");
 
 fn page() -> Shape {
     let bound = |description| schema::described(described::nullable_time(), description);

@@ -5,6 +5,7 @@ use events::wire::Refusal;
 
 use super::cursor::{self, GroupKey};
 use super::range::Range;
+use crate::format::Format;
 use crate::parameters::Parameters;
 
 pub const LIMIT_DEFAULT: usize = 1000;
@@ -88,13 +89,20 @@ pub struct Question {
     /// Names of metadata and the values that requests must have.
     pub metadata: Vec<(String, String)>,
     pub limits: Limits,
-    /// Whether a row that sums up all others is asked for.
-    pub has_totals: bool,
+    pub totals: Totals,
+}
+
+/// Where what all groups sum up to is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Totals {
+    Nowhere,
+    OnEveryPage,
+    OnTheLastPage,
 }
 
 impl Question {
     /// From the parameters of `/v1/usage`, of which none may be left over.
-    pub fn take(mut parameters: Parameters) -> Result<Self, Refusal> {
+    pub fn take(mut parameters: Parameters, format: Format) -> Result<Self, Refusal> {
         let (group_by, by_metadata) = group_by(parameters.text("group_by").as_deref())?;
         let range = Range::take(&mut parameters)?;
         let mut question = Self {
@@ -110,12 +118,25 @@ impl Question {
             by_metadata,
             metadata: metadata(&mut parameters)?,
             limits: Limits { after: None, limit: parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)? },
-            has_totals: parameters.choice("totals")?.unwrap_or(true),
+            totals: match (parameters.choice("totals")?, format) {
+                (Some(false), _) => Totals::Nowhere,
+                (Some(true) | None, Format::Json) => Totals::OnEveryPage,
+                (Some(true) | None, Format::Lines(_)) => Totals::OnTheLastPage,
+            },
         };
         let cursor = parameters.text("cursor");
         question.limits.after = cursor.map(|text| cursor::read(&question.names(), &text)).transpose()?;
         parameters.finish()?;
         Ok(question)
+    }
+
+    /// Whether a page has them that is the last, or is not.
+    pub fn has_totals(&self, is_last: bool) -> bool {
+        match self.totals {
+            Totals::Nowhere => false,
+            Totals::OnEveryPage => true,
+            Totals::OnTheLastPage => is_last,
+        }
     }
 
     /// The same about all groups together.
@@ -179,7 +200,7 @@ mod tests {
     use crate::asker::QueryString;
 
     fn asked(query: &str) -> Result<Question, Refusal> {
-        Question::take(Parameters::parse(&QueryString(query.to_owned()))?)
+        Question::take(Parameters::parse(&QueryString(query.to_owned()))?, Format::Json)
     }
 
     #[test]

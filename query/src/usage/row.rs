@@ -4,7 +4,7 @@ use events::money::NanoUsdSum;
 use projections::views::latency::Histogram;
 
 use super::cursor::GroupKey;
-use super::question::{Dimension, Question};
+use super::question::{Dimension, Question, Totals};
 use crate::record::Record;
 
 /// What is counted, in the order of [`Sums::counts`].
@@ -59,6 +59,43 @@ impl Sums {
 /// The group's values of what the question groups by, and what it sums up to.
 pub fn shown(key: &GroupKey, sums: &Sums, question: &Question) -> Record {
     let mut record = Record::default();
+    put_group(&mut record, key, question);
+    put_sums(&mut record, sums);
+    record
+}
+
+/// What all groups sum up to.
+pub fn totals(sums: &Sums) -> Record {
+    let mut record = Record::default();
+    put_sums(&mut record, sums);
+    record
+}
+
+/// What a line is of, where the totals are one of them.
+#[derive(Clone, Copy)]
+pub enum Line {
+    Group,
+    Total,
+}
+
+/// A line: as [`shown`], and where there are totals with a field that tells which line they are.
+pub fn line(line: Line, key: &GroupKey, sums: &Sums, question: &Question) -> Record {
+    let mut record = Record::default();
+    if question.totals != Totals::Nowhere {
+        record.put(
+            "row",
+            match line {
+                Line::Group => "group",
+                Line::Total => "total",
+            },
+        );
+    }
+    put_group(&mut record, key, question);
+    put_sums(&mut record, sums);
+    record
+}
+
+fn put_group(record: &mut Record, key: &GroupKey, question: &Question) {
     for (dimension, value) in Dimension::ALL.iter().zip(&key.dimensions) {
         if question.groups_by(*dimension) {
             // What is not known stands as an empty text in the view.
@@ -66,25 +103,17 @@ pub fn shown(key: &GroupKey, sums: &Sums, question: &Question) -> Record {
             record.put(dimension.as_str(), known);
         }
     }
-    for (name, value) in question.by_metadata.iter().zip(&key.metadata) {
-        record.put(format!("metadata.{name}"), value.as_deref());
+    for (place, name) in question.by_metadata.iter().enumerate() {
+        let value = key.metadata.get(place).and_then(Option::as_deref);
+        record.put(format!("metadata.{name}"), value);
     }
-    put(&mut record, sums);
-    record
 }
 
-/// The row that sums up all others.
-pub fn totals(sums: &Sums) -> Record {
-    let mut record = Record::default();
-    put(&mut record, sums);
-    record
-}
-
-fn put(record: &mut Record, sums: &Sums) {
+fn put_sums(record: &mut Record, sums: &Sums) {
     for (name, number) in COUNTS.into_iter().zip(sums.counts) {
         record.put(name, number);
     }
-    record.put("cost_usd", NanoUsdSum::new(sums.cost_nanos).to_string());
+    record.put("cost_usd", NanoUsdSum::new(sums.cost_nanos));
     record.put("latency_ms_p50", sums.latencies.percentile(50));
     record.put("latency_ms_p95", sums.latencies.percentile(95));
 }

@@ -23,8 +23,9 @@ type Histograms<'a> = HashMap<&'a GroupKey, &'a mut Histogram>;
 /// The question's page of groups.
 pub fn of(db: &Connection, visible: Visible, question: &Question) -> Result<Groups, ViewsError> {
     let rows = page(db, visible, question)?;
-    let is_whole = question.limits.after.is_none() && rows.len() <= question.limits.limit;
-    let totals = match question.has_totals {
+    let is_last = rows.len() <= question.limits.limit;
+    let is_whole = is_last && question.limits.after.is_none();
+    let totals = match question.has_totals(is_last) {
         false => None,
         true if is_whole => Sums::of_all(rows.iter().map(|(_, sums)| sums)),
         // The one group that there is where nothing is grouped by.

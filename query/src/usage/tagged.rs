@@ -170,15 +170,18 @@ impl Sums {
 
 /// The question's page of groups.
 pub fn page(groups: Groups, question: &Question) -> row::Groups {
-    let totals = question.has_totals.then(|| Sums::of_all(groups.values())).flatten();
+    let totals = Sums::of_all(groups.values());
     let behind = groups.into_iter().filter(|(key, _)| question.limits.after.as_ref().is_none_or(|after| key > after));
-    row::Groups { rows: behind.take(question.limits.limit.saturating_add(1)).collect(), totals }
+    let rows: Vec<_> = behind.take(question.limits.limit.saturating_add(1)).collect();
+    let is_last = rows.len() <= question.limits.limit;
+    row::Groups { totals: totals.filter(|_| question.has_totals(is_last)), rows }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::asker::QueryString;
+    use crate::format::Format;
     use crate::parameters::Parameters;
 
     const SCHEMA: &str = include_str!("../../../migrations/sqlite/views/0004_inferences.sql");
@@ -192,7 +195,8 @@ mod tests {
                     SELECT i, i, i, iif(i = 1, 'refused', 'completed'), iif(i <= ?2, 'ours', 'other'), 0 FROM n";
         db.execute(rows, [number, of_the_model]).expect("rows");
         let query = QueryString("group_by=metadata.team&model=ours".to_owned());
-        let question = Question::take(Parameters::parse(&query).expect("parameters")).expect("a question");
+        let question =
+            Question::take(Parameters::parse(&query).expect("parameters"), Format::Json).expect("a question");
         requests(&db, Visible::Platform, &question).expect("it is read").map(|requests| requests.len())
     }
 

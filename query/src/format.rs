@@ -1,0 +1,142 @@
+//! The forms that lists are given in: a page of JSON; or lines, NDJSON or CSV, for those who keep them elsewhere, with
+//! headers for what a page says beside its items.
+
+use axum::response::{IntoResponse, Response};
+use csv::{Terminator, Writer, WriterBuilder};
+use events::wire::Refusal;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use serde::Serialize;
+
+use crate::error::QueryError;
+use crate::parameters::Parameters;
+use crate::record::{Cell, Record};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Json,
+    Lines(Lines),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lines {
+    Ndjson,
+    Csv,
+}
+
+impl Format {
+    pub const NAMES: [&str; 3] = ["json", "ndjson", "csv"];
+
+    /// From `format`; JSON where it is absent.
+    pub fn take(parameters: &mut Parameters) -> Result<Self, Refusal> {
+        match parameters.text("format").as_deref() {
+            None | Some("json") => Ok(Self::Json),
+            Some("ndjson") => Ok(Self::Lines(Lines::Ndjson)),
+            Some("csv") => Ok(Self::Lines(Lines::Csv)),
+            Some(_) => Err(Refusal::invalid("format", "must be json, ndjson or csv")),
+        }
+    }
+}
+
+impl Lines {
+    /// A line a record. `names`: of its fields, for a table without rows.
+    pub fn answer(self, headers: HeaderMap, names: &Record, records: &[Record]) -> Result<Response, QueryError> {
+        match self {
+            Self::Ndjson => ndjson(headers, records),
+            Self::Csv => csv(headers, names, records),
+        }
+    }
+}
+
+/// An object a line.
+pub fn ndjson(headers: HeaderMap, items: &[impl Serialize]) -> Result<Response, QueryError> {
+    let mut lines = Vec::new();
+    for item in items {
+        serde_json::to_writer(&mut lines, item).map_err(|error| QueryError::Answer(error.to_string()))?;
+        lines.push(b'\n');
+    }
+    Ok((headers, [(CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
+}
+
+/// A table as RFC 4180 has it, with a row of names in front.
+pub fn csv(headers: HeaderMap, names: &Record, records: &[Record]) -> Result<Response, QueryError> {
+    let table = table(names, records).map_err(|error| QueryError::Answer(error.to_string()))?;
+    Ok((headers, [(CONTENT_TYPE, "text/csv; charset=utf-8")], table).into_response())
+}
+
+fn table(names: &Record, records: &[Record]) -> Result<Vec<u8>, std::io::Error> {
+    let mut table: Writer<Vec<u8>> = WriterBuilder::new().terminator(Terminator::CRLF).from_writer(Vec::new());
+    table.write_record(names.names())?;
+    for record in records {
+        table.write_record(record.cells().map(text))?;
+    }
+    table.into_inner().map_err(|error| error.into_error())
+}
+
+fn text(cell: &Cell) -> String {
+    match cell {
+        Cell::Null => String::new(),
+        Cell::Text(text) => no_formula(text),
+        // A negative amount is no formula.
+        Cell::Whole(number) => number.to_string(),
+        Cell::Usd(amount) => amount.to_string(),
+        Cell::Json(value) => no_formula(&value.to_string()),
+    }
+}
+
+/// Whatever a client wrote, no cell is a formula, which a spreadsheet would run.
+fn no_formula(text: &str) -> String {
+    const BEGINNINGS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
+    let apostrophe = if text.trim_start_matches(' ').starts_with(BEGINNINGS) { "'" } else { "" };
+    format!("{apostrophe}{text}")
+}
+
+#[cfg(test)]
+mod tests {
+    use events::money::NanoUsdSum;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn no_cell_is_a_formula() {
+        for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "＝1"] {
+            assert_eq!(no_formula(formula), format!("'{formula}"));
+        }
+        for plain in ["curl/8", "", "{\"a\":1}", "2026-11-20"] {
+            assert_eq!(no_formula(plain), plain);
+        }
+    }
+
+    fn record(values: &[(&'static str, Cell)]) -> Record {
+        let mut record = Record::default();
+        values.iter().for_each(|(name, value)| record.put(*name, value.clone()));
+        record
+    }
+
+    #[test]
+    fn what_a_client_wrote_stays_in_its_cell_and_numbers_stay_numbers() {
+        let agent = "@evil, \"quoted\"\r\n=2";
+        let row = record(&[
+            ("actor", "=cmd".into()),
+            ("agent", agent.into()),
+            ("cost", NanoUsdSum::new(-250).into()),
+            ("count", (-7_i128).into()),
+            ("none", Cell::Null),
+            ("changes", json!({ "name": "a,\"b\"\n=1" }).into()),
+        ]);
+        let table = table(&row, std::slice::from_ref(&row)).expect("a table");
+        assert!(table.starts_with(b"actor,agent,cost,count,none,changes\r\n'=cmd,") && table.ends_with(b"\r\n"));
+        let mut read = csv::Reader::from_reader(&*table);
+        let line = read.records().next().expect("a line").expect("a record");
+        let cells = [&line[0], &line[1], &line[2], &line[3], &line[4]];
+        assert_eq!(cells, ["'=cmd", &format!("'{agent}"), "-0.000000250", "-7", ""]);
+        assert_eq!(serde_json::from_str::<Value>(&line[5]).expect("JSON"), json!({ "name": "a,\"b\"\n=1" }));
+    }
+
+    #[test]
+    fn a_table_without_rows_has_its_names() {
+        let names = record(&[("a", Cell::Null), ("b", Cell::Null)]);
+        assert_eq!(table(&names, &[]).expect("a table"), b"a,b\r\n");
+    }
+}
