@@ -10,7 +10,7 @@ use events::wire::ErrorCode;
 use serde_json::Value;
 
 use crate::dialect::Metered;
-use crate::figures::{OpenStream, ProviderFigures, RequestFigures, Stage};
+use crate::figures::{Counted, ProviderFigures, RequestFigures, Stage};
 use crate::inference::{Gateway, PlannedTarget};
 use crate::trace::{Attribute, Trace, TraceHeaders, TraceParent};
 
@@ -101,7 +101,7 @@ impl Course {
         self.figures.added(self.ours);
     }
 
-    pub fn stream_opens(&self) -> OpenStream {
+    pub fn stream_opens(&self) -> Counted {
         self.figures.stream_opens()
     }
 

@@ -77,6 +77,7 @@ pub struct RequestFigures {
     stages: [Histogram; Stage::ALL.len()],
     added: Histogram,
     open_streams: IntGauge,
+    abandoned_calls: IntGauge,
     providers: Providers,
 }
 
@@ -92,10 +93,12 @@ impl RequestFigures {
             "Latency that the gateway adds to a request: all stages but waiting for the client and for upstreams",
         );
         let open = "Streams that are being relayed";
+        let abandoned = "Whole answers that are read to their end for clients that have left";
         Ok(Self {
             stages: Stage::ALL.map(|stage| stages.with_label_values(&[stage.as_str()])),
             added: registered(registry, Histogram::with_opts(added.buckets(STAGE_SECONDS.to_vec()))?)?,
             open_streams: registered(registry, IntGauge::new("ledgerway_open_streams", open)?)?,
+            abandoned_calls: registered(registry, IntGauge::new("ledgerway_abandoned_calls", abandoned)?)?,
             providers: Providers::register(registry)?,
         })
     }
@@ -111,9 +114,12 @@ impl RequestFigures {
         self.added.observe(time.as_secs_f64());
     }
 
-    pub fn stream_opens(&self) -> OpenStream {
-        self.open_streams.inc();
-        OpenStream(self.open_streams.clone())
+    pub fn stream_opens(&self) -> Counted {
+        Counted::of(&self.open_streams)
+    }
+
+    pub fn call_is_abandoned(&self) -> Counted {
+        Counted::of(&self.abandoned_calls)
     }
 
     pub fn provider(&self, provider: &Provider) -> Arc<ProviderFigures> {
@@ -121,10 +127,17 @@ impl RequestFigures {
     }
 }
 
-/// One stream, until it is dropped.
-pub struct OpenStream(IntGauge);
+/// One of what a gauge counts, until it is dropped.
+pub struct Counted(IntGauge);
 
-impl Drop for OpenStream {
+impl Counted {
+    pub fn of(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -1,6 +1,7 @@
 //! The request path: parse what is needed, route, bound and price, ask the ledger, dispatch, relay, settle, close.
 //! Nothing is dispatched before its admission is durable, and no last byte leaves before its settlement is.
 
+mod abandoned;
 mod admission;
 mod bound;
 mod call;
@@ -8,6 +9,7 @@ mod credentials;
 mod described;
 mod dispatch;
 mod failure;
+mod measured;
 mod models;
 mod order;
 mod plan;
@@ -15,6 +17,7 @@ mod running;
 mod stream;
 mod turn;
 mod watched;
+mod whole;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +52,7 @@ use crate::trace::Tracer;
 use crate::upstream::UpstreamClients;
 use plan::Plan;
 
+pub use abandoned::AbandonedCalls;
 pub(crate) use plan::PlannedTarget;
 
 pub const BACKEND_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-backend");
@@ -77,6 +81,7 @@ pub struct Gateway {
     pub ids: IdMaker,
     /// One for each stream that is being relayed; they end with it.
     pub timers: TaskTracker,
+    pub abandoned: AbandonedCalls,
     pub tokens: TokenCounter,
 }
 

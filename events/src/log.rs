@@ -235,6 +235,7 @@ pub struct Log {
 struct Shared {
     jobs: Queue,
     hold_ttl: Duration,
+    unknown_usage: UnknownUsage,
     published: writer::Published,
     readers: read::Readers,
     figures: Arc<writer::Figures>,
@@ -267,6 +268,11 @@ impl Log {
     /// How long a hold lives.
     pub fn hold_ttl(&self) -> Duration {
         self.shared.hold_ttl
+    }
+
+    /// What a hold is charged whose real figures nobody knows.
+    pub fn unknown_usage(&self) -> UnknownUsage {
+        self.shared.unknown_usage
     }
 
     /// The last durable event.

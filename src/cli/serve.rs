@@ -11,7 +11,7 @@ use command::admin::{self, AdminState};
 use command::auth::hashing::KeyHasher;
 use command::auth::{AuthParts, Authenticator};
 use command::figures::RequestFigures;
-use command::inference::{self, Gateway};
+use command::inference::{self, AbandonedCalls, Gateway};
 use command::limits::RateLimiter;
 use command::secrets::{NodeKey, Secret, Vault, operator_key};
 use command::tokens::TokenCounter;
@@ -110,7 +110,8 @@ async fn serve(mut config: Config) -> Result<ExitCode, Failure> {
         }
         None => (None, None),
     };
-    let door = open_door(&config, &engines, &clock, &ids, &in_flight, tracer).await?;
+    let abandoned = AbandonedCalls::default();
+    let door = open_door(&config, &engines, &clock, &ids, &in_flight, &abandoned, tracer).await?;
     let mut serving = tokio::task::JoinSet::new();
     if let Some(server) = metrics_server {
         tracing::info!(address = %server.address()?, "metrics are served on an address of their own");
@@ -136,14 +137,16 @@ async fn serve(mut config: Config) -> Result<ExitCode, Failure> {
     // The time is the operator's: what it was too short for is cut off and recorded, as it is by a second signal.
     let was_told_twice = was_told_twice
         || tokio::select! {
-            () = in_flight.drain() => false,
+            () = async { in_flight.drain().await; abandoned.drain().await } => false,
             () = tokio::time::sleep(config.drain_timeout) => false,
             () = signals.next() => true,
         };
     if !was_told_twice {
         tokio::time::sleep(LAST_BYTES).await;
     }
-    // Connections first: a request that is cut off leaves its end to the log, which is still there to take it.
+    // Connections first: a request that is cut off leaves its end to the log, which is still there to take it. It does
+    // not go on without its client any more.
+    let _ = tokio::time::timeout(STOP_AT_ONCE, abandoned.stop()).await;
     serving.shutdown().await;
     if let Some(exporting) = exporting {
         exporting.close().await;
@@ -226,6 +229,7 @@ async fn open_door(
     clock: &Arc<dyn Clock>,
     ids: &IdMaker,
     in_flight: &InFlight,
+    abandoned: &AbandonedCalls,
     tracer: Option<Arc<Tracer>>,
 ) -> Result<Door, Failure> {
     let (log, tables) = (&engines.log, &engines.tables);
@@ -278,6 +282,7 @@ async fn open_door(
         clock: Arc::clone(clock),
         ids: ids.clone(),
         timers: tokio_util::task::TaskTracker::new(),
+        abandoned: abandoned.clone(),
         tokens: TokenCounter::default(),
     };
     let concurrency = ConcurrencyLimiter::default();

@@ -212,21 +212,22 @@ impl UpstreamBody {
         }
     }
 
-    /// All of it.
-    pub async fn whole(&mut self) -> Result<Bytes, CallFailure> {
-        let must_fit = |bytes: usize| match bytes <= ANSWER_BYTES_MAX {
-            true => Ok(()),
-            false => Err(CallFailure::of(Cause::Fault(UpstreamFault::TooLarge))),
-        };
+    /// All of it. `may_keep` is told of each chunk that comes, and may have no room for it.
+    pub async fn whole(&mut self, may_keep: impl Fn(usize) -> bool) -> Result<Bytes, CallFailure> {
+        let must_fit =
+            |before: usize, chunk: &Bytes| match before + chunk.len() <= ANSWER_BYTES_MAX && may_keep(chunk.len()) {
+                true => Ok(()),
+                false => Err(CallFailure::of(Cause::Fault(UpstreamFault::TooLarge))),
+            };
         let Some(first) = self.next().await? else { return Ok(Bytes::new()) };
-        must_fit(first.len())?;
+        must_fit(0, &first)?;
         let Some(second) = self.next().await? else { return Ok(first) };
-        must_fit(first.len() + second.len())?;
+        must_fit(first.len(), &second)?;
         let mut whole = Vec::with_capacity(2 * (first.len() + second.len()));
         whole.extend_from_slice(&first);
         whole.extend_from_slice(&second);
         while let Some(chunk) = self.next().await? {
-            must_fit(whole.len() + chunk.len())?;
+            must_fit(whole.len(), &chunk)?;
             whole.extend_from_slice(&chunk);
         }
         Ok(whole.into())

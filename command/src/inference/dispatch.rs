@@ -12,12 +12,12 @@ use http::header::CONTENT_TYPE;
 use super::call::{Called, UpstreamBody, call};
 use super::failure::{CallFailure, Cause, Next, refusal_of};
 use super::plan::PlannedTarget;
-use super::running::{Consumed, Running};
+use super::running::Running;
 use super::{
     BACKEND_HEADER, COST_HEADER, Gateway, POSITION_HEADER, Prepared, Way, ledger_unavailable, must_still_be_allowed,
-    stream,
+    stream, whole,
 };
-use crate::dialect::{ClientRequest, Relay, UpstreamFault, WholeAnswer, read_whole};
+use crate::dialect::{ClientRequest, Relay, UpstreamFault, WholeAnswer};
 
 /// What a stream may say before it says something: roles, opening events, reports. It is kept until then.
 const PREAMBLE_BYTES_MAX: usize = 256 * 1024;
@@ -34,20 +34,23 @@ enum Answer {
 
 pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, way: Way) -> Result<Response, Refusal> {
     let allowed = must_still_be_allowed(gateway, &prepared).await;
-    let Prepared { asked, plan, first_body, hold, .. } = prepared;
+    let Prepared { asked, mut plan, first_body, hold, .. } = prepared;
     let request_id = hold.request_id.to_string();
-    let mut running = Running::new(hold, way, &plan, asked.choices(), gateway.deadline());
+    let mut running = Running::new(gateway, hold, way, &plan, &asked);
     if let Err(refusal) = allowed {
         return Err(failed(running, refusal, "no_longer_allowed", &request_id).await);
     }
     let mut failures = Vec::new();
     let mut first_body = first_body;
-    for target in &plan.targets {
+    let targets: Vec<_> = std::mem::take(&mut plan.targets).into_iter().map(Arc::new).collect();
+    for target in &targets {
         let Some(body) = first_body.take().or_else(|| plan.body(&asked, target).ok()) else {
             failures.push(CallFailure::of(Cause::Untranslatable));
             continue;
         };
-        match ask_target(gateway, &asked, target, body, &request_id, &mut running).await {
+        let answer;
+        (running, answer) = ask_target(gateway, &asked, target, body, &request_id, running).await;
+        match answer {
             Ok(Answer::Whole(answer)) => return answer_whole(running, &answer, &request_id).await,
             Ok(Answer::Streamed { first, body }) => {
                 return Ok(stream::respond(gateway, running, target, asked.surface(), first, body));
@@ -58,14 +61,14 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, way: Way) -> Result
             break;
         }
     }
-    let refusal = refusal_of(&failures, plan.targets.len());
+    let refusal = refusal_of(&failures, targets.len());
     let reason = failures.last().map_or("no_target", CallFailure::reason);
     Err(failed(running, refusal, reason, &request_id).await)
 }
 
-/// Nothing was consumed: the hold is released, and the refusal says where that stands.
+/// The request has failed, and the refusal says where that stands.
 async fn failed(running: Box<Running>, refusal: Refusal, reason: &str, request_id: &str) -> Refusal {
-    match running.fail(&refusal, reason, Consumed::Nothing).await {
+    match running.fail(&refusal, reason).await {
         Ok(position) => refusal.at(Some(position)),
         Err(error) => ledger_unavailable(request_id, &error),
     }
@@ -73,22 +76,28 @@ async fn failed(running: Box<Running>, refusal: Refusal, reason: &str, request_i
 
 /// Calls one target, and once more where that may help.
 async fn ask_target(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     asked: &ClientRequest,
-    target: &PlannedTarget,
+    target: &Arc<PlannedTarget>,
     body: Bytes,
     request_id: &str,
-    running: &mut Running,
-) -> Result<Answer, CallFailure> {
+    mut running: Box<Running>,
+) -> (Box<Running>, Result<Answer, CallFailure>) {
     let mut calls = 0;
     loop {
         calls += 1;
-        let began = running.call_begins(target);
-        let failure = match ask_once(gateway, asked, target, body.clone(), request_id, running).await {
-            Ok(answer) => return Ok(answer),
+        running.call_begins(target);
+        let answer = if asked.streamed() {
+            begin_stream(gateway, asked, target, body.clone(), request_id, &mut running).await
+        } else {
+            let answer;
+            (running, answer) = whole::ask(gateway, asked.surface(), target, body.clone(), running).await;
+            answer.map(Answer::Whole)
+        };
+        let failure = match answer {
+            Ok(answer) => return (running, Ok(answer)),
             Err(failure) => failure,
         };
-        running.call_failed(began, &failure);
         tracing::warn!(
             request_id,
             trace_id = running.trace_id(),
@@ -97,15 +106,21 @@ async fn ask_target(
             status = failure.status,
             "call an upstream"
         );
+        if failure.is_timeout() && running.is_out_of_time() {
+            // It was not the upstream whose time was over: what it did for this request is not known.
+            return (running, Err(failure));
+        }
+        running.call_failed(&failure);
         let [jitter] = gateway.ids.bytes::<1>();
         match failure.next(calls, jitter) {
             Next::SameTargetAfter(wait) if !running.is_out_of_time() => tokio::time::sleep(wait).await,
-            Next::SameTargetAfter(_) | Next::NextTarget => return Err(failure),
+            Next::SameTargetAfter(_) | Next::NextTarget => return (running, Err(failure)),
         }
     }
 }
 
-async fn ask_once(
+/// Until there is something to relay.
+async fn begin_stream(
     gateway: &Gateway,
     asked: &ClientRequest,
     target: &PlannedTarget,
@@ -115,13 +130,6 @@ async fn ask_once(
 ) -> Result<Answer, CallFailure> {
     let Called { upstream_request_id, mut body } = call(gateway, target, body, request_id, running).await?;
     running.answered_by(upstream_request_id);
-    if !asked.streamed() {
-        let whole = body.whole().await?;
-        let answer = read_whole(target.dialect(), asked.surface(), whole);
-        let answer = answer.map_err(|fault| CallFailure::of(Cause::Fault(fault)))?;
-        running.first_token();
-        return Ok(Answer::Whole(answer));
-    }
     let created = gateway.clock.now().timestamp();
     let relay = running.relay.insert(Relay::new(target.dialect(), asked, request_id, asked.model(), created));
     let mut first = BytesMut::new();

@@ -68,6 +68,11 @@ impl CallFailure {
         matches!(self.cause, Cause::Timeout)
     }
 
+    /// The upstream said that it did not do it: nothing can be billed.
+    pub const fn was_refused(&self) -> bool {
+        matches!(&self.cause, Cause::Refused(_) | Cause::Fault(UpstreamFault::InBandError { .. }))
+    }
+
     /// The upstream asks to slow down; how long, where it says.
     pub fn rate_limited(&self) -> Option<Duration> {
         match &self.cause {

@@ -1,38 +1,38 @@
 //! A request that was admitted, until its end stands in the log. Exactly one of [`Running::complete`],
-//! [`Running::fail`], [`Running::give_up`] and being dropped ends it: dropped means that the client has gone.
+//! [`Running::fail`], [`Running::give_up`], [`Running::end_abandoned`] and being dropped ends it: dropped means that the
+//! client has gone.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use events::event::inference::{AttemptFailed, Backend, InferenceEnded};
 use events::ledger::{Charge, Outcome};
 use events::log::{LogError, OpenHold};
-use events::money::{NanoUsd, Rates};
-use events::usage::{TokenClasses, Usage, UsageSource};
+use events::money::NanoUsd;
+use events::usage::{Usage, UsageSource};
 use events::wire::{ErrorCode, Refusal};
 use serde_json::Value;
 
-use super::Way;
+use super::abandoned::Owner;
 use super::failure::CallFailure;
+use super::measured::{Measured, Meter};
 use super::plan::{Plan, PlannedTarget};
+use super::{Gateway, Way};
 use crate::course::Course;
-use crate::dialect::{FinishReason, Metered, Receipt, Relay};
-use crate::figures::{OpenStream, Stage};
+use crate::dialect::{ClientRequest, FinishReason, Metered, Receipt, Relay, WholeAnswer};
+use crate::figures::{Counted, Stage};
 use crate::limits::LetIn;
 use crate::trace::TraceHeaders;
 use crate::upstream::Transmission;
 
-/// What was consumed and what it costs.
-#[derive(Clone, Debug)]
-pub struct Measured {
-    pub usage: Usage,
-    pub cost: NanoUsd,
-}
+/// The reason of a request whose client has left.
+const CLIENT_CLOSED: &str = "client_closed";
 
 /// The facts of a completed request, durable.
 pub struct Settled {
     pub request_id: String,
     pub model: String,
-    pub target: PlannedTarget,
+    pub target: Arc<PlannedTarget>,
     pub measured: Measured,
     pub finish_reason: FinishReason,
     pub admitted_position: u64,
@@ -58,15 +58,6 @@ impl Settled {
     }
 }
 
-/// What a failed request is charged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Consumed {
-    /// No upstream said that it worked for this request.
-    Nothing,
-    /// What went through until then.
-    WhatWentThrough,
-}
-
 pub struct Running {
     hold: Option<OpenHold>,
     /// Ends with this: before the last byte leaves, so that who has read it finds its place free.
@@ -74,15 +65,15 @@ pub struct Running {
     started: Instant,
     /// When it must have ended, before its hold expires.
     pub deadline: tokio::time::Instant,
-    /// The prompt's, where nobody reports them.
-    input_tokens_counted: u64,
-    output_tokens_bound: u64,
+    meter: Meter,
+    streamed: bool,
     attempts: Vec<AttemptFailed>,
     calls: u32,
     /// The target that is being asked.
-    target: Option<PlannedTarget>,
+    target: Option<Arc<PlannedTarget>>,
     /// Of the call to it: whether it may have seen the request.
     transmission: Transmission,
+    call_began: Instant,
     last_backend: Option<Backend>,
     upstream_request_id: Option<String>,
     first_token_ms: Option<u64>,
@@ -92,18 +83,20 @@ pub struct Running {
 }
 
 impl Running {
-    pub fn new(hold: OpenHold, way: Way, plan: &Plan, choices: u64, deadline: Duration) -> Box<Self> {
+    pub fn new(gateway: &Gateway, hold: OpenHold, way: Way, plan: &Plan, asked: &ClientRequest) -> Box<Self> {
+        let now = Instant::now();
         Box::new(Self {
             hold: Some(hold),
             let_in: way.let_in,
-            started: Instant::now(),
-            deadline: tokio::time::Instant::now() + deadline,
-            input_tokens_counted: plan.prompt_bytes.div_ceil(4).min(plan.bound.input_tokens),
-            output_tokens_bound: plan.max_output_tokens.saturating_mul(choices),
+            started: now,
+            deadline: tokio::time::Instant::now() + gateway.deadline(),
+            meter: Meter::new(plan, asked.choices(), gateway.log.unknown_usage()),
+            streamed: asked.streamed(),
             attempts: Vec::new(),
             calls: 0,
             target: None,
             transmission: Transmission::default(),
+            call_began: now,
             last_backend: None,
             upstream_request_id: None,
             first_token_ms: None,
@@ -116,13 +109,18 @@ impl Running {
         tokio::time::Instant::now() >= self.deadline
     }
 
-    pub fn call_begins(&mut self, target: &PlannedTarget) -> Instant {
+    /// Whose it is.
+    pub fn owner(&self) -> Owner {
+        self.hold.as_ref().and_then(|hold| hold.context.tenant_id)
+    }
+
+    pub fn call_begins(&mut self, target: &Arc<PlannedTarget>) {
         self.calls += 1;
-        self.target = Some(target.clone());
+        self.target = Some(Arc::clone(target));
         self.transmission = Transmission::default();
         self.last_backend = Some(target.backend.clone());
         self.upstream_request_id = None;
-        self.course.call_begins(target)
+        self.call_began = self.course.call_begins(target);
     }
 
     /// Of the call that is under way.
@@ -130,16 +128,17 @@ impl Running {
         &self.transmission
     }
 
-    pub fn call_failed(&mut self, began: Instant, failure: &CallFailure) {
+    /// An upstream that failed alone was not at work for this request, or does not say so: it costs nothing.
+    pub fn call_failed(&mut self, failure: &CallFailure) {
         self.course.call_failed(failure.reason(), failure.status);
         let Some(target) = self.target.take() else { return };
         self.relay = None;
         self.attempts.push(AttemptFailed {
-            backend: target.backend,
+            backend: target.backend.clone(),
             attempt: self.calls,
             reason: failure.reason().to_owned(),
             status: failure.status,
-            latency_ms: millis(began.elapsed()),
+            latency_ms: millis(self.call_began.elapsed()),
         });
     }
 
@@ -154,7 +153,7 @@ impl Running {
     }
 
     /// From here on the answer goes to the client as it comes.
-    pub fn stream_opens(&self) -> OpenStream {
+    pub fn stream_opens(&self) -> Counted {
         self.course.stream_opens()
     }
 
@@ -180,7 +179,7 @@ impl Running {
     pub async fn complete(mut self: Box<Self>, metered: &Metered) -> Result<Settled, LogError> {
         let (Some(hold), Some(target)) = (self.hold.take(), self.target.take()) else { return Err(LogError::Closed) };
         self.course.call_ends(None);
-        let measured = self.measure(&target.rates, metered, hold.held);
+        let measured = self.meter.measure(&target.rates, metered, hold.held);
         self.settle_tokens(&measured.usage);
         let finish_reason = metered.finish_reason.unwrap_or(FinishReason::Stop);
         let ended = self.ended(&hold, Some(&target), Some(metered), Some(&measured), None, None);
@@ -197,27 +196,15 @@ impl Running {
         Ok(Settled { request_id, model, target, measured, finish_reason, admitted_position, settled_position, held })
     }
 
-    /// Records the failure; the position at which it is a fact.
-    pub async fn fail(
-        mut self: Box<Self>,
-        refusal: &Refusal,
-        reason: &str,
-        consumed: Consumed,
-    ) -> Result<u64, LogError> {
+    /// Records the failure; the position at which it is a fact. What a call that is still under way may have consumed is
+    /// charged.
+    pub async fn fail(mut self: Box<Self>, refusal: &Refusal, reason: &str) -> Result<u64, LogError> {
         let Some(hold) = self.hold.take() else { return Err(LogError::Closed) };
-        let (target, relay) = (self.target.take(), self.relay.take());
+        let (target, relay) = (self.take_target(), self.relay.take());
         let metered = relay.as_ref().map(|relay| relay.metered().of_what_was_cut_off());
-        let measured = match (&target, consumed) {
-            (Some(target), Consumed::WhatWentThrough) => {
-                Some(self.measure(&target.rates, metered.as_deref().unwrap_or(&Metered::default()), hold.held))
-            }
-            _ => None,
-        };
-        if let Some(measured) = &measured {
-            self.settle_tokens(&measured.usage);
-        }
+        let measured = self.cut_off(target.as_deref(), metered.as_deref(), hold.held);
         let code = Some(refusal.code.as_str());
-        let ended = self.ended(&hold, target.as_ref(), metered.as_deref(), measured.as_ref(), code, Some(reason));
+        let ended = self.ended(&hold, target.as_deref(), metered.as_deref(), measured.as_ref(), code, Some(reason));
         let ended = InferenceEnded { finish_reason: Some(word(FinishReason::Error)), ..ended };
         self.course.call_ends(Some(reason));
         self.course.ends_as(&ended, metered.as_deref());
@@ -231,27 +218,57 @@ impl Running {
     /// Nobody takes the answer any more, and the upstream is cancelled with it: what went through is counted and
     /// settled as soon as the ledger can.
     pub fn give_up(mut self: Box<Self>, reason: &str) {
-        self.abort(reason);
+        let relay = self.relay.take();
+        self.abort(reason, relay.as_ref().map(|relay| relay.metered().of_what_was_cut_off()).as_deref());
     }
 
-    fn abort(&mut self, reason: &str) {
-        let Some(hold) = self.hold.take() else { return };
-        // A request that has not left is not sent any more: it cost nothing.
-        let target = self.target.take().filter(|_| !self.transmission.call_off());
-        let relay = self.relay.take();
-        let metered = relay.as_ref().map(|relay| relay.metered().of_what_was_cut_off());
-        let measured = target
-            .as_ref()
-            .map(|target| self.measure(&target.rates, metered.as_deref().unwrap_or(&Metered::default()), hold.held));
-        if let Some(measured) = &measured {
-            self.settle_tokens(&measured.usage);
+    /// The client has left, and the call of a whole answer went on to its end: what the provider says is charged.
+    pub fn end_abandoned(mut self: Box<Self>, answer: Result<WholeAnswer, CallFailure>) {
+        match answer {
+            Ok(answer) => self.abort(CLIENT_CLOSED, Some(&answer.metered)),
+            Err(failure) => {
+                if failure.was_refused() {
+                    self.call_failed(&failure);
+                }
+                self.abort(CLIENT_CLOSED, None);
+            }
         }
-        let ended = self.ended(&hold, target.as_ref(), metered.as_deref(), measured.as_ref(), None, Some(reason));
+    }
+
+    fn abort(&mut self, reason: &str, metered: Option<&Metered>) {
+        let Some(hold) = self.hold.take() else { return };
+        let target = self.take_target();
+        let measured = self.cut_off(target.as_deref(), metered, hold.held);
+        let ended = self.ended(&hold, target.as_deref(), metered, measured.as_ref(), None, Some(reason));
         let ended = InferenceEnded { finish_reason: Some(word(FinishReason::Cancelled)), ..ended };
         self.course.call_ends(Some(reason));
-        self.course.ends_as(&ended, metered.as_deref());
+        self.course.ends_as(&ended, metered);
         let charge = charge(measured.as_ref(), reason);
         hold.end_unattended(std::mem::take(&mut self.attempts), Outcome::Aborted(Box::new(ended)), charge);
+    }
+
+    /// The target that may be at work for this request. One that the request has not left for is not asked any more: it
+    /// cost nothing.
+    fn take_target(&mut self) -> Option<Arc<PlannedTarget>> {
+        self.target.take().filter(|_| !self.transmission.call_off())
+    }
+
+    /// What was consumed of an answer that nobody got to its end, and what the limits of tokens count for it. Of a stream
+    /// that is what went through; a whole answer is generated before any of it is seen.
+    fn cut_off(
+        &mut self,
+        target: Option<&PlannedTarget>,
+        metered: Option<&Metered>,
+        held: NanoUsd,
+    ) -> Option<Measured> {
+        let rates = &target?.rates;
+        let measured = match metered {
+            Some(metered) => self.meter.measure(rates, metered, held),
+            None if self.streamed => self.meter.measure(rates, &Metered::default(), held),
+            None => self.meter.unknown(held),
+        };
+        self.settle_tokens(&measured.usage);
+        Some(measured)
     }
 
     fn ended(
@@ -294,42 +311,18 @@ impl Running {
             UsageSource::Unknown => self.let_in.keep_reserved(),
         }
     }
-
-    /// The provider's figures where it gave them, else what went through, counted.
-    fn measure(&self, rates: &Rates, metered: &Metered, held: NanoUsd) -> Measured {
-        let usage = match &metered.reported {
-            Some(tokens) => Usage { tokens: tokens.clone(), source: UsageSource::Provider },
-            None => Usage { tokens: self.counted(metered), source: UsageSource::Counted },
-        };
-        match rates.cost(&usage.tokens) {
-            Some(cost) => Measured { usage, cost },
-            // Figures that money cannot count are no figures: the hold is charged.
-            None => {
-                Measured { usage: Usage { tokens: TokenClasses::default(), source: UsageSource::Unknown }, cost: held }
-            }
-        }
-    }
-
-    /// ⌈bytes / 4⌉ a class, never above what the hold was made for.
-    fn counted(&self, metered: &Metered) -> TokenClasses {
-        let text = metered.text_bytes.div_ceil(4).min(self.output_tokens_bound);
-        let reasoning = metered.reasoning_bytes.div_ceil(4).min(self.output_tokens_bound - text);
-        let input = match &metered.reported_input {
-            Some(reported) => reported.clone(),
-            None => TokenClasses { input_uncached_tokens: self.input_tokens_counted, ..TokenClasses::default() },
-        };
-        TokenClasses { output_text_tokens: text, output_reasoning_tokens: reasoning, ..input }
-    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.abort("client_closed");
+        let relay = self.relay.take();
+        self.abort(CLIENT_CLOSED, relay.as_ref().map(|relay| relay.metered().of_what_was_cut_off()).as_deref());
     }
 }
 
+/// What nobody knows and the policy gives back is released like what cost nothing.
 fn charge(measured: Option<&Measured>, reason: &str) -> Charge {
-    match measured {
+    match measured.filter(|measured| !measured.is_given_back()) {
         Some(measured) => Charge::Settle(measured.cost),
         None => Charge::Release { reason: reason.to_owned() },
     }

@@ -13,11 +13,11 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use super::call::UpstreamBody;
 use super::failure::{CallFailure, Cause, refusal_in_stream};
 use super::plan::PlannedTarget;
-use super::running::{Consumed, Running};
+use super::running::Running;
 use super::watched::Watched;
 use super::{BACKEND_HEADER, Gateway, POSITION_HEADER, ledger_unavailable};
 use crate::dialect::{Relay, Surface, stream_error};
-use crate::figures::OpenStream;
+use crate::figures::Counted;
 
 /// More is not gathered before it goes to the client.
 const GATHERED_BYTES_MAX: usize = 16 * 1024;
@@ -58,7 +58,7 @@ pub fn respond(
 
 struct Relaying {
     running: Box<Running>,
-    _open: OpenStream,
+    _open: Counted,
     surface: Surface,
     body: UpstreamBody,
     /// Why there is no more, once everything that came before has been passed on.
@@ -185,7 +185,7 @@ impl Relaying {
         drop(body);
         let request_id = running.request_id();
         let refusal: Refusal = refusal_in_stream(&failure.cause);
-        let ended = running.fail(&refusal, failure.reason(), Consumed::WhatWentThrough).await;
+        let ended = running.fail(&refusal, failure.reason()).await;
         let refusal = ended.map_or_else(|error| ledger_unavailable(&request_id, &error), |_| refusal);
         stream_error(surface, &refusal, &request_id)
     }

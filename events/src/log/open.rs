@@ -88,7 +88,7 @@ pub(super) fn assemble(
     let unattended = Arc::default();
     let figures = Arc::new(Figures::default());
     let jobs = Queue { jobs, figures: Arc::clone(&figures) };
-    let hold_ttl = options.hold_ttl;
+    let (hold_ttl, unknown_usage) = (options.hold_ttl, options.unknown_usage);
     let checkpointer = checkpointer(&path).map_err(OpenError::Thread)?;
     let writer = Writer::load(
         connection,
@@ -101,6 +101,7 @@ pub(super) fn assemble(
     let shared = Shared {
         jobs,
         hold_ttl,
+        unknown_usage,
         published,
         readers: read::Readers::new(path),
         figures,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::wire::{Wire, post};
 use crate::gateway::Gateway;
-use crate::tenant::{NATIVE, OPENAI, Tenant};
+use crate::tenant::{NATIVE, OPENAI, Setup, Tenant};
 use crate::upstream::MockUpstream;
 
 const ENDED_MAX: Duration = Duration::from_secs(5);
@@ -57,11 +57,12 @@ async fn a_client_that_has_said_all_and_listens_is_answered() {
     }
 }
 
-/// Long before the upstream would have answered.
+/// A stream at once, and a whole answer when its provider's time is over: it is generated, and billed, all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_is_gone_ends_its_request_however_it_went() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
-    let tenant = Tenant::new(&gateway, &upstream, &["hang", "paced-300"]).await;
+    let setup = Setup { timeout_ms: 1500, ..Setup::default() };
+    let tenant = Tenant::with(&gateway, &upstream, &["hang", "paced-300"], setup).await;
     for (model, streamed, resets) in
         [("hang", false, false), ("hang", false, true), ("hang", true, false), ("paced-300", true, true)]
     {

@@ -1,0 +1,101 @@
+//! One call for a whole answer. Dropped because its client has left, it goes on where the upstream may have seen the
+//! request: see [`AbandonedCalls`].
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+
+use super::Gateway;
+use super::abandoned::{KeptBytes, Owner};
+use super::call::call;
+use super::failure::{CallFailure, Cause};
+use super::plan::PlannedTarget;
+use super::running::Running;
+use crate::dialect::{Surface, WholeAnswer, read_whole};
+use crate::upstream::Transmission;
+
+/// The request, and what came of the call that it was making.
+type Ended = (Box<Running>, Result<WholeAnswer, CallFailure>);
+
+/// Makes the call that `running` has begun.
+pub async fn ask(
+    gateway: &Arc<Gateway>,
+    surface: Surface,
+    target: &Arc<PlannedTarget>,
+    body: Bytes,
+    running: Box<Running>,
+) -> Ended {
+    let (owner, transmission, kept) = (running.owner(), running.transmission().clone(), KeptBytes::default());
+    let call = Box::pin(make(Arc::clone(gateway), surface, Arc::clone(target), body, running, kept.clone()));
+    Attended { call: Some(call), gateway: Arc::clone(gateway), owner, transmission, kept }.await
+}
+
+async fn make(
+    gateway: Arc<Gateway>,
+    surface: Surface,
+    target: Arc<PlannedTarget>,
+    body: Bytes,
+    mut running: Box<Running>,
+    kept: KeptBytes,
+) -> Ended {
+    let answer = answer(&gateway, surface, &target, body, &mut running, &kept).await;
+    (running, answer)
+}
+
+async fn answer(
+    gateway: &Gateway,
+    surface: Surface,
+    target: &PlannedTarget,
+    body: Bytes,
+    running: &mut Running,
+    kept: &KeptBytes,
+) -> Result<WholeAnswer, CallFailure> {
+    let request_bytes = body.len();
+    kept.add(request_bytes);
+    let mut called = call(gateway, target, body, &running.request_id(), running).await?;
+    kept.subtract(request_bytes);
+    running.answered_by(called.upstream_request_id);
+    let whole = called.body.whole(|bytes| kept.add(bytes)).await?;
+    let answer = read_whole(target.dialect(), surface, whole);
+    let answer = answer.map_err(|fault| CallFailure::of(Cause::Fault(fault)))?;
+    running.first_token();
+    Ok(answer)
+}
+
+/// A call while its client waits for it.
+struct Attended<F: Future<Output = Ended> + Send + 'static> {
+    call: Option<Pin<Box<F>>>,
+    gateway: Arc<Gateway>,
+    owner: Owner,
+    transmission: Transmission,
+    kept: KeptBytes,
+}
+
+impl<F: Future<Output = Ended> + Send + 'static> Future for Attended<F> {
+    type Output = Ended;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended> {
+        let Some(call) = &mut self.call else { return Poll::Pending };
+        let ended = ready!(call.as_mut().poll(context));
+        self.call = None;
+        Poll::Ready(ended)
+    }
+}
+
+impl<F: Future<Output = Ended> + Send + 'static> Drop for Attended<F> {
+    fn drop(&mut self) {
+        let Some(call) = self.call.take() else { return };
+        if self.transmission.call_off() {
+            return;
+        }
+        let count = self.gateway.figures.call_is_abandoned();
+        let to_its_end = async move {
+            let (running, answer) = call.await;
+            running.end_abandoned(answer);
+        };
+        self.gateway.abandoned.go_on(self.owner, &self.kept, count, to_its_end);
+    }
+}
