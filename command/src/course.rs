@@ -120,6 +120,13 @@ impl Course {
         began
     }
 
+    /// The provider that was called reports more than the request can have used.
+    pub fn usage_is_implausible(&self) {
+        if let Some(call) = &self.call {
+            call.figures.implausible_usage.inc();
+        }
+    }
+
     /// The head of an answer is there.
     pub fn call_answered(&self) {
         if let Some(call) = &self.call {

@@ -151,12 +151,15 @@ pub struct ProviderFigures {
     pub first_byte: Histogram,
     /// From the call to the end of an answer.
     pub whole: Histogram,
+    /// Reports of usage that were not believed.
+    pub implausible_usage: IntCounter,
 }
 
 struct Providers {
     calls: IntCounterVec,
     first_byte: HistogramVec,
     whole: HistogramVec,
+    implausible_usage: IntCounterVec,
     kept: RwLock<IdMap<ProviderId, Kept>>,
     names: Mutex<Names>,
 }
@@ -174,6 +177,10 @@ impl Providers {
         };
         let calls =
             Opts::new("ledgerway_upstream_calls_total", "Calls to a provider, every try of a request by itself");
+        let implausible = Opts::new(
+            "ledgerway_implausible_usage_total",
+            "Reports of usage far above what the request was bounded by, which were not believed",
+        );
         Ok(Self {
             calls: registered(registry, IntCounterVec::new(calls, &["provider"])?)?,
             first_byte: family(
@@ -181,6 +188,7 @@ impl Providers {
                 "From a call to a provider to its answer's head",
             )?,
             whole: family("ledgerway_upstream_seconds", "From a call to a provider to its answer's end")?,
+            implausible_usage: registered(registry, IntCounterVec::new(implausible, &["provider"])?)?,
             kept: RwLock::default(),
             names: Mutex::new(Names::at_most(PROVIDERS_MAX)),
         })
@@ -207,6 +215,7 @@ impl Providers {
             calls: self.calls.with_label_values(&[label]),
             first_byte: self.first_byte.with_label_values(&[label]),
             whole: self.whole.with_label_values(&[label]),
+            implausible_usage: self.implausible_usage.with_label_values(&[label]),
         }
     }
 }

@@ -278,6 +278,51 @@ async fn what_a_total_has_above_its_parts_is_charged_as_reasoning() {
     }
 }
 
+/// An upstream of one tenant must not take what its partner's other tenants have left.
+///
+/// Holds: inf.implausible-usage, inf.usage-source
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_that_cannot_be_is_recorded_and_not_charged_nor_counted() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let (absurd, beyond) = ("usage-1000000000000-9-1000000000009", "usage-12-9-4000000000000000");
+    for (kind, model) in [("openai", absurd), ("openai", beyond), ("anthropic", absurd)] {
+        let tenant = Tenant::with(&gateway, &upstream, &[model, "ok"], Setup { kind, ..Setup::default() }).await;
+        let of_partner = json!({ "scope": { "partner_id": tenant.partner }, "tokens_per_day": 4000 });
+        made(gateway.operator(), "/rate-limits", of_partner).await;
+        let whole = tenant.chat(model).await.must(200);
+        let answer = whole.json();
+        assert_eq!(
+            (&answer["usage"]["source"], &answer["cost_usd"]),
+            (&json!("unknown"), &answer["ledger"]["held_usd"])
+        );
+        let left: u64 = whole.header("x-ratelimit-remaining").parse().expect("a number");
+        assert!((3000..4000).contains(&left), "{left}: what was reserved counts, and no more");
+        let stream = tenant.stream(OPENAI, model).await;
+        let streamed = stream.request_id();
+        stream.rest().await;
+        for request in [whole.request_id(), streamed] {
+            let life = gateway.life(&request).await;
+            let said = &life[2]["data"];
+            let figures: u64 =
+                model.split('-').skip(1).map(|number| number.parse::<u64>().expect("a number")).max().expect("one");
+            let reported = said["provider_usage"].as_object().expect("what was reported");
+            let wanted = if kind == "openai" { figures } else { 1_000_000_000_000 };
+            assert!(reported.values().any(|value| *value == wanted), "{said}");
+            assert_eq!((type_of(&life[2]), &said["usage"]["source"]), ("inference.completed.v1", &json!("unknown")));
+            assert_eq!(life[3]["data"]["charged_usd"], life[3]["data"]["held_usd"]);
+            assert!(life[3]["data"].get("overrun_usd").is_none());
+        }
+        // Others of the partner are served, by the budget and by the limit.
+        tenant.chat("ok").await.must(200);
+        let metrics = gateway.client(None).get("/metrics").await.must(200);
+        let counted = format!("ledgerway_implausible_usage_total{{provider=\"{}\"}} 2", tenant.name);
+        assert!(String::from_utf8_lossy(&metrics.body).contains(&counted), "{counted}");
+        let told = gateway.stderr();
+        let told = told.lines().find(|line| line.contains("not plausible") && line.contains(&whole.request_id()));
+        assert!(told.is_some_and(|line| line.contains(&format!("{}/{model}", tenant.name))), "{told:?}");
+    }
+}
+
 /// Holds: inf.finish-reason, event.life
 #[tokio::test(flavor = "multi_thread")]
 async fn what_did_not_come_to_its_end_says_why() {

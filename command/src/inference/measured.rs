@@ -1,5 +1,5 @@
-//! What a request consumed, and what it costs: the provider's figures where it gave them and they can be, else what went
-//! through, else nothing that anybody knows.
+//! What a request consumed, and what it costs: the provider's figures where it gave them and they are plausible, else what
+//! went through, else nothing that anybody knows.
 
 use events::ledger::UnknownUsage;
 use events::money::{NanoUsd, Rates};
@@ -8,11 +8,19 @@ use events::usage::{TokenClasses, Usage, UsageSource};
 use super::plan::Plan;
 use crate::dialect::Metered;
 
+/// Usage above so many times what the request was bounded by is not believed.
+const PLAUSIBLE_TIMES: u64 = 4;
+/// So many tokens of a side are believed of any request: providers put prompts and search results of their own in front of
+/// the shortest one, and some think beyond its cap.
+const TOKENS_ALWAYS_PLAUSIBLE: u64 = 32_768;
+
 /// What was consumed and what it costs.
 #[derive(Clone, Debug)]
 pub struct Measured {
     pub usage: Usage,
     pub cost: NanoUsd,
+    /// What was reported, where it was not believed.
+    pub implausible: Option<TokenClasses>,
 }
 
 impl Measured {
@@ -26,6 +34,7 @@ impl Measured {
 pub struct Meter {
     /// The prompt's tokens, where nobody reports them.
     input_tokens_counted: u64,
+    input_tokens_bound: u64,
     output_tokens_bound: u64,
     unknown_usage: UnknownUsage,
 }
@@ -34,22 +43,29 @@ impl Meter {
     pub fn new(plan: &Plan, choices: u64, unknown_usage: UnknownUsage) -> Self {
         Self {
             input_tokens_counted: plan.prompt_bytes.div_ceil(4).min(plan.bound.input_tokens),
+            input_tokens_bound: plan.bound.input_tokens,
             output_tokens_bound: plan.max_output_tokens.saturating_mul(choices),
             unknown_usage,
         }
     }
 
-    /// The provider's figures where it gave them, else what went through, counted.
+    /// The provider's figures where it gave them, else what went through, counted. Figures that cannot be, and those that
+    /// money cannot count, are no figures: the hold is charged, whatever the policy is, because an upstream did work.
     pub fn measure(&self, rates: &Rates, metered: &Metered, held: NanoUsd) -> Measured {
         let usage = match &metered.reported {
             Some(tokens) => Usage { tokens: tokens.clone(), source: UsageSource::Provider },
             None => Usage { tokens: self.counted(metered), source: UsageSource::Counted },
         };
-        match rates.cost(&usage.tokens) {
-            Some(cost) => Measured { usage, cost },
-            // Figures that money cannot count are no figures: the hold is charged.
-            None => unknown(held),
+        match rates.cost(&usage.tokens).filter(|_| self.is_plausible(&usage.tokens)) {
+            Some(cost) => Measured { usage, cost, implausible: None },
+            None => Measured { implausible: Some(usage.tokens), ..unknown(held) },
         }
+    }
+
+    /// Each side against its own bound: tokens of output are the dearer ones, and a long prompt does not make more of them
+    /// plausible. Within a side the classes have no bounds of their own.
+    const fn is_plausible(&self, tokens: &TokenClasses) -> bool {
+        is_within(tokens.input(), self.input_tokens_bound) && is_within(tokens.output(), self.output_tokens_bound)
     }
 
     /// Of a request that an upstream may have worked for without a word about it.
@@ -72,6 +88,107 @@ impl Meter {
     }
 }
 
+const fn is_within(used: u64, bound: u64) -> bool {
+    used <= TOKENS_ALWAYS_PLAUSIBLE || used <= bound.saturating_mul(PLAUSIBLE_TIMES)
+}
+
 fn unknown(cost: NanoUsd) -> Measured {
-    Measured { usage: Usage { tokens: TokenClasses::default(), source: UsageSource::Unknown }, cost }
+    let usage = Usage { tokens: TokenClasses::default(), source: UsageSource::Unknown };
+    Measured { usage, cost, implausible: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meter(input_tokens_bound: u64, output_tokens_bound: u64) -> Meter {
+        let unknown_usage = UnknownUsage::Release;
+        Meter { input_tokens_counted: 25, input_tokens_bound, output_tokens_bound, unknown_usage }
+    }
+
+    fn rates() -> Rates {
+        let prices = r#"{"input_usd_per_mtok":"1","output_usd_per_mtok":"2","cache_read_usd_per_mtok":"1",
+            "cache_write_usd_per_mtok":"1","reasoning_usd_per_mtok":"2","request_usd":"0"}"#;
+        serde_json::from_str(prices).expect("rates")
+    }
+
+    fn reported(input: [u64; 3], output: [u64; 2]) -> TokenClasses {
+        TokenClasses {
+            input_uncached_tokens: input[0],
+            input_cache_read_tokens: input[1],
+            input_cache_write_tokens: input[2],
+            output_text_tokens: output[0],
+            output_reasoning_tokens: output[1],
+            ..TokenClasses::default()
+        }
+    }
+
+    fn source(meter: &Meter, tokens: &TokenClasses) -> UsageSource {
+        let mut metered = Metered::default();
+        metered.reported = Some(tokens.clone());
+        let measured = meter.measure(&rates(), &metered, NanoUsd::new(77));
+        if measured.usage.source == UsageSource::Unknown {
+            let all = (measured.cost, &measured.usage.tokens, measured.implausible.as_ref());
+            assert_eq!(all, (NanoUsd::new(77), &TokenClasses::default(), Some(tokens)), "the hold is charged");
+        } else {
+            assert_eq!((&measured.usage.tokens, measured.implausible), (tokens, None));
+        }
+        measured.usage.source
+    }
+
+    #[test]
+    fn usage_is_believed_up_to_four_times_the_bound_of_its_side_and_not_one_token_further() {
+        let meter = meter(10_000, 20_000);
+        for (input, output, wanted) in [
+            ([40_000, 0, 0], [80_000, 0], UsageSource::Provider),
+            ([40_001, 0, 0], [0, 0], UsageSource::Unknown),
+            ([20_000, 20_000, 0], [0, 0], UsageSource::Provider),
+            ([20_000, 20_000, 1], [0, 0], UsageSource::Unknown),
+            ([0, 0, 40_001], [0, 0], UsageSource::Unknown),
+            ([0, 0, 0], [80_001, 0], UsageSource::Unknown),
+            ([0, 0, 0], [40_000, 40_000], UsageSource::Provider),
+            ([0, 0, 0], [40_000, 40_001], UsageSource::Unknown),
+            // Room on one side is none on the other.
+            ([1, 0, 0], [100_000, 0], UsageSource::Unknown),
+            ([1_000_000_000_000, 0, 0], [1, 0], UsageSource::Unknown),
+            ([u64::MAX, u64::MAX, u64::MAX], [u64::MAX, u64::MAX], UsageSource::Unknown),
+        ] {
+            assert_eq!(source(&meter, &reported(input, output)), wanted, "{input:?} {output:?}");
+        }
+    }
+
+    #[test]
+    fn what_providers_add_to_the_shortest_request_is_believed() {
+        let meter = meter(10, 1);
+        assert_eq!(source(&meter, &reported([32_768, 0, 0], [16_384, 16_384])), UsageSource::Provider);
+        assert_eq!(source(&meter, &reported([32_769, 0, 0], [0, 0])), UsageSource::Unknown);
+        assert_eq!(source(&meter, &reported([0, 0, 0], [16_384, 16_385])), UsageSource::Unknown);
+    }
+
+    /// The input of a stream that broke off may be reported, and its output counted.
+    #[test]
+    fn a_report_of_the_input_alone_is_believed_as_far() {
+        let meter = meter(10_000, 20_000);
+        for (input, wanted) in [(40_000, UsageSource::Counted), (40_001, UsageSource::Unknown)] {
+            let mut metered = Metered::default();
+            (metered.reported_input, metered.text_bytes) = (Some(reported([input, 0, 0], [0, 0])), 8);
+            let measured = meter.measure(&rates(), &metered, NanoUsd::new(77));
+            assert_eq!(
+                (measured.usage.source, measured.implausible.is_some()),
+                (wanted, wanted == UsageSource::Unknown)
+            );
+        }
+    }
+
+    #[test]
+    fn of_what_nobody_says_anything_the_policy_decides() {
+        for (unknown_usage, cost, is_given_back) in
+            [(UnknownUsage::ChargeHold, 77, false), (UnknownUsage::Release, 0, true)]
+        {
+            let meter = Meter { unknown_usage, ..meter(1, 1) };
+            let measured = meter.unknown(NanoUsd::new(77));
+            assert_eq!((measured.cost, measured.is_given_back()), (NanoUsd::new(cost), is_given_back));
+            assert_eq!((measured.usage.source, measured.implausible), (UsageSource::Unknown, None));
+        }
+    }
 }

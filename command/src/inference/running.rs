@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use events::event::inference::{AttemptFailed, Backend, InferenceEnded};
+use events::ids::RequestId;
 use events::ledger::{Charge, Outcome};
 use events::log::{LogError, OpenHold};
 use events::money::NanoUsd;
-use events::usage::{Usage, UsageSource};
+use events::usage::UsageSource;
 use events::wire::{ErrorCode, Refusal};
 use serde_json::Value;
 
@@ -180,7 +181,7 @@ impl Running {
         let (Some(hold), Some(target)) = (self.hold.take(), self.target.take()) else { return Err(LogError::Closed) };
         self.course.call_ends(None);
         let measured = self.meter.measure(&target.rates, metered, hold.held);
-        self.settle_tokens(&measured.usage);
+        self.take_in(&measured, &target, hold.request_id);
         let finish_reason = metered.finish_reason.unwrap_or(FinishReason::Stop);
         let ended = self.ended(&hold, Some(&target), Some(metered), Some(&measured), None, None);
         let ended = InferenceEnded { finish_reason: Some(word(finish_reason)), ..ended };
@@ -202,7 +203,7 @@ impl Running {
         let Some(hold) = self.hold.take() else { return Err(LogError::Closed) };
         let (target, relay) = (self.take_target(), self.relay.take());
         let metered = relay.as_ref().map(|relay| relay.metered().of_what_was_cut_off());
-        let measured = self.cut_off(target.as_deref(), metered.as_deref(), hold.held);
+        let measured = self.cut_off(target.as_deref(), metered.as_deref(), &hold);
         let code = Some(refusal.code.as_str());
         let ended = self.ended(&hold, target.as_deref(), metered.as_deref(), measured.as_ref(), code, Some(reason));
         let ended = InferenceEnded { finish_reason: Some(word(FinishReason::Error)), ..ended };
@@ -238,7 +239,7 @@ impl Running {
     fn abort(&mut self, reason: &str, metered: Option<&Metered>) {
         let Some(hold) = self.hold.take() else { return };
         let target = self.take_target();
-        let measured = self.cut_off(target.as_deref(), metered, hold.held);
+        let measured = self.cut_off(target.as_deref(), metered, &hold);
         let ended = self.ended(&hold, target.as_deref(), metered, measured.as_ref(), None, Some(reason));
         let ended = InferenceEnded { finish_reason: Some(word(FinishReason::Cancelled)), ..ended };
         self.course.call_ends(Some(reason));
@@ -259,15 +260,15 @@ impl Running {
         &mut self,
         target: Option<&PlannedTarget>,
         metered: Option<&Metered>,
-        held: NanoUsd,
+        hold: &OpenHold,
     ) -> Option<Measured> {
-        let rates = &target?.rates;
+        let target = target?;
         let measured = match metered {
-            Some(metered) => self.meter.measure(rates, metered, held),
-            None if self.streamed => self.meter.measure(rates, &Metered::default(), held),
-            None => self.meter.unknown(held),
+            Some(metered) => self.meter.measure(&target.rates, metered, hold.held),
+            None if self.streamed => self.meter.measure(&target.rates, &Metered::default(), hold.held),
+            None => self.meter.unknown(hold.held),
         };
-        self.settle_tokens(&measured.usage);
+        self.take_in(&measured, target, hold.request_id);
         Some(measured)
     }
 
@@ -302,14 +303,26 @@ impl Running {
         }
     }
 
-    /// What the limits of tokens count from now on. Without this they count nothing of the request.
-    fn settle_tokens(&mut self, usage: &Usage) {
+    /// What the limits of tokens count from now on; without this they count nothing of the request. A report that was not
+    /// believed is counted and told: an upstream is broken, or lies.
+    fn take_in(&mut self, measured: &Measured, target: &PlannedTarget, request_id: RequestId) {
+        let usage = &measured.usage;
         match usage.source {
             UsageSource::Provider | UsageSource::Counted => {
                 self.let_in.settle(usage.tokens.input().saturating_add(usage.tokens.output()));
             }
             UsageSource::Unknown => self.let_in.keep_reserved(),
         }
+        let Some(reported) = &measured.implausible else { return };
+        self.course.usage_is_implausible();
+        tracing::warn!(
+            %request_id,
+            trace_id = self.course.trace_id(),
+            backend = target.name,
+            input_tokens = reported.input(),
+            output_tokens = reported.output(),
+            "a provider's usage is not plausible: charged at the hold"
+        );
     }
 }
 
