@@ -14,17 +14,20 @@ mod openai;
 mod prompt;
 mod refusal;
 mod relay;
+mod report;
 mod request;
 mod sse;
 mod upstream_refusal;
 mod whole;
-
-use std::borrow::Cow;
+mod work;
 
 use events::money::NanoUsd;
 use events::usage::{TokenClasses, Usage};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use json::JsonFault;
+use report::Reports;
 
 pub use prompt::prompt_texts;
 pub use refusal::{ErrorForm, error_body, openai_shape as openai_refusal, stream_error};
@@ -125,6 +128,9 @@ pub struct Metered {
     pub upstream_id: Option<String>,
     /// A tool is called. It explains an end that has no reason (xAI).
     calls_tools: bool,
+    reports: Reports,
+    /// The output in the reports is the answer's, not the placeholder of a stream's beginning.
+    is_output_reported: bool,
 }
 
 impl Metered {
@@ -137,29 +143,36 @@ impl Metered {
     /// As a basis for the bill of an answer that broke off. A report that knows of no text, though some went through,
     /// came before it: then the output is to be counted, and of the report only the input holds, and what it says was
     /// thought.
-    pub fn of_what_was_cut_off(&self) -> Cow<'_, Self> {
+    pub fn of_what_was_cut_off(self) -> Self {
         match &self.reported {
             Some(reported)
                 if self.text_bytes > 0 && reported.output_text_tokens == 0
                     || self.reasoning_bytes > 0 && reported.output() == 0 =>
             {
                 let reasoning_bytes = self.reasoning_bytes.max(reported.output_reasoning_tokens.saturating_mul(4));
-                Cow::Owned(Self { reported: None, reasoning_bytes, ..self.clone() })
+                Self { reported: None, reasoning_bytes, ..self }
             }
-            _ => Cow::Borrowed(self),
+            _ => self,
         }
     }
 
-    /// Adds a report to those before it: all that was reported, or `None` where this one is too long to be kept. Where
-    /// they are too long together, the later stands alone.
-    fn keep_usage(&mut self, usage: &str) -> Option<&str> {
-        if usage.len() > USAGE_BYTES_MAX {
-            return None;
+    /// Adds a report to those before it. `is_final`: the output figure is the answer's.
+    fn add_report(&mut self, report: &str, is_final: bool) {
+        if self.reports.add(report) {
+            self.is_output_reported |= is_final;
         }
-        let merged = self.provider_usage.as_ref().map(|earlier| json::merged(earlier.get(), usage));
-        let kept = merged.filter(|merged| merged.len() <= USAGE_BYTES_MAX).unwrap_or_else(|| usage.to_owned());
-        self.provider_usage = RawValue::from_string(kept).ok();
-        self.provider_usage.as_deref().map(RawValue::get)
+    }
+
+    /// Reads what was reported so far. Not done with every report: its cost is that of all of them.
+    fn read_reports(&mut self, dialect: UpstreamDialect) {
+        let Some(reports) = self.reports.whole() else { return };
+        let (all, input) = match dialect {
+            UpstreamDialect::OpenAi => openai::reported(&reports),
+            UpstreamDialect::Anthropic => anthropic::reported(&reports),
+        };
+        self.reported = all.filter(|_| self.is_output_reported);
+        self.reported_input = input;
+        self.provider_usage = RawValue::from_string(reports).ok();
     }
 
     fn keep_names(&mut self, id: Option<&str>, model: Option<&str>) {
@@ -176,12 +189,22 @@ impl Metered {
     }
 }
 
-/// Bytes of a provider's report. A longer one is none: it would be recorded for ever, and merged with every further one.
-const USAGE_BYTES_MAX: usize = 8 * 1024;
+/// Characters of a name or an id that an upstream chose.
+const NAME_CHARS_MAX: usize = 256;
 
-/// Names that an upstream chose are recorded: the first 256 characters of them.
+/// Blocks of one answer, and pieces of one event: each is told with what is around it.
+const ANSWER_BLOCKS_MAX: usize = 1024;
+
+/// Names of answers and models are recorded: as far as they may be long.
 fn bounded(name: &str) -> String {
-    name.chars().take(256).collect()
+    name.chars().take(NAME_CHARS_MAX).collect()
+}
+
+/// Ids and names of calls are kept, and repeated with every piece of their arguments. One that is cut would be another
+/// name, so that longer ones are a fault.
+fn must_be_short(name: &str) -> Result<(), UpstreamFault> {
+    let is_short = name.len() <= NAME_CHARS_MAX || name.chars().nth(NAME_CHARS_MAX).is_none();
+    if is_short { Ok(()) } else { Err(UpstreamFault::TooLarge) }
 }
 
 /// Facts that only the pipeline knows, needed to write an answer's end.
@@ -210,8 +233,20 @@ pub enum UpstreamFault {
     /// `retryable`: another try, or another target, may succeed.
     #[error("the upstream reported an error inside its answer")]
     InBandError { retryable: bool },
+    /// As a whole, an event of it, a name in it, or what it would become for the client.
     #[error("the upstream's answer is larger than the gateway takes")]
     TooLarge,
+}
+
+impl From<JsonFault> for UpstreamFault {
+    fn from(fault: JsonFault) -> Self {
+        match fault {
+            JsonFault::TooManyMembers => Self::TooLarge,
+            JsonFault::Syntax(_) | JsonFault::TooDeep | JsonFault::Nul(_) => {
+                Self::Malformed("not the JSON that was expected")
+            }
+        }
+    }
 }
 
 impl From<sse::SseFault> for UpstreamFault {
@@ -250,7 +285,7 @@ mod tests {
             ((0, 5), (40, 0), false),
         ] {
             let metered = metered(text, reasoning, text_bytes, reasoning_bytes);
-            let cut_off = metered.of_what_was_cut_off();
+            let cut_off = metered.clone().of_what_was_cut_off();
             assert_eq!((cut_off.reported.is_some(), cut_off.reported_input.is_some()), (holds, true), "{metered:?}");
             assert_eq!(cut_off.text_bytes, text_bytes);
             assert_eq!(
@@ -261,6 +296,8 @@ mod tests {
     }
 }
 
+#[cfg(test)]
+mod bounds;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 mod corpus;
 mod dice;
+mod grow;
 mod mutate;
 mod run;
 mod tokens;
@@ -13,7 +14,8 @@ use std::panic::AssertUnwindSafe;
 
 pub use corpus::Corpus;
 pub use dice::Dice;
-pub use run::{cases, long, within_bounds};
+pub use grow::grown;
+pub use run::{cases, long, long_run, within_bounds};
 
 #[cfg(fuzzing)]
 pub use bolero;

@@ -59,9 +59,14 @@ fn mixed(state: &mut u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
+/// Whether targets were asked to run for longer.
+pub fn long_run() -> bool {
+    std::env::var_os(SECONDS).is_some()
+}
+
 /// Bytes of an input that is to be tedious: a megabyte in long runs, else as many as tell a square from a line.
 pub fn long() -> usize {
-    if std::env::var_os(SECONDS).is_some() { 1 << 20 } else { 1 << 19 }
+    if long_run() { 1 << 20 } else { 1 << 19 }
 }
 
 /// Does what takes time in proportion to its input's length of [`long`], with a wide margin. Work in proportion to the

@@ -9,6 +9,7 @@ mod tenant;
 mod upstream;
 
 mod abandoned;
+mod amplification;
 mod answers;
 mod bad_input;
 mod bad_upstreams;

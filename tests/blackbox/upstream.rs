@@ -16,6 +16,7 @@
 //! | `leaky`                    | 401, repeating the credentials that it was sent                      |
 //! | `redirect`                 | sends the caller elsewhere                                           |
 //! | `e503`, `stall`            | is overloaded; begins, and then says nothing more                    |
+//! | `said`                     | what the test gave it to say ([`MockUpstream::says`])                |
 //! | `chaos-N`                  | one of these at random, see [`chaos`]; N tells such models apart     |
 
 mod answer;
@@ -70,6 +71,7 @@ struct State {
     seen: Mutex<Vec<Seen>>,
     gate: watch::Sender<bool>,
     on_request: Mutex<Option<Hook>>,
+    said: Mutex<(&'static str, Bytes)>,
     chaos: Chaos,
 }
 
@@ -82,7 +84,13 @@ impl MockUpstream {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("its address").port();
         let gate = watch::Sender::new(false);
-        let state = Arc::new(State { seen: Mutex::default(), gate, on_request: Mutex::default(), chaos });
+        let state = Arc::new(State {
+            seen: Mutex::default(),
+            gate,
+            on_request: Mutex::default(),
+            said: Mutex::default(),
+            chaos,
+        });
         let mut server = JoinSet::new();
         server.spawn(serve(listener, Arc::clone(&state)));
         Self { port, state, _server: server }
@@ -102,6 +110,11 @@ impl MockUpstream {
 
     pub fn close_gate(&self) {
         self.state.gate.send_replace(false);
+    }
+
+    /// What the model `said` answers from now on, with status 200.
+    pub fn says(&self, content_type: &'static str, body: impl Into<Bytes>) {
+        *self.state.said.lock().expect("what is said") = (content_type, body.into());
     }
 
     pub fn seen(&self) -> Vec<Seen> {
@@ -195,6 +208,10 @@ async fn behave(seen: &Seen, state: &State) -> io::Result<Response<Pieces>> {
         "slow" => tokio::time::sleep(pause).await,
         "paced" => between_words = pause,
         "stall" => return Ok(stalled()),
+        "said" => {
+            let (content_type, body) = state.said.lock().expect("what is said").clone();
+            return Ok(whole(200, content_type, body));
+        }
         "gate" => state.wait_for_gate().await,
         _ => {}
     }
@@ -216,20 +233,22 @@ impl State {
     }
 }
 
-fn whole(status: u16, content_type: &str, text: &str) -> Response<Pieces> {
+fn whole(status: u16, content_type: &str, text: impl Into<Bytes>) -> Response<Pieces> {
     let (pieces, body) = mpsc::channel(2);
-    pieces.try_send(Ok(Bytes::copy_from_slice(text.as_bytes()))).expect("room for one piece");
+    let text = text.into();
+    let length = text.len();
+    pieces.try_send(Ok(text)).expect("room for one piece");
     Response::builder()
         .status(status)
         .header("content-type", content_type)
-        .header("content-length", text.len())
+        .header("content-length", length)
         .body(Pieces(body))
         .expect("an answer")
 }
 
 fn whole_answer(text: &str, cut: bool) -> Response<Pieces> {
     if !cut {
-        return whole(200, "application/json", text);
+        return whole(200, "application/json", text.to_owned());
     }
     let (pieces, body) = mpsc::channel(2);
     let half = text.as_bytes()[..text.len() / 2].to_vec();
@@ -283,5 +302,5 @@ fn redirect() -> Response<Pieces> {
 
 fn leak(seen: &Seen) -> Response<Pieces> {
     let text = serde_json::json!({ "error": { "message": format!("bad key in {:?}", seen.headers) } }).to_string();
-    whole(401, "application/json", &text)
+    whole(401, "application/json", text)
 }

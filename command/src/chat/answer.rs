@@ -1,7 +1,9 @@
 //! What an answer is made of.
 
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Serialize, Serializer, ser::SerializeMap};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::dialect::json;
@@ -74,13 +76,66 @@ impl ToolCall {
         let text = if text.is_empty() { "{}" } else { text };
         // They become a part of what is one JSON text to its reader: too deep, half a surrogate pair or a number that no
         // double holds would make all of it unreadable.
-        let is_readable = json::check(text).is_ok() && serde_json::from_str::<Value>(text).is_ok();
+        let is_readable = json::check(text).is_ok() && serde_json::from_str::<Readable>(text).is_ok();
         is_readable.then(|| serde_json::from_str(text).ok())?
+    }
+}
+
+/// JSON that any reader makes a value of, read without making one: a value takes many times the room of its text.
+struct Readable;
+
+impl<'de> Deserialize<'de> for Readable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Readable {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
+        while members.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     /// Holds: inf.arguments-raw

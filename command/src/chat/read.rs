@@ -13,6 +13,10 @@ use crate::dialect::json::{self, Kind};
 
 /// Messages of one request.
 pub const MESSAGES_MAX: usize = 16_384;
+/// Blocks of all its messages together, and of the tool results in them.
+pub const BLOCKS_MAX: usize = 65_536;
+/// Tools of one request.
+pub const TOOLS_MAX: usize = 4_096;
 /// Output tokens that a client may ask for. What a model can do is far below; what is above is a mistake.
 pub const OUTPUT_TOKENS_MAX: u64 = 100_000_000;
 /// Characters of a model's name.
@@ -95,12 +99,12 @@ pub fn metadata_of(value: &str, path: &Path<'_>) -> Result<BTreeMap<String, Stri
     let mut metadata = BTreeMap::new();
     for member in json::members(value) {
         let member = member.map_err(|fault| path.fault(fault))?;
-        let place = path.field(&member.key);
+        let place = path.field(member.name());
         let text = fields::string(member.value, &place)?;
-        if member.key.chars().count() > METADATA_KEY_MAX || text.chars().count() > METADATA_VALUE_MAX {
+        if member.name().chars().count() > METADATA_KEY_MAX || text.chars().count() > METADATA_VALUE_MAX {
             return Err(place.refuse("must have a name of at most 64 and a value of at most 512 characters"));
         }
-        if metadata.insert(member.key.clone().into_owned(), text.into_owned()).is_some() {
+        if metadata.insert(member.name().to_owned(), text.into_owned()).is_some() {
             return Err(place.refuse("is there twice"));
         }
         if metadata.len() > METADATA_PAIRS_MAX {
@@ -152,7 +156,7 @@ fn tools(fields: &mut Fields<'_, '_>) -> Result<Vec<Tool>, Refusal> {
     let path = fields.path().field("tools");
     let Some(value) = fields.raw("tools") else { return Ok(Vec::new()) };
     let mut tools = Vec::new();
-    fields::elements(value, &path, |index, element| {
+    fields::bounded_elements(value, &path, TOOLS_MAX, |index, element| {
         let path = path.element(index);
         let mut fields = Fields::read(element, &path)?;
         tools.push(tool(&mut fields)?);

@@ -9,3 +9,4 @@ mod usage;
 pub(super) use answer::read_blocks;
 pub(super) use outbound::request_body;
 pub(super) use stream::Reader;
+pub(super) use usage::reported;

@@ -7,9 +7,6 @@ use events::wire::Refusal;
 
 use super::json::{self, JsonFault, Kind, Member};
 
-/// Members of an object that we read; more are refused. Objects that are only passed on may have any number.
-const MEMBERS_MAX: usize = 256;
-
 /// Where a value stands: `messages[0].content[2].type`.
 #[derive(Clone, Copy)]
 pub enum Path<'p> {
@@ -50,25 +47,16 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// The members of one object that nobody has asked for yet. Null counts as absent.
+/// The members of one object, each until somebody asks for it. Null counts as absent.
 pub struct Fields<'a, 'p> {
     path: &'p Path<'p>,
-    left: Vec<Member<'a>>,
+    left: Vec<Option<Member<'a>>>,
 }
 
 impl<'a, 'p> Fields<'a, 'p> {
     /// Errors: no object, a name that comes twice, more than 256 members.
     pub fn read(text: &'a str, path: &'p Path<'p>) -> Result<Self, Refusal> {
-        // A whole body may have white space in front.
-        if json::kind(text.trim_ascii_start()) != Kind::Object {
-            return Err(path.refuse("must be an object"));
-        }
-        let mut left: Vec<Member<'a>> = Vec::with_capacity(8);
-        for member in json::members(text) {
-            let member = member.map_err(|fault| path.fault(fault))?;
-            must_be_new(&left, &member, path)?;
-            left.push(member);
-        }
+        let left = members(text, path)?.into_iter().map(Some).collect();
         Ok(Self { path, left })
     }
 
@@ -80,8 +68,8 @@ impl<'a, 'p> Fields<'a, 'p> {
     pub fn raw(&mut self, name: &str) -> Option<&'a str> {
         #[cfg(test)]
         asked::note(&self.path.field(name));
-        let at = self.left.iter().position(|member| member.key == name)?;
-        let member = self.left.remove(at);
+        let is_it = |slot: &&mut Option<Member<'a>>| slot.as_ref().is_some_and(|member| member.name() == name);
+        let member = self.left.iter_mut().find(is_it)?.take()?;
         (json::kind(member.value) != Kind::Null).then_some(member.value)
     }
 
@@ -117,31 +105,43 @@ impl<'a, 'p> Fields<'a, 'p> {
     /// Errors: a member has this name but for the case of its letters. Servers that ignore case would take it for the
     /// same.
     pub fn must_not_have_other_case(&self, name: &str) -> Result<(), Refusal> {
-        let other = |member: &&Member<'a>| member.key != name && member.key.eq_ignore_ascii_case(name);
-        match self.left.iter().find(other) {
-            Some(member) => Err(self.path.field(&member.key).refuse(format!("is spelled {name}"))),
+        let other = |member: &&Member<'a>| member.name() != name && member.name().eq_ignore_ascii_case(name);
+        match self.left.iter().flatten().find(other) {
+            Some(member) => Err(self.path.field(member.name()).refuse(format!("is spelled {name}"))),
             None => Ok(()),
         }
     }
 
     /// The first member that nobody has asked for is refused by name.
     pub fn finish(self) -> Result<(), Refusal> {
-        match self.left.first() {
-            Some(member) => Err(self.path.field(&member.key).refuse("is not a known field")),
+        match self.left.iter().flatten().next() {
+            Some(member) => Err(self.path.field(member.name()).refuse("is not a known field")),
             None => Ok(()),
         }
     }
 }
 
-/// Errors: the name came before, or the object has too many members.
-pub fn must_be_new(earlier: &[Member<'_>], member: &Member<'_>, path: &Path<'_>) -> Result<(), Refusal> {
-    if earlier.len() == MEMBERS_MAX {
-        return Err(path.refuse(format!("has more than {MEMBERS_MAX} fields")));
+/// The members of an object that is read by their names. Errors: no object, a name that comes twice, more than 256
+/// members.
+pub fn members<'a>(text: &'a str, path: &Path<'_>) -> Result<Vec<Member<'a>>, Refusal> {
+    // A whole body may have white space in front.
+    if json::kind(text.trim_ascii_start()) != Kind::Object {
+        return Err(path.refuse("must be an object"));
     }
-    match earlier.iter().any(|before| before.key == member.key) {
-        true => Err(path.field(&member.key).refuse("is there twice")),
-        false => Ok(()),
+    let mut members = Vec::with_capacity(8);
+    for member in json::known_members(text) {
+        members.push(member.map_err(|fault| path.fault(fault))?);
     }
+    match repeated(&members) {
+        Some(name) => Err(path.field(name).refuse("is there twice")),
+        None => Ok(members),
+    }
+}
+
+fn repeated<'m>(members: &'m [Member<'_>]) -> Option<&'m str> {
+    let mut names: Vec<&str> = members.iter().map(Member::name).collect();
+    names.sort_unstable();
+    names.array_windows().find(|[one, next]| one == next).map(|[one, _]| *one)
 }
 
 /// A whole number from 1 to `max`; fractions, exponents and strings are refused.
@@ -156,6 +156,19 @@ pub fn string<'a>(value: &'a str, path: &Path<'_>) -> Result<Cow<'a, str>, Refus
         return Err(path.refuse("must be a string"));
     }
     json::string(value).ok_or_else(|| path.refuse("contains half a surrogate pair"))
+}
+
+/// As [`elements`], at most so many.
+pub fn bounded_elements<'a>(
+    value: &'a str,
+    path: &Path<'_>,
+    max: usize,
+    mut each: impl FnMut(usize, &'a str) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    elements(value, path, |index, element| match index < max {
+        true => each(index, element),
+        false => Err(path.refuse(format!("has more than {max} elements"))),
+    })
 }
 
 /// The elements of an array, each with its path's index.

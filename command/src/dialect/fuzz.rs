@@ -5,6 +5,8 @@ mod costly;
 mod requests;
 mod scanner;
 mod streams;
+mod tedious;
+mod work;
 
 use std::fmt;
 

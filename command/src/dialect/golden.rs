@@ -199,15 +199,15 @@ pub(super) fn relayed<'a>(
     let result = result.and_then(|()| relay.finish(&mut out));
     match result {
         Ok(()) => {
-            let usage = usage(relay.metered());
-            out.extend_from_slice(&relay.closing(&receipt(&usage, relay.metered())));
+            let metered = relay.metered();
+            out.extend_from_slice(&relay.closing(&receipt(&usage(&metered), &metered)));
         }
         Err(_) => {
             let refusal = Refusal::new(ErrorCode::UpstreamError, "the upstream failed");
             out.extend_from_slice(&stream_error(request.surface(), &refusal, REQUEST_ID));
         }
     }
-    (String::from_utf8(out.to_vec()).unwrap(), described(relay.metered(), result.err()))
+    (String::from_utf8(out.to_vec()).unwrap(), described(&relay.metered(), result.err()))
 }
 
 /// Holds: inf.native-stream, inf.openai-stream, inf.usage-source, inf.finish-reason, inf.tools

@@ -5,7 +5,7 @@ use events::money::NanoUsd;
 use events::usage::Usage;
 use serde::Serialize;
 
-use super::{FinishReason, Receipt, json};
+use super::{FinishReason, Receipt, json, work};
 use crate::chat::OutputBlock;
 
 /// One step of an answer that is being said, free of any dialect.
@@ -88,6 +88,12 @@ impl EventWriter {
         }
     }
 
+    #[cfg(test)]
+    pub fn held_bytes(&self) -> usize {
+        let call = |(id, name): &(String, String)| size_of::<(String, String)>() + id.capacity() + name.capacity();
+        self.calls.iter().map(call).sum()
+    }
+
     /// `completed`: the whole answer without its output.
     pub fn close(receipt: &Receipt<'_>, out: &mut BytesMut) {
         put_event(out, "completed", &Answer::of(receipt, None));
@@ -98,6 +104,7 @@ impl EventWriter {
 pub fn put_event(out: &mut BytesMut, name: &str, data: &(impl Serialize + ?Sized)) {
     let mut text = Vec::with_capacity(128);
     json::push(&mut text, data);
+    work::steps(text.len());
     out.reserve(text.len() + name.len() + 16);
     out.put_slice(b"event: ");
     out.put_slice(name.as_bytes());

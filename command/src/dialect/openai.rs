@@ -10,6 +10,7 @@ mod passthrough;
 mod priceable;
 mod reader;
 mod reading;
+mod renaming;
 mod usage;
 mod write;
 
@@ -21,5 +22,5 @@ pub(super) use outbound::request_body;
 pub(super) use passthrough::{Passthrough, put_data};
 pub(super) use reader::{Reader, read_blocks};
 pub(super) use reading::is_out_of_money;
-pub(super) use usage::count;
+pub(super) use usage::{count, reported};
 pub(super) use write::{ChunkWriter, completion, put_usage_chunk};

@@ -32,7 +32,7 @@ fn text(value: &str) -> Option<PromptText<'_>> {
 fn members<'a>(object: &'a str, name: &'static str) -> impl Iterator<Item = &'a str> {
     let is_one = json::kind(object.trim_start_matches([' ', '\t', '\r', '\n'])) == Kind::Object;
     let members = is_one.then(|| json::members(object).map_while(Result::ok));
-    members.into_iter().flatten().filter(move |member| member.key == name).map(|member| member.value)
+    members.into_iter().flatten().filter(move |member| member.name() == name).map(|member| member.value)
 }
 
 fn elements(array: &str) -> impl Iterator<Item = &str> {

@@ -6,6 +6,11 @@ use super::native::{Delta, EventWriter, Said};
 use super::sse::{Event, SseParser};
 use super::{ClientRequest, Metered, Receipt, Surface, UpstreamDialect, UpstreamFault, anthropic, openai};
 
+/// Bytes for the client that a byte of the upstream may become, over the whole stream, beyond the first so many. An event
+/// is a few times as long in another dialect, more where it repeats a long name.
+const OUT_PER_BYTE_MAX: usize = 16;
+const OUT_BYTES_FREE: usize = 64 * 1024;
+
 /// Relays one stream: bytes in, bytes out, and everything that passes is measured. The terminal marker and what carries
 /// the final usage are held back: they come from [`Relay::closing`], once the money is settled.
 pub struct Relay {
@@ -14,8 +19,12 @@ pub struct Relay {
 }
 
 struct Progress {
+    dialect: UpstreamDialect,
     metered: Metered,
     way: Way,
+    /// Bytes that came, and those that they became.
+    came: usize,
+    gave: usize,
     /// The terminal marker was seen.
     ended: bool,
     relayed: bool,
@@ -63,7 +72,8 @@ impl Relay {
                 },
             },
         };
-        let progress = Progress { metered: Metered::default(), way, ended: false, relayed: false };
+        let metered = Metered::default();
+        let progress = Progress { dialect, metered, way, came: 0, gave: 0, ended: false, relayed: false };
         Self { parser: SseParser::new(), progress }
     }
 
@@ -74,6 +84,7 @@ impl Relay {
         if progress.ended {
             return Ok(());
         }
+        progress.came += chunk.len();
         let fed = self.parser.feed(chunk, |event| progress.take(event, out));
         // What is wrong behind the marker does not matter, whether it came with it or a moment later.
         if progress.ended { Ok(()) } else { fed }
@@ -99,9 +110,29 @@ impl Relay {
         if progress.ended || progress.is_complete() { Ok(()) } else { Err(UpstreamFault::Truncated) }
     }
 
-    /// What has gone through so far.
-    pub const fn metered(&self) -> &Metered {
-        &self.progress.metered
+    /// What has gone through so far. Reads all reports: to be asked for at the end, not with every chunk.
+    pub fn metered(&self) -> Metered {
+        let mut metered = self.progress.metered.clone();
+        metered.read_reports(self.progress.dialect);
+        metered
+    }
+
+    /// What is kept until the stream ends, or its event.
+    #[cfg(test)]
+    pub fn held_bytes(&self) -> usize {
+        let Progress { metered, way, .. } = &self.progress;
+        let way = match way {
+            Way::Passthrough(passthrough) => passthrough.held_bytes(),
+            Way::Translated { from, to } => {
+                let from = match from {
+                    From::OpenAi(reader) => reader.held_bytes(),
+                    From::Anthropic(reader) => reader.held_bytes(),
+                };
+                let to = if let To::Native(writer) = to { writer.held_bytes() } else { 0 };
+                from + to
+            }
+        };
+        self.parser.held_bytes() + metered.reports.held_bytes() + way
     }
 
     /// Something with content was handed out. Until then what stands in `out` (a role, an opening event) may still be
@@ -144,11 +175,22 @@ impl Progress {
         }
     }
 
+    /// Hands on what an event says, as far as there is a measure in it.
     fn take(&mut self, event: Event<'_>, out: &mut BytesMut) -> Result<(), UpstreamFault> {
+        let before = out.len();
+        let taken = self.tell(event, out);
+        self.gave += out.len() - before;
+        match self.gave > OUT_BYTES_FREE.saturating_add(self.came.saturating_mul(OUT_PER_BYTE_MAX)) {
+            true => taken.and(Err(UpstreamFault::TooLarge)),
+            false => taken,
+        }
+    }
+
+    fn tell(&mut self, event: Event<'_>, out: &mut BytesMut) -> Result<(), UpstreamFault> {
         if self.ended || event.data.trim_ascii().is_empty() {
             return Ok(());
         }
-        let Self { metered, way, ended, relayed } = self;
+        let Self { metered, way, ended, relayed, .. } = self;
         // Whatever its data says, an event of this name is no part of an answer.
         if event.name == "error" && !matches!(way, Way::Translated { from: From::Anthropic(_), .. }) {
             return Err(UpstreamFault::InBandError { retryable: true });

@@ -371,7 +371,7 @@ mod tests {
                 let body = std::str::from_utf8(&body).unwrap();
                 let caps: Vec<_> = json::members(body)
                     .map(Result::unwrap)
-                    .filter(|member| member.key == cap_field.as_str())
+                    .filter(|member| member.name() == cap_field.as_str())
                     .map(|member| member.value.to_owned())
                     .collect();
                 assert_eq!(caps, ["9"], "{body}");

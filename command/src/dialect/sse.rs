@@ -1,9 +1,14 @@
 //! Server-sent events out of bytes that arrive in any pieces: CRLF, LF or CR; comments; several `data:` lines; `data:`
 //! with or without a space; characters cut across reads; an end without a last newline.
 
+use super::work;
+
 /// Bytes of one event, its names and line ends included. Longer ones are a fault: nothing that a model says at once is
 /// that long, and the buffer must end somewhere.
 pub const EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Room that is kept for the next event. Most are far shorter.
+const KEPT_BYTES_MAX: usize = 16 * 1024;
 
 /// One event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +50,7 @@ impl SseParser {
         mut bytes: &[u8],
         mut each: impl FnMut(Event<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
+        work::steps(bytes.len());
         if std::mem::take(&mut self.after_cr) {
             match bytes {
                 [b'\n', rest @ ..] => bytes = rest,
@@ -83,8 +89,14 @@ impl SseParser {
         self.dispatch(&mut each)
     }
 
+    #[cfg(test)]
+    pub fn held_bytes(&self) -> usize {
+        self.line.capacity() + self.name.capacity() + self.data.capacity()
+    }
+
     fn keep<E: From<SseFault>>(&mut self, bytes: &[u8]) -> Result<(), E> {
         self.must_fit(bytes.len())?;
+        work::steps(bytes.len());
         self.line.extend_from_slice(bytes);
         Ok(())
     }
@@ -106,6 +118,7 @@ impl SseParser {
             return self.dispatch(each);
         }
         self.must_fit(line.len())?;
+        work::steps(line.len());
         let colon = memchr::memchr(b':', line).unwrap_or(line.len());
         let (field, value) = line.split_at(colon);
         let value = value.strip_prefix(b":").unwrap_or(value);
@@ -130,8 +143,10 @@ impl SseParser {
             let name = std::str::from_utf8(&self.name).map_err(|_| SseFault::NotUtf8)?;
             each(Event { name: if name.is_empty() { "message" } else { name }, data })?;
         }
-        self.data.clear();
-        self.name.clear();
+        for field in [&mut self.data, &mut self.name] {
+            field.clear();
+            field.shrink_to(KEPT_BYTES_MAX);
+        }
         self.has_data = false;
         Ok(())
     }

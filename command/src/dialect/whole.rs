@@ -36,6 +36,7 @@ pub fn read_whole(dialect: UpstreamDialect, surface: Surface, body: Bytes) -> Re
             What::Blocks { blocks, surface }
         }
     };
+    metered.read_reports(dialect);
     metered.conclude();
     Ok(WholeAnswer { metered, said })
 }

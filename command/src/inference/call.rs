@@ -28,6 +28,8 @@ use crate::upstream::{RequestBody, SendError};
 const REFUSAL_BYTES_MAX: usize = 16 * 1024;
 /// How long a refusal's body is waited for.
 const REFUSAL_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Bytes of a stream that are relayed at once.
+const PIECE_BYTES_MAX: usize = 16 * 1024;
 /// A chunk that is not waited for longer than this comes fast. On a busy machine what is there already takes as long.
 const FAST: Duration = Duration::from_millis(5);
 /// A whole answer beyond this is not taken.
@@ -54,6 +56,8 @@ pub struct UpstreamBody {
     deadline: Instant,
     /// The last chunk was hardly waited for: the next one may be there as well.
     comes_fast: bool,
+    /// What is left of a chunk that is handed out piece by piece.
+    rest: Bytes,
 }
 
 enum Source {
@@ -81,7 +85,8 @@ pub async fn call(
         }
     };
     let idle = Duration::from_millis(target.provider.idle_timeout_ms);
-    let mut body = UpstreamBody { source, idle, first_until: Some(first_until), deadline, comes_fast: false };
+    let mut body =
+        UpstreamBody { source, idle, first_until: Some(first_until), deadline, comes_fast: false, rest: Bytes::new() };
     if !(200..300).contains(&status) {
         let said = body.beginning().await;
         let refusal = read_refusal(target.dialect(), status, &headers, &said, gateway.clock.now());
@@ -199,17 +204,38 @@ impl UpstreamBody {
         }
     }
 
+    /// The next bytes of a stream, not more than can be relayed at once: a chunk may be as long as the connection's
+    /// buffer, and what it becomes for the client many times as long.
+    pub async fn next_piece(&mut self) -> Result<Option<Bytes>, CallFailure> {
+        if self.rest.is_empty() {
+            let Some(chunk) = self.next().await? else { return Ok(None) };
+            self.rest = chunk;
+        }
+        Ok(Some(self.piece_of_rest()))
+    }
+
+    fn piece_of_rest(&mut self) -> Bytes {
+        self.rest.split_to(self.rest.len().min(PIECE_BYTES_MAX))
+    }
+
     /// What follows without being waited for; `None` where nothing does. Chunks are handed over one by one by the task
     /// that reads the connection: where they come fast it is given a turn to bring the next one.
     pub async fn next_at_once(&mut self) -> Option<Result<Option<Bytes>, CallFailure>> {
+        if !self.rest.is_empty() {
+            return Some(Ok(Some(self.piece_of_rest())));
+        }
         if !self.comes_fast {
             return None;
         }
-        tokio::select! {
+        let next = tokio::select! {
             biased;
-            next = self.source.next() => Some(next.map_err(CallFailure::of)),
-            () = Turn::default() => None,
-        }
+            next = self.source.next() => next.map_err(CallFailure::of),
+            () = Turn::default() => return None,
+        };
+        Some(next.map(|chunk| {
+            self.rest = chunk?;
+            Some(self.piece_of_rest())
+        }))
     }
 
     /// All of it. `may_keep` is told of each chunk that comes, and may have no room for it.

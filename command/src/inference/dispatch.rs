@@ -137,7 +137,7 @@ async fn begin_stream(
         if first.len() > PREAMBLE_BYTES_MAX {
             return Err(CallFailure::of(Cause::Fault(UpstreamFault::TooLarge)));
         }
-        match body.next().await? {
+        match body.next_piece().await? {
             Some(chunk) => relay.feed(&chunk, &mut first),
             None => {
                 relay.finish(&mut first).map_err(|fault| CallFailure::of(Cause::Fault(fault)))?;

@@ -203,12 +203,12 @@ impl Running {
         let Some(hold) = self.hold.take() else { return Err(LogError::Closed) };
         let (target, relay) = (self.take_target(), self.relay.take());
         let metered = relay.as_ref().map(|relay| relay.metered().of_what_was_cut_off());
-        let measured = self.cut_off(target.as_deref(), metered.as_deref(), &hold);
+        let measured = self.cut_off(target.as_deref(), metered.as_ref(), &hold);
         let code = Some(refusal.code.as_str());
-        let ended = self.ended(&hold, target.as_deref(), metered.as_deref(), measured.as_ref(), code, Some(reason));
+        let ended = self.ended(&hold, target.as_deref(), metered.as_ref(), measured.as_ref(), code, Some(reason));
         let ended = InferenceEnded { finish_reason: Some(word(FinishReason::Error)), ..ended };
         self.course.call_ends(Some(reason));
-        self.course.ends_as(&ended, metered.as_deref());
+        self.course.ends_as(&ended, metered.as_ref());
         let charge = charge(measured.as_ref(), reason);
         let attempts = std::mem::take(&mut self.attempts);
         let position = hold.end(attempts, Outcome::Failed(Box::new(ended)), charge).await?.position;
@@ -220,7 +220,7 @@ impl Running {
     /// settled as soon as the ledger can.
     pub fn give_up(mut self: Box<Self>, reason: &str) {
         let relay = self.relay.take();
-        self.abort(reason, relay.as_ref().map(|relay| relay.metered().of_what_was_cut_off()).as_deref());
+        self.abort(reason, relay.as_ref().map(|relay| relay.metered().of_what_was_cut_off()).as_ref());
     }
 
     /// The client has left, and the call of a whole answer went on to its end: what the provider says is charged.
@@ -329,7 +329,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let relay = self.relay.take();
-        self.abort(CLIENT_CLOSED, relay.as_ref().map(|relay| relay.metered().of_what_was_cut_off()).as_deref());
+        self.abort(CLIENT_CLOSED, relay.as_ref().map(|relay| relay.metered().of_what_was_cut_off()).as_ref());
     }
 }
 

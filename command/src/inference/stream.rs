@@ -124,7 +124,7 @@ impl Relaying {
         }
         loop {
             let came = if out.is_empty() {
-                self.body.next().await
+                self.body.next_piece().await
             } else if out.len() < GATHERED_BYTES_MAX
                 && let Some(came) = self.body.next_at_once().await
             {
@@ -163,7 +163,7 @@ impl Relaying {
         let Self { mut running, surface, mut body, .. } = self;
         let Some(relay) = running.relay.take() else { return rest };
         let request_id = running.request_id();
-        let end = match running.complete(relay.metered()).await {
+        let end = match running.complete(&relay.metered()).await {
             Ok(settled) => relay.closing(&settled.receipt()),
             Err(error) => stream_error(surface, &ledger_unavailable(&request_id, &error), &request_id),
         };

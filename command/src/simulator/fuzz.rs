@@ -72,7 +72,7 @@ fn whatever_it_is_asked_it_answers_what_can_be_read() {
                 (Relay::new(UpstreamDialect::OpenAi, &request, "req_1", "m", 0), BytesMut::new());
             let relayed = relay.feed(&said, &mut out).and_then(|()| relay.finish(&mut out));
             relayed.unwrap_or_else(|fault| panic!("{fault}: {} for {model} {}", shown(&said), shown(&sent)));
-            relay.metered().clone()
+            relay.metered()
         } else {
             let answer = read_whole(UpstreamDialect::OpenAi, *surface, said.clone().into());
             answer.unwrap_or_else(|fault| panic!("{fault}: {} for {}", shown(&said), shown(&sent))).metered

@@ -210,7 +210,7 @@ impl<'a> Asked<'a> {
         for member in json::members(body) {
             let member = member.map_err(|_| "the body is not a JSON object")?;
             let value = (json::kind(member.value) != json::Kind::Null).then_some(member.value);
-            match &*member.key {
+            match member.name() {
                 "model" => asked.model = value,
                 "messages" => asked.messages = value.unwrap_or_default(),
                 "max_tokens" | "max_completion_tokens" => asked.cap = value.or(asked.cap),

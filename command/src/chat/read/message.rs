@@ -2,7 +2,7 @@
 
 use events::wire::Refusal;
 
-use super::MESSAGES_MAX;
+use super::{BLOCKS_MAX, MESSAGES_MAX};
 use crate::chat::{Block, Image, ImageSource, Message, ReasoningBlock, Role, ToolCall, ToolResult, is_image};
 use crate::dialect::fields::{self, Fields, Path};
 use crate::dialect::json::{self, Kind};
@@ -10,12 +10,12 @@ use crate::dialect::json::{self, Kind};
 pub fn read_all(fields: &mut Fields<'_, '_>) -> Result<Vec<Message>, Refusal> {
     let path = fields.path().field("messages");
     let value = fields.raw("messages").ok_or_else(|| path.refuse("is required"))?;
-    let mut messages = Vec::new();
+    let (mut messages, mut blocks) = (Vec::new(), Budget(0));
     fields::elements(value, &path, |index, element| {
         if index == MESSAGES_MAX {
             return Err(path.refuse(format!("has more than {MESSAGES_MAX} messages")));
         }
-        messages.push(message(element, &path.element(index))?);
+        messages.push(message(element, &path.element(index), &mut blocks)?);
         Ok(())
     })?;
     if messages.is_empty() {
@@ -24,12 +24,25 @@ pub fn read_all(fields: &mut Fields<'_, '_>) -> Result<Vec<Message>, Refusal> {
     Ok(messages)
 }
 
-fn message(text: &str, path: &Path<'_>) -> Result<Message, Refusal> {
+/// How many blocks there are so far: each takes far more room than its JSON.
+struct Budget(usize);
+
+impl Budget {
+    fn one_more(&mut self) -> Result<(), Refusal> {
+        self.0 += 1;
+        match self.0 > BLOCKS_MAX {
+            true => Err(Path::Root.field("messages").refuse(format!("has more than {BLOCKS_MAX} blocks"))),
+            false => Ok(()),
+        }
+    }
+}
+
+fn message(text: &str, path: &Path<'_>, budget: &mut Budget) -> Result<Message, Refusal> {
     let mut fields = Fields::read(text, path)?;
     let role = role(&mut fields)?;
     let place = path.field("content");
     let value = fields.raw("content").ok_or_else(|| place.refuse("is required"))?;
-    let content = content(value, &place)?;
+    let content = content(value, &place, budget)?;
     fields.finish()?;
     for (index, block) in content.iter().enumerate() {
         if !may_say(role, block) {
@@ -69,7 +82,7 @@ const fn allowed(role: Role) -> &'static str {
 }
 
 /// A string, or blocks.
-fn content(value: &str, path: &Path<'_>) -> Result<Vec<Block>, Refusal> {
+fn content(value: &str, path: &Path<'_>, budget: &mut Budget) -> Result<Vec<Block>, Refusal> {
     if json::kind(value) == Kind::String {
         return Ok(vec![Block::Text(fields::string(value, path)?.into_owned())]);
     }
@@ -78,19 +91,20 @@ fn content(value: &str, path: &Path<'_>) -> Result<Vec<Block>, Refusal> {
     }
     let mut blocks = Vec::new();
     fields::elements(value, path, |index, element| {
-        blocks.push(block(element, &path.element(index))?);
+        budget.one_more()?;
+        blocks.push(block(element, &path.element(index), budget)?);
         Ok(())
     })?;
     Ok(blocks)
 }
 
-fn block(text: &str, path: &Path<'_>) -> Result<Block, Refusal> {
+fn block(text: &str, path: &Path<'_>, budget: &mut Budget) -> Result<Block, Refusal> {
     let mut fields = Fields::read(text, path)?;
     let block = match &*fields.required_string("type")? {
         "text" => Block::Text(fields.required_string("text")?.into_owned()),
         "image" => Block::Image(image(&mut fields)?),
         "tool_call" => Block::ToolCall(tool_call(&mut fields)?),
-        "tool_result" => Block::ToolResult(tool_result(&mut fields)?),
+        "tool_result" => Block::ToolResult(tool_result(&mut fields, budget)?),
         "reasoning" => Block::Reasoning(reasoning(&mut fields)?),
         _ => return Err(path.field("type").refuse("must be text, image, tool_call, tool_result or reasoning")),
     };
@@ -143,13 +157,13 @@ fn tool_call(fields: &mut Fields<'_, '_>) -> Result<ToolCall, Refusal> {
 }
 
 /// `id`, `content` (a string, text and image blocks, or JSON), `is_error`.
-fn tool_result(fields: &mut Fields<'_, '_>) -> Result<ToolResult, Refusal> {
+fn tool_result(fields: &mut Fields<'_, '_>, budget: &mut Budget) -> Result<ToolResult, Refusal> {
     let id = fields.required_string("id")?.into_owned();
     let is_error = fields.boolean("is_error")?.unwrap_or(false);
     let path = fields.path().field("content");
     let content = match fields.raw("content") {
         None => Vec::new(),
-        Some(value) if json::kind(value) == Kind::String || is_blocks(value) => content(value, &path)?,
+        Some(value) if json::kind(value) == Kind::String || is_blocks(value) => content(value, &path, budget)?,
         Some(value) => vec![Block::Text(value.to_owned())],
     };
     Ok(ToolResult { id, content, is_error })

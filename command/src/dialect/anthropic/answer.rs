@@ -1,28 +1,32 @@
 //! A whole Anthropic message.
 
-use super::usage;
+use std::borrow::Cow;
+
 use crate::chat::{OutputBlock, ToolCall};
 use crate::dialect::json::{self, Kind};
-use crate::dialect::{FinishReason, Metered, UpstreamFault};
-
-const MALFORMED: UpstreamFault = UpstreamFault::Malformed("not the JSON that was expected");
+use crate::dialect::{ANSWER_BLOCKS_MAX, FinishReason, Metered, UpstreamFault, must_be_short};
 
 /// The message's blocks. Errors: no JSON, an error in band, no content.
 pub fn read_blocks(body: &str, metered: &mut Metered) -> Result<Vec<OutputBlock>, UpstreamFault> {
-    json::check(body).map_err(|_| MALFORMED)?;
-    if let Some(error) = json::field(body, "error") {
+    json::check(body)?;
+    let [error, content, id, model, usage, reason] =
+        json::pick(body, ["error", "content", "id", "model", "usage", "stop_reason"])?;
+    if let Some(error) = error {
         return Err(in_band(error));
     }
-    let content = json::field(body, "content").filter(|content| json::kind(content) == Kind::Array);
+    let content = content.filter(|content| json::kind(content) == Kind::Array);
     let content = content.ok_or(UpstreamFault::Malformed("no content"))?;
-    metered.keep_names(json::field(body, "id"), json::field(body, "model"));
-    if let Some(report) = json::field(body, "usage") {
-        usage::keep(report, true, metered);
+    metered.keep_names(id, model);
+    if let Some(report) = usage {
+        metered.add_report(report, true);
     }
-    metered.finish_reason = json::field(body, "stop_reason").and_then(stop_reason);
+    metered.finish_reason = reason.and_then(stop_reason);
     let mut blocks = Vec::new();
     for element in json::elements(content) {
-        blocks.extend(block(element.map_err(|_| MALFORMED)?, metered)?);
+        blocks.extend(block(element?, metered)?);
+        if blocks.len() > ANSWER_BLOCKS_MAX {
+            return Err(UpstreamFault::TooLarge);
+        }
     }
     Ok(blocks)
 }
@@ -45,25 +49,23 @@ pub fn stop_reason(value: &str) -> Option<FinishReason> {
 }
 
 /// Blocks that only the provider's own tools make are left out.
-fn block(text: &str, metered: &mut Metered) -> Result<Option<OutputBlock>, UpstreamFault> {
-    let string = |name: &str| match json::field(text, name) {
-        Some(value) => json::string(value).map(String::from).ok_or(MALFORMED),
-        None => Ok(String::new()),
-    };
-    let block = match &*string("type")? {
-        "text" => OutputBlock::Text(string("text")?),
+fn block(block: &str, metered: &mut Metered) -> Result<Option<OutputBlock>, UpstreamFault> {
+    let [kind, text, thinking, signature, data, id, name, input] =
+        json::pick(block, ["type", "text", "thinking", "signature", "data", "id", "name", "input"])?;
+    let block = match &*text_of(kind)? {
+        "text" => OutputBlock::Text(text_of(text)?.into_owned()),
         "thinking" => OutputBlock::Reasoning {
-            text: string("thinking")?,
-            signature: Some(string("signature")?).filter(|signature| !signature.is_empty()),
+            text: text_of(thinking)?.into_owned(),
+            signature: Some(text_of(signature)?.into_owned()).filter(|signature| !signature.is_empty()),
             redacted: None,
         },
         "redacted_thinking" => {
-            OutputBlock::Reasoning { text: String::new(), signature: None, redacted: Some(string("data")?) }
+            OutputBlock::Reasoning { text: String::new(), signature: None, redacted: Some(text_of(data)?.into_owned()) }
         }
         "tool_use" => OutputBlock::ToolCall(ToolCall {
-            id: string("id")?,
-            name: string("name")?,
-            arguments: json::field(text, "input").unwrap_or("{}").to_owned(),
+            id: short_text_of(id)?.into_owned(),
+            name: short_text_of(name)?.into_owned(),
+            arguments: input.unwrap_or("{}").to_owned(),
         }),
         _ => return Ok(None),
     };
@@ -73,6 +75,21 @@ fn block(text: &str, metered: &mut Metered) -> Result<Option<OutputBlock>, Upstr
         OutputBlock::ToolCall(call) => metered.text_bytes += bytes(&call.name) + bytes(&call.arguments),
     }
     Ok(Some(block).filter(|block| !matches!(block, OutputBlock::Text(text) if text.is_empty())))
+}
+
+/// A string; empty where it is absent.
+pub fn text_of(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
+    match value {
+        Some(value) => json::string(value).ok_or(UpstreamFault::Malformed("not a string")),
+        None => Ok(Cow::Borrowed("")),
+    }
+}
+
+/// The same of an id or a name.
+pub fn short_text_of(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
+    let name = text_of(value)?;
+    must_be_short(&name)?;
+    Ok(name)
 }
 
 pub fn bytes(text: &str) -> u64 {

@@ -6,9 +6,10 @@ use events::wire::Refusal;
 use serde_json::value::RawValue;
 
 use crate::dialect::fields::Path;
-use crate::dialect::json::{self, Kind};
+use crate::dialect::json::{self, Cursor, JsonFault, State};
+use crate::dialect::work;
 
-/// A schema is read once for each level of it. OpenAI takes 120,000 characters of names and values together
+/// OpenAI takes 120,000 characters of names and values together
 /// (<https://platform.openai.com/docs/guides/structured-outputs#supported-schemas>).
 const BYTES_MAX: usize = 128 * 1024;
 
@@ -22,12 +23,19 @@ pub fn closed(schema: &RawValue) -> Result<Cow<'_, RawValue>, Refusal> {
         );
     }
     let mut out = String::with_capacity(schema.get().len() + 64);
-    close(schema.get(), &mut out).map_err(refused)?;
+    close(&mut Cursor::new(schema.get()), &mut out).map_err(refused)?;
     RawValue::from_string(out).map(Cow::Owned).map_err(|_| refused(Open))
 }
 
 /// An object has to be open.
 struct Open;
+
+/// What is no JSON has been refused before.
+impl From<JsonFault> for Open {
+    fn from(_: JsonFault) -> Self {
+        Self
+    }
+}
 
 const fn path() -> Path<'static> {
     Path::Root.field("response_format")
@@ -37,59 +45,75 @@ fn refused(_: Open) -> Refusal {
     path().refuse("has a schema with additionalProperties, which this model's provider takes as false alone")
 }
 
-fn close(schema: &str, out: &mut String) -> Result<(), Open> {
-    if json::kind(schema) != Kind::Object {
-        out.push_str(schema);
+/// Copies the schema that stands at the cursor.
+fn close(schema: &mut Cursor<'_>, out: &mut String) -> Result<(), Open> {
+    if schema.peek() != Some(b'{') {
+        copy(schema, out)?;
         return Ok(());
     }
     let (mut is_object, mut says) = (false, false);
-    each_member(schema, out, |key, value, out| {
-        match (key, json::kind(value)) {
-            ("additionalProperties", _) if value != "false" => return Err(Open),
-            ("additionalProperties", _) => says = true,
-            ("type", _) => is_object |= value.contains("\"object\""),
+    each_member(schema, out, |name, value, out| {
+        match (name, value.peek()) {
+            ("additionalProperties", _) => {
+                says = true;
+                return if copy(value, out)? == "false" { Ok(()) } else { Err(Open) };
+            }
+            ("type", _) => {
+                is_object |= copy(value, out)?.contains("\"object\"");
+                return Ok(());
+            }
             ("properties", _) => is_object = true,
             _ => {}
         }
-        match (key, json::kind(value)) {
-            ("properties" | "$defs" | "definitions", Kind::Object) => {
+        match (name, value.peek()) {
+            ("properties" | "$defs" | "definitions", Some(b'{')) => {
                 each_member(value, out, |_, schema, out| close(schema, out))?;
                 out.push('}');
                 Ok(())
             }
-            ("anyOf" | "oneOf" | "prefixItems", Kind::Array) => close_each(value, out),
+            ("anyOf" | "oneOf" | "prefixItems", Some(b'[')) => close_each(value, out),
             ("items", _) => close(value, out),
-            _ => {
-                out.push_str(value);
-                Ok(())
-            }
+            _ => copy(value, out).map(|_| ()),
         }
     })?;
     out.push_str(if is_object && !says { r#","additionalProperties":false}"# } else { "}" });
     Ok(())
 }
 
+/// Copies one value as it is.
+fn copy<'a>(value: &mut Cursor<'a>, out: &mut String) -> Result<&'a str, Open> {
+    let span = value.element()?;
+    work::steps(2 * span.len());
+    let text = value.slice(&span);
+    out.push_str(text);
+    Ok(text)
+}
+
 /// Writes the members of an object, their names as they came, without the brace that ends it.
 fn each_member(
-    object: &str,
+    object: &mut Cursor<'_>,
     out: &mut String,
-    mut write: impl FnMut(&str, &str, &mut String) -> Result<(), Open>,
+    mut write: impl FnMut(&str, &mut Cursor<'_>, &mut String) -> Result<(), Open>,
 ) -> Result<(), Open> {
+    let mut state = State::Before;
     out.push('{');
-    for (index, member) in json::members(object).enumerate() {
-        let member = member.map_err(|_| Open)?;
-        out.push_str(if index == 0 { "" } else { "," });
-        out.push_str(&object[member.span.start..member.value_span.start]);
-        write(&member.key, member.value, out)?;
+    while object.advance(&mut state, b'{', b'}')? {
+        out.push_str(if out.ends_with('{') { "" } else { "," });
+        let start = object.at;
+        let name = object.key()?;
+        out.push_str(object.slice(&(start..object.at)));
+        let name = json::string(object.slice(&name)).ok_or(Open)?;
+        write(&name, object, out)?;
     }
     Ok(())
 }
 
-fn close_each(schemas: &str, out: &mut String) -> Result<(), Open> {
+fn close_each(schemas: &mut Cursor<'_>, out: &mut String) -> Result<(), Open> {
+    let mut state = State::Before;
     out.push('[');
-    for (index, schema) in json::elements(schemas).enumerate() {
-        out.push_str(if index == 0 { "" } else { "," });
-        close(schema.map_err(|_| Open)?, out)?;
+    while schemas.advance(&mut state, b'[', b']')? {
+        out.push_str(if out.ends_with('[') { "" } else { "," });
+        close(schemas, out)?;
     }
     out.push(']');
     Ok(())
@@ -133,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_that_would_be_slow_to_close_is_refused() {
+    fn a_schema_that_is_longer_than_any_provider_takes_is_refused() {
         let schema = |bytes: usize| format!(r#"{{"title":"{}"}}"#, "x".repeat(bytes - 12));
         assert!(close_text(&schema(BYTES_MAX)).is_ok());
         let message = close_text(&schema(BYTES_MAX + 1)).expect_err("one byte more");

@@ -1,17 +1,11 @@
 //! An Anthropic stream as deltas.
 
-use std::borrow::Cow;
-
-use super::answer::{bytes, in_band, stop_reason};
-use super::usage;
+use super::answer::{bytes, in_band, short_text_of, stop_reason, text_of};
 use crate::dialect::json;
 use crate::dialect::native::{Delta, Said};
-use crate::dialect::{FinishReason, Metered, UpstreamFault};
+use crate::dialect::{ANSWER_BLOCKS_MAX, FinishReason, Metered, UpstreamFault};
 
-const MALFORMED: UpstreamFault = UpstreamFault::Malformed("an event is not JSON");
-
-/// Blocks of one answer.
-const BLOCKS_MAX: usize = 1024;
+const MALFORMED: UpstreamFault = UpstreamFault::Malformed("an event is not what it says");
 
 /// Follows one stream.
 #[derive(Default)]
@@ -30,6 +24,14 @@ struct Open {
     call: Option<Call>,
 }
 
+/// What an event says, as raw values.
+struct Event<'a> {
+    index: u64,
+    block: Option<&'a str>,
+    delta: Option<&'a str>,
+    usage: Option<&'a str>,
+}
+
 struct Call {
     ordinal: usize,
     /// Arguments that came with the block's beginning, instead of in pieces after it.
@@ -43,6 +45,12 @@ impl Reader {
         self.ended
     }
 
+    #[cfg(test)]
+    pub fn held_bytes(&self) -> usize {
+        let call = self.open.as_ref().and_then(|open| open.call.as_ref());
+        call.map_or(0, |call| call.whole.capacity())
+    }
+
     /// Takes one event's data and gives what it says.
     pub fn event(
         &mut self,
@@ -50,21 +58,23 @@ impl Reader {
         metered: &mut Metered,
         each: &mut impl FnMut(Delta<'_>),
     ) -> Result<(), UpstreamFault> {
-        json::check(data).map_err(|_| MALFORMED)?;
-        let kind = json::field(data, "type").and_then(json::string).unwrap_or_default();
-        match &*kind {
-            "message_start" => begin(data, metered),
-            "content_block_start" => self.open(data, metered, each)?,
-            "content_block_delta" => self.piece(data, metered, each)?,
+        json::check(data)?;
+        let [kind, message, index, block, delta, usage, error] =
+            json::pick(data, ["type", "message", "index", "content_block", "delta", "usage", "error"])?;
+        let event = Event { index: index.and_then(json::integer).unwrap_or(0), block, delta, usage };
+        match &*kind.and_then(json::string).unwrap_or_default() {
+            "message_start" => begin(message, metered)?,
+            "content_block_start" => self.open(&event, metered, each)?,
+            "content_block_delta" => self.piece(&event, metered, each)?,
             "content_block_stop" => self.close(metered, each),
-            "message_delta" => self.end(data, metered, each),
+            "message_delta" => self.end(&event, metered, each)?,
             "message_stop" => {
                 self.ended = true;
                 if metered.finish_reason.is_none() {
                     self.finish(FinishReason::Stop, metered, each);
                 }
             }
-            "error" => return Err(json::field(data, "error").map_or(MALFORMED, in_band)),
+            "error" => return Err(error.map_or(MALFORMED, in_band)),
             _ => {} // `ping`, and what may come later
         }
         Ok(())
@@ -72,25 +82,27 @@ impl Reader {
 
     fn open(
         &mut self,
-        data: &str,
+        event: &Event<'_>,
         metered: &mut Metered,
         each: &mut impl FnMut(Delta<'_>),
     ) -> Result<(), UpstreamFault> {
         self.close(metered, each);
-        if self.blocks == BLOCKS_MAX {
+        if self.blocks == ANSWER_BLOCKS_MAX {
             return Err(UpstreamFault::TooLarge);
         }
-        let block = json::field(data, "content_block").ok_or(MALFORMED)?;
-        let upstream_index = json::field(data, "index").and_then(json::integer).unwrap_or(0);
-        self.open = Some(Open { upstream_index, block: None, call: None });
-        match &*text_of(block, "type")? {
-            "text" => self.say(&text_of(block, "text")?, Said::Text, metered, each),
+        let [kind, text, thinking, signature, data, id, name, input] = json::pick(
+            event.block.ok_or(MALFORMED)?,
+            ["type", "text", "thinking", "signature", "data", "id", "name", "input"],
+        )?;
+        self.open = Some(Open { upstream_index: event.index, block: None, call: None });
+        match &*text_of(kind)? {
+            "text" => self.say(&text_of(text)?, Said::Text, metered, each),
             "thinking" => {
-                self.say(&text_of(block, "thinking")?, Said::Reasoning, metered, each);
-                self.say(&text_of(block, "signature")?, Said::Signature, metered, each);
+                self.say(&text_of(thinking)?, Said::Reasoning, metered, each);
+                self.say(&text_of(signature)?, Said::Signature, metered, each);
             }
-            "redacted_thinking" => self.say(&text_of(block, "data")?, Said::Redacted, metered, each),
-            "tool_use" => self.begin_call(block, metered, each)?,
+            "redacted_thinking" => self.say(&text_of(data)?, Said::Redacted, metered, each),
+            "tool_use" => self.begin_call([id, name, input], metered, each)?,
             _ => {}
         }
         Ok(())
@@ -98,12 +110,12 @@ impl Reader {
 
     fn begin_call(
         &mut self,
-        block: &str,
+        [id, name, input]: [Option<&str>; 3],
         metered: &mut Metered,
         each: &mut impl FnMut(Delta<'_>),
     ) -> Result<(), UpstreamFault> {
-        let (id, name) = (text_of(block, "id")?, text_of(block, "name")?);
-        let whole = json::field(block, "input").unwrap_or("{}").to_owned();
+        let (id, name) = (short_text_of(id)?, short_text_of(name)?);
+        let whole = input.unwrap_or("{}").to_owned();
         let ordinal = self.calls;
         self.calls += 1;
         let place = self.place();
@@ -117,20 +129,20 @@ impl Reader {
 
     fn piece(
         &mut self,
-        data: &str,
+        event: &Event<'_>,
         metered: &mut Metered,
         each: &mut impl FnMut(Delta<'_>),
     ) -> Result<(), UpstreamFault> {
-        let delta = json::field(data, "delta").ok_or(MALFORMED)?;
-        let index = json::field(data, "index").and_then(json::integer).unwrap_or(0);
-        if self.open.as_ref().is_none_or(|open| open.upstream_index != index) {
+        if self.open.as_ref().is_none_or(|open| open.upstream_index != event.index) {
             return Err(UpstreamFault::Malformed("a piece of a block that is not open"));
         }
-        match &*text_of(delta, "type")? {
-            "text_delta" => self.say(&text_of(delta, "text")?, Said::Text, metered, each),
-            "thinking_delta" => self.say(&text_of(delta, "thinking")?, Said::Reasoning, metered, each),
-            "signature_delta" => self.say(&text_of(delta, "signature")?, Said::Signature, metered, each),
-            "input_json_delta" => self.arguments(&text_of(delta, "partial_json")?, metered, each),
+        let [kind, text, thinking, signature, partial] =
+            json::pick(event.delta.ok_or(MALFORMED)?, ["type", "text", "thinking", "signature", "partial_json"])?;
+        match &*text_of(kind)? {
+            "text_delta" => self.say(&text_of(text)?, Said::Text, metered, each),
+            "thinking_delta" => self.say(&text_of(thinking)?, Said::Reasoning, metered, each),
+            "signature_delta" => self.say(&text_of(signature)?, Said::Signature, metered, each),
+            "input_json_delta" => self.arguments(&text_of(partial)?, metered, each),
             _ => {} // `citations_delta`
         }
         Ok(())
@@ -188,16 +200,22 @@ impl Reader {
     }
 
     /// `message_delta`: the stop reason, and the running total of the usage.
-    fn end(&mut self, data: &str, metered: &mut Metered, each: &mut impl FnMut(Delta<'_>)) {
-        if let Some(report) = json::field(data, "usage") {
-            usage::keep(report, true, metered);
+    fn end(
+        &mut self,
+        event: &Event<'_>,
+        metered: &mut Metered,
+        each: &mut impl FnMut(Delta<'_>),
+    ) -> Result<(), UpstreamFault> {
+        if let Some(report) = event.usage {
+            metered.add_report(report, true);
         }
-        let reason = json::field(data, "delta").and_then(|delta| json::field(delta, "stop_reason"));
+        let [reason] = json::pick(event.delta.unwrap_or_default(), ["stop_reason"])?;
         if let Some(reason) = reason.and_then(stop_reason)
             && metered.finish_reason.is_none()
         {
             self.finish(reason, metered, each);
         }
+        Ok(())
     }
 
     fn finish(&mut self, reason: FinishReason, metered: &mut Metered, each: &mut impl FnMut(Delta<'_>)) {
@@ -207,18 +225,11 @@ impl Reader {
     }
 }
 
-fn begin(data: &str, metered: &mut Metered) {
-    let Some(message) = json::field(data, "message") else { return };
-    metered.keep_names(json::field(message, "id"), json::field(message, "model"));
-    if let Some(report) = json::field(message, "usage") {
-        usage::keep(report, false, metered);
+fn begin(message: Option<&str>, metered: &mut Metered) -> Result<(), UpstreamFault> {
+    let [id, model, usage] = json::pick(message.unwrap_or_default(), ["id", "model", "usage"])?;
+    metered.keep_names(id, model);
+    if let Some(report) = usage {
+        metered.add_report(report, false);
     }
-}
-
-/// A string member; empty where it is absent.
-fn text_of<'a>(object: &'a str, name: &str) -> Result<Cow<'a, str>, UpstreamFault> {
-    match json::field(object, name) {
-        Some(value) => json::string(value).ok_or(MALFORMED),
-        None => Ok(Cow::Borrowed("")),
-    }
+    Ok(())
 }

@@ -4,21 +4,12 @@ use std::collections::BTreeMap;
 
 use events::usage::TokenClasses;
 
-use crate::dialect::Metered;
 use crate::dialect::json;
 use crate::dialect::openai::count;
 
-/// Keeps a report. `is_final`: the output figure is the answer's, not the placeholder of a stream's beginning.
-pub fn keep(report: &str, is_final: bool, metered: &mut Metered) {
-    if json::kind(report) != json::Kind::Object {
-        return;
-    }
-    let Some(merged) = metered.keep_usage(report) else { return };
-    let (input, all) = (input_classes(merged), classes(merged));
-    metered.reported_input = input;
-    if is_final {
-        metered.reported = all;
-    }
+/// The classes of a report, and those of its input alone.
+pub fn reported(usage: &str) -> (Option<TokenClasses>, Option<TokenClasses>) {
+    (classes(usage), input_classes(usage))
 }
 
 /// `None` where a side is missing or everything is zero.
@@ -118,21 +109,27 @@ fn lifetimes(split: [(&str, u64); 2]) -> BTreeMap<String, u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::USAGE_BYTES_MAX;
+    use crate::dialect::report::REPORT_BYTES_MAX;
+    use crate::dialect::{Metered, UpstreamDialect};
+
+    fn add(report: &str, is_final: bool, metered: &mut Metered) {
+        metered.add_report(report, is_final);
+        metered.read_reports(UpstreamDialect::Anthropic);
+    }
 
     #[test]
     fn a_report_beyond_measure_is_none() {
         let mut metered = Metered::default();
-        keep(r#"{"input_tokens":25,"output_tokens":1}"#, false, &mut metered);
-        keep(&format!(r#"{{"output_tokens":7,"x":"{}"}}"#, "x".repeat(USAGE_BYTES_MAX)), true, &mut metered);
+        add(r#"{"input_tokens":25,"output_tokens":1}"#, false, &mut metered);
+        add(&format!(r#"{{"output_tokens":7,"x":"{}"}}"#, "x".repeat(REPORT_BYTES_MAX)), true, &mut metered);
         assert_eq!(metered.reported, None);
         assert_eq!(metered.provider_usage.as_ref().map(|kept| kept.get().len()), Some(37));
         // Nor does what came before it count where all of it together is beyond measure.
-        let long = "x".repeat(USAGE_BYTES_MAX / 4);
+        let long = "x".repeat(REPORT_BYTES_MAX / 4);
         for number in 0..9 {
             let report = format!(r#"{{"n{number}":"{long}","input_tokens":25,"output_tokens":{number}}}"#);
-            keep(&report, true, &mut metered);
-            assert!(metered.provider_usage.as_ref().is_some_and(|kept| kept.get().len() <= USAGE_BYTES_MAX));
+            add(&report, true, &mut metered);
+            assert!(metered.provider_usage.as_ref().is_some_and(|kept| kept.get().len() <= REPORT_BYTES_MAX));
             assert_eq!(metered.reported.as_ref().map(TokenClasses::output), Some(number));
         }
     }
@@ -141,10 +138,10 @@ mod tests {
     fn a_streams_report_is_final_only_with_the_last_figure() {
         let mut metered = Metered::default();
         let first = r#"{"input_tokens":25,"cache_creation_input_tokens":2048,"cache_read_input_tokens":1024,"cache_creation":{"ephemeral_5m_input_tokens":2000,"ephemeral_1h_input_tokens":0},"output_tokens":1}"#;
-        keep(first, false, &mut metered);
+        add(first, false, &mut metered);
         assert_eq!(metered.reported, None);
         assert_eq!(metered.reported_input.as_ref().map(TokenClasses::input), Some(3097));
-        keep(r#"{"output_tokens":15,"output_tokens_details":{"thinking_tokens":4}}"#, true, &mut metered);
+        add(r#"{"output_tokens":15,"output_tokens_details":{"thinking_tokens":4}}"#, true, &mut metered);
         let reported = metered.reported.unwrap();
         assert_eq!((reported.output_text_tokens, reported.output_reasoning_tokens), (11, 4));
         assert_eq!(reported.input_cache_write_by_ttl, BTreeMap::from([("5m".to_owned(), 2048)]));

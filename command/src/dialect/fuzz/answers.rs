@@ -43,7 +43,7 @@ pub fn is_a_report(metered: &Metered, body: &[u8]) {
     if let Some(report) = &metered.provider_usage {
         let report = report.get();
         assert_eq!((json::kind(report), json::check(report)), (json::Kind::Object, Ok(())), "{}", shown(body));
-        assert!(report.len() <= USAGE_BYTES_MAX, "{} bytes: {}", report.len(), shown(body));
+        assert!(report.len() <= report::REPORT_BYTES_MAX, "{} bytes: {}", report.len(), shown(body));
     }
     for name in [&metered.upstream_id, &metered.upstream_model].into_iter().flatten() {
         assert!((1..=256).contains(&name.chars().count()), "{}", shown(body));

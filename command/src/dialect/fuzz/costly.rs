@@ -1,18 +1,28 @@
-//! What is tedious to read takes time in proportion to its length.
+//! What is tedious to read takes steps, and time, in proportion to its length.
 
 use std::fmt::Write;
 
 use bytes::{Bytes, BytesMut};
-use fuzzing::{long, within_bounds};
+use fuzzing::long;
 
 use super::super::golden::{MODEL, REQUEST_ID, asking};
 use super::requests::is_a_refusal;
+use super::work::in_measure;
 use super::*;
 
+/// What we do ourselves is counted, what libraries do for us is timed.
+fn within_bounds<T>(what: &str, bytes: usize, work: impl FnOnce() -> T) -> T {
+    fuzzing::within_bounds(what, || in_measure(bytes, work))
+}
+
 fn object(member: impl Fn(usize) -> String) -> String {
-    let mut text = String::with_capacity(long() + 64);
+    object_of(long(), member)
+}
+
+fn object_of(bytes: usize, member: impl Fn(usize) -> String) -> String {
+    let mut text = String::with_capacity(bytes + 64);
     for number in 0.. {
-        if text.len() > long() {
+        if text.len() > bytes {
             break;
         }
         let _ = write!(text, "{}{}", if text.is_empty() { '{' } else { ',' }, member(number));
@@ -57,7 +67,9 @@ fn a_request_is_read_in_time_that_grows_with_it() {
             ),
         ] {
             for surface in SURFACES {
-                within_bounds(&format!("a request with {name} in {place}"), || read_and_sent(surface, &body));
+                within_bounds(&format!("a request with {name} in {place}"), body.len(), || {
+                    read_and_sent(surface, &body);
+                });
             }
         }
     }
@@ -96,20 +108,23 @@ fn an_answer_is_read_in_time_that_grows_with_it() {
                 (UpstreamDialect::OpenAi, Surface::Native),
                 (UpstreamDialect::Anthropic, Surface::Native),
             ] {
-                let _ = within_bounds(&what, || read_whole(dialect, surface, Bytes::from(body.clone())));
+                let _ = within_bounds(&what, body.len(), || read_whole(dialect, surface, Bytes::from(body.clone())));
             }
             if place == "an error" {
                 let (dialect, headers) = (UpstreamDialect::OpenAi, http::HeaderMap::new());
                 let read = || read_refusal(dialect, 429, &headers, body.as_bytes(), chrono::DateTime::UNIX_EPOCH);
-                within_bounds(&what, read);
+                within_bounds(&what, body.len(), read);
             }
         }
     }
 }
 
+const REPORTS: usize = 5_000;
+
 #[test]
 fn reports_that_come_again_and_again_are_merged_in_time() {
-    let report = object(|number| format!(r#""n{number}":{number}"#));
+    // As long as one may be.
+    let report = object_of(report::REPORT_BYTES_MAX - 64, |number| format!(r#""n{number}":{number}"#));
     let usage = |at: usize| match at {
         0 => report.clone(),
         at => format!(r#"{{"m{at}":{at},"prompt_tokens":5,"completion_tokens":{at}}}"#),
@@ -121,16 +136,19 @@ fn reports_that_come_again_and_again_are_merged_in_time() {
     {
         let mut relay = Relay::new(dialect, &asking(Surface::Native, false), REQUEST_ID, MODEL, 0);
         let mut out = BytesMut::new();
-        within_bounds(&format!("a hundred reports of {dialect:?}"), || {
-            for at in 0..100 {
-                relay.feed(event(at).as_bytes(), &mut out).expect("a report is no fault");
+        let reports: Vec<String> = (0..REPORTS).map(event).collect();
+        let bytes = reports.iter().map(String::len).sum();
+        within_bounds(&format!("thousands of reports of {dialect:?}"), bytes, || {
+            for report in &reports {
+                relay.feed(report.as_bytes(), &mut out).expect("a report is no fault");
             }
         });
-        let kept = relay.metered().provider_usage.as_ref().map_or(0, |report| report.get().len());
-        assert!(kept <= USAGE_BYTES_MAX, "{kept} bytes are kept");
+        let metered = relay.metered();
+        let kept = metered.provider_usage.as_ref().map_or(0, |report| report.get().len());
+        assert!(kept <= report::REPORT_BYTES_MAX, "{kept} bytes are kept");
         // What is left out is no reason to bill by the bytes.
-        let reported = relay.metered().reported.as_ref().map(events::usage::TokenClasses::output);
-        assert!(dialect == UpstreamDialect::Anthropic || reported == Some(99), "{reported:?}");
+        let reported = metered.reported.as_ref().map(events::usage::TokenClasses::output);
+        assert!(dialect == UpstreamDialect::Anthropic || reported == Some(REPORTS as u64 - 1), "{reported:?}");
     }
 }
 
@@ -148,7 +166,7 @@ fn a_stream_is_read_in_time_that_grows_with_it() {
         for dialect in DIALECTS {
             let mut relay = Relay::new(dialect, &asking(Surface::OpenAi, true), REQUEST_ID, MODEL, 0);
             let mut out = BytesMut::new();
-            within_bounds(&format!("a stream of {name}"), || {
+            within_bounds(&format!("a stream of {name}"), stream.len(), || {
                 // As a slow upstream sends it: a few bytes at a time.
                 let _ = stream.as_bytes().chunks(7).try_for_each(|piece| relay.feed(piece, &mut out));
                 let _ = relay.finish(&mut out);

@@ -63,9 +63,9 @@ fn requests(surface: Surface) -> Corpus {
     Corpus::golden(&format!("{}/requests", surface.as_str()), "json").knowing(&NAMES)
 }
 
-static CORPORA: LazyLock<[Corpus; 2]> = LazyLock::new(|| SURFACES.map(requests));
+pub static CORPORA: LazyLock<[Corpus; 2]> = LazyLock::new(|| SURFACES.map(requests));
 
-fn target(cap_field: CapField, prefix: Option<&str>) -> OutboundTarget<'_> {
+pub fn target(cap_field: CapField, prefix: Option<&str>) -> OutboundTarget<'_> {
     OutboundTarget { model: BACKEND, max_output_tokens: CAP, cap_field, system_prefix: prefix }
 }
 

@@ -11,8 +11,8 @@ use super::super::sse::{Event, SseFault, SseParser};
 use super::answers::is_a_report;
 use super::*;
 
-static CORPORA: LazyLock<[Corpus; 2]> = LazyLock::new(|| DIALECTS.map(|dialect| answers_of(dialect, "sse")));
-const CLIENTS: [(Surface, bool); 3] = [(Surface::Native, false), (Surface::OpenAi, false), (Surface::OpenAi, true)];
+pub static CORPORA: LazyLock<[Corpus; 2]> = LazyLock::new(|| DIALECTS.map(|dialect| answers_of(dialect, "sse")));
+pub const CLIENTS: [(Surface, bool); 3] = [(Surface::Native, false), (Surface::OpenAi, false), (Surface::OpenAi, true)];
 
 /// Names and data of a stream's events, read line by line from a text that is whole.
 fn events_of(stream: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
@@ -97,10 +97,10 @@ fn relayed(dialect: UpstreamDialect, request: &ClientRequest, pieces: &[&[u8]]) 
     let fed = pieces.iter().try_for_each(|piece| relay.feed(piece, &mut out));
     let result = fed.and_then(|()| relay.finish(&mut out));
     let closing = result.is_ok().then(|| {
-        let usage = usage(relay.metered());
-        relay.closing(&receipt(&usage, relay.metered()))
+        let metered = relay.metered();
+        relay.closing(&receipt(&usage(&metered), &metered))
     });
-    Relayed { out, metered: relay.metered().clone(), result, closing }
+    Relayed { out, metered: relay.metered(), result, closing }
 }
 
 #[test]

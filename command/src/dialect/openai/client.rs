@@ -8,9 +8,9 @@ use events::wire::Refusal;
 
 use super::priceable;
 use crate::chat::is_image;
-use crate::chat::read::{self, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
+use crate::chat::read::{self, BLOCKS_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
 use crate::dialect::CapField;
-use crate::dialect::fields::{self, Fields, Path, must_be_new};
+use crate::dialect::fields::{self, Fields, Path};
 use crate::dialect::json::{self, Kind, Member};
 use crate::dialect::request::{Facts, Images};
 
@@ -55,7 +55,7 @@ pub enum Cap {
 /// Errors: as [`crate::dialect::ClientRequest::parse`].
 pub fn read_client_body(text: &str) -> Result<(Facts, ClientBody), Refusal> {
     let members = top_level(text)?;
-    let find = |name: &str| members.iter().find(|member| member.key == name);
+    let find = |name: &str| members.iter().find(|member| member.name() == name);
     let required = |name: &str| find(name).ok_or_else(|| Path::Root.field(name).refuse("is required"));
     let given = |name: &str| find(name).filter(|member| json::kind(member.value) != Kind::Null);
 
@@ -65,8 +65,8 @@ pub fn read_client_body(text: &str) -> Result<(Facts, ClientBody), Refusal> {
     let images = read_messages(messages.value)?;
     let mut output_tokens_needed = 0;
     for member in &members {
-        priceable::check(&member.key, member.value)?;
-        output_tokens_needed = output_tokens_needed.max(needed_of_the_cap(&member.key, member.value));
+        priceable::check(member.name(), member.value)?;
+        output_tokens_needed = output_tokens_needed.max(needed_of_the_cap(member.name(), member.value));
     }
     let stream_options = find("stream_options");
     let facts = Facts {
@@ -96,7 +96,7 @@ pub fn read_client_body(text: &str) -> Result<(Facts, ClientBody), Refusal> {
 fn needed_of_the_cap(key: &str, value: &str) -> u64 {
     let inside = |name: &str| {
         let mut members = json::members(value).map_while(Result::ok);
-        members.find(|member| member.key == name).and_then(|member| json::integer(member.value))
+        members.find(|member| member.name() == name).and_then(|member| json::integer(member.value))
     };
     let tokens = match key {
         "min_tokens" | "thinking_budget" => json::integer(value),
@@ -113,13 +113,8 @@ fn top_level(text: &str) -> Result<Vec<Member<'_>>, Refusal> {
         json::check(text).map_err(|fault| Path::Root.fault(fault))?;
         return Err(Path::Root.refuse("must be an object"));
     }
-    let mut members = Vec::with_capacity(16);
-    for member in json::members(text) {
-        let member = member.map_err(|fault| Path::Root.fault(fault))?;
-        must_be_new(&members, &member, &Path::Root)?;
-        must_be_spelled(&member.key, &KNOWN, &Path::Root)?;
-        members.push(member);
-    }
+    let members = fields::members(text, &Path::Root)?;
+    members.iter().try_for_each(|member| must_be_spelled(member.name(), &KNOWN, &Path::Root))?;
     Ok(members)
 }
 
@@ -157,7 +152,7 @@ fn cap(members: &[Member<'_>]) -> Result<(Cap, CapField, Option<u64>), Refusal> 
     let (mut cap, mut called, mut tokens) = (Cap::Absent, CapField::MaxTokens, None);
     for member in members {
         let fields = [CapField::MaxTokens, CapField::MaxCompletionTokens];
-        let Some(field) = fields.into_iter().find(|field| member.key == field.as_str()) else { continue };
+        let Some(field) = fields.into_iter().find(|field| member.name() == field.as_str()) else { continue };
         if json::kind(member.value) == Kind::Null {
             match &mut cap {
                 Cap::Absent => cap = Cap::Null(vec![(field, member.span.clone())]),
@@ -166,7 +161,7 @@ fn cap(members: &[Member<'_>]) -> Result<(Cap, CapField, Option<u64>), Refusal> 
             }
             continue;
         }
-        let path = Path::Root.field(&member.key);
+        let path = Path::Root.field(member.name());
         if tokens.is_some() {
             return Err(path.refuse("must not stand beside its other name"));
         }
@@ -183,33 +178,40 @@ const TEXT_PARTS: [&str; 5] = ["text", "refusal", "thinking", "reasoning", "refe
 
 fn read_messages(value: &str) -> Result<Images, Refusal> {
     let path = Path::Root.field("messages");
-    let (mut images, mut count) = (Images::default(), 0);
+    let (mut said, mut count) = (Said::default(), 0);
     fields::elements(value, &path, |index, message| {
         count += 1;
         if count > MESSAGES_MAX {
             return Err(path.refuse(format!("has more than {MESSAGES_MAX} messages")));
         }
-        images = read_message(message, &path.element(index), images)?;
-        Ok(())
+        read_message(message, &path.element(index), &mut said)
     })?;
     if count == 0 {
         return Err(path.refuse("must not be empty"));
     }
-    Ok(images)
+    Ok(said.images)
 }
 
-fn read_message(message: &str, path: &Path<'_>, mut images: Images) -> Result<Images, Refusal> {
-    if json::kind(message) != Kind::Object {
-        return Err(path.refuse("must be an object"));
-    }
-    for member in json::members(message) {
-        let member = member.map_err(|fault| path.fault(fault))?;
-        must_be_spelled(&member.key, &MESSAGE_KNOWN, path)?;
-        let place = path.field(&member.key);
-        match (&*member.key, json::kind(member.value)) {
+/// What all messages have in them.
+#[derive(Default)]
+struct Said {
+    images: Images,
+    parts: usize,
+}
+
+fn read_message(message: &str, path: &Path<'_>, said: &mut Said) -> Result<(), Refusal> {
+    for member in fields::members(message, path)? {
+        must_be_spelled(member.name(), &MESSAGE_KNOWN, path)?;
+        let place = path.field(member.name());
+        match (member.name(), json::kind(member.value)) {
             ("content", Kind::Array) => {
                 fields::elements(member.value, &place, |index, part| {
-                    images = read_part(part, &place.element(index), images)?;
+                    said.parts += 1;
+                    if said.parts > BLOCKS_MAX {
+                        let all = Path::Root.field("messages");
+                        return Err(all.refuse(format!("has more than {BLOCKS_MAX} parts")));
+                    }
+                    said.images = read_part(part, &place.element(index), said.images)?;
                     Ok(())
                 })?;
             }
@@ -219,7 +221,7 @@ fn read_message(message: &str, path: &Path<'_>, mut images: Images) -> Result<Im
             _ => {}
         }
     }
-    Ok(images)
+    Ok(())
 }
 
 fn read_part(part: &str, path: &Path<'_>, images: Images) -> Result<Images, Refusal> {

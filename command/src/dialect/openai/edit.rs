@@ -67,7 +67,7 @@ fn asking_for_usage(text: &str, range: std::ops::Range<usize>) -> Edit {
     }
     let members: Vec<_> = json::members(options).map_while(Result::ok).collect();
     let start = range.start;
-    match (members.iter().find(|member| member.key == "include_usage"), members.first()) {
+    match (members.iter().find(|member| member.name() == "include_usage"), members.first()) {
         (Some(asked), _) => {
             Edit { range: start + asked.span.start..start + asked.span.end, replacement: ASKED.to_vec() }
         }

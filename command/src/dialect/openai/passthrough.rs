@@ -2,10 +2,12 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::answer::model_member;
 use super::reading::{Choices, TopLevel, measure_choices, top_level};
-use crate::dialect::json::{self, Edit, Member};
-use crate::dialect::{Metered, UpstreamFault};
+use super::renaming::{Fate, places, renamed};
+use crate::dialect::{Metered, UpstreamFault, json, work};
+
+/// Bytes of a usage chunk that is kept until the end. For a longer one we write our own.
+const USAGE_CHUNK_BYTES_MAX: usize = 64 * 1024;
 
 /// A stream that goes to a client of the same dialect: chunks as they came but for the model's name, and without
 /// usage where it was not asked for.
@@ -37,7 +39,8 @@ impl Passthrough {
             // Azure's first chunk (`prompt_filter_results`) and usage chunks have an empty list of choices: neither is
             // for clients that did not ask, and usage waits for the end. What has no list at all is no chunk.
             if top.usage.is_some() {
-                self.usage_chunk = Some(self.edited(text, &top, true));
+                let is_short = text.len() <= USAGE_CHUNK_BYTES_MAX;
+                self.usage_chunk = (self.include_usage && is_short).then(|| self.edited(text, &top, true));
             } else if self.include_usage && top.choices.is_some() {
                 put_data(out, &self.edited(text, &top, true));
             }
@@ -49,52 +52,33 @@ impl Passthrough {
 
     /// With our model's name, also where it has none; a report on an ordinary chunk becomes null, or goes altogether.
     fn edited(&self, text: &str, top: &TopLevel<'_>, keeps_usage: bool) -> Vec<u8> {
-        let mut edits = Vec::with_capacity(2);
-        // In front of the other edits: the first member may be one that goes.
-        if let (false, Some(first)) = (top.members.iter().any(|member| member.key == "model"), top.members.first()) {
-            edits.push(model_member(first.span.start, &self.model));
-        }
-        for (at, member) in top.members.iter().enumerate() {
-            match &*member.key {
-                "model" => edits.push(Edit { range: member.value_span.clone(), replacement: self.model.clone() }),
-                "usage" if keeps_usage => {}
-                "usage" if self.include_usage => {
-                    edits.push(Edit { range: member.value_span.clone(), replacement: b"null".to_vec() });
-                }
-                "usage" | "x_groq" if !self.include_usage => edits.push(removal(&top.members, at)),
-                _ => {}
-            }
-        }
-        json::splice(text, &mut edits)
+        let fate = |name: &str| match name {
+            "usage" if keeps_usage => Fate::Kept,
+            "usage" if self.include_usage => Fate::Null,
+            "usage" | "x_groq" if !self.include_usage => Fate::Removed,
+            _ => Fate::Kept,
+        };
+        renamed(text, &places(&top.members, fate), &self.model)
     }
 
     /// The usage chunk, if the client is to have it and the upstream sent one.
     pub fn usage_chunk(&self) -> Option<&[u8]> {
-        self.usage_chunk.as_deref().filter(|_| self.include_usage)
+        self.usage_chunk.as_deref()
     }
 
     pub const fn wants_usage(&self) -> bool {
         self.include_usage
     }
-}
 
-/// Takes a member out together with one of its commas. Neighbours may be taken out as well: the first member that is
-/// kept has no comma before it, and every later one keeps its own.
-fn removal(members: &[Member<'_>], at: usize) -> Edit {
-    let is_removed = |member: &Member<'_>| matches!(&*member.key, "usage" | "x_groq");
-    let end = members.get(at).map_or(0, |member| member.span.end);
-    let start = members.get(at).map_or(0, |member| member.span.start);
-    let has_kept_before = members.iter().take(at).any(|member| !is_removed(member));
-    let range = match (has_kept_before, at.checked_sub(1).and_then(|before| members.get(before)), members.get(at + 1)) {
-        (true, Some(before), _) => before.span.end..end,
-        (_, _, Some(next)) => start..next.span.start,
-        _ => start..end,
-    };
-    Edit { range, replacement: Vec::new() }
+    #[cfg(test)]
+    pub fn held_bytes(&self) -> usize {
+        self.model.capacity() + self.usage_chunk.as_ref().map_or(0, Vec::capacity)
+    }
 }
 
 /// One `data:` event. A newline in JSON is white space, and would end the line.
 pub fn put_data(out: &mut BytesMut, data: &[u8]) {
+    work::steps(data.len());
     out.reserve(data.len() + 8);
     out.put_slice(b"data: ");
     let start = out.len();

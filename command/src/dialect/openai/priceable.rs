@@ -2,6 +2,7 @@
 
 use events::wire::{ErrorCode, Refusal};
 
+use crate::chat::read::TOOLS_MAX;
 use crate::dialect::fields::{self, Fields, Path};
 use crate::dialect::json::{self, Kind};
 
@@ -60,7 +61,7 @@ fn modalities(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
 
 /// Functions and custom tools run at the client; every other kind runs at the provider, and is billed by it.
 fn tools(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
-    fields::elements(value, path, |index, element| {
+    fields::bounded_elements(value, path, TOOLS_MAX, |index, element| {
         let path = path.element(index);
         let mut tool = Fields::read(element, &path)?;
         let is_clients = match tool.raw("type") {

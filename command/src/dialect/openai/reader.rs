@@ -1,15 +1,13 @@
 //! A stream from an OpenAI-compatible upstream to another surface: its first choice as deltas.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-use super::reading::{Choices, MALFORMED, Piece, call_parts, choices_of, measure, note_finish, read_choice, top_level};
+use super::reading::{CallPiece, Choices, Piece, choices_of, measure, note_finish, read_choice, top_level};
 use crate::chat::{OutputBlock, ToolCall};
 use crate::dialect::json::{self, Kind};
 use crate::dialect::native::{Delta, Said};
-use crate::dialect::{Metered, UpstreamFault};
-
-/// Tool calls of one answer.
-const CALLS_MAX: usize = 1024;
+use crate::dialect::{ANSWER_BLOCKS_MAX, Metered, UpstreamFault, must_be_short};
 
 /// A stream that goes to another surface: the first choice as deltas.
 #[derive(Default)]
@@ -24,6 +22,8 @@ pub(super) struct Blocks {
     count: usize,
     open: Option<Open>,
     calls: Vec<Called>,
+    /// The newest call of each index of the upstream's, as a place in `calls`.
+    newest: BTreeMap<u64, usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,6 @@ enum Open {
 }
 
 struct Called {
-    upstream_index: u64,
     id: String,
     block: usize,
 }
@@ -51,26 +50,34 @@ impl Blocks {
     /// The call that a piece belongs to, and whether it begins here: its index is new, or its id is another one (some
     /// servers put every call at index 0).
     fn call(&mut self, index: u64, id: &str) -> Result<(usize, usize, bool), UpstreamFault> {
-        let known = self.calls.iter().enumerate().rev().find(|(_, call)| call.upstream_index == index);
+        let known = self.newest.get(&index).and_then(|ordinal| Some((*ordinal, self.calls.get(*ordinal)?)));
         if let Some((ordinal, call)) = known
             && (id.is_empty() || call.id == id || call.id.is_empty())
         {
             return Ok((ordinal, call.block, false));
         }
-        if self.calls.len() == CALLS_MAX {
+        let ordinal = self.calls.len();
+        if ordinal == ANSWER_BLOCKS_MAX {
             return Err(UpstreamFault::TooLarge);
         }
         self.open = Some(Open::Call);
         self.count += 1;
         let block = self.count - 1;
-        self.calls.push(Called { upstream_index: index, id: id.to_owned(), block });
-        Ok((self.calls.len() - 1, block, true))
+        self.calls.push(Called { id: id.to_owned(), block });
+        self.newest.insert(index, ordinal);
+        Ok((ordinal, block, true))
     }
 }
 
 impl Reader {
     pub const fn is_complete(&self) -> bool {
         self.choices.all_finished()
+    }
+
+    #[cfg(test)]
+    pub fn held_bytes(&self) -> usize {
+        let call = |call: &Called| size_of::<Called>() + size_of::<(u64, usize)>() + call.id.capacity();
+        self.blocks.calls.iter().map(call).sum()
     }
 
     /// Takes one chunk and gives what its first choice says.
@@ -81,8 +88,13 @@ impl Reader {
         each: &mut impl FnMut(Delta<'_>),
     ) -> Result<(), UpstreamFault> {
         let top = top_level(text, metered)?;
+        let mut pieces = 0;
         for choice in choices_of(top.choices) {
-            read_choice(choice.map_err(|_| MALFORMED)?, &mut |index, piece| {
+            read_choice(choice?, &mut |index, piece| {
+                pieces += 1;
+                if pieces > ANSWER_BLOCKS_MAX {
+                    return Err(UpstreamFault::TooLarge);
+                }
                 measure(&piece, metered);
                 match piece {
                     Piece::End(finish) => {
@@ -117,11 +129,9 @@ impl Reader {
         Ok(())
     }
 
-    fn call(&mut self, call: &str, each: &mut impl FnMut(Delta<'_>)) -> Result<(), UpstreamFault> {
-        let [id, name, arguments] = call_parts(call);
-        let (id, name, arguments) = (decoded(id)?, decoded(name)?, decoded(arguments)?);
-        let index = json::field(call, "index").and_then(json::integer).unwrap_or(0);
-        let (ordinal, block, begins) = self.blocks.call(index, &id)?;
+    fn call(&mut self, call: &CallPiece<'_>, each: &mut impl FnMut(Delta<'_>)) -> Result<(), UpstreamFault> {
+        let (id, name, arguments) = (short(call.id)?, short(call.name)?, decoded(call.arguments)?);
+        let (ordinal, block, begins) = self.blocks.call(call.index, &id)?;
         if begins {
             each(Delta { block, said: Said::CallBegins { ordinal, id: &id, name: &name } });
         }
@@ -135,9 +145,16 @@ impl Reader {
 /// A string value, or nothing for any other kind. Half a surrogate pair cannot be translated.
 fn decoded(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
     match value.filter(|value| json::kind(value) == Kind::String) {
-        Some(value) => json::string(value).ok_or(MALFORMED),
+        Some(value) => json::string(value).ok_or(UpstreamFault::Malformed("half a surrogate pair")),
         None => Ok(Cow::Borrowed("")),
     }
+}
+
+/// The same of an id or a name.
+fn short(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
+    let name = decoded(value)?;
+    must_be_short(&name)?;
+    Ok(name)
 }
 
 /// The first choice of a whole answer as blocks: thoughts, text, calls. Errors: an error in band, no choice.
@@ -146,14 +163,14 @@ pub fn read_blocks(body: &str, metered: &mut Metered) -> Result<Vec<OutputBlock>
     let (mut blocks, mut any) = (Vec::new(), false);
     for choice in choices_of(top.choices) {
         any = true;
-        read_choice(choice.map_err(|_| MALFORMED)?, &mut |index, piece| {
+        read_choice(choice?, &mut |index, piece| {
             measure(&piece, metered);
             if let Piece::End(finish) = piece {
                 note_finish(metered, index, finish);
             } else if index == 0 {
                 blocks.extend(block(&piece)?);
             }
-            Ok(())
+            if blocks.len() > ANSWER_BLOCKS_MAX { Err(UpstreamFault::TooLarge) } else { Ok(()) }
         })?;
     }
     if any { Ok(blocks) } else { Err(UpstreamFault::Malformed("no choices")) }
@@ -167,8 +184,8 @@ fn block(piece: &Piece<'_>) -> Result<Option<OutputBlock>, UpstreamFault> {
             text(value)?.map(|text| OutputBlock::Reasoning { text, signature: None, redacted: None })
         }
         Piece::Call(call) => {
-            let [id, name, arguments] = call_parts(call);
-            let [id, name, arguments] = [decoded(id)?, decoded(name)?, decoded(arguments)?].map(Cow::into_owned);
+            let read = [short(call.id)?, short(call.name)?, decoded(call.arguments)?];
+            let [id, name, arguments] = read.map(Cow::into_owned);
             Some(OutputBlock::ToolCall(ToolCall { id, name, arguments }))
         }
         Piece::End(_) => None,

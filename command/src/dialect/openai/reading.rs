@@ -1,13 +1,11 @@
 //! What a chunk or a whole answer of the OpenAI dialect says, whoever of its followers wrote it. Strings stay as they
 //! stand in the JSON until somebody needs them.
 
-use super::usage;
 use crate::dialect::json::{self, Kind, Member};
 use crate::dialect::{FinishReason, Metered, UpstreamFault};
 
-/// Choices that are looked at in one answer; clients cannot ask for more.
+/// Choices of one answer; clients cannot ask for more.
 const CHOICES_MAX: usize = 128;
-pub const MALFORMED: UpstreamFault = UpstreamFault::Malformed("not the JSON that was expected");
 
 /// Which choices have ended.
 #[derive(Default)]
@@ -42,11 +40,11 @@ pub struct TopLevel<'a> {
 /// Reads the top level. Errors: no JSON object, an error in band.
 pub fn top_level<'a>(text: &'a str, metered: &mut Metered) -> Result<TopLevel<'a>, UpstreamFault> {
     let mut members = Vec::with_capacity(10);
-    for member in json::members(text) {
-        members.push(member.map_err(|_| MALFORMED)?);
+    for member in json::known_members(text) {
+        members.push(member?);
     }
     let find = |name: &str| {
-        let member = members.iter().find(|member: &&Member<'a>| member.key == name)?;
+        let member = members.iter().find(|member: &&Member<'a>| member.name() == name)?;
         (json::kind(member.value) != Kind::Null).then_some(member.value)
     };
     let no_error = [r#""""#, "{}", "false"];
@@ -62,7 +60,7 @@ pub fn top_level<'a>(text: &'a str, metered: &mut Metered) -> Result<TopLevel<'a
         .or_else(|| json::field(find("x_groq")?, "usage"))
         .filter(|usage| json::kind(usage) == Kind::Object);
     if let Some(usage) = usage {
-        keep_usage(usage, metered);
+        metered.add_report(usage, true);
     }
     let choices = find("choices").filter(|choices| json::kind(choices) == Kind::Array);
     Ok(TopLevel { choices, usage, members })
@@ -71,10 +69,9 @@ pub fn top_level<'a>(text: &'a str, metered: &mut Metered) -> Result<TopLevel<'a
 /// Only what the upstream says of its own state may pass with another try. A code or status of 4xx but 408 and 429, or
 /// words about money, will not.
 fn is_retryable(error: &str) -> bool {
-    let code = json::field(error, "code").or_else(|| json::field(error, "status"));
-    let number = code.and_then(|code| json::integer(code).or_else(|| json::string(code)?.parse().ok()));
-    let words = [json::field(error, "code"), json::field(error, "type")];
-    let is_money = words.into_iter().flatten().filter_map(json::string).any(|word| is_out_of_money(&word));
+    let [code, status, kind] = json::pick(error, ["code", "status", "type"]).unwrap_or_default();
+    let number = code.or(status).and_then(|code| json::integer(code).or_else(|| json::string(code)?.parse().ok()));
+    let is_money = [code, kind].into_iter().flatten().filter_map(json::string).any(|word| is_out_of_money(&word));
     !is_money && number.is_none_or(|code| matches!(code, 408 | 429) || !(400..500).contains(&code))
 }
 
@@ -93,12 +90,6 @@ pub fn is_out_of_money(word: &str) -> bool {
         "payment_required",
     ]
     .contains(&word)
-}
-
-/// Adds a report to those before it.
-pub fn keep_usage(report: &str, metered: &mut Metered) {
-    let Some(merged) = metered.keep_usage(report) else { return };
-    (metered.reported, metered.reported_input) = (usage::classes(merged), usage::reported_input(merged));
 }
 
 /// `finish_reason` as a value; `None` for null, the empty string (xAI) and what is no string.
@@ -120,9 +111,9 @@ pub fn read_choice<'a>(
     each: &mut impl FnMut(u64, Piece<'a>) -> Result<(), UpstreamFault>,
 ) -> Result<(), UpstreamFault> {
     let (mut index, mut body, mut finish) = (0, None, None);
-    for member in json::members(choice) {
-        let member = member.map_err(|_| MALFORMED)?;
-        match &*member.key {
+    for member in json::known_members(choice) {
+        let member = member?;
+        match member.name() {
             "index" => index = json::integer(member.value).unwrap_or(0),
             "delta" | "message" if json::kind(member.value) == Kind::Object => body = Some(member.value),
             "finish_reason" => finish = finish_reason(member.value),
@@ -139,9 +130,18 @@ pub fn read_choice<'a>(
 pub enum Piece<'a> {
     Text(&'a str),
     Reasoning(&'a str),
-    Call(&'a str),
+    Call(CallPiece<'a>),
     /// The choice's end in this chunk, with its finish reason if it has one.
     End(Option<FinishReason>),
+}
+
+/// A call or a piece of one, as raw values.
+pub struct CallPiece<'a> {
+    /// Its place among the calls; 0 where it does not say.
+    pub index: u64,
+    pub id: Option<&'a str>,
+    pub name: Option<&'a str>,
+    pub arguments: Option<&'a str>,
 }
 
 fn read_message<'a>(
@@ -149,9 +149,9 @@ fn read_message<'a>(
     each: &mut impl FnMut(Piece<'a>) -> Result<(), UpstreamFault>,
 ) -> Result<(), UpstreamFault> {
     let (mut reasoning, mut content, mut refusal, mut calls, mut retired) = (None, None, None, None, None);
-    for member in json::members(message) {
-        let member = member.map_err(|_| MALFORMED)?;
-        let slot = match &*member.key {
+    for member in json::known_members(message) {
+        let member = member?;
+        let slot = match member.name() {
             "reasoning_content" | "reasoning" => &mut reasoning,
             "content" => &mut content,
             "refusal" => &mut refusal,
@@ -176,9 +176,12 @@ fn read_message<'a>(
         each(Piece::Text(value))?;
     }
     for call in calls.map(json::elements).into_iter().flatten() {
-        each(Piece::Call(call.map_err(|_| MALFORMED)?))?;
+        each(Piece::Call(call_piece(call?)?))?;
     }
-    retired.map_or(Ok(()), |call| each(Piece::Call(call)))
+    match retired {
+        Some(call) => each(Piece::Call(call_piece(call)?)),
+        None => Ok(()),
+    }
 }
 
 /// Mistral's list: text and thoughts.
@@ -187,12 +190,12 @@ fn read_parts<'a>(
     each: &mut impl FnMut(Piece<'a>) -> Result<(), UpstreamFault>,
 ) -> Result<(), UpstreamFault> {
     for part in json::elements(parts) {
-        let part = part.map_err(|_| MALFORMED)?;
-        if let Some(text) = json::field(part, "text") {
+        let [text, thinking] = json::pick(part?, ["text", "thinking"])?;
+        if let Some(text) = text {
             each(Piece::Text(text))?;
         }
-        for thought in json::field(part, "thinking").map(json::elements).into_iter().flatten() {
-            if let Some(text) = json::field(thought.map_err(|_| MALFORMED)?, "text") {
+        for thought in thinking.map(json::elements).into_iter().flatten() {
+            if let [Some(text)] = json::pick(thought?, ["text"])? {
                 each(Piece::Reasoning(text))?;
             }
         }
@@ -200,12 +203,17 @@ fn read_parts<'a>(
     Ok(())
 }
 
-/// `id`, name and arguments of a call or a piece of one, as raw values. A function's stand in `function`, a custom
-/// tool's in `custom`, the retired `function_call`'s directly.
-pub fn call_parts(call: &str) -> [Option<&str>; 3] {
-    let function = json::field(call, "function").or_else(|| json::field(call, "custom")).unwrap_or(call);
-    let inside = |name| json::field(function, name);
-    [json::field(call, "id"), inside("name"), inside("arguments").or_else(|| inside("input"))]
+/// Name and arguments of a function stand in `function`, a custom tool's in `custom`, the retired `function_call`'s
+/// directly.
+fn call_piece(call: &str) -> Result<CallPiece<'_>, UpstreamFault> {
+    let [index, id, function, custom, name, arguments, input] =
+        json::pick(call, ["index", "id", "function", "custom", "name", "arguments", "input"])?;
+    let [name, arguments, input] = match function.or(custom) {
+        Some(inside) => json::pick(inside, ["name", "arguments", "input"])?,
+        None => [name, arguments, input],
+    };
+    let index = index.and_then(json::integer).unwrap_or(0);
+    Ok(CallPiece { index, id, name, arguments: arguments.or(input) })
 }
 
 /// Adds a piece's UTF-8 bytes to what was metered; true where there are any.
@@ -214,10 +222,9 @@ pub fn measure(piece: &Piece<'_>, metered: &mut Metered) -> bool {
         Piece::Text(value) => (json::string_bytes(value), 0),
         Piece::Reasoning(value) => (0, json::string_bytes(value)),
         Piece::Call(call) => {
-            let [_, name, arguments] = call_parts(call);
             let bytes = |value: Option<&str>| value.map_or(0, json::string_bytes);
             metered.calls_tools = true;
-            (bytes(name) + bytes(arguments), 0)
+            (bytes(call.name) + bytes(call.arguments), 0)
         }
         Piece::End(_) => (0, 0),
     };
@@ -226,9 +233,10 @@ pub fn measure(piece: &Piece<'_>, metered: &mut Metered) -> bool {
     text + reasoning > 0
 }
 
-/// The choices of a list, or none.
-pub fn choices_of(list: Option<&str>) -> impl Iterator<Item = Result<&str, json::JsonFault>> {
-    list.map(json::elements).into_iter().flatten().take(CHOICES_MAX)
+/// The choices of a list, or none. More than a client can ask for are a fault: what is not measured is not paid for.
+pub fn choices_of(list: Option<&str>) -> impl Iterator<Item = Result<&str, UpstreamFault>> {
+    let choices = list.map(json::elements).into_iter().flatten().enumerate();
+    choices.map(|(at, choice)| if at < CHOICES_MAX { Ok(choice?) } else { Err(UpstreamFault::TooLarge) })
 }
 
 /// Measures every choice. Says whether something was said, and whether there is a choice at all.
@@ -240,7 +248,7 @@ pub fn measure_choices(
     let (mut said, mut any, mut called) = (false, false, false);
     for choice in choices_of(list) {
         any = true;
-        read_choice(choice.map_err(|_| MALFORMED)?, &mut |index, piece| {
+        read_choice(choice?, &mut |index, piece| {
             called |= matches!(piece, Piece::Call(_));
             said |= measure(&piece, metered);
             if let Piece::End(finish) = piece {

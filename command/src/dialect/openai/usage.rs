@@ -23,9 +23,14 @@ fn rounded_up(text: &str) -> Option<u64> {
     (number >= 0.0).then(|| number.ceil() as u64)
 }
 
+/// The classes of a report, and those of its input alone.
+pub fn reported(usage: &str) -> (Option<TokenClasses>, Option<TokenClasses>) {
+    (classes(usage), reported_input(usage))
+}
+
 /// The classes of an OpenAI-shaped report: their sum is the report's total, or the sum of its parts where that is more.
 /// `None` where the two sides are not both there and the total does not tell the missing one, or everything is zero.
-pub fn classes(usage: &str) -> Option<TokenClasses> {
+fn classes(usage: &str) -> Option<TokenClasses> {
     let total = count(usage, "total_tokens");
     let (prompt, completion) = sides(usage, total)?;
     let cached = Cached::of(usage);
@@ -58,7 +63,7 @@ pub fn classes(usage: &str) -> Option<TokenClasses> {
 }
 
 /// The input side alone, for streams that report the prompt first.
-pub fn reported_input(usage: &str) -> Option<TokenClasses> {
+fn reported_input(usage: &str) -> Option<TokenClasses> {
     let input = match classes(usage) {
         Some(all) => TokenClasses { output_text_tokens: 0, output_reasoning_tokens: 0, ..all },
         None => {
@@ -154,7 +159,7 @@ impl From<&TokenClasses> for UsageOut {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::Metered;
+    use crate::dialect::{Metered, UpstreamDialect};
 
     fn of(usage: &str) -> Option<[u64; 5]> {
         classes(usage).map(|c| {
@@ -323,8 +328,9 @@ mod tests {
         ] {
             let mut metered = Metered::default();
             for report in reports {
-                super::super::reading::keep_usage(report, &mut metered);
+                metered.add_report(report, true);
             }
+            metered.read_reports(UpstreamDialect::OpenAi);
             let read = metered.reported.expect("a report");
             let read = [
                 read.input_uncached_tokens,

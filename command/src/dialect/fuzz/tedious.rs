@@ -1,0 +1,212 @@
+//! Answers and streams in which something comes again and again, or does not end: said by upstreams that are broken, or
+//! mean it.
+
+use fuzzing::Dice;
+
+use super::*;
+
+/// Templates of events in one stream.
+const TEMPLATES_MAX: usize = 4;
+/// Names that mean something at the top level of an answer, or nothing.
+const NAMES: [&str; 8] = ["usage", "x_groq", "model", "id", "usage", "choices", "type", "nothing"];
+
+/// About so many bytes.
+pub fn stream(dialect: UpstreamDialect, room: usize, dice: &mut Dice<'_>) -> Vec<u8> {
+    let (mut stream, templates) = (Vec::new(), 1 + dice.below(TEMPLATES_MAX));
+    let room = if dice.one_in(2) { room } else { room / templates };
+    let mut tedious = Tedious { room, dice };
+    if tedious.dice.one_in(2) {
+        // What every piece of a call may be told with.
+        tedious.say(
+            &mut stream,
+            if dialect == UpstreamDialect::OpenAi { Tedious::call_begins } else { Tedious::tool_use },
+        );
+    }
+    for _ in 0..templates {
+        tedious.say(&mut stream, if dialect == UpstreamDialect::OpenAi { Tedious::chunk } else { Tedious::event });
+    }
+    stream.extend_from_slice(match dialect {
+        UpstreamDialect::OpenAi => b"data: [DONE]\n\n".as_slice(),
+        UpstreamDialect::Anthropic => br#"data: {"type":"message_stop"}"#.as_slice(),
+    });
+    stream
+}
+
+/// See [`stream`].
+pub fn answer(dialect: UpstreamDialect, room: usize, dice: &mut Dice<'_>) -> Vec<u8> {
+    let mut tedious = Tedious { room: room / 2, dice };
+    let answer = match dialect {
+        UpstreamDialect::OpenAi => tedious.object(Tedious::completion),
+        UpstreamDialect::Anthropic => tedious.object(Tedious::message),
+    };
+    answer.into_bytes()
+}
+
+struct Tedious<'d, 'i> {
+    /// Of one thing that is long.
+    room: usize,
+    dice: &'d mut Dice<'i>,
+}
+
+impl Tedious<'_, '_> {
+    fn say(&mut self, stream: &mut Vec<u8>, members: fn(&mut Self) -> String) {
+        let event = format!("data: {}\n\n", self.object(members));
+        let copies = self.copies(event.len());
+        stream.extend_from_slice(event.repeat(copies).as_bytes());
+    }
+
+    /// How often something of this length comes: mostly once.
+    fn copies(&mut self, bytes: usize) -> usize {
+        if self.dice.one_in(2) { 1 } else { (self.room / bytes.max(1)).max(1) }
+    }
+
+    /// Mostly a word.
+    fn string(&mut self) -> String {
+        let piece = ["n", "n", "n", "é", r"\u0001", r"\u00e9", "\\\""][self.dice.below(7)];
+        let copies = if self.dice.below(3) > 0 { 1 } else { self.room / piece.len() };
+        format!("\"{}\"", piece.repeat(copies))
+    }
+
+    fn many(&mut self, one: fn(&mut Self) -> String) -> String {
+        let one = one(self);
+        let copies = self.copies(one.len() + 1);
+        vec![one; copies].join(",")
+    }
+
+    fn maybe(&mut self, member: fn(&mut Self) -> String) -> String {
+        if self.dice.one_in(2) { member(self) + "," } else { String::new() }
+    }
+
+    /// What it is made of, and before it a member that may be there again and again.
+    fn object(&mut self, members: fn(&mut Self) -> String) -> String {
+        let before = self.maybe(|this| this.many(Self::member));
+        format!("{{{before}{}}}", members(self))
+    }
+
+    fn member(&mut self) -> String {
+        let (name, value) = (NAMES[self.dice.below(NAMES.len())], self.value());
+        format!("\"{name}\":{value}")
+    }
+
+    fn value(&mut self) -> String {
+        match self.dice.below(6) {
+            0..=2 => "{}".to_owned(),
+            3 => "null".to_owned(),
+            4 => self.string(),
+            _ => self.report(),
+        }
+    }
+
+    fn report(&mut self) -> String {
+        let number = self.dice.byte();
+        let one = format!(r#""prompt_tokens":{number},"completion_tokens":{number}"#);
+        let copies = self.copies(one.len() + 1);
+        format!("{{{}}}", vec![one; copies].join(","))
+    }
+
+    fn chunk(&mut self) -> String {
+        let choices = self.many(|this| {
+            let delta = this.object(Self::delta);
+            format!(r#"{{"index":0,"delta":{delta}}}"#)
+        });
+        format!(r#""choices":[{choices}]"#)
+    }
+
+    fn completion(&mut self) -> String {
+        let choices = self.many(|this| {
+            let message = this.object(Self::delta);
+            format!(r#"{{"index":0,"message":{message},"finish_reason":"stop"}}"#)
+        });
+        let usage = self.report();
+        format!(r#""choices":[{choices}],"usage":{usage}"#)
+    }
+
+    fn delta(&mut self) -> String {
+        match self.dice.below(6) {
+            0 => format!(r#""content":{}"#, self.string()),
+            1 => format!(r#""reasoning":{}"#, self.string()),
+            2 => format!(r#""content":[{}]"#, self.many(Self::part)),
+            3 => format!(r#""function_call":{}"#, self.object(Self::arguments)),
+            _ => format!(r#""tool_calls":[{}]"#, self.many(|this| this.object(Self::call))),
+        }
+    }
+
+    fn part(&mut self) -> String {
+        format!(r#"{{"type":"text","text":{}}}"#, self.string())
+    }
+
+    fn call_begins(&mut self) -> String {
+        let (id, name) = (self.id(), self.name());
+        format!(r#""choices":[{{"delta":{{"tool_calls":[{{{id},"function":{{{name}}}}}]}}}}]"#)
+    }
+
+    fn call(&mut self) -> String {
+        let (id, name) = (self.maybe(Self::id), self.maybe(Self::name));
+        format!(r#"{id}"function":{{{name}{}}}"#, self.arguments())
+    }
+
+    fn id(&mut self) -> String {
+        format!(r#""id":{}"#, self.string())
+    }
+
+    fn name(&mut self) -> String {
+        format!(r#""name":{}"#, self.string())
+    }
+
+    fn arguments(&mut self) -> String {
+        format!(r#""arguments":{}"#, self.string())
+    }
+
+    fn event(&mut self) -> String {
+        match self.dice.below(7) {
+            0 => {
+                let message = self.object(Self::message);
+                format!(r#""type":"message_start","message":{message}"#)
+            }
+            1 => {
+                let block = self.object(Self::block);
+                format!(r#""type":"content_block_start","index":0,"content_block":{block}"#)
+            }
+            2 => self.tool_use(),
+            3 | 4 => {
+                let delta = self.object(Self::block_delta);
+                format!(r#""type":"content_block_delta","index":0,"delta":{delta}"#)
+            }
+            5 => r#""type":"content_block_stop","index":0"#.to_owned(),
+            _ => {
+                let usage = self.report();
+                format!(r#""type":"message_delta","delta":{{}},"usage":{usage}"#)
+            }
+        }
+    }
+
+    fn tool_use(&mut self) -> String {
+        let (id, name) = (self.string(), self.string());
+        let block = format!(r#"{{"type":"tool_use","id":{id},"name":{name}}}"#);
+        format!(r#""type":"content_block_start","index":0,"content_block":{block}"#)
+    }
+
+    fn message(&mut self) -> String {
+        let content = self.many(|this| this.object(Self::block));
+        let usage = self.report();
+        format!(r#""id":"a","content":[{content}],"usage":{usage}"#)
+    }
+
+    fn block(&mut self) -> String {
+        match self.dice.below(4) {
+            0 => format!(r#""type":"text","text":{}"#, self.string()),
+            1 => format!(r#""type":"thinking","thinking":{},"signature":{}"#, self.string(), self.string()),
+            _ => {
+                let (id, name) = (self.string(), self.string());
+                format!(r#""type":"tool_use","id":{id},"name":{name},"input":{{"a":{}}}"#, self.string())
+            }
+        }
+    }
+
+    fn block_delta(&mut self) -> String {
+        match self.dice.below(3) {
+            0 => format!(r#""type":"text_delta","text":{}"#, self.string()),
+            _ => format!(r#""type":"input_json_delta","partial_json":{}"#, self.string()),
+        }
+    }
+}

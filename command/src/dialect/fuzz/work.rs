@@ -1,0 +1,125 @@
+//! What others send costs steps, and becomes bytes, in proportion to its length. Both are counted, not timed, so that a
+//! failure is one everywhere.
+
+use std::sync::LazyLock;
+
+use bytes::{Bytes, BytesMut};
+use fuzzing::{Corpus, Dice, fuzz, grown, long_run, shown};
+
+use super::super::golden::{CREATED, MODEL, REQUEST_ID, asking, receipt, usage};
+use super::super::work;
+use super::requests::{CORPORA as REQUESTS, target};
+use super::streams::{CLIENTS, CORPORA as STREAMS};
+use super::*;
+
+/// A byte is looked at once for each level of JSON that is read, and a few times more for what it says.
+const STEPS_PER_BYTE_MAX: usize = 24;
+/// What the beginning and the end of an answer cost, whatever is between them.
+const STEPS_FREE: usize = 64 * 1024;
+const OUT_PER_BYTE_MAX: usize = 16;
+const OUT_FREE: usize = 128 * 1024;
+/// What is kept from one event to the next: ids and names of calls, half an event, reports.
+const HELD_PER_BYTE_MAX: usize = 4;
+const HELD_FREE: usize = 128 * 1024;
+
+static ANSWERS: LazyLock<[Corpus; 2]> = LazyLock::new(|| DIALECTS.map(|dialect| answers_of(dialect, "json")));
+
+const fn most(bytes: usize, per_byte: usize, free: usize) -> usize {
+    bytes * per_byte + free
+}
+
+/// As many steps as so many bytes may cost.
+pub fn in_measure<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    let (done, _) = work::within(most(bytes, STEPS_PER_BYTE_MAX, STEPS_FREE) as u64, work);
+    done
+}
+
+fn bytes_max() -> usize {
+    if long_run() { 512 * 1024 } else { 48 * 1024 }
+}
+
+#[track_caller]
+fn is_in_measure(what: &str, found: usize, most: usize, came: &[u8]) {
+    assert!(found <= most, "{found} bytes {what} of {}, {most} at most: {}", came.len(), shown(came));
+}
+
+/// As a network may cut it: not at all, at a few places, or every few bytes.
+fn cut<'s>(stream: &'s [u8], dice: &mut Dice<'_>) -> Vec<&'s [u8]> {
+    match dice.below(3) {
+        0 => vec![stream],
+        1 => dice.pieces(stream, 24),
+        _ => stream.chunks(1 + dice.below(64)).collect(),
+    }
+}
+
+#[test]
+fn a_stream_costs_in_proportion_to_its_length() {
+    fuzz!(800, |dice| {
+        let which = dice.below(2);
+        let (surface, include_usage) = CLIENTS[dice.below(3)];
+        let stream = match dice.below(3) {
+            0 => grown(&STREAMS[which].draw(dice), bytes_max(), dice),
+            _ => tedious::stream(DIALECTS[which], bytes_max(), dice),
+        };
+        let (pieces, request) = (cut(&stream, dice), asking(surface, include_usage));
+        in_measure(stream.len(), || relayed(DIALECTS[which], &request, &pieces, &stream));
+    });
+}
+
+fn relayed(dialect: UpstreamDialect, request: &ClientRequest, pieces: &[&[u8]], stream: &[u8]) {
+    let (mut relay, mut out) = (Relay::new(dialect, request, REQUEST_ID, MODEL, CREATED), BytesMut::new());
+    let (mut came, mut gave, mut result) = (0, 0, Ok(()));
+    for (number, piece) in pieces.iter().enumerate() {
+        came += piece.len();
+        result = relay.feed(piece, &mut out);
+        gave += std::mem::take(&mut out).len();
+        is_in_measure("become", gave, most(came, OUT_PER_BYTE_MAX, OUT_FREE), stream);
+        if number % 64 == 0 || result.is_err() {
+            is_in_measure("are held", relay.held_bytes(), most(came, HELD_PER_BYTE_MAX, HELD_FREE), stream);
+        }
+        if result.is_err() {
+            break;
+        }
+    }
+    let metered = relay.metered();
+    if result.and_then(|()| relay.finish(&mut out)).is_ok() {
+        gave += out.len() + relay.closing(&receipt(&usage(&metered), &metered)).len();
+        is_in_measure("become", gave, most(came, OUT_PER_BYTE_MAX, OUT_FREE), stream);
+    }
+}
+
+#[test]
+fn an_answer_costs_in_proportion_to_its_length() {
+    fuzz!(300, |dice| {
+        let (which, surface) = (dice.below(2), SURFACES[dice.below(2)]);
+        let body: Bytes = match dice.below(3) {
+            0 => grown(&ANSWERS[which].draw(dice), bytes_max(), dice).into(),
+            _ => tedious::answer(DIALECTS[which], bytes_max(), dice).into(),
+        };
+        in_measure(body.len(), || {
+            let Ok(answer) = read_whole(DIALECTS[which], surface, body.clone()) else { return };
+            let rendered = answer.render(&receipt(&usage(&answer.metered), &answer.metered));
+            is_in_measure("become", rendered.len(), most(body.len(), OUT_PER_BYTE_MAX, OUT_FREE), &body);
+        });
+        let headers = http::HeaderMap::new();
+        let refusal = || read_refusal(DIALECTS[which], 429, &headers, &body, chrono::DateTime::UNIX_EPOCH);
+        in_measure(body.len(), refusal);
+    });
+}
+
+#[test]
+fn a_request_costs_in_proportion_to_its_length() {
+    fuzz!(400, |dice| {
+        let surface = SURFACES[dice.below(2)];
+        let body: Bytes =
+            grown(&REQUESTS[usize::from(surface == Surface::OpenAi)].draw(dice), bytes_max(), dice).into();
+        let cap_field = [CapField::MaxTokens, CapField::MaxCompletionTokens][dice.below(2)];
+        in_measure(body.len(), || {
+            let Ok(request) = ClientRequest::parse(surface, body.clone()) else { return };
+            for dialect in DIALECTS {
+                let Ok(sent) = request.upstream_body(dialect, &target(cap_field, None)) else { continue };
+                is_in_measure("are sent", sent.len(), most(body.len(), OUT_PER_BYTE_MAX, OUT_FREE), &body);
+            }
+        });
+    });
+}

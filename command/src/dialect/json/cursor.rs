@@ -1,0 +1,263 @@
+//! The grammar of JSON: a place in a text, moved over whole values.
+
+use std::ops::Range;
+
+use super::{DEPTH_MAX, JsonFault};
+
+/// How far a container has been read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Before,
+    Inside,
+    Done,
+}
+
+pub struct Cursor<'a> {
+    text: &'a str,
+    pub at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    pub const fn new(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    pub fn slice(&self, range: &Range<usize>) -> &'a str {
+        self.text.get(range.clone()).unwrap_or_default()
+    }
+
+    pub fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    const fn syntax(&self) -> JsonFault {
+        JsonFault::Syntax(self.at)
+    }
+
+    pub fn space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), JsonFault> {
+        if self.peek() != Some(byte) {
+            return Err(self.syntax());
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    pub fn end(&mut self) -> Result<(), JsonFault> {
+        self.space();
+        if self.at == self.text.len() { Ok(()) } else { Err(self.syntax()) }
+    }
+
+    /// Goes to the next member or element of the outermost container; false behind its end.
+    pub fn enter(&mut self, state: &mut State, open: u8, close: u8) -> Result<bool, JsonFault> {
+        let is_over = *state == State::Done;
+        let is_inside = self.advance(state, open, close)?;
+        if !is_inside && !is_over {
+            self.end()?;
+        }
+        Ok(is_inside)
+    }
+
+    /// The same of any container: what follows its end is not looked at.
+    pub fn advance(&mut self, state: &mut State, open: u8, close: u8) -> Result<bool, JsonFault> {
+        self.space();
+        let first = match state {
+            State::Done => return Ok(false),
+            State::Before => {
+                self.expect(open)?;
+                self.space();
+                *state = State::Inside;
+                true
+            }
+            State::Inside => false,
+        };
+        if self.peek() == Some(close) {
+            self.at += 1;
+            *state = State::Done;
+            return Ok(false);
+        }
+        if !first {
+            self.expect(b',')?;
+            self.space();
+        }
+        Ok(true)
+    }
+
+    /// A value inside of the outermost container.
+    pub fn element(&mut self) -> Result<Range<usize>, JsonFault> {
+        let start = self.at;
+        self.value(1)?;
+        Ok(start..self.at)
+    }
+
+    /// A key, its colon, and the white space behind it: the cursor then stands on the value.
+    pub fn key(&mut self) -> Result<Range<usize>, JsonFault> {
+        let start = self.at;
+        self.string()?;
+        let key = start..self.at;
+        self.space();
+        self.expect(b':')?;
+        self.space();
+        Ok(key)
+    }
+
+    /// One value with everything in it, at `outside` containers' depth. No recursion: which containers are objects is
+    /// kept as bits.
+    pub fn value(&mut self, outside: u32) -> Result<(), JsonFault> {
+        let (mut objects, mut open) = (0_u64, 0_u32);
+        loop {
+            match self.peek() {
+                Some(byte @ (b'{' | b'[')) => {
+                    open += 1;
+                    if open + outside > DEPTH_MAX {
+                        return Err(JsonFault::TooDeep);
+                    }
+                    objects = (objects << 1) | u64::from(byte == b'{');
+                    self.at += 1;
+                    self.space();
+                    let closes = if byte == b'{' { b'}' } else { b']' };
+                    if self.peek() != Some(closes) {
+                        if byte == b'{' {
+                            self.key()?;
+                        }
+                        continue;
+                    }
+                    self.at += 1;
+                    open -= 1;
+                    objects >>= 1;
+                }
+                _ => self.scalar()?,
+            }
+            // A value has ended: close what ends with it, and go to the next.
+            loop {
+                if open == 0 {
+                    return Ok(());
+                }
+                self.space();
+                let in_object = objects & 1 == 1;
+                match self.peek() {
+                    Some(b',') => {
+                        self.at += 1;
+                        self.space();
+                        if in_object {
+                            self.key()?;
+                        }
+                        break;
+                    }
+                    Some(b'}') if in_object => {}
+                    Some(b']') if !in_object => {}
+                    _ => return Err(self.syntax()),
+                }
+                self.at += 1;
+                open -= 1;
+                objects >>= 1;
+            }
+        }
+    }
+
+    fn scalar(&mut self) -> Result<(), JsonFault> {
+        match self.peek() {
+            Some(b'"') => self.string(),
+            Some(b't') => self.literal("true"),
+            Some(b'f') => self.literal("false"),
+            Some(b'n') => self.literal("null"),
+            _ => self.number(),
+        }
+    }
+
+    fn literal(&mut self, word: &str) -> Result<(), JsonFault> {
+        let end = self.at + word.len();
+        if self.text.as_bytes().get(self.at..end) != Some(word.as_bytes()) {
+            return Err(self.syntax());
+        }
+        self.at = end;
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<(), JsonFault> {
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        if self.peek() == Some(b'0') {
+            self.at += 1;
+        } else {
+            self.digits()?;
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.peek() {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Result<(), JsonFault> {
+        let start = self.at;
+        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.at += 1;
+        }
+        if self.at == start { Err(self.syntax()) } else { Ok(()) }
+    }
+
+    fn string(&mut self) -> Result<(), JsonFault> {
+        self.expect(b'"')?;
+        loop {
+            self.plain();
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(b'\\') => self.escape()?,
+                _ => return Err(self.syntax()),
+            }
+        }
+    }
+
+    /// Goes to the next byte that means something in a string. Sixteen at a time: prompts and images are long.
+    fn plain(&mut self) {
+        const BLOCK: usize = 16;
+        let special = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
+        let bytes = self.text.as_bytes();
+        while let Some(block) = bytes.get(self.at..self.at + BLOCK) {
+            if block.iter().fold(false, |found, byte| found | special(*byte)) {
+                break;
+            }
+            self.at += BLOCK;
+        }
+        while self.peek().is_some_and(|byte| !special(byte)) {
+            self.at += 1;
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), JsonFault> {
+        let start = self.at;
+        let bytes = self.text.as_bytes();
+        match bytes.get(start + 1) {
+            Some(b'u') => {
+                let digits = bytes.get(start + 2..start + 6).ok_or(self.syntax())?;
+                if !digits.iter().all(u8::is_ascii_hexdigit) {
+                    return Err(self.syntax());
+                }
+                if digits == b"0000" {
+                    return Err(JsonFault::Nul(start));
+                }
+                self.at += 6;
+            }
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
+            _ => return Err(self.syntax()),
+        }
+        Ok(())
+    }
+}
