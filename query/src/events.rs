@@ -41,21 +41,23 @@ fn described_events() -> Operation {
         .or("text/event-stream", schema::event())
         .with_header(AS_OF_POSITION_SAID)
         .with_header(NEXT_CURSOR_SAID);
-    described::permitted("list_events", "Log", "The log itself", Permission::EventsRead)
+    let list = described::permitted("list_events", "Log", "The log itself", Permission::EventsRead)
         .says(
             "Lines of canonical JSON; with `Accept: text/event-stream` a stream that goes on with the log, in which `id` \
              is the position. A page looks at a bounded part of the log: it may be short, or empty, and yet name what comes \
-             next, which is the `after` of the next page. A caller below the platform gets what is about its partner or tenant.",
+             next, which is the `after` of the next page. A caller below the platform gets what is about its partner or tenant. \
+             A stream with `to` ends once something was recorded at that time or later.",
         )
         .query("after", schema::count(), "Events after this position; 0 is the beginning")
         .query_list("types", types, "Of these types alone, comma-separated")
-        .query("limit", limit, "Events of a page at most; streams have no end")
+        .query("limit", limit, "Events of a page at most; streams pass over it")
         .header("last-event-id", schema::string(), "Where a stream resumes: after this position; pages pass over it")
-        .answers(StatusCode::OK, answer)
+        .answers(StatusCode::OK, answer);
+    described::between(list)
 }
 
-/// Parameters: `after` (a position; 0 is the beginning), `types` (comma-separated, with their versions), `limit` (of a
-/// page), `min_position`. With `Accept: text/event-stream` a stream, which `Last-Event-ID` resumes.
+/// Parameters: `after` (a position; 0 is the beginning), `types` (comma-separated, with their versions), `from`, `to`,
+/// `limit` (of a page), `min_position`. With `Accept: text/event-stream` a stream, which `Last-Event-ID` resumes.
 /// Errors: 400 where `min_position` is beyond the log's end; 403 without `events:read`; 429 where the key or its tenant has
 /// as many queries or streams as it may have.
 async fn events(
@@ -69,9 +71,10 @@ async fn events(
     parameters.min_position(&state.log)?;
     let after = parameters.number("after")?.unwrap_or(0);
     let types = types(parameters.text("types").as_deref())?;
+    let (from, to) = (parameters.time("from")?, parameters.time("to")?);
     let limit = parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
     parameters.finish()?;
-    let filter = filter(Visible::to(&asker), types);
+    let filter = EventFilter { types, from, to, ..of(Visible::to(&asker)) };
     if wants_stream(&headers) {
         let after = last_event_id(&headers)?.unwrap_or(after);
         let permit = state.concurrency.open_stream(asker.requester())?;
@@ -90,10 +93,10 @@ async fn page(
     // Written as it is read, which takes as long: off the threads that requests are served by.
     let read = state.log.read(&permit, move |reader| {
         let found = reader.filtered(&filter, after, limit)?;
-        Ok((lines(&found.events), found.until, found.head))
+        let next_cursor = found.has_more().then(|| found.until.to_string());
+        Ok((lines(&found.events), Place { as_of_position: found.head, next_cursor }))
     });
-    let (lines, until, head) = read.await?;
-    let place = Place { as_of_position: head, next_cursor: (until < head).then(|| until.to_string()) };
+    let (lines, place) = read.await?;
     Ok((place.headers(), [(CONTENT_TYPE, "application/x-ndjson")], lines?).into_response())
 }
 
@@ -106,13 +109,13 @@ fn lines(events: &[Recorded]) -> Result<String, QueryError> {
     Ok(lines)
 }
 
-fn filter(visible: Visible, types: Option<Vec<(String, u32)>>) -> EventFilter {
-    let (partner, tenant) = match visible {
-        Visible::Platform => (None, None),
-        Visible::Partner(id) => (Some(id), None),
-        Visible::Tenant(id) => (None, Some(id)),
-    };
-    EventFilter { types, partner, tenant }
+/// Every event that is visible.
+fn of(visible: Visible) -> EventFilter {
+    match visible {
+        Visible::Platform => EventFilter::default(),
+        Visible::Partner(id) => EventFilter { partner: Some(id), ..EventFilter::default() },
+        Visible::Tenant(id) => EventFilter { tenant: Some(id), ..EventFilter::default() },
+    }
 }
 
 /// `budget.settled.v1,key.created.v1`; only types that there are, so that a slip of the pen is not an empty answer.

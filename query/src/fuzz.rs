@@ -16,13 +16,16 @@ const QUERIES: [(&str, &str); 11] = [
     ),
     (
         "/v1/usage",
-        "hour=2026-11-20T08:00:00%2B01:00&day=2026-11-20&month=2026-11&key=key_00000000000000000000000000000005",
+        "hour=2026-11-20T08:00:00%2B01:00&day=2026-11-20&week=2026-11-20&month=2026-11&totals=false&format=csv&key=key_00000000000000000000000000000005",
     ),
     ("/v1/budgets", "limit=5&cursor=standings-7&include_ended=true"),
     ("/v1/audit", "from=2026-11-20&actor=operator&action=key.created&resource=key/key_1&severity=info&q=a&format=json"),
     ("/v1/audit", "format=csv&limit=1000&cursor=audit-9223372036854775807&q=%C3%A9%25_"),
-    ("/v1/inferences", "status=completed&tenant=ten_00000000000000000000000000000003&provider=sim&backend=sim/echo"),
-    ("/v1/events", "after=1&types=budget.settled.v1,key.created.v1&limit=3"),
+    (
+        "/v1/inferences",
+        "status=completed&tenant=ten_00000000000000000000000000000003&provider=sim&backend=sim/echo&format=ndjson",
+    ),
+    ("/v1/events", "after=1&types=budget.settled.v1,key.created.v1&limit=3&from=2020-01-01&to=2100-01-01T00:00:00Z"),
     (
         "/v1/admin/keys",
         "user_id=usr_00000000000000000000000000000004&name=app&limit=1&cursor=keys-3&include_ended=false",

@@ -172,6 +172,27 @@ async fn the_audit_is_given_as_lines_and_as_a_table_that_no_spreadsheet_runs() {
     gateway.operator().get(&audit("format=xml")).await.must_be(400, "INVALID_REQUEST");
 }
 
+/// Holds: query.events-time
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_time_begins_and_ends_with_it() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    tenant.chat("ok").await.must(200);
+    tenant.chat("ok").await.must(200);
+    let log = gateway.events().await;
+    let time = |event: &Value| event["recorded_at"].as_str().expect("a time").to_owned();
+    let (first, last) = (time(&log[log.len() / 3]), time(log.last().expect("events")));
+    let wanted: Vec<&Value> = log.iter().filter(|event| first <= time(event) && time(event) < last).collect();
+    let path = format!("/v1/events?limit=1000&from={first}&to={last}");
+    let page = gateway.operator().get(&path).await.must(200);
+    let lines = page.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let found: Vec<Value> = lines.map(|line| serde_json::from_slice(line).expect("JSON")).collect();
+    assert!(wanted.len() > 5 && found.iter().collect::<Vec<_>>() == wanted, "{} of {}", found.len(), wanted.len());
+    assert_eq!(page.header("x-ledgerway-next-cursor"), "");
+    assert_eq!(page.header("x-ledgerway-as-of-position"), log.len().to_string());
+    gateway.operator().get("/v1/events?from=yesterday").await.must_be(400, "INVALID_REQUEST");
+}
+
 /// Holds: query.events
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_the_log_say_whether_there_is_more() {

@@ -37,6 +37,10 @@ pub struct EventFilter {
     pub types: Option<Vec<(String, u32)>>,
     pub partner: Option<PartnerId>,
     pub tenant: Option<TenantId>,
+    /// Recorded at this time or later.
+    pub from: Option<DateTime<Utc>>,
+    /// Recorded before this time.
+    pub to: Option<DateTime<Utc>>,
 }
 
 /// Types that are named after budgets and stand on the streams of holds and alerts.
@@ -76,6 +80,20 @@ pub struct Part {
     pub until: u64,
     /// Where the log stood then.
     pub head: u64,
+    /// The last position that the filter's time lets through: the head, or one before it where the time is over.
+    pub end: u64,
+}
+
+impl Part {
+    /// Whether there is something behind it that has not been looked at.
+    pub const fn has_more(&self) -> bool {
+        self.until < self.end
+    }
+
+    /// Whether nothing that is recorded from now on can pass the filter, because its time is over.
+    pub const fn is_over(&self) -> bool {
+        self.end < self.head
+    }
 }
 
 /// A read-only connection to a log. Blocking.
@@ -126,14 +144,22 @@ impl Reader {
         let head = self.head()?.position;
         let written_until: u64 = self.connection.query_row(SELECT_CHECKPOINT, [], |row| row.get(0))?;
         let owner = Owner::of_filter(filter);
+        let after = match filter.from {
+            Some(from) => after.max(self.first_since(from, head)? - 1),
+            None => after,
+        };
+        let end = match filter.to {
+            Some(to) => self.first_since(to, head)? - 1,
+            None => head,
+        };
         let (events, until) = match owner {
-            _ if filter.is_of_administration() => (self.of_administration(filter, (after, head), limit)?, head),
+            _ if filter.is_of_administration() => (self.of_administration(filter, (after, end), limit)?, end),
             None => {
-                let until = after.saturating_add(POSITIONS_MAX).min(head);
+                let until = after.saturating_add(POSITIONS_MAX).min(end);
                 (self.scan(filter, (after, until), limit)?, until)
             }
             Some(owner) => {
-                let until = self.blocks_end(owner, after)?.unwrap_or(head).min(head);
+                let until = self.blocks_end(owner, after)?.unwrap_or(end).min(end);
                 let mut found = self.in_blocks(owner, filter, (after, written_until.min(until)), limit)?;
                 if found.len() < limit {
                     found.extend(self.scan(filter, (after.max(written_until), until), limit - found.len())?);
@@ -142,7 +168,24 @@ impl Reader {
             }
         };
         let last = events.last().map(|last| last.position).filter(|_| events.len() == limit);
-        Ok(Part { events, until: last.unwrap_or(until).max(after), head })
+        Ok(Part { events, until: last.unwrap_or(until).max(after), head, end })
+    }
+
+    /// The first position that was recorded at this time or later, `head + 1` where there is none up to there. Times never go
+    /// back along positions, so that as many rows are read as `head` has bits.
+    fn first_since(&self, at: DateTime<Utc>, head: u64) -> Result<u64, LogError> {
+        let mut statement = self.connection.prepare_cached("SELECT recorded_at FROM events WHERE position = ?1")?;
+        let (mut low, mut high) = (1, head + 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let recorded_at: i64 = statement.query_row([middle], |row| row.get(0))?;
+            if recorded_at < micros(at) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
     }
 
     fn of_administration(

@@ -324,8 +324,12 @@ async fn readers_page_filter_and_see_streams() {
     let reader = log.reader().expect("a reader");
     let page: Vec<u64> = reader.after(3, 4).expect("a page").iter().map(|event| event.position).collect();
     assert_eq!(page, [4, 5, 6, 7]);
-    let filter =
-        EventFilter { types: Some(vec![("budget.settled".to_owned(), 1)]), tenant: Some(id(1)), partner: Some(id(1)) };
+    let filter = EventFilter {
+        types: Some(vec![("budget.settled".to_owned(), 1)]),
+        tenant: Some(id(1)),
+        partner: Some(id(1)),
+        ..EventFilter::default()
+    };
     assert_eq!(reader.filtered(&filter, 0, 100).expect("a page").events.len(), 5);
     for recorded in everything(&log) {
         let types = Some(vec![(recorded.event.name().to_owned(), recorded.event.version())]);

@@ -38,9 +38,9 @@ fn filters() -> Vec<EventFilter> {
     let of_tenants = tenants.map(|tenant| EventFilter { tenant, ..EventFilter::default() });
     let partners = (1..=3).map(|partner| Some(id::<PartnerId>(partner)));
     let of_partners = partners.map(|partner| EventFilter { partner, ..EventFilter::default() });
-    let both = EventFilter { tenant: Some(id(2)), partner: Some(id(2)), types: None };
+    let both = EventFilter { tenant: Some(id(2)), partner: Some(id(2)), ..EventFilter::default() };
     let types = Some(vec![("inference.admitted".to_owned(), 1), ("budget.released".to_owned(), 1)]);
-    let of_types = EventFilter { tenant: Some(id(3)), types, partner: None };
+    let of_types = EventFilter { tenant: Some(id(3)), types, ..EventFilter::default() };
     of_tenants.chain(of_partners).chain([both, of_types]).collect()
 }
 

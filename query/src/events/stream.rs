@@ -38,7 +38,8 @@ pub fn answer(
     permit: StreamPermit,
 ) -> Response {
     let (head, now) = (state.log.watch_head(), Instant::now());
-    let follower = Follower { state, caller, filter, after, head, said_at: now, next_at: now, _permit: permit };
+    let follower =
+        Follower { state, caller, filter, after, head, is_over: false, said_at: now, next_at: now, _permit: permit };
     let chunks = stream::unfold(follower, |mut follower| async move {
         match follower.next().await {
             Ok(Some(chunk)) => Some((Ok(chunk), follower)),
@@ -58,6 +59,8 @@ struct Follower {
     /// Everything up to here was given or does not concern the client.
     after: u64,
     head: watch::Receiver<Head>,
+    /// The filter's time is over, and everything that was recorded in it was given.
+    is_over: bool,
     said_at: Instant,
     next_at: Instant,
     _permit: StreamPermit,
@@ -67,7 +70,7 @@ impl Follower {
     /// The next chunk; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, QueryError> {
         loop {
-            if *self.state.closing.borrow() || !self.still_may() {
+            if self.is_over || *self.state.closing.borrow() || !self.still_may() {
                 return Ok(None);
             }
             if self.head.borrow_and_update().position > self.after {
@@ -104,9 +107,10 @@ impl Follower {
         let (filter, after) = (self.filter.clone(), self.after);
         let read = self.state.log.read(&permit, move |reader| {
             let found = reader.filtered(&filter, after, CHUNK_EVENTS)?;
-            Ok((chunk(&found.events), found.until))
+            Ok((chunk(&found.events), found.until, found.is_over() && !found.has_more()))
         });
-        let (chunk, until) = read.await?;
+        let (chunk, until, is_over) = read.await?;
+        self.is_over = is_over;
         self.next_at = Instant::now() + PACE;
         // What the filter leaves out up to there need not be looked at again.
         self.after = self.after.max(until);
