@@ -72,7 +72,9 @@ pub struct Balances {
     /// Of windows in which anything was announced.
     announced: IdMap<BudgetWindow, BTreeSet<Fraction>>,
     open: IdMap<RequestId, Hold>,
+    /// Without those that were put off.
     by_expiry: BTreeSet<(DateTime<Utc>, RequestId)>,
+    put_off: sweep::PutOff,
     refusals: refusals::Refusals,
     changes: Changes,
     /// What the fold has read of a request whose hold comes next.
@@ -214,8 +216,9 @@ pub enum Decision {
     NoOpenHold,
     /// Amounts beyond what money can count: nothing was changed.
     Overflow,
-    /// What came due; empty when nothing did.
-    Swept { events: Vec<Emitted> },
+    /// What came due; empty when nothing did. Holds that came due and whose charge cannot be counted stay open, and are
+    /// tried again later.
+    Swept { events: Vec<Emitted>, uncountable: Vec<RequestId> },
     /// A budget's event was taken in.
     Folded,
 }
@@ -310,7 +313,12 @@ impl Balances {
         self.open.iter()
     }
 
-    /// When the open hold was admitted that expires first.
+    /// Open holds that have expired and whose charge could not be counted.
+    pub fn uncountable_holds(&self) -> usize {
+        self.put_off.len()
+    }
+
+    /// When the open hold was admitted that expires first, of those that can be counted.
     pub fn oldest_hold(&self) -> Option<DateTime<Utc>> {
         let (_, request) = self.by_expiry.first()?;
         self.open.get(request).map(|hold| hold.admitted_at)
@@ -318,7 +326,9 @@ impl Balances {
 
     /// Whether a sweep at `now` would find anything to do.
     pub fn is_sweep_due(&self, now: DateTime<Utc>) -> bool {
-        self.by_expiry.first().is_some_and(|(expires_at, _)| *expires_at <= now) || self.refusals.is_due(now)
+        self.by_expiry.first().is_some_and(|(expires_at, _)| *expires_at <= now)
+            || self.put_off.is_due(now)
+            || self.refusals.is_due(now)
     }
 
     /// Forgets windows that began long ago and hold nothing: they stand in their table, and are loaded when a late
@@ -381,6 +391,7 @@ impl Balances {
     fn close(&mut self, request: RequestId) {
         if let Some(hold) = self.open.remove(&request) {
             self.by_expiry.remove(&(hold.expires_at, request));
+            self.put_off.remove(request);
             // A hold that began and ended between two writings never is in the rows.
             if !self.changes.opened.remove(&request) {
                 self.changes.closed.insert(request);

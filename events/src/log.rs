@@ -117,6 +117,27 @@ pub enum LogError {
     QueryTookTooLong(Duration),
 }
 
+impl LogError {
+    /// Whether what was to be recorded cannot be, whatever the disk does.
+    fn is_of_what_was_to_be_recorded(&self) -> bool {
+        use rusqlite::ErrorCode::{ConstraintViolation, ParameterOutOfRange, TooBig, TypeMismatch};
+        match self {
+            Self::Database(error) => matches!(
+                error.sqlite_error_code(),
+                Some(ConstraintViolation | ParameterOutOfRange | TooBig | TypeMismatch)
+            ),
+            Self::Stored(_) | Self::Decode(_) | Self::Overflow => true,
+            Self::QueueFull
+            | Self::Closed
+            | Self::ClockStepped
+            | Self::Append(_)
+            | Self::OtherSchema(_)
+            | Self::TimedOut(_)
+            | Self::QueryTookTooLong(_) => false,
+        }
+    }
+}
+
 /// An administrative change could not be appended.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
@@ -203,6 +224,24 @@ enum Job {
     /// Look at what is unattended.
     Wake,
     Stop,
+}
+
+impl Job {
+    /// Answers that nothing was recorded.
+    fn refuse(self, error: LogError) {
+        match self {
+            Self::Admit(_, reply) => drop(reply.send(Err(error))),
+            Self::End(ending, reply) => {
+                tracing::error!(request_id = %ending.request_id, %error, "a request's end cannot be recorded");
+                drop(reply.send(Err(error)));
+            }
+            Self::Refuse(_, reply) => drop(reply.send(Err(error))),
+            Self::RefuseWaiting(_, reply) => reply.answer(Err(error)),
+            Self::Append(_, reply) => drop(reply.send(Err(error.into()))),
+            Self::Note(_, reply) => drop(reply.send(Err(error))),
+            Self::Wake | Self::Stop => {}
+        }
+    }
 }
 
 /// Who waits for a refusal that was put off.

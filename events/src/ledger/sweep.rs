@@ -1,14 +1,19 @@
 //! The sweeper's decisions: holds that nobody ended in time, and refusals of seconds gone by.
 
-use chrono::{DateTime, Utc};
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Balances, Decision, Emitted, Hold};
 use crate::event::hold::BudgetExpired;
 use crate::event::inference::InferenceEnded;
 use crate::event::{Event, Stream};
-use crate::ids::RequestId;
+use crate::ids::{IdMap, RequestId};
 use crate::money::NanoUsd;
 use crate::usage::{TokenClasses, Usage, UsageSource};
+
+/// How long a hold is left alone whose charge cannot be counted. Until then an adjustment may have made room for it.
+const TRY_AGAIN_AFTER: TimeDelta = TimeDelta::minutes(10);
 
 /// What a hold is charged whose real figures nobody knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,16 +34,45 @@ impl UnknownUsage {
     }
 }
 
+/// Expired holds that are open because their charge could not be counted, by when they are tried again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PutOff {
+    until: IdMap<RequestId, DateTime<Utc>>,
+    by_time: BTreeSet<(DateTime<Utc>, RequestId)>,
+}
+
+impl PutOff {
+    fn put(&mut self, request: RequestId, until: DateTime<Utc>) {
+        self.remove(request);
+        self.until.insert(request, until);
+        self.by_time.insert((until, request));
+    }
+
+    pub(super) fn remove(&mut self, request: RequestId) {
+        if let Some(until) = self.until.remove(&request) {
+            self.by_time.remove(&(until, request));
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.until.len()
+    }
+
+    pub(super) fn is_due(&self, now: DateTime<Utc>) -> bool {
+        due(&self.by_time, now).next().is_some()
+    }
+}
+
+fn due(by_time: &BTreeSet<(DateTime<Utc>, RequestId)>, now: DateTime<Utc>) -> impl Iterator<Item = RequestId> {
+    by_time.iter().take_while(move |(at, _)| *at <= now).map(|(_, request)| *request)
+}
+
 impl Balances {
     pub(super) fn sweep(&mut self, policy: UnknownUsage, holds_max: usize, now: DateTime<Utc>) -> Decision {
-        let due: Vec<RequestId> = self
-            .by_expiry
-            .iter()
-            .take_while(|(expires_at, _)| *expires_at <= now)
-            .take(holds_max)
-            .map(|(_, request)| *request)
-            .collect();
-        let mut events = self.flush_refusals(now);
+        // Those that were put off come last: however many they are, they keep nobody from the end of theirs.
+        let due: Vec<RequestId> =
+            due(&self.by_expiry, now).chain(due(&self.put_off.by_time, now)).take(holds_max).collect();
+        let (mut events, mut uncountable) = (self.flush_refusals(now), Vec::new());
         for request in due {
             let Some(hold) = self.open.get(&request).cloned() else { continue };
             let charged = match policy {
@@ -48,6 +82,9 @@ impl Balances {
             let Some(given_back) = NanoUsd::ZERO.checked_sub(hold.held) else { continue };
             // A sum that cannot be counted keeps its hold: it stays visible instead of being lost.
             if self.move_all(&hold.windows, charged, given_back).is_none() {
+                self.by_expiry.remove(&(hold.expires_at, request));
+                self.put_off.put(request, now + TRY_AGAIN_AFTER);
+                uncountable.push(request);
                 continue;
             }
             self.close(request);
@@ -58,7 +95,7 @@ impl Balances {
             events.extend(expired(request, hold, charged, policy));
             events.extend(alerts);
         }
-        Decision::Swept { events }
+        Decision::Swept { events, uncountable }
     }
 }
 

@@ -81,6 +81,21 @@ struct Held {
     lowered_to: Option<u64>,
 }
 
+/// What a batch does besides its jobs.
+#[derive(Clone, Copy, Default)]
+struct Due {
+    sweeps: bool,
+    writes_state: bool,
+}
+
+/// A batch of which nothing was recorded.
+struct Failed {
+    jobs: Vec<Job>,
+    error: String,
+    /// And not of the disk: it would fail again, whenever it is tried.
+    is_of_a_job: bool,
+}
+
 /// What a job will be answered once its batch is durable.
 enum Answer {
     Held(Held),
@@ -176,43 +191,61 @@ impl Writer {
             self.figures.set_failing(false);
             return;
         }
-        let started = Instant::now();
-        match self.commit(&jobs, sweeps, writes_state, now) {
-            Ok((answers, recorded)) => {
-                self.figures.set_failing(false);
-                self.figures.count(jobs.len(), recorded.len(), started.elapsed());
-                self.figures.show_holds(&self.balances);
-                let events = recorded.len();
-                self.publisher.publish(recorded);
-                for (job, answer) in jobs.into_iter().zip(answers) {
-                    self.deliver(job, answer, now);
-                }
-                self.checkpointer.after_commit(&self.connection, events);
-            }
-            Err(error) => {
-                // The balances have run ahead of what is durable.
-                self.is_loaded = false;
-                self.figures.set_failing(true);
-                self.figures.count_failed();
-                let _ = self.connection.execute_batch("ROLLBACK");
-                tracing::error!(%error, jobs = jobs.len(), "append a batch");
-                let text = error.to_string();
-                self.fail(jobs, || LogError::Append(text.clone()));
+        match self.attempt(jobs, Due { sweeps, writes_state }, now) {
+            Ok(()) => {}
+            Err(Failed { jobs, error, is_of_a_job: false }) => self.fail(jobs, || LogError::Append(error.clone())),
+            // Something in the batch cannot be recorded, now or ever. Each job for itself, so that no other suffers for it.
+            Err(Failed { jobs, .. }) => jobs.into_iter().for_each(|job| self.work_off_alone(job, now)),
+        }
+    }
+
+    fn work_off_alone(&mut self, job: Job, now: DateTime<Utc>) {
+        match self.attempt(vec![job], Due::default(), now) {
+            Ok(()) => {}
+            Err(Failed { jobs, error, is_of_a_job: false }) => self.fail(jobs, || LogError::Append(error.clone())),
+            // Kept, an end would fail again with every batch: its hold expires instead.
+            Err(Failed { jobs, error, .. }) => {
+                jobs.into_iter().for_each(|job| job.refuse(LogError::Append(error.clone())))
             }
         }
     }
 
-    /// One transaction: every job in its order, then what is due.
+    /// One transaction with all of these jobs, and their answers.
+    fn attempt(&mut self, jobs: Vec<Job>, due: Due, now: DateTime<Utc>) -> Result<(), Failed> {
+        let started = Instant::now();
+        let committed = self.load_if_needed(now).and_then(|()| self.commit(&jobs, due, now));
+        let (answers, recorded) = match committed {
+            Ok(committed) => committed,
+            Err(error) => {
+                let is_of_a_job = self.is_loaded && error.is_of_what_was_to_be_recorded();
+                // The balances have run ahead of what is durable.
+                self.is_loaded = false;
+                self.figures.set_failing(!is_of_a_job);
+                self.figures.count_failed();
+                let _ = self.connection.execute_batch("ROLLBACK");
+                tracing::error!(%error, jobs = jobs.len(), "append a batch");
+                return Err(Failed { jobs, error: error.to_string(), is_of_a_job });
+            }
+        };
+        self.figures.set_failing(false);
+        self.figures.count(jobs.len(), recorded.len(), started.elapsed());
+        self.figures.show_holds(&self.balances);
+        let events = recorded.len();
+        self.publisher.publish(recorded);
+        for (job, answer) in jobs.into_iter().zip(answers) {
+            self.deliver(job, answer, now);
+        }
+        self.checkpointer.after_commit(&self.connection, events);
+        Ok(())
+    }
+
+    /// Every job in its order, then what is due.
     fn commit(
         &mut self,
         jobs: &[Job],
-        sweeps: bool,
-        writes_state: bool,
+        due: Due,
         now: DateTime<Utc>,
     ) -> Result<(Vec<Answer>, Vec<Arc<Recorded>>), LogError> {
-        if !self.is_loaded {
-            self.reload(now)?;
-        }
         let monotonic = self.options.clock.monotonic();
         let mut batch = Batch::begin(&self.connection, now, self.position)?;
         let balances = &mut self.balances;
@@ -220,12 +253,13 @@ impl Writer {
         for job in jobs {
             answers.push(work(&mut batch, balances, job)?);
         }
-        if sweeps {
+        if due.sweeps {
+            self.swept_at = monotonic;
             let step = Step::Sweep { policy: self.options.unknown_usage, holds_max: SWEPT_HOLDS_MAX };
-            if let Decision::Swept { events } = decide(balances, &step, now) {
+            if let Decision::Swept { events, uncountable } = decide(balances, &step, now) {
+                say_uncountable(&uncountable);
                 batch.record_decided(events)?;
             }
-            self.swept_at = monotonic;
         }
         if monotonic.saturating_sub(self.tidied_at) >= TIDY_EVERY {
             tidy(&self.connection, now)?;
@@ -233,13 +267,14 @@ impl Writer {
             self.tidied_at = monotonic;
         }
         batch.recorded.iter().for_each(|recorded| self.owners.take_in(recorded));
-        if writes_state {
+        if due.writes_state {
             batch.write_state(&balances.take_changes(), balances)?;
             self.owners.write(&self.connection)?;
         }
-        let (position, recorded) = batch.commit()?;
+        // That is the disk's fault, whatever it says: by now every job has been taken.
+        let (position, recorded) = batch.commit().map_err(|error| LogError::Append(format!("commit: {error}")))?;
         self.position = position;
-        self.events_since_state = if writes_state { 0 } else { self.events_since_state + recorded.len() };
+        self.events_since_state = if due.writes_state { 0 } else { self.events_since_state + recorded.len() };
         self.clock.recorded(now);
         Ok((answers, recorded))
     }
@@ -269,11 +304,16 @@ impl Writer {
                     other => Err(other.into_error()),
                 });
             }
-            (Job::End(_, reply), answer) => {
-                let _ = reply.send(match answer {
+            (Job::End(ending, reply), answer) => {
+                let ended = match answer {
                     Answer::Ended(position) => Ok(EndedAt { position, recorded_at: now }),
                     other => Err(other.into_error()),
-                });
+                };
+                if let Err(error) = &ended {
+                    // Maybe nobody waits for it; the hold expires.
+                    tracing::error!(request_id = %ending.request_id, %error, "a request's end cannot be recorded");
+                }
+                let _ = reply.send(ended);
             }
             (Job::Refuse(_, reply), answer) => {
                 let _ = reply.send(match answer {
@@ -324,16 +364,11 @@ impl Writer {
         let mut kept = Vec::new();
         for job in jobs {
             match job {
-                Job::Admit(_, reply) => drop(reply.send(Err(error()))),
                 Job::End(ending, reply) => {
                     kept.push(as_unconfirmed(*ending));
                     drop(reply.send(Err(error())));
                 }
-                Job::Refuse(_, reply) => drop(reply.send(Err(error()))),
-                Job::RefuseWaiting(_, reply) => reply.answer(Err(error())),
-                Job::Append(_, reply) => drop(reply.send(Err(error().into()))),
-                Job::Note(_, reply) => drop(reply.send(Err(error()))),
-                Job::Wake | Job::Stop => {}
+                other => other.refuse(error()),
             }
         }
         self.ender.unattended.lock().unwrap_or_else(PoisonError::into_inner).extend(kept);
@@ -489,6 +524,13 @@ fn unexpected(decision: &Decision) -> LogError {
         Decision::Folded => "folded",
     };
     LogError::Append(format!("a decision that does not answer the job: {kind}"))
+}
+
+fn say_uncountable(holds: &[RequestId]) {
+    if let Some(first) = holds.first() {
+        let count = holds.len();
+        tracing::error!(count, %first, "expired holds stay open: with their charge a budget's sum cannot be counted");
+    }
 }
 
 fn tidy(connection: &Connection, now: DateTime<Utc>) -> Result<(), LogError> {

@@ -261,7 +261,7 @@ impl Ledger {
             Decision::Admitted { events, .. }
             | Decision::Refused { events, .. }
             | Decision::RefusedLater { events, .. }
-            | Decision::Swept { events } => events.clone(),
+            | Decision::Swept { events, .. } => events.clone(),
             Decision::Ended { events, alerts } | Decision::Adjusted { events, alerts } => {
                 events.iter().chain(alerts).cloned().collect()
             }
@@ -358,7 +358,7 @@ fn play(moves: &[Move]) {
             }
             Move::Sweep => {
                 let step = Step::Sweep { policy: UnknownUsage::ChargeHold, holds_max: 100 };
-                let Decision::Swept { events } = ledger.decide(&step, now) else { panic!("a sweep sweeps") };
+                let Decision::Swept { events, .. } = ledger.decide(&step, now) else { panic!("a sweep sweeps") };
                 let expired = events.iter().filter(|emitted| matches!(emitted.event, Event::BudgetExpired(_))).count();
                 assert_eq!((expired, alerts_among(&events)), model.sweep(now));
             }

@@ -10,3 +10,4 @@ mod ledger_model;
 mod log_contract;
 mod owned_parts;
 mod released;
+mod uncountable;

@@ -30,6 +30,8 @@ pub struct BatchFigures {
     /// Jobs that were sent and that the writer has not taken.
     pub queued: u64,
     pub open_holds: u64,
+    /// Open ones that have expired and whose charge cannot be counted.
+    pub uncountable_holds: u64,
     /// When the oldest of the open holds was admitted.
     pub oldest_hold: Option<DateTime<Utc>>,
 }
@@ -45,6 +47,7 @@ pub struct Figures {
     sent: AtomicU64,
     taken: AtomicU64,
     open_holds: AtomicU64,
+    uncountable_holds: AtomicU64,
     oldest_hold_micros: AtomicI64,
     is_failing: AtomicBool,
 }
@@ -61,6 +64,7 @@ impl Default for Figures {
             sent: AtomicU64::default(),
             taken: AtomicU64::default(),
             open_holds: AtomicU64::default(),
+            uncountable_holds: AtomicU64::default(),
             oldest_hold_micros: AtomicI64::new(NONE_OPEN),
             is_failing: AtomicBool::default(),
         }
@@ -105,6 +109,7 @@ impl Figures {
     /// The holds as the last batch left them.
     pub(super) fn show_holds(&self, balances: &Balances) {
         self.open_holds.store(balances.open_holds().len() as u64, Relaxed);
+        self.uncountable_holds.store(balances.uncountable_holds() as u64, Relaxed);
         let oldest = balances.oldest_hold().map_or(NONE_OPEN, |admitted_at| admitted_at.timestamp_micros());
         self.oldest_hold_micros.store(oldest, Relaxed);
     }
@@ -124,6 +129,7 @@ impl Figures {
             }),
             queued: self.sent.load(Relaxed).saturating_sub(taken),
             open_holds: self.open_holds.load(Relaxed),
+            uncountable_holds: self.uncountable_holds.load(Relaxed),
             oldest_hold: (oldest != NONE_OPEN).then(|| from_micros(oldest)),
         }
     }

@@ -61,7 +61,10 @@ impl Writer {
         })
     }
 
-    pub(super) fn reload(&mut self, now: DateTime<Utc>) -> Result<(), LogError> {
+    pub(super) fn load_if_needed(&mut self, now: DateTime<Utc>) -> Result<(), LogError> {
+        if self.is_loaded {
+            return Ok(());
+        }
         self.position = read::head(&self.connection)?.position;
         let state = State::read(&self.connection, now)?;
         (self.balances, self.owners, self.events_since_state) = (state.balances, state.owners, state.events_folded);
