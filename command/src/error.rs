@@ -163,7 +163,8 @@ impl CommandError {
         match error {
             AppendError::OptimisticLock | AppendError::Outdated { .. } => Self::Contended { kind },
             AppendError::NameTaken { kind, .. } => {
-                Self::NameTaken { kind, field: if matches!(kind, StreamKind::Model) { "name" } else { "slug" } }
+                let is_named = matches!(kind, StreamKind::Model | StreamKind::Provider);
+                Self::NameTaken { kind, field: if is_named { "name" } else { "slug" } }
             }
             AppendError::IdempotencyKeyReused => Self::IdempotencyKeyReused,
             AppendError::Replayed(reply) => Self::Defect(format!("a replay of position {}", reply.position)),

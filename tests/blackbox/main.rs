@@ -33,6 +33,7 @@ mod one_request;
 mod openapi;
 mod prices;
 mod promises;
+mod provider_names;
 mod queries;
 mod rebuild;
 mod refusals;

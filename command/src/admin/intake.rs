@@ -4,6 +4,7 @@
 pub mod handles;
 pub mod key;
 pub mod model;
+pub mod names;
 pub mod partner;
 pub mod provider;
 pub mod tenant;

@@ -18,12 +18,12 @@ use events::time::Period;
 use super::AdminState;
 use super::budget::BudgetCommand;
 use super::intake::handles::PLATFORM;
-use super::intake::model::claim;
+use super::intake::names::claim;
 use super::intake::provider::{IDLE_TIMEOUT_MS, TIMEOUT_MS};
 use super::intake::{partner, tenant, user};
 use super::issue::issue;
 use super::key::{KeyCommand, KeyState};
-use super::life::Life;
+use super::life::{AdminAggregate, Life};
 use super::model::ModelCommand;
 use super::partner::PartnerCommand;
 use super::person::digests;
@@ -206,19 +206,30 @@ fn works(admin: &AdminState, secret: &str) -> bool {
     entry.is_some_and(|entry| tables.key_is_live(entry, admin.clock.now()))
 }
 
+/// The shared simulator `sim`; where a provider of another kind has that name, `sim-2` and so on.
 async fn ensure_provider(admin: &AdminState) -> Result<ProviderId, CommandError> {
     let tables = admin.tables.load();
     let shared = tables.providers().filter(|entry| entry.is_live() && entry.value.tenant_id.is_none());
-    let found = shared
-        .map(|entry| &entry.value)
-        .find(|provider| provider.kind == ProviderKind::Simulator && provider.name == DEV_PROVIDER);
-    if let Some(found) = found {
-        return Ok(found.provider_id);
+    let shared: Vec<_> = shared.map(|entry| &entry.value).collect();
+    for number in 1..=shared.len() + 1 {
+        let name = if number == 1 { DEV_PROVIDER.to_owned() } else { format!("{DEV_PROVIDER}-{number}") };
+        let of_that_name: Vec<_> = shared.iter().filter(|provider| provider.name == name).collect();
+        if let Some(found) = of_that_name.iter().find(|provider| provider.kind == ProviderKind::Simulator) {
+            return Ok(found.provider_id);
+        }
+        if of_that_name.is_empty() {
+            return make_simulator(admin, name).await;
+        }
     }
+    Err(CommandError::Defect("more names are taken than there are providers".to_owned()))
+}
+
+async fn make_simulator(admin: &AdminState, name: String) -> Result<ProviderId, CommandError> {
     let id: ProviderId = admin.ids.make();
+    let claim = claim(Life::<Provider>::KIND, id, &name, None);
     let made = Provider {
         provider_id: id,
-        name: DEV_PROVIDER.to_owned(),
+        name,
         kind: ProviderKind::Simulator,
         base_url: None,
         tenant_id: None,
@@ -229,7 +240,8 @@ async fn ensure_provider(admin: &AdminState) -> Result<ProviderId, CommandError>
         output_cap_field: OutputCapField::default(),
         secret_generation: 0,
     };
-    make::<Life<Provider>>(admin, id, Plan::new(ProviderCommand::CreateProvider(made), Chain::default())).await?;
+    let plan = Plan::new(ProviderCommand::CreateProvider(made), Chain::default());
+    make::<Life<Provider>>(admin, id, plan.with_side([claim])).await?;
     Ok(id)
 }
 
@@ -258,7 +270,7 @@ async fn ensure_model(admin: &AdminState, provider: ProviderId, model: &DevModel
             tenant_id: None,
         };
         let plan = Plan::new(ModelCommand::CreateModel(made), Chain::default());
-        make::<Life<Model>>(admin, id, plan.with_side([claim(id, model.name, None)])).await?;
+        make::<Life<Model>>(admin, id, plan.with_side([claim(Life::<Model>::KIND, id, model.name, None)])).await?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ mod ending;
 mod fields;
 mod handles;
 mod money;
+mod names;
 mod prices;
 mod reach;
 mod resources;

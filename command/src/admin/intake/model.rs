@@ -4,7 +4,6 @@
 use events::event::Chain;
 use events::event::admin::{Model, ProviderKind, Strategy, Target, Tokenizer};
 use events::ids::{ModelId, ProviderId, TenantId};
-use events::log::SideRow;
 use openapi::resource::{self, Form};
 use openapi::schema::{self, object};
 use projections::resource::ResourceState;
@@ -12,6 +11,7 @@ use projections::tables::Tables;
 use serde_json::json;
 
 use super::NAME_LEN_MAX;
+use super::names::{claim, release};
 use crate::admin::desk::Desk;
 use crate::admin::fields::{Field, FieldError, Fields};
 use crate::admin::life::{AdminAggregate, Life};
@@ -28,9 +28,6 @@ const STRATEGIES: &[(&str, Strategy)] = &[("priority", Strategy::Priority), ("we
 
 const TOKENIZERS: &[(&str, Tokenizer)] =
     &[("o200k_base", Tokenizer::O200kBase), ("cl100k_base", Tokenizer::Cl100kBase)];
-
-/// Names that shared models claim.
-const SHARED: &str = "shared";
 
 fn slug(field: Field) -> Result<String, FieldError> {
     let path = field.path().to_owned();
@@ -74,20 +71,6 @@ fn check_providers(desk: &Desk<'_>, targets: &[Target], tenant: Option<TenantId>
         }
     }
     Ok(())
-}
-
-/// Of the name, for the model that has it.
-pub fn claim(id: ModelId, name: &str, tenant: Option<TenantId>) -> SideRow {
-    SideRow::ClaimName {
-        kind: Life::<Model>::KIND,
-        scope: tenant.map_or_else(|| SHARED.to_owned(), |tenant| tenant.to_string()),
-        name: name.to_owned(),
-        owner: id.to_string(),
-    }
-}
-
-fn release(id: ModelId) -> SideRow {
-    SideRow::ReleaseNames { owner: id.to_string() }
 }
 
 impl Administered for Life<Model> {
@@ -160,7 +143,7 @@ impl Administered for Life<Model> {
         fields.finish()?;
         let chain = desk.owner(tenant_id)?;
         check_providers(desk, &targets, tenant_id)?;
-        let claim = claim(id, &name, tenant_id);
+        let claim = claim(Self::KIND, id, &name, tenant_id);
         let made = Model { model_id: id, name, strategy, targets, system_prefix, tenant_id };
         Ok(Plan::new(ModelCommand::CreateModel(made), chain).with_side([claim]))
     }
@@ -173,7 +156,8 @@ impl Administered for Life<Model> {
         let system_prefix = fields.patched("system_prefix", |field| field.prose(SYSTEM_PREFIX_LEN_MAX))?;
         fields.finish()?;
         check_providers(desk, targets.as_deref().unwrap_or_default(), state.tenant_id)?;
-        let renamed = name.as_ref().map(|name| [release(state.model_id), claim(state.model_id, name, state.tenant_id)]);
+        let id = state.model_id;
+        let renamed = name.as_ref().map(|name| [release(id), claim(Self::KIND, id, name, state.tenant_id)]);
         let change = ChangeModel { name, strategy, targets, system_prefix };
         let plan = Plan::new(ModelCommand::ChangeModel(change), Self::chain(state, &desk.tables));
         Ok(plan.with_side(renamed.into_iter().flatten()))

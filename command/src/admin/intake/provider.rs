@@ -1,5 +1,6 @@
 //! `/v1/admin/providers`: `name`, `kind`, `base_url`, `api_key`, `tenant_id`, `allow_private_network`, `timeout_ms`,
-//! `idle_timeout_ms`, `headers`, `output_cap_field`. The API key goes sealed into its side table.
+//! `idle_timeout_ms`, `headers`, `output_cap_field`. The API key goes sealed into its side table. A name is taken once
+//! among the live providers that all tenants share, and once among each tenant's own.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ use projections::tables::Tables;
 use serde_json::{Value, json};
 
 use super::NAME_LEN_MAX;
+use super::names::{claim, release};
 use crate::admin::base_url;
 use crate::admin::desk::Desk;
 use crate::admin::fields::{Field, FieldError, Fields, Patched};
@@ -120,6 +122,16 @@ fn chain_of(tenant: Option<TenantId>, tables: &Tables) -> Chain {
     tenant.and_then(|tenant| tables.chain_of_tenant(tenant)).unwrap_or_default()
 }
 
+/// Providers of versions that let several have one name claim none: they are found among what lives.
+fn name_is_free(desk: &Desk<'_>, id: ProviderId, name: &str, tenant: Option<TenantId>) -> Result<(), CommandError> {
+    let has_it =
+        |provider: &Provider| provider.provider_id != id && provider.tenant_id == tenant && provider.name == name;
+    if desk.tables.providers().any(|entry| entry.is_live() && has_it(&entry.value)) {
+        return Err(CommandError::NameTaken { kind: Life::<Provider>::KIND, field: "name" });
+    }
+    Ok(())
+}
+
 async fn sealed(
     desk: &Desk<'_>,
     id: ProviderId,
@@ -156,7 +168,8 @@ impl Administered for Life<Provider> {
         let milliseconds = || schema::whole(1, TIMEOUT_MS_MAX);
         let headers = schema::map(schema::text(HEADER_VALUE_LEN_MAX), Some(HEADERS_LEN_MAX));
         let members = vec![
-            resource::required("name", schema::text(NAME_LEN_MAX)),
+            resource::required("name", schema::text(NAME_LEN_MAX))
+                .meaning("Unique among the live providers that all share, and among each tenant's own"),
             resource::required("kind", schema::one_of_names(KINDS)).fixed(),
             resource::optional("base_url", schema::url(BASE_URL_LEN_MAX))
                 .kept()
@@ -216,6 +229,8 @@ impl Administered for Life<Provider> {
         if allow_private_network {
             opens_private_network(desk)?;
         }
+        name_is_free(desk, id, &name, tenant_id)?;
+        let claim = claim(Self::KIND, id, &name, tenant_id);
         let sealed = match &api_key {
             Some(key) => Some(sealed(desk, id, tenant_id, 1, key).await?),
             None => None,
@@ -233,7 +248,7 @@ impl Administered for Life<Provider> {
             output_cap_field: output_cap_field.unwrap_or_default(),
             secret_generation: u32::from(api_key.is_some()),
         };
-        Ok(Plan { sealed, ..Plan::new(ProviderCommand::CreateProvider(made), chain) })
+        Ok(Plan { sealed, ..Plan::new(ProviderCommand::CreateProvider(made), chain).with_side([claim]) })
     }
 
     async fn change(desk: &Desk<'_>, state: &Provider, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
@@ -254,6 +269,13 @@ impl Administered for Life<Provider> {
         if api_key == Patched::Kept {
             keeps_its_key_to_itself(desk, state, base_url.as_deref())?;
         }
+        let (id, tenant) = (state.provider_id, state.tenant_id);
+        // One that shares its name with another keeps it until it is given a new one.
+        let renamed = name.as_deref().filter(|name| *name != state.name);
+        if let Some(name) = renamed {
+            name_is_free(desk, id, name, tenant)?;
+        }
+        let claims = renamed.map(|name| [release(id), claim(Self::KIND, id, name, tenant)]);
         let change = ChangeProvider {
             name,
             base_url,
@@ -264,7 +286,8 @@ impl Administered for Life<Provider> {
             output_cap_field,
             new_secret: api_key != Patched::Kept,
         };
-        let plan = Plan::new(ProviderCommand::ChangeProvider(change), chain_of(state.tenant_id, &desk.tables));
+        let plan = Plan::new(ProviderCommand::ChangeProvider(change), chain_of(tenant, &desk.tables));
+        let plan = plan.with_side(claims.into_iter().flatten());
         match api_key {
             Patched::Kept => Ok(plan),
             Patched::Removed => Ok(plan.with_side([forget(state.provider_id)])),
@@ -279,7 +302,7 @@ impl Administered for Life<Provider> {
     async fn end(desk: &Desk<'_>, state: &Provider, fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.finish()?;
         let plan = Plan::new(ProviderCommand::EndProvider, chain_of(state.tenant_id, &desk.tables));
-        Ok(plan.with_side([forget(state.provider_id)]))
+        Ok(plan.with_side([forget(state.provider_id), release(state.provider_id)]))
     }
 }
 

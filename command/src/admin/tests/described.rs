@@ -52,7 +52,7 @@ fn keys(object: &Value) -> BTreeSet<String> {
 
 /// The example, about what there is.
 async fn example(lab: &Lab, form: &Form) -> Value {
-    let provider = lab.make("/providers", json!({ "name": "sim", "kind": "simulator" })).await;
+    let provider = lab.make("/providers", json!({ "name": format!("of {}", form.kind), "kind": "simulator" })).await;
     let text = form.example.to_string().replace("prv_0000000000000000000000000000000b", &provider);
     let tenant = lab.tenancy.tenant.to_string();
     serde_json::from_str(&text.replace("ten_00000000000000000000000000000001", &tenant)).unwrap()

@@ -14,7 +14,7 @@ async fn every_wrong_field_is_a_400_that_names_it() {
     let lab = Lab::new().await;
     let operator = lab.operator();
     let (tenant, provider) =
-        (lab.tenancy.tenant.to_string(), lab.make("/providers", json!({"name": "s", "kind": "simulator"})).await);
+        (lab.tenancy.tenant.to_string(), lab.make("/providers", json!({"name": "sim", "kind": "simulator"})).await);
     let with = |body: &Value, field: &str, value: Value| {
         let mut body = body.clone();
         body[field] = value;

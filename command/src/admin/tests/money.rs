@@ -115,9 +115,12 @@ async fn budgets_and_limits_are_changed_from_a_wider_scope_and_prices_by_the_pla
             let cheap = json!({"input_usd_per_mtok": "0"});
             house.tries(row, "/prices", &price(provider), &cheap, row.platform).await;
         }
-        let shared = json!({"name": "s", "kind": "simulator"});
-        house.tries(row, "/providers", &shared, &json!({"name": "n"}), row.platform).await;
         // A name is taken once: what is made has another than what is changed.
+        let shared = |name: String| json!({"name": name, "kind": "simulator"});
+        let one = format!("/providers/{}", house.lab.make("/providers", shared(format!("old-{number}"))).await);
+        house.must(row, ("POST", "/providers"), &shared(format!("new-{number}")), row.platform).await;
+        house.must(row, ("PATCH", &one), &json!({"timeout_ms": 5}), row.platform).await;
+        house.must(row, ("DELETE", &one), &json!({}), row.platform).await;
         let (existing, made) = (model(&format!("old-{number}")), model(&format!("new-{number}")));
         let one = format!("/models/{}", house.lab.make("/models", existing).await);
         house.must(row, ("POST", "/models"), &made, row.platform).await;

@@ -73,7 +73,7 @@ async fn each_reach_manages_what_lies_within_it_and_sees_nothing_else() {
     let more = json!({"limit_usd": "9"});
     let own_provider = json!({"name": "n", "kind": "simulator", "tenant_id": own.id});
     let strange_provider = json!({"name": "n", "kind": "simulator", "tenant_id": stranger.id});
-    let open_provider = json!({"name": "n", "kind": "openai", "base_url": "http://10.0.0.1", "tenant_id": own.id,
+    let open_provider = json!({"name": "open", "kind": "openai", "base_url": "http://10.0.0.1", "tenant_id": own.id,
                                "allow_private_network": true});
     let price = json!({"provider_id": provider, "model": "m", "input_usd_per_mtok": "1", "output_usd_per_mtok": "1"});
     let model = |name: &str, tenant: Option<&Tenant>| {
@@ -110,10 +110,10 @@ async fn each_reach_manages_what_lies_within_it_and_sees_nothing_else() {
         ("POST", "/rate-limits".into(), limit(json!({"tenant_id": own.id})), [201, 201, 403]),
         ("POST", "/rate-limits".into(), limit(json!({"user_id": own.user})), [201, 201, 201]),
         ("POST", "/providers".into(), json!({"name": "n", "kind": "simulator"}), [201, 403, 403]),
-        ("POST", "/providers".into(), own_provider, [201, 201, 201]),
+        ("POST", "/providers".into(), own_provider, [201, 409, 409]),
         ("POST", "/providers".into(), strange_provider, [201, 404, 404]),
         ("POST", "/providers".into(), open_provider, [201, 403, 403]),
-        ("PATCH", format!("/providers/{provider}"), name.clone(), [200, 403, 403]),
+        ("PATCH", format!("/providers/{provider}"), json!({"name": "renamed"}), [200, 403, 403]),
         ("POST", "/prices".into(), price, [201, 403, 403]),
         ("POST", "/models".into(), model("shared", None), [201, 403, 403]),
         ("POST", "/models".into(), model("a", Some(own)), [201, 409, 409]),

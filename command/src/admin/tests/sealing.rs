@@ -50,7 +50,7 @@ async fn a_key_is_opened_for_its_own_generation_alone() {
 async fn providers_of_one_tenant_share_a_data_key_also_when_made_together() {
     let lab = Lab::new().await;
     let tenant = lab.tenancy.tenant.to_string();
-    let body = |key: &str| json!({"name": "o", "kind": "openai", "base_url": "https://api.example.com/v1", "api_key": key, "tenant_id": tenant});
+    let body = |key: &str| json!({"name": key, "kind": "openai", "base_url": "https://api.example.com/v1", "api_key": key, "tenant_id": tenant});
     let made = tokio::join!(
         lab.make("/providers", body("a")),
         lab.make("/providers", body("b")),
