@@ -1,5 +1,5 @@
 //! Commands. Exit codes: 0 done, 1 could not or was cut short, 2 wrong configuration (`verify`, `status`: could not look;
-//! `rebuild`: not begun).
+//! `rebuild`, `reseal`: not begun).
 
 mod asking;
 mod completions;
@@ -7,6 +7,7 @@ mod logging;
 mod migrate;
 mod progress;
 mod rebuild;
+mod reseal;
 mod serve;
 mod status;
 mod verify;
@@ -46,6 +47,9 @@ enum Command {
     Verify(VerifyArgs),
     /// Build views anew from the log; a gateway that runs is asked to do it, and answers from the old ones meanwhile
     Rebuild(RebuildArgs),
+    /// Replace the node's key, offline: seals under LEDGERWAY_NODE_KEY, or the key in node.key, what was sealed under
+    /// LEDGERWAY_NODE_KEY_PREVIOUS; API keys that were given out go on working
+    Reseal(ResealArgs),
     /// Show whether a gateway runs and where, the log's head, views, open holds, today's money, budgets near their limit
     Status(StatusArgs),
     /// Print the completions of a shell, for example: ledgerway completions bash
@@ -135,6 +139,15 @@ pub struct RebuildArgs {
 }
 
 #[derive(Args)]
+pub struct ResealArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Go on without the old key: API keys of providers are deleted, and keys that were given out stop working
+    #[arg(long, env = "LEDGERWAY_PREVIOUS_KEY_LOST", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false")]
+    pub previous_key_lost: String,
+}
+
+#[derive(Args)]
 pub struct StatusArgs {
     #[command(flatten)]
     pub data: DataArgs,
@@ -155,6 +168,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Migrate(args) => migrate::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Rebuild(args) => rebuild::run(&args),
+        Command::Reseal(args) => reseal::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Completions(args) => completions::run(&args),
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use command::limits::DefaultLimits;
-use command::secrets::{NodeKey, Secret, operator_key};
+use command::secrets::{NodeKey, Secret, node_key, operator_key};
 use command::trace::TraceTarget;
 use events::ledger::UnknownUsage;
 
@@ -63,6 +63,8 @@ pub struct Config {
     pub traces: Option<TraceTarget>,
     pub admin_key: Option<Secret>,
     pub node_key: Option<Secret>,
+    /// What secrets were sealed with before, while they are sealed anew.
+    pub previous_node_key: Option<Secret>,
 }
 
 /// A variable has a value that cannot be used. The value of a secret is not repeated.
@@ -117,7 +119,8 @@ impl Config {
             },
             traces: tracing::target(&variable)?,
             admin_key: variable("LEDGERWAY_ADMIN_KEY").map(admin_key).transpose()?,
-            node_key: variable("LEDGERWAY_NODE_KEY").map(node_key).transpose()?,
+            node_key: node_key(node_key::VARIABLE, &variable)?,
+            previous_node_key: node_key(node_key::PREVIOUS_VARIABLE, &variable)?,
         })
     }
 }
@@ -141,14 +144,16 @@ impl WrongConfig {
     }
 }
 
-fn node_key(text: String) -> Result<Secret, WrongConfig> {
-    match NodeKey::from_variable(&text) {
-        Ok(_) => Ok(Secret::new(text)),
-        Err(_) => Err(WrongConfig {
-            variable: "LEDGERWAY_NODE_KEY",
+/// The key in a variable, where it is set.
+pub fn node_key(name: &'static str, variable: impl Fn(&str) -> Option<String>) -> Result<Option<Secret>, WrongConfig> {
+    match variable(name) {
+        Some(text) if NodeKey::from_variable(&text).is_ok() => Ok(Some(Secret::new(text))),
+        Some(_) => Err(WrongConfig {
+            variable: name,
             problem: "must be 64 hexadecimal digits".to_owned(),
             example: "\"$(openssl rand -hex 32)\"",
         }),
+        None => Ok(None),
     }
 }
 
@@ -167,7 +172,7 @@ fn data(dir: &Path) -> Result<PathBuf, WrongConfig> {
     Err(WrongConfig { variable: "LEDGERWAY_DATA", problem: "is empty".to_owned(), example: "./ledgerway-data" })
 }
 
-fn truth(variable: &'static str, text: &str) -> Result<bool, WrongConfig> {
+pub fn truth(variable: &'static str, text: &str) -> Result<bool, WrongConfig> {
     match text {
         "true" | "1" => Ok(true),
         "false" | "0" | "" => Ok(false),
@@ -332,7 +337,7 @@ mod tests {
     /// Holds: bin.wrong-configuration, bin.operator-key
     #[test]
     fn a_secret_of_the_wrong_form_is_refused_without_being_repeated() {
-        for variable in ["LEDGERWAY_ADMIN_KEY", "LEDGERWAY_NODE_KEY"] {
+        for variable in ["LEDGERWAY_ADMIN_KEY", "LEDGERWAY_NODE_KEY", "LEDGERWAY_NODE_KEY_PREVIOUS"] {
             let refused = refused(&args(), variable, "too-short-a-key").to_string();
             assert!(refused.starts_with(variable) && !refused.contains("too-short-a-key"), "{refused}");
         }

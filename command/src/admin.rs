@@ -36,7 +36,7 @@ use openapi::Api;
 use projections::tables::TablesHandle;
 
 use crate::auth::hashing::KeyHasher;
-use crate::secrets::{NodeKey, Vault};
+use crate::secrets::{KeyCheck, Vault};
 use key::KeyState;
 use life::Life;
 use routes::of_resource;
@@ -48,7 +48,7 @@ pub struct AdminState {
     pub tables: TablesHandle,
     pub clock: Arc<dyn Clock>,
     pub ids: IdMaker,
-    pub node_key: NodeKey,
+    pub key_check: KeyCheck,
     /// Shared with the door, so that one bound holds for both.
     pub hasher: KeyHasher,
     pub vault: Arc<Vault>,

@@ -23,7 +23,7 @@ use projections::caller::Caller;
 use projections::tables::{KeyEntry, TablesHandle};
 use subtle::ConstantTimeEq;
 
-use crate::secrets::{NodeKey, Secret};
+use crate::secrets::{KeyCheck, Secret};
 use callers::Callers;
 use hashing::{HashingError, KeyHasher};
 use token::{Digest, Token};
@@ -38,7 +38,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What the door needs to know. The hasher is shared with the administration, so that one bound holds for both.
 pub struct AuthParts {
-    pub node_key: NodeKey,
+    pub key_check: KeyCheck,
     pub operator_key: Secret,
     /// Whom the operator infers as where it names no tenant: the default partner, tenant and user.
     pub operator_chain: Chain,
@@ -50,7 +50,7 @@ pub struct AuthParts {
 
 /// The door. Shared by all requests.
 pub struct Authenticator {
-    node_key: NodeKey,
+    key_check: KeyCheck,
     operator_digest: Digest,
     operator: Arc<Caller>,
     log: Log,
@@ -72,7 +72,7 @@ enum Denied {
 impl Authenticator {
     pub fn new(parts: AuthParts) -> Self {
         Self {
-            node_key: parts.node_key,
+            key_check: parts.key_check,
             operator_digest: token::digest(parts.operator_key.reveal()),
             operator: Arc::new(Caller::operator(parts.operator_chain)),
             log: parts.log,
@@ -99,7 +99,7 @@ impl Authenticator {
     /// The key that a refused request presented, where it is one that we made: revoked, expired, or let in and then out
     /// of its reach. `None` for the operator's, and for whatever anybody could have made up.
     pub fn presented_key(&self, headers: &HeaderMap) -> Option<KeyId> {
-        Token::parse(presented(headers)?).filter(|token| token.is_ours(&self.node_key)).map(|token| token.key_id())
+        Token::parse(presented(headers)?).filter(|token| token.is_ours(&self.key_check)).map(|token| token.key_id())
     }
 
     async fn bearer(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Denied> {
@@ -112,7 +112,7 @@ impl Authenticator {
         if let Some(caller) = self.callers.get(&tables, &digest, now) {
             return Ok(caller);
         }
-        let token = Token::parse(text).filter(|token| token.is_ours(&self.node_key)).ok_or(Denied::Unauthenticated)?;
+        let token = Token::parse(text).filter(|token| token.is_ours(&self.key_check)).ok_or(Denied::Unauthenticated)?;
         let entry = tables.key(token.key_id()).filter(|entry| tables.key_is_live(entry, now));
         let entry = entry.ok_or(Denied::Unauthenticated)?;
         let generation = self.generation(&digest, &token, entry).await?.ok_or(Denied::Unauthenticated)?;

@@ -1,14 +1,20 @@
 //! Secrets at rest and in memory: the node's key, what is derived from it, and the vault of provider keys.
 
 pub mod file;
+pub mod key_check;
 pub mod node_key;
 pub mod operator_key;
+pub mod reseal;
 pub mod vault;
+pub mod wrong_key;
+
+mod boxes;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub use file::SecretFileError;
+pub use key_check::KeyCheck;
 pub use node_key::NodeKey;
 pub use vault::{Vault, VaultError};
 

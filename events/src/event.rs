@@ -6,6 +6,7 @@ pub mod admin;
 pub mod alert;
 pub mod hold;
 pub mod inference;
+pub mod node_key;
 
 use std::fmt;
 
@@ -19,6 +20,7 @@ use admin::{Budget, Ended, Key, KeyRotated, Model, Partner, Price, Provider, Rat
 use alert::BudgetThresholdReached;
 use hold::{BudgetAdjusted, BudgetExpired, BudgetReleased, BudgetReserved, BudgetSettled};
 use inference::{AttemptFailed, InferenceAdmitted, InferenceEnded, InferenceRefused};
+use node_key::NodeKeyReplaced;
 
 /// A stored event cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +124,9 @@ events! {
     RateLimitChanged(RateLimit) "rate_limit.changed" v 1;
     RateLimitEnded(Ended<LimitId>) "rate_limit.ended" v 1;
 
+    /// What is sealed at rest hangs on another node's key from here on.
+    NodeKeyReplaced(NodeKeyReplaced) "node_key.replaced" v 1;
+
     /// Bad keys and missing permissions, rolled up.
     AccessDenied(AccessDenied) "access.denied" v 1;
     /// Requests above a rate limit, rolled up.
@@ -150,6 +155,7 @@ pub enum StreamKind {
     Price,
     Budget,
     RateLimit,
+    NodeKey,
     Access,
     Alert,
 }
@@ -167,6 +173,7 @@ impl StreamKind {
         Self::Price,
         Self::Budget,
         Self::RateLimit,
+        Self::NodeKey,
         Self::Access,
         Self::Alert,
     ];
@@ -190,6 +197,7 @@ impl StreamKind {
             Self::Price => "price",
             Self::Budget => "budget",
             Self::RateLimit => "rate_limit",
+            Self::NodeKey => "node_key",
             Self::Access => "access",
             Self::Alert => "alert",
         }
@@ -236,7 +244,7 @@ impl fmt::Display for Stream {
 pub enum Actor {
     Key(KeyId),
     Operator,
-    /// A part of the gateway itself: `sweeper`, `setup`, `gateway`, `ledger`.
+    /// A part of the gateway itself: `sweeper`, `setup`, `gateway`, `ledger`, `reseal`.
     System(&'static str),
     /// A part of the gateway that this version does not know any more.
     Other(String),
@@ -271,6 +279,7 @@ impl<'de> Deserialize<'de> for Actor {
             "system:setup" => Self::System("setup"),
             "system:gateway" => Self::System("gateway"),
             "system:ledger" => Self::System("ledger"),
+            "system:reseal" => Self::System("reseal"),
             key => match key.parse() {
                 Ok(key) => Self::Key(key),
                 Err(_) => Self::Other(text),

@@ -56,11 +56,26 @@ pub struct LogOptions {
     /// How long a hold may live before the sweeper ends it.
     pub hold_ttl: Duration,
     pub unknown_usage: UnknownUsage,
+    pub left_holds: LeftHolds,
+}
+
+/// What becomes of holds that are due and that nobody ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftHolds {
+    /// They are ended, and charged as `unknown_usage` says.
+    End,
+    /// The next process that opens the log ends them: this one is no gateway, and does not know how that is configured.
+    Leave,
 }
 
 impl LogOptions {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, hold_ttl: Duration::from_secs(900), unknown_usage: UnknownUsage::default() }
+        Self {
+            clock,
+            hold_ttl: Duration::from_secs(900),
+            unknown_usage: UnknownUsage::default(),
+            left_holds: LeftHolds::End,
+        }
     }
 }
 
@@ -163,6 +178,7 @@ pub struct Append {
     pub stream: Stream,
     /// Last sequence that the decision knew of; 0 for a new stream.
     pub expected_sequence: u64,
+    /// None where side rows alone are to be written.
     pub events: Vec<Event>,
     pub context: Context,
     pub side: Vec<SideRow>,

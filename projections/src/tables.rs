@@ -207,6 +207,7 @@ impl Tables {
             | Event::BudgetReleased(_)
             | Event::BudgetExpired(_)
             | Event::BudgetAdjusted(_)
+            | Event::NodeKeyReplaced(_)
             | Event::AccessDenied(_)
             | Event::AccessRateLimited(_)
             | Event::BudgetThresholdReached(_) => {}

@@ -13,13 +13,16 @@ use command::auth::{AuthParts, Authenticator};
 use command::figures::RequestFigures;
 use command::inference::{self, AbandonedCalls, Gateway};
 use command::limits::RateLimiter;
-use command::secrets::{NodeKey, Secret, Vault, operator_key};
+use command::secrets::node_key::NodeKeyError;
+use command::secrets::reseal::Stored;
+use command::secrets::wrong_key::WrongNodeKey;
+use command::secrets::{NodeKey, Secret, Vault, VaultError, operator_key};
 use command::tokens::TokenCounter;
 use command::trace::{Exporting, TraceFigures, Tracer};
 use command::upstream::UpstreamClients;
 use events::concurrency::ConcurrencyLimiter;
 use events::ids::{IdMaker, SystemRandom};
-use events::log::{Log, LogOptions, OpenError, lock};
+use events::log::{Log, LogError, LogOptions, OpenError, lock};
 use events::time::{Clock, SystemClock};
 use projections::figures::{self, Counting, Figures};
 use projections::tables::{self, Feed, TablesHandle};
@@ -71,7 +74,8 @@ pub fn run(args: &ServeArgs) -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             complain(&error.to_string());
-            if error.is::<WrongConfig>() { WRONG_CONFIGURATION.into() } else { ExitCode::FAILURE }
+            let is_wrongly_configured = error.is::<WrongConfig>() || error.is::<WrongNodeKey>();
+            if is_wrongly_configured { WRONG_CONFIGURATION.into() } else { ExitCode::FAILURE }
         }
     }
 }
@@ -237,7 +241,10 @@ async fn open_door(
     // Before the first event there is nothing that another key could have sealed.
     let node_key = match log.head().position {
         0 => NodeKey::load_or_make(given, &config.data, ids)?,
-        _ => NodeKey::load(given, &config.data)?,
+        _ => match NodeKey::load(given, &config.data) {
+            Err(NodeKeyError::Lost { .. }) => return Err(wrong_node_key(config, log).await?.into()),
+            loaded => loaded?,
+        },
     };
     let operator_key = operator_key::load(config.admin_key.as_ref().map(Secret::reveal), &config.data, ids)?;
     if let Some(path) = &operator_key.made {
@@ -245,15 +252,18 @@ async fn open_door(
         tracing::warn!(path = %path.display(), "made the operator's key");
     }
     let tenancy = setup::ensure_default_tenancy(log, ids).await?;
-    let vault = Vault::new(node_key.clone(), log.clone(), ids.clone());
-    vault.check().await?;
+    let vault = Vault::new(node_key, log.clone(), ids.clone());
+    let key_check = match vault.key_check().await {
+        Err(VaultError::OtherNodeKey { .. }) => return Err(wrong_node_key(config, log).await?.into()),
+        found => found?,
+    };
     let hasher = KeyHasher::default();
     let admin = AdminState {
         log: log.clone(),
         tables: tables.clone(),
         clock: Arc::clone(clock),
         ids: ids.clone(),
-        node_key: node_key.clone(),
+        key_check: key_check.clone(),
         hasher: hasher.clone(),
         vault: Arc::clone(&vault),
     };
@@ -261,7 +271,7 @@ async fn open_door(
         setup::ensure_dev(&admin, &tenancy, &config.data).await?;
     }
     let authenticator = Authenticator::new(AuthParts {
-        node_key,
+        key_check,
         operator_key: operator_key.key,
         operator_chain: tenancy.chain(),
         log: log.clone(),
@@ -317,6 +327,12 @@ async fn open_door(
         cors: config.cors.clone(),
         concurrency,
     }))
+}
+
+/// Which key the folder's secrets hang on, where it is not the one at hand.
+async fn wrong_node_key(config: &Config, log: &Log) -> Result<WrongNodeKey, LogError> {
+    let [given, previous] = [&config.node_key, &config.previous_node_key].map(|key| key.as_ref().map(Secret::reveal));
+    Ok(WrongNodeKey::find(&Stored::read(log).await?, &config.data, given, previous))
 }
 
 /// What the limiter says of a chain, as JSON.

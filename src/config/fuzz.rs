@@ -7,7 +7,7 @@ use fuzzing::{Dice, fuzz};
 use super::tests::args;
 use super::{ABSENT, Config, DRAIN_SECONDS_MAX, DefaultLimits, HOLD_TTL_SECONDS_MAX};
 
-const SECRETS: [&str; 2] = ["LEDGERWAY_ADMIN_KEY", "LEDGERWAY_NODE_KEY"];
+const SECRETS: [&str; 3] = ["LEDGERWAY_ADMIN_KEY", "LEDGERWAY_NODE_KEY", "LEDGERWAY_NODE_KEY_PREVIOUS"];
 
 fn value(dice: &mut Dice<'_>) -> String {
     match dice.below(6) {
@@ -69,7 +69,8 @@ fn a_configuration_is_used_as_it_says_or_refused_by_name() {
                 assert_eq!(requests_per_hour, args.rate_limit_requests.parse().ok());
                 assert_eq!(admin_requests_per_hour, args.admin_rate_limit_requests.parse().ok());
                 assert_eq!((config.dev, &*args.mode), (matches!(&*args.dev, "true" | "1"), "all"));
-                for (secret, read) in SECRETS.into_iter().zip([&config.admin_key, &config.node_key]) {
+                let read = [&config.admin_key, &config.node_key, &config.previous_node_key];
+                for (secret, read) in SECRETS.into_iter().zip(read) {
                     assert_eq!(variable(secret).as_deref(), read.as_ref().map(|read| read.reveal()), "{secret}");
                 }
                 assert!(config.admin_key.is_none_or(|key| key.reveal().len() >= 32));

@@ -30,7 +30,13 @@ is_listening() {
   done
   return 1
 }
-trap 'status=$?; [ -z "${SERVING:-}" ] || kill "$SERVING"; [ -z "${SERVING:-}" ] || wait "$SERVING"; exit $status' EXIT
+stop_serving() {
+  [ -n "${SERVING:-}" ] || return 0
+  kill "$SERVING"
+  wait "$SERVING"
+  SERVING=
+}
+trap 'status=$?; stop_serving; exit $status' EXIT
 """
 
 
@@ -57,7 +63,8 @@ class Session:
         for number, block in enumerate(blocks):
             text = self.here(block.text)
             if SERVE.search(text):
-                text = SERVE.sub(r"\1 & SERVING=$!", text) + f'is_listening "$TOLD/{number}.out"\n'
+                # A page that serves once more has said that the gateway before is to be stopped.
+                text = "stop_serving\n" + SERVE.sub(r"\1 & SERVING=$!", text) + f'is_listening "$TOLD/{number}.out"\n'
             yield f"HOW={block.how or 'plain'}; at {number}\n{text}"
 
     def run(self, blocks):

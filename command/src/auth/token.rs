@@ -1,5 +1,5 @@
 //! The text of an API key: `sgk_<32 hex digits of its id>_<43 digits of secret><8 digits of check>`, base 62. The check
-//! is a truncated HMAC under the installation's own key, so that a text which we did not make is told at once, for the
+//! is a truncated HMAC under a key of the installation, so that a text which we did not make is told at once, for the
 //! price of one HMAC, and never reaches the stored hash.
 
 use std::fmt;
@@ -7,7 +7,7 @@ use std::fmt;
 use events::ids::{IdMaker, KeyId};
 use subtle::ConstantTimeEq;
 
-use crate::secrets::{NodeKey, Secret};
+use crate::secrets::{KeyCheck, Secret};
 
 const PREFIX: &str = "sgk_";
 const ID_LEN: usize = 32;
@@ -56,8 +56,8 @@ impl<'a> Token<'a> {
     }
 
     /// Whether this installation made it: the check is right. In constant time.
-    pub fn is_ours(&self, node_key: &NodeKey) -> bool {
-        check_of(node_key, self.checked).as_bytes().ct_eq(self.check.as_bytes()).into()
+    pub fn is_ours(&self, key_check: &KeyCheck) -> bool {
+        check_of(key_check, self.checked).as_bytes().ct_eq(self.check.as_bytes()).into()
     }
 
     pub const fn key_id(&self) -> KeyId {
@@ -71,15 +71,15 @@ impl<'a> Token<'a> {
 }
 
 /// A new token for the key `id`, with 256 bits of randomness.
-pub fn make(id: KeyId, node_key: &NodeKey, ids: &IdMaker) -> Secret {
+pub fn make(id: KeyId, key_check: &KeyCheck, ids: &IdMaker) -> Secret {
     let checked = format!("{PREFIX}{}_{}", id.uuid().simple(), base62(ids.bytes::<32>()));
-    let check = check_of(node_key, &checked);
+    let check = check_of(key_check, &checked);
     Secret::new(checked + &check)
 }
 
 /// The last eight base-62 digits of the HMAC's first 64 bits: every digit of it counts.
-fn check_of(node_key: &NodeKey, checked: &str) -> String {
-    let tag = node_key.key_check(checked);
+fn check_of(key_check: &KeyCheck, checked: &str) -> String {
+    let tag = key_check.sign(checked);
     let head = tag.as_ref().iter().take(8).fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
     let mut digits = [0; CHECK_LEN];
     let mut rest = head;
@@ -114,32 +114,37 @@ mod tests {
     use events::time::SystemClock;
 
     use super::*;
+    use crate::secrets::NodeKey;
 
     fn ids() -> IdMaker {
         IdMaker::new(Arc::new(SystemClock::new()), Arc::new(SystemRandom))
     }
 
+    fn key_check_of(byte: u8) -> KeyCheck {
+        NodeKey::from_bytes(&[byte; 32]).derived_key_check()
+    }
+
     #[test]
     fn a_token_names_its_key_and_is_known_as_ours_by_our_installation_alone() {
-        let (ids, node_key) = (ids(), NodeKey::from_bytes(&[7; 32]));
+        let (ids, key_check) = (ids(), key_check_of(7));
         let id: KeyId = ids.make();
-        let text = make(id, &node_key, &ids);
+        let text = make(id, &key_check, &ids);
         let token = Token::parse(text.reveal()).unwrap();
         assert_eq!(token.key_id(), id);
         assert_eq!(token.secret().len(), 43);
-        assert!(token.is_ours(&node_key));
-        assert!(!token.is_ours(&NodeKey::from_bytes(&[8; 32])));
+        assert!(token.is_ours(&key_check));
+        assert!(!token.is_ours(&key_check_of(8)));
     }
 
     #[test]
     fn a_token_with_any_other_character_is_not_ours() {
-        let (ids, node_key) = (ids(), NodeKey::from_bytes(&[7; 32]));
-        let text = make(ids.make(), &node_key, &ids);
+        let (ids, key_check) = (ids(), key_check_of(7));
+        let text = make(ids.make(), &key_check, &ids);
         for place in 0..text.reveal().len() {
             let mut changed = text.reveal().as_bytes().to_vec();
             changed[place] = if changed[place] == b'a' { b'b' } else { b'a' };
             let changed = String::from_utf8(changed).unwrap();
-            assert!(!Token::parse(&changed).is_some_and(|token| token.is_ours(&node_key)), "changed at {place}");
+            assert!(!Token::parse(&changed).is_some_and(|token| token.is_ours(&key_check)), "changed at {place}");
         }
     }
 

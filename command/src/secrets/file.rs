@@ -36,6 +36,12 @@ pub fn write_new(path: &Path, secret: &Secret) -> Result<(), SecretFileError> {
     write_and_link(path, secret).map_err(|source| SecretFileError::Write { path: path.to_owned(), source })
 }
 
+/// Lets the file `next` take the place of `path`, whether there is one or not. A crash leaves either.
+pub fn take_place(next: &Path, path: &Path) -> Result<(), SecretFileError> {
+    let taken = fs::rename(next, path).and_then(|()| sync_folder_of(path));
+    taken.map_err(|source| SecretFileError::Write { path: path.to_owned(), source })
+}
+
 /// Removes a secret that is of no use any more; that there is none is no error.
 pub fn remove(path: &Path) -> Result<(), SecretFileError> {
     match fs::remove_file(path) {
@@ -71,6 +77,11 @@ fn write_and_link(path: &Path, secret: &Secret) -> io::Result<()> {
     let linked = fs::hard_link(&temporary, path);
     fs::remove_file(&temporary)?;
     linked?;
+    sync_folder_of(path)
+}
+
+/// What is in a folder is on the disk once the folder is.
+fn sync_folder_of(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
@@ -100,6 +111,17 @@ mod tests {
         write_new(&path, &Secret::new("mine")).unwrap();
         assert!(matches!(write_new(&path, &Secret::new("yours")), Err(SecretFileError::Write { .. })));
         assert_eq!(read(&path).unwrap().unwrap().reveal(), "mine");
+    }
+
+    #[test]
+    fn one_file_takes_the_place_of_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, next) = (folder.path().join("node.key"), folder.path().join("node-next.key"));
+        write_new(&path, &Secret::new("old")).unwrap();
+        write_new(&next, &Secret::new("new")).unwrap();
+        take_place(&next, &path).unwrap();
+        assert_eq!((read(&path).unwrap().unwrap().reveal(), next.exists()), ("new", false));
+        assert!(matches!(take_place(&next, &path), Err(SecretFileError::Write { .. })));
     }
 
     #[test]

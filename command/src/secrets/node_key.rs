@@ -7,16 +7,22 @@ use std::path::{Path, PathBuf};
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::KeyInit;
 use events::ids::IdMaker;
-use ring::{hkdf, hmac};
+use ring::hkdf;
 
-use super::Secret;
 use super::file::{self, SecretFileError};
+use super::{KeyCheck, Secret};
 use crate::hex;
 
 /// Name of the environment variable that can hold the key.
 pub const VARIABLE: &str = "LEDGERWAY_NODE_KEY";
+/// Name of the environment variable that holds the key before, while everything is sealed anew.
+pub const PREVIOUS_VARIABLE: &str = "LEDGERWAY_NODE_KEY_PREVIOUS";
 /// Name of the file that holds it where the variable is not set.
 pub const FILE: &str = "node.key";
+/// Name of the file that holds a new key until it takes the place of the other.
+pub const NEXT_FILE: &str = "node-next.key";
+/// Bytes of a fingerprint: enough to tell keys apart.
+const FINGERPRINT_LEN: usize = 8;
 
 const SALT: &[u8] = b"ledgerway node key v1";
 
@@ -25,13 +31,10 @@ const SALT: &[u8] = b"ledgerway node key v1";
 pub enum NodeKeyError {
     #[error("{VARIABLE} must be 64 hexadecimal digits, for example the output of `openssl rand -hex 32`")]
     Variable,
-    #[error("{FILE} must hold 64 hexadecimal digits")]
-    Malformed,
+    #[error("{} must hold 64 hexadecimal digits", path.display())]
+    Malformed { path: PathBuf },
     /// A new one would open nothing of what is there, and no key that was given out would work any more.
-    #[error(
-        "{} is missing, and what is stored was sealed under it: put it back, or set {VARIABLE} to what it held",
-        path.display()
-    )]
+    #[error("{} is missing, and what is stored was sealed under it", path.display())]
     Lost { path: PathBuf },
     #[error(transparent)]
     File(#[from] SecretFileError),
@@ -40,8 +43,10 @@ pub enum NodeKeyError {
 /// The keys that this node derives from its own. Neither shown nor stored.
 #[derive(Clone)]
 pub struct NodeKey {
-    key_check: hmac::Key,
     wrapping: XChaCha20Poly1305,
+    /// What API keys were checked with until version 0.1.0, and what an installation of then goes on with.
+    key_check: [u8; 32],
+    fingerprint: [u8; FINGERPRINT_LEN],
 }
 
 impl NodeKey {
@@ -50,11 +55,14 @@ impl NodeKey {
         let path = data.join(FILE);
         match variable {
             Some(hex) => Self::from_variable(hex),
-            None => match file::read(&path)? {
-                Some(hex) => Self::from_hex(hex.reveal()).ok_or(NodeKeyError::Malformed),
-                None => Err(NodeKeyError::Lost { path }),
-            },
+            None => Self::in_file(&path)?.ok_or(NodeKeyError::Lost { path }),
         }
+    }
+
+    /// The one in a file; `None` where there is no such file.
+    pub fn in_file(path: &Path) -> Result<Option<Self>, NodeKeyError> {
+        let Some(hex) = file::read(path)? else { return Ok(None) };
+        Self::from_hex(hex.reveal()).map(Some).ok_or_else(|| NodeKeyError::Malformed { path: path.to_owned() })
     }
 
     /// Of a new installation: the same, and the file is made where neither is there.
@@ -74,13 +82,14 @@ impl NodeKey {
     pub fn from_bytes(bytes: &[u8; 32]) -> Self {
         let root = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(bytes);
         let mut wrapping = derived(&root, b"wrapping");
-        let mut check = derived(&root, b"key check");
+        let mut fingerprint = [0; FINGERPRINT_LEN];
+        fingerprint.copy_from_slice(&derived(&root, b"fingerprint")[..FINGERPRINT_LEN]);
         let keys = Self {
-            key_check: hmac::Key::new(hmac::HMAC_SHA256, &check),
             wrapping: XChaCha20Poly1305::new((&wrapping).into()),
+            key_check: derived(&root, b"key check"),
+            fingerprint,
         };
         wipe(&mut wrapping);
-        wipe(&mut check);
         keys
     }
 
@@ -91,14 +100,30 @@ impl NodeKey {
         Some(key)
     }
 
-    /// Marks a text as made by this installation: 32 bytes.
-    pub fn key_check(&self, text: &str) -> hmac::Tag {
-        hmac::sign(&self.key_check, text.as_bytes())
+    /// 16 hexadecimal digits that tell this key from others, and by which it cannot be found.
+    pub fn fingerprint(&self) -> String {
+        hex::lower(&self.fingerprint)
+    }
+
+    /// What API keys are checked with where the log has no key of its own for that.
+    pub fn derived_key_check(&self) -> KeyCheck {
+        KeyCheck::from_bytes(&self.key_check)
+    }
+
+    /// The bytes of the same, to be wrapped.
+    pub(super) const fn derived_key_check_bytes(&self) -> &[u8; 32] {
+        &self.key_check
     }
 
     /// The cipher that data keys are wrapped under.
     pub(super) const fn wrapping(&self) -> &XChaCha20Poly1305 {
         &self.wrapping
+    }
+}
+
+impl Drop for NodeKey {
+    fn drop(&mut self) {
+        wipe(&mut self.key_check);
     }
 }
 
@@ -154,8 +179,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let made = NodeKey::load_or_make(None, folder.path(), &ids()).unwrap();
         let read = NodeKey::load_or_make(None, folder.path(), &ids()).unwrap();
-        assert_eq!(made.key_check("x").as_ref(), read.key_check("x").as_ref());
-        assert_eq!(format!("{made:?}"), "NodeKey([redacted])");
+        assert_eq!(made.fingerprint(), read.fingerprint());
+        assert_eq!(format!("{made:?} {:?}", made.derived_key_check()), "NodeKey([redacted]) KeyCheck([redacted])");
     }
 
     #[test]
@@ -165,7 +190,18 @@ mod tests {
         assert!(!folder.path().join(FILE).exists());
         let made = NodeKey::load_or_make(None, folder.path(), &ids()).unwrap();
         let read = NodeKey::load(None, folder.path()).unwrap();
-        assert_eq!(made.key_check("x").as_ref(), read.key_check("x").as_ref());
+        assert_eq!(made.fingerprint(), read.fingerprint());
+    }
+
+    /// Keys that version 0.1.0 gave out are checked with what is derived in this way.
+    #[test]
+    fn what_is_derived_stays_the_same_for_ever() {
+        let key = NodeKey::from_bytes(&[7; 32]);
+        assert_eq!(
+            hex::lower(key.derived_key_check().sign("sgk_").as_ref()),
+            "a7880f9531ecd435f19e5d1a28fdc310854a3251b16379e897be1c80a0c709ae"
+        );
+        assert_eq!(key.fingerprint(), "27bb8e6627a5b5db");
     }
 
     #[test]
@@ -173,7 +209,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let hex = "0f".repeat(32);
         let given = NodeKey::load_or_make(Some(&hex), folder.path(), &ids()).unwrap();
-        assert_eq!(given.key_check("x").as_ref(), NodeKey::from_bytes(&[0x0f; 32]).key_check("x").as_ref());
+        assert_eq!(given.fingerprint(), NodeKey::from_bytes(&[0x0f; 32]).fingerprint());
         assert!(!folder.path().join(FILE).exists(), "nothing is written where the variable is set");
         for wrong in ["", "0f", &"0g".repeat(32), &"é".repeat(32), &"0f".repeat(33)] {
             assert!(

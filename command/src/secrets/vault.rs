@@ -1,22 +1,25 @@
 //! Provider keys at rest. Each is sealed (XChaCha20-Poly1305) under the data key of its tenant, or of the platform; a
-//! data key is itself wrapped under the node's key. What a box is for is bound into it, so that none opens in
-//! another's place. Opened keys are kept in memory, a provider's newest alone.
+//! data key is itself wrapped under the node's key, and so is the key that API keys are checked with. Opened keys are kept in
+//! memory, a provider's newest alone.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use chacha20poly1305::aead::{Aead, KeyInit, Payload};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use chacha20poly1305::XChaCha20Poly1305;
+use chacha20poly1305::aead::KeyInit;
+use events::event::{Actor, Context, Stream, StreamKind};
 use events::ids::{IdMaker, IdMap, ProviderId, TenantId};
-use events::log::{Log, LogError, SealedSecret, SideRow};
+use events::log::{Append, AppendError, Basis, Log, LogError, SealedSecret, SideRow};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
-use super::Secret;
+use super::boxes::{self, NONCE_LEN, secret_binding};
 use super::node_key::{FILE, NodeKey, VARIABLE, wipe};
+use super::{KeyCheck, Secret};
 
-const NONCE_LEN: usize = 24;
+/// Under which the key is kept that API keys are checked with; no tenant has such an id.
+pub(super) const KEY_CHECK_SCOPE: &str = "key_check";
 /// How long somebody waits for the sealing before to be appended.
 const SEALING_WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -101,13 +104,49 @@ impl Vault {
         Arc::new(Self { node_key, log, ids, opened, sealing })
     }
 
-    /// Whether this node's key is the one that the log's secrets hang on, as far as there are any.
-    /// Errors: it is another one; the log cannot be read.
-    pub async fn check(&self) -> Result<(), VaultError> {
-        let Some((scope, wrapped)) = self.log.read(|reader| reader.any_wrapped_key()).await? else { return Ok(()) };
-        match self.unwrap_data_key(&scope, &wrapped) {
-            Some(_) => Ok(()),
-            None => Err(VaultError::OtherNodeKey { scope }),
+    /// What API keys are checked with: a key that the log keeps for that, wrapped. A log that has none yet is new, or one of
+    /// version 0.1.0: from now on it keeps the one that is derived from the node's key, which checked its keys until now.
+    /// Errors: what the log holds hangs on another node's key; the log cannot be read.
+    pub async fn key_check(&self) -> Result<KeyCheck, VaultError> {
+        let kept = self.log.read(|reader| reader.wrapped_key(KEY_CHECK_SCOPE)).await?;
+        if let Some(wrapped) = kept {
+            let other = || VaultError::OtherNodeKey { scope: KEY_CHECK_SCOPE.to_owned() };
+            let mut key = boxes::unwrap(&self.node_key, KEY_CHECK_SCOPE, &wrapped).ok_or_else(other)?;
+            let check = KeyCheck::from_bytes(&key);
+            wipe(&mut key);
+            return Ok(check);
+        }
+        if let Some((scope, wrapped)) = self.log.read(|reader| reader.any_wrapped_key()).await?
+            && boxes::unwrap(&self.node_key, &scope, &wrapped).is_none()
+        {
+            return Err(VaultError::OtherNodeKey { scope });
+        }
+        if let Err(error) = self.keep_derived_key_check().await {
+            // Until the disk or the clock is right: it serves with what it would have kept.
+            tracing::warn!(%error, "keep the key that API keys are checked with; the next start tries again");
+        }
+        Ok(self.node_key.derived_key_check())
+    }
+
+    async fn keep_derived_key_check(&self) -> Result<(), VaultError> {
+        let key = self.node_key.derived_key_check_bytes();
+        let wrapped = boxes::wrap(&self.node_key, &self.ids.bytes(), KEY_CHECK_SCOPE, key);
+        let wrapped = wrapped.ok_or_else(|| VaultError::Unsealable { subject: KEY_CHECK_SCOPE.to_owned() })?;
+        let row = SideRow::WrappedKey { scope: KEY_CHECK_SCOPE.to_owned(), wrapped };
+        let append = Append {
+            stream: Stream::new(StreamKind::NodeKey, self.node_key.fingerprint()),
+            expected_sequence: 0,
+            // Nothing happened that anybody needs to know of: what was derived is the same as what is kept.
+            events: Vec::new(),
+            context: Context::of(Actor::System("setup")),
+            side: vec![row],
+            idempotency: None,
+            basis: Basis::default(),
+        };
+        match self.log.append(append).await {
+            Ok(_) => Ok(()),
+            Err(AppendError::Unavailable(error)) => Err(error.into()),
+            Err(error) => Err(LogError::Append(error.to_string()).into()),
         }
     }
 
@@ -158,7 +197,7 @@ impl Vault {
         let unopenable = || VaultError::Unopenable { subject: subject() };
         let cipher = self.unwrap_data_key(&sealed.key_scope, wrapped).ok_or_else(unopenable)?;
         let bound = secret_binding(&sealed.key_scope, &sealed.subject, sealed.generation);
-        let plain = open_box(&cipher, &bound, &sealed.sealed).ok_or_else(unopenable)?;
+        let plain = boxes::open(&cipher, &bound, &sealed.sealed).ok_or_else(unopenable)?;
         String::from_utf8(plain).map(Secret::new).map_err(|_| unopenable())
     }
 
@@ -183,16 +222,16 @@ impl Vault {
     fn make_data_key(&self, scope: &str) -> Option<(XChaCha20Poly1305, Vec<u8>)> {
         let mut key: [u8; 32] = self.ids.bytes();
         let cipher = XChaCha20Poly1305::new((&key).into());
-        let wrapped = make_box(self.node_key.wrapping(), &self.ids.bytes(), &data_key_binding(scope), &key);
+        let wrapped = boxes::wrap(&self.node_key, &self.ids.bytes(), scope, &key);
         wipe(&mut key);
         Some((cipher, wrapped?))
     }
 
     fn unwrap_data_key(&self, scope: &str, wrapped: &[u8]) -> Option<XChaCha20Poly1305> {
-        let mut key = open_box(self.node_key.wrapping(), &data_key_binding(scope), wrapped)?;
-        let cipher = XChaCha20Poly1305::new_from_slice(&key).ok();
+        let mut key = boxes::unwrap(&self.node_key, scope, wrapped)?;
+        let cipher = XChaCha20Poly1305::new((&key).into());
         wipe(&mut key);
-        cipher
+        Some(cipher)
     }
 }
 
@@ -201,7 +240,7 @@ impl Sealer {
     pub fn seal(self, provider: ProviderId, generation: u32, secret: &Secret) -> Result<Sealed, VaultError> {
         let subject = provider.to_string();
         let bound = secret_binding(&self.scope, &subject, generation);
-        let Some(sealed) = make_box(&self.cipher, &self.nonce, &bound, secret.reveal().as_bytes()) else {
+        let Some(sealed) = boxes::make(&self.cipher, &self.nonce, &bound, secret.reveal().as_bytes()) else {
             return Err(VaultError::Unsealable { subject });
         };
         let row = SealedSecret { subject, key_scope: self.scope, generation, sealed };
@@ -209,43 +248,5 @@ impl Sealer {
         let forget = SideRow::DropSealedSecret { subject: row.subject.clone() };
         let rows = self.wrapped.into_iter().chain([forget, SideRow::SealedSecret(row)]).collect();
         Ok(Sealed { rows, turn: self.turn })
-    }
-}
-
-fn secret_binding(scope: &str, subject: &str, generation: u32) -> Vec<u8> {
-    format!("ledgerway provider key\n{scope}\n{subject}\n{generation}").into_bytes()
-}
-
-fn data_key_binding(scope: &str) -> Vec<u8> {
-    format!("ledgerway data key\n{scope}").into_bytes()
-}
-
-/// Nonce and ciphertext in one. `None` for a text that is too long for the cipher: 256 GiB.
-fn make_box(cipher: &XChaCha20Poly1305, nonce: &[u8; NONCE_LEN], bound: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
-    let sealed = cipher.encrypt(XNonce::from_slice(nonce), Payload { msg: plain, aad: bound }).ok()?;
-    Some([nonce.as_slice(), &sealed].concat())
-}
-
-/// `None` where the box was made under another key, for something else, or was damaged.
-fn open_box(cipher: &XChaCha20Poly1305, bound: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
-    let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
-    cipher.decrypt(XNonce::from_slice(nonce), Payload { msg: sealed, aad: bound }).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_box_opens_under_its_own_key_and_for_its_own_purpose_alone() {
-        let key = NodeKey::from_bytes(&[1; 32]);
-        let sealed = make_box(key.wrapping(), &[7; NONCE_LEN], b"for a", b"secret").unwrap();
-        assert_eq!(open_box(key.wrapping(), b"for a", &sealed).as_deref(), Some(b"secret".as_slice()));
-        assert_eq!(open_box(key.wrapping(), b"for b", &sealed), None);
-        assert_eq!(open_box(NodeKey::from_bytes(&[2; 32]).wrapping(), b"for a", &sealed), None);
-        assert_eq!(open_box(key.wrapping(), b"for a", &sealed[..10]), None);
-        let mut damaged = sealed;
-        damaged[NONCE_LEN] ^= 1;
-        assert_eq!(open_box(key.wrapping(), b"for a", &damaged), None);
     }
 }

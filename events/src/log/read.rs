@@ -341,6 +341,29 @@ impl Reader {
         Ok(statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
     }
 
+    /// Every data key that there is, wrapped, by its scope.
+    pub fn wrapped_keys(&self) -> Result<Vec<(String, Vec<u8>)>, LogError> {
+        let mut statement = self.connection.prepare_cached("SELECT scope, wrapped FROM wrapped_keys ORDER BY scope")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Every sealed secret that there is.
+    pub fn sealed_secrets(&self) -> Result<Vec<SealedSecret>, LogError> {
+        const SQL: &str =
+            "SELECT subject, generation, key_scope, sealed FROM sealed_secrets ORDER BY subject, generation";
+        let mut statement = self.connection.prepare_cached(SQL)?;
+        let rows = statement.query_map([], |row| {
+            Ok(SealedSecret {
+                subject: row.get(0)?,
+                generation: row.get(1)?,
+                key_scope: row.get(2)?,
+                sealed: row.get(3)?,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     /// Those of the subjects that have not been erased.
     pub fn personal_data(&self, subjects: &[UserId]) -> Result<HashMap<UserId, PersonalData>, LogError> {
         let mut statement =

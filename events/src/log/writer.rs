@@ -17,7 +17,8 @@ use super::checkpoint::Checkpointer;
 use super::clock::BatchClock;
 use super::owners::OwnerBlocks;
 use super::{
-    Admitted, Append, AppendError, Appended, EndedAt, Ender, Job, LogError, LogOptions, Note, OpenHold, WaitingReply,
+    Admitted, Append, AppendError, Appended, EndedAt, Ender, Job, LeftHolds, LogError, LogOptions, Note, OpenHold,
+    WaitingReply,
 };
 use crate::event::{Event, Recorded, Stream};
 use crate::ids::RequestId;
@@ -185,7 +186,9 @@ impl Writer {
         let mut due = self.take_due_refusals(now);
         due.extend(jobs);
         let jobs = due;
-        let sweeps = self.elapsed(self.swept_at) >= SWEEP_EVERY && self.balances.is_sweep_due(now);
+        let sweeps = self.options.left_holds == LeftHolds::End
+            && self.elapsed(self.swept_at) >= SWEEP_EVERY
+            && self.balances.is_sweep_due(now);
         let writes_state = self.events_since_state >= EVENTS_BETWEEN_STATES || (rests && self.events_since_state > 0);
         if jobs.is_empty() && !sweeps && !writes_state && self.is_loaded {
             self.figures.set_failing(false);

@@ -82,6 +82,7 @@ fn stream_of(event: &Event) -> (StreamKind, Option<String>) {
         Event::BudgetThresholdReached(of) => on(StreamKind::Alert, &of.budget_id),
         Event::RateLimitCreated(of) | Event::RateLimitChanged(of) => on(StreamKind::RateLimit, &of.limit_id),
         Event::RateLimitEnded(of) => on(StreamKind::RateLimit, &of.id),
+        Event::NodeKeyReplaced(of) => on(StreamKind::NodeKey, &of.node_key),
         Event::AccessDenied(_) | Event::AccessRateLimited(_) => (StreamKind::Access, None),
     }
 }
@@ -89,7 +90,11 @@ fn stream_of(event: &Event) -> (StreamKind, Option<String>) {
 /// Whether it is the first of its stream; `None` for what may stand anywhere.
 const fn begins_its_stream(event: &Event) -> Option<bool> {
     match event {
-        Event::AccessDenied(_) | Event::AccessRateLimited(_) | Event::BudgetThresholdReached(_) => None,
+        // A key can be replaced by one that was in use before.
+        Event::NodeKeyReplaced(_)
+        | Event::AccessDenied(_)
+        | Event::AccessRateLimited(_)
+        | Event::BudgetThresholdReached(_) => None,
         Event::InferenceAdmitted(_)
         | Event::InferenceRefused(_)
         | Event::BudgetReserved(_)

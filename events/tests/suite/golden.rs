@@ -14,6 +14,7 @@ use events::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReleased, BudgetR
 use events::event::inference::{
     AttemptFailed, Backend, BudgetShortfall, InferenceAdmitted, InferenceEnded, InferenceRefused, Versions,
 };
+use events::event::node_key::NodeKeyReplaced;
 use events::event::{Event, Recorded, Stream, StreamKind};
 use events::limit::{Bounds, LimitName, Measure};
 use events::money::{NanoUsd, NanoUsdPerMtok, OptionalRate, Rates};
@@ -305,6 +306,15 @@ fn samples() -> Vec<(Stream, Event)> {
             Event::RateLimitChanged(Box::new(RateLimit { bounds: every_measure, ..limit })),
         ),
         resource(StreamKind::RateLimit, "lim", Event::RateLimitEnded(Box::new(Ended { id: id(31) }))),
+        (
+            Stream::new(StreamKind::NodeKey, "27bb8e6627a5b5db"),
+            Event::NodeKeyReplaced(Box::new(NodeKeyReplaced {
+                node_key: "27bb8e6627a5b5db".to_owned(),
+                previous: Some("9c02f1d5a7e36b48".to_owned()),
+                resealed: 4,
+                discarded: 0,
+            })),
+        ),
         resource(
             StreamKind::Access,
             "key",

@@ -11,8 +11,8 @@ use events::event::{Event, Recorded, Stream, StreamKind};
 use events::ids::TenantId;
 use events::ledger::{Balances, Charge, Outcome};
 use events::log::{
-    Admitted, AppendError, Basis, EventFilter, Idempotency, LEDGER_FILE, Log, LogError, LogOptions, OpenHold, Reader,
-    SideRow, Stepped,
+    Admitted, AppendError, Basis, EventFilter, Idempotency, LEDGER_FILE, LeftHolds, Log, LogError, LogOptions,
+    OpenHold, Reader, SideRow, Stepped,
 };
 use events::money::NanoUsd;
 use events::time::{Clock, ManualClock, Period};
@@ -168,6 +168,44 @@ async fn an_expired_hold_is_charged_and_its_late_figures_are_a_correction() {
     must_verify(&log, 0);
     let settled: Vec<_> = fold.windows().map(|(_, amounts)| amounts.settled).collect();
     assert_eq!(settled, [NanoUsd::new(25)]);
+}
+
+/// Who opens the log for something else does not know what a gateway charges for holds that were left.
+#[tokio::test]
+async fn who_leaves_the_holds_of_a_gateway_ends_none() {
+    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
+    let log = open(folder.path(), &clock);
+    open_budget(&log, 1, 100, Period::Day).await;
+    std::mem::forget(hold(&log, 1, 40).await.expect("it fits"));
+    log.close();
+    for _ in 0..70 {
+        clock.advance(Duration::from_secs(1));
+    }
+    let opened_by = |left_holds| {
+        let options = LogOptions { left_holds, ..LogOptions::new(clock.clone()) };
+        let (log, mut writer) = Stepped::open(folder.path(), options).expect("the log opens");
+        clock.advance(Duration::from_secs(1));
+        writer.step(10);
+        names(&everything(&log))
+    };
+    assert_eq!(opened_by(LeftHolds::Leave), ["budget.opened", "inference.admitted", "budget.reserved"]);
+    assert_eq!(opened_by(LeftHolds::End)[3..], ["inference.aborted", "budget.expired"]);
+}
+
+#[tokio::test]
+async fn side_rows_are_written_without_an_event_as_well() {
+    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
+    let log = open(folder.path(), &clock);
+    let mut alone = append(StreamKind::Budget, id(1), 0, opened(budget(1, Scope::Tenant(id(1)), 1, Period::Total)));
+    alone.events.clear();
+    alone.side = vec![SideRow::WrappedKey { scope: "a".to_owned(), wrapped: vec![7] }];
+    log.append(alone).await.expect("it is written");
+    assert_eq!(
+        (log.head().position, log.reader().expect("a reader").wrapped_key("a").expect("a row")),
+        (0, Some(vec![7]))
+    );
+    open_budget(&log, 1, 100, Period::Day).await;
+    must_verify(&log, 0);
 }
 
 #[tokio::test]

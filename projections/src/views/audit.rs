@@ -106,7 +106,8 @@ const fn judge(event: &Event) -> Option<(Severity, Outcome)> {
         | Event::BudgetOpened(_)
         | Event::BudgetChanged(_)
         | Event::BudgetClosed(_)
-        | Event::RateLimitEnded(_) => Some((Severity::Notice, Outcome::Success)),
+        | Event::RateLimitEnded(_)
+        | Event::NodeKeyReplaced(_) => Some((Severity::Notice, Outcome::Success)),
         Event::InferenceRefused(_) | Event::AccessRateLimited(_) => Some((Severity::Notice, Outcome::Denied)),
         Event::AccessDenied(_) => Some((Severity::Warning, Outcome::Denied)),
         Event::InferenceAdmitted(_)

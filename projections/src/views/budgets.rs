@@ -100,6 +100,7 @@ fn take(db: &Connection, movements: &mut Movements, recorded: &Recorded) -> Resu
         | Event::RateLimitCreated(_)
         | Event::RateLimitChanged(_)
         | Event::RateLimitEnded(_)
+        | Event::NodeKeyReplaced(_)
         | Event::AccessDenied(_)
         | Event::AccessRateLimited(_)
         | Event::BudgetThresholdReached(_) => Ok(()),

@@ -98,6 +98,7 @@ fn step(event: &Event) -> Step<'_> {
         | Event::BudgetReleased(_)
         | Event::BudgetExpired(_)
         | Event::BudgetAdjusted(_)
+        | Event::NodeKeyReplaced(_)
         | Event::AccessDenied(_)
         | Event::AccessRateLimited(_)
         | Event::BudgetThresholdReached(_) => Step::Nothing,

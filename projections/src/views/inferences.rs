@@ -170,6 +170,7 @@ impl<'a> Taken<'a> {
             | Event::RateLimitCreated(_)
             | Event::RateLimitChanged(_)
             | Event::RateLimitEnded(_)
+            | Event::NodeKeyReplaced(_)
             | Event::AccessDenied(_)
             | Event::AccessRateLimited(_)
             | Event::BudgetThresholdReached(_) => {}

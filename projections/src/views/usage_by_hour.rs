@@ -132,6 +132,7 @@ fn take<'a>(additions: &mut Additions<'a>, recorded: &'a Recorded) -> Result<(),
         | Event::RateLimitCreated(_)
         | Event::RateLimitChanged(_)
         | Event::RateLimitEnded(_)
+        | Event::NodeKeyReplaced(_)
         | Event::AccessDenied(_)
         | Event::AccessRateLimited(_)
         | Event::BudgetThresholdReached(_) => Ok(()),

@@ -44,6 +44,8 @@ pub struct Reply {
     pub position: Option<u64>,
 }
 
+const NODE_KEY: [u8; 32] = [5; 32];
+
 impl Lab {
     pub async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -53,12 +55,18 @@ impl Lab {
         let ids = IdMaker::new(port.clone(), Arc::new(SystemRandom));
         let tenancy = ensure_default_tenancy(&log, &ids).await.unwrap();
         let (tables, feed) = tables::start(&log).await.unwrap();
-        let (node_key, hasher) = (NodeKey::from_bytes(&[5; 32]), KeyHasher::default());
-        let vault = Vault::new(node_key.clone(), log.clone(), ids.clone());
-        let admin = AdminState { log, tables, clock: port, ids, node_key, hasher, vault };
+        let (node_key, hasher) = (NodeKey::from_bytes(&NODE_KEY), KeyHasher::default());
+        let key_check = node_key.derived_key_check();
+        let vault = Vault::new(node_key, log.clone(), ids.clone());
+        let admin = AdminState { log, tables, clock: port, ids, key_check, hasher, vault };
         let auth = door(&admin, &tenancy);
         let (router, _) = routes(admin.clone()).into_parts();
         Self { folder, clock, admin, tenancy, auth, router, _feed: feed }
+    }
+
+    /// What its secrets hang on.
+    pub fn node_key(&self) -> NodeKey {
+        NodeKey::from_bytes(&NODE_KEY)
     }
 
     /// A door that has seen nobody yet.
@@ -153,7 +161,7 @@ impl Reply {
 
 fn door(admin: &AdminState, tenancy: &DefaultTenancy) -> Authenticator {
     Authenticator::new(AuthParts {
-        node_key: admin.node_key.clone(),
+        key_check: admin.key_check.clone(),
         operator_key: Secret::new(OPERATOR_KEY),
         operator_chain: tenancy.chain(),
         log: admin.log.clone(),

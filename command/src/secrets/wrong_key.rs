@@ -1,0 +1,116 @@
+//! The node's key at hand is not the one that a folder's secrets hang on, or there is none: which of those that lie about
+//! is, and what to do about it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::NodeKey;
+use super::node_key::{FILE, NEXT_FILE, PREVIOUS_VARIABLE, VARIABLE};
+use super::reseal::Stored;
+
+/// What a folder cannot be served with, and how it can.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{at_hand}{advice}")]
+pub struct WrongNodeKey {
+    at_hand: AtHand,
+    advice: Advice,
+}
+
+/// The key that would have been used.
+#[derive(Debug, PartialEq, Eq)]
+enum AtHand {
+    Variable { dir: PathBuf },
+    File { path: PathBuf, dir: PathBuf },
+    Missing { path: PathBuf, dir: PathBuf },
+}
+
+/// Which key is the right one.
+#[derive(Debug, PartialEq, Eq)]
+enum Advice {
+    /// A reseal was recorded, and did not come to its end.
+    Next {
+        path: PathBuf,
+        dir: PathBuf,
+    },
+    /// Everything is yet to be sealed anew.
+    Previous {
+        dir: PathBuf,
+    },
+    /// The file is right, and the variable in its way.
+    File {
+        path: PathBuf,
+    },
+    None {
+        path: PathBuf,
+    },
+}
+
+impl WrongNodeKey {
+    /// `given` and `previous` are what the two variables hold.
+    pub fn find(stored: &Stored, data: &Path, given: Option<&str>, previous: Option<&str>) -> Self {
+        let (dir, path, next) = (data.to_owned(), data.join(FILE), data.join(NEXT_FILE));
+        let at_hand = match given {
+            Some(_) => AtHand::Variable { dir: dir.clone() },
+            None if path.exists() => AtHand::File { path: path.clone(), dir: dir.clone() },
+            None => AtHand::Missing { path: path.clone(), dir: dir.clone() },
+        };
+        let opens = |key: Option<NodeKey>| key.is_some_and(|key| stored.is_under(&key));
+        let in_file = |path: &Path| NodeKey::in_file(path).ok().flatten();
+        let advice = if opens(in_file(&next)) {
+            Advice::Next { path: next, dir }
+        } else if given.is_some() && opens(in_file(&path)) {
+            Advice::File { path }
+        } else if opens(previous.and_then(|hex| NodeKey::from_variable(hex).ok())) {
+            Advice::Previous { dir }
+        } else {
+            Advice::None { path }
+        };
+        Self { at_hand, advice }
+    }
+}
+
+impl fmt::Display for AtHand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const OF: &str = "the key that the secrets in";
+        match self {
+            Self::Variable { dir } => write!(f, "{VARIABLE} is not {OF} {} are sealed under", dir.display()),
+            Self::File { path, dir } => write!(f, "{} is not {OF} {} are sealed under", path.display(), dir.display()),
+            Self::Missing { path, dir } => {
+                let (path, dir) = (path.display(), dir.display());
+                write!(f, "{path}, {OF} {dir} are sealed under, is missing, and {VARIABLE} is not set")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Advice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Next { path, dir } => write!(
+                f,
+                ": {} is that key, of a reseal that was interrupted after it was recorded; finish it with \
+                 `ledgerway reseal --data {}`",
+                path.display(),
+                dir.display()
+            ),
+            Self::Previous { dir } => write!(
+                f,
+                ": {PREVIOUS_VARIABLE} is; seal everything under the new key with `ledgerway reseal --data {}`, then start \
+                 again",
+                dir.display()
+            ),
+            Self::File { path } => write!(
+                f,
+                ": {} is; unset {VARIABLE}, or make it the new key with `ledgerway reseal` and {PREVIOUS_VARIABLE} set to what \
+                 that file holds",
+                path.display()
+            ),
+            Self::None { path } => write!(
+                f,
+                "; set {VARIABLE} to the right key, or put it back into {}; if it is lost, `ledgerway reseal --help` and \
+                 docs/keys.md say what can be saved",
+                path.display()
+            ),
+        }
+    }
+}

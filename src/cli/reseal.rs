@@ -1,0 +1,281 @@
+//! `ledgerway reseal`: another node's key for a folder that nobody serves. Exit 0 done, 1 failed, 2 not begun. Wherever it
+//! is cut off either the old key or the new one opens everything, and both stand where they are found: the new one is on the
+//! disk before what is sealed hangs on it, and takes the old one's place only afterwards. Asked again, it goes on.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use command::secrets::file::{self, SecretFileError};
+use command::secrets::node_key::{self, NodeKeyError, PREVIOUS_VARIABLE, VARIABLE};
+use command::secrets::reseal::{Previous, ResealError, Resealed, Stored, reseal};
+use command::secrets::{NodeKey, Secret};
+use events::ids::{IdMaker, SystemRandom};
+use events::log::{LEDGER_FILE, LeftHolds, Log, LogError, LogOptions, OpenError};
+use events::time::{Clock, SystemClock};
+
+use super::{ResealArgs, complain, say};
+use crate::config::{self, WrongConfig};
+
+const NOT_BEGUN: u8 = 2;
+const NEW_KEY_EXAMPLE: &str = "\"$(openssl rand -hex 32)\"";
+/// Providers that are named.
+const NAMED_MAX: usize = 20;
+
+/// Why the key is not replaced; a sentence.
+enum Failure {
+    NotBegun(String),
+    Failed(String),
+}
+
+impl From<WrongConfig> for Failure {
+    fn from(wrong: WrongConfig) -> Self {
+        Self::NotBegun(wrong.to_string())
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        Self::NotBegun(error.to_string())
+    }
+}
+
+impl From<NodeKeyError> for Failure {
+    fn from(error: NodeKeyError) -> Self {
+        Self::NotBegun(error.to_string())
+    }
+}
+
+impl From<SecretFileError> for Failure {
+    fn from(error: SecretFileError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<LogError> for Failure {
+    fn from(error: LogError) -> Self {
+        Self::Failed(format!("read the ledger: {error}"))
+    }
+}
+
+impl From<ResealError> for Failure {
+    fn from(error: ResealError) -> Self {
+        Self::Failed(format!("{error}; run it again: it finds out which key is in force, and goes on from there"))
+    }
+}
+
+pub fn run(args: &ResealArgs) -> ExitCode {
+    match Keys::read(args).and_then(|keys| replace(&args.data.dir, &keys)) {
+        Ok(lines) => {
+            lines.iter().for_each(|line| say(line));
+            ExitCode::SUCCESS
+        }
+        Err(Failure::NotBegun(why)) => {
+            complain(&why);
+            NOT_BEGUN.into()
+        }
+        Err(Failure::Failed(why)) => {
+            complain(&why);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What the variables and the flag say.
+struct Keys {
+    given: Option<Secret>,
+    previous: Option<Secret>,
+    is_previous_lost: bool,
+}
+
+impl Keys {
+    fn read(args: &ResealArgs) -> Result<Self, Failure> {
+        let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+        let keys = Self {
+            given: config::node_key(VARIABLE, variable)?,
+            previous: config::node_key(PREVIOUS_VARIABLE, variable)?,
+            is_previous_lost: config::truth("LEDGERWAY_PREVIOUS_KEY_LOST", &args.previous_key_lost)?,
+        };
+        if keys.is_previous_lost && keys.previous.is_some() {
+            let why = format!("{PREVIOUS_VARIABLE} is set, so the old key is not lost: leave out --previous-key-lost");
+            return Err(Failure::NotBegun(why));
+        }
+        Ok(keys)
+    }
+
+    /// Whether it was asked for more than to finish what was begun.
+    const fn ask_for_another(&self) -> bool {
+        self.given.is_some() || self.previous.is_some() || self.is_previous_lost
+    }
+}
+
+fn replace(dir: &Path, keys: &Keys) -> Result<Vec<String>, Failure> {
+    let ledger = dir.join(LEDGER_FILE);
+    if !ledger.is_file() {
+        let why = format!("there is no {}: --data must be the data folder of a gateway", ledger.display());
+        return Err(Failure::NotBegun(why));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::NotBegun(format!("start the runtime: {error}")))?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let ids = IdMaker::new(Arc::clone(&clock), Arc::new(SystemRandom));
+    // With the folder's lock. Holds that a gateway left are the gateway's to end.
+    let log = Log::open(dir, LogOptions { left_holds: LeftHolds::Leave, ..LogOptions::new(clock) })?;
+    let replaced = runtime.block_on(Folder::new(dir, &log).replace(keys, &ids));
+    // Moves what was written into one file, so that nothing of before is left beside it.
+    log.close();
+    replaced
+}
+
+/// The folder whose key is replaced.
+struct Folder<'a> {
+    dir: &'a Path,
+    log: &'a Log,
+    path: PathBuf,
+    next: PathBuf,
+}
+
+impl<'a> Folder<'a> {
+    fn new(dir: &'a Path, log: &'a Log) -> Self {
+        Self { dir, log, path: dir.join(node_key::FILE), next: dir.join(node_key::NEXT_FILE) }
+    }
+
+    async fn replace(&self, keys: &Keys, ids: &IdMaker) -> Result<Vec<String>, Failure> {
+        let stored = Stored::read(self.log).await?;
+        let mut lines = Vec::new();
+        if NodeKey::in_file(&self.next)?.is_some_and(|next| stored.is_under(&next)) {
+            lines.push("a reseal was interrupted after it was recorded; it is finished now".to_owned());
+            self.replace_file(&mut lines)?;
+            if !keys.ask_for_another() {
+                return Ok(lines);
+            }
+        }
+        let (new, new_text) = self.new_key(keys)?;
+        if stored.is_under(&new) {
+            let previous = keys.previous.as_ref().and_then(|text| NodeKey::from_variable(text.reveal()).ok());
+            let is_the_old_one = previous.is_some_and(|previous| previous.fingerprint() == new.fingerprint());
+            if is_the_old_one || !keys.ask_for_another() {
+                return Err(self.wants_a_new_key(keys));
+            }
+            self.keep_in_file(&new_text, keys, &mut lines)?;
+            lines.push(format!("everything in {} is sealed under the new key already", self.dir.display()));
+            return Ok(lines);
+        }
+        let old = self.old_key(keys, &stored)?;
+        let previous = old.as_ref().map_or(Previous::Lost, Previous::Key);
+        let replaces_file = keys.given.is_some() && self.path.exists();
+        if replaces_file {
+            // What a run before left there opens nothing, as was seen above.
+            file::remove(&self.next)?;
+            file::write_new(&self.next, &new_text)?;
+        }
+        let resealed = reseal(self.log, &stored, previous, &new, ids).await?;
+        lines.extend(told(&resealed, &new, &old));
+        if replaces_file {
+            self.replace_file(&mut lines)?;
+        } else if keys.given.is_some() {
+            lines.push(format!("serve it with {VARIABLE} set to the new key, and back that key up"));
+        }
+        Ok(lines)
+    }
+
+    /// The next key takes the file's place. The old one stays under a name of its own: backups of before open with it alone.
+    fn replace_file(&self, lines: &mut Vec<String>) -> Result<(), Failure> {
+        if let (Some(old), Some(text)) = (NodeKey::in_file(&self.path)?, file::read(&self.path)?) {
+            let kept = self.dir.join(format!("node-{}.key", old.fingerprint()));
+            if file::read(&kept)?.is_none() {
+                file::write_new(&kept, &text)?;
+            }
+            lines.push(format!("the old key is in {}: move it to the backups of before", kept.display()));
+        }
+        file::take_place(&self.next, &self.path)?;
+        lines.push(format!("{} holds the new key: back it up", self.path.display()));
+        Ok(())
+    }
+
+    /// As `serve` finds it.
+    fn new_key(&self, keys: &Keys) -> Result<(NodeKey, Secret), Failure> {
+        let text = match &keys.given {
+            Some(given) => given.clone(),
+            None => file::read(&self.path)?.ok_or_else(|| self.wants_a_new_key(keys))?,
+        };
+        let malformed = || NodeKeyError::Malformed { path: self.path.clone() };
+        let key = NodeKey::from_variable(text.reveal()).map_err(|_| malformed())?;
+        Ok((key, Secret::new(text.reveal().trim().to_ascii_lowercase())))
+    }
+
+    /// `None` for one that is lost.
+    fn old_key(&self, keys: &Keys, stored: &Stored) -> Result<Option<NodeKey>, Failure> {
+        let (dir, path) = (self.dir.display(), self.path.display());
+        let in_file = NodeKey::in_file(&self.path)?.filter(|key| stored.is_under(key));
+        match &keys.previous {
+            _ if keys.is_previous_lost && in_file.is_some() => Err(Failure::NotBegun(format!(
+                "the old key is not lost, {path} holds it: set {PREVIOUS_VARIABLE} to that instead of --previous-key-lost"
+            ))),
+            None if keys.is_previous_lost => Ok(None),
+            None => Err(Failure::NotBegun(format!(
+                "set {PREVIOUS_VARIABLE} to the key that {dir} is sealed under until now, for example \
+                 {PREVIOUS_VARIABLE}=\"$(cat {path})\""
+            ))),
+            Some(_) if !stored.can_tell() => Err(Failure::NotBegun(format!(
+                "nothing in {dir} tells a right key from a wrong one yet: start `ledgerway serve` once with the old key"
+            ))),
+            Some(previous) => {
+                let key = NodeKey::from_variable(previous.reveal())?;
+                let hint = if in_file.is_some() { format!(", {path} holds that one") } else { String::new() };
+                let wrong = || {
+                    let wrong = format!("{PREVIOUS_VARIABLE} is not the key that {dir} is sealed under{hint}");
+                    Failure::NotBegun(wrong)
+                };
+                stored.is_under(&key).then_some(Some(key)).ok_or_else(wrong)
+            }
+        }
+    }
+
+    /// The file follows a key that is given as a variable, where there is a file.
+    fn keep_in_file(&self, new: &Secret, keys: &Keys, lines: &mut Vec<String>) -> Result<(), Failure> {
+        let kept = file::read(&self.path)?;
+        if keys.given.is_some() && kept.is_some_and(|kept| !kept.reveal().eq_ignore_ascii_case(new.reveal())) {
+            file::remove(&self.next)?;
+            file::write_new(&self.next, new)?;
+            self.replace_file(lines)?;
+        }
+        Ok(())
+    }
+
+    fn wants_a_new_key(&self, keys: &Keys) -> Failure {
+        let path = self.path.display();
+        let old = match keys.previous {
+            Some(_) => String::new(),
+            None => {
+                format!(" and {PREVIOUS_VARIABLE} to the old one, for example {PREVIOUS_VARIABLE}=\"$(cat {path})\"")
+            }
+        };
+        Failure::NotBegun(format!(
+            "there is no new key: set {VARIABLE} to one, for example {VARIABLE}={NEW_KEY_EXAMPLE}{old}"
+        ))
+    }
+}
+
+fn told(resealed: &Resealed, new: &NodeKey, old: &Option<NodeKey>) -> Vec<String> {
+    let Resealed { position, resealed, discarded } = resealed;
+    let fingerprint = new.fingerprint();
+    if old.is_some() {
+        return vec![format!(
+            "sealed anew under node key {fingerprint}, at position {position}: {} API keys of providers; keys that were given \
+             out go on working",
+            resealed.len()
+        )];
+    }
+    let mut lines = vec![format!(
+        "begun anew under node key {fingerprint}, at position {position}: no key that was given out before works any more, \
+         rotate those that are needed"
+    )];
+    if !discarded.is_empty() {
+        let named = discarded.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = discarded.len().saturating_sub(NAMED_MAX);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        lines.push(format!("these providers need their API keys anew: {named}{more}"));
+    }
+    lines
+}
