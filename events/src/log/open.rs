@@ -145,6 +145,8 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     // See `checkpoint`: not in the middle of somebody's commit.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "trusted_schema", false)?;
+    // What is deleted is overwritten: people who were erased, hashes of keys, what was sealed under a key that was replaced.
+    connection.pragma_update(None, "secure_delete", true)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
 }

@@ -12,7 +12,7 @@ use events::ids::TenantId;
 use events::ledger::{Balances, Charge, Outcome};
 use events::log::{
     Admitted, AppendError, Basis, EventFilter, Idempotency, LEDGER_FILE, LeftHolds, Log, LogError, LogOptions,
-    OpenHold, Reader, SideRow, Stepped,
+    OpenHold, Reader, SealedSecret, SideRow, Stepped,
 };
 use events::money::NanoUsd;
 use events::time::{Clock, ManualClock, Period};
@@ -206,6 +206,34 @@ async fn side_rows_are_written_without_an_event_as_well() {
     );
     open_budget(&log, 1, 100, Period::Day).await;
     must_verify(&log, 0);
+}
+
+/// What was deleted or replaced is not in the file any more either.
+#[tokio::test]
+async fn nothing_is_left_of_a_row_that_was_deleted() {
+    const LEN: usize = 9000;
+    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
+    let log = open(folder.path(), &clock);
+    let change = |side: Vec<SideRow>| {
+        let mut change =
+            append(StreamKind::Budget, id(1), 0, opened(budget(1, Scope::Tenant(id(1)), 1, Period::Total)));
+        change.events.clear();
+        change.side = side;
+        log.append(change)
+    };
+    let sealed = |sealed: &[u8]| {
+        let (subject, key_scope) = ("prv_1".to_owned(), "platform".to_owned());
+        SideRow::SealedSecret(SealedSecret { subject, key_scope, generation: 1, sealed: sealed.to_vec() })
+    };
+    let (short, long) = (b"short-secret-in-a-box".as_slice(), b"long-secret-in-a-box!".repeat(LEN / 21));
+    for next in [sealed(short), sealed(&long), SideRow::DropSealedSecret { subject: "prv_1".to_owned() }] {
+        change(vec![next]).await.expect("it is written");
+    }
+    log.close();
+    let bytes = std::fs::read(folder.path().join(LEDGER_FILE)).expect("the ledger");
+    for left in [short, b"long-secret-in-a-box!"] {
+        assert!(!bytes.windows(left.len()).any(|window| window == left), "{}", String::from_utf8_lossy(left));
+    }
 }
 
 #[tokio::test]
