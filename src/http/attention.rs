@@ -39,6 +39,8 @@ struct Shared {
     in_progress: AtomicUsize,
     /// Nothing of an answer has been written, and the client would understand an interim one.
     may_take_interim: AtomicBool,
+    /// What is being answered goes on for as long as somebody listens.
+    is_endless: AtomicBool,
 }
 
 impl Requests {
@@ -58,6 +60,11 @@ impl Requests {
     fn are_in_progress(&self) -> bool {
         self.shared.in_progress.load(Ordering::Relaxed) > 0
     }
+
+    /// Whether a peer that said all may be waiting for the end of an answer.
+    fn have_an_end(&self) -> bool {
+        self.are_in_progress() && !self.shared.is_endless.load(Ordering::Relaxed)
+    }
 }
 
 /// One request, until all of its answer was handed over.
@@ -65,11 +72,17 @@ pub struct InProgress(Requests);
 
 impl Drop for InProgress {
     fn drop(&mut self) {
+        self.0.shared.is_endless.store(false, Ordering::Relaxed);
         self.0.shared.in_progress.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl InProgress {
+    /// Its answer has no end: a peer that stops sending has gone, since nothing else would ever tell.
+    pub fn is_endless(&self) {
+        self.0.shared.is_endless.store(true, Ordering::Relaxed);
+    }
+
     /// Lasts as long as the body.
     pub fn until_the_end_of<B>(self, body: B) -> Answering<B> {
         Answering { body, _request: self }
@@ -155,14 +168,14 @@ impl Attentive {
         Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the head did not come in time"))
     }
 
-    /// The peer has said all. As long as something is being answered it may still listen: ready when nothing is, or
-    /// when it turns out to have gone.
+    /// The peer has said all. As long as something is being answered that has an end it may still listen: ready when nothing
+    /// is, or when it turns out to have gone.
     fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.said_all.is_none() {
             self.offer_interim(context);
         }
         let look = self.said_all.get_or_insert_with(|| Box::pin(sleep(LOOKS_EVERY)));
-        while self.requests.are_in_progress() {
+        while self.requests.have_an_end() {
             if let Some(error) = self.stream.get_ref().take_error()? {
                 return Poll::Ready(Err(error));
             }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use http::Method;
+use http::header::CONTENT_TYPE;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -95,8 +97,12 @@ async fn converse(builder: &Builder<TokioExecutor>, stream: TcpStream, peer: Soc
     let requests = Requests::default();
     let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
         let (door, request_begun) = (door.clone(), requests.begin(request.version()));
+        let is_get = request.method() == Method::GET;
         async move {
             let answer = door.answer(request.map(Body::new), peer.ip()).await;
+            if is_get && answer.headers().get(CONTENT_TYPE).is_some_and(|media| media == "text/event-stream") {
+                request_begun.is_endless();
+            }
             Ok::<_, Infallible>(answer.map(|body| request_begun.until_the_end_of(body)))
         }
     });

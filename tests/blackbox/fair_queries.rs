@@ -11,6 +11,7 @@ use events::ids::KeyId;
 use events::log::{Log, LogOptions, Note};
 use events::time::SystemClock;
 use events::wire::ErrorCode;
+use http::Method;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -137,4 +138,38 @@ async fn a_crowd_of_one_key_keeps_neither_the_operator_nor_another_tenant_waitin
     );
     assert_eq!((&details["scope"], &details["retry_after"]), (&json!({ "key_id": key }), &json!(1)), "{details}");
     assert_eq!(limited.header("retry-after"), "1");
+}
+
+/// Holds: query.fair, event.access
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_keeps_so_many_event_streams_open_and_the_log_says_that_it_wanted_more() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let (key, client) = reader(&gateway, &tenant).await;
+    let listener = client.with("accept", "text/event-stream");
+    let open = || listener.open(Method::GET, "/v1/events", Vec::new());
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        let stream = open().await.expect("an answer");
+        assert_eq!(stream.status(), 200);
+        streams.push(stream);
+    }
+    let refused = listener.get("/v1/events").await.must_be(429, "RATE_LIMITED").json();
+    let details = &refused["error"]["details"];
+    assert_eq!((&details["measure"], &details["limit"]), (&json!("event_streams"), &json!(4)), "{details}");
+    let (_, another) = reader(&gateway, &tenant).await;
+    let another = another.with("accept", "text/event-stream").open(Method::GET, "/v1/events", Vec::new()).await;
+    assert_eq!(another.expect("an answer").status(), 200, "another key of the tenant has its own");
+    drop(streams);
+    assert_eq!(open().await.expect("an answer").status(), 200, "who ends one may open another");
+    let limited = loop {
+        let limited = tenant.events_of(&gateway, &["access.rate_limited"]).await;
+        if !limited.is_empty() {
+            break limited;
+        }
+        // It is told of in the background.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let told = json!({ "limit_id": "built_in", "measure": "event_streams", "limit": 4, "count": 1 });
+    assert_eq!((&limited[0]["data"], &limited[0]["key_id"]), (&told, &json!(key)));
 }
