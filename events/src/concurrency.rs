@@ -4,7 +4,8 @@
 //! A query waits for those of its key, then for those of its tenant, then for everybody else's. Of one tenant, whatever
 //! its number of connections, no more than [`TENANT`] allows get as far as the last line, which is first come first
 //! served: that many are the most that anybody else waits behind. Callers that reach the whole platform have a line of
-//! their own. Who does not get past its own key or tenant in time is refused, and so is who would make a line too long.
+//! their own. Who does not get past its own key or tenant in time is refused. So is who would make a line too long, and after
+//! the same time: a crowd that asks again as soon as it is refused would otherwise take the processors from everybody.
 
 mod account;
 mod refused;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::ids::{KeyId, TenantId};
 use crate::limit::BuiltInMeasure;
@@ -141,8 +142,18 @@ impl ConcurrencyLimiter {
         Ok(CommandPermit { _held: enter(&accounts, Work::Command).await? })
     }
 
-    /// For an event stream that begins now.
-    pub fn open_stream(&self, requester: Requester) -> Result<StreamPermit, NoRoom> {
+    /// For an event stream that begins now, or in a moment.
+    pub async fn open_stream(&self, requester: Requester) -> Result<StreamPermit, NoRoom> {
+        match self.try_open_stream(requester) {
+            Ok(permit) => Ok(permit),
+            Err(_) => {
+                sleep_until(Instant::now() + OWN_WAIT_MAX).await;
+                self.try_open_stream(requester)
+            }
+        }
+    }
+
+    fn try_open_stream(&self, requester: Requester) -> Result<StreamPermit, NoRoom> {
         let own = self.accounts_of(requester).iter().map(Account::open_stream).collect::<Result<_, _>>()?;
         let of_all = match requester {
             Requester::Operator | Requester::PlatformKey(_) => None,
@@ -183,8 +194,14 @@ impl ConcurrencyLimiter {
 
 /// Gets past each of these, in their order.
 async fn enter(accounts: &[Arc<Account>], work: Work) -> Result<Vec<Place>, NoRoom> {
-    let mut places = accounts.iter().map(|account| account.join(work)).collect::<Result<Vec<_>, _>>()?;
     let until = Instant::now() + OWN_WAIT_MAX;
+    let mut places = match accounts.iter().map(|account| account.join(work)).collect::<Result<Vec<_>, _>>() {
+        Ok(places) => places,
+        Err(no_room) => {
+            sleep_until(until).await;
+            return Err(no_room);
+        }
+    };
     for place in &mut places {
         place.run(until).await?;
     }

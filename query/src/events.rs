@@ -77,7 +77,7 @@ async fn events(
     let filter = EventFilter { types, from, to, ..of(Visible::to(&asker)) };
     if wants_stream(&headers) {
         let after = last_event_id(&headers)?.unwrap_or(after);
-        let permit = state.concurrency.open_stream(asker.requester())?;
+        let permit = state.concurrency.open_stream(asker.requester()).await?;
         return Ok(stream::answer(state, asker.0, (filter, after), permit));
     }
     page(&state, &asker, filter, (after, limit)).await
