@@ -10,6 +10,7 @@ mod patience;
 mod places;
 mod server;
 mod unknown_path;
+mod unread;
 mod wording;
 
 pub use cors::CorsOrigins;

@@ -1,6 +1,7 @@
-//! What a connection shows besides requests: how long a head has been coming, and whether its peer, having said all, is
-//! still there to be answered. hyper knows neither: it has one patience for a connection that rests and for a head that
-//! drips, and takes a peer that stops sending for one that has gone.
+//! What a connection shows besides requests: how long a head has been coming, whether its peer, having said all, is still
+//! there to be answered, and when what is written answers no request. hyper knows neither of the first two: it has one
+//! patience for a connection that rests and for a head that drips, and takes a peer that stops sending for one that has
+//! gone. The third it does itself, with an empty body: a head that it cannot read it answers with 400, 414 or 431.
 
 use std::future::Future;
 use std::io;
@@ -10,12 +11,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::patience::Patient;
+use super::unread::UnreadRequests;
 
 /// How long a head may take from its first byte on, and HTTP/2's opening words.
 const HEAD_MAX: Duration = Duration::from_secs(10);
@@ -132,12 +135,27 @@ pub struct Attentive {
     is_http2: bool,
     /// Since the peer said all while a request was in progress: when to look at it next.
     said_all: Option<Pin<Box<Sleep>>>,
+    unread: UnreadRequests,
+    /// How many heads had been whole when all that answers them was last written.
+    answered: usize,
+    /// What is written in place of an answer to no request, as far as it is not written yet.
+    reworded: Bytes,
 }
 
 impl Attentive {
-    pub fn new(stream: TcpStream, requests: Requests) -> Self {
+    pub fn new(stream: TcpStream, requests: Requests, unread: UnreadRequests) -> Self {
         let stream = Patient::new(stream);
-        Self { stream, requests, head: None, read: 0, is_http2: false, said_all: None }
+        Self {
+            stream,
+            requests,
+            head: None,
+            read: 0,
+            is_http2: false,
+            said_all: None,
+            unread,
+            answered: 0,
+            reworded: Bytes::new(),
+        }
     }
 
     /// Bytes have come: of a head, unless a request is in progress, whose body they are.
@@ -185,6 +203,25 @@ impl Attentive {
         Poll::Ready(Ok(()))
     }
 
+    /// Whether whatever is written now answers no request: there is none whose answer is not written, and HTTP/1 says
+    /// nothing unasked. An answer that hyper writes behind another one that is still on its way is not known by this.
+    fn answers_no_request(&self) -> bool {
+        let heads = self.requests.shared.heads.load(Ordering::Relaxed);
+        !self.is_http2 && heads == self.answered && !self.requests.are_in_progress()
+    }
+
+    /// Ready once nothing is left of it.
+    fn poll_reworded(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.reworded.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(context, &self.reworded))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.reworded.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn offer_interim(&mut self, context: &mut Context<'_>) {
         if self.requests.shared.may_take_interim.swap(false, Ordering::Relaxed) {
             // A buffer without room for so little is one that nobody empties.
@@ -222,6 +259,13 @@ impl AsyncRead for Attentive {
 impl AsyncWrite for Attentive {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.requests.shared.may_take_interim.store(false, Ordering::Relaxed);
+        ready!(self.poll_reworded(context))?;
+        if self.answers_no_request()
+            && let Some(answer) = self.unread.reworded(bytes)
+        {
+            self.reworded = answer.into();
+            return Poll::Ready(Ok(bytes.len()));
+        }
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -230,6 +274,11 @@ impl AsyncWrite for Attentive {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.answers_no_request() || !self.reworded.is_empty() {
+            // A head alone, which is one slice.
+            let first = slices.iter().find(|slice| !slice.is_empty());
+            return self.poll_write(context, first.map_or(&[], |slice| slice));
+        }
         self.requests.shared.may_take_interim.store(false, Ordering::Relaxed);
         Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
@@ -239,10 +288,17 @@ impl AsyncWrite for Attentive {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        ready!(self.poll_reworded(context))?;
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        // hyper flushes when it has nothing left to write.
+        if !self.requests.are_in_progress() {
+            self.answered = self.requests.shared.heads.load(Ordering::Relaxed);
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_reworded(context))?;
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -31,6 +31,7 @@ use tower_service::Service;
 use super::cors::{Cors, CorsOrigins};
 use super::in_flight::InFlight;
 use super::unknown_path;
+use super::unread::UnreadRequests;
 use super::wording::{form_of, word};
 use crate::metrics::{Answers, Area, OpenConnection};
 
@@ -88,6 +89,11 @@ impl Door {
 
     pub fn connection_opens(&self) -> OpenConnection {
         self.shared.answers.connection_opens()
+    }
+
+    /// For what does not become a request.
+    pub fn unread_requests(&self) -> UnreadRequests {
+        UnreadRequests::new(self.shared.ids.clone(), self.shared.answers.clone())
     }
 
     /// Answers one request, whatever it is.

@@ -106,7 +106,7 @@ async fn converse(builder: &Builder<TokioExecutor>, stream: TcpStream, peer: Soc
             Ok::<_, Infallible>(answer.map(|body| request_begun.until_the_end_of(body)))
         }
     });
-    let stream = Attentive::new(stream, requests.clone());
+    let stream = Attentive::new(stream, requests.clone(), door.unread_requests());
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // Which protocol it is shows in the first bytes, and whoever waits for those has no deadline of its own.
     let served = match tokio::time::timeout(HEAD_WAIT_MAX, serving.as_mut()).await {

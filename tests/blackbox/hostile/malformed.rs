@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::wire::{Wire, post, post_head};
+use serde_json::Value;
+
+use super::wire::{Answer, Wire, post, post_head};
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, Tenant};
 use crate::upstream::MockUpstream;
@@ -94,6 +96,7 @@ async fn what_is_no_request_is_refused_and_costs_its_connection() {
         let answer = wire.answer().await;
         if let Some(answer) = &answer {
             assert!(wanted.contains(&answer.status), "{what}: {answer:?}");
+            must_say_what_is_wrong(what, answer);
         }
         wire.send(FOLLOWER).await;
         wire.finish_sending().await;
@@ -104,6 +107,80 @@ async fn what_is_no_request_is_refused_and_costs_its_connection() {
     let admitted = tenant.events_of(&gateway, &["inference.admitted"]).await;
     assert!(admitted.is_empty(), "{admitted:?}");
     assert!(!gateway.stderr().contains("panicked"), "{}", gateway.stderr());
+}
+
+/// A code, and the id that a line of the log has as well; also of what became no request.
+fn must_say_what_is_wrong(what: &str, answer: &Answer) {
+    let body: Value = serde_json::from_slice(&answer.body).unwrap_or_else(|_| panic!("{what}: {answer:?}"));
+    let error = &body["error"];
+    // The chunked ones are refused as the surface does that was asked.
+    assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{what}: {body}");
+    let codes = ["INVALID_REQUEST", "PAYLOAD_TOO_LARGE", "REQUEST_HEADER_FIELDS_TOO_LARGE"];
+    assert!(error["code"].as_str().is_some_and(|code| codes.contains(&code)), "{what}: {body}");
+    let id = answer.header("x-request-id");
+    assert!(id.starts_with("req_") && error["request_id"] == id, "{what}: {answer:?}");
+    assert_eq!(answer.header("content-type"), "application/json", "{what}");
+}
+
+/// Holds: http.request-id, http.errors
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_request_is_told_so_also_behind_requests_that_were_answered() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let many: String = (0..400).map(|number| format!("x-{number}: 1\r\n")).collect();
+    let many = format!("GET /v1/models HTTP/1.1\r\nhost: a\r\n{many}\r\n");
+    let path = format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "a".repeat(65_600));
+    let garbage = "\u{1}\u{2} garbage\r\n\r\n";
+    for (bad, status) in [(garbage, 400), (&many, 431), (&path, 431)] {
+        for before in 0..3 {
+            let mut wire = Wire::open(&gateway).await;
+            for _ in 0..before {
+                let ask = post(&tenant, NATIVE, "", &tenant.ask("ok").to_string());
+                wire.send(ask).await;
+                let answer = wire.answer().await.expect("an answer");
+                assert_eq!((answer.status, answer.header("x-request-id").is_empty()), (200, false));
+                assert!(wire.asks().await);
+            }
+            wire.send(bad).await;
+            let answer = wire.answer().await.expect("an answer");
+            assert_eq!(answer.status, status, "{answer:?}");
+            must_say_what_is_wrong("behind answers", &answer);
+            assert_eq!(answer.header("connection"), "close");
+            assert!(wire.closes_within(SOON).await, "the connection went on");
+        }
+    }
+    let figures = gateway.client(None).get("/metrics").await.must(200);
+    let figures = String::from_utf8_lossy(&figures.body).into_owned();
+    let counted = "ledgerway_refusals_total{code=\"REQUEST_HEADER_FIELDS_TOO_LARGE\",reason=\"\",surface=\"open\"} 6";
+    assert!(figures.contains(counted), "{figures}");
+}
+
+/// An answer that has no body of its own is not taken for one to no request, and what is sent in pieces comes as it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_to_requests_are_not_reworded() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok", "slow-5"]).await;
+    let mut wire = Wire::open(&gateway).await;
+    let head = |method: &str, path: &str| {
+        format!("{method} {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\n\r\n", tenant.secret)
+    };
+    for _ in 0..3 {
+        wire.send(head("HEAD", "/v1/nothing")).await;
+        let refused = wire.head().await.expect("a head");
+        assert!(refused.starts_with("HTTP/1.1 404") && refused.contains("x-request-id"), "{refused}");
+        wire.send(post(&tenant, NATIVE, "", "{")).await;
+        let refused = wire.answer().await.expect("an answer");
+        assert_eq!(refused.status, 400);
+        assert_eq!(serde_json::from_slice::<Value>(&refused.body).expect("JSON")["error"]["code"], "INVALID_REQUEST");
+        wire.send(post(&tenant, NATIVE, "", &tenant.ask_streamed("slow-5").to_string())).await;
+        let streamed = wire.answer().await.expect("an answer");
+        assert!(streamed.status == 200 && streamed.body.ends_with(b"\n\n"), "{streamed:?}");
+    }
+    // Two at once, of which the second is refused by its path.
+    wire.send(head("GET", "/v1/models") + &head("GET", "/v1/nothing") + &head("GET", "/v1/models")).await;
+    for status in [200, 404, 200] {
+        assert_eq!(wire.answer().await.expect("an answer").status, status);
+    }
 }
 
 /// A proxy in front that goes by the other of two lengths would see two requests where we see one, or the reverse.
