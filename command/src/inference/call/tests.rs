@@ -1,0 +1,241 @@
+use std::cell::RefCell;
+use std::collections::VecDeque;
+
+use super::*;
+
+/// What a source does next: after this pause, so many bytes, or its end, or a break.
+#[derive(Clone, Debug)]
+enum Act {
+    Bytes(Bytes),
+    End,
+    Break,
+}
+
+/// A source that does what it is told. Dropped while it pauses, it goes on with the pause where it was.
+pub struct Script {
+    acts: VecDeque<(Duration, Act)>,
+    /// When the next act is due.
+    due: Option<Instant>,
+}
+
+impl Script {
+    fn of(acts: impl IntoIterator<Item = (u64, Act)>) -> Self {
+        let acts = acts.into_iter().map(|(pause_ms, act)| (Duration::from_millis(pause_ms), act)).collect();
+        Self { acts, due: None }
+    }
+
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Cause> {
+        let (pause, act) = self.acts.front().cloned().expect("nobody asks for more");
+        let due = *self.due.get_or_insert_with(|| Instant::now() + pause);
+        if due > Instant::now() {
+            tokio::time::sleep_until(due).await;
+        }
+        (_, self.due) = (self.acts.pop_front(), None);
+        match act {
+            Act::Bytes(bytes) => Ok(Some(bytes)),
+            Act::End => Ok(None),
+            Act::Break => Err(Cause::Send(SendError::Closed)),
+        }
+    }
+}
+
+fn bytes(number: usize) -> Act {
+    Act::Bytes(vec![b'x'; number].into())
+}
+
+const LONG: Duration = Duration::from_secs(1000);
+
+/// Times from now on, in milliseconds.
+fn body(
+    first_ms: Option<u64>,
+    idle_ms: u64,
+    deadline: Duration,
+    acts: impl IntoIterator<Item = (u64, Act)>,
+) -> UpstreamBody {
+    let now = Instant::now();
+    UpstreamBody {
+        source: Source::Scripted(Script::of(acts)),
+        idle: Duration::from_millis(idle_ms),
+        first_until: first_ms.map(|first| now + Duration::from_millis(first)),
+        deadline: now + deadline,
+        comes_fast: false,
+        rest: Bytes::new(),
+    }
+}
+
+fn patient(acts: impl IntoIterator<Item = (u64, Act)>) -> UpstreamBody {
+    body(None, 1_000_000, LONG, acts)
+}
+
+fn at_once(chunks: &[usize]) -> UpstreamBody {
+    let chunks: Vec<_> = chunks.iter().map(|chunk| (0, bytes(*chunk))).chain([(0, Act::End)]).collect();
+    patient(chunks)
+}
+
+fn is_too_large(answer: Result<Bytes, CallFailure>) -> bool {
+    matches!(answer.expect_err("too large").cause, Cause::Fault(UpstreamFault::TooLarge))
+}
+
+fn is_late<T: std::fmt::Debug>(answer: Result<T, CallFailure>) -> bool {
+    answer.is_err_and(|failure| failure.is_timeout())
+}
+
+#[tokio::test]
+async fn an_answer_is_taken_up_to_its_bound_and_not_a_byte_further_however_it_is_cut() {
+    const MAX: usize = 32 * 1024 * 1024;
+    let many = [vec![MAX / 32; 31], vec![MAX / 32 - 1]].concat();
+    for chunks in
+        [vec![MAX], vec![MAX - 1, 1], vec![1, MAX - 1], vec![MAX / 2, MAX / 2], [many.clone(), vec![1]].concat()]
+    {
+        let whole = at_once(&chunks).whole(|_| true).await.expect("a whole answer");
+        assert_eq!(whole.len(), MAX, "in {} chunks", chunks.len());
+    }
+    for chunks in [vec![MAX + 1], vec![MAX, 1], vec![1, MAX], vec![MAX / 2, MAX / 2 + 1], [many, vec![2]].concat()] {
+        let number = chunks.len();
+        assert!(is_too_large(at_once(&chunks).whole(|_| true).await), "in {number} chunks");
+    }
+}
+
+#[tokio::test]
+async fn a_whole_answer_is_its_chunks_in_their_order() {
+    let told = ["", "a", "bc", "def", "g", ""];
+    for number in 0..told.len() {
+        let chunks = told.iter().take(number).map(|text| (0, Act::Bytes(Bytes::from_static(text.as_bytes()))));
+        let whole = patient(chunks.chain([(0, Act::End)]).collect::<Vec<_>>()).whole(|_| true).await;
+        assert_eq!(whole.expect("whole"), told.iter().take(number).copied().collect::<String>());
+    }
+    let broken = patient([(0, bytes(1)), (0, bytes(1)), (0, Act::Break)]).whole(|_| true).await;
+    assert!(matches!(broken.expect_err("broken").cause, Cause::Send(SendError::Closed)));
+}
+
+#[tokio::test]
+async fn who_keeps_an_answer_is_asked_about_each_chunk_of_it() {
+    for (room, is_whole) in [(10, true), (9, false), (5, false), (2, false)] {
+        let (kept, asked) = (RefCell::new(0), RefCell::new(Vec::new()));
+        let may_keep = |chunk: usize| {
+            asked.borrow_mut().push(chunk);
+            *kept.borrow_mut() += chunk;
+            *kept.borrow() <= room
+        };
+        let answer = at_once(&[3, 3, 4]).whole(may_keep).await;
+        assert_eq!(answer.is_ok(), is_whole, "{room}");
+        assert!(is_whole || is_too_large(answer), "{room}");
+        assert!([3, 3, 4].starts_with(&asked.borrow()), "{asked:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_bytes_have_their_own_time_and_never_less_than_any_others() {
+    for (first, idle, pause, is_in_time) in
+        [(5000, 1000, 5000, true), (5000, 1000, 5001, false), (1000, 3000, 3000, true), (1000, 3000, 3001, false)]
+    {
+        let mut body = body(Some(first), idle, LONG, [(pause, bytes(1)), (0, Act::End)]);
+        let came = body.next().await;
+        assert_eq!(matches!(came, Ok(Some(_))), is_in_time, "{first} {idle} {pause}");
+        assert!(is_in_time || is_late(came));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn later_bytes_have_the_time_between_bytes_alone() {
+    for (pause, is_in_time) in [(1000, true), (1001, false)] {
+        let mut body = body(Some(60_000), 1000, LONG, [(0, bytes(1)), (pause, bytes(1)), (0, Act::End)]);
+        assert!(matches!(body.next().await, Ok(Some(_))));
+        let came = body.next().await;
+        assert_eq!(matches!(came, Ok(Some(_))), is_in_time, "{pause}");
+        assert!(is_in_time || is_late(came));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_waited_for_beyond_the_deadline_nor_read_once_it_is_there() {
+    let deadline = Duration::from_millis(4000);
+    for first in [None, Some(60_000)] {
+        for (pause, is_in_time) in [(4000, true), (4001, false)] {
+            let began = Instant::now();
+            let mut body = body(first, 60_000, deadline, [(pause, bytes(1)), (0, bytes(1)), (0, Act::End)]);
+            let came = body.next().await;
+            assert_eq!((matches!(came, Ok(Some(_))), began.elapsed()), (is_in_time, deadline));
+            // What lies ready all the time does not keep the request alive.
+            assert!(is_late(body.next().await));
+        }
+    }
+    let mut body = body(None, 60_000, deadline, [(3999, bytes(1)), (0, bytes(1)), (0, Act::End)]);
+    assert!(matches!(body.next().await, Ok(Some(_))) && matches!(body.next().await, Ok(Some(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_follows_at_once_is_asked_for_only_behind_what_came_fast() {
+    for (pause, is_asked) in [(0, true), (4, true), (5, false), (6, false)] {
+        let mut body = patient([(pause, bytes(1)), (0, bytes(2)), (0, Act::End)]);
+        assert!(body.next_at_once().await.is_none(), "nothing came before it");
+        assert!(matches!(body.next().await, Ok(Some(_))));
+        assert_eq!(body.next_at_once().await.is_some(), is_asked, "{pause} ms");
+    }
+    let mut body = patient([(0, bytes(1)), (1, bytes(2)), (0, Act::End)]);
+    assert!(matches!(body.next().await, Ok(Some(_))));
+    assert!(body.next_at_once().await.is_none(), "it is not there yet");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_chunk_of_a_stream_is_handed_out_in_pieces_and_none_is_waited_for() {
+    let chunks = || [(1000, bytes(2 * PIECE_BYTES_MAX + 1)), (1000, bytes(PIECE_BYTES_MAX)), (0, Act::End)];
+    let wanted = [PIECE_BYTES_MAX, PIECE_BYTES_MAX, 1, PIECE_BYTES_MAX];
+    let mut body = patient(chunks());
+    for wanted in wanted {
+        assert_eq!(body.next_piece().await.expect("a piece").map(|piece| piece.len()), Some(wanted));
+    }
+    assert!(matches!(body.next_piece().await, Ok(None)));
+    let mut body = patient(chunks());
+    assert!(matches!(body.next_piece().await, Ok(Some(_))));
+    for wanted in [PIECE_BYTES_MAX, 1] {
+        let piece = body.next_at_once().await.expect("it is there").expect("a piece");
+        assert_eq!(piece.map(|piece| piece.len()), Some(wanted));
+    }
+    assert!(body.next_at_once().await.is_none(), "what comes next did not come fast");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_refusal_the_beginning_is_read_and_no_more() {
+    const MAX: usize = 16 * 1024;
+    let refusal = |text: &'static str| (0, Act::Bytes(Bytes::from_static(text.as_bytes())));
+    let said = patient([refusal("{\"error\":"), refusal("\"no\"}"), (0, Act::End)]).beginning().await;
+    assert_eq!(said, b"{\"error\":\"no\"}");
+    assert_eq!(patient([(0, Act::End)]).beginning().await, b"");
+    assert_eq!(patient([refusal("half"), (0, Act::Break)]).beginning().await, b"half");
+    // Enough is enough: nothing more is waited for.
+    for chunks in [vec![MAX], vec![MAX + 1], vec![MAX - 1, 1], vec![10_000, 10_000], vec![MAX - 1, 2 * MAX]] {
+        let began = Instant::now();
+        let chunks: Vec<_> = chunks.into_iter().map(|chunk| (0, bytes(chunk))).chain([(3_600_000, Act::End)]).collect();
+        assert_eq!(patient(chunks).beginning().await.len(), MAX);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+    let long: Vec<u8> = (0..=u8::MAX).cycle().take(MAX + 300).collect();
+    let said = patient([(0, Act::Bytes(long.clone().into())), (3_600_000, Act::End)]).beginning().await;
+    assert_eq!(said, long[..MAX]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_waited_for_two_seconds_and_not_beyond_the_deadline() {
+    let drips = || (0..10).map(|_| (500, bytes(1))).chain([(3_600_000, Act::End)]);
+    for (deadline, waited, came) in [(LONG, 2000, 4), (Duration::from_millis(1200), 1200, 2)] {
+        let began = Instant::now();
+        let said = body(None, 1_000_000, deadline, drips()).beginning().await;
+        assert_eq!((said.len(), began.elapsed()), (came, Duration::from_millis(waited)));
+    }
+    // Nor longer than the provider may be silent.
+    let began = Instant::now();
+    let said = body(None, 300, LONG, [(0, bytes(3)), (301, bytes(1)), (0, Act::End)]).beginning().await;
+    assert_eq!((said.len(), began.elapsed()), (3, Duration::from_millis(300)));
+}
+
+#[test]
+fn an_upstreams_id_is_read_wherever_it_says_it_and_not_without_end() {
+    for name in ["x-request-id", "request-id", "apim-request-id"] {
+        let headers = HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static("abc"))]);
+        assert_eq!(upstream_request_id(&headers).as_deref(), Some("abc"), "{name}");
+    }
+    let long = HeaderValue::try_from("x".repeat(1000)).expect("a header");
+    let headers = HeaderMap::from_iter([(HeaderName::from_static("request-id"), long)]);
+    assert_eq!(upstream_request_id(&headers).map(|id| id.len()), Some(256));
+}
