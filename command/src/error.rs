@@ -71,8 +71,15 @@ pub enum CommandError {
     Hashing(#[from] HashingError),
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// The log could not be read before anything was changed.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The change could not be appended, or nobody knows whether it was.
+    #[error(transparent)]
+    NotAppended(LogError),
+    /// The change is a fact, but cannot be shown.
+    #[error("recorded, and not shown: {error}")]
+    NotShown { position: u64, error: LogError },
     /// What is stored cannot be what was stored: a defect.
     #[error("{0}")]
     Defect(String),
@@ -116,8 +123,19 @@ impl CommandError {
             Self::Hashing(_) => Refusal::new(ErrorCode::LedgerUnavailable, "too many keys are being made; try again")
                 .retry_after(RETRY_AFTER),
             Self::Vault(VaultError::Log(_)) | Self::Log(_) => {
-                Refusal::new(ErrorCode::LedgerUnavailable, "the ledger cannot be reached; nothing was recorded")
-                    .retry_after(RETRY_AFTER)
+                ledger_unavailable("no", "the ledger cannot be read now, and nothing was changed: try again")
+            }
+            Self::NotAppended(error) if error.may_be_recorded() => ledger_unavailable(
+                "unknown",
+                "the ledger has not confirmed this change, which may be recorded: send it again with the same \
+                 Idempotency-Key, or look at the resource first",
+            ),
+            Self::NotAppended(_) => {
+                ledger_unavailable("no", "the ledger cannot record this change now, and has not: try again")
+            }
+            Self::NotShown { position, .. } => {
+                let message = "the change is recorded, and cannot be shown now: look at the resource";
+                ledger_unavailable("yes", message).at(Some(position))
             }
             Self::Vault(_) | Self::Defect(_) => {
                 Refusal::new(ErrorCode::Internal, "an internal error; its cause stands in the gateway's log")
@@ -128,7 +146,13 @@ impl CommandError {
     /// Whether the operator has to know of it.
     const fn is_ours(&self) -> bool {
         match self {
-            Self::Vault(_) | Self::Log(_) | Self::Defect(_) | Self::IdInUse { .. } | Self::NotYetInForce { .. } => true,
+            Self::Vault(_)
+            | Self::Log(_)
+            | Self::NotAppended(_)
+            | Self::NotShown { .. }
+            | Self::Defect(_)
+            | Self::IdInUse { .. }
+            | Self::NotYetInForce { .. } => true,
             Self::Field(_)
             | Self::IdempotencyKeyMalformed
             | Self::MediaType
@@ -168,9 +192,14 @@ impl CommandError {
             }
             AppendError::IdempotencyKeyReused => Self::IdempotencyKeyReused,
             AppendError::Replayed(reply) => Self::Defect(format!("a replay of position {}", reply.position)),
-            AppendError::Unavailable(error) => Self::Log(error),
+            AppendError::Unavailable(error) => Self::NotAppended(error),
         }
     }
+}
+
+/// `recorded`: whether what was asked for is a fact: `no`, `unknown` or `yes`.
+pub fn ledger_unavailable(recorded: &str, message: impl Into<String>) -> Refusal {
+    Refusal::new(ErrorCode::LedgerUnavailable, message).with("recorded", recorded).retry_after(RETRY_AFTER)
 }
 
 impl IntoResponse for CommandError {
@@ -181,5 +210,40 @@ impl IntoResponse for CommandError {
         let mut response = status.into_response();
         response.extensions_mut().insert(refusal);
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_the_ledger_did_not_confirm_is_not_said_to_be_unrecorded() {
+        let append = |error| CommandError::of_append(StreamKind::Tenant, AppendError::Unavailable(error));
+        let timed_out = || LogError::TimedOut(Duration::from_secs(10));
+        for (error, recorded, said) in [
+            (append(timed_out()), "unknown", "may be recorded"),
+            (append(LogError::Commit("disk I/O error".to_owned())), "unknown", "same Idempotency-Key"),
+            (append(LogError::Closed), "unknown", "look at the resource first"),
+            (append(LogError::QueueFull), "no", "has not"),
+            (append(LogError::ClockStepped), "no", "try again"),
+            (append(LogError::Append("disk full".to_owned())), "no", "has not"),
+            (CommandError::Log(timed_out()), "no", "cannot be read"),
+            (CommandError::Vault(VaultError::Log(timed_out())), "no", "nothing was changed"),
+            (CommandError::NotShown { position: 7, error: timed_out() }, "yes", "is recorded"),
+        ] {
+            let what = format!("{error:?}");
+            let refusal = error.into_refusal();
+            assert_eq!(
+                (refusal.code, &refusal.details["recorded"]),
+                (ErrorCode::LedgerUnavailable, &recorded.into()),
+                "{what}"
+            );
+            assert!(refusal.message.contains(said), "{what}: {}", refusal.message);
+            assert!(refusal.retry_after.is_some() && refusal.cause.is_some(), "{what}");
+            assert_eq!(refusal.position, (recorded == "yes").then_some(7));
+        }
     }
 }

@@ -43,6 +43,7 @@ use crate::access::AccessRollup;
 use crate::body::{self, BodyError};
 use crate::course::{Arrival, Course};
 use crate::dialect::{ClientRequest, Surface};
+use crate::error::ledger_unavailable;
 use crate::figures::{RequestFigures, Stage};
 use crate::limits::{BindingLimits, LetIn, LimitRefused, RateLimiter};
 use crate::reply;
@@ -269,8 +270,10 @@ async fn must_still_be_allowed(gateway: &Gateway, prepared: &Prepared) -> Result
         return Ok(());
     }
     if !gateway.tables.catch_up(TABLES_WAIT_MAX).await {
-        let refusal = Refusal::new(ErrorCode::LedgerUnavailable, "the key cannot be checked now");
-        return Err(refusal.retry_after(Duration::from_secs(1)));
+        return Err(ledger_unavailable(
+            "no",
+            "the key cannot be checked now, and nothing was sent to a provider: try again",
+        ));
     }
     let caller = user_of_models(&gateway.tables.load(), &prepared.caller, gateway.clock.now())?;
     let model = prepared.asked.model();
@@ -297,7 +300,7 @@ async fn record_refusal(gateway: &Gateway, id: RequestId, context: Context, mode
     let refused = RefusedRequest { request_id: id, context, model: recorded_name(model), refusal: refusal.clone() };
     match gateway.log.refuse(refused).await {
         Ok(position) => refusal.at(position),
-        Err(error) => ledger_unavailable(&id.to_string(), &error),
+        Err(error) => not_admitted(&id.to_string(), &error),
     }
 }
 
@@ -306,11 +309,23 @@ fn recorded_name(model: &str) -> String {
     model.chars().take(256).collect()
 }
 
-/// No ledger, no dispatch. Why it cannot record is for the operator, not for the client.
-fn ledger_unavailable(request_id: &str, error: &LogError) -> Refusal {
+/// No ledger, no dispatch. Why it cannot record is for the operator, not for the client. What it records later all the
+/// same, it releases.
+fn not_admitted(request_id: &str, error: &LogError) -> Refusal {
     tracing::error!(request_id, %error, "record a request");
-    Refusal::new(ErrorCode::LedgerUnavailable, "the ledger cannot record this request now")
-        .retry_after(Duration::from_secs(1))
+    let recorded = if error.may_be_recorded() { "unknown" } else { "no" };
+    let message = "the ledger cannot record this request now, and nothing was sent to a provider: try again";
+    ledger_unavailable(recorded, message)
+}
+
+/// A provider may have been at work, and the end of it is not a fact yet. It is kept, and recorded when that is possible.
+fn not_ended(request_id: &str, error: &LogError) -> Refusal {
+    tracing::error!(request_id, %error, "record the end of a request");
+    let message = format!(
+        "the ledger has not confirmed the end of this request, which may be charged: GET /v1/inferences/{request_id} says \
+         what became of it. Sent again it is a new request, unless it has the same Idempotency-Key"
+    );
+    ledger_unavailable("unknown", message)
 }
 
 #[cfg(test)]

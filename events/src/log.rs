@@ -104,7 +104,8 @@ impl Head {
     }
 }
 
-/// The log cannot be read or written now. Nothing was recorded unless it says so.
+/// The log cannot be read or written now. Whether what was to be written may be found in it all the same is what
+/// [`LogError::may_be_recorded`] says.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     #[error("the writer's queue is full")]
@@ -117,6 +118,9 @@ pub enum LogError {
     Database(#[from] rusqlite::Error),
     #[error("append: {0}")]
     Append(String),
+    /// All was written, and the last sync failed: a process that is started after a crash may find it.
+    #[error("commit: {0}")]
+    Commit(String),
     #[error(transparent)]
     Decode(#[from] crate::event::DecodeError),
     #[error("it was {0}")]
@@ -146,8 +150,27 @@ impl LogError {
             | Self::Closed
             | Self::ClockStepped
             | Self::Append(_)
+            | Self::Commit(_)
             | Self::OtherSchema(_)
             | Self::TimedOut(_)
+            | Self::QueryTookTooLong(_) => false,
+        }
+    }
+
+    /// Of something that was to be written: nobody knows whether it is recorded, now or later. Where this is false it
+    /// certainly is not.
+    pub const fn may_be_recorded(&self) -> bool {
+        match self {
+            // The writer is gone, and nobody knows how far it got.
+            Self::TimedOut(_) | Self::Commit(_) | Self::Closed => true,
+            Self::QueueFull
+            | Self::ClockStepped
+            | Self::Database(_)
+            | Self::Append(_)
+            | Self::Decode(_)
+            | Self::OtherSchema(_)
+            | Self::Stored(_)
+            | Self::Overflow
             | Self::QueryTookTooLong(_) => false,
         }
     }

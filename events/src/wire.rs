@@ -64,7 +64,7 @@ codes! {
     Internal "INTERNAL" 500;
     /// The upstream answered wrongly or not in its dialect.
     UpstreamError "UPSTREAM_ERROR" 502;
-    /// The ledger cannot record; nothing was sent upstream.
+    /// The ledger cannot record, or has not confirmed that it did; details: `recorded`.
     LedgerUnavailable "LEDGER_UNAVAILABLE" 503;
     /// The view did not reach `min_position` within two seconds.
     ViewBehind "VIEW_BEHIND" 503;

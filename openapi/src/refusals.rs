@@ -48,6 +48,10 @@ pub fn details(code: ErrorCode) -> Shape {
         ErrorCode::BudgetExceeded => budget(),
         ErrorCode::RateLimited => rate_limit(),
         ErrorCode::UpstreamError => object().optional("reason", text()).optional("upstream_status", schema::count()),
+        ErrorCode::LedgerUnavailable => {
+            let whether = "Whether what was asked for is a fact";
+            object().optional("recorded", schema::described(schema::one_of(["no", "unknown", "yes"]), whether))
+        }
         ErrorCode::ViewBehind => {
             let positions = object().optional("view", text()).optional("position", schema::count());
             positions.optional("min_position", schema::count()).optional("rebuilding", schema::boolean())
@@ -58,7 +62,6 @@ pub fn details(code: ErrorCode) -> Shape {
         | ErrorCode::UnsupportedMediaType
         | ErrorCode::RequestHeaderFieldsTooLarge
         | ErrorCode::Internal
-        | ErrorCode::LedgerUnavailable
         | ErrorCode::QueryTimeout
         | ErrorCode::AllProvidersUnavailable
         | ErrorCode::Draining

@@ -257,7 +257,11 @@ impl<A: Administered> Outcome<A> {
             Self::Replayed(stored) => replay::<A>(admin, &desk.caller, &stored).await,
             Self::Changed { loaded, secret, shown, status } => {
                 in_force(admin, loaded.position).await?;
-                let mut body = with_shown(body_of(admin, &loaded).await?, shown);
+                let shown_now = body_of(admin, &loaded).await.map_err(|error| match error {
+                    CommandError::Log(error) => CommandError::NotShown { position: loaded.position, error },
+                    other => other,
+                });
+                let mut body = with_shown(shown_now?, shown);
                 if let (Some(secret), Some(fields)) = (secret, body.as_object_mut()) {
                     fields.insert("secret".to_owned(), secret.reveal().into());
                 }

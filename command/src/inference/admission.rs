@@ -11,7 +11,7 @@ use projections::caller::Caller;
 use serde_json::Value;
 
 use super::plan::Plan;
-use super::{Gateway, ledger_unavailable};
+use super::{Gateway, not_admitted};
 use crate::dialect::ClientRequest;
 use crate::hex;
 
@@ -85,5 +85,5 @@ fn admission(
 
 async fn ask(gateway: &Gateway, admission: Admission) -> Result<Admitted, Refusal> {
     let id = admission.request_id;
-    gateway.log.admit(admission).await.map_err(|error| ledger_unavailable(&id.to_string(), &error))
+    gateway.log.admit(admission).await.map_err(|error| not_admitted(&id.to_string(), &error))
 }

@@ -14,8 +14,8 @@ use super::failure::{CallFailure, Cause, Next, refusal_of};
 use super::plan::PlannedTarget;
 use super::running::Running;
 use super::{
-    BACKEND_HEADER, COST_HEADER, Gateway, POSITION_HEADER, Prepared, Way, ledger_unavailable, must_still_be_allowed,
-    stream, whole,
+    BACKEND_HEADER, COST_HEADER, Gateway, POSITION_HEADER, Prepared, Way, must_still_be_allowed, not_ended, stream,
+    whole,
 };
 use crate::dialect::{ClientRequest, Relay, UpstreamFault, WholeAnswer};
 
@@ -70,7 +70,7 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, way: Way) -> Result
 async fn failed(running: Box<Running>, refusal: Refusal, reason: &str, request_id: &str) -> Refusal {
     match running.fail(&refusal, reason).await {
         Ok(position) => refusal.at(Some(position)),
-        Err(error) => ledger_unavailable(request_id, &error),
+        Err(error) => not_ended(request_id, &error),
     }
 }
 
@@ -153,7 +153,7 @@ async fn begin_stream(
 /// Settles, then answers.
 async fn answer_whole(running: Box<Running>, answer: &WholeAnswer, request_id: &str) -> Result<Response, Refusal> {
     let settled = running.complete(&answer.metered).await;
-    let settled = settled.map_err(|error| ledger_unavailable(request_id, &error))?;
+    let settled = settled.map_err(|error| not_ended(request_id, &error))?;
     let mut response = Response::new(answer.render(&settled.receipt()).into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

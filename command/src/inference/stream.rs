@@ -15,7 +15,7 @@ use super::failure::{CallFailure, Cause, refusal_in_stream};
 use super::plan::PlannedTarget;
 use super::running::Running;
 use super::watched::Watched;
-use super::{BACKEND_HEADER, Gateway, POSITION_HEADER, ledger_unavailable};
+use super::{BACKEND_HEADER, Gateway, POSITION_HEADER, not_ended};
 use crate::dialect::{Relay, Surface, stream_error};
 use crate::figures::Counted;
 
@@ -165,7 +165,7 @@ impl Relaying {
         let request_id = running.request_id();
         let end = match running.complete(&relay.metered()).await {
             Ok(settled) => relay.closing(&settled.receipt()),
-            Err(error) => stream_error(surface, &ledger_unavailable(&request_id, &error), &request_id),
+            Err(error) => stream_error(surface, &not_ended(&request_id, &error), &request_id),
         };
         body.finish_if_ready().await;
         joined(rest, &end)
@@ -186,7 +186,7 @@ impl Relaying {
         let request_id = running.request_id();
         let refusal: Refusal = refusal_in_stream(&failure.cause);
         let ended = running.fail(&refusal, failure.reason()).await;
-        let refusal = ended.map_or_else(|error| ledger_unavailable(&request_id, &error), |_| refusal);
+        let refusal = ended.map_or_else(|error| not_ended(&request_id, &error), |_| refusal);
         stream_error(surface, &refusal, &request_id)
     }
 }

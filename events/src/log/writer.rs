@@ -89,12 +89,30 @@ struct Due {
     writes_state: bool,
 }
 
-/// A batch of which nothing was recorded.
+/// A batch of which nothing was recorded, or nobody knows whether it was.
 struct Failed {
     jobs: Vec<Job>,
     error: String,
-    /// And not of the disk: it would fail again, whenever it is tried.
-    is_of_a_job: bool,
+    step: FailedStep,
+}
+
+/// What it failed at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FailedStep {
+    /// A job, and not the disk: it would fail again, whenever it is tried.
+    Job,
+    Write,
+    /// All was written: a process after a crash may find it.
+    Commit,
+}
+
+impl FailedStep {
+    fn error(self, text: &str) -> LogError {
+        match self {
+            Self::Job | Self::Write => LogError::Append(text.to_owned()),
+            Self::Commit => LogError::Commit(text.to_owned()),
+        }
+    }
 }
 
 /// What a job will be answered once its batch is durable.
@@ -196,20 +214,22 @@ impl Writer {
         }
         match self.attempt(jobs, Due { sweeps, writes_state }, now) {
             Ok(()) => {}
-            Err(Failed { jobs, error, is_of_a_job: false }) => self.fail(jobs, || LogError::Append(error.clone())),
             // Something in the batch cannot be recorded, now or ever. Each job for itself, so that no other suffers for it.
-            Err(Failed { jobs, .. }) => jobs.into_iter().for_each(|job| self.work_off_alone(job, now)),
+            Err(Failed { jobs, step: FailedStep::Job, .. }) => {
+                jobs.into_iter().for_each(|job| self.work_off_alone(job, now));
+            }
+            Err(Failed { jobs, error, step }) => self.fail(jobs, || step.error(&error)),
         }
     }
 
     fn work_off_alone(&mut self, job: Job, now: DateTime<Utc>) {
         match self.attempt(vec![job], Due::default(), now) {
             Ok(()) => {}
-            Err(Failed { jobs, error, is_of_a_job: false }) => self.fail(jobs, || LogError::Append(error.clone())),
             // Kept, an end would fail again with every batch: its hold expires instead.
-            Err(Failed { jobs, error, .. }) => {
-                jobs.into_iter().for_each(|job| job.refuse(LogError::Append(error.clone())))
+            Err(Failed { jobs, error, step: step @ FailedStep::Job }) => {
+                jobs.into_iter().for_each(|job| job.refuse(step.error(&error)));
             }
+            Err(Failed { jobs, error, step }) => self.fail(jobs, || step.error(&error)),
         }
     }
 
@@ -220,14 +240,22 @@ impl Writer {
         let (answers, recorded) = match committed {
             Ok(committed) => committed,
             Err(error) => {
-                let is_of_a_job = self.is_loaded && error.is_of_what_was_to_be_recorded();
+                let step = match &error {
+                    LogError::Commit(_) => FailedStep::Commit,
+                    error if self.is_loaded && error.is_of_what_was_to_be_recorded() => FailedStep::Job,
+                    _ => FailedStep::Write,
+                };
                 // The balances have run ahead of what is durable.
                 self.is_loaded = false;
-                self.figures.set_failing(!is_of_a_job);
+                self.figures.set_failing(step != FailedStep::Job);
                 self.figures.count_failed();
                 let _ = self.connection.execute_batch("ROLLBACK");
                 tracing::error!(%error, jobs = jobs.len(), "append a batch");
-                return Err(Failed { jobs, error: error.to_string(), is_of_a_job });
+                let error = match error {
+                    LogError::Append(text) | LogError::Commit(text) => text,
+                    other => other.to_string(),
+                };
+                return Err(Failed { jobs, error, step });
             }
         };
         self.figures.set_failing(false);
@@ -275,7 +303,7 @@ impl Writer {
             self.owners.write(&self.connection)?;
         }
         // That is the disk's fault, whatever it says: by now every job has been taken.
-        let (position, recorded) = batch.commit().map_err(|error| LogError::Append(format!("commit: {error}")))?;
+        let (position, recorded) = batch.commit().map_err(|error| LogError::Commit(error.to_string()))?;
         self.position = position;
         self.events_since_state = if due.writes_state { 0 } else { self.events_since_state + recorded.len() };
         self.clock.recorded(now);
@@ -362,7 +390,7 @@ impl Writer {
         }
     }
 
-    /// Nothing was recorded. Ends are kept: their holds stand, and their figures are known.
+    /// The batch is not recorded, or not for certain. Ends are kept: their holds stand, and their figures are known.
     fn fail(&self, jobs: Vec<Job>, error: impl Fn() -> LogError) {
         let mut kept = Vec::new();
         for job in jobs {

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::fault::Fault;
 use super::{Told, must_be_sound, must_recover};
 use crate::gateway::Gateway;
-use crate::tenant::{NATIVE, Tenant};
+use crate::tenant::{NATIVE, Setup, Tenant};
 use crate::upstream::MockUpstream;
 
 const STALL_MS: i64 = 2000;
@@ -125,6 +125,66 @@ async fn what_waits_for_the_disk_behind_the_end_of_its_right_is_neither_dispatch
     assert_eq!(gateway.types_of(&request).await, released);
     let late = |event: &serde_json::Value| event["type"] == "user.created.v1" && event["actor"] == *key;
     assert!(!gateway.events().await.iter().any(late));
+}
+
+/// Longer than the ledger is waited for.
+const UNCONFIRMED_MS: i64 = 12_000;
+
+/// Holds: http.unconfirmed, admin.idempotency
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_ledger_has_not_confirmed_in_time_is_not_said_to_be_unrecorded() {
+    let (fault, upstream) = (Fault::new(), MockUpstream::start().await);
+    fault.aim_at("gateway/data/ledger.db");
+    let gateway = fault.start(&[]);
+    let setup = Setup { timeout_ms: 30_000, ..Setup::default() };
+    let tenant = Tenant::with(&gateway, &upstream, &["gate", "ok"], setup).await;
+    let once = gateway.operator().clone().with("idempotency-key", "unconfirmed");
+    let (gated, asked, partner) = (tenant.ask("gate"), tenant.ask("ok"), json!({ "name": "late" }));
+    let ended = tenant.app.post(NATIVE, &gated);
+    let begin = async {
+        while upstream.seen_of("gate") == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        fault.stall_syncs_ms(UNCONFIRMED_MS);
+    };
+    let changed = async {
+        begin.await;
+        once.post("/v1/admin/partners", &partner).await
+    };
+    let admitted = async {
+        while fault.syncs_stalled() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // The next sync is as fast as any; this one takes its time.
+        fault.heal();
+        upstream.open_gate();
+        tenant.app.post(NATIVE, &asked).await
+    };
+    let (ended, changed, admitted) = tokio::join!(ended, changed, admitted);
+    let is_unknown = |reply: &crate::client::Reply| reply.json()["error"]["details"]["recorded"] == "unknown";
+    let said = |reply: &crate::client::Reply| reply.json()["error"]["message"].as_str().expect("words").to_owned();
+    for reply in [&ended, &changed, &admitted] {
+        reply.clone().must_be(503, "LEDGER_UNAVAILABLE");
+        assert!(is_unknown(reply), "{}", said(reply));
+    }
+    assert!(said(&changed).contains("may be recorded") && said(&changed).contains("same Idempotency-Key"));
+    assert!(said(&admitted).contains("nothing was sent to a provider"));
+    let path = format!("/v1/inferences/{}", ended.request_id());
+    assert!(said(&ended).contains("may be charged") && said(&ended).contains(&path), "{}", said(&ended));
+
+    let again = once.post("/v1/admin/partners", &partner).await.must(201);
+    let log = gateway.events().await;
+    let made = log.iter().filter(|event| event["type"] == "partner.created.v1" && event["data"]["name"] == "late");
+    let made: Vec<_> = made.map(|event| event["position"].as_u64()).collect();
+    assert_eq!(made, [Some(again.position())]);
+    let head = gateway.head().await;
+    let shown = gateway.operator().get(&format!("{path}?min_position={head}")).await.must(200).json();
+    let became = (&shown["status"], &shown["settlement"]["type"]);
+    assert_eq!(became, (&json!("completed"), &json!("budget.settled")), "{shown}");
+    gateway.books_when_all_ended(Duration::from_secs(5)).await;
+    let released = ["inference.admitted.v1", "budget.reserved.v1", "inference.aborted.v1", "budget.released.v1"];
+    assert_eq!(gateway.types_of(&admitted.request_id()).await, released);
+    assert_eq!(upstream.seen_of("ok"), 0);
 }
 
 /// Until so many jobs wait for the log's writer.
