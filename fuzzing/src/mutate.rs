@@ -165,11 +165,20 @@ fn wrapped(text: &mut Vec<u8>, value: Range<usize>, dice: &mut Dice<'_>) {
     put(text, value, &whole);
 }
 
-/// One letter of the key in the other case, or as an escape: the same to some readers.
+/// One letter of the key in the other case, as one that is the same where Unicode's case is ignored, as an escape, or
+/// without the underscore before it: the same to some readers.
 fn spelled_otherwise(text: &mut Vec<u8>, key: Range<usize>, dice: &mut Dice<'_>) {
     let at = key.start + 1 + dice.below(key.len().saturating_sub(2));
-    let Some(letter) = text.get(at).copied().filter(u8::is_ascii_alphabetic) else { return };
-    let other = if dice.one_in(2) { format!("\\u{letter:04x}") } else { char::from(letter ^ 0x20).to_string() };
+    let Some(letter) = text.get(at).copied().filter(|byte| byte.is_ascii_alphabetic() || *byte == b'_') else { return };
+    let other = match (dice.below(4), letter) {
+        (_, b'_') => String::new(),
+        (0, _) => format!("\\u{letter:04x}"),
+        (1, b's') => "\u{17f}".to_owned(),
+        (1, b'k') => "\u{212a}".to_owned(),
+        (2, b's') => "\\u017f".to_owned(),
+        (2, b'k') => "\\u212a".to_owned(),
+        _ => char::from(letter ^ 0x20).to_string(),
+    };
     put(text, at..at + 1, other.as_bytes());
 }
 

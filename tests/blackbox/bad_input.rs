@@ -245,3 +245,27 @@ async fn bad_administration_names_the_field_and_changes_nothing() {
     }
     assert_eq!(gateway.head().await, before, "something was recorded");
 }
+
+/// Servers that ignore case by Unicode's rules read the long s and the Kelvin sign as letters of the cap's name.
+/// Holds: admin.caps
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cap_by_another_spelling_is_refused_by_name() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    for (fields, field) in [
+        ("\"max_tokens\":5,\"max_token\u{17f}\":4096", "max_token\u{17f}"),
+        ("\"max_tokens\":5,\"max_to\u{212a}ens\":4096", "max_to\u{212a}ens"),
+        (r#""max_tokens":5,"max_token\u017f":4096"#, "max_token\u{17f}"),
+        (r#""max_tokens":5,"max_to\u212aens":4096"#, "max_to\u{212a}ens"),
+        (r#""max_tokens":5,"maxTokens":4096"#, "maxTokens"),
+        (r#""max_tokens":5,"max-tokens":4096"#, "max-tokens"),
+        (r#""stream":true,"stream_options":{"include_u\u017fage":false}"#, "stream_options.include_u\u{17f}age"),
+        (r#""tools":[{"type":"function","\u017ftrict":true,"function":{"name":"f"}}]"#, "tools[0].\u{17f}trict"),
+    ] {
+        let body = tenant.ask("ok").to_string();
+        let body = format!("{},{fields}}}", body.strip_suffix('}').expect("an object"));
+        let reply = tenant.app.send(Method::POST, OPENAI, body).await.expect("an answer");
+        assert_eq!((reply.status, reply.json()["error"]["param"].as_str()), (400, Some(field)), "{fields}");
+    }
+    assert!(upstream.seen().is_empty(), "{:?}", upstream.seen());
+}

@@ -102,14 +102,9 @@ impl<'a, 'p> Fields<'a, 'p> {
         self.raw(name).map(|value| count(value, max, &self.path.field(name))).transpose()
     }
 
-    /// Errors: a member has this name but for the case of its letters. Servers that ignore case would take it for the
-    /// same.
-    pub fn must_not_have_other_case(&self, name: &str) -> Result<(), Refusal> {
-        let other = |member: &&Member<'a>| member.name() != name && member.name().eq_ignore_ascii_case(name);
-        match self.left.iter().flatten().find(other) {
-            Some(member) => Err(self.path.field(member.name()).refuse(format!("is spelled {name}"))),
-            None => Ok(()),
-        }
+    /// Errors: as [`must_be_spelled`], for what nobody has asked for yet.
+    pub fn must_be_spelled(&self, known: &[&str]) -> Result<(), Refusal> {
+        self.left.iter().flatten().try_for_each(|member| must_be_spelled(member.name(), known, self.path))
     }
 
     /// The first member that nobody has asked for is refused by name.
@@ -121,8 +116,8 @@ impl<'a, 'p> Fields<'a, 'p> {
     }
 }
 
-/// The members of an object that is read by their names. Errors: no object, a name that comes twice, more than 256
-/// members.
+/// The members of an object that is read by their names. Errors: no object, a name that comes twice or is not ASCII,
+/// more than 256 members.
 pub fn members<'a>(text: &'a str, path: &Path<'_>) -> Result<Vec<Member<'a>>, Refusal> {
     // A whole body may have white space in front.
     if json::kind(text.trim_ascii_start()) != Kind::Object {
@@ -130,12 +125,40 @@ pub fn members<'a>(text: &'a str, path: &Path<'_>) -> Result<Vec<Member<'a>>, Re
     }
     let mut members = Vec::with_capacity(8);
     for member in json::known_members(text) {
-        members.push(member.map_err(|fault| path.fault(fault))?);
+        let member = member.map_err(|fault| path.fault(fault))?;
+        must_be_ascii(member.name(), path)?;
+        members.push(member);
     }
     match repeated(&members) {
         Some(name) => Err(path.field(name).refuse("is there twice")),
         None => Ok(members),
     }
+}
+
+/// No field of any API has another name, and some letters are ASCII's to servers that ignore case: the long s, the Kelvin
+/// sign.
+fn must_be_ascii(name: &str, path: &Path<'_>) -> Result<(), Refusal> {
+    match name.is_ascii() {
+        true => Ok(()),
+        false => Err(path.field(name).refuse("has a name that is not ASCII")),
+    }
+}
+
+/// Errors: the name is one of the known, but for case, underscores and hyphens. Servers that do not mind those would take
+/// it for the same.
+pub fn must_be_spelled(name: &str, known: &[&str], path: &Path<'_>) -> Result<(), Refusal> {
+    match known.iter().find(|known| reads_like(name, known)) {
+        Some(known) if *known != name => Err(path.field(name).refuse(format!("is spelled {known}"))),
+        _ => Ok(()),
+    }
+}
+
+fn reads_like(name: &str, known: &str) -> bool {
+    fn letters(name: &str) -> impl Iterator<Item = u8> {
+        let letters = name.bytes().filter(|byte| !matches!(byte, b'_' | b'-'));
+        letters.map(|byte| byte.to_ascii_lowercase())
+    }
+    letters(name).eq(letters(known))
 }
 
 fn repeated<'m>(members: &'m [Member<'_>]) -> Option<&'m str> {

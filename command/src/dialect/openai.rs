@@ -5,6 +5,7 @@ mod answer;
 mod canonical;
 mod client;
 mod edit;
+mod known;
 mod outbound;
 mod passthrough;
 mod priceable;

@@ -287,6 +287,26 @@ mod tests {
             (r#","stream":"yes""#, "stream"),
             (r#","stream_options":[]"#, "stream_options"),
             (r#","stream_options":{"include_usage":1}"#, "stream_options.include_usage"),
+            (r#","maxTokens":1"#, "maxTokens"),
+            (r#","max-completion-tokens":1"#, "max-completion-tokens"),
+            (",\"max_token\u{17f}\":1", "max_token\u{17f}"),
+            (r#","max_to\u212aens":1"#, "max_to\u{212a}ens"),
+            (",\"anything\u{e9}\":1", "anything\u{e9}"),
+            (r#","stream_options":{"Include_Usage":false}"#, "stream_options.Include_Usage"),
+            (r#","stream_options":{"include_u\u017fage":false}"#, "stream_options.include_u\u{17f}age"),
+            (r#","tools":[{"type":"function","Function":{"name":"f"}}]"#, "tools[0].Function"),
+            (
+                r#","tools":[{"type":"function","function":{"name":"f","na\u212ae":"g"}}]"#,
+                "tools[0].function.na\u{212a}e",
+            ),
+            (r#","tool_choice":{"type":"function","function":{"Name":"f"}}"#, "tool_choice.function.Name"),
+            (r#","response_format":{"type":"text","jsonSchema":{}}"#, "response_format.jsonSchema"),
+            (
+                r#","response_format":{"type":"json_schema","json_schema":{"\u017fchema":{}}}"#,
+                "response_format.json_schema.\u{17f}chema",
+            ),
+            (r#","reasoning":{"max_to\u212aens":9}"#, "reasoning.max_to\u{212a}ens"),
+            (r#","thinking":{"budgetTokens":9}"#, "thinking.budgetTokens"),
             (r#","metadata":{"a":{}}"#, "metadata.a"),
         ] {
             let refusal = openai(more).err().expect(more);
@@ -302,6 +322,13 @@ mod tests {
             r#"{"model":"m","messages":[{"role":"user","content":[{"text":"no type"}]}]}"#,
             r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","type":"input_audio"}]}]}"#,
             r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","Image_URL":{}}]}]}"#,
+            r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","imageUrl":{}}]}]}"#,
+            r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"x","\u017f":1}]}]}"#,
+            r#"{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x","URL":"y"}}]}]}"#,
+            r#"{"model":"m","messages":[{"role":"user","content":"x","\u017f":1}]}"#,
+            r#"{"model":"m","messages":[{"role":"user","content":"x","content":"y"}]}"#,
+            r#"{"model":"m","messages":[{"role":"assistant","tool_calls":[{"id":"a","Function":{}}]}]}"#,
+            r#"{"model":"m","messages":[{"role":"assistant","tool_calls":[{"id":"a","function":{"name":"f","\u212a":1}}]}]}"#,
             r#"{"model":7,"messages":[{"role":"user","content":"x"}]}"#,
             r#"{"messages":[{"role":"user","content":"x"}]}"#,
         ] {
@@ -311,9 +338,34 @@ mod tests {
         for more in [
             r#","max_tokens":null,"n":null,"stream":null,"stream_options":null,"metadata":null"#,
             r#","x":{"a":1,"a":2}"#,
+            // Names that are the client's own may be any.
+            r#","logit_bias":{"é":1},"metadata":{"naïve":"x"},"unknown":{"\u017f":1}"#,
+            r#","tools":[{"type":"function","function":{"name":"f","parameters":{"properties":{"größe":{},"Type":{}}}}}]"#,
+            r#","response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"Größe":1,"Schema":2}}}"#,
         ] {
             assert!(openai(more).is_ok(), "{more}");
         }
+    }
+
+    #[test]
+    fn a_name_that_is_not_ascii_is_refused_on_the_native_surface() {
+        let native = |more: &str, inside: &str, block: &str| {
+            let message = format!(r#"{{"role":"user","content":[{{"type":"text","text":"x"{block}}}]{inside}}}"#);
+            parse(Surface::Native, format!(r#"{{"model":"m","messages":[{message}]{more}}}"#))
+        };
+        for (more, inside, block, field) in [
+            (",\"max_output_token\u{17f}\":9", "", "", "max_output_token\u{17f}"),
+            (r#","max_output_to\u212aens":9"#, "", "", "max_output_to\u{212a}ens"),
+            ("", r#","\u017f":1"#, "", "messages[0].\u{17f}"),
+            ("", "", r#","\u017f":1"#, "messages[0].content[0].\u{17f}"),
+            (r#","tools":[{"name":"f","\u017ftrict":true}]"#, "", "", "tools[0].\u{17f}trict"),
+            (r#","reasoning":{"\u017f":1}"#, "", "", "reasoning.\u{17f}"),
+        ] {
+            let refusal = native(more, inside, block).err().expect(field);
+            assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::InvalidRequest, &field.into()));
+        }
+        let own = r#","metadata":{"naïve":"x"},"tools":[{"name":"f","parameters":{"größe":{}}}]"#;
+        assert!(native(own, "", "").is_ok());
     }
 
     /// Holds: event.unpriced

@@ -6,18 +6,17 @@ use std::ops::Range;
 
 use events::wire::Refusal;
 
-use super::priceable;
+use super::{known, priceable};
 use crate::chat::is_image;
 use crate::chat::read::{self, BLOCKS_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
 use crate::dialect::CapField;
-use crate::dialect::fields::{self, Fields, Path};
+use crate::dialect::fields::{self, Fields, Path, must_be_spelled};
 use crate::dialect::json::{self, Kind, Member};
 use crate::dialect::request::{Facts, Images};
 
 const CHOICES_MAX: u64 = 128;
 
-/// Names that mean something to us or to the price. A server that ignores case would read another spelling of them as
-/// the same: such a body is refused.
+/// Names that mean something to us or to the price, see [`known`].
 #[rustfmt::skip]
 const KNOWN: [&str; 48] = [
     "audio", "best_of", "chat_template", "enable_search", "frequency_penalty", "function_call", "functions", "inference_geo",
@@ -114,15 +113,11 @@ fn top_level(text: &str) -> Result<Vec<Member<'_>>, Refusal> {
         return Err(Path::Root.refuse("must be an object"));
     }
     let members = fields::members(text, &Path::Root)?;
-    members.iter().try_for_each(|member| must_be_spelled(member.name(), &KNOWN, &Path::Root))?;
-    Ok(members)
-}
-
-fn must_be_spelled(key: &str, known: &[&str], path: &Path<'_>) -> Result<(), Refusal> {
-    match known.iter().find(|name| name.eq_ignore_ascii_case(key)) {
-        Some(name) if *name != key => Err(path.field(key).refuse(format!("is spelled {name}"))),
-        _ => Ok(()),
+    for member in &members {
+        must_be_spelled(member.name(), &KNOWN, &Path::Root)?;
+        known::check(member.name(), member.value, known::TOP_LEVEL, &Path::Root)?;
     }
+    Ok(members)
 }
 
 fn model_name(value: &str) -> Result<String, Refusal> {
@@ -171,8 +166,10 @@ fn cap(members: &[Member<'_>]) -> Result<(Cap, CapField, Option<u64>), Refusal> 
     Ok((cap, called, tokens))
 }
 
-const MESSAGE_KNOWN: [&str; 6] = ["audio", "content", "function_call", "name", "role", "tool_calls"];
+const MESSAGE_KNOWN: [&str; 8] =
+    ["audio", "content", "function_call", "name", "refusal", "role", "tool_call_id", "tool_calls"];
 const PART_KNOWN: [&str; 7] = ["file", "image_url", "input_audio", "refusal", "text", "type", "video_url"];
+const IMAGE_KNOWN: [&str; 2] = ["detail", "url"];
 /// Parts that are text, whose bytes bound their tokens.
 const TEXT_PARTS: [&str; 5] = ["text", "refusal", "thinking", "reasoning", "reference"];
 
@@ -202,6 +199,7 @@ struct Said {
 fn read_message(message: &str, path: &Path<'_>, said: &mut Said) -> Result<(), Refusal> {
     for member in fields::members(message, path)? {
         must_be_spelled(member.name(), &MESSAGE_KNOWN, path)?;
+        known::check(member.name(), member.value, known::MESSAGE, path)?;
         let place = path.field(member.name());
         match (member.name(), json::kind(member.value)) {
             ("content", Kind::Array) => {
@@ -229,9 +227,7 @@ fn read_part(part: &str, path: &Path<'_>, images: Images) -> Result<Images, Refu
         return Ok(images);
     }
     let mut fields = Fields::read(part, path)?;
-    for name in PART_KNOWN {
-        fields.must_not_have_other_case(name)?;
-    }
+    fields.must_be_spelled(&PART_KNOWN)?;
     let kind = fields.required_string("type")?;
     let image = fields.raw("image_url");
     if kind == "image_url" {
@@ -249,7 +245,11 @@ fn read_part(part: &str, path: &Path<'_>, images: Images) -> Result<Images, Refu
 fn base64_bytes(image: &str, path: &Path<'_>) -> Result<usize, Refusal> {
     let url: Cow<'_, str> = match json::kind(image) {
         Kind::String => fields::string(image, path)?,
-        _ => Fields::read(image, path)?.required_string("url")?,
+        _ => {
+            let mut fields = Fields::read(image, path)?;
+            fields.must_be_spelled(&IMAGE_KNOWN)?;
+            fields.required_string("url")?
+        }
     };
     let Some((media_type, base64)) = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")) else {
         return Ok(0);
