@@ -12,7 +12,9 @@ mod anthropic;
 mod native;
 mod openai;
 mod prompt;
+mod redaction;
 mod refusal;
+mod rejection;
 mod relay;
 mod report;
 mod request;
@@ -30,7 +32,9 @@ use json::JsonFault;
 use report::Reports;
 
 pub use prompt::prompt_texts;
+pub use redaction::{Redactor, may_be_secret};
 pub use refusal::{ErrorForm, error_body, openai_shape as openai_refusal, stream_error};
+pub use rejection::{Rejection, UpstreamWords};
 pub use relay::Relay;
 pub use request::ClientRequest;
 pub use sse::EVENT_BYTES_MAX;
@@ -223,8 +227,9 @@ pub struct Receipt<'a> {
     pub finish_reason: FinishReason,
 }
 
-/// An upstream said 200 and did not answer. Carries none of its words: credentials could be in them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// An upstream said 200 and did not answer. Its words, where they are carried, are locked away: credentials could be in
+/// them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamFault {
     #[error("the upstream's answer is malformed: {0}")]
     Malformed(&'static str),
@@ -233,6 +238,9 @@ pub enum UpstreamFault {
     /// `retryable`: another try, or another target, may succeed.
     #[error("the upstream reported an error inside its answer")]
     InBandError { retryable: bool },
+    /// The same where it says that the request is wrong: only the client can mend it.
+    #[error("the upstream rejected the request inside its answer")]
+    Rejected(Box<UpstreamWords>),
     /// As a whole, an event of it, a name in it, or what it would become for the client.
     #[error("the upstream's answer is larger than the gateway takes")]
     TooLarge,

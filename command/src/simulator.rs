@@ -54,11 +54,12 @@ pub struct SimulatedAnswer {
 
 impl Simulator {
     /// Answers a chat completion. `model` is the backend's name with its options; the one in the body is not looked
-    /// at. An unknown model is a 404, a bad option or body a 400.
+    /// at. An unknown model and a bad option are a 404, a bad body a 400.
     pub fn answer(&self, model: &str, body: &Bytes) -> SimulatedAnswer {
         let behaviour = match Behaviour::of(model) {
             Ok(behaviour) => behaviour,
-            Err(refusal) => return refused(refusal.status, &refusal.message, None),
+            // Whoever made the target can mend its name, and not the client.
+            Err(reason) => return refused(StatusCode::NOT_FOUND, &reason, None),
         };
         if behaviour.silent {
             return SimulatedAnswer {

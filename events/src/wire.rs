@@ -32,6 +32,9 @@ macro_rules! codes {
 codes! {
     /// The request is malformed; details: `field`, `reason`.
     InvalidRequest "INVALID_REQUEST" 400;
+    /// The upstream says that the request is wrong; details: `reason`, and `upstream_status`, `upstream_code`,
+    /// `upstream_param` where it says them.
+    UpstreamRejected "UPSTREAM_REJECTED" 400;
     /// No key, or one that is garbage, expired or revoked.
     Unauthenticated "UNAUTHENTICATED" 401;
     /// The key lacks a permission or the reach.
@@ -82,7 +85,7 @@ codes! {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
     pub code: ErrorCode,
-    /// For people. Never carries an upstream's own words, a secret or a prompt.
+    /// For people. Never carries a secret, nor an upstream's own words but where they were redacted (`UpstreamRejected`).
     pub message: String,
     pub details: Map<String, Value>,
     /// `Retry-After`, in whole seconds on the wire, rounded up.

@@ -52,6 +52,10 @@ pub fn details(code: ErrorCode) -> Shape {
             let whether = "Whether what was asked for is a fact";
             object().optional("recorded", schema::described(schema::one_of(["no", "unknown", "yes"]), whether))
         }
+        ErrorCode::UpstreamRejected => {
+            let said = object().required("reason", text()).optional("upstream_status", schema::count());
+            said.optional("upstream_code", text()).optional("upstream_param", text())
+        }
         ErrorCode::ViewBehind => {
             let positions = object().optional("view", text()).optional("position", schema::count());
             positions.optional("min_position", schema::count()).optional("rebuilding", schema::boolean())

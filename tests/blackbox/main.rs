@@ -37,6 +37,7 @@ mod provider_names;
 mod queries;
 mod rebuild;
 mod refusals;
+mod rejections;
 mod reseal;
 mod retries;
 mod routing;

@@ -15,12 +15,17 @@
 //! | `usage-IN-OUT-TOTAL`       | reports so many tokens                                               |
 //! | `leaky`                    | 401, repeating the credentials that it was sent                      |
 //! | `redirect`                 | sends the caller elsewhere                                           |
+//! | `reject-STATUS`            | says with this status that the request is too long                   |
+//! | `rejectleak`               | 400, repeating the credentials that it was sent, in several forms    |
+//! | `rejectinside`             | status 200, and the answer says that the request is too long         |
+//! | `rejectlate`               | the same after a few words                                           |
 //! | `e503`, `stall`            | is overloaded; begins, and then says nothing more                    |
 //! | `said`                     | what the test gave it to say ([`MockUpstream::says`])                |
 //! | `chaos-N`                  | one of these at random, see [`chaos`]; N tells such models apart     |
 
 mod answer;
 mod chaos;
+mod rejection;
 
 use std::future::Future;
 use std::io;
@@ -44,6 +49,7 @@ use tokio::task::JoinSet;
 pub use answer::TEXT;
 use answer::{Answer, Dialect, Reported};
 pub use chaos::Chaos;
+pub use rejection::{CODE, MESSAGE, PARAM};
 
 /// One request as it arrived.
 #[derive(Clone, Debug)]
@@ -58,6 +64,9 @@ impl Seen {
         self.body["model"].as_str().unwrap_or_default()
     }
 }
+
+/// Frames of a stream that breaks off in the middle.
+const BEFORE_THE_CUT: usize = 4;
 
 type Hook = Arc<dyn Fn(Seen) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
@@ -123,6 +132,11 @@ impl MockUpstream {
 
     pub fn chaos(&self) -> &Chaos {
         &self.state.chaos
+    }
+
+    /// Counts anew.
+    pub fn forget(&self) {
+        self.state.seen.lock().expect("the requests").clear();
     }
 
     pub fn seen_of(&self, model: &str) -> usize {
@@ -193,6 +207,8 @@ async fn behave(seen: &Seen, state: &State) -> io::Result<Response<Pieces>> {
     let (kind, number) = model.split_once('-').unwrap_or((&model, "0"));
     let pause = Duration::from_millis(number.parse().unwrap_or(0));
     let mut between_words = Duration::ZERO;
+    let dialect = if seen.path.ends_with("/messages") { Dialect::Anthropic } else { Dialect::OpenAi };
+    let streamed = seen.body["stream"] == Value::Bool(true);
     match kind {
         "e500" => return Ok(whole(500, "application/json", r#"{"error":{"message":"boom","type":"server_error"}}"#)),
         "e429" => return Ok(too_many(if number == "0" { "1" } else { number })),
@@ -202,6 +218,12 @@ async fn behave(seen: &Seen, state: &State) -> io::Result<Response<Pieces>> {
         "empty" => return Ok(whole(200, "application/json", "")),
         "leaky" => return Ok(leak(seen)),
         "redirect" => return Ok(redirect()),
+        "reject" => return Ok(whole(number.parse().expect("a status"), "application/json", rejection::body(dialect))),
+        "rejectleak" => return Ok(whole(400, "application/json", rejection::leaking(&seen.headers))),
+        "rejectinside" | "rejectlate" if !streamed => {
+            return Ok(whole(200, "application/json", rejection::inside(dialect)));
+        }
+        "rejectinside" => return Ok(whole(200, "text/event-stream", rejection::event(dialect))),
         "brokensse" => return Ok(whole(200, "text/event-stream", "data: {\"id\": broken\n\ndata: <b>\n\n")),
         "close" => return Err(closed()),
         "hang" => std::future::pending().await,
@@ -215,15 +237,19 @@ async fn behave(seen: &Seen, state: &State) -> io::Result<Response<Pieces>> {
         "gate" => state.wait_for_gate().await,
         _ => {}
     }
-    let dialect = if seen.path.ends_with("/messages") { Dialect::Anthropic } else { Dialect::OpenAi };
     let usage = if kind == "usage" { Reported::of(number) } else { Reported::default() };
     let answer = Answer { dialect, model: model.clone(), usage };
     let cut = kind == "cut";
-    if seen.body["stream"] != Value::Bool(true) {
+    if !streamed {
         return Ok(whole_answer(&answer.whole().to_string(), cut));
     }
     let include_usage = seen.body["stream_options"]["include_usage"] == Value::Bool(true);
-    Ok(streamed(answer.stream(include_usage), between_words, cut))
+    let mut frames = answer.stream(include_usage);
+    if kind == "rejectlate" {
+        frames.truncate(BEFORE_THE_CUT);
+        frames.push(rejection::event(dialect));
+    }
+    Ok(streamed_frames(frames, between_words, cut))
 }
 
 impl State {
@@ -258,8 +284,7 @@ fn whole_answer(text: &str, cut: bool) -> Response<Pieces> {
     head.body(Pieces(body)).expect("an answer")
 }
 
-fn streamed(frames: Vec<String>, between_words: Duration, cut: bool) -> Response<Pieces> {
-    const BEFORE_THE_CUT: usize = 4;
+fn streamed_frames(frames: Vec<String>, between_words: Duration, cut: bool) -> Response<Pieces> {
     let (pieces, body) = mpsc::channel(1);
     let mut teller = JoinSet::new();
     teller.spawn(async move {

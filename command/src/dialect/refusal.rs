@@ -52,7 +52,8 @@ fn envelope(form: ErrorForm, refusal: &Refusal, request_id: &str) -> Value {
             let (kind, code) = openai_words(refusal);
             let param = match refusal.code {
                 ErrorCode::ModelNotFound => Some("model"),
-                _ => refusal.details.get("field").and_then(Value::as_str).filter(|field| !field.is_empty()),
+                ErrorCode::UpstreamRejected => detail(refusal, "upstream_param"),
+                _ => detail(refusal, "field").filter(|field| !field.is_empty()),
             };
             let error = json!({ "message": openai_message(refusal), "type": kind, "param": param, "code": code });
             json!({ "error": with_details(error, refusal) })
@@ -110,6 +111,8 @@ fn openai_words(refusal: &Refusal) -> (&'static str, Option<String>) {
     let theirs = |code: &str| Some(code.to_owned());
     match refusal.code {
         ErrorCode::InvalidRequest => ("invalid_request_error", None),
+        // Clients know the provider's own: `context_length_exceeded`.
+        ErrorCode::UpstreamRejected => ("invalid_request_error", detail(refusal, "upstream_code").map(str::to_owned)),
         ErrorCode::Unauthenticated => ("invalid_request_error", theirs("invalid_api_key")),
         ErrorCode::ModelNotFound => ("invalid_request_error", theirs("model_not_found")),
         ErrorCode::BudgetExceeded => ("insufficient_quota", theirs("insufficient_quota")),
@@ -128,9 +131,13 @@ fn openai_message(refusal: &Refusal) -> Cow<'_, str> {
     }
 }
 
+fn detail<'r>(refusal: &'r Refusal, name: &str) -> Option<&'r str> {
+    refusal.details.get(name).and_then(Value::as_str)
+}
+
 /// OpenAI says in `type` what there were too many of.
 fn limited_by(refusal: &Refusal) -> &'static str {
-    match refusal.details.get("measure").and_then(Value::as_str) {
+    match detail(refusal, "measure") {
         Some(measure) if measure.starts_with("tokens") => "tokens",
         _ => "requests",
     }
@@ -195,6 +202,23 @@ mod tests {
             let error = error(ErrorForm::OpenAi, &Refusal::new(code, "m"));
             assert_eq!((error["type"].as_str(), error["code"].as_str()), (Some(kind), Some(word)));
         }
+    }
+
+    /// Holds: http.openai-errors, http.upstream-rejected
+    #[test]
+    fn what_an_upstream_rejected_has_its_code_and_param_where_openai_clients_look_for_them() {
+        let refusal = Refusal::new(ErrorCode::UpstreamRejected, "too long").with("upstream_status", 400);
+        let bare = error(ErrorForm::OpenAi, &refusal);
+        assert_eq!((&bare["type"], &bare["code"]), (&json!("invalid_request_error"), &json!(null)));
+        let refusal = refusal.with("upstream_code", "context_length_exceeded").with("upstream_param", "messages");
+        let openai = error(ErrorForm::OpenAi, &refusal);
+        assert_eq!((&openai["type"], &openai["param"]), (&json!("invalid_request_error"), &json!("messages")));
+        assert_eq!((&openai["message"], &openai["code"]), (&json!("too long"), &json!("context_length_exceeded")));
+        let native = error(ErrorForm::Native, &refusal);
+        assert_eq!(
+            (&native["code"], &native["details"]["upstream_code"]),
+            (&json!("UPSTREAM_REJECTED"), &openai["code"])
+        );
     }
 
     #[test]

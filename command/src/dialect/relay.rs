@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::native::{Delta, EventWriter, Said};
 use super::sse::{Event, SseParser};
+use super::upstream_refusal::in_band;
 use super::{ClientRequest, Metered, Receipt, Surface, UpstreamDialect, UpstreamFault, anthropic, openai};
 
 /// Bytes for the client that a byte of the upstream may become, over the whole stream, beyond the first so many. An event
@@ -193,7 +194,7 @@ impl Progress {
         let Self { metered, way, ended, relayed, .. } = self;
         // Whatever its data says, an event of this name is no part of an answer.
         if event.name == "error" && !matches!(way, Way::Translated { from: From::Anthropic(_), .. }) {
-            return Err(UpstreamFault::InBandError { retryable: true });
+            return Err(in_band(UpstreamDialect::OpenAi, event.data, true));
         }
         match way {
             Way::Passthrough(passthrough) => match event.data.trim_ascii() {

@@ -5,22 +5,25 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use http::HeaderMap;
 
-use super::{UpstreamDialect, json, openai};
+use super::rejection::UpstreamWords;
+use super::{UpstreamDialect, UpstreamFault, json, openai};
 
 /// Longer waits are cut to this: nobody holds money for a request that comes back in a day.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 /// Bytes of an error's body that are looked at.
 const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Characters of a message in which credentials are looked for: behind them it may repeat the prompt.
+const ABOUT_CHARS: usize = 120;
 
-/// An upstream's refusal, without any of its words: credentials could be in them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An upstream's refusal. It has the upstream's words where they are of use to the client, and then locked away.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamRefusal {
     pub status: u16,
     pub kind: UpstreamRefusalKind,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UpstreamRefusalKind {
     /// Too many requests or tokens. Waits are at most [`RETRY_AFTER_MAX`].
     RateLimited { retry_after: Option<Duration> },
@@ -30,7 +33,10 @@ pub enum UpstreamRefusalKind {
     Credentials,
     /// The account has no money left. Not to be retried, although it may look like a rate limit.
     OutOfMoney,
-    /// The request itself was refused: too long, a model that is not there, a field that it does not know.
+    /// 400, 413 and 422: what the client asked for is too long, of the wrong type, or not to be had. Only the client can
+    /// mend it.
+    Rejected(UpstreamWords),
+    /// Any other 4xx. Mostly a path or a model that is not there, which whoever set the provider up can mend.
     BadRequest,
     /// Redirects, and what nobody has seen yet.
     Other,
@@ -46,12 +52,13 @@ pub fn read_refusal(
     now: DateTime<Utc>,
 ) -> UpstreamRefusal {
     let text = String::from_utf8_lossy(body.get(..BODY_BYTES_MAX).unwrap_or(body));
-    let error = ErrorWords::of(&text);
+    let error = ErrorBody::of(&text);
     let retry_after = || retry_after(headers, &error, now);
     let kind = match status {
         402 => UpstreamRefusalKind::OutOfMoney,
         400..=499 if error.is_out_of_money(dialect) => UpstreamRefusalKind::OutOfMoney,
-        400 if error.has("API_KEY_INVALID") => UpstreamRefusalKind::Credentials,
+        400 | 413 | 422 if error.is_about_credentials() => UpstreamRefusalKind::Credentials,
+        400 | 413 | 422 => UpstreamRefusalKind::Rejected(UpstreamWords::of(error.body, error.error)),
         401 | 403 | 407 => UpstreamRefusalKind::Credentials,
         429 => UpstreamRefusalKind::RateLimited { retry_after: retry_after() },
         408 | 409 | 424 | 425 | 498 | 500..=599 => UpstreamRefusalKind::Transient { retry_after: retry_after() },
@@ -61,13 +68,26 @@ pub fn read_refusal(
     UpstreamRefusal { status, kind }
 }
 
-/// The codes in an error's body; its prose is not relied on, but for one sentence that has no code.
-struct ErrorWords<'a> {
+/// An error where an answer was due. `text` is the whole chunk or body; `retryable` holds where it is not the request
+/// that is wrong.
+pub(super) fn in_band(dialect: UpstreamDialect, text: &str, retryable: bool) -> UpstreamFault {
+    let error = ErrorBody::of(text);
+    if error.is_rejection() && !error.is_out_of_money(dialect) && !error.is_about_credentials() {
+        return UpstreamFault::Rejected(Box::new(UpstreamWords::of(error.body, error.error)));
+    }
+    UpstreamFault::InBandError { retryable }
+}
+
+/// An error's body, and the codes in it; its prose is not relied on, but for sentences that have no code.
+struct ErrorBody<'a> {
+    /// What is not an object with `error` in it is the error itself.
+    body: &'a str,
+    error: &'a str,
     words: Vec<String>,
     text: &'a str,
 }
 
-impl<'a> ErrorWords<'a> {
+impl<'a> ErrorBody<'a> {
     fn of(text: &'a str) -> Self {
         let body = text.trim();
         // Gemini's OpenAI endpoint may wrap its error in a list of one.
@@ -82,11 +102,42 @@ impl<'a> ErrorWords<'a> {
         let detail_codes =
             ["code", "error_code", "reason", "type"].into_iter().filter_map(|name| json::field(details, name));
         let words = codes.chain(detail_codes).filter_map(json::string).map(String::from);
-        Self { words: words.collect(), text }
+        Self { body, error, words: words.collect(), text }
     }
 
     fn has(&self, word: &str) -> bool {
         self.text.contains(word)
+    }
+
+    /// A status inside the error, or OpenAI's and Anthropic's words for one, say that the request is wrong.
+    fn is_rejection(&self) -> bool {
+        let status = ["code", "status"].into_iter().filter_map(|name| json::field(self.error, name));
+        let mut status = status.filter_map(|value| json::integer(value).or_else(|| json::string(value)?.parse().ok()));
+        match status.next() {
+            Some(status) => matches!(status, 400 | 413 | 422),
+            None => self.words.iter().any(|word| matches!(&**word, "invalid_request_error" | "request_too_large")),
+        }
+    }
+
+    /// Gemini and xAI, and with them some that stand before others, answer a wrong key with 400.
+    fn is_about_credentials(&self) -> bool {
+        const CODES: [&str; 5] = [
+            "API_KEY_INVALID",
+            "authentication_error",
+            "invalid_api_key",
+            "invalid_authentication",
+            "permission_error",
+        ];
+        if self.has("API_KEY_INVALID") || self.words.iter().any(|word| CODES.contains(&&**word)) {
+            return true;
+        }
+        let said = ["message", "error"].into_iter().filter_map(|name| json::field(self.error, name));
+        said.filter_map(json::string).any(|said| {
+            let said: String = said.chars().take(ABOUT_CHARS).collect::<String>().to_ascii_lowercase();
+            ["incorrect api key", "invalid api key", "api key not valid", "api key is invalid"]
+                .iter()
+                .any(|words| said.contains(words))
+        })
     }
 
     fn is_out_of_money(&self, dialect: UpstreamDialect) -> bool {
@@ -100,7 +151,7 @@ impl<'a> ErrorWords<'a> {
 }
 
 /// `retry-after-ms`, `retry-after` in seconds or as an HTTP date, or Google's `retryDelay` in the body.
-fn retry_after(headers: &HeaderMap, error: &ErrorWords<'_>, now: DateTime<Utc>) -> Option<Duration> {
+fn retry_after(headers: &HeaderMap, error: &ErrorBody<'_>, now: DateTime<Utc>) -> Option<Duration> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let in_ms =
         header("retry-after-ms").and_then(|text| text.split('.').next()?.parse().ok()).map(Duration::from_millis);
@@ -223,6 +274,46 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_key_is_not_the_clients_to_mend_whatever_its_status() {
+        for body in [
+            r#"{"code":"Client specified an invalid argument","error":"Incorrect API key provided: xa***yz."}"#,
+            r#"[{"error":{"code":400,"message":"API key not valid.","details":[{"reason":"API_KEY_INVALID"}]}}]"#,
+            r#"{"error":{"message":"no","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#,
+            r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#,
+        ] {
+            let kind = read(UpstreamDialect::OpenAi, 400, ("x-none", ""), body);
+            assert_eq!(kind, UpstreamRefusalKind::Credentials, "{body}");
+        }
+    }
+
+    #[test]
+    fn an_error_inside_an_answer_is_the_clients_where_it_says_that_the_request_is_wrong() {
+        use UpstreamDialect::{Anthropic, OpenAi};
+        for (dialect, text, is_the_clients) in [
+            (OpenAi, r#"{"error":{"code":400,"message":"too long","metadata":{}}}"#, true),
+            (OpenAi, r#"{"error":{"code":"422","message":"m"}}"#, true),
+            (OpenAi, r#"{"object":"error","message":"too long","code":400}"#, true),
+            (OpenAi, r#"{"error":{"type":"invalid_request_error","code":"context_length_exceeded"}}"#, true),
+            (OpenAi, r#"{"error":{"type":"invalid_request_error","code":"insufficient_quota"}}"#, false),
+            (OpenAi, r#"{"error":{"type":"invalid_request_error","code":"invalid_api_key"}}"#, false),
+            (OpenAi, r#"{"error":{"code":401,"type":"invalid_request_error"}}"#, false),
+            (OpenAi, r#"{"error":{"code":502,"message":"m"}}"#, false),
+            (OpenAi, r#"{"error":"text"}"#, false),
+            (Anthropic, r#"{"type":"error","error":{"type":"invalid_request_error","message":"m"}}"#, true),
+            (Anthropic, r#"{"type":"error","error":{"type":"request_too_large","message":"m"}}"#, true),
+            (Anthropic, r#"{"type":"error","error":{"type":"overloaded_error","message":"m"}}"#, false),
+            (
+                Anthropic,
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low"}}"#,
+                false,
+            ),
+        ] {
+            let fault = in_band(dialect, text, true);
+            assert_eq!(matches!(fault, UpstreamFault::Rejected(_)), is_the_clients, "{text}: {fault:?}");
+        }
+    }
+
+    #[test]
     fn statuses_say_whose_fault_it_is() {
         let kind = |status| read(UpstreamDialect::OpenAi, status, ("x-none", ""), "<html>");
         for status in [500, 502, 503, 504, 529, 408] {
@@ -231,8 +322,11 @@ mod tests {
         for status in [401, 403] {
             assert_eq!(kind(status), UpstreamRefusalKind::Credentials);
         }
-        for status in [400, 404, 413, 422] {
+        for status in [404, 405, 410, 415, 431] {
             assert_eq!(kind(status), UpstreamRefusalKind::BadRequest);
+        }
+        for status in [400, 413, 422] {
+            assert!(matches!(kind(status), UpstreamRefusalKind::Rejected(_)), "{status}");
         }
         for status in [204, 301, 307] {
             assert_eq!(kind(status), UpstreamRefusalKind::Other);

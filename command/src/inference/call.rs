@@ -2,6 +2,7 @@
 //! request's deadline.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -58,6 +59,8 @@ pub struct UpstreamBody {
     comes_fast: bool,
     /// What is left of a chunk that is handed out piece by piece.
     rest: Bytes,
+    /// What the upstream was sent beside the request, which it may repeat.
+    sent: Credentials,
 }
 
 enum Source {
@@ -77,22 +80,22 @@ pub async fn call(
 ) -> Result<Called, CallFailure> {
     let deadline = running.deadline;
     let first_until = deadline.min(Instant::now() + Duration::from_millis(target.provider.timeout_ms));
-    let (status, headers, source) = match target.provider.kind {
+    let (sent, (status, headers, source)) = match target.provider.kind {
         ProviderKind::Simulator => {
             running.transmission().start();
-            simulate(target, &body)
+            (Credentials { provider: Arc::clone(&target.provider), secret: None }, simulate(target, &body))
         }
         ProviderKind::Openai | ProviderKind::Anthropic => {
             send(gateway, target, body, request_id, running, first_until).await?
         }
     };
     let idle = Duration::from_millis(target.provider.idle_timeout_ms);
-    let mut body =
-        UpstreamBody { source, idle, first_until: Some(first_until), deadline, comes_fast: false, rest: Bytes::new() };
+    let (first_until, rest) = (Some(first_until), Bytes::new());
+    let mut body = UpstreamBody { source, idle, first_until, deadline, comes_fast: false, rest, sent };
     if !(200..300).contains(&status) {
         let said = body.beginning().await;
         let refusal = read_refusal(target.dialect(), status, &headers, &said, gateway.clock.now());
-        return Err(CallFailure { cause: Cause::Refused(refusal), status: Some(status) });
+        return Err(CallFailure::refused(refusal, &body.sent));
     }
     Ok(Called { upstream_request_id: upstream_request_id(&headers), body })
 }
@@ -109,7 +112,7 @@ async fn send(
     request_id: &str,
     running: &Running,
     first_until: Instant,
-) -> Result<(u16, HeaderMap, Source), CallFailure> {
+) -> Result<(Credentials, (u16, HeaderMap, Source)), CallFailure> {
     let credentials = Credentials::of(gateway, &target.provider).await.map_err(|error| {
         tracing::error!(request_id, trace_id = running.trace_id(), %error, provider = %target.backend.provider_id, "open a provider's key");
         CallFailure::of(match error {
@@ -124,7 +127,7 @@ async fn send(
     match timeout_at(first_until, client.send(request)).await {
         Ok(Ok(response)) => {
             let (parts, body) = response.into_parts();
-            Ok((parts.status.as_u16(), parts.headers, Source::Http(body)))
+            Ok((credentials, (parts.status.as_u16(), parts.headers, Source::Http(body))))
         }
         Ok(Err(error)) => Err(CallFailure::of(Cause::Send(error))),
         Err(_) => Err(CallFailure::of(Cause::Timeout)),
@@ -258,6 +261,11 @@ impl UpstreamBody {
             whole.extend_from_slice(&chunk);
         }
         Ok(whole.into())
+    }
+
+    /// What is wrong with the bytes that came.
+    pub fn fault(&self, fault: UpstreamFault) -> CallFailure {
+        CallFailure::fault(fault, &self.sent)
     }
 
     /// What of a refusal comes soon.

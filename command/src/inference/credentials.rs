@@ -7,6 +7,7 @@ use events::event::admin::Provider;
 use projections::tables::Tables;
 
 use super::{Gateway, TABLES_WAIT_MAX};
+use crate::dialect::{Redactor, may_be_secret};
 use crate::secrets::{Secret, VaultError};
 
 /// A provider cannot be called.
@@ -27,6 +28,13 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// Knows what of them may be secret: the key, and the values of most of the provider's own headers. To be made when it
+    /// is needed: it has all their parts.
+    pub fn redactor(&self) -> Redactor {
+        let headers = self.provider.headers.iter().filter(|(name, value)| may_be_secret(name, value));
+        Redactor::new(headers.map(|(_, value)| value.as_str()).chain(self.secret.iter().map(Secret::reveal)))
+    }
+
     /// Of a provider that a request was planned with, maybe long ago: other targets may have been tried first. Where its
     /// key changes at this very moment, the row is looked up once more.
     pub async fn of(gateway: &Gateway, planned: &Arc<Provider>) -> Result<Self, CredentialsError> {

@@ -21,6 +21,7 @@ const REFUSALS: &[ErrorCode] = &[
     ErrorCode::ModelUnpriced,
     ErrorCode::BudgetExceeded,
     ErrorCode::RateLimited,
+    ErrorCode::UpstreamRejected,
     ErrorCode::UpstreamError,
     ErrorCode::AllProvidersUnavailable,
     ErrorCode::UpstreamTimeout,

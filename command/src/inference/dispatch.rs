@@ -57,7 +57,7 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, way: Way) -> Result
             }
             Err(failure) => failures.push(failure),
         }
-        if running.is_out_of_time() {
+        if running.is_out_of_time() || failures.last().is_some_and(CallFailure::is_rejection) {
             break;
         }
     }
@@ -98,14 +98,7 @@ async fn ask_target(
             Ok(answer) => return (running, Ok(answer)),
             Err(failure) => failure,
         };
-        tracing::warn!(
-            request_id,
-            trace_id = running.trace_id(),
-            backend = target.name,
-            reason = failure.reason(),
-            status = failure.status,
-            "call an upstream"
-        );
+        log_failure(&failure, target, request_id, &running);
         if failure.is_timeout() && running.is_out_of_time() {
             // It was not the upstream whose time was over: what it did for this request is not known.
             return (running, Err(failure));
@@ -114,8 +107,19 @@ async fn ask_target(
         let [jitter] = gateway.ids.bytes::<1>();
         match failure.next(calls, jitter) {
             Next::SameTargetAfter(wait) if !running.is_out_of_time() => tokio::time::sleep(wait).await,
-            Next::SameTargetAfter(_) | Next::NextTarget => return (running, Err(failure)),
+            Next::SameTargetAfter(_) | Next::OtherTarget | Next::NoOther => return (running, Err(failure)),
         }
+    }
+}
+
+/// With what to look at, for whoever set the provider up. A rejection is the client's affair, and as frequent as it likes.
+fn log_failure(failure: &CallFailure, target: &PlannedTarget, request_id: &str, running: &Running) {
+    let (trace_id, backend, reason, status) = (running.trace_id(), &target.name, failure.reason(), failure.status);
+    if failure.is_rejection() {
+        tracing::debug!(request_id, trace_id, backend, reason, status, "an upstream rejects a request");
+    } else {
+        let look_at = failure.sentence();
+        tracing::warn!(request_id, trace_id, backend, reason, status, look_at, "call an upstream");
     }
 }
 
@@ -140,11 +144,11 @@ async fn begin_stream(
         match body.next_piece().await? {
             Some(chunk) => relay.feed(&chunk, &mut first),
             None => {
-                relay.finish(&mut first).map_err(|fault| CallFailure::of(Cause::Fault(fault)))?;
+                relay.finish(&mut first).map_err(|fault| body.fault(fault))?;
                 break;
             }
         }
-        .map_err(|fault| CallFailure::of(Cause::Fault(fault)))?;
+        .map_err(|fault| body.fault(fault))?;
     }
     running.first_token();
     Ok(Answer::Streamed { first: first.freeze(), body })

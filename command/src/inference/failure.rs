@@ -1,10 +1,12 @@
-//! Why a call failed, whether it is tried again, and what the client is told. An upstream's own words go nowhere.
+//! Why a call failed, whether it is tried again, and what the client is told. An upstream's own words go nowhere, but for
+//! those by which it rejects the request, redacted.
 
 use std::time::Duration;
 
 use events::wire::{ErrorCode, Refusal};
 
-use crate::dialect::{UpstreamFault, UpstreamRefusal, UpstreamRefusalKind};
+use super::credentials::Credentials;
+use crate::dialect::{Rejection, UpstreamFault, UpstreamRefusal, UpstreamRefusalKind};
 use crate::upstream::SendError;
 
 /// A wait that is short enough to be sat out on the same target.
@@ -33,6 +35,8 @@ pub enum Cause {
     Send(SendError),
     Timeout,
     Refused(UpstreamRefusal),
+    /// The client's request is wrong, says the upstream: by its status, or inside its answer.
+    Rejected(Box<Rejection>),
     Fault(UpstreamFault),
 }
 
@@ -40,12 +44,45 @@ pub enum Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     SameTargetAfter(Duration),
-    NextTarget,
+    OtherTarget,
+    /// Every other target would only be paid for being asked the same.
+    NoOther,
 }
 
 impl CallFailure {
     pub const fn of(cause: Cause) -> Self {
         Self { cause, status: None }
+    }
+
+    /// What is kept of the refusal has nothing in it that the upstream was sent in secret.
+    pub fn refused(refusal: UpstreamRefusal, sent: &Credentials) -> Self {
+        let status = Some(refusal.status);
+        let cause = match &refusal.kind {
+            UpstreamRefusalKind::Rejected(words) => Cause::Rejected(Box::new(words.redacted(&sent.redactor()))),
+            _ => Cause::Refused(refusal),
+        };
+        Self { cause, status }
+    }
+
+    /// The same of an answer that is none.
+    pub fn fault(fault: UpstreamFault, sent: &Credentials) -> Self {
+        Self::of(match fault {
+            UpstreamFault::Rejected(words) => Cause::Rejected(Box::new(words.redacted(&sent.redactor()))),
+            fault => Cause::Fault(fault),
+        })
+    }
+
+    /// Only the client can mend it.
+    pub const fn is_rejection(&self) -> bool {
+        matches!(self.cause, Cause::Rejected(_))
+    }
+
+    /// The upstream's own code of a rejection.
+    pub fn upstream_code(&self) -> Option<&str> {
+        match &self.cause {
+            Cause::Rejected(rejection) => rejection.code.as_deref(),
+            _ => None,
+        }
     }
 
     /// A word for events.
@@ -57,6 +94,8 @@ impl CallFailure {
             Cause::Send(error) => error.reason(),
             Cause::Timeout => "timeout",
             Cause::Refused(_) => "status",
+            Cause::Rejected(_) if self.status.is_some() => "status",
+            Cause::Rejected(_) | Cause::Fault(UpstreamFault::Rejected(_)) => "in_band_error",
             Cause::Fault(UpstreamFault::Malformed(_)) => "malformed",
             Cause::Fault(UpstreamFault::Truncated) => "truncated",
             Cause::Fault(UpstreamFault::InBandError { .. }) => "in_band_error",
@@ -70,7 +109,7 @@ impl CallFailure {
 
     /// The upstream said that it did not do it: nothing can be billed.
     pub const fn was_refused(&self) -> bool {
-        matches!(&self.cause, Cause::Refused(_) | Cause::Fault(UpstreamFault::InBandError { .. }))
+        matches!(&self.cause, Cause::Refused(_) | Cause::Rejected(_) | Cause::Fault(UpstreamFault::InBandError { .. }))
     }
 
     /// The upstream asks to slow down; how long, where it says.
@@ -86,7 +125,7 @@ impl CallFailure {
     /// The first failure of a target may be tried again there; `jitter` is in 0..=255.
     pub fn next(&self, calls_of_target: u32, jitter: u8) -> Next {
         if calls_of_target > 1 {
-            return Next::NextTarget;
+            return Next::OtherTarget;
         }
         let backoff = BACKOFF + BACKOFF * u32::from(jitter) / 256;
         match &self.cause {
@@ -98,16 +137,17 @@ impl CallFailure {
                     Next::SameTargetAfter(wait.max(backoff))
                 }
                 UpstreamRefusalKind::Transient { .. } => Next::SameTargetAfter(backoff),
-                _ => Next::NextTarget,
+                _ => Next::OtherTarget,
             },
+            Cause::Rejected(_) => Next::NoOther,
             // A time-out has cost enough; what came malformed may have been billed.
-            _ => Next::NextTarget,
+            _ => Next::OtherTarget,
         }
     }
 
     /// The same as a sentence, with what to look at where that is known. Whoever sets a provider up reads it, and on the
     /// OpenAI surface it is all that there is.
-    const fn sentence(&self) -> &'static str {
+    pub const fn sentence(&self) -> &'static str {
         match &self.cause {
             Cause::Untranslatable => "this request cannot be said in the upstream's dialect",
             Cause::Withdrawn => "the provider was ended or changed while the request was on its way: try again",
@@ -131,9 +171,13 @@ impl CallFailure {
                     "the upstream knows no such path or model: are its base_url (for kind openai it mostly ends in /v1) \
                      and the target's model right?"
                 }
-                UpstreamRefusalKind::BadRequest => "the upstream refused the request as it is",
+                UpstreamRefusalKind::BadRequest => {
+                    "the upstream takes no such request: are its base_url and its kind right?"
+                }
                 _ => "the upstream failed to answer",
             },
+            Cause::Rejected(_) if matches!(self.status, Some(413)) => "the request is too large for the upstream",
+            Cause::Rejected(_) => "the upstream refused the request as it is",
             Cause::Send(SendError::Closed | SendError::Malformed) | Cause::Timeout | Cause::Fault(_) => {
                 "the upstream failed to answer"
             }
@@ -148,7 +192,11 @@ impl CallFailure {
         if self.is_timeout() {
             return Refusal::new(ErrorCode::UpstreamTimeout, "the upstream did not answer in time");
         }
-        let refusal = Refusal::new(ErrorCode::UpstreamError, self.sentence()).with("reason", self.reason());
+        let mut refusal = match &self.cause {
+            Cause::Rejected(rejection) => rejected(rejection, self.sentence()),
+            _ => Refusal::new(ErrorCode::UpstreamError, self.sentence()),
+        };
+        refusal = refusal.with("reason", self.reason());
         match self.status {
             Some(status) => refusal.with("upstream_status", status),
             None => refusal,
@@ -161,8 +209,9 @@ pub fn refusal_of(failures: &[CallFailure], targets: usize) -> Refusal {
     let Some(last) = failures.last() else {
         return Refusal::new(ErrorCode::AllProvidersUnavailable, "no upstream could be asked");
     };
-    // Time may have run out before the others were asked: then it failed alone as well.
-    if targets == 1 || failures.len() == 1 {
+    // Time may have run out before the others were asked: then it failed alone as well. Whoever rejects the request
+    // speaks for all.
+    if targets == 1 || failures.len() == 1 || last.is_rejection() {
         return last.refusal_alone();
     }
     // The shortest wait: the target that asked for it may serve then.
@@ -172,6 +221,18 @@ pub fn refusal_of(failures: &[CallFailure], targets: usize) -> Refusal {
         None => Refusal::new(ErrorCode::AllProvidersUnavailable, "every upstream of this model failed")
             .retry_after(DEFAULT_RETRY_AFTER),
     }
+}
+
+/// In the upstream's own words, as far as they can be shown.
+fn rejected(rejection: &Rejection, otherwise: &str) -> Refusal {
+    let message = rejection.message.as_deref().unwrap_or(otherwise);
+    let mut refusal = Refusal::new(ErrorCode::UpstreamRejected, message);
+    for (name, said) in [("upstream_code", &rejection.code), ("upstream_param", &rejection.param)] {
+        if let Some(said) = said {
+            refusal = refusal.with(name, said.as_str());
+        }
+    }
+    refusal
 }
 
 fn rate_limited(wait: Duration) -> Refusal {
@@ -193,6 +254,10 @@ mod tests {
 
     fn refused(status: u16, kind: UpstreamRefusalKind) -> CallFailure {
         CallFailure { cause: Cause::Refused(UpstreamRefusal { status, kind }), status: Some(status) }
+    }
+
+    fn rejected_with(status: u16) -> CallFailure {
+        CallFailure { cause: Cause::Rejected(Box::default()), status: Some(status) }
     }
 
     fn limited(seconds: u64) -> CallFailure {
@@ -219,6 +284,24 @@ mod tests {
         assert_eq!((limited.retry_after, &limited.details["retry_after"]), (Some(Duration::from_secs(3)), &3.into()));
     }
 
+    /// Holds: http.upstream-rejected
+    #[test]
+    fn whoever_rejects_the_request_speaks_for_all_and_nobody_else_is_asked() {
+        let rejection = Rejection { message: Some("too long".into()), code: Some("too_long".into()), param: None };
+        let failure = CallFailure { cause: Cause::Rejected(Box::new(rejection)), status: Some(422) };
+        assert_eq!((failure.next(1, 0), failure.reason()), (Next::NoOther, "status"));
+        let broken = CallFailure::of(Cause::Send(SendError::Closed));
+        let refusal = refusal_of(&[broken, failure.clone()], 3);
+        assert_eq!((refusal.code, &*refusal.message), (ErrorCode::UpstreamRejected, "too long"));
+        assert_eq!(
+            serde_json::Value::Object(refusal.details),
+            serde_json::json!({ "reason": "status", "upstream_status": 422, "upstream_code": "too_long" })
+        );
+        let in_band = CallFailure { status: None, ..failure };
+        let refusal = refusal_in_stream(&in_band.cause);
+        assert_eq!((refusal.code, &refusal.details["reason"]), (ErrorCode::UpstreamRejected, &"in_band_error".into()));
+    }
+
     #[test]
     fn who_sets_a_provider_up_is_told_what_to_look_at() {
         for (failure, said) in [
@@ -228,7 +311,9 @@ mod tests {
             (CallFailure::of(Cause::Send(SendError::Forbidden)), "allow_private_network"),
             (refused(401, UpstreamRefusalKind::Credentials), "api_key"),
             (refused(404, UpstreamRefusalKind::BadRequest), "base_url"),
-            (refused(400, UpstreamRefusalKind::BadRequest), "refused the request"),
+            (refused(405, UpstreamRefusalKind::BadRequest), "its kind"),
+            (rejected_with(400), "refused the request"),
+            (rejected_with(413), "too large"),
         ] {
             let message = refusal_of(std::slice::from_ref(&failure), 1).message;
             assert!(message.contains(said), "{failure:?}: {message}");
@@ -247,11 +332,12 @@ mod tests {
             (refused(429, UpstreamRefusalKind::RateLimited { retry_after: short }), true),
             (limited(2), false),
             (refused(429, UpstreamRefusalKind::OutOfMoney), false),
-            (refused(400, UpstreamRefusalKind::BadRequest), false),
+            (refused(405, UpstreamRefusalKind::BadRequest), false),
+            (rejected_with(400), false),
             (CallFailure::of(Cause::Fault(UpstreamFault::Truncated)), false),
         ] {
-            assert_eq!(failure.next(1, 0) != Next::NextTarget, again, "{failure:?}");
-            assert_eq!(failure.next(2, 0), Next::NextTarget);
+            assert_eq!(matches!(failure.next(1, 0), Next::SameTargetAfter(_)), again, "{failure:?}");
+            assert!(!matches!(failure.next(2, 0), Next::SameTargetAfter(_)));
         }
     }
 }

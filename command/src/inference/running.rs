@@ -139,6 +139,7 @@ impl Running {
             attempt: self.calls,
             reason: failure.reason().to_owned(),
             status: failure.status,
+            upstream_code: failure.upstream_code().map(str::to_owned),
             latency_ms: millis(self.call_began.elapsed()),
         });
     }

@@ -147,7 +147,7 @@ impl Relaying {
     /// Whether the answer is at its end.
     fn relay(&mut self, came: Result<Option<Bytes>, CallFailure>, out: &mut BytesMut) -> Result<bool, CallFailure> {
         let relay = self.running.relay.as_mut().ok_or(CallFailure::of(Cause::Timeout))?;
-        let fault = |fault| CallFailure::of(Cause::Fault(fault));
+        let fault = |fault| self.body.fault(fault);
         match came? {
             Some(chunk) => relay.feed(&chunk, out).map_err(fault)?,
             None => {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::Gateway;
 use super::abandoned::{KeptBytes, Owner};
 use super::call::call;
-use super::failure::{CallFailure, Cause};
+use super::failure::CallFailure;
 use super::plan::PlannedTarget;
 use super::running::Running;
 use crate::dialect::{Surface, WholeAnswer, read_whole};
@@ -60,7 +60,7 @@ async fn answer(
     running.answered_by(called.upstream_request_id);
     let whole = called.body.whole(|bytes| kept.add(bytes)).await?;
     let answer = read_whole(target.dialect(), surface, whole);
-    let answer = answer.map_err(|fault| CallFailure::of(Cause::Fault(fault)))?;
+    let answer = answer.map_err(|fault| called.body.fault(fault))?;
     running.first_token();
     Ok(answer)
 }

@@ -31,20 +31,14 @@ pub struct Behaviour {
     pub silent: bool,
 }
 
-/// The name is not one of ours.
-#[derive(Debug)]
-pub struct Refusal {
-    pub status: StatusCode,
-    pub message: String,
-}
-
 impl Behaviour {
-    pub fn of(model: &str) -> Result<Self, Refusal> {
+    /// Errors: what is wrong with the name, which is not one of ours.
+    pub fn of(model: &str) -> Result<Self, String> {
         let (name, options) = model.split_once('?').unwrap_or((model, ""));
         let voice = match name {
             "echo" => Voice::Echo,
             "lorem" => Voice::Lorem,
-            _ => return Err(Refusal { status: StatusCode::NOT_FOUND, message: "there is no such model".into() }),
+            _ => return Err("there is no such model".into()),
         };
         let mut behaviour = Self {
             voice,
@@ -62,10 +56,8 @@ impl Behaviour {
             silent: false,
         };
         for (option, value) in url::form_urlencoded::parse(options.as_bytes()) {
-            behaviour.set(&option, &value).map_err(|reason| Refusal {
-                status: StatusCode::BAD_REQUEST,
-                message: format!("option {option} of the model's name {reason}"),
-            })?;
+            let set = behaviour.set(&option, &value);
+            set.map_err(|reason| format!("option {option} of the model's name {reason}"))?;
         }
         Ok(behaviour)
     }

@@ -293,7 +293,14 @@ async fn request(world: Arc<World>, number: u64) {
 
 fn attempt(world: &World) -> AttemptFailed {
     let reason = "status".to_owned();
-    AttemptFailed { backend: world.backend(), attempt: 1, reason, status: Some(503), latency_ms: 41 }
+    AttemptFailed {
+        backend: world.backend(),
+        attempt: 1,
+        reason,
+        status: Some(503),
+        upstream_code: None,
+        latency_ms: 41,
+    }
 }
 
 /// The first event of a resource; its position.

@@ -149,6 +149,10 @@ pub struct AttemptFailed {
     /// The upstream's HTTP status, where it gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// The upstream's own code where it rejected the request, such as `context_length_exceeded`: at most 64 letters,
+    /// digits and `_-.`, and nothing that looks like a key. Its message is not recorded: it may repeat the prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream_code: Option<String>,
     /// From the call to its failure, in milliseconds.
     pub latency_ms: u64,
 }

@@ -230,7 +230,8 @@ fn samples() -> Vec<(Stream, Event)> {
             backend: backend(),
             attempt: 1,
             reason: "status".to_owned(),
-            status: Some(503),
+            status: Some(400),
+            upstream_code: Some("context_length_exceeded".to_owned()),
             latency_ms: 12,
         }))),
         hold(Event::BudgetReserved(Box::new(BudgetReserved {

@@ -4,15 +4,17 @@ use std::borrow::Cow;
 
 use crate::chat::{OutputBlock, ToolCall};
 use crate::dialect::json::{self, Kind};
-use crate::dialect::{ANSWER_BLOCKS_MAX, FinishReason, Metered, UpstreamFault, must_be_short};
+use crate::dialect::{
+    ANSWER_BLOCKS_MAX, FinishReason, Metered, UpstreamDialect, UpstreamFault, must_be_short, upstream_refusal,
+};
 
 /// The message's blocks. Errors: no JSON, an error in band, no content.
 pub fn read_blocks(body: &str, metered: &mut Metered) -> Result<Vec<OutputBlock>, UpstreamFault> {
     json::check(body)?;
     let [error, content, id, model, usage, reason] =
         json::pick(body, ["error", "content", "id", "model", "usage", "stop_reason"])?;
-    if let Some(error) = error {
-        return Err(in_band(error));
+    if error.is_some() {
+        return Err(in_band(body));
     }
     let content = content.filter(|content| json::kind(content) == Kind::Array);
     let content = content.ok_or(UpstreamFault::Malformed("no content"))?;
@@ -32,10 +34,11 @@ pub fn read_blocks(body: &str, metered: &mut Metered) -> Result<Vec<OutputBlock>
 }
 
 /// An error where an answer was due. What is wrong with the request or the account stays wrong.
-pub fn in_band(error: &str) -> UpstreamFault {
-    let kind = json::field(error, "type").and_then(json::string).unwrap_or_default();
-    let retryable = matches!(&*kind, "api_error" | "overloaded_error" | "rate_limit_error" | "timeout_error");
-    UpstreamFault::InBandError { retryable }
+pub fn in_band(text: &str) -> UpstreamFault {
+    let kind = json::field(text, "error").and_then(|error| json::field(error, "type")).and_then(json::string);
+    let retryable =
+        matches!(kind.as_deref(), Some("api_error" | "overloaded_error" | "rate_limit_error" | "timeout_error"));
+    upstream_refusal::in_band(UpstreamDialect::Anthropic, text, retryable)
 }
 
 /// `None` for null and for what is no string.

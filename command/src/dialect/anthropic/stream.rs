@@ -74,7 +74,8 @@ impl Reader {
                     self.finish(FinishReason::Stop, metered, each);
                 }
             }
-            "error" => return Err(error.map_or(MALFORMED, in_band)),
+            "error" if error.is_some() => return Err(in_band(data)),
+            "error" => return Err(MALFORMED),
             _ => {} // `ping`, and what may come later
         }
         Ok(())

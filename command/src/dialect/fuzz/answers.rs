@@ -72,7 +72,10 @@ fn differs_in_its_model_alone(body: &[u8], rendered: &[u8]) {
     }
 }
 
-const REFUSALS: [&str; 9] = [
+/// What the upstreams of these refusals were sent.
+const SECRET: &str = "gw-7Hq2xVt9LmBz4KpWs8Rn";
+
+const REFUSALS: [&str; 14] = [
     "",
     "<html>busy</html>",
     r#"{"error":{"message":"m","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#,
@@ -82,7 +85,43 @@ const REFUSALS: [&str; 9] = [
     r#"{"error":{"details":[{"reason":"API_KEY_INVALID"}],"retryDelay" : "1m30.5s"}}"#,
     r#"{"object":"error","message":"m","code":40001}"#,
     r#""no""#,
+    r#"{"error":{"message":"bad request with gw-7Hq2xVt9LmBz4KpWs8Rn in it","param":"messages[0]","code":"too_long"}}"#,
+    r#"{"error":{"message":"Bearer \u0067w\u002d7Hq2xVt9LmBz4KpWs8Rn or Z3ctN0hxMnhWdDlMbUJ6NEtwV3M4Um4=","type":"t"}}"#,
+    r#"{"detail":[{"loc":["body","gw-7Hq2xVt9LmBz4KpWs8Rn",0],"msg":"%67w-7Hq2xVt9Lm Bz4KpWs8Rn","type":"t"}]}"#,
+    r#"{"error":"unknown key GW-7HQ2XVT9LMBZ4KPWS8RN","code":"gw-7Hq2xVt9LmBz4KpWs8Rn"}"#,
+    r#"{"object":"error","message":{"detail":"67772d37487132785674394c6d427a344b7057733852 6e"},"param":"7Hq2xVt9"}"#,
 ];
+
+/// By a second way of looking: eight letters and digits of the secret in a row, whatever their case and between them.
+fn shares_a_run(text: &str) -> bool {
+    let bare = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    let (text, secret) = (bare(text), bare(SECRET));
+    secret.as_bytes().windows(8).any(|run| text.as_bytes().windows(8).any(|other| other == run))
+}
+
+#[test]
+fn what_is_shown_of_a_rejection_has_no_secret_in_it_and_an_end() {
+    let known =
+        ["error", "message", "code", "param", "detail", "msg", "loc", "status", "details", "error_code", SECRET];
+    let corpus = Corpus::of(REFUSALS.map(|refusal| refusal.as_bytes().to_vec())).knowing(&known);
+    let redactor = Redactor::new([SECRET]);
+    fuzz!(4_000, |dice| {
+        let (dialect, status) = (DIALECTS[dice.below(2)], [400, 413, 422][dice.below(3)]);
+        let body = corpus.draw(dice);
+        let refusal = read_refusal(dialect, status, &HeaderMap::new(), &body, DateTime::UNIX_EPOCH);
+        let UpstreamRefusalKind::Rejected(words) = refusal.kind else { return };
+        let Rejection { message, code, param } = words.redacted(&redactor);
+        for (said, chars_max) in [(&message, 1000), (&code, 64), (&param, 128)] {
+            let Some(said) = said else { continue };
+            assert!((1..=chars_max).contains(&said.chars().count()), "{said:?} of {}", shown(&body));
+            assert!(!said.chars().any(char::is_control), "{said:?} of {}", shown(&body));
+            assert!(!shares_a_run(said), "{said:?} of {}", shown(&body));
+        }
+        for name in [&code, &param].into_iter().flatten() {
+            assert!(name.is_ascii() && !name.contains(' '), "{name:?}");
+        }
+    });
+}
 
 fn wait(dice: &mut Dice<'_>) -> String {
     match dice.below(4) {
@@ -107,9 +146,9 @@ fn a_refusal_of_an_upstream_is_no_wait_without_an_end() {
         let body = corpus.draw(dice);
         let refusal = read_refusal(dialect, status, &headers, &body, DateTime::UNIX_EPOCH);
         assert_eq!(refusal.status, status);
-        let wait = match refusal.kind {
+        let wait = match &refusal.kind {
             UpstreamRefusalKind::RateLimited { retry_after } | UpstreamRefusalKind::Transient { retry_after } => {
-                retry_after
+                *retry_after
             }
             kind => {
                 assert!(status < 500, "{kind:?} for {status}: {}", shown(&body));

@@ -2,7 +2,8 @@
 //! stand in the JSON until somebody needs them.
 
 use crate::dialect::json::{self, Kind, Member};
-use crate::dialect::{FinishReason, Metered, UpstreamFault};
+use crate::dialect::upstream_refusal::in_band;
+use crate::dialect::{FinishReason, Metered, UpstreamDialect, UpstreamFault};
 
 /// Choices of one answer; clients cannot ask for more.
 const CHOICES_MAX: usize = 128;
@@ -49,11 +50,11 @@ pub fn top_level<'a>(text: &'a str, metered: &mut Metered) -> Result<TopLevel<'a
     };
     let no_error = [r#""""#, "{}", "false"];
     if let Some(error) = find("error").filter(|error| !no_error.contains(error)) {
-        return Err(UpstreamFault::InBandError { retryable: is_retryable(error) });
+        return Err(in_band(UpstreamDialect::OpenAi, text, is_retryable(error)));
     }
     // Older vLLM words its errors flat.
     if find("object") == Some(r#""error""#) {
-        return Err(UpstreamFault::InBandError { retryable: is_retryable(text) });
+        return Err(in_band(UpstreamDialect::OpenAi, text, is_retryable(text)));
     }
     metered.keep_names(find("id"), find("model"));
     let usage = find("usage")

@@ -186,6 +186,7 @@ impl Gateway {
             attempt: 1,
             reason: "status".to_owned(),
             status: Some(503),
+            upstream_code: None,
             latency_ms: 1,
         };
         let ended = Box::new(InferenceEnded { admitted_at: hold.admitted_at, attempts: Some(1), ..*ended(0) });

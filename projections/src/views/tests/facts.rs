@@ -179,8 +179,14 @@ impl Story {
     pub fn fails(&mut self, number: u128) {
         let admitted_at = self.under_way(number);
         let context = in_request(number);
-        let attempt =
-            AttemptFailed { backend: backend(), attempt: 1, reason: "status".into(), status: Some(500), latency_ms: 5 };
+        let attempt = AttemptFailed {
+            backend: backend(),
+            attempt: 1,
+            reason: "status".into(),
+            status: Some(500),
+            upstream_code: None,
+            latency_ms: 5,
+        };
         let stream = Stream::inference(id(number));
         self.add(stream.clone(), context.clone(), Event::InferenceAttemptFailed(Box::new(attempt)));
         let failed = InferenceEnded { usage: None, ..ended(admitted_at, 0, Some(30)) };

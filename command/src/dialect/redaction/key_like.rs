@@ -1,0 +1,172 @@
+//! Words that look like a key, a token or a password, whoever's they are. Names of models, dates and paths of fields do
+//! not: clients need them to mend their requests.
+
+use std::ops::Range;
+
+/// What keys begin with that people would know, in any case; anything behind it makes it one.
+const PREFIXES: [&str; 21] = [
+    "sk-",
+    "sk_",
+    "pk_",
+    "rk_",
+    "sgk_",
+    "gsk_",
+    "csk-",
+    "xai-",
+    "hf_",
+    "r8_",
+    "tgp_",
+    "pplx-",
+    "nvapi-",
+    "sess-",
+    "ya29.",
+    "ghp_",
+    "gho_",
+    "ghs_",
+    "github_pat_",
+    "glpat-",
+    "xoxb-",
+];
+/// The same where the case matters, and how many letters and digits have to follow: AWS, Google, JSON in base64.
+const EXACT_PREFIXES: [(&str, usize); 6] =
+    [("AKIA", 12), ("ASIA", 12), ("ABIA", 12), ("ABSK", 12), ("AIza", 8), ("eyJ", 8)];
+/// What may stand behind `bearer` without being one.
+const NO_TOKEN: [&str; 12] = [
+    "redacted",
+    "token",
+    "tokens",
+    "auth",
+    "authentication",
+    "authorization",
+    "scheme",
+    "header",
+    "prefix",
+    "key",
+    "is",
+    "or",
+];
+/// Letters and digits in a row that are no word.
+const RANDOM_CHARS_MIN: usize = 16;
+/// The same where marks stand between them.
+const MIXED_CHARS_MIN: usize = 18;
+const MIXED_PART_CHARS_MIN: usize = 4;
+const RESTLESS_PART_CHARS_MIN: usize = 10;
+/// Digits alone.
+const DIGITS_MIN: usize = 32;
+
+/// Where they stand. One pass; a word is looked at a few times.
+pub fn find(chars: &[char]) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let (mut before, mut start) = (String::new(), 0);
+    // `chunk_by` keeps what stands between words as chunks of their own.
+    for chunk in chars.chunk_by(|left, right| is_of_word(*left) == is_of_word(*right)) {
+        let end = start + chunk.len();
+        if chunk.first().copied().is_some_and(is_of_word) {
+            let word: String = chunk.iter().collect();
+            if announces(&before, &word) || looks_like_a_key(&word) {
+                found.push(start..end);
+            } else if let Some(from) = value_of_a_name(&word).or_else(|| query_of(&word)) {
+                found.push(start + from..end);
+            }
+            before = word;
+        }
+        start = end;
+    }
+    found
+}
+
+/// Words are ASCII: one letter is one byte.
+const fn is_of_word(letter: char) -> bool {
+    letter.is_ascii_alphanumeric()
+        || matches!(letter, '_' | '-' | '.' | '+' | '/' | '=' | '~' | '%' | '*' | '@' | ':' | '&' | '?' | '#')
+}
+
+/// `Bearer x`, `Authorization: Basic x`, `api_key: x`.
+fn announces(before: &str, word: &str) -> bool {
+    let before = before.to_ascii_lowercase();
+    let name = before.trim_end_matches([':', '=']);
+    match name.rsplit([':', '=']).next() {
+        Some("bearer") => !NO_TOKEN.contains(&&*word.to_ascii_lowercase()),
+        // `a basic plan`: credentials are no word in small letters.
+        Some("basic") => word.len() >= 4 && !word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'.'),
+        _ => name.len() < before.len() && is_name(name) && word != "redacted",
+    }
+}
+
+/// Where the value begins in `api_key=x`, `x-api-key:x`.
+fn value_of_a_name(word: &str) -> Option<usize> {
+    let (name, value) = word.split_once(['=', ':'])?;
+    (is_name(&name.to_ascii_lowercase()) && !value.is_empty()).then_some(name.len() + 1)
+}
+
+/// `api_key`, `x-api-key`, `access_token`, `password`; not `max_tokens` or `monkey`, and not the `key` of an object.
+fn is_name(name: &str) -> bool {
+    let mut parts = name.rsplit(['_', '-', '.', '/']);
+    match (parts.next(), parts.next()) {
+        (Some("apikey" | "authorization" | "password" | "passwd" | "secret" | "credentials"), _) => true,
+        (Some("key" | "token"), Some(whose)) => {
+            ["api", "access", "auth", "bearer", "client", "private", "refresh", "secret", "session"].contains(&whose)
+        }
+        _ => false,
+    }
+}
+
+/// Where the query of a URL begins.
+fn query_of(word: &str) -> Option<usize> {
+    let scheme = word.find("://")?;
+    let query = word.get(scheme..)?.find(['?', '#'])? + scheme + 1;
+    (query < word.len()).then_some(query)
+}
+
+fn looks_like_a_key(word: &str) -> bool {
+    has_prefix(word) || has_user_info(word) || has_uuid(word) || is_random(word)
+}
+
+fn has_prefix(word: &str) -> bool {
+    let bytes = word.as_bytes();
+    let begins =
+        |at: usize| at.checked_sub(1).and_then(|before| bytes.get(before)).is_none_or(|b| !b.is_ascii_alphanumeric());
+    (0..word.len()).filter(|at| begins(*at)).filter_map(|at| word.get(at..)).any(|rest| {
+        let behind = |prefix: &str| rest.bytes().skip(prefix.len());
+        let is_known = PREFIXES.iter().any(|prefix| {
+            let said = rest.get(..prefix.len()).is_some_and(|said| said.eq_ignore_ascii_case(prefix));
+            said && behind(prefix).any(|byte| byte.is_ascii_alphanumeric())
+        });
+        is_known
+            || EXACT_PREFIXES.iter().any(|(prefix, more)| {
+                rest.starts_with(prefix) && behind(prefix).take_while(u8::is_ascii_alphanumeric).count() >= *more
+            })
+    })
+}
+
+/// `https://user:password@host`
+fn has_user_info(word: &str) -> bool {
+    let authority = word.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
+    authority.is_some_and(|authority| authority.contains('@'))
+}
+
+fn has_uuid(word: &str) -> bool {
+    word.split(|letter: char| !letter.is_ascii_hexdigit() && letter != '-').any(|part| {
+        let lengths: Vec<usize> = part.split('-').map(str::len).collect();
+        lengths.windows(5).any(|five| matches!(five, [first, 4, 4, 4, last] if *first >= 8 && *last >= 12))
+    })
+}
+
+/// Long, and not made of words: letters and digits in a row, or letters whose case changes as no word's does.
+fn is_random(word: &str) -> bool {
+    let mut mixed = 0;
+    for part in word.split(|letter: char| !letter.is_ascii_alphanumeric()) {
+        let digits = part.bytes().filter(u8::is_ascii_digit).count();
+        let is_mixed = digits > 0 && digits < part.len();
+        let pairs = part.bytes().zip(part.bytes().skip(1));
+        let changes = pairs.filter(|(left, right)| left.is_ascii_uppercase() != right.is_ascii_uppercase()).count();
+        let is_restless = changes * 3 >= part.len();
+        if part.len() >= RANDOM_CHARS_MIN && (is_mixed || is_restless || digits >= DIGITS_MIN) {
+            return true;
+        }
+        if (is_mixed && part.len() >= MIXED_PART_CHARS_MIN) || (is_restless && part.len() >= RESTLESS_PART_CHARS_MIN) {
+            mixed += part.len();
+        }
+    }
+    mixed >= MIXED_CHARS_MIN
+}
