@@ -2,6 +2,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 
 use super::*;
+use crate::secrets::Secret;
 
 /// What a source does next: after this pause, so many bytes, or its end, or a break.
 #[derive(Clone, Debug)]
@@ -60,7 +61,28 @@ fn body(
         deadline: now + deadline,
         comes_fast: false,
         rest: Bytes::new(),
+        sent: sent(),
     }
+}
+
+fn sent() -> Credentials {
+    let provider = serde_json::json!({
+        "provider_id": events::ids::ProviderId::from(uuid::Uuid::from_u128(1)), "name": "scripted", "kind": "openai",
+        "allow_private_network": false, "timeout_ms": 1, "idle_timeout_ms": 1, "headers": { "x-team": "Team-9f3c1b" },
+        "output_cap_field": "max_tokens", "secret_generation": 1,
+    });
+    let provider = Arc::new(serde_json::from_value(provider).expect("a provider"));
+    Credentials { provider, secret: Some(Secret::new("gw-7Hq2xVt9LmBz4KpWs8Rn")) }
+}
+
+/// Holds: http.upstream-words
+#[test]
+fn what_the_upstream_was_sent_is_redacted_of_what_it_says_inside_its_answer() {
+    let said = r#"{"error":{"code":400,"message":"no gw-7Hq2xVt9LmBz4KpWs8Rn for team-9f3c1b here"}}"#;
+    let fault = crate::dialect::read_whole(UpstreamDialect::OpenAi, crate::dialect::Surface::Native, said.into());
+    let failure = at_once(&[]).fault(fault.err().expect("it is an error"));
+    let Cause::Rejected(rejection) = failure.cause else { panic!("{failure:?}") };
+    assert_eq!(rejection.message.as_deref(), Some("no [redacted] for [redacted] here"));
 }
 
 fn patient(acts: impl IntoIterator<Item = (u64, Act)>) -> UpstreamBody {
