@@ -13,6 +13,7 @@ mod amplification;
 mod answers;
 mod bad_input;
 mod bad_upstreams;
+mod beyond_the_hold;
 mod budgets;
 mod commands;
 mod configuration;
