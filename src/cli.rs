@@ -106,6 +106,9 @@ pub struct ServeArgs {
         hide_default_value = true
     )]
     pub admin_rate_limit_requests: String,
+    /// Memory that the bodies of inference requests may take at a time, in MiB
+    #[arg(long, env = "LEDGERWAY_BODY_MEMORY_MIB", value_name = "MIB", default_value = "160")]
+    pub body_memory_mib: String,
 }
 
 #[derive(Args)]

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use command::body::memory::BodyBounds;
 use command::limits::DefaultLimits;
 use command::secrets::{NodeKey, Secret, node_key, operator_key};
 use command::trace::TraceTarget;
@@ -17,6 +18,9 @@ use crate::http::CorsOrigins;
 
 const HOLD_TTL_SECONDS_MAX: u64 = 86_400;
 const DRAIN_SECONDS_MAX: u64 = 3_600;
+/// Two bodies of the largest size.
+const BODY_MEMORY_MIB_MIN: usize = 66;
+const BODY_MEMORY_MIB_MAX: usize = 1_048_576;
 const REQUESTS_AN_HOUR_MAX: u64 = 1_000_000_000;
 /// What this version does not have: ignoring it would look like having it.
 const ABSENT: [&str; 4] =
@@ -59,6 +63,7 @@ pub struct Config {
     /// Pages of which origins may call it; `None` where none may.
     pub cors: Option<CorsOrigins>,
     pub default_limits: DefaultLimits,
+    pub bodies: BodyBounds,
     /// Where traces are exported to.
     pub traces: Option<TraceTarget>,
     pub admin_key: Option<Secret>,
@@ -117,6 +122,7 @@ impl Config {
                     &args.admin_rate_limit_requests,
                 )?,
             },
+            bodies: bodies(&args.body_memory_mib)?,
             traces: tracing::target(&variable)?,
             admin_key: variable("LEDGERWAY_ADMIN_KEY").map(admin_key).transpose()?,
             node_key: node_key(node_key::VARIABLE, &variable)?,
@@ -190,6 +196,20 @@ fn unknown_usage(text: &str) -> Result<UnknownUsage, WrongConfig> {
         problem: format!("is {:?}, and must be charge_hold or release", shown(text)),
         example: "charge_hold",
     })
+}
+
+fn bodies(text: &str) -> Result<BodyBounds, WrongConfig> {
+    let allowed = |mib: &usize| (BODY_MEMORY_MIB_MIN..=BODY_MEMORY_MIB_MAX).contains(mib);
+    match text.parse().ok().filter(allowed) {
+        Some(mib) => Ok(BodyBounds::of_process(mib * 1024 * 1024)),
+        None => {
+            let problem = format!(
+                "is {:?}, and must be a whole number of MiB from {BODY_MEMORY_MIB_MIN} to {BODY_MEMORY_MIB_MAX}",
+                shown(text)
+            );
+            Err(WrongConfig { variable: "LEDGERWAY_BODY_MEMORY_MIB", problem, example: "160" })
+        }
+    }
 }
 
 fn seconds(
@@ -272,6 +292,7 @@ mod tests {
             cors_origins: String::new(),
             rate_limit_requests: String::new(),
             admin_rate_limit_requests: String::new(),
+            body_memory_mib: "160".to_owned(),
         }
     }
 
@@ -295,6 +316,10 @@ mod tests {
         for wrong in ["", "refund", "Release", "charge-hold"] {
             let wrong = ServeArgs { unknown_usage: wrong.to_owned(), ..args() };
             assert_eq!(refused(&wrong, "", "").variable, "LEDGERWAY_UNKNOWN_USAGE");
+        }
+        for wrong in ["", "65", "1048577", "-66", "160MiB", "1e3"] {
+            let wrong = ServeArgs { body_memory_mib: wrong.to_owned(), ..args() };
+            assert_eq!(refused(&wrong, "", "").variable, "LEDGERWAY_BODY_MEMORY_MIB");
         }
         let wrong = ServeArgs { mode: "banana".to_owned(), ..args() };
         assert_eq!(refused(&wrong, "", "").variable, "LEDGERWAY_MODE");

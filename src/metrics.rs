@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use command::body::memory::BodyMemory;
 use events::log::{BatchFigures, COMMIT_MICROS_BOUNDS, Log};
 use events::time::Clock;
 use http::StatusCode;
@@ -38,6 +39,14 @@ pub struct Metrics {
     pub in_flight: InFlight,
     pub clock: Arc<dyn Clock>,
     pub process: Looks,
+    pub bodies: Bodies,
+}
+
+/// The memory that bodies of requests may take.
+#[derive(Clone)]
+pub struct Bodies {
+    pub inference: Arc<BodyMemory>,
+    pub administration: Arc<BodyMemory>,
 }
 
 pub fn routes(metrics: Metrics) -> Api {
@@ -67,6 +76,7 @@ impl Metrics {
         self.write_log(&mut text);
         self.write_views(&mut text);
         text.gauge("ledgerway_requests_in_flight", "Requests whose answer has not ended", self.in_flight.count());
+        self.write_bodies(&mut text);
         text.gauge("ledgerway_draining", "1 while no new requests are taken", u8::from(self.in_flight.is_draining()));
         text.family("ledgerway_build_info", Kind::Gauge, "1, with the version as a label");
         text.sample("ledgerway_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -101,6 +111,16 @@ impl Metrics {
             "Age of the open hold that expires first, 0 where there is none",
             seconds(age),
         );
+    }
+
+    fn write_bodies(&self, text: &mut Text) {
+        let kinds = [("inference", &self.bodies.inference), ("administration", &self.bodies.administration)];
+        let held = "ledgerway_request_body_bytes";
+        text.family(held, Kind::Gauge, "Bytes of request bodies that are held");
+        kinds.iter().for_each(|(kind, bodies)| text.sample(held, &[("kind", kind)], bodies.bytes_held()));
+        let bound = "ledgerway_request_body_bytes_max";
+        text.family(bound, Kind::Gauge, "Bytes of request bodies that may be held at a time");
+        kinds.iter().for_each(|(kind, bodies)| text.sample(bound, &[("kind", kind)], bodies.bounds().process));
     }
 
     fn write_views(&self, text: &mut Text) {

@@ -36,6 +36,7 @@ use openapi::Api;
 use projections::tables::TablesHandle;
 
 use crate::auth::hashing::KeyHasher;
+use crate::body::memory::BodyMemory;
 use crate::secrets::{KeyCheck, Vault};
 use key::KeyState;
 use life::Life;
@@ -52,6 +53,8 @@ pub struct AdminState {
     /// Shared with the door, so that one bound holds for both.
     pub hasher: KeyHasher,
     pub vault: Arc<Vault>,
+    /// What bodies of commands may take.
+    pub bodies: Arc<BodyMemory>,
 }
 
 /// The write side of `/v1/admin`: `POST`, `PATCH`, `DELETE`. A request has to carry its [`events::ids::RequestId`], its

@@ -40,7 +40,8 @@ use projections::tables::{Tables, TablesHandle};
 use tokio_util::task::TaskTracker;
 
 use crate::access::AccessRollup;
-use crate::body::{self, BodyError};
+use crate::body::memory::{BodyMemory, BodyOwner, BodyPermit};
+use crate::body::{self, BodyError, HeldBody};
 use crate::course::{Arrival, Course};
 use crate::dialect::{ClientRequest, Surface};
 use crate::error::ledger_unavailable;
@@ -84,6 +85,8 @@ pub struct Gateway {
     pub timers: TaskTracker,
     pub abandoned: AbandonedCalls,
     pub tokens: TokenCounter,
+    /// What bodies of requests may take.
+    pub bodies: Arc<BodyMemory>,
 }
 
 impl Gateway {
@@ -209,6 +212,8 @@ struct Prepared {
     plan: Plan,
     /// For the first target; `None` where the cap was lowered since it was made.
     first_body: Option<Bytes>,
+    /// For what was received, what was read of it and what is sent of it.
+    body_permit: BodyPermit,
     hold: OpenHold,
 }
 
@@ -222,12 +227,12 @@ async fn prepare(
 ) -> Result<Prepared, Refusal> {
     // Before the body, so that nobody sends one for nothing; what counts is asked when it is there.
     caller.require(Permission::ModelsUse)?;
-    let body = read_body(request).await?;
+    let HeldBody { bytes, permit: body_permit } = read_body(gateway, caller, request).await?;
     way.course.passed(Stage::Body);
     let tables = gateway.tables.load();
     let caller = user_of_models(&tables, caller, gateway.clock.now())?;
     let context = Context::about(caller.actor.clone(), caller.chain).in_request(id);
-    let asked = ClientRequest::parse(surface, body)?;
+    let mut asked = ClientRequest::parse(surface, bytes)?;
     way.course.asks_for(asked.model());
     let planned = plan::plan(&tables, &caller, &asked, id, gateway.now());
     let planned_at = tables.position;
@@ -246,11 +251,15 @@ async fn prepare(
     way.course.passed(Stage::Plan);
     let hold = admission::admit(gateway, id, context, &caller, &asked, &mut plan).await?;
     way.course.passed(Stage::Admit);
-    let Some(cap) = hold.lowered_to else {
-        return Ok(Prepared { caller, planned_at, asked, plan, first_body: Some(first_body), hold });
+    asked.forget_what_was_read();
+    let first_body = match hold.lowered_to {
+        None => Some(first_body),
+        Some(cap) => {
+            plan.lower_cap(cap);
+            None
+        }
     };
-    plan.lower_cap(cap);
-    Ok(Prepared { caller, planned_at, asked, plan, first_body: None, hold })
+    Ok(Prepared { caller, planned_at, asked, plan, first_body, body_permit, hold })
 }
 
 /// The caller as it is now, where it may use models: it may have been let in long ago, and have lost its right since.
@@ -280,8 +289,8 @@ async fn must_still_be_allowed(gateway: &Gateway, prepared: &Prepared) -> Result
     if caller.allows_model(model) { Ok(()) } else { Err(plan::not_allowed(model)) }
 }
 
-/// `application/json`, complete, and not above the bound.
-async fn read_body(request: Request) -> Result<Bytes, Refusal> {
+/// `application/json`, complete, and within the bounds.
+async fn read_body(gateway: &Gateway, caller: &Caller, request: Request) -> Result<HeldBody, Refusal> {
     let (parts, body) = request.into_parts();
     if !body::is_json(&parts.headers) {
         return Err(Refusal::new(
@@ -289,10 +298,8 @@ async fn read_body(request: Request) -> Result<Bytes, Refusal> {
             "the body must be JSON, sent with content-type: application/json",
         ));
     }
-    body::whole(&parts.headers, body).await.map_err(|error| match error {
-        BodyError::TooLarge => Refusal::new(ErrorCode::PayloadTooLarge, error.to_string()),
-        BodyError::Broken | BodyError::Late => Refusal::invalid("", error.to_string()),
-    })
+    let held = body::whole(&gateway.bodies, BodyOwner::of_inference(caller), &parts.headers, body).await;
+    held.map_err(BodyError::into_refusal)
 }
 
 /// A refusal that reached the ledger's door is a fact; without the fact there is no refusal but this one.

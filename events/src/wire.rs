@@ -75,6 +75,8 @@ codes! {
     QueryTimeout "QUERY_TIMEOUT" 503;
     /// Several upstreams could serve the model and all of them failed.
     AllProvidersUnavailable "ALL_PROVIDERS_UNAVAILABLE" 503;
+    /// The gateway holds as much for this key, tenant or in all as it may.
+    Overloaded "OVERLOADED" 503;
     /// The gateway is shutting down.
     Draining "DRAINING" 503;
     /// The upstream was silent for too long.

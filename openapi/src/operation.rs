@@ -219,7 +219,12 @@ impl Operation {
 
     fn with_body(mut self, body: Body) -> Self {
         self.body = Some(body);
-        self.refuses(&[ErrorCode::InvalidRequest, ErrorCode::PayloadTooLarge, ErrorCode::UnsupportedMediaType])
+        self.refuses(&[
+            ErrorCode::InvalidRequest,
+            ErrorCode::PayloadTooLarge,
+            ErrorCode::UnsupportedMediaType,
+            ErrorCode::Overloaded,
+        ])
     }
 
     #[must_use]

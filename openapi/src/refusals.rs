@@ -60,6 +60,7 @@ pub fn details(code: ErrorCode) -> Shape {
             let positions = object().optional("view", text()).optional("position", schema::count());
             positions.optional("min_position", schema::count()).optional("rebuilding", schema::boolean())
         }
+        ErrorCode::Overloaded => object().required("scope", schema::one_of(["key", "tenant", "gateway"])),
         ErrorCode::Unauthenticated
         | ErrorCode::IdempotencyKeyReused
         | ErrorCode::PayloadTooLarge

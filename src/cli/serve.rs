@@ -10,6 +10,7 @@ use command::admin::setup;
 use command::admin::{self, AdminState};
 use command::auth::hashing::KeyHasher;
 use command::auth::{AuthParts, Authenticator};
+use command::body::memory::{BodyBounds, BodyMemory};
 use command::figures::RequestFigures;
 use command::inference::{self, AbandonedCalls, Gateway};
 use command::limits::RateLimiter;
@@ -35,7 +36,7 @@ use super::welcome::Welcome;
 use super::{ServeArgs, complain, logging, say};
 use crate::config::{Config, LISTEN, ListenVariable, METRICS_LISTEN, WrongConfig};
 use crate::http::{Door, DoorParts, Health, InFlight, Server, health_routes, published};
-use crate::metrics::{self, Answers, Looks, Metrics};
+use crate::metrics::{self, Answers, Bodies, Looks, Metrics};
 
 const WRONG_CONFIGURATION: u8 = 2;
 /// For the last bytes of the last answer, which have left us and not yet the socket.
@@ -91,6 +92,7 @@ struct Engines {
     registry: Registry,
     figures: Figures,
     counting: Counting,
+    bodies: Bodies,
 }
 
 async fn serve(mut config: Config) -> Result<ExitCode, Failure> {
@@ -187,7 +189,11 @@ async fn start_engines(config: &Config, clock: &Arc<dyn Clock>) -> Result<Engine
     let access = Arc::new(AccessRollup::new(log.clone(), Arc::clone(clock)));
     let registry = Registry::new();
     let (figures, counting) = figures::start(&log, &tables, &registry)?;
-    Ok(Engines { log, tables, feed, views, views_thread, access, registry, figures, counting })
+    let bodies = Bodies {
+        inference: BodyMemory::new(config.bodies),
+        administration: BodyMemory::new(BodyBounds::of_administration()),
+    };
+    Ok(Engines { log, tables, feed, views, views_thread, access, registry, figures, counting, bodies })
 }
 
 async fn bind(variable: ListenVariable, address: SocketAddr) -> Result<Server, WrongConfig> {
@@ -203,6 +209,7 @@ fn metrics_of(engines: &Engines, in_flight: &InFlight, clock: &Arc<dyn Clock>) -
         in_flight: in_flight.clone(),
         clock: Arc::clone(clock),
         process: Looks::default(),
+        bodies: engines.bodies.clone(),
     }
 }
 
@@ -266,6 +273,7 @@ async fn open_door(
         key_check: key_check.clone(),
         hasher: hasher.clone(),
         vault: Arc::clone(&vault),
+        bodies: Arc::clone(&engines.bodies.administration),
     };
     if config.dev {
         setup::ensure_dev(&admin, &tenancy, &config.data).await?;
@@ -294,6 +302,7 @@ async fn open_door(
         timers: tokio_util::task::TaskTracker::new(),
         abandoned: abandoned.clone(),
         tokens: TokenCounter::default(),
+        bodies: Arc::clone(&engines.bodies.inference),
     };
     let concurrency = ConcurrencyLimiter::default();
     let queries = QueryState {

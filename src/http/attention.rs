@@ -26,6 +26,8 @@ const HEAD_MAX: Duration = Duration::from_secs(10);
 const LOOKS_EVERY: Duration = Duration::from_millis(200);
 /// Any client of HTTP/1.1 passes over it; a peer that has gone answers it with a reset.
 const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// What is read at once.
+const READ_BYTES_MAX: usize = 8 * 1024;
 const HTTP2_BEGINS: &[u8] = b"PRI";
 const HTTP2_PREFACE_BYTES: usize = 24;
 
@@ -222,6 +224,20 @@ impl Attentive {
         Poll::Ready(Ok(()))
     }
 
+    /// Reads no more at once than a head is likely to have. hyper gives a connection a buffer of twice what it could read
+    /// last, up to that of the largest head, and keeps it: a body that comes fast would cost each connection that much.
+    fn poll_read_some(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if buffer.remaining() <= READ_BYTES_MAX {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        // Not a part of the buffer, which would have to be written before it is read into: it would then be resident.
+        let mut part = [0; READ_BYTES_MAX];
+        let mut part = ReadBuf::new(&mut part);
+        let polled = Pin::new(&mut self.stream).poll_read(context, &mut part);
+        buffer.put_slice(part.filled());
+        polled
+    }
+
     fn offer_interim(&mut self, context: &mut Context<'_>) {
         if self.requests.shared.may_take_interim.swap(false, Ordering::Relaxed) {
             // A buffer without room for so little is one that nobody empties.
@@ -240,7 +256,7 @@ impl AsyncRead for Attentive {
             return self.poll_gone(context);
         }
         let before = buffer.filled().len();
-        match Pin::new(&mut self.stream).poll_read(context, buffer) {
+        match self.poll_read_some(context, buffer) {
             Poll::Pending => self.poll_late(context).map(Err),
             Poll::Ready(Ok(())) => {
                 let bytes = buffer.filled().get(before..).unwrap_or_default();

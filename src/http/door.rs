@@ -131,13 +131,14 @@ impl Door {
             }
         };
         let request_id = id.to_string();
-        let mut cause = None;
+        let (mut cause, mut code) = (None, None);
         if let (Some(reached), Ok(Some(caller))) = (response.extensions_mut().remove::<LimitReached>(), &caller) {
             let context = Context::about(caller.actor.clone(), caller.chain);
             self.shared.access.rate_limited(context, reached.name, reached.measure, reached.limit);
         }
         if let Some(mut refusal) = response.extensions_mut().remove::<Refusal>() {
             cause = refusal.cause.take();
+            code = Some(refusal.code);
             if refusal.code == ErrorCode::MethodNotAllowed {
                 refusal = unknown_path::name_methods(refusal, &method, response.headers());
             }
@@ -155,7 +156,8 @@ impl Door {
             set_header(&mut response, ANTHROPIC_REQUEST_ID_HEADER, &request_id);
         }
         self.shared.answers.answered(area, response.status().as_u16());
-        tell(&Told { request_id: &request_id, trace_id, method: &method, path: &path, cause }, &response, began);
+        let told = Told { request_id: &request_id, trace_id, method: &method, path: &path, cause, code };
+        tell(&told, &response, began);
         match counted {
             Some(counted) => response.map(|body| counted.until_the_end_of(body)),
             None => response,
@@ -340,17 +342,21 @@ struct Told<'a> {
     path: &'a str,
     /// What is behind a refusal that is our own fault.
     cause: Option<Box<str>>,
+    /// Of a refusal.
+    code: Option<ErrorCode>,
 }
 
 /// The ledger keeps what happened; the log keeps what went wrong, and the rest for who asks for it.
 fn tell(told: &Told<'_>, response: &Response, began: Instant) {
-    let Told { request_id, trace_id, method, path, cause } = told;
+    let Told { request_id, trace_id, method, path, cause, code } = told;
+    // What somebody sends too much of is not our failure, and could fill the log.
+    let is_ours = *code != Some(ErrorCode::Overloaded);
     // A number of 128 bits would be written as a text.
     let latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let status = response.status().as_u16();
     if cause.is_some() {
         tracing::error!(request_id, trace_id, %method, path, status, latency_ms, cause, "answer");
-    } else if status >= 500 {
+    } else if status >= 500 && is_ours {
         tracing::warn!(request_id, trace_id, %method, path, status, latency_ms, "answer");
     } else {
         tracing::debug!(request_id, trace_id, %method, path, status, latency_ms, "answer");

@@ -20,7 +20,12 @@ pub fn command(id: &str, summary: &str) -> Operation {
     Operation::new(id, TAG, summary)
         .needs(Permission::AdminAccess)
         .header("idempotency-key", schema::formed("^[!-~]{1,255}$"), meaning)
-        .refuses(&[ErrorCode::InvalidRequest, ErrorCode::PayloadTooLarge, ErrorCode::UnsupportedMediaType])
+        .refuses(&[
+            ErrorCode::InvalidRequest,
+            ErrorCode::PayloadTooLarge,
+            ErrorCode::UnsupportedMediaType,
+            ErrorCode::Overloaded,
+        ])
         .refuses(DECIDED)
 }
 

@@ -9,7 +9,7 @@ use events::money::{NanoUsd, NanoUsdPerMtok};
 use events::time::parse_rfc3339;
 use serde_json::{Map, Value};
 
-use unambiguous::Unambiguous;
+use unambiguous::{Unreadable, VALUES_MAX};
 
 mod unambiguous;
 
@@ -66,11 +66,11 @@ impl Fields {
     /// Of a request's body: a JSON object, bounded in depth, without U+0000, and without a field that comes twice.
     pub fn of_body(body: &[u8]) -> Result<Self, FieldError> {
         let wrong = |reason: &str| FieldError::new("", reason);
-        let Unambiguous(value) = serde_json::from_slice(body).map_err(|error| match error.classify() {
-            serde_json::error::Category::Data => wrong("the body has a field twice"),
-            serde_json::error::Category::Io => wrong("the body is not JSON"),
-            serde_json::error::Category::Eof => wrong("the body ends in the middle of its JSON"),
-            serde_json::error::Category::Syntax => {
+        let value = unambiguous::read(body).map_err(|unreadable| match unreadable {
+            Unreadable::RepeatedName => wrong("the body has a field twice"),
+            Unreadable::TooManyValues => wrong(&format!("the body has more than {VALUES_MAX} values")),
+            Unreadable::Json(error) if error.is_eof() => wrong("the body ends in the middle of its JSON"),
+            Unreadable::Json(error) => {
                 wrong(&format!("the body is not JSON: line {}, column {}", error.line(), error.column()))
             }
         })?;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, OriginalUri, Request};
-use bytes::Bytes;
 use events::event::admin::Permission;
 use events::ids::RequestId;
 use events::log::{ClientAddress, Idempotency, SideRow};
@@ -15,7 +14,8 @@ use projections::caller::{Caller, ClientOrigin};
 use super::AdminState;
 use super::desk::Desk;
 use super::fields::{FieldError, Fields};
-use crate::body;
+use crate::body::memory::BodyOwner;
+use crate::body::{self, HeldBody};
 use crate::error::CommandError;
 
 /// Header that makes a retry answer the same.
@@ -28,7 +28,7 @@ pub struct AdminRequest {
     pub origin: ClientOrigin,
     pub request_id: RequestId,
     pub retry: Option<RetryKey>,
-    body: Bytes,
+    body: HeldBody,
     says_nothing: bool,
 }
 
@@ -52,14 +52,14 @@ impl FromRequest<AdminState> for AdminRequest {
         caller.require(Permission::AdminAccess).map_err(CommandError::NotPermitted)?;
         let (origin, request_id) = (extension(&parts)?, extension(&parts)?);
         let path = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0).path().to_owned();
-        let body = body::whole(&parts.headers, body).await?;
-        let says_nothing = says_nothing(&body);
-        let needs_no_type = body.is_empty() || (says_nothing && !parts.headers.contains_key(CONTENT_TYPE));
+        let body = body::whole(&admin.bodies, BodyOwner::of_administration(&caller), &parts.headers, body).await?;
+        let says_nothing = says_nothing(&body.bytes);
+        let needs_no_type = body.bytes.is_empty() || (says_nothing && !parts.headers.contains_key(CONTENT_TYPE));
         if !needs_no_type && !body::is_json(&parts.headers) {
             return Err(CommandError::MediaType);
         }
         let caller = Desk::new(admin, &caller)?.caller;
-        let retry = RetryKey::of(&parts.headers, &caller, &parts.method, &path, &body)?;
+        let retry = RetryKey::of(&parts.headers, &caller, &parts.method, &path, &body.bytes)?;
         Ok(Self { caller, origin, request_id, retry, body, says_nothing })
     }
 }
@@ -67,7 +67,7 @@ impl FromRequest<AdminState> for AdminRequest {
 impl AdminRequest {
     /// The body's fields; none where it says nothing.
     pub fn fields(&self) -> Result<Fields, FieldError> {
-        Fields::of_body(if self.says_nothing { b"{}" } else { &self.body })
+        Fields::of_body(if self.says_nothing { b"{}" } else { &self.body.bytes })
     }
 
     /// Where the request came from, for the erasable side table.

@@ -169,6 +169,11 @@ fn a_request_has_so_many_parts_and_tools_at_most() {
             assert_eq!(parse(surface, body), wanted);
         }
     }
+    for (count, wanted) in [(BLOCKS_MAX, None), (BLOCKS_MAX + 1, refused("messages"))] {
+        let calls = repeated(r#"{"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}"#, count);
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"assistant","tool_calls":[{calls}]}}]}}"#);
+        assert_eq!(parse(Surface::OpenAi, body), wanted);
+    }
     let results = repeated(r#"{"type":"text","text":"x"}"#, BLOCKS_MAX);
     let result = format!(r#"{{"type":"tool_result","id":"a","content":[{results}]}}"#);
     let body = format!(r#"{{"model":"m","messages":[{{"role":"tool","content":[{result}]}}]}}"#);

@@ -124,8 +124,18 @@ impl ClientRequest {
         &self.facts.metadata
     }
 
+    /// As it was received; empty once what was read is forgotten.
     pub const fn body(&self) -> &Bytes {
         &self.body
+    }
+
+    /// Drops the body as it was received where all that is still needed was read from it. From then on
+    /// [`Self::body`] is empty, and [`Self::input_tokens_bound`] bounds nothing.
+    pub fn forget_what_was_read(&mut self) {
+        match self.form {
+            Form::Native(_) => self.body = Bytes::new(),
+            Form::OpenAi(_) => {}
+        }
     }
 
     /// Upper bound of the prompt's tokens: a token is at least one byte of the body. Base64 of images is taken out and

@@ -34,7 +34,8 @@ enum Answer {
 
 pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, way: Way) -> Result<Response, Refusal> {
     let allowed = must_still_be_allowed(gateway, &prepared).await;
-    let Prepared { asked, mut plan, first_body, hold, .. } = prepared;
+    // Counted until there is an answer: the bodies go with this function.
+    let Prepared { asked, mut plan, first_body, hold, body_permit: _body_permit, .. } = prepared;
     let request_id = hold.request_id.to_string();
     let mut running = Running::new(gateway, hold, way, &plan, &asked);
     if let Err(refusal) = allowed {
@@ -44,12 +45,10 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, way: Way) -> Result
     let mut first_body = first_body;
     let targets: Vec<_> = std::mem::take(&mut plan.targets).into_iter().map(Arc::new).collect();
     for target in &targets {
-        let Some(body) = first_body.take().or_else(|| plan.body(&asked, target).ok()) else {
-            failures.push(CallFailure::of(Cause::Untranslatable));
-            continue;
-        };
+        // Made for each call: one that is kept for a second try would be held for as long as the first one takes.
+        let mut body = || first_body.take().or_else(|| plan.body(&asked, target).ok());
         let answer;
-        (running, answer) = ask_target(gateway, &asked, target, body, &request_id, running).await;
+        (running, answer) = ask_target(gateway, &asked, target, &mut body, &request_id, running).await;
         match answer {
             Ok(Answer::Whole(answer)) => return answer_whole(running, &answer, &request_id).await,
             Ok(Answer::Streamed { first, body }) => {
@@ -79,19 +78,20 @@ async fn ask_target(
     gateway: &Arc<Gateway>,
     asked: &ClientRequest,
     target: &Arc<PlannedTarget>,
-    body: Bytes,
+    body: &mut impl FnMut() -> Option<Bytes>,
     request_id: &str,
     mut running: Box<Running>,
 ) -> (Box<Running>, Result<Answer, CallFailure>) {
     let mut calls = 0;
     loop {
+        let Some(body) = body() else { return (running, Err(CallFailure::of(Cause::Untranslatable))) };
         calls += 1;
         running.call_begins(target);
         let answer = if asked.streamed() {
-            begin_stream(gateway, asked, target, body.clone(), request_id, &mut running).await
+            begin_stream(gateway, asked, target, body, request_id, &mut running).await
         } else {
             let answer;
-            (running, answer) = whole::ask(gateway, asked.surface(), target, body.clone(), running).await;
+            (running, answer) = whole::ask(gateway, asked.surface(), target, body, running).await;
             answer.map(Answer::Whole)
         };
         let failure = match answer {

@@ -1,23 +1,54 @@
-//! JSON in which no object has a name twice. Readers differ in which of the two they take, so that what one of them
-//! checked is not what the next one does.
+//! JSON in which no object has a name twice, of a bounded number of values. Readers differ in which of two of a name they
+//! take, so that what one of them checked is not what the next one does; and a value takes up to a hundred times the memory
+//! of its shortest text.
 
+use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// A value that says everything once.
-pub struct Unambiguous(pub Value);
+/// Values of one text, those inside of others included: far more than any command has.
+pub const VALUES_MAX: usize = 10_000;
 
-impl<'de> Deserialize<'de> for Unambiguous {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Reader).map(Self)
+/// Why a text is not read.
+#[derive(Debug)]
+pub enum Unreadable {
+    RepeatedName,
+    TooManyValues,
+    Json(serde_json::Error),
+}
+
+/// The value that `text` is.
+pub fn read(text: &[u8]) -> Result<Value, Unreadable> {
+    let left = Cell::new(VALUES_MAX);
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let read = Reader { left: &left }.deserialize(&mut deserializer);
+    match read.and_then(|value| deserializer.end().map(|()| value)) {
+        Ok(value) => Ok(value),
+        Err(error) if !error.is_data() => Err(Unreadable::Json(error)),
+        Err(_) if left.get() == 0 => Err(Unreadable::TooManyValues),
+        Err(_) => Err(Unreadable::RepeatedName),
     }
 }
 
-struct Reader;
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    /// How many values more are read.
+    left: &'a Cell<usize>,
+}
 
-impl<'de> Visitor<'de> for Reader {
+impl<'de> DeserializeSeed<'de> for Reader<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        let left = self.left.get().checked_sub(1).ok_or_else(|| D::Error::custom("too many values"))?;
+        self.left.set(left);
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,7 +85,7 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(Unambiguous(item)) = items.next_element()? {
+        while let Some(item) = items.next_element_seed(self)? {
             list.push(item);
         }
         Ok(Value::Array(list))
@@ -62,8 +93,8 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
-        while let Some((name, Unambiguous(value))) = fields.next_entry::<String, Unambiguous>()? {
-            if object.insert(name, value).is_some() {
+        while let Some(name) = fields.next_key::<String>()? {
+            if object.insert(name, fields.next_value_seed(self)?).is_some() {
                 return Err(A::Error::custom("a name comes twice"));
             }
         }

@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
 use super::lab::{Lab, json_type};
+use crate::admin::fields::Fields;
 
 const PATHS: [&str; 9] =
     ["/partners", "/tenants", "/users", "/keys", "/providers", "/models", "/prices", "/budgets", "/rate-limits"];
@@ -149,4 +150,15 @@ async fn a_body_is_json_and_says_so() {
     let charset = HeaderValue::from_static("application/json; charset=utf-8");
     let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, charset)]);
     send(b"{\"name\":\"x\"}", headers).await.must(201);
+}
+
+#[test]
+fn a_body_has_a_bounded_number_of_values() {
+    // The object and the list are values as well.
+    let with = |values: usize| format!(r#"{{"targets":[{}]}}"#, vec!["[]"; values - 2].join(","));
+    assert!(Fields::of_body(with(10_000).as_bytes()).is_ok());
+    let refused = Fields::of_body(with(10_001).as_bytes()).err().unwrap();
+    assert_eq!(refused.reason, "the body has more than 10000 values");
+    let twice = Fields::of_body(br#"{"a":[],"b":{"c":1,"c":2}}"#).err().unwrap();
+    assert_eq!(twice.reason, "the body has a field twice");
 }

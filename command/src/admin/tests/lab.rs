@@ -23,6 +23,7 @@ use crate::admin::setup::{DefaultTenancy, ensure_default_tenancy};
 use crate::admin::{AdminState, routes};
 use crate::auth::hashing::KeyHasher;
 use crate::auth::{AuthParts, Authenticator};
+use crate::body::memory::{BodyBounds, BodyMemory};
 use crate::secrets::{NodeKey, Secret, Vault};
 
 pub const OPERATOR_KEY: &str = "operator-key-of-the-tests-0123456789";
@@ -58,7 +59,8 @@ impl Lab {
         let (node_key, hasher) = (NodeKey::from_bytes(&NODE_KEY), KeyHasher::default());
         let key_check = node_key.derived_key_check();
         let vault = Vault::new(node_key, log.clone(), ids.clone());
-        let admin = AdminState { log, tables, clock: port, ids, key_check, hasher, vault };
+        let bodies = BodyMemory::new(BodyBounds::of_administration());
+        let admin = AdminState { log, tables, clock: port, ids, key_check, hasher, vault, bodies };
         let auth = door(&admin, &tenancy);
         let (router, _) = routes(admin.clone()).into_parts();
         Self { folder, clock, admin, tenancy, auth, router, _feed: feed }

@@ -193,7 +193,19 @@ fn read_messages(value: &str) -> Result<Images, Refusal> {
 #[derive(Default)]
 struct Said {
     images: Images,
+    /// Of their contents, and their tool calls.
     parts: usize,
+}
+
+impl Said {
+    /// Read for another dialect, each takes far more room than its JSON.
+    fn one_more_part(&mut self) -> Result<(), Refusal> {
+        self.parts += 1;
+        match self.parts > BLOCKS_MAX {
+            true => Err(Path::Root.field("messages").refuse(format!("has more than {BLOCKS_MAX} parts"))),
+            false => Ok(()),
+        }
+    }
 }
 
 fn read_message(message: &str, path: &Path<'_>, said: &mut Said) -> Result<(), Refusal> {
@@ -204,15 +216,12 @@ fn read_message(message: &str, path: &Path<'_>, said: &mut Said) -> Result<(), R
         match (member.name(), json::kind(member.value)) {
             ("content", Kind::Array) => {
                 fields::elements(member.value, &place, |index, part| {
-                    said.parts += 1;
-                    if said.parts > BLOCKS_MAX {
-                        let all = Path::Root.field("messages");
-                        return Err(all.refuse(format!("has more than {BLOCKS_MAX} parts")));
-                    }
+                    said.one_more_part()?;
                     said.images = read_part(part, &place.element(index), said.images)?;
                     Ok(())
                 })?;
             }
+            ("tool_calls", Kind::Array) => fields::elements(member.value, &place, |_, _| said.one_more_part())?,
             ("content", Kind::String | Kind::Null) | ("audio", Kind::Null) => {}
             ("content", _) => return Err(place.refuse("must be a string or an array")),
             ("audio", _) => return Err(priceable::unpriced(&place, "audio")),

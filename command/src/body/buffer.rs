@@ -1,0 +1,131 @@
+//! Where a body is put together. A small one stands on the heap. A large one has pages of its own, which the system gives
+//! as they are written and takes back when they are dropped: the heap would move a body each time that it grows, and keep
+//! what it has freed.
+
+use std::io;
+
+use bytes::Bytes;
+use memmap2::MmapMut;
+
+use super::BODY_BYTES_MAX;
+
+/// A larger one has pages of its own.
+const HEAP_BYTES_MAX: usize = 64 * 1024;
+/// By so much the pages that are counted grow.
+const PAGES: usize = 64 * 1024;
+
+/// A body that is not whole yet.
+#[derive(Debug)]
+pub enum BodyBuffer {
+    Heap(Vec<u8>),
+    Pages(Pages),
+}
+
+/// Room for the largest body that can come, of which `len` bytes are there.
+#[derive(Debug)]
+pub struct Pages {
+    map: MmapMut,
+    len: usize,
+}
+
+impl AsRef<[u8]> for Pages {
+    fn as_ref(&self) -> &[u8] {
+        self.map.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl BodyBuffer {
+    /// `announced`: how long the body is, where that is known.
+    pub fn new(announced: Option<usize>) -> Self {
+        Self::Heap(Vec::with_capacity(announced.filter(|length| *length <= HEAP_BYTES_MAX).unwrap_or(0)))
+    }
+
+    pub const fn len(&self) -> usize {
+        match self {
+            Self::Heap(bytes) => bytes.len(),
+            Self::Pages(pages) => pages.len,
+        }
+    }
+
+    /// Memory that it takes once it is `len` bytes long.
+    pub fn memory_at(&self, len: usize) -> usize {
+        match self {
+            Self::Heap(bytes) if len <= HEAP_BYTES_MAX => bytes.capacity().max(len),
+            Self::Heap(_) | Self::Pages(_) => len.next_multiple_of(PAGES),
+        }
+    }
+
+    /// Appends what has come: not beyond what was announced, nor beyond the largest body.
+    ///
+    /// Errors: the system gives no pages.
+    pub fn extend(&mut self, chunk: &[u8], announced: Option<usize>) -> io::Result<()> {
+        let len = self.len() + chunk.len();
+        if let Self::Heap(bytes) = self
+            && len > HEAP_BYTES_MAX
+        {
+            *self = Self::Pages(Pages::holding(bytes, announced.unwrap_or(BODY_BYTES_MAX).max(len))?);
+        }
+        match self {
+            Self::Heap(bytes) => bytes.extend_from_slice(chunk),
+            Self::Pages(pages) => {
+                let room = pages.map.get_mut(pages.len..len);
+                room.ok_or(io::ErrorKind::StorageFull)?.copy_from_slice(chunk);
+                pages.len = len;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Heap(bytes) => bytes.into(),
+            Self::Pages(pages) => Bytes::from_owner(pages),
+        }
+    }
+}
+
+impl Pages {
+    fn holding(bytes: &[u8], room: usize) -> io::Result<Self> {
+        let mut map = MmapMut::map_anon(room)?;
+        // A huge page is given whole for its first byte.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::NoHugePage);
+        map.get_mut(..bytes.len()).ok_or(io::ErrorKind::StorageFull)?.copy_from_slice(bytes);
+        Ok(Self { map, len: bytes.len() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_body_is_what_came_and_takes_no_more_than_was_said(
+            chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40_000), 0..12),
+            is_announced in any::<bool>(),
+        ) {
+            let whole = chunks.concat();
+            let announced = is_announced.then_some(whole.len());
+            let mut buffer = BodyBuffer::new(announced);
+            for chunk in &chunks {
+                let memory = buffer.memory_at(buffer.len() + chunk.len());
+                buffer.extend(chunk, announced).unwrap();
+                prop_assert!(memory >= buffer.len() && memory < buffer.len().max(HEAP_BYTES_MAX) + PAGES);
+            }
+            prop_assert_eq!(buffer.into_bytes(), whole);
+        }
+    }
+
+    #[test]
+    fn what_was_not_announced_does_not_fit() {
+        let mut buffer = BodyBuffer::new(Some(100_000));
+        buffer.extend(&[b'a'; 99_999], Some(100_000)).unwrap();
+        assert!(buffer.extend(b"bc", Some(100_000)).is_err());
+        assert_eq!(buffer.len(), 99_999);
+    }
+}

@@ -1,0 +1,366 @@
+//! The memory that request bodies may take. It is counted as they arrive and for as long as they are held, which is until
+//! their request has something to answer: a key, a tenant and the process have a bound each, so that no tenant can take
+//! more than its share. A body whose next bytes do not fit is refused and gives its own back, so that of several that do
+//! not fit together one gets through.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use events::ids::{IdMap, KeyId, TenantId};
+use projections::caller::Caller;
+use tokio::sync::Semaphore;
+
+use super::BODY_BYTES_MAX;
+
+const MIB: usize = 1024 * 1024;
+/// One body of the largest size and some small ones beside it: no share is below it.
+const SHARE_MIN: usize = BODY_BYTES_MAX + MIB;
+
+/// What may be held at a time, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodyBounds {
+    pub process: usize,
+    pub tenant: usize,
+    pub key: usize,
+}
+
+impl BodyBounds {
+    /// A quarter of what the process may hold for a tenant, and three quarters of that for a key.
+    pub fn of_process(bytes: usize) -> Self {
+        let tenant = (bytes / 4).max(SHARE_MIN);
+        Self { process: bytes.max(tenant), tenant, key: (tenant / 4 * 3).max(SHARE_MIN) }
+    }
+
+    /// Of commands, which are small and few.
+    pub const fn of_administration() -> Self {
+        Self { process: 2 * SHARE_MIN, tenant: SHARE_MIN, key: SHARE_MIN }
+    }
+}
+
+/// Bodies that may be on their way at a time, whatever has arrived of them: each holds a request.
+const ARRIVING_OF_KEY_MAX: usize = 768;
+const ARRIVING_OF_TENANT_MAX: usize = 1024;
+const ARRIVING_MAX: usize = 8192;
+
+/// To read what is thrown away takes time from everybody: so many bodies at once are worth it.
+const LINGERING_MAX: usize = 32;
+
+/// Whose a body is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BodyOwner {
+    tenant: Option<TenantId>,
+    key: Option<KeyId>,
+}
+
+impl BodyOwner {
+    /// For inference: whom it is charged to.
+    pub fn of_inference(caller: &Caller) -> Self {
+        Self { tenant: caller.chain.tenant, key: caller.chain.key }
+    }
+
+    /// For administration: the operator has a share of its own beyond what all others have, so that it always gets through.
+    pub fn of_administration(caller: &Caller) -> Self {
+        match caller.chain.key {
+            Some(key) => Self { tenant: caller.chain.tenant, key: Some(key) },
+            None => Self::default(),
+        }
+    }
+
+    const fn is_operator(self) -> bool {
+        self.tenant.is_none() && self.key.is_none()
+    }
+}
+
+/// Whose bound has been reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BoundOf {
+    Key,
+    Tenant,
+    Process,
+}
+
+impl BoundOf {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Tenant => "tenant",
+            Self::Process => "gateway",
+        }
+    }
+}
+
+/// Shared by all requests of a kind.
+#[derive(Debug)]
+pub struct BodyMemory {
+    bounds: BodyBounds,
+    held: Mutex<Held>,
+    /// Bodies that are refused and read all the same.
+    pub lingering: Semaphore,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    process: Share,
+    operator: Share,
+    tenants: IdMap<TenantId, Share>,
+    keys: IdMap<KeyId, Share>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Share {
+    bytes: usize,
+    arriving: usize,
+}
+
+impl Share {
+    const fn fits(self, more: Self, bytes_max: usize, arriving_max: usize) -> bool {
+        self.bytes.saturating_add(more.bytes) <= bytes_max
+            && self.arriving.saturating_add(more.arriving) <= arriving_max
+    }
+
+    const fn add(&mut self, more: Self) {
+        self.bytes += more.bytes;
+        self.arriving += more.arriving;
+    }
+
+    const fn subtract(&mut self, less: Self) {
+        self.bytes = self.bytes.saturating_sub(less.bytes);
+        self.arriving = self.arriving.saturating_sub(less.arriving);
+    }
+}
+
+impl BodyMemory {
+    pub fn new(bounds: BodyBounds) -> Arc<Self> {
+        Arc::new(Self { bounds, held: Mutex::default(), lingering: Semaphore::new(LINGERING_MAX) })
+    }
+
+    /// A body is on its way.
+    ///
+    /// Errors: whose bound has been reached.
+    pub fn begin(self: &Arc<Self>, owner: BodyOwner) -> Result<BodyPermit, BoundOf> {
+        let begun = Share { bytes: 0, arriving: 1 };
+        self.held().take(self.bounds, owner, begun)?;
+        Ok(BodyPermit { memory: Arc::clone(self), owner, share: begun })
+    }
+
+    /// Bytes that are held now.
+    pub fn bytes_held(&self) -> usize {
+        let held = self.held();
+        held.process.bytes + held.operator.bytes
+    }
+
+    pub const fn bounds(&self) -> BodyBounds {
+        self.bounds
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn take(&mut self, bounds: BodyBounds, owner: BodyOwner, more: Share) -> Result<(), BoundOf> {
+        if owner.is_operator() {
+            if !self.operator.fits(more, bounds.tenant, ARRIVING_OF_TENANT_MAX) {
+                return Err(BoundOf::Process);
+            }
+            self.operator.add(more);
+            return Ok(());
+        }
+        let of_key = owner.key.and_then(|key| self.keys.get(&key)).copied().unwrap_or_default();
+        let of_tenant = owner.tenant.and_then(|tenant| self.tenants.get(&tenant)).copied().unwrap_or_default();
+        if owner.key.is_some() && !of_key.fits(more, bounds.key, ARRIVING_OF_KEY_MAX) {
+            return Err(BoundOf::Key);
+        }
+        if !of_tenant.fits(more, bounds.tenant, ARRIVING_OF_TENANT_MAX) {
+            return Err(BoundOf::Tenant);
+        }
+        if !self.process.fits(more, bounds.process, ARRIVING_MAX) {
+            return Err(BoundOf::Process);
+        }
+        if let Some(key) = owner.key {
+            self.keys.entry(key).or_default().add(more);
+        }
+        if let Some(tenant) = owner.tenant {
+            self.tenants.entry(tenant).or_default().add(more);
+        }
+        self.process.add(more);
+        Ok(())
+    }
+
+    fn give_back(&mut self, owner: BodyOwner, less: Share) {
+        if owner.is_operator() {
+            self.operator.subtract(less);
+            return;
+        }
+        if let Some(key) = owner.key {
+            subtract(&mut self.keys, key, less);
+        }
+        if let Some(tenant) = owner.tenant {
+            subtract(&mut self.tenants, tenant, less);
+        }
+        self.process.subtract(less);
+    }
+}
+
+/// Who holds nothing is not kept.
+fn subtract<I: std::hash::Hash + Eq>(shares: &mut IdMap<I, Share>, id: I, less: Share) {
+    if let Some(share) = shares.get_mut(&id) {
+        share.subtract(less);
+        if *share == Share::default() {
+            shares.remove(&id);
+        }
+    }
+}
+
+/// What one body takes. Dropped, it gives that back.
+#[derive(Debug)]
+pub struct BodyPermit {
+    memory: Arc<BodyMemory>,
+    owner: BodyOwner,
+    share: Share,
+}
+
+impl BodyPermit {
+    /// Counts so many bytes in all.
+    ///
+    /// Errors: whose bound does not allow it. Then it counts nothing any more: were its bytes given back only later, the
+    /// last two bodies that do not fit together could both be refused.
+    pub fn grow_to(&mut self, bytes: usize) -> Result<(), BoundOf> {
+        let more = Share { bytes: bytes.saturating_sub(self.share.bytes), arriving: 0 };
+        let mut held = self.memory.held();
+        let taken = held.take(self.memory.bounds, self.owner, more);
+        match taken {
+            Ok(()) => self.share.add(more),
+            Err(_) => held.give_back(self.owner, std::mem::take(&mut self.share)),
+        }
+        taken
+    }
+
+    /// All of it is there.
+    pub fn has_arrived(&mut self) {
+        let arriving = Share { bytes: 0, arriving: std::mem::take(&mut self.share.arriving) };
+        self.memory.held().give_back(self.owner, arriving);
+    }
+}
+
+impl Drop for BodyPermit {
+    fn drop(&mut self) {
+        self.memory.held().give_back(self.owner, self.share);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const BOUNDS: BodyBounds = BodyBounds { process: 100, tenant: 40, key: 30 };
+
+    fn owner(tenant: u128, key: u128) -> BodyOwner {
+        BodyOwner { tenant: Some(Uuid::from_u128(tenant).into()), key: Some(Uuid::from_u128(key).into()) }
+    }
+
+    fn taking(memory: &Arc<BodyMemory>, owner: BodyOwner, bytes: usize) -> Result<BodyPermit, BoundOf> {
+        let mut permit = memory.begin(owner)?;
+        permit.grow_to(bytes)?;
+        Ok(permit)
+    }
+
+    #[test]
+    fn key_tenant_and_process_have_a_bound_each_and_what_is_refused_takes_nothing() {
+        let memory = BodyMemory::new(BOUNDS);
+        let first = taking(&memory, owner(1, 1), 30).unwrap();
+        assert_eq!(taking(&memory, owner(1, 1), 1).err(), Some(BoundOf::Key));
+        let second = taking(&memory, owner(1, 2), 10).unwrap();
+        assert_eq!(taking(&memory, owner(1, 3), 1).err(), Some(BoundOf::Tenant));
+        assert_eq!(memory.bytes_held(), 40);
+        let others = [taking(&memory, owner(2, 4), 30).unwrap(), taking(&memory, owner(3, 5), 30).unwrap()];
+        assert_eq!(taking(&memory, owner(4, 6), 1).err(), Some(BoundOf::Process));
+        drop(first);
+        let again = taking(&memory, owner(4, 6), 30).unwrap();
+        drop((second, others, again));
+        assert_eq!(memory.bytes_held(), 0);
+        let held = memory.held();
+        assert!(held.keys.is_empty() && held.tenants.is_empty(), "{held:?}");
+    }
+
+    #[test]
+    fn of_bodies_that_do_not_fit_together_one_gets_through() {
+        let memory = BodyMemory::new(BOUNDS);
+        let mut growing: Vec<_> = (0..6).map(|_| taking(&memory, owner(1, 1), 5).unwrap()).collect();
+        // All of them have grown to a bound that none of them fits into beside the others.
+        let outcomes: Vec<bool> = growing.iter_mut().map(|permit| permit.grow_to(30).is_ok()).collect();
+        assert_eq!(outcomes, [false, false, false, false, false, true]);
+        assert_eq!(memory.bytes_held(), 30);
+        drop(growing);
+        assert_eq!(memory.bytes_held(), 0);
+    }
+
+    #[test]
+    fn the_operators_administration_gets_through_whatever_others_hold() {
+        let memory = BodyMemory::new(BOUNDS);
+        let _others = [1, 2, 3].map(|tenant| taking(&memory, owner(tenant, tenant), 30).unwrap());
+        let _rest = taking(&memory, owner(4, 4), 10).unwrap();
+        let operator = taking(&memory, BodyOwner::default(), 40).unwrap();
+        assert_eq!(taking(&memory, BodyOwner::default(), 1).err(), Some(BoundOf::Process));
+        drop(operator);
+        assert_eq!(memory.bytes_held(), 100);
+    }
+
+    #[test]
+    fn bodies_on_their_way_are_counted_until_they_are_there() {
+        let memory = BodyMemory::new(BOUNDS);
+        let mut permits: Vec<_> = (0..ARRIVING_OF_KEY_MAX).map(|_| memory.begin(owner(1, 1)).unwrap()).collect();
+        assert_eq!(memory.begin(owner(1, 1)).err(), Some(BoundOf::Key));
+        permits.extend((0..ARRIVING_OF_TENANT_MAX - ARRIVING_OF_KEY_MAX).map(|_| memory.begin(owner(1, 2)).unwrap()));
+        assert_eq!(memory.begin(owner(1, 3)).err(), Some(BoundOf::Tenant));
+        permits[0].has_arrived();
+        permits[0].has_arrived();
+        let _one_more = memory.begin(owner(1, 1)).unwrap();
+        assert_eq!(memory.begin(owner(1, 1)).err(), Some(BoundOf::Key));
+        permits[0].grow_to(30).unwrap();
+        permits.clear();
+        assert_eq!(memory.bytes_held(), 0);
+    }
+
+    #[test]
+    fn one_body_of_the_largest_size_fits_into_every_share() {
+        for bytes in [0, 1, 100 * MIB, 160 * MIB, 1024 * MIB] {
+            let bounds = BodyBounds::of_process(bytes);
+            let BodyBounds { process, tenant, key } = bounds;
+            assert!(BODY_BYTES_MAX < key && key <= tenant && tenant <= process && process >= bytes, "{bounds:?}");
+        }
+        let bounds = BodyBounds::of_administration();
+        assert!(BODY_BYTES_MAX < bounds.key && bounds.tenant < bounds.process);
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_ever_holds_more_than_its_bound_and_the_sum_is_what_is_held(
+            steps in proptest::collection::vec((0u128..4, 0u128..3, 1usize..20, any::<bool>()), 1..200)
+        ) {
+            let memory = BodyMemory::new(BOUNDS);
+            let mut permits: Vec<BodyPermit> = Vec::new();
+            for (tenant, key, bytes, ends) in steps {
+                if ends && !permits.is_empty() {
+                    permits.remove(bytes % permits.len());
+                } else if let Ok(mut permit) = memory.begin(owner(tenant, tenant * 10 + key)) {
+                    let grown = permit.grow_to(bytes).and_then(|()| permit.grow_to(bytes * 2));
+                    prop_assert_eq!(permit.share.bytes, if grown.is_ok() { bytes * 2 } else { 0 });
+                    permits.push(permit);
+                }
+                let sum = |is: &dyn Fn(&BodyOwner) -> bool| -> usize {
+                    permits.iter().filter(|permit| is(&permit.owner)).map(|permit| permit.share.bytes).sum()
+                };
+                prop_assert_eq!(memory.bytes_held(), sum(&|_| true));
+                prop_assert!(memory.bytes_held() <= BOUNDS.process);
+                for permit in &permits {
+                    prop_assert!(sum(&|owner| owner.tenant == permit.owner.tenant) <= BOUNDS.tenant);
+                    prop_assert!(sum(&|owner| owner.key == permit.owner.key) <= BOUNDS.key);
+                }
+            }
+        }
+    }
+}

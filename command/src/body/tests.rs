@@ -1,0 +1,107 @@
+use http::HeaderValue;
+
+use super::memory::BodyBounds;
+use super::*;
+
+const MIB: usize = 1024 * 1024;
+
+fn memory() -> Arc<BodyMemory> {
+    BodyMemory::new(BodyBounds::of_administration())
+}
+
+async fn read(memory: &Arc<BodyMemory>, headers: &HeaderMap, body: Body) -> Result<HeldBody, BodyError> {
+    whole(memory, BodyOwner::default(), headers, body).await
+}
+
+fn announcing(length: usize) -> HeaderMap {
+    HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from(length))])
+}
+
+/// One that never comes.
+fn stalled() -> Body {
+    Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>())
+}
+
+/// So many bytes at a time, with a pause in front of each, without end.
+fn dripping(bytes: usize, pause: Duration) -> Body {
+    let drops = futures_util::stream::unfold((), move |()| async move {
+        tokio::time::sleep(pause).await;
+        Some((Ok::<_, std::io::Error>(Bytes::from(vec![b' '; bytes])), ()))
+    });
+    Body::from_stream(drops)
+}
+
+fn in_pieces(pieces: usize, bytes: usize) -> Body {
+    let pieces = (0..pieces).map(move |_| Ok::<_, std::io::Error>(Bytes::from(vec![b' '; bytes])));
+    Body::from_stream(futures_util::stream::iter(pieces))
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_announced_as_too_large_is_thrown_away_for_as_long_as_it_comes() {
+    let (memory, mut headers) = (memory(), announcing(BODY_BYTES_MAX + 1));
+    let began = Instant::now();
+    assert_eq!(read(&memory, &headers, stalled()).await.err(), Some(BodyError::TooLarge));
+    assert_eq!(began.elapsed(), SILENCE_MAX);
+    headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
+    assert_eq!(read(&memory, &headers, stalled()).await.err(), Some(BodyError::TooLarge));
+    assert_eq!(began.elapsed(), SILENCE_MAX, "a client that waits to be asked has sent nothing");
+    headers.remove(EXPECT);
+    let endless = dripping(1, SILENCE_MAX / 2);
+    assert_eq!(read(&memory, &headers, endless).await.err(), Some(BodyError::TooLarge));
+    assert_eq!(began.elapsed(), SILENCE_MAX + LINGER_MAX);
+    let unannounced = in_pieces(33, MIB);
+    assert_eq!(read(&memory, &HeaderMap::new(), unannounced).await.err(), Some(BodyError::TooLarge));
+    assert_eq!(memory.bytes_held(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_largest_body_gets_through_however_it_comes() {
+    let memory = memory();
+    for headers in [HeaderMap::new(), announcing(BODY_BYTES_MAX)] {
+        for (pieces, bytes) in [(1, BODY_BYTES_MAX), (32, MIB), (32 * 64, 16 * 1024)] {
+            let held = read(&memory, &headers, in_pieces(pieces, bytes)).await.expect("a whole body");
+            assert_eq!(held.bytes.len(), BODY_BYTES_MAX);
+            assert!((BODY_BYTES_MAX..BODY_BYTES_MAX + MIB).contains(&memory.bytes_held()));
+        }
+    }
+    let small = read(&memory, &announcing(3), Body::from("abc")).await.expect("a whole body");
+    assert_eq!((&*small.bytes, memory.bytes_held()), (b"abc".as_slice(), 3));
+    assert_eq!(read(&memory, &HeaderMap::new(), Body::empty()).await.expect("nothing").bytes.len(), 0);
+    drop(small);
+    assert_eq!(memory.bytes_held(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_finds_no_memory_is_refused_and_gives_back_what_it_had() {
+    let memory = memory();
+    let first = read(&memory, &HeaderMap::new(), in_pieces(20, MIB)).await.expect("a whole body");
+    let held = memory.bytes_held();
+    let second = read(&memory, &HeaderMap::new(), in_pieces(20, MIB)).await;
+    assert_eq!(second.err(), Some(BodyError::NoMemory(BoundOf::Process)));
+    assert_eq!(memory.bytes_held(), held);
+    drop(first);
+    read(&memory, &HeaderMap::new(), in_pieces(20, MIB)).await.expect("there is room again");
+    assert_eq!(memory.bytes_held(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_does_not_come_or_comes_too_slowly_is_given_up() {
+    let memory = memory();
+    let took = async |body| {
+        let began = Instant::now();
+        assert_eq!(read(&memory, &HeaderMap::new(), body).await.err(), Some(BodyError::Late));
+        began.elapsed()
+    };
+    assert_eq!(took(stalled()).await, SPAN);
+    // A little less than what is asked for, and a little more: that has all of its time.
+    let second = Duration::from_secs(1);
+    assert_eq!(took(dripping(8 * 1024 - 1, second)).await, SPAN);
+    assert_eq!(took(dripping(9 * 1024, second)).await, BODY_WAIT_MAX);
+    // Much at the beginning buys no time.
+    let much = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 31 * MIB]))]);
+    let much = Body::from_stream(much.chain(futures_util::stream::pending()));
+    assert_eq!(took(much).await, 2 * SPAN);
+    // One that is always ready is not listened to for ever.
+    assert!(took(dripping(0, Duration::from_millis(1))).await <= SPAN + second);
+    assert_eq!(memory.bytes_held(), 0);
+}
