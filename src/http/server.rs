@@ -99,7 +99,9 @@ async fn converse(builder: &Builder<TokioExecutor>, stream: TcpStream, peer: Soc
         let (door, request_begun) = (door.clone(), requests.begin(request.version()));
         let is_get = request.method() == Method::GET;
         async move {
-            let answer = door.answer(request.map(Body::new), peer.ip()).await;
+            // hyper keeps room for this future as long as the connection lives: what answering takes is boxed, so that a
+            // connection that rests does not take it.
+            let answer = Box::pin(door.answer(request.map(Body::new), peer.ip())).await;
             if is_get && answer.headers().get(CONTENT_TYPE).is_some_and(|media| media == "text/event-stream") {
                 request_begun.is_endless();
             }
