@@ -10,9 +10,11 @@ use crate::dialect::Metered;
 
 /// Usage above so many times what the request was bounded by is not believed.
 const PLAUSIBLE_TIMES: u64 = 4;
-/// So many tokens of a side are believed of any request: providers put prompts and search results of their own in front of
-/// the shortest one, and some think beyond its cap.
-const TOKENS_ALWAYS_PLAUSIBLE: u64 = 32_768;
+/// So many tokens of input are believed of any request, the context of many models: providers put prompts, tools and
+/// search results of their own in front of the shortest one.
+const INPUT_TOKENS_ALWAYS_PLAUSIBLE: u64 = 131_072;
+/// The same of output: some think beyond the cap.
+const OUTPUT_TOKENS_ALWAYS_PLAUSIBLE: u64 = 32_768;
 
 /// What was consumed and what it costs.
 #[derive(Clone, Debug)]
@@ -65,7 +67,8 @@ impl Meter {
     /// Each side against its own bound: tokens of output are the dearer ones, and a long prompt does not make more of them
     /// plausible. Within a side the classes have no bounds of their own.
     const fn is_plausible(&self, tokens: &TokenClasses) -> bool {
-        is_within(tokens.input(), self.input_tokens_bound) && is_within(tokens.output(), self.output_tokens_bound)
+        is_within(tokens.input(), self.input_tokens_bound, INPUT_TOKENS_ALWAYS_PLAUSIBLE)
+            && is_within(tokens.output(), self.output_tokens_bound, OUTPUT_TOKENS_ALWAYS_PLAUSIBLE)
     }
 
     /// Of a request that an upstream may have worked for without a word about it.
@@ -88,8 +91,8 @@ impl Meter {
     }
 }
 
-const fn is_within(used: u64, bound: u64) -> bool {
-    used <= TOKENS_ALWAYS_PLAUSIBLE || used <= bound.saturating_mul(PLAUSIBLE_TIMES)
+const fn is_within(used: u64, bound: u64, always: u64) -> bool {
+    used <= always || used <= bound.saturating_mul(PLAUSIBLE_TIMES)
 }
 
 fn unknown(cost: NanoUsd) -> Measured {
@@ -138,13 +141,13 @@ mod tests {
 
     #[test]
     fn usage_is_believed_up_to_four_times_the_bound_of_its_side_and_not_one_token_further() {
-        let meter = meter(10_000, 20_000);
+        let meter = meter(50_000, 20_000);
         for (input, output, wanted) in [
-            ([40_000, 0, 0], [80_000, 0], UsageSource::Provider),
-            ([40_001, 0, 0], [0, 0], UsageSource::Unknown),
-            ([20_000, 20_000, 0], [0, 0], UsageSource::Provider),
-            ([20_000, 20_000, 1], [0, 0], UsageSource::Unknown),
-            ([0, 0, 40_001], [0, 0], UsageSource::Unknown),
+            ([200_000, 0, 0], [80_000, 0], UsageSource::Provider),
+            ([200_001, 0, 0], [0, 0], UsageSource::Unknown),
+            ([100_000, 100_000, 0], [0, 0], UsageSource::Provider),
+            ([100_000, 100_000, 1], [0, 0], UsageSource::Unknown),
+            ([0, 0, 200_001], [0, 0], UsageSource::Unknown),
             ([0, 0, 0], [80_001, 0], UsageSource::Unknown),
             ([0, 0, 0], [40_000, 40_000], UsageSource::Provider),
             ([0, 0, 0], [40_000, 40_001], UsageSource::Unknown),
@@ -160,16 +163,16 @@ mod tests {
     #[test]
     fn what_providers_add_to_the_shortest_request_is_believed() {
         let meter = meter(10, 1);
-        assert_eq!(source(&meter, &reported([32_768, 0, 0], [16_384, 16_384])), UsageSource::Provider);
-        assert_eq!(source(&meter, &reported([32_769, 0, 0], [0, 0])), UsageSource::Unknown);
+        assert_eq!(source(&meter, &reported([131_072, 0, 0], [16_384, 16_384])), UsageSource::Provider);
+        assert_eq!(source(&meter, &reported([131_073, 0, 0], [0, 0])), UsageSource::Unknown);
         assert_eq!(source(&meter, &reported([0, 0, 0], [16_384, 16_385])), UsageSource::Unknown);
     }
 
     /// The input of a stream that broke off may be reported, and its output counted.
     #[test]
     fn a_report_of_the_input_alone_is_believed_as_far() {
-        let meter = meter(10_000, 20_000);
-        for (input, wanted) in [(40_000, UsageSource::Counted), (40_001, UsageSource::Unknown)] {
+        let meter = meter(50_000, 20_000);
+        for (input, wanted) in [(200_000, UsageSource::Counted), (200_001, UsageSource::Unknown)] {
             let mut metered = Metered::default();
             (metered.reported_input, metered.text_bytes) = (Some(reported([input, 0, 0], [0, 0])), 8);
             let measured = meter.measure(&rates(), &metered, NanoUsd::new(77));
