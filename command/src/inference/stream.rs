@@ -96,13 +96,16 @@ impl Phase {
             return Some((stream_error(open.surface, &not_read_in_time(), &open.request_id), Self::Over));
         };
         match relaying.next().await {
-            Ok(Relayed::Bytes(bytes)) if relaying.running.is_out_of_time() => {
+            Ok(Relayed::Bytes(bytes)) => {
+                // The deadline may pass at this very moment.
+                let over = if relaying.running.is_out_of_time() {
+                    Some(relaying)
+                } else {
+                    open.relaying.put_back(relaying).err()
+                };
+                let Some(relaying) = over else { return Some((bytes, Self::Middle(open))) };
                 let end = Box::pin(relaying.break_off(&CallFailure::of(Cause::Timeout))).await;
                 Some((joined(bytes, &end), Self::Over))
-            }
-            Ok(Relayed::Bytes(bytes)) => {
-                open.relaying.put_back(relaying);
-                Some((bytes, Self::Middle(open)))
             }
             // Boxed: the room that an end takes would else be kept while the stream is open.
             Ok(Relayed::End(rest)) => Some((Box::pin(relaying.close(rest)).await, Self::Over)),

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
+use futures_util::task::AtomicWaker;
+
 /// Ready once every task that was ready has had its turn. [`tokio::task::yield_now`] says that it is whenever it is
 /// polled again, and the server polls a body several times in one turn.
 #[derive(Default)]
@@ -15,13 +17,14 @@ pub struct Turn {
 
 struct Over {
     is_over: AtomicBool,
-    task: Waker,
+    /// Of whoever asked last: the body may have been handed to another.
+    task: AtomicWaker,
 }
 
 impl Wake for Over {
     fn wake(self: Arc<Self>) {
         self.is_over.store(true, Ordering::Release);
-        self.task.wake_by_ref();
+        self.task.wake();
     }
 }
 
@@ -30,9 +33,11 @@ impl Future for Turn {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if let Some(over) = &self.over {
+            over.task.register(context.waker());
             return if over.is_over.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending };
         }
-        let over = Arc::new(Over { is_over: AtomicBool::new(false), task: context.waker().clone() });
+        let over = Arc::new(Over { is_over: AtomicBool::new(false), task: AtomicWaker::new() });
+        over.task.register(context.waker());
         let waker = Waker::from(Arc::clone(&over));
         // Polled once, it has the scheduler wake us behind the others; it is of no more use then.
         let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&waker));
@@ -44,6 +49,28 @@ impl Future for Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Counts how often it was woken.
+    #[derive(Default)]
+    struct Counting(std::sync::atomic::AtomicUsize);
+
+    impl Wake for Counting {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_asked_last_is_woken() {
+        let [first, last] = [(), ()].map(|()| Arc::new(Counting::default()));
+        let mut turn = pin!(Turn::default());
+        for task in [&first, &last] {
+            let waker = Waker::from(Arc::clone(task));
+            assert!(turn.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        tokio::task::yield_now().await;
+        assert_eq!([&first, &last].map(|task| task.0.load(Ordering::SeqCst)), [0, 1]);
+    }
 
     #[tokio::test]
     async fn it_is_over_when_others_have_had_theirs_and_not_when_it_is_asked_twice() {

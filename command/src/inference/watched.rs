@@ -1,7 +1,7 @@
 //! What a stream holds, kept where a timer can take it away. A body whose client has stopped reading is not polled, so
 //! that it cannot see its own deadline; without the timer it would outlive its hold.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -10,43 +10,65 @@ use tokio_util::task::TaskTracker;
 /// A value that is taken out to be worked with and put back, or given up where it lies idle at its deadline. Dropped, it
 /// drops its value.
 pub struct Watched<T> {
-    idle: Arc<Mutex<Option<T>>>,
+    state: Arc<Mutex<State<T>>>,
     /// Ends the timer with this.
     _over: oneshot::Sender<()>,
 }
 
+enum State<T> {
+    Idle(T),
+    /// Somebody works with it.
+    Taken,
+    /// The timer has run out, and looks at it no more.
+    Over,
+}
+
 impl<T: Send + 'static> Watched<T> {
-    /// `give_up` gets the value if nobody works with it at `deadline`. Who has taken it out by then keeps it, and looks
-    /// at the clock before putting it back.
+    /// `give_up` gets the value if nobody works with it at `deadline`. Who has taken it out by then keeps it: it cannot be
+    /// put back.
     pub fn new(value: T, deadline: Instant, timers: &TaskTracker, give_up: impl FnOnce(T) + Send + 'static) -> Self {
-        let idle = Arc::new(Mutex::new(Some(value)));
+        let state = Arc::new(Mutex::new(State::Idle(value)));
         let (over, gone) = oneshot::channel::<()>();
         // Weak: the client's going must drop the value at once, not at the deadline.
-        let watched = Arc::downgrade(&idle);
+        let watched = Arc::downgrade(&state);
         timers.spawn(async move {
             if timeout_at(deadline, gone).await.is_ok() {
                 return;
             }
-            if let Some(value) = watched.upgrade().and_then(|idle| take(&idle)) {
+            let Some(state) = watched.upgrade() else { return };
+            let last = std::mem::replace(&mut *locked(&state), State::Over);
+            if let State::Idle(value) = last {
                 give_up(value);
             }
         });
-        Self { idle, _over: over }
+        Self { state, _over: over }
     }
 
     /// `None` once it was given up.
     pub fn take(&self) -> Option<T> {
-        take(&self.idle)
+        let mut state = locked(&self.state);
+        if matches!(*state, State::Over) {
+            return None;
+        }
+        match std::mem::replace(&mut *state, State::Taken) {
+            State::Idle(value) => Some(value),
+            State::Taken | State::Over => None,
+        }
     }
 
-    /// Only before the deadline: afterwards no timer looks at it any more.
-    pub fn put_back(&self, value: T) {
-        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+    /// Errors: the value, where the timer has run out: nobody would ever look at it again.
+    pub fn put_back(&self, value: T) -> Result<(), T> {
+        let mut state = locked(&self.state);
+        if matches!(*state, State::Over) {
+            return Err(value);
+        }
+        *state = State::Idle(value);
+        Ok(())
     }
 }
 
-fn take<T>(idle: &Mutex<Option<T>>) -> Option<T> {
-    idle.lock().unwrap_or_else(PoisonError::into_inner).take()
+fn locked<T>(state: &Mutex<State<T>>) -> MutexGuard<'_, State<T>> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -70,7 +92,7 @@ mod tests {
         let left_lying = watched(&timers, &given_up);
         let put_back = watched(&timers, &given_up);
         let value = put_back.take().expect("it is there");
-        put_back.put_back(value);
+        assert!(put_back.put_back(value).is_ok());
         let in_use = watched(&timers, &given_up);
         let _value = in_use.take();
         tokio::time::sleep(Duration::from_secs(11)).await;
@@ -79,12 +101,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_is_worked_with_at_the_deadline_cannot_be_put_back_to_lie_there_for_ever() {
+        let (timers, given_up) = (TaskTracker::new(), Arc::new(AtomicUsize::new(0)));
+        let watched = watched(&timers, &given_up);
+        // Whoever works with it has looked at the clock, and the deadline passes before it is put back.
+        let value = watched.take().expect("it is there");
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        let weak = Arc::downgrade(&value);
+        assert!(watched.put_back(value).is_err());
+        assert!(weak.upgrade().is_none() && watched.take().is_none());
+        timers.close();
+        timers.wait().await;
+        assert_eq!(given_up.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_is_dropped_is_dropped_at_once_and_ends_its_timer() {
         let (timers, given_up) = (TaskTracker::new(), Arc::new(AtomicUsize::new(0)));
         let watched = watched(&timers, &given_up);
         let value = watched.take().expect("it is there");
         let weak = Arc::downgrade(&value);
-        watched.put_back(value);
+        assert!(watched.put_back(value).is_ok());
         drop(watched);
         assert!(weak.upgrade().is_none());
         timers.close();
