@@ -23,6 +23,7 @@ use crate::asker::{Asker, QueryString};
 use crate::described;
 use crate::error::QueryError;
 use crate::format::Format;
+use crate::names::{self, Names};
 use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Place};
 use crate::parameters::Parameters;
 use crate::record::Record;
@@ -44,6 +45,11 @@ fn described_list() -> Operation {
         .required("severity", severities())
         .required("outcome", text())
         .required("request_id", described::nullable_id(RequestId::PREFIX))
+        .optional("actor_name", schema::described(schema::nullable(text()), "Of the key that did it"))
+        .optional(
+            "resource_name",
+            schema::described(schema::nullable(text()), "Null where it has none, or not for you"),
+        )
         .required("changes", schema::any())
         .required("ip", schema::nullable(text()))
         .required("user_agent", schema::nullable(text()))
@@ -51,9 +57,14 @@ fn described_list() -> Operation {
     let answer = described::in_lines(Answer::json("Newest first", described::page(schema::reference("AuditEntry"))));
     let list = described::permitted("list_audit", "Audit", "Who did what, and was refused what", Permission::AuditRead);
     described::formatted(described::between(list))
-        .query("actor", schema::parameter(), "`key_…`, `operator` or `system:NAME`")
+        .query("actor", schema::parameter(), "`key_…` or the name of a key, `operator` or `system:NAME`")
         .query("action", schema::parameter(), "`key.created`")
-        .query("resource", schema::parameter(), "With its kind, `key/key_…`, or without")
+        .query(
+            "resource",
+            schema::parameter(),
+            "With its kind, `key/key_…`, or without; instead of its id a slug, an external id or a name",
+        )
+        .says("An actor or a resource that is named as several are is a 400 with their number as `matches`.")
         .query("severity", severities(), "Of this severity")
         .query("q", schema::parameter(), "In actor, action, resource or changes; case of ASCII letters does not matter")
         .paged(LIMIT_DEFAULT, LIMIT_MAX)
@@ -91,6 +102,7 @@ async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString)
     let mut parameters = Parameters::parse(&query)?;
     let min_position = parameters.min_position(&state.log)?;
     let format = Format::take(&mut parameters)?;
+    names::resolve_actor_and_resource(&state, &asker, &mut parameters).await?;
     let filter = Filter::take(parameters)?;
     state.views.wait_for(View::Audit, min_position).await?;
     let (visible, cut) = (Visible::to(&asker), filter.cut);
@@ -98,11 +110,14 @@ async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString)
     let found = state.views.read(&permit, View::Audit, move |db| entries::list(db, visible, &filter)).await?;
     let (entries, next_cursor) = found.value.page(cut, |entry| entry.position);
     let origins = origins(&state.log, &permit, &entries).await?;
-    let items: Vec<Record> = entries.iter().map(|entry| entry.item(&origins)).collect();
+    let names = Names::find(&state, &permit, &asker, entries.iter().flat_map(Entry::ids).collect()).await?;
+    let items: Vec<Record> = entries.iter().map(|entry| entry.item(&origins, &names)).collect();
     let place = Place { as_of_position: found.position, next_cursor };
     match format {
         Format::Json => Ok(Json(place.page(items)).into_response()),
-        Format::Lines(lines) => lines.answer(place.headers(), &Entry::default().item(&Origins::new()), &items),
+        Format::Lines(lines) => {
+            lines.answer(place.headers(), &Entry::default().item(&Origins::new(), &Names::default()), &items)
+        }
     }
 }
 

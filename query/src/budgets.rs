@@ -4,6 +4,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use chrono::{DateTime, Utc};
+use events::concurrency::QueryPermit;
 use events::event::admin::Permission;
 use events::ids::BudgetId;
 use events::money::{NanoUsd, NanoUsdSum};
@@ -21,6 +22,7 @@ use crate::asker::{Asker, QueryString};
 use crate::described;
 use crate::error::QueryError;
 use crate::found::found;
+use crate::names::Names;
 use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Page, Placed};
 use crate::parameters::Parameters;
 use crate::visible::Visible;
@@ -53,6 +55,10 @@ pub fn shape() -> Shape {
     object()
         .required("id", schema::id(BudgetId::PREFIX))
         .required("scope", refusals::scope())
+        .optional(
+            "scope_name",
+            schema::described(schema::nullable(schema::string()), "Null where it is not for you to see"),
+        )
         .required("limit_usd", schema::money())
         .required("period", schema::one_of(["total", "day", "week", "month"]))
         .required("alert_at", schema::list(schema::string(), None))
@@ -78,8 +84,11 @@ async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString)
     state.views.wait_for(View::Budgets, min_position).await?;
     let (now, visible) = (state.clock.now(), Visible::to(&asker));
     let read = move |db: &Connection| standings(db, visible, now, cut, include_ended);
-    let found = state.views.read(&state.admit(&asker).await?, View::Budgets, read).await?;
-    Ok(Page::cut(found.position, found.value, cut))
+    let permit = state.admit(&asker).await?;
+    let found = state.views.read(&permit, View::Budgets, read).await?;
+    let mut budgets = found.value;
+    put_names(&state, &permit, &asker, budgets.iter_mut().map(|budget| &mut budget.item).collect()).await?;
+    Ok(Page::cut(found.position, budgets, cut))
 }
 
 /// Parameter: `min_position`. Errors: 403 without `usage:read`; 404 for what the caller cannot see; 503 `VIEW_BEHIND`.
@@ -97,7 +106,28 @@ async fn one(
     state.views.wait_for(View::Budgets, min_position).await?;
     let (now, visible) = (state.clock.now(), Visible::to(&asker));
     let found = found(&state, &asker, View::Budgets, move |db| standing(db, visible, now, id)).await?;
-    found.map(|placed| Json(placed.item)).ok_or(QueryError::NotFound("budget"))
+    let mut budget = found.ok_or(QueryError::NotFound("budget"))?.item;
+    put_names(&state, &state.admit(&asker).await?, &asker, vec![&mut budget]).await?;
+    Ok(Json(budget))
+}
+
+/// Whose budget each of these is, by name.
+async fn put_names(
+    state: &QueryState,
+    permit: &QueryPermit,
+    asker: &Asker,
+    budgets: Vec<&mut Value>,
+) -> Result<(), QueryError> {
+    let owner = |budget: &Value| {
+        let owner = budget["scope"].as_object().and_then(|scope| scope.values().next());
+        owner.and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let ids = budgets.iter().map(|budget| owner(budget)).collect();
+    let names = Names::find(state, permit, asker, ids).await?;
+    for budget in budgets {
+        budget["scope_name"] = names.get(&owner(budget)).into();
+    }
+    Ok(())
 }
 
 fn standings(

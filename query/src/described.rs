@@ -1,7 +1,6 @@
 //! What is published of every question, said once.
 
 use events::event::admin::Permission;
-use events::ids::{KeyId, PartnerId, TenantId, UserId};
 use events::wire::ErrorCode;
 use http::StatusCode;
 use openapi::schema::{self, Shape, object};
@@ -65,14 +64,19 @@ pub fn between(operation: Operation) -> Operation {
 
 /// The filters of everything that requests are counted by.
 pub fn of_dimensions(operation: Operation) -> Operation {
+    let handles = "by its id, slug, external id or name";
     operation
-        .query("partner", schema::id(PartnerId::PREFIX), "Of this partner")
-        .query("tenant", schema::id(TenantId::PREFIX), "Of this tenant")
-        .query("user", schema::id(UserId::PREFIX), "Of this user")
-        .query("key", schema::id(KeyId::PREFIX), "Of this key")
+        .query("partner", schema::string(), &format!("Of this partner, {handles}"))
+        .query("tenant", schema::string(), &format!("Of this tenant, {handles}"))
+        .query("user", schema::string(), &format!("Of this user, {handles}; names are for who may administrate"))
+        .query("key", schema::string(), "Of this key, by its id or name")
         .query("model", schema::parameter(), "That asked for this model")
         .query("provider", schema::parameter(), "That this provider served, by its name")
         .query("backend", schema::parameter(), "That this backend served: `provider/model`")
+        .says(
+            "Of what stands for a partner, tenant, user or key it has to mean one that you can see: none is a 400, and so are \
+             several, with their number as `matches`. What has ended counts.",
+        )
 }
 
 pub fn nullable_id(prefix: &str) -> Shape {

@@ -24,6 +24,7 @@ use crate::described;
 use crate::error::QueryError;
 use crate::format::{self, Format, Lines};
 use crate::found::found;
+use crate::names::{self, Names};
 use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Place};
 use crate::parameters::Parameters;
 use crate::record::Record;
@@ -81,6 +82,7 @@ async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString)
     let mut parameters = Parameters::parse(&query)?;
     let min_position = parameters.min_position(&state.log)?;
     let format = Format::take(&mut parameters)?;
+    names::resolve_owners(&state, &asker, &mut parameters).await?;
     let filter = Filter::take(parameters)?;
     state.views.wait_for(View::Inferences, min_position).await?;
     let (visible, cut) = (Visible::to(&asker), filter.cut);
@@ -89,6 +91,7 @@ async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString)
     let (lives, next_cursor) = found.value.page(cut, |life| life.position);
     let facts = facts(&state, &permit, &lives).await?;
     let items = lives.iter().map(|life| shown(life, &facts)).collect::<Result<Vec<Value>, _>>()?;
+    let items = named(&state, &permit, &asker, items).await?;
     let as_of_position = found.position;
     let place = Place { as_of_position, next_cursor };
     match format {
@@ -118,9 +121,34 @@ async fn one(
     let visible = Visible::to(&asker);
     let found = found(&state, &asker, View::Inferences, move |db| life::one(db, visible, request)).await?;
     let lives = [found.ok_or(QueryError::NotFound("request"))?];
-    let facts = facts(&state, &state.admit(&asker).await?, &lives).await?;
+    let permit = state.admit(&asker).await?;
+    let facts = facts(&state, &permit, &lives).await?;
     let [life] = &lives;
-    Ok(Json(shown(life, &facts)?))
+    let items = named(&state, &permit, &asker, vec![shown(life, &facts)?]).await?;
+    items.into_iter().next().map(Json).ok_or(QueryError::NotFound("request"))
+}
+
+/// Ids of a life, and the fields that their names stand in.
+const NAMED: [(&str, &str); 4] =
+    [("partner_id", "partner_name"), ("tenant_id", "tenant_name"), ("user_id", "user_name"), ("key_id", "key_name")];
+
+/// These lives with names beside their owners' ids.
+async fn named(
+    state: &QueryState,
+    permit: &QueryPermit,
+    asker: &Asker,
+    mut lives: Vec<Value>,
+) -> Result<Vec<Value>, QueryError> {
+    let of = |life: &Value, id: &str| life[id].as_str().map(str::to_owned);
+    let ids = lives.iter().flat_map(|life| NAMED.iter().filter_map(|(id, _)| of(life, id))).collect();
+    let names = Names::find(state, permit, asker, ids).await?;
+    for life in &mut lives {
+        for (id, field) in NAMED {
+            let name = of(life, id).and_then(|id| names.get(&id).map(str::to_owned));
+            life[field] = name.into();
+        }
+    }
+    Ok(lives)
 }
 
 /// The events of these lives, as far as the view had got: one that came later is at no position that the view names.

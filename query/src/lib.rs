@@ -14,6 +14,7 @@ mod found;
 mod inferences;
 mod log_head;
 mod me;
+mod names;
 mod page;
 mod parameters;
 mod projections;

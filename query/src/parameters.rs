@@ -45,6 +45,16 @@ impl Parameters {
         self.left.remove(name)
     }
 
+    /// What is given, and is not taken by it.
+    pub fn peek(&self, name: &str) -> Option<&str> {
+        self.left.get(name).map(String::as_str)
+    }
+
+    /// Puts what is meant in the place of what is given.
+    pub fn put(&mut self, name: &str, value: String) {
+        self.left.insert(name.to_owned(), value);
+    }
+
     /// Every parameter that begins with `prefix`, by the rest of its name.
     pub fn named(&mut self, prefix: &str) -> Vec<(String, String)> {
         let names: Vec<String> = self.left.keys().filter(|name| name.starts_with(prefix)).cloned().collect();

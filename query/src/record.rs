@@ -29,6 +29,13 @@ impl Record {
         self.fields.push((name.into(), value.into()));
     }
 
+    /// With this field in front.
+    #[must_use]
+    pub fn behind(mut self, name: &'static str, value: impl Into<Cell>) -> Self {
+        self.fields.insert(0, (name.into(), value.into()));
+        self
+    }
+
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(|(name, _)| name.as_ref())
     }

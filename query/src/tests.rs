@@ -6,6 +6,7 @@ mod described;
 mod forms;
 mod listening;
 mod maximum;
+mod names;
 pub mod plan;
 mod ranges;
 pub mod world;

@@ -28,6 +28,7 @@ use crate::QueryState;
 use crate::asker::{Asker, QueryString};
 use crate::error::QueryError;
 use crate::format::Format;
+use crate::names::{self, Names};
 use crate::page::Place;
 use crate::parameters::Parameters;
 use crate::record::Record;
@@ -62,13 +63,15 @@ async fn usage(State(state): State<QueryState>, asker: Asker, query: QueryString
     let mut parameters = Parameters::parse(&query)?;
     let min_position = parameters.min_position(&state.log)?;
     let format = Format::take(&mut parameters)?;
+    names::resolve_owners(&state, &asker, &mut parameters).await?;
     let question = Question::take(parameters, format)?;
     let (visible, question) = (Visible::to(&asker), Arc::new(question));
+    wait(&state, &question, min_position).await?;
+    let permit = state.admit(&asker).await?;
     let found = if question.is_about_metadata() {
-        by_metadata(&state, &asker, visible, &question, min_position).await?
+        by_metadata(&state, &permit, visible, &question).await?
     } else {
-        wait(&state, &question, min_position).await?;
-        let (permit, asked) = (state.admit(&asker).await?, Arc::clone(&question));
+        let asked = Arc::clone(&question);
         read(&state, &permit, &question, move |db| sums::of(db, visible, &asked)).await?
     };
     let Groups { mut rows, totals } = found.value;
@@ -76,23 +79,25 @@ async fn usage(State(state): State<QueryState>, asker: Asker, query: QueryString
     rows.truncate(question.limits.limit);
     let last = rows.last().filter(|_| more).map(|(key, _)| cursor::write(&question.names(), key)).transpose();
     let next_cursor = last.map_err(|error| QueryError::Answer(error.to_string()))?;
+    let names = Names::find(&state, &permit, &asker, row::ids(&rows, &question)).await?;
     let as_of_position = found.position;
     let [from, to] = question.range.shown();
     match format {
         Format::Json => {
-            let items = rows.iter().map(|(key, sums)| row::shown(key, sums, &question)).collect();
+            let items = rows.iter().map(|(key, sums)| row::shown(key, sums, &question, &names)).collect();
             let totals = totals.map(|totals| row::totals(&totals));
             Ok(Json(UsagePage { as_of_position, from, to, items, totals, next_cursor }).into_response())
         }
         Format::Lines(lines) => {
             let nothing = (GroupKey::default(), Sums::default());
-            let names = row::line(Line::Group, &nothing.0, &nothing.1, &question);
-            let groups = rows.iter().map(|(key, sums)| row::line(Line::Group, key, sums, &question));
-            let totals = totals.map(|totals| row::line(Line::Total, &nothing.0, &totals, &question));
+            let line = |of, key, sums| row::line(of, row::shown(key, sums, &question, &names), &question);
+            let columns = line(Line::Group, &nothing.0, &nothing.1);
+            let groups = rows.iter().map(|(key, sums)| line(Line::Group, key, sums));
+            let totals = totals.iter().map(|totals| line(Line::Total, &nothing.0, totals));
             let records: Vec<Record> = groups.chain(totals).collect();
             let mut headers = Place { as_of_position, next_cursor }.headers();
             headers.extend(range_headers([from, to]));
-            lines.answer(headers, &names, &records)
+            lines.answer(headers, &columns, &records)
         }
     }
 }
@@ -103,11 +108,14 @@ fn range_headers(bounds: [Option<String>; 2]) -> impl Iterator<Item = (HeaderNam
     named.filter_map(|((name, ..), bound)| Some((HeaderName::from_static(name), HeaderValue::try_from(bound?).ok()?)))
 }
 
-/// Waits for what [`read`] reads.
+/// Waits for all that is read.
 async fn wait(state: &QueryState, question: &Question, min_position: u64) -> Result<(), QueryError> {
-    state.views.wait_for(View::UsageByHour, min_position).await?;
-    if question.range.parts().has_edges() {
+    let parts = question.range.parts();
+    if question.is_about_metadata() || parts.has_edges() {
         state.views.wait_for(View::Inferences, min_position).await?;
+    }
+    if question.counts_refused() {
+        state.views.wait_for(View::UsageByHour, min_position).await?;
     }
     Ok(())
 }
@@ -127,20 +135,12 @@ async fn read<T: Send + 'static>(
 
 async fn by_metadata(
     state: &QueryState,
-    asker: &Asker,
+    permit: &QueryPermit,
     visible: Visible,
     question: &Arc<Question>,
-    min_position: u64,
 ) -> Result<AsOf<Groups>, QueryError> {
-    state.views.wait_for(View::Inferences, min_position).await?;
-    // Who asks for a value asks for requests that have it: what was refused has none.
-    let counts_refused = question.metadata.is_empty();
-    if counts_refused {
-        wait(state, question, min_position).await?;
-    }
-    let permit = state.admit(asker).await?;
     let asked = Arc::clone(question);
-    let found = state.views.read(&permit, View::Inferences, move |db| tagged::requests(db, visible, &asked)).await?;
+    let found = state.views.read(permit, View::Inferences, move |db| tagged::requests(db, visible, &asked)).await?;
     let mut requests = found.value?.into_iter();
     let mut groups = tagged::Groups::new();
     loop {
@@ -149,7 +149,7 @@ async fn by_metadata(
             break;
         }
         let asked = Arc::clone(question);
-        let read = state.log.read(&permit, move |reader| {
+        let read = state.log.read(permit, move |reader| {
             let mut groups = groups;
             let added = tagged::add(&mut groups, chunk, &asked, reader);
             Ok((groups, added))
@@ -158,10 +158,10 @@ async fn by_metadata(
         added?;
         groups = so_far;
     }
-    if counts_refused {
+    if question.counts_refused() {
         let asked = Arc::clone(question);
         let refused = move |db: &Connection| sums::refused(db, visible, &asked, tagged::REQUESTS_MAX);
-        let refused = read(state, &permit, question, refused).await?.value;
+        let refused = read(state, permit, question, refused).await?.value;
         if refused.len() > tagged::REQUESTS_MAX {
             return Err(tagged::too_many().into());
         }

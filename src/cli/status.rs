@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveTime, Utc};
+use events::event::StreamKind;
+use events::event::admin::Scope;
 use events::ids::BudgetId;
 use events::ledger::{Balances, BudgetInForce};
 use events::log::lock::{Served, served};
@@ -53,7 +55,9 @@ struct OpenHolds {
 /// A budget of whose window little is left.
 struct NearLimit {
     budget: BudgetId,
-    scope: Value,
+    scope: Scope,
+    /// What the owner is called, as far as it is known.
+    scope_name: Option<String>,
     limit: NanoUsd,
     settled: NanoUsd,
     held: NanoUsd,
@@ -86,7 +90,9 @@ fn look(dir: &Path, now: DateTime<Utc>) -> Result<Status, String> {
     let (head, balances) = reader.balances(now).map_err(|error| unreadable(&ledger, &error))?;
     let views = dir.join(VIEWS_FILE);
     let midnight = now.date_naive().and_time(NaiveTime::MIN).and_utc().timestamp();
-    let look = || glance(dir, midnight, SHOWN_MAX).map_err(|error| unreadable(&views, &error));
+    let mut near = near_limits(&balances, head.time_after(now));
+    let owners: Vec<(StreamKind, String)> = near.iter().map(|budget| owner(budget.scope)).collect();
+    let look = || glance(dir, midnight, SHOWN_MAX, &owners).map_err(|error| unreadable(&views, &error));
     let mut glance = look()?;
     // A gateway writes its views a few times a second: what it has just recorded is no lag.
     for _ in 0..LOOKS_MAX {
@@ -96,6 +102,15 @@ fn look(dir: &Path, now: DateTime<Utc>) -> Result<Status, String> {
         std::thread::sleep(LOOK_EVERY);
         glance = look()?;
     }
+    let users = near.iter().filter_map(|budget| if let Scope::User(id) = budget.scope { Some(id) } else { None });
+    let people = reader.personal_data(&users.collect::<Vec<_>>()).map_err(|error| unreadable(&ledger, &error))?;
+    for budget in &mut near {
+        let known = glance.as_ref().and_then(|glance| glance.names.get(&owner(budget.scope).1));
+        budget.scope_name = match budget.scope {
+            Scope::User(id) => people.get(&id).map(|person| person.name.clone()),
+            Scope::Partner(_) | Scope::Tenant(_) | Scope::Key(_) => known.cloned(),
+        };
+    }
     Ok(Status {
         data: dir.to_owned(),
         served,
@@ -104,9 +119,19 @@ fn look(dir: &Path, now: DateTime<Utc>) -> Result<Status, String> {
         ledger_bytes: bytes_of(&ledger),
         views_bytes: bytes_of(&views),
         holds: OpenHolds::of(&balances),
-        near: near_limits(&balances, head.time_after(now)),
+        near,
         glance,
     })
+}
+
+/// Kind and id.
+fn owner(scope: Scope) -> (StreamKind, String) {
+    match scope {
+        Scope::Partner(id) => (StreamKind::Partner, id.to_string()),
+        Scope::Tenant(id) => (StreamKind::Tenant, id.to_string()),
+        Scope::User(id) => (StreamKind::User, id.to_string()),
+        Scope::Key(id) => (StreamKind::Key, id.to_string()),
+    }
 }
 
 fn is_behind(glance: &Glance, head: u64) -> bool {
@@ -151,7 +176,8 @@ fn standing(balances: &Balances, budget: BudgetId, in_force: &BudgetInForce, now
     let limit = i128::from(in_force.limit.nanos());
     NearLimit {
         budget,
-        scope: serde_json::to_value(in_force.scope).unwrap_or_default(),
+        scope: in_force.scope,
+        scope_name: None,
         limit: in_force.limit,
         settled: amounts.settled,
         held: amounts.held,
@@ -218,6 +244,7 @@ impl NearLimit {
         json!({
             "budget_id": self.budget,
             "scope": self.scope,
+            "scope_name": self.scope_name,
             "limit_usd": self.limit.to_string(),
             "settled_usd": self.settled.to_string(),
             "held_usd": self.held.to_string(),

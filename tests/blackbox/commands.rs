@@ -42,12 +42,14 @@ async fn status_says_how_the_folder_stands_with_and_without_a_gateway() {
     let near = running["budgets_near_limit"].as_array().expect("a list");
     let ours = near.iter().find(|budget| budget["budget_id"] == json!(tenant.budget)).expect("the budget");
     assert_eq!((&ours["used_percent"], &ours["settled_usd"]), (&json!(100), &spent), "{running}");
+    assert_eq!(ours["scope_name"], json!(tenant.name));
     let today = running["today"]["tenants"].as_array().expect("a list");
     let ours = today.iter().find(|row| row["tenant_id"] == json!(tenant.id)).expect("the tenant");
     assert_eq!((&ours["name"], &ours["cost_usd"], &ours["requests"]), (&json!(tenant.name), &spent, &json!(1)));
     assert!(running["views"].as_array().is_some_and(|views| views.iter().all(|view| view["lag_events"] == 0)));
     let (code, screen, _) = run(&["status"], Some(&gateway.data()));
     assert!(code == Some(0) && screen.contains("running at http://") && screen.contains("100 % of "), "{screen}");
+    assert!(screen.contains(&format!("{} of tenant {}: ", tenant.budget, tenant.name)), "{screen}");
     assert!(screen.lines().count() < 25, "one screen: {screen}");
     gateway.kill();
     let dead = status(&gateway);

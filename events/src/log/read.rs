@@ -380,6 +380,15 @@ impl Reader {
         Ok(found)
     }
 
+    /// At most `limit` of those who have this name and have not been erased.
+    pub fn people_named(&self, name: &str, limit: usize) -> Result<Vec<UserId>, LogError> {
+        const SQL: &str = "SELECT subject FROM personal_data WHERE name = ?1 LIMIT ?2";
+        let mut statement = self.connection.prepare_cached(SQL)?;
+        let subjects = statement.query_map(params![name, limit], |row| row.get::<_, String>(0))?;
+        let subjects = subjects.collect::<Result<Vec<String>, _>>()?;
+        Ok(subjects.iter().filter_map(|subject| subject.parse().ok()).collect())
+    }
+
     /// Those of the requests whose origin is kept.
     pub fn client_addresses(&self, requests: &[RequestId]) -> Result<HashMap<RequestId, ClientAddress>, LogError> {
         let mut statement =

@@ -1,16 +1,19 @@
 //! A look at the views of a folder from outside, whether or not a process serves it. Read-only.
 
+use std::collections::HashMap;
 use std::path::Path;
 
+use events::event::StreamKind;
 use events::log::offline;
 use events::money::NanoUsdSum;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::View;
 use super::exact;
 use super::store::{Checkpoint, HAS_CHECKPOINTS, VIEWS_FILE, read_checkpoint};
 
 const SPENT: &str = include_str!("glance/spent.sql");
+const NAME: &str = "SELECT name FROM catalogue WHERE kind = ?1 AND id = ?2";
 /// The views that it reads.
 const SPENT_FROM: [View; 2] = [View::UsageByHour, View::Catalogue];
 
@@ -21,6 +24,8 @@ pub struct Glance {
     pub views: Vec<(View, Option<Checkpoint>)>,
     /// By tenant, the most first; `None` where there are no rows of this version to tell it from.
     pub spent: Option<Vec<Spent>>,
+    /// Names by id, of what was asked for; a user's is none of the views'.
+    pub names: HashMap<String, String>,
 }
 
 /// What a tenant's requests cost.
@@ -34,8 +39,13 @@ pub struct Spent {
 }
 
 /// `None` where there is no file. `since`: the hour, in seconds since 1970, from which on costs count; of the tenants that
-/// spent most at most `tenants`.
-pub fn glance(dir: &Path, since: i64, tenants: usize) -> Result<Option<Glance>, rusqlite::Error> {
+/// spent most at most `tenants`. `named`: kinds and ids of what names are asked for.
+pub fn glance(
+    dir: &Path,
+    since: i64,
+    tenants: usize,
+    named: &[(StreamKind, String)],
+) -> Result<Option<Glance>, rusqlite::Error> {
     let path = dir.join(VIEWS_FILE);
     if !path.is_file() {
         return Ok(None);
@@ -49,7 +59,18 @@ pub fn glance(dir: &Path, since: i64, tenants: usize) -> Result<Option<Glance>, 
     let views = views.collect::<Result<Vec<_>, rusqlite::Error>>()?;
     let can_tell = SPENT_FROM.iter().all(|view| is_of_this_version(&views, *view));
     let spent = can_tell.then(|| spent_since(&db, since, tenants)).transpose()?;
-    Ok(Some(Glance { views, spent }))
+    let names = if is_of_this_version(&views, View::Catalogue) { names_of(&db, named)? } else { HashMap::new() };
+    Ok(Some(Glance { views, spent, names }))
+}
+
+fn names_of(db: &Connection, named: &[(StreamKind, String)]) -> Result<HashMap<String, String>, rusqlite::Error> {
+    let mut statement = db.prepare(NAME)?;
+    let mut names = HashMap::new();
+    for (kind, id) in named {
+        let name: Option<Option<String>> = statement.query_row((kind.as_str(), id), |row| row.get(0)).optional()?;
+        names.extend(name.flatten().map(|name| (id.clone(), name)));
+    }
+    Ok(names)
 }
 
 /// Another version's tables may have other columns.

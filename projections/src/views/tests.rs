@@ -366,7 +366,7 @@ fn a_store_that_is_begun_anew_has_no_rows_and_takes_the_log_again() {
 fn a_glance_at_views_of_another_version_says_how_far_they_are_and_not_what_was_spent() {
     let facts = Story::whole();
     let dir = views_of(&facts, 100);
-    let look = || glance(dir.path(), 0, 5).expect("it can be looked at").expect("there are views");
+    let look = || glance(dir.path(), 0, 5, &[]).expect("it can be looked at").expect("there are views");
     assert!(look().spent.is_some_and(|spent| !spent.is_empty()));
     let change = |sql: &str| {
         let file = Connection::open(dir.path().join(VIEWS_FILE)).expect("the views' file opens");

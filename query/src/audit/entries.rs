@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::Filter;
 use crate::edge::edge;
+use crate::names::Names;
 use crate::page::Looked;
 use crate::record::{Cell, Record};
 use crate::since::Instants;
@@ -61,7 +62,16 @@ pub struct Entry {
 pub type Origins = HashMap<RequestId, ClientAddress>;
 
 impl Entry {
-    pub fn item(&self, origins: &Origins) -> Record {
+    /// Of whom and what it speaks.
+    pub fn ids(&self) -> [String; 2] {
+        [self.actor.clone(), self.resource_id().to_owned()]
+    }
+
+    fn resource_id(&self) -> &str {
+        self.resource.split_once('/').map_or("", |(_, id)| id)
+    }
+
+    pub fn item(&self, origins: &Origins, names: &Names) -> Record {
         let origin = self.request_id.and_then(|request| origins.get(&request));
         let mut item = Record::default();
         item.put("position", self.position);
@@ -75,6 +85,8 @@ impl Entry {
         item.put("ip", origin.map(|origin| origin.ip.as_str()));
         item.put("user_agent", origin.and_then(|origin| origin.user_agent.as_deref()));
         item.put("changes", Cell::Json(self.changes.clone()));
+        item.put("actor_name", names.get(&self.actor));
+        item.put("resource_name", names.get(self.resource_id()));
         item
     }
 }

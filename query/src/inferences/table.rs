@@ -15,7 +15,7 @@ enum Column {
     Backend,
 }
 
-const COLUMNS: [(&str, Column); 34] = [
+const COLUMNS: [(&str, Column); 38] = [
     ("request_id", Column::At("/request_id")),
     ("position", Column::At("/position")),
     ("recorded_at", Column::At("/recorded_at")),
@@ -23,9 +23,13 @@ const COLUMNS: [(&str, Column); 34] = [
     ("status", Column::At("/status")),
     ("actor", Column::At("/actor")),
     ("partner_id", Column::At("/partner_id")),
+    ("partner_name", Column::At("/partner_name")),
     ("tenant_id", Column::At("/tenant_id")),
+    ("tenant_name", Column::At("/tenant_name")),
     ("user_id", Column::At("/user_id")),
+    ("user_name", Column::At("/user_name")),
     ("key_id", Column::At("/key_id")),
+    ("key_name", Column::At("/key_name")),
     ("model", Column::At("/model")),
     ("provider", Column::At("/backend/provider")),
     ("backend", Column::Backend),

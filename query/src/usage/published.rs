@@ -80,6 +80,13 @@ fn row() -> Shape {
         .required("cost_usd", schema::money())
         .required("latency_ms_p50", schema::nullable(schema::count()))
         .required("latency_ms_p95", schema::nullable(schema::count()));
+    let row = ["partner_name", "tenant_name", "user_name", "key_name"].iter().fold(row, |row, name| {
+        let value = schema::nullable(schema::string());
+        row.optional(
+            name,
+            schema::described(value, "Beside the id that it is the name of; null where it is not for you to see"),
+        )
+    });
     let row = Dimension::ALL.iter().fold(row, |row, dimension| {
         let value = schema::nullable(schema::string());
         row.optional(dimension.as_str(), schema::described(value, "Where it is grouped by; null where it is not known"))

@@ -150,6 +150,11 @@ impl Question {
         !self.by_metadata.is_empty() || !self.metadata.is_empty()
     }
 
+    /// Whoever asks for a value of metadata asks for requests that have it: what was refused has none.
+    pub fn counts_refused(&self) -> bool {
+        self.metadata.is_empty()
+    }
+
     /// What rows are grouped by, by name.
     pub fn names(&self) -> Vec<String> {
         let dimensions = Dimension::ALL.iter().filter(|dimension| self.groups_by(**dimension));

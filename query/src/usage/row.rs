@@ -1,10 +1,13 @@
 //! A row of the answer: what a group sums up to, and how it is shown.
 
+use std::collections::BTreeSet;
+
 use events::money::NanoUsdSum;
 use projections::views::latency::Histogram;
 
 use super::cursor::GroupKey;
 use super::question::{Dimension, Question, Totals};
+use crate::names::Names;
 use crate::record::Record;
 
 /// What is counted, in the order of [`Sums::counts`].
@@ -56,10 +59,44 @@ impl Sums {
     }
 }
 
+/// Dimensions that are ids, and the fields that their names stand in.
+const NAMED: [(Dimension, &str); 4] = [
+    (Dimension::Partner, "partner_name"),
+    (Dimension::Tenant, "tenant_name"),
+    (Dimension::User, "user_name"),
+    (Dimension::Key, "key_name"),
+];
+
+/// All that these groups have in columns of ids.
+pub fn ids(rows: &[(GroupKey, Sums)], question: &Question) -> BTreeSet<String> {
+    let is_named = |dimension| question.groups_by(dimension) && name_field(dimension).is_some();
+    let values = rows.iter().flat_map(|(key, _)| Dimension::ALL.iter().zip(&key.dimensions));
+    let ids = values.filter(|(dimension, id)| is_named(**dimension) && !id.is_empty());
+    ids.map(|(_, id)| id.clone()).collect()
+}
+
+fn name_field(dimension: Dimension) -> Option<&'static str> {
+    NAMED.iter().find(|(named, _)| *named == dimension).map(|(_, field)| *field)
+}
+
 /// The group's values of what the question groups by, and what it sums up to.
-pub fn shown(key: &GroupKey, sums: &Sums, question: &Question) -> Record {
+pub fn shown(key: &GroupKey, sums: &Sums, question: &Question, names: &Names) -> Record {
     let mut record = Record::default();
-    put_group(&mut record, key, question);
+    for (dimension, value) in Dimension::ALL.iter().zip(&key.dimensions) {
+        if !question.groups_by(*dimension) {
+            continue;
+        }
+        // What is not known stands as an empty text in the view.
+        let known = Some(value.as_str()).filter(|value| !value.is_empty());
+        record.put(dimension.as_str(), known);
+        if let Some(field) = name_field(*dimension) {
+            record.put(field, known.and_then(|id| names.get(id)));
+        }
+    }
+    for (place, name) in question.by_metadata.iter().enumerate() {
+        let value = key.metadata.get(place).and_then(Option::as_deref);
+        record.put(format!("metadata.{name}"), value);
+    }
     put_sums(&mut record, sums);
     record
 }
@@ -78,35 +115,16 @@ pub enum Line {
     Total,
 }
 
-/// A line: as [`shown`], and where there are totals with a field that tells which line they are.
-pub fn line(line: Line, key: &GroupKey, sums: &Sums, question: &Question) -> Record {
-    let mut record = Record::default();
-    if question.totals != Totals::Nowhere {
-        record.put(
-            "row",
-            match line {
-                Line::Group => "group",
-                Line::Total => "total",
-            },
-        );
+/// The same as a line: where there are totals, a field tells which one they are.
+pub fn line(line: Line, shown: Record, question: &Question) -> Record {
+    if question.totals == Totals::Nowhere {
+        return shown;
     }
-    put_group(&mut record, key, question);
-    put_sums(&mut record, sums);
-    record
-}
-
-fn put_group(record: &mut Record, key: &GroupKey, question: &Question) {
-    for (dimension, value) in Dimension::ALL.iter().zip(&key.dimensions) {
-        if question.groups_by(*dimension) {
-            // What is not known stands as an empty text in the view.
-            let known = Some(value.as_str()).filter(|value| !value.is_empty());
-            record.put(dimension.as_str(), known);
-        }
-    }
-    for (place, name) in question.by_metadata.iter().enumerate() {
-        let value = key.metadata.get(place).and_then(Option::as_deref);
-        record.put(format!("metadata.{name}"), value);
-    }
+    let kind = match line {
+        Line::Group => "group",
+        Line::Total => "total",
+    };
+    shown.behind("row", kind)
 }
 
 fn put_sums(record: &mut Record, sums: &Sums) {

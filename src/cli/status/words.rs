@@ -5,7 +5,7 @@ use std::fmt::Write;
 use events::log::lock::Served;
 use events::time::rfc3339;
 
-use super::Status;
+use super::{Status, owner};
 
 /// Of a name that somebody else chose.
 const NAME_CHARS_MAX: usize = 40;
@@ -94,7 +94,10 @@ fn budgets(status: &Status) -> Vec<String> {
     let budget = status.near.iter().map(|near| {
         let resets = near.resets_at.map(|at| format!(", resets at {}", rfc3339(at))).unwrap_or_default();
         let (settled, held, limit) = (near.settled, near.held, near.limit);
-        format!("{:>4} % of {limit} USD  {}: {settled} settled, {held} held{resets}", near.used_percent, near.budget)
+        let (kind, owner) = owner(near.scope);
+        let owner = near.scope_name.as_deref().map_or(owner, shown);
+        let of = format!("{} of {} {owner}", near.budget, kind.as_str());
+        format!("{:>4} % of {limit} USD  {of}: {settled} settled, {held} held{resets}", near.used_percent)
     });
     budget.collect()
 }

@@ -120,10 +120,16 @@ impl Operation {
     fn query_values(&self, name: &str, house: &House) -> Vec<String> {
         let one = |value: &str| vec![value.to_owned()];
         match name {
-            "partner_id" | "partner" => one(&house.partner),
-            "tenant_id" | "tenant" => one(&house.tenant),
-            "user_id" | "user" => one(&house.user),
-            "key_id" | "key" => one(&house.key),
+            "partner_id" => one(&house.partner),
+            "tenant_id" => one(&house.tenant),
+            "user_id" => one(&house.user),
+            "key_id" => one(&house.key),
+            "partner" => {
+                vec![house.partner.clone(), house.partner_slug.clone(), format!("Partner {}", house.partner_slug)]
+            }
+            "tenant" => [house.tenant.clone()].into_iter().chain(called("Tenant", &house.slug)).collect(),
+            "user" => vec![house.user.clone(), format!("user-{}", house.slug), format!("User {}", house.slug)],
+            "key" => vec![house.key.clone(), format!("Key {}", house.slug)],
             "provider_id" => one(&house.provider),
             "provider" => vec![house.provider.clone(), format!("Provider {}", house.slug)],
             "model" => one(&house.model_name),
@@ -131,8 +137,11 @@ impl Operation {
             "name" => vec![format!("Tenant {}", house.slug), house.model_name.clone()],
             "slug" => vec![house.slug.clone(), format!("user-{}", house.slug)],
             "external_id" => one(&format!("ext-{}", house.slug)),
-            "actor" => one(&house.key),
-            "resource" => vec![format!("key/{}", house.key), house.budget.clone()],
+            "actor" => vec![house.key.clone(), format!("Key {}", house.slug)],
+            "resource" => [format!("key/{}", house.key), house.budget.clone(), format!("tenant/{}", house.slug)]
+                .into_iter()
+                .chain(called("User", &house.slug))
+                .collect(),
             "action" => one("tenant.created"),
             "severity" => one("notice"),
             "status" => one("completed"),
@@ -238,6 +247,11 @@ impl Operation {
             other => panic!("{} {}: what is {other:?}? Say here how a stranger would fill it", self.method, self.path),
         }
     }
+}
+
+/// Its slug, its external id and its name.
+fn called(what: &str, slug: &str) -> [String; 3] {
+    [slug.to_owned(), format!("ext-{slug}"), format!("{what} {slug}")]
 }
 
 impl Body {

@@ -200,7 +200,8 @@ fn no_sum_overflows_however_often_the_maximum_comes() {
     assert_eq!(usage("refused", "refused <> 0"), [tokens.to_string()]);
     let corrected = times * money + 2 * i128::from(i64::MIN);
     assert_eq!(usage("cost_nanos", "model = ''"), [corrected.to_string()]);
-    let spent = glance(dir.path(), 0, 5).expect("it can be looked at").and_then(|glance| glance.spent).expect("rows");
+    let spent =
+        glance(dir.path(), 0, 5, &[]).expect("it can be looked at").and_then(|glance| glance.spent).expect("rows");
     let (requests, cost) = (u64::try_from(TIMES).expect("few"), times * money + corrected);
     assert_eq!(spent.iter().map(|of| (of.requests, of.cost.nanos())).collect::<Vec<_>>(), [(requests, cost)]);
 }
