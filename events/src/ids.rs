@@ -68,6 +68,16 @@ pub fn shard_of<K: Hash>(key: &K, shards: usize) -> usize {
     usize::try_from(FxBuildHasher.hash_one(key) >> 32).unwrap_or(0) % shards
 }
 
+impl KeyId {
+    /// How every key begins as a text: before the id, and so before what nobody else may see.
+    pub const SECRET_PREFIX: &'static str = "sgk_";
+
+    /// What everybody may see of the key's secrets: `sgk_0198c1…_`.
+    pub fn public_part(self) -> String {
+        format!("{}{}_", Self::SECRET_PREFIX, self.0.simple())
+    }
+}
+
 /// The text is not an id of this kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an id of the form {prefix}<32 hex digits>")]

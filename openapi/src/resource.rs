@@ -35,6 +35,8 @@ enum OnCreate {
     Optional,
     /// It cannot be given: replies alone have it.
     Never,
+    /// Nor have replies to a change: it is there where the resource is read.
+    Read,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,6 +68,11 @@ pub fn optional(name: &'static str, shape: Shape) -> Member {
 /// One that only replies have: it cannot be given.
 pub fn replied(name: &'static str, shape: Shape) -> Member {
     Member { on_create: OnCreate::Never, on_change: OnChange::Fixed, ..required(name, shape) }
+}
+
+/// One that is there where the resource is read, and can neither be given nor is answered to a change.
+pub fn read(name: &'static str, shape: Shape) -> Member {
+    Member { on_create: OnCreate::Read, ..replied(name, shape) }
 }
 
 impl Member {
@@ -123,7 +130,7 @@ impl Form {
         let fields = self.members.iter().cloned().fold(object(), |fields, member| match member.on_create {
             OnCreate::Required => fields.required(member.name, member.given),
             OnCreate::Defaults | OnCreate::Optional => fields.optional(member.name, schema::nullable(member.given)),
-            OnCreate::Never => fields,
+            OnCreate::Never | OnCreate::Read => fields,
         });
         fields.closed()
     }
@@ -164,6 +171,7 @@ impl Form {
         let fields =
             self.members.iter().cloned().fold(fields, |fields, member| match (member.shown, member.on_create) {
                 (None, _) => fields,
+                (Some(shown), OnCreate::Read) => fields.optional(member.name, shown),
                 (Some(shown), OnCreate::Optional) => fields.required(member.name, schema::nullable(shown)),
                 (Some(shown), OnCreate::Required | OnCreate::Defaults | OnCreate::Never) => {
                     fields.required(member.name, shown)

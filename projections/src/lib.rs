@@ -3,6 +3,7 @@
 
 pub mod caller;
 pub mod figures;
+pub mod last_use;
 pub mod reach;
 pub mod resource;
 pub mod tables;

@@ -2,6 +2,7 @@
 //! question came, so that who has written reads what was written; a user's name and e-mail are joined from the erasable
 //! side table.
 
+mod keys;
 mod resources;
 
 use std::collections::HashMap;
@@ -111,6 +112,10 @@ async fn list(
         resources =
             resources.into_iter().map(|resource| Placed { item: named(resource.item, &people), ..resource }).collect();
     }
+    if kind == StreamKind::Key {
+        let items = resources.iter_mut().map(|resource| &mut resource.item).collect();
+        keys::complete(&state, &permit, &asker, items).await?;
+    }
     Ok(Page::cut(found.position, resources, cut))
 }
 
@@ -131,7 +136,10 @@ async fn one(
     let visible = Visible::within_reach(&asker);
     let permit = state.admit(&asker).await?;
     let found = state.views.read(&permit, View::Catalogue, move |db| resources::one(db, visible, kind, &id)).await?;
-    let resource = found.value.ok_or(QueryError::NotFound(what))?;
+    let mut resource = found.value.ok_or(QueryError::NotFound(what))?;
+    if kind == StreamKind::Key {
+        keys::complete(&state, &permit, &asker, vec![&mut resource]).await?;
+    }
     if kind != StreamKind::User {
         return Ok(Json(resource));
     }

@@ -30,6 +30,7 @@ use ::events::concurrency::{ConcurrencyLimiter, QueryPermit};
 use ::events::event::Chain;
 use ::events::log::LogQueries;
 use ::events::time::Clock;
+use ::projections::last_use::LastUses;
 use ::projections::tables::TablesHandle;
 use ::projections::views::ViewsHandle;
 use axum::middleware::from_fn_with_state;
@@ -54,6 +55,7 @@ pub struct QueryState {
     pub closing: watch::Receiver<bool>,
     pub limits_left: LimitsLeft,
     pub concurrency: ConcurrencyLimiter,
+    pub last_uses: LastUses,
 }
 
 impl QueryState {

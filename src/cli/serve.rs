@@ -26,6 +26,7 @@ use events::ids::{IdMaker, SystemRandom};
 use events::log::{Log, LogError, LogOptions, OpenError, lock};
 use events::time::{Clock, SystemClock};
 use projections::figures::{self, Counting, Figures};
+use projections::last_use::LastUses;
 use projections::tables::{self, Feed, TablesHandle};
 use projections::views::{self, ViewsHandle, ViewsThread};
 use prometheus::Registry;
@@ -305,6 +306,7 @@ async fn open_door(
         bodies: Arc::clone(&engines.bodies.inference),
     };
     let concurrency = ConcurrencyLimiter::default();
+    let last_uses = LastUses::new(Arc::clone(clock));
     let queries = QueryState {
         log: log.for_queries(),
         tables: tables.clone(),
@@ -313,6 +315,7 @@ async fn open_door(
         closing: in_flight.draining(),
         limits_left: limits_left(&limits, tables),
         concurrency: concurrency.clone(),
+        last_uses: last_uses.clone(),
     };
     let health =
         Health { log: log.clone(), tables: tables.clone(), views: engines.views.clone(), in_flight: in_flight.clone() };
@@ -335,6 +338,7 @@ async fn open_door(
         answers: Answers::register(&engines.registry)?,
         cors: config.cors.clone(),
         concurrency,
+        last_uses,
     }))
 }
 

@@ -25,6 +25,7 @@ use events::wire::{ErrorCode, Refusal};
 use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use projections::caller::{AtPosition, Caller, ClientOrigin};
+use projections::last_use::LastUses;
 use projections::tables::TablesHandle;
 use tower_service::Service;
 
@@ -52,6 +53,7 @@ pub struct DoorParts {
     pub answers: Answers,
     pub cors: Option<CorsOrigins>,
     pub concurrency: ConcurrencyLimiter,
+    pub last_uses: LastUses,
 }
 
 /// In front of all routes. Cheap to clone.
@@ -71,14 +73,27 @@ struct Shared {
     answers: Answers,
     cors: Option<Cors>,
     concurrency: ConcurrencyLimiter,
+    last_uses: LastUses,
 }
 
 impl Door {
     pub fn new(parts: DoorParts) -> Self {
-        let DoorParts { routes, authenticator, tables, access, limits, ids, in_flight, answers, cors, concurrency } =
-            parts;
+        let DoorParts {
+            routes,
+            authenticator,
+            tables,
+            access,
+            limits,
+            ids,
+            in_flight,
+            answers,
+            cors,
+            concurrency,
+            last_uses,
+        } = parts;
         let cors = cors.map(Cors::new);
-        let shared = Shared { authenticator, tables, access, limits, ids, in_flight, answers, cors, concurrency };
+        let shared =
+            Shared { authenticator, tables, access, limits, ids, in_flight, answers, cors, concurrency, last_uses };
         Self { routes: with_fallbacks(routes), shared: Arc::new(shared) }
     }
 
@@ -214,6 +229,9 @@ impl Shared {
             return Err(refusal.retry_after(std::time::Duration::from_secs(1)));
         }
         let caller = self.authenticator.authenticate(request.headers()).await?;
+        if let Actor::Key(key) = &caller.actor {
+            self.last_uses.note(*key);
+        }
         let user_agent = user_agent(request.headers());
         let extensions = request.extensions_mut();
         extensions.insert(id);

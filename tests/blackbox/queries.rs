@@ -117,6 +117,53 @@ async fn usage_and_requests_are_given_as_tables() {
     }
 }
 
+/// Holds: query.names, query.filters-by-name, query.key-use
+#[tokio::test(flavor = "multi_thread")]
+async fn names_stand_beside_ids_and_filters_take_them() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let made = |body: Value| {
+        let (operator, user) = (gateway.operator(), &tenant.user);
+        async move {
+            let body = json!({ "user_id": user, "name": body["name"], "permissions": body["permissions"] });
+            operator.post("/v1/admin/keys", &body).await.must(201).json()
+        }
+    };
+    let reader = made(json!({ "name": "reads", "permissions": ["usage:read"] })).await;
+    let analyst = gateway.client(reader["secret"].as_str());
+    let keys = |name: &'static str| {
+        let operator = gateway.operator();
+        let path = format!("/v1/admin/keys?tenant_id={}&name={name}", tenant.id);
+        async move { operator.get(&path).await.must(200).json()["items"][0].clone() }
+    };
+    assert_eq!(
+        (&keys("reads").await["last_used_at"], &keys("app").await["last_used_at"]),
+        (&Value::Null, &Value::Null)
+    );
+    tenant.chat("ok").await.must(200);
+    let head = gateway.head().await;
+    let asked = |filter: &str| format!("/v1/usage?min_position={head}&group_by=tenant,user,key&{filter}");
+    for (client, person) in [(gateway.operator(), json!(tenant.name)), (&analyst, Value::Null)] {
+        for filter in [format!("tenant={}", tenant.name), "key=app".to_owned()] {
+            let page = client.get(&asked(&filter)).await.must(200).json();
+            let row = &page["items"][0];
+            let named = (&row["tenant_name"], &row["user_name"], &row["key_name"]);
+            assert_eq!(named, (&json!(tenant.name), &person, &json!("app")), "{page}");
+        }
+        client.get(&asked("tenant=nobody")).await.must_be(400, "INVALID_REQUEST");
+    }
+    made(json!({ "name": "app", "permissions": ["models:use"] })).await;
+    let two = analyst.get("/v1/inferences?key=app").await.must_be(400, "INVALID_REQUEST").json();
+    assert_eq!((&two["error"]["details"]["field"], &two["error"]["details"]["matches"]), (&json!("key"), &json!(2)));
+    let reads = keys("reads").await;
+    assert!(reads["id"] == reader["id"] && reads["last_used_at"].is_string(), "{reads}");
+    assert_eq!((&reads["tenant_id"], &reads["tenant_name"]), (&json!(tenant.id), &json!(tenant.name)));
+    assert!(
+        reader["secret"].as_str().zip(reads["prefix"].as_str()).is_some_and(|(all, public)| all.starts_with(public))
+    );
+    assert!(tenant.secret.starts_with(&format!("sgk_{}_", tenant.key.trim_start_matches("key_"))));
+}
+
 /// Holds: query.usage-metadata
 #[tokio::test(flavor = "multi_thread")]
 async fn usage_is_grouped_and_chosen_by_metadata() {

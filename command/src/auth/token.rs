@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq;
 
 use crate::secrets::{KeyCheck, Secret};
 
-const PREFIX: &str = "sgk_";
+const PREFIX: &str = KeyId::SECRET_PREFIX;
 const ID_LEN: usize = 32;
 const SECRET_LEN: usize = 43;
 const CHECK_LEN: usize = 8;
@@ -72,7 +72,7 @@ impl<'a> Token<'a> {
 
 /// A new token for the key `id`, with 256 bits of randomness.
 pub fn make(id: KeyId, key_check: &KeyCheck, ids: &IdMaker) -> Secret {
-    let checked = format!("{PREFIX}{}_{}", id.uuid().simple(), base62(ids.bytes::<32>()));
+    let checked = id.public_part() + &base62(ids.bytes::<32>());
     let check = check_of(key_check, &checked);
     Secret::new(checked + &check)
 }

@@ -62,7 +62,7 @@ pub fn list(
     })?;
     let mut resources = Vec::new();
     while let Some(row) = rows.next()? {
-        resources.push(ResourceRow::read(row)?.placed()?);
+        resources.push(ResourceRow::read(row)?.placed(kind)?);
     }
     Ok(resources)
 }
@@ -74,7 +74,7 @@ pub fn one(db: &Connection, visible: Visible, kind: StreamKind, id: &str) -> Res
         ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(),
     };
     let row = db.prepare_cached(ONE)?.query_row(parameters, ResourceRow::read).optional()?;
-    Ok(row.map(ResourceRow::placed).transpose()?.map(|placed| placed.item))
+    Ok(row.map(|row| row.placed(kind)).transpose()?.map(|placed| placed.item))
 }
 
 struct ResourceRow {
@@ -84,6 +84,7 @@ struct ResourceRow {
     ended_at: Option<i64>,
     /// The first of its owners that ended, and when.
     owner_ended: Option<(i64, String)>,
+    tenant: Option<String>,
 }
 
 impl ResourceRow {
@@ -99,17 +100,22 @@ impl ResourceRow {
             created_at: row.get(2)?,
             ended_at: row.get(3)?,
             owner_ended,
+            tenant: row.get(10)?,
         })
     }
 
     /// What its owner's end has ended says so: it has that one's `ended_at`, and its id as `ended_by`.
-    fn placed(self) -> Result<Placed, ViewsError> {
+    /// A key, whose body has its user alone, has its tenant as well.
+    fn placed(self, kind: StreamKind) -> Result<Placed, ViewsError> {
         let by_owner = self.owner_ended.filter(|_| self.ended_at.is_none());
         let ended_at = self.ended_at.or(by_owner.as_ref().map(|(ended_at, _)| *ended_at));
         let lifetime = Lifetime { created_at: from_micros(self.created_at), ended_at: ended_at.map(from_micros) };
         let mut item = with_lifetime(serde_json::from_str(&self.body)?, lifetime);
         if let (Some((_, owner)), Some(fields)) = (by_owner, item.as_object_mut()) {
             fields.insert("ended_by".to_owned(), owner.into());
+        }
+        if kind == StreamKind::Key {
+            item["tenant_id"] = self.tenant.into();
         }
         Ok(Placed { position: self.created_position, item })
     }

@@ -1,4 +1,5 @@
-SELECT c.body, c.created_position, c.created_at, c.ended_at, p.id, p.ended_at, t.id, t.ended_at, u.id, u.ended_at
+SELECT c.body, c.created_position, c.created_at, c.ended_at, p.id, p.ended_at, t.id, t.ended_at, u.id, u.ended_at,
+       c.tenant_id
 FROM catalogue AS c
 LEFT JOIN catalogue AS p ON p.kind = 'partner' AND p.id = c.partner_id AND p.ended_at IS NOT NULL
   AND c.kind IN ('tenant', 'user', 'key', 'provider', 'model')

@@ -2,7 +2,7 @@
 
 use ::events::event::admin::{Ended, Handles, Permission, Reach, Tenant};
 use ::events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
-use ::events::ids::RequestId;
+use ::events::ids::{KeyId, RequestId};
 use ::events::ledger::RefusedRequest;
 use ::events::log::SideRow;
 use ::events::wire::{ErrorCode, Refusal};
@@ -153,7 +153,7 @@ async fn what_has_ended_keeps_its_last_name_and_who_was_erased_has_none() {
     let ended = Event::UserEnded(Box::new(Ended { id: OURS.user() }));
     let chain = Chain { key: None, ..OURS.chain() };
     world.append(stream, chain, ended, vec![SideRow::ErasePersonalData(OURS.user())]).await;
-    for path in [usage.as_str(), "/v1/inferences", "/v1/audit?limit=1000"] {
+    for path in [usage.as_str(), "/v1/inferences", "/v1/audit?limit=1000", "/v1/admin/keys?include_ended=true"] {
         let rows = world.items(&operator(), path).await;
         let ours = rows.iter().filter(|row| row.to_string().contains(&OURS.user().to_string()));
         assert!(ours.clone().count() > 0 && ours.clone().all(|row| !row.to_string().contains("Ada")), "{path}");
@@ -254,5 +254,33 @@ async fn the_audit_is_asked_for_actors_and_resources_by_name() {
     }
     let theirs = world.items(&admin(), "/v1/audit?resource=house%20100").await;
     assert!(theirs.is_empty());
+    world.close().await;
+}
+
+/// Holds: query.key-use
+#[tokio::test]
+async fn a_key_shows_its_tenant_its_public_part_and_its_last_use() {
+    let world = World::new().await;
+    let key = |caller: Caller| {
+        let world = &world;
+        async move { world.get(&caller, &format!("/v1/admin/keys/{}", OURS.key())).await.expect("a key") }
+    };
+    let before = key(operator()).await;
+    assert_eq!(before["last_used_at"], Value::Null);
+    let public = format!("sgk_{}_", OURS.key().uuid().simple());
+    assert_eq!((&before["prefix"], &before["tenant_id"]), (&json!(public), &json!(OURS.tenant())));
+    assert_eq!((&before["tenant_name"], &before["user_name"]), (&json!("house 0"), &json!("Ada")));
+    let position = world.infers(OURS, 1000).await;
+    let asked = world.items(&operator(), &format!("/v1/inferences?min_position={position}")).await.remove(0);
+    let after = key(admin()).await;
+    assert_eq!(after["last_used_at"], asked["recorded_at"], "as the log has it, also after a restart");
+    world.state.last_uses.note(OURS.key());
+    let later = key(operator()).await;
+    assert!(later["last_used_at"].as_str() > after["last_used_at"].as_str(), "{later}");
+    let listed = world.items(&operator(), "/v1/admin/keys").await;
+    assert_eq!((listed.len(), &listed[1]), (2, &later));
+    assert_eq!(listed[0]["last_used_at"], Value::Null);
+    let unknown: Option<KeyId> = listed[0]["id"].as_str().and_then(|id| id.parse().ok());
+    assert_eq!(unknown, Some(THEIRS.key()));
     world.close().await;
 }

@@ -17,6 +17,7 @@ use ::events::time::{Clock, Period, SystemClock};
 use ::events::usage::{TokenClasses, Usage, UsageSource};
 use ::events::wire::{ErrorCode, Refusal};
 use ::projections::caller::Caller;
+use ::projections::last_use::LastUses;
 use ::projections::tables::Feed;
 use ::projections::views::ViewsThread;
 use ::projections::{tables, views};
@@ -140,6 +141,7 @@ impl World {
             log: log.for_queries(),
             tables,
             views,
+            last_uses: LastUses::new(clock.clone()),
             clock,
             closing: closes,
             limits_left: Arc::new(|_| Vec::new()),

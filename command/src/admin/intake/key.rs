@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use events::event::Chain;
 use events::event::admin::{Key, Permission, User};
-use events::ids::{KeyId, UserId};
+use events::ids::{KeyId, TenantId, UserId};
 use events::log::SideRow;
 use events::time::rfc3339;
 use http::StatusCode;
@@ -73,6 +73,8 @@ impl Administered for Life<KeyState> {
         let permissions = schema::one_of(Permission::ALL.iter().map(|permission| permission.as_str()));
         let permissions = schema::list(permissions, Some(PERMISSIONS_LEN_MAX));
         let models = "Names of models that the key may use, with * for any text; all where it is null";
+        let last_use =
+            "When a request of it was let in: any since the gateway's start, before that for a model; null for neither";
         let members = vec![
             resource::defaulting("user_id", schema::id(UserId::PREFIX), Value::Null).fixed(),
             resource::required("name", schema::text(NAME_LEN_MAX)),
@@ -80,6 +82,11 @@ impl Administered for Life<KeyState> {
             resource::optional("models", schema::list(schema::text(NAME_LEN_MAX), Some(PATTERNS_LEN_MAX)))
                 .meaning(models),
             resource::optional("expires_at", schema::time()),
+            resource::read("tenant_id", schema::id(TenantId::PREFIX)),
+            resource::read("tenant_name", schema::nullable(schema::string())),
+            resource::read("user_name", schema::nullable(schema::string())).meaning("Null once the person is erased"),
+            resource::read("prefix", schema::string()).meaning("What each of its secrets begins with: `sgk_…_`"),
+            resource::read("last_used_at", schema::nullable(schema::time())).meaning(last_use),
         ];
         Form { kind: "key", prefix: KeyId::PREFIX, members, example: json!({ "name": "app", "models": ["sim-*"] }) }
     }

@@ -1,0 +1,93 @@
+//! When keys were last used: any request that was let in counts. Kept in memory, of this process alone and since its
+//! start; what requests for models say stands in the view `inferences` as well. Bounded: when the younger half is full it
+//! becomes the older one, and what was not used meanwhile is forgotten.
+
+use std::mem;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use chrono::{DateTime, Utc};
+use events::ids::{IdMap, KeyId};
+use events::time::{Clock, from_micros};
+
+/// Keys in each half.
+const HALF_LEN_MAX: usize = 32_768;
+
+/// Cheap to clone; clones share what they know.
+#[derive(Clone)]
+pub struct LastUses {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    clock: Arc<dyn Clock>,
+    halves: RwLock<Halves>,
+}
+
+/// Microseconds since 1970, by key.
+#[derive(Default)]
+struct Halves {
+    younger: IdMap<KeyId, AtomicI64>,
+    older: IdMap<KeyId, AtomicI64>,
+}
+
+impl LastUses {
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { shared: Arc::new(Shared { clock, halves: RwLock::default() }) }
+    }
+
+    /// The key is used now. As cheap as a look-up, but for the first time in a long while.
+    pub fn note(&self, key: KeyId) {
+        let now = self.shared.clock.now().timestamp_micros();
+        let known = self.shared.halves.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = known.younger.get(&key) {
+            last.fetch_max(now, Relaxed);
+            return;
+        }
+        drop(known);
+        let mut halves = self.shared.halves.write().unwrap_or_else(PoisonError::into_inner);
+        if halves.younger.len() >= HALF_LEN_MAX {
+            halves.older = mem::take(&mut halves.younger);
+        }
+        halves.younger.entry(key).or_default().fetch_max(now, Relaxed);
+    }
+
+    pub fn of(&self, key: KeyId) -> Option<DateTime<Utc>> {
+        let halves = self.shared.halves.read().unwrap_or_else(PoisonError::into_inner);
+        let last = halves.younger.get(&key).or_else(|| halves.older.get(&key));
+        last.map(|micros| from_micros(micros.load(Relaxed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use events::time::ManualClock;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn key(number: u128) -> KeyId {
+        KeyId::from(Uuid::from_u128(number))
+    }
+
+    #[test]
+    fn the_last_use_is_known_and_what_was_long_unused_is_forgotten() {
+        let clock = Arc::new(ManualClock::at(from_micros(1_000_000)));
+        let uses = LastUses::new(clock.clone());
+        assert_eq!(uses.of(key(0)), None);
+        uses.note(key(0));
+        clock.advance(Duration::from_secs(1));
+        uses.note(key(1));
+        uses.note(key(0));
+        assert_eq!((uses.of(key(0)), uses.of(key(1))), (Some(from_micros(2_000_000)), Some(from_micros(2_000_000))));
+        let many = u128::try_from(HALF_LEN_MAX).expect("a number");
+        (2..many + 1).for_each(|number| uses.note(key(number)));
+        assert_eq!(uses.of(key(1)), Some(from_micros(2_000_000)), "of the older half");
+        (many + 1..2 * many + 2).for_each(|number| uses.note(key(number)));
+        assert_eq!((uses.of(key(1)), uses.of(key(2 * many))), (None, Some(from_micros(2_000_000))));
+        let halves = uses.shared.halves.read().expect("a lock");
+        assert!(halves.younger.len() <= HALF_LEN_MAX && halves.older.len() <= HALF_LEN_MAX);
+    }
+}
