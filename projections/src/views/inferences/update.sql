@@ -2,7 +2,7 @@ UPDATE inferences SET
     status = coalesce(?2, status),
     provider = coalesce(?3, provider),
     backend = coalesce(?4, backend),
-    cost_nanos = exact_add(cost_nanos, ?5),
+    cost_nanos = iif(?5 = 0, cost_nanos, exact_add(cost_nanos, ?5)),
     corrected_nanos = iif(?6 = 0, corrected_nanos, exact_add(corrected_nanos, ?6)),
     input_uncached_tokens = coalesce(?7, input_uncached_tokens),
     input_cache_read_tokens = coalesce(?8, input_cache_read_tokens),
