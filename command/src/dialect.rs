@@ -23,6 +23,8 @@ mod upstream_refusal;
 mod whole;
 mod work;
 
+use std::collections::BTreeSet;
+
 use events::money::NanoUsd;
 use events::usage::{TokenClasses, Usage};
 use serde::{Deserialize, Serialize};
@@ -78,6 +80,17 @@ pub struct OutboundTarget<'a> {
     pub cap_field: CapField,
     /// Put before everything that the client says. Its bytes are not in [`ClientRequest::input_tokens_bound`].
     pub system_prefix: Option<&'a str>,
+    /// Fields that its provider may be sent although they change the cost.
+    pub allowed_fields: &'a BTreeSet<String>,
+}
+
+/// For targets that allow none.
+#[cfg(test)]
+pub static NO_FIELDS: BTreeSet<String> = BTreeSet::new();
+
+/// Every field that changes the cost, and that a provider's row can allow.
+pub fn unpriced_fields() -> impl Iterator<Item = &'static str> {
+    openai::unpriced_fields()
 }
 
 /// What an OpenAI-compatible provider calls the output cap.

@@ -65,6 +65,7 @@ pub fn body_json(state: ResourceState<'_>) -> Value {
             "tenant_id": provider.tenant_id, "allow_private_network": provider.allow_private_network,
             "timeout_ms": provider.timeout_ms, "idle_timeout_ms": provider.idle_timeout_ms,
             "headers": provider.headers, "output_cap_field": provider.output_cap_field,
+            "allowed_fields": provider.allowed_fields,
         }),
         ResourceState::Model(model) => json!({
             "id": model.model_id, "name": model.name, "strategy": model.strategy, "targets": model.targets,
@@ -122,7 +123,7 @@ mod tests {
     use events::event::admin::{OutputCapField, ProviderKind, Scope, WhenShort};
     use events::money::NanoUsd;
     use events::time::{Period, from_micros};
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
 
@@ -165,6 +166,7 @@ mod tests {
             idle_timeout_ms: 1,
             headers: BTreeMap::new(),
             output_cap_field: OutputCapField::MaxTokens,
+            allowed_fields: BTreeSet::new(),
             secret_generation: 3,
         };
         assert_eq!(body_json(ResourceState::Provider(&provider)).get("secret_generation"), None);

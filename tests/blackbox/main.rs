@@ -49,5 +49,6 @@ mod tenancy;
 mod traces;
 mod trouble;
 mod unknown_paths;
+mod unpriced_fields;
 mod verify;
 mod views;

@@ -1,6 +1,6 @@
 //! An upstream. Its API key is sealed in a side table; the facts know only how often it was set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use events::event::admin::{Ended, OutputCapField, Provider, ProviderKind};
 use events::ids::ProviderId;
@@ -27,6 +27,7 @@ pub struct ChangeProvider {
     pub idle_timeout_ms: Option<u64>,
     pub headers: Option<BTreeMap<String, String>>,
     pub output_cap_field: Option<OutputCapField>,
+    pub allowed_fields: Option<BTreeSet<String>>,
     /// A new API key is sealed beside this, or the old one is dropped.
     pub new_secret: bool,
 }
@@ -48,6 +49,8 @@ pub enum ProviderError {
     AddressForbidden,
     #[error("must not end in {0}: the path of what is called is added to it")]
     AddressOverlaps(&'static str),
+    #[error("is for kind openai alone: for anthropic a request is translated, and other fields are left out")]
+    AllowedFieldsOfAnthropic,
     /// Four billion API keys.
     #[error("has no generation left")]
     GenerationsExhausted,
@@ -71,6 +74,7 @@ impl ChangeProvider {
             idle_timeout_ms: self.idle_timeout_ms.unwrap_or(current.idle_timeout_ms),
             headers: self.headers.unwrap_or_else(|| current.headers.clone()),
             output_cap_field: self.output_cap_field.unwrap_or(current.output_cap_field),
+            allowed_fields: self.allowed_fields.unwrap_or_else(|| current.allowed_fields.clone()),
             secret_generation: if self.new_secret { next_generation(current)? } else { current.secret_generation },
         })
     }
@@ -114,6 +118,9 @@ fn sound(provider: Provider) -> Result<Provider, ProviderError> {
         (ProviderKind::Simulator, None) if provider.secret_generation > 0 => Err(ProviderError::SecretOfSimulator),
         (ProviderKind::Simulator, None) => Ok(provider),
         (ProviderKind::Openai | ProviderKind::Anthropic, None) => Err(ProviderError::BaseUrlMissing),
+        (ProviderKind::Anthropic, Some(_)) if !provider.allowed_fields.is_empty() => {
+            Err(ProviderError::AllowedFieldsOfAnthropic)
+        }
         (ProviderKind::Openai | ProviderKind::Anthropic, Some(address)) => {
             if base_url::is_forbidden(address, provider.allow_private_network) {
                 return Err(ProviderError::AddressForbidden);
@@ -149,6 +156,7 @@ mod tests {
             idle_timeout_ms: 30_000,
             headers: BTreeMap::new(),
             output_cap_field: OutputCapField::MaxTokens,
+            allowed_fields: BTreeSet::new(),
             secret_generation: 1,
         }
     }
@@ -196,6 +204,26 @@ mod tests {
         let renamed = ChangeProvider { name: Some("p".into()), ..ChangeProvider::default() };
         let earlier = Provider { name: "p".into(), ..openai(whole) };
         given([ProviderCreated(openai(whole))]).when(Change(renamed)).then([ProviderChanged(earlier)]);
+    }
+
+    #[test]
+    fn fields_are_allowed_where_requests_are_passed_on_as_they_are() {
+        let allowed_fields = BTreeSet::from(["provider".to_owned()]);
+        let allow = ChangeProvider { allowed_fields: Some(allowed_fields.clone()), ..ChangeProvider::default() };
+        let allowing = Provider { allowed_fields: allowed_fields.clone(), ..openai(PUBLIC) };
+        given([ProviderCreated(openai(PUBLIC))]).when(Change(allow.clone())).then([ProviderChanged(allowing.clone())]);
+        let renamed = ChangeProvider { name: Some("p".into()), ..ChangeProvider::default() };
+        given([ProviderCreated(allowing.clone())])
+            .when(Change(renamed))
+            .then([ProviderChanged(Provider { name: "p".into(), ..allowing.clone() })]);
+        let none = ChangeProvider { allowed_fields: Some(BTreeSet::new()), ..ChangeProvider::default() };
+        given([ProviderCreated(allowing)]).when(Change(none)).then([ProviderChanged(openai(PUBLIC))]);
+        let anthropic = Provider { kind: ProviderKind::Anthropic, ..openai("https://api.example.com") };
+        given([ProviderCreated(anthropic.clone())])
+            .when(Change(allow))
+            .then_refused(ProviderError::AllowedFieldsOfAnthropic);
+        let created = Provider { allowed_fields, ..anthropic };
+        given([]).when(CreateProvider(created)).then_refused(ProviderError::AllowedFieldsOfAnthropic);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! setting up; and, on demand, a simulated provider with a key to try things out. Events like any other, by
 //! `system:setup`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use events::event::admin::{
@@ -238,6 +238,7 @@ async fn make_simulator(admin: &AdminState, name: String) -> Result<ProviderId, 
         idle_timeout_ms: IDLE_TIMEOUT_MS,
         headers: BTreeMap::new(),
         output_cap_field: OutputCapField::default(),
+        allowed_fields: BTreeSet::new(),
         secret_generation: 0,
     };
     let plan = Plan::new(ProviderCommand::CreateProvider(made), Chain::default());

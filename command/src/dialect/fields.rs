@@ -104,7 +104,8 @@ impl<'a, 'p> Fields<'a, 'p> {
 
     /// Errors: as [`must_be_spelled`], for what nobody has asked for yet.
     pub fn must_be_spelled(&self, known: &[&str]) -> Result<(), Refusal> {
-        self.left.iter().flatten().try_for_each(|member| must_be_spelled(member.name(), known, self.path))
+        let known = known.iter().copied();
+        self.left.iter().flatten().try_for_each(|member| must_be_spelled(member.name(), known.clone(), self.path))
     }
 
     /// The first member that nobody has asked for is refused by name.
@@ -146,10 +147,19 @@ fn must_be_ascii(name: &str, path: &Path<'_>) -> Result<(), Refusal> {
 
 /// Errors: the name is one of the known, but for case, underscores and hyphens. Servers that do not mind those would take
 /// it for the same.
-pub fn must_be_spelled(name: &str, known: &[&str], path: &Path<'_>) -> Result<(), Refusal> {
-    match known.iter().find(|known| reads_like(name, known)) {
-        Some(known) if *known != name => Err(path.field(name).refuse(format!("is spelled {known}"))),
-        _ => Ok(()),
+pub fn must_be_spelled<'k>(
+    name: &str,
+    known: impl IntoIterator<Item = &'k str, IntoIter: Clone>,
+    path: &Path<'_>,
+) -> Result<(), Refusal> {
+    let mut known = known.into_iter();
+    // As most are: comparing letter by letter is for the others.
+    if known.clone().any(|known| known == name) {
+        return Ok(());
+    }
+    match known.find(|known| reads_like(name, known)) {
+        Some(known) => Err(path.field(name).refuse(format!("is spelled {known}"))),
+        None => Ok(()),
     }
 }
 

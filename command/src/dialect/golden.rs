@@ -58,6 +58,7 @@ fn target(dialect: UpstreamDialect) -> OutboundTarget<'static> {
         max_output_tokens: 4096,
         cap_field: CapField::MaxCompletionTokens,
         system_prefix: (dialect == UpstreamDialect::Anthropic).then_some("House rules \"apply\"."),
+        allowed_fields: &NO_FIELDS,
     }
 }
 

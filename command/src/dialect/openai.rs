@@ -21,6 +21,7 @@ pub(super) use client::{ClientBody, read_client_body};
 pub(super) use edit::edited_body;
 pub(super) use outbound::request_body;
 pub(super) use passthrough::{Passthrough, put_data};
+pub(super) use priceable::{Unpriced, names as unpriced_fields};
 pub(super) use reader::{Reader, read_blocks};
 pub(super) use reading::is_out_of_money;
 pub(super) use usage::{count, reported};

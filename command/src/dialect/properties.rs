@@ -1,5 +1,7 @@
 //! Properties of everything that reads what others wrote.
 
+use std::sync::LazyLock;
+
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -73,8 +75,17 @@ fn object<K: Into<String>>(fields: impl IntoIterator<Item = (K, Value)>) -> Valu
     Value::Object(fields.into_iter().map(|(key, value)| (key.into(), value)).collect::<Map<_, _>>())
 }
 
+/// What may go through is looked at as well.
+static ALL_FIELDS: LazyLock<BTreeSet<String>> = LazyLock::new(|| unpriced_fields().map(str::to_owned).collect());
+
 fn target(prefix: Option<&str>) -> OutboundTarget<'_> {
-    OutboundTarget { model: "back\"end", max_output_tokens: 77, cap_field: CapField::MaxTokens, system_prefix: prefix }
+    OutboundTarget {
+        model: "back\"end",
+        max_output_tokens: 77,
+        cap_field: CapField::MaxTokens,
+        system_prefix: prefix,
+        allowed_fields: &ALL_FIELDS,
+    }
 }
 
 /// Reads it everywhere it could be read; what is accepted gives bodies that are JSON.

@@ -1,6 +1,6 @@
 //! What a client sent: checked once, then asked for its facts and for the body that each target needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use events::wire::Refusal;
@@ -44,6 +44,8 @@ pub(super) struct Facts {
     pub images: Images,
     /// Tools or an output format are there.
     pub has_tools: bool,
+    /// Fields that change the cost.
+    pub unpriced: Vec<openai::Unpriced>,
 }
 
 /// Images of a request: how many, and how many bytes of the body are their base64.
@@ -59,8 +61,8 @@ enum Form {
 }
 
 impl ClientRequest {
-    /// Checks a body of at most 32 MiB. Errors: `INVALID_REQUEST` for what is malformed, `MODEL_UNPRICED` for what
-    /// changes the price and has none (service tiers, audio, web search and the like).
+    /// Checks a body of at most 32 MiB. Errors: `INVALID_REQUEST` for what is malformed, `MODEL_UNPRICED` for parts of
+    /// messages that have no price. Fields that change the cost are refused by [`Self::unpriced`].
     pub fn parse(surface: Surface, body: Bytes) -> Result<Self, Refusal> {
         let text = std::str::from_utf8(&body).map_err(|_| Path::Root.refuse("is not valid UTF-8"))?;
         let (facts, form) = match surface {
@@ -151,11 +153,21 @@ impl ClientRequest {
             .saturating_add(TEMPLATE_TOKENS_MAX + tool_prompt)
     }
 
+    /// `MODEL_UNPRICED` for the first field that changes what the request costs and is not among those that a provider's
+    /// row allows: service tiers, other models, searches, input from elsewhere, other caps.
+    pub fn unpriced(&self, allowed: &BTreeSet<String>) -> Option<&Refusal> {
+        let refused = self.facts.unpriced.iter().find(|field| !allowed.contains(field.name));
+        refused.map(|field| &field.refusal)
+    }
+
     /// The body for one target. From the OpenAI surface to an OpenAI-compatible target the client's bytes are edited
-    /// in place; everything else is translated. Errors: `INVALID_REQUEST` for what the target's dialect has no
-    /// counterpart for and whose loss would change what is answered; what is left out knowingly is listed at each
-    /// dialect.
+    /// in place; everything else is translated. Errors: as [`Self::unpriced`], and `INVALID_REQUEST` for what the
+    /// target's dialect has no counterpart for and whose loss would change what is answered; what is left out knowingly
+    /// is listed at each dialect.
     pub fn upstream_body(&self, dialect: UpstreamDialect, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
+        if let Some(refusal) = self.unpriced(target.allowed_fields) {
+            return Err(refusal.clone());
+        }
         match (&self.form, dialect) {
             (Form::OpenAi(spans), UpstreamDialect::OpenAi) => {
                 Ok(openai::edited_body(&self.body, spans, self.facts.streamed, target))
@@ -184,6 +196,7 @@ fn native_facts(chat: &ChatRequest) -> Facts {
         metadata: chat.metadata.clone(),
         images: chat.messages.iter().fold(Images::default(), |images, message| images.of(&message.content)),
         has_tools: !chat.tools.is_empty() || chat.response_format.is_some(),
+        unpriced: Vec::new(),
     }
 }
 
@@ -212,12 +225,22 @@ mod tests {
     use events::wire::ErrorCode;
 
     use super::*;
-    use crate::dialect::CapField;
+    use crate::dialect::{CapField, NO_FIELDS};
 
     const ASK: &str = r#""model":"m","messages":[{"role":"user","content":"hello"}]"#;
 
     fn parse(surface: Surface, body: impl Into<Bytes>) -> Result<ClientRequest, Refusal> {
         ClientRequest::parse(surface, body.into())
+    }
+
+    fn target() -> OutboundTarget<'static> {
+        OutboundTarget {
+            model: "b",
+            max_output_tokens: 9,
+            cap_field: CapField::MaxTokens,
+            system_prefix: None,
+            allowed_fields: &NO_FIELDS,
+        }
     }
 
     fn openai(more: &str) -> Result<ClientRequest, Refusal> {
@@ -380,28 +403,57 @@ mod tests {
 
     /// Holds: event.unpriced
     #[test]
-    fn what_has_no_price_is_422() {
-        for more in [
-            r#","service_tier":"priority""#,
-            r#","modalities":["audio"]"#,
-            r#","audio":{"voice":"x"}"#,
-            r#","web_search_options":{}"#,
-            r#","plugins":[{"id":"web"}]"#,
-            r#","search_parameters":{"mode":"auto"}"#,
-            r#","enable_search":true"#,
-            r#","models":["a"]"#,
-            r#","tools":[{"type":"function","function":{"name":"x"}},{"type":"web_search"}]"#,
-            r#","tools":[{"google_search":{}}]"#,
-            r#","prediction":{"type":"content","content":"x"}"#,
-            r#","speed":"fast""#,
-            r#","best_of":3"#,
-            r#","n_predict":100000"#,
-            r#","num_predict":-1"#,
-            r#","chat_template":"{% for i in range(1000000) %}x{% endfor %}""#,
-            r#","max_new_tokens":100000"#,
+    fn what_has_no_price_is_422_for_every_provider_that_does_not_allow_it() {
+        let allowing = |name: &str| BTreeSet::from([name.to_owned()]);
+        for (more, field) in [
+            (r#","service_tier":"priority""#, "service_tier"),
+            (r#","modalities":["audio"]"#, "modalities[0]"),
+            (r#","audio":{"voice":"x"}"#, "audio"),
+            (r#","web_search_options":{}"#, "web_search_options"),
+            (r#","plugins":[{"id":"web"}]"#, "plugins"),
+            (r#","search_parameters":{"mode":"auto"}"#, "search_parameters"),
+            (r#","enable_search":true"#, "enable_search"),
+            (r#","models":["a"]"#, "models"),
+            (r#","tools":[{"type":"function","function":{"name":"x"}},{"type":"web_search"}]"#, "tools[1]"),
+            (r#","tools":[{"google_search":{}}]"#, "tools[0]"),
+            (r#","prediction":{"type":"content","content":"x"}"#, "prediction"),
+            (r#","speed":"fast""#, "speed"),
+            (r#","best_of":3"#, "best_of"),
+            (r#","n_predict":100000"#, "n_predict"),
+            (r#","num_predict":-1"#, "num_predict"),
+            (r#","chat_template":"{% for i in range(1000000) %}x{% endfor %}""#, "chat_template"),
+            (r#","max_new_tokens":100000"#, "max_new_tokens"),
+            (r#","max_output_tokens":100000"#, "max_output_tokens"),
+            (r#","provider":{"order":["a"]}"#, "provider"),
+            (r#","route":"fallback""#, "route"),
+            (r#","transforms":["middle-out"]"#, "transforms"),
+            (r#","data_sources":[{"type":"azure_search"}]"#, "data_sources"),
+            (r#","extra_body":{"google":{"cached_content":"x"}}"#, "extra_body"),
+            (r#","fallbacks":["a"]"#, "fallbacks"),
+            (r#","n_cmpl":8"#, "n_cmpl"),
         ] {
-            assert_eq!(openai(more).err().expect(more).code, ErrorCode::ModelUnpriced, "{more}");
+            let request = openai(more).expect(more);
+            let name = field.split('[').next().unwrap_or_default();
+            for allowed in [BTreeSet::new(), allowing("metadata")] {
+                let refusal = request.unpriced(&allowed).expect(more);
+                assert_eq!(
+                    (refusal.code, &refusal.details["field"]),
+                    (ErrorCode::ModelUnpriced, &field.into()),
+                    "{more}"
+                );
+                for dialect in [UpstreamDialect::OpenAi, UpstreamDialect::Anthropic] {
+                    let target = OutboundTarget { allowed_fields: &allowed, ..target() };
+                    assert_eq!(request.upstream_body(dialect, &target).unwrap_err().code, ErrorCode::ModelUnpriced);
+                }
+            }
+            let allowed = allowing(name);
+            let target = OutboundTarget { allowed_fields: &allowed, ..target() };
+            assert!(request.unpriced(&allowed).is_none(), "{more}");
+            let sent = request.upstream_body(UpstreamDialect::OpenAi, &target).expect(more);
+            assert!(std::str::from_utf8(&sent).unwrap().contains(more), "{more}");
         }
+        let two = openai(r#","models":["a"],"plugins":[{"id":"web"}]"#).ok().unwrap();
+        assert_eq!(two.unpriced(&allowing("models")).unwrap().details["field"], "plugins");
         for part in ["input_audio", "file", "video_url", "document"] {
             let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{{"type":"{part}"}}]}}]}}"#);
             assert_eq!(parse(Surface::OpenAi, body).err().expect(part).code, ErrorCode::ModelUnpriced, "{part}");
@@ -411,15 +463,19 @@ mod tests {
             r#","service_tier":null"#,
             r#","enable_search":false"#,
             r#","modalities":["text"]"#,
+            r#","transforms":[],"models":[],"provider":{}"#,
         ] {
-            assert!(openai(more).is_ok(), "{more}");
+            assert!(openai(more).expect(more).unpriced(&BTreeSet::new()).is_none(), "{more}");
+        }
+        for more in [r#","modalities":"audio""#, r#","tools":[7]"#, r#","tools":{}"#] {
+            assert_eq!(openai(more).err().expect(more).code, ErrorCode::InvalidRequest, "{more}");
         }
     }
 
     /// Holds: admin.caps
     #[test]
     fn the_cap_goes_upstream_once_whatever_is_null() {
-        let target = |cap_field| OutboundTarget { model: "b", max_output_tokens: 9, cap_field, system_prefix: None };
+        let target = |cap_field| OutboundTarget { cap_field, ..target() };
         for more in [
             "",
             r#","max_tokens":null"#,
@@ -466,12 +522,7 @@ mod tests {
 
     #[test]
     fn what_is_all_empty_is_refused_for_every_upstream() {
-        let target = OutboundTarget {
-            model: "b",
-            max_output_tokens: 9,
-            cap_field: CapField::MaxTokens,
-            system_prefix: Some("p"),
-        };
+        let target = OutboundTarget { system_prefix: Some("p"), ..target() };
         let body = r#"{"model":"m","messages":[{"role":"user","content":[]}]}"#;
         let request = parse(Surface::Native, body).ok().unwrap();
         for dialect in [UpstreamDialect::OpenAi, UpstreamDialect::Anthropic] {

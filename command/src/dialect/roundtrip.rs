@@ -18,8 +18,13 @@ fn sent_back(output: &Value, dialect: UpstreamDialect) -> Value {
     let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "weather?"},
         {"role": "assistant", "content": output}, {"role": "tool", "content": result}]});
     let request = ClientRequest::parse(Surface::Native, body.to_string().into()).unwrap();
-    let target =
-        OutboundTarget { model: "m", max_output_tokens: 9, cap_field: CapField::MaxTokens, system_prefix: None };
+    let target = OutboundTarget {
+        model: "m",
+        max_output_tokens: 9,
+        cap_field: CapField::MaxTokens,
+        system_prefix: None,
+        allowed_fields: &crate::dialect::NO_FIELDS,
+    };
     let body: Value = serde_json::from_slice(&request.upstream_body(dialect, &target).unwrap()).unwrap();
     body["messages"][1].clone()
 }

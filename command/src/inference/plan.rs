@@ -91,6 +91,7 @@ impl PlannedTarget {
                 OutputCapField::MaxCompletionTokens => CapField::MaxCompletionTokens,
             },
             system_prefix,
+            allowed_fields: &self.provider.allowed_fields,
         }
     }
 }
@@ -109,8 +110,11 @@ pub fn plan(
     }
     let serving = serving(tables, caller, order::of_request(&model.value, request));
     let priced: Vec<_> = serving.iter().filter_map(|target| target.priced(tables, now)).collect();
+    // Fields that change the cost go to those alone whose rows allow them.
+    let refused = priced.first().and_then(|target| target.refuses(asked)).cloned();
+    let priced: Vec<_> = priced.into_iter().filter(|target| target.refuses(asked).is_none()).collect();
     if priced.is_empty() {
-        return Err(unpriced(asked.model()));
+        return Err(refused.unwrap_or_else(|| unpriced(asked.model())));
     }
     let cap = output_cap(asked, &priced)?;
     let prefix_bytes = model.value.system_prefix.as_ref().map_or(0, String::len) as u64;
@@ -243,6 +247,11 @@ impl<'a> Serving<'a> {
 }
 
 impl Priced<'_> {
+    /// Why the provider is not asked this: a field changes the cost, and nobody vouches for it.
+    fn refuses<'r>(&self, asked: &'r ClientRequest) -> Option<&'r Refusal> {
+        asked.unpriced(&self.provider.allowed_fields)
+    }
+
     /// A cap that the client chose is kept or the target is not asked; one that we chose is lowered to the target's.
     fn takes(&self, asked: &ClientRequest, cap: u64) -> bool {
         asked.max_output_tokens().is_none() || self.target.max_output_tokens.is_none_or(|max| cap <= max)

@@ -46,6 +46,7 @@ fn whatever_it_is_asked_it_answers_what_can_be_read() {
         max_output_tokens: 500,
         cap_field: CapField::MaxTokens,
         system_prefix: Some("be brief"),
+        allowed_fields: &crate::dialect::NO_FIELDS,
     };
     // Time stands still, and goes on by itself where everybody waits for it.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();

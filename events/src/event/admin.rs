@@ -1,7 +1,7 @@
 //! Facts of administration. One stream a resource: `partner-par_…`. Created and changed carry the whole new state, so
 //! that the last one is the resource; ended carries the id alone. No name or e-mail of a person is in any of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use chrono::{DateTime, Utc};
@@ -187,6 +187,10 @@ pub struct Provider {
     pub headers: BTreeMap<String, String>,
     /// Name under which the output cap goes upstream where the client used none: `max_tokens` by default.
     pub output_cap_field: OutputCapField,
+    /// Fields of OpenAI's surface that change what a request costs, and that this provider may be sent all the same:
+    /// whoever allows one vouches for its price.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub allowed_fields: BTreeSet<String>,
     /// Rises with every new API key, so that every node reads it anew.
     pub secret_generation: u32,
 }

@@ -1,8 +1,8 @@
 //! `/v1/admin/providers`: `name`, `kind`, `base_url`, `api_key`, `tenant_id`, `allow_private_network`, `timeout_ms`,
-//! `idle_timeout_ms`, `headers`, `output_cap_field`. The API key goes sealed into its side table. A name is taken once
+//! `idle_timeout_ms`, `headers`, `output_cap_field`, `allowed_fields`. The API key goes sealed into its side table. A name is taken once
 //! among the live providers that all tenants share, and once among each tenant's own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use events::event::Chain;
 use events::event::admin::{OutputCapField, Provider, ProviderKind};
@@ -23,6 +23,7 @@ use crate::admin::fields::{Field, FieldError, Fields, Patched};
 use crate::admin::life::{AdminAggregate, Life};
 use crate::admin::provider::{ChangeProvider, ProviderCommand, ProviderError, next_generation};
 use crate::admin::routes::{Administered, Plan};
+use crate::dialect::unpriced_fields;
 use crate::error::CommandError;
 use crate::secrets::Secret;
 use crate::secrets::vault::{DataKeyScope, Sealed};
@@ -118,6 +119,27 @@ fn header_value(field: Field) -> Result<String, FieldError> {
     }
 }
 
+/// A name that is none of those would be no fields at all: it is more likely a slip.
+fn allowed_fields(field: Field) -> Result<BTreeSet<String>, FieldError> {
+    let path = field.path().to_owned();
+    let names = field.list(unpriced_fields().count(), |field| {
+        let path = field.path().to_owned();
+        let name = field.text(NAME_LEN_MAX)?;
+        match unpriced_fields().any(|known| known == name) {
+            true => Ok(name),
+            false => Err(FieldError::new(
+                path,
+                "is no field that would be refused: /openapi.json lists those that can be allowed",
+            )),
+        }
+    })?;
+    let (count, allowed) = (names.len(), BTreeSet::from_iter(names));
+    match allowed.len() == count {
+        true => Ok(allowed),
+        false => Err(FieldError::new(path, "names a field twice")),
+    }
+}
+
 fn chain_of(tenant: Option<TenantId>, tables: &Tables) -> Chain {
     tenant.and_then(|tenant| tables.chain_of_tenant(tenant)).unwrap_or_default()
 }
@@ -167,6 +189,7 @@ impl Administered for Life<Provider> {
     fn form_of() -> Form {
         let milliseconds = || schema::whole(1, TIMEOUT_MS_MAX);
         let headers = schema::map(schema::text(HEADER_VALUE_LEN_MAX), Some(HEADERS_LEN_MAX));
+        let fields = schema::list(schema::one_of(unpriced_fields()), Some(unpriced_fields().count()));
         let members = vec![
             resource::required("name", schema::text(NAME_LEN_MAX))
                 .meaning("Unique among the live providers that all share, and among each tenant's own"),
@@ -184,6 +207,8 @@ impl Administered for Life<Provider> {
             resource::defaulting("headers", headers, json!({})).meaning("Sent with every request; no credentials"),
             resource::defaulting("output_cap_field", schema::one_of_names(OUTPUT_CAP_FIELDS), Value::Null)
                 .meaning("What the upstream calls the output cap"),
+            resource::defaulting("allowed_fields", fields, json!([]))
+                .meaning("Fields that change what a request costs, and are sent all the same; for kind openai"),
         ];
         let example = json!({ "name": "sim", "kind": "simulator" });
         Form { kind: "provider", prefix: ProviderId::PREFIX, members, example }
@@ -204,6 +229,7 @@ impl Administered for Life<Provider> {
             | ProviderError::BaseUrlOfSimulator
             | ProviderError::AddressForbidden
             | ProviderError::AddressOverlaps(_) => FieldError::new("base_url", error.to_string()).into(),
+            ProviderError::AllowedFieldsOfAnthropic => FieldError::new("allowed_fields", error.to_string()).into(),
             ProviderError::SecretOfSimulator => FieldError::new("api_key", error.to_string()).into(),
             ProviderError::GenerationsExhausted => CommandError::GenerationsExhausted,
         }
@@ -224,6 +250,7 @@ impl Administered for Life<Provider> {
         let idle_timeout_ms = fields.optional("idle_timeout_ms", timeout)?.unwrap_or(IDLE_TIMEOUT_MS);
         let headers = fields.optional("headers", headers)?.unwrap_or_default();
         let output_cap_field = fields.optional("output_cap_field", |field| field.one_of(OUTPUT_CAP_FIELDS))?;
+        let allowed_fields = fields.optional("allowed_fields", allowed_fields)?.unwrap_or_default();
         fields.finish()?;
         let chain = desk.owner(tenant_id)?;
         if allow_private_network {
@@ -246,6 +273,7 @@ impl Administered for Life<Provider> {
             idle_timeout_ms,
             headers,
             output_cap_field: output_cap_field.unwrap_or_default(),
+            allowed_fields,
             secret_generation: u32::from(api_key.is_some()),
         };
         Ok(Plan { sealed, ..Plan::new(ProviderCommand::CreateProvider(made), chain).with_side([claim]) })
@@ -261,6 +289,7 @@ impl Administered for Life<Provider> {
         let idle_timeout_ms = fields.changed("idle_timeout_ms", timeout)?;
         let headers = fields.changed("headers", headers)?;
         let output_cap_field = fields.changed("output_cap_field", |field| field.one_of(OUTPUT_CAP_FIELDS))?;
+        let allowed_fields = fields.changed("allowed_fields", allowed_fields)?;
         fields.finish()?;
         let private = allow_private_network.unwrap_or(state.allow_private_network);
         if private && (base_url.is_some() || allow_private_network.is_some()) {
@@ -284,6 +313,7 @@ impl Administered for Life<Provider> {
             idle_timeout_ms,
             headers,
             output_cap_field,
+            allowed_fields,
             new_secret: api_key != Patched::Kept,
         };
         let plan = Plan::new(ProviderCommand::ChangeProvider(change), chain_of(tenant, &desk.tables));

@@ -1,6 +1,6 @@
 //! Names of providers: unique among the live ones that all tenants share, and among each tenant's own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use events::event::admin::{OutputCapField, Provider, ProviderKind};
@@ -79,6 +79,7 @@ async fn providers_that_share_a_name_since_before_go_on_and_can_be_told_apart() 
             idle_timeout_ms: 1,
             headers: BTreeMap::new(),
             output_cap_field: OutputCapField::MaxTokens,
+            allowed_fields: BTreeSet::new(),
             secret_generation: 0,
         };
         let append = Append {

@@ -66,7 +66,13 @@ fn requests(surface: Surface) -> Corpus {
 pub static CORPORA: LazyLock<[Corpus; 2]> = LazyLock::new(|| SURFACES.map(requests));
 
 pub fn target(cap_field: CapField, prefix: Option<&str>) -> OutboundTarget<'_> {
-    OutboundTarget { model: BACKEND, max_output_tokens: CAP, cap_field, system_prefix: prefix }
+    OutboundTarget {
+        model: BACKEND,
+        max_output_tokens: CAP,
+        cap_field,
+        system_prefix: prefix,
+        allowed_fields: &NO_FIELDS,
+    }
 }
 
 fn parsed(surface: Surface, body: &[u8]) -> Result<ClientRequest, Refusal> {

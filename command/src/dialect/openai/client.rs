@@ -16,16 +16,13 @@ use crate::dialect::request::{Facts, Images};
 
 const CHOICES_MAX: u64 = 128;
 
-/// Names that mean something to us or to the price, see [`known`].
+/// Names of the top level that mean something, besides those that change the cost: see [`known`].
 #[rustfmt::skip]
-const KNOWN: [&str; 48] = [
-    "audio", "best_of", "chat_template", "enable_search", "frequency_penalty", "function_call", "functions", "inference_geo",
-    "logit_bias", "logprobs", "max_completion_tokens", "max_new_tokens", "max_output_tokens", "max_tokens", "mcp_servers",
-    "messages", "metadata", "modalities", "model", "models", "n", "n_predict", "num_predict", "parallel_tool_calls",
-    "plugins", "prediction", "presence_penalty", "preset", "provider", "reasoning_effort", "response_format",
-    "search_options", "search_parameters", "seed", "service_tier", "speed", "stop", "store", "stream",
-    "stream_options", "temperature", "tool_choice", "tools", "top_logprobs", "top_p", "use_beam_search", "user",
-    "web_search_options",
+const KNOWN: [&str; 29] = [
+    "chat_template_kwargs", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
+    "max_completion_tokens", "max_tokens", "messages", "metadata", "min_tokens", "model", "n", "parallel_tool_calls",
+    "presence_penalty", "reasoning", "reasoning_effort", "response_format", "seed", "stop", "store", "stream",
+    "stream_options", "temperature", "thinking", "tool_choice", "top_logprobs", "top_p", "user",
 ];
 
 /// Places in the client's body.
@@ -62,9 +59,9 @@ pub fn read_client_body(text: &str) -> Result<(Facts, ClientBody), Refusal> {
     let messages = required("messages")?;
     let (cap, cap_field, max_output_tokens) = cap(&members)?;
     let images = read_messages(messages.value)?;
-    let mut output_tokens_needed = 0;
+    let (mut output_tokens_needed, mut unpriced) = (0, Vec::new());
     for member in &members {
-        priceable::check(member.name(), member.value)?;
+        unpriced.extend(priceable::unpriced_field(member.name(), member.value)?);
         output_tokens_needed = output_tokens_needed.max(needed_of_the_cap(member.name(), member.value));
     }
     let stream_options = find("stream_options");
@@ -78,6 +75,7 @@ pub fn read_client_body(text: &str) -> Result<(Facts, ClientBody), Refusal> {
         metadata: metadata(given("metadata").map(|member| member.value))?,
         images,
         has_tools: ["tools", "functions", "response_format"].iter().any(|name| given(name).is_some()),
+        unpriced,
     };
     let body = ClientBody {
         model: model.value_span.clone(),
@@ -114,7 +112,7 @@ fn top_level(text: &str) -> Result<Vec<Member<'_>>, Refusal> {
     }
     let members = fields::members(text, &Path::Root)?;
     for member in &members {
-        must_be_spelled(member.name(), &KNOWN, &Path::Root)?;
+        must_be_spelled(member.name(), KNOWN.into_iter().chain(priceable::names()), &Path::Root)?;
         known::check(member.name(), member.value, known::TOP_LEVEL, &Path::Root)?;
     }
     Ok(members)
@@ -210,7 +208,7 @@ impl Said {
 
 fn read_message(message: &str, path: &Path<'_>, said: &mut Said) -> Result<(), Refusal> {
     for member in fields::members(message, path)? {
-        must_be_spelled(member.name(), &MESSAGE_KNOWN, path)?;
+        must_be_spelled(member.name(), MESSAGE_KNOWN, path)?;
         known::check(member.name(), member.value, known::MESSAGE, path)?;
         let place = path.field(member.name());
         match (member.name(), json::kind(member.value)) {
@@ -224,7 +222,7 @@ fn read_message(message: &str, path: &Path<'_>, said: &mut Said) -> Result<(), R
             ("tool_calls", Kind::Array) => fields::elements(member.value, &place, |_, _| said.one_more_part())?,
             ("content", Kind::String | Kind::Null) | ("audio", Kind::Null) => {}
             ("content", _) => return Err(place.refuse("must be a string or an array")),
-            ("audio", _) => return Err(priceable::unpriced(&place, "audio")),
+            ("audio", _) => return Err(priceable::unpriced(&place, "audio has no price")),
             _ => {}
         }
     }
@@ -246,7 +244,7 @@ fn read_part(part: &str, path: &Path<'_>, images: Images) -> Result<Images, Refu
     let is_text = TEXT_PARTS.contains(&&*kind) && image.is_none();
     match is_text && ["input_audio", "file", "video_url"].iter().all(|name| fields.raw(name).is_none()) {
         true => Ok(images),
-        false => Err(priceable::unpriced(path, &format!("a part of type {kind:.100}"))),
+        false => Err(priceable::unpriced(path, &format!("a part of type {kind:.100} has no price"))),
     }
 }
 
@@ -266,6 +264,6 @@ fn base64_bytes(image: &str, path: &Path<'_>) -> Result<usize, Refusal> {
     // Some providers take documents here: pages are not priced as one image.
     match is_image(media_type) {
         true => Ok(base64.len()),
-        false => Err(priceable::unpriced(path, "what is no image")),
+        false => Err(priceable::unpriced(path, "what is no image has no price")),
     }
 }

@@ -61,7 +61,7 @@ pub fn check(name: &str, value: &str, known: &[(&str, &Known)], path: &Path<'_>)
 impl Known {
     fn check(&self, text: &str, path: &Path<'_>) -> Result<(), Refusal> {
         for member in fields::members(text, path)? {
-            must_be_spelled(member.name(), self.names, path)?;
+            must_be_spelled(member.name(), self.names.iter().copied(), path)?;
             check(member.name(), member.value, self.inside, path)?;
         }
         Ok(())
