@@ -5,6 +5,7 @@ mod asking;
 mod completions;
 mod logging;
 mod migrate;
+mod one_of;
 mod progress;
 mod rebuild;
 mod reseal;
@@ -17,15 +18,24 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::builder::{FalseyValueParser, OsStringValueParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand};
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
+use events::ledger::UnknownUsage;
+use events::log::LEDGER_FILE;
+use projections::views::View;
+
+use crate::config::{Flags, MODES, TRUTHS, environment, setting};
+use one_of::OneOf;
+
+const WRONG_CONFIGURATION: u8 = 2;
 
 /// No flags: the arguments of a process are seen by everybody on its machine.
 const SECRETS: &str = "Secrets, as variables:
   LEDGERWAY_ADMIN_KEY  The operator's key, 32 characters or more; made at the first start, in admin.key, where unset
   LEDGERWAY_NODE_KEY   What secrets are sealed with, 64 hex digits; made at the first start, in node.key, where unset
 
-OTEL_EXPORTER_OTLP_ENDPOINT switches traces on, RUST_LOG says how much is logged (info).";
+OTEL_EXPORTER_OTLP_ENDPOINT switches traces on, RUST_LOG says how much is logged (info). Any other variable that begins with
+LEDGERWAY_ is refused.";
 
 /// An LLM gateway whose accounts are a ledger.
 #[derive(Parser)]
@@ -68,16 +78,18 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub data: DataArgs,
     /// Create a simulator provider, two priced models and an app key with a budget of 5 USD
-    #[arg(long, env = "LEDGERWAY_DEV", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false")]
+    #[arg(long, env = "LEDGERWAY_DEV", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+        value_parser = OneOf::new(TRUTHS))]
     pub dev: String,
     /// Which parts run in this process; this version knows all of them together
-    #[arg(long, env = "LEDGERWAY_MODE", default_value = "all")]
+    #[arg(long, env = "LEDGERWAY_MODE", default_value = "all", value_parser = OneOf::new(MODES))]
     pub mode: String,
     /// How long a hold may live, in seconds
     #[arg(long, env = "LEDGERWAY_HOLD_TTL_SECONDS", value_name = "SECONDS", default_value = "900")]
     pub hold_ttl_seconds: String,
     /// What a hold is charged that a dead process left: charge_hold or release
-    #[arg(long, env = "LEDGERWAY_UNKNOWN_USAGE", default_value = "charge_hold", value_name = "POLICY")]
+    #[arg(long, env = "LEDGERWAY_UNKNOWN_USAGE", default_value = "charge_hold", value_name = "POLICY",
+        value_parser = OneOf::new(UnknownUsage::ALL.map(UnknownUsage::as_str)))]
     pub unknown_usage: String,
     /// How long requests in flight may take after SIGTERM, in seconds
     #[arg(long, env = "LEDGERWAY_DRAIN_TIMEOUT_SECONDS", value_name = "SECONDS", default_value = "30")]
@@ -116,7 +128,7 @@ pub struct DataArgs {
     /// Folder of the databases and keys
     // Not clap's own reader of paths, which has words of its own for an empty one.
     #[arg(long = "data", env = "LEDGERWAY_DATA", default_value = "./ledgerway-data", value_name = "DIR",
-        value_parser = OsStringValueParser::new().map(PathBuf::from))]
+        value_parser = OsStringValueParser::new().map(PathBuf::from), value_hint = ValueHint::DirPath)]
     pub dir: PathBuf,
 }
 
@@ -125,17 +137,19 @@ pub struct VerifyArgs {
     #[command(flatten)]
     pub data: DataArgs,
     /// Say it as one JSON object: sound, events, open_holds, views, broken
-    #[arg(long, env = "LEDGERWAY_JSON", value_parser = FalseyValueParser::new())]
-    pub json: bool,
+    #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+        value_parser = OneOf::new(TRUTHS))]
+    pub json: String,
     /// Leave out the views, which take longer than the log
-    #[arg(long, env = "LEDGERWAY_LOG_ONLY", value_parser = FalseyValueParser::new())]
-    pub log_only: bool,
+    #[arg(long, env = "LEDGERWAY_LOG_ONLY", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+        value_parser = OneOf::new(TRUTHS))]
+    pub log_only: String,
 }
 
 #[derive(Args)]
 pub struct RebuildArgs {
     /// Views to build; all of them where none is named
-    #[arg(value_name = "VIEW")]
+    #[arg(value_name = "VIEW", value_parser = OneOf::new(View::ALL.iter().map(|view| view.as_str())))]
     pub views: Vec<String>,
     #[command(flatten)]
     pub data: DataArgs,
@@ -146,7 +160,8 @@ pub struct ResealArgs {
     #[command(flatten)]
     pub data: DataArgs,
     /// Go on without the old key: API keys of providers are deleted, and keys that were given out stop working
-    #[arg(long, env = "LEDGERWAY_PREVIOUS_KEY_LOST", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false")]
+    #[arg(long, env = "LEDGERWAY_PREVIOUS_KEY_LOST", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+        value_parser = OneOf::new(TRUTHS))]
     pub previous_key_lost: String,
 }
 
@@ -155,8 +170,9 @@ pub struct StatusArgs {
     #[command(flatten)]
     pub data: DataArgs,
     /// Say it as one JSON object
-    #[arg(long, env = "LEDGERWAY_JSON", value_parser = FalseyValueParser::new())]
-    pub json: bool,
+    #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+        value_parser = OneOf::new(TRUTHS))]
+    pub json: String,
 }
 
 #[derive(Args)]
@@ -165,15 +181,48 @@ pub struct CompletionsArgs {
     pub shell: clap_complete::Shell,
 }
 
-pub fn run(cli: Cli) -> ExitCode {
+/// The command that the process was started with.
+pub fn run() -> ExitCode {
+    let mut command = Cli::command();
+    let matches = command.get_matches_mut();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if let Command::Completions(args) = &cli.command {
+        // It reads no setting: a shell that asks for it at its start is not to be told of mistakes.
+        return completions::run(args);
+    }
+    // What is no text is no value that would do: read as one, it is refused by its name instead of being overlooked.
+    let variables = std::env::vars_os();
+    let texts = variables.map(|(name, value)| [name, value].map(|text| text.to_string_lossy().into_owned()));
+    if let Err(wrong) = environment::check(texts.map(|[name, value]| (name, value))) {
+        complain(&wrong.to_string());
+        return WRONG_CONFIGURATION.into();
+    }
+    let flags = Flags::of(&command, &matches);
     match cli.command {
-        Command::Serve(args) => serve::run(&args),
+        Command::Serve(args) => serve::run(&args, &flags),
         Command::Migrate(args) => migrate::run(&args),
-        Command::Verify(args) => verify::run(&args),
-        Command::Rebuild(args) => rebuild::run(&args),
-        Command::Reseal(args) => reseal::run(&args),
-        Command::Status(args) => status::run(&args),
+        Command::Verify(args) => verify::run(&args, &flags),
+        Command::Rebuild(args) => rebuild::run(&args, &flags),
+        Command::Reseal(args) => reseal::run(&args, &flags),
+        Command::Status(args) => status::run(&args, &flags),
         Command::Completions(args) => completions::run(&args),
+    }
+}
+
+/// The value of a variable.
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+impl DataArgs {
+    /// The ledger of a folder that was served. Errors: there is none; a sentence.
+    fn ledger(&self, flags: &Flags) -> Result<PathBuf, String> {
+        let ledger = self.dir.join(LEDGER_FILE);
+        if ledger.is_file() {
+            return Ok(ledger);
+        }
+        let name = flags.name_of(setting::DATA);
+        Err(format!("there is no {}: {name} must be the data folder of a gateway", ledger.display()))
     }
 }
 

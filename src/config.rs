@@ -1,20 +1,28 @@
-//! Configuration: flags and variables as they came, judged once. A wrong one is answered in one sentence that names the
-//! variable, what is wrong with it and a valid example.
+//! Configuration: flags and variables as they came, judged once. A wrong one is answered in one sentence that names it as it
+//! was given, what is wrong with it and a valid example.
 
+mod address;
+pub mod environment;
+pub mod log_filter;
+pub mod setting;
 mod tracing;
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use command::body::memory::BodyBounds;
 use command::limits::DefaultLimits;
-use command::secrets::{NodeKey, Secret, node_key, operator_key};
+use command::secrets::{NodeKey, Secret, operator_key};
 use command::trace::TraceTarget;
 use events::ledger::UnknownUsage;
 
 use crate::cli::ServeArgs;
 use crate::http::CorsOrigins;
+pub use address::ListenAddress;
+pub use setting::{Flags, Setting, WrongConfig};
 
 const HOLD_TTL_SECONDS_MAX: u64 = 86_400;
 const DRAIN_SECONDS_MAX: u64 = 3_600;
@@ -22,37 +30,15 @@ const DRAIN_SECONDS_MAX: u64 = 3_600;
 const BODY_MEMORY_MIB_MIN: usize = 66;
 const BODY_MEMORY_MIB_MAX: usize = 1_048_576;
 const REQUESTS_AN_HOUR_MAX: u64 = 1_000_000_000;
-/// What this version does not have: ignoring it would look like having it.
-const ABSENT: [&str; 4] =
-    ["LEDGERWAY_DATABASE_URL", "LEDGERWAY_NATS_URL", "LEDGERWAY_REDIS_URL", "LEDGERWAY_OBJECT_STORE_URL"];
-
-/// A variable that says where to listen.
-#[derive(Clone, Copy)]
-pub struct ListenVariable {
-    name: &'static str,
-    example: &'static str,
-    /// For whom the first is taken.
-    other: &'static str,
-}
-
-pub const LISTEN: ListenVariable =
-    ListenVariable { name: "LEDGERWAY_LISTEN", example: "127.0.0.1:8080", other: "127.0.0.1:8081" };
-pub const METRICS_LISTEN: ListenVariable =
-    ListenVariable { name: "LEDGERWAY_METRICS_LISTEN", example: "127.0.0.1:9090", other: "127.0.0.1:9091" };
-
-impl ListenVariable {
-    /// An example that is not what was tried.
-    fn beside(self, tried: SocketAddr) -> &'static str {
-        let is_tried = self.example.parse::<SocketAddr>().is_ok_and(|example| example.port() == tried.port());
-        if is_tried { self.other } else { self.example }
-    }
-}
+/// Parts that can run in a process of their own: this version runs all of them in one.
+pub const MODES: [&str; 1] = ["all"];
+pub const TRUTHS: [&str; 2] = ["true", "false"];
 
 /// How `serve` runs.
 pub struct Config {
-    pub listen: SocketAddr,
+    pub listen: ListenAddress,
     /// Where metrics are served; `None`: with everything else.
-    pub metrics_listen: Option<SocketAddr>,
+    pub metrics_listen: Option<ListenAddress>,
     pub data: PathBuf,
     pub dev: bool,
     pub hold_ttl: Duration,
@@ -70,176 +56,138 @@ pub struct Config {
     pub node_key: Option<Secret>,
     /// What secrets were sealed with before, while they are sealed anew.
     pub previous_node_key: Option<Secret>,
-}
-
-/// A variable has a value that cannot be used. The value of a secret is not repeated.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{variable} {problem}, for example {variable}={example}")]
-pub struct WrongConfig {
-    pub variable: &'static str,
-    pub problem: String,
-    pub example: &'static str,
+    /// How it was given, for what turns out to be wrong later.
+    pub flags: Flags,
 }
 
 impl Config {
-    pub fn read(args: &ServeArgs, variable: impl Fn(&str) -> Option<String>) -> Result<Self, WrongConfig> {
-        for absent in ABSENT {
-            if variable(absent).is_some_and(|value| !value.is_empty()) {
-                let problem = "is for something that this version does not have; unset it".to_owned();
-                return Err(WrongConfig { variable: absent, problem, example: "" });
-            }
-        }
-        if args.mode != "all" {
+    pub fn read(
+        args: &ServeArgs,
+        flags: &Flags,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, WrongConfig> {
+        use setting::*;
+        if !MODES.contains(&args.mode.as_str()) {
             let problem = format!("is {:?}, and this version runs everything in one process", shown(&args.mode));
-            return Err(WrongConfig { variable: "LEDGERWAY_MODE", problem, example: "all" });
+            return Err(flags.wrong(MODE, problem));
         }
+        let metrics_listen = args.metrics_listen.as_deref().map(listen).transpose();
         Ok(Self {
-            listen: listen(LISTEN, &args.listen)?,
-            metrics_listen: args.metrics_listen.as_deref().map(|text| listen(METRICS_LISTEN, text)).transpose()?,
-            data: data(&args.data.dir)?,
-            dev: truth("LEDGERWAY_DEV", &args.dev)?,
-            hold_ttl: seconds("LEDGERWAY_HOLD_TTL_SECONDS", &args.hold_ttl_seconds, 1, HOLD_TTL_SECONDS_MAX, "900")?,
-            unknown_usage: unknown_usage(&args.unknown_usage)?,
-            drain_timeout: seconds(
-                "LEDGERWAY_DRAIN_TIMEOUT_SECONDS",
-                &args.drain_timeout_seconds,
-                0,
-                DRAIN_SECONDS_MAX,
-                "30",
-            )?,
-            drain_delay: seconds(
-                "LEDGERWAY_DRAIN_DELAY_SECONDS",
-                &args.drain_delay_seconds,
-                0,
-                DRAIN_SECONDS_MAX,
-                "5",
-            )?,
-            cors: cors(&args.cors_origins)?,
+            listen: flags.judge(LISTEN, listen(&args.listen))?,
+            metrics_listen: flags.judge(METRICS_LISTEN, metrics_listen)?,
+            data: flags.judge(DATA, data(&args.data.dir))?,
+            dev: flags.judge(DEV, truth(&args.dev))?,
+            hold_ttl: flags.judge(HOLD_TTL_SECONDS, seconds(&args.hold_ttl_seconds, 1..=HOLD_TTL_SECONDS_MAX))?,
+            unknown_usage: flags.judge(UNKNOWN_USAGE, unknown_usage(&args.unknown_usage))?,
+            drain_timeout: flags
+                .judge(DRAIN_TIMEOUT_SECONDS, seconds(&args.drain_timeout_seconds, 0..=DRAIN_SECONDS_MAX))?,
+            drain_delay: flags.judge(DRAIN_DELAY_SECONDS, seconds(&args.drain_delay_seconds, 0..=DRAIN_SECONDS_MAX))?,
+            cors: flags.judge(CORS_ORIGINS, cors(&args.cors_origins))?,
             default_limits: DefaultLimits {
-                requests_per_hour: requests_an_hour("LEDGERWAY_RATE_LIMIT_REQUESTS", &args.rate_limit_requests)?,
-                admin_requests_per_hour: requests_an_hour(
-                    "LEDGERWAY_ADMIN_RATE_LIMIT_REQUESTS",
-                    &args.admin_rate_limit_requests,
-                )?,
+                requests_per_hour: flags.judge(RATE_LIMIT_REQUESTS, requests_an_hour(&args.rate_limit_requests))?,
+                admin_requests_per_hour: flags
+                    .judge(ADMIN_RATE_LIMIT_REQUESTS, requests_an_hour(&args.admin_rate_limit_requests))?,
             },
-            bodies: bodies(&args.body_memory_mib)?,
+            bodies: flags.judge(BODY_MEMORY_MIB, bodies(&args.body_memory_mib))?,
             traces: tracing::target(&variable)?,
-            admin_key: variable("LEDGERWAY_ADMIN_KEY").map(admin_key).transpose()?,
-            node_key: node_key(node_key::VARIABLE, &variable)?,
-            previous_node_key: node_key(node_key::PREVIOUS_VARIABLE, &variable)?,
+            admin_key: variable(ADMIN_KEY.variable).map(admin_key).transpose()?,
+            node_key: node_key(NODE_KEY, &variable)?,
+            previous_node_key: node_key(NODE_KEY_PREVIOUS, &variable)?,
+            flags: flags.clone(),
         })
     }
-}
 
-impl WrongConfig {
-    /// For an address that cannot be listened on.
-    pub fn listen(variable: ListenVariable, address: SocketAddr, error: &std::io::Error) -> Self {
+    /// For an address of `setting` that cannot be listened on.
+    pub fn unlistened(&self, setting: Setting, address: &ListenAddress, error: &std::io::Error) -> WrongConfig {
         let problem = match error.kind() {
-            std::io::ErrorKind::AddrInUse => {
-                format!("is {address}, where something listens already; take another port")
-            }
+            ErrorKind::AddrInUse => format!("is {address}, where something listens already; take another port"),
             _ => format!("is {address}, which cannot be listened on ({error})"),
         };
-        Self { variable: variable.name, problem, example: variable.beside(address) }
+        let example = example_beside(setting, address.port());
+        self.flags.wrong_with(setting, problem, &example)
+    }
+
+    /// For a name of `setting` that has no address.
+    pub fn unresolved(&self, setting: Setting, address: &ListenAddress, error: &std::io::Error) -> WrongConfig {
+        self.flags.wrong(setting, format!("is \"{address}\", a name that does not resolve ({error})"))
     }
 
     /// For a data folder that can be neither made nor used. `path` is where it failed.
-    pub fn data(path: &Path, error: &std::io::Error) -> Self {
+    pub fn unusable_data(&self, path: &Path, error: &std::io::Error) -> WrongConfig {
         let problem = format!("names a folder that can be neither made nor written ({}: {error})", path.display());
-        Self { variable: "LEDGERWAY_DATA", problem, example: "./ledgerway-data" }
+        self.flags.wrong(setting::DATA, problem)
+    }
+}
+
+/// An example that is not what was tried: the next port where that one is taken.
+fn example_beside(setting: Setting, tried: u16) -> String {
+    match setting.example.parse::<SocketAddr>() {
+        Ok(mut example) if example.port() == tried => {
+            example.set_port(tried.saturating_add(1));
+            example.to_string()
+        }
+        Ok(_) | Err(_) => setting.example.to_owned(),
     }
 }
 
 /// The key in a variable, where it is set.
-pub fn node_key(name: &'static str, variable: impl Fn(&str) -> Option<String>) -> Result<Option<Secret>, WrongConfig> {
-    match variable(name) {
+pub fn node_key(setting: Setting, variable: impl Fn(&str) -> Option<String>) -> Result<Option<Secret>, WrongConfig> {
+    match variable(setting.variable) {
         Some(text) if NodeKey::from_variable(&text).is_ok() => Ok(Some(Secret::new(text))),
-        Some(_) => Err(WrongConfig {
-            variable: name,
-            problem: "must be 64 hexadecimal digits".to_owned(),
-            example: "\"$(openssl rand -hex 32)\"",
-        }),
+        Some(_) => Err(setting.wrong_as_variable("must be 64 hexadecimal digits")),
         None => Ok(None),
     }
 }
 
-fn listen(variable: ListenVariable, text: &str) -> Result<SocketAddr, WrongConfig> {
-    text.parse().map_err(|_| WrongConfig {
-        variable: variable.name,
-        problem: format!("is {:?}, which is no IP address with a port", shown(text)),
-        example: variable.example,
-    })
+fn listen(text: &str) -> Result<ListenAddress, String> {
+    ListenAddress::parse(text).ok_or_else(|| format!("is {:?}, which is no address with a port", shown(text)))
 }
 
-fn data(dir: &Path) -> Result<PathBuf, WrongConfig> {
-    if !dir.as_os_str().is_empty() {
-        return Ok(dir.to_owned());
-    }
-    Err(WrongConfig { variable: "LEDGERWAY_DATA", problem: "is empty".to_owned(), example: "./ledgerway-data" })
+fn data(dir: &Path) -> Result<PathBuf, String> {
+    if dir.as_os_str().is_empty() { Err("is empty".to_owned()) } else { Ok(dir.to_owned()) }
 }
 
-pub fn truth(variable: &'static str, text: &str) -> Result<bool, WrongConfig> {
+pub fn truth(text: &str) -> Result<bool, String> {
     match text {
-        "true" | "1" => Ok(true),
-        "false" | "0" | "" => Ok(false),
-        _ => {
-            let problem = format!("is {:?}, which is neither true nor false", shown(text));
-            Err(WrongConfig { variable, problem, example: "true" })
-        }
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" | "" => Ok(false),
+        _ => Err(format!("is {:?}, which is neither true nor false", shown(text))),
     }
 }
 
-fn unknown_usage(text: &str) -> Result<UnknownUsage, WrongConfig> {
-    let policies = [UnknownUsage::ChargeHold, UnknownUsage::Release];
-    policies.into_iter().find(|policy| policy.as_str() == text).ok_or_else(|| WrongConfig {
-        variable: "LEDGERWAY_UNKNOWN_USAGE",
-        problem: format!("is {:?}, and must be charge_hold or release", shown(text)),
-        example: "charge_hold",
+fn unknown_usage(text: &str) -> Result<UnknownUsage, String> {
+    let found = UnknownUsage::ALL.iter().copied().find(|policy| policy.as_str() == text);
+    found.ok_or_else(|| format!("is {:?}, and must be charge_hold or release", shown(text)))
+}
+
+fn bodies(text: &str) -> Result<BodyBounds, String> {
+    let allowed = |mib: &usize| (BODY_MEMORY_MIB_MIN..=BODY_MEMORY_MIB_MAX).contains(mib);
+    let read = text.parse().ok().filter(allowed).map(|mib| BodyBounds::of_process(mib * 1024 * 1024));
+    read.ok_or_else(|| {
+        let shown = shown(text);
+        format!("is {shown:?}, and must be a whole number of MiB from {BODY_MEMORY_MIB_MIN} to {BODY_MEMORY_MIB_MAX}")
     })
 }
 
-fn bodies(text: &str) -> Result<BodyBounds, WrongConfig> {
-    let allowed = |mib: &usize| (BODY_MEMORY_MIB_MIN..=BODY_MEMORY_MIB_MAX).contains(mib);
-    match text.parse().ok().filter(allowed) {
-        Some(mib) => Ok(BodyBounds::of_process(mib * 1024 * 1024)),
-        None => {
-            let problem = format!(
-                "is {:?}, and must be a whole number of MiB from {BODY_MEMORY_MIB_MIN} to {BODY_MEMORY_MIB_MAX}",
-                shown(text)
-            );
-            Err(WrongConfig { variable: "LEDGERWAY_BODY_MEMORY_MIB", problem, example: "160" })
-        }
-    }
-}
-
-fn seconds(
-    variable: &'static str,
-    text: &str,
-    min: u64,
-    max: u64,
-    example: &'static str,
-) -> Result<Duration, WrongConfig> {
+fn seconds(text: &str, bounds: RangeInclusive<u64>) -> Result<Duration, String> {
     match text.parse() {
-        Ok(seconds) if (min..=max).contains(&seconds) => Ok(Duration::from_secs(seconds)),
+        Ok(seconds) if bounds.contains(&seconds) => Ok(Duration::from_secs(seconds)),
         _ => {
-            let problem = format!("is {:?}, and must be a whole number of seconds from {min} to {max}", shown(text));
-            Err(WrongConfig { variable, problem, example })
+            let (min, max) = bounds.into_inner();
+            Err(format!("is {:?}, and must be a whole number of seconds from {min} to {max}", shown(text)))
         }
     }
 }
 
 /// Nothing is no limit.
-fn requests_an_hour(variable: &'static str, text: &str) -> Result<Option<u64>, WrongConfig> {
+fn requests_an_hour(text: &str) -> Result<Option<u64>, String> {
     match text.parse() {
         Ok(requests) if (1..=REQUESTS_AN_HOUR_MAX).contains(&requests) => Ok(Some(requests)),
         _ if text.is_empty() => Ok(None),
-        _ => {
-            let problem = format!(
-                "is {:?}, and must be a whole number of requests an hour from 1 to {REQUESTS_AN_HOUR_MAX}, or unset",
-                shown(text)
-            );
-            Err(WrongConfig { variable, problem, example: "1000" })
-        }
+        _ => Err(format!(
+            "is {:?}, and must be a whole number of requests an hour from 1 to {REQUESTS_AN_HOUR_MAX}, or unset",
+            shown(text)
+        )),
     }
 }
 
@@ -247,22 +195,15 @@ fn admin_key(text: String) -> Result<Secret, WrongConfig> {
     if operator_key::is_strong(&text) {
         return Ok(Secret::new(text));
     }
-    Err(WrongConfig {
-        variable: operator_key::VARIABLE,
-        problem: "must have at least 32 visible ASCII characters".to_owned(),
-        example: "\"$(openssl rand -hex 32)\"",
-    })
+    Err(setting::ADMIN_KEY.wrong_as_variable("must have at least 32 visible ASCII characters"))
 }
 
-fn cors(text: &str) -> Result<Option<CorsOrigins>, WrongConfig> {
+fn cors(text: &str) -> Result<Option<CorsOrigins>, String> {
     if text.trim().is_empty() {
         return Ok(None);
     }
-    CorsOrigins::parse(text).map(Some).map_err(|wrong| WrongConfig {
-        variable: "LEDGERWAY_CORS_ORIGINS",
-        problem: format!("has {:?}, which is no origin (scheme, host and port, no path)", shown(wrong)),
-        example: "https://app.example.com,http://localhost:3000",
-    })
+    let wrong = |wrong| format!("has {:?}, which is no origin (scheme, host and port, no path)", shown(wrong));
+    CorsOrigins::parse(text).map(Some).map_err(wrong)
 }
 
 /// As much of a wrong value as helps to find it.
@@ -298,7 +239,7 @@ mod tests {
 
     fn refused(args: &ServeArgs, name: &str, value: &str) -> WrongConfig {
         let variable = |asked: &str| (asked == name).then(|| value.to_owned());
-        Config::read(args, variable).err().expect("it is refused")
+        Config::read(args, &Flags::default(), variable).err().expect("it is refused")
     }
 
     /// Holds: bin.wrong-configuration
@@ -307,39 +248,39 @@ mod tests {
         let wrong = ServeArgs { listen: "nowhere".to_owned(), ..args() };
         assert_eq!(
             refused(&wrong, "", "").to_string(),
-            "LEDGERWAY_LISTEN is \"nowhere\", which is no IP address with a port, for example LEDGERWAY_LISTEN=127.0.0.1:8080"
+            "LEDGERWAY_LISTEN is \"nowhere\", which is no address with a port, for example LEDGERWAY_LISTEN=127.0.0.1:8080"
         );
         let wrong = ServeArgs { metrics_listen: Some("9090".to_owned()), ..args() };
-        assert_eq!(refused(&wrong, "", "").variable, "LEDGERWAY_METRICS_LISTEN");
+        assert_eq!(refused(&wrong, "", "").name, "LEDGERWAY_METRICS_LISTEN");
         let wrong = ServeArgs { hold_ttl_seconds: "0".to_owned(), ..args() };
-        assert_eq!(refused(&wrong, "", "").variable, "LEDGERWAY_HOLD_TTL_SECONDS");
+        assert_eq!(refused(&wrong, "", "").name, "LEDGERWAY_HOLD_TTL_SECONDS");
         for wrong in ["", "refund", "Release", "charge-hold"] {
             let wrong = ServeArgs { unknown_usage: wrong.to_owned(), ..args() };
-            assert_eq!(refused(&wrong, "", "").variable, "LEDGERWAY_UNKNOWN_USAGE");
+            assert_eq!(refused(&wrong, "", "").name, "LEDGERWAY_UNKNOWN_USAGE");
         }
         for wrong in ["", "65", "1048577", "-66", "160MiB", "1e3"] {
             let wrong = ServeArgs { body_memory_mib: wrong.to_owned(), ..args() };
-            assert_eq!(refused(&wrong, "", "").variable, "LEDGERWAY_BODY_MEMORY_MIB");
+            assert_eq!(refused(&wrong, "", "").name, "LEDGERWAY_BODY_MEMORY_MIB");
         }
         let wrong = ServeArgs { mode: "banana".to_owned(), ..args() };
-        assert_eq!(refused(&wrong, "", "").variable, "LEDGERWAY_MODE");
+        assert_eq!(refused(&wrong, "", "").name, "LEDGERWAY_MODE");
         let wrong = ServeArgs { data: DataArgs { dir: "".into() }, ..args() };
-        assert_eq!(refused(&wrong, "", "").variable, "LEDGERWAY_DATA");
+        assert_eq!(refused(&wrong, "", "").name, "LEDGERWAY_DATA");
         let wrong = ServeArgs { drain_delay_seconds: "-1".to_owned(), ..args() };
-        assert_eq!(refused(&wrong, "", "").variable, "LEDGERWAY_DRAIN_DELAY_SECONDS");
+        assert_eq!(refused(&wrong, "", "").name, "LEDGERWAY_DRAIN_DELAY_SECONDS");
         let wrong = ServeArgs { cors_origins: "https://a.example,b.example".to_owned(), ..args() };
         let wrong = refused(&wrong, "", "");
-        assert_eq!(wrong.variable, "LEDGERWAY_CORS_ORIGINS");
+        assert_eq!(wrong.name, "LEDGERWAY_CORS_ORIGINS");
         assert!(wrong.problem.contains("\"b.example\""), "{wrong}");
-        assert_eq!(refused(&args(), "LEDGERWAY_REDIS_URL", "redis://x").variable, "LEDGERWAY_REDIS_URL");
     }
 
     #[test]
     fn who_finds_a_port_taken_is_shown_another_one() {
-        let taken = std::io::Error::from(std::io::ErrorKind::AddrInUse);
+        let taken = std::io::Error::from(ErrorKind::AddrInUse);
+        let config = Config::read(&args(), &Flags::default(), |_| None).expect("a configuration");
         for (tried, example) in [("127.0.0.1:8080", "127.0.0.1:8081"), ("0.0.0.0:80", "127.0.0.1:8080")] {
-            let wrong = WrongConfig::listen(LISTEN, tried.parse().expect("an address"), &taken);
-            assert_eq!(wrong.example, example, "{wrong}");
+            let wrong = config.unlistened(setting::LISTEN, &ListenAddress::parse(tried).expect("an address"), &taken);
+            assert_eq!(wrong.example, format!("LEDGERWAY_LISTEN={example}"), "{wrong}");
         }
     }
 
@@ -348,14 +289,14 @@ mod tests {
         let limits = |of_keys: &str, of_admin: &str| {
             let (rate_limit_requests, admin_rate_limit_requests) = (of_keys.to_owned(), of_admin.to_owned());
             let args = ServeArgs { rate_limit_requests, admin_rate_limit_requests, ..args() };
-            Config::read(&args, |_| None).map(|config| config.default_limits)
+            Config::read(&args, &Flags::default(), |_| None).map(|config| config.default_limits)
         };
         assert_eq!(limits("", "").expect("none"), DefaultLimits::default());
         let both = DefaultLimits { requests_per_hour: Some(7), admin_requests_per_hour: Some(9) };
         assert_eq!(limits("7", "9").expect("numbers"), both);
         for wrong in ["0", "-1", "many", "1.5", "1000000001"] {
-            assert_eq!(limits(wrong, "").expect_err("no number").variable, "LEDGERWAY_RATE_LIMIT_REQUESTS");
-            assert_eq!(limits("", wrong).expect_err("no number").variable, "LEDGERWAY_ADMIN_RATE_LIMIT_REQUESTS");
+            assert_eq!(limits(wrong, "").expect_err("no number").name, "LEDGERWAY_RATE_LIMIT_REQUESTS");
+            assert_eq!(limits("", wrong).expect_err("no number").name, "LEDGERWAY_ADMIN_RATE_LIMIT_REQUESTS");
         }
     }
 

@@ -8,13 +8,11 @@ mod metrics;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 /// Requests are allocated on one thread and freed on another, the writer's or the views': glibc's arenas pay a lock for
 /// each of those, and give little back.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    cli::run(cli::Cli::parse())
+    cli::run()
 }

@@ -1,11 +1,11 @@
-//! Logs on stderr: text on a terminal, JSON otherwise; `RUST_LOG` says how much.
+//! Logs on stderr: text on a terminal, JSON otherwise.
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-pub fn start() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+/// With as much as `filter` lets through.
+pub fn start(filter: EnvFilter) {
     // A line that cannot be written is lost. Complaining of it on the same stderr would panic, and take the thread that
     // wrote it with it: the ledger's own, where a full disk holds the log lines as well.
     let lines =

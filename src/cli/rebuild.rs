@@ -5,7 +5,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use events::log::LEDGER_FILE;
 use events::log::lock::{FolderLock, Served, served};
 use http::Method;
 use projections::views::{View, offline};
@@ -14,6 +13,7 @@ use serde_json::Value;
 use super::asking::{Running, Unanswered};
 use super::progress::{Elsewhere, Progress};
 use super::{RebuildArgs, complain, say};
+use crate::config::Flags;
 
 const NOT_BEGUN: u8 = 2;
 /// Between two looks at how far the gateway is.
@@ -31,8 +31,12 @@ impl From<Unanswered> for Failure {
     }
 }
 
-pub fn run(args: &RebuildArgs) -> ExitCode {
-    let done = views_of(&args.views).and_then(|views| rebuild(&args.data.dir, &views));
+pub fn run(args: &RebuildArgs, flags: &Flags) -> ExitCode {
+    let views = views_of(&args.views).and_then(|views| {
+        args.data.ledger(flags).map_err(Failure::NotBegun)?;
+        Ok(views)
+    });
+    let done = views.and_then(|views| rebuild(&args.data.dir, &views));
     match done {
         Ok(sentence) => {
             say(&sentence);
@@ -69,11 +73,6 @@ fn views_of(names: &[String]) -> Result<Vec<View>, Failure> {
 }
 
 fn rebuild(dir: &Path, views: &[View]) -> Result<String, Failure> {
-    let ledger = dir.join(LEDGER_FILE);
-    if !ledger.is_file() {
-        let why = format!("there is no {}: --data must be the data folder of a gateway", ledger.display());
-        return Err(Failure::NotBegun(why));
-    }
     let found = served(dir).map_err(|error| Failure::NotBegun(format!("look at {}: {error}", dir.display())))?;
     match found {
         Served::No => rebuild_here(dir, views),

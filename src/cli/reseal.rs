@@ -11,11 +11,12 @@ use command::secrets::node_key::{self, NodeKeyError, PREVIOUS_VARIABLE, VARIABLE
 use command::secrets::reseal::{Previous, ResealError, Resealed, Stored, reseal};
 use command::secrets::{NodeKey, Secret};
 use events::ids::{IdMaker, SystemRandom};
-use events::log::{LEDGER_FILE, LeftHolds, Log, LogError, LogOptions, OpenError};
+use events::log::{LeftHolds, Log, LogError, LogOptions, OpenError};
 use events::time::{Clock, SystemClock};
 
-use super::{ResealArgs, complain, say};
-use crate::config::{self, WrongConfig};
+use super::{ResealArgs, complain, say, variable};
+use crate::config::setting::{NODE_KEY, NODE_KEY_PREVIOUS, PREVIOUS_KEY_LOST};
+use crate::config::{Flags, WrongConfig, node_key as node_key_of, truth};
 
 const NOT_BEGUN: u8 = 2;
 const NEW_KEY_EXAMPLE: &str = "\"$(openssl rand -hex 32)\"";
@@ -64,8 +65,12 @@ impl From<ResealError> for Failure {
     }
 }
 
-pub fn run(args: &ResealArgs) -> ExitCode {
-    match Keys::read(args).and_then(|keys| replace(&args.data.dir, &keys)) {
+pub fn run(args: &ResealArgs, flags: &Flags) -> ExitCode {
+    let keys = Keys::read(args, flags).and_then(|keys| {
+        args.data.ledger(flags).map_err(Failure::NotBegun)?;
+        Ok(keys)
+    });
+    match keys.and_then(|keys| replace(&args.data.dir, &keys)) {
         Ok(lines) => {
             lines.iter().for_each(|line| say(line));
             ExitCode::SUCCESS
@@ -89,15 +94,17 @@ struct Keys {
 }
 
 impl Keys {
-    fn read(args: &ResealArgs) -> Result<Self, Failure> {
-        let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    fn read(args: &ResealArgs, flags: &Flags) -> Result<Self, Failure> {
         let keys = Self {
-            given: config::node_key(VARIABLE, variable)?,
-            previous: config::node_key(PREVIOUS_VARIABLE, variable)?,
-            is_previous_lost: config::truth("LEDGERWAY_PREVIOUS_KEY_LOST", &args.previous_key_lost)?,
+            given: node_key_of(NODE_KEY, variable)?,
+            previous: node_key_of(NODE_KEY_PREVIOUS, variable)?,
+            is_previous_lost: flags.judge(PREVIOUS_KEY_LOST, truth(&args.previous_key_lost))?,
         };
         if keys.is_previous_lost && keys.previous.is_some() {
-            let why = format!("{PREVIOUS_VARIABLE} is set, so the old key is not lost: leave out --previous-key-lost");
+            let why = format!(
+                "{PREVIOUS_VARIABLE} is set, so the old key is not lost: leave out {}",
+                flags.name_of(PREVIOUS_KEY_LOST)
+            );
             return Err(Failure::NotBegun(why));
         }
         Ok(keys)
@@ -110,11 +117,6 @@ impl Keys {
 }
 
 fn replace(dir: &Path, keys: &Keys) -> Result<Vec<String>, Failure> {
-    let ledger = dir.join(LEDGER_FILE);
-    if !ledger.is_file() {
-        let why = format!("there is no {}: --data must be the data folder of a gateway", ledger.display());
-        return Err(Failure::NotBegun(why));
-    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::NotBegun(format!("start the runtime: {error}")))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());

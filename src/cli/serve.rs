@@ -34,12 +34,12 @@ use query::{LimitsLeft, QueryState};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::welcome::Welcome;
-use super::{ServeArgs, complain, logging, say};
-use crate::config::{Config, LISTEN, ListenVariable, METRICS_LISTEN, WrongConfig};
+use super::{ServeArgs, WRONG_CONFIGURATION, complain, logging, say, variable};
+use crate::config::setting::{LISTEN, METRICS_LISTEN};
+use crate::config::{Config, Flags, ListenAddress, Setting, WrongConfig, log_filter};
 use crate::http::{Door, DoorParts, Health, InFlight, Server, health_routes, published};
 use crate::metrics::{self, Answers, Bodies, Looks, Metrics};
 
-const WRONG_CONFIGURATION: u8 = 2;
 /// For the last bytes of the last answer, which have left us and not yet the socket.
 const LAST_BYTES: Duration = Duration::from_millis(50);
 
@@ -54,17 +54,17 @@ const METRICS_CONNECTIONS_MAX: usize = 64;
 /// Why the gateway did not start or did not end well; one sentence.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-pub fn run(args: &ServeArgs) -> ExitCode {
-    // What is no text is no value that would do: read as one, it is refused by its name instead of being overlooked.
-    let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-    let config = match Config::read(args, variable) {
-        Ok(config) => config,
+pub fn run(args: &ServeArgs, flags: &Flags) -> ExitCode {
+    let read = Config::read(args, flags, variable)
+        .and_then(|config| Ok((config, log_filter::read(variable("RUST_LOG").as_deref())?)));
+    let (config, filter) = match read {
+        Ok(read) => read,
         Err(wrong) => {
             complain(&wrong.to_string());
             return WRONG_CONFIGURATION.into();
         }
     };
-    logging::start();
+    logging::start(filter);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -101,9 +101,9 @@ async fn serve(mut config: Config) -> Result<ExitCode, Failure> {
     let ids = IdMaker::new(Arc::clone(&clock), Arc::new(SystemRandom));
     let mut signals = Signals::listen()?;
     // Bound first: an address that is taken must not cost a migration.
-    let server = bind(LISTEN, config.listen).await?;
-    let metrics_server = match config.metrics_listen {
-        Some(address) => Some(bind(METRICS_LISTEN, address).await?),
+    let server = bind(&config, LISTEN, &config.listen).await?;
+    let metrics_server = match &config.metrics_listen {
+        Some(address) => Some(bind(&config, METRICS_LISTEN, address).await?),
         None => None,
     };
     let address = server.address()?;
@@ -181,11 +181,11 @@ async fn start_engines(config: &Config, clock: &Arc<dyn Clock>) -> Result<Engine
         ..LogOptions::new(Arc::clone(clock))
     };
     let opened = tokio::task::spawn_blocking(move || {
-        let log = Log::open(&data, options).map_err(unopened)?;
+        let log = Log::open(&data, options)?;
         let (views, views_thread) = views::start(&log, &data, engines_clock)?;
         Ok::<_, Failure>((log, views, views_thread))
     });
-    let (log, views, views_thread) = opened.await??;
+    let (log, views, views_thread) = opened.await?.map_err(|error| unopened(config, error))?;
     let (tables, feed) = tables::start(&log).await?;
     let access = Arc::new(AccessRollup::new(log.clone(), Arc::clone(clock)));
     let registry = Registry::new();
@@ -197,8 +197,9 @@ async fn start_engines(config: &Config, clock: &Arc<dyn Clock>) -> Result<Engine
     Ok(Engines { log, tables, feed, views, views_thread, access, registry, figures, counting, bodies })
 }
 
-async fn bind(variable: ListenVariable, address: SocketAddr) -> Result<Server, WrongConfig> {
-    Server::bind(address).await.map_err(|error| WrongConfig::listen(variable, address, &error))
+async fn bind(config: &Config, setting: Setting, address: &ListenAddress) -> Result<Server, WrongConfig> {
+    let resolved = address.resolve().await.map_err(|error| config.unresolved(setting, address, &error))?;
+    Server::bind(resolved).await.map_err(|error| config.unlistened(setting, address, &error))
 }
 
 fn metrics_of(engines: &Engines, in_flight: &InFlight, clock: &Arc<dyn Clock>) -> Metrics {
@@ -228,10 +229,13 @@ async fn linger(config: &Config, in_flight: &InFlight, signals: &mut Signals) ->
 }
 
 /// A folder that cannot be one is the configuration's fault; what is wrong inside of it is not.
-fn unopened(error: OpenError) -> Failure {
-    match error {
-        OpenError::Folder { path, source } => WrongConfig::data(&path, &source).into(),
-        other => other.into(),
+fn unopened(config: &Config, error: Failure) -> Failure {
+    match error.downcast::<OpenError>() {
+        Ok(open) => match *open {
+            OpenError::Folder { path, source } => config.unusable_data(&path, &source).into(),
+            other => other.into(),
+        },
+        Err(other) => other,
     }
 }
 
@@ -323,7 +327,7 @@ async fn open_door(
         .merge(admin::routes(admin))
         .merge(query::routes(queries))
         .merge(health_routes(health));
-    let api = match config.metrics_listen {
+    let api = match &config.metrics_listen {
         Some(_) => api,
         None => api.merge(metrics::routes(metrics_of(engines, in_flight, clock))),
     };

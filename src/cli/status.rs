@@ -13,7 +13,7 @@ use events::event::admin::Scope;
 use events::ids::BudgetId;
 use events::ledger::{Balances, BudgetInForce};
 use events::log::lock::{Served, served};
-use events::log::{Head, LEDGER_FILE, Reader};
+use events::log::{Head, Reader};
 use events::money::{NanoUsd, NanoUsdSum};
 use events::time::{Clock, SystemClock, rfc3339};
 use projections::views::VIEWS_FILE;
@@ -21,6 +21,8 @@ use projections::views::glance::{Glance, glance};
 use serde_json::{Value, json};
 
 use super::{StatusArgs, complain, say};
+use crate::config::setting::JSON;
+use crate::config::{Flags, truth};
 
 const COULD_NOT_LOOK: u8 = 2;
 /// Tenants and budgets that are shown.
@@ -65,10 +67,15 @@ struct NearLimit {
     resets_at: Option<DateTime<Utc>>,
 }
 
-pub fn run(args: &StatusArgs) -> ExitCode {
-    match look(&args.data.dir, SystemClock::new().now()) {
-        Ok(status) => {
-            let shown = if args.json { status.json().to_string() } else { words::screen(&status) };
+pub fn run(args: &StatusArgs, flags: &Flags) -> ExitCode {
+    let asked = flags.judge(JSON, truth(&args.json)).map_err(|wrong| wrong.to_string());
+    let looked = asked.and_then(|json| {
+        let ledger = args.data.ledger(flags)?;
+        Ok((json, look(&args.data.dir, &ledger, SystemClock::new().now())?))
+    });
+    match looked {
+        Ok((json, status)) => {
+            let shown = if json { status.json().to_string() } else { words::screen(&status) };
             say(&shown);
             ExitCode::SUCCESS
         }
@@ -79,15 +86,11 @@ pub fn run(args: &StatusArgs) -> ExitCode {
     }
 }
 
-fn look(dir: &Path, now: DateTime<Utc>) -> Result<Status, String> {
-    let ledger = dir.join(LEDGER_FILE);
-    if !ledger.is_file() {
-        return Err(format!("there is no {}: --data must be the data folder of a gateway", ledger.display()));
-    }
+fn look(dir: &Path, ledger: &Path, now: DateTime<Utc>) -> Result<Status, String> {
     let unreadable = |path: &Path, error: &dyn std::fmt::Display| format!("read {}: {error}", path.display());
     let served = served(dir).map_err(|error| unreadable(dir, &error))?;
-    let reader = Reader::open_offline(&ledger).map_err(|error| unreadable(&ledger, &error))?;
-    let (head, balances) = reader.balances(now).map_err(|error| unreadable(&ledger, &error))?;
+    let reader = Reader::open_offline(ledger).map_err(|error| unreadable(ledger, &error))?;
+    let (head, balances) = reader.balances(now).map_err(|error| unreadable(ledger, &error))?;
     let views = dir.join(VIEWS_FILE);
     let midnight = now.date_naive().and_time(NaiveTime::MIN).and_utc().timestamp();
     let mut near = near_limits(&balances, head.time_after(now));
@@ -103,7 +106,7 @@ fn look(dir: &Path, now: DateTime<Utc>) -> Result<Status, String> {
         glance = look()?;
     }
     let users = near.iter().filter_map(|budget| if let Scope::User(id) = budget.scope { Some(id) } else { None });
-    let people = reader.personal_data(&users.collect::<Vec<_>>()).map_err(|error| unreadable(&ledger, &error))?;
+    let people = reader.personal_data(&users.collect::<Vec<_>>()).map_err(|error| unreadable(ledger, &error))?;
     for budget in &mut near {
         let known = glance.as_ref().and_then(|glance| glance.names.get(&owner(budget.scope).1));
         budget.scope_name = match budget.scope {
@@ -116,7 +119,7 @@ fn look(dir: &Path, now: DateTime<Utc>) -> Result<Status, String> {
         served,
         head,
         now,
-        ledger_bytes: bytes_of(&ledger),
+        ledger_bytes: bytes_of(ledger),
         views_bytes: bytes_of(&views),
         holds: OpenHolds::of(&balances),
         near,

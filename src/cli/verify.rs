@@ -3,15 +3,23 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use events::log::{LEDGER_FILE, LogError, Reader, wal};
+use events::log::{LogError, Reader, wal};
 use events::verify::{Depth, Sound, VerifyError, verify_watched};
 use projections::views::compare::{CompareError, Compared, compare_watched};
 use serde_json::json;
 
 use super::progress::{Elsewhere, Progress};
 use super::{VerifyArgs, complain, say};
+use crate::config::setting::{JSON, LOG_ONLY};
+use crate::config::{Flags, truth};
 
 const COULD_NOT_LOOK: u8 = 2;
+
+/// How it is to be said, and what is left out.
+struct Asked {
+    json: bool,
+    log_only: bool,
+}
 
 /// All that was looked at is what the events say.
 struct Verified {
@@ -36,22 +44,32 @@ enum Fault {
     Unreadable(String),
 }
 
-pub fn run(args: &VerifyArgs) -> ExitCode {
-    let found = look(args);
-    if args.json
+pub fn run(args: &VerifyArgs, flags: &Flags) -> ExitCode {
+    let read = flags
+        .judge(JSON, truth(&args.json))
+        .and_then(|json| Ok(Asked { json, log_only: flags.judge(LOG_ONLY, truth(&args.log_only))? }));
+    let asked = match read {
+        Ok(asked) => asked,
+        Err(wrong) => {
+            complain(&wrong.to_string());
+            return COULD_NOT_LOOK.into();
+        }
+    };
+    let found = args.data.ledger(flags).map_err(Fault::Unreadable).and_then(|ledger| look(args, &asked, &ledger));
+    if asked.json
         && let Some(object) = as_json(&found)
     {
         say(&object.to_string());
     }
     match found {
         Ok(verified) => {
-            if !args.json {
+            if !asked.json {
                 say(&sentence(&verified));
             }
             ExitCode::SUCCESS
         }
         Err(Fault::Broken { said, .. }) => {
-            if !args.json {
+            if !asked.json {
                 say(&format!("broken: {said}"));
             }
             ExitCode::FAILURE
@@ -63,26 +81,21 @@ pub fn run(args: &VerifyArgs) -> ExitCode {
     }
 }
 
-fn look(args: &VerifyArgs) -> Result<Verified, Fault> {
+fn look(args: &VerifyArgs, asked: &Asked, ledger: &Path) -> Result<Verified, Fault> {
     let dir = &args.data.dir;
-    let ledger = dir.join(LEDGER_FILE);
-    if !ledger.is_file() {
-        let why = format!("there is no {}: --data must be the data folder of a gateway", ledger.display());
-        return Err(Fault::Unreadable(why));
-    }
-    let reader = Reader::open_offline(&ledger).map_err(|error| unreadable(&ledger, &error))?;
+    let reader = Reader::open_offline(ledger).map_err(|error| unreadable(ledger, &error))?;
     let mut progress = Progress::of("log", Elsewhere::Nothing);
     let verified = verify_watched(&reader, Depth::Gateway, &mut |position, last| progress.at(position, last));
     drop(progress);
-    wal_must_be_whole(&ledger, verified.as_ref().map_or(0, |sound| sound.events))?;
-    let sound = verified.map_err(|error| of_log(&ledger, error))?;
-    if args.log_only {
+    wal_must_be_whole(ledger, verified.as_ref().map_or(0, |sound| sound.events))?;
+    let sound = verified.map_err(|error| of_log(ledger, error))?;
+    if asked.log_only {
         return Ok(Verified { sound, views: Views::LeftOut });
     }
     let mut progress = Progress::of("views", Elsewhere::Nothing);
     let compared = compare_watched(dir, &reader, &mut |position, last| progress.at(position, last));
     drop(progress);
-    let views = compared.map_err(|error| of_views(&ledger, error))?;
+    let views = compared.map_err(|error| of_views(ledger, error))?;
     Ok(Verified { sound, views: Views::Compared(views) })
 }
 

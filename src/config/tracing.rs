@@ -3,7 +3,7 @@
 use command::trace::TraceTarget;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
-use super::{WrongConfig, shown};
+use super::{Setting, WrongConfig, shown};
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
@@ -26,14 +26,15 @@ pub fn target(variable: &impl Fn(&str) -> Option<String>) -> Result<Option<Trace
     // What goes out is JSON over HTTP; collectors that are asked for protobuf over HTTP take it at the same place.
     if let Some(protocol) = given(PROTOCOL).filter(|protocol| !protocol.starts_with("http/")) {
         let problem = format!("is {:?}, and this version speaks HTTP alone", shown(&protocol));
-        return Err(WrongConfig { variable: PROTOCOL, problem, example: "http/json" });
+        return Err(Setting { variable: PROTOCOL, example: "http/json" }.wrong_as_variable(problem));
     }
     let headers = given(HEADERS).map_or_else(|| Ok(HeaderMap::new()), |list| headers(&list))?;
     Ok(Some(TraceTarget { url, headers, service: given(SERVICE).unwrap_or_else(|| "ledgerway".to_owned()) }))
 }
 
 fn url(variable: &'static str, example: &'static str, text: &str, path: String) -> Result<Uri, WrongConfig> {
-    let wrong = |why: &str| WrongConfig { variable, problem: format!("is {:?}, which {why}", shown(text)), example };
+    let wrong =
+        |why: &str| Setting { variable, example }.wrong_as_variable(format!("is {:?}, which {why}", shown(text)));
     let whole = if path.is_empty() { text.to_owned() } else { format!("{}{path}", text.trim_end_matches('/')) };
     let url: Uri = whole.parse().map_err(|_| wrong("is no URL"))?;
     match url.scheme_str() {
@@ -44,10 +45,9 @@ fn url(variable: &'static str, example: &'static str, text: &str, path: String) 
 
 /// `name=value,name=value`; what is wrong is not repeated, it may be a secret.
 fn headers(list: &str) -> Result<HeaderMap, WrongConfig> {
-    let wrong = || WrongConfig {
-        variable: HEADERS,
-        problem: "must be a list of name=value, separated by commas".to_owned(),
-        example: "\"authorization=Bearer%20...\"",
+    let wrong = || {
+        let setting = Setting { variable: HEADERS, example: "\"authorization=Bearer%20...\"" };
+        setting.wrong_as_variable("must be a list of name=value, separated by commas")
     };
     let mut headers = HeaderMap::new();
     for pair in list.split(',').filter(|pair| !pair.trim().is_empty()) {
@@ -106,10 +106,10 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_named_and_a_secret_is_not_repeated() {
         for (name, value) in [(ENDPOINT, "collector:4318"), (TRACES_ENDPOINT, "ftp://x"), (ENDPOINT, "http://a b")] {
-            assert_eq!(read(&[(name, value)]).err().expect("refused").variable, name);
+            assert_eq!(read(&[(name, value)]).err().expect("refused").name, name);
         }
         let grpc = read(&[(ENDPOINT, "http://c:4317"), (PROTOCOL, "grpc")]).err().expect("refused");
-        assert_eq!(grpc.variable, PROTOCOL);
+        assert_eq!(grpc.name, PROTOCOL);
         for list in ["s3cret", "a=%zz-s3cret", "b\u{7f}d=s3cret"] {
             let refused = read(&[(ENDPOINT, "http://c"), (HEADERS, list)]).err().expect("refused").to_string();
             assert!(refused.starts_with(HEADERS) && !refused.contains("s3cret"), "{refused}");

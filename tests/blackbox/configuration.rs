@@ -27,7 +27,7 @@ impl Drop for Running {
 }
 
 /// Exit code and words of what is expected to end.
-fn said(command: &mut Command) -> (Option<i32>, String) {
+pub fn said(command: &mut Command) -> (Option<i32>, String) {
     let (out, err) = (tempfile::tempfile().expect("a file"), tempfile::tempfile().expect("a file"));
     let copies = [&out, &err].map(|file| file.try_clone().expect("the same file"));
     let mut running = Running(command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().expect("it starts"));
@@ -178,10 +178,7 @@ fn wrong_configuration_is_one_sentence_that_names_the_variable_and_an_example() 
         assert!(!words.contains("panicked") && !words.contains(short), "{words}");
     }
     let (code, words) = serve_to_its_end(&file, &[]);
-    assert!(
-        code == Some(2) && words.starts_with("ledgerway: LEDGERWAY_DATA ") && !words.contains("panicked"),
-        "{words}"
-    );
+    assert!(code == Some(2) && words.starts_with("ledgerway: --data ") && !words.contains("panicked"), "{words}");
     assert!(words.contains("for example"), "{words}");
 }
 

@@ -43,6 +43,7 @@ mod reseal;
 mod retries;
 mod routing;
 mod secrets;
+mod settings;
 mod short_budgets;
 mod shutdown;
 mod tenancy;

@@ -26,6 +26,8 @@ pub enum UnknownUsage {
 }
 
 impl UnknownUsage {
+    pub const ALL: [Self; 2] = [Self::ChargeHold, Self::Release];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ChargeHold => "charge_hold",

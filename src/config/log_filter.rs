@@ -1,0 +1,68 @@
+//! `RUST_LOG`: how much is logged. What the library would quietly take for the name of a part, or leave out, is refused.
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::setting::{Setting, WrongConfig};
+use super::shown;
+
+const RUST_LOG: Setting = Setting { variable: "RUST_LOG", example: "info,hyper=debug" };
+const DEFAULT: &str = "info";
+/// Parts of ours, which may stand without a level.
+const PARTS: [&str; 6] = ["ledgerway", "command", "events", "openapi", "projections", "query"];
+
+/// What `RUST_LOG` says; where it says nothing, `info`.
+pub fn read(text: Option<&str>) -> Result<EnvFilter, WrongConfig> {
+    let text = text.map(str::trim).filter(|text| !text.is_empty()).unwrap_or(DEFAULT);
+    let wrong = |why: &str| {
+        let problem = format!("is {:?}, {why}", shown(text));
+        RUST_LOG.wrong_as_variable(problem)
+    };
+    let parts = text.split(',').filter(|part| !part.is_empty());
+    if let Some(part) = parts.into_iter().find(|part| !is_directive(part)) {
+        let part = shown(part);
+        return Err(wrong(&format!(
+            "where {part:?} is no level (error, warn, info, debug, trace, off), nor a part of the program with one"
+        )));
+    }
+    EnvFilter::builder().parse(text).map_err(|_| wrong("which is no list of levels, or of parts with levels"))
+}
+
+/// A level, a part with its level, or a part of ours. What names spans is left to the library.
+fn is_directive(text: &str) -> bool {
+    let is_level = |level: &str| !level.is_empty() && level.parse::<LevelFilter>().is_ok();
+    match text.rsplit_once('=') {
+        _ if text.contains('[') => true,
+        Some((part, level)) => !part.is_empty() && !part.contains(char::is_whitespace) && is_level(level),
+        None => is_level(text) || PARTS.contains(&text.split("::").next().unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Holds: bin.rust-log
+    #[test]
+    fn a_level_or_a_part_with_one_is_heard_and_anything_else_is_named() {
+        for fine in ["", " ", "info", "WARN", "off", "3", "warn,ledgerway=debug", "command::inference", "[span]=debug"]
+        {
+            assert!(read(Some(fine)).is_ok(), "{fine}");
+        }
+        assert_eq!(read(None).expect("the default").to_string(), "info");
+        assert_eq!(read(Some("")).expect("the default").to_string(), "info");
+        for (wrong, named) in [
+            ("wran", "\"wran\""),
+            ("info,ledgerway=wran", "\"ledgerway=wran\""),
+            ("ledgerway=", "\"ledgerway=\""),
+            ("=info", "\"=info\""),
+            ("9", "\"9\""),
+            ("warn ledgerway", "\"warn ledgerway\""),
+            ("hyper", "\"hyper\""),
+        ] {
+            let said = read(Some(wrong)).expect_err("refused").to_string();
+            assert!(said.starts_with(&format!("RUST_LOG is {wrong:?}")) && said.contains(named), "{said}");
+            assert!(said.ends_with("for example RUST_LOG=info,hyper=debug"), "{said}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Settings by their names. Each is a variable and a flag; what is wrong with one is said by the name that it was given by.
+
+use std::collections::BTreeSet;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command};
+
+const PREFIX: &str = "LEDGERWAY_";
+
+/// A setting: its variable, and a value that would do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    pub variable: &'static str,
+    pub example: &'static str,
+}
+
+const fn setting(variable: &'static str, example: &'static str) -> Setting {
+    Setting { variable, example }
+}
+
+const NEW_KEY: &str = "\"$(openssl rand -hex 32)\"";
+
+pub const LISTEN: Setting = setting("LEDGERWAY_LISTEN", "127.0.0.1:8080");
+pub const METRICS_LISTEN: Setting = setting("LEDGERWAY_METRICS_LISTEN", "127.0.0.1:9090");
+pub const DATA: Setting = setting("LEDGERWAY_DATA", "./ledgerway-data");
+pub const DEV: Setting = setting("LEDGERWAY_DEV", "true");
+pub const MODE: Setting = setting("LEDGERWAY_MODE", "all");
+pub const ADMIN_KEY: Setting = setting("LEDGERWAY_ADMIN_KEY", NEW_KEY);
+pub const NODE_KEY: Setting = setting("LEDGERWAY_NODE_KEY", NEW_KEY);
+pub const NODE_KEY_PREVIOUS: Setting = setting("LEDGERWAY_NODE_KEY_PREVIOUS", "\"$(cat ./ledgerway-data/node.key)\"");
+pub const PREVIOUS_KEY_LOST: Setting = setting("LEDGERWAY_PREVIOUS_KEY_LOST", "true");
+pub const HOLD_TTL_SECONDS: Setting = setting("LEDGERWAY_HOLD_TTL_SECONDS", "900");
+pub const UNKNOWN_USAGE: Setting = setting("LEDGERWAY_UNKNOWN_USAGE", "charge_hold");
+pub const DRAIN_TIMEOUT_SECONDS: Setting = setting("LEDGERWAY_DRAIN_TIMEOUT_SECONDS", "30");
+pub const DRAIN_DELAY_SECONDS: Setting = setting("LEDGERWAY_DRAIN_DELAY_SECONDS", "5");
+pub const RATE_LIMIT_REQUESTS: Setting = setting("LEDGERWAY_RATE_LIMIT_REQUESTS", "1000");
+pub const ADMIN_RATE_LIMIT_REQUESTS: Setting = setting("LEDGERWAY_ADMIN_RATE_LIMIT_REQUESTS", "1000");
+pub const BODY_MEMORY_MIB: Setting = setting("LEDGERWAY_BODY_MEMORY_MIB", "160");
+pub const CORS_ORIGINS: Setting = setting("LEDGERWAY_CORS_ORIGINS", "https://app.example.com,http://localhost:3000");
+pub const JSON: Setting = setting("LEDGERWAY_JSON", "true");
+pub const LOG_ONLY: Setting = setting("LEDGERWAY_LOG_ONLY", "true");
+
+/// Every setting of this version.
+pub const ALL: [Setting; 19] = [
+    LISTEN,
+    METRICS_LISTEN,
+    DATA,
+    DEV,
+    MODE,
+    ADMIN_KEY,
+    NODE_KEY,
+    NODE_KEY_PREVIOUS,
+    PREVIOUS_KEY_LOST,
+    HOLD_TTL_SECONDS,
+    UNKNOWN_USAGE,
+    DRAIN_TIMEOUT_SECONDS,
+    DRAIN_DELAY_SECONDS,
+    RATE_LIMIT_REQUESTS,
+    ADMIN_RATE_LIMIT_REQUESTS,
+    BODY_MEMORY_MIB,
+    CORS_ORIGINS,
+    JSON,
+    LOG_ONLY,
+];
+
+impl Setting {
+    fn flag(self) -> String {
+        let name = self.variable.strip_prefix(PREFIX).unwrap_or(self.variable);
+        format!("--{}", name.to_ascii_lowercase().replace('_', "-"))
+    }
+
+    /// For what is a variable alone, or was given as one.
+    pub fn wrong_as_variable(self, problem: impl Into<String>) -> WrongConfig {
+        let (name, example) = (self.variable.to_owned(), format!("{}={}", self.variable, self.example));
+        WrongConfig { name, problem: problem.into(), example }
+    }
+}
+
+/// A setting has a value that cannot be used. The value of a secret is not repeated.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name} {problem}, for example {example}")]
+pub struct WrongConfig {
+    /// As it was given: a flag, or else a variable.
+    pub name: String,
+    pub problem: String,
+    pub example: String,
+}
+
+/// Which settings were given as flags; a flag is heard instead of its variable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flags {
+    variables: BTreeSet<String>,
+}
+
+impl Flags {
+    /// Those of the command that was given.
+    pub fn of(command: &Command, matches: &ArgMatches) -> Self {
+        let Some((name, matches)) = matches.subcommand() else { return Self::default() };
+        let arguments = command.find_subcommand(name).into_iter().flat_map(Command::get_arguments);
+        let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let variables = arguments
+            .filter_map(|argument| Some((argument.get_env()?, argument.get_id())))
+            .filter(|(_, id)| is_given(id.as_str()))
+            .map(|(variable, _)| variable.to_string_lossy().into_owned());
+        Self { variables: variables.collect() }
+    }
+
+    /// What whoever gave it has called it.
+    pub fn name_of(&self, setting: Setting) -> String {
+        if self.variables.contains(setting.variable) { setting.flag() } else { setting.variable.to_owned() }
+    }
+
+    pub fn wrong(&self, setting: Setting, problem: impl Into<String>) -> WrongConfig {
+        self.wrong_with(setting, problem, setting.example)
+    }
+
+    /// The same, with another example.
+    pub fn wrong_with(&self, setting: Setting, problem: impl Into<String>, example: &str) -> WrongConfig {
+        let name = self.name_of(setting);
+        let between = if name == setting.variable { '=' } else { ' ' };
+        WrongConfig { problem: problem.into(), example: format!("{name}{between}{example}"), name }
+    }
+
+    /// A value that was read, or the problem with it under its setting's name.
+    pub fn judge<T>(&self, setting: Setting, read: Result<T, String>) -> Result<T, WrongConfig> {
+        read.map_err(|problem| self.wrong(setting, problem))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    fn flags(line: &[&str]) -> Flags {
+        let mut command = Cli::command();
+        let matches = command.try_get_matches_from_mut(line).expect("a command line");
+        Flags::of(&command, &matches)
+    }
+
+    /// Secrets have no flags: the arguments of a process are seen by everybody on its machine.
+    #[test]
+    fn every_flag_is_a_setting_and_every_setting_but_a_secret_is_a_flag() {
+        let command = Cli::command();
+        let arguments = || command.get_subcommands().flat_map(Command::get_arguments);
+        for argument in arguments().filter(|argument| argument.get_env().is_some()) {
+            let variable = argument.get_env().expect("a variable").to_string_lossy();
+            let found = ALL.iter().find(|setting| setting.variable == variable).expect("a setting");
+            assert_eq!(Some(found.flag().as_str()), argument.get_long().map(|long| format!("--{long}")).as_deref());
+        }
+        for setting in ALL {
+            let is_secret = [ADMIN_KEY, NODE_KEY, NODE_KEY_PREVIOUS].contains(&setting);
+            let is_flag = arguments().any(|argument| argument.get_env().is_some_and(|env| env == setting.variable));
+            assert_ne!(is_flag, is_secret, "{}", setting.variable);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_by_the_name_that_it_was_given_by() {
+        let given = flags(&["ledgerway", "serve", "--listen", "x", "--dev"]);
+        assert_eq!(given.wrong(LISTEN, "is x").to_string(), "--listen is x, for example --listen 127.0.0.1:8080");
+        assert_eq!(given.name_of(DEV), "--dev");
+        let wrong = given.wrong(MODE, "is y").to_string();
+        assert_eq!(wrong, "LEDGERWAY_MODE is y, for example LEDGERWAY_MODE=all");
+        assert_eq!(flags(&["ledgerway", "verify", "--data", "d", "--json"]).name_of(JSON), "--json");
+        assert_eq!(flags(&["ledgerway", "completions", "bash"]), Flags::default());
+    }
+}
