@@ -13,7 +13,7 @@ use events::event::admin::Scope;
 use events::ids::BudgetId;
 use events::ledger::{Balances, BudgetInForce};
 use events::log::lock::{Served, served};
-use events::log::{Head, Reader};
+use events::log::{Head, Reader, offline};
 use events::money::{NanoUsd, NanoUsdSum};
 use events::time::{Clock, SystemClock, rfc3339};
 use projections::views::VIEWS_FILE;
@@ -71,7 +71,9 @@ pub fn run(args: &StatusArgs, flags: &Flags) -> ExitCode {
     let asked = flags.judge(JSON, truth(&args.json)).map_err(|wrong| wrong.to_string());
     let looked = asked.and_then(|json| {
         let ledger = args.data.ledger(flags)?;
-        Ok((json, look(&args.data.dir, &ledger, SystemClock::new().now())?))
+        let dir = &args.data.dir;
+        let status = offline::steadily(dir, || look(dir, &ledger, SystemClock::new().now()))?;
+        Ok((json, status))
     });
     match looked {
         Ok((json, status)) => {

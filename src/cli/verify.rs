@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use events::log::{LogError, Reader, wal};
+use events::log::{LogError, Reader, offline, wal};
 use events::verify::{Depth, Sound, VerifyError, verify_watched};
 use projections::views::compare::{CompareError, Compared, compare_watched};
 use serde_json::json;
@@ -55,7 +55,11 @@ pub fn run(args: &VerifyArgs, flags: &Flags) -> ExitCode {
             return COULD_NOT_LOOK.into();
         }
     };
-    let found = args.data.ledger(flags).map_err(Fault::Unreadable).and_then(|ledger| look(args, &asked, &ledger));
+    let found = args
+        .data
+        .ledger(flags)
+        .map_err(Fault::Unreadable)
+        .and_then(|ledger| offline::steadily(&args.data.dir, || look(args, &asked, &ledger)));
     if asked.json
         && let Some(object) = as_json(&found)
     {

@@ -1,5 +1,8 @@
 //! `ledgerway verify`: while the folder is served, and of a copy that somebody has touched.
 
+use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use events::log::LEDGER_FILE;
@@ -26,6 +29,47 @@ fn copy(from: &Path) -> tempfile::TempDir {
         }
     }
     to
+}
+
+/// Names, lengths and what stands in the files of a folder.
+fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let files = std::fs::read_dir(folder).expect("a folder").flatten();
+    let read = |path| std::fs::read(path).expect("a file");
+    files.map(|file| (file.file_name().to_string_lossy().into_owned(), read(file.path()))).collect()
+}
+
+/// Neither in a folder that was left in order nor in one whose process died, also where nothing may be written.
+/// Holds: bin.verify-reads
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_looks_leaves_nothing_behind() {
+    let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    tenant.chat("ok").await.must(200);
+    crate::views::caught_up(&gateway).await;
+    let look = |folder: &Path, which: &str| {
+        for file in std::fs::read_dir(folder).expect("a folder").flatten() {
+            std::fs::set_permissions(file.path(), Permissions::from_mode(0o444)).expect("its mode");
+        }
+        std::fs::set_permissions(folder, Permissions::from_mode(0o555)).expect("its mode");
+        let before = contents(folder);
+        for arguments in [["verify"].as_slice(), &["verify", "--json", "--log-only"], &["status"]] {
+            let ended = ledgerway().args(arguments).arg("--data").arg(folder).output().expect("it starts");
+            let words = String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned();
+            assert_eq!(ended.status.code(), Some(0), "{which} {arguments:?}: {words}");
+            assert!(contents(folder) == before, "{which} {arguments:?}: {:?}", contents(folder).keys());
+        }
+        std::fs::set_permissions(folder, Permissions::from_mode(0o755)).expect("its mode");
+    };
+    gateway.kill();
+    let left = copy(&gateway.data());
+    let wal = std::fs::metadata(left.path().join("ledger.db-wal")).expect("what was not moved yet");
+    assert!(wal.len() > 0);
+    look(left.path(), "left by a dead process");
+    gateway.start_again();
+    gateway.stop();
+    let stopped = copy(&gateway.data());
+    assert_eq!(std::fs::metadata(stopped.path().join("ledger.db-wal")).map_or(0, |wal| wal.len()), 0);
+    look(stopped.path(), "stopped");
 }
 
 /// Holds: bin.verify, bin.verify-reads
