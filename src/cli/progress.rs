@@ -19,6 +19,7 @@ pub enum Elsewhere {
     Nothing,
 }
 
+/// Dropped, the screen is left to what was found, or to what went wrong.
 pub struct Progress {
     what: String,
     shown: Shown,
@@ -26,9 +27,15 @@ pub struct Progress {
 
 enum Shown {
     Bar(ProgressBar),
-    /// The last percentage that was said.
-    Lines(Option<u64>),
+    Lines(Option<Said>),
     Nothing,
+}
+
+/// What the last line said.
+struct Said {
+    percent: u64,
+    /// How many events there are in all.
+    last: u64,
 }
 
 impl Progress {
@@ -52,25 +59,40 @@ impl Progress {
 
     pub fn at(&mut self, position: u64, last: u64) {
         match &mut self.shown {
-            Shown::Bar(bar) => {
-                bar.set_length(last);
-                bar.set_position(position);
-            }
+            // Both at once: one after the other would show what was never so.
+            Shown::Bar(bar) => bar.update(|state| {
+                state.set_len(last);
+                state.set_pos(position);
+            }),
             Shown::Lines(said) => {
                 let percent = position.saturating_mul(100).checked_div(last).unwrap_or(0);
                 let step = percent - percent % LINE_EVERY_PERCENT;
-                if said.is_none_or(|said| step > said) {
-                    *said = Some(step);
+                if said.as_ref().is_none_or(|said| step > said.percent) {
+                    *said = Some(Said { percent: step, last });
                     complain(&format!("{}: {percent} %, {position} of {last} events", self.what));
                 }
             }
             Shown::Nothing => {}
         }
     }
+
+    /// It came to its end, also where nobody told how the last of it went.
+    pub fn done(mut self) {
+        let last = match &self.shown {
+            Shown::Bar(bar) => bar.length(),
+            Shown::Lines(said) => said.as_ref().map(|said| said.last),
+            Shown::Nothing => None,
+        };
+        let Some(last) = last else { return };
+        self.at(last, last);
+        if let Shown::Bar(bar) = &self.shown {
+            // Draws, which a change alone does not always.
+            bar.finish();
+        }
+    }
 }
 
 impl Drop for Progress {
-    /// The screen is left to what was found.
     fn drop(&mut self) {
         if let Shown::Bar(bar) = &self.shown {
             bar.finish_and_clear();

@@ -90,8 +90,8 @@ fn rebuild_here(dir: &Path, views: &[View]) -> Result<String, Failure> {
     let _lock = FolderLock::take(dir).map_err(|error| Failure::NotBegun(error.to_string()))?;
     let mut progress = Progress::of(names(views), Elsewhere::Lines);
     let rebuilt = offline::rebuild(dir, views, &mut |position, last| progress.at(position, last));
-    drop(progress);
     let position = rebuilt.map_err(|error| Failure::Failed(error.to_string()))?;
+    progress.done();
     Ok(format!("rebuilt {} as of position {position}", names(views)))
 }
 
@@ -111,8 +111,9 @@ fn ask_for(gateway: &Running, views: &[View]) -> Result<String, Failure> {
             let Some(slowest) =
                 rebuilds.iter().copied().filter(running).min_by_key(|rebuild| rebuild["percent"].as_u64())
             else {
-                drop(progress);
-                return said_of(views, &rebuilds);
+                let said = said_of(views, &rebuilds)?;
+                progress.done();
+                return Ok(said);
             };
             progress.at(slowest["position"].as_u64().unwrap_or(0), slowest["target"].as_u64().unwrap_or(0));
             tokio::time::sleep(LOOK_EVERY).await;

@@ -90,7 +90,9 @@ fn look(args: &VerifyArgs, asked: &Asked, ledger: &Path) -> Result<Verified, Fau
     let reader = Reader::open_offline(ledger).map_err(|error| unreadable(ledger, &error))?;
     let mut progress = Progress::of("log", Elsewhere::Nothing);
     let verified = verify_watched(&reader, Depth::Gateway, &mut |position, last| progress.at(position, last));
-    drop(progress);
+    if verified.is_ok() {
+        progress.done();
+    }
     wal_must_be_whole(ledger, verified.as_ref().map_or(0, |sound| sound.events))?;
     let sound = verified.map_err(|error| of_log(ledger, error))?;
     if asked.log_only {
@@ -98,7 +100,9 @@ fn look(args: &VerifyArgs, asked: &Asked, ledger: &Path) -> Result<Verified, Fau
     }
     let mut progress = Progress::of("views", Elsewhere::Nothing);
     let compared = compare_watched(dir, &reader, &mut |position, last| progress.at(position, last));
-    drop(progress);
+    if compared.is_ok() {
+        progress.done();
+    }
     let views = compared.map_err(|error| of_views(ledger, error))?;
     Ok(Verified { sound, views: Views::Compared(views) })
 }

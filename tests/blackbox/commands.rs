@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::gateway::{Gateway, ledgerway};
+use crate::gateway::{BINARY, Gateway, OPERATOR_KEY, ledgerway, without_settings};
 use crate::tenant::{Setup, Tenant};
 use crate::upstream::MockUpstream;
 
@@ -82,11 +82,86 @@ fn shells_are_told_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let (code, script, _) = run(&["completions", shell], None);
         assert_eq!(code, Some(0));
-        for command in ["serve", "verify", "rebuild", "status", "completions"] {
+        for command in ["serve", "verify", "rebuild", "reseal", "status", "completions"] {
             assert!(script.contains(command), "{command} for {shell}");
         }
     }
     assert_eq!(run(&["completions", "cobol"], None).0, Some(2));
+}
+
+/// What bash offers for the last word.
+fn offered(words: &[&str]) -> Vec<String> {
+    let (_, script, _) = run(&["completions", "bash"], None);
+    let (last, words_before) = (words.len() - 1, words.join("' '"));
+    let ask = format!(
+        "{script}\nCOMP_WORDS=('{words_before}'); COMP_CWORD={last}; _ledgerway ledgerway \"${{COMP_WORDS[{last}]}}\" \
+         \"${{COMP_WORDS[{last} - 1]}}\"; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    );
+    let ended = std::process::Command::new("bash").args(["-c", &ask]).output().expect("bash");
+    let mut offered: Vec<String> = String::from_utf8_lossy(&ended.stdout).lines().map(str::to_owned).collect();
+    offered.sort();
+    offered
+}
+
+/// Holds: bin.completions
+#[test]
+fn a_shell_knows_the_values_that_there_are() {
+    assert_eq!(offered(&["ledgerway", "rebuild", "usage"]), ["usage_by_hour"]);
+    assert_eq!(offered(&["ledgerway", "rebuild", "usage_by_hour", "b"]), ["budgets"]);
+    assert_eq!(offered(&["ledgerway", "serve", "--unknown-usage", ""]), ["charge_hold", "release"]);
+    assert_eq!(offered(&["ledgerway", "serve", "--mode", ""]), ["all"]);
+    for [command, flag] in [["serve", "--dev"], ["verify", "--json"], ["verify", "--log-only"], ["status", "--json"]] {
+        assert_eq!(offered(&["ledgerway", command, flag, ""]), ["false", "true"], "{command} {flag}");
+    }
+    assert!(offered(&["ledgerway", "completions", ""]).contains(&"zsh".to_owned()));
+    assert!(offered(&["ledgerway", "serve", "--li"]).contains(&"--listen".to_owned()));
+}
+
+/// Every percentage that is shown, in order.
+fn percentages(shown: &str) -> Vec<u64> {
+    let before =
+        shown.split(" %").map(|before| before.rsplit(|c: char| !c.is_ascii_digit()).next().unwrap_or_default());
+    let mut found: Vec<u64> = before.filter_map(|digits| digits.parse().ok()).collect();
+    // What stands behind the last sign is no percentage.
+    found.truncate(shown.matches(" %").count());
+    found
+}
+
+/// Holds: bin.progress
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_ends_at_its_end() {
+    let mut gateway = Gateway::start();
+    for _ in 0..30 {
+        gateway.operator().post("/v1/admin/partners", &json!({ "name": "one of many" })).await.must(201);
+    }
+    crate::views::caught_up(&gateway).await;
+    let rebuilt = |data: &Path| {
+        let mut command = ledgerway();
+        let ended = command.args(["rebuild", "--data"]).arg(data).env("LEDGERWAY_ADMIN_KEY", OPERATOR_KEY).output();
+        let ended = ended.expect("it starts");
+        let words = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(0), "{words}");
+        percentages(&words)
+    };
+    // As lines, of a gateway that is asked and of one that is not there.
+    for _ in 0..5 {
+        let asked = rebuilt(&gateway.data());
+        assert!(asked.is_empty() || asked.last() == Some(&100), "{asked:?}");
+    }
+    gateway.stop();
+    assert_eq!(rebuilt(&gateway.data()).last(), Some(&100));
+    // As bars.
+    for command in ["verify", "rebuild"] {
+        let screen = tempfile::NamedTempFile::new().expect("a file");
+        let line = format!("{BINARY} {command} --data {}", gateway.data().display());
+        let mut terminal = without_settings(std::process::Command::new("script"));
+        terminal.args(["-qefc", &line]).arg(screen.path()).stdin(std::process::Stdio::null());
+        assert!(terminal.output().expect("a terminal").status.success());
+        let shown = std::fs::read_to_string(screen.path()).expect("the screen");
+        let seen = percentages(&shown);
+        assert!(seen.last() == Some(&100), "{command}: {seen:?} in {shown}");
+        assert!(!shown.contains(" 0 % 0/0"), "{command}: {shown}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
