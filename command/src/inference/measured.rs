@@ -184,6 +184,33 @@ mod tests {
     }
 
     #[test]
+    fn what_went_through_is_counted_by_its_bytes_and_within_the_bound_of_the_output() {
+        let meter = meter(100, 10);
+        for (text_bytes, reasoning_bytes, counted) in
+            [(0, 0, [0, 0]), (17, 8, [5, 2]), (400, 8, [10, 0]), (20, 400, [5, 5]), (40, 1, [10, 0])]
+        {
+            let mut metered = Metered::default();
+            (metered.text_bytes, metered.reasoning_bytes) = (text_bytes, reasoning_bytes);
+            let measured = meter.measure(&rates(), &metered, NanoUsd::new(77));
+            assert_eq!(measured.usage.tokens, reported([25, 0, 0], counted), "{text_bytes} {reasoning_bytes}");
+            assert_eq!((measured.usage.source, measured.is_given_back()), (UsageSource::Counted, false));
+            assert_eq!(measured.cost, rates().cost(&measured.usage.tokens).expect("a cost"));
+        }
+        let mut metered = Metered::default();
+        (metered.reported_input, metered.text_bytes) = (Some(reported([30, 5, 1], [0, 0])), 8);
+        let measured = meter.measure(&rates(), &metered, NanoUsd::new(77));
+        assert_eq!(measured.usage.tokens, reported([30, 5, 1], [2, 0]));
+    }
+
+    /// What is free is charged nothing, and that is known.
+    #[test]
+    fn what_costs_nothing_is_not_given_back() {
+        let tokens = reported([0, 0, 0], [0, 0]);
+        let usage = Usage { tokens, source: UsageSource::Provider };
+        assert!(!Measured { usage, cost: NanoUsd::ZERO, implausible: None }.is_given_back());
+    }
+
+    #[test]
     fn of_what_nobody_says_anything_the_policy_decides() {
         for (unknown_usage, cost, is_given_back) in
             [(UnknownUsage::ChargeHold, 77, false), (UnknownUsage::Release, 0, true)]

@@ -152,12 +152,12 @@ mod tests {
     /// The example of Anthropic's page on compaction: what was read and written to make the summary is billed too.
     #[test]
     fn what_stands_among_the_iterations_alone_is_billed() {
-        let usage = r#"{"input_tokens":23000,"output_tokens":1000,"cache_creation_input_tokens":5,"iterations":[{"type":"compaction","input_tokens":180000,"output_tokens":3500,"cache_creation":{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":7}},{"type":"message","input_tokens":23000,"output_tokens":1000,"cache_creation_input_tokens":5}]}"#;
+        let usage = r#"{"input_tokens":23000,"output_tokens":1000,"cache_creation_input_tokens":5,"iterations":[{"type":"compaction","input_tokens":180000,"output_tokens":3500,"cache_read_input_tokens":11,"cache_creation":{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":7}},{"type":"message","input_tokens":23000,"output_tokens":1000,"cache_read_input_tokens":2,"cache_creation_input_tokens":5}]}"#;
         let read = classes(usage).expect("a report");
         assert_eq!((read.input_uncached_tokens, read.output_text_tokens), (203_000, 4_500));
-        assert_eq!(read.input_cache_write_tokens, 12);
+        assert_eq!((read.input_cache_read_tokens, read.input_cache_write_tokens), (13, 12));
         assert_eq!(read.input_cache_write_by_ttl, BTreeMap::from([("5m".to_owned(), 5), ("1h".to_owned(), 7)]));
-        assert_eq!(input_classes(usage).map(|input| input.input()), Some(203_012));
+        assert_eq!(input_classes(usage).map(|input| input.input()), Some(203_025));
         // Where the top level has it all, nothing is counted twice.
         let usage = r#"{"input_tokens":30,"output_tokens":9,"iterations":[{"input_tokens":10,"output_tokens":4},{"input_tokens":20,"output_tokens":5},null,{}]}"#;
         let read = classes(usage).expect("a report");

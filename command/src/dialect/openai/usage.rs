@@ -204,6 +204,12 @@ mod tests {
                 r#"{"prompt_tokens":10,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":40}}"#,
                 [10, 40, 0, 5, 0],
             ),
+            // parts that are the whole are in it
+            (
+                r#"{"prompt_tokens":40,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":30,"cache_write_tokens":10},"completion_tokens_details":{"reasoning_tokens":5}}"#,
+                [0, 30, 10, 0, 5],
+            ),
+            (r#"{"prompt_tokens":0.0,"completion_tokens":4}"#, [0, 0, 0, 4, 0]),
             // Gemini: thoughts in the total alone
             (r#"{"prompt_tokens":20,"completion_tokens":198,"total_tokens":623}"#, [20, 0, 0, 198, 405]),
             (r#"{"prompt_tokens":21,"completion_tokens":0,"total_tokens":81}"#, [21, 0, 0, 0, 60]),
@@ -258,6 +264,20 @@ mod tests {
             (r#"{"completion_tokens":5,"total_tokens":15}"#, [10, 0, 0, 5, 0]),
         ] {
             assert_eq!(of(usage), Some(wanted), "{usage}");
+        }
+    }
+
+    #[test]
+    fn the_input_is_read_where_nothing_else_is_reported_yet() {
+        for (usage, wanted) in [
+            (r#"{"prompt_tokens":40,"prompt_tokens_details":{"cached_tokens":30}}"#, Some([10, 30])),
+            (r#"{"prompt_tokens":40,"prompt_tokens_details":{"cached_tokens":40}}"#, Some([0, 40])),
+            (r#"{"prompt_tokens":40,"prompt_tokens_details":{"cached_tokens":41}}"#, Some([40, 41])),
+            (r#"{"prompt_tokens":0}"#, None),
+            (r#"{"completion_tokens":7}"#, None),
+        ] {
+            let input = reported_input(usage).map(|input| [input.input_uncached_tokens, input.input_cache_read_tokens]);
+            assert_eq!(input, wanted, "{usage}");
         }
     }
 

@@ -7,6 +7,10 @@ use uuid::Uuid;
 
 use super::*;
 
+/// Half of what is kept of all of them, and half of their number: what one tenant may have.
+const HALF_BYTES: usize = 32 * 1024 * 1024;
+const HALF_CALLS: usize = 512;
+
 fn owner(number: u128) -> Owner {
     Some(TenantId::from(Uuid::from_u128(number)))
 }
@@ -28,13 +32,13 @@ fn taken(calls: &AbandonedCalls, owner: Owner, number: usize, bytes: usize) -> V
 #[test]
 fn no_tenant_has_more_than_half_of_the_calls_and_all_together_have_no_more_than_all() {
     let calls = AbandonedCalls::default();
-    let first = taken(&calls, owner(1), CALLS_MAX, 0);
-    assert_eq!(first.len(), CALLS_MAX / 2);
-    let second = taken(&calls, owner(2), CALLS_MAX, 0);
-    assert_eq!(second.len(), CALLS_MAX / 2);
+    let first = taken(&calls, owner(1), 2000, 0);
+    assert_eq!(first.len(), HALF_CALLS);
+    let second = taken(&calls, owner(2), 2000, 0);
+    assert_eq!(second.len(), HALF_CALLS);
     assert!(taken(&calls, owner(3), 1, 0).is_empty() && taken(&calls, None, 1, 0).is_empty());
     drop(first);
-    assert_eq!(taken(&calls, owner(3), CALLS_MAX, 0).len(), CALLS_MAX / 2);
+    assert_eq!(taken(&calls, owner(3), 2000, 0).len(), HALF_CALLS);
     drop(second);
     let load = calls.load();
     assert_eq!((load.all, load.by_owner.len()), (Amount::default(), 0));
@@ -43,16 +47,15 @@ fn no_tenant_has_more_than_half_of_the_calls_and_all_together_have_no_more_than_
 #[test]
 fn what_they_keep_is_bounded_in_the_same_way_and_given_back() {
     let calls = AbandonedCalls::default();
-    let half = BYTES_MAX / 2;
-    let first = taken(&calls, owner(1), 1, half - 1);
+    let first = taken(&calls, owner(1), 1, HALF_BYTES - 1);
     assert!(first[0].add(1) && !first[0].add(1));
     assert!(taken(&calls, owner(1), 1, 1).is_empty());
-    let second = taken(&calls, owner(2), 1, half);
+    let second = taken(&calls, owner(2), 1, HALF_BYTES);
     assert_eq!(second.len(), 1);
     assert!(taken(&calls, owner(3), 1, 1).is_empty());
     // Their requests have been taken.
-    first[0].subtract(half - 10);
-    assert_eq!(calls.load().all, Amount { calls: 2, bytes: half + 10 });
+    first[0].subtract(HALF_BYTES - 10);
+    assert_eq!(calls.load().all, Amount { calls: 2, bytes: HALF_BYTES + 10 });
     assert_eq!(taken(&calls, owner(3), 1, 100).len(), 1);
     drop((first, second));
     assert_eq!(calls.load().all, Amount::default());
