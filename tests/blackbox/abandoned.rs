@@ -192,17 +192,20 @@ async fn a_whole_answer_is_charged_as_the_provider_reports_it_though_its_client_
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_whole_answer_that_nothing_came_of_the_hold_is_charged_or_given_back() {
     let release = [("LEDGERWAY_UNKNOWN_USAGE", "release")];
-    for (model, env, ended, charges) in [
-        ("hang", &[][..], "budget.settled.v1", true),
-        ("cut", &[], "budget.settled.v1", true),
-        ("close", &[], "budget.settled.v1", true),
-        ("html", &[], "budget.settled.v1", true),
-        ("hang", &release, "budget.released.v1", false),
+    // Its deadline is before the provider's, and before the end of its hold.
+    let short_holds = [("LEDGERWAY_HOLD_TTL_SECONDS", "2")];
+    for (model, env, timeout_ms, ended, charges) in [
+        ("hang", &[][..], 1500, "budget.settled.v1", true),
+        ("hang", &short_holds, 30_000, "budget.settled.v1", true),
+        ("cut", &[], 1500, "budget.settled.v1", true),
+        ("close", &[], 1500, "budget.settled.v1", true),
+        ("html", &[], 1500, "budget.settled.v1", true),
+        ("hang", &release, 1500, "budget.released.v1", false),
         // It said that it did not do it.
-        ("e500", &[], "budget.released.v1", false),
+        ("e500", &[], 1500, "budget.released.v1", false),
     ] {
         let (gateway, upstream) = (Gateway::start_with(env), MockUpstream::start().await);
-        let tenant = Tenant::with(&gateway, &upstream, &[model], Setup { timeout_ms: 1500, ..Setup::default() }).await;
+        let tenant = Tenant::with(&gateway, &upstream, &[model], Setup { timeout_ms, ..Setup::default() }).await;
         let (open, is_open) = tokio::sync::watch::channel(false);
         upstream.on_request(move |_| {
             let mut is_open = is_open.clone();

@@ -229,6 +229,14 @@ impl Running {
         match answer {
             Ok(answer) => self.abort(CLIENT_CLOSED, Some(&answer.metered)),
             Err(failure) => {
+                tracing::warn!(
+                    request_id = self.request_id(),
+                    trace_id = self.course.trace_id(),
+                    backend = self.target.as_ref().map(|target| &*target.name),
+                    reason = failure.reason(),
+                    status = failure.status,
+                    "call an upstream for a client that has left"
+                );
                 if failure.was_refused() {
                     self.call_failed(&failure);
                 }
