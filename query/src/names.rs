@@ -123,6 +123,9 @@ fn found(db: &Connection, sight: Sight, ids: BTreeSet<String>) -> Result<Found, 
     Ok(found)
 }
 
-fn kind_of(id: &str) -> Option<StreamKind> {
-    PREFIXES.into_iter().find(|(prefix, _)| id.starts_with(prefix)).map(|(_, kind)| kind)
+/// Of what has the length of an id and begins like one.
+fn kind_of(text: &str) -> Option<StreamKind> {
+    const DIGITS: usize = 32;
+    let is_of = |prefix: &str| text.strip_prefix(prefix).is_some_and(|digits| digits.len() == DIGITS);
+    PREFIXES.into_iter().find(|(prefix, _)| is_of(prefix)).map(|(_, kind)| kind)
 }

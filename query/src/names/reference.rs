@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 
+use events::concurrency::QueryPermit;
 use events::event::StreamKind;
-use events::ids::{KeyId, PartnerId, TenantId, UserId};
+use events::ids::{RequestId, UserId};
 use events::wire::Refusal;
 use projections::views::{View, ViewsError};
 use rusqlite::{Connection, named_params};
 
-use super::{NAMED, PREFIXES, Sight, kind_of};
+use super::{PREFIXES, Sight, kind_of};
 use crate::QueryState;
 use crate::asker::Asker;
 use crate::error::QueryError;
@@ -17,10 +18,11 @@ use crate::parameters::Parameters;
 use crate::visible::Visible;
 
 const CALLED: &str = include_str!("called.sql");
+const USERS: &str = include_str!("users.sql");
 /// Things of one name that are counted.
 const MATCHES_MAX: usize = 100;
-/// People of one name that are looked through for those that the caller sees.
-const PEOPLE_MAX: usize = 10_000;
+/// Users of a caller below the platform whose names are looked through.
+const USERS_MAX: usize = 10_000;
 /// Filters by owner, and what they name.
 const OWNERS: [(&str, StreamKind); 4] = [
     ("partner", StreamKind::Partner),
@@ -33,7 +35,9 @@ const OWNERS: [(&str, StreamKind); 4] = [
 /// Errors: 400 for what means nothing that the caller sees, and for what means several.
 pub async fn resolve_owners(state: &QueryState, asker: &Asker, parameters: &mut Parameters) -> Result<(), QueryError> {
     for (name, kind) in OWNERS {
-        let Some(text) = parameters.peek(name).filter(|text| !is_id(kind, text)).map(str::to_owned) else { continue };
+        let Some(text) = parameters.peek(name).filter(|text| kind_of(text) != Some(kind)).map(str::to_owned) else {
+            continue;
+        };
         match meant(state, asker, vec![kind], &text).await?.as_slice() {
             [] => return Err(none(name, kind).into()),
             [id] => parameters.put(name, id.clone()),
@@ -59,34 +63,22 @@ pub async fn resolve_actor_and_resource(
         }
     }
     let Some(text) = parameters.peek("resource").map(str::to_owned) else { return Ok(()) };
-    let of_kind = text.split_once('/').and_then(|(kind, text)| Some((kind_called(kind)?, text)));
+    let of_kind = text.split_once('/').and_then(|(kind, rest)| Some((StreamKind::parse(kind)?, rest)));
     let (kinds, text) = match of_kind {
-        Some((kind, text)) => (vec![kind], text.to_owned()),
-        None => (PREFIXES.iter().map(|(_, kind)| *kind).collect(), text),
+        Some((kind, rest)) => (PREFIXES.iter().map(|(_, known)| *known).filter(|known| *known == kind).collect(), rest),
+        None => (PREFIXES.iter().map(|(_, kind)| *kind).collect::<Vec<_>>(), text.as_str()),
     };
-    if kind_of(&text).is_some() {
+    let is_id = kind_of(text).is_some() || text.starts_with(RequestId::PREFIX);
+    if kinds.is_empty() || is_id {
         return Ok(());
     }
-    match meant(state, asker, kinds, &text).await?.as_slice() {
+    match meant(state, asker, kinds, text).await?.as_slice() {
         [] => Ok(()),
         [id] => {
             parameters.put("resource", id.clone());
             Ok(())
         }
         several => Err(ambiguous("resource", several.len()).into()),
-    }
-}
-
-fn kind_called(name: &str) -> Option<StreamKind> {
-    PREFIXES.into_iter().map(|(_, kind)| kind).find(|kind| kind.as_str() == name)
-}
-
-fn is_id(kind: StreamKind, text: &str) -> bool {
-    match kind {
-        StreamKind::Partner => text.parse::<PartnerId>().is_ok(),
-        StreamKind::Tenant => text.parse::<TenantId>().is_ok(),
-        StreamKind::User => text.parse::<UserId>().is_ok(),
-        _ => text.parse::<KeyId>().is_ok(),
     }
 }
 
@@ -99,29 +91,64 @@ async fn meant(
     text: &str,
 ) -> Result<Vec<String>, QueryError> {
     let sight = Sight::of(state, asker, Visible::to(asker));
-    let is_of_people = sight.people && kinds.contains(&StreamKind::User);
-    let people = if is_of_people { people(state, asker, text).await? } else { Vec::new() };
+    // Among things of all kinds nobody looks for a person.
+    let is_of_people = sight.people && kinds == [StreamKind::User];
     // That there is one and no other is said by a view alone that has taken in everything which was recorded by now.
     state.views.wait_for(View::Catalogue, state.log.head().position).await?;
-    let (permit, text) = (state.admit(asker).await?, text.to_owned());
+    let permit = state.admit(asker).await?;
+    let of = text.to_owned();
     let look = move |db: &Connection| {
-        let mut ids: BTreeSet<String> = seen(db, sight, &people)?.into_iter().collect();
+        let mut ids = BTreeSet::new();
         for kind in &kinds {
-            ids.extend(called(db, sight, *kind, &text)?);
+            ids.extend(called(db, sight, *kind, &of)?);
         }
-        Ok(ids)
+        let own_users = if is_of_people { own_users(db, sight)? } else { None };
+        Ok((ids, own_users))
     };
-    Ok(state.views.read(&permit, View::Catalogue, look).await?.value.into_iter().collect())
+    let (mut ids, own_users) = state.views.read(&permit, View::Catalogue, look).await?.value;
+    if is_of_people {
+        let people = people(state, &permit, text, own_users).await?;
+        ids.extend(people.iter().map(ToString::to_string));
+    }
+    Ok(ids.into_iter().collect())
 }
 
-/// Who is called so, on the whole platform.
-async fn people(state: &QueryState, asker: &Asker, name: &str) -> Result<Vec<UserId>, QueryError> {
-    let (permit, name) = (state.admit(asker).await?, name.to_owned());
-    let people = state.log.read(&permit, move |reader| reader.people_named(&name, PEOPLE_MAX + 1)).await?;
-    if people.len() > PEOPLE_MAX {
-        return Err(Refusal::invalid("user", "is the name of too many: give an id, a slug or an external id").into());
+/// Who is called so, of these users, or of all that there are. How many others have the name makes no difference to a caller
+/// that sees its own alone.
+async fn people(
+    state: &QueryState,
+    permit: &QueryPermit,
+    name: &str,
+    among: Option<Vec<UserId>>,
+) -> Result<Vec<UserId>, QueryError> {
+    if among.as_ref().is_some_and(|users| users.len() > USERS_MAX) {
+        let reason =
+            format!("is looked for among the names of {USERS_MAX} users at most: give an id, a slug or an external id");
+        return Err(Refusal::invalid("user", reason).into());
     }
-    Ok(people)
+    let name = name.to_owned();
+    let read = state.log.read(permit, move |reader| match among {
+        None => reader.people_named(&name, MATCHES_MAX + 1),
+        Some(users) => {
+            let people = reader.personal_data(&users)?.into_values();
+            Ok(people.filter(|person| person.name == name).map(|person| person.subject).collect())
+        }
+    });
+    Ok(read.await?)
+}
+
+/// The users that the caller sees, one more than are looked through; `None` where it sees all.
+fn own_users(db: &Connection, sight: Sight) -> Result<Option<Vec<UserId>>, ViewsError> {
+    if sight.visible == Visible::Platform {
+        return Ok(None);
+    }
+    let rows = i64::try_from(USERS_MAX).map_or(i64::MAX, |max| max + 1);
+    let parameters = named_params! {
+        ":visible_partner": sight.visible.partner(), ":visible_tenant": sight.visible.tenant(), ":rows": rows,
+    };
+    let mut statement = db.prepare_cached(USERS)?;
+    let ids = statement.query_map(parameters, |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+    Ok(Some(ids.iter().filter_map(|id| id.parse().ok()).collect()))
 }
 
 fn called(db: &Connection, sight: Sight, kind: StreamKind, text: &str) -> Result<BTreeSet<String>, ViewsError> {
@@ -133,24 +160,6 @@ fn called(db: &Connection, sight: Sight, kind: StreamKind, text: &str) -> Result
     };
     let mut statement = db.prepare_cached(CALLED)?;
     Ok(statement.query_map(parameters, |row| row.get(0))?.collect::<Result<_, _>>()?)
-}
-
-/// Those of these users that the caller sees.
-fn seen(db: &Connection, sight: Sight, people: &[UserId]) -> Result<Vec<String>, ViewsError> {
-    let mut statement = db.prepare_cached(NAMED)?;
-    let mut ids = Vec::new();
-    for id in people.iter().map(ToString::to_string) {
-        let mut rows = statement.query((StreamKind::User.as_str(), &id))?;
-        let Some(row) = rows.next()? else { continue };
-        let (partner, tenant): (Option<String>, Option<String>) = (row.get(1)?, row.get(2)?);
-        if sight.sees(&id, partner.as_deref(), tenant.as_deref()) {
-            ids.push(id);
-        }
-        if ids.len() > MATCHES_MAX {
-            break;
-        }
-    }
-    Ok(ids)
 }
 
 fn none(field: &str, kind: StreamKind) -> Refusal {

@@ -1,0 +1,5 @@
+SELECT id FROM catalogue
+WHERE kind = 'user'
+  AND (:visible_partner IS NULL OR partner_id = :visible_partner)
+  AND (:visible_tenant IS NULL OR tenant_id = :visible_tenant)
+LIMIT :rows
