@@ -229,6 +229,7 @@ impl Operation {
             | "idle_timeout_ms"
             | "headers"
             | "output_cap_field"
+            | "allowed_fields"
             | "strategy"
             | "system_prefix"
             | "cache_read_usd_per_mtok"
