@@ -63,7 +63,7 @@ fn a_name_or_an_id_of_a_call_has_256_characters_at_most() {
 
 #[test]
 fn an_answer_has_1024_blocks_at_most_and_an_event_as_many_pieces() {
-    for (count, taken) in [(1023, Ok(())), (1025, TOO_LARGE)] {
+    for (count, taken) in [(1024, Ok(())), (1025, TOO_LARGE)] {
         let parts = repeated(r#"{"type":"text","text":"x"}"#, count);
         let answer = format!(r#"{{"choices":[{{"message":{{"content":[{parts}]}}}}]}}"#);
         assert_eq!(whole(UpstreamDialect::OpenAi, Surface::Native, answer.clone()), taken);

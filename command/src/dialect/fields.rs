@@ -102,15 +102,20 @@ impl<'a, 'p> Fields<'a, 'p> {
         self.raw(name).map(|value| count(value, max, &self.path.field(name))).transpose()
     }
 
+    /// Those that nobody has asked for yet.
+    pub fn left(&self) -> impl Iterator<Item = &Member<'a>> {
+        self.left.iter().flatten()
+    }
+
     /// Errors: as [`must_be_spelled`], for what nobody has asked for yet.
     pub fn must_be_spelled(&self, known: &[&str]) -> Result<(), Refusal> {
         let known = known.iter().copied();
-        self.left.iter().flatten().try_for_each(|member| must_be_spelled(member.name(), known.clone(), self.path))
+        self.left().try_for_each(|member| must_be_spelled(member.name(), known.clone(), self.path))
     }
 
     /// The first member that nobody has asked for is refused by name.
     pub fn finish(self) -> Result<(), Refusal> {
-        match self.left.iter().flatten().next() {
+        match self.left().next() {
             Some(member) => Err(self.path.field(member.name()).refuse("is not a known field")),
             None => Ok(()),
         }
@@ -172,6 +177,14 @@ fn reads_like(name: &str, known: &str) -> bool {
 }
 
 fn repeated<'m>(members: &'m [Member<'_>]) -> Option<&'m str> {
+    /// As most are: comparing each with each is quicker than sorting.
+    const FEW: usize = 12;
+    if members.len() <= FEW {
+        let is_repeated = |(at, member): &(usize, &Member<'_>)| {
+            members.iter().take(*at).any(|earlier| earlier.name() == member.name())
+        };
+        return members.iter().enumerate().find(is_repeated).map(|(_, member)| member.name());
+    }
     let mut names: Vec<&str> = members.iter().map(Member::name).collect();
     names.sort_unstable();
     names.array_windows().find(|[one, next]| one == next).map(|[one, _]| *one)

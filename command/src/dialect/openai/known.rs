@@ -5,8 +5,8 @@
 
 use events::wire::Refusal;
 
-use crate::dialect::fields::{self, Path, must_be_spelled};
-use crate::dialect::json::{self, Kind};
+use crate::dialect::fields::{self, Fields, Path, must_be_spelled};
+use crate::dialect::json::{self, Kind, Member};
 
 /// An object, or a list of such.
 pub struct Known {
@@ -28,7 +28,7 @@ const RESPONSE_FORMAT: Known = object(&["json_schema", "type"], &[("json_schema"
 const STREAM_OPTIONS: Known = object(&["include_usage"], &[]);
 const REASONING: Known = object(&["budget_tokens", "effort", "enabled", "max_tokens", "type"], &[]);
 
-/// Values of the top level, by their names. Messages are read elsewhere.
+/// Values of the top level, by their names. Messages and tools are read elsewhere.
 pub const TOP_LEVEL: &[(&str, &Known)] = &[
     ("functions", &FUNCTION),
     ("function_call", &FUNCTION),
@@ -37,7 +37,6 @@ pub const TOP_LEVEL: &[(&str, &Known)] = &[
     ("stream_options", &STREAM_OPTIONS),
     ("thinking", &REASONING),
     ("tool_choice", &TOOL_CHOICE),
-    ("tools", &TOOL),
 ];
 
 /// The same of a message.
@@ -58,12 +57,18 @@ pub fn check(name: &str, value: &str, known: &[(&str, &Known)], path: &Path<'_>)
     }
 }
 
+/// The same for a tool that has been read: definitions are long.
+pub fn check_tool(tool: &Fields<'_, '_>) -> Result<(), Refusal> {
+    tool.left().try_for_each(|member| TOOL.check_member(member, tool.path()))
+}
+
 impl Known {
     fn check(&self, text: &str, path: &Path<'_>) -> Result<(), Refusal> {
-        for member in fields::members(text, path)? {
-            must_be_spelled(member.name(), self.names.iter().copied(), path)?;
-            check(member.name(), member.value, self.inside, path)?;
-        }
-        Ok(())
+        fields::members(text, path)?.iter().try_for_each(|member| self.check_member(member, path))
+    }
+
+    fn check_member(&self, member: &Member<'_>, path: &Path<'_>) -> Result<(), Refusal> {
+        must_be_spelled(member.name(), self.names.iter().copied(), path)?;
+        check(member.name(), member.value, self.inside, path)
     }
 }

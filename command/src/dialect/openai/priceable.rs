@@ -3,6 +3,7 @@
 
 use events::wire::{ErrorCode, Refusal};
 
+use super::known;
 use crate::chat::read::TOOLS_MAX;
 use crate::dialect::fields::{self, Fields, Path};
 use crate::dialect::json::{self, Kind};
@@ -205,6 +206,7 @@ fn tools(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
     fields::bounded_elements(value, path, TOOLS_MAX, |index, element| {
         let path = path.element(index);
         let mut tool = Fields::read(element, &path)?;
+        known::check_tool(&tool)?;
         let is_clients = match tool.raw("type") {
             Some(kind) => is_one_of(kind, &["function", "custom"]),
             None => tool.raw("function").is_some(),

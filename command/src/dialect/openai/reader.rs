@@ -91,7 +91,7 @@ impl Reader {
         let mut pieces = 0;
         for choice in choices_of(top.choices) {
             read_choice(choice?, &mut |index, piece| {
-                pieces += 1;
+                pieces += usize::from(!matches!(piece, Piece::End(_)));
                 if pieces > ANSWER_BLOCKS_MAX {
                     return Err(UpstreamFault::TooLarge);
                 }
