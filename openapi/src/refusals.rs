@@ -53,7 +53,8 @@ pub fn details(code: ErrorCode) -> Shape {
             object().optional("recorded", schema::described(schema::one_of(["no", "unknown", "yes"]), whether))
         }
         ErrorCode::UpstreamRejected => {
-            let said = object().required("reason", text()).optional("upstream_status", schema::count());
+            let how = schema::described(schema::one_of(["status", "in_band_error"]), "How the upstream said it");
+            let said = object().required("reason", how).optional("upstream_status", schema::count());
             said.optional("upstream_code", text()).optional("upstream_param", text())
         }
         ErrorCode::ViewBehind => {
