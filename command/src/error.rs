@@ -13,6 +13,7 @@ use crate::admin::fields::FieldError;
 use crate::admin::life::LifeError;
 use crate::auth::hashing::HashingError;
 use crate::body::BodyError;
+use crate::idempotency::{IDEMPOTENCY_HEADER, MalformedKey};
 use crate::secrets::VaultError;
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -23,8 +24,8 @@ pub enum CommandError {
     /// A field of the body, or the body itself.
     #[error(transparent)]
     Field(#[from] FieldError),
-    #[error("the Idempotency-Key header must be 1 to 255 visible ASCII characters")]
-    IdempotencyKeyMalformed,
+    #[error(transparent)]
+    IdempotencyKeyMalformed(#[from] MalformedKey),
     #[error("the body must be JSON, sent with content-type: application/json")]
     MediaType,
     #[error(transparent)]
@@ -96,7 +97,7 @@ impl CommandError {
     fn worded(self, message: String) -> Refusal {
         match self {
             Self::Field(error) => Refusal::invalid(error.field, error.reason),
-            Self::IdempotencyKeyMalformed => Refusal::invalid("idempotency-key", message),
+            Self::IdempotencyKeyMalformed(_) => Refusal::invalid(IDEMPOTENCY_HEADER, message),
             Self::MediaType => Refusal::new(ErrorCode::UnsupportedMediaType, message),
             Self::Body(error) => error.into_refusal(),
             Self::NotPermitted(refusal) => refusal,
@@ -153,7 +154,7 @@ impl CommandError {
             | Self::IdInUse { .. }
             | Self::NotYetInForce { .. } => true,
             Self::Field(_)
-            | Self::IdempotencyKeyMalformed
+            | Self::IdempotencyKeyMalformed(_)
             | Self::MediaType
             | Self::Body(_)
             | Self::NotPermitted(_)

@@ -46,12 +46,14 @@ use crate::course::{Arrival, Course};
 use crate::dialect::{ClientRequest, Surface};
 use crate::error::ledger_unavailable;
 use crate::figures::{RequestFigures, Stage};
+use crate::idempotency;
 use crate::limits::{BindingLimits, LetIn, LimitRefused, RateLimiter};
 use crate::reply;
 use crate::secrets::vault::Vault;
 use crate::tokens::TokenCounter;
 use crate::trace::Tracer;
 use crate::upstream::UpstreamClients;
+use admission::Asking;
 use plan::Plan;
 
 pub use abandoned::AbandonedCalls;
@@ -227,6 +229,8 @@ async fn prepare(
 ) -> Result<Prepared, Refusal> {
     // Before the body, so that nobody sends one for nothing; what counts is asked when it is there.
     caller.require(Permission::ModelsUse)?;
+    let idempotency_key = idempotency::key_of(request.headers())
+        .map_err(|error| Refusal::invalid(idempotency::IDEMPOTENCY_HEADER, error.to_string()))?;
     let HeldBody { bytes, permit: body_permit } = read_body(gateway, caller, request).await?;
     way.course.passed(Stage::Body);
     let tables = gateway.tables.load();
@@ -249,7 +253,8 @@ async fn prepare(
         .reserve_tokens(&mut way.let_in, tokens_bound)
         .map_err(|refused| limited(gateway, &context, &refused))?;
     way.course.passed(Stage::Plan);
-    let hold = admission::admit(gateway, id, context, &caller, &asked, &mut plan).await?;
+    let asking = Asking { id, context, caller: &caller, asked: &asked, idempotency_key };
+    let hold = admission::admit(gateway, asking, &mut plan).await?;
     way.course.passed(Stage::Admit);
     asked.forget_what_was_read();
     let first_body = match hold.lowered_to {

@@ -11,6 +11,7 @@ pub mod dialect;
 pub mod error;
 pub mod figures;
 pub mod hex;
+pub mod idempotency;
 pub mod inference;
 pub mod limits;
 pub mod reply;

@@ -4,6 +4,7 @@
 mod append;
 mod checkpoint;
 mod clock;
+mod inference_keys;
 pub mod interrupt;
 pub mod lock;
 mod migrate;
@@ -34,6 +35,7 @@ use crate::time::Clock;
 use crate::wire::Refusal;
 
 pub(crate) use append::read_announced;
+pub use inference_keys::InferenceKey;
 pub use lock::LOCK_FILE;
 pub use migrate::OtherSchema;
 pub use open::{LEDGER_FILE, OpenError};
@@ -253,7 +255,7 @@ pub struct EndedAt {
 
 /// Work for the writer; each answers once.
 enum Job {
-    Admit(Box<Admission>, oneshot::Sender<Result<Admitted, LogError>>),
+    Admit(Box<AdmissionJob>, oneshot::Sender<Result<Admitted, LogError>>),
     End(Box<Ending>, oneshot::Sender<Result<EndedAt, LogError>>),
     Refuse(Box<RefusedRequest>, oneshot::Sender<Result<Option<u64>, LogError>>),
     /// A refusal that waited for the next second.
@@ -263,6 +265,12 @@ enum Job {
     /// Look at what is unattended.
     Wake,
     Stop,
+}
+
+/// An admission, and what makes it the only one of its kind.
+struct AdmissionJob {
+    admission: Admission,
+    key: Option<InferenceKey>,
 }
 
 impl Job {
@@ -400,7 +408,14 @@ impl Log {
 
     /// Asks for the money; when it answers with a hold, admission and hold are durable.
     pub async fn admit(&self, admission: Admission) -> Result<Admitted, LogError> {
-        let answer = answered(self.send(|reply| Job::Admit(Box::new(admission), reply))?).await;
+        self.admit_once(admission, None).await
+    }
+
+    /// The same where no other request was admitted under the key, or none that was charged or is still being answered:
+    /// else it is refused, with `CONFLICT` or `IDEMPOTENCY_KEY_REUSED`.
+    pub async fn admit_once(&self, admission: Admission, key: Option<InferenceKey>) -> Result<Admitted, LogError> {
+        let job = Box::new(AdmissionJob { admission, key });
+        let answer = answered(self.send(|reply| Job::Admit(job, reply))?).await;
         if answer.is_err() {
             // The writer says so itself where it can; this is for one that hangs.
             self.shared.figures.set_failing(true);

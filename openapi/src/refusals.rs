@@ -38,7 +38,13 @@ pub fn details(code: ErrorCode) -> Shape {
         ErrorCode::Forbidden => object().optional("permission", text()),
         ErrorCode::ModelNotAllowed | ErrorCode::ModelNotFound => object().optional("model", text()),
         ErrorCode::ModelUnpriced => object().optional("model", text()).optional("field", text()),
-        ErrorCode::Conflict => object().optional("field", text()),
+        ErrorCode::Conflict => {
+            object().optional("field", text()).optional("request_id", first_request("is still being answered"))
+        }
+        ErrorCode::IdempotencyKeyReused => {
+            let charged = schema::described(schema::money(), "What that request was charged; absent for another one");
+            object().optional("request_id", first_request("came first")).optional("cost_usd", charged)
+        }
         ErrorCode::NotFound => {
             let supported =
                 schema::described(schema::list(text(), None), "What can be asked instead of an unsupported path");
@@ -63,7 +69,6 @@ pub fn details(code: ErrorCode) -> Shape {
         }
         ErrorCode::Overloaded => object().required("scope", schema::one_of(["key", "tenant", "gateway"])),
         ErrorCode::Unauthenticated
-        | ErrorCode::IdempotencyKeyReused
         | ErrorCode::PayloadTooLarge
         | ErrorCode::UnsupportedMediaType
         | ErrorCode::RequestHeaderFieldsTooLarge
@@ -74,6 +79,11 @@ pub fn details(code: ErrorCode) -> Shape {
         | ErrorCode::UpstreamTimeout => object(),
     };
     fields.open()
+}
+
+/// Of inference: the one that an `Idempotency-Key` stands for.
+fn first_request(what: &str) -> Shape {
+    schema::described(schema::id("req_"), &format!("The request with this Idempotency-Key that {what}"))
 }
 
 fn budget() -> Fields {

@@ -41,12 +41,14 @@ pub fn word(response: &mut Response, refusal: &Refusal, form: ErrorForm, request
     *response.body_mut() = Body::from(body);
 }
 
-/// The same request will fare the same: no money, more than a limit is in all, or an upstream that took it for wrong.
+/// The same request will fare the same: no money, a key that was used, more than a limit is in all, or an upstream that
+/// took it for wrong.
 fn is_final(refusal: &Refusal) -> bool {
     let has_no_time = refusal.details.get("retry_after").is_some_and(serde_json::Value::is_null);
     if refusal.code == ErrorCode::RateLimited && has_no_time {
         return true;
     }
     let upstream_status = refusal.details.get("upstream_status").and_then(serde_json::Value::as_u64);
-    refusal.code == ErrorCode::BudgetExceeded || upstream_status.is_some_and(|status| (400..500).contains(&status))
+    matches!(refusal.code, ErrorCode::BudgetExceeded | ErrorCode::IdempotencyKeyReused)
+        || upstream_status.is_some_and(|status| (400..500).contains(&status))
 }

@@ -8,6 +8,8 @@ use openapi::schema::{self, Shape};
 use openapi::{Answer, Operation};
 use serde_json::json;
 
+use crate::idempotency::IDEMPOTENCY_HEADER;
+
 const TAG: &str = "Administration";
 
 /// A change that was decided on can meet these.
@@ -19,7 +21,7 @@ pub fn command(id: &str, summary: &str) -> Operation {
     let meaning = "1 to 255 visible ASCII characters: a retry with the same key answers the same, and changes nothing";
     Operation::new(id, TAG, summary)
         .needs(Permission::AdminAccess)
-        .header("idempotency-key", schema::formed("^[!-~]{1,255}$"), meaning)
+        .header(IDEMPOTENCY_HEADER, schema::formed("^[!-~]{1,255}$"), meaning)
         .refuses(&[
             ErrorCode::InvalidRequest,
             ErrorCode::PayloadTooLarge,

@@ -17,10 +17,7 @@ use super::fields::{FieldError, Fields};
 use crate::body::memory::BodyOwner;
 use crate::body::{self, HeldBody};
 use crate::error::CommandError;
-
-/// Header that makes a retry answer the same.
-pub const IDEMPOTENCY_HEADER: &str = "idempotency-key";
-const IDEMPOTENCY_KEY_LEN_MAX: usize = 255;
+use crate::idempotency::{self, fingerprint};
 
 /// A request of a caller that may administrate, as of when its body was complete.
 pub struct AdminRequest {
@@ -88,13 +85,9 @@ impl RetryKey {
         path: &str,
         body: &[u8],
     ) -> Result<Option<Self>, CommandError> {
-        let Some(key) = headers.get(IDEMPOTENCY_HEADER) else { return Ok(None) };
-        let key = key.as_bytes();
-        let well_formed = (1..=IDEMPOTENCY_KEY_LEN_MAX).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic);
-        let key = String::from_utf8(key.to_vec()).ok().filter(|_| well_formed);
-        let key = key.ok_or(CommandError::IdempotencyKeyMalformed)?;
+        let Some(key) = idempotency::key_of(headers)? else { return Ok(None) };
         let tenant = caller.chain.tenant.map(|tenant| tenant.to_string()).unwrap_or_default();
-        let fingerprint = fingerprint([method.as_str(), path, &tenant], body);
+        let fingerprint = fingerprint(&[method.as_str(), path, &tenant], body);
         Ok(Some(Self { scope: caller.actor.to_string(), key, fingerprint }))
     }
 
@@ -112,57 +105,8 @@ fn says_nothing(body: &[u8]) -> bool {
     body.is_empty() || inside.is_some_and(|inside| inside.trim_ascii().is_empty())
 }
 
-/// None of the parts before the body can have a NUL in it.
-fn fingerprint(parts: [&str; 3], body: &[u8]) -> [u8; 32] {
-    let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
-    for part in parts {
-        digest.update(part.as_bytes());
-        digest.update(b"\0");
-    }
-    digest.update(body);
-    let mut fingerprint = [0; 32];
-    fingerprint.copy_from_slice(digest.finish().as_ref());
-    fingerprint
-}
-
 /// What the outer layers put into every request.
 fn extension<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<T, CommandError> {
     let found = parts.extensions.get().cloned();
     found.ok_or_else(|| CommandError::Defect(format!("a request without {}", std::any::type_name::<T>())))
-}
-
-#[cfg(test)]
-mod tests {
-    use events::event::Chain;
-
-    use super::*;
-
-    fn key_of(value: &[u8]) -> Result<Option<String>, CommandError> {
-        let mut headers = HeaderMap::new();
-        headers.insert(IDEMPOTENCY_HEADER, http::HeaderValue::from_bytes(value).unwrap());
-        let operator = Caller::operator(Chain::default());
-        Ok(RetryKey::of(&headers, &operator, &Method::POST, "/", b"")?.map(|retry| retry.key))
-    }
-
-    #[test]
-    fn an_idempotency_key_is_visible_ascii_and_bounded() {
-        assert_eq!(key_of(b"once-1").unwrap().as_deref(), Some("once-1"));
-        for wrong in [b"".as_slice(), b"two words", b"\xff", &[b'x'; 256]] {
-            assert!(matches!(key_of(wrong), Err(CommandError::IdempotencyKeyMalformed)));
-        }
-    }
-
-    #[test]
-    fn method_path_tenant_and_body_all_count() {
-        let same = fingerprint(["POST", "/a", "ten_1"], b"{}");
-        assert_eq!(fingerprint(["POST", "/a", "ten_1"], b"{}"), same);
-        for other in [
-            fingerprint(["PATCH", "/a", "ten_1"], b"{}"),
-            fingerprint(["POST", "/b", "ten_1"], b"{}"),
-            fingerprint(["POST", "/a", "ten_2"], b"{}"),
-            fingerprint(["POST", "/a", "ten_1"], b"{ }"),
-        ] {
-            assert_ne!(other, same);
-        }
-    }
 }

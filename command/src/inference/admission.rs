@@ -5,7 +5,7 @@ use events::event::Context;
 use events::event::inference::InferenceAdmitted;
 use events::ids::RequestId;
 use events::ledger::{Admission, IfShort};
-use events::log::{Admitted, OpenHold};
+use events::log::{Admitted, InferenceKey, OpenHold};
 use events::wire::{ErrorCode, Refusal};
 use projections::caller::Caller;
 use serde_json::Value;
@@ -14,19 +14,27 @@ use super::plan::Plan;
 use super::{Gateway, not_admitted};
 use crate::dialect::ClientRequest;
 use crate::hex;
+use crate::idempotency::fingerprint;
 
-pub async fn admit(
-    gateway: &Gateway,
-    id: RequestId,
-    context: Context,
-    caller: &Caller,
-    asked: &ClientRequest,
-    plan: &mut Plan,
-) -> Result<OpenHold, Refusal> {
+/// A request that asks for its money.
+pub struct Asking<'a> {
+    pub id: RequestId,
+    pub context: Context,
+    pub caller: &'a Caller,
+    pub asked: &'a ClientRequest,
+    /// The client's own, by which it is known when it is sent again.
+    pub idempotency_key: Option<String>,
+}
+
+pub async fn admit(gateway: &Gateway, asking: Asking<'_>, plan: &mut Plan) -> Result<OpenHold, Refusal> {
+    let asked = asking.asked;
+    let digest = ring::digest::digest(&ring::digest::SHA256, asked.body());
+    let body_sha256 = hex::lower(digest.as_ref());
+    let key = asking.key(&body_sha256);
     let tokenizers = plan.tokenizers();
     if !tokenizers.is_empty() {
-        let admission = admission(gateway, id, context.clone(), caller, asked, plan, IfShort::AskAgain);
-        match ask(gateway, admission).await? {
+        let admission = asking.admission(gateway, body_sha256.clone(), plan, IfShort::AskAgain);
+        match ask(gateway, admission, key.clone()).await? {
             Admitted::Hold(hold) => return Ok(hold),
             Admitted::Refused(refusal) => return Err(refusal),
             Admitted::Short => {}
@@ -36,7 +44,7 @@ pub async fn admit(
         }
     }
     let if_short = IfShort::Shrink(plan.shrinking(asked));
-    match ask(gateway, admission(gateway, id, context, caller, asked, plan, if_short)).await? {
+    match ask(gateway, asking.admission(gateway, body_sha256, plan, if_short), key).await? {
         Admitted::Hold(hold) => Ok(hold),
         Admitted::Refused(refusal) => Err(naming_the_cap(refusal, asked.cap_field())),
         Admitted::Short => Err(Refusal::new(ErrorCode::Internal, "an answer to another question")),
@@ -51,39 +59,40 @@ fn naming_the_cap(mut refusal: Refusal, cap_field: &str) -> Refusal {
     refusal
 }
 
-fn admission(
-    gateway: &Gateway,
-    id: RequestId,
-    context: Context,
-    caller: &Caller,
-    asked: &ClientRequest,
-    plan: &Plan,
-    if_short: IfShort,
-) -> Admission {
-    let digest = ring::digest::digest(&ring::digest::SHA256, asked.body());
-    let admitted = InferenceAdmitted {
-        model: asked.model().to_owned(),
-        dialect: asked.surface().as_str().to_owned(),
-        streamed: asked.streamed(),
-        max_output_tokens: plan.max_output_tokens,
-        requested_max_output_tokens: None,
-        input_tokens_bound: plan.bound.input_tokens,
-        body_sha256: hex::lower(digest.as_ref()),
-        metadata: asked.metadata().clone(),
-        versions: plan.versions(caller.key_version),
-        would_have_refused: Vec::new(),
-    };
-    Admission {
-        request_id: id,
-        context,
-        held: plan.bound.held,
-        ttl: gateway.log.hold_ttl(),
-        if_short,
-        admitted: Box::new(admitted),
+impl Asking<'_> {
+    /// Whoever sends the same body to the same surface for the same tenant asks the same.
+    fn key(&self, body_sha256: &str) -> Option<InferenceKey> {
+        let (tenant, key) = (self.context.tenant_id?, self.idempotency_key.clone()?);
+        let fingerprint = fingerprint(&["inference", self.asked.surface().as_str()], body_sha256.as_bytes());
+        Some(InferenceKey { tenant, key, fingerprint })
+    }
+
+    fn admission(&self, gateway: &Gateway, body_sha256: String, plan: &Plan, if_short: IfShort) -> Admission {
+        let asked = self.asked;
+        let admitted = InferenceAdmitted {
+            model: asked.model().to_owned(),
+            dialect: asked.surface().as_str().to_owned(),
+            streamed: asked.streamed(),
+            max_output_tokens: plan.max_output_tokens,
+            requested_max_output_tokens: None,
+            input_tokens_bound: plan.bound.input_tokens,
+            body_sha256,
+            metadata: asked.metadata().clone(),
+            versions: plan.versions(self.caller.key_version),
+            would_have_refused: Vec::new(),
+        };
+        Admission {
+            request_id: self.id,
+            context: self.context.clone(),
+            held: plan.bound.held,
+            ttl: gateway.log.hold_ttl(),
+            if_short,
+            admitted: Box::new(admitted),
+        }
     }
 }
 
-async fn ask(gateway: &Gateway, admission: Admission) -> Result<Admitted, Refusal> {
+async fn ask(gateway: &Gateway, admission: Admission, key: Option<InferenceKey>) -> Result<Admitted, Refusal> {
     let id = admission.request_id;
-    gateway.log.admit(admission).await.map_err(|error| not_admitted(&id.to_string(), &error))
+    gateway.log.admit_once(admission, key).await.map_err(|error| not_admitted(&id.to_string(), &error))
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::chat::described;
 use crate::dialect::openai_refusal;
+use crate::idempotency::IDEMPOTENCY_HEADER;
 
 const OPENAI: Wording = Wording { name: "OpenAiError", body: openai_refusal };
 const EVENTS: &str = "text/event-stream";
@@ -18,6 +19,8 @@ const EVENTS: &str = "text/event-stream";
 const REFUSALS: &[ErrorCode] = &[
     ErrorCode::ModelNotAllowed,
     ErrorCode::ModelNotFound,
+    ErrorCode::Conflict,
+    ErrorCode::IdempotencyKeyReused,
     ErrorCode::ModelUnpriced,
     ErrorCode::BudgetExceeded,
     ErrorCode::RateLimited,
@@ -28,7 +31,12 @@ const REFUSALS: &[ErrorCode] = &[
 ];
 
 fn inference(id: &str, summary: &str) -> Operation {
-    Operation::new(id, "Inference", summary).needs(Permission::ModelsUse).refuses(REFUSALS)
+    let meaning = "1 to 255 visible ASCII characters: a retry with the same key and body is refused while the request is \
+                   being answered, and once it was charged";
+    Operation::new(id, "Inference", summary)
+        .needs(Permission::ModelsUse)
+        .header(IDEMPOTENCY_HEADER, schema::formed("^[!-~]{1,255}$"), meaning)
+        .refuses(REFUSALS)
 }
 
 fn backend() -> Shape {

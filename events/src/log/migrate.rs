@@ -11,10 +11,11 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (4, include_str!("../../../migrations/sqlite/ledger/0004_owner_blocks.sql")),
     // 5 was an index that 6 makes otherwise: to make it first reads the whole log once more.
     (6, include_str!("../../../migrations/sqlite/ledger/0006_alerts.sql")),
+    (7, include_str!("../../../migrations/sqlite/ledger/0007_inference_keys.sql")),
 ];
 
 /// The version that this program writes.
-const NEWEST: i64 = 6;
+const NEWEST: i64 = 7;
 
 /// A ledger of another version than this program reads.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

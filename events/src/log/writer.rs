@@ -10,15 +10,16 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 
 use super::append::{Batch, load_windows};
 use super::checkpoint::Checkpointer;
 use super::clock::BatchClock;
+use super::inference_keys;
 use super::owners::OwnerBlocks;
 use super::{
-    Admitted, Append, AppendError, Appended, EndedAt, Ender, Job, LeftHolds, LogError, LogOptions, Note, OpenHold,
-    WaitingReply,
+    AdmissionJob, Admitted, Append, AppendError, Appended, EndedAt, Ender, Job, LeftHolds, LogError, LogOptions, Note,
+    OpenHold, WaitingReply,
 };
 use crate::event::{Event, Recorded, Stream};
 use crate::ids::RequestId;
@@ -44,6 +45,10 @@ const REFUSAL_WAIT_MAX: Duration = Duration::from_millis(1500);
 const TIDY_EVERY: Duration = Duration::from_secs(600);
 /// Replies to idempotency keys are kept for so long.
 const REPLIES_KEPT_DAYS: i64 = 30;
+const FORGET_REPLIES: &str = "DELETE FROM idempotency WHERE (scope, key) IN
+                              (SELECT scope, key FROM idempotency WHERE recorded_at < ?1 ORDER BY recorded_at LIMIT ?2)";
+/// Rows of a table that one batch drops; the next one goes on.
+const TIDIED_ROWS_MAX: usize = 500;
 
 pub(super) struct Writer {
     // In front of the connection, so that it ends first.
@@ -292,8 +297,7 @@ impl Writer {
                 batch.record_decided(events)?;
             }
         }
-        if monotonic.saturating_sub(self.tidied_at) >= TIDY_EVERY {
-            tidy(&self.connection, now)?;
+        if monotonic.saturating_sub(self.tidied_at) >= TIDY_EVERY && tidy(&self.connection, now)? {
             balances.forget_past_windows(now);
             self.tidied_at = monotonic;
         }
@@ -316,8 +320,8 @@ impl Writer {
 
     fn deliver(&mut self, job: Job, answer: Answer, now: DateTime<Utc>) {
         let answer = match (job, answer) {
-            (Job::Admit(admission, reply), Answer::Later(refusal)) => {
-                let refused = RefusedRequest::of(&admission, refusal);
+            (Job::Admit(job, reply), Answer::Later(refusal)) => {
+                let refused = RefusedRequest::of(&job.admission, refusal);
                 return self.put_off(Box::new(refused), WaitingReply::Admission(reply), now);
             }
             (Job::Refuse(refused, reply), Answer::Later(_)) => {
@@ -327,9 +331,9 @@ impl Writer {
         };
         // Who does not wait any more does not need an answer; a hold that nobody takes ends by itself.
         match answer {
-            (Job::Admit(admission, reply), answer) => {
+            (Job::Admit(job, reply), answer) => {
                 let _ = reply.send(match answer {
-                    Answer::Held(held) => Ok(Admitted::Hold(self.open_hold(*admission, held, now))),
+                    Answer::Held(held) => Ok(Admitted::Hold(self.open_hold(job.admission, held, now))),
                     Answer::Short => Ok(Admitted::Short),
                     Answer::Refused(refusal) => Ok(Admitted::Refused(refusal)),
                     other => Err(other.into_error()),
@@ -418,7 +422,7 @@ impl Answer {
 /// Decides and records one job. An error fails the whole batch; what only this job did wrong is its answer.
 fn work(batch: &mut Batch<'_>, balances: &mut Balances, job: &Job) -> Result<Answer, LogError> {
     match job {
-        Job::Admit(admission, _) => admit(batch, balances, admission),
+        Job::Admit(job, _) => admit(batch, balances, job),
         Job::End(ending, _) => end(batch, balances, ending),
         Job::Refuse(refused, _) => refuse(batch, balances, refused),
         Job::RefuseWaiting(refused, _) => refuse_waiting(batch, balances, refused),
@@ -428,11 +432,20 @@ fn work(batch: &mut Batch<'_>, balances: &mut Balances, job: &Job) -> Result<Ans
     }
 }
 
-fn admit(batch: &mut Batch<'_>, balances: &mut Balances, admission: &Admission) -> Result<Answer, LogError> {
+fn admit(batch: &mut Batch<'_>, balances: &mut Balances, job: &AdmissionJob) -> Result<Answer, LogError> {
+    let AdmissionJob { admission, key } = job;
+    if let Some(key) = key
+        && let Some(refusal) = key.refusal(batch.connection, balances, batch.now)?
+    {
+        return refuse_admission(batch, balances, &RefusedRequest::of(admission, refusal));
+    }
     match decide(balances, &Step::Admit(admission), batch.now) {
         Decision::Admitted { held: amount, lowered_to, expires_at, events } => {
             let admitted_position = batch.position + 1;
             batch.record_decided(events)?;
+            if let Some(key) = key {
+                key.stand_for(admission.request_id, batch.connection, batch.now)?;
+            }
             Ok(Answer::Held(Held { admitted_position, expires_at, amount, lowered_to }))
         }
         Decision::Short => Ok(Answer::Short),
@@ -446,6 +459,18 @@ fn admit(batch: &mut Batch<'_>, balances: &mut Balances, admission: &Admission) 
         }
         Decision::Overflow => Ok(Answer::Failed(LogError::Overflow)),
         other => Ok(Answer::Failed(unexpected(&other))),
+    }
+}
+
+/// Before the ledger is asked for money.
+fn refuse_admission(
+    batch: &mut Batch<'_>,
+    balances: &mut Balances,
+    refused: &RefusedRequest,
+) -> Result<Answer, LogError> {
+    match refuse(batch, balances, refused)? {
+        Answer::RefusalRecorded(position) => Ok(Answer::Refused(refused.refusal.clone().at(position))),
+        other => Ok(other),
     }
 }
 
@@ -564,12 +589,13 @@ fn say_uncountable(holds: &[RequestId]) {
     }
 }
 
-fn tidy(connection: &Connection, now: DateTime<Utc>) -> Result<(), LogError> {
+/// Drops what is too old, a bounded part of it; whether that was all.
+fn tidy(connection: &Connection, now: DateTime<Utc>) -> Result<bool, LogError> {
     let oldest = now - chrono::TimeDelta::days(REPLIES_KEPT_DAYS);
-    connection
-        .prepare_cached("DELETE FROM idempotency WHERE recorded_at < ?1")?
-        .execute([oldest.timestamp_micros()])?;
-    Ok(())
+    let values = params![oldest.timestamp_micros(), TIDIED_ROWS_MAX];
+    let replies = connection.prepare_cached(FORGET_REPLIES)?.execute(values)?;
+    let keys = inference_keys::forget_old(connection, now, TIDIED_ROWS_MAX)?;
+    Ok(replies < TIDIED_ROWS_MAX && keys < TIDIED_ROWS_MAX)
 }
 
 /// What is recorded of an end that could not be made durable in time: its client was told that it failed.

@@ -9,8 +9,16 @@ use crate::event::Recorded;
 use crate::log::LogError;
 
 /// Tables whose rows stand in no event.
-const TABLES: &[&str] =
-    &["idempotency", "names", "personal_data", "client_addresses", "key_secrets", "sealed_secrets", "wrapped_keys"];
+const TABLES: &[&str] = &[
+    "idempotency",
+    "inference_keys",
+    "names",
+    "personal_data",
+    "client_addresses",
+    "key_secrets",
+    "sealed_secrets",
+    "wrapped_keys",
+];
 const OF_ADMINISTRATION: &str =
     "SELECT count(*), coalesce(sum(position), 0) FROM events INDEXED BY events_of_administration
      WHERE aggregate_type <> 'inference' AND aggregate_type <> 'hold' AND aggregate_type <> 'access'

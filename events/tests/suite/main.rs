@@ -6,6 +6,7 @@ mod damage;
 mod facts;
 mod fuzz;
 mod golden;
+mod inference_keys;
 mod ledger_model;
 mod log_contract;
 mod owned_parts;

@@ -1,0 +1,313 @@
+//! Idempotency keys of inference: whatever is asked, ended, expired and lost in between, a request that is sent again
+//! under its key is admitted only where nothing was charged for it and nobody is working on it.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use events::event::StreamKind;
+use events::event::admin::Scope;
+use events::ids::{RequestId, TenantId};
+use events::ledger::{Charge, Outcome};
+use events::log::{Admitted, Idempotency, InferenceKey, LEDGER_FILE, Log, LogOptions, OpenHold, Reader, Stepped};
+use events::money::NanoUsd;
+use events::time::{Clock, ManualClock, Period};
+use events::verify::verify;
+use events::wire::ErrorCode;
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use crate::facts::{admission, append, budget, clock, ended, id, opened};
+
+const TTL: Duration = Duration::from_secs(60);
+const KEPT: TimeDelta = TimeDelta::days(30);
+
+/// Puts what is asked into the writer's queue.
+fn begin<F: Future>(asked: &mut Pin<Box<F>>) {
+    assert!(asked.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending(), "nobody has answered it");
+}
+
+fn key(tenant: u128, name: &str, fingerprint: u8) -> InferenceKey {
+    InferenceKey { tenant: id::<TenantId>(tenant), key: name.to_owned(), fingerprint: [fingerprint; 32] }
+}
+
+/// What was said to a request.
+#[derive(Clone, Debug, PartialEq)]
+enum Said {
+    Admitted,
+    /// With the id of the request that came first.
+    InFlight(RequestId),
+    Charged(RequestId, i64),
+    OtherRequest(RequestId),
+}
+
+fn said(admitted: &Admitted) -> Said {
+    let Admitted::Refused(refusal) = admitted else { return Said::Admitted };
+    let first = refusal.details["request_id"].as_str().expect("the first request").parse().expect("an id");
+    let cost = refusal.details.get("cost_usd").map(|cost| cost.as_str().expect("money").parse::<NanoUsd>());
+    match (refusal.code, cost) {
+        (ErrorCode::Conflict, None) => Said::InFlight(first),
+        (ErrorCode::IdempotencyKeyReused, Some(cost)) => Said::Charged(first, cost.expect("money").nanos()),
+        (ErrorCode::IdempotencyKeyReused, None) => Said::OtherRequest(first),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// So many requests at once under a key, with a fingerprint, in batches of so many.
+    Ask { key: u8, fingerprint: u8, times: usize, batch: usize },
+    /// One of the open holds ends, charged or released.
+    End { which: usize, charge: Option<i64> },
+    /// Time passes: holds that nobody ends expire.
+    Wait { days: i64 },
+    /// The process dies.
+    Crash,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        8 => (0u8..3, 0u8..2, 1usize..4, 1usize..3)
+            .prop_map(|(key, fingerprint, times, batch)| Step::Ask { key, fingerprint, times, batch }),
+        4 => (any::<usize>(), proptest::option::of(0i64..50)).prop_map(|(which, charge)| Step::End { which, charge }),
+        2 => (0i64..20).prop_map(|days| Step::Wait { days }),
+        1 => Just(Step::Crash),
+    ];
+    proptest::collection::vec(step, 1..40)
+}
+
+/// What became of the request that was last admitted under a key, as a model that knows no database.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Open { until: DateTime<Utc>, held: i64 },
+    Released,
+    Charged(i64),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    request: RequestId,
+    fingerprint: u8,
+    since: DateTime<Utc>,
+    fate: Fate,
+}
+
+struct World {
+    folder: TempDir,
+    clock: Arc<ManualClock>,
+    log: Log,
+    writer: Stepped,
+    open: Vec<OpenHold>,
+    model: BTreeMap<u8, Known>,
+    requests: u128,
+}
+
+impl World {
+    fn new() -> Self {
+        let (folder, clock) = (TempDir::new().expect("a folder"), clock());
+        let (log, writer) = opened_in(&folder, &clock);
+        Self { folder, clock, log, writer, open: Vec::new(), model: BTreeMap::new(), requests: 0 }
+    }
+
+    async fn take(&mut self, step: Step) {
+        // A second for each: a flood of refusals would be rolled up.
+        self.clock.advance(Duration::from_secs(1));
+        match step {
+            Step::Ask { key, fingerprint, times, batch } => self.ask(key, fingerprint, times, batch).await,
+            Step::End { which, charge } if !self.open.is_empty() => {
+                let hold = self.open.remove(which % self.open.len());
+                let request = hold.request_id;
+                let charged = charge.map_or_else(
+                    || Charge::Release { reason: "test".to_owned() },
+                    |amount| Charge::Settle(NanoUsd::new(amount)),
+                );
+                let mut ending =
+                    Box::pin(hold.end(Vec::new(), Outcome::Completed(ended(charge.unwrap_or(0))), charged));
+                begin(&mut ending);
+                self.writer.step(1);
+                ending.await.expect("it is recorded");
+                self.fates().filter(|known| known.request == request).for_each(|known| {
+                    known.fate = charge.map_or(Fate::Released, Fate::Charged);
+                });
+            }
+            Step::End { .. } => {}
+            Step::Wait { days } => {
+                self.clock.advance(TTL + Duration::from_secs(u64::try_from(days).expect("not negative") * 86_400));
+                // Nobody has them any more once they have expired.
+                self.open.drain(..).for_each(std::mem::forget);
+                self.writer.step(0);
+                let now = self.clock.now();
+                self.fates().for_each(|known| {
+                    if let Fate::Open { until, held } = known.fate
+                        && until <= now
+                    {
+                        known.fate = Fate::Charged(held);
+                    }
+                });
+            }
+            Step::Crash => {
+                self.open.drain(..).for_each(std::mem::forget);
+                let (elsewhere, clock) = (TempDir::new().expect("a folder"), clock());
+                // The old one goes first: the folder is locked.
+                (self.log, self.writer) = opened_in(&elsewhere, &clock);
+                (self.log, self.writer) = opened_in(&self.folder, &self.clock);
+            }
+        }
+    }
+
+    fn fates(&mut self) -> impl Iterator<Item = &mut Known> {
+        self.model.values_mut()
+    }
+
+    async fn ask(&mut self, name: u8, fingerprint: u8, times: usize, batch: usize) {
+        const HELD: i64 = 100;
+        let mut asking = Vec::new();
+        for _ in 0..times {
+            self.requests += 1;
+            let (log, request) = (self.log.clone(), self.requests);
+            let key = key(1, &format!("key-{name}"), fingerprint);
+            let mut asked = Box::pin(async move { log.admit_once(admission(request, 1, HELD, TTL), Some(key)).await });
+            begin(&mut asked);
+            asking.push((id::<RequestId>(request), asked));
+        }
+        for _ in 0..times {
+            self.writer.step(batch);
+        }
+        for (request, asked) in asking {
+            let admitted = asked.await.expect("an answer");
+            assert_eq!(said(&admitted), self.expected(name, fingerprint, request, HELD));
+            if let Admitted::Hold(hold) = admitted {
+                self.open.push(hold);
+            }
+        }
+    }
+
+    fn expected(&mut self, name: u8, fingerprint: u8, request: RequestId, held: i64) -> Said {
+        let now = self.clock.now();
+        if let Some(known) = self.model.get(&name).filter(|known| known.since > now - KEPT) {
+            if known.fingerprint != fingerprint {
+                return Said::OtherRequest(known.request);
+            }
+            match known.fate {
+                Fate::Open { .. } => return Said::InFlight(known.request),
+                Fate::Charged(cost) => return Said::Charged(known.request, cost),
+                Fate::Released => {}
+            }
+        }
+        let fate = Fate::Open { until: now + TTL, held };
+        self.model.insert(name, Known { request, fingerprint, since: now, fate });
+        Said::Admitted
+    }
+}
+
+fn opened_in(folder: &TempDir, clock: &Arc<ManualClock>) -> (Log, Stepped) {
+    Stepped::open(folder.path(), LogOptions::new(clock.clone())).expect("the log opens")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_key_stands_for_one_request_that_is_charged_or_being_answered(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let mut world = World::new();
+            for step in steps {
+                world.take(step).await;
+            }
+            let reader = Reader::open(&world.folder.path().join(LEDGER_FILE)).expect("a reader");
+            verify(&reader).expect("a sound log");
+        });
+    }
+}
+
+#[tokio::test]
+async fn tenants_and_keys_are_apart_and_a_request_without_a_key_is_none_of_them() {
+    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
+    let log = Log::open(folder.path(), LogOptions::new(clock.clone())).expect("the log opens");
+    let ask = async |request: u128, key: Option<InferenceKey>| {
+        said(&log.admit_once(admission(request, 1, 1, TTL), key).await.expect("an answer"))
+    };
+    for (request, key) in
+        [(1, Some(key(1, "a", 1))), (2, Some(key(2, "a", 1))), (3, Some(key(1, "b", 1))), (4, None), (5, None)]
+    {
+        assert_eq!(ask(request, key).await, Said::Admitted, "{request}");
+    }
+    // Each of them was dropped by who asked, which gives its money back: none is charged or open.
+    assert_eq!(ask(6, Some(key(1, "a", 1))).await, Said::Admitted);
+}
+
+#[tokio::test]
+async fn of_many_at_once_under_one_key_one_is_admitted() {
+    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
+    let log = Log::open(folder.path(), LogOptions::new(clock.clone())).expect("the log opens");
+    let mut asking = tokio::task::JoinSet::new();
+    for request in 1..=200u128 {
+        let log = log.clone();
+        asking.spawn(async move { log.admit_once(admission(request, 1, 1, TTL), Some(key(1, "once", 1))).await });
+    }
+    let answers: Vec<Admitted> = asking.join_all().await.into_iter().map(|answer| answer.expect("an answer")).collect();
+    let holds: Vec<&OpenHold> =
+        answers.iter().filter_map(|answer| if let Admitted::Hold(hold) = answer { Some(hold) } else { None }).collect();
+    let [first] = holds[..] else { panic!("{} were admitted", holds.len()) };
+    let refused = answers.iter().map(said).filter(|said| *said == Said::InFlight(first.request_id));
+    assert_eq!(refused.count(), 199);
+}
+
+/// Rows that are older than thirty days go, a few at a time.
+#[tokio::test]
+async fn old_keys_and_replies_are_dropped_in_steps() {
+    const ROWS: u128 = 1200;
+    const A_STEP: u64 = 500;
+    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
+    let (log, mut writer) = opened_in(&folder, &clock);
+    let (mut asking, mut appending) = (Vec::new(), Vec::new());
+    for request in 1..=ROWS {
+        let key = key(1, &format!("key-{request}"), 1);
+        let mut asked = Box::pin(log.admit_once(admission(request, 1, 1, TTL), Some(key)));
+        begin(&mut asked);
+        asking.push(asked);
+        // Of another tenant: it binds none of the requests.
+        let event = opened(budget(request, Scope::Tenant(id(2)), 1, Period::Total));
+        let idempotency = Idempotency {
+            scope: "operator".to_owned(),
+            key: format!("key-{request}"),
+            fingerprint: [1; 32],
+            status: 201,
+            body: "{}".to_owned(),
+        };
+        let change = append(StreamKind::Budget, id(request), 0, event);
+        let mut appended = Box::pin(log.append(events::log::Append { idempotency: Some(idempotency), ..change }));
+        begin(&mut appended);
+        appending.push(appended);
+    }
+    writer.step(usize::MAX);
+    for asked in asking {
+        std::mem::forget(asked.await.expect("an answer"));
+    }
+    for appended in appending {
+        appended.await.expect("it is appended");
+    }
+    let rows = |writer: &Stepped, table: &str| -> u64 {
+        let sql = format!("SELECT count(*) FROM {table}");
+        writer.connection().query_row(&sql, [], |row| row.get(0)).expect("a count")
+    };
+    let everything = u64::try_from(ROWS).expect("a number");
+    clock.advance(Duration::from_secs(29 * 86_400));
+    writer.step(0);
+    assert_eq!((rows(&writer, "inference_keys"), rows(&writer, "idempotency")), (everything, everything));
+    clock.advance(Duration::from_secs(2 * 86_400));
+    for step in 1..=3 {
+        // Something has to be recorded: at rest nothing is tidied.
+        let request = ROWS + step;
+        let mut asked = Box::pin(log.admit(admission(request, 1, 1, TTL)));
+        begin(&mut asked);
+        writer.step(1);
+        std::mem::forget(asked.await.expect("an answer"));
+        let left = everything.saturating_sub(A_STEP * u64::try_from(step).expect("a number"));
+        assert_eq!((rows(&writer, "inference_keys"), rows(&writer, "idempotency")), (left, left), "step {step}");
+    }
+}
