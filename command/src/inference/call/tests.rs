@@ -1,5 +1,9 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::convert::Infallible;
+
+use http_body::Frame;
+use http_body_util::StreamBody;
 
 use super::*;
 use crate::secrets::Secret;
@@ -250,6 +254,29 @@ async fn a_refusal_is_waited_for_two_seconds_and_not_beyond_the_deadline() {
     let began = Instant::now();
     let said = body(None, 300, LONG, [(0, bytes(3)), (301, bytes(1)), (0, Act::End)]).beginning().await;
     assert_eq!((said.len(), began.elapsed()), (3, Duration::from_millis(300)));
+}
+
+/// An empty chunk is no end, and is nothing that a client waits for.
+#[tokio::test]
+async fn empty_chunks_and_trailers_are_passed_over() {
+    let frames = |texts: &[&'static str], trailers: bool| {
+        let data = texts.iter().map(|text| Ok::<_, Infallible>(Frame::data(Bytes::from_static(text.as_bytes()))));
+        let trailers = trailers.then(|| Ok(Frame::trailers(HeaderMap::new())));
+        StreamBody::new(futures_util::stream::iter(data.chain(trailers).collect::<Vec<_>>()))
+    };
+    for (texts, trailers, wanted) in [
+        (&["", "a", "", "", "b", ""][..], true, &["a", "b"][..]),
+        (&[""], false, &[]),
+        (&[], true, &[]),
+        (&["abc"], false, &["abc"]),
+    ] {
+        let mut body = frames(texts, trailers);
+        for wanted in wanted {
+            let data = next_data(&mut body, |never| match never {}).await.expect("data");
+            assert_eq!(data.as_deref(), Some(wanted.as_bytes()), "{texts:?}");
+        }
+        assert!(matches!(next_data(&mut body, |never| match never {}).await, Ok(None)), "{texts:?}");
+    }
 }
 
 #[test]
