@@ -4,6 +4,7 @@
 
 mod connect;
 pub mod guard;
+mod pool;
 mod request_body;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,12 +13,12 @@ use std::time::Duration;
 
 use events::event::admin::Provider;
 use events::ids::{IdMap, ProviderId};
-use hyper::body::Incoming;
+use http::{Request, Response, Uri};
 use hyper_rustls::ConfigBuilderExt;
-use hyper_util::client::legacy::{self, Client};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use connect::{ConnectFailure, Connector};
+use pool::{NotAnswered, Origin, Pool};
+pub use pool::{Party, ResponseBody};
 pub use request_body::{RequestBody, Transmission};
 
 /// Clients that are kept; beyond it the one that was used longest ago goes, with its connections.
@@ -28,9 +29,14 @@ const IDLE_CONNECTION_MAX: Duration = Duration::from_secs(50);
 /// The head of an answer, and how much of a body is read ahead of whoever consumes it.
 const READ_BUFFER_MAX: usize = 128 * 1024;
 const HEADER_LIST_MAX: u32 = 64 * 1024;
-/// A slow reader stalls its own stream after this much, and not its neighbours on the connection until 256 of them do.
+/// A slow reader stalls its own stream after this much, and never its neighbours on the connection.
 const STREAM_WINDOW: u32 = 64 * 1024;
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// Streams of one connection, also where its peer takes more.
+const STREAMS_MAX: usize = 100;
+const _: () = assert!(STREAMS_MAX * STREAM_WINDOW as usize <= CONNECTION_WINDOW as usize);
+/// How often a request is sent that no upstream has looked at.
+const TRIES_MAX: usize = 3;
 const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
 const HTTP2_PING_WAIT: Duration = Duration::from_secs(10);
 
@@ -57,6 +63,12 @@ pub enum SendError {
     /// No TLS connection: certificate, name or protocol.
     #[error("agree on TLS with the upstream")]
     Tls,
+    /// As many requests as may be are under way there, and none of them ended in time.
+    #[error("wait for a connection to the upstream")]
+    Busy,
+    /// It was asked a few times, and did not look at the request.
+    #[error("the upstream refuses requests without looking at them")]
+    Refused,
     /// The connection ended before the head of an answer was whole.
     #[error("the upstream closed the connection")]
     Closed,
@@ -69,12 +81,19 @@ impl SendError {
     /// The upstream cannot have seen the request, so that nothing of it can be billed.
     pub const fn nothing_was_sent(self) -> bool {
         match self {
-            Self::Resolve | Self::Forbidden | Self::Connect | Self::ConnectTimeout | Self::Tls => true,
+            Self::Resolve
+            | Self::Forbidden
+            | Self::Connect
+            | Self::ConnectTimeout
+            | Self::Tls
+            | Self::Busy
+            | Self::Refused => true,
             Self::Closed | Self::Malformed => false,
         }
     }
 
-    /// One word for events: `resolve`, `forbidden`, `connect`, `connect_timeout`, `tls`, `closed`, `malformed`.
+    /// One word for events: `resolve`, `forbidden`, `connect`, `connect_timeout`, `tls`, `busy`, `refused`, `closed`,
+    /// `malformed`.
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Resolve => "resolve",
@@ -82,6 +101,8 @@ impl SendError {
             Self::Connect => "connect",
             Self::ConnectTimeout => "connect_timeout",
             Self::Tls => "tls",
+            Self::Busy => "busy",
+            Self::Refused => "refused",
             Self::Closed => "closed",
             Self::Malformed => "malformed",
         }
@@ -118,7 +139,11 @@ impl Reach {
 impl UpstreamClients {
     /// With the roots of trust of the machine; where it has none, Mozilla's as of the build.
     pub fn new() -> Result<Self, TlsSetupError> {
-        Ok(Self { tls: Arc::new(tls_config()?), clients: RwLock::default(), lookups: AtomicU64::new(0) })
+        Ok(Self::with(tls_config()?))
+    }
+
+    fn with(tls: rustls::ClientConfig) -> Self {
+        Self { tls: Arc::new(tls), clients: RwLock::default(), lookups: AtomicU64::new(0) }
     }
 
     /// The provider's client; a new one when its address or `allow_private_network` changed.
@@ -127,7 +152,7 @@ impl UpstreamClients {
         if let Some(client) = self.cached(provider, used) {
             return client;
         }
-        let client = Arc::new(UpstreamClient::new(&self.tls, provider.allow_private_network));
+        let client = Arc::new(UpstreamClient::new(&self.tls, provider));
         let reach =
             Reach { base_url: provider.base_url.clone(), allow_private_network: provider.allow_private_network };
         let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
@@ -172,48 +197,48 @@ pub(crate) fn tls_config() -> Result<rustls::ClientConfig, rustls::Error> {
     Ok(roots.with_no_client_auth())
 }
 
-/// The connections to one provider.
+/// The way to one provider.
 pub struct UpstreamClient {
-    client: Client<Connector, RequestBody>,
+    /// `None` without an address that is one.
+    way: Option<(Origin, Pool)>,
 }
 
 impl UpstreamClient {
-    fn new(tls: &Arc<rustls::ClientConfig>, allow_private_network: bool) -> Self {
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_CONNECTION_MAX)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-            .http1_max_buf_size(READ_BUFFER_MAX)
-            .http2_max_header_list_size(HEADER_LIST_MAX)
-            .http2_initial_stream_window_size(STREAM_WINDOW)
-            .http2_initial_connection_window_size(CONNECTION_WINDOW)
-            .http2_keep_alive_interval(HTTP2_PING_EVERY)
-            .http2_keep_alive_timeout(HTTP2_PING_WAIT)
-            .build(Connector::new(tls, allow_private_network));
-        Self { client }
+    fn new(tls: &Arc<rustls::ClientConfig>, provider: &Provider) -> Self {
+        let address: Option<Uri> = provider.base_url.as_deref().and_then(|address| address.parse().ok());
+        let origin = address.as_ref().and_then(Origin::of);
+        let way = origin.map(|origin| {
+            let pool = Pool::new(Connector::new(tls, provider.allow_private_network), origin.address());
+            (origin, pool)
+        });
+        Self { way }
     }
 
-    /// Sends one request (absolute URI; `Host` is added) and gives the answer as soon as its head is whole. Dropping the
-    /// future, or the answer's body before its end, cancels the request upstream. Whether the upstream may have seen any
-    /// of it is what the body's [`Transmission`] says.
-    pub async fn send(&self, request: http::Request<RequestBody>) -> Result<http::Response<Incoming>, SendError> {
-        self.client.request(request).await.map_err(|error| classify(&error))
+    /// Sends one request (of its URI the path counts; `Host` is added) and gives the answer as soon as its head is whole.
+    /// Dropping the future, or the answer's body before its end, cancels the request upstream. Whether the upstream may
+    /// have seen any of it is what the body's [`Transmission`] says. Where the upstream can take no more, what it can
+    /// take is shared by `party`.
+    pub async fn send(
+        &self,
+        party: Party,
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<ResponseBody>, SendError> {
+        let (origin, pool) = self.way.as_ref().ok_or(SendError::Resolve)?;
+        for _ in 0..TRIES_MAX {
+            match pool.lease(party).await?.send(request, origin).await {
+                Ok(answer) => return Ok(answer),
+                Err(NotAnswered::Untouched(again)) => request = *again,
+                Err(NotAnswered::Failed(error)) => return Err(error),
+            }
+        }
+        Err(SendError::Refused)
     }
 }
 
-fn classify(error: &legacy::Error) -> SendError {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(failure) = error.downcast_ref::<ConnectFailure>() {
-            return (*failure).into();
-        }
-        if let Some(error) = error.downcast_ref::<hyper::Error>() {
-            return if error.is_parse() { SendError::Malformed } else { SendError::Closed };
-        }
-        cause = error.source();
+impl SendError {
+    fn of(error: &hyper::Error) -> Self {
+        if error.is_parse() { Self::Malformed } else { Self::Closed }
     }
-    if error.is_connect() { SendError::Connect } else { SendError::Closed }
 }
 
 impl From<ConnectFailure> for SendError {

@@ -22,6 +22,7 @@ mod crashes;
 mod fair_queries;
 mod file_modes;
 mod hostile;
+mod http2_upstreams;
 mod inference_keys;
 mod isolation;
 mod keys;

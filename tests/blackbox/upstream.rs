@@ -15,6 +15,7 @@
 //! | `usage-IN-OUT-TOTAL`       | reports so many tokens                                               |
 //! | `leaky`                    | 401, repeating the credentials that it was sent                      |
 //! | `redirect`                 | sends the caller elsewhere                                           |
+//! | `flood`                    | streams words without an end, as fast as they are taken              |
 //! | `reject-STATUS`            | says with this status that the request is too long                   |
 //! | `rejectleak`               | 400, repeating the credentials that it was sent, in several forms    |
 //! | `rejectinside`             | status 200, and the answer says that the request is too long         |
@@ -26,6 +27,7 @@
 mod answer;
 mod chaos;
 mod rejection;
+mod tls;
 
 use std::future::Future;
 use std::io;
@@ -38,9 +40,9 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming};
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -50,6 +52,7 @@ pub use answer::TEXT;
 use answer::{Answer, Dialect, Reported};
 pub use chaos::Chaos;
 pub use rejection::{CODE, MESSAGE, PARAM};
+pub use tls::CERTIFICATE;
 
 /// One request as it arrived.
 #[derive(Clone, Debug)]
@@ -71,6 +74,7 @@ const BEFORE_THE_CUT: usize = 4;
 type Hook = Arc<dyn Fn(Seen) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 pub struct MockUpstream {
+    scheme: &'static str,
     port: u16,
     state: Arc<State>,
     _server: JoinSet<()>,
@@ -102,11 +106,27 @@ impl MockUpstream {
         });
         let mut server = JoinSet::new();
         server.spawn(serve(listener, Arc::clone(&state)));
-        Self { port, state, _server: server }
+        Self { scheme: "http", port, state, _server: server }
+    }
+
+    /// Speaks HTTP/2 over TLS, and takes so many streams a connection. Who is to call it has to trust [`CERTIFICATE`].
+    pub async fn start_http2(streams_max: u32) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("its address").port();
+        let state = Arc::new(State {
+            seen: Mutex::default(),
+            gate: watch::Sender::new(false),
+            on_request: Mutex::default(),
+            said: Mutex::default(),
+            chaos: Chaos::of(0),
+        });
+        let mut server = JoinSet::new();
+        server.spawn(serve_http2(listener, streams_max, Arc::clone(&state)));
+        Self { scheme: "https", port, state, _server: server }
     }
 
     pub fn origin(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
     pub fn base_url(&self, kind: &str) -> String {
@@ -183,6 +203,20 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
     }
 }
 
+async fn serve_http2(listener: TcpListener, streams_max: u32, state: Arc<State>) {
+    let (acceptor, mut connections) = (tls::acceptor(), JoinSet::new());
+    while let Ok((stream, _)) = listener.accept().await {
+        let (acceptor, state) = (acceptor.clone(), Arc::clone(&state));
+        connections.spawn(async move {
+            let Ok(stream) = acceptor.accept(stream).await else { return };
+            let service = service_fn(move |request| answer_one(request, Arc::clone(&state)));
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            let _ = builder.max_concurrent_streams(streams_max).serve_connection(TokioIo::new(stream), service).await;
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
 async fn answer_one(request: Request<Incoming>, state: Arc<State>) -> io::Result<Response<Pieces>> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
@@ -230,6 +264,7 @@ async fn behave(seen: &Seen, state: &State) -> io::Result<Response<Pieces>> {
         "slow" => tokio::time::sleep(pause).await,
         "paced" => between_words = pause,
         "stall" => return Ok(stalled()),
+        "flood" => return Ok(flooding()),
         "said" => {
             let (content_type, body) = state.said.lock().expect("what is said").clone();
             return Ok(whole(200, content_type, body));
@@ -310,6 +345,18 @@ fn stalled() -> Response<Pieces> {
     let mut silent = JoinSet::new();
     silent.spawn(async move { pieces.closed().await });
     silent.detach_all();
+    Response::builder().header("content-type", "text/event-stream").body(Pieces(body)).expect("an answer")
+}
+
+fn flooding() -> Response<Pieces> {
+    let (pieces, body) = mpsc::channel(1);
+    let words = "word ".repeat(2000);
+    let chunk = serde_json::json!({ "id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m",
+                                    "choices": [{ "index": 0, "delta": { "content": words } }] });
+    let frame = Bytes::from(format!("data: {chunk}\n\n"));
+    let mut teller = JoinSet::new();
+    teller.spawn(async move { while pieces.send(Ok(frame.clone())).await.is_ok() {} });
+    teller.detach_all();
     Response::builder().header("content-type", "text/event-stream").body(Pieces(body)).expect("an answer")
 }
 

@@ -11,7 +11,6 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body::Body;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::credentials::{Credentials, CredentialsError};
@@ -23,7 +22,7 @@ use super::{Gateway, REQUEST_ID_HEADER};
 use crate::dialect::{UpstreamDialect, UpstreamFault, read_refusal};
 use crate::simulator::{SimulatedBody, Simulator};
 use crate::trace::TraceHeaders;
-use crate::upstream::{RequestBody, SendError};
+use crate::upstream::{RequestBody, ResponseBody, SendError};
 
 /// How much of a refusal is looked at.
 const REFUSAL_BYTES_MAX: usize = 16 * 1024;
@@ -64,7 +63,7 @@ pub struct UpstreamBody {
 }
 
 enum Source {
-    Http(Incoming),
+    Http(ResponseBody),
     Simulated(Pin<Box<SimulatedBody>>),
     #[cfg(test)]
     Scripted(tests::Script),
@@ -124,7 +123,7 @@ async fn send(
     let request = request(target.dialect(), &credentials, body, request_id, running.trace_headers());
     let request = request.ok_or(CallFailure::of(Cause::NoCredentials))?;
     let client = gateway.upstreams.client(&credentials.provider);
-    match timeout_at(first_until, client.send(request)).await {
+    match timeout_at(first_until, client.send(running.owner(), request)).await {
         Ok(Ok(response)) => {
             let (parts, body) = response.into_parts();
             Ok((credentials, (parts.status.as_u16(), parts.headers, Source::Http(body))))

@@ -129,6 +129,8 @@ impl CallFailure {
         }
         let backoff = BACKOFF + BACKOFF * u32::from(jitter) / 256;
         match &self.cause {
+            // It was waited for already.
+            Cause::Send(SendError::Busy) => Next::OtherTarget,
             Cause::Send(error) if error.nothing_was_sent() && !matches!(error, SendError::Forbidden) => {
                 Next::SameTargetAfter(backoff)
             }
@@ -178,6 +180,8 @@ impl CallFailure {
             },
             Cause::Rejected(_) if matches!(self.status, Some(413)) => "the request is too large for the upstream",
             Cause::Rejected(_) => "the upstream refused the request as it is",
+            Cause::Send(SendError::Busy) => "as many requests as the upstream takes at a time are under way there",
+            Cause::Send(SendError::Refused) => "the upstream takes no request now",
             Cause::Send(SendError::Closed | SendError::Malformed) | Cause::Timeout | Cause::Fault(_) => {
                 "the upstream failed to answer"
             }
@@ -327,6 +331,8 @@ mod tests {
             (CallFailure::of(Cause::Send(SendError::Connect)), true),
             (CallFailure::of(Cause::Send(SendError::Forbidden)), false),
             (CallFailure::of(Cause::Send(SendError::Closed)), false),
+            (CallFailure::of(Cause::Send(SendError::Busy)), false),
+            (CallFailure::of(Cause::Send(SendError::Refused)), true),
             (CallFailure::of(Cause::Timeout), false),
             (refused(503, UpstreamRefusalKind::Transient { retry_after: None }), true),
             (refused(429, UpstreamRefusalKind::RateLimited { retry_after: short }), true),

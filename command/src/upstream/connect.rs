@@ -38,7 +38,7 @@ pub(super) enum ConnectFailure {
     Tls,
 }
 
-type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+pub(super) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, ConnectFailure>> + Send>>;
 
 /// TCP and, for `https`, TLS with HTTP/1.1 or HTTP/2 as both sides like.
@@ -57,24 +57,12 @@ impl Connector {
             .wrap_connector(GuardedTcp { allow_private_network });
         Self { https }
     }
-}
 
-impl Service<Uri> for Connector {
-    type Response = Stream;
-    type Error = ConnectFailure;
-    type Future = Connecting<Stream>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectFailure>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.https.call(uri);
-        Box::pin(async move {
-            let connected = timeout(CONNECT_MAX, connecting).await.map_err(|_| ConnectFailure::Timeout)?;
-            // Whatever is not ours came from the handshake, or from a scheme that no provider may have.
-            connected.map_err(|error| error.downcast_ref().copied().unwrap_or(ConnectFailure::Tls))
-        })
+    pub(super) async fn connect(&self, address: Uri) -> Result<Stream, ConnectFailure> {
+        let connecting = self.https.clone().call(address);
+        let connected = timeout(CONNECT_MAX, connecting).await.map_err(|_| ConnectFailure::Timeout)?;
+        // Whatever is not ours came from the handshake, or from a scheme that no provider may have.
+        connected.map_err(|error| error.downcast_ref().copied().unwrap_or(ConnectFailure::Tls))
     }
 }
 

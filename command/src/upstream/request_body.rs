@@ -45,7 +45,7 @@ impl Transmission {
 pub struct CalledOff;
 
 /// All bytes at once, once the connection takes them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RequestBody {
     bytes: Option<Bytes>,
     transmission: Transmission,

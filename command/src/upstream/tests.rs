@@ -8,9 +8,9 @@ use super::*;
 use events::event::admin::ProviderKind;
 use uuid::Uuid;
 
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-fn provider(id: u128, base_url: &str, allow_private_network: bool) -> Provider {
+pub fn provider(id: u128, base_url: &str, allow_private_network: bool) -> Provider {
     Provider {
         provider_id: ProviderId::from(Uuid::from_u128(id)),
         name: "local".to_owned(),
@@ -32,8 +32,13 @@ fn clients() -> UpstreamClients {
 }
 
 /// A server that answers each request of each connection with these bytes; none closes the connection.
-async fn serve(answer: &'static [u8]) -> (String, JoinSet<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+pub async fn serve(answer: &'static [u8]) -> (String, JoinSet<()>) {
+    serve_at("http://127.0.0.1:0", answer).await
+}
+
+/// The same at this address.
+pub async fn serve_at(origin: &str, answer: &'static [u8]) -> (String, JoinSet<()>) {
+    let listener = TcpListener::bind(origin.trim_start_matches("http://")).await.expect("a free port");
     let origin = format!("http://{}", listener.local_addr().expect("its address"));
     let mut server = JoinSet::new();
     server.spawn(async move {
@@ -52,9 +57,9 @@ async fn serve(answer: &'static [u8]) -> (String, JoinSet<()>) {
     (origin, server)
 }
 
-async fn get(origin: &str, allow_private_network: bool) -> Result<http::Response<Incoming>, SendError> {
-    let request = http::Request::get(origin).body(RequestBody::default()).expect("a request");
-    clients().client(&provider(1, origin, allow_private_network)).send(request).await
+async fn get(origin: &str, allow_private_network: bool) -> Result<Response<ResponseBody>, SendError> {
+    let request = Request::get(origin).body(RequestBody::default()).expect("a request");
+    clients().client(&provider(1, origin, allow_private_network)).send(None, request).await
 }
 
 /// Holds: admin.private-network

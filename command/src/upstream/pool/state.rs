@@ -1,0 +1,287 @@
+//! What a pool knows of its connections, and how it shares them out. Nothing in here waits.
+
+use std::collections::VecDeque;
+
+use hyper::client::conn::{http1, http2};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::lease::{Lease, Stream};
+use super::queue::Queue;
+use super::shares::Shares;
+use super::{Party, Pool};
+use crate::upstream::{IDLE_CONNECTION_MAX, IDLE_CONNECTIONS_MAX, RequestBody, STREAMS_MAX, SendError};
+
+/// Connections of HTTP/2 at a time.
+pub const CONNECTIONS_MAX: usize = 64;
+/// Streams of a connection whose peer has not said yet how many it takes.
+pub const STREAMS_UNSETTLED: usize = 1;
+
+#[derive(Default)]
+pub struct State {
+    /// Connections of HTTP/1.1 that are ready for a request, the one that was used last at the end.
+    idle: VecDeque<Idle>,
+    multiplexed: Vec<Multiplexed>,
+    shares: Shares,
+    pub queue: Queue<Result<Lease, SendError>>,
+    /// Connections that are being opened.
+    pub connecting: usize,
+    speaks: Speaks,
+    /// How many streams a connection takes that is not there yet: as many as the last one, where there was one.
+    streams_expected: Option<usize>,
+    ids: u64,
+    pub is_reaped: bool,
+}
+
+/// What the last connection turned out to speak: the next will, too.
+#[derive(Clone, Copy, Default)]
+enum Speaks {
+    #[default]
+    Unknown,
+    Http1,
+    Http2,
+}
+
+struct Idle {
+    sender: http1::SendRequest<RequestBody>,
+    since: Instant,
+    /// It takes its first request before its task has said that it is ready.
+    is_new: bool,
+}
+
+/// A connection of HTTP/2.
+struct Multiplexed {
+    id: u64,
+    sender: http2::SendRequest<RequestBody>,
+    open: usize,
+    /// As the peer says, and no more than we want; `None` until it has said so.
+    streams_max: Option<usize>,
+    /// While no stream is open.
+    idle_since: Option<Instant>,
+}
+
+impl Multiplexed {
+    fn streams_max(&self) -> usize {
+        self.streams_max.unwrap_or(STREAMS_UNSETTLED)
+    }
+
+    fn has_room(&self) -> bool {
+        self.open < self.streams_max() && !self.sender.is_closed()
+    }
+}
+
+/// What is closed when it is dropped, behind the lock.
+#[derive(Default)]
+pub struct Closing {
+    _idle: Vec<Idle>,
+    _multiplexed: Vec<Multiplexed>,
+}
+
+impl State {
+    /// Room for a request that comes now; none where others wait.
+    pub fn take(&mut self, pool: &Pool, party: Party) -> Option<Lease> {
+        if !self.queue.is_empty() {
+            return None;
+        }
+        if !self.multiplexed.is_empty()
+            && self.shares.left(party, self.capacity()) > 0
+            && let Some(stream) = self.open_stream(pool, party)
+        {
+            return Some(Lease::Http2(stream));
+        }
+        self.take_idle().map(|sender| Lease::Http1 { pool: pool.clone(), sender })
+    }
+
+    /// Gives what there is to those who wait. What nobody took is to be dropped without the lock.
+    pub fn serve(&mut self, pool: &Pool) -> Vec<Result<Lease, SendError>> {
+        let mut not_taken = Vec::new();
+        while !self.queue.is_empty()
+            && let Some((waiter, lease)) = self.serve_one(pool)
+        {
+            not_taken.extend(waiter.send(Ok(lease)).err());
+        }
+        not_taken
+    }
+
+    fn serve_one(&mut self, pool: &Pool) -> Option<(oneshot::Sender<Result<Lease, SendError>>, Lease)> {
+        if let Some(sender) = self.take_idle() {
+            return Some((self.queue.next()?, Lease::Http1 { pool: pool.clone(), sender }));
+        }
+        let capacity = self.capacity();
+        let may_have = |(party, ..): &(Party, usize, u64)| self.shares.left(*party, capacity) > 0;
+        let waiting = self.queue.parties().filter(may_have);
+        let (party, ..) = waiting.min_by_key(|(party, _, ticket)| (self.shares.held(*party), *ticket))?;
+        let stream = self.open_stream(pool, party)?;
+        Some((self.queue.next_of(party)?, Lease::Http2(stream)))
+    }
+
+    fn take_idle(&mut self) -> Option<http1::SendRequest<RequestBody>> {
+        while let Some(Idle { sender, since, is_new }) = self.idle.pop_back() {
+            let is_open = if is_new { !sender.is_closed() } else { sender.is_ready() };
+            if is_open && since.elapsed() < IDLE_CONNECTION_MAX {
+                return Some(sender);
+            }
+        }
+        None
+    }
+
+    /// On the connection that has the fewest.
+    fn open_stream(&mut self, pool: &Pool, party: Party) -> Option<Stream> {
+        let with_room = self.multiplexed.iter_mut().filter(|connection| connection.has_room());
+        let connection = with_room.min_by_key(|connection| connection.open)?;
+        connection.open += 1;
+        connection.idle_since = None;
+        let (id, sender) = (connection.id, connection.sender.clone());
+        self.shares.add(party);
+        Some(Stream::new(pool.clone(), id, party, sender))
+    }
+
+    /// Streams that could be open at most, on the connections that there are and on those that there could be.
+    fn capacity(&self) -> usize {
+        let could_be = CONNECTIONS_MAX.saturating_sub(self.multiplexed.len()) * self.streams_expected();
+        self.multiplexed.iter().map(Multiplexed::streams_max).sum::<usize>() + could_be
+    }
+
+    fn streams_expected(&self) -> usize {
+        self.streams_expected.unwrap_or(STREAMS_MAX)
+    }
+
+    /// How many connections are to be opened now. They count as being opened from here on.
+    pub fn open_more(&mut self) -> usize {
+        let wanted = match self.speaks {
+            // One tells what the others will speak.
+            Speaks::Unknown => self.queue.len().min(1).saturating_sub(self.connecting),
+            Speaks::Http1 => self.queue.len().saturating_sub(self.connecting),
+            Speaks::Http2 => self.more_multiplexed(),
+        };
+        self.connecting += wanted;
+        wanted
+    }
+
+    fn more_multiplexed(&self) -> usize {
+        let expected = self.streams_expected();
+        if expected == 0 {
+            return 0;
+        }
+        let capacity = self.capacity();
+        let waiting = self.queue.parties().map(|(party, count, _)| count.min(self.shares.left(party, capacity)));
+        // Those that have not settled may have room for all who wait.
+        let coming = self.connecting + self.multiplexed.iter().filter(|one| one.streams_max.is_none()).count();
+        let wanted = waiting.sum::<usize>().div_ceil(expected).max(usize::from(self.is_filling_up()));
+        wanted.saturating_sub(coming).min(CONNECTIONS_MAX.saturating_sub(self.multiplexed.len() + self.connecting))
+    }
+
+    /// Three quarters are taken: whoever comes next should not have to wait for a handshake.
+    fn is_filling_up(&self) -> bool {
+        let (open, room) = self
+            .multiplexed
+            .iter()
+            .fold((0, 0), |(open, room), connection| (open + connection.open, room + connection.streams_max()));
+        room > 0 && open * 4 >= room * 3
+    }
+
+    pub fn add_http1(&mut self, sender: http1::SendRequest<RequestBody>) {
+        self.connecting -= 1;
+        self.speaks = Speaks::Http1;
+        self.idle.push_back(Idle { sender, since: Instant::now(), is_new: true });
+    }
+
+    /// Its id.
+    pub fn add_http2(&mut self, sender: http2::SendRequest<RequestBody>) -> u64 {
+        self.connecting -= 1;
+        self.speaks = Speaks::Http2;
+        let id = self.ids;
+        self.ids += 1;
+        let idle_since = Some(Instant::now());
+        self.multiplexed.push(Multiplexed { id, sender, open: 0, streams_max: None, idle_since });
+        id
+    }
+
+    /// A connection could not be opened. Whether those who wait have others to wait for.
+    pub fn can_wait_on(&self) -> bool {
+        match self.speaks {
+            Speaks::Unknown | Speaks::Http1 => false,
+            Speaks::Http2 => self.connecting > 1 || !self.multiplexed.is_empty(),
+        }
+    }
+
+    /// Those who have nothing to wait for any more.
+    pub fn fail(&mut self) -> Vec<oneshot::Sender<Result<Lease, SendError>>> {
+        self.connecting -= 1;
+        let in_vain = self.queue.len().saturating_sub(self.connecting);
+        (0..in_vain).filter_map(|_| self.queue.next()).collect()
+    }
+
+    pub fn set_streams_max(&mut self, id: u64, streams: usize) {
+        let Some(connection) = self.multiplexed.iter_mut().find(|connection| connection.id == id) else { return };
+        let streams = streams.min(STREAMS_MAX);
+        connection.streams_max = Some(streams);
+        self.streams_expected = Some(streams);
+    }
+
+    /// A peer that has said nothing else by now takes as many as it was thought to.
+    pub fn settle(&mut self, id: u64) {
+        let connection = self.multiplexed.iter().find(|connection| connection.id == id);
+        if connection.is_some_and(|connection| connection.streams_max.is_none()) {
+            self.set_streams_max(id, STREAMS_UNSETTLED);
+        }
+    }
+
+    pub fn remove(&mut self, id: u64) -> Closing {
+        let removed =
+            self.multiplexed.extract_if(.., |connection| connection.id == id || connection.sender.is_closed());
+        Closing { _multiplexed: removed.collect(), _idle: Vec::new() }
+    }
+
+    pub fn stream_ends(&mut self, id: u64, party: Party) {
+        self.shares.subtract(party);
+        let Some(connection) = self.multiplexed.iter_mut().find(|connection| connection.id == id) else { return };
+        connection.open -= 1;
+        if connection.open == 0 {
+            connection.idle_since = Some(Instant::now());
+        }
+    }
+
+    /// Keeps a connection of HTTP/1.1 for another request.
+    pub fn keep(&mut self, sender: http1::SendRequest<RequestBody>) -> Closing {
+        self.idle.push_back(Idle { sender, since: Instant::now(), is_new: false });
+        let too_many = self.idle.len().saturating_sub(IDLE_CONNECTIONS_MAX);
+        Closing { _idle: self.idle.drain(..too_many).collect(), _multiplexed: Vec::new() }
+    }
+
+    /// What has been idle for too long, and when to look again; never where nothing is idle.
+    pub fn reap(&mut self, now: Instant) -> (Closing, Option<Instant>) {
+        let is_old = |since: Instant| now.duration_since(since) >= IDLE_CONNECTION_MAX;
+        let old = self.idle.iter().take_while(|idle| is_old(idle.since)).count();
+        let closing = Closing {
+            _idle: self.idle.drain(..old).collect(),
+            _multiplexed: self
+                .multiplexed
+                .extract_if(.., |one| one.sender.is_closed() || one.idle_since.is_some_and(is_old))
+                .collect(),
+        };
+        (closing, self.oldest_idle().map(|since| since + IDLE_CONNECTION_MAX))
+    }
+
+    /// Of the streams that are open.
+    #[cfg(test)]
+    pub fn streams_of(&self, party: Party) -> usize {
+        self.shares.held(party)
+    }
+
+    #[cfg(test)]
+    pub fn streams_open(&self) -> usize {
+        self.multiplexed.iter().map(|connection| connection.open).sum::<usize>().max(self.shares.all())
+    }
+
+    /// Those of HTTP/1.1 that are open.
+    #[cfg(test)]
+    pub fn idle_connections(&self) -> usize {
+        self.idle.iter().filter(|idle| !idle.sender.is_closed()).count()
+    }
+
+    pub fn oldest_idle(&self) -> Option<Instant> {
+        let multiplexed = self.multiplexed.iter().filter_map(|connection| connection.idle_since);
+        multiplexed.chain(self.idle.front().map(|idle| idle.since)).min()
+    }
+}
