@@ -5,6 +5,7 @@ mod cors;
 mod door;
 mod health;
 mod in_flight;
+mod line_end;
 mod openapi_json;
 mod patience;
 mod places;

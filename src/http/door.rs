@@ -31,6 +31,7 @@ use tower_service::Service;
 
 use super::cors::{Cors, CorsOrigins};
 use super::in_flight::InFlight;
+use super::line_end::end_line;
 use super::unknown_path;
 use super::unread::UnreadRequests;
 use super::wording::{form_of, word};
@@ -169,6 +170,9 @@ impl Door {
         set_request_id(&mut response, &request_id);
         if form == ErrorForm::Anthropic {
             set_header(&mut response, ANTHROPIC_REQUEST_ID_HEADER, &request_id);
+        }
+        if code.is_none() && !matches!(area, Area::Inference(_)) {
+            response = end_line(response);
         }
         self.shared.answers.answered(area, response.status().as_u16());
         let told = Told { request_id: &request_id, trace_id, method: &method, path: &path, cause, code };

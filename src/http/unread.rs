@@ -38,7 +38,7 @@ impl UnreadRequests {
         self.answers.refused(Area::Open, &refusal);
         self.answers.answered(Area::Open, status);
         tracing::debug!(request_id, status, "answer to what is no request");
-        let body = refusal.native_body(&request_id).to_string();
+        let body = format!("{}\n", refusal.native_body(&request_id));
         let reason = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
         let mut answer = format!("HTTP/1.1 {status} {}\r\n", reason.unwrap_or_default());
         for line in kept {

@@ -21,7 +21,8 @@ pub fn form_of(path: &str) -> ErrorForm {
 
 /// Gives a response that carries a refusal its body and headers.
 pub fn word(response: &mut Response, refusal: &Refusal, form: ErrorForm, request_id: &str) {
-    let body = error_body(form, refusal, request_id);
+    let mut body = Vec::from(error_body(form, refusal, request_id));
+    body.push(b'\n');
     *response.status_mut() = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     // That of the empty body which the refusal came with.

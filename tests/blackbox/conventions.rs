@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::gateway::{Gateway, type_of};
-use crate::tenant::{NATIVE, Tenant};
+use crate::tenant::{NATIVE, OPENAI, Tenant};
 use crate::upstream::MockUpstream;
 
 const TIMES: [&str; 4] = ["effective_from", "period_start", "previous_until", "window_start"];
@@ -169,5 +169,52 @@ async fn a_change_is_answered_with_the_position_of_its_last_event() {
     ] {
         let event = &log[usize::try_from(reply.position() - 1).expect("a position")];
         assert_eq!((type_of(event), &event["partner_id"]), (name, &reply.json()["id"]));
+    }
+}
+
+/// A prompt is not to stand behind an answer, whoever asks with curl.
+/// Holds: http.line-end
+#[tokio::test(flavor = "multi_thread")]
+async fn json_ends_with_a_line_end() {
+    let (gateway, upstream) = (Gateway::start_with(&[("LEDGERWAY_DEV", "true")]), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let simulated = std::fs::read_to_string(gateway.data().join("dev.key")).expect("a key").trim().to_owned();
+    let simulated = gateway.client(Some(&simulated));
+    let hello = json!({ "model": "sim-small", "messages": [{ "role": "user", "content": "hello" }] });
+    let operator = gateway.operator();
+    let mut answers = vec![
+        ("made", operator.post("/v1/admin/partners", &json!({ "name": "p" })).await.must(201)),
+        ("native", tenant.chat("ok").await.must(200)),
+        ("relayed", tenant.openai("ok").await.must(200)),
+        ("simulated", simulated.post(OPENAI, &hello).await.must(200)),
+        ("simulated, native", simulated.post(NATIVE, &hello).await.must(200)),
+        ("unknown model", tenant.openai("no-such-model").await.must(404)),
+        ("no key", gateway.client(None).get("/v1/me").await.must(401)),
+    ];
+    for path in [
+        "/v1/me",
+        "/v1/usage",
+        "/v1/budgets",
+        "/v1/audit",
+        "/v1/inferences",
+        "/v1/projections",
+        "/v1/log/head",
+        "/v1/admin/keys",
+        "/v1/models",
+        "/oai/v1/models",
+        "/health",
+        "/health/live",
+        "/openapi.json",
+    ] {
+        answers.push((path, operator.get(path).await.must(200)));
+    }
+    for path in ["/v1/nothing", "/v1/responses"] {
+        answers.push((path, operator.get(path).await.must(404)));
+    }
+    for (what, answer) in answers {
+        assert!(answer.body.ends_with(b"}\n") && !answer.body.ends_with(b"\n\n"), "{what}: {answer:?}");
+        let said = answer.header("content-length");
+        assert_eq!(said, answer.body.len().to_string(), "{what}");
+        assert!(answer.json().is_object(), "{what}");
     }
 }

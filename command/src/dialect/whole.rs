@@ -42,14 +42,20 @@ pub fn read_whole(dialect: UpstreamDialect, surface: Surface, body: Bytes) -> Re
 }
 
 impl WholeAnswer {
-    /// The body for the client.
+    /// The body for the client, with a line end: behind an answer to curl the prompt then stands on a line of its own.
     pub fn render(&self, receipt: &Receipt<'_>) -> Bytes {
-        let mut out = Vec::with_capacity(1024);
-        match &self.said {
-            What::OpenAi(answer) => return answer.render(receipt.frontend_model),
-            What::Blocks { blocks, surface: Surface::Native } => native::answer(blocks, receipt, &mut out),
-            What::Blocks { blocks, surface: Surface::OpenAi } => openai::completion(blocks, receipt, &mut out),
-        }
+        let mut out = match &self.said {
+            What::OpenAi(answer) => answer.render(receipt.frontend_model),
+            What::Blocks { blocks, surface } => {
+                let mut out = Vec::with_capacity(1024);
+                match surface {
+                    Surface::Native => native::answer(blocks, receipt, &mut out),
+                    Surface::OpenAi => openai::completion(blocks, receipt, &mut out),
+                }
+                out
+            }
+        };
+        out.push(b'\n');
         out.into()
     }
 }

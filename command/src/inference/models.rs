@@ -79,7 +79,7 @@ async fn wait_for(gateway: &Gateway, position: u64) -> Result<(), Refusal> {
 }
 
 fn answered(body: &Value) -> Response {
-    let mut response = Response::new(body.to_string().into());
+    let mut response = Response::new(format!("{body}\n").into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

@@ -14,7 +14,7 @@ pub struct OpenAiAnswer {
 }
 
 impl OpenAiAnswer {
-    /// Blank lines before the JSON (DeepSeek keeps a connection with them) are left out. Errors: no JSON object, an
+    /// White space around the JSON (DeepSeek keeps a connection with blank lines) is left out. Errors: no JSON object, an
     /// error in band, no choices or too many.
     pub fn read(body: &Bytes, metered: &mut Metered) -> Result<Self, UpstreamFault> {
         let body = body.slice_ref(body.trim_ascii());
@@ -28,10 +28,10 @@ impl OpenAiAnswer {
         Ok(Self { body, places })
     }
 
-    pub fn render(&self, frontend_model: &str) -> Bytes {
-        let Ok(text) = std::str::from_utf8(&self.body) else { return self.body.clone() };
+    pub fn render(&self, frontend_model: &str) -> Vec<u8> {
+        let Ok(text) = std::str::from_utf8(&self.body) else { return self.body.to_vec() };
         let mut model = Vec::with_capacity(frontend_model.len() + 2);
         json::push_string(&mut model, frontend_model);
-        renamed(text, &self.places, &model).into()
+        renamed(text, &self.places, &model)
     }
 }
