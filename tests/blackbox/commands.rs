@@ -85,6 +85,9 @@ fn shells_are_told_every_command() {
         for command in ["serve", "verify", "rebuild", "reseal", "status", "completions"] {
             assert!(script.contains(command), "{command} for {shell}");
         }
+        for value in ["usage_by_hour", "charge_hold", "powershell"] {
+            assert!(script.contains(value), "{value} for {shell}");
+        }
     }
     assert_eq!(run(&["completions", "cobol"], None).0, Some(2));
 }
