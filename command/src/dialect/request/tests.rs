@@ -1,0 +1,313 @@
+use events::wire::ErrorCode;
+
+use super::*;
+use crate::dialect::{CapField, NO_FIELDS};
+
+const ASK: &str = r#""model":"m","messages":[{"role":"user","content":"hello"}]"#;
+
+fn parse(surface: Surface, body: impl Into<Bytes>) -> Result<ClientRequest, Refusal> {
+    ClientRequest::parse(surface, body.into())
+}
+
+fn target() -> OutboundTarget<'static> {
+    OutboundTarget {
+        model: "b",
+        max_output_tokens: 9,
+        cap_field: CapField::MaxTokens,
+        system_prefix: None,
+        allowed_fields: &NO_FIELDS,
+    }
+}
+
+fn openai(more: &str) -> Result<ClientRequest, Refusal> {
+    parse(Surface::OpenAi, format!("{{{ASK}{more}}}"))
+}
+
+#[test]
+fn facts_are_read_on_both_surfaces() {
+    let request =
+        openai(r#","stream":true,"stream_options":{"include_usage":true},"n":3,"max_tokens":7,"metadata":{"a":"b"}"#);
+    let request = request.ok().unwrap();
+    assert_eq!((request.model(), request.streamed(), request.include_usage()), ("m", true, true));
+    assert_eq!((request.choices(), request.max_output_tokens()), (3, Some(7)));
+    assert_eq!(request.metadata()["a"], "b");
+    let native = parse(Surface::Native, format!("{{{ASK},\"max_output_tokens\":5}}")).ok().unwrap();
+    assert_eq!((request.cap_field(), native.cap_field()), ("max_tokens", "max_output_tokens"));
+    let newer = openai(r#","max_tokens":null,"max_completion_tokens":7"#).ok().unwrap();
+    assert_eq!(newer.cap_field(), "max_completion_tokens");
+    assert_eq!((native.model(), native.streamed(), native.choices()), ("m", false, 1));
+    assert_eq!(native.max_output_tokens(), Some(5));
+}
+
+#[test]
+fn what_is_malformed_is_400_on_both_surfaces() {
+    let deep = format!(r#"{{"messages":{}"#, "[".repeat(100_000));
+    for body in
+        ["", "{", "[]", "7", "null", "\"x\"", r#"{"model":"#, "\u{feff}{}", "{}", "{} x", &deep, &"[".repeat(100_000)]
+    {
+        for surface in [Surface::Native, Surface::OpenAi] {
+            let refusal = parse(surface, body.to_owned()).err().expect(body);
+            assert_eq!(refusal.code, ErrorCode::InvalidRequest, "{body:.40}");
+        }
+    }
+    assert!(parse(Surface::OpenAi, &b"\xff\xfe"[..]).is_err());
+    assert!(parse(Surface::Native, &b"{\"model\":\"\xc3\"}"[..]).is_err());
+}
+
+#[test]
+fn a_nul_anywhere_is_400_and_a_backslash_before_it_is_not() {
+    let say = |text: &str| format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{text}"}}]}}"#);
+    for surface in [Surface::Native, Surface::OpenAi] {
+        assert!(parse(surface, say(r"a\u0000b")).is_err());
+        assert!(parse(surface, say(r"a\\u0000b")).is_ok());
+        assert!(parse(surface, say(r"a\\\u0000b")).is_err());
+    }
+}
+
+#[test]
+fn openai_fields_that_matter_are_checked() {
+    for (more, field) in [
+        (r#","max_tokens":-5"#, "max_tokens"),
+        (r#","max_tokens":0"#, "max_tokens"),
+        (r#","max_tokens":1.5"#, "max_tokens"),
+        (r#","max_tokens":1e3"#, "max_tokens"),
+        (r#","max_tokens":"7""#, "max_tokens"),
+        (r#","max_tokens":1000000000000000000000000000000"#, "max_tokens"),
+        (r#","max_tokens":1,"max_completion_tokens":1"#, "max_completion_tokens"),
+        (r#","max_tokens":1,"max_tokens":1"#, "max_tokens"),
+        (r#","max_tokens":1,"max_\u0074okens":9"#, "max_tokens"),
+        (r#","MAX_TOKENS":1"#, "MAX_TOKENS"),
+        (r#","N":2"#, "N"),
+        (r#","N_Predict":2"#, "N_Predict"),
+        (r#","n":0"#, "n"),
+        (r#","n":129"#, "n"),
+        (r#","stream":"yes""#, "stream"),
+        (r#","stream_options":[]"#, "stream_options"),
+        (r#","stream_options":{"include_usage":1}"#, "stream_options.include_usage"),
+        (r#","maxTokens":1"#, "maxTokens"),
+        (r#","max-completion-tokens":1"#, "max-completion-tokens"),
+        (",\"max_token\u{17f}\":1", "max_token\u{17f}"),
+        (r#","max_to\u212aens":1"#, "max_to\u{212a}ens"),
+        (",\"anything\u{e9}\":1", "anything\u{e9}"),
+        (r#","stream_options":{"Include_Usage":false}"#, "stream_options.Include_Usage"),
+        (r#","stream_options":{"include_u\u017fage":false}"#, "stream_options.include_u\u{17f}age"),
+        (r#","tools":[{"type":"function","Function":{"name":"f"}}]"#, "tools[0].Function"),
+        (r#","tools":[{"type":"function","function":{"name":"f","na\u212ae":"g"}}]"#, "tools[0].function.na\u{212a}e"),
+        (r#","tool_choice":{"type":"function","function":{"Name":"f"}}"#, "tool_choice.function.Name"),
+        (r#","response_format":{"type":"text","jsonSchema":{}}"#, "response_format.jsonSchema"),
+        (
+            r#","response_format":{"type":"json_schema","json_schema":{"\u017fchema":{}}}"#,
+            "response_format.json_schema.\u{17f}chema",
+        ),
+        (r#","reasoning":{"max_to\u212aens":9}"#, "reasoning.max_to\u{212a}ens"),
+        (r#","thinking":{"budgetTokens":9}"#, "thinking.budgetTokens"),
+        (r#","metadata":{"a":{}}"#, "metadata.a"),
+    ] {
+        let refusal = openai(more).err().expect(more);
+        assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::InvalidRequest, &field.into()), "{more}");
+    }
+    for body in [
+        r#"{"model":"m"}"#,
+        r#"{"model":"m","messages":[]}"#,
+        r#"{"model":"m","messages":{}}"#,
+        r#"{"model":"m","messages":["hello"]}"#,
+        r#"{"model":"m","messages":[{"role":"user","content":7}]}"#,
+        r#"{"model":"m","messages":[{"role":"user","Content":[]}]}"#,
+        r#"{"model":"m","messages":[{"role":"user","content":[{"text":"no type"}]}]}"#,
+        r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","type":"input_audio"}]}]}"#,
+        r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","Image_URL":{}}]}]}"#,
+        r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","imageUrl":{}}]}]}"#,
+        r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"x","\u017f":1}]}]}"#,
+        r#"{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x","URL":"y"}}]}]}"#,
+        r#"{"model":"m","messages":[{"role":"user","content":"x","\u017f":1}]}"#,
+        r#"{"model":"m","messages":[{"role":"user","content":"x","content":"y"}]}"#,
+        r#"{"model":"m","messages":[{"role":"assistant","tool_calls":[{"id":"a","Function":{}}]}]}"#,
+        r#"{"model":"m","messages":[{"role":"assistant","tool_calls":[{"id":"a","function":{"name":"f","\u212a":1}}]}]}"#,
+        r#"{"model":7,"messages":[{"role":"user","content":"x"}]}"#,
+        r#"{"messages":[{"role":"user","content":"x"}]}"#,
+    ] {
+        let refusal = parse(Surface::OpenAi, body).err().expect(body);
+        assert_eq!(refusal.code, ErrorCode::InvalidRequest, "{body}");
+    }
+    for more in [
+        r#","max_tokens":null,"n":null,"stream":null,"stream_options":null,"metadata":null"#,
+        r#","x":{"a":1,"a":2}"#,
+        // Names that are the client's own may be any.
+        r#","logit_bias":{"é":1},"metadata":{"naïve":"x"},"unknown":{"\u017f":1}"#,
+        r#","tools":[{"type":"function","function":{"name":"f","parameters":{"properties":{"größe":{},"Type":{}}}}}]"#,
+        r#","response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"Größe":1,"Schema":2}}}"#,
+    ] {
+        assert!(openai(more).is_ok(), "{more}");
+    }
+}
+
+#[test]
+fn a_name_that_is_not_ascii_is_refused_on_the_native_surface() {
+    let native = |more: &str, inside: &str, block: &str| {
+        let message = format!(r#"{{"role":"user","content":[{{"type":"text","text":"x"{block}}}]{inside}}}"#);
+        parse(Surface::Native, format!(r#"{{"model":"m","messages":[{message}]{more}}}"#))
+    };
+    for (more, inside, block, field) in [
+        (",\"max_output_token\u{17f}\":9", "", "", "max_output_token\u{17f}"),
+        (r#","max_output_to\u212aens":9"#, "", "", "max_output_to\u{212a}ens"),
+        ("", r#","\u017f":1"#, "", "messages[0].\u{17f}"),
+        ("", "", r#","\u017f":1"#, "messages[0].content[0].\u{17f}"),
+        (r#","tools":[{"name":"f","\u017ftrict":true}]"#, "", "", "tools[0].\u{17f}trict"),
+        (r#","reasoning":{"\u017f":1}"#, "", "", "reasoning.\u{17f}"),
+    ] {
+        let refusal = native(more, inside, block).err().expect(field);
+        assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::InvalidRequest, &field.into()));
+    }
+    let own = r#","metadata":{"naïve":"x"},"tools":[{"name":"f","parameters":{"größe":{}}}]"#;
+    assert!(native(own, "", "").is_ok());
+}
+
+/// Holds: event.unpriced
+#[test]
+fn what_has_no_price_is_422_for_every_provider_that_does_not_allow_it() {
+    let allowing = |name: &str| BTreeSet::from([name.to_owned()]);
+    for (more, field) in [
+        (r#","service_tier":"priority""#, "service_tier"),
+        (r#","modalities":["audio"]"#, "modalities[0]"),
+        (r#","audio":{"voice":"x"}"#, "audio"),
+        (r#","web_search_options":{}"#, "web_search_options"),
+        (r#","plugins":[{"id":"web"}]"#, "plugins"),
+        (r#","search_parameters":{"mode":"auto"}"#, "search_parameters"),
+        (r#","enable_search":true"#, "enable_search"),
+        (r#","models":["a"]"#, "models"),
+        (r#","tools":[{"type":"function","function":{"name":"x"}},{"type":"web_search"}]"#, "tools[1]"),
+        (r#","tools":[{"google_search":{}}]"#, "tools[0]"),
+        (r#","prediction":{"type":"content","content":"x"}"#, "prediction"),
+        (r#","speed":"fast""#, "speed"),
+        (r#","best_of":3"#, "best_of"),
+        (r#","n_predict":100000"#, "n_predict"),
+        (r#","num_predict":-1"#, "num_predict"),
+        (r#","chat_template":"{% for i in range(1000000) %}x{% endfor %}""#, "chat_template"),
+        (r#","max_new_tokens":100000"#, "max_new_tokens"),
+        (r#","max_output_tokens":100000"#, "max_output_tokens"),
+        (r#","provider":{"order":["a"]}"#, "provider"),
+        (r#","route":"fallback""#, "route"),
+        (r#","transforms":["middle-out"]"#, "transforms"),
+        (r#","data_sources":[{"type":"azure_search"}]"#, "data_sources"),
+        (r#","extra_body":{"google":{"cached_content":"x"}}"#, "extra_body"),
+        (r#","fallbacks":["a"]"#, "fallbacks"),
+        (r#","n_cmpl":8"#, "n_cmpl"),
+    ] {
+        let request = openai(more).expect(more);
+        let name = field.split('[').next().unwrap_or_default();
+        for allowed in [BTreeSet::new(), allowing("metadata")] {
+            let refusal = request.unpriced(&allowed).expect(more);
+            assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::ModelUnpriced, &field.into()), "{more}");
+            for dialect in [UpstreamDialect::OpenAi, UpstreamDialect::Anthropic] {
+                let target = OutboundTarget { allowed_fields: &allowed, ..target() };
+                assert_eq!(request.upstream_body(dialect, &target).unwrap_err().code, ErrorCode::ModelUnpriced);
+            }
+        }
+        let allowed = allowing(name);
+        let target = OutboundTarget { allowed_fields: &allowed, ..target() };
+        assert!(request.unpriced(&allowed).is_none(), "{more}");
+        let sent = request.upstream_body(UpstreamDialect::OpenAi, &target).expect(more);
+        assert!(std::str::from_utf8(&sent).unwrap().contains(more), "{more}");
+    }
+    let two = openai(r#","models":["a"],"plugins":[{"id":"web"}]"#).ok().unwrap();
+    assert_eq!(two.unpriced(&allowing("models")).unwrap().details["field"], "plugins");
+    for part in ["input_audio", "file", "video_url", "document"] {
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{{"type":"{part}"}}]}}]}}"#);
+        assert_eq!(parse(Surface::OpenAi, body).err().expect(part).code, ErrorCode::ModelUnpriced, "{part}");
+    }
+    for more in [
+        r#","service_tier":"auto""#,
+        r#","service_tier":null"#,
+        r#","enable_search":false"#,
+        r#","modalities":["text"]"#,
+        r#","transforms":[],"models":[],"provider":{}"#,
+    ] {
+        assert!(openai(more).expect(more).unpriced(&BTreeSet::new()).is_none(), "{more}");
+    }
+    for more in [r#","modalities":"audio""#, r#","tools":[7]"#, r#","tools":{}"#] {
+        assert_eq!(openai(more).err().expect(more).code, ErrorCode::InvalidRequest, "{more}");
+    }
+}
+
+/// Holds: admin.caps
+#[test]
+fn the_cap_goes_upstream_once_whatever_is_null() {
+    let target = |cap_field| OutboundTarget { cap_field, ..target() };
+    for more in [
+        "",
+        r#","max_tokens":null"#,
+        r#","max_completion_tokens":null"#,
+        r#","max_tokens":null,"max_completion_tokens":null"#,
+        r#","max_completion_tokens":null,"max_tokens":null"#,
+    ] {
+        let request = openai(more).ok().unwrap();
+        for cap_field in [CapField::MaxTokens, CapField::MaxCompletionTokens] {
+            let body = request.upstream_body(UpstreamDialect::OpenAi, &target(cap_field)).unwrap();
+            let body = std::str::from_utf8(&body).unwrap();
+            let caps: Vec<_> = json::members(body)
+                .map(Result::unwrap)
+                .filter(|member| member.name() == cap_field.as_str())
+                .map(|member| member.value.to_owned())
+                .collect();
+            assert_eq!(caps, ["9"], "{body}");
+        }
+    }
+}
+
+#[test]
+fn an_images_base64_is_not_counted_as_text() {
+    let base64 = "A".repeat(1_000_000);
+    let with = |url: &str| {
+        format!(
+            r#"{{"model":"m","messages":[{{"role":"user","content":[{{"type":"image_\u0075rl","image_url":{{"url":"{url}"}}}}]}}]}}"#
+        )
+    };
+    let bound = |body: String| parse(Surface::OpenAi, body).ok().unwrap().input_tokens_bound();
+    let empty = bound(with("data:image/png;base64,"));
+    assert_eq!(bound(with(&format!("data:image/png;base64,{base64}"))), empty);
+    assert!(empty > IMAGE_TOKENS_MAX && empty < IMAGE_TOKENS_MAX + 400);
+    assert!(bound(with("https://example.com/x.png")) > IMAGE_TOKENS_MAX);
+    assert!(bound(with(&format!("data:text/plain,{base64}"))) > 1_000_000);
+    let document = parse(Surface::OpenAi, with(&format!("data:application/pdf;base64,{base64}")));
+    assert_eq!(document.err().map(|refusal| refusal.code), Some(ErrorCode::ModelUnpriced));
+    let native = format!(
+        r#"{{"model":"m","messages":[{{"role":"user","content":[{{"type":"image","media_type":"image/png","data":"{base64}"}}]}}]}}"#
+    );
+    let native = parse(Surface::Native, native).ok().unwrap().input_tokens_bound();
+    assert!(native > IMAGE_TOKENS_MAX && native < IMAGE_TOKENS_MAX + 400);
+}
+
+#[test]
+fn what_is_all_empty_is_refused_for_every_upstream() {
+    let target = OutboundTarget { system_prefix: Some("p"), ..target() };
+    let body = r#"{"model":"m","messages":[{"role":"user","content":[]}]}"#;
+    let request = parse(Surface::Native, body).ok().unwrap();
+    for dialect in [UpstreamDialect::OpenAi, UpstreamDialect::Anthropic] {
+        let refusal = request.upstream_body(dialect, &target).unwrap_err();
+        assert_eq!(refusal.details["field"], "messages", "{dialect:?}");
+    }
+}
+
+#[test]
+fn a_refusal_is_short_whatever_the_client_calls_its_fields() {
+    let long = "a".repeat(100_000);
+    for body in [
+        format!(r#"{{{ASK},"{long}":1,"{long}":1}}"#),
+        format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{{"type":"{long}"}}]}}]}}"#),
+        format!(r#"{{{ASK},"metadata":{{"{long}":"x"}}}}"#),
+    ] {
+        for surface in [Surface::Native, Surface::OpenAi] {
+            let refusal = parse(surface, body.clone()).err().unwrap();
+            assert!(refusal.message.len() < 1000, "{:.200}", refusal.message);
+        }
+    }
+}
+
+#[test]
+fn text_is_bounded_by_its_bytes_and_tools_by_their_prompt() {
+    let plain = openai("").ok().unwrap().input_tokens_bound();
+    assert_eq!(plain, ASK.len() as u64 + 2 + TEMPLATE_TOKENS_MAX);
+    let tools = r#","tools":[{"type":"function","function":{"name":"x"}}]"#;
+    let with_tools = openai(tools).ok().unwrap().input_tokens_bound();
+    assert_eq!(with_tools, plain + tools.len() as u64 + TOOL_PROMPT_TOKENS_MAX);
+}
