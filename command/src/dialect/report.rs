@@ -1,21 +1,24 @@
-//! A provider's reports of one answer's usage, as one object. A stream may report with every chunk, so that a report is
-//! added at a cost that depends on its own length, not on what was reported before.
+//! A provider's reports of one answer's usage, as one object. A stream may report with every chunk: reports wait as they
+//! came, and are merged many at a time, at a cost that depends on their own length.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use super::json::{self, JsonFault, Kind};
+use super::json::{self, Cursor, DEPTH_MAX, JsonFault, Kind, State};
 use super::work;
 
 /// Bytes of a report, and of all of them together. A longer one is none: it would be recorded for ever.
 pub const REPORT_BYTES_MAX: usize = 8 * 1024;
+/// Stands behind each report that waits, and in no JSON.
+const END: char = '\0';
 
-/// All reports so far. A single one stays as it came.
+/// All reports so far. A single one stays as it came. What is kept is text: a tree of its members takes twenty times the
+/// room.
 #[derive(Clone, Debug, Default)]
 pub struct Reports {
-    last: Option<Box<str>>,
-    /// All of them, once there is more than one.
-    merged: Option<Node>,
+    merged: Option<Box<str>>,
+    /// Those that came since, each with its [`END`].
+    waiting: String,
 }
 
 #[derive(Clone, Debug)]
@@ -36,46 +39,63 @@ impl Reports {
         if report.len() > REPORT_BYTES_MAX || json::kind(report) != Kind::Object {
             return false;
         }
-        let earlier = self.merged.take().or_else(|| self.last.as_deref().and_then(|last| Node::read(last).ok()));
-        self.merged = earlier.and_then(|earlier| {
-            let merged = earlier.with(Node::read(report).ok()?);
-            (merged.bytes() <= REPORT_BYTES_MAX).then_some(merged)
-        });
-        self.last = Some(report.into());
+        if self.waiting.len() + report.len() > REPORT_BYTES_MAX {
+            self.merged = self.whole().map(Into::into);
+            self.waiting.clear();
+        }
+        work::steps(report.len());
+        self.waiting.push_str(report);
+        self.waiting.push(END);
         true
     }
 
     /// One object of all of them; `None` before the first.
     pub fn whole(&self) -> Option<String> {
-        match &self.merged {
-            Some(merged) => {
-                let mut out = String::with_capacity(merged.bytes());
-                merged.write(&mut out);
-                Some(out)
-            }
-            None => self.last.as_deref().map(str::to_owned),
+        let (mut merged, mut last) = (None::<Node>, self.merged.as_deref());
+        for report in self.waiting.split_terminator(END) {
+            let earlier = merged.take().or_else(|| Node::read(last?).ok());
+            merged = earlier.and_then(|earlier| {
+                let merged = earlier.with(Node::read(report).ok()?);
+                (merged.bytes() <= REPORT_BYTES_MAX).then_some(merged)
+            });
+            last = Some(report);
         }
+        let Some(merged) = merged else { return last.map(str::to_owned) };
+        let mut out = String::with_capacity(merged.bytes());
+        merged.write(&mut out);
+        work::steps(out.len());
+        Some(out)
     }
 
     /// What is kept.
     #[cfg(test)]
     pub fn held_bytes(&self) -> usize {
-        let merged = self.merged.as_ref().map_or(0, |merged| merged.held_bytes());
-        self.last.as_deref().map_or(0, str::len) + merged
+        self.merged.as_deref().map_or(0, str::len) + self.waiting.capacity()
     }
 }
 
 impl Node {
     fn read(text: &str) -> Result<Self, JsonFault> {
-        if json::kind(text) != Kind::Object {
-            return Ok(Self::Other(text.into()));
+        Self::at(&mut Cursor::new(text), DEPTH_MAX)
+    }
+
+    /// The value at the cursor, in one pass: objects in objects would be read as often as they are deep.
+    fn at(cursor: &mut Cursor<'_>, depth_left: u32) -> Result<Self, JsonFault> {
+        let start = cursor.at;
+        work::steps(1);
+        if cursor.peek() != Some(b'{') {
+            let text = cursor.element()?;
+            work::steps(text.len());
+            return Ok(Self::Other(cursor.slice(&text).into()));
         }
-        let (mut members, mut bytes) = (BTreeMap::new(), 2);
-        for member in json::members(text) {
-            let member = member?;
+        let depth_left = depth_left.checked_sub(1).ok_or(JsonFault::TooDeep)?;
+        let (mut members, mut bytes, mut state) = (BTreeMap::new(), 2, State::Before);
+        while cursor.advance(&mut state, b'{', b'}')? {
+            let name = cursor.key()?;
+            let name = json::string(cursor.slice(&name)).ok_or(JsonFault::Syntax(start))?;
+            let node = Self::at(cursor, depth_left)?;
             // Of two under one name the first counts.
-            if let Entry::Vacant(place) = members.entry(member.name().to_owned()) {
-                let node = Self::read(member.value)?;
+            if let Entry::Vacant(place) = members.entry(name.into_owned()) {
                 bytes += member_bytes(place.key(), &node);
                 place.insert(node);
             }
@@ -126,16 +146,6 @@ impl Node {
             Self::Other(text) => out.push_str(text),
         }
     }
-
-    #[cfg(test)]
-    fn held_bytes(&self) -> usize {
-        match self {
-            Self::Object { members, .. } => {
-                members.iter().map(|(name, node)| size_of::<(String, Self)>() + name.len() + node.held_bytes()).sum()
-            }
-            Self::Other(text) => text.len(),
-        }
-    }
 }
 
 /// Quotes, colon and comma included.
@@ -170,6 +180,23 @@ mod tests {
     }
 
     #[test]
+    fn reports_take_no_more_room_than_their_text() {
+        let of_many_names = |first: usize| {
+            let members = (first..).take(900).map(|number| format!(r#""{number:x}":0"#)).collect::<Vec<_>>();
+            format!("{{{}}}", members.join(","))
+        };
+        let mut all = Reports::default();
+        for report in [of_many_names(0), of_many_names(0), "{}".to_owned(), of_many_names(450)] {
+            assert!(all.add(&report), "{}", report.len());
+            assert!(all.held_bytes() <= 3 * REPORT_BYTES_MAX, "{} bytes are held", all.held_bytes());
+        }
+        for _ in 0..5_000 {
+            all.add("{}");
+            assert!(all.held_bytes() <= 3 * REPORT_BYTES_MAX, "{} bytes are held", all.held_bytes());
+        }
+    }
+
+    #[test]
     fn what_is_beyond_measure_is_left_out_and_the_length_of_the_rest_is_known() {
         let mut all = Reports::default();
         assert!(!all.add("7") && !all.add(&format!(r#"{{"x":"{}"}}"#, "x".repeat(REPORT_BYTES_MAX))));
@@ -179,10 +206,8 @@ mod tests {
             assert!(all.add(&format!(r#"{{"\u0001\n\"é{number}":"{long}","o":{{"a":{number}}}}}"#)));
             let whole = all.whole().expect("a report");
             assert!(whole.len() <= REPORT_BYTES_MAX && whole.contains(&format!(r#""a":{number}"#)), "{whole}");
-            if let Some(merged) = &all.merged {
-                // A comma after every member, of which the last of each object has none.
-                assert_eq!(merged.bytes(), whole.len() + 2);
-            }
+            // A comma after every member, of which the last of each object has none.
+            assert_eq!(Node::read(&whole).map(|merged| merged.bytes()), Ok(whole.len() + 2));
         }
     }
 }

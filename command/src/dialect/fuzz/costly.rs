@@ -154,6 +154,28 @@ fn reports_that_come_again_and_again_are_merged_in_time() {
 }
 
 #[test]
+fn reports_are_read_once_however_deep_their_figures_stand() {
+    let depth = json::DEPTH_MAX as usize - 4;
+    let text = "x".repeat(report::REPORT_BYTES_MAX - 7 * depth - 64);
+    let report = format!(r#"{}"{text}"{}"#, r#"{"a":"#.repeat(depth), "}".repeat(depth));
+    for (dialect, event) in [
+        (UpstreamDialect::OpenAi, format!("data: {{\"choices\":[],\"usage\":{report}}}\n\n")),
+        (
+            UpstreamDialect::Anthropic,
+            format!("data: {{\"type\":\"message_delta\",\"delta\":{{}},\"usage\":{report}}}\n\n"),
+        ),
+    ] {
+        let stream = event.repeat(16);
+        let mut relay = Relay::new(dialect, &asking(Surface::Native, false), REQUEST_ID, MODEL, 0);
+        let metered = in_measure(stream.len(), || {
+            relay.feed(stream.as_bytes(), &mut BytesMut::new()).expect("a report is no fault");
+            relay.metered()
+        });
+        assert_eq!(metered.provider_usage.as_ref().map(|kept| kept.get()), Some(&*report));
+    }
+}
+
+#[test]
 fn a_stream_is_read_in_time_that_grows_with_it() {
     for (name, stream) in [
         ("lines", "\n".repeat(long())),
