@@ -107,20 +107,40 @@ pub fn pick<'a, const N: usize>(text: &'a str, names: [&str; N]) -> Result<[Opti
         return Ok(found);
     }
     for member in known_members(text) {
-        let member = member?;
-        let name = member.name();
-        if let Some(slot) = names.iter().position(|wanted| *wanted == name).and_then(|at| found.get_mut(at)) {
-            slot.get_or_insert(member.value);
+        note(&member?, names, &mut found);
+    }
+    Ok(without_nulls(found))
+}
+
+/// The same of an object that may be cut off and may have any number of members: what stands behind a fault is not found.
+pub fn find<'a, const N: usize>(text: &'a str, names: [&str; N]) -> [Option<&'a str>; N] {
+    let mut found = [None; N];
+    for member in members(text).map_while(Result::ok) {
+        note(&member, names, &mut found);
+        if found.iter().all(Option::is_some) {
+            break;
         }
     }
-    Ok(found.map(|value| value.filter(|value| kind(value) != Kind::Null)))
+    without_nulls(found)
+}
+
+/// Of two members under one name the first counts.
+fn note<'a, const N: usize>(member: &Member<'a>, names: [&str; N], found: &mut [Option<&'a str>; N]) {
+    let name = member.name();
+    if let Some(slot) = names.iter().position(|wanted| *wanted == name).and_then(|at| found.get_mut(at)) {
+        slot.get_or_insert(member.value);
+    }
+}
+
+fn without_nulls<const N: usize>(found: [Option<&str>; N]) -> [Option<&str>; N] {
+    found.map(|value| value.filter(|value| kind(value) != Kind::Null))
 }
 
 /// The first value of a member of that name in the object that `text` is; `None` where there is none, or it is null,
-/// or the text is no object. Reads up to that member: [`pick`] is for several names.
+/// or the text is no object. Reads up to that member: [`pick`] and [`find`] are for several names.
 pub fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    let member = members(text).map_while(Result::ok).find(|member| member.name() == name)?;
-    (kind(member.value) != Kind::Null).then_some(member.value)
+    let [value] = find(text, [name]);
+    value
 }
 
 /// A string value decoded; `None` for any other kind, and for half a surrogate pair.

@@ -37,9 +37,10 @@ pub struct Rejection {
 impl UpstreamWords {
     /// `body` is the whole of what it said, `error` the object in it that is the error; they may be the same.
     pub(super) fn of(body: &str, error: &str) -> Self {
-        let text = |object: &str, name: &str| string(json::field(object, name)?);
-        let details = json::field(error, "detail").or_else(|| json::field(json::field(error, "message")?, "detail"));
-        let faults = details.map(faults).unwrap_or_default();
+        let [message, code, kind, status, param, detail, details] =
+            json::find(error, ["message", "code", "type", "status", "param", "detail", "details"]);
+        let faults_of = detail.or_else(|| json::field(message?, "detail"));
+        let faults = faults_of.map(faults).unwrap_or_default();
         let told = || {
             let faults = faults.iter().map(|fault| match &fault.path {
                 path if path.is_empty() => fault.message.clone(),
@@ -48,13 +49,14 @@ impl UpstreamWords {
             let told = faults.collect::<Vec<_>>().join("; ");
             (!told.is_empty()).then_some(told)
         };
-        let message = text(error, "message").or_else(|| text(body, "error")).or_else(|| string(details?)).or_else(told);
-        let anthropic = || text(json::field(error, "details")?, "error_code");
-        let google = || text(error, "status");
-        let kind = || text(error, "type").filter(|kind| !PLAIN_TYPES.contains(&&**kind));
-        let code = text(error, "code").or_else(anthropic).or_else(google).or_else(kind);
+        let message = message.and_then(string).or_else(|| string(json::field(body, "error")?));
+        let message = message.or_else(|| string(faults_of?)).or_else(told);
+        let anthropic = || string(json::field(details?, "error_code")?);
+        let google = || string(status?);
+        let kind = || string(kind?).filter(|kind| !PLAIN_TYPES.contains(&&**kind));
+        let code = code.and_then(string).or_else(anthropic).or_else(google).or_else(kind);
         let path = || Some(faults.first()?.path.clone()).filter(|path| !path.is_empty());
-        let param = text(error, "param").or_else(path);
+        let param = param.and_then(string).or_else(path);
         Self {
             message: message.map(|message| beginning(message, MESSAGE_BYTES_MAX)),
             code: code.filter(|code| code.len() <= NAME_BYTES_MAX),
@@ -89,8 +91,9 @@ fn faults(details: &str) -> Vec<Fault> {
         return Vec::new();
     }
     let faults = json::elements(details).map_while(Result::ok).take(DETAILS_MAX).filter_map(|fault| {
-        let message = string(json::field(fault, "msg")?)?;
-        let path = json::field(fault, "loc").filter(|path| json::kind(path) == Kind::Array).map(path);
+        let [message, path] = json::find(fault, ["msg", "loc"]);
+        let message = string(message?)?;
+        let path = path.filter(|path| json::kind(path) == Kind::Array).map(self::path);
         Some(Fault { path: path.unwrap_or_default(), message })
     });
     faults.collect()
@@ -109,6 +112,7 @@ fn string(value: &str) -> Option<String> {
 
 fn beginning(mut text: String, bytes_max: usize) -> String {
     text.truncate(text.floor_char_boundary(bytes_max));
+    text.shrink_to_fit();
     text
 }
 

@@ -6,13 +6,15 @@ use chrono::{DateTime, Utc};
 use http::HeaderMap;
 
 use super::rejection::UpstreamWords;
-use super::{UpstreamDialect, UpstreamFault, json, openai};
+use super::{UpstreamDialect, UpstreamFault, json, openai, work};
 
 /// Longer waits are cut to this: nobody holds money for a request that comes back in a day.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 /// Bytes of an error's body that are looked at.
 const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Codes that mean something are far shorter.
+const WORD_BYTES_MAX: usize = 256;
 /// Characters of a message in which credentials are looked for: behind them it may repeat the prompt.
 const ABOUT_CHARS: usize = 120;
 
@@ -83,6 +85,10 @@ struct ErrorBody<'a> {
     /// What is not an object with `error` in it is the error itself.
     body: &'a str,
     error: &'a str,
+    /// Where a number may be instead of a word.
+    codes: [Option<&'a str>; 2],
+    /// Where it is said in prose.
+    prose: [Option<&'a str>; 2],
     words: Vec<String>,
     text: &'a str,
 }
@@ -97,21 +103,22 @@ impl<'a> ErrorBody<'a> {
         };
         let error = json::field(body, "error").filter(|error| json::kind(error) == json::Kind::Object);
         let error = error.unwrap_or(body);
-        let details = json::field(error, "details").unwrap_or_default();
-        let codes = ["code", "type", "status", "error_code"].into_iter().filter_map(|name| json::field(error, name));
-        let detail_codes =
-            ["code", "error_code", "reason", "type"].into_iter().filter_map(|name| json::field(details, name));
-        let words = codes.chain(detail_codes).filter_map(json::string).map(String::from);
-        Self { body, error, words: words.collect(), text }
+        let [details, code, kind, status, error_code, message, said] =
+            json::find(error, ["details", "code", "type", "status", "error_code", "message", "error"]);
+        let detail_codes = json::find(details.unwrap_or_default(), ["code", "error_code", "reason", "type"]);
+        let words = [code, kind, status, error_code].into_iter().chain(detail_codes).flatten();
+        let words = words.filter_map(json::string).filter(|word| word.len() <= WORD_BYTES_MAX).map(String::from);
+        Self { body, error, codes: [code, status], prose: [message, said], words: words.collect(), text }
     }
 
     fn has(&self, word: &str) -> bool {
+        work::steps(self.text.len());
         self.text.contains(word)
     }
 
     /// A status inside the error, or OpenAI's and Anthropic's words for one, say that the request is wrong.
     fn is_rejection(&self) -> bool {
-        let status = ["code", "status"].into_iter().filter_map(|name| json::field(self.error, name));
+        let status = self.codes.into_iter().flatten();
         let mut status = status.filter_map(|value| json::integer(value).or_else(|| json::string(value)?.parse().ok()));
         match status.next() {
             Some(status) => matches!(status, 400 | 413 | 422),
@@ -131,8 +138,7 @@ impl<'a> ErrorBody<'a> {
         if self.has("API_KEY_INVALID") || self.words.iter().any(|word| CODES.contains(&&**word)) {
             return true;
         }
-        let said = ["message", "error"].into_iter().filter_map(|name| json::field(self.error, name));
-        said.filter_map(json::string).any(|said| {
+        self.prose.into_iter().flatten().filter_map(json::string).any(|said| {
             let said: String = said.chars().take(ABOUT_CHARS).collect::<String>().to_ascii_lowercase();
             ["incorrect api key", "invalid api key", "api key not valid", "api key is invalid"]
                 .iter()

@@ -9,27 +9,24 @@ use crate::dialect::openai::count;
 
 /// The classes of a report, and those of its input alone.
 pub fn reported(usage: &str) -> (Option<TokenClasses>, Option<TokenClasses>) {
-    (classes(usage), input_classes(usage))
+    let [iterations, details] = json::find(usage, ["iterations", "output_tokens_details"]);
+    let Some(figures) = Figures::of(usage) else { return (None, None) };
+    let figures = iterations.map_or(figures, |iterations| figures.with_iterations(iterations));
+    let thinking = details.and_then(|details| json::field(details, "thinking_tokens")).and_then(count);
+    let input = figures.input_classes();
+    (classes(figures, &input, thinking.unwrap_or(0)), Some(input).filter(|input| input.input() > 0))
 }
 
 /// `None` where a side is missing or everything is zero.
-fn classes(usage: &str) -> Option<TokenClasses> {
-    let figures = Figures::of(usage)?.with_iterations(usage);
+fn classes(figures: Figures, input: &TokenClasses, thinking: u64) -> Option<TokenClasses> {
     let output = figures.output?;
-    let thinking =
-        json::field(usage, "output_tokens_details").and_then(|details| count(details, "thinking_tokens")).unwrap_or(0);
     let classes = TokenClasses {
         output_reasoning_tokens: thinking,
         // More thinking than output cannot be inside of it: that is the dearer reading.
         output_text_tokens: output.checked_sub(thinking).unwrap_or(output),
-        ..figures.input_classes()
+        ..input.clone()
     };
     (classes.input() + classes.output() > 0).then_some(classes)
-}
-
-fn input_classes(usage: &str) -> Option<TokenClasses> {
-    let classes = Figures::of(usage)?.with_iterations(usage).input_classes();
-    (classes.input() > 0).then_some(classes)
 }
 
 /// The counts of one report, or of one iteration of it.
@@ -46,24 +43,31 @@ struct Figures {
 
 impl Figures {
     fn of(usage: &str) -> Option<Self> {
-        let uncached = count(usage, "input_tokens")?;
-        let reported = count(usage, "cache_creation_input_tokens").unwrap_or(0);
-        let split = json::field(usage, "cache_creation");
-        let by_ttl = |name| split.and_then(|split| count(split, name)).unwrap_or(0);
-        let (five_minutes, one_hour) = (by_ttl("ephemeral_5m_input_tokens"), by_ttl("ephemeral_1h_input_tokens"));
+        let [uncached, written, split, read, output] = json::find(
+            usage,
+            [
+                "input_tokens",
+                "cache_creation_input_tokens",
+                "cache_creation",
+                "cache_read_input_tokens",
+                "output_tokens",
+            ],
+        );
+        let by_ttl = ["ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"];
+        let [five_minutes, one_hour] = json::find(split.unwrap_or_default(), by_ttl);
+        let tokens = |value: Option<&str>| value.and_then(count).unwrap_or(0);
         Some(Self {
-            uncached,
-            read: count(usage, "cache_read_input_tokens").unwrap_or(0),
-            written: reported.max(five_minutes + one_hour),
-            written_for_an_hour: one_hour,
+            uncached: count(uncached?)?,
+            read: tokens(read),
+            written: tokens(written).max(tokens(five_minutes) + tokens(one_hour)),
+            written_for_an_hour: tokens(one_hour),
             tells_lifetimes: split.is_some(),
-            output: count(usage, "output_tokens"),
+            output: output.and_then(count),
         })
     }
 
     /// Samplings that the top level leaves out (compaction, advice) stand among the iterations alone, and are billed.
-    fn with_iterations(self, usage: &str) -> Self {
-        let Some(iterations) = json::field(usage, "iterations") else { return self };
+    fn with_iterations(self, iterations: &str) -> Self {
         let each = json::elements(iterations).map_while(Result::ok).filter_map(Self::of);
         let all = each.fold(Self::default(), Self::plus);
         Self {
@@ -153,14 +157,15 @@ mod tests {
     #[test]
     fn what_stands_among_the_iterations_alone_is_billed() {
         let usage = r#"{"input_tokens":23000,"output_tokens":1000,"cache_creation_input_tokens":5,"iterations":[{"type":"compaction","input_tokens":180000,"output_tokens":3500,"cache_read_input_tokens":11,"cache_creation":{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":7}},{"type":"message","input_tokens":23000,"output_tokens":1000,"cache_read_input_tokens":2,"cache_creation_input_tokens":5}]}"#;
-        let read = classes(usage).expect("a report");
+        let (read, input) = reported(usage);
+        let read = read.expect("a report");
         assert_eq!((read.input_uncached_tokens, read.output_text_tokens), (203_000, 4_500));
         assert_eq!((read.input_cache_read_tokens, read.input_cache_write_tokens), (13, 12));
         assert_eq!(read.input_cache_write_by_ttl, BTreeMap::from([("5m".to_owned(), 5), ("1h".to_owned(), 7)]));
-        assert_eq!(input_classes(usage).map(|input| input.input()), Some(203_025));
+        assert_eq!(input.map(|input| input.input()), Some(203_025));
         // Where the top level has it all, nothing is counted twice.
         let usage = r#"{"input_tokens":30,"output_tokens":9,"iterations":[{"input_tokens":10,"output_tokens":4},{"input_tokens":20,"output_tokens":5},null,{}]}"#;
-        let read = classes(usage).expect("a report");
+        let read = reported(usage).0.expect("a report");
         assert_eq!((read.input(), read.output()), (30, 9));
     }
 }

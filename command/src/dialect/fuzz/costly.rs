@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use fuzzing::long;
 
 use super::super::golden::{MODEL, REQUEST_ID, asking};
+use super::super::work;
 use super::requests::is_a_refusal;
 use super::work::in_measure;
 use super::*;
@@ -31,7 +32,7 @@ fn object_of(bytes: usize, member: impl Fn(usize) -> String) -> String {
 }
 
 /// What takes longest where somebody looks at everything again and again.
-fn shapes() -> [(&'static str, String); 8] {
+fn shapes() -> [(&'static str, String); 9] {
     let list = |item: &str| format!("[{}]", vec![item; long() / (item.len() + 1)].join(","));
     [
         ("nested lists", "[".repeat(long())),
@@ -39,6 +40,7 @@ fn shapes() -> [(&'static str, String); 8] {
         ("many names", object(|number| format!(r#""n{number}":{number}"#))),
         ("one name", object(|_| r#""a":1"#.to_owned())),
         ("a long string", format!(r#""{}""#, "a".repeat(long()))),
+        ("a long number", "1".repeat(long())),
         ("escapes", format!(r#""{}""#, r"\u00e9".repeat(long() / 6))),
         ("many small things", list("{}")),
         ("many blocks", list(r#"{"type":"text","text":"x"}"#)),
@@ -102,6 +104,8 @@ fn an_answer_is_read_in_time_that_grows_with_it() {
             ("content", format!(r#"{{"choices":[{{"message":{{"content":{shape}}}}}],"content":{shape}}}"#)),
             ("choices", format!(r#"{{"choices":{shape}}}"#)),
             ("an error", format!(r#"{{"error":{shape}}}"#)),
+            ("the words of an error", format!(r#"{{"error":{{"message":{shape},"code":400}}}}"#)),
+            ("a flat error", format!(r#"{{"object":"error","message":{shape},"code":400}}"#)),
         ] {
             let what = format!("an answer with {name} in {place}");
             for (dialect, surface) in [
@@ -172,6 +176,54 @@ fn reports_are_read_once_however_deep_their_figures_stand() {
             relay.metered()
         });
         assert_eq!(metered.provider_usage.as_ref().map(|kept| kept.get()), Some(&*report));
+    }
+}
+
+#[test]
+fn figures_of_a_report_are_found_in_few_passes() {
+    let padding = "x".repeat(report::REPORT_BYTES_MAX - 512);
+    for (dialect, event) in [
+        (
+            UpstreamDialect::OpenAi,
+            format!(r#"{{"choices":[],"usage":{{"x":"{padding}","prompt_tokens":3,"completion_tokens":2}}}}"#),
+        ),
+        (
+            UpstreamDialect::Anthropic,
+            format!(
+                r#"{{"type":"message_delta","delta":{{}},"usage":{{"iterations":[{{"x":"{padding}","input_tokens":3,"output_tokens":2}}],"input_tokens":3,"output_tokens":2}}}}"#
+            ),
+        ),
+    ] {
+        let mut relay = Relay::new(dialect, &asking(Surface::Native, false), REQUEST_ID, MODEL, 0);
+        let (metered, steps) = work::within(u64::MAX, || {
+            relay.feed(format!("data: {event}\n\n").as_bytes(), &mut BytesMut::new()).expect("a report is no fault");
+            relay.metered()
+        });
+        assert_eq!(metered.reported.map(|classes| classes.output()), Some(2));
+        assert!(steps <= 20 * event.len() as u64, "{steps} steps for {} bytes", event.len());
+    }
+}
+
+#[test]
+fn an_error_is_read_in_few_passes_whatever_it_says() {
+    // In front of every member that is looked for.
+    let padding = "x".repeat(long());
+    for error in [
+        format!(r#"{{"error":{{"x":"{padding}","details":{{}},"message":"m"}}}}"#),
+        format!(r#"{{"error":{{"details":{{"x":"{padding}"}},"code":400}}}}"#),
+        format!(r#"{{"object":"error","x":"{padding}","code":400}}"#),
+        format!(r#"{{"error":{{"message":"{padding}","code":400}}}}"#),
+        format!(r#"{{"error":{{"message":{{"x":"{padding}","detail":[]}},"code":400}}}}"#),
+        format!(r#"{{"type":"error","error":{{"x":"{padding}","type":"invalid_request_error"}}}}"#),
+    ] {
+        for dialect in DIALECTS {
+            for surface in SURFACES {
+                let body = Bytes::from(error.clone());
+                let (answer, steps) = work::within(u64::MAX, || read_whole(dialect, surface, body));
+                assert!(answer.is_err(), "{error:.100}");
+                assert!(steps <= 16 * error.len() as u64, "{steps} steps for {} bytes: {error:.40}", error.len());
+            }
+        }
     }
 }
 

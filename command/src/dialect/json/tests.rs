@@ -89,3 +89,19 @@ proptest! {
         let _ = (check(&text), members(&text).count(), elements(&text).count(), string_bytes(&text), string(&text));
     }
 }
+
+#[test]
+fn what_is_found_of_a_text_needs_neither_its_end_nor_few_members() {
+    let many: String = (0..1000).map(|number| format!(r#""n{number}":0,"#)).collect();
+    for text in [
+        format!(r#"{{{many}"a":1,"b":null,"a":2,"b":3}}"#),
+        format!(r#"{{"a":1,"b":null,{many}"c"#),
+        r#" {"a":1,"b":null,"x":tru"#.to_owned(),
+    ] {
+        assert_eq!(find(&text, ["b", "a", "c"]), [None, Some("1"), None], "{text:.100}");
+        assert_eq!((field(&text, "a"), field(&text, "b")), (Some("1"), None), "{text:.100}");
+    }
+    for text in ["", "[]", r#""a""#, r#"[{"a":1}]"#, "null"] {
+        assert_eq!(find(text, ["a"]), [None], "{text}");
+    }
+}

@@ -70,7 +70,7 @@ pub fn top_level<'a>(text: &'a str, metered: &mut Metered) -> Result<TopLevel<'a
 /// Only what the upstream says of its own state may pass with another try. A code or status of 4xx but 408 and 429, or
 /// words about money, will not.
 fn is_retryable(error: &str) -> bool {
-    let [code, status, kind] = json::pick(error, ["code", "status", "type"]).unwrap_or_default();
+    let [code, status, kind] = json::find(error, ["code", "status", "type"]);
     let number = code.or(status).and_then(|code| json::integer(code).or_else(|| json::string(code)?.parse().ok()));
     let is_money = [code, kind].into_iter().flatten().filter_map(json::string).any(|word| is_out_of_money(&word));
     !is_money && number.is_none_or(|code| matches!(code, 408 | 429) || !(400..500).contains(&code))

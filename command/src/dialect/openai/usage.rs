@@ -9,10 +9,9 @@ use crate::dialect::json;
 const COUNT_MAX: u64 = 1_000_000_000_000;
 
 /// A reported count: whole, or a float without a fraction to speak of (Cohere writes `12.0`), rounded up. `None` for
-/// what is absent, null or negative: not reported is not zero.
-pub fn count(usage: &str, name: &str) -> Option<u64> {
-    let text = json::field(usage, name)?;
-    let count = json::integer(text).or_else(|| rounded_up(text))?;
+/// what is negative or no number: not reported is not zero.
+pub fn count(value: &str) -> Option<u64> {
+    let count = json::integer(value).or_else(|| rounded_up(value))?;
     Some(count.min(COUNT_MAX))
 }
 
@@ -25,16 +24,73 @@ fn rounded_up(text: &str) -> Option<u64> {
 
 /// The classes of a report, and those of its input alone.
 pub fn reported(usage: &str) -> (Option<TokenClasses>, Option<TokenClasses>) {
-    (classes(usage), reported_input(usage))
+    let figures = Figures::of(usage);
+    (classes(figures), reported_input(figures))
+}
+
+/// What a report says.
+#[derive(Clone, Copy)]
+struct Figures {
+    prompt: Option<u64>,
+    completion: Option<u64>,
+    total: Option<u64>,
+    cached: Cached,
+    reasoning: u64,
+}
+
+/// What a report says of caches.
+#[derive(Clone, Copy)]
+struct Cached {
+    read: u64,
+    written: u64,
+}
+
+impl Figures {
+    fn of(usage: &str) -> Self {
+        let [prompt, completion, total, cache_hit, reasoning, prompt_details, completion_details] = json::find(
+            usage,
+            [
+                "prompt_tokens",
+                "completion_tokens",
+                "total_tokens",
+                "prompt_cache_hit_tokens",
+                "reasoning_tokens",
+                "prompt_tokens_details",
+                "completion_tokens_details",
+            ],
+        );
+        let [read, written] = json::find(prompt_details.unwrap_or_default(), ["cached_tokens", "cache_write_tokens"]);
+        let reasoning_detail = json::field(completion_details.unwrap_or_default(), "reasoning_tokens");
+        let count = |value: Option<&str>| value.and_then(count);
+        Self {
+            prompt: count(prompt),
+            completion: count(completion),
+            total: count(total),
+            cached: Cached {
+                read: count(read).or_else(|| count(cache_hit)).unwrap_or(0),
+                written: count(written).unwrap_or(0),
+            },
+            // Among the details, or beside them (SGLang, Perplexity).
+            reasoning: count(reasoning_detail).or_else(|| count(reasoning)).unwrap_or(0),
+        }
+    }
+
+    /// Prompt and completion; one that is missing is what the total leaves for it.
+    fn sides(self) -> Option<(u64, u64)> {
+        match (self.prompt, self.completion) {
+            (Some(prompt), Some(completion)) => Some((prompt, completion)),
+            (Some(prompt), None) => Some((prompt, self.total?.checked_sub(prompt)?)),
+            (None, Some(completion)) => Some((self.total?.checked_sub(completion)?, completion)),
+            (None, None) => None,
+        }
+    }
 }
 
 /// The classes of an OpenAI-shaped report: their sum is the report's total, or the sum of its parts where that is more.
 /// `None` where the two sides are not both there and the total does not tell the missing one, or everything is zero.
-fn classes(usage: &str) -> Option<TokenClasses> {
-    let total = count(usage, "total_tokens");
-    let (prompt, completion) = sides(usage, total)?;
-    let cached = Cached::of(usage);
-    let reasoning = reasoning(usage);
+fn classes(figures: Figures) -> Option<TokenClasses> {
+    let Figures { total, cached, reasoning, .. } = figures;
+    let (prompt, completion) = figures.sides()?;
     // A part that exceeds its whole cannot be in it. That is the dearer reading.
     let mut cached_is_beside = cached.tokens() > prompt;
     let mut reasoning_is_beside = reasoning > completion;
@@ -63,48 +119,18 @@ fn classes(usage: &str) -> Option<TokenClasses> {
 }
 
 /// The input side alone, for streams that report the prompt first.
-fn reported_input(usage: &str) -> Option<TokenClasses> {
-    let input = match classes(usage) {
+fn reported_input(figures: Figures) -> Option<TokenClasses> {
+    let input = match classes(figures) {
         Some(all) => TokenClasses { output_text_tokens: 0, output_reasoning_tokens: 0, ..all },
         None => {
-            let (prompt, cached) = (count(usage, "prompt_tokens")?, Cached::of(usage));
+            let (prompt, cached) = (figures.prompt?, figures.cached);
             cached.within(prompt, cached.tokens() > prompt)
         }
     };
     (input.input() > 0).then_some(input)
 }
 
-/// Prompt and completion; one that is missing is what the total leaves for it.
-fn sides(usage: &str, total: Option<u64>) -> Option<(u64, u64)> {
-    match (count(usage, "prompt_tokens"), count(usage, "completion_tokens")) {
-        (Some(prompt), Some(completion)) => Some((prompt, completion)),
-        (Some(prompt), None) => Some((prompt, total?.checked_sub(prompt)?)),
-        (None, Some(completion)) => Some((total?.checked_sub(completion)?, completion)),
-        (None, None) => None,
-    }
-}
-
-/// Among the details, or beside them (SGLang, Perplexity).
-fn reasoning(usage: &str) -> u64 {
-    let detail = json::field(usage, "completion_tokens_details").and_then(|details| count(details, "reasoning_tokens"));
-    detail.or_else(|| count(usage, "reasoning_tokens")).unwrap_or(0)
-}
-
-/// What a report says of caches.
-#[derive(Clone, Copy)]
-struct Cached {
-    read: u64,
-    written: u64,
-}
-
 impl Cached {
-    fn of(usage: &str) -> Self {
-        let details = json::field(usage, "prompt_tokens_details");
-        let detail = |name| details.and_then(|details| count(details, name));
-        let read = detail("cached_tokens").or_else(|| count(usage, "prompt_cache_hit_tokens")).unwrap_or(0);
-        Self { read, written: detail("cache_write_tokens").unwrap_or(0) }
-    }
-
     const fn tokens(self) -> u64 {
         self.read + self.written
     }
@@ -162,7 +188,7 @@ mod tests {
     use crate::dialect::{Metered, UpstreamDialect};
 
     fn of(usage: &str) -> Option<[u64; 5]> {
-        classes(usage).map(|c| {
+        classes(Figures::of(usage)).map(|c| {
             [
                 c.input_uncached_tokens,
                 c.input_cache_read_tokens,
@@ -276,7 +302,7 @@ mod tests {
             (r#"{"prompt_tokens":0}"#, None),
             (r#"{"completion_tokens":7}"#, None),
         ] {
-            let input = reported_input(usage).map(|input| [input.input_uncached_tokens, input.input_cache_read_tokens]);
+            let input = reported(usage).1.map(|input| [input.input_uncached_tokens, input.input_cache_read_tokens]);
             assert_eq!(input, wanted, "{usage}");
         }
     }
@@ -305,13 +331,13 @@ mod tests {
             let usage = format!(
                 r#"{{"prompt_tokens":{prompt},"completion_tokens":{completion},"total_tokens":{total},"prompt_tokens_details":{{"cached_tokens":{cached}}},"completion_tokens_details":{{"reasoning_tokens":{reasoning}}}}}"#
             );
-            let read = classes(&usage).unwrap_or_default();
+            let (read, input) = reported(&usage);
+            let (read, input) = (read.unwrap_or_default(), input.unwrap_or_default());
             assert!(read.input() + read.output() >= total.max(prompt + completion), "{read:?} of {usage}");
             assert!(read.input() >= prompt && read.output() >= completion, "{read:?} of {usage}");
             assert!(read.output_reasoning_tokens >= reasoning, "{read:?} of {usage}");
             assert_eq!(read.input_cache_read_tokens, cached, "{usage}");
             // The input is the same to whoever reads it before the output.
-            let input = reported_input(&usage).unwrap_or_default();
             assert_eq!((input.input(), input.output()), (read.input(), 0), "{usage}");
         }
     }
