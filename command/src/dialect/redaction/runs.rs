@@ -1,19 +1,22 @@
 //! Runs of characters that a text shares with a secret, however it is split, cased and escaped there.
 
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 use std::ops::Range;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxBuildHasher, FxHashSet};
 
 use super::lower;
+use crate::dialect::work;
 
 /// So many characters in a row of a secret are too many. A shorter secret is one run.
 pub const RUN_CHARS: usize = 8;
 
-/// Every run of the secrets, by length. Looking for them takes one step a character and length, of which there are at
-/// most five.
+/// Every run of the secrets, by length, as a hash: runs themselves would take twenty times the room of the secret. Two
+/// that share a hash hide a word too many, and none too few. Looking for them takes one step a character and length, of
+/// which there are at most five.
 #[derive(Default)]
-pub struct Runs(BTreeMap<usize, FxHashSet<Box<[char]>>>);
+pub struct Runs(BTreeMap<usize, FxHashSet<u64>>);
 
 impl Runs {
     pub fn add(&mut self, secret: impl Iterator<Item = char>) {
@@ -22,15 +25,23 @@ impl Runs {
             return;
         }
         let length = secret.len().min(RUN_CHARS);
-        self.0.entry(length).or_default().extend(secret.windows(length).map(Box::from));
+        work::steps(secret.len() * length);
+        self.0.entry(length).or_default().extend(secret.windows(length).map(hash));
+    }
+
+    /// What is kept.
+    #[cfg(test)]
+    pub fn held_bytes(&self) -> usize {
+        self.0.values().map(|runs| runs.capacity() * (size_of::<u64>() + 1)).sum()
     }
 
     /// Where they are.
     pub fn find(&self, letters: &[char]) -> Vec<Range<usize>> {
         let mut found: Vec<Range<usize>> = Vec::new();
         for (length, runs) in &self.0 {
+            work::steps(letters.len() * length);
             for (at, window) in letters.windows(*length).enumerate() {
-                if !runs.contains(window) {
+                if !runs.contains(&hash(window)) {
                     continue;
                 }
                 match found.last_mut() {
@@ -41,6 +52,10 @@ impl Runs {
         }
         found
     }
+}
+
+fn hash(run: &[char]) -> u64 {
+    FxBuildHasher.hash_one(run)
 }
 
 /// Which characters of a text are taken for escapes. What looks like one may also be what it is.

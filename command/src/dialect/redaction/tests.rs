@@ -2,6 +2,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use proptest::prelude::*;
 
 use super::*;
+use crate::dialect::work;
 
 const SECRET: &str = "gw-7Hq2xVt9LmBz4KpWs8Rn";
 
@@ -209,4 +210,25 @@ proptest! {
             prop_assert!(shown.chars().count() <= TEXT_CHARS_MAX);
         }
     }
+}
+
+/// A tenant gives its provider's headers, and its provider answers what it likes.
+#[test]
+fn what_is_known_of_secrets_takes_room_and_work_in_proportion_to_their_length() {
+    // As many as a provider's row and key may have, of characters that can be read in the most ways.
+    let escaped = |number: u32| {
+        let (letter, digit) = (0x41 + number * 7 % 57, 0x30 + number * 3 % 10);
+        [format!("%25{letter:x}"), format!("&#x{letter:x};"), format!("\\u{letter:04x}"), format!("{digit:x}{number}")]
+    };
+    let secrets: Vec<String> = (0..36)
+        .map(|row| (row * 300..row * 300 + 50).flat_map(escaped).collect::<String>()[..1024].to_owned())
+        .collect();
+    let bytes: usize = secrets.iter().map(String::len).sum();
+    let (redactor, steps) = work::within(u64::MAX, || Redactor::new(secrets.iter().map(String::as_str)));
+    let held = redactor.plain.held_bytes() + redactor.folded.held_bytes();
+    assert!(held <= 96 * bytes, "{held} bytes are kept of {bytes}");
+    assert!(steps <= 192 * bytes as u64, "{steps} steps for {bytes} bytes");
+    let message = secrets.concat();
+    let (_, steps) = work::within(u64::MAX, || redactor.text(&message));
+    assert!(steps <= 192 * READ_CHARS_MAX as u64, "{steps} steps for a text");
 }
