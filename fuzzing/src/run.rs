@@ -13,6 +13,7 @@ const INPUT: &str = "LEDGERWAY_FUZZ_INPUT";
 const INPUT_BYTES_MAX: u64 = 768;
 
 /// Calls `check` with the inputs 0 to `count - 1`, or with those that the environment asks for.
+#[expect(clippy::print_stderr, reason = "who asks for a long run wants to know how far it got")]
 pub fn cases(count: u64, check: impl Fn(&[u8])) {
     if let Some(path) = std::env::var_os(INPUT) {
         check(&std::fs::read(path).expect("the file that the environment names"));
@@ -20,7 +21,9 @@ pub fn cases(count: u64, check: impl Fn(&[u8])) {
         check(&input(case));
     } else if let Some(seconds) = number(SECONDS) {
         let (until, first) = (Instant::now() + Duration::from_secs(seconds), unseen());
-        (0..).take_while(|_| Instant::now() < until).for_each(|case| run(first.wrapping_add(case), &check));
+        let unfinished = (0..).take_while(|_| Instant::now() < until);
+        let taken = unfinished.inspect(|case| run(first.wrapping_add(*case), &check)).count();
+        eprintln!("{taken} inputs in {seconds} s, from {first} on");
     } else {
         (0..count).for_each(|case| run(case, &check));
     }
@@ -34,7 +37,8 @@ fn number(variable: &str) -> Option<u64> {
 fn run(case: u64, check: &impl Fn(&[u8])) {
     // The failure itself has been printed when the panic arrives here.
     let outcome = catch_unwind(AssertUnwindSafe(|| check(&input(case))));
-    assert!(outcome.is_ok(), "input {case} fails; {CASE}={case} shows it again");
+    let long = if long_run() { "LEDGERWAY_FUZZ_SECONDS=1 " } else { "" };
+    assert!(outcome.is_ok(), "input {case} fails; {long}{CASE}={case} shows it again");
 }
 
 /// Where a run begins that is not to repeat another.

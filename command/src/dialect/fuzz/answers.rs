@@ -73,9 +73,9 @@ fn differs_in_its_model_alone(body: &[u8], rendered: &[u8]) {
 }
 
 /// What the upstreams of these refusals were sent.
-const SECRET: &str = "gw-7Hq2xVt9LmBz4KpWs8Rn";
+pub const SECRET: &str = "gw-7Hq2xVt9LmBz4KpWs8Rn";
 
-const REFUSALS: [&str; 14] = [
+pub const REFUSALS: [&str; 14] = [
     "",
     "<html>busy</html>",
     r#"{"error":{"message":"m","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#,

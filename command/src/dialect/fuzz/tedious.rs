@@ -25,6 +25,9 @@ pub fn stream(dialect: UpstreamDialect, room: usize, dice: &mut Dice<'_>) -> Vec
     for _ in 0..templates {
         tedious.say(&mut stream, if dialect == UpstreamDialect::OpenAi { Tedious::chunk } else { Tedious::event });
     }
+    if tedious.dice.one_in(4) {
+        tedious.say(&mut stream, Tedious::error);
+    }
     stream.extend_from_slice(match dialect {
         UpstreamDialect::OpenAi => b"data: [DONE]\n\n".as_slice(),
         UpstreamDialect::Anthropic => br#"data: {"type":"message_stop"}"#.as_slice(),
@@ -32,10 +35,17 @@ pub fn stream(dialect: UpstreamDialect, room: usize, dice: &mut Dice<'_>) -> Vec
     stream
 }
 
+/// See [`stream`]: what an upstream answers that is not a 200.
+pub fn refusal(room: usize, dice: &mut Dice<'_>) -> Vec<u8> {
+    let mut tedious = Tedious { room: room / 2, dice };
+    tedious.object(Tedious::error).into_bytes()
+}
+
 /// See [`stream`].
 pub fn answer(dialect: UpstreamDialect, room: usize, dice: &mut Dice<'_>) -> Vec<u8> {
     let mut tedious = Tedious { room: room / 2, dice };
     let answer = match dialect {
+        _ if tedious.dice.one_in(4) => tedious.object(Tedious::error),
         UpstreamDialect::OpenAi => tedious.object(Tedious::completion),
         UpstreamDialect::Anthropic => tedious.object(Tedious::message),
     };
@@ -62,7 +72,7 @@ impl Tedious<'_, '_> {
 
     /// Mostly a word.
     fn string(&mut self) -> String {
-        let piece = ["n", "n", "n", "é", r"\u0001", r"\u00e9", "\\\""][self.dice.below(7)];
+        let piece = ["n", "n", "n", "é", r"\u0001", r"\u00e9", "\\\"", "%25", "&#65;"][self.dice.below(9)];
         let copies = if self.dice.below(3) > 0 { 1 } else { self.room / piece.len() };
         format!("\"{}\"", piece.repeat(copies))
     }
@@ -97,11 +107,48 @@ impl Tedious<'_, '_> {
         }
     }
 
+    /// Sometimes as long, and as deep, as one may be.
     fn report(&mut self) -> String {
         let number = self.dice.byte();
         let one = format!(r#""prompt_tokens":{number},"completion_tokens":{number}"#);
-        let copies = self.copies(one.len() + 1);
-        format!("{{{}}}", vec![one; copies].join(","))
+        match self.dice.below(4) {
+            0 => {
+                let depth = self.dice.below(json::DEPTH_MAX as usize);
+                let names = r#"{"a":"#.repeat(depth);
+                let text = "n".repeat(report::REPORT_BYTES_MAX.saturating_sub(one.len() + 6 * depth + 64));
+                format!(r#"{{"a":{names}"{text}"{},{one}}}"#, "}".repeat(depth))
+            }
+            1 => format!(r#"{{"iterations":[{{{one}}}],{one}}}"#),
+            _ => {
+                let copies = self.copies(one.len() + 1);
+                format!("{{{}}}", vec![one; copies].join(","))
+            }
+        }
+    }
+
+    fn error(&mut self) -> String {
+        let (before, last) = (self.many(Self::complaint), self.complaint());
+        match self.dice.below(3) {
+            0 => format!(r#""object":"error",{before},{last}"#),
+            _ => format!(r#""type":"error","error":{{{before},{last}}}"#),
+        }
+    }
+
+    fn complaint(&mut self) -> String {
+        match self.dice.below(8) {
+            0 => r#""code":400"#.to_owned(),
+            1 => r#""type":"invalid_request_error""#.to_owned(),
+            2 | 3 => format!(r#""message":{}"#, self.string()),
+            4 => format!(r#""message":{{"detail":[{}]}}"#, self.many(Self::fault)),
+            5 => format!(r#""detail":[{}]"#, self.many(Self::fault)),
+            6 => format!(r#""details":{}"#, self.object(Self::member)),
+            _ => self.member(),
+        }
+    }
+
+    fn fault(&mut self) -> String {
+        let (steps, message) = (self.many(Self::string), self.string());
+        format!(r#"{{"loc":["body",{steps}],"msg":{message}}}"#)
     }
 
     fn chunk(&mut self) -> String {

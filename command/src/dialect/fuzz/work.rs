@@ -8,6 +8,7 @@ use fuzzing::{Corpus, Dice, fuzz, grown, long_run, shown};
 
 use super::super::golden::{CREATED, MODEL, REQUEST_ID, asking, receipt, usage};
 use super::super::work;
+use super::answers::{REFUSALS, SECRET};
 use super::requests::{CORPORA as REQUESTS, target};
 use super::streams::{CLIENTS, CORPORA as STREAMS};
 use super::*;
@@ -20,8 +21,12 @@ const OUT_PER_BYTE_MAX: usize = 16;
 const OUT_FREE: usize = 128 * 1024;
 /// What is kept from one event to the next: ids and names of calls, half an event, reports.
 const HELD_PER_BYTE_MAX: usize = 4;
-const HELD_FREE: usize = 128 * 1024;
+const HELD_FREE: usize = 48 * 1024;
 
+/// What is shown of a rejection is short, and is looked at in every way in which it may be escaped.
+const REDACTION_STEPS_MAX: u64 = 1024 * 1024;
+
+static REFUSED: LazyLock<Corpus> = LazyLock::new(|| Corpus::of(REFUSALS.map(|refusal| refusal.as_bytes().to_vec())));
 static ANSWERS: LazyLock<[Corpus; 2]> = LazyLock::new(|| DIALECTS.map(|dialect| answers_of(dialect, "json")));
 
 const fn most(bytes: usize, per_byte: usize, free: usize) -> usize {
@@ -34,8 +39,9 @@ pub fn in_measure<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     done
 }
 
-fn bytes_max() -> usize {
-    if long_run() { 512 * 1024 } else { 48 * 1024 }
+/// What is quadratic shows in long inputs; many things show in many.
+fn bytes_max(dice: &mut Dice<'_>) -> usize {
+    if long_run() { (16 * 1024) << dice.below(6) } else { 48 * 1024 }
 }
 
 #[track_caller]
@@ -57,9 +63,10 @@ fn a_stream_costs_in_proportion_to_its_length() {
     fuzz!(800, |dice| {
         let which = dice.below(2);
         let (surface, include_usage) = CLIENTS[dice.below(3)];
+        let room = bytes_max(dice);
         let stream = match dice.below(3) {
-            0 => grown(&STREAMS[which].draw(dice), bytes_max(), dice),
-            _ => tedious::stream(DIALECTS[which], bytes_max(), dice),
+            0 => grown(&STREAMS[which].draw(dice), room, dice),
+            _ => tedious::stream(DIALECTS[which], room, dice),
         };
         let (pieces, request) = (cut(&stream, dice), asking(surface, include_usage));
         in_measure(stream.len(), || relayed(DIALECTS[which], &request, &pieces, &stream));
@@ -91,28 +98,44 @@ fn relayed(dialect: UpstreamDialect, request: &ClientRequest, pieces: &[&[u8]], 
 #[test]
 fn an_answer_costs_in_proportion_to_its_length() {
     fuzz!(300, |dice| {
-        let (which, surface) = (dice.below(2), SURFACES[dice.below(2)]);
+        let (which, surface, room) = (dice.below(2), SURFACES[dice.below(2)], bytes_max(dice));
         let body: Bytes = match dice.below(3) {
-            0 => grown(&ANSWERS[which].draw(dice), bytes_max(), dice).into(),
-            _ => tedious::answer(DIALECTS[which], bytes_max(), dice).into(),
+            0 => grown(&ANSWERS[which].draw(dice), room, dice).into(),
+            _ => tedious::answer(DIALECTS[which], room, dice).into(),
         };
         in_measure(body.len(), || {
             let Ok(answer) = read_whole(DIALECTS[which], surface, body.clone()) else { return };
             let rendered = answer.render(&receipt(&usage(&answer.metered), &answer.metered));
             is_in_measure("become", rendered.len(), most(body.len(), OUT_PER_BYTE_MAX, OUT_FREE), &body);
         });
+    });
+}
+
+#[test]
+fn a_refusal_costs_in_proportion_to_its_length() {
+    let redactor = Redactor::new([SECRET]);
+    fuzz!(300, |dice| {
+        let (dialect, status) = (DIALECTS[dice.below(2)], [400, 422, 429, 503][dice.below(4)]);
+        let room = bytes_max(dice);
+        let body = match dice.below(3) {
+            0 => grown(&REFUSED.draw(dice), room, dice),
+            _ => tedious::refusal(room, dice),
+        };
         let headers = http::HeaderMap::new();
-        let refusal = || read_refusal(DIALECTS[which], 429, &headers, &body, chrono::DateTime::UNIX_EPOCH);
-        in_measure(body.len(), refusal);
+        let read = || read_refusal(dialect, status, &headers, &body, chrono::DateTime::UNIX_EPOCH);
+        let UpstreamRefusalKind::Rejected(words) = in_measure(body.len(), read).kind else { return };
+        let (rejection, _) = work::within(REDACTION_STEPS_MAX, || words.redacted(&redactor));
+        let Rejection { message, code, param } = &rejection;
+        let shown = [message, code, param].into_iter().flatten().map(|said| said.chars().count()).sum::<usize>();
+        assert!(shown <= 1000 + 64 + 128, "{rejection:?}");
     });
 }
 
 #[test]
 fn a_request_costs_in_proportion_to_its_length() {
     fuzz!(400, |dice| {
-        let surface = SURFACES[dice.below(2)];
-        let body: Bytes =
-            grown(&REQUESTS[usize::from(surface == Surface::OpenAi)].draw(dice), bytes_max(), dice).into();
+        let (surface, room) = (SURFACES[dice.below(2)], bytes_max(dice));
+        let body: Bytes = grown(&REQUESTS[usize::from(surface == Surface::OpenAi)].draw(dice), room, dice).into();
         let cap_field = [CapField::MaxTokens, CapField::MaxCompletionTokens][dice.below(2)];
         in_measure(body.len(), || {
             let Ok(request) = ClientRequest::parse(surface, body.clone()) else { return };
