@@ -76,6 +76,29 @@ fn an_answer_has_1024_blocks_at_most_and_an_event_as_many_pieces() {
 }
 
 #[test]
+fn a_stream_has_1024_calls_or_blocks_at_most_however_many_events_they_come_in() {
+    for (count, taken) in [(1024, Ok(())), (1025, TOO_LARGE)] {
+        let calls: Vec<String> = (0..count)
+            .map(|number| json!({ "id": format!("c{number}"), "function": { "name": "f", "arguments": "{}" } }))
+            .map(|call| json!({ "choices": [{ "delta": { "tool_calls": [call] } }] }).to_string())
+            .collect();
+        assert_eq!(streamed(UpstreamDialect::OpenAi, Surface::Native, &calls).map(drop), taken);
+        let block = |block: serde_json::Value| {
+            json!({ "type": "content_block_start", "index": 0, "content_block": block }).to_string()
+        };
+        for block in [
+            block(json!({ "type": "text", "text": "x" })),
+            block(json!({ "type": "tool_use", "id": "c", "name": "f", "input": {} })),
+        ] {
+            for surface in [Surface::Native, Surface::OpenAi] {
+                let stream = vec![block.clone(); count];
+                assert_eq!(streamed(UpstreamDialect::Anthropic, surface, &stream).map(drop), taken);
+            }
+        }
+    }
+}
+
+#[test]
 fn choices_that_no_client_can_ask_for_are_a_fault_and_not_left_uncounted() {
     for (count, taken) in [(128, Ok(())), (129, TOO_LARGE)] {
         let answer = format!(r#"{{"choices":[{}]}}"#, repeated(r#"{"message":{"content":"x"}}"#, count));
