@@ -33,6 +33,7 @@ const WRONG_CONFIGURATION: u8 = 2;
 const SECRETS: &str = "Secrets, as variables:
   LEDGERWAY_ADMIN_KEY  The operator's key, 32 characters or more; made at the first start, in admin.key, where unset
   LEDGERWAY_NODE_KEY   What secrets are sealed with, 64 hex digits; made at the first start, in node.key, where unset
+  LEDGERWAY_NODE_KEY_PREVIOUS  The node key before, for `ledgerway reseal`
 
 OTEL_EXPORTER_OTLP_ENDPOINT switches traces on, RUST_LOG says how much is logged (info). Any other variable that begins with
 LEDGERWAY_ is refused.";
@@ -87,7 +88,8 @@ pub struct ServeArgs {
     /// How long a hold may live, in seconds
     #[arg(long, env = "LEDGERWAY_HOLD_TTL_SECONDS", value_name = "SECONDS", default_value = "900")]
     pub hold_ttl_seconds: String,
-    /// What a hold is charged that a dead process left: charge_hold or release
+    /// What is charged where nobody knows what was used (the process died, or a whole answer never came): charge_hold or
+    /// release
     #[arg(long, env = "LEDGERWAY_UNKNOWN_USAGE", default_value = "charge_hold", value_name = "POLICY",
         value_parser = OneOf::new(UnknownUsage::ALL.map(UnknownUsage::as_str)))]
     pub unknown_usage: String,
@@ -186,14 +188,13 @@ pub fn run() -> ExitCode {
     let mut command = Cli::command();
     let matches = command.get_matches_mut();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    if let Command::Completions(args) = &cli.command {
-        // It reads no setting: a shell that asks for it at its start is not to be told of mistakes.
-        return completions::run(args);
-    }
     // What is no text is no value that would do: read as one, it is refused by its name instead of being overlooked.
     let variables = std::env::vars_os();
     let texts = variables.map(|(name, value)| [name, value].map(|text| text.to_string_lossy().into_owned()));
-    if let Err(wrong) = environment::check(texts.map(|[name, value]| (name, value))) {
+    // A shell that asks for completions at its start is not to be told of mistakes: they read no setting.
+    if !matches!(cli.command, Command::Completions(_))
+        && let Err(wrong) = environment::check(texts.map(|[name, value]| (name, value)))
+    {
         complain(&wrong.to_string());
         return WRONG_CONFIGURATION.into();
     }

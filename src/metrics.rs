@@ -55,7 +55,7 @@ pub fn routes(metrics: Metrics) -> Api {
 
 fn described() -> Operation {
     Operation::new("metrics", "Health", "Figures for Prometheus")
-        .says("Not here where they have a listener of their own.")
+        .says("Absent when metrics have a listener of their own.")
         .open()
         .answers(StatusCode::OK, Answer::of("Prometheus text", "text/plain", schema::string()))
 }

@@ -41,10 +41,12 @@ pub enum BodyError {
     TooLarge,
     #[error("the body did not arrive whole")]
     Broken,
-    #[error("the body did not arrive in time: 120 s in all, and 120 KiB in every 15 s, are the least")]
+    #[error(
+        "the body arrived too slowly: it has to be complete within 120 s, and to bring at least 120 KiB in every 15 s"
+    )]
     Late,
     /// No memory is left for it.
-    #[error("the gateway holds as many bodies of this {} as it may: try again", .0.as_str())]
+    #[error("the gateway holds as many bytes of request bodies{} as it may; try again", .0.of_whom())]
     NoMemory(BoundOf),
 }
 

@@ -4,8 +4,8 @@
 //! A query waits for those of its key, then for those of its tenant, then for everybody else's. Of one tenant, whatever
 //! its number of connections, no more than [`TENANT`] allows get as far as the last line, which is first come first
 //! served: that many are the most that anybody else waits behind. Callers that reach the whole platform have a line of
-//! their own. Who does not get past its own key or tenant in time is refused. So is who would make a line too long, and after
-//! the same time: a crowd that asks again as soon as it is refused would otherwise take the processors from everybody.
+//! their own. A request that does not get its turn in time is refused. One that finds the line full is refused after the same
+//! time: a crowd that asks again at once would otherwise take the processors from everybody.
 
 mod account;
 mod refused;

@@ -15,9 +15,9 @@ const ADMINISTRATION: &str = "/v1/admin/";
 const ABOUT: &str = "\
 An LLM gateway whose accounts are a ledger. Bodies are JSON in UTF-8. Requests to the gateway's own endpoints with a \
 field that is not described are refused; those on the OpenAI surface are passed on. Money is a text of US dollars, \
-times are RFC 3339 in UTC, ids are a prefix and 32 hexadecimal digits; no text has U+0000. Every GET also answers HEAD. What is no HTTP at \
-all, or has a head of more than 64 KiB or 100 headers, is answered by the transport: 400, 414 or 431 without a body. \
-Unknown paths are 404, methods that a path does not have 405, both worded like every refusal.";
+times are RFC 3339 in UTC, ids are a prefix and 32 hexadecimal digits; no text has U+0000. Every GET also answers HEAD. \
+What cannot be read as HTTP/1.1 is a 400, and a head of more than 64 KiB or 100 headers a 431, both worded like every \
+refusal; the exceptions of HTTP/2 are in docs/errors.md. Unknown paths are 404, methods that a path does not have 405, both worded like every refusal.";
 
 /// The OpenAPI document of the routes; `version` is the gateway's.
 pub fn of(described: &Described, version: &str) -> OpenApi {

@@ -33,16 +33,24 @@ pub fn details(code: ErrorCode) -> Shape {
     let fields = match code {
         ErrorCode::InvalidRequest => {
             // Of a `min_position` that is beyond it: where the log is.
-            object().required("field", text()).required("reason", text()).optional("position", schema::count())
+            let fields = object().required("field", text()).required("reason", text());
+            // Of a filter by a name that several things have.
+            let fields = fields.optional("matches", schema::count()).optional("ids", schema::list(text(), None));
+            fields.optional("position", schema::count())
         }
         ErrorCode::Forbidden => object().optional("permission", text()),
         ErrorCode::ModelNotAllowed | ErrorCode::ModelNotFound => object().optional("model", text()),
-        ErrorCode::ModelUnpriced => object().optional("model", text()).optional("field", text()),
+        ErrorCode::ModelUnpriced => {
+            object().optional("model", text()).optional("field", text()).optional("reason", text())
+        }
         ErrorCode::Conflict => {
             object().optional("field", text()).optional("request_id", first_request("is still being answered"))
         }
         ErrorCode::IdempotencyKeyReused => {
-            let charged = schema::described(schema::money(), "What that request was charged; absent for another one");
+            let charged = schema::described(
+                schema::money(),
+                "What that request was charged; absent where the key came with a different request",
+            );
             object().optional("request_id", first_request("came first")).optional("cost_usd", charged)
         }
         ErrorCode::NotFound => {
@@ -55,7 +63,7 @@ pub fn details(code: ErrorCode) -> Shape {
         ErrorCode::RateLimited => rate_limit(),
         ErrorCode::UpstreamError => object().optional("reason", text()).optional("upstream_status", schema::count()),
         ErrorCode::LedgerUnavailable => {
-            let whether = "Whether what was asked for is a fact";
+            let whether = "Whether what was asked for was recorded";
             object().optional("recorded", schema::described(schema::one_of(["no", "unknown", "yes"]), whether))
         }
         ErrorCode::UpstreamRejected => {
@@ -87,7 +95,7 @@ fn first_request(what: &str) -> Shape {
 }
 
 fn budget() -> Fields {
-    let cap = "With an output cap of so many tokens the request would have been admitted; absent where with none";
+    let cap = "The highest output cap with which the request would be admitted; absent where no cap would do";
     object()
         .required("budget_id", schema::id("bud_"))
         .required("scope", scope())
@@ -105,7 +113,7 @@ fn rate_limit() -> Fields {
     let operator = object().required("key_id", schema::one_of(["operator"])).closed();
     let of_all = "Null where the request asks for more than the limit is in all";
     object()
-        .optional("limit_id", schema::described(schema::string(), "`lim_…`, or the name of a configured limit"))
+        .optional("limit_id", schema::described(schema::string(), "`lim_…`, `default`, `admin_default` or `built_in`"))
         .optional("scope", schema::either([scope(), operator]))
         .optional("measure", schema::string())
         .optional("limit", schema::count())

@@ -64,7 +64,7 @@ fn described_list() -> Operation {
             schema::parameter(),
             "With its kind, `key/key_…`, or without; instead of its id a slug, an external id or a name",
         )
-        .says("An actor or a resource that is named as several are is a 400 with their number as `matches`.")
+        .says("If `actor` or `resource` matches several things, the answer is a 400 whose details give their number as `matches`.")
         .query("severity", severities(), "Of this severity")
         .query("q", schema::parameter(), "In actor, action, resource or changes; case of ASCII letters does not matter")
         .paged(LIMIT_DEFAULT, LIMIT_MAX)

@@ -55,10 +55,7 @@ pub fn shape() -> Shape {
     object()
         .required("id", schema::id(BudgetId::PREFIX))
         .required("scope", refusals::scope())
-        .optional(
-            "scope_name",
-            schema::described(schema::nullable(schema::string()), "Null where it is not for you to see"),
-        )
+        .optional("scope_name", schema::described(schema::nullable(schema::string()), "Null where you may not see it"))
         .required("limit_usd", schema::money())
         .required("period", schema::one_of(["total", "day", "week", "month"]))
         .required("alert_at", schema::list(schema::string(), None))

@@ -68,14 +68,14 @@ pub fn of_dimensions(operation: Operation) -> Operation {
     operation
         .query("partner", schema::string(), &format!("Of this partner, {handles}"))
         .query("tenant", schema::string(), &format!("Of this tenant, {handles}"))
-        .query("user", schema::string(), &format!("Of this user, {handles}; names are for who may administrate"))
+        .query("user", schema::string(), &format!("Of this user, {handles}; names only for callers with `admin:access`"))
         .query("key", schema::string(), "Of this key, by its id or name")
         .query("model", schema::parameter(), "That asked for this model")
         .query("provider", schema::parameter(), "That this provider served, by its name")
         .query("backend", schema::parameter(), "That this backend served: `provider/model`")
         .says(
-            "Of what stands for a partner, tenant, user or key it has to mean one that you can see: none is a 400, and so are \
-             several, with their number as `matches`. What has ended counts.",
+            "`partner`, `tenant`, `user` and `key` have to match exactly one that you can see, ended ones included. No match is \
+             a 400; several are a 400 with their number as `matches`.",
         )
 }
 

@@ -258,17 +258,17 @@ async fn open_door(
             loaded => loaded?,
         },
     };
-    let operator_key = operator_key::load(config.admin_key.as_ref().map(Secret::reveal), &config.data, ids)?;
-    if let Some(path) = &operator_key.made {
-        // A warning, so that it is seen however little is logged: nobody can administrate without this file.
-        tracing::warn!(path = %path.display(), "made the operator's key");
-    }
     let tenancy = setup::ensure_default_tenancy(log, ids).await?;
     let vault = Vault::new(node_key, log.clone(), ids.clone());
     let key_check = match vault.key_check().await {
         Err(VaultError::OtherNodeKey { .. }) => return Err(wrong_node_key(config, log).await?.into()),
         found => found?,
     };
+    let operator_key = operator_key::load(config.admin_key.as_ref().map(Secret::reveal), &config.data, ids)?;
+    if let Some(path) = &operator_key.made {
+        // A warning, so that it is seen however little is logged: nobody can administrate without this file.
+        tracing::warn!(path = %path.display(), "made the operator's key");
+    }
     let hasher = KeyHasher::default();
     let admin = AdminState {
         log: log.clone(),

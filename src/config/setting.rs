@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
-const PREFIX: &str = "LEDGERWAY_";
+pub const PREFIX: &str = "LEDGERWAY_";
 
 /// A setting: its variable, and a value that would do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,19 +71,19 @@ impl Setting {
 
     /// For what is a variable alone, or was given as one.
     pub fn wrong_as_variable(self, problem: impl Into<String>) -> WrongConfig {
-        let (name, example) = (self.variable.to_owned(), format!("{}={}", self.variable, self.example));
-        WrongConfig { name, problem: problem.into(), example }
+        let advice = format!("for example {}={}", self.variable, self.example);
+        WrongConfig { name: self.variable.to_owned(), problem: problem.into(), advice }
     }
 }
 
 /// A setting has a value that cannot be used. The value of a secret is not repeated.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{name} {problem}, for example {example}")]
+#[error("{name} {problem}, {advice}")]
 pub struct WrongConfig {
     /// As it was given: a flag, or else a variable.
     pub name: String,
     pub problem: String,
-    pub example: String,
+    pub advice: String,
 }
 
 /// Which settings were given as flags; a flag is heard instead of its variable.
@@ -118,7 +118,7 @@ impl Flags {
     pub fn wrong_with(&self, setting: Setting, problem: impl Into<String>, example: &str) -> WrongConfig {
         let name = self.name_of(setting);
         let between = if name == setting.variable { '=' } else { ' ' };
-        WrongConfig { problem: problem.into(), example: format!("{name}{between}{example}"), name }
+        WrongConfig { problem: problem.into(), advice: format!("for example {name}{between}{example}"), name }
     }
 
     /// A value that was read, or the problem with it under its setting's name.

@@ -155,6 +155,7 @@ async fn names_stand_beside_ids_and_filters_take_them() {
     made(json!({ "name": "app", "permissions": ["models:use"] })).await;
     let two = analyst.get("/v1/inferences?key=app").await.must_be(400, "INVALID_REQUEST").json();
     assert_eq!((&two["error"]["details"]["field"], &two["error"]["details"]["matches"]), (&json!("key"), &json!(2)));
+    assert_eq!(two["error"]["details"]["ids"].as_array().map(Vec::len), Some(2), "{two}");
     let reads = keys("reads").await;
     assert!(reads["id"] == reader["id"] && reads["last_used_at"].is_string(), "{reads}");
     assert_eq!((&reads["tenant_id"], &reads["tenant_name"]), (&json!(tenant.id), &json!(tenant.name)));

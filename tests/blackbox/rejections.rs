@@ -112,10 +112,14 @@ async fn credentials_that_an_upstream_repeats_in_a_rejection_reach_nobody() {
             assert!(message.chars().count() <= 1000, "{message}");
             for secret in [PROVIDER_SECRET, HEADER_SECRET] {
                 let bare = |text: &str| text.to_lowercase().replace(|letter: char| !letter.is_alphanumeric(), "");
+                let in_hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
                 assert!(!gateway.stderr().contains(secret), "{secret} is in the log of the process");
                 for run in secret.as_bytes().windows(8).filter_map(|run| std::str::from_utf8(run).ok()) {
                     assert!(!said.to_string().to_lowercase().contains(&run.to_lowercase()), "{run} in {said}");
-                    assert!(bare(run).len() < 8 || !bare(message).contains(&bare(run)), "{run} in {message}");
+                    assert!(!bare(message).contains(&in_hex(run)), "{run} as hex in {message}");
+                }
+                for run in bare(secret).as_bytes().windows(8).filter_map(|run| std::str::from_utf8(run).ok()) {
+                    assert!(!bare(message).contains(run), "{run} in {message}");
                 }
             }
         }

@@ -56,7 +56,7 @@ fn an_unknown_variable_ends_every_command_with_the_nearest_name() {
     }
     let secret = wrong(&["serve", "--data", &data], &[("LEDGERWAY_NODEKEY", "a-secret-value")]);
     assert!(!secret.contains("a-secret-value"), "{secret}");
-    // Also where it is empty, and where its name is no text.
+    // Also where it is empty.
     wrong(&["verify", "--data", &data], &[("LEDGERWAY_LISTN", "")]);
     let (code, script) = run(&["completions", "bash"], &[("LEDGERWAY_LISTN", "x")]);
     assert!(code == Some(0) && !script.is_empty(), "which read no setting");

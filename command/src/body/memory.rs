@@ -86,6 +86,14 @@ impl BoundOf {
             Self::Process => "gateway",
         }
     }
+
+    pub const fn of_whom(self) -> &'static str {
+        match self {
+            Self::Key => " for this key",
+            Self::Tenant => " for this tenant",
+            Self::Process => "",
+        }
+    }
 }
 
 /// Shared by all requests of a kind.

@@ -1,4 +1,4 @@
-//! What is said to who finds no room.
+//! The refusal for callers that find no room.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ impl NoRoom {
                     .with("resets_at", Value::Null)
             }
             Self::Busy => {
-                let message = "the queries of others that are in front of this one take too long; try again";
+                let message = "other callers use all of what is shared; try again";
                 Refusal::new(ErrorCode::QueryTimeout, message)
             }
         };

@@ -14,8 +14,8 @@ use crate::ledger::Balances;
 use crate::money::NanoUsd;
 use crate::wire::{ErrorCode, Refusal};
 
-/// For so long a key is known.
-const KEPT: TimeDelta = TimeDelta::days(30);
+/// For so long an idempotency key is known, of inference and of administration.
+pub const IDEMPOTENCY_KEPT: TimeDelta = TimeDelta::days(30);
 /// Advice for who sends again what is still being answered.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -82,7 +82,7 @@ impl InferenceKey {
     }
 
     fn claim(&self, connection: &Connection, now: DateTime<Utc>) -> Result<Option<Claim>, LogError> {
-        let values = params![self.tenant.to_string(), self.key, (now - KEPT).timestamp_micros()];
+        let values = params![self.tenant.to_string(), self.key, (now - IDEMPOTENCY_KEPT).timestamp_micros()];
         let row = connection
             .prepare_cached(SELECT)?
             .query_row(values, |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))
@@ -108,7 +108,7 @@ impl InferenceKey {
 
 /// Forgets keys that are too old, at most so many; how many there were.
 pub(super) fn forget_old(connection: &Connection, now: DateTime<Utc>, rows_max: usize) -> Result<usize, LogError> {
-    Ok(connection.prepare_cached(FORGET)?.execute(params![(now - KEPT).timestamp_micros(), rows_max])?)
+    Ok(connection.prepare_cached(FORGET)?.execute(params![(now - IDEMPOTENCY_KEPT).timestamp_micros(), rows_max])?)
 }
 
 /// As its events say, those of the open transaction among them.

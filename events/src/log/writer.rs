@@ -15,7 +15,7 @@ use rusqlite::{Connection, params};
 use super::append::{Batch, load_windows};
 use super::checkpoint::Checkpointer;
 use super::clock::BatchClock;
-use super::inference_keys;
+use super::inference_keys::{self, IDEMPOTENCY_KEPT};
 use super::owners::OwnerBlocks;
 use super::{
     AdmissionJob, Admitted, Append, AppendError, Appended, EndedAt, Ender, Job, LeftHolds, LogError, LogOptions, Note,
@@ -43,10 +43,8 @@ const EVENTS_BETWEEN_STATES: usize = 4096;
 const REFUSAL_WAIT_MAX: Duration = Duration::from_millis(1500);
 /// How often past windows and old replies are dropped.
 const TIDY_EVERY: Duration = Duration::from_secs(600);
-/// Replies to idempotency keys are kept for so long.
-const REPLIES_KEPT_DAYS: i64 = 30;
 const FORGET_REPLIES: &str = "DELETE FROM idempotency WHERE (scope, key) IN
-                              (SELECT scope, key FROM idempotency WHERE recorded_at < ?1 ORDER BY recorded_at LIMIT ?2)";
+                              (SELECT scope, key FROM idempotency WHERE recorded_at <= ?1 ORDER BY recorded_at LIMIT ?2)";
 /// Rows of a table that one batch drops; the next one goes on.
 const TIDIED_ROWS_MAX: usize = 500;
 
@@ -591,7 +589,7 @@ fn say_uncountable(holds: &[RequestId]) {
 
 /// Drops what is too old, a bounded part of it; whether that was all.
 fn tidy(connection: &Connection, now: DateTime<Utc>) -> Result<bool, LogError> {
-    let oldest = now - chrono::TimeDelta::days(REPLIES_KEPT_DAYS);
+    let oldest = now - IDEMPOTENCY_KEPT;
     let values = params![oldest.timestamp_micros(), TIDIED_ROWS_MAX];
     let replies = connection.prepare_cached(FORGET_REPLIES)?.execute(values)?;
     let keys = inference_keys::forget_old(connection, now, TIDIED_ROWS_MAX)?;

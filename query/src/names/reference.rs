@@ -21,6 +21,8 @@ const CALLED: &str = include_str!("called.sql");
 const USERS: &str = include_str!("users.sql");
 /// Things of one name that are counted.
 const MATCHES_MAX: usize = 100;
+/// Ids of theirs that a refusal lists.
+const IDS_SHOWN_MAX: usize = 10;
 /// Users of a caller below the platform whose names are looked through.
 const USERS_MAX: usize = 10_000;
 /// Filters by owner, and what they name.
@@ -41,7 +43,7 @@ pub async fn resolve_owners(state: &QueryState, asker: &Asker, parameters: &mut 
         match meant(state, asker, vec![kind], &text).await?.as_slice() {
             [] => return Err(none(name, kind).into()),
             [id] => parameters.put(name, id.clone()),
-            several => return Err(ambiguous(name, several.len()).into()),
+            several => return Err(ambiguous(name, several).into()),
         }
     }
     Ok(())
@@ -59,7 +61,7 @@ pub async fn resolve_actor_and_resource(
         match meant(state, asker, vec![StreamKind::Key], &text).await?.as_slice() {
             [] => {}
             [id] => parameters.put("actor", id.clone()),
-            several => return Err(ambiguous("actor", several.len()).into()),
+            several => return Err(ambiguous("actor", several).into()),
         }
     }
     let Some(text) = parameters.peek("resource").map(str::to_owned) else { return Ok(()) };
@@ -78,7 +80,7 @@ pub async fn resolve_actor_and_resource(
             parameters.put("resource", id.clone());
             Ok(())
         }
-        several => Err(ambiguous("resource", several.len()).into()),
+        several => Err(ambiguous("resource", several).into()),
     }
 }
 
@@ -168,8 +170,9 @@ fn none(field: &str, kind: StreamKind) -> Refusal {
     Refusal::invalid(field, format!("is neither the id nor the {handles} of a {what} that you can see"))
 }
 
-fn ambiguous(field: &str, matches: usize) -> Refusal {
-    let number = if matches > MATCHES_MAX { format!("more than {MATCHES_MAX}") } else { matches.to_string() };
+fn ambiguous(field: &str, ids: &[String]) -> Refusal {
+    let number = if ids.len() > MATCHES_MAX { format!("more than {MATCHES_MAX}") } else { ids.len().to_string() };
     let reason = format!("is the slug, external id or name of {number} that you can see: give the id of one");
-    Refusal::invalid(field, reason).with("matches", matches.min(MATCHES_MAX))
+    let shown = ids.get(..IDS_SHOWN_MAX).unwrap_or(ids);
+    Refusal::invalid(field, reason).with("matches", ids.len().min(MATCHES_MAX)).with("ids", shown)
 }

@@ -82,10 +82,7 @@ fn row() -> Shape {
         .required("latency_ms_p95", schema::nullable(schema::count()));
     let row = ["partner_name", "tenant_name", "user_name", "key_name"].iter().fold(row, |row, name| {
         let value = schema::nullable(schema::string());
-        row.optional(
-            name,
-            schema::described(value, "Beside the id that it is the name of; null where it is not for you to see"),
-        )
+        row.optional(name, schema::described(value, "The name that belongs to the id; null where you may not see it"))
     });
     let row = Dimension::ALL.iter().fold(row, |row, dimension| {
         let value = schema::nullable(schema::string());

@@ -10,6 +10,8 @@ use crate::parameters::{Parameters, date};
 const SECONDS_AN_HOUR: i64 = 3600;
 const MICROS_A_SECOND: i64 = 1_000_000;
 const MICROS_AN_HOUR: i64 = SECONDS_AN_HOUR * MICROS_A_SECOND;
+/// The last instant of the year 9999, behind which RFC 3339 has no dates.
+const MICROS_MAX: i64 = 253_402_300_799_999_999;
 
 /// Microseconds since 1970, from the first to before the second; `None` where there is no end to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +63,7 @@ impl Range {
 
     fn narrow(&mut self, from: i64, to: i64) {
         self.from = Some(self.from.map_or(from, |ours| ours.max(from)));
+        let to = to.min(MICROS_MAX);
         self.to = Some(self.to.map_or(to, |ours| ours.min(to)));
     }
 
@@ -201,5 +204,8 @@ mod tests {
         assert_eq!(range("").shown(), [None, None]);
         let day = range("day=2026-11-20&from=2026-11-20T08:30:00%2B01:00").shown();
         assert_eq!(day.map(Option::unwrap_or_default), ["2026-11-20T07:30:00.000000Z", "2026-11-21T00:00:00.000000Z"]);
+        for last in ["hour=9999-12-31T23:00:00Z", "day=9999-12-31", "week=9999-12-31", "month=9999-12"] {
+            assert_eq!(range(last).shown()[1].as_deref(), Some("9999-12-31T23:59:59.999999Z"), "{last}");
+        }
     }
 }

@@ -47,7 +47,7 @@ const WHOLE: Statements = Statements {
 
 /// With parts of an hour, by one index.
 macro_rules! exact {
-    ($index:literal) => {
+    ($($index:tt)*) => {
         Statements {
             sums: concat!(
                 include_str!("select.sql"),
@@ -56,10 +56,10 @@ macro_rules! exact {
                 include_str!("hours.sql"),
                 "    UNION ALL\n",
                 include_str!("requests.sql"),
-                include_str!($index),
+                $($index)*,
                 "    UNION ALL\n",
                 include_str!("others.sql"),
-                include_str!($index),
+                $($index)*,
                 ")\n",
                 include_str!("filters.sql"),
                 include_str!("page.sql")
@@ -70,7 +70,7 @@ macro_rules! exact {
                 include_str!("hours.sql"),
                 "    UNION ALL\n",
                 include_str!("others.sql"),
-                include_str!($index),
+                $($index)*,
                 ")\n",
                 include_str!("filters.sql"),
                 include_str!("refused_page.sql")
@@ -80,7 +80,7 @@ macro_rules! exact {
                 include_str!("select.sql"),
                 "       latency_ms\nFROM (\n",
                 include_str!("requests.sql"),
-                include_str!($index),
+                $($index)*,
                 ")\n",
                 include_str!("filters.sql"),
                 "  AND latency_ms IS NOT NULL\n"
@@ -89,10 +89,10 @@ macro_rules! exact {
     };
 }
 
-const BY_KEY: Statements = exact!("by_key.sql");
-const BY_TENANT: Statements = exact!("by_tenant.sql");
-const BY_PARTNER: Statements = exact!("by_partner.sql");
-const BY_TIME: Statements = exact!("by_time.sql");
+const BY_KEY: Statements = exact!(include_str!("by_key.sql"));
+const BY_TENANT: Statements = exact!(include_str!("by_tenant.sql"));
+const BY_PARTNER: Statements = exact!(include_str!("by_partner.sql"));
+const BY_TIME: Statements = exact!("");
 
 impl Statements {
     pub fn of(visible: Visible, question: &Question) -> Self {

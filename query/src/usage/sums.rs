@@ -169,7 +169,7 @@ fn bind(
         (":late_first", late_at.from),
         (":late_end", late_at.to),
     ] {
-        put(statement, name, number)?;
+        put_if_asked(statement, name, number)?;
     }
     let texts = [
         (":visible_partner", &visible.partner()),
@@ -188,9 +188,14 @@ fn bind(
     Ok(())
 }
 
+/// Errors: the statement has no such parameter. One that is left unbound is NULL, which filters nothing.
 fn put(statement: &mut CachedStatement<'_>, name: &str, value: impl ToSql) -> Result<(), rusqlite::Error> {
-    match statement.parameter_index(name)? {
-        Some(index) => statement.raw_bind_parameter(index, value),
-        None => Ok(()),
-    }
+    let index =
+        statement.parameter_index(name)?.ok_or_else(|| rusqlite::Error::InvalidParameterName(name.to_owned()))?;
+    statement.raw_bind_parameter(index, value)
+}
+
+/// Not every statement asks for every bound of the range.
+fn put_if_asked(statement: &mut CachedStatement<'_>, name: &str, value: impl ToSql) -> Result<(), rusqlite::Error> {
+    statement.parameter_index(name)?.map_or(Ok(()), |index| statement.raw_bind_parameter(index, value))
 }
