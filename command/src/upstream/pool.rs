@@ -36,7 +36,7 @@ pub type Party = Option<TenantId>;
 
 /// How long a request waits for a connection, or for a stream of one. Longer than connecting may take.
 const WAIT_MAX: Duration = Duration::from_secs(15);
-/// After a connection could not be opened while others are in use.
+/// After a connection could not be opened while others are in use, or took nothing.
 const CONNECT_PAUSE: Duration = Duration::from_millis(500);
 /// By when a peer of HTTP/2 has said how many streams it takes.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
@@ -77,7 +77,7 @@ impl Pool {
                 return Ok(lease);
             }
             let (ticket, receiver) = state.queue.join(party).ok_or(SendError::Busy)?;
-            Waiting { pool: self.clone(), party, ticket, receiver }
+            Waiting { pool: self.clone(), ticket, receiver }
         };
         self.serve();
         timeout(WAIT_MAX, waiting).await.unwrap_or(Err(SendError::Busy))
@@ -117,63 +117,71 @@ impl Pool {
             let (pool, tasks) = (self.downgrade(), self.shared.tasks.clone());
             self.shared.tasks.spawn(async move {
                 let opened = open(&connector, address, &pool, &tasks).await;
-                let Some(strong) = pool.upgrade() else { return };
-                let Some((wait, then)) = strong.is_open(opened) else { return };
-                drop(strong);
-                tokio::time::sleep(wait).await;
                 if let Some(pool) = pool.upgrade() {
-                    pool.look_again(&then);
+                    pool.is_open(opened);
                 }
             });
         }
     }
 
-    /// What came of opening a connection; what is to be looked at after a while, where anything is.
-    fn is_open(&self, opened: Result<Opened, SendError>) -> Option<(Duration, Later)> {
+    /// What came of opening a connection.
+    fn is_open(&self, opened: Result<Opened, SendError>) {
         let mut state = self.lock();
-        let later = match opened {
-            Ok(Opened::Http1(sender)) => {
-                state.add_http1(sender);
-                None
-            }
+        match opened {
+            Ok(Opened::Http1(sender)) => state.add_http1(sender),
             Ok(Opened::Http2(opened)) => {
                 let id = state.add_http2(opened.sender);
                 self.watch_idle(&mut state);
                 drop(state);
                 opened.watch.begin(id);
                 self.serve();
-                return Some((SETTLED_AFTER, Later::Settled(id)));
+                self.look_later(SETTLED_AFTER, move |state| state.settle(id));
+                return;
             }
-            Err(_) if state.can_wait_on() => return Some((CONNECT_PAUSE, Later::MayTryAgain)),
             Err(error) => {
-                for waiter in state.fail() {
-                    // Whoever has left does not mind.
-                    let _ = waiter.send(Err(error));
+                state.connecting -= 1;
+                if state.can_wait_on() {
+                    self.pause(&mut state);
+                } else {
+                    for waiter in state.fail() {
+                        // Whoever has left does not mind.
+                        let _ = waiter.send(Err(error));
+                    }
                 }
-                None
             }
-        };
+        }
         self.watch_idle(&mut state);
         drop(state);
         self.serve();
-        later
     }
 
-    fn look_again(&self, at: &Later) {
-        let mut state = self.lock();
-        match at {
-            Later::MayTryAgain => state.connecting -= 1,
-            Later::Settled(id) => state.settle(*id),
+    /// Opens no other connection for a while.
+    fn pause(&self, state: &mut State) {
+        if !std::mem::replace(&mut state.is_pausing, true) {
+            self.look_later(CONNECT_PAUSE, |state| state.is_pausing = false);
         }
-        drop(state);
-        self.serve();
+    }
+
+    fn look_later(&self, wait: Duration, then: impl FnOnce(&mut State) + Send + 'static) {
+        let pool = self.downgrade();
+        self.shared.tasks.spawn(async move {
+            tokio::time::sleep(wait).await;
+            if let Some(pool) = pool.upgrade() {
+                then(&mut pool.lock());
+                pool.serve();
+            }
+        });
     }
 
     /// A peer of HTTP/2 has said how many streams it takes.
     fn takes(&self, id: u64, streams: usize) {
         let mut state = self.lock();
-        state.set_streams_max(id, streams);
+        let useless = state.set_streams_max(id, streams);
+        if useless.is_some() {
+            self.pause(&mut state);
+        }
         self.serve_if_any_wait(state);
+        drop(useless);
     }
 
     /// No more streams are opened on this connection; those that are open go on.
@@ -186,9 +194,13 @@ impl Pool {
 
     fn stream_ends(&self, id: u64, party: Party) {
         let mut state = self.lock();
-        state.stream_ends(id, party);
+        let useless = state.stream_ends(id, party);
+        if useless.is_some() {
+            self.pause(&mut state);
+        }
         self.watch_idle(&mut state);
         self.serve_if_any_wait(state);
+        drop(useless);
     }
 
     /// A connection of HTTP/1.1 is ready for another request.
@@ -199,14 +211,6 @@ impl Pool {
         self.serve_if_any_wait(state);
         drop(too_many);
     }
-}
-
-/// What is to be looked at after a while.
-enum Later {
-    /// A connection could not be opened. It counts as being opened until then, so that it is not tried again at once.
-    MayTryAgain,
-    /// How many streams this connection takes is known by then.
-    Settled(u64),
 }
 
 /// For tasks of connections, which end with the pool.
@@ -237,7 +241,6 @@ async fn open(connector: &Connector, address: Uri, pool: &WeakPool, tasks: &Task
 /// A place in the queue, which is left with it.
 struct Waiting {
     pool: Pool,
-    party: Party,
     ticket: u64,
     receiver: oneshot::Receiver<Result<Lease, SendError>>,
 }
@@ -253,7 +256,7 @@ impl Future for Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.pool.lock().queue.leave(self.party, self.ticket);
+        self.pool.lock().queue.leave(self.ticket);
     }
 }
 

@@ -12,81 +12,75 @@ const ALL_MAX: usize = 64 * 1024;
 
 /// `T` is what they wait for.
 pub struct Queue<T> {
-    lines: BTreeMap<Party, VecDeque<Waiter<T>>>,
-    length: usize,
+    /// All of them, by their tickets: the one that has waited longest is first.
+    waiting: BTreeMap<u64, (Party, oneshot::Sender<T>)>,
+    /// The tickets of each party that waits, in their order.
+    lines: BTreeMap<Party, VecDeque<u64>>,
     tickets: u64,
-}
-
-struct Waiter<T> {
-    ticket: u64,
-    sender: oneshot::Sender<T>,
 }
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { lines: BTreeMap::new(), length: 0, tickets: 0 }
+        Self { waiting: BTreeMap::new(), lines: BTreeMap::new(), tickets: 0 }
     }
 }
 
 impl<T> Queue<T> {
     /// The ticket to leave with, and where what is waited for comes. `None` where too many wait.
     pub fn join(&mut self, party: Party) -> Option<(u64, oneshot::Receiver<T>)> {
-        if self.length >= ALL_MAX || self.waiting(party) >= PARTY_MAX {
+        let of_party = self.lines.get(&party).map_or(0, VecDeque::len);
+        if self.len() >= ALL_MAX || of_party >= PARTY_MAX {
             return None;
         }
         let (sender, receiver) = oneshot::channel();
         let ticket = self.tickets;
         self.tickets += 1;
-        self.length += 1;
-        self.lines.entry(party).or_default().push_back(Waiter { ticket, sender });
+        self.waiting.insert(ticket, (party, sender));
+        self.lines.entry(party).or_default().push_back(ticket);
         Some((ticket, receiver))
     }
 
     /// Whoever is not in line any more has been served.
-    pub fn leave(&mut self, party: Party, ticket: u64) {
-        let Some(line) = self.lines.get_mut(&party) else { return };
-        if let Ok(place) = line.binary_search_by_key(&ticket, |waiter| waiter.ticket) {
-            line.remove(place);
-            self.is_shorter(party);
-        }
+    pub fn leave(&mut self, ticket: u64) {
+        let _ = self.take(ticket);
     }
 
     /// The first in the line of this party.
     pub fn next_of(&mut self, party: Party) -> Option<oneshot::Sender<T>> {
-        let waiter = self.lines.get_mut(&party)?.pop_front()?;
-        self.is_shorter(party);
-        Some(waiter.sender)
+        let ticket = *self.lines.get(&party)?.front()?;
+        self.take(ticket)
     }
 
     /// Whoever has waited longest.
     pub fn next(&mut self) -> Option<oneshot::Sender<T>> {
-        let party = self.parties().min_by_key(|(_, _, ticket)| *ticket).map(|(party, ..)| party)?;
-        self.next_of(party)
+        let ticket = *self.waiting.first_key_value()?.0;
+        self.take(ticket)
     }
 
-    /// Each party that waits, how many requests of it, and the ticket of its first.
-    pub fn parties(&self) -> impl Iterator<Item = (Party, usize, u64)> {
-        let first = |line: &VecDeque<Waiter<T>>| line.front().map_or(0, |waiter| waiter.ticket);
-        self.lines.iter().map(move |(party, line)| (*party, line.len(), first(line)))
+    /// Each party that waits, and the ticket of its first.
+    pub fn parties(&self) -> impl Iterator<Item = (Party, u64)> {
+        self.lines.iter().filter_map(|(party, line)| Some((*party, *line.front()?)))
     }
 
-    pub const fn len(&self) -> usize {
-        self.length
+    pub fn len(&self) -> usize {
+        self.waiting.len()
     }
 
-    pub const fn is_empty(&self) -> bool {
-        self.length == 0
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
     }
 
-    fn waiting(&self, party: Party) -> usize {
-        self.lines.get(&party).map_or(0, VecDeque::len)
-    }
-
-    fn is_shorter(&mut self, party: Party) {
-        self.length -= 1;
-        if self.waiting(party) == 0 {
-            self.lines.remove(&party);
+    fn take(&mut self, ticket: u64) -> Option<oneshot::Sender<T>> {
+        let (party, sender) = self.waiting.remove(&ticket)?;
+        if let Some(line) = self.lines.get_mut(&party) {
+            if let Ok(place) = line.binary_search(&ticket) {
+                line.remove(place);
+            }
+            if line.is_empty() {
+                self.lines.remove(&party);
+            }
         }
+        Some(sender)
     }
 }
 
@@ -104,11 +98,11 @@ mod tests {
         let (first, mut of_first) = queue.join(one).expect("room");
         let (second, mut of_second) = queue.join(one).expect("room");
         let (_, mut of_third) = queue.join(two).expect("room");
-        assert_eq!(queue.parties().collect::<Vec<_>>(), [(two, 1, 2), (one, 2, 0)]);
-        queue.leave(one, second);
-        queue.leave(one, second);
+        assert_eq!(queue.parties().collect::<Vec<_>>(), [(two, 2), (one, 0)]);
+        queue.leave(second);
+        queue.leave(second);
         queue.next().expect("somebody").send(1).expect("they wait");
-        queue.leave(one, first);
+        queue.leave(first);
         assert_eq!((of_first.try_recv(), queue.len()), (Ok(1), 1));
         assert!(of_second.try_recv().is_err() && queue.next_of(one).is_none());
         queue.next_of(two).expect("somebody").send(3).expect("they wait");

@@ -16,6 +16,9 @@ use crate::upstream::{IDLE_CONNECTION_MAX, IDLE_CONNECTIONS_MAX, RequestBody, ST
 pub const CONNECTIONS_MAX: usize = 64;
 /// Streams of a connection whose peer has not said yet how many it takes.
 pub const STREAMS_UNSETTLED: usize = 1;
+/// Streams that a connection is used for, one after the other: then it ends those that are open. h2 counts what a peer
+/// should not have sent (empty frames, frames of streams that were cancelled) from a connection's first stream on.
+pub const STREAMS_OF_A_CONNECTION_MAX: usize = 10_000;
 
 #[derive(Default)]
 pub struct State {
@@ -26,8 +29,10 @@ pub struct State {
     pub queue: Queue<Result<Lease, SendError>>,
     /// Connections that are being opened.
     pub connecting: usize,
+    /// A connection could not be opened, or took nothing: no other is opened now, whoever waits.
+    pub is_pausing: bool,
     speaks: Speaks,
-    /// How many streams a connection takes that is not there yet: as many as the last one, where there was one.
+    /// How many streams a connection takes that is not there yet: as many as the last one that took any.
     streams_expected: Option<usize>,
     ids: u64,
     pub is_reaped: bool,
@@ -54,6 +59,8 @@ struct Multiplexed {
     id: u64,
     sender: http2::SendRequest<RequestBody>,
     open: usize,
+    /// Ever.
+    opened: usize,
     /// As the peer says, and no more than we want; `None` until it has said so.
     streams_max: Option<usize>,
     /// While no stream is open.
@@ -107,10 +114,13 @@ impl State {
         if let Some(sender) = self.take_idle() {
             return Some((self.queue.next()?, Lease::Http1 { pool: pool.clone(), sender }));
         }
-        let capacity = self.capacity();
-        let may_have = |(party, ..): &(Party, usize, u64)| self.shares.left(*party, capacity) > 0;
-        let waiting = self.queue.parties().filter(may_have);
-        let (party, ..) = waiting.min_by_key(|(party, _, ticket)| (self.shares.held(*party), *ticket))?;
+        // Looked at first: it costs less than to ask who of all tenants comes next.
+        if !self.multiplexed.iter().any(Multiplexed::has_room) {
+            return None;
+        }
+        let (capacity, shares) = (self.capacity(), &self.shares);
+        let waiting = self.queue.parties().filter(|(party, _)| shares.left(*party, capacity) > 0);
+        let (party, _) = waiting.min_by_key(|(party, ticket)| (shares.held(*party), *ticket))?;
         let stream = self.open_stream(pool, party)?;
         Some((self.queue.next_of(party)?, Lease::Http2(stream)))
     }
@@ -127,23 +137,23 @@ impl State {
 
     /// On the connection that has the fewest.
     fn open_stream(&mut self, pool: &Pool, party: Party) -> Option<Stream> {
-        let with_room = self.multiplexed.iter_mut().filter(|connection| connection.has_room());
-        let connection = with_room.min_by_key(|connection| connection.open)?;
+        let with_room = self.multiplexed.iter_mut().enumerate().filter(|(_, connection)| connection.has_room());
+        let (place, connection) = with_room.min_by_key(|(_, connection)| connection.open)?;
         connection.open += 1;
+        connection.opened += 1;
         connection.idle_since = None;
         let (id, sender) = (connection.id, connection.sender.clone());
+        if connection.opened == STREAMS_OF_A_CONNECTION_MAX {
+            // Its streams keep it open until the last of them has ended.
+            self.multiplexed.swap_remove(place);
+        }
         self.shares.add(party);
         Some(Stream::new(pool.clone(), id, party, sender))
     }
 
-    /// Streams that could be open at most, on the connections that there are and on those that there could be.
+    /// Streams that could be open at most. Connections that could be opened do not count: that they can is not known.
     fn capacity(&self) -> usize {
-        let could_be = CONNECTIONS_MAX.saturating_sub(self.multiplexed.len()) * self.streams_expected();
-        self.multiplexed.iter().map(Multiplexed::streams_max).sum::<usize>() + could_be
-    }
-
-    fn streams_expected(&self) -> usize {
-        self.streams_expected.unwrap_or(STREAMS_MAX)
+        self.multiplexed.iter().map(Multiplexed::streams_max).sum()
     }
 
     /// How many connections are to be opened now. They count as being opened from here on.
@@ -159,25 +169,21 @@ impl State {
     }
 
     fn more_multiplexed(&self) -> usize {
-        let expected = self.streams_expected();
-        if expected == 0 {
+        let room = CONNECTIONS_MAX.saturating_sub(self.multiplexed.len() + self.connecting);
+        if room == 0 || self.is_pausing {
             return 0;
         }
-        let capacity = self.capacity();
-        let waiting = self.queue.parties().map(|(party, count, _)| count.min(self.shares.left(party, capacity)));
+        let expected = self.streams_expected.unwrap_or(STREAMS_MAX);
+        let wanted = self.queue.len().div_ceil(expected).max(usize::from(self.is_filling_up()));
         // Those that have not settled may have room for all who wait.
         let coming = self.connecting + self.multiplexed.iter().filter(|one| one.streams_max.is_none()).count();
-        let wanted = waiting.sum::<usize>().div_ceil(expected).max(usize::from(self.is_filling_up()));
-        wanted.saturating_sub(coming).min(CONNECTIONS_MAX.saturating_sub(self.multiplexed.len() + self.connecting))
+        wanted.saturating_sub(coming).min(room)
     }
 
-    /// Three quarters are taken: whoever comes next should not have to wait for a handshake.
+    /// Half are taken: whoever comes next should not have to wait for a handshake. A tenant alone waits from two thirds on.
     fn is_filling_up(&self) -> bool {
-        let (open, room) = self
-            .multiplexed
-            .iter()
-            .fold((0, 0), |(open, room), connection| (open + connection.open, room + connection.streams_max()));
-        room > 0 && open * 4 >= room * 3
+        let open: usize = self.multiplexed.iter().map(|connection| connection.open).sum();
+        open > 0 && open * 2 >= self.capacity()
     }
 
     pub fn add_http1(&mut self, sender: http1::SendRequest<RequestBody>) {
@@ -193,7 +199,7 @@ impl State {
         let id = self.ids;
         self.ids += 1;
         let idle_since = Some(Instant::now());
-        self.multiplexed.push(Multiplexed { id, sender, open: 0, streams_max: None, idle_since });
+        self.multiplexed.push(Multiplexed { id, sender, open: 0, opened: 0, streams_max: None, idle_since });
         id
     }
 
@@ -201,29 +207,40 @@ impl State {
     pub fn can_wait_on(&self) -> bool {
         match self.speaks {
             Speaks::Unknown | Speaks::Http1 => false,
-            Speaks::Http2 => self.connecting > 1 || !self.multiplexed.is_empty(),
+            Speaks::Http2 => self.connecting > 0 || !self.multiplexed.is_empty(),
         }
     }
 
     /// Those who have nothing to wait for any more.
     pub fn fail(&mut self) -> Vec<oneshot::Sender<Result<Lease, SendError>>> {
-        self.connecting -= 1;
         let in_vain = self.queue.len().saturating_sub(self.connecting);
         (0..in_vain).filter_map(|_| self.queue.next()).collect()
     }
 
-    pub fn set_streams_max(&mut self, id: u64, streams: usize) {
-        let Some(connection) = self.multiplexed.iter_mut().find(|connection| connection.id == id) else { return };
+    /// What is to be closed then.
+    pub fn set_streams_max(&mut self, id: u64, streams: usize) -> Option<Closing> {
+        let connection = self.multiplexed.iter_mut().find(|connection| connection.id == id)?;
         let streams = streams.min(STREAMS_MAX);
         connection.streams_max = Some(streams);
-        self.streams_expected = Some(streams);
+        if streams > 0 {
+            self.streams_expected = Some(streams);
+        }
+        self.close_if_useless(id)
+    }
+
+    /// A connection that takes nothing and has nothing open: another may take something.
+    fn close_if_useless(&mut self, id: u64) -> Option<Closing> {
+        let is_useless = |one: &Multiplexed| one.id == id && one.open == 0 && one.streams_max == Some(0);
+        let place = self.multiplexed.iter().position(is_useless)?;
+        Some(Closing { _multiplexed: vec![self.multiplexed.swap_remove(place)], _idle: Vec::new() })
     }
 
     /// A peer that has said nothing else by now takes as many as it was thought to.
     pub fn settle(&mut self, id: u64) {
         let connection = self.multiplexed.iter().find(|connection| connection.id == id);
         if connection.is_some_and(|connection| connection.streams_max.is_none()) {
-            self.set_streams_max(id, STREAMS_UNSETTLED);
+            // As it takes some, there is nothing to close.
+            let _ = self.set_streams_max(id, STREAMS_UNSETTLED);
         }
     }
 
@@ -233,13 +250,15 @@ impl State {
         Closing { _multiplexed: removed.collect(), _idle: Vec::new() }
     }
 
-    pub fn stream_ends(&mut self, id: u64, party: Party) {
+    /// What is to be closed then.
+    pub fn stream_ends(&mut self, id: u64, party: Party) -> Option<Closing> {
         self.shares.subtract(party);
-        let Some(connection) = self.multiplexed.iter_mut().find(|connection| connection.id == id) else { return };
+        let connection = self.multiplexed.iter_mut().find(|connection| connection.id == id)?;
         connection.open -= 1;
         if connection.open == 0 {
             connection.idle_since = Some(Instant::now());
         }
+        self.close_if_useless(id)
     }
 
     /// Keeps a connection of HTTP/1.1 for another request.

@@ -1,10 +1,13 @@
 //! Pools against servers on loopback.
 
+mod frames;
+mod hostile;
 mod server;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -62,6 +65,21 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// The address of whatever lets one connection through to this server, and no other.
+async fn front_of(server: &Server) -> (String, JoinSet<()>) {
+    let front = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let base_url = format!("https://{}", front.local_addr().expect("its address"));
+    let behind = server.base_url.trim_start_matches("https://").to_owned();
+    let mut forwarding = JoinSet::new();
+    forwarding.spawn(async move {
+        let (mut near, _) = front.accept().await.expect("a connection");
+        drop(front);
+        let mut far = tokio::net::TcpStream::connect(behind).await.expect("the server");
+        let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+    });
+    (base_url, forwarding)
+}
+
 fn is_at_rest(client: &UpstreamClient) -> bool {
     let state = pool(client).lock();
     state.queue.is_empty() && state.streams_open() == 0
@@ -75,7 +93,7 @@ async fn a_connection_that_is_full_gets_another_beside_it() {
     let asked = begin(&client, party(1), "/hold", 10);
     until("ten at once", || server.requests() == 10).await;
     must_be_served(&client, party(1)).await;
-    assert!((3..=5).contains(&server.connections()), "{}", server.connections());
+    assert!((3..=6).contains(&server.connections()), "{}", server.connections());
     server.open_gate();
     assert!(asked.join_all().await.iter().all(|said| said == "ok"));
     assert!(is_at_rest(&client));
@@ -91,8 +109,7 @@ async fn whoever_reads_slowly_stalls_nobody_else() {
     for _ in 0..SLOW {
         unread.push(ask(&client, party(1), "/flood").await.expect("an answer"));
     }
-    // Until nothing more comes: each has what its window takes.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    until("each has what its window takes", || server.has_filled(SLOW)).await;
     must_be_served(&client, party(2)).await;
     assert!(server.connections() >= SLOW / STREAMS_MAX, "{}", server.connections());
     drop(unread);
@@ -114,6 +131,23 @@ async fn nobody_takes_all_that_an_upstream_has() {
     server.open_gate();
     assert_eq!(timeout(SOON, greedy.join_all()).await.expect("all of them in time").len(), 100);
     assert!(server.connections() <= state::CONNECTIONS_MAX, "{}", server.connections());
+}
+
+/// Holds: inf.upstream-fair
+#[tokio::test]
+async fn nobody_takes_all_where_no_other_connection_can_be_had() {
+    let server = Server::start(Some(20)).await;
+    let (front, _forwarding) = front_of(&server).await;
+    let client = client(&front);
+    must_be_served(&client, party(1)).await;
+    let greedy = begin(&client, party(1), "/hold", 40);
+    until("its share", || server.requests() == 1 + 14).await;
+    for number in 2..6 {
+        must_be_served(&client, party(number)).await;
+    }
+    assert_eq!(server.connections(), 1);
+    server.open_gate();
+    assert_eq!(timeout(SOON, greedy.join_all()).await.expect("all of them in time").len(), 40);
 }
 
 /// Holds: inf.upstream-fair
@@ -202,17 +236,9 @@ async fn those_who_wait_in_vain_are_told_soon_and_others_wait_for_what_there_is(
     assert!(is_at_rest(&client));
 
     // One connection that takes one request, and no other can be had.
-    let front = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let server = Server::start(Some(1)).await;
-    let client = self::client(&format!("https://{}", front.local_addr().expect("its address")));
-    let behind = server.base_url.trim_start_matches("https://").to_owned();
-    let mut forwarding = JoinSet::new();
-    forwarding.spawn(async move {
-        let (mut near, _) = front.accept().await.expect("a connection");
-        drop(front);
-        let mut far = tokio::net::TcpStream::connect(behind).await.expect("the server");
-        let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
-    });
+    let (front, _forwarding) = front_of(&server).await;
+    let client = self::client(&front);
     let first = begin(&client, party(1), "/hold", 1);
     until("it has arrived", || server.requests() == 1).await;
     let second = begin(&client, party(2), "/hold", 3);
@@ -226,17 +252,62 @@ async fn those_who_wait_in_vain_are_told_soon_and_others_wait_for_what_there_is(
 
 #[tokio::test]
 async fn no_request_waits_without_end() {
-    let server = Server::start(Some(0)).await;
-    let client = client(&server.base_url);
+    let server = Server::start(Some(1)).await;
+    let (front, _forwarding) = front_of(&server).await;
+    let client = client(&front);
+    let _holding = begin(&client, party(1), "/hold", 1);
+    until("it has all there is", || server.requests() == 1).await;
     let waiting = ask(&client, None, "/ok");
     let (answer, ()) = tokio::join!(waiting, async {
-        until("it waits", || server.connections() == 1).await;
+        until("it waits", || pool(&client).lock().queue.len() == 1).await;
         tokio::time::pause();
         tokio::time::advance(WAIT_MAX).await;
         tokio::time::resume();
     });
     assert_eq!(answer.err(), Some(SendError::Busy));
+    assert!(pool(&client).lock().queue.is_empty());
+}
+
+#[tokio::test]
+async fn an_upstream_that_never_takes_anything_is_not_asked_without_end() {
+    let server = Server::start(Some(0)).await;
+    let client = client(&server.base_url);
+    let waiting = ask(&client, None, "/ok");
+    let (answer, ()) = tokio::join!(waiting, async {
+        until("it was asked", || server.connections() > 0).await;
+        tokio::time::pause();
+        tokio::time::advance(WAIT_MAX).await;
+        tokio::time::resume();
+    });
+    assert!(matches!(answer.err(), Some(SendError::Busy | SendError::Refused)));
     assert!(is_at_rest(&client));
+    assert!(server.connections() <= 6, "{} connections", server.connections());
+}
+
+#[tokio::test]
+async fn a_connection_that_has_had_many_streams_is_replaced_and_ends_what_it_has() {
+    let server = Server::start(None).await;
+    let client = client(&server.base_url);
+    must_be_served(&client, party(1)).await;
+    let held = begin(&client, party(2), "/hold", 1);
+    until("it has arrived", || server.requests() == 2).await;
+    let mut asking = JoinSet::new();
+    for _ in 0..20 {
+        let client = Arc::clone(&client);
+        asking.spawn(async move {
+            for _ in 0..state::STREAMS_OF_A_CONNECTION_MAX / 20 {
+                must_be_served(&client, party(1)).await;
+            }
+        });
+    }
+    asking.join_all().await;
+    assert_eq!(server.connections(), 2);
+    assert_eq!(server.open_connections(), 2);
+    server.open_gate();
+    assert_eq!(timeout(SOON, held.join_all()).await.expect("in time"), ["ok"]);
+    until("the old one is closed", || server.open_connections() == 1).await;
+    must_be_served(&client, party(1)).await;
+    assert_eq!(server.connections(), 2);
 }
 
 #[tokio::test]
@@ -255,6 +326,24 @@ async fn connections_of_http1_are_used_again_and_one_that_was_closed_is_no_loss(
     assert_eq!(ask(&client, None, "/ok").await.err(), Some(SendError::Connect));
     let (_, _server) = serve_at(&origin, OK).await;
     must_be_served(&client, None).await;
+}
+
+#[tokio::test]
+async fn over_tls_a_server_without_http2_is_spoken_to_in_http1() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let client = client(&format!("https://{}", listener.local_addr().expect("its address")));
+    let mut server = JoinSet::new();
+    server.spawn(async move {
+        let (stream, _) = listener.accept().await.expect("a connection");
+        let mut stream = server::acceptor(b"http/1.1").accept(stream).await.expect("TLS");
+        while matches!(stream.read(&mut [0; 4096]).await, Ok(read) if read > 0) {
+            stream.write_all(OK).await.expect("a reader");
+        }
+    });
+    for _ in 0..3 {
+        must_be_served(&client, None).await;
+    }
+    assert_eq!(pool(&client).lock().idle_connections(), 1);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! A server of HTTP/2 over TLS, which does what a request's path says.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use h2::Reason;
@@ -14,6 +14,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use crate::upstream::STREAM_WINDOW;
+
 const CERTIFICATE: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/tls/certificate.pem"));
 const KEY: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/tls/key.pem"));
 
@@ -22,6 +24,7 @@ const KEY: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests
 /// | `/ok` | is answered at once |
 /// | `/hold` | is answered once the gate is open |
 /// | `/flood` | has an answer without an end |
+/// | `/drip` | the same in small pieces |
 /// | `/refuse-N` | is refused, until so many were |
 /// | `/leave` | is answered once the gate is open; the connection takes no more requests |
 pub struct Server {
@@ -31,12 +34,21 @@ pub struct Server {
     server: JoinSet<()>,
 }
 
+/// A piece of a stream of tokens.
+const DRIP: usize = 48;
+/// Says nothing of streams.
+const UNSAID: u32 = u32::MAX;
+
 #[derive(Default)]
 struct Seen {
+    /// What a connection takes that is opened from now on.
+    streams_max: AtomicU32,
     connections: AtomicUsize,
     open: AtomicUsize,
     requests: AtomicUsize,
     refused: AtomicUsize,
+    /// Bytes of answers without an end.
+    sent: AtomicUsize,
 }
 
 fn certificate() -> CertificateDer<'static> {
@@ -52,13 +64,13 @@ pub fn tls() -> rustls::ClientConfig {
     builder.expect("versions of TLS").with_root_certificates(roots).with_no_client_auth()
 }
 
-fn acceptor() -> TlsAcceptor {
+pub fn acceptor(protocol: &[u8]) -> TlsAcceptor {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let key = PrivateKeyDer::from_pem_slice(KEY).expect("a key");
     let config = builder.expect("versions of TLS").with_no_client_auth().with_single_cert(vec![certificate()], key);
     let mut config = config.expect("a certificate");
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.alpn_protocols = vec![protocol.to_vec()];
     TlsAcceptor::from(Arc::new(config))
 }
 
@@ -69,8 +81,15 @@ impl Server {
         let base_url = format!("https://{}", listener.local_addr().expect("its address"));
         let (seen, gate) = (Arc::<Seen>::default(), watch::Sender::new(false));
         let mut server = JoinSet::new();
-        server.spawn(accept(listener, streams_max, Arc::clone(&seen), gate.clone()));
-        Self { base_url, seen, gate, server }
+        server.spawn(accept(listener, Arc::clone(&seen), gate.clone()));
+        let server = Self { base_url, seen, gate, server };
+        server.take(streams_max.unwrap_or(UNSAID));
+        server
+    }
+
+    /// Takes so many streams of connections that are opened from now on.
+    pub fn take(&self, streams_max: u32) {
+        self.seen.streams_max.store(streams_max, Ordering::SeqCst);
     }
 
     pub fn open_gate(&self) {
@@ -90,35 +109,35 @@ impl Server {
         self.seen.requests.load(Ordering::SeqCst)
     }
 
+    /// So many answers without an end have got what their windows take.
+    pub fn has_filled(&self, windows: usize) -> bool {
+        self.seen.sent.load(Ordering::SeqCst) == windows * STREAM_WINDOW as usize
+    }
+
     pub fn end(&mut self) {
         self.server.abort_all();
     }
 }
 
-async fn accept(listener: TcpListener, streams_max: Option<u32>, seen: Arc<Seen>, gate: watch::Sender<bool>) {
-    let (acceptor, mut connections) = (acceptor(), JoinSet::new());
+async fn accept(listener: TcpListener, seen: Arc<Seen>, gate: watch::Sender<bool>) {
+    let (acceptor, mut connections) = (acceptor(b"h2"), JoinSet::new());
     while let Ok((stream, _)) = listener.accept().await {
         seen.connections.fetch_add(1, Ordering::SeqCst);
         let (acceptor, seen, gate) = (acceptor.clone(), Arc::clone(&seen), gate.clone());
         connections.spawn(async move {
             seen.open.fetch_add(1, Ordering::SeqCst);
-            converse(stream, &acceptor, streams_max, &seen, &gate).await;
+            converse(stream, &acceptor, &seen, &gate).await;
             seen.open.fetch_sub(1, Ordering::SeqCst);
         });
     }
 }
 
-async fn converse(
-    stream: TcpStream,
-    acceptor: &TlsAcceptor,
-    streams_max: Option<u32>,
-    seen: &Arc<Seen>,
-    gate: &watch::Sender<bool>,
-) {
+async fn converse(stream: TcpStream, acceptor: &TlsAcceptor, seen: &Arc<Seen>, gate: &watch::Sender<bool>) {
     let Ok(stream) = acceptor.accept(stream).await else { return };
     let mut builder = h2::server::Builder::new();
-    if let Some(max) = streams_max {
-        builder.max_concurrent_streams(max);
+    let streams_max = seen.streams_max.load(Ordering::SeqCst);
+    if streams_max != UNSAID {
+        builder.max_concurrent_streams(streams_max);
     }
     let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else { return };
     let mut answers = JoinSet::new();
@@ -148,11 +167,18 @@ async fn serve(
         let _ = gate.wait_for(|open| *open).await;
     }
     let Ok(mut body) = answer.send_response(Response::new(()), false) else { return };
-    if path == "/flood" {
+    if path == "/flood" || path == "/drip" {
+        let piece = if path == "/drip" { DRIP } else { 16 * 1024 };
         loop {
-            body.reserve_capacity(16 * 1024);
+            body.reserve_capacity(piece);
             match std::future::poll_fn(|context| body.poll_capacity(context)).await {
-                Some(Ok(capacity)) if body.send_data(vec![b'x'; capacity].into(), false).is_ok() => {}
+                Some(Ok(capacity)) => {
+                    let piece = vec![b'x'; capacity.min(piece)];
+                    seen.sent.fetch_add(piece.len(), Ordering::SeqCst);
+                    if body.send_data(piece.into(), false).is_err() {
+                        return;
+                    }
+                }
                 _ => return,
             }
         }

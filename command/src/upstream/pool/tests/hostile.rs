@@ -1,0 +1,182 @@
+//! Peers of HTTP/2 that fail, change their minds, or mean no good.
+
+use tokio::net::TcpListener;
+
+use super::frames::{CANCEL, ENHANCE_YOUR_CALM, INTERNAL_ERROR, Listener, NO_ERROR, Setting};
+use super::*;
+
+/// One request that is under way.
+struct Asked(JoinSet<Result<Response<ResponseBody>, SendError>>);
+
+fn asked(client: &Arc<UpstreamClient>) -> Asked {
+    let (client, mut asking) = (Arc::clone(client), JoinSet::new());
+    asking.spawn(async move { ask(&client, party(1), "/").await });
+    Asked(asking)
+}
+
+impl Asked {
+    async fn answer(mut self) -> Result<Response<ResponseBody>, SendError> {
+        soon(self.0.join_next()).await.expect("a task").expect("no panic")
+    }
+
+    async fn leave(mut self) {
+        self.0.shutdown().await;
+    }
+}
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    timeout(SOON, what).await.expect("in time")
+}
+
+/// How a peer ends a request that it has looked at.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    GoAway(u32),
+    Reset(u32),
+    Close,
+}
+
+/// Holds: inf.upstream-once
+#[tokio::test]
+async fn a_request_that_an_upstream_may_have_seen_is_not_sent_again() {
+    let ends = [
+        End::GoAway(NO_ERROR),
+        End::GoAway(INTERNAL_ERROR),
+        End::GoAway(ENHANCE_YOUR_CALM),
+        End::Reset(INTERNAL_ERROR),
+        End::Reset(CANCEL),
+        End::Reset(ENHANCE_YOUR_CALM),
+        End::Close,
+    ];
+    for end in ends {
+        let listener = Listener::start().await;
+        let client = client(&listener.base_url);
+        let request = asked(&client);
+        let mut peer = listener.accept(&[]).await;
+        let stream = soon(peer.request()).await.expect("a request");
+        match end {
+            End::GoAway(reason) => peer.go_away(stream, reason).await,
+            End::Reset(reason) => peer.reset(stream, reason).await,
+            End::Close => {}
+        }
+        if !matches!(end, End::Reset(_)) {
+            peer.close().await;
+        }
+        let answer = request.answer().await;
+        assert_eq!(answer.err(), Some(SendError::Closed), "{end:?}");
+    }
+}
+
+/// Holds: inf.upstream-once
+#[tokio::test]
+async fn a_request_that_an_upstream_has_not_seen_is_sent_again_elsewhere() {
+    let listener = Listener::start().await;
+    let client = client(&listener.base_url);
+    let request = asked(&client);
+    let mut peer = listener.accept(&[]).await;
+    soon(peer.request()).await.expect("a request");
+    peer.go_away(0, NO_ERROR).await;
+    let mut other = soon(listener.accept(&[])).await;
+    let stream = soon(other.request()).await.expect("the same request");
+    other.answer(stream).await;
+    assert_eq!(said(request.answer().await).await, "ok");
+    assert!(is_at_rest(&client));
+}
+
+/// Holds: inf.upstream-streams
+#[tokio::test]
+async fn a_peer_that_takes_fewer_from_now_on_gets_no_more_than_that() {
+    for fewer in [0, 1] {
+        let listener = Listener::start().await;
+        let client = client(&listener.base_url);
+        let mut peer = {
+            let warming = asked(&client);
+            let mut peer = listener.accept(&[Setting::StreamsMax(8)]).await;
+            let stream = soon(peer.request()).await.expect("a request");
+            peer.answer(stream).await;
+            assert_eq!(said(warming.answer().await).await, "ok");
+            peer
+        };
+        let first = [asked(&client), asked(&client)];
+        let streams = [soon(peer.request()).await.expect("one"), soon(peer.request()).await.expect("another")];
+        peer.set(&[Setting::StreamsMax(fewer)]).await;
+        peer.settle().await;
+        let third = asked(&client);
+        let mut other = soon(listener.accept(&[Setting::StreamsMax(8)])).await;
+        let stream = soon(other.request()).await.expect("the third");
+        other.answer(stream).await;
+        assert_eq!(said(third.answer().await).await, "ok");
+        for (request, stream) in first.into_iter().zip(streams) {
+            peer.answer(stream).await;
+            assert_eq!(said(request.answer().await).await, "ok");
+        }
+        assert!(is_at_rest(&client));
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_took_nothing_for_a_while_is_asked_again() {
+    let server = Server::start(Some(0)).await;
+    let client = client(&server.base_url);
+    let waiting = begin(&client, party(1), "/ok", 3);
+    until("it was asked", || server.connections() > 0).await;
+    server.take(10);
+    assert_eq!(soon(waiting.join_all()).await, ["ok"; 3]);
+    assert!(server.connections() < 6, "{} connections", server.connections());
+}
+
+#[tokio::test]
+async fn what_an_upstream_never_takes_is_called_off() {
+    let listener = Listener::start().await;
+    let client = client(&listener.base_url);
+    let request = asked(&client);
+    let mut peer = listener.accept(&[Setting::StreamWindow(0)]).await;
+    // It may be under way before the settings are known.
+    let first = soon(peer.head()).await.expect("a request");
+    peer.answer(first).await;
+    assert_eq!(said(request.answer().await).await, "ok");
+    let request = asked(&client);
+    let second = soon(peer.head()).await.expect("a second request");
+    request.leave().await;
+    let reset = soon(async {
+        loop {
+            let frame = peer.next().await.expect("a frame");
+            if frame.stream == second && frame.reset().is_some() {
+                return frame.reset();
+            }
+        }
+    });
+    assert_eq!(reset.await, Some(CANCEL));
+    assert!(is_at_rest(&client));
+}
+
+#[tokio::test]
+async fn answers_before_the_answer_are_passed_over() {
+    let listener = Listener::start().await;
+    let client = client(&listener.base_url);
+    let request = asked(&client);
+    let mut peer = listener.accept(&[]).await;
+    let stream = soon(peer.request()).await.expect("a request");
+    for _ in 0..2_000 {
+        peer.hint(stream).await;
+    }
+    peer.settle().await;
+    peer.answer(stream).await;
+    assert_eq!(said(request.answer().await).await, "ok");
+}
+
+#[tokio::test]
+async fn connecting_has_a_deadline_for_all_who_wait() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let client = client(&format!("https://{}", silent.local_addr().expect("its address")));
+    let requests = [asked(&client), asked(&client), asked(&client)];
+    let (_stream, _) = soon(silent.accept()).await.expect("a connection");
+    until("all wait", || pool(&client).lock().queue.len() == 3).await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(10)).await;
+    tokio::time::resume();
+    for request in requests {
+        assert_eq!(request.answer().await.err(), Some(SendError::ConnectTimeout));
+    }
+    assert!(is_at_rest(&client));
+}
