@@ -31,10 +31,19 @@ const READ_BUFFER_MAX: usize = 128 * 1024;
 const HEADER_LIST_MAX: u32 = 64 * 1024;
 /// A slow reader stalls its own stream after this much, and never its neighbours on the connection.
 const STREAM_WINDOW: u32 = 64 * 1024;
-const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// More than the windows of all streams together, which are what bounds memory: h2 ends a connection once what is unread on
+/// it came in too many small frames, and it takes half of this as the measure of how many.
+const CONNECTION_WINDOW: u32 = 96 * 1024 * 1024;
 /// Streams of one connection, also where its peer takes more.
 const STREAMS_MAX: usize = 100;
-const _: () = assert!(STREAMS_MAX * STREAM_WINDOW as usize <= CONNECTION_WINDOW as usize);
+/// Frames of this size may lie unread on all streams of a connection. Pieces of streamed answers are larger.
+const SMALL_FRAME: usize = 32;
+const _: () = {
+    // What h2 takes a frame to cost beside its bytes, if these are fewer.
+    const FRAME: usize = 256;
+    let unread = STREAMS_MAX * STREAM_WINDOW as usize / SMALL_FRAME;
+    assert!(unread * (FRAME - SMALL_FRAME) <= CONNECTION_WINDOW as usize / 2);
+};
 /// How often a request is sent that no upstream has looked at.
 const TRIES_MAX: usize = 3;
 const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);

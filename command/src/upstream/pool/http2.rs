@@ -46,6 +46,9 @@ pub async fn open(stream: Stream, pool: WeakPool, tasks: &TaskTracker) -> Result
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(HEADER_LIST_MAX)
+        // What still comes for streams that were cancelled is answered with resets, which h2 counts for as long as the
+        // connection lasts. With a maximum, whoever cancels often would end the streams of all others.
+        .max_local_error_reset_streams(None)
         .keep_alive_interval(HTTP2_PING_EVERY)
         .keep_alive_timeout(HTTP2_PING_WAIT);
     let handshake = timeout(HANDSHAKE_MAX, builder.handshake(stream)).await;

@@ -139,6 +139,10 @@ impl Peer {
         self.send(DATA, END_STREAM, stream, b"ok").await;
     }
 
+    pub async fn drip(&mut self, stream: u32) {
+        self.send(DATA, 0, stream, b"data: drop").await;
+    }
+
     pub async fn reset(&mut self, stream: u32, reason: u32) {
         self.send(RST_STREAM, 0, stream, &reason.to_be_bytes()).await;
     }

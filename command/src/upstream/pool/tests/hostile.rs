@@ -180,3 +180,50 @@ async fn connecting_has_a_deadline_for_all_who_wait() {
     }
     assert!(is_at_rest(&client));
 }
+
+/// Holds: inf.upstream-streams
+#[tokio::test]
+async fn small_pieces_that_nobody_reads_end_no_connection() {
+    let server = Server::start(Some(100)).await;
+    let client = client(&server.base_url);
+    must_be_served(&client, party(2)).await;
+    let held = begin(&client, party(2), "/hold", 1);
+    until("it has arrived", || server.requests() == 2).await;
+    let mut unread = Vec::new();
+    for _ in 0..66 {
+        unread.push(soon(ask(&client, party(1), "/drip")).await.expect("an answer"));
+    }
+    until("each has what its window takes", || server.has_filled(66)).await;
+    server.open_gate();
+    assert_eq!(soon(held.join_all()).await, ["ok"]);
+    drop(unread);
+    until("all have gone", || is_at_rest(&client)).await;
+}
+
+/// Holds: inf.upstream-streams
+#[tokio::test]
+async fn streams_that_one_tenant_cancels_end_nobody_elses() {
+    let listener = Listener::start().await;
+    let client = client(&listener.base_url);
+    let held = asked(&client);
+    let mut peer = listener.accept(&[]).await;
+    let held_stream = soon(peer.request()).await.expect("a request");
+    // More than h2 remembers, each of which is answered late, and piece by piece.
+    let mut cancelled = Vec::new();
+    for _ in 0..200 {
+        let request = asked(&client);
+        cancelled.push(soon(peer.request()).await.expect("a request"));
+        request.leave().await;
+    }
+    for stream in &cancelled {
+        peer.begin_answer(*stream).await;
+    }
+    for _ in 0..10 {
+        for stream in &cancelled {
+            peer.drip(*stream).await;
+        }
+        soon(peer.settle()).await;
+    }
+    peer.answer(held_stream).await;
+    assert_eq!(said(held.answer().await).await, "ok");
+}
