@@ -97,11 +97,32 @@ async fn one_that_does_not_come_or_comes_too_slowly_is_given_up() {
     let second = Duration::from_secs(1);
     assert_eq!(took(dripping(8 * 1024 - 1, second)).await, SPAN);
     assert_eq!(took(dripping(9 * 1024, second)).await, BODY_WAIT_MAX);
-    // Much at the beginning buys no time.
-    let much = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 31 * MIB]))]);
-    let much = Body::from_stream(much.chain(futures_util::stream::pending()));
-    assert_eq!(took(much).await, 2 * SPAN);
+    // What a span asks for buys the next one; much at the beginning buys no more.
+    let at_once = |bytes| {
+        let first = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from(vec![b' '; bytes]))]);
+        Body::from_stream(first.chain(futures_util::stream::pending()))
+    };
+    assert_eq!(took(at_once(SPAN_BYTES_MIN - 1)).await, SPAN);
+    assert_eq!(took(at_once(SPAN_BYTES_MIN)).await, 2 * SPAN);
+    assert_eq!(took(at_once(31 * MIB)).await, 2 * SPAN);
     // One that is always ready is not listened to for ever.
     assert!(took(dripping(0, Duration::from_millis(1))).await <= SPAN + second);
     assert_eq!(memory.bytes_held(), 0);
+}
+
+#[test]
+fn a_body_is_json_where_its_type_says_so_in_any_case_and_with_any_parameters() {
+    for (given, expected) in [
+        (Some("application/json"), true),
+        (Some("Application/JSON"), true),
+        (Some("application/json; charset=utf-8"), true),
+        (Some(" application/json ;charset=utf-8"), true),
+        (Some("application/jsonl"), false),
+        (Some("text/plain; application/json"), false),
+        (Some(""), false),
+        (None, false),
+    ] {
+        let headers = given.map(|given| (CONTENT_TYPE, HeaderValue::from_static(given)));
+        assert_eq!(is_json(&HeaderMap::from_iter(headers)), expected, "{given:?}");
+    }
 }

@@ -98,12 +98,9 @@ fn is_forbidden_6(ip: Ipv6Addr, allow_private: bool) -> bool {
 fn embedded(ip: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
     let [.., g, h] = ip.segments();
     let last = from_segments(g, h);
-    if [MAPPED, NAT64, NAT64_LOCAL, TRANSLATED].into_iter().any(|prefix| contains_6(prefix, ip)) {
+    // `::` and `::1` are IPv6's own, and as private as the IPv4 addresses that they are taken for.
+    if [COMPATIBLE, MAPPED, NAT64, NAT64_LOCAL, TRANSLATED].into_iter().any(|prefix| contains_6(prefix, ip)) {
         return [Some(last), None];
-    }
-    if contains_6(COMPATIBLE, ip) {
-        // `::` and `::1` are IPv6's own.
-        return [(u32::from(last) > 1).then_some(last), None];
     }
     let [_, b, c, d, e, f, ..] = ip.segments();
     if contains_6(SIX_TO_FOUR, ip) {
@@ -118,7 +115,8 @@ fn embedded(ip: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
 }
 
 fn from_segments(high: u16, low: u16) -> Ipv4Addr {
-    Ipv4Addr::from(u32::from(high) << 16 | u32::from(low))
+    let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+    Ipv4Addr::new(a, b, c, d)
 }
 
 fn contains_4((network, bits): Prefix4, ip: Ipv4Addr) -> bool {
@@ -273,6 +271,8 @@ mod tests {
                 "2002:a9fe:a9fe::1",
                 "2001:0:a9fe:a9fe:0:0:fefe:fefe",
                 "2001:0:101:101:0:0:5601:5601",
+                // every bit of the client's address counts: 100.100.100.200
+                "2001:0:101:101:0:0:9b9b:9b37",
                 "2a00::5efe:169.254.169.254",
             ],
         );

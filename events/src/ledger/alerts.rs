@@ -81,7 +81,7 @@ impl Balances {
         let Some(announced) = self.announced.get_mut(&window) else { return };
         let were = announced.len();
         announced.retain(|fraction| fraction.is_reached(settled, budget.limit));
-        if announced.len() < were {
+        if announced.len() != were {
             self.changes.windows.insert(window);
         }
         if announced.is_empty() {

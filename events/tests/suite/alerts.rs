@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::event::admin::{Budget, Scope};
-use events::event::{Event, StreamKind};
-use events::ledger::{Charge, Outcome};
+use events::event::{Actor, Context, Event, StreamKind};
+use events::ledger::{Balances, Charge, Decision, Outcome, Step, decide};
 use events::log::{Admitted, LEDGER_FILE, Log, LogOptions, Reader};
 use events::money::NanoUsd;
 use events::time::{ManualClock, Period};
@@ -15,7 +15,7 @@ use events::verify::{VerifyError, verify};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::facts::{admission, append, budget, clock, ended, id};
+use crate::facts::{admission, append, budget, clock, ended, ending, id, opened, start};
 
 const LIMIT: i64 = 1000;
 
@@ -94,7 +94,9 @@ impl House {
                 Event::BudgetThresholdReached(reached) => {
                     assert_eq!(batch_of, Some(recorded.recorded_at), "behind what moved the money");
                     assert_eq!(recorded.stream.to_string(), format!("alert-{}", reached.budget_id));
-                    assert_eq!((recorded.context.key_id, recorded.context.tenant_id), (None, Some(id(1))));
+                    let Context { actor, partner_id, tenant_id, user_id, key_id, .. } = &recorded.context;
+                    assert_eq!((actor, partner_id, tenant_id), (&Actor::System("ledger"), &Some(id(1)), &Some(id(1))));
+                    assert_eq!((user_id, key_id), (&None, &None), "who spent it is below the budget's own level");
                     let settled = reached.settled_usd.nanos();
                     alerts.push((recorded.sequence, reached.fraction.to_string(), settled));
                 }
@@ -155,6 +157,39 @@ async fn a_limit_that_is_raised_arms_what_is_no_longer_reached_and_nothing_else_
     assert_eq!(house.alerts(), said(&[(1, "0.1", 600), (2, "0.5", 600)]));
     house.spend(400).await;
     assert_eq!(house.alerts().last(), Some(&(3, "0.5".to_owned(), 1020)));
+}
+
+/// The row of the window says so as well: a life that reads it and no event announces the same again.
+#[tokio::test]
+async fn what_a_raised_limit_arms_stays_armed_in_a_life_that_follows() {
+    let mut house = House::watched_at(&["0.5"]).await;
+    house.spend(600).await;
+    for (before, limit) in [(1, LIMIT), (2, 2 * LIMIT)] {
+        house.log.close();
+        house.log = open(house.folder.path(), &house.clock);
+        house.change(before, limit, &["0.5"]).await;
+    }
+    house.log.close();
+    house.log = open(house.folder.path(), &house.clock);
+    house.spend(400).await;
+    assert_eq!(house.alerts(), said(&[(1, "0.5", 600), (2, "0.5", 1000)]));
+}
+
+#[test]
+fn an_alert_names_nobody_below_the_level_of_its_budget() {
+    let scopes = [Scope::Partner(id(1)), Scope::Tenant(id(1)), Scope::User(id(1)), Scope::Key(id(1))];
+    for (depth, scope) in scopes.into_iter().enumerate() {
+        let watched = Budget { alert_at: vec!["1".parse().expect("a fraction")], ..budget(1, scope, 5, Period::Total) };
+        let mut balances = Balances::default();
+        decide(&mut balances, &Step::Budget { event: &opened(watched), position: 1 }, start());
+        decide(&mut balances, &Step::Admit(&admission(1, 1, 5, Duration::from_secs(60))), start());
+        let ended = decide(&mut balances, &Step::End(&ending(1, 1, Some(5))), start());
+        let Decision::Ended { alerts, .. } = ended else { panic!("{ended:?}") };
+        let [alert] = &alerts[..] else { panic!("one alert: {alerts:?}") };
+        let Context { partner_id, tenant_id, user_id, key_id, .. } = &alert.context;
+        let named = [partner_id.is_some(), tenant_id.is_some(), user_id.is_some(), key_id.is_some()];
+        assert_eq!(named, [0, 1, 2, 3].map(|level| level <= depth), "{scope}");
+    }
 }
 
 #[tokio::test]

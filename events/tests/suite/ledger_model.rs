@@ -474,19 +474,3 @@ fn what_is_charged_above_the_hold_is_named() {
     let Some(Event::BudgetSettled(settled)) = events.last().map(|emitted| &emitted.event) else { panic!("settled") };
     assert_eq!((settled.charged_usd, settled.overrun_usd), (NanoUsd::new(7), Some(NanoUsd::new(2))));
 }
-
-/// Its row is written later than it was changed; forgotten in between, the row would say zero.
-#[test]
-fn a_past_window_is_forgotten_once_it_is_written_and_not_before() {
-    let mut ledger = Ledger::default();
-    ledger.budget_event(opened(budget(1, Scope::Tenant(id(1)), 10, Period::Day)), start());
-    ledger.decide(&Step::Admit(&admission(1, 1, 5, Duration::from_secs(60))), start());
-    ledger.decide(&Step::End(&ending(1, 1, Some(4))), start());
-    let window = *ledger.balances.windows().next().expect("a window").0;
-    let much_later = start() + TimeDelta::days(40);
-    ledger.balances.forget_past_windows(much_later);
-    assert_eq!(ledger.balances.amounts(&window).settled, NanoUsd::new(4));
-    ledger.balances.take_changes();
-    ledger.balances.forget_past_windows(much_later);
-    assert!(!ledger.balances.knows_window(&window));
-}

@@ -10,5 +10,6 @@ mod inference_keys;
 mod ledger_model;
 mod log_contract;
 mod owned_parts;
+mod past_windows;
 mod released;
 mod uncountable;

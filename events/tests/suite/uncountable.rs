@@ -77,6 +77,18 @@ fn holds_that_cannot_be_counted_keep_no_other_from_being_swept_and_are_not_swept
     assert_eq!((balances.open_holds().len(), balances.uncountable_holds()), (0, 0));
 }
 
+#[test]
+fn the_oldest_hold_is_the_one_that_expires_first_of_those_that_can_be_counted() {
+    let mut balances = nearly_full();
+    assert_eq!(Balances::default().oldest_hold(), None);
+    decide(&mut balances, &Step::Admit(&admission(2, 2, 1, TTL / 2)), start() + TTL / 4);
+    assert_eq!(balances.oldest_hold(), Some(start() + TTL / 4));
+    decide(&mut balances, &Step::End(&ending(2, 2, None)), start() + TTL / 4);
+    assert_eq!(balances.oldest_hold(), Some(start()));
+    swept(&mut balances, UnknownUsage::ChargeHold, 3 * TTL);
+    assert_eq!((balances.oldest_hold(), balances.uncountable_holds()), (None, POISONED.count()));
+}
+
 fn stepped(folder: &TempDir, clock: &Arc<ManualClock>) -> (Log, Stepped) {
     Stepped::open(folder.path(), LogOptions::new(clock.clone())).expect("the log opens")
 }

@@ -1,0 +1,70 @@
+//! Which windows stay in memory once their time is over.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use events::event::admin::Scope;
+use events::event::hold::BudgetWindow;
+use events::ledger::{Balances, PAST_WINDOWS_KEPT_DAYS, Step, decide};
+use events::money::NanoUsd;
+use events::time::Period;
+
+use crate::facts::{admission, budget, ending, id, opened, start};
+
+/// So much was charged to a budget of a day and to one for ever.
+fn charged(amount: i64) -> Balances {
+    let mut balances = Balances::default();
+    for (number, period) in [(1, Period::Day), (2, Period::Total)] {
+        let event = opened(budget(number, Scope::Tenant(id(1)), 10, period));
+        decide(&mut balances, &Step::Budget { event: &event, position: 1 }, start());
+    }
+    decide(&mut balances, &Step::Admit(&admission(1, 1, 5, Duration::from_secs(60))), start());
+    decide(&mut balances, &Step::End(&ending(1, 1, Some(amount))), start());
+    balances
+}
+
+fn day() -> BudgetWindow {
+    BudgetWindow { budget_id: id(1), window_start: Period::Day.window_start(start()) }
+}
+
+fn for_ever() -> BudgetWindow {
+    BudgetWindow { budget_id: id(2), window_start: None }
+}
+
+/// The last instant at which the window of the first day is kept.
+fn kept_until() -> DateTime<Utc> {
+    day().window_start.expect("a day begins") + TimeDelta::days(PAST_WINDOWS_KEPT_DAYS)
+}
+
+#[test]
+fn a_window_is_kept_for_as_long_as_any_period_is_and_one_without_an_end_for_ever() {
+    let mut balances = charged(4);
+    balances.take_changes();
+    balances.forget_past_windows(kept_until());
+    assert!(balances.knows_window(&day()));
+    balances.forget_past_windows(kept_until() + TimeDelta::microseconds(1));
+    assert!(!balances.knows_window(&day()));
+    balances.forget_past_windows(start() + TimeDelta::days(10_000));
+    assert_eq!(balances.amounts(&for_ever()).settled, NanoUsd::new(4));
+}
+
+/// Its row is written later than it was changed; forgotten in between, the row would say zero.
+#[test]
+fn a_past_window_is_forgotten_once_it_is_written_and_not_before() {
+    let (mut balances, much_later) = (charged(4), start() + TimeDelta::days(40));
+    balances.forget_past_windows(much_later);
+    assert_eq!(balances.amounts(&day()).settled, NanoUsd::new(4));
+    balances.take_changes();
+    balances.forget_past_windows(much_later);
+    assert!(!balances.knows_window(&day()));
+}
+
+#[test]
+fn a_window_in_which_money_is_held_is_not_forgotten() {
+    let mut balances = charged(4);
+    decide(&mut balances, &Step::Admit(&admission(2, 1, 3, Duration::from_secs(60))), start());
+    balances.take_changes();
+    balances.forget_past_windows(start() + TimeDelta::days(40));
+    let amounts = balances.amounts(&day());
+    assert_eq!((amounts.settled, amounts.held), (NanoUsd::new(4), NanoUsd::new(3)));
+}
