@@ -344,6 +344,16 @@ mod tests {
         assert!(BODY_BYTES_MAX < bounds.key && bounds.tenant < bounds.process);
     }
 
+    #[test]
+    fn a_tenant_has_a_quarter_of_all_and_a_key_three_quarters_of_that_and_nobody_less_than_33_mib() {
+        let gib = BodyBounds { process: 1 << 30, tenant: 1 << 28, key: 3 << 26 };
+        assert_eq!(BodyBounds::of_process(1 << 30), gib);
+        let least = 34_603_008;
+        assert_eq!(BodyBounds::of_process(0), BodyBounds { process: least, tenant: least, key: least });
+        let administration = BodyBounds { process: 2 * least, tenant: least, key: least };
+        assert_eq!(BodyBounds::of_administration(), administration);
+    }
+
     proptest! {
         #[test]
         fn nobody_ever_holds_more_than_its_bound_and_the_sum_is_what_is_held(

@@ -186,12 +186,41 @@ mod tests {
 
     #[test]
     fn what_never_ends_is_a_fault() {
-        let (mut parser, piece) = (SseParser::new(), vec![b'x'; 1024 * 1024]);
-        let mut fault = Ok(());
-        for _ in 0..9 {
-            fault = fault.and_then(|()| parser.feed(&piece, |_| Ok::<(), SseFault>(())));
+        let long = vec![b'x'; 1024 * 1024];
+        for (name, piece) in [("a line", long.clone()), ("an event", [b"data:", long.as_slice(), b"\n"].concat())] {
+            let (mut parser, mut fault) = (SseParser::new(), Ok(()));
+            for _ in 0..9 {
+                fault = fault.and_then(|()| parser.feed(&piece, |_| Ok::<(), SseFault>(())));
+            }
+            assert_eq!(fault, Err(SseFault::TooLarge), "{name}");
         }
-        assert_eq!(fault, Err(SseFault::TooLarge));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_one_at_the_beginning_alone() {
+        let marked = "\u{feff}data: one\n\u{feff}data: two\n\n";
+        assert_eq!(events_of([marked.as_bytes()]), [("message".to_owned(), "one".to_owned())]);
+    }
+
+    #[test]
+    fn an_event_of_eight_mebibytes_is_read_and_none_that_is_longer() {
+        let (field, mut parser) = (b"data:".as_slice(), SseParser::new());
+        let mut read = |bytes: usize| {
+            let line = [field, &vec![b'x'; bytes - field.len()]].concat();
+            let (mut length, mut fed) = (None, Ok::<(), SseFault>(()));
+            for piece in [line.as_slice(), b"\n\n"] {
+                fed = fed.and_then(|()| parser.feed(piece, |event| Ok(length = Some(event.data.len()))));
+            }
+            fed.map(|()| length)
+        };
+        assert_eq!(read(8_388_608), Ok(Some(8_388_603)));
+        assert_eq!(read(8_388_609), Err(SseFault::TooLarge));
+    }
+
+    #[test]
+    fn nothing_between_the_halves_of_a_line_end_leaves_them_one() {
+        let pieces = ["event: a\r", "", "", "\ndata: one\r", "", "\n\r\n"];
+        assert_eq!(events_of(pieces.map(str::as_bytes)), [("a".to_owned(), "one".to_owned())]);
     }
 
     proptest! {
