@@ -89,9 +89,6 @@ impl RateLimiter {
 
     /// Sets aside the most tokens that a request can take. Refused, it has not been counted as a request either.
     pub fn reserve_tokens(&self, let_in: &mut LetIn, bound: u64) -> Result<(), LimitRefused> {
-        if let_in.is_unlimited() {
-            return Ok(());
-        }
         let reserved = let_in.reserve(bound, self.now_micros());
         reserved.map_err(|kept_out| LimitRefused::of(&kept_out, bound, self.clock.now()))
     }

@@ -259,6 +259,7 @@ impl Drop for BodyPermit {
 
 #[cfg(test)]
 mod tests {
+    use events::event::Chain;
     use proptest::prelude::*;
     use uuid::Uuid;
 
@@ -315,6 +316,18 @@ mod tests {
         assert_eq!(taking(&memory, BodyOwner::default(), 1).err(), Some(BoundOf::Process));
         drop(operator);
         assert_eq!(memory.bytes_held(), 100);
+    }
+
+    #[test]
+    fn a_body_is_counted_for_its_key_and_tenant_and_the_operators_commands_for_nobody() {
+        let chain = Chain { tenant: owner(1, 1).tenant, key: owner(1, 1).key, ..Chain::default() };
+        let caller = Caller::operator(chain);
+        assert_eq!(BodyOwner::of_inference(&caller), owner(1, 1));
+        assert_eq!(BodyOwner::of_administration(&caller), owner(1, 1));
+        let operator = Caller::operator(Chain { key: None, ..chain });
+        let infers = BodyOwner::of_inference(&operator);
+        assert_eq!((infers.tenant, infers.key, infers.is_operator()), (owner(1, 1).tenant, None, false));
+        assert!(BodyOwner::of_administration(&operator).is_operator());
     }
 
     #[test]

@@ -111,6 +111,20 @@ async fn one_that_does_not_come_or_comes_too_slowly_is_given_up() {
 }
 
 #[test]
+fn a_refusal_for_want_of_memory_says_whose_and_when_to_come_back() {
+    for (bound, scope, whose) in [
+        (BoundOf::Key, "key", " for this key"),
+        (BoundOf::Tenant, "tenant", " for this tenant"),
+        (BoundOf::Process, "gateway", ""),
+    ] {
+        let refusal = BodyError::NoMemory(bound).into_refusal();
+        assert_eq!((refusal.code, &refusal.details["scope"]), (ErrorCode::Overloaded, &scope.into()));
+        assert!(refusal.message.contains(&format!("request bodies{whose} as it may")), "{}", refusal.message);
+        assert_eq!(refusal.retry_after, Some(RETRY_AFTER));
+    }
+}
+
+#[test]
 fn a_body_is_json_where_its_type_says_so_in_any_case_and_with_any_parameters() {
     for (given, expected) in [
         (Some("application/json"), true),

@@ -126,10 +126,6 @@ pub struct LetIn {
 }
 
 impl LetIn {
-    pub(super) fn is_unlimited(&self) -> bool {
-        self.limits.is_empty()
-    }
-
     pub(super) fn count(limits: &BindingLimits, now_micros: i64) -> Result<Self, KeptOut<'_>> {
         let requests = limits
             .count(|measure| !measure.is_of_tokens(), 1, now_micros, Slot::begin)

@@ -3,6 +3,7 @@ use events::event::{Actor, Context, Event, Recorded, Stream, StreamKind};
 use events::ids::{PartnerId, TenantId, UserId};
 use events::time::{ManualClock, from_micros, rfc3339};
 use events::wire::{ErrorCode, Refusal};
+use http::HeaderMap;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -142,6 +143,10 @@ fn the_first_of_three_leaves_two() {
     assert_eq!(limits.ask_and_end(), Ok(()));
     let measure = Measure::RequestsPerMinute;
     assert_eq!(limits.standing(), Standing { measure, limit: 3, remaining: 2, reset_unix_s: START_S + 60 });
+    let mut headers = HeaderMap::new();
+    limits.standing().put_into(&mut headers);
+    let said = ["limit", "remaining", "reset", "measure"].map(|name| headers[&format!("x-ratelimit-{name}")].clone());
+    assert_eq!(said, ["3", "2", &(START_S + 60).to_string(), "requests_per_minute"]);
 }
 
 /// Holds: http.rate-limited
@@ -220,6 +225,7 @@ fn tokens_are_reserved_and_then_count_as_they_were_used() {
     let mut first = limits.ask_for(700).expect("room");
     let short = refused(limits.ask_for(301));
     assert_eq!((short.requested, again_in(&short)), (301, Duration::from_mins(1)));
+    assert_eq!(Refusal::from(&short).details["retry_after"], 60, "whole seconds are not rounded up");
     limits.after(30);
     first.settle(100);
     drop(first);
@@ -392,6 +398,20 @@ fn limits_that_count_nothing_and_those_of_ended_keys_are_forgotten() {
     (100..340).for_each(|number| drop(ask(&limits, number)));
     assert_eq!(limits.limiter.slots.len(), 241, "240 that count something, and one in flight");
     drop(in_flight);
+}
+
+/// Keys that nobody knows, as if they had ended since.
+#[test]
+fn limits_of_ended_keys_do_not_pile_up_within_a_minute() {
+    let defaults = DefaultLimits { requests_per_hour: Some(9), admin_requests_per_hour: None };
+    let mut limits = Limits::with(defaults, &[]);
+    (0..3_000).for_each(|number| limits.key(number));
+    for number in 0..12_000 {
+        let chain = Chain { key: Some(id(number)), ..chain() };
+        drop(limits.limiter.let_in(&limits.limiter.binding(&limits.tables, &chain)));
+    }
+    let kept = limits.limiter.slots.len();
+    assert!((3_000..7_000).contains(&kept), "{kept} for 3,000 that live");
 }
 
 #[test]
