@@ -124,10 +124,8 @@ mod tests {
     #[test]
     fn a_small_body_takes_its_bytes_and_one_above_64_kib_whole_pages_of_as_many() {
         let buffer = BodyBuffer::new(None);
-        assert_eq!(
-            [1, 65_536, 65_537, 131_072, 131_073].map(|len| buffer.memory_at(len)),
-            [1, 65_536, 131_072, 131_072, 196_608]
-        );
+        let taken = [1, 40_000, 65_536, 65_537, 131_072, 131_073].map(|len| buffer.memory_at(len));
+        assert_eq!(taken, [1, 40_000, 65_536, 131_072, 131_072, 196_608]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use events::event::admin::{Budget, Scope};
 use events::event::{Actor, Context, Event, StreamKind};
 use events::ledger::{Balances, Charge, Decision, Outcome, Step, decide};
-use events::log::{Admitted, LEDGER_FILE, Log, LogOptions, Reader};
+use events::log::{Admitted, LEDGER_FILE, Log, LogOptions, OpenHold, Reader};
 use events::money::NanoUsd;
 use events::time::{ManualClock, Period};
 use events::verify::{VerifyError, verify};
@@ -55,6 +55,13 @@ impl House {
 
     /// One request whose hold expires before its end is known.
     async fn spend_late(&mut self, held: i64, cost: i64) {
+        let hold = self.expired(held).await;
+        let settled = hold.end(Vec::new(), Outcome::Completed(ended(cost)), Charge::Settle(NanoUsd::new(cost))).await;
+        settled.expect("recorded");
+    }
+
+    /// One request whose hold has expired, and whose end is not known yet.
+    async fn expired(&mut self, held: i64) -> OpenHold {
         self.asked += 1;
         let asked = admission(self.asked, 1, held, Duration::from_secs(60));
         let Admitted::Hold(hold) = self.log.admit(asked).await.expect("an answer") else { panic!("no hold") };
@@ -62,8 +69,7 @@ impl House {
         self.clock.advance(Duration::from_secs(61));
         let expired = head.wait_for(|head| head.position > reserved);
         tokio::time::timeout(Duration::from_secs(10), expired).await.expect("it expires").expect("a writer");
-        let settled = hold.end(Vec::new(), Outcome::Completed(ended(cost)), Charge::Settle(NanoUsd::new(cost))).await;
-        settled.expect("recorded");
+        hold
     }
 
     /// Another life on the same folder, whose predecessor wrote no rows at its end.
@@ -201,6 +207,21 @@ async fn what_expires_and_what_is_corrected_is_announced_as_well_and_a_correctio
     assert_eq!(house.alerts(), said(&[(1, "0.5", 600)]), "550 of 1,000 after 600 and 100");
     house.spend_late(10, 300).await;
     assert_eq!(house.alerts(), said(&[(1, "0.5", 600), (2, "0.8", 850)]));
+}
+
+/// What is watched from now on is announced when money moves, and not before.
+#[tokio::test]
+async fn an_end_that_moves_no_money_announces_nothing() {
+    let mut house = House::watched_at(&["0.8"]).await;
+    house.spend(600).await;
+    let late = house.expired(10).await;
+    house.change(1, LIMIT, &["0.5", "0.8"]).await;
+    house.spend(0).await;
+    let settled = late.end(Vec::new(), Outcome::Completed(ended(10)), Charge::Settle(NanoUsd::new(10))).await;
+    settled.expect("recorded");
+    assert_eq!(house.alerts(), []);
+    house.spend(1).await;
+    assert_eq!(house.alerts(), said(&[(1, "0.5", 611)]));
 }
 
 #[tokio::test]

@@ -11,5 +11,6 @@ mod ledger_model;
 mod log_contract;
 mod owned_parts;
 mod past_windows;
+mod refusals;
 mod released;
 mod uncountable;

@@ -1,0 +1,111 @@
+//! Refusals that are rolled up, and those that wait for the next second.
+
+use chrono::TimeDelta;
+use events::event::Event;
+use events::ledger::{
+    Balances, Decision, Emitted, RECORDED_REFUSALS_A_SECOND, RefusedRequest, Step, UnknownUsage, decide,
+};
+use events::wire::{ErrorCode, Refusal};
+
+use crate::facts::{context, id, start};
+
+/// What one key is answered in a second before its refusals are rolled up: twenty are recorded, twenty wait.
+const OF_KEY: u128 = 2 * RECORDED_REFUSALS_A_SECOND as u128;
+/// So many keys may have as many waiting as one may.
+const WAITING_KEYS: u128 = 100;
+
+fn refused(request: u128, key: u128, model: &str) -> RefusedRequest {
+    let refusal = Refusal::new(ErrorCode::BudgetExceeded, "nothing is left");
+    RefusedRequest { request_id: id(request), context: context(key), model: model.to_owned(), refusal }
+}
+
+/// Model and count of what is recorded, or nothing where it waits.
+fn asked(balances: &mut Balances, key: u128, model: &str) -> Option<Vec<(String, u64)>> {
+    match decide(balances, &Step::Refuse(&refused(1, key, model)), start()) {
+        Decision::Refused { events, .. } => Some(counts(&events)),
+        Decision::RefusedLater { events, .. } => {
+            assert_eq!(events, []);
+            None
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn counts(events: &[Emitted]) -> Vec<(String, u64)> {
+    let count = |emitted: &Emitted| match &emitted.event {
+        Event::InferenceRefused(refused) => (refused.model.clone(), refused.count),
+        other => panic!("{other:?}"),
+    };
+    events.iter().map(count).collect()
+}
+
+fn swept(balances: &mut Balances, seconds: i64) -> Vec<(String, u64)> {
+    let (step, now) = (Step::Sweep { policy: UnknownUsage::ChargeHold, holds_max: 10 }, start() + seconds_of(seconds));
+    match decide(balances, &step, now) {
+        Decision::Swept { events, .. } => counts(&events),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn seconds_of(seconds: i64) -> TimeDelta {
+    TimeDelta::seconds(seconds)
+}
+
+#[test]
+fn what_is_rolled_up_is_due_when_its_second_is_over_and_written_once() {
+    let mut balances = Balances::default();
+    for key in 0..WAITING_KEYS {
+        let waiting = (0..OF_KEY).filter(|_| asked(&mut balances, key, "m").is_none()).count();
+        assert_eq!(waiting, 20, "of key {key}");
+    }
+    assert!(!balances.is_sweep_due(start() + seconds_of(5)), "those that wait are asked for again by the writer");
+    // The places of those that wait are taken: the next key's are rolled up at once.
+    let of_next: Vec<_> = (0..OF_KEY).map(|_| asked(&mut balances, WAITING_KEYS, "m").expect("none waits")).collect();
+    assert_eq!(of_next.concat(), vec![("m".to_owned(), 1); 20]);
+    assert!(!balances.is_sweep_due(start()));
+    assert!(balances.is_sweep_due(start() + seconds_of(1)));
+    assert_eq!(swept(&mut balances, 0), []);
+    assert_eq!(swept(&mut balances, 1), [("m".to_owned(), 20)]);
+    assert!(!balances.is_sweep_due(start() + seconds_of(5)));
+}
+
+#[test]
+fn who_has_waited_makes_room_for_another_to_wait() {
+    let mut balances = Balances::default();
+    for _ in 0..OF_KEY {
+        asked(&mut balances, 1, "m");
+    }
+    assert_eq!(asked(&mut balances, 1, "m"), Some(vec![]), "rolled up");
+    let next = start() + seconds_of(1);
+    let again = |balances: &mut Balances, request| {
+        let Decision::Refused { events, .. } = decide(balances, &Step::RefuseWaiting(&refused(request, 1, "m")), next)
+        else {
+            panic!("it has waited")
+        };
+        counts(&events)
+    };
+    assert_eq!(again(&mut balances, 1), [("m".to_owned(), 1), ("m".to_owned(), 1)], "the count, then its own");
+    let refuse = |balances: &mut Balances| decide(balances, &Step::Refuse(&refused(2, 1, "m")), next);
+    // One that has waited is one of the twenty of this second.
+    let outcomes: Vec<bool> = (0..21).map(|_| matches!(refuse(&mut balances), Decision::RefusedLater { .. })).collect();
+    assert_eq!(outcomes, [vec![false; 19], vec![true, false]].concat(), "one place to wait is free, and no more");
+}
+
+#[test]
+fn beyond_sixteen_models_a_second_the_rest_stands_under_one_name() {
+    let mut balances = Balances::default();
+    for key in 0..WAITING_KEYS {
+        (0..OF_KEY).for_each(|_| drop(asked(&mut balances, key, "m")));
+    }
+    for _ in 0..RECORDED_REFUSALS_A_SECOND {
+        asked(&mut balances, WAITING_KEYS, "m");
+    }
+    let models: Vec<String> = (10..30).map(|number| format!("m{number}")).collect();
+    for model in models.iter().chain(&models[..2]) {
+        assert_eq!(asked(&mut balances, WAITING_KEYS, model), Some(vec![]), "{model}");
+    }
+    let mut wanted: Vec<_> = models[..16].iter().map(|model| (model.clone(), 1)).collect();
+    (wanted[0].1, wanted[1].1) = (2, 2);
+    wanted.insert(0, ("*".to_owned(), 4));
+    assert_eq!(swept(&mut balances, 1), wanted);
+}
