@@ -110,6 +110,16 @@ mod tests {
     }
 
     #[test]
+    fn a_price_comes_into_force_when_it_is_said_to_and_else_when_it_did() {
+        let at_two = Price { effective_from: from_micros(2), ..price(3) };
+        let change = ChangePrice { effective_from: Some(from_micros(2)), ..ChangePrice::default() };
+        given([PriceCreated(price(3))]).when(Change(change)).then([PriceChanged(at_two.clone())]);
+        let dearer = ChangePrice { input: Some(per_mtok(4)), ..ChangePrice::default() };
+        let changed = Price { effective_from: from_micros(2), ..price(4) };
+        given([PriceCreated(at_two)]).when(Change(dearer)).then([PriceChanged(changed)]);
+    }
+
+    #[test]
     fn what_was_given_stays_and_is_left_out_again_where_it_is_removed() {
         let same = GivenRates { reasoning: Some(per_mtok(15)), ..GivenRates::new(per_mtok(3), per_mtok(15)) };
         let dearer = || ChangePrice { output: Some(per_mtok(20)), ..ChangePrice::default() };

@@ -60,6 +60,17 @@ mod tests {
     }
 
     #[test]
+    fn the_box_of_a_providers_key_opens_for_no_other_scope_provider_or_generation() {
+        let key = NodeKey::from_bytes(&[1; 32]);
+        let sealed = make(key.wrapping(), &[7; NONCE_LEN], &secret_binding("ten_1", "prv_1", 1), b"secret").unwrap();
+        let opened = |scope, subject, generation| {
+            open(key.wrapping(), &secret_binding(scope, subject, generation), &sealed).is_some()
+        };
+        assert!(opened("ten_1", "prv_1", 1));
+        assert!(!opened("ten_2", "prv_1", 1) && !opened("ten_1", "prv_2", 1) && !opened("ten_1", "prv_1", 2));
+    }
+
+    #[test]
     fn a_key_is_unwrapped_for_its_scope_and_under_its_nodes_key_alone() {
         let key = NodeKey::from_bytes(&[1; 32]);
         let wrapped = wrap(&key, &[7; NONCE_LEN], "platform", &[9; 32]).unwrap();

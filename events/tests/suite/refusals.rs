@@ -109,3 +109,20 @@ fn beyond_sixteen_models_a_second_the_rest_stands_under_one_name() {
     wanted.insert(0, ("*".to_owned(), 4));
     assert_eq!(swept(&mut balances, 1), wanted);
 }
+
+#[test]
+fn what_is_recorded_of_a_refusal_has_its_numbers_and_its_request() {
+    let asked = refused(7, 1, "m");
+    let details = [("code", "X"), ("model", "other"), ("count", "9"), ("limit_usd", "0.000000010")];
+    let refusal = details.into_iter().fold(asked.refusal.clone(), |refusal, (name, value)| refusal.with(name, value));
+    let step = RefusedRequest { refusal, ..asked };
+    let Decision::Refused { events, .. } = decide(&mut Balances::default(), &Step::Refuse(&step), start()) else {
+        panic!("it is recorded")
+    };
+    let [recorded] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(recorded.context.request_id, Some(id(7)));
+    let Event::InferenceRefused(event) = &recorded.event else { panic!("{recorded:?}") };
+    assert_eq!((event.code, event.model.as_str(), event.count), (ErrorCode::BudgetExceeded, "m", 1));
+    let kept: Vec<_> = event.details.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(kept, [("limit_usd", Some("0.000000010"))], "the others have fields of their own");
+}

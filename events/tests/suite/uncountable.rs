@@ -51,8 +51,16 @@ fn swept(balances: &mut Balances, policy: UnknownUsage, after: Duration) -> (BTr
         else {
             panic!("a sweep sweeps")
         };
-        let expired = events.iter().filter(|emitted| matches!(emitted.event, Event::BudgetExpired(_)));
-        ended.extend(expired.filter_map(|emitted| emitted.context.request_id));
+        for emitted in &events {
+            if let Event::BudgetExpired(expired) = &emitted.event {
+                let (charged, said) = match policy {
+                    UnknownUsage::ChargeHold => (expired.held_usd, "charge_hold"),
+                    UnknownUsage::Release => (NanoUsd::ZERO, "release"),
+                };
+                assert_eq!((expired.charged_usd, expired.policy.as_str()), (charged, said));
+                ended.extend(emitted.context.request_id);
+            }
+        }
         assert!(uncountable.iter().all(|request| balances.open_hold(*request).is_some()));
         sweeps += 1;
     }
