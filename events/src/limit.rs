@@ -246,6 +246,27 @@ mod tests {
     }
 
     #[test]
+    fn a_measure_counts_what_it_is_called_for_over_the_time_that_it_is_called_for() {
+        for measure in Measure::ALL {
+            let name = measure.to_string();
+            assert_eq!(measure.is_of_tokens(), name.starts_with("tokens_"), "{name}");
+            let seconds = match name.rsplit_once("_per_") {
+                Some((_, "minute")) => Some(60),
+                Some((_, "hour")) => Some(3_600),
+                Some((_, "day")) => Some(86_400),
+                _ => None,
+            };
+            assert_eq!(measure.window().map(|window| window.as_secs()), seconds, "{name}");
+        }
+    }
+
+    #[test]
+    fn bounds_without_a_number_limit_nothing() {
+        assert!(Bounds::default().is_empty());
+        assert!(!Bounds::of(Measure::TokensPerDay, 0).is_empty());
+    }
+
+    #[test]
     fn a_measure_of_either_kind_is_read_as_what_it_was_written_as() {
         let made = Measure::ALL.map(|measure| (LimitedMeasure::Made(measure), measure.as_str()));
         let built_in = BuiltInMeasure::ALL.map(|measure| (LimitedMeasure::BuiltIn(measure), measure.as_str()));
@@ -253,6 +274,10 @@ mod tests {
             assert_eq!(serde_json::to_value(measure).ok(), Some(text.into()));
             assert_eq!(serde_json::from_value(text.into()).ok(), Some(measure));
         }
+        assert_eq!(
+            BuiltInMeasure::ALL.map(|measure| measure.to_string()),
+            BuiltInMeasure::ALL.map(BuiltInMeasure::as_str)
+        );
     }
 
     #[test]

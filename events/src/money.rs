@@ -226,16 +226,76 @@ mod tests {
     }
 
     #[test]
-    fn a_cost_that_no_amount_holds_is_none() {
-        let dearest = NanoUsdPerMtok::new(NanoUsd::MAX).expect("not negative");
-        let rates = Rates {
-            input_usd_per_mtok: dearest,
-            output_usd_per_mtok: dearest,
-            cache_read_usd_per_mtok: dearest,
-            cache_write_usd_per_mtok: dearest,
-            reasoning_usd_per_mtok: dearest,
-            request_usd: NanoUsd::ZERO,
+    fn money_is_read_from_a_string_and_its_number_is_refused_with_an_example() {
+        assert_eq!(serde_json::from_str::<NanoUsd>(r#""-0.25""#).ok(), Some(NanoUsd::new(-250_000_000)));
+        let refused = serde_json::from_str::<NanoUsd>("0.25").expect_err("a number").to_string();
+        assert!(refused.contains(r#"US dollars as a string such as "5" or "0.25""#), "{refused}");
+    }
+
+    #[test]
+    fn a_price_may_be_nothing_and_not_less() {
+        for (text, nanos) in [("2.5", Some(2_500_000_000)), ("0", Some(0)), ("-0.000000001", None)] {
+            let price = serde_json::from_value::<NanoUsdPerMtok>(text.into()).ok();
+            assert_eq!(price, nanos.and_then(|nanos| NanoUsdPerMtok::new(NanoUsd::new(nanos))), "{text}");
+            assert_eq!(price.is_some(), nanos.is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_difference_is_exact_or_none() {
+        assert_eq!(NanoUsd::new(3).checked_sub(NanoUsd::new(5)), Some(NanoUsd::new(-2)));
+        assert_eq!(NanoUsd::new(i64::MIN).checked_sub(NanoUsd::new(1)), None);
+    }
+
+    /// Classes at different prices, in nano-dollars a million tokens.
+    fn rates(of: [i64; 5], request: i64) -> Rates {
+        let [input, output, cache_read, cache_write, reasoning] =
+            of.map(|nanos| NanoUsdPerMtok::new(NanoUsd::new(nanos)).expect("not negative"));
+        Rates {
+            input_usd_per_mtok: input,
+            output_usd_per_mtok: output,
+            cache_read_usd_per_mtok: cache_read,
+            cache_write_usd_per_mtok: cache_write,
+            reasoning_usd_per_mtok: reasoning,
+            request_usd: NanoUsd::new(request),
+        }
+    }
+
+    #[test]
+    fn every_class_has_its_price_and_the_sum_is_rounded_up_once() {
+        let millions = |[input, output, cache_read, cache_write, reasoning]: [u64; 5]| TokenClasses {
+            input_uncached_tokens: input * 1_000_000,
+            input_cache_read_tokens: cache_read * 1_000_000,
+            input_cache_write_tokens: cache_write * 1_000_000,
+            output_text_tokens: output * 1_000_000,
+            output_reasoning_tokens: reasoning * 1_000_000,
+            ..TokenClasses::default()
         };
+        let dear = rates([1, 20, 300, 4_000, 50_000], 600_000);
+        assert_eq!(
+            dear.cost(&millions([1, 2, 3, 4, 5])),
+            Some(NanoUsd::new(1 + 40 + 900 + 16_000 + 250_000 + 600_000))
+        );
+        assert_eq!(dear.cost(&TokenClasses::default()), Some(NanoUsd::new(600_000)));
+        let cheap = rates([400_000, 500_000, 0, 0, 0], 0);
+        for (output, cost) in [(0, 1), (1, 1), (2, 2)] {
+            let tokens = TokenClasses { input_uncached_tokens: 1, output_text_tokens: output, ..Default::default() };
+            assert_eq!(cheap.cost(&tokens), Some(NanoUsd::new(cost)), "0.4 and {output} times 0.5");
+        }
+    }
+
+    #[test]
+    fn the_bound_is_the_cost_of_everything_in_the_dearest_class() {
+        // Input is dearest by itself, as read from the cache, as written to it; output as text, as reasoning.
+        for of in [[3, 7, 1, 2, 5], [1, 5, 3, 2, 7], [1, 7, 2, 3, 5]] {
+            let bound = rates(of, 11).upper_bound(2_000_000, 4_000_000);
+            assert_eq!(bound, Some(NanoUsd::new(2 * 3 + 4 * 7 + 11)), "{of:?}");
+        }
+    }
+
+    #[test]
+    fn a_cost_that_no_amount_holds_is_none() {
+        let rates = rates([i64::MAX; 5], 0);
         let tokens = TokenClasses {
             input_uncached_tokens: u64::MAX,
             input_cache_read_tokens: u64::MAX,

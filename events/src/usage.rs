@@ -59,3 +59,22 @@ impl TokenClasses {
         self.output_text_tokens.saturating_add(self.output_reasoning_tokens)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_add_up_to_input_and_output() {
+        let tokens = TokenClasses {
+            input_uncached_tokens: 1,
+            input_cache_read_tokens: 20,
+            input_cache_write_tokens: 300,
+            output_text_tokens: 4_000,
+            output_reasoning_tokens: 50_000,
+            ..TokenClasses::default()
+        };
+        assert_eq!((tokens.input(), tokens.output()), (321, 54_000));
+        assert_eq!(tokens.each(), [1, 20, 300, 4_000, 50_000]);
+    }
+}

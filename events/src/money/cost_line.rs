@@ -113,6 +113,16 @@ mod tests {
     }
 
     #[test]
+    fn where_the_prompt_takes_all_that_is_left_only_free_output_fits() {
+        let left = NanoUsd::new(3);
+        let with_output_at = |price| CostLine::of(&rates(0, price, 3), 0, 1).expect("a line");
+        assert_eq!(with_output_at(1).cap_within(left), Some(0));
+        let free = Rates { reasoning_usd_per_mtok: NanoUsdPerMtok::default(), ..rates(0, 0, 3) };
+        assert_eq!(CostLine::of(&free, 0, 1).expect("a line").cap_within(left), Some(u64::MAX));
+        assert_eq!(CostLine::of(&free, 0, 1).expect("a line").cap_within(NanoUsd::new(2)), None);
+    }
+
+    #[test]
     fn what_is_beyond_counting_has_no_cost_and_no_cap() {
         let line = CostLine::of(&rates(i64::MAX - 1, i64::MAX - 2, 0), u64::MAX, u64::MAX).expect("a line");
         assert_eq!((line.at(1), line.at(u64::MAX), line.cap_within(NanoUsd::MAX)), (None, None, None));

@@ -167,3 +167,24 @@ async fn a_price_of_an_earlier_version_follows_where_it_costs_what_it_would_if_i
     assert_eq!(changed["reasoning_usd_per_mtok"], "20.000000000");
     assert_eq!(changed["defaulted"], json!(["cache_write_usd_per_mtok", "reasoning_usd_per_mtok", "request_usd"]));
 }
+
+/// Whoever audits the tenant sees what its own providers cost, and nobody else's auditors do.
+#[tokio::test]
+async fn a_price_is_recorded_for_whose_provider_it_is_of() {
+    let lab = Lab::new().await;
+    let provider = json!({"name": "o", "kind": "openai", "base_url": "https://api.example.com/v1", "api_key": "k"});
+    let mut owned = provider.clone();
+    (owned["name"], owned["tenant_id"]) = (json!("own"), json!(lab.tenancy.tenant));
+    for (provider, tenant) in [(provider, None), (owned, Some(lab.tenancy.tenant))] {
+        let id = lab.make("/providers", provider).await;
+        let price = json!({"provider_id": id, "model": "m", "input_usd_per_mtok": "1", "output_usd_per_mtok": "2"});
+        let price = lab.make("/prices", price).await;
+        let one = format!("/v1/admin/prices/{price}");
+        lab.send(&lab.operator(), "PATCH", &one, &json!({"input_usd_per_mtok": "3"})).await.must(200);
+        lab.send(&lab.operator(), "DELETE", &one, &json!({})).await.must(200);
+        let recorded = lab.events().await;
+        let of_price: Vec<_> = recorded.iter().filter(|recorded| recorded.stream.id == price).collect();
+        assert_eq!(of_price.len(), 3, "made, changed and ended");
+        assert!(of_price.iter().all(|recorded| recorded.context.tenant_id == tenant), "{of_price:?}");
+    }
+}
