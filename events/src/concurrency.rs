@@ -9,16 +9,18 @@
 
 mod account;
 mod refused;
+mod threads;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::ids::{KeyId, TenantId};
 use crate::limit::BuiltInMeasure;
 use account::{Account, Accounts, Bounds, OpenStream, Place, Work};
+use threads::Threads;
 
 const MIB: usize = 1024 * 1024;
 /// Of one key, or of the operator.
@@ -82,6 +84,7 @@ struct Shared {
     tenants_streams: Arc<Semaphore>,
     /// Bytes of answers to tenants.
     unread: watch::Sender<usize>,
+    threads: Threads,
 }
 
 impl Default for ConcurrencyLimiter {
@@ -92,23 +95,44 @@ impl Default for ConcurrencyLimiter {
             platform_queries: Arc::new(Semaphore::new(PLATFORM_QUERIES_MAX)),
             tenants_streams: Arc::new(Semaphore::new(TENANTS_STREAMS_MAX)),
             unread: watch::Sender::new(0),
+            threads: Threads::new(TENANTS_QUERIES_MAX + PLATFORM_QUERIES_MAX),
         };
         Self { shared: Arc::new(shared) }
     }
 }
 
-/// The right to read the log or the views for a client, on one connection at a time. Cheap to clone; given back with the
-/// last clone.
+/// The right to work for a client's query, one thing at a time. Cheap to clone; given back with the last clone.
 #[derive(Clone)]
 pub struct QueryPermit {
     deadline: Instant,
-    _held: Arc<(Vec<Place>, OwnedSemaphorePermit)>,
+    held: Arc<Held>,
 }
+
+struct Held {
+    shared: Arc<Shared>,
+    _own: Vec<Place>,
+    _of_all: OwnedSemaphorePermit,
+}
+
+/// What was to be done for a query was not: its thread panicked, or there was none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a query was lost")]
+pub struct QueryLost;
 
 impl QueryPermit {
     /// When what runs under it is interrupted.
     pub const fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    /// Works on a thread for queries. The permit is kept until the work is over, also where nobody waits for it so long.
+    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, QueryLost> {
+        let (done, is_done) = oneshot::channel();
+        let permit = self.clone();
+        let tell = move |worked: Option<T>| drop(done.send((worked, permit)));
+        self.held.shared.threads.run(work, tell).map_err(|_| QueryLost)?;
+        let (worked, _permit) = is_done.await.map_err(|_| QueryLost)?;
+        worked.ok_or(QueryLost)
     }
 }
 
@@ -130,7 +154,8 @@ impl ConcurrencyLimiter {
         let own = enter(&accounts, Work::Query).await?;
         let of_all = timeout(OTHERS_WAIT_MAX, self.shared.run_query(requester, &accounts)).await;
         let of_all = of_all.map_err(|_| NoRoom::Busy)??;
-        Ok(QueryPermit { deadline: Instant::now() + QUERY_MAX, _held: Arc::new((own, of_all)) })
+        let held = Held { shared: Arc::clone(&self.shared), _own: own, _of_all: of_all };
+        Ok(QueryPermit { deadline: Instant::now() + QUERY_MAX, held: Arc::new(held) })
     }
 
     /// Waits for its turn to carry out a command. The operator's has its turn at once.

@@ -111,8 +111,17 @@ async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString)
     let (entries, next_cursor) = found.value.page(cut, |entry| entry.position);
     let origins = origins(&state.log, &permit, &entries).await?;
     let names = Names::find(&state, &permit, &asker, entries.iter().flat_map(Entry::ids).collect()).await?;
-    let items: Vec<Record> = entries.iter().map(|entry| entry.item(&origins, &names)).collect();
     let place = Place { as_of_position: found.position, next_cursor };
+    permit.run(move || answer(&entries, (&origins, &names), place, format)).await?
+}
+
+fn answer(
+    entries: &[Entry],
+    (origins, names): (&Origins, &Names),
+    place: Place,
+    format: Format,
+) -> Result<Response, QueryError> {
+    let items: Vec<Record> = entries.iter().map(|entry| entry.item(origins, names)).collect();
     match format {
         Format::Json => Ok(Json(place.page(items)).into_response()),
         Format::Lines(lines) => {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
-use events::concurrency::{NoRoom, QUERY_MAX};
+use events::concurrency::{NoRoom, QUERY_MAX, QueryLost};
 use events::log::LogError;
 use events::wire::{ErrorCode, Refusal};
 use http::StatusCode;
@@ -24,6 +24,8 @@ pub enum QueryError {
     Behind(#[from] Behind),
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
+    #[error(transparent)]
+    Lost(#[from] QueryLost),
     #[error(transparent)]
     Views(#[from] ViewsError),
     #[error(transparent)]
@@ -68,6 +70,7 @@ impl QueryError {
                 Refusal::new(ErrorCode::Draining, "the gateway is shutting down").retry_after(RETRY_AFTER)
             }
             Self::Views(error @ (ViewsError::Database(_) | ViewsError::Stored(_) | ViewsError::Lost)) => defect(&error),
+            Self::Lost(error) => defect(&error),
             Self::Answer(error) => defect(&error),
             Self::Log(error) => Refusal::new(ErrorCode::LedgerUnavailable, "the log cannot be read now")
                 .retry_after(RETRY_AFTER)

@@ -90,10 +90,13 @@ async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString)
     let found = state.views.read(&permit, View::Inferences, move |db| life::list(db, visible, &filter)).await?;
     let (lives, next_cursor) = found.value.page(cut, |life| life.position);
     let facts = facts(&state, &permit, &lives).await?;
-    let items = lives.iter().map(|life| shown(life, &facts)).collect::<Result<Vec<Value>, _>>()?;
-    let items = named(&state, &permit, &asker, items).await?;
-    let as_of_position = found.position;
-    let place = Place { as_of_position, next_cursor };
+    let items = permit.run(move || lives.iter().map(|life| shown(life, &facts)).collect::<Result<Vec<Value>, _>>());
+    let items = named(&state, &permit, &asker, items.await??).await?;
+    let place = Place { as_of_position: found.position, next_cursor };
+    permit.run(move || answer(items, place, format)).await?
+}
+
+fn answer(items: Vec<Value>, place: Place, format: Format) -> Result<Response, QueryError> {
     match format {
         Format::Json => Ok(Json(place.page(items)).into_response()),
         Format::Lines(Lines::Ndjson) => format::ndjson(place.headers(), &items),

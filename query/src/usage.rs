@@ -80,17 +80,26 @@ async fn usage(State(state): State<QueryState>, asker: Asker, query: QueryString
     let last = rows.last().filter(|_| more).map(|(key, _)| cursor::write(&question.names(), key)).transpose();
     let next_cursor = last.map_err(|error| QueryError::Answer(error.to_string()))?;
     let names = Names::find(&state, &permit, &asker, row::ids(&rows, &question)).await?;
-    let as_of_position = found.position;
+    let place = Place { as_of_position: found.position, next_cursor };
+    permit.run(move || answer(&Groups { rows, totals }, &names, &question, (place, format))).await?
+}
+
+fn answer(
+    Groups { rows, totals }: &Groups,
+    names: &Names,
+    question: &Question,
+    (Place { as_of_position, next_cursor }, format): (Place, Format),
+) -> Result<Response, QueryError> {
     let [from, to] = question.range.shown();
     match format {
         Format::Json => {
-            let items = rows.iter().map(|(key, sums)| row::shown(key, sums, &question, &names)).collect();
-            let totals = totals.map(|totals| row::totals(&totals));
+            let items = rows.iter().map(|(key, sums)| row::shown(key, sums, question, names)).collect();
+            let totals = totals.as_ref().map(row::totals);
             Ok(Json(UsagePage { as_of_position, from, to, items, totals, next_cursor }).into_response())
         }
         Format::Lines(lines) => {
             let nothing = (GroupKey::default(), Sums::default());
-            let line = |of, key, sums| row::line(of, row::shown(key, sums, &question, &names), &question);
+            let line = |of, key, sums| row::line(of, row::shown(key, sums, question, names), question);
             let columns = line(Line::Group, &nothing.0, &nothing.1);
             let groups = rows.iter().map(|(key, sums)| line(Line::Group, key, sums));
             let totals = totals.iter().map(|totals| line(Line::Total, &nothing.0, totals));

@@ -189,3 +189,16 @@ fn a_refusal_says_whose_share_it_is_and_when_to_come_back() {
     assert_eq!(NoRoom::Busy.limit_reached(), None);
     assert_eq!(NoRoom::Busy.refusal().code.as_str(), "QUERY_TIMEOUT");
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn queries_run_on_threads_of_a_lower_priority_and_one_that_panics_is_lost_alone() {
+    let priority = || rustix::process::getpriority_process(None).expect("a priority");
+    let limiter = ConcurrencyLimiter::default();
+    for _ in 0..TENANTS_QUERIES_MAX + PLATFORM_QUERIES_MAX {
+        let permit = limiter.admit_query(Requester::Operator).await.expect("a turn");
+        assert_eq!(permit.run(|| panic!("on purpose")).await, Err::<(), _>(QueryLost));
+    }
+    let permit = limiter.admit_query(Requester::Operator).await.expect("a turn");
+    assert_eq!(permit.run(priority).await, Ok((priority() + 10).min(19)));
+}

@@ -65,22 +65,13 @@ impl Pool {
         views: [View; N],
         work: impl FnOnce(&Connection) -> Result<T, ViewsError> + Send + 'static,
     ) -> Result<AsOf<T>, ViewsError> {
-        let (path, shared, deadline, held) =
-            (self.path.clone(), Arc::clone(&self.shared), permit.deadline(), permit.clone());
-        let interrupt = Interrupt::new(Some(deadline.into_std()));
+        let (path, shared) = (self.path.clone(), Arc::clone(&self.shared));
+        let interrupt = Interrupt::new(Some(permit.deadline().into_std()));
         let _ended_when_dropped = interrupt.when_dropped();
-        let query = tokio::task::spawn_blocking(move || {
-            let read = shared.read(&path, &views, &interrupt, work);
-            // The connection is free again, which may be later than that anybody waited for it.
-            drop(held);
-            match read {
-                Err(_) if interrupt.is_late() => Err(ViewsError::TookTooLong),
-                read => read,
-            }
-        });
+        let read = permit.run(move || shared.read(&path, &views, &interrupt, work));
         // Where the disk hangs, nothing looks at the clock in there.
-        match tokio::time::timeout_at(deadline, query).await {
-            Ok(answer) => answer.map_err(|_| ViewsError::Lost)?,
+        match tokio::time::timeout_at(permit.deadline(), read).await {
+            Ok(read) => read.map_err(|_| ViewsError::Lost)?,
             Err(_) => Err(ViewsError::TookTooLong),
         }
     }
@@ -102,7 +93,7 @@ impl Shared {
         if answer.is_ok() {
             self.put_back(epoch, connection);
         }
-        answer
+        if interrupt.is_late() { answer.map_err(|_| ViewsError::TookTooLong) } else { answer }
     }
 
     fn take(&self, path: &Path) -> Result<(u64, Connection), ViewsError> {

@@ -69,9 +69,15 @@ impl Readers {
         permit: &QueryPermit,
         work: impl FnOnce(&Reader) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
-        let read = self.querying.run(Interrupt::new(Some(permit.deadline().into_std())), permit.clone(), work);
+        let interrupt = Interrupt::new(Some(permit.deadline().into_std()));
+        let _ended_when_dropped = interrupt.when_dropped();
+        let idle = Arc::clone(&self.querying);
+        let read = permit.run(move || idle.read(&interrupt, work));
         // Where the disk hangs, nothing looks at the clock in there.
-        tokio::time::timeout_at(permit.deadline(), read).await.unwrap_or(Err(LogError::QueryTookTooLong(QUERY_MAX)))
+        match tokio::time::timeout_at(permit.deadline(), read).await {
+            Ok(read) => read.map_err(|_| LogError::Closed)?,
+            Err(_) => Err(LogError::QueryTookTooLong(QUERY_MAX)),
+        }
     }
 }
 
@@ -82,32 +88,19 @@ impl Pool {
     ) -> Result<T, LogError> {
         let turn = tokio::time::timeout(WAIT_MAX, Arc::clone(&self.turns).acquire_owned()).await;
         let turn = turn.map_err(|_| LogError::TimedOut(WAIT_MAX))?.map_err(|_| LogError::Closed)?;
-        self.idle.run(Interrupt::new(None), turn, work).await
+        let interrupt = Interrupt::new(None);
+        let _ended_when_dropped = interrupt.when_dropped();
+        let idle = Arc::clone(&self.idle);
+        let read = tokio::task::spawn_blocking(move || {
+            // Given back when the connection is free again, which may be later than that anybody waited for it.
+            let _turn = turn;
+            idle.read(&interrupt, work)
+        });
+        read.await.map_err(|_| LogError::Closed)?
     }
 }
 
 impl Idle {
-    /// On a thread for blocking work. What was `held` for it is given back when the connection is free again, also where
-    /// nobody waited for so long.
-    async fn run<T: Send + 'static>(
-        self: &Arc<Self>,
-        interrupt: Interrupt,
-        held: impl Send + 'static,
-        work: impl FnOnce(&Reader) -> Result<T, LogError> + Send + 'static,
-    ) -> Result<T, LogError> {
-        let _ended_when_dropped = interrupt.when_dropped();
-        let idle = Arc::clone(self);
-        let read = tokio::task::spawn_blocking(move || {
-            let read = idle.read(&interrupt, work);
-            drop(held);
-            match read {
-                Err(_) if interrupt.is_late() => Err(LogError::QueryTookTooLong(QUERY_MAX)),
-                read => read,
-            }
-        });
-        read.await.map_err(|_| LogError::Closed)?
-    }
-
     fn read<T>(&self, interrupt: &Interrupt, work: impl FnOnce(&Reader) -> Result<T, LogError>) -> Result<T, LogError> {
         if interrupt.is_due() {
             return Err(LogError::Closed);
@@ -119,7 +112,7 @@ impl Idle {
         if read.is_ok() {
             self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
         }
-        read
+        if interrupt.is_late() { read.map_err(|_| LogError::QueryTookTooLong(QUERY_MAX)) } else { read }
     }
 }
 
