@@ -26,6 +26,9 @@ const HEAD_WAIT_MAX: Duration = Duration::from_secs(75);
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 const HEADERS_MAX: usize = 100;
 const STREAMS_A_CONNECTION_MAX: u32 = 256;
+/// How much of an answer a connection's socket takes before any of it is on its way. The kernel would take up to 4 MiB
+/// (`tcp_wmem`) for every client that reads slowly, and the gateway fetch as much from upstreams.
+const UNSENT_BYTES_MAX: u32 = 64 * 1024;
 /// After an error that is not the client's, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -36,7 +39,10 @@ pub struct Server {
 
 impl Server {
     pub async fn bind(address: SocketAddr) -> std::io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await? })
+        let listener = TcpListener::bind(address).await?;
+        #[cfg(target_os = "linux")]
+        bound_unsent_bytes(&listener)?;
+        Ok(Self { listener })
     }
 
     pub fn address(&self) -> std::io::Result<SocketAddr> {
@@ -71,6 +77,13 @@ impl Server {
             }
         }
     }
+}
+
+/// Of all connections that are accepted: they inherit it. What was sent and not confirmed comes on top, as much as the
+/// peer's window allows, so that fast connections stay fast.
+#[cfg(target_os = "linux")]
+fn bound_unsent_bytes(listener: &TcpListener) -> std::io::Result<()> {
+    socket2::SockRef::from(listener).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)
 }
 
 fn builder() -> Builder<TokioExecutor> {
@@ -118,5 +131,33 @@ async fn converse(builder: &Builder<TokioExecutor>, stream: TcpStream, peer: Soc
     };
     if let Err(error) = served {
         tracing::debug!(%error, "converse with a client");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::net::TcpSocket;
+
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_socket_takes_little_for_a_client_that_does_not_read() {
+        const WINDOW_BYTES: u32 = 64 * 1024;
+        let server = Server::bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a listener");
+        let client = TcpSocket::new_v4().expect("a socket");
+        client.set_recv_buffer_size(WINDOW_BYTES).expect("a small window");
+        let client = client.connect(server.address().expect("its address")).await.expect("a connection");
+        let (accepted, _) = server.listener.accept().await.expect("the same connection");
+        let chunk = [0; 16 * 1024];
+        let mut taken = 0;
+        // What was taken goes on its way, and room comes back, until the client's window is full.
+        while let Ok(Ok(())) = tokio::time::timeout(Duration::from_millis(200), accepted.writable()).await {
+            taken += accepted.try_write(&chunk).unwrap_or(0);
+        }
+        assert!(taken <= 512 * 1024, "{taken} bytes");
+        drop(client);
     }
 }
