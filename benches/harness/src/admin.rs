@@ -31,6 +31,13 @@ pub struct Account {
     pub rate_limit: String,
 }
 
+/// A key that can be deleted again.
+#[derive(Clone, Debug)]
+pub struct TenantKey {
+    pub id: String,
+    pub secret: String,
+}
+
 /// US dollars for a million tokens, as they are set for every model.
 #[derive(Clone, Copy, Debug)]
 pub struct Price {
@@ -80,6 +87,33 @@ impl Admin {
         let key = self.make("/keys", &json!({ "user_id": account.user, "name": "poor" }));
         self.open_budget(&json!({ "key_id": key["id"] }), "0");
         text(&key["secret"])
+    }
+
+    /// The user of a tenant that has nothing else. No budget binds it, and no limit.
+    pub fn user_of_own_tenant(&self, name: &str) -> String {
+        let partner = self.make("/partners", &json!({ "name": name }));
+        let tenant = self.make("/tenants", &json!({ "partner_id": partner["id"], "name": name }));
+        let user = json!({ "tenant_id": tenant["id"], "name": name, "email": format!("{name}@example.com") });
+        text(&self.make("/users", &user)["id"])
+    }
+
+    /// One more key of a user.
+    pub fn key_of(&self, user: &str, permissions: &[&str]) -> TenantKey {
+        let key = self.make("/keys", &json!({ "user_id": user, "name": "key", "permissions": permissions }));
+        TenantKey { id: text(&key["id"]), secret: text(&key["secret"]) }
+    }
+
+    /// Ends a key. Errors: it was not answered as it has to be, or not within ten seconds.
+    pub fn end_key(&self, key: &TenantKey) -> io::Result<()> {
+        let path = format!("/v1/admin/keys/{}", key.id);
+        self.call(&request::with_body("DELETE", &path, OPERATOR_KEY, b""), 200).map(drop)
+    }
+
+    /// Changes a rate limit to so many requests a minute. Errors: as for [`Admin::end_key`].
+    pub fn change_limit(&self, rate_limit: &str, requests_per_minute: u64) -> io::Result<()> {
+        let path = format!("/v1/admin/rate-limits/{rate_limit}");
+        let body = json!({ "requests_per_minute": requests_per_minute }).to_string();
+        self.call(&request::with_body("PATCH", &path, OPERATOR_KEY, body.as_bytes()), 200).map(drop)
     }
 
     fn serve(&self, provider: &Value, model: &str, price: Price) {

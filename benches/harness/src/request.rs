@@ -6,9 +6,11 @@ pub const WHOLE: &str = "whole";
 pub const BURST: &str = "burst";
 /// A token every so often.
 pub const PACED: &str = "paced";
+/// A token a second: a stream that costs nothing and lasts.
+pub const DRIP: &str = "drip";
 /// As many tokens of each class as the request says, quickly.
 pub const TRACE: &str = "trace";
-pub const MODELS: [&str; 4] = [WHOLE, BURST, PACED, TRACE];
+pub const MODELS: [&str; 5] = [WHOLE, BURST, PACED, DRIP, TRACE];
 
 const PATH: &str = "/v1/chat/completions";
 

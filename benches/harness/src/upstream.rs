@@ -19,6 +19,8 @@ use crate::wire::{Body, Head};
 
 /// Between the tokens of a paced stream.
 pub const PACE: Duration = Duration::from_millis(20);
+/// Between the tokens of a dripping one.
+pub const DRIP: Duration = Duration::from_secs(1);
 /// Tokens of a stream that comes at once.
 pub const BURST_TOKENS: u64 = 16;
 /// A replayed stream is written in pieces of so many tokens, each so long after the other.
@@ -122,6 +124,7 @@ struct Script {
     whole: Vec<u8>,
     burst: Vec<u8>,
     paced: Pieces,
+    drip: Pieces,
     trace: Pieces,
 }
 
@@ -132,6 +135,7 @@ impl Script {
             whole: answers::whole(),
             burst: answers::burst(request::BURST, usage),
             paced: Pieces::of(request::PACED),
+            drip: Pieces::of(request::DRIP),
             trace: Pieces::of(request::TRACE),
         }
     }
@@ -139,24 +143,11 @@ impl Script {
     async fn answer(&self, stream: &mut TcpStream, asked: &[u8]) -> io::Result<()> {
         match model(asked) {
             Some(name) if name == request::BURST => stream.write_all(&self.burst).await,
-            Some(name) if name == request::PACED => self.pace(stream, asked).await,
+            Some(request::PACED) => pace(stream, asked, (request::PACED, &self.paced), PACE).await,
+            Some(request::DRIP) => pace(stream, asked, (request::DRIP, &self.drip), DRIP).await,
             Some(name) if name == request::TRACE => self.replay(stream, asked).await,
             _ => stream.write_all(&self.whole).await,
         }
-    }
-
-    /// The first token at once, every other a pace later, and the end a pace after the last.
-    async fn pace(&self, stream: &mut TcpStream, asked: &[u8]) -> io::Result<()> {
-        let usage = Usage { prompt: PROMPT_TOKENS, cached: 0, completion: tokens(asked) };
-        stream.write_all(&[answers::STREAM_HEAD, &self.paced.first].concat()).await?;
-        let mut due = Instant::now();
-        for _ in 1..usage.completion {
-            due += PACE;
-            tokio::time::sleep_until(due).await;
-            stream.write_all(&self.paced.token).await?;
-        }
-        tokio::time::sleep_until(due + PACE).await;
-        stream.write_all(&answers::closing(request::PACED, usage)).await
     }
 
     /// The first token at once, the others in pieces.
@@ -175,6 +166,25 @@ impl Script {
         }
         stream.write_all(&answers::closing(request::TRACE, usage)).await
     }
+}
+
+/// The first token at once, every other a pace later, and the end a pace after the last.
+async fn pace(
+    stream: &mut TcpStream,
+    asked: &[u8],
+    (model, pieces): (&str, &Pieces),
+    pace: Duration,
+) -> io::Result<()> {
+    let usage = Usage { prompt: PROMPT_TOKENS, cached: 0, completion: tokens(asked) };
+    stream.write_all(&[answers::STREAM_HEAD, &pieces.first].concat()).await?;
+    let mut due = Instant::now();
+    for _ in 1..usage.completion {
+        due += pace;
+        tokio::time::sleep_until(due).await;
+        stream.write_all(&pieces.token).await?;
+    }
+    tokio::time::sleep_until(due + pace).await;
+    stream.write_all(&answers::closing(model, usage)).await
 }
 
 fn model(asked: &[u8]) -> Option<&str> {
