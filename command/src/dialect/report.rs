@@ -197,6 +197,24 @@ mod tests {
     }
 
     #[test]
+    fn a_report_of_eight_kibibytes_is_one_and_a_longer_one_is_none() {
+        let of = |bytes: usize| format!(r#"{{"x":"{}"}}"#, "x".repeat(bytes - r#"{"x":""}"#.len()));
+        let mut all = Reports::default();
+        assert!(!all.add(&of(8_193)) && all.add(&of(8_192)));
+        assert_eq!(all.whole(), Some(of(8_192)));
+    }
+
+    #[test]
+    fn what_was_said_once_is_kept_however_often_something_else_is() {
+        let mut all = Reports::default();
+        assert!(all.add(r#"{"once":1}"#));
+        for number in 0..3_000 {
+            assert!(all.add(&format!(r#"{{"again":{number}}}"#)));
+        }
+        assert_eq!(all.whole().as_deref(), Some(r#"{"again":2999,"once":1}"#));
+    }
+
+    #[test]
     fn what_is_beyond_measure_is_left_out_and_the_length_of_the_rest_is_known() {
         let mut all = Reports::default();
         assert!(!all.add("7") && !all.add(&format!(r#"{{"x":"{}"}}"#, "x".repeat(REPORT_BYTES_MAX))));

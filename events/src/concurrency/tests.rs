@@ -131,6 +131,28 @@ async fn who_does_not_read_is_given_no_more_and_keeps_nobody_else_from_theirs() 
     let _read = run(&limiter, key(1, 1), 1).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_key_may_leave_four_mib_unread_a_tenant_eight_and_all_tenants_64() {
+    let refused = async |limiter: &ConcurrencyLimiter, requester| refused(limiter, requester).await.0;
+    let measure = BuiltInMeasure::UnreadBytes;
+    let limiter = ConcurrencyLimiter::default();
+    let _of_first = limiter.count_unread(key(1, 1), 4_194_303);
+    drop(run(&limiter, key(1, 1), 1).await);
+    let _one_more = limiter.count_unread(key(1, 1), 1);
+    assert_eq!(refused(&limiter, key(1, 1)).await, limited(key_of(key(1, 1)), measure, 4_194_304));
+    let _of_second = limiter.count_unread(key(1, 2), 4_194_303);
+    drop(run(&limiter, key(1, 3), 1).await);
+    let _one_more = limiter.count_unread(key(1, 2), 1);
+    let tenant = Holder::Tenant(TenantId::from(Uuid::from_u128(1)));
+    assert_eq!(refused(&limiter, key(1, 3)).await, limited(tenant, measure, 8_388_608));
+    let limiter = ConcurrencyLimiter::default();
+    let _of_others = limiter.count_unread(key(1, 1), 67_108_862);
+    let _own = limiter.count_unread(key(2, 1), 1);
+    drop(run(&limiter, key(2, 1), 1).await);
+    let _one_more = limiter.count_unread(key(1, 1), 1);
+    assert_eq!(refused(&limiter, key(2, 1)).await, NoRoom::Busy);
+}
+
 /// Holds: query.fair
 #[tokio::test(start_paused = true)]
 async fn streams_and_commands_are_bounded_and_the_operators_commands_are_not() {

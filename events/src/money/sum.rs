@@ -49,5 +49,6 @@ mod tests {
         }
         let seventeen = NanoUsdSum::new(17 * i128::from(i64::MAX));
         assert_eq!(seventeen.to_string(), "156797324626.531188719");
+        assert_eq!(seventeen.nanos(), 156_797_324_626_531_188_719);
     }
 }

@@ -155,6 +155,11 @@ mod tests {
 
     /// The example of Anthropic's page on compaction: what was read and written to make the summary is billed too.
     #[test]
+    fn a_report_of_nothing_at_all_is_none() {
+        assert_eq!(reported(r#"{"input_tokens":0,"output_tokens":0}"#), (None, None));
+    }
+
+    #[test]
     fn what_stands_among_the_iterations_alone_is_billed() {
         let usage = r#"{"input_tokens":23000,"output_tokens":1000,"cache_creation_input_tokens":5,"iterations":[{"type":"compaction","input_tokens":180000,"output_tokens":3500,"cache_read_input_tokens":11,"cache_creation":{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":7}},{"type":"message","input_tokens":23000,"output_tokens":1000,"cache_read_input_tokens":2,"cache_creation_input_tokens":5}]}"#;
         let (read, input) = reported(usage);
