@@ -1,6 +1,7 @@
 use uuid::Uuid;
 
 use super::*;
+use crate::limit::{LimitName, LimitedMeasure};
 
 fn key(tenant: u128, number: u128) -> Requester {
     Requester::TenantKey {
@@ -193,6 +194,11 @@ async fn who_gives_up_waiting_leaves_nothing_behind() {
         drop(run(&limiter, key(tenant, 1), 1).await);
     }
     assert!(limiter.shared.accounts.len() < 1000, "{}", limiter.shared.accounts.len());
+    assert_eq!(
+        refused(&limiter, key(1, 1)).await.0,
+        limited(key_of(key(1, 1)), QUERIES, 2),
+        "who has something is known"
+    );
 }
 
 #[test]
@@ -208,7 +214,25 @@ fn a_refusal_says_whose_share_it_is_and_when_to_come_back() {
         "retry_after": 1, "resets_at": null,
     });
     assert_eq!(serde_json::Value::from(refusal.details), details);
+    let reached = limited(Holder::Tenant(tenant), QUERIES, 3).limit_reached().expect("the tenant's own");
+    assert_eq!(
+        (reached.name, reached.measure, reached.limit),
+        (LimitName::BuiltIn, LimitedMeasure::BuiltIn(QUERIES), 3)
+    );
     assert_eq!(NoRoom::Busy.limit_reached(), None);
+    for (holder, who) in
+        [(Holder::Operator, "the operator's key"), (key_of(key(1, 1)), "a key"), (Holder::Tenant(tenant), "a tenant")]
+    {
+        for (measure, how) in [
+            (QUERIES, "runs 3 queries"),
+            (BuiltInMeasure::ConcurrentCommands, "has 3 commands"),
+            (BuiltInMeasure::EventStreams, "keeps 3 event streams"),
+            (BuiltInMeasure::UnreadBytes, "has 3 bytes"),
+        ] {
+            let message = limited(holder, measure, 3).refusal().message;
+            assert!(message.starts_with(&format!("{who} {how} ")), "{message}");
+        }
+    }
     assert_eq!(NoRoom::Busy.refusal().code.as_str(), "QUERY_TIMEOUT");
 }
 
