@@ -10,6 +10,7 @@ mod inference_keys;
 mod ledger_model;
 mod log_contract;
 mod owned_parts;
+mod parts;
 mod past_windows;
 mod refusals;
 mod released;

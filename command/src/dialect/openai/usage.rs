@@ -103,7 +103,7 @@ fn classes(figures: Figures) -> Option<TokenClasses> {
     let reasoning_inside = beside(!reasoning_is_beside, reasoning);
     for (reasoning_leaves, cached_leaves) in [(true, false), (false, true), (true, true)] {
         let left_out = beside(reasoning_leaves, reasoning_inside) + beside(cached_leaves, cached_inside);
-        if left_out > 0 && left_out == unexplained {
+        if left_out == unexplained {
             reasoning_is_beside |= reasoning_leaves;
             cached_is_beside |= cached_leaves;
             unexplained = 0;
