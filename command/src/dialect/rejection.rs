@@ -170,6 +170,15 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_kept_up_to_sixteen_kibibytes() {
+        for (bytes, kept) in [(16_384, 16_384), (16_385, 16_384)] {
+            let error = serde_json::json!({ "message": "x".repeat(bytes) }).to_string();
+            let words = UpstreamWords::of(&error, &error);
+            assert_eq!(words.message.map(|message| message.len()), Some(kept));
+        }
+    }
+
+    #[test]
     fn words_are_shown_by_no_format_and_kept_no_longer_than_needed() {
         let body = format!(r#"{{"message":"{}","code":"{}"}}"#, "é".repeat(20_000), "c".repeat(300));
         let words = UpstreamWords::of(&body, &body);

@@ -32,6 +32,19 @@ fn what_clients_need_to_mend_their_requests_is_shown_as_it_was_said() {
 }
 
 #[test]
+fn nothing_of_an_encoded_secret_is_left_at_its_ends() {
+    let shown = shown(&format!("the field n, {}, is wrong", STANDARD.encode(&SECRET[..21])));
+    assert_eq!(shown.as_deref(), Some("the field n, [redacted], is wrong"));
+}
+
+#[test]
+fn what_is_hidden_makes_room_for_what_stands_behind_it() {
+    let text = format!("{}the field n is wrong", format!("{SECRET} ").repeat(60));
+    let shown = shown(&text).expect("there is more than the secret");
+    assert!(shown.ends_with("the field n is wrong"), "{shown}");
+}
+
+#[test]
 fn a_secret_that_was_sent_is_hidden_however_it_comes_back() {
     let everything = [
         SECRET.to_owned(),
