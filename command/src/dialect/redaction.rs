@@ -70,11 +70,12 @@ impl Redactor {
         };
         add(secret);
         add(&hex::lower(secret.as_bytes()));
-        // What stands before the secret shifts its digits: there are three ways.
+        // What stands before the secret shifts its digits: there are three ways. Digits that are in part of what stands
+        // around it are left out.
         for before in 0..3 {
             let shifted = [&vec![0; before][..], secret.as_bytes()].concat();
-            let digits = STANDARD_NO_PAD.encode(shifted);
-            add(digits.get((before * 8).div_ceil(6)..digits.len() - 1).unwrap_or_default());
+            let whole = (before * 8).div_ceil(6)..shifted.len() * 8 / 6;
+            add(STANDARD_NO_PAD.encode(shifted).get(whole).unwrap_or_default());
         }
         let decoders = [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE_NO_PAD];
         let decoded = decoders.into_iter().find_map(|decoder| String::from_utf8(decoder.decode(secret).ok()?).ok());

@@ -22,6 +22,7 @@ fn what_clients_need_to_mend_their_requests_is_shown_as_it_was_said() {
         "The model `deepseek-ai/DeepSeek-R1-Distill-Qwen-32B` does not support tools; see Qwen/Qwen2.5-Coder-32B-Instruct \
          or meta-llama/Llama-3.3-70B-Instruct-Turbo-q4_K_M, gemini-2.5-flash-preview-05-20 or gpt-4o-mini-2024-07-18",
         "Unrecognized key: 'temprature'; unexpected token: foo (request timed out on a basic plan, without a bearer token)",
+        "Your password must not be empty, and an api_key is needed.",
         "Invalid value: 'systm'. Supported values are: 'system', 'assistant', 'user', 'function', 'tool'.",
         "Ihre Anfrage überschreitet die Länge. リクエストが長すぎます。 🙂",
         "InvalidRequestMessageContentError: AdditionalPropertiesAreNotAllowedHere",
@@ -32,9 +33,18 @@ fn what_clients_need_to_mend_their_requests_is_shown_as_it_was_said() {
 }
 
 #[test]
-fn nothing_of_an_encoded_secret_is_left_at_its_ends() {
-    let shown = shown(&format!("the field n, {}, is wrong", STANDARD.encode(&SECRET[..21])));
+fn an_encoded_secret_is_hidden_from_its_first_digit_to_its_last() {
+    let redactor = Redactor::new(["hunter"]);
+    let shown = redactor.text(&format!("the field n, {}, is wrong", STANDARD.encode("hunter")));
     assert_eq!(shown.as_deref(), Some("the field n, [redacted], is wrong"));
+}
+
+#[test]
+fn an_id_of_digits_alone_is_hidden_as_any_uuid_is() {
+    for uuid in ["12345678-1234-1234-1234-123456789012", "abcdefab-abcd-abcd-abcd-abcdefabcdef"] {
+        let shown = shown(&format!("the field {uuid} is wrong"));
+        assert_eq!(shown.as_deref(), Some("the field [redacted] is wrong"), "{uuid}");
+    }
 }
 
 #[test]
