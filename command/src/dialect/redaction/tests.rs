@@ -48,6 +48,15 @@ fn an_id_of_digits_alone_is_hidden_as_any_uuid_is() {
 }
 
 #[test]
+fn a_mark_in_a_secret_is_known_by_its_name_in_html() {
+    for (mark, name) in [('&', "amp"), ('<', "lt"), ('>', "gt"), ('"', "quot"), ('\'', "apos")] {
+        let redactor = Redactor::new([&*format!("opens{mark}sesame")]);
+        let shown = redactor.text(&format!("the field n, opens&{name};sesame, is wrong"));
+        assert_eq!(shown.as_deref(), Some("the field n, [redacted], is wrong"), "{name}");
+    }
+}
+
+#[test]
 fn what_is_hidden_makes_room_for_what_stands_behind_it() {
     let text = format!("{}the field n is wrong", format!("{SECRET} ").repeat(60));
     let shown = shown(&text).expect("there is more than the secret");
@@ -66,9 +75,11 @@ fn a_secret_that_was_sent_is_hidden_however_it_comes_back() {
         SECRET.chars().map(|letter| format!("{letter}\u{200b}")).collect(),
         SECRET.replace('t', "t\r\n"),
         SECRET.chars().map(|letter| format!("\\u{:04x}", u32::from(letter))).collect(),
+        SECRET.chars().map(|letter| format!("\\x{:02x}", u32::from(letter))).collect(),
         SECRET.chars().map(|letter| format!("%{:02X}", u32::from(letter))).collect(),
         SECRET.chars().map(|letter| format!("%25{:02X}", u32::from(letter))).collect(),
         SECRET.chars().map(|letter| format!("&#{};", u32::from(letter))).collect(),
+        SECRET.chars().map(|letter| format!("&#x{:X};", u32::from(letter))).collect(),
         SECRET.chars().filter_map(|letter| char::from_u32(u32::from(letter) + 0xFEE0)).collect(),
         hex::lower(SECRET.as_bytes()),
         STANDARD.encode(SECRET),

@@ -60,6 +60,18 @@ async fn what_runs_beyond_its_deadline_is_interrupted() {
     drop(log);
 }
 
+#[test]
+fn a_read_that_fails_in_time_says_why_and_its_connection_is_not_used_again() {
+    let folder = TempDir::new().expect("a folder");
+    let log = open(&folder);
+    let idle = Idle { ledger: folder.path().join("ledger.db"), readers: Mutex::default() };
+    let interrupt = Interrupt::new(Some(Instant::now() + SOON));
+    let read = idle.read(&interrupt, |_| Err::<(), _>(LogError::Overflow));
+    assert!(matches!(read, Err(LogError::Overflow)), "{read:?}");
+    assert!(idle.readers.lock().expect("the readers").is_empty());
+    drop(log);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_decides_and_what_follows_have_connections_of_their_own() {
     let folder = TempDir::new().expect("a folder");
