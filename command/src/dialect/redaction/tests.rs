@@ -50,8 +50,9 @@ fn an_id_of_digits_alone_is_hidden_as_any_uuid_is() {
 #[test]
 fn a_mark_in_a_secret_is_known_by_its_name_in_html() {
     for (mark, name) in [('&', "amp"), ('<', "lt"), ('>', "gt"), ('"', "quot"), ('\'', "apos")] {
-        let redactor = Redactor::new([&*format!("opens{mark}sesame")]);
-        let shown = redactor.text(&format!("the field n, opens&{name};sesame, is wrong"));
+        // No letter or digit by which it would be known all the same.
+        let redactor = Redactor::new([&*format!("{mark}-").repeat(5)]);
+        let shown = redactor.text(&format!("the field n, {}, is wrong", format!("&{name};-").repeat(5)));
         assert_eq!(shown.as_deref(), Some("the field n, [redacted], is wrong"), "{name}");
     }
 }
