@@ -605,3 +605,6 @@ pub(super) fn as_unconfirmed(mut ending: Ending) -> Ending {
     }
     ending
 }
+
+#[cfg(test)]
+mod tests;
