@@ -1,9 +1,9 @@
+use chrono::TimeDelta;
 use tempfile::TempDir;
 
 use super::*;
 use crate::log::{LEDGER_FILE, Log};
 use crate::time::from_micros;
-use chrono::TimeDelta;
 
 const INSERT: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1) ";
 const REPLIES: &str =
