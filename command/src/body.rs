@@ -63,11 +63,12 @@ impl BodyError {
     }
 }
 
-/// A whole body, and what it is counted with: keep that for as long as the bytes, or what was made of them, are kept.
+/// A whole body, and what it is counted with. The bytes hold the permit themselves: keep it for as long as what was made
+/// of them is kept, or attach it to that.
 #[derive(Debug)]
 pub struct HeldBody {
     pub bytes: Bytes,
-    pub permit: BodyPermit,
+    pub permit: Arc<BodyPermit>,
 }
 
 /// All of it, in two minutes at most. One that is refused for its size or for want of memory is thrown away as long as it
@@ -152,7 +153,8 @@ impl Arriving {
             }
         }
         self.permit.has_arrived();
-        Ok(HeldBody { bytes: self.buffer.into_bytes(), permit: self.permit })
+        let permit = Arc::new(self.permit);
+        Ok(HeldBody { bytes: permit.attach_to(self.buffer.into_bytes()), permit })
     }
 
     fn take(&mut self, chunk: &[u8]) -> Result<(), BodyError> {

@@ -215,7 +215,7 @@ struct Prepared {
     /// For the first target; `None` where the cap was lowered since it was made.
     first_body: Option<Bytes>,
     /// For what was received, what was read of it and what is sent of it.
-    body_permit: BodyPermit,
+    body_permit: Arc<BodyPermit>,
     hold: OpenHold,
 }
 

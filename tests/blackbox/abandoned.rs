@@ -42,25 +42,13 @@ async fn metric(gateway: &Gateway, name: &str) -> u64 {
     metrics.lines().filter(is_it).filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
 }
 
-async fn until_metric_is(gateway: &Gateway, name: &str, wanted: u64) {
+pub async fn until_metric_is(gateway: &Gateway, name: &str, wanted: u64) {
     let reached = async {
         while metric(gateway, name).await != wanted {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     timeout(ENDED_MAX, reached).await.unwrap_or_else(|_| panic!("{name} is not {wanted}"));
-}
-
-/// A priced model of the tenant's at an address of its own.
-async fn model_at(gateway: &Gateway, tenant: &Tenant, name: &str, base_url: &str) {
-    let provider = json!({ "name": name, "kind": "openai", "base_url": base_url, "api_key": "k",
-                           "allow_private_network": true });
-    let provider = made(gateway.operator(), "/providers", provider).await;
-    let price = json!({ "provider_id": provider, "model": "m", "input_usd_per_mtok": "3", "output_usd_per_mtok": "15",
-                        "request_usd": "0.001" });
-    made(gateway.operator(), "/prices", price).await;
-    let targets = json!([{ "provider_id": provider, "model": "m", "default_max_output_tokens": 256 }]);
-    made(gateway.operator(), "/models", json!({ "name": tenant.model(name), "targets": targets })).await;
 }
 
 /// The last two events of the only request: its outcome, and what became of its hold.
@@ -95,7 +83,7 @@ async fn a_client_that_left_before_tls_was_agreed_on_pays_nothing() {
         let tenant = Tenant::new(&gateway, &upstream, &[]).await;
         let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = silent.local_addr().expect("its address");
-        model_at(&gateway, &tenant, "silent", &format!("https://{address}/v1")).await;
+        tenant.add_model_at("silent", &format!("https://{address}/v1")).await;
         let mut waiting = Waiting::new();
         let mut body = tenant.ask("silent");
         body["stream"] = json!(streamed);
@@ -121,7 +109,7 @@ async fn a_client_that_left_before_there_was_a_connection_pays_nothing() {
     while let Ok(connected) = timeout(Duration::from_millis(300), tokio::net::TcpStream::connect(address)).await {
         taken.push(connected.expect("a connection that waits"));
     }
-    model_at(&gateway, &tenant, "full", &format!("http://{address}/v1")).await;
+    tenant.add_model_at("full", &format!("http://{address}/v1")).await;
     let mut waiting = Waiting::new();
     let client = waiting.ask(&gateway, &tenant, tenant.ask("full"));
     until_metric_is(&gateway, "ledgerway_upstream_calls_total", 1).await;
@@ -148,7 +136,7 @@ async fn a_client_that_left_before_the_second_try_pays_nothing() {
     assert_eq!(upstream.seen_of("e429-1"), 1);
 }
 
-const ABANDONED: &str = "ledgerway_abandoned_calls";
+pub const ABANDONED: &str = "ledgerway_abandoned_calls";
 /// Of the mock's answer, at the prices of the tests' tenants.
 const ANSWER_NANOS: i64 = 1_000_000 + 12 * 3_000 + 9 * 15_000;
 
@@ -279,7 +267,7 @@ async fn what_the_gateway_gives_up_at_its_own_deadline_is_charged_by_what_is_kno
     let tenant = Tenant::with(&gateway, &upstream, &["hang"], Setup { timeout_ms: 30_000, ..Setup::default() }).await;
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = silent.local_addr().expect("its address");
-    model_at(&gateway, &tenant, "silent", &format!("https://{address}/v1")).await;
+    tenant.add_model_at("silent", &format!("https://{address}/v1")).await;
     for (model, streamed, ended, source) in [
         ("hang", false, "budget.settled.v1", json!("unknown")),
         ("hang", true, "budget.settled.v1", json!("counted")),

@@ -6,6 +6,7 @@ mod crowd;
 mod late_bodies;
 mod leaving;
 mod malformed;
+mod request_bytes;
 mod resets;
 mod slow;
 pub mod wire;

@@ -93,6 +93,18 @@ impl Tenant {
         made(&self.operator, "/models", model).await;
     }
 
+    /// A priced model of a provider of its own, which is at this address.
+    pub async fn add_model_at(&self, name: &str, base_url: &str) {
+        let provider = json!({ "name": format!("{}-{name}", self.name), "kind": "openai", "base_url": base_url,
+                               "api_key": "k", "allow_private_network": true });
+        let provider = made(&self.operator, "/providers", provider).await;
+        let price = json!({ "provider_id": provider, "model": "m", "input_usd_per_mtok": "3",
+                            "output_usd_per_mtok": "15", "request_usd": "0.001" });
+        made(&self.operator, "/prices", price).await;
+        let targets = json!([{ "provider_id": provider, "model": "m", "default_max_output_tokens": 256 }]);
+        made(&self.operator, "/models", json!({ "name": self.model(name), "targets": targets })).await;
+    }
+
     /// A key's id and a client that uses it; `fields` are those of `POST /v1/admin/keys`.
     pub async fn new_key(&self, gateway: &Gateway, mut fields: Value) -> (String, Client) {
         fields["user_id"] = json!(self.user);

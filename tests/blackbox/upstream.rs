@@ -25,6 +25,7 @@
 //! | `chaos-N`                  | one of these at random, see [`chaos`]; N tells such models apart     |
 
 mod answer;
+mod by_hand;
 mod chaos;
 mod rejection;
 mod tls;
@@ -50,6 +51,7 @@ use tokio::task::JoinSet;
 
 pub use answer::TEXT;
 use answer::{Answer, Dialect, Reported};
+pub use by_hand::{Call, UpstreamByHand};
 pub use chaos::Chaos;
 pub use rejection::{CODE, MESSAGE, PARAM};
 pub use tls::CERTIFICATE;

@@ -1,10 +1,11 @@
-//! The memory that request bodies may take. It is counted as they arrive and for as long as they are held, which is until
-//! their request has something to answer: a key, a tenant and the process have a bound each, so that no tenant can take
-//! more than its share. A body whose next bytes do not fit is refused and gives its own back, so that of several that do
-//! not fit together one gets through.
+//! The memory that request bodies may take. It is counted as they arrive and for as long as anybody holds their bytes or
+//! what was made of them, the connection to the upstream included: a key, a tenant and the process have a bound each, so
+//! that no tenant can take more than its share. A body whose next bytes do not fit is refused and gives its own back, so
+//! that of several that do not fit together one gets through.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use events::ids::{IdMap, KeyId, TenantId};
 use projections::caller::Caller;
 use tokio::sync::Semaphore;
@@ -249,6 +250,23 @@ impl BodyPermit {
         let arriving = Share { bytes: 0, arriving: std::mem::take(&mut self.share.arriving) };
         self.memory.held().give_back(self.owner, arriving);
     }
+
+    /// The same bytes, which hold this permit: what they take is given back once the last of them is dropped, wherever
+    /// they have got to.
+    pub fn attach_to(self: &Arc<Self>, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(CountedBytes { bytes, _permit: Arc::clone(self) })
+    }
+}
+
+struct CountedBytes {
+    bytes: Bytes,
+    _permit: Arc<BodyPermit>,
+}
+
+impl AsRef<[u8]> for CountedBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl Drop for BodyPermit {
@@ -343,6 +361,21 @@ mod tests {
         assert_eq!(memory.begin(owner(1, 1)).err(), Some(BoundOf::Key));
         permits[0].grow_to(30).unwrap();
         permits.clear();
+        assert_eq!(memory.bytes_held(), 0);
+    }
+
+    #[test]
+    fn bytes_count_until_the_last_of_them_is_dropped() {
+        let memory = BodyMemory::new(BOUNDS);
+        let permit = Arc::new(taking(&memory, owner(1, 1), 30).unwrap());
+        let mut bytes = permit.attach_to(Bytes::from_static(b"received"));
+        let made_of_it = permit.attach_to(Bytes::from_static(b"sent"));
+        drop(permit);
+        assert_eq!((&*bytes, &*made_of_it, memory.bytes_held()), (&b"received"[..], &b"sent"[..], 30));
+        let last = bytes.split_off(7);
+        drop((bytes, made_of_it));
+        assert_eq!((&*last, memory.bytes_held()), (&b"d"[..], 30));
+        drop(last);
         assert_eq!(memory.bytes_held(), 0);
     }
 

@@ -1,6 +1,7 @@
 //! From an open hold to an answer: targets in their order, each once or twice, until one has something to relay. Once
 //! a byte has been relayed there is no other try.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::response::Response;
@@ -8,15 +9,17 @@ use bytes::{Bytes, BytesMut};
 use events::wire::Refusal;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
+use tokio::sync::oneshot;
 
 use super::call::{Called, UpstreamBody, call};
 use super::failure::{CallFailure, Cause, Next, refusal_of};
-use super::plan::PlannedTarget;
+use super::plan::{Plan, PlannedTarget};
 use super::running::Running;
 use super::{
     BACKEND_HEADER, COST_HEADER, Gateway, POSITION_HEADER, Prepared, Way, must_still_be_allowed, not_ended, stream,
     whole,
 };
+use crate::body::memory::BodyPermit;
 use crate::dialect::{ClientRequest, Relay, UpstreamFault, WholeAnswer};
 
 /// What a stream may say before it says something: roles, opening events, reports. It is kept until then.
@@ -32,27 +35,43 @@ enum Answer {
     },
 }
 
+/// What the request was read as, and the bodies for its targets that are made of it.
+struct Source {
+    asked: ClientRequest,
+    plan: Plan,
+    /// For the first target, until it is sent.
+    first_body: Option<Bytes>,
+    permit: Arc<BodyPermit>,
+}
+
+impl Source {
+    /// Made for each call: one that is kept for a second try would be held for as long as the first one takes.
+    fn body(&mut self, target: &PlannedTarget) -> Option<Bytes> {
+        let made = self.first_body.take().or_else(|| self.plan.body(&self.asked, target).ok())?;
+        Some(self.permit.attach_to(made))
+    }
+}
+
 pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, way: Way) -> Result<Response, Refusal> {
     let allowed = must_still_be_allowed(gateway, &prepared).await;
-    // Counted until there is an answer: the bodies go with this function.
-    let Prepared { asked, mut plan, first_body, hold, body_permit: _body_permit, .. } = prepared;
+    let Prepared { asked, mut plan, first_body, hold, body_permit: permit, .. } = prepared;
     let request_id = hold.request_id.to_string();
+    let surface = asked.surface();
     let mut running = Running::new(gateway, hold, way, &plan, &asked);
     if let Err(refusal) = allowed {
         return Err(failed(running, refusal, "no_longer_allowed", &request_id).await);
     }
     let mut failures = Vec::new();
-    let mut first_body = first_body;
     let targets: Vec<_> = std::mem::take(&mut plan.targets).into_iter().map(Arc::new).collect();
-    for target in &targets {
-        // Made for each call: one that is kept for a second try would be held for as long as the first one takes.
-        let mut body = || first_body.take().or_else(|| plan.body(&asked, target).ok());
+    let mut source = Some(Source { asked, plan, first_body, permit });
+    for (at, target) in targets.iter().enumerate() {
+        let is_last = at + 1 == targets.len();
         let answer;
-        (running, answer) = ask_target(gateway, &asked, target, &mut body, &request_id, running).await;
+        (running, answer) = ask_target(gateway, &mut source, target, is_last, &request_id, running).await;
         match answer {
             Ok(Answer::Whole(answer)) => return answer_whole(running, &answer, &request_id).await,
             Ok(Answer::Streamed { first, body }) => {
-                return Ok(stream::respond(gateway, running, target, asked.surface(), first, body));
+                return Ok(stream::respond(gateway, running, target, surface, first, body));
             }
             Err(failure) => failures.push(failure),
         }
@@ -73,25 +92,36 @@ async fn failed(running: Box<Running>, refusal: Refusal, reason: &str, request_i
     }
 }
 
-/// Calls one target, and once more where that may help.
+/// Calls one target, and once more where that may help. The source is dropped as soon as no other call can need it.
 async fn ask_target(
     gateway: &Arc<Gateway>,
-    asked: &ClientRequest,
+    source: &mut Option<Source>,
     target: &Arc<PlannedTarget>,
-    body: &mut impl FnMut() -> Option<Bytes>,
+    is_last: bool,
     request_id: &str,
     mut running: Box<Running>,
 ) -> (Box<Running>, Result<Answer, CallFailure>) {
     let mut calls = 0;
     loop {
-        let Some(body) = body() else { return (running, Err(CallFailure::of(Cause::Untranslatable))) };
+        let made = source.as_mut().and_then(|source| Some((source.body(target)?, &source.asked)));
+        let Some((body, asked)) = made else { return (running, Err(CallFailure::of(Cause::Untranslatable))) };
         calls += 1;
         running.call_begins(target);
         let answer = if asked.streamed() {
             begin_stream(gateway, asked, target, body, request_id, &mut running).await
         } else {
+            let (begins, has_begun) = oneshot::channel();
+            let mut call = pin!(whole::ask(gateway, asked.surface(), target, body, running, begins));
             let answer;
-            (running, answer) = whole::ask(gateway, asked.surface(), target, body, running).await;
+            (running, answer) = tokio::select! {
+                biased;
+                ended = &mut call => ended,
+                // An answer that has begun is not asked for again of the same target.
+                Ok(()) = has_begun, if is_last => {
+                    *source = None;
+                    call.await
+                }
+            };
             answer.map(Answer::Whole)
         };
         let failure = match answer {

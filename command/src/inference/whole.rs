@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::Gateway;
 use super::abandoned::{KeptBytes, Owner};
@@ -20,16 +21,17 @@ use crate::upstream::Transmission;
 /// The request, and what came of the call that it was making.
 type Ended = (Box<Running>, Result<WholeAnswer, CallFailure>);
 
-/// Makes the call that `running` has begun.
+/// Makes the call that `running` has begun, and tells when the answer to it begins.
 pub async fn ask(
     gateway: &Arc<Gateway>,
     surface: Surface,
     target: &Arc<PlannedTarget>,
     body: Bytes,
     running: Box<Running>,
+    begins: oneshot::Sender<()>,
 ) -> Ended {
     let (owner, transmission, kept) = (running.owner(), running.transmission().clone(), KeptBytes::default());
-    let call = Box::pin(make(Arc::clone(gateway), surface, Arc::clone(target), body, running, kept.clone()));
+    let call = Box::pin(make(Arc::clone(gateway), surface, Arc::clone(target), body, running, kept.clone(), begins));
     Attended { call: Some(call), gateway: Arc::clone(gateway), owner, transmission, kept }.await
 }
 
@@ -40,8 +42,9 @@ async fn make(
     body: Bytes,
     mut running: Box<Running>,
     kept: KeptBytes,
+    begins: oneshot::Sender<()>,
 ) -> Ended {
-    let answer = answer(&gateway, surface, &target, body, &mut running, &kept).await;
+    let answer = answer(&gateway, surface, &target, body, &mut running, &kept, begins).await;
     (running, answer)
 }
 
@@ -52,12 +55,15 @@ async fn answer(
     body: Bytes,
     running: &mut Running,
     kept: &KeptBytes,
+    begins: oneshot::Sender<()>,
 ) -> Result<WholeAnswer, CallFailure> {
     let request_bytes = body.len();
     kept.add(request_bytes);
     let mut called = call(gateway, target, body, &running.request_id(), running).await?;
     kept.subtract(request_bytes);
     running.answered_by(called.upstream_request_id);
+    // Whoever asked may have left.
+    let _ = begins.send(());
     let whole = called.body.whole(|bytes| kept.add(bytes)).await?;
     let answer = read_whole(target.dialect(), surface, whole);
     let answer = answer.map_err(|fault| called.body.fault(fault))?;

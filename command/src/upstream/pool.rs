@@ -24,7 +24,7 @@ use hyper::client::conn::http1;
 use hyper_util::client::legacy::connect::Connection as _;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::connect::Connector;
 use super::{READ_BUFFER_MAX, RequestBody, SendError};
@@ -56,8 +56,15 @@ struct Shared {
 
 /// A connection that has just been opened.
 enum Opened {
-    Http1(http1::SendRequest<RequestBody>),
+    Http1(Http1Connection),
     Http2(http2::Opened),
+}
+
+/// A connection of HTTP/1.1. Dropped, it is closed at once, and what of a request has not been taken goes with it: a peer
+/// that does not read would otherwise make it be kept for as long as it likes.
+pub struct Http1Connection {
+    sender: http1::SendRequest<RequestBody>,
+    _task: AbortOnDropHandle<()>,
 }
 
 impl Pool {
@@ -128,7 +135,7 @@ impl Pool {
     fn is_open(&self, opened: Result<Opened, SendError>) {
         let mut state = self.lock();
         match opened {
-            Ok(Opened::Http1(sender)) => state.add_http1(sender),
+            Ok(Opened::Http1(connection)) => state.add_http1(connection),
             Ok(Opened::Http2(opened)) => {
                 let id = state.add_http2(opened.sender);
                 self.watch_idle(&mut state);
@@ -204,9 +211,9 @@ impl Pool {
     }
 
     /// A connection of HTTP/1.1 is ready for another request.
-    fn give_back(&self, sender: http1::SendRequest<RequestBody>) {
+    fn give_back(&self, connection: Http1Connection) {
         let mut state = self.lock();
-        let too_many = state.keep(sender);
+        let too_many = state.keep(connection);
         self.watch_idle(&mut state);
         self.serve_if_any_wait(state);
         drop(too_many);
@@ -230,12 +237,12 @@ async fn open(connector: &Connector, address: Uri, pool: &WeakPool, tasks: &Task
     }
     let handshake = http1::Builder::new().max_buf_size(READ_BUFFER_MAX).handshake(stream).await;
     let (sender, connection) = handshake.map_err(|_| SendError::Connect)?;
-    tasks.spawn(async move {
+    let task = tasks.spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "converse with an upstream");
         }
     });
-    Ok(Opened::Http1(sender))
+    Ok(Opened::Http1(Http1Connection { sender, _task: AbortOnDropHandle::new(task) }))
 }
 
 /// A place in the queue, which is left with it.

@@ -23,7 +23,7 @@ use crate::gateway::{Gateway, OPERATOR_KEY};
 use crate::tenant::{NATIVE, OPENAI, Setup, Tenant};
 use crate::upstream::MockUpstream;
 
-const MIB: usize = 1024 * 1024;
+pub const MIB: usize = 1024 * 1024;
 const LARGEST: usize = 32 * MIB;
 /// Of the key, where nothing is configured.
 const SHARE_OF_KEY: usize = 33 * MIB;
@@ -92,7 +92,7 @@ async fn sent(gateway_port: u16, secret: String, path: String, manner: Manner, b
 }
 
 /// What the metrics say of a kind of bodies.
-async fn held(gateway: &Gateway, kind: &str) -> usize {
+pub async fn held(gateway: &Gateway, kind: &str) -> usize {
     let metrics = gateway.client(None).get("/metrics").await.must(200);
     let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
     let name = format!("ledgerway_request_body_bytes{{kind=\"{kind}\"}} ");
@@ -100,7 +100,7 @@ async fn held(gateway: &Gateway, kind: &str) -> usize {
     line.parse().expect("bytes")
 }
 
-async fn until_held(gateway: &Gateway, kind: &str, is: impl Fn(usize) -> bool) {
+pub async fn until_held(gateway: &Gateway, kind: &str, is: impl Fn(usize) -> bool) {
     let began = Instant::now();
     loop {
         let bytes = held(gateway, kind).await;
@@ -113,12 +113,12 @@ async fn until_held(gateway: &Gateway, kind: &str, is: impl Fn(usize) -> bool) {
 }
 
 /// A tenant whose requests may be as large as they like.
-async fn rich(gateway: &Gateway, upstream: &MockUpstream, models: &[&str]) -> Tenant {
+pub async fn rich(gateway: &Gateway, upstream: &MockUpstream, models: &[&str]) -> Tenant {
     Tenant::with(gateway, upstream, models, Setup { limit_usd: "1000000", ..Setup::default() }).await
 }
 
 /// A request with so much text, and then some.
-fn ask_with(tenant: &Tenant, model: &str, text: usize) -> Value {
+pub fn ask_with(tenant: &Tenant, model: &str, text: usize) -> Value {
     let mut body = tenant.ask(model);
     body["messages"][0]["content"] = json!("a".repeat(text));
     body

@@ -10,10 +10,10 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use tokio::time::timeout;
 
-use super::{Party, Pool};
+use super::{Http1Connection, Party, Pool};
 use crate::upstream::{RequestBody, SendError};
 
 /// A connection of HTTP/1.1 whose answer has ended is ready for another request by then, or not at all.
@@ -53,7 +53,7 @@ impl Origin {
 
 /// Room for one request.
 pub enum Lease {
-    Http1 { pool: Pool, sender: http1::SendRequest<RequestBody> },
+    Http1 { pool: Pool, connection: Http1Connection },
     Http2(Stream),
 }
 
@@ -73,15 +73,16 @@ impl Lease {
     ) -> Result<Response<ResponseBody>, NotAnswered> {
         let path = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
         match self {
-            Self::Http1 { pool, mut sender } => {
+            Self::Http1 { pool, mut connection } => {
                 *request.uri_mut() = path.into();
                 request.headers_mut().insert(HOST, origin.host.clone());
-                let answer =
-                    sender.try_send_request(request).await.map_err(|mut error| match error.take_message() {
+                let answer = connection.sender.try_send_request(request).await.map_err(|mut error| {
+                    match error.take_message() {
                         Some(request) => NotAnswered::Untouched(Box::new(request)),
                         None => NotAnswered::Failed(SendError::of(&error.into_error())),
-                    })?;
-                Ok(answer.map(|body| ResponseBody::new(body, Self::Http1 { pool, sender })))
+                    }
+                })?;
+                Ok(answer.map(|body| ResponseBody::new(body, Self::Http1 { pool, connection })))
             }
             Self::Http2(mut stream) => {
                 *request.uri_mut() = origin.absolute(path);
@@ -98,18 +99,20 @@ impl Lease {
     /// The answer has ended.
     fn end(self) {
         match self {
-            Self::Http1 { pool, mut sender } => match sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(Ok(())) => pool.give_back(sender),
-                Poll::Ready(Err(_)) => {}
-                Poll::Pending => {
-                    let tasks = pool.shared.tasks.clone();
-                    tasks.spawn(async move {
-                        if let Ok(Ok(())) = timeout(READY_MAX, sender.ready()).await {
-                            pool.give_back(sender);
-                        }
-                    });
+            Self::Http1 { pool, mut connection } => {
+                match connection.sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
+                    Poll::Ready(Ok(())) => pool.give_back(connection),
+                    Poll::Ready(Err(_)) => {}
+                    Poll::Pending => {
+                        let tasks = pool.shared.tasks.clone();
+                        tasks.spawn(async move {
+                            if let Ok(Ok(())) = timeout(READY_MAX, connection.sender.ready()).await {
+                                pool.give_back(connection);
+                            }
+                        });
+                    }
                 }
-            },
+            }
             // Its room is free once it is dropped.
             Self::Http2(_) => {}
         }

@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::lease::{Lease, Stream};
 use super::queue::Queue;
 use super::shares::Shares;
-use super::{Party, Pool};
+use super::{Http1Connection, Party, Pool};
 use crate::upstream::{IDLE_CONNECTION_MAX, IDLE_CONNECTIONS_MAX, RequestBody, STREAMS_MAX, SendError};
 
 /// Connections of HTTP/2 at a time.
@@ -48,7 +48,7 @@ enum Speaks {
 }
 
 struct Idle {
-    sender: http1::SendRequest<RequestBody>,
+    connection: Http1Connection,
     since: Instant,
     /// It takes its first request before its task has said that it is ready.
     is_new: bool,
@@ -96,7 +96,7 @@ impl State {
         {
             return Some(Lease::Http2(stream));
         }
-        self.take_idle().map(|sender| Lease::Http1 { pool: pool.clone(), sender })
+        self.take_idle().map(|connection| Lease::Http1 { pool: pool.clone(), connection })
     }
 
     /// Gives what there is to those who wait. What nobody took is to be dropped without the lock.
@@ -111,8 +111,8 @@ impl State {
     }
 
     fn serve_one(&mut self, pool: &Pool) -> Option<(oneshot::Sender<Result<Lease, SendError>>, Lease)> {
-        if let Some(sender) = self.take_idle() {
-            return Some((self.queue.next()?, Lease::Http1 { pool: pool.clone(), sender }));
+        if let Some(connection) = self.take_idle() {
+            return Some((self.queue.next()?, Lease::Http1 { pool: pool.clone(), connection }));
         }
         // Looked at first: it costs less than to ask who of all tenants comes next.
         if !self.multiplexed.iter().any(Multiplexed::has_room) {
@@ -125,11 +125,11 @@ impl State {
         Some((self.queue.next_of(party)?, Lease::Http2(stream)))
     }
 
-    fn take_idle(&mut self) -> Option<http1::SendRequest<RequestBody>> {
-        while let Some(Idle { sender, since, is_new }) = self.idle.pop_back() {
-            let is_open = if is_new { !sender.is_closed() } else { sender.is_ready() };
+    fn take_idle(&mut self) -> Option<Http1Connection> {
+        while let Some(Idle { connection, since, is_new }) = self.idle.pop_back() {
+            let is_open = if is_new { !connection.sender.is_closed() } else { connection.sender.is_ready() };
             if is_open && since.elapsed() < IDLE_CONNECTION_MAX {
-                return Some(sender);
+                return Some(connection);
             }
         }
         None
@@ -186,10 +186,10 @@ impl State {
         open > 0 && open * 2 >= self.capacity()
     }
 
-    pub fn add_http1(&mut self, sender: http1::SendRequest<RequestBody>) {
+    pub fn add_http1(&mut self, connection: Http1Connection) {
         self.connecting -= 1;
         self.speaks = Speaks::Http1;
-        self.idle.push_back(Idle { sender, since: Instant::now(), is_new: true });
+        self.idle.push_back(Idle { connection, since: Instant::now(), is_new: true });
     }
 
     /// Its id.
@@ -262,8 +262,8 @@ impl State {
     }
 
     /// Keeps a connection of HTTP/1.1 for another request.
-    pub fn keep(&mut self, sender: http1::SendRequest<RequestBody>) -> Closing {
-        self.idle.push_back(Idle { sender, since: Instant::now(), is_new: false });
+    pub fn keep(&mut self, connection: Http1Connection) -> Closing {
+        self.idle.push_back(Idle { connection, since: Instant::now(), is_new: false });
         let too_many = self.idle.len().saturating_sub(IDLE_CONNECTIONS_MAX);
         Closing { _idle: self.idle.drain(..too_many).collect(), _multiplexed: Vec::new() }
     }
@@ -296,7 +296,7 @@ impl State {
     /// Those of HTTP/1.1 that are open.
     #[cfg(test)]
     pub fn idle_connections(&self) -> usize {
-        self.idle.iter().filter(|idle| !idle.sender.is_closed()).count()
+        self.idle.iter().filter(|idle| !idle.connection.sender.is_closed()).count()
     }
 
     pub fn oldest_idle(&self) -> Option<Instant> {

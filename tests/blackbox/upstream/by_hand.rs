@@ -1,0 +1,78 @@
+//! An upstream that a test speaks for: it says and takes nothing that it is not told to.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+const CALLED_MAX: Duration = Duration::from_secs(20);
+
+pub struct UpstreamByHand {
+    listener: TcpListener,
+}
+
+/// One call, whose head has been read.
+pub struct Call {
+    stream: TcpStream,
+    body_bytes: usize,
+}
+
+impl UpstreamByHand {
+    pub async fn start() -> Self {
+        Self { listener: TcpListener::bind("127.0.0.1:0").await.expect("a free port") }
+    }
+
+    pub fn base_url(&self) -> String {
+        format!("http://{}/v1", self.listener.local_addr().expect("its address"))
+    }
+
+    pub async fn called(&self) -> Call {
+        let called = async {
+            let (stream, _) = self.listener.accept().await.expect("a connection");
+            Call::on(stream).await
+        };
+        timeout(CALLED_MAX, called).await.expect("a call in time")
+    }
+}
+
+impl Call {
+    /// Byte by byte, so that nothing of the body is taken.
+    async fn on(mut stream: TcpStream) -> Self {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.expect("a head"));
+        }
+        let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length:")).expect("a length");
+        Self { stream, body_bytes: length.trim().parse().expect("a number") }
+    }
+
+    pub async fn takes_the_body(&mut self) {
+        let mut piece = vec![0; 64 * 1024];
+        while self.body_bytes > 0 {
+            let most = self.body_bytes.min(piece.len());
+            let read = timeout(CALLED_MAX, self.stream.read(&mut piece[..most])).await.expect("some of it in time");
+            let read = read.expect("the body");
+            assert!(read > 0, "{} bytes of the body are missing", self.body_bytes);
+            self.body_bytes -= read;
+        }
+    }
+
+    /// The head of an answer of so many bytes.
+    pub async fn begins_to_answer(&mut self, bytes: usize) {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {bytes}\r\n\r\n");
+        assert!(self.says(head).await, "nobody listens");
+    }
+
+    /// The head of a stream, which ends with the connection.
+    pub async fn begins_to_stream(&mut self) {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+        assert!(self.says(head).await, "nobody listens");
+    }
+
+    /// Whether somebody took it.
+    pub async fn says(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).await.is_ok()
+    }
+}
