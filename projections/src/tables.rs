@@ -3,6 +3,7 @@
 //! Folded from administration alone; no other event concerns them.
 
 mod feed;
+mod offers;
 mod shared_map;
 mod slugs;
 
@@ -17,6 +18,7 @@ use events::ids::{BudgetId, IdMap, KeyId, LimitId, ModelId, PartnerId, PriceId, 
 use crate::caller::ModelGlobs;
 
 pub use feed::{Feed, TablesHandle, start};
+pub use offers::Offer;
 use shared_map::SharedMap;
 use slugs::TenantSlugs;
 

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use chrono::{DateTime, Utc};
 use events::event::Chain;
 use events::event::admin::{Handles, Partner, Permission, Reach, Tenant};
 use events::ids::{KeyId, PartnerId, TenantId, UserId};
@@ -11,7 +12,7 @@ use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Api, Operation};
 use projections::caller::Caller;
 use projections::tables::Tables;
-use projections::views::View;
+use projections::views::{AsOf, View};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -132,14 +133,26 @@ async fn me(State(state): State<QueryState>, asker: Asker, query: QueryString) -
     let permit = state.admit(&asker).await?;
     let budgets = state.views.read(&permit, View::Budgets, move |db| budgets::standings_of(db, binding, now)).await?;
     let limits = (state.limits_left)(&asker.chain);
-    Ok(Json(said_of(&asker, &tables, limits, budgets.value, budgets.position)))
+    let models = usable_models(&asker, &tables, now);
+    Ok(Json(said_of(&asker, &tables, models, limits, budgets)))
 }
 
-fn said_of(caller: &Caller, tables: &Tables, limits: Vec<Value>, budgets: Vec<Value>, as_of_position: u64) -> Me {
+/// As `/v1/models` lists them: those that somebody serves at a price.
+fn usable_models(caller: &Caller, tables: &Tables, now: DateTime<Utc>) -> Vec<String> {
+    if !caller.may(Permission::ModelsUse) {
+        return Vec::new();
+    }
+    let tenant = caller.chain.tenant;
+    let visible = tables.models_for(tenant).into_iter().map(|model| &model.value);
+    let usable = visible.filter(|model| {
+        caller.allows_model(&model.name) && model.targets.iter().any(|one| tables.offer(tenant, one, now).is_some())
+    });
+    usable.map(|model| model.name.clone()).collect()
+}
+
+fn said_of(caller: &Caller, tables: &Tables, models: Vec<String>, limits: Vec<Value>, budgets: AsOf<Vec<Value>>) -> Me {
     let Chain { partner, tenant, user, key } = caller.chain;
     let key = key.and_then(|id| tables.key(id));
-    let visible = tables.models_for(tenant).into_iter().map(|model| &model.value.name);
-    let may_use = caller.may(Permission::ModelsUse);
     Me {
         actor: caller.actor.to_string(),
         user_id: user,
@@ -153,15 +166,15 @@ fn said_of(caller: &Caller, tables: &Tables, limits: Vec<Value>, budgets: Vec<Va
         }),
         permissions: caller.permissions.iter().map(|permission| permission.as_str()).collect(),
         scope: caller.reach,
-        models: visible.filter(|name| may_use && caller.allows_model(name)).cloned().collect(),
+        models,
         limits,
-        budgets,
+        budgets: budgets.value,
         expires_at: key.and_then(|entry| entry.key.expires_at).map(rfc3339),
         key: key.map(|entry| OwnKey {
             id: entry.key.key_id,
             name: entry.key.name.clone(),
             created_at: rfc3339(entry.created_at),
         }),
-        as_of_position,
+        as_of_position: budgets.position,
     }
 }

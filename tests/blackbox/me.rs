@@ -30,6 +30,11 @@ async fn a_key_learns_who_it_is_what_it_may_use_and_what_is_left() {
     assert_eq!(me["scope"], json!({ "tenant_id": tenant.id }));
     assert_eq!(me["models"], json!([tenant.model("ok")]));
     assert_eq!(me["expires_at"], expires_at);
+    let target = json!({ "provider_id": tenant.provider, "model": "without-a-price" });
+    let name = format!("{}/o-without-a-price", tenant.name);
+    made(gateway.operator(), "/models", json!({ "name": name, "targets": [target] })).await;
+    let models = key.get("/v1/me").await.must(200).json()["models"].clone();
+    assert_eq!(models, json!([tenant.model("ok")]), "what nobody serves at a price cannot be used");
     let left = &me["limits"][0];
     assert_eq!((&left["limit_id"], &left["measure"]), (&json!(limit), &json!("requests_per_minute")));
     assert_eq!((&left["limit"], &left["remaining"]), (&json!(10), &json!(9)));

@@ -13,7 +13,7 @@ use events::ledger::Shrinking;
 use events::money::{CostLine, Rates};
 use events::wire::{ErrorCode, Refusal};
 use projections::caller::Caller;
-use projections::tables::{Entry, Tables};
+use projections::tables::{Offer, Tables};
 
 use super::bound::Bound;
 use super::order;
@@ -108,8 +108,8 @@ pub fn plan(
     if !caller.allows_model(asked.model()) {
         return Err(not_allowed(asked.model()));
     }
-    let serving = serving(tables, caller, order::of_request(&model.value, request));
-    let priced: Vec<_> = serving.iter().filter_map(|target| target.priced(tables, now)).collect();
+    let ordered = order::of_request(&model.value, request).into_iter();
+    let priced: Vec<_> = ordered.filter_map(|target| priced(tables, caller, target, now)).collect();
     // Fields that change the cost go to those alone whose rows allow them.
     let refused = priced.first().and_then(|target| target.refuses(asked)).cloned();
     let priced: Vec<_> = priced.into_iter().filter(|target| target.refuses(asked).is_none()).collect();
@@ -201,13 +201,7 @@ impl Plan {
     }
 }
 
-/// A target whose provider can be asked for this caller.
-struct Serving<'a> {
-    target: &'a Target,
-    provider: &'a Entry<Provider>,
-}
-
-/// The same with a price in force.
+/// A target whose provider can be asked for this caller, with the price in force.
 pub struct Priced<'a> {
     pub target: &'a Target,
     pub provider: &'a Provider,
@@ -222,28 +216,12 @@ pub fn first_priced<'a>(
     model: &'a Model,
     now: DateTime<Utc>,
 ) -> Option<Priced<'a>> {
-    serving(tables, caller, order::usual(model)).iter().find_map(|serving| serving.priced(tables, now))
+    order::usual(model).into_iter().find_map(|target| priced(tables, caller, target, now))
 }
 
-fn serving<'a>(tables: &'a Tables, caller: &Caller, targets: Vec<&'a Target>) -> Vec<Serving<'a>> {
-    let serving = targets.into_iter().filter_map(|target| {
-        let provider = tables.provider(target.provider_id).filter(|provider| provider.is_live())?;
-        let is_ours = provider.value.tenant_id.is_none_or(|owner| caller.chain.tenant == Some(owner));
-        is_ours.then_some(Serving { target, provider })
-    });
-    serving.collect()
-}
-
-impl<'a> Serving<'a> {
-    fn priced(&self, tables: &Tables, now: DateTime<Utc>) -> Option<Priced<'a>> {
-        let price = tables.price_in_force(self.target.provider_id, &self.target.model, now)?;
-        Some(Priced {
-            target: self.target,
-            provider: &self.provider.value,
-            rates: price.value.rates,
-            price_version: price.version,
-        })
-    }
+fn priced<'a>(tables: &'a Tables, caller: &Caller, target: &'a Target, now: DateTime<Utc>) -> Option<Priced<'a>> {
+    let Offer { provider, price } = tables.offer(caller.chain.tenant, target, now)?;
+    Some(Priced { target, provider, rates: price.value.rates, price_version: price.version })
 }
 
 impl Priced<'_> {
