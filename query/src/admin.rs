@@ -3,6 +3,7 @@
 //! side table.
 
 mod keys;
+mod prices;
 mod resources;
 
 use std::collections::HashMap;
@@ -12,8 +13,7 @@ use axum::extract::{Path, State};
 use events::concurrency::QueryPermit;
 use events::event::StreamKind;
 use events::event::admin::Permission;
-use events::ids::UserId;
-use events::ids::{PartnerId, TenantId};
+use events::ids::{PartnerId, ProviderId, TenantId, UserId};
 use events::log::{LogQueries, PersonalData};
 use http::StatusCode;
 use openapi::resource::schema_name;
@@ -72,6 +72,11 @@ fn described_list(segment: &str, kind: StreamKind, what: &str) -> Operation {
         StreamKind::Partner | StreamKind::Tenant | StreamKind::User => list
             .query("slug", schema::parameter(), "Of this slug")
             .query("external_id", schema::parameter(), "Of this id in somebody else's books"),
+        StreamKind::Price => list.query("provider_id", schema::id(ProviderId::PREFIX), "Of this provider").query(
+            "model",
+            schema::parameter(),
+            "Of this model of the provider",
+        ),
         _ => list,
     };
     described::answers_page(list, "Newest first", &schema_name(kind.as_str()))
@@ -87,7 +92,7 @@ fn described_one(kind: StreamKind, what: &str) -> Operation {
 
 /// Newest first, ended ones (themselves, or by their owner's end) only with `include_ended=true`. Parameters: `limit`,
 /// `cursor`, `min_position`, and the filters `partner_id`, `tenant_id`, `user_id` and `name`; for partners, tenants and
-/// users `slug` and `external_id` as well.
+/// users `slug` and `external_id` as well, for prices `provider_id` and `model`.
 /// Errors: 403 without `admin:access`; 503 `VIEW_BEHIND`.
 async fn list(
     (segment, kind): (&'static str, StreamKind),
@@ -116,6 +121,9 @@ async fn list(
         let items = resources.iter_mut().map(|resource| &mut resource.item).collect();
         keys::complete(&state, &permit, &asker, items).await?;
     }
+    if kind == StreamKind::Price {
+        resources.iter_mut().for_each(|resource| prices::complete(&state, &mut resource.item));
+    }
     Ok(Page::cut(found.position, resources, cut))
 }
 
@@ -139,6 +147,9 @@ async fn one(
     let mut resource = found.value.ok_or(QueryError::NotFound(what))?;
     if kind == StreamKind::Key {
         keys::complete(&state, &permit, &asker, vec![&mut resource]).await?;
+    }
+    if kind == StreamKind::Price {
+        prices::complete(&state, &mut resource);
     }
     if kind != StreamKind::User {
         return Ok(Json(resource));

@@ -46,6 +46,45 @@ async fn reasoning_that_has_no_price_is_billed_as_output_also_when_output_become
     cost_at(5).await;
     // The list says the same as the reply.
     let head = gateway.head().await;
-    let listed = gateway.operator().get(&format!("{path}?min_position={head}")).await.must(200).json();
+    let mut listed = gateway.operator().get(&format!("{path}?min_position={head}")).await.must(200).json();
+    assert_eq!(listed.as_object_mut().and_then(|listed| listed.remove("in_force")), Some(json!(true)));
     assert_eq!(listed, removed);
+}
+
+/// Holds: admin.prices-in-force
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_prices_of_a_model_the_list_says_which_is_in_force() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok", "other"]).await;
+    let operator = gateway.operator();
+    let model = "ok";
+    let announced = json!({
+        "provider_id": tenant.provider, "model": model, "input_usd_per_mtok": "4", "output_usd_per_mtok": "20",
+        "effective_from": "2100-01-01T00:00:00Z",
+    });
+    let announced = made(operator, "/prices", announced).await;
+    let newer = json!({
+        "provider_id": tenant.provider, "model": model, "input_usd_per_mtok": "1", "output_usd_per_mtok": "2",
+    });
+    let newer = made(operator, "/prices", newer).await;
+    let path = format!("/v1/admin/prices?provider_id={}&model={model}", tenant.provider);
+    let listed = operator.get(&path).await.must(200).json();
+    let in_force: Vec<_> = listed["items"]
+        .as_array()
+        .expect("prices")
+        .iter()
+        .map(|price| {
+            assert_eq!((&price["model"], &price["provider_id"]), (&json!(model), &json!(tenant.provider)));
+            (price["id"].as_str().expect("an id").to_owned(), price["in_force"].as_bool().expect("whether it is"))
+        })
+        .collect();
+    assert_eq!(in_force.len(), 3);
+    assert_eq!(in_force[..2], [(newer.clone(), true), (announced, false)]);
+    assert!(!in_force[2].1, "the first one, which a later one has replaced");
+    operator.delete(&format!("/v1/admin/prices/{newer}")).await.must(200);
+    let first = operator.get(&format!("/v1/admin/prices/{}", in_force[2].0)).await.must(200).json();
+    assert_eq!(first["in_force"], true);
+    let elsewhere = operator.get("/v1/admin/prices?provider_id=prv_00000000000000000000000000000001").await.must(200);
+    assert_eq!(elsewhere.json()["items"], json!([]));
+    operator.get("/v1/admin/models?provider_id=prv_00000000000000000000000000000001").await.must(400);
 }

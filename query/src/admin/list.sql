@@ -6,6 +6,7 @@ WHERE c.kind = :kind AND c.created_position < :before
   AND (:tenant IS NULL OR c.tenant_id = :tenant)
   AND (:user IS NULL OR c.user_id = :user)
   AND (:name IS NULL OR c.name = :name)
+  AND (:provider IS NULL OR c.body ->> '$.provider_id' = :provider)
   AND (:slug IS NULL OR c.body ->> '$.slug' = :slug)
   AND (:external_id IS NULL OR c.body ->> '$.external_id' = :external_id)
 ORDER BY c.created_position DESC

@@ -1,7 +1,7 @@
 //! Resources, as they stand in the catalogue.
 
 use events::event::StreamKind;
-use events::ids::{PartnerId, TenantId, UserId};
+use events::ids::{PartnerId, ProviderId, TenantId, UserId};
 use events::time::from_micros;
 use events::wire::Refusal;
 use projections::resource::{Lifetime, with_lifetime};
@@ -22,7 +22,9 @@ pub struct Filter {
     partner: Option<String>,
     tenant: Option<String>,
     user: Option<String>,
+    /// Of a price: the provider's model.
     name: Option<String>,
+    provider: Option<String>,
     slug: Option<String>,
     external_id: Option<String>,
     include_ended: bool,
@@ -33,13 +35,18 @@ impl Filter {
         let has_handles = matches!(kind, StreamKind::Partner | StreamKind::Tenant | StreamKind::User);
         let mut handle = |name: &str| if has_handles { parameters.text(name) } else { None };
         let (slug, external_id) = (handle("slug"), handle("external_id"));
+        let (provider, model) = match kind {
+            StreamKind::Price => (parameters.id::<ProviderId>("provider_id")?, parameters.text("model")),
+            _ => (None, None),
+        };
         Ok(Self {
             slug,
             external_id,
+            provider,
             partner: parameters.id::<PartnerId>("partner_id")?,
             tenant: parameters.id::<TenantId>("tenant_id")?,
             user: parameters.id::<UserId>("user_id")?,
-            name: parameters.text("name"),
+            name: parameters.text("name").or(model),
             include_ended: parameters.flag("include_ended")?,
         })
     }
@@ -58,6 +65,7 @@ pub fn list(
         ":kind": kind.as_str(), ":before": cut.before, ":rows": cut.rows(), ":include_ended": filter.include_ended,
         ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(),
         ":partner": filter.partner, ":tenant": filter.tenant, ":user": filter.user, ":name": filter.name,
+        ":provider": filter.provider,
         ":slug": filter.slug, ":external_id": filter.external_id,
     })?;
     let mut resources = Vec::new();

@@ -71,7 +71,9 @@ impl Administered for Life<Price> {
             price("request_usd", "Nothing for as long as it is absent; null in a change makes it absent"),
             resource::replied("defaulted", defaulted)
                 .meaning("The prices that are absent, so that they follow input, output or cost nothing"),
-            resource::defaulting("effective_from", schema::time(), Value::Null).meaning("Now, where it is absent"),
+            resource::defaulting("effective_from", schema::time(), Value::Null)
+                .meaning("In force from then on, until a later price of the same model is; now, where it is absent"),
+            resource::read("in_force", schema::boolean()).meaning("Whether requests are charged by it now"),
         ];
         let example = json!({
             "provider_id": "prv_0000000000000000000000000000000b", "model": "echo",
