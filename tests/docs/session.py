@@ -10,7 +10,7 @@ from pages import agrees
 
 SECONDS = 60
 DOCUMENTED_ORIGIN = "http://127.0.0.1:8080"
-DOCUMENTED_PROVIDER, DOCUMENTED_SECRET = '"base_url":"https://api.openai.com/v1"', "sk-…"
+DOCUMENTED_PROVIDER = '"base_url":"https://api.openai.com/v1"'
 SERVE = re.compile(r"^(ledgerway serve\b.*)$", re.MULTILINE)
 
 # `curl` of a page is one that fails where it is refused. A page that is about refusals, or streams that never end, says so.
@@ -55,7 +55,7 @@ class Session:
     def here(self, text):
         """What a page says, for this machine."""
         text = text.replace("cargo run --release -- ", "ledgerway ")
-        text = text.replace(DOCUMENTED_PROVIDER, self.provider).replace(DOCUMENTED_SECRET, "sk-of-the-reader")
+        text = text.replace(DOCUMENTED_PROVIDER, self.provider)
         return text.replace(DOCUMENTED_ORIGIN, f"http://{self.address}")
 
     def script(self, blocks):
@@ -79,6 +79,7 @@ class Session:
     def typed(self, path):
         env = {name: value for name, value in os.environ.items() if not name.startswith(("LEDGERWAY_", "OTEL_", "OPENAI_"))}
         env |= {"LEDGERWAY_LISTEN": self.address, "TOLD": str(self.told), "HOME": str(self.folder),
+                "OPENAI_API_KEY": "sk-of-the-reader",
                 "PATH": f"{self.programs}:{env['PATH']}"}
         shell = subprocess.Popen(["bash", str(path)], cwd=self.folder, env=env, stdin=subprocess.DEVNULL,
                                  start_new_session=True)
