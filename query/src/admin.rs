@@ -97,7 +97,7 @@ fn described_one(kind: StreamKind, what: &str) -> Operation {
 async fn list(
     (segment, kind): (&'static str, StreamKind),
     State(state): State<QueryState>,
-    asker: Asker,
+    mut asker: Asker,
     query: QueryString,
 ) -> Result<Json<Page>, QueryError> {
     asker.require(Permission::AdminAccess)?;
@@ -107,8 +107,8 @@ async fn list(
     let cut = Cut::take(&mut parameters, segment)?;
     parameters.finish()?;
     wait(&state, min_position).await?;
+    let permit = state.admit(&mut asker).await?;
     let visible = Visible::within_reach(&asker);
-    let permit = state.admit(&asker).await?;
     let found =
         state.views.read(&permit, View::Catalogue, move |db| resources::list(db, visible, kind, &filter, cut)).await?;
     let mut resources = found.value;
@@ -132,7 +132,7 @@ async fn list(
 async fn one(
     (kind, what): (StreamKind, &'static str),
     State(state): State<QueryState>,
-    asker: Asker,
+    mut asker: Asker,
     Path(id): Path<String>,
     query: QueryString,
 ) -> Result<Json<Value>, QueryError> {
@@ -141,8 +141,8 @@ async fn one(
     let min_position = parameters.min_position(&state.log)?;
     parameters.finish()?;
     wait(&state, min_position).await?;
+    let permit = state.admit(&mut asker).await?;
     let visible = Visible::within_reach(&asker);
-    let permit = state.admit(&asker).await?;
     let found = state.views.read(&permit, View::Catalogue, move |db| resources::one(db, visible, kind, &id)).await?;
     let mut resource = found.value.ok_or(QueryError::NotFound(what))?;
     if kind == StreamKind::Key {

@@ -97,16 +97,16 @@ struct Filter {
 /// cursor all the same. Parameters: `from`, `to`, `actor`, `action`, `resource` (with its kind or without), `severity`,
 /// `q`, `format`, `limit`, `cursor`, `min_position`.
 /// Errors: 403 without `audit:read`; 503 `VIEW_BEHIND`.
-async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString) -> Result<Response, QueryError> {
+async fn list(State(state): State<QueryState>, mut asker: Asker, query: QueryString) -> Result<Response, QueryError> {
     asker.require(Permission::AuditRead)?;
     let mut parameters = Parameters::parse(&query)?;
     let min_position = parameters.min_position(&state.log)?;
     let format = Format::take(&mut parameters)?;
-    names::resolve_actor_and_resource(&state, &asker, &mut parameters).await?;
+    names::resolve_actor_and_resource(&state, &mut asker, &mut parameters).await?;
     let filter = Filter::take(parameters)?;
     state.views.wait_for(View::Audit, min_position).await?;
+    let permit = state.admit(&mut asker).await?;
     let (visible, cut) = (Visible::to(&asker), filter.cut);
-    let permit = state.admit(&asker).await?;
     let found = state.views.read(&permit, View::Audit, move |db| entries::list(db, visible, &filter)).await?;
     let (entries, next_cursor) = found.value.page(cut, |entry| entry.position);
     let origins = origins(&state.log, &permit, &entries).await?;

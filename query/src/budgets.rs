@@ -72,16 +72,16 @@ pub fn shape() -> Shape {
 
 /// Newest first, closed ones only with `include_ended=true`. Parameters: `limit`, `cursor`, `min_position`.
 /// Errors: 403 without `usage:read`; 503 `VIEW_BEHIND`.
-async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString) -> Result<Json<Page>, QueryError> {
+async fn list(State(state): State<QueryState>, mut asker: Asker, query: QueryString) -> Result<Json<Page>, QueryError> {
     asker.require(Permission::UsageRead)?;
     let mut parameters = Parameters::parse(&query)?;
     let (min_position, cut) = (parameters.min_position(&state.log)?, Cut::take(&mut parameters, "standings")?);
     let include_ended = parameters.flag("include_ended")?;
     parameters.finish()?;
     state.views.wait_for(View::Budgets, min_position).await?;
+    let permit = state.admit(&mut asker).await?;
     let (now, visible) = (state.clock.now(), Visible::to(&asker));
     let read = move |db: &Connection| standings(db, visible, now, cut, include_ended);
-    let permit = state.admit(&asker).await?;
     let found = state.views.read(&permit, View::Budgets, read).await?;
     let mut budgets = found.value;
     put_names(&state, &permit, &asker, budgets.iter_mut().map(|budget| &mut budget.item).collect()).await?;
@@ -91,7 +91,7 @@ async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString)
 /// Parameter: `min_position`. Errors: 403 without `usage:read`; 404 for what the caller cannot see; 503 `VIEW_BEHIND`.
 async fn one(
     State(state): State<QueryState>,
-    asker: Asker,
+    mut asker: Asker,
     Path(id): Path<String>,
     query: QueryString,
 ) -> Result<Json<Value>, QueryError> {
@@ -101,10 +101,11 @@ async fn one(
     parameters.finish()?;
     let id: BudgetId = id.parse().map_err(|_| QueryError::NotFound("budget"))?;
     state.views.wait_for(View::Budgets, min_position).await?;
-    let (now, visible) = (state.clock.now(), Visible::to(&asker));
-    let found = found(&state, &asker, View::Budgets, move |db| standing(db, visible, now, id)).await?;
+    let now = state.clock.now();
+    let found = found(&state, &mut asker, View::Budgets, move |db, visible| standing(db, visible, now, id)).await?;
     let mut budget = found.ok_or(QueryError::NotFound("budget"))?.item;
-    put_names(&state, &state.admit(&asker).await?, &asker, vec![&mut budget]).await?;
+    let permit = state.admit(&mut asker).await?;
+    put_names(&state, &permit, &asker, vec![&mut budget]).await?;
     Ok(Json(budget))
 }
 

@@ -62,7 +62,7 @@ fn described_events() -> Operation {
 /// as many queries or streams as it may have.
 async fn events(
     State(state): State<QueryState>,
-    asker: Asker,
+    mut asker: Asker,
     headers: HeaderMap,
     query: QueryString,
 ) -> Result<Response, QueryError> {
@@ -74,22 +74,25 @@ async fn events(
     let (from, to) = (parameters.time("from")?, parameters.time("to")?);
     let limit = parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
     parameters.finish()?;
-    let filter = EventFilter { types, from, to, ..of(Visible::to(&asker)) };
+    let wanted = EventFilter { types, from, to, ..EventFilter::default() };
     if wants_stream(&headers) {
         let after = last_event_id(&headers)?.unwrap_or(after);
         let permit = state.concurrency.open_stream(asker.requester()).await?;
-        return Ok(stream::answer(state, asker.0, (filter, after), permit));
+        asker.look_up_again(&state)?;
+        let filter = visible_of(wanted, Visible::to(&asker));
+        return Ok(stream::answer(state, asker.into_caller(), (filter, after), permit));
     }
-    page(&state, &asker, filter, (after, limit)).await
+    page(&state, asker, wanted, (after, limit)).await
 }
 
 async fn page(
     state: &QueryState,
-    asker: &Asker,
-    filter: EventFilter,
+    mut asker: Asker,
+    wanted: EventFilter,
     (after, limit): (u64, usize),
 ) -> Result<Response, QueryError> {
-    let permit = state.admit(asker).await?;
+    let permit = state.admit(&mut asker).await?;
+    let filter = visible_of(wanted, Visible::to(&asker));
     // Written as it is read, which takes as long: off the threads that requests are served by.
     let read = state.log.read(&permit, move |reader| {
         let found = reader.filtered(&filter, after, limit)?;
@@ -109,12 +112,12 @@ fn lines(events: &[Recorded]) -> Result<String, QueryError> {
     Ok(lines)
 }
 
-/// Every event that is visible.
-fn of(visible: Visible) -> EventFilter {
+/// Of the wanted events those that are visible.
+fn visible_of(wanted: EventFilter, visible: Visible) -> EventFilter {
     match visible {
-        Visible::Platform => EventFilter::default(),
-        Visible::Partner(id) => EventFilter { partner: Some(id), ..EventFilter::default() },
-        Visible::Tenant(id) => EventFilter { tenant: Some(id), ..EventFilter::default() },
+        Visible::Platform => wanted,
+        Visible::Partner(id) => EventFilter { partner: Some(id), ..wanted },
+        Visible::Tenant(id) => EventFilter { tenant: Some(id), ..wanted },
     }
 }
 

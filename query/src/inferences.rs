@@ -77,16 +77,16 @@ pub struct Filter {
 /// cursor all the same. Parameters: `from`, `to`, `partner`, `tenant`, `user`, `key`, `model`, `provider`, `backend`,
 /// `status`, `format`, `limit`, `cursor`, `min_position`.
 /// Errors: 403 without `usage:read`; 503 `VIEW_BEHIND`.
-async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString) -> Result<Response, QueryError> {
+async fn list(State(state): State<QueryState>, mut asker: Asker, query: QueryString) -> Result<Response, QueryError> {
     asker.require(Permission::UsageRead)?;
     let mut parameters = Parameters::parse(&query)?;
     let min_position = parameters.min_position(&state.log)?;
     let format = Format::take(&mut parameters)?;
-    names::resolve_owners(&state, &asker, &mut parameters).await?;
+    names::resolve_owners(&state, &mut asker, &mut parameters).await?;
     let filter = Filter::take(parameters)?;
     state.views.wait_for(View::Inferences, min_position).await?;
+    let permit = state.admit(&mut asker).await?;
     let (visible, cut) = (Visible::to(&asker), filter.cut);
-    let permit = state.admit(&asker).await?;
     let found = state.views.read(&permit, View::Inferences, move |db| life::list(db, visible, &filter)).await?;
     let (lives, next_cursor) = found.value.page(cut, |life| life.position);
     let facts = facts(&state, &permit, &lives).await?;
@@ -111,7 +111,7 @@ fn answer(items: Vec<Value>, place: Place, format: Format) -> Result<Response, Q
 /// Errors: 403 without `usage:read`; 404 for what the caller cannot see; 503 `VIEW_BEHIND`.
 async fn one(
     State(state): State<QueryState>,
-    asker: Asker,
+    mut asker: Asker,
     Path(request): Path<String>,
     query: QueryString,
 ) -> Result<Json<Value>, QueryError> {
@@ -121,10 +121,9 @@ async fn one(
     parameters.finish()?;
     let request: RequestId = request.parse().map_err(|_| QueryError::NotFound("request"))?;
     state.views.wait_for(View::Inferences, min_position).await?;
-    let visible = Visible::to(&asker);
-    let found = found(&state, &asker, View::Inferences, move |db| life::one(db, visible, request)).await?;
+    let found = found(&state, &mut asker, View::Inferences, move |db, visible| life::one(db, visible, request)).await?;
     let lives = [found.ok_or(QueryError::NotFound("request"))?];
-    let permit = state.admit(&asker).await?;
+    let permit = state.admit(&mut asker).await?;
     let facts = facts(&state, &permit, &lives).await?;
     let [life] = &lives;
     let items = named(&state, &permit, &asker, vec![shown(life, &facts)?]).await?;

@@ -60,9 +60,11 @@ pub struct QueryState {
 
 impl QueryState {
     /// Waits for the caller's turn to read. Whatever else there is to wait for comes before it: meanwhile nobody else reads
-    /// in its stead.
-    async fn admit(&self, asker: &Asker) -> Result<QueryPermit, QueryError> {
-        Ok(self.concurrency.admit_query(asker.requester()).await?)
+    /// in its stead. The caller is then looked up again: what it may see is to be asked after this, not before.
+    async fn admit(&self, asker: &mut Asker) -> Result<QueryPermit, QueryError> {
+        let permit = self.concurrency.admit_query(asker.requester()).await?;
+        asker.look_up_again(self)?;
+        Ok(permit)
     }
 }
 

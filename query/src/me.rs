@@ -123,14 +123,14 @@ struct Owner<I> {
 }
 
 /// Any key may ask. Parameter: `min_position`. Errors: 429 as for every query; 503 `VIEW_BEHIND`.
-async fn me(State(state): State<QueryState>, asker: Asker, query: QueryString) -> Result<Json<Me>, QueryError> {
+async fn me(State(state): State<QueryState>, mut asker: Asker, query: QueryString) -> Result<Json<Me>, QueryError> {
     let mut parameters = Parameters::parse(&query)?;
     let min_position = parameters.min_position(&state.log)?;
     parameters.finish()?;
     state.views.wait_for(View::Budgets, min_position).await?;
+    let permit = state.admit(&mut asker).await?;
     let (tables, now) = (state.tables.load(), state.clock.now());
     let binding = tables.budgets_for(&asker.chain).into_iter().map(|budget| budget.value.budget_id).collect();
-    let permit = state.admit(&asker).await?;
     let budgets = state.views.read(&permit, View::Budgets, move |db| budgets::standings_of(db, binding, now)).await?;
     let limits = (state.limits_left)(&asker.chain);
     let models = usable_models(&asker, &tables, now);

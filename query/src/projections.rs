@@ -1,6 +1,8 @@
 //! `GET /v1/projections`: where every view stands. `POST /v1/admin/views/{name}/rebuild`: a view is built anew while it
 //! answers. That makes no fact and leaves no event: rows come out as they were.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Path, State};
@@ -11,6 +13,7 @@ use openapi::schema::{self, object};
 use openapi::{Answer, Api, Operation, Shape};
 use projections::views::{View, ViewStatus};
 use serde_json::{Map, Value};
+use tokio::time::timeout;
 
 use crate::QueryState;
 use crate::asker::{Asker, QueryString};
@@ -21,6 +24,7 @@ use crate::parameters::Parameters;
 
 /// A body that says nothing.
 const BODY_BYTES_MAX: usize = 1024;
+const BODY_WAIT_MAX: Duration = Duration::from_secs(10);
 
 pub fn routes() -> Api<QueryState> {
     Api::new().get("/v1/projections", list, described_list).post(
@@ -73,7 +77,7 @@ fn shape() -> Shape {
 /// Per view: `name`, `version`, `position`, `lag_events`, `lag_ms`, `rebuilding`, `rebuild` (the one that is under way, or
 /// the last since the start: `state`, `started_at`, `finished_at`, `position`, `target`, `percent`, `error`) and `error`.
 /// Errors: 400 where `min_position` is beyond the log's end; 403 without `admin:access`.
-async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString) -> Result<Json<Page>, QueryError> {
+async fn list(State(state): State<QueryState>, mut asker: Asker, query: QueryString) -> Result<Json<Page>, QueryError> {
     asker.require(Permission::AdminAccess)?;
     let mut parameters = Parameters::parse(&query)?;
     parameters.min_position(&state.log)?;
@@ -87,27 +91,37 @@ async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString)
 /// Errors: 403 for who does not administrate the platform; 404 for an unknown view; 503 `DRAINING`.
 async fn rebuild(
     State(state): State<QueryState>,
-    asker: Asker,
+    mut asker: Asker,
     Path(name): Path<String>,
     query: QueryString,
     body: Body,
 ) -> Result<(StatusCode, Json<ViewStatus>), QueryError> {
     asker.require(Permission::AdminAccess)?;
-    if !asker.reaches_platform() {
-        let refusal = Refusal::new(ErrorCode::Forbidden, "views are built anew by who administrates the platform");
-        return Err(refusal.into());
-    }
+    // Before the body, so that nobody sends one for nothing; what counts is asked when it is there.
+    must_reach_the_platform(&asker)?;
     Parameters::parse(&query)?.finish()?;
     must_say_nothing(body).await?;
+    let _permit = state.concurrency.admit_command(asker.requester()).await?;
+    asker.look_up_again(&state)?;
+    must_reach_the_platform(&asker)?;
     let view = View::parse(&name).ok_or(QueryError::NotFound("view"))?;
     state.views.rebuild(view)?;
     let shown = state.views.status().into_iter().find(|status| status.name == view.as_str());
     Ok((StatusCode::ACCEPTED, Json(shown.ok_or(QueryError::NotFound("view"))?)))
 }
 
+fn must_reach_the_platform(asker: &Asker) -> Result<(), Refusal> {
+    if asker.reaches_platform() {
+        return Ok(());
+    }
+    Err(Refusal::new(ErrorCode::Forbidden, "views are built anew by who administrates the platform"))
+}
+
 /// No body, or an object without fields.
 async fn must_say_nothing(body: Body) -> Result<(), Refusal> {
-    let bytes = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| Refusal::invalid("", "no body is expected"))?;
+    let bytes = timeout(BODY_WAIT_MAX, to_bytes(body, BODY_BYTES_MAX)).await;
+    let bytes = bytes.map_err(|_| Refusal::invalid("", "the body did not arrive within 10 s"))?;
+    let bytes = bytes.map_err(|_| Refusal::invalid("", "no body is expected"))?;
     if bytes.is_empty() {
         return Ok(());
     }

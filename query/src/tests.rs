@@ -9,4 +9,5 @@ mod maximum;
 mod names;
 pub mod plan;
 mod ranges;
+mod rights;
 pub mod world;

@@ -58,16 +58,17 @@ struct UsagePage {
 /// null, and so is metadata that a request does not have. `totals`: of all groups, on whatever page they are.
 /// Errors: 400 for what is no parameter, and for metadata of more requests than are counted one by one; 403 without
 /// `usage:read`; 503 `VIEW_BEHIND`.
-async fn usage(State(state): State<QueryState>, asker: Asker, query: QueryString) -> Result<Response, QueryError> {
+async fn usage(State(state): State<QueryState>, mut asker: Asker, query: QueryString) -> Result<Response, QueryError> {
     asker.require(Permission::UsageRead)?;
     let mut parameters = Parameters::parse(&query)?;
     let min_position = parameters.min_position(&state.log)?;
     let format = Format::take(&mut parameters)?;
-    names::resolve_owners(&state, &asker, &mut parameters).await?;
+    names::resolve_owners(&state, &mut asker, &mut parameters).await?;
     let question = Question::take(parameters, format)?;
-    let (visible, question) = (Visible::to(&asker), Arc::new(question));
+    let question = Arc::new(question);
     wait(&state, &question, min_position).await?;
-    let permit = state.admit(&asker).await?;
+    let permit = state.admit(&mut asker).await?;
+    let visible = Visible::to(&asker);
     let found = if question.is_about_metadata() {
         by_metadata(&state, &permit, visible, &question).await?
     } else {

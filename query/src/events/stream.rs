@@ -104,6 +104,9 @@ impl Follower {
     /// What there is for this client, at most a chunk of it; `None` where that is nothing.
     async fn read(&mut self) -> Result<Option<Bytes>, QueryError> {
         let permit = self.state.concurrency.admit_query(self.caller.requester()).await?;
+        if !self.still_may() {
+            return Ok(None);
+        }
         let (filter, after) = (self.filter.clone(), self.after);
         let read = self.state.log.read(&permit, move |reader| {
             let found = reader.filtered(&filter, after, CHUNK_EVENTS)?;

@@ -35,7 +35,11 @@ const OWNERS: [(&str, StreamKind); 4] = [
 
 /// Puts ids in the place of what `partner`, `tenant`, `user` and `key` say.
 /// Errors: 400 for what means nothing that the caller sees, and for what means several.
-pub async fn resolve_owners(state: &QueryState, asker: &Asker, parameters: &mut Parameters) -> Result<(), QueryError> {
+pub async fn resolve_owners(
+    state: &QueryState,
+    asker: &mut Asker,
+    parameters: &mut Parameters,
+) -> Result<(), QueryError> {
     for (name, kind) in OWNERS {
         let Some(text) = parameters.peek(name).filter(|text| kind_of(text) != Some(kind)).map(str::to_owned) else {
             continue;
@@ -53,7 +57,7 @@ pub async fn resolve_owners(state: &QueryState, asker: &Asker, parameters: &mut 
 /// Errors: 400 for what means several.
 pub async fn resolve_actor_and_resource(
     state: &QueryState,
-    asker: &Asker,
+    asker: &mut Asker,
     parameters: &mut Parameters,
 ) -> Result<(), QueryError> {
     let is_key = |text: &&str| *text != "operator" && !text.starts_with("system:") && kind_of(text).is_none();
@@ -88,16 +92,16 @@ pub async fn resolve_actor_and_resource(
 /// [`MATCHES_MAX`].
 async fn meant(
     state: &QueryState,
-    asker: &Asker,
+    asker: &mut Asker,
     kinds: Vec<StreamKind>,
     text: &str,
 ) -> Result<Vec<String>, QueryError> {
-    let sight = Sight::of(state, asker, Visible::to(asker));
-    // Among things of all kinds nobody looks for a person.
-    let is_of_people = sight.people && kinds == [StreamKind::User];
     // That there is one and no other is said by a view alone that has taken in everything which was recorded by now.
     state.views.wait_for(View::Catalogue, state.log.head().position).await?;
     let permit = state.admit(asker).await?;
+    let sight = Sight::of(state, asker, Visible::to(asker));
+    // Among things of all kinds nobody looks for a person.
+    let is_of_people = sight.people && kinds == [StreamKind::User];
     let of = text.to_owned();
     let look = move |db: &Connection| {
         let mut ids = BTreeSet::new();

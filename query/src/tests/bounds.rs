@@ -6,7 +6,7 @@ use ::projections::caller::Caller;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::world::{Answer, OURS, THEIRS, World, operator};
+use super::world::{Answer, OURS, THEIRS, World, as_given, operator};
 
 fn code(answer: Answer) -> ErrorCode {
     answer.expect_err("a refusal").code
@@ -73,7 +73,7 @@ async fn another_tenants_things_are_not_found_and_not_listed() {
 #[tokio::test]
 async fn a_partners_key_sees_the_partner_with_all_of_its_tenants() {
     let world = World::new().await;
-    let partner = Caller { reach: Reach::Partner(OURS.partner()), ..all() };
+    let partner = as_given(Caller { reach: Reach::Partner(OURS.partner()), ..all() });
     assert!(world.get(&partner, &format!("/v1/admin/partners/{}", OURS.partner())).await.is_ok());
     assert!(world.get(&partner, &format!("/v1/admin/keys/{}", OURS.key())).await.is_ok());
     let other = format!("/v1/admin/partners/{}", THEIRS.partner());

@@ -10,10 +10,10 @@ use ::projections::caller::Caller;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::world::{House, OURS, THEIRS, World, operator, text};
+use super::world::{House, OURS, THEIRS, World, as_given, operator, text};
 
 fn analyst() -> Caller {
-    OURS.caller(&[Permission::UsageRead, Permission::AuditRead])
+    as_given(OURS.caller(&[Permission::UsageRead, Permission::AuditRead]))
 }
 
 fn admin() -> Caller {
@@ -21,7 +21,7 @@ fn admin() -> Caller {
 }
 
 fn partner() -> Caller {
-    Caller { reach: Reach::Partner(OURS.partner()), ..admin() }
+    as_given(Caller { reach: Reach::Partner(OURS.partner()), ..admin() })
 }
 
 /// A request of one house's key that is charged to the other house, as a key that reaches both may do.
