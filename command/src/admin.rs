@@ -28,6 +28,7 @@ mod routes;
 
 use std::sync::Arc;
 
+use events::concurrency::ConcurrencyLimiter;
 use events::event::admin::{Budget, Model, Partner, Price, Provider, RateLimit, Tenant, User};
 use events::ids::IdMaker;
 use events::log::Log;
@@ -55,6 +56,8 @@ pub struct AdminState {
     pub vault: Arc<Vault>,
     /// What bodies of commands may take.
     pub bodies: Arc<BodyMemory>,
+    /// How many commands a key and a tenant may have carried out at a time.
+    pub concurrency: ConcurrencyLimiter,
 }
 
 /// The write side of `/v1/admin`: `POST`, `PATCH`, `DELETE`. A request has to carry its [`events::ids::RequestId`], its

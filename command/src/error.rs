@@ -4,16 +4,17 @@
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
+use events::concurrency::NoRoom;
 use events::event::StreamKind;
 use events::log::{AppendError, LogError};
 use events::wire::{ErrorCode, Refusal};
-use http::StatusCode;
 
 use crate::admin::fields::FieldError;
 use crate::admin::life::LifeError;
 use crate::auth::hashing::HashingError;
 use crate::body::BodyError;
 use crate::idempotency::{IDEMPOTENCY_HEADER, MalformedKey};
+use crate::reply;
 use crate::secrets::VaultError;
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -30,6 +31,9 @@ pub enum CommandError {
     MediaType,
     #[error(transparent)]
     Body(#[from] BodyError),
+    /// The key or its tenant has as many commands carried out as it may.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// The caller has not the permission, or not any more; refused by the one place that knows them.
     #[error("the caller may not")]
     NotPermitted(Refusal),
@@ -100,6 +104,7 @@ impl CommandError {
             Self::IdempotencyKeyMalformed(_) => Refusal::invalid(IDEMPOTENCY_HEADER, message),
             Self::MediaType => Refusal::new(ErrorCode::UnsupportedMediaType, message),
             Self::Body(error) => error.into_refusal(),
+            Self::NoRoom(no_room) => no_room.refusal(),
             Self::NotPermitted(refusal) => refusal,
             Self::OutOfReach { .. } => Refusal::new(ErrorCode::Forbidden, message),
             Self::NotFound { .. } => Refusal::new(ErrorCode::NotFound, message),
@@ -157,6 +162,7 @@ impl CommandError {
             | Self::IdempotencyKeyMalformed(_)
             | Self::MediaType
             | Self::Body(_)
+            | Self::NoRoom(_)
             | Self::NotPermitted(_)
             | Self::OutOfReach { .. }
             | Self::NotFound { .. }
@@ -205,10 +211,11 @@ pub fn ledger_unavailable(recorded: &str, message: impl Into<String>) -> Refusal
 impl IntoResponse for CommandError {
     /// Status and refusal; the outermost layer words the body as the surface wants it.
     fn into_response(self) -> Response {
-        let refusal = self.into_refusal();
-        let status = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = status.into_response();
-        response.extensions_mut().insert(refusal);
+        let limit_reached = if let Self::NoRoom(no_room) = &self { no_room.limit_reached() } else { None };
+        let mut response = reply::refused(self.into_refusal());
+        if let Some(limit_reached) = limit_reached {
+            response.extensions_mut().insert(limit_reached);
+        }
         response
     }
 }

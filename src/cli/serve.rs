@@ -269,7 +269,7 @@ async fn open_door(
         // A warning, so that it is seen however little is logged: nobody can administrate without this file.
         tracing::warn!(path = %path.display(), "made the operator's key");
     }
-    let hasher = KeyHasher::default();
+    let (hasher, concurrency) = (KeyHasher::default(), ConcurrencyLimiter::default());
     let admin = AdminState {
         log: log.clone(),
         tables: tables.clone(),
@@ -279,6 +279,7 @@ async fn open_door(
         hasher: hasher.clone(),
         vault: Arc::clone(&vault),
         bodies: Arc::clone(&engines.bodies.administration),
+        concurrency: concurrency.clone(),
     };
     if config.dev {
         setup::ensure_dev(&admin, &tenancy, &config.data).await?;
@@ -309,7 +310,6 @@ async fn open_door(
         tokens: TokenCounter::default(),
         bodies: Arc::clone(&engines.bodies.inference),
     };
-    let concurrency = ConcurrencyLimiter::default();
     let last_uses = LastUses::new(Arc::clone(clock));
     let queries = QueryState {
         log: log.for_queries(),
@@ -318,7 +318,7 @@ async fn open_door(
         clock: Arc::clone(clock),
         closing: in_flight.draining(),
         limits_left: limits_left(&limits, tables),
-        concurrency: concurrency.clone(),
+        concurrency,
         last_uses: last_uses.clone(),
     };
     let health =
@@ -341,7 +341,6 @@ async fn open_door(
         in_flight: in_flight.clone(),
         answers: Answers::register(&engines.registry)?,
         cors: config.cors.clone(),
-        concurrency,
         last_uses,
     }))
 }

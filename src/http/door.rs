@@ -17,7 +17,6 @@ use command::inference::{POSITION_HEADER, REQUEST_ID_HEADER};
 use command::limits::{BindingLimits, LetIn, RateLimiter};
 use command::reply;
 use command::trace::TraceParent;
-use events::concurrency::{ConcurrencyLimiter, NoRoom};
 use events::event::{Actor, Chain, Context};
 use events::ids::{IdMaker, RequestId};
 use events::limit::LimitReached;
@@ -53,7 +52,6 @@ pub struct DoorParts {
     pub in_flight: InFlight,
     pub answers: Answers,
     pub cors: Option<CorsOrigins>,
-    pub concurrency: ConcurrencyLimiter,
     pub last_uses: LastUses,
 }
 
@@ -73,28 +71,15 @@ struct Shared {
     in_flight: InFlight,
     answers: Answers,
     cors: Option<Cors>,
-    concurrency: ConcurrencyLimiter,
     last_uses: LastUses,
 }
 
 impl Door {
     pub fn new(parts: DoorParts) -> Self {
-        let DoorParts {
-            routes,
-            authenticator,
-            tables,
-            access,
-            limits,
-            ids,
-            in_flight,
-            answers,
-            cors,
-            concurrency,
-            last_uses,
-        } = parts;
+        let DoorParts { routes, authenticator, tables, access, limits, ids, in_flight, answers, cors, last_uses } =
+            parts;
         let cors = cors.map(Cors::new);
-        let shared =
-            Shared { authenticator, tables, access, limits, ids, in_flight, answers, cors, concurrency, last_uses };
+        let shared = Shared { authenticator, tables, access, limits, ids, in_flight, answers, cors, last_uses };
         Self { routes: with_fallbacks(routes), shared: Arc::new(shared) }
     }
 
@@ -195,11 +180,7 @@ impl Door {
         let (limiter, tables) = (&self.shared.limits, &self.shared.tables);
         let limits = limiter.binding_administration(&tables.load(), &caller.chain);
         let mut response = match self.shared.let_administrate(&limits, caller) {
-            Ok(_let_in) if request.method().is_safe() => self.route(request).await,
-            Ok(_let_in) => match self.shared.concurrency.admit_command(caller.requester()).await {
-                Ok(_permit) => self.route(request).await,
-                Err(no_room) => no_room_for(&no_room),
-            },
+            Ok(_let_in) => self.route(request).await,
             Err(refusal) => reply::refused(refusal),
         };
         if let Some(standing) = limiter.standing(&limits) {
@@ -271,15 +252,6 @@ impl Shared {
         });
         self.access.denied(context, refusal.code);
     }
-}
-
-/// The key or its tenant has as many commands carried out as it may.
-fn no_room_for(no_room: &NoRoom) -> Response {
-    let mut response = reply::refused(no_room.refusal());
-    if let Some(reached) = no_room.limit_reached() {
-        response.extensions_mut().insert(reached);
-    }
-    response
 }
 
 fn with_fallbacks(routes: Router) -> Router {

@@ -9,4 +9,5 @@ mod malformed;
 mod request_bytes;
 mod resets;
 mod slow;
+mod slow_commands;
 pub mod wire;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, OriginalUri, Request};
+use events::concurrency::CommandPermit;
 use events::event::admin::Permission;
 use events::ids::RequestId;
 use events::log::{ClientAddress, Idempotency, SideRow};
@@ -27,6 +28,8 @@ pub struct AdminRequest {
     pub retry: Option<RetryKey>,
     body: HeldBody,
     says_nothing: bool,
+    /// Kept until the command has been carried out.
+    _permit: CommandPermit,
 }
 
 /// How a retry of the request is known: by the caller's own key for it, and by all that it says.
@@ -55,9 +58,11 @@ impl FromRequest<AdminState> for AdminRequest {
         if !needs_no_type && !body::is_json(&parts.headers) {
             return Err(CommandError::MediaType);
         }
+        // Not before the body is there: clients that send theirs slowly would hold the places of everybody else's commands.
+        let permit = admin.concurrency.admit_command(caller.requester()).await?;
         let caller = Desk::new(admin, &caller)?.caller;
         let retry = RetryKey::of(&parts.headers, &caller, &parts.method, &path, &body.bytes)?;
-        Ok(Self { caller, origin, request_id, retry, body, says_nothing })
+        Ok(Self { caller, origin, request_id, retry, body, says_nothing, _permit: permit })
     }
 }
 

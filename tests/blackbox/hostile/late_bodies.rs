@@ -9,14 +9,14 @@ use crate::tenant::{NATIVE, OPENAI, Tenant, made, text};
 use crate::upstream::MockUpstream;
 
 /// A request whose head was let in, and whose body the gateway is waiting for.
-struct Unfinished {
+pub struct Unfinished {
     wire: Wire,
     body: String,
 }
 
 impl Unfinished {
     /// `more` are further headers, each ended by `\r\n`.
-    async fn begin(gateway: &Gateway, secret: &str, request: (&str, &str), more: &str, body: &Value) -> Self {
+    pub async fn begin(gateway: &Gateway, secret: &str, request: (&str, &str), more: &str, body: &Value) -> Self {
         let ((method, path), body) = (request, body.to_string());
         let mut wire = Wire::open(gateway).await;
         let head = format!(
@@ -31,7 +31,7 @@ impl Unfinished {
         Self { wire, body }
     }
 
-    async fn finish(mut self) -> Answer {
+    pub async fn finish(mut self) -> Answer {
         self.wire.send(&self.body).await;
         self.wire.answer().await.expect("an answer")
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
+use events::concurrency::ConcurrencyLimiter;
 use events::event::Recorded;
 use events::event::admin::Permission;
 use events::ids::{IdMaker, SystemRandom};
@@ -60,7 +61,8 @@ impl Lab {
         let key_check = node_key.derived_key_check();
         let vault = Vault::new(node_key, log.clone(), ids.clone());
         let bodies = BodyMemory::new(BodyBounds::of_administration());
-        let admin = AdminState { log, tables, clock: port, ids, key_check, hasher, vault, bodies };
+        let concurrency = ConcurrencyLimiter::default();
+        let admin = AdminState { log, tables, clock: port, ids, key_check, hasher, vault, bodies, concurrency };
         let auth = door(&admin, &tenancy);
         let (router, _) = routes(admin.clone()).into_parts();
         Self { folder, clock, admin, tenancy, auth, router, _feed: feed }
