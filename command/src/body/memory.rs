@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use events::concurrency::Requester;
 use events::ids::{IdMap, KeyId, TenantId};
 use projections::caller::Caller;
 use tokio::sync::Semaphore;
@@ -15,6 +16,8 @@ use super::BODY_BYTES_MAX;
 const MIB: usize = 1024 * 1024;
 /// One body of the largest size and some small ones beside it: no share is below it.
 const SHARE_MIN: usize = BODY_BYTES_MAX + MIB;
+/// Beside the share of a key that administrates, for the commands of the other keys of its tenant.
+const OTHER_COMMANDS: usize = 7 * MIB;
 
 /// What may be held at a time, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +34,10 @@ impl BodyBounds {
         Self { process: bytes.max(tenant), tenant, key: (tenant / 4 * 3).max(SHARE_MIN) }
     }
 
-    /// Of commands, which are small and few.
+    /// Of commands, which are small and few. What one key leaves of its tenant's share is enough for those of the others.
     pub const fn of_administration() -> Self {
-        Self { process: 2 * SHARE_MIN, tenant: SHARE_MIN, key: SHARE_MIN }
+        let tenant = SHARE_MIN + OTHER_COMMANDS;
+        Self { process: 2 * tenant, tenant, key: SHARE_MIN }
     }
 }
 
@@ -46,28 +50,37 @@ const ARRIVING_MAX: usize = 8192;
 const LINGERING_MAX: usize = 32;
 
 /// Whose a body is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyOwner {
+    pool: Pool,
     tenant: Option<TenantId>,
     key: Option<KeyId>,
+}
+
+/// What a body takes its memory of. Nobody can take another pool's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pool {
+    /// Shared by all tenants.
+    Tenants,
+    /// Shared by the keys that administrate the platform.
+    Platform,
+    Operator,
 }
 
 impl BodyOwner {
     /// For inference: whom it is charged to.
     pub fn of_inference(caller: &Caller) -> Self {
-        Self { tenant: caller.chain.tenant, key: caller.chain.key }
+        Self { pool: Pool::Tenants, tenant: caller.chain.tenant, key: caller.chain.key }
     }
 
-    /// For administration: the operator has a share of its own beyond what all others have, so that it always gets through.
+    /// For administration: the operator, and the keys that reach the whole platform, have pools of their own beyond what
+    /// all tenants have, so that they always get through.
     pub fn of_administration(caller: &Caller) -> Self {
-        match caller.chain.key {
-            Some(key) => Self { tenant: caller.chain.tenant, key: Some(key) },
-            None => Self::default(),
+        match caller.requester() {
+            Requester::Operator => Self { pool: Pool::Operator, tenant: None, key: None },
+            Requester::PlatformKey(key) => Self { pool: Pool::Platform, tenant: None, key: Some(key) },
+            Requester::TenantKey { key, tenant } => Self { pool: Pool::Tenants, tenant: Some(tenant), key: Some(key) },
         }
-    }
-
-    const fn is_operator(self) -> bool {
-        self.tenant.is_none() && self.key.is_none()
     }
 }
 
@@ -108,7 +121,8 @@ pub struct BodyMemory {
 
 #[derive(Debug, Default)]
 struct Held {
-    process: Share,
+    all_tenants: Share,
+    platform: Share,
     operator: Share,
     tenants: IdMap<TenantId, Share>,
     keys: IdMap<KeyId, Share>,
@@ -154,7 +168,7 @@ impl BodyMemory {
     /// Bytes that are held now.
     pub fn bytes_held(&self) -> usize {
         let held = self.held();
-        held.process.bytes + held.operator.bytes
+        held.all_tenants.bytes + held.platform.bytes + held.operator.bytes
     }
 
     pub const fn bounds(&self) -> BodyBounds {
@@ -168,13 +182,6 @@ impl BodyMemory {
 
 impl Held {
     fn take(&mut self, bounds: BodyBounds, owner: BodyOwner, more: Share) -> Result<(), BoundOf> {
-        if owner.is_operator() {
-            if !self.operator.fits(more, bounds.tenant, ARRIVING_OF_TENANT_MAX) {
-                return Err(BoundOf::Process);
-            }
-            self.operator.add(more);
-            return Ok(());
-        }
         let of_key = owner.key.and_then(|key| self.keys.get(&key)).copied().unwrap_or_default();
         let of_tenant = owner.tenant.and_then(|tenant| self.tenants.get(&tenant)).copied().unwrap_or_default();
         if owner.key.is_some() && !of_key.fits(more, bounds.key, ARRIVING_OF_KEY_MAX) {
@@ -183,31 +190,40 @@ impl Held {
         if !of_tenant.fits(more, bounds.tenant, ARRIVING_OF_TENANT_MAX) {
             return Err(BoundOf::Tenant);
         }
-        if !self.process.fits(more, bounds.process, ARRIVING_MAX) {
+        let (bytes_max, arriving_max) = match owner.pool {
+            Pool::Tenants => (bounds.process, ARRIVING_MAX),
+            Pool::Platform | Pool::Operator => (bounds.tenant, ARRIVING_OF_TENANT_MAX),
+        };
+        let pool = self.pool(owner.pool);
+        if !pool.fits(more, bytes_max, arriving_max) {
             return Err(BoundOf::Process);
         }
+        pool.add(more);
         if let Some(key) = owner.key {
             self.keys.entry(key).or_default().add(more);
         }
         if let Some(tenant) = owner.tenant {
             self.tenants.entry(tenant).or_default().add(more);
         }
-        self.process.add(more);
         Ok(())
     }
 
-    fn give_back(&mut self, owner: BodyOwner, less: Share) {
-        if owner.is_operator() {
-            self.operator.subtract(less);
-            return;
+    const fn pool(&mut self, pool: Pool) -> &mut Share {
+        match pool {
+            Pool::Tenants => &mut self.all_tenants,
+            Pool::Platform => &mut self.platform,
+            Pool::Operator => &mut self.operator,
         }
+    }
+
+    fn give_back(&mut self, owner: BodyOwner, less: Share) {
         if let Some(key) = owner.key {
             subtract(&mut self.keys, key, less);
         }
         if let Some(tenant) = owner.tenant {
             subtract(&mut self.tenants, tenant, less);
         }
-        self.process.subtract(less);
+        self.pool(owner.pool).subtract(less);
     }
 }
 
@@ -277,7 +293,8 @@ impl Drop for BodyPermit {
 
 #[cfg(test)]
 mod tests {
-    use events::event::Chain;
+    use events::event::admin::Reach;
+    use events::event::{Actor, Chain};
     use proptest::prelude::*;
     use uuid::Uuid;
 
@@ -286,7 +303,8 @@ mod tests {
     const BOUNDS: BodyBounds = BodyBounds { process: 100, tenant: 40, key: 30 };
 
     fn owner(tenant: u128, key: u128) -> BodyOwner {
-        BodyOwner { tenant: Some(Uuid::from_u128(tenant).into()), key: Some(Uuid::from_u128(key).into()) }
+        let (tenant, key) = (Uuid::from_u128(tenant).into(), Uuid::from_u128(key).into());
+        BodyOwner { pool: Pool::Tenants, tenant: Some(tenant), key: Some(key) }
     }
 
     fn taking(memory: &Arc<BodyMemory>, owner: BodyOwner, bytes: usize) -> Result<BodyPermit, BoundOf> {
@@ -326,26 +344,38 @@ mod tests {
     }
 
     #[test]
-    fn the_operators_administration_gets_through_whatever_others_hold() {
+    fn commands_of_the_operator_and_of_platform_keys_get_through_whatever_tenants_hold() {
         let memory = BodyMemory::new(BOUNDS);
         let _others = [1, 2, 3].map(|tenant| taking(&memory, owner(tenant, tenant), 30).unwrap());
         let _rest = taking(&memory, owner(4, 4), 10).unwrap();
-        let operator = taking(&memory, BodyOwner::default(), 40).unwrap();
-        assert_eq!(taking(&memory, BodyOwner::default(), 1).err(), Some(BoundOf::Process));
-        drop(operator);
+        let operator = BodyOwner { pool: Pool::Operator, tenant: None, key: None };
+        let of_operator = taking(&memory, operator, 40).unwrap();
+        assert_eq!(taking(&memory, operator, 1).err(), Some(BoundOf::Process));
+        let platform = |key: u128| BodyOwner { pool: Pool::Platform, tenant: None, ..owner(0, key) };
+        let of_platform = taking(&memory, platform(5), 30).unwrap();
+        assert_eq!(taking(&memory, platform(5), 1).err(), Some(BoundOf::Key));
+        let of_another = taking(&memory, platform(6), 10).unwrap();
+        assert_eq!(taking(&memory, platform(7), 1).err(), Some(BoundOf::Process));
+        drop((of_operator, of_platform, of_another));
         assert_eq!(memory.bytes_held(), 100);
     }
 
     #[test]
-    fn a_body_is_counted_for_its_key_and_tenant_and_the_operators_commands_for_nobody() {
+    fn a_body_is_counted_for_its_key_and_tenant_and_commands_for_as_far_as_their_caller_reaches() {
         let chain = Chain { tenant: owner(1, 1).tenant, key: owner(1, 1).key, ..Chain::default() };
-        let caller = Caller::operator(chain);
-        assert_eq!(BodyOwner::of_inference(&caller), owner(1, 1));
-        assert_eq!(BodyOwner::of_administration(&caller), owner(1, 1));
+        let of_key = |reach| Caller { actor: Actor::Key(Uuid::from_u128(1).into()), reach, ..Caller::operator(chain) };
+        let tenant_key = of_key(Reach::Tenant(Uuid::from_u128(1).into()));
+        let platform_key = of_key(Reach::Platform);
         let operator = Caller::operator(Chain { key: None, ..chain });
-        let infers = BodyOwner::of_inference(&operator);
-        assert_eq!((infers.tenant, infers.key, infers.is_operator()), (owner(1, 1).tenant, None, false));
-        assert!(BodyOwner::of_administration(&operator).is_operator());
+        for caller in [&tenant_key, &platform_key] {
+            assert_eq!(BodyOwner::of_inference(caller), owner(1, 1), "{:?}", caller.reach);
+        }
+        assert_eq!(BodyOwner::of_inference(&operator), BodyOwner { key: None, ..owner(1, 1) });
+        assert_eq!(BodyOwner::of_administration(&tenant_key), owner(1, 1));
+        let none = BodyOwner { tenant: None, ..owner(1, 1) };
+        assert_eq!(BodyOwner::of_administration(&platform_key), BodyOwner { pool: Pool::Platform, ..none });
+        let operators = BodyOwner { pool: Pool::Operator, key: None, ..none };
+        assert_eq!(BodyOwner::of_administration(&operator), operators);
     }
 
     #[test]
@@ -387,7 +417,7 @@ mod tests {
             assert!(BODY_BYTES_MAX < key && key <= tenant && tenant <= process && process >= bytes, "{bounds:?}");
         }
         let bounds = BodyBounds::of_administration();
-        assert!(BODY_BYTES_MAX < bounds.key && bounds.tenant < bounds.process);
+        assert!(BODY_BYTES_MAX < bounds.key && bounds.key < bounds.tenant && bounds.tenant < bounds.process);
     }
 
     #[test]
@@ -396,7 +426,7 @@ mod tests {
         assert_eq!(BodyBounds::of_process(1 << 30), gib);
         let least = 34_603_008;
         assert_eq!(BodyBounds::of_process(0), BodyBounds { process: least, tenant: least, key: least });
-        let administration = BodyBounds { process: 2 * least, tenant: least, key: least };
+        let administration = BodyBounds { process: 80 * MIB, tenant: 40 * MIB, key: least };
         assert_eq!(BodyBounds::of_administration(), administration);
     }
 

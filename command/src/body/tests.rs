@@ -1,4 +1,6 @@
+use events::event::Chain;
 use http::HeaderValue;
+use projections::caller::Caller;
 
 use super::memory::BodyBounds;
 use super::*;
@@ -10,7 +12,7 @@ fn memory() -> Arc<BodyMemory> {
 }
 
 async fn read(memory: &Arc<BodyMemory>, headers: &HeaderMap, body: Body) -> Result<HeldBody, BodyError> {
-    whole(memory, BodyOwner::default(), headers, body).await
+    whole(memory, BodyOwner::of_administration(&Caller::operator(Chain::default())), headers, body).await
 }
 
 fn announcing(length: usize) -> HeaderMap {
@@ -76,7 +78,7 @@ async fn one_that_finds_no_memory_is_refused_and_gives_back_what_it_had() {
     let memory = memory();
     let first = read(&memory, &HeaderMap::new(), in_pieces(20, MIB)).await.expect("a whole body");
     let held = memory.bytes_held();
-    let second = read(&memory, &HeaderMap::new(), in_pieces(20, MIB)).await;
+    let second = read(&memory, &HeaderMap::new(), in_pieces(21, MIB)).await;
     assert_eq!(second.err(), Some(BodyError::NoMemory(BoundOf::Process)));
     assert_eq!(memory.bytes_held(), held);
     drop(first);
