@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::client::Reply;
 use crate::gateway::Gateway;
-use crate::tenant::{NATIVE, Tenant, made};
+use crate::tenant::{NATIVE, Tenant, made, text};
 use crate::upstream::{MockUpstream, Seen};
 
 const OLD_KEY: &str = "key-of-the-old-host-51c2";
@@ -89,4 +89,33 @@ async fn a_provider_that_ends_while_a_request_is_on_its_way_is_not_called_any_mo
         ended.reply.clone().must_be(503, "ALL_PROVIDERS_UNAVAILABLE");
         assert_eq!(ended.old.seen_of("ok"), usize::from(was_called));
     }
+}
+
+/// Holds: admin.kept-key
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_moves_a_provider_without_its_key_does_not_get_the_key() {
+    let (gateway, old, new) = (Gateway::start(), MockUpstream::start().await, MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &old, &["ok"]).await;
+    let user =
+        json!({ "tenant_id": tenant.id, "name": "a", "roles": [{ "role": "tenant_admin", "scope": "platform" }] });
+    let user = made(gateway.operator(), "/users", user).await;
+    let key = json!({ "user_id": user, "name": "platform", "permissions": ["admin:access"] });
+    let key = gateway.operator().post("/v1/admin/keys", &key).await.must(201).json();
+    let platform = gateway.client(Some(&text(&key["secret"])));
+    let one = format!("/v1/admin/providers/{}", tenant.provider);
+    let elsewhere = json!({ "base_url": new.base_url("openai") });
+    for administrator in [gateway.operator(), &platform] {
+        let refused = administrator.patch(&one, &elsewhere).await.must_be(400, "INVALID_REQUEST").json();
+        assert_eq!(refused["error"]["details"]["field"], "api_key", "{refused}");
+        tenant.chat("ok").await.must(200);
+    }
+    assert_eq!((old.seen().len(), new.seen().len()), (2, 0), "it was called where it was");
+    // Another path on the same server is no other server.
+    let longer = json!({ "base_url": format!("{}/", old.base_url("openai")) });
+    platform.patch(&one, &longer).await.must(200);
+    let without = json!({ "base_url": new.base_url("openai"), "api_key": null });
+    platform.patch(&one, &without).await.must(200);
+    tenant.chat("ok").await.must(200);
+    let [seen] = &new.seen()[..] else { panic!("called {} times", new.seen().len()) };
+    assert!(!seen.headers.contains_key("authorization"), "{:?}", seen.headers);
 }

@@ -51,6 +51,10 @@ pub enum ProviderError {
     AddressOverlaps(&'static str),
     #[error("is for kind openai alone: for anthropic a request is translated, and other fields are left out")]
     AllowedFieldsOfAnthropic,
+    #[error(
+        "is missing: its key is not sent to another scheme, host or port. Send api_key with base_url, or null to remove it"
+    )]
+    SecretOfAnotherOrigin,
     /// Four billion API keys.
     #[error("has no generation left")]
     GenerationsExhausted,
@@ -94,8 +98,10 @@ fn decide(life: &Life<Provider>, command: ProviderCommand) -> Result<Vec<Provide
             Ok(vec![ProviderFact::ProviderCreated(sound(made)?)])
         }
         ProviderCommand::ChangeProvider(change) => {
-            fits(life.live()?.kind, change.base_url.as_deref())?;
-            Ok(vec![ProviderFact::ProviderChanged(sound(change.over(life.live()?)?)?)])
+            let current = life.live()?;
+            fits(current.kind, change.base_url.as_deref())?;
+            keeps_its_secret_to_itself(current, &change)?;
+            Ok(vec![ProviderFact::ProviderChanged(sound(change.over(current)?)?)])
         }
         ProviderCommand::EndProvider => {
             Ok(life.end(|state| ProviderFact::ProviderEnded(Ended { id: state.provider_id }))?)
@@ -109,6 +115,18 @@ fn fits(kind: ProviderKind, given: Option<&str>) -> Result<(), ProviderError> {
         Some(overlap) => Err(ProviderError::AddressOverlaps(overlap)),
         None => Ok(()),
     }
+}
+
+/// An API key is never shown: it must not be sent either to anyone it was not given for, whoever changes the address.
+fn keeps_its_secret_to_itself(current: &Provider, change: &ChangeProvider) -> Result<(), ProviderError> {
+    let Some(moved_to) = change.base_url.as_deref().filter(|_| current.secret_generation > 0 && !change.new_secret)
+    else {
+        return Ok(());
+    };
+    if current.base_url.as_deref().is_some_and(|current| base_url::same_origin(current, moved_to)) {
+        return Ok(());
+    }
+    Err(ProviderError::SecretOfAnotherOrigin)
 }
 
 /// Rules over several fields, which hold after every command.
@@ -190,8 +208,9 @@ mod tests {
         given([ProviderCreated(private.clone())])
             .when(Change(close.clone()))
             .then_refused(ProviderError::AddressForbidden);
-        let moved = ChangeProvider { base_url: Some(PUBLIC.into()), ..close };
-        given([ProviderCreated(private)]).when(Change(moved)).then([ProviderChanged(openai(PUBLIC))]);
+        let moved = ChangeProvider { base_url: Some(PUBLIC.into()), new_secret: true, ..close };
+        let at_public = Provider { secret_generation: 2, ..openai(PUBLIC) };
+        given([ProviderCreated(private)]).when(Change(moved)).then([ProviderChanged(at_public)]);
     }
 
     #[test]
@@ -224,6 +243,23 @@ mod tests {
             .then_refused(ProviderError::AllowedFieldsOfAnthropic);
         let created = Provider { allowed_fields, ..anthropic };
         given([]).when(CreateProvider(created)).then_refused(ProviderError::AllowedFieldsOfAnthropic);
+    }
+
+    #[test]
+    fn a_key_that_is_kept_goes_to_no_other_scheme_host_or_port() {
+        let to = |base_url: &str| ChangeProvider { base_url: Some(base_url.into()), ..ChangeProvider::default() };
+        let keyless = Provider { secret_generation: 0, ..openai(PUBLIC) };
+        for other in ["http://api.example.com/v1", "https://api.example.com:8443/v1", "https://example.com/v1"] {
+            let refused = ProviderError::SecretOfAnotherOrigin;
+            given([ProviderCreated(openai(PUBLIC))]).when(Change(to(other))).then_refused(refused);
+            let with_key = ChangeProvider { new_secret: true, ..to(other) };
+            let moved = Provider { secret_generation: 2, ..openai(other) };
+            given([ProviderCreated(openai(PUBLIC))]).when(Change(with_key)).then([ProviderChanged(moved)]);
+            let moved = Provider { secret_generation: 0, ..openai(other) };
+            given([ProviderCreated(keyless.clone())]).when(Change(to(other))).then([ProviderChanged(moved)]);
+        }
+        let same = "https://api.example.com/v2";
+        given([ProviderCreated(openai(PUBLIC))]).when(Change(to(same))).then([ProviderChanged(openai(same))]);
     }
 
     #[test]

@@ -170,18 +170,6 @@ fn opens_private_network(desk: &Desk<'_>) -> Result<(), CommandError> {
     desk.platform("private addresses are opened by the platform")
 }
 
-/// A key that is never shown must not be sent to whom it was not given for either: whoever moves a provider to another
-/// host gives its key anew. The platform sees to that itself.
-fn keeps_its_key_to_itself(desk: &Desk<'_>, state: &Provider, moved_to: Option<&str>) -> Result<(), FieldError> {
-    let Some(moved_to) = moved_to.filter(|_| state.secret_generation > 0 && !desk.caller.reaches_platform()) else {
-        return Ok(());
-    };
-    if state.base_url.as_deref().is_some_and(|current| base_url::same_origin(current, moved_to)) {
-        return Ok(());
-    }
-    Err(FieldError::new("api_key", "must be given anew where base_url names another host"))
-}
-
 impl Administered for Life<Provider> {
     type Id = ProviderId;
     const PATH: &'static str = "/v1/admin/providers";
@@ -194,10 +182,13 @@ impl Administered for Life<Provider> {
             resource::required("name", schema::text(NAME_LEN_MAX))
                 .meaning("Unique among the live providers that all share, and among each tenant's own"),
             resource::required("kind", schema::one_of_names(KINDS)).fixed(),
-            resource::optional("base_url", schema::url(BASE_URL_LEN_MAX))
-                .kept()
-                .meaning("With /v1 for openai, the bare origin for anthropic"),
-            resource::optional("api_key", schema::formed(&format!("^[!-~]{{1,{API_KEY_LEN_MAX}}}$"))).hidden(),
+            resource::optional("base_url", schema::url(BASE_URL_LEN_MAX)).kept().meaning(
+                "With /v1 for openai, the bare origin for anthropic. A change of its scheme, host or port needs \
+                     api_key as well: a new one, or null to remove it",
+            ),
+            resource::optional("api_key", schema::formed(&format!("^[!-~]{{1,{API_KEY_LEN_MAX}}}$")))
+                .hidden()
+                .meaning("Sealed, and sent to no other scheme, host or port than those it was given with"),
             resource::optional("tenant_id", schema::id(TenantId::PREFIX))
                 .fixed()
                 .meaning("Whose own it is; shared by all where it is null"),
@@ -230,7 +221,9 @@ impl Administered for Life<Provider> {
             | ProviderError::AddressForbidden
             | ProviderError::AddressOverlaps(_) => FieldError::new("base_url", error.to_string()).into(),
             ProviderError::AllowedFieldsOfAnthropic => FieldError::new("allowed_fields", error.to_string()).into(),
-            ProviderError::SecretOfSimulator => FieldError::new("api_key", error.to_string()).into(),
+            ProviderError::SecretOfSimulator | ProviderError::SecretOfAnotherOrigin => {
+                FieldError::new("api_key", error.to_string()).into()
+            }
             ProviderError::GenerationsExhausted => CommandError::GenerationsExhausted,
         }
     }
@@ -294,9 +287,6 @@ impl Administered for Life<Provider> {
         let private = allow_private_network.unwrap_or(state.allow_private_network);
         if private && (base_url.is_some() || allow_private_network.is_some()) {
             opens_private_network(desk)?;
-        }
-        if api_key == Patched::Kept {
-            keeps_its_key_to_itself(desk, state, base_url.as_deref())?;
         }
         let (id, tenant) = (state.provider_id, state.tenant_id);
         // One that shares its name with another keeps it until it is given a new one.
