@@ -27,6 +27,7 @@ use crate::QueryState;
 use crate::asker::{Asker, QueryString};
 use crate::described;
 use crate::error::QueryError;
+use crate::names::name_scopes;
 use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Page, Placed};
 use crate::parameters::Parameters;
 use crate::visible::Visible;
@@ -117,13 +118,7 @@ async fn list(
         resources =
             resources.into_iter().map(|resource| Placed { item: named(resource.item, &people), ..resource }).collect();
     }
-    if kind == StreamKind::Key {
-        let items = resources.iter_mut().map(|resource| &mut resource.item).collect();
-        keys::complete(&state, &permit, &asker, items).await?;
-    }
-    if kind == StreamKind::Price {
-        resources.iter_mut().for_each(|resource| prices::complete(&state, &mut resource.item));
-    }
+    complete(&state, &permit, &asker, kind, resources.iter_mut().map(|resource| &mut resource.item).collect()).await?;
     Ok(Page::cut(found.position, resources, cut))
 }
 
@@ -145,17 +140,31 @@ async fn one(
     let visible = Visible::within_reach(&asker);
     let found = state.views.read(&permit, View::Catalogue, move |db| resources::one(db, visible, kind, &id)).await?;
     let mut resource = found.value.ok_or(QueryError::NotFound(what))?;
-    if kind == StreamKind::Key {
-        keys::complete(&state, &permit, &asker, vec![&mut resource]).await?;
-    }
-    if kind == StreamKind::Price {
-        prices::complete(&state, &mut resource);
-    }
+    complete(&state, &permit, &asker, kind, vec![&mut resource]).await?;
     if kind != StreamKind::User {
         return Ok(Json(resource));
     }
     let people = people((&state.log, &permit), std::iter::once(&resource)).await?;
     Ok(Json(named(resource, &people)))
+}
+
+/// Puts in what these show of themselves besides their bodies.
+async fn complete(
+    state: &QueryState,
+    permit: &QueryPermit,
+    asker: &Asker,
+    kind: StreamKind,
+    resources: Vec<&mut Value>,
+) -> Result<(), QueryError> {
+    match kind {
+        StreamKind::Key => keys::complete(state, permit, asker, resources).await,
+        StreamKind::Budget | StreamKind::RateLimit => name_scopes(state, permit, asker, resources).await,
+        StreamKind::Price => {
+            resources.into_iter().for_each(|price| prices::complete(state, price));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// For everything that was recorded before the question came.

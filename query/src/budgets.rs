@@ -4,7 +4,6 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use chrono::{DateTime, Utc};
-use events::concurrency::QueryPermit;
 use events::event::admin::Permission;
 use events::ids::BudgetId;
 use events::money::{NanoUsd, NanoUsdSum};
@@ -22,7 +21,7 @@ use crate::asker::{Asker, QueryString};
 use crate::described;
 use crate::error::QueryError;
 use crate::found::found;
-use crate::names::Names;
+use crate::names::name_scopes;
 use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Page, Placed};
 use crate::parameters::Parameters;
 use crate::visible::Visible;
@@ -84,7 +83,7 @@ async fn list(State(state): State<QueryState>, mut asker: Asker, query: QueryStr
     let read = move |db: &Connection| standings(db, visible, now, cut, include_ended);
     let found = state.views.read(&permit, View::Budgets, read).await?;
     let mut budgets = found.value;
-    put_names(&state, &permit, &asker, budgets.iter_mut().map(|budget| &mut budget.item).collect()).await?;
+    name_scopes(&state, &permit, &asker, budgets.iter_mut().map(|budget| &mut budget.item).collect()).await?;
     Ok(Page::cut(found.position, budgets, cut))
 }
 
@@ -105,27 +104,8 @@ async fn one(
     let found = found(&state, &mut asker, View::Budgets, move |db, visible| standing(db, visible, now, id)).await?;
     let mut budget = found.ok_or(QueryError::NotFound("budget"))?.item;
     let permit = state.admit(&mut asker).await?;
-    put_names(&state, &permit, &asker, vec![&mut budget]).await?;
+    name_scopes(&state, &permit, &asker, vec![&mut budget]).await?;
     Ok(Json(budget))
-}
-
-/// Whose budget each of these is, by name.
-async fn put_names(
-    state: &QueryState,
-    permit: &QueryPermit,
-    asker: &Asker,
-    budgets: Vec<&mut Value>,
-) -> Result<(), QueryError> {
-    let owner = |budget: &Value| {
-        let owner = budget["scope"].as_object().and_then(|scope| scope.values().next());
-        owner.and_then(Value::as_str).unwrap_or_default().to_owned()
-    };
-    let ids = budgets.iter().map(|budget| owner(budget)).collect();
-    let names = Names::find(state, permit, asker, ids).await?;
-    for budget in budgets {
-        budget["scope_name"] = names.get(&owner(budget)).into();
-    }
-    Ok(())
 }
 
 fn standings(

@@ -21,6 +21,7 @@ use crate::asker::{Asker, QueryString};
 use crate::budgets;
 use crate::described;
 use crate::error::QueryError;
+use crate::names::name_scopes;
 use crate::parameters::Parameters;
 
 pub fn routes() -> Api<QueryState> {
@@ -131,7 +132,9 @@ async fn me(State(state): State<QueryState>, mut asker: Asker, query: QueryStrin
     let permit = state.admit(&mut asker).await?;
     let (tables, now) = (state.tables.load(), state.clock.now());
     let binding = tables.budgets_for(&asker.chain).into_iter().map(|budget| budget.value.budget_id).collect();
-    let budgets = state.views.read(&permit, View::Budgets, move |db| budgets::standings_of(db, binding, now)).await?;
+    let mut budgets =
+        state.views.read(&permit, View::Budgets, move |db| budgets::standings_of(db, binding, now)).await?;
+    name_scopes(&state, &permit, &asker, budgets.value.iter_mut().collect()).await?;
     let limits = (state.limits_left)(&asker.chain);
     let models = usable_models(&asker, &tables, now);
     Ok(Json(said_of(&asker, &tables, models, limits, budgets)))

@@ -12,6 +12,7 @@ use events::event::admin::Permission;
 use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
 use projections::views::{View, ViewsError};
 use rusqlite::{Connection, OptionalExtension};
+use serde_json::Value;
 
 use crate::QueryState;
 use crate::asker::Asker;
@@ -93,6 +94,24 @@ impl Names {
     pub fn get(&self, id: &str) -> Option<&str> {
         self.0.get(id).map(String::as_str)
     }
+}
+
+/// Puts `scope_name` beside the `scope` of each of these budgets or limits.
+pub async fn name_scopes(
+    state: &QueryState,
+    permit: &QueryPermit,
+    asker: &Asker,
+    bound: Vec<&mut Value>,
+) -> Result<(), QueryError> {
+    let owner = |one: &Value| {
+        let owner = one["scope"].as_object().and_then(|scope| scope.values().next());
+        owner.and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let names = Names::find(state, permit, asker, bound.iter().map(|one| owner(one)).collect()).await?;
+    for one in bound {
+        one["scope_name"] = names.get(&owner(one)).into();
+    }
+    Ok(())
 }
 
 /// What the catalogue says.

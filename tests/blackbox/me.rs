@@ -40,6 +40,7 @@ async fn a_key_learns_who_it_is_what_it_may_use_and_what_is_left() {
     assert_eq!((&left["limit"], &left["remaining"]), (&json!(10), &json!(9)));
     let budget = &me["budgets"][0];
     assert_eq!((&budget["id"], &budget["settled_usd"]), (&json!(tenant.budget), &json!(cost)));
+    assert_eq!(budget["scope_name"], json!(tenant.name));
     assert_eq!(me["budgets"].as_array().map(Vec::len), Some(1));
 }
 

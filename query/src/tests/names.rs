@@ -80,6 +80,12 @@ async fn names_stand_beside_ids_for_whoever_may_see_them() {
         assert_eq!(own["scope_name"], ours);
         let one = world.get(&caller, &format!("/v1/budgets/{}", OURS.budget())).await.expect("a budget");
         assert_eq!(one["scope_name"], ours);
+        if caller.may(Permission::AdminAccess) {
+            let path = format!("/v1/admin/budgets/{}", OURS.budget());
+            assert_eq!(world.get(&caller, &path).await.expect("a budget")["scope_name"], ours);
+            let listed = world.items(&caller, "/v1/admin/budgets").await;
+            assert!(listed.iter().any(|budget| budget["scope_name"] == ours), "{listed:?}");
+        }
         let audit = world.items(&caller, &format!("/v1/audit?min_position={position}&limit=1000")).await;
         let of = |kind: &str, id: String| {
             let resource = format!("{kind}/{id}");

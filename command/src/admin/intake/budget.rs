@@ -12,7 +12,7 @@ use projections::resource::ResourceState;
 use projections::tables::Tables;
 use serde_json::json;
 
-use super::scope::scope;
+use super::scope::{scope, scope_name};
 use crate::admin::budget::{BudgetCommand, BudgetError, ChangeBudget};
 use crate::admin::desk::Desk;
 use crate::admin::fields::{Field, FieldError, Fields};
@@ -50,6 +50,7 @@ impl Administered for Life<Budget> {
                 .meaning("shrink lowers the output cap to what is left"),
             resource::defaulting("enforcement", schema::one_of_names(ENFORCEMENTS), json!("hard"))
                 .meaning("observe refuses nothing, and records what it would have refused"),
+            scope_name(),
         ];
         let scope = json!({ "tenant_id": "ten_00000000000000000000000000000001" });
         let example = json!({ "scope": scope, "limit_usd": "5", "period": "month" });

@@ -12,7 +12,7 @@ use projections::resource::ResourceState;
 use projections::tables::Tables;
 use serde_json::json;
 
-use super::scope::scope;
+use super::scope::{scope, scope_name};
 use crate::admin::desk::Desk;
 use crate::admin::fields::{Field, FieldError, Fields};
 use crate::admin::life::{AdminAggregate, Life};
@@ -42,7 +42,7 @@ impl Administered for Life<RateLimit> {
             resource::optional(measure.as_str(), schema::whole(1, number_max(measure)))
                 .meaning("At least one of the measures is there")
         });
-        let members = [scope].into_iter().chain(measures).collect();
+        let members = [scope].into_iter().chain(measures).chain([scope_name()]).collect();
         let scope = json!({ "tenant_id": "ten_00000000000000000000000000000001" });
         let example = json!({ "scope": scope, "requests_per_minute": 60 });
         Form { kind: "rate_limit", prefix: LimitId::PREFIX, members, example }

@@ -2,6 +2,9 @@
 
 use events::event::admin::Scope;
 
+use openapi::resource::{self, Member};
+use openapi::schema;
+
 use crate::admin::fields::{Field, FieldError};
 
 const NAMES: &str = "partner_id, tenant_id, user_id, key_id";
@@ -15,4 +18,9 @@ pub fn scope(field: Field) -> Result<Scope, FieldError> {
         "key_id" => Ok(Scope::Key(id.parsed()?)),
         _ => Err(id.error(format!("must be one of {NAMES}"))),
     }
+}
+
+/// Where it is read: whose the scope is.
+pub fn scope_name() -> Member {
+    resource::read("scope_name", schema::nullable(schema::string())).meaning("Null where you may not see it")
 }
