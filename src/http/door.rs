@@ -349,11 +349,11 @@ fn tell(told: &Told<'_>, response: &Response, began: Instant) {
     let latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let status = response.status().as_u16();
     if cause.is_some() {
-        tracing::error!(request_id, trace_id, %method, path, status, latency_ms, cause, "answer");
+        tracing::error!(request_id, trace_id, %method, path, status, latency_ms, cause, "answered");
     } else if status >= 500 && is_ours {
-        tracing::warn!(request_id, trace_id, %method, path, status, latency_ms, "answer");
+        tracing::warn!(request_id, trace_id, %method, path, status, latency_ms, "answered");
     } else {
-        tracing::debug!(request_id, trace_id, %method, path, status, latency_ms, "answer");
+        tracing::debug!(request_id, trace_id, %method, path, status, latency_ms, "answered");
     }
 }
 

@@ -126,7 +126,7 @@ async fn a_client_that_left_before_the_second_try_pays_nothing() {
     let mut waiting = Waiting::new();
     let client = waiting.ask(&gateway, &tenant, tenant.ask("e429-1"));
     let refused = async {
-        while !gateway.stderr().contains("call an upstream") {
+        while !gateway.stderr().contains("a call to an upstream failed") {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };

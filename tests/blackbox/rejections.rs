@@ -132,7 +132,7 @@ async fn credentials_that_an_upstream_repeats_in_a_rejection_reach_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_only_the_operator_can_mend_stays_a_502_and_the_log_says_what_to_look_at() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
-    let backends = ["reject-401", "reject-403", "reject-404", "reject-400"];
+    let backends = ["reject-401", "reject-403", "reject-404", "reject-400", "e500"];
     let tenant = Tenant::new(&gateway, &upstream, &backends).await;
     for model in backends {
         let reply = tenant.chat(model).await;
@@ -149,7 +149,7 @@ async fn what_only_the_operator_can_mend_stays_a_502_and_the_log_says_what_to_lo
         let line = lines.iter().find(|line| line["fields"]["status"] == status || line["status"] == status);
         line.unwrap_or_else(|| panic!("no line about {status}: {log}")).to_string()
     };
-    for (status, what) in [(401, "api_key"), (403, "may it use the model"), (404, "base_url")] {
+    for (status, what) in [(401, "api_key"), (403, "may it use the model"), (404, "base_url"), (500, "status page")] {
         assert!(look_at(status).contains(what), "{}", look_at(status));
     }
     assert!(!log.contains("\"status\":400"), "a client's mistake is no warning: {log}");

@@ -212,6 +212,6 @@ async fn a_line_about_a_request_says_which_and_of_which_trace() {
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
     let about: Vec<&Value> = lines.iter().filter(|line| line["request_id"] == *request).collect();
     let messages: Vec<_> = about.iter().filter_map(|line| line["message"].as_str()).collect();
-    assert_eq!(messages, ["call an upstream", "call an upstream", "answer"], "{log}");
+    assert_eq!(messages, ["a call to an upstream failed", "a call to an upstream failed", "answered"], "{log}");
     assert!(about.iter().all(|line| line["trace_id"] == TRACE), "{log}");
 }

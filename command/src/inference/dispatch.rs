@@ -148,8 +148,8 @@ fn log_failure(failure: &CallFailure, target: &PlannedTarget, request_id: &str, 
     if failure.is_rejection() {
         tracing::debug!(request_id, trace_id, backend, reason, status, "an upstream rejects a request");
     } else {
-        let look_at = failure.sentence();
-        tracing::warn!(request_id, trace_id, backend, reason, status, look_at, "call an upstream");
+        let look_at = failure.look_at();
+        tracing::warn!(request_id, trace_id, backend, reason, status, look_at, "a call to an upstream failed");
     }
 }
 

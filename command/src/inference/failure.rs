@@ -188,6 +188,26 @@ impl CallFailure {
         }
     }
 
+    /// What to look at first, for whoever runs the gateway.
+    pub const fn look_at(&self) -> &'static str {
+        match &self.cause {
+            Cause::Refused(refusal) => match refusal.kind {
+                UpstreamRefusalKind::RateLimited { .. } => {
+                    "the gateway's quota at the upstream is used up: raise it there, or give the model a second target"
+                }
+                UpstreamRefusalKind::Transient { .. } => {
+                    "the upstream is in trouble: its status page; a second target of the model would take over"
+                }
+                _ => self.sentence(),
+            },
+            Cause::Timeout => "the upstream took longer than its provider's timeout_ms or idle_timeout_ms",
+            Cause::Send(SendError::Closed | SendError::Malformed) | Cause::Fault(_) => {
+                "the upstream broke off, or sent what is no answer: is base_url right, and what does its own log say?"
+            }
+            _ => self.sentence(),
+        }
+    }
+
     /// What the client of a request with one target is told.
     fn refusal_alone(&self) -> Refusal {
         if let Some(wait) = self.rate_limited() {

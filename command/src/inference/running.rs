@@ -235,7 +235,7 @@ impl Running {
                     backend = self.target.as_ref().map(|target| &*target.name),
                     reason = failure.reason(),
                     status = failure.status,
-                    "call an upstream for a client that has left"
+                    "a call to an upstream failed, whose client has left"
                 );
                 if failure.was_refused() {
                     self.call_failed(&failure);
