@@ -123,6 +123,9 @@ pub struct ServeArgs {
     /// Memory that the bodies of inference requests may take at a time, in MiB
     #[arg(long, env = "LEDGERWAY_BODY_MEMORY_MIB", value_name = "MIB", default_value = "160")]
     pub body_memory_mib: String,
+    /// Memory that answers to inference requests may take at a time, in MiB
+    #[arg(long, env = "LEDGERWAY_ANSWER_MEMORY_MIB", value_name = "MIB", default_value = "160")]
+    pub answer_memory_mib: String,
 }
 
 #[derive(Args)]

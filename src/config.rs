@@ -27,8 +27,8 @@ pub use setting::{Flags, Setting, WrongConfig};
 const HOLD_TTL_SECONDS_MAX: u64 = 86_400;
 const DRAIN_SECONDS_MAX: u64 = 3_600;
 /// Two bodies of the largest size.
-const BODY_MEMORY_MIB_MIN: usize = 66;
-const BODY_MEMORY_MIB_MAX: usize = 1_048_576;
+const MEMORY_MIB_MIN: usize = 66;
+const MEMORY_MIB_MAX: usize = 1_048_576;
 const REQUESTS_AN_HOUR_MAX: u64 = 1_000_000_000;
 /// Parts that can run in a process of their own: this version runs all of them in one.
 pub const MODES: [&str; 1] = ["all"];
@@ -50,6 +50,7 @@ pub struct Config {
     pub cors: Option<CorsOrigins>,
     pub default_limits: DefaultLimits,
     pub bodies: BodyBounds,
+    pub answers: BodyBounds,
     /// Where traces are exported to.
     pub traces: Option<TraceTarget>,
     pub admin_key: Option<Secret>,
@@ -88,7 +89,8 @@ impl Config {
                 admin_requests_per_hour: flags
                     .judge(ADMIN_RATE_LIMIT_REQUESTS, requests_an_hour(&args.admin_rate_limit_requests))?,
             },
-            bodies: flags.judge(BODY_MEMORY_MIB, bodies(&args.body_memory_mib))?,
+            bodies: flags.judge(BODY_MEMORY_MIB, memory(&args.body_memory_mib))?,
+            answers: flags.judge(ANSWER_MEMORY_MIB, memory(&args.answer_memory_mib))?,
             traces: tracing::target(&variable)?,
             admin_key: variable(ADMIN_KEY.variable).map(admin_key).transpose()?,
             node_key: node_key(NODE_KEY, &variable)?,
@@ -160,12 +162,12 @@ fn unknown_usage(text: &str) -> Result<UnknownUsage, String> {
     found.ok_or_else(|| format!("is {:?}, and must be charge_hold or release", shown(text)))
 }
 
-fn bodies(text: &str) -> Result<BodyBounds, String> {
-    let allowed = |mib: &usize| (BODY_MEMORY_MIB_MIN..=BODY_MEMORY_MIB_MAX).contains(mib);
+fn memory(text: &str) -> Result<BodyBounds, String> {
+    let allowed = |mib: &usize| (MEMORY_MIB_MIN..=MEMORY_MIB_MAX).contains(mib);
     let read = text.parse().ok().filter(allowed).map(|mib| BodyBounds::of_process(mib * 1024 * 1024));
     read.ok_or_else(|| {
         let shown = shown(text);
-        format!("is {shown:?}, and must be a whole number of MiB from {BODY_MEMORY_MIB_MIN} to {BODY_MEMORY_MIB_MAX}")
+        format!("is {shown:?}, and must be a whole number of MiB from {MEMORY_MIB_MIN} to {MEMORY_MIB_MAX}")
     })
 }
 
@@ -234,6 +236,7 @@ mod tests {
             rate_limit_requests: String::new(),
             admin_rate_limit_requests: String::new(),
             body_memory_mib: "160".to_owned(),
+            answer_memory_mib: "160".to_owned(),
         }
     }
 
@@ -259,8 +262,10 @@ mod tests {
             assert_eq!(refused(&wrong, "", "").name, "LEDGERWAY_UNKNOWN_USAGE");
         }
         for wrong in ["", "65", "1048577", "-66", "160MiB", "1e3"] {
-            let wrong = ServeArgs { body_memory_mib: wrong.to_owned(), ..args() };
-            assert_eq!(refused(&wrong, "", "").name, "LEDGERWAY_BODY_MEMORY_MIB");
+            let of_bodies = ServeArgs { body_memory_mib: wrong.to_owned(), ..args() };
+            assert_eq!(refused(&of_bodies, "", "").name, "LEDGERWAY_BODY_MEMORY_MIB");
+            let of_answers = ServeArgs { answer_memory_mib: wrong.to_owned(), ..args() };
+            assert_eq!(refused(&of_answers, "", "").name, "LEDGERWAY_ANSWER_MEMORY_MIB");
         }
         let wrong = ServeArgs { mode: "banana".to_owned(), ..args() };
         assert_eq!(refused(&wrong, "", "").name, "LEDGERWAY_MODE");

@@ -42,10 +42,11 @@ pub struct Metrics {
     pub bodies: Bodies,
 }
 
-/// The memory that bodies of requests may take.
+/// The memory that bodies of requests may take, and answers to those for inference.
 #[derive(Clone)]
 pub struct Bodies {
     pub inference: Arc<BodyMemory>,
+    pub answers: Arc<BodyMemory>,
     pub administration: Arc<BodyMemory>,
 }
 
@@ -121,6 +122,10 @@ impl Metrics {
         let bound = "ledgerway_request_body_bytes_max";
         text.family(bound, Kind::Gauge, "Bytes of request bodies that may be held at a time");
         kinds.iter().for_each(|(kind, bodies)| text.sample(bound, &[("kind", kind)], bodies.bounds().process));
+        let answers = &self.bodies.answers;
+        text.gauge("ledgerway_answer_bytes", "Bytes of large answers that are held", answers.bytes_held());
+        let bound = "Bytes of large answers that may be held at a time";
+        text.gauge("ledgerway_answer_bytes_max", bound, answers.bounds().process);
     }
 
     fn write_views(&self, text: &mut Text) {

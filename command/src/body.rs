@@ -1,6 +1,6 @@
 //! A request's body: complete, bounded in size, time and speed, and counted in the memory that bodies may take.
 
-mod buffer;
+pub(crate) mod buffer;
 pub mod memory;
 
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 
 mod abandoned;
 mod admission;
+mod answer_permit;
 mod bound;
 mod call;
 mod credentials;
@@ -18,6 +19,7 @@ mod stream;
 mod turn;
 mod watched;
 mod whole;
+mod whole_body;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +56,7 @@ use crate::tokens::TokenCounter;
 use crate::trace::Tracer;
 use crate::upstream::UpstreamClients;
 use admission::Asking;
+use failure::no_memory;
 use plan::Plan;
 
 pub use abandoned::AbandonedCalls;
@@ -89,6 +92,8 @@ pub struct Gateway {
     pub tokens: TokenCounter,
     /// What bodies of requests may take.
     pub bodies: Arc<BodyMemory>,
+    /// What answers may take.
+    pub answers: Arc<BodyMemory>,
 }
 
 impl Gateway {
@@ -232,6 +237,10 @@ async fn prepare(
     let idempotency_key = idempotency::key_of(request.headers())
         .map_err(|error| Refusal::invalid(idempotency::IDEMPOTENCY_HEADER, error.to_string()))?;
     let HeldBody { bytes, permit: body_permit } = read_body(gateway, caller, request).await?;
+    gateway
+        .answers
+        .must_have_room(BodyOwner::of_inference(caller), answer_permit::STEP)
+        .map_err(|bound| no_memory(bound, "nothing was sent to a provider"))?;
     way.course.passed(Stage::Body);
     let tables = gateway.tables.load();
     let caller = user_of_models(&tables, caller, gateway.clock.now())?;

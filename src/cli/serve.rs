@@ -192,6 +192,7 @@ async fn start_engines(config: &Config, clock: &Arc<dyn Clock>) -> Result<Engine
     let (figures, counting) = figures::start(&log, &tables, &registry)?;
     let bodies = Bodies {
         inference: BodyMemory::new(config.bodies),
+        answers: BodyMemory::new(config.answers),
         administration: BodyMemory::new(BodyBounds::of_administration()),
     };
     Ok(Engines { log, tables, feed, views, views_thread, access, registry, figures, counting, bodies })
@@ -309,6 +310,7 @@ async fn open_door(
         abandoned: abandoned.clone(),
         tokens: TokenCounter::default(),
         bodies: Arc::clone(&engines.bodies.inference),
+        answers: Arc::clone(&engines.bodies.answers),
     };
     let last_uses = LastUses::new(Arc::clone(clock));
     let queries = QueryState {

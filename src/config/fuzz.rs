@@ -40,6 +40,7 @@ fn a_configuration_is_used_as_it_says_or_refused_by_name() {
             &mut args.rate_limit_requests,
             &mut args.admin_rate_limit_requests,
             &mut args.body_memory_mib,
+            &mut args.answer_memory_mib,
         ];
         for field in fields {
             if dice.one_in(4) {
@@ -66,6 +67,7 @@ fn a_configuration_is_used_as_it_says_or_refused_by_name() {
                 assert!(config.drain_timeout.as_secs() <= DRAIN_SECONDS_MAX);
                 assert!(config.drain_delay.as_secs() <= DRAIN_SECONDS_MAX);
                 assert_eq!(Ok(config.bodies.process / (1024 * 1024)), args.body_memory_mib.parse());
+                assert_eq!(Ok(config.answers.process / (1024 * 1024)), args.answer_memory_mib.parse());
                 assert_eq!(config.cors.is_none(), args.cors_origins.trim().is_empty());
                 let DefaultLimits { requests_per_hour, admin_requests_per_hour } = config.default_limits;
                 assert_eq!(requests_per_hour, args.rate_limit_requests.parse().ok());

@@ -36,12 +36,13 @@ pub const DRAIN_DELAY_SECONDS: Setting = setting("LEDGERWAY_DRAIN_DELAY_SECONDS"
 pub const RATE_LIMIT_REQUESTS: Setting = setting("LEDGERWAY_RATE_LIMIT_REQUESTS", "1000");
 pub const ADMIN_RATE_LIMIT_REQUESTS: Setting = setting("LEDGERWAY_ADMIN_RATE_LIMIT_REQUESTS", "1000");
 pub const BODY_MEMORY_MIB: Setting = setting("LEDGERWAY_BODY_MEMORY_MIB", "160");
+pub const ANSWER_MEMORY_MIB: Setting = setting("LEDGERWAY_ANSWER_MEMORY_MIB", "160");
 pub const CORS_ORIGINS: Setting = setting("LEDGERWAY_CORS_ORIGINS", "https://app.example.com,http://localhost:3000");
 pub const JSON: Setting = setting("LEDGERWAY_JSON", "true");
 pub const LOG_ONLY: Setting = setting("LEDGERWAY_LOG_ONLY", "true");
 
 /// Every setting of this version.
-pub const ALL: [Setting; 19] = [
+pub const ALL: [Setting; 20] = [
     LISTEN,
     METRICS_LISTEN,
     DATA,
@@ -58,6 +59,7 @@ pub const ALL: [Setting; 19] = [
     RATE_LIMIT_REQUESTS,
     ADMIN_RATE_LIMIT_REQUESTS,
     BODY_MEMORY_MIB,
+    ANSWER_MEMORY_MIB,
     CORS_ORIGINS,
     JSON,
     LOG_ONLY,

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use crate::books::nano;
 use crate::gateway::{Gateway, type_of};
+use crate::hostile::wire::{Wire, post};
 use crate::tenant::{NATIVE, Setup, Tenant, made};
 use crate::upstream::MockUpstream;
 
@@ -255,6 +256,54 @@ async fn what_clients_left_is_waited_for_while_it_drains_and_cut_off_with_the_re
         assert_eq!(outcome["data"]["usage"]["source"], source, "{outcome}");
         assert_eq!(nano(&end["data"]["charged_usd"]), nanos, "{end}");
     }
+}
+
+/// Two tenants' clients have left as many calls as there may be.
+///
+/// Holds: inf.abandoned
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_few_answers_is_charged_as_the_provider_reports_however_many_others_leave() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let setup = || Setup { timeout_ms: 60_000, ..Setup::default() };
+    let mut crowds = Vec::new();
+    for _ in 0..2 {
+        let tenant = Tenant::with(&gateway, &upstream, &["gate"], setup()).await;
+        for _ in 0..512 {
+            let mut wire = Wire::open(&gateway).await;
+            wire.send(post(&tenant, NATIVE, "", &tenant.ask("gate").to_string())).await;
+            crowds.push(wire);
+        }
+    }
+    let seen = async {
+        while upstream.seen_of("gate") < 1024 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), seen).await.expect("the upstream works for all of them");
+    crowds.into_iter().for_each(Wire::reset);
+    until_metric_is(&gateway, ABANDONED, 1024).await;
+    let tenant = Tenant::with(&gateway, &upstream, &["gate"], setup()).await;
+    let mut waiting = Waiting::new();
+    let client = waiting.ask(&gateway, &tenant, tenant.ask("gate"));
+    while upstream.seen_of("gate") < 1025 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    client.abort();
+    // Somebody's newest makes room for it.
+    let evicted = async {
+        while gateway.events().await.iter().all(|event| type_of(event) != "inference.aborted.v1") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(ENDED_MAX, evicted).await.expect("one of them ends");
+    upstream.open_gate();
+    gateway.books_when_all_ended(Duration::from_secs(20)).await;
+    let ended = tenant.events_of(&gateway, &["inference.aborted"]).await;
+    let said = &ended.first().expect("its end")["data"];
+    assert_eq!((&said["usage"]["source"], nano(&said["cost_usd"])), (&json!("provider"), ANSWER_NANOS), "{said}");
+    let all = gateway.events().await;
+    let unknown = all.iter().filter(|event| event["data"]["usage"]["source"] == "unknown");
+    assert_eq!(unknown.count(), 1, "and nobody else's");
 }
 
 /// Its deadline is four fifths of how long a hold lives, and shorter than the providers' patience here.

@@ -125,6 +125,7 @@ fn a_mistake_is_named_as_it_was_made() {
         ("--rate-limit-requests", "LEDGERWAY_RATE_LIMIT_REQUESTS", "none"),
         ("--admin-rate-limit-requests", "LEDGERWAY_ADMIN_RATE_LIMIT_REQUESTS", "many"),
         ("--body-memory-mib", "LEDGERWAY_BODY_MEMORY_MIB", "65"),
+        ("--answer-memory-mib", "LEDGERWAY_ANSWER_MEMORY_MIB", "65"),
         ("--cors-origins", "LEDGERWAY_CORS_ORIGINS", "example.com"),
         ("--dev", "LEDGERWAY_DEV", "perhaps"),
         ("--mode", "LEDGERWAY_MODE", "banana"),

@@ -1,15 +1,18 @@
-//! The memory that request bodies may take. It is counted as they arrive and for as long as anybody holds their bytes or
+//! The memory that bodies may take, of requests and of answers. It is counted as they arrive and for as long as anybody holds their bytes or
 //! what was made of them, the connection to the upstream included: a key, a tenant and the process have a bound each, so
 //! that no tenant can take more than its share. A body whose next bytes do not fit is refused and gives its own back, so
-//! that of several that do not fit together one gets through.
+//! that of several that do not fit together one gets through; an answer, which was paid for, waits instead.
 
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use events::concurrency::Requester;
 use events::ids::{IdMap, KeyId, TenantId};
 use projections::caller::Caller;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
 use super::BODY_BYTES_MAX;
 
@@ -68,9 +71,14 @@ enum Pool {
 }
 
 impl BodyOwner {
+    /// Among those of all tenants.
+    pub const fn of(tenant: Option<TenantId>, key: Option<KeyId>) -> Self {
+        Self { pool: Pool::Tenants, tenant, key }
+    }
+
     /// For inference: whom it is charged to.
     pub fn of_inference(caller: &Caller) -> Self {
-        Self { pool: Pool::Tenants, tenant: caller.chain.tenant, key: caller.chain.key }
+        Self::of(caller.chain.tenant, caller.chain.key)
     }
 
     /// For administration: the operator, and the keys that reach the whole platform, have pools of their own beyond what
@@ -115,6 +123,9 @@ impl BoundOf {
 pub struct BodyMemory {
     bounds: BodyBounds,
     held: Mutex<Held>,
+    /// How many wait for room, and what they wait for.
+    waiting: AtomicUsize,
+    given_back: Notify,
     /// Bodies that are refused and read all the same.
     pub lingering: Semaphore,
 }
@@ -153,7 +164,25 @@ impl Share {
 
 impl BodyMemory {
     pub fn new(bounds: BodyBounds) -> Arc<Self> {
-        Arc::new(Self { bounds, held: Mutex::default(), lingering: Semaphore::new(LINGERING_MAX) })
+        Arc::new(Self {
+            bounds,
+            held: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            given_back: Notify::new(),
+            lingering: Semaphore::new(LINGERING_MAX),
+        })
+    }
+
+    /// For a body that takes nothing yet, nor is on its way from a client.
+    pub fn permit(self: &Arc<Self>, owner: BodyOwner) -> BodyPermit {
+        BodyPermit { memory: Arc::clone(self), owner, share: Share::default() }
+    }
+
+    /// Whether key and tenant have not used up what they may hold, whatever others do.
+    ///
+    /// Errors: whose bound has been reached.
+    pub fn must_have_room(&self, owner: BodyOwner, bytes: usize) -> Result<(), BoundOf> {
+        self.held().must_have_room(self.bounds, owner, Share { bytes, arriving: 0 })
     }
 
     /// A body is on its way.
@@ -175,6 +204,13 @@ impl BodyMemory {
         self.bounds
     }
 
+    fn give_back(&self, owner: BodyOwner, less: Share) {
+        self.held().give_back(owner, less);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.given_back.notify_waiters();
+        }
+    }
+
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -182,6 +218,19 @@ impl BodyMemory {
 
 impl Held {
     fn take(&mut self, bounds: BodyBounds, owner: BodyOwner, more: Share) -> Result<(), BoundOf> {
+        self.must_have_room(bounds, owner, more)?;
+        let (bytes_max, arriving_max) = match owner.pool {
+            Pool::Tenants => (bounds.process, ARRIVING_MAX),
+            Pool::Platform | Pool::Operator => (bounds.tenant, ARRIVING_OF_TENANT_MAX),
+        };
+        if !self.pool(owner.pool).fits(more, bytes_max, arriving_max) {
+            return Err(BoundOf::Process);
+        }
+        self.add(owner, more);
+        Ok(())
+    }
+
+    fn must_have_room(&self, bounds: BodyBounds, owner: BodyOwner, more: Share) -> Result<(), BoundOf> {
         let of_key = owner.key.and_then(|key| self.keys.get(&key)).copied().unwrap_or_default();
         let of_tenant = owner.tenant.and_then(|tenant| self.tenants.get(&tenant)).copied().unwrap_or_default();
         if owner.key.is_some() && !of_key.fits(more, bounds.key, ARRIVING_OF_KEY_MAX) {
@@ -190,22 +239,17 @@ impl Held {
         if !of_tenant.fits(more, bounds.tenant, ARRIVING_OF_TENANT_MAX) {
             return Err(BoundOf::Tenant);
         }
-        let (bytes_max, arriving_max) = match owner.pool {
-            Pool::Tenants => (bounds.process, ARRIVING_MAX),
-            Pool::Platform | Pool::Operator => (bounds.tenant, ARRIVING_OF_TENANT_MAX),
-        };
-        let pool = self.pool(owner.pool);
-        if !pool.fits(more, bytes_max, arriving_max) {
-            return Err(BoundOf::Process);
-        }
-        pool.add(more);
+        Ok(())
+    }
+
+    fn add(&mut self, owner: BodyOwner, more: Share) {
+        self.pool(owner.pool).add(more);
         if let Some(key) = owner.key {
             self.keys.entry(key).or_default().add(more);
         }
         if let Some(tenant) = owner.tenant {
             self.tenants.entry(tenant).or_default().add(more);
         }
-        Ok(())
     }
 
     const fn pool(&mut self, pool: Pool) -> &mut Share {
@@ -251,20 +295,66 @@ impl BodyPermit {
     /// Errors: whose bound does not allow it. Then it counts nothing any more: were its bytes given back only later, the
     /// last two bodies that do not fit together could both be refused.
     pub fn grow_to(&mut self, bytes: usize) -> Result<(), BoundOf> {
-        let more = Share { bytes: bytes.saturating_sub(self.share.bytes), arriving: 0 };
-        let mut held = self.memory.held();
-        let taken = held.take(self.memory.bounds, self.owner, more);
-        match taken {
-            Ok(()) => self.share.add(more),
-            Err(_) => held.give_back(self.owner, std::mem::take(&mut self.share)),
+        let grown = self.try_grow_to(bytes);
+        if grown.is_err() {
+            self.memory.give_back(self.owner, std::mem::take(&mut self.share));
         }
-        taken
+        grown
+    }
+
+    /// The same, and waits until `until` for what others give back. Meanwhile it counts what it did.
+    ///
+    /// Errors: whose bound does not allow it.
+    pub async fn grow_when_there_is_room(&mut self, bytes: usize, until: Instant) -> Result<(), BoundOf> {
+        if self.try_grow_to(bytes).is_ok() {
+            return Ok(());
+        }
+        let memory = Arc::clone(&self.memory);
+        let _waiting = Waiting::new(&memory.waiting);
+        loop {
+            // Before it is tried: what is given back from here on is not missed.
+            let mut given_back = pin!(memory.given_back.notified());
+            given_back.as_mut().enable();
+            let Err(bound) = self.try_grow_to(bytes) else { return Ok(()) };
+            if Instant::now() >= until || timeout_at(until, given_back).await.is_err() {
+                return Err(bound);
+            }
+        }
+    }
+
+    fn try_grow_to(&mut self, bytes: usize) -> Result<(), BoundOf> {
+        let more = Share { bytes: bytes.saturating_sub(self.share.bytes), arriving: 0 };
+        self.memory.held().take(self.memory.bounds, self.owner, more)?;
+        self.share.add(more);
+        Ok(())
+    }
+
+    /// Counts so many bytes in all, whether there is room or not: for what is there already.
+    pub fn count(&mut self, bytes: usize) {
+        let more = Share { bytes: bytes.saturating_sub(self.share.bytes), arriving: 0 };
+        let less = Share { bytes: self.share.bytes.saturating_sub(bytes), arriving: 0 };
+        self.share.bytes = bytes;
+        if more != Share::default() {
+            self.memory.held().add(self.owner, more);
+        } else if less != Share::default() {
+            self.memory.give_back(self.owner, less);
+        }
+    }
+
+    /// For another body of the same owner's, which takes nothing yet.
+    pub fn another(&self) -> Self {
+        self.memory.permit(self.owner)
+    }
+
+    /// That are counted.
+    pub const fn bytes(&self) -> usize {
+        self.share.bytes
     }
 
     /// All of it is there.
     pub fn has_arrived(&mut self) {
         let arriving = Share { bytes: 0, arriving: std::mem::take(&mut self.share.arriving) };
-        self.memory.held().give_back(self.owner, arriving);
+        self.memory.give_back(self.owner, arriving);
     }
 
     /// The same bytes, which hold this permit: what they take is given back once the last of them is dropped, wherever
@@ -287,7 +377,25 @@ impl AsRef<[u8]> for CountedBytes {
 
 impl Drop for BodyPermit {
     fn drop(&mut self) {
-        self.memory.held().give_back(self.owner, self.share);
+        if self.share != Share::default() {
+            self.memory.give_back(self.owner, self.share);
+        }
+    }
+}
+
+/// One that waits for room, until it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::SeqCst);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

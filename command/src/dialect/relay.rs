@@ -118,6 +118,11 @@ impl Relay {
         metered
     }
 
+    /// What has come of an event that is not whole.
+    pub const fn buffered_bytes(&self) -> usize {
+        self.parser.buffered_bytes()
+    }
+
     /// What is kept until the stream ends, or its event.
     #[cfg(test)]
     pub fn held_bytes(&self) -> usize {

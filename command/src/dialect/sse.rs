@@ -89,6 +89,11 @@ impl SseParser {
         self.dispatch(&mut each)
     }
 
+    /// What has come of an event that is not whole.
+    pub const fn buffered_bytes(&self) -> usize {
+        self.line.len() + self.data.len() + self.name.len()
+    }
+
     #[cfg(test)]
     pub fn held_bytes(&self) -> usize {
         self.line.capacity() + self.name.capacity() + self.data.capacity()
@@ -102,8 +107,7 @@ impl SseParser {
     }
 
     fn must_fit<E: From<SseFault>>(&self, more: usize) -> Result<(), E> {
-        let held = self.line.len() + self.data.len() + self.name.len();
-        if held + more > EVENT_BYTES_MAX { Err(SseFault::TooLarge.into()) } else { Ok(()) }
+        if self.buffered_bytes() + more > EVENT_BYTES_MAX { Err(SseFault::TooLarge.into()) } else { Ok(()) }
     }
 
     fn take_line<E: From<SseFault>>(

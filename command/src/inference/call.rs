@@ -13,12 +13,15 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
+use super::answer_permit::AnswerPermit;
 use super::credentials::{Credentials, CredentialsError};
 use super::failure::{CallFailure, Cause};
 use super::plan::PlannedTarget;
 use super::running::Running;
 use super::turn::Turn;
 use super::{Gateway, REQUEST_ID_HEADER};
+use crate::body::buffer::BodyBuffer;
+use crate::body::memory::BoundOf;
 use crate::dialect::{UpstreamDialect, UpstreamFault, read_refusal};
 use crate::simulator::{SimulatedBody, Simulator};
 use crate::trace::TraceHeaders;
@@ -242,24 +245,21 @@ impl UpstreamBody {
         }))
     }
 
-    /// All of it. `may_keep` is told of each chunk that comes, and may have no room for it.
-    pub async fn whole(&mut self, may_keep: impl Fn(usize) -> bool) -> Result<Bytes, CallFailure> {
-        let must_fit =
-            |before: usize, chunk: &Bytes| match before + chunk.len() <= ANSWER_BYTES_MAX && may_keep(chunk.len()) {
-                true => Ok(()),
-                false => Err(CallFailure::of(Cause::Fault(UpstreamFault::TooLarge))),
-            };
+    /// All of it, as far as there is memory for it.
+    pub async fn whole(&mut self, permit: &mut AnswerPermit) -> Result<Bytes, CallFailure> {
+        let announced = self.source.announced();
         let Some(first) = self.next().await? else { return Ok(Bytes::new()) };
-        must_fit(0, &first)?;
+        must_fit(first.len())?;
+        permit.grow_to(first.len()).await?;
         let Some(second) = self.next().await? else { return Ok(first) };
-        must_fit(first.len(), &second)?;
-        let mut whole = Vec::from(first);
-        whole.extend_from_slice(&second);
-        while let Some(chunk) = self.next().await? {
-            must_fit(whole.len(), &chunk)?;
-            whole.extend_from_slice(&chunk);
+        let mut buffer = BodyBuffer::new(announced);
+        for chunk in [first, second] {
+            keep(&mut buffer, &chunk, announced, permit).await?;
         }
-        Ok(whole.into())
+        while let Some(chunk) = self.next().await? {
+            keep(&mut buffer, &chunk, announced, permit).await?;
+        }
+        Ok(buffer.into_bytes())
     }
 
     /// What is wrong with the bytes that came.
@@ -287,7 +287,38 @@ impl UpstreamBody {
     }
 }
 
+fn must_fit(bytes: usize) -> Result<(), CallFailure> {
+    match bytes <= ANSWER_BYTES_MAX {
+        true => Ok(()),
+        false => Err(CallFailure::of(Cause::Fault(UpstreamFault::TooLarge))),
+    }
+}
+
+async fn keep(
+    buffer: &mut BodyBuffer,
+    chunk: &[u8],
+    announced: Option<usize>,
+    permit: &mut AnswerPermit,
+) -> Result<(), CallFailure> {
+    let len = buffer.len() + chunk.len();
+    must_fit(len)?;
+    permit.grow_to(buffer.memory_at(len)).await?;
+    buffer.extend(chunk, announced).map_err(|_| CallFailure::of(Cause::NoMemory(BoundOf::Process)))
+}
+
 impl Source {
+    /// How long the answer is, where its head says so.
+    fn announced(&self) -> Option<usize> {
+        match self {
+            Self::Http(body) => body.size_hint().exact(),
+            Self::Simulated(body) => body.size_hint().exact(),
+            #[cfg(test)]
+            Self::Scripted(_) => None,
+        }
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .filter(|bytes| *bytes <= ANSWER_BYTES_MAX)
+    }
+
     async fn next(&mut self) -> Result<Option<Bytes>, Cause> {
         match self {
             Self::Http(body) => next_data(body, |_| Cause::Send(SendError::Closed)).await,

@@ -4,6 +4,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use events::wire::Refusal;
@@ -11,27 +12,31 @@ use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use tokio::sync::oneshot;
 
+use super::answer_permit::AnswerPermit;
 use super::call::{Called, UpstreamBody, call};
 use super::failure::{CallFailure, Cause, Next, refusal_of};
 use super::plan::{Plan, PlannedTarget};
 use super::running::Running;
+use super::whole::HeldAnswer;
+use super::whole_body::WholeBody;
 use super::{
     BACKEND_HEADER, COST_HEADER, Gateway, POSITION_HEADER, Prepared, Way, must_still_be_allowed, not_ended, stream,
     whole,
 };
 use crate::body::memory::BodyPermit;
-use crate::dialect::{ClientRequest, Relay, UpstreamFault, WholeAnswer};
+use crate::dialect::{ClientRequest, Relay, UpstreamFault};
 
 /// What a stream may say before it says something: roles, opening events, reports. It is kept until then.
 const PREAMBLE_BYTES_MAX: usize = 256 * 1024;
 
 /// What a target gave: from here on there is no other.
 enum Answer {
-    Whole(WholeAnswer),
+    Whole(HeldAnswer),
     /// The first bytes that may go to the client, and what is still to come.
     Streamed {
         first: Bytes,
         body: UpstreamBody,
+        permit: AnswerPermit,
     },
 }
 
@@ -69,13 +74,14 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, way: Way) -> Result
         let answer;
         (running, answer) = ask_target(gateway, &mut source, target, is_last, &request_id, running).await;
         match answer {
-            Ok(Answer::Whole(answer)) => return answer_whole(running, &answer, &request_id).await,
-            Ok(Answer::Streamed { first, body }) => {
-                return Ok(stream::respond(gateway, running, target, surface, first, body));
+            Ok(Answer::Whole(answer)) => return answer_whole(running, answer, &request_id).await,
+            Ok(Answer::Streamed { first, body, permit }) => {
+                return Ok(stream::respond(gateway, running, target, surface, first, body, permit));
             }
             Err(failure) => failures.push(failure),
         }
-        if running.is_out_of_time() || failures.last().is_some_and(CallFailure::is_rejection) {
+        let is_final = |failure: &CallFailure| failure.is_rejection() || failure.is_for_want_of_memory();
+        if running.is_out_of_time() || failures.last().is_some_and(is_final) {
             break;
         }
     }
@@ -129,8 +135,8 @@ async fn ask_target(
             Err(failure) => failure,
         };
         log_failure(&failure, target, request_id, &running);
-        if failure.is_timeout() && running.is_out_of_time() {
-            // It was not the upstream whose time was over: what it did for this request is not known.
+        if failure.is_timeout() && running.is_out_of_time() || failure.is_for_want_of_memory() {
+            // It was not the upstream that failed: what it did for this request is not known, and not free.
             return (running, Err(failure));
         }
         running.call_failed(&failure);
@@ -165,6 +171,7 @@ async fn begin_stream(
     let Called { upstream_request_id, mut body } = call(gateway, target, body, request_id, running).await?;
     running.answered_by(upstream_request_id);
     let created = gateway.clock.now().timestamp();
+    let mut permit = AnswerPermit::of(gateway, running);
     let relay = running.relay.insert(Relay::new(target.dialect(), asked, request_id, asked.model(), created));
     let mut first = BytesMut::new();
     while !relay.has_relayed() && !relay.ended() {
@@ -172,7 +179,10 @@ async fn begin_stream(
             return Err(CallFailure::of(Cause::Fault(UpstreamFault::TooLarge)));
         }
         match body.next_piece().await? {
-            Some(chunk) => relay.feed(&chunk, &mut first),
+            Some(chunk) => {
+                permit.grow_to(relay.buffered_bytes() + first.len() + chunk.len()).await?;
+                relay.feed(&chunk, &mut first)
+            }
             None => {
                 relay.finish(&mut first).map_err(|fault| body.fault(fault))?;
                 break;
@@ -180,15 +190,21 @@ async fn begin_stream(
         }
         .map_err(|fault| body.fault(fault))?;
     }
+    let first = permit.attach_to_piece(first.freeze());
+    permit.shrink_to(relay.buffered_bytes());
     running.first_token();
-    Ok(Answer::Streamed { first: first.freeze(), body })
+    Ok(Answer::Streamed { first, body, permit })
 }
 
 /// Settles, then answers.
-async fn answer_whole(running: Box<Running>, answer: &WholeAnswer, request_id: &str) -> Result<Response, Refusal> {
+async fn answer_whole(running: Box<Running>, held: HeldAnswer, request_id: &str) -> Result<Response, Refusal> {
+    let HeldAnswer { answer, permit } = held;
     let settled = running.complete(&answer.metered).await;
     let settled = settled.map_err(|error| not_ended(request_id, &error))?;
-    let mut response = Response::new(answer.render(&settled.receipt()).into());
+    let rendered = answer.render(&settled.receipt());
+    drop(answer);
+    let body = WholeBody::new(permit.attach_to(rendered), settled.let_in);
+    let mut response = Response::new(Body::new(body));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(POSITION_HEADER, HeaderValue::from(settled.settled_position));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use events::wire::{ErrorCode, Refusal};
 
 use super::credentials::Credentials;
+use crate::body::memory::BoundOf;
 use crate::dialect::{Rejection, UpstreamFault, UpstreamRefusal, UpstreamRefusalKind};
 use crate::upstream::SendError;
 
@@ -38,6 +39,8 @@ pub enum Cause {
     /// The client's request is wrong, says the upstream: by its status, or inside its answer.
     Rejected(Box<Rejection>),
     Fault(UpstreamFault),
+    /// The gateway has no memory for the answer.
+    NoMemory(BoundOf),
 }
 
 /// What to do after a failed call.
@@ -100,11 +103,17 @@ impl CallFailure {
             Cause::Fault(UpstreamFault::Truncated) => "truncated",
             Cause::Fault(UpstreamFault::InBandError { .. }) => "in_band_error",
             Cause::Fault(UpstreamFault::TooLarge) => "too_large",
+            Cause::NoMemory(_) => "no_memory",
         }
     }
 
     pub const fn is_timeout(&self) -> bool {
         matches!(self.cause, Cause::Timeout)
+    }
+
+    /// The upstream has done its work, and nobody can take it in.
+    pub const fn is_for_want_of_memory(&self) -> bool {
+        matches!(self.cause, Cause::NoMemory(_))
     }
 
     /// The upstream said that it did not do it: nothing can be billed.
@@ -141,7 +150,7 @@ impl CallFailure {
                 UpstreamRefusalKind::Transient { .. } => Next::SameTargetAfter(backoff),
                 _ => Next::OtherTarget,
             },
-            Cause::Rejected(_) => Next::NoOther,
+            Cause::Rejected(_) | Cause::NoMemory(_) => Next::NoOther,
             // A time-out has cost enough; what came malformed may have been billed.
             _ => Next::OtherTarget,
         }
@@ -185,6 +194,7 @@ impl CallFailure {
             Cause::Send(SendError::Closed | SendError::Malformed) | Cause::Timeout | Cause::Fault(_) => {
                 "the upstream failed to answer"
             }
+            Cause::NoMemory(_) => "the gateway has no memory for the answer",
         }
     }
 
@@ -218,6 +228,7 @@ impl CallFailure {
         }
         let mut refusal = match &self.cause {
             Cause::Rejected(rejection) => rejected(rejection, self.sentence()),
+            Cause::NoMemory(bound) => no_memory(*bound, "what the upstream did may be charged"),
             _ => Refusal::new(ErrorCode::UpstreamError, self.sentence()),
         };
         refusal = refusal.with("reason", self.reason());
@@ -235,7 +246,7 @@ pub fn refusal_of(failures: &[CallFailure], targets: usize) -> Refusal {
     };
     // Time may have run out before the others were asked: then it failed alone as well. Whoever rejects the request
     // speaks for all.
-    if targets == 1 || failures.len() == 1 || last.is_rejection() {
+    if targets == 1 || failures.len() == 1 || last.is_rejection() || last.is_for_want_of_memory() {
         return last.refusal_alone();
     }
     // The shortest wait: the target that asked for it may serve then.
@@ -265,6 +276,13 @@ fn rate_limited(wait: Duration) -> Refusal {
     Refusal::new(ErrorCode::RateLimited, "the upstream asks to slow down")
         .with("retry_after", seconds)
         .retry_after(wait)
+}
+
+/// No memory is left for answers; `charge` is what that means for the bill.
+pub fn no_memory(bound: BoundOf, charge: &str) -> Refusal {
+    let whom = bound.of_whom();
+    let message = format!("the gateway holds as many bytes of answers{whom} as it may, and {charge}; try again");
+    Refusal::new(ErrorCode::Overloaded, message).with("scope", bound.as_str()).retry_after(DEFAULT_RETRY_AFTER)
 }
 
 /// What the client of a stream is told that broke after its first byte.

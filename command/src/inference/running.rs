@@ -19,6 +19,7 @@ use super::failure::CallFailure;
 use super::measured::{Measured, Meter};
 use super::plan::{Plan, PlannedTarget};
 use super::{Gateway, Way};
+use crate::body::memory::BodyOwner;
 use crate::course::Course;
 use crate::dialect::{ClientRequest, FinishReason, Metered, Receipt, Relay, WholeAnswer};
 use crate::figures::{Counted, Stage};
@@ -39,6 +40,8 @@ pub struct Settled {
     pub admitted_position: u64,
     pub settled_position: u64,
     pub held: NanoUsd,
+    /// The request is being answered until this is dropped.
+    pub let_in: LetIn,
 }
 
 impl Settled {
@@ -61,7 +64,7 @@ impl Settled {
 
 pub struct Running {
     hold: Option<OpenHold>,
-    /// Ends with this: before the last byte leaves, so that who has read it finds its place free.
+    /// Ends before the last byte leaves, so that who has read it finds its place free.
     let_in: LetIn,
     started: Instant,
     /// When it must have ended, before its hold expires.
@@ -113,6 +116,12 @@ impl Running {
     /// Whose it is.
     pub fn owner(&self) -> Owner {
         self.hold.as_ref().and_then(|hold| hold.context.tenant_id)
+    }
+
+    /// In whose share of the memory its answer is counted.
+    pub fn body_owner(&self) -> BodyOwner {
+        let context = self.hold.as_ref().map(|hold| &hold.context);
+        BodyOwner::of(self.owner(), context.and_then(|context| context.key_id))
     }
 
     pub fn call_begins(&mut self, target: &Arc<PlannedTarget>) {
@@ -195,7 +204,18 @@ impl Running {
         self.course.passed(Stage::Settle);
         self.course.served();
         let settled_position = settled.position;
-        Ok(Settled { request_id, model, target, measured, finish_reason, admitted_position, settled_position, held })
+        let let_in = std::mem::take(&mut self.let_in);
+        Ok(Settled {
+            request_id,
+            model,
+            target,
+            measured,
+            finish_reason,
+            admitted_position,
+            settled_position,
+            held,
+            let_in,
+        })
     }
 
     /// Records the failure; the position at which it is a fact. What a call that is still under way may have consumed is

@@ -10,6 +10,7 @@ use futures_util::stream::unfold;
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 
+use super::answer_permit::AnswerPermit;
 use super::call::UpstreamBody;
 use super::failure::{CallFailure, Cause, refusal_in_stream};
 use super::plan::PlannedTarget;
@@ -30,11 +31,12 @@ pub fn respond(
     surface: Surface,
     first: Bytes,
     body: UpstreamBody,
+    permit: AnswerPermit,
 ) -> Response {
     let admitted_position = running.admitted_position();
     let (deadline, request_id) = (running.deadline, running.request_id());
     let relaying = Watched::new(
-        Relaying { _open: running.stream_opens(), running, surface, body, broken: None },
+        Relaying { _open: running.stream_opens(), running, surface, body, permit, broken: None },
         deadline,
         &gateway.timers,
         Relaying::give_up,
@@ -61,6 +63,8 @@ struct Relaying {
     _open: Counted,
     surface: Surface,
     body: UpstreamBody,
+    /// For what is kept of it until its event is whole.
+    permit: AnswerPermit,
     /// Why there is no more, once everything that came before has been passed on.
     broken: Option<CallFailure>,
 }
@@ -104,12 +108,12 @@ impl Phase {
                     open.relaying.put_back(relaying).err()
                 };
                 let Some(relaying) = over else { return Some((bytes, Self::Middle(open))) };
-                let end = Box::pin(relaying.break_off(&CallFailure::of(Cause::Timeout))).await;
-                Some((joined(bytes, &end), Self::Over))
+                let timeout = CallFailure::of(Cause::Timeout);
+                Some((Box::pin(relaying.break_off(bytes, &timeout)).await, Self::Over))
             }
             // Boxed: the room that an end takes would else be kept while the stream is open.
             Ok(Relayed::End(rest)) => Some((Box::pin(relaying.close(rest)).await, Self::Over)),
-            Err(failure) => Some((Box::pin(relaying.break_off(&failure)).await, Self::Over)),
+            Err(failure) => Some((Box::pin(relaying.break_off(Bytes::new(), &failure)).await, Self::Over)),
         }
     }
 }
@@ -133,18 +137,38 @@ impl Relaying {
             {
                 came
             } else {
-                return Ok(Relayed::Bytes(out.freeze()));
+                return Ok(Relayed::Bytes(self.counted(out)));
             };
+            let came = self.with_room(came, out.len()).await;
             match self.relay(came, &mut out) {
                 Ok(false) => {}
-                Ok(true) => return Ok(Relayed::End(out.freeze())),
+                Ok(true) => return Ok(Relayed::End(self.counted(out))),
                 Err(failure) if out.is_empty() => return Err(failure),
                 Err(failure) => {
                     self.broken = Some(failure);
-                    return Ok(Relayed::Bytes(out.freeze()));
+                    return Ok(Relayed::Bytes(self.counted(out)));
                 }
             }
         }
+    }
+
+    /// What came, where there is memory for it beside what is kept and what is on its way to the client.
+    async fn with_room(
+        &mut self,
+        came: Result<Option<Bytes>, CallFailure>,
+        out_bytes: usize,
+    ) -> Result<Option<Bytes>, CallFailure> {
+        let chunk = came?;
+        let kept = self.running.relay.as_ref().map_or(0, Relay::buffered_bytes);
+        self.permit.grow_to(kept + out_bytes + chunk.as_ref().map_or(0, Bytes::len)).await?;
+        Ok(chunk)
+    }
+
+    /// For the client; from here on it counts by itself.
+    fn counted(&mut self, out: BytesMut) -> Bytes {
+        let bytes = self.permit.attach_to_piece(out.freeze());
+        self.permit.shrink_to(self.running.relay.as_ref().map_or(0, Relay::buffered_bytes));
+        bytes
     }
 
     /// Whether the answer is at its end.
@@ -163,7 +187,7 @@ impl Relaying {
 
     /// Settles, then lets the end go.
     async fn close(self, rest: Bytes) -> Bytes {
-        let Self { mut running, surface, mut body, .. } = self;
+        let Self { mut running, surface, mut body, permit, .. } = self;
         let Some(relay) = running.relay.take() else { return rest };
         let request_id = running.request_id();
         let end = match running.complete(&relay.metered()).await {
@@ -171,7 +195,7 @@ impl Relaying {
             Err(error) => stream_error(surface, &not_ended(&request_id, &error), &request_id),
         };
         body.finish_if_ready().await;
-        joined(rest, &end)
+        permit.attach_to(joined(rest, &end))
     }
 
     /// The client does not take what is there for it: the upstream is cancelled, what went through is settled.
@@ -181,16 +205,17 @@ impl Relaying {
         running.give_up("client_stalled");
     }
 
-    /// The upstream broke after its first byte: what went through is settled, and the client told in its own dialect.
-    async fn break_off(self, failure: &CallFailure) -> Bytes {
-        let Self { running, surface, body, .. } = self;
+    /// The upstream broke after its first byte: what went through is settled, and the client told in its own dialect,
+    /// behind what was to come `before`.
+    async fn break_off(self, before: Bytes, failure: &CallFailure) -> Bytes {
+        let Self { running, surface, body, permit, .. } = self;
         // Cancelled before the ledger is asked: it should not go on working for nobody.
         drop(body);
         let request_id = running.request_id();
         let refusal: Refusal = refusal_in_stream(&failure.cause);
         let ended = running.fail(&refusal, failure.reason()).await;
         let refusal = ended.map_or_else(|error| not_ended(&request_id, &error), |_| refusal);
-        stream_error(surface, &refusal, &request_id)
+        permit.attach_to(joined(before, &stream_error(surface, &refusal, &request_id)))
     }
 }
 

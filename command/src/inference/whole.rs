@@ -10,7 +10,8 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::Gateway;
-use super::abandoned::{KeptBytes, Owner};
+use super::abandoned::Owner;
+use super::answer_permit::AnswerPermit;
 use super::call::call;
 use super::failure::CallFailure;
 use super::plan::PlannedTarget;
@@ -18,8 +19,14 @@ use super::running::Running;
 use crate::dialect::{Surface, WholeAnswer, read_whole};
 use crate::upstream::Transmission;
 
+/// A whole answer, and what it is counted with.
+pub struct HeldAnswer {
+    pub answer: WholeAnswer,
+    pub permit: AnswerPermit,
+}
+
 /// The request, and what came of the call that it was making.
-type Ended = (Box<Running>, Result<WholeAnswer, CallFailure>);
+type Ended = (Box<Running>, Result<HeldAnswer, CallFailure>);
 
 /// Makes the call that `running` has begun, and tells when the answer to it begins.
 pub async fn ask(
@@ -30,9 +37,9 @@ pub async fn ask(
     running: Box<Running>,
     begins: oneshot::Sender<()>,
 ) -> Ended {
-    let (owner, transmission, kept) = (running.owner(), running.transmission().clone(), KeptBytes::default());
-    let call = Box::pin(make(Arc::clone(gateway), surface, Arc::clone(target), body, running, kept.clone(), begins));
-    Attended { call: Some(call), gateway: Arc::clone(gateway), owner, transmission, kept }.await
+    let (owner, transmission) = (running.owner(), running.transmission().clone());
+    let call = Box::pin(make(Arc::clone(gateway), surface, Arc::clone(target), body, running, begins));
+    Attended { call: Some(call), gateway: Arc::clone(gateway), owner, transmission }.await
 }
 
 async fn make(
@@ -41,10 +48,9 @@ async fn make(
     target: Arc<PlannedTarget>,
     body: Bytes,
     mut running: Box<Running>,
-    kept: KeptBytes,
     begins: oneshot::Sender<()>,
 ) -> Ended {
-    let answer = answer(&gateway, surface, &target, body, &mut running, &kept, begins).await;
+    let answer = answer(&gateway, surface, &target, body, &mut running, begins).await;
     (running, answer)
 }
 
@@ -54,21 +60,18 @@ async fn answer(
     target: &PlannedTarget,
     body: Bytes,
     running: &mut Running,
-    kept: &KeptBytes,
     begins: oneshot::Sender<()>,
-) -> Result<WholeAnswer, CallFailure> {
-    let request_bytes = body.len();
-    kept.add(request_bytes);
+) -> Result<HeldAnswer, CallFailure> {
     let mut called = call(gateway, target, body, &running.request_id(), running).await?;
-    kept.subtract(request_bytes);
     running.answered_by(called.upstream_request_id);
     // Whoever asked may have left.
     let _ = begins.send(());
-    let whole = called.body.whole(|bytes| kept.add(bytes)).await?;
+    let mut permit = AnswerPermit::of(gateway, running);
+    let whole = called.body.whole(&mut permit).await?;
     let answer = read_whole(target.dialect(), surface, whole);
     let answer = answer.map_err(|fault| called.body.fault(fault))?;
     running.first_token();
-    Ok(answer)
+    Ok(HeldAnswer { answer, permit })
 }
 
 /// A call while its client waits for it.
@@ -77,7 +80,6 @@ struct Attended<F: Future<Output = Ended> + Send + 'static> {
     gateway: Arc<Gateway>,
     owner: Owner,
     transmission: Transmission,
-    kept: KeptBytes,
 }
 
 impl<F: Future<Output = Ended> + Send + 'static> Future for Attended<F> {
@@ -100,8 +102,8 @@ impl<F: Future<Output = Ended> + Send + 'static> Drop for Attended<F> {
         let count = self.gateway.figures.call_is_abandoned();
         let to_its_end = async move {
             let (running, answer) = call.await;
-            running.end_abandoned(answer);
+            running.end_abandoned(answer.map(|held| held.answer));
         };
-        self.gateway.abandoned.go_on(self.owner, &self.kept, count, to_its_end);
+        self.gateway.abandoned.go_on(self.owner, count, to_its_end);
     }
 }

@@ -93,11 +93,15 @@ async fn sent(gateway_port: u16, secret: String, path: String, manner: Manner, b
 
 /// What the metrics say of a kind of bodies.
 pub async fn held(gateway: &Gateway, kind: &str) -> usize {
+    metric_of(gateway, &format!("ledgerway_request_body_bytes{{kind=\"{kind}\"}} ")).await
+}
+
+/// The metric whose line begins so.
+pub async fn metric_of(gateway: &Gateway, line: &str) -> usize {
     let metrics = gateway.client(None).get("/metrics").await.must(200);
     let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
-    let name = format!("ledgerway_request_body_bytes{{kind=\"{kind}\"}} ");
-    let line = metrics.lines().find_map(|line| line.strip_prefix(&name)).expect("the gauge");
-    line.parse().expect("bytes")
+    let value = metrics.lines().find_map(|other| other.strip_prefix(line)).expect("the metric");
+    value.parse().expect("a number")
 }
 
 pub async fn until_held(gateway: &Gateway, kind: &str, is: impl Fn(usize) -> bool) {

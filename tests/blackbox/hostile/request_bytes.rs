@@ -11,6 +11,7 @@ use crate::gateway::{Gateway, type_of};
 use crate::tenant::{OPENAI, Tenant};
 use crate::upstream::{Call, MockUpstream, UpstreamByHand};
 
+const ENDED_MAX: Duration = Duration::from_secs(10);
 const REQUEST: usize = 20 * MIB;
 const EVENT: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\n";
 
@@ -95,10 +96,37 @@ async fn a_request_whose_client_has_left_counts_until_its_upstream_has_taken_it(
     until_held(&setting.gateway, "inference", |bytes| bytes == 0).await;
     assert_eq!(setting.gateway.books().await.open_holds().len(), 1);
     call.says(&answer[1..]).await;
-    until_metric_is(&setting.gateway, ABANDONED, 0).await;
+    setting.gateway.books_when_all_ended(ENDED_MAX).await;
     let mut events = setting.tenant.events_of(&setting.gateway, &["inference.aborted"]).await;
     let said = events.pop().expect("an end");
     assert_eq!((type_of(&said), &said["data"]["usage"]["source"]), ("inference.aborted.v1", &json!("provider")));
+}
+
+/// Holds: inf.abandoned
+#[tokio::test(flavor = "multi_thread")]
+async fn what_clients_that_left_had_sent_is_no_reason_to_charge_their_holds() {
+    let setting = setting().await;
+    let answer = answer();
+    let (_, sibling) = setting.tenant.new_key(&setting.gateway, json!({})).await;
+    let mut calls = Vec::new();
+    for app in [&setting.tenant.app, &sibling] {
+        let (app, body) = (app.clone(), ask_with(&setting.tenant, "early", 19 * MIB));
+        let mut asking = JoinSet::new();
+        asking.spawn(async move { app.post(OPENAI, &body).await });
+        let mut call = setting.by_hand.called().await;
+        call.takes_the_body().await;
+        calls.push(call);
+        drop(asking);
+        until_metric_is(&setting.gateway, ABANDONED, calls.len() as u64).await;
+    }
+    for call in &mut calls {
+        call.begins_to_answer(answer.len()).await;
+        call.says(&answer).await;
+    }
+    setting.gateway.books_when_all_ended(ENDED_MAX).await;
+    let ended = setting.tenant.events_of(&setting.gateway, &["inference.aborted"]).await;
+    let sources: Vec<&Value> = ended.iter().map(|event| &event["data"]["usage"]["source"]).collect();
+    assert_eq!(sources, ["provider", "provider"]);
 }
 
 /// Holds: http.body-memory

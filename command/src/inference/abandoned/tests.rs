@@ -7,10 +7,6 @@ use uuid::Uuid;
 
 use super::*;
 
-/// Half of what is kept of all of them, and half of their number: what one tenant may have.
-const HALF_BYTES: usize = 32 * 1024 * 1024;
-const HALF_CALLS: usize = 512;
-
 fn owner(number: u128) -> Owner {
     Some(TenantId::from(Uuid::from_u128(number)))
 }
@@ -19,46 +15,94 @@ fn gauge() -> IntGauge {
     IntGauge::new("calls", "calls").expect("a gauge")
 }
 
-/// So many calls that keep so much, as far as there is room.
-fn taken(calls: &AbandonedCalls, owner: Owner, number: usize, bytes: usize) -> Vec<KeptBytes> {
+/// What ends so many calls, as far as there is room for them.
+fn added(calls: &AbandonedCalls, owner: Owner, number: usize) -> Vec<(u64, CancellationToken)> {
     let call = |_| {
-        let kept = KeptBytes::default();
-        assert!(kept.add(bytes), "a call whose client waits is not bounded here");
-        kept.count_for(calls.clone(), owner).then_some(kept)
+        let end = CancellationToken::new();
+        Some((calls.calls().add(owner, &end)?, end))
     };
     (0..number).map_while(call).collect()
 }
 
-#[test]
-fn no_tenant_has_more_than_half_of_the_calls_and_all_together_have_no_more_than_all() {
-    let calls = AbandonedCalls::default();
-    let first = taken(&calls, owner(1), 2000, 0);
-    assert_eq!(first.len(), HALF_CALLS);
-    let second = taken(&calls, owner(2), 2000, 0);
-    assert_eq!(second.len(), HALF_CALLS);
-    assert!(taken(&calls, owner(3), 1, 0).is_empty() && taken(&calls, None, 1, 0).is_empty());
-    drop(first);
-    assert_eq!(taken(&calls, owner(3), 2000, 0).len(), HALF_CALLS);
-    drop(second);
-    let load = calls.load();
-    assert_eq!((load.all, load.by_owner.len()), (Amount::default(), 0));
+fn ended(calls: &[(u64, CancellationToken)]) -> Vec<usize> {
+    (0..calls.len()).filter(|at| calls[*at].1.is_cancelled()).collect()
+}
+
+fn is_sound(calls: &AbandonedCalls, wanted: &[(Owner, usize)]) -> bool {
+    let calls = calls.calls();
+    let all: usize = calls.by_owner.values().map(BTreeMap::len).sum();
+    let has = |(owner, number): &(Owner, usize)| calls.by_owner.get(owner).map(BTreeMap::len) == Some(*number);
+    all == calls.count && calls.by_owner.len() == wanted.len() && wanted.iter().all(has)
 }
 
 #[test]
-fn what_they_keep_is_bounded_in_the_same_way_and_given_back() {
+fn a_tenant_alone_has_all_the_room_and_gives_it_up_for_others_newest_first() {
     let calls = AbandonedCalls::default();
-    let first = taken(&calls, owner(1), 1, HALF_BYTES - 1);
-    assert!(first[0].add(1) && !first[0].add(1));
-    assert!(taken(&calls, owner(1), 1, 1).is_empty());
-    let second = taken(&calls, owner(2), 1, HALF_BYTES);
-    assert_eq!(second.len(), 1);
-    assert!(taken(&calls, owner(3), 1, 1).is_empty());
-    // Their requests have been taken.
-    first[0].subtract(HALF_BYTES - 10);
-    assert_eq!(calls.load().all, Amount { calls: 2, bytes: HALF_BYTES + 10 });
-    assert_eq!(taken(&calls, owner(3), 1, 100).len(), 1);
-    drop((first, second));
-    assert_eq!(calls.load().all, Amount::default());
+    let first = added(&calls, owner(1), 2000);
+    assert_eq!((first.len(), added(&calls, owner(1), 1).len()), (1024, 0));
+    let second = added(&calls, owner(2), 3);
+    assert_eq!((second.len(), ended(&first)), (3, vec![1021, 1022, 1023]));
+    assert!(is_sound(&calls, &[(owner(1), 1021), (owner(2), 3)]));
+    // Up to its fair share, and no further.
+    let more = added(&calls, owner(2), 2000);
+    assert_eq!((more.len(), ended(&first).len(), ended(&more).len()), (509, 512, 0));
+    assert!(is_sound(&calls, &[(owner(1), 512), (owner(2), 512)]));
+    assert!(added(&calls, owner(1), 1).is_empty());
+    let operator = added(&calls, None, 2000);
+    assert_eq!(operator.len(), 341);
+    assert!(ended(&operator).is_empty());
+    let shares: Vec<usize> = calls.calls().by_owner.values().map(BTreeMap::len).collect();
+    assert!(shares.iter().all(|share| [341, 342].contains(share)), "{shares:?}");
+}
+
+#[test]
+fn where_each_has_one_nobody_has_to_make_room() {
+    let calls = AbandonedCalls::default();
+    let each: Vec<_> = (0..1024).map(|number| added(&calls, owner(number), 1)).collect();
+    assert!(added(&calls, owner(2000), 1).is_empty());
+    assert!(each.iter().all(|one| one.len() == 1 && ended(one).is_empty()));
+}
+
+#[test]
+fn what_is_over_leaves_nothing_behind_and_what_had_to_make_room_is_not_counted_twice() {
+    let calls = AbandonedCalls::default();
+    let first = added(&calls, owner(1), 1024);
+    let second = added(&calls, owner(2), 1);
+    for (number, _) in first {
+        calls.calls().remove(owner(1), number);
+    }
+    assert!(is_sound(&calls, &[(owner(2), 1)]));
+    calls.calls().remove(owner(2), second[0].0);
+    calls.calls().remove(owner(2), second[0].0);
+    assert!(is_sound(&calls, &[]));
+}
+
+/// The one that has to make room is dropped, and the newcomer goes on.
+#[tokio::test]
+async fn a_call_that_has_to_make_room_ends_in_the_middle() {
+    let (calls, gauge) = (AbandonedCalls::default(), gauge());
+    let mut ends = Vec::new();
+    for _ in 0..CALLS_MAX {
+        let (dropped, is_dropped) = oneshot::channel::<()>();
+        calls.go_on(owner(1), Counted::of(&gauge), async move {
+            let _dropped = dropped;
+            pending::<()>().await;
+        });
+        ends.push(is_dropped);
+    }
+    let (go, may_end) = oneshot::channel::<()>();
+    let (done, is_done) = oneshot::channel();
+    calls.go_on(owner(2), Counted::of(&gauge), async move {
+        let _ = may_end.await;
+        let _ = done.send(());
+    });
+    assert!(ends.pop().expect("a call").await.is_err());
+    go.send(()).expect("it waits");
+    assert_eq!(is_done.await, Ok(()));
+    assert!(ends.iter_mut().all(|end| end.try_recv() == Err(oneshot::error::TryRecvError::Empty)));
+    calls.stop().await;
+    assert_eq!(gauge.get(), 0);
+    assert!(is_sound(&calls, &[]));
 }
 
 #[tokio::test]
@@ -66,7 +110,7 @@ async fn they_go_on_to_their_end_unless_it_is_time_to_stop() {
     let (calls, gauge, ended) = (AbandonedCalls::default(), gauge(), Arc::new(AtomicUsize::new(0)));
     let (go, may_end) = oneshot::channel::<()>();
     let count = Arc::clone(&ended);
-    calls.go_on(owner(1), &KeptBytes::default(), Counted::of(&gauge), async move {
+    calls.go_on(owner(1), Counted::of(&gauge), async move {
         let _ = may_end.await;
         count.fetch_add(1, Ordering::SeqCst);
     });
@@ -80,12 +124,12 @@ async fn they_go_on_to_their_end_unless_it_is_time_to_stop() {
         let _dropped = dropped;
         pending::<()>().await;
     };
-    calls.go_on(owner(1), &KeptBytes::default(), Counted::of(&gauge), call);
+    calls.go_on(owner(1), Counted::of(&gauge), call);
     calls.stop().await;
     assert!(is_dropped.await.is_err());
     assert_eq!(gauge.get(), 0);
     let count = Arc::clone(&ended);
-    calls.go_on(owner(1), &KeptBytes::default(), Counted::of(&gauge), async move {
+    calls.go_on(owner(1), Counted::of(&gauge), async move {
         count.fetch_add(1, Ordering::SeqCst);
     });
     calls.drain().await;

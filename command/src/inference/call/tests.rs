@@ -1,4 +1,3 @@
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 
@@ -6,6 +5,7 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 
 use super::*;
+use crate::body::memory::{BodyBounds, BodyMemory, BodyOwner};
 use crate::secrets::Secret;
 
 /// What a source does next: after this pause, so many bytes, or its end, or a break.
@@ -49,6 +49,17 @@ fn bytes(number: usize) -> Act {
 }
 
 const LONG: Duration = Duration::from_secs(1000);
+const MIB: usize = 1024 * 1024;
+
+fn key() -> events::ids::KeyId {
+    uuid::Uuid::from_u128(1).into()
+}
+
+/// As much memory as any answer may take.
+fn unbounded() -> AnswerPermit {
+    let memory = BodyMemory::new(BodyBounds::of_process(1024 * MIB));
+    AnswerPermit::new(memory.permit(BodyOwner::of(None, Some(key()))), Instant::now() + LONG)
+}
 
 /// Times from now on, in milliseconds.
 fn body(
@@ -113,12 +124,12 @@ async fn an_answer_is_taken_up_to_its_bound_and_not_a_byte_further_however_it_is
     for chunks in
         [vec![MAX], vec![MAX - 1, 1], vec![1, MAX - 1], vec![MAX / 2, MAX / 2], [many.clone(), vec![1]].concat()]
     {
-        let whole = at_once(&chunks).whole(|_| true).await.expect("a whole answer");
+        let whole = at_once(&chunks).whole(&mut unbounded()).await.expect("a whole answer");
         assert_eq!(whole.len(), MAX, "in {} chunks", chunks.len());
     }
     for chunks in [vec![MAX + 1], vec![MAX, 1], vec![1, MAX], vec![MAX / 2, MAX / 2 + 1], [many, vec![2]].concat()] {
         let number = chunks.len();
-        assert!(is_too_large(at_once(&chunks).whole(|_| true).await), "in {number} chunks");
+        assert!(is_too_large(at_once(&chunks).whole(&mut unbounded()).await), "in {number} chunks");
     }
 }
 
@@ -127,26 +138,26 @@ async fn a_whole_answer_is_its_chunks_in_their_order() {
     let told = ["", "a", "bc", "def", "g", ""];
     for number in 0..told.len() {
         let chunks = told.iter().take(number).map(|text| (0, Act::Bytes(Bytes::from_static(text.as_bytes()))));
-        let whole = patient(chunks.chain([(0, Act::End)]).collect::<Vec<_>>()).whole(|_| true).await;
+        let whole = patient(chunks.chain([(0, Act::End)]).collect::<Vec<_>>()).whole(&mut unbounded()).await;
         assert_eq!(whole.expect("whole"), told.iter().take(number).copied().collect::<String>());
     }
-    let broken = patient([(0, bytes(1)), (0, bytes(1)), (0, Act::Break)]).whole(|_| true).await;
+    let broken = patient([(0, bytes(1)), (0, bytes(1)), (0, Act::Break)]).whole(&mut unbounded()).await;
     assert!(matches!(broken.expect_err("broken").cause, Cause::Send(SendError::Closed)));
 }
 
-#[tokio::test]
-async fn who_keeps_an_answer_is_asked_about_each_chunk_of_it() {
-    for (room, is_whole) in [(10, true), (9, false), (5, false), (2, false)] {
-        let (kept, asked) = (RefCell::new(0), RefCell::new(Vec::new()));
-        let may_keep = |chunk: usize| {
-            asked.borrow_mut().push(chunk);
-            *kept.borrow_mut() += chunk;
-            *kept.borrow() <= room
-        };
-        let answer = at_once(&[3, 3, 4]).whole(may_keep).await;
-        assert_eq!(answer.is_ok(), is_whole, "{room}");
-        assert!(is_whole || is_too_large(answer), "{room}");
-        assert!([3, 3, 4].starts_with(&asked.borrow()), "{asked:?}");
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_taken_as_far_as_there_is_memory_for_it() {
+    for (room, is_whole) in [(2 * MIB, true), (MIB, false), (64 * 1024, false)] {
+        let memory = BodyMemory::new(BodyBounds { process: room, tenant: room, key: room });
+        let mut permit = AnswerPermit::new(memory.permit(BodyOwner::of(None, Some(key()))), Instant::now() + LONG);
+        let answer = at_once(&[100_000; 15]).whole(&mut permit).await;
+        assert_eq!(answer.as_ref().map(Bytes::len).ok(), is_whole.then_some(1_500_000), "{room}");
+        if let Err(failure) = answer {
+            assert!(matches!(failure.cause, Cause::NoMemory(BoundOf::Key)), "{failure:?}");
+        }
+        assert!(memory.bytes_held() <= room);
+        drop(permit);
+        assert_eq!(memory.bytes_held(), 0);
     }
 }
 

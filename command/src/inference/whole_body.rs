@@ -1,0 +1,71 @@
+//! The body of a whole answer, handed over piece by piece as its client takes them: its request is being answered until
+//! the last of them.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::limits::LetIn;
+
+const PIECE_BYTES_MAX: usize = 64 * 1024;
+
+pub struct WholeBody {
+    rest: Bytes,
+    /// Ends with the last piece: before it leaves, so that whoever has read it finds its place free.
+    let_in: Option<LetIn>,
+}
+
+impl WholeBody {
+    pub const fn new(bytes: Bytes, let_in: LetIn) -> Self {
+        Self { rest: bytes, let_in: Some(let_in) }
+    }
+}
+
+impl Body for WholeBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.rest.is_empty() {
+            return Poll::Ready(None);
+        }
+        let length = self.rest.len().min(PIECE_BYTES_MAX);
+        let piece = self.rest.split_to(length);
+        if self.rest.is_empty() {
+            self.let_in = None;
+        }
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(u64::try_from(self.rest.len()).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_is_all_that_was_given_in_pieces_and_its_request_ends_with_the_last() {
+        let all: Vec<u8> = (0..150_000u32).map(|number| number as u8).collect();
+        let mut body = WholeBody::new(all.clone().into(), LetIn::default());
+        let mut came = Vec::new();
+        for (bytes, is_answered) in [(65_536, false), (65_536, false), (18_928, true)] {
+            assert_eq!((body.is_end_stream(), body.size_hint().exact()), (false, Some(150_000 - came.len() as u64)));
+            let piece = body.frame().await.expect("a piece").expect("no error").into_data().expect("bytes");
+            assert_eq!((piece.len(), body.let_in.is_none()), (bytes, is_answered));
+            came.extend_from_slice(&piece);
+        }
+        assert!(came == all && body.is_end_stream() && body.frame().await.is_none());
+    }
+}
