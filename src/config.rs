@@ -89,8 +89,8 @@ impl Config {
                 admin_requests_per_hour: flags
                     .judge(ADMIN_RATE_LIMIT_REQUESTS, requests_an_hour(&args.admin_rate_limit_requests))?,
             },
-            bodies: flags.judge(BODY_MEMORY_MIB, memory(&args.body_memory_mib))?,
-            answers: flags.judge(ANSWER_MEMORY_MIB, memory(&args.answer_memory_mib))?,
+            bodies: flags.judge(BODY_MEMORY_MIB, memory(&args.body_memory_mib).map(BodyBounds::of_process))?,
+            answers: flags.judge(ANSWER_MEMORY_MIB, memory(&args.answer_memory_mib).map(BodyBounds::of_answers))?,
             traces: tracing::target(&variable)?,
             admin_key: variable(ADMIN_KEY.variable).map(admin_key).transpose()?,
             node_key: node_key(NODE_KEY, &variable)?,
@@ -162,9 +162,10 @@ fn unknown_usage(text: &str) -> Result<UnknownUsage, String> {
     found.ok_or_else(|| format!("is {:?}, and must be charge_hold or release", shown(text)))
 }
 
-fn memory(text: &str) -> Result<BodyBounds, String> {
+/// In bytes.
+fn memory(text: &str) -> Result<usize, String> {
     let allowed = |mib: &usize| (MEMORY_MIB_MIN..=MEMORY_MIB_MAX).contains(mib);
-    let read = text.parse().ok().filter(allowed).map(|mib| BodyBounds::of_process(mib * 1024 * 1024));
+    let read = text.parse().ok().filter(allowed).map(|mib| mib * 1024 * 1024);
     read.ok_or_else(|| {
         let shown = shown(text);
         format!("is {shown:?}, and must be a whole number of MiB from {MEMORY_MIB_MIN} to {MEMORY_MIB_MAX}")

@@ -22,25 +22,37 @@ const SHARE_MIN: usize = BODY_BYTES_MAX + MIB;
 /// Beside the share of a key that administrates, for the commands of the other keys of its tenant.
 const OTHER_COMMANDS: usize = 7 * MIB;
 
+/// Whoever holds no more holds little.
+const LITTLE_BYTES_MAX: usize = MIB;
+
 /// What may be held at a time, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyBounds {
     pub process: usize,
     pub tenant: usize,
     pub key: usize,
+    /// Of the process's, what only tenants may take that hold little.
+    pub reserve: usize,
 }
 
 impl BodyBounds {
     /// A quarter of what the process may hold for a tenant, and three quarters of that for a key.
     pub fn of_process(bytes: usize) -> Self {
         let tenant = (bytes / 4).max(SHARE_MIN);
-        Self { process: bytes.max(tenant), tenant, key: (tenant / 4 * 3).max(SHARE_MIN) }
+        Self { process: bytes.max(tenant), tenant, key: (tenant / 4 * 3).max(SHARE_MIN), reserve: 0 }
+    }
+
+    /// The same, and a quarter of the process's in reserve: an answer that there is no memory for has been paid for, so that
+    /// a few tenants must not take what all others need.
+    pub fn of_answers(bytes: usize) -> Self {
+        let bounds = Self::of_process(bytes);
+        Self { reserve: (bounds.process / 4).min(bounds.process - bounds.tenant), ..bounds }
     }
 
     /// Of commands, which are small and few. What one key leaves of its tenant's share is enough for those of the others.
     pub const fn of_administration() -> Self {
         let tenant = SHARE_MIN + OTHER_COMMANDS;
-        Self { process: 2 * tenant, tenant, key: SHARE_MIN }
+        Self { process: 2 * tenant, tenant, key: SHARE_MIN, reserve: 0 }
     }
 }
 
@@ -220,6 +232,9 @@ impl Held {
     fn take(&mut self, bounds: BodyBounds, owner: BodyOwner, more: Share) -> Result<(), BoundOf> {
         self.must_have_room(bounds, owner, more)?;
         let (bytes_max, arriving_max) = match owner.pool {
+            Pool::Tenants if self.of_tenant(owner).bytes.saturating_add(more.bytes) > LITTLE_BYTES_MAX => {
+                (bounds.process - bounds.reserve, ARRIVING_MAX)
+            }
             Pool::Tenants => (bounds.process, ARRIVING_MAX),
             Pool::Platform | Pool::Operator => (bounds.tenant, ARRIVING_OF_TENANT_MAX),
         };
@@ -232,7 +247,7 @@ impl Held {
 
     fn must_have_room(&self, bounds: BodyBounds, owner: BodyOwner, more: Share) -> Result<(), BoundOf> {
         let of_key = owner.key.and_then(|key| self.keys.get(&key)).copied().unwrap_or_default();
-        let of_tenant = owner.tenant.and_then(|tenant| self.tenants.get(&tenant)).copied().unwrap_or_default();
+        let of_tenant = self.of_tenant(owner);
         if owner.key.is_some() && !of_key.fits(more, bounds.key, ARRIVING_OF_KEY_MAX) {
             return Err(BoundOf::Key);
         }
@@ -240,6 +255,10 @@ impl Held {
             return Err(BoundOf::Tenant);
         }
         Ok(())
+    }
+
+    fn of_tenant(&self, owner: BodyOwner) -> Share {
+        owner.tenant.and_then(|tenant| self.tenants.get(&tenant)).copied().unwrap_or_default()
     }
 
     fn add(&mut self, owner: BodyOwner, more: Share) {
@@ -408,7 +427,7 @@ mod tests {
 
     use super::*;
 
-    const BOUNDS: BodyBounds = BodyBounds { process: 100, tenant: 40, key: 30 };
+    const BOUNDS: BodyBounds = BodyBounds { process: 100, tenant: 40, key: 30, reserve: 0 };
 
     fn owner(tenant: u128, key: u128) -> BodyOwner {
         let (tenant, key) = (Uuid::from_u128(tenant).into(), Uuid::from_u128(key).into());
@@ -521,7 +540,7 @@ mod tests {
     fn one_body_of_the_largest_size_fits_into_every_share() {
         for bytes in [0, 1, 100 * MIB, 160 * MIB, 1024 * MIB] {
             let bounds = BodyBounds::of_process(bytes);
-            let BodyBounds { process, tenant, key } = bounds;
+            let BodyBounds { process, tenant, key, .. } = bounds;
             assert!(BODY_BYTES_MAX < key && key <= tenant && tenant <= process && process >= bytes, "{bounds:?}");
         }
         let bounds = BodyBounds::of_administration();
@@ -530,12 +549,33 @@ mod tests {
 
     #[test]
     fn a_tenant_has_a_quarter_of_all_and_a_key_three_quarters_of_that_and_nobody_less_than_33_mib() {
-        let gib = BodyBounds { process: 1 << 30, tenant: 1 << 28, key: 3 << 26 };
+        let gib = BodyBounds { process: 1 << 30, tenant: 1 << 28, key: 3 << 26, reserve: 0 };
         assert_eq!(BodyBounds::of_process(1 << 30), gib);
         let least = 34_603_008;
-        assert_eq!(BodyBounds::of_process(0), BodyBounds { process: least, tenant: least, key: least });
-        let administration = BodyBounds { process: 80 * MIB, tenant: 40 * MIB, key: least };
+        assert_eq!(BodyBounds::of_process(0), BodyBounds { process: least, tenant: least, key: least, reserve: 0 });
+        let administration = BodyBounds { process: 80 * MIB, tenant: 40 * MIB, key: least, reserve: 0 };
         assert_eq!(BodyBounds::of_administration(), administration);
+    }
+
+    #[test]
+    fn tenants_that_hold_little_have_a_reserve_that_others_cannot_take() {
+        let bounds = BodyBounds::of_answers(160 * MIB);
+        assert_eq!(bounds, BodyBounds { reserve: 40 * MIB, ..BodyBounds::of_process(160 * MIB) });
+        assert_eq!(BodyBounds::of_answers(66 * MIB).reserve, 66 * MIB / 4);
+        assert_eq!(BodyBounds::of_answers(0).reserve, 0, "one answer of the largest size always fits");
+        let memory = BodyMemory::new(bounds);
+        let mut large: Vec<_> =
+            (0..3).map(|tenant| taking(&memory, owner(tenant, tenant), 33 * MIB).unwrap()).collect();
+        large.push(taking(&memory, owner(3, 3), 21 * MIB).unwrap());
+        assert_eq!(taking(&memory, owner(4, 4), MIB + 1).err(), Some(BoundOf::Process));
+        assert_eq!(large[3].try_grow_to(21 * MIB + 1), Err(BoundOf::Process));
+        let little: Vec<_> = (10..50).map(|tenant| taking(&memory, owner(tenant, tenant), MIB).unwrap()).collect();
+        assert_eq!(memory.bytes_held(), 160 * MIB);
+        // All keys of a tenant are one.
+        assert_eq!(taking(&memory, owner(10, 11), 1).err(), Some(BoundOf::Process));
+        assert_eq!(taking(&memory, owner(60, 60), 1).err(), Some(BoundOf::Process));
+        drop((large, little));
+        assert_eq!(memory.bytes_held(), 0);
     }
 
     proptest! {

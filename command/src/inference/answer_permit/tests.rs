@@ -5,7 +5,7 @@ use super::*;
 use crate::body::memory::{BodyBounds, BodyMemory, BodyOwner, BoundOf};
 
 const MIB: usize = 1024 * 1024;
-const BOUNDS: BodyBounds = BodyBounds { process: 3 * MIB, tenant: 2 * MIB, key: MIB };
+const BOUNDS: BodyBounds = BodyBounds { process: 3 * MIB, tenant: 2 * MIB, key: MIB, reserve: 0 };
 
 fn permit(memory: &Arc<BodyMemory>, key: u128) -> AnswerPermit {
     let (tenant, key) = (TenantId::from(Uuid::from_u128(1)), KeyId::from(Uuid::from_u128(key)));
