@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 use events::ledger::UnknownUsage;
 use events::log::LEDGER_FILE;
@@ -51,7 +52,7 @@ enum Command {
     /// Run the gateway
     #[command(after_help = SECRETS)]
     Serve(Box<ServeArgs>),
-    /// Bring the data folder's databases to this version
+    /// Bring the data folder's databases to this version; makes a new, empty ledger where the folder has none
     Migrate(DataArgs),
     /// Check the log, the ledger and the views, read-only, also while a gateway runs: exit 0 sound, 1 broken, 2 could not
     /// look
@@ -86,18 +87,36 @@ pub struct ServeArgs {
     #[arg(long, env = "LEDGERWAY_MODE", default_value = "all", value_parser = OneOf::new(MODES))]
     pub mode: String,
     /// How long a hold may live, in seconds
-    #[arg(long, env = "LEDGERWAY_HOLD_TTL_SECONDS", value_name = "SECONDS", default_value = "900")]
+    #[arg(
+        long,
+        env = "LEDGERWAY_HOLD_TTL_SECONDS",
+        value_name = "SECONDS",
+        default_value = "900",
+        allow_negative_numbers = true
+    )]
     pub hold_ttl_seconds: String,
-    /// What is charged where nobody knows what was used (the process died, or a whole answer never came): charge_hold or
-    /// release
+    /// What is charged where nobody knows what was used: after a crash, or for a whole answer that never came because its
+    /// client had left or its time was up; charge_hold or release
     #[arg(long, env = "LEDGERWAY_UNKNOWN_USAGE", default_value = "charge_hold", value_name = "POLICY",
         value_parser = OneOf::new(UnknownUsage::ALL.map(UnknownUsage::as_str)))]
     pub unknown_usage: String,
     /// How long requests in flight may take after SIGTERM, in seconds
-    #[arg(long, env = "LEDGERWAY_DRAIN_TIMEOUT_SECONDS", value_name = "SECONDS", default_value = "30")]
+    #[arg(
+        long,
+        env = "LEDGERWAY_DRAIN_TIMEOUT_SECONDS",
+        value_name = "SECONDS",
+        default_value = "30",
+        allow_negative_numbers = true
+    )]
     pub drain_timeout_seconds: String,
     /// How long it goes on serving after SIGTERM while it says that it is not ready, in seconds
-    #[arg(long, env = "LEDGERWAY_DRAIN_DELAY_SECONDS", value_name = "SECONDS", default_value = "0")]
+    #[arg(
+        long,
+        env = "LEDGERWAY_DRAIN_DELAY_SECONDS",
+        value_name = "SECONDS",
+        default_value = "0",
+        allow_negative_numbers = true
+    )]
     pub drain_delay_seconds: String,
     /// Origins whose pages may call the gateway, separated by commas; * for all
     #[arg(long, env = "LEDGERWAY_CORS_ORIGINS", value_name = "ORIGINS", default_value = "", hide_default_value = true)]
@@ -107,6 +126,7 @@ pub struct ServeArgs {
         long,
         env = "LEDGERWAY_RATE_LIMIT_REQUESTS",
         value_name = "NUMBER",
+        allow_negative_numbers = true,
         default_value = "",
         hide_default_value = true
     )]
@@ -116,12 +136,19 @@ pub struct ServeArgs {
         long,
         env = "LEDGERWAY_ADMIN_RATE_LIMIT_REQUESTS",
         value_name = "NUMBER",
+        allow_negative_numbers = true,
         default_value = "",
         hide_default_value = true
     )]
     pub admin_rate_limit_requests: String,
     /// Memory that the bodies of inference requests may take at a time, in MiB
-    #[arg(long, env = "LEDGERWAY_BODY_MEMORY_MIB", value_name = "MIB", default_value = "160")]
+    #[arg(
+        long,
+        env = "LEDGERWAY_BODY_MEMORY_MIB",
+        value_name = "MIB",
+        default_value = "160",
+        allow_negative_numbers = true
+    )]
     pub body_memory_mib: String,
     /// Memory that answers to inference requests may take at a time, in MiB
     #[arg(long, env = "LEDGERWAY_ANSWER_MEMORY_MIB", value_name = "MIB", default_value = "160")]
@@ -189,7 +216,8 @@ pub struct CompletionsArgs {
 /// The command that the process was started with.
 pub fn run() -> ExitCode {
     let mut command = Cli::command();
-    let matches = command.get_matches_mut();
+    let matches = command.try_get_matches_from_mut(std::env::args_os());
+    let matches = matches.unwrap_or_else(|error| with_tip(error).exit());
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     // What is no text is no value that would do: read as one, it is refused by its name instead of being overlooked.
     let variables = std::env::vars_os();
@@ -213,6 +241,15 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// Other servers have a flag for the port alone, which no name of ours is near to.
+fn with_tip(mut error: clap::Error) -> clap::Error {
+    let is_port = |value: &ContextValue| matches!(value, ContextValue::String(flag) if flag == "--port");
+    if error.get(ContextKind::InvalidArg).is_some_and(is_port) {
+        error.insert(ContextKind::SuggestedArg, ContextValue::String("--listen".to_owned()));
+    }
+    error
+}
+
 /// The value of a variable.
 fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
@@ -228,6 +265,14 @@ impl DataArgs {
         let name = flags.name_of(setting::DATA);
         Err(format!("there is no {}: {name} must be the data folder of a gateway", ledger.display()))
     }
+}
+
+/// Of a name that somebody else chose.
+const NAME_CHARS_MAX: usize = 40;
+
+/// A name that somebody else chose. Nothing in it moves the cursor.
+fn shown(name: &str) -> String {
+    name.chars().filter(|character| !character.is_control()).take(NAME_CHARS_MAX).collect()
 }
 
 /// One line on stdout. Who closed it does not want to hear more.

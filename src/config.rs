@@ -286,7 +286,7 @@ mod tests {
         let config = Config::read(&args(), &Flags::default(), |_| None).expect("a configuration");
         for (tried, example) in [("127.0.0.1:8080", "127.0.0.1:8081"), ("0.0.0.0:80", "127.0.0.1:8080")] {
             let wrong = config.unlistened(setting::LISTEN, &ListenAddress::parse(tried).expect("an address"), &taken);
-            assert_eq!(wrong.advice, format!("for example LEDGERWAY_LISTEN={example}"), "{wrong}");
+            assert_eq!(wrong.advice, setting::Advice::Example(format!("LEDGERWAY_LISTEN={example}")), "{wrong}");
         }
     }
 

@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod limit;
 pub mod log;
 pub mod money;
+pub mod nearest_name;
 pub mod private;
 pub mod time;
 pub mod usage;

@@ -38,7 +38,7 @@ pub(crate) use append::read_announced;
 pub use inference_keys::InferenceKey;
 pub use lock::LOCK_FILE;
 pub use migrate::OtherSchema;
-pub use open::{LEDGER_FILE, OpenError};
+pub use open::{LEDGER_FILE, Migrated, OpenError};
 pub use read::{EventFilter, Part, Reader};
 pub use side::{ClientAddress, Idempotency, KeySecret, PersonalData, SealedSecret, SideRow, StoredReply};
 pub use stepped::Stepped;

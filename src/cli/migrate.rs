@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use events::log::Log;
+use events::log::{Log, Migrated};
 
 use super::progress::{Elsewhere, Progress};
 use super::{DataArgs, complain, say};
@@ -13,8 +13,12 @@ pub fn run(args: &DataArgs) -> ExitCode {
     let migrated = Log::migrate(&args.dir);
     drop(progress);
     match migrated {
-        Ok(()) => {
-            say(&format!("the ledger in {} is at this version", args.dir.display()));
+        Ok(migrated) => {
+            let dir = args.dir.display();
+            say(&match migrated {
+                Migrated::Existing => format!("the ledger in {dir} is at this version"),
+                Migrated::New => format!("made a new, empty ledger in {dir}: there was none"),
+            });
             ExitCode::SUCCESS
         }
         Err(error) => {

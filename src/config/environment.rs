@@ -1,6 +1,9 @@
 //! The variables that begin like ours. One that is no setting is a mistake: what was meant would silently not be so.
 
-use super::setting::{ALL, PREFIX, WrongConfig};
+use events::nearest_name::nearest_name;
+
+use super::log_filter::RUST_LOG;
+use super::setting::{ALL, Advice, LISTEN, METRICS_LISTEN, PREFIX, Setting, WrongConfig};
 
 /// What this version does not have: ignoring it would look like having it.
 const ABSENT: [&str; 7] = [
@@ -13,6 +16,10 @@ const ABSENT: [&str; 7] = [
     "LEDGERWAY_VIEWS",
 ];
 const ABSENT_SAID: &str = "is for something that this version does not have";
+/// What other servers call the address to listen on, or end its name with.
+const PORT: &str = "PORT";
+/// What they call the level of the log, or begin its name with.
+const LOG: &str = "LOG";
 /// Of a name that is shown.
 const NAME_CHARS_MAX: usize = 64;
 
@@ -31,32 +38,57 @@ fn check_one(name: &str, value: &str) -> Result<(), WrongConfig> {
     if ALL.iter().any(|setting| setting.variable == name) || is_of_kubernetes(name, value) {
         return Ok(());
     }
-    Err(unknown(name))
+    Err(unknown(name, value))
 }
 
-fn unknown(name: &str) -> WrongConfig {
+fn unknown(name: &str, value: &str) -> WrongConfig {
     let shown: String = name.chars().take(NAME_CHARS_MAX).flat_map(char::escape_default).collect();
+    let typed = name.strip_prefix(PREFIX).unwrap_or(name).to_ascii_uppercase();
+    if let Some(setting) = of_another_server(&typed) {
+        let port = value.trim().parse::<u16>().ok().filter(|_| typed.ends_with(PORT));
+        let example = port.map_or_else(|| setting.example.to_owned(), |port| format!("127.0.0.1:{port}"));
+        return instead(shown, setting, &example);
+    }
     let known = ALL.iter().map(|setting| setting.variable).chain(ABSENT);
-    let nearest = known.min_by_key(|known| strsim::levenshtein(&shown.to_ascii_uppercase(), known)).unwrap_or_default();
-    match ALL.iter().find(|setting| setting.variable == nearest) {
-        Some(setting) => {
-            let wrong = setting.wrong_as_variable(format!("is no setting; the nearest name is {nearest}"));
-            WrongConfig { name: shown, ..wrong }
-        }
-        None => to_unset(&shown, format!("is no setting; the nearest name, {nearest}, {ABSENT_SAID}")),
+    let nearest = nearest_name(&typed, known.filter_map(|known| known.strip_prefix(PREFIX)));
+    let is_nearest = |variable: &str| variable.strip_prefix(PREFIX) == nearest;
+    if let Some(setting) = ALL.iter().find(|setting| is_nearest(setting.variable)) {
+        return instead(shown, *setting, setting.example);
+    }
+    match ABSENT.iter().find(|absent| is_nearest(absent)) {
+        Some(absent) => to_unset(&shown, format!("is no setting; the nearest name, {absent}, {ABSENT_SAID}")),
+        None if typed.starts_with(LOG) => instead(shown, RUST_LOG, RUST_LOG.example),
+        None => WrongConfig { name: shown, problem: "is no setting".to_owned(), advice: Advice::ReadHelp },
     }
 }
 
+/// A setting by the name that other servers have for it.
+fn of_another_server(typed: &str) -> Option<Setting> {
+    match typed {
+        LOG => Some(RUST_LOG),
+        _ if !typed.split('_').any(|word| word == PORT) || !typed.ends_with(PORT) => None,
+        _ if typed.starts_with("METRICS") => Some(METRICS_LISTEN),
+        _ => Some(LISTEN),
+    }
+}
+
+fn instead(name: String, setting: Setting, example: &str) -> WrongConfig {
+    let variable = setting.variable;
+    let problem = format!("is no setting; the nearest name is {variable}");
+    WrongConfig { name, problem, advice: Advice::Example(format!("{variable}={example}")) }
+}
+
 fn to_unset(name: &str, problem: String) -> WrongConfig {
-    WrongConfig { name: name.to_owned(), problem, advice: "so unset it".to_owned() }
+    WrongConfig { name: name.to_owned(), problem, advice: Advice::Unset }
 }
 
 /// What Kubernetes sets in every container for a Service that is called `ledgerway`, or like `ledgerway-metrics`:
-/// `{NAME}_SERVICE_HOST`, `{NAME}_SERVICE_PORT…`, `{NAME}_PORT` and `{NAME}_PORT_8080_TCP…`.
+/// `{NAME}_SERVICE_HOST`, `{NAME}_SERVICE_PORT…`, `{NAME}_PORT` and `{NAME}_PORT_8080_TCP…`. `{NAME}_PORT` is a URL: a bare
+/// number was put there by somebody who means the port to listen on.
 fn is_of_kubernetes(name: &str, value: &str) -> bool {
     const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
     if ["LEDGERWAY_SERVICE_", "LEDGERWAY_PORT_"].iter().any(|of_ours| name.starts_with(of_ours))
-        || name == "LEDGERWAY_PORT"
+        || (name == "LEDGERWAY_PORT" && value.trim().parse::<u64>().is_err())
     {
         return true;
     }
@@ -93,6 +125,34 @@ mod tests {
             "LEDGERWAY_DRAIN_TIMEOUT is no setting; the nearest name is LEDGERWAY_DRAIN_TIMEOUT_SECONDS, for example \
              LEDGERWAY_DRAIN_TIMEOUT_SECONDS=30"
         );
+        for (mistake, value, instead) in [
+            ("LEDGERWAY_HOLD_TTL", "60", "LEDGERWAY_HOLD_TTL_SECONDS=900"),
+            ("LEDGERWAY_DATA_DIR", "/d", "LEDGERWAY_DATA=./ledgerway-data"),
+            ("LEDGERWAY_LISTEN_ADDRESS", "", "LEDGERWAY_LISTEN=127.0.0.1:8080"),
+            ("LEDGERWAY_LOG", "debug", "RUST_LOG=info,hyper=debug"),
+            ("LEDGERWAY_LOG_LEVEL", "debug", "RUST_LOG=info,hyper=debug"),
+            ("LEDGERWAY_LOGLEVEL", "debug", "RUST_LOG=info,hyper=debug"),
+            ("LEDGERWAY_LOG_ONYL", "true", "LEDGERWAY_LOG_ONLY=true"),
+            ("LEDGERWAY_PORT", "80", "LEDGERWAY_LISTEN=127.0.0.1:80"),
+            ("LEDGERWAY_PORT", "99999", "LEDGERWAY_LISTEN=127.0.0.1:8080"),
+            ("LEDGERWAY_HTTP_PORT", "81", "LEDGERWAY_LISTEN=127.0.0.1:81"),
+            ("LEDGERWAY_METRICS_PORT", "9091", "LEDGERWAY_METRICS_LISTEN=127.0.0.1:9091"),
+        ] {
+            let said = said(mistake, value).expect("a mistake");
+            let name = instead.split_once('=').expect("an example").0;
+            assert_eq!(said, format!("{mistake} is no setting; the nearest name is {name}, for example {instead}"));
+        }
+        for far in [
+            "LEDGERWAY_X",
+            "LEDGERWAY_",
+            "LEDGERWAY_SERVICES",
+            "LEDGERWAY_PORTS",
+            "LEDGERWAY_AIRPORT",
+            "LEDGERWAY_API_TOKEN",
+        ] {
+            let said = said(far, "1").expect("a mistake");
+            assert_eq!(said, format!("{far} is no setting; `ledgerway serve --help` lists them"));
+        }
         let wild = format!("LEDGERWAY_\u{1b}[31m{}", "x".repeat(5000));
         let shown = said(&wild, "").expect("a mistake");
         assert!(!shown.contains('\u{1b}') && shown.len() < 300, "{shown}");

@@ -6,7 +6,7 @@ use tracing_subscriber::filter::LevelFilter;
 use super::setting::{Setting, WrongConfig};
 use super::shown;
 
-const RUST_LOG: Setting = Setting { variable: "RUST_LOG", example: "info,hyper=debug" };
+pub const RUST_LOG: Setting = Setting { variable: "RUST_LOG", example: "info,hyper=debug" };
 const DEFAULT: &str = "info";
 /// Parts of ours, which may stand without a level.
 const PARTS: [&str; 6] = ["ledgerway", "command", "events", "openapi", "projections", "query"];

@@ -1,6 +1,7 @@
 //! Settings by their names. Each is a variable and a flag; what is wrong with one is said by the name that it was given by.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
@@ -73,19 +74,39 @@ impl Setting {
 
     /// For what is a variable alone, or was given as one.
     pub fn wrong_as_variable(self, problem: impl Into<String>) -> WrongConfig {
-        let advice = format!("for example {}={}", self.variable, self.example);
+        let advice = Advice::Example(format!("{}={}", self.variable, self.example));
         WrongConfig { name: self.variable.to_owned(), problem: problem.into(), advice }
     }
 }
 
 /// A setting has a value that cannot be used. The value of a secret is not repeated.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{name} {problem}, {advice}")]
+#[error("{name} {problem}{advice}")]
 pub struct WrongConfig {
     /// As it was given: a flag, or else a variable.
     pub name: String,
     pub problem: String,
-    pub advice: String,
+    pub advice: Advice,
+}
+
+/// What to do instead.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// A flag or a variable with a value that would do.
+    Example(String),
+    Unset,
+    /// Nothing that there is comes near it.
+    ReadHelp,
+}
+
+impl fmt::Display for Advice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Example(example) => write!(f, ", for example {example}"),
+            Self::Unset => f.write_str(", so unset it"),
+            Self::ReadHelp => f.write_str("; `ledgerway serve --help` lists them"),
+        }
+    }
 }
 
 /// Which settings were given as flags; a flag is heard instead of its variable.
@@ -120,7 +141,8 @@ impl Flags {
     pub fn wrong_with(&self, setting: Setting, problem: impl Into<String>, example: &str) -> WrongConfig {
         let name = self.name_of(setting);
         let between = if name == setting.variable { '=' } else { ' ' };
-        WrongConfig { problem: problem.into(), advice: format!("for example {name}{between}{example}"), name }
+        let advice = Advice::Example(format!("{name}{between}{example}"));
+        WrongConfig { problem: problem.into(), advice, name }
     }
 
     /// A value that was read, or the problem with it under its setting's name.

@@ -143,6 +143,20 @@ fn migrate_makes_the_databases_and_ends() {
     let (code, words) = said(ledgerway().args(["migrate", "--data"]).arg(&data));
     assert_eq!(code, Some(0), "{words}");
     assert!(data.join("ledger.db").exists(), "{words}");
+    assert_eq!(words.trim(), format!("made a new, empty ledger in {}: there was none", data.display()));
+    let (code, words) = said(ledgerway().args(["migrate", "--data"]).arg(&data));
+    assert_eq!(
+        (code, words.trim()),
+        (Some(0), format!("the ledger in {} is at this version", data.display()).as_str())
+    );
+    let (_, help) = said(ledgerway().arg("--help"));
+    assert!(help.contains("makes a new, empty ledger where the folder has none"), "{help}");
+    let (_, help) = said(ledgerway().args(["serve", "--help"]));
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        help.contains("after a crash, or for a whole answer that never came because its client had left"),
+        "{help}"
+    );
     let mut gateway = Gateway::start_in(folder.path(), &[]);
     gateway.stop();
     assert_eq!(gateway.verify().0, Some(0));

@@ -44,8 +44,9 @@ fn an_unknown_variable_ends_every_command_with_the_nearest_name() {
         ("LEDGERWAY_ADMINKEY", "LEDGERWAY_ADMIN_KEY"),
         ("LEDGERWAY_METRIC_LISTEN", "LEDGERWAY_METRICS_LISTEN"),
         ("LEDGERWAY_METRICS_PORT", "LEDGERWAY_METRICS_LISTEN"),
-        ("LEDGERWAY_SERVICES", "LEDGERWAY_"),
-        ("LEDGERWAY_", "LEDGERWAY_"),
+        ("LEDGERWAY_HOLD_TTL", "LEDGERWAY_HOLD_TTL_SECONDS"),
+        ("LEDGERWAY_LOG", "RUST_LOG"),
+        ("LEDGERWAY_PORT", "LEDGERWAY_LISTEN=127.0.0.1:9090"),
         ("LEDGERWAY_DATABASE_URI", "LEDGERWAY_DATABASE_URL"),
     ] {
         let said = wrong(&["verify", "--data", &data], &[(mistaken, "9090")]);
@@ -53,6 +54,11 @@ fn an_unknown_variable_ends_every_command_with_the_nearest_name() {
             said.starts_with(&format!("{mistaken} ")) && said.contains(&format!(" {nearest}")),
             "{mistaken}: {said}"
         );
+    }
+    // A name that has little to do with it is worse than none.
+    for far in ["LEDGERWAY_SERVICES", "LEDGERWAY_", "LEDGERWAY_X"] {
+        let said = wrong(&["verify", "--data", &data], &[(far, "1")]);
+        assert_eq!(said, format!("{far} is no setting; `ledgerway serve --help` lists them"));
     }
     let secret = wrong(&["serve", "--data", &data], &[("LEDGERWAY_NODEKEY", "a-secret-value")]);
     assert!(!secret.contains("a-secret-value"), "{secret}");
@@ -160,6 +166,24 @@ fn a_mistake_is_named_as_it_was_made() {
         assert!(wrong(&["verify", &format!("{flag}=perhaps")], &[]).starts_with(flag));
         assert!(wrong(&["verify"], &[(variable, "perhaps")]).starts_with(variable));
     }
+}
+
+/// Holds: bin.wrong-configuration
+#[test]
+fn a_number_below_zero_is_a_value_and_a_port_alone_is_answered_with_the_flag_that_there_is() {
+    for flag in [
+        "--hold-ttl-seconds",
+        "--drain-timeout-seconds",
+        "--drain-delay-seconds",
+        "--rate-limit-requests",
+        "--admin-rate-limit-requests",
+        "--body-memory-mib",
+    ] {
+        let said = wrong(&["serve", flag, "-1"], &[]);
+        assert!(said.starts_with(&format!("{flag} is \"-1\", and must be a whole number of ")), "{said}");
+    }
+    let (code, words) = run(&["serve", "--port", "1"], &[]);
+    assert!(code == Some(2) && words.contains("tip: ") && words.contains("--listen"), "{words}");
 }
 
 /// Holds: bin.listen-name

@@ -25,7 +25,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_millis(1000);
 pub enum OpenError {
     #[error("create the data folder {}: {source}", path.display())]
     Folder { path: PathBuf, source: std::io::Error },
-    #[error("another process is using the data folder {}; `ledgerway status` shows where it listens", path.display())]
+    #[error(
+        "another process is using the data folder {}; `ledgerway status --data {}` shows where it listens",
+        path.display(),
+        path.display()
+    )]
     InUse { path: PathBuf },
     #[error("{} was {source}", path.display())]
     OtherSchema { path: PathBuf, source: OtherSchema },
@@ -59,11 +63,21 @@ impl Log {
     }
 
     /// Brings a folder's ledger to this version without serving it. Blocking.
-    pub fn migrate(dir: &Path) -> Result<(), OpenError> {
+    pub fn migrate(dir: &Path) -> Result<Migrated, OpenError> {
         create_folder(dir)?;
         let _lock = FolderLock::take(dir)?;
-        connect(&dir.join(LEDGER_FILE)).map(drop)
+        let path = dir.join(LEDGER_FILE);
+        let migrated = if path.exists() { Migrated::Existing } else { Migrated::New };
+        connect(&path).map(|_| migrated)
     }
+}
+
+/// What was brought to this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Migrated {
+    Existing,
+    /// There was no ledger: one was made, without any event.
+    New,
 }
 
 /// A log whose writer does not run yet.
