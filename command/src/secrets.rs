@@ -2,6 +2,7 @@
 
 pub mod file;
 pub mod key_check;
+pub mod keyless;
 pub mod node_key;
 pub mod operator_key;
 pub mod reseal;

@@ -4,6 +4,7 @@
 
 mod keys;
 mod prices;
+mod providers;
 mod resources;
 
 use std::collections::HashMap;
@@ -158,6 +159,7 @@ async fn complete(
 ) -> Result<(), QueryError> {
     match kind {
         StreamKind::Key => keys::complete(state, permit, asker, resources).await,
+        StreamKind::Provider => providers::complete(state, permit, resources).await,
         StreamKind::Budget | StreamKind::RateLimit => name_scopes(state, permit, asker, resources).await,
         StreamKind::Price => {
             resources.into_iter().for_each(|price| prices::complete(state, price));

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use command::secrets::file::{self, SecretFileError};
+use command::secrets::keyless::KeylessProvider;
 use command::secrets::node_key::{self, NodeKeyError, PREVIOUS_VARIABLE, VARIABLE};
 use command::secrets::reseal::{Previous, ResealError, Resealed, Stored, reseal};
 use command::secrets::{NodeKey, Secret};
@@ -14,7 +15,7 @@ use events::ids::{IdMaker, SystemRandom};
 use events::log::{LeftHolds, Log, LogError, LogOptions, OpenError};
 use events::time::{Clock, SystemClock};
 
-use super::{ResealArgs, complain, say, variable};
+use super::{ResealArgs, complain, say, shown, variable};
 use crate::config::setting::{NODE_KEY, NODE_KEY_PREVIOUS, PREVIOUS_KEY_LOST};
 use crate::config::{Flags, WrongConfig, node_key as node_key_of, truth};
 
@@ -154,11 +155,7 @@ impl<'a> Folder<'a> {
         }
         let (new, new_text) = self.new_key(keys)?;
         if stored.is_under(&new) {
-            let previous = keys.previous.as_ref().and_then(|text| NodeKey::from_variable(text.reveal()).ok());
-            let is_the_old_one = previous.is_some_and(|previous| previous.fingerprint() == new.fingerprint());
-            if is_the_old_one || !keys.ask_for_another() {
-                return Err(self.wants_a_new_key(keys));
-            }
+            self.was_asked_for_before(keys, &new).await?;
             self.keep_in_file(&new_text, keys, &mut lines)?;
             lines.push(format!("everything in {} is sealed under the new key already", self.dir.display()));
             return Ok(lines);
@@ -179,6 +176,43 @@ impl<'a> Folder<'a> {
             lines.push(format!("serve it with {VARIABLE} set to the new key, and back that key up"));
         }
         Ok(lines)
+    }
+
+    /// Whether the key that is in force came into force by what is asked for now: then there is nothing left to do, and
+    /// otherwise nothing was done at all.
+    async fn was_asked_for_before(&self, keys: &Keys, in_force: &NodeKey) -> Result<(), Failure> {
+        let replaced = Stored::replacement_by(self.log, in_force).await?;
+        let Some(text) = &keys.previous else {
+            return match replaced {
+                Some(replaced) if keys.is_previous_lost && replaced.previous.is_none() => Ok(()),
+                _ if keys.is_previous_lost => Err(Failure::NotBegun(format!(
+                    "nothing to do: {} is sealed under the key in {} ({}), so that nothing is lost",
+                    self.dir.display(),
+                    self.place_of_the_new_key(keys),
+                    in_force.fingerprint()
+                ))),
+                Some(_) if keys.given.is_some() => Ok(()),
+                _ => Err(self.wants_a_new_key(keys)),
+            };
+        };
+        let previous = NodeKey::from_variable(text.reveal())?.fingerprint();
+        if previous == in_force.fingerprint() {
+            return Err(self.wants_a_new_key(keys));
+        }
+        if replaced.is_some_and(|replaced| replaced.previous.as_deref() == Some(previous.as_str())) {
+            return Ok(());
+        }
+        Err(Failure::NotBegun(format!(
+            "nothing to do: {} is sealed under the key in {} ({}); the key in {PREVIOUS_VARIABLE} opens nothing here; are the \
+             two swapped?",
+            self.dir.display(),
+            self.place_of_the_new_key(keys),
+            in_force.fingerprint()
+        )))
+    }
+
+    fn place_of_the_new_key(&self, keys: &Keys) -> String {
+        if keys.given.is_some() { VARIABLE.to_owned() } else { self.path.display().to_string() }
     }
 
     /// The next key takes the file's place. The old one stays under a name of its own: backups of before open with it alone.
@@ -274,10 +308,17 @@ fn told(resealed: &Resealed, new: &NodeKey, old: &Option<NodeKey>) -> Vec<String
          rotate those that are needed"
     )];
     if !discarded.is_empty() {
-        let named = discarded.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let named = discarded.iter().take(NAMED_MAX).map(provider).collect::<Vec<_>>().join(", ");
         let more = discarded.len().saturating_sub(NAMED_MAX);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        lines.push(format!("these providers need their API keys anew: {named}{more}"));
+        lines.push(format!("these providers are not called until you give them an API key: {named}{more}"));
     }
     lines
+}
+
+fn provider(provider: &KeylessProvider) -> String {
+    match &provider.name {
+        Some(name) => format!("{} ({})", shown(name), provider.id),
+        None => provider.id.clone(),
+    }
 }

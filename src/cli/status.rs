@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveTime, Utc};
+use command::secrets::keyless::{self, KeylessProvider};
 use events::event::StreamKind;
 use events::event::admin::Scope;
 use events::ids::BudgetId;
@@ -45,6 +46,8 @@ struct Status {
     holds: OpenHolds,
     near: Vec<NearLimit>,
     glance: Option<Glance>,
+    /// Providers that are not called: their API keys were given up.
+    keyless: Vec<KeylessProvider>,
 }
 
 #[derive(Default)]
@@ -116,6 +119,7 @@ fn look(dir: &Path, ledger: &Path, now: DateTime<Utc>) -> Result<Status, String>
             Scope::Partner(_) | Scope::Tenant(_) | Scope::Key(_) => known.cloned(),
         };
     }
+    let keyless = keyless::all(&reader).map_err(|error| unreadable(ledger, &error))?;
     Ok(Status {
         data: dir.to_owned(),
         served,
@@ -126,6 +130,7 @@ fn look(dir: &Path, ledger: &Path, now: DateTime<Utc>) -> Result<Status, String>
         holds: OpenHolds::of(&balances),
         near,
         glance,
+        keyless,
     })
 }
 
@@ -213,6 +218,7 @@ impl Status {
                 "oldest_at": self.holds.oldest.map(rfc3339),
             },
             "today": self.today_json(),
+            "providers_without_key": self.keyless.iter().map(keyless_json).collect::<Vec<_>>(),
             "budgets_near_limit": self.near.iter().map(NearLimit::json).collect::<Vec<_>>(),
         })
     }
@@ -242,6 +248,10 @@ impl Status {
         });
         json!({ "date": self.now.date_naive().to_string(), "tenants": tenants.collect::<Vec<_>>() })
     }
+}
+
+fn keyless_json(provider: &KeylessProvider) -> Value {
+    json!({ "provider_id": provider.id, "name": provider.name })
 }
 
 impl NearLimit {

@@ -249,6 +249,41 @@ async fn what_cannot_be_done_is_said_in_a_sentence_and_changes_nothing() {
     used.gateway.start_again();
     let (code, words) = reseal(&data, &[(previous, &old), (given, NEW)], &[]);
     assert!(code == Some(2) && words.contains("another process is using"), "{words}");
+    assert!(words.contains(&format!("`ledgerway status --data {}`", data.display())), "{words}");
+}
+
+/// Holds: bin.reseal
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_in_the_wrong_variables_replace_nothing_and_are_no_success() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut used = Used::new(folder.path()).await;
+    let (data, old) = (used.data(), used.old.clone());
+    let before = sealed(&data);
+    let (previous, given) = ("LEDGERWAY_NODE_KEY_PREVIOUS", "LEDGERWAY_NODE_KEY");
+    let refused = |env: &[(&str, &str)], arguments: &[&str]| {
+        let (code, words) = reseal(&data, env, arguments);
+        assert_eq!(code, Some(2), "{env:?}: {words}");
+        assert!(words.starts_with("ledgerway: ") && words.trim().lines().count() == 1, "{words}");
+        assert!(!words.contains(&old) && !words.contains(NEW) && !words.contains(OTHER), "{words}");
+        words
+    };
+    let swapped = "the key in LEDGERWAY_NODE_KEY_PREVIOUS opens nothing here; are the two swapped?";
+    let words = refused(&[(previous, NEW), (given, &old)], &[]);
+    let beginning = format!("ledgerway: nothing to do: {} is sealed under the key in {given} (", data.display());
+    assert!(words.starts_with(&beginning) && words.contains(swapped), "{words}");
+    let words = refused(&[(previous, NEW)], &[]);
+    assert!(words.contains("/node.key (") && words.contains(swapped), "{words}");
+    // Neither a flag nor a key that is in force already asks for another key.
+    assert!(refused(&[], &["--previous-key-lost"]).contains("nothing is lost"));
+    assert!(refused(&[(given, &old)], &[]).contains("there is no new key"));
+    assert_eq!(sealed(&data), before);
+    used.must_work().await;
+    // What was done may be asked for once more, and no other way round.
+    replaced_by(&data, &old, NEW);
+    assert!(replaced_by(&data, &old, NEW).contains("already"));
+    let words = refused(&[(previous, OTHER), (given, NEW)], &[]);
+    assert!(words.contains(swapped), "{words}");
+    used.must_work().await;
 }
 
 /// Holds: bin.wrong-node-key
@@ -295,9 +330,27 @@ async fn without_the_old_key_all_but_what_was_sealed_goes_on() {
     fs::write(data.join("node.key"), NEW).expect("a new key");
     let (code, words) = reseal(&data, &[], &["--previous-key-lost"]);
     assert_eq!(code, Some(0), "{words}");
-    assert!(words.contains(&used.tenant.provider), "{words}");
+    assert!(words.contains(&format!("{} ({})", used.tenant.name, used.tenant.provider)), "{words}");
+    let (code, words) = reseal(&data, &[], &["--previous-key-lost"]);
+    assert!(code == Some(0) && words.contains("already"), "asked for once more: {words}");
     used.gateway.start_again();
     let operator = used.gateway.operator().clone();
+    let one = format!("/v1/admin/providers/{}", used.tenant.provider);
+    let listed = |name: &str| format!("/v1/admin/providers?name={name}");
+    assert_eq!(operator.get(&one).await.must(200).json()["api_key_set"], false);
+    assert_eq!(operator.get(&listed(&used.tenant.name)).await.must(200).json()["items"][0]["api_key_set"], false);
+    let renamed = operator.patch(&one, &json!({ "timeout_ms": 7000 })).await.must(200).json();
+    assert_eq!(renamed["api_key_set"], false, "{renamed}");
+    let status = |arguments: &[&str]| {
+        let mut command = ledgerway();
+        let ended = command.args(["status", "--data"]).arg(&data).args(arguments).output().expect("it starts");
+        String::from_utf8_lossy(&ended.stdout).into_owned()
+    };
+    let line = format!("not called until you give them an API key: {} {}", used.tenant.name, used.tenant.provider);
+    assert!(status(&[]).contains(&line), "{}", status(&[]));
+    let of_status: Value = serde_json::from_str(&status(&["--json"])).expect("one object");
+    let keyless = json!([{ "provider_id": used.tenant.provider, "name": used.tenant.name }]);
+    assert_eq!(of_status["providers_without_key"], keyless, "{of_status}");
     let replaced = &used.gateway.events().await;
     let replaced = replaced.iter().find(|event| type_of(event) == "node_key.replaced.v1").expect("the event");
     assert_eq!((&replaced["data"]["discarded"], &replaced["data"]["previous"]), (&json!(1), &Value::Null));
@@ -305,8 +358,16 @@ async fn without_the_old_key_all_but_what_was_sealed_goes_on() {
     let rotated =
         operator.post(&format!("/v1/admin/keys/{}/rotate", used.tenant.key), &json!({})).await.must(200).json();
     let app = used.gateway.client(rotated["secret"].as_str());
-    let provider = format!("/v1/admin/providers/{}", used.tenant.provider);
-    operator.patch(&provider, &json!({ "api_key": "another-provider-secret" })).await.must(200);
+    // Nothing goes out without a key.
+    let before = used.upstream.seen().len();
+    let refused = app.post(crate::tenant::NATIVE, &used.tenant.ask("ok")).await.must_be(502, "UPSTREAM_ERROR").json();
+    assert_eq!(refused["error"]["details"]["reason"], "credentials", "{refused}");
+    assert!(refused["error"]["message"].as_str().is_some_and(|said| said.contains("a new api_key")), "{refused}");
+    assert_eq!(used.upstream.seen().len(), before);
+    let given = operator.patch(&one, &json!({ "api_key": "another-provider-secret" })).await.must(200).json();
+    assert_eq!(given["api_key_set"], true, "{given}");
+    assert_eq!(operator.get(&one).await.must(200).json()["api_key_set"], true);
+    assert!(!status(&[]).contains("API key"), "{}", status(&[]));
     app.post(crate::tenant::NATIVE, &used.tenant.ask("ok")).await.must(200);
     let seen = used.upstream.seen();
     assert_eq!(seen.last().expect("a request").headers["authorization"], "Bearer another-provider-secret");

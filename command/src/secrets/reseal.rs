@@ -14,6 +14,7 @@ use events::log::{Append, AppendError, Basis, Log, LogError, SealedSecret, SideR
 
 use super::NodeKey;
 use super::boxes::{self, secret_binding};
+use super::keyless::{self, KeylessProvider};
 use super::node_key::wipe;
 use super::vault::KEY_CHECK_SCOPE;
 
@@ -50,7 +51,7 @@ pub struct Resealed {
     /// Providers whose API keys were sealed anew.
     pub resealed: Vec<String>,
     /// Providers whose API keys were deleted, since nobody can open them any more.
-    pub discarded: Vec<String>,
+    pub discarded: Vec<KeylessProvider>,
 }
 
 /// All that a log holds sealed.
@@ -76,6 +77,17 @@ impl Stored {
         self.can_tell() && self.wrapped.iter().all(|(scope, wrapped)| boxes::unwrap(key, scope, wrapped).is_some())
     }
 
+    /// The newest replacement of the node's key, where it put `key` in force; `None` where `key` has been in force from the
+    /// beginning. Only for a key that everything is sealed under.
+    pub async fn replacement_by(log: &Log, key: &NodeKey) -> Result<Option<NodeKeyReplaced>, LogError> {
+        let stream = stream_of(key);
+        let newest = log.read(move |reader| Ok(reader.stream(&stream)?.pop())).await?;
+        Ok(newest.and_then(|recorded| match recorded.event {
+            Event::NodeKeyReplaced(replaced) => Some(*replaced),
+            _ => None,
+        }))
+    }
+
     /// What replaces it all.
     fn sealed_under(&self, previous: &NodeKey, new: &NodeKey, ids: &IdMaker) -> Result<Vec<SideRow>, ResealError> {
         let mut rows = Vec::with_capacity(self.wrapped.len() + 2 * self.secrets.len());
@@ -90,7 +102,7 @@ impl Stored {
             wipe(&mut old);
             wipe(&mut key);
         }
-        for secret in &self.secrets {
+        for secret in self.secrets.iter().filter(|secret| !secret.is_given_up()) {
             let subject = || secret.subject.clone();
             let damaged = || ResealError::Damaged { subject: subject() };
             let [old, key] = data_keys.get(secret.key_scope.as_str()).ok_or_else(damaged)?;
@@ -110,8 +122,8 @@ impl Stored {
         for (scope, _) in self.wrapped.iter().filter(|(scope, _)| scope != KEY_CHECK_SCOPE) {
             rows.push(wrapped_row(new, scope, &ids.bytes(), ids)?);
         }
-        let forgotten = self.secrets.iter().map(|secret| SideRow::DropSealedSecret { subject: secret.subject.clone() });
-        rows.extend(forgotten);
+        // Without a trace of it, a provider's requests would go out without a key.
+        rows.extend(self.secrets.iter().map(|secret| SideRow::SealedSecret(secret.given_up())));
         Ok(rows)
     }
 }
@@ -125,10 +137,14 @@ pub async fn reseal(
     new: &NodeKey,
     ids: &IdMaker,
 ) -> Result<Resealed, ResealError> {
-    let subjects: Vec<String> = stored.secrets.iter().map(|secret| secret.subject.clone()).collect();
+    let secrets = stored.secrets.iter().filter(|secret| !secret.is_given_up());
+    let subjects: Vec<String> = secrets.map(|secret| secret.subject.clone()).collect();
     let (side, before, resealed, discarded) = match previous {
         Previous::Key(key) => (stored.sealed_under(key, new, ids)?, Some(key.fingerprint()), subjects, Vec::new()),
-        Previous::Lost => (stored.begun_anew(new, ids)?, None, Vec::new(), subjects),
+        Previous::Lost => {
+            let discarded = log.read(move |reader| keyless::named(reader, subjects)).await?;
+            (stored.begun_anew(new, ids)?, None, Vec::new(), discarded)
+        }
     };
     let replaced = NodeKeyReplaced {
         node_key: new.fingerprint(),
@@ -136,7 +152,7 @@ pub async fn reseal(
         resealed: resealed.len() as u64,
         discarded: discarded.len() as u64,
     };
-    let stream = Stream::new(StreamKind::NodeKey, new.fingerprint());
+    let stream = stream_of(new);
     let of_stream = stream.clone();
     // It may be a key that was in use before.
     let expected_sequence = log.read(move |reader| Ok(reader.stream(&of_stream)?.len() as u64)).await?;
@@ -151,6 +167,11 @@ pub async fn reseal(
     };
     let position = log.append(append).await?.last;
     Ok(Resealed { position, resealed, discarded })
+}
+
+/// Where the replacements by this key stand.
+fn stream_of(key: &NodeKey) -> Stream {
+    Stream::new(StreamKind::NodeKey, key.fingerprint())
 }
 
 fn wrapped_row(new: &NodeKey, scope: &str, key: &[u8; 32], ids: &IdMaker) -> Result<SideRow, ResealError> {

@@ -28,6 +28,8 @@ const SEALING_WAIT_MAX: Duration = Duration::from_secs(5);
 pub enum VaultError {
     #[error("open the key of {subject}: it was sealed under another node's key, or is damaged")]
     Unopenable { subject: String },
+    #[error("open the key of {subject}: it was given up with the node's key that was lost, and needs another one")]
+    GivenUp { subject: String },
     #[error("open the key of {subject}: its data key {scope} is missing")]
     DataKeyMissing { subject: String, scope: String },
     /// Another key than the row's that was asked with: it may belong to another address.
@@ -154,7 +156,7 @@ impl Vault {
     /// log's side table. `None` where it has none.
     ///
     /// Errors: there is another generation, so that the row is not the newest; the log cannot be read; the box does not
-    /// open under this node's key.
+    /// open under this node's key, or was given up.
     pub async fn open(&self, provider: ProviderId, generation: u32) -> Result<Option<Secret>, VaultError> {
         if generation == 0 {
             return Ok(None);
@@ -192,6 +194,9 @@ impl Vault {
 
     fn unseal(&self, sealed: &SealedSecret, wrapped: Option<&[u8]>) -> Result<Secret, VaultError> {
         let subject = || sealed.subject.clone();
+        if sealed.is_given_up() {
+            return Err(VaultError::GivenUp { subject: subject() });
+        }
         let wrapped = wrapped
             .ok_or_else(|| VaultError::DataKeyMissing { subject: subject(), scope: sealed.key_scope.clone() })?;
         let unopenable = || VaultError::Unopenable { subject: subject() };

@@ -2,7 +2,7 @@
 
 mod pool;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -362,6 +362,19 @@ impl Reader {
             })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Those of the subjects that have a secret which was not given up.
+    pub fn subjects_with_secret(&self, subjects: Vec<String>) -> Result<HashSet<String>, LogError> {
+        const SQL: &str = "SELECT EXISTS (SELECT 1 FROM sealed_secrets WHERE subject = ?1 AND length(sealed) > 0)";
+        let mut statement = self.connection.prepare_cached(SQL)?;
+        let mut found = HashSet::new();
+        for subject in subjects {
+            if statement.query_row([&subject], |row| row.get(0))? {
+                found.insert(subject);
+            }
+        }
+        Ok(found)
     }
 
     /// Those of the subjects that have not been erased.

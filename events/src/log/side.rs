@@ -63,7 +63,20 @@ pub struct SealedSecret {
     /// Whose wrapped key opens it: `platform` or a tenant's id.
     pub key_scope: String,
     pub generation: u32,
+    /// Empty where it was given up together with the key that it was sealed under.
     pub sealed: Vec<u8>,
+}
+
+impl SealedSecret {
+    /// What is left of one that nobody can open any more: that there was one, and has to be another.
+    #[must_use]
+    pub fn given_up(&self) -> Self {
+        Self { sealed: Vec::new(), ..self.clone() }
+    }
+
+    pub const fn is_given_up(&self) -> bool {
+        self.sealed.is_empty()
+    }
 }
 
 /// Where a request came from.

@@ -5,10 +5,8 @@ use std::fmt::Write;
 use events::log::lock::Served;
 use events::time::rfc3339;
 
-use super::{Status, owner};
-
-/// Of a name that somebody else chose.
-const NAME_CHARS_MAX: usize = 40;
+use super::super::shown;
+use super::{SHOWN_MAX, Status, owner};
 
 /// One screen, a line a thing.
 pub fn screen(status: &Status) -> String {
@@ -27,6 +25,9 @@ pub fn screen(status: &Status) -> String {
     }
     for (index, text) in budgets(status).into_iter().enumerate() {
         line(if index == 0 { "budgets" } else { "" }, text);
+    }
+    if !status.keyless.is_empty() {
+        line("providers", keyless(status));
     }
     screen.truncate(screen.trim_end().len());
     screen
@@ -102,9 +103,14 @@ fn budgets(status: &Status) -> Vec<String> {
     budget.collect()
 }
 
-/// Nothing in a name moves the cursor.
-fn shown(name: &str) -> String {
-    name.chars().filter(|character| !character.is_control()).take(NAME_CHARS_MAX).collect()
+fn keyless(status: &Status) -> String {
+    let names = status.keyless.iter().take(SHOWN_MAX).map(|provider| {
+        let name = provider.name.as_deref().map(|name| format!("{} ", shown(name))).unwrap_or_default();
+        format!("{name}{}", provider.id)
+    });
+    let more = status.keyless.len().saturating_sub(SHOWN_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("not called until you give them an API key: {}{more}", names.collect::<Vec<_>>().join(", "))
 }
 
 fn size(bytes: u64) -> String {

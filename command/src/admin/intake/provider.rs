@@ -13,7 +13,7 @@ use openapi::resource::{self, Form};
 use openapi::schema;
 use projections::resource::ResourceState;
 use projections::tables::Tables;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::NAME_LEN_MAX;
 use super::names::{claim, release};
@@ -189,6 +189,10 @@ impl Administered for Life<Provider> {
             resource::optional("api_key", schema::formed(&format!("^[!-~]{{1,{API_KEY_LEN_MAX}}}$")))
                 .hidden()
                 .meaning("Sealed, and sent to no other scheme, host or port than those it was given with"),
+            resource::replied("api_key_set", schema::boolean()).meaning(
+                "Whether it has an API key; without one requests go out without credentials, and one whose key was given up \
+                 with the node's key is not called until it has another",
+            ),
             resource::optional("tenant_id", schema::id(TenantId::PREFIX))
                 .fixed()
                 .meaning("Whose own it is; shared by all where it is null"),
@@ -269,7 +273,8 @@ impl Administered for Life<Provider> {
             allowed_fields,
             secret_generation: u32::from(api_key.is_some()),
         };
-        Ok(Plan { sealed, ..Plan::new(ProviderCommand::CreateProvider(made), chain).with_side([claim]) })
+        let shown = key_shown(sealed.is_some());
+        Ok(Plan { sealed, shown, ..Plan::new(ProviderCommand::CreateProvider(made), chain).with_side([claim]) })
     }
 
     async fn change(desk: &Desk<'_>, state: &Provider, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
@@ -309,12 +314,16 @@ impl Administered for Life<Provider> {
         let plan = Plan::new(ProviderCommand::ChangeProvider(change), chain_of(tenant, &desk.tables));
         let plan = plan.with_side(claims.into_iter().flatten());
         match api_key {
-            Patched::Kept => Ok(plan),
-            Patched::Removed => Ok(plan.with_side([forget(state.provider_id)])),
+            Patched::Kept => {
+                let id = id.to_string();
+                let with_secret = desk.admin.log.read(move |reader| reader.subjects_with_secret(vec![id])).await?;
+                Ok(Plan { shown: key_shown(!with_secret.is_empty()), ..plan })
+            }
+            Patched::Removed => Ok(Plan { shown: key_shown(false), ..plan.with_side([forget(state.provider_id)]) }),
             Patched::Set(key) => {
                 let generation = next_generation(state).map_err(Self::refused)?;
                 let sealed = sealed(desk, state.provider_id, state.tenant_id, generation, &key).await?;
-                Ok(Plan { sealed: Some(sealed), ..plan })
+                Ok(Plan { sealed: Some(sealed), shown: key_shown(true), ..plan })
             }
         }
     }
@@ -322,8 +331,14 @@ impl Administered for Life<Provider> {
     async fn end(desk: &Desk<'_>, state: &Provider, fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.finish()?;
         let plan = Plan::new(ProviderCommand::EndProvider, chain_of(state.tenant_id, &desk.tables));
-        Ok(plan.with_side([forget(state.provider_id), release(state.provider_id)]))
+        let plan = plan.with_side([forget(state.provider_id), release(state.provider_id)]);
+        Ok(Plan { shown: key_shown(false), ..plan })
     }
+}
+
+/// Whether it has an API key: what a reply shows of it.
+fn key_shown(is_set: bool) -> Map<String, Value> {
+    Map::from_iter([("api_key_set".to_owned(), is_set.into())])
 }
 
 fn forget(provider: ProviderId) -> SideRow {

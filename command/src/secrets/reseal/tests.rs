@@ -46,7 +46,7 @@ async fn everything_opens_under_the_new_key_alone_and_given_keys_are_known_by_th
     let before = lab.admin.log.head().position;
     let done = resealed(&lab, Previous::Key(&lab.node_key()), &new_key()).await.unwrap();
     assert_eq!((done.position, &done.resealed), (before + 1, &vec![provider.to_string()]));
-    assert_eq!(done.discarded, Vec::<String>::new());
+    assert_eq!(done.discarded, Vec::new());
     let (now, after) = (vault(&lab, new_key()), stored(&lab).await);
     assert_eq!(now.open(provider, 1).await.unwrap().unwrap().reveal(), SECRET);
     assert!(is_checked(&key, &now.key_check().await.unwrap()));
@@ -89,15 +89,23 @@ async fn no_data_key_of_before_opens_what_is_sealed_now() {
 async fn without_the_old_key_nothing_of_before_is_left_to_open() {
     let (lab, provider, key) = used().await;
     let done = resealed(&lab, Previous::Lost, &new_key()).await.unwrap();
-    assert_eq!((done.resealed, done.discarded), (Vec::new(), vec![provider.to_string()]));
+    let keyless = vec![KeylessProvider { id: provider.to_string(), name: Some("o".to_owned()) }];
+    assert_eq!((done.resealed, &done.discarded), (Vec::new(), &keyless));
     let (now, after) = (vault(&lab, new_key()), stored(&lab).await);
-    assert!(after.secrets.is_empty() && after.is_under(&new_key()));
-    assert_eq!(now.open(provider, 1).await.unwrap(), None);
+    assert!(after.secrets.iter().all(|secret| secret.sealed.is_empty()) && after.is_under(&new_key()));
+    assert!(matches!(now.open(provider, 1).await, Err(VaultError::GivenUp { .. })), "it is not as if it had none");
+    assert_eq!(lab.admin.log.read(keyless::all).await.unwrap(), keyless);
     assert!(!is_checked(&key, &now.key_check().await.unwrap()));
     assert!(!is_checked(&key, &new_key().derived_key_check()));
     let events = lab.events().await;
     let Event::NodeKeyReplaced(replaced) = &events.last().unwrap().event else { panic!("{:?}", events.last()) };
     assert_eq!((&replaced.previous, replaced.resealed, replaced.discarded), (&None, 0, 1));
+    // What was given up once stays so, and is in nobody's way.
+    let (third, fourth) = (NodeKey::from_bytes(&[3; 32]), NodeKey::from_bytes(&[4; 32]));
+    let again = resealed(&lab, Previous::Key(&new_key()), &third).await.unwrap();
+    assert_eq!((again.resealed, again.discarded), (Vec::new(), Vec::new()));
+    assert_eq!(resealed(&lab, Previous::Lost, &fourth).await.unwrap().discarded, Vec::new());
+    assert_eq!(lab.admin.log.read(keyless::all).await.unwrap(), keyless);
 }
 
 /// Holds: bin.reseal

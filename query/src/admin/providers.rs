@@ -1,0 +1,18 @@
+//! What a provider shows of itself besides its body: whether it has an API key, which is in no event.
+
+use events::concurrency::QueryPermit;
+use serde_json::Value;
+
+use crate::QueryState;
+use crate::error::QueryError;
+
+/// Puts it into these providers.
+pub async fn complete(state: &QueryState, permit: &QueryPermit, providers: Vec<&mut Value>) -> Result<(), QueryError> {
+    let ids = providers.iter().filter_map(|provider| provider["id"].as_str().map(str::to_owned)).collect();
+    let with_secret = state.log.read(permit, move |reader| reader.subjects_with_secret(ids)).await?;
+    for provider in providers {
+        let is_set = provider["id"].as_str().is_some_and(|id| with_secret.contains(id));
+        provider["api_key_set"] = is_set.into();
+    }
+    Ok(())
+}
