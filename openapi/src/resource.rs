@@ -125,6 +125,12 @@ impl Form {
         self.kind.replace('_', " ")
     }
 
+    /// Names of the fields that a body which creates the resource can have.
+    pub fn names_on_creation(&self) -> impl Iterator<Item = &'static str> {
+        let given = self.members.iter().filter(|member| !matches!(member.on_create, OnCreate::Never | OnCreate::Read));
+        given.map(|member| member.name)
+    }
+
     /// The body that creates the resource.
     pub fn creation(&self) -> Shape {
         let fields = self.members.iter().cloned().fold(object(), |fields, member| match member.on_create {

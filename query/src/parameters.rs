@@ -7,6 +7,7 @@ use std::str::FromStr;
 use axum::extract::Query;
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use events::log::LogQueries;
+use events::nearest_name::did_you_mean;
 use events::time::parse_rfc3339;
 use events::wire::Refusal;
 use http::Uri;
@@ -20,6 +21,8 @@ const VALUE_BYTES_MAX: usize = 6 * 1024;
 #[derive(Debug)]
 pub struct Parameters {
     left: BTreeMap<String, String>,
+    /// Names that were asked for: what a name that is left may have meant.
+    asked: Vec<String>,
 }
 
 impl Parameters {
@@ -36,12 +39,13 @@ impl Parameters {
                 return Err(Refusal::invalid(name, "is given twice"));
             }
         }
-        Ok(Self { left })
+        Ok(Self { left, asked: Vec::new() })
     }
 
     pub fn text(&mut self, name: &str) -> Option<String> {
         #[cfg(test)]
         asked::note(name);
+        self.asked.push(name.to_owned());
         self.left.remove(name)
     }
 
@@ -116,7 +120,10 @@ impl Parameters {
     pub fn finish(self) -> Result<(), Refusal> {
         match self.left.into_keys().next() {
             None => Ok(()),
-            Some(name) => Err(Refusal::invalid(name, "is not a parameter of this path")),
+            Some(name) => {
+                let meant = did_you_mean(&name, self.asked.iter().map(String::as_str));
+                Err(Refusal::invalid(name, format!("is not a parameter of this path{meant}")))
+            }
         }
     }
 }
@@ -164,6 +171,10 @@ mod tests {
     #[test]
     fn what_is_unknown_doubled_or_malformed_is_named() {
         assert_eq!(field(&parsed("colour=red").finish().expect_err("unknown")), Some("colour"));
+        let mut mistaken = parsed("form=2026-11-20");
+        assert_eq!((mistaken.time("from"), mistaken.time("to")), (Ok(None), Ok(None)));
+        let said = mistaken.finish().expect_err("unknown").message;
+        assert_eq!(said, "form: is not a parameter of this path; did you mean from?");
         let doubled = Parameters::parse(&QueryString("a=1&a=2".to_owned())).expect_err("doubled");
         assert_eq!(field(&doubled), Some("a"));
         assert_eq!(field(&parsed("limit=0").limit(1, 10).expect_err("too small")), Some("limit"));

@@ -29,6 +29,7 @@ mod keys;
 mod limits;
 mod me;
 mod metrics;
+mod mistakes;
 mod mixed_load;
 mod models;
 mod moved_providers;

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use events::money::{NanoUsd, NanoUsdPerMtok};
+use events::nearest_name::did_you_mean;
 use events::time::parse_rfc3339;
 use serde_json::{Map, Value};
 
@@ -38,6 +39,8 @@ pub struct Field {
 pub struct Fields {
     path: String,
     left: Map<String, Value>,
+    /// Names that were asked for: what a name that is left may have meant.
+    asked: Vec<String>,
 }
 
 /// What a change says of a field that may be absent.
@@ -125,9 +128,19 @@ impl Fields {
 
     /// Refuses fields that can be set once and are the resource's for ever.
     pub fn fixed(&mut self, names: &[&str]) -> Result<(), FieldError> {
+        self.asked.extend(names.iter().map(|name| (*name).to_owned()));
         match names.iter().find(|name| self.left.contains_key(**name)) {
             None => Ok(()),
             Some(name) => Err(FieldError::new(self.path_of(name), "cannot be changed")),
+        }
+    }
+
+    /// Errors: the first field that is none of these. Before a field is said to be missing: it may stand there under a
+    /// mistaken name.
+    pub fn known(self, names: &[&str]) -> Result<Self, FieldError> {
+        match self.left.keys().find(|name| !names.contains(&name.as_str())) {
+            None => Ok(self),
+            Some(name) => Err(self.unknown(name, names.iter().copied())),
         }
     }
 
@@ -135,13 +148,18 @@ impl Fields {
     pub fn finish(self) -> Result<(), FieldError> {
         match self.left.keys().next() {
             None => Ok(()),
-            Some(name) => Err(FieldError::new(self.path_of(name), "is not a field of this")),
+            Some(name) => Err(self.unknown(name, self.asked.iter().map(String::as_str))),
         }
+    }
+
+    fn unknown<'a>(&self, name: &str, known: impl Iterator<Item = &'a str>) -> FieldError {
+        FieldError::new(self.path_of(name), format!("is not a field of this{}", did_you_mean(name, known)))
     }
 
     /// The one field of an object that has exactly one, of those that are `named`.
     pub fn only(self, named: &str) -> Result<(String, Field), FieldError> {
-        let (path, mut left) = (self.path, self.left.into_iter());
+        let Self { path, left, .. } = self;
+        let mut left = left.into_iter();
         match (left.next(), left.next()) {
             (Some((name, value)), None) => {
                 let path = joined(&path, &name);
@@ -155,6 +173,7 @@ impl Fields {
         let path = self.path_of(name);
         #[cfg(test)]
         asked::note(&path);
+        self.asked.push(name.to_owned());
         self.left.remove(name).map(|value| Field { path, value })
     }
 
@@ -178,7 +197,7 @@ impl Field {
 
     pub fn object(self) -> Result<Fields, FieldError> {
         match self.value {
-            Value::Object(left) => Ok(Fields { path: self.path, left }),
+            Value::Object(left) => Ok(Fields { path: self.path, left, asked: Vec::new() }),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
                 let reason = if self.path.is_empty() { "the body must be a JSON object" } else { "must be an object" };
                 Err(FieldError::new(self.path, reason))
@@ -202,7 +221,7 @@ impl Field {
         len_max: usize,
         read: impl Fn(&str, Self) -> Result<T, FieldError>,
     ) -> Result<Vec<(String, T)>, FieldError> {
-        let Fields { path, left } = self.object()?;
+        let Fields { path, left, .. } = self.object()?;
         if left.len() > len_max {
             return Err(FieldError::new(path, format!("must have at most {len_max} fields")));
         }
@@ -362,6 +381,19 @@ mod tests {
         let mut body = fields(&json!({"name": "x", "colour": "red"}));
         assert_eq!(body.required("name", |field| field.text(10)), Ok("x".to_owned()));
         assert_eq!(refused(body.finish()), "colour");
+    }
+
+    /// Holds: http.unknown-fields
+    #[test]
+    fn a_mistaken_name_is_told_with_the_nearest_one_before_what_is_missing() {
+        let error = fields(&json!({"nmae": "x"})).known(&["name", "kind"]).err().unwrap();
+        assert_eq!(error.to_string(), "nmae: is not a field of this; did you mean name?");
+        let mut body = fields(&json!({"limit": "5", "colour": 1}));
+        assert_eq!(body.changed("limit_usd", Field::money), Ok(None));
+        assert_eq!(body.left.remove("colour"), Some(json!(1)));
+        assert_eq!(body.finish().unwrap_err().reason, "is not a field of this; did you mean limit_usd?");
+        let error = fields(&json!({"colour": 1})).known(&["name"]).err().unwrap();
+        assert_eq!(error.reason, "is not a field of this", "which is near to nothing");
     }
 
     #[test]

@@ -131,9 +131,11 @@ async fn create<A: Administered>(
         return Ok(reply);
     }
     let id: A::Id = admin.ids.make();
+    let names: Vec<&str> = A::form_of().names_on_creation().collect();
     for _ in 0..ATTEMPTS_MAX {
         let desk = Desk::new(&admin, &request.caller)?;
-        let plan = A::create(&desk, id, request.fields()?).await?;
+        let fields = request.fields()?.known(&names)?;
+        let plan = A::create(&desk, id, fields).await?;
         if let Some(outcome) = carry_out(&desk, &request, Loaded::absent(id), id, plan, StatusCode::CREATED).await? {
             return outcome.into_reply(&desk).await;
         }

@@ -28,10 +28,32 @@ pub const METADATA_KEY_MAX: usize = 64;
 pub const METADATA_VALUE_MAX: usize = 512;
 pub const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 
+const FIELDS: [&str; 12] = [
+    "model",
+    "messages",
+    "max_output_tokens",
+    "temperature",
+    "top_p",
+    "stop",
+    "stream",
+    "tools",
+    "tool_choice",
+    "response_format",
+    "reasoning",
+    "metadata",
+];
+/// What the APIs of OpenAI and Anthropic call some of them.
+const ELSEWHERE: [(&str, &str); 4] = [
+    ("max_tokens", "max_output_tokens"),
+    ("max_completion_tokens", "max_output_tokens"),
+    ("stop_sequences", "stop"),
+    ("reasoning_effort", "reasoning.effort"),
+];
+
 impl ChatRequest {
     /// Reads the native form. The text has been checked as JSON of bounded depth, or is checked on the way.
     pub fn read(text: &str) -> Result<Self, Refusal> {
-        let mut fields = Fields::read(text, &Path::Root)?;
+        let mut fields = Fields::read(text, &Path::Root)?.known(&FIELDS, &ELSEWHERE)?;
         let request = Self {
             model: model(&mut fields)?,
             messages: message::read_all(&mut fields)?,
@@ -158,7 +180,7 @@ fn tools(fields: &mut Fields<'_, '_>) -> Result<Vec<Tool>, Refusal> {
     let mut tools = Vec::new();
     fields::bounded_elements(value, &path, TOOLS_MAX, |index, element| {
         let path = path.element(index);
-        let mut fields = Fields::read(element, &path)?;
+        let mut fields = Fields::read(element, &path)?.known(&["name", "description", "parameters", "strict"], &[])?;
         tools.push(tool(&mut fields)?);
         fields.finish()
     })?;
@@ -179,7 +201,7 @@ fn tool_choice(fields: &mut Fields<'_, '_>) -> Result<Option<ToolChoice>, Refusa
     let path = fields.path().field("tool_choice");
     let Some(value) = fields.raw("tool_choice") else { return Ok(None) };
     if json::kind(value) == Kind::Object {
-        let mut named = Fields::read(value, &path)?;
+        let mut named = Fields::read(value, &path)?.known(&["name"], &[])?;
         let name = named.required_string("name")?.into_owned();
         named.finish()?;
         return Ok(Some(ToolChoice::Named(name)));
@@ -195,7 +217,7 @@ fn tool_choice(fields: &mut Fields<'_, '_>) -> Result<Option<ToolChoice>, Refusa
 fn reasoning(fields: &mut Fields<'_, '_>) -> Result<Option<Reasoning>, Refusal> {
     let path = fields.path().field("reasoning");
     let Some(value) = fields.raw("reasoning") else { return Ok(None) };
-    let mut reasoning = Fields::read(value, &path)?;
+    let mut reasoning = Fields::read(value, &path)?.known(&["effort", "budget_tokens"], &[])?;
     let effort = reasoning.string("effort")?;
     let budget = reasoning.count("budget_tokens", OUTPUT_TOKENS_MAX)?;
     reasoning.finish()?;

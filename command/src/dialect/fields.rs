@@ -3,9 +3,12 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use events::nearest_name::did_you_mean;
 use events::wire::Refusal;
 
 use super::json::{self, JsonFault, Kind, Member};
+
+const NOT_A_FIELD: &str = "is not a field of this";
 
 /// Where a value stands: `messages[0].content[2].type`.
 #[derive(Clone, Copy)]
@@ -26,7 +29,10 @@ impl<'p> Path<'p> {
 
     /// 400 that names this place.
     pub fn refuse(&self, reason: impl Into<String>) -> Refusal {
-        Refusal::invalid(self.to_string(), reason)
+        match self {
+            Self::Root => Refusal::invalid("", format!("the body {}", reason.into())),
+            Self::Field(..) | Self::Element(..) => Refusal::invalid(self.to_string(), reason),
+        }
     }
 
     /// 400 for a text that is no JSON, too deep, or contains U+0000.
@@ -116,9 +122,21 @@ impl<'a, 'p> Fields<'a, 'p> {
     /// The first member that nobody has asked for is refused by name.
     pub fn finish(self) -> Result<(), Refusal> {
         match self.left().next() {
-            Some(member) => Err(self.path.field(member.name()).refuse("is not a known field")),
+            Some(member) => Err(self.path.field(member.name()).refuse(NOT_A_FIELD)),
             None => Ok(()),
         }
+    }
+
+    /// The first member that has none of these names is refused. Before one is said to be missing: it may stand there
+    /// under a mistaken name. `elsewhere`: what other APIs call some of them.
+    pub fn known(self, names: &[&str], elsewhere: &[(&str, &str)]) -> Result<Self, Refusal> {
+        let Some(member) = self.left().find(|member| !names.contains(&member.name())) else { return Ok(self) };
+        let name = member.name();
+        let reason = match elsewhere.iter().find(|(other, _)| *other == name) {
+            Some((_, here)) => format!("is called {here} here"),
+            None => format!("{NOT_A_FIELD}{}", did_you_mean(name, names.iter().copied())),
+        };
+        Err(self.path.field(name).refuse(reason))
     }
 }
 

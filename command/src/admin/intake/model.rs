@@ -24,6 +24,17 @@ const SYSTEM_PREFIX_LEN_MAX: usize = 100_000;
 const RANK_MAX: u64 = 1_000_000;
 const TOKENS_MAX: u64 = 100_000_000;
 
+const TARGET_FIELDS: [&str; 8] = [
+    "provider_id",
+    "model",
+    "priority",
+    "weight",
+    "context_window",
+    "max_output_tokens",
+    "default_max_output_tokens",
+    "tokenizer",
+];
+
 const STRATEGIES: &[(&str, Strategy)] = &[("priority", Strategy::Priority), ("weighted", Strategy::Weighted)];
 
 const TOKENIZERS: &[(&str, Tokenizer)] =
@@ -42,7 +53,8 @@ fn targets(field: Field) -> Result<Vec<Target>, FieldError> {
     field.list(TARGETS_LEN_MAX, |field| target(field.object()?))
 }
 
-fn target(mut fields: Fields) -> Result<Target, FieldError> {
+fn target(fields: Fields) -> Result<Target, FieldError> {
+    let mut fields = fields.known(&TARGET_FIELDS)?;
     let rank = |field: Field| {
         let path = field.path().to_owned();
         u32::try_from(field.whole(0..=RANK_MAX)?).map_err(|_| FieldError::new(path, "is too large"))

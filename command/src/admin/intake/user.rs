@@ -36,7 +36,7 @@ fn role(field: Field) -> Result<NamedRole, FieldError> {
     if field.is_text() {
         return Ok(NamedRole { role: named_role(field)?, scope: None });
     }
-    let mut fields = field.object()?;
+    let mut fields = field.object()?.known(&["role", "scope"])?;
     let role = fields.required("role", named_role)?;
     let scope = fields.optional("scope", reach)?;
     fields.finish()?;

@@ -38,7 +38,7 @@ impl Budget {
 }
 
 fn message(text: &str, path: &Path<'_>, budget: &mut Budget) -> Result<Message, Refusal> {
-    let mut fields = Fields::read(text, path)?;
+    let mut fields = Fields::read(text, path)?.known(&["role", "content"], &[])?;
     let role = role(&mut fields)?;
     let place = path.field("content");
     let value = fields.raw("content").ok_or_else(|| place.refuse("is required"))?;
@@ -98,9 +98,22 @@ fn content(value: &str, path: &Path<'_>, budget: &mut Budget) -> Result<Vec<Bloc
     Ok(blocks)
 }
 
+/// Fields of a block besides its `type`.
+const BLOCK_FIELDS: [(&str, &[&str]); 5] = [
+    ("text", &["text"]),
+    ("image", &["url", "data", "media_type", "detail"]),
+    ("tool_call", &["id", "name", "arguments", "arguments_raw"]),
+    ("tool_result", &["id", "content", "is_error"]),
+    ("reasoning", &["text", "signature", "redacted"]),
+];
+
 fn block(text: &str, path: &Path<'_>, budget: &mut Budget) -> Result<Block, Refusal> {
     let mut fields = Fields::read(text, path)?;
-    let block = match &*fields.required_string("type")? {
+    let kind = fields.required_string("type")?;
+    if let Some((_, names)) = BLOCK_FIELDS.iter().find(|(of, _)| *of == kind) {
+        fields = fields.known(names, &[])?;
+    }
+    let block = match &*kind {
         "text" => Block::Text(fields.required_string("text")?.into_owned()),
         "image" => Block::Image(image(&mut fields)?),
         "tool_call" => Block::ToolCall(tool_call(&mut fields)?),
