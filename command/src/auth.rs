@@ -1,6 +1,6 @@
 //! Who asks: from the headers of a request to its [`Caller`]. A key that was seen before costs one SHA-256 and one
-//! look-up; a new one is checked against its stored hash, off the async threads and a few at a time. Why a key is
-//! refused is never said.
+//! look-up; a new one is checked against its stored hash, off the async threads and a few at a time. Whether there was a
+//! key at all is said; why a key is refused is not.
 
 pub mod hashing;
 pub mod token;
@@ -61,10 +61,14 @@ pub struct Authenticator {
     callers: Callers,
 }
 
-/// Why nobody was let in. The client learns nothing of it but that it was not.
+/// Why nobody was let in.
+#[derive(Debug)]
 enum Denied {
-    /// No key, or not one that works.
-    Unauthenticated,
+    NoKey,
+    /// There is an `Authorization`, of no scheme or another.
+    NotBearer,
+    /// Not one that works. Nothing of why is said: whoever has found or guessed a key must not learn what became of it.
+    InvalidKey,
     Busy,
     Log(LogError),
 }
@@ -99,11 +103,13 @@ impl Authenticator {
     /// The key that a refused request presented, where it is one that we made: revoked, expired, or let in and then out
     /// of its reach. `None` for the operator's, and for whatever anybody could have made up.
     pub fn presented_key(&self, headers: &HeaderMap) -> Option<KeyId> {
-        Token::parse(presented(headers)?).filter(|token| token.is_ours(&self.key_check)).map(|token| token.key_id())
+        Token::parse(presented(headers).ok()?)
+            .filter(|token| token.is_ours(&self.key_check))
+            .map(|token| token.key_id())
     }
 
     async fn bearer(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Denied> {
-        let text = presented(headers).ok_or(Denied::Unauthenticated)?;
+        let text = presented(headers)?;
         let digest = token::digest(text);
         if bool::from(digest.ct_eq(&self.operator_digest)) {
             return Ok(Arc::clone(&self.operator));
@@ -112,14 +118,14 @@ impl Authenticator {
         if let Some(caller) = self.callers.get(&tables, &digest, now) {
             return Ok(caller);
         }
-        let token = Token::parse(text).filter(|token| token.is_ours(&self.key_check)).ok_or(Denied::Unauthenticated)?;
+        let token = Token::parse(text).filter(|token| token.is_ours(&self.key_check)).ok_or(Denied::InvalidKey)?;
         let entry = tables.key(token.key_id()).filter(|entry| tables.key_is_live(entry, now));
-        let entry = entry.ok_or(Denied::Unauthenticated)?;
-        let generation = self.generation(&digest, &token, entry).await?.ok_or(Denied::Unauthenticated)?;
+        let entry = entry.ok_or(Denied::InvalidKey)?;
+        let generation = self.generation(&digest, &token, entry).await?.ok_or(Denied::InvalidKey)?;
         // Waiting for the hash took a while: a key that was ended, changed or rotated meanwhile is what it is now.
         let tables = self.tables.load();
         let caller = Caller::of_key(&tables, token.key_id(), generation, self.clock.now());
-        Ok(self.callers.put(&tables, digest, Arc::new(caller.ok_or(Denied::Unauthenticated)?)))
+        Ok(self.callers.put(&tables, digest, Arc::new(caller.ok_or(Denied::InvalidKey)?)))
     }
 
     /// Which of the key's secrets the token carries; `None` for one that is none any more.
@@ -143,8 +149,13 @@ impl Authenticator {
 
 impl Denied {
     fn into_refusal(self) -> Refusal {
+        let unauthenticated = |message: &str| Refusal::new(ErrorCode::Unauthenticated, message);
         match self {
-            Self::Unauthenticated => Refusal::new(ErrorCode::Unauthenticated, "a valid API key is needed"),
+            Self::NoKey => unauthenticated("no API key: send authorization: Bearer sgk_… or x-api-key: sgk_…"),
+            Self::NotBearer => unauthenticated("the authorization header must begin with Bearer"),
+            Self::InvalidKey => {
+                unauthenticated("this API key is not valid: it is unknown, has expired, or was revoked or rotated out")
+            }
             Self::Busy => Refusal::new(ErrorCode::LedgerUnavailable, "too many keys are being checked; try again")
                 .retry_after(RETRY_AFTER),
             Self::Log(error) => Refusal::new(ErrorCode::LedgerUnavailable, "the key cannot be checked now")
@@ -163,12 +174,20 @@ impl From<HashingError> for Denied {
 }
 
 /// The key in the headers: a bearer's, else the one in `x-api-key`.
-fn presented(headers: &HeaderMap) -> Option<&str> {
-    let Some(authorization) = headers.get(AUTHORIZATION) else {
-        return headers.get(KEY_HEADER)?.to_str().ok().map(str::trim);
+fn presented(headers: &HeaderMap) -> Result<&str, Denied> {
+    let key = match (headers.get(AUTHORIZATION), headers.get(KEY_HEADER)) {
+        (Some(authorization), _) => {
+            let text = authorization.to_str().map_err(|_| Denied::InvalidKey)?;
+            let (scheme, key) = text.split_once(' ').unwrap_or((text, ""));
+            if !text.is_empty() && !scheme.eq_ignore_ascii_case("bearer") {
+                return Err(Denied::NotBearer);
+            }
+            key
+        }
+        (None, Some(key)) => key.to_str().map_err(|_| Denied::InvalidKey)?,
+        (None, None) => "",
     };
-    let (scheme, key) = authorization.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+    Some(key.trim()).filter(|key| !key.is_empty()).ok_or(Denied::NoKey)
 }
 
 /// The newest secret and the one before it; whether that one still works is asked on every request.

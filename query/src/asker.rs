@@ -61,7 +61,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Asker {
     /// Without a caller the door was left out: closed rather than open.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, QueryError> {
         let caller = parts.extensions.get::<Arc<Caller>>().map(Arc::clone);
-        caller.map(Self::new).ok_or_else(|| Refusal::new(ErrorCode::Unauthenticated, "a key is needed").into())
+        caller.map(Self::new).ok_or_else(|| Refusal::new(ErrorCode::Unauthenticated, "no API key").into())
     }
 }
 

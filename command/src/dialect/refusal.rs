@@ -223,10 +223,10 @@ mod tests {
 
     #[test]
     fn a_bad_key_is_worded_as_openai_words_it_on_its_surface_alone() {
-        let refusal = Refusal::new(ErrorCode::Unauthenticated, "a valid API key is needed");
+        let refusal = Refusal::new(ErrorCode::Unauthenticated, "this API key is not valid");
         for (form, message) in [
-            (ErrorForm::Native, "a valid API key is needed"),
-            (ErrorForm::OpenAi, "Incorrect API key provided: a valid API key is needed"),
+            (ErrorForm::Native, "this API key is not valid"),
+            (ErrorForm::OpenAi, "Incorrect API key provided: this API key is not valid"),
         ] {
             assert_eq!(error(form, &refusal)["message"], message);
         }
