@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""Fails where a crate depends on another that none of its sources names, or where the workspace lists one that no crate
+takes. A path (`name::…`), a macro or a `use … as` names it; a comment does not."""
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+COMMENT = re.compile(r"//[^\n]*")
+# Taken for their versions: another dependency's dependency is held back with them.
+PINS = {"bolero-generator-derive"}
+SECTIONS = ("dependencies", "dev-dependencies", "build-dependencies")
+
+
+def tracked(pattern):
+    listed = subprocess.run(["git", "ls-files", "-z", pattern], cwd=ROOT, check=True, capture_output=True, text=True)
+    return [Path(name) for name in listed.stdout.split("\0") if name]
+
+
+def crate_of(source, folders):
+    """The innermost folder with a Cargo.toml above a source."""
+    return next(folder for folder in source.parents if folder in folders)
+
+
+def dependencies(manifest):
+    """Section and name of each, those of some platforms alone included."""
+    for table in [manifest, *manifest.get("target", {}).values()]:
+        for section in SECTIONS:
+            for name in table.get(section, {}):
+                yield section, name
+
+
+def main():
+    manifests = {path.parent: tomllib.loads((ROOT / path).read_text()) for path in tracked("*Cargo.toml")}
+    sources = {folder: [] for folder in manifests}
+    for source in tracked("*.rs"):
+        sources[crate_of(source, manifests)].append(COMMENT.sub("", (ROOT / source).read_text()))
+    unused, taken = [], set()
+    for folder, manifest in manifests.items():
+        text = "\n".join(sources[folder])
+        for section, name in dependencies(manifest):
+            taken.add(name)
+            if name not in PINS and not re.search(rf"\b{name.replace('-', '_')}(::|!|;| as )", text):
+                unused.append(f"{folder / 'Cargo.toml'}: {name} of [{section}] is named by no source")
+    listed = manifests[Path(".")].get("workspace", {}).get("dependencies", {})
+    unused += [f"Cargo.toml: {name} of [workspace.dependencies] is taken by no crate" for name in listed if name not in taken]
+    print("\n".join(unused) or "every dependency is used")
+    return 1 if unused else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
