@@ -9,6 +9,9 @@ use super::work;
 
 /// Bytes of a report, and of all of them together. A longer one is none: it would be recorded for ever.
 pub const REPORT_BYTES_MAX: usize = 8 * 1024;
+/// What a report says in all, and the sides that it is made of.
+const TOTAL: &str = "total_tokens";
+const SIDES: [&str; 2] = ["prompt_tokens", "completion_tokens"];
 /// Stands behind each report that waits, and in no JSON.
 const END: char = '\0';
 
@@ -33,8 +36,9 @@ enum Node {
 }
 
 impl Reports {
-    /// Adds a report: the later figure wins, member by member; null never replaces a figure. False, and nothing is added,
-    /// for one that is too long or no object. Where all are too long together, the later stands alone.
+    /// Adds a report: the later figure wins, member by member; null never replaces a figure. A total goes when a side of it
+    /// is reported anew without one: it is not the total of that. False, and nothing is added, for one that is too long or
+    /// no object. Where all are too long together, the later stands alone.
     pub fn add(&mut self, report: &str) -> bool {
         if report.len() > REPORT_BYTES_MAX || json::kind(report) != Kind::Object {
             return false;
@@ -55,7 +59,8 @@ impl Reports {
         for report in self.waiting.split_terminator(END) {
             let earlier = merged.take().or_else(|| Node::read(last?).ok());
             merged = earlier.and_then(|earlier| {
-                let merged = earlier.with(Node::read(report).ok()?);
+                let report = Node::read(report).ok()?;
+                let merged = earlier.without_stale_total(&report).with(report);
                 (merged.bytes() <= REPORT_BYTES_MAX).then_some(merged)
             });
             last = Some(report);
@@ -108,6 +113,25 @@ impl Node {
             Self::Object { bytes, .. } => *bytes,
             Self::Other(text) => text.len(),
         }
+    }
+
+    fn without_stale_total(self, later: &Self) -> Self {
+        let is_stale = SIDES.iter().any(|side| later.has_figure(side)) && !later.has_figure(TOTAL);
+        match self {
+            Self::Object { mut members, mut bytes } if is_stale => {
+                if let Some(total) = members.remove(TOTAL) {
+                    bytes -= member_bytes(TOTAL, &total);
+                }
+                Self::Object { members, bytes }
+            }
+            current => current,
+        }
+    }
+
+    /// Whether a report has a member of this name that is not null.
+    fn has_figure(&self, name: &str) -> bool {
+        let Self::Object { members, .. } = self else { return false };
+        members.get(name).is_some_and(|figure| !matches!(figure, Self::Other(text) if &**text == "null"))
     }
 
     fn with(self, later: Self) -> Self {
@@ -172,6 +196,23 @@ mod tests {
     fn merging_takes_the_later_figure_unless_it_is_null() {
         let merged = merged(&[r#"{"a":1,"d":{"x":1.10,"y":2},"n":5}"#, r#"{"d":{"y":3,"z":4},"n":null,"e":0}"#]);
         assert_eq!(merged, r#"{"a":1,"d":{"x":1.10,"y":3,"z":4},"e":0,"n":5}"#);
+    }
+
+    #[test]
+    fn a_total_goes_with_the_sides_that_it_is_of() {
+        let first = r#"{"completion_tokens":1,"prompt_tokens":20,"total_tokens":21,"x":1}"#;
+        for (later, wanted) in [
+            (r#"{"completion_tokens":9}"#, r#"{"completion_tokens":9,"prompt_tokens":20,"x":1}"#),
+            (
+                r#"{"prompt_tokens":9,"total_tokens":null}"#,
+                r#"{"completion_tokens":1,"prompt_tokens":9,"total_tokens":null,"x":1}"#,
+            ),
+            (r#"{"completion_tokens":null}"#, first),
+            (r#"{"x":1}"#, first),
+            (r#"{"total_tokens":30}"#, r#"{"completion_tokens":1,"prompt_tokens":20,"total_tokens":30,"x":1}"#),
+        ] {
+            assert_eq!(merged(&[first, later]), wanted, "{later}");
+        }
     }
 
     #[test]

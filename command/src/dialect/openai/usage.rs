@@ -363,6 +363,21 @@ mod tests {
                 ],
                 [20, 0, 0, 198, 0],
             ),
+            // a total of a report whose sides were corrected
+            (
+                &[
+                    r#"{"prompt_tokens":1000,"completion_tokens":0,"total_tokens":1000}"#,
+                    r#"{"prompt_tokens":20,"completion_tokens":100}"#,
+                ],
+                [20, 0, 0, 100, 0],
+            ),
+            (
+                &[
+                    r#"{"prompt_tokens":20,"completion_tokens":0,"total_tokens":425}"#,
+                    r#"{"prompt_tokens":20,"completion_tokens":100,"total_tokens":null}"#,
+                ],
+                [20, 0, 0, 100, 0],
+            ),
             // a completion that is older than the total
             (
                 &[
