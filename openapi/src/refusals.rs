@@ -44,7 +44,11 @@ pub fn details(code: ErrorCode) -> Shape {
             object().optional("model", text()).optional("field", text()).optional("reason", text())
         }
         ErrorCode::Conflict => {
-            object().optional("field", text()).optional("request_id", first_request("is still being answered"))
+            let expires_at = "When the hold of that request expires, where the process that answered it has ended";
+            object()
+                .optional("field", text())
+                .optional("request_id", first_request("is still being answered"))
+                .optional("expires_at", schema::described(schema::time(), expires_at))
         }
         ErrorCode::IdempotencyKeyReused => {
             let charged = schema::described(

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use events::time::parse_rfc3339;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::client::{Client, Reply};
 use crate::gateway::Gateway;
-use crate::tenant::{NATIVE, OPENAI, Tenant};
+use crate::tenant::{NATIVE, OPENAI, Tenant, text};
 use crate::upstream::MockUpstream;
 
 const SURFACES: [(&str, &str, &str); 2] =
@@ -147,7 +148,7 @@ async fn of_two_hundred_at_once_under_one_key_one_is_dispatched() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_outlives_kill_9() {
     for (policy, after) in [("charge_hold", 409), ("release", 200)] {
-        let env = [("LEDGERWAY_HOLD_TTL_SECONDS", "3"), ("LEDGERWAY_UNKNOWN_USAGE", policy)];
+        let env = [("LEDGERWAY_HOLD_TTL_SECONDS", "6"), ("LEDGERWAY_UNKNOWN_USAGE", policy)];
         let (mut gateway, upstream) = (Gateway::start_with(&env), MockUpstream::start().await);
         let tenant = Tenant::new(&gateway, &upstream, &["ok", "gate"]).await;
         let (charged, lost) = (once(&tenant.app, "charged"), once(&tenant.app, "lost"));
@@ -162,6 +163,15 @@ async fn a_key_outlives_kill_9() {
         let refused = charged.post(NATIVE, &tenant.ask("ok")).await.must_be(409, "IDEMPOTENCY_KEY_REUSED");
         assert_eq!(first_of(&refused), answer.request_id());
         let held = lost.post(NATIVE, &tenant.ask("gate")).await.must_be(409, "CONFLICT");
+        let details = held.json()["error"]["details"].clone();
+        let hold = gateway.life(&text(&details["request_id"])).await;
+        assert_eq!(details["expires_at"], hold[1]["data"]["expires_at"], "{details}");
+        let wait: i64 = held.header("retry-after").parse().expect("seconds");
+        let admitted = parse_rfc3339(&text(&hold[1]["recorded_at"])).expect("a time");
+        let expires = parse_rfc3339(&text(&details["expires_at"])).expect("a time");
+        assert!((1..=(expires - admitted).num_seconds()).contains(&wait), "{wait} s until {expires}");
+        let message = text(&held.json()["error"]["message"]);
+        assert!(message.contains("process") && message.contains(&text(&details["expires_at"])), "{message}");
         upstream.open_gate();
         gateway.books_when_all_ended(SOON).await;
         let retried = lost.post(NATIVE, &tenant.ask("gate")).await.must(after);

@@ -9,9 +9,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{LogError, read};
 use crate::event::{Event, Stream};
-use crate::ids::{RequestId, TenantId};
+use crate::ids::{IdSet, RequestId, TenantId};
 use crate::ledger::Balances;
 use crate::money::NanoUsd;
+use crate::time::rfc3339;
 use crate::wire::{ErrorCode, Refusal};
 
 /// For so long an idempotency key is known, of inference and of administration.
@@ -44,18 +45,22 @@ struct Claim {
 
 /// What became of a hold.
 enum HoldState {
-    Open,
+    Open {
+        expires_at: Option<DateTime<Utc>>,
+    },
     /// It was given back, or expired without a charge.
     Released,
     Charged(NanoUsd),
 }
 
 impl InferenceKey {
-    /// Why a request may not be admitted under this key; `None` where it may.
+    /// Why a request may not be admitted under this key; `None` where it may. `left_behind`: requests that processes
+    /// before this one admitted, and did not end.
     pub(super) fn refusal(
         &self,
         connection: &Connection,
         balances: &Balances,
+        left_behind: &IdSet<RequestId>,
         now: DateTime<Utc>,
     ) -> Result<Option<Refusal>, LogError> {
         let Some(Claim { fingerprint, request_id }) = self.claim(connection, now)? else { return Ok(None) };
@@ -65,7 +70,10 @@ impl InferenceKey {
         }
         Ok(match hold_state(connection, balances, request_id)? {
             HoldState::Released => None,
-            HoldState::Open => {
+            HoldState::Open { expires_at: Some(expires_at) } if left_behind.contains(&request_id) => {
+                Some(process_ended(request_id, expires_at, now))
+            }
+            HoldState::Open { .. } => {
                 let message = format!("the request with this Idempotency-Key is still being answered: {request_id}");
                 let refusal = Refusal::new(ErrorCode::Conflict, message).with_request(request_id);
                 Some(refusal.retry_after(TRY_AGAIN_AFTER))
@@ -113,10 +121,10 @@ pub(super) fn forget_old(connection: &Connection, now: DateTime<Utc>, rows_max: 
 
 /// As its events say, those of the open transaction among them.
 fn hold_state(connection: &Connection, balances: &Balances, request: RequestId) -> Result<HoldState, LogError> {
-    if balances.open_hold(request).is_some() {
-        return Ok(HoldState::Open);
+    if let Some(hold) = balances.open_hold(request) {
+        return Ok(HoldState::Open { expires_at: Some(hold.expires_at) });
     }
-    let mut state = HoldState::Open;
+    let mut state = HoldState::Open { expires_at: None };
     for recorded in read::stream(connection, &Stream::hold(request))? {
         state = match (recorded.event, state) {
             (Event::BudgetSettled(settled), _) => HoldState::Charged(settled.charged_usd),
@@ -130,6 +138,18 @@ fn hold_state(connection: &Connection, balances: &Balances, request: RequestId) 
         };
     }
     Ok(state)
+}
+
+/// Nobody answers that request any more, and nobody knows what it used: the sweeper decides when its hold expires.
+fn process_ended(request: RequestId, expires_at: DateTime<Utc>, now: DateTime<Utc>) -> Refusal {
+    let until = rfc3339(expires_at);
+    let message = format!(
+        "the process that answered the request with this Idempotency-Key has ended, and what the request used is not \
+         known: {request}; its hold expires at {until}, try again after that"
+    );
+    let wait = (expires_at - now).to_std().unwrap_or_default().max(TRY_AGAIN_AFTER);
+    let refusal = Refusal::new(ErrorCode::Conflict, message).with_request(request);
+    refusal.with("expires_at", until).retry_after(wait)
 }
 
 /// Of a hold that nobody ended: without a charge it counts as given back.

@@ -22,7 +22,7 @@ use super::{
     OpenHold, WaitingReply,
 };
 use crate::event::{Event, Recorded, Stream};
-use crate::ids::RequestId;
+use crate::ids::{IdSet, RequestId};
 use crate::ledger::{Admission, Balances, Decision, Emitted, Ending, Outcome, RefusedRequest, Step, decide};
 use crate::money::NanoUsd;
 use crate::wire::Refusal;
@@ -57,6 +57,8 @@ pub(super) struct Writer {
     balances: Balances,
     /// Whether `balances` are what the database says: not after a failed commit, until they are loaded anew.
     is_loaded: bool,
+    /// Requests whose holds were open at the start: their processes had ended. Some may have ended since.
+    left_behind: IdSet<RequestId>,
     position: u64,
     owners: OwnerBlocks,
     /// Events since the rows of the ledger's state were written.
@@ -285,7 +287,7 @@ impl Writer {
         let balances = &mut self.balances;
         let mut answers = Vec::with_capacity(jobs.len());
         for job in jobs {
-            answers.push(work(&mut batch, balances, job)?);
+            answers.push(work(&mut batch, balances, &self.left_behind, job)?);
         }
         if due.sweeps {
             self.swept_at = monotonic;
@@ -297,6 +299,7 @@ impl Writer {
         }
         if monotonic.saturating_sub(self.tidied_at) >= TIDY_EVERY && tidy(&self.connection, now)? {
             balances.forget_past_windows(now);
+            self.left_behind.retain(|request| balances.open_hold(*request).is_some());
             self.tidied_at = monotonic;
         }
         batch.recorded.iter().for_each(|recorded| self.owners.take_in(recorded));
@@ -418,9 +421,14 @@ impl Answer {
 }
 
 /// Decides and records one job. An error fails the whole batch; what only this job did wrong is its answer.
-fn work(batch: &mut Batch<'_>, balances: &mut Balances, job: &Job) -> Result<Answer, LogError> {
+fn work(
+    batch: &mut Batch<'_>,
+    balances: &mut Balances,
+    left_behind: &IdSet<RequestId>,
+    job: &Job,
+) -> Result<Answer, LogError> {
     match job {
-        Job::Admit(job, _) => admit(batch, balances, job),
+        Job::Admit(job, _) => admit(batch, balances, left_behind, job),
         Job::End(ending, _) => end(batch, balances, ending),
         Job::Refuse(refused, _) => refuse(batch, balances, refused),
         Job::RefuseWaiting(refused, _) => refuse_waiting(batch, balances, refused),
@@ -430,10 +438,15 @@ fn work(batch: &mut Batch<'_>, balances: &mut Balances, job: &Job) -> Result<Ans
     }
 }
 
-fn admit(batch: &mut Batch<'_>, balances: &mut Balances, job: &AdmissionJob) -> Result<Answer, LogError> {
+fn admit(
+    batch: &mut Batch<'_>,
+    balances: &mut Balances,
+    left_behind: &IdSet<RequestId>,
+    job: &AdmissionJob,
+) -> Result<Answer, LogError> {
     let AdmissionJob { admission, key } = job;
     if let Some(key) = key
-        && let Some(refusal) = key.refusal(batch.connection, balances, batch.now)?
+        && let Some(refusal) = key.refusal(batch.connection, balances, left_behind, batch.now)?
     {
         return refuse_admission(batch, balances, &RefusedRequest::of(admission, refusal));
     }

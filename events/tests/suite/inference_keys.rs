@@ -14,7 +14,7 @@ use events::ids::{RequestId, TenantId};
 use events::ledger::{Charge, Outcome};
 use events::log::{Admitted, Idempotency, InferenceKey, LEDGER_FILE, Log, LogOptions, OpenHold, Reader, Stepped};
 use events::money::NanoUsd;
-use events::time::{Clock, ManualClock, Period};
+use events::time::{Clock, ManualClock, Period, parse_rfc3339};
 use events::verify::verify;
 use events::wire::ErrorCode;
 use proptest::prelude::*;
@@ -40,6 +40,8 @@ enum Said {
     Admitted,
     /// With the id of the request that came first.
     InFlight(RequestId),
+    /// When its hold expires, and how long that is.
+    ProcessEnded(RequestId, DateTime<Utc>, Duration),
     Charged(RequestId, i64),
     OtherRequest(RequestId),
 }
@@ -48,6 +50,13 @@ fn said(admitted: &Admitted) -> Said {
     let Admitted::Refused(refusal) = admitted else { return Said::Admitted };
     let first = refusal.details["request_id"].as_str().expect("the first request").parse().expect("an id");
     let cost = refusal.details.get("cost_usd").map(|cost| cost.as_str().expect("money").parse::<NanoUsd>());
+    let expires_at = refusal.details.get("expires_at").map(|at| parse_rfc3339(at.as_str().expect("a time")));
+    let wait = refusal.retry_after.unwrap_or_default();
+    if let Some(expires_at) = expires_at {
+        assert_eq!(refusal.code, ErrorCode::Conflict);
+        assert!(refusal.message.contains("process"), "{}", refusal.message);
+        return Said::ProcessEnded(first, expires_at.expect("a time"), wait);
+    }
     match (refusal.code, cost) {
         (ErrorCode::Conflict, None) => Said::InFlight(first),
         (ErrorCode::IdempotencyKeyReused, Some(cost)) => Said::Charged(first, cost.expect("money").nanos()),
@@ -82,7 +91,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// What became of the request that was last admitted under a key, as a model that knows no database.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
-    Open { until: DateTime<Utc>, held: i64 },
+    Open { until: DateTime<Utc>, held: i64, is_lost: bool },
     Released,
     Charged(i64),
 }
@@ -141,7 +150,7 @@ impl World {
                 self.writer.step(0);
                 let now = self.clock.now();
                 self.fates().for_each(|known| {
-                    if let Fate::Open { until, held } = known.fate
+                    if let Fate::Open { until, held, .. } = known.fate
                         && until <= now
                     {
                         known.fate = Fate::Charged(held);
@@ -154,6 +163,11 @@ impl World {
                 // The old one goes first: the folder is locked.
                 (self.log, self.writer) = opened_in(&elsewhere, &clock);
                 (self.log, self.writer) = opened_in(&self.folder, &self.clock);
+                self.fates().for_each(|known| {
+                    if let Fate::Open { is_lost, .. } = &mut known.fate {
+                        *is_lost = true;
+                    }
+                });
             }
         }
     }
@@ -192,12 +206,16 @@ impl World {
                 return Said::OtherRequest(known.request);
             }
             match known.fate {
-                Fate::Open { .. } => return Said::InFlight(known.request),
+                Fate::Open { is_lost: false, .. } => return Said::InFlight(known.request),
+                Fate::Open { until, .. } => {
+                    let wait = (until - now).to_std().expect("it has not expired");
+                    return Said::ProcessEnded(known.request, until, wait);
+                }
                 Fate::Charged(cost) => return Said::Charged(known.request, cost),
                 Fate::Released => {}
             }
         }
-        let fate = Fate::Open { until: now + TTL, held };
+        let fate = Fate::Open { until: now + TTL, held, is_lost: false };
         self.model.insert(name, Known { request, fingerprint, since: now, fate });
         Said::Admitted
     }

@@ -47,6 +47,7 @@ impl Writer {
             connection,
             options,
             clock,
+            left_behind: state.balances.open_holds().map(|(request, _)| *request).collect(),
             balances: state.balances,
             is_loaded: true,
             position: last.position,
