@@ -41,7 +41,7 @@ pub use relay::Relay;
 pub use request::ClientRequest;
 pub use sse::EVENT_BYTES_MAX;
 pub use upstream_refusal::{RETRY_AFTER_MAX, UpstreamRefusal, UpstreamRefusalKind, read_refusal};
-pub use whole::{WholeAnswer, read_whole};
+pub use whole::{FailedAnswer, WholeAnswer, read_whole};
 
 /// Where the client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -190,6 +190,11 @@ impl Metered {
         self.reported = all.filter(|_| self.is_output_reported);
         self.reported_input = input;
         self.provider_usage = RawValue::from_string(reports).ok();
+    }
+
+    /// Whether its provider has said anything of what it used.
+    pub const fn has_report(&self) -> bool {
+        self.reported.is_some() || self.reported_input.is_some()
     }
 
     fn keep_names(&mut self, id: Option<&str>, model: Option<&str>) {

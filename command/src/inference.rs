@@ -9,6 +9,7 @@ mod call;
 mod credentials;
 mod described;
 mod dispatch;
+mod failed_calls;
 mod failure;
 mod measured;
 mod models;

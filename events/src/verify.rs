@@ -208,7 +208,10 @@ impl Check {
                 let life = self.lives.hold(recorded, reserved)?;
                 self.books.must_bind_all(recorded, reserved, life)?;
             }
-            Event::InferenceAttemptFailed(attempt) => self.lives.attempt(recorded, attempt)?,
+            Event::InferenceAttemptFailed(attempt) => {
+                let life = self.lives.attempt(recorded, attempt)?;
+                costs::of_failed_call_must_be_right(attempt, life, &self.references, self.depth)?;
+            }
             Event::InferenceCompleted(ended) | Event::InferenceFailed(ended) | Event::InferenceAborted(ended) => {
                 let life = self.lives.end(recorded, ended)?;
                 costs::must_be_right(ended, life, &self.references, self.depth)?;

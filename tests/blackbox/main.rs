@@ -19,6 +19,7 @@ mod commands;
 mod configuration;
 mod conventions;
 mod crashes;
+mod failed_calls;
 mod fair_queries;
 mod file_modes;
 mod hostile;

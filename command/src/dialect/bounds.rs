@@ -13,7 +13,7 @@ use crate::chat::read::{BLOCKS_MAX, TOOLS_MAX};
 const TOO_LARGE: Result<(), UpstreamFault> = Err(UpstreamFault::TooLarge);
 
 fn whole(dialect: UpstreamDialect, surface: Surface, body: String) -> Result<(), UpstreamFault> {
-    read_whole(dialect, surface, Bytes::from(body)).map(|_| ())
+    read_whole(dialect, surface, Bytes::from(body)).map(|_| ()).map_err(|failed| failed.fault)
 }
 
 fn streamed(dialect: UpstreamDialect, surface: Surface, events: &[String]) -> Result<String, UpstreamFault> {

@@ -168,7 +168,9 @@ fn whole_answers_reach_both_surfaces() {
                         let rendered = answer.render(&receipt(&usage, &answer.metered));
                         (rendered.to_vec(), described(&answer.metered, None))
                     }
-                    Err(fault) => (fault.to_string().into_bytes(), described(&Metered::default(), Some(fault.clone()))),
+                    Err(FailedAnswer { fault, metered }) => {
+                        (fault.to_string().into_bytes(), described(metered, Some(fault.clone())))
+                    }
                 };
                 check(folder_name, &format!("{case}.{name}.json"), &found);
                 check(folder_name, &format!("{case}.json.metered.json"), metered.as_bytes());

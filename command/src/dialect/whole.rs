@@ -20,25 +20,44 @@ enum What {
     },
 }
 
+/// A whole body that is no answer, and what it says was used all the same.
+#[derive(Debug)]
+pub struct FailedAnswer {
+    pub fault: UpstreamFault,
+    pub metered: Box<Metered>,
+}
+
 /// Reads the whole body of an upstream's 200. Errors: it is no JSON of the dialect (HTML, cut off), it is an error
 /// after all, it has no answer in it. [`UpstreamFault::Truncated`] and [`UpstreamFault::TooLarge`] are for streams: who
 /// collects the body knows them first.
-pub fn read_whole(dialect: UpstreamDialect, surface: Surface, body: Bytes) -> Result<WholeAnswer, UpstreamFault> {
+pub fn read_whole(dialect: UpstreamDialect, surface: Surface, body: Bytes) -> Result<WholeAnswer, FailedAnswer> {
     let mut metered = Metered::default();
-    let said = match (dialect, surface) {
-        (UpstreamDialect::OpenAi, Surface::OpenAi) => What::OpenAi(openai::OpenAiAnswer::read(&body, &mut metered)?),
-        _ => {
-            let text = std::str::from_utf8(&body).map_err(|_| UpstreamFault::Malformed("not UTF-8"))?;
-            let blocks = match dialect {
-                UpstreamDialect::OpenAi => openai::read_blocks(text, &mut metered)?,
-                UpstreamDialect::Anthropic => anthropic::read_blocks(text, &mut metered)?,
-            };
-            What::Blocks { blocks, surface }
-        }
-    };
+    let said = read(dialect, surface, &body, &mut metered);
     metered.read_reports(dialect);
-    metered.conclude();
-    Ok(WholeAnswer { metered, said })
+    match said {
+        Ok(said) => {
+            metered.conclude();
+            Ok(WholeAnswer { metered, said })
+        }
+        Err(fault) => Err(FailedAnswer { fault, metered: Box::new(metered) }),
+    }
+}
+
+fn read(
+    dialect: UpstreamDialect,
+    surface: Surface,
+    body: &Bytes,
+    metered: &mut Metered,
+) -> Result<What, UpstreamFault> {
+    if (dialect, surface) == (UpstreamDialect::OpenAi, Surface::OpenAi) {
+        return Ok(What::OpenAi(openai::OpenAiAnswer::read(body, metered)?));
+    }
+    let text = std::str::from_utf8(body).map_err(|_| UpstreamFault::Malformed("not UTF-8"))?;
+    let blocks = match dialect {
+        UpstreamDialect::OpenAi => openai::read_blocks(text, metered)?,
+        UpstreamDialect::Anthropic => anthropic::read_blocks(text, metered)?,
+    };
+    Ok(What::Blocks { blocks, surface })
 }
 
 impl WholeAnswer {

@@ -64,6 +64,16 @@ impl Meter {
         }
     }
 
+    /// What the provider reported of a call that failed: of its input alone where it had said no more. Nothing is counted,
+    /// because nobody was given anything, and what cannot be costs nothing. `None` where nothing was reported.
+    pub fn measure_failed(&self, rates: &Rates, metered: &Metered) -> Option<Measured> {
+        let tokens = metered.reported.as_ref().or(metered.reported_input.as_ref())?.clone();
+        Some(match rates.cost(&tokens).filter(|_| self.is_plausible(&tokens)) {
+            Some(cost) => Measured { usage: Usage { tokens, source: UsageSource::Provider }, cost, implausible: None },
+            None => Measured { implausible: Some(tokens), ..unknown(NanoUsd::ZERO) },
+        })
+    }
+
     /// Each side against its own bound: tokens of output are the dearer ones, and a long prompt does not make more of them
     /// plausible. Within a side the classes have no bounds of their own.
     const fn is_plausible(&self, tokens: &TokenClasses) -> bool {
@@ -200,6 +210,26 @@ mod tests {
         (metered.reported_input, metered.text_bytes) = (Some(reported([30, 5, 1], [0, 0])), 8);
         let measured = meter.measure(&rates(), &metered, NanoUsd::new(77));
         assert_eq!(measured.usage.tokens, reported([30, 5, 1], [2, 0]));
+    }
+
+    #[test]
+    fn of_a_call_that_failed_what_is_reported_and_can_be_is_charged_and_nothing_else() {
+        let meter = meter(50_000, 20_000);
+        let all = reported([30, 5, 1], [2, 0]);
+        let input = reported([30, 5, 1], [0, 0]);
+        let mut metered = Metered::default();
+        (metered.text_bytes, metered.reasoning_bytes) = (400, 400);
+        assert!(meter.measure_failed(&rates(), &metered).is_none(), "what went to nobody is not counted");
+        for (reported, of_input, wanted) in [(None, Some(&input), &input), (Some(&all), Some(&input), &all)] {
+            (metered.reported, metered.reported_input) = (reported.cloned(), of_input.cloned());
+            let measured = meter.measure_failed(&rates(), &metered).expect("a report");
+            assert_eq!((&measured.usage.tokens, measured.usage.source), (wanted, UsageSource::Provider));
+            assert_eq!(measured.cost, rates().cost(wanted).expect("a cost"));
+        }
+        metered.reported = Some(super::tests::reported([200_001, 0, 0], [0, 0]));
+        let measured = meter.measure_failed(&rates(), &metered).expect("a report");
+        assert_eq!((measured.usage.source, measured.cost), (UsageSource::Unknown, NanoUsd::ZERO));
+        assert_eq!(measured.implausible, metered.reported);
     }
 
     /// What is free is charged nothing, and that is known.

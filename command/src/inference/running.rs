@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use events::event::inference::{AttemptFailed, Backend, InferenceEnded};
+use events::event::inference::{AttemptFailed, Backend, InferenceEnded, ReportedByFailedCall};
 use events::ids::RequestId;
 use events::ledger::{Charge, Outcome};
 use events::log::{LogError, OpenHold};
@@ -15,6 +15,7 @@ use events::wire::{ErrorCode, Refusal};
 use serde_json::Value;
 
 use super::abandoned::Owner;
+use super::failed_calls::FailedCalls;
 use super::failure::CallFailure;
 use super::measured::{Measured, Meter};
 use super::plan::{Plan, PlannedTarget};
@@ -71,7 +72,7 @@ pub struct Running {
     pub deadline: tokio::time::Instant,
     meter: Meter,
     streamed: bool,
-    attempts: Vec<AttemptFailed>,
+    failed_calls: FailedCalls,
     calls: u32,
     /// The target that is being asked.
     target: Option<Arc<PlannedTarget>>,
@@ -83,6 +84,8 @@ pub struct Running {
     first_token_ms: Option<u64>,
     /// The stream that is being relayed.
     pub relay: Option<Relay>,
+    /// What was read of a whole answer that is none.
+    failed_answer: Option<Box<Metered>>,
     course: Course,
 }
 
@@ -96,7 +99,7 @@ impl Running {
             deadline: tokio::time::Instant::now() + gateway.deadline(),
             meter: Meter::new(plan, asked.choices(), gateway.log.unknown_usage()),
             streamed: asked.streamed(),
-            attempts: Vec::new(),
+            failed_calls: FailedCalls::default(),
             calls: 0,
             target: None,
             transmission: Transmission::default(),
@@ -105,6 +108,7 @@ impl Running {
             upstream_request_id: None,
             first_token_ms: None,
             relay: None,
+            failed_answer: None,
             course: way.course,
         })
     }
@@ -138,19 +142,52 @@ impl Running {
         &self.transmission
     }
 
-    /// An upstream that failed alone was not at work for this request, or does not say so: it costs nothing.
+    /// The whole answer that came is none; what its provider says it used is kept for [`Running::call_failed`].
+    pub fn answer_failed(&mut self, metered: Box<Metered>) {
+        self.failed_answer = Some(metered);
+    }
+
+    /// A call that failed costs what its provider had reported by then, and nothing where that is nothing: it was not at
+    /// work for this request, or does not say so.
     pub fn call_failed(&mut self, failure: &CallFailure) {
         self.course.call_failed(failure.reason(), failure.status);
         let Some(target) = self.target.take() else { return };
-        self.relay = None;
-        self.attempts.push(AttemptFailed {
+        let streamed = self.relay.take().map(|relay| Box::new(relay.metered()));
+        let reported = match streamed.or_else(|| self.failed_answer.take()) {
+            Some(metered) => self.reported_by_failed_call(&target, &metered),
+            None => ReportedByFailedCall::default(),
+        };
+        self.failed_calls.push(AttemptFailed {
             backend: target.backend.clone(),
             attempt: self.calls,
             reason: failure.reason().to_owned(),
             status: failure.status,
             upstream_code: failure.upstream_code().map(str::to_owned),
             latency_ms: millis(self.call_began.elapsed()),
+            reported,
         });
+    }
+
+    fn reported_by_failed_call(&mut self, target: &PlannedTarget, metered: &Metered) -> ReportedByFailedCall {
+        let Some(measured) = self.meter.measure_failed(&target.rates, metered) else {
+            return ReportedByFailedCall::default();
+        };
+        if let Some(hold) = &self.hold
+            && measured.implausible.is_some()
+        {
+            self.tell_of_implausible(
+                &measured,
+                target,
+                hold.request_id,
+                "a failed call's usage is not plausible: not charged",
+            );
+        }
+        ReportedByFailedCall {
+            price_version: (measured.usage.source == UsageSource::Provider).then_some(target.price_version),
+            usage: Some(measured.usage),
+            provider_usage: provider_usage(metered),
+            cost_usd: Some(measured.cost),
+        }
     }
 
     pub fn answered_by(&mut self, upstream_request_id: Option<String>) {
@@ -190,15 +227,16 @@ impl Running {
     pub async fn complete(mut self: Box<Self>, metered: &Metered) -> Result<Settled, LogError> {
         let (Some(hold), Some(target)) = (self.hold.take(), self.target.take()) else { return Err(LogError::Closed) };
         self.course.call_ends(None);
-        let measured = self.meter.measure(&target.rates, metered, hold.held);
+        let mut measured = self.meter.measure(&target.rates, metered, hold.held);
         self.take_in(&measured, &target, hold.request_id);
+        measured.cost = self.failed_calls.cost_with(measured.cost);
         let finish_reason = metered.finish_reason.unwrap_or(FinishReason::Stop);
-        let ended = self.ended(&hold, Some(&target), Some(metered), Some(&measured), None, None);
+        let ended = self.ended(&hold, Some(&target), Some(metered), (Some(&measured), measured.cost), None, None);
         let ended = InferenceEnded { finish_reason: Some(word(finish_reason)), ..ended };
         self.course.ends_as(&ended, Some(metered));
         let (request_id, model) = (hold.request_id.to_string(), hold.model.clone());
         let (admitted_position, held) = (hold.admitted_position, hold.held);
-        let attempts = std::mem::take(&mut self.attempts);
+        let attempts = self.failed_calls.take();
         let settled = hold.end(attempts, Outcome::Completed(Box::new(ended)), Charge::Settle(measured.cost)).await;
         let settled = settled.inspect_err(|_| self.course.refused_as(ErrorCode::LedgerUnavailable))?;
         self.course.passed(Stage::Settle);
@@ -224,14 +262,15 @@ impl Running {
         let Some(hold) = self.hold.take() else { return Err(LogError::Closed) };
         let (target, relay) = (self.take_target(), self.relay.take());
         let metered = relay.as_ref().map(|relay| relay.metered().of_what_was_cut_off());
-        let measured = self.cut_off(target.as_deref(), metered.as_ref(), &hold);
+        let (measured, cost) = self.cut_off(target.as_deref(), metered.as_ref(), &hold);
         let code = Some(refusal.code.as_str());
-        let ended = self.ended(&hold, target.as_deref(), metered.as_ref(), measured.as_ref(), code, Some(reason));
+        let ended =
+            self.ended(&hold, target.as_deref(), metered.as_ref(), (measured.as_ref(), cost), code, Some(reason));
         let ended = InferenceEnded { finish_reason: Some(word(FinishReason::Error)), ..ended };
         self.course.call_ends(Some(reason));
         self.course.ends_as(&ended, metered.as_ref());
-        let charge = charge(measured.as_ref(), reason);
-        let attempts = std::mem::take(&mut self.attempts);
+        let charge = charge(measured.as_ref(), cost, reason);
+        let attempts = self.failed_calls.take();
         let position = hold.end(attempts, Outcome::Failed(Box::new(ended)), charge).await?.position;
         self.course.passed(Stage::Settle);
         Ok(position)
@@ -260,7 +299,9 @@ impl Running {
                 if failure.was_refused() {
                     self.call_failed(&failure);
                 }
-                self.abort(CLIENT_CLOSED, None);
+                // What its provider has said it used is known, whatever else it did.
+                let answer = self.failed_answer.take().filter(|answer| answer.has_report());
+                self.abort(CLIENT_CLOSED, answer.as_deref());
             }
         }
     }
@@ -268,13 +309,13 @@ impl Running {
     fn abort(&mut self, reason: &str, metered: Option<&Metered>) {
         let Some(hold) = self.hold.take() else { return };
         let target = self.take_target();
-        let measured = self.cut_off(target.as_deref(), metered, &hold);
-        let ended = self.ended(&hold, target.as_deref(), metered, measured.as_ref(), None, Some(reason));
+        let (measured, cost) = self.cut_off(target.as_deref(), metered, &hold);
+        let ended = self.ended(&hold, target.as_deref(), metered, (measured.as_ref(), cost), None, Some(reason));
         let ended = InferenceEnded { finish_reason: Some(word(FinishReason::Cancelled)), ..ended };
         self.course.call_ends(Some(reason));
         self.course.ends_as(&ended, metered);
-        let charge = charge(measured.as_ref(), reason);
-        hold.end_unattended(std::mem::take(&mut self.attempts), Outcome::Aborted(Box::new(ended)), charge);
+        let charge = charge(measured.as_ref(), cost, reason);
+        hold.end_unattended(self.failed_calls.take(), Outcome::Aborted(Box::new(ended)), charge);
     }
 
     /// The target that may be at work for this request. One that the request has not left for is not asked any more: it
@@ -283,22 +324,28 @@ impl Running {
         self.target.take().filter(|_| !self.transmission.call_off())
     }
 
-    /// What was consumed of an answer that nobody got to its end, and what the limits of tokens count for it. Of a stream
-    /// that is what went through; a whole answer is generated before any of it is seen.
+    /// What was consumed of an answer that nobody got to its end, what the limits of tokens count for it, and what the
+    /// request costs. Of a stream that is what went through; a whole answer is generated before any of it is seen.
     fn cut_off(
         &mut self,
         target: Option<&PlannedTarget>,
         metered: Option<&Metered>,
         hold: &OpenHold,
-    ) -> Option<Measured> {
-        let target = target?;
+    ) -> (Option<Measured>, NanoUsd) {
+        let Some(target) = target else {
+            if self.failed_calls.tokens() > 0 {
+                self.let_in.settle(self.failed_calls.tokens());
+            }
+            return (None, self.failed_calls.cost_with(NanoUsd::ZERO));
+        };
         let measured = match metered {
             Some(metered) => self.meter.measure(&target.rates, metered, hold.held),
             None if self.streamed => self.meter.measure(&target.rates, &Metered::default(), hold.held),
             None => self.meter.unknown(hold.held),
         };
         self.take_in(&measured, target, hold.request_id);
-        Some(measured)
+        let cost = self.failed_calls.cost_with(measured.cost);
+        (Some(measured), cost)
     }
 
     fn ended(
@@ -306,7 +353,7 @@ impl Running {
         hold: &OpenHold,
         target: Option<&PlannedTarget>,
         metered: Option<&Metered>,
-        measured: Option<&Measured>,
+        (measured, cost_usd): (Option<&Measured>, NanoUsd),
         code: Option<&str>,
         reason: Option<&str>,
     ) -> InferenceEnded {
@@ -316,7 +363,7 @@ impl Running {
             backend: target.map(|target| target.backend.clone()).or_else(|| self.last_backend.clone()),
             usage: measured.map(|measured| measured.usage.clone()),
             provider_usage: metered.and_then(provider_usage),
-            cost_usd: measured.map_or(NanoUsd::ZERO, |measured| measured.cost),
+            cost_usd,
             price_version: measured.and(target).map(|target| target.price_version),
             finish_reason: None,
             latency_ms: Some(millis(self.started.elapsed())),
@@ -338,10 +385,20 @@ impl Running {
         let usage = &measured.usage;
         match usage.source {
             UsageSource::Provider | UsageSource::Counted => {
-                self.let_in.settle(usage.tokens.input().saturating_add(usage.tokens.output()));
+                let tokens = usage.tokens.input().saturating_add(usage.tokens.output());
+                self.let_in.settle(tokens.saturating_add(self.failed_calls.tokens()));
             }
             UsageSource::Unknown => self.let_in.keep_reserved(),
         }
+        self.tell_of_implausible(
+            measured,
+            target,
+            request_id,
+            "a provider's usage is not plausible: charged at the hold",
+        );
+    }
+
+    fn tell_of_implausible(&self, measured: &Measured, target: &PlannedTarget, request_id: RequestId, message: &str) {
         let Some(reported) = &measured.implausible else { return };
         self.course.usage_is_implausible();
         tracing::warn!(
@@ -350,7 +407,7 @@ impl Running {
             backend = target.name,
             input_tokens = reported.input(),
             output_tokens = reported.output(),
-            "a provider's usage is not plausible: charged at the hold"
+            "{message}"
         );
     }
 }
@@ -362,12 +419,10 @@ impl Drop for Running {
     }
 }
 
-/// What nobody knows and the policy gives back is released like what cost nothing.
-fn charge(measured: Option<&Measured>, reason: &str) -> Charge {
-    match measured.filter(|measured| !measured.is_given_back()) {
-        Some(measured) => Charge::Settle(measured.cost),
-        None => Charge::Release { reason: reason.to_owned() },
-    }
+/// What nobody knows and the policy gives back is released like what cost nothing, where no call that failed cost anything.
+fn charge(measured: Option<&Measured>, cost: NanoUsd, reason: &str) -> Charge {
+    let is_known = measured.is_some_and(|measured| !measured.is_given_back());
+    if is_known || cost > NanoUsd::ZERO { Charge::Settle(cost) } else { Charge::Release { reason: reason.to_owned() } }
 }
 
 fn provider_usage(metered: &Metered) -> Option<Value> {

@@ -16,7 +16,7 @@ use super::call::call;
 use super::failure::CallFailure;
 use super::plan::PlannedTarget;
 use super::running::Running;
-use crate::dialect::{Surface, WholeAnswer, read_whole};
+use crate::dialect::{FailedAnswer, Surface, WholeAnswer, read_whole};
 use crate::upstream::Transmission;
 
 /// A whole answer, and what it is counted with.
@@ -69,7 +69,10 @@ async fn answer(
     let mut permit = AnswerPermit::of(gateway, running);
     let whole = called.body.whole(&mut permit).await?;
     let answer = read_whole(target.dialect(), surface, whole);
-    let answer = answer.map_err(|fault| called.body.fault(fault))?;
+    let answer = answer.map_err(|FailedAnswer { fault, metered }| {
+        running.answer_failed(metered);
+        called.body.fault(fault)
+    })?;
     running.first_token();
     Ok(HeldAnswer { answer, permit })
 }

@@ -76,7 +76,7 @@ fn whatever_it_is_asked_it_answers_what_can_be_read() {
             relay.metered()
         } else {
             let answer = read_whole(UpstreamDialect::OpenAi, *surface, said.clone().into());
-            answer.unwrap_or_else(|fault| panic!("{fault}: {} for {}", shown(&said), shown(&sent))).metered
+            answer.unwrap_or_else(|failed| panic!("{}: {} for {}", failed.fault, shown(&said), shown(&sent))).metered
         };
         let reported = metered.reported.map_or(0, |tokens| tokens.output());
         assert!(reported <= 500 * request.choices(), "{reported} tokens for {model} {}", shown(&sent));

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use events::event::admin::{Budget, Enforcement, Key, Model, Permission, Price, Scope, Strategy, Target, WhenShort};
-use events::event::inference::{AttemptFailed, Backend, InferenceAdmitted, InferenceEnded, Versions};
+use events::event::inference::{
+    AttemptFailed, Backend, InferenceAdmitted, InferenceEnded, ReportedByFailedCall, Versions,
+};
 use events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
 use events::ids::{IdMaker, KeyId, PartnerId, ProviderId, SystemRandom, TenantId, UserId};
 use events::ledger::{Admission, Charge, IfShort, Outcome, RefusedRequest};
@@ -300,6 +302,7 @@ fn attempt(world: &World) -> AttemptFailed {
         status: Some(503),
         upstream_code: None,
         latency_ms: 41,
+        reported: ReportedByFailedCall::default(),
     }
 }
 

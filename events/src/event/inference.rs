@@ -111,7 +111,7 @@ pub struct InferenceEnded {
     /// The provider's own block, equal as a JSON value; for streams all blocks merged, the later figure winning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_usage: Option<Value>,
-    /// What the request cost; zero where its hold was released.
+    /// What the request cost, with the calls that failed on the way; zero where its hold was released.
     pub cost_usd: NanoUsd,
     /// Log position of the price that was applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -155,4 +155,24 @@ pub struct AttemptFailed {
     pub upstream_code: Option<String>,
     /// From the call to its failure, in milliseconds.
     pub latency_ms: u64,
+    /// What the provider reported before it failed; absent where it reported nothing.
+    #[serde(flatten)]
+    pub reported: ReportedByFailedCall,
+}
+
+/// What a call that failed used, by its provider's own report. All absent where there was none: then it cost nothing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReportedByFailedCall {
+    /// `source` is `unknown` where the report was not believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// The provider's own block, as for an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_usage: Option<Value>,
+    /// Part of what the request cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_usd: Option<NanoUsd>,
+    /// Log position of the price that was applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_version: Option<u64>,
 }

@@ -3,44 +3,83 @@
 use super::Depth;
 use super::lives::Life;
 use super::references::References;
-use crate::event::inference::InferenceEnded;
+use crate::event::inference::{AttemptFailed, Backend, InferenceEnded};
 use crate::money::NanoUsd;
-use crate::usage::{TokenClasses, UsageSource};
+use crate::usage::{TokenClasses, Usage, UsageSource};
 
+/// What was used, and what it is said to have cost.
+struct Priced<'a> {
+    usage: &'a Usage,
+    cost: NanoUsd,
+    price_version: Option<u64>,
+    backend: Option<&'a Backend>,
+}
+
+/// What the outcome says is its own cost and that of the calls that failed before it.
 pub(super) fn must_be_right(
     ended: &InferenceEnded,
     life: &Life,
     references: &References,
     depth: Depth,
 ) -> Result<(), String> {
-    if ended.cost_usd.is_negative() {
-        return Err(format!("it cost {} USD", ended.cost_usd));
-    }
-    let Some(usage) = &ended.usage else { return unused(ended, depth) };
-    must_add_up(&usage.tokens)?;
-    if usage.source == UsageSource::Unknown {
-        return match ended.cost_usd {
-            cost if cost == NanoUsd::ZERO || cost == life.held => Ok(()),
-            cost => Err(format!("nobody knows what it used, and it cost {cost} USD of {} USD held", life.held)),
-        };
-    }
-    let Some(version) = ended.price_version else {
-        return if depth == Depth::Gateway { Err("it used tokens without a price".to_owned()) } else { Ok(()) };
+    let own = ended.cost_usd.checked_sub(life.failed_calls_cost).filter(|own| !own.is_negative());
+    let Some(cost) = own.filter(|_| !ended.cost_usd.is_negative()) else {
+        return Err(format!("it cost {} USD, and its failed calls {} USD", ended.cost_usd, life.failed_calls_cost));
     };
-    if depth == Depth::Gateway {
-        must_be_the_backends(ended, life, version, references)?;
+    let Some(usage) = &ended.usage else { return unused(cost, depth) };
+    let (price_version, backend) = (ended.price_version, ended.backend.as_ref());
+    let priced = Priced { usage, cost, price_version, backend };
+    if usage.source == UsageSource::Unknown && cost == life.held {
+        return must_add_up(&usage.tokens);
     }
-    match references.price(version)?.rates.cost(&usage.tokens) {
-        Some(cost) if cost == ended.cost_usd => Ok(()),
-        Some(cost) => Err(format!("its tokens cost {cost} USD at its price, and it says {} USD", ended.cost_usd)),
-        None => Err("its tokens cost more than money can count".to_owned()),
+    priced.must_be_right(life, references, depth)
+}
+
+/// A call that failed costs what its provider reported, where that was believed.
+pub(super) fn of_failed_call_must_be_right(
+    attempt: &AttemptFailed,
+    life: &Life,
+    references: &References,
+    depth: Depth,
+) -> Result<(), String> {
+    let reported = &attempt.reported;
+    let cost = reported.cost_usd.unwrap_or(NanoUsd::ZERO);
+    if cost.is_negative() {
+        return Err(format!("a failed call cost {cost} USD"));
+    }
+    let Some(usage) = &reported.usage else { return unused(cost, depth) };
+    let (price_version, backend) = (reported.price_version, Some(&attempt.backend));
+    Priced { usage, cost, price_version, backend }.must_be_right(life, references, depth)
+}
+
+impl Priced<'_> {
+    fn must_be_right(&self, life: &Life, references: &References, depth: Depth) -> Result<(), String> {
+        let Self { usage, cost, price_version, backend } = *self;
+        must_add_up(&usage.tokens)?;
+        if usage.source == UsageSource::Unknown {
+            return match cost {
+                NanoUsd::ZERO => Ok(()),
+                cost => Err(format!("nobody knows what it used, and it cost {cost} USD of {} USD held", life.held)),
+            };
+        }
+        let Some(version) = price_version else {
+            return if depth == Depth::Gateway { Err("it used tokens without a price".to_owned()) } else { Ok(()) };
+        };
+        if depth == Depth::Gateway {
+            must_be_the_backends(backend, life, version, references)?;
+        }
+        match references.price(version)?.rates.cost(&usage.tokens) {
+            Some(right) if right == cost => Ok(()),
+            Some(right) => Err(format!("its tokens cost {right} USD at its price, and it says {cost} USD")),
+            None => Err("its tokens cost more than money can count".to_owned()),
+        }
     }
 }
 
 /// Without any usage nothing is charged.
-fn unused(ended: &InferenceEnded, depth: Depth) -> Result<(), String> {
-    if depth == Depth::Gateway && ended.cost_usd != NanoUsd::ZERO {
-        return Err(format!("it used nothing and cost {} USD", ended.cost_usd));
+fn unused(cost: NanoUsd, depth: Depth) -> Result<(), String> {
+    if depth == Depth::Gateway && cost != NanoUsd::ZERO {
+        return Err(format!("it used nothing and cost {cost} USD"));
     }
     Ok(())
 }
@@ -56,12 +95,12 @@ fn must_add_up(tokens: &TokenClasses) -> Result<(), String> {
 
 /// The price is the one that its admission named for the backend that served.
 fn must_be_the_backends(
-    ended: &InferenceEnded,
+    backend: Option<&Backend>,
     life: &Life,
     version: u64,
     references: &References,
 ) -> Result<(), String> {
-    let Some(backend) = &ended.backend else { return Err("it used tokens of no backend".to_owned()) };
+    let Some(backend) = backend else { return Err("it used tokens of no backend".to_owned()) };
     if !life.prices.contains(&version) || !references.price(version)?.is_of(backend) {
         let model = &backend.model;
         return Err(format!("the price at position {version} is not the one that was admitted for {model}"));

@@ -35,6 +35,8 @@ pub(super) struct Life {
     expires_at: DateTime<Utc>,
     /// Number of the last call that failed.
     last_attempt: u32,
+    /// What the calls that failed cost.
+    pub(super) failed_calls_cost: NanoUsd,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +104,7 @@ impl Lives {
             held: NanoUsd::ZERO,
             expires_at: recorded.recorded_at,
             last_attempt: 0,
+            failed_calls_cost: NanoUsd::ZERO,
         };
         self.unfinished = Some((request, "was admitted without a hold"));
         match self.open.insert(request, life) {
@@ -127,7 +130,7 @@ impl Lives {
         Ok(life)
     }
 
-    pub(super) fn attempt(&mut self, recorded: &Recorded, attempt: &AttemptFailed) -> Result<(), String> {
+    pub(super) fn attempt(&mut self, recorded: &Recorded, attempt: &AttemptFailed) -> Result<&Life, String> {
         let life = self.life(recorded)?;
         if life.stage != Stage::Held {
             return Err(format!("a failed attempt of a request that is {}", life.stage.as_str()));
@@ -136,7 +139,10 @@ impl Lives {
             return Err(format!("attempt {} after attempt {}", attempt.attempt, life.last_attempt));
         }
         life.last_attempt = attempt.attempt;
-        Ok(())
+        let cost = attempt.reported.cost_usd.unwrap_or(NanoUsd::ZERO);
+        let sum = life.failed_calls_cost.checked_add(cost);
+        life.failed_calls_cost = sum.ok_or("its failed calls cost more than money can count")?;
+        Ok(life)
     }
 
     pub(super) fn end(&mut self, recorded: &Recorded, ended: &InferenceEnded) -> Result<&Life, String> {

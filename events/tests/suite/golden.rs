@@ -12,7 +12,8 @@ use events::event::admin::{
 use events::event::alert::BudgetThresholdReached;
 use events::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReleased, BudgetReserved, BudgetSettled, BudgetWindow};
 use events::event::inference::{
-    AttemptFailed, Backend, BudgetShortfall, InferenceAdmitted, InferenceEnded, InferenceRefused, Versions,
+    AttemptFailed, Backend, BudgetShortfall, InferenceAdmitted, InferenceEnded, InferenceRefused, ReportedByFailedCall,
+    Versions,
 };
 use events::event::node_key::NodeKeyReplaced;
 use events::event::{Event, Recorded, Stream, StreamKind};
@@ -234,6 +235,7 @@ fn samples() -> Vec<(Stream, Event)> {
             status: Some(400),
             upstream_code: Some("context_length_exceeded".to_owned()),
             latency_ms: 12,
+            reported: ReportedByFailedCall::default(),
         }))),
         hold(Event::BudgetReserved(Box::new(BudgetReserved {
             held_usd: usd(5_000_000),

@@ -13,15 +13,16 @@ pub fn read_blocks(body: &str, metered: &mut Metered) -> Result<Vec<OutputBlock>
     json::check(body)?;
     let [error, content, id, model, usage, reason] =
         json::pick(body, ["error", "content", "id", "model", "usage", "stop_reason"])?;
+    // First: an error may come with what was used until then.
+    if let Some(report) = usage {
+        metered.add_report(report, true);
+    }
     if error.is_some() {
         return Err(in_band(body));
     }
     let content = content.filter(|content| json::kind(content) == Kind::Array);
     let content = content.ok_or(UpstreamFault::Malformed("no content"))?;
     metered.keep_names(id, model);
-    if let Some(report) = usage {
-        metered.add_report(report, true);
-    }
     metered.finish_reason = reason.and_then(stop_reason);
     let mut blocks = Vec::new();
     for element in json::elements(content) {

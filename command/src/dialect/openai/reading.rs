@@ -48,6 +48,13 @@ pub fn top_level<'a>(text: &'a str, metered: &mut Metered) -> Result<TopLevel<'a
         let member = members.iter().find(|member: &&Member<'a>| member.name() == name)?;
         (json::kind(member.value) != Kind::Null).then_some(member.value)
     };
+    // First: an error may come with what was used until then.
+    let usage = find("usage")
+        .or_else(|| json::field(find("x_groq")?, "usage"))
+        .filter(|usage| json::kind(usage) == Kind::Object);
+    if let Some(usage) = usage {
+        metered.add_report(usage, true);
+    }
     let no_error = [r#""""#, "{}", "false"];
     if let Some(error) = find("error").filter(|error| !no_error.contains(error)) {
         return Err(in_band(UpstreamDialect::OpenAi, text, is_retryable(error)));
@@ -57,12 +64,6 @@ pub fn top_level<'a>(text: &'a str, metered: &mut Metered) -> Result<TopLevel<'a
         return Err(in_band(UpstreamDialect::OpenAi, text, is_retryable(text)));
     }
     metered.keep_names(find("id"), find("model"));
-    let usage = find("usage")
-        .or_else(|| json::field(find("x_groq")?, "usage"))
-        .filter(|usage| json::kind(usage) == Kind::Object);
-    if let Some(usage) = usage {
-        metered.add_report(usage, true);
-    }
     let choices = find("choices").filter(|choices| json::kind(choices) == Kind::Array);
     Ok(TopLevel { choices, usage, members })
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use events::event::access::AccessDenied;
 use events::event::admin::{Ended, Key, Model, Permission, Price, Scope, Strategy, Target};
-use events::event::inference::{AttemptFailed, Backend, InferenceEnded, Versions};
+use events::event::inference::{AttemptFailed, Backend, InferenceEnded, ReportedByFailedCall, Versions};
 use events::event::{Event, Stream, StreamKind};
 use events::ids::{BudgetId, ProviderId, RequestId};
 use events::ledger::{Admission, Charge, Outcome, RefusedRequest};
@@ -41,6 +41,8 @@ pub struct Told {
     pub completed: u64,
     /// The outcome of a request whose one attempt failed, right in front of it.
     pub failed: u64,
+    /// A failed call that its provider had reported usage of; its request's outcome is right behind it.
+    pub reported: u64,
     /// A settlement above its hold.
     pub overrun: u64,
     pub reserved_to_expire: u64,
@@ -86,6 +88,7 @@ impl Told {
         gateway.goes_past_midnight(9).await;
         std::mem::forget(gateway.admit(10).await);
         gateway.completes(11, 1).await;
+        let reported = gateway.answers_after_a_failed_call(12).await;
         gateway.deny().await;
         gateway.log.close();
         Self {
@@ -99,6 +102,7 @@ impl Told {
             admitted,
             completed,
             failed,
+            reported,
             overrun,
             reserved_to_expire,
             expired,
@@ -188,10 +192,37 @@ impl Gateway {
             status: Some(503),
             upstream_code: None,
             latency_ms: 1,
+            reported: ReportedByFailedCall::default(),
         };
         let ended = Box::new(InferenceEnded { admitted_at: hold.admitted_at, attempts: Some(1), ..*ended(0) });
         let charge = Charge::Release { reason: "status".to_owned() };
         hold.end(vec![attempt], Outcome::Failed(ended), charge).await.expect("recorded").position - 1
+    }
+
+    /// Position of the call that failed: 20 tokens of it were reported, and 10 of the answer.
+    async fn answers_after_a_failed_call(&self, request: u128) -> u64 {
+        let hold = self.admit(request).await;
+        let used = self.used(&hold, 20, UsageSource::Provider);
+        let reported = ReportedByFailedCall {
+            usage: used.usage,
+            provider_usage: None,
+            cost_usd: Some(used.cost_usd),
+            price_version: used.price_version,
+        };
+        let attempt = AttemptFailed {
+            backend: backend(),
+            attempt: 1,
+            reason: "in_band_error".to_owned(),
+            status: None,
+            upstream_code: None,
+            latency_ms: 1,
+            reported,
+        };
+        let cost_usd = NanoUsd::new(30);
+        let ended = self.used(&hold, 10, UsageSource::Provider);
+        let ended = Box::new(InferenceEnded { cost_usd, attempts: Some(2), ..*ended });
+        let ended = hold.end(vec![attempt], Outcome::Completed(ended), Charge::Settle(cost_usd)).await;
+        ended.expect("recorded").position - 2
     }
 
     /// One before anything was sent, one with half of an answer.

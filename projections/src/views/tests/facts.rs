@@ -10,7 +10,9 @@ use events::event::admin::{
     Budget, Ended, Enforcement, Handles, Key, KeyRotated, Partner, Permission, Scope, Tenant, User, WhenShort,
 };
 use events::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReleased, BudgetReserved, BudgetSettled, BudgetWindow};
-use events::event::inference::{AttemptFailed, Backend, InferenceAdmitted, InferenceEnded, InferenceRefused, Versions};
+use events::event::inference::{
+    AttemptFailed, Backend, InferenceAdmitted, InferenceEnded, InferenceRefused, ReportedByFailedCall, Versions,
+};
 use events::event::{Actor, Chain, Context, Event, Recorded, Stream, StreamKind};
 use events::ids::{BudgetId, KeyId, PartnerId, RequestId, TenantId, UserId};
 use events::money::NanoUsd;
@@ -186,6 +188,7 @@ impl Story {
             status: Some(500),
             upstream_code: None,
             latency_ms: 5,
+            reported: ReportedByFailedCall::default(),
         };
         let stream = Stream::inference(id(number));
         self.add(stream.clone(), context.clone(), Event::InferenceAttemptFailed(Box::new(attempt)));
