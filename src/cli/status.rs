@@ -1,6 +1,7 @@
 //! `ledgerway status`: how a folder stands, on one screen. Read-only, whether or not a process serves it. Exit 0, or 2
 //! where it cannot be looked at.
 
+mod budgets;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -11,11 +12,10 @@ use chrono::{DateTime, NaiveTime, Utc};
 use command::secrets::keyless::{self, KeylessProvider};
 use events::event::StreamKind;
 use events::event::admin::Scope;
-use events::ids::BudgetId;
-use events::ledger::{Balances, BudgetInForce};
+use events::ledger::Balances;
 use events::log::lock::{Served, served};
 use events::log::{Head, Reader, offline};
-use events::money::{NanoUsd, NanoUsdSum};
+use events::money::NanoUsdSum;
 use events::time::{Clock, SystemClock, rfc3339};
 use projections::views::VIEWS_FILE;
 use projections::views::glance::{Glance, glance};
@@ -24,13 +24,11 @@ use serde_json::{Value, json};
 use super::{StatusArgs, complain, say};
 use crate::config::setting::JSON;
 use crate::config::{Flags, truth};
+use budgets::{NearLimit, Refused};
 
 const COULD_NOT_LOOK: u8 = 2;
 /// Tenants and budgets that are shown.
 const SHOWN_MAX: usize = 5;
-/// Of a budget, in percent: from here on it is near its limit.
-const NEAR_PERCENT: i128 = 80;
-
 /// How often a running gateway's views are looked at again until they are where the log was, and how long between that.
 const LOOKS_MAX: u32 = 8;
 const LOOK_EVERY: Duration = Duration::from_millis(25);
@@ -55,19 +53,8 @@ struct OpenHolds {
     count: u64,
     held: NanoUsdSum,
     oldest: Option<DateTime<Utc>>,
-}
-
-/// A budget of whose window little is left.
-struct NearLimit {
-    budget: BudgetId,
-    scope: Scope,
-    /// What the owner is called, as far as it is known.
-    scope_name: Option<String>,
-    limit: NanoUsd,
-    settled: NanoUsd,
-    held: NanoUsd,
-    used_percent: i128,
-    resets_at: Option<DateTime<Utc>>,
+    /// When the last of them ends, whatever becomes of its request.
+    last_expires_at: Option<DateTime<Utc>>,
 }
 
 pub fn run(args: &StatusArgs, flags: &Flags) -> ExitCode {
@@ -98,18 +85,24 @@ fn look(dir: &Path, ledger: &Path, now: DateTime<Utc>) -> Result<Status, String>
     let (head, balances) = reader.balances(now).map_err(|error| unreadable(ledger, &error))?;
     let views = dir.join(VIEWS_FILE);
     let midnight = now.date_naive().and_time(NaiveTime::MIN).and_utc().timestamp();
-    let mut near = near_limits(&balances, head.time_after(now));
-    let owners: Vec<(StreamKind, String)> = near.iter().map(|budget| owner(budget.scope)).collect();
-    let look = || glance(dir, midnight, SHOWN_MAX, &owners).map_err(|error| unreadable(&views, &error));
-    let mut glance = look()?;
+    let look = |named: &[(StreamKind, String)]| {
+        glance(dir, midnight, SHOWN_MAX, named).map_err(|error| unreadable(&views, &error))
+    };
+    let mut glance = look(&[])?;
     // A gateway writes its views a few times a second: what it has just recorded is no lag.
     for _ in 0..LOOKS_MAX {
         if served == Served::No || !glance.as_ref().is_some_and(|glance| is_behind(glance, head.position)) {
             break;
         }
         std::thread::sleep(LOOK_EVERY);
-        glance = look()?;
+        glance = look(&[])?;
     }
+    let refusals = glance.as_ref().map(|glance| glance.refusals.as_slice()).unwrap_or_default();
+    let refused = Refused::of(&reader.at(refusals).map_err(|error| unreadable(ledger, &error))?);
+    let mut near = budgets::near_limits(&balances, &refused, head.time_after(now));
+    let owners: Vec<(StreamKind, String)> = near.iter().map(|budget| owner(budget.scope)).collect();
+    // Once more for the names, which are known to be of use only now.
+    glance = look(&owners)?;
     let users = near.iter().filter_map(|budget| if let Scope::User(id) = budget.scope { Some(id) } else { None });
     let people = reader.personal_data(&users.collect::<Vec<_>>()).map_err(|error| unreadable(ledger, &error))?;
     for budget in &mut near {
@@ -162,38 +155,8 @@ impl OpenHolds {
             count: sum.count + 1,
             held: NanoUsdSum::new(sum.held.nanos() + i128::from(hold.held.nanos())),
             oldest: Some(sum.oldest.map_or(hold.admitted_at, |oldest| oldest.min(hold.admitted_at))),
+            last_expires_at: sum.last_expires_at.max(Some(hold.expires_at)),
         })
-    }
-}
-
-/// The nearest first.
-fn near_limits(balances: &Balances, now: DateTime<Utc>) -> Vec<NearLimit> {
-    let mut near: Vec<NearLimit> = balances
-        .budgets()
-        .map(|(id, budget)| standing(balances, id, budget, now))
-        .filter(|budget| budget.used_percent >= NEAR_PERCENT)
-        .collect();
-    near.sort_by(|a, b| b.used_percent.cmp(&a.used_percent).then(a.budget.cmp(&b.budget)));
-    near.truncate(SHOWN_MAX);
-    near
-}
-
-fn standing(balances: &Balances, budget: BudgetId, in_force: &BudgetInForce, now: DateTime<Utc>) -> NearLimit {
-    let window = in_force.period.window(now);
-    let key = events::event::hold::BudgetWindow { budget_id: budget, window_start: window.start };
-    let amounts = balances.amounts(&key);
-    let used = i128::from(amounts.settled.nanos()) + i128::from(amounts.held.nanos());
-    let limit = i128::from(in_force.limit.nanos());
-    NearLimit {
-        budget,
-        scope: in_force.scope,
-        scope_name: None,
-        limit: in_force.limit,
-        settled: amounts.settled,
-        held: amounts.held,
-        // Nothing is left of nothing.
-        used_percent: (used * 100).checked_div(limit).unwrap_or(100),
-        resets_at: window.end,
     }
 }
 
@@ -216,6 +179,7 @@ impl Status {
                 "count": self.holds.count,
                 "held_usd": self.holds.held.to_string(),
                 "oldest_at": self.holds.oldest.map(rfc3339),
+                "last_expires_at": self.holds.last_expires_at.map(rfc3339),
             },
             "today": self.today_json(),
             "providers_without_key": self.keyless.iter().map(keyless_json).collect::<Vec<_>>(),
@@ -252,19 +216,4 @@ impl Status {
 
 fn keyless_json(provider: &KeylessProvider) -> Value {
     json!({ "provider_id": provider.id, "name": provider.name })
-}
-
-impl NearLimit {
-    fn json(&self) -> Value {
-        json!({
-            "budget_id": self.budget,
-            "scope": self.scope,
-            "scope_name": self.scope_name,
-            "limit_usd": self.limit.to_string(),
-            "settled_usd": self.settled.to_string(),
-            "held_usd": self.held.to_string(),
-            "used_percent": i64::try_from(self.used_percent).unwrap_or(i64::MAX),
-            "resets_at": self.resets_at.map(rfc3339),
-        })
-    }
 }

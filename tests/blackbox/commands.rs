@@ -74,7 +74,38 @@ async fn status_counts_the_holds_that_a_dead_process_left() {
     gateway.kill();
     let left = status(&gateway);
     assert_eq!(left["open_holds"]["count"], 1);
+    let reserved = &tenant_hold(&gateway.data());
+    assert_eq!(&left["open_holds"]["last_expires_at"], reserved);
+    let (_, screen, _) = run(&["status"], Some(&gateway.data()));
+    assert!(screen.contains(&format!(", the last ends by {}", reserved.as_str().expect("a time"))), "{screen}");
     assert!(left["open_holds"]["held_usd"] != "0.000000000" && left["open_holds"]["oldest_at"].is_string(), "{left}");
+}
+
+/// When the one hold that was made ends, as its event says.
+fn tenant_hold(data: &Path) -> Value {
+    let ledger = rusqlite::Connection::open(data.join("ledger.db")).expect("the ledger");
+    let sql = "SELECT payload ->> '$.expires_at' FROM events WHERE event_type = 'budget.reserved'";
+    ledger.query_row(sql, [], |row| row.get::<_, String>(0)).expect("a hold").into()
+}
+
+/// A request can cost more than is left of a budget that is far from its limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn status_names_a_budget_that_refuses_requests_however_little_of_it_is_used() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let setup = Setup { limit_usd: "0.000001", ..Setup::default() };
+    let tenant = Tenant::with(&gateway, &upstream, &["ok"], setup).await;
+    for _ in 0..2 {
+        tenant.chat("ok").await.must_be(429, "BUDGET_EXCEEDED");
+    }
+    crate::views::caught_up(&gateway).await;
+    let shown = status(&gateway);
+    let near = shown["budgets_near_limit"].as_array().expect("a list");
+    assert_eq!(near.len(), 1, "{shown}");
+    let seen = (&near[0]["budget_id"], &near[0]["used_percent"], &near[0]["refused_today"]);
+    assert_eq!(seen, (&json!(tenant.budget), &json!(0), &json!(2)));
+    let (_, screen, _) = run(&["status"], Some(&gateway.data()));
+    let line = screen.lines().find(|line| line.starts_with("budgets ")).expect("budgets");
+    assert!(line.contains(&tenant.name) && line.ends_with(", refused 2 requests today"), "{screen}");
 }
 
 #[test]

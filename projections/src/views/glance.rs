@@ -13,6 +13,9 @@ use super::exact;
 use super::store::{Checkpoint, HAS_CHECKPOINTS, VIEWS_FILE, read_checkpoint};
 
 const SPENT: &str = include_str!("glance/spent.sql");
+const REFUSALS: &str = include_str!("glance/refusals.sql");
+/// Of a flood of refusals the log keeps some each second, and a glance looks at no more of them than this.
+pub const REFUSALS_MAX: usize = 10_000;
 const NAME: &str = "SELECT name FROM catalogue WHERE kind = ?1 AND id = ?2";
 /// The views that it reads.
 const SPENT_FROM: [View; 2] = [View::UsageByHour, View::Catalogue];
@@ -24,6 +27,8 @@ pub struct Glance {
     pub views: Vec<(View, Option<Checkpoint>)>,
     /// By tenant, the most first; `None` where there are no rows of this version to tell it from.
     pub spent: Option<Vec<Spent>>,
+    /// Log positions of the refusals since then, the newest first; at most [`REFUSALS_MAX`].
+    pub refusals: Vec<u64>,
     /// Names by id, of what was asked for; a user's is none of the views'.
     pub names: HashMap<String, String>,
 }
@@ -60,7 +65,9 @@ pub fn glance(
     let can_tell = SPENT_FROM.iter().all(|view| is_of_this_version(&views, *view));
     let spent = can_tell.then(|| spent_since(&db, since, tenants)).transpose()?;
     let names = if is_of_this_version(&views, View::Catalogue) { names_of(&db, named)? } else { HashMap::new() };
-    Ok(Some(Glance { views, spent, names }))
+    let has_refusals = is_of_this_version(&views, View::Inferences);
+    let refusals = if has_refusals { refusals_since(&db, since)? } else { Vec::new() };
+    Ok(Some(Glance { views, spent, refusals, names }))
 }
 
 fn names_of(db: &Connection, named: &[(StreamKind, String)]) -> Result<HashMap<String, String>, rusqlite::Error> {
@@ -77,6 +84,12 @@ fn names_of(db: &Connection, named: &[(StreamKind, String)]) -> Result<HashMap<S
 fn is_of_this_version(views: &[(View, Option<Checkpoint>)], view: View) -> bool {
     let found = views.iter().find(|(of, _)| *of == view).and_then(|(_, checkpoint)| checkpoint.as_ref());
     found.is_some_and(|checkpoint| checkpoint.version == view.projector().version())
+}
+
+fn refusals_since(db: &Connection, since: i64) -> Result<Vec<u64>, rusqlite::Error> {
+    let mut statement = db.prepare(REFUSALS)?;
+    let positions = statement.query_map((since.saturating_mul(1_000_000), REFUSALS_MAX), |row| row.get(0))?;
+    positions.collect()
 }
 
 fn spent_since(db: &Connection, since: i64, tenants: usize) -> Result<Vec<Spent>, rusqlite::Error> {

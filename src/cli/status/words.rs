@@ -68,7 +68,9 @@ fn holds(status: &Status) -> String {
         None => "none open".to_owned(),
         Some(oldest) => {
             let (count, held) = (status.holds.count, status.holds.held);
-            format!("{count} open, {held} USD held, the oldest since {}", rfc3339(oldest))
+            let last = status.holds.last_expires_at.map(|at| format!(", the last ends by {}", rfc3339(at)));
+            let since = rfc3339(oldest);
+            format!("{count} open, {held} USD held, the oldest since {since}{}", last.unwrap_or_default())
         }
     }
 }
@@ -98,7 +100,12 @@ fn budgets(status: &Status) -> Vec<String> {
         let (kind, owner) = owner(near.scope);
         let owner = near.scope_name.as_deref().map_or(owner, shown);
         let of = format!("{} of {} {owner}", near.budget, kind.as_str());
-        format!("{:>4} % of {limit} USD  {of}: {settled} settled, {held} held{resets}", near.used_percent)
+        let refused = match near.refused_today {
+            0 => String::new(),
+            1 => ", refused 1 request today".to_owned(),
+            refused => format!(", refused {refused} requests today"),
+        };
+        format!("{:>4} % of {limit} USD  {of}: {settled} settled, {held} held{resets}{refused}", near.used_percent)
     });
     budget.collect()
 }

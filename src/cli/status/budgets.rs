@@ -1,0 +1,106 @@
+//! Budgets that somebody should look at.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use events::event::admin::Scope;
+use events::event::hold::BudgetWindow;
+use events::event::{Event, Recorded};
+use events::ids::{BudgetId, IdMap};
+use events::ledger::{Balances, BudgetInForce};
+use events::money::NanoUsd;
+use events::time::rfc3339;
+use events::wire::ErrorCode;
+use serde_json::{Value, json};
+
+use super::SHOWN_MAX;
+
+/// Of a budget, in percent: from here on it is near its limit.
+const NEAR_PERCENT: i128 = 80;
+
+/// A budget of whose window little is left, or that has refused requests today.
+pub struct NearLimit {
+    pub budget: BudgetId,
+    pub scope: Scope,
+    /// What the owner is called, as far as it is known.
+    pub scope_name: Option<String>,
+    pub limit: NanoUsd,
+    pub settled: NanoUsd,
+    pub held: NanoUsd,
+    pub used_percent: i128,
+    /// Requests that it refused today (UTC), as far as they are looked at.
+    pub refused_today: u64,
+    pub resets_at: Option<DateTime<Utc>>,
+}
+
+/// How many requests each budget refused.
+pub struct Refused(IdMap<BudgetId, u64>);
+
+impl Refused {
+    /// By these events.
+    pub fn of(refusals: &HashMap<u64, Recorded>) -> Self {
+        let mut refused = IdMap::default();
+        for recorded in refusals.values() {
+            let Event::InferenceRefused(refusal) = &recorded.event else { continue };
+            let budget = refusal.details.get("budget_id").and_then(Value::as_str).and_then(|id| id.parse().ok());
+            if let (ErrorCode::BudgetExceeded, Some(budget)) = (refusal.code, budget) {
+                let count: &mut u64 = refused.entry(budget).or_default();
+                *count = count.saturating_add(refusal.count);
+            }
+        }
+        Self(refused)
+    }
+
+    fn by(&self, budget: BudgetId) -> u64 {
+        self.0.get(&budget).copied().unwrap_or_default()
+    }
+}
+
+/// Those that refused requests first, then the nearest to their limits; at most [`SHOWN_MAX`].
+pub fn near_limits(balances: &Balances, refused: &Refused, now: DateTime<Utc>) -> Vec<NearLimit> {
+    let mut near: Vec<NearLimit> = balances
+        .budgets()
+        .map(|(id, budget)| NearLimit { refused_today: refused.by(id), ..standing(balances, id, budget, now) })
+        .filter(|budget| budget.used_percent >= NEAR_PERCENT || budget.refused_today > 0)
+        .collect();
+    let rank = |budget: &NearLimit| (budget.refused_today > 0, budget.used_percent);
+    near.sort_by(|a, b| rank(b).cmp(&rank(a)).then(a.budget.cmp(&b.budget)));
+    near.truncate(SHOWN_MAX);
+    near
+}
+
+fn standing(balances: &Balances, budget: BudgetId, in_force: &BudgetInForce, now: DateTime<Utc>) -> NearLimit {
+    let window = in_force.period.window(now);
+    let key = BudgetWindow { budget_id: budget, window_start: window.start };
+    let amounts = balances.amounts(&key);
+    let used = i128::from(amounts.settled.nanos()) + i128::from(amounts.held.nanos());
+    let limit = i128::from(in_force.limit.nanos());
+    NearLimit {
+        budget,
+        scope: in_force.scope,
+        scope_name: None,
+        limit: in_force.limit,
+        settled: amounts.settled,
+        held: amounts.held,
+        // Nothing is left of nothing.
+        used_percent: (used * 100).checked_div(limit).unwrap_or(100),
+        refused_today: 0,
+        resets_at: window.end,
+    }
+}
+
+impl NearLimit {
+    pub fn json(&self) -> Value {
+        json!({
+            "budget_id": self.budget,
+            "scope": self.scope,
+            "scope_name": self.scope_name,
+            "limit_usd": self.limit.to_string(),
+            "settled_usd": self.settled.to_string(),
+            "held_usd": self.held.to_string(),
+            "used_percent": i64::try_from(self.used_percent).unwrap_or(i64::MAX),
+            "refused_today": self.refused_today,
+            "resets_at": self.resets_at.map(rfc3339),
+        })
+    }
+}
