@@ -16,7 +16,8 @@ use crate::body::memory::BodyPermit;
 const UNCOUNTED_BYTES_MAX: usize = 16 * 1024;
 /// By so much at a time what is counted grows: one lock for so many bytes.
 pub const STEP: usize = 64 * 1024;
-/// How long an answer waits for the memory of others. Its upstream waits with it.
+/// How long an answer waits for the memory of others, in all: of many that grow step by step, each would else wait anew with
+/// every step that another one gives back. Its upstream waits with it.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub struct AnswerPermit {
     permit: BodyPermit,
     /// Of the request.
     deadline: Instant,
+    wait_left: Duration,
 }
 
 impl AnswerPermit {
@@ -32,7 +34,7 @@ impl AnswerPermit {
     }
 
     pub(super) const fn new(permit: BodyPermit, deadline: Instant) -> Self {
-        Self { permit, deadline }
+        Self { permit, deadline, wait_left: WAIT_MAX }
     }
 
     /// Makes room for so many bytes in all, or waits for it.
@@ -42,8 +44,10 @@ impl AnswerPermit {
         if bytes <= self.permit.bytes().max(UNCOUNTED_BYTES_MAX) {
             return Ok(());
         }
-        let until = self.deadline.min(Instant::now() + WAIT_MAX);
+        let began = Instant::now();
+        let until = self.deadline.min(began + self.wait_left);
         let grown = self.permit.grow_when_there_is_room(bytes.next_multiple_of(STEP), until).await;
+        self.wait_left = self.wait_left.saturating_sub(began.elapsed());
         grown.map_err(|bound| CallFailure::of(Cause::NoMemory(bound)))
     }
 

@@ -56,7 +56,7 @@ async fn what_does_not_fit_waits_for_what_is_given_back_and_is_refused_after_fiv
     let (mut first, mut second, mut other) = (permit(&memory, 1), permit(&memory, 1), permit(&memory, 2));
     first.grow_to(MIB).await.expect("room");
     let began = Instant::now();
-    assert!(is_refused(second.grow_to(20_000).await, BoundOf::Key));
+    assert!(is_refused(permit(&memory, 1).grow_to(20_000).await, BoundOf::Key));
     assert_eq!((began.elapsed(), memory.bytes_held()), (Duration::from_secs(5), MIB));
     other.grow_to(MIB).await.expect("another key has room of its own");
     let mut third = permit(&memory, 3);
@@ -66,14 +66,19 @@ async fn what_does_not_fit_waits_for_what_is_given_back_and_is_refused_after_fiv
         drop(first);
     });
     assert!(grown.is_ok(), "{grown:?}");
+    // It has waited for a second of its five.
+    let began = Instant::now();
+    assert!(is_refused(second.grow_to(MIB + 1).await, BoundOf::Key));
+    assert_eq!(began.elapsed(), Duration::from_secs(4));
     // What is refused keeps what it had: it may be all that is left of an answer.
     second.shrink_to(0);
     third.grow_to(20_000).await.expect("room");
     assert!(is_refused(other.grow_to(MIB + 1).await, BoundOf::Key));
     assert_eq!(memory.bytes_held(), MIB + 2 * STEP);
     // Nobody waits for longer than its request may take.
-    second.deadline = Instant::now() + Duration::from_secs(1);
+    let mut late = permit(&memory, 2);
+    late.deadline = Instant::now() + Duration::from_secs(1);
     let began = Instant::now();
-    assert!(is_refused(second.grow_to(MIB + 1).await, BoundOf::Key));
+    assert!(is_refused(late.grow_to(20_000).await, BoundOf::Key));
     assert_eq!(began.elapsed(), Duration::from_secs(1));
 }
