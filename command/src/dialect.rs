@@ -76,8 +76,8 @@ pub struct OutboundTarget<'a> {
     pub model: &'a str,
     /// The cap that bounds the hold, at least 1. It always goes upstream.
     pub max_output_tokens: u64,
-    /// The name of the cap where the client did not choose one. OpenAI dialect only.
-    pub cap_field: CapField,
+    /// The one name of the cap that the upstream takes. `None`: the client's own, else `max_tokens`. OpenAI dialect only.
+    pub cap_field: Option<CapField>,
     /// Put before everything that the client says. Its bytes are not in [`ClientRequest::input_tokens_bound`].
     pub system_prefix: Option<&'a str>,
     /// Fields that its provider may be sent although they change the cost.
@@ -94,8 +94,9 @@ pub fn unpriced_fields() -> impl Iterator<Item = &'static str> {
 }
 
 /// What an OpenAI-compatible provider calls the output cap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CapField {
+    #[default]
     MaxTokens,
     MaxCompletionTokens,
 }

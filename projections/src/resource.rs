@@ -65,7 +65,7 @@ pub fn body_json(state: ResourceState<'_>) -> Value {
             "tenant_id": provider.tenant_id, "allow_private_network": provider.allow_private_network,
             "timeout_ms": provider.timeout_ms, "idle_timeout_ms": provider.idle_timeout_ms,
             "headers": provider.headers, "output_cap_field": provider.output_cap_field,
-            "allowed_fields": provider.allowed_fields,
+            "output_cap_field_given": provider.given_output_cap_field().is_some(), "allowed_fields": provider.allowed_fields,
         }),
         ResourceState::Model(model) => json!({
             "id": model.model_id, "name": model.name, "strategy": model.strategy, "targets": model.targets,
@@ -166,6 +166,7 @@ mod tests {
             idle_timeout_ms: 1,
             headers: BTreeMap::new(),
             output_cap_field: OutputCapField::MaxTokens,
+            output_cap_field_given: false,
             allowed_fields: BTreeSet::new(),
             secret_generation: 3,
         };

@@ -36,6 +36,7 @@ mod models;
 mod moved_providers;
 mod one_request;
 mod openapi;
+mod output_caps;
 mod prices;
 mod promises;
 mod provider_names;

@@ -6,6 +6,7 @@ use events::event::admin::{Ended, OutputCapField, Provider, ProviderKind};
 use events::ids::ProviderId;
 
 use crate::admin::base_url;
+use crate::admin::fields::Patched;
 use crate::admin::life::{Life, LifeError, admin_aggregate};
 
 /// What can be done to a provider.
@@ -26,7 +27,7 @@ pub struct ChangeProvider {
     pub timeout_ms: Option<u64>,
     pub idle_timeout_ms: Option<u64>,
     pub headers: Option<BTreeMap<String, String>>,
-    pub output_cap_field: Option<OutputCapField>,
+    pub output_cap_field: Patched<OutputCapField>,
     pub allowed_fields: Option<BTreeSet<String>>,
     /// A new API key is sealed beside this, or the old one is dropped.
     pub new_secret: bool,
@@ -67,6 +68,11 @@ pub fn next_generation(current: &Provider) -> Result<u32, ProviderError> {
 
 impl ChangeProvider {
     fn over(self, current: &Provider) -> Result<Provider, ProviderError> {
+        let output_cap_field = match self.output_cap_field {
+            Patched::Kept => current.given_output_cap_field(),
+            Patched::Removed => None,
+            Patched::Set(field) => Some(field),
+        };
         Ok(Provider {
             provider_id: current.provider_id,
             name: self.name.unwrap_or_else(|| current.name.clone()),
@@ -77,7 +83,8 @@ impl ChangeProvider {
             timeout_ms: self.timeout_ms.unwrap_or(current.timeout_ms),
             idle_timeout_ms: self.idle_timeout_ms.unwrap_or(current.idle_timeout_ms),
             headers: self.headers.unwrap_or_else(|| current.headers.clone()),
-            output_cap_field: self.output_cap_field.unwrap_or(current.output_cap_field),
+            output_cap_field: output_cap_field.unwrap_or_default(),
+            output_cap_field_given: output_cap_field.is_some(),
             allowed_fields: self.allowed_fields.unwrap_or_else(|| current.allowed_fields.clone()),
             secret_generation: if self.new_secret { next_generation(current)? } else { current.secret_generation },
         })
@@ -174,6 +181,7 @@ mod tests {
             idle_timeout_ms: 30_000,
             headers: BTreeMap::new(),
             output_cap_field: OutputCapField::MaxTokens,
+            output_cap_field_given: false,
             allowed_fields: BTreeSet::new(),
             secret_generation: 1,
         }
@@ -260,6 +268,31 @@ mod tests {
         }
         let same = "https://api.example.com/v2";
         given([ProviderCreated(openai(PUBLIC))]).when(Change(to(same))).then([ProviderChanged(openai(same))]);
+    }
+
+    #[test]
+    fn the_name_of_the_cap_is_given_and_taken_back() {
+        let change = |output_cap_field| Change(ChangeProvider { output_cap_field, ..ChangeProvider::default() });
+        let with = |output_cap_field, output_cap_field_given| Provider {
+            output_cap_field,
+            output_cap_field_given,
+            ..openai(PUBLIC)
+        };
+        for field in [OutputCapField::MaxTokens, OutputCapField::MaxCompletionTokens] {
+            given([ProviderCreated(openai(PUBLIC))])
+                .when(change(Patched::Set(field)))
+                .then([ProviderChanged(with(field, true))]);
+            given([ProviderCreated(with(field, true))])
+                .when(change(Patched::Removed))
+                .then([ProviderChanged(openai(PUBLIC))]);
+            given([ProviderCreated(with(field, true))])
+                .when(change(Patched::Kept))
+                .then([ProviderChanged(with(field, true))]);
+        }
+        // As 0.1.0 recorded it: what is not the default was given.
+        given([ProviderCreated(with(OutputCapField::MaxCompletionTokens, false))])
+            .when(change(Patched::Kept))
+            .then([ProviderChanged(with(OutputCapField::MaxCompletionTokens, true))]);
     }
 
     #[test]

@@ -238,6 +238,7 @@ async fn make_simulator(admin: &AdminState, name: String) -> Result<ProviderId, 
         idle_timeout_ms: IDLE_TIMEOUT_MS,
         headers: BTreeMap::new(),
         output_cap_field: OutputCapField::default(),
+        output_cap_field_given: false,
         allowed_fields: BTreeSet::new(),
         secret_generation: 0,
     };

@@ -56,7 +56,7 @@ fn target(dialect: UpstreamDialect) -> OutboundTarget<'static> {
     OutboundTarget {
         model: "backend-1",
         max_output_tokens: 4096,
-        cap_field: CapField::MaxCompletionTokens,
+        cap_field: Some(CapField::MaxCompletionTokens),
         system_prefix: (dialect == UpstreamDialect::Anthropic).then_some("House rules \"apply\"."),
         allowed_fields: &NO_FIELDS,
     }

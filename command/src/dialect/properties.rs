@@ -82,7 +82,7 @@ fn target(prefix: Option<&str>) -> OutboundTarget<'_> {
     OutboundTarget {
         model: "back\"end",
         max_output_tokens: 77,
-        cap_field: CapField::MaxTokens,
+        cap_field: None,
         system_prefix: prefix,
         allowed_fields: &ALL_FIELDS,
     }

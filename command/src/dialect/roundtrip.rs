@@ -21,7 +21,7 @@ fn sent_back(output: &Value, dialect: UpstreamDialect) -> Value {
     let target = OutboundTarget {
         model: "m",
         max_output_tokens: 9,
-        cap_field: CapField::MaxTokens,
+        cap_field: None,
         system_prefix: None,
         allowed_fields: &crate::dialect::NO_FIELDS,
     };

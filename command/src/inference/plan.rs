@@ -86,10 +86,10 @@ impl PlannedTarget {
         OutboundTarget {
             model: &self.backend.model,
             max_output_tokens: self.max_output_tokens,
-            cap_field: match self.provider.output_cap_field {
+            cap_field: self.provider.given_output_cap_field().map(|field| match field {
                 OutputCapField::MaxTokens => CapField::MaxTokens,
                 OutputCapField::MaxCompletionTokens => CapField::MaxCompletionTokens,
-            },
+            }),
             system_prefix,
             allowed_fields: &self.provider.allowed_fields,
         }

@@ -22,6 +22,7 @@ pub fn provider(id: u128, base_url: &str, allow_private_network: bool) -> Provid
         idle_timeout_ms: 1000,
         headers: Default::default(),
         output_cap_field: Default::default(),
+        output_cap_field_given: false,
         allowed_fields: std::collections::BTreeSet::new(),
         secret_generation: 1,
     }

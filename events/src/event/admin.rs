@@ -185,14 +185,27 @@ pub struct Provider {
     pub idle_timeout_ms: u64,
     /// Sent with every request; never credentials, which belong into the sealed key.
     pub headers: BTreeMap<String, String>,
-    /// Name under which the output cap goes upstream where the client used none: `max_tokens` by default.
+    /// Name under which the output cap goes upstream. Where nobody gave one it is `max_tokens`, and stands behind the
+    /// client's own name for its cap: see [`Provider::given_output_cap_field`].
     pub output_cap_field: OutputCapField,
+    /// `output_cap_field` was given. Events of 0.1.0 do not say so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub output_cap_field_given: bool,
     /// Fields of OpenAI's surface that change what a request costs, and that this provider may be sent all the same:
     /// whoever allows one vouches for its price.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub allowed_fields: BTreeSet<String>,
     /// Rises with every new API key, so that every node reads it anew.
     pub secret_generation: u32,
+}
+
+impl Provider {
+    /// The only name of the output cap that the upstream is known to take; `None` where nobody said so. Where events do
+    /// not say whether it was given, what is not the default was.
+    pub fn given_output_cap_field(&self) -> Option<OutputCapField> {
+        let was_given = self.output_cap_field_given || self.output_cap_field != OutputCapField::default();
+        was_given.then_some(self.output_cap_field)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -132,6 +132,7 @@ fn samples() -> Vec<(Stream, Event)> {
         idle_timeout_ms: 30_000,
         headers: [("openai-organization".to_owned(), "org-1".to_owned())].into(),
         output_cap_field: OutputCapField::MaxCompletionTokens,
+        output_cap_field_given: false,
         allowed_fields: std::collections::BTreeSet::new(),
         secret_generation: 1,
     };

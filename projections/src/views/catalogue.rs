@@ -36,7 +36,7 @@ impl Projector for Catalogue {
     }
 
     fn version(&self) -> u32 {
-        4
+        5
     }
 
     fn schema(&self) -> &'static str {

@@ -201,7 +201,13 @@ impl Administered for Life<Provider> {
             resource::defaulting("idle_timeout_ms", milliseconds(), json!(IDLE_TIMEOUT_MS)).meaning("Between bytes"),
             resource::defaulting("headers", headers, json!({})).meaning("Sent with every request; no credentials"),
             resource::defaulting("output_cap_field", schema::one_of_names(OUTPUT_CAP_FIELDS), Value::Null)
-                .meaning("What the upstream calls the output cap"),
+                .reset_by_null()
+                .meaning(
+                    "What the upstream calls the output cap; where nobody gave it, the client's own name goes before \
+                     it. null in a change takes it back",
+                ),
+            resource::replied("output_cap_field_given", schema::boolean())
+                .meaning("Every cap is sent as output_cap_field, whatever the client calls its own"),
             resource::defaulting("allowed_fields", fields, json!([]))
                 .meaning("Fields that change what a request costs, and are sent all the same; for kind openai"),
         ];
@@ -270,6 +276,7 @@ impl Administered for Life<Provider> {
             idle_timeout_ms,
             headers,
             output_cap_field: output_cap_field.unwrap_or_default(),
+            output_cap_field_given: output_cap_field.is_some(),
             allowed_fields,
             secret_generation: u32::from(api_key.is_some()),
         };
@@ -286,7 +293,7 @@ impl Administered for Life<Provider> {
         let timeout_ms = fields.changed("timeout_ms", timeout)?;
         let idle_timeout_ms = fields.changed("idle_timeout_ms", timeout)?;
         let headers = fields.changed("headers", headers)?;
-        let output_cap_field = fields.changed("output_cap_field", |field| field.one_of(OUTPUT_CAP_FIELDS))?;
+        let output_cap_field = fields.patched("output_cap_field", |field| field.one_of(OUTPUT_CAP_FIELDS))?;
         let allowed_fields = fields.changed("allowed_fields", allowed_fields)?;
         fields.finish()?;
         let private = allow_private_network.unwrap_or(state.allow_private_network);

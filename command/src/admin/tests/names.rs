@@ -79,6 +79,7 @@ async fn providers_that_share_a_name_since_before_go_on_and_can_be_told_apart() 
             idle_timeout_ms: 1,
             headers: BTreeMap::new(),
             output_cap_field: OutputCapField::MaxTokens,
+            output_cap_field_given: false,
             allowed_fields: BTreeSet::new(),
             secret_generation: 0,
         };

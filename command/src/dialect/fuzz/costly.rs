@@ -82,9 +82,13 @@ fn read_and_sent(surface: Surface, body: &str) {
         Ok(request) => request,
         Err(refusal) => return is_a_refusal(&refusal, body.as_bytes()),
     };
-    let cap_field = CapField::MaxTokens;
-    let target =
-        OutboundTarget { model: "b", max_output_tokens: 9, cap_field, system_prefix: None, allowed_fields: &NO_FIELDS };
+    let target = OutboundTarget {
+        model: "b",
+        max_output_tokens: 9,
+        cap_field: None,
+        system_prefix: None,
+        allowed_fields: &NO_FIELDS,
+    };
     for dialect in DIALECTS {
         let _ = request.upstream_body(dialect, &target);
     }

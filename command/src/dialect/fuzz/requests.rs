@@ -63,9 +63,11 @@ fn requests(surface: Surface) -> Corpus {
     Corpus::golden(&format!("{}/requests", surface.as_str()), "json").knowing(&NAMES)
 }
 
+pub const CAP_FIELDS: [Option<CapField>; 3] = [None, Some(CapField::MaxTokens), Some(CapField::MaxCompletionTokens)];
+
 pub static CORPORA: LazyLock<[Corpus; 2]> = LazyLock::new(|| SURFACES.map(requests));
 
-pub fn target(cap_field: CapField, prefix: Option<&str>) -> OutboundTarget<'_> {
+pub fn target(cap_field: Option<CapField>, prefix: Option<&str>) -> OutboundTarget<'_> {
     OutboundTarget {
         model: BACKEND,
         max_output_tokens: CAP,
@@ -98,7 +100,7 @@ fn what_is_accepted_goes_upstream_as_it_was_bounded() {
         };
         assert!((1..=128).contains(&request.choices()), "{}", shown(&body));
         let prefix = dice.one_in(2).then(|| dice.text(24).replace('\0', "0"));
-        let cap_field = [CapField::MaxTokens, CapField::MaxCompletionTokens][dice.below(2)];
+        let cap_field = CAP_FIELDS[dice.below(3)];
         for dialect in DIALECTS {
             match request.upstream_body(dialect, &target(cap_field, prefix.as_deref())) {
                 Ok(sent) => is_bounded(&request, dialect, &sent, prefix.as_deref()),
@@ -197,7 +199,7 @@ fn what_was_sent_is_a_request_that_is_sent_as_it_is() {
         let surface = SURFACES[dice.below(2)];
         let body = CORPORA[usize::from(surface == Surface::OpenAi)].draw(dice);
         let Ok(request) = parsed(surface, &body) else { return };
-        let cap_field = [CapField::MaxTokens, CapField::MaxCompletionTokens][dice.below(2)];
+        let cap_field = CAP_FIELDS[dice.below(3)];
         let target = target(cap_field, None);
         let Ok(sent) = request.upstream_body(UpstreamDialect::OpenAi, &target) else { return };
         if json::check(std::str::from_utf8(&sent).expect("an upstream body is UTF-8")) == Err(JsonFault::TooDeep) {

@@ -9,7 +9,7 @@ use fuzzing::{Corpus, Dice, fuzz, grown, long_run, shown};
 use super::super::golden::{CREATED, MODEL, REQUEST_ID, asking, receipt, usage};
 use super::super::work;
 use super::answers::{REFUSALS, SECRET};
-use super::requests::{CORPORA as REQUESTS, target};
+use super::requests::{CAP_FIELDS, CORPORA as REQUESTS, target};
 use super::streams::{CLIENTS, CORPORA as STREAMS};
 use super::*;
 
@@ -136,7 +136,7 @@ fn a_request_costs_in_proportion_to_its_length() {
     fuzz!(400, |dice| {
         let (surface, room) = (SURFACES[dice.below(2)], bytes_max(dice));
         let body: Bytes = grown(&REQUESTS[usize::from(surface == Surface::OpenAi)].draw(dice), room, dice).into();
-        let cap_field = [CapField::MaxTokens, CapField::MaxCompletionTokens][dice.below(2)];
+        let cap_field = CAP_FIELDS[dice.below(3)];
         in_measure(body.len(), || {
             let Ok(request) = ClientRequest::parse(surface, body.clone()) else { return };
             for dialect in DIALECTS {

@@ -44,8 +44,13 @@ pub enum Cap {
     Absent,
     /// The whole members whose value is null, one or one of each name.
     Null(Vec<(CapField, Range<usize>)>),
-    /// The value of the client's own cap, under either name.
-    Given(Range<usize>),
+    /// The client's own cap: its whole member, its value, and the whole member of the other name where that is null.
+    Given {
+        field: CapField,
+        member: Range<usize>,
+        value: Range<usize>,
+        other: Option<Range<usize>>,
+    },
 }
 
 /// Errors: as [`crate::dialect::ClientRequest::parse`].
@@ -142,26 +147,29 @@ fn metadata(value: Option<&str>) -> Result<BTreeMap<String, String>, Refusal> {
 
 /// The cap in force. Both names at once would leave it to the upstream which one binds.
 fn cap(members: &[Member<'_>]) -> Result<(Cap, CapField, Option<u64>), Refusal> {
-    let (mut cap, mut called, mut tokens) = (Cap::Absent, CapField::MaxTokens, None);
+    let (mut nulls, mut given) = (Vec::new(), None);
     for member in members {
         let fields = [CapField::MaxTokens, CapField::MaxCompletionTokens];
         let Some(field) = fields.into_iter().find(|field| member.name() == field.as_str()) else { continue };
         if json::kind(member.value) == Kind::Null {
-            match &mut cap {
-                Cap::Absent => cap = Cap::Null(vec![(field, member.span.clone())]),
-                Cap::Null(members) => members.push((field, member.span.clone())),
-                Cap::Given(_) => {}
-            }
+            nulls.push((field, member.span.clone()));
             continue;
         }
         let path = Path::Root.field(member.name());
-        if tokens.is_some() {
+        if given.is_some() {
             return Err(path.refuse("must not stand beside its other name"));
         }
-        tokens = Some(fields::count(member.value, OUTPUT_TOKENS_MAX, &path)?);
-        (cap, called) = (Cap::Given(member.value_span.clone()), field);
+        given = Some((field, member, fields::count(member.value, OUTPUT_TOKENS_MAX, &path)?));
     }
-    Ok((cap, called, tokens))
+    Ok(match given {
+        Some((field, member, tokens)) => {
+            let other = nulls.pop().map(|(_, other)| other);
+            let (member, value) = (member.span.clone(), member.value_span.clone());
+            (Cap::Given { field, member, value, other }, field, Some(tokens))
+        }
+        None if nulls.is_empty() => (Cap::Absent, CapField::default(), None),
+        None => (Cap::Null(nulls), CapField::default(), None),
+    })
 }
 
 const MESSAGE_KNOWN: [&str; 8] =

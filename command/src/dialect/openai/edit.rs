@@ -3,10 +3,10 @@
 use bytes::Bytes;
 
 use super::client::{Cap, ClientBody};
-use crate::dialect::OutboundTarget;
 use crate::dialect::json::{self, Edit, Kind};
+use crate::dialect::{CapField, OutboundTarget};
 
-/// Replaces the model; sends the cap under the client's own name for it, else under the target's; asks a stream for
+/// Replaces the model; sends the cap under the target's name for it, else under the client's own; asks a stream for
 /// its usage; puts the system prefix first.
 pub fn edited_body(body: &Bytes, places: &ClientBody, streamed: bool, target: &OutboundTarget<'_>) -> Bytes {
     let Ok(text) = std::str::from_utf8(body) else { return body.clone() };
@@ -40,19 +40,32 @@ fn string(text: &str) -> Vec<u8> {
 
 fn edit_cap(cap: &Cap, target: &OutboundTarget<'_>, edits: &mut Vec<Edit>, added: &mut Vec<u8>) {
     let tokens = target.max_output_tokens;
-    let member = || format!(r#""{}":{tokens}"#, target.cap_field.as_str()).into_bytes();
+    let member = |field: CapField| format!(r#""{}":{tokens}"#, field.as_str()).into_bytes();
+    let fallback = target.cap_field.unwrap_or_default();
     match cap {
-        Cap::Given(value) => edits.push(Edit { range: value.clone(), replacement: tokens.to_string().into_bytes() }),
+        Cap::Given { field, member: given, value, other } => match target.cap_field.filter(|sent| sent != field) {
+            None => edits.push(Edit { range: value.clone(), replacement: tokens.to_string().into_bytes() }),
+            Some(sent) => {
+                edits.push(Edit { range: given.clone(), replacement: member(sent) });
+                // It would be a second member of the name that is sent.
+                edits.extend(other.clone().map(|range| {
+                    let replacement = format!(r#""{}":null"#, field.as_str()).into_bytes();
+                    Edit { range, replacement }
+                }));
+            }
+        },
         // The one that has the target's name, if there is one: the other would become its double.
         Cap::Null(members) => {
-            let its_own = members.iter().find(|(field, _)| *field == target.cap_field);
+            let its_own = members.iter().find(|(field, _)| *field == fallback);
             edits.extend(
-                its_own.or(members.first()).map(|(_, whole)| Edit { range: whole.clone(), replacement: member() }),
+                its_own
+                    .or(members.first())
+                    .map(|(_, whole)| Edit { range: whole.clone(), replacement: member(fallback) }),
             );
         }
         Cap::Absent => {
             added.push(b',');
-            added.extend_from_slice(&member());
+            added.extend_from_slice(&member(fallback));
         }
     }
 }

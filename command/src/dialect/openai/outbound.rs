@@ -107,7 +107,7 @@ const fn function<T>(function: T) -> Function<T> {
 
 /// Errors: `INVALID_REQUEST` for what OpenAI has no counterpart for.
 pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
-    let cap = |field| (target.cap_field == field).then_some(target.max_output_tokens);
+    let cap = |field| (target.cap_field.unwrap_or_default() == field).then_some(target.max_output_tokens);
     let body = Body {
         model: target.model,
         messages: conversation::messages(chat, target)?,

@@ -13,7 +13,7 @@ fn target() -> OutboundTarget<'static> {
     OutboundTarget {
         model: "b",
         max_output_tokens: 9,
-        cap_field: CapField::MaxTokens,
+        cap_field: None,
         system_prefix: None,
         allowed_fields: &NO_FIELDS,
     }
@@ -232,7 +232,7 @@ fn what_has_no_price_is_422_for_every_provider_that_does_not_allow_it() {
 /// Holds: admin.caps
 #[test]
 fn the_cap_goes_upstream_once_whatever_is_null() {
-    let target = |cap_field| OutboundTarget { cap_field, ..target() };
+    let target = |cap_field| OutboundTarget { cap_field: Some(cap_field), ..target() };
     for more in [
         "",
         r#","max_tokens":null"#,
@@ -250,6 +250,36 @@ fn the_cap_goes_upstream_once_whatever_is_null() {
                 .map(|member| member.value.to_owned())
                 .collect();
             assert_eq!(caps, ["9"], "{body}");
+        }
+    }
+}
+
+/// Holds: admin.output-cap-field
+#[test]
+fn a_cap_goes_upstream_under_the_targets_name_where_that_was_given_and_else_under_the_clients_own() {
+    use CapField::{MaxCompletionTokens, MaxTokens};
+    for (more, of_client) in [
+        (r#","max_tokens":7"#, Some(MaxTokens)),
+        (r#","max_completion_tokens":7"#, Some(MaxCompletionTokens)),
+        (r#","max_completion_tokens":7,"max_tokens":null"#, Some(MaxCompletionTokens)),
+        (r#","max_tokens":null,"max_completion_tokens":7"#, Some(MaxCompletionTokens)),
+        (r#","max_tokens":7,"max_completion_tokens":null"#, Some(MaxTokens)),
+        ("", None),
+        (r#","max_completion_tokens":null"#, None),
+    ] {
+        let request = openai(more).ok().unwrap();
+        for of_target in [None, Some(MaxTokens), Some(MaxCompletionTokens)] {
+            let target = OutboundTarget { cap_field: of_target, ..target() };
+            let body = request.upstream_body(UpstreamDialect::OpenAi, &target).unwrap();
+            let caps: Vec<_> = json::members(std::str::from_utf8(&body).unwrap())
+                .map(Result::unwrap)
+                .filter(|member| member.name().starts_with("max_"))
+                .map(|member| (member.name().to_owned(), member.value))
+                .collect();
+            let sent = of_target.or(of_client).unwrap_or(MaxTokens).as_str().to_owned();
+            let (given, empty): (Vec<_>, Vec<_>) = caps.into_iter().partition(|(_, value)| *value != "null");
+            assert_eq!(given, [(sent.clone(), "9")], "{more} for {of_target:?}");
+            assert!(empty.iter().all(|(name, _)| *name != sent), "{more} for {of_target:?}");
         }
     }
 }
