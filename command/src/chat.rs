@@ -75,6 +75,35 @@ pub enum ImageSource {
     Inline { media_type: String, base64: String },
 }
 
+/// What the URL of an image is. Its scheme, its media type and `;base64` have no case.
+pub enum ImageUrl<'a> {
+    /// `http` or `https`.
+    Remote,
+    /// `data:` of a media type for which [`is_image`] holds; `base64` is `None` where it is written in another way.
+    Inline { media_type: &'a str, base64: Option<&'a str> },
+}
+
+impl<'a> ImageUrl<'a> {
+    /// `None` where it is the URL of something else, or none.
+    pub fn of(url: &'a str) -> Option<Self> {
+        if ["https://", "http://"].iter().any(|scheme| without_prefix(url, scheme).is_some()) {
+            return Some(Self::Remote);
+        }
+        let (head, data) = without_prefix(url, "data:")?.split_once(',')?;
+        let in_base64 = head.len().checked_sub(BASE64.len()).and_then(|at| head.split_at_checked(at));
+        let in_base64 = in_base64.filter(|(_, mark)| mark.eq_ignore_ascii_case(BASE64));
+        let media_type = in_base64.map_or(head, |(media_type, _)| media_type);
+        is_image(media_type).then_some(Self::Inline { media_type, base64: in_base64.map(|_| data) })
+    }
+}
+
+const BASE64: &str = ";base64";
+
+fn without_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let (begins, rest) = text.split_at_checked(prefix.len())?;
+    begins.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
 /// Whether a media type is one of images. Others may be taken for documents, whose pages nobody can count.
 pub fn is_image(media_type: &str) -> bool {
     media_type.get(..6).is_some_and(|top| top.eq_ignore_ascii_case("image/"))

@@ -28,6 +28,11 @@ async fn a_field_that_changes_the_price_is_refused_by_name() {
         ("extra_body", r#"{"google":{"cached_content":"cachedContents/1"}}"#),
         ("cached_content", r#""cachedContents/1""#),
         ("fallbacks", r#"["dear"]"#),
+        ("additional_drop_params", r#"["max_tokens"]"#),
+        ("candidateCount", "8"),
+        ("headers", r#"{"anthropic-beta":"context-1m"}"#),
+        ("max_length", "99999"),
+        ("parameters", r#"{"max_new_tokens":9999}"#),
     ] {
         let reply = asked_with(&tenant, &format!("\"{field}\":{value}")).await;
         let said = reply.json();
@@ -40,6 +45,38 @@ async fn a_field_that_changes_the_price_is_refused_by_name() {
         asked_with(&tenant, &format!("\"{field}\":null")).await.must(200);
     }
     assert!(gateway.books().await.open_holds().is_empty());
+}
+
+/// Holds: event.unpriced
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_priced_is_refused_inside_of_templates_tools_and_messages() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    for fields in [
+        r#""chat_template_kwargs":{"chat_template":"{% for i in range(9999) %}x{% endfor %}"}"#,
+        r#""tools":[{"type":"function","googleSearch":{}}]"#,
+        r#""tools":[{"type":"function","function":{"name":"$web_search"}}]"#,
+    ] {
+        let refused = asked_with(&tenant, fields).await;
+        assert_eq!((refused.status, &refused.json()["error"]["code"]), (422, &json!("model_unpriced")), "{fields}");
+    }
+    for message in [
+        json!({ "role": "cache", "content": "tag=x" }),
+        json!({ "role": "user", "content": "x", "file_ids": ["x"] }),
+        json!({ "role": "user", "content": [{ "type": "image_url", "image_url": { "url": "gs://b/v.mp4" } }] }),
+        json!({ "role": "user", "content": [{ "type": "image_url",
+                "image_url": { "url": "data:image/png;base64,JVBERi0=", "format": "application/pdf" } }] }),
+        json!({ "role": "user", "content": [{ "type": "image_url",
+                "image_url": { "url": "DATA:application/pdf;BASE64,JVBERi0=" } }] }),
+    ] {
+        let body = json!({ "model": tenant.model("ok"), "messages": [message] });
+        let refused = tenant.app.post(OPENAI, &body).await;
+        assert_eq!((refused.status, &refused.json()["error"]["code"]), (422, &json!("model_unpriced")), "{body}");
+    }
+    assert_eq!(upstream.seen_of("ok"), 0);
+    let image = json!({ "url": "Data:Image/PNG;Base64,iVBORw0KGgo=", "detail": "low" });
+    let messages = json!([{ "role": "user", "content": [{ "type": "image_url", "image_url": image }] }]);
+    tenant.app.post(OPENAI, &json!({ "model": tenant.model("ok"), "messages": messages })).await.must(200);
 }
 
 /// Holds: admin.allowed-fields

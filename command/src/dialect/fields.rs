@@ -7,6 +7,7 @@ use events::nearest_name::did_you_mean;
 use events::wire::Refusal;
 
 use super::json::{self, JsonFault, Kind, Member};
+use super::work;
 
 const NOT_A_FIELD: &str = "is not a field of this";
 
@@ -114,8 +115,11 @@ impl<'a, 'p> Fields<'a, 'p> {
     }
 
     /// Errors: as [`must_be_spelled`], for what nobody has asked for yet.
-    pub fn must_be_spelled(&self, known: &[&str]) -> Result<(), Refusal> {
-        let known = known.iter().copied();
+    pub fn must_be_spelled<'k>(
+        &self,
+        known: impl IntoIterator<Item = &'k str, IntoIter: Clone>,
+    ) -> Result<(), Refusal> {
+        let known = known.into_iter();
         self.left().try_for_each(|member| must_be_spelled(member.name(), known.clone(), self.path))
     }
 
@@ -180,18 +184,43 @@ pub fn must_be_spelled<'k>(
     if known.clone().any(|known| known == name) {
         return Ok(());
     }
-    match known.find(|known| reads_like(name, known)) {
+    let Some(spelling) = Spelling::of(name) else { return Ok(()) };
+    match known.find(|known| spelling.reads_like(known)) {
         Some(known) => Err(path.field(name).refuse(format!("is spelled {known}"))),
         None => Ok(()),
     }
 }
 
-fn reads_like(name: &str, known: &str) -> bool {
-    fn letters(name: &str) -> impl Iterator<Item = u8> {
-        let letters = name.bytes().filter(|byte| !matches!(byte, b'_' | b'-'));
-        letters.map(|byte| byte.to_ascii_lowercase())
+/// A name as a server reads it that minds neither case nor underscores and hyphens. It is read once, however many names
+/// it is held against.
+pub struct Spelling {
+    letters: [u8; Self::LETTERS_MAX],
+    len: usize,
+}
+
+impl Spelling {
+    /// No known name has more.
+    const LETTERS_MAX: usize = 64;
+
+    /// `None` for a name that is longer than all that are known.
+    pub fn of(name: &str) -> Option<Self> {
+        work::steps(name.len());
+        let mut spelling = Self { letters: [0; Self::LETTERS_MAX], len: 0 };
+        for letter in letters(name) {
+            *spelling.letters.get_mut(spelling.len)? = letter;
+            spelling.len += 1;
+        }
+        Some(spelling)
     }
-    letters(name).eq(letters(known))
+
+    pub fn reads_like(&self, known: &str) -> bool {
+        letters(known).eq(self.letters.iter().take(self.len).copied())
+    }
+}
+
+fn letters(name: &str) -> impl Iterator<Item = u8> {
+    let letters = name.bytes().filter(|byte| !matches!(byte, b'_' | b'-'));
+    letters.map(|byte| byte.to_ascii_lowercase())
 }
 
 fn repeated<'m>(members: &'m [Member<'_>]) -> Option<&'m str> {

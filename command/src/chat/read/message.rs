@@ -3,7 +3,7 @@
 use events::wire::Refusal;
 
 use super::{BLOCKS_MAX, MESSAGES_MAX};
-use crate::chat::{Block, Image, ImageSource, Message, ReasoningBlock, Role, ToolCall, ToolResult, is_image};
+use crate::chat::{Block, Image, ImageSource, ImageUrl, Message, ReasoningBlock, Role, ToolCall, ToolResult, is_image};
 use crate::dialect::fields::{self, Fields, Path};
 use crate::dialect::json::{self, Kind};
 
@@ -145,14 +145,15 @@ fn image(fields: &mut Fields<'_, '_>) -> Result<Image, Refusal> {
 impl ImageSource {
     /// From `http://…`, `https://…` or `data:MEDIA_TYPE;base64,…`.
     pub fn of_url(url: &str, path: &Path<'_>) -> Result<Self, Refusal> {
-        if url.starts_with("https://") || url.starts_with("http://") {
-            return Ok(Self::Url(url.to_owned()));
+        match ImageUrl::of(url) {
+            Some(ImageUrl::Remote) => Ok(Self::Url(url.to_owned())),
+            Some(ImageUrl::Inline { media_type, base64: Some(base64) }) => {
+                Ok(Self::Inline { media_type: media_type.to_owned(), base64: base64.to_owned() })
+            }
+            Some(ImageUrl::Inline { base64: None, .. }) | None => {
+                Err(path.refuse("must be an http or https URL, or the base64 data: URL of an image"))
+            }
         }
-        let inline = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
-        let inline = inline.filter(|(media_type, _)| is_image(media_type));
-        let reason = "must be an http or https URL, or the base64 data: URL of an image";
-        let (media_type, base64) = inline.ok_or_else(|| path.refuse(reason))?;
-        Ok(Self::Inline { media_type: media_type.to_owned(), base64: base64.to_owned() })
     }
 }
 

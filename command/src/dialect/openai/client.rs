@@ -1,13 +1,12 @@
 //! The client's body on the OpenAI surface: one pass for its facts and for the places that are edited later.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use events::wire::Refusal;
 
 use super::{known, priceable};
-use crate::chat::is_image;
+use crate::chat::ImageUrl;
 use crate::chat::read::{self, BLOCKS_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
 use crate::dialect::CapField;
 use crate::dialect::fields::{self, Fields, Path, must_be_spelled};
@@ -18,8 +17,8 @@ const CHOICES_MAX: u64 = 128;
 
 /// Names of the top level that mean something, besides those that change the cost: see [`known`].
 #[rustfmt::skip]
-const KNOWN: [&str; 29] = [
-    "chat_template_kwargs", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
+const KNOWN: [&str; 27] = [
+    "frequency_penalty", "function_call", "logit_bias", "logprobs",
     "max_completion_tokens", "max_tokens", "messages", "metadata", "min_tokens", "model", "n", "parallel_tool_calls",
     "presence_penalty", "reasoning", "reasoning_effort", "response_format", "seed", "stop", "store", "stream",
     "stream_options", "temperature", "thinking", "tool_choice", "top_logprobs", "top_p", "user",
@@ -174,7 +173,23 @@ fn cap(members: &[Member<'_>]) -> Result<(Cap, CapField, Option<u64>), Refusal> 
 
 const MESSAGE_KNOWN: [&str; 8] =
     ["audio", "content", "function_call", "name", "refusal", "role", "tool_call_id", "tool_calls"];
-const PART_KNOWN: [&str; 7] = ["file", "image_url", "input_audio", "refusal", "text", "type", "video_url"];
+/// Members of a message by which servers take input that is not in its content.
+const MESSAGE_INPUT: [&str; 6] = ["attachments", "documents", "file_ids", "files", "images", "videos"];
+const PART_KNOWN: [&str; 4] = ["image_url", "refusal", "text", "type"];
+/// Members of a part by which servers take more than its text or its image.
+const PART_INPUT: [&str; 11] = [
+    "audio_url",
+    "document",
+    "document_url",
+    "file",
+    "file_id",
+    "file_url",
+    "image",
+    "input_audio",
+    "source",
+    "video",
+    "video_url",
+];
 const IMAGE_KNOWN: [&str; 2] = ["detail", "url"];
 /// Parts that are text, whose bytes bound their tokens.
 const TEXT_PARTS: [&str; 5] = ["text", "refusal", "thinking", "reasoning", "reference"];
@@ -216,7 +231,7 @@ impl Said {
 
 fn read_message(message: &str, path: &Path<'_>, said: &mut Said) -> Result<(), Refusal> {
     for member in fields::members(message, path)? {
-        must_be_spelled(member.name(), MESSAGE_KNOWN, path)?;
+        must_be_spelled(member.name(), MESSAGE_KNOWN.into_iter().chain(MESSAGE_INPUT), path)?;
         known::check(member.name(), member.value, known::MESSAGE, path)?;
         let place = path.field(member.name());
         match (member.name(), json::kind(member.value)) {
@@ -231,6 +246,12 @@ fn read_message(message: &str, path: &Path<'_>, said: &mut Said) -> Result<(), R
             ("content", Kind::String | Kind::Null) | ("audio", Kind::Null) => {}
             ("content", _) => return Err(place.refuse("must be a string or an array")),
             ("audio", _) => return Err(priceable::unpriced(&place, "audio has no price")),
+            ("role", Kind::String) if is_of_a_cache(member.value) => {
+                return Err(priceable::unpriced(&place, "a message that the provider has cached has no price"));
+            }
+            (name, _) if MESSAGE_INPUT.contains(&name) && !priceable::says_nothing(member.value) => {
+                return Err(priceable::unpriced(&place, "input beside the content of a message has no price"));
+            }
             _ => {}
         }
     }
@@ -242,36 +263,50 @@ fn read_part(part: &str, path: &Path<'_>, images: Images) -> Result<Images, Refu
         return Ok(images);
     }
     let mut fields = Fields::read(part, path)?;
-    fields.must_be_spelled(&PART_KNOWN)?;
+    fields.must_be_spelled(PART_KNOWN.into_iter().chain(PART_INPUT))?;
     let kind = fields.required_string("type")?;
-    let image = fields.raw("image_url");
-    if kind == "image_url" {
-        let place = path.field("image_url");
-        return Ok(images.and(base64_bytes(image.ok_or_else(|| place.refuse("is required"))?, &place)?));
+    let (image, is_image) = (fields.raw("image_url"), kind == "image_url");
+    if !is_image && (image.is_some() || !TEXT_PARTS.contains(&&*kind)) {
+        return Err(priceable::unpriced(path, &format!("a part of type {kind:.100} has no price")));
     }
-    let is_text = TEXT_PARTS.contains(&&*kind) && image.is_none();
-    match is_text && ["input_audio", "file", "video_url"].iter().all(|name| fields.raw(name).is_none()) {
-        true => Ok(images),
-        false => Err(priceable::unpriced(path, &format!("a part of type {kind:.100} has no price"))),
+    let is_input = |member: &&Member<'_>| PART_INPUT.contains(&member.name()) && json::kind(member.value) != Kind::Null;
+    if let Some(input) = fields.left().find(is_input) {
+        let what = format!("a part of type {kind} with {} has no price", input.name());
+        return Err(priceable::unpriced(path, &what));
     }
+    if !is_image {
+        return Ok(images);
+    }
+    let place = path.field("image_url");
+    Ok(images.and(base64_bytes(image.ok_or_else(|| place.refuse("is required"))?, &place)?))
+}
+
+/// Moonshot's: its content names what the provider has kept of earlier requests.
+fn is_of_a_cache(role: &str) -> bool {
+    json::string(role).is_some_and(|role| role.eq_ignore_ascii_case("cache"))
 }
 
 /// Bytes of base64 in `{"url"}`, or in the URL itself where a client gives no object.
 fn base64_bytes(image: &str, path: &Path<'_>) -> Result<usize, Refusal> {
-    let url: Cow<'_, str> = match json::kind(image) {
+    let url = match json::kind(image) {
         Kind::String => fields::string(image, path)?,
         _ => {
             let mut fields = Fields::read(image, path)?;
-            fields.must_be_spelled(&IMAGE_KNOWN)?;
-            fields.required_string("url")?
+            fields.must_be_spelled(IMAGE_KNOWN)?;
+            let url = fields.required_string("url")?;
+            // `format` and the like say that it is no image, or a larger one.
+            let is_more = |member: &&Member<'_>| member.name() != "detail" && json::kind(member.value) != Kind::Null;
+            if let Some(more) = fields.left().find(is_more) {
+                let what = "an image with more than url and detail has no price";
+                return Err(priceable::unpriced(&path.field(more.name()), what));
+            }
+            url
         }
     };
-    let Some((media_type, base64)) = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")) else {
-        return Ok(0);
-    };
-    // Some providers take documents here: pages are not priced as one image.
-    match is_image(media_type) {
-        true => Ok(base64.len()),
-        false => Err(priceable::unpriced(path, "what is no image has no price")),
+    // Some providers take documents and videos here: pages and seconds are not priced as one image.
+    match ImageUrl::of(&url) {
+        Some(ImageUrl::Remote) => Ok(0),
+        Some(ImageUrl::Inline { base64, .. }) => Ok(base64.map_or(0, str::len)),
+        None => Err(priceable::unpriced(path, "what is no http, https or data:image/ URL has no price")),
     }
 }

@@ -1,152 +1,26 @@
 //! Fields that change what a request costs, or what is to be counted. None of them is sent to a provider whose row does not
 //! allow it: whoever allows one vouches for its price.
 
+mod table;
+
 use events::wire::{ErrorCode, Refusal};
 
 use super::known;
 use crate::chat::read::TOOLS_MAX;
-use crate::dialect::fields::{self, Fields, Path};
+use crate::dialect::fields::{self, Fields, Path, Spelling};
 use crate::dialect::json::{self, Kind};
+use table::{EMPTY, Effect, FIELDS};
 
-/// What a field may do to the cost.
-#[derive(Clone, Copy)]
-enum Effect {
-    /// Another model answers, or another price holds.
-    Price,
-    /// The provider runs tools of its own, and bills them.
-    Tools,
-    /// The model is given more than stands in the request.
-    Input,
-    /// Another cap may hold than the one that bounds the request.
-    Cap,
-    /// There is more output than the cap allows, or more than is returned.
-    Output,
-    /// The answer is not in the answer.
-    Later,
-}
-
-impl Effect {
-    const fn reason(self) -> &'static str {
-        match self {
-            Self::Price => "may choose another model or another price",
-            Self::Tools => "may run tools that the provider bills",
-            Self::Input => "may add input that does not stand in the request",
-            Self::Cap => "may take the place of the output cap, which is max_tokens or max_completion_tokens",
-            Self::Output => "may bring more output than the output cap allows",
-            Self::Later => "asks for an answer that comes later and is not measured",
-        }
-    }
-}
-
-/// What says nothing, besides null and false.
-const EMPTY: &[&str] = &["[]", "{}", r#""""#];
-const NOTHING: &[&str] = &[];
-const ONE: &[&str] = &["1"];
-const STANDARD_TIER: &[&str] = &[r#""auto""#, r#""default""#, r#""on_demand""#, r#""standard_only""#];
-const STANDARD_SPEED: &[&str] = &[r#""standard""#, r#""normal""#];
-
-struct PricedField {
-    name: &'static str,
-    effect: Effect,
-    /// Values that cost nothing more.
-    harmless: &'static [&'static str],
-}
-
-const fn field(name: &'static str, effect: Effect, harmless: &'static [&'static str]) -> PricedField {
-    PricedField { name, effect, harmless }
-}
-
-/// By the provider that takes them; several take more than one's.
-#[rustfmt::skip]
-const FIELDS: &[PricedField] = &[
-    // OpenAI, and whoever does as it does
-    field("audio", Effect::Output, NOTHING),
-    field("background", Effect::Later, NOTHING),
-    field("best_of", Effect::Output, ONE),
-    field("conversation", Effect::Input, EMPTY),
-    field("max_output_tokens", Effect::Cap, NOTHING),
-    // Rejected tokens are billed as output, above the cap.
-    field("prediction", Effect::Output, NOTHING),
-    field("previous_response_id", Effect::Input, EMPTY),
-    field("service_tier", Effect::Price, STANDARD_TIER),
-    field("web_search_options", Effect::Tools, NOTHING),
-    // Anthropic, in OpenAI's form
-    field("container", Effect::Tools, EMPTY),
-    field("context_management", Effect::Input, EMPTY),
-    field("inference_geo", Effect::Price, NOTHING),
-    field("mcp_servers", Effect::Tools, EMPTY),
-    field("speed", Effect::Price, STANDARD_SPEED),
-    // OpenRouter
-    field("models", Effect::Price, EMPTY),
-    field("plugins", Effect::Tools, EMPTY),
-    field("preset", Effect::Price, NOTHING),
-    field("provider", Effect::Price, EMPTY),
-    field("route", Effect::Price, EMPTY),
-    field("transforms", Effect::Input, EMPTY),
-    // Azure
-    field("data_sources", Effect::Input, EMPTY),
-    field("enhancements", Effect::Tools, EMPTY),
-    // Google
-    field("cached_content", Effect::Input, EMPTY),
-    field("extra_body", Effect::Input, EMPTY),
-    field("generation_config", Effect::Cap, EMPTY),
-    field("google", Effect::Input, EMPTY),
-    // Amazon
-    field("additionalModelRequestFields", Effect::Cap, EMPTY),
-    field("performanceConfig", Effect::Price, EMPTY),
-    // xAI
-    field("deferred", Effect::Later, NOTHING),
-    field("search_parameters", Effect::Tools, NOTHING),
-    // Groq
-    field("compound_custom", Effect::Tools, EMPTY),
-    // Together
-    field("safety_model", Effect::Tools, EMPTY),
-    // Fireworks
-    field("speculation", Effect::Output, NOTHING),
-    // Alibaba: thoughts have a price of their own, and no cap.
-    field("enable_code_interpreter", Effect::Tools, NOTHING),
-    field("enable_search", Effect::Tools, NOTHING),
-    field("enable_thinking", Effect::Price, NOTHING),
-    field("search_options", Effect::Tools, NOTHING),
-    // Baidu, Tencent, MiniMax
-    field("enable_enhancement", Effect::Tools, NOTHING),
-    field("force_search_enhancement", Effect::Tools, NOTHING),
-    field("tokens_to_generate", Effect::Cap, NOTHING),
-    field("web_search", Effect::Tools, EMPTY),
-    // Vercel
-    field("providerOptions", Effect::Price, EMPTY),
-    // LiteLLM
-    field("api_base", Effect::Price, NOTHING),
-    field("base_url", Effect::Price, NOTHING),
-    field("content_policy_fallbacks", Effect::Price, EMPTY),
-    field("context_window_fallback_dict", Effect::Price, EMPTY),
-    field("context_window_fallbacks", Effect::Price, EMPTY),
-    field("custom_llm_provider", Effect::Price, NOTHING),
-    field("extra_headers", Effect::Price, EMPTY),
-    field("fallbacks", Effect::Price, EMPTY),
-    field("knowledge_bases", Effect::Input, EMPTY),
-    field("model_list", Effect::Price, EMPTY),
-    field("prompt_id", Effect::Input, EMPTY),
-    field("provider_specific_header", Effect::Price, EMPTY),
-    field("user_config", Effect::Price, EMPTY),
-    field("vector_store_ids", Effect::Input, EMPTY),
-    // vLLM: a template says what it was given as often as it likes; the others say how large images and videos are.
-    field("chat_template", Effect::Input, NOTHING),
-    field("media_io_kwargs", Effect::Input, EMPTY),
-    field("mm_processor_kwargs", Effect::Input, EMPTY),
-    field("use_beam_search", Effect::Output, NOTHING),
-    // SGLang, llama.cpp, Ollama, Hugging Face's servers: caps and counts that take the place of ours
-    field("lora", Effect::Price, EMPTY),
-    field("lora_path", Effect::Price, EMPTY),
-    field("max_new_tokens", Effect::Cap, NOTHING),
-    field("n_cmpl", Effect::Output, ONE),
-    field("n_predict", Effect::Cap, NOTHING),
-    field("num_predict", Effect::Cap, NOTHING),
-    field("session_params", Effect::Input, EMPTY),
-];
-
+const CHAT_TEMPLATE_KWARGS: &str = "chat_template_kwargs";
+const FUNCTIONS: &str = "functions";
 const MODALITIES: &str = "modalities";
 const TOOLS: &str = "tools";
+
+/// What a chat template is given, or is itself: it says that as often as it likes.
+const TEMPLATE_INPUT: [&str; 6] = ["chat_template", "conversation", "documents", "messages", "tokenize", "tools"];
+/// What a client's own tool may have beside its definition. Gemini's servers take the names of their own tools as well.
+const TOOL_MEMBERS: [&str; 9] =
+    ["cache_control", "description", "format", "id", "index", "input_schema", "name", "parameters", "strict"];
 
 /// A field that only a provider whose row allows it may be sent.
 #[derive(Debug)]
@@ -157,7 +31,7 @@ pub struct Unpriced {
 
 /// Every field that can be allowed, in no order.
 pub fn names() -> impl Iterator<Item = &'static str> + Clone {
-    FIELDS.iter().map(|field| field.name).chain([MODALITIES, TOOLS])
+    FIELDS.iter().map(|field| field.name).chain([CHAT_TEMPLATE_KWARGS, FUNCTIONS, MODALITIES, TOOLS])
 }
 
 /// What one top-level member may do to the cost. Errors: `INVALID_REQUEST` where that cannot be read.
@@ -167,6 +41,8 @@ pub fn unpriced_field(name: &str, value: &str) -> Result<Option<Unpriced>, Refus
         return Ok(None);
     }
     let read = match name {
+        CHAT_TEMPLATE_KWARGS => template_arguments(value, &path),
+        FUNCTIONS => functions(value, &path),
         MODALITIES => modalities(value, &path),
         TOOLS => tools(value, &path),
         _ => match FIELDS.iter().find(|field| field.name == name) {
@@ -189,6 +65,11 @@ pub fn unpriced(path: &Path<'_>, what: &str) -> Refusal {
     Refusal::new(ErrorCode::ModelUnpriced, format!("{field}: {reason}")).with("field", field).with("reason", reason)
 }
 
+/// Null, false and what is empty.
+pub fn says_nothing(value: &str) -> bool {
+    json::kind(value) == Kind::Null || value == "false" || EMPTY.contains(&value)
+}
+
 fn is_one_of(value: &str, allowed: &[&str]) -> bool {
     json::string(value).is_some_and(|text| allowed.contains(&&*text))
 }
@@ -200,23 +81,75 @@ fn modalities(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
     })
 }
 
+/// What is no object is passed on: nobody reads names in it.
+fn template_arguments(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
+    for member in json::members(value).take_while(|_| json::kind(value) == Kind::Object) {
+        let member = member.map_err(|fault| path.fault(fault))?;
+        let spelling = Spelling::of(member.name());
+        let is_input = TEMPLATE_INPUT.iter().any(|input| spelling.as_ref().is_some_and(|name| name.reads_like(input)));
+        if is_input && !says_nothing(member.value) {
+            return Err(unpriced(&path.field(member.name()), Effect::Input.reason()));
+        }
+    }
+    Ok(())
+}
+
 /// Functions and custom tools run at the client; every other kind runs at the provider, and is billed by it.
 fn tools(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
-    let mut providers = None;
+    let mut refused = None;
     fields::bounded_elements(value, path, TOOLS_MAX, |index, element| {
         let path = path.element(index);
         let mut tool = Fields::read(element, &path)?;
         known::check_tool(&tool)?;
-        let is_clients = match tool.raw("type") {
-            Some(kind) => is_one_of(kind, &["function", "custom"]),
-            None => tool.raw("function").is_some(),
-        };
-        if !is_clients {
-            providers.get_or_insert_with(|| unpriced(&path, "a tool that the provider runs has no price"));
+        if let Some(what) = run_by_the_provider(&mut tool) {
+            refused.get_or_insert_with(|| unpriced(&path, what));
         }
         Ok(())
     })?;
-    providers.map_or(Ok(()), Err)
+    refused.map_or(Ok(()), Err)
+}
+
+/// Why a tool may be one that the provider runs.
+fn run_by_the_provider(tool: &mut Fields<'_, '_>) -> Option<&'static str> {
+    const BY_KIND: &str = "a tool that the provider runs has no price";
+    let (kind, definitions) = (tool.raw("type"), [tool.raw("function"), tool.raw("custom")]);
+    let is_clients = match kind {
+        Some(kind) => is_one_of(kind, &["function", "custom"]),
+        None => definitions.iter().any(Option::is_some),
+    };
+    let is_built_in = definitions.into_iter().flatten().any(has_name_of_built_in)
+        || tool.left().any(|member| member.name() == "name" && is_name_of_built_in(member.value));
+    let asks_for_more = |name: &str, value: &str| {
+        // An empty object switches Google's tools on.
+        !TOOL_MEMBERS.contains(&name) && json::kind(value) != Kind::Null && value != "false"
+    };
+    if !is_clients || is_built_in {
+        Some(BY_KIND)
+    } else if tool.left().any(|member| asks_for_more(member.name(), member.value)) {
+        Some("a tool with a field beside its own definition has no price")
+    } else {
+        None
+    }
+}
+
+/// The retired form of tools: each is a definition.
+fn functions(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
+    if json::kind(value) != Kind::Array {
+        return Ok(());
+    }
+    fields::elements(value, path, |index, element| match has_name_of_built_in(element) {
+        true => Err(unpriced(&path.element(index), "a function that the provider runs has no price")),
+        false => Ok(()),
+    })
+}
+
+fn has_name_of_built_in(definition: &str) -> bool {
+    json::field(definition, "name").is_some_and(is_name_of_built_in)
+}
+
+/// `$web_search` of Moonshot.
+fn is_name_of_built_in(name: &str) -> bool {
+    json::string(name).is_some_and(|name| name.trim_start().starts_with('$'))
 }
 
 #[cfg(test)]
@@ -225,11 +158,23 @@ mod tests {
 
     use super::*;
 
+    /// Google takes both spellings of some of its names, so that each can be allowed.
     #[test]
     fn every_name_is_there_once_also_to_readers_who_do_not_mind_spelling() {
         let folded = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();
-        let all: BTreeSet<String> = names().map(folded).collect();
-        assert_eq!(all.len(), names().count());
+        let (mut once, mut twice) = (BTreeSet::new(), BTreeSet::new());
+        for name in names() {
+            if !once.insert(folded(name)) {
+                twice.insert(folded(name));
+            }
+        }
+        assert_eq!(twice.iter().map(String::as_str).collect::<Vec<_>>(), ["candidatecount", "responsemodalities"]);
+        assert_eq!(names().collect::<BTreeSet<_>>().len(), names().count());
+    }
+
+    #[test]
+    fn no_name_is_too_long_to_be_compared() {
+        assert!(names().all(|name| Spelling::of(name).is_some()));
     }
 
     /// Holds: admin.allowed-fields
