@@ -8,6 +8,7 @@ use crate::tenant::{NATIVE, OPENAI, PROVIDER_SECRET, Setup, Tenant};
 use crate::upstream::{CODE, MESSAGE, MockUpstream, PARAM};
 
 const HEADER_SECRET: &str = "Team-Header-Value-93a1c4";
+const SHORT_HEADER_SECRET: &str = "s3cr3t7";
 
 async fn life(gateway: &Gateway, request: &str) -> Value {
     let head = gateway.head().await;
@@ -103,13 +104,14 @@ async fn credentials_that_an_upstream_repeats_in_a_rejection_reach_nobody() {
     for kind in ["openai", "anthropic"] {
         let tenant = Tenant::with(&gateway, &upstream, &["rejectleak"], Setup { kind, ..Setup::default() }).await;
         let path = format!("/v1/admin/providers/{}", tenant.provider);
-        let headers = json!({ "headers": { "x-team": HEADER_SECRET } });
+        let headers = json!({ "headers": { "x-team": HEADER_SECRET, "x-part": SHORT_HEADER_SECRET } });
         gateway.operator().patch(&path, &headers).await.must(200);
         for reply in [tenant.chat("rejectleak").await, tenant.openai("rejectleak").await] {
             let said = reply.must(400).json()["error"].clone();
             let message = said["message"].as_str().expect("a message");
             assert!(message.starts_with("The request is wrong: "), "{message}");
             assert!(message.chars().count() <= 1000, "{message}");
+            assert!(!said.to_string().to_lowercase().contains(SHORT_HEADER_SECRET), "{said}");
             for secret in [PROVIDER_SECRET, HEADER_SECRET] {
                 let bare = |text: &str| text.to_lowercase().replace(|letter: char| !letter.is_alphanumeric(), "");
                 let in_hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
@@ -126,6 +128,32 @@ async fn credentials_that_an_upstream_repeats_in_a_rejection_reach_nobody() {
     }
     let log = gateway.events().await;
     assert!(log.iter().all(|event| event["data"]["upstream_code"].is_null()), "a credential is no code");
+}
+
+/// Holds: http.upstream-words
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_an_upstream_counts_out_or_splits_reach_nobody() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["said"]).await;
+    let refused = |error: Value| json!({ "error": error }).to_string();
+    for form in [
+        format!("{:?}", PROVIDER_SECRET.as_bytes()),
+        PROVIDER_SECRET.bytes().map(|byte| format!("0x{byte:x} ")).collect(),
+        PROVIDER_SECRET.bytes().map(|byte| format!("\\u{{{byte:x}}}")).collect(),
+    ] {
+        let error = json!({ "message": format!("bad key {form} was sent"), "code": 400 });
+        upstream.says("application/json", refused(error));
+        let said = tenant.openai("said").await.must(400).json();
+        let message = said["error"]["message"].as_str().expect("a message");
+        assert!(message.contains("[redacted]") && !message.contains(&form[8..48]), "{message}");
+    }
+    let (code, rest) = PROVIDER_SECRET.split_at(7);
+    let (param, rest) = rest.split_at(7);
+    let error = json!({ "message": format!("{} is bad", &rest[..7]), "type": "invalid_request_error", "code": code,
+                        "param": param });
+    upstream.says("application/json", refused(error));
+    let error = tenant.openai("said").await.must(400).json()["error"].clone();
+    assert_eq!((&error["code"], &error["param"]), (&Value::Null, &Value::Null), "{error}");
 }
 
 /// Holds: http.upstream-alone

@@ -1,8 +1,9 @@
 //! What of an upstream's words may be shown to a client. Upstreams repeat what they were sent, credentials included, as
-//! it came or encoded; nothing leaves here that shares eight characters in a row with a secret of ours, or that looks
-//! like anybody's key.
+//! it came or encoded; nothing leaves here that shares eight characters in a row with a secret of ours (a shorter secret:
+//! that has it), or that looks like anybody's key.
 
 mod key_like;
+mod numbers;
 mod runs;
 #[cfg(test)]
 mod tests;
@@ -13,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 use crate::hex;
-use runs::{Escapes, RUN_CHARS, Runs, decoded, folded};
+use runs::{Escapes, JOINT, RUN_CHARS, Runs, decoded, folded};
 
 /// Characters of a text that is shown.
 pub const TEXT_CHARS_MAX: usize = 1000;
@@ -51,11 +52,15 @@ impl Redactor {
         }
         self.plain.add(secret.chars().map(lower));
         self.add_forms(secret);
+        let parts: Vec<&str> = secret.split_whitespace().collect();
         // `Basic dXNlcjpwYXNzd29yZA==`: the credentials are the part behind the scheme.
-        for part in secret.split_whitespace().filter(|part| part.len() < secret.len()) {
-            if part.len() >= RUN_CHARS {
-                self.add_forms(part);
-            }
+        let is_scheme = |part: &str| part.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-');
+        match *parts.as_slice() {
+            [scheme, credentials] if is_scheme(scheme) && credentials.len() < RUN_CHARS => self.add_forms(credentials),
+            _ => {}
+        }
+        for part in parts.into_iter().filter(|part| (RUN_CHARS..secret.len()).contains(&part.len())) {
+            self.add_forms(part);
         }
     }
 
@@ -79,8 +84,12 @@ impl Redactor {
         }
         let decoders = [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE_NO_PAD];
         let decoded = decoders.into_iter().find_map(|decoder| String::from_utf8(decoder.decode(secret).ok()?).ok());
-        if let Some(decoded) = decoded.filter(|decoded| decoded.len() >= RUN_CHARS) {
+        let Some(decoded) = decoded else { return };
+        if decoded.len() >= RUN_CHARS {
             add(&decoded);
+        }
+        if let Some((_, password)) = decoded.split_once(':').filter(|(_, password)| password.len() < RUN_CHARS) {
+            add(password);
         }
     }
 
@@ -122,16 +131,40 @@ impl Redactor {
         (is_name && self.hidden_in(&name.chars().collect::<Vec<_>>()).is_empty()).then(|| name.to_owned())
     }
 
+    /// Whether several texts that are shown side by side have a secret together that none of them has alone: whoever
+    /// reads them can put them together in any order.
+    pub fn is_split_over(&self, [one, two, three]: [&str; 3]) -> bool {
+        // Every order of the three stands in this row.
+        let row = [one, two, three, one, two, one, three, two, one];
+        let chars: Vec<char> = row.join(JOINT.encode_utf8(&mut [0; 4])).chars().collect();
+        !self.secrets_in(&chars).is_empty()
+    }
+
     /// What must not be shown of a text; in any order, and it may overlap.
     fn hidden_in(&self, chars: &[char]) -> Vec<Range<usize>> {
-        let mut hidden = Vec::new();
-        let text: String = chars.iter().collect();
-        for escapes in Escapes::all_of(&text) {
-            hidden.extend(found(&self.plain, decoded(&text, escapes)));
-            hidden.extend(found(&self.folded, folded(&text, escapes)));
-        }
+        let mut hidden = self.secrets_in(chars);
         hidden.extend(key_like::find(chars));
         hidden
+    }
+
+    /// The same of our own secrets alone.
+    fn secrets_in(&self, chars: &[char]) -> Vec<Range<usize>> {
+        let mut secrets = Vec::new();
+        let text: String = chars.iter().collect();
+        for escapes in Escapes::all_of(&text) {
+            secrets.extend(found(&self.plain, decoded(&text, escapes)));
+            secrets.extend(found(&self.folded, folded(&text, escapes)));
+        }
+        for radix in numbers::RADICES {
+            let told = numbers::characters(chars, radix);
+            // All of them, or every other one: between the bytes may stand their places, as in `{"0":103,"1":119}`.
+            for (first, step) in [(0, 1), (0, 2), (1, 2)] {
+                let told = || told.iter().skip(first).step_by(step).cloned();
+                secrets.extend(found(&self.plain, told()));
+                secrets.extend(found(&self.folded, told().filter(|(letter, _)| letter.is_ascii_alphanumeric())));
+            }
+        }
+        secrets
     }
 }
 
@@ -214,5 +247,5 @@ pub fn may_be_secret(name: &str, value: &str) -> bool {
         "user-agent",
         "x-title",
     ];
-    value.trim().len() >= RUN_CHARS && !NEVER.iter().any(|never| name.eq_ignore_ascii_case(never))
+    value.trim().chars().count() >= SECRET_CHARS_MIN && !NEVER.iter().any(|never| name.eq_ignore_ascii_case(never))
 }

@@ -66,10 +66,16 @@ impl UpstreamWords {
 
     /// What of them may be shown to the client, where the redactor knows all that the upstream was sent in secret.
     pub fn redacted(&self, redactor: &Redactor) -> Rejection {
-        Rejection {
+        let told = Rejection {
             message: self.message.as_deref().and_then(|message| redactor.text(message)),
             code: self.code.as_deref().and_then(|code| redactor.code(code)),
             param: self.param.as_deref().and_then(|param| redactor.param(param)),
+        };
+        // Names are told whole or not at all.
+        match redactor.is_split_over([&told.code, &told.param, &told.message].map(|said| said.as_deref().unwrap_or("")))
+        {
+            true => Rejection { code: None, param: None, ..told },
+            false => told,
         }
     }
 }
@@ -167,6 +173,34 @@ mod tests {
             let wanted = [message, code, param].map(|text| (!text.is_empty()).then(|| text.to_owned()));
             assert_eq!(told(body, error), wanted, "{body}");
         }
+    }
+
+    #[test]
+    fn a_secret_that_is_split_over_the_parts_of_a_rejection_is_told_by_none() {
+        const SECRET: &str = "gw-7Hq2xVt9LmBz4KpWs8Rn";
+        let (one, two, rest) = (&SECRET[..7], &SECRET[7..14], &SECRET[14..21]);
+        let redactor = Redactor::new([SECRET]);
+        let redacted = |code: &str, param: &str, message: &str| {
+            let error = serde_json::json!({ "message": message, "code": code, "param": param }).to_string();
+            UpstreamWords::of(&error, &error).redacted(&redactor)
+        };
+        for (code, param, message) in [
+            (one, two, "is wrong"),
+            (two, one, "is wrong"),
+            ("no_such_field", one, &*format!("{two} is wrong")),
+            ("no_such_field", two, &*format!("wrong is {one}")),
+            (one, "n", &*format!("{two} is wrong")),
+            (two, "n", &*format!("wrong is {one}")),
+            (one, rest, &*format!("... {two} !!!")),
+            (&one[..4], &one[4..], &*format!("{two} is wrong")),
+        ] {
+            let told = redacted(code, param, message);
+            assert_eq!(told.message.as_deref(), Some(message), "{code} {param}");
+            assert_eq!((told.code, told.param), (None, None), "{code} {param}: {message}");
+        }
+        let told = redacted("context_length_exceeded", "messages[0].content", "This is too long");
+        assert_eq!(told.code.as_deref(), Some("context_length_exceeded"));
+        assert_eq!(told.param.as_deref(), Some("messages[0].content"));
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::dialect::work;
 /// So many characters in a row of a secret are too many. A shorter secret is one run.
 pub const RUN_CHARS: usize = 8;
 
+/// Stands between texts that are looked at together, and for nothing. No text has it: it cannot be seen.
+pub const JOINT: char = '\u{2063}';
+
 /// Every run of the secrets, by length, as a hash: runs themselves would take twenty times the room of the secret. Two
 /// that share a hash hide a word too many, and none too few. Looking for them takes one step a character and length, of
 /// which there are at most five.
@@ -119,6 +122,7 @@ fn next(text: &str, escapes: Escapes) -> Option<(Option<char>, usize)> {
         '%' if escapes.url == UrlEscapes::AnyTimes => percent(text),
         '\\' if escapes.json => backslash(text),
         '&' if escapes.html => entity(text),
+        JOINT => Some((None, 1)),
         _ => None,
     };
     Some(escape.unwrap_or((Some(first), 1)))

@@ -82,6 +82,19 @@ fn a_secret_that_was_sent_is_hidden_however_it_comes_back() {
         SECRET.chars().map(|letter| format!("&#{};", u32::from(letter))).collect(),
         SECRET.chars().map(|letter| format!("&#x{:X};", u32::from(letter))).collect(),
         SECRET.chars().filter_map(|letter| char::from_u32(u32::from(letter) + 0xFEE0)).collect(),
+        format!("{:?}", SECRET.as_bytes()),
+        SECRET.bytes().map(|byte| format!("{byte} ")).collect(),
+        SECRET.bytes().enumerate().map(|(at, byte)| format!("\"{at}\":{byte},")).collect(),
+        SECRET.bytes().map(|byte| format!("0x{byte:x}, ")).collect(),
+        SECRET.bytes().map(|byte| format!("0X{byte:02X}")).collect(),
+        SECRET.bytes().map(|byte| format!("\\u{{{byte:x}}}")).collect(),
+        SECRET.bytes().map(|byte| format!("\\u{{{byte:06X}}}")).collect(),
+        SECRET.bytes().map(|byte| format!("U+{byte:04X} ")).collect(),
+        SECRET.bytes().map(|byte| format!("%u{byte:04x}")).collect(),
+        SECRET.bytes().map(|byte| format!("\\{byte:o}")).collect(),
+        SECRET.bytes().map(|byte| format!("{byte:08b} ")).collect(),
+        SECRET.bytes().map(|byte| format!("&#x{byte:08x};")).collect(),
+        SECRET.bytes().map(|byte| format!("&#{byte:08};")).collect(),
         hex::lower(SECRET.as_bytes()),
         STANDARD.encode(SECRET),
         STANDARD.encode(format!("Bearer {SECRET}")),
@@ -169,6 +182,31 @@ fn codes_and_paths_are_whole_or_absent() {
 }
 
 #[test]
+fn a_short_value_of_a_header_is_a_secret_and_so_is_what_stands_behind_a_scheme() {
+    assert!(may_be_secret("x-team", "s3cr3t7") && may_be_secret("x-team", "s3cr") && !may_be_secret("x-team", "s3c"));
+    assert!(!may_be_secret("x-title", "s3cr3t7"));
+    for secret in ["s3cr3t7", "s3cr", "Token s3cr3t7", "Bearer s3cr", "Basic dTpzM2NyM3Q3"] {
+        let redactor = Redactor::new([secret]);
+        let password = if secret.starts_with("Basic") { "s3cr3t7" } else { secret.rsplit(' ').next().unwrap() };
+        for form in [password.to_owned(), password.to_uppercase(), format!("{:?}", password.as_bytes())] {
+            let shown = redactor.text(&format!("the value {form} of x-team is wrong")).expect("there is more");
+            assert!(shown.starts_with("the value") && shown.ends_with(" of x-team is wrong"), "{secret}: {shown}");
+            assert!(shown.contains(HIDDEN), "{secret}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn numbers_that_are_no_secret_are_shown() {
+    for text in [
+        "rows 1, 2, 3 and 103 have 119 of 45 at 0x1f",
+        "expected one of [200, 201, 204, 206, 301, 302, 304, 400, 401, 403]",
+    ] {
+        assert_eq!(shown(text).as_deref(), Some(text));
+    }
+}
+
+#[test]
 fn a_secret_too_short_for_eight_characters_is_hidden_whole_and_one_of_three_is_not_looked_for() {
     assert_eq!(Redactor::new(["k3y!"]).text("the key K3Y! is bad").as_deref(), Some("the key [redacted] is bad"));
     assert_eq!(Redactor::new(["k"]).text("the key is bad").as_deref(), Some("the key is bad"));
@@ -187,7 +225,7 @@ fn shared<'s>(secret: &'s str, text: &str) -> Option<&'s str> {
 /// A secret as an upstream may say it.
 fn form(secret: &str, way: u8, mark: &str) -> String {
     let each = |say: &dyn Fn(char) -> String| secret.chars().map(say).collect::<String>();
-    match way % 10 {
+    match way % 14 {
         0 => secret.to_owned(),
         1 => secret.to_uppercase(),
         2 => each(&|letter| format!("{letter}{mark}")),
@@ -196,7 +234,11 @@ fn form(secret: &str, way: u8, mark: &str) -> String {
         5 => STANDARD.encode(secret),
         6 => URL_SAFE.encode(format!("{mark}{secret}{mark}")),
         7 => hex::lower(secret.as_bytes()),
-        8 => serde_json::to_string(&format!("{mark}{secret}")).expect("JSON"),
+        8 => format!("{:?}", secret.as_bytes()),
+        9 => each(&|letter| format!("0x{:x}{mark} ", u32::from(letter))),
+        10 => each(&|letter| format!("\\u{{{:x}}}{mark}", u32::from(letter))),
+        11 => each(&|letter| format!("{} {mark}", u32::from(letter))),
+        12 => serde_json::to_string(&format!("{mark}{secret}")).expect("JSON"),
         _ => url::form_urlencoded::byte_serialize(format!("{mark}{secret}").as_bytes()).collect(),
     }
 }
@@ -230,6 +272,13 @@ proptest! {
             prop_assert_eq!(told, None, "{:?} of {:?}", shown, text);
             let digits = hex::lower(secret.as_bytes());
             prop_assert!(!digits.as_bytes().windows(16).any(|run| shown.as_bytes().windows(16).any(|s| s == run)));
+            // Lists of byte numbers.
+            for radix in [10, 16] {
+                let words = shown.split(|letter: char| !letter.is_ascii_alphanumeric());
+                let words = words.map(|word| word.strip_prefix("0x").filter(|_| radix == 16).unwrap_or(word));
+                let numbers = words.filter_map(|word| u32::from_str_radix(word, radix).ok().and_then(char::from_u32));
+                prop_assert_eq!(shared(&secret, &numbers.collect::<String>()), None, "{:?} of {:?}", shown, text);
+            }
             // What is shown once is shown again as it is.
             prop_assert_eq!(redactor.text(&shown), Some(shown.clone()));
         }
