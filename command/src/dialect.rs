@@ -40,7 +40,7 @@ pub use rejection::{Rejection, UpstreamWords};
 pub use relay::Relay;
 pub use request::ClientRequest;
 pub use sse::EVENT_BYTES_MAX;
-pub use upstream_refusal::{RETRY_AFTER_MAX, UpstreamRefusal, UpstreamRefusalKind, read_refusal};
+pub use upstream_refusal::{REFUSAL_BYTES_MAX, RETRY_AFTER_MAX, UpstreamRefusal, UpstreamRefusalKind, read_refusal};
 pub use whole::{FailedAnswer, WholeAnswer, read_whole};
 
 /// Where the client speaks.

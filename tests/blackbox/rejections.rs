@@ -156,6 +156,19 @@ async fn credentials_that_an_upstream_counts_out_or_splits_reach_nobody() {
     assert_eq!((&error["code"], &error["param"]), (&Value::Null, &Value::Null), "{error}");
 }
 
+/// Holds: http.upstream-rejected
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_rejection_that_repeats_the_request_the_beginning_is_told() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["rejectlong"]).await;
+    for reply in [tenant.chat("rejectlong").await, tenant.openai("rejectlong").await] {
+        let error = reply.must(400).json()["error"].clone();
+        let message = error["message"].as_str().expect("a message");
+        assert!(message.starts_with(MESSAGE), "{message}");
+        assert!(message.chars().count() <= 1000, "{message}");
+    }
+}
+
 /// Holds: http.upstream-alone
 #[tokio::test(flavor = "multi_thread")]
 async fn what_only_the_operator_can_mend_stays_a_502_and_the_log_says_what_to_look_at() {

@@ -17,6 +17,7 @@
 //! | `redirect`                 | sends the caller elsewhere                                           |
 //! | `flood`                    | streams words without an end, as fast as they are taken              |
 //! | `reject-STATUS`            | says with this status that the request is too long                   |
+//! | `rejectlong`               | 400 with a message of a megabyte, that begins in the same way        |
 //! | `rejectleak`               | 400, repeating the credentials that it was sent, in several forms    |
 //! | `rejectinside`             | status 200, and the answer says that the request is too long         |
 //! | `rejectlate`               | the same after a few words                                           |
@@ -255,6 +256,7 @@ async fn behave(seen: &Seen, state: &State) -> io::Result<Response<Pieces>> {
         "leaky" => return Ok(leak(seen)),
         "redirect" => return Ok(redirect()),
         "reject" => return Ok(whole(number.parse().expect("a status"), "application/json", rejection::body(dialect))),
+        "rejectlong" => return Ok(whole(400, "application/json", rejection::long())),
         "rejectleak" => return Ok(whole(400, "application/json", rejection::leaking(&seen.headers))),
         "rejectinside" | "rejectlate" if !streamed => {
             return Ok(whole(200, "application/json", rejection::inside(dialect)));

@@ -2,12 +2,14 @@
 //! object, or the elements of one array, are handed out as slices of the text. What is not looked at stays bytes.
 
 mod cursor;
+mod cut;
 mod write;
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 pub use cursor::{Cursor, State};
+pub use cut::completed;
 pub use write::{Edit, push, push_string, splice};
 
 use super::work;

@@ -11,8 +11,8 @@ use super::{UpstreamDialect, UpstreamFault, json, openai, work};
 /// Longer waits are cut to this: nobody holds money for a request that comes back in a day.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
-/// Bytes of an error's body that are looked at.
-const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of an error's body that are read.
+pub const REFUSAL_BYTES_MAX: usize = 16 * 1024;
 /// Codes that mean something are far shorter.
 const WORD_BYTES_MAX: usize = 256;
 /// Characters of a message in which credentials are looked for: behind them it may repeat the prompt.
@@ -45,7 +45,7 @@ pub enum UpstreamRefusalKind {
 }
 
 /// Reads an answer that is not a 200. `body` may be its first bytes alone, of any kind: an object, a list, a string,
-/// HTML, nothing.
+/// HTML, nothing. Of JSON that was cut off the beginning is read.
 pub fn read_refusal(
     dialect: UpstreamDialect,
     status: u16,
@@ -53,7 +53,9 @@ pub fn read_refusal(
     body: &[u8],
     now: DateTime<Utc>,
 ) -> UpstreamRefusal {
-    let text = String::from_utf8_lossy(body.get(..BODY_BYTES_MAX).unwrap_or(body));
+    let text = String::from_utf8_lossy(body.get(..REFUSAL_BYTES_MAX).unwrap_or(body));
+    // Some repeat the whole request behind, or inside, what they say of it.
+    let text = json::completed(&text);
     let error = ErrorBody::of(&text);
     let retry_after = || retry_after(headers, &error, now);
     let kind = match status {
@@ -316,6 +318,36 @@ mod tests {
         ] {
             let fault = in_band(dialect, text, true);
             assert_eq!(matches!(fault, UpstreamFault::Rejected(_)), is_the_clients, "{text}: {fault:?}");
+        }
+    }
+
+    /// Holds: http.upstream-rejected
+    #[test]
+    fn of_a_rejection_that_is_cut_off_the_beginning_is_told() {
+        let long = "x".repeat(2 * REFUSAL_BYTES_MAX);
+        for (body, wanted, code) in [
+            (format!(r#"{{"error":{{"message":"too long {long}","code":"c"}}}}"#), "too long xxx", None),
+            (format!(r#"{{"error":{{"code":"c","message":"too long","input":"{long}"}}}}"#), "too long", Some("c")),
+            (format!(r#"{{"detail":[{{"loc":["body","n"],"msg":"wrong","input":["{long}"]}}]}}"#), "n: wrong", None),
+            (format!(r#"[{{"error":{{"code":400,"message":"wrong {long}"}}}}]"#), "wrong xxx", None),
+            (
+                format!(r#"{{"message":"wrong \u00e9{}"}}"#, r"\ud83d\ude42".repeat(REFUSAL_BYTES_MAX / 8)),
+                "wrong é🙂",
+                None,
+            ),
+            (format!(r#"{{"message":"wrong","{long}":1}}"#), "wrong", None),
+            (format!(r#"{{"message":"wrong","n":{}}}"#, "1".repeat(2 * REFUSAL_BYTES_MAX)), "wrong", None),
+        ] {
+            for cut in 0..12 {
+                let cut = &body[..(REFUSAL_BYTES_MAX + cut).min(body.len())];
+                let words = match read(UpstreamDialect::OpenAi, 400, ("x-none", ""), cut) {
+                    UpstreamRefusalKind::Rejected(words) => words.redacted(&crate::dialect::Redactor::new([])),
+                    kind => panic!("{kind:?}"),
+                };
+                let message = words.message.unwrap_or_default();
+                assert!(message.starts_with(wanted), "{message:.100} of {cut:.60}");
+                assert_eq!(words.code.as_deref(), code, "{cut:.60}");
+            }
         }
     }
 

@@ -22,13 +22,11 @@ use super::turn::Turn;
 use super::{Gateway, REQUEST_ID_HEADER};
 use crate::body::buffer::BodyBuffer;
 use crate::body::memory::BoundOf;
-use crate::dialect::{UpstreamDialect, UpstreamFault, read_refusal};
+use crate::dialect::{REFUSAL_BYTES_MAX, UpstreamDialect, UpstreamFault, read_refusal};
 use crate::simulator::{SimulatedBody, Simulator};
 use crate::trace::TraceHeaders;
 use crate::upstream::{RequestBody, ResponseBody, SendError};
 
-/// How much of a refusal is looked at.
-const REFUSAL_BYTES_MAX: usize = 16 * 1024;
 /// How long a refusal's body is waited for.
 const REFUSAL_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Bytes of a stream that are relayed at once.

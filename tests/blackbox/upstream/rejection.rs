@@ -24,6 +24,11 @@ pub fn body(dialect: Dialect) -> String {
     said.to_string()
 }
 
+/// Far longer than what anybody reads of it.
+pub fn long() -> String {
+    json!({ "error": { "message": format!("{MESSAGE} {}", "word ".repeat(200_000)), "code": CODE } }).to_string()
+}
+
 /// With a status of 200, as OpenRouter does: its code is then a status.
 pub fn inside(dialect: Dialect) -> String {
     match dialect {
