@@ -46,7 +46,7 @@ pub struct Answer {
 /// What an answer has to be.
 #[derive(Clone, Copy, Debug)]
 pub enum Wanted {
-    /// 200 and these bytes at its end.
+    /// 200 and these bytes at its end, but for white space.
     Whole { ending: &'static str },
     /// 200, so many tokens, their closing events and `[DONE]`.
     Stream { tokens: usize },
@@ -162,7 +162,7 @@ impl Answer {
     /// What is wrong with it.
     pub fn judge(&self, wanted: Wanted) -> Result<(), String> {
         let is_right = match wanted {
-            Wanted::Whole { ending } => self.status == 200 && self.tail.ends_with(ending.as_bytes()),
+            Wanted::Whole { ending } => self.status == 200 && self.tail.trim_ascii_end().ends_with(ending.as_bytes()),
             Wanted::Stream { tokens } => {
                 self.status == 200 && self.tail.ends_with(DONE) && self.events == tokens + CLOSING_EVENTS
             }
