@@ -17,7 +17,9 @@ const UNCOUNTED_BYTES_MAX: usize = 16 * 1024;
 /// By so much at a time what is counted grows: one lock for so many bytes.
 pub const STEP: usize = 64 * 1024;
 /// How long an answer waits for the memory of others, in all: of many that grow step by step, each would else wait anew with
-/// every step that another one gives back. Its upstream waits with it.
+/// every step that another one gives back. Its upstream waits with it. The time is drawn between the two, so that of answers
+/// that keep each other waiting one gives up first, and the others go on with what it gives back.
+const WAIT_MIN: Duration = Duration::from_secs(3);
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
@@ -30,11 +32,12 @@ pub struct AnswerPermit {
 
 impl AnswerPermit {
     pub fn of(gateway: &Gateway, running: &Running) -> Self {
-        Self::new(gateway.answers.permit(running.body_owner()), running.deadline)
+        let wait = wait_drawn_by(u16::from_le_bytes(gateway.ids.bytes()));
+        Self::new(gateway.answers.permit(running.body_owner()), running.deadline, wait)
     }
 
-    pub(super) const fn new(permit: BodyPermit, deadline: Instant) -> Self {
-        Self { permit, deadline, wait_left: WAIT_MAX }
+    pub(super) const fn new(permit: BodyPermit, deadline: Instant, wait_left: Duration) -> Self {
+        Self { permit, deadline, wait_left }
     }
 
     /// Makes room for so many bytes in all, or waits for it.
@@ -78,6 +81,10 @@ impl AnswerPermit {
         self.permit.count(rest.len());
         Arc::new(self.permit).attach_to(rest)
     }
+}
+
+fn wait_drawn_by(random: u16) -> Duration {
+    WAIT_MIN + (WAIT_MAX - WAIT_MIN) * u32::from(random) / u32::from(u16::MAX)
 }
 
 #[cfg(test)]

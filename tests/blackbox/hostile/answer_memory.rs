@@ -74,6 +74,7 @@ async fn whole_answers_of_one_key_take_no_more_than_its_share_while_they_arrive(
             // Of the one that waits for room not all is taken.
             call.says(begun).await.then_some(call)
         });
+        until_held(&gateway, |bytes| bytes >= 20 * MIB).await;
     }
     let refused = timeout(SOON, asking.join_next()).await.expect("one of them is refused").expect("one");
     let refused = refused.expect("an answer").must_be(503, "OVERLOADED");

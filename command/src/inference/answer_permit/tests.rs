@@ -10,7 +10,7 @@ const BOUNDS: BodyBounds = BodyBounds { process: 3 * MIB, tenant: 2 * MIB, key: 
 fn permit(memory: &Arc<BodyMemory>, key: u128) -> AnswerPermit {
     let (tenant, key) = (TenantId::from(Uuid::from_u128(1)), KeyId::from(Uuid::from_u128(key)));
     let owner = BodyOwner::of(Some(tenant), Some(key));
-    AnswerPermit::new(memory.permit(owner), Instant::now() + Duration::from_secs(60))
+    AnswerPermit::new(memory.permit(owner), Instant::now() + Duration::from_secs(60), WAIT_MAX)
 }
 
 fn is_refused(grown: Result<(), CallFailure>, wanted: BoundOf) -> bool {
@@ -81,4 +81,22 @@ async fn what_does_not_fit_waits_for_what_is_given_back_and_is_refused_after_fiv
     let began = Instant::now();
     assert!(is_refused(late.grow_to(20_000).await, BoundOf::Key));
     assert_eq!(began.elapsed(), Duration::from_secs(1));
+}
+
+#[test]
+fn an_answer_waits_three_to_five_seconds() {
+    assert_eq!([0, u16::MAX / 2 + 1, u16::MAX].map(|random| wait_drawn_by(random).as_secs()), [3, 4, 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_answers_that_keep_each_other_waiting_one_gives_up_and_the_others_go_on() {
+    let memory = BodyMemory::new(BOUNDS);
+    let [mut patient, mut hasty] =
+        [WAIT_MAX, WAIT_MIN].map(|wait| AnswerPermit { wait_left: wait, ..permit(&memory, 1) });
+    for answer in [&mut patient, &mut hasty] {
+        answer.grow_to(MIB / 2).await.expect("room");
+    }
+    let (goes_on, gives_up) = tokio::join!(patient.grow_to(MIB), async move { hasty.grow_to(MIB).await });
+    assert!(is_refused(gives_up, BoundOf::Key));
+    assert!(goes_on.is_ok(), "{goes_on:?}");
 }

@@ -58,7 +58,7 @@ fn key() -> events::ids::KeyId {
 /// As much memory as any answer may take.
 fn unbounded() -> AnswerPermit {
     let memory = BodyMemory::new(BodyBounds::of_process(1024 * MIB));
-    AnswerPermit::new(memory.permit(BodyOwner::of(None, Some(key()))), Instant::now() + LONG)
+    AnswerPermit::new(memory.permit(BodyOwner::of(None, Some(key()))), Instant::now() + LONG, LONG)
 }
 
 /// Times from now on, in milliseconds.
@@ -149,7 +149,8 @@ async fn a_whole_answer_is_its_chunks_in_their_order() {
 async fn an_answer_is_taken_as_far_as_there_is_memory_for_it() {
     for (room, is_whole) in [(2 * MIB, true), (MIB, false), (64 * 1024, false)] {
         let memory = BodyMemory::new(BodyBounds { process: room, tenant: room, key: room, reserve: 0 });
-        let mut permit = AnswerPermit::new(memory.permit(BodyOwner::of(None, Some(key()))), Instant::now() + LONG);
+        let mut permit =
+            AnswerPermit::new(memory.permit(BodyOwner::of(None, Some(key()))), Instant::now() + LONG, LONG);
         let answer = at_once(&[100_000; 15]).whole(&mut permit).await;
         assert_eq!(answer.as_ref().map(Bytes::len).ok(), is_whole.then_some(1_500_000), "{room}");
         if let Err(failure) = answer {
