@@ -9,7 +9,7 @@ use events::ids::RequestId;
 use events::wire::ErrorCode;
 use serde_json::Value;
 
-use crate::dialect::Metered;
+use crate::dialects::Metered;
 use crate::figures::{Counted, ProviderFigures, RequestFigures, Stage};
 use crate::inference::{Gateway, PlannedTarget};
 use crate::trace::{Attribute, Trace, TraceHeaders, TraceParent};

@@ -46,7 +46,7 @@ use crate::access::AccessRollup;
 use crate::body::memory::{BodyMemory, BodyOwner, BodyPermit};
 use crate::body::{self, BodyError, HeldBody};
 use crate::course::{Arrival, Course};
-use crate::dialect::{ClientRequest, Surface};
+use crate::dialects::{ClientRequest, Surface};
 use crate::error::ledger_unavailable;
 use crate::figures::{RequestFigures, Stage};
 use crate::idempotency;

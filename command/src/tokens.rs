@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::dialect::prompt_texts;
+use crate::dialects::prompt_texts;
 
 /// Prompts that are counted at a time: it is processor time, and nobody needs it who has money.
 const COUNTED_AT_ONCE: usize = 1;

@@ -12,7 +12,7 @@ use axum::response::Response;
 use command::access::AccessRollup;
 use command::auth::Authenticator;
 use command::course::Arrival;
-use command::dialect::{ErrorForm, Surface};
+use command::dialects::{ErrorForm, Surface};
 use command::inference::{POSITION_HEADER, REQUEST_ID_HEADER};
 use command::limits::{BindingLimits, LetIn, RateLimiter};
 use command::reply;

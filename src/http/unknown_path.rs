@@ -2,7 +2,7 @@
 //! or Anthropic's APIs ask for is named as what it is, with what this version has instead; any other probably has a wrong
 //! base URL in front.
 
-use command::dialect::ErrorForm;
+use command::dialects::ErrorForm;
 use events::wire::{ErrorCode, Refusal};
 use http::header::ALLOW;
 use http::{HeaderMap, Method};

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use command::dialect::{ErrorForm, error_body};
+use command::dialects::{ErrorForm, error_body};
 use events::wire::{ErrorCode, Refusal};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};

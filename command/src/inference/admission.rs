@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::plan::Plan;
 use super::{Gateway, not_admitted};
-use crate::dialect::ClientRequest;
+use crate::dialects::ClientRequest;
 use crate::hex;
 use crate::idempotency::fingerprint;
 

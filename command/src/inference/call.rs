@@ -22,8 +22,8 @@ use super::turn::Turn;
 use super::{Gateway, REQUEST_ID_HEADER};
 use crate::body::buffer::BodyBuffer;
 use crate::body::memory::BoundOf;
-use crate::dialect::{REFUSAL_BYTES_MAX, UpstreamDialect, UpstreamFault, read_refusal};
-use crate::simulator::{SimulatedBody, Simulator};
+use crate::dialects::upstreams::simulator::{SimulatedBody, Simulator};
+use crate::dialects::{REFUSAL_BYTES_MAX, UpstreamDialect, UpstreamFault, read_refusal};
 use crate::trace::TraceHeaders;
 use crate::upstream::{RequestBody, ResponseBody, SendError};
 

@@ -7,7 +7,7 @@ use events::event::admin::Provider;
 use projections::tables::Tables;
 
 use super::{Gateway, TABLES_WAIT_MAX};
-use crate::dialect::{Redactor, may_be_secret};
+use crate::dialects::{Redactor, may_be_secret};
 use crate::secrets::{Secret, VaultError};
 
 /// A provider cannot be called.

@@ -8,8 +8,8 @@ use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Operation};
 use serde_json::json;
 
-use crate::chat::described;
-use crate::dialect::openai_refusal;
+use crate::dialects::openai_refusal;
+use crate::dialects::surfaces::native::described;
 use crate::idempotency::IDEMPOTENCY_HEADER;
 
 const OPENAI: Wording = Wording { name: "OpenAiError", body: openai_refusal };

@@ -24,7 +24,7 @@ use super::{
     whole,
 };
 use crate::body::memory::BodyPermit;
-use crate::dialect::{ClientRequest, Relay, UpstreamFault};
+use crate::dialects::{ClientRequest, Relay, UpstreamFault};
 
 /// What a stream may say before it says something: roles, opening events, reports. It is kept until then.
 const PREAMBLE_BYTES_MAX: usize = 256 * 1024;

@@ -7,7 +7,7 @@ use events::wire::{ErrorCode, Refusal};
 
 use super::credentials::Credentials;
 use crate::body::memory::BoundOf;
-use crate::dialect::{Rejection, UpstreamFault, UpstreamRefusal, UpstreamRefusalKind};
+use crate::dialects::{Rejection, UpstreamFault, UpstreamRefusal, UpstreamRefusalKind};
 use crate::upstream::SendError;
 
 /// A wait that is short enough to be sat out on the same target.

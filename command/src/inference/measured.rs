@@ -6,7 +6,7 @@ use events::money::{NanoUsd, Rates};
 use events::usage::{TokenClasses, Usage, UsageSource};
 
 use super::plan::Plan;
-use crate::dialect::Metered;
+use crate::dialects::Metered;
 
 /// Usage above so many times what the request was bounded by is not believed.
 const PLAUSIBLE_TIMES: u64 = 4;

@@ -17,7 +17,7 @@ use projections::tables::{Offer, Tables};
 
 use super::bound::Bound;
 use super::order;
-use crate::dialect::{CapField, ClientRequest, OutboundTarget, UpstreamDialect};
+use crate::dialects::{CapField, ClientRequest, OutboundTarget, UpstreamDialect};
 
 /// A target that may serve the request, with the price it would be billed at.
 #[derive(Clone, Debug)]

@@ -22,7 +22,7 @@ use super::plan::{Plan, PlannedTarget};
 use super::{Gateway, Way};
 use crate::body::memory::BodyOwner;
 use crate::course::Course;
-use crate::dialect::{ClientRequest, FinishReason, Metered, Receipt, Relay, WholeAnswer};
+use crate::dialects::{ClientRequest, FinishReason, Metered, Receipt, Relay, WholeAnswer};
 use crate::figures::{Counted, Stage};
 use crate::limits::LetIn;
 use crate::trace::TraceHeaders;

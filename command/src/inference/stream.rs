@@ -17,7 +17,7 @@ use super::plan::PlannedTarget;
 use super::running::Running;
 use super::watched::Watched;
 use super::{BACKEND_HEADER, Gateway, POSITION_HEADER, not_ended};
-use crate::dialect::{Relay, Surface, stream_error};
+use crate::dialects::{Relay, Surface, stream_error};
 use crate::figures::Counted;
 
 /// More is not gathered before it goes to the client.

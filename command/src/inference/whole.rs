@@ -16,7 +16,7 @@ use super::call::call;
 use super::failure::CallFailure;
 use super::plan::PlannedTarget;
 use super::running::Running;
-use crate::dialect::{FailedAnswer, Surface, WholeAnswer, read_whole};
+use crate::dialects::{FailedAnswer, Surface, WholeAnswer, read_whole};
 use crate::upstream::Transmission;
 
 /// A whole answer, and what it is counted with.

@@ -23,7 +23,7 @@ use crate::admin::fields::{Field, FieldError, Fields, Patched};
 use crate::admin::life::{AdminAggregate, Life};
 use crate::admin::provider::{ChangeProvider, ProviderCommand, ProviderError, next_generation};
 use crate::admin::routes::{Administered, Plan};
-use crate::dialect::unpriced_fields;
+use crate::dialects::unpriced_fields;
 use crate::error::CommandError;
 use crate::secrets::Secret;
 use crate::secrets::vault::{DataKeyScope, Sealed};

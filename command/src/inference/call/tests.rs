@@ -94,7 +94,7 @@ fn sent() -> Credentials {
 #[test]
 fn what_the_upstream_was_sent_is_redacted_of_what_it_says_inside_its_answer() {
     let said = r#"{"error":{"code":400,"message":"no gw-7Hq2xVt9LmBz4KpWs8Rn for team-9f3c1b here"}}"#;
-    let answer = crate::dialect::read_whole(UpstreamDialect::OpenAi, crate::dialect::Surface::Native, said.into());
+    let answer = crate::dialects::read_whole(UpstreamDialect::OpenAi, crate::dialects::Surface::Native, said.into());
     let failure = at_once(&[]).fault(answer.err().expect("it is an error").fault);
     let Cause::Rejected(rejection) = failure.cause else { panic!("{failure:?}") };
     assert_eq!(rejection.message.as_deref(), Some("no [redacted] for [redacted] here"));

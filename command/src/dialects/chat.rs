@@ -1,0 +1,167 @@
+//! A chat free of any dialect: what every translation between a surface and an upstream goes through.
+
+pub mod answer;
+pub mod read;
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+pub use answer::{OutputBlock, ToolCall};
+
+/// A chat request, free of any dialect.
+#[derive(Clone, Debug, Default)]
+pub struct ChatRequest {
+    /// As the client named it: a frontend model.
+    pub model: String,
+    pub messages: Vec<Message>,
+    pub max_output_tokens: Option<u64>,
+    /// A JSON number with the digits it came with.
+    pub temperature: Option<Box<RawValue>>,
+    /// A JSON number with the digits it came with.
+    pub top_p: Option<Box<RawValue>>,
+    pub stop: Vec<String>,
+    pub stream: bool,
+    pub tools: Vec<Tool>,
+    pub tool_choice: Option<ToolChoice>,
+    /// False: at most one tool call an answer.
+    pub parallel_tool_calls: Option<bool>,
+    pub response_format: Option<ResponseFormat>,
+    pub reasoning: Option<Reasoning>,
+    /// At most 16 pairs; kept in the event, never sent upstream.
+    pub metadata: BTreeMap<String, String>,
+    /// The client's name for its own user, where its dialect has one.
+    pub user: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    System,
+    User,
+    Assistant,
+    Tool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub role: Role,
+    pub content: Vec<Block>,
+}
+
+/// One piece of a message.
+#[derive(Clone, Debug)]
+pub enum Block {
+    Text(String),
+    Image(Image),
+    ToolCall(ToolCall),
+    ToolResult(ToolResult),
+    Reasoning(ReasoningBlock),
+}
+
+/// A picture in a message.
+#[derive(Clone, Debug)]
+pub struct Image {
+    pub source: ImageSource,
+    /// `low`, `high`, `auto` … where the client says how closely to look.
+    pub detail: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub enum ImageSource {
+    /// `http` or `https`: the provider fetches it.
+    Url(String),
+    /// Of a media type for which [`is_image`] holds.
+    Inline { media_type: String, base64: String },
+}
+
+/// What the URL of an image is. Its scheme, its media type and `;base64` have no case.
+pub enum ImageUrl<'a> {
+    /// `http` or `https`.
+    Remote,
+    /// `data:` of a media type for which [`is_image`] holds; `base64` is `None` where it is written in another way.
+    Inline { media_type: &'a str, base64: Option<&'a str> },
+}
+
+impl<'a> ImageUrl<'a> {
+    /// `None` where it is the URL of something else, or none.
+    pub fn of(url: &'a str) -> Option<Self> {
+        if ["https://", "http://"].iter().any(|scheme| without_prefix(url, scheme).is_some()) {
+            return Some(Self::Remote);
+        }
+        let (head, data) = without_prefix(url, "data:")?.split_once(',')?;
+        let in_base64 = head.len().checked_sub(BASE64.len()).and_then(|at| head.split_at_checked(at));
+        let in_base64 = in_base64.filter(|(_, mark)| mark.eq_ignore_ascii_case(BASE64));
+        let media_type = in_base64.map_or(head, |(media_type, _)| media_type);
+        is_image(media_type).then_some(Self::Inline { media_type, base64: in_base64.map(|_| data) })
+    }
+}
+
+const BASE64: &str = ";base64";
+
+fn without_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let (begins, rest) = text.split_at_checked(prefix.len())?;
+    begins.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+/// Whether a media type is one of images. Others may be taken for documents, whose pages nobody can count.
+pub fn is_image(media_type: &str) -> bool {
+    media_type.get(..6).is_some_and(|top| top.eq_ignore_ascii_case("image/"))
+}
+
+/// What a tool said.
+#[derive(Clone, Debug)]
+pub struct ToolResult {
+    /// Of the call that it answers.
+    pub id: String,
+    /// Text and images alone. JSON that the client gave is here as its text.
+    pub content: Vec<Block>,
+    pub is_error: bool,
+}
+
+/// Thoughts of an earlier answer. They go back only to a dialect that takes them, and only with what proves them.
+#[derive(Clone, Debug)]
+pub struct ReasoningBlock {
+    pub text: String,
+    /// The provider's proof that the thought is its own; without it Anthropic refuses the block.
+    pub signature: Option<String>,
+    /// A thought that the provider gave encrypted.
+    pub redacted: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Tool {
+    pub name: String,
+    pub description: Option<String>,
+    /// JSON Schema, as it came.
+    pub parameters: Option<Box<RawValue>>,
+    /// The provider guarantees that arguments satisfy the schema.
+    pub strict: Option<bool>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToolChoice {
+    Auto,
+    None,
+    Required,
+    Named(String),
+}
+
+#[derive(Clone, Debug)]
+pub enum ResponseFormat {
+    Text,
+    JsonObject,
+    JsonSchema {
+        name: Option<String>,
+        /// JSON Schema, as it came.
+        schema: Box<RawValue>,
+        strict: Option<bool>,
+    },
+}
+
+/// How much the model may think before it answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reasoning {
+    /// `none`, `minimal`, `low`, `medium`, `high`, `xhigh`, `max`; which of them a model knows is its provider's affair.
+    Effort(String),
+    BudgetTokens(u64),
+}

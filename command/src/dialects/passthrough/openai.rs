@@ -1,0 +1,9 @@
+//! OpenAI Chat Completions on both sides.
+
+mod answer;
+mod edit;
+mod stream;
+
+pub use answer::OpenAiAnswer;
+pub use edit::edited_body;
+pub use stream::Passthrough;

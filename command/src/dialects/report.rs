@@ -1,0 +1,288 @@
+//! A provider's reports of one answer's usage, as one object. A stream may report with every chunk: reports wait as they
+//! came, and are merged many at a time, at a cost that depends on their own length.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use super::json::{self, Cursor, DEPTH_MAX, JsonFault, Kind, State};
+use super::work;
+
+/// Bytes of a report, and of all of them together. A longer one is none: it would be recorded for ever.
+pub const REPORT_BYTES_MAX: usize = 8 * 1024;
+/// What is above this counts as this: no request has so many tokens, and no sum of such counts comes near 64 bits.
+pub const COUNT_MAX: u64 = 1_000_000_000_000;
+/// What a report says in all, and the sides that it is made of.
+const TOTAL: &str = "total_tokens";
+const SIDES: [&str; 2] = ["prompt_tokens", "completion_tokens"];
+/// Stands behind each report that waits, and in no JSON.
+const END: char = '\0';
+
+/// A reported count: whole, or a float without a fraction to speak of (Cohere writes `12.0`), rounded up. `None` for
+/// what is negative or no number: not reported is not zero.
+pub fn count(value: &str) -> Option<u64> {
+    let count = json::integer(value).or_else(|| rounded_up(value))?;
+    Some(count.min(COUNT_MAX))
+}
+
+/// What 64 bits do not hold is as large as they allow.
+fn rounded_up(text: &str) -> Option<u64> {
+    let number: f64 = text.parse().ok()?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is not negative, and saturates")]
+    (number >= 0.0).then(|| number.ceil() as u64)
+}
+
+/// All reports so far. A single one stays as it came. What is kept is text: a tree of its members takes twenty times the
+/// room.
+#[derive(Clone, Debug, Default)]
+pub struct Reports {
+    merged: Option<Box<str>>,
+    /// Those that came since, each with its [`END`].
+    waiting: String,
+}
+
+#[derive(Clone, Debug)]
+enum Node {
+    Object {
+        members: BTreeMap<String, Node>,
+        /// Its length as JSON, with a comma after each member.
+        bytes: usize,
+    },
+    /// As it is written.
+    Other(Box<str>),
+}
+
+impl Reports {
+    /// Adds a report: the later figure wins, member by member; null never replaces a figure. A total goes when a side of it
+    /// is reported anew without one: it is not the total of that. False, and nothing is added, for one that is too long or
+    /// no object. Where all are too long together, the later stands alone.
+    pub fn add(&mut self, report: &str) -> bool {
+        if report.len() > REPORT_BYTES_MAX || json::kind(report) != Kind::Object {
+            return false;
+        }
+        if self.waiting.len() + report.len() > REPORT_BYTES_MAX {
+            self.merged = self.whole().map(Into::into);
+            self.waiting.clear();
+        }
+        work::steps(report.len());
+        self.waiting.push_str(report);
+        self.waiting.push(END);
+        true
+    }
+
+    /// One object of all of them; `None` before the first.
+    pub fn whole(&self) -> Option<String> {
+        let (mut merged, mut last) = (None::<Node>, self.merged.as_deref());
+        for report in self.waiting.split_terminator(END) {
+            let earlier = merged.take().or_else(|| Node::read(last?).ok());
+            merged = earlier.and_then(|earlier| {
+                let report = Node::read(report).ok()?;
+                let merged = earlier.without_stale_total(&report).with(report);
+                (merged.bytes() <= REPORT_BYTES_MAX).then_some(merged)
+            });
+            last = Some(report);
+        }
+        let Some(merged) = merged else { return last.map(str::to_owned) };
+        let mut out = String::with_capacity(merged.bytes());
+        merged.write(&mut out);
+        work::steps(out.len());
+        Some(out)
+    }
+
+    /// What is kept.
+    #[cfg(test)]
+    pub fn held_bytes(&self) -> usize {
+        self.merged.as_deref().map_or(0, str::len) + self.waiting.capacity()
+    }
+}
+
+impl Node {
+    fn read(text: &str) -> Result<Self, JsonFault> {
+        Self::at(&mut Cursor::new(text), DEPTH_MAX)
+    }
+
+    /// The value at the cursor, in one pass: objects in objects would be read as often as they are deep.
+    fn at(cursor: &mut Cursor<'_>, depth_left: u32) -> Result<Self, JsonFault> {
+        let start = cursor.at;
+        work::steps(1);
+        if cursor.peek() != Some(b'{') {
+            let text = cursor.element()?;
+            work::steps(text.len());
+            return Ok(Self::Other(cursor.slice(&text).into()));
+        }
+        let depth_left = depth_left.checked_sub(1).ok_or(JsonFault::TooDeep)?;
+        let (mut members, mut bytes, mut state) = (BTreeMap::new(), 2, State::Before);
+        while cursor.advance(&mut state, b'{', b'}')? {
+            let name = cursor.key()?;
+            let name = json::string(cursor.slice(&name)).ok_or(JsonFault::Syntax(start))?;
+            let node = Self::at(cursor, depth_left)?;
+            // Of two under one name the first counts.
+            if let Entry::Vacant(place) = members.entry(name.into_owned()) {
+                bytes += member_bytes(place.key(), &node);
+                place.insert(node);
+            }
+        }
+        Ok(Self::Object { members, bytes })
+    }
+
+    const fn bytes(&self) -> usize {
+        match self {
+            Self::Object { bytes, .. } => *bytes,
+            Self::Other(text) => text.len(),
+        }
+    }
+
+    fn without_stale_total(self, later: &Self) -> Self {
+        let is_stale = SIDES.iter().any(|side| later.has_figure(side)) && !later.has_figure(TOTAL);
+        match self {
+            Self::Object { mut members, mut bytes } if is_stale => {
+                if let Some(total) = members.remove(TOTAL) {
+                    bytes -= member_bytes(TOTAL, &total);
+                }
+                Self::Object { members, bytes }
+            }
+            current => current,
+        }
+    }
+
+    /// Whether a report has a member of this name that is not null.
+    fn has_figure(&self, name: &str) -> bool {
+        let Self::Object { members, .. } = self else { return false };
+        members.get(name).is_some_and(|figure| !matches!(figure, Self::Other(text) if &**text == "null"))
+    }
+
+    fn with(self, later: Self) -> Self {
+        match (self, later) {
+            (earlier, Self::Other(text)) if &*text == "null" => earlier,
+            (Self::Object { mut members, mut bytes }, Self::Object { members: newer, .. }) => {
+                for (name, node) in newer {
+                    work::steps(1);
+                    let node = match members.remove(&name) {
+                        Some(earlier) => {
+                            bytes -= member_bytes(&name, &earlier);
+                            earlier.with(node)
+                        }
+                        None => node,
+                    };
+                    bytes += member_bytes(&name, &node);
+                    members.insert(name, node);
+                }
+                Self::Object { members, bytes }
+            }
+            (_, later) => later,
+        }
+    }
+
+    fn write(&self, out: &mut String) {
+        match self {
+            Self::Object { members, .. } => {
+                for (at, (name, node)) in members.iter().enumerate() {
+                    out.push(if at == 0 { '{' } else { ',' });
+                    out.push_str(&serde_json::Value::from(name.as_str()).to_string());
+                    out.push(':');
+                    node.write(out);
+                }
+                out.push_str(if members.is_empty() { "{}" } else { "}" });
+            }
+            Self::Other(text) => out.push_str(text),
+        }
+    }
+}
+
+/// Quotes, colon and comma included.
+fn member_bytes(name: &str, node: &Node) -> usize {
+    let escaped = |byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0C => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    name.bytes().map(escaped).sum::<usize>() + 4 + node.bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merged(reports: &[&str]) -> String {
+        let mut all = Reports::default();
+        assert!(reports.iter().all(|report| all.add(report)));
+        all.whole().expect("a report")
+    }
+
+    #[test]
+    fn merging_takes_the_later_figure_unless_it_is_null() {
+        let merged = merged(&[r#"{"a":1,"d":{"x":1.10,"y":2},"n":5}"#, r#"{"d":{"y":3,"z":4},"n":null,"e":0}"#]);
+        assert_eq!(merged, r#"{"a":1,"d":{"x":1.10,"y":3,"z":4},"e":0,"n":5}"#);
+    }
+
+    #[test]
+    fn a_total_goes_with_the_sides_that_it_is_of() {
+        let first = r#"{"completion_tokens":1,"prompt_tokens":20,"total_tokens":21,"x":1}"#;
+        for (later, wanted) in [
+            (r#"{"completion_tokens":9}"#, r#"{"completion_tokens":9,"prompt_tokens":20,"x":1}"#),
+            (
+                r#"{"prompt_tokens":9,"total_tokens":null}"#,
+                r#"{"completion_tokens":1,"prompt_tokens":9,"total_tokens":null,"x":1}"#,
+            ),
+            (r#"{"completion_tokens":null}"#, first),
+            (r#"{"x":1}"#, first),
+            (r#"{"total_tokens":30}"#, r#"{"completion_tokens":1,"prompt_tokens":20,"total_tokens":30,"x":1}"#),
+        ] {
+            assert_eq!(merged(&[first, later]), wanted, "{later}");
+        }
+    }
+
+    #[test]
+    fn a_single_report_stays_as_it_came() {
+        assert_eq!(merged(&[r#"{ "b":1,"a":1.0 , "b":2}"#]), r#"{ "b":1,"a":1.0 , "b":2}"#);
+    }
+
+    #[test]
+    fn reports_take_no_more_room_than_their_text() {
+        let of_many_names = |first: usize| {
+            let members = (first..).take(900).map(|number| format!(r#""{number:x}":0"#)).collect::<Vec<_>>();
+            format!("{{{}}}", members.join(","))
+        };
+        let mut all = Reports::default();
+        for report in [of_many_names(0), of_many_names(0), "{}".to_owned(), of_many_names(450)] {
+            assert!(all.add(&report), "{}", report.len());
+            assert!(all.held_bytes() <= 3 * REPORT_BYTES_MAX, "{} bytes are held", all.held_bytes());
+        }
+        for _ in 0..5_000 {
+            all.add("{}");
+            assert!(all.held_bytes() <= 3 * REPORT_BYTES_MAX, "{} bytes are held", all.held_bytes());
+        }
+    }
+
+    #[test]
+    fn a_report_of_eight_kibibytes_is_one_and_a_longer_one_is_none() {
+        let of = |bytes: usize| format!(r#"{{"x":"{}"}}"#, "x".repeat(bytes - r#"{"x":""}"#.len()));
+        let mut all = Reports::default();
+        assert!(!all.add(&of(8_193)) && all.add(&of(8_192)));
+        assert_eq!(all.whole(), Some(of(8_192)));
+    }
+
+    #[test]
+    fn what_was_said_once_is_kept_however_often_something_else_is() {
+        let mut all = Reports::default();
+        assert!(all.add(r#"{"once":1}"#));
+        for number in 0..3_000 {
+            assert!(all.add(&format!(r#"{{"again":{number}}}"#)));
+        }
+        assert_eq!(all.whole().as_deref(), Some(r#"{"again":2999,"once":1}"#));
+    }
+
+    #[test]
+    fn what_is_beyond_measure_is_left_out_and_the_length_of_the_rest_is_known() {
+        let mut all = Reports::default();
+        assert!(!all.add("7") && !all.add(&format!(r#"{{"x":"{}"}}"#, "x".repeat(REPORT_BYTES_MAX))));
+        assert_eq!(all.whole(), None);
+        let long = "x".repeat(REPORT_BYTES_MAX / 4);
+        for number in 0..9 {
+            assert!(all.add(&format!(r#"{{"\u0001\n\"é{number}":"{long}","o":{{"a":{number}}}}}"#)));
+            let whole = all.whole().expect("a report");
+            assert!(whole.len() <= REPORT_BYTES_MAX && whole.contains(&format!(r#""a":{number}"#)), "{whole}");
+            // A comma after every member, of which the last of each object has none.
+            assert_eq!(Node::read(&whole).map(|merged| merged.bytes()), Ok(whole.len() + 2));
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The native surface: its whole answer, and its stream of `output.delta`, `output.tool_call` and `completed`.
+
+pub mod described;
+mod read;
+
+use bytes::{BufMut, BytesMut};
+use events::money::NanoUsd;
+use events::usage::Usage;
+use serde::Serialize;
+
+use crate::dialects::chat::OutputBlock;
+use crate::dialects::delta::{Delta, DeltaKind};
+use crate::dialects::{FinishReason, Receipt, json, work};
+
+pub use read::read;
+
+/// Writes an answer as native events.
+#[derive(Default)]
+pub struct EventWriter {
+    /// Id and name of each call, repeated on every piece of it.
+    calls: Vec<(String, String)>,
+}
+
+#[derive(Serialize)]
+struct OutputDelta<'a> {
+    index: usize,
+    r#type: &'static str,
+    text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redacted: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct OutputToolCall<'a> {
+    index: usize,
+    id: &'a str,
+    name: &'a str,
+    arguments_delta: &'a str,
+}
+
+impl EventWriter {
+    pub fn write(&mut self, delta: &Delta<'_>, out: &mut BytesMut) {
+        let index = delta.block;
+        let reasoning = |text| OutputDelta { index, r#type: "reasoning", text, signature: None, redacted: None };
+        match delta.kind {
+            DeltaKind::Text(text) => {
+                put_event(out, "output.delta", &OutputDelta { r#type: "text", ..reasoning(text) });
+            }
+            DeltaKind::Reasoning(text) => put_event(out, "output.delta", &reasoning(text)),
+            DeltaKind::Signature(signature) => {
+                put_event(out, "output.delta", &OutputDelta { signature: Some(signature), ..reasoning("") });
+            }
+            DeltaKind::Redacted(data) => {
+                put_event(out, "output.delta", &OutputDelta { redacted: Some(data), ..reasoning("") });
+            }
+            DeltaKind::CallBegins { id, name, .. } => {
+                self.calls.push((id.to_owned(), name.to_owned()));
+                put_event(out, "output.tool_call", &OutputToolCall { index, id, name, arguments_delta: "" });
+            }
+            DeltaKind::CallArguments { ordinal, piece } => {
+                let (id, name) = self.calls.get(ordinal).map_or(("", ""), |(id, name)| (id, name));
+                put_event(out, "output.tool_call", &OutputToolCall { index, id, name, arguments_delta: piece });
+            }
+            DeltaKind::Finish(_) => {}
+        }
+    }
+
+    #[cfg(test)]
+    pub fn held_bytes(&self) -> usize {
+        let call = |(id, name): &(String, String)| size_of::<(String, String)>() + id.capacity() + name.capacity();
+        self.calls.iter().map(call).sum()
+    }
+
+    /// `completed`: the whole answer without its output.
+    pub fn close(receipt: &Receipt<'_>, out: &mut BytesMut) {
+        put_event(out, "completed", &Answer::of(receipt, None));
+    }
+}
+
+/// `event:` and `data:` of one event. The data is one line.
+pub fn put_event(out: &mut BytesMut, name: &str, data: &(impl Serialize + ?Sized)) {
+    let mut text = Vec::with_capacity(128);
+    json::push(&mut text, data);
+    work::steps(text.len());
+    out.reserve(text.len() + name.len() + 16);
+    out.put_slice(b"event: ");
+    out.put_slice(name.as_bytes());
+    out.put_slice(b"\ndata: ");
+    out.put_slice(&text);
+    out.put_slice(b"\n\n");
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    request_id: &'a str,
+    model: &'a str,
+    backend: Backend<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<&'a [OutputBlock]>,
+    finish_reason: FinishReason,
+    usage: &'a Usage,
+    cost_usd: NanoUsd,
+    price_version: u64,
+    ledger: Ledger,
+}
+
+#[derive(Serialize)]
+struct Backend<'a> {
+    provider: &'a str,
+    model: &'a str,
+}
+
+#[derive(Serialize)]
+struct Ledger {
+    admitted_position: u64,
+    settled_position: u64,
+    held_usd: NanoUsd,
+}
+
+impl<'a> Answer<'a> {
+    const fn of(receipt: &Receipt<'a>, output: Option<&'a [OutputBlock]>) -> Self {
+        Self {
+            request_id: receipt.request_id,
+            model: receipt.frontend_model,
+            backend: Backend { provider: receipt.provider, model: receipt.backend_model },
+            output,
+            finish_reason: receipt.finish_reason,
+            usage: receipt.usage,
+            cost_usd: receipt.cost_usd,
+            price_version: receipt.price_version,
+            ledger: Ledger {
+                admitted_position: receipt.admitted_position,
+                settled_position: receipt.settled_position,
+                held_usd: receipt.held_usd,
+            },
+        }
+    }
+}
+
+/// The whole native answer.
+pub fn answer(output: &[OutputBlock], receipt: &Receipt<'_>, out: &mut Vec<u8>) {
+    json::push(out, &Answer::of(receipt, Some(output)));
+}
