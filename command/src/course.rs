@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use events::event::admin::ProviderKind;
 use events::event::inference::InferenceEnded;
 use events::ids::RequestId;
 use events::wire::ErrorCode;
-use serde_json::Value;
 
 use crate::dialects::Metered;
 use crate::figures::{Counted, ProviderFigures, RequestFigures, Stage};
@@ -39,7 +37,7 @@ pub struct Course {
 /// A call to an upstream.
 struct Call {
     began: Instant,
-    kind: ProviderKind,
+    provider_name: &'static str,
     figures: Arc<ProviderFigures>,
 }
 
@@ -107,13 +105,13 @@ impl Course {
 
     pub fn call_begins(&mut self, target: &PlannedTarget) -> Instant {
         let began = Instant::now();
-        let kind = target.provider.kind;
+        let provider_name = target.upstream().telemetry_name;
         let figures = self.figures.provider(&target.provider);
         figures.calls.inc();
-        self.call = Some(Call { began, kind, figures });
+        self.call = Some(Call { began, provider_name, figures });
         if let Some(recording) = self.trace.recording() {
             let call = recording.call_begins(&format!("call {}", target.name));
-            call.text("gen_ai.provider.name", system(kind));
+            call.text("gen_ai.provider.name", provider_name);
             call.text("ledgerway.provider", &*target.backend.provider);
             call.text("ledgerway.backend_model", &*target.backend.model);
         }
@@ -167,7 +165,7 @@ impl Course {
         let Some(recording) = self.trace.recording() else { return };
         let root = recording.root();
         if let Some(call) = &self.call {
-            root.text("gen_ai.provider.name", system(call.kind));
+            root.text("gen_ai.provider.name", call.provider_name);
         }
         if let Some(backend) = &ended.backend {
             root.text("ledgerway.backend", format!("{}/{}", backend.provider, backend.model));
@@ -210,10 +208,4 @@ impl Course {
     pub fn trace_headers(&self) -> TraceHeaders {
         self.trace.headers()
     }
-}
-
-/// As the conventions for generative AI name it, where they do: `openai`, `anthropic`.
-fn system(kind: ProviderKind) -> String {
-    let word = serde_json::to_value(kind).ok();
-    word.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned()
 }

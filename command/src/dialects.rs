@@ -12,6 +12,7 @@ pub mod surfaces;
 pub mod upstreams;
 
 mod delta;
+mod framing;
 mod passthrough;
 mod prompt;
 mod redaction;
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use json::JsonFault;
+use passthrough::Passthrough;
 use report::Reports;
 
 pub use prompt::prompt_texts;
@@ -40,7 +42,8 @@ pub use relay::Relay;
 pub use request::ClientRequest;
 pub use sse::EVENT_BYTES_MAX;
 pub use upstreams::{
-    REFUSAL_BYTES_MAX, RETRY_AFTER_MAX, Rejection, UpstreamRefusal, UpstreamRefusalKind, UpstreamWords, read_refusal,
+    ProviderKind, REFUSAL_BYTES_MAX, RETRY_AFTER_MAX, Rejection, UpstreamRefusal, UpstreamRefusalKind, UpstreamWords,
+    read_refusal,
 };
 pub use whole::{FailedAnswer, WholeAnswer, read_whole};
 
@@ -61,13 +64,14 @@ impl Surface {
             Self::OpenAi => "openai",
         }
     }
-}
 
-/// What the upstream speaks. The simulator speaks OpenAI, in process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum UpstreamDialect {
-    OpenAi,
-    Anthropic,
+    /// The dialect that it shares with upstreams, so that requests and answers can go through as they are.
+    const fn passthrough(self) -> Option<Passthrough> {
+        match self {
+            Self::Native => None,
+            Self::OpenAi => Some(Passthrough::OpenAi),
+        }
+    }
 }
 
 /// What one target needs to be asked.
@@ -183,12 +187,9 @@ impl Metered {
     }
 
     /// Reads what was reported so far. Not done with every report: its cost is that of all of them.
-    fn read_reports(&mut self, dialect: UpstreamDialect) {
+    fn read_reports(&mut self, kind: ProviderKind) {
         let Some(reports) = self.reports.whole() else { return };
-        let (all, input) = match dialect {
-            UpstreamDialect::OpenAi => upstreams::openai::reported(&reports),
-            UpstreamDialect::Anthropic => upstreams::anthropic::reported(&reports),
-        };
+        let (all, input) = (upstreams::of(kind).reported)(&reports);
         self.reported = all.filter(|_| self.is_output_reported);
         self.reported_input = input;
         self.provider_usage = RawValue::from_string(reports).ok();

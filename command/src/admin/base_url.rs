@@ -1,8 +1,6 @@
 //! The address of an upstream, as far as it can be judged before it is resolved. What it resolves to is judged again,
 //! at every connection, by the guard of the upstream client.
 
-use events::event::admin::ProviderKind;
-
 use crate::upstream::guard;
 
 /// Why a text is no upstream's address.
@@ -34,16 +32,6 @@ pub fn normal_form(text: &str) -> Result<String, BaseUrlError> {
         return Err(BaseUrlError::Extra);
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
-}
-
-/// What is called is added to a base URL: one that has its beginning already would call it twice.
-pub fn overlaps(kind: ProviderKind, base_url: &str) -> Option<&'static str> {
-    let ends_of_kind: &[&'static str] = match kind {
-        ProviderKind::Openai => &["/chat/completions", "/completions", "/responses", "/models"],
-        ProviderKind::Anthropic => &["/v1/messages", "/v1"],
-        ProviderKind::Simulator => &[],
-    };
-    ends_of_kind.iter().find(|end| base_url.ends_with(**end)).copied()
 }
 
 /// Whether the address itself says that it must not be called: a literal IP address that the guard forbids, or this
@@ -99,21 +87,6 @@ mod tests {
             ("https://example.com#x", BaseUrlError::Extra),
         ] {
             assert_eq!(normal_form(text), Err(error), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_a_call_adds_is_not_in_the_address_already() {
-        for (kind, text, overlap) in [
-            (ProviderKind::Openai, "https://api.openai.com/v1", None),
-            (ProviderKind::Openai, "https://api.openai.com", None),
-            (ProviderKind::Openai, "https://api.openai.com/v1/chat/completions", Some("/chat/completions")),
-            (ProviderKind::Anthropic, "https://api.anthropic.com", None),
-            (ProviderKind::Anthropic, "https://proxy.example.com/anthropic", None),
-            (ProviderKind::Anthropic, "https://api.anthropic.com/v1", Some("/v1")),
-            (ProviderKind::Anthropic, "https://api.anthropic.com/v1/messages", Some("/v1/messages")),
-        ] {
-            assert_eq!(overlaps(kind, text), overlap, "{text}");
         }
     }
 

@@ -8,6 +8,7 @@ use events::ids::ProviderId;
 use crate::admin::base_url;
 use crate::admin::fields::Patched;
 use crate::admin::life::{Life, LifeError, admin_aggregate};
+use crate::dialects::upstreams::{self, Transport};
 
 /// What can be done to a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +119,8 @@ fn decide(life: &Life<Provider>, command: ProviderCommand) -> Result<Vec<Provide
 
 /// An address that is given now. What was given before this was asked may stay as it is.
 fn fits(kind: ProviderKind, given: Option<&str>) -> Result<(), ProviderError> {
-    match given.and_then(|address| base_url::overlaps(kind, address)) {
+    let endpoint = upstreams::of(kind).endpoint();
+    match given.and_then(|address| endpoint?.wrong_end_of(address)) {
         Some(overlap) => Err(ProviderError::AddressOverlaps(overlap)),
         None => Ok(()),
     }
@@ -138,15 +140,16 @@ fn keeps_its_secret_to_itself(current: &Provider, change: &ChangeProvider) -> Re
 
 /// Rules over several fields, which hold after every command.
 fn sound(provider: Provider) -> Result<Provider, ProviderError> {
-    match (provider.kind, &provider.base_url) {
-        (ProviderKind::Simulator, Some(_)) => Err(ProviderError::BaseUrlOfSimulator),
-        (ProviderKind::Simulator, None) if provider.secret_generation > 0 => Err(ProviderError::SecretOfSimulator),
-        (ProviderKind::Simulator, None) => Ok(provider),
-        (ProviderKind::Openai | ProviderKind::Anthropic, None) => Err(ProviderError::BaseUrlMissing),
-        (ProviderKind::Anthropic, Some(_)) if !provider.allowed_fields.is_empty() => {
+    let upstream = upstreams::of(provider.kind);
+    match (&upstream.transport, &provider.base_url) {
+        (Transport::InProcess(_), Some(_)) => Err(ProviderError::BaseUrlOfSimulator),
+        (Transport::InProcess(_), None) if provider.secret_generation > 0 => Err(ProviderError::SecretOfSimulator),
+        (Transport::InProcess(_), None) => Ok(provider),
+        (Transport::Http(_), None) => Err(ProviderError::BaseUrlMissing),
+        (Transport::Http(_), Some(_)) if !provider.allowed_fields.is_empty() && !upstream.takes_allowed_fields => {
             Err(ProviderError::AllowedFieldsOfAnthropic)
         }
-        (ProviderKind::Openai | ProviderKind::Anthropic, Some(address)) => {
+        (Transport::Http(_), Some(address)) => {
             if base_url::is_forbidden(address, provider.allow_private_network) {
                 return Err(ProviderError::AddressForbidden);
             }

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use events::event::admin::{
-    Budget, Enforcement, Handles, Key, Model, OutputCapField, Partner, Permission, Price, Provider, ProviderKind,
-    Scope, Strategy, Target, Tenant, User, WhenShort,
+    Budget, Enforcement, Handles, Key, Model, OutputCapField, Partner, Permission, Price, Provider, Scope, Strategy,
+    Target, Tenant, User, WhenShort,
 };
 use events::event::{Actor, Chain, Context, Event};
 use events::ids::{BudgetId, IdMaker, KeyId, ModelId, PartnerId, ProviderId, TenantId, UserId};
@@ -34,6 +34,7 @@ use super::store::{Loaded, Unwritten, Write};
 use super::tenant::TenantCommand;
 use super::user::UserCommand;
 use crate::auth::token::Token;
+use crate::dialects::upstreams::simulator;
 use crate::error::CommandError;
 use crate::secrets::{Secret, SecretFileError, file};
 
@@ -214,7 +215,7 @@ async fn ensure_provider(admin: &AdminState) -> Result<ProviderId, CommandError>
     for number in 1..=shared.len() + 1 {
         let name = if number == 1 { DEV_PROVIDER.to_owned() } else { format!("{DEV_PROVIDER}-{number}") };
         let of_that_name: Vec<_> = shared.iter().filter(|provider| provider.name == name).collect();
-        if let Some(found) = of_that_name.iter().find(|provider| provider.kind == ProviderKind::Simulator) {
+        if let Some(found) = of_that_name.iter().find(|provider| provider.kind == simulator::KIND) {
             return Ok(found.provider_id);
         }
         if of_that_name.is_empty() {
@@ -230,7 +231,7 @@ async fn make_simulator(admin: &AdminState, name: String) -> Result<ProviderId, 
     let made = Provider {
         provider_id: id,
         name,
-        kind: ProviderKind::Simulator,
+        kind: simulator::KIND,
         base_url: None,
         tenant_id: None,
         allow_private_network: false,

@@ -12,11 +12,11 @@ use crate::dialects::chat::read::{BLOCKS_MAX, TOOLS_MAX};
 
 const TOO_LARGE: Result<(), UpstreamFault> = Err(UpstreamFault::TooLarge);
 
-fn whole(dialect: UpstreamDialect, surface: Surface, body: String) -> Result<(), UpstreamFault> {
+fn whole(dialect: ProviderKind, surface: Surface, body: String) -> Result<(), UpstreamFault> {
     read_whole(dialect, surface, Bytes::from(body)).map(|_| ()).map_err(|failed| failed.fault)
 }
 
-fn streamed(dialect: UpstreamDialect, surface: Surface, events: &[String]) -> Result<String, UpstreamFault> {
+fn streamed(dialect: ProviderKind, surface: Surface, events: &[String]) -> Result<String, UpstreamFault> {
     let request = asking(surface, surface == Surface::OpenAi);
     let (mut relay, mut out) = (Relay::new(dialect, &request, REQUEST_ID, MODEL, 0), BytesMut::new());
     for event in events {
@@ -39,23 +39,17 @@ fn a_name_or_an_id_of_a_call_has_256_characters_at_most() {
             let call = json!({ "id": id, "function": { "name": name, "arguments": "{}" } });
             let answer = json!({ "choices": [{ "message": { "tool_calls": [call] } }] }).to_string();
             let chunk = answer.replace("message", "delta");
-            assert_eq!(whole(UpstreamDialect::OpenAi, Surface::Native, answer.clone()), taken);
-            assert_eq!(
-                streamed(UpstreamDialect::OpenAi, Surface::Native, std::slice::from_ref(&chunk)).map(drop),
-                taken
-            );
+            assert_eq!(whole(ProviderKind::Openai, Surface::Native, answer.clone()), taken);
+            assert_eq!(streamed(ProviderKind::Openai, Surface::Native, std::slice::from_ref(&chunk)).map(drop), taken);
             // Where nothing repeats it, it goes through as it came.
-            assert_eq!(whole(UpstreamDialect::OpenAi, Surface::OpenAi, answer), Ok(()));
-            assert!(streamed(UpstreamDialect::OpenAi, Surface::OpenAi, &[chunk]).is_ok_and(|out| out.contains(&long)));
+            assert_eq!(whole(ProviderKind::Openai, Surface::OpenAi, answer), Ok(()));
+            assert!(streamed(ProviderKind::Openai, Surface::OpenAi, &[chunk]).is_ok_and(|out| out.contains(&long)));
             let block = json!({ "type": "tool_use", "id": id, "name": name, "input": {} });
             let begin = json!({ "type": "content_block_start", "index": 0, "content_block": block }).to_string();
             for surface in [Surface::Native, Surface::OpenAi] {
                 let message = json!({ "content": [block] }).to_string();
-                assert_eq!(whole(UpstreamDialect::Anthropic, surface, message), taken);
-                assert_eq!(
-                    streamed(UpstreamDialect::Anthropic, surface, std::slice::from_ref(&begin)).map(drop),
-                    taken
-                );
+                assert_eq!(whole(ProviderKind::Anthropic, surface, message), taken);
+                assert_eq!(streamed(ProviderKind::Anthropic, surface, std::slice::from_ref(&begin)).map(drop), taken);
             }
         }
     }
@@ -66,12 +60,12 @@ fn an_answer_has_1024_blocks_at_most_and_an_event_as_many_pieces() {
     for (count, taken) in [(1024, Ok(())), (1025, TOO_LARGE)] {
         let parts = repeated(r#"{"type":"text","text":"x"}"#, count);
         let answer = format!(r#"{{"choices":[{{"message":{{"content":[{parts}]}}}}]}}"#);
-        assert_eq!(whole(UpstreamDialect::OpenAi, Surface::Native, answer.clone()), taken);
-        assert_eq!(whole(UpstreamDialect::OpenAi, Surface::OpenAi, answer.clone()), Ok(()));
+        assert_eq!(whole(ProviderKind::Openai, Surface::Native, answer.clone()), taken);
+        assert_eq!(whole(ProviderKind::Openai, Surface::OpenAi, answer.clone()), Ok(()));
         let chunk = [answer.replace("message", "delta")];
-        assert_eq!(streamed(UpstreamDialect::OpenAi, Surface::Native, &chunk).map(drop), taken);
-        assert!(streamed(UpstreamDialect::OpenAi, Surface::OpenAi, &chunk).is_ok());
-        assert_eq!(whole(UpstreamDialect::Anthropic, Surface::OpenAi, format!(r#"{{"content":[{parts}]}}"#)), taken);
+        assert_eq!(streamed(ProviderKind::Openai, Surface::Native, &chunk).map(drop), taken);
+        assert!(streamed(ProviderKind::Openai, Surface::OpenAi, &chunk).is_ok());
+        assert_eq!(whole(ProviderKind::Anthropic, Surface::OpenAi, format!(r#"{{"content":[{parts}]}}"#)), taken);
     }
 }
 
@@ -82,7 +76,7 @@ fn a_stream_has_1024_calls_or_blocks_at_most_however_many_events_they_come_in() 
             .map(|number| json!({ "id": format!("c{number}"), "function": { "name": "f", "arguments": "{}" } }))
             .map(|call| json!({ "choices": [{ "delta": { "tool_calls": [call] } }] }).to_string())
             .collect();
-        assert_eq!(streamed(UpstreamDialect::OpenAi, Surface::Native, &calls).map(drop), taken);
+        assert_eq!(streamed(ProviderKind::Openai, Surface::Native, &calls).map(drop), taken);
         let block = |block: serde_json::Value| {
             json!({ "type": "content_block_start", "index": 0, "content_block": block }).to_string()
         };
@@ -92,7 +86,7 @@ fn a_stream_has_1024_calls_or_blocks_at_most_however_many_events_they_come_in() 
         ] {
             for surface in [Surface::Native, Surface::OpenAi] {
                 let stream = vec![block.clone(); count];
-                assert_eq!(streamed(UpstreamDialect::Anthropic, surface, &stream).map(drop), taken);
+                assert_eq!(streamed(ProviderKind::Anthropic, surface, &stream).map(drop), taken);
             }
         }
     }
@@ -103,9 +97,9 @@ fn choices_that_no_client_can_ask_for_are_a_fault_and_not_left_uncounted() {
     for (count, taken) in [(128, Ok(())), (129, TOO_LARGE)] {
         let answer = format!(r#"{{"choices":[{}]}}"#, repeated(r#"{"message":{"content":"x"}}"#, count));
         for surface in [Surface::Native, Surface::OpenAi] {
-            assert_eq!(whole(UpstreamDialect::OpenAi, surface, answer.clone()), taken);
+            assert_eq!(whole(ProviderKind::Openai, surface, answer.clone()), taken);
             let chunk = [answer.replace("message", "delta")];
-            assert_eq!(streamed(UpstreamDialect::OpenAi, surface, &chunk).map(drop), taken);
+            assert_eq!(streamed(ProviderKind::Openai, surface, &chunk).map(drop), taken);
         }
     }
 }
@@ -120,11 +114,11 @@ fn what_is_read_by_its_names_has_256_of_them_at_most() {
             format!(r#"{{"choices":[{{"message":{{{more},"content":"x"}}}}]}}"#),
         ] {
             for surface in [Surface::Native, Surface::OpenAi] {
-                assert_eq!(whole(UpstreamDialect::OpenAi, surface, answer.clone()), taken, "{answer:.100}");
+                assert_eq!(whole(ProviderKind::Openai, surface, answer.clone()), taken, "{answer:.100}");
             }
         }
         for message in [format!(r#"{{{more},"content":[]}}"#), format!(r#"{{"content":[{{{more},"type":"text"}}]}}"#)] {
-            assert_eq!(whole(UpstreamDialect::Anthropic, Surface::Native, message.clone()), taken, "{message:.100}");
+            assert_eq!(whole(ProviderKind::Anthropic, Surface::Native, message.clone()), taken, "{message:.100}");
         }
     }
 }
@@ -137,7 +131,7 @@ fn a_stream_becomes_16_bytes_a_byte_at_most() {
     let mut events = vec![json!({ "choices": [{ "delta": { "tool_calls": [call] } }] }).to_string()];
     events.resize(2000, r#"{"choices":[{"delta":{"function_call":{"arguments":"1"}}}]}"#.to_owned());
     let (mut relay, mut out) =
-        (Relay::new(UpstreamDialect::OpenAi, &asking(Surface::Native, false), REQUEST_ID, MODEL, 0), BytesMut::new());
+        (Relay::new(ProviderKind::Openai, &asking(Surface::Native, false), REQUEST_ID, MODEL, 0), BytesMut::new());
     let (mut came, mut fault) = (0, Ok(()));
     for event in &events {
         let event = format!("data: {event}\n\n");
@@ -159,7 +153,7 @@ fn a_usage_chunk_that_is_too_long_to_be_kept_is_written_anew() {
         let padding = "x".repeat(bytes);
         let report = r#""usage":{"prompt_tokens":3,"completion_tokens":2}"#;
         let chunk = format!(r#"{{"choices":[],{report},"padding":"{padding}"}}"#);
-        let out = streamed(UpstreamDialect::OpenAi, Surface::OpenAi, &[said.clone(), chunk]).expect("a stream");
+        let out = streamed(ProviderKind::Openai, Surface::OpenAi, &[said.clone(), chunk]).expect("a stream");
         assert_eq!(out.contains(&padding), is_kept);
         assert!(out.contains(r#""choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2"#), "{out:.500}");
     }

@@ -18,11 +18,11 @@ use serde_json::value::RawValue;
 use super::*;
 
 const SURFACES: [Surface; 2] = [Surface::Native, Surface::OpenAi];
-const DIALECTS: [UpstreamDialect; 2] = [UpstreamDialect::OpenAi, UpstreamDialect::Anthropic];
+const DIALECTS: [ProviderKind; 2] = [ProviderKind::Openai, ProviderKind::Anthropic];
 
-fn answers_of(dialect: UpstreamDialect, extension: &str) -> Corpus {
+fn answers_of(dialect: ProviderKind, extension: &str) -> Corpus {
     match dialect {
-        UpstreamDialect::OpenAi => Corpus::golden("openai/answers", extension).knowing(&[
+        ProviderKind::Openai | ProviderKind::Simulator => Corpus::golden("openai/answers", extension).knowing(&[
             "error",
             "usage",
             "x_groq",
@@ -36,7 +36,7 @@ fn answers_of(dialect: UpstreamDialect, extension: &str) -> Corpus {
             "reasoning_content",
             "function_call",
         ]),
-        UpstreamDialect::Anthropic => Corpus::golden("anthropic/answers", extension).knowing(&[
+        ProviderKind::Anthropic => Corpus::golden("anthropic/answers", extension).knowing(&[
             "error",
             "cache_creation",
             "ephemeral_1h_input_tokens",

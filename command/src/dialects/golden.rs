@@ -52,12 +52,12 @@ fn check(folder_name: &str, file: &str, found: &[u8]) {
     assert_eq!(found, wanted, "{} (UPDATE_GOLDEN=1 rewrites)", path.display());
 }
 
-fn target(dialect: UpstreamDialect) -> OutboundTarget<'static> {
+fn target(dialect: ProviderKind) -> OutboundTarget<'static> {
     OutboundTarget {
         model: "backend-1",
         max_output_tokens: 4096,
         cap_field: Some(CapField::MaxCompletionTokens),
-        system_prefix: (dialect == UpstreamDialect::Anthropic).then_some("House rules \"apply\"."),
+        system_prefix: (dialect == ProviderKind::Anthropic).then_some("House rules \"apply\"."),
         allowed_fields: &NO_FIELDS,
     }
 }
@@ -69,7 +69,7 @@ fn refused(refusal: &Refusal) -> Vec<u8> {
 fn request_goes_upstream(surface: Surface, folder_name: &str) {
     for (case, body) in cases(folder_name, "json") {
         let request = ClientRequest::parse(surface, body);
-        for (dialect, name) in [(UpstreamDialect::OpenAi, "openai"), (UpstreamDialect::Anthropic, "anthropic")] {
+        for (dialect, name) in [(ProviderKind::Openai, "openai"), (ProviderKind::Anthropic, "anthropic")] {
             let found = match &request {
                 Ok(request) => request.upstream_body(dialect, &target(dialect)),
                 Err(refusal) => Err(refusal.clone()),
@@ -150,8 +150,8 @@ pub(super) fn described(metered: &Metered, fault: Option<UpstreamFault>) -> Stri
     serde_json::to_string_pretty(&description).unwrap()
 }
 
-const DIALECTS: [(UpstreamDialect, &str); 2] =
-    [(UpstreamDialect::OpenAi, "openai/answers"), (UpstreamDialect::Anthropic, "anthropic/answers")];
+const DIALECTS: [(ProviderKind, &str); 2] =
+    [(ProviderKind::Openai, "openai/answers"), (ProviderKind::Anthropic, "anthropic/answers")];
 const SURFACES: [(Surface, &str); 2] = [(Surface::Native, "native"), (Surface::OpenAi, "openai")];
 
 /// Holds: inf.token-classes, inf.cache-by-ttl, inf.finish-reason, inf.usage-source, inf.tools, inf.reasoning
@@ -189,7 +189,7 @@ pub(super) fn asking(surface: Surface, include_usage: bool) -> ClientRequest {
 
 /// What the client reads in the end, and what was metered.
 pub(super) fn relayed<'a>(
-    dialect: UpstreamDialect,
+    dialect: ProviderKind,
     request: &ClientRequest,
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> (String, String) {

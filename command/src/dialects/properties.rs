@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 
 const SURFACES: [Surface; 2] = [Surface::Native, Surface::OpenAi];
-const DIALECTS: [UpstreamDialect; 2] = [UpstreamDialect::OpenAi, UpstreamDialect::Anthropic];
+const DIALECTS: [ProviderKind; 2] = [ProviderKind::Openai, ProviderKind::Anthropic];
 
 fn text() -> impl Strategy<Value = String> {
     "[^\u{0}]{0,16}"
@@ -104,7 +104,7 @@ fn read_everywhere(body: &Bytes) {
         }
     }
     let headers = http::HeaderMap::new();
-    let _ = read_refusal(UpstreamDialect::Anthropic, 429, &headers, body, chrono::DateTime::UNIX_EPOCH);
+    let _ = read_refusal(ProviderKind::Anthropic, 429, &headers, body, chrono::DateTime::UNIX_EPOCH);
 }
 
 proptest! {
@@ -142,7 +142,7 @@ proptest! {
     ) {
         let text = if pretty { serde_json::to_string_pretty(&value).unwrap() } else { value.to_string() };
         let Ok(request) = ClientRequest::parse(Surface::OpenAi, text.into()) else { return Ok(()) };
-        let body = request.upstream_body(UpstreamDialect::OpenAi, &target(prefix.as_deref())).unwrap();
+        let body = request.upstream_body(ProviderKind::Openai, &target(prefix.as_deref())).unwrap();
         let mut wanted = value;
         wanted["model"] = json!("back\"end");
         let name = if wanted["max_completion_tokens"].is_u64() { "max_completion_tokens" } else { "max_tokens" };

@@ -3,12 +3,13 @@
 use bytes::{Bytes, BytesMut};
 
 use super::delta::{Delta, DeltaKind};
-use super::passthrough;
-use super::sse::{Event, SseParser};
+use super::framing::{Event, FrameParser};
+use super::passthrough::Passthrough;
+use super::passthrough::openai::OpenAiStream;
 use super::surfaces::native::EventWriter;
-use super::surfaces::openai::{ChunkWriter, put_data, put_usage_chunk};
-use super::upstreams::{anthropic, in_band, openai};
-use super::{ClientRequest, Metered, Receipt, Surface, UpstreamDialect, UpstreamFault};
+use super::surfaces::openai::ChunkWriter;
+use super::upstreams::{self, AnyStreamReader, ProviderKind, StreamState};
+use super::{ClientRequest, Metered, Receipt, Surface, UpstreamFault};
 
 /// Bytes for the client that a byte of the upstream may become, over the whole stream, beyond the first so many. An event
 /// is a few times as long in another dialect, more where it repeats a long name.
@@ -18,14 +19,14 @@ const OUT_BYTES_FREE: usize = 64 * 1024;
 /// Relays one stream: bytes in, bytes out, and everything that passes is measured. The terminal marker and what carries
 /// the final usage are held back: they come from [`Relay::closing`], once the money is settled.
 pub struct Relay {
-    parser: SseParser,
+    parser: FrameParser,
     progress: Progress,
 }
 
 struct Progress {
-    dialect: UpstreamDialect,
+    kind: ProviderKind,
     metered: Metered,
-    way: Way,
+    conversion: Conversion,
     /// Bytes that came, and those that they became.
     came: usize,
     gave: usize,
@@ -34,14 +35,10 @@ struct Progress {
     relayed: bool,
 }
 
-enum Way {
-    Passthrough(passthrough::openai::Passthrough),
-    Translated { from: From, to: To },
-}
-
-enum From {
-    OpenAi(openai::Reader),
-    Anthropic(anthropic::Reader),
+/// What becomes of the events.
+enum Conversion {
+    Passthrough(OpenAiStream),
+    Translated { from: AnyStreamReader, to: To },
 }
 
 enum To {
@@ -52,23 +49,18 @@ enum To {
 impl Relay {
     /// `created_unix_s` is for chunks that we make ourselves.
     pub fn new(
-        dialect: UpstreamDialect,
+        kind: ProviderKind,
         request: &ClientRequest,
         request_id: &str,
         frontend_model: &str,
         created_unix_s: i64,
     ) -> Self {
         let include_usage = request.include_usage();
-        let way = match (dialect, request.surface()) {
-            (UpstreamDialect::OpenAi, Surface::OpenAi) => {
-                Way::Passthrough(passthrough::openai::Passthrough::new(frontend_model, include_usage))
-            }
-            (dialect, surface) => Way::Translated {
-                from: match dialect {
-                    UpstreamDialect::OpenAi => From::OpenAi(openai::Reader::default()),
-                    UpstreamDialect::Anthropic => From::Anthropic(anthropic::Reader::default()),
-                },
-                to: match surface {
+        let conversion = match Passthrough::between(request.surface(), kind) {
+            Some(Passthrough::OpenAi) => Conversion::Passthrough(OpenAiStream::new(frontend_model, include_usage)),
+            None => Conversion::Translated {
+                from: AnyStreamReader::of(kind),
+                to: match request.surface() {
                     Surface::Native => To::Native(EventWriter::default()),
                     Surface::OpenAi => {
                         To::OpenAi(ChunkWriter::new(request_id, frontend_model, created_unix_s, include_usage))
@@ -77,8 +69,8 @@ impl Relay {
             },
         };
         let metered = Metered::default();
-        let progress = Progress { dialect, metered, way, came: 0, gave: 0, ended: false, relayed: false };
-        Self { parser: SseParser::new(), progress }
+        let progress = Progress { kind, metered, conversion, came: 0, gave: 0, ended: false, relayed: false };
+        Self { parser: upstreams::of(kind).framing.parser(), progress }
     }
 
     /// Takes upstream bytes and appends to `out` what may go to the client now. What comes behind the terminal marker
@@ -117,7 +109,7 @@ impl Relay {
     /// What has gone through so far. Reads all reports: to be asked for at the end, not with every chunk.
     pub fn metered(&self) -> Metered {
         let mut metered = self.progress.metered.clone();
-        metered.read_reports(self.progress.dialect);
+        metered.read_reports(self.progress.kind);
         metered
     }
 
@@ -129,19 +121,14 @@ impl Relay {
     /// What is kept until the stream ends, or its event.
     #[cfg(test)]
     pub fn held_bytes(&self) -> usize {
-        let Progress { metered, way, .. } = &self.progress;
-        let way = match way {
-            Way::Passthrough(passthrough) => passthrough.held_bytes(),
-            Way::Translated { from, to } => {
-                let from = match from {
-                    From::OpenAi(reader) => reader.held_bytes(),
-                    From::Anthropic(reader) => reader.held_bytes(),
-                };
-                let to = if let To::Native(writer) = to { writer.held_bytes() } else { 0 };
-                from + to
+        let Progress { metered, conversion, .. } = &self.progress;
+        let converting = match conversion {
+            Conversion::Passthrough(stream) => stream.held_bytes(),
+            Conversion::Translated { from, to } => {
+                from.held_bytes() + if let To::Native(writer) = to { writer.held_bytes() } else { 0 }
             }
         };
-        self.parser.held_bytes() + metered.reports.held_bytes() + way
+        self.parser.held_bytes() + metered.reports.held_bytes() + converting
     }
 
     /// Something with content was handed out. Until then what stands in `out` (a role, an opening event) may still be
@@ -154,22 +141,12 @@ impl Relay {
     /// `[DONE]`; native: `completed`.
     pub fn closing(&self, receipt: &Receipt<'_>) -> Bytes {
         let mut out = BytesMut::with_capacity(512);
-        match &self.progress.way {
-            Way::Passthrough(passthrough) => {
-                match passthrough.usage_chunk() {
-                    Some(chunk) => put_data(&mut out, chunk),
-                    None if passthrough.wants_usage() => {
-                        put_usage_chunk(receipt, self.progress.metered.upstream_id.as_deref(), &mut out);
-                    }
-                    None => {}
-                }
-                put_data(&mut out, b"[DONE]");
+        match &self.progress.conversion {
+            Conversion::Passthrough(stream) => {
+                stream.close(receipt, self.progress.metered.upstream_id.as_deref(), &mut out);
             }
-            Way::Translated { to: To::OpenAi(writer), .. } => {
-                writer.close(&receipt.usage.tokens, &mut out);
-                put_data(&mut out, b"[DONE]");
-            }
-            Way::Translated { to: To::Native(_), .. } => EventWriter::close(receipt, &mut out),
+            Conversion::Translated { to: To::OpenAi(writer), .. } => writer.close(receipt, &mut out),
+            Conversion::Translated { to: To::Native(_), .. } => EventWriter::close(receipt, &mut out),
         }
         out.freeze()
     }
@@ -177,10 +154,9 @@ impl Relay {
 
 impl Progress {
     fn is_complete(&self) -> bool {
-        match &self.way {
-            Way::Passthrough(passthrough) => passthrough.is_complete(),
-            Way::Translated { from: From::OpenAi(reader), .. } => reader.is_complete(),
-            Way::Translated { from: From::Anthropic(_), .. } => self.metered.finish_reason.is_some(),
+        match &self.conversion {
+            Conversion::Passthrough(stream) => stream.is_complete(),
+            Conversion::Translated { from, .. } => from.is_complete(&self.metered),
         }
     }
 
@@ -199,40 +175,22 @@ impl Progress {
         if self.ended || event.data.trim_ascii().is_empty() {
             return Ok(());
         }
-        let Self { metered, way, ended, relayed, .. } = self;
-        // Whatever its data says, an event of this name is no part of an answer.
-        if event.name == "error" && !matches!(way, Way::Translated { from: From::Anthropic(_), .. }) {
-            return Err(in_band(UpstreamDialect::OpenAi, event.data, true));
-        }
-        match way {
-            Way::Passthrough(passthrough) => match event.data.trim_ascii() {
-                "[DONE]" => {
-                    metered.conclude();
-                    *ended = true;
-                }
-                chunk => *relayed |= passthrough.chunk(chunk, metered, out)?,
-            },
-            Way::Translated { from, to } => {
-                let mut write = |delta: Delta<'_>| {
-                    *relayed |= !matches!(delta.kind, DeltaKind::Finish(_));
-                    match to {
-                        To::Native(writer) => writer.write(&delta, out),
-                        To::OpenAi(writer) => writer.write(&delta, out),
-                    }
-                };
-                match from {
-                    From::OpenAi(_) if event.data.trim_ascii() == "[DONE]" => {
-                        metered.conclude();
-                        *ended = true;
-                    }
-                    From::OpenAi(reader) => reader.chunk(event.data, metered, &mut write)?,
-                    From::Anthropic(reader) => {
-                        reader.event(event.data, metered, &mut write)?;
-                        *ended = reader.ended();
-                    }
-                }
+        let Self { metered, conversion, ended, relayed, .. } = self;
+        let state = match conversion {
+            Conversion::Passthrough(stream) => {
+                let (state, says_something) = stream.event(event, metered, out)?;
+                *relayed |= says_something;
+                state
             }
-        }
+            Conversion::Translated { from, to } => from.event(event, metered, &mut |delta: Delta<'_>| {
+                *relayed |= !matches!(delta.kind, DeltaKind::Finish(_));
+                match to {
+                    To::Native(writer) => writer.write(&delta, out),
+                    To::OpenAi(writer) => writer.write(&delta, out),
+                }
+            })?,
+        };
+        *ended = state == StreamState::Ended;
         Ok(())
     }
 }
@@ -248,8 +206,7 @@ mod tests {
             b"data: {\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
         for surface in [Surface::Native, Surface::OpenAi] {
             let request = asking(surface, false);
-            let (mut relay, mut out) =
-                (Relay::new(UpstreamDialect::OpenAi, &request, "req_1", "m", 0), BytesMut::new());
+            let (mut relay, mut out) = (Relay::new(ProviderKind::Openai, &request, "req_1", "m", 0), BytesMut::new());
             assert_eq!(relay.feed(&[&said[..], b"data: \xFF\n\n"].concat(), &mut out), Ok(()));
             assert_eq!((relay.ended(), relay.finish(&mut out)), (true, Ok(())));
         }
@@ -258,7 +215,7 @@ mod tests {
     #[test]
     fn what_has_no_list_of_choices_is_no_chunk() {
         let request = asking(Surface::OpenAi, true);
-        let (mut relay, mut out) = (Relay::new(UpstreamDialect::OpenAi, &request, "req_1", "m", 0), BytesMut::new());
+        let (mut relay, mut out) = (Relay::new(ProviderKind::Openai, &request, "req_1", "m", 0), BytesMut::new());
         relay.feed(b"data: {}\n\ndata: {\"type\":\"ping\"}\n\n", &mut out).unwrap();
         assert_eq!(out, "");
         relay.feed(b"data: {\"choices\":[],\"prompt_filter_results\":[]}\n\n", &mut out).unwrap();

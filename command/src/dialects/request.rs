@@ -7,9 +7,11 @@ use events::wire::Refusal;
 
 use super::chat::{Block, ChatRequest, ImageSource, Reasoning};
 use super::fields::Path;
+use super::passthrough::Passthrough;
 use super::passthrough::openai::edited_body;
 use super::surfaces::{native, openai};
-use super::{OutboundTarget, Surface, UpstreamDialect, json, upstreams};
+use super::upstreams::{self, ProviderKind};
+use super::{OutboundTarget, Surface, json};
 
 /// The most tokens that one image may be billed at. The dearest published rule is OpenAI's for gpt-4o-mini: 2,833
 /// tokens and 5,667 for each of at most 8 tiles (2048 by 768 pixels in tiles of 512). Others are far below: Together
@@ -166,20 +168,19 @@ impl ClientRequest {
     /// in place; everything else is translated. Errors: as [`Self::unpriced`], and `INVALID_REQUEST` for what the
     /// target's dialect has no counterpart for and whose loss would change what is answered; what is left out knowingly
     /// is listed at each dialect.
-    pub fn upstream_body(&self, dialect: UpstreamDialect, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
+    pub fn upstream_body(&self, kind: ProviderKind, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
         if let Some(refusal) = self.unpriced(target.allowed_fields) {
             return Err(refusal.clone());
         }
-        match (&self.form, dialect) {
-            (Form::OpenAi(spans), UpstreamDialect::OpenAi) => {
-                Ok(edited_body(&self.body, spans, self.facts.streamed, target))
+        match (&self.form, Passthrough::between(self.surface, kind)) {
+            (Form::OpenAi(places), Some(Passthrough::OpenAi)) => {
+                Ok(edited_body(&self.body, places, self.facts.streamed, target))
             }
-            (Form::OpenAi(_), UpstreamDialect::Anthropic) => {
+            (Form::OpenAi(_), _) => {
                 let text = std::str::from_utf8(&self.body).map_err(|_| Path::Root.refuse("is not valid UTF-8"))?;
-                upstreams::anthropic::request_body(&openai::canonical(text)?, target)
+                (upstreams::of(kind).request_body)(&openai::canonical(text)?, target)
             }
-            (Form::Native(chat), UpstreamDialect::OpenAi) => upstreams::openai::request_body(chat, target),
-            (Form::Native(chat), UpstreamDialect::Anthropic) => upstreams::anthropic::request_body(chat, target),
+            (Form::Native(chat), _) => (upstreams::of(kind).request_body)(chat, target),
         }
     }
 }

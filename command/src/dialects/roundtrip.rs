@@ -13,7 +13,7 @@ fn stored(name: &str) -> Bytes {
 }
 
 /// The next request of a client that was given these blocks, as the upstream gets it.
-fn sent_back(output: &Value, dialect: UpstreamDialect) -> Value {
+fn sent_back(output: &Value, dialect: ProviderKind) -> Value {
     let result = json!([{"type": "tool_result", "id": "toolu_1", "content": "12 degrees"}]);
     let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "weather?"},
         {"role": "assistant", "content": output}, {"role": "tool", "content": result}]});
@@ -29,7 +29,7 @@ fn sent_back(output: &Value, dialect: UpstreamDialect) -> Value {
     body["messages"][1].clone()
 }
 
-fn native_output(dialect: UpstreamDialect, body: Bytes) -> Value {
+fn native_output(dialect: ProviderKind, body: Bytes) -> Value {
     let answer = read_whole(dialect, Surface::Native, body).unwrap();
     let usage = usage(&answer.metered);
     let rendered: Value = serde_json::from_slice(&answer.render(&receipt(&usage, &answer.metered))).unwrap();
@@ -37,7 +37,7 @@ fn native_output(dialect: UpstreamDialect, body: Bytes) -> Value {
 }
 
 /// Puts the blocks together again, as a client does that reads the events.
-fn streamed_output(dialect: UpstreamDialect, body: &Bytes) -> Value {
+fn streamed_output(dialect: ProviderKind, body: &Bytes) -> Value {
     let asked = json!({"model": MODEL, "stream": true, "messages": [{"role": "user", "content": "hi"}]});
     let request = ClientRequest::parse(Surface::Native, asked.to_string().into()).unwrap();
     let (mut relay, mut out) = (Relay::new(dialect, &request, REQUEST_ID, MODEL, CREATED), BytesMut::new());
@@ -72,15 +72,15 @@ fn streamed_output(dialect: UpstreamDialect, body: &Bytes) -> Value {
 fn what_anthropic_thought_before_it_called_comes_back_to_it_unchanged() {
     let body = stored("anthropic/answers/whole_tools.json");
     let given = serde_json::from_slice::<Value>(&body).unwrap()["content"].take();
-    let output = native_output(UpstreamDialect::Anthropic, body);
-    assert_eq!(sent_back(&output, UpstreamDialect::Anthropic)["content"], given);
+    let output = native_output(ProviderKind::Anthropic, body);
+    assert_eq!(sent_back(&output, ProviderKind::Anthropic)["content"], given);
 }
 
 /// Holds: inf.reasoning
 #[test]
 fn so_it_does_where_it_was_streamed() {
-    let output = streamed_output(UpstreamDialect::Anthropic, &stored("anthropic/answers/thinking_and_tools.sse"));
-    let content = sent_back(&output, UpstreamDialect::Anthropic)["content"].take();
+    let output = streamed_output(ProviderKind::Anthropic, &stored("anthropic/answers/thinking_and_tools.sse"));
+    let content = sent_back(&output, ProviderKind::Anthropic)["content"].take();
     assert_eq!(content[0], json!({"type": "thinking", "thinking": "I should look.", "signature": "c2ln"}));
     assert_eq!(content[1], json!({"type": "redacted_thinking", "data": "ZW5j"}));
     assert_eq!(content[2], json!({"type": "text", "text": "Looking."}));
@@ -95,8 +95,8 @@ fn what_another_thought_before_it_called_comes_back_as_it_said_it() {
         let message = json!({"role": "assistant", "content": null, thoughts: "I should look.",
             "tool_calls": [{"id": "toolu_1", "type": "function", "function": function}]});
         let body = json!({"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]});
-        let output = native_output(UpstreamDialect::OpenAi, body.to_string().into());
-        let sent = sent_back(&output, UpstreamDialect::OpenAi);
+        let output = native_output(ProviderKind::Openai, body.to_string().into());
+        let sent = sent_back(&output, ProviderKind::Openai);
         assert_eq!(sent["reasoning_content"], "I should look.");
         assert_eq!(sent["tool_calls"], message["tool_calls"]);
     }
@@ -109,9 +109,9 @@ fn thoughts_go_only_where_they_are_taken() {
     let plain = json!({"type": "reasoning", "text": "hm"});
     let text = json!({"type": "text", "text": "so"});
     for (output, dialect) in [
-        (json!([signed, text, call]), UpstreamDialect::OpenAi),
-        (json!([plain, text]), UpstreamDialect::OpenAi),
-        (json!([plain, text, call]), UpstreamDialect::Anthropic),
+        (json!([signed, text, call]), ProviderKind::Openai),
+        (json!([plain, text]), ProviderKind::Openai),
+        (json!([plain, text, call]), ProviderKind::Anthropic),
     ] {
         let sent = sent_back(&output, dialect).to_string();
         assert!(!sent.contains("hm") && sent.contains("so"), "{sent}");

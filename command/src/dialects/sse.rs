@@ -1,6 +1,7 @@
-//! Server-sent events out of bytes that arrive in any pieces: CRLF, LF or CR; comments; several `data:` lines; `data:`
-//! with or without a space; characters cut across reads; an end without a last newline.
+//! Server-sent events out of bytes that arrive in any pieces: CRLF, LF or CR; comments; several `data:` lines, which are
+//! joined by a newline; `data:` with or without a space; characters cut across reads; an end without a last newline.
 
+use super::framing::Event;
 use super::work;
 
 /// Bytes of one event, its names and line ends included. Longer ones are a fault: nothing that a model says at once is
@@ -9,15 +10,6 @@ pub const EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Room that is kept for the next event. Most are far shorter.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
-
-/// One event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Event<'a> {
-    /// `message` where the stream does not say.
-    pub name: &'a str,
-    /// Several `data:` lines are joined by a newline.
-    pub data: &'a str,
-}
 
 /// Why a stream cannot be read on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,18 +3,19 @@
 use bytes::Bytes;
 
 use super::chat::OutputBlock;
+use super::passthrough::Passthrough;
 use super::passthrough::openai::OpenAiAnswer;
-use super::surfaces::{self, native};
-use super::upstreams::{anthropic, openai};
-use super::{Metered, Receipt, Surface, UpstreamDialect, UpstreamFault};
+use super::surfaces::{native, openai};
+use super::upstreams::{self, ProviderKind};
+use super::{Metered, Receipt, Surface, UpstreamFault};
 
 /// A whole answer that was read and measured, but not yet given away.
 pub struct WholeAnswer {
     pub metered: Metered,
-    said: What,
+    content: Content,
 }
 
-enum What {
+enum Content {
     /// The same dialect on both sides: bytes, but for the model's name.
     OpenAi(OpenAiAnswer),
     Blocks {
@@ -33,46 +34,40 @@ pub struct FailedAnswer {
 /// Reads the whole body of an upstream's 200. Errors: it is no JSON of the dialect (HTML, cut off), it is an error
 /// after all, it has no answer in it. [`UpstreamFault::Truncated`] and [`UpstreamFault::TooLarge`] are for streams: who
 /// collects the body knows them first.
-pub fn read_whole(dialect: UpstreamDialect, surface: Surface, body: Bytes) -> Result<WholeAnswer, FailedAnswer> {
+pub fn read_whole(kind: ProviderKind, surface: Surface, body: Bytes) -> Result<WholeAnswer, FailedAnswer> {
     let mut metered = Metered::default();
-    let said = read(dialect, surface, &body, &mut metered);
-    metered.read_reports(dialect);
-    match said {
-        Ok(said) => {
+    let content = read(kind, surface, &body, &mut metered);
+    metered.read_reports(kind);
+    match content {
+        Ok(content) => {
             metered.conclude();
-            Ok(WholeAnswer { metered, said })
+            Ok(WholeAnswer { metered, content })
         }
         Err(fault) => Err(FailedAnswer { fault, metered: Box::new(metered) }),
     }
 }
 
-fn read(
-    dialect: UpstreamDialect,
-    surface: Surface,
-    body: &Bytes,
-    metered: &mut Metered,
-) -> Result<What, UpstreamFault> {
-    if (dialect, surface) == (UpstreamDialect::OpenAi, Surface::OpenAi) {
-        return Ok(What::OpenAi(OpenAiAnswer::read(body, metered)?));
+fn read(kind: ProviderKind, surface: Surface, body: &Bytes, metered: &mut Metered) -> Result<Content, UpstreamFault> {
+    match Passthrough::between(surface, kind) {
+        Some(Passthrough::OpenAi) => Ok(Content::OpenAi(OpenAiAnswer::read(body, metered)?)),
+        None => {
+            let text = std::str::from_utf8(body).map_err(|_| UpstreamFault::Malformed("not UTF-8"))?;
+            let blocks = (upstreams::of(kind).read_blocks)(text, metered)?;
+            Ok(Content::Blocks { blocks, surface })
+        }
     }
-    let text = std::str::from_utf8(body).map_err(|_| UpstreamFault::Malformed("not UTF-8"))?;
-    let blocks = match dialect {
-        UpstreamDialect::OpenAi => openai::read_blocks(text, metered)?,
-        UpstreamDialect::Anthropic => anthropic::read_blocks(text, metered)?,
-    };
-    Ok(What::Blocks { blocks, surface })
 }
 
 impl WholeAnswer {
     /// The body for the client, with a line end: behind an answer to curl the prompt then stands on a line of its own.
     pub fn render(&self, receipt: &Receipt<'_>) -> Bytes {
-        let mut out = match &self.said {
-            What::OpenAi(answer) => answer.render(receipt.frontend_model),
-            What::Blocks { blocks, surface } => {
+        let mut out = match &self.content {
+            Content::OpenAi(answer) => answer.render(receipt.frontend_model),
+            Content::Blocks { blocks, surface } => {
                 let mut out = Vec::with_capacity(1024);
                 match surface {
                     Surface::Native => native::answer(blocks, receipt, &mut out),
-                    Surface::OpenAi => surfaces::openai::completion(blocks, receipt, &mut out),
+                    Surface::OpenAi => openai::completion(blocks, receipt, &mut out),
                 }
                 out
             }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use events::event::admin::ProviderKind;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use chrono::{DateTime, Utc};
+use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -23,7 +23,8 @@ use super::{Gateway, REQUEST_ID_HEADER};
 use crate::body::buffer::BodyBuffer;
 use crate::body::memory::BoundOf;
 use crate::dialects::upstreams::simulator::{SimulatedBody, Simulator};
-use crate::dialects::{REFUSAL_BYTES_MAX, UpstreamDialect, UpstreamFault, read_refusal};
+use crate::dialects::upstreams::{Endpoint, Framing, Invocation, Transport};
+use crate::dialects::{REFUSAL_BYTES_MAX, UpstreamFault, read_refusal};
 use crate::trace::TraceHeaders;
 use crate::upstream::{RequestBody, ResponseBody, SendError};
 
@@ -35,8 +36,6 @@ const PIECE_BYTES_MAX: usize = 16 * 1024;
 const FAST: Duration = Duration::from_millis(5);
 /// A whole answer beyond this is not taken.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// The version that still takes `temperature` and `top_p`, which our clients may send.
-const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
 /// Where upstreams say by which id they know a request: OpenAI and those that do as it does, Anthropic, Azure.
 const UPSTREAM_ID_HEADERS: [HeaderName; 3] =
     [REQUEST_ID_HEADER, HeaderName::from_static("request-id"), HeaderName::from_static("apim-request-id")];
@@ -80,33 +79,33 @@ pub async fn call(
 ) -> Result<Called, CallFailure> {
     let deadline = running.deadline;
     let first_until = deadline.min(Instant::now() + Duration::from_millis(target.provider.timeout_ms));
-    let (sent, (status, headers, source)) = match target.provider.kind {
-        ProviderKind::Simulator => {
+    let (sent, (status, headers, source)) = match &target.upstream().transport {
+        Transport::InProcess(simulator) => {
             running.transmission().start();
-            (Credentials { provider: Arc::clone(&target.provider), secret: None }, simulate(target, &body))
+            let answered = simulate(simulator, target, &body);
+            (Credentials { provider: Arc::clone(&target.provider), secret: None }, answered)
         }
-        ProviderKind::Openai | ProviderKind::Anthropic => {
-            send(gateway, target, body, request_id, running, first_until).await?
-        }
+        Transport::Http(endpoint) => send(gateway, endpoint, target, body, request_id, running, first_until).await?,
     };
     let idle = Duration::from_millis(target.provider.idle_timeout_ms);
     let (first_until, rest) = (Some(first_until), Bytes::new());
     let mut body = UpstreamBody { source, idle, first_until, deadline, comes_fast: false, rest, sent };
     if !(200..300).contains(&status) {
         let said = body.beginning().await;
-        let refusal = read_refusal(target.dialect(), status, &headers, &said, gateway.clock.now());
+        let refusal = read_refusal(target.provider.kind, status, &headers, &said, gateway.clock.now());
         return Err(CallFailure::refused(refusal, &body.sent));
     }
     Ok(Called { upstream_request_id: upstream_request_id(&headers), body })
 }
 
-fn simulate(target: &PlannedTarget, body: &Bytes) -> (u16, HeaderMap, Source) {
-    let answer = Simulator.answer(&target.backend.model, body);
+fn simulate(simulator: &Simulator, target: &PlannedTarget, body: &Bytes) -> (u16, HeaderMap, Source) {
+    let answer = simulator.answer(&target.backend.model, body);
     (answer.status.as_u16(), answer.headers, Source::Simulated(Box::pin(answer.body)))
 }
 
 async fn send(
     gateway: &Gateway,
+    endpoint: &Endpoint,
     target: &PlannedTarget,
     body: Bytes,
     request_id: &str,
@@ -120,9 +119,14 @@ async fn send(
             CredentialsError::Withdrawn => Cause::Withdrawn,
         })
     })?;
-    let body = RequestBody::new(body, running.transmission().clone());
-    let request = request(target.dialect(), &credentials, body, request_id, running.trace_headers());
+    let upstream = Outgoing {
+        endpoint,
+        framing: target.upstream().framing,
+        invocation: Invocation { model: &target.backend.model, streamed: running.is_streamed() },
+    };
+    let request = upstream.request(&credentials, body, request_id, running.trace_headers(), gateway.clock.now());
     let request = request.ok_or(CallFailure::of(Cause::NoCredentials))?;
+    let request = request.map(|body| RequestBody::new(body, running.transmission().clone()));
     let client = gateway.upstreams.client(&credentials.provider);
     match timeout_at(first_until, client.send(running.owner(), request)).await {
         Ok(Ok(response)) => {
@@ -134,54 +138,50 @@ async fn send(
     }
 }
 
-/// `None` where the provider's row or key cannot be put into HTTP.
-fn request(
-    dialect: UpstreamDialect,
-    credentials: &Credentials,
-    body: RequestBody,
-    request_id: &str,
-    trace: TraceHeaders,
-) -> Option<Request<RequestBody>> {
-    let Credentials { provider, secret } = credentials;
-    let base_url = provider.base_url.as_deref()?.trim_end_matches('/');
-    let path = match dialect {
-        UpstreamDialect::OpenAi => "/chat/completions",
-        UpstreamDialect::Anthropic => "/v1/messages",
-    };
-    let mut request = Request::post(format!("{base_url}{path}")).body(body).ok()?;
-    let headers = request.headers_mut();
-    for (name, value) in &provider.headers {
-        headers.insert(HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?);
-    }
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("ledgerway/", env!("CARGO_PKG_VERSION"))));
-    headers.insert(REQUEST_ID_HEADER, HeaderValue::try_from(request_id).ok()?);
-    for (name, value) in [("traceparent", trace.parent), ("tracestate", trace.state)] {
-        if let Some(value) = value {
-            headers.insert(name, value);
-        }
-    }
-    match dialect {
-        UpstreamDialect::OpenAi => {
-            if let Some(secret) = secret {
-                headers.insert(AUTHORIZATION, sensitive(&format!("Bearer {}", secret.reveal()))?);
-            }
-        }
-        UpstreamDialect::Anthropic => {
-            headers.insert("anthropic-version", ANTHROPIC_VERSION);
-            if let Some(secret) = secret {
-                headers.insert("x-api-key", sensitive(secret.reveal())?);
-            }
-        }
-    }
-    Some(request)
+/// What of a request its upstream decides.
+struct Outgoing<'a> {
+    endpoint: &'a Endpoint,
+    framing: Framing,
+    invocation: Invocation<'a>,
 }
 
-fn sensitive(text: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::try_from(text).ok()?;
-    value.set_sensitive(true);
-    Some(value)
+impl Outgoing<'_> {
+    /// `None` where the provider's row or key cannot be put into HTTP.
+    fn request(
+        &self,
+        credentials: &Credentials,
+        body: Bytes,
+        request_id: &str,
+        trace: TraceHeaders,
+        now: DateTime<Utc>,
+    ) -> Option<Request<Bytes>> {
+        let Self { endpoint, framing, invocation } = self;
+        let Credentials { provider, secret } = credentials;
+        let base_url = provider.base_url.as_deref()?.trim_end_matches('/');
+        let path = (endpoint.path)(invocation);
+        let mut request = Request::post(format!("{base_url}{path}")).body(body).ok()?;
+        let headers = request.headers_mut();
+        for (name, value) in &provider.headers {
+            headers.insert(HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?);
+        }
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT, HeaderValue::from_static(framing.accept()));
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("ledgerway/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(REQUEST_ID_HEADER, HeaderValue::try_from(request_id).ok()?);
+        for (name, value) in [("traceparent", trace.parent), ("tracestate", trace.state)] {
+            if let Some(value) = value {
+                headers.insert(name, value);
+            }
+        }
+        for (name, value) in endpoint.headers {
+            headers.insert(*name, HeaderValue::from_static(value));
+        }
+        // Last: it may be a signature over all the rest.
+        if let Some(secret) = secret {
+            (endpoint.authenticate)(&mut request, secret, now)?;
+        }
+        Some(request)
+    }
 }
 
 fn upstream_request_id(headers: &HeaderMap) -> Option<String> {

@@ -172,7 +172,7 @@ async fn begin_stream(
     running.answered_by(upstream_request_id);
     let created = gateway.clock.now().timestamp();
     let mut permit = AnswerPermit::of(gateway, running);
-    let relay = running.relay.insert(Relay::new(target.dialect(), asked, request_id, asked.model(), created));
+    let relay = running.relay.insert(Relay::new(target.provider.kind, asked, request_id, asked.model(), created));
     let mut first = BytesMut::new();
     while !relay.has_relayed() && !relay.ended() {
         if first.len() > PREAMBLE_BYTES_MAX {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use events::event::admin::{Model, OutputCapField, Provider, ProviderKind, Target, Tokenizer};
+use events::event::admin::{Model, OutputCapField, Provider, Target, Tokenizer};
 use events::event::inference::{Backend, Versions};
 use events::ids::RequestId;
 use events::ledger::Shrinking;
@@ -17,7 +17,8 @@ use projections::tables::{Offer, Tables};
 
 use super::bound::Bound;
 use super::order;
-use crate::dialects::{CapField, ClientRequest, OutboundTarget, UpstreamDialect};
+use crate::dialects::upstreams::{self, Upstream};
+use crate::dialects::{CapField, ClientRequest, OutboundTarget};
 
 /// A target that may serve the request, with the price it would be billed at.
 #[derive(Clone, Debug)]
@@ -74,14 +75,11 @@ impl Plan {
 }
 
 impl PlannedTarget {
-    pub fn dialect(&self) -> UpstreamDialect {
-        match self.provider.kind {
-            ProviderKind::Anthropic => UpstreamDialect::Anthropic,
-            ProviderKind::Openai | ProviderKind::Simulator => UpstreamDialect::OpenAi,
-        }
+    pub fn upstream(&self) -> &'static Upstream {
+        upstreams::of(self.provider.kind)
     }
 
-    /// What its dialect needs to know to write the body.
+    /// What is needed to write its body.
     fn outbound<'a>(&'a self, system_prefix: Option<&'a str>) -> OutboundTarget<'a> {
         OutboundTarget {
             model: &self.backend.model,
@@ -197,7 +195,7 @@ impl Plan {
 
     /// What a target is sent.
     pub fn body(&self, asked: &ClientRequest, target: &PlannedTarget) -> Result<Bytes, Refusal> {
-        asked.upstream_body(target.dialect(), &target.outbound(self.system_prefix.as_deref()))
+        asked.upstream_body(target.provider.kind, &target.outbound(self.system_prefix.as_deref()))
     }
 }
 
@@ -246,7 +244,7 @@ impl Priced<'_> {
             },
             rates: self.rates,
             price_version: self.price_version,
-            tokenizer: self.target.tokenizer.filter(|_| self.provider.kind != ProviderKind::Anthropic),
+            tokenizer: self.target.tokenizer.filter(|_| upstreams::of(self.provider.kind).has_tokenizers),
             max_output_tokens: self.target.max_output_tokens.map_or(cap, |max| cap.min(max)),
         }
     }

@@ -113,6 +113,11 @@ impl Running {
         })
     }
 
+    /// Whether its client asked for a stream.
+    pub const fn is_streamed(&self) -> bool {
+        self.streamed
+    }
+
     pub fn is_out_of_time(&self) -> bool {
         tokio::time::Instant::now() >= self.deadline
     }

@@ -2,7 +2,7 @@
 //! keys can see: one list for what all share, one for each tenant's own.
 
 use events::event::Chain;
-use events::event::admin::{Model, ProviderKind, Strategy, Target, Tokenizer};
+use events::event::admin::{Model, Strategy, Target, Tokenizer};
 use events::ids::{ModelId, ProviderId, TenantId};
 use openapi::resource::{self, Form};
 use openapi::schema::{self, object};
@@ -17,6 +17,7 @@ use crate::admin::fields::{Field, FieldError, Fields};
 use crate::admin::life::{AdminAggregate, Life};
 use crate::admin::model::{ChangeModel, ModelCommand, ModelError};
 use crate::admin::routes::{Administered, Plan};
+use crate::dialects::upstreams;
 use crate::error::CommandError;
 
 const TARGETS_LEN_MAX: usize = 32;
@@ -77,7 +78,7 @@ fn target(fields: Fields) -> Result<Target, FieldError> {
 fn check_providers(desk: &Desk<'_>, targets: &[Target], tenant: Option<TenantId>) -> Result<(), CommandError> {
     for (index, target) in targets.iter().enumerate() {
         let provider = desk.provider(target.provider_id, tenant, &format!("targets[{index}].provider_id"))?;
-        if target.tokenizer.is_some() && provider.kind == ProviderKind::Anthropic {
+        if target.tokenizer.is_some() && !upstreams::of(provider.kind).has_tokenizers {
             let field = format!("targets[{index}].tokenizer");
             return Err(FieldError::new(field, "is not what this provider counts with").into());
         }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use events::event::Chain;
-use events::event::admin::{OutputCapField, Provider, ProviderKind};
+use events::event::admin::{OutputCapField, Provider};
 use events::ids::{ProviderId, TenantId};
 use events::log::SideRow;
 use http::{HeaderName, HeaderValue};
@@ -23,7 +23,7 @@ use crate::admin::fields::{Field, FieldError, Fields, Patched};
 use crate::admin::life::{AdminAggregate, Life};
 use crate::admin::provider::{ChangeProvider, ProviderCommand, ProviderError, next_generation};
 use crate::admin::routes::{Administered, Plan};
-use crate::dialects::unpriced_fields;
+use crate::dialects::{unpriced_fields, upstreams};
 use crate::error::CommandError;
 use crate::secrets::Secret;
 use crate::secrets::vault::{DataKeyScope, Sealed};
@@ -39,8 +39,6 @@ pub const TIMEOUT_MS: u64 = 120_000;
 /// Between bytes, where nothing else is said.
 pub const IDLE_TIMEOUT_MS: u64 = 30_000;
 
-const KINDS: &[(&str, ProviderKind)] =
-    &[("simulator", ProviderKind::Simulator), ("openai", ProviderKind::Openai), ("anthropic", ProviderKind::Anthropic)];
 const OUTPUT_CAP_FIELDS: &[(&str, OutputCapField)] =
     &[("max_tokens", OutputCapField::MaxTokens), ("max_completion_tokens", OutputCapField::MaxCompletionTokens)];
 
@@ -181,7 +179,7 @@ impl Administered for Life<Provider> {
         let members = vec![
             resource::required("name", schema::text(NAME_LEN_MAX))
                 .meaning("Unique among the live providers that all share, and among each tenant's own"),
-            resource::required("kind", schema::one_of_names(KINDS)).fixed(),
+            resource::required("kind", schema::one_of_names(upstreams::NAMES)).fixed(),
             resource::optional("base_url", schema::url(BASE_URL_LEN_MAX)).kept().meaning(
                 "With /v1 for openai, the bare origin for anthropic. A change of its scheme, host or port needs \
                      api_key as well: a new one, or null to remove it",
@@ -244,7 +242,7 @@ impl Administered for Life<Provider> {
 
     async fn create(desk: &Desk<'_>, id: ProviderId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
         let name = fields.required("name", |field| field.text(NAME_LEN_MAX))?;
-        let kind = fields.required("kind", |field| field.one_of(KINDS))?;
+        let kind = fields.required("kind", |field| field.one_of(upstreams::NAMES))?;
         let base_url = fields.optional("base_url", base_url_of)?;
         let api_key = fields.optional("api_key", api_key)?;
         let tenant_id = fields.optional("tenant_id", Field::parsed)?;

@@ -24,7 +24,7 @@ fn an_answer_is_told_and_measured_alike_on_both_surfaces() {
             is_a_report(&answer.metered, &body);
             let usage = usage(&answer.metered);
             let rendered = answer.render(&receipt(&usage, &answer.metered));
-            if let (UpstreamDialect::OpenAi, Surface::OpenAi) = (DIALECTS[which], surface) {
+            if let (ProviderKind::Openai, Surface::OpenAi) = (DIALECTS[which], surface) {
                 differs_in_its_model_alone(&body, &rendered);
                 continue;
             }

@@ -113,14 +113,14 @@ fn an_answer_is_read_in_time_that_grows_with_it() {
         ] {
             let what = format!("an answer with {name} in {place}");
             for (dialect, surface) in [
-                (UpstreamDialect::OpenAi, Surface::OpenAi),
-                (UpstreamDialect::OpenAi, Surface::Native),
-                (UpstreamDialect::Anthropic, Surface::Native),
+                (ProviderKind::Openai, Surface::OpenAi),
+                (ProviderKind::Openai, Surface::Native),
+                (ProviderKind::Anthropic, Surface::Native),
             ] {
                 let _ = within_bounds(&what, body.len(), || read_whole(dialect, surface, Bytes::from(body.clone())));
             }
             if place == "an error" {
-                let (dialect, headers) = (UpstreamDialect::OpenAi, http::HeaderMap::new());
+                let (dialect, headers) = (ProviderKind::Openai, http::HeaderMap::new());
                 let read = || read_refusal(dialect, 429, &headers, body.as_bytes(), chrono::DateTime::UNIX_EPOCH);
                 within_bounds(&what, body.len(), read);
             }
@@ -141,7 +141,7 @@ fn reports_that_come_again_and_again_are_merged_in_time() {
     let openai = |at| format!("data: {{\"choices\":[],\"usage\":{}}}\n\n", usage(at));
     let anthropic = |at| format!("data: {{\"type\":\"message_delta\",\"delta\":{{}},\"usage\":{}}}\n\n", usage(at));
     for (dialect, event) in
-        [(UpstreamDialect::OpenAi, &openai as &dyn Fn(usize) -> String), (UpstreamDialect::Anthropic, &anthropic)]
+        [(ProviderKind::Openai, &openai as &dyn Fn(usize) -> String), (ProviderKind::Anthropic, &anthropic)]
     {
         let mut relay = Relay::new(dialect, &asking(Surface::Native, false), REQUEST_ID, MODEL, 0);
         let mut out = BytesMut::new();
@@ -157,7 +157,7 @@ fn reports_that_come_again_and_again_are_merged_in_time() {
         assert!(kept <= report::REPORT_BYTES_MAX, "{kept} bytes are kept");
         // What is left out is no reason to bill by the bytes.
         let reported = metered.reported.as_ref().map(events::usage::TokenClasses::output);
-        assert!(dialect == UpstreamDialect::Anthropic || reported == Some(REPORTS as u64 - 1), "{reported:?}");
+        assert!(dialect == ProviderKind::Anthropic || reported == Some(REPORTS as u64 - 1), "{reported:?}");
     }
 }
 
@@ -167,9 +167,9 @@ fn reports_are_read_once_however_deep_their_figures_stand() {
     let text = "x".repeat(report::REPORT_BYTES_MAX - 7 * depth - 64);
     let report = format!(r#"{}"{text}"{}"#, r#"{"a":"#.repeat(depth), "}".repeat(depth));
     for (dialect, event) in [
-        (UpstreamDialect::OpenAi, format!("data: {{\"choices\":[],\"usage\":{report}}}\n\n")),
+        (ProviderKind::Openai, format!("data: {{\"choices\":[],\"usage\":{report}}}\n\n")),
         (
-            UpstreamDialect::Anthropic,
+            ProviderKind::Anthropic,
             format!("data: {{\"type\":\"message_delta\",\"delta\":{{}},\"usage\":{report}}}\n\n"),
         ),
     ] {
@@ -188,11 +188,11 @@ fn figures_of_a_report_are_found_in_few_passes() {
     let padding = "x".repeat(report::REPORT_BYTES_MAX - 512);
     for (dialect, event) in [
         (
-            UpstreamDialect::OpenAi,
+            ProviderKind::Openai,
             format!(r#"{{"choices":[],"usage":{{"x":"{padding}","prompt_tokens":3,"completion_tokens":2}}}}"#),
         ),
         (
-            UpstreamDialect::Anthropic,
+            ProviderKind::Anthropic,
             format!(
                 r#"{{"type":"message_delta","delta":{{}},"usage":{{"iterations":[{{"x":"{padding}","input_tokens":3,"output_tokens":2}}],"input_tokens":3,"output_tokens":2}}}}"#
             ),

@@ -111,7 +111,7 @@ fn what_is_accepted_goes_upstream_as_it_was_bounded() {
 }
 
 /// Nothing that costs more than what was held for.
-fn is_bounded(request: &ClientRequest, dialect: UpstreamDialect, sent: &Bytes, prefix: Option<&str>) {
+fn is_bounded(request: &ClientRequest, dialect: ProviderKind, sent: &Bytes, prefix: Option<&str>) {
     let text = std::str::from_utf8(sent).expect("an upstream body is UTF-8");
     // Translation adds a level here and there to what was as deep as it may be.
     assert!(matches!(json::check(text), Ok(()) | Err(JsonFault::TooDeep)), "{text}");
@@ -120,7 +120,7 @@ fn is_bounded(request: &ClientRequest, dialect: UpstreamDialect, sent: &Bytes, p
     says_everything_once(&top, text);
     let cap = |name: &str| top.get(name).filter(|value| *value != "null");
     match dialect {
-        UpstreamDialect::OpenAi => {
+        ProviderKind::Openai | ProviderKind::Simulator => {
             let caps: Vec<_> = ["max_tokens", "max_completion_tokens"].into_iter().filter_map(cap).collect();
             assert_eq!(caps, [CAP.to_string()], "{text}");
             let choices = top.get("n").map_or(1, |n| json::integer(n).unwrap_or(1));
@@ -129,7 +129,7 @@ fn is_bounded(request: &ClientRequest, dialect: UpstreamDialect, sent: &Bytes, p
             let asks = json::field(options, "include_usage").and_then(json::boolean);
             assert_eq!(asks, request.streamed().then_some(true).or(asks), "{text}");
         }
-        UpstreamDialect::Anthropic => assert_eq!(cap("max_tokens"), Some(&*CAP.to_string()), "{text}"),
+        ProviderKind::Anthropic => assert_eq!(cap("max_tokens"), Some(&*CAP.to_string()), "{text}"),
     }
     assert_eq!(top.get("stream").and_then(json::boolean).unwrap_or(false), request.streamed(), "{text}");
     let (mut seen, value) = (Seen::default(), serde_json::from_str::<Value>(text));
@@ -201,7 +201,7 @@ fn what_was_sent_is_a_request_that_is_sent_as_it_is() {
         let Ok(request) = parsed(surface, &body) else { return };
         let cap_field = CAP_FIELDS[dice.below(3)];
         let target = target(cap_field, None);
-        let Ok(sent) = request.upstream_body(UpstreamDialect::OpenAi, &target) else { return };
+        let Ok(sent) = request.upstream_body(ProviderKind::Openai, &target) else { return };
         if json::check(std::str::from_utf8(&sent).expect("an upstream body is UTF-8")) == Err(JsonFault::TooDeep) {
             return;
         }
@@ -213,7 +213,7 @@ fn what_was_sent_is_a_request_that_is_sent_as_it_is() {
             "{}",
             shown(&sent)
         );
-        let sent_again = again.upstream_body(UpstreamDialect::OpenAi, &target).expect("the same dialect");
+        let sent_again = again.upstream_body(ProviderKind::Openai, &target).expect("the same dialect");
         assert!(sent_again == sent, "{} became {}", shown(&sent), shown(&sent_again));
     });
 }

@@ -6,8 +6,9 @@ use bytes::BytesMut;
 use fuzzing::{Corpus, fuzz, shown};
 use serde_json::Value;
 
+use super::super::framing::Event;
 use super::super::golden::{CREATED, MODEL, REQUEST_ID, asking, described, receipt, usage};
-use super::super::sse::{Event, SseFault, SseParser};
+use super::super::sse::{SseFault, SseParser};
 use super::answers::is_a_report;
 use super::*;
 
@@ -92,7 +93,7 @@ struct Relayed {
     closing: Option<bytes::Bytes>,
 }
 
-fn relayed(dialect: UpstreamDialect, request: &ClientRequest, pieces: &[&[u8]]) -> Relayed {
+fn relayed(dialect: ProviderKind, request: &ClientRequest, pieces: &[&[u8]]) -> Relayed {
     let (mut relay, mut out) = (Relay::new(dialect, request, REQUEST_ID, MODEL, CREATED), BytesMut::new());
     let fed = pieces.iter().try_for_each(|piece| relay.feed(piece, &mut out));
     let result = fed.and_then(|()| relay.finish(&mut out));
@@ -119,7 +120,7 @@ fn a_stream_is_told_and_measured_alike_however_it_arrives_and_to_whom() {
             assert_eq!(cut.closing, whole.closing, "{}", shown(&stream));
             is_a_report(&whole.metered, &stream);
             is_fit_for_the_client(&whole, surface, include_usage, &stream);
-            if (dialect, surface) == (UpstreamDialect::OpenAi, Surface::OpenAi) {
+            if (dialect, surface) == (ProviderKind::Openai, Surface::OpenAi) {
                 goes_through_as_it_came(&stream, &whole.out, include_usage);
             }
             if whole.result.is_ok() {

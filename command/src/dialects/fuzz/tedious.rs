@@ -11,26 +11,24 @@ const TEMPLATES_MAX: usize = 4;
 const NAMES: [&str; 8] = ["usage", "x_groq", "model", "id", "usage", "choices", "type", "nothing"];
 
 /// About so many bytes.
-pub fn stream(dialect: UpstreamDialect, room: usize, dice: &mut Dice<'_>) -> Vec<u8> {
+pub fn stream(dialect: ProviderKind, room: usize, dice: &mut Dice<'_>) -> Vec<u8> {
     let (mut stream, templates) = (Vec::new(), 1 + dice.below(TEMPLATES_MAX));
     let room = if dice.one_in(2) { room } else { room / templates };
     let mut tedious = Tedious { room, dice };
     if tedious.dice.one_in(2) {
         // What every piece of a call may be told with.
-        tedious.say(
-            &mut stream,
-            if dialect == UpstreamDialect::OpenAi { Tedious::call_begins } else { Tedious::tool_use },
-        );
+        tedious
+            .say(&mut stream, if dialect == ProviderKind::Openai { Tedious::call_begins } else { Tedious::tool_use });
     }
     for _ in 0..templates {
-        tedious.say(&mut stream, if dialect == UpstreamDialect::OpenAi { Tedious::chunk } else { Tedious::event });
+        tedious.say(&mut stream, if dialect == ProviderKind::Openai { Tedious::chunk } else { Tedious::event });
     }
     if tedious.dice.one_in(4) {
         tedious.say(&mut stream, Tedious::error);
     }
     stream.extend_from_slice(match dialect {
-        UpstreamDialect::OpenAi => b"data: [DONE]\n\n".as_slice(),
-        UpstreamDialect::Anthropic => br#"data: {"type":"message_stop"}"#.as_slice(),
+        ProviderKind::Openai | ProviderKind::Simulator => b"data: [DONE]\n\n".as_slice(),
+        ProviderKind::Anthropic => br#"data: {"type":"message_stop"}"#.as_slice(),
     });
     stream
 }
@@ -42,12 +40,12 @@ pub fn refusal(room: usize, dice: &mut Dice<'_>) -> Vec<u8> {
 }
 
 /// See [`stream`].
-pub fn answer(dialect: UpstreamDialect, room: usize, dice: &mut Dice<'_>) -> Vec<u8> {
+pub fn answer(dialect: ProviderKind, room: usize, dice: &mut Dice<'_>) -> Vec<u8> {
     let mut tedious = Tedious { room: room / 2, dice };
     let answer = match dialect {
         _ if tedious.dice.one_in(4) => tedious.object(Tedious::error),
-        UpstreamDialect::OpenAi => tedious.object(Tedious::completion),
-        UpstreamDialect::Anthropic => tedious.object(Tedious::message),
+        ProviderKind::Openai | ProviderKind::Simulator => tedious.object(Tedious::completion),
+        ProviderKind::Anthropic => tedious.object(Tedious::message),
     };
     answer.into_bytes()
 }

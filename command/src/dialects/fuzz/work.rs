@@ -73,7 +73,7 @@ fn a_stream_costs_in_proportion_to_its_length() {
     });
 }
 
-fn relayed(dialect: UpstreamDialect, request: &ClientRequest, pieces: &[&[u8]], stream: &[u8]) {
+fn relayed(dialect: ProviderKind, request: &ClientRequest, pieces: &[&[u8]], stream: &[u8]) {
     let (mut relay, mut out) = (Relay::new(dialect, request, REQUEST_ID, MODEL, CREATED), BytesMut::new());
     let (mut came, mut gave, mut result) = (0, 0, Ok(()));
     for (number, piece) in pieces.iter().enumerate() {

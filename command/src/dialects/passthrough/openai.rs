@@ -6,4 +6,4 @@ mod stream;
 
 pub use answer::OpenAiAnswer;
 pub use edit::edited_body;
-pub use stream::Passthrough;
+pub use stream::OpenAiStream;

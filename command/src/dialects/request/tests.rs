@@ -198,7 +198,7 @@ fn what_has_no_price_is_422_for_every_provider_that_does_not_allow_it() {
         for allowed in [BTreeSet::new(), allowing("metadata")] {
             let refusal = request.unpriced(&allowed).expect(more);
             assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::ModelUnpriced, &field.into()), "{more}");
-            for dialect in [UpstreamDialect::OpenAi, UpstreamDialect::Anthropic] {
+            for dialect in [ProviderKind::Openai, ProviderKind::Anthropic] {
                 let target = OutboundTarget { allowed_fields: &allowed, ..target() };
                 assert_eq!(request.upstream_body(dialect, &target).unwrap_err().code, ErrorCode::ModelUnpriced);
             }
@@ -206,7 +206,7 @@ fn what_has_no_price_is_422_for_every_provider_that_does_not_allow_it() {
         let allowed = allowing(name);
         let target = OutboundTarget { allowed_fields: &allowed, ..target() };
         assert!(request.unpriced(&allowed).is_none(), "{more}");
-        let sent = request.upstream_body(UpstreamDialect::OpenAi, &target).expect(more);
+        let sent = request.upstream_body(ProviderKind::Openai, &target).expect(more);
         assert!(std::str::from_utf8(&sent).unwrap().contains(more), "{more}");
     }
     let two = openai(r#","models":["a"],"plugins":[{"id":"web"}]"#).ok().unwrap();
@@ -242,7 +242,7 @@ fn the_cap_goes_upstream_once_whatever_is_null() {
     ] {
         let request = openai(more).ok().unwrap();
         for cap_field in [CapField::MaxTokens, CapField::MaxCompletionTokens] {
-            let body = request.upstream_body(UpstreamDialect::OpenAi, &target(cap_field)).unwrap();
+            let body = request.upstream_body(ProviderKind::Openai, &target(cap_field)).unwrap();
             let body = std::str::from_utf8(&body).unwrap();
             let caps: Vec<_> = json::members(body)
                 .map(Result::unwrap)
@@ -270,7 +270,7 @@ fn a_cap_goes_upstream_under_the_targets_name_where_that_was_given_and_else_unde
         let request = openai(more).ok().unwrap();
         for of_target in [None, Some(MaxTokens), Some(MaxCompletionTokens)] {
             let target = OutboundTarget { cap_field: of_target, ..target() };
-            let body = request.upstream_body(UpstreamDialect::OpenAi, &target).unwrap();
+            let body = request.upstream_body(ProviderKind::Openai, &target).unwrap();
             let caps: Vec<_> = json::members(std::str::from_utf8(&body).unwrap())
                 .map(Result::unwrap)
                 .filter(|member| member.name().starts_with("max_"))
@@ -477,7 +477,7 @@ fn what_is_all_empty_is_refused_for_every_upstream() {
     let target = OutboundTarget { system_prefix: Some("p"), ..target() };
     let body = r#"{"model":"m","messages":[{"role":"user","content":[]}]}"#;
     let request = parse(Surface::Native, body).ok().unwrap();
-    for dialect in [UpstreamDialect::OpenAi, UpstreamDialect::Anthropic] {
+    for dialect in [ProviderKind::Openai, ProviderKind::Anthropic] {
         let refusal = request.upstream_body(dialect, &target).unwrap_err();
         assert_eq!(refusal.details["field"], "messages", "{dialect:?}");
     }

@@ -10,4 +10,4 @@ mod write;
 pub use canonical::canonical;
 pub use client::{Cap, ClientBody, read_client_body};
 pub use priceable::{Unpriced, names as unpriced_fields};
-pub use write::{ChunkWriter, completion, put_data, put_usage_chunk};
+pub use write::{ChunkWriter, END, completion, put_data, put_usage_chunk};

@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 use http::HeaderMap;
 
 use super::rejection::UpstreamWords;
-use crate::dialects::{UpstreamDialect, UpstreamFault, json, work};
+use super::{ProviderKind, of};
+use crate::dialects::{UpstreamFault, json, work};
 
 /// Longer waits are cut to this: nobody holds money for a request that comes back in a day.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
@@ -47,7 +48,7 @@ pub enum UpstreamRefusalKind {
 /// Reads an answer that is not a 200. `body` may be its first bytes alone, of any kind: an object, a list, a string,
 /// HTML, nothing. Of JSON that was cut off the beginning is read.
 pub fn read_refusal(
-    dialect: UpstreamDialect,
+    kind: ProviderKind,
     status: u16,
     headers: &HeaderMap,
     body: &[u8],
@@ -58,9 +59,9 @@ pub fn read_refusal(
     let text = json::completed(&text);
     let error = ErrorBody::of(&text);
     let retry_after = || retry_after(headers, &error, now);
-    let kind = match status {
+    let refused_as = match status {
         402 => UpstreamRefusalKind::OutOfMoney,
-        400..=499 if error.is_out_of_money(dialect) => UpstreamRefusalKind::OutOfMoney,
+        400..=499 if error.is_out_of_money(kind) => UpstreamRefusalKind::OutOfMoney,
         400 | 413 | 422 if error.is_about_credentials() => UpstreamRefusalKind::Credentials,
         400 | 413 | 422 => UpstreamRefusalKind::Rejected(UpstreamWords::of(error.body, error.error)),
         401 | 403 | 407 => UpstreamRefusalKind::Credentials,
@@ -69,14 +70,14 @@ pub fn read_refusal(
         400..=499 => UpstreamRefusalKind::BadRequest,
         _ => UpstreamRefusalKind::Other,
     };
-    UpstreamRefusal { status, kind }
+    UpstreamRefusal { status, kind: refused_as }
 }
 
 /// An error where an answer was due. `text` is the whole chunk or body; `retryable` holds where it is not the request
 /// that is wrong.
-pub fn in_band(dialect: UpstreamDialect, text: &str, retryable: bool) -> UpstreamFault {
+pub fn in_band(kind: ProviderKind, text: &str, retryable: bool) -> UpstreamFault {
     let error = ErrorBody::of(text);
-    if error.is_rejection() && !error.is_out_of_money(dialect) && !error.is_about_credentials() {
+    if error.is_rejection() && !error.is_out_of_money(kind) && !error.is_about_credentials() {
         return UpstreamFault::Rejected(Box::new(UpstreamWords::of(error.body, error.error)));
     }
     UpstreamFault::InBandError { retryable }
@@ -148,13 +149,9 @@ impl<'a> ErrorBody<'a> {
         })
     }
 
-    fn is_out_of_money(&self, dialect: UpstreamDialect) -> bool {
-        let by_code = self.words.iter().any(|word| is_out_of_money(word));
-        match dialect {
-            UpstreamDialect::OpenAi => by_code,
-            // Anthropic says it as a plain `invalid_request_error`.
-            UpstreamDialect::Anthropic => by_code || self.has("credit balance is too low"),
-        }
+    fn is_out_of_money(&self, kind: ProviderKind) -> bool {
+        self.words.iter().any(|word| is_out_of_money(word))
+            || of(kind).out_of_money_sentence.is_some_and(|sentence| self.has(sentence))
     }
 }
 
@@ -233,7 +230,7 @@ mod tests {
     use super::*;
 
     fn read(
-        dialect: UpstreamDialect,
+        dialect: ProviderKind,
         status: u16,
         header: (&'static str, &'static str),
         body: &str,
@@ -246,16 +243,16 @@ mod tests {
 
     #[test]
     fn out_of_money_is_not_a_rate_limit() {
-        use UpstreamDialect::{Anthropic, OpenAi};
+        use ProviderKind::{Anthropic, Openai};
         let none = ("x-none", "");
         for (dialect, status, body) in [
             (
-                OpenAi,
+                Openai,
                 429,
                 r#"{"error":{"message":"m","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#,
             ),
-            (OpenAi, 402, ""),
-            (OpenAi, 402, r#"{"error":"no credits"}"#),
+            (Openai, 402, ""),
+            (Openai, 402, r#"{"error":"no credits"}"#),
             (Anthropic, 402, r#"{"type":"error","error":{"type":"billing_error","message":"m"}}"#),
             (
                 Anthropic,
@@ -271,8 +268,8 @@ mod tests {
             assert_eq!(read(dialect, status, none, body), UpstreamRefusalKind::OutOfMoney, "{status} {body}");
         }
         let limited = UpstreamRefusalKind::RateLimited { retry_after: None };
-        assert_eq!(read(OpenAi, 429, none, r#"{"error":{"code":"rate_limit_exceeded"}}"#), limited);
-        assert_eq!(read(OpenAi, 429, none, "<html>insufficient_quota</html>"), limited);
+        assert_eq!(read(Openai, 429, none, r#"{"error":{"code":"rate_limit_exceeded"}}"#), limited);
+        assert_eq!(read(Openai, 429, none, "<html>insufficient_quota</html>"), limited);
     }
 
     #[test]
@@ -289,11 +286,11 @@ mod tests {
             ("x-none", "", body, 17.0),
         ] {
             let wanted = Some(Duration::from_secs_f64(seconds));
-            let kind = read(UpstreamDialect::OpenAi, 429, (name, value), body);
+            let kind = read(ProviderKind::Openai, 429, (name, value), body);
             assert_eq!(kind, UpstreamRefusalKind::RateLimited { retry_after: wanted }, "{name}: {value}");
         }
         for value in ["", "soon", "-1", "1x", "99999999999999999999999"] {
-            let kind = read(UpstreamDialect::OpenAi, 429, ("retry-after", value), "");
+            let kind = read(ProviderKind::Openai, 429, ("retry-after", value), "");
             assert_eq!(kind, UpstreamRefusalKind::RateLimited { retry_after: None }, "{value}");
         }
     }
@@ -306,24 +303,24 @@ mod tests {
             r#"{"error":{"message":"no","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#,
             r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#,
         ] {
-            let kind = read(UpstreamDialect::OpenAi, 400, ("x-none", ""), body);
+            let kind = read(ProviderKind::Openai, 400, ("x-none", ""), body);
             assert_eq!(kind, UpstreamRefusalKind::Credentials, "{body}");
         }
     }
 
     #[test]
     fn an_error_inside_an_answer_is_the_clients_where_it_says_that_the_request_is_wrong() {
-        use UpstreamDialect::{Anthropic, OpenAi};
+        use ProviderKind::{Anthropic, Openai};
         for (dialect, text, is_the_clients) in [
-            (OpenAi, r#"{"error":{"code":400,"message":"too long","metadata":{}}}"#, true),
-            (OpenAi, r#"{"error":{"code":"422","message":"m"}}"#, true),
-            (OpenAi, r#"{"object":"error","message":"too long","code":400}"#, true),
-            (OpenAi, r#"{"error":{"type":"invalid_request_error","code":"context_length_exceeded"}}"#, true),
-            (OpenAi, r#"{"error":{"type":"invalid_request_error","code":"insufficient_quota"}}"#, false),
-            (OpenAi, r#"{"error":{"type":"invalid_request_error","code":"invalid_api_key"}}"#, false),
-            (OpenAi, r#"{"error":{"code":401,"type":"invalid_request_error"}}"#, false),
-            (OpenAi, r#"{"error":{"code":502,"message":"m"}}"#, false),
-            (OpenAi, r#"{"error":"text"}"#, false),
+            (Openai, r#"{"error":{"code":400,"message":"too long","metadata":{}}}"#, true),
+            (Openai, r#"{"error":{"code":"422","message":"m"}}"#, true),
+            (Openai, r#"{"object":"error","message":"too long","code":400}"#, true),
+            (Openai, r#"{"error":{"type":"invalid_request_error","code":"context_length_exceeded"}}"#, true),
+            (Openai, r#"{"error":{"type":"invalid_request_error","code":"insufficient_quota"}}"#, false),
+            (Openai, r#"{"error":{"type":"invalid_request_error","code":"invalid_api_key"}}"#, false),
+            (Openai, r#"{"error":{"code":401,"type":"invalid_request_error"}}"#, false),
+            (Openai, r#"{"error":{"code":502,"message":"m"}}"#, false),
+            (Openai, r#"{"error":"text"}"#, false),
             (Anthropic, r#"{"type":"error","error":{"type":"invalid_request_error","message":"m"}}"#, true),
             (Anthropic, r#"{"type":"error","error":{"type":"request_too_large","message":"m"}}"#, true),
             (Anthropic, r#"{"type":"error","error":{"type":"overloaded_error","message":"m"}}"#, false),
@@ -357,7 +354,7 @@ mod tests {
         ] {
             for cut in 0..12 {
                 let cut = &body[..(REFUSAL_BYTES_MAX + cut).min(body.len())];
-                let words = match read(UpstreamDialect::OpenAi, 400, ("x-none", ""), cut) {
+                let words = match read(ProviderKind::Openai, 400, ("x-none", ""), cut) {
                     UpstreamRefusalKind::Rejected(words) => words.redacted(&crate::dialects::Redactor::new([])),
                     kind => panic!("{kind:?}"),
                 };
@@ -370,7 +367,7 @@ mod tests {
 
     #[test]
     fn statuses_say_whose_fault_it_is() {
-        let kind = |status| read(UpstreamDialect::OpenAi, status, ("x-none", ""), "<html>");
+        let kind = |status| read(ProviderKind::Openai, status, ("x-none", ""), "<html>");
         for status in [500, 502, 503, 504, 529, 408] {
             assert_eq!(kind(status), UpstreamRefusalKind::Transient { retry_after: None }, "{status}");
         }

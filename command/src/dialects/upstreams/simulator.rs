@@ -36,10 +36,24 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 
+use super::{ProviderKind, Transport, Upstream, openai};
+
+pub use super::openai::Reader;
 pub use body::SimulatedBody;
 
 use behaviour::Behaviour;
 use script::Script;
+
+/// What `--dev` sets up.
+pub const KIND: ProviderKind = ProviderKind::Simulator;
+
+/// It speaks OpenAI's dialect, but in this process.
+pub const UPSTREAM: Upstream = Upstream {
+    name: "simulator",
+    telemetry_name: "simulator",
+    transport: Transport::InProcess(Simulator),
+    ..openai::UPSTREAM
+};
 
 /// The in-process upstream. Stateless: the same question gets the same answer.
 #[derive(Clone, Copy, Debug, Default)]

@@ -6,6 +6,8 @@ use http_body_util::StreamBody;
 
 use super::*;
 use crate::body::memory::{BodyBounds, BodyMemory, BodyOwner};
+use crate::dialects::ProviderKind;
+use crate::dialects::upstreams;
 use crate::secrets::Secret;
 
 /// What a source does next: after this pause, so many bytes, or its end, or a break.
@@ -90,11 +92,75 @@ fn sent() -> Credentials {
     Credentials { provider, secret: Some(Secret::new("gw-7Hq2xVt9LmBz4KpWs8Rn")) }
 }
 
+/// A signature covers what it is made of: nothing may be added behind it.
+#[test]
+fn a_request_is_finished_when_it_is_authenticated() {
+    fn sign(request: &mut Request<Bytes>, key: &Secret, now: DateTime<Utc>) -> Option<()> {
+        let names: Vec<_> = request.headers().keys().map(HeaderName::as_str).collect();
+        let signed = format!("{} {} {} {}", request.uri(), request.body().len(), key.reveal(), now.timestamp());
+        let signature = format!("{signed} {}", names.join(" ")).parse().ok()?;
+        request.headers_mut().insert("signature", signature);
+        Some(())
+    }
+    let mut sent = sent();
+    Arc::make_mut(&mut sent.provider).base_url = Some("https://api.example.com/v1/".to_owned());
+    let endpoint = Endpoint {
+        path: |invocation| format!("/{}/{}", invocation.model, invocation.streamed).into(),
+        wrong_base_url_ends: &[],
+        headers: &[("x-version", "1")],
+        authenticate: sign,
+    };
+    let invocation = Invocation { model: "m", streamed: true };
+    let outgoing = Outgoing { endpoint: &endpoint, framing: Framing::Sse, invocation };
+    let trace = TraceHeaders { parent: Some(HeaderValue::from_static("00-1")), state: None };
+    let request = outgoing.request(&sent, "{}".into(), "req_1", trace, DateTime::UNIX_EPOCH).expect("a request");
+    let mut names: Vec<_> = request.headers().keys().map(HeaderName::as_str).collect();
+    names.retain(|name| *name != "signature");
+    assert_eq!(names.len(), 7, "{names:?}");
+    let signed = "https://api.example.com/v1/m/true 2 gw-7Hq2xVt9LmBz4KpWs8Rn 0";
+    assert_eq!(request.headers()["signature"], format!("{signed} {}", names.join(" ")));
+}
+
+/// What each kind of provider is sent, but for its body.
+#[test]
+fn each_kind_is_called_at_its_path_with_its_headers() {
+    for (kind, path, headers) in [
+        (ProviderKind::Openai, "/chat/completions", [("authorization", "Bearer gw-7Hq2xVt9LmBz4KpWs8Rn")].as_slice()),
+        (
+            ProviderKind::Anthropic,
+            "/v1/messages",
+            &[("anthropic-version", "2023-06-01"), ("x-api-key", "gw-7Hq2xVt9LmBz4KpWs8Rn")],
+        ),
+    ] {
+        let mut sent = sent();
+        Arc::make_mut(&mut sent.provider).base_url = Some("https://api.example.com/".to_owned());
+        let upstream = upstreams::of(kind);
+        let endpoint = upstream.endpoint().expect("it is called over HTTP");
+        let invocation = Invocation { model: "m", streamed: false };
+        let outgoing = Outgoing { endpoint, framing: upstream.framing, invocation };
+        let trace = TraceHeaders { parent: None, state: None };
+        let request = outgoing.request(&sent, "{}".into(), "req_1", trace, DateTime::UNIX_EPOCH).expect("a request");
+        assert_eq!(request.uri().to_string(), format!("https://api.example.com{path}"));
+        let common = [
+            ("x-team", "Team-9f3c1b"),
+            ("content-type", "application/json"),
+            ("accept", "application/json, text/event-stream"),
+            ("x-request-id", "req_1"),
+        ];
+        for (name, value) in common.iter().chain(headers) {
+            assert_eq!(request.headers()[*name], *value, "{name}");
+        }
+        assert_eq!(request.headers().len(), common.len() + 1 + headers.len(), "and its user agent");
+        let shown = format!("{request:?}");
+        assert!(!shown.contains("gw-7Hq"), "{shown}");
+    }
+}
+
 /// Holds: http.upstream-words
 #[test]
 fn what_the_upstream_was_sent_is_redacted_of_what_it_says_inside_its_answer() {
     let said = r#"{"error":{"code":400,"message":"no gw-7Hq2xVt9LmBz4KpWs8Rn for team-9f3c1b here"}}"#;
-    let answer = crate::dialects::read_whole(UpstreamDialect::OpenAi, crate::dialects::Surface::Native, said.into());
+    let answer = crate::dialects::read_whole(ProviderKind::Openai, crate::dialects::Surface::Native, said.into());
     let failure = at_once(&[]).fault(answer.err().expect("it is an error").fault);
     let Cause::Rejected(rejection) = failure.cause else { panic!("{failure:?}") };
     assert_eq!(rejection.message.as_deref(), Some("no [redacted] for [redacted] here"));

@@ -2,17 +2,19 @@
 
 use bytes::BytesMut;
 
+use crate::dialects::framing::Event;
 use crate::dialects::passthrough::renaming::{Fate, places, renamed};
-use crate::dialects::surfaces::openai::put_data;
-use crate::dialects::upstreams::openai::reading::{Choices, TopLevel, measure_choices, top_level};
-use crate::dialects::{Metered, UpstreamFault, json};
+use crate::dialects::surfaces::openai::{END, put_data, put_usage_chunk};
+use crate::dialects::upstreams::StreamState;
+use crate::dialects::upstreams::openai::reading::{Choices, TopLevel, chunk_of, measure_choices, top_level};
+use crate::dialects::{Metered, Receipt, UpstreamFault, json};
 
 /// Bytes of a usage chunk that is kept until the end. For a longer one we write our own.
 const USAGE_CHUNK_BYTES_MAX: usize = 64 * 1024;
 
 /// A stream that goes to a client of the same dialect: chunks as they came but for the model's name, and without
 /// usage where it was not asked for.
-pub struct Passthrough {
+pub struct OpenAiStream {
     /// The frontend model as a JSON string.
     model: Vec<u8>,
     include_usage: bool,
@@ -21,7 +23,7 @@ pub struct Passthrough {
     usage_chunk: Option<Vec<u8>>,
 }
 
-impl Passthrough {
+impl OpenAiStream {
     pub fn new(frontend_model: &str, include_usage: bool) -> Self {
         let mut model = Vec::with_capacity(frontend_model.len() + 2);
         json::push_string(&mut model, frontend_model);
@@ -32,8 +34,20 @@ impl Passthrough {
         self.choices.all_finished()
     }
 
-    /// Takes one chunk; true if it says something.
-    pub fn chunk(&mut self, text: &str, metered: &mut Metered, out: &mut BytesMut) -> Result<bool, UpstreamFault> {
+    /// Takes one event; the answer's second part is true if it says something.
+    pub fn event(
+        &mut self,
+        event: Event<'_>,
+        metered: &mut Metered,
+        out: &mut BytesMut,
+    ) -> Result<(StreamState, bool), UpstreamFault> {
+        match chunk_of(event, metered)? {
+            Some(chunk) => Ok((StreamState::Open, self.chunk(chunk.trim_ascii(), metered, out)?)),
+            None => Ok((StreamState::Ended, false)),
+        }
+    }
+
+    fn chunk(&mut self, text: &str, metered: &mut Metered, out: &mut BytesMut) -> Result<bool, UpstreamFault> {
         let top = top_level(text, metered)?;
         let (said, any) = measure_choices(top.choices, metered, &mut self.choices)?;
         if !any {
@@ -62,13 +76,14 @@ impl Passthrough {
         renamed(text, &places(&top.members, fate), &self.model)
     }
 
-    /// The usage chunk, if the client is to have it and the upstream sent one.
-    pub fn usage_chunk(&self) -> Option<&[u8]> {
-        self.usage_chunk.as_deref()
-    }
-
-    pub const fn wants_usage(&self) -> bool {
-        self.include_usage
+    /// The stream's end: the usage chunk, of our own making where the upstream sent none, if the client asked for it.
+    pub fn close(&self, receipt: &Receipt<'_>, upstream_id: Option<&str>, out: &mut BytesMut) {
+        match &self.usage_chunk {
+            Some(chunk) => put_data(out, chunk),
+            None if self.include_usage => put_usage_chunk(receipt, upstream_id, out),
+            None => {}
+        }
+        put_data(out, END);
     }
 
     #[cfg(test)]

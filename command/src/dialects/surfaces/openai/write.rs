@@ -2,13 +2,15 @@
 
 use bytes::{BufMut, BytesMut};
 use events::ids::RequestId;
-use events::usage::TokenClasses;
 use serde::{Serialize, Serializer};
 
 use super::usage::UsageOut;
 use crate::dialects::chat::OutputBlock;
 use crate::dialects::delta::{Delta, DeltaKind};
 use crate::dialects::{FinishReason, Receipt, json, work};
+
+/// The data of the event that ends a stream.
+pub const END: &[u8] = b"[DONE]";
 
 /// `chatcmpl-` and the digits of our request id.
 fn answer_id(request_id: &str) -> String {
@@ -150,11 +152,13 @@ impl ChunkWriter {
         put_chunk(&self.id, &self.model, self.created, &choices, usage, out);
     }
 
-    /// The last chunk, if the client asked for it.
-    pub fn close(&self, tokens: &TokenClasses, out: &mut BytesMut) {
+    /// The usage chunk, if the client asked for it, and the marker.
+    pub fn close(&self, receipt: &Receipt<'_>, out: &mut BytesMut) {
         if self.include_usage {
-            put_chunk(&self.id, &self.model, self.created, &[], Usage::Report(tokens.into()), out);
+            let usage = Usage::Report((&receipt.usage.tokens).into());
+            put_chunk(&self.id, &self.model, self.created, &[], usage, out);
         }
+        put_data(out, END);
     }
 }
 

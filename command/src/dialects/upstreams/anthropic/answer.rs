@@ -4,9 +4,8 @@ use std::borrow::Cow;
 
 use crate::dialects::chat::{OutputBlock, ToolCall};
 use crate::dialects::json::{self, Kind};
-use crate::dialects::{
-    ANSWER_BLOCKS_MAX, FinishReason, Metered, UpstreamDialect, UpstreamFault, must_be_short, upstreams,
-};
+use crate::dialects::upstreams::{self, ProviderKind};
+use crate::dialects::{ANSWER_BLOCKS_MAX, FinishReason, Metered, UpstreamFault, must_be_short};
 
 /// The message's blocks. Errors: no JSON, an error in band, no content.
 pub fn read_blocks(body: &str, metered: &mut Metered) -> Result<Vec<OutputBlock>, UpstreamFault> {
@@ -39,7 +38,7 @@ pub fn in_band(text: &str) -> UpstreamFault {
     let kind = json::field(text, "error").and_then(|error| json::field(error, "type")).and_then(json::string);
     let retryable =
         matches!(kind.as_deref(), Some("api_error" | "overloaded_error" | "rate_limit_error" | "timeout_error"));
-    upstreams::in_band(UpstreamDialect::Anthropic, text, retryable)
+    upstreams::in_band(ProviderKind::Anthropic, text, retryable)
 }
 
 /// `None` for null and for what is no string.

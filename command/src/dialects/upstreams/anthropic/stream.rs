@@ -2,7 +2,9 @@
 
 use super::answer::{bytes, in_band, short_text_of, stop_reason, text_of};
 use crate::dialects::delta::{Delta, DeltaKind};
+use crate::dialects::framing::Event;
 use crate::dialects::json;
+use crate::dialects::upstreams::{StreamReader, StreamState};
 use crate::dialects::{ANSWER_BLOCKS_MAX, FinishReason, Metered, UpstreamFault};
 
 const MALFORMED: UpstreamFault = UpstreamFault::Malformed("an event is not what it says");
@@ -13,7 +15,6 @@ pub struct Reader {
     blocks: usize,
     calls: usize,
     open: Option<Open>,
-    ended: bool,
 }
 
 /// The block that is being said.
@@ -24,8 +25,8 @@ struct Open {
     call: Option<Call>,
 }
 
-/// What an event says, as raw values.
-struct Event<'a> {
+/// The members of an event, as raw values.
+struct Members<'a> {
     index: u64,
     block: Option<&'a str>,
     delta: Option<&'a str>,
@@ -39,51 +40,52 @@ struct Call {
     has_pieces: bool,
 }
 
-impl Reader {
-    /// `message_stop` was seen.
-    pub const fn ended(&self) -> bool {
-        self.ended
-    }
-
-    #[cfg(test)]
-    pub fn held_bytes(&self) -> usize {
-        let call = self.open.as_ref().and_then(|open| open.call.as_ref());
-        call.map_or(0, |call| call.whole.capacity())
-    }
-
-    /// Takes one event's data and gives what it says.
-    pub fn event(
+impl StreamReader for Reader {
+    fn event(
         &mut self,
-        data: &str,
+        event: Event<'_>,
         metered: &mut Metered,
         each: &mut impl FnMut(Delta<'_>),
-    ) -> Result<(), UpstreamFault> {
+    ) -> Result<StreamState, UpstreamFault> {
+        let data = event.data;
         json::check(data)?;
         let [kind, message, index, block, delta, usage, error] =
             json::pick(data, ["type", "message", "index", "content_block", "delta", "usage", "error"])?;
-        let event = Event { index: index.and_then(json::integer).unwrap_or(0), block, delta, usage };
+        let members = Members { index: index.and_then(json::integer).unwrap_or(0), block, delta, usage };
         match &*kind.and_then(json::string).unwrap_or_default() {
             "message_start" => begin(message, metered)?,
-            "content_block_start" => self.open(&event, metered, each)?,
-            "content_block_delta" => self.piece(&event, metered, each)?,
+            "content_block_start" => self.open(&members, metered, each)?,
+            "content_block_delta" => self.piece(&members, metered, each)?,
             "content_block_stop" => self.close(metered, each),
-            "message_delta" => self.end(&event, metered, each)?,
+            "message_delta" => self.end(&members, metered, each)?,
             "message_stop" => {
-                self.ended = true;
                 if metered.finish_reason.is_none() {
                     self.finish(FinishReason::Stop, metered, each);
                 }
+                return Ok(StreamState::Ended);
             }
             "error" if error.is_some() => return Err(in_band(data)),
             "error" => return Err(MALFORMED),
             _ => {} // `ping`, and what may come later
         }
-        Ok(())
+        Ok(StreamState::Open)
     }
 
+    fn is_complete(&self, metered: &Metered) -> bool {
+        metered.finish_reason.is_some()
+    }
+
+    #[cfg(test)]
+    fn held_bytes(&self) -> usize {
+        let call = self.open.as_ref().and_then(|open| open.call.as_ref());
+        call.map_or(0, |call| call.whole.capacity())
+    }
+}
+
+impl Reader {
     fn open(
         &mut self,
-        event: &Event<'_>,
+        event: &Members<'_>,
         metered: &mut Metered,
         each: &mut impl FnMut(Delta<'_>),
     ) -> Result<(), UpstreamFault> {
@@ -130,7 +132,7 @@ impl Reader {
 
     fn piece(
         &mut self,
-        event: &Event<'_>,
+        event: &Members<'_>,
         metered: &mut Metered,
         each: &mut impl FnMut(Delta<'_>),
     ) -> Result<(), UpstreamFault> {
@@ -203,7 +205,7 @@ impl Reader {
     /// `message_delta`: the stop reason, and the running total of the usage.
     fn end(
         &mut self,
-        event: &Event<'_>,
+        event: &Members<'_>,
         metered: &mut Metered,
         each: &mut impl FnMut(Delta<'_>),
     ) -> Result<(), UpstreamFault> {

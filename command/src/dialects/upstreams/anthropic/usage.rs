@@ -114,11 +114,11 @@ fn lifetimes(split: [(&str, u64); 2]) -> BTreeMap<String, u64> {
 mod tests {
     use super::*;
     use crate::dialects::report::REPORT_BYTES_MAX;
-    use crate::dialects::{Metered, UpstreamDialect};
+    use crate::dialects::{Metered, ProviderKind};
 
     fn add(report: &str, is_final: bool, metered: &mut Metered) {
         metered.add_report(report, is_final);
-        metered.read_reports(UpstreamDialect::Anthropic);
+        metered.read_reports(ProviderKind::Anthropic);
     }
 
     #[test]

@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::reading::{CallPiece, Choices, Piece, choices_of, measure, note_finish, read_choice, top_level};
+use super::reading::{CallPiece, Choices, Piece, choices_of, chunk_of, measure, note_finish, read_choice, top_level};
 use crate::dialects::chat::{OutputBlock, ToolCall};
 use crate::dialects::delta::{Delta, DeltaKind};
+use crate::dialects::framing::Event;
 use crate::dialects::json::{self, Kind};
+use crate::dialects::upstreams::{StreamReader, StreamState};
 use crate::dialects::{ANSWER_BLOCKS_MAX, Metered, UpstreamFault, must_be_short};
 
 /// A stream that goes to another surface: the first choice as deltas.
@@ -69,19 +71,33 @@ impl Blocks {
     }
 }
 
-impl Reader {
-    pub const fn is_complete(&self) -> bool {
+impl StreamReader for Reader {
+    fn event(
+        &mut self,
+        event: Event<'_>,
+        metered: &mut Metered,
+        each: &mut impl FnMut(Delta<'_>),
+    ) -> Result<StreamState, UpstreamFault> {
+        match chunk_of(event, metered)? {
+            Some(chunk) => self.chunk(chunk, metered, each).map(|()| StreamState::Open),
+            None => Ok(StreamState::Ended),
+        }
+    }
+
+    fn is_complete(&self, _: &Metered) -> bool {
         self.choices.all_finished()
     }
 
     #[cfg(test)]
-    pub fn held_bytes(&self) -> usize {
+    fn held_bytes(&self) -> usize {
         let call = |call: &Called| size_of::<Called>() + size_of::<(u64, usize)>() + call.id.capacity();
         self.blocks.calls.iter().map(call).sum()
     }
+}
 
+impl Reader {
     /// Takes one chunk and gives what its first choice says.
-    pub fn chunk(
+    fn chunk(
         &mut self,
         text: &str,
         metered: &mut Metered,

@@ -1,9 +1,10 @@
 //! What a chunk or a whole answer of the OpenAI dialect says, whoever of its followers wrote it. Strings stay as they
 //! stand in the JSON until somebody needs them.
 
+use crate::dialects::framing::Event;
 use crate::dialects::json::{self, Kind, Member};
-use crate::dialects::upstreams::{in_band, is_out_of_money};
-use crate::dialects::{FinishReason, Metered, UpstreamDialect, UpstreamFault};
+use crate::dialects::upstreams::{ProviderKind, in_band, is_out_of_money};
+use crate::dialects::{FinishReason, Metered, UpstreamFault};
 
 /// Choices of one answer; clients cannot ask for more.
 const CHOICES_MAX: usize = 128;
@@ -38,6 +39,20 @@ pub struct TopLevel<'a> {
     pub usage: Option<&'a str>,
 }
 
+/// The chunk in an event; `None` for the marker at the end of the stream, which concludes what was metered. Errors: an
+/// event of an error.
+pub fn chunk_of<'a>(event: Event<'a>, metered: &mut Metered) -> Result<Option<&'a str>, UpstreamFault> {
+    // Whatever its data says, an event of this name is no part of an answer.
+    if event.name == "error" {
+        return Err(in_band(ProviderKind::Openai, event.data, true));
+    }
+    if event.data.trim_ascii() == "[DONE]" {
+        metered.conclude();
+        return Ok(None);
+    }
+    Ok(Some(event.data))
+}
+
 /// Reads the top level. Errors: no JSON object, an error in band.
 pub fn top_level<'a>(text: &'a str, metered: &mut Metered) -> Result<TopLevel<'a>, UpstreamFault> {
     let mut members = Vec::with_capacity(10);
@@ -57,11 +72,11 @@ pub fn top_level<'a>(text: &'a str, metered: &mut Metered) -> Result<TopLevel<'a
     }
     let no_error = [r#""""#, "{}", "false"];
     if let Some(error) = find("error").filter(|error| !no_error.contains(error)) {
-        return Err(in_band(UpstreamDialect::OpenAi, text, is_retryable(error)));
+        return Err(in_band(ProviderKind::Openai, text, is_retryable(error)));
     }
     // Older vLLM words its errors flat.
     if find("object") == Some(r#""error""#) {
-        return Err(in_band(UpstreamDialect::OpenAi, text, is_retryable(text)));
+        return Err(in_band(ProviderKind::Openai, text, is_retryable(text)));
     }
     metered.keep_names(find("id"), find("model"));
     let choices = find("choices").filter(|choices| json::kind(choices) == Kind::Array);

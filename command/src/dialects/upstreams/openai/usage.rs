@@ -133,7 +133,7 @@ impl Cached {
 mod tests {
     use super::*;
     use crate::dialects::report::COUNT_MAX;
-    use crate::dialects::{Metered, UpstreamDialect};
+    use crate::dialects::{Metered, ProviderKind};
 
     fn of(usage: &str) -> Option<[u64; 5]> {
         classes(Figures::of(usage)).map(|c| {
@@ -339,7 +339,7 @@ mod tests {
             for report in reports {
                 metered.add_report(report, true);
             }
-            metered.read_reports(UpstreamDialect::OpenAi);
+            metered.read_reports(ProviderKind::Openai);
             let read = metered.reported.expect("a report");
             let read = [
                 read.input_uncached_tokens,

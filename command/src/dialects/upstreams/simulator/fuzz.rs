@@ -7,7 +7,7 @@ use fuzzing::{Corpus, Dice, fuzz, shown};
 use http_body::Body;
 
 use super::*;
-use crate::dialects::{ClientRequest, OutboundTarget, Relay, Surface, UpstreamDialect, read_whole};
+use crate::dialects::{ClientRequest, OutboundTarget, Relay, Surface, ProviderKind, read_whole};
 
 /// Of one answer. The longest that is asked for here has far fewer.
 const FRAMES_MAX: usize = 20_000;
@@ -61,7 +61,7 @@ fn whatever_it_is_asked_it_answers_what_can_be_read() {
             let _ = Simulator.answer(&model, &body.into());
             return;
         };
-        let Ok(sent) = request.upstream_body(UpstreamDialect::OpenAi, &target) else { return };
+        let Ok(sent) = request.upstream_body(ProviderKind::Openai, &target) else { return };
         let answer = Simulator.answer(&model, &sent);
         if answer.status != StatusCode::OK {
             assert!(matches!(answer.status.as_u16(), 400 | 404), "{} for {model}: {}", answer.status, shown(&sent));
@@ -70,12 +70,12 @@ fn whatever_it_is_asked_it_answers_what_can_be_read() {
         let Some(said) = runtime.block_on(said(answer)) else { panic!("{model} says too much to {}", shown(&sent)) };
         let metered = if request.streamed() {
             let (mut relay, mut out) =
-                (Relay::new(UpstreamDialect::OpenAi, &request, "req_1", "m", 0), BytesMut::new());
+                (Relay::new(ProviderKind::Openai, &request, "req_1", "m", 0), BytesMut::new());
             let relayed = relay.feed(&said, &mut out).and_then(|()| relay.finish(&mut out));
             relayed.unwrap_or_else(|fault| panic!("{fault}: {} for {model} {}", shown(&said), shown(&sent)));
             relay.metered()
         } else {
-            let answer = read_whole(UpstreamDialect::OpenAi, *surface, said.clone().into());
+            let answer = read_whole(ProviderKind::Openai, *surface, said.clone().into());
             answer.unwrap_or_else(|failed| panic!("{}: {} for {}", failed.fault, shown(&said), shown(&sent))).metered
         };
         let reported = metered.reported.map_or(0, |tokens| tokens.output());

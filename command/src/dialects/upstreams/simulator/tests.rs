@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::*;
-use crate::dialects::{ClientRequest, FinishReason, Relay, Surface, UpstreamDialect, UpstreamFault, read_whole};
+use crate::dialects::{ClientRequest, FinishReason, Relay, Surface, ProviderKind, UpstreamFault, read_whole};
 
 async fn collected(answer: SimulatedAnswer) -> (u16, Vec<Bytes>, bool) {
     let (status, mut frames) = (answer.status.as_u16(), Vec::new());
@@ -80,7 +80,7 @@ async fn relayed(model: &str, more: &str) -> (String, Result<Relay, UpstreamFaul
     let body = ask(&format!(r#","stream":true{more}"#));
     let request = ClientRequest::parse(Surface::OpenAi, body.clone()).unwrap_or_else(|refusal| panic!("{refusal:?}"));
     let upstream = ask(&format!(r#","stream":true,"stream_options":{{"include_usage":true}}{more}"#));
-    let mut relay = Relay::new(UpstreamDialect::OpenAi, &request, "req_1", "m", 0);
+    let mut relay = Relay::new(ProviderKind::Openai, &request, "req_1", "m", 0);
     let (mut out, mut result) = (BytesMut::new(), Ok(()));
     let (_, frames, cut) = collected(Simulator.answer(model, &upstream)).await;
     for frame in frames {
@@ -103,7 +103,7 @@ async fn a_stream_says_what_the_whole_answer_says() {
         let (text, relay) = relayed(model, more).await;
         let relay = relay.ok().unwrap();
         assert_eq!(text, whole["choices"][0]["message"]["content"].as_str().unwrap());
-        let answer = read_whole(UpstreamDialect::OpenAi, Surface::OpenAi, whole.to_string().into()).ok().unwrap();
+        let answer = read_whole(ProviderKind::Openai, Surface::OpenAi, whole.to_string().into()).ok().unwrap();
         assert_eq!(relay.metered().reported, answer.metered.reported);
         assert_eq!(relay.metered().finish_reason, answer.metered.finish_reason);
         assert!(relay.ended());
