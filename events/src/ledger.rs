@@ -14,10 +14,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::event::admin::{Enforcement, Scope, WhenShort};
+use crate::event::admin::{Budget, Enforcement, Scope, WhenShort};
 use crate::event::hold::BudgetWindow;
 use crate::event::inference::{AttemptFailed, InferenceAdmitted, InferenceEnded};
-use crate::event::{Chain, Context, Event, Stream};
+use crate::event::{Chain, Change, Context, Event, Stream};
 use crate::fraction::Fraction;
 use crate::ids::{BudgetId, IdMap, IdSet, RequestId};
 use crate::money::{CostLine, NanoUsd};
@@ -174,9 +174,9 @@ pub enum Step<'a> {
         policy: UnknownUsage,
         holds_max: usize,
     },
-    /// A budget's own event, at the position that it gets.
+    /// What happens to a budget itself, at the position that it gets.
     Budget {
-        event: &'a Event,
+        change: &'a Change<Budget>,
         position: u64,
     },
 }
@@ -232,8 +232,8 @@ pub fn decide(balances: &mut Balances, step: &Step<'_>, now: DateTime<Utc>) -> D
         Step::Refuse(refused) => balances.refuse(refused, now),
         Step::RefuseWaiting(refused) => balances.refuse_waiting(refused, now),
         Step::Sweep { policy, holds_max } => balances.sweep(*policy, *holds_max, now),
-        Step::Budget { event, position } => {
-            balances.fold_budget(event, *position, now);
+        Step::Budget { change, position } => {
+            balances.fold_budget(change, *position, now);
             Decision::Folded
         }
     }

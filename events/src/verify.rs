@@ -20,7 +20,7 @@ mod structure;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
-use crate::event::{Event, Recorded};
+use crate::event::{Event, Hold, Inference, Recorded};
 use crate::log::owners::Owner;
 use crate::log::{LogError, Reader};
 use alerts::Alerts;
@@ -198,30 +198,32 @@ impl Check {
         self.lives.must_go_on(recorded)?;
         self.alerts.take(recorded)?;
         match &recorded.event {
-            Event::InferenceAdmitted(admitted) => {
+            Event::Inference(Inference::Admitted(admitted)) => {
                 if self.depth == Depth::Gateway {
                     self.references.must_fit(recorded, admitted)?;
                 }
                 self.lives.begin(recorded, admitted)?;
             }
-            Event::BudgetReserved(reserved) => {
+            Event::Hold(Hold::Reserved(reserved)) => {
                 let life = self.lives.hold(recorded, reserved)?;
                 self.books.must_bind_all(recorded, reserved, life)?;
             }
-            Event::InferenceAttemptFailed(attempt) => {
+            Event::Inference(Inference::AttemptFailed(attempt)) => {
                 let life = self.lives.attempt(recorded, attempt)?;
                 costs::of_failed_call_must_be_right(attempt, life, &self.references, self.depth)?;
             }
-            Event::InferenceCompleted(ended) | Event::InferenceFailed(ended) | Event::InferenceAborted(ended) => {
+            Event::Inference(Inference::Completed(ended) | Inference::Failed(ended) | Inference::Aborted(ended)) => {
                 let life = self.lives.end(recorded, ended)?;
                 costs::must_be_right(ended, life, &self.references, self.depth)?;
             }
-            Event::BudgetSettled(settled) => self.lives.settle(recorded, settled)?,
-            Event::BudgetReleased(_) => self.lives.release(recorded)?,
-            Event::BudgetExpired(expired) => self.lives.expire(recorded, expired)?,
-            Event::BudgetAdjusted(adjusted) => lives::must_correct(recorded, adjusted, histories)?,
-            Event::InferenceRefused(refused) => self.lives.refuse(recorded, refused)?,
-            other => self.references.take(recorded.position, other),
+            Event::Hold(Hold::Settled(settled)) => self.lives.settle(recorded, settled)?,
+            Event::Hold(Hold::Released(_)) => self.lives.release(recorded)?,
+            Event::Hold(Hold::Expired(expired)) => self.lives.expire(recorded, expired)?,
+            Event::Hold(Hold::Adjusted(adjusted)) => lives::must_correct(recorded, adjusted, histories)?,
+            Event::Inference(Inference::Refused(refused)) => self.lives.refuse(recorded, refused)?,
+            Event::Resource(fact) => self.references.take(recorded.position, fact),
+            // Of these, order and balances are all that there is to check.
+            _ => {}
         }
         self.owners.take(recorded);
         self.books.fold(recorded)?;

@@ -3,24 +3,11 @@
 //! No secret and no credential is in it, because none is in an event.
 
 use chrono::{DateTime, Utc};
+use events::event::ResourceState;
 use events::event::admin::{Budget, Key, Model, Partner, Price, Provider, RateLimit, Tenant, User};
 use events::limit::Measure;
 use events::time::rfc3339;
 use serde_json::{Map, Value, json};
-
-/// A resource's newest state, as its last created or changed event carried it.
-#[derive(Clone, Copy, Debug)]
-pub enum ResourceState<'a> {
-    Partner(&'a Partner),
-    Tenant(&'a Tenant),
-    User(&'a User),
-    Key(&'a Key),
-    Provider(&'a Provider),
-    Model(&'a Model),
-    Price(&'a Price),
-    Budget(&'a Budget),
-    RateLimit(&'a RateLimit),
-}
 
 /// When a resource was made, and when it came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,62 +23,106 @@ pub struct Person {
     pub email: Option<String>,
 }
 
-/// The resource as a client sees it. A user's `name` and `email` are `null` here: see [`with_person`].
-pub fn resource_json(state: ResourceState<'_>, lifetime: Lifetime) -> Value {
-    with_lifetime(body_json(state), lifetime)
+/// The state of a resource that can be shown to a client.
+pub trait Shown: ResourceState {
+    /// `id` and the body's fields alone: what the catalogue keeps. Absent optional fields are `null`, and so are a user's
+    /// `name` and `email`: see [`with_person`].
+    fn body(&self) -> Value;
 }
 
-/// `id` and the body's fields alone: what the catalogue keeps. Absent optional fields are `null`.
-pub fn body_json(state: ResourceState<'_>) -> Value {
-    match state {
-        ResourceState::Partner(partner) => json!({
-            "id": partner.partner_id, "name": partner.name,
-            "slug": partner.handles.slug, "external_id": partner.handles.external_id,
-        }),
-        ResourceState::Tenant(tenant) => json!({
-            "id": tenant.tenant_id, "partner_id": tenant.partner_id, "name": tenant.name,
-            "slug": tenant.handles.slug, "external_id": tenant.handles.external_id,
-        }),
-        ResourceState::User(user) => json!({
-            "id": user.user_id, "tenant_id": user.tenant_id, "name": null, "email": null, "roles": user.roles,
-            "slug": user.handles.slug, "external_id": user.handles.external_id,
-        }),
-        ResourceState::Key(key) => json!({
-            "id": key.key_id, "user_id": key.user_id, "name": key.name, "permissions": key.permissions,
-            "models": key.models, "expires_at": key.expires_at.map(rfc3339),
-        }),
-        ResourceState::Provider(provider) => json!({
-            "id": provider.provider_id, "name": provider.name, "kind": provider.kind, "base_url": provider.base_url,
-            "tenant_id": provider.tenant_id, "allow_private_network": provider.allow_private_network,
-            "timeout_ms": provider.timeout_ms, "idle_timeout_ms": provider.idle_timeout_ms,
-            "headers": provider.headers, "output_cap_field": provider.output_cap_field,
-            "output_cap_field_given": provider.given_output_cap_field().is_some(), "allowed_fields": provider.allowed_fields,
-        }),
-        ResourceState::Model(model) => json!({
-            "id": model.model_id, "name": model.name, "strategy": model.strategy, "targets": model.targets,
-            "system_prefix": model.system_prefix, "tenant_id": model.tenant_id,
-        }),
-        ResourceState::Price(price) => json!({
-            "id": price.price_id, "provider_id": price.provider_id, "model": price.model,
-            "input_usd_per_mtok": price.rates.input_usd_per_mtok,
-            "output_usd_per_mtok": price.rates.output_usd_per_mtok,
-            "cache_read_usd_per_mtok": price.rates.cache_read_usd_per_mtok,
-            "cache_write_usd_per_mtok": price.rates.cache_write_usd_per_mtok,
-            "reasoning_usd_per_mtok": price.rates.reasoning_usd_per_mtok,
-            "request_usd": price.rates.request_usd, "defaulted": price.defaulted(),
-            "effective_from": rfc3339(price.effective_from),
-        }),
-        ResourceState::Budget(budget) => json!({
-            "id": budget.budget_id, "scope": budget.scope, "limit_usd": budget.limit_usd, "period": budget.period,
-            "alert_at": budget.alert_at, "when_short": budget.when_short, "enforcement": budget.enforcement,
-        }),
-        ResourceState::RateLimit(limit) => {
-            let mut body = json!({ "id": limit.limit_id, "scope": limit.scope });
-            for measure in Measure::ALL {
-                body[measure.as_str()] = limit.bounds.get(measure).into();
-            }
-            body
+/// The resource as a client sees it. A user's `name` and `email` are `null` here: see [`with_person`].
+pub fn resource_json(state: &impl Shown, lifetime: Lifetime) -> Value {
+    with_lifetime(state.body(), lifetime)
+}
+
+impl Shown for Partner {
+    fn body(&self) -> Value {
+        json!({
+            "id": self.partner_id, "name": self.name,
+            "slug": self.handles.slug, "external_id": self.handles.external_id,
+        })
+    }
+}
+
+impl Shown for Tenant {
+    fn body(&self) -> Value {
+        json!({
+            "id": self.tenant_id, "partner_id": self.partner_id, "name": self.name,
+            "slug": self.handles.slug, "external_id": self.handles.external_id,
+        })
+    }
+}
+
+impl Shown for User {
+    fn body(&self) -> Value {
+        json!({
+            "id": self.user_id, "tenant_id": self.tenant_id, "name": null, "email": null, "roles": self.roles,
+            "slug": self.handles.slug, "external_id": self.handles.external_id,
+        })
+    }
+}
+
+impl Shown for Key {
+    fn body(&self) -> Value {
+        json!({
+            "id": self.key_id, "user_id": self.user_id, "name": self.name, "permissions": self.permissions,
+            "models": self.models, "expires_at": self.expires_at.map(rfc3339),
+        })
+    }
+}
+
+impl Shown for Provider {
+    fn body(&self) -> Value {
+        json!({
+            "id": self.provider_id, "name": self.name, "kind": self.kind, "base_url": self.base_url,
+            "tenant_id": self.tenant_id, "allow_private_network": self.allow_private_network,
+            "timeout_ms": self.timeout_ms, "idle_timeout_ms": self.idle_timeout_ms,
+            "headers": self.headers, "output_cap_field": self.output_cap_field,
+            "output_cap_field_given": self.given_output_cap_field().is_some(), "allowed_fields": self.allowed_fields,
+        })
+    }
+}
+
+impl Shown for Model {
+    fn body(&self) -> Value {
+        json!({
+            "id": self.model_id, "name": self.name, "strategy": self.strategy, "targets": self.targets,
+            "system_prefix": self.system_prefix, "tenant_id": self.tenant_id,
+        })
+    }
+}
+
+impl Shown for Price {
+    fn body(&self) -> Value {
+        json!({
+            "id": self.price_id, "provider_id": self.provider_id, "model": self.model,
+            "input_usd_per_mtok": self.rates.input_usd_per_mtok,
+            "output_usd_per_mtok": self.rates.output_usd_per_mtok,
+            "cache_read_usd_per_mtok": self.rates.cache_read_usd_per_mtok,
+            "cache_write_usd_per_mtok": self.rates.cache_write_usd_per_mtok,
+            "reasoning_usd_per_mtok": self.rates.reasoning_usd_per_mtok,
+            "request_usd": self.rates.request_usd, "defaulted": self.defaulted(),
+            "effective_from": rfc3339(self.effective_from),
+        })
+    }
+}
+
+impl Shown for Budget {
+    fn body(&self) -> Value {
+        json!({
+            "id": self.budget_id, "scope": self.scope, "limit_usd": self.limit_usd, "period": self.period,
+            "alert_at": self.alert_at, "when_short": self.when_short, "enforcement": self.enforcement,
+        })
+    }
+}
+
+impl Shown for RateLimit {
+    fn body(&self) -> Value {
+        let mut body = json!({ "id": self.limit_id, "scope": self.scope });
+        for measure in Measure::ALL {
+            body[measure.as_str()] = self.bounds.get(measure).into();
         }
+        body
     }
 }
 
@@ -150,7 +181,7 @@ mod tests {
             "period": "total", "alert_at": ["0.5"], "when_short": "refuse", "enforcement": "hard",
             "created_at": "1970-01-01T00:00:00.000001Z", "ended_at": null,
         });
-        assert_eq!(resource_json(ResourceState::Budget(&budget), lifetime), expected);
+        assert_eq!(resource_json(&budget, lifetime), expected);
     }
 
     #[test]
@@ -170,7 +201,7 @@ mod tests {
             allowed_fields: BTreeSet::new(),
             secret_generation: 3,
         };
-        assert_eq!(body_json(ResourceState::Provider(&provider)).get("secret_generation"), None);
+        assert_eq!(provider.body().get("secret_generation"), None);
         let user = User {
             user_id: id("usr_"),
             tenant_id: id("ten_"),
@@ -180,7 +211,7 @@ mod tests {
             handles: Handles::default(),
         };
         let person = Person { name: Some("Ada".into()), email: None };
-        let body = with_person(body_json(ResourceState::User(&user)), &person);
+        let body = with_person(user.body(), &person);
         let tenant = format!("ten_{ID}");
         assert_eq!(
             body,
@@ -201,7 +232,7 @@ mod tests {
             models: None,
             expires_at: None,
         };
-        let body = body_json(ResourceState::Key(&key));
+        let body = key.body();
         assert_eq!((&body["permissions"], &body["models"]), (&json!(["models:use"]), &Value::Null));
     }
 }

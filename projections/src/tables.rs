@@ -3,24 +3,25 @@
 //! Folded from administration alone; no other event concerns them.
 
 mod feed;
+mod indexes;
 mod offers;
 mod shared_map;
 mod slugs;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use events::event::admin::{Budget, Key, KeyRotated, Model, Partner, Price, Provider, RateLimit, Scope, Tenant, User};
-use events::event::{Chain, Event, Recorded};
-use events::ids::{BudgetId, IdMap, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
+use events::event::{Chain, Change, Event, Recorded, Resource};
+use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
 
 use crate::caller::ModelGlobs;
 
 pub use feed::{Feed, TablesHandle, start};
+use indexes::{Indexes, Kept};
 pub use offers::Offer;
 use shared_map::SharedMap;
-use slugs::TenantSlugs;
 
 /// A resource as its last event left it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,13 +72,6 @@ pub struct KeyEntry {
     pub ended_at: Option<DateTime<Utc>>,
 }
 
-/// Ids by the scope that they bind.
-type ByScope<I> = IdMap<Scope, BTreeSet<I>>;
-/// Live models by their owner (`None`: shared by all) and frontend name.
-type Routes = IdMap<Option<TenantId>, BTreeMap<String, ModelId>>;
-/// Prices by provider and the provider's own model name.
-type PriceLists = IdMap<ProviderId, HashMap<String, Vec<PriceId>>>;
-
 /// One snapshot. A copy shares everything with its original until either is changed.
 #[derive(Clone, Default)]
 pub struct Tables {
@@ -92,11 +86,7 @@ pub struct Tables {
     prices: SharedMap<PriceId, Entry<Price>>,
     budgets: SharedMap<BudgetId, Entry<Budget>>,
     rate_limits: SharedMap<LimitId, Entry<RateLimit>>,
-    tenant_slugs: TenantSlugs,
-    routes: Arc<Routes>,
-    price_lists: Arc<PriceLists>,
-    budgets_by_scope: Arc<ByScope<BudgetId>>,
-    limits_by_scope: Arc<ByScope<LimitId>>,
+    indexes: Indexes,
 }
 
 impl Tables {
@@ -104,115 +94,35 @@ impl Tables {
     /// that was folded already must not come again.
     pub fn fold(&mut self, recorded: &Recorded) {
         self.position = recorded.position;
-        match &recorded.event {
-            Event::PartnerCreated(partner) => {
-                self.partners.insert(partner.partner_id, Entry::created((**partner).clone(), recorded));
-            }
-            Event::PartnerChanged(partner) => {
-                self.partners.update(&partner.partner_id, |entry| entry.change((**partner).clone(), recorded));
-            }
-            Event::PartnerEnded(ended) => self.partners.update(&ended.id, |entry| entry.end(recorded)),
-            Event::TenantCreated(tenant) => {
-                self.tenants.insert(tenant.tenant_id, Entry::created((**tenant).clone(), recorded));
-                self.tenant_slugs.add(tenant);
-            }
-            Event::TenantChanged(tenant) => {
-                self.drop_slug(tenant.tenant_id);
-                self.tenants.update(&tenant.tenant_id, |entry| entry.change((**tenant).clone(), recorded));
-                self.tenant_slugs.add(tenant);
-            }
-            Event::TenantEnded(ended) => {
-                self.drop_slug(ended.id);
-                self.tenants.update(&ended.id, |entry| entry.end(recorded));
-            }
-            Event::UserCreated(user) => {
-                self.users.insert(user.user_id, Entry::created((**user).clone(), recorded));
-            }
-            Event::UserChanged(user) => {
-                self.users.update(&user.user_id, |entry| entry.change((**user).clone(), recorded));
-            }
-            Event::UserEnded(ended) => self.users.update(&ended.id, |entry| entry.end(recorded)),
-            Event::KeyCreated(key) => self.key_created(key, recorded),
-            Event::KeyChanged(key) => self.key_changed(key, recorded),
-            Event::KeyRotated(rotated) => self.key_rotated(rotated, recorded),
-            Event::KeyRevoked(ended) => self.keys.update(&ended.id, |entry| {
-                entry.ended_at = Some(recorded.recorded_at);
-                entry.version = recorded.position;
-            }),
-            Event::ProviderCreated(provider) => {
-                self.providers.insert(provider.provider_id, Entry::created((**provider).clone(), recorded));
-            }
-            Event::ProviderChanged(provider) => {
-                self.providers.update(&provider.provider_id, |entry| entry.change((**provider).clone(), recorded));
-            }
-            Event::ProviderEnded(ended) => self.providers.update(&ended.id, |entry| entry.end(recorded)),
-            Event::ModelCreated(model) => {
-                self.models.insert(model.model_id, Entry::created((**model).clone(), recorded));
-                self.add_route(model);
-            }
-            Event::ModelChanged(model) => {
-                self.drop_route(model.model_id);
-                self.models.update(&model.model_id, |entry| entry.change((**model).clone(), recorded));
-                self.add_route(model);
-            }
-            Event::ModelEnded(ended) => {
-                self.drop_route(ended.id);
-                self.models.update(&ended.id, |entry| entry.end(recorded));
-            }
-            Event::PriceCreated(price) => {
-                self.prices.insert(price.price_id, Entry::created((**price).clone(), recorded));
-                self.list_price(price);
-            }
-            Event::PriceChanged(price) => {
-                self.unlist_price(price.price_id);
-                self.prices.update(&price.price_id, |entry| entry.change((**price).clone(), recorded));
-                self.list_price(price);
-            }
-            Event::PriceEnded(ended) => {
-                self.unlist_price(ended.id);
-                self.prices.update(&ended.id, |entry| entry.end(recorded));
-            }
-            Event::BudgetOpened(budget) => {
-                self.budgets.insert(budget.budget_id, Entry::created((**budget).clone(), recorded));
-                bind(&mut self.budgets_by_scope, budget.scope, budget.budget_id);
-            }
-            Event::BudgetChanged(budget) => {
-                self.unbind_budget(budget.budget_id);
-                self.budgets.update(&budget.budget_id, |entry| entry.change((**budget).clone(), recorded));
-                bind(&mut self.budgets_by_scope, budget.scope, budget.budget_id);
-            }
-            Event::BudgetClosed(ended) => {
-                self.unbind_budget(ended.id);
-                self.budgets.update(&ended.id, |entry| entry.end(recorded));
-            }
-            Event::RateLimitCreated(limit) => {
-                self.rate_limits.insert(limit.limit_id, Entry::created((**limit).clone(), recorded));
-                bind(&mut self.limits_by_scope, limit.scope, limit.limit_id);
-            }
-            Event::RateLimitChanged(limit) => {
-                self.unbind_limit(limit.limit_id);
-                self.rate_limits.update(&limit.limit_id, |entry| entry.change((**limit).clone(), recorded));
-                bind(&mut self.limits_by_scope, limit.scope, limit.limit_id);
-            }
-            Event::RateLimitEnded(ended) => {
-                self.unbind_limit(ended.id);
-                self.rate_limits.update(&ended.id, |entry| entry.end(recorded));
-            }
-            Event::InferenceAdmitted(_)
-            | Event::InferenceRefused(_)
-            | Event::InferenceCompleted(_)
-            | Event::InferenceFailed(_)
-            | Event::InferenceAborted(_)
-            | Event::InferenceAttemptFailed(_)
-            | Event::BudgetReserved(_)
-            | Event::BudgetSettled(_)
-            | Event::BudgetReleased(_)
-            | Event::BudgetExpired(_)
-            | Event::BudgetAdjusted(_)
-            | Event::NodeKeyReplaced(_)
-            | Event::AccessDenied(_)
-            | Event::AccessRateLimited(_)
-            | Event::BudgetThresholdReached(_) => {}
+        let Event::Resource(resource) = &recorded.event else { return };
+        match resource {
+            Resource::Partner(change) => self.take(change, recorded),
+            Resource::Tenant(change) => self.take(change, recorded),
+            Resource::User(change) => self.take(change, recorded),
+            Resource::Key(change) => self.take_key(change, recorded),
+            Resource::KeyRotated(rotated) => self.key_rotated(rotated, recorded),
+            Resource::Provider(change) => self.take(change, recorded),
+            Resource::Model(change) => self.take(change, recorded),
+            Resource::Price(change) => self.take(change, recorded),
+            Resource::Budget(change) => self.take(change, recorded),
+            Resource::RateLimit(change) => self.take(change, recorded),
+            Resource::NodeKeyReplaced(_) => {}
+        }
+    }
+
+    fn take<R: Kept>(&mut self, change: &Change<R>, recorded: &Recorded) {
+        let (entries, indexes) = R::entries(self);
+        let id = change.id();
+        if let Some(before) = entries.get(&id) {
+            before.value.drop_from(indexes);
+        }
+        match change {
+            Change::Created(state) => entries.insert(id, Entry::created((**state).clone(), recorded)),
+            Change::Changed(state) => entries.update(&id, |entry| entry.change((**state).clone(), recorded)),
+            Change::Ended(_) => entries.update(&id, |entry| entry.end(recorded)),
+        }
+        if let Some(state) = change.state() {
+            state.add_to(indexes);
         }
     }
 
@@ -274,7 +184,7 @@ impl Tables {
 
     /// The chains of the tenants that have not ended and have this slug: one a partner at most.
     pub fn tenants_called(&self, slug: &str) -> impl Iterator<Item = Chain> {
-        self.tenant_slugs.get(slug).filter_map(|id| self.chain_of_tenant(id))
+        self.indexes.tenant_slugs.get(slug).filter_map(|id| self.chain_of_tenant(id))
     }
 
     /// Partner, tenant and user. `None` for a user that does not exist.
@@ -301,21 +211,21 @@ impl Tables {
 
     /// The live model that a client of `tenant` means by `name`: the tenant's own shadows a shared one.
     pub fn route(&self, tenant: Option<TenantId>, name: &str) -> Option<&Entry<Model>> {
-        let own = tenant.and_then(|id| self.routes.get(&Some(id))?.get(name));
-        let id = own.or_else(|| self.routes.get(&None)?.get(name))?;
+        let own = tenant.and_then(|id| self.indexes.routes.get(&Some(id))?.get(name));
+        let id = own.or_else(|| self.indexes.routes.get(&None)?.get(name))?;
         self.models.get(id)
     }
 
     /// Whether there is any live model, whoever owns it.
     pub fn has_models(&self) -> bool {
-        self.routes.values().any(|named| !named.is_empty())
+        self.indexes.routes.values().any(|named| !named.is_empty())
     }
 
     /// Every live model that a client of `tenant` can name, by name, shadowing applied.
     pub fn models_for(&self, tenant: Option<TenantId>) -> Vec<&Entry<Model>> {
         let mut named: BTreeMap<&str, ModelId> = BTreeMap::new();
         for owner in [None, tenant] {
-            let routes = self.routes.get(&owner).into_iter().flatten();
+            let routes = self.indexes.routes.get(&owner).into_iter().flatten();
             named.extend(routes.map(|(name, id)| (name.as_str(), *id)));
         }
         named.values().filter_map(|id| self.models.get(id)).collect()
@@ -323,7 +233,7 @@ impl Tables {
 
     /// The live model that exactly `tenant` owns (`None`: shared) under `name`; no shadowing.
     pub fn model_named(&self, tenant: Option<TenantId>, name: &str) -> Option<&Entry<Model>> {
-        self.models.get(self.routes.get(&tenant)?.get(name)?)
+        self.models.get(self.indexes.routes.get(&tenant)?.get(name)?)
     }
 
     /// The price in force: the latest `effective_from` that is not after `now`, the newest position among equals.
@@ -333,7 +243,7 @@ impl Tables {
         backend_model: &str,
         now: DateTime<Utc>,
     ) -> Option<&Entry<Price>> {
-        let listed = self.price_lists.get(&provider)?.get(backend_model)?;
+        let listed = self.indexes.price_lists.get(&provider)?.get(backend_model)?;
         let prices = listed.iter().filter_map(|id| self.prices.get(id));
         prices
             .filter(|price| price.is_live() && price.value.effective_from <= now)
@@ -342,14 +252,29 @@ impl Tables {
 
     /// The live rate limits that bind a request of `chain`: the key's, the user's, the tenant's, the partner's.
     pub fn rate_limits(&self, chain: &Chain) -> Vec<(LimitId, &RateLimit)> {
-        let ids = scopes_of(chain).filter_map(|scope| self.limits_by_scope.get(&scope)).flatten();
+        let ids = scopes_of(chain).filter_map(|scope| self.indexes.limits_by_scope.get(&scope)).flatten();
         ids.filter_map(|id| Some((*id, &self.rate_limits.get(id)?.value))).collect()
     }
 
     /// The live budgets that bind a request of `chain`: the key's, the user's, the tenant's, the partner's.
     pub fn budgets_for(&self, chain: &Chain) -> Vec<&Entry<Budget>> {
-        let ids = scopes_of(chain).filter_map(|scope| self.budgets_by_scope.get(&scope)).flatten();
+        let ids = scopes_of(chain).filter_map(|scope| self.indexes.budgets_by_scope.get(&scope)).flatten();
         ids.filter_map(|id| self.budgets.get(id)).collect()
+    }
+
+    fn take_key(&mut self, change: &Change<Key>, recorded: &Recorded) {
+        match change {
+            Change::Created(key) => self.key_created(key, recorded),
+            Change::Changed(key) => self.keys.update(&key.key_id, |entry| {
+                entry.key = (**key).clone();
+                entry.models = compiled(key);
+                entry.version = recorded.position;
+            }),
+            Change::Ended(key) => self.keys.update(key, |entry| {
+                entry.ended_at = Some(recorded.recorded_at);
+                entry.version = recorded.position;
+            }),
+        }
     }
 
     fn key_created(&mut self, key: &Key, recorded: &Recorded) {
@@ -367,64 +292,12 @@ impl Tables {
         self.keys.insert(key.key_id, entry);
     }
 
-    fn key_changed(&mut self, key: &Key, recorded: &Recorded) {
-        self.keys.update(&key.key_id, |entry| {
-            entry.key = key.clone();
-            entry.models = compiled(key);
-            entry.version = recorded.position;
-        });
-    }
-
     fn key_rotated(&mut self, rotated: &KeyRotated, recorded: &Recorded) {
         self.keys.update(&rotated.key_id, |entry| {
             entry.previous = Some((entry.generation, rotated.previous_until));
             entry.generation = rotated.generation;
             entry.version = recorded.position;
         });
-    }
-
-    fn drop_slug(&mut self, id: TenantId) {
-        if let Some(tenant) = self.tenants.get(&id) {
-            self.tenant_slugs.drop(&tenant.value);
-        }
-    }
-
-    fn add_route(&mut self, model: &Model) {
-        let routes = Arc::make_mut(&mut self.routes).entry(model.tenant_id).or_default();
-        routes.insert(model.name.clone(), model.model_id);
-    }
-
-    fn drop_route(&mut self, id: ModelId) {
-        let Some(model) = self.models.get(&id) else { return };
-        let routes = Arc::make_mut(&mut self.routes).get_mut(&model.value.tenant_id);
-        if let Some(routes) = routes.filter(|routes| routes.get(&model.value.name) == Some(&id)) {
-            routes.remove(&model.value.name);
-        }
-    }
-
-    fn list_price(&mut self, price: &Price) {
-        let list = Arc::make_mut(&mut self.price_lists).entry(price.provider_id).or_default();
-        list.entry(price.model.clone()).or_default().push(price.price_id);
-    }
-
-    fn unlist_price(&mut self, id: PriceId) {
-        let Some(price) = self.prices.get(&id) else { return };
-        let list = Arc::make_mut(&mut self.price_lists).get_mut(&price.value.provider_id);
-        if let Some(prices) = list.and_then(|list| list.get_mut(&price.value.model)) {
-            prices.retain(|listed| *listed != id);
-        }
-    }
-
-    fn unbind_budget(&mut self, id: BudgetId) {
-        if let Some(budget) = self.budgets.get(&id) {
-            unbind(&mut self.budgets_by_scope, budget.value.scope, id);
-        }
-    }
-
-    fn unbind_limit(&mut self, id: LimitId) {
-        if let Some(limit) = self.rate_limits.get(&id) {
-            unbind(&mut self.limits_by_scope, limit.value.scope, id);
-        }
     }
 }
 
@@ -433,19 +306,6 @@ fn scopes_of(chain: &Chain) -> impl Iterator<Item = Scope> {
     let (key, user) = (chain.key.map(Scope::Key), chain.user.map(Scope::User));
     let (tenant, partner) = (chain.tenant.map(Scope::Tenant), chain.partner.map(Scope::Partner));
     [key, user, tenant, partner].into_iter().flatten()
-}
-
-fn bind<I: Ord + Clone>(index: &mut Arc<ByScope<I>>, scope: Scope, id: I) {
-    Arc::make_mut(index).entry(scope).or_default().insert(id);
-}
-
-fn unbind<I: Ord + Clone>(index: &mut Arc<ByScope<I>>, scope: Scope, id: I) {
-    let index = Arc::make_mut(index);
-    let Some(ids) = index.get_mut(&scope) else { return };
-    ids.remove(&id);
-    if ids.is_empty() {
-        index.remove(&scope);
-    }
 }
 
 /// A list that cannot be compiled (none that was accepted is like that) keeps its literal names: it fails closed.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use events::event::access::AccessDenied;
-use events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
+use events::event::{Access, Actor, Chain, Context, Event, Stream, StreamKind};
 use events::ids::KeyId;
 use events::log::{Log, LogOptions, Note};
 use events::time::SystemClock;
@@ -46,7 +46,7 @@ fn lengthen(data: &std::path::Path, tenant: &Tenant) {
         user: tenant.user.parse().ok(),
         key: Some(key),
     };
-    let denied = Event::AccessDenied(Box::new(AccessDenied { code: ErrorCode::Forbidden, count: 1 }));
+    let denied = Event::Access(Access::Denied(Box::new(AccessDenied { code: ErrorCode::Forbidden, count: 1 })));
     let note = Note {
         stream: Stream::new(StreamKind::Access, key),
         context: Context::about(Actor::Key(key), chain),

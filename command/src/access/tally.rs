@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use events::event::access::{AccessDenied, AccessRateLimited};
-use events::event::{Actor, Context, Event, Stream, StreamKind};
+use events::event::{Access, Actor, Context, Event, Stream, StreamKind};
 use events::ids::KeyId;
 use events::limit::{LimitName, LimitedMeasure};
 use events::log::Note;
@@ -132,9 +132,9 @@ impl Taken {
 
 fn note(who: Who, why: Why, context: &Context, count: u64) -> Note {
     let event = match why {
-        Why::Denied(code) => Event::AccessDenied(Box::new(AccessDenied { code, count })),
+        Why::Denied(code) => Event::Access(Access::Denied(Box::new(AccessDenied { code, count }))),
         Why::RateLimited { limit_id, measure, limit } => {
-            Event::AccessRateLimited(Box::new(AccessRateLimited { limit_id, measure, limit, count }))
+            Event::Access(Access::RateLimited(Box::new(AccessRateLimited { limit_id, measure, limit, count })))
         }
     };
     Note { stream: who.stream(), context: context.clone(), event }

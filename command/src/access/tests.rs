@@ -1,4 +1,4 @@
-use events::event::Event;
+use events::event::{Access, Event};
 use events::log::LogOptions;
 use events::time::SystemClock;
 
@@ -7,8 +7,8 @@ use super::*;
 async fn counts(log: &Log) -> Vec<u64> {
     let recorded = log.read(|reader| reader.after(0, 1000)).await.expect("a readable log");
     let count = |event: &Event| match event {
-        Event::AccessDenied(denied) => Some(denied.count),
-        Event::AccessRateLimited(limited) => Some(limited.count),
+        Event::Access(Access::Denied(denied)) => Some(denied.count),
+        Event::Access(Access::RateLimited(limited)) => Some(limited.count),
         _ => None,
     };
     recorded.iter().filter_map(|recorded| count(&recorded.event)).collect()

@@ -74,7 +74,7 @@ impl ChangeKey {
 admin_aggregate! {
     KeyState, Key, "key", KeyCommand, KeyError,
     /// What can have happened to a key.
-    KeyFact { KeyCreated(Key), KeyChanged(Key), KeyRotated(KeyRotated), KeyRevoked(Ended<KeyId>) }
+    KeyFact { KeyCreated(Key), KeyChanged(Key), KeyRevoked(Ended<KeyId>), KeyRotated(KeyRotated) }
 }
 
 fn decide(life: &Life<KeyState>, command: KeyCommand) -> Result<Vec<KeyFact>, KeyError> {

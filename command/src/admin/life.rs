@@ -91,17 +91,28 @@ pub trait AdminAggregate: cqrs_es::Aggregate<Event = Self::Fact, Services = (), 
 macro_rules! admin_aggregate {
     (
         $state:ty, $kind:ident, $name:literal, $command:ty, $error:ty,
-        $(#[$doc:meta])* $fact:ident { $($variant:ident($data:ty)),+ $(,)? }
+        $(#[$doc:meta])* $fact:ident {
+            $created:ident($made:ty), $changed:ident($new:ty), $ended:ident($end:ty) $(, $beside:ident($data:ty))*
+        }
     ) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
         pub enum $fact {
-            $($variant($data),)+
+            $created($made),
+            $changed($new),
+            $ended($end),
+            $($beside($data),)*
         }
 
         impl From<$fact> for events::event::Event {
             fn from(fact: $fact) -> Self {
-                match fact { $($fact::$variant(data) => Self::$variant(Box::new(data)),)+ }
+                use events::event::{Change, Resource};
+                Self::Resource(match fact {
+                    $fact::$created(made) => Resource::$kind(Change::created(made)),
+                    $fact::$changed(new) => Resource::$kind(Change::changed(new)),
+                    $fact::$ended(end) => Resource::$kind(Change::Ended(end.id)),
+                    $($fact::$beside(data) => Resource::$beside(Box::new(data)),)*
+                })
             }
         }
 
@@ -109,8 +120,14 @@ macro_rules! admin_aggregate {
             type Error = $crate::admin::life::ForeignFact;
 
             fn try_from(event: events::event::Event) -> Result<Self, Self::Error> {
+                use events::event::{Change, Event, Resource};
                 match event {
-                    $(events::event::Event::$variant(data) => Ok(Self::$variant(*data)),)+
+                    Event::Resource(Resource::$kind(Change::Created(made))) => Ok(Self::$created(*made)),
+                    Event::Resource(Resource::$kind(Change::Changed(new))) => Ok(Self::$changed(*new)),
+                    Event::Resource(Resource::$kind(Change::Ended(id))) => {
+                        Ok(Self::$ended(events::event::admin::Ended { id }))
+                    }
+                    $(Event::Resource(Resource::$beside(data)) => Ok(Self::$beside(*data)),)*
                     other => Err($crate::admin::life::ForeignFact {
                         kind: events::event::StreamKind::$kind,
                         found: other.name(),
@@ -224,7 +241,8 @@ pub mod spec {
 
 #[cfg(test)]
 mod tests {
-    use events::event::admin::Ended;
+    use events::event::Change;
+    use events::event::admin::{Ended, Tenant};
 
     use super::*;
     use crate::admin::partner::PartnerFact;
@@ -246,7 +264,7 @@ mod tests {
         let fact = PartnerFact::PartnerEnded(Ended { id: spec::id(1) });
         assert_eq!((fact.event_type().as_str(), fact.event_version().as_str()), ("partner.ended", "1"));
         assert_eq!(PartnerFact::try_from(Event::from(fact.clone())), Ok(fact));
-        let foreign = Event::TenantEnded(Box::new(Ended { id: spec::id(1) }));
+        let foreign = Event::from(Change::<Tenant>::Ended(spec::id(1)));
         let found = ForeignFact { kind: StreamKind::Partner, found: "tenant.ended" };
         assert_eq!(PartnerFact::try_from(foreign), Err(found));
     }

@@ -17,7 +17,7 @@ use http::StatusCode;
 use openapi::Api;
 use openapi::resource::Form;
 use projections::caller::{AtPosition, Caller};
-use projections::resource::{Lifetime, Person, ResourceState, resource_json, with_person};
+use projections::resource::{Lifetime, Person, Shown, resource_json, with_person};
 use projections::tables::Tables;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -54,7 +54,7 @@ pub trait Administered: AdminAggregate + 'static {
     fn chain(state: &Self::State, tables: &Tables) -> Chain;
 
     /// For the reply.
-    fn form(state: &Self::State) -> ResourceState<'_>;
+    fn form(state: &Self::State) -> &impl Shown;
 
     /// The user whose name and e-mail belong into the reply.
     fn person(_: &Self::State) -> Option<UserId> {

@@ -9,7 +9,7 @@ use events::event::admin::{
     Budget, Enforcement, Handles, Key, Model, OutputCapField, Partner, Permission, Price, Provider, Scope, Strategy,
     Target, Tenant, User, WhenShort,
 };
-use events::event::{Actor, Chain, Context, Event};
+use events::event::{Actor, Chain, Change, Context, Event, Resource};
 use events::ids::{BudgetId, IdMaker, KeyId, ModelId, PartnerId, ProviderId, TenantId, UserId};
 use events::log::{Basis, Log, PersonalData, SideRow};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
@@ -112,11 +112,11 @@ pub async fn ensure_default_tenancy(log: &Log, ids: &IdMaker) -> Result<DefaultT
     let first = log.read(|reader| reader.after(0, 3)).await.map_err(CommandError::from)?;
     let (mut partner, mut tenant, mut user) = (None, None, None);
     for recorded in first.iter().filter(|recorded| recorded.context.actor == ACTOR) {
-        if let Event::PartnerCreated(made) = &recorded.event {
+        if let Event::Resource(Resource::Partner(Change::Created(made))) = &recorded.event {
             partner = Some(made.partner_id);
-        } else if let Event::TenantCreated(made) = &recorded.event {
+        } else if let Event::Resource(Resource::Tenant(Change::Created(made))) = &recorded.event {
             tenant = Some(made.tenant_id);
-        } else if let Event::UserCreated(made) = &recorded.event {
+        } else if let Event::Resource(Resource::User(Change::Created(made))) = &recorded.event {
             user = Some(made.user_id);
         }
     }

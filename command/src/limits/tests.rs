@@ -1,5 +1,5 @@
-use events::event::admin::{Ended, Key, Scope};
-use events::event::{Actor, Context, Event, Recorded, Stream, StreamKind};
+use events::event::admin::{Key, Scope};
+use events::event::{Actor, Change, Context, Event, Recorded, Resource, Stream, StreamKind};
 use events::ids::{PartnerId, TenantId, UserId};
 use events::time::{ManualClock, from_micros, rfc3339};
 use events::wire::{ErrorCode, Refusal};
@@ -64,7 +64,7 @@ impl Limits {
         all.key(KEY);
         for (number, (scope, bounds)) in (1..).zip(limits) {
             let limit = RateLimit { limit_id: id(number), scope: *scope, bounds: *bounds };
-            all.happens(Event::RateLimitCreated(Box::new(limit)));
+            all.happens(Event::from(Change::created(limit)));
         }
         all
     }
@@ -78,7 +78,7 @@ impl Limits {
             models: None,
             expires_at: None,
         };
-        self.happens(Event::KeyCreated(Box::new(key)));
+        self.happens(Event::from(Change::created(key)));
     }
 
     fn happens(&mut self, event: Event) {
@@ -387,7 +387,7 @@ fn limits_that_count_nothing_and_those_of_ended_keys_are_forgotten() {
     }
     assert_eq!(limits.limiter.slots.len(), 2_000);
     for number in 600..2_100 {
-        limits.happens(Event::KeyRevoked(Box::new(Ended { id: id(number) })));
+        limits.happens(Event::Resource(Resource::Key(Change::Ended(id(number)))));
     }
     let in_flight = ask(&limits, 599);
     limits.after(60);

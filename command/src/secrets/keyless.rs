@@ -1,6 +1,6 @@
 //! Providers whose API keys were given up together with a node's key that was lost: none is called until it has another one.
 
-use events::event::{Event, Stream, StreamKind};
+use events::event::{Change, Event, Resource, Stream, StreamKind};
 use events::log::{LogError, Reader};
 
 /// A provider that had an API key which nobody can open any more.
@@ -27,7 +27,9 @@ fn name_of(reader: &Reader, provider: &str) -> Result<Option<String>, LogError> 
     let events = reader.last_of_each_type(&Stream::new(StreamKind::Provider, provider), None)?;
     let newest_first = events.into_iter().rev();
     let mut names = newest_first.filter_map(|recorded| match recorded.event {
-        Event::ProviderCreated(provider) | Event::ProviderChanged(provider) => Some(provider.name),
+        Event::Resource(Resource::Provider(Change::Created(provider) | Change::Changed(provider))) => {
+            Some(provider.name)
+        }
         _ => None,
     });
     Ok(names.next())

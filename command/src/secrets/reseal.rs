@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::KeyInit;
 use events::event::node_key::NodeKeyReplaced;
-use events::event::{Actor, Context, Event, Stream, StreamKind};
+use events::event::{Actor, Context, Event, Resource, Stream, StreamKind};
 use events::ids::IdMaker;
 use events::log::{Append, AppendError, Basis, Log, LogError, SealedSecret, SideRow};
 
@@ -83,7 +83,7 @@ impl Stored {
         let stream = stream_of(key);
         let newest = log.read(move |reader| Ok(reader.stream(&stream)?.pop())).await?;
         Ok(newest.and_then(|recorded| match recorded.event {
-            Event::NodeKeyReplaced(replaced) => Some(*replaced),
+            Event::Resource(Resource::NodeKeyReplaced(replaced)) => Some(*replaced),
             _ => None,
         }))
     }
@@ -159,7 +159,7 @@ pub async fn reseal(
     let append = Append {
         stream,
         expected_sequence,
-        events: vec![Event::NodeKeyReplaced(Box::new(replaced))],
+        events: vec![Event::Resource(Resource::NodeKeyReplaced(Box::new(replaced)))],
         context: Context::of(ACTOR),
         side,
         idempotency: None,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
 use events::event::inference::{Backend, InferenceAdmitted, InferenceEnded, Versions};
-use events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
+use events::event::{Actor, Chain, Change, Context, Stream, StreamKind};
 use events::ids::{BudgetId, IdMaker, PartnerId, ProviderId, TenantId};
 use events::ledger::{Admission, IfShort};
 use events::log::{Append, Basis, Log, OpenHold};
@@ -103,7 +103,7 @@ async fn open_budget(log: &Log, budget_id: BudgetId, tenant: TenantId) {
     let append = Append {
         stream: Stream::new(StreamKind::Budget, budget_id),
         expected_sequence: 0,
-        events: vec![Event::BudgetOpened(budget.into())],
+        events: vec![Change::created(budget).into()],
         context: Context::of(Actor::Operator),
         side: Vec::new(),
         idempotency: None,

@@ -12,7 +12,7 @@ use events::event::admin::{Budget, Enforcement, Key, Model, Permission, Price, S
 use events::event::inference::{
     AttemptFailed, Backend, InferenceAdmitted, InferenceEnded, ReportedByFailedCall, Versions,
 };
-use events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
+use events::event::{Actor, Chain, Change, Context, Event, Stream, StreamKind};
 use events::ids::{IdMaker, KeyId, PartnerId, ProviderId, SystemRandom, TenantId, UserId};
 use events::ledger::{Admission, Charge, IfShort, Outcome, RefusedRequest};
 use events::log::{Admitted, Append, Basis, Log, LogOptions, OpenHold};
@@ -153,8 +153,8 @@ impl World {
             system_prefix: None,
             tenant_id: None,
         };
-        let price = create(&log, StreamKind::Price, price.price_id, Event::PriceCreated(price.into())).await;
-        let model = create(&log, StreamKind::Model, model.model_id, Event::ModelCreated(model.into())).await;
+        let price = create(&log, StreamKind::Price, price.price_id, Change::created(price).into()).await;
+        let model = create(&log, StreamKind::Model, model.model_id, Change::created(model).into()).await;
         let mut world =
             Self { log, clock, step, ttl, ids, chains: Vec::new(), keys: Vec::new(), provider, price, model };
         for _ in 0..CUSTOMERS {
@@ -175,7 +175,7 @@ impl World {
             models: None,
             expires_at: None,
         };
-        self.keys.push(create(&self.log, StreamKind::Key, key, Event::KeyCreated(made.into())).await);
+        self.keys.push(create(&self.log, StreamKind::Key, key, Change::created(made).into()).await);
         self.chains.push(Chain { partner: Some(partner), tenant: Some(tenant), user: Some(user), key: Some(key) });
         let scopes = [
             (Scope::Partner(partner), Period::Month),
@@ -193,7 +193,7 @@ impl World {
                 when_short: WhenShort::Refuse,
                 enforcement: Enforcement::Hard,
             };
-            let opened = Event::BudgetOpened(budget.clone().into());
+            let opened = Change::created(budget.clone()).into();
             create(&self.log, StreamKind::Budget, budget.budget_id, opened).await;
         }
     }

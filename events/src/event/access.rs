@@ -3,8 +3,19 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::family::family;
 use crate::limit::{LimitName, LimitedMeasure};
 use crate::wire::ErrorCode;
+
+family! {
+    /// Facts about requests that were turned away at the door.
+    Access {
+        /// Bad keys and missing permissions, rolled up.
+        Denied(AccessDenied) "access.denied" v 1 at Anywhere;
+        /// Requests above a rate limit, rolled up.
+        RateLimited(AccessRateLimited) "access.rate_limited" v 1 at Anywhere;
+    }
+}
 
 /// A bad key or a missing permission.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,9 +3,47 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::family::family;
 use crate::ids::{BudgetId, RequestId};
 use crate::money::NanoUsd;
 use crate::time::wire;
+
+family! {
+    /// Facts about one hold on money.
+    Hold {
+        Reserved(BudgetReserved) "budget.reserved" v 1 at First;
+        Settled(BudgetSettled) "budget.settled" v 1 at Later;
+        Released(BudgetReleased) "budget.released" v 1 at Later;
+        Expired(BudgetExpired) "budget.expired" v 1 at Later;
+        Adjusted(BudgetAdjusted) "budget.adjusted" v 1 at Later;
+    }
+}
+
+/// What an event of a hold moves in each of its windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Movement<'a> {
+    pub windows: &'a [BudgetWindow],
+    /// Added to what is charged; a correction can be negative.
+    pub settled: NanoUsd,
+    /// Added to what is held.
+    pub held: NanoUsd,
+    /// Taken off what is held.
+    pub given_back: NanoUsd,
+}
+
+impl Hold {
+    pub fn movement(&self) -> Movement<'_> {
+        let none = NanoUsd::ZERO;
+        let (windows, settled, held, given_back) = match self {
+            Self::Reserved(hold) => (&hold.budgets, none, hold.held_usd, none),
+            Self::Settled(end) => (&end.budgets, end.charged_usd, none, end.held_usd),
+            Self::Expired(end) => (&end.budgets, end.charged_usd, none, end.held_usd),
+            Self::Released(end) => (&end.budgets, none, none, end.held_usd),
+            Self::Adjusted(correction) => (&correction.budgets, correction.delta_usd, none, none),
+        };
+        Movement { windows, settled, held, given_back }
+    }
+}
 
 /// A budget and the window of it that a hold counts in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

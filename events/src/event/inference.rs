@@ -7,11 +7,30 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::admin::Scope;
+use super::family::family;
 use crate::ids::{BudgetId, ProviderId};
 use crate::money::NanoUsd;
 use crate::time::wire;
 use crate::usage::Usage;
 use crate::wire::ErrorCode;
+
+family! {
+    /// Facts about one request.
+    Inference {
+        /// A request may be sent: its hold follows in the same batch.
+        Admitted(InferenceAdmitted) "inference.admitted" v 1 at First;
+        /// A request was turned away (or several, see `count`).
+        Refused(InferenceRefused) "inference.refused" v 1 at First;
+        /// The upstream answered to the end.
+        Completed(InferenceEnded) "inference.completed" v 1 at Later;
+        /// The upstream failed.
+        Failed(InferenceEnded) "inference.failed" v 1 at Later;
+        /// The client, the gateway or its process gave up.
+        Aborted(InferenceEnded) "inference.aborted" v 1 at Later;
+        /// One target failed; the request went on.
+        AttemptFailed(AttemptFailed) "inference.attempt_failed" v 1 at Later;
+    }
+}
 
 /// What was decided upon, as log positions: the facts in force when the request was admitted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use super::{
 use crate::event::admin::{Enforcement, WhenShort};
 use crate::event::hold::{BudgetReserved, BudgetWindow};
 use crate::event::inference::BudgetShortfall;
-use crate::event::{Event, Stream};
+use crate::event::{self, Inference, Stream};
 use crate::money::{CostLine, NanoUsd};
 use crate::time::rfc3339;
 use crate::wire::{ErrorCode, Refusal};
@@ -62,8 +62,8 @@ impl Balances {
         let model = admitted.model.clone();
         let emit = |stream, event| Emitted { stream, context: admission.context.clone(), event };
         let events = vec![
-            emit(Stream::inference(admission.request_id), Event::InferenceAdmitted(admitted)),
-            emit(Stream::hold(admission.request_id), Event::BudgetReserved(Box::new(reserved))),
+            emit(Stream::inference(admission.request_id), Inference::Admitted(admitted).into()),
+            emit(Stream::hold(admission.request_id), event::Hold::Reserved(Box::new(reserved)).into()),
         ];
         let context = admission.context.clone();
         self.open(

@@ -7,7 +7,7 @@ use super::{Balances, BudgetInForce, Emitted};
 use crate::event::admin::Scope;
 use crate::event::alert::BudgetThresholdReached;
 use crate::event::hold::BudgetWindow;
-use crate::event::{Actor, Context, Event, Stream};
+use crate::event::{Actor, Alert, Context, Event, Stream};
 use crate::fraction::Fraction;
 use crate::money::NanoUsd;
 
@@ -53,7 +53,7 @@ impl Balances {
                 events.push(Emitted {
                     stream: Stream::alert(window.budget_id),
                     context: seen_from(scope, cause),
-                    event: Event::BudgetThresholdReached(Box::new(reached)),
+                    event: Event::Alert(Alert::BudgetThresholdReached(Box::new(reached))),
                 });
             }
         }

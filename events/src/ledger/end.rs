@@ -2,7 +2,7 @@
 
 use super::{Balances, Charge, Decision, Emitted, EndedHold, Ending, Hold, Outcome};
 use crate::event::hold::{BudgetAdjusted, BudgetReleased, BudgetSettled};
-use crate::event::{Context, Event, Stream};
+use crate::event::{self, Context, Inference, Stream};
 use crate::money::NanoUsd;
 
 impl Charge {
@@ -16,11 +16,11 @@ impl Charge {
 }
 
 impl Outcome {
-    fn into_event(self) -> Event {
+    fn into_fact(self) -> Inference {
         match self {
-            Self::Completed(ended) => Event::InferenceCompleted(ended),
-            Self::Failed(ended) => Event::InferenceFailed(ended),
-            Self::Aborted(ended) => Event::InferenceAborted(ended),
+            Self::Completed(ended) => Inference::Completed(ended),
+            Self::Failed(ended) => Inference::Failed(ended),
+            Self::Aborted(ended) => Inference::Aborted(ended),
         }
     }
 }
@@ -37,14 +37,14 @@ impl Balances {
         let emit = |stream, event| Emitted { stream, context: ending.context.clone(), event };
         let mut events = Vec::with_capacity(ending.attempts.len() + 2);
         for attempt in &ending.attempts {
-            events.push(emit(inference.clone(), Event::InferenceAttemptFailed(Box::new(attempt.clone()))));
+            events.push(emit(inference.clone(), Inference::AttemptFailed(Box::new(attempt.clone())).into()));
         }
-        events.push(emit(inference, ending.outcome.clone().into_event()));
+        events.push(emit(inference, ending.outcome.clone().into_fact().into()));
         let alerts = match ending.charge.amount() {
             NanoUsd::ZERO => Vec::new(),
             _ => self.announce(&hold.windows, &ending.context),
         };
-        events.push(emit(Stream::hold(ending.request_id), hold_end(hold, &ending.charge)));
+        events.push(emit(Stream::hold(ending.request_id), hold_end(hold, &ending.charge).into()));
         Decision::Ended { events, alerts }
     }
 
@@ -65,21 +65,21 @@ impl Balances {
             _ => self.announce(&hold.windows, &ending.context),
         };
         let context: Context = ending.context.clone();
-        let event = Event::BudgetAdjusted(Box::new(adjusted));
+        let event = event::Hold::Adjusted(Box::new(adjusted)).into();
         Decision::Adjusted { events: vec![Emitted { stream: Stream::hold(ending.request_id), context, event }], alerts }
     }
 }
 
-fn hold_end(hold: Hold, charge: &Charge) -> Event {
+fn hold_end(hold: Hold, charge: &Charge) -> event::Hold {
     let (held_usd, budgets) = (hold.held, hold.windows);
     match charge {
         Charge::Settle(charged) => {
             let overrun = charged.checked_sub(held_usd).filter(|above| *above > NanoUsd::ZERO);
             let settled = BudgetSettled { held_usd, charged_usd: *charged, budgets, overrun_usd: overrun };
-            Event::BudgetSettled(Box::new(settled))
+            event::Hold::Settled(Box::new(settled))
         }
         Charge::Release { reason } => {
-            Event::BudgetReleased(Box::new(BudgetReleased { held_usd, budgets, reason: reason.clone() }))
+            event::Hold::Released(Box::new(BudgetReleased { held_usd, budgets, reason: reason.clone() }))
         }
     }
 }

@@ -5,8 +5,9 @@
 use chrono::{DateTime, Utc};
 
 use super::{Balances, BudgetInForce, Hold};
+use crate::event::admin::Budget;
 use crate::event::hold::BudgetWindow;
-use crate::event::{Event, Recorded};
+use crate::event::{self, Alert, Change, Event, Inference, Recorded, Resource};
 use crate::ids::BudgetId;
 use crate::money::NanoUsd;
 
@@ -26,10 +27,10 @@ pub enum FoldError {
 }
 
 impl Balances {
-    /// Takes in `budget.opened`, `budget.changed` and `budget.closed`; anything else changes nothing.
-    pub(super) fn fold_budget(&mut self, event: &Event, position: u64, now: DateTime<Utc>) {
-        match event {
-            Event::BudgetOpened(budget) | Event::BudgetChanged(budget) => {
+    /// Takes in what happens to a budget itself.
+    pub(super) fn fold_budget(&mut self, change: &Change<Budget>, position: u64, now: DateTime<Utc>) {
+        match change {
+            Change::Created(budget) | Change::Changed(budget) => {
                 let in_force = BudgetInForce {
                     scope: budget.scope,
                     limit: budget.limit_usd,
@@ -46,8 +47,7 @@ impl Balances {
                 self.budgets.insert(budget.budget_id, in_force);
                 self.by_scope.entry(budget.scope).or_default().push(budget.budget_id);
             }
-            Event::BudgetClosed(ended) => drop(self.forget_budget(ended.id)),
-            _ => {}
+            Change::Ended(budget) => drop(self.forget_budget(*budget)),
         }
     }
 
@@ -59,16 +59,29 @@ impl Balances {
         Some(gone)
     }
 
-    /// Takes in any recorded event.
+    /// Takes in any recorded event. Every event of a hold or an alert has to be named here; of the other families only these
+    /// concern balances.
     pub fn fold(&mut self, recorded: &Recorded) -> Result<(), FoldError> {
-        let request = recorded.context.request_id;
         match &recorded.event {
-            Event::InferenceAdmitted(admitted) => {
-                self.admitted = request.map(|request| (request, admitted.model.clone()));
-                Ok(())
+            Event::Hold(hold) => return self.fold_hold(recorded, hold),
+            Event::Inference(Inference::Admitted(admitted)) => {
+                self.admitted = recorded.context.request_id.map(|request| (request, admitted.model.clone()));
             }
-            Event::BudgetReserved(reserved) => {
-                let request = request.ok_or(FoldError::NotAdmitted)?;
+            Event::Resource(Resource::Budget(change)) => {
+                self.fold_budget(change, recorded.position, recorded.recorded_at);
+            }
+            Event::Alert(Alert::BudgetThresholdReached(reached)) => {
+                self.note_announced(reached.window(), reached.fraction);
+            }
+            Event::Inference(_) | Event::Resource(_) | Event::Access(_) => {}
+        }
+        Ok(())
+    }
+
+    fn fold_hold(&mut self, recorded: &Recorded, hold: &event::Hold) -> Result<(), FoldError> {
+        match hold {
+            event::Hold::Reserved(reserved) => {
+                let request = recorded.context.request_id.ok_or(FoldError::NotAdmitted)?;
                 let (_, model) =
                     self.admitted.take_if(|(admitted, _)| *admitted == request).ok_or(FoldError::NotAdmitted)?;
                 if self.open.contains_key(&request) {
@@ -86,18 +99,10 @@ impl Balances {
                 self.open(request, hold);
                 Ok(())
             }
-            Event::BudgetSettled(end) => self.fold_end(recorded, end.held_usd, end.charged_usd, &end.budgets),
-            Event::BudgetExpired(end) => self.fold_end(recorded, end.held_usd, end.charged_usd, &end.budgets),
-            Event::BudgetReleased(end) => self.fold_end(recorded, end.held_usd, NanoUsd::ZERO, &end.budgets),
-            Event::BudgetAdjusted(adjusted) => self.shift(&adjusted.budgets, adjusted.delta_usd, NanoUsd::ZERO),
-            Event::BudgetThresholdReached(reached) => {
-                self.note_announced(reached.window(), reached.fraction);
-                Ok(())
-            }
-            other => {
-                self.fold_budget(other, recorded.position, recorded.recorded_at);
-                Ok(())
-            }
+            event::Hold::Settled(end) => self.fold_end(recorded, end.held_usd, end.charged_usd, &end.budgets),
+            event::Hold::Expired(end) => self.fold_end(recorded, end.held_usd, end.charged_usd, &end.budgets),
+            event::Hold::Released(end) => self.fold_end(recorded, end.held_usd, NanoUsd::ZERO, &end.budgets),
+            event::Hold::Adjusted(adjusted) => self.shift(&adjusted.budgets, adjusted.delta_usd, NanoUsd::ZERO),
         }
     }
 

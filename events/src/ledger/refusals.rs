@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 
 use super::{Admission, Balances, Decision, Emitted};
 use crate::event::inference::InferenceRefused;
-use crate::event::{Actor, Context, Event, Stream};
+use crate::event::{Actor, Context, Event, Inference, Stream};
 use crate::ids::RequestId;
 use crate::wire::{ErrorCode, Refusal};
 
@@ -168,6 +168,6 @@ fn refusal_event(refused: &RefusedRequest, count: u64) -> Emitted {
     Emitted {
         stream: Stream::inference(refused.request_id),
         context: Context { request_id, ..refused.context.clone() },
-        event: Event::InferenceRefused(Box::new(event)),
+        event: Event::Inference(Inference::Refused(Box::new(event))),
     }
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{Balances, Decision, Emitted, Hold};
 use crate::event::hold::BudgetExpired;
 use crate::event::inference::InferenceEnded;
-use crate::event::{Event, Stream};
+use crate::event::{self, Inference, Stream};
 use crate::ids::{IdMap, RequestId};
 use crate::money::NanoUsd;
 use crate::usage::{TokenClasses, Usage, UsageSource};
@@ -129,8 +129,8 @@ fn expired(request: RequestId, hold: Hold, charged: NanoUsd, policy: UnknownUsag
         Emitted {
             stream: Stream::inference(request),
             context: context.clone(),
-            event: Event::InferenceAborted(Box::new(aborted)),
+            event: Inference::Aborted(Box::new(aborted)).into(),
         },
-        Emitted { stream: Stream::hold(request), context, event: Event::BudgetExpired(Box::new(expired)) },
+        Emitted { stream: Stream::hold(request), context, event: event::Hold::Expired(Box::new(expired)).into() },
     ]
 }

@@ -9,7 +9,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use super::read::{self, micros};
 use super::{Append, AppendError, Basis, LogError, SideRow};
 use crate::event::hold::BudgetWindow;
-use crate::event::{Context, Event, Recorded, Stream};
+use crate::event::{Context, Event, Hold, Inference, Recorded, Stream};
 use crate::fraction::Fraction;
 use crate::ledger::{Amounts, Balances, Changes, Emitted, EndedHold};
 use crate::money::NanoUsd;
@@ -85,14 +85,14 @@ impl<'a> Batch<'a> {
         for emitted in events {
             let sequence = match &emitted.event {
                 // A request's streams begin with these …
-                Event::InferenceAdmitted(_) | Event::InferenceRefused(_) | Event::BudgetReserved(_) => 1,
+                Event::Inference(Inference::Admitted(_) | Inference::Refused(_)) | Event::Hold(Hold::Reserved(_)) => 1,
                 // … and end with these: that an end is always 2 is what makes a second one impossible.
-                Event::BudgetSettled(_) | Event::BudgetReleased(_) | Event::BudgetExpired(_) => 2,
-                Event::InferenceAttemptFailed(_) => {
+                Event::Hold(Hold::Settled(_) | Hold::Released(_) | Hold::Expired(_)) => 2,
+                Event::Inference(Inference::AttemptFailed(_)) => {
                     failed_attempts += 1;
                     1 + failed_attempts
                 }
-                Event::InferenceCompleted(_) | Event::InferenceFailed(_) | Event::InferenceAborted(_) => {
+                Event::Inference(Inference::Completed(_) | Inference::Failed(_) | Inference::Aborted(_)) => {
                     2 + std::mem::take(&mut failed_attempts)
                 }
                 _ => self.last_sequence(&emitted.stream)? + 1,
@@ -238,7 +238,7 @@ impl<'a> Batch<'a> {
         let history = read::stream(self.connection, hold)?;
         let Some(last) = history.last() else { return Ok(None) };
         let expired = match &last.event {
-            Event::BudgetExpired(expired) => {
+            Event::Hold(Hold::Expired(expired)) => {
                 Some(EndedHold { windows: expired.budgets.clone(), charged: expired.charged_usd })
             }
             _ => None,

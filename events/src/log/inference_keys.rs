@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{LogError, read};
-use crate::event::{Event, Stream};
+use crate::event::{Event, Hold, Stream};
 use crate::ids::{IdSet, RequestId, TenantId};
 use crate::ledger::Balances;
 use crate::money::NanoUsd;
@@ -127,13 +127,13 @@ fn hold_state(connection: &Connection, balances: &Balances, request: RequestId) 
     let mut state = HoldState::Open { expires_at: None };
     for recorded in read::stream(connection, &Stream::hold(request))? {
         state = match (recorded.event, state) {
-            (Event::BudgetSettled(settled), _) => HoldState::Charged(settled.charged_usd),
-            (Event::BudgetExpired(expired), _) => charged(expired.charged_usd),
-            (Event::BudgetReleased(_), _) => HoldState::Released,
-            (Event::BudgetAdjusted(adjusted), HoldState::Charged(before)) => {
+            (Event::Hold(Hold::Settled(settled)), _) => HoldState::Charged(settled.charged_usd),
+            (Event::Hold(Hold::Expired(expired)), _) => charged(expired.charged_usd),
+            (Event::Hold(Hold::Released(_)), _) => HoldState::Released,
+            (Event::Hold(Hold::Adjusted(adjusted)), HoldState::Charged(before)) => {
                 HoldState::Charged(before.checked_add(adjusted.delta_usd).ok_or(LogError::Overflow)?)
             }
-            (Event::BudgetAdjusted(adjusted), HoldState::Released) => charged(adjusted.delta_usd),
+            (Event::Hold(Hold::Adjusted(adjusted)), HoldState::Released) => charged(adjusted.delta_usd),
             (_, state) => state,
         };
     }

@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_fro
 use super::migrate::{OtherSchema, version};
 use super::owners::{BLOCK_POSITIONS, Owner, block_of};
 use super::{ClientAddress, Head, KeySecret, LogError, PersonalData, SealedSecret, StoredReply};
-use crate::event::{Event, Recorded, Stream, StreamKind};
+use crate::event::{Event, Recorded, Resource, Stream, StreamKind};
 use crate::ids::{KeyId, PartnerId, RequestId, TenantId, UserId};
 use crate::time::from_micros;
 pub(super) use pool::Readers;
@@ -43,30 +43,10 @@ pub struct EventFilter {
     pub to: Option<DateTime<Utc>>,
 }
 
-/// Types that are named after budgets and stand on the streams of holds and alerts.
-const OF_MONEY: [&str; 6] = [
-    "budget.reserved",
-    "budget.settled",
-    "budget.released",
-    "budget.expired",
-    "budget.adjusted",
-    "budget.threshold_reached",
-];
-
-/// Names of the types that stand on streams of this kind of administration.
-fn types_on(kind: StreamKind) -> impl Iterator<Item = &'static str> {
-    let names = Event::TYPES.iter().map(|(name, _)| *name);
-    names.filter(move |name| {
-        let family = name.split_once('.').map(|(family, _)| family);
-        family == Some(kind.as_str()) && !OF_MONEY.contains(name)
-    })
-}
-
 impl EventFilter {
     /// Whether it asks for nothing but events on streams of administration, which are few among many.
     fn is_of_administration(&self) -> bool {
-        let is_one =
-            |name: &str| !name.starts_with("inference.") && !name.starts_with("access.") && !OF_MONEY.contains(&name);
+        let is_one = |name: &str| Resource::TYPES.iter().any(|(of_resource, _)| *of_resource == name);
         self.types.as_ref().is_some_and(|types| types.iter().all(|(name, _)| is_one(name)))
     }
 }
@@ -283,7 +263,7 @@ impl Reader {
         };
         let mut statement = self.connection.prepare_cached(SELECT_LAST_OF_TYPE)?;
         let mut found = Vec::new();
-        for name in types_on(of.kind) {
+        for name in Resource::names_on(of.kind) {
             let mut rows = statement.query(params![of.id, of.kind.as_str(), name, until])?;
             if let Some(row) = rows.next()? {
                 found.push(recorded(row)?);

@@ -21,7 +21,7 @@ use super::{
     AdmissionJob, Admitted, Append, AppendError, Appended, EndedAt, Ender, Job, LeftHolds, LogError, LogOptions, Note,
     OpenHold, WaitingReply,
 };
-use crate::event::{Event, Recorded, Stream};
+use crate::event::{Event, Recorded, Resource, Stream};
 use crate::ids::{IdSet, RequestId};
 use crate::ledger::{Admission, Balances, Decision, Emitted, Ending, Outcome, RefusedRequest, Step, decide};
 use crate::money::NanoUsd;
@@ -560,8 +560,8 @@ fn administer(batch: &mut Batch<'_>, balances: &mut Balances, append: &Append) -
     }
     let (first, last) = batch.append(append)?;
     for (position, event) in (first..).zip(&append.events) {
-        if matches!(event, Event::BudgetOpened(_) | Event::BudgetChanged(_) | Event::BudgetClosed(_)) {
-            decide(balances, &Step::Budget { event, position }, batch.now);
+        if let Event::Resource(Resource::Budget(change)) = event {
+            decide(balances, &Step::Budget { change, position }, batch.now);
         }
     }
     Ok(Answer::Appended { first, last })

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::event::alert::BudgetThresholdReached;
 use crate::event::hold::BudgetWindow;
-use crate::event::{Event, Recorded};
+use crate::event::{Alert, Event, Recorded};
 use crate::ledger::Balances;
 use crate::money::NanoUsd;
 
@@ -17,7 +17,7 @@ pub(super) struct Alerts {
 impl Alerts {
     /// In front of the fold: an alert is one of those that are due, and nothing else comes before they are all said.
     pub(super) fn take(&mut self, recorded: &Recorded) -> Result<(), String> {
-        let Event::BudgetThresholdReached(said) = &recorded.event else { return self.must_be_said() };
+        let Event::Alert(Alert::BudgetThresholdReached(said)) = &recorded.event else { return self.must_be_said() };
         match self.due.iter().position(|due| *due == **said) {
             Some(at) => {
                 self.due.swap_remove(at);
@@ -47,13 +47,9 @@ impl Alerts {
 
 /// Where settled money moved, up or down.
 fn charged_windows(event: &Event) -> &[BudgetWindow] {
-    let (moved, windows) = match event {
-        Event::BudgetSettled(end) => (end.charged_usd, &end.budgets),
-        Event::BudgetExpired(end) => (end.charged_usd, &end.budgets),
-        Event::BudgetAdjusted(adjusted) => (adjusted.delta_usd, &adjusted.budgets),
-        _ => return &[],
-    };
-    if moved == NanoUsd::ZERO { &[] } else { windows }
+    let Event::Hold(hold) = event else { return &[] };
+    let movement = hold.movement();
+    if movement.settled == NanoUsd::ZERO { &[] } else { movement.windows }
 }
 
 struct Said<'a>(&'a BudgetThresholdReached);

@@ -4,7 +4,7 @@ use super::lives::Life;
 use crate::event::admin::Enforcement;
 use crate::event::hold::{BudgetReserved, BudgetWindow};
 use crate::event::inference::BudgetShortfall;
-use crate::event::{Event, Recorded};
+use crate::event::{Event, Hold, Recorded};
 use crate::ledger::{Amounts, Balances};
 
 #[derive(Default)]
@@ -26,7 +26,7 @@ impl Books {
     pub(super) fn fold(&mut self, recorded: &Recorded) -> Result<(), String> {
         self.balances.fold(recorded).map_err(|error| error.to_string())?;
         match &recorded.event {
-            Event::BudgetReserved(reserved) => self.must_be_within(reserved),
+            Event::Hold(Hold::Reserved(reserved)) => self.must_be_within(reserved),
             _ => Ok(()),
         }
     }

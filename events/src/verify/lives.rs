@@ -9,7 +9,7 @@ use super::Depth;
 use super::pages::Histories;
 use crate::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReserved, BudgetSettled};
 use crate::event::inference::{AttemptFailed, BudgetShortfall, InferenceAdmitted, InferenceEnded, InferenceRefused};
-use crate::event::{Actor, Context, Event, Recorded};
+use crate::event::{Actor, Context, Event, Hold, Inference, Recorded};
 use crate::ids::{BudgetId, RequestId};
 use crate::ledger::UnknownUsage;
 use crate::money::NanoUsd;
@@ -162,7 +162,7 @@ impl Lives {
             at: recorded.position,
             recorded_at: recorded.recorded_at,
             cost: ended.cost_usd,
-            node_lost: matches!(&recorded.event, Event::InferenceAborted(_))
+            node_lost: matches!(&recorded.event, Event::Inference(Inference::Aborted(_)))
                 && ended.reason.as_deref() == Some(NODE_LOST)
                 && recorded.context.actor == SWEEPER,
         });
@@ -268,10 +268,10 @@ pub(super) fn must_correct(
     let mut charged = None;
     for before in histories.get(&recorded.position).into_iter().flatten() {
         match &before.event {
-            Event::BudgetExpired(expired) if expired.budgets == adjusted.budgets => {
+            Event::Hold(Hold::Expired(expired)) if expired.budgets == adjusted.budgets => {
                 charged = Some(expired.charged_usd);
             }
-            Event::BudgetAdjusted(earlier) => {
+            Event::Hold(Hold::Adjusted(earlier)) => {
                 charged = charged.and_then(|charged: NanoUsd| charged.checked_add(earlier.delta_usd));
             }
             _ => {}

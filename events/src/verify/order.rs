@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::event::{Event, Recorded, StreamKind};
+use crate::event::Recorded;
 
 /// Where the check stands.
 #[derive(Default)]
@@ -35,78 +35,13 @@ impl Order {
 }
 
 fn must_be_on_its_stream(recorded: &Recorded) -> Result<(), String> {
-    let (kind, id) = stream_of(&recorded.event);
-    if recorded.stream.kind != kind || id.is_some_and(|id| id != recorded.stream.id) {
-        return Err(format!("{} on the stream {}", recorded.event.name(), recorded.stream));
+    let (event, stream) = (&recorded.event, &recorded.stream);
+    let is_of_it = event.stream_id().is_none_or(|id| id == stream.id);
+    if event.stream_kind() != stream.kind || !is_of_it {
+        return Err(format!("{} on the stream {stream}", event.name()));
     }
-    if let Some(begins) = begins_its_stream(&recorded.event)
-        && begins != (recorded.sequence == 1)
-    {
-        return Err(format!("{} is number {} of {}", recorded.event.name(), recorded.sequence, recorded.stream));
+    if !event.place().allows(recorded.sequence) {
+        return Err(format!("{} is number {} of {stream}", event.name(), recorded.sequence));
     }
     Ok(())
-}
-
-/// Kind of the stream, and the resource that it has to be of; streams of requests are looked at with their lives.
-fn stream_of(event: &Event) -> (StreamKind, Option<String>) {
-    let on = |kind, id: &dyn ToString| (kind, Some(id.to_string()));
-    match event {
-        Event::InferenceAdmitted(_)
-        | Event::InferenceRefused(_)
-        | Event::InferenceCompleted(_)
-        | Event::InferenceFailed(_)
-        | Event::InferenceAborted(_)
-        | Event::InferenceAttemptFailed(_) => (StreamKind::Inference, None),
-        Event::BudgetReserved(_)
-        | Event::BudgetSettled(_)
-        | Event::BudgetReleased(_)
-        | Event::BudgetExpired(_)
-        | Event::BudgetAdjusted(_) => (StreamKind::Hold, None),
-        Event::PartnerCreated(of) | Event::PartnerChanged(of) => on(StreamKind::Partner, &of.partner_id),
-        Event::PartnerEnded(of) => on(StreamKind::Partner, &of.id),
-        Event::TenantCreated(of) | Event::TenantChanged(of) => on(StreamKind::Tenant, &of.tenant_id),
-        Event::TenantEnded(of) => on(StreamKind::Tenant, &of.id),
-        Event::UserCreated(of) | Event::UserChanged(of) => on(StreamKind::User, &of.user_id),
-        Event::UserEnded(of) => on(StreamKind::User, &of.id),
-        Event::KeyCreated(of) | Event::KeyChanged(of) => on(StreamKind::Key, &of.key_id),
-        Event::KeyRotated(of) => on(StreamKind::Key, &of.key_id),
-        Event::KeyRevoked(of) => on(StreamKind::Key, &of.id),
-        Event::ProviderCreated(of) | Event::ProviderChanged(of) => on(StreamKind::Provider, &of.provider_id),
-        Event::ProviderEnded(of) => on(StreamKind::Provider, &of.id),
-        Event::ModelCreated(of) | Event::ModelChanged(of) => on(StreamKind::Model, &of.model_id),
-        Event::ModelEnded(of) => on(StreamKind::Model, &of.id),
-        Event::PriceCreated(of) | Event::PriceChanged(of) => on(StreamKind::Price, &of.price_id),
-        Event::PriceEnded(of) => on(StreamKind::Price, &of.id),
-        Event::BudgetOpened(of) | Event::BudgetChanged(of) => on(StreamKind::Budget, &of.budget_id),
-        Event::BudgetClosed(of) => on(StreamKind::Budget, &of.id),
-        Event::BudgetThresholdReached(of) => on(StreamKind::Alert, &of.budget_id),
-        Event::RateLimitCreated(of) | Event::RateLimitChanged(of) => on(StreamKind::RateLimit, &of.limit_id),
-        Event::RateLimitEnded(of) => on(StreamKind::RateLimit, &of.id),
-        Event::NodeKeyReplaced(of) => on(StreamKind::NodeKey, &of.node_key),
-        Event::AccessDenied(_) | Event::AccessRateLimited(_) => (StreamKind::Access, None),
-    }
-}
-
-/// Whether it is the first of its stream; `None` for what may stand anywhere.
-const fn begins_its_stream(event: &Event) -> Option<bool> {
-    match event {
-        // A key can be replaced by one that was in use before.
-        Event::NodeKeyReplaced(_)
-        | Event::AccessDenied(_)
-        | Event::AccessRateLimited(_)
-        | Event::BudgetThresholdReached(_) => None,
-        Event::InferenceAdmitted(_)
-        | Event::InferenceRefused(_)
-        | Event::BudgetReserved(_)
-        | Event::PartnerCreated(_)
-        | Event::TenantCreated(_)
-        | Event::UserCreated(_)
-        | Event::KeyCreated(_)
-        | Event::ProviderCreated(_)
-        | Event::ModelCreated(_)
-        | Event::PriceCreated(_)
-        | Event::BudgetOpened(_)
-        | Event::RateLimitCreated(_) => Some(true),
-        _ => Some(false),
-    }
 }

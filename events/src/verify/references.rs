@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 
 use crate::event::inference::{Backend, InferenceAdmitted};
-use crate::event::{Event, Recorded};
+use crate::event::{Change, Recorded, Resource};
 use crate::ids::{KeyId, ProviderId};
 use crate::money::Rates;
 
@@ -37,18 +37,18 @@ impl PriceVersion {
 }
 
 impl References {
-    pub(super) fn take(&mut self, position: u64, event: &Event) {
-        match event {
-            Event::ModelCreated(model) | Event::ModelChanged(model) => {
+    pub(super) fn take(&mut self, position: u64, fact: &Resource) {
+        match fact {
+            Resource::Model(Change::Created(model) | Change::Changed(model)) => {
                 self.models.insert(position, model.name.clone());
             }
-            Event::KeyCreated(key) | Event::KeyChanged(key) => {
+            Resource::Key(Change::Created(key) | Change::Changed(key)) => {
                 self.keys.insert(position, key.key_id);
             }
-            Event::KeyRotated(rotated) => {
+            Resource::KeyRotated(rotated) => {
                 self.keys.insert(position, rotated.key_id);
             }
-            Event::PriceCreated(price) | Event::PriceChanged(price) => {
+            Resource::Price(Change::Created(price) | Change::Changed(price)) => {
                 let version = PriceVersion {
                     provider_id: price.provider_id,
                     model: price.model.clone(),

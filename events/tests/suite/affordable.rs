@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use events::event::Change;
 use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
 use events::ledger::{Admission, Balances, Decision, IfShort, Step, decide};
 use events::money::NanoUsd;
@@ -10,7 +11,7 @@ use events::wire::Refusal;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::facts::{CAP, CAP_MIN, admission, budget, id, opened, start};
+use crate::facts::{CAP, CAP_MIN, admission, budget, id, start};
 
 /// The same request with another cap.
 fn resent(asked: &Admission, cap: u64) -> Admission {
@@ -24,7 +25,7 @@ fn resent(asked: &Admission, cap: u64) -> Admission {
 fn holding(budgets: Vec<Budget>, spent: i64) -> Balances {
     let mut balances = Balances::default();
     for (position, budget) in (1..).zip(budgets) {
-        decide(&mut balances, &Step::Budget { event: &opened(budget), position }, start());
+        decide(&mut balances, &Step::Budget { change: &Change::created(budget), position }, start());
     }
     let _ = decide(&mut balances, &Step::Admit(&admission(1, 1, spent, Duration::from_secs(60))), start());
     balances
@@ -89,7 +90,11 @@ fn a_refusal_says_in_words_what_is_left_what_is_needed_and_until_when() {
     // What is used may be more than a lowered limit.
     let mut lowered = holding(vec![daily()], 10);
     let limit_usd = NanoUsd::new(3);
-    decide(&mut lowered, &Step::Budget { event: &opened(Budget { limit_usd, ..daily() }), position: 9 }, start());
+    decide(
+        &mut lowered,
+        &Step::Budget { change: &Change::created(Budget { limit_usd, ..daily() }), position: 9 },
+        start(),
+    );
     let said = refusal(&lowered, &asked).expect("nothing is left");
     assert_eq!(said.details["remaining_usd"], "0.000000000");
     assert_eq!(said.details.get("affordable_max_output_tokens"), None::<&Value>);

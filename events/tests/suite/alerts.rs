@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::event::admin::{Budget, Scope};
-use events::event::{Actor, Context, Event, StreamKind};
+use events::event::{Actor, Alert, Change, Context, Event, Hold, StreamKind};
 use events::ledger::{Balances, Charge, Decision, Outcome, Step, decide};
 use events::log::{Admitted, LEDGER_FILE, Log, LogOptions, OpenHold, Reader};
 use events::money::NanoUsd;
@@ -15,7 +15,7 @@ use events::verify::{VerifyError, verify};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::facts::{admission, append, budget, clock, ended, ending, id, opened, start};
+use crate::facts::{admission, append, budget, clock, ended, ending, id, start};
 
 const LIMIT: i64 = 1000;
 
@@ -37,9 +37,9 @@ impl House {
 
     async fn change(&self, before: u64, limit: i64, fractions: &[&str]) {
         let alert_at = fractions.iter().map(|fraction| fraction.parse().expect("a fraction")).collect();
-        let whole = Box::new(Budget { alert_at, ..budget(1, Scope::Tenant(id(1)), limit, Period::Day) });
-        let event = if before == 0 { Event::BudgetOpened(whole) } else { Event::BudgetChanged(whole) };
-        self.log.append(append(StreamKind::Budget, id(1), before, event)).await.expect("a change");
+        let whole = Budget { alert_at, ..budget(1, Scope::Tenant(id(1)), limit, Period::Day) };
+        let change = if before == 0 { Change::created(whole) } else { Change::changed(whole) };
+        self.log.append(append(StreamKind::Budget, id(1), before, change.into())).await.expect("a change");
     }
 
     /// One request that costs so much.
@@ -50,7 +50,7 @@ impl House {
         let settled = hold.end(Vec::new(), Outcome::Completed(ended(cost)), Charge::Settle(NanoUsd::new(cost))).await;
         let position = settled.expect("recorded").position;
         let at = self.log.reader().expect("a reader").at(&[position]).expect("it reads");
-        assert!(matches!(at[&position].event, Event::BudgetSettled(_)), "an end is acknowledged where it stands");
+        assert!(matches!(at[&position].event, Event::Hold(Hold::Settled(_))), "an end is acknowledged where it stands");
     }
 
     /// One request whose hold expires before its end is known.
@@ -94,10 +94,10 @@ impl House {
         let mut alerts = Vec::new();
         for recorded in events {
             match &recorded.event {
-                Event::BudgetSettled(_) | Event::BudgetExpired(_) | Event::BudgetAdjusted(_) => {
+                Event::Hold(Hold::Settled(_) | Hold::Expired(_) | Hold::Adjusted(_)) => {
                     batch_of = Some(recorded.recorded_at);
                 }
-                Event::BudgetThresholdReached(reached) => {
+                Event::Alert(Alert::BudgetThresholdReached(reached)) => {
                     assert_eq!(batch_of, Some(recorded.recorded_at), "behind what moved the money");
                     assert_eq!(recorded.stream.to_string(), format!("alert-{}", reached.budget_id));
                     let Context { actor, partner_id, tenant_id, user_id, key_id, .. } = &recorded.context;
@@ -187,7 +187,7 @@ fn an_alert_names_nobody_below_the_level_of_its_budget() {
     for (depth, scope) in scopes.into_iter().enumerate() {
         let watched = Budget { alert_at: vec!["1".parse().expect("a fraction")], ..budget(1, scope, 5, Period::Total) };
         let mut balances = Balances::default();
-        decide(&mut balances, &Step::Budget { event: &opened(watched), position: 1 }, start());
+        decide(&mut balances, &Step::Budget { change: &Change::created(watched), position: 1 }, start());
         decide(&mut balances, &Step::Admit(&admission(1, 1, 5, Duration::from_secs(60))), start());
         let ended = decide(&mut balances, &Step::End(&ending(1, 1, Some(5))), start());
         let Decision::Ended { alerts, .. } = ended else { panic!("{ended:?}") };

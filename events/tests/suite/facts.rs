@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
 use events::event::inference::{InferenceAdmitted, InferenceEnded, Versions};
-use events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
+use events::event::{Actor, Chain, Change, Context, Event, Stream, StreamKind};
 use events::ids::{BudgetId, KeyId, PartnerId, RequestId, TenantId, UserId};
 use events::ledger::{Admission, Charge, Ending, IfShort, Outcome, Shrinking};
 use events::log::{Append, Basis};
@@ -53,7 +53,7 @@ pub fn budget(number: u128, scope: Scope, limit: i64, period: Period) -> Budget 
 }
 
 pub fn opened(budget: Budget) -> Event {
-    Event::BudgetOpened(Box::new(budget))
+    Event::from(Change::created(budget))
 }
 
 /// An append of one event to a stream that had `before` events.

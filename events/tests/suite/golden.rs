@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use events::canonical;
 use events::event::access::{AccessDenied, AccessRateLimited};
 use events::event::admin::{
-    Budget, Ended, Enforcement, Handles, Key, KeyRotated, Model, OutputCapField, Partner, Permission, Price, Provider,
+    Budget, Enforcement, Handles, Key, KeyRotated, Model, OutputCapField, Partner, Permission, Price, Provider,
     ProviderKind, RateLimit, Reach, Role, RoleGrant, Scope, Strategy, Target, Tenant, User, WhenShort,
 };
 use events::event::alert::BudgetThresholdReached;
@@ -16,7 +16,7 @@ use events::event::inference::{
     Versions,
 };
 use events::event::node_key::NodeKeyReplaced;
-use events::event::{Event, Recorded, Stream, StreamKind};
+use events::event::{Access, Alert, Change, Event, Hold, Inference, Recorded, Resource, Stream, StreamKind};
 use events::limit::{Bounds, LimitName, Measure};
 use events::money::{NanoUsd, NanoUsdPerMtok, OptionalRate, Rates};
 use events::time::Period;
@@ -192,7 +192,7 @@ fn samples() -> Vec<(Stream, Event)> {
         ..money.clone()
     };
     vec![
-        inference(Event::InferenceAdmitted(Box::new(InferenceAdmitted {
+        inference(Event::Inference(Inference::Admitted(Box::new(InferenceAdmitted {
             model: "gpt".to_owned(),
             dialect: "openai".to_owned(),
             streamed: true,
@@ -216,20 +216,20 @@ fn samples() -> Vec<(Stream, Event)> {
                 requested_usd: usd(5_000_000),
                 resets_at: Some(start()),
             }],
-        }))),
-        inference(Event::InferenceRefused(Box::new(InferenceRefused {
+        })))),
+        inference(Event::Inference(Inference::Refused(Box::new(InferenceRefused {
             code: ErrorCode::BudgetExceeded,
             model: "gpt".to_owned(),
             count: 1,
             details,
-        }))),
-        inference(Event::InferenceCompleted(ended())),
-        inference(Event::InferenceFailed(failed())),
-        inference(Event::InferenceAborted(Box::new(InferenceEnded {
+        })))),
+        inference(Event::Inference(Inference::Completed(ended()))),
+        inference(Event::Inference(Inference::Failed(failed()))),
+        inference(Event::Inference(Inference::Aborted(Box::new(InferenceEnded {
             reason: Some("client_closed".to_owned()),
             ..*ended()
-        }))),
-        inference(Event::InferenceAttemptFailed(Box::new(AttemptFailed {
+        })))),
+        inference(Event::Inference(Inference::AttemptFailed(Box::new(AttemptFailed {
             backend: backend(),
             attempt: 1,
             reason: "status".to_owned(),
@@ -237,103 +237,99 @@ fn samples() -> Vec<(Stream, Event)> {
             upstream_code: Some("context_length_exceeded".to_owned()),
             latency_ms: 12,
             reported: ReportedByFailedCall::default(),
-        }))),
-        hold(Event::BudgetReserved(Box::new(BudgetReserved {
+        })))),
+        hold(Event::Hold(Hold::Reserved(Box::new(BudgetReserved {
             held_usd: usd(5_000_000),
             budgets: windows(),
             expires_at: start(),
-        }))),
-        hold(Event::BudgetSettled(Box::new(BudgetSettled {
+        })))),
+        hold(Event::Hold(Hold::Settled(Box::new(BudgetSettled {
             held_usd: usd(5_000_000),
             charged_usd: usd(6_000_000),
             budgets: windows(),
             overrun_usd: Some(usd(1_000_000)),
-        }))),
-        hold(Event::BudgetReleased(Box::new(BudgetReleased {
+        })))),
+        hold(Event::Hold(Hold::Released(Box::new(BudgetReleased {
             held_usd: usd(5_000_000),
             budgets: windows(),
             reason: "status".to_owned(),
-        }))),
-        hold(Event::BudgetExpired(Box::new(BudgetExpired {
+        })))),
+        hold(Event::Hold(Hold::Expired(Box::new(BudgetExpired {
             held_usd: usd(5_000_000),
             charged_usd: usd(5_000_000),
             budgets: windows(),
             policy: "charge_hold".to_owned(),
-        }))),
-        hold(Event::BudgetAdjusted(Box::new(BudgetAdjusted {
+        })))),
+        hold(Event::Hold(Hold::Adjusted(Box::new(BudgetAdjusted {
             delta_usd: usd(-1_500_000),
             budgets: windows(),
             reason: "settled_after_expiry".to_owned(),
             of: request(),
-        }))),
-        resource(StreamKind::Partner, "par", Event::PartnerCreated(Box::new(partner.clone()))),
-        resource(
-            StreamKind::Partner,
-            "par",
-            Event::PartnerChanged(Box::new(Partner { handles: handles(), ..partner })),
-        ),
-        resource(StreamKind::Partner, "par", Event::PartnerEnded(Box::new(Ended { id: id(31) }))),
-        resource(StreamKind::Tenant, "ten", Event::TenantCreated(Box::new(tenant.clone()))),
-        resource(StreamKind::Tenant, "ten", Event::TenantChanged(Box::new(Tenant { handles: handles(), ..tenant }))),
-        resource(StreamKind::Tenant, "ten", Event::TenantEnded(Box::new(Ended { id: id(31) }))),
-        resource(StreamKind::User, "usr", Event::UserCreated(Box::new(user.clone()))),
-        resource(StreamKind::User, "usr", Event::UserChanged(Box::new(User { handles: handles(), ..user }))),
-        resource(StreamKind::User, "usr", Event::UserEnded(Box::new(Ended { id: id(31) }))),
-        resource(StreamKind::Key, "key", Event::KeyCreated(Box::new(key.clone()))),
-        resource(StreamKind::Key, "key", Event::KeyChanged(Box::new(key))),
-        resource(StreamKind::Key, "key", Event::KeyRotated(Box::new(rotated))),
-        resource(StreamKind::Key, "key", Event::KeyRevoked(Box::new(Ended { id: id(31) }))),
-        resource(StreamKind::Provider, "prv", Event::ProviderCreated(Box::new(provider.clone()))),
-        resource(StreamKind::Provider, "prv", Event::ProviderChanged(Box::new(provider))),
-        resource(StreamKind::Provider, "prv", Event::ProviderEnded(Box::new(Ended { id: id(31) }))),
-        resource(StreamKind::Model, "mdl", Event::ModelCreated(Box::new(model.clone()))),
-        resource(StreamKind::Model, "mdl", Event::ModelChanged(Box::new(model))),
-        resource(StreamKind::Model, "mdl", Event::ModelEnded(Box::new(Ended { id: id(31) }))),
-        resource(StreamKind::Price, "prc", Event::PriceCreated(Box::new(price.clone()))),
-        resource(StreamKind::Price, "prc", Event::PriceChanged(Box::new(changed_price))),
-        resource(StreamKind::Price, "prc", Event::PriceEnded(Box::new(Ended { id: id(31) }))),
-        resource(StreamKind::Budget, "bud", Event::BudgetOpened(Box::new(money.clone()))),
-        resource(StreamKind::Budget, "bud", Event::BudgetChanged(Box::new(watched))),
+        })))),
+        resource(StreamKind::Partner, "par", Event::from(Change::created(partner.clone()))),
+        resource(StreamKind::Partner, "par", Event::from(Change::changed(Partner { handles: handles(), ..partner }))),
+        resource(StreamKind::Partner, "par", Event::Resource(Resource::Partner(Change::Ended(id(31))))),
+        resource(StreamKind::Tenant, "ten", Event::from(Change::created(tenant.clone()))),
+        resource(StreamKind::Tenant, "ten", Event::from(Change::changed(Tenant { handles: handles(), ..tenant }))),
+        resource(StreamKind::Tenant, "ten", Event::Resource(Resource::Tenant(Change::Ended(id(31))))),
+        resource(StreamKind::User, "usr", Event::from(Change::created(user.clone()))),
+        resource(StreamKind::User, "usr", Event::from(Change::changed(User { handles: handles(), ..user }))),
+        resource(StreamKind::User, "usr", Event::Resource(Resource::User(Change::Ended(id(31))))),
+        resource(StreamKind::Key, "key", Event::from(Change::created(key.clone()))),
+        resource(StreamKind::Key, "key", Event::from(Change::changed(key))),
+        resource(StreamKind::Key, "key", Event::Resource(Resource::KeyRotated(Box::new(rotated)))),
+        resource(StreamKind::Key, "key", Event::Resource(Resource::Key(Change::Ended(id(31))))),
+        resource(StreamKind::Provider, "prv", Event::from(Change::created(provider.clone()))),
+        resource(StreamKind::Provider, "prv", Event::from(Change::changed(provider))),
+        resource(StreamKind::Provider, "prv", Event::Resource(Resource::Provider(Change::Ended(id(31))))),
+        resource(StreamKind::Model, "mdl", Event::from(Change::created(model.clone()))),
+        resource(StreamKind::Model, "mdl", Event::from(Change::changed(model))),
+        resource(StreamKind::Model, "mdl", Event::Resource(Resource::Model(Change::Ended(id(31))))),
+        resource(StreamKind::Price, "prc", Event::from(Change::created(price.clone()))),
+        resource(StreamKind::Price, "prc", Event::from(Change::changed(changed_price))),
+        resource(StreamKind::Price, "prc", Event::Resource(Resource::Price(Change::Ended(id(31))))),
+        resource(StreamKind::Budget, "bud", Event::from(Change::created(money.clone()))),
+        resource(StreamKind::Budget, "bud", Event::from(Change::changed(watched))),
         (
             Stream::alert(id(31)),
-            Event::BudgetThresholdReached(Box::new(BudgetThresholdReached {
+            Event::Alert(Alert::BudgetThresholdReached(Box::new(BudgetThresholdReached {
                 budget_id: id(31),
                 window_start: Some(start()),
                 fraction: "0.8".parse().expect("a fraction"),
                 settled_usd: usd(4_000_000_000),
-            })),
+            }))),
         ),
-        resource(StreamKind::Budget, "bud", Event::BudgetClosed(Box::new(Ended { id: id(31) }))),
-        resource(StreamKind::RateLimit, "lim", Event::RateLimitCreated(Box::new(limit.clone()))),
+        resource(StreamKind::Budget, "bud", Event::Resource(Resource::Budget(Change::Ended(id(31))))),
+        resource(StreamKind::RateLimit, "lim", Event::from(Change::created(limit.clone()))),
         resource(
             StreamKind::RateLimit,
             "lim",
-            Event::RateLimitChanged(Box::new(RateLimit { bounds: every_measure, ..limit })),
+            Event::from(Change::changed(RateLimit { bounds: every_measure, ..limit })),
         ),
-        resource(StreamKind::RateLimit, "lim", Event::RateLimitEnded(Box::new(Ended { id: id(31) }))),
+        resource(StreamKind::RateLimit, "lim", Event::Resource(Resource::RateLimit(Change::Ended(id(31))))),
         (
             Stream::new(StreamKind::NodeKey, "27bb8e6627a5b5db"),
-            Event::NodeKeyReplaced(Box::new(NodeKeyReplaced {
+            Event::Resource(Resource::NodeKeyReplaced(Box::new(NodeKeyReplaced {
                 node_key: "27bb8e6627a5b5db".to_owned(),
                 previous: Some("9c02f1d5a7e36b48".to_owned()),
                 resealed: 4,
                 discarded: 0,
-            })),
+            }))),
         ),
         resource(
             StreamKind::Access,
             "key",
-            Event::AccessDenied(Box::new(AccessDenied { code: ErrorCode::Unauthenticated, count: 3 })),
+            Event::Access(Access::Denied(Box::new(AccessDenied { code: ErrorCode::Unauthenticated, count: 3 }))),
         ),
         resource(
             StreamKind::Access,
             "key",
-            Event::AccessRateLimited(Box::new(AccessRateLimited {
+            Event::Access(Access::RateLimited(Box::new(AccessRateLimited {
                 limit_id: LimitName::Made(id(31)),
                 measure: Measure::RequestsPerMinute.into(),
                 limit: 60,
                 count: 11,
-            })),
+            }))),
         ),
     ]
 }
@@ -370,11 +366,22 @@ fn every_type_has_a_sample_that_reads_and_writes_the_same_for_ever() {
     }
 }
 
+#[test]
+fn every_sample_stands_on_the_stream_that_its_type_belongs_on() {
+    for (stream, event) in samples() {
+        let name = event.name();
+        assert_eq!(event.stream_kind(), stream.kind, "{name}");
+        assert!(event.stream_id().is_none_or(|id| id == stream.id), "{name} on {stream}");
+        let is_of_resource = Resource::names_on(stream.kind).contains(&name);
+        assert_eq!(is_of_resource, stream.kind.is_administration(), "{name} is listed as one of its resource's");
+    }
+}
+
 /// Holds: event.types
 #[test]
 fn no_type_is_without_a_sample_and_no_sample_without_a_type() {
     let mut sampled: Vec<String> = samples().iter().map(|(_, event)| wire_name(event)).collect();
-    let mut known: Vec<String> = Event::TYPES.iter().map(|(name, version)| format!("{name}.v{version}")).collect();
+    let mut known: Vec<String> = Event::types().map(|(name, version)| format!("{name}.v{version}")).collect();
     let kept = std::fs::read_dir(folder()).expect("the samples' folder");
     let mut kept: Vec<String> = kept
         .map(|file| file.expect("a file").path().file_stem().expect("a name").to_string_lossy().into_owned())
@@ -396,7 +403,7 @@ fn the_catalogue_page_names_every_type_and_no_other() {
         .map(|(name, _)| name.to_owned())
         .filter(|name| name.contains(".v"))
         .collect();
-    let mut known: Vec<String> = Event::TYPES.iter().map(|(name, version)| format!("{name}.v{version}")).collect();
+    let mut known: Vec<String> = Event::types().map(|(name, version)| format!("{name}.v{version}")).collect();
     named.sort();
     known.sort();
     assert_eq!(named, known);

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
-use events::event::{Event, Recorded};
+use events::event::{Alert as AlertFact, Change, Event, Hold, Inference, Recorded};
 use events::fraction::Fraction;
 use events::ledger::{Admission, Balances, Decision, Emitted, IfShort, RefusedRequest, Step, UnknownUsage, decide};
 use events::money::NanoUsd;
 use events::time::Period;
 use proptest::prelude::*;
 
-use crate::facts::{CAP, CAP_MIN, admission, budget, ending, id, opened, start};
+use crate::facts::{CAP, CAP_MIN, admission, budget, ending, id, start};
 
 const BUDGETS: u128 = 5;
 const KEYS: u128 = 3;
@@ -217,7 +217,7 @@ fn alerts_among(events: &[Emitted]) -> Vec<Alert> {
     let mut alerts: Vec<_> = events
         .iter()
         .filter_map(|emitted| match &emitted.event {
-            Event::BudgetThresholdReached(reached) => Some(Alert {
+            Event::Alert(AlertFact::BudgetThresholdReached(reached)) => Some(Alert {
                 number: (0..BUDGETS).find(|number| reached.budget_id == id(*number)).expect("one of ours"),
                 window: reached.window_start.map(|start| start.date_naive().to_string()),
                 thousandths: (1..=1000)
@@ -246,11 +246,12 @@ struct Ledger {
 }
 
 impl Ledger {
-    fn budget_event(&mut self, event: Event, now: DateTime<Utc>) {
+    fn budget_event(&mut self, change: Change<Budget>, now: DateTime<Utc>) {
         self.position += 1;
-        decide(&mut self.balances, &Step::Budget { event: &event, position: self.position }, now);
+        decide(&mut self.balances, &Step::Budget { change: &change, position: self.position }, now);
         let stream = events::event::Stream::new(events::event::StreamKind::Budget, "any");
         let context = events::event::Context::of(events::event::Actor::Operator);
+        let event = change.into();
         let recorded = Recorded { position: self.position, recorded_at: now, stream, sequence: 1, context, event };
         self.fold.fold(&recorded).expect("a budget event folds");
     }
@@ -321,12 +322,11 @@ fn play(moves: &[Move]) {
                     enforcement: if observes { Enforcement::Observe } else { Enforcement::Hard },
                     ..budget(number, scope, limit, period)
                 };
-                ledger.budget_event(opened(whole), now);
+                ledger.budget_event(Change::created(whole), now);
             }
             Move::Close { budget } => {
                 model.budgets.retain(|other| other.number != *budget);
-                let ended = events::event::admin::Ended { id: id(*budget) };
-                ledger.budget_event(Event::BudgetClosed(Box::new(ended)), now);
+                ledger.budget_event(Change::Ended(id(*budget)), now);
             }
             Move::Admit { request, key, held, ttl_minutes } => {
                 let ttl = TimeDelta::minutes(*ttl_minutes);
@@ -336,7 +336,9 @@ fn play(moves: &[Move]) {
                 let got = match decision {
                     Decision::Admitted { held, lowered_to, expires_at, events } => {
                         assert_eq!(expires_at, now + ttl);
-                        let Event::InferenceAdmitted(admitted) = &events[0].event else { panic!("{events:?}") };
+                        let Event::Inference(Inference::Admitted(admitted)) = &events[0].event else {
+                            panic!("{events:?}")
+                        };
                         let asked = admitted.requested_max_output_tokens.unwrap_or(admitted.max_output_tokens);
                         assert_eq!((asked, admitted.max_output_tokens), (CAP, lowered_to.unwrap_or(CAP)));
                         let observed = admitted.would_have_refused.len();
@@ -359,7 +361,8 @@ fn play(moves: &[Move]) {
             Move::Sweep => {
                 let step = Step::Sweep { policy: UnknownUsage::ChargeHold, holds_max: 100 };
                 let Decision::Swept { events, .. } = ledger.decide(&step, now) else { panic!("a sweep sweeps") };
-                let expired = events.iter().filter(|emitted| matches!(emitted.event, Event::BudgetExpired(_))).count();
+                let expired =
+                    events.iter().filter(|emitted| matches!(emitted.event, Event::Hold(Hold::Expired(_)))).count();
                 assert_eq!((expired, alerts_among(&events)), model.sweep(now));
             }
         }
@@ -388,7 +391,7 @@ proptest! {
 #[test]
 fn a_repeated_admission_changes_nothing() {
     let mut ledger = Ledger::default();
-    ledger.budget_event(opened(budget(1, Scope::Tenant(id(1)), 10, Period::Total)), start());
+    ledger.budget_event(Change::created(budget(1, Scope::Tenant(id(1)), 10, Period::Total)), start());
     let asked = admission(1, 1, 8, Duration::from_secs(60));
     assert!(matches!(ledger.decide(&Step::Admit(&asked), start()), Decision::Admitted { .. }));
     assert_eq!(ledger.decide(&Step::Admit(&asked), start()), Decision::AlreadyAdmitted);
@@ -398,7 +401,7 @@ fn a_repeated_admission_changes_nothing() {
 #[test]
 fn a_tighter_bound_is_asked_for_where_something_is_left_and_recorded_nowhere() {
     let mut ledger = Ledger::default();
-    ledger.budget_event(opened(budget(1, Scope::Tenant(id(1)), 10, Period::Total)), start());
+    ledger.budget_event(Change::created(budget(1, Scope::Tenant(id(1)), 10, Period::Total)), start());
     let asks_again = |request, held| Admission {
         if_short: IfShort::AskAgain,
         ..admission(request, 1, held, Duration::from_secs(60))
@@ -415,7 +418,7 @@ fn a_tighter_bound_is_asked_for_where_something_is_left_and_recorded_nowhere() {
 #[test]
 fn a_refusal_names_the_budget_and_its_numbers() {
     let mut ledger = Ledger::default();
-    ledger.budget_event(opened(budget(1, Scope::Tenant(id(1)), 10, Period::Day)), start());
+    ledger.budget_event(Change::created(budget(1, Scope::Tenant(id(1)), 10, Period::Day)), start());
     ledger.decide(&Step::Admit(&admission(1, 1, 7, Duration::from_secs(60))), start());
     let Decision::Refused { refusal, events } =
         ledger.decide(&Step::Admit(&admission(2, 1, 4, Duration::from_secs(60))), start())
@@ -430,7 +433,7 @@ fn a_refusal_names_the_budget_and_its_numbers() {
     });
     assert_eq!(serde_json::Value::Object(refusal.details), wanted);
     assert!(
-        matches!(&events[..], [emitted] if matches!(&emitted.event, Event::InferenceRefused(event) if event.count == 1))
+        matches!(&events[..], [emitted] if matches!(&emitted.event, Event::Inference(Inference::Refused(event)) if event.count == 1))
     );
 }
 
@@ -438,7 +441,7 @@ fn a_refusal_names_the_budget_and_its_numbers() {
 #[test]
 fn of_a_flood_of_refusals_twenty_are_recorded_twenty_wait_and_the_rest_is_a_count() {
     let mut ledger = Ledger::default();
-    ledger.budget_event(opened(budget(1, Scope::Tenant(id(1)), 0, Period::Total)), start());
+    ledger.budget_event(Change::created(budget(1, Scope::Tenant(id(1)), 0, Period::Total)), start());
     let (mut alone, mut waiting) = (0, Vec::new());
     for request in 0..1000 {
         let asked = admission(request, 1, 1, Duration::from_secs(60));
@@ -456,7 +459,7 @@ fn of_a_flood_of_refusals_twenty_are_recorded_twenty_wait_and_the_rest_is_a_coun
             panic!("its second has come")
         };
         counts.extend(events.iter().map(|emitted| match &emitted.event {
-            Event::InferenceRefused(event) => event.count,
+            Event::Inference(Inference::Refused(event)) => event.count,
             other => panic!("{other:?}"),
         }));
     }
@@ -471,6 +474,8 @@ fn what_is_charged_above_the_hold_is_named() {
     let Decision::Ended { events, .. } = ledger.decide(&Step::End(&ending(1, 1, Some(7))), start()) else {
         panic!("the hold is open")
     };
-    let Some(Event::BudgetSettled(settled)) = events.last().map(|emitted| &emitted.event) else { panic!("settled") };
+    let Some(Event::Hold(Hold::Settled(settled))) = events.last().map(|emitted| &emitted.event) else {
+        panic!("settled")
+    };
     assert_eq!((settled.charged_usd, settled.overrun_usd), (NanoUsd::new(7), Some(NanoUsd::new(2))));
 }

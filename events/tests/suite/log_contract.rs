@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use events::event::admin::Scope;
-use events::event::{Event, Recorded, Stream, StreamKind};
+use events::event::{Event, Hold, Recorded, Stream, StreamKind};
 use events::ids::TenantId;
 use events::ledger::{Balances, Charge, Outcome};
 use events::log::{
@@ -162,7 +162,7 @@ async fn an_expired_hold_is_charged_and_its_late_figures_are_a_correction() {
     assert_eq!(settle(held, 25).await, 6);
     let events = everything(&log);
     assert_eq!(names(&events)[3..], ["inference.aborted", "budget.expired", "budget.adjusted"]);
-    let Event::BudgetAdjusted(adjusted) = &events[5].event else { panic!("adjusted") };
+    let Event::Hold(Hold::Adjusted(adjusted)) = &events[5].event else { panic!("adjusted") };
     assert_eq!(adjusted.delta_usd, NanoUsd::new(-15));
     let fold = must_be_whole(&events);
     must_verify(&log, 0);
@@ -429,7 +429,7 @@ async fn while_somebody_else_has_the_lock_nothing_is_recorded_and_then_all_is_we
     hold(&log, 3, 94).await.expect_err("10 are held, or 7 charged: 94 do not fit beside either");
     let mut head = log.watch_head();
     let caught_up =
-        head.wait_for(|_| everything(&log).iter().any(|event| matches!(event.event, Event::BudgetSettled(_))));
+        head.wait_for(|_| everything(&log).iter().any(|event| matches!(event.event, Event::Hold(Hold::Settled(_)))));
     tokio::time::timeout(Duration::from_secs(5), caught_up).await.expect("the kept end is recorded").expect("a head");
     let events = everything(&log);
     let failed =

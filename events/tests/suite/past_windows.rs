@@ -3,20 +3,21 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use events::event::Change;
 use events::event::admin::Scope;
 use events::event::hold::BudgetWindow;
 use events::ledger::{Balances, PAST_WINDOWS_KEPT_DAYS, Step, decide};
 use events::money::NanoUsd;
 use events::time::Period;
 
-use crate::facts::{admission, budget, ending, id, opened, start};
+use crate::facts::{admission, budget, ending, id, start};
 
 /// So much was charged to a budget of a day and to one for ever.
 fn charged(amount: i64) -> Balances {
     let mut balances = Balances::default();
     for (number, period) in [(1, Period::Day), (2, Period::Total)] {
-        let event = opened(budget(number, Scope::Tenant(id(1)), 10, period));
-        decide(&mut balances, &Step::Budget { event: &event, position: 1 }, start());
+        let change = Change::created(budget(number, Scope::Tenant(id(1)), 10, period));
+        decide(&mut balances, &Step::Budget { change: &change, position: 1 }, start());
     }
     decide(&mut balances, &Step::Admit(&admission(1, 1, 5, Duration::from_secs(60))), start());
     decide(&mut balances, &Step::End(&ending(1, 1, Some(amount))), start());

@@ -1,7 +1,7 @@
 //! Refusals that are rolled up, and those that wait for the next second.
 
 use chrono::TimeDelta;
-use events::event::Event;
+use events::event::{Event, Inference};
 use events::ledger::{
     Balances, Decision, Emitted, RECORDED_REFUSALS_A_SECOND, RefusedRequest, Step, UnknownUsage, decide,
 };
@@ -33,7 +33,7 @@ fn asked(balances: &mut Balances, key: u128, model: &str) -> Option<Vec<(String,
 
 fn counts(events: &[Emitted]) -> Vec<(String, u64)> {
     let count = |emitted: &Emitted| match &emitted.event {
-        Event::InferenceRefused(refused) => (refused.model.clone(), refused.count),
+        Event::Inference(Inference::Refused(refused)) => (refused.model.clone(), refused.count),
         other => panic!("{other:?}"),
     };
     events.iter().map(count).collect()
@@ -121,7 +121,7 @@ fn what_is_recorded_of_a_refusal_has_its_numbers_and_its_request() {
     };
     let [recorded] = &events[..] else { panic!("{events:?}") };
     assert_eq!(recorded.context.request_id, Some(id(7)));
-    let Event::InferenceRefused(event) = &recorded.event else { panic!("{recorded:?}") };
+    let Event::Inference(Inference::Refused(event)) = &recorded.event else { panic!("{recorded:?}") };
     assert_eq!((event.code, event.model.as_str(), event.count), (ErrorCode::BudgetExceeded, "m", 1));
     let kept: Vec<_> = event.details.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(kept, [("limit_usd", Some("0.000000010"))], "the others have fields of their own");

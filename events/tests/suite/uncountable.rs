@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::event::admin::{Budget, Enforcement, Scope};
-use events::event::{Event, StreamKind};
+use events::event::{Change, Event, Hold, StreamKind};
 use events::ids::RequestId;
 use events::ledger::{Balances, Charge, Decision, Outcome, Step, UnknownUsage, decide};
 use events::log::{Admitted, Log, LogError, LogOptions, Stepped};
@@ -29,7 +29,8 @@ fn observing(number: u128, key: u128) -> Budget {
 fn nearly_full() -> Balances {
     let mut balances = Balances::default();
     for number in [1, 2] {
-        decide(&mut balances, &Step::Budget { event: &opened(observing(number, number)), position: 1 }, start());
+        let change = Change::created(observing(number, number));
+        decide(&mut balances, &Step::Budget { change: &change, position: 1 }, start());
     }
     let admitted = decide(&mut balances, &Step::Admit(&admission(1, 1, 10, TTL)), start());
     assert!(matches!(admitted, Decision::Admitted { .. }), "{admitted:?}");
@@ -52,7 +53,7 @@ fn swept(balances: &mut Balances, policy: UnknownUsage, after: Duration) -> (BTr
             panic!("a sweep sweeps")
         };
         for emitted in &events {
-            if let Event::BudgetExpired(expired) = &emitted.event {
+            if let Event::Hold(Hold::Expired(expired)) = &emitted.event {
                 let (charged, said) = match policy {
                     UnknownUsage::ChargeHold => (expired.held_usd, "charge_hold"),
                     UnknownUsage::Release => (NanoUsd::ZERO, "release"),

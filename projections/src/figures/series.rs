@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::event::inference::{AttemptFailed, Backend, InferenceAdmitted, InferenceEnded, InferenceRefused};
-use events::event::{Event, Recorded};
+use events::event::{Event, Hold, Inference, Recorded};
 use events::ids::{IdMap, ProviderId, RequestId};
 use events::money::NanoUsd;
 use events::wire::ErrorCode;
@@ -111,23 +111,25 @@ impl Series {
 
     pub fn count(&mut self, recorded: &Recorded, tables: &Tables) {
         match &recorded.event {
-            Event::InferenceAdmitted(admitted) => self.admitted(recorded, admitted, tables),
-            Event::BudgetReserved(reserved) => self.slot_of(recorded).held.add(reserved.held_usd),
-            Event::InferenceRefused(refused) => self.refused(recorded, refused, tables),
-            Event::InferenceAttemptFailed(failed) => self.attempt_failed(failed, tables),
-            Event::InferenceCompleted(ended) => self.ended(recorded, ended, tables, |slot| &slot.completed),
-            Event::InferenceFailed(ended) => {
+            Event::Inference(Inference::Admitted(admitted)) => self.admitted(recorded, admitted, tables),
+            Event::Hold(Hold::Reserved(reserved)) => self.slot_of(recorded).held.add(reserved.held_usd),
+            Event::Inference(Inference::Refused(refused)) => self.refused(recorded, refused, tables),
+            Event::Inference(Inference::AttemptFailed(failed)) => self.attempt_failed(failed, tables),
+            Event::Inference(Inference::Completed(ended)) => {
+                self.ended(recorded, ended, tables, |slot| &slot.completed)
+            }
+            Event::Inference(Inference::Failed(ended)) => {
                 self.broke_off(ended, tables);
                 self.ended(recorded, ended, tables, |slot| &slot.failed);
             }
-            Event::InferenceAborted(ended) => self.ended(recorded, ended, tables, |slot| &slot.aborted),
-            Event::BudgetSettled(settled) => self.hold_ended(recorded, settled.charged_usd),
-            Event::BudgetReleased(_) => self.hold_ended(recorded, NanoUsd::ZERO),
-            Event::BudgetExpired(expired) => {
+            Event::Inference(Inference::Aborted(ended)) => self.ended(recorded, ended, tables, |slot| &slot.aborted),
+            Event::Hold(Hold::Settled(settled)) => self.hold_ended(recorded, settled.charged_usd),
+            Event::Hold(Hold::Released(_)) => self.hold_ended(recorded, NanoUsd::ZERO),
+            Event::Hold(Hold::Expired(expired)) => {
                 self.families.holds_expired.inc();
                 self.hold_ended(recorded, expired.charged_usd);
             }
-            Event::BudgetAdjusted(adjusted) => self.adjusted(adjusted.delta_usd),
+            Event::Hold(Hold::Adjusted(adjusted)) => self.adjusted(adjusted.delta_usd),
             _ => {}
         }
     }

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use events::event::admin::{Model, Strategy};
 use events::event::hold::{BudgetReserved, BudgetSettled};
 use events::event::inference::{Backend, InferenceAdmitted, InferenceEnded, InferenceRefused, Versions};
-use events::event::{Actor, Chain, Context, Event, Recorded, Stream, StreamKind};
+use events::event::{Actor, Chain, Change, Context, Event, Hold, Inference, Recorded, Stream, StreamKind};
 use events::ids::TenantId;
 use events::log::{LogOptions, Note};
 use events::money::NanoUsd;
@@ -26,7 +26,7 @@ fn recorded(context: Context, event: Event) -> Recorded {
 }
 
 fn model(number: u128, tenant_id: Option<TenantId>) -> Event {
-    Event::ModelCreated(Box::new(Model {
+    Event::from(Change::created(Model {
         model_id: id(number),
         name: format!("model-{number}"),
         strategy: Strategy::Priority,
@@ -56,9 +56,9 @@ fn asked(number: u128) -> Vec<Recorded> {
     let reserved = BudgetReserved { held_usd, budgets: vec![], expires_at: from_micros(0) };
     let settled = BudgetSettled { held_usd, charged_usd, budgets: vec![], overrun_usd: None };
     [
-        Event::InferenceAdmitted(Box::new(admitted)),
-        Event::BudgetReserved(Box::new(reserved)),
-        Event::BudgetSettled(Box::new(settled)),
+        Event::Inference(Inference::Admitted(Box::new(admitted))),
+        Event::Hold(Hold::Reserved(Box::new(reserved))),
+        Event::Hold(Hold::Settled(Box::new(settled))),
     ]
     .map(|event| recorded(context.clone(), event))
     .into()
@@ -110,7 +110,7 @@ fn an_answer_that_broke_off_is_its_providers_failure_and_one_that_was_not_record
             reason: Some(reason.into()),
         };
         let context = Context::of(Actor::Operator).in_request(id(1));
-        series.count(&recorded(context, Event::InferenceFailed(Box::new(ended))), &Tables::default());
+        series.count(&recorded(context, Event::Inference(Inference::Failed(Box::new(ended)))), &Tables::default());
     }
     let text = TextEncoder::new().encode_to_string(&registry.gather()).expect("a text");
     let failures = text.lines().filter(|line| line.starts_with("ledgerway_upstream_failures_total{"));
@@ -129,7 +129,7 @@ fn refuse(log: &Log, count: u64) {
             details: serde_json::Map::new(),
         };
         let stream = Stream::inference(id(u128::from(number)));
-        let event = Event::InferenceRefused(Box::new(refused));
+        let event = Event::Inference(Inference::Refused(Box::new(refused)));
         let note = Note { stream, context: Context::of(Actor::Operator), event };
         runtime.block_on(log.note(vec![note])).expect("it is recorded");
     }

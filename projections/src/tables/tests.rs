@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use events::event::admin::{Ended, Handles, Permission, RoleGrant, Strategy};
-use events::event::{Actor, Context, Stream, StreamKind};
+use events::event::admin::{Handles, Permission, RoleGrant, Strategy};
+use events::event::{Access, Actor, Context, Stream, StreamKind};
 use events::limit::{Bounds, Measure};
 use events::money::{NanoUsd, NanoUsdPerMtok, Rates};
 use events::time::{from_micros, parse_rfc3339};
@@ -41,8 +41,8 @@ fn recorded(position: u64, event: Event) -> Recorded {
 
 fn owners() -> Vec<Event> {
     vec![
-        Event::PartnerCreated(Box::new(Partner { partner_id: id(1), name: "P".into(), handles: Handles::default() })),
-        Event::TenantCreated(Box::new(Tenant {
+        Event::from(Change::created(Partner { partner_id: id(1), name: "P".into(), handles: Handles::default() })),
+        Event::from(Change::created(Tenant {
             tenant_id: id(2),
             partner_id: id(1),
             name: "T".into(),
@@ -55,7 +55,7 @@ fn owners() -> Vec<Event> {
 fn user_with(roles: Vec<RoleGrant>) -> Event {
     let (name_digest, handles) = (String::new(), Handles::default());
     let user = User { user_id: id(3), tenant_id: id(2), roles, name_digest, email_digest: None, handles };
-    Event::UserCreated(Box::new(user))
+    Event::from(Change::created(user))
 }
 
 fn key(models: Option<Vec<String>>) -> Key {
@@ -94,17 +94,17 @@ fn with(mut facts: Vec<Event>, more: Vec<Event>) -> Vec<Event> {
 
 #[test]
 fn a_key_knows_its_owners_and_dies_with_any_of_them() {
-    let made = with(owners(), vec![Event::KeyCreated(Box::new(key(None)))]);
+    let made = with(owners(), vec![Event::from(Change::created(key(None)))]);
     let tables = given(made.clone());
     let entry = tables.key(id(4)).expect("the key");
     let chain = Chain { partner: Some(id(1)), tenant: Some(id(2)), user: Some(id(3)), key: Some(id(4)) };
     assert_eq!((entry.chain, entry.version, entry.generation), (chain, 4, 1));
     assert!(tables.key_is_live(entry, noon()));
     for end in [
-        Event::KeyRevoked(Box::new(Ended { id: id(4) })),
-        Event::UserEnded(Box::new(Ended { id: id(3) })),
-        Event::TenantEnded(Box::new(Ended { id: id(2) })),
-        Event::PartnerEnded(Box::new(Ended { id: id(1) })),
+        Event::Resource(Resource::Key(Change::Ended(id(4)))),
+        Event::Resource(Resource::User(Change::Ended(id(3)))),
+        Event::Resource(Resource::Tenant(Change::Ended(id(2)))),
+        Event::Resource(Resource::Partner(Change::Ended(id(1)))),
     ] {
         let tables = given(with(made.clone(), vec![end]));
         assert!(!tables.key_is_live(tables.key(id(4)).expect("the key"), noon()));
@@ -115,7 +115,7 @@ fn a_key_knows_its_owners_and_dies_with_any_of_them() {
 fn a_key_expires_at_its_instant_and_a_rotation_keeps_the_generation_before() {
     let expiring = Key { expires_at: Some(noon()), ..key(None) };
     let rotated = KeyRotated { key_id: id(4), generation: 2, previous_until: noon() };
-    let facts = vec![Event::KeyCreated(Box::new(expiring)), Event::KeyRotated(Box::new(rotated))];
+    let facts = vec![Event::from(Change::created(expiring)), Event::Resource(Resource::KeyRotated(Box::new(rotated)))];
     let tables = given(with(owners(), facts));
     let entry = tables.key(id(4)).expect("the key");
     assert!(tables.key_is_live(entry, noon() - TimeDelta::microseconds(1)));
@@ -125,7 +125,7 @@ fn a_key_expires_at_its_instant_and_a_rotation_keeps_the_generation_before() {
 
 #[test]
 fn an_allow_list_that_cannot_be_read_matches_its_literal_names_alone() {
-    let tables = given(with(owners(), vec![Event::KeyCreated(Box::new(key(Some(vec!["a[".into(), "*".into()]))))]));
+    let tables = given(with(owners(), vec![Event::from(Change::created(key(Some(vec!["a[".into(), "*".into()]))))]));
     let models = tables.key(id(4)).and_then(|entry| entry.models.clone()).expect("an allow list");
     assert!(models.matches("a[") && !models.matches("b"));
 }
@@ -135,9 +135,9 @@ fn an_allow_list_that_cannot_be_read_matches_its_literal_names_alone() {
 fn a_tenants_own_model_shadows_a_shared_one_until_it_is_gone() {
     let own = Some(id(2));
     let facts = vec![
-        Event::ModelCreated(Box::new(model(10, "large", None))),
-        Event::ModelCreated(Box::new(model(11, "large", own))),
-        Event::ModelCreated(Box::new(model(12, "small", None))),
+        Event::from(Change::created(model(10, "large", None))),
+        Event::from(Change::created(model(11, "large", own))),
+        Event::from(Change::created(model(12, "small", None))),
     ];
     let tables = given(facts.clone());
     let routed = |tables: &Tables, tenant, name: &str| tables.route(tenant, name).map(|entry| entry.value.model_id);
@@ -146,7 +146,7 @@ fn a_tenants_own_model_shadows_a_shared_one_until_it_is_gone() {
     assert_eq!(routed(&tables, Some(id(99)), "large"), Some(id(10)));
     let visible: Vec<ModelId> = tables.models_for(own).iter().map(|entry| entry.value.model_id).collect();
     assert_eq!(visible, [id(11), id(12)]);
-    let tables = given(with(facts, vec![Event::ModelEnded(Box::new(Ended { id: id(11) }))]));
+    let tables = given(with(facts, vec![Event::Resource(Resource::Model(Change::Ended(id(11))))]));
     assert_eq!(routed(&tables, own, "large"), Some(id(10)));
     assert!(tables.model(id(11)).is_some_and(|entry| !entry.is_live()));
 }
@@ -154,8 +154,8 @@ fn a_tenants_own_model_shadows_a_shared_one_until_it_is_gone() {
 #[test]
 fn a_renamed_model_is_found_by_its_new_name_alone() {
     let tables = given(vec![
-        Event::ModelCreated(Box::new(model(10, "old", None))),
-        Event::ModelChanged(Box::new(model(10, "new", None))),
+        Event::from(Change::created(model(10, "old", None))),
+        Event::from(Change::changed(model(10, "new", None))),
     ]);
     assert!(tables.route(None, "old").is_none());
     assert_eq!(tables.route(None, "new").map(|entry| entry.version), Some(2));
@@ -166,10 +166,10 @@ fn a_renamed_model_is_found_by_its_new_name_alone() {
 fn the_price_in_force_is_the_latest_that_has_begun_and_the_newest_among_equals() {
     let hour = TimeDelta::hours(1);
     let facts = vec![
-        Event::PriceCreated(Box::new(price(20, noon() - hour))),
-        Event::PriceCreated(Box::new(price(21, noon()))),
-        Event::PriceCreated(Box::new(price(22, noon()))),
-        Event::PriceCreated(Box::new(price(23, noon() + hour))),
+        Event::from(Change::created(price(20, noon() - hour))),
+        Event::from(Change::created(price(21, noon()))),
+        Event::from(Change::created(price(22, noon()))),
+        Event::from(Change::created(price(23, noon() + hour))),
     ];
     let tables = given(facts.clone());
     let at = |tables: &Tables, now| tables.price_in_force(id(9), "m", now).map(|price| price.value.price_id);
@@ -178,7 +178,7 @@ fn the_price_in_force_is_the_latest_that_has_begun_and_the_newest_among_equals()
     assert_eq!(at(&tables, noon()), Some(id(22)));
     assert_eq!(at(&tables, noon() + hour), Some(id(23)));
     assert!(tables.price_in_force(id(9), "other", noon()).is_none());
-    let tables = given(with(facts, vec![Event::PriceEnded(Box::new(Ended { id: id(22) }))]));
+    let tables = given(with(facts, vec![Event::Resource(Resource::Price(Change::Ended(id(22))))]));
     assert_eq!(at(&tables, noon()), Some(id(21)));
 }
 
@@ -187,14 +187,14 @@ fn the_price_in_force_is_the_latest_that_has_begun_and_the_newest_among_equals()
 fn limits_and_budgets_of_the_whole_chain_bind_a_request() {
     let limit = |number, scope| {
         let bounds = Bounds::of(Measure::RequestsPerMinute, 5);
-        Event::RateLimitCreated(Box::new(RateLimit { limit_id: id(number), scope, bounds }))
+        Event::from(Change::created(RateLimit { limit_id: id(number), scope, bounds }))
     };
     let facts = vec![
         limit(30, Scope::Partner(id(1))),
         limit(31, Scope::Key(id(4))),
         limit(32, Scope::Tenant(id(77))),
         limit(33, Scope::Tenant(id(2))),
-        Event::RateLimitEnded(Box::new(Ended { id: id(33) })),
+        Event::Resource(Resource::RateLimit(Change::Ended(id(33)))),
     ];
     let tables = given(facts);
     let chain = Chain { partner: Some(id(1)), tenant: Some(id(2)), user: Some(id(3)), key: Some(id(4)) };
@@ -205,7 +205,7 @@ fn limits_and_budgets_of_the_whole_chain_bind_a_request() {
 #[test]
 fn what_is_not_administration_only_moves_the_position() {
     let denied = events::event::access::AccessDenied { code: ErrorCode::Forbidden, count: 1 };
-    let tables = given(vec![Event::AccessDenied(Box::new(denied))]);
+    let tables = given(vec![Event::Access(Access::Denied(Box::new(denied)))]);
     assert_eq!((tables.position, tables.keys.values().count()), (1, 0));
     assert_eq!(from_micros(0).timestamp(), 0);
 }

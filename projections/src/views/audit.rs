@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use events::event::{Event, Recorded};
+use events::event::{Access, Change, Event, Inference, Recorded, Resource};
 use events::time::rfc3339;
 use rusqlite::{Connection, params};
 
@@ -76,51 +76,44 @@ impl Projector for Audit {
     }
 }
 
-/// `None` for what is no business of an auditor: the traffic itself stands in `inferences`.
+/// `None` for what is no business of an auditor: the traffic itself is in `inferences`, the money that it moves in `budgets`.
 const fn judge(event: &Event) -> Option<(Severity, Outcome)> {
     match event {
-        Event::PartnerCreated(_)
-        | Event::PartnerChanged(_)
-        | Event::TenantCreated(_)
-        | Event::TenantChanged(_)
-        | Event::ModelCreated(_)
-        | Event::ModelChanged(_)
-        | Event::RateLimitCreated(_)
-        | Event::RateLimitChanged(_) => Some((Severity::Info, Outcome::Success)),
-        Event::PartnerEnded(_)
-        | Event::TenantEnded(_)
-        | Event::UserCreated(_)
-        | Event::UserChanged(_)
-        | Event::UserEnded(_)
-        | Event::KeyCreated(_)
-        | Event::KeyChanged(_)
-        | Event::KeyRotated(_)
-        | Event::KeyRevoked(_)
-        | Event::ProviderCreated(_)
-        | Event::ProviderChanged(_)
-        | Event::ProviderEnded(_)
-        | Event::ModelEnded(_)
-        | Event::PriceCreated(_)
-        | Event::PriceChanged(_)
-        | Event::PriceEnded(_)
-        | Event::BudgetOpened(_)
-        | Event::BudgetChanged(_)
-        | Event::BudgetClosed(_)
-        | Event::RateLimitEnded(_)
-        | Event::NodeKeyReplaced(_) => Some((Severity::Notice, Outcome::Success)),
-        Event::InferenceRefused(_) | Event::AccessRateLimited(_) => Some((Severity::Notice, Outcome::Denied)),
-        Event::AccessDenied(_) => Some((Severity::Warning, Outcome::Denied)),
-        Event::InferenceAdmitted(_)
-        | Event::InferenceCompleted(_)
-        | Event::InferenceFailed(_)
-        | Event::InferenceAborted(_)
-        | Event::InferenceAttemptFailed(_)
-        | Event::BudgetReserved(_)
-        | Event::BudgetSettled(_)
-        | Event::BudgetReleased(_)
-        | Event::BudgetExpired(_)
-        | Event::BudgetAdjusted(_)
-        | Event::BudgetThresholdReached(_) => None,
+        Event::Resource(fact) => Some((severity(fact), Outcome::Success)),
+        Event::Inference(Inference::Refused(_)) | Event::Access(Access::RateLimited(_)) => {
+            Some((Severity::Notice, Outcome::Denied))
+        }
+        Event::Access(Access::Denied(_)) => Some((Severity::Warning, Outcome::Denied)),
+        Event::Inference(
+            Inference::Admitted(_)
+            | Inference::Completed(_)
+            | Inference::Failed(_)
+            | Inference::Aborted(_)
+            | Inference::AttemptFailed(_),
+        )
+        | Event::Hold(_)
+        | Event::Alert(_) => None,
+    }
+}
+
+/// Severity of an administrative change.
+const fn severity(fact: &Resource) -> Severity {
+    match fact {
+        Resource::Partner(Change::Created(_) | Change::Changed(_))
+        | Resource::Tenant(Change::Created(_) | Change::Changed(_))
+        | Resource::Model(Change::Created(_) | Change::Changed(_))
+        | Resource::RateLimit(Change::Created(_) | Change::Changed(_)) => Severity::Info,
+        Resource::Partner(Change::Ended(_))
+        | Resource::Tenant(Change::Ended(_))
+        | Resource::Model(Change::Ended(_))
+        | Resource::RateLimit(Change::Ended(_))
+        | Resource::User(_)
+        | Resource::Key(_)
+        | Resource::KeyRotated(_)
+        | Resource::Provider(_)
+        | Resource::Price(_)
+        | Resource::Budget(_)
+        | Resource::NodeKeyReplaced(_) => Severity::Notice,
     }
 }
 
@@ -146,7 +139,7 @@ fn insert(db: &Connection, recorded: &Recorded, severity: Severity, outcome: Out
 /// Kind and id of what an event is about: its stream; for those turned away the key that they used.
 fn resource(recorded: &Recorded) -> (&'static str, String) {
     match (&recorded.event, recorded.context.key_id) {
-        (Event::AccessDenied(_) | Event::AccessRateLimited(_), Some(key)) => ("key", key.to_string()),
+        (Event::Access(_), Some(key)) => ("key", key.to_string()),
         _ => (recorded.stream.kind.as_str(), recorded.stream.id.clone()),
     }
 }

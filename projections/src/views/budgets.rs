@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use events::event::admin::{Budget, Ended, Scope};
-use events::event::hold::BudgetWindow;
-use events::event::{Event, Recorded};
+use events::event::admin::{Budget, Scope};
+use events::event::hold::{self, BudgetWindow};
+use events::event::{Change, Event, Recorded, Resource};
 use events::ids::{BudgetId, IdMap};
 use events::money::NanoUsd;
 use rusqlite::{Connection, params};
@@ -13,7 +13,7 @@ use rusqlite::{Connection, params};
 use super::View;
 use super::exact::Exact;
 use super::projector::{ProjectionError, Projector, must_exist};
-use crate::resource::{ResourceState, body_json};
+use crate::resource::Shown;
 
 const SCHEMA: &str = include_str!("../../../migrations/sqlite/views/0002_budgets.sql");
 const OPEN: &str = include_str!("budgets/open.sql");
@@ -61,49 +61,11 @@ impl Projector for Budgets {
 
 fn take(db: &Connection, movements: &mut Movements, recorded: &Recorded) -> Result<(), ProjectionError> {
     match &recorded.event {
-        Event::BudgetReserved(hold) => add(movements, &hold.budgets, 0, nanos(hold.held_usd)),
-        Event::BudgetSettled(end) => add(movements, &end.budgets, nanos(end.charged_usd), -nanos(end.held_usd)),
-        Event::BudgetExpired(end) => add(movements, &end.budgets, nanos(end.charged_usd), -nanos(end.held_usd)),
-        Event::BudgetReleased(end) => add(movements, &end.budgets, 0, -nanos(end.held_usd)),
-        Event::BudgetAdjusted(correction) => add(movements, &correction.budgets, nanos(correction.delta_usd), 0),
-        Event::BudgetOpened(budget) => open(db, recorded, budget),
-        Event::BudgetChanged(budget) => change(db, recorded, budget),
-        Event::BudgetClosed(ended) => close(db, recorded, ended),
-        Event::InferenceAdmitted(_)
-        | Event::InferenceRefused(_)
-        | Event::InferenceCompleted(_)
-        | Event::InferenceFailed(_)
-        | Event::InferenceAborted(_)
-        | Event::InferenceAttemptFailed(_)
-        | Event::PartnerCreated(_)
-        | Event::PartnerChanged(_)
-        | Event::PartnerEnded(_)
-        | Event::TenantCreated(_)
-        | Event::TenantChanged(_)
-        | Event::TenantEnded(_)
-        | Event::UserCreated(_)
-        | Event::UserChanged(_)
-        | Event::UserEnded(_)
-        | Event::KeyCreated(_)
-        | Event::KeyChanged(_)
-        | Event::KeyRotated(_)
-        | Event::KeyRevoked(_)
-        | Event::ProviderCreated(_)
-        | Event::ProviderChanged(_)
-        | Event::ProviderEnded(_)
-        | Event::ModelCreated(_)
-        | Event::ModelChanged(_)
-        | Event::ModelEnded(_)
-        | Event::PriceCreated(_)
-        | Event::PriceChanged(_)
-        | Event::PriceEnded(_)
-        | Event::RateLimitCreated(_)
-        | Event::RateLimitChanged(_)
-        | Event::RateLimitEnded(_)
-        | Event::NodeKeyReplaced(_)
-        | Event::AccessDenied(_)
-        | Event::AccessRateLimited(_)
-        | Event::BudgetThresholdReached(_) => Ok(()),
+        Event::Hold(hold) => add(movements, &hold.movement()),
+        Event::Resource(Resource::Budget(Change::Created(budget))) => open(db, recorded, budget),
+        Event::Resource(Resource::Budget(Change::Changed(budget))) => change(db, recorded, budget),
+        Event::Resource(Resource::Budget(Change::Ended(budget))) => close(db, recorded, *budget),
+        Event::Inference(_) | Event::Resource(_) | Event::Access(_) | Event::Alert(_) => Ok(()),
     }
 }
 
@@ -111,8 +73,9 @@ fn nanos(amount: NanoUsd) -> i128 {
     amount.nanos().into()
 }
 
-fn add(movements: &mut Movements, windows: &[BudgetWindow], settled: i128, held: i128) -> Result<(), ProjectionError> {
-    for window in windows {
+fn add(movements: &mut Movements, moved: &hold::Movement<'_>) -> Result<(), ProjectionError> {
+    let (settled, held) = (nanos(moved.settled), nanos(moved.held) - nanos(moved.given_back));
+    for window in moved.windows {
         let movement = movements.entry(*window).or_default();
         movement.settled = movement.settled.checked_add(settled).ok_or(ProjectionError::Overflow)?;
         movement.held = movement.held.checked_add(held).ok_or(ProjectionError::Overflow)?;
@@ -138,7 +101,7 @@ fn open(db: &Connection, recorded: &Recorded, budget: &Budget) -> Result<(), Pro
         tenant,
         budget.limit_usd.nanos(),
         budget.period.as_str(),
-        body_json(ResourceState::Budget(budget)).to_string(),
+        budget.body().to_string(),
         recorded.position,
         recorded.recorded_at.timestamp_micros(),
     ])?;
@@ -153,14 +116,14 @@ fn change(db: &Connection, recorded: &Recorded, budget: &Budget) -> Result<(), P
         tenant,
         budget.limit_usd.nanos(),
         budget.period.as_str(),
-        body_json(ResourceState::Budget(budget)).to_string(),
+        budget.body().to_string(),
         recorded.position,
     ])?;
     must_exist(rows, budget.budget_id)
 }
 
-fn close(db: &Connection, recorded: &Recorded, ended: &Ended<BudgetId>) -> Result<(), ProjectionError> {
+fn close(db: &Connection, recorded: &Recorded, budget: BudgetId) -> Result<(), ProjectionError> {
     let closed_at = recorded.recorded_at.timestamp_micros();
-    let rows = db.prepare_cached(CLOSE)?.execute(params![ended.id.to_string(), closed_at, recorded.position])?;
-    must_exist(rows, ended.id)
+    let rows = db.prepare_cached(CLOSE)?.execute(params![budget.to_string(), closed_at, recorded.position])?;
+    must_exist(rows, budget)
 }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use events::event::inference::{InferenceEnded, InferenceRefused};
-use events::event::{Event, Recorded};
+use events::event::{Event, Hold, Inference, Recorded};
 use events::ids::{IdMap, RequestId};
 use events::money::NanoUsd;
 use rusqlite::{CachedStatement, Connection, params};
@@ -111,69 +111,40 @@ impl<'a> Taken<'a> {
             }
         };
         match &recorded.event {
-            Event::InferenceAdmitted(admitted) => {
-                life(&mut |life| life.begin = Some((recorded, &admitted.model, Status::Admitted)));
-            }
-            Event::InferenceRefused(refused) => {
-                if stands_alone(refused) {
-                    life(&mut |life| life.begin = Some((recorded, &refused.model, Status::Refused)));
+            Event::Inference(fact) => match fact {
+                Inference::Admitted(admitted) => {
+                    life(&mut |life| life.begin = Some((recorded, &admitted.model, Status::Admitted)));
                 }
-                let model = refused_model(refused);
-                self.others.push(OtherUsage { recorded, model, refused: refused.count, corrected: NanoUsd::ZERO });
-            }
-            Event::InferenceCompleted(ended) => {
-                life(&mut |life| life.outcome = Some((recorded.position, ended, Status::Completed)));
-            }
-            Event::InferenceFailed(ended) => {
-                life(&mut |life| life.outcome = Some((recorded.position, ended, Status::Failed)))
-            }
-            Event::InferenceAborted(ended) => {
-                life(&mut |life| life.outcome = Some((recorded.position, ended, Status::Aborted)))
-            }
-            Event::InferenceAttemptFailed(_) => life(&mut |life| life.incidents.push(recorded.position)),
-            Event::BudgetReserved(_) => life(&mut |life| life.hold_position = Some(recorded.position)),
-            Event::BudgetSettled(_) | Event::BudgetReleased(_) | Event::BudgetExpired(_) => {
+                Inference::Refused(refused) => {
+                    if stands_alone(refused) {
+                        life(&mut |life| life.begin = Some((recorded, &refused.model, Status::Refused)));
+                    }
+                    let model = refused_model(refused);
+                    self.others.push(OtherUsage { recorded, model, refused: refused.count, corrected: NanoUsd::ZERO });
+                }
+                Inference::Completed(ended) => {
+                    life(&mut |life| life.outcome = Some((recorded.position, ended, Status::Completed)));
+                }
+                Inference::Failed(ended) => {
+                    life(&mut |life| life.outcome = Some((recorded.position, ended, Status::Failed)));
+                }
+                Inference::Aborted(ended) => {
+                    life(&mut |life| life.outcome = Some((recorded.position, ended, Status::Aborted)));
+                }
+                Inference::AttemptFailed(_) => life(&mut |life| life.incidents.push(recorded.position)),
+            },
+            Event::Hold(Hold::Reserved(_)) => life(&mut |life| life.hold_position = Some(recorded.position)),
+            Event::Hold(Hold::Settled(_) | Hold::Released(_) | Hold::Expired(_)) => {
                 life(&mut |life| life.hold_end_position = Some(recorded.position));
             }
-            Event::BudgetAdjusted(correction) => {
+            Event::Hold(Hold::Adjusted(correction)) => {
                 let life = self.lives.entry(correction.of).or_default();
                 let delta = i128::from(correction.delta_usd.nanos());
                 life.corrected = life.corrected.checked_add(delta).ok_or(ProjectionError::Overflow)?;
                 life.incidents.push(recorded.position);
                 self.others.push(OtherUsage { recorded, model: "", refused: 0, corrected: correction.delta_usd });
             }
-            Event::PartnerCreated(_)
-            | Event::PartnerChanged(_)
-            | Event::PartnerEnded(_)
-            | Event::TenantCreated(_)
-            | Event::TenantChanged(_)
-            | Event::TenantEnded(_)
-            | Event::UserCreated(_)
-            | Event::UserChanged(_)
-            | Event::UserEnded(_)
-            | Event::KeyCreated(_)
-            | Event::KeyChanged(_)
-            | Event::KeyRotated(_)
-            | Event::KeyRevoked(_)
-            | Event::ProviderCreated(_)
-            | Event::ProviderChanged(_)
-            | Event::ProviderEnded(_)
-            | Event::ModelCreated(_)
-            | Event::ModelChanged(_)
-            | Event::ModelEnded(_)
-            | Event::PriceCreated(_)
-            | Event::PriceChanged(_)
-            | Event::PriceEnded(_)
-            | Event::BudgetOpened(_)
-            | Event::BudgetChanged(_)
-            | Event::BudgetClosed(_)
-            | Event::RateLimitCreated(_)
-            | Event::RateLimitChanged(_)
-            | Event::RateLimitEnded(_)
-            | Event::NodeKeyReplaced(_)
-            | Event::AccessDenied(_)
-            | Event::AccessRateLimited(_)
-            | Event::BudgetThresholdReached(_) => {}
+            Event::Resource(_) | Event::Access(_) | Event::Alert(_) => {}
         }
         Ok(())
     }

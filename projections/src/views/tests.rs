@@ -8,7 +8,7 @@ mod rows;
 use std::path::Path;
 use std::sync::Arc;
 
-use events::event::{Event, Recorded};
+use events::event::{Change, Event, Recorded, Resource};
 use events::log::{LEDGER_FILE, Reader};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
@@ -117,7 +117,7 @@ impl Projector for Squeamish {
     fn apply(&mut self, db: &Connection, events: &[Arc<Recorded>]) -> Result<(), ProjectionError> {
         for recorded in events {
             db.execute("INSERT INTO seen (position) VALUES (?1)", [recorded.position])?;
-            if matches!(recorded.event, Event::KeyRevoked(_)) {
+            if matches!(recorded.event, Event::Resource(Resource::Key(Change::Ended(_)))) {
                 return Err(ProjectionError::Overflow);
             }
         }
@@ -128,7 +128,8 @@ impl Projector for Squeamish {
 #[test]
 fn a_poison_event_stops_its_view_alone_just_before_it() {
     let facts = Story::whole();
-    let revoked = facts.iter().find(|recorded| matches!(recorded.event, Event::KeyRevoked(_)));
+    let revoked =
+        facts.iter().find(|recorded| matches!(recorded.event, Event::Resource(Resource::Key(Change::Ended(_)))));
     let poison = revoked.expect("a revoked key").position;
     for batch in [1, 4, facts.len()] {
         let dir = tempfile::tempdir().expect("a folder");

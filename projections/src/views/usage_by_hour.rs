@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use events::event::inference::{InferenceEnded, InferenceRefused};
-use events::event::{Chain, Event, Recorded};
+use events::event::{Chain, Event, Hold, Inference, Recorded};
 use events::usage::TokenClasses;
 use events::wire::ErrorCode;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -85,57 +85,21 @@ impl Projector for UsageByHour {
 
 fn take<'a>(additions: &mut Additions<'a>, recorded: &'a Recorded) -> Result<(), ProjectionError> {
     match &recorded.event {
-        Event::InferenceAdmitted(admitted) => {
+        Event::Inference(Inference::Admitted(admitted)) => {
             let dimensions = dimensions(recorded, recorded.recorded_at, &admitted.model);
             additions.add(dimensions, Amounts { requests: 1, ..Amounts::default() })
         }
-        Event::InferenceCompleted(ended) | Event::InferenceAborted(ended) => additions.end(recorded, ended, 0),
-        Event::InferenceFailed(ended) => additions.end(recorded, ended, 1),
-        Event::InferenceRefused(refused) => {
+        Event::Inference(Inference::Completed(ended) | Inference::Aborted(ended)) => additions.end(recorded, ended, 0),
+        Event::Inference(Inference::Failed(ended)) => additions.end(recorded, ended, 1),
+        Event::Inference(Inference::Refused(refused)) => {
             let dimensions = dimensions(recorded, recorded.recorded_at, refused_model(refused));
             additions.add(dimensions, Amounts { refused: refused.count.into(), ..Amounts::default() })
         }
-        Event::BudgetAdjusted(correction) => {
+        Event::Hold(Hold::Adjusted(correction)) => {
             let dimensions = dimensions(recorded, recorded.recorded_at, "");
             additions.add(dimensions, Amounts { cost_nanos: correction.delta_usd.nanos().into(), ..Amounts::default() })
         }
-        Event::InferenceAttemptFailed(_)
-        | Event::BudgetReserved(_)
-        | Event::BudgetSettled(_)
-        | Event::BudgetReleased(_)
-        | Event::BudgetExpired(_)
-        | Event::PartnerCreated(_)
-        | Event::PartnerChanged(_)
-        | Event::PartnerEnded(_)
-        | Event::TenantCreated(_)
-        | Event::TenantChanged(_)
-        | Event::TenantEnded(_)
-        | Event::UserCreated(_)
-        | Event::UserChanged(_)
-        | Event::UserEnded(_)
-        | Event::KeyCreated(_)
-        | Event::KeyChanged(_)
-        | Event::KeyRotated(_)
-        | Event::KeyRevoked(_)
-        | Event::ProviderCreated(_)
-        | Event::ProviderChanged(_)
-        | Event::ProviderEnded(_)
-        | Event::ModelCreated(_)
-        | Event::ModelChanged(_)
-        | Event::ModelEnded(_)
-        | Event::PriceCreated(_)
-        | Event::PriceChanged(_)
-        | Event::PriceEnded(_)
-        | Event::BudgetOpened(_)
-        | Event::BudgetChanged(_)
-        | Event::BudgetClosed(_)
-        | Event::RateLimitCreated(_)
-        | Event::RateLimitChanged(_)
-        | Event::RateLimitEnded(_)
-        | Event::NodeKeyReplaced(_)
-        | Event::AccessDenied(_)
-        | Event::AccessRateLimited(_)
-        | Event::BudgetThresholdReached(_) => Ok(()),
+        Event::Inference(_) | Event::Hold(_) | Event::Resource(_) | Event::Access(_) | Event::Alert(_) => Ok(()),
     }
 }
 

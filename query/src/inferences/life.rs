@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use events::event::{Event, Recorded};
+use events::event::{Event, Hold, Inference, Recorded};
 use events::ids::{KeyId, PartnerId, RequestId, TenantId, UserId};
 use events::money::NanoUsdSum;
 use events::time::rfc3339;
@@ -117,8 +117,8 @@ impl Life {
         put("ended_at", outcome.map(|outcome| rfc3339(outcome.recorded_at)).into());
         put("settlement", self.settlement(facts)?);
         put("positions", self.positions().into());
-        put("attempts_failed", of_type(|event| matches!(event, Event::InferenceAttemptFailed(_)))?.into());
-        put("adjustments", of_type(|event| matches!(event, Event::BudgetAdjusted(_)))?.into());
+        put("attempts_failed", of_type(|event| matches!(event, Event::Inference(Inference::AttemptFailed(_))))?.into());
+        put("adjustments", of_type(|event| matches!(event, Event::Hold(Hold::Adjusted(_))))?.into());
         Ok(Some(Value::Object(life)))
     }
 

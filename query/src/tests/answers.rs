@@ -1,7 +1,7 @@
 //! What the paths answer.
 
-use ::events::event::admin::{Ended, Handles, Partner, Permission};
-use ::events::event::{Chain, Event, Stream, StreamKind};
+use ::events::event::admin::{Handles, Partner, Permission};
+use ::events::event::{Chain, Change, Event, Resource, Stream, StreamKind};
 use serde_json::{Value, json};
 
 use super::world::{House, OURS, THEIRS, World, operator, text};
@@ -87,7 +87,7 @@ async fn an_inference_shows_its_hold_its_settlement_and_its_money() {
 async fn the_audit_finds_a_resource_in_three_formats() {
     let world = World::new().await;
     let stream = Stream::new(StreamKind::Key, OURS.key());
-    let revoked = Event::KeyRevoked(Box::new(Ended { id: OURS.key() }));
+    let revoked = Event::Resource(Resource::Key(Change::Ended(OURS.key())));
     let position = world.append(stream, OURS.chain(), revoked, vec![]).await;
     let path = format!("/v1/audit?min_position={position}&resource={}", OURS.key());
     let entries = world.items(&operator(), &path).await;
@@ -109,7 +109,7 @@ async fn words_of_the_audit_are_found_whatever_the_case_of_their_ascii_letters()
     let partner_id = House(200).partner();
     let made = Partner { partner_id, name: "Équipe Bleue".into(), handles: Handles::default() };
     let (stream, chain) = (Stream::new(StreamKind::Partner, partner_id), Chain::default());
-    let position = world.append(stream, chain, Event::PartnerCreated(Box::new(made)), vec![]).await;
+    let position = world.append(stream, chain, Event::from(Change::created(made)), vec![]).await;
     for (words, number) in [("%C3%89quipe", 1), ("%C3%89QUIPE%20bleue", 1), ("quipe", 1), ("%C3%A9quipe", 0)] {
         let path = format!("/v1/audit?min_position={position}&q={words}");
         assert_eq!(world.items(&operator(), &path).await.len(), number, "{words}");
@@ -132,7 +132,7 @@ async fn resources_are_read_as_they_were_just_written() {
         assert_eq!(world.items(&operator(), &format!("/v1/admin/{path}")).await.len(), 0, "{path}");
     }
     let stream = Stream::new(StreamKind::Key, OURS.key());
-    let revoked = Event::KeyRevoked(Box::new(Ended { id: OURS.key() }));
+    let revoked = Event::Resource(Resource::Key(Change::Ended(OURS.key())));
     world.append(stream, OURS.chain(), revoked, vec![]).await;
     assert_eq!(world.items(&operator(), "/v1/admin/keys").await.len(), 1);
     assert_eq!(world.items(&operator(), "/v1/admin/keys?include_ended=true").await.len(), 2);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::events::event::admin::{Ended, Permission, Reach, Role, RoleGrant};
-use ::events::event::{Event, Stream, StreamKind};
+use ::events::event::admin::{Permission, Reach, Role, RoleGrant};
+use ::events::event::{Change, Event, Resource, Stream, StreamKind};
 use ::events::time::{ManualClock, parse_rfc3339};
 use ::projections::caller::Caller;
 use axum::body::Body;
@@ -140,7 +140,7 @@ async fn a_tenant_hears_its_own_events_alone_and_nothing_once_its_key_is_revoked
     }
     assert_eq!(live, (ours - 3..=ours).collect::<Vec<_>>());
     let stream = Stream::new(StreamKind::Key, OURS.key());
-    let revoked = Event::KeyRevoked(Box::new(Ended { id: OURS.key() }));
+    let revoked = Event::Resource(Resource::Key(Change::Ended(OURS.key())));
     let position = world.append(stream, OURS.chain(), revoked, vec![]).await;
     let after_the_end = async { while heard(&mut body).await.is_some_and(|heard| heard == [position]) {} };
     tokio::time::timeout(Duration::from_secs(2), after_the_end).await.expect("the stream ends");
@@ -153,9 +153,9 @@ async fn a_key_whose_permissions_do_not_all_reach_as_far_as_its_roles_can_listen
     let roles = vec![RoleGrant { role: Role::Auditor, scope: Reach::Platform }];
     let user = OURS.user_with(roles);
     let stream = Stream::new(StreamKind::User, OURS.user());
-    world.append(stream, OURS.chain(), Event::UserChanged(Box::new(user)), vec![]).await;
+    world.append(stream, OURS.chain(), Event::from(Change::changed(user)), vec![]).await;
     let permissions = vec![Permission::EventsRead, Permission::AdminAccess];
-    let changed = Event::KeyChanged(Box::new(OURS.key_with(permissions.clone())));
+    let changed = Event::from(Change::changed(OURS.key_with(permissions.clone())));
     world.append(Stream::new(StreamKind::Key, OURS.key()), OURS.chain(), changed, vec![]).await;
     // A platform's auditor whose key may also administrate does neither beyond its tenant.
     let mut body = world.send(&OURS.caller(&permissions), "/v1/events", &[LISTEN]).await.into_body();

@@ -1,7 +1,7 @@
 //! Names beside ids, and filters that take names: for whoever may see them.
 
-use ::events::event::admin::{Ended, Handles, Permission, Reach, Tenant};
-use ::events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
+use ::events::event::admin::{Handles, Permission, Reach, Tenant};
+use ::events::event::{Actor, Chain, Change, Context, Event, Resource, Stream, StreamKind};
 use ::events::ids::{KeyId, RequestId};
 use ::events::ledger::RefusedRequest;
 use ::events::log::SideRow;
@@ -43,7 +43,7 @@ async fn tenant_becomes(world: &World, house: House, name: &str, slug: &str, ext
     let tenant = Tenant { tenant_id, partner_id, name: name.to_owned(), handles };
     let chain = Chain { user: None, key: None, ..house.chain() };
     let stream = Stream::new(StreamKind::Tenant, tenant_id);
-    world.append(stream, chain, Event::TenantChanged(Box::new(tenant)), vec![]).await
+    world.append(stream, chain, Event::from(Change::changed(tenant)), vec![]).await
 }
 
 fn names_of(row: &Value) -> [&Value; 4] {
@@ -145,9 +145,9 @@ async fn what_has_ended_keeps_its_last_name_and_who_was_erased_has_none() {
     world.infers(OURS, 1000).await;
     tenant_becomes(&world, OURS, "Acme", "acme", "C-1").await;
     let of_tenant = Chain { user: None, key: None, ..OURS.chain() };
-    let ended = Event::TenantEnded(Box::new(Ended { id: OURS.tenant() }));
+    let ended = Event::Resource(Resource::Tenant(Change::Ended(OURS.tenant())));
     world.append(Stream::new(StreamKind::Tenant, OURS.tenant()), of_tenant, ended, vec![]).await;
-    let revoked = Event::KeyRevoked(Box::new(Ended { id: OURS.key() }));
+    let revoked = Event::Resource(Resource::Key(Change::Ended(OURS.key())));
     let position = world.append(Stream::new(StreamKind::Key, OURS.key()), OURS.chain(), revoked, vec![]).await;
     let usage = format!("/v1/usage?min_position={position}&group_by=tenant,user,key");
     let row = world.items(&operator(), &usage).await.remove(0);
@@ -156,7 +156,7 @@ async fn what_has_ended_keeps_its_last_name_and_who_was_erased_has_none() {
         (&json!("Acme"), &json!("Ada"), &json!("house 0"))
     );
     let stream = Stream::new(StreamKind::User, OURS.user());
-    let ended = Event::UserEnded(Box::new(Ended { id: OURS.user() }));
+    let ended = Event::Resource(Resource::User(Change::Ended(OURS.user())));
     let chain = Chain { key: None, ..OURS.chain() };
     world.append(stream, chain, ended, vec![SideRow::ErasePersonalData(OURS.user())]).await;
     for path in [usage.as_str(), "/v1/inferences", "/v1/audit?limit=1000", "/v1/admin/keys?include_ended=true"] {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::events::event::{Event, Recorded};
+use ::events::event::{Event, Hold, Inference, Recorded};
 use ::events::money::{NanoUsd, NanoUsdSum};
 use ::events::time::{ManualClock, from_micros, parse_rfc3339, rfc3339};
 use ::events::usage::TokenClasses;
@@ -57,18 +57,18 @@ fn counted(log: &[Recorded], (from, to): (i64, i64)) -> Counted {
     for recorded in log {
         let at = recorded.recorded_at.timestamp_micros();
         match &recorded.event {
-            Event::InferenceAdmitted(_) if lies_in(at) => requests += 1,
-            Event::InferenceRefused(turned_away) if lies_in(at) => {
+            Event::Inference(Inference::Admitted(_)) if lies_in(at) => requests += 1,
+            Event::Inference(Inference::Refused(turned_away)) if lies_in(at) => {
                 refused += i64::try_from(turned_away.count).expect("few")
             }
-            Event::InferenceCompleted(ended) | Event::InferenceAborted(ended)
+            Event::Inference(Inference::Completed(ended) | Inference::Aborted(ended))
                 if lies_in(ended.admitted_at.timestamp_micros()) =>
             {
                 let used = ended.usage.as_ref().map_or(0, |usage| usage.tokens.output_text_tokens);
                 tokens += i64::try_from(used).expect("few");
                 cost += i128::from(ended.cost_usd.nanos());
             }
-            Event::BudgetAdjusted(correction) if lies_in(at) => cost += i128::from(correction.delta_usd.nanos()),
+            Event::Hold(Hold::Adjusted(correction)) if lies_in(at) => cost += i128::from(correction.delta_usd.nanos()),
             _ => {}
         }
     }
@@ -111,7 +111,7 @@ async fn usage_of_any_time_is_what_the_log_says_of_it() {
     let world = lived().await;
     let log = log_of(&world).await;
     let head = log.last().expect("events").position;
-    assert!(log.iter().any(|recorded| matches!(recorded.event, Event::BudgetAdjusted(_))), "a correction");
+    assert!(log.iter().any(|recorded| matches!(recorded.event, Event::Hold(Hold::Adjusted(_)))), "a correction");
     let instants = instants(&log);
     assert!(instants.len() > 100, "{}", instants.len());
     let groups = ["", "hour", "day,tenant", "week,backend", "month,key,model", "hour,metadata.team"];

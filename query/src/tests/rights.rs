@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use ::events::event::admin::{Ended, Permission, Reach};
-use ::events::event::{Event, Stream, StreamKind};
+use ::events::event::admin::{Permission, Reach};
+use ::events::event::{Change, Event, Resource, Stream, StreamKind};
 use ::events::ids::RequestId;
 use ::events::wire::ErrorCode;
 use ::projections::caller::Caller;
@@ -40,8 +40,8 @@ async fn append(world: &World, event: Event) -> u64 {
 /// Holds: query.caller-when-read
 #[tokio::test]
 async fn whoever_lost_its_right_before_its_turn_reads_nothing() {
-    let revoked = || Event::KeyRevoked(Box::new(Ended { id: OURS.key() }));
-    let reduced = || Event::KeyChanged(Box::new(OURS.key_with(vec![Permission::ModelsUse])));
+    let revoked = || Event::Resource(Resource::Key(Change::Ended(OURS.key())));
+    let reduced = || Event::from(Change::changed(OURS.key_with(vec![Permission::ModelsUse])));
     for (event, code, me) in [
         (revoked(), ErrorCode::Unauthenticated, Some(ErrorCode::Unauthenticated)),
         (reduced(), ErrorCode::Forbidden, None),
@@ -67,7 +67,7 @@ async fn whoever_reaches_less_far_at_its_turn_reads_no_further() {
     let world = World::new().await;
     world.infers(OURS, REQUEST).await;
     world.infers(THEIRS, REQUEST + 1).await;
-    let position = append(&world, Event::KeyChanged(Box::new(OURS.key_with(Permission::ALL.to_vec())))).await;
+    let position = append(&world, Event::from(Change::changed(OURS.key_with(Permission::ALL.to_vec())))).await;
     let reached = Caller { reach: Reach::Platform, ..OURS.caller(Permission::ALL) };
     for list in ["/v1/budgets", "/v1/inferences", "/v1/admin/tenants"] {
         let path = format!("{list}?min_position={position}");

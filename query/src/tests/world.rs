@@ -8,7 +8,7 @@ use ::events::event::admin::{
     Budget, Enforcement, Handles, Key, Partner, Permission, Reach, RoleGrant, Scope, Tenant, User, WhenShort,
 };
 use ::events::event::inference::{Backend, InferenceAdmitted, InferenceEnded, Versions};
-use ::events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
+use ::events::event::{Actor, Chain, Change, Context, Event, Stream, StreamKind};
 use ::events::ids::{BudgetId, KeyId, PartnerId, RequestId, TenantId, UserId};
 use ::events::ledger::{Admission, Charge, IfShort, Outcome, RefusedRequest};
 use ::events::log::{Admitted, Append, Basis, Log, LogOptions, OpenHold, PersonalData, SideRow};
@@ -183,9 +183,9 @@ impl World {
         let of_user = Chain { user: Some(user_id), ..of_tenant };
         let name = format!("house {}", house.0);
         let partner =
-            Event::PartnerCreated(Box::new(Partner { partner_id, name: name.clone(), handles: Handles::default() }));
+            Event::from(Change::created(Partner { partner_id, name: name.clone(), handles: Handles::default() }));
         self.append(Stream::new(StreamKind::Partner, partner_id), of_partner, partner, vec![]).await;
-        let tenant = Event::TenantCreated(Box::new(Tenant {
+        let tenant = Event::from(Change::created(Tenant {
             tenant_id,
             partner_id,
             name: name.clone(),
@@ -195,10 +195,10 @@ impl World {
         let user = house.user_with(vec![]);
         let person = PersonalData { subject: user_id, name: "Ada".into(), email: None, salt: vec![1] };
         let side = vec![SideRow::PersonalData(person)];
-        self.append(Stream::new(StreamKind::User, user_id), of_user, Event::UserCreated(Box::new(user)), side).await;
+        self.append(Stream::new(StreamKind::User, user_id), of_user, Event::from(Change::created(user)), side).await;
         let key = house.key_with(Permission::ALL.to_vec());
         let stream = Stream::new(StreamKind::Key, house.key());
-        self.append(stream, house.chain(), Event::KeyCreated(Box::new(key)), vec![]).await;
+        self.append(stream, house.chain(), Event::from(Change::created(key)), vec![]).await;
         let budget = Budget {
             budget_id: house.budget(),
             scope: Scope::Tenant(tenant_id),
@@ -209,7 +209,7 @@ impl World {
             enforcement: Enforcement::Hard,
         };
         let stream = Stream::new(StreamKind::Budget, house.budget());
-        self.append(stream, of_tenant, Event::BudgetOpened(Box::new(budget)), vec![]).await;
+        self.append(stream, of_tenant, Event::from(Change::created(budget)), vec![]).await;
     }
 
     pub async fn append(&self, stream: Stream, chain: Chain, event: Event, side: Vec<SideRow>) -> u64 {

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use events::event::Event;
 use events::event::inference::InferenceEnded;
+use events::event::{Event, Inference};
 use events::log::Reader;
 use events::time::from_micros;
 use events::wire::Refusal;
@@ -111,7 +111,7 @@ pub fn add(groups: &mut Groups, requests: Vec<Counted>, question: &Question, log
     let events = log.at(&positions)?;
     for request in requests {
         let admitted = events.get(&request.position).map(|recorded| &recorded.event);
-        let Some(Event::InferenceAdmitted(admitted)) = admitted else {
+        let Some(Event::Inference(Inference::Admitted(admitted))) = admitted else {
             return Err(QueryError::Answer(format!("the log has no admission at {}", request.position)));
         };
         let value = |name: &String| admitted.metadata.get(name);
@@ -150,11 +150,11 @@ impl Sums {
         self.count(0, 1)?;
         self.cost_nanos = self.cost_nanos.checked_add(cost_nanos)?;
         match outcome {
-            Some(Event::InferenceFailed(ended)) => {
+            Some(Event::Inference(Inference::Failed(ended))) => {
                 self.count(2, 1)?;
                 self.end(ended)
             }
-            Some(Event::InferenceCompleted(ended) | Event::InferenceAborted(ended)) => self.end(ended),
+            Some(Event::Inference(Inference::Completed(ended) | Inference::Aborted(ended))) => self.end(ended),
             Some(_) | None => Some(()),
         }
     }

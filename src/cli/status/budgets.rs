@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use events::event::admin::Scope;
 use events::event::hold::BudgetWindow;
-use events::event::{Event, Recorded};
+use events::event::{Event, Inference, Recorded};
 use events::ids::{BudgetId, IdMap};
 use events::ledger::{Balances, BudgetInForce};
 use events::money::NanoUsd;
@@ -41,7 +41,7 @@ impl Refused {
     pub fn of(refusals: &HashMap<u64, Recorded>) -> Self {
         let mut refused = IdMap::default();
         for recorded in refusals.values() {
-            let Event::InferenceRefused(refusal) = &recorded.event else { continue };
+            let Event::Inference(Inference::Refused(refusal)) = &recorded.event else { continue };
             let budget = refusal.details.get("budget_id").and_then(Value::as_str).and_then(|id| id.parse().ok());
             if let (ErrorCode::BudgetExceeded, Some(budget)) = (refusal.code, budget) {
                 let count: &mut u64 = refused.entry(budget).or_default();

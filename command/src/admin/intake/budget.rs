@@ -8,7 +8,7 @@ use events::time::Period;
 use openapi::refusals;
 use openapi::resource::{self, Form};
 use openapi::schema;
-use projections::resource::ResourceState;
+use projections::resource::Shown;
 use projections::tables::Tables;
 use serde_json::json;
 
@@ -61,8 +61,8 @@ impl Administered for Life<Budget> {
         tables.chain_of_scope(state.scope).unwrap_or_default()
     }
 
-    fn form(state: &Budget) -> ResourceState<'_> {
-        ResourceState::Budget(state)
+    fn form(state: &Budget) -> &impl Shown {
+        state
     }
 
     fn refused(error: BudgetError) -> CommandError {

@@ -15,7 +15,7 @@ use openapi::resource::{self, Form};
 use openapi::schema::{self, object};
 use openapi::{Answer, Operation};
 use projections::caller::ModelGlobs;
-use projections::resource::ResourceState;
+use projections::resource::Shown;
 use projections::tables::Tables;
 use serde_json::{Value, json};
 
@@ -96,8 +96,8 @@ impl Administered for Life<KeyState> {
         Chain { user: Some(state.key.user_id), key: Some(state.key.key_id), ..owners }
     }
 
-    fn form(state: &KeyState) -> ResourceState<'_> {
-        ResourceState::Key(&state.key)
+    fn form(state: &KeyState) -> &impl Shown {
+        &state.key
     }
 
     fn refused(error: KeyError) -> CommandError {

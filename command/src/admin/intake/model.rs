@@ -6,7 +6,7 @@ use events::event::admin::{Model, Strategy, Target, Tokenizer};
 use events::ids::{ModelId, ProviderId, TenantId};
 use openapi::resource::{self, Form};
 use openapi::schema::{self, object};
-use projections::resource::ResourceState;
+use projections::resource::Shown;
 use projections::tables::Tables;
 use serde_json::json;
 
@@ -128,8 +128,8 @@ impl Administered for Life<Model> {
         state.tenant_id.and_then(|tenant| tables.chain_of_tenant(tenant)).unwrap_or_default()
     }
 
-    fn form(state: &Model) -> ResourceState<'_> {
-        ResourceState::Model(state)
+    fn form(state: &Model) -> &impl Shown {
+        state
     }
 
     fn refused(error: ModelError) -> CommandError {

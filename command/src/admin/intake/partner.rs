@@ -5,7 +5,7 @@ use events::event::admin::Partner;
 use events::ids::PartnerId;
 use openapi::resource::{self, Form};
 use openapi::schema;
-use projections::resource::ResourceState;
+use projections::resource::Shown;
 use projections::tables::Tables;
 use serde_json::json;
 
@@ -44,8 +44,8 @@ impl Administered for Life<Partner> {
         chain_of(state.partner_id)
     }
 
-    fn form(state: &Partner) -> ResourceState<'_> {
-        ResourceState::Partner(state)
+    fn form(state: &Partner) -> &impl Shown {
+        state
     }
 
     fn refused(error: LifeError) -> CommandError {

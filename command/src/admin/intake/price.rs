@@ -8,7 +8,7 @@ use events::ids::{PriceId, ProviderId};
 use events::money::{GivenRates, OptionalRate};
 use openapi::resource::{self, Form};
 use openapi::schema;
-use projections::resource::ResourceState;
+use projections::resource::Shown;
 use projections::tables::Tables;
 use serde_json::{Value, json};
 
@@ -86,8 +86,8 @@ impl Administered for Life<Price> {
         chain_of(state.provider_id, tables)
     }
 
-    fn form(state: &Price) -> ResourceState<'_> {
-        ResourceState::Price(state)
+    fn form(state: &Price) -> &impl Shown {
+        state
     }
 
     fn refused(error: LifeError) -> CommandError {

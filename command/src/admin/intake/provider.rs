@@ -11,7 +11,7 @@ use events::log::SideRow;
 use http::{HeaderName, HeaderValue};
 use openapi::resource::{self, Form};
 use openapi::schema;
-use projections::resource::ResourceState;
+use projections::resource::Shown;
 use projections::tables::Tables;
 use serde_json::{Map, Value, json};
 
@@ -217,8 +217,8 @@ impl Administered for Life<Provider> {
         chain_of(state.tenant_id, tables)
     }
 
-    fn form(state: &Provider) -> ResourceState<'_> {
-        ResourceState::Provider(state)
+    fn form(state: &Provider) -> &impl Shown {
+        state
     }
 
     fn refused(error: ProviderError) -> CommandError {

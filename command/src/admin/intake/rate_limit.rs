@@ -8,7 +8,7 @@ use events::limit::{Bounds, Measure};
 use openapi::refusals;
 use openapi::resource::{self, Form};
 use openapi::schema;
-use projections::resource::ResourceState;
+use projections::resource::Shown;
 use projections::tables::Tables;
 use serde_json::json;
 
@@ -52,8 +52,8 @@ impl Administered for Life<RateLimit> {
         tables.chain_of_scope(state.scope).unwrap_or_default()
     }
 
-    fn form(state: &RateLimit) -> ResourceState<'_> {
-        ResourceState::RateLimit(state)
+    fn form(state: &RateLimit) -> &impl Shown {
+        state
     }
 
     fn refused(error: RateLimitError) -> CommandError {

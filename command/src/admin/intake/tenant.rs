@@ -5,7 +5,7 @@ use events::event::admin::{Reach, Tenant};
 use events::ids::{PartnerId, TenantId};
 use openapi::resource::{self, Form};
 use openapi::schema;
-use projections::resource::ResourceState;
+use projections::resource::Shown;
 use projections::tables::Tables;
 use serde_json::{Value, json};
 
@@ -53,8 +53,8 @@ impl Administered for Life<Tenant> {
         Chain { partner: Some(state.partner_id), tenant: Some(state.tenant_id), ..Chain::default() }
     }
 
-    fn form(state: &Tenant) -> ResourceState<'_> {
-        ResourceState::Tenant(state)
+    fn form(state: &Tenant) -> &impl Shown {
+        state
     }
 
     fn refused(error: LifeError) -> CommandError {

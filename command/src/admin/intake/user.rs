@@ -8,7 +8,7 @@ use events::ids::{PartnerId, TenantId, UserId};
 use events::log::{PersonalData, SideRow};
 use openapi::resource::{self, Form};
 use openapi::schema::{self, object};
-use projections::resource::ResourceState;
+use projections::resource::Shown;
 use projections::tables::Tables;
 use serde_json::{Value, json};
 
@@ -119,8 +119,8 @@ impl Administered for Life<User> {
         Chain { tenant: Some(state.tenant_id), user: Some(state.user_id), ..owners }
     }
 
-    fn form(state: &User) -> ResourceState<'_> {
-        ResourceState::User(state)
+    fn form(state: &User) -> &impl Shown {
+        state
     }
 
     fn person(state: &User) -> Option<UserId> {

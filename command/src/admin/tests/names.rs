@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use events::event::admin::{OutputCapField, Provider, ProviderKind};
-use events::event::{Actor, Context, Event, Stream, StreamKind};
+use events::event::{Actor, Change, Context, Event, Stream, StreamKind};
 use events::ids::ProviderId;
 use events::log::{Append, Basis};
 use events::wire::ErrorCode;
@@ -86,7 +86,7 @@ async fn providers_that_share_a_name_since_before_go_on_and_can_be_told_apart() 
         let append = Append {
             stream: Stream::new(StreamKind::Provider, id),
             expected_sequence: 0,
-            events: vec![Event::ProviderCreated(Box::new(twin))],
+            events: vec![Event::from(Change::created(twin))],
             context: Context::of(Actor::Operator),
             side: vec![],
             idempotency: None,

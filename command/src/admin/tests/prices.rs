@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use events::event::admin::Price;
-use events::event::{Actor, Context, Event, Stream, StreamKind};
+use events::event::{Actor, Change, Context, Event, Stream, StreamKind};
 use events::log::{Append, Basis};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
 use proptest::prelude::*;
@@ -153,7 +153,7 @@ async fn a_price_of_an_earlier_version_follows_where_it_costs_what_it_would_if_i
         stream: Stream::new(StreamKind::Price, price.price_id),
         expected_sequence: 0,
         context: Context::of(Actor::Operator),
-        events: vec![Event::PriceCreated(Box::new(price.clone()))],
+        events: vec![Event::from(Change::created(price.clone()))],
         side: vec![],
         idempotency: None,
         basis: Basis::default(),

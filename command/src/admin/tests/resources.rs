@@ -1,7 +1,7 @@
 //! Every resource from `POST` to `DELETE`.
 
 use events::event::admin::Model;
-use events::event::{Actor, Context, Event, Stream, StreamKind};
+use events::event::{Actor, Change, Context, Event, Resource, Stream, StreamKind};
 use events::log::{Append, Basis};
 use serde_json::{Value, json};
 
@@ -82,7 +82,7 @@ async fn a_resource_that_was_changed_very_often_is_still_what_its_facts_say() {
     let made = lab.made("/models", json!({"name": "m", "targets": [target]})).await;
     let id = made["id"].as_str().unwrap();
     let state = lab.admin.tables.load().model(id.parse().unwrap()).unwrap().value.clone();
-    let changed = |number: usize| Event::ModelChanged(Box::new(Model { name: format!("m-{number}"), ..state.clone() }));
+    let changed = |number: usize| Event::from(Change::changed(Model { name: format!("m-{number}"), ..state.clone() }));
     let append = Append {
         stream: Stream::new(StreamKind::Model, id),
         expected_sequence: 1,
@@ -117,7 +117,7 @@ async fn a_key_counts_its_secrets_on_whatever_else_was_changed() {
 }
 
 fn generation(event: &Event) -> Option<u32> {
-    if let Event::KeyRotated(rotated) = event { Some(rotated.generation) } else { None }
+    if let Event::Resource(Resource::KeyRotated(rotated)) = event { Some(rotated.generation) } else { None }
 }
 
 /// Holds: admin.price-defaults, admin.timeouts, admin.keys, bin.default-tenancy

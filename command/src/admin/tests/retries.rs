@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use events::event::admin::Permission;
-use events::event::{Chain, Event, Recorded};
+use events::event::{Chain, Change, Event, Recorded, Resource};
 use events::wire::ErrorCode;
 use http::HeaderValue;
 use projections::caller::Caller;
@@ -146,7 +146,7 @@ async fn a_right_that_is_taken_away_while_a_secret_is_being_hashed_is_not_used()
             drop(turns);
         });
         assert_eq!(reply.refused().code, wanted, "{what}");
-        let is_late = |recorded: &Recorded| matches!(&recorded.event, Event::KeyCreated(key) if key.name == "late");
+        let is_late = |recorded: &Recorded| matches!(&recorded.event, Event::Resource(Resource::Key(Change::Created(key))) if key.name == "late");
         assert!(!lab.events().await.iter().any(is_late), "{what}");
     }
 }

@@ -1,4 +1,4 @@
-use events::event::Actor;
+use events::event::{Actor, Resource};
 use events::ids::ProviderId;
 use serde_json::json;
 
@@ -56,7 +56,7 @@ async fn everything_opens_under_the_new_key_alone_and_given_keys_are_known_by_th
     assert!(matches!(with_the_old_one.key_check().await, Err(VaultError::OtherNodeKey { .. })));
     let events = lab.events().await;
     let last = events.last().unwrap();
-    let Event::NodeKeyReplaced(replaced) = &last.event else { panic!("{last:?}") };
+    let Event::Resource(Resource::NodeKeyReplaced(replaced)) = &last.event else { panic!("{last:?}") };
     let fingerprints = (replaced.node_key.clone(), replaced.previous.clone());
     assert_eq!(fingerprints, (new_key().fingerprint(), Some(lab.node_key().fingerprint())));
     assert_eq!((replaced.resealed, replaced.discarded), (1, 0));
@@ -98,7 +98,9 @@ async fn without_the_old_key_nothing_of_before_is_left_to_open() {
     assert!(!is_checked(&key, &now.key_check().await.unwrap()));
     assert!(!is_checked(&key, &new_key().derived_key_check()));
     let events = lab.events().await;
-    let Event::NodeKeyReplaced(replaced) = &events.last().unwrap().event else { panic!("{:?}", events.last()) };
+    let Event::Resource(Resource::NodeKeyReplaced(replaced)) = &events.last().unwrap().event else {
+        panic!("{:?}", events.last())
+    };
     assert_eq!((&replaced.previous, replaced.resealed, replaced.discarded), (&None, 0, 1));
     // What was given up once stays so, and is in nobody's way.
     let (third, fourth) = (NodeKey::from_bytes(&[3; 32]), NodeKey::from_bytes(&[4; 32]));

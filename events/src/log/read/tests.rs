@@ -4,17 +4,17 @@ use rusqlite::StatementStatus;
 use tempfile::TempDir;
 
 use super::*;
-use crate::event::admin::{Ended, Handles, Partner};
-use crate::event::{Actor, Context};
+use crate::event::admin::{Handles, Partner};
+use crate::event::{Actor, Change, Context};
 use crate::log::{Append, Basis, Log, LogOptions};
 use crate::time::SystemClock;
 
-fn partner(name: &str) -> Box<Partner> {
-    Box::new(Partner {
+fn partner(name: &str) -> Partner {
+    Partner {
         partner_id: PartnerId::from(uuid::Uuid::from_u128(1)),
         name: name.to_owned(),
         handles: Handles::default(),
-    })
+    }
 }
 
 async fn append(log: &Log, stream: &Stream, expected_sequence: u64, events: Vec<Event>) {
@@ -28,7 +28,7 @@ async fn append(log: &Log, stream: &Stream, expected_sequence: u64, events: Vec<
 /// What the database does for the look-ups of one resource.
 fn steps(reader: &Reader, of: &Stream) -> i32 {
     let mut statement = reader.connection.prepare(SELECT_LAST_OF_TYPE).expect("a statement");
-    for name in types_on(of.kind) {
+    for name in Resource::names_on(of.kind) {
         let mut rows = statement.query(params![of.id, of.kind.as_str(), name, i64::MAX]).expect("rows");
         let _ = rows.next().expect("a row or none");
     }
@@ -40,10 +40,10 @@ async fn a_resource_that_was_changed_five_thousand_times_is_read_as_fast_as_a_ne
     let folder = TempDir::new().expect("a folder");
     let log = Log::open(folder.path(), LogOptions::new(Arc::new(SystemClock::default()))).expect("a log");
     let stream = Stream::new(StreamKind::Partner, partner("").partner_id);
-    append(&log, &stream, 0, vec![Event::PartnerCreated(partner("0")), Event::PartnerChanged(partner("1"))]).await;
+    append(&log, &stream, 0, vec![Change::created(partner("0")).into(), Change::changed(partner("1")).into()]).await;
     let reader = log.reader().expect("a reader");
     let at_first = steps(&reader, &stream);
-    let changes = (2..5_000).map(|number| Event::PartnerChanged(partner(&number.to_string())));
+    let changes = (2..5_000).map(|number| Change::changed(partner(&number.to_string())).into());
     append(&log, &stream, 2, changes.collect()).await;
     assert!(steps(&reader, &stream) <= at_first + 10, "{} steps, {at_first} at first", steps(&reader, &stream));
     let last = reader.last_of_each_type(&stream, None).expect("its last events");
@@ -56,9 +56,9 @@ async fn a_resource_is_read_as_it_was_at_one_of_its_events() {
     let folder = TempDir::new().expect("a folder");
     let log = Log::open(folder.path(), LogOptions::new(Arc::new(SystemClock::default()))).expect("a log");
     let stream = Stream::new(StreamKind::Partner, partner("").partner_id);
-    let ended = Event::PartnerEnded(Box::new(Ended { id: partner("").partner_id }));
-    let changes = ["b", "c", "d"].map(|name| Event::PartnerChanged(partner(name)));
-    let events = [Event::PartnerCreated(partner("a"))].into_iter().chain(changes).chain([ended]).collect();
+    let ended = Event::from(Change::<Partner>::Ended(partner("").partner_id));
+    let changes = ["b", "c", "d"].map(|name| Change::changed(partner(name)).into());
+    let events = [Change::created(partner("a")).into()].into_iter().chain(changes).chain([ended]).collect();
     append(&log, &stream, 0, events).await;
     let reader = log.reader().expect("a reader");
     let read = |position| {

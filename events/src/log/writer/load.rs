@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use super::{BatchClock, Figures, Publisher, Writer};
 use crate::event::hold::BudgetWindow;
-use crate::event::{Event, Recorded};
+use crate::event::{Change, Event, Recorded, Resource};
 use crate::ids::{BudgetId, RequestId};
 use crate::ledger::{Amounts, Balances, Hold, PAST_WINDOWS_KEPT_DAYS, Step, decide};
 use crate::log::append::{load_windows, read_announced};
@@ -123,8 +123,10 @@ fn written_balances(connection: &Connection, now: DateTime<Utc>) -> Result<Balan
     let mut balances = Balances::default();
     let written_until: u64 = connection.query_row(SELECT_CHECKPOINT, [], |row| row.get(0))?;
     for recorded in read::budgets(connection, written_until)? {
-        let step = Step::Budget { event: &recorded.event, position: recorded.position };
-        decide(&mut balances, &step, recorded.recorded_at);
+        if let Event::Resource(Resource::Budget(change)) = &recorded.event {
+            let step = Step::Budget { change, position: recorded.position };
+            decide(&mut balances, &step, recorded.recorded_at);
+        }
     }
     let oldest = now - chrono::TimeDelta::days(PAST_WINDOWS_KEPT_DAYS);
     let mut statement = connection.prepare(SELECT_BALANCES)?;
@@ -151,12 +153,8 @@ fn written_balances(connection: &Connection, now: DateTime<Utc>) -> Result<Balan
 /// The windows whose amounts or alerts an event changes.
 fn touched_windows(recorded: &Recorded) -> Cow<'_, [BudgetWindow]> {
     match &recorded.event {
-        Event::BudgetReserved(data) => Cow::Borrowed(&data.budgets),
-        Event::BudgetSettled(data) => Cow::Borrowed(&data.budgets),
-        Event::BudgetReleased(data) => Cow::Borrowed(&data.budgets),
-        Event::BudgetExpired(data) => Cow::Borrowed(&data.budgets),
-        Event::BudgetAdjusted(data) => Cow::Borrowed(&data.budgets),
-        Event::BudgetChanged(budget) => {
+        Event::Hold(hold) => Cow::Borrowed(hold.movement().windows),
+        Event::Resource(Resource::Budget(Change::Changed(budget))) => {
             let window_start = budget.period.window_start(recorded.recorded_at);
             Cow::Owned(vec![BudgetWindow { budget_id: budget.budget_id, window_start }])
         }

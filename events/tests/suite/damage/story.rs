@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use events::event::access::AccessDenied;
-use events::event::admin::{Ended, Key, Model, Permission, Price, Scope, Strategy, Target};
+use events::event::admin::{Key, Model, Permission, Price, Scope, Strategy, Target};
 use events::event::inference::{AttemptFailed, Backend, InferenceEnded, ReportedByFailedCall, Versions};
-use events::event::{Event, Stream, StreamKind};
+use events::event::{Access, Change, Event, Resource, Stream, StreamKind};
 use events::ids::{BudgetId, ProviderId, RequestId};
 use events::ledger::{Admission, Charge, Outcome, RefusedRequest};
 use events::log::{Admitted, Log, LogOptions, Note, OpenHold, Reader};
@@ -255,12 +255,12 @@ impl Gateway {
     }
 
     async fn budgets_come_and_go(&self) {
-        let changed = Event::BudgetChanged(Box::new(budget(2, Scope::Key(id(1)), 2000, Period::Week)));
+        let changed = Event::from(Change::changed(budget(2, Scope::Key(id(1)), 2000, Period::Week)));
         let append_to = |number, before, event| append(StreamKind::Budget, id(number), before, event);
         self.log.append(append_to(2, 1, changed)).await.expect("changed");
         create(&self.log, 3, opened(budget(3, Scope::User(id(1)), 5000, Period::Total))).await;
         self.completes(20, 5).await;
-        let closed = Event::BudgetClosed(Box::new(Ended { id: id(3) }));
+        let closed = Event::Resource(Resource::Budget(Change::Ended(id(3))));
         self.log.append(append_to(3, 1, closed)).await.expect("closed");
     }
 
@@ -280,7 +280,7 @@ impl Gateway {
         let before = self.log.head().position;
         let denied = AccessDenied { code: ErrorCode::Unauthenticated, count: 3 };
         let stream = Stream::new(StreamKind::Access, "anonymous");
-        let event = Event::AccessDenied(Box::new(denied));
+        let event = Event::Access(Access::Denied(Box::new(denied)));
         self.log.note(vec![Note { stream, context: context(1), event }]).await.expect("noted");
         before
     }
@@ -295,9 +295,15 @@ impl Gateway {
 /// The first event of a resource; its position.
 async fn create(log: &Log, number: u128, event: Event) -> u64 {
     let kind = match &event {
-        Event::PriceCreated(_) => Stream::new(StreamKind::Price, id::<events::ids::PriceId>(number)),
-        Event::ModelCreated(_) => Stream::new(StreamKind::Model, id::<events::ids::ModelId>(number)),
-        Event::KeyCreated(_) => Stream::new(StreamKind::Key, id::<events::ids::KeyId>(number)),
+        Event::Resource(Resource::Price(Change::Created(_))) => {
+            Stream::new(StreamKind::Price, id::<events::ids::PriceId>(number))
+        }
+        Event::Resource(Resource::Model(Change::Created(_))) => {
+            Stream::new(StreamKind::Model, id::<events::ids::ModelId>(number))
+        }
+        Event::Resource(Resource::Key(Change::Created(_))) => {
+            Stream::new(StreamKind::Key, id::<events::ids::KeyId>(number))
+        }
         _ => Stream::new(StreamKind::Budget, id::<BudgetId>(number)),
     };
     let append = events::log::Append { stream: kind, ..append(StreamKind::Budget, id(number), 0, event) };
@@ -326,7 +332,7 @@ fn priced(model: &str) -> Event {
     let effective_from: DateTime<Utc> = start();
     let price_id = id(if model == "echo" { 1 } else { 2 });
     let model = model.to_owned();
-    Event::PriceCreated(Box::new(Price {
+    Event::from(Change::created(Price {
         price_id,
         provider_id: provider(),
         model,
@@ -347,7 +353,7 @@ fn model() -> Event {
         default_max_output_tokens: None,
         tokenizer: None,
     };
-    Event::ModelCreated(Box::new(Model {
+    Event::from(Change::created(Model {
         model_id: id(1),
         name: "m".to_owned(),
         strategy: Strategy::Priority,
@@ -358,7 +364,7 @@ fn model() -> Event {
 }
 
 fn a_key() -> Event {
-    Event::KeyCreated(Box::new(Key {
+    Event::from(Change::created(Key {
         key_id: id(1),
         user_id: id(1),
         name: "app".to_owned(),

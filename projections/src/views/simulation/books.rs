@@ -8,7 +8,7 @@ use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use events::event::admin::{Budget, Enforcement, Scope};
 use events::event::hold::BudgetWindow;
 use events::event::inference::InferenceAdmitted;
-use events::event::{Context, Event, Recorded};
+use events::event::{Access, Alert, Change, Context, Event, Hold, Inference, Recorded, Resource};
 use events::ids::{BudgetId, RequestId};
 use events::ledger::{Balances, PAST_WINDOWS_KEPT_DAYS};
 use events::money::NanoUsd;
@@ -108,34 +108,36 @@ impl Books {
         *before += 1;
         self.last_at = recorded.recorded_at;
         self.events.push((recorded.event.name(), stream));
-        if !matches!(recorded.event, Event::BudgetThresholdReached(_)) {
+        if !matches!(recorded.event, Event::Alert(Alert::BudgetThresholdReached(_))) {
             self.alerts.must_be_silent()?;
         }
         let request = || recorded.context.request_id.ok_or("it names no request");
         match &recorded.event {
-            Event::BudgetOpened(budget) | Event::BudgetChanged(budget) => {
+            Event::Resource(Resource::Budget(Change::Created(budget) | Change::Changed(budget))) => {
                 self.changed(budget, recorded.recorded_at);
             }
-            Event::InferenceAdmitted(admitted) => self.admitted = Some(admitted.clone()),
-            Event::BudgetThresholdReached(said) => self.alerts.take(said)?,
-            Event::BudgetClosed(closed) => self.budgets.retain(|other| other.id != closed.id),
-            Event::BudgetReserved(reserved) => {
+            Event::Inference(Inference::Admitted(admitted)) => self.admitted = Some(admitted.clone()),
+            Event::Alert(Alert::BudgetThresholdReached(said)) => self.alerts.take(said)?,
+            Event::Resource(Resource::Budget(Change::Ended(closed))) => {
+                self.budgets.retain(|other| other.id != *closed)
+            }
+            Event::Hold(Hold::Reserved(reserved)) => {
                 let (held, expires_at) = (reserved.held_usd.nanos(), reserved.expires_at);
                 self.reserve(request()?, held, &reserved.budgets, expires_at, recorded)?;
             }
-            Event::BudgetSettled(end) => {
+            Event::Hold(Hold::Settled(end)) => {
                 self.end(request()?, end.held_usd, end.charged_usd.nanos(), &end.budgets, false)?;
             }
-            Event::BudgetReleased(end) => self.end(request()?, end.held_usd, 0, &end.budgets, false)?,
-            Event::BudgetExpired(end) => {
+            Event::Hold(Hold::Released(end)) => self.end(request()?, end.held_usd, 0, &end.budgets, false)?,
+            Event::Hold(Hold::Expired(end)) => {
                 let (request, charged) = (request()?, end.charged_usd.nanos());
                 self.end(request, end.held_usd, charged, &end.budgets, true)?;
                 self.must_be_due(request, recorded.recorded_at)?;
             }
-            Event::BudgetAdjusted(adjusted) => {
+            Event::Hold(Hold::Adjusted(adjusted)) => {
                 self.adjust(adjusted.of, adjusted.delta_usd.nanos(), &adjusted.budgets)?
             }
-            Event::AccessDenied(denied) => self.denied += denied.count,
+            Event::Access(Access::Denied(denied)) => self.denied += denied.count,
             _ => {}
         }
         Ok(())

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use events::event::admin::{Budget, Ended, Enforcement, Scope, WhenShort};
-use events::event::{Actor, Context, Event, Stream, StreamKind};
+use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
+use events::event::{self, Actor, Context, Stream, StreamKind};
 use events::ids::BudgetId;
 use events::ledger::{Charge, Ending};
 use events::log::{Admitted, Append, AppendError, Basis, Idempotency, OpenHold};
@@ -142,11 +142,11 @@ impl World {
         let when_short = if self.dice.percent(50) { WhenShort::Shrink } else { WhenShort::Refuse };
         let enforcement = if self.dice.percent(15) { Enforcement::Observe } else { Enforcement::Hard };
         let limit = self.dice.between(20, 300);
-        let whole = Box::new(Budget { alert_at, when_short, enforcement, ..budget(number, scope, limit, period) });
-        let event = match expected_sequence {
-            0 => Event::BudgetOpened(whole),
-            _ if self.dice.percent(90) => Event::BudgetChanged(whole),
-            _ => Event::BudgetClosed(Box::new(Ended { id: budget_id })),
+        let whole = Budget { alert_at, when_short, enforcement, ..budget(number, scope, limit, period) };
+        let change = match expected_sequence {
+            0 => event::Change::created(whole),
+            _ if self.dice.percent(90) => event::Change::changed(whole),
+            _ => event::Change::Ended(budget_id),
         };
         let idempotency = Idempotency {
             scope: "operator".to_owned(),
@@ -156,7 +156,7 @@ impl World {
             body: "{}".to_owned(),
         };
         let context = Context::of(Actor::Operator);
-        let (events, side, idempotency) = (vec![event], Vec::new(), Some(idempotency));
+        let (events, side, idempotency) = (vec![change.into()], Vec::new(), Some(idempotency));
         let basis = Basis::default();
         let append = Append { stream, expected_sequence, events, context, side, idempotency, basis };
         self.clients.changes.push(Change { budget: budget_id, append, applied_at: None });

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use events::event::access::AccessDenied;
 use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
 use events::event::inference::{InferenceAdmitted, InferenceEnded, Versions};
-use events::event::{Actor, Chain, Context, Event, Stream, StreamKind};
+use events::event::{Access, Actor, Chain, Context, Event, Stream, StreamKind};
 use events::ids::{KeyId, RequestId};
 use events::ledger::{Admission, IfShort, Outcome, RefusedRequest, Shrinking};
 use events::log::Note;
@@ -107,6 +107,6 @@ pub fn refused(request: usize, key: usize) -> RefusedRequest {
 }
 
 pub fn denied(key: usize) -> Note {
-    let event = Event::AccessDenied(Box::new(AccessDenied { code: ErrorCode::Forbidden, count: 1 }));
+    let event = Event::Access(Access::Denied(Box::new(AccessDenied { code: ErrorCode::Forbidden, count: 1 })));
     Note { stream: Stream::new(StreamKind::Access, id::<KeyId>(key)), context: context(key), event }
 }

@@ -7,13 +7,15 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use events::event::access::AccessDenied;
 use events::event::admin::{
-    Budget, Ended, Enforcement, Handles, Key, KeyRotated, Partner, Permission, Scope, Tenant, User, WhenShort,
+    Budget, Enforcement, Handles, Key, KeyRotated, Partner, Permission, Scope, Tenant, User, WhenShort,
 };
 use events::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReleased, BudgetReserved, BudgetSettled, BudgetWindow};
 use events::event::inference::{
     AttemptFailed, Backend, InferenceAdmitted, InferenceEnded, InferenceRefused, ReportedByFailedCall, Versions,
 };
-use events::event::{Actor, Chain, Context, Event, Recorded, Stream, StreamKind};
+use events::event::{
+    Access, Actor, Chain, Change, Context, Event, Hold, Inference, Recorded, Resource, Stream, StreamKind,
+};
 use events::ids::{BudgetId, KeyId, PartnerId, RequestId, TenantId, UserId};
 use events::money::NanoUsd;
 use events::time::{Period, parse_rfc3339};
@@ -60,7 +62,7 @@ impl Story {
     /// One more fact, behind these.
     pub fn beyond(facts: &[Arc<Recorded>]) -> Vec<Arc<Recorded>> {
         let last = facts.last().expect("facts");
-        let denied = facts.iter().find(|recorded| matches!(recorded.event, Event::AccessDenied(_)));
+        let denied = facts.iter().find(|recorded| matches!(recorded.event, Event::Access(Access::Denied(_))));
         let again = denied.map_or_else(|| last.as_ref().clone(), |denied| denied.as_ref().clone());
         vec![Arc::new(Recorded { position: last.position + 1, recorded_at: last.recorded_at, ..again })]
     }
@@ -102,9 +104,9 @@ impl Story {
         let of_tenant = Chain { tenant: Some(tenant()), ..of_partner };
         let of_user = Chain { user: Some(user()), ..of_tenant };
         let made = Partner { partner_id: partner(), name: "P".into(), handles: Handles::default() };
-        self.admin(StreamKind::Partner, partner(), of_partner, Event::PartnerCreated(Box::new(made)));
+        self.admin(StreamKind::Partner, partner(), of_partner, Event::from(Change::created(made)));
         let made = Tenant { tenant_id: tenant(), partner_id: partner(), name: "T".into(), handles: Handles::default() };
-        self.admin(StreamKind::Tenant, tenant(), of_tenant, Event::TenantCreated(Box::new(made)));
+        self.admin(StreamKind::Tenant, tenant(), of_tenant, Event::from(Change::created(made)));
         let made = User {
             user_id: user(),
             tenant_id: tenant(),
@@ -113,11 +115,11 @@ impl Story {
             email_digest: None,
             handles: Handles::default(),
         };
-        self.admin(StreamKind::User, user(), of_user, Event::UserCreated(Box::new(made)));
-        self.admin(StreamKind::Key, key(), chain(), Event::KeyCreated(Box::new(app_key())));
-        let opened = Event::BudgetOpened(Box::new(budget_of(5_000_000_000)));
+        self.admin(StreamKind::User, user(), of_user, Event::from(Change::created(made)));
+        self.admin(StreamKind::Key, key(), chain(), Event::from(Change::created(app_key())));
+        let opened = Event::from(Change::created(budget_of(5_000_000_000)));
         self.admin(StreamKind::Budget, budget(), of_tenant, opened);
-        let changed = Event::BudgetChanged(Box::new(budget_of(6_000_000_000)));
+        let changed = Event::from(Change::changed(budget_of(6_000_000_000)));
         self.admin(StreamKind::Budget, budget(), of_tenant, changed);
     }
 
@@ -137,11 +139,11 @@ impl Story {
             would_have_refused: Vec::new(),
         };
         let stream = Stream::inference(id(number));
-        self.add(stream, context.clone(), Event::InferenceAdmitted(Box::new(admitted)));
+        self.add(stream, context.clone(), Event::Inference(Inference::Admitted(Box::new(admitted))));
         let admitted_at = self.facts.last().expect("the admission").recorded_at;
         let held_usd = NanoUsd::new(1000);
         let reserved = BudgetReserved { held_usd, budgets: windows(), expires_at: start() };
-        self.add(Stream::hold(id(number)), context, Event::BudgetReserved(Box::new(reserved)));
+        self.add(Stream::hold(id(number)), context, Event::Hold(Hold::Reserved(Box::new(reserved))));
         admitted_at
     }
 
@@ -150,10 +152,10 @@ impl Story {
         let context = in_request(number);
         let ended = ended(admitted_at, 400, Some(latency_ms));
         let stream = Stream::inference(id(number));
-        self.add(stream, context.clone(), Event::InferenceCompleted(Box::new(ended)));
+        self.add(stream, context.clone(), Event::Inference(Inference::Completed(Box::new(ended))));
         let (held_usd, charged_usd) = (NanoUsd::new(1000), NanoUsd::new(400));
         let settled = BudgetSettled { held_usd, charged_usd, budgets: windows(), overrun_usd: None };
-        self.add(Stream::hold(id(number)), context, Event::BudgetSettled(Box::new(settled)));
+        self.add(Stream::hold(id(number)), context, Event::Hold(Hold::Settled(Box::new(settled))));
     }
 
     /// Completes with the most that an event can say: of every class, of money and of time.
@@ -172,10 +174,10 @@ impl Story {
         let usage = Some(Usage { tokens, source: UsageSource::Provider });
         let ended = InferenceEnded { usage, ..ended(admitted_at, i64::MAX, Some(most)) };
         let stream = Stream::inference(id(number));
-        self.add(stream, context.clone(), Event::InferenceCompleted(Box::new(ended)));
+        self.add(stream, context.clone(), Event::Inference(Inference::Completed(Box::new(ended))));
         let (held_usd, charged_usd) = (NanoUsd::MAX, NanoUsd::MAX);
         let settled = BudgetSettled { held_usd, charged_usd, budgets: windows(), overrun_usd: None };
-        self.add(Stream::hold(id(number)), context, Event::BudgetSettled(Box::new(settled)));
+        self.add(Stream::hold(id(number)), context, Event::Hold(Hold::Settled(Box::new(settled))));
     }
 
     pub fn fails(&mut self, number: u128) {
@@ -191,12 +193,12 @@ impl Story {
             reported: ReportedByFailedCall::default(),
         };
         let stream = Stream::inference(id(number));
-        self.add(stream.clone(), context.clone(), Event::InferenceAttemptFailed(Box::new(attempt)));
+        self.add(stream.clone(), context.clone(), Event::Inference(Inference::AttemptFailed(Box::new(attempt))));
         let failed = InferenceEnded { usage: None, ..ended(admitted_at, 0, Some(30)) };
-        self.add(stream, context.clone(), Event::InferenceFailed(Box::new(failed)));
+        self.add(stream, context.clone(), Event::Inference(Inference::Failed(Box::new(failed))));
         let released =
             BudgetReleased { held_usd: NanoUsd::new(1000), budgets: windows(), reason: "upstream_status".into() };
-        self.add(Stream::hold(id(number)), context, Event::BudgetReleased(Box::new(released)));
+        self.add(Stream::hold(id(number)), context, Event::Hold(Hold::Released(Box::new(released))));
     }
 
     pub fn expires(&mut self, number: u128) {
@@ -204,10 +206,10 @@ impl Story {
         let context = Context { actor: Actor::System("sweeper"), ..in_request(number) };
         let aborted = InferenceEnded { backend: None, usage: None, ..ended(admitted_at, 1000, None) };
         let stream = Stream::inference(id(number));
-        self.add(stream, context.clone(), Event::InferenceAborted(Box::new(aborted)));
+        self.add(stream, context.clone(), Event::Inference(Inference::Aborted(Box::new(aborted))));
         let (held_usd, charged_usd) = (NanoUsd::new(1000), NanoUsd::new(1000));
         let expired = BudgetExpired { held_usd, charged_usd, budgets: windows(), policy: "charge_hold".into() };
-        self.add(Stream::hold(id(number)), context, Event::BudgetExpired(Box::new(expired)));
+        self.add(Stream::hold(id(number)), context, Event::Hold(Hold::Expired(Box::new(expired))));
     }
 
     pub fn corrects(&mut self, number: u128, delta: i64) {
@@ -218,7 +220,7 @@ impl Story {
             of: id(number),
         };
         let stream = Stream::hold(id::<RequestId>(number));
-        self.add(stream, in_request(number), Event::BudgetAdjusted(Box::new(correction)));
+        self.add(stream, in_request(number), Event::Hold(Hold::Adjusted(Box::new(correction))));
     }
 
     pub fn refuses(&mut self, number: Option<u128>, count: u64) {
@@ -227,16 +229,16 @@ impl Story {
         details.insert("budget_id".into(), Value::String(budget().to_string()));
         let refused = InferenceRefused { code: ErrorCode::BudgetExceeded, model: "large".into(), count, details };
         let stream = Stream::inference(id(number.unwrap_or(999)));
-        self.add(stream, context, Event::InferenceRefused(Box::new(refused)));
+        self.add(stream, context, Event::Inference(Inference::Refused(Box::new(refused))));
     }
 
     pub fn rotates_and_revokes(&mut self) {
         let rotated = KeyRotated { key_id: key(), generation: 2, previous_until: start() };
-        self.admin(StreamKind::Key, key(), chain(), Event::KeyRotated(Box::new(rotated)));
-        self.admin(StreamKind::Key, key(), chain(), Event::KeyRevoked(Box::new(Ended { id: key() })));
+        self.admin(StreamKind::Key, key(), chain(), Event::Resource(Resource::KeyRotated(Box::new(rotated))));
+        self.admin(StreamKind::Key, key(), chain(), Event::Resource(Resource::Key(Change::Ended(key()))));
         let denied = AccessDenied { code: ErrorCode::Unauthenticated, count: 3 };
         let context = Context { key_id: Some(key()), ..Context::of(Actor::System("gateway")) };
-        self.add(Stream::new(StreamKind::Access, key()), context, Event::AccessDenied(Box::new(denied)));
+        self.add(Stream::new(StreamKind::Access, key()), context, Event::Access(Access::Denied(Box::new(denied))));
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use events::concurrency::{ConcurrencyLimiter, QueryPermit, Requester};
 use events::event::admin::{Handles, Partner};
-use events::event::{Actor, Chain, Context, Event, Recorded, Stream, StreamKind};
+use events::event::{Actor, Chain, Change, Context, Event, Recorded, Stream, StreamKind};
 use events::ids::PartnerId;
 use events::log::{Append, Basis, Log, LogOptions};
 use events::time::SystemClock;
@@ -29,7 +29,7 @@ async fn make_partner(log: &Log, number: u128) -> u64 {
     let append = Append {
         stream: Stream::new(StreamKind::Partner, partner),
         expected_sequence: 0,
-        events: vec![Event::PartnerCreated(Box::new(made))],
+        events: vec![Event::from(Change::created(made))],
         context: Context::about(Actor::Operator, Chain { partner: Some(partner), ..Chain::default() }),
         side: vec![],
         idempotency: None,

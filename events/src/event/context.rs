@@ -1,0 +1,108 @@
+//! Whom events are about, and who caused them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{KeyId, PartnerId, RequestId, TenantId, UserId};
+
+/// Who caused an event.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Actor {
+    Key(KeyId),
+    Operator,
+    /// A part of the gateway itself: `sweeper`, `setup`, `gateway`, `ledger`, `reseal`.
+    System(&'static str),
+    /// A part of the gateway that this version does not know any more.
+    Other(String),
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(key) => key.fmt(f),
+            Self::Operator => f.write_str("operator"),
+            Self::System(name) => write!(f, "system:{name}"),
+            Self::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+impl Serialize for Actor {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Key(key) => key.serialize(serializer),
+            other => serializer.collect_str(other),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Actor {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Ok(match text.as_str() {
+            "operator" => Self::Operator,
+            "system:sweeper" => Self::System("sweeper"),
+            "system:setup" => Self::System("setup"),
+            "system:gateway" => Self::System("gateway"),
+            "system:ledger" => Self::System("ledger"),
+            "system:reseal" => Self::System("reseal"),
+            key => match key.parse() {
+                Ok(key) => Self::Key(key),
+                Err(_) => Self::Other(text),
+            },
+        })
+    }
+}
+
+/// Whom an event is about and who caused it. What is unknown or does not apply is absent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Context {
+    pub actor: Actor,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partner_id: Option<PartnerId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<TenantId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<KeyId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<RequestId>,
+}
+
+impl Context {
+    /// About nobody in particular.
+    pub const fn of(actor: Actor) -> Self {
+        Self { actor, partner_id: None, tenant_id: None, user_id: None, key_id: None, request_id: None }
+    }
+
+    pub const fn about(actor: Actor, chain: Chain) -> Self {
+        Self {
+            actor,
+            partner_id: chain.partner,
+            tenant_id: chain.tenant,
+            user_id: chain.user,
+            key_id: chain.key,
+            request_id: None,
+        }
+    }
+
+    pub const fn in_request(mut self, request: RequestId) -> Self {
+        self.request_id = Some(request);
+        self
+    }
+
+    pub const fn chain(&self) -> Chain {
+        Chain { partner: self.partner_id, tenant: self.tenant_id, user: self.user_id, key: self.key_id }
+    }
+}
+
+/// Partner → tenant → user → key, as far down as it goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Chain {
+    pub partner: Option<PartnerId>,
+    pub tenant: Option<TenantId>,
+    pub user: Option<UserId>,
+    pub key: Option<KeyId>,
+}

@@ -1,0 +1,77 @@
+//! What a family is made of: types with a name, a version, a payload and a place on their stream.
+
+/// The possible place of an event on its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// It is number 1, and only such events are.
+    First,
+    Later,
+    Anywhere,
+}
+
+impl Place {
+    /// Whether an event may have this number on its stream, counted from 1.
+    pub const fn allows(self, sequence: u64) -> bool {
+        match self {
+            Self::First => sequence == 1,
+            Self::Later => sequence != 1,
+            Self::Anywhere => true,
+        }
+    }
+}
+
+/// Makes the enum of a family, with the names and versions of its types.
+macro_rules! family {
+    (
+        $(#[$doc:meta])* $family:ident {
+            $($(#[$fact_doc:meta])* $variant:ident($data:ty) $name:literal v $version:literal at $place:ident;)*
+        }
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum $family {
+            $($(#[$fact_doc])* $variant(Box<$data>),)*
+        }
+
+        impl $family {
+            /// Name and version of every type.
+            pub const TYPES: &'static [(&'static str, u32)] = &[$(($name, $version),)*];
+
+            pub const fn name(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $name,)* }
+            }
+
+            pub const fn version(&self) -> u32 {
+                match self { $(Self::$variant(_) => $version,)* }
+            }
+
+            pub(super) const fn place(&self) -> $crate::event::Place {
+                match self { $(Self::$variant(_) => $crate::event::Place::$place,)* }
+            }
+
+            pub(super) fn write_payload(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+                match self { $(Self::$variant(data) => serde_json::to_writer(out, data),)* }
+            }
+
+            /// `None` for a type of another family.
+            pub(super) fn decode(
+                name: &str,
+                version: u32,
+                payload: &str,
+            ) -> Option<Result<Self, $crate::event::DecodeError>> {
+                Some(match (name, version) {
+                    $(($name, $version) => $crate::event::decode_data(name, version, payload).map(Self::$variant),)*
+                    _ => return None,
+                })
+            }
+        }
+
+        impl From<$family> for $crate::event::Event {
+            fn from(fact: $family) -> Self {
+                Self::$family(fact)
+            }
+        }
+    };
+}
+
+pub(super) use family;

@@ -1,0 +1,281 @@
+//! Events of administration. Stream: `{kind}-{id}`. All nine resources are created once, changed while they live, and ended
+//! once. [`Change`] is these three for any of them, and code that treats all resources alike calls one generic function through
+//! [`on_change`](crate::on_change). Other events of a resource stand beside its changes.
+//!
+//! `budget.opened`, `budget.changed` and `budget.closed` are in this family. Events that move money are in [`Hold`](super::Hold),
+//! although they are called `budget.…` too.
+
+use std::fmt;
+use std::hash::Hash;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::admin::{Budget, Ended, Key, KeyRotated, Model, Partner, Price, Provider, RateLimit, Tenant, User};
+use super::node_key::NodeKeyReplaced;
+use super::{DecodeError, Event, Place, StreamKind, decode_data};
+use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
+
+/// The state of one of the nine resources, as its events carry it.
+pub trait ResourceState: Clone + fmt::Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static {
+    type Id: Copy + fmt::Debug + fmt::Display + Eq + Hash + Serialize + DeserializeOwned + Send + Sync + 'static;
+    /// Kind of its stream.
+    const KIND: StreamKind;
+    /// Names and versions of `Created`, `Changed` and `Ended`.
+    const LITERALS: [(&'static str, u32); 3];
+
+    fn id(&self) -> Self::Id;
+
+    fn into_resource(change: Change<Self>) -> Resource;
+
+    /// Its change of this kind; any other event is returned as it is.
+    fn from_resource(resource: Resource) -> Result<Change<Self>, Resource>;
+}
+
+/// What happens to a resource. The first two carry the whole new state, so the last of them is the resource.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change<R: ResourceState> {
+    Created(Box<R>),
+    Changed(Box<R>),
+    /// History stays.
+    Ended(R::Id),
+}
+
+impl<R: ResourceState> Change<R> {
+    pub fn created(state: R) -> Self {
+        Self::Created(Box::new(state))
+    }
+
+    pub fn changed(state: R) -> Self {
+        Self::Changed(Box::new(state))
+    }
+
+    pub fn id(&self) -> R::Id {
+        match self {
+            Self::Created(state) | Self::Changed(state) => state.id(),
+            Self::Ended(id) => *id,
+        }
+    }
+
+    /// The new state; `None` for the end, which changes nothing in it.
+    pub const fn state(&self) -> Option<&R> {
+        match self {
+            Self::Created(state) | Self::Changed(state) => Some(state),
+            Self::Ended(_) => None,
+        }
+    }
+
+    const fn literal(&self) -> (&'static str, u32) {
+        let [created, changed, ended] = R::LITERALS;
+        match self {
+            Self::Created(_) => created,
+            Self::Changed(_) => changed,
+            Self::Ended(_) => ended,
+        }
+    }
+
+    const fn place(&self) -> Place {
+        match self {
+            Self::Created(_) => Place::First,
+            Self::Changed(_) | Self::Ended(_) => Place::Later,
+        }
+    }
+
+    fn write_payload(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        match self {
+            Self::Created(state) | Self::Changed(state) => serde_json::to_writer(out, state),
+            Self::Ended(id) => serde_json::to_writer(out, &Ended { id: *id }),
+        }
+    }
+
+    fn decode(name: &str, version: u32, payload: &str) -> Option<Result<Self, DecodeError>> {
+        let place = R::LITERALS.iter().position(|literal| *literal == (name, version))?;
+        Some(match place {
+            0 => decode_data(name, version, payload).map(Self::Created),
+            1 => decode_data(name, version, payload).map(Self::Changed),
+            _ => decode_data(name, version, payload).map(|Ended { id }| Self::Ended(id)),
+        })
+    }
+}
+
+impl<R: ResourceState> From<Change<R>> for Resource {
+    fn from(change: Change<R>) -> Self {
+        R::into_resource(change)
+    }
+}
+
+impl<R: ResourceState> From<Change<R>> for Event {
+    fn from(change: Change<R>) -> Self {
+        Self::Resource(R::into_resource(change))
+    }
+}
+
+impl From<Resource> for Event {
+    fn from(fact: Resource) -> Self {
+        Self::Resource(fact)
+    }
+}
+
+/// One row for each kind: the type and the field of its id, then the names of its events in the order of `/openapi.json`:
+/// created, changed, any others, ended. `others` stand on streams that are no resource's.
+macro_rules! resources {
+    (
+        kinds {
+            $($kind:ident by $id:ty, $id_field:ident:
+                $created:literal v $created_v:literal, $changed:literal v $changed_v:literal,
+                $($(#[$fact_doc:meta])* $fact:ident($data:ty) $name:literal v $version:literal,)*
+                $ended:literal v $ended_v:literal;)*
+        }
+        others {
+            $($(#[$other_doc:meta])* $other:ident($other_data:ty) on $other_kind:ident by $other_id:ident
+                $other_name:literal v $other_v:literal at $other_place:ident;)*
+        }
+    ) => {
+        /// Facts of administration.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Resource {
+            $($kind(Change<$kind>), $($(#[$fact_doc])* $fact(Box<$data>),)*)*
+            $($(#[$other_doc])* $other(Box<$other_data>),)*
+        }
+
+        impl Resource {
+            /// Name and version of every type.
+            pub const TYPES: &'static [(&'static str, u32)] = &[
+                $(($created, $created_v), ($changed, $changed_v), $(($name, $version),)* ($ended, $ended_v),)*
+                $(($other_name, $other_v),)*
+            ];
+
+            /// Names of the types that stand on streams of this kind.
+            pub const fn names_on(kind: StreamKind) -> &'static [&'static str] {
+                match kind {
+                    $(StreamKind::$kind => &[$created, $changed, $($name,)* $ended],)*
+                    $(StreamKind::$other_kind => &[$other_name],)*
+                    _ => &[],
+                }
+            }
+
+            const fn literal(&self) -> (&'static str, u32) {
+                match self {
+                    $(Self::$kind(change) => change.literal(), $(Self::$fact(_) => ($name, $version),)*)*
+                    $(Self::$other(_) => ($other_name, $other_v),)*
+                }
+            }
+
+            pub const fn name(&self) -> &'static str {
+                self.literal().0
+            }
+
+            pub const fn version(&self) -> u32 {
+                self.literal().1
+            }
+
+            /// Kind of its stream.
+            pub const fn kind(&self) -> StreamKind {
+                match self {
+                    $(Self::$kind(_) $(| Self::$fact(_))* => StreamKind::$kind,)*
+                    $(Self::$other(_) => StreamKind::$other_kind,)*
+                }
+            }
+
+            /// Id of its stream.
+            pub fn id(&self) -> String {
+                match self {
+                    $(Self::$kind(change) => change.id().to_string(),
+                      $(Self::$fact(fact) => fact.$id_field.to_string(),)*)*
+                    $(Self::$other(fact) => fact.$other_id.to_string(),)*
+                }
+            }
+
+            pub(super) const fn place(&self) -> Place {
+                match self {
+                    $(Self::$kind(change) => change.place(), $(Self::$fact(_) => Place::Later,)*)*
+                    $(Self::$other(_) => Place::$other_place,)*
+                }
+            }
+
+            pub(super) fn write_payload(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+                match self {
+                    $(Self::$kind(change) => change.write_payload(out),
+                      $(Self::$fact(data) => serde_json::to_writer(out, data),)*)*
+                    $(Self::$other(data) => serde_json::to_writer(out, data),)*
+                }
+            }
+
+            /// `None` for a type of another family.
+            pub(super) fn decode(name: &str, version: u32, payload: &str) -> Option<Result<Self, DecodeError>> {
+                $(if let Some(change) = Change::decode(name, version, payload) {
+                    return Some(change.map(Self::$kind));
+                })*
+                Some(match (name, version) {
+                    $($(($name, $version) => decode_data(name, version, payload).map(Self::$fact),)*)*
+                    $(($other_name, $other_v) => decode_data(name, version, payload).map(Self::$other),)*
+                    _ => return None,
+                })
+            }
+        }
+
+        $(impl ResourceState for $kind {
+            type Id = $id;
+            const KIND: StreamKind = StreamKind::$kind;
+            const LITERALS: [(&'static str, u32); 3] =
+                [($created, $created_v), ($changed, $changed_v), ($ended, $ended_v)];
+
+            fn id(&self) -> $id {
+                self.$id_field
+            }
+
+            fn into_resource(change: Change<Self>) -> Resource {
+                Resource::$kind(change)
+            }
+
+            fn from_resource(resource: Resource) -> Result<Change<Self>, Resource> {
+                match resource {
+                    Resource::$kind(change) => Ok(change),
+                    other => Err(other),
+                }
+            }
+        })*
+    };
+}
+
+resources! {
+    kinds {
+        Partner by PartnerId, partner_id: "partner.created" v 1, "partner.changed" v 1, "partner.ended" v 1;
+        Tenant by TenantId, tenant_id: "tenant.created" v 1, "tenant.changed" v 1, "tenant.ended" v 1;
+        User by UserId, user_id: "user.created" v 1, "user.changed" v 1, "user.ended" v 1;
+        Key by KeyId, key_id: "key.created" v 1, "key.changed" v 1,
+            /// The key has a new secret; the one before works until `previous_until`.
+            KeyRotated(KeyRotated) "key.rotated" v 1,
+            "key.revoked" v 1;
+        Provider by ProviderId, provider_id: "provider.created" v 1, "provider.changed" v 1, "provider.ended" v 1;
+        Model by ModelId, model_id: "model.created" v 1, "model.changed" v 1, "model.ended" v 1;
+        Price by PriceId, price_id: "price.created" v 1, "price.changed" v 1, "price.ended" v 1;
+        Budget by BudgetId, budget_id: "budget.opened" v 1, "budget.changed" v 1, "budget.closed" v 1;
+        RateLimit by LimitId, limit_id: "rate_limit.created" v 1, "rate_limit.changed" v 1, "rate_limit.ended" v 1;
+    }
+    others {
+        /// What is sealed at rest hangs on another node's key from here on. A key can be replaced by one that was in use
+        /// before.
+        NodeKeyReplaced(NodeKeyReplaced) on NodeKey by node_key "node_key.replaced" v 1 at Anywhere;
+    }
+}
+
+/// Evaluates one expression for the [`Change`] of whichever kind it is: `on_change!(resource, change => list(change))`. `None`
+/// for an event that is no change. The function called is generic over [`ResourceState`], or over a trait that extends it.
+#[macro_export]
+macro_rules! on_change {
+    ($resource:expr, $change:ident => $done:expr) => {
+        match $resource {
+            $crate::event::Resource::Partner($change) => Some($done),
+            $crate::event::Resource::Tenant($change) => Some($done),
+            $crate::event::Resource::User($change) => Some($done),
+            $crate::event::Resource::Key($change) => Some($done),
+            $crate::event::Resource::Provider($change) => Some($done),
+            $crate::event::Resource::Model($change) => Some($done),
+            $crate::event::Resource::Price($change) => Some($done),
+            $crate::event::Resource::Budget($change) => Some($done),
+            $crate::event::Resource::RateLimit($change) => Some($done),
+            $crate::event::Resource::KeyRotated(_) | $crate::event::Resource::NodeKeyReplaced(_) => None,
+        }
+    };
+}
