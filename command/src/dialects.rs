@@ -16,7 +16,6 @@ mod framing;
 mod passthrough;
 mod prompt;
 mod redaction;
-mod refusal;
 mod relay;
 mod report;
 mod request;
@@ -32,47 +31,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use json::JsonFault;
-use passthrough::Passthrough;
 use report::Reports;
 
 pub use prompt::prompt_texts;
 pub use redaction::{Redactor, may_be_secret};
-pub use refusal::{ErrorForm, error_body, openai_shape as openai_refusal, stream_error};
 pub use relay::Relay;
 pub use request::ClientRequest;
 pub use sse::EVENT_BYTES_MAX;
+pub use surfaces::{ErrorForm, Surface, error_body, stream_error};
 pub use upstreams::{
     ProviderKind, REFUSAL_BYTES_MAX, RETRY_AFTER_MAX, Rejection, UpstreamRefusal, UpstreamRefusalKind, UpstreamWords,
     read_refusal,
 };
 pub use whole::{FailedAnswer, WholeAnswer, read_whole};
-
-/// Where the client speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Surface {
-    /// `/v1/inference/chat`
-    Native,
-    /// `/v1/chat/completions`
-    OpenAi,
-}
-
-impl Surface {
-    /// As events name it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::OpenAi => "openai",
-        }
-    }
-
-    /// The dialect that it shares with upstreams, so that requests and answers can go through as they are.
-    const fn passthrough(self) -> Option<Passthrough> {
-        match self {
-            Self::Native => None,
-            Self::OpenAi => Some(Passthrough::OpenAi),
-        }
-    }
-}
 
 /// What one target needs to be asked.
 #[derive(Clone, Copy, Debug)]

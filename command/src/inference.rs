@@ -112,11 +112,12 @@ impl Gateway {
 /// `POST /v1/inference/chat`, Chat Completions and the models, all and each, on all their paths. The request's id and its
 /// caller are extensions of the request.
 pub fn routes(gateway: Arc<Gateway>) -> Api {
-    Api::new()
-        .post("/v1/inference/chat", native, described::native)
-        .post("/v1/chat/completions", openai, || described::openai("create_chat_completion"))
-        .post("/oai/v1/chat/completions", openai, || described::openai("create_chat_completion_oai"))
-        .get("/v1/models", models::list, || described::models("list_usable_models"))
+    let chats = Surface::ALL.iter().flat_map(|surface| surface.spec().paths.iter().map(move |path| (*surface, *path)));
+    let api = chats.fold(Api::new(), |api, (surface, (path, operation))| {
+        let describe = move || described::chat(surface.spec(), operation);
+        api.post(path, move |gateway, id, caller, request| asked(surface, gateway, id, caller, request), describe)
+    });
+    api.get("/v1/models", models::list, || described::models("list_usable_models"))
         .get("/oai/v1/models", models::list, || described::models("list_usable_models_oai"))
         .get("/v1/models/{*name}", models::one, || described::one_model("get_usable_model"))
         .get("/oai/v1/models/{*name}", models::one, || described::one_model("get_usable_model_oai"))
@@ -125,22 +126,14 @@ pub fn routes(gateway: Arc<Gateway>) -> Api {
 
 // What a request needs over its whole course is kilobytes: boxed here, since the layers around a handler move it about.
 
-async fn native(
+async fn asked(
+    surface: Surface,
     State(gateway): State<Arc<Gateway>>,
     Extension(id): Extension<RequestId>,
     Extension(caller): Extension<Arc<Caller>>,
     request: Request,
 ) -> Response {
-    Box::pin(chat(gateway, Surface::Native, id, caller, request)).await
-}
-
-async fn openai(
-    State(gateway): State<Arc<Gateway>>,
-    Extension(id): Extension<RequestId>,
-    Extension(caller): Extension<Arc<Caller>>,
-    request: Request,
-) -> Response {
-    Box::pin(chat(gateway, Surface::OpenAi, id, caller, request)).await
+    Box::pin(chat(gateway, surface, id, caller, request)).await
 }
 
 async fn chat(
@@ -151,7 +144,7 @@ async fn chat(
     request: Request,
 ) -> Response {
     let context = Context::about(caller.actor.clone(), caller.chain).in_request(id);
-    let mut course = Course::begin(&gateway, id, surface.as_str(), request.extensions().get::<Arrival>());
+    let mut course = Course::begin(&gateway, id, surface.spec().name, request.extensions().get::<Arrival>());
     let limits = gateway.limits.binding(&gateway.tables.load(), &caller.chain);
     let answered = match gateway.limits.let_in(&limits) {
         Ok(let_in) => {

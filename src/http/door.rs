@@ -12,7 +12,7 @@ use axum::response::Response;
 use command::access::AccessRollup;
 use command::auth::Authenticator;
 use command::course::Arrival;
-use command::dialects::{ErrorForm, Surface};
+use command::dialects::surfaces::Audience;
 use command::inference::{POSITION_HEADER, REQUEST_ID_HEADER};
 use command::limits::{BindingLimits, LetIn, RateLimiter};
 use command::reply;
@@ -33,14 +33,12 @@ use super::in_flight::InFlight;
 use super::line_end::end_line;
 use super::unknown_path;
 use super::unread::UnreadRequests;
-use super::wording::{form_of, word};
+use super::wording::word;
 use crate::metrics::{Answers, Area, OpenConnection};
 
 /// Path and query beyond this are refused.
 const URI_BYTES_MAX: usize = 8 * 1024;
 const USER_AGENT_CHARS_MAX: usize = 512;
-/// As Anthropic's clients look for it.
-const ANTHROPIC_REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("request-id");
 
 pub struct DoorParts {
     pub routes: Router,
@@ -116,10 +114,11 @@ impl Door {
     async fn answer_same_origin(self, mut request: Request, peer: IpAddr) -> Response {
         let began = Instant::now();
         let id: RequestId = self.shared.ids.make();
-        let form = form_of(request.uri().path());
+        let audience = Audience::at(request.uri().path());
+        let form = audience.error_form;
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let counted = counts_as_in_flight(&request).then(|| self.shared.in_flight.begin());
-        let area = area_of(request.uri().path(), form);
+        let area = area_of(request.uri().path(), audience);
         let client_trace = TraceParent::of(request.headers()).map(Arc::new);
         let trace_id = client_trace.as_ref().map(|client| client.trace.to_string());
         let caller = self.shared.let_in(&mut request, id, peer, began, client_trace).await;
@@ -153,8 +152,8 @@ impl Door {
         let position = response.extensions().get::<AtPosition>().map(|at| at.0);
         set_position(&mut response, position);
         set_request_id(&mut response, &request_id);
-        if form == ErrorForm::Anthropic {
-            set_header(&mut response, ANTHROPIC_REQUEST_ID_HEADER, &request_id);
+        if let Some(name) = form.request_id_header() {
+            set_header(&mut response, name, &request_id);
         }
         if code.is_none() && !matches!(area, Area::Inference(_)) {
             response = end_line(response);
@@ -259,11 +258,9 @@ fn with_fallbacks(routes: Router) -> Router {
 }
 
 /// Where a request is counted.
-fn area_of(path: &str, form: ErrorForm) -> Area {
-    if form == ErrorForm::OpenAi {
-        Area::Inference(Surface::OpenAi)
-    } else if path.starts_with("/v1/inference/") {
-        Area::Inference(Surface::Native)
+fn area_of(path: &str, audience: Audience) -> Area {
+    if let Some(surface) = audience.surface {
+        Area::Inference(surface)
     } else if is_administration(path) {
         Area::Admin
     } else if is_open(path) {

@@ -7,18 +7,6 @@ use events::wire::{ErrorCode, Refusal};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
-use super::unknown_path;
-
-/// In whose form errors are said at a path: also at those that vendors' clients ask for and that are not there.
-pub fn form_of(path: &str) -> ErrorForm {
-    if let Some(form) = unknown_path::form_of(path) {
-        return form;
-    }
-    let is_openai =
-        path == "/v1/models" || ["/oai/", "/v1/chat/", "/v1/models/"].iter().any(|root| path.starts_with(root));
-    if is_openai { ErrorForm::OpenAi } else { ErrorForm::Native }
-}
-
 /// Gives a response that carries a refusal its body and headers.
 pub fn word(response: &mut Response, refusal: &Refusal, form: ErrorForm, request_id: &str) {
     let mut body = Vec::from(error_body(form, refusal, request_id));

@@ -19,7 +19,7 @@ pub enum Area {
 impl Area {
     const fn as_str(self) -> &'static str {
         match self {
-            Self::Inference(surface) => surface.as_str(),
+            Self::Inference(surface) => surface.spec().name,
             Self::Admin => "admin",
             Self::Query => "query",
             Self::Open => "open",
@@ -45,14 +45,14 @@ impl Answers {
         let requests = Opts::new("ledgerway_http_requests_total", "Answers by surface and class of status");
         let refusals = Opts::new("ledgerway_refusals_total", "Refusals by surface, code and, where it has one, reason");
         let requests = registered(registry, IntCounterVec::new(requests, &["surface", "status"])?)?;
-        let areas =
-            [Area::Inference(Surface::Native), Area::Inference(Surface::OpenAi), Area::Admin, Area::Query, Area::Open];
+        let surfaces = Surface::ALL.iter().copied().map(Area::Inference);
+        let areas = surfaces.chain([Area::Admin, Area::Query, Area::Open]);
         let of = |area: Area| {
             let name = area.as_str();
             (name, STATUSES.map(|status| requests.with_label_values(&[name, status])))
         };
         Ok(Self {
-            by_area: areas.map(of).into(),
+            by_area: areas.map(of).collect(),
             refusals: registered(registry, IntCounterVec::new(refusals, &["surface", "code", "reason"])?)?,
             connections: registered(
                 registry,

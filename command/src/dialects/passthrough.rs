@@ -17,6 +17,6 @@ pub enum Passthrough {
 impl Passthrough {
     /// `None`: what is between these two is translated.
     pub fn between(surface: Surface, kind: ProviderKind) -> Option<Self> {
-        upstreams::of(kind).passthrough.filter(|shared| surface.passthrough() == Some(*shared))
+        upstreams::of(kind).passthrough.filter(|shared| surface.spec().passthrough == Some(*shared))
     }
 }

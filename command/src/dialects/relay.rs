@@ -6,10 +6,9 @@ use super::delta::{Delta, DeltaKind};
 use super::framing::{Event, FrameParser};
 use super::passthrough::Passthrough;
 use super::passthrough::openai::OpenAiStream;
-use super::surfaces::native::EventWriter;
-use super::surfaces::openai::ChunkWriter;
+use super::surfaces::{AnyStreamWriter, StreamHead};
 use super::upstreams::{self, AnyStreamReader, ProviderKind, StreamState};
-use super::{ClientRequest, Metered, Receipt, Surface, UpstreamFault};
+use super::{ClientRequest, Metered, Receipt, UpstreamFault};
 
 /// Bytes for the client that a byte of the upstream may become, over the whole stream, beyond the first so many. An event
 /// is a few times as long in another dialect, more where it repeats a long name.
@@ -38,12 +37,7 @@ struct Progress {
 /// What becomes of the events.
 enum Conversion {
     Passthrough(OpenAiStream),
-    Translated { from: AnyStreamReader, to: To },
-}
-
-enum To {
-    Native(EventWriter),
-    OpenAi(ChunkWriter),
+    Translated { from: AnyStreamReader, to: AnyStreamWriter },
 }
 
 impl Relay {
@@ -58,15 +52,11 @@ impl Relay {
         let include_usage = request.include_usage();
         let conversion = match Passthrough::between(request.surface(), kind) {
             Some(Passthrough::OpenAi) => Conversion::Passthrough(OpenAiStream::new(frontend_model, include_usage)),
-            None => Conversion::Translated {
-                from: AnyStreamReader::of(kind),
-                to: match request.surface() {
-                    Surface::Native => To::Native(EventWriter::default()),
-                    Surface::OpenAi => {
-                        To::OpenAi(ChunkWriter::new(request_id, frontend_model, created_unix_s, include_usage))
-                    }
-                },
-            },
+            None => {
+                let head = StreamHead { request_id, frontend_model, created_unix_s, include_usage };
+                let to = AnyStreamWriter::new(request.surface(), &head);
+                Conversion::Translated { from: AnyStreamReader::of(kind), to }
+            }
         };
         let metered = Metered::default();
         let progress = Progress { kind, metered, conversion, came: 0, gave: 0, ended: false, relayed: false };
@@ -124,9 +114,7 @@ impl Relay {
         let Progress { metered, conversion, .. } = &self.progress;
         let converting = match conversion {
             Conversion::Passthrough(stream) => stream.held_bytes(),
-            Conversion::Translated { from, to } => {
-                from.held_bytes() + if let To::Native(writer) = to { writer.held_bytes() } else { 0 }
-            }
+            Conversion::Translated { from, to } => from.held_bytes() + to.held_bytes(),
         };
         self.parser.held_bytes() + metered.reports.held_bytes() + converting
     }
@@ -145,8 +133,7 @@ impl Relay {
             Conversion::Passthrough(stream) => {
                 stream.close(receipt, self.progress.metered.upstream_id.as_deref(), &mut out);
             }
-            Conversion::Translated { to: To::OpenAi(writer), .. } => writer.close(receipt, &mut out),
-            Conversion::Translated { to: To::Native(_), .. } => EventWriter::close(receipt, &mut out),
+            Conversion::Translated { to, .. } => to.close(receipt, &mut out),
         }
         out.freeze()
     }
@@ -184,10 +171,7 @@ impl Progress {
             }
             Conversion::Translated { from, to } => from.event(event, metered, &mut |delta: Delta<'_>| {
                 *relayed |= !matches!(delta.kind, DeltaKind::Finish(_));
-                match to {
-                    To::Native(writer) => writer.write(&delta, out),
-                    To::OpenAi(writer) => writer.write(&delta, out),
-                }
+                to.write(&delta, out);
             })?,
         };
         *ended = state == StreamState::Ended;
@@ -198,6 +182,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialects::Surface;
     use crate::dialects::golden::asking;
 
     #[test]

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use events::wire::Refusal;
 
-use super::chat::{Block, ChatRequest, ImageSource, Reasoning};
+use super::OutboundTarget;
+use super::chat::{Block, ImageSource};
 use super::fields::Path;
 use super::passthrough::Passthrough;
 use super::passthrough::openai::edited_body;
-use super::surfaces::{native, openai};
+use super::surfaces::openai::Unpriced;
+use super::surfaces::{AnyRequest, Surface};
 use super::upstreams::{self, ProviderKind};
-use super::{OutboundTarget, Surface, json};
 
 /// The most tokens that one image may be billed at. The dearest published rule is OpenAI's for gpt-4o-mini: 2,833
 /// tokens and 5,667 for each of at most 8 tiles (2048 by 768 pixels in tiles of 512). Others are far below: Together
@@ -31,7 +32,7 @@ pub struct ClientRequest {
     surface: Surface,
     body: Bytes,
     facts: Facts,
-    form: Form,
+    request: AnyRequest,
 }
 
 /// What the pipeline needs to know of a request, whatever its surface.
@@ -49,7 +50,7 @@ pub struct Facts {
     /// Tools or an output format are there.
     pub has_tools: bool,
     /// Fields that change the cost.
-    pub unpriced: Vec<openai::Unpriced>,
+    pub unpriced: Vec<Unpriced>,
 }
 
 /// Images of a request: how many, and how many bytes of the body are their base64.
@@ -59,28 +60,13 @@ pub struct Images {
     pub base64_bytes: u64,
 }
 
-enum Form {
-    Native(Box<ChatRequest>),
-    OpenAi(openai::ClientBody),
-}
-
 impl ClientRequest {
     /// Checks a body of at most 32 MiB. Errors: `INVALID_REQUEST` for what is malformed, `MODEL_UNPRICED` for parts of
     /// messages that have no price. Fields that change the cost are refused by [`Self::unpriced`].
     pub fn parse(surface: Surface, body: Bytes) -> Result<Self, Refusal> {
         let text = std::str::from_utf8(&body).map_err(|_| Path::Root.refuse("is not valid UTF-8"))?;
-        let (facts, form) = match surface {
-            Surface::Native => {
-                json::check(text).map_err(|fault| Path::Root.fault(fault))?;
-                let chat = native::read(text)?;
-                (native_facts(&chat), Form::Native(Box::new(chat)))
-            }
-            Surface::OpenAi => {
-                let (facts, spans) = openai::read_client_body(text)?;
-                (facts, Form::OpenAi(spans))
-            }
-        };
-        Ok(Self { surface, body, facts, form })
+        let (facts, request) = AnyRequest::read(surface, text)?;
+        Ok(Self { surface, body, facts, request })
     }
 
     pub const fn surface(&self) -> Surface {
@@ -114,10 +100,7 @@ impl ClientRequest {
 
     /// What the client calls its cap, for refusals that are about it.
     pub fn cap_field(&self) -> &'static str {
-        match &self.form {
-            Form::Native(_) => "max_output_tokens",
-            Form::OpenAi(body) => body.cap_field.as_str(),
-        }
+        self.request.cap_field()
     }
 
     /// How many answers are asked for: 1 to 128. The cap holds for each.
@@ -138,9 +121,8 @@ impl ClientRequest {
     /// Drops the body as it was received where all that is still needed was read from it. From then on
     /// [`Self::body`] is empty, and [`Self::input_tokens_bound`] bounds nothing.
     pub fn forget_what_was_read(&mut self) {
-        match self.form {
-            Form::Native(_) => self.body = Bytes::new(),
-            Form::OpenAi(_) => {}
+        if !self.request.needs_body() {
+            self.body = Bytes::new();
         }
     }
 
@@ -172,40 +154,18 @@ impl ClientRequest {
         if let Some(refusal) = self.unpriced(target.allowed_fields) {
             return Err(refusal.clone());
         }
-        match (&self.form, Passthrough::between(self.surface, kind)) {
-            (Form::OpenAi(places), Some(Passthrough::OpenAi)) => {
+        match (Passthrough::between(self.surface, kind), &self.request) {
+            (Some(Passthrough::OpenAi), AnyRequest::OpenAi(places)) => {
                 Ok(edited_body(&self.body, places, self.facts.streamed, target))
             }
-            (Form::OpenAi(_), _) => {
-                let text = std::str::from_utf8(&self.body).map_err(|_| Path::Root.refuse("is not valid UTF-8"))?;
-                (upstreams::of(kind).request_body)(&openai::canonical(text)?, target)
-            }
-            (Form::Native(chat), _) => (upstreams::of(kind).request_body)(chat, target),
+            (_, request) => (upstreams::of(kind).request_body)(&*request.chat(&self.body)?, target),
         }
-    }
-}
-
-fn native_facts(chat: &ChatRequest) -> Facts {
-    Facts {
-        model: chat.model.clone(),
-        streamed: chat.stream,
-        include_usage: false,
-        max_output_tokens: chat.max_output_tokens,
-        output_tokens_needed: match chat.reasoning {
-            Some(Reasoning::BudgetTokens(tokens)) => tokens,
-            Some(Reasoning::Effort(_)) | None => 0,
-        },
-        choices: 1,
-        metadata: chat.metadata.clone(),
-        images: chat.messages.iter().fold(Images::default(), |images, message| images.of(&message.content)),
-        has_tools: !chat.tools.is_empty() || chat.response_format.is_some(),
-        unpriced: Vec::new(),
     }
 }
 
 impl Images {
     /// With those in these blocks, and in the tool results among them.
-    fn of(self, blocks: &[Block]) -> Self {
+    pub fn of(self, blocks: &[Block]) -> Self {
         blocks.iter().fold(self, |images, block| match block {
             Block::Image(image) => images.and(match &image.source {
                 ImageSource::Url(_) => 0,

@@ -5,7 +5,6 @@ use bytes::Bytes;
 use super::chat::OutputBlock;
 use super::passthrough::Passthrough;
 use super::passthrough::openai::OpenAiAnswer;
-use super::surfaces::{native, openai};
 use super::upstreams::{self, ProviderKind};
 use super::{Metered, Receipt, Surface, UpstreamFault};
 
@@ -65,10 +64,7 @@ impl WholeAnswer {
             Content::OpenAi(answer) => answer.render(receipt.frontend_model),
             Content::Blocks { blocks, surface } => {
                 let mut out = Vec::with_capacity(1024);
-                match surface {
-                    Surface::Native => native::answer(blocks, receipt, &mut out),
-                    Surface::OpenAi => openai::completion(blocks, receipt, &mut out),
-                }
+                (surface.spec().put_answer)(blocks, receipt, &mut out);
                 out
             }
         };

@@ -63,7 +63,7 @@ impl Asking<'_> {
     /// Whoever sends the same body to the same surface for the same tenant asks the same.
     fn key(&self, body_sha256: &str) -> Option<InferenceKey> {
         let (tenant, key) = (self.context.tenant_id?, self.idempotency_key.clone()?);
-        let fingerprint = fingerprint(&["inference", self.asked.surface().as_str()], body_sha256.as_bytes());
+        let fingerprint = fingerprint(&["inference", self.asked.surface().spec().name], body_sha256.as_bytes());
         Some(InferenceKey { tenant, key, fingerprint })
     }
 
@@ -71,7 +71,7 @@ impl Asking<'_> {
         let asked = self.asked;
         let admitted = InferenceAdmitted {
             model: asked.model().to_owned(),
-            dialect: asked.surface().as_str().to_owned(),
+            dialect: asked.surface().spec().name.to_owned(),
             streamed: asked.streamed(),
             max_output_tokens: plan.max_output_tokens,
             requested_max_output_tokens: None,

@@ -3,16 +3,12 @@
 use events::event::admin::Permission;
 use events::wire::ErrorCode;
 use http::StatusCode;
-use openapi::refusals::Wording;
 use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Operation};
-use serde_json::json;
 
-use crate::dialects::openai_refusal;
-use crate::dialects::surfaces::native::described;
+use crate::dialects::surfaces::{SurfaceSpec, openai};
 use crate::idempotency::IDEMPOTENCY_HEADER;
 
-const OPENAI: Wording = Wording { name: "OpenAiError", body: openai_refusal };
 const EVENTS: &str = "text/event-stream";
 
 /// What an inference can be refused with beside what any request with a body can be.
@@ -53,40 +49,8 @@ fn answer(shape: Shape) -> Answer {
         .with_header(("x-ledgerway-cost-usd", schema::money, "What was charged; not on streams"))
 }
 
-pub fn native() -> Operation {
-    let message = json!({ "role": "user", "content": "hello" });
-    inference("chat", "Asks a model, in the gateway's own dialect")
-        .says(
-            "With `stream` the answer is server-sent events: `output.delta`, `output.tool_call`, then one `completed`, \
-             which is the answer without `output`, or one `error`.",
-        )
-        .takes(schema::reference("ChatRequest"), json!({ "model": "sim-small", "messages": [message] }))
-        .answers(StatusCode::OK, answer(schema::reference("ChatAnswer")))
-        .defines("ChatRequest", described::request())
-        .defines("ChatAnswer", described::answer())
-}
-
-pub fn openai(id: &str) -> Operation {
-    let message = json!({ "role": "user", "content": "hello" });
-    inference(id, "Asks a model, as OpenAI's Chat Completions")
-        .says("What is not named here is passed on to providers that speak the same dialect.")
-        .worded(OPENAI)
-        .takes(schema::reference("ChatCompletionRequest"), json!({ "model": "sim-small", "messages": [message] }))
-        .answers(StatusCode::OK, answer(schema::reference("ChatCompletion")))
-        .defines("ChatCompletionRequest", completion_request())
-        .defines("ChatCompletion", completion())
-}
-
-fn completion_request() -> Shape {
-    object()
-        .required("model", schema::string())
-        .required("messages", schema::filled_list(object().open(), None))
-        .optional("stream", schema::nullable(schema::boolean()))
-        .open()
-}
-
-fn completion() -> Shape {
-    object().required("model", schema::string()).required("choices", schema::list(object().open(), None)).open()
+pub fn chat(surface: &SurfaceSpec, id: &str) -> Operation {
+    (surface.describe)(inference(id, surface.summary), answer)
 }
 
 pub fn models(id: &str) -> Operation {
@@ -95,7 +59,7 @@ pub fn models(id: &str) -> Operation {
     Operation::new(id, "Inference", "The models that the key may use")
         .min_position()
         .needs(Permission::ModelsUse)
-        .worded(OPENAI)
+        .worded(openai::WORDING)
         .answers(StatusCode::OK, Answer::json("OpenAI's list, with prices", list))
         .defines("Model.Listed", model())
 }
@@ -105,7 +69,7 @@ pub fn one_model(id: &str) -> Operation {
         .min_position()
         .says("Slashes in the name may stand as they are.")
         .needs(Permission::ModelsUse)
-        .worded(OPENAI)
+        .worded(openai::WORDING)
         .path("name", schema::string(), "Of the model")
         .refuses(&[ErrorCode::ModelNotFound])
         .answers(StatusCode::OK, Answer::json("The model, with its price", schema::reference("Model.Listed")))

@@ -60,7 +60,7 @@ const NAMES: [&str; 40] = [
 ];
 
 fn requests(surface: Surface) -> Corpus {
-    Corpus::golden(&format!("{}/requests", surface.as_str()), "json").knowing(&NAMES)
+    Corpus::golden(&format!("{}/requests", surface.spec().name), "json").knowing(&NAMES)
 }
 
 pub const CAP_FIELDS: [Option<CapField>; 3] = [None, Some(CapField::MaxTokens), Some(CapField::MaxCompletionTokens)];

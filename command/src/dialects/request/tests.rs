@@ -1,7 +1,7 @@
 use events::wire::ErrorCode;
 
 use super::*;
-use crate::dialects::{CapField, NO_FIELDS};
+use crate::dialects::{CapField, NO_FIELDS, json};
 
 const ASK: &str = r#""model":"m","messages":[{"role":"user","content":"hello"}]"#;
 

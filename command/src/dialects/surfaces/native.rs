@@ -1,22 +1,36 @@
 //! The native surface: its whole answer, and its stream of `output.delta`, `output.tool_call` and `completed`.
 
-pub mod described;
+mod described;
 mod read;
 
 use bytes::{BufMut, BytesMut};
 use events::money::NanoUsd;
 use events::usage::Usage;
+use events::wire::Refusal;
 use serde::Serialize;
 
 use crate::dialects::chat::OutputBlock;
 use crate::dialects::delta::{Delta, DeltaKind};
+use crate::dialects::surfaces::{ErrorForm, StreamHead, StreamWriter, SurfaceSpec};
 use crate::dialects::{FinishReason, Receipt, json, work};
 
-pub use read::read;
+pub use read::Request;
+
+pub const SURFACE: SurfaceSpec = SurfaceSpec {
+    name: "native",
+    paths: &[("/v1/inference/chat", "chat")],
+    roots: &["/v1/inference/"],
+    summary: "Asks a model, in the gateway's own dialect",
+    describe: described::describe,
+    passthrough: None,
+    error_form: ErrorForm::Native,
+    put_answer,
+    put_error,
+};
 
 /// Writes an answer as native events.
 #[derive(Default)]
-pub struct EventWriter {
+pub struct Writer {
     /// Id and name of each call, repeated on every piece of it.
     calls: Vec<(String, String)>,
 }
@@ -40,8 +54,12 @@ struct OutputToolCall<'a> {
     arguments_delta: &'a str,
 }
 
-impl EventWriter {
-    pub fn write(&mut self, delta: &Delta<'_>, out: &mut BytesMut) {
+impl StreamWriter for Writer {
+    fn new(_: &StreamHead<'_>) -> Self {
+        Self::default()
+    }
+
+    fn write(&mut self, delta: &Delta<'_>, out: &mut BytesMut) {
         let index = delta.block;
         let reasoning = |text| OutputDelta { index, r#type: "reasoning", text, signature: None, redacted: None };
         match delta.kind {
@@ -67,20 +85,20 @@ impl EventWriter {
         }
     }
 
-    #[cfg(test)]
-    pub fn held_bytes(&self) -> usize {
-        let call = |(id, name): &(String, String)| size_of::<(String, String)>() + id.capacity() + name.capacity();
-        self.calls.iter().map(call).sum()
+    /// `completed`: the whole answer without its output.
+    fn close(&self, receipt: &Receipt<'_>, out: &mut BytesMut) {
+        put_event(out, "completed", &Answer::of(receipt, None));
     }
 
-    /// `completed`: the whole answer without its output.
-    pub fn close(receipt: &Receipt<'_>, out: &mut BytesMut) {
-        put_event(out, "completed", &Answer::of(receipt, None));
+    #[cfg(test)]
+    fn held_bytes(&self) -> usize {
+        let call = |(id, name): &(String, String)| size_of::<(String, String)>() + id.capacity() + name.capacity();
+        self.calls.iter().map(call).sum()
     }
 }
 
 /// `event:` and `data:` of one event. The data is one line.
-pub fn put_event(out: &mut BytesMut, name: &str, data: &(impl Serialize + ?Sized)) {
+fn put_event(out: &mut BytesMut, name: &str, data: &(impl Serialize + ?Sized)) {
     let mut text = Vec::with_capacity(128);
     json::push(&mut text, data);
     work::steps(text.len());
@@ -140,6 +158,10 @@ impl<'a> Answer<'a> {
 }
 
 /// The whole native answer.
-pub fn answer(output: &[OutputBlock], receipt: &Receipt<'_>, out: &mut Vec<u8>) {
+fn put_answer(output: &[OutputBlock], receipt: &Receipt<'_>, out: &mut Vec<u8>) {
     json::push(out, &Answer::of(receipt, Some(output)));
+}
+
+fn put_error(refusal: &Refusal, request_id: &str, out: &mut BytesMut) {
+    put_event(out, "error", &refusal.native_body(request_id));
 }

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 
 use crate::dialects::json::{self, Edit, Kind};
-use crate::dialects::surfaces::openai::{Cap, ClientBody};
+use crate::dialects::surfaces::openai::{Cap, Request};
 use crate::dialects::{CapField, OutboundTarget};
 
 /// Replaces the model; sends the cap under the target's name for it, else under the client's own; asks a stream for
 /// its usage; puts the system prefix first.
-pub fn edited_body(body: &Bytes, places: &ClientBody, streamed: bool, target: &OutboundTarget<'_>) -> Bytes {
+pub fn edited_body(body: &Bytes, places: &Request, streamed: bool, target: &OutboundTarget<'_>) -> Bytes {
     let Ok(text) = std::str::from_utf8(body) else { return body.clone() };
     let mut edits = Vec::with_capacity(5);
     let mut added = Vec::new();

@@ -1,6 +1,9 @@
 //! The native request and its answer, as they are published.
 
+use http::StatusCode;
 use openapi::schema::{self, Shape, object};
+use openapi::{Answer, Operation};
+use serde_json::json;
 
 use crate::dialects::chat::read::{
     EFFORTS, MESSAGES_MAX, METADATA_KEY_MAX, METADATA_PAIRS_MAX, METADATA_VALUE_MAX, MODEL_NAME_MAX, OUTPUT_TOKENS_MAX,
@@ -9,6 +12,19 @@ use crate::dialects::chat::read::{
 
 fn maybe(shape: Shape) -> Shape {
     schema::nullable(shape)
+}
+
+pub fn describe(operation: Operation, answered: fn(Shape) -> Answer) -> Operation {
+    let message = json!({ "role": "user", "content": "hello" });
+    operation
+        .says(
+            "With `stream` the answer is server-sent events: `output.delta`, `output.tool_call`, then one `completed`, \
+             which is the answer without `output`, or one `error`.",
+        )
+        .takes(schema::reference("ChatRequest"), json!({ "model": "sim-small", "messages": [message] }))
+        .answers(StatusCode::OK, answered(schema::reference("ChatAnswer")))
+        .defines("ChatRequest", request())
+        .defines("ChatAnswer", answer())
 }
 
 /// What a client asks.
@@ -118,7 +134,7 @@ fn reasoning() -> Shape {
 }
 
 /// The whole answer.
-pub fn answer() -> Shape {
+fn answer() -> Shape {
     let backend = object().required("provider", schema::string()).required("model", schema::string());
     let ledger = object()
         .required("admitted_position", schema::count())

@@ -2,6 +2,7 @@
 
 mod message;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use events::wire::Refusal;
@@ -12,6 +13,8 @@ use crate::dialects::chat::read::{
 use crate::dialects::chat::{ChatRequest, Reasoning, Tool, ToolChoice};
 use crate::dialects::fields::{self, Fields, Path};
 use crate::dialects::json::{self, Kind};
+use crate::dialects::request::{Facts, Images};
+use crate::dialects::surfaces::SurfaceRequest;
 
 const FIELDS: [&str; 12] = [
     "model",
@@ -35,8 +38,47 @@ const ELSEWHERE: [(&str, &str); 4] = [
     ("reasoning_effort", "reasoning.effort"),
 ];
 
+/// A request that was read whole.
+pub struct Request(Box<ChatRequest>);
+
+impl SurfaceRequest for Request {
+    const NEEDS_BODY: bool = false;
+
+    fn read(text: &str) -> Result<(Facts, Self), Refusal> {
+        json::check(text).map_err(|fault| Path::Root.fault(fault))?;
+        let chat = read(text)?;
+        Ok((facts(&chat), Self(Box::new(chat))))
+    }
+
+    fn chat<'a>(&'a self, _: &[u8]) -> Result<Cow<'a, ChatRequest>, Refusal> {
+        Ok(Cow::Borrowed(&self.0))
+    }
+
+    fn cap_field(&self) -> &'static str {
+        "max_output_tokens"
+    }
+}
+
+fn facts(chat: &ChatRequest) -> Facts {
+    Facts {
+        model: chat.model.clone(),
+        streamed: chat.stream,
+        include_usage: false,
+        max_output_tokens: chat.max_output_tokens,
+        output_tokens_needed: match chat.reasoning {
+            Some(Reasoning::BudgetTokens(tokens)) => tokens,
+            Some(Reasoning::Effort(_)) | None => 0,
+        },
+        choices: 1,
+        metadata: chat.metadata.clone(),
+        images: chat.messages.iter().fold(Images::default(), |images, message| images.of(&message.content)),
+        has_tools: !chat.tools.is_empty() || chat.response_format.is_some(),
+        unpriced: Vec::new(),
+    }
+}
+
 /// Reads the native form. The text has been checked as JSON of bounded depth, or is checked on the way.
-pub fn read(text: &str) -> Result<ChatRequest, Refusal> {
+fn read(text: &str) -> Result<ChatRequest, Refusal> {
     let mut fields = Fields::read(text, &Path::Root)?.known(&FIELDS, &ELSEWHERE)?;
     let request = ChatRequest {
         model: model(&mut fields)?,

@@ -16,7 +16,7 @@ use crate::dialects::chat::{
 use crate::dialects::fields::{self, Fields, Path};
 use crate::dialects::json::{self, Kind};
 
-/// The text has been through [`super::read_client_body`].
+/// The text has been read as a [`super::Request`].
 pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
     let mut fields = Fields::read(text, &Path::Root)?;
     refuse_what_has_no_counterpart(&mut fields)?;

@@ -1,17 +1,20 @@
 //! The client's body on the OpenAI surface: one pass for its facts and for the places that are edited later.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use events::wire::Refusal;
 
+use super::canonical::canonical;
 use super::{known, priceable};
 use crate::dialects::CapField;
-use crate::dialects::chat::ImageUrl;
+use crate::dialects::chat::{ChatRequest, ImageUrl};
 use crate::dialects::chat::read::{self, BLOCKS_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
 use crate::dialects::fields::{self, Fields, Path, must_be_spelled};
 use crate::dialects::json::{self, Kind, Member};
 use crate::dialects::request::{Facts, Images};
+use crate::dialects::surfaces::SurfaceRequest;
 
 const CHOICES_MAX: u64 = 128;
 
@@ -52,8 +55,25 @@ pub enum Cap {
     },
 }
 
-/// Errors: as [`crate::dialects::ClientRequest::parse`].
-pub fn read_client_body(text: &str) -> Result<(Facts, ClientBody), Refusal> {
+impl SurfaceRequest for ClientBody {
+    /// It is edited, or translated only for the target that needs it.
+    const NEEDS_BODY: bool = true;
+
+    fn read(text: &str) -> Result<(Facts, Self), Refusal> {
+        read(text)
+    }
+
+    fn chat<'a>(&'a self, body: &[u8]) -> Result<Cow<'a, ChatRequest>, Refusal> {
+        let text = std::str::from_utf8(body).map_err(|_| Path::Root.refuse("is not valid UTF-8"))?;
+        canonical(text).map(Cow::Owned)
+    }
+
+    fn cap_field(&self) -> &'static str {
+        self.cap_field.as_str()
+    }
+}
+
+fn read(text: &str) -> Result<(Facts, ClientBody), Refusal> {
     let members = top_level(text)?;
     let find = |name: &str| members.iter().find(|member| member.name() == name);
     let required = |name: &str| find(name).ok_or_else(|| Path::Root.field(name).refuse("is required"));

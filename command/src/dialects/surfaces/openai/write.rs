@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use super::usage::UsageOut;
 use crate::dialects::chat::OutputBlock;
 use crate::dialects::delta::{Delta, DeltaKind};
+use crate::dialects::surfaces::{StreamHead, StreamWriter};
 use crate::dialects::{FinishReason, Receipt, json, work};
 
 /// The data of the event that ends a stream.
@@ -106,18 +107,18 @@ pub struct ChunkWriter {
     begun: bool,
 }
 
-impl ChunkWriter {
-    pub fn new(request_id: &str, frontend_model: &str, created_unix_s: i64, include_usage: bool) -> Self {
+impl StreamWriter for ChunkWriter {
+    fn new(head: &StreamHead<'_>) -> Self {
         Self {
-            id: answer_id(request_id),
-            model: frontend_model.to_owned(),
-            created: created_unix_s,
-            include_usage,
+            id: answer_id(head.request_id),
+            model: head.frontend_model.to_owned(),
+            created: head.created_unix_s,
+            include_usage: head.include_usage,
             begun: false,
         }
     }
 
-    pub fn write(&mut self, delta: &Delta<'_>, out: &mut BytesMut) {
+    fn write(&mut self, delta: &Delta<'_>, out: &mut BytesMut) {
         let mut finish = None;
         let chunk = match delta.kind {
             DeltaKind::Text(text) => ChunkDelta { content: Some(text), ..ChunkDelta::default() },
@@ -146,19 +147,26 @@ impl ChunkWriter {
         self.put(chunk, finish, out);
     }
 
-    fn put(&self, delta: ChunkDelta<'_>, finish_reason: Option<&'static str>, out: &mut BytesMut) {
-        let choices = [ChunkChoice { index: 0, delta, logprobs: None, finish_reason }];
-        let usage = if self.include_usage { Usage::Null } else { Usage::Absent };
-        put_chunk(&self.id, &self.model, self.created, &choices, usage, out);
-    }
-
     /// The usage chunk, if the client asked for it, and the marker.
-    pub fn close(&self, receipt: &Receipt<'_>, out: &mut BytesMut) {
+    fn close(&self, receipt: &Receipt<'_>, out: &mut BytesMut) {
         if self.include_usage {
             let usage = Usage::Report((&receipt.usage.tokens).into());
             put_chunk(&self.id, &self.model, self.created, &[], usage, out);
         }
         put_data(out, END);
+    }
+
+    #[cfg(test)]
+    fn held_bytes(&self) -> usize {
+        0
+    }
+}
+
+impl ChunkWriter {
+    fn put(&self, delta: ChunkDelta<'_>, finish_reason: Option<&'static str>, out: &mut BytesMut) {
+        let choices = [ChunkChoice { index: 0, delta, logprobs: None, finish_reason }];
+        let usage = if self.include_usage { Usage::Null } else { Usage::Absent };
+        put_chunk(&self.id, &self.model, self.created, &choices, usage, out);
     }
 }
 

@@ -40,7 +40,7 @@ async fn said(answer: SimulatedAnswer) -> Option<Vec<u8>> {
 #[test]
 fn whatever_it_is_asked_it_answers_what_can_be_read() {
     let corpora = [Surface::Native, Surface::OpenAi]
-        .map(|surface| (surface, Corpus::golden(&format!("{}/requests", surface.as_str()), "json")));
+        .map(|surface| (surface, Corpus::golden(&format!("{}/requests", surface.spec().name), "json")));
     let target = OutboundTarget {
         model: "echo",
         max_output_tokens: 500,

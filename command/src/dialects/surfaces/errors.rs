@@ -1,16 +1,12 @@
 //! How a refusal is said: in the native form, in OpenAI's and in Anthropic's.
 
-use std::borrow::Cow;
-
 use bytes::{Bytes, BytesMut};
-use events::wire::{ErrorCode, Refusal};
-use openapi::refusals;
-use openapi::schema::{self, Shape, object};
-use serde_json::{Value, json};
+use events::wire::Refusal;
+use http::HeaderName;
+use serde_json::Value;
 
-use super::surfaces::native::put_event;
-use super::surfaces::openai::put_data;
-use super::{Surface, json};
+use super::{Surface, anthropic, openai};
+use crate::dialects::json;
 
 /// In whose form an error is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,11 +16,20 @@ pub enum ErrorForm {
     Anthropic,
 }
 
-impl From<Surface> for ErrorForm {
-    fn from(surface: Surface) -> Self {
-        match surface {
-            Surface::Native => Self::Native,
-            Surface::OpenAi => Self::OpenAi,
+impl ErrorForm {
+    /// Where its clients look for the id of a request, besides `x-request-id`.
+    pub const fn request_id_header(self) -> Option<HeaderName> {
+        match self {
+            Self::Native | Self::OpenAi => None,
+            Self::Anthropic => Some(HeaderName::from_static("request-id")),
+        }
+    }
+
+    pub(super) fn body(self, refusal: &Refusal, request_id: &str) -> Value {
+        match self {
+            Self::Native => refusal.native_body(request_id),
+            Self::OpenAi => openai::error(refusal),
+            Self::Anthropic => anthropic::error(refusal, request_id),
         }
     }
 }
@@ -32,120 +37,31 @@ impl From<Surface> for ErrorForm {
 /// The body of an HTTP error.
 pub fn error_body(form: ErrorForm, refusal: &Refusal, request_id: &str) -> Bytes {
     let mut out = Vec::with_capacity(256);
-    json::push(&mut out, &envelope(form, refusal, request_id));
+    json::push(&mut out, &form.body(refusal, request_id));
     out.into()
 }
 
 /// An error where bytes of a stream have already been sent. The stream ends after it, without its terminal marker.
 pub fn stream_error(surface: Surface, refusal: &Refusal, request_id: &str) -> Bytes {
     let mut out = BytesMut::with_capacity(256);
-    match surface {
-        Surface::Native => put_event(&mut out, "error", &envelope(surface.into(), refusal, request_id)),
-        Surface::OpenAi => put_data(&mut out, &error_body(surface.into(), refusal, request_id)),
-    }
+    (surface.spec().put_error)(refusal, request_id, &mut out);
     out.freeze()
-}
-
-fn envelope(form: ErrorForm, refusal: &Refusal, request_id: &str) -> Value {
-    match form {
-        ErrorForm::Native => refusal.native_body(request_id),
-        ErrorForm::OpenAi => {
-            let (kind, code) = openai_words(refusal);
-            let param = match refusal.code {
-                ErrorCode::ModelNotFound => Some("model"),
-                ErrorCode::UpstreamRejected => detail(refusal, "upstream_param"),
-                _ => detail(refusal, "field").filter(|field| !field.is_empty()),
-            };
-            let error = json!({ "message": openai_message(refusal), "type": kind, "param": param, "code": code });
-            json!({ "error": with_details(error, refusal) })
-        }
-        ErrorForm::Anthropic => {
-            let error = json!({ "type": anthropic_type(refusal.code), "message": refusal.message });
-            json!({ "type": "error", "error": with_details(error, refusal), "request_id": request_id })
-        }
-    }
 }
 
 /// The same details as on the native surface. The vendors' forms have no place for them: where there are none, neither
 /// has ours.
-fn with_details(mut error: Value, refusal: &Refusal) -> Value {
+pub fn with_details(mut error: Value, refusal: &Refusal) -> Value {
     if let (false, Some(fields)) = (refusal.details.is_empty(), error.as_object_mut()) {
         fields.insert("details".to_owned(), Value::Object(refusal.details.clone()));
     }
     error
 }
 
-/// Anthropic's own words.
-const fn anthropic_type(code: ErrorCode) -> &'static str {
-    match code {
-        ErrorCode::Unauthenticated => "authentication_error",
-        ErrorCode::Forbidden | ErrorCode::ModelNotAllowed => "permission_error",
-        ErrorCode::NotFound | ErrorCode::ModelNotFound => "not_found_error",
-        ErrorCode::PayloadTooLarge => "request_too_large",
-        ErrorCode::BudgetExceeded | ErrorCode::RateLimited => "rate_limit_error",
-        _ => match code.status() {
-            503 => "overloaded_error",
-            504 => "timeout_error",
-            500.. => "api_error",
-            _ => "invalid_request_error",
-        },
-    }
-}
-
-/// The form of a refusal on the OpenAI surface, as it is published.
-pub fn openai_shape(code: ErrorCode) -> Shape {
-    let (kind, word) = openai_words(&Refusal::new(code, ""));
-    let kinds = if code == ErrorCode::RateLimited { vec!["requests", "tokens"] } else { vec![kind] };
-    let word = word.map_or_else(|| schema::nullable(schema::string()), |word| schema::one_of([word.as_str()]));
-    let error = object()
-        .required("message", schema::string())
-        .required("type", schema::one_of(kinds))
-        .required("param", schema::nullable(schema::string()))
-        .required("code", word)
-        .optional("details", refusals::details(code));
-    object().required("error", error.open()).open()
-}
-
-/// `type` and `code`. OpenAI's own words where it has some, else our code in lower case.
-fn openai_words(refusal: &Refusal) -> (&'static str, Option<String>) {
-    let own = || Some(refusal.code.as_str().to_ascii_lowercase());
-    let theirs = |code: &str| Some(code.to_owned());
-    match refusal.code {
-        ErrorCode::InvalidRequest => ("invalid_request_error", None),
-        // Clients know the provider's own: `context_length_exceeded`.
-        ErrorCode::UpstreamRejected => ("invalid_request_error", detail(refusal, "upstream_code").map(str::to_owned)),
-        ErrorCode::Unauthenticated => ("invalid_request_error", theirs("invalid_api_key")),
-        ErrorCode::ModelNotFound => ("invalid_request_error", theirs("model_not_found")),
-        ErrorCode::BudgetExceeded => ("insufficient_quota", theirs("insufficient_quota")),
-        ErrorCode::RateLimited => (limited_by(refusal), theirs("rate_limit_exceeded")),
-        ErrorCode::Forbidden | ErrorCode::ModelNotAllowed => ("permission_error", own()),
-        _ if refusal.code.status() >= 500 => ("server_error", own()),
-        _ => ("invalid_request_error", own()),
-    }
-}
-
-/// Some clients (LiteLLM) know a bad key by OpenAI's words for it alone, and take it for a bad request otherwise.
-fn openai_message(refusal: &Refusal) -> Cow<'_, str> {
-    match refusal.code {
-        ErrorCode::Unauthenticated => format!("Incorrect API key provided: {}", refusal.message).into(),
-        _ => Cow::Borrowed(&refusal.message),
-    }
-}
-
-fn detail<'r>(refusal: &'r Refusal, name: &str) -> Option<&'r str> {
-    refusal.details.get(name).and_then(Value::as_str)
-}
-
-/// OpenAI says in `type` what there were too many of.
-fn limited_by(refusal: &Refusal) -> &'static str {
-    match detail(refusal, "measure") {
-        Some(measure) if measure.starts_with("tokens") => "tokens",
-        _ => "requests",
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use events::wire::ErrorCode;
+    use serde_json::json;
+
     use super::*;
 
     fn error(form: ErrorForm, refusal: &Refusal) -> Value {

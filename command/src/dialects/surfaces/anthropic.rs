@@ -1,0 +1,42 @@
+//! Anthropic's API is no surface of ours. Its clients that ask for it are told so in the form that they read.
+
+use events::wire::{ErrorCode, Refusal};
+use serde_json::{Value, json};
+
+use super::errors::with_details;
+use super::unsupported::Vendor;
+use super::{Audience, ErrorForm};
+
+pub const VENDOR: Vendor = Vendor {
+    audience: Audience { error_form: ErrorForm::Anthropic, surface: None },
+    note: ", which serve Anthropic's models as well",
+    unsupported: &[
+        ("messages/batches", "Anthropic's Message Batches API"),
+        ("messages/count_tokens", "Anthropic's token counting"),
+        ("messages", "Anthropic's Messages API"),
+        ("complete", "Anthropic's Text Completions API"),
+    ],
+};
+
+/// The body of an error.
+pub fn error(refusal: &Refusal, request_id: &str) -> Value {
+    let error = json!({ "type": error_type(refusal.code), "message": refusal.message });
+    json!({ "type": "error", "error": with_details(error, refusal), "request_id": request_id })
+}
+
+/// Anthropic's own words.
+const fn error_type(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::Unauthenticated => "authentication_error",
+        ErrorCode::Forbidden | ErrorCode::ModelNotAllowed => "permission_error",
+        ErrorCode::NotFound | ErrorCode::ModelNotFound => "not_found_error",
+        ErrorCode::PayloadTooLarge => "request_too_large",
+        ErrorCode::BudgetExceeded | ErrorCode::RateLimited => "rate_limit_error",
+        _ => match code.status() {
+            503 => "overloaded_error",
+            504 => "timeout_error",
+            500.. => "api_error",
+            _ => "invalid_request_error",
+        },
+    }
+}
