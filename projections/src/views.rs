@@ -2,22 +2,34 @@
 //! same. Rows and the checkpoint that says how far they go are written in one transaction, by one thread. A view can be
 //! built anew while it answers.
 
-mod audit;
-mod budgets;
-mod catalogue;
 pub mod compare;
 pub mod exact;
 mod follow;
 pub mod glance;
-mod inferences;
-pub mod latency;
 pub mod offline;
 mod pool;
 mod projector;
 mod rebuild;
 mod store;
 mod swap;
-mod usage_by_hour;
+
+// A folder a view: what makes its rows, and its SQL.
+mod audit {
+    pub(super) mod projector;
+}
+mod budgets {
+    pub(super) mod projector;
+}
+mod catalogue {
+    pub(super) mod projector;
+}
+mod inferences {
+    pub(super) mod projector;
+}
+pub mod usage_by_hour {
+    pub mod latency;
+    pub(super) mod projector;
+}
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,7 +43,7 @@ use events::time::Clock;
 use rusqlite::Connection;
 use tokio::sync::{Notify, watch};
 
-pub use audit::Severity;
+pub use audit::projector::Severity;
 pub use pool::{AsOf, ViewsError};
 pub use projector::{ProjectionError, Projector};
 pub use rebuild::{Rebuild, RebuildState, Stopping};
@@ -75,11 +87,11 @@ impl View {
 
     fn projector(self) -> Box<dyn Projector> {
         match self {
-            Self::Budgets => Box::new(budgets::Budgets),
-            Self::UsageByHour => Box::new(usage_by_hour::UsageByHour),
-            Self::Inferences => Box::new(inferences::Inferences),
-            Self::Audit => Box::new(audit::Audit),
-            Self::Catalogue => Box::new(catalogue::Catalogue),
+            Self::Budgets => Box::new(budgets::projector::Budgets),
+            Self::UsageByHour => Box::new(usage_by_hour::projector::UsageByHour),
+            Self::Inferences => Box::new(inferences::projector::Inferences),
+            Self::Audit => Box::new(audit::projector::Audit),
+            Self::Catalogue => Box::new(catalogue::projector::Catalogue),
         }
     }
 }

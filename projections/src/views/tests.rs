@@ -13,7 +13,7 @@ use events::log::{LEDGER_FILE, Reader};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
-use super::audit::Audit;
+use super::audit::projector::Audit;
 use super::follow::make_ready;
 use super::glance::glance;
 use super::projector::{ProjectionError, Projector};

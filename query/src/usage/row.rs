@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use events::money::NanoUsdSum;
-use projections::views::latency::Histogram;
+use projections::views::usage_by_hour::latency::Histogram;
 
 use super::cursor::GroupKey;
 use super::question::{Dimension, Question, Totals};

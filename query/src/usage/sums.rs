@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use projections::views::ViewsError;
 use projections::views::exact::{self, Exact};
-use projections::views::latency::Histogram;
+use projections::views::usage_by_hour::latency::Histogram;
 use rusqlite::{CachedStatement, Connection, Row, ToSql};
 
 use super::cursor::GroupKey;

@@ -16,16 +16,16 @@ use events::usage::TokenClasses;
 use events::wire::ErrorCode;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::View;
-use super::exact::Exact;
 use super::latency::Histogram;
-use super::projector::{ProjectionError, Projector};
+use crate::views::View;
+use crate::views::exact::Exact;
+use crate::views::projector::{ProjectionError, Projector};
 
-const SCHEMA: &str = include_str!("../../../migrations/sqlite/views/0003_usage_by_hour.sql");
-const ADD: &str = include_str!("usage_by_hour/add.sql");
-const READ_LATENCIES: &str = include_str!("usage_by_hour/read_latencies.sql");
-const WRITE_LATENCIES: &str = include_str!("usage_by_hour/write_latencies.sql");
-const DROP_EMPTY: &str = include_str!("usage_by_hour/drop_empty.sql");
+const SCHEMA: &str = include_str!("../../../../migrations/sqlite/views/0003_usage_by_hour.sql");
+const ADD: &str = include_str!("add.sql");
+const READ_LATENCIES: &str = include_str!("read_latencies.sql");
+const WRITE_LATENCIES: &str = include_str!("write_latencies.sql");
+const DROP_EMPTY: &str = include_str!("drop_empty.sql");
 const SECONDS_AN_HOUR: i64 = 3600;
 
 pub struct UsageByHour;
@@ -114,7 +114,7 @@ fn dimensions<'a>(recorded: &Recorded, at: DateTime<Utc>, model: &'a str) -> Dim
 }
 
 /// The model that a refusal counts under.
-pub(super) fn refused_model(refused: &InferenceRefused) -> &str {
+pub fn refused_model(refused: &InferenceRefused) -> &str {
     if refused.code == ErrorCode::ModelNotFound { "" } else { &refused.model }
 }
 

@@ -13,16 +13,16 @@ use events::ids::{IdMap, RequestId};
 use events::money::NanoUsd;
 use rusqlite::{CachedStatement, Connection, params};
 
-use super::View;
-use super::exact::Exact;
-use super::projector::{ProjectionError, Projector, must_exist};
-use super::usage_by_hour::refused_model;
+use crate::views::View;
+use crate::views::exact::Exact;
+use crate::views::projector::{ProjectionError, Projector, must_exist};
+use crate::views::usage_by_hour::projector::refused_model;
 
-const SCHEMA: &str = include_str!("../../../migrations/sqlite/views/0004_inferences.sql");
-const INSERT: &str = include_str!("inferences/insert.sql");
-const UPDATE: &str = include_str!("inferences/update.sql");
-const INSERT_OTHER_USAGE: &str = include_str!("inferences/insert_other_usage.sql");
-const INSERT_INCIDENT: &str = include_str!("inferences/insert_incident.sql");
+const SCHEMA: &str = include_str!("../../../../migrations/sqlite/views/0004_inferences.sql");
+const INSERT: &str = include_str!("insert.sql");
+const UPDATE: &str = include_str!("update.sql");
+const INSERT_OTHER_USAGE: &str = include_str!("insert_other_usage.sql");
+const INSERT_INCIDENT: &str = include_str!("insert_incident.sql");
 
 pub struct Inferences;
 

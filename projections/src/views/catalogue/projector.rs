@@ -9,15 +9,15 @@ use events::ids::{PartnerId, TenantId, UserId};
 use events::on_change;
 use rusqlite::{Connection, params};
 
-use super::View;
-use super::projector::{ProjectionError, Projector, must_exist};
 use crate::resource::Shown;
+use crate::views::View;
+use crate::views::projector::{ProjectionError, Projector, must_exist};
 
-const SCHEMA: &str = include_str!("../../../migrations/sqlite/views/0006_catalogue.sql");
-const CREATE: &str = include_str!("catalogue/create.sql");
-const CHANGE: &str = include_str!("catalogue/change.sql");
-const END: &str = include_str!("catalogue/end.sql");
-const TOUCH: &str = include_str!("catalogue/touch.sql");
+const SCHEMA: &str = include_str!("../../../../migrations/sqlite/views/0006_catalogue.sql");
+const CREATE: &str = include_str!("create.sql");
+const CHANGE: &str = include_str!("change.sql");
+const END: &str = include_str!("end.sql");
+const TOUCH: &str = include_str!("touch.sql");
 
 pub struct Catalogue;
 

@@ -10,16 +10,16 @@ use events::ids::{BudgetId, IdMap};
 use events::money::NanoUsd;
 use rusqlite::{Connection, params};
 
-use super::View;
-use super::exact::Exact;
-use super::projector::{ProjectionError, Projector, must_exist};
 use crate::resource::Shown;
+use crate::views::View;
+use crate::views::exact::Exact;
+use crate::views::projector::{ProjectionError, Projector, must_exist};
 
-const SCHEMA: &str = include_str!("../../../migrations/sqlite/views/0002_budgets.sql");
-const OPEN: &str = include_str!("budgets/open.sql");
-const CHANGE: &str = include_str!("budgets/change.sql");
-const CLOSE: &str = include_str!("budgets/close.sql");
-const MOVE_WINDOW: &str = include_str!("budgets/move_window.sql");
+const SCHEMA: &str = include_str!("../../../../migrations/sqlite/views/0002_budgets.sql");
+const OPEN: &str = include_str!("open.sql");
+const CHANGE: &str = include_str!("change.sql");
+const CLOSE: &str = include_str!("close.sql");
+const MOVE_WINDOW: &str = include_str!("move_window.sql");
 
 pub struct Budgets;
 

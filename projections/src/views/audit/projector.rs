@@ -10,11 +10,11 @@ use events::event::{Access, Change, Event, Inference, Recorded, Resource};
 use events::time::rfc3339;
 use rusqlite::{Connection, params};
 
-use super::View;
-use super::projector::{ProjectionError, Projector};
+use crate::views::View;
+use crate::views::projector::{ProjectionError, Projector};
 
-const SCHEMA: &str = include_str!("../../../migrations/sqlite/views/0005_audit.sql");
-const INSERT: &str = include_str!("audit/insert.sql");
+const SCHEMA: &str = include_str!("../../../../migrations/sqlite/views/0005_audit.sql");
+const INSERT: &str = include_str!("insert.sql");
 
 pub struct Audit;
 
