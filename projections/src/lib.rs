@@ -8,3 +8,4 @@ pub mod reach;
 pub mod resource;
 pub mod tables;
 pub mod views;
+pub mod visible;

@@ -7,18 +7,22 @@ pub mod exact;
 mod follow;
 pub mod glance;
 pub mod offline;
+mod page;
 mod pool;
 mod projector;
+mod question;
 mod rebuild;
 mod store;
 mod swap;
 
-// A folder a view: what makes its rows, and its SQL.
+// A folder a view: what makes its rows, what it can be asked, and the SQL of both.
 mod audit {
     pub(super) mod projector;
 }
-mod budgets {
+pub mod budgets {
     pub(super) mod projector;
+    mod questions;
+    pub use questions::{Each, List, One, Standing};
 }
 mod catalogue {
     pub(super) mod projector;
@@ -44,8 +48,10 @@ use rusqlite::Connection;
 use tokio::sync::{Notify, watch};
 
 pub use audit::projector::Severity;
+pub use page::PageBounds;
 pub use pool::{AsOf, ViewsError};
 pub use projector::{ProjectionError, Projector};
+pub use question::Question;
 pub use rebuild::{Rebuild, RebuildState, Stopping};
 pub use store::{Checkpoint, StoreError, VIEWS_FILE};
 
@@ -194,6 +200,13 @@ impl ViewsHandle {
         }
     }
 
+    /// Answers a question, as of the position that comes with the answer. Where it reads several views, what one of them
+    /// counts has been counted by the others.
+    /// Errors: one of them is behind another, as a view that has stopped is.
+    pub async fn ask<Q: Question>(&self, permit: &QueryPermit, question: Q) -> Result<AsOf<Q::Answer>, ViewsError> {
+        self.read_together(permit, question.views(), move |db| question.answer(db)).await
+    }
+
     /// Reads a view off the async threads, in one transaction: the rows are as of the position that comes with them.
     pub async fn read<T: Send + 'static>(
         &self,
@@ -206,13 +219,13 @@ impl ViewsHandle {
 
     /// The same of several views, so that what one of them counts has been counted by the others.
     /// Errors: one of them is behind another, as a view that has stopped is.
-    pub async fn read_together<T: Send + 'static, const N: usize>(
+    pub async fn read_together<T: Send + 'static>(
         &self,
         permit: &QueryPermit,
-        views: [View; N],
+        views: impl AsRef<[View]> + Send + 'static,
         work: impl FnOnce(&Connection) -> Result<T, ViewsError> + Send + 'static,
     ) -> Result<AsOf<T>, ViewsError> {
-        if let Some(view) = views.iter().find(|view| self.shared.unreadable.has(**view)) {
+        if let Some(view) = views.as_ref().iter().find(|view| self.shared.unreadable.has(**view)) {
             return Err(ViewsError::Rebuilding(*view));
         }
         self.shared.pool.read(permit, views, work).await

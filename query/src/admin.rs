@@ -22,6 +22,7 @@ use openapi::schema;
 use openapi::{Answer, Api, Operation};
 use projections::resource::{Person, with_person};
 use projections::views::View;
+use projections::visible::Visible;
 use serde_json::Value;
 
 use crate::QueryState;
@@ -31,7 +32,6 @@ use crate::error::QueryError;
 use crate::names::name_scopes;
 use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Page, Placed};
 use crate::parameters::Parameters;
-use crate::visible::Visible;
 use resources::Filter;
 
 /// Path segment, kind and what one is called.

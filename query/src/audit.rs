@@ -17,6 +17,7 @@ use http::StatusCode;
 use openapi::schema::{self, object};
 use openapi::{Answer, Api, Operation};
 use projections::views::{Severity, View};
+use projections::visible::Visible;
 
 use crate::QueryState;
 use crate::asker::{Asker, QueryString};
@@ -27,7 +28,6 @@ use crate::names::{self, Names};
 use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Place};
 use crate::parameters::Parameters;
 use crate::record::Record;
-use crate::visible::Visible;
 use entries::{Entry, Origins};
 
 pub fn routes() -> Api<QueryState> {

@@ -3,17 +3,15 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use chrono::{DateTime, Utc};
 use events::event::admin::Permission;
 use events::ids::BudgetId;
-use events::money::{NanoUsd, NanoUsdSum};
-use events::time::{Period, from_micros, rfc3339};
+use events::time::rfc3339;
 use http::StatusCode;
 use openapi::schema::{self, object};
 use openapi::{Answer, Api, Operation, Shape, refusals};
-use projections::views::exact::Exact;
-use projections::views::{View, ViewsError};
-use rusqlite::{Connection, OptionalExtension, Row, named_params};
+use projections::views::budgets::{List, One, Standing};
+use projections::views::{Question, View};
+use projections::visible::Visible;
 use serde_json::Value;
 
 use crate::QueryState;
@@ -24,11 +22,6 @@ use crate::found::found;
 use crate::names::name_scopes;
 use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Page, Placed};
 use crate::parameters::Parameters;
-use crate::visible::Visible;
-
-const LIST: &str = include_str!("budgets/list.sql");
-const ONE: &str = include_str!("budgets/one.sql");
-const WINDOW: &str = include_str!("budgets/window.sql");
 
 pub fn routes() -> Api<QueryState> {
     Api::new().get("/v1/budgets", list, described_list).get("/v1/budgets/{id}", one, described_one)
@@ -79,10 +72,11 @@ async fn list(State(state): State<QueryState>, mut asker: Asker, query: QueryStr
     parameters.finish()?;
     state.views.wait_for(View::Budgets, min_position).await?;
     let permit = state.admit(&mut asker).await?;
-    let (now, visible) = (state.clock.now(), Visible::to(&asker));
-    let read = move |db: &Connection| standings(db, visible, now, cut, include_ended);
-    let found = state.views.read(&permit, View::Budgets, read).await?;
-    let mut budgets = found.value;
+    let visible = Visible::to(&asker);
+    let list = List { visible, page: cut.bounds(), include_ended, at: state.clock.now() };
+    let found = state.views.ask(&permit, list).await?;
+    let placed = |standing: Standing| Placed { position: standing.position, item: item(standing) };
+    let mut budgets: Vec<Placed> = found.value.into_iter().map(placed).collect();
     name_scopes(&state, &permit, &asker, budgets.iter_mut().map(|budget| &mut budget.item).collect()).await?;
     Ok(Page::cut(found.position, budgets, cut))
 }
@@ -98,90 +92,28 @@ async fn one(
     let mut parameters = Parameters::parse(&query)?;
     let min_position = parameters.min_position(&state.log)?;
     parameters.finish()?;
-    let id: BudgetId = id.parse().map_err(|_| QueryError::NotFound("budget"))?;
+    let budget: BudgetId = id.parse().map_err(|_| QueryError::NotFound("budget"))?;
     state.views.wait_for(View::Budgets, min_position).await?;
-    let now = state.clock.now();
-    let found = found(&state, &mut asker, View::Budgets, move |db, visible| standing(db, visible, now, id)).await?;
-    let mut budget = found.ok_or(QueryError::NotFound("budget"))?.item;
+    let at = state.clock.now();
+    let one = move |db: &_, visible| One { visible, budget, at }.answer(db);
+    let found = found(&state, &mut asker, View::Budgets, one).await?;
+    let mut budget = item(found.ok_or(QueryError::NotFound("budget"))?);
     let permit = state.admit(&mut asker).await?;
     name_scopes(&state, &permit, &asker, vec![&mut budget]).await?;
     Ok(Json(budget))
 }
 
-fn standings(
-    db: &Connection,
-    visible: Visible,
-    now: DateTime<Utc>,
-    cut: Cut,
-    include_ended: bool,
-) -> Result<Vec<Placed>, ViewsError> {
-    let mut statement = db.prepare_cached(LIST)?;
-    let parameters = named_params! {
-        ":before": cut.before, ":include_ended": include_ended, ":rows": cut.rows(),
-        ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(),
-    };
-    let budgets: Vec<BudgetRow> = statement.query_map(parameters, BudgetRow::read)?.collect::<Result<_, _>>()?;
-    budgets.iter().map(|budget| budget.standing(db, now)).collect()
-}
-
-/// What these have left, in their order; what is not in the view is left out.
-pub fn standings_of(db: &Connection, ids: Vec<BudgetId>, now: DateTime<Utc>) -> Result<Vec<Value>, ViewsError> {
-    let each = ids.into_iter().map(|id| Ok(standing(db, Visible::Platform, now, id)?.map(|placed| placed.item)));
-    each.filter_map(Result::transpose).collect()
-}
-
-fn standing(db: &Connection, visible: Visible, now: DateTime<Utc>, id: BudgetId) -> Result<Option<Placed>, ViewsError> {
-    let parameters = named_params! {
-        ":budget": id.to_string(), ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(),
-    };
-    let budget = db.prepare_cached(ONE)?.query_row(parameters, BudgetRow::read).optional()?;
-    budget.map(|budget| budget.standing(db, now)).transpose()
-}
-
-struct BudgetRow {
-    id: String,
-    body: String,
-    limit: NanoUsd,
-    period: String,
-    opened_position: u64,
-    closed_at: Option<i64>,
-}
-
-impl BudgetRow {
-    fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
-        Ok(Self {
-            id: row.get(0)?,
-            body: row.get(1)?,
-            limit: NanoUsd::new(row.get(2)?),
-            period: row.get(3)?,
-            opened_position: row.get(4)?,
-            closed_at: row.get(5)?,
-        })
+/// A budget with what it has left, as it goes out.
+pub fn item(standing: Standing) -> Value {
+    let mut item = standing.body;
+    if let Some(fields) = item.as_object_mut() {
+        let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
+        put("settled_usd", standing.settled.to_string().into());
+        put("held_usd", standing.held.to_string().into());
+        put("remaining_usd", standing.remaining.to_string().into());
+        put("period_start", standing.window.start.map(rfc3339).into());
+        put("resets_at", standing.window.end.map(rfc3339).into());
+        put("ended_at", standing.ended_at.map(rfc3339).into());
     }
-
-    /// The budget with what it has left in the window that `now` lies in. A window that nothing was held in has no row.
-    fn standing(&self, db: &Connection, now: DateTime<Utc>) -> Result<Placed, ViewsError> {
-        let period: Period = serde_json::from_value(Value::from(self.period.as_str()))?;
-        let window = period.window(now);
-        let start = window.start.map_or(0, |start| start.timestamp_micros());
-        let sums =
-            db.prepare_cached(WINDOW)?.query_row((&self.id, start), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        let (Exact(settled), Exact(held)) = sums.unwrap_or_default();
-        let mut item: Value = serde_json::from_str(&self.body)?;
-        if let Some(fields) = item.as_object_mut() {
-            let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
-            put("settled_usd", NanoUsdSum::new(settled).to_string().into());
-            put("held_usd", NanoUsdSum::new(held).to_string().into());
-            put("remaining_usd", remaining(self.limit, settled, held).to_string().into());
-            put("period_start", window.start.map(rfc3339).into());
-            put("resets_at", window.end.map(rfc3339).into());
-            put("ended_at", self.closed_at.map(|at| rfc3339(from_micros(at))).into());
-        }
-        Ok(Placed { position: self.opened_position, item })
-    }
-}
-
-/// What a hold could still take; never below zero, also where a lowered limit or an overrun went past it.
-fn remaining(limit: NanoUsd, settled: i128, held: i128) -> NanoUsdSum {
-    NanoUsdSum::new(i128::from(limit.nanos()).saturating_sub(settled).saturating_sub(held).max(0))
+    item
 }

@@ -17,6 +17,7 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use openapi::schema;
 use openapi::{Answer, Api, Operation};
+use projections::visible::Visible;
 
 use crate::QueryState;
 use crate::asker::{Asker, QueryString};
@@ -24,7 +25,6 @@ use crate::described;
 use crate::error::QueryError;
 use crate::page::{AS_OF_POSITION_SAID, NEXT_CURSOR_SAID, Place};
 use crate::parameters::Parameters;
-use crate::visible::Visible;
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;

@@ -1,12 +1,12 @@
 //! One thing of a view, looked for by its id.
 
 use projections::views::{AsOf, View, ViewsError};
+use projections::visible::Visible;
 use rusqlite::Connection;
 
 use crate::QueryState;
 use crate::asker::Asker;
 use crate::error::QueryError;
-use crate::visible::Visible;
 
 /// What `look` finds of what the caller may see. That there is none is only said by a view that has taken in everything which was recorded when it
 /// was asked: whoever has just made a thing finds it without naming its position.

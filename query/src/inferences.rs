@@ -16,6 +16,7 @@ use http::StatusCode;
 use openapi::schema;
 use openapi::{Answer, Api, Operation};
 use projections::views::View;
+use projections::visible::Visible;
 use serde_json::Value;
 
 use crate::QueryState;
@@ -28,7 +29,6 @@ use crate::names::{self, Names};
 use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Place};
 use crate::parameters::Parameters;
 use crate::record::Record;
-use crate::visible::Visible;
 use life::{Facts, Life};
 
 const STATUSES: [&str; 5] = ["admitted", "refused", "completed", "failed", "aborted"];

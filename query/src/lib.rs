@@ -1,5 +1,5 @@
 //! Answers: every GET of the gateway but health, metrics and the models that a key may use. Reads views and the log,
-//! never writes. What a caller may see is part of every query's signature, as [`visible::Visible`].
+//! never writes. What a caller may see is part of every query's signature, as [`::projections::visible::Visible`].
 
 mod admin;
 mod asker;
@@ -22,7 +22,6 @@ mod record;
 mod since;
 mod unread;
 mod usage;
-mod visible;
 
 use std::sync::Arc;
 

@@ -12,6 +12,7 @@ use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Api, Operation};
 use projections::caller::Caller;
 use projections::tables::Tables;
+use projections::views::budgets::Each;
 use projections::views::{AsOf, View};
 use serde::Serialize;
 use serde_json::Value;
@@ -132,12 +133,12 @@ async fn me(State(state): State<QueryState>, mut asker: Asker, query: QueryStrin
     let permit = state.admit(&mut asker).await?;
     let (tables, now) = (state.tables.load(), state.clock.now());
     let binding = tables.budgets_for(&asker.chain).into_iter().map(|budget| budget.value.budget_id).collect();
-    let mut budgets =
-        state.views.read(&permit, View::Budgets, move |db| budgets::standings_of(db, binding, now)).await?;
-    name_scopes(&state, &permit, &asker, budgets.value.iter_mut().collect()).await?;
+    let AsOf { position, value } = state.views.ask(&permit, Each { budgets: binding, at: now }).await?;
+    let mut budgets: Vec<Value> = value.into_iter().map(budgets::item).collect();
+    name_scopes(&state, &permit, &asker, budgets.iter_mut().collect()).await?;
     let limits = (state.limits_left)(&asker.chain);
     let models = usable_models(&asker, &tables, now);
-    Ok(Json(said_of(&asker, &tables, models, limits, budgets)))
+    Ok(Json(said_of(&asker, &tables, models, limits, AsOf { position, value: budgets })))
 }
 
 /// As `/v1/models` lists them: those that somebody serves at a price.

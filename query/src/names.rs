@@ -11,13 +11,13 @@ use events::event::StreamKind;
 use events::event::admin::Permission;
 use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
 use projections::views::{View, ViewsError};
+use projections::visible::Visible;
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::Value;
 
 use crate::QueryState;
 use crate::asker::Asker;
 use crate::error::QueryError;
-use crate::visible::Visible;
 
 pub use reference::{resolve_actor_and_resource, resolve_owners};
 

@@ -6,6 +6,7 @@ use events::wire::Refusal;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use openapi::headers::Said;
 use openapi::schema;
+use projections::views::PageBounds;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -41,9 +42,12 @@ impl Cut {
         Ok(Self { list, before, limit: parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)? })
     }
 
-    /// For `LIMIT`: one more than the page, which says whether there is another.
+    pub fn bounds(self) -> PageBounds {
+        PageBounds { before: self.before, limit: self.limit }
+    }
+
     pub fn rows(self) -> i64 {
-        i64::try_from(self.limit).map_or(i64::MAX, |limit| limit + 1)
+        self.bounds().rows()
     }
 
     /// The cursor of what stands below `position`.

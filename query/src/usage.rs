@@ -21,6 +21,7 @@ use events::event::admin::Permission;
 use http::{HeaderName, HeaderValue};
 use openapi::Api;
 use projections::views::{AsOf, View, ViewsError};
+use projections::visible::Visible;
 use rusqlite::Connection;
 use serde::Serialize;
 
@@ -32,7 +33,6 @@ use crate::names::{self, Names};
 use crate::page::Place;
 use crate::parameters::Parameters;
 use crate::record::Record;
-use crate::visible::Visible;
 use cursor::GroupKey;
 use question::Question;
 use row::{Groups, Line, Sums};

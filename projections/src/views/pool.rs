@@ -59,16 +59,16 @@ impl Pool {
     /// Runs `work` in one read transaction, so that rows and position belong together. Interrupted at the permit's
     /// deadline, and soon after nobody waits for it any more.
     /// Errors: the views are not at one position.
-    pub async fn read<T: Send + 'static, const N: usize>(
+    pub async fn read<T: Send + 'static>(
         &self,
         permit: &QueryPermit,
-        views: [View; N],
+        views: impl AsRef<[View]> + Send + 'static,
         work: impl FnOnce(&Connection) -> Result<T, ViewsError> + Send + 'static,
     ) -> Result<AsOf<T>, ViewsError> {
         let (path, shared) = (self.path.clone(), Arc::clone(&self.shared));
         let interrupt = Interrupt::new(Some(permit.deadline().into_std()));
         let _ended_when_dropped = interrupt.when_dropped();
-        let read = permit.run(move || shared.read(&path, &views, &interrupt, work));
+        let read = permit.run(move || shared.read(&path, views.as_ref(), &interrupt, work));
         // Where the disk hangs, nothing looks at the clock in there.
         match tokio::time::timeout_at(permit.deadline(), read).await {
             Ok(read) => read.map_err(|_| ViewsError::Lost)?,

@@ -6,12 +6,12 @@ use events::time::from_micros;
 use events::wire::Refusal;
 use projections::resource::{Lifetime, with_lifetime};
 use projections::views::ViewsError;
+use projections::visible::Visible;
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use serde_json::Value;
 
 use crate::page::{Cut, Placed};
 use crate::parameters::Parameters;
-use crate::visible::Visible;
 
 const LIST: &str = concat!(include_str!("select.sql"), include_str!("list.sql"));
 const ONE: &str = concat!(include_str!("select.sql"), include_str!("one.sql"));

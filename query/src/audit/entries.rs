@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use events::ids::RequestId;
 use events::log::ClientAddress;
 use projections::views::ViewsError;
+use projections::visible::Visible;
 use rusqlite::{Connection, Row, named_params};
 use serde_json::Value;
 
@@ -14,7 +15,6 @@ use crate::names::Names;
 use crate::page::Looked;
 use crate::record::{Cell, Record};
 use crate::since::Instants;
-use crate::visible::Visible;
 
 /// Entries that one page looks at.
 const LOOKED_AT_MAX: i64 = 50_000;

@@ -16,7 +16,7 @@ use super::search::{self, Columns, Reading};
 use super::{Filter, STATUSES};
 use crate::described::{nullable_id, nullable_time};
 use crate::page::Looked;
-use crate::visible::Visible;
+use projections::visible::Visible;
 
 const BY_REQUEST: &str = concat!(include_str!("select.sql"), include_str!("by_request.sql"));
 const INCIDENTS: &str = include_str!("incidents.sql");

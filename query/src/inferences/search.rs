@@ -7,7 +7,7 @@ use super::Filter;
 use crate::edge::edge;
 use crate::page::Looked;
 use crate::since::Instants;
-use crate::visible::{Narrowest, Visible};
+use projections::visible::{Narrowest, Visible};
 
 /// Rows that one page looks at: a tenth of a second where all of them are read from the disk's cache.
 pub const LOOKED_AT_MAX: i64 = 100_000;

@@ -15,7 +15,7 @@ use crate::QueryState;
 use crate::asker::Asker;
 use crate::error::QueryError;
 use crate::parameters::Parameters;
-use crate::visible::Visible;
+use projections::visible::Visible;
 
 const CALLED: &str = include_str!("called.sql");
 const USERS: &str = include_str!("users.sql");

@@ -2,7 +2,7 @@
 //! of an hour the requests in them are read as well, by the index that has the fewest others.
 
 use super::question::Question;
-use crate::visible::{Narrowest, Visible};
+use projections::visible::{Narrowest, Visible};
 
 /// The statements of one way to read.
 #[derive(Clone, Copy)]

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use projections::views::ViewsError;
 use projections::views::exact::{self, Exact};
 use projections::views::usage_by_hour::latency::Histogram;
+use projections::visible::Visible;
 use rusqlite::{CachedStatement, Connection, Row, ToSql};
 
 use super::cursor::GroupKey;
@@ -13,7 +14,6 @@ use super::range::{Parts, Span};
 use super::row::{COUNTS, Groups, Sums};
 use super::statements::Statements;
 use crate::inferences::search::INSTANTS;
-use crate::visible::Visible;
 
 /// The column behind those of the dimensions.
 const SUMMED: usize = Dimension::ALL.len();

@@ -21,7 +21,7 @@ use crate::error::QueryError;
 use crate::inferences::Filter;
 use crate::inferences::search::{self, Columns, LOOKED_AT_MAX, Reading};
 use crate::page::{Cut, Looked};
-use crate::visible::Visible;
+use projections::visible::Visible;
 
 /// Requests that are counted one by one, with those refused, which stand beside them: two seconds where their events are in memory.
 pub const REQUESTS_MAX: usize = 50_000;

@@ -1,8 +1,9 @@
-//! What a caller may see. Every query takes it, so that none can forget it.
+//! What a caller may see. Every question to a view takes it, so that none can forget it.
 
 use events::event::admin::Reach;
 use events::ids::{PartnerId, TenantId};
-use projections::caller::Caller;
+
+use crate::caller::Caller;
 
 /// A bound on rows: all of the platform's, one partner's or one tenant's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
