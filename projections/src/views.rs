@@ -24,11 +24,17 @@ pub mod budgets {
     mod questions;
     pub use questions::{Each, List, One, Standing};
 }
-mod catalogue {
+pub mod catalogue {
+    mod names;
     pub(super) mod projector;
+    mod questions;
+    pub use names::{ID_PREFIXES, IdsOf, MATCHES_MAX, Matches, NameScope, Named, NamesOf, USERS_MAX, kind_of};
+    pub use questions::{Filter, List, One, Resource};
 }
-mod inferences {
+pub mod inferences {
     pub(super) mod projector;
+    mod questions;
+    pub use questions::LastUses;
 }
 pub mod usage_by_hour {
     pub mod latency;

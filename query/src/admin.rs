@@ -22,6 +22,7 @@ use openapi::schema;
 use openapi::{Answer, Api, Operation};
 use projections::resource::{Person, with_person};
 use projections::views::View;
+use projections::views::catalogue::{List, One, Resource};
 use projections::visible::Visible;
 use serde_json::Value;
 
@@ -32,7 +33,6 @@ use crate::error::QueryError;
 use crate::names::name_scopes;
 use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Page, Placed};
 use crate::parameters::Parameters;
-use resources::Filter;
 
 /// Path segment, kind and what one is called.
 const PATHS: [(&str, StreamKind, &str); 9] = [
@@ -105,15 +105,15 @@ async fn list(
     asker.require(Permission::AdminAccess)?;
     let mut parameters = Parameters::parse(&query)?;
     let min_position = parameters.min_position(&state.log)?;
-    let filter = Filter::take(&mut parameters, kind)?;
+    let filter = resources::filter(&mut parameters, kind)?;
     let cut = Cut::take(&mut parameters, segment)?;
     parameters.finish()?;
     wait(&state, min_position).await?;
     let permit = state.admit(&mut asker).await?;
     let visible = Visible::within_reach(&asker);
-    let found =
-        state.views.read(&permit, View::Catalogue, move |db| resources::list(db, visible, kind, &filter, cut)).await?;
-    let mut resources = found.value;
+    let found = state.views.ask(&permit, List { visible, kind, filter, page: cut.bounds() }).await?;
+    let placed = |resource: Resource| Placed { position: resource.position, item: resources::item(resource, kind) };
+    let mut resources: Vec<Placed> = found.value.into_iter().map(placed).collect();
     if kind == StreamKind::User {
         let people = people((&state.log, &permit), resources.iter().map(|resource| &resource.item)).await?;
         resources =
@@ -139,8 +139,8 @@ async fn one(
     wait(&state, min_position).await?;
     let permit = state.admit(&mut asker).await?;
     let visible = Visible::within_reach(&asker);
-    let found = state.views.read(&permit, View::Catalogue, move |db| resources::one(db, visible, kind, &id)).await?;
-    let mut resource = found.value.ok_or(QueryError::NotFound(what))?;
+    let found = state.views.ask(&permit, One { visible, kind, id }).await?;
+    let mut resource = resources::item(found.value.ok_or(QueryError::NotFound(what))?, kind);
     complete(&state, &permit, &asker, kind, vec![&mut resource]).await?;
     if kind != StreamKind::User {
         return Ok(Json(resource));

@@ -7,12 +7,9 @@ mod reference;
 use std::collections::{BTreeSet, HashMap};
 
 use events::concurrency::QueryPermit;
-use events::event::StreamKind;
 use events::event::admin::Permission;
-use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
-use projections::views::{View, ViewsError};
+use projections::views::catalogue::{NameScope, Named, NamesOf};
 use projections::visible::Visible;
-use rusqlite::{Connection, OptionalExtension};
 use serde_json::Value;
 
 use crate::QueryState;
@@ -21,49 +18,13 @@ use crate::error::QueryError;
 
 pub use reference::{resolve_actor_and_resource, resolve_owners};
 
-const NAMED: &str = include_str!("names/named.sql");
-
-/// How the ids of each kind begin.
-const PREFIXES: [(&str, StreamKind); 9] = [
-    (PartnerId::PREFIX, StreamKind::Partner),
-    (TenantId::PREFIX, StreamKind::Tenant),
-    (UserId::PREFIX, StreamKind::User),
-    (KeyId::PREFIX, StreamKind::Key),
-    (ProviderId::PREFIX, StreamKind::Provider),
-    (ModelId::PREFIX, StreamKind::Model),
-    (PriceId::PREFIX, StreamKind::Price),
-    (BudgetId::PREFIX, StreamKind::Budget),
-    (LimitId::PREFIX, StreamKind::RateLimit),
-];
-
-/// What a caller may be told the names of.
-#[derive(Clone, Copy, Debug)]
-struct Sight {
-    visible: Visible,
-    /// A tenant's key knows its partner, as `/v1/me` says it.
-    own_partner: Option<PartnerId>,
-    people: bool,
-}
-
-impl Sight {
-    fn of(state: &QueryState, asker: &Asker, visible: Visible) -> Self {
-        let own_partner = match visible {
-            Visible::Tenant(id) => state.tables.load().tenant(id).map(|entry| entry.value.partner_id),
-            Visible::Platform | Visible::Partner(_) => None,
-        };
-        Self { visible, own_partner, people: asker.may(Permission::AdminAccess) }
-    }
-
-    fn sees(self, id: &str, partner: Option<&str>, tenant: Option<&str>) -> bool {
-        let is = |id: Option<&str>, own: String| id == Some(own.as_str());
-        match self.visible {
-            Visible::Platform => true,
-            Visible::Partner(own) => is(partner, own.to_string()),
-            Visible::Tenant(own) => {
-                is(tenant, own.to_string()) || self.own_partner.is_some_and(|own| is(Some(id), own.to_string()))
-            }
-        }
-    }
+/// Of what the caller may be told the names.
+fn name_scope(state: &QueryState, visible: Visible) -> NameScope {
+    let own_partner = match visible {
+        Visible::Tenant(id) => state.tables.load().tenant(id).map(|entry| entry.value.partner_id),
+        Visible::Platform | Visible::Partner(_) => None,
+    };
+    NameScope { visible, own_partner }
 }
 
 /// Names by id.
@@ -81,11 +42,10 @@ impl Names {
         if ids.is_empty() {
             return Ok(Self::default());
         }
-        let sight = Sight::of(state, asker, Visible::within_reach(asker));
-        let found = state.views.read(permit, View::Catalogue, move |db| found(db, sight, ids)).await?.value;
-        let Found { mut names, people } = found;
-        if sight.people && !people.is_empty() {
-            let people = state.log.read(permit, move |reader| reader.personal_data(&people)).await?;
+        let scope = name_scope(state, Visible::within_reach(asker));
+        let Named { mut names, users } = state.views.ask(permit, NamesOf { scope, ids }).await?.value;
+        if asker.may(Permission::AdminAccess) && !users.is_empty() {
+            let people = state.log.read(permit, move |reader| reader.personal_data(&users)).await?;
             names.extend(people.into_values().map(|person| (person.subject.to_string(), person.name)));
         }
         Ok(Self(names))
@@ -112,39 +72,4 @@ pub async fn name_scopes(
         one["scope_name"] = names.get(&owner(one)).into();
     }
     Ok(())
-}
-
-/// What the catalogue says.
-struct Found {
-    names: HashMap<String, String>,
-    /// Users that the caller sees, whose names stand elsewhere.
-    people: Vec<UserId>,
-}
-
-fn found(db: &Connection, sight: Sight, ids: BTreeSet<String>) -> Result<Found, ViewsError> {
-    let mut statement = db.prepare_cached(NAMED)?;
-    let mut found = Found { names: HashMap::new(), people: Vec::new() };
-    for id in ids {
-        let Some(kind) = kind_of(&id) else { continue };
-        type Row = (Option<String>, Option<String>, Option<String>);
-        let row: Option<Row> =
-            statement.query_row((kind.as_str(), &id), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
-        let Some((name, partner, tenant)) = row else { continue };
-        if !sight.sees(&id, partner.as_deref(), tenant.as_deref()) {
-            continue;
-        }
-        match (kind, name) {
-            (StreamKind::User, _) => found.people.extend(id.parse::<UserId>()),
-            (_, Some(name)) => drop(found.names.insert(id, name)),
-            (_, None) => {}
-        }
-    }
-    Ok(found)
-}
-
-/// Of what has the length of an id and begins like one.
-fn kind_of(text: &str) -> Option<StreamKind> {
-    const DIGITS: usize = 32;
-    let is_of = |prefix: &str| text.strip_prefix(prefix).is_some_and(|digits| digits.len() == DIGITS);
-    PREFIXES.into_iter().find(|(prefix, _)| is_of(prefix)).map(|(_, kind)| kind)
 }

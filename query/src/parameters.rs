@@ -66,11 +66,10 @@ impl Parameters {
         names.into_iter().filter_map(&mut pair).collect()
     }
 
-    /// An id of the right kind, as its text.
-    pub fn id<I: FromStr<Err: Display> + Display>(&mut self, name: &str) -> Result<Option<String>, Refusal> {
-        let Some(text) = self.text(name) else { return Ok(None) };
-        let id: I = text.parse().map_err(|error: I::Err| Refusal::invalid(name, error.to_string()))?;
-        Ok(Some(id.to_string()))
+    /// An id of the right kind.
+    pub fn id<I: FromStr<Err: Display>>(&mut self, name: &str) -> Result<Option<I>, Refusal> {
+        let parse = |text: String| text.parse().map_err(|error: I::Err| Refusal::invalid(name, error.to_string()));
+        self.text(name).map(parse).transpose()
     }
 
     /// A whole number, not negative.

@@ -3,6 +3,7 @@
 mod compared;
 mod facts;
 mod following;
+pub mod plan;
 mod rows;
 
 use std::path::Path;

@@ -7,17 +7,15 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use events::concurrency::QueryPermit;
 use events::ids::KeyId;
-use events::time::{from_micros, rfc3339};
-use projections::views::{View, ViewsError};
-use rusqlite::{Connection, OptionalExtension};
+use events::time::rfc3339;
+use projections::views::ViewsError;
+use projections::views::inferences::LastUses;
 use serde_json::Value;
 
 use crate::QueryState;
 use crate::asker::Asker;
 use crate::error::QueryError;
 use crate::names::Names;
-
-const LAST_USE: &str = include_str!("last_use.sql");
 
 /// Puts it into these keys.
 pub async fn complete(
@@ -49,32 +47,11 @@ pub async fn complete(
 async fn asked_for_models(
     state: &QueryState,
     permit: &QueryPermit,
-    ids: Vec<KeyId>,
+    keys: Vec<KeyId>,
 ) -> Result<HashMap<KeyId, DateTime<Utc>>, QueryError> {
-    let read = move |db: &Connection| {
-        let mut statement = db.prepare_cached(LAST_USE)?;
-        let mut found = HashMap::new();
-        for id in ids {
-            let last: Option<i64> = statement.query_row([id.to_string()], |row| row.get(0)).optional()?;
-            found.extend(last.map(|micros| (id, from_micros(micros))));
-        }
-        Ok(found)
-    };
-    match state.views.read(permit, View::Inferences, read).await {
+    match state.views.ask(permit, LastUses { keys }).await {
         Ok(found) => Ok(found.value),
         Err(ViewsError::Rebuilding(_)) => Ok(HashMap::new()),
         Err(error) => Err(error.into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tests::plan;
-
-    #[test]
-    fn the_last_use_of_a_key_is_found_by_an_index() {
-        let steps = plan::of(include_str!("../../../migrations/sqlite/views/0004_inferences.sql"), LAST_USE);
-        assert_eq!(steps, ["SEARCH inferences USING INDEX inferences_by_key (key_id=?)"]);
     }
 }

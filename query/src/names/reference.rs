@@ -1,30 +1,23 @@
 //! Filters that name a thing: by its id, or by its slug, its external id or its name where that means one of those which
 //! the caller sees, and no other.
 
-use std::collections::BTreeSet;
-
 use events::concurrency::QueryPermit;
 use events::event::StreamKind;
+use events::event::admin::Permission;
 use events::ids::{RequestId, UserId};
 use events::wire::Refusal;
-use projections::views::{View, ViewsError};
-use rusqlite::{Connection, named_params};
+use projections::views::View;
+use projections::views::catalogue::{ID_PREFIXES, IdsOf, MATCHES_MAX, Matches, USERS_MAX, kind_of};
+use projections::visible::Visible;
 
-use super::{PREFIXES, Sight, kind_of};
+use super::name_scope;
 use crate::QueryState;
 use crate::asker::Asker;
 use crate::error::QueryError;
 use crate::parameters::Parameters;
-use projections::visible::Visible;
 
-const CALLED: &str = include_str!("called.sql");
-const USERS: &str = include_str!("users.sql");
-/// Things of one name that are counted.
-const MATCHES_MAX: usize = 100;
-/// Ids of theirs that a refusal lists.
+/// Ids that a refusal lists of what a text may mean.
 const IDS_SHOWN_MAX: usize = 10;
-/// Users of a caller below the platform whose names are looked through.
-const USERS_MAX: usize = 10_000;
 /// Filters by owner, and what they name.
 const OWNERS: [(&str, StreamKind); 4] = [
     ("partner", StreamKind::Partner),
@@ -71,8 +64,10 @@ pub async fn resolve_actor_and_resource(
     let Some(text) = parameters.peek("resource").map(str::to_owned) else { return Ok(()) };
     let of_kind = text.split_once('/').and_then(|(kind, rest)| Some((StreamKind::parse(kind)?, rest)));
     let (kinds, text) = match of_kind {
-        Some((kind, rest)) => (PREFIXES.iter().map(|(_, known)| *known).filter(|known| *known == kind).collect(), rest),
-        None => (PREFIXES.iter().map(|(_, kind)| *kind).collect::<Vec<_>>(), text.as_str()),
+        Some((kind, rest)) => {
+            (ID_PREFIXES.iter().map(|(_, known)| *known).filter(|known| *known == kind).collect(), rest)
+        }
+        None => (ID_PREFIXES.iter().map(|(_, kind)| *kind).collect::<Vec<_>>(), text.as_str()),
     };
     let is_id = kind_of(text).is_some() || text.starts_with(RequestId::PREFIX);
     if kinds.is_empty() || is_id {
@@ -99,21 +94,13 @@ async fn meant(
     // That there is one and no other is said by a view alone that has taken in everything which was recorded by now.
     state.views.wait_for(View::Catalogue, state.log.head().position).await?;
     let permit = state.admit(asker).await?;
-    let sight = Sight::of(state, asker, Visible::to(asker));
+    let scope = name_scope(state, Visible::to(asker));
     // Among things of all kinds nobody looks for a person.
-    let is_of_people = sight.people && kinds == [StreamKind::User];
-    let of = text.to_owned();
-    let look = move |db: &Connection| {
-        let mut ids = BTreeSet::new();
-        for kind in &kinds {
-            ids.extend(called(db, sight, *kind, &of)?);
-        }
-        let own_users = if is_of_people { own_users(db, sight)? } else { None };
-        Ok((ids, own_users))
-    };
-    let (mut ids, own_users) = state.views.read(&permit, View::Catalogue, look).await?.value;
-    if is_of_people {
-        let people = people(state, &permit, text, own_users).await?;
+    let with_users = asker.may(Permission::AdminAccess) && kinds == [StreamKind::User];
+    let question = IdsOf { scope, kinds, text: text.to_owned(), with_users };
+    let Matches { mut ids, users } = state.views.ask(&permit, question).await?.value;
+    if with_users {
+        let people = people(state, &permit, text, users).await?;
         ids.extend(people.iter().map(ToString::to_string));
     }
     Ok(ids.into_iter().collect())
@@ -141,31 +128,6 @@ async fn people(
         }
     });
     Ok(read.await?)
-}
-
-/// The users that the caller sees, one more than are looked through; `None` where it sees all.
-fn own_users(db: &Connection, sight: Sight) -> Result<Option<Vec<UserId>>, ViewsError> {
-    if sight.visible == Visible::Platform {
-        return Ok(None);
-    }
-    let rows = i64::try_from(USERS_MAX).map_or(i64::MAX, |max| max + 1);
-    let parameters = named_params! {
-        ":visible_partner": sight.visible.partner(), ":visible_tenant": sight.visible.tenant(), ":rows": rows,
-    };
-    let mut statement = db.prepare_cached(USERS)?;
-    let ids = statement.query_map(parameters, |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
-    Ok(Some(ids.iter().filter_map(|id| id.parse().ok()).collect()))
-}
-
-fn called(db: &Connection, sight: Sight, kind: StreamKind, text: &str) -> Result<BTreeSet<String>, ViewsError> {
-    let rows = i64::try_from(MATCHES_MAX).map_or(i64::MAX, |max| max + 1);
-    let parameters = named_params! {
-        ":kind": kind.as_str(), ":text": text, ":rows": rows,
-        ":visible_partner": sight.visible.partner(), ":visible_tenant": sight.visible.tenant(),
-        ":own_partner": sight.own_partner.map(|id| id.to_string()),
-    };
-    let mut statement = db.prepare_cached(CALLED)?;
-    Ok(statement.query_map(parameters, |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
 fn none(field: &str, kind: StreamKind) -> Refusal {

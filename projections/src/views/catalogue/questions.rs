@@ -1,0 +1,134 @@
+//! Resources of administration, as lists and one by one.
+
+use events::event::StreamKind;
+use events::ids::{PartnerId, ProviderId, TenantId, UserId};
+use events::time::from_micros;
+use rusqlite::{Connection, OptionalExtension, Row, named_params};
+use serde_json::Value;
+
+use crate::resource::Lifetime;
+use crate::views::{PageBounds, Question, View, ViewsError};
+use crate::visible::Visible;
+
+const LIST: &str = concat!(include_str!("select.sql"), include_str!("list.sql"));
+const ONE: &str = concat!(include_str!("select.sql"), include_str!("one.sql"));
+
+/// A page of a kind, newest first; one more than the page where there is another.
+pub struct List {
+    pub visible: Visible,
+    pub kind: StreamKind,
+    pub filter: Filter,
+    pub page: PageBounds,
+}
+
+/// Which resources of a kind; `None` where all count.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    pub partner: Option<PartnerId>,
+    pub tenant: Option<TenantId>,
+    pub user: Option<UserId>,
+    /// Of a price: the provider's model.
+    pub name: Option<String>,
+    pub provider: Option<ProviderId>,
+    pub slug: Option<String>,
+    pub external_id: Option<String>,
+    pub include_ended: bool,
+}
+
+/// One of them, also one that has ended; `None` for what the caller cannot see.
+pub struct One {
+    pub visible: Visible,
+    pub kind: StreamKind,
+    pub id: String,
+}
+
+/// A resource as its last event left it.
+#[derive(Clone, Debug)]
+pub struct Resource {
+    /// Where it was made.
+    pub position: u64,
+    pub body: Value,
+    /// What its owner's end has ended has the end of that one.
+    pub lifetime: Lifetime,
+    /// The first of its owners that ended, where it did not end by itself.
+    pub ended_by: Option<String>,
+    pub tenant: Option<String>,
+}
+
+impl Question for List {
+    type Answer = Vec<Resource>;
+    const VIEWS: &'static [View] = &[View::Catalogue];
+
+    fn answer(self, db: &Connection) -> Result<Vec<Resource>, ViewsError> {
+        let Self { visible, kind, filter, page } = self;
+        let mut statement = db.prepare_cached(LIST)?;
+        let mut rows = statement.query(named_params! {
+            ":kind": kind.as_str(), ":before": page.before, ":rows": page.rows(),
+            ":include_ended": filter.include_ended,
+            ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(),
+            ":partner": filter.partner.map(|id| id.to_string()), ":tenant": filter.tenant.map(|id| id.to_string()),
+            ":user": filter.user.map(|id| id.to_string()), ":name": filter.name,
+            ":provider": filter.provider.map(|id| id.to_string()),
+            ":slug": filter.slug, ":external_id": filter.external_id,
+        })?;
+        let mut resources = Vec::new();
+        while let Some(row) = rows.next()? {
+            resources.push(ResourceRow::read(row)?.resource()?);
+        }
+        Ok(resources)
+    }
+}
+
+impl Question for One {
+    type Answer = Option<Resource>;
+    const VIEWS: &'static [View] = &[View::Catalogue];
+
+    fn answer(self, db: &Connection) -> Result<Option<Resource>, ViewsError> {
+        let parameters = named_params! {
+            ":kind": self.kind.as_str(), ":id": self.id,
+            ":visible_partner": self.visible.partner(), ":visible_tenant": self.visible.tenant(),
+        };
+        let row = db.prepare_cached(ONE)?.query_row(parameters, ResourceRow::read).optional()?;
+        row.map(ResourceRow::resource).transpose()
+    }
+}
+
+struct ResourceRow {
+    body: String,
+    created_position: u64,
+    created_at: i64,
+    ended_at: Option<i64>,
+    /// The first of its owners that ended, and when.
+    owner_ended: Option<(i64, String)>,
+    tenant: Option<String>,
+}
+
+impl ResourceRow {
+    fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
+        let mut owner_ended = None;
+        for (id, ended_at) in [(4, 5), (6, 7), (8, 9)] {
+            let owner: Option<(i64, String)> = row.get::<_, Option<i64>>(ended_at)?.zip(row.get(id)?);
+            owner_ended = owner_ended.into_iter().chain(owner).min();
+        }
+        Ok(Self {
+            body: row.get(0)?,
+            created_position: row.get(1)?,
+            created_at: row.get(2)?,
+            ended_at: row.get(3)?,
+            owner_ended,
+            tenant: row.get(10)?,
+        })
+    }
+
+    fn resource(self) -> Result<Resource, ViewsError> {
+        let (owner_ended_at, ended_by) = self.owner_ended.filter(|_| self.ended_at.is_none()).unzip();
+        let ended_at = self.ended_at.or(owner_ended_at).map(from_micros);
+        Ok(Resource {
+            position: self.created_position,
+            body: serde_json::from_str(&self.body)?,
+            lifetime: Lifetime { created_at: from_micros(self.created_at), ended_at },
+            ended_by,
+            tenant: self.tenant,
+        })
+    }
+}
