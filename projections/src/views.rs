@@ -12,12 +12,16 @@ mod pool;
 mod projector;
 mod question;
 mod rebuild;
+mod search;
 mod store;
 mod swap;
 
 // A folder a view: what makes its rows, what it can be asked, and the SQL of both.
-mod audit {
+pub mod audit {
     pub(super) mod projector;
+    mod questions;
+    pub use projector::Severity;
+    pub use questions::{Entry, Filter, List};
 }
 pub mod budgets {
     pub(super) mod projector;
@@ -53,12 +57,12 @@ use events::time::Clock;
 use rusqlite::Connection;
 use tokio::sync::{Notify, watch};
 
-pub use audit::projector::Severity;
 pub use page::PageBounds;
 pub use pool::{AsOf, ViewsError};
 pub use projector::{ProjectionError, Projector};
 pub use question::Question;
 pub use rebuild::{Rebuild, RebuildState, Stopping};
+pub use search::SearchResult;
 pub use store::{Checkpoint, StoreError, VIEWS_FILE};
 
 use follow::{Follower, Standing};

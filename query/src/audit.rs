@@ -6,17 +6,16 @@ mod entries;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use chrono::{DateTime, Utc};
 use events::concurrency::QueryPermit;
 use events::event::admin::Permission;
 use events::ids::RequestId;
 use events::log::LogQueries;
-use events::time::rfc3339;
 use events::wire::Refusal;
 use http::StatusCode;
 use openapi::schema::{self, object};
 use openapi::{Answer, Api, Operation};
-use projections::views::{Severity, View};
+use projections::views::View;
+use projections::views::audit::{Entry, Filter, List, Severity};
 use projections::visible::Visible;
 
 use crate::QueryState;
@@ -28,7 +27,7 @@ use crate::names::{self, Names};
 use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Place};
 use crate::parameters::Parameters;
 use crate::record::Record;
-use entries::{Entry, Origins};
+use entries::Origins;
 
 pub fn routes() -> Api<QueryState> {
     Api::new().get("/v1/audit", list, described_list)
@@ -76,23 +75,6 @@ fn severities() -> openapi::Shape {
     schema::one_of(Severity::ALL.iter().map(|severity| severity.as_str()))
 }
 
-/// What is asked of the audit. Filters are `None` where everything counts.
-#[derive(Clone, Debug)]
-struct Filter {
-    from: Option<String>,
-    to: Option<String>,
-    actor: Option<String>,
-    action: Option<String>,
-    /// `key/key_…`.
-    resource: Option<String>,
-    /// Its id: what comes after the slash.
-    resource_id: Option<String>,
-    severity: Option<String>,
-    /// ASCII letters in lower case, as SQLite folds no others; somewhere in actor, action, resource or changes.
-    words: Option<String>,
-    cut: Cut,
-}
-
 /// Newest first; a page that would have to look at too many entries for those that count is shorter, or empty, and has a
 /// cursor all the same. Parameters: `from`, `to`, `actor`, `action`, `resource` (with its kind or without), `severity`,
 /// `q`, `format`, `limit`, `cursor`, `min_position`.
@@ -103,14 +85,15 @@ async fn list(State(state): State<QueryState>, mut asker: Asker, query: QueryStr
     let min_position = parameters.min_position(&state.log)?;
     let format = Format::take(&mut parameters)?;
     names::resolve_actor_and_resource(&state, &mut asker, &mut parameters).await?;
-    let filter = Filter::take(parameters)?;
+    let filter = filter(&mut parameters)?;
+    let cut = Cut::take(&mut parameters, "audit")?;
+    parameters.finish()?;
     state.views.wait_for(View::Audit, min_position).await?;
     let permit = state.admit(&mut asker).await?;
-    let (visible, cut) = (Visible::to(&asker), filter.cut);
-    let found = state.views.read(&permit, View::Audit, move |db| entries::list(db, visible, &filter)).await?;
-    let (entries, next_cursor) = found.value.page(cut, |entry| entry.position);
+    let found = state.views.ask(&permit, List { visible: Visible::to(&asker), filter, page: cut.bounds() }).await?;
+    let (entries, next_cursor) = cut.page(found.value, |entry| entry.position);
     let origins = origins(&state.log, &permit, &entries).await?;
-    let names = Names::find(&state, &permit, &asker, entries.iter().flat_map(Entry::ids).collect()).await?;
+    let names = Names::find(&state, &permit, &asker, entries.iter().flat_map(entries::ids).collect()).await?;
     let place = Place { as_of_position: found.position, next_cursor };
     permit.run(move || answer(&entries, (&origins, &names), place, format)).await?
 }
@@ -121,11 +104,12 @@ fn answer(
     place: Place,
     format: Format,
 ) -> Result<Response, QueryError> {
-    let items: Vec<Record> = entries.iter().map(|entry| entry.item(origins, names)).collect();
+    let items: Vec<Record> = entries.iter().map(|entry| entries::item(entry, origins, names)).collect();
     match format {
         Format::Json => Ok(Json(place.page(items)).into_response()),
         Format::Lines(lines) => {
-            lines.answer(place.headers(), &Entry::default().item(&Origins::new(), &Names::default()), &items)
+            let columns = entries::item(&Entry::default(), &Origins::new(), &Names::default());
+            lines.answer(place.headers(), &columns, &items)
         }
     }
 }
@@ -138,37 +122,29 @@ async fn origins(log: &LogQueries, permit: &QueryPermit, entries: &[Entry]) -> R
     Ok(log.read(permit, move |reader| reader.client_addresses(&requests)).await?)
 }
 
-impl Filter {
-    fn take(mut parameters: Parameters) -> Result<Self, Refusal> {
-        let time = |at: Option<DateTime<Utc>>| at.map(rfc3339);
-        let (resource, resource_id) = match parameters.text("resource") {
-            None => (None, None),
-            Some(text) => match text.split_once('/').map(|(_, id)| id.to_owned()) {
-                None => (None, Some(text)),
-                Some(id) => (Some(text), Some(id)),
-            },
-        };
-        let filter = Self {
-            from: time(parameters.time("from")?),
-            to: time(parameters.time("to")?),
-            actor: parameters.text("actor"),
-            action: parameters.text("action"),
-            resource,
-            resource_id,
-            severity: severity(&mut parameters)?,
-            words: parameters.text("q").map(|words| words.to_ascii_lowercase()),
-            cut: Cut::take(&mut parameters, "audit")?,
-        };
-        parameters.finish()?;
-        Ok(filter)
-    }
+fn filter(parameters: &mut Parameters) -> Result<Filter, Refusal> {
+    let (resource, resource_id) = match parameters.text("resource") {
+        None => (None, None),
+        Some(text) => match text.split_once('/').map(|(_, id)| id.to_owned()) {
+            None => (None, Some(text)),
+            Some(id) => (Some(text), Some(id)),
+        },
+    };
+    Ok(Filter {
+        from: parameters.time("from")?,
+        to: parameters.time("to")?,
+        actor: parameters.text("actor"),
+        action: parameters.text("action"),
+        resource,
+        resource_id,
+        severity: severity(parameters)?,
+        words: parameters.text("q"),
+    })
 }
 
-fn severity(parameters: &mut Parameters) -> Result<Option<String>, Refusal> {
+fn severity(parameters: &mut Parameters) -> Result<Option<Severity>, Refusal> {
     let Some(text) = parameters.text("severity") else { return Ok(None) };
-    if Severity::ALL.iter().any(|severity| severity.as_str() == text) {
-        return Ok(Some(text));
-    }
+    let severity = Severity::ALL.iter().copied().find(|severity| severity.as_str() == text);
     let known: Vec<&str> = Severity::ALL.iter().map(|severity| severity.as_str()).collect();
-    Err(Refusal::invalid("severity", format!("must be one of {}", known.join(", "))))
+    severity.map(Some).ok_or_else(|| Refusal::invalid("severity", format!("must be one of {}", known.join(", "))))
 }

@@ -88,7 +88,7 @@ async fn list(State(state): State<QueryState>, mut asker: Asker, query: QueryStr
     let permit = state.admit(&mut asker).await?;
     let (visible, cut) = (Visible::to(&asker), filter.cut);
     let found = state.views.read(&permit, View::Inferences, move |db| life::list(db, visible, &filter)).await?;
-    let (lives, next_cursor) = found.value.page(cut, |life| life.position);
+    let (lives, next_cursor) = cut.page(found.value, |life| life.position);
     let facts = facts(&state, &permit, &lives).await?;
     let items = permit.run(move || lives.iter().map(|life| shown(life, &facts)).collect::<Result<Vec<Value>, _>>());
     let items = named(&state, &permit, &asker, items.await??).await?;

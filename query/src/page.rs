@@ -6,7 +6,7 @@ use events::wire::Refusal;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use openapi::headers::Said;
 use openapi::schema;
-use projections::views::PageBounds;
+use projections::views::{PageBounds, SearchResult};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -48,6 +48,15 @@ impl Cut {
 
     pub fn rows(self) -> i64 {
         self.bounds().rows()
+    }
+
+    /// The page and the cursor of the one behind it.
+    pub fn page<T>(self, found: SearchResult<T>, position: impl Fn(&T) -> u64) -> (Vec<T>, Option<String>) {
+        let SearchResult { mut rows, until } = found;
+        let more = rows.len() > self.limit;
+        rows.truncate(self.limit);
+        let last = rows.last().filter(|_| more).map(position);
+        (rows, last.or(until).map(|position| self.below(position)))
     }
 
     /// The cursor of what stands below `position`.
@@ -112,27 +121,8 @@ impl Page {
 
     /// `rows`: the page, and one more where there is another.
     pub fn cut(as_of_position: u64, rows: Vec<Placed>, cut: Cut) -> Json<Self> {
-        let (rows, next_cursor) = Looked { rows, until: None }.page(cut, |row| row.position);
+        let (rows, next_cursor) = cut.page(SearchResult { rows, until: None }, |row| row.position);
         Json(Self { as_of_position, items: rows.into_iter().map(|row| row.item).collect(), next_cursor })
-    }
-}
-
-/// Rows that were found, and where the search ended if that was not at the list's end: so much was looked at for so
-/// little that the rest is left to the next page.
-pub struct Looked<T> {
-    /// The page, and one more where there is another.
-    pub rows: Vec<T>,
-    pub until: Option<u64>,
-}
-
-impl<T> Looked<T> {
-    /// The page and the cursor of the one behind it.
-    pub fn page(self, cut: Cut, position: impl Fn(&T) -> u64) -> (Vec<T>, Option<String>) {
-        let Self { mut rows, until } = self;
-        let more = rows.len() > cut.limit;
-        rows.truncate(cut.limit);
-        let last = rows.last().filter(|_| more).map(position);
-        (rows, last.or(until).map(|position| cut.below(position)))
     }
 }
 
@@ -168,7 +158,7 @@ mod tests {
     #[test]
     fn a_page_that_was_not_looked_through_goes_on_where_the_search_ended() {
         let cut = Cut { list: "audit", before: 100, limit: 2 };
-        let page = |rows: &[u64], until| Looked { rows: rows.to_vec(), until }.page(cut, |row| *row);
+        let page = |rows: &[u64], until| cut.page(SearchResult { rows: rows.to_vec(), until }, |row| *row);
         assert_eq!(page(&[9, 8, 7], None), (vec![9, 8], Some("audit-8".to_owned())));
         assert_eq!(page(&[9, 8], None), (vec![9, 8], None));
         assert_eq!(page(&[9], Some(3)), (vec![9], Some("audit-3".to_owned())));

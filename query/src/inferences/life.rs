@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::search::{self, Columns, Reading};
 use super::{Filter, STATUSES};
 use crate::described::{nullable_id, nullable_time};
-use crate::page::Looked;
+use projections::views::SearchResult;
 use projections::visible::Visible;
 
 const BY_REQUEST: &str = concat!(include_str!("select.sql"), include_str!("by_request.sql"));
@@ -37,11 +37,11 @@ pub struct Life {
 pub type Facts = HashMap<u64, Recorded>;
 
 /// Newest first; one more than the page where there is another.
-pub fn list(db: &Connection, visible: Visible, filter: &Filter) -> Result<Looked<Life>, ViewsError> {
-    let Looked { rows: mut lives, until } =
+pub fn list(db: &Connection, visible: Visible, filter: &Filter) -> Result<SearchResult<Life>, ViewsError> {
+    let SearchResult { rows: mut lives, until } =
         search::look(db, visible, filter, filter.cut.rows(), &Reading { columns: Columns::Listed, read: Life::read })?;
     lives.iter_mut().try_for_each(|life| life.read_incidents(db))?;
-    Ok(Looked { rows: lives, until })
+    Ok(SearchResult { rows: lives, until })
 }
 
 /// `None` for what the caller cannot see.

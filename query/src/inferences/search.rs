@@ -5,8 +5,8 @@ use rusqlite::{Connection, Row, named_params};
 
 use super::Filter;
 use crate::edge::edge;
-use crate::page::Looked;
 use crate::since::Instants;
+use projections::views::SearchResult;
 use projections::visible::{Narrowest, Visible};
 
 /// Rows that one page looks at: a tenth of a second where all of them are read from the disk's cache.
@@ -66,7 +66,7 @@ pub fn look<T>(
     filter: &Filter,
     rows: i64,
     reading: &Reading<T>,
-) -> Result<Looked<T>, ViewsError> {
+) -> Result<SearchResult<T>, ViewsError> {
     let index = narrowest(visible, filter);
     let first = filter.from.map(|from| INSTANTS.first_since(db, &from)).transpose()?.unwrap_or(0);
     let end = filter.to.map(|to| INSTANTS.first_since(db, &to)).transpose()?.unwrap_or(i64::MAX);
@@ -84,10 +84,10 @@ pub fn look<T>(
     };
     let found: Vec<T> = statement.query_map(parameters, reading.read)?.collect::<Result<_, _>>()?;
     if i64::try_from(found.len()).is_ok_and(|found| found >= rows) {
-        return Ok(Looked { rows: found, until: None });
+        return Ok(SearchResult { rows: found, until: None });
     }
     let until = edge(db, index.edge, LOOKED_AT_MAX, parameters)?;
-    Ok(Looked { rows: found, until })
+    Ok(SearchResult { rows: found, until })
 }
 
 /// The index by which the fewest rows that do not count are looked at.

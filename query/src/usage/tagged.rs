@@ -20,7 +20,8 @@ use super::row::{self, Sums};
 use crate::error::QueryError;
 use crate::inferences::Filter;
 use crate::inferences::search::{self, Columns, LOOKED_AT_MAX, Reading};
-use crate::page::{Cut, Looked};
+use crate::page::Cut;
+use projections::views::SearchResult;
 use projections::visible::Visible;
 
 /// Requests that are counted one by one, with those refused, which stand beside them: two seconds where their events are in memory.
@@ -61,7 +62,7 @@ pub fn requests(
         ..Filter::all(Cut { list: "usage", before: i64::MAX, limit: REQUESTS_MAX })
     };
     let looked = search::look(db, visible, &filter, filter.cut.rows(), &Reading { columns: Columns::Counted, read })?;
-    let Looked { rows, until } = looked;
+    let SearchResult { rows, until } = looked;
     if rows.len() > REQUESTS_MAX || until.is_some() {
         return Ok(Err(too_many()));
     }
