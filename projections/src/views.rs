@@ -12,6 +12,7 @@ mod pool;
 mod projector;
 mod question;
 mod rebuild;
+mod request_filter;
 mod search;
 mod store;
 mod swap;
@@ -38,11 +39,23 @@ pub mod catalogue {
 pub mod inferences {
     pub(super) mod projector;
     mod questions;
-    pub use questions::LastUses;
+    pub(super) mod search;
+    pub use projector::Status;
+    pub use questions::{Counted, CountedRequest, LastUses, List, One, StoredRequest};
+    pub use search::{Filter, LOOKED_AT_MAX};
 }
 pub mod usage_by_hour {
-    pub mod latency;
+    mod latency;
     pub(super) mod projector;
+    mod questions;
+    mod range;
+    mod selection;
+    mod statements;
+    mod sums;
+    pub use questions::{Refused, Usage};
+    pub use range::{MICROS_AN_HOUR, Range, calendar, monday_of};
+    pub use selection::{Dimension, Selection, Totals};
+    pub use sums::{COUNTS, GroupKey, Groups, Sums};
 }
 
 use std::path::Path;
@@ -62,6 +75,7 @@ pub use pool::{AsOf, ViewsError};
 pub use projector::{ProjectionError, Projector};
 pub use question::Question;
 pub use rebuild::{Rebuild, RebuildState, Stopping};
+pub use request_filter::RequestFilter;
 pub use search::SearchResult;
 pub use store::{Checkpoint, StoreError, VIEWS_FILE};
 
@@ -214,22 +228,11 @@ impl ViewsHandle {
     /// counts has been counted by the others.
     /// Errors: one of them is behind another, as a view that has stopped is.
     pub async fn ask<Q: Question>(&self, permit: &QueryPermit, question: Q) -> Result<AsOf<Q::Answer>, ViewsError> {
-        self.read_together(permit, question.views(), move |db| question.answer(db)).await
+        self.read(permit, question.views(), move |db| question.answer(db)).await
     }
 
-    /// Reads a view off the async threads, in one transaction: the rows are as of the position that comes with them.
-    pub async fn read<T: Send + 'static>(
-        &self,
-        permit: &QueryPermit,
-        view: View,
-        work: impl FnOnce(&Connection) -> Result<T, ViewsError> + Send + 'static,
-    ) -> Result<AsOf<T>, ViewsError> {
-        self.read_together(permit, [view], work).await
-    }
-
-    /// The same of several views, so that what one of them counts has been counted by the others.
-    /// Errors: one of them is behind another, as a view that has stopped is.
-    pub async fn read_together<T: Send + 'static>(
+    /// Off the async threads, in one transaction.
+    async fn read<T: Send + 'static>(
         &self,
         permit: &QueryPermit,
         views: impl AsRef<[View]> + Send + 'static,

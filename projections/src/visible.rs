@@ -13,28 +13,7 @@ pub enum Visible {
     Tenant(TenantId),
 }
 
-/// What bounds the requests of a question most, of what an index finds them by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Narrowest {
-    Key,
-    Tenant,
-    Partner,
-    Everything,
-}
-
 impl Visible {
-    /// Where a question is about one partner, tenant or key of what is visible, or about none.
-    pub const fn narrowest(self, of_partner: bool, of_tenant: bool, of_key: bool) -> Narrowest {
-        match self {
-            _ if of_key => Narrowest::Key,
-            Self::Tenant(_) => Narrowest::Tenant,
-            _ if of_tenant => Narrowest::Tenant,
-            Self::Partner(_) => Narrowest::Partner,
-            Self::Platform if of_partner => Narrowest::Partner,
-            Self::Platform => Narrowest::Everything,
-        }
-    }
-
     /// For questions about what happened: all within reach, or the tenant that the request has chosen of it.
     pub fn to(caller: &Caller) -> Self {
         caller.chosen_tenant.map_or_else(|| Self::within_reach(caller), Self::Tenant)

@@ -9,8 +9,8 @@ use events::time::rfc3339;
 use http::StatusCode;
 use openapi::schema::{self, object};
 use openapi::{Answer, Api, Operation, Shape, refusals};
+use projections::views::View;
 use projections::views::budgets::{List, One, Standing};
-use projections::views::{Question, View};
 use projections::visible::Visible;
 use serde_json::Value;
 
@@ -95,8 +95,7 @@ async fn one(
     let budget: BudgetId = id.parse().map_err(|_| QueryError::NotFound("budget"))?;
     state.views.wait_for(View::Budgets, min_position).await?;
     let at = state.clock.now();
-    let one = move |db: &_, visible| One { visible, budget, at }.answer(db);
-    let found = found(&state, &mut asker, View::Budgets, one).await?;
+    let found = found(&state, &mut asker, View::Budgets, |visible| One { visible, budget, at }).await?;
     let mut budget = item(found.ok_or(QueryError::NotFound("budget"))?);
     let permit = state.admit(&mut asker).await?;
     name_scopes(&state, &permit, &asker, vec![&mut budget]).await?;

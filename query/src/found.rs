@@ -1,47 +1,47 @@
 //! One thing of a view, looked for by its id.
 
-use projections::views::{AsOf, View, ViewsError};
+use projections::views::{AsOf, Question, View};
 use projections::visible::Visible;
-use rusqlite::Connection;
 
 use crate::QueryState;
 use crate::asker::Asker;
 use crate::error::QueryError;
 
-/// What `look` finds of what the caller may see. That there is none is only said by a view that has taken in everything which was recorded when it
-/// was asked: whoever has just made a thing finds it without naming its position.
+/// What the question finds of what the caller may see. That there is none is only said by a view that has taken in
+/// everything which was recorded when it was asked: whoever has just made a thing finds it without naming its position.
 ///
 /// Errors: 503 `VIEW_BEHIND` where nothing was found and the view does not get there in time.
-pub async fn found<T: Send + 'static>(
+pub async fn found<T: Send + 'static, Q: Question<Answer = Option<T>>>(
     state: &QueryState,
     asker: &mut Asker,
     view: View,
-    look: impl Fn(&Connection, Visible) -> Result<Option<T>, ViewsError> + Clone + Send + 'static,
+    question: impl Fn(Visible) -> Q,
 ) -> Result<Option<T>, QueryError> {
     let recorded = state.log.head().position;
-    let first = read(state, asker, view, look.clone()).await?;
+    let first = ask(state, asker, &question).await?;
     if first.value.is_some() || first.position >= recorded {
         return Ok(first.value);
     }
     state.views.wait_for(view, recorded).await?;
-    Ok(read(state, asker, view, look).await?.value)
+    Ok(ask(state, asker, &question).await?.value)
 }
 
-async fn read<T: Send + 'static>(
+async fn ask<Q: Question>(
     state: &QueryState,
     asker: &mut Asker,
-    view: View,
-    look: impl Fn(&Connection, Visible) -> Result<Option<T>, ViewsError> + Send + 'static,
-) -> Result<AsOf<Option<T>>, QueryError> {
+    question: impl Fn(Visible) -> Q,
+) -> Result<AsOf<Q::Answer>, QueryError> {
     let permit = state.admit(asker).await?;
-    let visible = Visible::to(asker);
-    Ok(state.views.read(&permit, view, move |db| look(db, visible)).await?)
+    Ok(state.views.ask(&permit, question(Visible::to(asker))).await?)
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use events::event::StreamKind;
+    use projections::views::catalogue::One;
 
     use super::*;
     use crate::tests::world::{World, operator};
@@ -51,11 +51,10 @@ mod tests {
         let world = World::new().await;
         let head = world.state.log.head().position;
         world.state.views.wait_for(View::Catalogue, head).await.expect("the view gets there");
-        let looks = Arc::<AtomicUsize>::default();
-        let counted = Arc::clone(&looks);
-        let look = move |_: &Connection, _: Visible| {
-            counted.fetch_add(1, Ordering::SeqCst);
-            Ok(None::<()>)
+        let looks = AtomicUsize::new(0);
+        let look = |visible| {
+            looks.fetch_add(1, Ordering::SeqCst);
+            One { visible, kind: StreamKind::Key, id: "none".to_owned() }
         };
         let mut operator = Asker::new(Arc::new(operator()));
         assert!(found(&world.state, &mut operator, View::Catalogue, look).await.is_ok_and(|found| found.is_none()));

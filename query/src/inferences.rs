@@ -2,7 +2,6 @@
 //! end of its hold. Reads the view `inferences`, which says where in the log its events stand, and then these.
 
 mod life;
-pub mod search;
 mod table;
 
 use axum::Json;
@@ -10,12 +9,13 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use events::concurrency::QueryPermit;
 use events::event::admin::Permission;
-use events::ids::{KeyId, PartnerId, RequestId, TenantId, UserId};
+use events::ids::RequestId;
 use events::wire::Refusal;
 use http::StatusCode;
 use openapi::schema;
 use openapi::{Answer, Api, Operation};
 use projections::views::View;
+use projections::views::inferences::{Filter, List, One, Status, StoredRequest};
 use projections::visible::Visible;
 use serde_json::Value;
 
@@ -29,9 +29,7 @@ use crate::names::{self, Names};
 use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Place};
 use crate::parameters::Parameters;
 use crate::record::Record;
-use life::{Facts, Life};
-
-const STATUSES: [&str; 5] = ["admitted", "refused", "completed", "failed", "aborted"];
+use life::Facts;
 
 pub fn routes() -> Api<QueryState> {
     Api::new().get("/v1/inferences", list, described_list).get("/v1/inferences/{request_id}", one, described_one)
@@ -44,7 +42,7 @@ fn described_list() -> Operation {
     let answer = Answer::json("Newest first", described::page(schema::reference("InferenceLife")));
     described::formatted(described::of_dimensions(described::between(list)))
         .says("As CSV, a row has what of a life fits one.")
-        .query("status", schema::one_of(STATUSES), "How it stands with them")
+        .query("status", schema::one_of(Status::ALL.map(Status::as_str)), "How it stands with them")
         .paged(LIMIT_DEFAULT, LIMIT_MAX)
         .answers(StatusCode::OK, described::in_lines(answer))
         .defines("InferenceLife", life::shape())
@@ -57,22 +55,6 @@ fn described_one() -> Operation {
         .defines("InferenceLife", life::shape())
 }
 
-/// What is asked of the requests. Filters are `None` where everything counts; times in microseconds since 1970.
-#[derive(Clone, Debug)]
-pub struct Filter {
-    pub from: Option<i64>,
-    pub to: Option<i64>,
-    pub partner: Option<String>,
-    pub tenant: Option<String>,
-    pub user: Option<String>,
-    pub key: Option<String>,
-    pub model: Option<String>,
-    pub provider: Option<String>,
-    pub backend: Option<String>,
-    pub status: Option<String>,
-    pub cut: Cut,
-}
-
 /// Newest first; a page that would have to look at too many requests for those that count is shorter, or empty, and has a
 /// cursor all the same. Parameters: `from`, `to`, `partner`, `tenant`, `user`, `key`, `model`, `provider`, `backend`,
 /// `status`, `format`, `limit`, `cursor`, `min_position`.
@@ -83,14 +65,15 @@ async fn list(State(state): State<QueryState>, mut asker: Asker, query: QueryStr
     let min_position = parameters.min_position(&state.log)?;
     let format = Format::take(&mut parameters)?;
     names::resolve_owners(&state, &mut asker, &mut parameters).await?;
-    let filter = Filter::take(parameters)?;
+    let filter = filter(&mut parameters)?;
+    let cut = Cut::take(&mut parameters, "inferences")?;
+    parameters.finish()?;
     state.views.wait_for(View::Inferences, min_position).await?;
     let permit = state.admit(&mut asker).await?;
-    let (visible, cut) = (Visible::to(&asker), filter.cut);
-    let found = state.views.read(&permit, View::Inferences, move |db| life::list(db, visible, &filter)).await?;
-    let (lives, next_cursor) = cut.page(found.value, |life| life.position);
-    let facts = facts(&state, &permit, &lives).await?;
-    let items = permit.run(move || lives.iter().map(|life| shown(life, &facts)).collect::<Result<Vec<Value>, _>>());
+    let found = state.views.ask(&permit, List { visible: Visible::to(&asker), filter, page: cut.bounds() }).await?;
+    let (requests, next_cursor) = cut.page(found.value, |request| request.position);
+    let facts = facts(&state, &permit, &requests).await?;
+    let items = permit.run(move || requests.iter().map(|one| item(one, &facts)).collect::<Result<Vec<Value>, _>>());
     let items = named(&state, &permit, &asker, items.await??).await?;
     let place = Place { as_of_position: found.position, next_cursor };
     permit.run(move || answer(items, place, format)).await?
@@ -121,12 +104,12 @@ async fn one(
     parameters.finish()?;
     let request: RequestId = request.parse().map_err(|_| QueryError::NotFound("request"))?;
     state.views.wait_for(View::Inferences, min_position).await?;
-    let found = found(&state, &mut asker, View::Inferences, move |db, visible| life::one(db, visible, request)).await?;
-    let lives = [found.ok_or(QueryError::NotFound("request"))?];
+    let found = found(&state, &mut asker, View::Inferences, |visible| One { visible, request }).await?;
+    let requests = [found.ok_or(QueryError::NotFound("request"))?];
     let permit = state.admit(&mut asker).await?;
-    let facts = facts(&state, &permit, &lives).await?;
-    let [life] = &lives;
-    let items = named(&state, &permit, &asker, vec![shown(life, &facts)?]).await?;
+    let facts = facts(&state, &permit, &requests).await?;
+    let [request] = &requests;
+    let items = named(&state, &permit, &asker, vec![item(request, &facts)?]).await?;
     items.into_iter().next().map(Json).ok_or(QueryError::NotFound("request"))
 }
 
@@ -153,59 +136,30 @@ async fn named(
     Ok(lives)
 }
 
-/// The events of these lives, as far as the view had got: one that came later is at no position that the view names.
-async fn facts(state: &QueryState, permit: &QueryPermit, lives: &[Life]) -> Result<Facts, QueryError> {
-    let positions: Vec<u64> = lives.iter().flat_map(Life::positions).collect();
+/// Their events, as far as the view had got: one that came later is at no position that the view names.
+async fn facts(state: &QueryState, permit: &QueryPermit, requests: &[StoredRequest]) -> Result<Facts, QueryError> {
+    let positions: Vec<u64> = requests.iter().flat_map(StoredRequest::positions).collect();
     Ok(state.log.read(permit, move |reader| reader.at(&positions)).await?)
 }
 
-fn shown(life: &Life, facts: &Facts) -> Result<Value, QueryError> {
-    let json = life.json(facts).map_err(|error| QueryError::Answer(error.to_string()))?;
-    json.ok_or_else(|| QueryError::Answer(format!("the log has no event at {}", life.position)))
+fn item(request: &StoredRequest, facts: &Facts) -> Result<Value, QueryError> {
+    let json = life::json(request, facts).map_err(|error| QueryError::Answer(error.to_string()))?;
+    json.ok_or_else(|| QueryError::Answer(format!("the log has no event at {}", request.position)))
 }
 
-impl Filter {
-    /// Every request.
-    pub const fn all(cut: Cut) -> Self {
-        Self {
-            from: None,
-            to: None,
-            partner: None,
-            tenant: None,
-            user: None,
-            key: None,
-            model: None,
-            provider: None,
-            backend: None,
-            status: None,
-            cut,
-        }
-    }
-
-    fn take(mut parameters: Parameters) -> Result<Self, Refusal> {
-        let filter = Self {
-            from: parameters.time("from")?.map(|at| at.timestamp_micros()),
-            to: parameters.time("to")?.map(|at| at.timestamp_micros()),
-            partner: parameters.id::<PartnerId>("partner")?.map(|id| id.to_string()),
-            tenant: parameters.id::<TenantId>("tenant")?.map(|id| id.to_string()),
-            user: parameters.id::<UserId>("user")?.map(|id| id.to_string()),
-            key: parameters.id::<KeyId>("key")?.map(|id| id.to_string()),
-            model: parameters.text("model"),
-            provider: parameters.text("provider"),
-            backend: parameters.text("backend"),
-            status: status(&mut parameters)?,
-            cut: Cut::take(&mut parameters, "inferences")?,
-        };
-        parameters.finish()?;
-        Ok(filter)
-    }
+/// Which requests are asked for.
+fn filter(parameters: &mut Parameters) -> Result<Filter, Refusal> {
+    Ok(Filter {
+        from: parameters.time("from")?,
+        to: parameters.time("to")?,
+        requests: parameters.request_filter()?,
+        status: status(parameters)?,
+    })
 }
 
-fn status(parameters: &mut Parameters) -> Result<Option<String>, Refusal> {
-    match parameters.text("status") {
-        Some(status) if !STATUSES.contains(&status.as_str()) => {
-            Err(Refusal::invalid("status", format!("must be one of {}", STATUSES.join(", "))))
-        }
-        status => Ok(status),
-    }
+fn status(parameters: &mut Parameters) -> Result<Option<Status>, Refusal> {
+    let Some(text) = parameters.text("status") else { return Ok(None) };
+    let status = Status::ALL.into_iter().find(|status| status.as_str() == text);
+    let known = Status::ALL.map(Status::as_str).join(", ");
+    status.map(Some).ok_or_else(|| Refusal::invalid("status", format!("must be one of {known}")))
 }

@@ -6,7 +6,6 @@ mod asker;
 mod audit;
 mod budgets;
 mod described;
-mod edge;
 mod error;
 mod events;
 mod format;
@@ -19,7 +18,6 @@ mod page;
 mod parameters;
 mod projections;
 mod record;
-mod since;
 mod unread;
 mod usage;
 

@@ -46,10 +46,6 @@ impl Cut {
         PageBounds { before: self.before, limit: self.limit }
     }
 
-    pub fn rows(self) -> i64 {
-        self.bounds().rows()
-    }
-
     /// The page and the cursor of the one behind it.
     pub fn page<T>(self, found: SearchResult<T>, position: impl Fn(&T) -> u64) -> (Vec<T>, Option<String>) {
         let SearchResult { mut rows, until } = found;

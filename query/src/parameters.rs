@@ -11,6 +11,7 @@ use events::nearest_name::did_you_mean;
 use events::time::parse_rfc3339;
 use events::wire::Refusal;
 use http::Uri;
+use projections::views::RequestFilter;
 
 use crate::asker::QueryString;
 
@@ -70,6 +71,19 @@ impl Parameters {
     pub fn id<I: FromStr<Err: Display>>(&mut self, name: &str) -> Result<Option<I>, Refusal> {
         let parse = |text: String| text.parse().map_err(|error: I::Err| Refusal::invalid(name, error.to_string()));
         self.text(name).map(parse).transpose()
+    }
+
+    /// `partner`, `tenant`, `user`, `key`, `model`, `provider` and `backend`.
+    pub fn request_filter(&mut self) -> Result<RequestFilter, Refusal> {
+        Ok(RequestFilter {
+            partner: self.id("partner")?,
+            tenant: self.id("tenant")?,
+            user: self.id("user")?,
+            key: self.id("key")?,
+            model: self.text("model"),
+            provider: self.text("provider"),
+            backend: self.text("backend"),
+        })
     }
 
     /// A whole number, not negative.

@@ -7,7 +7,6 @@ mod forms;
 mod listening;
 mod maximum;
 mod names;
-pub mod plan;
 mod ranges;
 mod rights;
 pub mod world;

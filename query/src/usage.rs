@@ -7,8 +7,6 @@ mod published;
 mod question;
 mod range;
 mod row;
-mod statements;
-mod sums;
 mod tagged;
 
 use std::sync::Arc;
@@ -20,9 +18,10 @@ use events::concurrency::QueryPermit;
 use events::event::admin::Permission;
 use http::{HeaderName, HeaderValue};
 use openapi::Api;
-use projections::views::{AsOf, View, ViewsError};
+use projections::views::inferences::CountedRequest;
+use projections::views::usage_by_hour::{GroupKey, Groups, Refused, Sums, Usage};
+use projections::views::{AsOf, View};
 use projections::visible::Visible;
-use rusqlite::Connection;
 use serde::Serialize;
 
 use crate::QueryState;
@@ -33,9 +32,8 @@ use crate::names::{self, Names};
 use crate::page::Place;
 use crate::parameters::Parameters;
 use crate::record::Record;
-use cursor::GroupKey;
 use question::Question;
-use row::{Groups, Line, Sums};
+use row::Line;
 
 pub fn routes() -> Api<QueryState> {
     Api::new().get("/v1/usage", usage, published::described)
@@ -64,20 +62,18 @@ async fn usage(State(state): State<QueryState>, mut asker: Asker, query: QuerySt
     let min_position = parameters.min_position(&state.log)?;
     let format = Format::take(&mut parameters)?;
     names::resolve_owners(&state, &mut asker, &mut parameters).await?;
-    let question = Question::take(parameters, format)?;
-    let question = Arc::new(question);
+    let question = Arc::new(Question::take(parameters, format)?);
     wait(&state, &question, min_position).await?;
     let permit = state.admit(&mut asker).await?;
     let visible = Visible::to(&asker);
     let found = if question.is_about_metadata() {
         by_metadata(&state, &permit, visible, &question).await?
     } else {
-        let asked = Arc::clone(&question);
-        read(&state, &permit, &question, move |db| sums::of(db, visible, &asked)).await?
+        state.views.ask(&permit, Usage { visible, selection: Arc::clone(&question.selection) }).await?
     };
     let Groups { mut rows, totals } = found.value;
-    let more = rows.len() > question.limits.limit;
-    rows.truncate(question.limits.limit);
+    let more = rows.len() > question.selection.limit;
+    rows.truncate(question.selection.limit);
     let last = rows.last().filter(|_| more).map(|(key, _)| cursor::write(&question.names(), key)).transpose();
     let next_cursor = last.map_err(|error| QueryError::Answer(error.to_string()))?;
     let names = Names::find(&state, &permit, &asker, row::ids(&rows, &question)).await?;
@@ -91,7 +87,7 @@ fn answer(
     question: &Question,
     (Place { as_of_position, next_cursor }, format): (Place, Format),
 ) -> Result<Response, QueryError> {
-    let [from, to] = question.range.shown();
+    let [from, to] = range::shown(question.selection.range);
     match format {
         Format::Json => {
             let items = rows.iter().map(|(key, sums)| row::shown(key, sums, question, names)).collect();
@@ -120,7 +116,7 @@ fn range_headers(bounds: [Option<String>; 2]) -> impl Iterator<Item = (HeaderNam
 
 /// Waits for all that is read.
 async fn wait(state: &QueryState, question: &Question, min_position: u64) -> Result<(), QueryError> {
-    let parts = question.range.parts();
+    let parts = question.selection.range.parts();
     if question.is_about_metadata() || parts.has_edges() {
         state.views.wait_for(View::Inferences, min_position).await?;
     }
@@ -130,38 +126,24 @@ async fn wait(state: &QueryState, question: &Question, min_position: u64) -> Res
     Ok(())
 }
 
-/// Reads what the question is about: the hours, and for parts of an hour the requests as well.
-async fn read<T: Send + 'static>(
-    state: &QueryState,
-    permit: &QueryPermit,
-    question: &Question,
-    work: impl FnOnce(&Connection) -> Result<T, ViewsError> + Send + 'static,
-) -> Result<AsOf<T>, ViewsError> {
-    if question.range.parts().has_edges() {
-        return state.views.read_together(permit, [View::UsageByHour, View::Inferences], work).await;
-    }
-    state.views.read(permit, View::UsageByHour, work).await
-}
-
 async fn by_metadata(
     state: &QueryState,
     permit: &QueryPermit,
     visible: Visible,
     question: &Arc<Question>,
 ) -> Result<AsOf<Groups>, QueryError> {
-    let asked = Arc::clone(question);
-    let found = state.views.read(permit, View::Inferences, move |db| tagged::requests(db, visible, &asked)).await?;
-    let mut requests = found.value?.into_iter();
+    let found = state.views.ask(permit, tagged::candidates(visible, question)).await?;
+    let mut requests = tagged::admitted(found.value)?.into_iter();
     let mut groups = tagged::Groups::new();
     loop {
-        let chunk: Vec<tagged::Counted> = requests.by_ref().take(tagged::CHUNK).collect();
+        let chunk: Vec<CountedRequest> = requests.by_ref().take(tagged::CHUNK).collect();
         if chunk.is_empty() {
             break;
         }
         let asked = Arc::clone(question);
         let read = state.log.read(permit, move |reader| {
             let mut groups = groups;
-            let added = tagged::add(&mut groups, chunk, &asked, reader);
+            let added = tagged::add(&mut groups, &chunk, &asked, reader);
             Ok((groups, added))
         });
         let (so_far, added) = read.await?;
@@ -169,13 +151,9 @@ async fn by_metadata(
         groups = so_far;
     }
     if question.counts_refused() {
-        let asked = Arc::clone(question);
-        let refused = move |db: &Connection| sums::refused(db, visible, &asked, tagged::REQUESTS_MAX);
-        let refused = read(state, permit, question, refused).await?.value;
-        if refused.len() > tagged::REQUESTS_MAX {
-            return Err(tagged::too_many().into());
-        }
-        tagged::add_refused(&mut groups, refused, question)?;
+        let selection = Arc::clone(&question.selection);
+        let refused = Refused { visible, selection, groups_max: tagged::REQUESTS_MAX };
+        tagged::add_refused(&mut groups, state.views.ask(permit, refused).await?.value, question)?;
     }
     Ok(AsOf { position: found.position, value: tagged::page(groups, question) })
 }

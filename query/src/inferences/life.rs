@@ -4,140 +4,70 @@ use std::collections::HashMap;
 
 use events::event::{Event, Hold, Inference, Recorded};
 use events::ids::{KeyId, PartnerId, RequestId, TenantId, UserId};
-use events::money::NanoUsdSum;
 use events::time::rfc3339;
 use openapi::schema::{self, Shape, object};
-use projections::views::ViewsError;
-use projections::views::exact::Exact;
-use rusqlite::{Connection, OptionalExtension, Row, named_params};
+use projections::views::inferences::{Status, StoredRequest};
 use serde_json::{Map, Value};
 
-use super::search::{self, Columns, Reading};
-use super::{Filter, STATUSES};
 use crate::described::{nullable_id, nullable_time};
-use projections::views::SearchResult;
-use projections::visible::Visible;
-
-const BY_REQUEST: &str = concat!(include_str!("select.sql"), include_str!("by_request.sql"));
-const INCIDENTS: &str = include_str!("incidents.sql");
-
-/// Where a life stands in the log, and what the view says of it.
-pub struct Life {
-    pub position: u64,
-    request: String,
-    status: String,
-    cost: NanoUsdSum,
-    hold: Option<u64>,
-    outcome: Option<u64>,
-    hold_end: Option<u64>,
-    incidents: Vec<u64>,
-}
 
 /// Events of lives, by position.
 pub type Facts = HashMap<u64, Recorded>;
 
-/// Newest first; one more than the page where there is another.
-pub fn list(db: &Connection, visible: Visible, filter: &Filter) -> Result<SearchResult<Life>, ViewsError> {
-    let SearchResult { rows: mut lives, until } =
-        search::look(db, visible, filter, filter.cut.rows(), &Reading { columns: Columns::Listed, read: Life::read })?;
-    lives.iter_mut().try_for_each(|life| life.read_incidents(db))?;
-    Ok(SearchResult { rows: lives, until })
-}
-
-/// `None` for what the caller cannot see.
-pub fn one(db: &Connection, visible: Visible, request: RequestId) -> Result<Option<Life>, ViewsError> {
-    let parameters = named_params! {
-        ":request": request.to_string(), ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(),
+/// What began it (its admission or refusal), who asked, what became of it, and the money. `None` where the log does
+/// not have what the view was made of.
+pub fn json(request: &StoredRequest, facts: &Facts) -> Result<Option<Value>, serde_json::Error> {
+    let Some(begin) = facts.get(&request.position) else { return Ok(None) };
+    let mut life = data(begin)?;
+    // The outcome repeats the model that was asked for; all the rest is its own.
+    let model = life.get("model").cloned().unwrap_or_default();
+    let outcome = request.outcome.and_then(|position| facts.get(&position));
+    if let Some(outcome) = outcome {
+        life.extend(data(outcome)?);
+    }
+    let context = &begin.context;
+    let of_type = |wanted: fn(&Event) -> bool| {
+        let incidents = request.incidents.iter().filter_map(|position| facts.get(position));
+        incidents.filter(|recorded| wanted(&recorded.event)).map(step).collect::<Result<Vec<_>, _>>()
     };
-    let mut life = db.prepare_cached(BY_REQUEST)?.query_row(parameters, Life::read).optional()?;
-    life.iter_mut().try_for_each(|life| life.read_incidents(db))?;
-    Ok(life)
+    let text = |id: Option<String>| id.map_or(Value::Null, Value::from);
+    let mut put = |name: &str, value: Value| life.insert(name.to_owned(), value);
+    put("request_id", request.id.as_str().into());
+    put("status", request.status.as_str().into());
+    put("actor", context.actor.to_string().into());
+    put("partner_id", text(context.partner_id.map(|id| id.to_string())));
+    put("tenant_id", text(context.tenant_id.map(|id| id.to_string())));
+    put("user_id", text(context.user_id.map(|id| id.to_string())));
+    put("key_id", text(context.key_id.map(|id| id.to_string())));
+    put("model", model);
+    put("recorded_at", rfc3339(begin.recorded_at).into());
+    put("position", request.position.into());
+    put("cost_usd", request.cost.to_string().into());
+    put("hold", hold(request, facts)?);
+    put("outcome_position", outcome.map(|outcome| outcome.position).into());
+    put("ended_at", outcome.map(|outcome| rfc3339(outcome.recorded_at)).into());
+    put("settlement", settlement(request, facts)?);
+    put("positions", request.positions().into());
+    put("attempts_failed", of_type(|event| matches!(event, Event::Inference(Inference::AttemptFailed(_))))?.into());
+    put("adjustments", of_type(|event| matches!(event, Event::Hold(Hold::Adjusted(_))))?.into());
+    Ok(Some(Value::Object(life)))
 }
 
-impl Life {
-    /// A row of `select.sql`.
-    fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
-        Ok(Self {
-            position: row.get(0)?,
-            request: row.get(1)?,
-            status: row.get(2)?,
-            cost: NanoUsdSum::new(row.get::<_, Exact>(3)?.0),
-            hold: row.get(4)?,
-            outcome: row.get(5)?,
-            hold_end: row.get(6)?,
-            incidents: Vec::new(),
-        })
-    }
+fn hold(request: &StoredRequest, facts: &Facts) -> Result<Value, serde_json::Error> {
+    let Some(hold) = request.hold.and_then(|position| facts.get(&position)) else { return Ok(Value::Null) };
+    let mut fields = data(hold)?;
+    fields.insert("position".to_owned(), hold.position.into());
+    Ok(Value::Object(fields))
+}
 
-    fn read_incidents(&mut self, db: &Connection) -> Result<(), rusqlite::Error> {
-        let mut statement = db.prepare_cached(INCIDENTS)?;
-        self.incidents = statement.query_map([&self.request], |row| row.get(0))?.collect::<Result<_, _>>()?;
-        Ok(())
+/// The hold's end with its `type`.
+fn settlement(request: &StoredRequest, facts: &Facts) -> Result<Value, serde_json::Error> {
+    let Some(end) = request.hold_end.and_then(|position| facts.get(&position)) else { return Ok(Value::Null) };
+    let mut settlement = step(end)?;
+    if let Some(fields) = settlement.as_object_mut() {
+        fields.insert("type".to_owned(), end.event.name().into());
     }
-
-    /// Of all of its events.
-    pub fn positions(&self) -> Vec<u64> {
-        let known = [Some(self.position), self.hold, self.outcome, self.hold_end];
-        let mut positions: Vec<u64> = known.into_iter().flatten().chain(self.incidents.iter().copied()).collect();
-        positions.sort_unstable();
-        positions
-    }
-
-    /// What began it (its admission or refusal), who asked, what became of it, and the money. `None` where the log does
-    /// not have what the view was made of.
-    pub fn json(&self, facts: &Facts) -> Result<Option<Value>, serde_json::Error> {
-        let Some(begin) = facts.get(&self.position) else { return Ok(None) };
-        let mut life = data(begin)?;
-        // The outcome repeats the model that was asked for; all the rest is its own.
-        let model = life.get("model").cloned().unwrap_or_default();
-        let outcome = self.outcome.and_then(|position| facts.get(&position));
-        if let Some(outcome) = outcome {
-            life.extend(data(outcome)?);
-        }
-        let context = &begin.context;
-        let of_type = |wanted: fn(&Event) -> bool| {
-            let incidents = self.incidents.iter().filter_map(|position| facts.get(position));
-            incidents.filter(|recorded| wanted(&recorded.event)).map(step).collect::<Result<Vec<_>, _>>()
-        };
-        let text = |id: Option<String>| id.map_or(Value::Null, Value::from);
-        let mut put = |name: &str, value: Value| life.insert(name.to_owned(), value);
-        put("request_id", self.request.as_str().into());
-        put("status", self.status.as_str().into());
-        put("actor", context.actor.to_string().into());
-        put("partner_id", text(context.partner_id.map(|id| id.to_string())));
-        put("tenant_id", text(context.tenant_id.map(|id| id.to_string())));
-        put("user_id", text(context.user_id.map(|id| id.to_string())));
-        put("key_id", text(context.key_id.map(|id| id.to_string())));
-        put("model", model);
-        put("recorded_at", rfc3339(begin.recorded_at).into());
-        put("position", self.position.into());
-        put("cost_usd", self.cost.to_string().into());
-        put("hold", self.hold(facts)?);
-        put("outcome_position", outcome.map(|outcome| outcome.position).into());
-        put("ended_at", outcome.map(|outcome| rfc3339(outcome.recorded_at)).into());
-        put("settlement", self.settlement(facts)?);
-        put("positions", self.positions().into());
-        put("attempts_failed", of_type(|event| matches!(event, Event::Inference(Inference::AttemptFailed(_))))?.into());
-        put("adjustments", of_type(|event| matches!(event, Event::Hold(Hold::Adjusted(_))))?.into());
-        Ok(Some(Value::Object(life)))
-    }
-
-    fn hold(&self, facts: &Facts) -> Result<Value, serde_json::Error> {
-        let Some(hold) = self.hold.and_then(|position| facts.get(&position)) else { return Ok(Value::Null) };
-        let mut fields = data(hold)?;
-        fields.insert("position".to_owned(), hold.position.into());
-        Ok(Value::Object(fields))
-    }
-
-    /// The hold's end with its `type`.
-    fn settlement(&self, facts: &Facts) -> Result<Value, serde_json::Error> {
-        let Some(end) = self.hold_end.and_then(|position| facts.get(&position)) else { return Ok(Value::Null) };
-        let mut settlement = step(end)?;
-        if let Some(fields) = settlement.as_object_mut() {
-            fields.insert("type".to_owned(), end.event.name().into());
-        }
-        Ok(settlement)
-    }
+    Ok(settlement)
 }
 
 /// A life as it is published. Beside these it has what the data of its events have.
@@ -148,7 +78,7 @@ pub fn shape() -> Shape {
     let settlement = step().required("recorded_at", schema::time()).required("type", schema::string()).open();
     object()
         .required("request_id", schema::id(RequestId::PREFIX))
-        .required("status", schema::one_of(STATUSES))
+        .required("status", schema::one_of(Status::ALL.map(Status::as_str)))
         .required("actor", schema::string())
         .required("partner_id", nullable_id(PartnerId::PREFIX))
         .optional("partner_name", schema::nullable(schema::string()))

@@ -3,21 +3,12 @@
 //! none.
 
 use events::wire::Refusal;
+use projections::views::usage_by_hour::GroupKey;
 use serde::{Deserialize, Serialize};
 
-use super::question::Dimension;
 use crate::page::foreign;
 
 const LIST: &str = "usage-";
-
-/// A group by its values, in the order in which groups are listed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct GroupKey {
-    /// In the order of [`Dimension::ALL`]; empty where it is not grouped by or not known.
-    pub dimensions: [String; Dimension::ALL.len()],
-    /// Values of metadata, in the order of the question; `None` where a request has none of that name.
-    pub metadata: Vec<Option<String>>,
-}
 
 #[derive(Serialize, Deserialize)]
 struct Cursor {

@@ -5,8 +5,9 @@ use http::StatusCode;
 use openapi::headers::Said;
 use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Operation};
+use projections::views::usage_by_hour::Dimension;
 
-use super::question::{Dimension, LIMIT_DEFAULT, LIMIT_MAX};
+use super::question::{LIMIT_DEFAULT, LIMIT_MAX};
 use crate::described;
 
 pub fn described() -> Operation {

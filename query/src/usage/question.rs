@@ -1,10 +1,11 @@
 //! What is asked of usage.
 
-use events::ids::{KeyId, PartnerId, TenantId, UserId};
-use events::wire::Refusal;
+use std::sync::Arc;
 
-use super::cursor::{self, GroupKey};
-use super::range::Range;
+use events::wire::Refusal;
+use projections::views::usage_by_hour::{Dimension, Selection, Totals};
+
+use super::{cursor, range};
 use crate::format::Format;
 use crate::parameters::Parameters;
 
@@ -15,134 +16,35 @@ const METADATA: &str = "metadata.";
 /// More than a request can have.
 const METADATA_NAMES_MAX: usize = 16;
 
-/// What rows are grouped by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dimension {
-    Hour,
-    Day,
-    Week,
-    Month,
-    Partner,
-    Tenant,
-    User,
-    Key,
-    Model,
-    Provider,
-    Backend,
-}
-
-impl Dimension {
-    /// In the order of columns, and of what groups are listed by: times first.
-    pub const ALL: &'static [Self] = &[
-        Self::Hour,
-        Self::Day,
-        Self::Week,
-        Self::Month,
-        Self::Partner,
-        Self::Tenant,
-        Self::User,
-        Self::Key,
-        Self::Model,
-        Self::Provider,
-        Self::Backend,
-    ];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Partner => "partner",
-            Self::Tenant => "tenant",
-            Self::User => "user",
-            Self::Key => "key",
-            Self::Model => "model",
-            Self::Provider => "provider",
-            Self::Backend => "backend",
-            Self::Hour => "hour",
-            Self::Day => "day",
-            Self::Week => "week",
-            Self::Month => "month",
-        }
-    }
-}
-
-/// Which part of the groups.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Groups behind this one; `None` from the first on.
-    pub after: Option<GroupKey>,
-    pub limit: usize,
-}
-
-/// A question to the view. Filters are `None` where everything counts.
+/// What is asked: of the view, and of the metadata of requests, which no view has.
 #[derive(Clone, Debug)]
 pub struct Question {
-    pub group_by: Vec<Dimension>,
-    pub range: Range,
-    pub partner: Option<String>,
-    pub tenant: Option<String>,
-    pub user: Option<String>,
-    pub key: Option<String>,
-    pub model: Option<String>,
-    pub provider: Option<String>,
-    pub backend: Option<String>,
+    pub selection: Arc<Selection>,
     /// Names of metadata that rows are grouped by as well.
     pub by_metadata: Vec<String>,
     /// Names of metadata and the values that requests must have.
     pub metadata: Vec<(String, String)>,
-    pub limits: Limits,
-    pub totals: Totals,
-}
-
-/// Where what all groups sum up to is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Totals {
-    Nowhere,
-    OnEveryPage,
-    OnTheLastPage,
 }
 
 impl Question {
     /// From the parameters of `/v1/usage`, of which none may be left over.
     pub fn take(mut parameters: Parameters, format: Format) -> Result<Self, Refusal> {
         let (group_by, by_metadata) = group_by(parameters.text("group_by").as_deref())?;
-        let range = Range::take(&mut parameters)?;
-        let mut question = Self {
-            group_by,
-            range,
-            partner: parameters.id::<PartnerId>("partner")?.map(|id| id.to_string()),
-            tenant: parameters.id::<TenantId>("tenant")?.map(|id| id.to_string()),
-            user: parameters.id::<UserId>("user")?.map(|id| id.to_string()),
-            key: parameters.id::<KeyId>("key")?.map(|id| id.to_string()),
-            model: parameters.text("model"),
-            provider: parameters.text("provider"),
-            backend: parameters.text("backend"),
-            by_metadata,
-            metadata: metadata(&mut parameters)?,
-            limits: Limits { after: None, limit: parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)? },
-            totals: match (parameters.choice("totals")?, format) {
-                (Some(false), _) => Totals::Nowhere,
-                (Some(true) | None, Format::Json) => Totals::OnEveryPage,
-                (Some(true) | None, Format::Lines(_)) => Totals::OnTheLastPage,
-            },
+        let range = range::take(&mut parameters)?;
+        let requests = parameters.request_filter()?;
+        let metadata = metadata(&mut parameters)?;
+        let limit = parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
+        let totals = match (parameters.choice("totals")?, format) {
+            (Some(false), _) => Totals::Nowhere,
+            (Some(true) | None, Format::Json) => Totals::OnEveryPage,
+            (Some(true) | None, Format::Lines(_)) => Totals::OnTheLastPage,
         };
         let cursor = parameters.text("cursor");
-        question.limits.after = cursor.map(|text| cursor::read(&question.names(), &text)).transpose()?;
+        let names = names(&group_by, &by_metadata);
+        let after = cursor.map(|text| cursor::read(&names, &text)).transpose()?;
         parameters.finish()?;
-        Ok(question)
-    }
-
-    /// Whether a page has them that is the last, or is not.
-    pub fn has_totals(&self, is_last: bool) -> bool {
-        match self.totals {
-            Totals::Nowhere => false,
-            Totals::OnEveryPage => true,
-            Totals::OnTheLastPage => is_last,
-        }
-    }
-
-    /// The same about all groups together.
-    pub fn ungrouped(&self) -> Self {
-        let limits = Limits { after: None, limit: 1 };
-        Self { group_by: Vec::new(), by_metadata: Vec::new(), limits, ..self.clone() }
+        let selection = Arc::new(Selection { group_by, range, requests, after, limit, totals });
+        Ok(Self { selection, by_metadata, metadata })
     }
 
     /// Whether rows are told apart, or chosen, by what only the requests themselves know.
@@ -157,14 +59,14 @@ impl Question {
 
     /// What rows are grouped by, by name.
     pub fn names(&self) -> Vec<String> {
-        let dimensions = Dimension::ALL.iter().filter(|dimension| self.groups_by(**dimension));
-        let metadata = self.by_metadata.iter().map(|name| format!("{METADATA}{name}"));
-        dimensions.map(|dimension| dimension.as_str().to_owned()).chain(metadata).collect()
+        names(&self.selection.group_by, &self.by_metadata)
     }
+}
 
-    pub fn groups_by(&self, dimension: Dimension) -> bool {
-        self.group_by.contains(&dimension)
-    }
+fn names(group_by: &[Dimension], by_metadata: &[String]) -> Vec<String> {
+    let dimensions = Dimension::ALL.iter().filter(|dimension| group_by.contains(dimension));
+    let metadata = by_metadata.iter().map(|name| format!("{METADATA}{name}"));
+    dimensions.map(|dimension| dimension.as_str().to_owned()).chain(metadata).collect()
 }
 
 fn group_by(names: Option<&str>) -> Result<(Vec<Dimension>, Vec<String>), Refusal> {
@@ -223,6 +125,9 @@ mod tests {
             asked_of_metadata.is_about_metadata() && !asked("group_by=day").expect("a question").is_about_metadata()
         );
         assert_eq!(asked("colour=red").expect_err("unknown").details["field"], "colour");
-        assert_eq!(asked("group_by=tenant,day").expect("a question").group_by, [Dimension::Tenant, Dimension::Day]);
+        assert_eq!(
+            asked("group_by=tenant,day").expect("a question").selection.group_by,
+            [Dimension::Tenant, Dimension::Day]
+        );
     }
 }

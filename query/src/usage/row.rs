@@ -1,63 +1,13 @@
-//! A row of the answer: what a group sums up to, and how it is shown.
+//! A row of the answer: how what a group sums up to is shown.
 
 use std::collections::BTreeSet;
 
 use events::money::NanoUsdSum;
-use projections::views::usage_by_hour::latency::Histogram;
+use projections::views::usage_by_hour::{COUNTS, Dimension, GroupKey, Sums, Totals};
 
-use super::cursor::GroupKey;
-use super::question::{Dimension, Question, Totals};
+use super::question::Question;
 use crate::names::Names;
 use crate::record::Record;
-
-/// What is counted, in the order of [`Sums::counts`].
-pub const COUNTS: [&str; 8] = [
-    "requests",
-    "refused",
-    "failed",
-    "input_uncached_tokens",
-    "input_cache_read_tokens",
-    "input_cache_write_tokens",
-    "output_text_tokens",
-    "output_reasoning_tokens",
-];
-
-/// Sums of a group.
-#[derive(Clone, Debug, Default)]
-pub struct Sums {
-    /// In the order of [`COUNTS`].
-    pub counts: [i128; COUNTS.len()],
-    pub cost_nanos: i128,
-    pub latencies: Histogram,
-}
-
-/// A page of groups.
-#[derive(Debug)]
-pub struct Groups {
-    /// One more than the page where there is another.
-    pub rows: Vec<(GroupKey, Sums)>,
-    /// Of all groups, on whatever page they are; `None` where nobody asks for them.
-    pub totals: Option<Sums>,
-}
-
-impl Sums {
-    /// Adds what another group sums up to. `None` beyond 127 bits, which no log fills.
-    #[must_use]
-    pub fn add_all(&mut self, other: &Self) -> Option<()> {
-        for (sum, number) in self.counts.iter_mut().zip(other.counts) {
-            *sum = sum.checked_add(number)?;
-        }
-        self.cost_nanos = self.cost_nanos.checked_add(other.cost_nanos)?;
-        self.latencies.merge(&other.latencies);
-        Some(())
-    }
-
-    pub fn of_all<'a>(groups: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
-        let mut totals = Self::default();
-        groups.into_iter().try_for_each(|sums| totals.add_all(sums))?;
-        Some(totals)
-    }
-}
 
 /// Dimensions that are ids, and the fields that their names stand in.
 const NAMED: [(Dimension, &str); 4] = [
@@ -69,7 +19,7 @@ const NAMED: [(Dimension, &str); 4] = [
 
 /// All that these groups have in columns of ids.
 pub fn ids(rows: &[(GroupKey, Sums)], question: &Question) -> BTreeSet<String> {
-    let is_named = |dimension| question.groups_by(dimension) && name_field(dimension).is_some();
+    let is_named = |dimension| question.selection.groups_by(dimension) && name_field(dimension).is_some();
     let values = rows.iter().flat_map(|(key, _)| Dimension::ALL.iter().zip(&key.dimensions));
     let ids = values.filter(|(dimension, id)| is_named(**dimension) && !id.is_empty());
     ids.map(|(_, id)| id.clone()).collect()
@@ -83,7 +33,7 @@ fn name_field(dimension: Dimension) -> Option<&'static str> {
 pub fn shown(key: &GroupKey, sums: &Sums, question: &Question, names: &Names) -> Record {
     let mut record = Record::default();
     for (dimension, value) in Dimension::ALL.iter().zip(&key.dimensions) {
-        if !question.groups_by(*dimension) {
+        if !question.selection.groups_by(*dimension) {
             continue;
         }
         // What is not known stands as an empty text in the view.
@@ -117,7 +67,7 @@ pub enum Line {
 
 /// The same as a line: where there are totals, a field tells which one they are.
 pub fn line(line: Line, shown: Record, question: &Question) -> Record {
-    if question.totals == Totals::Nowhere {
+    if question.selection.totals == Totals::Nowhere {
         return shown;
     }
     let kind = match line {

@@ -39,8 +39,9 @@ struct Life<'a> {
     incidents: Vec<u64>,
 }
 
-#[derive(Clone, Copy)]
-enum Status {
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
     Admitted,
     Refused,
     Completed,
@@ -49,7 +50,9 @@ enum Status {
 }
 
 impl Status {
-    const fn as_str(self) -> &'static str {
+    pub const ALL: [Self; 5] = [Self::Admitted, Self::Refused, Self::Completed, Self::Failed, Self::Aborted];
+
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Admitted => "admitted",
             Self::Refused => "refused",

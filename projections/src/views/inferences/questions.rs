@@ -3,17 +3,156 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use events::ids::KeyId;
+use events::ids::{KeyId, RequestId};
+use events::money::NanoUsdSum;
 use events::time::from_micros;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
-use crate::views::{Question, View, ViewsError};
+use super::projector::Status;
+use super::search::{Columns, Filter, Reading, search};
+use crate::views::exact::Exact;
+use crate::views::{PageBounds, Question, SearchResult, View, ViewsError};
+use crate::visible::Visible;
 
+const BY_REQUEST: &str = concat!(include_str!("select.sql"), include_str!("by_request.sql"));
+const INCIDENTS: &str = include_str!("incidents.sql");
 const LAST_USE: &str = include_str!("last_use.sql");
+
+/// A page of requests, newest first; one that would have to look at too many requests for those that count is shorter.
+pub struct List {
+    pub visible: Visible,
+    pub filter: Filter,
+    pub page: PageBounds,
+}
+
+/// One request; `None` for what the caller cannot see.
+pub struct One {
+    pub visible: Visible,
+    pub request: RequestId,
+}
+
+/// A page of requests with what usage is counted by. Refused ones are among them.
+pub struct Counted {
+    pub visible: Visible,
+    pub filter: Filter,
+    pub page: PageBounds,
+}
 
 /// When each of these keys last asked for a model.
 pub struct LastUses {
     pub keys: Vec<KeyId>,
+}
+
+/// A request: where in the log its events stand, and what the view says of it.
+#[derive(Clone, Debug)]
+pub struct StoredRequest {
+    /// Of its admission or refusal.
+    pub position: u64,
+    pub id: String,
+    pub status: String,
+    pub cost: NanoUsdSum,
+    pub hold: Option<u64>,
+    pub outcome: Option<u64>,
+    pub hold_end: Option<u64>,
+    /// Attempts that failed, and corrections.
+    pub incidents: Vec<u64>,
+}
+
+/// A request to be counted.
+#[derive(Clone, Debug)]
+pub struct CountedRequest {
+    pub position: u64,
+    pub recorded_at: DateTime<Utc>,
+    /// Partner, tenant, user, key, model, provider and backend; empty where it is not known.
+    pub dimensions: [String; 7],
+    pub is_refused: bool,
+    pub cost_nanos: i128,
+    pub outcome: Option<u64>,
+}
+
+impl StoredRequest {
+    /// A row of `select.sql`.
+    fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
+        Ok(Self {
+            position: row.get(0)?,
+            id: row.get(1)?,
+            status: row.get(2)?,
+            cost: NanoUsdSum::new(row.get::<_, Exact>(3)?.0),
+            hold: row.get(4)?,
+            outcome: row.get(5)?,
+            hold_end: row.get(6)?,
+            incidents: Vec::new(),
+        })
+    }
+
+    fn read_incidents(&mut self, db: &Connection) -> Result<(), rusqlite::Error> {
+        let mut statement = db.prepare_cached(INCIDENTS)?;
+        self.incidents = statement.query_map([&self.id], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    /// Of all of its events.
+    pub fn positions(&self) -> Vec<u64> {
+        let known = [Some(self.position), self.hold, self.outcome, self.hold_end];
+        let mut positions: Vec<u64> = known.into_iter().flatten().chain(self.incidents.iter().copied()).collect();
+        positions.sort_unstable();
+        positions
+    }
+}
+
+impl CountedRequest {
+    /// A row of `counted.sql`.
+    fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
+        let mut dimensions = <[String; 7]>::default();
+        for (column, value) in (2..).zip(&mut dimensions) {
+            *value = row.get::<_, Option<String>>(column)?.unwrap_or_default();
+        }
+        Ok(Self {
+            position: row.get(0)?,
+            recorded_at: from_micros(row.get(1)?),
+            dimensions,
+            is_refused: row.get_ref(9)?.as_str()? == Status::Refused.as_str(),
+            cost_nanos: row.get::<_, Exact>(10)?.0,
+            outcome: row.get(11)?,
+        })
+    }
+}
+
+impl Question for List {
+    type Answer = SearchResult<StoredRequest>;
+    const VIEWS: &'static [View] = &[View::Inferences];
+
+    fn answer(self, db: &Connection) -> Result<SearchResult<StoredRequest>, ViewsError> {
+        let reading = Reading { columns: Columns::Listed, read: StoredRequest::read };
+        let mut found = search(db, self.visible, &self.filter, self.page, &reading)?;
+        found.rows.iter_mut().try_for_each(|request| request.read_incidents(db))?;
+        Ok(found)
+    }
+}
+
+impl Question for One {
+    type Answer = Option<StoredRequest>;
+    const VIEWS: &'static [View] = &[View::Inferences];
+
+    fn answer(self, db: &Connection) -> Result<Option<StoredRequest>, ViewsError> {
+        let parameters = named_params! {
+            ":request": self.request.to_string(),
+            ":visible_partner": self.visible.partner(), ":visible_tenant": self.visible.tenant(),
+        };
+        let mut request = db.prepare_cached(BY_REQUEST)?.query_row(parameters, StoredRequest::read).optional()?;
+        request.iter_mut().try_for_each(|request| request.read_incidents(db))?;
+        Ok(request)
+    }
+}
+
+impl Question for Counted {
+    type Answer = SearchResult<CountedRequest>;
+    const VIEWS: &'static [View] = &[View::Inferences];
+
+    fn answer(self, db: &Connection) -> Result<SearchResult<CountedRequest>, ViewsError> {
+        let reading = Reading { columns: Columns::Counted, read: CountedRequest::read };
+        search(db, self.visible, &self.filter, self.page, &reading)
+    }
 }
 
 impl Question for LastUses {

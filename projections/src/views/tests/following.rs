@@ -54,8 +54,9 @@ async fn permit() -> QueryPermit {
 async fn partners(views: &ViewsHandle, position: u64) -> (u64, u64) {
     views.wait_for(View::Catalogue, position).await.expect("the view gets there");
     let permit = permit().await;
-    let read = views
-        .read(&permit, View::Catalogue, |db| Ok(db.query_row("SELECT count(*) FROM catalogue", [], |row| row.get(0))?));
+    let read = views.read(&permit, [View::Catalogue], |db| {
+        Ok(db.query_row("SELECT count(*) FROM catalogue", [], |row| row.get(0))?)
+    });
     let read = read.await.expect("read");
     (read.position, read.value)
 }
@@ -124,7 +125,7 @@ const OLD_AUDIT: &str = "SELECT count(*) FROM audit WHERE actor = 'old'";
 
 async fn count(views: &ViewsHandle, view: View, query: &'static str) -> Result<u64, ViewsError> {
     let permit = permit().await;
-    let read = views.read(&permit, view, move |db| Ok(db.query_row(query, [], |row| row.get(0))?));
+    let read = views.read(&permit, [view], move |db| Ok(db.query_row(query, [], |row| row.get(0))?));
     read.await.map(|read| read.value)
 }
 
@@ -279,14 +280,14 @@ async fn a_view_that_cannot_be_read_is_refused_and_the_others_answer() {
     views.shared.unreadable.set(View::Audit, true);
     let permit = permit().await;
     for view in View::ALL {
-        let read = views.read(&permit, *view, |_| Ok(())).await;
+        let read = views.read(&permit, [*view], |_| Ok(())).await;
         match view {
             View::Audit => assert!(matches!(read, Err(ViewsError::Rebuilding(View::Audit))), "{read:?}"),
             _ => assert!(read.is_ok(), "{read:?}"),
         }
     }
     views.shared.unreadable.set(View::Audit, false);
-    assert!(views.read(&permit, View::Audit, |_| Ok(())).await.is_ok());
+    assert!(views.read(&permit, [View::Audit], |_| Ok(())).await.is_ok());
     stop(thread, log).await;
 }
 
@@ -299,11 +300,11 @@ async fn a_query_that_nobody_waits_for_any_more_gives_its_permit_back() {
     let for_ever = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
     for _ in 0..2 {
         let permit = limiter.admit_query(Requester::Operator).await.expect("a permit");
-        let read = views.read(&permit, View::Audit, |db| Ok(db.query_row(for_ever, [], |row| row.get::<_, u64>(0))?));
+        let read = views.read(&permit, [View::Audit], |db| Ok(db.query_row(for_ever, [], |row| row.get::<_, u64>(0))?));
         assert!(tokio::time::timeout(Duration::from_millis(50), read).await.is_err(), "it runs");
     }
     let permit = limiter.admit_query(Requester::Operator).await.expect("a permit that was given back");
-    let read = views.read(&permit, View::Audit, |_| Ok(()));
+    let read = views.read(&permit, [View::Audit], |_| Ok(()));
     assert!(tokio::time::timeout(Duration::from_secs(5), read).await.is_ok_and(|read| read.is_ok()));
     stop(thread, log).await;
 }

@@ -1,13 +1,13 @@
 //! Searching the view: by the index that bounds it best, and never further than so many rows, however few of them count.
 
-use projections::views::ViewsError;
+use chrono::{DateTime, Utc};
 use rusqlite::{Connection, Row, named_params};
 
-use super::Filter;
-use crate::edge::edge;
-use crate::since::Instants;
-use projections::views::SearchResult;
-use projections::visible::{Narrowest, Visible};
+use super::projector::Status;
+use crate::views::request_filter::{Narrowest, RequestFilter};
+use crate::views::search::{Instants, end_of_search};
+use crate::views::{PageBounds, SearchResult, ViewsError};
+use crate::visible::Visible;
 
 /// Rows that one page looks at: a tenth of a second where all of them are read from the disk's cache.
 pub const LOOKED_AT_MAX: i64 = 100_000;
@@ -22,7 +22,7 @@ struct Index {
     /// The same, of those that are counted one by one.
     counted: &'static str,
     /// Where the search ended, and how many rows it went over.
-    edge: &'static str,
+    end: &'static str,
 }
 
 /// One for each index; all of them end the same.
@@ -30,8 +30,8 @@ macro_rules! index {
     ($name:literal) => {
         Index {
             listed: concat!(include_str!("select.sql"), include_str!($name), include_str!("page.sql")),
-            counted: concat!(include_str!("../usage/tagged.sql"), include_str!($name), include_str!("page.sql")),
-            edge: concat!(include_str!("../edge/select.sql"), include_str!($name)),
+            counted: concat!(include_str!("counted.sql"), include_str!($name), include_str!("page.sql")),
+            end: concat!(include_str!("../search/end.sql"), include_str!($name)),
         }
     };
 }
@@ -41,16 +41,15 @@ const BY_PARTNER: Index = index!("by_partner.sql");
 const BY_POSITION: Index = index!("by_position.sql");
 const BY_KEY: Index = index!("by_key.sql");
 const BY_STATUS: Index = index!("by_status.sql");
-/// Those that an index of their own finds.
-const NOT_COMPLETED: [&str; 3] = ["failed", "aborted", "refused"];
 
-/// What is read of a row.
-#[derive(Clone, Copy)]
-pub enum Columns {
-    /// Of `select.sql`.
-    Listed,
-    /// Of `usage/tagged.sql`.
-    Counted,
+/// Which requests.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    pub from: Option<DateTime<Utc>>,
+    pub to: Option<DateTime<Utc>>,
+    pub requests: RequestFilter,
+    /// `None` where all count.
+    pub status: Option<Status>,
 }
 
 /// What is read of a row, and how.
@@ -59,41 +58,50 @@ pub struct Reading<T> {
     pub read: fn(&Row<'_>) -> Result<T, rusqlite::Error>,
 }
 
-/// The newest `rows` requests that count, of those that are looked at.
-pub fn look<T>(
+/// What is read of a row.
+#[derive(Clone, Copy)]
+pub enum Columns {
+    /// Of `select.sql`.
+    Listed,
+    /// Of `counted.sql`.
+    Counted,
+}
+
+/// A page of the requests that count, of those that are looked at; newest first.
+pub fn search<T>(
     db: &Connection,
     visible: Visible,
     filter: &Filter,
-    rows: i64,
+    page: PageBounds,
     reading: &Reading<T>,
 ) -> Result<SearchResult<T>, ViewsError> {
     let index = narrowest(visible, filter);
-    let first = filter.from.map(|from| INSTANTS.first_since(db, &from)).transpose()?.unwrap_or(0);
-    let end = filter.to.map(|to| INSTANTS.first_since(db, &to)).transpose()?.unwrap_or(i64::MAX);
-    let before = filter.cut.before.min(end);
+    let first_since = |at: DateTime<Utc>| INSTANTS.first_since(db, &at.timestamp_micros());
+    let first = filter.from.map(first_since).transpose()?.unwrap_or(0);
+    let end = filter.to.map(first_since).transpose()?.unwrap_or(i64::MAX);
+    let requests = &filter.requests;
     let mut statement = db.prepare_cached(match reading.columns {
         Columns::Listed => index.listed,
         Columns::Counted => index.counted,
     })?;
     let parameters = named_params! {
-        ":first": first, ":before": before, ":looked_at": LOOKED_AT_MAX, ":rows": rows,
+        ":first": first, ":before": page.before.min(end), ":looked_at": LOOKED_AT_MAX, ":rows": page.rows(),
         ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(),
-        ":partner": filter.partner, ":tenant": filter.tenant,
-        ":user": filter.user, ":key": filter.key, ":model": filter.model, ":provider": filter.provider,
-        ":backend": filter.backend, ":status": filter.status,
+        ":partner": requests.partner.map(|id| id.to_string()), ":tenant": requests.tenant.map(|id| id.to_string()),
+        ":user": requests.user.map(|id| id.to_string()), ":key": requests.key.map(|id| id.to_string()),
+        ":model": requests.model, ":provider": requests.provider, ":backend": requests.backend,
+        ":status": filter.status.map(Status::as_str),
     };
-    let found: Vec<T> = statement.query_map(parameters, reading.read)?.collect::<Result<_, _>>()?;
-    if i64::try_from(found.len()).is_ok_and(|found| found >= rows) {
-        return Ok(SearchResult { rows: found, until: None });
-    }
-    let until = edge(db, index.edge, LOOKED_AT_MAX, parameters)?;
-    Ok(SearchResult { rows: found, until })
+    let rows: Vec<T> = statement.query_map(parameters, reading.read)?.collect::<Result<_, _>>()?;
+    let is_full = rows.len() > page.limit;
+    let until = if is_full { None } else { end_of_search(db, index.end, LOOKED_AT_MAX, parameters)? };
+    Ok(SearchResult { rows, until })
 }
 
 /// The index by which the fewest rows that do not count are looked at.
 fn narrowest(visible: Visible, filter: &Filter) -> Index {
-    let is_rare = filter.status.as_deref().is_some_and(|status| NOT_COMPLETED.contains(&status));
-    match visible.narrowest(filter.partner.is_some(), filter.tenant.is_some(), filter.key.is_some()) {
+    let is_rare = matches!(filter.status, Some(Status::Failed | Status::Aborted | Status::Refused));
+    match filter.requests.narrowest(visible) {
         Narrowest::Key => BY_KEY,
         Narrowest::Tenant => BY_TENANT,
         Narrowest::Partner => BY_PARTNER,
@@ -104,11 +112,13 @@ fn narrowest(visible: Visible, filter: &Filter) -> Index {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::page::Cut;
-    use crate::tests::plan;
+    use events::ids::TenantId;
+    use uuid::Uuid;
 
-    const SCHEMA: &str = include_str!("../../../migrations/sqlite/views/0004_inferences.sql");
+    use super::*;
+    use crate::views::tests::plan;
+
+    const SCHEMA: &str = include_str!("../../../../migrations/sqlite/views/0004_inferences.sql");
 
     #[test]
     fn every_list_is_bound_by_its_index_and_none_sorts() {
@@ -119,7 +129,7 @@ mod tests {
             (BY_STATUS, "inferences_not_completed (status=? AND position>? AND position<?)"),
             (BY_POSITION, "INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
         ] {
-            for sql in [index.listed, index.counted, index.edge] {
+            for sql in [index.listed, index.counted, index.end] {
                 let steps = plan::of(SCHEMA, sql);
                 assert!(steps.iter().any(|step| step.contains(bound)), "{steps:?}");
                 assert!(steps.len() == 3 && steps[0].starts_with("CO-ROUTINE"), "nothing is sorted or kept: {steps:?}");
@@ -129,38 +139,60 @@ mod tests {
 
     const POSITIONS: Reading<u64> = Reading { columns: Columns::Listed, read: |row| row.get(0) };
 
+    fn tenant() -> TenantId {
+        TenantId::from(Uuid::from_u128(1))
+    }
+
     /// So many requests of one model, and a single one of another at the beginning.
     fn many() -> Connection {
         let db = Connection::open_in_memory().expect("a database");
         db.execute_batch(SCHEMA).expect("the schema");
         let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 250000)
                     INSERT INTO inferences (position, request_id, recorded_at, status, model, cost_nanos, tenant_id)
-                    SELECT 4 * i, i, i, 'completed', iif(i = 1, 'rare', 'usual'), 0, 't' FROM n";
-        db.execute_batch(rows).expect("rows");
+                    SELECT 4 * i, i, i, 'completed', iif(i = 1, 'rare', 'usual'), 0, ?1 FROM n";
+        db.execute(rows, [tenant().to_string()]).expect("rows");
         db
     }
 
     #[test]
     fn a_page_looks_at_so_many_rows_and_the_next_goes_on_behind_them() {
         let db = many();
-        let cut = |before| Cut { list: "inferences", before, limit: 10 };
-        let filter = |before| Filter { model: Some("rare".to_owned()), ..Filter::all(cut(before)) };
-        let tenant = Filter { tenant: Some("t".to_owned()), ..filter(i64::MAX) };
-        for filter in [filter(i64::MAX), tenant] {
+        let page = |before| PageBounds { before, limit: 10 };
+        let look =
+            |filter: &Filter, before| search(&db, Visible::Platform, filter, page(before), &POSITIONS).expect("a page");
+        let of = |tenant| RequestFilter { tenant, model: Some("rare".to_owned()), ..RequestFilter::default() };
+        for tenant in [None, Some(tenant())] {
+            let filter = Filter { requests: of(tenant), ..Filter::default() };
             let (mut before, mut pages, mut found) = (i64::MAX, 0, Vec::new());
             loop {
-                let filter = Filter { cut: cut(before), ..filter.clone() };
-                let looked = look(&db, Visible::Platform, &filter, 11, &POSITIONS).expect("a page");
+                let looked = look(&filter, before);
                 (pages, found) = (pages + 1, [found, looked.rows].concat());
                 let Some(until) = looked.until else { break };
                 before = i64::try_from(until).expect("a position");
             }
             assert_eq!((pages, found), (3, vec![4]));
         }
-        let usual = look(&db, Visible::Platform, &Filter::all(cut(i64::MAX)), 11, &POSITIONS);
-        let usual = usual.expect("a page");
+        let usual = look(&Filter::default(), i64::MAX);
         assert!(usual.rows.iter().rev().is_sorted() && usual.until.is_none(), "newest first: {:?}", usual.rows);
         assert_eq!(usual.rows.len(), 11);
+    }
+
+    #[test]
+    fn a_page_that_is_full_and_one_that_looked_at_too_many_rows_are_told_apart() {
+        let db = many();
+        let found = |model: &str, limit| {
+            let requests = RequestFilter { model: Some(model.to_owned()), ..RequestFilter::default() };
+            let (page, filter) = (PageBounds { before: i64::MAX, limit }, Filter { requests, ..Filter::default() });
+            let found = search(&db, Visible::Platform, &filter, page, &POSITIONS).expect("a page");
+            (found.rows.len(), found.until.is_some())
+        };
+        let most = usize::try_from(LOOKED_AT_MAX).expect("a number");
+        for (limit, wanted) in [(most - 2, (most - 1, false)), (most, (most, true))] {
+            assert_eq!(found("usual", limit), wanted, "{limit}");
+        }
+        assert_eq!(found("rare", 5), (0, true));
+        db.execute_batch("DELETE FROM inferences WHERE position > 4 * 99999").expect("gone");
+        assert_eq!((found("rare", 5), found("usual", most)), ((1, false), (most - 2, false)));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The statements that answer a question. They differ in what they read: whole hours come out of `usage_by_hour`; for parts
 //! of an hour the requests in them are read as well, by the index that has the fewest others.
 
-use super::question::Question;
-use projections::visible::{Narrowest, Visible};
+use super::selection::Selection;
+use crate::views::request_filter::Narrowest;
+use crate::visible::Visible;
 
 /// The statements of one way to read.
 #[derive(Clone, Copy)]
@@ -95,11 +96,11 @@ const BY_PARTNER: Statements = exact!(include_str!("by_partner.sql"));
 const BY_TIME: Statements = exact!("");
 
 impl Statements {
-    pub fn of(visible: Visible, question: &Question) -> Self {
-        if !question.range.parts().has_edges() {
+    pub fn of(visible: Visible, selection: &Selection) -> Self {
+        if !selection.range.parts().has_edges() {
             return WHOLE;
         }
-        match visible.narrowest(question.partner.is_some(), question.tenant.is_some(), question.key.is_some()) {
+        match selection.requests.narrowest(visible) {
             Narrowest::Key => BY_KEY,
             Narrowest::Tenant => BY_TENANT,
             Narrowest::Partner => BY_PARTNER,
@@ -111,11 +112,11 @@ impl Statements {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::plan;
+    use crate::views::tests::plan;
 
     const SCHEMA: &str = concat!(
-        include_str!("../../../migrations/sqlite/views/0003_usage_by_hour.sql"),
-        include_str!("../../../migrations/sqlite/views/0004_inferences.sql")
+        include_str!("../../../../migrations/sqlite/views/0003_usage_by_hour.sql"),
+        include_str!("../../../../migrations/sqlite/views/0004_inferences.sql")
     );
 
     #[test]

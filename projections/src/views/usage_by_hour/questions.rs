@@ -1,46 +1,96 @@
-//! Sums over the view, and percentiles from its histogram.
+//! Sums over the view, and percentiles from its histograms.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use projections::views::ViewsError;
-use projections::views::exact::{self, Exact};
-use projections::views::usage_by_hour::latency::Histogram;
-use projections::visible::Visible;
 use rusqlite::{CachedStatement, Connection, Row, ToSql};
 
-use super::cursor::GroupKey;
-use super::question::{Dimension, Question};
+use super::latency::Histogram;
 use super::range::{Parts, Span};
-use super::row::{COUNTS, Groups, Sums};
+use super::selection::{Dimension, Selection};
 use super::statements::Statements;
-use crate::inferences::search::INSTANTS;
+use super::sums::{COUNTS, GroupKey, Groups, Sums};
+use crate::views::exact::{self, Exact};
+use crate::views::inferences::search::INSTANTS;
+use crate::views::{Question, View, ViewsError};
+use crate::visible::Visible;
+
+/// What groups of requests sum up to. Where an hour is asked for in part, requests in it are counted one by one.
+pub struct Usage {
+    pub visible: Visible,
+    pub selection: Arc<Selection>,
+}
+
+/// Refused requests by group; one more than so many groups at most.
+pub struct Refused {
+    pub visible: Visible,
+    pub selection: Arc<Selection>,
+    pub groups_max: usize,
+}
 
 /// The column behind those of the dimensions.
 const SUMMED: usize = Dimension::ALL.len();
 /// By group; of groups that are not on the page nothing is counted.
 type Histograms<'a> = HashMap<&'a GroupKey, &'a mut Histogram>;
 
-/// The question's page of groups.
-pub fn of(db: &Connection, visible: Visible, question: &Question) -> Result<Groups, ViewsError> {
-    let rows = page(db, visible, question)?;
-    let is_last = rows.len() <= question.limits.limit;
-    let is_whole = is_last && question.limits.after.is_none();
-    let totals = match question.has_totals(is_last) {
-        false => None,
-        true if is_whole => Sums::of_all(rows.iter().map(|(_, sums)| sums)),
-        // The one group that there is where nothing is grouped by.
-        true => Some(page(db, visible, &question.ungrouped())?.pop().unwrap_or_default().1),
-    };
-    Ok(Groups { rows, totals })
+/// The hours alone, and for parts of an hour the requests as well.
+fn views_of(selection: &Selection) -> &'static [View] {
+    if selection.range.parts().has_edges() { Usage::VIEWS } else { &[View::UsageByHour] }
 }
 
-fn page(db: &Connection, visible: Visible, question: &Question) -> Result<Vec<(GroupKey, Sums)>, ViewsError> {
-    let statements = Statements::of(visible, question);
-    let edges = Edges::find(db, question)?;
+impl Question for Usage {
+    type Answer = Groups;
+    const VIEWS: &'static [View] = &[View::UsageByHour, View::Inferences];
+
+    fn views(&self) -> &'static [View] {
+        views_of(&self.selection)
+    }
+
+    fn answer(self, db: &Connection) -> Result<Groups, ViewsError> {
+        let Self { visible, selection } = self;
+        let rows = page(db, visible, &selection)?;
+        let is_last = rows.len() <= selection.limit;
+        let is_whole = is_last && selection.after.is_none();
+        let totals = match selection.has_totals(is_last) {
+            false => None,
+            true if is_whole => Sums::of_all(rows.iter().map(|(_, sums)| sums)),
+            // The one group that there is where nothing is grouped by.
+            true => Some(page(db, visible, &selection.ungrouped())?.pop().unwrap_or_default().1),
+        };
+        Ok(Groups { rows, totals })
+    }
+}
+
+impl Question for Refused {
+    type Answer = Vec<(GroupKey, i128)>;
+    const VIEWS: &'static [View] = Usage::VIEWS;
+
+    fn views(&self) -> &'static [View] {
+        views_of(&self.selection)
+    }
+
+    fn answer(self, db: &Connection) -> Result<Vec<(GroupKey, i128)>, ViewsError> {
+        let Self { visible, selection, groups_max } = self;
+        let mut statement = db.prepare_cached(Statements::of(visible, &selection).refused)?;
+        bind(&mut statement, visible, &selection, &Edges::find(db, &selection)?)?;
+        put(&mut statement, ":rows", one_more_than(groups_max))?;
+        let mut rows = statement.raw_query();
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let [refused] = exact::sums(row, SUMMED)?;
+            found.push((group(row)?, refused));
+        }
+        Ok(found)
+    }
+}
+
+fn page(db: &Connection, visible: Visible, selection: &Selection) -> Result<Vec<(GroupKey, Sums)>, ViewsError> {
+    let statements = Statements::of(visible, selection);
+    let edges = Edges::find(db, selection)?;
     let mut statement = db.prepare_cached(statements.sums)?;
-    bind(&mut statement, visible, question, &edges)?;
-    put(&mut statement, ":rows", rows(question))?;
-    let after = question.limits.after.as_ref();
+    bind(&mut statement, visible, selection, &edges)?;
+    put(&mut statement, ":rows", one_more_than(selection.limit))?;
+    let after = selection.after.as_ref();
     put(&mut statement, ":continues", after.is_some())?;
     let after = after.map(|key| key.dimensions.clone()).unwrap_or_default();
     for (index, value) in after.iter().enumerate() {
@@ -54,33 +104,14 @@ fn page(db: &Connection, visible: Visible, question: &Question) -> Result<Vec<(G
     drop(found);
     let mut histograms: Histograms<'_> = groups.iter_mut().map(|(key, sums)| (&*key, &mut sums.latencies)).collect();
     let mut statement = db.prepare_cached(statements.latencies)?;
-    bind(&mut statement, visible, question, &edges)?;
+    bind(&mut statement, visible, selection, &edges)?;
     add_latencies(&mut statement, &mut histograms, merge)?;
     if let Some(single) = statements.single_latencies {
         let mut statement = db.prepare_cached(single)?;
-        bind(&mut statement, visible, question, &edges)?;
+        bind(&mut statement, visible, selection, &edges)?;
         add_latencies(&mut statement, &mut histograms, count)?;
     }
     Ok(groups)
-}
-
-/// Refused requests by group, of at most so many groups and one more.
-pub fn refused(
-    db: &Connection,
-    visible: Visible,
-    question: &Question,
-    groups_max: usize,
-) -> Result<Vec<(GroupKey, i128)>, ViewsError> {
-    let mut statement = db.prepare_cached(Statements::of(visible, question).refused)?;
-    bind(&mut statement, visible, question, &Edges::find(db, question)?)?;
-    put(&mut statement, ":rows", i64::try_from(groups_max).map_or(i64::MAX, |max| max.saturating_add(1)))?;
-    let mut rows = statement.raw_query();
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        let [refused] = exact::sums(row, SUMMED)?;
-        found.push((group(row)?, refused));
-    }
-    Ok(found)
 }
 
 /// Adds each row's latencies to its group, where that is one of these.
@@ -132,8 +163,8 @@ struct Edges {
 }
 
 impl Edges {
-    fn find(db: &Connection, question: &Question) -> Result<Self, rusqlite::Error> {
-        let parts = question.range.parts();
+    fn find(db: &Connection, selection: &Selection) -> Result<Self, rusqlite::Error> {
+        let parts = selection.range.parts();
         let mut positions = [Span::default(); 2];
         for (span, edge) in positions.iter_mut().zip(parts.edges).filter(|(_, edge)| !edge.is_empty()) {
             *span = Span { from: INSTANTS.first_since(db, &edge.from)?, to: INSTANTS.first_since(db, &edge.to)? };
@@ -142,19 +173,19 @@ impl Edges {
     }
 }
 
-fn rows(question: &Question) -> i64 {
-    i64::try_from(question.limits.limit).map_or(i64::MAX, |limit| limit.saturating_add(1))
+fn one_more_than(number: usize) -> i64 {
+    i64::try_from(number).map_or(i64::MAX, |number| number.saturating_add(1))
 }
 
 /// What the statements have in common; what one of them does not ask for is left out.
 fn bind(
     statement: &mut CachedStatement<'_>,
     visible: Visible,
-    question: &Question,
+    selection: &Selection,
     edges: &Edges,
 ) -> Result<(), rusqlite::Error> {
     for dimension in Dimension::ALL {
-        put(statement, &format!(":by_{}", dimension.as_str()), question.groups_by(*dimension))?;
+        put(statement, &format!(":by_{}", dimension.as_str()), selection.groups_by(*dimension))?;
     }
     let Edges { parts: Parts { hours, edges: [early, late] }, positions: [early_at, late_at] } = edges;
     for (name, number) in [
@@ -171,16 +202,17 @@ fn bind(
     ] {
         put_if_asked(statement, name, number)?;
     }
+    let requests = &selection.requests;
     let texts = [
         (":visible_partner", &visible.partner()),
         (":visible_tenant", &visible.tenant()),
-        (":partner", &question.partner),
-        (":tenant", &question.tenant),
-        (":user", &question.user),
-        (":key", &question.key),
-        (":model", &question.model),
-        (":provider", &question.provider),
-        (":backend", &question.backend),
+        (":partner", &requests.partner.map(|id| id.to_string())),
+        (":tenant", &requests.tenant.map(|id| id.to_string())),
+        (":user", &requests.user.map(|id| id.to_string())),
+        (":key", &requests.key.map(|id| id.to_string())),
+        (":model", &requests.model),
+        (":provider", &requests.provider),
+        (":backend", &requests.backend),
     ];
     for (name, text) in texts {
         put(statement, name, text)?;

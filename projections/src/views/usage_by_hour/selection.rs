@@ -1,0 +1,94 @@
+//! Which usage is asked for, and how it is grouped.
+
+use super::range::Range;
+use super::sums::GroupKey;
+use crate::views::RequestFilter;
+
+/// What rows are grouped by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dimension {
+    Hour,
+    Day,
+    Week,
+    Month,
+    Partner,
+    Tenant,
+    User,
+    Key,
+    Model,
+    Provider,
+    Backend,
+}
+
+impl Dimension {
+    /// In the order of columns, and of what groups are listed by: times first.
+    pub const ALL: &'static [Self] = &[
+        Self::Hour,
+        Self::Day,
+        Self::Week,
+        Self::Month,
+        Self::Partner,
+        Self::Tenant,
+        Self::User,
+        Self::Key,
+        Self::Model,
+        Self::Provider,
+        Self::Backend,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Partner => "partner",
+            Self::Tenant => "tenant",
+            Self::User => "user",
+            Self::Key => "key",
+            Self::Model => "model",
+            Self::Provider => "provider",
+            Self::Backend => "backend",
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+        }
+    }
+}
+
+/// A page of groups of the requests in a time.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    pub group_by: Vec<Dimension>,
+    pub range: Range,
+    pub requests: RequestFilter,
+    /// Groups behind this one; `None` from the first on.
+    pub after: Option<GroupKey>,
+    pub limit: usize,
+    pub totals: Totals,
+}
+
+/// Where what all groups sum up to is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Totals {
+    Nowhere,
+    OnEveryPage,
+    OnTheLastPage,
+}
+
+impl Selection {
+    pub fn groups_by(&self, dimension: Dimension) -> bool {
+        self.group_by.contains(&dimension)
+    }
+
+    /// Whether a page has them that is the last, or is not.
+    pub const fn has_totals(&self, is_last: bool) -> bool {
+        match self.totals {
+            Totals::Nowhere => false,
+            Totals::OnEveryPage => true,
+            Totals::OnTheLastPage => is_last,
+        }
+    }
+
+    /// The same of all groups together.
+    pub(super) fn ungrouped(&self) -> Self {
+        Self { group_by: Vec::new(), after: None, limit: 1, ..self.clone() }
+    }
+}
