@@ -51,6 +51,7 @@ mod secrets;
 mod settings;
 mod short_budgets;
 mod shutdown;
+mod structure;
 mod tenancy;
 mod traces;
 mod trouble;
