@@ -5,6 +5,7 @@ mod admit;
 mod alerts;
 mod end;
 pub mod fold;
+mod journal;
 mod refusals;
 mod sweep;
 
@@ -24,6 +25,7 @@ use crate::money::{CostLine, NanoUsd};
 use crate::time::Period;
 use crate::wire::Refusal;
 
+use journal::Before;
 pub use refusals::{RECORDED_REFUSALS_A_SECOND, RefusedRequest};
 pub use sweep::UnknownUsage;
 
@@ -64,7 +66,7 @@ pub struct Hold {
 }
 
 /// All that decisions about money are taken from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Balances {
     budgets: IdMap<BudgetId, BudgetInForce>,
     by_scope: IdMap<Scope, Vec<BudgetId>>,
@@ -77,12 +79,13 @@ pub struct Balances {
     put_off: sweep::PutOff,
     refusals: refusals::Refusals,
     changes: Changes,
+    journal: journal::Journal,
     /// What the fold has read of a request whose hold comes next.
     admitted: Option<(RequestId, String)>,
 }
 
 /// What differs from the rows that were last written.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     pub windows: IdSet<BudgetWindow>,
     /// Open, and not in the rows.
@@ -159,26 +162,46 @@ pub struct EndedHold {
     pub charged: NanoUsd,
 }
 
-/// One thing to decide.
+/// One thing to decide, and what can be decided of it.
+pub trait Step {
+    type Decision;
+
+    /// Decides on these balances, at `now` (never earlier than at the step before).
+    fn decide(&self, balances: &mut Balances, now: DateTime<Utc>) -> Self::Decision;
+}
+
+/// A request asks for its money.
 #[derive(Debug)]
-pub enum Step<'a> {
-    Admit(&'a Admission),
-    End(&'a Ending),
-    /// The end of a request whose hold expired: its windows must have been loaded.
-    EndLate(&'a Ending, &'a EndedHold),
-    Refuse(&'a RefusedRequest),
-    /// The same refusal again, after [`Decision::RefusedLater`], in a later second.
-    RefuseWaiting(&'a RefusedRequest),
-    /// Ends what has expired and writes out refusals of seconds gone by; at most that many holds.
-    Sweep {
-        policy: UnknownUsage,
-        holds_max: usize,
-    },
-    /// What happens to a budget itself, at the position that it gets.
-    Budget {
-        change: &'a Change<Budget>,
-        position: u64,
-    },
+pub struct Admit<'a>(pub &'a Admission);
+
+/// A request has ended.
+#[derive(Debug)]
+pub struct End<'a>(pub &'a Ending);
+
+/// The end of a request whose hold expired: its windows must have been loaded.
+#[derive(Debug)]
+pub struct EndLate<'a>(pub &'a Ending, pub &'a EndedHold);
+
+/// A request is turned away.
+#[derive(Debug)]
+pub struct Refuse<'a>(pub &'a RefusedRequest);
+
+/// The same refusal again, after [`RefuseDecision::NextSecond`], in a later second.
+#[derive(Debug)]
+pub struct RefuseWaiting<'a>(pub &'a RefusedRequest);
+
+/// Ends what has expired and writes out refusals of seconds gone by; at most that many holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Sweep {
+    pub policy: UnknownUsage,
+    pub holds_max: usize,
+}
+
+/// What happens to a budget itself is taken in, at the position that it gets.
+#[derive(Debug)]
+pub struct FoldBudget<'a> {
+    pub change: &'a Change<Budget>,
+    pub position: u64,
 }
 
 /// An event that a decision brings forth; the writer gives it its position.
@@ -189,9 +212,10 @@ pub struct Emitted {
     pub event: Event,
 }
 
-/// What was decided. The events are to be recorded in their order, all or none.
+// What was decided. The events are to be recorded in their order, all or none.
+
 #[derive(Clone, Debug, PartialEq)]
-pub enum Decision {
+pub enum AdmitDecision {
     /// The hold stands: `inference.admitted`, then `budget.reserved`.
     Admitted {
         held: NanoUsd,
@@ -204,38 +228,111 @@ pub enum Decision {
     Short,
     /// The same request was admitted before.
     AlreadyAdmitted,
-    /// No money; the event is absent when the refusal was rolled up.
-    Refused { refusal: Refusal, events: Vec<Emitted> },
-    /// No money, and too many refusals in this second: the refusal is to be put again in the next one.
-    RefusedLater { refusal: Refusal, events: Vec<Emitted> },
-    /// The last event ends the hold; what that announces follows.
-    Ended { events: Vec<Emitted>, alerts: Vec<Emitted> },
-    /// Money that was charged to an expired hold was put right.
-    Adjusted { events: Vec<Emitted>, alerts: Vec<Emitted> },
-    /// There is no open hold of that request.
-    NoOpenHold,
-    /// Amounts beyond what money can count: nothing was changed.
-    Overflow,
-    /// What came due; empty when nothing did. Holds that came due and whose charge cannot be counted stay open, and are
-    /// tried again later.
-    Swept { events: Vec<Emitted>, uncountable: Vec<RequestId> },
-    /// A budget's event was taken in.
-    Folded,
+    /// No money.
+    Refused(RefuseDecision),
+    Overflow(Overflow),
 }
 
+#[derive(Clone, Debug, PartialEq)]
+pub enum RefuseDecision {
+    Now(DecidedRefusal),
+    /// Too many refusals in this second: it is to be put again in the next one.
+    NextSecond(DecidedRefusal),
+}
+
+/// The refusal's own event is not among them when it was rolled up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecidedRefusal {
+    pub refusal: Refusal,
+    pub events: Vec<Emitted>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum EndDecision {
+    Ended(DecidedEnd),
+    /// There is no open hold of that request.
+    NoOpenHold,
+    Overflow(Overflow),
+}
+
+/// The last event ends the hold, or puts right what was charged when it expired; what that announces follows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecidedEnd {
+    pub events: Vec<Emitted>,
+    pub alerts: Vec<Emitted>,
+}
+
+/// What came due; empty when nothing did. Holds that came due and whose charge cannot be counted stay open, and are tried
+/// again later.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Swept {
+    pub events: Vec<Emitted>,
+    pub uncountable: Vec<RequestId>,
+}
+
+/// Amounts beyond what money can count: nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an amount that cannot be counted")]
+pub struct Overflow;
+
 /// Decides one step on these balances, at `now` (never earlier than at the step before).
-pub fn decide(balances: &mut Balances, step: &Step<'_>, now: DateTime<Utc>) -> Decision {
-    match step {
-        Step::Admit(admission) => balances.admit(admission, now),
-        Step::End(ending) => balances.end(ending),
-        Step::EndLate(ending, hold) => balances.end_late(ending, hold),
-        Step::Refuse(refused) => balances.refuse(refused, now),
-        Step::RefuseWaiting(refused) => balances.refuse_waiting(refused, now),
-        Step::Sweep { policy, holds_max } => balances.sweep(*policy, *holds_max, now),
-        Step::Budget { change, position } => {
-            balances.fold_budget(change, *position, now);
-            Decision::Folded
-        }
+pub fn decide<S: Step>(balances: &mut Balances, step: &S, now: DateTime<Utc>) -> S::Decision {
+    step.decide(balances, now)
+}
+
+impl Step for Admit<'_> {
+    type Decision = AdmitDecision;
+
+    fn decide(&self, balances: &mut Balances, now: DateTime<Utc>) -> AdmitDecision {
+        balances.admit(self.0, now)
+    }
+}
+
+impl Step for End<'_> {
+    type Decision = EndDecision;
+
+    fn decide(&self, balances: &mut Balances, _now: DateTime<Utc>) -> EndDecision {
+        balances.end(self.0)
+    }
+}
+
+impl Step for EndLate<'_> {
+    type Decision = Result<DecidedEnd, Overflow>;
+
+    fn decide(&self, balances: &mut Balances, _now: DateTime<Utc>) -> Self::Decision {
+        balances.end_late(self.0, self.1)
+    }
+}
+
+impl Step for Refuse<'_> {
+    type Decision = RefuseDecision;
+
+    fn decide(&self, balances: &mut Balances, now: DateTime<Utc>) -> RefuseDecision {
+        balances.refuse(self.0, now)
+    }
+}
+
+impl Step for RefuseWaiting<'_> {
+    type Decision = DecidedRefusal;
+
+    fn decide(&self, balances: &mut Balances, now: DateTime<Utc>) -> DecidedRefusal {
+        balances.refuse_waiting(self.0, now)
+    }
+}
+
+impl Step for Sweep {
+    type Decision = Swept;
+
+    fn decide(&self, balances: &mut Balances, now: DateTime<Utc>) -> Swept {
+        balances.sweep(self.policy, self.holds_max, now)
+    }
+}
+
+impl Step for FoldBudget<'_> {
+    type Decision = ();
+
+    fn decide(&self, balances: &mut Balances, now: DateTime<Utc>) {
+        balances.fold_budget(self.change, self.position, now);
     }
 }
 
@@ -272,15 +369,28 @@ impl Balances {
         self.windows.insert(window, amounts);
     }
 
+    /// Puts a stored window back that may have been forgotten; one that is in memory is newer than its row.
+    pub fn restore_forgotten(&mut self, window: BudgetWindow, amounts: Amounts, announced: BTreeSet<Fraction>) {
+        if !self.knows_window(&window) {
+            self.restore_window(window, amounts);
+            self.restore_announced(window, announced);
+        }
+    }
+
     /// Puts a stored hold back without touching amounts, which were stored with it; for loading.
     pub fn restore_hold(&mut self, request: RequestId, hold: Hold) {
         self.by_expiry.insert((hold.expires_at, request));
         self.open.insert(request, hold);
     }
 
-    /// Takes what has to be written; from here on the rows count as written.
-    pub fn take_changes(&mut self) -> Changes {
-        std::mem::take(&mut self.changes)
+    /// What has to be written for the rows to be as these balances.
+    pub const fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// The rows are as these balances.
+    pub fn rows_are_written(&mut self) {
+        self.changes = Changes::default();
     }
 
     pub fn budget(&self, id: BudgetId) -> Option<&BudgetInForce> {
@@ -376,26 +486,37 @@ impl Balances {
     fn move_all(&mut self, windows: &[BudgetWindow], settled: NanoUsd, held: NanoUsd) -> Option<()> {
         let after: Option<Vec<_>> = windows.iter().map(|window| self.moved(window, settled, held)).collect();
         for (window, amounts) in windows.iter().zip(after?) {
-            self.windows.insert(*window, amounts);
-            self.changes.windows.insert(*window);
+            let amounts = self.windows.insert(*window, amounts);
+            self.journal.note(|| Before::Window { window: *window, amounts });
+            self.window_differs(*window);
         }
         Some(())
+    }
+
+    /// From its row.
+    fn window_differs(&mut self, window: BudgetWindow) {
+        if self.changes.windows.insert(window) {
+            self.journal.note(|| Before::WindowWritten(window));
+        }
     }
 
     fn open(&mut self, request: RequestId, hold: Hold) {
         self.by_expiry.insert((hold.expires_at, request));
         self.changes.opened.insert(request);
         self.open.insert(request, hold);
+        self.journal.note(|| Before::NotHeld(request));
     }
 
     fn close(&mut self, request: RequestId) {
         if let Some(hold) = self.open.remove(&request) {
             self.by_expiry.remove(&(hold.expires_at, request));
-            self.put_off.remove(request);
+            let put_off_until = self.put_off.remove(request);
             // A hold that began and ended between two writings never is in the rows.
-            if !self.changes.opened.remove(&request) {
+            let is_in_rows = !self.changes.opened.remove(&request);
+            if is_in_rows {
                 self.changes.closed.insert(request);
             }
+            self.journal.note(|| Before::Held { request, hold, put_off_until, is_in_rows });
         }
     }
 }

@@ -93,7 +93,7 @@ pub fn verify_to(reader: &Reader, depth: Depth) -> Result<Sound, VerifyError> {
 
 /// The same, telling now and then which position was read, and which is the last.
 pub fn verify_watched(reader: &Reader, depth: Depth, watch: &mut dyn FnMut(u64, u64)) -> Result<Sound, VerifyError> {
-    let beside = Beside::read(reader.connection())?;
+    let beside = Beside::read(reader)?;
     let head = beside.head;
     let mut streams = Streams::new(head);
     let (raw_out, raw_in) = sync_channel::<RawPage>(PAGES_AHEAD);
@@ -120,7 +120,7 @@ pub fn verify_watched(reader: &Reader, depth: Depth, watch: &mut dyn FnMut(u64, 
         Ok::<_, VerifyError>((read, folded))
     })?;
     let folded = folded.and_then(|check| read.and_then(|()| check.finish(reader)));
-    let streams = streams.finish(reader.connection());
+    let streams = streams.finish(reader);
     earliest(folded, streams)
 }
 
@@ -250,7 +250,7 @@ impl Check {
             let reason = format!("the log ends at position {position}");
             return Err(VerifyError::BesideTheLog { position: self.beside.state_at, reason });
         }
-        self.structure.must_be_sound(reader.connection(), position)?;
+        self.structure.must_be_sound(reader, position)?;
         Ok(Sound { events: position, open_holds: self.books.balances().open_holds().count() as u64 })
     }
 }

@@ -5,7 +5,8 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::{
-    Admission, Balances, BudgetInForce, Decision, Emitted, Hold, IfShort, RefusedRequest, Shrinking, budget_versions,
+    Admission, AdmitDecision, Balances, BudgetInForce, Emitted, Hold, IfShort, Overflow, RefusedRequest, Shrinking,
+    budget_versions,
 };
 use crate::event::admin::{Enforcement, WhenShort};
 use crate::event::hold::{BudgetReserved, BudgetWindow};
@@ -26,21 +27,21 @@ struct Grant {
 type Binding<'a> = (BudgetWindow, &'a BudgetInForce);
 
 impl Balances {
-    pub(super) fn admit(&mut self, admission: &Admission, now: DateTime<Utc>) -> Decision {
+    pub(super) fn admit(&mut self, admission: &Admission, now: DateTime<Utc>) -> AdmitDecision {
         // A repeat first: it must not be refused by its own first attempt.
         if self.open.contains_key(&admission.request_id) {
-            return Decision::AlreadyAdmitted;
+            return AdmitDecision::AlreadyAdmitted;
         }
         let windows = self.windows_of(&admission.context.chain(), now);
         let asks_again = matches!(admission.if_short, IfShort::AskAgain);
         let grant = match self.grant(&windows, admission) {
             Ok(grant) => grant,
             // Where nothing is left no tighter bound fits either: counting tokens would only take its turn from others.
-            Err(short) if asks_again && self.left(short) > Some(NanoUsd::ZERO) => return Decision::Short,
+            Err(short) if asks_again && self.left(short) > Some(NanoUsd::ZERO) => return AdmitDecision::Short,
             Err(short) => {
                 let refusal =
                     refusal_of(self.shortfall(short, admission.held, now), self.affordable(&windows, admission));
-                return self.refuse(&RefusedRequest::of(admission, refusal), now);
+                return AdmitDecision::Refused(self.refuse(&RefusedRequest::of(admission, refusal), now));
             }
         };
         let mut admitted = admission.admitted.clone();
@@ -55,7 +56,7 @@ impl Balances {
             .collect();
         let windows: Vec<_> = windows.into_iter().map(|(window, _)| window).collect();
         if self.move_all(&windows, NanoUsd::ZERO, grant.held).is_none() {
-            return Decision::Overflow;
+            return AdmitDecision::Overflow(Overflow);
         }
         let expires_at = now + admission.ttl;
         let reserved = BudgetReserved { held_usd: grant.held, budgets: windows.clone(), expires_at };
@@ -70,7 +71,7 @@ impl Balances {
             admission.request_id,
             Hold { held: grant.held, windows, admitted_at: now, expires_at, model, context },
         );
-        Decision::Admitted { held: grant.held, lowered_to: grant.lowered_to, expires_at, events }
+        AdmitDecision::Admitted { held: grant.held, lowered_to: grant.lowered_to, expires_at, events }
     }
 
     /// Errors: the budget that is in the way. One that only refuses is named before one that would shrink; of those, the

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::journal::Before;
 use super::{Balances, BudgetInForce, Emitted};
 use crate::event::admin::Scope;
 use crate::event::alert::BudgetThresholdReached;
@@ -61,8 +62,9 @@ impl Balances {
     }
 
     pub(super) fn note_announced(&mut self, window: BudgetWindow, fraction: Fraction) {
+        self.journal.note(|| Before::Announced { window, fractions: self.announced.get(&window).cloned() });
         self.announced.entry(window).or_default().insert(fraction);
-        self.changes.windows.insert(window);
+        self.window_differs(window);
     }
 
     /// Puts a stored window's announcements back; for loading.
@@ -78,15 +80,16 @@ impl Balances {
             return;
         }
         let settled = self.amounts(&window).settled;
-        let Some(announced) = self.announced.get_mut(&window) else { return };
-        let were = announced.len();
-        announced.retain(|fraction| fraction.is_reached(settled, budget.limit));
-        if announced.len() != were {
-            self.changes.windows.insert(window);
+        let Some(announced) = self.announced.get(&window) else { return };
+        let reached = |fraction: &&Fraction| fraction.is_reached(settled, budget.limit);
+        let still: BTreeSet<Fraction> = announced.iter().filter(reached).copied().collect();
+        if still.len() == announced.len() {
+            return;
         }
-        if announced.is_empty() {
-            self.announced.remove(&window);
-        }
+        let fractions =
+            if still.is_empty() { self.announced.remove(&window) } else { self.announced.insert(window, still) };
+        self.journal.note(|| Before::Announced { window, fractions });
+        self.window_differs(window);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The end of a request: its outcome, and what becomes of its hold. Exactly one end a hold.
 
-use super::{Balances, Charge, Decision, Emitted, EndedHold, Ending, Hold, Outcome};
+use super::{Balances, Charge, DecidedEnd, Emitted, EndDecision, EndedHold, Ending, Hold, Outcome, Overflow};
 use crate::event::hold::{BudgetAdjusted, BudgetReleased, BudgetSettled};
 use crate::event::{self, Context, Inference, Stream};
 use crate::money::NanoUsd;
@@ -26,11 +26,13 @@ impl Outcome {
 }
 
 impl Balances {
-    pub(super) fn end(&mut self, ending: &Ending) -> Decision {
-        let Some(hold) = self.open.get(&ending.request_id).cloned() else { return Decision::NoOpenHold };
-        let Some(given_back) = NanoUsd::ZERO.checked_sub(hold.held) else { return Decision::Overflow };
+    pub(super) fn end(&mut self, ending: &Ending) -> EndDecision {
+        let Some(hold) = self.open.get(&ending.request_id).cloned() else { return EndDecision::NoOpenHold };
+        let Some(given_back) = NanoUsd::ZERO.checked_sub(hold.held) else {
+            return EndDecision::Overflow(Overflow);
+        };
         if self.move_all(&hold.windows, ending.charge.amount(), given_back).is_none() {
-            return Decision::Overflow;
+            return EndDecision::Overflow(Overflow);
         }
         self.close(ending.request_id);
         let inference = Stream::inference(ending.request_id);
@@ -45,15 +47,13 @@ impl Balances {
             _ => self.announce(&hold.windows, &ending.context),
         };
         events.push(emit(Stream::hold(ending.request_id), hold_end(hold, &ending.charge).into()));
-        Decision::Ended { events, alerts }
+        EndDecision::Ended(DecidedEnd { events, alerts })
     }
 
     /// The hold expired and was charged by policy; the difference to the real figures is corrected, never edited.
-    pub(super) fn end_late(&mut self, ending: &Ending, hold: &EndedHold) -> Decision {
-        let Some(delta) = ending.charge.amount().checked_sub(hold.charged) else { return Decision::Overflow };
-        if self.move_all(&hold.windows, delta, NanoUsd::ZERO).is_none() {
-            return Decision::Overflow;
-        }
+    pub(super) fn end_late(&mut self, ending: &Ending, hold: &EndedHold) -> Result<DecidedEnd, Overflow> {
+        let delta = ending.charge.amount().checked_sub(hold.charged).ok_or(Overflow)?;
+        self.move_all(&hold.windows, delta, NanoUsd::ZERO).ok_or(Overflow)?;
         let adjusted = BudgetAdjusted {
             delta_usd: delta,
             budgets: hold.windows.clone(),
@@ -66,7 +66,7 @@ impl Balances {
         };
         let context: Context = ending.context.clone();
         let event = event::Hold::Adjusted(Box::new(adjusted)).into();
-        Decision::Adjusted { events: vec![Emitted { stream: Stream::hold(ending.request_id), context, event }], alerts }
+        Ok(DecidedEnd { events: vec![Emitted { stream: Stream::hold(ending.request_id), context, event }], alerts })
     }
 }
 

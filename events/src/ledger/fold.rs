@@ -4,8 +4,9 @@
 
 use chrono::{DateTime, Utc};
 
+use super::journal::Before;
 use super::{Balances, BudgetInForce, Hold};
-use crate::event::admin::Budget;
+use crate::event::admin::{Budget, Scope};
 use crate::event::hold::BudgetWindow;
 use crate::event::{self, Alert, Change, Event, Inference, Recorded, Resource};
 use crate::ids::BudgetId;
@@ -42,21 +43,33 @@ impl Balances {
                 };
                 if let Some(before) = self.forget_budget(budget.budget_id) {
                     let window_start = budget.period.window_start(now);
-                    self.rearm(BudgetWindow { budget_id: budget.budget_id, window_start }, before.limit, &in_force);
+                    self.rearm(BudgetWindow { budget_id: budget.budget_id, window_start }, before, &in_force);
                 }
                 self.budgets.insert(budget.budget_id, in_force);
                 self.by_scope.entry(budget.scope).or_default().push(budget.budget_id);
+                self.journal.note(|| Before::NoBudget(budget.budget_id));
             }
-            Change::Ended(budget) => drop(self.forget_budget(*budget)),
+            Change::Ended(budget) => {
+                self.forget_budget(*budget);
+            }
         }
     }
 
-    fn forget_budget(&mut self, id: BudgetId) -> Option<BudgetInForce> {
-        let gone = self.budgets.remove(&id)?;
-        if let Some(ids) = self.by_scope.get_mut(&gone.scope) {
-            ids.retain(|other| *other != id);
-        }
-        Some(gone)
+    /// Its limit, if it was open.
+    fn forget_budget(&mut self, id: BudgetId) -> Option<NanoUsd> {
+        let in_force = self.budgets.remove(&id)?;
+        let limit = in_force.limit;
+        let place = self.without_id(in_force.scope, id);
+        self.journal.note(|| Before::Budget { budget_id: id, in_force, place });
+        Some(limit)
+    }
+
+    /// Takes a budget out of those of its scope; where it stood.
+    pub(super) fn without_id(&mut self, scope: Scope, id: BudgetId) -> usize {
+        let Some(ids) = self.by_scope.get_mut(&scope) else { return 0 };
+        let place = ids.iter().position(|other| *other == id).unwrap_or(ids.len());
+        ids.retain(|other| *other != id);
+        place
     }
 
     /// Takes in any recorded event. Every event of a hold or an alert has to be named here; of the other families only these

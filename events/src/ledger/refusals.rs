@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 
-use super::{Admission, Balances, Decision, Emitted};
+use super::journal::Before;
+use super::{Admission, Balances, DecidedRefusal, Emitted, RefuseDecision};
 use crate::event::inference::InferenceRefused;
 use crate::event::{Actor, Context, Event, Inference, Stream};
 use crate::ids::RequestId;
@@ -25,7 +26,7 @@ const ROLLED_UP_MODELS_MAX: usize = 16;
 const OTHER_MODELS: &str = "*";
 
 /// A request that is turned away before anything is sent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RefusedRequest {
     pub request_id: RequestId,
     pub context: Context,
@@ -46,22 +47,22 @@ impl RefusedRequest {
 }
 
 /// What was refused in the second that is going on, by actor.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Refusals {
     by_actor: HashMap<Actor, SecondOfRefusals>,
     /// Of all actors.
-    waiting: u32,
+    pub(super) waiting: u32,
 }
 
-#[derive(Clone, Debug)]
-struct SecondOfRefusals {
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct SecondOfRefusals {
     second: i64,
     recorded: u32,
     waiting: u32,
     rest: BTreeMap<(&'static str, String), RolledUp>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct RolledUp {
     code: ErrorCode,
     count: u64,
@@ -69,6 +70,13 @@ struct RolledUp {
 }
 
 impl Refusals {
+    pub(super) fn restore(&mut self, actor: Actor, second: Option<SecondOfRefusals>) {
+        match second {
+            Some(second) => drop(self.by_actor.insert(actor, second)),
+            None => drop(self.by_actor.remove(&actor)),
+        }
+    }
+
     pub(super) fn is_due(&self, now: DateTime<Utc>) -> bool {
         self.by_actor.values().any(|refusals| refusals.second < now.timestamp() && refusals.waiting == 0)
     }
@@ -76,11 +84,13 @@ impl Refusals {
 
 impl Balances {
     /// A refusal that was just decided: recorded, put off to the next second, or counted.
-    pub(super) fn refuse(&mut self, refused: &RefusedRequest, now: DateTime<Utc>) -> Decision {
+    pub(super) fn refuse(&mut self, refused: &RefusedRequest, now: DateTime<Utc>) -> RefuseDecision {
+        self.note_refusals(&refused.context.actor);
         let mut events = self.begin_second(&refused.context.actor, now);
         let all_waiting = self.refusals.waiting;
+        let refusal = refused.refusal.clone();
         let Some(entry) = self.refusals.by_actor.get_mut(&refused.context.actor) else {
-            return Decision::Refused { refusal: refused.refusal.clone(), events };
+            return RefuseDecision::Now(DecidedRefusal { refusal, events });
         };
         if entry.recorded < RECORDED_REFUSALS_A_SECOND {
             entry.recorded += 1;
@@ -88,15 +98,16 @@ impl Balances {
         } else if entry.waiting < WAITING_REFUSALS_MAX && all_waiting < WAITING_MAX {
             entry.waiting += 1;
             self.refusals.waiting += 1;
-            return Decision::RefusedLater { refusal: refused.refusal.clone(), events };
+            return RefuseDecision::NextSecond(DecidedRefusal { refusal, events });
         } else {
             entry.roll_up(refused);
         }
-        Decision::Refused { refusal: refused.refusal.clone(), events }
+        RefuseDecision::Now(DecidedRefusal { refusal, events })
     }
 
     /// A refusal that waited for its second.
-    pub(super) fn refuse_waiting(&mut self, refused: &RefusedRequest, now: DateTime<Utc>) -> Decision {
+    pub(super) fn refuse_waiting(&mut self, refused: &RefusedRequest, now: DateTime<Utc>) -> DecidedRefusal {
+        self.note_refusals(&refused.context.actor);
         let mut events = self.begin_second(&refused.context.actor, now);
         self.refusals.waiting = self.refusals.waiting.saturating_sub(1);
         if let Some(entry) = self.refusals.by_actor.get_mut(&refused.context.actor) {
@@ -104,7 +115,16 @@ impl Balances {
             entry.recorded += 1;
             events.push(refusal_event(refused, 1));
         }
-        Decision::Refused { refusal: refused.refusal.clone(), events }
+        DecidedRefusal { refusal: refused.refusal.clone(), events }
+    }
+
+    /// Before an actor's refusals change, and what waits of all.
+    fn note_refusals(&mut self, actor: &Actor) {
+        let Refusals { by_actor, waiting } = &self.refusals;
+        if self.journal.wants_refusals_of(actor) {
+            self.journal.note(|| Before::Refusals { actor: actor.clone(), second: by_actor.get(actor).cloned() });
+        }
+        self.journal.note(|| Before::WaitingRefusals(*waiting));
     }
 
     /// Makes the actor's second the one of `now`; what was counted in the one before is written out.
@@ -129,6 +149,7 @@ impl Balances {
             .filter(|(_, entry)| entry.second < second)
             .map(|(actor, _)| actor.clone())
             .collect();
+        over.iter().for_each(|actor| self.note_refusals(actor));
         let ended = over.iter().filter_map(|actor| self.refusals.by_actor.remove(actor));
         let mut events: Vec<Emitted> = ended.flat_map(SecondOfRefusals::into_events).collect();
         // A hash map has no order; the log does, and one seed must give one log.

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Balances, Decision, Emitted, Hold};
+use super::journal::Before;
+use super::{Balances, Emitted, Hold, Swept};
 use crate::event::hold::BudgetExpired;
 use crate::event::inference::InferenceEnded;
 use crate::event::{self, Inference, Stream};
@@ -37,23 +38,24 @@ impl UnknownUsage {
 }
 
 /// Expired holds that are open because their charge could not be counted, by when they are tried again.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct PutOff {
     until: IdMap<RequestId, DateTime<Utc>>,
     by_time: BTreeSet<(DateTime<Utc>, RequestId)>,
 }
 
 impl PutOff {
-    fn put(&mut self, request: RequestId, until: DateTime<Utc>) {
+    pub(super) fn put(&mut self, request: RequestId, until: DateTime<Utc>) {
         self.remove(request);
         self.until.insert(request, until);
         self.by_time.insert((until, request));
     }
 
-    pub(super) fn remove(&mut self, request: RequestId) {
-        if let Some(until) = self.until.remove(&request) {
-            self.by_time.remove(&(until, request));
-        }
+    /// Until when it was put off, if it was.
+    pub(super) fn remove(&mut self, request: RequestId) -> Option<DateTime<Utc>> {
+        let until = self.until.remove(&request)?;
+        self.by_time.remove(&(until, request));
+        Some(until)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -70,7 +72,7 @@ fn due(by_time: &BTreeSet<(DateTime<Utc>, RequestId)>, now: DateTime<Utc>) -> im
 }
 
 impl Balances {
-    pub(super) fn sweep(&mut self, policy: UnknownUsage, holds_max: usize, now: DateTime<Utc>) -> Decision {
+    pub(super) fn sweep(&mut self, policy: UnknownUsage, holds_max: usize, now: DateTime<Utc>) -> Swept {
         // Those that were put off come last: however many they are, they keep nobody from the end of theirs.
         let due: Vec<RequestId> =
             due(&self.by_expiry, now).chain(due(&self.put_off.by_time, now)).take(holds_max).collect();
@@ -84,8 +86,7 @@ impl Balances {
             let Some(given_back) = NanoUsd::ZERO.checked_sub(hold.held) else { continue };
             // A sum that cannot be counted keeps its hold: it stays visible instead of being lost.
             if self.move_all(&hold.windows, charged, given_back).is_none() {
-                self.by_expiry.remove(&(hold.expires_at, request));
-                self.put_off.put(request, now + TRY_AGAIN_AFTER);
+                self.put_off(request, hold.expires_at, now + TRY_AGAIN_AFTER);
                 uncountable.push(request);
                 continue;
             }
@@ -97,7 +98,19 @@ impl Balances {
             events.extend(expired(request, hold, charged, policy));
             events.extend(alerts);
         }
-        Decision::Swept { events, uncountable }
+        Swept { events, uncountable }
+    }
+}
+
+impl Balances {
+    fn put_off(&mut self, request: RequestId, expires_at: DateTime<Utc>, until: DateTime<Utc>) {
+        self.by_expiry.remove(&(expires_at, request));
+        let before = self.put_off.remove(request);
+        self.put_off.put(request, until);
+        self.journal.note(|| match before {
+            Some(until) => Before::PutOffUntil(request, until),
+            None => Before::NotPutOff(request),
+        });
     }
 }
 

@@ -5,15 +5,12 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use rusqlite::{Connection, params};
-
-use super::{EventFilter, LogError};
+use super::EventFilter;
 use crate::event::Recorded;
 use crate::ids::{PartnerId, TenantId};
 
 /// Positions in one block; `owner_blocks` and `sql/select_owned.sql` divide by it.
 pub(crate) const BLOCK_POSITIONS: u64 = 64;
-const INSERT_BLOCK: &str = "INSERT OR IGNORE INTO owner_blocks (owner, block) VALUES (?1, ?2)";
 
 /// Who may read a part of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,12 +58,12 @@ impl OwnerBlocks {
         self.unwritten.extend(Owner::of_event(recorded).map(|owner| (owner, block)));
     }
 
-    /// In the open transaction; from here on they count as written.
-    pub(super) fn write(&mut self, connection: &Connection) -> Result<(), LogError> {
-        let mut insert = connection.prepare_cached(INSERT_BLOCK)?;
-        for (owner, block) in std::mem::take(&mut self.unwritten) {
-            insert.execute(params![owner.to_string(), block])?;
-        }
-        Ok(())
+    pub(super) fn unwritten(&self) -> impl Iterator<Item = &(Owner, u64)> {
+        self.unwritten.iter()
+    }
+
+    /// They are in the rows.
+    pub(super) fn rows_are_written(&mut self) {
+        self.unwritten.clear();
     }
 }

@@ -1,7 +1,6 @@
 //! Rows beside the log: what must never be in an event (secrets, people), and what makes a retry answer the same.
 
-use rusqlite::{Connection, params};
-
+use super::facts::ReplyKey;
 use crate::event::StreamKind;
 use crate::ids::{KeyId, RequestId, UserId};
 
@@ -109,45 +108,8 @@ pub struct StoredReply {
     pub position: u64,
 }
 
-const CLAIM_NAME: &str = "INSERT OR REPLACE INTO names (kind, scope, name, owner) VALUES (?1, ?2, ?3, ?4)";
-const PUT_PERSON: &str = "INSERT OR REPLACE INTO personal_data (subject, name, email, salt) VALUES (?1, ?2, ?3, ?4)";
-const PUT_KEY_SECRET: &str =
-    "INSERT OR REPLACE INTO key_secrets (key_id, generation, salt, hash) VALUES (?1, ?2, ?3, ?4)";
-const DROP_KEY_SECRETS: &str = "DELETE FROM key_secrets WHERE key_id = ?1 AND generation < ?2";
-const PUT_SEALED: &str =
-    "INSERT OR REPLACE INTO sealed_secrets (subject, generation, key_scope, sealed) VALUES (?1, ?2, ?3, ?4)";
-const PUT_WRAPPED: &str = "INSERT OR REPLACE INTO wrapped_keys (scope, wrapped) VALUES (?1, ?2)";
-const PUT_ADDRESS: &str = "INSERT OR REPLACE INTO client_addresses (request_id, ip, user_agent) VALUES (?1, ?2, ?3)";
-
-impl SideRow {
-    pub(super) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let run =
-            |sql: &str, values: &[&dyn rusqlite::ToSql]| connection.prepare_cached(sql)?.execute(values).map(drop);
-        match self {
-            Self::ClaimName { kind, scope, name, owner } => run(CLAIM_NAME, params![kind.as_str(), scope, name, owner]),
-            Self::ReleaseNames { owner } => run("DELETE FROM names WHERE owner = ?1", params![owner]),
-            Self::PersonalData(person) => {
-                run(PUT_PERSON, params![person.subject.to_string(), person.name, person.email, person.salt])
-            }
-            Self::ErasePersonalData(subject) => {
-                run("DELETE FROM personal_data WHERE subject = ?1", params![subject.to_string()])
-            }
-            Self::KeySecret(secret) => {
-                run(PUT_KEY_SECRET, params![secret.key_id.to_string(), secret.generation, secret.salt, secret.hash])
-            }
-            Self::DropKeySecrets { key_id, below_generation } => {
-                run(DROP_KEY_SECRETS, params![key_id.to_string(), below_generation])
-            }
-            Self::SealedSecret(secret) => {
-                run(PUT_SEALED, params![secret.subject, secret.generation, secret.key_scope, secret.sealed])
-            }
-            Self::DropSealedSecret { subject } => {
-                run("DELETE FROM sealed_secrets WHERE subject = ?1", params![subject])
-            }
-            Self::WrappedKey { scope, wrapped } => run(PUT_WRAPPED, params![scope, wrapped]),
-            Self::ClientAddress(address) => {
-                run(PUT_ADDRESS, params![address.request_id.to_string(), address.ip, address.user_agent])
-            }
-        }
+impl Idempotency {
+    pub(super) fn reply_key(&self) -> ReplyKey {
+        ReplyKey { scope: self.scope.clone(), key: self.key.clone() }
     }
 }

@@ -1,37 +1,38 @@
-//! The one writer: takes what is queued as one transaction, decides inside it, and answers when it is durable. Latency
-//! at rest is one fsync, throughput under load is thousands of requests a fsync.
+//! The one writer: takes what is queued as one batch, decides it in memory, has the engine record it, and answers when that
+//! is durable. Latency at rest is one fsync, throughput under load is thousands of requests a fsync.
+//!
+//! What was decided and not recorded is undone, so that memory never runs ahead of the log. Where the log has moved on
+//! meanwhile, what others appended is folded and the batch is decided anew.
 
 mod figures;
-mod load;
 mod publish;
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use rusqlite::{Connection, params};
 
-use super::append::{Batch, load_windows};
-use super::checkpoint::Checkpointer;
 use super::clock::BatchClock;
-use super::inference_keys::{self, IDEMPOTENCY_KEPT};
+use super::draft::{Draft, StateRows};
+use super::engine::{Appending, Engine};
+use super::facts::{Facts, Wanted};
+use super::jobs::{Deciding, Job, Message, RecordedBatch, unattended};
+use super::open_hold::Ender;
 use super::owners::OwnerBlocks;
-use super::{
-    AdmissionJob, Admitted, Append, AppendError, Appended, EndedAt, Ender, Job, LeftHolds, LogError, LogOptions, Note,
-    OpenHold, WaitingReply,
-};
-use crate::event::{Event, Recorded, Resource, Stream};
+use super::state::{State, fold_page};
+use super::{LeftHolds, LogError, LogOptions};
+use crate::event::Recorded;
 use crate::ids::{IdSet, RequestId};
-use crate::ledger::{Admission, Balances, Decision, Emitted, Ending, Outcome, RefusedRequest, Step, decide};
-use crate::money::NanoUsd;
-use crate::wire::Refusal;
+use crate::ledger::{Balances, Sweep, decide};
 
 pub use figures::{BatchFigures, COMMIT_MICROS_BOUNDS, Figures};
 pub(super) use publish::{Published, Publisher, channels};
 
-/// Jobs in one transaction. Beyond it the fsync is amortised, and callers would only wait longer.
+/// Jobs in one batch. Beyond it the fsync is amortised, and callers would only wait longer.
 const BATCH_JOBS_MAX: usize = 1024;
+/// How often a batch is decided anew because the log has moved.
+const TRIES_MAX: usize = 5;
 /// How often the sweeper looks when nothing else happens.
 const SWEEP_EVERY: Duration = Duration::from_millis(200);
 /// Holds that one sweep ends; the next one goes on.
@@ -41,28 +42,24 @@ const SWEPT_HOLDS_MAX: usize = 500;
 const EVENTS_BETWEEN_STATES: usize = 4096;
 /// How long a refusal waits for its second at most.
 const REFUSAL_WAIT_MAX: Duration = Duration::from_millis(1500);
-/// How often past windows and old replies are dropped.
+/// How often past windows and old idempotency keys are dropped.
 const TIDY_EVERY: Duration = Duration::from_secs(600);
-const FORGET_REPLIES: &str = "DELETE FROM idempotency WHERE (scope, key) IN
-                              (SELECT scope, key FROM idempotency WHERE recorded_at <= ?1 ORDER BY recorded_at LIMIT ?2)";
-/// Rows of a table that one batch drops; the next one goes on.
+/// Rows of a table that are dropped at a time; after the next batch it goes on.
 const TIDIED_ROWS_MAX: usize = 500;
 
-pub(super) struct Writer {
-    // In front of the connection, so that it ends first.
-    checkpointer: Checkpointer,
-    connection: Connection,
+pub(super) struct Writer<E> {
+    engine: E,
     options: LogOptions,
     clock: BatchClock,
     balances: Balances,
-    /// Whether `balances` are what the database says: not after a failed commit, until they are loaded anew.
-    is_loaded: bool,
-    /// Requests whose holds were open at the start: their processes had ended. Some may have ended since.
-    left_behind: IdSet<RequestId>,
     position: u64,
     owners: OwnerBlocks,
     /// Events since the rows of the ledger's state were written.
     events_since_state: usize,
+    /// Whether the log may go on behind `position`: after a batch of which that is not known.
+    is_behind: bool,
+    /// Requests whose holds were open at the start: their processes had ended. Some may have ended since.
+    left_behind: IdSet<RequestId>,
     ender: Ender,
     publisher: Publisher,
     figures: Arc<Figures>,
@@ -76,15 +73,7 @@ pub(super) struct Writer {
 struct WaitingRefusal {
     second: i64,
     since: Instant,
-    job: Job,
-}
-
-/// A hold that is about to stand.
-struct Held {
-    admitted_position: u64,
-    expires_at: DateTime<Utc>,
-    amount: NanoUsd,
-    lowered_to: Option<u64>,
+    job: Box<dyn Job>,
 }
 
 /// What a batch does besides its jobs.
@@ -96,7 +85,7 @@ struct Due {
 
 /// A batch of which nothing was recorded, or nobody knows whether it was.
 struct Failed {
-    jobs: Vec<Job>,
+    jobs: Vec<Box<dyn Job>>,
     error: String,
     step: FailedStep,
 }
@@ -112,6 +101,14 @@ enum FailedStep {
 }
 
 impl FailedStep {
+    fn of(error: &LogError) -> Self {
+        match error {
+            LogError::Commit(_) => Self::Commit,
+            error if error.is_of_what_was_to_be_recorded() => Self::Job,
+            _ => Self::Write,
+        }
+    }
+
     fn error(self, text: &str) -> LogError {
         match self {
             Self::Job | Self::Write => LogError::Append(text.to_owned()),
@@ -120,76 +117,81 @@ impl FailedStep {
     }
 }
 
-/// What a job will be answered once its batch is durable.
-enum Answer {
-    Held(Held),
-    /// Nothing was recorded.
-    Short,
-    Refused(Refusal),
-    /// Answered when it has been recorded, in the next second.
-    Later(Refusal),
-    RefusalRecorded(Option<u64>),
-    Ended(u64),
-    Appended {
-        first: u64,
-        last: u64,
-    },
-    NotAppended(AppendError),
-    Noted,
-    Failed(LogError),
-}
+impl<E: Engine> Writer<E> {
+    pub(super) fn new(
+        engine: E,
+        state: State,
+        options: LogOptions,
+        ender: Ender,
+        publisher: Publisher,
+        figures: Arc<Figures>,
+    ) -> Self {
+        publisher.begin_at(state.head, state.last_administration);
+        figures.show_holds(&state.balances);
+        let started = options.clock.monotonic();
+        Self {
+            engine,
+            clock: BatchClock::new(Arc::clone(&options.clock), state.head.recorded_at),
+            options,
+            left_behind: state.balances.open_holds().map(|(request, _)| *request).collect(),
+            balances: state.balances,
+            position: state.head.position,
+            owners: state.owners,
+            events_since_state: state.events_folded,
+            is_behind: false,
+            ender,
+            publisher,
+            figures,
+            swept_at: started,
+            tidied_at: started,
+            waiting: Vec::new(),
+        }
+    }
 
-impl Writer {
     /// Works until it is told to stop. What was queued before that is recorded.
-    pub(super) fn run(mut self, queue: &Receiver<Job>) {
+    pub(super) fn run(mut self, queue: &Receiver<Message>) {
         loop {
             let mut fresh = Vec::new();
             match queue.recv_timeout(SWEEP_EVERY) {
-                Ok(job) => fresh.push(job),
+                Ok(message) => fresh.push(message),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             fresh.extend(queue.try_iter().take(BATCH_JOBS_MAX));
             self.figures.taken(fresh.len());
             if self.turn(fresh) {
-                drop(self.checkpointer);
-                super::checkpoint::finish(&self.connection);
-                return;
+                return self.engine.close();
             }
         }
     }
 
     /// One batch: what was left unattended, what is fresh, and what is due. Whether it was told to stop.
-    pub(super) fn turn(&mut self, fresh: Vec<Job>) -> bool {
-        let stops = fresh.iter().any(|job| matches!(job, Job::Stop));
+    pub(super) fn turn(&mut self, fresh: Vec<Message>) -> bool {
+        let stops = fresh.iter().any(|message| matches!(message, Message::Stop));
         // Ends first: they give money back that what is asked for next may use.
-        let mut jobs = self.take_unattended();
-        jobs.extend(fresh.into_iter().filter(|job| !matches!(job, Job::Wake | Job::Stop)));
+        let mut jobs: Vec<_> = self.ender.unattended.take(BATCH_JOBS_MAX).into_iter().map(unattended).collect();
+        jobs.extend(fresh.into_iter().filter_map(|message| match message {
+            Message::Job(job) => Some(job),
+            Message::Wake | Message::Stop => None,
+        }));
         let rests = jobs.is_empty() || stops;
         self.work_off(jobs, rests);
         stops
     }
 
-    pub(super) fn connection(&self) -> &Connection {
-        &self.connection
+    pub(super) const fn engine(&self) -> &E {
+        &self.engine
     }
 
-    pub(super) fn balances(&self) -> Option<&Balances> {
-        self.is_loaded.then_some(&self.balances)
+    pub(super) const fn balances(&self) -> &Balances {
+        &self.balances
     }
 
-    pub(super) fn unattended(&self) -> &super::Unattended {
-        &self.ender.unattended
+    pub(super) const fn ender(&self) -> &Ender {
+        &self.ender
     }
 
-    /// Ends that nobody waits for become jobs whose answer nobody hears.
-    fn take_unattended(&self) -> Vec<Job> {
-        let mut left = self.ender.unattended.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = left.len().min(BATCH_JOBS_MAX);
-        left.drain(..taken).map(|ending| Job::End(Box::new(ending), tokio::sync::oneshot::channel().0)).collect()
-    }
-
-    fn take_due_refusals(&mut self, now: DateTime<Utc>) -> Vec<Job> {
+    fn take_due_refusals(&mut self, now: DateTime<Utc>) -> Vec<Box<dyn Job>> {
         let second = now.timestamp();
         // Recorded time may stand still for a while; nobody waits for it longer than this.
         let is_due =
@@ -197,7 +199,7 @@ impl Writer {
         self.waiting.extract_if(.., is_due).map(|waiting| waiting.job).collect()
     }
 
-    fn work_off(&mut self, jobs: Vec<Job>, rests: bool) {
+    fn work_off(&mut self, jobs: Vec<Box<dyn Job>>, rests: bool) {
         let now = match self.clock.tick() {
             Ok(now) => now,
             Err(_) => {
@@ -213,7 +215,7 @@ impl Writer {
             && self.elapsed(self.swept_at) >= SWEEP_EVERY
             && self.balances.is_sweep_due(now);
         let writes_state = self.events_since_state >= EVENTS_BETWEEN_STATES || (rests && self.events_since_state > 0);
-        if jobs.is_empty() && !sweeps && !writes_state && self.is_loaded {
+        if jobs.is_empty() && !sweeps && !writes_state && !self.is_behind {
             self.figures.set_failing(false);
             return;
         }
@@ -227,7 +229,7 @@ impl Writer {
         }
     }
 
-    fn work_off_alone(&mut self, job: Job, now: DateTime<Utc>) {
+    fn work_off_alone(&mut self, job: Box<dyn Job>, now: DateTime<Utc>) {
         match self.attempt(vec![job], Due::default(), now) {
             Ok(()) => {}
             // Kept, an end would fail again with every batch: its hold expires instead.
@@ -238,23 +240,17 @@ impl Writer {
         }
     }
 
-    /// One transaction with all of these jobs, and their answers.
-    fn attempt(&mut self, jobs: Vec<Job>, due: Due, now: DateTime<Utc>) -> Result<(), Failed> {
+    /// One batch with all of these jobs, and their answers.
+    fn attempt(&mut self, mut jobs: Vec<Box<dyn Job>>, due: Due, now: DateTime<Utc>) -> Result<(), Failed> {
         let started = Instant::now();
-        let committed = self.load_if_needed(now).and_then(|()| self.commit(&jobs, due, now));
-        let (answers, recorded) = match committed {
-            Ok(committed) => committed,
+        let recorded = match self.record(&mut jobs, due, now) {
+            Ok(recorded) => recorded,
             Err(error) => {
-                let step = match &error {
-                    LogError::Commit(_) => FailedStep::Commit,
-                    error if self.is_loaded && error.is_of_what_was_to_be_recorded() => FailedStep::Job,
-                    _ => FailedStep::Write,
-                };
-                // The balances have run ahead of what is durable.
-                self.is_loaded = false;
+                // Whatever failed, the log is looked at before anything else is decided.
+                self.is_behind = true;
+                let step = FailedStep::of(&error);
                 self.figures.set_failing(step != FailedStep::Job);
                 self.figures.count_failed();
-                let _ = self.connection.execute_batch("ROLLBACK");
                 tracing::error!(%error, jobs = jobs.len(), "append a batch");
                 let error = match error {
                     LogError::Append(text) | LogError::Commit(text) => text,
@@ -268,329 +264,150 @@ impl Writer {
         self.figures.show_holds(&self.balances);
         let events = recorded.len();
         self.publisher.publish(recorded);
-        for (job, answer) in jobs.into_iter().zip(answers) {
-            self.deliver(job, answer, now);
+        let batch = RecordedBatch { recorded_at: now, ender: &self.ender };
+        for job in jobs {
+            if let Some(job) = job.answer(&batch) {
+                self.waiting.push(WaitingRefusal { second: now.timestamp(), since: Instant::now(), job });
+            }
         }
-        self.checkpointer.after_commit(&self.connection, events);
+        self.tidy_if_due(now);
+        self.engine.after_batch(events);
         Ok(())
     }
 
-    /// Every job in its order, then what is due.
-    fn commit(
+    /// Decides and records, until the log did not move meanwhile.
+    fn record(
         &mut self,
-        jobs: &[Job],
+        jobs: &mut [Box<dyn Job>],
         due: Due,
         now: DateTime<Utc>,
-    ) -> Result<(Vec<Answer>, Vec<Arc<Recorded>>), LogError> {
-        let monotonic = self.options.clock.monotonic();
-        let mut batch = Batch::begin(&self.connection, now, self.position)?;
-        let balances = &mut self.balances;
-        let mut answers = Vec::with_capacity(jobs.len());
-        for job in jobs {
-            answers.push(work(&mut batch, balances, &self.left_behind, job)?);
+    ) -> Result<Vec<Arc<Recorded>>, LogError> {
+        if self.is_behind {
+            // No job of this batch is to blame.
+            self.catch_up().map_err(|error| LogError::Append(error.to_string()))?;
         }
-        if due.sweeps {
-            self.swept_at = monotonic;
-            let step = Step::Sweep { policy: self.options.unknown_usage, holds_max: SWEPT_HOLDS_MAX };
-            if let Decision::Swept { events, uncountable } = decide(balances, &step, now) {
-                say_uncountable(&uncountable);
-                batch.record_decided(events)?;
+        for _ in 0..TRIES_MAX {
+            self.balances.begin();
+            match self.decide(jobs, due, now).and_then(|draft| Ok((self.write(&draft, due)?, draft))) {
+                Ok((Appending::Committed, draft)) => return Ok(self.committed(draft, due)),
+                Ok((Appending::Moved, _)) => {
+                    self.balances.undo();
+                    self.catch_up()?;
+                }
+                Err(error) => {
+                    self.balances.undo();
+                    return Err(error);
+                }
             }
         }
-        if monotonic.saturating_sub(self.tidied_at) >= TIDY_EVERY && tidy(&self.connection, now)? {
-            balances.forget_past_windows(now);
-            self.left_behind.retain(|request| balances.open_hold(*request).is_some());
-            self.tidied_at = monotonic;
+        Err(LogError::Append("the log moved while the batch was decided, again and again".to_owned()))
+    }
+
+    /// Every job in its order, then what is due.
+    fn decide(&mut self, jobs: &mut [Box<dyn Job>], due: Due, now: DateTime<Utc>) -> Result<Draft, LogError> {
+        let mut facts = self.facts(jobs, now)?;
+        let mut draft = Draft::new(self.position, now);
+        let mut batch = Deciding {
+            now,
+            balances: &mut self.balances,
+            facts: &mut facts,
+            draft: &mut draft,
+            left_behind: &self.left_behind,
+        };
+        for job in jobs {
+            job.decide(&mut batch);
         }
-        batch.recorded.iter().for_each(|recorded| self.owners.take_in(recorded));
+        if due.sweeps {
+            let sweep = Sweep { policy: self.options.unknown_usage, holds_max: SWEPT_HOLDS_MAX };
+            let swept = decide(batch.balances, &sweep, now);
+            say_uncountable(&swept.uncountable);
+            batch.record(swept.events);
+        }
+        if draft.has_unnumbered {
+            draft.number(self.engine.last_sequences(draft.unnumbered_streams())?);
+        }
+        Ok(draft)
+    }
+
+    /// What the jobs have to know, and the windows that some of them may move.
+    fn facts(&mut self, jobs: &[Box<dyn Job>], now: DateTime<Utc>) -> Result<Facts, LogError> {
+        let mut wanted = Wanted::default();
+        for job in jobs {
+            job.wants(&self.balances, &mut wanted);
+        }
+        if wanted.is_empty() {
+            return Ok(Facts::default());
+        }
+        let mut facts = self.engine.facts(&wanted, now)?;
+        for window in facts.windows.drain(..) {
+            self.balances.restore_forgotten(window.window, window.amounts, window.announced);
+        }
+        Ok(facts)
+    }
+
+    fn write(&mut self, draft: &Draft, due: Due) -> Result<Appending, LogError> {
+        let state = StateRows { balances: &self.balances, owners: &self.owners };
+        self.engine.append(draft, due.writes_state.then_some(&state))
+    }
+
+    fn committed(&mut self, draft: Draft, due: Due) -> Vec<Arc<Recorded>> {
+        self.balances.keep();
+        draft.events.iter().for_each(|recorded| self.owners.take_in(recorded));
+        self.position = draft.position();
+        self.events_since_state += draft.events.len();
         if due.writes_state {
-            batch.write_state(&balances.take_changes(), balances)?;
-            self.owners.write(&self.connection)?;
+            self.balances.rows_are_written();
+            self.owners.rows_are_written();
+            self.events_since_state = 0;
         }
-        // That is the disk's fault, whatever it says: by now every job has been taken.
-        let (position, recorded) = batch.commit().map_err(|error| LogError::Commit(error.to_string()))?;
-        self.position = position;
-        self.events_since_state = if due.writes_state { 0 } else { self.events_since_state + recorded.len() };
-        self.clock.recorded(now);
-        Ok((answers, recorded))
+        if due.sweeps {
+            self.swept_at = self.options.clock.monotonic();
+        }
+        self.clock.recorded(draft.recorded_at);
+        draft.events
+    }
+
+    /// Takes in what stands in the log behind the last position that is known.
+    fn catch_up(&mut self) -> Result<(), LogError> {
+        loop {
+            let page = self.engine.since(self.position)?;
+            let Some(last) = page.last() else {
+                self.is_behind = false;
+                return Ok(());
+            };
+            let (position, recorded_at) = (last.position, last.recorded_at);
+            fold_page(&mut self.balances, &page, |windows| self.engine.windows(windows))?;
+            page.iter().for_each(|recorded| self.owners.take_in(recorded));
+            self.events_since_state += page.len();
+            self.position = position;
+            self.clock.recorded(recorded_at);
+            self.publisher.publish(page);
+        }
+    }
+
+    /// Forgets what is too old, a bounded part of it; after the next batch the rest.
+    fn tidy_if_due(&mut self, now: DateTime<Utc>) {
+        if self.elapsed(self.tidied_at) < TIDY_EVERY {
+            return;
+        }
+        match self.engine.tidy(now, TIDIED_ROWS_MAX) {
+            Ok(false) => return,
+            Ok(true) => {}
+            Err(error) => tracing::warn!(%error, "drop idempotency keys that are too old"),
+        }
+        self.balances.forget_past_windows(now);
+        self.left_behind.retain(|request| self.balances.open_hold(*request).is_some());
+        self.tidied_at = self.options.clock.monotonic();
     }
 
     fn elapsed(&self, since: Duration) -> Duration {
         self.options.clock.monotonic().saturating_sub(since)
     }
 
-    fn deliver(&mut self, job: Job, answer: Answer, now: DateTime<Utc>) {
-        let answer = match (job, answer) {
-            (Job::Admit(job, reply), Answer::Later(refusal)) => {
-                let refused = RefusedRequest::of(&job.admission, refusal);
-                return self.put_off(Box::new(refused), WaitingReply::Admission(reply), now);
-            }
-            (Job::Refuse(refused, reply), Answer::Later(_)) => {
-                return self.put_off(refused, WaitingReply::Refusal(reply), now);
-            }
-            answered => answered,
-        };
-        // Who does not wait any more does not need an answer; a hold that nobody takes ends by itself.
-        match answer {
-            (Job::Admit(job, reply), answer) => {
-                let _ = reply.send(match answer {
-                    Answer::Held(held) => Ok(Admitted::Hold(self.open_hold(job.admission, held, now))),
-                    Answer::Short => Ok(Admitted::Short),
-                    Answer::Refused(refusal) => Ok(Admitted::Refused(refusal)),
-                    other => Err(other.into_error()),
-                });
-            }
-            (Job::End(ending, reply), answer) => {
-                let ended = match answer {
-                    Answer::Ended(position) => Ok(EndedAt { position, recorded_at: now }),
-                    other => Err(other.into_error()),
-                };
-                if let Err(error) = &ended {
-                    // Maybe nobody waits for it; the hold expires.
-                    tracing::error!(request_id = %ending.request_id, %error, "a request's end cannot be recorded");
-                }
-                let _ = reply.send(ended);
-            }
-            (Job::Refuse(_, reply), answer) => {
-                let _ = reply.send(match answer {
-                    Answer::RefusalRecorded(position) => Ok(position),
-                    other => Err(other.into_error()),
-                });
-            }
-            (Job::RefuseWaiting(_, reply), Answer::Refused(refusal)) => reply.answer(Ok(refusal)),
-            (Job::RefuseWaiting(_, reply), other) => reply.answer(Err(other.into_error())),
-            (Job::Append(_, reply), answer) => {
-                let _ = reply.send(match answer {
-                    Answer::Appended { first, last } => Ok(Appended { first, last, recorded_at: now }),
-                    Answer::NotAppended(error) => Err(error),
-                    other => Err(other.into_error().into()),
-                });
-            }
-            (Job::Note(_, reply), answer) => {
-                let _ = reply.send(match answer {
-                    Answer::Noted => Ok(()),
-                    other => Err(other.into_error()),
-                });
-            }
-            (Job::Wake | Job::Stop, _) => {}
-        }
-    }
-
-    fn put_off(&mut self, refused: Box<RefusedRequest>, reply: WaitingReply, now: DateTime<Utc>) {
-        let (second, since) = (now.timestamp(), Instant::now());
-        self.waiting.push(WaitingRefusal { second, since, job: Job::RefuseWaiting(refused, reply) });
-    }
-
-    fn open_hold(&self, admission: Admission, held: Held, admitted_at: DateTime<Utc>) -> OpenHold {
-        OpenHold {
-            request_id: admission.request_id,
-            held: held.amount,
-            lowered_to: held.lowered_to,
-            admitted_position: held.admitted_position,
-            admitted_at,
-            expires_at: held.expires_at,
-            model: admission.admitted.model,
-            context: admission.context,
-            ender: Some(self.ender.clone()),
-        }
-    }
-
     /// The batch is not recorded, or not for certain. Ends are kept: their holds stand, and their figures are known.
-    fn fail(&self, jobs: Vec<Job>, error: impl Fn() -> LogError) {
-        let mut kept = Vec::new();
-        for job in jobs {
-            match job {
-                Job::End(ending, reply) => {
-                    kept.push(as_unconfirmed(*ending));
-                    drop(reply.send(Err(error())));
-                }
-                other => other.refuse(error()),
-            }
-        }
-        self.ender.unattended.lock().unwrap_or_else(PoisonError::into_inner).extend(kept);
+    fn fail(&self, jobs: Vec<Box<dyn Job>>, error: impl Fn() -> LogError) {
+        self.ender.unattended.extend(jobs.into_iter().filter_map(|job| job.fail(error())));
     }
-}
-
-impl Answer {
-    fn into_error(self) -> LogError {
-        match self {
-            Self::Failed(error) => error,
-            _ => LogError::Append("an answer of another kind".to_owned()),
-        }
-    }
-}
-
-/// Decides and records one job. An error fails the whole batch; what only this job did wrong is its answer.
-fn work(
-    batch: &mut Batch<'_>,
-    balances: &mut Balances,
-    left_behind: &IdSet<RequestId>,
-    job: &Job,
-) -> Result<Answer, LogError> {
-    match job {
-        Job::Admit(job, _) => admit(batch, balances, left_behind, job),
-        Job::End(ending, _) => end(batch, balances, ending),
-        Job::Refuse(refused, _) => refuse(batch, balances, refused),
-        Job::RefuseWaiting(refused, _) => refuse_waiting(batch, balances, refused),
-        Job::Append(append, _) => administer(batch, balances, append),
-        Job::Note(notes, _) => note(batch, notes),
-        Job::Wake | Job::Stop => Ok(Answer::Noted),
-    }
-}
-
-fn admit(
-    batch: &mut Batch<'_>,
-    balances: &mut Balances,
-    left_behind: &IdSet<RequestId>,
-    job: &AdmissionJob,
-) -> Result<Answer, LogError> {
-    let AdmissionJob { admission, key } = job;
-    if let Some(key) = key
-        && let Some(refusal) = key.refusal(batch.connection, balances, left_behind, batch.now)?
-    {
-        return refuse_admission(batch, balances, &RefusedRequest::of(admission, refusal));
-    }
-    match decide(balances, &Step::Admit(admission), batch.now) {
-        Decision::Admitted { held: amount, lowered_to, expires_at, events } => {
-            let admitted_position = batch.position + 1;
-            batch.record_decided(events)?;
-            if let Some(key) = key {
-                key.stand_for(admission.request_id, batch.connection, batch.now)?;
-            }
-            Ok(Answer::Held(Held { admitted_position, expires_at, amount, lowered_to }))
-        }
-        Decision::Short => Ok(Answer::Short),
-        Decision::Refused { refusal, events } => {
-            let position = record_refusal(batch, admission.request_id, events)?;
-            Ok(Answer::Refused(refusal.at(position)))
-        }
-        Decision::RefusedLater { refusal, events } => {
-            batch.record_decided(events)?;
-            Ok(Answer::Later(refusal))
-        }
-        Decision::Overflow => Ok(Answer::Failed(LogError::Overflow)),
-        other => Ok(Answer::Failed(unexpected(&other))),
-    }
-}
-
-/// Before the ledger is asked for money.
-fn refuse_admission(
-    batch: &mut Batch<'_>,
-    balances: &mut Balances,
-    refused: &RefusedRequest,
-) -> Result<Answer, LogError> {
-    match refuse(batch, balances, refused)? {
-        Answer::RefusalRecorded(position) => Ok(Answer::Refused(refused.refusal.clone().at(position))),
-        other => Ok(other),
-    }
-}
-
-fn refuse(batch: &mut Batch<'_>, balances: &mut Balances, refused: &RefusedRequest) -> Result<Answer, LogError> {
-    match decide(balances, &Step::Refuse(refused), batch.now) {
-        Decision::Refused { events, .. } => {
-            record_refusal(batch, refused.request_id, events).map(Answer::RefusalRecorded)
-        }
-        Decision::RefusedLater { refusal, events } => {
-            batch.record_decided(events)?;
-            Ok(Answer::Later(refusal))
-        }
-        other => Ok(Answer::Failed(unexpected(&other))),
-    }
-}
-
-fn refuse_waiting(
-    batch: &mut Batch<'_>,
-    balances: &mut Balances,
-    refused: &RefusedRequest,
-) -> Result<Answer, LogError> {
-    match decide(balances, &Step::RefuseWaiting(refused), batch.now) {
-        Decision::Refused { refusal, events } => {
-            let position = record_refusal(batch, refused.request_id, events)?;
-            Ok(Answer::Refused(refusal.at(position)))
-        }
-        other => Ok(Answer::Failed(unexpected(&other))),
-    }
-}
-
-/// Position of the refusal's own event; `None` where it was only counted.
-fn record_refusal(batch: &mut Batch<'_>, of: RequestId, events: Vec<Emitted>) -> Result<Option<u64>, LogError> {
-    let has_its_own = events.last().is_some_and(|emitted| emitted.context.request_id == Some(of));
-    let position = batch.record_decided(events)?;
-    Ok(position.filter(|_| has_its_own))
-}
-
-fn end(batch: &mut Batch<'_>, balances: &mut Balances, ending: &Ending) -> Result<Answer, LogError> {
-    match decide(balances, &Step::End(ending), batch.now) {
-        Decision::Ended { events, alerts } => {
-            let position = batch.record_decided(events)?;
-            batch.record_decided(alerts)?;
-            Ok(position.map_or_else(|| Answer::Failed(LogError::Closed), Answer::Ended))
-        }
-        Decision::NoOpenHold => end_late(batch, balances, ending),
-        Decision::Overflow => Ok(Answer::Failed(LogError::Overflow)),
-        other => Ok(Answer::Failed(unexpected(&other))),
-    }
-}
-
-/// The hold ended before: by the sweeper, which is corrected, or by this very end, whose first answer was lost.
-fn end_late(batch: &mut Batch<'_>, balances: &mut Balances, ending: &Ending) -> Result<Answer, LogError> {
-    match batch.ended_hold(&Stream::hold(ending.request_id))? {
-        None => Ok(Answer::Failed(LogError::Append("the end of a request that was never admitted".to_owned()))),
-        Some((position, None)) => Ok(Answer::Ended(position)),
-        Some((_, Some(expired))) => {
-            load_windows(batch.connection, &expired.windows, balances)?;
-            match decide(balances, &Step::EndLate(ending, &expired), batch.now) {
-                Decision::Adjusted { events, alerts } => {
-                    let position = batch.record_decided(events)?;
-                    batch.record_decided(alerts)?;
-                    Ok(position.map_or_else(|| Answer::Failed(LogError::Closed), Answer::Ended))
-                }
-                Decision::Overflow => Ok(Answer::Failed(LogError::Overflow)),
-                other => Ok(Answer::Failed(unexpected(&other))),
-            }
-        }
-    }
-}
-
-fn administer(batch: &mut Batch<'_>, balances: &mut Balances, append: &Append) -> Result<Answer, LogError> {
-    match batch.check(append) {
-        Ok(()) => {}
-        Err(AppendError::Unavailable(error)) => return Err(error),
-        Err(refused) => return Ok(Answer::NotAppended(refused)),
-    }
-    let (first, last) = batch.append(append)?;
-    for (position, event) in (first..).zip(&append.events) {
-        if let Event::Resource(Resource::Budget(change)) = event {
-            decide(balances, &Step::Budget { change, position }, batch.now);
-        }
-    }
-    Ok(Answer::Appended { first, last })
-}
-
-fn note(batch: &mut Batch<'_>, notes: &[Note]) -> Result<Answer, LogError> {
-    for note in notes {
-        let sequence = batch.last_sequence(&note.stream)? + 1;
-        let Note { stream, context, event } = note.clone();
-        batch.record(Emitted { stream, context, event }, sequence)?;
-    }
-    Ok(Answer::Noted)
-}
-
-fn unexpected(decision: &Decision) -> LogError {
-    let kind = match decision {
-        Decision::Admitted { .. } => "admitted",
-        Decision::Short => "short",
-        Decision::AlreadyAdmitted => "admitted before",
-        Decision::Refused { .. } => "refused",
-        Decision::RefusedLater { .. } => "refused later",
-        Decision::Ended { .. } => "ended",
-        Decision::Adjusted { .. } => "adjusted",
-        Decision::NoOpenHold => "no open hold",
-        Decision::Overflow => "overflow",
-        Decision::Swept { .. } => "swept",
-        Decision::Folded => "folded",
-    };
-    LogError::Append(format!("a decision that does not answer the job: {kind}"))
 }
 
 fn say_uncountable(holds: &[RequestId]) {
@@ -599,25 +416,3 @@ fn say_uncountable(holds: &[RequestId]) {
         tracing::error!(count, %first, "expired holds stay open: with their charge a budget's sum cannot be counted");
     }
 }
-
-/// Drops what is too old, a bounded part of it; whether that was all.
-fn tidy(connection: &Connection, now: DateTime<Utc>) -> Result<bool, LogError> {
-    let oldest = now - IDEMPOTENCY_KEPT;
-    let values = params![oldest.timestamp_micros(), TIDIED_ROWS_MAX];
-    let replies = connection.prepare_cached(FORGET_REPLIES)?.execute(values)?;
-    let keys = inference_keys::forget_old(connection, now, TIDIED_ROWS_MAX)?;
-    Ok(replies < TIDIED_ROWS_MAX && keys < TIDIED_ROWS_MAX)
-}
-
-/// What is recorded of an end that could not be made durable in time: its client was told that it failed.
-pub(super) fn as_unconfirmed(mut ending: Ending) -> Ending {
-    if let Outcome::Completed(mut ended) = ending.outcome {
-        ended.code = Some(crate::wire::ErrorCode::LedgerUnavailable.as_str().to_owned());
-        ended.reason = Some("settlement_delayed".to_owned());
-        ending.outcome = Outcome::Failed(ended);
-    }
-    ending
-}
-
-#[cfg(test)]
-mod tests;

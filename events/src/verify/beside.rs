@@ -5,25 +5,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
 use std::str::FromStr;
 
-use rusqlite::Connection;
-
 use super::VerifyError;
 use super::owners::Owners;
 use crate::event::hold::BudgetWindow;
 use crate::fraction::Fraction;
 use crate::ids::RequestId;
 use crate::ledger::{Amounts, Balances, Hold};
+use crate::log::Reader;
 use crate::log::owners::Owner;
-use crate::log::{LogError, read_announced};
+use crate::log::raw::{BalanceRow, OpenHoldRow, RowsBeside};
 use crate::money::NanoUsd;
 use crate::time::from_micros;
 
-const HEAD: &str = "SELECT max(position) FROM events";
-const CHECKPOINT: &str = "SELECT position FROM ledger_checkpoint";
-const BALANCES: &str = "SELECT budget_id, window_start, settled, held, announced FROM balances";
-const OPEN_HOLDS: &str = "SELECT request_id, held, expires_at, hold FROM open_holds";
-
 /// What stood beside the log when the check began.
+#[derive(Default)]
 pub(super) struct Beside {
     /// The log's last position then.
     pub(super) head: u64,
@@ -39,59 +34,11 @@ pub(super) struct Beside {
 
 impl Beside {
     /// Reads them as of one moment; whoever writes goes on, and what it writes later is not looked at.
-    pub(super) fn read(connection: &Connection) -> Result<Self, VerifyError> {
-        connection.execute_batch("BEGIN").map_err(LogError::from)?;
-        let read = Self::read_all(connection).map_err(LogError::from);
-        let _ = connection.execute_batch("COMMIT");
-        Ok(read?)
-    }
-
-    fn read_all(connection: &Connection) -> Result<Self, rusqlite::Error> {
-        let head: Option<i64> = connection.query_row(HEAD, [], |row| row.get(0))?;
-        let mut beside = Self {
-            head: head.and_then(|head| u64::try_from(head).ok()).unwrap_or(0),
-            state_at: connection.query_row(CHECKPOINT, [], |row| row.get(0))?,
-            balances: BTreeMap::new(),
-            announced: BTreeMap::new(),
-            open_holds: HashMap::new(),
-            owners: Owners::read(connection)?,
-            unreadable: None,
-        };
-        beside.read_balances(connection)?;
-        beside.read_open_holds(connection)?;
+    pub(super) fn read(reader: &Reader) -> Result<Self, VerifyError> {
+        let mut beside = Self::default();
+        let at = reader.rows_beside(&mut beside)?;
+        (beside.head, beside.state_at) = (at.head, at.state_at);
         Ok(beside)
-    }
-
-    fn read_balances(&mut self, connection: &Connection) -> Result<(), rusqlite::Error> {
-        let mut statement = connection.prepare(BALANCES)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let (budget, start): (String, i64) = (row.get(0)?, row.get(1)?);
-            let Some(budget_id) = self.parse(&budget) else { continue };
-            let window = BudgetWindow { budget_id, window_start: (start >= 0).then(|| from_micros(start)) };
-            let amounts = Amounts { settled: NanoUsd::new(row.get(2)?), held: NanoUsd::new(row.get(3)?) };
-            self.balances.insert(window, amounts);
-            match read_announced(&row.get::<_, String>(4)?) {
-                Ok(announced) => drop(self.announced.insert(window, announced)),
-                Err(error) => self.unreadable = Some(format!("what was announced of {}: {error}", named(&window))),
-            }
-        }
-        Ok(())
-    }
-
-    fn read_open_holds(&mut self, connection: &Connection) -> Result<(), rusqlite::Error> {
-        let mut statement = connection.prepare(OPEN_HOLDS)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let (request, json): (String, String) = (row.get(0)?, row.get(3)?);
-            let (held, expires_at) = (NanoUsd::new(row.get(1)?), from_micros(row.get(2)?));
-            let Some(request) = self.parse(&request) else { continue };
-            match Hold::from_json(held, expires_at, &json) {
-                Ok(hold) => drop(self.open_holds.insert(request, hold)),
-                Err(error) => self.unreadable = Some(format!("the open hold of {request} cannot be read: {error}")),
-            }
-        }
-        Ok(())
     }
 
     fn parse<T: FromStr<Err: Display>>(&mut self, text: &str) -> Option<T> {
@@ -143,6 +90,31 @@ impl Beside {
             None => Ok(()),
             Some(request) => Err(format!("the table of open holds differs from the events for {request}")),
         }
+    }
+}
+
+impl RowsBeside for Beside {
+    fn balance(&mut self, row: BalanceRow) {
+        let Some(budget_id) = self.parse(&row.budget_id) else { return };
+        let window = BudgetWindow { budget_id, window_start: row.window_start.map(from_micros) };
+        let amounts = Amounts { settled: NanoUsd::new(row.settled_nanos), held: NanoUsd::new(row.held_nanos) };
+        self.balances.insert(window, amounts);
+        match row.announced {
+            Ok(announced) => drop(self.announced.insert(window, announced)),
+            Err(error) => self.unreadable = Some(format!("what was announced of {}: {error}", named(&window))),
+        }
+    }
+
+    fn open_hold(&mut self, row: OpenHoldRow) {
+        let Some(request) = self.parse(&row.request_id) else { return };
+        match Hold::from_json(NanoUsd::new(row.held_nanos), from_micros(row.expires_at_micros), &row.hold) {
+            Ok(hold) => drop(self.open_holds.insert(request, hold)),
+            Err(error) => self.unreadable = Some(format!("the open hold of {request} cannot be read: {error}")),
+        }
+    }
+
+    fn owner_block(&mut self, owner: &str, block: u64) {
+        self.owners.add(owner, block);
     }
 }
 

@@ -19,7 +19,7 @@ impl Books {
 
     /// What the fold would write is nobody's business here, and must not pile up.
     pub(super) fn forget_changes(&mut self) {
-        self.balances.take_changes();
+        self.balances.rows_are_written();
     }
 
     /// Takes the event in; a hold must then be within every budget that it names.

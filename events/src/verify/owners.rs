@@ -3,12 +3,8 @@
 
 use std::collections::HashMap;
 
-use rusqlite::Connection;
-
 use crate::event::Recorded;
 use crate::log::owners::{Owner, block_of};
-
-const BLOCKS: &str = "SELECT owner, block FROM owner_blocks ORDER BY owner, block";
 
 /// An owner's blocks, in their order: how many, and a digest that depends on each of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,20 +37,14 @@ impl<K> Default for Owners<K> {
 }
 
 impl Owners<String> {
-    pub(super) fn read(connection: &Connection) -> Result<Self, rusqlite::Error> {
-        let mut owners = Self::default();
-        let mut statement = connection.prepare(BLOCKS)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let owner = row.get_ref(0)?.as_str()?;
-            if !owners.0.contains_key(owner) {
-                owners.0.insert(owner.to_owned(), Blocks::default());
-            }
-            if let Some(blocks) = owners.0.get_mut(owner) {
-                blocks.add(row.get(1)?);
-            }
+    /// Of the rows, in their order.
+    pub(super) fn add(&mut self, owner: &str, block: u64) {
+        if !self.0.contains_key(owner) {
+            self.0.insert(owner.to_owned(), Blocks::default());
         }
-        Ok(owners)
+        if let Some(blocks) = self.0.get_mut(owner) {
+            blocks.add(block);
+        }
     }
 
     /// Who has other blocks by its events than in the rows.

@@ -4,17 +4,15 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender};
 
-use rusqlite::{Connection, ErrorCode, Row, params};
-
 use super::VerifyError;
 use super::streams::Streams;
 use crate::event::{Context, Event, Recorded, Stream, StreamKind};
-use crate::log::{LogError, Reader};
+use crate::log::raw::RawEvent;
+use crate::log::{EngineErrorKind, LogError, Reader};
 use crate::time::from_micros;
 
 /// Events in a page.
 const PAGE: usize = 256;
-const SELECT: &str = include_str!("select_page.sql");
 /// The one event that follows on streams of requests that are over.
 const CORRECTION: &str = "budget.adjusted";
 
@@ -72,7 +70,7 @@ pub(super) fn read(
     let mut last = 0;
     loop {
         let mut page = pages.spare.try_recv().unwrap_or_default();
-        let read = page.read(reader.connection(), after, head);
+        let read = page.read(reader, after, head);
         match page.rows.last() {
             Some(Ok(row)) => last = row.position,
             Some(Err(row)) => last = row.position,
@@ -86,17 +84,19 @@ pub(super) fn read(
         if pages.full.send(page).is_err() {
             return Ok(());
         }
-        streams.look(reader.connection(), PAGE)?;
+        streams.look(reader, PAGE)?;
     }
 }
 
 /// A file that is no database could not be looked at; one that is damaged further on is broken there.
-fn damaged(error: rusqlite::Error, last: u64) -> VerifyError {
-    if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) {
-        let reason = format!("the file is damaged from here on: {error}");
-        return VerifyError::Broken { position: last + 1, reason };
+fn damaged(error: LogError, last: u64) -> VerifyError {
+    match error {
+        LogError::Engine(error) if error.kind == EngineErrorKind::Damaged => {
+            let reason = format!("the file is damaged from here on: {error}");
+            VerifyError::Broken { position: last + 1, reason }
+        }
+        other => other.into(),
     }
-    LogError::from(error).into()
 }
 
 /// Corrections are rare: the history of what they correct is looked up instead of being kept for all requests.
@@ -114,41 +114,39 @@ fn histories(reader: &Reader, page: &RawPage) -> Histories {
 
 impl RawPage {
     /// Puts the next rows in the place of those before.
-    fn read(&mut self, connection: &Connection, after: i64, head: u64) -> Result<(), rusqlite::Error> {
+    fn read(&mut self, reader: &Reader, after: i64, head: u64) -> Result<(), LogError> {
         self.rows.clear();
         self.text.clear();
-        let mut statement = connection.prepare_cached(SELECT)?;
-        let mut rows = statement.query(params![after, head, PAGE])?;
-        while let Some(row) = rows.next()? {
-            let position: i64 = row.get(0)?;
+        reader.raw_events((after, head), PAGE, |position, event| {
             let read = match u64::try_from(position) {
-                Ok(position) => self.raw_row(position, row).map_err(|error| (position, error.to_string())),
+                Ok(position) => event
+                    .map(|event| self.copy_event(position, &event))
+                    .map_err(|reason| Unreadable { position, reason }),
                 // Positions begin at 1: whatever is below stands in the place of the first.
-                Err(_) => Err((0, format!("there is no position {position}"))),
+                Err(_) => Err(Unreadable { position: 0, reason: format!("there is no position {position}") }),
             };
-            self.rows.push(read.map_err(|(position, reason)| Unreadable { position, reason }));
-        }
-        Ok(())
-    }
-
-    fn raw_row(&mut self, position: u64, row: &Row<'_>) -> Result<RawRow, rusqlite::Error> {
-        Ok(RawRow {
-            position,
-            recorded_at: row.get(1)?,
-            kind: self.copy(row, 2)?,
-            id: self.copy(row, 3)?,
-            sequence: row.get(4)?,
-            name: self.copy(row, 5)?,
-            version: self.copy(row, 6)?,
-            payload: self.copy(row, 7)?,
-            metadata: self.copy(row, 8)?,
+            self.rows.push(read);
         })
     }
 
-    fn copy(&mut self, row: &Row<'_>, column: usize) -> Result<Range<usize>, rusqlite::Error> {
+    fn copy_event(&mut self, position: u64, event: &RawEvent<'_>) -> RawRow {
+        RawRow {
+            position,
+            recorded_at: event.recorded_at_micros,
+            sequence: event.sequence,
+            kind: self.copy(event.stream_kind),
+            id: self.copy(event.stream_id),
+            name: self.copy(event.name),
+            version: self.copy(event.version),
+            payload: self.copy(event.payload),
+            metadata: self.copy(event.metadata),
+        }
+    }
+
+    fn copy(&mut self, text: &str) -> Range<usize> {
         let begins = self.text.len();
-        self.text.push_str(row.get_ref(column)?.as_str()?);
-        Ok(begins..self.text.len())
+        self.text.push_str(text);
+        begins..self.text.len()
     }
 
     fn text(&self, range: &Range<usize>) -> &str {

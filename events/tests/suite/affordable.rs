@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use events::event::Change;
 use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
-use events::ledger::{Admission, Balances, Decision, IfShort, Step, decide};
+use events::ledger::{Admission, Admit, AdmitDecision, Balances, FoldBudget, IfShort, RefuseDecision, decide};
 use events::money::NanoUsd;
 use events::time::Period;
 use events::wire::Refusal;
@@ -25,20 +25,20 @@ fn resent(asked: &Admission, cap: u64) -> Admission {
 fn holding(budgets: Vec<Budget>, spent: i64) -> Balances {
     let mut balances = Balances::default();
     for (position, budget) in (1..).zip(budgets) {
-        decide(&mut balances, &Step::Budget { change: &Change::created(budget), position }, start());
+        decide(&mut balances, &FoldBudget { change: &Change::created(budget), position }, start());
     }
-    let _ = decide(&mut balances, &Step::Admit(&admission(1, 1, spent, Duration::from_secs(60))), start());
+    let _ = decide(&mut balances, &Admit(&admission(1, 1, spent, Duration::from_secs(60))), start());
     balances
 }
 
 fn admits(balances: &Balances, asked: &Admission) -> bool {
-    let decision = decide(&mut balances.clone(), &Step::Admit(asked), start());
-    matches!(decision, Decision::Admitted { lowered_to: None, .. })
+    let decision = decide(&mut balances.clone(), &Admit(asked), start());
+    matches!(decision, AdmitDecision::Admitted { lowered_to: None, .. })
 }
 
 fn refusal(balances: &Balances, asked: &Admission) -> Option<Refusal> {
-    match decide(&mut balances.clone(), &Step::Admit(asked), start()) {
-        Decision::Refused { refusal, .. } => Some(refusal),
+    match decide(&mut balances.clone(), &Admit(asked), start()) {
+        AdmitDecision::Refused(RefuseDecision::Now(refused)) => Some(refused.refusal),
         _ => None,
     }
 }
@@ -92,7 +92,7 @@ fn a_refusal_says_in_words_what_is_left_what_is_needed_and_until_when() {
     let limit_usd = NanoUsd::new(3);
     decide(
         &mut lowered,
-        &Step::Budget { change: &Change::created(Budget { limit_usd, ..daily() }), position: 9 },
+        &FoldBudget { change: &Change::created(Budget { limit_usd, ..daily() }), position: 9 },
         start(),
     );
     let said = refusal(&lowered, &asked).expect("nothing is left");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use events::event::admin::{Budget, Scope};
 use events::event::{Actor, Alert, Change, Context, Event, Hold, StreamKind};
-use events::ledger::{Balances, Charge, Decision, Outcome, Step, decide};
+use events::ledger::{Admit, Balances, Charge, DecidedEnd, End, EndDecision, FoldBudget, Outcome, decide};
 use events::log::{Admitted, LEDGER_FILE, Log, LogOptions, OpenHold, Reader};
 use events::money::NanoUsd;
 use events::time::{ManualClock, Period};
@@ -187,10 +187,10 @@ fn an_alert_names_nobody_below_the_level_of_its_budget() {
     for (depth, scope) in scopes.into_iter().enumerate() {
         let watched = Budget { alert_at: vec!["1".parse().expect("a fraction")], ..budget(1, scope, 5, Period::Total) };
         let mut balances = Balances::default();
-        decide(&mut balances, &Step::Budget { change: &Change::created(watched), position: 1 }, start());
-        decide(&mut balances, &Step::Admit(&admission(1, 1, 5, Duration::from_secs(60))), start());
-        let ended = decide(&mut balances, &Step::End(&ending(1, 1, Some(5))), start());
-        let Decision::Ended { alerts, .. } = ended else { panic!("{ended:?}") };
+        decide(&mut balances, &FoldBudget { change: &Change::created(watched), position: 1 }, start());
+        decide(&mut balances, &Admit(&admission(1, 1, 5, Duration::from_secs(60))), start());
+        let ended = decide(&mut balances, &End(&ending(1, 1, Some(5))), start());
+        let EndDecision::Ended(DecidedEnd { alerts, .. }) = ended else { panic!("{ended:?}") };
         let [alert] = &alerts[..] else { panic!("one alert: {alerts:?}") };
         let Context { partner_id, tenant_id, user_id, key_id, .. } = &alert.context;
         let named = [partner_id.is_some(), tenant_id.is_some(), user_id.is_some(), key_id.is_some()];

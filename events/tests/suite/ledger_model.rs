@@ -7,7 +7,10 @@ use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
 use events::event::{Alert as AlertFact, Change, Event, Hold, Inference, Recorded};
 use events::fraction::Fraction;
-use events::ledger::{Admission, Balances, Decision, Emitted, IfShort, RefusedRequest, Step, UnknownUsage, decide};
+use events::ledger::{
+    Admission, Admit, AdmitDecision, Balances, DecidedEnd, DecidedRefusal, Emitted, End, EndDecision, FoldBudget,
+    IfShort, RefuseDecision, RefuseWaiting, RefusedRequest, Step, Sweep, Swept, UnknownUsage, decide,
+};
 use events::money::NanoUsd;
 use events::time::Period;
 use proptest::prelude::*;
@@ -237,18 +240,63 @@ fn fraction(thousandths: i64) -> Fraction {
     text.parse().expect("a fraction")
 }
 
+/// The events of a decision.
+trait Decided: std::fmt::Debug + PartialEq {
+    fn events(&self) -> Vec<Emitted>;
+}
+
+impl Decided for AdmitDecision {
+    fn events(&self) -> Vec<Emitted> {
+        match self {
+            Self::Admitted { events, .. } => events.clone(),
+            Self::Refused(refused) => refused.events(),
+            Self::Short | Self::AlreadyAdmitted | Self::Overflow(_) => Vec::new(),
+        }
+    }
+}
+
+impl Decided for RefuseDecision {
+    fn events(&self) -> Vec<Emitted> {
+        match self {
+            Self::Now(refused) | Self::NextSecond(refused) => refused.events(),
+        }
+    }
+}
+
+impl Decided for DecidedRefusal {
+    fn events(&self) -> Vec<Emitted> {
+        self.events.clone()
+    }
+}
+
+impl Decided for EndDecision {
+    fn events(&self) -> Vec<Emitted> {
+        match self {
+            Self::Ended(DecidedEnd { events, alerts }) => events.iter().chain(alerts).cloned().collect(),
+            Self::NoOpenHold | Self::Overflow(_) => Vec::new(),
+        }
+    }
+}
+
+impl Decided for Swept {
+    fn events(&self) -> Vec<Emitted> {
+        self.events.clone()
+    }
+}
+
 /// The ledger, and beside it the fold of everything that it brought forth.
 #[derive(Default)]
 struct Ledger {
     balances: Balances,
     fold: Balances,
     position: u64,
+    decided: usize,
 }
 
 impl Ledger {
     fn budget_event(&mut self, change: Change<Budget>, now: DateTime<Utc>) {
         self.position += 1;
-        decide(&mut self.balances, &Step::Budget { change: &change, position: self.position }, now);
+        decide(&mut self.balances, &FoldBudget { change: &change, position: self.position }, now);
         let stream = events::event::Stream::new(events::event::StreamKind::Budget, "any");
         let context = events::event::Context::of(events::event::Actor::Operator);
         let event = change.into();
@@ -256,22 +304,24 @@ impl Ledger {
         self.fold.fold(&recorded).expect("a budget event folds");
     }
 
-    fn decide(&mut self, step: &Step<'_>, now: DateTime<Utc>) -> Decision {
+    /// Decides twice, the first time to take it back: nothing may be left of that.
+    fn decide<S: Step<Decision: Decided>>(&mut self, step: &S, now: DateTime<Utc>) -> S::Decision {
+        self.decided += 1;
+        // A copy of all balances at every step would take most of the time.
+        let before = self.decided.is_multiple_of(8).then(|| self.balances.clone());
+        self.balances.begin();
+        let undone = decide(&mut self.balances, step, now);
+        self.balances.undo();
+        assert!(before.is_none_or(|before| before == self.balances), "something is left of what was undone");
+        self.balances.begin();
         let decision = decide(&mut self.balances, step, now);
-        let events = match &decision {
-            Decision::Admitted { events, .. }
-            | Decision::Refused { events, .. }
-            | Decision::RefusedLater { events, .. }
-            | Decision::Swept { events, .. } => events.clone(),
-            Decision::Ended { events, alerts } | Decision::Adjusted { events, alerts } => {
-                events.iter().chain(alerts).cloned().collect()
-            }
-            Decision::Short
-            | Decision::AlreadyAdmitted
-            | Decision::NoOpenHold
-            | Decision::Overflow
-            | Decision::Folded => Vec::new(),
-        };
+        self.balances.keep();
+        assert_eq!(decision, undone, "the same is decided after it was undone");
+        self.fold_decided(decision.events(), now);
+        decision
+    }
+
+    fn fold_decided(&mut self, events: Vec<Emitted>, now: DateTime<Utc>) {
         for emitted in events {
             self.position += 1;
             let recorded = Recorded {
@@ -284,7 +334,6 @@ impl Ledger {
             };
             self.fold.fold(&recorded).expect("what was decided follows on what came before");
         }
-        decision
     }
 
     /// No hold may have been taken that does not fit: asked of the decided balances, whatever the model says.
@@ -331,10 +380,10 @@ fn play(moves: &[Move]) {
             Move::Admit { request, key, held, ttl_minutes } => {
                 let ttl = TimeDelta::minutes(*ttl_minutes);
                 let asked = admission(*request, *key, *held, Duration::from_secs(ttl.num_seconds().unsigned_abs()));
-                let decision = ledger.decide(&Step::Admit(&asked), now);
+                let decision = ledger.decide(&Admit(&asked), now);
                 let wanted = model.admit(*request, *key, *held, now, ttl);
                 let got = match decision {
-                    Decision::Admitted { held, lowered_to, expires_at, events } => {
+                    AdmitDecision::Admitted { held, lowered_to, expires_at, events } => {
                         assert_eq!(expires_at, now + ttl);
                         let Event::Inference(Inference::Admitted(admitted)) = &events[0].event else {
                             panic!("{events:?}")
@@ -344,23 +393,23 @@ fn play(moves: &[Move]) {
                         let observed = admitted.would_have_refused.len();
                         Verdict::Held { held: held.nanos(), cap: lowered_to, observed }
                     }
-                    Decision::Refused { .. } | Decision::RefusedLater { .. } => Verdict::Refused,
-                    Decision::AlreadyAdmitted => Verdict::Repeated,
+                    AdmitDecision::Refused(_) => Verdict::Refused,
+                    AdmitDecision::AlreadyAdmitted => Verdict::Repeated,
                     other => panic!("an admission became {other:?}"),
                 };
                 assert_eq!(got, wanted, "{step:?}");
             }
             Move::End { request, charged } => {
-                let decision = ledger.decide(&Step::End(&ending(*request, 0, *charged)), now);
+                let decision = ledger.decide(&End(&ending(*request, 0, *charged)), now);
                 let said = match &decision {
-                    Decision::Ended { alerts, .. } => Some(alerts_among(alerts)),
+                    EndDecision::Ended(ended) => Some(alerts_among(&ended.alerts)),
                     _ => None,
                 };
                 assert_eq!(said, model.end(*request, charged.unwrap_or(0)), "{step:?}: {decision:?}");
             }
             Move::Sweep => {
-                let step = Step::Sweep { policy: UnknownUsage::ChargeHold, holds_max: 100 };
-                let Decision::Swept { events, .. } = ledger.decide(&step, now) else { panic!("a sweep sweeps") };
+                let step = Sweep { policy: UnknownUsage::ChargeHold, holds_max: 100 };
+                let Swept { events, .. } = ledger.decide(&step, now);
                 let expired =
                     events.iter().filter(|emitted| matches!(emitted.event, Event::Hold(Hold::Expired(_)))).count();
                 assert_eq!((expired, alerts_among(&events)), model.sweep(now));
@@ -393,8 +442,8 @@ fn a_repeated_admission_changes_nothing() {
     let mut ledger = Ledger::default();
     ledger.budget_event(Change::created(budget(1, Scope::Tenant(id(1)), 10, Period::Total)), start());
     let asked = admission(1, 1, 8, Duration::from_secs(60));
-    assert!(matches!(ledger.decide(&Step::Admit(&asked), start()), Decision::Admitted { .. }));
-    assert_eq!(ledger.decide(&Step::Admit(&asked), start()), Decision::AlreadyAdmitted);
+    assert!(matches!(ledger.decide(&Admit(&asked), start()), AdmitDecision::Admitted { .. }));
+    assert_eq!(ledger.decide(&Admit(&asked), start()), AdmitDecision::AlreadyAdmitted);
     ledger.must_fold_to_the_same();
 }
 
@@ -406,12 +455,15 @@ fn a_tighter_bound_is_asked_for_where_something_is_left_and_recorded_nowhere() {
         if_short: IfShort::AskAgain,
         ..admission(request, 1, held, Duration::from_secs(60))
     };
-    ledger.decide(&Step::Admit(&asks_again(1, 9)), start());
-    assert_eq!(ledger.decide(&Step::Admit(&asks_again(2, 2)), start()), Decision::Short);
+    ledger.decide(&Admit(&asks_again(1, 9)), start());
+    assert_eq!(ledger.decide(&Admit(&asks_again(2, 2)), start()), AdmitDecision::Short);
     ledger.must_fold_to_the_same();
-    ledger.decide(&Step::Admit(&asks_again(3, 1)), start());
-    let decision = ledger.decide(&Step::Admit(&asks_again(4, 2)), start());
-    assert!(matches!(decision, Decision::Refused { .. }), "with nothing left it became {decision:?}");
+    ledger.decide(&Admit(&asks_again(3, 1)), start());
+    let decision = ledger.decide(&Admit(&asks_again(4, 2)), start());
+    assert!(
+        matches!(decision, AdmitDecision::Refused(RefuseDecision::Now(_))),
+        "with nothing left it became {decision:?}"
+    );
 }
 
 /// Holds: http.budget-exceeded, event.refusals
@@ -419,9 +471,9 @@ fn a_tighter_bound_is_asked_for_where_something_is_left_and_recorded_nowhere() {
 fn a_refusal_names_the_budget_and_its_numbers() {
     let mut ledger = Ledger::default();
     ledger.budget_event(Change::created(budget(1, Scope::Tenant(id(1)), 10, Period::Day)), start());
-    ledger.decide(&Step::Admit(&admission(1, 1, 7, Duration::from_secs(60))), start());
-    let Decision::Refused { refusal, events } =
-        ledger.decide(&Step::Admit(&admission(2, 1, 4, Duration::from_secs(60))), start())
+    ledger.decide(&Admit(&admission(1, 1, 7, Duration::from_secs(60))), start());
+    let AdmitDecision::Refused(RefuseDecision::Now(DecidedRefusal { refusal, events })) =
+        ledger.decide(&Admit(&admission(2, 1, 4, Duration::from_secs(60))), start())
     else {
         panic!("7 and 4 do not fit into 10")
     };
@@ -445,9 +497,11 @@ fn of_a_flood_of_refusals_twenty_are_recorded_twenty_wait_and_the_rest_is_a_coun
     let (mut alone, mut waiting) = (0, Vec::new());
     for request in 0..1000 {
         let asked = admission(request, 1, 1, Duration::from_secs(60));
-        match ledger.decide(&Step::Admit(&asked), start()) {
-            Decision::Refused { events, .. } => alone += events.len(),
-            Decision::RefusedLater { refusal, .. } => waiting.push(RefusedRequest::of(&asked, refusal)),
+        match ledger.decide(&Admit(&asked), start()) {
+            AdmitDecision::Refused(RefuseDecision::Now(refused)) => alone += refused.events.len(),
+            AdmitDecision::Refused(RefuseDecision::NextSecond(refused)) => {
+                waiting.push(RefusedRequest::of(&asked, refused.refusal));
+            }
             other => panic!("nothing fits into nothing: {other:?}"),
         }
     }
@@ -455,9 +509,7 @@ fn of_a_flood_of_refusals_twenty_are_recorded_twenty_wait_and_the_rest_is_a_coun
     let later = start() + TimeDelta::seconds(1);
     let mut counts = Vec::new();
     for refused in &waiting {
-        let Decision::Refused { events, .. } = ledger.decide(&Step::RefuseWaiting(refused), later) else {
-            panic!("its second has come")
-        };
+        let DecidedRefusal { events, .. } = ledger.decide(&RefuseWaiting(refused), later);
         counts.extend(events.iter().map(|emitted| match &emitted.event {
             Event::Inference(Inference::Refused(event)) => event.count,
             other => panic!("{other:?}"),
@@ -470,8 +522,8 @@ fn of_a_flood_of_refusals_twenty_are_recorded_twenty_wait_and_the_rest_is_a_coun
 #[test]
 fn what_is_charged_above_the_hold_is_named() {
     let mut ledger = Ledger::default();
-    ledger.decide(&Step::Admit(&admission(1, 1, 5, Duration::from_secs(60))), start());
-    let Decision::Ended { events, .. } = ledger.decide(&Step::End(&ending(1, 1, Some(7))), start()) else {
+    ledger.decide(&Admit(&admission(1, 1, 5, Duration::from_secs(60))), start());
+    let EndDecision::Ended(DecidedEnd { events, .. }) = ledger.decide(&End(&ending(1, 1, Some(7))), start()) else {
         panic!("the hold is open")
     };
     let Some(Event::Hold(Hold::Settled(settled))) = events.last().map(|emitted| &emitted.event) else {

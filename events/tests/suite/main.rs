@@ -9,6 +9,7 @@ mod golden;
 mod inference_keys;
 mod ledger_model;
 mod log_contract;
+mod one_batch;
 mod owned_parts;
 mod parts;
 mod past_windows;

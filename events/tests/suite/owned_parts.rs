@@ -104,7 +104,7 @@ fn no_page_of_a_part_is_sorted_or_looked_for_in_the_whole_log() {
     let folder = TempDir::new().expect("a folder");
     drop(open(folder.path(), &clock()));
     let ledger = rusqlite::Connection::open(folder.path().join(LEDGER_FILE)).expect("the ledger opens");
-    let page = include_str!("../../src/log/sql/select_owned.sql");
+    let page = include_str!("../../src/log/engine/sqlite/sql/select_owned.sql");
     let explained = format!("EXPLAIN QUERY PLAN {page} AND tenant_id = ?4 ORDER BY block, position LIMIT 5");
     let mut statement = ledger.prepare(&explained).expect("a statement");
     let plan: Vec<String> =

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use events::event::Change;
 use events::event::admin::Scope;
 use events::event::hold::BudgetWindow;
-use events::ledger::{Balances, PAST_WINDOWS_KEPT_DAYS, Step, decide};
+use events::ledger::{Admit, Balances, End, FoldBudget, PAST_WINDOWS_KEPT_DAYS, decide};
 use events::money::NanoUsd;
 use events::time::Period;
 
@@ -17,10 +17,10 @@ fn charged(amount: i64) -> Balances {
     let mut balances = Balances::default();
     for (number, period) in [(1, Period::Day), (2, Period::Total)] {
         let change = Change::created(budget(number, Scope::Tenant(id(1)), 10, period));
-        decide(&mut balances, &Step::Budget { change: &change, position: 1 }, start());
+        decide(&mut balances, &FoldBudget { change: &change, position: 1 }, start());
     }
-    decide(&mut balances, &Step::Admit(&admission(1, 1, 5, Duration::from_secs(60))), start());
-    decide(&mut balances, &Step::End(&ending(1, 1, Some(amount))), start());
+    decide(&mut balances, &Admit(&admission(1, 1, 5, Duration::from_secs(60))), start());
+    decide(&mut balances, &End(&ending(1, 1, Some(amount))), start());
     balances
 }
 
@@ -40,7 +40,7 @@ fn kept_until() -> DateTime<Utc> {
 #[test]
 fn a_window_is_kept_for_as_long_as_any_period_is_and_one_without_an_end_for_ever() {
     let mut balances = charged(4);
-    balances.take_changes();
+    balances.rows_are_written();
     balances.forget_past_windows(kept_until());
     assert!(balances.knows_window(&day()));
     balances.forget_past_windows(kept_until() + TimeDelta::microseconds(1));
@@ -55,7 +55,7 @@ fn a_past_window_is_forgotten_once_it_is_written_and_not_before() {
     let (mut balances, much_later) = (charged(4), start() + TimeDelta::days(40));
     balances.forget_past_windows(much_later);
     assert_eq!(balances.amounts(&day()).settled, NanoUsd::new(4));
-    balances.take_changes();
+    balances.rows_are_written();
     balances.forget_past_windows(much_later);
     assert!(!balances.knows_window(&day()));
 }
@@ -63,8 +63,8 @@ fn a_past_window_is_forgotten_once_it_is_written_and_not_before() {
 #[test]
 fn a_window_in_which_money_is_held_is_not_forgotten() {
     let mut balances = charged(4);
-    decide(&mut balances, &Step::Admit(&admission(2, 1, 3, Duration::from_secs(60))), start());
-    balances.take_changes();
+    decide(&mut balances, &Admit(&admission(2, 1, 3, Duration::from_secs(60))), start());
+    balances.rows_are_written();
     balances.forget_past_windows(start() + TimeDelta::days(40));
     let amounts = balances.amounts(&day());
     assert_eq!((amounts.settled, amounts.held), (NanoUsd::new(4), NanoUsd::new(3)));

@@ -3,7 +3,8 @@
 use chrono::TimeDelta;
 use events::event::{Event, Inference};
 use events::ledger::{
-    Balances, Decision, Emitted, RECORDED_REFUSALS_A_SECOND, RefusedRequest, Step, UnknownUsage, decide,
+    Balances, DecidedRefusal, Emitted, RECORDED_REFUSALS_A_SECOND, Refuse, RefuseDecision, RefuseWaiting,
+    RefusedRequest, Sweep, UnknownUsage, decide,
 };
 use events::wire::{ErrorCode, Refusal};
 
@@ -21,13 +22,12 @@ fn refused(request: u128, key: u128, model: &str) -> RefusedRequest {
 
 /// Model and count of what is recorded, or nothing where it waits.
 fn asked(balances: &mut Balances, key: u128, model: &str) -> Option<Vec<(String, u64)>> {
-    match decide(balances, &Step::Refuse(&refused(1, key, model)), start()) {
-        Decision::Refused { events, .. } => Some(counts(&events)),
-        Decision::RefusedLater { events, .. } => {
-            assert_eq!(events, []);
+    match decide(balances, &Refuse(&refused(1, key, model)), start()) {
+        RefuseDecision::Now(refused) => Some(counts(&refused.events)),
+        RefuseDecision::NextSecond(refused) => {
+            assert_eq!(refused.events, []);
             None
         }
-        other => panic!("{other:?}"),
     }
 }
 
@@ -40,11 +40,8 @@ fn counts(events: &[Emitted]) -> Vec<(String, u64)> {
 }
 
 fn swept(balances: &mut Balances, seconds: i64) -> Vec<(String, u64)> {
-    let (step, now) = (Step::Sweep { policy: UnknownUsage::ChargeHold, holds_max: 10 }, start() + seconds_of(seconds));
-    match decide(balances, &step, now) {
-        Decision::Swept { events, .. } => counts(&events),
-        other => panic!("{other:?}"),
-    }
+    let (step, now) = (Sweep { policy: UnknownUsage::ChargeHold, holds_max: 10 }, start() + seconds_of(seconds));
+    counts(&decide(balances, &step, now).events)
 }
 
 fn seconds_of(seconds: i64) -> TimeDelta {
@@ -78,16 +75,12 @@ fn who_has_waited_makes_room_for_another_to_wait() {
     assert_eq!(asked(&mut balances, 1, "m"), Some(vec![]), "rolled up");
     let next = start() + seconds_of(1);
     let again = |balances: &mut Balances, request| {
-        let Decision::Refused { events, .. } = decide(balances, &Step::RefuseWaiting(&refused(request, 1, "m")), next)
-        else {
-            panic!("it has waited")
-        };
-        counts(&events)
+        counts(&decide(balances, &RefuseWaiting(&refused(request, 1, "m")), next).events)
     };
     assert_eq!(again(&mut balances, 1), [("m".to_owned(), 1), ("m".to_owned(), 1)], "the count, then its own");
-    let refuse = |balances: &mut Balances| decide(balances, &Step::Refuse(&refused(2, 1, "m")), next);
+    let refuse = |balances: &mut Balances| decide(balances, &Refuse(&refused(2, 1, "m")), next);
     // One that has waited is one of the twenty of this second.
-    let outcomes: Vec<bool> = (0..21).map(|_| matches!(refuse(&mut balances), Decision::RefusedLater { .. })).collect();
+    let outcomes: Vec<bool> = (0..21).map(|_| matches!(refuse(&mut balances), RefuseDecision::NextSecond(_))).collect();
     assert_eq!(outcomes, [vec![false; 19], vec![true, false]].concat(), "one place to wait is free, and no more");
 }
 
@@ -116,7 +109,8 @@ fn what_is_recorded_of_a_refusal_has_its_numbers_and_its_request() {
     let details = [("code", "X"), ("model", "other"), ("count", "9"), ("limit_usd", "0.000000010")];
     let refusal = details.into_iter().fold(asked.refusal.clone(), |refusal, (name, value)| refusal.with(name, value));
     let step = RefusedRequest { refusal, ..asked };
-    let Decision::Refused { events, .. } = decide(&mut Balances::default(), &Step::Refuse(&step), start()) else {
+    let RefuseDecision::Now(DecidedRefusal { events, .. }) = decide(&mut Balances::default(), &Refuse(&step), start())
+    else {
         panic!("it is recorded")
     };
     let [recorded] = &events[..] else { panic!("{events:?}") };

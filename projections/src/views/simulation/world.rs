@@ -208,10 +208,7 @@ impl World {
         }
         self.shown = self.books.position();
         self.latest = self.latest.max(self.clock.now());
-        match self.life.stepped.balances() {
-            Some(balances) => self.books.must_be(balances, self.latest),
-            None => Ok(()),
-        }
+        self.books.must_be(self.life.stepped.balances(), self.latest)
     }
 
     /// Everything again from the first position, and all that was ever acknowledged.

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::Reader;
 use crate::concurrency::{QUERY_MAX, QueryPermit};
 use crate::log::LogError;
-use crate::log::interrupt::Interrupt;
+use crate::log::engine::sqlite::interrupt::Interrupt;
 
 /// Reads at a time that keys, secrets and administration are decided by. Each looks a few rows up.
 const DECIDING_MAX: usize = 4;

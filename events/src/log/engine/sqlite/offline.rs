@@ -11,8 +11,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::LEDGER_FILE;
-use super::lock::{Served, served};
 use super::read::WAIT_MAX;
+use crate::log::lock::{Served, served};
 use crate::private::{BESIDE_A_DATABASE, beside};
 
 /// How often a folder is looked at that somebody writes to meanwhile.
@@ -104,8 +104,8 @@ fn has_log_beside(database: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lock::FolderLock;
     use super::*;
+    use crate::log::lock::FolderLock;
 
     fn names(folder: &Path) -> Vec<String> {
         let mut names: Vec<String> = std::fs::read_dir(folder)

@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use rusqlite::{Connection, DatabaseName, OpenFlags};
 
-use super::checkpoint::Checkpointer;
-use super::lock::FolderLock;
+use super::checkpoint::{self, Checkpointer};
 use super::migrate::{OtherSchema, migrate};
+use super::state::read_state;
 use super::wal::{self, DamagedWal};
-use super::writer::{Figures, Writer, channels};
-use super::{Job, Log, LogError, LogOptions, QUEUE_LEN_MAX, Queue, Shared, read};
+use super::{Readers, SqliteEngine};
+use crate::log::jobs::Message;
+use crate::log::lock::FolderLock;
+use crate::log::open_hold::{Ender, Unattended};
+use crate::log::writer::{Figures, Writer, channels};
+use crate::log::{EngineError, Log, LogError, LogOptions, QUEUE_LEN_MAX, Queue, Shared};
 use crate::private;
 
 /// The system of record.
@@ -40,7 +44,7 @@ pub enum OpenError {
     #[error("{}-wal: {damage}", path.display())]
     Damaged { path: PathBuf, damage: DamagedWal },
     #[error("open {}: {source}", path.display())]
-    Database { path: PathBuf, source: rusqlite::Error },
+    Database { path: PathBuf, source: EngineError },
     #[error("load the ledger: {0}")]
     Load(#[from] LogError),
     #[error("start the writer: {0}")]
@@ -83,8 +87,8 @@ pub enum Migrated {
 /// A log whose writer does not run yet.
 pub(super) struct Parts {
     pub(super) shared: Shared,
-    pub(super) writer: Writer,
-    pub(super) queue: mpsc::Receiver<Job>,
+    pub(super) writer: Writer<SqliteEngine>,
+    pub(super) queue: mpsc::Receiver<Message>,
     pub(super) lock: FolderLock,
 }
 
@@ -99,25 +103,25 @@ pub(super) fn assemble(
     let connection = connect(&path)?;
     let (jobs, queue) = mpsc::sync_channel(QUEUE_LEN_MAX);
     let (publisher, published) = channels();
-    let unattended = Arc::default();
     let figures = Arc::new(Figures::default());
     let jobs = Queue { jobs, figures: Arc::clone(&figures) };
     let (hold_ttl, unknown_usage) = (options.hold_ttl, options.unknown_usage);
     let checkpointer = checkpointer(&path).map_err(OpenError::Thread)?;
-    let writer = Writer::load(
-        connection,
-        checkpointer,
+    let state = read_state(&connection, options.clock.now())?;
+    let writer = Writer::new(
+        SqliteEngine { checkpointer, connection },
+        state,
         options,
-        super::Ender { jobs: jobs.clone(), unattended: Arc::clone(&unattended) },
+        Ender { jobs: jobs.clone(), unattended: Unattended::default() },
         publisher,
         Arc::clone(&figures),
-    )?;
+    );
     let shared = Shared {
         jobs,
         hold_ttl,
         unknown_usage,
         published,
-        readers: read::Readers::new(path),
+        readers: Readers::new(path),
         figures,
         stopped: AtomicBool::new(false),
         writer: Mutex::new(None),
@@ -135,7 +139,7 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
     if let Some(damage) = wal::look(path).ok().flatten() {
         return Err(OpenError::Damaged { path: path.to_owned(), damage });
     }
-    let database = |source| OpenError::Database { path: path.to_owned(), source };
+    let database = |error| OpenError::Database { path: path.to_owned(), source: EngineError::from(error) };
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(database)?;
     if connection.is_readonly(DatabaseName::Main).map_err(database)? {
@@ -147,7 +151,7 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
     }
     // What a process left in the write-ahead log may be in the machine's memory alone, where a sync had failed: the next
     // one would not cover it. Written into the database file it is.
-    super::checkpoint::finish(&connection);
+    checkpoint::finish(&connection);
     Ok(connection)
 }
 

@@ -5,13 +5,13 @@ use std::cmp::Ordering;
 use rusqlite::Connection;
 
 const MIGRATIONS: &[(i64, &str)] = &[
-    (1, include_str!("../../../migrations/sqlite/ledger/0001_log.sql")),
-    (2, include_str!("../../../migrations/sqlite/ledger/0002_balances.sql")),
-    (3, include_str!("../../../migrations/sqlite/ledger/0003_side_tables.sql")),
-    (4, include_str!("../../../migrations/sqlite/ledger/0004_owner_blocks.sql")),
+    (1, include_str!("../../../../../migrations/sqlite/ledger/0001_log.sql")),
+    (2, include_str!("../../../../../migrations/sqlite/ledger/0002_balances.sql")),
+    (3, include_str!("../../../../../migrations/sqlite/ledger/0003_side_tables.sql")),
+    (4, include_str!("../../../../../migrations/sqlite/ledger/0004_owner_blocks.sql")),
     // 5 was an index that 6 makes otherwise: to make it first reads the whole log once more.
-    (6, include_str!("../../../migrations/sqlite/ledger/0006_alerts.sql")),
-    (7, include_str!("../../../migrations/sqlite/ledger/0007_inference_keys.sql")),
+    (6, include_str!("../../../../../migrations/sqlite/ledger/0006_alerts.sql")),
+    (7, include_str!("../../../../../migrations/sqlite/ledger/0007_inference_keys.sql")),
 ];
 
 /// The version that this program writes.

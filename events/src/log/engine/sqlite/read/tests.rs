@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::event::admin::{Handles, Partner};
 use crate::event::{Actor, Change, Context};
+use crate::ids::PartnerId;
 use crate::log::{Append, Basis, Log, LogOptions};
 use crate::time::SystemClock;
 

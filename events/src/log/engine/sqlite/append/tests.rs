@@ -27,7 +27,7 @@ fn what_is_too_old_goes_five_hundred_rows_at_a_time_and_it_is_said_whether_that_
     for (replies, keys, steps) in [(0, 0, 1), (499, 499, 1), (500, 0, 2), (0, 500, 2), (1_200, 700, 3)] {
         insert(REPLIES, replies, too_old);
         insert(KEYS, keys, too_old);
-        let taken = (1..10).find(|_| tidy(&ledger, now).expect("it is tidied"));
+        let taken = (1..10).find(|_| tidy(&ledger, now, 500).expect("it is tidied"));
         assert_eq!(taken, Some(steps), "{replies} replies and {keys} keys");
         for table in ["idempotency", "inference_keys"] {
             let count = format!("SELECT count(*) FROM {table}");

@@ -3,23 +3,26 @@
 //! instant everything dies.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, PoisonError};
 
 use rusqlite::Connection;
 
+use super::SqliteEngine;
 use super::checkpoint::Checkpointer;
-use super::open::{Parts, assemble};
-use super::writer::Writer;
-use super::{Job, Log, LogOptions, OpenError};
+use super::open::{OpenError, Parts, assemble};
 use crate::ledger::{Balances, Ending};
+use crate::log::jobs::Message;
+use crate::log::lock::FolderLock;
+use crate::log::writer::Writer;
+use crate::log::{Log, LogOptions};
 
 /// The writer of a [`Log`] that [`Stepped::open`] gave. Dropped, it is a writer that has died.
 #[doc(hidden)]
 pub struct Stepped {
-    writer: Writer,
-    queue: Receiver<Job>,
-    _lock: super::lock::FolderLock,
+    writer: Writer<SqliteEngine>,
+    queue: Receiver<Message>,
+    _lock: FolderLock,
 }
 
 impl Stepped {
@@ -37,16 +40,16 @@ impl Stepped {
 
     /// Leaves an end that came before, as a retry does whose first answer was lost.
     pub fn repeat(&self, ending: Ending) {
-        self.writer.unattended().lock().unwrap_or_else(PoisonError::into_inner).push(ending);
+        self.writer.ender().unattended.extend([ending]);
     }
 
-    /// What the writer has in memory; `None` where it has to load it anew before it decides again.
-    pub fn balances(&self) -> Option<&Balances> {
+    /// What the writer has in memory.
+    pub fn balances(&self) -> &Balances {
         self.writer.balances()
     }
 
     /// The writer's own connection: to fill its disk, to fail its commits, to move its pages.
     pub fn connection(&self) -> &Connection {
-        self.writer.connection()
+        &self.writer.engine().connection
     }
 }

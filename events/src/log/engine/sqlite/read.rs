@@ -11,12 +11,14 @@ use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
 
 use super::migrate::{OtherSchema, version};
-use super::owners::{BLOCK_POSITIONS, Owner, block_of};
-use super::{ClientAddress, Head, KeySecret, LogError, PersonalData, SealedSecret, StoredReply};
 use crate::event::{Event, Recorded, Resource, Stream, StreamKind};
-use crate::ids::{KeyId, PartnerId, RequestId, TenantId, UserId};
+use crate::ids::{KeyId, RequestId, UserId};
+use crate::log::owners::{BLOCK_POSITIONS, Owner, block_of};
+use crate::log::{
+    ClientAddress, EventFilter, Head, KeySecret, LogError, Part, PersonalData, SealedSecret, StoredReply,
+};
 use crate::time::from_micros;
-pub(super) use pool::Readers;
+pub(in crate::log) use pool::Readers;
 
 const SELECT_EVENTS: &str = include_str!("sql/select_events.sql");
 const SELECT_ADMINISTRATION: &str = include_str!("sql/select_administration.sql");
@@ -29,52 +31,6 @@ const POSITIONS_MAX: u64 = 65_536;
 const LAST_ADMINISTRATION: &str = include_str!("sql/last_administration.sql");
 /// How long a reader waits for a database that is being recovered.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(5);
-
-/// Which events a reader wants; what is absent does not filter.
-#[derive(Clone, Debug, Default)]
-pub struct EventFilter {
-    /// Names without version, and versions.
-    pub types: Option<Vec<(String, u32)>>,
-    pub partner: Option<PartnerId>,
-    pub tenant: Option<TenantId>,
-    /// Recorded at this time or later.
-    pub from: Option<DateTime<Utc>>,
-    /// Recorded before this time.
-    pub to: Option<DateTime<Utc>>,
-}
-
-impl EventFilter {
-    /// Whether it asks for nothing but events on streams of administration, which are few among many.
-    fn is_of_administration(&self) -> bool {
-        let is_one = |name: &str| Resource::TYPES.iter().any(|(of_resource, _)| *of_resource == name);
-        self.types.as_ref().is_some_and(|types| types.iter().all(|(name, _)| is_one(name)))
-    }
-}
-
-/// A part of the log.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Part {
-    /// In order.
-    pub events: Vec<Recorded>,
-    /// Everything up to here was looked at: the next part begins behind it.
-    pub until: u64,
-    /// Where the log stood then.
-    pub head: u64,
-    /// The last position that the filter's time lets through: the head, or one before it where the time is over.
-    pub end: u64,
-}
-
-impl Part {
-    /// Whether there is something behind it that has not been looked at.
-    pub const fn has_more(&self) -> bool {
-        self.until < self.end
-    }
-
-    /// Whether nothing that is recorded from now on can pass the filter, because its time is over.
-    pub const fn is_over(&self) -> bool {
-        self.end < self.head
-    }
-}
 
 /// A read-only connection to a log. Blocking.
 pub struct Reader {

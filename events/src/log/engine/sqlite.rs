@@ -1,0 +1,103 @@
+//! The embedded engine: one file, `ledger.db`, whose transactions are the batches. All that knows SQLite's statements, its
+//! write-ahead log and its errors is in this folder.
+
+mod append;
+mod checkpoint;
+mod facts;
+pub mod interrupt;
+mod migrate;
+pub mod offline;
+mod open;
+mod read;
+mod side;
+mod state;
+mod stepped;
+mod verify;
+pub mod wal;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use rusqlite::{Connection, ErrorCode};
+
+use super::{Appending, Engine};
+use crate::event::hold::BudgetWindow;
+use crate::event::{Recorded, Stream};
+use crate::log::draft::{Draft, StateRows};
+use crate::log::facts::{Facts, StoredWindow, Wanted};
+use crate::log::{EngineError, EngineErrorKind, LogError};
+use checkpoint::Checkpointer;
+
+pub use migrate::OtherSchema;
+pub use open::{LEDGER_FILE, Migrated, OpenError};
+pub use read::Reader;
+pub(in crate::log) use read::Readers;
+pub use stepped::Stepped;
+
+/// Events read at a time.
+const PAGE: usize = 1000;
+
+pub(in crate::log) struct SqliteEngine {
+    // In front of the connection, so that it ends first.
+    checkpointer: Checkpointer,
+    connection: Connection,
+}
+
+impl Engine for SqliteEngine {
+    fn facts(&mut self, wanted: &Wanted, now: DateTime<Utc>) -> Result<Facts, LogError> {
+        facts::find(&self.connection, wanted, now)
+    }
+
+    fn last_sequences(&mut self, streams: HashSet<Stream>) -> Result<HashMap<Stream, u64>, LogError> {
+        let ends = streams.into_iter().map(|stream| Ok((facts::end(&self.connection, &stream)?.sequence, stream)));
+        ends.map(|end| end.map(|(sequence, stream)| (stream, sequence))).collect()
+    }
+
+    fn append(&mut self, draft: &Draft, state: Option<&StateRows<'_>>) -> Result<Appending, LogError> {
+        append::append(&self.connection, draft, state)
+    }
+
+    fn since(&mut self, position: u64) -> Result<Vec<Arc<Recorded>>, LogError> {
+        Ok(read::after(&self.connection, position, PAGE)?.into_iter().map(Arc::new).collect())
+    }
+
+    fn windows(&mut self, windows: &[BudgetWindow]) -> Result<Vec<StoredWindow>, LogError> {
+        state::windows(&self.connection, windows)
+    }
+
+    fn tidy(&mut self, now: DateTime<Utc>, rows_max: usize) -> Result<bool, LogError> {
+        append::tidy(&self.connection, now, rows_max)
+    }
+
+    fn after_batch(&mut self, events: usize) {
+        self.checkpointer.after_commit(&self.connection, events);
+    }
+
+    fn close(self) {
+        drop(self.checkpointer);
+        checkpoint::finish(&self.connection);
+    }
+}
+
+impl From<rusqlite::Error> for LogError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
+impl From<rusqlite::Error> for EngineError {
+    fn from(error: rusqlite::Error) -> Self {
+        let kind = match error.sqlite_error_code() {
+            Some(
+                ErrorCode::ConstraintViolation
+                | ErrorCode::ParameterOutOfRange
+                | ErrorCode::TooBig
+                | ErrorCode::TypeMismatch,
+            ) => EngineErrorKind::Data,
+            Some(ErrorCode::DatabaseCorrupt) => EngineErrorKind::Damaged,
+            _ => EngineErrorKind::Unavailable,
+        };
+        Self { kind, message: error.to_string() }
+    }
+}

@@ -1,0 +1,137 @@
+//! One batch as one transaction.
+
+use chrono::{DateTime, Utc};
+use rusqlite::{Connection, params};
+
+use super::{read, side, state};
+use crate::event::{Context, Recorded};
+use crate::log::LogError;
+use crate::log::draft::{Draft, RecordedReply, StateRows};
+use crate::log::engine::Appending;
+use crate::log::inference_keys::{Claim, ClaimedKey, IDEMPOTENCY_KEPT};
+
+const INSERT_EVENT: &str = include_str!("sql/insert_event.sql");
+const INSERT_IDEMPOTENCY: &str = include_str!("sql/insert_idempotency.sql");
+const INSERT_CLAIM: &str = "INSERT OR REPLACE INTO inference_keys (tenant, key, fingerprint, request_id, recorded_at)
+                            VALUES (?1, ?2, ?3, ?4, ?5)";
+const FORGET_REPLIES: &str = "DELETE FROM idempotency WHERE (scope, key) IN
+                              (SELECT scope, key FROM idempotency WHERE recorded_at <= ?1 ORDER BY recorded_at LIMIT ?2)";
+const FORGET_CLAIMS: &str = "DELETE FROM inference_keys WHERE (tenant, key) IN
+                             (SELECT tenant, key FROM inference_keys WHERE recorded_at <= ?1 ORDER BY recorded_at LIMIT ?2)";
+
+/// Durable when it says that it is committed. An empty draft leaves nothing behind, and shows that the ledger could be
+/// written.
+pub(super) fn append(
+    connection: &Connection,
+    draft: &Draft,
+    rows: Option<&StateRows<'_>>,
+) -> Result<Appending, LogError> {
+    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    let written = write(connection, draft, rows);
+    if !matches!(written, Ok(Appending::Committed)) {
+        let _ = connection.execute_batch("ROLLBACK");
+        return written;
+    }
+    // That is the disk's fault, whatever it says: by now everything has been taken.
+    let committed = connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+    committed.map_err(|error| {
+        let _ = connection.execute_batch("ROLLBACK");
+        LogError::Commit(LogError::from(error).to_string())
+    })?;
+    Ok(Appending::Committed)
+}
+
+fn write(connection: &Connection, draft: &Draft, rows: Option<&StateRows<'_>>) -> Result<Appending, LogError> {
+    // The folder is locked, but a file can be written by anybody who may.
+    if read::head(connection)?.position != draft.after {
+        return Ok(Appending::Moved);
+    }
+    insert_events(connection, &draft.events)?;
+    for row in &draft.side {
+        side::write(row, connection)?;
+    }
+    let recorded_at = draft.recorded_at.timestamp_micros();
+    for RecordedReply { idempotency, position } in &draft.replies {
+        connection.prepare_cached(INSERT_IDEMPOTENCY)?.execute(params![
+            idempotency.scope,
+            idempotency.key,
+            idempotency.fingerprint,
+            idempotency.status,
+            idempotency.body,
+            position,
+            recorded_at,
+        ])?;
+    }
+    for (ClaimedKey { tenant, key }, Claim { fingerprint, request_id }) in &draft.claims {
+        let values = params![tenant.to_string(), key, fingerprint, request_id.to_string(), recorded_at];
+        connection.prepare_cached(INSERT_CLAIM)?.execute(values)?;
+    }
+    if let Some(rows) = rows {
+        state::write(connection, draft, rows)?;
+    }
+    Ok(Appending::Committed)
+}
+
+fn insert_events(connection: &Connection, events: &[impl AsRef<Recorded>]) -> Result<(), LogError> {
+    let mut insert = connection.prepare_cached(INSERT_EVENT)?;
+    let mut json = Json::default();
+    for recorded in events.iter().map(AsRef::as_ref) {
+        let (payload, metadata) = json.of(recorded)?;
+        insert.execute(params![
+            recorded.position,
+            recorded.recorded_at.timestamp_micros(),
+            recorded.stream.kind.as_str(),
+            recorded.stream.id,
+            recorded.sequence,
+            recorded.event.name(),
+            version_text(recorded.event.version()),
+            payload,
+            metadata,
+        ])?;
+    }
+    Ok(())
+}
+
+/// Room for the JSON of one event, kept from one to the next.
+#[derive(Default)]
+struct Json<'a> {
+    payload: Vec<u8>,
+    /// Of the context below: the events of one request follow each other, and share theirs.
+    metadata: Vec<u8>,
+    context: Option<&'a Context>,
+}
+
+impl<'a> Json<'a> {
+    /// Payload and metadata.
+    fn of(&mut self, recorded: &'a Recorded) -> Result<(&str, &str), LogError> {
+        let stored = |error: serde_json::Error| LogError::Stored(error.to_string());
+        self.payload.clear();
+        recorded.event.write_payload(&mut self.payload).map_err(stored)?;
+        if self.context != Some(&recorded.context) {
+            self.metadata.clear();
+            serde_json::to_writer(&mut self.metadata, &recorded.context).map_err(stored)?;
+            self.context = Some(&recorded.context);
+        }
+        Ok((text(&self.payload)?, text(&self.metadata)?))
+    }
+}
+
+fn text(json: &[u8]) -> Result<&str, LogError> {
+    std::str::from_utf8(json).map_err(|error| LogError::Stored(error.to_string()))
+}
+
+/// Versions are few: no allocation for the common one.
+fn version_text(version: u32) -> std::borrow::Cow<'static, str> {
+    if version == 1 { "1".into() } else { version.to_string().into() }
+}
+
+/// Drops what is too old, at most so many rows of a table; whether that was all.
+pub(super) fn tidy(connection: &Connection, now: DateTime<Utc>, rows_max: usize) -> Result<bool, LogError> {
+    let values = params![(now - IDEMPOTENCY_KEPT).timestamp_micros(), rows_max];
+    let replies = connection.prepare_cached(FORGET_REPLIES)?.execute(values)?;
+    let claims = connection.prepare_cached(FORGET_CLAIMS)?.execute(values)?;
+    Ok(replies < rows_max && claims < rows_max)
+}
+
+#[cfg(test)]
+mod tests;

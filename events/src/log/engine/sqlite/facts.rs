@@ -1,0 +1,80 @@
+//! What decisions look up, as statements.
+
+use chrono::{DateTime, Utc};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{read, state};
+use crate::event::Stream;
+use crate::ids::RequestId;
+use crate::log::LogError;
+use crate::log::facts::{Facts, Name, StreamEnd, Wanted};
+use crate::log::hold_history::HoldHistory;
+use crate::log::inference_keys::{Claim, ClaimedKey, IDEMPOTENCY_KEPT};
+
+const STREAM_END: &str = "SELECT sequence, position FROM events WHERE aggregate_type = ?1 AND aggregate_id = ?2
+                          ORDER BY sequence DESC LIMIT 1";
+const NAME_OWNER: &str = "SELECT owner FROM names WHERE kind = ?1 AND scope = ?2 AND name = ?3";
+const CLAIM: &str =
+    "SELECT fingerprint, request_id FROM inference_keys WHERE tenant = ?1 AND key = ?2 AND recorded_at > ?3";
+
+pub(super) fn find(connection: &Connection, wanted: &Wanted, now: DateTime<Utc>) -> Result<Facts, LogError> {
+    let mut facts = Facts::default();
+    for stream in &wanted.streams {
+        facts.streams.insert(stream.clone(), end(connection, stream)?);
+    }
+    for name in &wanted.names {
+        facts.names.insert(name.clone(), owner(connection, name)?);
+    }
+    for key in &wanted.replies {
+        facts.replies.insert(key.clone(), read::idempotent_reply(connection, &key.scope, &key.key)?);
+    }
+    for key in &wanted.claims {
+        let claim = claim(connection, key, now)?;
+        if let Some(claim) = &claim {
+            find_hold(connection, claim.request_id, &mut facts)?;
+        }
+        facts.claims.insert(key.clone(), claim);
+    }
+    for request in &wanted.holds {
+        find_hold(connection, *request, &mut facts)?;
+    }
+    Ok(facts)
+}
+
+/// Where a stream ends.
+pub(super) fn end(connection: &Connection, stream: &Stream) -> Result<StreamEnd, LogError> {
+    let end = connection.prepare_cached(STREAM_END)?.query_row(params![stream.kind.as_str(), stream.id], |row| {
+        Ok(StreamEnd { sequence: row.get(0)?, position: row.get(1)? })
+    });
+    Ok(end.optional()?.unwrap_or_default())
+}
+
+fn owner(connection: &Connection, Name { kind, scope, name }: &Name) -> Result<Option<String>, LogError> {
+    let mut statement = connection.prepare_cached(NAME_OWNER)?;
+    Ok(statement.query_row(params![kind.as_str(), scope, name], |row| row.get(0)).optional()?)
+}
+
+fn claim(connection: &Connection, key: &ClaimedKey, now: DateTime<Utc>) -> Result<Option<Claim>, LogError> {
+    let values = params![key.tenant.to_string(), key.key, (now - IDEMPOTENCY_KEPT).timestamp_micros()];
+    let row = connection
+        .prepare_cached(CLAIM)?
+        .query_row(values, |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))
+        .optional()?;
+    let Some((fingerprint, request)) = row else { return Ok(None) };
+    Ok(Some(Claim { fingerprint, request_id: state::parsed(&request)? }))
+}
+
+/// How a hold ended; nothing where it is open, or never was.
+fn find_hold(connection: &Connection, request: RequestId, facts: &mut Facts) -> Result<(), LogError> {
+    let events = read::stream(connection, &Stream::hold(request))?;
+    if !events.iter().any(|recorded| HoldHistory::is_of_an_end(&recorded.event)) {
+        return Ok(());
+    }
+    let mut history = HoldHistory::default();
+    events.iter().for_each(|recorded| history.take_in(recorded));
+    if let Some(expired) = &history.expired {
+        facts.windows.extend(state::windows(connection, &expired.windows)?);
+    }
+    facts.holds.insert(request, history);
+    Ok(())
+}

@@ -1,0 +1,43 @@
+//! Rows beside the log, as statements.
+
+use rusqlite::{Connection, params};
+
+use crate::log::SideRow;
+
+const CLAIM_NAME: &str = "INSERT OR REPLACE INTO names (kind, scope, name, owner) VALUES (?1, ?2, ?3, ?4)";
+const PUT_PERSON: &str = "INSERT OR REPLACE INTO personal_data (subject, name, email, salt) VALUES (?1, ?2, ?3, ?4)";
+const PUT_KEY_SECRET: &str =
+    "INSERT OR REPLACE INTO key_secrets (key_id, generation, salt, hash) VALUES (?1, ?2, ?3, ?4)";
+const DROP_KEY_SECRETS: &str = "DELETE FROM key_secrets WHERE key_id = ?1 AND generation < ?2";
+const PUT_SEALED: &str =
+    "INSERT OR REPLACE INTO sealed_secrets (subject, generation, key_scope, sealed) VALUES (?1, ?2, ?3, ?4)";
+const PUT_WRAPPED: &str = "INSERT OR REPLACE INTO wrapped_keys (scope, wrapped) VALUES (?1, ?2)";
+const PUT_ADDRESS: &str = "INSERT OR REPLACE INTO client_addresses (request_id, ip, user_agent) VALUES (?1, ?2, ?3)";
+
+pub(super) fn write(row: &SideRow, connection: &Connection) -> rusqlite::Result<()> {
+    let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| connection.prepare_cached(sql)?.execute(values).map(drop);
+    match row {
+        SideRow::ClaimName { kind, scope, name, owner } => run(CLAIM_NAME, params![kind.as_str(), scope, name, owner]),
+        SideRow::ReleaseNames { owner } => run("DELETE FROM names WHERE owner = ?1", params![owner]),
+        SideRow::PersonalData(person) => {
+            run(PUT_PERSON, params![person.subject.to_string(), person.name, person.email, person.salt])
+        }
+        SideRow::ErasePersonalData(subject) => {
+            run("DELETE FROM personal_data WHERE subject = ?1", params![subject.to_string()])
+        }
+        SideRow::KeySecret(secret) => {
+            run(PUT_KEY_SECRET, params![secret.key_id.to_string(), secret.generation, secret.salt, secret.hash])
+        }
+        SideRow::DropKeySecrets { key_id, below_generation } => {
+            run(DROP_KEY_SECRETS, params![key_id.to_string(), below_generation])
+        }
+        SideRow::SealedSecret(secret) => {
+            run(PUT_SEALED, params![secret.subject, secret.generation, secret.key_scope, secret.sealed])
+        }
+        SideRow::DropSealedSecret { subject } => run("DELETE FROM sealed_secrets WHERE subject = ?1", params![subject]),
+        SideRow::WrappedKey { scope, wrapped } => run(PUT_WRAPPED, params![scope, wrapped]),
+        SideRow::ClientAddress(address) => {
+            run(PUT_ADDRESS, params![address.request_id.to_string(), address.ip, address.user_agent])
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The ledger's state as rows: read at start, written every few thousand events.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{PAGE, Reader, read};
+use crate::event::hold::BudgetWindow;
+use crate::event::{Event, Resource};
+use crate::fraction::Fraction;
+use crate::ids::{BudgetId, RequestId};
+use crate::ledger::{Amounts, Balances, FoldBudget, Hold, PAST_WINDOWS_KEPT_DAYS, decide};
+use crate::log::draft::{Draft, StateRows};
+use crate::log::facts::StoredWindow;
+use crate::log::owners::{Owner, OwnerBlocks, block_of};
+use crate::log::state::{State, fold_page};
+use crate::log::{Head, LogError};
+use crate::money::NanoUsd;
+use crate::time::from_micros;
+
+const SELECT_BALANCES: &str = "SELECT budget_id, window_start, settled, held, announced FROM balances
+                               WHERE window_start = -1 OR window_start >= ?1 OR held <> 0";
+const SELECT_WINDOW: &str = "SELECT settled, held, announced FROM balances WHERE budget_id = ?1 AND window_start = ?2";
+const SELECT_CHECKPOINT: &str = "SELECT position FROM ledger_checkpoint";
+const SELECT_OPEN_HOLDS: &str = "SELECT request_id, held, expires_at, hold FROM open_holds";
+const MOVE_CHECKPOINT: &str = "UPDATE ledger_checkpoint SET position = ?1";
+const UPSERT_BALANCE: &str = include_str!("sql/upsert_balance.sql");
+const INSERT_OPEN_HOLD: &str =
+    "INSERT OR REPLACE INTO open_holds (request_id, held, expires_at, hold) VALUES (?1, ?2, ?3, ?4)";
+const DELETE_OPEN_HOLD: &str = "DELETE FROM open_holds WHERE request_id = ?1";
+const INSERT_BLOCK: &str = "INSERT OR IGNORE INTO owner_blocks (owner, block) VALUES (?1, ?2)";
+
+impl Reader {
+    /// What the ledger stands at, as of the head that comes with it; for people, not for decisions. Blocking.
+    pub fn balances(&self, now: DateTime<Utc>) -> Result<(Head, Balances), LogError> {
+        // One snapshot: the rows and the events after them belong together.
+        let snapshot = self.connection().unchecked_transaction()?;
+        let state = read_state(&snapshot, now)?;
+        Ok((state.head, state.balances))
+    }
+}
+
+/// The rows, and the fold of what was recorded after they were written.
+pub(super) fn read_state(connection: &Connection, now: DateTime<Utc>) -> Result<State, LogError> {
+    let head = read::head(connection)?;
+    let mut state = State {
+        last_administration: read::last_administration(connection)?,
+        balances: written_balances(connection, head.time_after(now))?,
+        owners: OwnerBlocks::default(),
+        events_folded: 0,
+        head,
+    };
+    let mut position: u64 = connection.query_row(SELECT_CHECKPOINT, [], |row| row.get(0))?;
+    loop {
+        let page = read::after(connection, position, PAGE)?;
+        let Some(last) = page.last() else { return Ok(state) };
+        (position, state.events_folded) = (last.position, state.events_folded + page.len());
+        fold_page(&mut state.balances, &page, |touched| windows(connection, touched))?;
+        page.iter().for_each(|recorded| state.owners.take_in(recorded));
+    }
+}
+
+/// As of their checkpoint.
+fn written_balances(connection: &Connection, now: DateTime<Utc>) -> Result<Balances, LogError> {
+    let mut balances = Balances::default();
+    let written_until: u64 = connection.query_row(SELECT_CHECKPOINT, [], |row| row.get(0))?;
+    for recorded in read::budgets(connection, written_until)? {
+        if let Event::Resource(Resource::Budget(change)) = &recorded.event {
+            decide(&mut balances, &FoldBudget { change, position: recorded.position }, recorded.recorded_at);
+        }
+    }
+    let oldest = now - chrono::TimeDelta::days(PAST_WINDOWS_KEPT_DAYS);
+    let mut statement = connection.prepare(SELECT_BALANCES)?;
+    let mut rows = statement.query([oldest.timestamp_micros()])?;
+    while let Some(row) = rows.next()? {
+        let budget_id: BudgetId = parsed(&row.get::<_, String>(0)?)?;
+        let start: i64 = row.get(1)?;
+        let window = BudgetWindow { budget_id, window_start: read_window_start(start) };
+        let amounts = Amounts { settled: NanoUsd::new(row.get(2)?), held: NanoUsd::new(row.get(3)?) };
+        balances.restore_window(window, amounts);
+        balances.restore_announced(window, read_announced(&row.get::<_, String>(4)?)?);
+    }
+    let mut statement = connection.prepare(SELECT_OPEN_HOLDS)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let request: RequestId = parsed(&row.get::<_, String>(0)?)?;
+        let (held, expires_at) = (NanoUsd::new(row.get(1)?), from_micros(row.get(2)?));
+        let hold = Hold::from_json(held, expires_at, &row.get::<_, String>(3)?);
+        balances.restore_hold(request, hold.map_err(|error| LogError::Stored(error.to_string()))?);
+    }
+    Ok(balances)
+}
+
+/// Those of the windows that have a row.
+pub(super) fn windows(connection: &Connection, windows: &[BudgetWindow]) -> Result<Vec<StoredWindow>, LogError> {
+    let mut found = Vec::new();
+    for window in windows {
+        let key = params![window.budget_id.to_string(), stored_window_start(window)];
+        let kept = |row: &rusqlite::Row<'_>| {
+            let amounts = Amounts { settled: NanoUsd::new(row.get(0)?), held: NanoUsd::new(row.get(1)?) };
+            Ok((amounts, row.get::<_, String>(2)?))
+        };
+        if let Some((amounts, announced)) = connection.prepare_cached(SELECT_WINDOW)?.query_row(key, kept).optional()? {
+            found.push(StoredWindow { window: *window, amounts, announced: read_announced(&announced)? });
+        }
+    }
+    Ok(found)
+}
+
+/// Brings the rows to the position of this draft, in its transaction.
+pub(super) fn write(connection: &Connection, draft: &Draft, rows: &StateRows<'_>) -> Result<(), LogError> {
+    let StateRows { balances, owners } = rows;
+    let changes = balances.changes();
+    connection.prepare_cached(MOVE_CHECKPOINT)?.execute([draft.position()])?;
+    let mut upsert = connection.prepare_cached(UPSERT_BALANCE)?;
+    for window in &changes.windows {
+        let Amounts { settled, held } = balances.amounts(window);
+        let limit = balances.budget(window.budget_id).map(|budget| budget.limit.nanos());
+        upsert.execute(params![
+            window.budget_id.to_string(),
+            stored_window_start(window),
+            limit,
+            settled.nanos(),
+            held.nanos(),
+            stored_announced(balances, window),
+            draft.position(),
+        ])?;
+    }
+    let mut delete = connection.prepare_cached(DELETE_OPEN_HOLD)?;
+    for request in &changes.closed {
+        delete.execute([request.to_string()])?;
+    }
+    let mut insert = connection.prepare_cached(INSERT_OPEN_HOLD)?;
+    for request in &changes.opened {
+        let Some(hold) = balances.open_hold(*request) else { continue };
+        let json = hold.to_json().map_err(|error| LogError::Stored(error.to_string()))?;
+        insert.execute(params![request.to_string(), hold.held.nanos(), hold.expires_at.timestamp_micros(), json])?;
+    }
+    let mut insert = connection.prepare_cached(INSERT_BLOCK)?;
+    for (owner, block) in owners.unwritten() {
+        insert.execute(params![owner.to_string(), block])?;
+    }
+    for recorded in &draft.events {
+        for owner in Owner::of_event(recorded) {
+            insert.execute(params![owner.to_string(), block_of(recorded.position)])?;
+        }
+    }
+    Ok(())
+}
+
+/// The fractions of a window that were announced, as one text: `0.5,0.8`.
+fn stored_announced(balances: &Balances, window: &BudgetWindow) -> String {
+    balances.announced(window).map(|fraction| fraction.to_string()).collect::<Vec<_>>().join(",")
+}
+
+/// The same, read.
+pub(super) fn read_announced(text: &str) -> Result<BTreeSet<Fraction>, LogError> {
+    let fractions = text.split(',').filter(|fraction| !fraction.is_empty());
+    fractions.map(parsed).collect()
+}
+
+/// -1 stands for the window of the period `total`, which has no start: no window begins before 1970.
+pub(super) fn stored_window_start(window: &BudgetWindow) -> i64 {
+    window.window_start.map_or(-1, |start| start.timestamp_micros())
+}
+
+/// The same, read.
+pub(super) fn read_window_start(stored: i64) -> Option<DateTime<Utc>> {
+    (stored >= 0).then(|| from_micros(stored))
+}
+
+/// A stored id or fraction.
+pub(super) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, LogError> {
+    text.parse().map_err(|error| LogError::Stored(format!("{text}: {error}")))
+}

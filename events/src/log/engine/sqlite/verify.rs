@@ -1,0 +1,170 @@
+//! What an offline check reads beside the events: rows as they are stored, however broken, and the indexes by which the
+//! events are found.
+
+use rusqlite::{Connection, Row, params};
+
+use super::Reader;
+use super::state::read_announced;
+use crate::log::LogError;
+use crate::log::raw::{
+    BalanceRow, BesideAt, IndexEntries, IndexOfAdministration, OpenHoldRow, RawEvent, RowsBeside, StreamEntry,
+};
+
+const HEAD: &str = "SELECT max(position) FROM events";
+const CHECKPOINT: &str = "SELECT position FROM ledger_checkpoint";
+const BALANCES: &str = "SELECT budget_id, window_start, settled, held, announced FROM balances";
+const OPEN_HOLDS: &str = "SELECT request_id, held, expires_at, hold FROM open_holds";
+const OWNER_BLOCKS: &str = "SELECT owner, block FROM owner_blocks ORDER BY owner, block";
+const SELECT_PAGE: &str = include_str!("sql/select_page.sql");
+const SELECT_STREAMS: &str = include_str!("sql/select_streams.sql");
+/// Tables whose rows stand in no event.
+const TABLES: [&str; 8] = [
+    "idempotency",
+    "inference_keys",
+    "names",
+    "personal_data",
+    "client_addresses",
+    "key_secrets",
+    "sealed_secrets",
+    "wrapped_keys",
+];
+
+const fn name_of(index: IndexOfAdministration) -> &'static str {
+    match index {
+        IndexOfAdministration::Position => "events_of_administration",
+        IndexOfAdministration::TypeOnStream => "events_by_type_of_stream",
+    }
+}
+
+impl Reader {
+    /// Reads the rows beside the log as of one moment; whoever writes goes on, and what it writes later is not among them.
+    pub(crate) fn rows_beside(&self, rows: &mut impl RowsBeside) -> Result<BesideAt, LogError> {
+        let snapshot = self.connection().unchecked_transaction()?;
+        let head: Option<i64> = snapshot.query_row(HEAD, [], |row| row.get(0))?;
+        let at = BesideAt {
+            head: head.and_then(|head| u64::try_from(head).ok()).unwrap_or(0),
+            state_at: snapshot.query_row(CHECKPOINT, [], |row| row.get(0))?,
+        };
+        each(&snapshot, OWNER_BLOCKS, |row| {
+            rows.owner_block(text(row, 0)?, row.get(1)?);
+            Ok(())
+        })?;
+        each(&snapshot, BALANCES, |row| {
+            rows.balance(BalanceRow {
+                budget_id: row.get(0)?,
+                window_start: Some(row.get(1)?).filter(|start| *start >= 0),
+                settled_nanos: row.get(2)?,
+                held_nanos: row.get(3)?,
+                announced: read_announced(&row.get::<_, String>(4)?),
+            });
+            Ok(())
+        })?;
+        each(&snapshot, OPEN_HOLDS, |row| {
+            rows.open_hold(OpenHoldRow {
+                request_id: row.get(0)?,
+                held_nanos: row.get(1)?,
+                expires_at_micros: row.get(2)?,
+                hold: row.get(3)?,
+            });
+            Ok(())
+        })?;
+        Ok(at)
+    }
+
+    /// At most so many events beyond a position, up to another, each as it is stored, or why it cannot be read.
+    pub(crate) fn raw_events(
+        &self,
+        (after, until): (i64, u64),
+        rows_max: usize,
+        mut take: impl FnMut(i64, Result<RawEvent<'_>, String>),
+    ) -> Result<(), LogError> {
+        let mut statement = self.connection().prepare_cached(SELECT_PAGE)?;
+        let mut rows = statement.query(params![after, until, rows_max])?;
+        while let Some(row) = rows.next()? {
+            take(row.get(0)?, raw_event(row).map_err(|error| error.to_string()));
+        }
+        Ok(())
+    }
+
+    /// The next entries of the index that makes streams unique, at most so many; how many there were. `None` where the
+    /// index is gone.
+    pub(crate) fn stream_entries(
+        &self,
+        after: &StreamEntry,
+        entries_max: usize,
+        mut take: impl FnMut(&str, &str, i64, i64),
+    ) -> Result<Option<usize>, LogError> {
+        let mut statement = match self.connection().prepare_cached(SELECT_STREAMS) {
+            Err(error) if error.to_string().contains("no such index") => return Ok(None),
+            statement => statement?,
+        };
+        let mut rows = statement.query(params![after.id, after.kind, after.sequence, entries_max])?;
+        let mut seen = 0;
+        while let Some(row) = rows.next()? {
+            seen += 1;
+            take(text(row, 0)?, text(row, 1)?, row.get(2)?, row.get(3)?);
+        }
+        Ok(Some(seen))
+    }
+
+    /// What an index leads to, up to a position.
+    pub(crate) fn index_entries(&self, index: IndexOfAdministration, until: u64) -> Result<IndexEntries, LogError> {
+        let sql = format!(
+            "SELECT count(*), coalesce(sum(position), 0) FROM events INDEXED BY {}
+             WHERE aggregate_type <> 'inference' AND aggregate_type <> 'hold' AND aggregate_type <> 'access'
+               AND aggregate_type <> 'alert'
+               AND position <= ?1",
+            name_of(index)
+        );
+        let entries = |row: &Row<'_>| Ok(IndexEntries { count: row.get(0)?, positions: row.get(1)? });
+        Ok(self.connection().query_row(&sql, params![until], entries)?)
+    }
+
+    /// The first table beside the log that the database itself finds damaged, and why.
+    pub(crate) fn damaged_table(&self) -> Option<(&'static str, String)> {
+        TABLES.into_iter().find_map(|table| Some((table, damage(self.connection(), table)?)))
+    }
+}
+
+fn each(
+    connection: &Connection,
+    sql: &str,
+    mut take: impl FnMut(&Row<'_>) -> Result<(), rusqlite::Error>,
+) -> Result<(), LogError> {
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        take(row)?;
+    }
+    Ok(())
+}
+
+fn raw_event<'a>(row: &'a Row<'_>) -> Result<RawEvent<'a>, rusqlite::Error> {
+    Ok(RawEvent {
+        recorded_at_micros: row.get(1)?,
+        stream_kind: text(row, 2)?,
+        stream_id: text(row, 3)?,
+        sequence: row.get(4)?,
+        name: text(row, 5)?,
+        version: text(row, 6)?,
+        payload: text(row, 7)?,
+        metadata: text(row, 8)?,
+    })
+}
+
+fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str, rusqlite::Error> {
+    Ok(row.get_ref(column)?.as_str()?)
+}
+
+fn damage(connection: &Connection, table: &str) -> Option<String> {
+    let mut said = String::new();
+    let asked = connection.pragma(None, "integrity_check", table, |row| {
+        said = row.get(0)?;
+        Ok(())
+    });
+    match asked {
+        Ok(()) if said == "ok" => None,
+        Ok(()) => Some(said),
+        Err(error) => Some(error.to_string()),
+    }
+}

@@ -1,0 +1,142 @@
+//! What decisions look up besides balances. The jobs of a batch say what they need, the engine finds it in one round trip,
+//! and what the batch itself decides is taken in as it goes: each job sees the log as if the jobs before it were recorded.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::hold_history::HoldHistory;
+use super::inference_keys::{Claim, ClaimedKey};
+use super::{LogError, SideRow, StoredReply};
+use crate::event::hold::BudgetWindow;
+use crate::event::{Recorded, Stream, StreamKind};
+use crate::fraction::Fraction;
+use crate::ids::{IdMap, IdSet, RequestId};
+use crate::ledger::Amounts;
+
+/// A name that is unique in its scope.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Name {
+    pub(super) kind: StreamKind,
+    pub(super) scope: String,
+    pub(super) name: String,
+}
+
+/// An idempotency key of administration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ReplyKey {
+    pub(super) scope: String,
+    pub(super) key: String,
+}
+
+/// What a batch needs to know.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    pub(super) streams: HashSet<Stream>,
+    pub(super) names: HashSet<Name>,
+    pub(super) replies: HashSet<ReplyKey>,
+    /// With the history of the hold that each stands for.
+    pub(super) claims: HashSet<ClaimedKey>,
+    /// With the windows of those that expired.
+    pub(super) holds: IdSet<RequestId>,
+}
+
+impl Wanted {
+    pub(super) fn is_empty(&self) -> bool {
+        self.streams.is_empty()
+            && self.names.is_empty()
+            && self.replies.is_empty()
+            && self.claims.is_empty()
+            && self.holds.is_empty()
+    }
+}
+
+/// The last event of a stream; 0 and 0 where there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct StreamEnd {
+    pub(super) sequence: u64,
+    pub(super) position: u64,
+}
+
+/// A window that may have been forgotten, as its row has it.
+#[derive(Clone, Debug)]
+pub(super) struct StoredWindow {
+    pub(super) window: BudgetWindow,
+    pub(super) amounts: Amounts,
+    pub(super) announced: BTreeSet<Fraction>,
+}
+
+/// What was found. What is not in here was not asked for: that is an error, and never taken for "there is none".
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    pub(super) streams: HashMap<Stream, StreamEnd>,
+    pub(super) names: HashMap<Name, Option<String>>,
+    pub(super) replies: HashMap<ReplyKey, Option<StoredReply>>,
+    pub(super) claims: HashMap<ClaimedKey, Option<Claim>>,
+    pub(super) holds: IdMap<RequestId, HoldHistory>,
+    pub(super) windows: Vec<StoredWindow>,
+}
+
+impl Facts {
+    pub(super) fn stream(&self, stream: &Stream) -> Result<StreamEnd, LogError> {
+        self.streams.get(stream).copied().ok_or_else(|| not_looked_up("a stream"))
+    }
+
+    pub(super) fn owner(&self, name: &Name) -> Result<Option<&str>, LogError> {
+        Ok(self.names.get(name).ok_or_else(|| not_looked_up("a name"))?.as_deref())
+    }
+
+    pub(super) fn reply(&self, key: &ReplyKey) -> Result<Option<&StoredReply>, LogError> {
+        Ok(self.replies.get(key).ok_or_else(|| not_looked_up("an idempotency key"))?.as_ref())
+    }
+
+    pub(super) fn claim(&self, key: &ClaimedKey) -> Result<Option<&Claim>, LogError> {
+        Ok(self.claims.get(key).ok_or_else(|| not_looked_up("an idempotency key"))?.as_ref())
+    }
+
+    /// `None` where it never was, or is still open.
+    pub(super) fn hold(&self, request: RequestId) -> Option<&HoldHistory> {
+        self.holds.get(&request)
+    }
+
+    /// What the batch records.
+    pub(super) fn take_in(&mut self, recorded: &Recorded) {
+        if let Some(request) = recorded.context.request_id
+            && recorded.stream.kind == StreamKind::Hold
+        {
+            // An open hold has no history yet.
+            if HoldHistory::is_of_an_end(&recorded.event) {
+                self.holds.entry(request).or_default().take_in(recorded);
+            }
+        } else if let Some(end) = self.streams.get_mut(&recorded.stream) {
+            // One that is numbered later has the next.
+            let sequence = if recorded.sequence == 0 { end.sequence + 1 } else { recorded.sequence };
+            *end = StreamEnd { sequence, position: recorded.position };
+        }
+    }
+
+    /// What the batch writes beside the log.
+    pub(super) fn take_in_row(&mut self, row: &SideRow) {
+        match row {
+            SideRow::ClaimName { kind, scope, name, owner } => {
+                let name = Name { kind: *kind, scope: scope.clone(), name: name.clone() };
+                self.names.insert(name, Some(owner.clone()));
+            }
+            SideRow::ReleaseNames { owner } => {
+                for holder in self.names.values_mut().filter(|holder| holder.as_ref() == Some(owner)) {
+                    *holder = None;
+                }
+            }
+            SideRow::PersonalData(_)
+            | SideRow::ErasePersonalData(_)
+            | SideRow::KeySecret(_)
+            | SideRow::DropKeySecrets { .. }
+            | SideRow::SealedSecret(_)
+            | SideRow::DropSealedSecret { .. }
+            | SideRow::WrappedKey { .. }
+            | SideRow::ClientAddress(_) => {}
+        }
+    }
+}
+
+fn not_looked_up(what: &str) -> LogError {
+    LogError::Append(format!("{what} that was not looked up"))
+}

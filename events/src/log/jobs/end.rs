@@ -1,0 +1,82 @@
+//! The end of a request: its outcome, and what becomes of its hold.
+
+use chrono::{DateTime, Utc};
+
+use super::{Deciding, RecordedBatch, Reply, Request};
+use crate::ledger::{Balances, DecidedEnd, End, EndDecision, EndLate, Ending, Outcome, decide};
+use crate::log::LogError;
+use crate::log::facts::Wanted;
+use crate::wire::ErrorCode;
+
+/// Where a request's end stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedAt {
+    /// Position of the event that ended the hold, or corrected it.
+    pub position: u64,
+    pub recorded_at: DateTime<Utc>,
+}
+
+pub(in crate::log) struct EndRequest(pub(in crate::log) Box<Ending>);
+
+impl Request for EndRequest {
+    /// The position of the end.
+    type Decided = u64;
+    type Answer = EndedAt;
+    type Error = LogError;
+
+    fn wants(&self, balances: &Balances, wanted: &mut Wanted) {
+        if balances.open_hold(self.0.request_id).is_none() {
+            wanted.holds.insert(self.0.request_id);
+        }
+    }
+
+    fn decide(&self, batch: &mut Deciding<'_>) -> Result<u64, LogError> {
+        match decide(batch.balances, &End(&self.0), batch.now) {
+            EndDecision::Ended(ended) => record_end(batch, ended),
+            EndDecision::NoOpenHold => end_late(batch, &self.0),
+            EndDecision::Overflow(_) => Err(LogError::Overflow),
+        }
+    }
+
+    fn answer(self, position: u64, batch: &RecordedBatch<'_>) -> Reply<Self> {
+        Reply::Now(Ok(EndedAt { position, recorded_at: batch.recorded_at }))
+    }
+
+    /// Maybe nobody waits for it; the hold expires.
+    fn is_lost(&self, error: &LogError) {
+        tracing::error!(request_id = %self.0.request_id, %error, "a request's end cannot be recorded");
+    }
+
+    /// Its hold stands, and its figures are known.
+    fn kept(self) -> Option<Ending> {
+        Some(as_unconfirmed(*self.0))
+    }
+}
+
+/// The hold ended before: by the sweeper, which is corrected, or by this very end, whose first answer was lost.
+fn end_late(batch: &mut Deciding<'_>, ending: &Ending) -> Result<u64, LogError> {
+    let Some(history) = batch.facts.hold(ending.request_id) else {
+        return Err(LogError::Append("the end of a request that was never admitted".to_owned()));
+    };
+    let Some(expired) = history.expired.clone() else { return Ok(history.position) };
+    match decide(batch.balances, &EndLate(ending, &expired), batch.now) {
+        Ok(adjusted) => record_end(batch, adjusted),
+        Err(_) => Err(LogError::Overflow),
+    }
+}
+
+fn record_end(batch: &mut Deciding<'_>, ended: DecidedEnd) -> Result<u64, LogError> {
+    let position = batch.record(ended.events);
+    batch.record(ended.alerts);
+    position.ok_or_else(|| LogError::Append("an end without an event".to_owned()))
+}
+
+/// What is recorded of an end that could not be made durable in time: its client was told that it failed.
+fn as_unconfirmed(mut ending: Ending) -> Ending {
+    if let Outcome::Completed(mut ended) = ending.outcome {
+        ended.code = Some(ErrorCode::LedgerUnavailable.as_str().to_owned());
+        ended.reason = Some("settlement_delayed".to_owned());
+        ending.outcome = Outcome::Failed(ended);
+    }
+    ending
+}

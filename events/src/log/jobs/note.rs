@@ -1,0 +1,33 @@
+//! Events without an expected place in their streams.
+
+use super::{Deciding, RecordedBatch, Reply, Request};
+use crate::event::{Context, Event, Stream};
+use crate::ledger::Emitted;
+use crate::log::LogError;
+
+/// It follows on whatever is on its stream.
+#[derive(Clone, Debug)]
+pub struct Note {
+    pub stream: Stream,
+    pub context: Context,
+    pub event: Event,
+}
+
+pub(in crate::log) struct RecordNotes(pub(in crate::log) Vec<Note>);
+
+impl Request for RecordNotes {
+    type Decided = ();
+    type Answer = ();
+    type Error = LogError;
+
+    fn decide(&self, batch: &mut Deciding<'_>) -> Result<(), LogError> {
+        for Note { stream, context, event } in self.0.iter().cloned() {
+            batch.draft.record_next(batch.facts, Emitted { stream, context, event });
+        }
+        Ok(())
+    }
+
+    fn answer(self, (): (), _batch: &RecordedBatch<'_>) -> Reply<Self> {
+        Reply::Now(Ok(()))
+    }
+}

@@ -1,0 +1,126 @@
+//! A hold that stands in the log, in the hands of whoever has to end it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, Utc};
+
+use super::jobs::{EndRequest, EndedAt, Message, asked};
+use super::{LogError, Queue, answered};
+use crate::event::Context;
+use crate::event::inference::{AttemptFailed, InferenceEnded};
+use crate::ids::RequestId;
+use crate::ledger::{Charge, Ending, Outcome};
+use crate::money::NanoUsd;
+
+/// Whoever has it ends it; dropped without an end, the request counts as given up before it was sent, and its money is
+/// released.
+#[derive(Debug)]
+pub struct OpenHold {
+    pub request_id: RequestId,
+    pub held: NanoUsd,
+    /// The output cap, where it is lower than what was asked for.
+    pub lowered_to: Option<u64>,
+    pub admitted_position: u64,
+    pub admitted_at: DateTime<Utc>,
+    pub expires_at: DateTime<Utc>,
+    pub model: String,
+    pub context: Context,
+    pub(super) ender: Option<Ender>,
+}
+
+/// Ends of requests that nobody waits for; at most one for each open hold, so it needs no other bound.
+#[derive(Clone, Default)]
+pub(super) struct Unattended(Arc<Mutex<Vec<Ending>>>);
+
+impl Unattended {
+    pub(super) fn extend(&self, endings: impl IntoIterator<Item = Ending>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(endings);
+    }
+
+    /// Takes the oldest, at most so many.
+    pub(super) fn take(&self, endings_max: usize) -> Vec<Ending> {
+        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = left.len().min(endings_max);
+        left.drain(..taken).collect()
+    }
+}
+
+/// Where holds are ended.
+#[derive(Clone)]
+pub(super) struct Ender {
+    pub(super) jobs: Queue,
+    pub(super) unattended: Unattended,
+}
+
+impl std::fmt::Debug for Ender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ender")
+    }
+}
+
+impl Ender {
+    fn leave(&self, ending: Ending) {
+        self.unattended.extend([ending]);
+        // Where the queue is full the writer is awake, and looks here before it sleeps.
+        let _ = self.jobs.try_send(Message::Wake);
+    }
+}
+
+impl OpenHold {
+    /// Records the end and waits until it is durable. Should that fail, the end is kept and tried again until the hold
+    /// expires; what it says then is that the client was told of a failure.
+    pub async fn end(
+        mut self,
+        attempts: Vec<AttemptFailed>,
+        outcome: Outcome,
+        charge: Charge,
+    ) -> Result<EndedAt, LogError> {
+        let Some(ender) = self.ender.take() else { return Err(LogError::Closed) };
+        let (job, answer) = asked(EndRequest(Box::new(self.ending(attempts, outcome, charge))));
+        match ender.jobs.try_send(Message::Job(job)) {
+            Ok(()) => answered(answer).await?,
+            Err(std::sync::mpsc::TrySendError::Full(Message::Job(job))) => {
+                if let Some(ending) = job.fail(LogError::QueueFull) {
+                    ender.leave(ending);
+                }
+                Err(LogError::QueueFull)
+            }
+            Err(_) => Err(LogError::Closed),
+        }
+    }
+
+    /// Records the end as soon as the writer can; for a request whose client has gone.
+    pub fn end_unattended(mut self, attempts: Vec<AttemptFailed>, outcome: Outcome, charge: Charge) {
+        if let Some(ender) = self.ender.take() {
+            ender.leave(self.ending(attempts, outcome, charge));
+        }
+    }
+
+    fn ending(&self, attempts: Vec<AttemptFailed>, outcome: Outcome, charge: Charge) -> Ending {
+        Ending { request_id: self.request_id, context: self.context.clone(), attempts, outcome, charge }
+    }
+}
+
+impl Drop for OpenHold {
+    fn drop(&mut self) {
+        let Some(ender) = self.ender.take() else { return };
+        let aborted = InferenceEnded {
+            model: self.model.clone(),
+            admitted_at: self.admitted_at,
+            backend: None,
+            usage: None,
+            provider_usage: None,
+            cost_usd: NanoUsd::ZERO,
+            price_version: None,
+            finish_reason: Some("cancelled".to_owned()),
+            latency_ms: None,
+            first_token_ms: None,
+            attempts: Some(0),
+            upstream_request_id: None,
+            code: None,
+            reason: Some("client_closed".to_owned()),
+        };
+        let charge = Charge::Release { reason: "client_closed".to_owned() };
+        ender.leave(self.ending(Vec::new(), Outcome::Aborted(Box::new(aborted)), charge));
+    }
+}

@@ -1,0 +1,53 @@
+//! The ledger's state as a log says it: rows as of their checkpoint, and the fold of the events after it.
+
+use std::borrow::{Borrow, Cow};
+
+use super::facts::StoredWindow;
+use super::owners::OwnerBlocks;
+use super::{Head, LogError};
+use crate::event::hold::BudgetWindow;
+use crate::event::{Change, Event, Recorded, Resource};
+use crate::ledger::Balances;
+
+/// What a log says at its head.
+pub(super) struct State {
+    pub(super) head: Head,
+    /// Position of the last event of administration; 0 before the first.
+    pub(super) last_administration: u64,
+    pub(super) balances: Balances,
+    /// Of the events that came after the rows.
+    pub(super) owners: OwnerBlocks,
+    /// How many events that were.
+    pub(super) events_folded: usize,
+}
+
+/// Takes in events that were recorded, in order. `rows`: those of windows, which may have been forgotten.
+pub(super) fn fold_page(
+    balances: &mut Balances,
+    page: &[impl Borrow<Recorded>],
+    mut rows: impl FnMut(&[BudgetWindow]) -> Result<Vec<StoredWindow>, LogError>,
+) -> Result<(), LogError> {
+    for recorded in page.iter().map(Borrow::borrow) {
+        let touched = touched_windows(recorded);
+        if touched.iter().any(|window| !balances.knows_window(window)) {
+            for row in rows(&touched)? {
+                balances.restore_forgotten(row.window, row.amounts, row.announced);
+            }
+        }
+        let broken = |error| LogError::Stored(format!("position {}: {error}", recorded.position));
+        balances.fold(recorded).map_err(broken)?;
+    }
+    Ok(())
+}
+
+/// The windows whose amounts or alerts an event changes.
+fn touched_windows(recorded: &Recorded) -> Cow<'_, [BudgetWindow]> {
+    match &recorded.event {
+        Event::Hold(hold) => Cow::Borrowed(hold.movement().windows),
+        Event::Resource(Resource::Budget(Change::Changed(budget))) => {
+            let window_start = budget.period.window_start(recorded.recorded_at);
+            Cow::Owned(vec![BudgetWindow { budget_id: budget.budget_id, window_start }])
+        }
+        _ => Cow::Borrowed(&[]),
+    }
+}

@@ -1,0 +1,226 @@
+//! What jobs of one batch see of each other, and what becomes of a batch when the log moves on behind the writer.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use events::event::admin::Scope;
+use events::event::{Recorded, Stream, StreamKind};
+use events::log::{
+    Admitted, Append, AppendError, Idempotency, InferenceKey, LEDGER_FILE, Log, LogOptions, Note, OpenHold, SideRow,
+    Stepped,
+};
+use events::time::{ManualClock, Period};
+use events::verify::{Sound, verify};
+use rusqlite::{Connection, params};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use crate::facts::{admission, append, budget, clock, context, ending, id, opened};
+
+const TTL: Duration = Duration::from_secs(60);
+
+struct World {
+    folder: TempDir,
+    clock: Arc<ManualClock>,
+    log: Log,
+    writer: Stepped,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::of(TempDir::new().expect("a folder"))
+    }
+
+    fn of(folder: TempDir) -> Self {
+        let clock = clock();
+        let (log, writer) = Stepped::open(folder.path(), LogOptions::new(clock.clone())).expect("the log opens");
+        Self { folder, clock, log, writer }
+    }
+
+    /// What the jobs are answered that the writer takes as one batch, in their order.
+    async fn batch<T, F>(&mut self, jobs: impl IntoIterator<Item = F>) -> Vec<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let mut asking = JoinSet::new();
+        for (place, job) in jobs.into_iter().enumerate() {
+            asking.spawn(async move { (place, job.await) });
+        }
+        // Each gets as far as the queue.
+        tokio::task::yield_now().await;
+        self.writer.step(usize::MAX);
+        let mut answers = asking.join_all().await;
+        answers.sort_by_key(|(place, _)| *place);
+        answers.into_iter().map(|(_, answer)| answer).collect()
+    }
+
+    async fn append(&mut self, changes: Vec<Append>) -> Vec<Result<u64, AppendError>> {
+        let log = self.log.clone();
+        let append = move |change| {
+            let log = log.clone();
+            async move { log.append(change).await.map(|appended| appended.last) }
+        };
+        self.batch(changes.into_iter().map(append)).await
+    }
+
+    async fn admit(&mut self, request: u128, held: i64, key: Option<InferenceKey>) -> Admitted {
+        let log = self.log.clone();
+        let job = async move { log.admit_once(admission(request, 1, held, TTL), key).await };
+        self.batch([job]).await.remove(0).expect("the ledger answers")
+    }
+
+    async fn hold(&mut self, request: u128, held: i64) -> OpenHold {
+        match self.admit(request, held, None).await {
+            Admitted::Hold(hold) => hold,
+            other => panic!("there is room: {other:?}"),
+        }
+    }
+
+    fn everything(&self) -> Vec<Recorded> {
+        self.log.reader().expect("a reader").after(0, 100_000).expect("the log reads")
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        self.everything().iter().map(|recorded| recorded.event.name()).collect()
+    }
+}
+
+fn opening(number: u128, limit: i64) -> Append {
+    append(StreamKind::Budget, id(number), 0, opened(budget(number, Scope::Tenant(id(1)), limit, Period::Total)))
+}
+
+fn beside(number: u128, before: u64, row: SideRow) -> Append {
+    let event = opened(budget(number, Scope::Tenant(id(1)), 1, Period::Total));
+    Append { side: vec![row], ..append(StreamKind::Budget, id(number), before, event) }
+}
+
+fn name(owner: &str) -> SideRow {
+    let (scope, name) = ("shared".to_owned(), "m".to_owned());
+    SideRow::ClaimName { kind: StreamKind::Model, scope, name, owner: owner.to_owned() }
+}
+
+fn under_key(number: u128, fingerprint: u8) -> Append {
+    let idempotency = Idempotency {
+        scope: "operator".to_owned(),
+        key: "once".to_owned(),
+        fingerprint: [fingerprint; 32],
+        status: 201,
+        body: "{}".to_owned(),
+    };
+    Append { idempotency: Some(idempotency), ..opening(number, 1) }
+}
+
+#[tokio::test]
+async fn changes_of_one_batch_see_those_before_them() {
+    let mut world = World::new();
+    let release = |owner: &str| SideRow::ReleaseNames { owner: owner.to_owned() };
+    let answers = world
+        .append(vec![
+            beside(1, 0, name("one")),
+            beside(2, 0, name("two")),
+            beside(1, 1, release("one")),
+            beside(2, 0, name("two")),
+            beside(2, 0, name("two")),
+            under_key(3, 1),
+            under_key(4, 1),
+            under_key(5, 2),
+        ])
+        .await;
+    use AppendError::{IdempotencyKeyReused, NameTaken, OptimisticLock, Replayed};
+    let [Ok(1), Err(NameTaken { .. }), Ok(2), Ok(3), Err(OptimisticLock), Ok(4), Err(replayed), Err(reused)] =
+        &answers[..]
+    else {
+        panic!("{answers:?}")
+    };
+    assert!(matches!(replayed, Replayed(reply) if reply.position == 4), "{replayed:?}");
+    assert!(matches!(reused, IdempotencyKeyReused), "{reused:?}");
+    // And so do those of the next.
+    let answers = world.append(vec![beside(6, 0, name("one")), under_key(4, 1)]).await;
+    assert!(matches!(answers[..], [Err(NameTaken { .. }), Err(Replayed(_))]), "{answers:?}");
+}
+
+#[tokio::test]
+async fn notes_of_one_batch_follow_each_other_on_their_stream_and_changes_follow_them() {
+    let mut world = World::new();
+    let stream = Stream::new(StreamKind::Budget, id::<events::ids::BudgetId>(1));
+    let event = opened(budget(1, Scope::Tenant(id(1)), 1, Period::Total));
+    let note = Note { stream: stream.clone(), context: context(1), event: event.clone() };
+    let (noting, appending) = (world.log.clone(), world.log.clone());
+    let jobs: [std::pin::Pin<Box<dyn Future<Output = bool> + Send>>; 2] = [
+        Box::pin(async move { noting.note(vec![note.clone(), note.clone(), note]).await.is_ok() }),
+        Box::pin(async move { appending.append(append(StreamKind::Budget, id(1), 3, event)).await.is_ok() }),
+    ];
+    assert_eq!(world.batch(jobs).await, [true, true]);
+    let sequences: Vec<u64> = world.everything().iter().map(|recorded| recorded.sequence).collect();
+    assert_eq!(sequences, [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn an_end_that_comes_twice_in_one_batch_is_recorded_once() {
+    let mut world = World::new();
+    std::mem::forget(world.hold(1, 10).await);
+    for charged in [7, 9] {
+        world.writer.repeat(ending(1, 1, Some(charged)));
+    }
+    world.writer.step(usize::MAX);
+    assert_eq!(world.names(), ["inference.admitted", "budget.reserved", "inference.completed", "budget.settled"]);
+    assert_eq!(verify(&world.log.reader().expect("a reader")).expect("sound"), Sound { events: 4, open_holds: 0 });
+}
+
+#[tokio::test]
+async fn of_two_with_one_key_in_one_batch_one_is_admitted() {
+    let mut world = World::new();
+    let key = InferenceKey { tenant: id(1), key: "once".to_owned(), fingerprint: [1; 32] };
+    let (log, key) = (world.log.clone(), &key);
+    let ask = |request| {
+        let (log, key) = (log.clone(), Some(key.clone()));
+        async move { log.admit_once(admission(request, 1, 10, TTL), key).await.expect("the ledger answers") }
+    };
+    let admitted = world.batch([ask(1), ask(2)]).await;
+    let [Admitted::Hold(hold), Admitted::Refused(refusal)] = &admitted[..] else { panic!("{admitted:?}") };
+    assert_eq!(refusal.code.as_str(), "CONFLICT");
+    assert_eq!(refusal.details["request_id"], hold.request_id.to_string());
+}
+
+/// Copies what stands in the other log behind this position, as somebody does who writes past the lock.
+fn copy_events(from: &Path, to: &Path, after: u64) {
+    let ledger = Connection::open(to.join(LEDGER_FILE)).expect("the ledger");
+    ledger.execute("ATTACH ?1 AS other", params![from.join(LEDGER_FILE).to_str()]).expect("the other");
+    let columns =
+        "position, recorded_at, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata";
+    let sql = format!("INSERT INTO events ({columns}) SELECT {columns} FROM other.events WHERE position > ?1");
+    ledger.execute(&sql, [after]).expect("copied");
+}
+
+#[tokio::test]
+async fn what_others_append_is_taken_in_and_the_batch_is_decided_anew() {
+    let mut world = World::new();
+    world.append(vec![opening(1, 100)]).await.remove(0).expect("a budget is opened");
+    world.writer.step(usize::MAX);
+    // A copy of the log goes on by itself, and takes 80 of the 100.
+    let folder = TempDir::new().expect("a folder");
+    let backup = format!("VACUUM INTO '{}'", folder.path().join(LEDGER_FILE).display());
+    world.writer.connection().execute_batch(&backup).expect("a copy");
+    let mut other = World::of(folder);
+    std::mem::forget(other.hold(1, 80).await);
+    copy_events(other.folder.path(), world.folder.path(), 1);
+
+    let mut tail = world.log.tail();
+    world.clock.advance(Duration::from_millis(1));
+    match world.admit(2, 30, None).await {
+        Admitted::Refused(refusal) => assert_eq!(refusal.code.as_str(), "BUDGET_EXCEEDED"),
+        other => panic!("30 do not fit beside the 80 of somebody else: {other:?}"),
+    }
+    let _hold = world.hold(3, 20).await;
+    let wanted = ["budget.opened", "inference.admitted", "budget.reserved", "inference.refused"];
+    assert_eq!(world.names()[..4], wanted);
+    let mut told = Vec::new();
+    while let Ok(batch) = tail.try_recv() {
+        told.extend(batch.iter().map(|recorded| recorded.position));
+    }
+    assert_eq!(told, [2, 3, 4, 5, 6], "followers are told of all of it, in order");
+    assert_eq!(verify(&world.log.reader().expect("a reader")).expect("sound"), Sound { events: 6, open_holds: 2 });
+}
