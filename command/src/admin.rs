@@ -8,7 +8,7 @@ pub mod desk;
 pub mod fields;
 pub mod handles;
 pub mod key;
-pub mod life;
+pub mod lifecycle;
 pub mod model;
 pub mod partner;
 pub mod price;
@@ -29,7 +29,7 @@ mod routes;
 use std::sync::Arc;
 
 use events::concurrency::ConcurrencyLimiter;
-use events::event::admin::{Budget, Model, Partner, Price, Provider, RateLimit, Tenant, User};
+use events::event::admin::{Budget, Key, Model, Partner, Price, Provider, RateLimit, Tenant, User};
 use events::ids::IdMaker;
 use events::log::Log;
 use events::time::Clock;
@@ -39,8 +39,6 @@ use projections::tables::TablesHandle;
 use crate::auth::hashing::KeyHasher;
 use crate::body::memory::BodyMemory;
 use crate::secrets::{KeyCheck, Vault};
-use key::KeyState;
-use life::Life;
 use routes::of_resource;
 
 /// What commands need. Cheap to clone.
@@ -65,16 +63,16 @@ pub struct AdminState {
 /// [`projections::caller::AtPosition`], a refusal its [`events::wire::Refusal`].
 pub fn routes(state: AdminState) -> Api {
     Api::new()
-        .merge(of_resource::<Life<Partner>>())
-        .merge(of_resource::<Life<Tenant>>())
-        .merge(of_resource::<Life<User>>())
-        .merge(of_resource::<Life<KeyState>>())
+        .merge(of_resource::<Partner>())
+        .merge(of_resource::<Tenant>())
+        .merge(of_resource::<User>())
+        .merge(of_resource::<Key>())
         .post("/v1/admin/keys/{id}/rotate", intake::key::rotate, intake::key::described_rotation)
-        .merge(of_resource::<Life<Provider>>())
-        .merge(of_resource::<Life<Model>>())
-        .merge(of_resource::<Life<Price>>())
-        .merge(of_resource::<Life<Budget>>())
-        .merge(of_resource::<Life<RateLimit>>())
+        .merge(of_resource::<Provider>())
+        .merge(of_resource::<Model>())
+        .merge(of_resource::<Price>())
+        .merge(of_resource::<Budget>())
+        .merge(of_resource::<RateLimit>())
         .with_state(state)
 }
 

@@ -10,7 +10,7 @@ use events::log::{AppendError, LogError};
 use events::wire::{ErrorCode, Refusal};
 
 use crate::admin::fields::FieldError;
-use crate::admin::life::LifeError;
+use crate::admin::lifecycle::LifecycleError;
 use crate::auth::hashing::HashingError;
 use crate::body::BodyError;
 use crate::idempotency::{IDEMPOTENCY_HEADER, MalformedKey};
@@ -180,11 +180,11 @@ impl CommandError {
     }
 
     /// What a life cycle's refusal means for a resource of this kind.
-    pub const fn of_life(kind: StreamKind, error: LifeError) -> Self {
+    pub const fn of_lifecycle(kind: StreamKind, error: LifecycleError) -> Self {
         match error {
-            LifeError::Exists => Self::IdInUse { kind },
-            LifeError::Absent => Self::NotFound { kind },
-            LifeError::Ended => Self::Ended { kind },
+            LifecycleError::Exists => Self::IdInUse { kind },
+            LifecycleError::Absent => Self::NotFound { kind },
+            LifecycleError::Ended => Self::Ended { kind },
         }
     }
 

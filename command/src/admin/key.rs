@@ -2,12 +2,12 @@
 //! are checked against stands hashed in a side table. A revoked key stays revoked.
 
 use chrono::{DateTime, Utc};
-use events::event::admin::{Ended, Key, KeyRotated, Permission};
-use events::ids::KeyId;
+use events::event::Resource;
+use events::event::admin::{Key, KeyRotated, Permission};
 use serde::{Deserialize, Serialize};
 
 use crate::admin::fields::Patched;
-use crate::admin::life::{Life, LifeError, admin_aggregate};
+use crate::admin::lifecycle::{LifecycleError, Rules, SpecialCommand, StateOf};
 
 /// The key and the generation of its newest secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,18 +16,11 @@ pub struct KeyState {
     pub generation: u32,
 }
 
-/// What can be done to a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeyCommand {
-    /// As it will stand in the log, with a secret of generation 1.
-    CreateKey(Key),
-    ChangeKey(ChangeKey),
-    /// A new secret, at `now`; the one before works on until then.
-    RotateKey {
-        now: DateTime<Utc>,
-        previous_until: DateTime<Utc>,
-    },
-    RevokeKey,
+/// A new secret, at `now`; the one before works on until `previous_until`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RotateKey {
+    pub now: DateTime<Utc>,
+    pub previous_until: DateTime<Utc>,
 }
 
 /// `None` and [`Patched::Kept`] keep what is there.
@@ -43,7 +36,7 @@ pub struct ChangeKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     #[error(transparent)]
-    Life(#[from] LifeError),
+    Lifecycle(#[from] LifecycleError),
     #[error("has expired")]
     Expired,
     /// Four billion rotations.
@@ -71,44 +64,42 @@ impl ChangeKey {
     }
 }
 
-admin_aggregate! {
-    KeyState, Key, "key", KeyCommand, KeyError,
-    /// What can have happened to a key.
-    KeyFact { KeyCreated(Key), KeyChanged(Key), KeyRevoked(Ended<KeyId>), KeyRotated(KeyRotated) }
-}
+impl Rules for Key {
+    type State = KeyState;
+    type Change = ChangeKey;
+    type Special = RotateKey;
+    type Error = KeyError;
 
-fn decide(life: &Life<KeyState>, command: KeyCommand) -> Result<Vec<KeyFact>, KeyError> {
-    match command {
-        KeyCommand::CreateKey(key) => {
-            life.absent()?;
-            Ok(vec![KeyFact::KeyCreated(key)])
-        }
-        KeyCommand::ChangeKey(change) => Ok(vec![KeyFact::KeyChanged(change.over(&life.live()?.key))]),
-        KeyCommand::RotateKey { now, previous_until } => {
-            Ok(vec![KeyFact::KeyRotated(rotate(life.live()?, now, previous_until)?)])
-        }
-        KeyCommand::RevokeKey => Ok(life.end(|state| KeyFact::KeyRevoked(Ended { id: state.key.key_id }))?),
+    fn changed(&self, change: ChangeKey) -> Result<Self, KeyError> {
+        Ok(change.over(self))
     }
 }
 
-fn rotate(state: &KeyState, now: DateTime<Utc>, previous_until: DateTime<Utc>) -> Result<KeyRotated, KeyError> {
-    // A new secret would expire at once: whoever asks for it means to go on using the key.
-    if state.key.expires_at.is_some_and(|expires_at| expires_at <= now) {
-        return Err(KeyError::Expired);
+impl StateOf<Key> for KeyState {
+    fn of(key: Key, before: Option<&Self>) -> Self {
+        Self { key, generation: before.map_or(1, |state| state.generation) }
     }
-    Ok(KeyRotated { key_id: state.key.key_id, generation: state.next_generation()?, previous_until })
+
+    fn resource(&self) -> &Key {
+        &self.key
+    }
+
+    fn take(&mut self, fact: &Resource) {
+        if let Resource::KeyRotated(rotated) = fact {
+            self.generation = rotated.generation;
+        }
+    }
 }
 
-fn evolve(life: &mut Life<KeyState>, fact: KeyFact) {
-    let generation = life.state().map_or(1, |state| state.generation);
-    match fact {
-        KeyFact::KeyCreated(key) | KeyFact::KeyChanged(key) => *life = Life::Live(KeyState { key, generation }),
-        KeyFact::KeyRotated(rotated) => {
-            if let Life::Live(state) = life {
-                state.generation = rotated.generation;
-            }
+impl SpecialCommand<Key> for RotateKey {
+    fn decide(self, state: &KeyState) -> Result<Resource, KeyError> {
+        // A new secret would expire at once: whoever asks for it means to go on using the key.
+        if state.key.expires_at.is_some_and(|expires_at| expires_at <= self.now) {
+            return Err(KeyError::Expired);
         }
-        KeyFact::KeyRevoked(_) => life.has_ended(),
+        let (key_id, generation) = (state.key.key_id, state.next_generation()?);
+        let rotated = KeyRotated { key_id, generation, previous_until: self.previous_until };
+        Ok(Resource::KeyRotated(Box::new(rotated)))
     }
 }
 
@@ -116,10 +107,14 @@ fn evolve(life: &mut Life<KeyState>, fact: KeyFact) {
 mod tests {
     use events::time::from_micros;
 
-    use super::KeyCommand::{ChangeKey as Change, CreateKey, RevokeKey, RotateKey};
-    use super::KeyFact::{KeyChanged, KeyCreated, KeyRevoked, KeyRotated as Rotated};
     use super::*;
-    use crate::admin::life::spec::id;
+    use crate::admin::lifecycle::Command::{Change, Create, End, Special};
+    use crate::admin::lifecycle::CommandOf;
+    use crate::admin::lifecycle::spec::{self, Given, changed, created, ended, id};
+
+    fn given(facts: impl IntoIterator<Item = Resource>) -> Given<Key> {
+        spec::given(facts)
+    }
 
     fn key() -> Key {
         Key {
@@ -132,46 +127,43 @@ mod tests {
         }
     }
 
-    fn rotated(generation: u32, previous_until: i64) -> KeyFact {
-        Rotated(KeyRotated { key_id: id(1), generation, previous_until: from_micros(previous_until) })
+    fn rotated(generation: u32, previous_until: i64) -> Resource {
+        let previous_until = from_micros(previous_until);
+        Resource::KeyRotated(Box::new(KeyRotated { key_id: id(1), generation, previous_until }))
     }
 
-    fn rotate_at(micros: i64) -> KeyCommand {
-        RotateKey { now: from_micros(micros), previous_until: from_micros(micros + 2_000_000) }
+    fn rotate_at(micros: i64) -> CommandOf<Key> {
+        Special(RotateKey { now: from_micros(micros), previous_until: from_micros(micros + 2_000_000) })
     }
 
     #[test]
     fn generations_rise_with_every_rotation_and_survive_a_change() {
-        given([KeyCreated(key())]).when(rotate_at(0)).then([rotated(2, 2_000_000)]);
-        given([KeyCreated(key()), rotated(2, 0), KeyChanged(key())])
-            .when(rotate_at(1_000_000))
-            .then([rotated(3, 3_000_000)]);
+        given([created(key())]).when(rotate_at(0)).then([rotated(2, 2_000_000)]);
+        given([created(key()), rotated(2, 0), changed(key())]).when(rotate_at(1_000_000)).then([rotated(3, 3_000_000)]);
     }
 
     #[test]
     fn an_expired_or_revoked_key_is_not_rotated() {
-        given([KeyCreated(key())]).when(rotate_at(9_000_000)).then_refused(KeyError::Expired);
-        given([KeyCreated(key()), KeyRevoked(Ended { id: id(1) })])
+        given([created(key())]).when(rotate_at(9_000_000)).then_refused(KeyError::Expired);
+        given([created(key()), ended::<Key>(id(1))])
             .when(rotate_at(0))
-            .then_refused(KeyError::Life(LifeError::Ended));
-        given([KeyCreated(key()), rotated(u32::MAX, 0)])
-            .when(rotate_at(0))
-            .then_refused(KeyError::GenerationsExhausted);
+            .then_refused(KeyError::Lifecycle(LifecycleError::Ended));
+        given([created(key()), rotated(u32::MAX, 0)]).when(rotate_at(0)).then_refused(KeyError::GenerationsExhausted);
     }
 
     #[test]
     fn an_allow_list_and_an_expiry_can_be_removed() {
         let change =
             ChangeKey { name: None, permissions: Some(vec![]), models: Patched::Removed, expires_at: Patched::Removed };
-        let changed = Key { permissions: vec![], models: None, expires_at: None, ..key() };
-        given([KeyCreated(key())]).when(Change(change)).then([KeyChanged(changed)]);
+        let without = Key { permissions: vec![], models: None, expires_at: None, ..key() };
+        given([created(key())]).when(Change(change)).then([changed(without)]);
     }
 
     #[test]
     fn a_key_is_made_once_and_revoked_once() {
-        given([]).when(CreateKey(key())).then([KeyCreated(key())]);
-        given([KeyCreated(key())]).when(CreateKey(key())).then_refused(KeyError::Life(LifeError::Exists));
-        given([KeyCreated(key())]).when(RevokeKey).then([KeyRevoked(Ended { id: id(1) })]);
-        given([KeyCreated(key()), KeyRevoked(Ended { id: id(1) })]).when(RevokeKey).then_nothing();
+        given([]).when(Create(key())).then([created(key())]);
+        given([created(key())]).when(Create(key())).then_refused(KeyError::Lifecycle(LifecycleError::Exists));
+        given([created(key())]).when(End).then([ended::<Key>(id(1))]);
+        given([created(key()), ended::<Key>(id(1))]).when(End).then_nothing();
     }
 }

@@ -1,20 +1,12 @@
 //! A frontend model: a name that clients ask for and the backends that can serve it. That its name is unique among what
 //! a key can see is kept by the log, beside the facts.
 
-use events::event::admin::{Ended, Model, Strategy, Target};
-use events::ids::ModelId;
+use std::convert::Infallible;
+
+use events::event::admin::{Model, Strategy, Target};
 
 use crate::admin::fields::Patched;
-use crate::admin::life::{Life, LifeError, admin_aggregate};
-
-/// What can be done to a model.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ModelCommand {
-    /// As it will stand in the log.
-    CreateModel(Model),
-    ChangeModel(ChangeModel),
-    EndModel,
-}
+use crate::admin::lifecycle::{LifecycleError, Rules};
 
 /// `None` and [`Patched::Kept`] keep what is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +21,7 @@ pub struct ChangeModel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ModelError {
     #[error(transparent)]
-    Life(#[from] LifeError),
+    Lifecycle(#[from] LifecycleError),
     #[error("must name at least one target")]
     NoTargets,
     #[error("names the same provider and model as a target before it")]
@@ -53,20 +45,18 @@ impl ChangeModel {
     }
 }
 
-admin_aggregate! {
-    Model, Model, "model", ModelCommand, ModelError,
-    /// What can have happened to a model.
-    ModelFact { ModelCreated(Model), ModelChanged(Model), ModelEnded(Ended<ModelId>) }
-}
+impl Rules for Model {
+    type State = Self;
+    type Change = ChangeModel;
+    type Special = Infallible;
+    type Error = ModelError;
 
-fn decide(life: &Life<Model>, command: ModelCommand) -> Result<Vec<ModelFact>, ModelError> {
-    match command {
-        ModelCommand::CreateModel(made) => {
-            life.absent()?;
-            Ok(vec![ModelFact::ModelCreated(sound(made)?)])
-        }
-        ModelCommand::ChangeModel(change) => Ok(vec![ModelFact::ModelChanged(sound(change.over(life.live()?))?)]),
-        ModelCommand::EndModel => Ok(life.end(|state| ModelFact::ModelEnded(Ended { id: state.model_id }))?),
+    fn made(self) -> Result<Self, ModelError> {
+        sound(self)
+    }
+
+    fn changed(&self, change: ChangeModel) -> Result<Self, ModelError> {
+        sound(change.over(self))
     }
 }
 
@@ -92,19 +82,17 @@ fn sound(model: Model) -> Result<Model, ModelError> {
     Ok(model)
 }
 
-fn evolve(life: &mut Life<Model>, fact: ModelFact) {
-    match fact {
-        ModelFact::ModelCreated(state) | ModelFact::ModelChanged(state) => *life = Life::Live(state),
-        ModelFact::ModelEnded(_) => life.has_ended(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::ModelCommand::{ChangeModel as Change, CreateModel, EndModel};
-    use super::ModelFact::{ModelChanged, ModelCreated, ModelEnded};
+    use events::event::Resource;
+
     use super::*;
-    use crate::admin::life::spec::id;
+    use crate::admin::lifecycle::Command::{Change, Create, End};
+    use crate::admin::lifecycle::spec::{self, Given, changed, created, ended, id};
+
+    fn given(facts: impl IntoIterator<Item = Resource>) -> Given<Model> {
+        spec::given(facts)
+    }
 
     fn target(provider: u128) -> Target {
         Target {
@@ -132,21 +120,19 @@ mod tests {
 
     #[test]
     fn a_model_has_targets_and_none_of_them_twice() {
+        given([]).when(Create(model(&[target(1), target(2)]))).then([created(model(&[target(1), target(2)]))]);
+        given([]).when(Create(model(&[]))).then_refused(ModelError::NoTargets);
         given([])
-            .when(CreateModel(model(&[target(1), target(2)])))
-            .then([ModelCreated(model(&[target(1), target(2)]))]);
-        given([]).when(CreateModel(model(&[]))).then_refused(ModelError::NoTargets);
-        given([])
-            .when(CreateModel(model(&[target(1), target(2), target(1)])))
+            .when(Create(model(&[target(1), target(2), target(1)])))
             .then_refused(ModelError::TargetRepeated { index: 2 });
     }
 
     #[test]
     fn the_default_cap_is_not_above_the_maximum() {
         let capped = |default| Target { default_max_output_tokens: Some(default), ..target(1) };
-        given([]).when(CreateModel(model(&[capped(10)]))).then([ModelCreated(model(&[capped(10)]))]);
+        given([]).when(Create(model(&[capped(10)]))).then([created(model(&[capped(10)]))]);
         given([])
-            .when(CreateModel(model(&[target(2), capped(11)])))
+            .when(Create(model(&[target(2), capped(11)])))
             .then_refused(ModelError::DefaultAboveMaximum { index: 1 });
     }
 
@@ -156,8 +142,8 @@ mod tests {
             strategy: Strategy::Weighted,
             ..model(&[Target { weight: weights[0], ..target(1) }, Target { weight: weights[1], ..target(2) }])
         };
-        given([]).when(CreateModel(weighted([0, 1]))).then([ModelCreated(weighted([0, 1]))]);
-        given([]).when(CreateModel(weighted([0, 0]))).then_refused(ModelError::NoWeight);
+        given([]).when(Create(weighted([0, 1]))).then([created(weighted([0, 1]))]);
+        given([]).when(Create(weighted([0, 0]))).then_refused(ModelError::NoWeight);
     }
 
     #[test]
@@ -166,12 +152,12 @@ mod tests {
             Change(ChangeModel { name: None, strategy: None, targets, system_prefix: Patched::Removed })
         };
         let without_prefix = Model { system_prefix: None, ..model(&[target(1)]) };
-        given([ModelCreated(model(&[target(1)]))]).when(change(None)).then([ModelChanged(without_prefix)]);
-        given([ModelCreated(model(&[target(1)]))]).when(change(Some(vec![]))).then_refused(ModelError::NoTargets);
-        let ended = || ModelEnded(Ended { id: id(1) });
-        given([ModelCreated(model(&[target(1)]))]).when(EndModel).then([ended()]);
-        given([ModelCreated(model(&[target(1)])), ended()])
+        given([created(model(&[target(1)]))]).when(change(None)).then([changed(without_prefix)]);
+        given([created(model(&[target(1)]))]).when(change(Some(vec![]))).then_refused(ModelError::NoTargets);
+        let ended = || ended::<Model>(id(1));
+        given([created(model(&[target(1)]))]).when(End).then([ended()]);
+        given([created(model(&[target(1)])), ended()])
             .when(change(None))
-            .then_refused(ModelError::Life(LifeError::Ended));
+            .then_refused(ModelError::Lifecycle(LifecycleError::Ended));
     }
 }

@@ -1,19 +1,11 @@
 //! A partner: the widest owner. Its end stops every key below it.
 
-use events::event::admin::{Ended, Partner};
-use events::ids::PartnerId;
+use std::convert::Infallible;
+
+use events::event::admin::Partner;
 
 use crate::admin::handles::ChangeHandles;
-use crate::admin::life::{Life, LifeError, admin_aggregate};
-
-/// What can be done to a partner.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PartnerCommand {
-    /// As it will stand in the log.
-    CreatePartner(Partner),
-    ChangePartner(ChangePartner),
-    EndPartner,
-}
+use crate::admin::lifecycle::{LifecycleError, Rules};
 
 /// `None` keeps what is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,72 +24,62 @@ impl ChangePartner {
     }
 }
 
-admin_aggregate! {
-    Partner, Partner, "partner", PartnerCommand, LifeError,
-    /// What can have happened to a partner.
-    PartnerFact { PartnerCreated(Partner), PartnerChanged(Partner), PartnerEnded(Ended<PartnerId>) }
-}
+impl Rules for Partner {
+    type State = Self;
+    type Change = ChangePartner;
+    type Special = Infallible;
+    type Error = LifecycleError;
 
-fn decide(life: &Life<Partner>, command: PartnerCommand) -> Result<Vec<PartnerFact>, LifeError> {
-    match command {
-        PartnerCommand::CreatePartner(made) => {
-            life.absent()?;
-            Ok(vec![PartnerFact::PartnerCreated(made)])
-        }
-        PartnerCommand::ChangePartner(change) => Ok(vec![PartnerFact::PartnerChanged(change.over(life.live()?))]),
-        PartnerCommand::EndPartner => life.end(|state| PartnerFact::PartnerEnded(Ended { id: state.partner_id })),
-    }
-}
-
-fn evolve(life: &mut Life<Partner>, fact: PartnerFact) {
-    match fact {
-        PartnerFact::PartnerCreated(state) | PartnerFact::PartnerChanged(state) => *life = Life::Live(state),
-        PartnerFact::PartnerEnded(_) => life.has_ended(),
+    fn changed(&self, change: ChangePartner) -> Result<Self, LifecycleError> {
+        Ok(change.over(self))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use events::event::Resource;
     use events::event::admin::Handles;
 
-    use super::PartnerCommand::{ChangePartner as Change, CreatePartner, EndPartner};
-    use super::PartnerFact::{PartnerChanged, PartnerCreated, PartnerEnded};
     use super::*;
-    use crate::admin::life::spec::id;
+    use crate::admin::lifecycle::Command::{Change, Create, End};
+    use crate::admin::lifecycle::CommandOf;
+    use crate::admin::lifecycle::spec::{self, Given, changed, created, ended, id};
+
+    fn given(facts: impl IntoIterator<Item = Resource>) -> Given<Partner> {
+        spec::given(facts)
+    }
 
     fn named(name: &str) -> Partner {
         Partner { partner_id: id(1), name: name.into(), handles: Handles::default() }
     }
 
-    fn rename(name: &str) -> PartnerCommand {
+    fn rename(name: &str) -> CommandOf<Partner> {
         Change(ChangePartner { name: Some(name.into()), ..ChangePartner::default() })
     }
 
     #[test]
     fn a_partner_is_made_once() {
-        given([]).when(CreatePartner(named("Alpha"))).then([PartnerCreated(named("Alpha"))]);
-        given([PartnerCreated(named("Alpha"))]).when(CreatePartner(named("Beta"))).then_refused(LifeError::Exists);
+        given([]).when(Create(named("Alpha"))).then([created(named("Alpha"))]);
+        given([created(named("Alpha"))]).when(Create(named("Beta"))).then_refused(LifecycleError::Exists);
     }
 
     #[test]
     fn a_change_carries_the_whole_new_state() {
-        given([PartnerCreated(named("Alpha"))]).when(rename("Beta")).then([PartnerChanged(named("Beta"))]);
-        given([PartnerCreated(named("Alpha"))])
-            .when(Change(ChangePartner::default()))
-            .then([PartnerChanged(named("Alpha"))]);
+        given([created(named("Alpha"))]).when(rename("Beta")).then([changed(named("Beta"))]);
+        given([created(named("Alpha"))]).when(Change(ChangePartner::default())).then([changed(named("Alpha"))]);
     }
 
     #[test]
     fn an_ended_partner_cannot_be_changed_and_ends_once() {
-        let ended = || [PartnerCreated(named("Alpha")), PartnerEnded(Ended { id: id(1) })];
-        given([PartnerCreated(named("Alpha"))]).when(EndPartner).then([PartnerEnded(Ended { id: id(1) })]);
-        given(ended()).when(rename("Beta")).then_refused(LifeError::Ended);
-        given(ended()).when(EndPartner).then_nothing();
+        let past = || [created(named("Alpha")), ended::<Partner>(id(1))];
+        given([created(named("Alpha"))]).when(End).then([ended::<Partner>(id(1))]);
+        given(past()).when(rename("Beta")).then_refused(LifecycleError::Ended);
+        given(past()).when(End).then_nothing();
     }
 
     #[test]
     fn what_was_never_made_cannot_be_changed() {
-        given([]).when(rename("Beta")).then_refused(LifeError::Absent);
-        given([]).when(EndPartner).then_refused(LifeError::Absent);
+        given([]).when(rename("Beta")).then_refused(LifecycleError::Absent);
+        given([]).when(End).then_refused(LifecycleError::Absent);
     }
 }

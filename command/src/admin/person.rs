@@ -22,7 +22,7 @@ fn digest(salt: &[u8], text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::life::spec::id;
+    use crate::admin::lifecycle::spec::id;
 
     /// Holds: event.nothing-personal
     #[test]

@@ -1,22 +1,14 @@
 //! A price of one backend model. It is in force from `effective_from` until a later one is. A class that was left out
 //! follows input or output for as long as it is left out.
 
+use std::convert::Infallible;
+
 use chrono::{DateTime, Utc};
-use events::event::admin::{Ended, Price};
-use events::ids::PriceId;
+use events::event::admin::Price;
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
 
 use crate::admin::fields::Patched;
-use crate::admin::life::{Life, LifeError, admin_aggregate};
-
-/// What can be done to a price.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PriceCommand {
-    /// As it will stand in the log.
-    CreatePrice(Price),
-    ChangePrice(ChangePrice),
-    EndPrice,
-}
+use crate::admin::lifecycle::{LifecycleError, Rules};
 
 /// `None` and [`Patched::Kept`] keep what is there: a rate that was given as well as one that was left out.
 /// [`Patched::Removed`] leaves it out from now on.
@@ -47,38 +39,29 @@ impl ChangePrice {
     }
 }
 
-admin_aggregate! {
-    Price, Price, "price", PriceCommand, LifeError,
-    /// What can have happened to a price.
-    PriceFact { PriceCreated(Price), PriceChanged(Price), PriceEnded(Ended<PriceId>) }
-}
+impl Rules for Price {
+    type State = Self;
+    type Change = ChangePrice;
+    type Special = Infallible;
+    type Error = LifecycleError;
 
-fn decide(life: &Life<Price>, command: PriceCommand) -> Result<Vec<PriceFact>, LifeError> {
-    match command {
-        PriceCommand::CreatePrice(made) => {
-            life.absent()?;
-            Ok(vec![PriceFact::PriceCreated(made)])
-        }
-        PriceCommand::ChangePrice(change) => Ok(vec![PriceFact::PriceChanged(change.over(life.live()?))]),
-        PriceCommand::EndPrice => life.end(|state| PriceFact::PriceEnded(Ended { id: state.price_id })),
-    }
-}
-
-fn evolve(life: &mut Life<Price>, fact: PriceFact) {
-    match fact {
-        PriceFact::PriceCreated(state) | PriceFact::PriceChanged(state) => *life = Life::Live(state),
-        PriceFact::PriceEnded(_) => life.has_ended(),
+    fn changed(&self, change: ChangePrice) -> Result<Self, LifecycleError> {
+        Ok(change.over(self))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use events::event::Resource;
     use events::time::from_micros;
 
-    use super::PriceCommand::{ChangePrice as Change, CreatePrice, EndPrice};
-    use super::PriceFact::{PriceChanged, PriceCreated, PriceEnded};
     use super::*;
-    use crate::admin::life::spec::id;
+    use crate::admin::lifecycle::Command::{Change, Create, End};
+    use crate::admin::lifecycle::spec::{self, Given, changed, created, ended, id};
+
+    fn given(facts: impl IntoIterator<Item = Resource>) -> Given<Price> {
+        spec::given(facts)
+    }
 
     fn per_mtok(nanos: i64) -> NanoUsdPerMtok {
         NanoUsdPerMtok::new(NanoUsd::new(nanos)).unwrap()
@@ -102,10 +85,10 @@ mod tests {
     #[test]
     fn what_was_left_out_follows_what_it_is_derived_from() {
         let change = ChangePrice { input: Some(per_mtok(4)), ..ChangePrice::default() };
-        given([PriceCreated(price(3))]).when(Change(change)).then([PriceChanged(price(4))]);
+        given([created(price(3))]).when(Change(change)).then([changed(price(4))]);
         let dearer = ChangePrice { output: Some(per_mtok(20)), ..ChangePrice::default() };
         let rates = GivenRates::new(per_mtok(3), per_mtok(20));
-        given([PriceCreated(price(3))]).when(Change(dearer)).then([PriceChanged(at(rates))]);
+        given([created(price(3))]).when(Change(dearer)).then([changed(at(rates))]);
         assert_eq!(at(rates).rates.reasoning_usd_per_mtok, per_mtok(20));
     }
 
@@ -113,22 +96,22 @@ mod tests {
     fn a_price_comes_into_force_when_it_is_said_to_and_else_when_it_did() {
         let at_two = Price { effective_from: from_micros(2), ..price(3) };
         let change = ChangePrice { effective_from: Some(from_micros(2)), ..ChangePrice::default() };
-        given([PriceCreated(price(3))]).when(Change(change)).then([PriceChanged(at_two.clone())]);
+        given([created(price(3))]).when(Change(change)).then([changed(at_two.clone())]);
         let dearer = ChangePrice { input: Some(per_mtok(4)), ..ChangePrice::default() };
-        let changed = Price { effective_from: from_micros(2), ..price(4) };
-        given([PriceCreated(at_two)]).when(Change(dearer)).then([PriceChanged(changed)]);
+        let later = Price { effective_from: from_micros(2), ..price(4) };
+        given([created(at_two)]).when(Change(dearer)).then([changed(later)]);
     }
 
     #[test]
     fn what_was_given_stays_and_is_left_out_again_where_it_is_removed() {
         let same = GivenRates { reasoning: Some(per_mtok(15)), ..GivenRates::new(per_mtok(3), per_mtok(15)) };
         let dearer = || ChangePrice { output: Some(per_mtok(20)), ..ChangePrice::default() };
-        given([PriceCreated(at(same))])
+        given([created(at(same))])
             .when(Change(dearer()))
-            .then([PriceChanged(at(GivenRates { output: per_mtok(20), ..same }))]);
+            .then([changed(at(GivenRates { output: per_mtok(20), ..same }))]);
         let removed = ChangePrice { reasoning: Patched::Removed, ..dearer() };
         let without = GivenRates::new(per_mtok(3), per_mtok(20));
-        given([PriceCreated(at(same))]).when(Change(removed)).then([PriceChanged(at(without))]);
+        given([created(at(same))]).when(Change(removed)).then([changed(at(without))]);
     }
 
     #[test]
@@ -136,16 +119,16 @@ mod tests {
         let cached = GivenRates { cache_read: Some(per_mtok(1)), ..GivenRates::new(per_mtok(3), per_mtok(15)) };
         let earlier = Price { defaulted: None, ..at(cached) };
         let change = ChangePrice { input: Some(per_mtok(4)), output: Some(per_mtok(20)), ..ChangePrice::default() };
-        let changed = GivenRates { input: per_mtok(4), output: per_mtok(20), ..cached };
-        given([PriceCreated(earlier)]).when(Change(change)).then([PriceChanged(at(changed))]);
+        let given_now = GivenRates { input: per_mtok(4), output: per_mtok(20), ..cached };
+        given([created(earlier)]).when(Change(change)).then([changed(at(given_now))]);
     }
 
     #[test]
     fn a_price_is_made_and_ended_once() {
-        given([]).when(CreatePrice(price(3))).then([PriceCreated(price(3))]);
-        given([PriceCreated(price(3))]).when(CreatePrice(price(3))).then_refused(LifeError::Exists);
-        let ended = || PriceEnded(Ended { id: id(1) });
-        given([PriceCreated(price(3))]).when(EndPrice).then([ended()]);
-        given([PriceCreated(price(3)), ended()]).when(Change(ChangePrice::default())).then_refused(LifeError::Ended);
+        given([]).when(Create(price(3))).then([created(price(3))]);
+        given([created(price(3))]).when(Create(price(3))).then_refused(LifecycleError::Exists);
+        let ended = || ended::<Price>(id(1));
+        given([created(price(3))]).when(End).then([ended()]);
+        given([created(price(3)), ended()]).when(Change(ChangePrice::default())).then_refused(LifecycleError::Ended);
     }
 }

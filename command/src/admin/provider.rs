@@ -1,23 +1,14 @@
 //! An upstream. Its API key is sealed in a side table; the facts know only how often it was set.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 
-use events::event::admin::{Ended, OutputCapField, Provider, ProviderKind};
-use events::ids::ProviderId;
+use events::event::admin::{OutputCapField, Provider, ProviderKind};
 
 use crate::admin::base_url;
 use crate::admin::fields::Patched;
-use crate::admin::life::{Life, LifeError, admin_aggregate};
+use crate::admin::lifecycle::{LifecycleError, Rules};
 use crate::dialects::upstreams::{self, Transport};
-
-/// What can be done to a provider.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProviderCommand {
-    /// As it will stand in the log: `secret_generation` is 1 where it has an API key, else 0.
-    CreateProvider(Provider),
-    ChangeProvider(ChangeProvider),
-    EndProvider,
-}
 
 /// `None` keeps what is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,7 +29,7 @@ pub struct ChangeProvider {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {
     #[error(transparent)]
-    Life(#[from] LifeError),
+    Lifecycle(#[from] LifecycleError),
     #[error("is missing: every kind but the simulator has an address")]
     BaseUrlMissing,
     #[error("the simulator has no address")]
@@ -92,28 +83,21 @@ impl ChangeProvider {
     }
 }
 
-admin_aggregate! {
-    Provider, Provider, "provider", ProviderCommand, ProviderError,
-    /// What can have happened to a provider.
-    ProviderFact { ProviderCreated(Provider), ProviderChanged(Provider), ProviderEnded(Ended<ProviderId>) }
-}
+impl Rules for Provider {
+    type State = Self;
+    type Change = ChangeProvider;
+    type Special = Infallible;
+    type Error = ProviderError;
 
-fn decide(life: &Life<Provider>, command: ProviderCommand) -> Result<Vec<ProviderFact>, ProviderError> {
-    match command {
-        ProviderCommand::CreateProvider(made) => {
-            life.absent()?;
-            fits(made.kind, made.base_url.as_deref())?;
-            Ok(vec![ProviderFact::ProviderCreated(sound(made)?)])
-        }
-        ProviderCommand::ChangeProvider(change) => {
-            let current = life.live()?;
-            fits(current.kind, change.base_url.as_deref())?;
-            keeps_its_secret_to_itself(current, &change)?;
-            Ok(vec![ProviderFact::ProviderChanged(sound(change.over(current)?)?)])
-        }
-        ProviderCommand::EndProvider => {
-            Ok(life.end(|state| ProviderFact::ProviderEnded(Ended { id: state.provider_id }))?)
-        }
+    fn made(self) -> Result<Self, ProviderError> {
+        fits(self.kind, self.base_url.as_deref())?;
+        sound(self)
+    }
+
+    fn changed(&self, change: ChangeProvider) -> Result<Self, ProviderError> {
+        fits(self.kind, change.base_url.as_deref())?;
+        keeps_its_secret_to_itself(self, &change)?;
+        sound(change.over(self)?)
     }
 }
 
@@ -158,19 +142,17 @@ fn sound(provider: Provider) -> Result<Provider, ProviderError> {
     }
 }
 
-fn evolve(life: &mut Life<Provider>, fact: ProviderFact) {
-    match fact {
-        ProviderFact::ProviderCreated(state) | ProviderFact::ProviderChanged(state) => *life = Life::Live(state),
-        ProviderFact::ProviderEnded(_) => life.has_ended(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::ProviderCommand::{ChangeProvider as Change, CreateProvider, EndProvider};
-    use super::ProviderFact::{ProviderChanged, ProviderCreated, ProviderEnded};
+    use events::event::Resource;
+
     use super::*;
-    use crate::admin::life::spec::id;
+    use crate::admin::lifecycle::Command::{Change, Create, End};
+    use crate::admin::lifecycle::spec::{self, Given, changed, created, ended, id};
+
+    fn given(facts: impl IntoIterator<Item = Resource>) -> Given<Provider> {
+        spec::given(facts)
+    }
 
     fn openai(base_url: &str) -> Provider {
         Provider {
@@ -200,40 +182,38 @@ mod tests {
     /// Holds: admin.provider-kinds
     #[test]
     fn a_provider_has_an_address_and_the_simulator_has_none() {
-        given([]).when(CreateProvider(openai(PUBLIC))).then([ProviderCreated(openai(PUBLIC))]);
-        given([]).when(CreateProvider(simulator())).then([ProviderCreated(simulator())]);
+        given([]).when(Create(openai(PUBLIC))).then([created(openai(PUBLIC))]);
+        given([]).when(Create(simulator())).then([created(simulator())]);
         let without = Provider { base_url: None, ..openai("") };
-        given([]).when(CreateProvider(without)).then_refused(ProviderError::BaseUrlMissing);
+        given([]).when(Create(without)).then_refused(ProviderError::BaseUrlMissing);
         let with = Provider { base_url: Some(PUBLIC.into()), ..simulator() };
-        given([]).when(CreateProvider(with)).then_refused(ProviderError::BaseUrlOfSimulator);
+        given([]).when(Create(with)).then_refused(ProviderError::BaseUrlOfSimulator);
         let keyed = Provider { secret_generation: 1, ..simulator() };
-        given([]).when(CreateProvider(keyed)).then_refused(ProviderError::SecretOfSimulator);
+        given([]).when(Create(keyed)).then_refused(ProviderError::SecretOfSimulator);
     }
 
     #[test]
     fn the_opt_in_for_private_addresses_cannot_be_taken_back_while_one_is_used() {
-        given([]).when(CreateProvider(openai(PRIVATE))).then_refused(ProviderError::AddressForbidden);
+        given([]).when(Create(openai(PRIVATE))).then_refused(ProviderError::AddressForbidden);
         let private = Provider { allow_private_network: true, ..openai(PRIVATE) };
-        given([]).when(CreateProvider(private.clone())).then([ProviderCreated(private.clone())]);
+        given([]).when(Create(private.clone())).then([created(private.clone())]);
         let close = ChangeProvider { allow_private_network: Some(false), ..ChangeProvider::default() };
-        given([ProviderCreated(private.clone())])
-            .when(Change(close.clone()))
-            .then_refused(ProviderError::AddressForbidden);
+        given([created(private.clone())]).when(Change(close.clone())).then_refused(ProviderError::AddressForbidden);
         let moved = ChangeProvider { base_url: Some(PUBLIC.into()), new_secret: true, ..close };
         let at_public = Provider { secret_generation: 2, ..openai(PUBLIC) };
-        given([ProviderCreated(private)]).when(Change(moved)).then([ProviderChanged(at_public)]);
+        given([created(private)]).when(Change(moved)).then([changed(at_public)]);
     }
 
     #[test]
     fn an_address_that_has_what_is_called_in_it_is_refused_when_it_is_given() {
         let whole = "https://api.example.com/v1/chat/completions";
         let refused = || ProviderError::AddressOverlaps("/chat/completions");
-        given([]).when(CreateProvider(openai(whole))).then_refused(refused());
+        given([]).when(Create(openai(whole))).then_refused(refused());
         let moved = ChangeProvider { base_url: Some(whole.into()), ..ChangeProvider::default() };
-        given([ProviderCreated(openai(PUBLIC))]).when(Change(moved)).then_refused(refused());
+        given([created(openai(PUBLIC))]).when(Change(moved)).then_refused(refused());
         let renamed = ChangeProvider { name: Some("p".into()), ..ChangeProvider::default() };
         let earlier = Provider { name: "p".into(), ..openai(whole) };
-        given([ProviderCreated(openai(whole))]).when(Change(renamed)).then([ProviderChanged(earlier)]);
+        given([created(openai(whole))]).when(Change(renamed)).then([changed(earlier)]);
     }
 
     #[test]
@@ -241,19 +221,17 @@ mod tests {
         let allowed_fields = BTreeSet::from(["provider".to_owned()]);
         let allow = ChangeProvider { allowed_fields: Some(allowed_fields.clone()), ..ChangeProvider::default() };
         let allowing = Provider { allowed_fields: allowed_fields.clone(), ..openai(PUBLIC) };
-        given([ProviderCreated(openai(PUBLIC))]).when(Change(allow.clone())).then([ProviderChanged(allowing.clone())]);
+        given([created(openai(PUBLIC))]).when(Change(allow.clone())).then([changed(allowing.clone())]);
         let renamed = ChangeProvider { name: Some("p".into()), ..ChangeProvider::default() };
-        given([ProviderCreated(allowing.clone())])
+        given([created(allowing.clone())])
             .when(Change(renamed))
-            .then([ProviderChanged(Provider { name: "p".into(), ..allowing.clone() })]);
+            .then([changed(Provider { name: "p".into(), ..allowing.clone() })]);
         let none = ChangeProvider { allowed_fields: Some(BTreeSet::new()), ..ChangeProvider::default() };
-        given([ProviderCreated(allowing)]).when(Change(none)).then([ProviderChanged(openai(PUBLIC))]);
+        given([created(allowing)]).when(Change(none)).then([changed(openai(PUBLIC))]);
         let anthropic = Provider { kind: ProviderKind::Anthropic, ..openai("https://api.example.com") };
-        given([ProviderCreated(anthropic.clone())])
-            .when(Change(allow))
-            .then_refused(ProviderError::AllowedFieldsOfAnthropic);
+        given([created(anthropic.clone())]).when(Change(allow)).then_refused(ProviderError::AllowedFieldsOfAnthropic);
         let created = Provider { allowed_fields, ..anthropic };
-        given([]).when(CreateProvider(created)).then_refused(ProviderError::AllowedFieldsOfAnthropic);
+        given([]).when(Create(created)).then_refused(ProviderError::AllowedFieldsOfAnthropic);
     }
 
     #[test]
@@ -262,15 +240,15 @@ mod tests {
         let keyless = Provider { secret_generation: 0, ..openai(PUBLIC) };
         for other in ["http://api.example.com/v1", "https://api.example.com:8443/v1", "https://example.com/v1"] {
             let refused = ProviderError::SecretOfAnotherOrigin;
-            given([ProviderCreated(openai(PUBLIC))]).when(Change(to(other))).then_refused(refused);
+            given([created(openai(PUBLIC))]).when(Change(to(other))).then_refused(refused);
             let with_key = ChangeProvider { new_secret: true, ..to(other) };
             let moved = Provider { secret_generation: 2, ..openai(other) };
-            given([ProviderCreated(openai(PUBLIC))]).when(Change(with_key)).then([ProviderChanged(moved)]);
+            given([created(openai(PUBLIC))]).when(Change(with_key)).then([changed(moved)]);
             let moved = Provider { secret_generation: 0, ..openai(other) };
-            given([ProviderCreated(keyless.clone())]).when(Change(to(other))).then([ProviderChanged(moved)]);
+            given([created(keyless.clone())]).when(Change(to(other))).then([changed(moved)]);
         }
         let same = "https://api.example.com/v2";
-        given([ProviderCreated(openai(PUBLIC))]).when(Change(to(same))).then([ProviderChanged(openai(same))]);
+        given([created(openai(PUBLIC))]).when(Change(to(same))).then([changed(openai(same))]);
     }
 
     #[test]
@@ -282,34 +260,30 @@ mod tests {
             ..openai(PUBLIC)
         };
         for field in [OutputCapField::MaxTokens, OutputCapField::MaxCompletionTokens] {
-            given([ProviderCreated(openai(PUBLIC))])
-                .when(change(Patched::Set(field)))
-                .then([ProviderChanged(with(field, true))]);
-            given([ProviderCreated(with(field, true))])
-                .when(change(Patched::Removed))
-                .then([ProviderChanged(openai(PUBLIC))]);
-            given([ProviderCreated(with(field, true))])
-                .when(change(Patched::Kept))
-                .then([ProviderChanged(with(field, true))]);
+            given([created(openai(PUBLIC))]).when(change(Patched::Set(field))).then([changed(with(field, true))]);
+            given([created(with(field, true))]).when(change(Patched::Removed)).then([changed(openai(PUBLIC))]);
+            given([created(with(field, true))]).when(change(Patched::Kept)).then([changed(with(field, true))]);
         }
         // As 0.1.0 recorded it: what is not the default was given.
-        given([ProviderCreated(with(OutputCapField::MaxCompletionTokens, false))])
+        given([created(with(OutputCapField::MaxCompletionTokens, false))])
             .when(change(Patched::Kept))
-            .then([ProviderChanged(with(OutputCapField::MaxCompletionTokens, true))]);
+            .then([changed(with(OutputCapField::MaxCompletionTokens, true))]);
     }
 
     #[test]
     fn a_new_api_key_is_a_new_generation() {
         let change = ChangeProvider { new_secret: true, ..ChangeProvider::default() };
-        given([ProviderCreated(openai(PUBLIC))])
+        given([created(openai(PUBLIC))])
             .when(Change(change))
-            .then([ProviderChanged(Provider { secret_generation: 2, ..openai(PUBLIC) })]);
+            .then([changed(Provider { secret_generation: 2, ..openai(PUBLIC) })]);
     }
 
     #[test]
     fn an_ended_provider_is_not_changed() {
-        let facts = || [ProviderCreated(simulator()), ProviderEnded(Ended { id: id(1) })];
-        given(facts()).when(Change(ChangeProvider::default())).then_refused(ProviderError::Life(LifeError::Ended));
-        given(facts()).when(EndProvider).then_nothing();
+        let facts = || [created(simulator()), ended::<Provider>(id(1))];
+        given(facts())
+            .when(Change(ChangeProvider::default()))
+            .then_refused(ProviderError::Lifecycle(LifecycleError::Ended));
+        given(facts()).when(End).then_nothing();
     }
 }

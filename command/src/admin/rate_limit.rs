@@ -1,21 +1,13 @@
 //! A rate limit: how much its scope may ask for in a minute, an hour and a day, and how much at once. Its scope is its
 //! own for ever.
 
-use events::event::admin::{Ended, RateLimit};
-use events::ids::LimitId;
+use std::convert::Infallible;
+
+use events::event::admin::RateLimit;
 use events::limit::{Bounds, Measure};
 
 use crate::admin::fields::Patched;
-use crate::admin::life::{Life, LifeError, admin_aggregate};
-
-/// What can be done to a rate limit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RateLimitCommand {
-    /// As it will stand in the log.
-    CreateRateLimit(RateLimit),
-    ChangeRateLimit(ChangeRateLimit),
-    EndRateLimit,
-}
+use crate::admin::lifecycle::{LifecycleError, Rules};
 
 /// The measures that are set or removed; the others keep what is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,7 +19,7 @@ pub struct ChangeRateLimit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RateLimitError {
     #[error(transparent)]
-    Life(#[from] LifeError),
+    Lifecycle(#[from] LifecycleError),
     /// Without a measure it would limit nothing: that is what ending it is for.
     #[error("has no measure left")]
     NoMeasure,
@@ -42,26 +34,18 @@ impl ChangeRateLimit {
     }
 }
 
-admin_aggregate! {
-    RateLimit, RateLimit, "rate_limit", RateLimitCommand, RateLimitError,
-    /// What can have happened to a rate limit.
-    RateLimitFact { RateLimitCreated(RateLimit), RateLimitChanged(RateLimit), RateLimitEnded(Ended<LimitId>) }
-}
+impl Rules for RateLimit {
+    type State = Self;
+    type Change = ChangeRateLimit;
+    type Special = Infallible;
+    type Error = RateLimitError;
 
-fn decide(life: &Life<RateLimit>, command: RateLimitCommand) -> Result<Vec<RateLimitFact>, RateLimitError> {
-    match command {
-        RateLimitCommand::CreateRateLimit(made) => {
-            life.absent()?;
-            Ok(vec![RateLimitFact::RateLimitCreated(limiting(made)?)])
-        }
-        RateLimitCommand::ChangeRateLimit(change) => {
-            let current = life.live()?.clone();
-            let changed = RateLimit { bounds: change.over(current.bounds), ..current };
-            Ok(vec![RateLimitFact::RateLimitChanged(limiting(changed)?)])
-        }
-        RateLimitCommand::EndRateLimit => {
-            Ok(life.end(|state| RateLimitFact::RateLimitEnded(Ended { id: state.limit_id }))?)
-        }
+    fn made(self) -> Result<Self, RateLimitError> {
+        limiting(self)
+    }
+
+    fn changed(&self, change: ChangeRateLimit) -> Result<Self, RateLimitError> {
+        limiting(Self { bounds: change.over(self.bounds), ..self.clone() })
     }
 }
 
@@ -69,22 +53,20 @@ fn limiting(limit: RateLimit) -> Result<RateLimit, RateLimitError> {
     if limit.bounds.is_empty() { Err(RateLimitError::NoMeasure) } else { Ok(limit) }
 }
 
-fn evolve(life: &mut Life<RateLimit>, fact: RateLimitFact) {
-    match fact {
-        RateLimitFact::RateLimitCreated(state) | RateLimitFact::RateLimitChanged(state) => *life = Life::Live(state),
-        RateLimitFact::RateLimitEnded(_) => life.has_ended(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use events::event::Resource;
     use events::event::admin::Scope;
     use events::limit::Measure::{RequestsPerMinute, TokensPerDay};
 
-    use super::RateLimitCommand::{ChangeRateLimit as Change, CreateRateLimit, EndRateLimit};
-    use super::RateLimitFact::{RateLimitChanged, RateLimitCreated, RateLimitEnded};
     use super::*;
-    use crate::admin::life::spec::id;
+    use crate::admin::lifecycle::Command::{Change, Create, End};
+    use crate::admin::lifecycle::CommandOf;
+    use crate::admin::lifecycle::spec::{self, Given, changed, created, ended, id};
+
+    fn given(facts: impl IntoIterator<Item = Resource>) -> Given<RateLimit> {
+        spec::given(facts)
+    }
 
     fn limit(bounds: Bounds) -> RateLimit {
         RateLimit { limit_id: id(1), scope: Scope::Key(id(2)), bounds }
@@ -94,35 +76,35 @@ mod tests {
         limit(Bounds::of(RequestsPerMinute, requests_per_minute))
     }
 
-    fn change(bounds: &[(Measure, Patched<u64>)]) -> RateLimitCommand {
+    fn change(bounds: &[(Measure, Patched<u64>)]) -> CommandOf<RateLimit> {
         Change(ChangeRateLimit { bounds: bounds.to_vec() })
     }
 
     #[test]
     fn a_rate_limit_is_made_changed_and_ended() {
         let nine = || change(&[(RequestsPerMinute, Patched::Set(9))]);
-        let ended = || RateLimitEnded(Ended { id: id(1) });
-        given([]).when(CreateRateLimit(minute(3))).then([RateLimitCreated(minute(3))]);
-        given([RateLimitCreated(minute(3))]).when(nine()).then([RateLimitChanged(minute(9))]);
-        given([RateLimitCreated(minute(3))]).when(EndRateLimit).then([ended()]);
-        given([RateLimitCreated(minute(3)), ended()]).when(nine()).then_refused(LifeError::Ended.into());
+        let ended = || ended::<RateLimit>(id(1));
+        given([]).when(Create(minute(3))).then([created(minute(3))]);
+        given([created(minute(3))]).when(nine()).then([changed(minute(9))]);
+        given([created(minute(3))]).when(End).then([ended()]);
+        given([created(minute(3)), ended()]).when(nine()).then_refused(LifecycleError::Ended.into());
     }
 
     #[test]
     fn a_change_sets_and_removes_what_it_names_and_keeps_the_rest() {
         let both = limit(Bounds { tokens_per_day: Some(7), ..minute(3).bounds });
-        let made = || RateLimitCreated(minute(3));
-        given([made()]).when(change(&[(TokensPerDay, Patched::Set(7))])).then([RateLimitChanged(both.clone())]);
-        given([RateLimitCreated(both.clone())])
+        let made = || created(minute(3));
+        given([made()]).when(change(&[(TokensPerDay, Patched::Set(7))])).then([changed(both.clone())]);
+        given([created(both.clone())])
             .when(change(&[(TokensPerDay, Patched::Removed), (RequestsPerMinute, Patched::Kept)]))
-            .then([RateLimitChanged(minute(3))]);
-        given([made()]).when(change(&[])).then([RateLimitChanged(minute(3))]);
+            .then([changed(minute(3))]);
+        given([made()]).when(change(&[])).then([changed(minute(3))]);
     }
 
     #[test]
     fn no_rate_limit_is_left_without_a_measure() {
         let none = change(&[(RequestsPerMinute, Patched::Removed)]);
-        given([RateLimitCreated(minute(3))]).when(none).then_refused(RateLimitError::NoMeasure);
-        given([]).when(CreateRateLimit(limit(Bounds::default()))).then_refused(RateLimitError::NoMeasure);
+        given([created(minute(3))]).when(none).then_refused(RateLimitError::NoMeasure);
+        given([]).when(Create(limit(Bounds::default()))).then_refused(RateLimitError::NoMeasure);
     }
 }

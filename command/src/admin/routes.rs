@@ -1,9 +1,7 @@
 //! `POST`, `PATCH` and `DELETE` under `/v1/admin`: one path through load, authority, command, append and reply for all
 //! nine resources. What differs between them is an [`Administered`] each, in `intake`.
 
-use std::fmt::Display;
 use std::future::Future;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,13 +18,12 @@ use projections::caller::{AtPosition, Caller};
 use projections::resource::{Lifetime, Person, Shown, resource_json, with_person};
 use projections::tables::Tables;
 use serde_json::{Map, Value, json};
-use uuid::Uuid;
 
 use super::AdminState;
 use super::described;
 use super::desk::Desk;
 use super::fields::Fields;
-use super::life::AdminAggregate;
+use super::lifecycle::{CommandOf, Rules, StateOf};
 use super::request::AdminRequest;
 use super::store::{Loaded, Unwritten, Write};
 use crate::error::CommandError;
@@ -41,9 +38,7 @@ const IN_FORCE_WITHIN: Duration = Duration::from_secs(2);
 const SHOWN: &str = "shown";
 
 /// How one of the nine resources is administered.
-pub trait Administered: AdminAggregate + 'static {
-    type Id: Copy + Display + FromStr + From<Uuid> + Send + Sync + 'static;
-
+pub trait Administered: Rules + Shown {
     /// Path of the collection.
     const PATH: &'static str;
 
@@ -52,9 +47,6 @@ pub trait Administered: AdminAggregate + 'static {
 
     /// Whose it is, itself included; nobody's where it is shared by all.
     fn chain(state: &Self::State, tables: &Tables) -> Chain;
-
-    /// For the reply.
-    fn form(state: &Self::State) -> &impl Shown;
 
     /// The user whose name and e-mail belong into the reply.
     fn person(_: &Self::State) -> Option<UserId> {
@@ -89,8 +81,8 @@ pub trait Administered: AdminAggregate + 'static {
 }
 
 /// A command and what goes along with it.
-pub struct Plan<A: AdminAggregate> {
-    pub command: A::Command,
+pub struct Plan<R: Rules> {
+    pub command: CommandOf<R>,
     /// Whom its events are about.
     pub chain: Chain,
     pub side: Vec<SideRow>,
@@ -102,8 +94,8 @@ pub struct Plan<A: AdminAggregate> {
     pub shown: Map<String, Value>,
 }
 
-impl<A: AdminAggregate> Plan<A> {
-    pub fn new(command: A::Command, chain: Chain) -> Self {
+impl<R: Rules> Plan<R> {
+    pub fn new(command: CommandOf<R>, chain: Chain) -> Self {
         Self { command, chain, side: Vec::new(), sealed: None, secret: None, shown: Map::new() }
     }
 
@@ -115,48 +107,48 @@ impl<A: AdminAggregate> Plan<A> {
 }
 
 /// The write side of one resource.
-pub fn of_resource<A: Administered>() -> Api<AdminState> {
-    let one = format!("{}/{{id}}", A::PATH);
+pub fn of_resource<R: Administered>() -> Api<AdminState> {
+    let one = format!("{}/{{id}}", R::PATH);
     Api::new()
-        .post(A::PATH, create::<A>, || described::creation(&A::form_of()))
-        .patch(&one, change::<A>, || described::change(&A::form_of()))
-        .delete(&one, end::<A>, || described::end(&A::form_of()))
+        .post(R::PATH, create::<R>, || described::creation(&R::form_of()))
+        .patch(&one, change::<R>, || described::change(&R::form_of()))
+        .delete(&one, end::<R>, || described::end(&R::form_of()))
 }
 
-async fn create<A: Administered>(
+async fn create<R: Administered>(
     State(admin): State<AdminState>,
     request: AdminRequest,
 ) -> Result<Response, CommandError> {
-    if let Some(reply) = answered_before::<A>(&admin, &request).await? {
+    if let Some(reply) = answered_before::<R>(&admin, &request).await? {
         return Ok(reply);
     }
-    let id: A::Id = admin.ids.make();
-    let names: Vec<&str> = A::form_of().names_on_creation().collect();
+    let id: R::Id = admin.ids.make();
+    let names: Vec<&str> = R::form_of().names_on_creation().collect();
     for _ in 0..ATTEMPTS_MAX {
         let desk = Desk::new(&admin, &request.caller)?;
         let fields = request.fields()?.known(&names)?;
-        let plan = A::create(&desk, id, fields).await?;
+        let plan = R::create(&desk, id, fields).await?;
         if let Some(outcome) = carry_out(&desk, &request, Loaded::absent(id), id, plan, StatusCode::CREATED).await? {
             return outcome.into_reply(&desk).await;
         }
     }
-    Err(CommandError::Contended { kind: A::KIND })
+    Err(CommandError::Contended { kind: R::KIND })
 }
 
-async fn change<A: Administered>(
+async fn change<R: Administered>(
     State(admin): State<AdminState>,
     Path(id): Path<String>,
     request: AdminRequest,
 ) -> Result<Response, CommandError> {
-    decide_on::<A, _>(&admin, &id, &request, (Purpose::Change, A::change)).await
+    decide_on::<R, _>(&admin, &id, &request, (Purpose::Change, R::change)).await
 }
 
-async fn end<A: Administered>(
+async fn end<R: Administered>(
     State(admin): State<AdminState>,
     Path(id): Path<String>,
     request: AdminRequest,
 ) -> Result<Response, CommandError> {
-    decide_on::<A, _>(&admin, &id, &request, (Purpose::End, A::end)).await
+    decide_on::<R, _>(&admin, &id, &request, (Purpose::End, R::end)).await
 }
 
 /// What a command does to an existing resource. One whose owner has ended can be ended, but no longer changed.
@@ -168,48 +160,48 @@ pub enum Purpose {
 
 /// Draws up a command for an existing resource that the caller may manage, and carries it out; anew where somebody else
 /// was faster.
-pub async fn decide_on<A: Administered, F>(
+pub async fn decide_on<R: Administered, F>(
     admin: &AdminState,
     id: &str,
     request: &AdminRequest,
     (purpose, plan): (Purpose, F),
 ) -> Result<Response, CommandError>
 where
-    F: AsyncFn(&Desk<'_>, &A::State, Fields) -> Result<Plan<A>, CommandError>,
+    F: AsyncFn(&Desk<'_>, &R::State, Fields) -> Result<Plan<R>, CommandError>,
 {
-    if let Some(reply) = answered_before::<A>(admin, request).await? {
+    if let Some(reply) = answered_before::<R>(admin, request).await? {
         return Ok(reply);
     }
-    let not_found = || CommandError::NotFound { kind: A::KIND };
-    let id: A::Id = id.parse().map_err(|_| not_found())?;
+    let not_found = || CommandError::NotFound { kind: R::KIND };
+    let id: R::Id = id.parse().map_err(|_| not_found())?;
     for _ in 0..ATTEMPTS_MAX {
-        let loaded = Loaded::<A>::read(&admin.log, id, None).await?;
+        let loaded = Loaded::<R>::read(&admin.log, id, None).await?;
         let desk = Desk::new(admin, &request.caller)?;
-        let state = loaded.aggregate.life().state().ok_or_else(not_found)?;
-        let chain = managed::<A>(&desk, state)?;
+        let state = loaded.lifecycle.state().ok_or_else(not_found)?;
+        let chain = managed::<R>(&desk, state)?;
         if purpose == Purpose::Change {
-            desk.owners_live(A::KIND, &chain)?;
+            desk.owners_live(R::KIND, &chain)?;
         }
         let plan = plan(&desk, state, request.fields()?).await?;
         if let Some(outcome) = carry_out(&desk, request, loaded, id, plan, StatusCode::OK).await? {
             return outcome.into_reply(&desk).await;
         }
     }
-    Err(CommandError::Contended { kind: A::KIND })
+    Err(CommandError::Contended { kind: R::KIND })
 }
 
 /// Whose the resource is, where the caller can see and manage it.
-fn managed<A: Administered>(desk: &Desk<'_>, state: &A::State) -> Result<Chain, CommandError> {
-    let chain = A::chain(state, &desk.tables);
-    desk.sees(A::KIND, &chain)?;
-    A::manage(desk, state)?;
+fn managed<R: Administered>(desk: &Desk<'_>, state: &R::State) -> Result<Chain, CommandError> {
+    let chain = R::chain(state, &desk.tables);
+    desk.sees(R::KIND, &chain)?;
+    R::manage(desk, state)?;
     Ok(chain)
 }
 
 /// What a command led to.
-enum Outcome<A: Administered> {
+enum Outcome<R: Administered> {
     Changed {
-        loaded: Loaded<A>,
+        loaded: Loaded<R>,
         secret: Option<Secret>,
         shown: Map<String, Value>,
         status: StatusCode,
@@ -219,14 +211,14 @@ enum Outcome<A: Administered> {
 }
 
 /// `None` where the resource, or the caller's right, changed since it was decided: it is to be decided anew.
-async fn carry_out<A: Administered>(
+async fn carry_out<R: Administered>(
     desk: &Desk<'_>,
     request: &AdminRequest,
-    loaded: Loaded<A>,
-    id: A::Id,
-    plan: Plan<A>,
+    loaded: Loaded<R>,
+    id: R::Id,
+    plan: Plan<R>,
     status: StatusCode,
-) -> Result<Option<Outcome<A>>, CommandError> {
+) -> Result<Option<Outcome<R>>, CommandError> {
     let admin = desk.admin;
     let Plan { command, chain, mut side, sealed, secret, shown } = plan;
     let (sealed, sealing) = sealed.map(Sealed::into_rows).unzip();
@@ -244,19 +236,19 @@ async fn carry_out<A: Administered>(
     drop(sealing);
     match written {
         Ok(loaded) => Ok(Some(Outcome::Changed { loaded, secret, shown, status })),
-        Err(Unwritten::Refused(error)) => Err(A::refused(error)),
+        Err(Unwritten::Refused(error)) => Err(R::refused(error)),
         Err(Unwritten::Append(AppendError::Replayed(stored))) => Ok(Some(Outcome::Replayed(stored))),
         Err(Unwritten::Append(AppendError::OptimisticLock)) => Ok(None),
         Err(Unwritten::Append(AppendError::Outdated { position })) => in_force(admin, position).await.map(|()| None),
-        Err(Unwritten::Append(error)) => Err(CommandError::of_append(A::KIND, error)),
+        Err(Unwritten::Append(error)) => Err(CommandError::of_append(R::KIND, error)),
     }
 }
 
-impl<A: Administered> Outcome<A> {
+impl<R: Administered> Outcome<R> {
     async fn into_reply(self, desk: &Desk<'_>) -> Result<Response, CommandError> {
         let admin = desk.admin;
         match self {
-            Self::Replayed(stored) => replay::<A>(admin, &desk.caller, &stored).await,
+            Self::Replayed(stored) => replay::<R>(admin, &desk.caller, &stored).await,
             Self::Changed { loaded, secret, shown, status } => {
                 in_force(admin, loaded.position).await?;
                 let shown_now = body_of(admin, &loaded).await.map_err(|error| match error {
@@ -273,7 +265,7 @@ impl<A: Administered> Outcome<A> {
     }
 }
 
-async fn answered_before<A: Administered>(
+async fn answered_before<R: Administered>(
     admin: &AdminState,
     request: &AdminRequest,
 ) -> Result<Option<Response>, CommandError> {
@@ -282,26 +274,26 @@ async fn answered_before<A: Administered>(
     match admin.log.read(move |reader| reader.idempotent_reply(&scope, &key)).await? {
         None => Ok(None),
         Some(stored) if stored.fingerprint != retry.fingerprint => Err(CommandError::IdempotencyKeyReused),
-        Some(stored) => replay::<A>(admin, &request.caller, &stored).await.map(Some),
+        Some(stored) => replay::<R>(admin, &request.caller, &stored).await.map(Some),
     }
 }
 
 /// The resource as it stood at the position of the first answer, without a secret: for a caller that can see and manage
 /// it now.
-async fn replay<A: Administered>(
+async fn replay<R: Administered>(
     admin: &AdminState,
     caller: &Arc<Caller>,
     stored: &StoredReply,
 ) -> Result<Response, CommandError> {
     let broken = || CommandError::Defect(format!("the stored reply of position {}", stored.position));
     let kept: Value = serde_json::from_str(&stored.body).map_err(|_| broken())?;
-    let id: A::Id = kept["id"].as_str().and_then(|id| id.parse().ok()).ok_or_else(broken)?;
+    let id: R::Id = kept["id"].as_str().and_then(|id| id.parse().ok()).ok_or_else(broken)?;
     let status = StatusCode::from_u16(stored.status).map_err(|_| broken())?;
     in_force(admin, stored.position).await?;
-    let today = Loaded::<A>::read(&admin.log, id, None).await?;
+    let today = Loaded::<R>::read(&admin.log, id, None).await?;
     let desk = Desk::new(admin, caller)?;
-    managed::<A>(&desk, today.aggregate.life().state().ok_or_else(broken)?)?;
-    let loaded = Loaded::<A>::read(&admin.log, id, Some(stored.position)).await?;
+    managed::<R>(&desk, today.lifecycle.state().ok_or_else(broken)?)?;
+    let loaded = Loaded::<R>::read(&admin.log, id, Some(stored.position)).await?;
     let shown = kept.get(SHOWN).and_then(Value::as_object).cloned().unwrap_or_default();
     Ok(reply(status, stored.position, with_shown(body_of(admin, &loaded).await?, shown)))
 }
@@ -321,12 +313,12 @@ pub async fn in_force(admin: &AdminState, position: u64) -> Result<(), CommandEr
     Err(CommandError::NotYetInForce { position })
 }
 
-async fn body_of<A: Administered>(admin: &AdminState, loaded: &Loaded<A>) -> Result<Value, CommandError> {
-    let broken = || CommandError::Defect(format!("a {} without a state", A::KIND.as_str()));
-    let (state, lifetime) = (loaded.aggregate.life().state(), loaded.lifetime);
-    let (state, lifetime): (&A::State, Lifetime) = state.zip(lifetime).ok_or_else(broken)?;
-    let body = resource_json(A::form(state), lifetime);
-    let Some(user) = A::person(state) else { return Ok(body) };
+async fn body_of<R: Administered>(admin: &AdminState, loaded: &Loaded<R>) -> Result<Value, CommandError> {
+    let broken = || CommandError::Defect(format!("a {} without a state", R::KIND.as_str()));
+    let (state, lifetime) = (loaded.lifecycle.state(), loaded.lifetime);
+    let (state, lifetime): (&R::State, Lifetime) = state.zip(lifetime).ok_or_else(broken)?;
+    let body = resource_json(state.resource(), lifetime);
+    let Some(user) = R::person(state) else { return Ok(body) };
     let person = admin.log.read(move |reader| Ok(reader.personal_data(&[user])?.remove(&user))).await?;
     let person = person.map_or_else(Person::default, |row| Person { name: Some(row.name), email: row.email });
     Ok(with_person(body, &person))

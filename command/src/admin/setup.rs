@@ -9,30 +9,22 @@ use events::event::admin::{
     Budget, Enforcement, Handles, Key, Model, OutputCapField, Partner, Permission, Price, Provider, Scope, Strategy,
     Target, Tenant, User, WhenShort,
 };
-use events::event::{Actor, Chain, Change, Context, Event, Resource};
+use events::event::{Actor, Chain, Change, Context, Event, Resource, ResourceState};
 use events::ids::{BudgetId, IdMaker, KeyId, ModelId, PartnerId, ProviderId, TenantId, UserId};
 use events::log::{Basis, Log, PersonalData, SideRow};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
 use events::time::Period;
 
 use super::AdminState;
-use super::budget::BudgetCommand;
 use super::intake::handles::PLATFORM;
 use super::intake::names::claim;
 use super::intake::provider::{IDLE_TIMEOUT_MS, TIMEOUT_MS};
 use super::intake::{partner, tenant, user};
 use super::issue::issue;
-use super::key::{KeyCommand, KeyState};
-use super::life::{AdminAggregate, Life};
-use super::model::ModelCommand;
-use super::partner::PartnerCommand;
+use super::lifecycle::Command;
 use super::person::digests;
-use super::price::PriceCommand;
-use super::provider::ProviderCommand;
 use super::routes::{Administered, Plan, in_force};
 use super::store::{Loaded, Unwritten, Write};
-use super::tenant::TenantCommand;
-use super::user::UserCommand;
 use crate::auth::token::Token;
 use crate::dialects::upstreams::simulator;
 use crate::error::CommandError;
@@ -144,8 +136,8 @@ async fn make_partner(log: &Log, ids: &IdMaker) -> Result<PartnerId, CommandErro
     let claim = partner::claimant(id).claim(PLATFORM, &handles());
     let made = Partner { partner_id: id, name: NAME.to_owned(), handles: handles() };
     let chain = Chain { partner: Some(id), ..Chain::default() };
-    let plan = Plan::new(PartnerCommand::CreatePartner(made), chain).with_side(claim);
-    record::<Life<Partner>>(log, id, plan).await?;
+    let plan = Plan::new(Command::Create(made), chain).with_side(claim);
+    record::<Partner>(log, id, plan).await?;
     Ok(id)
 }
 
@@ -154,8 +146,8 @@ async fn make_tenant(log: &Log, ids: &IdMaker, partner: PartnerId) -> Result<Ten
     let claim = tenant::claimant(id).claim(partner, &handles());
     let made = Tenant { tenant_id: id, partner_id: partner, name: NAME.to_owned(), handles: handles() };
     let chain = Chain { partner: Some(partner), tenant: Some(id), ..Chain::default() };
-    let plan = Plan::new(TenantCommand::CreateTenant(made), chain).with_side(claim);
-    record::<Life<Tenant>>(log, id, plan).await?;
+    let plan = Plan::new(Command::Create(made), chain).with_side(claim);
+    record::<Tenant>(log, id, plan).await?;
     Ok(id)
 }
 
@@ -172,9 +164,9 @@ async fn make_user(log: &Log, ids: &IdMaker, partner: PartnerId, tenant: TenantI
         handles: handles(),
     };
     let chain = Chain { partner: Some(partner), tenant: Some(tenant), user: Some(id), key: None };
-    let plan = Plan::new(UserCommand::CreateUser(made), chain).with_side([SideRow::PersonalData(person)]);
+    let plan = Plan::new(Command::Create(made), chain).with_side([SideRow::PersonalData(person)]);
     let plan = plan.with_side(user::claimant(id).claim(tenant, &handles()));
-    record::<Life<User>>(log, id, plan).await?;
+    record::<User>(log, id, plan).await?;
     Ok(id)
 }
 
@@ -227,7 +219,7 @@ async fn ensure_provider(admin: &AdminState) -> Result<ProviderId, CommandError>
 
 async fn make_simulator(admin: &AdminState, name: String) -> Result<ProviderId, CommandError> {
     let id: ProviderId = admin.ids.make();
-    let claim = claim(Life::<Provider>::KIND, id, &name, None);
+    let claim = claim(Provider::KIND, id, &name, None);
     let made = Provider {
         provider_id: id,
         name,
@@ -243,8 +235,8 @@ async fn make_simulator(admin: &AdminState, name: String) -> Result<ProviderId, 
         allowed_fields: BTreeSet::new(),
         secret_generation: 0,
     };
-    let plan = Plan::new(ProviderCommand::CreateProvider(made), Chain::default());
-    make::<Life<Provider>>(admin, id, plan.with_side([claim])).await?;
+    let plan = Plan::new(Command::Create(made), Chain::default());
+    make::<Provider>(admin, id, plan.with_side([claim])).await?;
     Ok(id)
 }
 
@@ -260,7 +252,7 @@ async fn ensure_model(admin: &AdminState, provider: ProviderId, model: &DevModel
             defaulted: Some(given.defaulted()),
             effective_from: admin.clock.now(),
         };
-        make::<Life<Price>>(admin, id, Plan::new(PriceCommand::CreatePrice(made), Chain::default())).await?;
+        make::<Price>(admin, id, Plan::new(Command::Create(made), Chain::default())).await?;
     }
     if tables.model_named(None, model.name).is_none() {
         let id: ModelId = admin.ids.make();
@@ -272,8 +264,8 @@ async fn ensure_model(admin: &AdminState, provider: ProviderId, model: &DevModel
             system_prefix: None,
             tenant_id: None,
         };
-        let plan = Plan::new(ModelCommand::CreateModel(made), Chain::default());
-        make::<Life<Model>>(admin, id, plan.with_side([claim(Life::<Model>::KIND, id, model.name, None)])).await?;
+        let plan = Plan::new(Command::Create(made), Chain::default());
+        make::<Model>(admin, id, plan.with_side([claim(Model::KIND, id, model.name, None)])).await?;
     }
     Ok(())
 }
@@ -309,8 +301,8 @@ async fn make_key(admin: &AdminState, tenancy: &DefaultTenancy, id: KeyId) -> Re
         expires_at: None,
     };
     let chain = Chain { key: Some(id), ..tenancy.chain() };
-    let plan = Plan::new(KeyCommand::CreateKey(made), chain).with_side([stored]);
-    make::<Life<KeyState>>(admin, id, plan).await?;
+    let plan = Plan::new(Command::Create(made), chain).with_side([stored]);
+    make::<Key>(admin, id, plan).await?;
     Ok(secret)
 }
 
@@ -326,7 +318,7 @@ async fn open_budget(admin: &AdminState, tenancy: &DefaultTenancy, key: KeyId) -
         enforcement: Enforcement::Hard,
     };
     let chain = Chain { key: Some(key), ..tenancy.chain() };
-    make::<Life<Budget>>(admin, id, Plan::new(BudgetCommand::OpenBudget(opened), chain)).await
+    make::<Budget>(admin, id, Plan::new(Command::Create(opened), chain)).await
 }
 
 /// Records it, and waits until the tables have it.

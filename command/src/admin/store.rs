@@ -1,18 +1,19 @@
 //! Where aggregates come from and go to: the last events of a stream are read and folded, a command is handled, and what
 //! it brings forth is appended by the log's one writer, where the stream has not moved on meanwhile.
 
+use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use events::event::{Context, Event, Recorded, Stream};
 use events::log::{Append, AppendError, Basis, Idempotency, Log, LogError, SideRow};
 use projections::resource::Lifetime;
 
-use super::life::AdminAggregate;
+use super::lifecycle::{CommandOf, Fact, Lifecycle, Rules};
 use crate::error::CommandError;
 
 /// An aggregate as the log has it.
 #[derive(Debug)]
-pub struct Loaded<A> {
-    pub aggregate: A,
+pub struct Loaded<R: Rules> {
+    pub lifecycle: Lifecycle<R>,
     stream: Stream,
     sequence: u64,
     /// Log position of its last event; 0 for one that does not exist.
@@ -22,8 +23,8 @@ pub struct Loaded<A> {
 }
 
 /// A command and what goes along with its facts.
-pub struct Write<A: AdminAggregate> {
-    pub command: A::Command,
+pub struct Write<R: Rules> {
+    pub command: CommandOf<R>,
     pub context: Context,
     pub side: Vec<SideRow>,
     pub idempotency: Option<Idempotency>,
@@ -36,11 +37,11 @@ pub enum Unwritten<E> {
     Append(AppendError),
 }
 
-impl<A: AdminAggregate> Loaded<A> {
+impl<R: Rules> Loaded<R> {
     /// One that is still to be made.
     pub fn absent(id: impl std::fmt::Display) -> Self {
-        let stream = Stream::new(A::KIND, id);
-        Self { aggregate: A::default(), stream, sequence: 0, position: 0, lifetime: None }
+        let stream = Stream::new(R::KIND, id);
+        Self { lifecycle: Lifecycle::Absent, stream, sequence: 0, position: 0, lifetime: None }
     }
 
     /// As it stood at `position`, the newest where that is `None`. Folded from the last event of each type: a change
@@ -57,8 +58,8 @@ impl<A: AdminAggregate> Loaded<A> {
 
     fn take(&mut self, recorded: Recorded) -> Result<(), CommandError> {
         let Recorded { position, recorded_at, sequence, event, .. } = recorded;
-        let fact = A::Fact::try_from(event).map_err(|foreign| CommandError::Defect(foreign.to_string()))?;
-        self.aggregate.apply(fact);
+        let fact = Fact::of(R::KIND, event).map_err(|foreign| CommandError::Defect(foreign.to_string()))?;
+        self.lifecycle.apply(fact);
         (self.sequence, self.position) = (sequence, position);
         self.lifetime = Some(self.lifetime_at(recorded_at));
         Ok(())
@@ -68,15 +69,15 @@ impl<A: AdminAggregate> Loaded<A> {
     fn lifetime_at(&self, recorded_at: chrono::DateTime<chrono::Utc>) -> Lifetime {
         let created_at = self.lifetime.map_or(recorded_at, |lifetime| lifetime.created_at);
         let ended_before = self.lifetime.and_then(|lifetime| lifetime.ended_at);
-        let ended = matches!(self.aggregate.life(), super::life::Life::Ended(_));
+        let ended = matches!(self.lifecycle, Lifecycle::Ended(_));
         Lifetime { created_at, ended_at: ended.then_some(ended_before.unwrap_or(recorded_at)) }
     }
 
     /// Handles the command and appends its facts. A command without facts appends nothing, and changes nothing.
-    pub async fn write(mut self, log: &Log, write: Write<A>) -> Result<Self, Unwritten<A::Error>> {
+    pub async fn write(mut self, log: &Log, write: Write<R>) -> Result<Self, Unwritten<R::Error>> {
         let sink = EventSink::default();
-        self.aggregate.handle(write.command, &(), &sink).await.map_err(Unwritten::Refused)?;
-        let events: Vec<Event> = sink.collect().await.into_iter().map(Into::into).collect();
+        self.lifecycle.handle(write.command, &(), &sink).await.map_err(Unwritten::Refused)?;
+        let events: Vec<Event> = sink.collect().await.into_iter().map(|Fact(fact)| fact.into()).collect();
         if events.is_empty() {
             return Ok(self);
         }

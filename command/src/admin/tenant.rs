@@ -1,19 +1,11 @@
 //! A tenant: a customer, of one partner for ever. Its end stops every key below it.
 
-use events::event::admin::{Ended, Tenant};
-use events::ids::TenantId;
+use std::convert::Infallible;
+
+use events::event::admin::Tenant;
 
 use crate::admin::handles::ChangeHandles;
-use crate::admin::life::{Life, LifeError, admin_aggregate};
-
-/// What can be done to a tenant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TenantCommand {
-    /// As it will stand in the log.
-    CreateTenant(Tenant),
-    ChangeTenant(ChangeTenant),
-    EndTenant,
-}
+use crate::admin::lifecycle::{LifecycleError, Rules};
 
 /// `None` keeps what is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,38 +25,29 @@ impl ChangeTenant {
     }
 }
 
-admin_aggregate! {
-    Tenant, Tenant, "tenant", TenantCommand, LifeError,
-    /// What can have happened to a tenant.
-    TenantFact { TenantCreated(Tenant), TenantChanged(Tenant), TenantEnded(Ended<TenantId>) }
-}
+impl Rules for Tenant {
+    type State = Self;
+    type Change = ChangeTenant;
+    type Special = Infallible;
+    type Error = LifecycleError;
 
-fn decide(life: &Life<Tenant>, command: TenantCommand) -> Result<Vec<TenantFact>, LifeError> {
-    match command {
-        TenantCommand::CreateTenant(made) => {
-            life.absent()?;
-            Ok(vec![TenantFact::TenantCreated(made)])
-        }
-        TenantCommand::ChangeTenant(change) => Ok(vec![TenantFact::TenantChanged(change.over(life.live()?))]),
-        TenantCommand::EndTenant => life.end(|state| TenantFact::TenantEnded(Ended { id: state.tenant_id })),
-    }
-}
-
-fn evolve(life: &mut Life<Tenant>, fact: TenantFact) {
-    match fact {
-        TenantFact::TenantCreated(state) | TenantFact::TenantChanged(state) => *life = Life::Live(state),
-        TenantFact::TenantEnded(_) => life.has_ended(),
+    fn changed(&self, change: ChangeTenant) -> Result<Self, LifecycleError> {
+        Ok(change.over(self))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use events::event::Resource;
     use events::event::admin::Handles;
 
-    use super::TenantCommand::{ChangeTenant as Change, CreateTenant, EndTenant};
-    use super::TenantFact::{TenantChanged, TenantCreated, TenantEnded};
     use super::*;
-    use crate::admin::life::spec::id;
+    use crate::admin::lifecycle::Command::{Change, Create, End};
+    use crate::admin::lifecycle::spec::{self, Given, changed, created, ended, id};
+
+    fn given(facts: impl IntoIterator<Item = Resource>) -> Given<Tenant> {
+        spec::given(facts)
+    }
 
     fn named(name: &str) -> Tenant {
         Tenant { tenant_id: id(1), partner_id: id(2), name: name.into(), handles: Handles::default() }
@@ -73,12 +56,12 @@ mod tests {
     #[test]
     fn a_tenant_is_made_renamed_and_ended() {
         let rename = || Change(ChangeTenant { name: Some("Beta".into()), ..ChangeTenant::default() });
-        let created = || TenantCreated(named("Alpha"));
-        let ended = || TenantEnded(Ended { id: id(1) });
-        given([]).when(CreateTenant(named("Alpha"))).then([created()]);
-        given([created()]).when(rename()).then([TenantChanged(named("Beta"))]);
-        given([created()]).when(EndTenant).then([ended()]);
-        given([created(), ended()]).when(rename()).then_refused(LifeError::Ended);
-        given([created(), ended()]).when(CreateTenant(named("Alpha"))).then_refused(LifeError::Ended);
+        let created = || created(named("Alpha"));
+        let ended = || ended::<Tenant>(id(1));
+        given([]).when(Create(named("Alpha"))).then([created()]);
+        given([created()]).when(rename()).then([changed(named("Beta"))]);
+        given([created()]).when(End).then([ended()]);
+        given([created(), ended()]).when(rename()).then_refused(LifecycleError::Ended);
+        given([created(), ended()]).when(Create(named("Alpha"))).then_refused(LifecycleError::Ended);
     }
 }

@@ -1,21 +1,13 @@
 //! A user: a person or service of one tenant for ever. Only digests of name and e-mail are facts; the texts themselves
 //! stand in the erasable side table. Its end stops its keys.
 
+use std::convert::Infallible;
+
 use events::event::admin::RoleGrant;
-use events::event::admin::{Ended, User};
-use events::ids::UserId;
+use events::event::admin::User;
 
 use crate::admin::handles::ChangeHandles;
-use crate::admin::life::{Life, LifeError, admin_aggregate};
-
-/// What can be done to a user.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UserCommand {
-    /// As it will stand in the log.
-    CreateUser(User),
-    ChangeUser(ChangeUser),
-    EndUser,
-}
+use crate::admin::lifecycle::{LifecycleError, Rules};
 
 /// `None` keeps what is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,38 +39,29 @@ impl ChangeUser {
     }
 }
 
-admin_aggregate! {
-    User, User, "user", UserCommand, LifeError,
-    /// What can have happened to a user.
-    UserFact { UserCreated(User), UserChanged(User), UserEnded(Ended<UserId>) }
-}
+impl Rules for User {
+    type State = Self;
+    type Change = ChangeUser;
+    type Special = Infallible;
+    type Error = LifecycleError;
 
-fn decide(life: &Life<User>, command: UserCommand) -> Result<Vec<UserFact>, LifeError> {
-    match command {
-        UserCommand::CreateUser(made) => {
-            life.absent()?;
-            Ok(vec![UserFact::UserCreated(made)])
-        }
-        UserCommand::ChangeUser(change) => Ok(vec![UserFact::UserChanged(change.over(life.live()?))]),
-        UserCommand::EndUser => life.end(|state| UserFact::UserEnded(Ended { id: state.user_id })),
-    }
-}
-
-fn evolve(life: &mut Life<User>, fact: UserFact) {
-    match fact {
-        UserFact::UserCreated(state) | UserFact::UserChanged(state) => *life = Life::Live(state),
-        UserFact::UserEnded(_) => life.has_ended(),
+    fn changed(&self, change: ChangeUser) -> Result<Self, LifecycleError> {
+        Ok(change.over(self))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use events::event::Resource;
     use events::event::admin::{Handles, Reach, Role};
 
-    use super::UserCommand::{ChangeUser as Change, CreateUser, EndUser};
-    use super::UserFact::{UserChanged, UserCreated, UserEnded};
     use super::*;
-    use crate::admin::life::spec::id;
+    use crate::admin::lifecycle::Command::{Change, Create, End};
+    use crate::admin::lifecycle::spec::{self, Given, changed, created, ended, id};
+
+    fn given(facts: impl IntoIterator<Item = Resource>) -> Given<User> {
+        spec::given(facts)
+    }
 
     fn user() -> User {
         let (user_id, tenant_id) = (id(1), id(2));
@@ -95,25 +78,25 @@ mod tests {
     #[test]
     fn roles_change_without_touching_the_digests() {
         let roles = vec![RoleGrant { role: Role::Auditor, scope: Reach::Tenant(id(2)) }];
-        given([UserCreated(user())])
+        given([created(user())])
             .when(Change(ChangeUser { roles: Some(roles.clone()), ..ChangeUser::default() }))
-            .then([UserChanged(User { roles, ..user() })]);
+            .then([changed(User { roles, ..user() })]);
     }
 
     #[test]
     fn a_removed_email_leaves_no_digest() {
         let digests = PersonDigests { name: "eva".into(), email: None };
-        given([UserCreated(user())])
+        given([created(user())])
             .when(Change(ChangeUser { digests: Some(digests), ..ChangeUser::default() }))
-            .then([UserChanged(User { name_digest: "eva".into(), email_digest: None, ..user() })]);
+            .then([changed(User { name_digest: "eva".into(), email_digest: None, ..user() })]);
     }
 
     #[test]
     fn a_user_is_made_and_ended_once() {
-        let ended = || UserEnded(Ended { id: id(1) });
-        given([]).when(CreateUser(user())).then([UserCreated(user())]);
-        given([UserCreated(user())]).when(EndUser).then([ended()]);
-        given([UserCreated(user()), ended()]).when(EndUser).then_nothing();
-        given([UserCreated(user()), ended()]).when(Change(ChangeUser::default())).then_refused(LifeError::Ended);
+        let ended = || ended::<User>(id(1));
+        given([]).when(Create(user())).then([created(user())]);
+        given([created(user())]).when(End).then([ended()]);
+        given([created(user()), ended()]).when(End).then_nothing();
+        given([created(user()), ended()]).when(Change(ChangeUser::default())).then_refused(LifecycleError::Ended);
     }
 }

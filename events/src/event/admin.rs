@@ -1,5 +1,5 @@
-//! Facts of administration. One stream a resource: `partner-par_…`. Created and changed carry the whole new state, so
-//! that the last one is the resource; ended carries the id alone. No name or e-mail of a person is in any of them.
+//! The states of the nine resources, as the events of administration carry them: see [`super::resource`]. No name or e-mail of
+//! a person is in any of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,12 +12,6 @@ use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, Provider
 use crate::limit::Bounds;
 use crate::money::{GivenRates, NanoUsd, OptionalRate, Rates};
 use crate::time::{Period, wire};
-
-/// A resource came to its end. History stays.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ended<I> {
-    pub id: I,
-}
 
 /// What a partner, a tenant or a user is called by other systems. Facts for ever: neither may be personal data.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,18 +7,31 @@
 
 use std::fmt;
 use std::hash::Hash;
+use std::str::FromStr;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use super::admin::{Budget, Ended, Key, KeyRotated, Model, Partner, Price, Provider, RateLimit, Tenant, User};
+use super::admin::{Budget, Key, KeyRotated, Model, Partner, Price, Provider, RateLimit, Tenant, User};
 use super::node_key::NodeKeyReplaced;
 use super::{DecodeError, Event, Place, StreamKind, decode_data};
 use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
 
 /// The state of one of the nine resources, as its events carry it.
 pub trait ResourceState: Clone + fmt::Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static {
-    type Id: Copy + fmt::Debug + fmt::Display + Eq + Hash + Serialize + DeserializeOwned + Send + Sync + 'static;
+    type Id: Copy
+        + fmt::Debug
+        + fmt::Display
+        + Eq
+        + Hash
+        + From<Uuid>
+        + FromStr
+        + Serialize
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static;
     /// Kind of its stream.
     const KIND: StreamKind;
     /// Names and versions of `Created`, `Changed` and `Ended`.
@@ -39,6 +52,12 @@ pub enum Change<R: ResourceState> {
     Changed(Box<R>),
     /// History stays.
     Ended(R::Id),
+}
+
+/// Payload of an end.
+#[derive(Serialize, Deserialize)]
+struct Ended<I> {
+    id: I,
 }
 
 impl<R: ResourceState> Change<R> {

@@ -1,22 +1,21 @@
 //! `/v1/admin/budgets`: `scope`, `limit_usd`, `period`, `alert_at`, `when_short`, `enforcement`.
 
-use events::event::Chain;
 use events::event::admin::{Budget, Enforcement, WhenShort};
+use events::event::{Chain, ResourceState};
 use events::fraction::Fraction;
 use events::ids::BudgetId;
 use events::time::Period;
 use openapi::refusals;
 use openapi::resource::{self, Form};
 use openapi::schema;
-use projections::resource::Shown;
 use projections::tables::Tables;
 use serde_json::json;
 
 use super::scope::{scope, scope_name};
-use crate::admin::budget::{BudgetCommand, BudgetError, ChangeBudget};
+use crate::admin::budget::{BudgetError, ChangeBudget};
 use crate::admin::desk::Desk;
 use crate::admin::fields::{Field, FieldError, Fields};
-use crate::admin::life::{AdminAggregate, Life};
+use crate::admin::lifecycle::Command;
 use crate::admin::routes::{Administered, Plan};
 use crate::error::CommandError;
 
@@ -31,8 +30,7 @@ fn fractions(field: Field) -> Result<Vec<Fraction>, FieldError> {
     field.list(ALERTS_LEN_MAX, Field::parsed)
 }
 
-impl Administered for Life<Budget> {
-    type Id = BudgetId;
+impl Administered for Budget {
     const PATH: &'static str = "/v1/admin/budgets";
 
     fn form_of() -> Form {
@@ -61,13 +59,9 @@ impl Administered for Life<Budget> {
         tables.chain_of_scope(state.scope).unwrap_or_default()
     }
 
-    fn form(state: &Budget) -> &impl Shown {
-        state
-    }
-
     fn refused(error: BudgetError) -> CommandError {
         match error {
-            BudgetError::Life(error) => CommandError::of_life(Self::KIND, error),
+            BudgetError::Lifecycle(error) => CommandError::of_lifecycle(Self::KIND, error),
             BudgetError::NegativeLimit => FieldError::new("limit_usd", error.to_string()).into(),
             BudgetError::AlertRepeated(_) => FieldError::new("alert_at", error.to_string()).into(),
         }
@@ -88,7 +82,7 @@ impl Administered for Life<Budget> {
         fields.finish()?;
         let chain = desk.scope(scope, "scope")?;
         let opened = Budget { budget_id: id, scope, limit_usd, period, alert_at, when_short, enforcement };
-        Ok(Plan::new(BudgetCommand::OpenBudget(opened), chain))
+        Ok(Plan::new(Command::Create(opened), chain))
     }
 
     async fn change(desk: &Desk<'_>, state: &Budget, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
@@ -99,11 +93,11 @@ impl Administered for Life<Budget> {
         let enforcement = fields.changed("enforcement", |field| field.one_of(ENFORCEMENTS))?;
         fields.finish()?;
         let change = ChangeBudget { limit_usd, alert_at, when_short, enforcement };
-        Ok(Plan::new(BudgetCommand::ChangeBudget(change), Self::chain(state, &desk.tables)))
+        Ok(Plan::new(Command::Change(change), Self::chain(state, &desk.tables)))
     }
 
     async fn end(desk: &Desk<'_>, state: &Budget, fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.finish()?;
-        Ok(Plan::new(BudgetCommand::CloseBudget, Self::chain(state, &desk.tables)))
+        Ok(Plan::new(Command::End, Self::chain(state, &desk.tables)))
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use events::event::Chain;
 use events::event::admin::{Key, Permission, User};
+use events::event::{Chain, ResourceState};
 use events::ids::{KeyId, TenantId, UserId};
 use events::log::SideRow;
 use events::time::rfc3339;
@@ -15,7 +15,6 @@ use openapi::resource::{self, Form};
 use openapi::schema::{self, object};
 use openapi::{Answer, Operation};
 use projections::caller::ModelGlobs;
-use projections::resource::Shown;
 use projections::tables::Tables;
 use serde_json::{Value, json};
 
@@ -25,8 +24,8 @@ use crate::admin::described;
 use crate::admin::desk::Desk;
 use crate::admin::fields::{Field, FieldError, Fields, Patched};
 use crate::admin::issue::issue;
-use crate::admin::key::{ChangeKey, KeyCommand, KeyError, KeyState};
-use crate::admin::life::{AdminAggregate, Life};
+use crate::admin::key::{ChangeKey, KeyError, KeyState, RotateKey};
+use crate::admin::lifecycle::Command;
 use crate::admin::request::AdminRequest;
 use crate::admin::routes::{Administered, Plan, Purpose, decide_on};
 use crate::error::CommandError;
@@ -65,8 +64,7 @@ fn user_of<'a>(desk: &'a Desk<'_>, key: &Key) -> Result<&'a User, CommandError> 
     user.ok_or_else(|| CommandError::Defect(format!("{} without its user", key.key_id)))
 }
 
-impl Administered for Life<KeyState> {
-    type Id = KeyId;
+impl Administered for Key {
     const PATH: &'static str = "/v1/admin/keys";
 
     fn form_of() -> Form {
@@ -96,13 +94,9 @@ impl Administered for Life<KeyState> {
         Chain { user: Some(state.key.user_id), key: Some(state.key.key_id), ..owners }
     }
 
-    fn form(state: &KeyState) -> &impl Shown {
-        &state.key
-    }
-
     fn refused(error: KeyError) -> CommandError {
         match error {
-            KeyError::Life(error) => CommandError::of_life(Self::KIND, error),
+            KeyError::Lifecycle(error) => CommandError::of_lifecycle(Self::KIND, error),
             KeyError::Expired => CommandError::KeyExpired,
             KeyError::GenerationsExhausted => CommandError::GenerationsExhausted,
         }
@@ -129,7 +123,7 @@ impl Administered for Life<KeyState> {
         desk.may_give_models(&permissions, models.as_deref())?;
         let (secret, stored) = issue(desk.admin, id, 1).await?;
         let made = Key { key_id: id, user_id, name, permissions, models, expires_at };
-        let mut plan = Plan::new(KeyCommand::CreateKey(made), Chain { key: Some(id), ..chain }).with_side([stored]);
+        let mut plan = Plan::new(Command::Create(made), Chain { key: Some(id), ..chain }).with_side([stored]);
         plan.secret = Some(secret);
         Ok(plan)
     }
@@ -143,13 +137,13 @@ impl Administered for Life<KeyState> {
         fields.finish()?;
         let change = ChangeKey { name, permissions, models, expires_at };
         may_change(desk, &state.key, &change)?;
-        Ok(Plan::new(KeyCommand::ChangeKey(change), Self::chain(state, &desk.tables)))
+        Ok(Plan::new(Command::Change(change), Self::chain(state, &desk.tables)))
     }
 
     async fn end(desk: &Desk<'_>, state: &KeyState, fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.finish()?;
         let forget = SideRow::DropKeySecrets { key_id: state.key.key_id, below_generation: u32::MAX };
-        Ok(Plan::new(KeyCommand::RevokeKey, Self::chain(state, &desk.tables)).with_side([forget]))
+        Ok(Plan::new(Command::End, Self::chain(state, &desk.tables)).with_side([forget]))
     }
 }
 
@@ -178,11 +172,11 @@ pub async fn rotate(
     Path(id): Path<String>,
     request: AdminRequest,
 ) -> Result<Response, CommandError> {
-    decide_on::<Life<KeyState>, _>(&admin, &id, &request, (Purpose::Change, plan_rotation)).await
+    decide_on::<Key, _>(&admin, &id, &request, (Purpose::Change, plan_rotation)).await
 }
 
 pub fn described_rotation() -> Operation {
-    let form = Life::<KeyState>::form_of();
+    let form = Key::form_of();
     let overlap = schema::defaulting(schema::nullable(schema::whole(0, OVERLAP_SECONDS_MAX)), OVERLAP_SECONDS.into());
     let overlap =
         schema::described(overlap, "How long the secret before this one goes on working; with 0 it ends at once");
@@ -194,23 +188,19 @@ pub fn described_rotation() -> Operation {
         .defines(ROTATED, form.reply_with_secret_and(PREVIOUS_EXPIRES_AT, previous))
 }
 
-async fn plan_rotation(
-    desk: &Desk<'_>,
-    state: &KeyState,
-    mut fields: Fields,
-) -> Result<Plan<Life<KeyState>>, CommandError> {
+async fn plan_rotation(desk: &Desk<'_>, state: &KeyState, mut fields: Fields) -> Result<Plan<Key>, CommandError> {
     let overlap = fields.optional("overlap_seconds", |field| field.whole(0..=OVERLAP_SECONDS_MAX))?;
     fields.finish()?;
     // The secret is the key: whoever gets it could as well have been given the key anew.
     desk.may_give(user_of(desk, &state.key)?, &state.key.permissions)?;
     desk.may_give_models(&state.key.permissions, state.key.models.as_deref())?;
-    let generation = state.next_generation().map_err(<Life<KeyState> as Administered>::refused)?;
+    let generation = state.next_generation().map_err(<Key as Administered>::refused)?;
     let (secret, stored) = issue(desk.admin, state.key.key_id, generation).await?;
     let forget = SideRow::DropKeySecrets { key_id: state.key.key_id, below_generation: state.generation };
     let overlap = Duration::from_secs(overlap.unwrap_or(OVERLAP_SECONDS));
     let previous_until = desk.now + overlap;
-    let command = KeyCommand::RotateKey { now: desk.now, previous_until };
-    let chain = <Life<KeyState> as Administered>::chain(state, &desk.tables);
+    let command = Command::Special(RotateKey { now: desk.now, previous_until });
+    let chain = <Key as Administered>::chain(state, &desk.tables);
     let mut plan = Plan::new(command, chain).with_side([stored, forget]);
     plan.secret = Some(secret);
     // With the key all of its secrets expire.

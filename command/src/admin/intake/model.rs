@@ -1,12 +1,11 @@
 //! `/v1/admin/models`: `name`, `strategy`, `targets`, `system_prefix`, `tenant_id`. A name is claimed among what the same
 //! keys can see: one list for what all share, one for each tenant's own.
 
-use events::event::Chain;
 use events::event::admin::{Model, Strategy, Target, Tokenizer};
+use events::event::{Chain, ResourceState};
 use events::ids::{ModelId, ProviderId, TenantId};
 use openapi::resource::{self, Form};
 use openapi::schema::{self, object};
-use projections::resource::Shown;
 use projections::tables::Tables;
 use serde_json::json;
 
@@ -14,8 +13,8 @@ use super::NAME_LEN_MAX;
 use super::names::{claim, release};
 use crate::admin::desk::Desk;
 use crate::admin::fields::{Field, FieldError, Fields};
-use crate::admin::life::{AdminAggregate, Life};
-use crate::admin::model::{ChangeModel, ModelCommand, ModelError};
+use crate::admin::lifecycle::Command;
+use crate::admin::model::{ChangeModel, ModelError};
 use crate::admin::routes::{Administered, Plan};
 use crate::dialects::upstreams;
 use crate::error::CommandError;
@@ -86,8 +85,7 @@ fn check_providers(desk: &Desk<'_>, targets: &[Target], tenant: Option<TenantId>
     Ok(())
 }
 
-impl Administered for Life<Model> {
-    type Id = ModelId;
+impl Administered for Model {
     const PATH: &'static str = "/v1/admin/models";
 
     fn form_of() -> Form {
@@ -128,13 +126,9 @@ impl Administered for Life<Model> {
         state.tenant_id.and_then(|tenant| tables.chain_of_tenant(tenant)).unwrap_or_default()
     }
 
-    fn form(state: &Model) -> &impl Shown {
-        state
-    }
-
     fn refused(error: ModelError) -> CommandError {
         let field = match error {
-            ModelError::Life(error) => return CommandError::of_life(Self::KIND, error),
+            ModelError::Lifecycle(error) => return CommandError::of_lifecycle(Self::KIND, error),
             ModelError::NoTargets => "targets".to_owned(),
             ModelError::NoWeight => "targets".to_owned(),
             ModelError::TargetRepeated { index } => format!("targets[{index}]"),
@@ -158,7 +152,7 @@ impl Administered for Life<Model> {
         check_providers(desk, &targets, tenant_id)?;
         let claim = claim(Self::KIND, id, &name, tenant_id);
         let made = Model { model_id: id, name, strategy, targets, system_prefix, tenant_id };
-        Ok(Plan::new(ModelCommand::CreateModel(made), chain).with_side([claim]))
+        Ok(Plan::new(Command::Create(made), chain).with_side([claim]))
     }
 
     async fn change(desk: &Desk<'_>, state: &Model, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
@@ -172,13 +166,13 @@ impl Administered for Life<Model> {
         let id = state.model_id;
         let renamed = name.as_ref().map(|name| [release(id), claim(Self::KIND, id, name, state.tenant_id)]);
         let change = ChangeModel { name, strategy, targets, system_prefix };
-        let plan = Plan::new(ModelCommand::ChangeModel(change), Self::chain(state, &desk.tables));
+        let plan = Plan::new(Command::Change(change), Self::chain(state, &desk.tables));
         Ok(plan.with_side(renamed.into_iter().flatten()))
     }
 
     async fn end(desk: &Desk<'_>, state: &Model, fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.finish()?;
-        let plan = Plan::new(ModelCommand::EndModel, Self::chain(state, &desk.tables));
+        let plan = Plan::new(Command::End, Self::chain(state, &desk.tables));
         Ok(plan.with_side([release(state.model_id)]))
     }
 }

@@ -1,11 +1,10 @@
 //! `/v1/admin/partners`: `name`, `slug`, `external_id`.
 
-use events::event::Chain;
 use events::event::admin::Partner;
+use events::event::{Chain, ResourceState};
 use events::ids::PartnerId;
 use openapi::resource::{self, Form};
 use openapi::schema;
-use projections::resource::Shown;
 use projections::tables::Tables;
 use serde_json::json;
 
@@ -13,8 +12,8 @@ use super::NAME_LEN_MAX;
 use super::handles::{self, Claimant, PLATFORM};
 use crate::admin::desk::Desk;
 use crate::admin::fields::Fields;
-use crate::admin::life::{AdminAggregate, Life, LifeError};
-use crate::admin::partner::{ChangePartner, PartnerCommand};
+use crate::admin::lifecycle::{Command, LifecycleError};
+use crate::admin::partner::ChangePartner;
 use crate::admin::routes::{Administered, Plan};
 use crate::error::CommandError;
 
@@ -27,11 +26,10 @@ fn chain_of(id: PartnerId) -> Chain {
 
 /// Of a slug.
 pub fn claimant(id: PartnerId) -> Claimant<PartnerId> {
-    Claimant { kind: Life::<Partner>::KIND, id }
+    Claimant { kind: Partner::KIND, id }
 }
 
-impl Administered for Life<Partner> {
-    type Id = PartnerId;
+impl Administered for Partner {
     const PATH: &'static str = "/v1/admin/partners";
 
     fn form_of() -> Form {
@@ -44,12 +42,8 @@ impl Administered for Life<Partner> {
         chain_of(state.partner_id)
     }
 
-    fn form(state: &Partner) -> &impl Shown {
-        state
-    }
-
-    fn refused(error: LifeError) -> CommandError {
-        CommandError::of_life(Self::KIND, error)
+    fn refused(error: LifecycleError) -> CommandError {
+        CommandError::of_lifecycle(Self::KIND, error)
     }
 
     fn manage(_: &Desk<'_>, _: &Partner) -> Result<(), CommandError> {
@@ -63,7 +57,7 @@ impl Administered for Life<Partner> {
         fields.finish()?;
         let claim = claimant(id).claim(PLATFORM, &handles);
         let made = Partner { partner_id: id, name, handles };
-        Ok(Plan::new(PartnerCommand::CreatePartner(made), chain_of(id)).with_side(claim))
+        Ok(Plan::new(Command::Create(made), chain_of(id)).with_side(claim))
     }
 
     async fn change(desk: &Desk<'_>, state: &Partner, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
@@ -75,13 +69,13 @@ impl Administered for Life<Partner> {
         }
         let claims = claimant(state.partner_id).reclaim(PLATFORM, &handles);
         let change = ChangePartner { name, handles };
-        Ok(Plan::new(PartnerCommand::ChangePartner(change), chain_of(state.partner_id)).with_side(claims))
+        Ok(Plan::new(Command::Change(change), chain_of(state.partner_id)).with_side(claims))
     }
 
     async fn end(desk: &Desk<'_>, state: &Partner, fields: Fields) -> Result<Plan<Self>, CommandError> {
         desk.platform(PLATFORM_ONLY)?;
         fields.finish()?;
         let freed = claimant(state.partner_id).release();
-        Ok(Plan::new(PartnerCommand::EndPartner, chain_of(state.partner_id)).with_side([freed]))
+        Ok(Plan::new(Command::End, chain_of(state.partner_id)).with_side([freed]))
     }
 }

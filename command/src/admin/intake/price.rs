@@ -2,21 +2,20 @@
 //! cost what input costs, reasoning what output costs, a request nothing; what is absent stays absent when another price
 //! changes. In force from now on where nothing else is said. The platform's alone.
 
-use events::event::Chain;
 use events::event::admin::Price;
+use events::event::{Chain, ResourceState};
 use events::ids::{PriceId, ProviderId};
 use events::money::{GivenRates, OptionalRate};
 use openapi::resource::{self, Form};
 use openapi::schema;
-use projections::resource::Shown;
 use projections::tables::Tables;
 use serde_json::{Value, json};
 
 use super::NAME_LEN_MAX;
 use crate::admin::desk::Desk;
 use crate::admin::fields::{Field, FieldError, Fields};
-use crate::admin::life::{AdminAggregate, Life, LifeError};
-use crate::admin::price::{ChangePrice, PriceCommand};
+use crate::admin::lifecycle::{Command, LifecycleError};
+use crate::admin::price::ChangePrice;
 use crate::admin::routes::{Administered, Plan};
 use crate::error::CommandError;
 
@@ -39,8 +38,7 @@ fn chain_of(provider: ProviderId, tables: &Tables) -> Chain {
     tenant.and_then(|tenant| tables.chain_of_tenant(tenant)).unwrap_or_default()
 }
 
-impl Administered for Life<Price> {
-    type Id = PriceId;
+impl Administered for Price {
     const PATH: &'static str = "/v1/admin/prices";
 
     fn form_of() -> Form {
@@ -86,12 +84,8 @@ impl Administered for Life<Price> {
         chain_of(state.provider_id, tables)
     }
 
-    fn form(state: &Price) -> &impl Shown {
-        state
-    }
-
-    fn refused(error: LifeError) -> CommandError {
-        CommandError::of_life(Self::KIND, error)
+    fn refused(error: LifecycleError) -> CommandError {
+        CommandError::of_lifecycle(Self::KIND, error)
     }
 
     fn manage(desk: &Desk<'_>, _: &Price) -> Result<(), CommandError> {
@@ -109,7 +103,7 @@ impl Administered for Life<Price> {
         desk.provider(provider_id, tenant, "provider_id")?;
         let (rates, defaulted) = (given.resolved(), Some(given.defaulted()));
         let made = Price { price_id: id, provider_id, model, rates, defaulted, effective_from };
-        Ok(Plan::new(PriceCommand::CreatePrice(made), chain_of(provider_id, &desk.tables)))
+        Ok(Plan::new(Command::Create(made), chain_of(provider_id, &desk.tables)))
     }
 
     async fn change(desk: &Desk<'_>, state: &Price, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
@@ -124,11 +118,11 @@ impl Administered for Life<Price> {
             effective_from: fields.changed("effective_from", Field::time)?,
         };
         fields.finish()?;
-        Ok(Plan::new(PriceCommand::ChangePrice(change), Self::chain(state, &desk.tables)))
+        Ok(Plan::new(Command::Change(change), Self::chain(state, &desk.tables)))
     }
 
     async fn end(desk: &Desk<'_>, state: &Price, fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.finish()?;
-        Ok(Plan::new(PriceCommand::EndPrice, Self::chain(state, &desk.tables)))
+        Ok(Plan::new(Command::End, Self::chain(state, &desk.tables)))
     }
 }

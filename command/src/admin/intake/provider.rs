@@ -4,14 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use events::event::Chain;
 use events::event::admin::{OutputCapField, Provider};
+use events::event::{Chain, ResourceState};
 use events::ids::{ProviderId, TenantId};
 use events::log::SideRow;
 use http::{HeaderName, HeaderValue};
 use openapi::resource::{self, Form};
 use openapi::schema;
-use projections::resource::Shown;
 use projections::tables::Tables;
 use serde_json::{Map, Value, json};
 
@@ -20,8 +19,8 @@ use super::names::{claim, release};
 use crate::admin::base_url;
 use crate::admin::desk::Desk;
 use crate::admin::fields::{Field, FieldError, Fields, Patched};
-use crate::admin::life::{AdminAggregate, Life};
-use crate::admin::provider::{ChangeProvider, ProviderCommand, ProviderError, next_generation};
+use crate::admin::lifecycle::Command;
+use crate::admin::provider::{ChangeProvider, ProviderError, next_generation};
 use crate::admin::routes::{Administered, Plan};
 use crate::dialects::{unpriced_fields, upstreams};
 use crate::error::CommandError;
@@ -147,7 +146,7 @@ fn name_is_free(desk: &Desk<'_>, id: ProviderId, name: &str, tenant: Option<Tena
     let has_it =
         |provider: &Provider| provider.provider_id != id && provider.tenant_id == tenant && provider.name == name;
     if desk.tables.providers().any(|entry| entry.is_live() && has_it(&entry.value)) {
-        return Err(CommandError::NameTaken { kind: Life::<Provider>::KIND, field: "name" });
+        return Err(CommandError::NameTaken { kind: Provider::KIND, field: "name" });
     }
     Ok(())
 }
@@ -168,8 +167,7 @@ fn opens_private_network(desk: &Desk<'_>) -> Result<(), CommandError> {
     desk.platform("private addresses are opened by the platform")
 }
 
-impl Administered for Life<Provider> {
-    type Id = ProviderId;
+impl Administered for Provider {
     const PATH: &'static str = "/v1/admin/providers";
 
     fn form_of() -> Form {
@@ -217,13 +215,9 @@ impl Administered for Life<Provider> {
         chain_of(state.tenant_id, tables)
     }
 
-    fn form(state: &Provider) -> &impl Shown {
-        state
-    }
-
     fn refused(error: ProviderError) -> CommandError {
         match error {
-            ProviderError::Life(error) => CommandError::of_life(Self::KIND, error),
+            ProviderError::Lifecycle(error) => CommandError::of_lifecycle(Self::KIND, error),
             ProviderError::BaseUrlMissing
             | ProviderError::BaseUrlOfSimulator
             | ProviderError::AddressForbidden
@@ -279,7 +273,7 @@ impl Administered for Life<Provider> {
             secret_generation: u32::from(api_key.is_some()),
         };
         let shown = key_shown(sealed.is_some());
-        Ok(Plan { sealed, shown, ..Plan::new(ProviderCommand::CreateProvider(made), chain).with_side([claim]) })
+        Ok(Plan { sealed, shown, ..Plan::new(Command::Create(made), chain).with_side([claim]) })
     }
 
     async fn change(desk: &Desk<'_>, state: &Provider, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
@@ -316,7 +310,7 @@ impl Administered for Life<Provider> {
             allowed_fields,
             new_secret: api_key != Patched::Kept,
         };
-        let plan = Plan::new(ProviderCommand::ChangeProvider(change), chain_of(tenant, &desk.tables));
+        let plan = Plan::new(Command::Change(change), chain_of(tenant, &desk.tables));
         let plan = plan.with_side(claims.into_iter().flatten());
         match api_key {
             Patched::Kept => {
@@ -335,7 +329,7 @@ impl Administered for Life<Provider> {
 
     async fn end(desk: &Desk<'_>, state: &Provider, fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.finish()?;
-        let plan = Plan::new(ProviderCommand::EndProvider, chain_of(state.tenant_id, &desk.tables));
+        let plan = Plan::new(Command::End, chain_of(state.tenant_id, &desk.tables));
         let plan = plan.with_side([forget(state.provider_id), release(state.provider_id)]);
         Ok(Plan { shown: key_shown(false), ..plan })
     }

@@ -1,22 +1,21 @@
 //! `/v1/admin/rate-limits`: `scope`, and at least one of `requests_per_minute`, `requests_per_hour`,
 //! `requests_per_day`, `tokens_per_minute`, `tokens_per_day` and `concurrent_requests`.
 
-use events::event::Chain;
 use events::event::admin::RateLimit;
+use events::event::{Chain, ResourceState};
 use events::ids::LimitId;
 use events::limit::{Bounds, Measure};
 use openapi::refusals;
 use openapi::resource::{self, Form};
 use openapi::schema;
-use projections::resource::Shown;
 use projections::tables::Tables;
 use serde_json::json;
 
 use super::scope::{scope, scope_name};
 use crate::admin::desk::Desk;
 use crate::admin::fields::{Field, FieldError, Fields};
-use crate::admin::life::{AdminAggregate, Life};
-use crate::admin::rate_limit::{ChangeRateLimit, RateLimitCommand, RateLimitError};
+use crate::admin::lifecycle::Command;
+use crate::admin::rate_limit::{ChangeRateLimit, RateLimitError};
 use crate::admin::routes::{Administered, Plan};
 use crate::error::CommandError;
 
@@ -32,8 +31,7 @@ const fn number_max(measure: Measure) -> u64 {
     if measure.is_of_tokens() { TOKENS_MAX } else { REQUESTS_MAX }
 }
 
-impl Administered for Life<RateLimit> {
-    type Id = LimitId;
+impl Administered for RateLimit {
     const PATH: &'static str = "/v1/admin/rate-limits";
 
     fn form_of() -> Form {
@@ -52,13 +50,9 @@ impl Administered for Life<RateLimit> {
         tables.chain_of_scope(state.scope).unwrap_or_default()
     }
 
-    fn form(state: &RateLimit) -> &impl Shown {
-        state
-    }
-
     fn refused(error: RateLimitError) -> CommandError {
         match error {
-            RateLimitError::Life(error) => CommandError::of_life(Self::KIND, error),
+            RateLimitError::Lifecycle(error) => CommandError::of_lifecycle(Self::KIND, error),
             RateLimitError::NoMeasure => {
                 let names = Measure::ALL.map(Measure::as_str).join(", ");
                 FieldError::new("", format!("a rate limit has at least one of: {names}")).into()
@@ -79,7 +73,7 @@ impl Administered for Life<RateLimit> {
         fields.finish()?;
         let chain = desk.scope(scope, "scope")?;
         let made = RateLimit { limit_id: id, scope, bounds };
-        Ok(Plan::new(RateLimitCommand::CreateRateLimit(made), chain))
+        Ok(Plan::new(Command::Create(made), chain))
     }
 
     async fn change(desk: &Desk<'_>, state: &RateLimit, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
@@ -89,11 +83,11 @@ impl Administered for Life<RateLimit> {
             change.bounds.push((measure, fields.patched(measure.as_str(), number(measure))?));
         }
         fields.finish()?;
-        Ok(Plan::new(RateLimitCommand::ChangeRateLimit(change), Self::chain(state, &desk.tables)))
+        Ok(Plan::new(Command::Change(change), Self::chain(state, &desk.tables)))
     }
 
     async fn end(desk: &Desk<'_>, state: &RateLimit, fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.finish()?;
-        Ok(Plan::new(RateLimitCommand::EndRateLimit, Self::chain(state, &desk.tables)))
+        Ok(Plan::new(Command::End, Self::chain(state, &desk.tables)))
     }
 }

@@ -1,11 +1,10 @@
 //! `/v1/admin/tenants`: `partner_id`, `name`, `slug`, `external_id`.
 
-use events::event::Chain;
 use events::event::admin::{Reach, Tenant};
+use events::event::{Chain, ResourceState};
 use events::ids::{PartnerId, TenantId};
 use openapi::resource::{self, Form};
 use openapi::schema;
-use projections::resource::Shown;
 use projections::tables::Tables;
 use serde_json::{Value, json};
 
@@ -13,9 +12,9 @@ use super::NAME_LEN_MAX;
 use super::handles::{self, Claimant};
 use crate::admin::desk::Desk;
 use crate::admin::fields::{Field, Fields};
-use crate::admin::life::{AdminAggregate, Life, LifeError};
+use crate::admin::lifecycle::{Command, LifecycleError};
 use crate::admin::routes::{Administered, Plan};
-use crate::admin::tenant::{ChangeTenant, TenantCommand};
+use crate::admin::tenant::ChangeTenant;
 use crate::error::CommandError;
 
 const MADE_FROM_ABOVE: &str = "tenants are made and ended by their partner or the platform";
@@ -32,11 +31,10 @@ fn above_tenants(desk: &Desk<'_>, reason: &'static str) -> Result<(), CommandErr
 
 /// Of a slug.
 pub fn claimant(id: TenantId) -> Claimant<TenantId> {
-    Claimant { kind: Life::<Tenant>::KIND, id }
+    Claimant { kind: Tenant::KIND, id }
 }
 
-impl Administered for Life<Tenant> {
-    type Id = TenantId;
+impl Administered for Tenant {
     const PATH: &'static str = "/v1/admin/tenants";
 
     fn form_of() -> Form {
@@ -53,12 +51,8 @@ impl Administered for Life<Tenant> {
         Chain { partner: Some(state.partner_id), tenant: Some(state.tenant_id), ..Chain::default() }
     }
 
-    fn form(state: &Tenant) -> &impl Shown {
-        state
-    }
-
-    fn refused(error: LifeError) -> CommandError {
-        CommandError::of_life(Self::KIND, error)
+    fn refused(error: LifecycleError) -> CommandError {
+        CommandError::of_lifecycle(Self::KIND, error)
     }
 
     fn manage(_: &Desk<'_>, _: &Tenant) -> Result<(), CommandError> {
@@ -75,7 +69,7 @@ impl Administered for Life<Tenant> {
         let partner = desk.partner(partner_id, "partner_id")?;
         let claim = claimant(id).claim(partner_id, &handles);
         let made = Tenant { tenant_id: id, partner_id, name, handles };
-        Ok(Plan::new(TenantCommand::CreateTenant(made), Chain { tenant: Some(id), ..partner }).with_side(claim))
+        Ok(Plan::new(Command::Create(made), Chain { tenant: Some(id), ..partner }).with_side(claim))
     }
 
     async fn change(desk: &Desk<'_>, state: &Tenant, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
@@ -88,13 +82,13 @@ impl Administered for Life<Tenant> {
         }
         let claims = claimant(state.tenant_id).reclaim(state.partner_id, &handles);
         let change = ChangeTenant { name, handles };
-        Ok(Plan::new(TenantCommand::ChangeTenant(change), Self::chain(state, &desk.tables)).with_side(claims))
+        Ok(Plan::new(Command::Change(change), Self::chain(state, &desk.tables)).with_side(claims))
     }
 
     async fn end(desk: &Desk<'_>, state: &Tenant, fields: Fields) -> Result<Plan<Self>, CommandError> {
         above_tenants(desk, MADE_FROM_ABOVE)?;
         fields.finish()?;
         let freed = claimant(state.tenant_id).release();
-        Ok(Plan::new(TenantCommand::EndTenant, Self::chain(state, &desk.tables)).with_side([freed]))
+        Ok(Plan::new(Command::End, Self::chain(state, &desk.tables)).with_side([freed]))
     }
 }

@@ -2,13 +2,12 @@
 //! user's tenant by default).
 //! Name and e-mail go into the erasable side table, their salted digests into the event.
 
-use events::event::Chain;
 use events::event::admin::{Reach, Role, RoleGrant, User};
+use events::event::{Chain, ResourceState};
 use events::ids::{PartnerId, TenantId, UserId};
 use events::log::{PersonalData, SideRow};
 use openapi::resource::{self, Form};
 use openapi::schema::{self, object};
-use projections::resource::Shown;
 use projections::tables::Tables;
 use serde_json::{Value, json};
 
@@ -16,10 +15,10 @@ use super::NAME_LEN_MAX;
 use super::handles::{self, Claimant};
 use crate::admin::desk::Desk;
 use crate::admin::fields::{Field, FieldError, Fields, Patched};
-use crate::admin::life::{AdminAggregate, Life, LifeError};
+use crate::admin::lifecycle::{Command, LifecycleError};
 use crate::admin::person::digests;
 use crate::admin::routes::{Administered, Plan};
-use crate::admin::user::{ChangeUser, UserCommand};
+use crate::admin::user::ChangeUser;
 use crate::error::CommandError;
 
 const EMAIL_LEN_MAX: usize = 320;
@@ -78,11 +77,10 @@ fn email(field: Field) -> Result<String, FieldError> {
 
 /// Of a slug.
 pub fn claimant(id: UserId) -> Claimant<UserId> {
-    Claimant { kind: Life::<User>::KIND, id }
+    Claimant { kind: User::KIND, id }
 }
 
-impl Administered for Life<User> {
-    type Id = UserId;
+impl Administered for User {
     const PATH: &'static str = "/v1/admin/users";
 
     fn form_of() -> Form {
@@ -119,16 +117,12 @@ impl Administered for Life<User> {
         Chain { tenant: Some(state.tenant_id), user: Some(state.user_id), ..owners }
     }
 
-    fn form(state: &User) -> &impl Shown {
-        state
-    }
-
     fn person(state: &User) -> Option<UserId> {
         Some(state.user_id)
     }
 
-    fn refused(error: LifeError) -> CommandError {
-        CommandError::of_life(Self::KIND, error)
+    fn refused(error: LifecycleError) -> CommandError {
+        CommandError::of_lifecycle(Self::KIND, error)
     }
 
     fn manage(desk: &Desk<'_>, state: &User) -> Result<(), CommandError> {
@@ -151,7 +145,7 @@ impl Administered for Life<User> {
         let claim = claimant(id).claim(tenant_id, &handles);
         let (name_digest, email_digest) = (digests.name, digests.email);
         let made = User { user_id: id, tenant_id, roles, name_digest, email_digest, handles };
-        let plan = Plan::new(UserCommand::CreateUser(made), Chain { user: Some(id), ..chain });
+        let plan = Plan::new(Command::Create(made), Chain { user: Some(id), ..chain });
         Ok(plan.with_side([SideRow::PersonalData(person)]).with_side(claim))
     }
 
@@ -166,14 +160,14 @@ impl Administered for Life<User> {
         let person = changed_person(desk, state.user_id, name, email).await?;
         let claims = claimant(state.user_id).reclaim(state.tenant_id, &handles);
         let change = ChangeUser { roles, digests: person.as_ref().map(digests), handles };
-        let plan = Plan::new(UserCommand::ChangeUser(change), Self::chain(state, &desk.tables));
+        let plan = Plan::new(Command::Change(change), Self::chain(state, &desk.tables));
         Ok(plan.with_side(person.map(SideRow::PersonalData)).with_side(claims))
     }
 
     async fn end(desk: &Desk<'_>, state: &User, fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.finish()?;
         let freed = claimant(state.user_id).release();
-        Ok(Plan::new(UserCommand::EndUser, Self::chain(state, &desk.tables)).with_side([freed]))
+        Ok(Plan::new(Command::End, Self::chain(state, &desk.tables)).with_side([freed]))
     }
 }
 

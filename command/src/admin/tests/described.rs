@@ -2,14 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use events::event::admin::{Budget, Model, Partner, Price, Provider, RateLimit, Tenant, User};
+use events::event::admin::{Budget, Key, Model, Partner, Price, Provider, RateLimit, Tenant, User};
 use openapi::Shape;
 use openapi::resource::Form;
 use serde_json::{Value, json};
 
 use crate::admin::fields::asked;
-use crate::admin::key::KeyState;
-use crate::admin::life::Life;
 use crate::admin::routes::Administered;
 use crate::admin::tests::lab::Lab;
 
@@ -18,15 +16,15 @@ fn forms() -> Vec<(&'static str, Form)> {
         (A::PATH, A::form_of())
     }
     vec![
-        of::<Life<Partner>>(),
-        of::<Life<Tenant>>(),
-        of::<Life<User>>(),
-        of::<Life<KeyState>>(),
-        of::<Life<Provider>>(),
-        of::<Life<Model>>(),
-        of::<Life<Price>>(),
-        of::<Life<Budget>>(),
-        of::<Life<RateLimit>>(),
+        of::<Partner>(),
+        of::<Tenant>(),
+        of::<User>(),
+        of::<Key>(),
+        of::<Provider>(),
+        of::<Model>(),
+        of::<Price>(),
+        of::<Budget>(),
+        of::<RateLimit>(),
     ]
 }
 

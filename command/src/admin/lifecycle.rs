@@ -1,0 +1,323 @@
+//! The life of a resource: created once, changed while it lives, ended once. [`Lifecycle::decide`] and [`Lifecycle::evolve`]
+//! are pure, and the same for all nine kinds. What a kind requires of its state is in its [`Rules`], each in the file beside
+//! this one that is named after it; a command that only one kind has is its [`SpecialCommand`].
+//!
+//! `cqrs_es` is served by one thin [`cqrs_es::Aggregate`], which calls `decide` and `evolve` and adds nothing.
+
+use std::convert::Infallible;
+use std::fmt;
+
+use events::event::{Change, Event, Resource, ResourceState, StreamKind};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What one kind of resource requires, beyond what all have in common.
+pub trait Rules: ResourceState {
+    /// What its commands are decided on.
+    type State: StateOf<Self>;
+    /// What a change asks for.
+    type Change: Send;
+    /// Its commands besides create, change and end; [`Infallible`] where it has none.
+    type Special: SpecialCommand<Self>;
+    type Error: std::error::Error + From<LifecycleError> + Send;
+
+    /// This resource, about to be created, where the rules allow it.
+    fn made(self) -> Result<Self, Self::Error> {
+        Ok(self)
+    }
+
+    /// What a change makes of this resource, where the rules allow it.
+    fn changed(&self, change: Self::Change) -> Result<Self, Self::Error>;
+}
+
+/// The state that commands are decided on: of most kinds the resource itself.
+pub trait StateOf<R>: Clone + fmt::Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// The state once the resource was created or changed.
+    fn of(resource: R, before: Option<&Self>) -> Self;
+
+    fn resource(&self) -> &R;
+
+    /// Takes in an event of this kind that is no [`Change`].
+    fn take(&mut self, _: &Resource) {}
+}
+
+impl<R: ResourceState> StateOf<R> for R {
+    fn of(resource: R, _: Option<&Self>) -> Self {
+        resource
+    }
+
+    fn resource(&self) -> &R {
+        self
+    }
+}
+
+/// A command that only one kind of resource has, to one that lives.
+pub trait SpecialCommand<R: Rules>: Send {
+    fn decide(self, state: &R::State) -> Result<Resource, R::Error>;
+}
+
+impl<R: Rules> SpecialCommand<R> for Infallible {
+    fn decide(self, _: &R::State) -> Result<Resource, R::Error> {
+        match self {}
+    }
+}
+
+/// What can be done to a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command<R, C, S> {
+    /// As it will stand in the log.
+    Create(R),
+    Change(C),
+    End,
+    Special(S),
+}
+
+/// The commands of one kind.
+pub type CommandOf<R> = Command<R, <R as Rules>::Change, <R as Rules>::Special>;
+
+/// A resource as its events have left it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub enum Lifecycle<R: Rules> {
+    #[default]
+    Absent,
+    Live(R::State),
+    Ended(R::State),
+}
+
+/// The resource is not where a command needs it to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LifecycleError {
+    #[error("exists already")]
+    Exists,
+    #[error("does not exist")]
+    Absent,
+    #[error("has ended")]
+    Ended,
+}
+
+impl<R: Rules> Lifecycle<R> {
+    /// The event that a command leads to; `None` where it changes nothing: a repeated `DELETE`.
+    pub fn decide(&self, command: CommandOf<R>) -> Result<Option<Resource>, R::Error> {
+        Ok(Some(match (command, self) {
+            (Command::Create(made), Self::Absent) => Change::created(made.made()?).into(),
+            (Command::Create(_), Self::Live(_)) => return Err(LifecycleError::Exists.into()),
+            (Command::Create(_), Self::Ended(_)) => return Err(LifecycleError::Ended.into()),
+            (Command::Change(change), Self::Live(state)) => Change::changed(state.resource().changed(change)?).into(),
+            (Command::Special(command), Self::Live(state)) => command.decide(state)?,
+            (Command::End, Self::Live(state)) => Change::<R>::Ended(state.resource().id()).into(),
+            (Command::End, Self::Ended(_)) => return Ok(None),
+            (Command::Change(_) | Command::Special(_), Self::Ended(_)) => return Err(LifecycleError::Ended.into()),
+            (Command::Change(_) | Command::Special(_) | Command::End, Self::Absent) => {
+                return Err(LifecycleError::Absent.into());
+            }
+        }))
+    }
+
+    /// Takes in an event of this kind.
+    pub fn evolve(&mut self, fact: Resource) {
+        match R::from_resource(fact) {
+            Ok(Change::Created(resource) | Change::Changed(resource)) => {
+                *self = Self::Live(R::State::of(*resource, self.state()));
+            }
+            Ok(Change::Ended(_)) => {
+                if let Self::Live(state) = std::mem::take(self) {
+                    *self = Self::Ended(state);
+                }
+            }
+            Err(special) => {
+                if let Self::Live(state) = self {
+                    state.take(&special);
+                }
+            }
+        }
+    }
+
+    /// Its newest state, also after its end.
+    pub const fn state(&self) -> Option<&R::State> {
+        match self {
+            Self::Absent => None,
+            Self::Live(state) | Self::Ended(state) => Some(state),
+        }
+    }
+}
+
+/// An event on the stream of a resource of another kind: a defect, or a damaged log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{found} does not belong on a stream of {}", kind.as_str())]
+pub struct ForeignFact {
+    pub kind: StreamKind,
+    pub found: &'static str,
+}
+
+/// An event of administration, as `cqrs_es` wants one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fact(pub Resource);
+
+impl Fact {
+    /// Of a resource of `kind`.
+    pub fn of(kind: StreamKind, event: Event) -> Result<Self, ForeignFact> {
+        match event {
+            Event::Resource(fact) if fact.kind() == kind => Ok(Self(fact)),
+            other => Err(ForeignFact { kind, found: other.name() }),
+        }
+    }
+}
+
+impl cqrs_es::DomainEvent for Fact {
+    fn event_type(&self) -> String {
+        self.0.name().to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        self.0.version().to_string()
+    }
+}
+
+/// By name and version, as in the log.
+impl Serialize for Fact {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let payload = Event::from(self.0.clone()).payload().map_err(S::Error::custom)?;
+        (self.0.name(), self.0.version(), payload).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fact {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (name, version, payload) = <(String, u32, String)>::deserialize(deserializer)?;
+        match Event::decode(&name, version, &payload).map_err(D::Error::custom)? {
+            Event::Resource(fact) => Ok(Self(fact)),
+            other => Err(D::Error::custom(format!("{} is no event of administration", other.name()))),
+        }
+    }
+}
+
+impl<R: Rules> cqrs_es::Aggregate for Lifecycle<R> {
+    const TYPE: &'static str = R::KIND.as_str();
+    type Command = CommandOf<R>;
+    type Event = Fact;
+    type Error = R::Error;
+    type Services = ();
+
+    async fn handle(
+        &mut self,
+        command: Self::Command,
+        (): &Self::Services,
+        sink: &cqrs_es::event_sink::EventSink<Self>,
+    ) -> Result<(), Self::Error> {
+        if let Some(fact) = self.decide(command)? {
+            sink.write(Fact(fact), self).await;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, Fact(fact): Self::Event) {
+        self.evolve(fact);
+    }
+}
+
+/// Decisions as sentences: `given([events]).when(command).then([events])`.
+#[cfg(test)]
+pub mod spec {
+    use std::fmt::Debug;
+
+    use events::event::{Change, Resource, ResourceState};
+
+    use super::{CommandOf, Lifecycle, Rules};
+
+    pub struct Given<R: Rules>(Lifecycle<R>);
+
+    pub struct Decided<R: Rules>(Result<Option<Resource>, R::Error>);
+
+    pub fn given<R: Rules>(facts: impl IntoIterator<Item = Resource>) -> Given<R> {
+        let mut lifecycle = Lifecycle::default();
+        facts.into_iter().for_each(|fact| lifecycle.evolve(fact));
+        Given(lifecycle)
+    }
+
+    impl<R: Rules> Given<R> {
+        pub fn when(self, command: CommandOf<R>) -> Decided<R> {
+            Decided(self.0.decide(command))
+        }
+    }
+
+    impl<R: Rules<Error: PartialEq + Debug>> Decided<R> {
+        pub fn then(self, facts: impl IntoIterator<Item = Resource>) {
+            assert_eq!(self.0.map(Vec::from_iter), Ok(facts.into_iter().collect()));
+        }
+
+        pub fn then_nothing(self) {
+            self.then([]);
+        }
+
+        pub fn then_refused(self, error: R::Error) {
+            assert_eq!(self.0, Err(error));
+        }
+    }
+
+    pub fn created<R: ResourceState>(state: R) -> Resource {
+        Change::created(state).into()
+    }
+
+    pub fn changed<R: ResourceState>(state: R) -> Resource {
+        Change::changed(state).into()
+    }
+
+    pub fn ended<R: ResourceState>(id: R::Id) -> Resource {
+        Change::<R>::Ended(id).into()
+    }
+
+    /// An id of any kind, by number.
+    pub fn id<I: From<uuid::Uuid>>(number: u128) -> I {
+        I::from(uuid::Uuid::from_u128(number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cqrs_es::DomainEvent;
+    use events::event::admin::{Handles, Partner, Tenant};
+
+    use super::*;
+
+    fn partner(name: &str) -> Partner {
+        Partner { partner_id: spec::id(1), name: name.into(), handles: Handles::default() }
+    }
+
+    #[test]
+    fn an_end_keeps_the_state_and_a_second_one_is_nothing_new() {
+        let mut lifecycle = Lifecycle::<Partner>::Absent;
+        assert_eq!(lifecycle.decide(Command::End), Err(LifecycleError::Absent));
+        lifecycle.evolve(spec::created(partner("a")));
+        let end = lifecycle.decide(Command::End).unwrap().unwrap();
+        assert_eq!(end, spec::ended::<Partner>(spec::id(1)));
+        lifecycle.evolve(end);
+        assert_eq!(lifecycle, Lifecycle::Ended(partner("a")));
+        assert_eq!(lifecycle.decide(Command::End), Ok(None));
+        assert_eq!(lifecycle.decide(Command::Create(partner("b"))), Err(LifecycleError::Ended));
+    }
+
+    #[test]
+    fn facts_have_the_names_of_the_logs_events_and_no_others_pass_for_them() {
+        let fact = Fact(spec::ended::<Partner>(spec::id(1)));
+        assert_eq!((fact.event_type().as_str(), fact.event_version().as_str()), ("partner.ended", "1"));
+        let stored = serde_json::to_string(&fact).unwrap();
+        assert_eq!(serde_json::from_str::<Fact>(&stored).unwrap(), fact);
+        assert_eq!(Fact::of(StreamKind::Partner, fact.0.clone().into()), Ok(fact));
+        let foreign = Event::from(spec::ended::<Tenant>(spec::id(1)));
+        let found = ForeignFact { kind: StreamKind::Partner, found: "tenant.ended" };
+        assert_eq!(Fact::of(StreamKind::Partner, foreign), Err(found));
+    }
+
+    /// What `cqrs_es` is served is what is decided.
+    #[tokio::test]
+    async fn a_command_that_is_handled_is_applied() {
+        use cqrs_es::Aggregate;
+        let mut lifecycle = Lifecycle::<Partner>::default();
+        let sink = cqrs_es::event_sink::EventSink::default();
+        lifecycle.handle(Command::Create(partner("a")), &(), &sink).await.unwrap();
+        assert_eq!(lifecycle, Lifecycle::Live(partner("a")));
+        assert_eq!(sink.collect().await, [Fact(spec::created(partner("a")))]);
+    }
+}
