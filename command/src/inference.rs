@@ -12,7 +12,6 @@ mod dispatch;
 mod failed_calls;
 mod failure;
 mod measured;
-mod models;
 mod order;
 mod plan;
 mod running;
@@ -109,19 +108,15 @@ impl Gateway {
     }
 }
 
-/// `POST /v1/inference/chat`, Chat Completions and the models, all and each, on all their paths. The request's id and its
-/// caller are extensions of the request.
+/// `POST /v1/inference/chat` and Chat Completions, on all their paths. The request's id and its caller are extensions of the
+/// request.
 pub fn routes(gateway: Arc<Gateway>) -> Api {
     let chats = Surface::ALL.iter().flat_map(|surface| surface.spec().paths.iter().map(move |path| (*surface, *path)));
     let api = chats.fold(Api::new(), |api, (surface, (path, operation))| {
         let describe = move || described::chat(surface.spec(), operation);
         api.post(path, move |gateway, id, caller, request| asked(surface, gateway, id, caller, request), describe)
     });
-    api.get("/v1/models", models::list, || described::models("list_usable_models"))
-        .get("/oai/v1/models", models::list, || described::models("list_usable_models_oai"))
-        .get("/v1/models/{*name}", models::one, || described::one_model("get_usable_model"))
-        .get("/oai/v1/models/{*name}", models::one, || described::one_model("get_usable_model_oai"))
-        .with_state(gateway)
+    api.with_state(gateway)
 }
 
 // What a request needs over its whole course is kilobytes: boxed here, since the layers around a handler move it about.

@@ -1,5 +1,5 @@
 //! Decides: who may come in, what administration changes, what a request may cost and who serves it; and speaks to
-//! upstreams in their own dialects. Its routes are those that write, and the list of models.
+//! upstreams in their own dialects. Its routes are those that write.
 
 pub mod access;
 pub mod admin;

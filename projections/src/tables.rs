@@ -20,7 +20,7 @@ use crate::caller::ModelGlobs;
 
 pub use feed::{Feed, TablesHandle, start};
 use indexes::{Indexes, Kept};
-pub use offers::Offer;
+pub use offers::{Offer, model_not_found, usual_order};
 use shared_map::SharedMap;
 
 /// A resource as its last event left it.

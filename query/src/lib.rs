@@ -1,5 +1,4 @@
-//! Answers: every GET of the gateway but health, metrics and the models that a key may use. Reads views and the log,
-//! never writes. What a caller may see is part of every query's signature, as [`::projections::visible::Visible`].
+//! Answers: every GET of the gateway but health and metrics. Reads views, tables and the log, never writes. What a caller may see is part of every query's signature, as [`::projections::visible::Visible`].
 
 mod admin;
 mod asker;
@@ -13,6 +12,7 @@ mod found;
 mod inferences;
 mod log_head;
 mod me;
+mod models;
 mod names;
 mod page;
 mod parameters;
@@ -32,6 +32,7 @@ use ::projections::tables::TablesHandle;
 use ::projections::views::ViewsHandle;
 use axum::middleware::from_fn_with_state;
 use openapi::Api;
+use openapi::refusals::Wording;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -66,8 +67,8 @@ impl QueryState {
 }
 
 /// Every route of this crate. Handlers expect `Arc<Caller>` among the request's extensions, and answer refusals as an
-/// empty body with a `Refusal` among the response's.
-pub fn routes(state: QueryState) -> Api {
+/// empty body with a `Refusal` among the response's. `openai`: how refusals are worded to OpenAI's clients, who list models.
+pub fn routes(state: QueryState, openai: Wording) -> Api {
     let concurrency = state.concurrency.clone();
     Api::new()
         .merge(admin::routes())
@@ -79,8 +80,9 @@ pub fn routes(state: QueryState) -> Api {
         .merge(me::routes())
         .merge(projections::routes())
         .merge(usage::routes())
-        .with_state(state)
         .layer(from_fn_with_state(concurrency, unread::count))
+        .merge(models::routes(openai))
+        .with_state(state)
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::asker::{Asker, QueryString};
 use crate::budgets;
 use crate::described;
 use crate::error::QueryError;
+use crate::models;
 use crate::names::name_scopes;
 use crate::parameters::Parameters;
 
@@ -141,17 +142,12 @@ async fn me(State(state): State<QueryState>, mut asker: Asker, query: QueryStrin
     Ok(Json(said_of(&asker, &tables, models, limits, AsOf { position, value: budgets })))
 }
 
-/// As `/v1/models` lists them: those that somebody serves at a price.
+/// As `/v1/models` lists them.
 fn usable_models(caller: &Caller, tables: &Tables, now: DateTime<Utc>) -> Vec<String> {
     if !caller.may(Permission::ModelsUse) {
         return Vec::new();
     }
-    let tenant = caller.chain.tenant;
-    let visible = tables.models_for(tenant).into_iter().map(|model| &model.value);
-    let usable = visible.filter(|model| {
-        caller.allows_model(&model.name) && model.targets.iter().any(|one| tables.offer(tenant, one, now).is_some())
-    });
-    usable.map(|model| model.name.clone()).collect()
+    models::usable(tables, caller, now).into_iter().map(|usable| usable.model.value.name.clone()).collect()
 }
 
 fn said_of(caller: &Caller, tables: &Tables, models: Vec<String>, limits: Vec<Value>, budgets: AsOf<Vec<Value>>) -> Me {

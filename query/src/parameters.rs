@@ -141,6 +141,14 @@ impl Parameters {
     }
 }
 
+/// `min_position` in a query string that may have parameters of other people's, of whatever form.
+pub fn min_position_among_others(query: &QueryString) -> Result<Option<u64>, Refusal> {
+    #[cfg(test)]
+    asked::note("min_position");
+    let Some(text) = query.0.split('&').find_map(|pair| pair.strip_prefix("min_position=")) else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| Refusal::invalid("min_position", "must be a whole number"))
+}
+
 /// `2026-11-20` and no other form: years are written with four digits.
 pub fn date(text: &str) -> Option<NaiveDate> {
     let date: NaiveDate = text.parse().ok()?;

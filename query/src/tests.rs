@@ -6,6 +6,7 @@ mod described;
 mod forms;
 mod listening;
 mod maximum;
+mod models;
 mod names;
 mod ranges;
 mod rights;

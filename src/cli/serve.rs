@@ -11,6 +11,7 @@ use command::admin::{self, AdminState};
 use command::auth::hashing::KeyHasher;
 use command::auth::{AuthParts, Authenticator};
 use command::body::memory::{BodyBounds, BodyMemory};
+use command::dialects::surfaces::openai;
 use command::figures::RequestFigures;
 use command::inference::{self, AbandonedCalls, Gateway};
 use command::limits::RateLimiter;
@@ -327,7 +328,7 @@ async fn open_door(
         Health { log: log.clone(), tables: tables.clone(), views: engines.views.clone(), in_flight: in_flight.clone() };
     let api = inference::routes(Arc::new(gateway))
         .merge(admin::routes(admin))
-        .merge(query::routes(queries))
+        .merge(query::routes(queries, openai::WORDING))
         .merge(health_routes(health));
     let api = match &config.metrics_listen {
         Some(_) => api,

@@ -1,12 +1,11 @@
-//! What is published of the request path and of the list of models.
+//! What is published of the request path.
 
 use events::event::admin::Permission;
 use events::wire::ErrorCode;
-use http::StatusCode;
-use openapi::schema::{self, Shape, object};
+use openapi::schema::{self, Shape};
 use openapi::{Answer, Operation};
 
-use crate::dialects::surfaces::{SurfaceSpec, openai};
+use crate::dialects::surfaces::SurfaceSpec;
 use crate::idempotency::IDEMPOTENCY_HEADER;
 
 const EVENTS: &str = "text/event-stream";
@@ -51,48 +50,4 @@ fn answer(shape: Shape) -> Answer {
 
 pub fn chat(surface: &SurfaceSpec, id: &str) -> Operation {
     (surface.describe)(inference(id, surface.summary), answer)
-}
-
-pub fn models(id: &str) -> Operation {
-    let data = schema::list(schema::reference("Model.Listed"), None);
-    let list = object().required("object", schema::one_of(["list"])).required("data", data).open();
-    Operation::new(id, "Inference", "The models that the key may use")
-        .min_position()
-        .needs(Permission::ModelsUse)
-        .worded(openai::WORDING)
-        .answers(StatusCode::OK, Answer::json("OpenAI's list, with prices", list))
-        .defines("Model.Listed", model())
-}
-
-pub fn one_model(id: &str) -> Operation {
-    Operation::new(id, "Inference", "One model that the key may use")
-        .min_position()
-        .says("Slashes in the name may stand as they are.")
-        .needs(Permission::ModelsUse)
-        .worded(openai::WORDING)
-        .path("name", schema::string(), "Of the model")
-        .refuses(&[ErrorCode::ModelNotFound])
-        .answers(StatusCode::OK, Answer::json("The model, with its price", schema::reference("Model.Listed")))
-        .defines("Model.Listed", model())
-}
-
-fn model() -> Shape {
-    let tokens = || schema::nullable(schema::count());
-    let price = object()
-        .required("input_usd_per_mtok", schema::money())
-        .required("output_usd_per_mtok", schema::money())
-        .required("cache_read_usd_per_mtok", schema::money())
-        .required("cache_write_usd_per_mtok", schema::money())
-        .required("reasoning_usd_per_mtok", schema::money())
-        .required("request_usd", schema::money());
-    object()
-        .required("id", schema::string())
-        .required("object", schema::one_of(["model"]))
-        .required("created", schema::count())
-        .required("owned_by", schema::string())
-        .required("provider", schema::string())
-        .required("context_window", tokens())
-        .required("max_output_tokens", tokens())
-        .required("price", price.open())
-        .open()
 }

@@ -1,36 +1,16 @@
 //! In which order a model's targets are tried. Pure: what is drawn follows from the request's id, so that the order can
 //! be told from the log, and is the same however often it is asked for.
 
-use std::cmp::Reverse;
-
 use events::event::admin::{Model, Strategy, Target};
 use events::ids::RequestId;
+use projections::tables::usual_order;
 
 /// The targets as this request tries them.
 pub fn of_request(model: &Model, request: RequestId) -> Vec<&Target> {
     match model.strategy {
-        Strategy::Priority => by_priority(&model.targets),
+        Strategy::Priority => usual_order(model),
         Strategy::Weighted => drawn(&model.targets, Draws::of(request)),
     }
-}
-
-/// The targets with the one first that most requests try first.
-pub fn usual(model: &Model) -> Vec<&Target> {
-    match model.strategy {
-        Strategy::Priority => by_priority(&model.targets),
-        Strategy::Weighted => {
-            let mut targets: Vec<&Target> = model.targets.iter().collect();
-            targets.sort_by_key(|target| Reverse(target.weight));
-            targets
-        }
-    }
-}
-
-/// Stable: targets of one priority keep the order in which they were given.
-fn by_priority(targets: &[Target]) -> Vec<&Target> {
-    let mut targets: Vec<&Target> = targets.iter().collect();
-    targets.sort_by_key(|target| target.priority);
-    targets
 }
 
 /// One after the other, each by its share of the weights that are left; what has no weight comes last.
@@ -113,7 +93,6 @@ mod tests {
     fn the_lowest_number_comes_first_and_equals_keep_their_order() {
         let model = model(Strategy::Priority, vec![target("c", 2, 9), target("a", 1, 0), target("b", 1, 5)]);
         assert_eq!(names(&of_request(&model, request(1))), ["a", "b", "c"]);
-        assert_eq!(names(&usual(&model)), ["a", "b", "c"]);
     }
 
     /// Holds: admin.strategies
@@ -131,7 +110,6 @@ mod tests {
         // One of ten, then three of nine: 3.3 %; four standard deviations are 102.
         let (expected, found) = (667, count(["one", "three", "six"]));
         assert!(found.abs_diff(expected) < 110, "{found} instead of about {expected}");
-        assert_eq!(names(&usual(&model)), ["six", "three", "one"]);
     }
 
     #[test]

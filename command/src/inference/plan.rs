@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use events::event::admin::{Model, OutputCapField, Provider, Target, Tokenizer};
+use events::event::admin::{OutputCapField, Provider, Target, Tokenizer};
 use events::event::inference::{Backend, Versions};
 use events::ids::RequestId;
 use events::ledger::Shrinking;
 use events::money::{CostLine, Rates};
 use events::wire::{ErrorCode, Refusal};
 use projections::caller::Caller;
-use projections::tables::{Offer, Tables};
+use projections::tables::{Offer, Tables, model_not_found};
 
 use super::bound::Bound;
 use super::order;
@@ -102,7 +102,7 @@ pub fn plan(
     request: RequestId,
     now: DateTime<Utc>,
 ) -> Result<Plan, Refusal> {
-    let model = tables.route(caller.chain.tenant, asked.model()).ok_or_else(|| not_found(asked.model()))?;
+    let model = tables.route(caller.chain.tenant, asked.model()).ok_or_else(|| model_not_found(asked.model()))?;
     if !caller.allows_model(asked.model()) {
         return Err(not_allowed(asked.model()));
     }
@@ -200,21 +200,11 @@ impl Plan {
 }
 
 /// A target whose provider can be asked for this caller, with the price in force.
-pub struct Priced<'a> {
-    pub target: &'a Target,
-    pub provider: &'a Provider,
-    pub rates: Rates,
+struct Priced<'a> {
+    target: &'a Target,
+    provider: &'a Provider,
+    rates: Rates,
     price_version: u64,
-}
-
-/// The target of a model that most requests of this caller are tried on first; `None` where it would be `MODEL_UNPRICED`.
-pub fn first_priced<'a>(
-    tables: &'a Tables,
-    caller: &Caller,
-    model: &'a Model,
-    now: DateTime<Utc>,
-) -> Option<Priced<'a>> {
-    order::usual(model).into_iter().find_map(|target| priced(tables, caller, target, now))
 }
 
 fn priced<'a>(tables: &'a Tables, caller: &Caller, target: &'a Target, now: DateTime<Utc>) -> Option<Priced<'a>> {
@@ -270,12 +260,6 @@ fn output_cap(asked: &ClientRequest, priced: &[Priced<'_>]) -> Result<u64, Refus
 /// 403 that names the model.
 pub fn not_allowed(model: &str) -> Refusal {
     Refusal::new(ErrorCode::ModelNotAllowed, "the key may not use this model").with("model", model)
-}
-
-/// 404 that names the model, as far as its name goes.
-pub fn not_found(model: &str) -> Refusal {
-    let shown: String = model.chars().take(256).collect();
-    Refusal::new(ErrorCode::ModelNotFound, format!("there is no model {shown}")).with("model", shown)
 }
 
 fn unpriced(model: &str) -> Refusal {

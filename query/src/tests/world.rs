@@ -25,6 +25,7 @@ use axum::Router;
 use axum::body::Body;
 use http::{Request, Response};
 use http_body_util::BodyExt;
+use openapi::refusals::NATIVE;
 use serde_json::Value;
 use tokio::sync::watch;
 use tower::ServiceExt;
@@ -152,7 +153,7 @@ impl World {
             limits_left: Arc::new(|_| Vec::new()),
             concurrency: ConcurrencyLimiter::default(),
         };
-        let (router, _) = routes(state.clone()).into_parts();
+        let (router, _) = routes(state.clone(), NATIVE).into_parts();
         let world = Self { log, state, closing, router, views_thread: Some(thread), feed: Some(feed), _dir: dir };
         for house in [OURS, THEIRS] {
             world.build(house).await;
