@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The log's engine, the check of its file, and the views: all that knows SQLite.
-const DATABASES: [&str; 3] = ["events/src/log", "events/src/verify", "projections/src/views"];
+/// The engine of the log, and the views: all that knows SQLite.
+const DATABASES: [&str; 2] = ["events/src/log/engine/sqlite", "projections/src/views"];
 const CRATES: [&str; 6] = ["events", "projections", "command", "query", "openapi", "."];
 /// How a statement begins, in a text or a file of its own.
 const STATEMENTS: [&str; 7] = ["\"SELECT ", "\"INSERT ", "\"UPDATE ", "\"DELETE ", "\"CREATE ", "\"WITH ", "\"PRAGMA "];
