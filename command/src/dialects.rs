@@ -1,5 +1,12 @@
 //! Dialects: how clients speak to the gateway, how upstreams are spoken to, and everything in between. Pure: bytes in,
-//! bytes out; no clock, no network, no ledger.
+//! bytes out; no clock, no network, no ledger. Only the simulator, an upstream in this process, waits as it is asked to.
+//!
+//! Two tables say what there is: [`surfaces`] for clients, [`upstreams`] for providers. Neither knows the other: both meet
+//! in the hub, which is [`chat`] for requests and whole answers and `delta` for streams. So a surface and an upstream
+//! cost their sum in code, and not their product. `passthrough` is the one shortcut past the hub, for two sides of one
+//! dialect. Outside of this module a [`Surface`] and a [`ProviderKind`] are carried about, and nothing asks which one it
+//! is; a test holds that. Rejected were a trait object for each side, which costs allocations for each stream, and a
+//! conversion for each pair, which keeps more of each dialect but is never complete.
 //!
 //! A [`ClientRequest`] is what a client sent, checked once. It gives the body for each target, in the target's
 //! dialect. The answer comes back whole ([`read_whole`]) or as a stream ([`Relay`]); both measure what passes
@@ -296,6 +303,8 @@ mod tests {
     }
 }
 
+#[cfg(test)]
+mod boundaries;
 #[cfg(test)]
 mod bounds;
 #[cfg(test)]

@@ -22,7 +22,7 @@ const DIALECTS: [ProviderKind; 2] = [ProviderKind::Openai, ProviderKind::Anthrop
 
 fn answers_of(dialect: ProviderKind, extension: &str) -> Corpus {
     match dialect {
-        ProviderKind::Openai | ProviderKind::Simulator => Corpus::golden("openai/answers", extension).knowing(&[
+        ProviderKind::Openai => Corpus::golden("openai/answers", extension).knowing(&[
             "error",
             "usage",
             "x_groq",
@@ -45,6 +45,7 @@ fn answers_of(dialect: ProviderKind, extension: &str) -> Corpus {
             "partial_json",
             "signature",
         ]),
+        other => panic!("no corpus of {other:?}"),
     }
 }
 

@@ -20,6 +20,17 @@ fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(name)
 }
 
+/// The kinds of providers that are called, by name. Each has a folder of answers.
+fn kinds() -> impl Iterator<Item = (&'static str, ProviderKind)> {
+    let is_called = |kind| upstreams::of(kind).endpoint().is_some();
+    upstreams::NAMES.iter().copied().filter(move |(_, kind)| is_called(*kind))
+}
+
+/// The same, with their folders.
+fn answering() -> impl Iterator<Item = (ProviderKind, String)> {
+    kinds().map(|(name, kind)| (kind, format!("{name}/answers")))
+}
+
 /// Cases of a folder: files whose names have one dot.
 fn cases(name: &str, extension: &str) -> Vec<(String, Bytes)> {
     let mut cases = Vec::new();
@@ -52,12 +63,12 @@ fn check(folder_name: &str, file: &str, found: &[u8]) {
     assert_eq!(found, wanted, "{} (UPDATE_GOLDEN=1 rewrites)", path.display());
 }
 
-fn target(dialect: ProviderKind) -> OutboundTarget<'static> {
+fn target(kind: ProviderKind) -> OutboundTarget<'static> {
     OutboundTarget {
         model: "backend-1",
         max_output_tokens: 4096,
         cap_field: Some(CapField::MaxCompletionTokens),
-        system_prefix: (dialect == ProviderKind::Anthropic).then_some("House rules \"apply\"."),
+        system_prefix: (kind == ProviderKind::Anthropic).then_some("House rules \"apply\"."),
         allowed_fields: &NO_FIELDS,
     }
 }
@@ -69,9 +80,9 @@ fn refused(refusal: &Refusal) -> Vec<u8> {
 fn request_goes_upstream(surface: Surface, folder_name: &str) {
     for (case, body) in cases(folder_name, "json") {
         let request = ClientRequest::parse(surface, body);
-        for (dialect, name) in [(ProviderKind::Openai, "openai"), (ProviderKind::Anthropic, "anthropic")] {
+        for (name, kind) in kinds() {
             let found = match &request {
-                Ok(request) => request.upstream_body(dialect, &target(dialect)),
+                Ok(request) => request.upstream_body(kind, &target(kind)),
                 Err(refusal) => Err(refusal.clone()),
             };
             let found = found.map_or_else(|refusal| refused(&refusal), |body| body.to_vec());
@@ -83,11 +94,12 @@ fn request_goes_upstream(surface: Surface, folder_name: &str) {
 /// An output whose input is gone would never be looked at again.
 #[test]
 fn every_output_has_its_input() {
-    for name in ["openai/requests", "native/requests", "openai/answers", "anthropic/answers"] {
-        for entry in std::fs::read_dir(folder(name)).unwrap() {
+    let requests = Surface::ALL.iter().map(|surface| format!("{}/requests", surface.spec().name));
+    for name in requests.chain(answering().map(|(_, folder_name)| folder_name)) {
+        for entry in std::fs::read_dir(folder(&name)).unwrap() {
             let file = entry.unwrap().file_name().into_string().unwrap();
             let case = file.split('.').next().unwrap();
-            let is_there = |extension: &str| folder(name).join(format!("{case}.{extension}")).is_file();
+            let is_there = |extension: &str| folder(&name).join(format!("{case}.{extension}")).is_file();
             assert!(is_there("json") || is_there("sse"), "{name}/{file}");
         }
     }
@@ -150,18 +162,14 @@ pub(super) fn described(metered: &Metered, fault: Option<UpstreamFault>) -> Stri
     serde_json::to_string_pretty(&description).unwrap()
 }
 
-const DIALECTS: [(ProviderKind, &str); 2] =
-    [(ProviderKind::Openai, "openai/answers"), (ProviderKind::Anthropic, "anthropic/answers")];
-const SURFACES: [(Surface, &str); 2] = [(Surface::Native, "native"), (Surface::OpenAi, "openai")];
-
 /// Holds: inf.token-classes, inf.cache-by-ttl, inf.finish-reason, inf.usage-source, inf.tools, inf.reasoning
 /// Holds: inf.arguments-raw
 #[test]
 fn whole_answers_reach_both_surfaces() {
-    for (dialect, folder_name) in DIALECTS {
-        for (case, body) in cases(folder_name, "json") {
-            for (surface, name) in SURFACES {
-                let answer = read_whole(dialect, surface, body.clone());
+    for (kind, folder_name) in answering() {
+        for (case, body) in cases(&folder_name, "json") {
+            for (surface, name) in Surface::ALL.iter().map(|surface| (*surface, surface.spec().name)) {
+                let answer = read_whole(kind, surface, body.clone());
                 let (found, metered) = match &answer {
                     Ok(answer) => {
                         let usage = usage(&answer.metered);
@@ -172,8 +180,8 @@ fn whole_answers_reach_both_surfaces() {
                         (fault.to_string().into_bytes(), described(metered, Some(fault.clone())))
                     }
                 };
-                check(folder_name, &format!("{case}.{name}.json"), &found);
-                check(folder_name, &format!("{case}.json.metered.json"), metered.as_bytes());
+                check(&folder_name, &format!("{case}.{name}.json"), &found);
+                check(&folder_name, &format!("{case}.json.metered.json"), metered.as_bytes());
             }
         }
     }
@@ -189,11 +197,11 @@ pub(super) fn asking(surface: Surface, include_usage: bool) -> ClientRequest {
 
 /// What the client reads in the end, and what was metered.
 pub(super) fn relayed<'a>(
-    dialect: ProviderKind,
+    kind: ProviderKind,
     request: &ClientRequest,
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> (String, String) {
-    let mut relay = Relay::new(dialect, request, REQUEST_ID, MODEL, CREATED);
+    let mut relay = Relay::new(kind, request, REQUEST_ID, MODEL, CREATED);
     let mut out = BytesMut::new();
     let mut result = Ok(());
     for piece in pieces {
@@ -216,16 +224,16 @@ pub(super) fn relayed<'a>(
 /// Holds: inf.native-stream, inf.openai-stream, inf.usage-source, inf.finish-reason, inf.tools
 #[test]
 fn streams_reach_both_surfaces() {
-    for (dialect, folder_name) in DIALECTS {
-        for (case, body) in cases(folder_name, "sse") {
+    for (kind, folder_name) in answering() {
+        for (case, body) in cases(&folder_name, "sse") {
             for (surface, include_usage, name) in [
                 (Surface::Native, false, "native"),
                 (Surface::OpenAi, false, "openai"),
                 (Surface::OpenAi, true, "openai-with-usage"),
             ] {
-                let (found, metered) = relayed(dialect, &asking(surface, include_usage), [&*body]);
-                check(folder_name, &format!("{case}.{name}.sse"), found.as_bytes());
-                check(folder_name, &format!("{case}.sse.metered.json"), metered.as_bytes());
+                let (found, metered) = relayed(kind, &asking(surface, include_usage), [&*body]);
+                check(&folder_name, &format!("{case}.{name}.sse"), found.as_bytes());
+                check(&folder_name, &format!("{case}.sse.metered.json"), metered.as_bytes());
             }
         }
     }
@@ -235,9 +243,9 @@ fn streams_reach_both_surfaces() {
 /// Holds: inf.frontend-name, inf.openai-stream
 #[test]
 fn streams_are_fit_for_clients() {
-    for (dialect, folder_name) in DIALECTS {
-        for (case, body) in cases(folder_name, "sse") {
-            let (found, _) = relayed(dialect, &asking(Surface::OpenAi, false), [&*body]);
+    for (kind, folder_name) in answering() {
+        for (case, body) in cases(&folder_name, "sse") {
+            let (found, _) = relayed(kind, &asking(Surface::OpenAi, false), [&*body]);
             for data in found.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]") {
                 let chunk: Value = serde_json::from_str(data).unwrap_or_else(|_| panic!("{case}: {data}"));
                 if chunk.get("error").is_none() {
@@ -255,16 +263,16 @@ proptest! {
 
     #[test]
     fn cuts_between_reads_change_nothing(cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..10)) {
-        for (dialect, folder_name) in DIALECTS {
-            for (_, body) in cases(folder_name, "sse") {
+        for (kind, folder_name) in answering() {
+            for (_, body) in cases(&folder_name, "sse") {
                 let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len())).collect();
                 at.extend([0, body.len()]);
                 at.sort_unstable();
                 for (surface, include_usage) in [(Surface::Native, false), (Surface::OpenAi, true)] {
                     let request = asking(surface, include_usage);
-                    let whole = relayed(dialect, &request, [&*body]);
+                    let whole = relayed(kind, &request, [&*body]);
                     let pieces = at.windows(2).map(|pair| &body[pair[0]..pair[1]]);
-                    prop_assert_eq!(relayed(dialect, &request, pieces), whole);
+                    prop_assert_eq!(relayed(kind, &request, pieces), whole);
                 }
             }
         }

@@ -120,7 +120,7 @@ fn is_bounded(request: &ClientRequest, dialect: ProviderKind, sent: &Bytes, pref
     says_everything_once(&top, text);
     let cap = |name: &str| top.get(name).filter(|value| *value != "null");
     match dialect {
-        ProviderKind::Openai | ProviderKind::Simulator => {
+        ProviderKind::Openai => {
             let caps: Vec<_> = ["max_tokens", "max_completion_tokens"].into_iter().filter_map(cap).collect();
             assert_eq!(caps, [CAP.to_string()], "{text}");
             let choices = top.get("n").map_or(1, |n| json::integer(n).unwrap_or(1));
@@ -130,6 +130,7 @@ fn is_bounded(request: &ClientRequest, dialect: ProviderKind, sent: &Bytes, pref
             assert_eq!(asks, request.streamed().then_some(true).or(asks), "{text}");
         }
         ProviderKind::Anthropic => assert_eq!(cap("max_tokens"), Some(&*CAP.to_string()), "{text}"),
+        other => panic!("nothing is known of the bodies of {other:?}"),
     }
     assert_eq!(top.get("stream").and_then(json::boolean).unwrap_or(false), request.streamed(), "{text}");
     let (mut seen, value) = (Seen::default(), serde_json::from_str::<Value>(text));

@@ -27,8 +27,9 @@ pub fn stream(dialect: ProviderKind, room: usize, dice: &mut Dice<'_>) -> Vec<u8
         tedious.say(&mut stream, Tedious::error);
     }
     stream.extend_from_slice(match dialect {
-        ProviderKind::Openai | ProviderKind::Simulator => b"data: [DONE]\n\n".as_slice(),
+        ProviderKind::Openai => b"data: [DONE]\n\n".as_slice(),
         ProviderKind::Anthropic => br#"data: {"type":"message_stop"}"#.as_slice(),
+        other => panic!("no end of a stream of {other:?}"),
     });
     stream
 }
@@ -44,8 +45,9 @@ pub fn answer(dialect: ProviderKind, room: usize, dice: &mut Dice<'_>) -> Vec<u8
     let mut tedious = Tedious { room: room / 2, dice };
     let answer = match dialect {
         _ if tedious.dice.one_in(4) => tedious.object(Tedious::error),
-        ProviderKind::Openai | ProviderKind::Simulator => tedious.object(Tedious::completion),
+        ProviderKind::Openai => tedious.object(Tedious::completion),
         ProviderKind::Anthropic => tedious.object(Tedious::message),
+        other => panic!("no answer of {other:?}"),
     };
     answer.into_bytes()
 }
