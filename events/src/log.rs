@@ -7,6 +7,7 @@ mod engine;
 mod error;
 mod facts;
 mod filter;
+mod follow;
 mod hold_history;
 mod inference_keys;
 mod jobs;
@@ -37,6 +38,7 @@ pub use engine::sqlite::{LEDGER_FILE, Migrated, OpenError, OtherSchema, Reader, 
 pub use engine::sqlite::{interrupt, offline, wal};
 pub use error::{AppendError, EngineError, EngineErrorKind, LogError};
 pub use filter::{EventFilter, Part};
+pub use follow::{Followed, Follower};
 pub use inference_keys::InferenceKey;
 pub use jobs::{Admitted, Append, Appended, Basis, EndedAt, Note};
 pub use lock::LOCK_FILE;
@@ -123,7 +125,7 @@ struct Shared {
     hold_ttl: Duration,
     unknown_usage: UnknownUsage,
     published: writer::Published,
-    readers: engine::sqlite::Readers,
+    readers: Arc<engine::sqlite::Readers>,
     figures: Arc<writer::Figures>,
     stopped: AtomicBool,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -250,12 +252,21 @@ impl Log {
         self.shared.readers.decide(work).await
     }
 
-    /// Reads what tables and figures are made of; the same, on other connections.
-    pub async fn follow<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Reader) -> Result<T, LogError> + Send + 'static,
-    ) -> Result<T, LogError> {
-        self.shared.readers.follow(work).await
+    /// Every event of administration beyond `position`, in order; on a connection that nobody else needs.
+    pub async fn administration_after(&self, position: u64) -> Result<Vec<Recorded>, LogError> {
+        self.shared.readers.follow(move |reader| reader.administration_after(position)).await
+    }
+
+    /// Every event beyond `position`, in order: those that there are, a page of so many at a time, and those that come.
+    pub fn follow(&self, position: u64, page: usize) -> Follower {
+        Follower::new(self.tail(), Arc::clone(&self.shared.readers), position, page, true)
+    }
+
+    /// Every event that is recorded from now on, in order.
+    pub fn follow_from_now(&self, page: usize) -> Follower {
+        // The tail first: nothing that is recorded behind the head can be missed.
+        let tail = self.tail();
+        Follower::new(tail, Arc::clone(&self.shared.readers), self.head().position, page, false)
     }
 
     /// The log for those who answer clients.

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::tables::TablesHandle;
-use follow::Follower;
+use follow::Counter;
 use money::Money;
 use series::Series;
 
@@ -66,18 +66,15 @@ impl Counting {
 /// Counts what is recorded from now on. Needs a tokio runtime.
 /// Errors: the registry has families of these names already.
 pub fn start(log: &Log, tables: &TablesHandle, registry: &Registry) -> Result<(Figures, Counting), prometheus::Error> {
-    // The tail first: nothing that is recorded from here on can be missed.
-    let tail = log.tail();
-    let begins_after = log.head().position;
+    let log = log.follow_from_now(follow::PAGE);
     let money = Arc::<Money>::default();
     let series = Series::register(registry, Arc::clone(&money))?;
-    let (moved, position) = watch::channel(begins_after);
+    let (moved, position) = watch::channel(log.position());
     let wanted = Arc::<Notify>::default();
     let (stop, stopped) = watch::channel(false);
-    let follower =
-        Follower { log: log.clone(), tables: tables.clone(), tail, series, moved, wanted: Arc::clone(&wanted) };
+    let counter = Counter { log, tables: tables.clone(), series, moved, wanted: Arc::clone(&wanted) };
     let mut task = JoinSet::new();
-    task.spawn(follower.run(stopped));
+    task.spawn(counter.run(stopped));
     Ok((Figures { money, wanted, position }, Counting { task, stop }))
 }
 

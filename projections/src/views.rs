@@ -79,7 +79,7 @@ pub use request_filter::RequestFilter;
 pub use search::SearchResult;
 pub use store::{Checkpoint, StoreError, VIEWS_FILE};
 
-use follow::{Follower, Standing};
+use follow::{EVENTS_MAX, Standing, Upkeep};
 use rebuild::Rebuilds;
 use store::{Fitness, Store};
 
@@ -316,8 +316,6 @@ fn start_with(
     clock: Arc<dyn Clock>,
     projectors: Vec<Box<dyn Projector>>,
 ) -> Result<(ViewsHandle, ViewsThread), StartError> {
-    // The tail first: nothing that is recorded from here on can be missed.
-    let tail = log.tail();
     let reader = log.reader()?;
     let store = Store::open(dir, projectors, |checkpoint| is_of(&reader, checkpoint))?;
     store.resume()?;
@@ -327,11 +325,11 @@ fn start_with(
     let (epoch, wanted, unreadable) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()), Arc::default());
     let (stop, stopped) = watch::channel(false);
     let (rebuilds, builder, built) = rebuild::builder(dir.to_owned(), clock, stopped.clone(), outdated.clone());
-    let follower = Follower {
+    let upkeep = Upkeep {
         dir: dir.to_owned(),
         head: log.watch_head(),
         reader,
-        tail,
+        log: log.follow(begins_at, EVENTS_MAX),
         wanted: Arc::clone(&wanted),
         epoch: Arc::clone(&epoch),
         stopped,
@@ -344,10 +342,10 @@ fn start_with(
         },
     };
     // Before anybody can ask, so that nobody reads what cannot be read.
-    follower.standing.show(&store)?;
+    upkeep.standing.show(&store)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let thread =
-        std::thread::Builder::new().name("views".to_owned()).spawn(move || runtime.block_on(follower.run(store)))?;
+        std::thread::Builder::new().name("views".to_owned()).spawn(move || runtime.block_on(upkeep.run(store)))?;
     let builder = std::thread::Builder::new().name("views-rebuild".to_owned()).spawn(move || builder.run())?;
     let pool = pool::Pool::new(dir, epoch);
     let shared =

@@ -4,6 +4,7 @@ mod affordable;
 mod alerts;
 mod damage;
 mod facts;
+mod following;
 mod fuzz;
 mod golden;
 mod inference_keys;

@@ -116,8 +116,7 @@ impl Follower {
 
 /// Folds what administration has recorded since.
 async fn catch_up(log: &Log, tables: &mut Tables) -> Result<(), LogError> {
-    let after = tables.position;
-    for recorded in &log.follow(move |reader| reader.administration_after(after)).await? {
+    for recorded in &log.administration_after(tables.position).await? {
         tables.fold(recorded);
     }
     Ok(())

@@ -1,17 +1,14 @@
-//! The views' own thread: the one that writes `views.db`. Follows the log's tail, reads the database where the tail has
-//! a gap, and begins the file anew when it is damaged.
+//! The views' own thread: the one that writes `views.db`. Follows the log, and begins the file anew when it is damaged.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, SyncSender};
 use std::time::Duration;
 
 use events::event::Recorded;
-use events::log::{Head, LogError, Reader};
+use events::log::{Followed, Follower, Head, LogError, Reader};
 use events::time::from_micros;
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::sync::{Notify, broadcast, mpsc as async_mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use super::rebuild::{Built, must_be_better};
@@ -19,19 +16,15 @@ use super::store::{Fitness, Store, StoreError};
 use super::{Progress, Unreadable, View};
 
 /// Events in one transaction: the more, the fewer rows are written twice.
-const EVENTS_MAX: usize = 4096;
+pub const EVENTS_MAX: usize = 4096;
 /// From the beginning of one transaction to that of the next, unless somebody waits: rows that several events change are
 /// then written once. With many events a request lives longer, and so does this.
 const PACE: Duration = Duration::from_millis(20);
 const PACE_WITH_MANY: Duration = Duration::from_millis(50);
 /// Events in a transaction that are many.
 const MANY: usize = 256;
-/// Pages of events that may wait between reading and writing.
-const PAGES_AHEAD: usize = 2;
 /// After a failure that may pass.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-
-type Tail = broadcast::Receiver<Arc<[Arc<Recorded>]>>;
 
 /// Why following was interrupted.
 #[derive(Debug, thiserror::Error)]
@@ -40,35 +33,29 @@ pub enum Interrupted {
     Store(#[from] StoreError),
     #[error("read the log: {0}")]
     Log(#[from] LogError),
-    #[error("start the thread that reads: {0}")]
-    Thread(#[from] std::io::Error),
 }
 
-/// What made the follower leave the tail.
-enum Left {
-    Stopped,
-    /// Events are missing between what was applied and what the tail gives.
-    Gap,
-}
-
-/// What the follower of the tail was woken by.
+/// What the views were woken by.
 enum Came {
-    Events(Result<Arc<[Arc<Recorded>]>, RecvError>),
+    /// None once the log is closed.
+    Events(Option<Followed>),
     Rows(Built),
 }
 
-pub struct Follower {
+/// What keeps the views at the log.
+pub struct Upkeep {
     pub dir: PathBuf,
     pub head: watch::Receiver<Head>,
+    /// For new rows, which may be behind.
     pub reader: Reader,
-    pub tail: Tail,
+    pub log: Follower,
     /// Somebody waits for a position.
     pub wanted: Arc<Notify>,
     /// Rises when the file is replaced.
     pub epoch: Arc<AtomicU64>,
     pub stopped: watch::Receiver<bool>,
     /// New rows, to take the place of old ones.
-    pub built: async_mpsc::Receiver<Built>,
+    pub built: mpsc::Receiver<Built>,
     pub standing: Standing,
 }
 
@@ -83,7 +70,7 @@ pub struct Standing {
     pub unreadable: Arc<Unreadable>,
 }
 
-impl Follower {
+impl Upkeep {
     /// Until it is stopped or the log is closed.
     pub async fn run(mut self, mut store: Store) {
         let mut is_damaged = false;
@@ -117,61 +104,39 @@ impl Follower {
 
     async fn follow(&mut self, store: &mut Store) -> Result<(), Interrupted> {
         self.standing.show(store)?;
-        loop {
-            if self.catch_up(store)? {
-                return Ok(());
-            }
-            match self.follow_tail(store).await? {
-                Left::Stopped => return Ok(()),
-                Left::Gap => {}
-            }
-        }
-    }
-
-    /// Reads the database until there is no more; whether it was stopped meanwhile. One thread reads while this one
-    /// writes: each is half of the work.
-    fn catch_up(&mut self, store: &mut Store) -> Result<bool, Interrupted> {
-        let (pages, next_page) = mpsc::sync_channel(PAGES_AHEAD);
-        let Self { reader, stopped, standing, .. } = self;
-        let after = standing.position;
-        std::thread::scope(|scope| {
-            let ahead = move || read_pages(reader, after, &pages);
-            std::thread::Builder::new().name("views-reader".to_owned()).spawn_scoped(scope, ahead)?;
-            // Dropped when this returns, so that the reader ends as well.
-            for page in next_page {
-                standing.apply(store, &page?)?;
-                if *stopped.borrow() {
-                    return Ok(true);
-                }
-            }
-            Ok(*stopped.borrow())
-        })
-    }
-
-    async fn follow_tail(&mut self, store: &mut Store) -> Result<Left, Interrupted> {
+        self.log.go_to(self.standing.position);
         let mut next_at = Instant::now();
         loop {
+            let is_behind = self.log.is_behind();
             let came = tokio::select! {
-                received = self.tail.recv() => Came::Events(received),
-                Some(built) = self.built.recv() => Came::Rows(built),
-                _ = self.stopped.wait_for(|stopped| *stopped) => return Ok(Left::Stopped),
+                followed = self.log.next() => Came::Events(followed?),
+                // Not before the old ones are at the log: they may be few events away from it.
+                Some(built) = self.built.recv(), if !is_behind => Came::Rows(built),
+                _ = self.stopped.wait_for(|stopped| *stopped) => return Ok(()),
             };
             let first = match came {
-                Came::Events(Ok(batch)) => batch,
-                Came::Events(Err(RecvError::Lagged(_))) => return Ok(Left::Gap),
-                Came::Events(Err(RecvError::Closed)) => return Ok(Left::Stopped),
+                Came::Events(Some(followed)) => followed,
+                Came::Events(None) => return Ok(()),
                 Came::Rows(built) => {
                     self.take(store, built)?;
                     continue;
                 }
             };
-            tokio::select! {
-                () = tokio::time::sleep_until(next_at) => {}
-                () = self.wanted.notified() => {}
-                _ = self.stopped.wait_for(|stopped| *stopped) => {}
+            // Where there is more, waiting would only let it grow.
+            if matches!(first, Followed::Batch(_)) {
+                tokio::select! {
+                    () = tokio::time::sleep_until(next_at) => {}
+                    () = self.wanted.notified() => {}
+                    _ = self.stopped.wait_for(|stopped| *stopped) => {}
+                }
             }
             let began = Instant::now();
-            let Some(events) = self.drain(&first) else { return Ok(Left::Gap) };
+            let mut events = first.events().to_vec();
+            while events.len() < EVENTS_MAX
+                && let Some(next) = self.log.try_next()
+            {
+                events.extend_from_slice(next.events());
+            }
             self.standing.apply(store, &events)?;
             next_at = began + pace_after(events.len());
         }
@@ -196,25 +161,6 @@ impl Follower {
             Err(error) if error.is_damage() => Err(error.into()),
             Ok(()) | Err(_) => Ok(()),
         }
-    }
-
-    /// What has come since, up to the limit, without what was applied before. `None` where something is missing.
-    fn drain(&mut self, first: &[Arc<Recorded>]) -> Option<Vec<Arc<Recorded>>> {
-        let mut events = self.unseen(first);
-        while events.len() < EVENTS_MAX {
-            match self.tail.try_recv() {
-                Ok(batch) => events.extend(self.unseen(&batch)),
-                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
-                Err(TryRecvError::Lagged(_)) => return None,
-            }
-        }
-        let contiguous =
-            (self.standing.position + 1..).zip(&events).all(|(position, recorded)| recorded.position == position);
-        contiguous.then_some(events)
-    }
-
-    fn unseen(&self, batch: &[Arc<Recorded>]) -> Vec<Arc<Recorded>> {
-        batch.iter().filter(|recorded| recorded.position > self.standing.position).map(Arc::clone).collect()
     }
 
     /// Whether it was stopped meanwhile.
@@ -271,7 +217,7 @@ pub fn make_ready(
     match bring_to(next, reader, positions) {
         Ok(()) => Ok(must_be_better(next, used)),
         Err(Interrupted::Store(error)) => Ok(Err(error.to_string())),
-        Err(error @ (Interrupted::Log(_) | Interrupted::Thread(_))) => Err(error),
+        Err(error @ Interrupted::Log(_)) => Err(error),
     }
 }
 
@@ -284,21 +230,4 @@ fn bring_to(next: &mut Store, reader: &Reader, (mut position, until): (u64, u64)
         next.apply(&page)?;
     }
     Ok(())
-}
-
-type Page = Result<Vec<Arc<Recorded>>, LogError>;
-
-/// Everything after a position, until there is no more or nobody wants it.
-fn read_pages(reader: &Reader, mut after: u64, pages: &SyncSender<Page>) {
-    loop {
-        let page = reader.after(after, EVENTS_MAX).map(|events| events.into_iter().map(Arc::new).collect::<Vec<_>>());
-        if let Ok(events) = &page {
-            let Some(last) = events.last() else { return };
-            after = last.position;
-        }
-        let failed = page.is_err();
-        if pages.send(page).is_err() || failed {
-            return;
-        }
-    }
 }

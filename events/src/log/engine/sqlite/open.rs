@@ -121,7 +121,7 @@ pub(super) fn assemble(
         hold_ttl,
         unknown_usage,
         published,
-        readers: Readers::new(path),
+        readers: Arc::new(Readers::new(path)),
         figures,
         stopped: AtomicBool::new(false),
         writer: Mutex::new(None),

@@ -84,12 +84,12 @@ async fn what_decides_and_what_follows_have_connections_of_their_own() {
     }
     for _ in 0..FOLLOWING_MAX {
         let log = log.clone();
-        reading.spawn(async move { log.follow(for_ever).await });
+        reading.spawn(async move { log.shared.readers.follow(for_ever).await });
     }
     // As many as decide at a time, beside all of these.
     for _ in 0..DECIDING_MAX {
         assert!(timeout(SOON, log.read(|reader| reader.head())).await.expect("an answer in time").is_ok());
     }
     reading.shutdown().await;
-    assert!(timeout(SOON, log.follow(|reader| reader.head())).await.expect("an answer in time").is_ok());
+    assert!(timeout(SOON, log.shared.readers.follow(|reader| reader.head())).await.expect("an answer in time").is_ok());
 }
