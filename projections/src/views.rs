@@ -3,7 +3,7 @@
 //! built anew while it answers.
 
 pub mod compare;
-pub mod exact;
+mod exact;
 mod follow;
 pub mod glance;
 pub mod offline;

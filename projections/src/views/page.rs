@@ -11,6 +11,11 @@ pub struct PageBounds {
 impl PageBounds {
     /// For `LIMIT`: one more than the page, which says whether there is another.
     pub fn rows(self) -> i64 {
-        i64::try_from(self.limit).map_or(i64::MAX, |limit| limit.saturating_add(1))
+        one_more_than(self.limit)
     }
+}
+
+/// For `LIMIT`, where one row more says that there are too many.
+pub fn one_more_than(max: usize) -> i64 {
+    i64::try_from(max).map_or(i64::MAX, |max| max.saturating_add(1))
 }

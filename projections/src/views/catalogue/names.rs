@@ -7,6 +7,7 @@ use events::event::StreamKind;
 use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
 use rusqlite::{Connection, OptionalExtension, named_params};
 
+use crate::views::page::one_more_than;
 use crate::views::{Question, View, ViewsError};
 use crate::visible::Visible;
 
@@ -131,14 +132,9 @@ impl Question for IdsOf {
     }
 }
 
-/// One more than so many.
-fn rows(max: usize) -> i64 {
-    i64::try_from(max).map_or(i64::MAX, |max| max.saturating_add(1))
-}
-
 fn called(db: &Connection, scope: NameScope, kind: StreamKind, text: &str) -> Result<BTreeSet<String>, ViewsError> {
     let parameters = named_params! {
-        ":kind": kind.as_str(), ":text": text, ":rows": rows(MATCHES_MAX),
+        ":kind": kind.as_str(), ":text": text, ":rows": one_more_than(MATCHES_MAX),
         ":visible_partner": scope.visible.partner(), ":visible_tenant": scope.visible.tenant(),
         ":own_partner": scope.own_partner.map(|id| id.to_string()),
     };
@@ -151,7 +147,7 @@ fn own_users(db: &Connection, visible: Visible) -> Result<Option<Vec<UserId>>, V
         return Ok(None);
     }
     let parameters = named_params! {
-        ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(), ":rows": rows(USERS_MAX),
+        ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(), ":rows": one_more_than(USERS_MAX),
     };
     let mut statement = db.prepare_cached(USERS)?;
     let ids = statement.query_map(parameters, |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;

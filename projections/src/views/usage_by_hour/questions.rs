@@ -12,6 +12,7 @@ use super::statements::Statements;
 use super::sums::{COUNTS, GroupKey, Groups, Sums};
 use crate::views::exact::{self, Exact};
 use crate::views::inferences::search::INSTANTS;
+use crate::views::page::one_more_than;
 use crate::views::{Question, View, ViewsError};
 use crate::visible::Visible;
 
@@ -171,10 +172,6 @@ impl Edges {
         }
         Ok(Self { parts, positions })
     }
-}
-
-fn one_more_than(number: usize) -> i64 {
-    i64::try_from(number).map_or(i64::MAX, |number| number.saturating_add(1))
 }
 
 /// What the statements have in common; what one of them does not ask for is left out.
