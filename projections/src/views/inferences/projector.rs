@@ -11,12 +11,12 @@ use events::event::inference::{InferenceEnded, InferenceRefused};
 use events::event::{Event, Hold, Inference, Recorded};
 use events::ids::{IdMap, RequestId};
 use events::money::NanoUsd;
+use events::wire::ErrorCode;
 use rusqlite::{CachedStatement, Connection, params};
 
 use crate::views::View;
 use crate::views::exact::Exact;
 use crate::views::projector::{ProjectionError, Projector, must_exist};
-use crate::views::usage_by_hour::projector::refused_model;
 
 const SCHEMA: &str = include_str!("../../../../migrations/sqlite/views/0004_inferences.sql");
 const INSERT: &str = include_str!("insert.sql");
@@ -151,6 +151,11 @@ impl<'a> Taken<'a> {
         }
         Ok(())
     }
+}
+
+/// The model that a refusal counts under: none where no model has the name, of which a client could think up any number.
+pub fn refused_model(refused: &InferenceRefused) -> &str {
+    if refused.code == ErrorCode::ModelNotFound { "" } else { &refused.model }
 }
 
 const fn stands_alone(refused: &InferenceRefused) -> bool {

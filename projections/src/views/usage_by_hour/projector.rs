@@ -10,15 +10,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use events::event::inference::{InferenceEnded, InferenceRefused};
+use events::event::inference::InferenceEnded;
 use events::event::{Chain, Event, Hold, Inference, Recorded};
 use events::usage::TokenClasses;
-use events::wire::ErrorCode;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::latency::Histogram;
 use crate::views::View;
 use crate::views::exact::Exact;
+use crate::views::inferences::projector::refused_model;
 use crate::views::projector::{ProjectionError, Projector};
 
 const SCHEMA: &str = include_str!("../../../../migrations/sqlite/views/0003_usage_by_hour.sql");
@@ -111,11 +111,6 @@ fn dimensions<'a>(recorded: &Recorded, at: DateTime<Utc>, model: &'a str) -> Dim
         model,
         backend: None,
     }
-}
-
-/// The model that a refusal counts under.
-pub fn refused_model(refused: &InferenceRefused) -> &str {
-    if refused.code == ErrorCode::ModelNotFound { "" } else { &refused.model }
 }
 
 impl<'a> Additions<'a> {

@@ -228,3 +228,30 @@ fn put(statement: &mut CachedStatement<'_>, name: &str, value: impl ToSql) -> Re
 fn put_if_asked(statement: &mut CachedStatement<'_>, name: &str, value: impl ToSql) -> Result<(), rusqlite::Error> {
     statement.parameter_index(name)?.map_or(Ok(()), |index| statement.raw_bind_parameter(index, value))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Range, Totals};
+    use super::*;
+    use crate::views::RequestFilter;
+
+    #[test]
+    fn parts_of_an_hour_are_asked_of_both_views_and_whole_hours_of_one() {
+        let hour = 3_600_000_000;
+        for (to, views) in
+            [(2 * hour, &[View::UsageByHour][..]), (2 * hour + 1, &[View::UsageByHour, View::Inferences])]
+        {
+            let selection = Arc::new(Selection {
+                group_by: Vec::new(),
+                range: Range { from: Some(hour), to: Some(to) },
+                requests: RequestFilter::default(),
+                after: None,
+                limit: 1,
+                totals: Totals::Nowhere,
+            });
+            let visible = Visible::Platform;
+            assert_eq!(Usage { visible, selection: Arc::clone(&selection) }.views(), views);
+            assert_eq!(Refused { visible, selection, groups_max: 1 }.views(), views);
+        }
+    }
+}
