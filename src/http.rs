@@ -3,6 +3,7 @@
 mod attention;
 mod cors;
 mod door;
+mod entrances;
 mod health;
 mod in_flight;
 mod line_end;
@@ -18,5 +19,5 @@ pub use cors::CorsOrigins;
 pub use door::{Door, DoorParts};
 pub use health::{Health, routes as health_routes};
 pub use in_flight::InFlight;
-pub use openapi_json::published;
+pub use openapi_json::{published, unpublished};
 pub use server::Server;

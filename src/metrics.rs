@@ -16,7 +16,7 @@ use events::time::Clock;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use openapi::schema;
-use openapi::{Answer, Api, Operation};
+use openapi::{Answer, Api, Entrance, Operation};
 use projections::figures::Figures;
 use projections::views::ViewsHandle;
 use prometheus::{Registry, TextEncoder};
@@ -51,13 +51,12 @@ pub struct Bodies {
 }
 
 pub fn routes(metrics: Metrics) -> Api {
-    Api::new().get(PATH, show, described).with_state(Arc::new(metrics))
+    Api::of(Entrance::Open).get(PATH, show, described).with_state(Arc::new(metrics))
 }
 
 fn described() -> Operation {
     Operation::new("metrics", "Health", "Figures for Prometheus")
         .says("Absent when metrics have a listener of their own.")
-        .open()
         .answers(StatusCode::OK, Answer::of("Prometheus text", "text/plain", schema::string()))
 }
 

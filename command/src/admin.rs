@@ -33,7 +33,7 @@ use events::event::admin::{Budget, Key, Model, Partner, Price, Provider, RateLim
 use events::ids::IdMaker;
 use events::log::Log;
 use events::time::Clock;
-use openapi::Api;
+use openapi::{Api, Entrance};
 use projections::tables::TablesHandle;
 
 use crate::auth::hashing::KeyHasher;
@@ -62,7 +62,7 @@ pub struct AdminState {
 /// `Arc<`[`projections::caller::Caller`]`>` and its [`projections::caller::ClientOrigin`] as extensions; a reply has its
 /// [`projections::caller::AtPosition`], a refusal its [`events::wire::Refusal`].
 pub fn routes(state: AdminState) -> Api {
-    Api::new()
+    Api::of(Entrance::Administration)
         .merge(of_resource::<Partner>())
         .merge(of_resource::<Tenant>())
         .merge(of_resource::<User>())

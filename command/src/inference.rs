@@ -36,7 +36,7 @@ use events::log::{Log, LogError, OpenHold};
 use events::time::Clock;
 use events::wire::{ErrorCode, Refusal};
 use http::{HeaderName, HeaderValue};
-use openapi::Api;
+use openapi::{Api, Entrance};
 use projections::caller::Caller;
 use projections::tables::{Tables, TablesHandle};
 use tokio_util::task::TaskTracker;
@@ -112,7 +112,7 @@ impl Gateway {
 /// request.
 pub fn routes(gateway: Arc<Gateway>) -> Api {
     let chats = Surface::ALL.iter().flat_map(|surface| surface.spec().paths.iter().map(move |path| (*surface, *path)));
-    let api = chats.fold(Api::new(), |api, (surface, (path, operation))| {
+    let api = chats.fold(Api::of(Entrance::Key), |api, (surface, (path, operation))| {
         let describe = move || described::chat(surface.spec(), operation);
         api.post(path, move |gateway, id, caller, request| asked(surface, gateway, id, caller, request), describe)
     });

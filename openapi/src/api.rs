@@ -15,8 +15,19 @@ use tower_service::Service;
 use crate::deprecations::{DEPRECATIONS, Deprecation};
 use crate::operation::Operation;
 
+/// What a request has to have to be let in to a route, and what may keep it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Entrance {
+    /// Nobody needs a key, and it answers while the gateway drains.
+    Open,
+    Key,
+    /// A key, and room under the limits of administration.
+    Administration,
+}
+
 /// Routes and what is said of them.
 pub struct Api<S = ()> {
+    entrance: Entrance,
     deprecations: &'static [Deprecation],
     router: Router<S>,
     routes: Vec<Route>,
@@ -27,17 +38,26 @@ pub struct Route {
     pub method: Method,
     /// `/v1/budgets/{id}`.
     pub path: String,
+    /// The same as routers match it: `/v1/models/{*name}`.
+    pub pattern: String,
+    pub entrance: Entrance,
     describe: Box<dyn Fn() -> Operation + Send + Sync>,
 }
 
 impl Route {
-    pub fn new(method: Method, path: &str, describe: impl Fn() -> Operation + Send + Sync + 'static) -> Self {
+    pub fn new(
+        entrance: Entrance,
+        method: Method,
+        pattern: &str,
+        describe: impl Fn() -> Operation + Send + Sync + 'static,
+    ) -> Self {
         // A parameter that takes all of the path's end is one like any other to who asks.
-        Self { method, path: path.replace("{*", "{"), describe: Box::new(describe) }
+        let (path, pattern) = (pattern.replace("{*", "{"), pattern.to_owned());
+        Self { method, path, pattern, entrance, describe: Box::new(describe) }
     }
 
     pub fn describe(&self) -> Operation {
-        (self.describe)()
+        (self.describe)().behind(self.entrance)
     }
 }
 
@@ -47,20 +67,15 @@ pub struct Described {
     pub routes: Vec<Route>,
 }
 
-impl<S: Clone + Send + Sync + 'static> Default for Api<S> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl<S: Clone + Send + Sync + 'static> Api<S> {
-    pub fn new() -> Self {
-        Self::with_deprecations(DEPRECATIONS)
+    /// Routes that are let in to so.
+    pub fn of(entrance: Entrance) -> Self {
+        Self::with_deprecations(entrance, DEPRECATIONS)
     }
 
     /// With another table of what will be removed.
-    pub fn with_deprecations(deprecations: &'static [Deprecation]) -> Self {
-        Self { deprecations, router: Router::new(), routes: Vec::new() }
+    pub fn with_deprecations(entrance: Entrance, deprecations: &'static [Deprecation]) -> Self {
+        Self { entrance, deprecations, router: Router::new(), routes: Vec::new() }
     }
 
     /// Answers HEAD as well.
@@ -112,13 +127,14 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
         describe: impl Fn() -> Operation + Send + Sync + 'static,
     ) -> Self {
         // By the path as it is published: that is how the document looks a deprecation up as well.
-        let entry = Route::new(method, path, describe);
+        let entry = Route::new(self.entrance, method, path, describe);
         let deprecation = Deprecation::of(self.deprecations, &entry.method, &entry.path);
         let route = announced(on::<H, T, S>(filter, handler), deprecation);
         self.routes.push(entry);
         Self { router: self.router.route(path, route), ..self }
     }
 
+    /// Those of the other are let in to as before.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.routes.extend(other.routes);
@@ -141,7 +157,8 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
 
     #[must_use]
     pub fn with_state<S2: Clone + Send + Sync + 'static>(self, state: S) -> Api<S2> {
-        Api { deprecations: self.deprecations, router: self.router.with_state(state), routes: self.routes }
+        let Self { entrance, deprecations, router, routes } = self;
+        Api { entrance, deprecations, router: router.with_state(state), routes }
     }
 
     /// To serve the one and to publish the other.
@@ -194,7 +211,7 @@ mod tests {
     #[tokio::test]
     async fn what_will_be_removed_says_so_in_its_answers_and_in_the_document() {
         let described = |id: &'static str| move || Operation::new(id, "Test", "A route");
-        let api = Api::<()>::with_deprecations(&SAMPLE)
+        let api = Api::<()>::with_deprecations(Entrance::Open, &SAMPLE)
             .get("/old", async || "old", described("get_old"))
             .delete("/old", async || "gone", described("delete_old"))
             .get("/old/{*rest}", async || "old", described("get_old_parts"))

@@ -10,7 +10,7 @@ pub mod refusals;
 pub mod resource;
 pub mod schema;
 
-pub use api::{Api, Described, Route};
+pub use api::{Api, Described, Entrance, Route};
 pub use deprecations::{DEPRECATIONS, Deprecation};
 pub use operation::{Answer, Operation};
 pub use schema::Shape;

@@ -9,6 +9,7 @@ use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{Content, ContentBuilder, Deprecated, Ref, RefOr, Required, Response, ResponseBuilder};
 
+use crate::api::Entrance;
 use crate::deprecations::Deprecation;
 use crate::headers::{self, Said};
 use crate::refusals::{NATIVE, Shared, Wording};
@@ -18,6 +19,8 @@ pub const JSON: &str = "application/json";
 /// Names of the ways to present a key.
 pub const SECURITY: [&str; 2] = ["bearer", "x-api-key"];
 
+/// What every request can meet that needs no key.
+const WITHOUT_A_KEY: &[ErrorCode] = &[ErrorCode::RequestHeaderFieldsTooLarge];
 /// What every request with a key can meet.
 const WITH_A_KEY: &[ErrorCode] = &[
     ErrorCode::Unauthenticated,
@@ -112,7 +115,7 @@ impl Operation {
             parameters: Vec::new(),
             body: None,
             answers: Vec::new(),
-            refusals: WITH_A_KEY.to_vec(),
+            refusals: Vec::new(),
             wording: NATIVE,
             is_open: false,
             schemas: Vec::new(),
@@ -126,11 +129,12 @@ impl Operation {
         self
     }
 
-    /// Needs no key.
+    /// What everybody can meet who comes in so stands in front of what the operation itself refuses.
     #[must_use]
-    pub fn open(mut self) -> Self {
-        self.is_open = true;
-        self.refusals = vec![ErrorCode::RequestHeaderFieldsTooLarge];
+    pub(crate) fn behind(mut self, entrance: Entrance) -> Self {
+        self.is_open = entrance == Entrance::Open;
+        let met = if self.is_open { WITHOUT_A_KEY } else { WITH_A_KEY };
+        self.refusals.splice(..0, met.iter().copied());
         self
     }
 

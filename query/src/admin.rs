@@ -19,7 +19,7 @@ use events::log::{LogQueries, PersonalData};
 use http::StatusCode;
 use openapi::resource::schema_name;
 use openapi::schema;
-use openapi::{Answer, Api, Operation};
+use openapi::{Answer, Api, Entrance, Operation};
 use projections::resource::{Person, with_person};
 use projections::views::View;
 use projections::views::catalogue::{List, One, Resource};
@@ -48,7 +48,7 @@ const PATHS: [(&str, StreamKind, &str); 9] = [
 ];
 
 pub fn routes() -> Api<QueryState> {
-    PATHS.into_iter().fold(Api::new(), |router, (segment, kind, what)| {
+    PATHS.into_iter().fold(Api::of(Entrance::Administration), |router, (segment, kind, what)| {
         let many = move |state, asker, query| list((segment, kind), state, asker, query);
         let single = move |state, asker, id, query| one((kind, what), state, asker, id, query);
         router.get(&format!("/v1/admin/{segment}"), many, move || described_list(segment, kind, what)).get(

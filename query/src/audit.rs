@@ -13,7 +13,7 @@ use events::log::LogQueries;
 use events::wire::Refusal;
 use http::StatusCode;
 use openapi::schema::{self, object};
-use openapi::{Answer, Api, Operation};
+use openapi::{Answer, Api, Entrance, Operation};
 use projections::views::View;
 use projections::views::audit::{Entry, Filter, List, Severity};
 use projections::visible::Visible;
@@ -30,7 +30,7 @@ use crate::record::Record;
 use entries::Origins;
 
 pub fn routes() -> Api<QueryState> {
-    Api::new().get("/v1/audit", list, described_list)
+    Api::of(Entrance::Key).get("/v1/audit", list, described_list)
 }
 
 fn described_list() -> Operation {

@@ -8,7 +8,7 @@ use events::ids::BudgetId;
 use events::time::rfc3339;
 use http::StatusCode;
 use openapi::schema::{self, object};
-use openapi::{Answer, Api, Operation, Shape, refusals};
+use openapi::{Answer, Api, Entrance, Operation, Shape, refusals};
 use projections::views::View;
 use projections::views::budgets::{List, One, Standing};
 use projections::visible::Visible;
@@ -24,7 +24,7 @@ use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Page, Placed};
 use crate::parameters::Parameters;
 
 pub fn routes() -> Api<QueryState> {
-    Api::new().get("/v1/budgets", list, described_list).get("/v1/budgets/{id}", one, described_one)
+    Api::of(Entrance::Key).get("/v1/budgets", list, described_list).get("/v1/budgets/{id}", one, described_one)
 }
 
 const TAG: &str = "Usage";

@@ -16,7 +16,7 @@ use events::wire::Refusal;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use openapi::schema;
-use openapi::{Answer, Api, Operation};
+use openapi::{Answer, Api, Entrance, Operation};
 use projections::visible::Visible;
 
 use crate::QueryState;
@@ -30,7 +30,7 @@ const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
 
 pub fn routes() -> Api<QueryState> {
-    Api::new().get("/v1/events", events, described_events)
+    Api::of(Entrance::Key).get("/v1/events", events, described_events)
 }
 
 fn described_events() -> Operation {

@@ -13,7 +13,7 @@ use events::ids::RequestId;
 use events::wire::Refusal;
 use http::StatusCode;
 use openapi::schema;
-use openapi::{Answer, Api, Operation};
+use openapi::{Answer, Api, Entrance, Operation};
 use projections::views::View;
 use projections::views::inferences::{Filter, List, One, Status, StoredRequest};
 use projections::visible::Visible;
@@ -32,7 +32,11 @@ use crate::record::Record;
 use life::Facts;
 
 pub fn routes() -> Api<QueryState> {
-    Api::new().get("/v1/inferences", list, described_list).get("/v1/inferences/{request_id}", one, described_one)
+    Api::of(Entrance::Key).get("/v1/inferences", list, described_list).get(
+        "/v1/inferences/{request_id}",
+        one,
+        described_one,
+    )
 }
 
 const TAG: &str = "Usage";

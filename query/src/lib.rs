@@ -31,8 +31,8 @@ use ::projections::last_use::LastUses;
 use ::projections::tables::TablesHandle;
 use ::projections::views::ViewsHandle;
 use axum::middleware::from_fn_with_state;
-use openapi::Api;
 use openapi::refusals::Wording;
+use openapi::{Api, Entrance};
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -70,7 +70,7 @@ impl QueryState {
 /// empty body with a `Refusal` among the response's. `openai`: how refusals are worded to OpenAI's clients, who list models.
 pub fn routes(state: QueryState, openai: Wording) -> Api {
     let concurrency = state.concurrency.clone();
-    Api::new()
+    Api::of(Entrance::Key)
         .merge(admin::routes())
         .merge(audit::routes())
         .merge(budgets::routes())

@@ -5,7 +5,7 @@ use axum::extract::State;
 use events::time::rfc3339;
 use http::StatusCode;
 use openapi::schema::{self, object};
-use openapi::{Answer, Api, Operation};
+use openapi::{Answer, Api, Entrance, Operation};
 use serde_json::{Value, json};
 
 use crate::QueryState;
@@ -15,7 +15,7 @@ use crate::error::QueryError;
 use crate::parameters::Parameters;
 
 pub fn routes() -> Api<QueryState> {
-    Api::new().get("/v1/log/head", head, described_head)
+    Api::of(Entrance::Key).get("/v1/log/head", head, described_head)
 }
 
 fn described_head() -> Operation {

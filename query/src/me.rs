@@ -9,7 +9,7 @@ use events::ids::{KeyId, PartnerId, TenantId, UserId};
 use events::time::rfc3339;
 use http::StatusCode;
 use openapi::schema::{self, Shape, object};
-use openapi::{Answer, Api, Operation};
+use openapi::{Answer, Api, Entrance, Operation};
 use projections::caller::Caller;
 use projections::tables::Tables;
 use projections::views::budgets::Each;
@@ -27,7 +27,7 @@ use crate::names::name_scopes;
 use crate::parameters::Parameters;
 
 pub fn routes() -> Api<QueryState> {
-    Api::new().get("/v1/me", me, described_me)
+    Api::of(Entrance::Key).get("/v1/me", me, described_me)
 }
 
 fn described_me() -> Operation {

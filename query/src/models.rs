@@ -17,7 +17,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use openapi::refusals::Wording;
 use openapi::schema::{self, Shape, object};
-use openapi::{Answer, Api, Operation};
+use openapi::{Answer, Api, Entrance, Operation};
 use projections::caller::Caller;
 use projections::tables::{Entry, Offer, Tables, model_not_found};
 use projections::views::PATIENCE;
@@ -33,7 +33,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// `openai`: how refusals are worded to OpenAI's clients.
 pub fn routes(openai: Wording) -> Api<QueryState> {
-    Api::new()
+    Api::of(Entrance::Key)
         .get("/v1/models", list, move || described_list("list_usable_models", openai))
         .get("/oai/v1/models", list, move || described_list("list_usable_models_oai", openai))
         .get("/v1/models/{*name}", one, move || described_one("get_usable_model", openai))

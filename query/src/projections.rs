@@ -10,7 +10,7 @@ use events::event::admin::Permission;
 use events::wire::{ErrorCode, Refusal};
 use http::StatusCode;
 use openapi::schema::{self, object};
-use openapi::{Answer, Api, Operation, Shape};
+use openapi::{Answer, Api, Entrance, Operation, Shape};
 use projections::views::{View, ViewStatus};
 use serde_json::{Map, Value};
 use tokio::time::timeout;
@@ -27,11 +27,9 @@ const BODY_BYTES_MAX: usize = 1024;
 const BODY_WAIT_MAX: Duration = Duration::from_secs(10);
 
 pub fn routes() -> Api<QueryState> {
-    Api::new().get("/v1/projections", list, described_list).post(
-        "/v1/admin/views/{name}/rebuild",
-        rebuild,
-        described_rebuild,
-    )
+    let rebuilding =
+        Api::of(Entrance::Administration).post("/v1/admin/views/{name}/rebuild", rebuild, described_rebuild);
+    Api::of(Entrance::Key).get("/v1/projections", list, described_list).merge(rebuilding)
 }
 
 fn described_list() -> Operation {

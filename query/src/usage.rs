@@ -17,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use events::concurrency::QueryPermit;
 use events::event::admin::Permission;
 use http::{HeaderName, HeaderValue};
-use openapi::Api;
+use openapi::{Api, Entrance};
 use projections::views::inferences::CountedRequest;
 use projections::views::usage_by_hour::{GroupKey, Groups, Refused, Sums, Usage};
 use projections::views::{AsOf, View};
@@ -36,7 +36,7 @@ use question::Question;
 use row::Line;
 
 pub fn routes() -> Api<QueryState> {
-    Api::new().get("/v1/usage", usage, published::described)
+    Api::of(Entrance::Key).get("/v1/usage", usage, published::described)
 }
 
 /// A page as it goes out.

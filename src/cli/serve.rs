@@ -38,7 +38,7 @@ use super::welcome::Welcome;
 use super::{ServeArgs, WRONG_CONFIGURATION, complain, logging, say, variable};
 use crate::config::setting::{LISTEN, METRICS_LISTEN};
 use crate::config::{Config, Flags, ListenAddress, Setting, WrongConfig, log_filter};
-use crate::http::{Door, DoorParts, Health, InFlight, Server, health_routes, published};
+use crate::http::{Door, DoorParts, Health, InFlight, Server, health_routes, published, unpublished};
 use crate::metrics::{self, Answers, Bodies, Looks, Metrics};
 
 /// For the last bytes of the last answer, which have left us and not yet the socket.
@@ -123,7 +123,7 @@ async fn serve(mut config: Config) -> Result<ExitCode, Failure> {
     let mut serving = tokio::task::JoinSet::new();
     if let Some(server) = metrics_server {
         tracing::info!(address = %server.address()?, "metrics are served on an address of their own");
-        let door = door.to(metrics::routes(metrics_of(&engines, &in_flight, &clock)).into_parts().0);
+        let door = door.to(unpublished(metrics::routes(metrics_of(&engines, &in_flight, &clock))));
         serving.spawn(server.serve_at_most(METRICS_CONNECTIONS_MAX, door));
     }
     serving.spawn(server.serve(door));

@@ -23,12 +23,14 @@ use events::limit::LimitReached;
 use events::wire::{ErrorCode, Refusal};
 use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use openapi::Entrance;
 use projections::caller::{AtPosition, Caller, ClientOrigin};
 use projections::last_use::LastUses;
 use projections::tables::TablesHandle;
 use tower_service::Service;
 
 use super::cors::{Cors, CorsOrigins};
+use super::entrances::{Entrances, Routes};
 use super::in_flight::InFlight;
 use super::line_end::end_line;
 use super::unknown_path;
@@ -41,7 +43,7 @@ const URI_BYTES_MAX: usize = 8 * 1024;
 const USER_AGENT_CHARS_MAX: usize = 512;
 
 pub struct DoorParts {
-    pub routes: Router,
+    pub routes: Routes,
     pub authenticator: Authenticator,
     pub tables: TablesHandle,
     pub access: Arc<AccessRollup>,
@@ -56,7 +58,8 @@ pub struct DoorParts {
 /// In front of all routes. Cheap to clone.
 #[derive(Clone)]
 pub struct Door {
-    routes: Router,
+    router: Router,
+    entrances: Entrances,
     shared: Arc<Shared>,
 }
 
@@ -78,12 +81,14 @@ impl Door {
             parts;
         let cors = cors.map(Cors::new);
         let shared = Shared { authenticator, tables, access, limits, ids, in_flight, answers, cors, last_uses };
-        Self { routes: with_fallbacks(routes), shared: Arc::new(shared) }
+        let Routes { router, entrances } = routes;
+        Self { router: with_fallbacks(router), entrances, shared: Arc::new(shared) }
     }
 
     /// A door of the same kind to other routes.
-    pub fn to(&self, routes: Router) -> Self {
-        Self { routes: with_fallbacks(routes), shared: Arc::clone(&self.shared) }
+    pub fn to(&self, routes: Routes) -> Self {
+        let Routes { router, entrances } = routes;
+        Self { router: with_fallbacks(router), entrances, shared: Arc::clone(&self.shared) }
     }
 
     pub fn connection_opens(&self) -> OpenConnection {
@@ -117,13 +122,14 @@ impl Door {
         let audience = Audience::at(request.uri().path());
         let form = audience.error_form;
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let counted = counts_as_in_flight(&request).then(|| self.shared.in_flight.begin());
-        let area = area_of(request.uri().path(), audience);
+        let entrance = self.entrances.at(&path);
+        let counted = counts_as_in_flight(&request, entrance).then(|| self.shared.in_flight.begin());
+        let area = area_of(entrance, audience);
         let client_trace = TraceParent::of(request.headers()).map(Arc::new);
         let trace_id = client_trace.as_ref().map(|client| client.trace.to_string());
-        let caller = self.shared.let_in(&mut request, id, peer, began, client_trace).await;
+        let caller = self.shared.let_in(&mut request, entrance, id, peer, began, client_trace).await;
         let mut response = match &caller {
-            Ok(Some(caller)) if is_administration(&path) => self.administrate(caller, request).await,
+            Ok(Some(caller)) if entrance == Entrance::Administration => self.administrate(caller, request).await,
             Ok(_) => self.route(request).await,
             Err(refusal) => {
                 self.shared.report_unknown(refusal, request.headers());
@@ -168,7 +174,7 @@ impl Door {
     }
 
     async fn route(&self, request: Request) -> Response {
-        match self.routes.clone().call(request).await {
+        match self.router.clone().call(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         }
@@ -194,6 +200,7 @@ impl Shared {
     async fn let_in(
         &self,
         request: &mut Request,
+        entrance: Entrance,
         id: RequestId,
         peer: IpAddr,
         began: Instant,
@@ -205,7 +212,7 @@ impl Shared {
         if !decodes(request.uri().path()) {
             return Err(unknown_path::refusal(request.uri().path()));
         }
-        if is_open(request.uri().path()) {
+        if entrance == Entrance::Open {
             return Ok(None);
         }
         if self.in_flight.is_draining() {
@@ -258,27 +265,13 @@ fn with_fallbacks(routes: Router) -> Router {
 }
 
 /// Where a request is counted.
-fn area_of(path: &str, audience: Audience) -> Area {
-    if let Some(surface) = audience.surface {
-        Area::Inference(surface)
-    } else if is_administration(path) {
-        Area::Admin
-    } else if is_open(path) {
-        Area::Open
-    } else {
-        Area::Query
+const fn area_of(entrance: Entrance, audience: Audience) -> Area {
+    match (audience.surface, entrance) {
+        (Some(surface), _) => Area::Inference(surface),
+        (None, Entrance::Administration) => Area::Admin,
+        (None, Entrance::Open) => Area::Open,
+        (None, Entrance::Key) => Area::Query,
     }
-}
-
-/// Paths that need no key.
-fn is_open(path: &str) -> bool {
-    matches!(path, "/health" | "/health/live" | "/health/ready")
-        || !(path.starts_with("/v1/") || path.starts_with("/oai/"))
-}
-
-/// Paths that count as administration.
-fn is_administration(path: &str) -> bool {
-    path.strip_prefix("/v1/admin").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Whether the path is UTF-8 once it is decoded. No other names anything, and handlers could not read it.
@@ -298,10 +291,10 @@ fn decodes(path: &str) -> bool {
 }
 
 /// A stream of events never ends by itself: it must not hold up a shutdown. Nor must the question how we are.
-fn counts_as_in_flight(request: &Request) -> bool {
+fn counts_as_in_flight(request: &Request, entrance: Entrance) -> bool {
     let accepts = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let follows_the_log = request.method() == Method::GET && accepts.contains("text/event-stream");
-    !follows_the_log && !is_open(request.uri().path())
+    !follows_the_log && entrance != Entrance::Open
 }
 
 fn user_agent(headers: &HeaderMap) -> Option<String> {

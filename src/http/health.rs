@@ -8,7 +8,7 @@ use axum::extract::State;
 use events::log::Log;
 use http::StatusCode;
 use openapi::schema::{self, object};
-use openapi::{Answer, Api, Operation};
+use openapi::{Answer, Api, Entrance, Operation};
 use projections::tables::TablesHandle;
 use projections::views::ViewsHandle;
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ pub struct Health {
 }
 
 pub fn routes(health: Health) -> Api {
-    Api::new()
+    Api::of(Entrance::Open)
         .get("/health", ready, || described_ready("health"))
         .get("/health/ready", ready, || described_ready("health_ready"))
         .get("/health/live", live, described_live)
@@ -37,7 +37,6 @@ pub fn routes(health: Health) -> Api {
 fn described_live() -> Operation {
     let alive = object().required("status", schema::one_of(["ok"])).open();
     Operation::new("health_live", "Health", "Whether the process runs")
-        .open()
         .answers(StatusCode::OK, Answer::json("It does", alive))
 }
 
@@ -51,7 +50,6 @@ fn described_ready(id: &str) -> Operation {
     let shape = object().required("status", status).required("parts", parts).open();
     let health = || schema::reference("Health");
     Operation::new(id, "Health", "Whether the gateway can do its work")
-        .open()
         .answers(StatusCode::OK, Answer::json("It can", health()))
         .answers(StatusCode::SERVICE_UNAVAILABLE, Answer::json("It cannot now", health()))
         .defines("Health", shape)

@@ -4,7 +4,6 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
@@ -13,22 +12,30 @@ use events::wire::{ErrorCode, Refusal};
 use http::header::CONTENT_TYPE;
 use http::{Method, StatusCode};
 use openapi::schema::object;
-use openapi::{Answer, Api, Described, Operation, Route};
+use openapi::{Answer, Api, Described, Entrance, Operation, Route};
 use tokio::sync::OnceCell;
+
+use super::entrances::{Entrances, Routes};
 
 const PATH: &str = "/openapi.json";
 
 /// The routes with their description among them.
-pub fn published(api: Api) -> Router {
+pub fn published(api: Api) -> Routes {
     let (router, mut described) = api.into_parts();
-    described.routes.push(Route::new(Method::GET, PATH, itself));
+    described.routes.push(Route::new(Entrance::Open, Method::GET, PATH, itself));
+    let entrances = Entrances::of(&described.routes);
     let document = Arc::new(Document { described, json: OnceCell::new() });
-    router.route(PATH, get(move || async move { answer(document).await }))
+    Routes { router: router.route(PATH, get(move || async move { answer(document).await })), entrances }
+}
+
+/// Routes that are described elsewhere.
+pub fn unpublished(api: Api) -> Routes {
+    let (router, described) = api.into_parts();
+    Routes { router, entrances: Entrances::of(&described.routes) }
 }
 
 fn itself() -> Operation {
     Operation::new("openapi", "Description", "This document")
-        .open()
         .refuses(&[ErrorCode::Internal])
         .answers(StatusCode::OK, Answer::json("OpenAPI 3.1", object().open()))
 }

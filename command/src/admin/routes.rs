@@ -12,8 +12,8 @@ use events::event::{Chain, Context};
 use events::ids::UserId;
 use events::log::{AppendError, SideRow, StoredReply};
 use http::StatusCode;
-use openapi::Api;
 use openapi::resource::Form;
+use openapi::{Api, Entrance};
 use projections::caller::{AtPosition, Caller};
 use projections::resource::{Lifetime, Person, Shown, resource_json, with_person};
 use projections::tables::Tables;
@@ -109,7 +109,7 @@ impl<R: Rules> Plan<R> {
 /// The write side of one resource.
 pub fn of_resource<R: Administered>() -> Api<AdminState> {
     let one = format!("{}/{{id}}", R::PATH);
-    Api::new()
+    Api::of(Entrance::Administration)
         .post(R::PATH, create::<R>, || described::creation(&R::form_of()))
         .patch(&one, change::<R>, || described::change(&R::form_of()))
         .delete(&one, end::<R>, || described::end(&R::form_of()))

@@ -1,0 +1,99 @@
+//! What lets a request in to a path, before anything is done for it: as the route at the path was declared, and by the root
+//! that it is below where there is no route.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use openapi::{Entrance, Route};
+
+/// Below these, what there is and what there is not is for those with a key: they are told that a path is unknown, others that
+/// they need a key. Where one root is below another, the longer one stands first.
+const ROOTS: [(&str, Entrance); 3] =
+    [("/v1/admin", Entrance::Administration), ("/v1/", Entrance::Key), ("/oai/", Entrance::Key)];
+
+/// Routes, and what lets in to them.
+pub struct Routes {
+    pub router: Router,
+    pub entrances: Entrances,
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Entrances(Arc<matchit::Router<Entrance>>);
+
+impl Entrances {
+    /// Of routes that a router has taken.
+    pub fn of(routes: &[Route]) -> Self {
+        let mut by_pattern = BTreeMap::new();
+        for route in routes {
+            // Of two methods the stricter one: a key is looked at before the method is.
+            let entrance = by_pattern.entry(&*route.pattern).or_insert(route.entrance);
+            *entrance = route.entrance.max(*entrance);
+        }
+        let mut entrances = matchit::Router::default();
+        for (pattern, entrance) in by_pattern {
+            // What a router has taken fits; what did not would be as strict as what is unknown.
+            let _ = entrances.insert(pattern, entrance);
+        }
+        Self(Arc::new(entrances))
+    }
+
+    pub fn at(&self, path: &str) -> Entrance {
+        self.0.at(path).map_or_else(|_| of_unknown(path), |found| *found.value)
+    }
+}
+
+/// Where nothing is. Outside of the roots nobody needs a key to be told so.
+fn of_unknown(path: &str) -> Entrance {
+    let root = ROOTS.iter().find(|(root, _)| is_at_or_below(path, root));
+    root.map_or(Entrance::Open, |(_, entrance)| *entrance)
+}
+
+fn is_at_or_below(path: &str, root: &str) -> bool {
+    path.strip_prefix(root).is_some_and(|rest| root.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use openapi::Operation;
+
+    use super::*;
+
+    fn route(entrance: Entrance, method: Method, pattern: &str) -> Route {
+        Route::new(entrance, method, pattern, || Operation::new("id", "Test", "A route"))
+    }
+
+    #[test]
+    fn a_path_is_entered_as_its_route_was_declared_and_an_unknown_one_as_its_root() {
+        let entrances = Entrances::of(&[
+            route(Entrance::Open, Method::GET, "/v1/log/checkpoint"),
+            route(Entrance::Key, Method::GET, "/v1/models/{*name}"),
+            route(Entrance::Administration, Method::POST, "/v1/maintenance"),
+            route(Entrance::Key, Method::GET, "/v1/maintenance"),
+            route(Entrance::Key, Method::GET, "/v1/admin/me"),
+            route(Entrance::Open, Method::GET, "/metrics"),
+        ]);
+        use Entrance::{Administration, Key, Open};
+        for (path, wanted) in [
+            ("/v1/log/checkpoint", Open),
+            ("/v1/log/checkpoint/", Key),
+            ("/v1/log", Key),
+            ("/v1/models/a/b", Key),
+            ("/v1/maintenance", Administration),
+            ("/v1/admin/me", Key),
+            ("/v1/admin", Administration),
+            ("/v1/admin/", Administration),
+            ("/v1/admin/nothing", Administration),
+            ("/v1/administration", Key),
+            ("/oai/v1/responses", Key),
+            ("/metrics", Open),
+            ("/metrics/", Open),
+            ("/v1", Open),
+            ("/", Open),
+        ] {
+            assert_eq!(entrances.at(path), wanted, "{path}");
+        }
+    }
+}
