@@ -9,7 +9,7 @@ use events::time::from_micros;
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use super::projector::Status;
-use super::search::{Columns, Filter, Reading, search};
+use super::search::{Filter, search};
 use crate::views::exact::Exact;
 use crate::views::{PageBounds, Question, SearchResult, View, ViewsError};
 use crate::visible::Visible;
@@ -123,8 +123,7 @@ impl Question for List {
     const VIEWS: &'static [View] = &[View::Inferences];
 
     fn answer(self, db: &Connection) -> Result<SearchResult<StoredRequest>, ViewsError> {
-        let reading = Reading { columns: Columns::Listed, read: StoredRequest::read };
-        let mut found = search(db, self.visible, &self.filter, self.page, &reading)?;
+        let mut found = search(db, self.visible, &self.filter, self.page, (|index| index.listed, StoredRequest::read))?;
         found.rows.iter_mut().try_for_each(|request| request.read_incidents(db))?;
         Ok(found)
     }
@@ -150,8 +149,7 @@ impl Question for Counted {
     const VIEWS: &'static [View] = &[View::Inferences];
 
     fn answer(self, db: &Connection) -> Result<SearchResult<CountedRequest>, ViewsError> {
-        let reading = Reading { columns: Columns::Counted, read: CountedRequest::read };
-        search(db, self.visible, &self.filter, self.page, &reading)
+        search(db, self.visible, &self.filter, self.page, (|index| index.counted, CountedRequest::read))
     }
 }
 

@@ -16,11 +16,11 @@ pub const INSTANTS: Instants = Instants { next: include_str!("next.sql"), last: 
 /// The statements that read by one index. What they look at comes in its order, a row at a time, until enough of it counts:
 /// asked to order it once more, SQLite would look at all of it first.
 #[derive(Clone, Copy)]
-struct Index {
+pub struct Index {
     /// Rows that count, of a list.
-    listed: &'static str,
+    pub listed: &'static str,
     /// The same, of those that are counted one by one.
-    counted: &'static str,
+    pub counted: &'static str,
     /// Where the search ended, and how many rows it went over.
     end: &'static str,
 }
@@ -52,20 +52,8 @@ pub struct Filter {
     pub status: Option<Status>,
 }
 
-/// What is read of a row, and how.
-pub struct Reading<T> {
-    pub columns: Columns,
-    pub read: fn(&Row<'_>) -> Result<T, rusqlite::Error>,
-}
-
-/// What is read of a row.
-#[derive(Clone, Copy)]
-pub enum Columns {
-    /// Of `select.sql`.
-    Listed,
-    /// Of `counted.sql`.
-    Counted,
-}
+/// Which of an index' statements, and how its rows are read.
+type Reading<T> = (fn(Index) -> &'static str, fn(&Row<'_>) -> Result<T, rusqlite::Error>);
 
 /// A page of the requests that count, of those that are looked at; newest first.
 pub fn search<T>(
@@ -73,17 +61,14 @@ pub fn search<T>(
     visible: Visible,
     filter: &Filter,
     page: PageBounds,
-    reading: &Reading<T>,
+    (statement, read): Reading<T>,
 ) -> Result<SearchResult<T>, ViewsError> {
     let index = narrowest(visible, filter);
     let first_since = |at: DateTime<Utc>| INSTANTS.first_since(db, &at.timestamp_micros());
     let first = filter.from.map(first_since).transpose()?.unwrap_or(0);
     let end = filter.to.map(first_since).transpose()?.unwrap_or(i64::MAX);
     let requests = &filter.requests;
-    let mut statement = db.prepare_cached(match reading.columns {
-        Columns::Listed => index.listed,
-        Columns::Counted => index.counted,
-    })?;
+    let mut statement = db.prepare_cached(statement(index))?;
     let parameters = named_params! {
         ":first": first, ":before": page.before.min(end), ":looked_at": LOOKED_AT_MAX, ":rows": page.rows(),
         ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(),
@@ -92,7 +77,7 @@ pub fn search<T>(
         ":model": requests.model, ":provider": requests.provider, ":backend": requests.backend,
         ":status": filter.status.map(Status::as_str),
     };
-    let rows: Vec<T> = statement.query_map(parameters, reading.read)?.collect::<Result<_, _>>()?;
+    let rows: Vec<T> = statement.query_map(parameters, read)?.collect::<Result<_, _>>()?;
     let is_full = rows.len() > page.limit;
     let until = if is_full { None } else { end_of_search(db, index.end, LOOKED_AT_MAX, parameters)? };
     Ok(SearchResult { rows, until })
@@ -137,7 +122,7 @@ mod tests {
         }
     }
 
-    const POSITIONS: Reading<u64> = Reading { columns: Columns::Listed, read: |row| row.get(0) };
+    const POSITIONS: Reading<u64> = (|index| index.listed, |row| row.get(0));
 
     fn tenant() -> TenantId {
         TenantId::from(Uuid::from_u128(1))
@@ -159,7 +144,7 @@ mod tests {
         let db = many();
         let page = |before| PageBounds { before, limit: 10 };
         let look =
-            |filter: &Filter, before| search(&db, Visible::Platform, filter, page(before), &POSITIONS).expect("a page");
+            |filter: &Filter, before| search(&db, Visible::Platform, filter, page(before), POSITIONS).expect("a page");
         let of = |tenant| RequestFilter { tenant, model: Some("rare".to_owned()), ..RequestFilter::default() };
         for tenant in [None, Some(tenant())] {
             let filter = Filter { requests: of(tenant), ..Filter::default() };
@@ -183,7 +168,7 @@ mod tests {
         let found = |model: &str, limit| {
             let requests = RequestFilter { model: Some(model.to_owned()), ..RequestFilter::default() };
             let (page, filter) = (PageBounds { before: i64::MAX, limit }, Filter { requests, ..Filter::default() });
-            let found = search(&db, Visible::Platform, &filter, page, &POSITIONS).expect("a page");
+            let found = search(&db, Visible::Platform, &filter, page, POSITIONS).expect("a page");
             (found.rows.len(), found.until.is_some())
         };
         let most = usize::try_from(LOOKED_AT_MAX).expect("a number");
