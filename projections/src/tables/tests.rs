@@ -163,6 +163,21 @@ fn a_renamed_model_is_found_by_its_new_name_alone() {
 
 /// Holds: admin.prices
 #[test]
+fn a_tenant_is_found_by_its_newest_slug_and_by_none_once_it_has_ended() {
+    let called = |slug: &str| {
+        let handles = Handles { slug: Some(slug.into()), external_id: None };
+        Tenant { tenant_id: id(5), partner_id: id(1), name: "T".into(), handles }
+    };
+    let mut facts = with(owners(), vec![Change::created(called("acme")).into()]);
+    let found = |facts: &[Event], slug: &str| given(facts.to_vec()).tenants_called(slug).count();
+    assert_eq!((found(&facts, "acme"), found(&facts, "acme-labs")), (1, 0));
+    facts.push(Change::changed(called("acme-labs")).into());
+    assert_eq!((found(&facts, "acme"), found(&facts, "acme-labs")), (0, 1));
+    facts.push(Change::<Tenant>::Ended(id(5)).into());
+    assert_eq!((found(&facts, "acme"), found(&facts, "acme-labs")), (0, 0));
+}
+
+#[test]
 fn the_price_in_force_is_the_latest_that_has_begun_and_the_newest_among_equals() {
     let hour = TimeDelta::hours(1);
     let facts = vec![
