@@ -5,7 +5,6 @@ pub mod access;
 pub mod admin;
 pub mod auth;
 pub mod body;
-pub mod course;
 pub mod dialects;
 pub mod error;
 pub mod figures;

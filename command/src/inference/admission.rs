@@ -10,8 +10,9 @@ use events::wire::{ErrorCode, Refusal};
 use projections::caller::Caller;
 use serde_json::Value;
 
+use super::gateway::Gateway;
+use super::ledger_failure::not_admitted;
 use super::plan::Plan;
-use super::{Gateway, not_admitted};
 use crate::dialects::ClientRequest;
 use crate::hex;
 use crate::idempotency::fingerprint;

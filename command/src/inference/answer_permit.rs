@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::Gateway;
 use super::failure::{CallFailure, Cause};
+use super::gateway::Gateway;
 use super::running::Running;
 use crate::body::memory::BodyPermit;
 

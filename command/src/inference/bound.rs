@@ -2,7 +2,7 @@
 
 use events::money::{CostLine, NanoUsd};
 
-use super::plan::PlannedTarget;
+use super::target::PlannedTarget;
 
 /// What is asked of the ledger.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use events::event::admin::Provider;
 use projections::tables::Tables;
 
-use super::{Gateway, TABLES_WAIT_MAX};
+use super::gateway::{Gateway, TABLES_WAIT_MAX};
 use crate::dialects::{Redactor, may_be_secret};
 use crate::secrets::{Secret, VaultError};
 

@@ -15,14 +15,16 @@ use tokio::sync::oneshot;
 use super::answer_permit::AnswerPermit;
 use super::call::{Called, UpstreamBody, call};
 use super::failure::{CallFailure, Cause, Next, refusal_of};
-use super::plan::{Plan, PlannedTarget};
-use super::running::Running;
+use super::gateway::Gateway;
+use super::headers::{BACKEND_HEADER, COST_HEADER, POSITION_HEADER};
+use super::ledger_failure::not_ended;
+use super::plan::Plan;
+use super::preparation::{Prepared, must_still_be_allowed};
+use super::running::{RequestInFlight, Running};
+use super::target::PlannedTarget;
 use super::whole::HeldAnswer;
 use super::whole_body::WholeBody;
-use super::{
-    BACKEND_HEADER, COST_HEADER, Gateway, POSITION_HEADER, Prepared, Way, must_still_be_allowed, not_ended, stream,
-    whole,
-};
+use super::{stream, whole};
 use crate::body::memory::BodyPermit;
 use crate::dialects::{ClientRequest, Relay, UpstreamFault};
 
@@ -57,12 +59,12 @@ impl Source {
     }
 }
 
-pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, way: Way) -> Result<Response, Refusal> {
+pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, in_flight: RequestInFlight) -> Result<Response, Refusal> {
     let allowed = must_still_be_allowed(gateway, &prepared).await;
     let Prepared { asked, mut plan, first_body, hold, body_permit: permit, .. } = prepared;
     let request_id = hold.request_id.to_string();
     let surface = asked.surface();
-    let mut running = Running::new(gateway, hold, way, &plan, &asked);
+    let mut running = Running::new(gateway, hold, in_flight, &plan, &asked);
     if let Err(refusal) = allowed {
         return Err(failed(running, refusal, "no_longer_allowed", &request_id).await);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use events::event::admin::{OutputCapField, Provider, Target, Tokenizer};
+use events::event::admin::{Provider, Target, Tokenizer};
 use events::event::inference::{Backend, Versions};
 use events::ids::RequestId;
 use events::ledger::Shrinking;
@@ -17,23 +17,8 @@ use projections::tables::{Offer, Tables, model_not_found};
 
 use super::bound::Bound;
 use super::order;
-use crate::dialects::upstreams::{self, Upstream};
-use crate::dialects::{CapField, ClientRequest, OutboundTarget};
-
-/// A target that may serve the request, with the price it would be billed at.
-#[derive(Clone, Debug)]
-pub struct PlannedTarget {
-    pub provider: Arc<Provider>,
-    pub backend: Backend,
-    /// `provider/model`, as the client is told.
-    pub name: String,
-    pub rates: Rates,
-    pub price_version: u64,
-    /// Goes upstream: never above what was admitted, nor above what the target takes.
-    pub max_output_tokens: u64,
-    /// What it is known to count with.
-    tokenizer: Option<Tokenizer>,
-}
+use super::target::PlannedTarget;
+use crate::dialects::{ClientRequest, upstreams};
 
 /// Targets in the order in which they are tried, and the money that any of them can cost at most.
 #[derive(Debug)]
@@ -70,26 +55,6 @@ impl Plan {
             key,
             prices: self.targets.iter().map(price).collect(),
             budgets: BTreeMap::new(),
-        }
-    }
-}
-
-impl PlannedTarget {
-    pub fn upstream(&self) -> &'static Upstream {
-        upstreams::of(self.provider.kind)
-    }
-
-    /// What is needed to write its body.
-    fn outbound<'a>(&'a self, system_prefix: Option<&'a str>) -> OutboundTarget<'a> {
-        OutboundTarget {
-            model: &self.backend.model,
-            max_output_tokens: self.max_output_tokens,
-            cap_field: self.provider.given_output_cap_field().map(|field| match field {
-                OutputCapField::MaxTokens => CapField::MaxTokens,
-                OutputCapField::MaxCompletionTokens => CapField::MaxCompletionTokens,
-            }),
-            system_prefix,
-            allowed_fields: &self.provider.allowed_fields,
         }
     }
 }

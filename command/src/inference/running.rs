@@ -17,11 +17,12 @@ use serde_json::Value;
 use super::abandoned::Owner;
 use super::failed_calls::FailedCalls;
 use super::failure::CallFailure;
+use super::gateway::Gateway;
 use super::measured::{Measured, Meter};
-use super::plan::{Plan, PlannedTarget};
-use super::{Gateway, Way};
+use super::plan::Plan;
+use super::target::PlannedTarget;
+use super::timeline::RequestTimeline;
 use crate::body::memory::BodyOwner;
-use crate::course::Course;
 use crate::dialects::{ClientRequest, FinishReason, Metered, Receipt, Relay, WholeAnswer};
 use crate::figures::{Counted, Stage};
 use crate::limits::LetIn;
@@ -63,6 +64,12 @@ impl Settled {
     }
 }
 
+/// A request before it has its hold: its place under the rate limits, and its time so far.
+pub struct RequestInFlight {
+    pub permit: LetIn,
+    pub timeline: RequestTimeline,
+}
+
 pub struct Running {
     hold: Option<OpenHold>,
     /// Ends before the last byte leaves, so that who has read it finds its place free.
@@ -86,15 +93,21 @@ pub struct Running {
     pub relay: Option<Relay>,
     /// What was read of a whole answer that is none.
     failed_answer: Option<Box<Metered>>,
-    course: Course,
+    timeline: RequestTimeline,
 }
 
 impl Running {
-    pub fn new(gateway: &Gateway, hold: OpenHold, way: Way, plan: &Plan, asked: &ClientRequest) -> Box<Self> {
+    pub fn new(
+        gateway: &Gateway,
+        hold: OpenHold,
+        in_flight: RequestInFlight,
+        plan: &Plan,
+        asked: &ClientRequest,
+    ) -> Box<Self> {
         let now = Instant::now();
         Box::new(Self {
             hold: Some(hold),
-            let_in: way.let_in,
+            let_in: in_flight.permit,
             started: now,
             deadline: tokio::time::Instant::now() + gateway.deadline(),
             meter: Meter::new(plan, asked.choices(), gateway.log.unknown_usage()),
@@ -109,7 +122,7 @@ impl Running {
             first_token_ms: None,
             relay: None,
             failed_answer: None,
-            course: way.course,
+            timeline: in_flight.timeline,
         })
     }
 
@@ -139,7 +152,7 @@ impl Running {
         self.transmission = Transmission::default();
         self.last_backend = Some(target.backend.clone());
         self.upstream_request_id = None;
-        self.call_began = self.course.call_begins(target);
+        self.call_began = self.timeline.call_begins(target);
     }
 
     /// Of the call that is under way.
@@ -155,7 +168,7 @@ impl Running {
     /// A call that failed costs what its provider had reported by then, and nothing where that is nothing: it was not at
     /// work for this request, or does not say so.
     pub fn call_failed(&mut self, failure: &CallFailure) {
-        self.course.call_failed(failure.reason(), failure.status);
+        self.timeline.call_failed(failure.reason(), failure.status);
         let Some(target) = self.target.take() else { return };
         let streamed = self.relay.take().map(|relay| Box::new(relay.metered()));
         let reported = match streamed.or_else(|| self.failed_answer.take()) {
@@ -197,27 +210,27 @@ impl Running {
 
     pub fn answered_by(&mut self, upstream_request_id: Option<String>) {
         self.upstream_request_id = upstream_request_id;
-        self.course.call_answered();
+        self.timeline.call_answered();
     }
 
     pub fn first_token(&mut self) {
-        self.course.answer_begins();
+        self.timeline.answer_begins();
         self.first_token_ms.get_or_insert_with(|| millis(self.started.elapsed()));
     }
 
     /// From here on the answer goes to the client as it comes.
     pub fn stream_opens(&self) -> Counted {
-        self.course.stream_opens()
+        self.timeline.stream_opens()
     }
 
     /// What the call that is under way says of the trace that it belongs to.
     pub fn trace_headers(&self) -> TraceHeaders {
-        self.course.trace_headers()
+        self.timeline.trace_headers()
     }
 
     /// For log lines.
     pub fn trace_id(&self) -> Option<String> {
-        self.course.trace_id()
+        self.timeline.trace_id()
     }
 
     pub fn request_id(&self) -> String {
@@ -231,21 +244,21 @@ impl Running {
     /// Settles what the answer cost; durable when it returns.
     pub async fn complete(mut self: Box<Self>, metered: &Metered) -> Result<Settled, LogError> {
         let (Some(hold), Some(target)) = (self.hold.take(), self.target.take()) else { return Err(LogError::Closed) };
-        self.course.call_ends(None);
+        self.timeline.call_ends(None);
         let mut measured = self.meter.measure(&target.rates, metered, hold.held);
         self.take_in(&measured, &target, hold.request_id);
         measured.cost = self.failed_calls.cost_with(measured.cost);
         let finish_reason = metered.finish_reason.unwrap_or(FinishReason::Stop);
         let ended = self.ended(&hold, Some(&target), Some(metered), (Some(&measured), measured.cost), None, None);
         let ended = InferenceEnded { finish_reason: Some(word(finish_reason)), ..ended };
-        self.course.ends_as(&ended, Some(metered));
+        self.timeline.ends_as(&ended, Some(metered));
         let (request_id, model) = (hold.request_id.to_string(), hold.model.clone());
         let (admitted_position, held) = (hold.admitted_position, hold.held);
         let attempts = self.failed_calls.take();
         let settled = hold.end(attempts, Outcome::Completed(Box::new(ended)), Charge::Settle(measured.cost)).await;
-        let settled = settled.inspect_err(|_| self.course.refused_as(ErrorCode::LedgerUnavailable))?;
-        self.course.passed(Stage::Settle);
-        self.course.served();
+        let settled = settled.inspect_err(|_| self.timeline.refused_as(ErrorCode::LedgerUnavailable))?;
+        self.timeline.passed(Stage::Settle);
+        self.timeline.served();
         let settled_position = settled.position;
         let let_in = std::mem::take(&mut self.let_in);
         Ok(Settled {
@@ -272,12 +285,12 @@ impl Running {
         let ended =
             self.ended(&hold, target.as_deref(), metered.as_ref(), (measured.as_ref(), cost), code, Some(reason));
         let ended = InferenceEnded { finish_reason: Some(word(FinishReason::Error)), ..ended };
-        self.course.call_ends(Some(reason));
-        self.course.ends_as(&ended, metered.as_ref());
+        self.timeline.call_ends(Some(reason));
+        self.timeline.ends_as(&ended, metered.as_ref());
         let charge = charge(measured.as_ref(), cost, reason);
         let attempts = self.failed_calls.take();
         let position = hold.end(attempts, Outcome::Failed(Box::new(ended)), charge).await?.position;
-        self.course.passed(Stage::Settle);
+        self.timeline.passed(Stage::Settle);
         Ok(position)
     }
 
@@ -295,7 +308,7 @@ impl Running {
             Err(failure) => {
                 tracing::warn!(
                     request_id = self.request_id(),
-                    trace_id = self.course.trace_id(),
+                    trace_id = self.timeline.trace_id(),
                     backend = self.target.as_ref().map(|target| &*target.name),
                     reason = failure.reason(),
                     status = failure.status,
@@ -317,8 +330,8 @@ impl Running {
         let (measured, cost) = self.cut_off(target.as_deref(), metered, &hold);
         let ended = self.ended(&hold, target.as_deref(), metered, (measured.as_ref(), cost), None, Some(reason));
         let ended = InferenceEnded { finish_reason: Some(word(FinishReason::Cancelled)), ..ended };
-        self.course.call_ends(Some(reason));
-        self.course.ends_as(&ended, metered);
+        self.timeline.call_ends(Some(reason));
+        self.timeline.ends_as(&ended, metered);
         let charge = charge(measured.as_ref(), cost, reason);
         hold.end_unattended(self.failed_calls.take(), Outcome::Aborted(Box::new(ended)), charge);
     }
@@ -405,10 +418,10 @@ impl Running {
 
     fn tell_of_implausible(&self, measured: &Measured, target: &PlannedTarget, request_id: RequestId, message: &str) {
         let Some(reported) = &measured.implausible else { return };
-        self.course.usage_is_implausible();
+        self.timeline.usage_is_implausible();
         tracing::warn!(
             %request_id,
-            trace_id = self.course.trace_id(),
+            trace_id = self.timeline.trace_id(),
             backend = target.name,
             input_tokens = reported.input(),
             output_tokens = reported.output(),

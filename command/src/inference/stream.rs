@@ -13,10 +13,12 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use super::answer_permit::AnswerPermit;
 use super::call::UpstreamBody;
 use super::failure::{CallFailure, Cause, refusal_in_stream};
-use super::plan::PlannedTarget;
+use super::gateway::Gateway;
+use super::headers::{BACKEND_HEADER, POSITION_HEADER};
+use super::ledger_failure::not_ended;
 use super::running::Running;
+use super::target::PlannedTarget;
 use super::watched::Watched;
-use super::{BACKEND_HEADER, Gateway, POSITION_HEADER, not_ended};
 use crate::dialects::{Relay, Surface, stream_error};
 use crate::figures::Counted;
 

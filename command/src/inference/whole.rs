@@ -9,13 +9,13 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::Gateway;
 use super::abandoned::Owner;
 use super::answer_permit::AnswerPermit;
 use super::call::call;
 use super::failure::CallFailure;
-use super::plan::PlannedTarget;
+use super::gateway::Gateway;
 use super::running::Running;
+use super::target::PlannedTarget;
 use crate::dialects::{FailedAnswer, Surface, WholeAnswer, read_whole};
 use crate::upstream::Transmission;
 

@@ -1,4 +1,4 @@
-//! The course of one request through its stages, as it is timed and, where traces are exported, recorded.
+//! What time one request takes in each of its stages, and its trace where traces are exported.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,9 +7,10 @@ use events::event::inference::InferenceEnded;
 use events::ids::RequestId;
 use events::wire::ErrorCode;
 
+use super::gateway::Gateway;
+use super::target::PlannedTarget;
 use crate::dialects::Metered;
 use crate::figures::{Counted, ProviderFigures, RequestFigures, Stage};
-use crate::inference::{Gateway, PlannedTarget};
 use crate::trace::{Attribute, Trace, TraceHeaders, TraceParent};
 
 /// When a request came to the door, when it was let in, and of which trace it says that it is. An extension of the request.
@@ -20,8 +21,8 @@ pub struct Arrival {
     pub trace: Option<Arc<TraceParent>>,
 }
 
-/// Where a request is; every stage is timed when it is over.
-pub struct Course {
+/// Every stage is timed when it is over.
+pub struct RequestTimeline {
     figures: Arc<RequestFigures>,
     /// When the stage before this one was over.
     since: Instant,
@@ -41,13 +42,13 @@ struct Call {
     figures: Arc<ProviderFigures>,
 }
 
-impl Course {
+impl RequestTimeline {
     /// Of a request that was let in.
     pub fn begin(gateway: &Gateway, id: RequestId, surface: &str, arrival: Option<&Arrival>) -> Self {
         let now = Instant::now();
         let (at, let_in) = arrival.map_or((now, now), |arrival| (arrival.at, arrival.let_in));
         let client = arrival.and_then(|arrival| arrival.trace.clone());
-        let mut course = Self {
+        let mut timeline = Self {
             figures: Arc::clone(&gateway.figures),
             since: at,
             relays: false,
@@ -55,14 +56,14 @@ impl Course {
             call: None,
             trace: Trace::of(gateway.tracer.as_ref(), client, at),
         };
-        course.passed_at(Stage::Authenticate, let_in);
-        if let Some(recording) = course.trace.recording() {
+        timeline.passed_at(Stage::Authenticate, let_in);
+        if let Some(recording) = timeline.trace.recording() {
             let root = recording.root();
             root.text("gen_ai.operation.name", "chat");
             root.text("ledgerway.request_id", id.to_string());
             root.text("ledgerway.surface", surface);
         }
-        course
+        timeline
     }
 
     /// What is asked for; a name that a client made up is not longer than a model's can be.

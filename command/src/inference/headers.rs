@@ -1,0 +1,11 @@
+//! Headers of answers to inference; request ids and positions are in all answers.
+
+use http::HeaderName;
+
+pub const BACKEND_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-backend");
+pub const COST_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-cost-usd");
+pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
+pub const POSITION_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-position");
+
+/// The output cap, where budgets had not enough left for the one that was asked for.
+pub const MAX_OUTPUT_TOKENS_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-max-output-tokens");

@@ -1,0 +1,190 @@
+//! From the head of a request to its hold: read, plan, ask the ledger. Nothing has been sent to anybody before that.
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use events::event::Context;
+use events::event::admin::Permission;
+use events::ids::RequestId;
+use events::ledger::RefusedRequest;
+use events::log::OpenHold;
+use events::wire::{ErrorCode, Refusal};
+use projections::caller::Caller;
+use projections::tables::Tables;
+
+use super::admission::{self, Asking};
+use super::answer_permit;
+use super::failure::no_memory;
+use super::gateway::{Gateway, TABLES_WAIT_MAX};
+use super::ledger_failure::not_admitted;
+use super::plan::{self, Plan};
+use super::running::RequestInFlight;
+use crate::body::memory::{BodyOwner, BodyPermit};
+use crate::body::{self, BodyError, HeldBody};
+use crate::dialects::{ClientRequest, Surface};
+use crate::error::ledger_unavailable;
+use crate::figures::Stage;
+use crate::idempotency;
+
+/// A request that may be dispatched.
+pub struct Prepared {
+    pub caller: Arc<Caller>,
+    /// Position of the tables that caller and plan are of.
+    pub planned_at: u64,
+    pub asked: ClientRequest,
+    pub plan: Plan,
+    /// For the first target; `None` where the cap was lowered since it was made.
+    pub first_body: Option<Bytes>,
+    /// For what was received, what was read of it and what is sent of it.
+    pub body_permit: Arc<BodyPermit>,
+    pub hold: OpenHold,
+}
+
+pub async fn prepare(
+    gateway: &Gateway,
+    surface: Surface,
+    id: RequestId,
+    caller: &Arc<Caller>,
+    request: Request,
+    in_flight: &mut RequestInFlight,
+) -> Result<Prepared, Refusal> {
+    // Before the body, so that nobody sends one for nothing; what counts is asked when it is there.
+    caller.require(Permission::ModelsUse)?;
+    let idempotency_key = idempotency::key_of(request.headers())
+        .map_err(|error| Refusal::invalid(idempotency::IDEMPOTENCY_HEADER, error.to_string()))?;
+    let HeldBody { bytes, permit: body_permit } = read_body(gateway, caller, request).await?;
+    gateway
+        .answers
+        .must_have_room(BodyOwner::of_inference(caller), answer_permit::STEP)
+        .map_err(|bound| no_memory(bound, "nothing was sent to a provider"))?;
+    in_flight.timeline.passed(Stage::Body);
+    let tables = gateway.tables.load();
+    let caller = user_of_models(&tables, caller, gateway.clock.now())?;
+    let context = Context::about(caller.actor.clone(), caller.chain).in_request(id);
+    let mut asked = ClientRequest::parse(surface, bytes)?;
+    in_flight.timeline.asks_for(asked.model());
+    let planned = plan::plan(&tables, &caller, &asked, id, gateway.now());
+    let planned_at = tables.position;
+    drop(tables);
+    let mut plan = match planned {
+        Ok(plan) => plan,
+        Err(refusal) if refusal.code == ErrorCode::InvalidRequest => return Err(refusal),
+        Err(refusal) => return Err(record_refusal(gateway, id, context, asked.model(), refusal).await),
+    };
+    let first_body = plan.first_body(&asked)?;
+    let tokens_bound = plan.tokens_bound(asked.choices());
+    gateway
+        .limits
+        .reserve_tokens(&mut in_flight.permit, tokens_bound)
+        .map_err(|refused| gateway.limited(&context, &refused))?;
+    in_flight.timeline.passed(Stage::Plan);
+    let asking = Asking { id, context, caller: &caller, asked: &asked, idempotency_key };
+    let hold = admission::admit(gateway, asking, &mut plan).await?;
+    in_flight.timeline.passed(Stage::Admit);
+    asked.forget_what_was_read();
+    let first_body = match hold.lowered_to {
+        None => Some(first_body),
+        Some(cap) => {
+            plan.lower_cap(cap);
+            None
+        }
+    };
+    Ok(Prepared { caller, planned_at, asked, plan, first_body, body_permit, hold })
+}
+
+/// The caller as it is now, where it may use models: it may have been let in long ago, and have lost its right since.
+fn user_of_models(tables: &Tables, caller: &Arc<Caller>, now: DateTime<Utc>) -> Result<Arc<Caller>, Refusal> {
+    let caller = caller.looked_up_again(tables, now)?;
+    caller.require(Permission::ModelsUse)?;
+    if !tables.owners_are_live(&caller.chain) {
+        return Err(Refusal::new(ErrorCode::Forbidden, "the tenant that this request is for has ended"));
+    }
+    Ok(caller)
+}
+
+/// Asked once more when the hold stands, since the ledger may have taken its time: nothing is dispatched for a right that
+/// was taken away before that.
+pub async fn must_still_be_allowed(gateway: &Gateway, prepared: &Prepared) -> Result<(), Refusal> {
+    if gateway.tables.are_current(prepared.planned_at) {
+        return Ok(());
+    }
+    if !gateway.tables.catch_up(TABLES_WAIT_MAX).await {
+        return Err(ledger_unavailable(
+            "no",
+            "the key cannot be checked now, and nothing was sent to a provider: try again",
+        ));
+    }
+    let caller = user_of_models(&gateway.tables.load(), &prepared.caller, gateway.clock.now())?;
+    let model = prepared.asked.model();
+    if caller.allows_model(model) { Ok(()) } else { Err(plan::not_allowed(model)) }
+}
+
+/// `application/json`, complete, and within the bounds.
+async fn read_body(gateway: &Gateway, caller: &Caller, request: Request) -> Result<HeldBody, Refusal> {
+    let (parts, body) = request.into_parts();
+    if !body::is_json(&parts.headers) {
+        return Err(Refusal::new(
+            ErrorCode::UnsupportedMediaType,
+            "the body must be JSON, sent with content-type: application/json",
+        ));
+    }
+    let held = body::whole(&gateway.bodies, BodyOwner::of_inference(caller), &parts.headers, body).await;
+    held.map_err(BodyError::into_refusal)
+}
+
+/// A refusal that reached the ledger's door is a fact; without the fact there is no refusal but this one.
+async fn record_refusal(gateway: &Gateway, id: RequestId, context: Context, model: &str, refusal: Refusal) -> Refusal {
+    let refused = RefusedRequest { request_id: id, context, model: recorded_name(model), refusal: refusal.clone() };
+    match gateway.log.refuse(refused).await {
+        Ok(position) => refusal.at(position),
+        Err(error) => not_admitted(&id.to_string(), &error),
+    }
+}
+
+/// A name that a client made up is recorded as far as it can be a model's.
+fn recorded_name(model: &str) -> String {
+    model.chars().take(256).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use events::event::admin::Permission;
+    use serde_json::json;
+
+    use super::*;
+    use crate::admin::tests::lab::Lab;
+
+    #[tokio::test]
+    async fn who_was_ended_while_the_body_was_on_its_way_is_not_served() {
+        for owner in ["partners", "tenants", "users", "keys"] {
+            let lab = Lab::new().await;
+            let caller = lab.key(&lab.tenancy.tenant.to_string(), json!([]), &[Permission::ModelsUse]).await;
+            let now = lab.admin.clock.now();
+            let chain = caller.chain;
+            assert!(user_of_models(&lab.admin.tables.load(), &caller, now).is_ok());
+            let id = match owner {
+                "partners" => chain.partner.unwrap().to_string(),
+                "tenants" => chain.tenant.unwrap().to_string(),
+                "users" => chain.user.unwrap().to_string(),
+                _ => chain.key.unwrap().to_string(),
+            };
+            let one = format!("/v1/admin/{owner}/{id}");
+            lab.send(&lab.operator(), "DELETE", &one, &json!({})).await.must(200);
+            let refused = user_of_models(&lab.admin.tables.load(), &caller, now).unwrap_err();
+            assert_eq!(refused.code, ErrorCode::Unauthenticated, "{owner}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_is_served_for_a_tenant_that_has_ended() {
+        let lab = Lab::new().await;
+        let operator = lab.operator();
+        assert!(user_of_models(&lab.admin.tables.load(), &operator, lab.admin.clock.now()).is_ok());
+        let own = format!("/v1/admin/tenants/{}", lab.tenancy.tenant);
+        lab.send(&operator, "DELETE", &own, &json!({})).await.must(200);
+        let refused = user_of_models(&lab.admin.tables.load(), &operator, lab.admin.clock.now()).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::Forbidden);
+    }
+}
