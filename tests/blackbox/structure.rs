@@ -54,3 +54,80 @@ fn the_log_and_the_views_alone_know_sql() {
         assert!(!manifest.contains("rusqlite"), "{member}");
     }
 }
+
+/// The crates of the product, and which of the others each may know.
+const MAY_KNOW: [(&str, &[&str]); 6] = [
+    ("events", &[]),
+    ("openapi", &["events"]),
+    ("projections", &["events"]),
+    ("command", &["events", "openapi", "projections"]),
+    ("query", &["events", "openapi", "projections"]),
+    (".", &["command", "events", "openapi", "projections", "query"]),
+];
+
+/// Names under `[dependencies]`.
+fn dependencies(member: &str) -> Vec<String> {
+    let manifest = fs::read_to_string(root().join(member).join("Cargo.toml")).expect("a manifest");
+    let lines = manifest.lines().skip_while(|line| *line != "[dependencies]").skip(1);
+    let lines = lines.take_while(|line| !line.starts_with('['));
+    lines.filter_map(|line| line.split(['.', ' ', '=']).next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn crates_know_those_below_them_alone() {
+    let ours: Vec<&str> = MAY_KNOW.iter().map(|(member, _)| *member).collect();
+    for (member, may_know) in MAY_KNOW {
+        let known = dependencies(member);
+        assert!(known.iter().any(|name| name == "serde_json"), "{member}: {known:?}");
+        let known: Vec<String> = known.into_iter().filter(|name| ours.contains(&name.as_str())).collect();
+        assert_eq!(known, may_know, "{member}");
+    }
+}
+
+/// The modules beside a file that it imports, of the names after `use super::`.
+fn imports(code: &str) -> Vec<String> {
+    let statements = code.split("\nuse super::").skip(1).filter_map(|rest| rest.split_once(';'));
+    let names = statements.flat_map(|(names, _)| names.trim_matches(['{', '}']).split(','));
+    let modules = names.filter_map(|name| name.trim().split("::").next());
+    modules.filter(|name| name.starts_with(char::is_lowercase)).map(str::to_owned).collect()
+}
+
+/// The first modules that import each other, directly or through others.
+fn circle(modules: &[(String, Vec<String>)]) -> Option<String> {
+    // What imports nothing of the rest is taken away, until nothing is left or everything left is behind a circle.
+    let mut left: Vec<&(String, Vec<String>)> = modules.iter().collect();
+    loop {
+        let names: Vec<&String> = left.iter().map(|(name, _)| name).collect();
+        let before = left.len();
+        let behind: Vec<_> =
+            left.iter().copied().filter(|(_, known)| known.iter().any(|name| names.contains(&name))).collect();
+        if behind.is_empty() {
+            return None;
+        }
+        if behind.len() == before {
+            return Some(names.into_iter().map(String::as_str).collect::<Vec<_>>().join(", "));
+        }
+        left = behind;
+    }
+}
+
+#[test]
+fn the_request_path_has_no_circle() {
+    let folder = root().join("command/src/inference");
+    let modules: Vec<(String, Vec<String>)> = fs::read_dir(&folder)
+        .expect("the folder of the request path")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .map(|path| {
+            let code = fs::read_to_string(&path).expect("a source");
+            let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+            (path.file_stem().expect("a name").to_string_lossy().into_owned(), imports(code))
+        })
+        .collect();
+    let known = |name: &str| modules.iter().find(|(module, _)| module == name).map(|(_, known)| known.len());
+    assert!(known("dispatch").is_some_and(|known| known > 5), "imports are found: {modules:?}");
+    assert_eq!(circle(&modules), None);
+    let module = |name: &str, known: &[&str]| (name.to_owned(), known.iter().map(|name| (*name).to_owned()).collect());
+    let looped = [module("a", &["b"]), module("b", &["c"]), module("c", &["b"]), module("d", &[])];
+    assert_eq!(circle(&looped).as_deref(), Some("a, b, c"));
+}
