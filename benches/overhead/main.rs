@@ -29,9 +29,9 @@ use harness::disk::{Fsync, fdatasync};
 use harness::figures::mebibytes;
 use harness::gateway::Gateway;
 use harness::process::{Memory, Processes};
-use harness::upstream::{BURST_TOKENS, Upstream};
 use harness::verdict::exit_code;
-use harness::{descriptors, request, settings, table};
+use harness::{descriptors, settings, table};
+use testing::upstream::prepared::{BURST_TOKENS, PreparedUpstream, model};
 
 use nginx::Nginx;
 use path::Path;
@@ -92,7 +92,7 @@ impl Bench {
     fn prepare() -> Result<Self, String> {
         let settings = Settings::read()?;
         descriptors::require(u64::from(settings.streams) * 4 + 512)?;
-        let upstream = Upstream::start();
+        let upstream = PreparedUpstream::start();
         // First: where it is missing, nobody should wait for anything else.
         let measures_nginx = settings.with_nginx && settings.only != Some("memory");
         let nginx = measures_nginx.then(|| Nginx::start(upstream.address)).transpose()?;
@@ -152,7 +152,7 @@ impl Bench {
         writeln!(out, "\nStreams of {BURST_TOKENS} tokens that come at once:\n")?;
         throughput::header(out, "stream")?;
         for &connections in &self.settings.connections {
-            let aim = |path: &Path| path.aim_stream(request::BURST, BURST_TOKENS, 256);
+            let aim = |path: &Path| path.aim_stream(model::BURST, BURST_TOKENS, 256);
             throughput::rows(out, &self.paths, aim, connections, self.settings.time).await?;
         }
         paced::few(out, &self.paths, self.settings.paced).await
@@ -186,7 +186,7 @@ impl Bench {
 }
 
 /// The paths that have no gateway.
-fn past(upstream: &Upstream, nginx: Option<&Nginx>, secret: &str) -> impl Iterator<Item = Path> + use<> {
+fn past(upstream: &PreparedUpstream, nginx: Option<&Nginx>, secret: &str) -> impl Iterator<Item = Path> + use<> {
     let (address, secret) = (upstream.address, secret.to_owned());
     let direct = Path {
         name: "direct",
@@ -208,7 +208,7 @@ fn past(upstream: &Upstream, nginx: Option<&Nginx>, secret: &str) -> impl Iterat
 }
 
 /// The path through a gateway, where all is made that a request needs.
-fn through(name: &'static str, gateway: &Gateway, upstream: &Upstream) -> Path {
+fn through(name: &'static str, gateway: &Gateway, upstream: &PreparedUpstream) -> Path {
     let (admin, address) = (gateway.admin(), gateway.address);
     let secret = admin.set_up(upstream.address, PRICE).secret;
     admin.wait_for_views();

@@ -7,8 +7,8 @@ use std::time::Duration;
 use harness::figures::{Spread, micros_each, millis};
 use harness::load::{self, Aim, Tally};
 use harness::process::Memory;
-use harness::upstream::PACE;
-use harness::{request, table};
+use harness::table;
+use testing::upstream::prepared::{PACE, model};
 
 use crate::path::{Path, take_turns};
 
@@ -31,7 +31,7 @@ pub async fn few(out: &mut impl Write, paths: &[Path], time: Duration) -> io::Re
     )?;
     for connections in CONNECTIONS {
         let begin_within = PACE * TOKENS;
-        let aim = |path: &Path| Aim { begin_within, ..path.aim_stream(request::PACED, TOKENS.into(), 1) };
+        let aim = |path: &Path| Aim { begin_within, ..path.aim_stream(model::PACED, TOKENS.into(), 1) };
         let tallies = take_turns(paths, aim, connections, time).await;
         let mut firsts = Vec::with_capacity(paths.len());
         for (path, mut tally) in paths.iter().zip(tallies) {
@@ -103,7 +103,7 @@ pub async fn crowd(out: &mut impl Write, paths: &[Path], streams: u32, time: Dur
 }
 
 async fn watched(path: &Path, tokens: usize, streams: u32) -> (Tally, Memory) {
-    let aim = path.aim_stream(request::PACED, tokens as u64, 0);
+    let aim = path.aim_stream(model::PACED, tokens as u64, 0);
     let mut crowd = pin!(load::crowd(&aim, streams, BEGIN_WITHIN, CROWD_ENDS_WITHIN));
     let mut most = path.processes.memory();
     loop {

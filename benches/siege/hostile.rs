@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use harness::connection::Connection as Client;
 use harness::request;
+use testing::request::head;
+use testing::upstream::prepared::model;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
@@ -53,16 +55,12 @@ pub struct Requests {
 
 impl Requests {
     pub fn of(secret: &str) -> Self {
-        let head = |method: &str, path: &str, more: &str| {
-            format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {secret}\r\n{more}\r\n\r\n")
-                .into_bytes()
-        };
-        let body = format!("content-type: application/json\r\ncontent-length: {BODY_BYTES}");
         Self {
-            body_head: head("POST", "/v1/chat/completions", &body),
-            long_stream: request::stream(request::TRACE, LONG_TOKENS, secret),
-            lasting_stream: request::stream(request::DRIP, LASTING_TOKENS, secret),
-            follow: head("GET", "/v1/events", "accept: text/event-stream"),
+            body_head: format!("{}content-length: {BODY_BYTES}\r\n\r\n", head("POST", "/v1/chat/completions", secret))
+                .into(),
+            long_stream: request::stream(model::TRACE, LONG_TOKENS, secret),
+            lasting_stream: request::stream(model::DRIP, LASTING_TOKENS, secret),
+            follow: format!("{}accept: text/event-stream\r\n\r\n", head("GET", "/v1/events", secret)).into(),
             queries: QUERIES.iter().map(|path| request::with_body("GET", path, secret, b"")).collect(),
         }
     }

@@ -34,9 +34,9 @@ use harness::gateway::Gateway;
 use harness::load::{Aim, warm};
 use harness::pool::Pool;
 use harness::process::Processes;
-use harness::upstream::Upstream;
 use harness::verdict::exit_code;
 use harness::{descriptors, request, settings};
+use testing::upstream::prepared::PreparedUpstream;
 
 use crowd::{Crowd, Kind};
 use operator::Changes;
@@ -90,7 +90,7 @@ fn run() -> Result<bool, String> {
 fn siege(settings: &Settings) -> io::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut out = io::stdout().lock();
-    let upstream = Upstream::start();
+    let upstream = PreparedUpstream::start();
     let mut gateway = Gateway::start(env!("CARGO_BIN_EXE_ledgerway"), env!("CARGO_TARGET_TMPDIR"));
     let admin = gateway.admin();
     let account = admin.set_up(upstream.address, PRICE);

@@ -23,9 +23,9 @@ use harness::admin::Price;
 use harness::figures::{Spread, mebibytes, micros_each, millis};
 use harness::gateway::Gateway;
 use harness::pool::Pool;
-use harness::upstream::Upstream;
 use harness::verdict::exit_code;
 use harness::{descriptors, settings, table};
+use testing::upstream::prepared::PreparedUpstream;
 
 use load::{Came, Errors, Load};
 use mix::Mix;
@@ -80,7 +80,7 @@ fn run() -> Result<bool, String> {
 fn soak(settings: &Settings) -> io::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut out = io::stdout().lock();
-    let upstream = Upstream::start();
+    let upstream = PreparedUpstream::start();
     let mut gateway = Gateway::start(env!("CARGO_BIN_EXE_ledgerway"), env!("CARGO_TARGET_TMPDIR"));
     let admin = gateway.admin();
     let mix = Mix::new(admin, admin.set_up(upstream.address, PRICE));

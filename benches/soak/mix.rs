@@ -6,6 +6,7 @@ use harness::admin::{Account, Admin, OPERATOR_KEY};
 use harness::connection::{Answer, Wanted};
 use harness::request;
 use serde_json::json;
+use testing::upstream::prepared::model;
 
 const STREAM_TOKENS: u64 = 8;
 /// An aborted stream is left after so many events.
@@ -84,7 +85,7 @@ impl Mix {
         let poor = admin.poor_key(&account);
         Self {
             whole: request::whole(&account.secret).into(),
-            stream: request::stream(request::PACED, STREAM_TOKENS, &account.secret).into(),
+            stream: request::stream(model::PACED, STREAM_TOKENS, &account.secret).into(),
             refused: request::whole(&poor).into(),
             queries: QUERIES.iter().map(|path| request::with_body("GET", path, OPERATOR_KEY, b"").into()).collect(),
             account,

@@ -11,15 +11,15 @@ use harness::connection::Wanted;
 use harness::figures::{Spread, micros_each, millis};
 use harness::gateway::Gateway;
 use harness::load::{self, Aim, Tally};
-use harness::upstream::Upstream;
 use harness::{request, table};
+use testing::upstream::prepared::PreparedUpstream;
 
 const KIBIBYTES: [usize; 3] = [1, 64, 1024];
 const CONNECTIONS: usize = 4;
 const TIME: Duration = Duration::from_secs(3);
 const WARM_UP: usize = 64;
 
-pub async fn measure(out: &mut impl Write, upstream: &Upstream, price: Price) -> io::Result<()> {
+pub async fn measure(out: &mut impl Write, upstream: &PreparedUpstream, price: Price) -> io::Result<()> {
     let gateway = Gateway::start(env!("CARGO_BIN_EXE_ledgerway"), env!("CARGO_TARGET_TMPDIR"));
     let account = gateway.admin().set_up(upstream.address, price);
     writeln!(out, "\nWhole answers to larger and larger bodies, on {CONNECTIONS} connections:\n")?;

@@ -28,9 +28,9 @@ use harness::figures::{Spread, hundredths, mebibytes, micros_each, millis, per_m
 use harness::gateway::Gateway;
 use harness::load::{self, Aim};
 use harness::process::Memory;
-use harness::upstream::Upstream;
 use harness::verdict::exit_code;
 use harness::{descriptors, request, settings, table};
+use testing::upstream::prepared::PreparedUpstream;
 use tokio::runtime::Runtime;
 
 use replay::{Outcomes, Replay};
@@ -78,7 +78,7 @@ fn files() -> Vec<PathBuf> {
 fn measure(traces: Vec<Trace>, per_second: u64) -> io::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut out = io::stdout().lock();
-    let upstream = Upstream::start();
+    let upstream = PreparedUpstream::start();
     table::header(&mut out, &COLUMNS)?;
     let mut books = Vec::with_capacity(traces.len());
     for trace in traces {
@@ -140,7 +140,7 @@ impl Book {
 fn replayed(
     out: &mut impl Write,
     runtime: &Runtime,
-    upstream: &Upstream,
+    upstream: &PreparedUpstream,
     trace: Trace,
     per_second: u64,
 ) -> io::Result<Book> {

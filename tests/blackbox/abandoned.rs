@@ -4,15 +4,15 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
+use testing::wire::Wire;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 use crate::books::nano;
 use crate::gateway::{Gateway, type_of};
-use crate::hostile::wire::{Wire, post};
 use crate::tenant::{NATIVE, Setup, Tenant, made};
-use crate::upstream::MockUpstream;
 
 const ENDED_MAX: Duration = Duration::from_secs(5);
 
@@ -269,8 +269,8 @@ async fn who_leaves_few_answers_is_charged_as_the_provider_reports_however_many_
     for _ in 0..2 {
         let tenant = Tenant::with(&gateway, &upstream, &["gate"], setup()).await;
         for _ in 0..512 {
-            let mut wire = Wire::open(&gateway).await;
-            wire.send(post(&tenant, NATIVE, "", &tenant.ask("gate").to_string())).await;
+            let mut wire = gateway.wire().await;
+            wire.send(tenant.request(NATIVE, "", &tenant.ask("gate").to_string())).await;
             crowds.push(wire);
         }
     }

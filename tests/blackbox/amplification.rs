@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use testing::upstream::MockUpstream;
 
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, OPENAI, Tenant};
-use crate::upstream::MockUpstream;
 
 const STREAM: &str = "text/event-stream";
 

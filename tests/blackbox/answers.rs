@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::{Value, json};
+use testing::upstream::{MockUpstream, TEXT};
 
 use crate::books::nano;
 use crate::client::Sse;
 use crate::gateway::{Gateway, type_of};
 use crate::tenant::{NATIVE, OPENAI, Setup, Tenant, made, text};
-use crate::upstream::{MockUpstream, TEXT};
 
 const OPENAI_TOO: &str = "/oai/v1/chat/completions";
 const ANSWER: [&str; 9] =

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, OPENAI, Tenant, made};
-use crate::upstream::MockUpstream;
 
 const DEPTH: usize = 100_000;
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
+use testing::upstream::MockUpstream;
 
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, OPENAI, PROVIDER_SECRET, Setup, Tenant, made};
-use crate::upstream::MockUpstream;
 
 const FAILS: [&str; 10] =
     ["e500", "e429", "html", "halfjson", "empty", "close", "cut", "leaky", "redirect", "brokensse"];

@@ -2,12 +2,12 @@
 //! where it shows.
 
 use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
 use tokio::task::JoinSet;
 
 use crate::books::nano;
 use crate::gateway::{Gateway, type_of};
 use crate::tenant::{NATIVE, OPENAI, Setup, Tenant};
-use crate::upstream::MockUpstream;
 
 /// Of one request: its failed attempts, its outcome, and the end of its hold.
 async fn ended(gateway: &Gateway, request: &str) -> (usize, Value, Value) {

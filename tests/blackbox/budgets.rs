@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use testing::upstream::MockUpstream;
 use tokio::task::JoinSet;
 
 use crate::books::{Books, nano, usd};
 use crate::client::Reply;
 use crate::gateway::Gateway;
 use crate::tenant::{Setup, Tenant, made};
-use crate::upstream::MockUpstream;
 
 /// Holds: event.never-over, http.budget-exceeded, http.should-retry, event.refusals
 #[tokio::test(flavor = "multi_thread")]

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
 
 use crate::gateway::{BINARY, Gateway, OPERATOR_KEY, ledgerway, without_settings};
 use crate::tenant::{Setup, Tenant};
-use crate::upstream::MockUpstream;
 
 /// Exit code, stdout and stderr.
 fn run(arguments: &[&str], data: Option<&Path>) -> (Option<i32>, String, String) {

@@ -1,10 +1,10 @@
 //! What is the same everywhere: money, times, ids, lists, positions.
 
 use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
 
 use crate::gateway::{Gateway, type_of};
 use crate::tenant::{NATIVE, OPENAI, Tenant};
-use crate::upstream::MockUpstream;
 
 const TIMES: [&str; 4] = ["effective_from", "period_start", "previous_until", "window_start"];
 const PREFIXES: [&str; 10] = ["par", "ten", "usr", "key", "prv", "mdl", "prc", "bud", "lim", "req"];

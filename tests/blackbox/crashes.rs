@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
+use testing::upstream::MockUpstream;
 use tokio::task::JoinSet;
 
 use crate::books::{Balance, Books, Window, nano, usd};
 use crate::client::{Client, Lost};
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, OPENAI, Setup, Tenant};
-use crate::upstream::MockUpstream;
 
 const HOLD_TTL: Duration = Duration::from_secs(3);
 

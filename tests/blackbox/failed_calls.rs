@@ -1,11 +1,11 @@
 //! Calls that failed after their provider had said what they used: that much is charged, and nothing else.
 
 use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
 
 use crate::books::{nano, usd};
 use crate::gateway::{Gateway, type_of};
 use crate::tenant::{NATIVE, OPENAI, Tenant, text};
-use crate::upstream::MockUpstream;
 
 const JSON: &str = "application/json";
 const SSE: &str = "text/event-stream";

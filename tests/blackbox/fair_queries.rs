@@ -13,13 +13,13 @@ use events::time::SystemClock;
 use events::wire::ErrorCode;
 use http::Method;
 use serde_json::json;
+use testing::upstream::MockUpstream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::client::{Client, Reply};
 use crate::gateway::Gateway;
 use crate::tenant::Tenant;
-use crate::upstream::MockUpstream;
 
 const CONNECTIONS: usize = 400;
 /// Of one tenant, in the log that is asked for.

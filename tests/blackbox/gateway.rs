@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use testing::wire::Wire;
 
 use crate::books::Books;
 use crate::client::{Client, Heard};
@@ -97,6 +99,11 @@ impl Gateway {
 
     pub fn port(&self) -> u16 {
         self.port.load(Ordering::SeqCst)
+    }
+
+    /// A connection to say anything on.
+    pub async fn wire(&self) -> Wire {
+        Wire::open((Ipv4Addr::LOCALHOST, self.port()).into()).await.expect("a connection")
     }
 
     pub fn pid(&self) -> u32 {

@@ -11,4 +11,3 @@ mod request_bytes;
 mod resets;
 mod slow;
 mod slow_commands;
-pub mod wire;

@@ -3,13 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use testing::upstream::{CERTIFICATE, MockUpstream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::client::Reply;
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, OPENAI, Tenant};
-use crate::upstream::{CERTIFICATE, MockUpstream};
 
 /// Without waiting for anybody else.
 const AT_ONCE: Duration = Duration::from_secs(5);

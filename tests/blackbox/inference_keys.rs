@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use events::time::parse_rfc3339;
 use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
 use tokio::task::JoinSet;
 
 use crate::client::{Client, Reply};
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, OPENAI, Tenant, text};
-use crate::upstream::MockUpstream;
 
 const SURFACES: [(&str, &str, &str); 2] =
     [(NATIVE, "CONFLICT", "IDEMPOTENCY_KEY_REUSED"), (OPENAI, "conflict", "idempotency_key_reused")];

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use http::Method;
 use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
 
 use crate::client::Client;
 use crate::gateway::{Gateway, type_of};
 use crate::tenant::{NATIVE, OPENAI, Tenant};
-use crate::upstream::MockUpstream;
 
 /// Holds: http.unauthenticated, event.access, admin.keys, http.openai-errors
 #[tokio::test(flavor = "multi_thread")]

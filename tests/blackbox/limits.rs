@@ -4,13 +4,12 @@ use std::time::{Duration, Instant};
 
 use chrono::DateTime;
 use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
 use tokio::task::JoinSet;
 
 use crate::client::Reply;
 use crate::gateway::{Gateway, type_of};
-use crate::hostile::wire::{Wire, post};
 use crate::tenant::{NATIVE, OPENAI, Setup, Tenant, text};
-use crate::upstream::MockUpstream;
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -150,8 +149,8 @@ async fn five_hundred_streams_that_their_clients_left_hold_no_place() {
         let model = if round % 2 == 0 { "stall" } else { "hang" };
         let (mut wires, before) = (Vec::new(), upstream.seen_of(model));
         for _ in 0..PLACES {
-            let mut wire = Wire::open(&gateway).await;
-            wire.send(post(&tenant, OPENAI, "", &tenant.ask_streamed(model).to_string())).await;
+            let mut wire = gateway.wire().await;
+            wire.send(tenant.request(OPENAI, "", &tenant.ask_streamed(model).to_string())).await;
             wires.push(wire);
         }
         let started = Instant::now();
@@ -224,8 +223,8 @@ async fn a_stream_that_nobody_reads_holds_its_place_no_longer_than_its_deadline(
         (Gateway::start_with(&[("LEDGERWAY_HOLD_TTL_SECONDS", "3")]), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["stall", "ok"]).await;
     limit(&gateway, json!({ "scope": { "key_id": tenant.key }, "concurrent_requests": 1 })).await;
-    let mut wire = Wire::open(&gateway).await;
-    wire.send(post(&tenant, OPENAI, "", &tenant.ask_streamed("stall").to_string())).await;
+    let mut wire = gateway.wire().await;
+    wire.send(tenant.request(OPENAI, "", &tenant.ask_streamed("stall").to_string())).await;
     wire.head().await.expect("a head");
     tenant.chat("ok").await.must_be(429, "RATE_LIMITED");
     let started = Instant::now();
@@ -291,16 +290,16 @@ async fn a_burst_of_refusals_costs_the_log_a_few_events_and_the_process_no_memor
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     limit(&gateway, json!({ "scope": { "key_id": tenant.key }, "requests_per_hour": 1 })).await;
     tenant.chat("ok").await.must(200);
-    let asked = post(&tenant, NATIVE, "", &tenant.ask("ok").to_string()).repeat(AT_ONCE);
+    let asked = tenant.request(NATIVE, "", &tenant.ask("ok").to_string()).repeat(AT_ONCE);
     let burst = async |each: usize| {
         let mut all = JoinSet::new();
         for _ in 0..CONNECTIONS {
-            let (mut wire, asked) = (Wire::open(&gateway).await, asked.clone());
+            let (mut wire, asked) = (gateway.wire().await, asked.clone());
             all.spawn(async move {
                 for _ in 0..each / AT_ONCE {
                     wire.send(&asked).await;
                     for _ in 0..AT_ONCE {
-                        assert_eq!(wire.answer().await.expect("an answer").status, 429);
+                        assert_eq!(wire.response().await.expect("an answer").status, 429);
                     }
                 }
             });

@@ -6,7 +6,6 @@ mod client;
 mod cors;
 mod gateway;
 mod tenant;
-mod upstream;
 
 mod abandoned;
 mod amplification;

@@ -1,10 +1,10 @@
 //! What a key learns of itself.
 
 use serde_json::json;
+use testing::upstream::MockUpstream;
 
 use crate::gateway::Gateway;
 use crate::tenant::{Setup, Tenant, made};
-use crate::upstream::MockUpstream;
 
 /// Holds: inf.me
 #[tokio::test(flavor = "multi_thread")]

@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
+use testing::upstream::{MockUpstream, TEXT};
 
 use crate::books::{nano, usd};
 use crate::gateway::{Gateway, type_of};
 use crate::tenant::{NATIVE, OPENAI, Setup, Tenant};
-use crate::upstream::{MockUpstream, TEXT};
 use exposition::Exposition;
 
 /// The page for operators.

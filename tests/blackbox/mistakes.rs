@@ -2,10 +2,10 @@
 
 use http::Method;
 use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
 
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, OPENAI, Tenant};
-use crate::upstream::MockUpstream;
 
 /// Message, and the field that it is about.
 fn said(error: &Value) -> (&str, &str) {

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use testing::upstream::{Chaos, MockUpstream};
 use tokio::task::JoinSet;
 
 use crate::books::{Books, usd};
 use crate::gateway::{Gateway, ledgerway};
 use crate::tenant::{NATIVE, OPENAI, Setup, Tenant, made};
-use crate::upstream::{Chaos, MockUpstream};
 
 const REQUESTS: u64 = 2000;
 const AT_ONCE: usize = 32;

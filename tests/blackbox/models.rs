@@ -1,10 +1,10 @@
 //! The models that a key may use, all of them and one by its name.
 
 use serde_json::json;
+use testing::upstream::MockUpstream;
 
 use crate::gateway::Gateway;
 use crate::tenant::Tenant;
-use crate::upstream::MockUpstream;
 
 /// Holds: inf.models
 #[tokio::test(flavor = "multi_thread")]

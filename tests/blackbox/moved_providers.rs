@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::Method;
 use serde_json::{Value, json};
+use testing::upstream::{MockUpstream, Seen};
 
 use crate::client::Reply;
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, Tenant, made, text};
-use crate::upstream::{MockUpstream, Seen};
 
 const OLD_KEY: &str = "key-of-the-old-host-51c2";
 const NEW_KEY: &str = "key-of-the-new-host-88d0";

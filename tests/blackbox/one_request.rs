@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use testing::upstream::{MockUpstream, TEXT};
 
 use crate::gateway::{Gateway, type_of};
 use crate::tenant::{NATIVE, OPENAI, Setup, Tenant};
-use crate::upstream::{MockUpstream, TEXT};
 
 const FOUR_EVENTS: [&str; 4] =
     ["inference.admitted.v1", "budget.reserved.v1", "inference.completed.v1", "budget.settled.v1"];

@@ -1,10 +1,10 @@
 //! Under which name the output cap goes upstream: a server that does not know the name has no cap.
 
 use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
 
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, OPENAI, Tenant};
-use crate::upstream::MockUpstream;
 
 const NAMES: [&str; 2] = ["max_tokens", "max_completion_tokens"];
 

@@ -1,11 +1,11 @@
 //! A price that changes while it is in use: what was left out goes on following what stands in for it.
 
 use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
 
 use crate::books::nano;
 use crate::gateway::Gateway;
 use crate::tenant::{Setup, Tenant, made, text};
-use crate::upstream::MockUpstream;
 
 fn tokens(answer: &Value, class: &str) -> i64 {
     answer["usage"][class].as_i64().expect("a number of tokens")

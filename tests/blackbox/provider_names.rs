@@ -1,10 +1,10 @@
 //! Two live providers of one scope cannot have one name.
 
 use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
 
 use crate::gateway::Gateway;
 use crate::tenant::{Tenant, made};
-use crate::upstream::MockUpstream;
 
 /// Holds: admin.provider-names
 #[tokio::test(flavor = "multi_thread")]

@@ -1,11 +1,11 @@
 //! Lists, their pages and their forms.
 
 use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
 
 use crate::client::Client;
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, Tenant};
-use crate::upstream::MockUpstream;
 
 /// Every item of a list, so many a page.
 async fn items(client: &Client, path: &str, limit: usize) -> Vec<Value> {

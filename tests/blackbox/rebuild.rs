@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use http::Method;
 use rusqlite::Connection;
 use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
 use tokio::task::JoinSet;
 
 use crate::gateway::{Gateway, OPERATOR_KEY, ledgerway};
 use crate::tenant::Tenant;
-use crate::upstream::MockUpstream;
 use crate::views::{caught_up, dump};
 
 const END_MAX: Duration = Duration::from_secs(30);

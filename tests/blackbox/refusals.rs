@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use http::Method;
 use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
 
 use crate::client::Reply;
 use crate::gateway::{Gateway, type_of};
 use crate::tenant::{NATIVE, OPENAI, Setup, Tenant, made};
-use crate::upstream::MockUpstream;
 
 fn fields(value: &Value) -> BTreeSet<&str> {
     value.as_object().expect("an object").keys().map(String::as_str).collect()

@@ -1,11 +1,11 @@
 //! What an upstream says is the client's to mend: told to the client, to nobody else, and asked of nobody else.
 
 use serde_json::{Value, json};
+use testing::upstream::{CODE, MESSAGE, MockUpstream, PARAM};
 
 use crate::client::Reply;
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, OPENAI, PROVIDER_SECRET, Setup, Tenant};
-use crate::upstream::{CODE, MESSAGE, MockUpstream, PARAM};
 
 const HEADER_SECRET: &str = "Team-Header-Value-93a1c4";
 const SHORT_HEADER_SECRET: &str = "s3cr3t7";

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
 
 use crate::gateway::{Gateway, OPERATOR_KEY, ledgerway, serve_to_its_end, type_of};
 use crate::tenant::{PROVIDER_SECRET, Tenant};
-use crate::upstream::MockUpstream;
 
 const NEW: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 const OTHER: &str = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";

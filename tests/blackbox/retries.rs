@@ -1,12 +1,12 @@
 //! A retried change answers the same, whoever asks at the same time and whatever dies in between.
 
 use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
 use tokio::task::JoinSet;
 
 use crate::client::Reply;
 use crate::gateway::{Gateway, type_of};
 use crate::tenant::Tenant;
-use crate::upstream::MockUpstream;
 
 const PARTNERS: &str = "/v1/admin/partners";
 

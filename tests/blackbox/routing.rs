@@ -1,10 +1,10 @@
 //! Which target of a model is asked.
 
 use serde_json::json;
+use testing::upstream::MockUpstream;
 
 use crate::gateway::Gateway;
 use crate::tenant::{Tenant, made};
-use crate::upstream::MockUpstream;
 
 const ASKED: usize = 120;
 

@@ -7,11 +7,11 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::json;
+use testing::upstream::{MockUpstream, TEXT};
 
 use crate::client::Reply;
 use crate::gateway::{Gateway, OPERATOR_KEY};
 use crate::tenant::{NATIVE, OPENAI, PROVIDER_SECRET, Tenant};
-use crate::upstream::{MockUpstream, TEXT};
 use forms::Wanted;
 
 const PROMPT: &str = "the-canary-prompt-5e0d";

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
 use tokio::task::JoinSet;
 
 use crate::books::{nano, usd};
 use crate::client::Reply;
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, OPENAI, Setup, Tenant, made};
-use crate::upstream::MockUpstream;
 
 const CAP: u64 = 16_384;
 /// Of a token of output, in nano-dollars.

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use serde_json::json;
+use testing::upstream::MockUpstream;
 use tokio::task::JoinSet;
 
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, OPENAI, Setup, Tenant};
-use crate::upstream::MockUpstream;
 
 /// Holds: bin.drain, query.health
 #[tokio::test(flavor = "multi_thread")]

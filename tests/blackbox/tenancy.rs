@@ -1,12 +1,12 @@
 //! Owners: their handles, their ends, and what there is without any.
 
 use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
 use tokio::task::JoinSet;
 
 use crate::client::Client;
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, Setup, Tenant, made, text};
-use crate::upstream::MockUpstream;
 
 async fn items(client: &Client, path: &str) -> Vec<Value> {
     client.get(path).await.must(200).json()["items"].as_array().expect("items").clone()

@@ -1,10 +1,11 @@
 //! A tenant with everything that it takes to ask a model.
 
 use serde_json::{Value, json};
+use testing::request;
+use testing::upstream::MockUpstream;
 
 use crate::client::{Client, Reply, Stream};
 use crate::gateway::Gateway;
-use crate::upstream::MockUpstream;
 
 pub const NATIVE: &str = "/v1/inference/chat";
 pub const OPENAI: &str = "/v1/chat/completions";
@@ -127,6 +128,16 @@ impl Tenant {
         let mut body = self.ask(model);
         body["stream"] = json!(true);
         body
+    }
+
+    /// A request with the tenant's key as bytes, with more headers, each ended by `\r\n`.
+    pub fn request(&self, path: &str, more: &str, body: &str) -> String {
+        format!("{}content-length: {}\r\n{more}\r\n{body}", self.request_head(path), body.len())
+    }
+
+    /// The same up to what says how long its body is.
+    pub fn request_head(&self, path: &str) -> String {
+        request::head("POST", path, &self.secret)
     }
 
     pub async fn chat(&self, model: &str) -> Reply {

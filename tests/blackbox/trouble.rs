@@ -13,10 +13,11 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use testing::upstream::MockUpstream;
+
 use crate::books::Books;
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, OPENAI, Tenant};
-use crate::upstream::MockUpstream;
 
 /// Longer than any of the waits after which the gateway tries again.
 const RECOVERED_MAX: Duration = Duration::from_secs(5);

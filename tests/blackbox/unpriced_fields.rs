@@ -2,10 +2,10 @@
 
 use http::Method;
 use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
 
 use crate::gateway::Gateway;
 use crate::tenant::{OPENAI, Tenant, made};
-use crate::upstream::MockUpstream;
 
 async fn asked_with(tenant: &Tenant, fields: &str) -> crate::client::Reply {
     let model = tenant.model("ok");

@@ -8,10 +8,10 @@ use std::path::Path;
 use events::log::LEDGER_FILE;
 use rusqlite::Connection;
 use serde_json::Value;
+use testing::upstream::MockUpstream;
 
 use crate::gateway::{Gateway, ledgerway};
 use crate::tenant::Tenant;
-use crate::upstream::MockUpstream;
 
 /// Exit code and what it says as JSON.
 fn verify(folder: &Path, more: &[&str]) -> (Option<i32>, Value) {

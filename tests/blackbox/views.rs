@@ -6,10 +6,10 @@ use std::fs;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
+use testing::upstream::MockUpstream;
 
 use crate::gateway::Gateway;
 use crate::tenant::{Setup, Tenant, made};
-use crate::upstream::MockUpstream;
 
 /// Rows of every table, as sorted text.
 pub type Dump = BTreeMap<String, Vec<String>>;

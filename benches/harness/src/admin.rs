@@ -1,13 +1,14 @@
 //! The operator's view of the gateway: resources are made, questions asked. Blocking, a connection each: not for load.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use testing::blocking::BlockingWire;
+use testing::upstream::prepared::model;
 
 use crate::request;
-use crate::wire::{Body, Head};
 
 pub const OPERATOR_KEY: &str = "operator-key-of-the-benchmark-0123456789";
 
@@ -68,7 +69,7 @@ impl Admin {
         let provider = json!({ "name": "bench", "kind": "openai", "base_url": format!("http://{upstream}/v1"),
                                "api_key": "upstream-key", "allow_private_network": true });
         let provider = self.make("/providers", &provider);
-        request::MODELS.iter().for_each(|model| self.serve(&provider["id"], model, price));
+        model::ALL.iter().for_each(|model| self.serve(&provider["id"], model, price));
         for scope in [
             json!({ "partner_id": partner["id"] }),
             json!({ "tenant_id": tenant["id"] }),
@@ -168,42 +169,12 @@ impl Admin {
     }
 
     fn call(&self, request: &[u8], status: u16) -> io::Result<Value> {
-        let mut wire = TcpStream::connect(self.address)?;
-        wire.set_read_timeout(Some(ANSWER_MAX))?;
-        wire.set_nodelay(true)?;
-        wire.write_all(request)?;
-        let (got, body) = read_answer(&mut wire)?;
+        let (got, body) = BlockingWire::open(self.address, ANSWER_MAX)?.ask(request)?;
         if got != status {
             return Err(io::Error::other(format!("wanted {status}, got {got}: {}", String::from_utf8_lossy(&body))));
         }
         serde_json::from_slice(&body).map_err(io::Error::other)
     }
-}
-
-fn read_answer(wire: &mut TcpStream) -> io::Result<(u16, Vec<u8>)> {
-    let (mut received, mut piece) = (Vec::new(), [0; 16 * 1024]);
-    let head = loop {
-        if let Some(head) = Head::parse(&received)? {
-            break head;
-        }
-        read_more(wire, &mut piece, &mut received)?;
-    };
-    received.drain(..head.length);
-    let (mut body, mut payload) = (Body::new(head.framing), Vec::new());
-    loop {
-        let used = body.feed(&received, |bytes| payload.extend_from_slice(bytes))?;
-        received.drain(..used);
-        if body.is_over() {
-            return Ok((head.status, payload));
-        }
-        read_more(wire, &mut piece, &mut received)?;
-    }
-}
-
-fn read_more(wire: &mut TcpStream, piece: &mut [u8], received: &mut Vec<u8>) -> io::Result<()> {
-    let read = wire.read(piece)?;
-    received.extend_from_slice(piece.get(..read).unwrap_or_default());
-    if read == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
 }
 
 fn text(value: &Value) -> String {

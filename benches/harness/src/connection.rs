@@ -4,11 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-
-use crate::answers::{CLOSING_EVENTS, DONE};
-use crate::wire::{Body, Head};
+use testing::http1::Body;
+use testing::upstream::prepared::answers::{CLOSING_EVENTS, DONE};
+use testing::wire::Wire;
 
 /// How much of an end is kept to be judged.
 const TAIL: usize = 64;
@@ -16,9 +14,7 @@ const TAIL: usize = 64;
 const BEGINNING: usize = 300;
 
 pub struct Connection {
-    stream: TcpStream,
-    buffer: Vec<u8>,
-    filled: usize,
+    wire: Wire,
 }
 
 /// An answer as it came.
@@ -56,9 +52,7 @@ pub enum Wanted {
 
 impl Connection {
     pub async fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: vec![0; 32 * 1024], filled: 0 })
+        Ok(Self { wire: Wire::open(address).await? })
     }
 
     /// Sends this, and reads its answer to the end.
@@ -69,46 +63,29 @@ impl Connection {
     /// The same, but stops reading as soon as `enough` says so; the connection is then of no more use.
     pub async fn ask_until(&mut self, request: &[u8], enough: impl Fn(&Answer) -> bool) -> io::Result<Answer> {
         let sent = Instant::now();
-        self.stream.write_all(request).await?;
+        self.wire.write(request).await?;
         let head = loop {
-            if let Some(head) = Head::parse(self.received())? {
+            if let Some(head) = self.wire.take_head()? {
                 break head;
             }
-            self.fill().await?;
+            self.wire.read().await?;
         };
-        self.drop_front(head.length);
         let (mut answer, mut body) = (Answer::new(head.status, sent), Body::new(head.framing));
         let mut at = Instant::now();
         loop {
-            let used = body.feed(self.received(), |bytes| answer.take(bytes, at))?;
-            self.drop_front(used);
+            self.wire.take_body(&mut body, |bytes| answer.take(bytes, at))?;
             if body.is_over() || enough(&answer) {
                 answer.total = sent.elapsed();
                 return Ok(answer);
             }
-            self.fill().await?;
+            self.wire.read().await?;
             at = Instant::now();
         }
     }
 
     /// Whether the other side keeps it, and has said nothing that nobody asked for.
     pub fn is_open(&self) -> bool {
-        self.stream.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-    }
-
-    fn received(&self) -> &[u8] {
-        self.buffer.get(..self.filled).unwrap_or_default()
-    }
-
-    async fn fill(&mut self) -> io::Result<()> {
-        let read = self.stream.read(self.buffer.get_mut(self.filled..).unwrap_or_default()).await?;
-        self.filled += read;
-        if read == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
-    }
-
-    fn drop_front(&mut self, length: usize) {
-        self.buffer.copy_within(length..self.filled, 0);
-        self.filled -= length;
+        self.wire.is_open()
     }
 }
 

@@ -4,16 +4,16 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use testing::upstream::{MockUpstream, UpstreamByHand};
+use testing::wire::Wire;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::body_memory::{MIB, metric_of, rich};
-use super::wire::{Wire, post};
 use crate::books::nano;
 use crate::client::Sse;
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, OPENAI, Tenant, made};
-use crate::upstream::{MockUpstream, UpstreamByHand};
 
 /// Of the key, where nothing is configured.
 const SHARE_OF_KEY: usize = 33 * MIB;
@@ -41,8 +41,8 @@ async fn until_held(gateway: &Gateway, is: impl Fn(usize) -> bool) {
 
 /// A client that has been told that its answer comes, and reads nothing more of it.
 async fn unread(gateway: &Gateway, tenant: &Tenant) -> Wire {
-    let mut wire = Wire::open(gateway).await;
-    wire.send(post(tenant, OPENAI, "", &tenant.ask("said").to_string())).await;
+    let mut wire = gateway.wire().await;
+    wire.send(tenant.request(OPENAI, "", &tenant.ask("said").to_string())).await;
     let head = timeout(SOON, wire.head()).await.expect("an answer in time").expect("an answer");
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     wire
@@ -133,13 +133,13 @@ async fn an_answer_that_is_not_read_has_its_place_until_its_last_bytes_are_hande
     let limit = json!({ "scope": { "key_id": tenant.key }, "concurrent_requests": 1 });
     made(gateway.operator(), "/rate-limits", limit).await;
     upstream.says("application/json", answer_with(20 * MIB));
-    let mut client = Wire::open(&gateway).await;
-    client.send(post(&tenant, OPENAI, "", &tenant.ask("said").to_string())).await;
+    let mut client = gateway.wire().await;
+    client.send(tenant.request(OPENAI, "", &tenant.ask("said").to_string())).await;
     while tenant.events_of(&gateway, &["inference.completed"]).await.is_empty() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     tenant.chat("ok").await.must_be(429, "RATE_LIMITED");
-    let answer = client.answer().await.expect("an answer");
+    let answer = client.response().await.expect("an answer");
     assert_eq!((answer.status, answer.body.len() > 20 * MIB), (200, true));
     // Whoever has read the last byte finds its place free.
     tenant.chat("ok").await.must(200);

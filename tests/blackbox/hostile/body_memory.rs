@@ -14,14 +14,13 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::wire::{Wire, post_head};
 use crate::gateway::{Gateway, OPERATOR_KEY};
 use crate::tenant::{NATIVE, OPENAI, Setup, Tenant};
-use crate::upstream::MockUpstream;
 
 pub const MIB: usize = 1024 * 1024;
 const LARGEST: usize = 32 * MIB;
@@ -221,8 +220,8 @@ async fn bodies_that_drip_are_cut_off_and_hold_up_nobody() {
     let tenant = rich(&gateway, &upstream, &["ok"]).await;
     let mut dripping = JoinSet::new();
     for _ in 0..SLOW {
-        let head = format!("{}content-length: {}\r\n\r\n", post_head(&tenant, NATIVE), LARGEST);
-        let mut wire = Wire::open(&gateway).await;
+        let head = format!("{}content-length: {}\r\n\r\n", tenant.request_head(NATIVE), LARGEST);
+        let mut wire = gateway.wire().await;
         dripping.spawn(async move {
             wire.send(head).await;
             let began = Instant::now();
@@ -307,7 +306,7 @@ async fn a_thousand_connections_of_one_tenant_with_slow_bodies_cost_little_and_h
         };
         let chunk = if number % 2 == 0 { "" } else { "1f00000\r\n" };
         let request =
-            format!("{}{length}\r\n\r\n{chunk}", post_head(&tenant, if number % 3 == 0 { OPENAI } else { NATIVE }));
+            format!("{}{length}\r\n\r\n{chunk}", tenant.request_head(if number % 3 == 0 { OPENAI } else { NATIVE }));
         hoarding.spawn(hoards(gateway.port(), request, until));
     }
     let mut most = 0;

@@ -3,12 +3,11 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use testing::upstream::MockUpstream;
 use tokio::net::TcpStream;
 
-use super::wire::{Wire, post};
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, Tenant};
-use crate::upstream::MockUpstream;
 
 const CROWD: u64 = 10_000;
 /// Files that this process and the gateway need besides.
@@ -34,7 +33,7 @@ async fn ten_thousand_idle_connections_cost_little_and_hold_up_nobody() {
     let crowd = CROWD.min(files - OWN_FILES);
     let mut idle = Vec::new();
     for number in 0..crowd {
-        let mut wire = Wire::open(&gateway).await;
+        let mut wire = gateway.wire().await;
         // Who has asked once costs two of hyper's buffers more: 16 KiB.
         if number % 5 == 0 {
             assert!(wire.asks().await, "connection {number}");
@@ -61,9 +60,9 @@ async fn where_files_are_few_those_who_are_in_are_served_and_others_wait() {
     let gateway = Gateway::start_with_file_limit(256);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     // It has asked nothing so far: the upstream, too, has still to be connected to.
-    let mut known = Wire::open(&gateway).await;
+    let mut known = gateway.wire().await;
     assert!(known.asks().await, "no answer");
-    let ask = post(&tenant, NATIVE, "", &tenant.ask("ok").to_string());
+    let ask = tenant.request(NATIVE, "", &tenant.ask("ok").to_string());
     let mut crowd = Vec::new();
     for _ in 0..400 {
         // Beyond the backlog nobody answers: that is waiting as well.
@@ -75,7 +74,7 @@ async fn where_files_are_few_those_who_are_in_are_served_and_others_wait() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     for _ in 0..10 {
         known.send(&ask).await;
-        let answer = known.answer().await.expect("an answer");
+        let answer = known.response().await.expect("an answer");
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
     }
     drop(crowd);

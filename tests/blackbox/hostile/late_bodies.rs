@@ -1,12 +1,12 @@
 //! Bodies that arrive after something has changed: who may do what is decided when the body is complete.
 
 use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
+use testing::wire::{Response, Wire};
 
-use super::wire::{Answer, Wire};
 use crate::client::Client;
 use crate::gateway::{Gateway, type_of};
 use crate::tenant::{NATIVE, OPENAI, Tenant, made, text};
-use crate::upstream::MockUpstream;
 
 /// A request whose head was let in, and whose body the gateway is waiting for.
 pub struct Unfinished {
@@ -18,7 +18,7 @@ impl Unfinished {
     /// `more` are further headers, each ended by `\r\n`.
     pub async fn begin(gateway: &Gateway, secret: &str, request: (&str, &str), more: &str, body: &Value) -> Self {
         let ((method, path), body) = (request, body.to_string());
-        let mut wire = Wire::open(gateway).await;
+        let mut wire = gateway.wire().await;
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {secret}\r\n{more}\
              content-type: application/json\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
@@ -31,9 +31,9 @@ impl Unfinished {
         Self { wire, body }
     }
 
-    pub async fn finish(mut self) -> Answer {
+    pub async fn finish(mut self) -> Response {
         self.wire.send(&self.body).await;
-        self.wire.answer().await.expect("an answer")
+        self.wire.response().await.expect("an answer")
     }
 }
 
@@ -78,7 +78,7 @@ impl Holder {
     }
 }
 
-fn code(answer: &Answer) -> String {
+fn code(answer: &Response) -> String {
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     body["error"]["code"].as_str().unwrap_or_default().to_owned()
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::wire::{Wire, post};
+use testing::upstream::MockUpstream;
+
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, OPENAI, Setup, Tenant};
-use crate::upstream::MockUpstream;
 
 const ENDED_MAX: Duration = Duration::from_secs(5);
 
@@ -14,18 +14,18 @@ async fn pipelined_requests_are_answered_in_order_and_charged_once_each() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
     let models = ["slow-120", "ok", "paced-5", "slow-40", "ok"];
     let tenant = Tenant::new(&gateway, &upstream, &["slow-120", "ok", "paced-5", "slow-40"]).await;
-    let mut wire = Wire::open(&gateway).await;
+    let mut wire = gateway.wire().await;
     let asked: String = models
         .iter()
         .map(|model| {
             let body = if *model == "paced-5" { tenant.ask_streamed(model) } else { tenant.ask(model) };
-            post(&tenant, OPENAI, "", &body.to_string())
+            tenant.request(OPENAI, "", &body.to_string())
         })
         .collect();
     wire.send(asked).await;
     let mut requests = Vec::new();
     for model in models {
-        let answer = wire.answer().await.expect("an answer");
+        let answer = wire.response().await.expect("an answer");
         assert_eq!(answer.status, 200, "{answer:?}");
         let said = String::from_utf8_lossy(&answer.body).into_owned();
         assert!(said.contains(&tenant.model(model)), "not that of {model}: {said}");
@@ -44,10 +44,10 @@ async fn a_client_that_has_said_all_and_listens_is_answered() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["slow-600", "paced-60"]).await;
     for (model, body) in [("slow-600", tenant.ask("slow-600")), ("paced-60", tenant.ask_streamed("paced-60"))] {
-        let mut wire = Wire::open(&gateway).await;
-        wire.send(post(&tenant, OPENAI, "", &body.to_string())).await;
+        let mut wire = gateway.wire().await;
+        wire.send(tenant.request(OPENAI, "", &body.to_string())).await;
         wire.finish_sending().await;
-        let answer = wire.answer().await.unwrap_or_else(|| panic!("{model}: no answer"));
+        let answer = wire.response().await.unwrap_or_else(|| panic!("{model}: no answer"));
         assert_eq!(answer.status, 200, "{answer:?}");
         assert!(wire.closes_within(ENDED_MAX).await, "{model}: what would still come?");
         let request = answer.header("x-request-id");
@@ -68,8 +68,8 @@ async fn a_client_that_is_gone_ends_its_request_however_it_went() {
     {
         let before = upstream.seen_of(model);
         let body = if streamed { tenant.ask_streamed(model) } else { tenant.ask(model) };
-        let mut wire = Wire::open(&gateway).await;
-        wire.send(post(&tenant, NATIVE, "", &body.to_string())).await;
+        let mut wire = gateway.wire().await;
+        wire.send(tenant.request(NATIVE, "", &body.to_string())).await;
         while upstream.seen_of(model) == before {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -95,9 +95,9 @@ async fn a_client_that_is_gone_ends_its_request_however_it_went() {
 async fn a_client_that_goes_in_the_middle_of_its_body_leaves_nothing() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
-    let whole = post(&tenant, NATIVE, "", &tenant.ask("ok").to_string());
+    let whole = tenant.request(NATIVE, "", &tenant.ask("ok").to_string());
     for (cut, resets) in [(10, true), (whole.len() - 5, false), (whole.len() - 1, true)] {
-        let mut wire = Wire::open(&gateway).await;
+        let mut wire = gateway.wire().await;
         wire.send(&whole[..cut]).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
         match resets {

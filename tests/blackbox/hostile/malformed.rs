@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use testing::upstream::MockUpstream;
+use testing::wire::Response;
 
-use super::wire::{Answer, Wire, post, post_head};
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, Tenant};
-use crate::upstream::MockUpstream;
 
 const SOON: Duration = Duration::from_secs(5);
 const FOLLOWER: &str = "GET /v1/models HTTP/1.1\r\nhost: b\r\n\r\n";
@@ -41,33 +41,33 @@ fn heads(tenant: &Tenant) -> Vec<Case> {
         ),
         (
             "two lengths",
-            format!("{}content-length: 5\r\ncontent-length: 6\r\n\r\n{body}", post_head(tenant, NATIVE)),
+            format!("{}content-length: 5\r\ncontent-length: 6\r\n\r\n{body}", tenant.request_head(NATIVE)),
             &[400],
         ),
-        ("a list of lengths", format!("{}content-length: 5, 6\r\n\r\n{body}", post_head(tenant, NATIVE)), &[400]),
-        ("a signed length", format!("{}content-length: +5\r\n\r\n{body}", post_head(tenant, NATIVE)), &[400]),
-        ("a negative length", format!("{}content-length: -5\r\n\r\n{body}", post_head(tenant, NATIVE)), &[400]),
-        ("no length at all", format!("{}content-length: \r\n\r\n{body}", post_head(tenant, NATIVE)), &[400]),
+        ("a list of lengths", format!("{}content-length: 5, 6\r\n\r\n{body}", tenant.request_head(NATIVE)), &[400]),
+        ("a signed length", format!("{}content-length: +5\r\n\r\n{body}", tenant.request_head(NATIVE)), &[400]),
+        ("a negative length", format!("{}content-length: -5\r\n\r\n{body}", tenant.request_head(NATIVE)), &[400]),
+        ("no length at all", format!("{}content-length: \r\n\r\n{body}", tenant.request_head(NATIVE)), &[400]),
         (
             "a length beyond all",
-            format!("{}content-length: {}\r\n\r\n", post_head(tenant, NATIVE), "9".repeat(30)),
+            format!("{}content-length: {}\r\n\r\n", tenant.request_head(NATIVE), "9".repeat(30)),
             &[400, 413],
         ),
         (
             "an unknown coding",
-            format!("{}transfer-encoding: zip\r\n\r\n{body}", post_head(tenant, NATIVE)),
+            format!("{}transfer-encoding: zip\r\n\r\n{body}", tenant.request_head(NATIVE)),
             &[400, 501],
         ),
         (
             "chunked not last",
-            format!("{}transfer-encoding: chunked, identity\r\n\r\n{body}", post_head(tenant, NATIVE)),
+            format!("{}transfer-encoding: chunked, identity\r\n\r\n{body}", tenant.request_head(NATIVE)),
             &[400, 501],
         ),
     ]
 }
 
 fn chunks(tenant: &Tenant) -> Vec<Case> {
-    let head = format!("{}transfer-encoding: chunked\r\n\r\n", post_head(tenant, NATIVE));
+    let head = format!("{}transfer-encoding: chunked\r\n\r\n", tenant.request_head(NATIVE));
     let body = tenant.ask("ok").to_string();
     let size = body.len();
     vec![
@@ -91,16 +91,16 @@ async fn what_is_no_request_is_refused_and_costs_its_connection() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     for (what, bytes, wanted) in [heads(&tenant), chunks(&tenant)].concat() {
-        let mut wire = Wire::open(&gateway).await;
+        let mut wire = gateway.wire().await;
         wire.send(&bytes).await;
-        let answer = wire.answer().await;
+        let answer = wire.response().await;
         if let Some(answer) = &answer {
             assert!(wanted.contains(&answer.status), "{what}: {answer:?}");
             must_say_what_is_wrong(what, answer);
         }
         wire.send(FOLLOWER).await;
         wire.finish_sending().await;
-        assert!(wire.answer().await.is_none(), "{what}: the connection went on after it");
+        assert!(wire.response().await.is_none(), "{what}: the connection went on after it");
         gateway.client(None).get("/health/live").await.must(200);
     }
     assert!(upstream.seen().is_empty(), "sent upstream: {:?}", upstream.seen());
@@ -110,7 +110,7 @@ async fn what_is_no_request_is_refused_and_costs_its_connection() {
 }
 
 /// A code, and the id that a line of the log has as well; also of what became no request.
-fn must_say_what_is_wrong(what: &str, answer: &Answer) {
+fn must_say_what_is_wrong(what: &str, answer: &Response) {
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_else(|_| panic!("{what}: {answer:?}"));
     let error = &body["error"];
     // The chunked ones are refused as the surface does that was asked.
@@ -133,16 +133,16 @@ async fn what_is_no_request_is_told_so_also_behind_requests_that_were_answered()
     let garbage = "\u{1}\u{2} garbage\r\n\r\n";
     for (bad, status) in [(garbage, 400), (&many, 431), (&path, 431)] {
         for before in 0..3 {
-            let mut wire = Wire::open(&gateway).await;
+            let mut wire = gateway.wire().await;
             for _ in 0..before {
-                let ask = post(&tenant, NATIVE, "", &tenant.ask("ok").to_string());
+                let ask = tenant.request(NATIVE, "", &tenant.ask("ok").to_string());
                 wire.send(ask).await;
-                let answer = wire.answer().await.expect("an answer");
+                let answer = wire.response().await.expect("an answer");
                 assert_eq!((answer.status, answer.header("x-request-id").is_empty()), (200, false));
                 assert!(wire.asks().await);
             }
             wire.send(bad).await;
-            let answer = wire.answer().await.expect("an answer");
+            let answer = wire.response().await.expect("an answer");
             assert_eq!(answer.status, status, "{answer:?}");
             must_say_what_is_wrong("behind answers", &answer);
             assert_eq!(answer.header("connection"), "close");
@@ -160,7 +160,7 @@ async fn what_is_no_request_is_told_so_also_behind_requests_that_were_answered()
 async fn answers_to_requests_are_not_reworded() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["ok", "slow-5"]).await;
-    let mut wire = Wire::open(&gateway).await;
+    let mut wire = gateway.wire().await;
     let head = |method: &str, path: &str| {
         format!("{method} {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\n\r\n", tenant.secret)
     };
@@ -168,18 +168,18 @@ async fn answers_to_requests_are_not_reworded() {
         wire.send(head("HEAD", "/v1/nothing")).await;
         let refused = wire.head().await.expect("a head");
         assert!(refused.starts_with("HTTP/1.1 404") && refused.contains("x-request-id"), "{refused}");
-        wire.send(post(&tenant, NATIVE, "", "{")).await;
-        let refused = wire.answer().await.expect("an answer");
+        wire.send(tenant.request(NATIVE, "", "{")).await;
+        let refused = wire.response().await.expect("an answer");
         assert_eq!(refused.status, 400);
         assert_eq!(serde_json::from_slice::<Value>(&refused.body).expect("JSON")["error"]["code"], "INVALID_REQUEST");
-        wire.send(post(&tenant, NATIVE, "", &tenant.ask_streamed("slow-5").to_string())).await;
-        let streamed = wire.answer().await.expect("an answer");
+        wire.send(tenant.request(NATIVE, "", &tenant.ask_streamed("slow-5").to_string())).await;
+        let streamed = wire.response().await.expect("an answer");
         assert!(streamed.status == 200 && streamed.body.ends_with(b"\n\n"), "{streamed:?}");
     }
     // Two at once, of which the second is refused by its path.
     wire.send(head("GET", "/v1/models") + &head("GET", "/v1/nothing") + &head("GET", "/v1/models")).await;
     for status in [200, 404, 200] {
-        assert_eq!(wire.answer().await.expect("an answer").status, status);
+        assert_eq!(wire.response().await.expect("an answer").status, status);
     }
 }
 
@@ -189,7 +189,7 @@ async fn a_request_with_two_kinds_of_length_is_not_followed_by_another() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     let body = tenant.ask("ok").to_string();
-    let smuggled = post(&tenant, NATIVE, "", &body);
+    let smuggled = tenant.request(NATIVE, "", &body);
     let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
     let both = chunked.len() + smuggled.len();
     for lengths in [
@@ -197,9 +197,9 @@ async fn a_request_with_two_kinds_of_length_is_not_followed_by_another() {
         format!("transfer-encoding: chunked\r\ncontent-length: {both}\r\n"),
     ] {
         let before = tenant.events_of(&gateway, &["inference.admitted"]).await.len();
-        let mut wire = Wire::open(&gateway).await;
-        wire.send(format!("{}{lengths}\r\n{chunked}{smuggled}", post_head(&tenant, NATIVE))).await;
-        let answer = wire.answer().await.expect("an answer");
+        let mut wire = gateway.wire().await;
+        wire.send(format!("{}{lengths}\r\n{chunked}{smuggled}", tenant.request_head(NATIVE))).await;
+        let answer = wire.response().await.expect("an answer");
         assert!([200, 400].contains(&answer.status), "{answer:?}");
         assert!(wire.closes_within(SOON).await, "the connection went on");
         let admitted = tenant.events_of(&gateway, &["inference.admitted"]).await.len() - before;
@@ -211,10 +211,10 @@ async fn a_request_with_two_kinds_of_length_is_not_followed_by_another() {
 async fn garbage_behind_a_request_does_not_spoil_its_answer() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["slow-50"]).await;
-    let mut wire = Wire::open(&gateway).await;
-    let ask = post(&tenant, NATIVE, "", &tenant.ask("slow-50").to_string());
+    let mut wire = gateway.wire().await;
+    let ask = tenant.request(NATIVE, "", &tenant.ask("slow-50").to_string());
     wire.send(format!("{ask}\u{1}\u{2} garbage\r\n\r\n")).await;
-    assert_eq!(wire.answer().await.expect("an answer").status, 200);
+    assert_eq!(wire.response().await.expect("an answer").status, 200);
     assert!(wire.closes_within(SOON).await, "the connection went on");
     let books = gateway.books_when_all_ended(SOON).await;
     assert_eq!(books.admitted().len(), 1);

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use testing::upstream::{Call, MockUpstream, UpstreamByHand};
 use tokio::task::JoinSet;
 
 use super::body_memory::{MIB, ask_with, held, rich, until_held};
 use crate::abandoned::{ABANDONED, until_metric_is};
 use crate::gateway::{Gateway, type_of};
 use crate::tenant::{OPENAI, Tenant};
-use crate::upstream::{Call, MockUpstream, UpstreamByHand};
 
 const ENDED_MAX: Duration = Duration::from_secs(10);
 const REQUEST: usize = 20 * MIB;

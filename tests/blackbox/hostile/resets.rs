@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::wire::Wire;
+use testing::upstream::MockUpstream;
+
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, Tenant};
-use crate::upstream::MockUpstream;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const STREAMS: u32 = 3000;
@@ -68,7 +68,7 @@ async fn streams_that_are_reset_at_once_hold_up_nobody_and_end_once() {
     let (head, body) = (head_of(&tenant), tenant.ask("slow-30").to_string());
     let mut wires = Vec::new();
     for _ in 0..4 {
-        let mut wire = Wire::open(&gateway).await;
+        let mut wire = gateway.wire().await;
         wire.send(PREFACE).await;
         wire.send(frame(SETTINGS, 0, 0, &[])).await;
         wires.push(wire);

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use testing::upstream::MockUpstream;
+use testing::wire::Wire;
 use tokio::task::JoinSet;
 
-use super::wire::Wire;
 use crate::gateway::Gateway;
 use crate::tenant::Tenant;
-use crate::upstream::MockUpstream;
 
 const SLOW: usize = 300;
 const BETWEEN_BYTES: Duration = Duration::from_millis(500);
@@ -36,7 +36,7 @@ async fn heads_that_drip_are_cut_off_and_hold_up_nobody() {
     let mut dripping = JoinSet::new();
     for number in 0..SLOW {
         let beginning = if number % 2 == 0 { "GET /v1/models HTTP/1.1\r\nx: " } else { "PRI * HTTP/2.0\r\n" };
-        dripping.spawn(drip(Wire::open(&gateway).await, beginning));
+        dripping.spawn(drip(gateway.wire().await, beginning));
     }
     // One that has already had an answer is in no hurry, until it begins; one that rests does not begin.
     dripping.spawn(drip(known(&gateway).await, "GET /health/live HTTP/1.1\r\n"));
@@ -55,7 +55,7 @@ async fn heads_that_drip_are_cut_off_and_hold_up_nobody() {
 
 /// A connection that has had an answer.
 async fn known(gateway: &Gateway) -> Wire {
-    let mut wire = Wire::open(gateway).await;
+    let mut wire = gateway.wire().await;
     assert!(wire.asks().await, "no answer");
     wire
 }

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use testing::upstream::MockUpstream;
 
 use super::late_bodies::Unfinished;
 use crate::gateway::Gateway;
 use crate::tenant::{Tenant, text};
-use crate::upstream::MockUpstream;
 
 /// Commands that a key may have carried out at a time; two such keys have all that their tenant may.
 const COMMANDS_OF_KEY: usize = 8;

@@ -2,12 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
 
 use super::fault::Fault;
 use super::{Told, must_be_sound, must_recover};
 use crate::gateway::Gateway;
 use crate::tenant::{Tenant, made};
-use crate::upstream::MockUpstream;
 
 const HOUR_S: i64 = 3600;
 const DAY_S: i64 = 24 * HOUR_S;

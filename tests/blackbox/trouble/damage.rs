@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use serde_json::Value;
+use testing::upstream::MockUpstream;
 
 use super::fault::{EROFS, Fault, copied};
 use super::{Told, must_be_sound, must_recover};
 use crate::gateway::{Gateway, ledgerway, serve_to_its_end};
 use crate::tenant::Tenant;
-use crate::upstream::MockUpstream;
 
 const PAGE: usize = 4096;
 const LEDGER: &str = "ledger.db";

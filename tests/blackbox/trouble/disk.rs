@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
 
 use super::fault::{EIO, ENOSPC, EROFS, Fault, copied};
 use super::{Told, must_be_sound, must_recover};
 use crate::gateway::{Gateway, ledgerway};
 use crate::tenant::Tenant;
-use crate::upstream::MockUpstream;
 
 /// What `ledgerway verify --log-only` says of a folder.
 fn verify(folder: &std::path::Path) -> (Option<i32>, String) {

@@ -8,12 +8,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use testing::upstream::MockUpstream;
 
 use super::fault::{ENOSPC, EROFS, Fault};
 use super::{Told, must_be_sound, must_recover};
 use crate::gateway::{Gateway, serve_to_its_end};
 use crate::tenant::Tenant;
-use crate::upstream::MockUpstream;
 
 /// Room for a gateway that has done little.
 const SIZE: &str = "size=24m";

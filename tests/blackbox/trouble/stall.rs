@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use testing::upstream::MockUpstream;
 
 use super::fault::Fault;
 use super::{Told, must_be_sound, must_recover};
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, Setup, Tenant};
-use crate::upstream::MockUpstream;
 
 const STALL_MS: i64 = 2000;
 /// What does not wait for the disk is answered within this.

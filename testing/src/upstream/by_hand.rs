@@ -6,6 +6,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
+use crate::http1::{Framing, Head};
+
 const CALLED_MAX: Duration = Duration::from_secs(20);
 
 pub struct UpstreamByHand {
@@ -43,9 +45,10 @@ impl Call {
         while !head.ends_with(b"\r\n\r\n") {
             head.push(stream.read_u8().await.expect("a head"));
         }
-        let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length:")).expect("a length");
-        Self { stream, body_bytes: length.trim().parse().expect("a number") }
+        match Head::parse(&head).expect("a head").map(|head| head.framing) {
+            Some(Framing::Counted(body_bytes)) => Self { stream, body_bytes },
+            framing => panic!("a body without a length: {framing:?}"),
+        }
     }
 
     pub async fn takes_the_body(&mut self) {

@@ -1,8 +1,12 @@
-//! HTTP/1.1 as far as a measurement needs it: where a head ends, and what of the bytes behind it is the body.
+//! HTTP/1.1 as far as a test or a measurement needs it: where a head ends, and what of the bytes behind it is the body.
+
+mod received;
 
 use std::io;
 
 use memchr::memmem;
+
+pub use received::Received;
 
 /// Larger heads are nobody's here.
 const HEAD_MAX: usize = 16 * 1024;
@@ -51,7 +55,7 @@ impl Head {
 }
 
 fn status_of(line: &[u8]) -> u16 {
-    let code = line.strip_prefix(b"HTTP/1.1 ").and_then(|rest| rest.get(..3));
+    let code = line.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2..5));
     code.and_then(|code| number(code, 10)).and_then(|code| u16::try_from(code).ok()).unwrap_or(0)
 }
 

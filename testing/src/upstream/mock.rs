@@ -26,35 +26,36 @@
 //! | `chaos-N`                  | one of these at random, see [`chaos`]; N tells such models apart     |
 
 mod answer;
-mod by_hand;
 mod chaos;
 mod rejection;
+mod responses;
 mod tls;
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Frame, Incoming};
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use answer::TEXT;
 use answer::{Answer, Dialect, Reported};
-pub use by_hand::{Call, UpstreamByHand};
 pub use chaos::Chaos;
 pub use rejection::{CODE, MESSAGE, PARAM};
+use responses::{
+    BEFORE_THE_CUT, Pieces, closed, flooding, leak, redirect, stalled, streamed_frames, too_many, whole, whole_answer,
+};
 pub use tls::CERTIFICATE;
 
 /// One request as it arrived.
@@ -70,9 +71,6 @@ impl Seen {
         self.body["model"].as_str().unwrap_or_default()
     }
 }
-
-/// Frames of a stream that breaks off in the middle.
-const BEFORE_THE_CUT: usize = 4;
 
 type Hook = Arc<dyn Fn(Seen) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
@@ -97,16 +95,7 @@ impl MockUpstream {
     }
 
     pub async fn start_with(chaos: Chaos) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let port = listener.local_addr().expect("its address").port();
-        let gate = watch::Sender::new(false);
-        let state = Arc::new(State {
-            seen: Mutex::default(),
-            gate,
-            on_request: Mutex::default(),
-            said: Mutex::default(),
-            chaos,
-        });
+        let (listener, port, state) = listening(chaos).await;
         let mut server = JoinSet::new();
         server.spawn(serve(listener, Arc::clone(&state)));
         Self { scheme: "http", port, state, _server: server }
@@ -114,15 +103,7 @@ impl MockUpstream {
 
     /// Speaks HTTP/2 over TLS, and takes so many streams a connection. Who is to call it has to trust [`CERTIFICATE`].
     pub async fn start_http2(streams_max: u32) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let port = listener.local_addr().expect("its address").port();
-        let state = Arc::new(State {
-            seen: Mutex::default(),
-            gate: watch::Sender::new(false),
-            on_request: Mutex::default(),
-            said: Mutex::default(),
-            chaos: Chaos::of(0),
-        });
+        let (listener, port, state) = listening(Chaos::of(0)).await;
         let mut server = JoinSet::new();
         server.spawn(serve_http2(listener, streams_max, Arc::clone(&state)));
         Self { scheme: "https", port, state, _server: server }
@@ -176,21 +157,17 @@ impl MockUpstream {
     }
 }
 
-/// What makes the server close a connection instead of going on.
-fn closed() -> io::Error {
-    io::Error::other("closed on purpose")
-}
-
-/// A body that is told piece by piece, and may break off.
-struct Pieces(mpsc::Receiver<io::Result<Bytes>>);
-
-impl Body for Pieces {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        self.0.poll_recv(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)))
-    }
+async fn listening(chaos: Chaos) -> (TcpListener, u16, Arc<State>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = listener.local_addr().expect("its address").port();
+    let state = State {
+        seen: Mutex::default(),
+        gate: watch::Sender::new(false),
+        on_request: Mutex::default(),
+        said: Mutex::default(),
+        chaos,
+    };
+    (listener, port, Arc::new(state))
 }
 
 async fn serve(listener: TcpListener, state: Arc<State>) {
@@ -296,87 +273,4 @@ impl State {
         // The sender lives as long as the state.
         let _ = self.gate.subscribe().wait_for(|open| *open).await;
     }
-}
-
-fn whole(status: u16, content_type: &str, text: impl Into<Bytes>) -> Response<Pieces> {
-    let (pieces, body) = mpsc::channel(2);
-    let text = text.into();
-    let length = text.len();
-    pieces.try_send(Ok(text)).expect("room for one piece");
-    Response::builder()
-        .status(status)
-        .header("content-type", content_type)
-        .header("content-length", length)
-        .body(Pieces(body))
-        .expect("an answer")
-}
-
-fn whole_answer(text: &str, cut: bool) -> Response<Pieces> {
-    if !cut {
-        return whole(200, "application/json", text.to_owned());
-    }
-    let (pieces, body) = mpsc::channel(2);
-    let half = text.as_bytes()[..text.len() / 2].to_vec();
-    pieces.try_send(Ok(half.into())).expect("room for one piece");
-    pieces.try_send(Err(closed())).expect("room for two");
-    let head = Response::builder().header("content-type", "application/json").header("content-length", text.len());
-    head.body(Pieces(body)).expect("an answer")
-}
-
-fn streamed_frames(frames: Vec<String>, between_words: Duration, cut: bool) -> Response<Pieces> {
-    let (pieces, body) = mpsc::channel(1);
-    let mut teller = JoinSet::new();
-    teller.spawn(async move {
-        for (sent, frame) in frames.into_iter().enumerate() {
-            tokio::time::sleep(between_words).await;
-            let piece = if cut && sent == BEFORE_THE_CUT { Err(closed()) } else { Ok(Bytes::from(frame)) };
-            let last = piece.is_err();
-            if pieces.send(piece).await.is_err() || last {
-                return;
-            }
-        }
-    });
-    // It ends by itself, when all is told or nobody listens any more.
-    teller.detach_all();
-    Response::builder().header("content-type", "text/event-stream").body(Pieces(body)).expect("an answer")
-}
-
-/// One word, and the connection stays open.
-fn stalled() -> Response<Pieces> {
-    let (pieces, body) = mpsc::channel(2);
-    let first = r#"data: {"id":"x","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"The"},"finish_reason":null}]}"#;
-    pieces.try_send(Ok(Bytes::from(format!("{first}\n\n")))).expect("room for one piece");
-    let mut silent = JoinSet::new();
-    silent.spawn(async move { pieces.closed().await });
-    silent.detach_all();
-    Response::builder().header("content-type", "text/event-stream").body(Pieces(body)).expect("an answer")
-}
-
-fn flooding() -> Response<Pieces> {
-    let (pieces, body) = mpsc::channel(1);
-    let words = "word ".repeat(2000);
-    let chunk = serde_json::json!({ "id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m",
-                                    "choices": [{ "index": 0, "delta": { "content": words } }] });
-    let frame = Bytes::from(format!("data: {chunk}\n\n"));
-    let mut teller = JoinSet::new();
-    teller.spawn(async move { while pieces.send(Ok(frame.clone())).await.is_ok() {} });
-    teller.detach_all();
-    Response::builder().header("content-type", "text/event-stream").body(Pieces(body)).expect("an answer")
-}
-
-fn too_many(seconds: &str) -> Response<Pieces> {
-    let mut answer = whole(429, "application/json", r#"{"error":{"message":"hold your horses","type":"rate_limit"}}"#);
-    answer.headers_mut().insert("retry-after", seconds.parse().expect("a header value"));
-    answer
-}
-
-fn redirect() -> Response<Pieces> {
-    let mut answer = whole(307, "text/plain", "");
-    answer.headers_mut().insert("location", http::HeaderValue::from_static("/elsewhere"));
-    answer
-}
-
-fn leak(seen: &Seen) -> Response<Pieces> {
-    let text = serde_json::json!({ "error": { "message": format!("bad key in {:?}", seen.headers) } }).to_string();
-    whole(401, "application/json", text)
 }

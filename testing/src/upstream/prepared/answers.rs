@@ -1,4 +1,4 @@
-//! What the upstream answers, as bytes that are made once.
+//! What the prepared upstream answers, as bytes that are made once.
 
 /// The nine words, as a whole.
 pub const WHOLE: &[u8] = concat!(

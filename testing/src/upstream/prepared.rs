@@ -1,5 +1,8 @@
 //! An upstream that costs little: raw HTTP/1.1 on a thread of its own, with answers that were made beforehand. The
-//! request's model says how it answers, see [`request::MODELS`].
+//! request's model says how it answers, see [`model`].
+
+pub mod answers;
+pub mod model;
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,14 +11,13 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use memchr::memmem;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::answers::{self, Pieces, Usage};
-use crate::request;
-use crate::wire::{Body, Head};
+use self::answers::{Pieces, Usage};
+use crate::http1::{Body, Received};
 
 /// Between the tokens of a paced stream.
 pub const PACE: Duration = Duration::from_millis(20);
@@ -29,12 +31,13 @@ const TRACE_PACE: Duration = Duration::from_millis(4);
 /// What is read of a request to know what it wants: all of it that is not the prompt.
 const LOOKED_AT_MAX: usize = 1024;
 const PROMPT_TOKENS: u64 = 12;
+const BUFFER_BYTES: usize = 64 * 1024;
 
-pub struct Upstream {
+pub struct PreparedUpstream {
     pub address: SocketAddr,
 }
 
-impl Upstream {
+impl PreparedUpstream {
     /// Serves until the process ends.
     pub fn start() -> Self {
         let (ready, is_ready) = mpsc::channel();
@@ -62,7 +65,7 @@ async fn serve(listener: TcpListener) {
 /// Until the other side has gone, which may be in the middle of anything.
 async fn answer_all(mut stream: TcpStream, script: Arc<Script>) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut asking = Asking { buffer: vec![0; 64 * 1024], filled: 0, start: Vec::with_capacity(LOOKED_AT_MAX) };
+    let mut asking = Asking { received: Received::with_room(BUFFER_BYTES), start: Vec::with_capacity(LOOKED_AT_MAX) };
     while asking.next(&mut stream).await? {
         script.answer(&mut stream, &asking.start).await?;
     }
@@ -71,8 +74,7 @@ async fn answer_all(mut stream: TcpStream, script: Arc<Script>) -> io::Result<()
 
 /// Requests of one connection, one after another.
 struct Asking {
-    buffer: Vec<u8>,
-    filled: usize,
+    received: Received,
     /// How the present one begins.
     start: Vec<u8>,
 }
@@ -81,41 +83,28 @@ impl Asking {
     /// Reads one whole request; false at the end of the connection.
     async fn next(&mut self, stream: &mut TcpStream) -> io::Result<bool> {
         let head = loop {
-            if let Some(head) = Head::parse(self.buffer.get(..self.filled).unwrap_or_default())? {
+            if let Some(head) = self.received.take_head()? {
                 break head;
             }
-            if !self.fill(stream).await? {
+            if !self.received.read(stream).await? {
                 return Ok(false);
             }
         };
-        self.drop_front(head.length);
         self.start.clear();
         let mut body = Body::new(head.framing);
         loop {
-            let (start, bytes) = (&mut self.start, self.buffer.get(..self.filled).unwrap_or_default());
-            let used = body.feed(bytes, |bytes| {
+            let start = &mut self.start;
+            self.received.take_body(&mut body, |bytes| {
                 let room = LOOKED_AT_MAX.saturating_sub(start.len());
                 start.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
             })?;
-            self.drop_front(used);
             if body.is_over() {
                 return Ok(true);
             }
-            if !self.fill(stream).await? {
+            if !self.received.read(stream).await? {
                 return Ok(false);
             }
         }
-    }
-
-    async fn fill(&mut self, stream: &mut TcpStream) -> io::Result<bool> {
-        let read = stream.read(self.buffer.get_mut(self.filled..).unwrap_or_default()).await?;
-        self.filled += read;
-        Ok(read > 0)
-    }
-
-    fn drop_front(&mut self, length: usize) {
-        self.buffer.copy_within(length..self.filled, 0);
-        self.filled -= length;
     }
 }
 
@@ -133,19 +122,19 @@ impl Script {
         let usage = Usage { prompt: PROMPT_TOKENS, cached: 0, completion: BURST_TOKENS };
         Self {
             whole: answers::whole(),
-            burst: answers::burst(request::BURST, usage),
-            paced: Pieces::of(request::PACED),
-            drip: Pieces::of(request::DRIP),
-            trace: Pieces::of(request::TRACE),
+            burst: answers::burst(model::BURST, usage),
+            paced: Pieces::of(model::PACED),
+            drip: Pieces::of(model::DRIP),
+            trace: Pieces::of(model::TRACE),
         }
     }
 
     async fn answer(&self, stream: &mut TcpStream, asked: &[u8]) -> io::Result<()> {
-        match model(asked) {
-            Some(name) if name == request::BURST => stream.write_all(&self.burst).await,
-            Some(request::PACED) => pace(stream, asked, (request::PACED, &self.paced), PACE).await,
-            Some(request::DRIP) => pace(stream, asked, (request::DRIP, &self.drip), DRIP).await,
-            Some(name) if name == request::TRACE => self.replay(stream, asked).await,
+        match model_of(asked) {
+            Some(name) if name == model::BURST => stream.write_all(&self.burst).await,
+            Some(model::PACED) => pace(stream, asked, (model::PACED, &self.paced), PACE).await,
+            Some(model::DRIP) => pace(stream, asked, (model::DRIP, &self.drip), DRIP).await,
+            Some(name) if name == model::TRACE => self.replay(stream, asked).await,
             _ => stream.write_all(&self.whole).await,
         }
     }
@@ -164,17 +153,12 @@ impl Script {
             let now = usize::try_from(now).unwrap_or_default();
             stream.write_all(&self.trace.token.repeat(now)).await?;
         }
-        stream.write_all(&answers::closing(request::TRACE, usage)).await
+        stream.write_all(&answers::closing(model::TRACE, usage)).await
     }
 }
 
 /// The first token at once, every other a pace later, and the end a pace after the last.
-async fn pace(
-    stream: &mut TcpStream,
-    asked: &[u8],
-    (model, pieces): (&str, &Pieces),
-    pace: Duration,
-) -> io::Result<()> {
+async fn pace(stream: &mut TcpStream, asked: &[u8], (name, pieces): (&str, &Pieces), pace: Duration) -> io::Result<()> {
     let usage = Usage { prompt: PROMPT_TOKENS, cached: 0, completion: tokens(asked) };
     stream.write_all(&[answers::STREAM_HEAD, &pieces.first].concat()).await?;
     let mut due = Instant::now();
@@ -184,10 +168,10 @@ async fn pace(
         stream.write_all(&pieces.token).await?;
     }
     tokio::time::sleep_until(due + pace).await;
-    stream.write_all(&answers::closing(model, usage)).await
+    stream.write_all(&answers::closing(name, usage)).await
 }
 
-fn model(asked: &[u8]) -> Option<&str> {
+fn model_of(asked: &[u8]) -> Option<&str> {
     let rest = after(asked, "\"model\":\"")?;
     std::str::from_utf8(rest.get(..memchr::memchr(b'"', rest)?)?).ok()
 }

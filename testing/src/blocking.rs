@@ -1,0 +1,48 @@
+//! The same for threads that wait: one request, and its whole answer.
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crate::http1::{Body, Received};
+
+const BUFFER_BYTES: usize = 32 * 1024;
+
+pub struct BlockingWire {
+    stream: TcpStream,
+    received: Received,
+}
+
+impl BlockingWire {
+    /// `piece_max`: how long the next piece of an answer may take.
+    pub fn open(address: SocketAddr, piece_max: Duration) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(piece_max))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, received: Received::with_room(BUFFER_BYTES) })
+    }
+
+    /// Status and body of what is answered to this.
+    pub fn ask(&mut self, request: &[u8]) -> io::Result<(u16, Vec<u8>)> {
+        self.stream.write_all(request)?;
+        let head = loop {
+            if let Some(head) = self.received.take_head()? {
+                break head;
+            }
+            self.read()?;
+        };
+        let (mut body, mut payload) = (Body::new(head.framing), Vec::new());
+        loop {
+            self.received.take_body(&mut body, |bytes| payload.extend_from_slice(bytes))?;
+            if body.is_over() {
+                return Ok((head.status, payload));
+            }
+            self.read()?;
+        }
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        let came = self.received.read_blocking(&mut self.stream)?;
+        if came { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+}
