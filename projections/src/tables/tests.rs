@@ -161,7 +161,6 @@ fn a_renamed_model_is_found_by_its_new_name_alone() {
     assert_eq!(tables.route(None, "new").map(|entry| entry.version), Some(2));
 }
 
-/// Holds: admin.prices
 #[test]
 fn a_tenant_is_found_by_its_newest_slug_and_by_none_once_it_has_ended() {
     let called = |slug: &str| {
@@ -177,6 +176,7 @@ fn a_tenant_is_found_by_its_newest_slug_and_by_none_once_it_has_ended() {
     assert_eq!((found(&facts, "acme"), found(&facts, "acme-labs")), (0, 0));
 }
 
+/// Holds: admin.prices
 #[test]
 fn the_price_in_force_is_the_latest_that_has_begun_and_the_newest_among_equals() {
     let hour = TimeDelta::hours(1);
