@@ -1,6 +1,7 @@
 //! Listening, the door in front of every route, and how the gateway is asked how it is.
 
-mod attention;
+mod connection_limit;
+mod connection_watch;
 mod cors;
 mod door;
 mod entrances;
@@ -8,12 +9,11 @@ mod health;
 mod in_flight;
 mod line_end;
 mod openapi_json;
-mod patience;
-mod places;
 mod server;
 mod unknown_path;
 mod unread;
 mod wording;
+mod write_timeout;
 
 pub use cors::CorsOrigins;
 pub use door::{Door, DoorParts};

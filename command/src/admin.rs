@@ -2,9 +2,9 @@
 //! carry commands to them. Every change is a command to an aggregate; what it leaves are events, and the in-memory
 //! tables have them before the reply leaves.
 
+pub mod admin_context;
 pub mod base_url;
 pub mod budget;
-pub mod desk;
 pub mod fields;
 pub mod handles;
 pub mod key;

@@ -133,7 +133,7 @@ impl Authenticator {
         if let Some(verdict) = self.verified.get(digest, entry.generation) {
             return Ok(verdict.generation);
         }
-        let turn = self.hasher.turn().await?;
+        let permit = self.hasher.permit().await?;
         // Many requests may have come with the same new key: the first one has answered for all of them.
         if let Some(verdict) = self.verified.get(digest, entry.generation) {
             return Ok(verdict.generation);
@@ -141,7 +141,7 @@ impl Authenticator {
         let key_id = token.key_id();
         let secrets = self.log.read(move |reader| reader.key_secrets(key_id)).await.map_err(Denied::Log)?;
         let known = secrets.into_iter().filter(|secret| may_be_used(entry, secret)).collect();
-        let generation = turn.matching(token.secret(), known).await?;
+        let generation = permit.matching(token.secret(), known).await?;
         self.verified.put(*digest, Verdict { generation, newest: entry.generation });
         Ok(generation)
     }

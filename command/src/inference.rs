@@ -22,10 +22,10 @@ mod running;
 mod stream;
 mod target;
 mod timeline;
-mod turn;
 mod watched;
 mod whole;
 mod whole_body;
+mod yield_to_runtime;
 
 use std::sync::Arc;
 

@@ -21,7 +21,7 @@ use events::time::Clock;
 use projections::tables::Tables;
 
 use binding::{Binding, locked};
-pub use binding::{BindingLimits, Holder, LetIn};
+pub use binding::{BindingLimits, Holder, RateLimitPermit};
 pub use refused::{Again, LimitRefused};
 use slots::{SlotKey, Slots};
 pub use standing::{LimitLeft, Standing};
@@ -80,15 +80,16 @@ impl RateLimiter {
 
     /// Counts one request against all of `limits`, or, where one of them has nothing left, against none. Of several
     /// that have not, the one that takes longest to have is given.
-    pub fn let_in(&self, limits: &BindingLimits) -> Result<LetIn, LimitRefused> {
+    pub fn let_in(&self, limits: &BindingLimits) -> Result<RateLimitPermit, LimitRefused> {
         if limits.is_empty() {
-            return Ok(LetIn::default());
+            return Ok(RateLimitPermit::default());
         }
-        LetIn::count(limits, self.now_micros()).map_err(|kept_out| LimitRefused::of(&kept_out, 1, self.clock.now()))
+        RateLimitPermit::count(limits, self.now_micros())
+            .map_err(|kept_out| LimitRefused::of(&kept_out, 1, self.clock.now()))
     }
 
     /// Sets aside the most tokens that a request can take. Refused, it has not been counted as a request either.
-    pub fn reserve_tokens(&self, let_in: &mut LetIn, bound: u64) -> Result<(), LimitRefused> {
+    pub fn reserve_tokens(&self, let_in: &mut RateLimitPermit, bound: u64) -> Result<(), LimitRefused> {
         let reserved = let_in.reserve(bound, self.now_micros());
         reserved.map_err(|kept_out| LimitRefused::of(&kept_out, bound, self.clock.now()))
     }

@@ -9,7 +9,7 @@ mod alerts;
 mod beside;
 mod books;
 mod costs;
-mod lives;
+mod open_requests;
 mod order;
 mod owners;
 mod pages;
@@ -26,7 +26,7 @@ use crate::log::{LogError, Reader};
 use alerts::Alerts;
 use beside::Beside;
 use books::Books;
-use lives::Lives;
+use open_requests::OpenRequests;
 use order::Order;
 use owners::Owners;
 use pages::{Histories, Page, RawPage, Unreadable};
@@ -144,7 +144,7 @@ fn earliest(folded: Result<Sound, VerifyError>, streams: Result<(), VerifyError>
 struct Check {
     depth: Depth,
     order: Order,
-    lives: Lives,
+    lives: OpenRequests,
     references: References,
     books: Books,
     alerts: Alerts,
@@ -158,7 +158,7 @@ impl Check {
         Self {
             depth,
             order: Order::default(),
-            lives: Lives::new(depth),
+            lives: OpenRequests::new(depth),
             references: References::default(),
             books: Books::default(),
             alerts: Alerts::default(),
@@ -219,7 +219,7 @@ impl Check {
             Event::Hold(Hold::Settled(settled)) => self.lives.settle(recorded, settled)?,
             Event::Hold(Hold::Released(_)) => self.lives.release(recorded)?,
             Event::Hold(Hold::Expired(expired)) => self.lives.expire(recorded, expired)?,
-            Event::Hold(Hold::Adjusted(adjusted)) => lives::must_correct(recorded, adjusted, histories)?,
+            Event::Hold(Hold::Adjusted(adjusted)) => open_requests::must_correct(recorded, adjusted, histories)?,
             Event::Inference(Inference::Refused(refused)) => self.lives.refuse(recorded, refused)?,
             Event::Resource(fact) => self.references.take(recorded.position, fact),
             // Of these, order and balances are all that there is to check.

@@ -27,12 +27,12 @@ use projections::visible::Visible;
 use serde_json::Value;
 
 use crate::QueryState;
-use crate::asker::{Asker, QueryString};
 use crate::described;
 use crate::error::QueryError;
 use crate::names::name_scopes;
 use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Page, Placed};
 use crate::parameters::Parameters;
+use crate::query_caller::{QueryCaller, QueryString};
 
 /// Path segment, kind and what one is called.
 const PATHS: [(&str, StreamKind, &str); 9] = [
@@ -49,8 +49,8 @@ const PATHS: [(&str, StreamKind, &str); 9] = [
 
 pub fn routes() -> Api<QueryState> {
     PATHS.into_iter().fold(Api::of(Entrance::Administration), |router, (segment, kind, what)| {
-        let many = move |state, asker, query| list((segment, kind), state, asker, query);
-        let single = move |state, asker, id, query| one((kind, what), state, asker, id, query);
+        let many = move |state, query_caller, query| list((segment, kind), state, query_caller, query);
+        let single = move |state, query_caller, id, query| one((kind, what), state, query_caller, id, query);
         router.get(&format!("/v1/admin/{segment}"), many, move || described_list(segment, kind, what)).get(
             &format!("/v1/admin/{segment}/{{id}}"),
             single,
@@ -99,18 +99,18 @@ fn described_one(kind: StreamKind, what: &str) -> Operation {
 async fn list(
     (segment, kind): (&'static str, StreamKind),
     State(state): State<QueryState>,
-    mut asker: Asker,
+    mut query_caller: QueryCaller,
     query: QueryString,
 ) -> Result<Json<Page>, QueryError> {
-    asker.require(Permission::AdminAccess)?;
+    query_caller.require(Permission::AdminAccess)?;
     let mut parameters = Parameters::parse(&query)?;
     let min_position = parameters.min_position(&state.log)?;
     let filter = resources::filter(&mut parameters, kind)?;
     let cut = Cut::take(&mut parameters, segment)?;
     parameters.finish()?;
     wait(&state, min_position).await?;
-    let permit = state.admit(&mut asker).await?;
-    let visible = Visible::within_reach(&asker);
+    let permit = state.admit(&mut query_caller).await?;
+    let visible = Visible::within_reach(&query_caller);
     let found = state.views.ask(&permit, List { visible, kind, filter, page: cut.bounds() }).await?;
     let placed = |resource: Resource| Placed { position: resource.position, item: resources::item(resource, kind) };
     let mut resources: Vec<Placed> = found.value.into_iter().map(placed).collect();
@@ -119,7 +119,8 @@ async fn list(
         resources =
             resources.into_iter().map(|resource| Placed { item: named(resource.item, &people), ..resource }).collect();
     }
-    complete(&state, &permit, &asker, kind, resources.iter_mut().map(|resource| &mut resource.item).collect()).await?;
+    complete(&state, &permit, &query_caller, kind, resources.iter_mut().map(|resource| &mut resource.item).collect())
+        .await?;
     Ok(Page::cut(found.position, resources, cut))
 }
 
@@ -128,20 +129,20 @@ async fn list(
 async fn one(
     (kind, what): (StreamKind, &'static str),
     State(state): State<QueryState>,
-    mut asker: Asker,
+    mut query_caller: QueryCaller,
     Path(id): Path<String>,
     query: QueryString,
 ) -> Result<Json<Value>, QueryError> {
-    asker.require(Permission::AdminAccess)?;
+    query_caller.require(Permission::AdminAccess)?;
     let mut parameters = Parameters::parse(&query)?;
     let min_position = parameters.min_position(&state.log)?;
     parameters.finish()?;
     wait(&state, min_position).await?;
-    let permit = state.admit(&mut asker).await?;
-    let visible = Visible::within_reach(&asker);
+    let permit = state.admit(&mut query_caller).await?;
+    let visible = Visible::within_reach(&query_caller);
     let found = state.views.ask(&permit, One { visible, kind, id }).await?;
     let mut resource = resources::item(found.value.ok_or(QueryError::NotFound(what))?, kind);
-    complete(&state, &permit, &asker, kind, vec![&mut resource]).await?;
+    complete(&state, &permit, &query_caller, kind, vec![&mut resource]).await?;
     if kind != StreamKind::User {
         return Ok(Json(resource));
     }
@@ -153,14 +154,14 @@ async fn one(
 async fn complete(
     state: &QueryState,
     permit: &QueryPermit,
-    asker: &Asker,
+    query_caller: &QueryCaller,
     kind: StreamKind,
     resources: Vec<&mut Value>,
 ) -> Result<(), QueryError> {
     match kind {
-        StreamKind::Key => keys::complete(state, permit, asker, resources).await,
+        StreamKind::Key => keys::complete(state, permit, query_caller, resources).await,
         StreamKind::Provider => providers::complete(state, permit, resources).await,
-        StreamKind::Budget | StreamKind::RateLimit => name_scopes(state, permit, asker, resources).await,
+        StreamKind::Budget | StreamKind::RateLimit => name_scopes(state, permit, query_caller, resources).await,
         StreamKind::Price => {
             resources.into_iter().for_each(|price| prices::complete(state, price));
             Ok(())

@@ -19,13 +19,13 @@ use projections::views::audit::{Entry, Filter, List, Severity};
 use projections::visible::Visible;
 
 use crate::QueryState;
-use crate::asker::{Asker, QueryString};
 use crate::described;
 use crate::error::QueryError;
 use crate::format::Format;
 use crate::names::{self, Names};
 use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Place};
 use crate::parameters::Parameters;
+use crate::query_caller::{QueryCaller, QueryString};
 use crate::record::Record;
 use entries::Origins;
 
@@ -79,21 +79,26 @@ fn severities() -> openapi::Shape {
 /// cursor all the same. Parameters: `from`, `to`, `actor`, `action`, `resource` (with its kind or without), `severity`,
 /// `q`, `format`, `limit`, `cursor`, `min_position`.
 /// Errors: 403 without `audit:read`; 503 `VIEW_BEHIND`.
-async fn list(State(state): State<QueryState>, mut asker: Asker, query: QueryString) -> Result<Response, QueryError> {
-    asker.require(Permission::AuditRead)?;
+async fn list(
+    State(state): State<QueryState>,
+    mut query_caller: QueryCaller,
+    query: QueryString,
+) -> Result<Response, QueryError> {
+    query_caller.require(Permission::AuditRead)?;
     let mut parameters = Parameters::parse(&query)?;
     let min_position = parameters.min_position(&state.log)?;
     let format = Format::take(&mut parameters)?;
-    names::resolve_actor_and_resource(&state, &mut asker, &mut parameters).await?;
+    names::resolve_actor_and_resource(&state, &mut query_caller, &mut parameters).await?;
     let filter = filter(&mut parameters)?;
     let cut = Cut::take(&mut parameters, "audit")?;
     parameters.finish()?;
     state.views.wait_for(View::Audit, min_position).await?;
-    let permit = state.admit(&mut asker).await?;
-    let found = state.views.ask(&permit, List { visible: Visible::to(&asker), filter, page: cut.bounds() }).await?;
+    let permit = state.admit(&mut query_caller).await?;
+    let found =
+        state.views.ask(&permit, List { visible: Visible::to(&query_caller), filter, page: cut.bounds() }).await?;
     let (entries, next_cursor) = cut.page(found.value, |entry| entry.position);
     let origins = origins(&state.log, &permit, &entries).await?;
-    let names = Names::find(&state, &permit, &asker, entries.iter().flat_map(entries::ids).collect()).await?;
+    let names = Names::find(&state, &permit, &query_caller, entries.iter().flat_map(entries::ids).collect()).await?;
     let place = Place { as_of_position: found.position, next_cursor };
     permit.run(move || answer(&entries, (&origins, &names), place, format)).await?
 }

@@ -15,13 +15,13 @@ use projections::visible::Visible;
 use serde_json::Value;
 
 use crate::QueryState;
-use crate::asker::{Asker, QueryString};
 use crate::described;
 use crate::error::QueryError;
-use crate::found::found;
+use crate::lookup::found;
 use crate::names::name_scopes;
 use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Page, Placed};
 use crate::parameters::Parameters;
+use crate::query_caller::{QueryCaller, QueryString};
 
 pub fn routes() -> Api<QueryState> {
     Api::of(Entrance::Key).get("/v1/budgets", list, described_list).get("/v1/budgets/{id}", one, described_one)
@@ -64,41 +64,45 @@ pub fn shape() -> Shape {
 
 /// Newest first, closed ones only with `include_ended=true`. Parameters: `limit`, `cursor`, `min_position`.
 /// Errors: 403 without `usage:read`; 503 `VIEW_BEHIND`.
-async fn list(State(state): State<QueryState>, mut asker: Asker, query: QueryString) -> Result<Json<Page>, QueryError> {
-    asker.require(Permission::UsageRead)?;
+async fn list(
+    State(state): State<QueryState>,
+    mut query_caller: QueryCaller,
+    query: QueryString,
+) -> Result<Json<Page>, QueryError> {
+    query_caller.require(Permission::UsageRead)?;
     let mut parameters = Parameters::parse(&query)?;
     let (min_position, cut) = (parameters.min_position(&state.log)?, Cut::take(&mut parameters, "standings")?);
     let include_ended = parameters.flag("include_ended")?;
     parameters.finish()?;
     state.views.wait_for(View::Budgets, min_position).await?;
-    let permit = state.admit(&mut asker).await?;
-    let visible = Visible::to(&asker);
+    let permit = state.admit(&mut query_caller).await?;
+    let visible = Visible::to(&query_caller);
     let list = List { visible, page: cut.bounds(), include_ended, at: state.clock.now() };
     let found = state.views.ask(&permit, list).await?;
     let placed = |standing: Standing| Placed { position: standing.position, item: item(standing) };
     let mut budgets: Vec<Placed> = found.value.into_iter().map(placed).collect();
-    name_scopes(&state, &permit, &asker, budgets.iter_mut().map(|budget| &mut budget.item).collect()).await?;
+    name_scopes(&state, &permit, &query_caller, budgets.iter_mut().map(|budget| &mut budget.item).collect()).await?;
     Ok(Page::cut(found.position, budgets, cut))
 }
 
 /// Parameter: `min_position`. Errors: 403 without `usage:read`; 404 for what the caller cannot see; 503 `VIEW_BEHIND`.
 async fn one(
     State(state): State<QueryState>,
-    mut asker: Asker,
+    mut query_caller: QueryCaller,
     Path(id): Path<String>,
     query: QueryString,
 ) -> Result<Json<Value>, QueryError> {
-    asker.require(Permission::UsageRead)?;
+    query_caller.require(Permission::UsageRead)?;
     let mut parameters = Parameters::parse(&query)?;
     let min_position = parameters.min_position(&state.log)?;
     parameters.finish()?;
     let budget: BudgetId = id.parse().map_err(|_| QueryError::NotFound("budget"))?;
     state.views.wait_for(View::Budgets, min_position).await?;
     let at = state.clock.now();
-    let found = found(&state, &mut asker, View::Budgets, |visible| One { visible, budget, at }).await?;
+    let found = found(&state, &mut query_caller, View::Budgets, |visible| One { visible, budget, at }).await?;
     let mut budget = item(found.ok_or(QueryError::NotFound("budget"))?);
-    let permit = state.admit(&mut asker).await?;
-    name_scopes(&state, &permit, &asker, vec![&mut budget]).await?;
+    let permit = state.admit(&mut query_caller).await?;
+    name_scopes(&state, &permit, &query_caller, vec![&mut budget]).await?;
     Ok(Json(budget))
 }
 

@@ -20,11 +20,11 @@ use openapi::{Answer, Api, Entrance, Operation};
 use projections::visible::Visible;
 
 use crate::QueryState;
-use crate::asker::{Asker, QueryString};
 use crate::described;
 use crate::error::QueryError;
 use crate::page::{AS_OF_POSITION_SAID, NEXT_CURSOR_SAID, Place};
 use crate::parameters::Parameters;
+use crate::query_caller::{QueryCaller, QueryString};
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
@@ -62,11 +62,11 @@ fn described_events() -> Operation {
 /// as many queries or streams as it may have.
 async fn events(
     State(state): State<QueryState>,
-    mut asker: Asker,
+    mut query_caller: QueryCaller,
     headers: HeaderMap,
     query: QueryString,
 ) -> Result<Response, QueryError> {
-    asker.require(Permission::EventsRead)?;
+    query_caller.require(Permission::EventsRead)?;
     let mut parameters = Parameters::parse(&query)?;
     parameters.min_position(&state.log)?;
     let after = parameters.number("after")?.unwrap_or(0);
@@ -77,22 +77,22 @@ async fn events(
     let wanted = EventFilter { types, from, to, ..EventFilter::default() };
     if wants_stream(&headers) {
         let after = last_event_id(&headers)?.unwrap_or(after);
-        let permit = state.concurrency.open_stream(asker.requester()).await?;
-        asker.look_up_again(&state)?;
-        let filter = visible_of(wanted, Visible::to(&asker));
-        return Ok(stream::answer(state, asker.into_caller(), (filter, after), permit));
+        let permit = state.concurrency.open_stream(query_caller.requester()).await?;
+        query_caller.look_up_again(&state)?;
+        let filter = visible_of(wanted, Visible::to(&query_caller));
+        return Ok(stream::answer(state, query_caller.into_caller(), (filter, after), permit));
     }
-    page(&state, asker, wanted, (after, limit)).await
+    page(&state, query_caller, wanted, (after, limit)).await
 }
 
 async fn page(
     state: &QueryState,
-    mut asker: Asker,
+    mut query_caller: QueryCaller,
     wanted: EventFilter,
     (after, limit): (u64, usize),
 ) -> Result<Response, QueryError> {
-    let permit = state.admit(&mut asker).await?;
-    let filter = visible_of(wanted, Visible::to(&asker));
+    let permit = state.admit(&mut query_caller).await?;
+    let filter = visible_of(wanted, Visible::to(&query_caller));
     // Written as it is read, which takes as long: off the threads that requests are served by.
     let read = state.log.read(&permit, move |reader| {
         let found = reader.filtered(&filter, after, limit)?;

@@ -4,9 +4,9 @@ use ::events::time::{parse_rfc3339, rfc3339};
 use ::events::wire::{ErrorCode, Refusal};
 use fuzzing::{Corpus, Dice, fuzz, long, within_bounds};
 
-use crate::asker::QueryString;
 use crate::page::Cut;
 use crate::parameters::Parameters;
+use crate::query_caller::QueryString;
 use crate::tests::world::{World, operator, text};
 
 const QUERIES: [(&str, &str); 11] = [

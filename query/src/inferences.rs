@@ -20,14 +20,14 @@ use projections::visible::Visible;
 use serde_json::Value;
 
 use crate::QueryState;
-use crate::asker::{Asker, QueryString};
 use crate::described;
 use crate::error::QueryError;
 use crate::format::{self, Format, Lines};
-use crate::found::found;
+use crate::lookup::found;
 use crate::names::{self, Names};
 use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Place};
 use crate::parameters::Parameters;
+use crate::query_caller::{QueryCaller, QueryString};
 use crate::record::Record;
 use life::Facts;
 
@@ -63,22 +63,27 @@ fn described_one() -> Operation {
 /// cursor all the same. Parameters: `from`, `to`, `partner`, `tenant`, `user`, `key`, `model`, `provider`, `backend`,
 /// `status`, `format`, `limit`, `cursor`, `min_position`.
 /// Errors: 403 without `usage:read`; 503 `VIEW_BEHIND`.
-async fn list(State(state): State<QueryState>, mut asker: Asker, query: QueryString) -> Result<Response, QueryError> {
-    asker.require(Permission::UsageRead)?;
+async fn list(
+    State(state): State<QueryState>,
+    mut query_caller: QueryCaller,
+    query: QueryString,
+) -> Result<Response, QueryError> {
+    query_caller.require(Permission::UsageRead)?;
     let mut parameters = Parameters::parse(&query)?;
     let min_position = parameters.min_position(&state.log)?;
     let format = Format::take(&mut parameters)?;
-    names::resolve_owners(&state, &mut asker, &mut parameters).await?;
+    names::resolve_owners(&state, &mut query_caller, &mut parameters).await?;
     let filter = filter(&mut parameters)?;
     let cut = Cut::take(&mut parameters, "inferences")?;
     parameters.finish()?;
     state.views.wait_for(View::Inferences, min_position).await?;
-    let permit = state.admit(&mut asker).await?;
-    let found = state.views.ask(&permit, List { visible: Visible::to(&asker), filter, page: cut.bounds() }).await?;
+    let permit = state.admit(&mut query_caller).await?;
+    let found =
+        state.views.ask(&permit, List { visible: Visible::to(&query_caller), filter, page: cut.bounds() }).await?;
     let (requests, next_cursor) = cut.page(found.value, |request| request.position);
     let facts = facts(&state, &permit, &requests).await?;
     let items = permit.run(move || requests.iter().map(|one| item(one, &facts)).collect::<Result<Vec<Value>, _>>());
-    let items = named(&state, &permit, &asker, items.await??).await?;
+    let items = named(&state, &permit, &query_caller, items.await??).await?;
     let place = Place { as_of_position: found.position, next_cursor };
     permit.run(move || answer(items, place, format)).await?
 }
@@ -98,22 +103,22 @@ fn answer(items: Vec<Value>, place: Place, format: Format) -> Result<Response, Q
 /// Errors: 403 without `usage:read`; 404 for what the caller cannot see; 503 `VIEW_BEHIND`.
 async fn one(
     State(state): State<QueryState>,
-    mut asker: Asker,
+    mut query_caller: QueryCaller,
     Path(request): Path<String>,
     query: QueryString,
 ) -> Result<Json<Value>, QueryError> {
-    asker.require(Permission::UsageRead)?;
+    query_caller.require(Permission::UsageRead)?;
     let mut parameters = Parameters::parse(&query)?;
     let min_position = parameters.min_position(&state.log)?;
     parameters.finish()?;
     let request: RequestId = request.parse().map_err(|_| QueryError::NotFound("request"))?;
     state.views.wait_for(View::Inferences, min_position).await?;
-    let found = found(&state, &mut asker, View::Inferences, |visible| One { visible, request }).await?;
+    let found = found(&state, &mut query_caller, View::Inferences, |visible| One { visible, request }).await?;
     let requests = [found.ok_or(QueryError::NotFound("request"))?];
-    let permit = state.admit(&mut asker).await?;
+    let permit = state.admit(&mut query_caller).await?;
     let facts = facts(&state, &permit, &requests).await?;
     let [request] = &requests;
-    let items = named(&state, &permit, &asker, vec![item(request, &facts)?]).await?;
+    let items = named(&state, &permit, &query_caller, vec![item(request, &facts)?]).await?;
     items.into_iter().next().map(Json).ok_or(QueryError::NotFound("request"))
 }
 
@@ -125,12 +130,12 @@ const NAMED: [(&str, &str); 4] =
 async fn named(
     state: &QueryState,
     permit: &QueryPermit,
-    asker: &Asker,
+    query_caller: &QueryCaller,
     mut lives: Vec<Value>,
 ) -> Result<Vec<Value>, QueryError> {
     let of = |life: &Value, id: &str| life[id].as_str().map(str::to_owned);
     let ids = lives.iter().flat_map(|life| NAMED.iter().filter_map(|(id, _)| of(life, id))).collect();
-    let names = Names::find(state, permit, asker, ids).await?;
+    let names = Names::find(state, permit, query_caller, ids).await?;
     for life in &mut lives {
         for (id, field) in NAMED {
             let name = of(life, id).and_then(|id| names.get(&id).map(str::to_owned));

@@ -1,22 +1,22 @@
 //! Answers: every GET of the gateway but health and metrics. Reads views, tables and the log, never writes. What a caller may see is part of every query's signature, as [`::projections::visible::Visible`].
 
 mod admin;
-mod asker;
 mod audit;
 mod budgets;
 mod described;
 mod error;
 mod events;
 mod format;
-mod found;
 mod inferences;
 mod log_head;
+mod lookup;
 mod me;
 mod models;
 mod names;
 mod page;
 mod parameters;
 mod projections;
+mod query_caller;
 mod record;
 mod unread;
 mod usage;
@@ -36,8 +36,8 @@ use openapi::{Api, Entrance};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use asker::Asker;
 pub use error::QueryError;
+use query_caller::QueryCaller;
 
 /// What is left of every limit that binds a chain, as `/v1/me` says it. They are counted where requests are let in.
 pub type LimitsLeft = Arc<dyn Fn(&Chain) -> Vec<Value> + Send + Sync>;
@@ -59,9 +59,9 @@ pub struct QueryState {
 impl QueryState {
     /// Waits for the caller's turn to read. Whatever else there is to wait for comes before it: meanwhile nobody else reads
     /// in its stead. The caller is then looked up again: what it may see is to be asked after this, not before.
-    async fn admit(&self, asker: &mut Asker) -> Result<QueryPermit, QueryError> {
-        let permit = self.concurrency.admit_query(asker.requester()).await?;
-        asker.look_up_again(self)?;
+    async fn admit(&self, query_caller: &mut QueryCaller) -> Result<QueryPermit, QueryError> {
+        let permit = self.concurrency.admit_query(query_caller.requester()).await?;
+        query_caller.look_up_again(self)?;
         Ok(permit)
     }
 }

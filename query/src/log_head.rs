@@ -9,10 +9,10 @@ use openapi::{Answer, Api, Entrance, Operation};
 use serde_json::{Value, json};
 
 use crate::QueryState;
-use crate::asker::{Asker, QueryString};
 use crate::described;
 use crate::error::QueryError;
 use crate::parameters::Parameters;
+use crate::query_caller::{QueryCaller, QueryString};
 
 pub fn routes() -> Api<QueryState> {
     Api::of(Entrance::Key).get("/v1/log/head", head, described_head)
@@ -27,7 +27,7 @@ fn described_head() -> Operation {
 
 /// `position` and `recorded_at` of the last durable event; 0 and null for an empty log.
 /// Errors: 400 where `min_position` is beyond it.
-async fn head(State(state): State<QueryState>, _: Asker, query: QueryString) -> Result<Json<Value>, QueryError> {
+async fn head(State(state): State<QueryState>, _: QueryCaller, query: QueryString) -> Result<Json<Value>, QueryError> {
     let mut parameters = Parameters::parse(&query)?;
     parameters.min_position(&state.log)?;
     parameters.finish()?;

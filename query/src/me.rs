@@ -18,13 +18,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::QueryState;
-use crate::asker::{Asker, QueryString};
 use crate::budgets;
 use crate::described;
 use crate::error::QueryError;
 use crate::models;
 use crate::names::name_scopes;
 use crate::parameters::Parameters;
+use crate::query_caller::{QueryCaller, QueryString};
 
 pub fn routes() -> Api<QueryState> {
     Api::of(Entrance::Key).get("/v1/me", me, described_me)
@@ -126,20 +126,24 @@ struct Owner<I> {
 }
 
 /// Any key may ask. Parameter: `min_position`. Errors: 429 as for every query; 503 `VIEW_BEHIND`.
-async fn me(State(state): State<QueryState>, mut asker: Asker, query: QueryString) -> Result<Json<Me>, QueryError> {
+async fn me(
+    State(state): State<QueryState>,
+    mut query_caller: QueryCaller,
+    query: QueryString,
+) -> Result<Json<Me>, QueryError> {
     let mut parameters = Parameters::parse(&query)?;
     let min_position = parameters.min_position(&state.log)?;
     parameters.finish()?;
     state.views.wait_for(View::Budgets, min_position).await?;
-    let permit = state.admit(&mut asker).await?;
+    let permit = state.admit(&mut query_caller).await?;
     let (tables, now) = (state.tables.load(), state.clock.now());
-    let binding = tables.budgets_for(&asker.chain).into_iter().map(|budget| budget.value.budget_id).collect();
+    let binding = tables.budgets_for(&query_caller.chain).into_iter().map(|budget| budget.value.budget_id).collect();
     let AsOf { position, value } = state.views.ask(&permit, Each { budgets: binding, at: now }).await?;
     let mut budgets: Vec<Value> = value.into_iter().map(budgets::item).collect();
-    name_scopes(&state, &permit, &asker, budgets.iter_mut().collect()).await?;
-    let limits = (state.limits_left)(&asker.chain);
-    let models = usable_models(&asker, &tables, now);
-    Ok(Json(said_of(&asker, &tables, models, limits, AsOf { position, value: budgets })))
+    name_scopes(&state, &permit, &query_caller, budgets.iter_mut().collect()).await?;
+    let limits = (state.limits_left)(&query_caller.chain);
+    let models = usable_models(&query_caller, &tables, now);
+    Ok(Json(said_of(&query_caller, &tables, models, limits, AsOf { position, value: budgets })))
 }
 
 /// As `/v1/models` lists them.

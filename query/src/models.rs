@@ -24,9 +24,9 @@ use projections::views::PATIENCE;
 use serde_json::{Value, json};
 
 use crate::QueryState;
-use crate::asker::{Asker, QueryString};
 use crate::error::QueryError;
 use crate::parameters::min_position_among_others;
+use crate::query_caller::{QueryCaller, QueryString};
 
 /// What follows on a write that the client knows of may be behind it for no longer than this.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -85,27 +85,31 @@ fn shape() -> Shape {
 }
 
 /// Errors: 400 where `min_position` is beyond the log's end; 503 `VIEW_BEHIND` when the tables do not get there in time.
-async fn list(State(state): State<QueryState>, asker: Asker, query: QueryString) -> Result<Response, QueryError> {
-    let models = listed(&state, asker, &query).await?;
+async fn list(
+    State(state): State<QueryState>,
+    query_caller: QueryCaller,
+    query: QueryString,
+) -> Result<Response, QueryError> {
+    let models = listed(&state, query_caller, &query).await?;
     Ok(answered(&json!({ "object": "list", "data": models })))
 }
 
 /// Errors: those of the list, and 404 `MODEL_NOT_FOUND` for what is not in it.
 async fn one(
     State(state): State<QueryState>,
-    asker: Asker,
+    query_caller: QueryCaller,
     Path(name): Path<String>,
     query: QueryString,
 ) -> Result<Response, QueryError> {
-    let models = listed(&state, asker, &query).await?;
+    let models = listed(&state, query_caller, &query).await?;
     match models.iter().find(|model| model["id"] == name.as_str()) {
         Some(model) => Ok(answered(model)),
         None => Err(model_not_found(&name).into()),
     }
 }
 
-async fn listed(state: &QueryState, asker: Asker, query: &QueryString) -> Result<Vec<Value>, QueryError> {
-    let caller: Arc<Caller> = asker.into_caller();
+async fn listed(state: &QueryState, query_caller: QueryCaller, query: &QueryString) -> Result<Vec<Value>, QueryError> {
+    let caller: Arc<Caller> = query_caller.into_caller();
     caller.require(Permission::ModelsUse)?;
     if let Some(position) = min_position_among_others(query)? {
         wait_for(state, position).await?;

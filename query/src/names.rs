@@ -13,8 +13,8 @@ use projections::visible::Visible;
 use serde_json::Value;
 
 use crate::QueryState;
-use crate::asker::Asker;
 use crate::error::QueryError;
+use crate::query_caller::QueryCaller;
 
 pub use reference::{resolve_actor_and_resource, resolve_owners};
 
@@ -36,15 +36,15 @@ impl Names {
     pub async fn find(
         state: &QueryState,
         permit: &QueryPermit,
-        asker: &Asker,
+        query_caller: &QueryCaller,
         ids: BTreeSet<String>,
     ) -> Result<Self, QueryError> {
         if ids.is_empty() {
             return Ok(Self::default());
         }
-        let scope = name_scope(state, Visible::within_reach(asker));
+        let scope = name_scope(state, Visible::within_reach(query_caller));
         let Named { mut names, users } = state.views.ask(permit, NamesOf { scope, ids }).await?.value;
-        if asker.may(Permission::AdminAccess) && !users.is_empty() {
+        if query_caller.may(Permission::AdminAccess) && !users.is_empty() {
             let people = state.log.read(permit, move |reader| reader.personal_data(&users)).await?;
             names.extend(people.into_values().map(|person| (person.subject.to_string(), person.name)));
         }
@@ -60,14 +60,14 @@ impl Names {
 pub async fn name_scopes(
     state: &QueryState,
     permit: &QueryPermit,
-    asker: &Asker,
+    query_caller: &QueryCaller,
     bound: Vec<&mut Value>,
 ) -> Result<(), QueryError> {
     let owner = |one: &Value| {
         let owner = one["scope"].as_object().and_then(|scope| scope.values().next());
         owner.and_then(Value::as_str).unwrap_or_default().to_owned()
     };
-    let names = Names::find(state, permit, asker, bound.iter().map(|one| owner(one)).collect()).await?;
+    let names = Names::find(state, permit, query_caller, bound.iter().map(|one| owner(one)).collect()).await?;
     for one in bound {
         one["scope_name"] = names.get(&owner(one)).into();
     }

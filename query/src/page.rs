@@ -125,7 +125,7 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::asker::QueryString;
+    use crate::query_caller::QueryString;
 
     fn cut(query: &str) -> Result<Cut, Refusal> {
         Cut::take(&mut Parameters::parse(&QueryString(query.to_owned()))?, "audit")

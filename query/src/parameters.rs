@@ -13,7 +13,7 @@ use events::wire::Refusal;
 use http::Uri;
 use projections::views::RequestFilter;
 
-use crate::asker::QueryString;
+use crate::query_caller::QueryString;
 
 /// Values longer than this are nobody's id, name, time or cursor.
 const VALUE_BYTES_MAX: usize = 6 * 1024;

@@ -16,11 +16,11 @@ use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use crate::QueryState;
-use crate::asker::{Asker, QueryString};
 use crate::described;
 use crate::error::QueryError;
 use crate::page::Page;
 use crate::parameters::Parameters;
+use crate::query_caller::{QueryCaller, QueryString};
 
 /// A body that says nothing.
 const BODY_BYTES_MAX: usize = 1024;
@@ -75,8 +75,12 @@ fn shape() -> Shape {
 /// Per view: `name`, `version`, `position`, `lag_events`, `lag_ms`, `rebuilding`, `rebuild` (the one that is under way, or
 /// the last since the start: `state`, `started_at`, `finished_at`, `position`, `target`, `percent`, `error`) and `error`.
 /// Errors: 400 where `min_position` is beyond the log's end; 403 without `admin:access`.
-async fn list(State(state): State<QueryState>, mut asker: Asker, query: QueryString) -> Result<Json<Page>, QueryError> {
-    asker.require(Permission::AdminAccess)?;
+async fn list(
+    State(state): State<QueryState>,
+    mut query_caller: QueryCaller,
+    query: QueryString,
+) -> Result<Json<Page>, QueryError> {
+    query_caller.require(Permission::AdminAccess)?;
     let mut parameters = Parameters::parse(&query)?;
     parameters.min_position(&state.log)?;
     parameters.finish()?;
@@ -89,27 +93,27 @@ async fn list(State(state): State<QueryState>, mut asker: Asker, query: QueryStr
 /// Errors: 403 for who does not administrate the platform; 404 for an unknown view; 503 `DRAINING`.
 async fn rebuild(
     State(state): State<QueryState>,
-    mut asker: Asker,
+    mut query_caller: QueryCaller,
     Path(name): Path<String>,
     query: QueryString,
     body: Body,
 ) -> Result<(StatusCode, Json<ViewStatus>), QueryError> {
-    asker.require(Permission::AdminAccess)?;
+    query_caller.require(Permission::AdminAccess)?;
     // Before the body, so that nobody sends one for nothing; what counts is asked when it is there.
-    must_reach_the_platform(&asker)?;
+    must_reach_the_platform(&query_caller)?;
     Parameters::parse(&query)?.finish()?;
     must_say_nothing(body).await?;
-    let _permit = state.concurrency.admit_command(asker.requester()).await?;
-    asker.look_up_again(&state)?;
-    must_reach_the_platform(&asker)?;
+    let _permit = state.concurrency.admit_command(query_caller.requester()).await?;
+    query_caller.look_up_again(&state)?;
+    must_reach_the_platform(&query_caller)?;
     let view = View::parse(&name).ok_or(QueryError::NotFound("view"))?;
     state.views.rebuild(view)?;
     let shown = state.views.status().into_iter().find(|status| status.name == view.as_str());
     Ok((StatusCode::ACCEPTED, Json(shown.ok_or(QueryError::NotFound("view"))?)))
 }
 
-fn must_reach_the_platform(asker: &Asker) -> Result<(), Refusal> {
-    if asker.reaches_platform() {
+fn must_reach_the_platform(query_caller: &QueryCaller) -> Result<(), Refusal> {
+    if query_caller.reaches_platform() {
         return Ok(());
     }
     Err(Refusal::new(ErrorCode::Forbidden, "views are built anew by who administrates the platform"))

@@ -25,12 +25,12 @@ use projections::visible::Visible;
 use serde::Serialize;
 
 use crate::QueryState;
-use crate::asker::{Asker, QueryString};
 use crate::error::QueryError;
 use crate::format::Format;
 use crate::names::{self, Names};
 use crate::page::Place;
 use crate::parameters::Parameters;
+use crate::query_caller::{QueryCaller, QueryString};
 use crate::record::Record;
 use question::Question;
 use row::Line;
@@ -56,16 +56,20 @@ struct UsagePage {
 /// null, and so is metadata that a request does not have. `totals`: of all groups, on whatever page they are.
 /// Errors: 400 for what is no parameter, and for metadata of more requests than are counted one by one; 403 without
 /// `usage:read`; 503 `VIEW_BEHIND`.
-async fn usage(State(state): State<QueryState>, mut asker: Asker, query: QueryString) -> Result<Response, QueryError> {
-    asker.require(Permission::UsageRead)?;
+async fn usage(
+    State(state): State<QueryState>,
+    mut query_caller: QueryCaller,
+    query: QueryString,
+) -> Result<Response, QueryError> {
+    query_caller.require(Permission::UsageRead)?;
     let mut parameters = Parameters::parse(&query)?;
     let min_position = parameters.min_position(&state.log)?;
     let format = Format::take(&mut parameters)?;
-    names::resolve_owners(&state, &mut asker, &mut parameters).await?;
+    names::resolve_owners(&state, &mut query_caller, &mut parameters).await?;
     let question = Arc::new(Question::take(parameters, format)?);
     wait(&state, &question, min_position).await?;
-    let permit = state.admit(&mut asker).await?;
-    let visible = Visible::to(&asker);
+    let permit = state.admit(&mut query_caller).await?;
+    let visible = Visible::to(&query_caller);
     let found = if question.is_about_metadata() {
         by_metadata(&state, &permit, visible, &question).await?
     } else {
@@ -76,7 +80,7 @@ async fn usage(State(state): State<QueryState>, mut asker: Asker, query: QuerySt
     rows.truncate(question.selection.limit);
     let last = rows.last().filter(|_| more).map(|(key, _)| cursor::write(&question.names(), key)).transpose();
     let next_cursor = last.map_err(|error| QueryError::Answer(error.to_string()))?;
-    let names = Names::find(&state, &permit, &asker, row::ids(&rows, &question)).await?;
+    let names = Names::find(&state, &permit, &query_caller, row::ids(&rows, &question)).await?;
     let place = Place { as_of_position: found.position, next_cursor };
     permit.run(move || answer(&Groups { rows, totals }, &names, &question, (place, format))).await?
 }

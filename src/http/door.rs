@@ -13,7 +13,7 @@ use command::access::AccessRollup;
 use command::auth::Authenticator;
 use command::dialects::surfaces::Audience;
 use command::inference::{Arrival, POSITION_HEADER, REQUEST_ID_HEADER};
-use command::limits::{BindingLimits, LetIn, RateLimiter};
+use command::limits::{BindingLimits, RateLimitPermit, RateLimiter};
 use command::reply;
 use command::trace::TraceParent;
 use events::event::{Actor, Chain, Context};
@@ -231,7 +231,7 @@ impl Shared {
         Ok(Some(caller))
     }
 
-    fn let_administrate(&self, limits: &BindingLimits, caller: &Caller) -> Result<LetIn, Refusal> {
+    fn let_administrate(&self, limits: &BindingLimits, caller: &Caller) -> Result<RateLimitPermit, Refusal> {
         self.limits.let_in(limits).map_err(|refused| {
             let context = Context::about(caller.actor.clone(), caller.chain);
             self.access.rate_limited(context, refused.name, refused.measure, refused.limit);

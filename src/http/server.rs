@@ -16,9 +16,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::attention::{Attentive, Requests};
+use super::connection_limit;
+use super::connection_watch::{Requests, WatchedConnection};
 use super::door::Door;
-use super::places;
 
 /// A client that has asked nothing by then, or that is idle for so long, is let go. Longer than load balancers keep a
 /// connection, so that it is they who close it.
@@ -51,7 +51,7 @@ impl Server {
 
     /// Accepts as many connections as there are files for, until it is dropped; with it go the connections.
     pub async fn serve(self, door: Door) {
-        self.serve_at_most(places::take(), door).await;
+        self.serve_at_most(connection_limit::take(), door).await;
     }
 
     /// Accepts so many connections at a time.
@@ -121,7 +121,7 @@ async fn converse(builder: &Builder<TokioExecutor>, stream: TcpStream, peer: Soc
             Ok::<_, Infallible>(answer.map(|body| request_begun.until_the_end_of(body)))
         }
     });
-    let stream = Attentive::new(stream, requests.clone(), door.unread_requests());
+    let stream = WatchedConnection::new(stream, requests.clone(), door.unread_requests());
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // Which protocol it is shows in the first bytes, and whoever waits for those has no deadline of its own.
     let served = match tokio::time::timeout(HEAD_WAIT_MAX, serving.as_mut()).await {

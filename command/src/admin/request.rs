@@ -13,7 +13,7 @@ use http::{HeaderMap, Method, StatusCode};
 use projections::caller::{Caller, ClientOrigin};
 
 use super::AdminState;
-use super::desk::Desk;
+use super::admin_context::AdminContext;
 use super::fields::{FieldError, Fields};
 use crate::body::memory::BodyOwner;
 use crate::body::{self, HeldBody};
@@ -60,7 +60,7 @@ impl FromRequest<AdminState> for AdminRequest {
         }
         // Not before the body is there: clients that send theirs slowly would hold the places of everybody else's commands.
         let permit = admin.concurrency.admit_command(caller.requester()).await?;
-        let caller = Desk::new(admin, &caller)?.caller;
+        let caller = AdminContext::new(admin, &caller)?.caller;
         let retry = RetryKey::of(&parts.headers, &caller, &parts.method, &path, &body.bytes)?;
         Ok(Self { caller, origin, request_id, retry, body, says_nothing, _permit: permit })
     }

@@ -20,8 +20,8 @@ use projections::tables::Tables;
 use serde_json::{Map, Value, json};
 
 use super::AdminState;
+use super::admin_context::AdminContext;
 use super::described;
-use super::desk::Desk;
 use super::fields::Fields;
 use super::lifecycle::{CommandOf, Rules, StateOf};
 use super::request::AdminRequest;
@@ -56,25 +56,25 @@ pub trait Administered: Rules + Shown {
     fn refused(error: Self::Error) -> CommandError;
 
     /// Whether the caller, who can see it, may change and end it.
-    fn manage(desk: &Desk<'_>, state: &Self::State) -> Result<(), CommandError>;
+    fn manage(cx: &AdminContext<'_>, state: &Self::State) -> Result<(), CommandError>;
 
     /// Reads the body and draws up the command that makes it as `id`.
     fn create(
-        desk: &Desk<'_>,
+        cx: &AdminContext<'_>,
         id: Self::Id,
         fields: Fields,
     ) -> impl Future<Output = Result<Plan<Self>, CommandError>> + Send;
 
     /// Reads the body and draws up the command that changes it.
     fn change(
-        desk: &Desk<'_>,
+        cx: &AdminContext<'_>,
         state: &Self::State,
         fields: Fields,
     ) -> impl Future<Output = Result<Plan<Self>, CommandError>> + Send;
 
     /// Draws up the command that ends it; the body says nothing.
     fn end(
-        desk: &Desk<'_>,
+        cx: &AdminContext<'_>,
         state: &Self::State,
         fields: Fields,
     ) -> impl Future<Output = Result<Plan<Self>, CommandError>> + Send;
@@ -125,11 +125,11 @@ async fn create<R: Administered>(
     let id: R::Id = admin.ids.make();
     let names: Vec<&str> = R::form_of().names_on_creation().collect();
     for _ in 0..ATTEMPTS_MAX {
-        let desk = Desk::new(&admin, &request.caller)?;
+        let cx = AdminContext::new(&admin, &request.caller)?;
         let fields = request.fields()?.known(&names)?;
-        let plan = R::create(&desk, id, fields).await?;
-        if let Some(outcome) = carry_out(&desk, &request, Loaded::absent(id), id, plan, StatusCode::CREATED).await? {
-            return outcome.into_reply(&desk).await;
+        let plan = R::create(&cx, id, fields).await?;
+        if let Some(outcome) = carry_out(&cx, &request, Loaded::absent(id), id, plan, StatusCode::CREATED).await? {
+            return outcome.into_reply(&cx).await;
         }
     }
     Err(CommandError::Contended { kind: R::KIND })
@@ -167,7 +167,7 @@ pub async fn decide_on<R: Administered, F>(
     (purpose, plan): (Purpose, F),
 ) -> Result<Response, CommandError>
 where
-    F: AsyncFn(&Desk<'_>, &R::State, Fields) -> Result<Plan<R>, CommandError>,
+    F: AsyncFn(&AdminContext<'_>, &R::State, Fields) -> Result<Plan<R>, CommandError>,
 {
     if let Some(reply) = answered_before::<R>(admin, request).await? {
         return Ok(reply);
@@ -176,25 +176,25 @@ where
     let id: R::Id = id.parse().map_err(|_| not_found())?;
     for _ in 0..ATTEMPTS_MAX {
         let loaded = Loaded::<R>::read(&admin.log, id, None).await?;
-        let desk = Desk::new(admin, &request.caller)?;
+        let cx = AdminContext::new(admin, &request.caller)?;
         let state = loaded.lifecycle.state().ok_or_else(not_found)?;
-        let chain = managed::<R>(&desk, state)?;
+        let chain = managed::<R>(&cx, state)?;
         if purpose == Purpose::Change {
-            desk.owners_live(R::KIND, &chain)?;
+            cx.owners_live(R::KIND, &chain)?;
         }
-        let plan = plan(&desk, state, request.fields()?).await?;
-        if let Some(outcome) = carry_out(&desk, request, loaded, id, plan, StatusCode::OK).await? {
-            return outcome.into_reply(&desk).await;
+        let plan = plan(&cx, state, request.fields()?).await?;
+        if let Some(outcome) = carry_out(&cx, request, loaded, id, plan, StatusCode::OK).await? {
+            return outcome.into_reply(&cx).await;
         }
     }
     Err(CommandError::Contended { kind: R::KIND })
 }
 
 /// Whose the resource is, where the caller can see and manage it.
-fn managed<R: Administered>(desk: &Desk<'_>, state: &R::State) -> Result<Chain, CommandError> {
-    let chain = R::chain(state, &desk.tables);
-    desk.sees(R::KIND, &chain)?;
-    R::manage(desk, state)?;
+fn managed<R: Administered>(cx: &AdminContext<'_>, state: &R::State) -> Result<Chain, CommandError> {
+    let chain = R::chain(state, &cx.tables);
+    cx.sees(R::KIND, &chain)?;
+    R::manage(cx, state)?;
     Ok(chain)
 }
 
@@ -212,26 +212,26 @@ enum Outcome<R: Administered> {
 
 /// `None` where the resource, or the caller's right, changed since it was decided: it is to be decided anew.
 async fn carry_out<R: Administered>(
-    desk: &Desk<'_>,
+    cx: &AdminContext<'_>,
     request: &AdminRequest,
     loaded: Loaded<R>,
     id: R::Id,
     plan: Plan<R>,
     status: StatusCode,
 ) -> Result<Option<Outcome<R>>, CommandError> {
-    let admin = desk.admin;
+    let admin = cx.admin;
     let Plan { command, chain, mut side, sealed, secret, shown } = plan;
     let (sealed, sealing) = sealed.map(Sealed::into_rows).unzip();
     side.extend(sealed.into_iter().flatten());
     side.push(request.client_address());
-    let context = Context::about(desk.caller.actor.clone(), chain).in_request(request.request_id);
+    let context = Context::about(cx.caller.actor.clone(), chain).in_request(request.request_id);
     // A secret is shown once and personal data is erasable: neither is kept of an answer.
     let mut kept = json!({ "id": id.to_string() });
     if !shown.is_empty() {
         kept[SHOWN] = shown.clone().into();
     }
     let idempotency = request.retry.clone().map(|retry| retry.answered(status, kept.to_string()));
-    let write = Write { command, context, side, idempotency, basis: desk.basis() };
+    let write = Write { command, context, side, idempotency, basis: cx.basis() };
     let written = loaded.write(&admin.log, write).await;
     drop(sealing);
     match written {
@@ -245,10 +245,10 @@ async fn carry_out<R: Administered>(
 }
 
 impl<R: Administered> Outcome<R> {
-    async fn into_reply(self, desk: &Desk<'_>) -> Result<Response, CommandError> {
-        let admin = desk.admin;
+    async fn into_reply(self, cx: &AdminContext<'_>) -> Result<Response, CommandError> {
+        let admin = cx.admin;
         match self {
-            Self::Replayed(stored) => replay::<R>(admin, &desk.caller, &stored).await,
+            Self::Replayed(stored) => replay::<R>(admin, &cx.caller, &stored).await,
             Self::Changed { loaded, secret, shown, status } => {
                 in_force(admin, loaded.position).await?;
                 let shown_now = body_of(admin, &loaded).await.map_err(|error| match error {
@@ -291,8 +291,8 @@ async fn replay<R: Administered>(
     let status = StatusCode::from_u16(stored.status).map_err(|_| broken())?;
     in_force(admin, stored.position).await?;
     let today = Loaded::<R>::read(&admin.log, id, None).await?;
-    let desk = Desk::new(admin, caller)?;
-    managed::<R>(&desk, today.lifecycle.state().ok_or_else(broken)?)?;
+    let cx = AdminContext::new(admin, caller)?;
+    managed::<R>(&cx, today.lifecycle.state().ok_or_else(broken)?)?;
     let loaded = Loaded::<R>::read(&admin.log, id, Some(stored.position)).await?;
     let shown = kept.get(SHOWN).and_then(Value::as_object).cloned().unwrap_or_default();
     Ok(reply(status, stored.position, with_shown(body_of(admin, &loaded).await?, shown)))

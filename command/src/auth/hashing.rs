@@ -18,13 +18,13 @@ const SALT_LEN: usize = 16;
 
 /// Hashes that are computed at a time.
 const HASHES_MAX: usize = 2;
-/// How long somebody waits for a turn.
+/// How long somebody waits for a permit.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// A secret cannot be hashed now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HashingError {
-    #[error("no turn to hash a key within {WAIT_MAX:?}")]
+    #[error("no permit to hash a key within {WAIT_MAX:?}")]
     Busy,
     #[error("the hashing was stopped")]
     Stopped,
@@ -33,23 +33,23 @@ pub enum HashingError {
 /// The pool. Cheap to clone; clones share its bound.
 #[derive(Clone)]
 pub struct KeyHasher {
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl Default for KeyHasher {
     fn default() -> Self {
-        Self { turns: Arc::new(Semaphore::new(HASHES_MAX)) }
+        Self { permits: Arc::new(Semaphore::new(HASHES_MAX)) }
     }
 }
 
 /// The right to hash once.
-pub struct Turn(#[expect(dead_code, reason = "what it is for is to be held")] OwnedSemaphorePermit);
+pub struct HashingPermit(#[expect(dead_code, reason = "what it is for is to be held")] OwnedSemaphorePermit);
 
 impl KeyHasher {
-    /// Waits for a turn, two seconds at most.
-    pub async fn turn(&self) -> Result<Turn, HashingError> {
-        let turn = timeout(WAIT_MAX, Arc::clone(&self.turns).acquire_owned()).await;
-        turn.map_err(|_| HashingError::Busy)?.map(Turn).map_err(|_| HashingError::Stopped)
+    /// Waits for a permit, two seconds at most.
+    pub async fn permit(&self) -> Result<HashingPermit, HashingError> {
+        let permit = timeout(WAIT_MAX, Arc::clone(&self.permits).acquire_owned()).await;
+        permit.map_err(|_| HashingError::Busy)?.map(HashingPermit).map_err(|_| HashingError::Stopped)
     }
 
     /// What is stored of a new secret.
@@ -60,14 +60,14 @@ impl KeyHasher {
         secret: &str,
         ids: &IdMaker,
     ) -> Result<KeySecret, HashingError> {
-        let turn = self.turn().await?;
+        let permit = self.permit().await?;
         let (salt, secret) = (ids.bytes::<SALT_LEN>(), secret.to_owned());
-        let hash = turn.run(move || derived(&salt, &secret)).await?;
+        let hash = permit.run(move || derived(&salt, &secret)).await?;
         Ok(KeySecret { key_id, generation, salt: salt.to_vec(), hash: hash.to_vec() })
     }
 }
 
-impl Turn {
+impl HashingPermit {
     /// Generation of the stored secret that `secret` is, if it is one of them.
     pub async fn matching(self, secret: &str, stored: Vec<KeySecret>) -> Result<Option<u32>, HashingError> {
         let secret = secret.to_owned();
@@ -111,15 +111,15 @@ mod tests {
             vec![hasher.hash(id, 1, "first", &ids).await.unwrap(), hasher.hash(id, 2, "second", &ids).await.unwrap()];
         assert_ne!(stored[0].salt, stored[1].salt);
         for (secret, generation) in [("first", Some(1)), ("second", Some(2)), ("third", None)] {
-            let turn = hasher.turn().await.unwrap();
-            assert_eq!(turn.matching(secret, stored.clone()).await, Ok(generation), "{secret}");
+            let permit = hasher.permit().await.unwrap();
+            assert_eq!(permit.matching(secret, stored.clone()).await, Ok(generation), "{secret}");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_gets_no_turn_in_time_is_told_so() {
         let hasher = KeyHasher::default();
-        let _turns = [hasher.turn().await.unwrap(), hasher.turn().await.unwrap()];
-        assert_eq!(hasher.turn().await.map(|_| ()), Err(HashingError::Busy));
+        let _turns = [hasher.permit().await.unwrap(), hasher.permit().await.unwrap()];
+        assert_eq!(hasher.permit().await.map(|_| ()), Err(HashingError::Busy));
     }
 }

@@ -278,8 +278,8 @@ async fn a_new_snapshot_of_the_tables_does_not_hash_again() {
     let lab = Lab::new().await;
     let (_, secret) = key(&lab, json!({"name": "app"})).await;
     lab.caller(&secret).await.unwrap();
-    // Both turns are taken: whoever needed to hash now would wait for two seconds and be refused.
-    let _turns = [lab.admin.hasher.turn().await.unwrap(), lab.admin.hasher.turn().await.unwrap()];
+    // Both permits are taken: whoever needed to hash now would wait for two seconds and be refused.
+    let _permits = [lab.admin.hasher.permit().await.unwrap(), lab.admin.hasher.permit().await.unwrap()];
     lab.made("/partners", json!({"name": "something changed"})).await;
     let started = Instant::now();
     lab.caller(&secret).await.unwrap();
@@ -294,11 +294,11 @@ async fn a_key_that_ends_or_changes_while_it_is_being_hashed_is_what_it_is_then(
         ("PATCH", json!({"permissions": ["usage:read"]}), Ok(false)),
     ] {
         let (id, secret) = key(&lab, json!({"name": "app"})).await;
-        let turns = [lab.admin.hasher.turn().await.unwrap(), lab.admin.hasher.turn().await.unwrap()];
+        let permits = [lab.admin.hasher.permit().await.unwrap(), lab.admin.hasher.permit().await.unwrap()];
         // The first of them runs until it waits for its turn.
         let (caller, ()) = tokio::join!(biased; lab.caller(&secret), async {
             lab.send(&lab.operator(), method, &format!("/v1/admin/keys/{id}"), &body).await.must(200);
-            drop(turns);
+            drop(permits);
         });
         assert_eq!(caller.map(|caller| caller.may(Permission::ModelsUse)), wanted, "{method}");
     }

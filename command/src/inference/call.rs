@@ -20,7 +20,7 @@ use super::gateway::Gateway;
 use super::headers::REQUEST_ID_HEADER;
 use super::running::Running;
 use super::target::PlannedTarget;
-use super::turn::Turn;
+use super::yield_to_runtime::YieldToRuntime;
 use crate::body::buffer::BodyBuffer;
 use crate::body::memory::BoundOf;
 use crate::dialects::upstreams::simulator::{SimulatedBody, Simulator};
@@ -236,7 +236,7 @@ impl UpstreamBody {
         let next = tokio::select! {
             biased;
             next = self.source.next() => next.map_err(CallFailure::of),
-            () = Turn::default() => return None,
+            () = YieldToRuntime::default() => return None,
         };
         Some(next.map(|chunk| {
             self.rest = chunk?;

@@ -25,7 +25,7 @@ use super::timeline::RequestTimeline;
 use crate::body::memory::BodyOwner;
 use crate::dialects::{ClientRequest, FinishReason, Metered, Receipt, Relay, WholeAnswer};
 use crate::figures::{Counted, Stage};
-use crate::limits::LetIn;
+use crate::limits::RateLimitPermit;
 use crate::trace::TraceHeaders;
 use crate::upstream::Transmission;
 
@@ -43,7 +43,7 @@ pub struct Settled {
     pub settled_position: u64,
     pub held: NanoUsd,
     /// The request is being answered until this is dropped.
-    pub let_in: LetIn,
+    pub let_in: RateLimitPermit,
 }
 
 impl Settled {
@@ -66,14 +66,14 @@ impl Settled {
 
 /// A request before it has its hold: its place under the rate limits, and its time so far.
 pub struct RequestInFlight {
-    pub permit: LetIn,
+    pub permit: RateLimitPermit,
     pub timeline: RequestTimeline,
 }
 
 pub struct Running {
     hold: Option<OpenHold>,
     /// Ends before the last byte leaves, so that who has read it finds its place free.
-    let_in: LetIn,
+    let_in: RateLimitPermit,
     started: Instant,
     /// When it must have ended, before its hold expires.
     pub deadline: tokio::time::Instant,

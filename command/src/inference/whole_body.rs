@@ -8,18 +8,18 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::limits::LetIn;
+use crate::limits::RateLimitPermit;
 
 const PIECE_BYTES_MAX: usize = 64 * 1024;
 
 pub struct WholeBody {
     rest: Bytes,
     /// Ends with the last piece: before it leaves, so that whoever has read it finds its place free.
-    let_in: Option<LetIn>,
+    let_in: Option<RateLimitPermit>,
 }
 
 impl WholeBody {
-    pub const fn new(bytes: Bytes, let_in: LetIn) -> Self {
+    pub const fn new(bytes: Bytes, let_in: RateLimitPermit) -> Self {
         Self { rest: bytes, let_in: Some(let_in) }
     }
 }
@@ -58,7 +58,7 @@ mod tests {
     #[tokio::test]
     async fn it_is_all_that_was_given_in_pieces_and_its_request_ends_with_the_last() {
         let all: Vec<u8> = (0..150_000u32).map(|number| number as u8).collect();
-        let mut body = WholeBody::new(all.clone().into(), LetIn::default());
+        let mut body = WholeBody::new(all.clone().into(), RateLimitPermit::default());
         let mut came = Vec::new();
         for (bytes, is_answered) in [(65_536, false), (65_536, false), (18_928, true)] {
             assert_eq!((body.is_end_stream(), body.size_hint().exact()), (false, Some(150_000 - came.len() as u64)));

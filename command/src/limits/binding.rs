@@ -108,7 +108,7 @@ struct Counted {
 }
 
 /// What keeps a request out.
-pub(super) struct KeptOut<'a> {
+pub(super) struct LimitExceeded<'a> {
     pub(super) binding: &'a Binding,
     pub(super) measure: Measure,
     pub(super) limit: u64,
@@ -118,23 +118,23 @@ pub(super) struct KeptOut<'a> {
 /// A request that was let in: it counts as one that is being answered until this is dropped, and its tokens as reserved
 /// until they are settled. Dropped without that, it gives its tokens back.
 #[derive(Default)]
-pub struct LetIn {
+pub struct RateLimitPermit {
     limits: BindingLimits,
     requests: Vec<Counted>,
     tokens: Vec<Counted>,
     reserved: u64,
 }
 
-impl LetIn {
-    pub(super) fn count(limits: &BindingLimits, now_micros: i64) -> Result<Self, KeptOut<'_>> {
+impl RateLimitPermit {
+    pub(super) fn count(limits: &BindingLimits, now_micros: i64) -> Result<Self, LimitExceeded<'_>> {
         let requests = limits
             .count(|measure| !measure.is_of_tokens(), 1, now_micros, Slot::begin)
-            .map_err(|short| kept_out(limits, short))?;
+            .map_err(|short| limit_exceeded(limits, short))?;
         Ok(Self { limits: limits.clone(), requests, tokens: Vec::new(), reserved: 0 })
     }
 
     /// Refused, the request has counted nowhere.
-    pub(super) fn reserve(&mut self, tokens: u64, now_micros: i64) -> Result<(), KeptOut<'_>> {
+    pub(super) fn reserve(&mut self, tokens: u64, now_micros: i64) -> Result<(), LimitExceeded<'_>> {
         if self.limits.is_empty() {
             return Ok(());
         }
@@ -146,7 +146,7 @@ impl LetIn {
             Err(short) => {
                 let requests = std::mem::take(&mut self.requests);
                 self.correct(&requests, 1, 0);
-                Err(kept_out(&self.limits, short))
+                Err(limit_exceeded(&self.limits, short))
             }
         }
     }
@@ -171,7 +171,7 @@ impl LetIn {
     }
 }
 
-impl Drop for LetIn {
+impl Drop for RateLimitPermit {
     fn drop(&mut self) {
         self.settle(0);
         for binding in self.limits.all() {
@@ -180,6 +180,9 @@ impl Drop for LetIn {
     }
 }
 
-fn kept_out(limits: &BindingLimits, (at, measure, limit, short): (usize, Measure, u64, Short)) -> KeptOut<'_> {
-    KeptOut { binding: &limits.all()[at], measure, limit, short }
+fn limit_exceeded(
+    limits: &BindingLimits,
+    (at, measure, limit, short): (usize, Measure, u64, Short),
+) -> LimitExceeded<'_> {
+    LimitExceeded { binding: &limits.all()[at], measure, limit, short }
 }

@@ -8,7 +8,7 @@ use events::time::rfc3339;
 use events::wire::{ErrorCode, Refusal};
 use serde_json::Value;
 
-use super::binding::{Holder, KeptOut};
+use super::binding::{Holder, LimitExceeded};
 use super::slot::Short;
 use super::window::Fits;
 
@@ -39,8 +39,8 @@ pub struct LimitRefused {
 }
 
 impl LimitRefused {
-    pub(super) fn of(kept_out: &KeptOut<'_>, requested: u64, now: DateTime<Utc>) -> Self {
-        let KeptOut { binding, measure, limit, short } = kept_out;
+    pub(super) fn of(limit_exceeded: &LimitExceeded<'_>, requested: u64, now: DateTime<Utc>) -> Self {
+        let LimitExceeded { binding, measure, limit, short } = limit_exceeded;
         let again = match short {
             Short::UntilOneEnds => Again::WhenOneEnds,
             Short::Window(Fits::Never) => Again::Never,

@@ -97,7 +97,7 @@ impl Limits {
         self.limiter.binding(&self.tables, &chain())
     }
 
-    fn ask(&self) -> Result<LetIn, LimitRefused> {
+    fn ask(&self) -> Result<RateLimitPermit, LimitRefused> {
         self.limiter.let_in(&self.binding())
     }
 
@@ -106,7 +106,7 @@ impl Limits {
         self.ask().map(drop)
     }
 
-    fn ask_for(&self, tokens: u64) -> Result<LetIn, LimitRefused> {
+    fn ask_for(&self, tokens: u64) -> Result<RateLimitPermit, LimitRefused> {
         let mut let_in = self.ask()?;
         self.limiter.reserve_tokens(&mut let_in, tokens)?;
         Ok(let_in)

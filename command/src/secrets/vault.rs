@@ -81,22 +81,22 @@ pub struct Sealer {
     /// To append with the secret, where the data key is new.
     wrapped: Option<SideRow>,
     nonce: [u8; NONCE_LEN],
-    turn: SealingTurn,
+    permit: SealingPermit,
 }
 
 /// A sealed secret on its way to the log.
 pub struct Sealed {
     rows: Vec<SideRow>,
-    turn: SealingTurn,
+    permit: SealingPermit,
 }
 
 /// The right to seal. Drop it after the append: until then nobody else makes a data key.
-pub struct SealingTurn(#[expect(dead_code, reason = "what it is for is to be held")] OwnedMutexGuard<()>);
+pub struct SealingPermit(#[expect(dead_code, reason = "what it is for is to be held")] OwnedMutexGuard<()>);
 
 impl Sealed {
     /// The side rows, and what to hold until they are appended.
-    pub fn into_rows(self) -> (Vec<SideRow>, SealingTurn) {
-        (self.rows, self.turn)
+    pub fn into_rows(self) -> (Vec<SideRow>, SealingPermit) {
+        (self.rows, self.permit)
     }
 }
 
@@ -208,8 +208,8 @@ impl Vault {
 
     /// The scope's data key, made now where there is none yet. Waits for the sealing before it to be appended.
     pub async fn sealer(&self, scope: DataKeyScope) -> Result<Sealer, VaultError> {
-        let turn = timeout(SEALING_WAIT_MAX, Arc::clone(&self.sealing).lock_owned()).await;
-        let turn = SealingTurn(turn.map_err(|_| LogError::TimedOut(SEALING_WAIT_MAX))?);
+        let permit = timeout(SEALING_WAIT_MAX, Arc::clone(&self.sealing).lock_owned()).await;
+        let permit = SealingPermit(permit.map_err(|_| LogError::TimedOut(SEALING_WAIT_MAX))?);
         let scope = scope.to_string();
         let asked = scope.clone();
         let stored = self.log.read(move |reader| reader.wrapped_key(&asked)).await?;
@@ -221,7 +221,7 @@ impl Vault {
                 (cipher, Some(SideRow::WrappedKey { scope: scope.clone(), wrapped }))
             }
         };
-        Ok(Sealer { cipher, scope, wrapped, nonce: self.ids.bytes(), turn })
+        Ok(Sealer { cipher, scope, wrapped, nonce: self.ids.bytes(), permit })
     }
 
     fn make_data_key(&self, scope: &str) -> Option<(XChaCha20Poly1305, Vec<u8>)> {
@@ -252,6 +252,6 @@ impl Sealer {
         // The box of a key that is not used any more is worth stealing and good for nothing.
         let forget = SideRow::DropSealedSecret { subject: row.subject.clone() };
         let rows = self.wrapped.into_iter().chain([forget, SideRow::SealedSecret(row)]).collect();
-        Ok(Sealed { rows, turn: self.turn })
+        Ok(Sealed { rows, permit: self.permit })
     }
 }

@@ -1,6 +1,6 @@
 //! The money: every hold binds every budget of its chain, and every prefix of every budget is within its limit.
 
-use super::lives::Life;
+use super::open_requests::OpenRequest;
 use crate::event::admin::Enforcement;
 use crate::event::hold::{BudgetReserved, BudgetWindow};
 use crate::event::inference::BudgetShortfall;
@@ -36,7 +36,7 @@ impl Books {
         &self,
         recorded: &Recorded,
         reserved: &BudgetReserved,
-        life: &Life,
+        life: &OpenRequest,
     ) -> Result<(), String> {
         let mut wanted = self.balances.windows_that_bind(&recorded.context.chain(), recorded.recorded_at);
         let mut named = reserved.budgets.clone();

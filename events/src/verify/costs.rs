@@ -1,7 +1,7 @@
 //! Every cost, from the tokens that were used and the price that was in force.
 
 use super::Depth;
-use super::lives::Life;
+use super::open_requests::OpenRequest;
 use super::references::References;
 use crate::event::inference::{AttemptFailed, Backend, InferenceEnded};
 use crate::money::NanoUsd;
@@ -18,7 +18,7 @@ struct Priced<'a> {
 /// What the outcome says is its own cost and that of the calls that failed before it.
 pub(super) fn must_be_right(
     ended: &InferenceEnded,
-    life: &Life,
+    life: &OpenRequest,
     references: &References,
     depth: Depth,
 ) -> Result<(), String> {
@@ -38,7 +38,7 @@ pub(super) fn must_be_right(
 /// A call that failed costs what its provider reported, where that was believed.
 pub(super) fn of_failed_call_must_be_right(
     attempt: &AttemptFailed,
-    life: &Life,
+    life: &OpenRequest,
     references: &References,
     depth: Depth,
 ) -> Result<(), String> {
@@ -53,7 +53,7 @@ pub(super) fn of_failed_call_must_be_right(
 }
 
 impl Priced<'_> {
-    fn must_be_right(&self, life: &Life, references: &References, depth: Depth) -> Result<(), String> {
+    fn must_be_right(&self, life: &OpenRequest, references: &References, depth: Depth) -> Result<(), String> {
         let Self { usage, cost, price_version, backend } = *self;
         must_add_up(&usage.tokens)?;
         if usage.source == UsageSource::Unknown {
@@ -96,7 +96,7 @@ fn must_add_up(tokens: &TokenClasses) -> Result<(), String> {
 /// The price is the one that its admission named for the backend that served.
 fn must_be_the_backends(
     backend: Option<&Backend>,
-    life: &Life,
+    life: &OpenRequest,
     version: u64,
     references: &References,
 ) -> Result<(), String> {

@@ -13,21 +13,21 @@ use projections::views::inferences::LastUses;
 use serde_json::Value;
 
 use crate::QueryState;
-use crate::asker::Asker;
 use crate::error::QueryError;
 use crate::names::Names;
+use crate::query_caller::QueryCaller;
 
 /// Puts it into these keys.
 pub async fn complete(
     state: &QueryState,
     permit: &QueryPermit,
-    asker: &Asker,
+    query_caller: &QueryCaller,
     keys: Vec<&mut Value>,
 ) -> Result<(), QueryError> {
     let text = |key: &Value, field: &str| key[field].as_str().map(str::to_owned);
     let ids: Vec<KeyId> = keys.iter().filter_map(|key| key["id"].as_str()?.parse().ok()).collect();
     let owners = keys.iter().flat_map(|key| ["tenant_id", "user_id"].into_iter().filter_map(|field| text(key, field)));
-    let names = Names::find(state, permit, asker, owners.collect()).await?;
+    let names = Names::find(state, permit, query_caller, owners.collect()).await?;
     let asked_for_models = asked_for_models(state, permit, ids).await?;
     for key in keys {
         let Some(id) = key["id"].as_str().and_then(|id| id.parse::<KeyId>().ok()) else { continue };

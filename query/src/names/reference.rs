@@ -12,9 +12,9 @@ use projections::visible::Visible;
 
 use super::name_scope;
 use crate::QueryState;
-use crate::asker::Asker;
 use crate::error::QueryError;
 use crate::parameters::Parameters;
+use crate::query_caller::QueryCaller;
 
 /// Ids that a refusal lists of what a text may mean.
 const IDS_SHOWN_MAX: usize = 10;
@@ -30,14 +30,14 @@ const OWNERS: [(&str, StreamKind); 4] = [
 /// Errors: 400 for what means nothing that the caller sees, and for what means several.
 pub async fn resolve_owners(
     state: &QueryState,
-    asker: &mut Asker,
+    query_caller: &mut QueryCaller,
     parameters: &mut Parameters,
 ) -> Result<(), QueryError> {
     for (name, kind) in OWNERS {
         let Some(text) = parameters.peek(name).filter(|text| kind_of(text) != Some(kind)).map(str::to_owned) else {
             continue;
         };
-        match meant(state, asker, vec![kind], &text).await?.as_slice() {
+        match meant(state, query_caller, vec![kind], &text).await?.as_slice() {
             [] => return Err(none(name, kind).into()),
             [id] => parameters.put(name, id.clone()),
             several => return Err(ambiguous(name, several).into()),
@@ -50,12 +50,12 @@ pub async fn resolve_owners(
 /// Errors: 400 for what means several.
 pub async fn resolve_actor_and_resource(
     state: &QueryState,
-    asker: &mut Asker,
+    query_caller: &mut QueryCaller,
     parameters: &mut Parameters,
 ) -> Result<(), QueryError> {
     let is_key = |text: &&str| *text != "operator" && !text.starts_with("system:") && kind_of(text).is_none();
     if let Some(text) = parameters.peek("actor").filter(is_key).map(str::to_owned) {
-        match meant(state, asker, vec![StreamKind::Key], &text).await?.as_slice() {
+        match meant(state, query_caller, vec![StreamKind::Key], &text).await?.as_slice() {
             [] => {}
             [id] => parameters.put("actor", id.clone()),
             several => return Err(ambiguous("actor", several).into()),
@@ -73,7 +73,7 @@ pub async fn resolve_actor_and_resource(
     if kinds.is_empty() || is_id {
         return Ok(());
     }
-    match meant(state, asker, kinds, text).await?.as_slice() {
+    match meant(state, query_caller, kinds, text).await?.as_slice() {
         [] => Ok(()),
         [id] => {
             parameters.put("resource", id.clone());
@@ -87,16 +87,16 @@ pub async fn resolve_actor_and_resource(
 /// [`MATCHES_MAX`].
 async fn meant(
     state: &QueryState,
-    asker: &mut Asker,
+    query_caller: &mut QueryCaller,
     kinds: Vec<StreamKind>,
     text: &str,
 ) -> Result<Vec<String>, QueryError> {
     // That there is one and no other is said by a view alone that has taken in everything which was recorded by now.
     state.views.wait_for(View::Catalogue, state.log.head().position).await?;
-    let permit = state.admit(asker).await?;
-    let scope = name_scope(state, Visible::to(asker));
+    let permit = state.admit(query_caller).await?;
+    let scope = name_scope(state, Visible::to(query_caller));
     // Among things of all kinds nobody looks for a person.
-    let with_users = asker.may(Permission::AdminAccess) && kinds == [StreamKind::User];
+    let with_users = query_caller.may(Permission::AdminAccess) && kinds == [StreamKind::User];
     let question = IdsOf { scope, kinds, text: text.to_owned(), with_users };
     let Matches { mut ids, users } = state.views.ask(&permit, question).await?.value;
     if with_users {

@@ -12,8 +12,8 @@ use projections::tables::Tables;
 use serde_json::json;
 
 use super::scope::{scope, scope_name};
+use crate::admin::admin_context::AdminContext;
 use crate::admin::budget::{BudgetError, ChangeBudget};
-use crate::admin::desk::Desk;
 use crate::admin::fields::{Field, FieldError, Fields};
 use crate::admin::lifecycle::Command;
 use crate::admin::routes::{Administered, Plan};
@@ -67,11 +67,11 @@ impl Administered for Budget {
         }
     }
 
-    fn manage(desk: &Desk<'_>, state: &Budget) -> Result<(), CommandError> {
-        desk.wider_than(state.scope)
+    fn manage(cx: &AdminContext<'_>, state: &Budget) -> Result<(), CommandError> {
+        cx.wider_than(state.scope)
     }
 
-    async fn create(desk: &Desk<'_>, id: BudgetId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+    async fn create(cx: &AdminContext<'_>, id: BudgetId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
         let scope = fields.required("scope", scope)?;
         let limit_usd = fields.required("limit_usd", Field::money)?;
         let period = fields.required("period", |field| field.one_of(PERIODS))?;
@@ -80,12 +80,12 @@ impl Administered for Budget {
         let enforcement =
             fields.optional("enforcement", |field| field.one_of(ENFORCEMENTS))?.unwrap_or(Enforcement::Hard);
         fields.finish()?;
-        let chain = desk.scope(scope, "scope")?;
+        let chain = cx.scope(scope, "scope")?;
         let opened = Budget { budget_id: id, scope, limit_usd, period, alert_at, when_short, enforcement };
         Ok(Plan::new(Command::Create(opened), chain))
     }
 
-    async fn change(desk: &Desk<'_>, state: &Budget, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+    async fn change(cx: &AdminContext<'_>, state: &Budget, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.fixed(&["scope", "period"])?;
         let limit_usd = fields.changed("limit_usd", Field::money)?;
         let alert_at = fields.changed("alert_at", fractions)?;
@@ -93,11 +93,11 @@ impl Administered for Budget {
         let enforcement = fields.changed("enforcement", |field| field.one_of(ENFORCEMENTS))?;
         fields.finish()?;
         let change = ChangeBudget { limit_usd, alert_at, when_short, enforcement };
-        Ok(Plan::new(Command::Change(change), Self::chain(state, &desk.tables)))
+        Ok(Plan::new(Command::Change(change), Self::chain(state, &cx.tables)))
     }
 
-    async fn end(desk: &Desk<'_>, state: &Budget, fields: Fields) -> Result<Plan<Self>, CommandError> {
+    async fn end(cx: &AdminContext<'_>, state: &Budget, fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.finish()?;
-        Ok(Plan::new(Command::End, Self::chain(state, &desk.tables)))
+        Ok(Plan::new(Command::End, Self::chain(state, &cx.tables)))
     }
 }

@@ -20,8 +20,8 @@ use serde_json::{Value, json};
 
 use super::NAME_LEN_MAX;
 use crate::admin::AdminState;
+use crate::admin::admin_context::AdminContext;
 use crate::admin::described;
-use crate::admin::desk::Desk;
 use crate::admin::fields::{Field, FieldError, Fields, Patched};
 use crate::admin::issue::issue;
 use crate::admin::key::{ChangeKey, KeyError, KeyState, RotateKey};
@@ -59,8 +59,8 @@ fn patterns(field: Field) -> Result<Vec<String>, FieldError> {
 }
 
 /// The key's user; a key without one cannot have been made.
-fn user_of<'a>(desk: &'a Desk<'_>, key: &Key) -> Result<&'a User, CommandError> {
-    let user = desk.tables.user(key.user_id).map(|entry| &entry.value);
+fn user_of<'a>(cx: &'a AdminContext<'_>, key: &Key) -> Result<&'a User, CommandError> {
+    let user = cx.tables.user(key.user_id).map(|entry| &entry.value);
     user.ok_or_else(|| CommandError::Defect(format!("{} without its user", key.key_id)))
 }
 
@@ -102,33 +102,33 @@ impl Administered for Key {
         }
     }
 
-    fn manage(desk: &Desk<'_>, state: &KeyState) -> Result<(), CommandError> {
-        desk.governs(user_of(desk, &state.key)?)
+    fn manage(cx: &AdminContext<'_>, state: &KeyState) -> Result<(), CommandError> {
+        cx.governs(user_of(cx, &state.key)?)
     }
 
-    async fn create(desk: &Desk<'_>, id: KeyId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+    async fn create(cx: &AdminContext<'_>, id: KeyId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
         let user = fields.optional("user_id", Field::parsed)?;
         let name = fields.required("name", |field| field.text(NAME_LEN_MAX))?;
         let permissions = fields.optional("permissions", permissions)?.unwrap_or_else(|| vec![Permission::ModelsUse]);
         let models = fields.optional("models", patterns)?;
         let expires_at = fields.optional("expires_at", Field::time)?;
         fields.finish()?;
-        if expires_at.is_some_and(|expires_at| expires_at <= desk.now) {
+        if expires_at.is_some_and(|expires_at| expires_at <= cx.now) {
             return Err(FieldError::new("expires_at", "must be in the future").into());
         }
-        let user_id = desk.parent(user, desk.caller.chain.user, "user_id")?;
-        let (chain, user) = desk.user(user_id, "user_id")?;
-        desk.governs(user)?;
-        desk.may_give(user, &permissions)?;
-        desk.may_give_models(&permissions, models.as_deref())?;
-        let (secret, stored) = issue(desk.admin, id, 1).await?;
+        let user_id = cx.parent(user, cx.caller.chain.user, "user_id")?;
+        let (chain, user) = cx.user(user_id, "user_id")?;
+        cx.governs(user)?;
+        cx.may_give(user, &permissions)?;
+        cx.may_give_models(&permissions, models.as_deref())?;
+        let (secret, stored) = issue(cx.admin, id, 1).await?;
         let made = Key { key_id: id, user_id, name, permissions, models, expires_at };
         let mut plan = Plan::new(Command::Create(made), Chain { key: Some(id), ..chain }).with_side([stored]);
         plan.secret = Some(secret);
         Ok(plan)
     }
 
-    async fn change(desk: &Desk<'_>, state: &KeyState, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+    async fn change(cx: &AdminContext<'_>, state: &KeyState, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.fixed(&["user_id"])?;
         let name = fields.changed("name", |field| field.text(NAME_LEN_MAX))?;
         let permissions = fields.changed("permissions", permissions)?;
@@ -136,19 +136,19 @@ impl Administered for Key {
         let expires_at = fields.patched("expires_at", Field::time)?;
         fields.finish()?;
         let change = ChangeKey { name, permissions, models, expires_at };
-        may_change(desk, &state.key, &change)?;
-        Ok(Plan::new(Command::Change(change), Self::chain(state, &desk.tables)))
+        may_change(cx, &state.key, &change)?;
+        Ok(Plan::new(Command::Change(change), Self::chain(state, &cx.tables)))
     }
 
-    async fn end(desk: &Desk<'_>, state: &KeyState, fields: Fields) -> Result<Plan<Self>, CommandError> {
+    async fn end(cx: &AdminContext<'_>, state: &KeyState, fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.finish()?;
         let forget = SideRow::DropKeySecrets { key_id: state.key.key_id, below_generation: u32::MAX };
-        Ok(Plan::new(Command::End, Self::chain(state, &desk.tables)).with_side([forget]))
+        Ok(Plan::new(Command::End, Self::chain(state, &cx.tables)).with_side([forget]))
     }
 }
 
 /// A change that lets the key do more, or for longer, gives: it needs what giving needs.
-fn may_change(desk: &Desk<'_>, key: &Key, change: &ChangeKey) -> Result<(), CommandError> {
+fn may_change(cx: &AdminContext<'_>, key: &Key, change: &ChangeKey) -> Result<(), CommandError> {
     let permissions = change.permissions.as_ref().unwrap_or(&key.permissions);
     let lasts_longer = match &change.expires_at {
         Patched::Kept => false,
@@ -156,11 +156,11 @@ fn may_change(desk: &Desk<'_>, key: &Key, change: &ChangeKey) -> Result<(), Comm
         Patched::Set(expires_at) => key.expires_at.is_some_and(|until| *expires_at > until),
     };
     if change.permissions.is_some() || lasts_longer {
-        desk.may_give(user_of(desk, key)?, permissions)?;
+        cx.may_give(user_of(cx, key)?, permissions)?;
     }
     let models = change.models.clone().over(key.models.clone());
     if change.permissions.is_some() || change.models != Patched::Kept || lasts_longer {
-        desk.may_give_models(permissions, models.as_deref())?;
+        cx.may_give_models(permissions, models.as_deref())?;
     }
     Ok(())
 }
@@ -188,19 +188,19 @@ pub fn described_rotation() -> Operation {
         .defines(ROTATED, form.reply_with_secret_and(PREVIOUS_EXPIRES_AT, previous))
 }
 
-async fn plan_rotation(desk: &Desk<'_>, state: &KeyState, mut fields: Fields) -> Result<Plan<Key>, CommandError> {
+async fn plan_rotation(cx: &AdminContext<'_>, state: &KeyState, mut fields: Fields) -> Result<Plan<Key>, CommandError> {
     let overlap = fields.optional("overlap_seconds", |field| field.whole(0..=OVERLAP_SECONDS_MAX))?;
     fields.finish()?;
     // The secret is the key: whoever gets it could as well have been given the key anew.
-    desk.may_give(user_of(desk, &state.key)?, &state.key.permissions)?;
-    desk.may_give_models(&state.key.permissions, state.key.models.as_deref())?;
+    cx.may_give(user_of(cx, &state.key)?, &state.key.permissions)?;
+    cx.may_give_models(&state.key.permissions, state.key.models.as_deref())?;
     let generation = state.next_generation().map_err(<Key as Administered>::refused)?;
-    let (secret, stored) = issue(desk.admin, state.key.key_id, generation).await?;
+    let (secret, stored) = issue(cx.admin, state.key.key_id, generation).await?;
     let forget = SideRow::DropKeySecrets { key_id: state.key.key_id, below_generation: state.generation };
     let overlap = Duration::from_secs(overlap.unwrap_or(OVERLAP_SECONDS));
-    let previous_until = desk.now + overlap;
-    let command = Command::Special(RotateKey { now: desk.now, previous_until });
-    let chain = <Key as Administered>::chain(state, &desk.tables);
+    let previous_until = cx.now + overlap;
+    let command = Command::Special(RotateKey { now: cx.now, previous_until });
+    let chain = <Key as Administered>::chain(state, &cx.tables);
     let mut plan = Plan::new(command, chain).with_side([stored, forget]);
     plan.secret = Some(secret);
     // With the key all of its secrets expire.

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::NAME_LEN_MAX;
 use super::names::{claim, release};
-use crate::admin::desk::Desk;
+use crate::admin::admin_context::AdminContext;
 use crate::admin::fields::{Field, FieldError, Fields};
 use crate::admin::lifecycle::Command;
 use crate::admin::model::{ChangeModel, ModelError};
@@ -74,9 +74,9 @@ fn target(fields: Fields) -> Result<Target, FieldError> {
     Ok(target)
 }
 
-fn check_providers(desk: &Desk<'_>, targets: &[Target], tenant: Option<TenantId>) -> Result<(), CommandError> {
+fn check_providers(cx: &AdminContext<'_>, targets: &[Target], tenant: Option<TenantId>) -> Result<(), CommandError> {
     for (index, target) in targets.iter().enumerate() {
-        let provider = desk.provider(target.provider_id, tenant, &format!("targets[{index}].provider_id"))?;
+        let provider = cx.provider(target.provider_id, tenant, &format!("targets[{index}].provider_id"))?;
         if target.tokenizer.is_some() && !upstreams::of(provider.kind).has_tokenizers {
             let field = format!("targets[{index}].tokenizer");
             return Err(FieldError::new(field, "is not what this provider counts with").into());
@@ -137,42 +137,42 @@ impl Administered for Model {
         FieldError::new(field, error.to_string()).into()
     }
 
-    fn manage(_: &Desk<'_>, _: &Model) -> Result<(), CommandError> {
+    fn manage(_: &AdminContext<'_>, _: &Model) -> Result<(), CommandError> {
         Ok(())
     }
 
-    async fn create(desk: &Desk<'_>, id: ModelId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+    async fn create(cx: &AdminContext<'_>, id: ModelId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
         let name = fields.required("name", slug)?;
         let strategy = fields.optional("strategy", |field| field.one_of(STRATEGIES))?.unwrap_or(Strategy::Priority);
         let targets = fields.required("targets", targets)?;
         let system_prefix = fields.optional("system_prefix", |field| field.prose(SYSTEM_PREFIX_LEN_MAX))?;
         let tenant_id = fields.optional("tenant_id", Field::parsed)?;
         fields.finish()?;
-        let chain = desk.owner(tenant_id)?;
-        check_providers(desk, &targets, tenant_id)?;
+        let chain = cx.owner(tenant_id)?;
+        check_providers(cx, &targets, tenant_id)?;
         let claim = claim(Self::KIND, id, &name, tenant_id);
         let made = Model { model_id: id, name, strategy, targets, system_prefix, tenant_id };
         Ok(Plan::new(Command::Create(made), chain).with_side([claim]))
     }
 
-    async fn change(desk: &Desk<'_>, state: &Model, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+    async fn change(cx: &AdminContext<'_>, state: &Model, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.fixed(&["tenant_id"])?;
         let name = fields.changed("name", slug)?;
         let strategy = fields.changed("strategy", |field| field.one_of(STRATEGIES))?;
         let targets = fields.changed("targets", targets)?;
         let system_prefix = fields.patched("system_prefix", |field| field.prose(SYSTEM_PREFIX_LEN_MAX))?;
         fields.finish()?;
-        check_providers(desk, targets.as_deref().unwrap_or_default(), state.tenant_id)?;
+        check_providers(cx, targets.as_deref().unwrap_or_default(), state.tenant_id)?;
         let id = state.model_id;
         let renamed = name.as_ref().map(|name| [release(id), claim(Self::KIND, id, name, state.tenant_id)]);
         let change = ChangeModel { name, strategy, targets, system_prefix };
-        let plan = Plan::new(Command::Change(change), Self::chain(state, &desk.tables));
+        let plan = Plan::new(Command::Change(change), Self::chain(state, &cx.tables));
         Ok(plan.with_side(renamed.into_iter().flatten()))
     }
 
-    async fn end(desk: &Desk<'_>, state: &Model, fields: Fields) -> Result<Plan<Self>, CommandError> {
+    async fn end(cx: &AdminContext<'_>, state: &Model, fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.finish()?;
-        let plan = Plan::new(Command::End, Self::chain(state, &desk.tables));
+        let plan = Plan::new(Command::End, Self::chain(state, &cx.tables));
         Ok(plan.with_side([release(state.model_id)]))
     }
 }

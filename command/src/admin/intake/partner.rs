@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::NAME_LEN_MAX;
 use super::handles::{self, Claimant, PLATFORM};
-use crate::admin::desk::Desk;
+use crate::admin::admin_context::AdminContext;
 use crate::admin::fields::Fields;
 use crate::admin::lifecycle::{Command, LifecycleError};
 use crate::admin::partner::ChangePartner;
@@ -46,12 +46,12 @@ impl Administered for Partner {
         CommandError::of_lifecycle(Self::KIND, error)
     }
 
-    fn manage(_: &Desk<'_>, _: &Partner) -> Result<(), CommandError> {
+    fn manage(_: &AdminContext<'_>, _: &Partner) -> Result<(), CommandError> {
         Ok(())
     }
 
-    async fn create(desk: &Desk<'_>, id: PartnerId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
-        desk.platform(PLATFORM_ONLY)?;
+    async fn create(cx: &AdminContext<'_>, id: PartnerId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+        cx.platform(PLATFORM_ONLY)?;
         let name = fields.required("name", |field| field.text(NAME_LEN_MAX))?;
         let handles = handles::given(&mut fields)?;
         fields.finish()?;
@@ -60,20 +60,20 @@ impl Administered for Partner {
         Ok(Plan::new(Command::Create(made), chain_of(id)).with_side(claim))
     }
 
-    async fn change(desk: &Desk<'_>, state: &Partner, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+    async fn change(cx: &AdminContext<'_>, state: &Partner, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
         let name = fields.changed("name", |field| field.text(NAME_LEN_MAX))?;
         let handles = handles::changed(&mut fields)?;
         fields.finish()?;
         if !handles.is_nothing() {
-            desk.platform(HANDLES_PLATFORM_ONLY)?;
+            cx.platform(HANDLES_PLATFORM_ONLY)?;
         }
         let claims = claimant(state.partner_id).reclaim(PLATFORM, &handles);
         let change = ChangePartner { name, handles };
         Ok(Plan::new(Command::Change(change), chain_of(state.partner_id)).with_side(claims))
     }
 
-    async fn end(desk: &Desk<'_>, state: &Partner, fields: Fields) -> Result<Plan<Self>, CommandError> {
-        desk.platform(PLATFORM_ONLY)?;
+    async fn end(cx: &AdminContext<'_>, state: &Partner, fields: Fields) -> Result<Plan<Self>, CommandError> {
+        cx.platform(PLATFORM_ONLY)?;
         fields.finish()?;
         let freed = claimant(state.partner_id).release();
         Ok(Plan::new(Command::End, chain_of(state.partner_id)).with_side([freed]))

@@ -12,7 +12,7 @@ use projections::tables::Tables;
 use serde_json::{Value, json};
 
 use super::NAME_LEN_MAX;
-use crate::admin::desk::Desk;
+use crate::admin::admin_context::AdminContext;
 use crate::admin::fields::{Field, FieldError, Fields};
 use crate::admin::lifecycle::{Command, LifecycleError};
 use crate::admin::price::ChangePrice;
@@ -88,25 +88,25 @@ impl Administered for Price {
         CommandError::of_lifecycle(Self::KIND, error)
     }
 
-    fn manage(desk: &Desk<'_>, _: &Price) -> Result<(), CommandError> {
-        desk.platform(PLATFORM_ONLY)
+    fn manage(cx: &AdminContext<'_>, _: &Price) -> Result<(), CommandError> {
+        cx.platform(PLATFORM_ONLY)
     }
 
-    async fn create(desk: &Desk<'_>, id: PriceId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
-        desk.platform(PLATFORM_ONLY)?;
+    async fn create(cx: &AdminContext<'_>, id: PriceId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+        cx.platform(PLATFORM_ONLY)?;
         let provider_id = fields.required("provider_id", Field::parsed)?;
         let model = fields.required("model", |field| field.text(NAME_LEN_MAX))?;
         let given = given(&mut fields)?;
-        let effective_from = fields.optional("effective_from", Field::time)?.unwrap_or(desk.now);
+        let effective_from = fields.optional("effective_from", Field::time)?.unwrap_or(cx.now);
         fields.finish()?;
-        let tenant = desk.tables.provider(provider_id).and_then(|entry| entry.value.tenant_id);
-        desk.provider(provider_id, tenant, "provider_id")?;
+        let tenant = cx.tables.provider(provider_id).and_then(|entry| entry.value.tenant_id);
+        cx.provider(provider_id, tenant, "provider_id")?;
         let (rates, defaulted) = (given.resolved(), Some(given.defaulted()));
         let made = Price { price_id: id, provider_id, model, rates, defaulted, effective_from };
-        Ok(Plan::new(Command::Create(made), chain_of(provider_id, &desk.tables)))
+        Ok(Plan::new(Command::Create(made), chain_of(provider_id, &cx.tables)))
     }
 
-    async fn change(desk: &Desk<'_>, state: &Price, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+    async fn change(cx: &AdminContext<'_>, state: &Price, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.fixed(&["provider_id", "model"])?;
         let change = ChangePrice {
             input: fields.changed("input_usd_per_mtok", Field::price)?,
@@ -118,11 +118,11 @@ impl Administered for Price {
             effective_from: fields.changed("effective_from", Field::time)?,
         };
         fields.finish()?;
-        Ok(Plan::new(Command::Change(change), Self::chain(state, &desk.tables)))
+        Ok(Plan::new(Command::Change(change), Self::chain(state, &cx.tables)))
     }
 
-    async fn end(desk: &Desk<'_>, state: &Price, fields: Fields) -> Result<Plan<Self>, CommandError> {
+    async fn end(cx: &AdminContext<'_>, state: &Price, fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.finish()?;
-        Ok(Plan::new(Command::End, Self::chain(state, &desk.tables)))
+        Ok(Plan::new(Command::End, Self::chain(state, &cx.tables)))
     }
 }

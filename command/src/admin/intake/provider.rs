@@ -16,8 +16,8 @@ use serde_json::{Map, Value, json};
 
 use super::NAME_LEN_MAX;
 use super::names::{claim, release};
+use crate::admin::admin_context::AdminContext;
 use crate::admin::base_url;
-use crate::admin::desk::Desk;
 use crate::admin::fields::{Field, FieldError, Fields, Patched};
 use crate::admin::lifecycle::Command;
 use crate::admin::provider::{ChangeProvider, ProviderError, next_generation};
@@ -142,29 +142,34 @@ fn chain_of(tenant: Option<TenantId>, tables: &Tables) -> Chain {
 }
 
 /// Providers of versions that let several have one name claim none: they are found among what lives.
-fn name_is_free(desk: &Desk<'_>, id: ProviderId, name: &str, tenant: Option<TenantId>) -> Result<(), CommandError> {
+fn name_is_free(
+    cx: &AdminContext<'_>,
+    id: ProviderId,
+    name: &str,
+    tenant: Option<TenantId>,
+) -> Result<(), CommandError> {
     let has_it =
         |provider: &Provider| provider.provider_id != id && provider.tenant_id == tenant && provider.name == name;
-    if desk.tables.providers().any(|entry| entry.is_live() && has_it(&entry.value)) {
+    if cx.tables.providers().any(|entry| entry.is_live() && has_it(&entry.value)) {
         return Err(CommandError::NameTaken { kind: Provider::KIND, field: "name" });
     }
     Ok(())
 }
 
 async fn sealed(
-    desk: &Desk<'_>,
+    cx: &AdminContext<'_>,
     id: ProviderId,
     tenant: Option<TenantId>,
     generation: u32,
     key: &Secret,
 ) -> Result<Sealed, CommandError> {
     let scope = tenant.map_or(DataKeyScope::Platform, DataKeyScope::Tenant);
-    Ok(desk.admin.vault.sealer(scope).await?.seal(id, generation, key)?)
+    Ok(cx.admin.vault.sealer(scope).await?.seal(id, generation, key)?)
 }
 
 /// Private addresses are the platform's own network: no tenant opens it to itself.
-fn opens_private_network(desk: &Desk<'_>) -> Result<(), CommandError> {
-    desk.platform("private addresses are opened by the platform")
+fn opens_private_network(cx: &AdminContext<'_>) -> Result<(), CommandError> {
+    cx.platform("private addresses are opened by the platform")
 }
 
 impl Administered for Provider {
@@ -230,11 +235,11 @@ impl Administered for Provider {
         }
     }
 
-    fn manage(_: &Desk<'_>, _: &Provider) -> Result<(), CommandError> {
+    fn manage(_: &AdminContext<'_>, _: &Provider) -> Result<(), CommandError> {
         Ok(())
     }
 
-    async fn create(desk: &Desk<'_>, id: ProviderId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+    async fn create(cx: &AdminContext<'_>, id: ProviderId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
         let name = fields.required("name", |field| field.text(NAME_LEN_MAX))?;
         let kind = fields.required("kind", |field| field.one_of(upstreams::NAMES))?;
         let base_url = fields.optional("base_url", base_url_of)?;
@@ -247,14 +252,14 @@ impl Administered for Provider {
         let output_cap_field = fields.optional("output_cap_field", |field| field.one_of(OUTPUT_CAP_FIELDS))?;
         let allowed_fields = fields.optional("allowed_fields", allowed_fields)?.unwrap_or_default();
         fields.finish()?;
-        let chain = desk.owner(tenant_id)?;
+        let chain = cx.owner(tenant_id)?;
         if allow_private_network {
-            opens_private_network(desk)?;
+            opens_private_network(cx)?;
         }
-        name_is_free(desk, id, &name, tenant_id)?;
+        name_is_free(cx, id, &name, tenant_id)?;
         let claim = claim(Self::KIND, id, &name, tenant_id);
         let sealed = match &api_key {
-            Some(key) => Some(sealed(desk, id, tenant_id, 1, key).await?),
+            Some(key) => Some(sealed(cx, id, tenant_id, 1, key).await?),
             None => None,
         };
         let made = Provider {
@@ -276,7 +281,7 @@ impl Administered for Provider {
         Ok(Plan { sealed, shown, ..Plan::new(Command::Create(made), chain).with_side([claim]) })
     }
 
-    async fn change(desk: &Desk<'_>, state: &Provider, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+    async fn change(cx: &AdminContext<'_>, state: &Provider, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.fixed(&["kind", "tenant_id"])?;
         let name = fields.changed("name", |field| field.text(NAME_LEN_MAX))?;
         let base_url = fields.changed("base_url", base_url_of)?;
@@ -290,13 +295,13 @@ impl Administered for Provider {
         fields.finish()?;
         let private = allow_private_network.unwrap_or(state.allow_private_network);
         if private && (base_url.is_some() || allow_private_network.is_some()) {
-            opens_private_network(desk)?;
+            opens_private_network(cx)?;
         }
         let (id, tenant) = (state.provider_id, state.tenant_id);
         // One that shares its name with another keeps it until it is given a new one.
         let renamed = name.as_deref().filter(|name| *name != state.name);
         if let Some(name) = renamed {
-            name_is_free(desk, id, name, tenant)?;
+            name_is_free(cx, id, name, tenant)?;
         }
         let claims = renamed.map(|name| [release(id), claim(Self::KIND, id, name, tenant)]);
         let change = ChangeProvider {
@@ -310,26 +315,26 @@ impl Administered for Provider {
             allowed_fields,
             new_secret: api_key != Patched::Kept,
         };
-        let plan = Plan::new(Command::Change(change), chain_of(tenant, &desk.tables));
+        let plan = Plan::new(Command::Change(change), chain_of(tenant, &cx.tables));
         let plan = plan.with_side(claims.into_iter().flatten());
         match api_key {
             Patched::Kept => {
                 let id = id.to_string();
-                let with_secret = desk.admin.log.read(move |reader| reader.subjects_with_secret(vec![id])).await?;
+                let with_secret = cx.admin.log.read(move |reader| reader.subjects_with_secret(vec![id])).await?;
                 Ok(Plan { shown: key_shown(!with_secret.is_empty()), ..plan })
             }
             Patched::Removed => Ok(Plan { shown: key_shown(false), ..plan.with_side([forget(state.provider_id)]) }),
             Patched::Set(key) => {
                 let generation = next_generation(state).map_err(Self::refused)?;
-                let sealed = sealed(desk, state.provider_id, state.tenant_id, generation, &key).await?;
+                let sealed = sealed(cx, state.provider_id, state.tenant_id, generation, &key).await?;
                 Ok(Plan { sealed: Some(sealed), shown: key_shown(true), ..plan })
             }
         }
     }
 
-    async fn end(desk: &Desk<'_>, state: &Provider, fields: Fields) -> Result<Plan<Self>, CommandError> {
+    async fn end(cx: &AdminContext<'_>, state: &Provider, fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.finish()?;
-        let plan = Plan::new(Command::End, chain_of(state.tenant_id, &desk.tables));
+        let plan = Plan::new(Command::End, chain_of(state.tenant_id, &cx.tables));
         let plan = plan.with_side([forget(state.provider_id), release(state.provider_id)]);
         Ok(Plan { shown: key_shown(false), ..plan })
     }

@@ -12,7 +12,7 @@ use projections::tables::Tables;
 use serde_json::json;
 
 use super::scope::{scope, scope_name};
-use crate::admin::desk::Desk;
+use crate::admin::admin_context::AdminContext;
 use crate::admin::fields::{Field, FieldError, Fields};
 use crate::admin::lifecycle::Command;
 use crate::admin::rate_limit::{ChangeRateLimit, RateLimitError};
@@ -60,34 +60,34 @@ impl Administered for RateLimit {
         }
     }
 
-    fn manage(desk: &Desk<'_>, state: &RateLimit) -> Result<(), CommandError> {
-        desk.wider_than(state.scope)
+    fn manage(cx: &AdminContext<'_>, state: &RateLimit) -> Result<(), CommandError> {
+        cx.wider_than(state.scope)
     }
 
-    async fn create(desk: &Desk<'_>, id: LimitId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+    async fn create(cx: &AdminContext<'_>, id: LimitId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
         let scope = fields.required("scope", scope)?;
         let mut bounds = Bounds::default();
         for measure in Measure::ALL {
             bounds.set(measure, fields.optional(measure.as_str(), number(measure))?);
         }
         fields.finish()?;
-        let chain = desk.scope(scope, "scope")?;
+        let chain = cx.scope(scope, "scope")?;
         let made = RateLimit { limit_id: id, scope, bounds };
         Ok(Plan::new(Command::Create(made), chain))
     }
 
-    async fn change(desk: &Desk<'_>, state: &RateLimit, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+    async fn change(cx: &AdminContext<'_>, state: &RateLimit, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.fixed(&["scope"])?;
         let mut change = ChangeRateLimit::default();
         for measure in Measure::ALL {
             change.bounds.push((measure, fields.patched(measure.as_str(), number(measure))?));
         }
         fields.finish()?;
-        Ok(Plan::new(Command::Change(change), Self::chain(state, &desk.tables)))
+        Ok(Plan::new(Command::Change(change), Self::chain(state, &cx.tables)))
     }
 
-    async fn end(desk: &Desk<'_>, state: &RateLimit, fields: Fields) -> Result<Plan<Self>, CommandError> {
+    async fn end(cx: &AdminContext<'_>, state: &RateLimit, fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.finish()?;
-        Ok(Plan::new(Command::End, Self::chain(state, &desk.tables)))
+        Ok(Plan::new(Command::End, Self::chain(state, &cx.tables)))
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::NAME_LEN_MAX;
 use super::handles::{self, Claimant};
-use crate::admin::desk::Desk;
+use crate::admin::admin_context::AdminContext;
 use crate::admin::fields::{Field, Fields};
 use crate::admin::lifecycle::{Command, LifecycleError};
 use crate::admin::routes::{Administered, Plan};
@@ -22,8 +22,8 @@ const MADE_FROM_ABOVE: &str = "tenants are made and ended by their partner or th
 const HANDLES_FROM_ABOVE: &str = "a tenant's slug and external_id are its partner's or the platform's to change";
 
 /// What a tenant's own administrator does not do.
-fn above_tenants(desk: &Desk<'_>, reason: &'static str) -> Result<(), CommandError> {
-    match desk.caller.reach {
+fn above_tenants(cx: &AdminContext<'_>, reason: &'static str) -> Result<(), CommandError> {
+    match cx.caller.reach {
         Reach::Platform | Reach::Partner(_) => Ok(()),
         Reach::Tenant(_) => Err(CommandError::OutOfReach { reason }),
     }
@@ -55,40 +55,40 @@ impl Administered for Tenant {
         CommandError::of_lifecycle(Self::KIND, error)
     }
 
-    fn manage(_: &Desk<'_>, _: &Tenant) -> Result<(), CommandError> {
+    fn manage(_: &AdminContext<'_>, _: &Tenant) -> Result<(), CommandError> {
         Ok(())
     }
 
-    async fn create(desk: &Desk<'_>, id: TenantId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+    async fn create(cx: &AdminContext<'_>, id: TenantId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
         let partner = fields.optional("partner_id", Field::parsed)?;
         let name = fields.required("name", |field| field.text(NAME_LEN_MAX))?;
         let handles = handles::given(&mut fields)?;
         fields.finish()?;
-        above_tenants(desk, MADE_FROM_ABOVE)?;
-        let partner_id = desk.parent(partner, desk.caller.chain.partner, "partner_id")?;
-        let partner = desk.partner(partner_id, "partner_id")?;
+        above_tenants(cx, MADE_FROM_ABOVE)?;
+        let partner_id = cx.parent(partner, cx.caller.chain.partner, "partner_id")?;
+        let partner = cx.partner(partner_id, "partner_id")?;
         let claim = claimant(id).claim(partner_id, &handles);
         let made = Tenant { tenant_id: id, partner_id, name, handles };
         Ok(Plan::new(Command::Create(made), Chain { tenant: Some(id), ..partner }).with_side(claim))
     }
 
-    async fn change(desk: &Desk<'_>, state: &Tenant, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+    async fn change(cx: &AdminContext<'_>, state: &Tenant, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.fixed(&["partner_id"])?;
         let name = fields.changed("name", |field| field.text(NAME_LEN_MAX))?;
         let handles = handles::changed(&mut fields)?;
         fields.finish()?;
         if !handles.is_nothing() {
-            above_tenants(desk, HANDLES_FROM_ABOVE)?;
+            above_tenants(cx, HANDLES_FROM_ABOVE)?;
         }
         let claims = claimant(state.tenant_id).reclaim(state.partner_id, &handles);
         let change = ChangeTenant { name, handles };
-        Ok(Plan::new(Command::Change(change), Self::chain(state, &desk.tables)).with_side(claims))
+        Ok(Plan::new(Command::Change(change), Self::chain(state, &cx.tables)).with_side(claims))
     }
 
-    async fn end(desk: &Desk<'_>, state: &Tenant, fields: Fields) -> Result<Plan<Self>, CommandError> {
-        above_tenants(desk, MADE_FROM_ABOVE)?;
+    async fn end(cx: &AdminContext<'_>, state: &Tenant, fields: Fields) -> Result<Plan<Self>, CommandError> {
+        above_tenants(cx, MADE_FROM_ABOVE)?;
         fields.finish()?;
         let freed = claimant(state.tenant_id).release();
-        Ok(Plan::new(Command::End, Self::chain(state, &desk.tables)).with_side([freed]))
+        Ok(Plan::new(Command::End, Self::chain(state, &cx.tables)).with_side([freed]))
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::NAME_LEN_MAX;
 use super::handles::{self, Claimant};
-use crate::admin::desk::Desk;
+use crate::admin::admin_context::AdminContext;
 use crate::admin::fields::{Field, FieldError, Fields, Patched};
 use crate::admin::lifecycle::{Command, LifecycleError};
 use crate::admin::person::digests;
@@ -125,22 +125,22 @@ impl Administered for User {
         CommandError::of_lifecycle(Self::KIND, error)
     }
 
-    fn manage(desk: &Desk<'_>, state: &User) -> Result<(), CommandError> {
-        desk.governs(state)
+    fn manage(cx: &AdminContext<'_>, state: &User) -> Result<(), CommandError> {
+        cx.governs(state)
     }
 
-    async fn create(desk: &Desk<'_>, id: UserId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+    async fn create(cx: &AdminContext<'_>, id: UserId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
         let tenant = fields.optional("tenant_id", Field::parsed)?;
         let name = fields.required("name", |field| field.text(NAME_LEN_MAX))?;
         let email = fields.optional("email", email)?;
         let roles = fields.optional("roles", roles)?.unwrap_or_default();
         let handles = handles::given(&mut fields)?;
         fields.finish()?;
-        let tenant_id = desk.parent(tenant, desk.caller.chain.tenant, "tenant_id")?;
-        let chain = desk.tenant(tenant_id, "tenant_id")?;
+        let tenant_id = cx.parent(tenant, cx.caller.chain.tenant, "tenant_id")?;
+        let chain = cx.tenant(tenant_id, "tenant_id")?;
         let roles = granted(roles, tenant_id);
-        desk.may_grant(tenant_id, &roles, "roles")?;
-        let person = PersonalData { subject: id, name, email, salt: desk.admin.ids.bytes::<SALT_LEN>().to_vec() };
+        cx.may_grant(tenant_id, &roles, "roles")?;
+        let person = PersonalData { subject: id, name, email, salt: cx.admin.ids.bytes::<SALT_LEN>().to_vec() };
         let digests = digests(&person);
         let claim = claimant(id).claim(tenant_id, &handles);
         let (name_digest, email_digest) = (digests.name, digests.email);
@@ -149,31 +149,31 @@ impl Administered for User {
         Ok(plan.with_side([SideRow::PersonalData(person)]).with_side(claim))
     }
 
-    async fn change(desk: &Desk<'_>, state: &User, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
+    async fn change(cx: &AdminContext<'_>, state: &User, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.fixed(&["tenant_id"])?;
         let name = fields.changed("name", |field| field.text(NAME_LEN_MAX))?;
         let email = fields.patched("email", email)?;
         let roles = fields.changed("roles", roles)?.map(|roles| granted(roles, state.tenant_id));
         let handles = handles::changed(&mut fields)?;
         fields.finish()?;
-        desk.may_grant(state.tenant_id, roles.as_deref().unwrap_or_default(), "roles")?;
-        let person = changed_person(desk, state.user_id, name, email).await?;
+        cx.may_grant(state.tenant_id, roles.as_deref().unwrap_or_default(), "roles")?;
+        let person = changed_person(cx, state.user_id, name, email).await?;
         let claims = claimant(state.user_id).reclaim(state.tenant_id, &handles);
         let change = ChangeUser { roles, digests: person.as_ref().map(digests), handles };
-        let plan = Plan::new(Command::Change(change), Self::chain(state, &desk.tables));
+        let plan = Plan::new(Command::Change(change), Self::chain(state, &cx.tables));
         Ok(plan.with_side(person.map(SideRow::PersonalData)).with_side(claims))
     }
 
-    async fn end(desk: &Desk<'_>, state: &User, fields: Fields) -> Result<Plan<Self>, CommandError> {
+    async fn end(cx: &AdminContext<'_>, state: &User, fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.finish()?;
         let freed = claimant(state.user_id).release();
-        Ok(Plan::new(Command::End, Self::chain(state, &desk.tables)).with_side([freed]))
+        Ok(Plan::new(Command::End, Self::chain(state, &cx.tables)).with_side([freed]))
     }
 }
 
 /// The person's new row, where the body says anything of it. An erased person can be named anew, under a new salt.
 async fn changed_person(
-    desk: &Desk<'_>,
+    cx: &AdminContext<'_>,
     subject: UserId,
     name: Option<String>,
     email: Patched<String>,
@@ -181,10 +181,10 @@ async fn changed_person(
     if name.is_none() && email == Patched::Kept {
         return Ok(None);
     }
-    let current = desk.admin.log.read(move |reader| Ok(reader.personal_data(&[subject])?.remove(&subject))).await?;
+    let current = cx.admin.log.read(move |reader| Ok(reader.personal_data(&[subject])?.remove(&subject))).await?;
     let (known_name, known_email, salt) = match current {
         Some(row) => (Some(row.name), row.email, row.salt),
-        None => (None, None, desk.admin.ids.bytes::<SALT_LEN>().to_vec()),
+        None => (None, None, cx.admin.ids.bytes::<SALT_LEN>().to_vec()),
     };
     let name = name.or(known_name).ok_or_else(|| FieldError::new("name", "is missing: the person was erased"))?;
     Ok(Some(PersonalData { subject, name, email: email.over(known_email), salt }))

@@ -138,12 +138,12 @@ async fn a_right_that_is_taken_away_while_a_secret_is_being_hashed_is_not_used()
         let sister = lab.make("/tenants", json!({"name": "sister"})).await;
         let theirs = lab.make("/users", json!({"name": "theirs", "tenant_id": sister})).await;
         let admin = partner_admin(&lab).await;
-        let turns = [lab.admin.hasher.turn().await.unwrap(), lab.admin.hasher.turn().await.unwrap()];
+        let permits = [lab.admin.hasher.permit().await.unwrap(), lab.admin.hasher.permit().await.unwrap()];
         let body = json!({"user_id": theirs, "name": "late", "permissions": ["usage:read"]});
         // The first of them runs until it waits for its turn.
         let (reply, ()) = tokio::join!(biased; lab.send(&admin, "POST", "/v1/admin/keys", &body), async {
             take_away(&lab, &admin, what).await;
-            drop(turns);
+            drop(permits);
         });
         assert_eq!(reply.refused().code, wanted, "{what}");
         let is_late = |recorded: &Recorded| matches!(&recorded.event, Event::Resource(Resource::Key(Change::Created(key))) if key.name == "late");

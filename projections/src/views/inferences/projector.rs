@@ -28,7 +28,7 @@ pub struct Inferences;
 
 /// What a batch says about one request.
 #[derive(Default)]
-struct Life<'a> {
+struct RequestUpdate<'a> {
     /// Its first event, with the model that was asked for.
     begin: Option<(&'a Recorded, &'a str, Status)>,
     hold_position: Option<u64>,
@@ -74,7 +74,7 @@ struct OtherUsage<'a> {
 /// What a batch says.
 #[derive(Default)]
 struct Taken<'a> {
-    lives: IdMap<RequestId, Life<'a>>,
+    lives: IdMap<RequestId, RequestUpdate<'a>>,
     others: Vec<OtherUsage<'a>>,
 }
 
@@ -97,7 +97,7 @@ impl Projector for Inferences {
             taken.take(recorded)?;
         }
         // In the order of their positions: rows are then appended, not put between others.
-        let mut lives: Vec<(RequestId, Life<'_>)> = taken.lives.into_iter().collect();
+        let mut lives: Vec<(RequestId, RequestUpdate<'_>)> = taken.lives.into_iter().collect();
         lives.sort_unstable_by_key(|(_, life)| life.begin.map(|(begin, _, _)| begin.position));
         let mut statements = Statements::prepare(db)?;
         lives.iter().try_for_each(|(request, life)| statements.write(*request, life))?;
@@ -108,7 +108,7 @@ impl Projector for Inferences {
 impl<'a> Taken<'a> {
     fn take(&mut self, recorded: &'a Recorded) -> Result<(), ProjectionError> {
         let request = recorded.context.request_id;
-        let mut life = |change: &mut dyn FnMut(&mut Life<'a>)| {
+        let mut life = |change: &mut dyn FnMut(&mut RequestUpdate<'a>)| {
             if let Some(request) = request {
                 change(self.lives.entry(request).or_default());
             }
@@ -200,7 +200,7 @@ struct OutcomeColumns<'a> {
     position: Option<u64>,
 }
 
-impl Life<'_> {
+impl RequestUpdate<'_> {
     fn outcome_columns(&self) -> Result<OutcomeColumns<'_>, ProjectionError> {
         let cost = self.outcome.map_or(NanoUsd::ZERO, |(_, ended, _)| ended.cost_usd);
         let backend = self.outcome.and_then(|(_, ended, _)| ended.backend.as_ref());
@@ -228,7 +228,7 @@ impl<'c> Statements<'c> {
         })
     }
 
-    fn write(&mut self, request: RequestId, life: &Life<'_>) -> Result<(), ProjectionError> {
+    fn write(&mut self, request: RequestId, life: &RequestUpdate<'_>) -> Result<(), ProjectionError> {
         let id = request.to_string();
         match life.begin {
             Some((begin, model, status)) => self.insert(&id, life, begin, model, status)?,
@@ -243,7 +243,7 @@ impl<'c> Statements<'c> {
     fn insert(
         &mut self,
         request: &str,
-        life: &Life<'_>,
+        life: &RequestUpdate<'_>,
         begin: &Recorded,
         model: &str,
         status: Status,
@@ -277,7 +277,7 @@ impl<'c> Statements<'c> {
         Ok(())
     }
 
-    fn update(&mut self, request: &str, life: &Life<'_>) -> Result<(), ProjectionError> {
+    fn update(&mut self, request: &str, life: &RequestUpdate<'_>) -> Result<(), ProjectionError> {
         let outcome = life.outcome_columns()?;
         let [uncached, cache_read, cache_write, text, reasoning] = outcome.tokens;
         let rows = self.update.execute(params![

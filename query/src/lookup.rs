@@ -4,8 +4,8 @@ use projections::views::{AsOf, Question, View};
 use projections::visible::Visible;
 
 use crate::QueryState;
-use crate::asker::Asker;
 use crate::error::QueryError;
+use crate::query_caller::QueryCaller;
 
 /// What the question finds of what the caller may see. That there is none is only said by a view that has taken in
 /// everything which was recorded when it was asked: whoever has just made a thing finds it without naming its position.
@@ -13,26 +13,26 @@ use crate::error::QueryError;
 /// Errors: 503 `VIEW_BEHIND` where nothing was found and the view does not get there in time.
 pub async fn found<T: Send + 'static, Q: Question<Answer = Option<T>>>(
     state: &QueryState,
-    asker: &mut Asker,
+    query_caller: &mut QueryCaller,
     view: View,
     question: impl Fn(Visible) -> Q,
 ) -> Result<Option<T>, QueryError> {
     let recorded = state.log.head().position;
-    let first = ask(state, asker, &question).await?;
+    let first = ask(state, query_caller, &question).await?;
     if first.value.is_some() || first.position >= recorded {
         return Ok(first.value);
     }
     state.views.wait_for(view, recorded).await?;
-    Ok(ask(state, asker, &question).await?.value)
+    Ok(ask(state, query_caller, &question).await?.value)
 }
 
 async fn ask<Q: Question>(
     state: &QueryState,
-    asker: &mut Asker,
+    query_caller: &mut QueryCaller,
     question: impl Fn(Visible) -> Q,
 ) -> Result<AsOf<Q::Answer>, QueryError> {
-    let permit = state.admit(asker).await?;
-    Ok(state.views.ask(&permit, question(Visible::to(asker))).await?)
+    let permit = state.admit(query_caller).await?;
+    Ok(state.views.ask(&permit, question(Visible::to(query_caller))).await?)
 }
 
 #[cfg(test)]
@@ -56,7 +56,7 @@ mod tests {
             looks.fetch_add(1, Ordering::SeqCst);
             One { visible, kind: StreamKind::Key, id: "none".to_owned() }
         };
-        let mut operator = Asker::new(Arc::new(operator()));
+        let mut operator = QueryCaller::new(Arc::new(operator()));
         assert!(found(&world.state, &mut operator, View::Catalogue, look).await.is_ok_and(|found| found.is_none()));
         assert_eq!(looks.load(Ordering::SeqCst), 1);
         world.close().await;

@@ -14,13 +14,13 @@ use tokio::time::{Sleep, sleep};
 const STALL_MAX: Duration = Duration::from_secs(60);
 
 /// A stream whose writes fail once nothing of them was taken for [`STALL_MAX`].
-pub struct Patient<S> {
+pub struct WriteTimeout<S> {
     stream: S,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S: AsyncWrite + Unpin> Patient<S> {
+impl<S: AsyncWrite + Unpin> WriteTimeout<S> {
     pub const fn new(stream: S) -> Self {
         Self { stream, stalled: None }
     }
@@ -40,7 +40,7 @@ impl<S: AsyncWrite + Unpin> Patient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -50,7 +50,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.judge(context, written)
@@ -91,7 +91,7 @@ mod tests {
     async fn a_peer_that_takes_nothing_is_let_go() {
         let (near, _far) = duplex(16);
         let began = Instant::now();
-        let written = Patient::new(near).write_all(&[0; 64]).await;
+        let written = WriteTimeout::new(near).write_all(&[0; 64]).await;
         assert_eq!(written.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
         assert_eq!(began.elapsed(), STALL_MAX);
     }
@@ -99,7 +99,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_is_slow_is_not() {
         let (near, mut far) = duplex(16);
-        let mut near = Patient::new(near);
+        let mut near = WriteTimeout::new(near);
         let slow = async {
             for _ in 0..10 {
                 sleep(STALL_MAX * 9 / 10).await;

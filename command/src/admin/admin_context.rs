@@ -17,14 +17,14 @@ use super::fields::FieldError;
 use crate::error::CommandError;
 
 /// One command's view: the state of things, who asks, and when.
-pub struct Desk<'a> {
+pub struct AdminContext<'a> {
     pub admin: &'a AdminState,
     pub caller: Arc<Caller>,
     pub tables: Arc<Tables>,
     pub now: DateTime<Utc>,
 }
 
-impl<'a> Desk<'a> {
+impl<'a> AdminContext<'a> {
     /// Looks the caller up again: what it was let in with may have been taken away while its body was on the way, or
     /// while it waited for something else.
     ///

@@ -14,13 +14,13 @@ use crate::QueryState;
 use crate::error::QueryError;
 
 /// The authenticated caller, and the permission that its question needs.
-pub struct Asker {
+pub struct QueryCaller {
     caller: Arc<Caller>,
     /// `None` where any key may ask.
     required: Option<Permission>,
 }
 
-impl Asker {
+impl QueryCaller {
     pub const fn new(caller: Arc<Caller>) -> Self {
         Self { caller, required: None }
     }
@@ -47,7 +47,7 @@ impl Asker {
     }
 }
 
-impl Deref for Asker {
+impl Deref for QueryCaller {
     type Target = Caller;
 
     fn deref(&self) -> &Caller {
@@ -55,7 +55,7 @@ impl Deref for Asker {
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Asker {
+impl<S: Send + Sync> FromRequestParts<S> for QueryCaller {
     type Rejection = QueryError;
 
     /// Without a caller the door was left out: closed rather than open.

@@ -20,7 +20,7 @@ const SWEEPER: Actor = Actor::System("sweeper");
 const NODE_LOST: &str = "node_lost";
 
 /// A request that has begun and not ended.
-pub(super) struct Life {
+pub(super) struct OpenRequest {
     stage: Stage,
     admitted_at: DateTime<Utc>,
     /// Frontend name.
@@ -66,14 +66,14 @@ impl Stage {
 }
 
 /// By request.
-pub(super) struct Lives {
+pub(super) struct OpenRequests {
     depth: Depth,
-    open: HashMap<RequestId, Life>,
+    open: HashMap<RequestId, OpenRequest>,
     /// Whose event must come next, and what it is without.
     unfinished: Option<(RequestId, &'static str)>,
 }
 
-impl Lives {
+impl OpenRequests {
     pub(super) fn new(depth: Depth) -> Self {
         Self { depth, open: HashMap::new(), unfinished: None }
     }
@@ -93,7 +93,7 @@ impl Lives {
         if admitted.requested_max_output_tokens.is_some_and(|asked| asked <= admitted.max_output_tokens) {
             return Err("its output cap was lowered to no less than what it asked for".to_owned());
         }
-        let life = Life {
+        let life = OpenRequest {
             stage: Stage::Admitted { at: recorded.position },
             admitted_at: recorded.recorded_at,
             model: admitted.model.clone(),
@@ -114,7 +114,7 @@ impl Lives {
     }
 
     /// In the batch of its admission.
-    pub(super) fn hold(&mut self, recorded: &Recorded, reserved: &BudgetReserved) -> Result<&Life, String> {
+    pub(super) fn hold(&mut self, recorded: &Recorded, reserved: &BudgetReserved) -> Result<&OpenRequest, String> {
         let life = self.life(recorded)?;
         match life.stage {
             Stage::Admitted { at } if at + 1 == recorded.position && life.admitted_at == recorded.recorded_at => {}
@@ -130,7 +130,7 @@ impl Lives {
         Ok(life)
     }
 
-    pub(super) fn attempt(&mut self, recorded: &Recorded, attempt: &AttemptFailed) -> Result<&Life, String> {
+    pub(super) fn attempt(&mut self, recorded: &Recorded, attempt: &AttemptFailed) -> Result<&OpenRequest, String> {
         let life = self.life(recorded)?;
         if life.stage != Stage::Held {
             return Err(format!("a failed attempt of a request that is {}", life.stage.as_str()));
@@ -145,7 +145,7 @@ impl Lives {
         Ok(life)
     }
 
-    pub(super) fn end(&mut self, recorded: &Recorded, ended: &InferenceEnded) -> Result<&Life, String> {
+    pub(super) fn end(&mut self, recorded: &Recorded, ended: &InferenceEnded) -> Result<&OpenRequest, String> {
         let depth = self.depth;
         self.unfinished = Some((request(recorded)?, "is over and its hold is open"));
         let life = self.life(recorded)?;
@@ -223,7 +223,7 @@ impl Lives {
     }
 
     /// In the batch of its outcome, right after it.
-    fn close(&mut self, recorded: &Recorded, charged: NanoUsd) -> Result<(Life, Over), String> {
+    fn close(&mut self, recorded: &Recorded, charged: NanoUsd) -> Result<(OpenRequest, Over), String> {
         let life = self.life(recorded)?;
         let over = match &life.stage {
             Stage::Over(over) if over.at + 1 == recorded.position && over.recorded_at == recorded.recorded_at => {
@@ -242,7 +242,7 @@ impl Lives {
     }
 
     /// The request that the event goes on with.
-    fn life(&mut self, recorded: &Recorded) -> Result<&mut Life, String> {
+    fn life(&mut self, recorded: &Recorded) -> Result<&mut OpenRequest, String> {
         let request = request(recorded)?;
         let life = self.open.get_mut(&request);
         let life = life.ok_or_else(|| format!("{request} was never admitted, or is over"))?;

@@ -11,7 +11,7 @@ use futures_util::task::AtomicWaker;
 /// Ready once every task that was ready has had its turn. [`tokio::task::yield_now`] says that it is whenever it is
 /// polled again, and the server polls a body several times in one turn.
 #[derive(Default)]
-pub struct Turn {
+pub struct YieldToRuntime {
     over: Option<Arc<Over>>,
 }
 
@@ -28,7 +28,7 @@ impl Wake for Over {
     }
 }
 
-impl Future for Turn {
+impl Future for YieldToRuntime {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
@@ -63,7 +63,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_asked_last_is_woken() {
         let [first, last] = [(), ()].map(|()| Arc::new(Counting::default()));
-        let mut turn = pin!(Turn::default());
+        let mut turn = pin!(YieldToRuntime::default());
         for task in [&first, &last] {
             let waker = Waker::from(Arc::clone(task));
             assert!(turn.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
@@ -78,7 +78,7 @@ mod tests {
         let other = Arc::clone(&had_its_turn);
         let mut others = tokio::task::JoinSet::new();
         others.spawn(async move { other.store(true, Ordering::SeqCst) });
-        let mut turn = pin!(Turn::default());
+        let mut turn = pin!(YieldToRuntime::default());
         std::future::poll_fn(|context| {
             let first = turn.as_mut().poll(context);
             if !had_its_turn.load(Ordering::SeqCst) {

@@ -17,8 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::patience::Patient;
 use super::unread::UnreadRequests;
+use super::write_timeout::WriteTimeout;
 
 /// How long a head may take from its first byte on, and HTTP/2's opening words.
 const HEAD_MAX: Duration = Duration::from_secs(10);
@@ -128,8 +128,8 @@ struct Head {
 }
 
 /// A connection that is watched.
-pub struct Attentive {
-    stream: Patient<TcpStream>,
+pub struct WatchedConnection {
+    stream: WriteTimeout<TcpStream>,
     requests: Requests,
     head: Option<Head>,
     /// The first bytes, until it is clear which protocol they are of.
@@ -144,9 +144,9 @@ pub struct Attentive {
     reworded: Bytes,
 }
 
-impl Attentive {
+impl WatchedConnection {
     pub fn new(stream: TcpStream, requests: Requests, unread: UnreadRequests) -> Self {
-        let stream = Patient::new(stream);
+        let stream = WriteTimeout::new(stream);
         Self {
             stream,
             requests,
@@ -246,7 +246,7 @@ impl Attentive {
     }
 }
 
-impl AsyncRead for Attentive {
+impl AsyncRead for WatchedConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -272,7 +272,7 @@ impl AsyncRead for Attentive {
     }
 }
 
-impl AsyncWrite for Attentive {
+impl AsyncWrite for WatchedConnection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.requests.shared.may_take_interim.store(false, Ordering::Relaxed);
         ready!(self.poll_reworded(context))?;
