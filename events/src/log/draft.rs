@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::facts::Facts;
-use super::inference_keys::{Claim, ClaimedKey};
+use super::facts::{Claim, ClaimedKey, Facts};
 use super::owners::OwnerBlocks;
 use super::{Idempotency, InferenceKey, SideRow};
 use crate::event::{Event, Hold, Inference, Recorded, Stream};

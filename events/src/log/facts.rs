@@ -4,12 +4,11 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::hold_history::HoldHistory;
-use super::inference_keys::{Claim, ClaimedKey};
 use super::{LogError, SideRow, StoredReply};
 use crate::event::hold::BudgetWindow;
 use crate::event::{Recorded, Stream, StreamKind};
 use crate::fraction::Fraction;
-use crate::ids::{IdMap, IdSet, RequestId};
+use crate::ids::{IdMap, IdSet, RequestId, TenantId};
 use crate::ledger::Amounts;
 
 /// A name that is unique in its scope.
@@ -25,6 +24,20 @@ pub(super) struct Name {
 pub(super) struct ReplyKey {
     pub(super) scope: String,
     pub(super) key: String,
+}
+
+/// A tenant's idempotency key of inference, without what was sent under it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ClaimedKey {
+    pub(super) tenant: TenantId,
+    pub(super) key: String,
+}
+
+/// The request that was last admitted under such a key.
+#[derive(Clone, Debug)]
+pub(super) struct Claim {
+    pub(super) fingerprint: [u8; 32],
+    pub(super) request_id: RequestId,
 }
 
 /// What a batch needs to know.

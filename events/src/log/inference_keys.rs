@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::LogError;
-use super::facts::Facts;
+use super::facts::{Claim, ClaimedKey, Facts};
 use crate::ids::{IdSet, RequestId, TenantId};
 use crate::ledger::Balances;
 use crate::money::NanoUsd;
@@ -27,20 +27,6 @@ pub struct InferenceKey {
     pub key: String,
     /// SHA-256 of all that the request says.
     pub fingerprint: [u8; 32],
-}
-
-/// A tenant's key, without what was sent under it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct ClaimedKey {
-    pub(super) tenant: TenantId,
-    pub(super) key: String,
-}
-
-/// The request that was last admitted under a key.
-#[derive(Clone, Debug)]
-pub(super) struct Claim {
-    pub(super) fingerprint: [u8; 32],
-    pub(super) request_id: RequestId,
 }
 
 /// What became of a hold.

@@ -8,7 +8,8 @@ use crate::event::{Context, Recorded};
 use crate::log::LogError;
 use crate::log::draft::{Draft, RecordedReply, StateRows};
 use crate::log::engine::Appending;
-use crate::log::inference_keys::{Claim, ClaimedKey, IDEMPOTENCY_KEPT};
+use crate::log::facts::{Claim, ClaimedKey};
+use crate::log::inference_keys::IDEMPOTENCY_KEPT;
 
 const INSERT_EVENT: &str = include_str!("sql/insert_event.sql");
 const INSERT_IDEMPOTENCY: &str = include_str!("sql/insert_idempotency.sql");

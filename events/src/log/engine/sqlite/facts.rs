@@ -7,9 +7,9 @@ use super::{read, state};
 use crate::event::Stream;
 use crate::ids::RequestId;
 use crate::log::LogError;
-use crate::log::facts::{Facts, Name, StreamEnd, Wanted};
+use crate::log::facts::{Claim, ClaimedKey, Facts, Name, StreamEnd, Wanted};
 use crate::log::hold_history::HoldHistory;
-use crate::log::inference_keys::{Claim, ClaimedKey, IDEMPOTENCY_KEPT};
+use crate::log::inference_keys::IDEMPOTENCY_KEPT;
 
 const STREAM_END: &str = "SELECT sequence, position FROM events WHERE aggregate_type = ?1 AND aggregate_id = ?2
                           ORDER BY sequence DESC LIMIT 1";
