@@ -149,3 +149,49 @@ impl Wire {
         timeout(PIECE_MAX, self.read()).await.expect("something in time").is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    /// A wire to a server that says this and closes the connection.
+    async fn told(text: &'static str) -> Wire {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let mut wire = Wire::open(listener.local_addr().expect("its address")).await.expect("a connection");
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            stream.write_all(text.as_bytes()).await.expect("what is said");
+        });
+        server.join_all().await;
+        assert!(wire.more().await, "all of it has come");
+        wire
+    }
+
+    #[tokio::test]
+    async fn responses_come_one_after_another_and_interim_ones_are_passed_over() {
+        let mut wire = told(
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n\
+             HTTP/1.0 404 No\r\nContent-Length: 2\r\nx-why: nobody knows\r\n\r\nno",
+        )
+        .await;
+        let first = wire.response().await.expect("a response");
+        assert_eq!((first.status, first.body.as_slice()), (200, b"hello".as_slice()));
+        let second = wire.response().await.expect("another");
+        assert_eq!((second.status, second.header("X-Why"), second.body.as_slice()), (404, "nobody knows", &b"no"[..]));
+        assert!(wire.response().await.is_none(), "it was closed");
+    }
+
+    #[tokio::test]
+    async fn a_response_that_breaks_off_is_none_and_what_came_with_its_head_counts() {
+        const BROKEN: &str = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf";
+        assert!(told(BROKEN).await.response().await.is_none());
+        let mut wire = told(BROKEN).await;
+        assert!(wire.head().await.expect("a head").ends_with("10\r\n\r\n"));
+        assert!(wire.some().await, "half of the body");
+        assert!(!wire.some().await, "it was closed");
+    }
+}
