@@ -5,6 +5,7 @@
 pub mod admin_context;
 pub mod base_url;
 pub mod budget;
+pub mod error;
 pub mod fields;
 pub mod handles;
 pub mod key;

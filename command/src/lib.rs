@@ -4,9 +4,9 @@
 pub mod access;
 pub mod admin;
 pub mod auth;
+mod base62;
 pub mod body;
 pub mod dialects;
-pub mod error;
 pub mod figures;
 pub mod hex;
 pub mod idempotency;

@@ -13,17 +13,8 @@ use tower::Layer;
 use tower_service::Service;
 
 use crate::deprecations::{DEPRECATIONS, Deprecation};
+use crate::entrance::Entrance;
 use crate::operation::Operation;
-
-/// What a request has to have to be let in to a route, and what may keep it out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Entrance {
-    /// Nobody needs a key, and it answers while the gateway drains.
-    Open,
-    Key,
-    /// A key, and room under the limits of administration.
-    Administration,
-}
 
 /// Routes and what is said of them.
 pub struct Api<S = ()> {

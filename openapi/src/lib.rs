@@ -4,13 +4,15 @@
 mod api;
 mod deprecations;
 mod document;
+mod entrance;
 pub mod headers;
 mod operation;
 pub mod refusals;
 pub mod resource;
 pub mod schema;
 
-pub use api::{Api, Described, Entrance, Route};
+pub use api::{Api, Described, Route};
 pub use deprecations::{DEPRECATIONS, Deprecation};
+pub use entrance::Entrance;
 pub use operation::{Answer, Operation};
 pub use schema::Shape;

@@ -9,8 +9,8 @@ use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{Content, ContentBuilder, Deprecated, Ref, RefOr, Required, Response, ResponseBuilder};
 
-use crate::api::Entrance;
 use crate::deprecations::Deprecation;
+use crate::entrance::Entrance;
 use crate::headers::{self, Said};
 use crate::refusals::{NATIVE, Shared, Wording};
 use crate::schema::{self, Shape};

@@ -14,7 +14,7 @@ use projections::tables::{Entry, Tables};
 
 use super::AdminState;
 use super::fields::FieldError;
-use crate::error::CommandError;
+use crate::admin::error::CommandError;
 
 /// One command's view: the state of things, who asks, and when.
 pub struct AdminContext<'a> {

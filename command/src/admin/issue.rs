@@ -4,8 +4,8 @@ use events::ids::KeyId;
 use events::log::SideRow;
 
 use super::AdminState;
+use crate::admin::error::CommandError;
 use crate::auth::token::{self, Token};
-use crate::error::CommandError;
 use crate::secrets::Secret;
 
 /// A new secret of the key, to show once, and what is stored of it.

@@ -15,9 +15,9 @@ use projections::caller::{Caller, ClientOrigin};
 use super::AdminState;
 use super::admin_context::AdminContext;
 use super::fields::{FieldError, Fields};
+use crate::admin::error::CommandError;
 use crate::body::memory::BodyOwner;
 use crate::body::{self, HeldBody};
-use crate::error::CommandError;
 use crate::idempotency::{self, fingerprint};
 
 /// A request of a caller that may administrate, as of when its body was complete.

@@ -26,7 +26,7 @@ use super::fields::Fields;
 use super::lifecycle::{CommandOf, Rules, StateOf};
 use super::request::AdminRequest;
 use super::store::{Loaded, Unwritten, Write};
-use crate::error::CommandError;
+use crate::admin::error::CommandError;
 use crate::secrets::Secret;
 use crate::secrets::vault::Sealed;
 

@@ -25,9 +25,9 @@ use super::lifecycle::Command;
 use super::person::digests;
 use super::routes::{Administered, Plan, in_force};
 use super::store::{Loaded, Unwritten, Write};
+use crate::admin::error::CommandError;
 use crate::auth::token::Token;
 use crate::dialects::upstreams::simulator;
-use crate::error::CommandError;
 use crate::secrets::{Secret, SecretFileError, file};
 
 const NAME: &str = "default";

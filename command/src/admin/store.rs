@@ -8,7 +8,7 @@ use events::log::{Append, AppendError, Basis, Idempotency, Log, LogError, SideRo
 use projections::resource::Lifetime;
 
 use super::lifecycle::{CommandOf, Fact, Lifecycle, Rules};
-use crate::error::CommandError;
+use crate::admin::error::CommandError;
 
 /// An aggregate as the log has it.
 #[derive(Debug)]

@@ -7,15 +7,14 @@ use std::fmt;
 use events::ids::{IdMaker, KeyId};
 use subtle::ConstantTimeEq;
 
+use crate::base62;
 use crate::secrets::{KeyCheck, Secret};
 
 const PREFIX: &str = KeyId::SECRET_PREFIX;
 const ID_LEN: usize = 32;
-const SECRET_LEN: usize = 43;
+const SECRET_LEN: usize = base62::DIGITS_OF_256_BITS;
 const CHECK_LEN: usize = 8;
 const TOKEN_LEN: usize = PREFIX.len() + ID_LEN + 1 + SECRET_LEN + CHECK_LEN;
-
-const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// SHA-256 of a whole token: what it is known by in memory.
 pub type Digest = [u8; 32];
@@ -72,7 +71,7 @@ impl<'a> Token<'a> {
 
 /// A new token for the key `id`, with 256 bits of randomness.
 pub fn make(id: KeyId, key_check: &KeyCheck, ids: &IdMaker) -> Secret {
-    let checked = id.public_part() + &base62(ids.bytes::<32>());
+    let checked = id.public_part() + &base62::of_256_bits(ids.bytes());
     let check = check_of(key_check, &checked);
     Secret::new(checked + &check)
 }
@@ -81,29 +80,7 @@ pub fn make(id: KeyId, key_check: &KeyCheck, ids: &IdMaker) -> Secret {
 fn check_of(key_check: &KeyCheck, checked: &str) -> String {
     let tag = key_check.sign(checked);
     let head = tag.as_ref().iter().take(8).fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
-    let mut digits = [0; CHECK_LEN];
-    let mut rest = head;
-    for digit in digits.iter_mut().rev() {
-        *digit = BASE62[usize::try_from(rest % 62).unwrap_or(0)];
-        rest /= 62;
-    }
-    digits.iter().map(|digit| char::from(*digit)).collect()
-}
-
-/// 256 bits as 43 digits: long division by 62, the least digit last.
-pub(crate) fn base62(mut number: [u8; 32]) -> String {
-    let mut digits = [0; SECRET_LEN];
-    for digit in digits.iter_mut().rev() {
-        let mut remainder = 0_u16;
-        for byte in &mut number {
-            let value = remainder << 8 | u16::from(*byte);
-            // The remainder is below 62, so that the quotient fits a byte.
-            *byte = u8::try_from(value / 62).unwrap_or(u8::MAX);
-            remainder = value % 62;
-        }
-        *digit = BASE62[usize::from(remainder)];
-    }
-    digits.iter().map(|digit| char::from(*digit)).collect()
+    base62::last_digits::<CHECK_LEN>(head)
 }
 
 #[cfg(test)]
@@ -155,15 +132,5 @@ mod tests {
         for text in ["", "sgk_", "sgk_garbage", "Bearer", long.as_str(), wide.as_str()] {
             assert!(Token::parse(text).is_none(), "{text:?}");
         }
-    }
-
-    #[test]
-    fn numbers_have_43_digits_whatever_their_size() {
-        assert_eq!(base62([0; 32]), "0".repeat(43));
-        let mut one = [0; 32];
-        one[31] = 61;
-        assert_eq!(base62(one), format!("{}z", "0".repeat(42)));
-        assert_eq!(base62([255; 32]).len(), 43);
-        assert_ne!(base62([255; 32]), base62([254; 32]));
     }
 }

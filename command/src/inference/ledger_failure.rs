@@ -3,7 +3,7 @@
 use events::log::LogError;
 use events::wire::Refusal;
 
-use crate::error::ledger_unavailable;
+use crate::reply::ledger_unavailable;
 
 /// No ledger, no dispatch. Why it cannot record is for the operator, not for the client. What it records later all the
 /// same, it releases.

@@ -24,9 +24,9 @@ use super::running::RequestInFlight;
 use crate::body::memory::{BodyOwner, BodyPermit};
 use crate::body::{self, BodyError, HeldBody};
 use crate::dialects::{ClientRequest, Surface};
-use crate::error::ledger_unavailable;
 use crate::figures::Stage;
 use crate::idempotency;
+use crate::reply::ledger_unavailable;
 
 /// A request that may be dispatched.
 pub struct Prepared {

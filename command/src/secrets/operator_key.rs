@@ -6,7 +6,7 @@ use events::ids::IdMaker;
 
 use super::Secret;
 use super::file::{self, SecretFileError};
-use crate::auth::token::base62;
+use crate::base62;
 
 /// Name of the environment variable that can hold the key.
 pub const VARIABLE: &str = "LEDGERWAY_ADMIN_KEY";
@@ -44,7 +44,8 @@ pub fn load(variable: Option<&str>, data: &Path, ids: &IdMaker) -> Result<Operat
         };
     }
     let path = data.join(FILE);
-    let (key, made) = file::read_or_make(&path, || Secret::new(format!("sgk_operator_{}", base62(ids.bytes::<32>()))))?;
+    let (key, made) =
+        file::read_or_make(&path, || Secret::new(format!("sgk_operator_{}", base62::of_256_bits(ids.bytes()))))?;
     if !is_strong(key.reveal()) {
         return Err(OperatorKeyError::Malformed);
     }

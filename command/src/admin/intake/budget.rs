@@ -14,10 +14,10 @@ use serde_json::json;
 use super::scope::{scope, scope_name};
 use crate::admin::admin_context::AdminContext;
 use crate::admin::budget::{BudgetError, ChangeBudget};
+use crate::admin::error::CommandError;
 use crate::admin::fields::{Field, FieldError, Fields};
 use crate::admin::lifecycle::Command;
 use crate::admin::routes::{Administered, Plan};
-use crate::error::CommandError;
 
 const PERIODS: &[(&str, Period)] =
     &[("total", Period::Total), ("day", Period::Day), ("week", Period::Week), ("month", Period::Month)];

@@ -22,13 +22,13 @@ use super::NAME_LEN_MAX;
 use crate::admin::AdminState;
 use crate::admin::admin_context::AdminContext;
 use crate::admin::described;
+use crate::admin::error::CommandError;
 use crate::admin::fields::{Field, FieldError, Fields, Patched};
 use crate::admin::issue::issue;
 use crate::admin::key::{ChangeKey, KeyError, KeyState, RotateKey};
 use crate::admin::lifecycle::Command;
 use crate::admin::request::AdminRequest;
 use crate::admin::routes::{Administered, Plan, Purpose, decide_on};
-use crate::error::CommandError;
 
 const PERMISSIONS_LEN_MAX: usize = 32;
 const PATTERNS_LEN_MAX: usize = 200;

@@ -12,12 +12,12 @@ use serde_json::json;
 use super::NAME_LEN_MAX;
 use super::names::{claim, release};
 use crate::admin::admin_context::AdminContext;
+use crate::admin::error::CommandError;
 use crate::admin::fields::{Field, FieldError, Fields};
 use crate::admin::lifecycle::Command;
 use crate::admin::model::{ChangeModel, ModelError};
 use crate::admin::routes::{Administered, Plan};
 use crate::dialects::upstreams;
-use crate::error::CommandError;
 
 const TARGETS_LEN_MAX: usize = 32;
 const SYSTEM_PREFIX_LEN_MAX: usize = 100_000;

@@ -11,11 +11,11 @@ use serde_json::json;
 use super::NAME_LEN_MAX;
 use super::handles::{self, Claimant, PLATFORM};
 use crate::admin::admin_context::AdminContext;
+use crate::admin::error::CommandError;
 use crate::admin::fields::Fields;
 use crate::admin::lifecycle::{Command, LifecycleError};
 use crate::admin::partner::ChangePartner;
 use crate::admin::routes::{Administered, Plan};
-use crate::error::CommandError;
 
 const PLATFORM_ONLY: &str = "partners are made and ended by the platform";
 const HANDLES_PLATFORM_ONLY: &str = "a partner's slug and external_id are the platform's to change";

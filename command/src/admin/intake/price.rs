@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 
 use super::NAME_LEN_MAX;
 use crate::admin::admin_context::AdminContext;
+use crate::admin::error::CommandError;
 use crate::admin::fields::{Field, FieldError, Fields};
 use crate::admin::lifecycle::{Command, LifecycleError};
 use crate::admin::price::ChangePrice;
 use crate::admin::routes::{Administered, Plan};
-use crate::error::CommandError;
 
 const PLATFORM_ONLY: &str = "prices are managed by the platform";
 

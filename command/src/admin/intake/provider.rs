@@ -18,12 +18,12 @@ use super::NAME_LEN_MAX;
 use super::names::{claim, release};
 use crate::admin::admin_context::AdminContext;
 use crate::admin::base_url;
+use crate::admin::error::CommandError;
 use crate::admin::fields::{Field, FieldError, Fields, Patched};
 use crate::admin::lifecycle::Command;
 use crate::admin::provider::{ChangeProvider, ProviderError, next_generation};
 use crate::admin::routes::{Administered, Plan};
 use crate::dialects::{unpriced_fields, upstreams};
-use crate::error::CommandError;
 use crate::secrets::Secret;
 use crate::secrets::vault::{DataKeyScope, Sealed};
 

@@ -13,11 +13,11 @@ use serde_json::json;
 
 use super::scope::{scope, scope_name};
 use crate::admin::admin_context::AdminContext;
+use crate::admin::error::CommandError;
 use crate::admin::fields::{Field, FieldError, Fields};
 use crate::admin::lifecycle::Command;
 use crate::admin::rate_limit::{ChangeRateLimit, RateLimitError};
 use crate::admin::routes::{Administered, Plan};
-use crate::error::CommandError;
 
 const REQUESTS_MAX: u64 = 1_000_000_000;
 const TOKENS_MAX: u64 = 1_000_000_000_000;

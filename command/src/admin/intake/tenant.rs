@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use super::NAME_LEN_MAX;
 use super::handles::{self, Claimant};
 use crate::admin::admin_context::AdminContext;
+use crate::admin::error::CommandError;
 use crate::admin::fields::{Field, Fields};
 use crate::admin::lifecycle::{Command, LifecycleError};
 use crate::admin::routes::{Administered, Plan};
 use crate::admin::tenant::ChangeTenant;
-use crate::error::CommandError;
 
 const MADE_FROM_ABOVE: &str = "tenants are made and ended by their partner or the platform";
 /// They say whom its partner bills, and whether one is taken says what its siblings are called.

@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 use super::NAME_LEN_MAX;
 use super::handles::{self, Claimant};
 use crate::admin::admin_context::AdminContext;
+use crate::admin::error::CommandError;
 use crate::admin::fields::{Field, FieldError, Fields, Patched};
 use crate::admin::lifecycle::{Command, LifecycleError};
 use crate::admin::person::digests;
 use crate::admin::routes::{Administered, Plan};
 use crate::admin::user::ChangeUser;
-use crate::error::CommandError;
 
 const EMAIL_LEN_MAX: usize = 320;
 const ROLES_LEN_MAX: usize = 32;

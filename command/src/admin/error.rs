@@ -9,12 +9,12 @@ use events::event::StreamKind;
 use events::log::{AppendError, LogError};
 use events::wire::{ErrorCode, Refusal};
 
-use crate::admin::fields::FieldError;
-use crate::admin::lifecycle::LifecycleError;
+use super::fields::FieldError;
+use super::lifecycle::LifecycleError;
 use crate::auth::hashing::HashingError;
 use crate::body::BodyError;
 use crate::idempotency::{IDEMPOTENCY_HEADER, MalformedKey};
-use crate::reply;
+use crate::reply::{self, ledger_unavailable};
 use crate::secrets::VaultError;
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -201,11 +201,6 @@ impl CommandError {
             AppendError::Unavailable(error) => Self::NotAppended(error),
         }
     }
-}
-
-/// `recorded`: whether what was asked for is a fact: `no`, `unknown` or `yes`.
-pub fn ledger_unavailable(recorded: &str, message: impl Into<String>) -> Refusal {
-    Refusal::new(ErrorCode::LedgerUnavailable, message).with("recorded", recorded).retry_after(RETRY_AFTER)
 }
 
 impl IntoResponse for CommandError {
