@@ -32,12 +32,12 @@ const MICROS_PER_SECOND: i64 = 1_000_000;
 /// Counts refusals at the door and records them. One task writes; it ends with [`AccessRollup::close`], or with the
 /// last handle.
 pub struct AccessRollup {
-    shared: Arc<Shared>,
+    shared: Arc<RollupQueue>,
     tasks: TaskTracker,
     closing: CancellationToken,
 }
 
-struct Shared {
+struct RollupQueue {
     tally: Mutex<Tally>,
     clock: Arc<dyn Clock>,
     /// Something can be recorded now.
@@ -47,7 +47,7 @@ struct Shared {
 impl AccessRollup {
     /// Starts the writing task. To be called inside a runtime.
     pub fn new(log: Log, clock: Arc<dyn Clock>) -> Self {
-        let shared = Arc::new(Shared { tally: Mutex::default(), clock, due: Notify::new() });
+        let shared = Arc::new(RollupQueue { tally: Mutex::default(), clock, due: Notify::new() });
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
         tasks.spawn(write(log, Arc::clone(&shared), closing.clone()));
         tasks.close();
@@ -84,7 +84,7 @@ impl Drop for AccessRollup {
     }
 }
 
-impl Shared {
+impl RollupQueue {
     fn tell(&self, context: Context, why: Why) {
         let second = self.second();
         if self.with_tally(|tally| tally.tell(context, why, second)) {
@@ -107,7 +107,7 @@ impl Shared {
     }
 }
 
-async fn write(log: Log, shared: Arc<Shared>, closing: CancellationToken) {
+async fn write(log: Log, shared: Arc<RollupQueue>, closing: CancellationToken) {
     let (mut wait, mut last_tries) = (RETRY_FIRST, LAST_TRIES);
     loop {
         let closed = closing.is_cancelled();
@@ -134,7 +134,7 @@ async fn write(log: Log, shared: Arc<Shared>, closing: CancellationToken) {
     }
 }
 
-async fn wait_for_more(shared: &Shared, closing: &CancellationToken) {
+async fn wait_for_more(shared: &RollupQueue, closing: &CancellationToken) {
     let counting = shared.with_tally(|tally| !tally.is_empty());
     tokio::select! {
         () = shared.due.notified() => {}

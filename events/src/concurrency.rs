@@ -74,10 +74,10 @@ pub enum NoRoom {
 /// Counts by key and by tenant. Cheap to clone; clones share their counts.
 #[derive(Clone)]
 pub struct ConcurrencyLimiter {
-    shared: Arc<Shared>,
+    shared: Arc<CommonBounds>,
 }
 
-struct Shared {
+struct CommonBounds {
     accounts: Accounts,
     tenants_queries: Arc<Semaphore>,
     platform_queries: Arc<Semaphore>,
@@ -89,7 +89,7 @@ struct Shared {
 
 impl Default for ConcurrencyLimiter {
     fn default() -> Self {
-        let shared = Shared {
+        let shared = CommonBounds {
             accounts: Accounts::default(),
             tenants_queries: Arc::new(Semaphore::new(TENANTS_QUERIES_MAX)),
             platform_queries: Arc::new(Semaphore::new(PLATFORM_QUERIES_MAX)),
@@ -109,7 +109,7 @@ pub struct QueryPermit {
 }
 
 struct Held {
-    shared: Arc<Shared>,
+    shared: Arc<CommonBounds>,
     _own: Vec<Place>,
     _of_all: OwnedSemaphorePermit,
 }
@@ -233,7 +233,7 @@ async fn enter(accounts: &[Arc<Account>], work: Work) -> Result<Vec<Place>, NoRo
     Ok(places)
 }
 
-impl Shared {
+impl CommonBounds {
     async fn run_query(&self, requester: Requester, own: &[Arc<Account>]) -> Result<OwnedSemaphorePermit, NoRoom> {
         let queries = match requester {
             Requester::Operator | Requester::PlatformKey(_) => &self.platform_queries,
@@ -253,7 +253,7 @@ impl Shared {
 /// A part of an answer that its client has not read.
 pub struct UnreadBytes {
     accounts: Vec<Arc<Account>>,
-    of_all: Option<Arc<Shared>>,
+    of_all: Option<Arc<CommonBounds>>,
     bytes: usize,
 }
 

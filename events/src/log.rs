@@ -117,10 +117,10 @@ async fn answered<T>(answer: oneshot::Receiver<T>) -> Result<T, LogError> {
 /// The embedded log. Cheap to clone; the writer stops when it is closed or the last clone is gone.
 #[derive(Clone)]
 pub struct Log {
-    shared: Arc<Shared>,
+    shared: Arc<LogInner>,
 }
 
-struct Shared {
+struct LogInner {
     jobs: Queue,
     hold_ttl: Duration,
     unknown_usage: UnknownUsage,
@@ -280,7 +280,7 @@ impl Log {
     }
 }
 
-impl Shared {
+impl LogInner {
     fn stop(&self) {
         if !self.stopped.swap(true, Ordering::SeqCst) {
             // A full queue is being emptied by the writer: this waits for its place.
@@ -293,7 +293,7 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for LogInner {
     fn drop(&mut self) {
         self.stop();
     }
@@ -302,7 +302,7 @@ impl Drop for Shared {
 /// The log as clients' queries read it: with a permit each, on connections that nothing else needs. Cheap to clone.
 #[derive(Clone)]
 pub struct LogQueries {
-    shared: Arc<Shared>,
+    shared: Arc<LogInner>,
 }
 
 impl LogQueries {

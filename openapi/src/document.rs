@@ -8,7 +8,7 @@ use utoipa::openapi::{Components, InfoBuilder, LicenseBuilder, OpenApi, OpenApiB
 use crate::api::{Described, Route};
 use crate::deprecations::Deprecation;
 use crate::operation::{Operation, SECURITY};
-use crate::refusals::Shared;
+use crate::refusals::CommonResponses;
 
 const ADMINISTRATION: &str = "/v1/admin/";
 
@@ -21,7 +21,7 @@ refusal; the exceptions of HTTP/2 are in docs/errors.md. Unknown paths are 404, 
 
 /// The OpenAPI document of the routes; `version` is the gateway's.
 pub fn of(described: &Described, version: &str) -> OpenApi {
-    let mut shared = Shared::default();
+    let mut shared = CommonResponses::default();
     let mut paths = Paths::new();
     for route in &described.routes {
         if let Some(method) = method(&route.method) {

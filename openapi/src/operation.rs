@@ -12,7 +12,7 @@ use utoipa::openapi::{Content, ContentBuilder, Deprecated, Ref, RefOr, Required,
 use crate::deprecations::Deprecation;
 use crate::entrance::Entrance;
 use crate::headers::{self, Said};
-use crate::refusals::{NATIVE, Shared, Wording};
+use crate::refusals::{CommonResponses, NATIVE, Wording};
 use crate::schema::{self, Shape};
 
 pub const JSON: &str = "application/json";
@@ -260,7 +260,7 @@ impl Operation {
     /// The operation as the document has it; what it shares with others goes into `shared`.
     pub(crate) fn build(
         mut self,
-        shared: &mut Shared,
+        shared: &mut CommonResponses,
         deprecation: Option<&Deprecation>,
     ) -> utoipa::openapi::path::Operation {
         if let Some(Deprecation { sunset, .. }) = deprecation {

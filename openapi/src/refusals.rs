@@ -134,12 +134,12 @@ pub fn scope() -> Shape {
 
 /// Schemas and responses that operations refer to.
 #[derive(Default)]
-pub struct Shared {
+pub struct CommonResponses {
     pub schemas: BTreeMap<String, Shape>,
     pub responses: BTreeMap<String, RefOr<Response>>,
 }
 
-impl Shared {
+impl CommonResponses {
     /// For each status that these codes have, the name of a response that tells them apart.
     pub fn responses_for(&mut self, wording: Wording, codes: &[ErrorCode]) -> BTreeMap<u16, String> {
         let mut by_status: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();

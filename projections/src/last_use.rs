@@ -16,10 +16,10 @@ const HALF_LEN_MAX: usize = 32_768;
 /// Cheap to clone; clones share what they know.
 #[derive(Clone)]
 pub struct LastUses {
-    shared: Arc<Shared>,
+    shared: Arc<RecentUses>,
 }
 
-struct Shared {
+struct RecentUses {
     clock: Arc<dyn Clock>,
     halves: RwLock<Halves>,
 }
@@ -33,7 +33,7 @@ struct Halves {
 
 impl LastUses {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { shared: Arc::new(Shared { clock, halves: RwLock::default() }) }
+        Self { shared: Arc::new(RecentUses { clock, halves: RwLock::default() }) }
     }
 
     /// The key is used now. As cheap as a look-up, but for the first time in a long while.

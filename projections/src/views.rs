@@ -195,10 +195,10 @@ pub enum StartError {
 /// For those who read views. Cheap to clone.
 #[derive(Clone)]
 pub struct ViewsHandle {
-    shared: Arc<Shared>,
+    shared: Arc<ViewsInner>,
 }
 
-struct Shared {
+struct ViewsInner {
     progress: Vec<(View, watch::Receiver<Progress>)>,
     head: watch::Receiver<Head>,
     wanted: Arc<Notify>,
@@ -348,8 +348,14 @@ fn start_with(
         std::thread::Builder::new().name("views".to_owned()).spawn(move || runtime.block_on(upkeep.run(store)))?;
     let builder = std::thread::Builder::new().name("views-rebuild".to_owned()).spawn(move || builder.run())?;
     let pool = pool::Pool::new(dir, epoch);
-    let shared =
-        Shared { progress: receivers, head: log.watch_head(), wanted, pool, rebuilds: rebuilds.clone(), unreadable };
+    let shared = ViewsInner {
+        progress: receivers,
+        head: log.watch_head(),
+        wanted,
+        pool,
+        rebuilds: rebuilds.clone(),
+        unreadable,
+    };
     let views = ViewsHandle { shared: Arc::new(shared) };
     for view in outdated {
         tracing::warn!(view = view.as_str(), "the view is of another version and is built anew");

@@ -34,11 +34,11 @@ const HTTP2_PREFACE_BYTES: usize = 24;
 /// What the requests of a connection tell about themselves. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Requests {
-    shared: Arc<Shared>,
+    shared: Arc<ConnectionState>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct ConnectionState {
     /// Heads that were whole.
     heads: AtomicUsize,
     in_progress: AtomicUsize,

@@ -59,10 +59,10 @@ pub struct DoorParts {
 pub struct Door {
     router: Router,
     entrances: Entrances,
-    shared: Arc<Shared>,
+    shared: Arc<DoorInner>,
 }
 
-struct Shared {
+struct DoorInner {
     authenticator: Authenticator,
     tables: TablesHandle,
     access: Arc<AccessRollup>,
@@ -79,7 +79,7 @@ impl Door {
         let DoorParts { routes, authenticator, tables, access, limits, ids, in_flight, answers, cors, last_uses } =
             parts;
         let cors = cors.map(Cors::new);
-        let shared = Shared { authenticator, tables, access, limits, ids, in_flight, answers, cors, last_uses };
+        let shared = DoorInner { authenticator, tables, access, limits, ids, in_flight, answers, cors, last_uses };
         let Routes { router, entrances } = routes;
         Self { router: with_fallbacks(router), entrances, shared: Arc::new(shared) }
     }
@@ -194,7 +194,7 @@ impl Door {
     }
 }
 
-impl Shared {
+impl DoorInner {
     /// Who asks, where a path needs to know; its extensions are what handlers find.
     async fn let_in(
         &self,

@@ -22,11 +22,11 @@ pub type Owner = Option<TenantId>;
 /// All of them, and their tasks. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct AbandonedCalls {
-    shared: Arc<Shared>,
+    shared: Arc<CallRegistry>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct CallRegistry {
     tasks: TaskTracker,
     stopping: CancellationToken,
     calls: Mutex<Calls>,

@@ -44,10 +44,10 @@ const SETTLED_AFTER: Duration = Duration::from_secs(1);
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Pool {
-    shared: Arc<Shared>,
+    shared: Arc<PoolInner>,
 }
 
-struct Shared {
+struct PoolInner {
     connector: Connector,
     address: Uri,
     state: Mutex<State>,
@@ -70,7 +70,7 @@ pub struct Http1Connection {
 impl Pool {
     pub fn new(connector: Connector, address: Uri) -> Self {
         let (state, tasks) = (Mutex::default(), TaskTracker::new());
-        Self { shared: Arc::new(Shared { connector, address, state, tasks }) }
+        Self { shared: Arc::new(PoolInner { connector, address, state, tasks }) }
     }
 
     /// Room for one request. Errors: there is no connection, and none can be had; none had room in time; too many wait.
@@ -222,7 +222,7 @@ impl Pool {
 
 /// For tasks of connections, which end with the pool.
 #[derive(Clone)]
-struct WeakPool(Weak<Shared>);
+struct WeakPool(Weak<PoolInner>);
 
 impl WeakPool {
     fn upgrade(&self) -> Option<Pool> {

@@ -41,11 +41,11 @@ pub struct AsOf<T> {
 
 pub struct Pool {
     path: PathBuf,
-    shared: Arc<Shared>,
+    shared: Arc<IdleConnections>,
 }
 
 /// Connections that nobody uses now: as many at most as there are permits.
-struct Shared {
+struct IdleConnections {
     idle: Mutex<Vec<(u64, Connection)>>,
     /// Rises when the file is replaced: connections to the one before are of no use.
     epoch: Arc<AtomicU64>,
@@ -53,7 +53,7 @@ struct Shared {
 
 impl Pool {
     pub fn new(dir: &Path, epoch: Arc<AtomicU64>) -> Self {
-        Self { path: dir.join(VIEWS_FILE), shared: Arc::new(Shared { idle: Mutex::default(), epoch }) }
+        Self { path: dir.join(VIEWS_FILE), shared: Arc::new(IdleConnections { idle: Mutex::default(), epoch }) }
     }
 
     /// Runs `work` in one read transaction, so that rows and position belong together. Interrupted at the permit's
@@ -77,7 +77,7 @@ impl Pool {
     }
 }
 
-impl Shared {
+impl IdleConnections {
     fn read<T>(
         &self,
         path: &Path,

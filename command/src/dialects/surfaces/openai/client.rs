@@ -216,29 +216,29 @@ const TEXT_PARTS: [&str; 5] = ["text", "refusal", "thinking", "reasoning", "refe
 
 fn read_messages(value: &str) -> Result<Images, Refusal> {
     let path = Path::Root.field("messages");
-    let (mut said, mut count) = (Said::default(), 0);
+    let (mut totals, mut count) = (MessageTotals::default(), 0);
     fields::elements(value, &path, |index, message| {
         count += 1;
         if count > MESSAGES_MAX {
             return Err(path.refuse(format!("has more than {MESSAGES_MAX} messages")));
         }
-        read_message(message, &path.element(index), &mut said)
+        read_message(message, &path.element(index), &mut totals)
     })?;
     if count == 0 {
         return Err(path.refuse("must not be empty"));
     }
-    Ok(said.images)
+    Ok(totals.images)
 }
 
 /// What all messages have in them.
 #[derive(Default)]
-struct Said {
+struct MessageTotals {
     images: Images,
     /// Of their contents, and their tool calls.
     parts: usize,
 }
 
-impl Said {
+impl MessageTotals {
     /// Read for another dialect, each takes far more room than its JSON.
     fn one_more_part(&mut self) -> Result<(), Refusal> {
         self.parts += 1;
@@ -249,7 +249,7 @@ impl Said {
     }
 }
 
-fn read_message(message: &str, path: &Path<'_>, said: &mut Said) -> Result<(), Refusal> {
+fn read_message(message: &str, path: &Path<'_>, totals: &mut MessageTotals) -> Result<(), Refusal> {
     for member in fields::members(message, path)? {
         must_be_spelled(member.name(), MESSAGE_KNOWN.into_iter().chain(MESSAGE_INPUT), path)?;
         known::check(member.name(), member.value, known::MESSAGE, path)?;
@@ -257,12 +257,12 @@ fn read_message(message: &str, path: &Path<'_>, said: &mut Said) -> Result<(), R
         match (member.name(), json::kind(member.value)) {
             ("content", Kind::Array) => {
                 fields::elements(member.value, &place, |index, part| {
-                    said.one_more_part()?;
-                    said.images = read_part(part, &place.element(index), said.images)?;
+                    totals.one_more_part()?;
+                    totals.images = read_part(part, &place.element(index), totals.images)?;
                     Ok(())
                 })?;
             }
-            ("tool_calls", Kind::Array) => fields::elements(member.value, &place, |_, _| said.one_more_part())?,
+            ("tool_calls", Kind::Array) => fields::elements(member.value, &place, |_, _| totals.one_more_part())?,
             ("content", Kind::String | Kind::Null) | ("audio", Kind::Null) => {}
             ("content", _) => return Err(place.refuse("must be a string or an array")),
             ("audio", _) => return Err(priceable::unpriced(&place, "audio has no price")),

@@ -1,6 +1,6 @@
 //! The canonical request as an Anthropic body.
 //!
-//! System messages are joined, in order, into `system`; consecutive turns of one role are merged; tool results come
+//! System messages are joined, in order, into `system`; consecutive messages of one role are merged; tool results come
 //! first in theirs; objects in the schema of an answer are closed. Refused: `response_format` `json_object` and schemas
 //! of objects that are open, a thinking budget that Anthropic would refuse, a request of system messages alone. Left out knowingly: thoughts without a signature, empty text, the name of a response
 //! format, `detail` of images, thinking where a tool is forced (Anthropic takes either), `tool_choice` without tools.
@@ -31,7 +31,7 @@ struct Body<'a> {
     max_tokens: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     system: Option<String>,
-    messages: Vec<Turn<'a>>,
+    messages: Vec<Message<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,7 +53,7 @@ struct Body<'a> {
 }
 
 #[derive(Serialize)]
-struct Turn<'a> {
+struct Message<'a> {
     role: &'static str,
     content: Vec<Piece<'a>>,
 }
@@ -155,7 +155,7 @@ pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<B
         model: target.model,
         max_tokens: target.max_output_tokens,
         system: system(chat, target.system_prefix),
-        messages: turns(chat)?,
+        messages: messages(chat)?,
         temperature: chat.temperature.as_deref(),
         top_p: chat.top_p.as_deref(),
         stop_sequences: &chat.stop,
@@ -181,8 +181,8 @@ fn system(chat: &ChatRequest, prefix: Option<&str>) -> Option<String> {
     (!texts.is_empty()).then(|| texts.join("\n\n"))
 }
 
-fn turns(chat: &ChatRequest) -> Result<Vec<Turn<'_>>, Refusal> {
-    let mut turns: Vec<Turn<'_>> = Vec::with_capacity(chat.messages.len());
+fn messages(chat: &ChatRequest) -> Result<Vec<Message<'_>>, Refusal> {
+    let mut messages: Vec<Message<'_>> = Vec::with_capacity(chat.messages.len());
     for message in &chat.messages {
         let role = match message.role {
             Role::System => continue,
@@ -190,18 +190,18 @@ fn turns(chat: &ChatRequest) -> Result<Vec<Turn<'_>>, Refusal> {
             Role::Assistant => "assistant",
         };
         let pieces = message.content.iter().filter_map(piece);
-        match turns.last_mut() {
+        match messages.last_mut() {
             Some(turn) if turn.role == role => turn.content.extend(pieces),
-            _ => turns.push(Turn { role, content: pieces.collect() }),
+            _ => messages.push(Message { role, content: pieces.collect() }),
         }
     }
-    turns.retain(|turn| !turn.content.is_empty());
-    for turn in &mut turns {
+    messages.retain(|turn| !turn.content.is_empty());
+    for turn in &mut messages {
         turn.content.sort_by_key(|piece| !matches!(piece, Piece::ToolResult { .. }));
     }
-    match turns.is_empty() {
+    match messages.is_empty() {
         true => Err(Path::Root.field("messages").refuse("must have one that is not a system message and not empty")),
-        false => Ok(turns),
+        false => Ok(messages),
     }
 }
 

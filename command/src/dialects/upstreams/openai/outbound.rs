@@ -13,7 +13,7 @@ use events::wire::Refusal;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use conversation::Said;
+use conversation::OutboundMessage;
 
 use crate::dialects::chat::{ChatRequest, Reasoning, ResponseFormat, Tool, ToolChoice};
 use crate::dialects::{CapField, OutboundTarget, json};
@@ -21,7 +21,7 @@ use crate::dialects::{CapField, OutboundTarget, json};
 #[derive(Serialize)]
 struct Body<'a> {
     model: &'a str,
-    messages: Vec<Said<'a>>,
+    messages: Vec<OutboundMessage<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -27,12 +27,12 @@ pub struct Script {
     reasoning_tokens: u64,
     /// The words that it thinks in.
     thoughts: Vec<String>,
-    said: Said,
+    said: ScriptedOutput,
     finish_reason: &'static str,
     usage: Option<Value>,
 }
 
-enum Said {
+enum ScriptedOutput {
     /// So many tokens out of these words, again and again.
     Text {
         words: Vec<String>,
@@ -63,7 +63,7 @@ impl Script {
 
         let reasoning_tokens = behaviour.reasoning_tokens.min(cap);
         let (said, said_tokens, is_whole) = said(behaviour, &asked, cap - reasoning_tokens);
-        let is_call = matches!(said, Said::Call { .. });
+        let is_call = matches!(said, ScriptedOutput::Call { .. });
         let choices = integer(asked.n).unwrap_or(1).clamp(1, CHOICES_MAX);
         let usage = Usage {
             prompt: behaviour.input_tokens.unwrap_or_else(|| tokens_of(asked.messages)),
@@ -108,10 +108,10 @@ impl Script {
             return Some(Step::Reasoning(word(&self.thoughts, number)));
         };
         match &self.said {
-            Said::Text { words, tokens } if number < *tokens => Some(Step::Text(word(words, number))),
-            Said::Text { tokens, .. } => (number == *tokens).then_some(Step::Finish),
-            Said::Call { name, .. } if number == 0 => Some(Step::CallBegins(name.clone())),
-            Said::Call { pieces, .. } => {
+            ScriptedOutput::Text { words, tokens } if number < *tokens => Some(Step::Text(word(words, number))),
+            ScriptedOutput::Text { tokens, .. } => (number == *tokens).then_some(Step::Finish),
+            ScriptedOutput::Call { name, .. } if number == 0 => Some(Step::CallBegins(name.clone())),
+            ScriptedOutput::Call { pieces, .. } => {
                 let at = usize::try_from(number - 1).ok()?;
                 match pieces.get(at) {
                     Some(piece) => Some(Step::Arguments(piece.clone())),
@@ -247,12 +247,12 @@ impl Usage {
 }
 
 /// What is said within the cap, its tokens, and whether all of it could be said.
-fn said(behaviour: &Behaviour, asked: &Asked<'_>, cap: u64) -> (Said, u64, bool) {
+fn said(behaviour: &Behaviour, asked: &Asked<'_>, cap: u64) -> (ScriptedOutput, u64, bool) {
     if let Some((name, arguments)) = call(asked) {
         let pieces = pieces_of(&arguments);
         let kept: Vec<String> = pieces.iter().take(usize::try_from(cap).unwrap_or(usize::MAX)).cloned().collect();
         let (tokens, is_whole) = (length(&kept), kept.len() == pieces.len());
-        return (Said::Call { name, pieces: kept }, tokens, is_whole);
+        return (ScriptedOutput::Call { name, pieces: kept }, tokens, is_whole);
     }
     let (text, natural) = match behaviour.voice {
         Voice::Lorem => (LOREM.to_owned(), Some(LOREM_TOKENS)),
@@ -263,7 +263,7 @@ fn said(behaviour: &Behaviour, asked: &Asked<'_>, cap: u64) -> (Said, u64, bool)
     let tokens = wanted.min(cap);
     // More words than are said are not needed; fewer are said again.
     let words = Words::of(&text).map(str::to_owned).take(usize::try_from(tokens).unwrap_or(usize::MAX)).collect();
-    (Said::Text { words, tokens }, tokens, tokens == wanted)
+    (ScriptedOutput::Text { words, tokens }, tokens, tokens == wanted)
 }
 
 fn length(list: &[String]) -> u64 {

@@ -29,20 +29,20 @@ const NEARLY_DONE: u8 = 2;
 
 /// The writer's hold on the thread.
 pub(super) struct Checkpointer {
-    shared: Arc<Shared>,
+    shared: Arc<CheckpointSignal>,
     thread: Option<JoinHandle<()>>,
     pages: u64,
 }
 
 #[derive(Default)]
-struct Shared {
+struct CheckpointSignal {
     stage: AtomicU8,
     stops: AtomicBool,
 }
 
 impl Checkpointer {
     pub(super) fn start(ledger: &Path) -> std::io::Result<Self> {
-        let shared = Arc::<Shared>::default();
+        let shared = Arc::<CheckpointSignal>::default();
         let (ledger, theirs) = (ledger.to_owned(), Arc::clone(&shared));
         let thread =
             std::thread::Builder::new().name("ledger-checkpoint".to_owned()).spawn(move || work(&ledger, &theirs))?;
@@ -85,7 +85,7 @@ impl Drop for Checkpointer {
     }
 }
 
-fn work(ledger: &Path, shared: &Shared) {
+fn work(ledger: &Path, shared: &CheckpointSignal) {
     let mut connection = None;
     while !shared.stops.load(Ordering::Acquire) {
         std::thread::park_timeout(LOOK_EVERY);

@@ -16,7 +16,7 @@ use crate::log::jobs::Message;
 use crate::log::lock::FolderLock;
 use crate::log::open_hold::{Ender, Unattended};
 use crate::log::writer::{Figures, Writer, channels};
-use crate::log::{EngineError, Log, LogError, LogOptions, QUEUE_LEN_MAX, Queue, Shared};
+use crate::log::{EngineError, Log, LogError, LogInner, LogOptions, QUEUE_LEN_MAX, Queue};
 use crate::private;
 
 /// The system of record.
@@ -86,7 +86,7 @@ pub enum Migrated {
 
 /// A log whose writer does not run yet.
 pub(super) struct Parts {
-    pub(super) shared: Shared,
+    pub(super) shared: LogInner,
     pub(super) writer: Writer<SqliteEngine>,
     pub(super) queue: mpsc::Receiver<Message>,
     pub(super) lock: FolderLock,
@@ -116,7 +116,7 @@ pub(super) fn assemble(
         publisher,
         Arc::clone(&figures),
     );
-    let shared = Shared {
+    let shared = LogInner {
         jobs,
         hold_ttl,
         unknown_usage,

@@ -13,7 +13,7 @@ use crate::dialects::chat::{
 use crate::dialects::fields::Path;
 
 #[derive(Serialize)]
-pub struct Said<'a> {
+pub struct OutboundMessage<'a> {
     role: &'static str,
     content: Option<Content<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,24 +59,24 @@ struct Called<'a> {
 }
 
 /// Errors: `INVALID_REQUEST` where nothing is left to say.
-pub fn messages<'a>(chat: &'a ChatRequest, target: &OutboundTarget<'a>) -> Result<Vec<Said<'a>>, Refusal> {
-    let mut conversation = Conversation { said: Vec::with_capacity(chat.messages.len() + 1), shown: Vec::new() };
+pub fn messages<'a>(chat: &'a ChatRequest, target: &OutboundTarget<'a>) -> Result<Vec<OutboundMessage<'a>>, Refusal> {
+    let mut conversation = Conversation { messages: Vec::with_capacity(chat.messages.len() + 1), shown: Vec::new() };
     if let Some(prefix) = target.system_prefix {
-        conversation.said.push(plain("system", Content::Text(prefix.into())));
+        conversation.messages.push(plain("system", Content::Text(prefix.into())));
     }
-    let ours = conversation.said.len();
+    let ours = conversation.messages.len();
     for message in &chat.messages {
         conversation.add(message);
     }
     conversation.show();
-    match conversation.said.len() > ours {
-        true => Ok(conversation.said),
+    match conversation.messages.len() > ours {
+        true => Ok(conversation.messages),
         false => Err(Path::Root.field("messages").refuse("must have one that is not empty")),
     }
 }
 
 struct Conversation<'a> {
-    said: Vec<Said<'a>>,
+    messages: Vec<OutboundMessage<'a>>,
     /// What tools showed. Nothing may stand between the results of one turn, so that it waits for their end.
     shown: Vec<Part<'a>>,
 }
@@ -92,15 +92,15 @@ impl<'a> Conversation<'a> {
         match message.role {
             Role::System => {
                 self.show();
-                self.said.push(plain("system", Content::Text(joined(&message.content))));
+                self.messages.push(plain("system", Content::Text(joined(&message.content))));
             }
             Role::Assistant => {
                 self.show();
-                self.said.push(assistant(&message.content));
+                self.messages.push(assistant(&message.content));
             }
             Role::User if message.content.iter().any(|block| !matches!(block, Block::ToolResult(_))) => {
                 let content = self.after_what_was_shown(&message.content);
-                self.said.push(plain("user", content));
+                self.messages.push(plain("user", content));
             }
             Role::User | Role::Tool => {}
         }
@@ -108,7 +108,7 @@ impl<'a> Conversation<'a> {
 
     fn add_result(&mut self, result: &'a ToolResult) {
         let content = Content::Text(joined(&result.content));
-        self.said.push(Said { tool_call_id: Some(&result.id), ..plain("tool", content) });
+        self.messages.push(OutboundMessage { tool_call_id: Some(&result.id), ..plain("tool", content) });
         let mut images = result.content.iter().filter(|block| matches!(block, Block::Image(_))).peekable();
         if images.peek().is_some() {
             // Shorter than the JSON that the result came in, so that the bound of the input still holds.
@@ -119,7 +119,7 @@ impl<'a> Conversation<'a> {
 
     fn show(&mut self) {
         if !self.shown.is_empty() {
-            self.said.push(plain("user", Content::Parts(std::mem::take(&mut self.shown))));
+            self.messages.push(plain("user", Content::Parts(std::mem::take(&mut self.shown))));
         }
     }
 
@@ -135,8 +135,8 @@ impl<'a> Conversation<'a> {
     }
 }
 
-const fn plain<'a>(role: &'static str, content: Content<'a>) -> Said<'a> {
-    Said { role, content: Some(content), reasoning_content: None, tool_calls: Vec::new(), tool_call_id: None }
+const fn plain<'a>(role: &'static str, content: Content<'a>) -> OutboundMessage<'a> {
+    OutboundMessage { role, content: Some(content), reasoning_content: None, tool_calls: Vec::new(), tool_call_id: None }
 }
 
 fn texts(content: &[Block]) -> impl Iterator<Item = &str> {
@@ -173,7 +173,7 @@ fn picture(image: &Image) -> Picture<'_> {
     Picture { url, detail: image.detail.as_deref() }
 }
 
-fn assistant(content: &[Block]) -> Said<'_> {
+fn assistant(content: &[Block]) -> OutboundMessage<'_> {
     let calls = content.iter().filter_map(|block| match block {
         Block::ToolCall(ToolCall { id, name, arguments }) => {
             Some(Call { id, function: function(Called { name, arguments }) })
@@ -185,7 +185,7 @@ fn assistant(content: &[Block]) -> Said<'_> {
     let silent = calls && texts(content).next().is_none();
     let content_said = (!silent).then(|| Content::Text(joined(content)));
     let reasoning_content = Some(in_lines(thoughts(content))).filter(|text| calls && !text.is_empty());
-    Said { role: "assistant", content: content_said, reasoning_content, tool_calls, tool_call_id: None }
+    OutboundMessage { role: "assistant", content: content_said, reasoning_content, tool_calls, tool_call_id: None }
 }
 
 fn thoughts(content: &[Block]) -> impl Iterator<Item = &str> {
