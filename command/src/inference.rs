@@ -63,7 +63,7 @@ pub fn routes(gateway: Arc<Gateway>) -> Api {
     api.with_state(gateway)
 }
 
-// What a request needs over its whole timeline is kilobytes: boxed here, since the layers around a handler move it about.
+// Boxed: a request keeps kilobytes until it ends, and the layers around a handler move its future about.
 
 async fn asked(
     surface: Surface,

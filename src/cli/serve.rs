@@ -123,7 +123,7 @@ async fn serve(mut config: Config) -> Result<ExitCode, Failure> {
     let mut serving = tokio::task::JoinSet::new();
     if let Some(server) = metrics_server {
         tracing::info!(address = %server.address()?, "metrics are served on an address of their own");
-        let door = door.to(unpublished(metrics::routes(metrics_of(&engines, &in_flight, &clock))));
+        let door = door.to(unpublished(metrics::routes(metrics_of(&engines, &in_flight, &clock)))?);
         serving.spawn(server.serve_at_most(METRICS_CONNECTIONS_MAX, door));
     }
     serving.spawn(server.serve(door));
@@ -335,7 +335,7 @@ async fn open_door(
         None => api.merge(metrics::routes(metrics_of(engines, in_flight, clock))),
     };
     Ok(Door::new(DoorParts {
-        routes: published(api),
+        routes: published(api)?,
         authenticator,
         tables: tables.clone(),
         access: Arc::clone(&engines.access),

@@ -24,7 +24,9 @@ pub struct Entrances(Arc<matchit::Router<Entrance>>);
 
 impl Entrances {
     /// Of routes that a router has taken.
-    pub fn of(routes: &[Route]) -> Self {
+    ///
+    /// Errors: a route does not fit beside another. Nothing may be served then: it would be let in to as to an unknown path.
+    pub fn of(routes: &[Route]) -> Result<Self, matchit::InsertError> {
         let mut by_pattern = BTreeMap::new();
         for route in routes {
             // Of two methods the stricter one: a key is looked at before the method is.
@@ -33,10 +35,9 @@ impl Entrances {
         }
         let mut entrances = matchit::Router::default();
         for (pattern, entrance) in by_pattern {
-            // What a router has taken fits; what did not would be as strict as what is unknown.
-            let _ = entrances.insert(pattern, entrance);
+            entrances.insert(pattern, entrance)?;
         }
-        Self(Arc::new(entrances))
+        Ok(Self(Arc::new(entrances)))
     }
 
     pub fn at(&self, path: &str) -> Entrance {
@@ -74,7 +75,8 @@ mod tests {
             route(Entrance::Key, Method::GET, "/v1/maintenance"),
             route(Entrance::Key, Method::GET, "/v1/admin/me"),
             route(Entrance::Open, Method::GET, "/metrics"),
-        ]);
+        ])
+        .expect("they fit");
         use Entrance::{Administration, Key, Open};
         for (path, wanted) in [
             ("/v1/log/checkpoint", Open),
@@ -95,5 +97,12 @@ mod tests {
         ] {
             assert_eq!(entrances.at(path), wanted, "{path}");
         }
+    }
+
+    #[test]
+    fn a_route_that_does_not_fit_beside_another_is_not_passed_over() {
+        let routes = ["/v1/{one}", "/v1/{other}/x", "/v1/{third}"];
+        let routes = routes.map(|pattern| route(Entrance::Administration, Method::GET, pattern));
+        assert!(Entrances::of(&routes).is_err());
     }
 }

@@ -20,18 +20,20 @@ use super::entrances::{Entrances, Routes};
 const PATH: &str = "/openapi.json";
 
 /// The routes with their description among them.
-pub fn published(api: Api) -> Routes {
+///
+/// Errors: as [`Entrances::of`].
+pub fn published(api: Api) -> Result<Routes, matchit::InsertError> {
     let (router, mut described) = api.into_parts();
     described.routes.push(Route::new(Entrance::Open, Method::GET, PATH, itself));
-    let entrances = Entrances::of(&described.routes);
+    let entrances = Entrances::of(&described.routes)?;
     let document = Arc::new(Document { described, json: OnceCell::new() });
-    Routes { router: router.route(PATH, get(move || async move { answer(document).await })), entrances }
+    Ok(Routes { router: router.route(PATH, get(move || async move { answer(document).await })), entrances })
 }
 
 /// Routes that are described elsewhere.
-pub fn unpublished(api: Api) -> Routes {
+pub fn unpublished(api: Api) -> Result<Routes, matchit::InsertError> {
     let (router, described) = api.into_parts();
-    Routes { router, entrances: Entrances::of(&described.routes) }
+    Ok(Routes { router, entrances: Entrances::of(&described.routes)? })
 }
 
 fn itself() -> Operation {

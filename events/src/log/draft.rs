@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::facts::{Claim, ClaimedKey, Facts};
+use super::facts::{Claim, ClaimedKey, Facts, not_looked_up};
 use super::owners::OwnerBlocks;
-use super::{Idempotency, InferenceKey, SideRow};
+use super::{Idempotency, InferenceKey, LogError, SideRow};
 use crate::event::{Event, Hold, Inference, Recorded, Stream};
 use crate::ids::RequestId;
 use crate::ledger::{Balances, Emitted};
@@ -95,7 +95,7 @@ impl Draft {
                 Event::Inference(Inference::Completed(_) | Inference::Failed(_) | Inference::Aborted(_)) => {
                     Some(2 + std::mem::take(&mut failed_attempts))
                 }
-                _ => None,
+                Event::Hold(Hold::Adjusted(_)) | Event::Resource(_) | Event::Access(_) | Event::Alert(_) => None,
             };
             last = Some(match sequence {
                 Some(sequence) => self.record(facts, emitted, sequence),
@@ -119,9 +119,15 @@ impl Draft {
     }
 
     /// Gives those events their places, behind the last ones that are recorded and those of this draft.
-    pub(super) fn number(&mut self, mut last_sequences: HashMap<Stream, u64>) {
+    ///
+    /// Errors: the last sequence of a stream is missing.
+    pub(super) fn number(&mut self, mut last_sequences: HashMap<Stream, u64>) -> Result<(), LogError> {
         for event in &mut self.events {
-            let Some(last) = last_sequences.get_mut(&event.stream) else { continue };
+            let last = match last_sequences.get_mut(&event.stream) {
+                Some(last) => last,
+                None if event.sequence == UNNUMBERED => return Err(not_looked_up("the end of a stream")),
+                None => continue,
+            };
             match event.sequence {
                 UNNUMBERED => {
                     *last += 1;
@@ -134,5 +140,26 @@ impl Draft {
             }
         }
         self.has_unnumbered = false;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Access, Actor, Context};
+    use crate::wire::ErrorCode;
+
+    #[test]
+    fn an_event_whose_stream_was_not_looked_up_is_not_numbered_by_guess() {
+        let mut draft = Draft::new(0, DateTime::UNIX_EPOCH);
+        let denied = crate::event::access::AccessDenied { code: ErrorCode::Forbidden, count: 1 };
+        let stream = Stream::new(crate::event::StreamKind::Access, "anonymous");
+        let event = Event::Access(Access::Denied(Box::new(denied)));
+        let emitted = Emitted { stream: stream.clone(), context: Context::of(Actor::Operator), event };
+        draft.record_next(&mut Facts::default(), emitted);
+        assert!(draft.number(HashMap::new()).is_err());
+        draft.number(HashMap::from([(stream, 4)])).expect("it is known");
+        assert_eq!(draft.events[0].sequence, 5);
     }
 }

@@ -150,6 +150,6 @@ impl Facts {
     }
 }
 
-fn not_looked_up(what: &str) -> LogError {
+pub(super) fn not_looked_up(what: &str) -> LogError {
     LogError::Append(format!("{what} that was not looked up"))
 }

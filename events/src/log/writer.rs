@@ -292,7 +292,8 @@ impl<E: Engine> Writer<E> {
                 Ok((Appending::Committed, draft)) => return Ok(self.committed(draft, due)),
                 Ok((Appending::Moved, _)) => {
                     self.balances.undo();
-                    self.catch_up()?;
+                    // No job of this batch is to blame.
+                    self.catch_up().map_err(|error| LogError::Append(error.to_string()))?;
                 }
                 Err(error) => {
                     self.balances.undo();
@@ -324,7 +325,7 @@ impl<E: Engine> Writer<E> {
             batch.record(swept.events);
         }
         if draft.has_unnumbered {
-            draft.number(self.engine.last_sequences(draft.unnumbered_streams())?);
+            draft.number(self.engine.last_sequences(draft.unnumbered_streams())?)?;
         }
         Ok(draft)
     }
