@@ -2,8 +2,10 @@
 //! was given, what is wrong with it and a valid example.
 
 mod address;
+pub mod arguments;
 pub mod environment;
 pub mod log_filter;
+mod one_of;
 pub mod setting;
 mod tracing;
 
@@ -19,9 +21,9 @@ use command::secrets::{NodeKey, Secret, operator_key};
 use command::trace::TraceTarget;
 use events::ledger::UnknownUsage;
 
-use crate::cli::ServeArgs;
 use crate::http::CorsOrigins;
 pub use address::ListenAddress;
+use arguments::ServeArgs;
 pub use setting::{Flags, Setting, WrongConfig};
 
 const HOLD_TTL_SECONDS_MAX: u64 = 86_400;
@@ -219,8 +221,8 @@ mod fuzz;
 
 #[cfg(test)]
 mod tests {
+    use super::arguments::DataArgs;
     use super::*;
-    use crate::cli::DataArgs;
 
     pub(super) fn args() -> ServeArgs {
         ServeArgs {

@@ -4,6 +4,7 @@
 mod cli;
 mod config;
 mod http;
+mod in_flight;
 mod metrics;
 
 use std::process::ExitCode;

@@ -21,7 +21,7 @@ use projections::figures::Figures;
 use projections::views::ViewsHandle;
 use prometheus::{Registry, TextEncoder};
 
-use crate::http::InFlight;
+use crate::in_flight::InFlight;
 use text::{Kind, Text, seconds};
 
 pub use answers::{Answers, Area, OpenConnection};

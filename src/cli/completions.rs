@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 
-use super::{Cli, CompletionsArgs, say};
+use super::say;
+use crate::config::arguments::{Cli, CompletionsArgs};
 
 pub fn run(args: &CompletionsArgs) -> ExitCode {
     let mut script = Vec::new();

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use events::log::{Log, Migrated};
 
 use super::progress::{Elsewhere, Progress};
-use super::{DataArgs, complain, say};
+use super::{complain, say};
+use crate::config::arguments::DataArgs;
 
 pub fn run(args: &DataArgs) -> ExitCode {
     let progress = Progress::of("bringing the ledger to this version", Elsewhere::Nothing);

@@ -12,8 +12,9 @@ use serde_json::Value;
 
 use super::asking::{Running, Unanswered};
 use super::progress::{Elsewhere, Progress};
-use super::{RebuildArgs, complain, say};
+use super::{complain, ledger_in, say};
 use crate::config::Flags;
+use crate::config::arguments::RebuildArgs;
 
 const NOT_BEGUN: u8 = 2;
 /// Between two looks at how far the gateway is.
@@ -33,7 +34,7 @@ impl From<Unanswered> for Failure {
 
 pub fn run(args: &RebuildArgs, flags: &Flags) -> ExitCode {
     let views = views_of(&args.views).and_then(|views| {
-        args.data.ledger(flags).map_err(Failure::NotBegun)?;
+        ledger_in(&args.data, flags).map_err(Failure::NotBegun)?;
         Ok(views)
     });
     let done = views.and_then(|views| rebuild(&args.data.dir, &views));

@@ -15,7 +15,8 @@ use events::ids::{IdMaker, SystemRandom};
 use events::log::{LeftHolds, Log, LogError, LogOptions, OpenError};
 use events::time::{Clock, SystemClock};
 
-use super::{ResealArgs, complain, say, shown, variable};
+use super::{complain, ledger_in, say, shown, variable};
+use crate::config::arguments::ResealArgs;
 use crate::config::setting::{NODE_KEY, NODE_KEY_PREVIOUS, PREVIOUS_KEY_LOST};
 use crate::config::{Flags, WrongConfig, node_key as node_key_of, truth};
 
@@ -68,7 +69,7 @@ impl From<ResealError> for Failure {
 
 pub fn run(args: &ResealArgs, flags: &Flags) -> ExitCode {
     let keys = Keys::read(args, flags).and_then(|keys| {
-        args.data.ledger(flags).map_err(Failure::NotBegun)?;
+        ledger_in(&args.data, flags).map_err(Failure::NotBegun)?;
         Ok(keys)
     });
     match keys.and_then(|keys| replace(&args.data.dir, &keys)) {

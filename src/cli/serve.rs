@@ -35,10 +35,12 @@ use query::{LimitsLeft, QueryState};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::welcome::Welcome;
-use super::{ServeArgs, WRONG_CONFIGURATION, complain, logging, say, variable};
+use super::{WRONG_CONFIGURATION, complain, logging, say, variable};
+use crate::config::arguments::ServeArgs;
 use crate::config::setting::{LISTEN, METRICS_LISTEN};
 use crate::config::{Config, Flags, ListenAddress, Setting, WrongConfig, log_filter};
-use crate::http::{Door, DoorParts, Health, InFlight, Server, health_routes, published, unpublished};
+use crate::http::{Door, DoorParts, Health, Server, health_routes, published, unpublished};
+use crate::in_flight::InFlight;
 use crate::metrics::{self, Answers, Bodies, Looks, Metrics};
 
 /// For the last bytes of the last answer, which have left us and not yet the socket.

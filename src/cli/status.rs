@@ -21,7 +21,8 @@ use projections::views::VIEWS_FILE;
 use projections::views::glance::{Glance, glance};
 use serde_json::{Value, json};
 
-use super::{StatusArgs, complain, say};
+use super::{complain, ledger_in, say};
+use crate::config::arguments::StatusArgs;
 use crate::config::setting::JSON;
 use crate::config::{Flags, truth};
 use budgets::{NearLimit, Refused};
@@ -60,7 +61,7 @@ struct OpenHolds {
 pub fn run(args: &StatusArgs, flags: &Flags) -> ExitCode {
     let asked = flags.judge(JSON, truth(&args.json)).map_err(|wrong| wrong.to_string());
     let looked = asked.and_then(|json| {
-        let ledger = args.data.ledger(flags)?;
+        let ledger = ledger_in(&args.data, flags)?;
         let dir = &args.data.dir;
         let status = offline::steadily(dir, || look(dir, &ledger, SystemClock::new().now()))?;
         Ok((json, status))

@@ -9,7 +9,8 @@ use projections::views::compare::{CompareError, Compared, compare_watched};
 use serde_json::json;
 
 use super::progress::{Elsewhere, Progress};
-use super::{VerifyArgs, complain, say};
+use super::{complain, ledger_in, say};
+use crate::config::arguments::VerifyArgs;
 use crate::config::setting::{JSON, LOG_ONLY};
 use crate::config::{Flags, truth};
 
@@ -55,9 +56,7 @@ pub fn run(args: &VerifyArgs, flags: &Flags) -> ExitCode {
             return COULD_NOT_LOOK.into();
         }
     };
-    let found = args
-        .data
-        .ledger(flags)
+    let found = ledger_in(&args.data, flags)
         .map_err(Fault::Unreadable)
         .and_then(|ledger| offline::steadily(&args.data.dir, || look(args, &asked, &ledger)));
     if asked.json

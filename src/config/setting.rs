@@ -156,7 +156,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
-    use crate::cli::Cli;
+    use crate::config::arguments::Cli;
 
     fn flags(line: &[&str]) -> Flags {
         let mut command = Cli::command();

@@ -30,11 +30,11 @@ use tower_service::Service;
 
 use super::cors::{Cors, CorsOrigins};
 use super::entrances::{Entrances, Routes};
-use super::in_flight::InFlight;
 use super::line_end::end_line;
 use super::unknown_path;
 use super::unread::UnreadRequests;
 use super::wording::word;
+use crate::in_flight::InFlight;
 use crate::metrics::{Answers, Area, OpenConnection};
 
 /// Path and query beyond this are refused.

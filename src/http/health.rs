@@ -13,7 +13,7 @@ use projections::tables::TablesHandle;
 use projections::views::ViewsHandle;
 use serde_json::{Value, json};
 
-use super::in_flight::InFlight;
+use crate::in_flight::InFlight;
 
 /// Tables that are further behind the log than this may answer for a key that was revoked.
 const TABLES_LAG_MAX: Duration = Duration::from_secs(2);

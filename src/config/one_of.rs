@@ -1,5 +1,5 @@
-//! Values that shells complete. Any text is taken all the same: a wrong one is answered in one sentence, by the
-//! configuration or by the command.
+//! Values that shells complete. The parser accepts any text: the configuration or the command refuses a wrong one in one
+//! sentence.
 
 use std::ffi::OsStr;
 

@@ -1,0 +1,194 @@
+//! The command line: commands, their flags, and the variable of each flag.
+
+use std::path::PathBuf;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueHint};
+use events::ledger::UnknownUsage;
+use projections::views::View;
+
+use super::one_of::OneOf;
+use super::{MODES, TRUTHS};
+
+/// Secrets have no flags: every user of a machine can see the arguments of its processes.
+const SECRETS: &str = "Secrets, given as environment variables:
+  LEDGERWAY_ADMIN_KEY  The operator's key, 32 characters or more; if unset, the first start creates one in admin.key
+  LEDGERWAY_NODE_KEY   The key that seals secrets, 64 hex digits; if unset, the first start creates one in node.key
+  LEDGERWAY_NODE_KEY_PREVIOUS  The node key to replace, for `ledgerway reseal`
+
+OTEL_EXPORTER_OTLP_ENDPOINT turns traces on, RUST_LOG sets the log level (default: info). Any other variable that begins with
+LEDGERWAY_ is refused.";
+
+/// An LLM gateway whose accounts are a ledger.
+#[derive(Parser)]
+#[command(name = "ledgerway", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run the gateway
+    #[command(after_help = SECRETS)]
+    Serve(Box<ServeArgs>),
+    /// Upgrade the databases in the data folder to this version; creates an empty ledger if there is none
+    Migrate(DataArgs),
+    /// Check the log, the ledger and the views without changing them, also while a gateway runs; exit code 0: sound,
+    /// 1: broken, 2: could not check
+    Verify(VerifyArgs),
+    /// Rebuild views from the log; a running gateway rebuilds them itself, and serves the old ones until they are ready
+    Rebuild(RebuildArgs),
+    /// Replace the node's key while the gateway is stopped: seals with LEDGERWAY_NODE_KEY, or the key in node.key, what was
+    /// sealed with LEDGERWAY_NODE_KEY_PREVIOUS; API keys of clients stay valid
+    Reseal(ResealArgs),
+    /// Show the gateway's address, the log, the views, open holds, today's charges and budgets near their limit
+    Status(StatusArgs),
+    /// Print shell completions, for example: ledgerway completions bash
+    Completions(CompletionsArgs),
+}
+
+/// Values are read as text and checked by [`super::Config`], so that a wrong one is refused in one sentence.
+#[derive(Args)]
+pub struct ServeArgs {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, env = "LEDGERWAY_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub listen: String,
+    /// Separate address for /metrics; the main address then does not serve it
+    #[arg(long, env = "LEDGERWAY_METRICS_LISTEN", value_name = "ADDRESS")]
+    pub metrics_listen: Option<String>,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Create a simulator provider, two priced models and an app key with a budget of 5 USD
+    #[arg(long, env = "LEDGERWAY_DEV", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+        value_parser = OneOf::new(TRUTHS))]
+    pub dev: String,
+    /// Parts to run in this process; this version always runs all of them
+    #[arg(long, env = "LEDGERWAY_MODE", default_value = "all", value_parser = OneOf::new(MODES))]
+    pub mode: String,
+    /// Time after which a hold expires, in seconds
+    #[arg(
+        long,
+        env = "LEDGERWAY_HOLD_TTL_SECONDS",
+        value_name = "SECONDS",
+        default_value = "900",
+        allow_negative_numbers = true
+    )]
+    pub hold_ttl_seconds: String,
+    /// What to charge for a request whose usage is unknown, after a crash or if its response never came: charge_hold or
+    /// release
+    #[arg(long, env = "LEDGERWAY_UNKNOWN_USAGE", default_value = "charge_hold", value_name = "POLICY",
+        value_parser = OneOf::new(UnknownUsage::ALL.map(UnknownUsage::as_str)))]
+    pub unknown_usage: String,
+    /// How long to wait for requests in flight after SIGTERM, in seconds
+    #[arg(
+        long,
+        env = "LEDGERWAY_DRAIN_TIMEOUT_SECONDS",
+        value_name = "SECONDS",
+        default_value = "30",
+        allow_negative_numbers = true
+    )]
+    pub drain_timeout_seconds: String,
+    /// How long to keep serving after SIGTERM while reporting that it is not ready, in seconds
+    #[arg(
+        long,
+        env = "LEDGERWAY_DRAIN_DELAY_SECONDS",
+        value_name = "SECONDS",
+        default_value = "0",
+        allow_negative_numbers = true
+    )]
+    pub drain_delay_seconds: String,
+    /// Origins whose web pages may call the gateway, separated by commas; * for all
+    #[arg(long, env = "LEDGERWAY_CORS_ORIGINS", value_name = "ORIGINS", default_value = "", hide_default_value = true)]
+    pub cors_origins: String,
+    /// Requests per hour for a key that has no rate limit of its own; if unset, no limit
+    #[arg(
+        long,
+        env = "LEDGERWAY_RATE_LIMIT_REQUESTS",
+        value_name = "NUMBER",
+        allow_negative_numbers = true,
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub rate_limit_requests: String,
+    /// Requests per hour for a key under /v1/admin, including the operator's; if unset, no limit
+    #[arg(
+        long,
+        env = "LEDGERWAY_ADMIN_RATE_LIMIT_REQUESTS",
+        value_name = "NUMBER",
+        allow_negative_numbers = true,
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub admin_rate_limit_requests: String,
+    /// Total memory for bodies of inference requests, in MiB
+    #[arg(
+        long,
+        env = "LEDGERWAY_BODY_MEMORY_MIB",
+        value_name = "MIB",
+        default_value = "160",
+        allow_negative_numbers = true
+    )]
+    pub body_memory_mib: String,
+    /// Total memory for responses to inference requests, in MiB
+    #[arg(long, env = "LEDGERWAY_ANSWER_MEMORY_MIB", value_name = "MIB", default_value = "160")]
+    pub answer_memory_mib: String,
+}
+
+#[derive(Args)]
+pub struct DataArgs {
+    /// Folder of the databases and keys
+    // Not clap's own path parser, which has a message of its own for an empty path.
+    #[arg(long = "data", env = "LEDGERWAY_DATA", default_value = "./ledgerway-data", value_name = "DIR",
+        value_parser = OsStringValueParser::new().map(PathBuf::from), value_hint = ValueHint::DirPath)]
+    pub dir: PathBuf,
+}
+
+#[derive(Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Print one JSON object: sound, events, open_holds, views, broken
+    #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+        value_parser = OneOf::new(TRUTHS))]
+    pub json: String,
+    /// Check only the log and the ledger, which is faster
+    #[arg(long, env = "LEDGERWAY_LOG_ONLY", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+        value_parser = OneOf::new(TRUTHS))]
+    pub log_only: String,
+}
+
+#[derive(Args)]
+pub struct RebuildArgs {
+    /// Views to rebuild [default: all]
+    #[arg(value_name = "VIEW", value_parser = OneOf::new(View::ALL.iter().map(|view| view.as_str())))]
+    pub views: Vec<String>,
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+#[derive(Args)]
+pub struct ResealArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Continue without the old key: deletes the API keys of providers, and the API keys of clients stop working
+    #[arg(long, env = "LEDGERWAY_PREVIOUS_KEY_LOST", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+        value_parser = OneOf::new(TRUTHS))]
+    pub previous_key_lost: String,
+}
+
+#[derive(Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Print one JSON object
+    #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+        value_parser = OneOf::new(TRUTHS))]
+    pub json: String,
+}
+
+#[derive(Args)]
+pub struct CompletionsArgs {
+    /// Shell to print completions for
+    pub shell: clap_complete::Shell,
+}
