@@ -153,3 +153,41 @@ impl Facts {
 pub(super) fn not_looked_up(what: &str) -> LogError {
     LogError::Append(format!("{what} that was not looked up"))
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// What an engine forgot to look up is never taken for "there is none": a name would be given twice, a stream would begin
+    /// again, a request that is repeated would be paid twice.
+    #[test]
+    fn what_was_not_looked_up_is_an_error_and_not_an_absence() {
+        let stream = Stream::new(StreamKind::Budget, "b");
+        let name = Name { kind: StreamKind::Model, scope: "s".to_owned(), name: "n".to_owned() };
+        let reply = ReplyKey { scope: "s".to_owned(), key: "k".to_owned() };
+        let claim = ClaimedKey { tenant: Uuid::from_u128(1).into(), key: "k".to_owned() };
+        let nothing = Facts::default();
+        for error in [
+            nothing.stream(&stream).err(),
+            nothing.owner(&name).err(),
+            nothing.reply(&reply).err(),
+            nothing.claim(&claim).err(),
+        ] {
+            let error = error.expect("nothing was looked up");
+            assert!(matches!(&error, LogError::Append(said) if said.ends_with("that was not looked up")), "{error}");
+        }
+        let absent = Facts {
+            streams: HashMap::from([(stream.clone(), StreamEnd::default())]),
+            names: HashMap::from([(name.clone(), None)]),
+            replies: HashMap::from([(reply.clone(), None)]),
+            claims: HashMap::from([(claim.clone(), None)]),
+            ..Facts::default()
+        };
+        assert_eq!(absent.stream(&stream).expect("looked up"), StreamEnd::default());
+        assert_eq!(absent.owner(&name).expect("looked up"), None);
+        assert!(absent.reply(&reply).expect("looked up").is_none());
+        assert!(absent.claim(&claim).expect("looked up").is_none());
+    }
+}
