@@ -114,8 +114,6 @@ pub enum IfShort {
     Refuse,
     /// The cap is lowered, if the budgets want that; else it is refused.
     Shrink(Shrinking),
-    /// Nothing is recorded: whoever asks can find a tighter bound, and asks again (ADR-0006).
-    AskAgain,
 }
 
 /// How far an output cap may be lowered, and what the request then costs at most.
@@ -174,6 +172,11 @@ pub trait Step {
 #[derive(Debug)]
 pub struct Admit<'a>(pub &'a Admission);
 
+/// The same of a request for which a tighter bound can be found (ADR-0006). `None`: a budget has too little left, though
+/// not nothing; nothing is to be recorded, and it is asked for again with the tighter bound. No cap is lowered for it.
+#[derive(Debug)]
+pub struct AdmitUnlessShort<'a>(pub &'a Admission);
+
 /// A request has ended.
 #[derive(Debug)]
 pub struct End<'a>(pub &'a Ending);
@@ -224,8 +227,6 @@ pub enum AdmitDecision {
         expires_at: DateTime<Utc>,
         events: Vec<Emitted>,
     },
-    /// Not enough left, and nothing recorded: see [`IfShort::AskAgain`].
-    Short,
     /// The same request was admitted before.
     AlreadyAdmitted,
     /// No money.
@@ -285,6 +286,14 @@ impl Step for Admit<'_> {
 
     fn decide(&self, balances: &mut Balances, now: DateTime<Utc>) -> AdmitDecision {
         balances.admit(self.0, now)
+    }
+}
+
+impl Step for AdmitUnlessShort<'_> {
+    type Decision = Option<AdmitDecision>;
+
+    fn decide(&self, balances: &mut Balances, now: DateTime<Utc>) -> Option<AdmitDecision> {
+        balances.admit_unless_short(self.0, now)
     }
 }
 

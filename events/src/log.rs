@@ -32,7 +32,9 @@ use crate::event::Recorded;
 use crate::ledger::{Admission, RefusedRequest, UnknownUsage};
 use crate::time::Clock;
 use crate::wire::Refusal;
-use jobs::{AdmitRequest, AppendChange, Asking, Job, Message, RecordNotes, RecordRefusal, asked};
+use jobs::{
+    AdmitRequest, AdmitRequestUnlessShort, AppendChange, Asking, Job, Message, RecordNotes, RecordRefusal, queued,
+};
 
 pub use engine::sqlite::{LEDGER_FILE, Migrated, OpenError, OtherSchema, Reader, Stepped};
 pub use engine::sqlite::{interrupt, offline, wal};
@@ -215,27 +217,41 @@ impl Log {
     /// The same where no other request was admitted under the key, or none that was charged or is still being answered:
     /// else it is refused, with `CONFLICT` or `IDEMPOTENCY_KEY_REUSED`.
     pub async fn admit_once(&self, admission: Admission, key: Option<InferenceKey>) -> Result<Admitted, LogError> {
-        let answer = self.ask(asked(AdmitRequest(Box::new(Asking { admission, key })))).await;
-        if matches!(answer, Err(LogError::TimedOut(_) | LogError::Closed)) {
-            // The writer says so itself where it can; this is for one that hangs.
+        let answer = self.ask(queued(AdmitRequest(Box::new(Asking { admission, key })))).await;
+        answer.inspect_err(|error| self.note_hanging(error))
+    }
+
+    /// The same of a request for which a tighter bound can be found. `None`: a budget has too little left, nothing is
+    /// recorded, and the tighter bound may fit.
+    pub async fn admit_unless_short(
+        &self,
+        admission: Admission,
+        key: Option<InferenceKey>,
+    ) -> Result<Option<Admitted>, LogError> {
+        let answer = self.ask(queued(AdmitRequestUnlessShort(Box::new(Asking { admission, key })))).await;
+        answer.inspect_err(|error| self.note_hanging(error))
+    }
+
+    /// The writer says so itself where it can; this is for one that hangs.
+    fn note_hanging(&self, error: &LogError) {
+        if matches!(error, LogError::TimedOut(_) | LogError::Closed) {
             self.shared.figures.set_failing(true);
         }
-        answer
     }
 
     /// Records a refusal that was decided before the ledger; its position, or `None` where it was rolled up.
     pub async fn refuse(&self, refused: RefusedRequest) -> Result<Option<u64>, LogError> {
-        self.ask(asked(RecordRefusal(Box::new(refused)))).await
+        self.ask(queued(RecordRefusal(Box::new(refused)))).await
     }
 
     /// Appends an administrative change with its side rows, all or nothing.
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        self.ask(asked(AppendChange(Box::new(append)))).await
+        self.ask(queued(AppendChange(Box::new(append)))).await
     }
 
     /// Appends events that follow on whatever is on their streams.
     pub async fn note(&self, notes: Vec<Note>) -> Result<(), LogError> {
-        self.ask(asked(RecordNotes(notes))).await
+        self.ask(queued(RecordNotes(notes))).await
     }
 
     /// A read-only connection of one's own. Blocking.

@@ -5,8 +5,8 @@ use events::event::Context;
 use events::event::inference::InferenceAdmitted;
 use events::ids::RequestId;
 use events::ledger::{Admission, IfShort};
-use events::log::{Admitted, InferenceKey, OpenHold};
-use events::wire::{ErrorCode, Refusal};
+use events::log::{Admitted, InferenceKey, LogError, OpenHold};
+use events::wire::Refusal;
 use projections::caller::Caller;
 use serde_json::Value;
 
@@ -29,26 +29,27 @@ pub struct Asking<'a> {
 
 pub async fn admit(gateway: &Gateway, asking: Asking<'_>, plan: &mut Plan) -> Result<OpenHold, Refusal> {
     let asked = asking.asked;
+    let cannot_ask = |error: LogError| not_admitted(&asking.id.to_string(), &error);
     let digest = ring::digest::digest(&ring::digest::SHA256, asked.body());
     let body_sha256 = hex::lower(digest.as_ref());
     let key = asking.key(&body_sha256);
     let tokenizers = plan.tokenizers();
     if !tokenizers.is_empty() {
-        let admission = asking.admission(gateway, body_sha256.clone(), plan, IfShort::AskAgain);
-        match ask(gateway, admission, key.clone()).await? {
-            Admitted::Hold(hold) => return Ok(hold),
-            Admitted::Refused(refusal) => return Err(refusal),
-            Admitted::Short => {}
+        let admission = asking.admission(gateway, body_sha256.clone(), plan, IfShort::Refuse);
+        match gateway.log.admit_unless_short(admission, key.clone()).await.map_err(cannot_ask)? {
+            Some(Admitted::Hold(hold)) => return Ok(hold),
+            Some(Admitted::Refused(refusal)) => return Err(refusal),
+            None => {}
         }
         if let Some(savings) = gateway.tokens.savings(asked.body().clone(), tokenizers).await {
             plan.tighten(asked, &savings);
         }
     }
     let if_short = IfShort::Shrink(plan.shrinking(asked));
-    match ask(gateway, asking.admission(gateway, body_sha256, plan, if_short), key).await? {
+    let admission = asking.admission(gateway, body_sha256, plan, if_short);
+    match gateway.log.admit_once(admission, key).await.map_err(cannot_ask)? {
         Admitted::Hold(hold) => Ok(hold),
         Admitted::Refused(refusal) => Err(naming_the_cap(refusal, asked.cap_field())),
-        Admitted::Short => Err(Refusal::new(ErrorCode::Internal, "an answer to another question")),
     }
 }
 
@@ -91,9 +92,4 @@ impl Asking<'_> {
             admitted: Box::new(admitted),
         }
     }
-}
-
-async fn ask(gateway: &Gateway, admission: Admission, key: Option<InferenceKey>) -> Result<Admitted, Refusal> {
-    let id = admission.request_id;
-    gateway.log.admit_once(admission, key).await.map_err(|error| not_admitted(&id.to_string(), &error))
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::event::admin::{Enforcement, WhenShort};
 use crate::event::hold::{BudgetReserved, BudgetWindow};
-use crate::event::inference::BudgetShortfall;
+use crate::event::inference::{BudgetShortfall, InferenceAdmitted};
 use crate::event::{self, Inference, Stream};
 use crate::money::{CostLine, NanoUsd};
 use crate::time::rfc3339;
@@ -26,24 +26,53 @@ struct Grant {
 /// A budget that binds a request, with its window.
 type Binding<'a> = (BudgetWindow, &'a BudgetInForce);
 
+/// A request with the money that there is for it.
+struct Granted {
+    grant: Grant,
+    windows: Vec<BudgetWindow>,
+    admitted: Box<InferenceAdmitted>,
+}
+
+/// A budget that has not enough left for a request.
+struct Short {
+    shortfall: BudgetShortfall,
+    has_some_left: bool,
+    /// An output cap that would fit.
+    affordable: Option<u64>,
+}
+
 impl Balances {
     pub(super) fn admit(&mut self, admission: &Admission, now: DateTime<Utc>) -> AdmitDecision {
         // A repeat first: it must not be refused by its own first attempt.
         if self.open.contains_key(&admission.request_id) {
             return AdmitDecision::AlreadyAdmitted;
         }
+        match self.granted(admission, now) {
+            Ok(granted) => self.hold(admission, granted, now),
+            Err(short) => self.refuse_short(admission, short, now),
+        }
+    }
+
+    /// See [`AdmitUnlessShort`](super::AdmitUnlessShort).
+    pub(super) fn admit_unless_short(&mut self, admission: &Admission, now: DateTime<Utc>) -> Option<AdmitDecision> {
+        if self.open.contains_key(&admission.request_id) {
+            return Some(AdmitDecision::AlreadyAdmitted);
+        }
+        match self.granted(admission, now) {
+            Ok(granted) => Some(self.hold(admission, granted, now)),
+            Err(short) if short.has_some_left => None,
+            // No tighter bound fits either: counting tokens would only take its turn from others.
+            Err(short) => Some(self.refuse_short(admission, short, now)),
+        }
+    }
+
+    fn granted(&self, admission: &Admission, now: DateTime<Utc>) -> Result<Granted, Short> {
         let windows = self.windows_of(&admission.context.chain(), now);
-        let asks_again = matches!(admission.if_short, IfShort::AskAgain);
-        let grant = match self.grant(&windows, admission) {
-            Ok(grant) => grant,
-            // Where nothing is left no tighter bound fits either: counting tokens would only take its turn from others.
-            Err(short) if asks_again && self.left(short) > Some(NanoUsd::ZERO) => return AdmitDecision::Short,
-            Err(short) => {
-                let refusal =
-                    refusal_of(self.shortfall(short, admission.held, now), self.affordable(&windows, admission));
-                return AdmitDecision::Refused(self.refuse(&RefusedRequest::of(admission, refusal), now));
-            }
-        };
+        let grant = self.grant(&windows, admission).map_err(|binding| Short {
+            shortfall: self.shortfall(binding, admission.held, now),
+            has_some_left: self.left(binding) > Some(NanoUsd::ZERO),
+            affordable: self.affordable(&windows, admission),
+        })?;
         let mut admitted = admission.admitted.clone();
         admitted.versions.budgets = budget_versions(&windows);
         if let Some(cap) = grant.lowered_to {
@@ -54,12 +83,17 @@ impl Balances {
             .filter(|binding| !self.has_room(binding, grant.held))
             .map(|binding| self.shortfall(binding, grant.held, now))
             .collect();
-        let windows: Vec<_> = windows.into_iter().map(|(window, _)| window).collect();
-        if self.move_all(&windows, NanoUsd::ZERO, grant.held).is_none() {
+        let windows = windows.into_iter().map(|(window, _)| window).collect();
+        Ok(Granted { grant, windows, admitted })
+    }
+
+    fn hold(&mut self, admission: &Admission, granted: Granted, now: DateTime<Utc>) -> AdmitDecision {
+        let Granted { grant: Grant { held, lowered_to }, windows, admitted } = granted;
+        if self.move_all(&windows, NanoUsd::ZERO, held).is_none() {
             return AdmitDecision::Overflow(Overflow);
         }
         let expires_at = now + admission.ttl;
-        let reserved = BudgetReserved { held_usd: grant.held, budgets: windows.clone(), expires_at };
+        let reserved = BudgetReserved { held_usd: held, budgets: windows.clone(), expires_at };
         let model = admitted.model.clone();
         let emit = |stream, event| Emitted { stream, context: admission.context.clone(), event };
         let events = vec![
@@ -67,11 +101,13 @@ impl Balances {
             emit(Stream::hold(admission.request_id), event::Hold::Reserved(Box::new(reserved)).into()),
         ];
         let context = admission.context.clone();
-        self.open(
-            admission.request_id,
-            Hold { held: grant.held, windows, admitted_at: now, expires_at, model, context },
-        );
-        AdmitDecision::Admitted { held: grant.held, lowered_to: grant.lowered_to, expires_at, events }
+        self.open(admission.request_id, Hold { held, windows, admitted_at: now, expires_at, model, context });
+        AdmitDecision::Admitted { held, lowered_to, expires_at, events }
+    }
+
+    fn refuse_short(&mut self, admission: &Admission, short: Short, now: DateTime<Utc>) -> AdmitDecision {
+        let refusal = refusal_of(short.shortfall, short.affordable);
+        AdmitDecision::Refused(self.refuse(&RefusedRequest::of(admission, refusal), now))
     }
 
     /// Errors: the budget that is in the way. One that only refuses is named before one that would shrink; of those, the

@@ -19,7 +19,7 @@ use crate::ids::{IdSet, RequestId};
 use crate::ledger::{Balances, Emitted, Ending};
 
 pub use admit::Admitted;
-pub(super) use admit::{AdmitRequest, Asking};
+pub(super) use admit::{AdmitRequest, AdmitRequestUnlessShort, Asking};
 pub(super) use append::AppendChange;
 pub use append::{Append, Appended, Basis};
 pub(super) use end::EndRequest;
@@ -78,7 +78,7 @@ pub(super) struct RecordedBatch<'a> {
 }
 
 /// A kind of job.
-pub(super) trait Request: Send + Sized + 'static {
+pub(super) trait JobKind: Send + Sized + 'static {
     /// What is decided before it is durable.
     type Decided: Send;
     type Answer: Send;
@@ -100,34 +100,34 @@ pub(super) trait Request: Send + Sized + 'static {
     }
 }
 
-pub(super) enum Reply<R: Request> {
-    Now(Result<R::Answer, R::Error>),
+pub(super) enum Reply<K: JobKind> {
+    Now(Result<K::Answer, K::Error>),
     /// When the refusal has been recorded, in the next second.
-    NextSecond(refuse::WaitingRefusal<R::Answer, R::Error>),
+    NextSecond(refuse::WaitingRefusal<K::Answer, K::Error>),
 }
 
-/// A request to the writer, and who waits for its answer, if anybody.
-struct Asked<R: Request> {
-    request: R,
-    decided: Option<Result<R::Decided, R::Error>>,
-    reply: Option<oneshot::Sender<Result<R::Answer, R::Error>>>,
+/// A job that the writer was sent, and who waits for its answer, if anybody.
+struct QueuedJob<K: JobKind> {
+    kind: K,
+    decided: Option<Result<K::Decided, K::Error>>,
+    reply: Option<oneshot::Sender<Result<K::Answer, K::Error>>>,
 }
 
-type AnswerOf<R> = oneshot::Receiver<Result<<R as Request>::Answer, <R as Request>::Error>>;
+type AnswerOf<K> = oneshot::Receiver<Result<<K as JobKind>::Answer, <K as JobKind>::Error>>;
 
 /// A job, and where its answer comes.
-pub(super) fn asked<R: Request>(request: R) -> (Box<dyn Job>, AnswerOf<R>) {
+pub(super) fn queued<K: JobKind>(kind: K) -> (Box<dyn Job>, AnswerOf<K>) {
     let (reply, answer) = oneshot::channel();
-    (Box::new(Asked { request, decided: None, reply: Some(reply) }), answer)
+    (Box::new(QueuedJob { kind, decided: None, reply: Some(reply) }), answer)
 }
 
 /// An end that nobody waits for.
 pub(super) fn unattended(ending: Ending) -> Box<dyn Job> {
-    Box::new(Asked { request: EndRequest(Box::new(ending)), decided: None, reply: None })
+    Box::new(QueuedJob { kind: EndRequest(Box::new(ending)), decided: None, reply: None })
 }
 
-impl<R: Request> Asked<R> {
-    fn reply(reply: Option<oneshot::Sender<Result<R::Answer, R::Error>>>, answer: Result<R::Answer, R::Error>) {
+impl<K: JobKind> QueuedJob<K> {
+    fn reply(reply: Option<oneshot::Sender<Result<K::Answer, K::Error>>>, answer: Result<K::Answer, K::Error>) {
         if let Some(reply) = reply {
             // Who does not wait any more needs no answer; a hold that nobody takes ends by itself.
             let _ = reply.send(answer);
@@ -135,24 +135,24 @@ impl<R: Request> Asked<R> {
     }
 }
 
-impl<R: Request> Job for Asked<R> {
+impl<K: JobKind> Job for QueuedJob<K> {
     fn wants(&self, balances: &Balances, wanted: &mut Wanted) {
-        self.request.wants(balances, wanted);
+        self.kind.wants(balances, wanted);
     }
 
     fn decide(&mut self, batch: &mut Deciding<'_>) {
-        self.decided = Some(self.request.decide(batch));
+        self.decided = Some(self.kind.decide(batch));
     }
 
     fn answer(self: Box<Self>, batch: &RecordedBatch<'_>) -> Option<Box<dyn Job>> {
-        let Self { request, decided, reply } = *self;
+        let Self { kind, decided, reply } = *self;
         let answer = match decided? {
-            Ok(decided) => match request.answer(decided, batch) {
+            Ok(decided) => match kind.answer(decided, batch) {
                 Reply::Now(answer) => answer,
-                Reply::NextSecond(waiting) => return Some(Box::new(Asked { request: waiting, decided: None, reply })),
+                Reply::NextSecond(waiting) => return Some(Box::new(QueuedJob { kind: waiting, decided: None, reply })),
             },
             Err(error) => {
-                request.is_lost(&error);
+                kind.is_lost(&error);
                 Err(error)
             }
         };
@@ -162,13 +162,13 @@ impl<R: Request> Job for Asked<R> {
 
     fn refuse(self: Box<Self>, error: LogError) {
         let error = error.into();
-        self.request.is_lost(&error);
+        self.kind.is_lost(&error);
         Self::reply(self.reply, Err(error));
     }
 
     fn fail(self: Box<Self>, error: LogError) -> Option<Ending> {
         Self::reply(self.reply, Err(error.into()));
-        self.request.kept()
+        self.kind.kept()
     }
 }
 

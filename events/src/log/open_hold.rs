@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 
-use super::jobs::{EndRequest, EndedAt, Message, asked};
+use super::jobs::{EndRequest, EndedAt, Message, queued};
 use super::{LogError, Queue, answered};
 use crate::event::Context;
 use crate::event::inference::{AttemptFailed, InferenceEnded};
@@ -76,7 +76,7 @@ impl OpenHold {
         charge: Charge,
     ) -> Result<EndedAt, LogError> {
         let Some(ender) = self.ender.take() else { return Err(LogError::Closed) };
-        let (job, answer) = asked(EndRequest(Box::new(self.ending(attempts, outcome, charge))));
+        let (job, answer) = queued(EndRequest(Box::new(self.ending(attempts, outcome, charge))));
         match ender.jobs.try_send(Message::Job(job)) {
             Ok(()) => answered(answer).await?,
             Err(std::sync::mpsc::TrySendError::Full(Message::Job(job))) => {

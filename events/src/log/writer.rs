@@ -67,10 +67,10 @@ pub(super) struct Writer<E> {
     swept_at: Duration,
     tidied_at: Duration,
     /// Refusals that wait for the next second to be recorded in; the ledger bounds their number.
-    waiting: Vec<WaitingRefusal>,
+    waiting: Vec<DeferredJob>,
 }
 
-struct WaitingRefusal {
+struct DeferredJob {
     second: i64,
     since: Instant,
     job: Box<dyn Job>,
@@ -194,8 +194,7 @@ impl<E: Engine> Writer<E> {
     fn take_due_refusals(&mut self, now: DateTime<Utc>) -> Vec<Box<dyn Job>> {
         let second = now.timestamp();
         // Recorded time may stand still for a while; nobody waits for it longer than this.
-        let is_due =
-            |waiting: &mut WaitingRefusal| waiting.second < second || waiting.since.elapsed() >= REFUSAL_WAIT_MAX;
+        let is_due = |waiting: &mut DeferredJob| waiting.second < second || waiting.since.elapsed() >= REFUSAL_WAIT_MAX;
         self.waiting.extract_if(.., is_due).map(|waiting| waiting.job).collect()
     }
 
@@ -267,7 +266,7 @@ impl<E: Engine> Writer<E> {
         let batch = RecordedBatch { recorded_at: now, ender: &self.ender };
         for job in jobs {
             if let Some(job) = job.answer(&batch) {
-                self.waiting.push(WaitingRefusal { second: now.timestamp(), since: Instant::now(), job });
+                self.waiting.push(DeferredJob { second: now.timestamp(), since: Instant::now(), job });
             }
         }
         self.tidy_if_due(now);

@@ -8,8 +8,8 @@ use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
 use events::event::{Alert as AlertFact, Change, Event, Hold, Inference, Recorded};
 use events::fraction::Fraction;
 use events::ledger::{
-    Admission, Admit, AdmitDecision, Balances, DecidedEnd, DecidedRefusal, Emitted, End, EndDecision, FoldBudget,
-    IfShort, RefuseDecision, RefuseWaiting, RefusedRequest, Step, Sweep, Swept, UnknownUsage, decide,
+    Admission, Admit, AdmitDecision, AdmitUnlessShort, Balances, DecidedEnd, DecidedRefusal, Emitted, End, EndDecision,
+    FoldBudget, IfShort, RefuseDecision, RefuseWaiting, RefusedRequest, Step, Sweep, Swept, UnknownUsage, decide,
 };
 use events::money::NanoUsd;
 use events::time::Period;
@@ -250,8 +250,14 @@ impl Decided for AdmitDecision {
         match self {
             Self::Admitted { events, .. } => events.clone(),
             Self::Refused(refused) => refused.events(),
-            Self::Short | Self::AlreadyAdmitted | Self::Overflow(_) => Vec::new(),
+            Self::AlreadyAdmitted | Self::Overflow(_) => Vec::new(),
         }
+    }
+}
+
+impl Decided for Option<AdmitDecision> {
+    fn events(&self) -> Vec<Emitted> {
+        self.iter().flat_map(AdmitDecision::events).collect()
     }
 }
 
@@ -451,17 +457,18 @@ fn a_repeated_admission_changes_nothing() {
 fn a_tighter_bound_is_asked_for_where_something_is_left_and_recorded_nowhere() {
     let mut ledger = Ledger::default();
     ledger.budget_event(Change::created(budget(1, Scope::Tenant(id(1)), 10, Period::Total)), start());
-    let asks_again = |request, held| Admission {
-        if_short: IfShort::AskAgain,
-        ..admission(request, 1, held, Duration::from_secs(60))
+    let ask = |ledger: &mut Ledger, request, held| {
+        let asked = Admission { if_short: IfShort::Refuse, ..admission(request, 1, held, Duration::from_secs(60)) };
+        ledger.decide(&AdmitUnlessShort(&asked), start())
     };
-    ledger.decide(&Admit(&asks_again(1, 9)), start());
-    assert_eq!(ledger.decide(&Admit(&asks_again(2, 2)), start()), AdmitDecision::Short);
+    assert!(matches!(ask(&mut ledger, 1, 9), Some(AdmitDecision::Admitted { .. })));
+    assert_eq!(ask(&mut ledger, 2, 2), None);
     ledger.must_fold_to_the_same();
-    ledger.decide(&Admit(&asks_again(3, 1)), start());
-    let decision = ledger.decide(&Admit(&asks_again(4, 2)), start());
+    ask(&mut ledger, 3, 1);
+    assert_eq!(ask(&mut ledger, 3, 1), Some(AdmitDecision::AlreadyAdmitted));
+    let decision = ask(&mut ledger, 4, 2);
     assert!(
-        matches!(decision, AdmitDecision::Refused(RefuseDecision::Now(_))),
+        matches!(decision, Some(AdmitDecision::Refused(RefuseDecision::Now(_)))),
         "with nothing left it became {decision:?}"
     );
 }

@@ -35,7 +35,6 @@ async fn hold(log: &Log, request: u128, held: i64) -> Result<OpenHold, Option<u6
     match log.admit(admission(request, 1, held, TTL)).await.expect("the ledger answers") {
         Admitted::Hold(hold) => Ok(hold),
         Admitted::Refused(refusal) => Err(refusal.position),
-        Admitted::Short => panic!("nobody asked for a tighter bound"),
     }
 }
 

@@ -3,8 +3,10 @@
 use chrono::{DateTime, Utc};
 
 use super::refuse::{WaitingRefusal, record_refusal};
-use super::{Deciding, RecordedBatch, Reply, Request};
-use crate::ledger::{Admission, Admit, AdmitDecision, Balances, Refuse, RefuseDecision, RefusedRequest, decide};
+use super::{Deciding, JobKind, RecordedBatch, Reply};
+use crate::ledger::{
+    Admission, Admit, AdmitDecision, AdmitUnlessShort, Balances, Refuse, RefuseDecision, RefusedRequest, decide,
+};
 use crate::log::facts::Wanted;
 use crate::log::{InferenceKey, LogError, OpenHold};
 use crate::money::NanoUsd;
@@ -15,22 +17,22 @@ use crate::wire::Refusal;
 pub enum Admitted {
     Hold(OpenHold),
     Refused(Refusal),
-    /// Not enough left, and nothing recorded: see [`IfShort::AskAgain`](crate::ledger::IfShort::AskAgain).
-    Short,
 }
 
 /// An admission, and what makes it the only one of its kind.
-pub(in crate::log) struct AdmitRequest(pub(in crate::log) Box<Asking>);
-
 pub(in crate::log) struct Asking {
     pub(in crate::log) admission: Admission,
     pub(in crate::log) key: Option<InferenceKey>,
 }
 
+pub(in crate::log) struct AdmitRequest(pub(in crate::log) Box<Asking>);
+
+/// Answered with `None` where a tighter bound may fit: see [`AdmitUnlessShort`].
+pub(in crate::log) struct AdmitRequestUnlessShort(pub(in crate::log) Box<Asking>);
+
 /// What a request will be told.
 pub(in crate::log) enum Decided {
     Held(Held),
-    Short,
     Refused(Refusal),
     RefusedInNextSecond(Refusal),
 }
@@ -43,55 +45,103 @@ pub(in crate::log) struct Held {
     lowered_to: Option<u64>,
 }
 
-impl Request for AdmitRequest {
+impl JobKind for AdmitRequest {
     type Decided = Decided;
     type Answer = Admitted;
     type Error = LogError;
 
     fn wants(&self, _balances: &Balances, wanted: &mut Wanted) {
-        if let Some(key) = &self.0.key {
+        self.0.wants(wanted);
+    }
+
+    fn decide(&self, batch: &mut Deciding<'_>) -> Result<Decided, LogError> {
+        if let Some(refused) = self.0.refused_by_key(batch)? {
+            return Ok(refused);
+        }
+        let decision = decide(batch.balances, &Admit(&self.0.admission), batch.now);
+        self.0.decided(batch, decision)
+    }
+
+    fn answer(self, decided: Decided, batch: &RecordedBatch<'_>) -> Reply<Self> {
+        self.0.reply(decided, batch)
+    }
+}
+
+impl JobKind for AdmitRequestUnlessShort {
+    type Decided = Option<Decided>;
+    type Answer = Option<Admitted>;
+    type Error = LogError;
+
+    fn wants(&self, _balances: &Balances, wanted: &mut Wanted) {
+        self.0.wants(wanted);
+    }
+
+    fn decide(&self, batch: &mut Deciding<'_>) -> Result<Option<Decided>, LogError> {
+        if let Some(refused) = self.0.refused_by_key(batch)? {
+            return Ok(Some(refused));
+        }
+        let decision = decide(batch.balances, &AdmitUnlessShort(&self.0.admission), batch.now);
+        decision.map(|decision| self.0.decided(batch, decision)).transpose()
+    }
+
+    fn answer(self, decided: Option<Decided>, batch: &RecordedBatch<'_>) -> Reply<Self> {
+        match decided {
+            Some(decided) => self.0.reply(decided, batch),
+            None => Reply::Now(Ok(None)),
+        }
+    }
+}
+
+impl Asking {
+    fn wants(&self, wanted: &mut Wanted) {
+        if let Some(key) = &self.key {
             wanted.claims.insert(key.claimed());
         }
     }
 
-    fn decide(&self, batch: &mut Deciding<'_>) -> Result<Decided, LogError> {
-        let Asking { admission, key } = &*self.0;
-        if let Some(key) = key
-            && let Some(refusal) = key.refusal(batch.facts, batch.balances, batch.left_behind, batch.now)?
-        {
-            // Before the ledger is asked for money.
-            let refused = RefusedRequest::of(admission, refusal);
+    /// Before the ledger is asked for money.
+    fn refused_by_key(&self, batch: &mut Deciding<'_>) -> Result<Option<Decided>, LogError> {
+        let Some(key) = &self.key else { return Ok(None) };
+        let refusal = key.refusal(batch.facts, batch.balances, batch.left_behind, batch.now)?;
+        Ok(refusal.map(|refusal| {
+            let refused = RefusedRequest::of(&self.admission, refusal);
             let decision = decide(batch.balances, &Refuse(&refused), batch.now);
-            return Ok(refusal_decided(batch, admission, decision));
-        }
-        match decide(batch.balances, &Admit(admission), batch.now) {
+            refusal_decided(batch, &self.admission, decision)
+        }))
+    }
+
+    fn decided(&self, batch: &mut Deciding<'_>, decision: AdmitDecision) -> Result<Decided, LogError> {
+        match decision {
             AdmitDecision::Admitted { held: amount, lowered_to, expires_at, events } => {
                 let admitted_position = batch.draft.position() + 1;
                 batch.record(events);
-                if let Some(key) = key {
-                    batch.draft.claim(batch.facts, key, admission.request_id);
+                if let Some(key) = &self.key {
+                    batch.draft.claim(batch.facts, key, self.admission.request_id);
                 }
                 Ok(Decided::Held(Held { admitted_position, expires_at, amount, lowered_to }))
             }
-            AdmitDecision::Short => Ok(Decided::Short),
-            AdmitDecision::Refused(decision) => Ok(refusal_decided(batch, admission, decision)),
+            AdmitDecision::Refused(decision) => Ok(refusal_decided(batch, &self.admission, decision)),
             AdmitDecision::AlreadyAdmitted => Err(LogError::Append("the request was admitted before".to_owned())),
             AdmitDecision::Overflow(_) => Err(LogError::Overflow),
         }
     }
 
-    fn answer(self, decided: Decided, batch: &RecordedBatch<'_>) -> Reply<Self> {
-        let Asking { admission, .. } = *self.0;
-        Reply::Now(Ok(match decided {
+    fn reply<K>(self, decided: Decided, batch: &RecordedBatch<'_>) -> Reply<K>
+    where
+        K: JobKind<Error = LogError>,
+        K::Answer: From<Admitted>,
+    {
+        let Self { admission, .. } = self;
+        let admitted = match decided {
             Decided::Held(held) => Admitted::Hold(open_hold(admission, held, batch)),
-            Decided::Short => Admitted::Short,
             Decided::Refused(refusal) => Admitted::Refused(refusal),
             Decided::RefusedInNextSecond(refusal) => {
                 let refused = Box::new(RefusedRequest::of(&admission, refusal));
-                let answer = |refusal| Ok(Admitted::Refused(refusal));
+                let answer = |refusal| Ok(Admitted::Refused(refusal).into());
                 return Reply::NextSecond(WaitingRefusal { refused, answer });
             }
-        }))
+        };
+        Reply::Now(Ok(admitted.into()))
     }
 }
 

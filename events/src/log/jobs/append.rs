@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Deciding, RecordedBatch, Reply, Request, wants_stream};
+use super::{Deciding, JobKind, RecordedBatch, Reply, wants_stream};
 use crate::event::{Context, Event, Resource, Stream};
 use crate::ledger::{Balances, Emitted, FoldBudget, decide};
 use crate::log::draft::RecordedReply;
@@ -41,7 +41,7 @@ pub struct Appended {
 
 pub(in crate::log) struct AppendChange(pub(in crate::log) Box<Append>);
 
-impl Request for AppendChange {
+impl JobKind for AppendChange {
     /// Positions of its first and last event.
     type Decided = (u64, u64);
     type Answer = Appended;

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Deciding, RecordedBatch, Reply, Request};
+use super::{Deciding, JobKind, RecordedBatch, Reply};
 use crate::ledger::{Balances, DecidedEnd, End, EndDecision, EndLate, Ending, Outcome, decide};
 use crate::log::LogError;
 use crate::log::facts::Wanted;
@@ -18,7 +18,7 @@ pub struct EndedAt {
 
 pub(in crate::log) struct EndRequest(pub(in crate::log) Box<Ending>);
 
-impl Request for EndRequest {
+impl JobKind for EndRequest {
     /// The position of the end.
     type Decided = u64;
     type Answer = EndedAt;

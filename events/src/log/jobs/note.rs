@@ -1,6 +1,6 @@
 //! Events without an expected place in their streams.
 
-use super::{Deciding, RecordedBatch, Reply, Request};
+use super::{Deciding, JobKind, RecordedBatch, Reply};
 use crate::event::{Context, Event, Stream};
 use crate::ledger::Emitted;
 use crate::log::LogError;
@@ -15,7 +15,7 @@ pub struct Note {
 
 pub(in crate::log) struct RecordNotes(pub(in crate::log) Vec<Note>);
 
-impl Request for RecordNotes {
+impl JobKind for RecordNotes {
     type Decided = ();
     type Answer = ();
     type Error = LogError;

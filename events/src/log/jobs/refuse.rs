@@ -1,6 +1,6 @@
 //! A refusal that was decided before the ledger, and any that had to wait for the next second.
 
-use super::{Deciding, RecordedBatch, Reply, Request};
+use super::{Deciding, JobKind, RecordedBatch, Reply};
 use crate::ids::RequestId;
 use crate::ledger::{Emitted, Refuse, RefuseDecision, RefuseWaiting, RefusedRequest, decide};
 use crate::log::LogError;
@@ -14,7 +14,7 @@ pub(in crate::log) enum Decided {
     InNextSecond,
 }
 
-impl Request for RecordRefusal {
+impl JobKind for RecordRefusal {
     type Decided = Decided;
     type Answer = Option<u64>;
     type Error = LogError;
@@ -45,7 +45,7 @@ pub(in crate::log) struct WaitingRefusal<A, E> {
     pub(super) answer: fn(Refusal) -> Result<A, E>,
 }
 
-impl<A: Send + 'static, E: From<LogError> + Send + 'static> Request for WaitingRefusal<A, E> {
+impl<A: Send + 'static, E: From<LogError> + Send + 'static> JobKind for WaitingRefusal<A, E> {
     type Decided = Refusal;
     type Answer = A;
     type Error = E;

@@ -241,7 +241,6 @@ impl World {
                         self.clients.acknowledge(position, "inference.refused", stream);
                     }
                 }
-                Ok(Admitted::Short) => panic!("nobody asked for a tighter bound"),
                 Err(error) => {
                     self.trace.line(format_args!("  request {number}: {error}"));
                     // A second asking that fails says nothing of the first.
