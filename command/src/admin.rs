@@ -61,7 +61,7 @@ pub struct AdminState {
 
 /// The write side of `/v1/admin`: `POST`, `PATCH`, `DELETE`. A request has to carry its [`events::ids::RequestId`], its
 /// `Arc<`[`projections::caller::Caller`]`>` and its [`projections::caller::ClientOrigin`] as extensions; a reply has its
-/// [`projections::caller::AtPosition`], a refusal its [`events::wire::Refusal`].
+/// [`projections::caller::AtPosition`], a refusal its [`events::refusal::Refusal`].
 pub fn routes(state: AdminState) -> Api {
     Api::of(Entrance::Administration)
         .merge(of_resource::<Partner>())

@@ -33,7 +33,7 @@ use axum::extract::{Extension, Request, State};
 use axum::response::Response;
 use events::event::Context;
 use events::ids::RequestId;
-use events::wire::Refusal;
+use events::refusal::Refusal;
 use http::HeaderValue;
 use openapi::{Api, Entrance};
 use projections::caller::Caller;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
-use events::wire::{ErrorCode, Refusal};
-use http::StatusCode;
+use events::refusal::{ErrorCode, Refusal};
+use openapi::refusals;
 
 /// Advice where the ledger cannot be used.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -18,7 +18,7 @@ pub fn ledger_unavailable(recorded: &str, message: impl Into<String>) -> Refusal
 /// A response without a body that carries the refusal as an extension.
 pub fn refused(refusal: Refusal) -> Response {
     let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() = refusals::status(refusal.code);
     response.extensions_mut().insert(refusal);
     response
 }

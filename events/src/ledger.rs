@@ -22,8 +22,8 @@ use crate::event::{Chain, Change, Context, Event, Stream};
 use crate::fraction::Fraction;
 use crate::ids::{BudgetId, IdMap, IdSet, RequestId};
 use crate::money::{CostLine, NanoUsd};
+use crate::refusal::Refusal;
 use crate::time::Period;
-use crate::wire::Refusal;
 
 use journal::Before;
 pub use refusals::{RECORDED_REFUSALS_A_SECOND, RefusedRequest};

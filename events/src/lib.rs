@@ -11,7 +11,7 @@ pub mod log;
 pub mod money;
 pub mod nearest_name;
 pub mod private;
+pub mod refusal;
 pub mod time;
 pub mod usage;
 pub mod verify;
-pub mod wire;

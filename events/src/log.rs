@@ -30,8 +30,8 @@ use tokio::sync::{broadcast, oneshot, watch};
 use crate::concurrency::QueryPermit;
 use crate::event::Recorded;
 use crate::ledger::{Admission, RefusedRequest, UnknownUsage};
+use crate::refusal::Refusal;
 use crate::time::Clock;
-use crate::wire::Refusal;
 use jobs::{
     AdmitRequest, AdmitRequestUnlessShort, AppendChange, Asking, Job, Message, RecordNotes, RecordRefusal, queued,
 };

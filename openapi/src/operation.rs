@@ -1,7 +1,7 @@
 //! What is said of one method of one path.
 
 use events::event::admin::Permission;
-use events::wire::ErrorCode;
+use events::refusal::ErrorCode;
 use http::StatusCode;
 use serde_json::Value;
 use utoipa::openapi::path::{OperationBuilder, Parameter, ParameterBuilder, ParameterIn, ParameterStyle};

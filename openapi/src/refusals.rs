@@ -1,12 +1,47 @@
-//! Refusals: for each status, which codes there are, and what each carries.
+//! Refusals over HTTP: the status of every code, its native body, and what each carries as it is described.
 
 use std::collections::BTreeMap;
 
-use events::wire::ErrorCode;
+use events::refusal::{ErrorCode, Refusal};
+use http::StatusCode;
+use serde_json::{Value, json};
 use utoipa::openapi::{Content, RefOr, Response, ResponseBuilder};
 
 use crate::headers::{self, Said};
 use crate::schema::{self, Fields, Shape, object};
+
+/// The one table of codes and statuses. Without a wildcard, so that a new code has to choose; `docs/errors.md` has the same.
+pub const fn status(code: ErrorCode) -> StatusCode {
+    match code {
+        ErrorCode::InvalidRequest | ErrorCode::UpstreamRejected => StatusCode::BAD_REQUEST,
+        ErrorCode::Unauthenticated => StatusCode::UNAUTHORIZED,
+        ErrorCode::Forbidden | ErrorCode::ModelNotAllowed => StatusCode::FORBIDDEN,
+        ErrorCode::NotFound | ErrorCode::ModelNotFound => StatusCode::NOT_FOUND,
+        ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        ErrorCode::Conflict | ErrorCode::IdempotencyKeyReused => StatusCode::CONFLICT,
+        ErrorCode::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ErrorCode::ModelUnpriced => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorCode::BudgetExceeded | ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::RequestHeaderFieldsTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        ErrorCode::UpstreamError => StatusCode::BAD_GATEWAY,
+        ErrorCode::LedgerUnavailable
+        | ErrorCode::ViewBehind
+        | ErrorCode::QueryTimeout
+        | ErrorCode::AllProvidersUnavailable
+        | ErrorCode::Overloaded
+        | ErrorCode::Draining => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+    }
+}
+
+/// The native body: `{"error":{"code","message","details","request_id"}}`.
+pub fn native_body(refusal: &Refusal, request_id: &str) -> Value {
+    json!({ "error": {
+        "code": refusal.code.as_str(), "message": refusal.message, "details": refusal.details, "request_id": request_id,
+    } })
+}
 
 /// How a surface words refusals: its name in the document, and a body a code.
 #[derive(Clone, Copy)]
@@ -15,7 +50,7 @@ pub struct Wording {
     pub body: fn(ErrorCode) -> Shape,
 }
 
-/// `{"error":{"code","message","details","request_id"}}`.
+/// That of [`native_body`].
 pub const NATIVE: Wording = Wording { name: "Error", body: native };
 
 fn native(code: ErrorCode) -> Shape {
@@ -144,7 +179,7 @@ impl CommonResponses {
     pub fn responses_for(&mut self, wording: Wording, codes: &[ErrorCode]) -> BTreeMap<u16, String> {
         let mut by_status: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();
         for code in ErrorCode::ALL.iter().filter(|code| codes.contains(code)) {
-            by_status.entry(code.status()).or_default().push(*code);
+            by_status.entry(status(*code).as_u16()).or_default().push(*code);
         }
         by_status.into_iter().map(|(status, codes)| (status, self.response(wording, &codes))).collect()
     }
@@ -176,12 +211,37 @@ impl CommonResponses {
 
 fn headers_of(codes: &[ErrorCode]) -> Vec<Said> {
     let mut said = vec![headers::REQUEST_ID, headers::POSITION];
-    if codes.iter().any(|code| matches!(code.status(), 429 | 503)) {
+    if codes.iter().any(|code| matches!(status(*code).as_u16(), 429 | 503)) {
         said.push(headers::RETRY_AFTER);
     }
-    if codes.iter().any(|code| matches!(code.status(), 429 | 502)) {
+    if codes.iter().any(|code| matches!(status(*code).as_u16(), 429 | 502)) {
         said.push(headers::SHOULD_RETRY);
         said.extend(headers::RATE_LIMIT);
     }
     said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Holds: http.error-codes
+    #[test]
+    fn the_errors_page_names_every_code_with_its_status_and_no_other() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/errors.md");
+        let page = std::fs::read_to_string(page).expect("docs/errors.md");
+        let mut named: Vec<(String, u16)> = page
+            .lines()
+            .filter_map(|line| {
+                let mut cells = line.split('|').map(str::trim).skip(1);
+                let (status, code) = (cells.next()?.parse().ok()?, cells.next()?);
+                Some((code.trim_matches('`').to_owned(), status))
+            })
+            .collect();
+        let mut known: Vec<(String, u16)> =
+            ErrorCode::ALL.iter().map(|code| (code.as_str().to_owned(), status(*code).as_u16())).collect();
+        named.sort();
+        known.sort();
+        assert_eq!(named, known);
+    }
 }

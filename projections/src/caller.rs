@@ -12,7 +12,7 @@ use events::concurrency::Requester;
 use events::event::admin::{Permission, Reach};
 use events::event::{Actor, Chain};
 use events::ids::{PartnerId, TenantId};
-use events::wire::{ErrorCode, Refusal};
+use events::refusal::{ErrorCode, Refusal};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 /// An authenticated caller.

@@ -10,7 +10,7 @@ use events::concurrency::QueryPermit;
 use events::event::admin::Permission;
 use events::ids::RequestId;
 use events::log::LogQueries;
-use events::wire::Refusal;
+use events::refusal::Refusal;
 use http::StatusCode;
 use openapi::schema::{self, object};
 use openapi::{Answer, Api, Entrance, Operation};

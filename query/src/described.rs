@@ -1,7 +1,7 @@
 //! What is published of every question, said once.
 
 use events::event::admin::Permission;
-use events::wire::ErrorCode;
+use events::refusal::ErrorCode;
 use http::StatusCode;
 use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Operation};

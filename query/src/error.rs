@@ -5,8 +5,8 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use events::concurrency::{NoRoom, QUERY_MAX, QueryLost};
 use events::log::LogError;
-use events::wire::{ErrorCode, Refusal};
-use http::StatusCode;
+use events::refusal::{ErrorCode, Refusal};
+use openapi::refusals;
 use projections::views::{Behind, Stopping, ViewsError};
 
 /// When to come back to a view that is behind.
@@ -87,8 +87,7 @@ impl IntoResponse for QueryError {
     fn into_response(self) -> Response {
         let limit_reached = if let Self::NoRoom(no_room) = &self { no_room.limit_reached() } else { None };
         let refusal = self.refusal();
-        let status = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = status.into_response();
+        let mut response = refusals::status(refusal.code).into_response();
         response.extensions_mut().insert(refusal);
         if let Some(limit_reached) = limit_reached {
             response.extensions_mut().insert(limit_reached);
@@ -106,12 +105,12 @@ mod tests {
     #[test]
     fn a_view_without_rows_that_can_be_read_says_so_and_when_to_come_back() {
         let refusal = QueryError::from(ViewsError::Rebuilding(View::Audit)).refusal();
-        assert_eq!((refusal.code, refusal.code.status()), (ErrorCode::ViewBehind, 503));
+        assert_eq!((refusal.code, refusals::status(refusal.code).as_u16()), (ErrorCode::ViewBehind, 503));
         assert_eq!((&refusal.details["view"], &refusal.details["rebuilding"]), (&"audit".into(), &true.into()));
         assert_eq!(refusal.retry_after, Some(RETRY_AFTER));
         let slow = QueryError::from(ViewsError::TookTooLong).refusal();
         assert_eq!(
-            (slow.code, slow.code.status(), slow.retry_after),
+            (slow.code, refusals::status(slow.code).as_u16(), slow.retry_after),
             (ErrorCode::QueryTimeout, 503, Some(RETRY_AFTER))
         );
     }

@@ -12,7 +12,7 @@ use events::canonical;
 use events::event::admin::Permission;
 use events::event::{Event, Recorded};
 use events::log::EventFilter;
-use events::wire::Refusal;
+use events::refusal::Refusal;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use openapi::schema;

@@ -3,7 +3,7 @@
 
 use axum::response::{IntoResponse, Response};
 use csv::{Terminator, Writer, WriterBuilder};
-use events::wire::Refusal;
+use events::refusal::Refusal;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use serde::Serialize;

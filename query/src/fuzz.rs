@@ -1,7 +1,7 @@
 //! Fuzz targets of query strings. See `docs/fuzzing.md`.
 
+use ::events::refusal::{ErrorCode, Refusal};
 use ::events::time::{parse_rfc3339, rfc3339};
-use ::events::wire::{ErrorCode, Refusal};
 use fuzzing::{Corpus, Dice, fuzz, long, within_bounds};
 
 use crate::page::Cut;

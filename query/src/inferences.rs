@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use events::concurrency::QueryPermit;
 use events::event::admin::Permission;
 use events::ids::RequestId;
-use events::wire::Refusal;
+use events::refusal::Refusal;
 use http::StatusCode;
 use openapi::schema;
 use openapi::{Answer, Api, Entrance, Operation};

@@ -12,7 +12,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use events::event::admin::{Model, Permission, Provider, Target};
 use events::money::Rates;
-use events::wire::{ErrorCode, Refusal};
+use events::refusal::{ErrorCode, Refusal};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use openapi::refusals::Wording;

@@ -2,7 +2,7 @@
 //! seen, so that a page is the same whatever was added meanwhile, and a cursor of another list is none.
 
 use axum::Json;
-use events::wire::Refusal;
+use events::refusal::Refusal;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use openapi::headers::Said;
 use openapi::schema;

@@ -8,8 +8,8 @@ use axum::extract::Query;
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use events::log::LogQueries;
 use events::nearest_name::did_you_mean;
+use events::refusal::Refusal;
 use events::time::parse_rfc3339;
-use events::wire::Refusal;
 use http::Uri;
 use projections::views::RequestFilter;
 

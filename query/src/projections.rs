@@ -7,7 +7,7 @@ use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Path, State};
 use events::event::admin::Permission;
-use events::wire::{ErrorCode, Refusal};
+use events::refusal::{ErrorCode, Refusal};
 use http::StatusCode;
 use openapi::schema::{self, object};
 use openapi::{Answer, Api, Entrance, Operation, Shape};

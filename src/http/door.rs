@@ -19,7 +19,7 @@ use command::trace::TraceParent;
 use events::event::{Actor, Chain, Context};
 use events::ids::{IdMaker, RequestId};
 use events::limit::LimitReached;
-use events::wire::{ErrorCode, Refusal};
+use events::refusal::{ErrorCode, Refusal};
 use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use openapi::Entrance;

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use command::reply;
-use events::wire::{ErrorCode, Refusal};
+use events::refusal::{ErrorCode, Refusal};
 use http::header::CONTENT_TYPE;
 use http::{Method, StatusCode};
 use openapi::schema::object;

@@ -3,7 +3,7 @@
 //! base URL in front.
 
 use command::dialects::surfaces::{Unsupported, below_version};
-use events::wire::{ErrorCode, Refusal};
+use events::refusal::{ErrorCode, Refusal};
 use http::header::ALLOW;
 use http::{HeaderMap, Method};
 

@@ -2,7 +2,8 @@
 //! and nothing else; here that answer gets a body, an id and a place in the figures.
 
 use events::ids::{IdMaker, RequestId};
-use events::wire::{ErrorCode, Refusal};
+use events::refusal::{ErrorCode, Refusal};
+use openapi::refusals;
 
 use crate::metrics::{Answers, Area};
 
@@ -34,13 +35,12 @@ impl UnreadRequests {
         if length.iter().any(|line| !line.ends_with(" 0")) || kept.iter().any(|line| line.is_empty()) {
             return None;
         }
-        let (status, request_id) = (refusal.code.status(), self.ids.make::<RequestId>().to_string());
+        let (status, request_id) = (refusals::status(refusal.code), self.ids.make::<RequestId>().to_string());
         self.answers.refused(Area::Open, &refusal);
-        self.answers.answered(Area::Open, status);
-        tracing::debug!(request_id, status, "answer to what is no request");
-        let body = format!("{}\n", refusal.native_body(&request_id));
-        let reason = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
-        let mut answer = format!("HTTP/1.1 {status} {}\r\n", reason.unwrap_or_default());
+        self.answers.answered(Area::Open, status.as_u16());
+        tracing::debug!(request_id, status = status.as_u16(), "answer to what is no request");
+        let body = format!("{}\n", refusals::native_body(&refusal, &request_id));
+        let mut answer = format!("HTTP/1.1 {status}\r\n");
         for line in kept {
             answer.push_str(line);
             answer.push_str("\r\n");

@@ -3,15 +3,16 @@
 use axum::body::Body;
 use axum::response::Response;
 use command::dialects::{ErrorForm, error_body};
-use events::wire::{ErrorCode, Refusal};
+use events::refusal::{ErrorCode, Refusal};
+use http::HeaderValue;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, StatusCode};
+use openapi::refusals;
 
 /// Gives a response that carries a refusal its body and headers.
 pub fn word(response: &mut Response, refusal: &Refusal, form: ErrorForm, request_id: &str) {
     let mut body = Vec::from(error_body(form, refusal, request_id));
     body.push(b'\n');
-    *response.status_mut() = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() = refusals::status(refusal.code);
     let headers = response.headers_mut();
     // That of the empty body which the refusal came with.
     headers.remove(CONTENT_LENGTH);

@@ -1,7 +1,7 @@
 //! What the door answers, counted: every request by where it went and how it ended, every refusal by its code and reason.
 
 use command::dialects::Surface;
-use events::wire::{ErrorCode, Refusal};
+use events::refusal::{ErrorCode, Refusal};
 use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use serde_json::Value;

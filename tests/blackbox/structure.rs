@@ -87,6 +87,22 @@ fn crates_know_those_below_them_alone() {
     }
 }
 
+/// A refusal is recorded by its code; which status that is over HTTP, and in which words, is decided by those who speak it.
+#[test]
+fn events_know_no_http() {
+    let known = dependencies("events");
+    assert!(!known.iter().any(|name| ["axum", "http", "hyper", "tower"].contains(&name.as_str())), "{known:?}");
+    let mut sources = Vec::new();
+    files(&root().join("events/src"), &mut sources);
+    for source in sources.iter().filter(|source| source.extension().is_some_and(|extension| extension == "rs")) {
+        let code = fs::read_to_string(root().join(source)).expect("a source");
+        let mut lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let named = lines
+            .find(|line| ["fn status", "StatusCode", "http::", "native_body"].iter().any(|name| line.contains(name)));
+        assert_eq!(named, None, "{}", source.display());
+    }
+}
+
 /// The modules beside a file that it imports, of the names after `use super::`.
 fn imports(code: &str) -> Vec<String> {
     let statements = code.split("\nuse super::").skip(1).filter_map(|rest| rest.split_once(';'));

@@ -7,7 +7,7 @@ use events::event::{Access, Actor, Context, Event, Stream, StreamKind};
 use events::ids::KeyId;
 use events::limit::{LimitName, LimitedMeasure};
 use events::log::Note;
-use events::wire::ErrorCode;
+use events::refusal::ErrorCode;
 
 use super::AccessRollup;
 

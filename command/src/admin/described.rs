@@ -1,7 +1,7 @@
 //! What is published of the routes that administrate. The reads beside them are described where they are answered.
 
 use events::event::admin::Permission;
-use events::wire::ErrorCode;
+use events::refusal::ErrorCode;
 use http::StatusCode;
 use openapi::resource::Form;
 use openapi::schema::{self, Shape};

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use events::concurrency::NoRoom;
 use events::event::StreamKind;
 use events::log::{AppendError, LogError};
-use events::wire::{ErrorCode, Refusal};
+use events::refusal::{ErrorCode, Refusal};
 
 use super::fields::FieldError;
 use super::lifecycle::LifecycleError;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use events::money::NanoUsd;
-use events::wire::ErrorCode;
+use events::refusal::ErrorCode;
 use fuzzing::{Corpus, fuzz, long, shown, within_bounds};
 use serde_json::{Map, Value};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use events::event::Chain;
 use events::ids::TenantId;
-use events::wire::{ErrorCode, Refusal};
+use events::refusal::{ErrorCode, Refusal};
 use http::HeaderValue;
 use projections::caller::Caller;
 use projections::tables::Tables;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use events::event::Actor;
 use events::event::admin::{Permission, Reach};
-use events::wire::ErrorCode;
+use events::refusal::ErrorCode;
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 

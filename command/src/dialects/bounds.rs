@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use bytes::{Bytes, BytesMut};
-use events::wire::ErrorCode;
+use events::refusal::ErrorCode;
 use serde_json::json;
 
 use super::golden::{MODEL, REQUEST_ID, asking, receipt, usage};

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use events::nearest_name::did_you_mean;
-use events::wire::Refusal;
+use events::refusal::Refusal;
 
 use super::json::{self, JsonFault, Kind, Member};
 use super::work;

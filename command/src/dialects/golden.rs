@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
 use events::money::NanoUsd;
+use events::refusal::{ErrorCode, Refusal};
 use events::usage::{TokenClasses, Usage, UsageSource};
-use events::wire::{ErrorCode, Refusal};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

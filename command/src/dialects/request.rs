@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use events::wire::Refusal;
+use events::refusal::Refusal;
 
 use super::OutboundTarget;
 use super::chat::{Block, ImageSource};

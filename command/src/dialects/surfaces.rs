@@ -13,7 +13,7 @@ mod unsupported;
 use std::borrow::Cow;
 
 use bytes::BytesMut;
-use events::wire::Refusal;
+use events::refusal::Refusal;
 use openapi::{Answer, Operation, Shape};
 
 use super::Receipt;

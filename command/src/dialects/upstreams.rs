@@ -16,8 +16,8 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use events::refusal::Refusal;
 use events::usage::TokenClasses;
-use events::wire::Refusal;
 use http::{HeaderValue, Request};
 
 use super::chat::{ChatRequest, OutputBlock};

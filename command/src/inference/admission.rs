@@ -6,7 +6,7 @@ use events::event::inference::InferenceAdmitted;
 use events::ids::RequestId;
 use events::ledger::{Admission, IfShort};
 use events::log::{Admitted, InferenceKey, LogError, OpenHold};
-use events::wire::Refusal;
+use events::refusal::Refusal;
 use projections::caller::Caller;
 use serde_json::Value;
 

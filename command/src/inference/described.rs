@@ -1,7 +1,7 @@
 //! What is published of the request path.
 
 use events::event::admin::Permission;
-use events::wire::ErrorCode;
+use events::refusal::ErrorCode;
 use openapi::schema::{self, Shape};
 use openapi::{Answer, Operation};
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use events::wire::Refusal;
+use events::refusal::Refusal;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use tokio::sync::oneshot;

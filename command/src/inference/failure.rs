@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use events::wire::{ErrorCode, Refusal};
+use events::refusal::{ErrorCode, Refusal};
 
 use super::credentials::Credentials;
 use crate::body::memory::BoundOf;

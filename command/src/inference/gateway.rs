@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use events::event::Context;
 use events::ids::IdMaker;
 use events::log::Log;
+use events::refusal::Refusal;
 use events::time::Clock;
-use events::wire::Refusal;
 use projections::tables::TablesHandle;
 use tokio_util::task::TaskTracker;
 

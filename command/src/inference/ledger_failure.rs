@@ -1,7 +1,7 @@
 //! What a client is told where the ledger cannot record.
 
 use events::log::LogError;
-use events::wire::Refusal;
+use events::refusal::Refusal;
 
 use crate::reply::ledger_unavailable;
 

@@ -11,7 +11,7 @@ use events::event::inference::{Backend, Versions};
 use events::ids::RequestId;
 use events::ledger::Shrinking;
 use events::money::{CostLine, Rates};
-use events::wire::{ErrorCode, Refusal};
+use events::refusal::{ErrorCode, Refusal};
 use projections::caller::Caller;
 use projections::tables::{Offer, Tables, model_not_found};
 

@@ -10,7 +10,7 @@ use events::event::admin::Permission;
 use events::ids::RequestId;
 use events::ledger::RefusedRequest;
 use events::log::OpenHold;
-use events::wire::{ErrorCode, Refusal};
+use events::refusal::{ErrorCode, Refusal};
 use projections::caller::Caller;
 use projections::tables::Tables;
 

@@ -10,8 +10,8 @@ use events::ids::RequestId;
 use events::ledger::{Charge, Outcome};
 use events::log::{LogError, OpenHold};
 use events::money::NanoUsd;
+use events::refusal::{ErrorCode, Refusal};
 use events::usage::UsageSource;
-use events::wire::{ErrorCode, Refusal};
 use serde_json::Value;
 
 use super::abandoned::Owner;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use events::event::inference::InferenceEnded;
 use events::ids::RequestId;
-use events::wire::ErrorCode;
+use events::refusal::ErrorCode;
 
 use super::gateway::Gateway;
 use super::target::PlannedTarget;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use events::limit::{LimitName, Measure};
+use events::refusal::{ErrorCode, Refusal};
 use events::time::rfc3339;
-use events::wire::{ErrorCode, Refusal};
 use serde_json::Value;
 
 use super::binding::{Holder, LimitExceeded};

@@ -1,8 +1,8 @@
 use events::event::admin::{Key, Scope};
 use events::event::{Actor, Change, Context, Event, Recorded, Resource, Stream, StreamKind};
 use events::ids::{PartnerId, TenantId, UserId};
+use events::refusal::{ErrorCode, Refusal};
 use events::time::{ManualClock, from_micros, rfc3339};
-use events::wire::{ErrorCode, Refusal};
 use http::HeaderMap;
 use serde_json::{Value, json};
 use uuid::Uuid;

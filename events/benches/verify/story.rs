@@ -17,9 +17,9 @@ use events::ids::{IdMaker, KeyId, PartnerId, ProviderId, SystemRandom, TenantId,
 use events::ledger::{Admission, Charge, IfShort, Outcome, RefusedRequest};
 use events::log::{Admitted, Append, Basis, Log, LogOptions, OpenHold};
 use events::money::{NanoUsd, NanoUsdPerMtok, Rates};
+use events::refusal::{ErrorCode, Refusal};
 use events::time::{Clock, Period, SystemClock};
 use events::usage::{TokenClasses, Usage, UsageSource};
-use events::wire::{ErrorCode, Refusal};
 use tokio::task::JoinSet;
 
 const CUSTOMERS: usize = 20;

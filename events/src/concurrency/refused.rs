@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Holder, NoRoom};
 use crate::limit::{BuiltInMeasure, LimitName, LimitReached, LimitedMeasure};
-use crate::wire::{ErrorCode, Refusal};
+use crate::refusal::{ErrorCode, Refusal};
 
 /// When something of the holder's, or of others, will have ended nobody knows.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

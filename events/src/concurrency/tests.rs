@@ -207,7 +207,7 @@ fn a_refusal_says_whose_share_it_is_and_when_to_come_back() {
     let refusal = limited(Holder::Tenant(tenant), QUERIES, 3).refusal();
     assert_eq!(
         (refusal.code, refusal.retry_after),
-        (crate::wire::ErrorCode::RateLimited, Some(Duration::from_secs(1)))
+        (crate::refusal::ErrorCode::RateLimited, Some(Duration::from_secs(1)))
     );
     let details = serde_json::json!({
         "limit_id": "built_in", "scope": { "tenant_id": tenant }, "measure": "concurrent_queries", "limit": 3,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::family::family;
 use crate::limit::{LimitName, LimitedMeasure};
-use crate::wire::ErrorCode;
+use crate::refusal::ErrorCode;
 
 family! {
     /// Facts about requests that were turned away at the door.

@@ -10,9 +10,9 @@ use super::admin::Scope;
 use super::family::family;
 use crate::ids::{BudgetId, ProviderId};
 use crate::money::NanoUsd;
+use crate::refusal::ErrorCode;
 use crate::time::wire;
 use crate::usage::Usage;
-use crate::wire::ErrorCode;
 
 family! {
     /// Facts about one request.

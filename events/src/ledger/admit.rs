@@ -13,8 +13,8 @@ use crate::event::hold::{BudgetReserved, BudgetWindow};
 use crate::event::inference::{BudgetShortfall, InferenceAdmitted};
 use crate::event::{self, Inference, Stream};
 use crate::money::{CostLine, NanoUsd};
+use crate::refusal::{ErrorCode, Refusal};
 use crate::time::rfc3339;
-use crate::wire::{ErrorCode, Refusal};
 
 /// What a request gets.
 struct Grant {

@@ -12,7 +12,7 @@ use super::{Admission, Balances, DecidedRefusal, Emitted, RefuseDecision};
 use crate::event::inference::InferenceRefused;
 use crate::event::{Actor, Context, Event, Inference, Stream};
 use crate::ids::RequestId;
-use crate::wire::{ErrorCode, Refusal};
+use crate::refusal::{ErrorCode, Refusal};
 
 /// How many refusals of one actor and second are recorded one by one.
 pub const RECORDED_REFUSALS_A_SECOND: u32 = 20;

@@ -148,7 +148,7 @@ impl Draft {
 mod tests {
     use super::*;
     use crate::event::{Access, Actor, Context};
-    use crate::wire::ErrorCode;
+    use crate::refusal::ErrorCode;
 
     #[test]
     fn an_event_whose_stream_was_not_looked_up_is_not_numbered_by_guess() {

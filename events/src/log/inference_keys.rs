@@ -11,8 +11,8 @@ use super::facts::{Claim, ClaimedKey, Facts};
 use crate::ids::{IdSet, RequestId, TenantId};
 use crate::ledger::Balances;
 use crate::money::NanoUsd;
+use crate::refusal::{ErrorCode, Refusal};
 use crate::time::rfc3339;
-use crate::wire::{ErrorCode, Refusal};
 
 /// For so long an idempotency key is known, of inference and of administration.
 pub const IDEMPOTENCY_KEPT: TimeDelta = TimeDelta::days(30);

@@ -6,8 +6,8 @@ use events::event::Change;
 use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
 use events::ledger::{Admission, Admit, AdmitDecision, Balances, FoldBudget, IfShort, RefuseDecision, decide};
 use events::money::NanoUsd;
+use events::refusal::Refusal;
 use events::time::Period;
-use events::wire::Refusal;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

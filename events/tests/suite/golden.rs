@@ -19,9 +19,9 @@ use events::event::node_key::NodeKeyReplaced;
 use events::event::{Access, Alert, Change, Event, Hold, Inference, Recorded, Resource, Stream, StreamKind};
 use events::limit::{Bounds, LimitName, Measure};
 use events::money::{NanoUsd, NanoUsdPerMtok, OptionalRate, Rates};
+use events::refusal::ErrorCode;
 use events::time::Period;
 use events::usage::{TokenClasses, Usage, UsageSource};
-use events::wire::ErrorCode;
 
 use crate::facts::{budget, context, id, start};
 
@@ -428,24 +428,4 @@ fn every_field_that_the_page_pins_is_in_a_sample_of_its_types() {
         rows += 1;
     }
     assert!(rows > 10, "{rows} rows");
-}
-
-/// Holds: http.error-codes
-#[test]
-fn the_errors_page_names_every_code_with_its_status_and_no_other() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors.md");
-    let page = std::fs::read_to_string(page).expect("docs/errors.md");
-    let mut named: Vec<(String, u16)> = page
-        .lines()
-        .filter_map(|line| {
-            let mut cells = line.split('|').map(str::trim).skip(1);
-            let (status, code) = (cells.next()?.parse().ok()?, cells.next()?);
-            Some((code.trim_matches('`').to_owned(), status))
-        })
-        .collect();
-    let mut known: Vec<(String, u16)> =
-        ErrorCode::ALL.iter().map(|code| (code.as_str().to_owned(), code.status())).collect();
-    named.sort();
-    known.sort();
-    assert_eq!(named, known);
 }

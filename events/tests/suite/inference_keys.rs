@@ -14,9 +14,9 @@ use events::ids::{RequestId, TenantId};
 use events::ledger::{Charge, Outcome};
 use events::log::{Admitted, Idempotency, InferenceKey, LEDGER_FILE, Log, LogOptions, OpenHold, Reader, Stepped};
 use events::money::NanoUsd;
+use events::refusal::ErrorCode;
 use events::time::{Clock, ManualClock, Period, parse_rfc3339};
 use events::verify::verify;
-use events::wire::ErrorCode;
 use proptest::prelude::*;
 use tempfile::TempDir;
 

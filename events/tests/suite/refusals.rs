@@ -6,7 +6,7 @@ use events::ledger::{
     Balances, DecidedRefusal, Emitted, RECORDED_REFUSALS_A_SECOND, Refuse, RefuseDecision, RefuseWaiting,
     RefusedRequest, Sweep, UnknownUsage, decide,
 };
-use events::wire::{ErrorCode, Refusal};
+use events::refusal::{ErrorCode, Refusal};
 
 use crate::facts::{context, id, start};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use events::event::{Actor, Chain, Stream, StreamKind};
 use events::ids::{KeyId, TenantId};
-use events::wire::{ErrorCode, Refusal};
+use events::refusal::{ErrorCode, Refusal};
 
 use super::Caller;
 use crate::reach;

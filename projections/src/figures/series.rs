@@ -8,7 +8,7 @@ use events::event::inference::{AttemptFailed, Backend, InferenceAdmitted, Infere
 use events::event::{Event, Hold, Inference, Recorded};
 use events::ids::{IdMap, ProviderId, RequestId};
 use events::money::NanoUsd;
-use events::wire::ErrorCode;
+use events::refusal::ErrorCode;
 use prometheus::{Histogram, IntCounter, Registry};
 
 use super::families::Families;

@@ -7,9 +7,9 @@ use events::event::{Actor, Chain, Change, Context, Event, Hold, Inference, Recor
 use events::ids::TenantId;
 use events::log::{LogOptions, Note};
 use events::money::NanoUsd;
+use events::refusal::ErrorCode;
 use events::time::{SystemClock, from_micros};
 use events::usage::{TokenClasses, Usage, UsageSource};
-use events::wire::ErrorCode;
 use prometheus::TextEncoder;
 use uuid::Uuid;
 

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use chrono::{DateTime, Utc};
 use events::event::admin::{Model, Price, Provider, Strategy, Target};
 use events::ids::TenantId;
-use events::wire::{ErrorCode, Refusal};
+use events::refusal::{ErrorCode, Refusal};
 
 use super::{Entry, Tables};
 

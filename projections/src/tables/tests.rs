@@ -5,8 +5,8 @@ use events::event::admin::{Handles, Permission, RoleGrant, Strategy};
 use events::event::{Access, Actor, Context, Stream, StreamKind};
 use events::limit::{Bounds, Measure};
 use events::money::{NanoUsd, NanoUsdPerMtok, Rates};
+use events::refusal::ErrorCode;
 use events::time::{from_micros, parse_rfc3339};
-use events::wire::ErrorCode;
 use uuid::Uuid;
 
 use super::*;

@@ -1,7 +1,7 @@
 //! Resources, as they go out.
 
 use events::event::StreamKind;
-use events::wire::Refusal;
+use events::refusal::Refusal;
 use projections::resource::with_lifetime;
 use projections::views::catalogue::{Filter, Resource};
 use serde_json::Value;

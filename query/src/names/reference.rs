@@ -5,7 +5,7 @@ use events::concurrency::QueryPermit;
 use events::event::StreamKind;
 use events::event::admin::Permission;
 use events::ids::{RequestId, UserId};
-use events::wire::Refusal;
+use events::refusal::Refusal;
 use projections::views::View;
 use projections::views::catalogue::{ID_PREFIXES, IdsOf, MATCHES_MAX, Matches, USERS_MAX, kind_of};
 use projections::visible::Visible;

@@ -1,7 +1,7 @@
 //! Who may ask, what they may see, and what is no question.
 
 use ::events::event::admin::{Permission, Reach};
-use ::events::wire::ErrorCode;
+use ::events::refusal::ErrorCode;
 use ::projections::caller::Caller;
 use serde_json::json;
 use tokio::time::Instant;

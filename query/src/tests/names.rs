@@ -5,7 +5,7 @@ use ::events::event::{Actor, Chain, Change, Context, Event, Resource, Stream, St
 use ::events::ids::{KeyId, RequestId};
 use ::events::ledger::RefusedRequest;
 use ::events::log::SideRow;
-use ::events::wire::{ErrorCode, Refusal};
+use ::events::refusal::{ErrorCode, Refusal};
 use ::projections::caller::Caller;
 use serde_json::{Value, json};
 use uuid::Uuid;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ::events::event::admin::{Permission, Reach};
 use ::events::event::{Change, Event, Resource, Stream, StreamKind};
 use ::events::ids::RequestId;
-use ::events::wire::ErrorCode;
+use ::events::refusal::ErrorCode;
 use ::projections::caller::Caller;
 use uuid::Uuid;
 
@@ -55,7 +55,7 @@ async fn whoever_lost_its_right_before_its_turn_reads_nothing() {
             assert_eq!(refused.code, code, "{question}");
         }
         let listens = world.send(&caller, "/v1/events", &[("accept", "text/event-stream")]).await;
-        assert_eq!(listens.status().as_u16(), code.status());
+        assert_eq!(listens.status(), openapi::refusals::status(code));
         assert_eq!(world.get(&caller, "/v1/me").await.err().map(|refused| refused.code), me);
         world.close().await;
     }

@@ -13,9 +13,9 @@ use ::events::ids::{BudgetId, KeyId, PartnerId, RequestId, TenantId, UserId};
 use ::events::ledger::{Admission, Charge, IfShort, Outcome, RefusedRequest};
 use ::events::log::{Admitted, Append, Basis, Log, LogOptions, OpenHold, PersonalData, SideRow};
 use ::events::money::NanoUsd;
+use ::events::refusal::{ErrorCode, Refusal};
 use ::events::time::{Clock, Period, SystemClock};
 use ::events::usage::{TokenClasses, Usage, UsageSource};
-use ::events::wire::{ErrorCode, Refusal};
 use ::projections::caller::Caller;
 use ::projections::last_use::LastUses;
 use ::projections::tables::Feed;
@@ -332,7 +332,7 @@ impl World {
     pub async fn get(&self, caller: &Caller, path: &str) -> Answer {
         let response = self.send(caller, path, &[]).await;
         if let Some(refusal) = response.extensions().get::<Refusal>() {
-            assert_eq!(response.status().as_u16(), refusal.code.status());
+            assert_eq!(response.status(), openapi::refusals::status(refusal.code));
             return Err(refusal.clone());
         }
         Ok(serde_json::from_str(&text(response).await).expect("JSON"))

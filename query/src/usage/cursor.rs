@@ -2,7 +2,7 @@
 //! counted meanwhile. As hexadecimal digits of JSON, with what the groups were made by: a cursor of another question is
 //! none.
 
-use events::wire::Refusal;
+use events::refusal::Refusal;
 use projections::views::usage_by_hour::GroupKey;
 use serde::{Deserialize, Serialize};
 

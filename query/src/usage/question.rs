@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use events::wire::Refusal;
+use events::refusal::Refusal;
 use projections::views::usage_by_hour::{Dimension, Selection, Totals};
 
 use super::{cursor, range};

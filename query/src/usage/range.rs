@@ -1,8 +1,8 @@
 //! The time that a question is about, as it is given and as it is said.
 
 use chrono::{NaiveDate, NaiveTime};
+use events::refusal::Refusal;
 use events::time::{from_micros, rfc3339};
-use events::wire::Refusal;
 use projections::views::usage_by_hour::{MICROS_AN_HOUR, Range, monday_of};
 
 use crate::parameters::{Parameters, date};

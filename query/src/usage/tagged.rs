@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use events::event::{Event, Inference};
 use events::log::Reader;
+use events::refusal::Refusal;
 use events::time::from_micros;
-use events::wire::Refusal;
 use projections::views::inferences::{Counted, CountedRequest, Filter, LOOKED_AT_MAX};
 use projections::views::usage_by_hour::{self, Dimension, GroupKey, Sums, calendar};
 use projections::views::{PageBounds, SearchResult};

@@ -9,8 +9,8 @@ use events::event::{Event, Inference, Recorded};
 use events::ids::{BudgetId, IdMap};
 use events::ledger::{Balances, BudgetInForce};
 use events::money::NanoUsd;
+use events::refusal::ErrorCode;
 use events::time::rfc3339;
-use events::wire::ErrorCode;
 use serde_json::{Value, json};
 
 use super::SHOWN_MAX;

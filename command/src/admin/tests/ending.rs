@@ -1,6 +1,6 @@
 //! What the end of an owner means for what is under it.
 
-use events::wire::ErrorCode;
+use events::refusal::ErrorCode;
 use serde_json::{Value, json};
 
 use super::lab::Lab;

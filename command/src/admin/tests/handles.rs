@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use events::wire::ErrorCode;
+use events::refusal::ErrorCode;
 use serde_json::{Value, json};
 
 use super::lab::{Lab, Reply};

@@ -7,7 +7,7 @@ use events::event::admin::{OutputCapField, Provider, ProviderKind};
 use events::event::{Actor, Change, Context, Event, Stream, StreamKind};
 use events::ids::ProviderId;
 use events::log::{Append, Basis};
-use events::wire::ErrorCode;
+use events::refusal::ErrorCode;
 use serde_json::{Value, json};
 
 use super::lab::{Lab, Reply};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use events::event::admin::Permission;
 use events::event::{Chain, Change, Event, Recorded, Resource};
-use events::wire::ErrorCode;
+use events::refusal::ErrorCode;
 use http::HeaderValue;
 use projections::caller::Caller;
 use serde_json::{Value, json};

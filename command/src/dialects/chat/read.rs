@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use events::wire::Refusal;
+use events::refusal::Refusal;
 use serde_json::value::RawValue;
 
 use super::{ImageSource, ImageUrl, Reasoning, ResponseFormat, Tool};

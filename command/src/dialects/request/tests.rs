@@ -1,4 +1,4 @@
-use events::wire::ErrorCode;
+use events::refusal::ErrorCode;
 
 use super::*;
 use crate::dialects::{CapField, NO_FIELDS, json};

@@ -1,6 +1,7 @@
 //! Anthropic's API is no surface of ours. Its clients that ask for it are told so in the form that they read.
 
-use events::wire::{ErrorCode, Refusal};
+use events::refusal::{ErrorCode, Refusal};
+use openapi::refusals;
 use serde_json::{Value, json};
 
 use super::errors::with_details;
@@ -32,7 +33,7 @@ const fn error_type(code: ErrorCode) -> &'static str {
         ErrorCode::NotFound | ErrorCode::ModelNotFound => "not_found_error",
         ErrorCode::PayloadTooLarge => "request_too_large",
         ErrorCode::BudgetExceeded | ErrorCode::RateLimited => "rate_limit_error",
-        _ => match code.status() {
+        _ => match refusals::status(code).as_u16() {
             503 => "overloaded_error",
             504 => "timeout_error",
             500.. => "api_error",

@@ -1,8 +1,9 @@
 //! How a refusal is said: in the native form, in OpenAI's and in Anthropic's.
 
 use bytes::{Bytes, BytesMut};
-use events::wire::Refusal;
+use events::refusal::Refusal;
 use http::HeaderName;
+use openapi::refusals;
 use serde_json::Value;
 
 use super::{Surface, anthropic, openai};
@@ -27,7 +28,7 @@ impl ErrorForm {
 
     pub(super) fn body(self, refusal: &Refusal, request_id: &str) -> Value {
         match self {
-            Self::Native => refusal.native_body(request_id),
+            Self::Native => refusals::native_body(refusal, request_id),
             Self::OpenAi => openai::error(refusal),
             Self::Anthropic => anthropic::error(refusal, request_id),
         }
@@ -59,7 +60,7 @@ pub fn with_details(mut error: Value, refusal: &Refusal) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use events::wire::ErrorCode;
+    use events::refusal::ErrorCode;
     use serde_json::json;
 
     use super::*;

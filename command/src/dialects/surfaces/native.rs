@@ -6,7 +6,8 @@ mod read;
 use bytes::{BufMut, BytesMut};
 use events::money::NanoUsd;
 use events::usage::Usage;
-use events::wire::Refusal;
+use events::refusal::Refusal;
+use openapi::refusals;
 use serde::Serialize;
 
 use crate::dialects::chat::OutputBlock;
@@ -163,5 +164,5 @@ fn put_answer(output: &[OutputBlock], receipt: &Receipt<'_>, out: &mut Vec<u8>) 
 }
 
 fn put_error(refusal: &Refusal, request_id: &str, out: &mut BytesMut) {
-    put_event(out, "error", &refusal.native_body(request_id));
+    put_event(out, "error", &refusals::native_body(refusal, request_id));
 }

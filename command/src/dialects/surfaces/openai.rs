@@ -11,7 +11,7 @@ mod usage;
 mod write;
 
 use bytes::BytesMut;
-use events::wire::Refusal;
+use events::refusal::Refusal;
 
 use super::{ErrorForm, SurfaceSpec, error_body};
 use crate::dialects::passthrough::Passthrough;

@@ -10,7 +10,7 @@ use crate::ledger::{
 use crate::log::facts::Wanted;
 use crate::log::{InferenceKey, LogError, OpenHold};
 use crate::money::NanoUsd;
-use crate::wire::Refusal;
+use crate::refusal::Refusal;
 
 /// What the ledger said to a request.
 #[derive(Debug)]

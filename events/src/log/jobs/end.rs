@@ -6,7 +6,7 @@ use super::{Deciding, JobKind, RecordedBatch, Reply};
 use crate::ledger::{Balances, DecidedEnd, End, EndDecision, EndLate, Ending, Outcome, decide};
 use crate::log::LogError;
 use crate::log::facts::Wanted;
-use crate::wire::ErrorCode;
+use crate::refusal::ErrorCode;
 
 /// Where a request's end stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use super::{Deciding, JobKind, RecordedBatch, Reply};
 use crate::ids::RequestId;
 use crate::ledger::{Emitted, Refuse, RefuseDecision, RefuseWaiting, RefusedRequest, decide};
 use crate::log::LogError;
-use crate::wire::Refusal;
+use crate::refusal::Refusal;
 
 pub(in crate::log) struct RecordRefusal(pub(in crate::log) Box<RefusedRequest>);
 

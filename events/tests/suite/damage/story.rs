@@ -13,9 +13,9 @@ use events::ids::{BudgetId, ProviderId, RequestId};
 use events::ledger::{Admission, Charge, Outcome, RefusedRequest};
 use events::log::{Admitted, Log, LogOptions, Note, OpenHold, Reader};
 use events::money::{NanoUsd, NanoUsdPerMtok, Rates};
+use events::refusal::{ErrorCode, Refusal};
 use events::time::{ManualClock, Period};
 use events::usage::{TokenClasses, Usage, UsageSource};
-use events::wire::{ErrorCode, Refusal};
 use tempfile::TempDir;
 
 use crate::facts::{admission, append, budget, clock, context, ended, id, opened, start};

@@ -11,7 +11,7 @@ use events::event::inference::{InferenceEnded, InferenceRefused};
 use events::event::{Event, Hold, Inference, Recorded};
 use events::ids::{IdMap, RequestId};
 use events::money::NanoUsd;
-use events::wire::ErrorCode;
+use events::refusal::ErrorCode;
 use rusqlite::{CachedStatement, Connection, params};
 
 use crate::views::View;

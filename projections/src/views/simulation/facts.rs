@@ -11,8 +11,8 @@ use events::ids::{KeyId, RequestId};
 use events::ledger::{Admission, IfShort, Outcome, RefusedRequest, Shrinking};
 use events::log::Note;
 use events::money::{CostLine, NanoUsd, NanoUsdPerMtok, Rates};
+use events::refusal::{ErrorCode, Refusal};
 use events::time::{Period, parse_rfc3339};
-use events::wire::{ErrorCode, Refusal};
 use uuid::Uuid;
 
 /// Keys that ask.

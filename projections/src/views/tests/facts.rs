@@ -18,9 +18,9 @@ use events::event::{
 };
 use events::ids::{BudgetId, KeyId, PartnerId, RequestId, TenantId, UserId};
 use events::money::NanoUsd;
+use events::refusal::ErrorCode;
 use events::time::{Period, parse_rfc3339};
 use events::usage::{TokenClasses, Usage, UsageSource};
-use events::wire::ErrorCode;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 

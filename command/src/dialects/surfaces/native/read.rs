@@ -5,7 +5,7 @@ mod message;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use events::wire::Refusal;
+use events::refusal::Refusal;
 
 use crate::dialects::chat::read::{
     OUTPUT_TOKENS_MAX, TOOLS_MAX, effort_of, metadata_of, model, raw, response_format, stop, tool,

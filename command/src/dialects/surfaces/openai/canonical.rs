@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use events::wire::Refusal;
+use events::refusal::Refusal;
 
 use crate::dialects::chat::read;
 use crate::dialects::chat::{

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use events::wire::Refusal;
+use events::refusal::Refusal;
 
 use super::canonical::canonical;
 use super::{known, priceable};

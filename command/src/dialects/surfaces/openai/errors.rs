@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use events::wire::{ErrorCode, Refusal};
+use events::refusal::{ErrorCode, Refusal};
 use openapi::refusals::{self, Wording};
 use openapi::schema::{self, Shape, object};
 use serde_json::{Value, json};
@@ -50,7 +50,7 @@ fn words(refusal: &Refusal) -> (&'static str, Option<String>) {
         ErrorCode::BudgetExceeded => ("insufficient_quota", theirs("insufficient_quota")),
         ErrorCode::RateLimited => (limited_by(refusal), theirs("rate_limit_exceeded")),
         ErrorCode::Forbidden | ErrorCode::ModelNotAllowed => ("permission_error", own()),
-        _ if refusal.code.status() >= 500 => ("server_error", own()),
+        _ if refusals::status(refusal.code).is_server_error() => ("server_error", own()),
         _ => ("invalid_request_error", own()),
     }
 }

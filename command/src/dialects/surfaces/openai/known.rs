@@ -3,7 +3,7 @@
 //! Objects whose names are the client's own (schemas, `metadata`, `logit_bias`, arguments) may have any, and so may those
 //! that we do not know.
 
-use events::wire::Refusal;
+use events::refusal::Refusal;
 
 use crate::dialects::fields::{self, Fields, Path, must_be_spelled};
 use crate::dialects::json::{self, Kind, Member};

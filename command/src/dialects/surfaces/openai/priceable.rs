@@ -3,7 +3,7 @@
 
 mod table;
 
-use events::wire::{ErrorCode, Refusal};
+use events::refusal::{ErrorCode, Refusal};
 
 use super::known;
 use crate::dialects::chat::read::TOOLS_MAX;

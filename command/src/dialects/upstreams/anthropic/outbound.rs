@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use events::wire::Refusal;
+use events::refusal::Refusal;
 use serde::Serialize;
 use serde_json::value::RawValue;
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use events::wire::Refusal;
+use events::refusal::Refusal;
 use serde_json::value::RawValue;
 
 use crate::dialects::fields::Path;

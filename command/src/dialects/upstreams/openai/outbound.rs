@@ -9,7 +9,7 @@
 mod conversation;
 
 use bytes::Bytes;
-use events::wire::Refusal;
+use events::refusal::Refusal;
 use serde::Serialize;
 use serde_json::value::RawValue;
 

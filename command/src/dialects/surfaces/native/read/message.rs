@@ -1,6 +1,6 @@
 //! Messages and the blocks that they are made of.
 
-use events::wire::Refusal;
+use events::refusal::Refusal;
 
 use crate::dialects::chat::read::{BLOCKS_MAX, MESSAGES_MAX};
 use crate::dialects::chat::{Block, Image, ImageSource, Message, ReasoningBlock, Role, ToolCall, ToolResult, is_image};

@@ -1,5 +1,5 @@
-//! The refusals that a client can meet: stable codes, their HTTP status and what else goes with them. The table in
-//! `docs/errors.md` is tied to [`ErrorCode::ALL`] by a test. How each surface words them is the HTTP layer's business.
+//! The refusals that a client can meet: stable codes, and what goes with each. Which HTTP status a code has and how a
+//! surface words it is decided in crates that speak HTTP.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident $code:literal $status:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident $code:literal;)*) => {
         /// A stable code. Codes are added, never renamed: some are recorded in events.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum ErrorCode {
@@ -20,67 +20,62 @@ macro_rules! codes {
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $code,)* }
             }
-
-            /// HTTP status.
-            pub const fn status(self) -> u16 {
-                match self { $(Self::$name => $status,)* }
-            }
         }
     };
 }
 
 codes! {
     /// The request is malformed; details: `field`, `reason`.
-    InvalidRequest "INVALID_REQUEST" 400;
+    InvalidRequest "INVALID_REQUEST";
     /// The upstream says that the request is wrong; details: `reason`, and `upstream_status`, `upstream_code`,
     /// `upstream_param` where it says them.
-    UpstreamRejected "UPSTREAM_REJECTED" 400;
+    UpstreamRejected "UPSTREAM_REJECTED";
     /// No key, or one that is garbage, expired or revoked.
-    Unauthenticated "UNAUTHENTICATED" 401;
+    Unauthenticated "UNAUTHENTICATED";
     /// The key lacks a permission or the reach.
-    Forbidden "FORBIDDEN" 403;
+    Forbidden "FORBIDDEN";
     /// The key's allow list does not name the model.
-    ModelNotAllowed "MODEL_NOT_ALLOWED" 403;
+    ModelNotAllowed "MODEL_NOT_ALLOWED";
     /// There is no such resource or path that the key can see.
-    NotFound "NOT_FOUND" 404;
+    NotFound "NOT_FOUND";
     /// There is no such model that the key can see.
-    ModelNotFound "MODEL_NOT_FOUND" 404;
+    ModelNotFound "MODEL_NOT_FOUND";
     /// The path exists, the method does not.
-    MethodNotAllowed "METHOD_NOT_ALLOWED" 405;
+    MethodNotAllowed "METHOD_NOT_ALLOWED";
     /// Somebody else was faster, or the name is taken.
-    Conflict "CONFLICT" 409;
+    Conflict "CONFLICT";
     /// The `Idempotency-Key` came before with another body.
-    IdempotencyKeyReused "IDEMPOTENCY_KEY_REUSED" 409;
+    IdempotencyKeyReused "IDEMPOTENCY_KEY_REUSED";
     /// The body is larger than 32 MiB.
-    PayloadTooLarge "PAYLOAD_TOO_LARGE" 413;
+    PayloadTooLarge "PAYLOAD_TOO_LARGE";
     /// The body is not `application/json`.
-    UnsupportedMediaType "UNSUPPORTED_MEDIA_TYPE" 415;
+    UnsupportedMediaType "UNSUPPORTED_MEDIA_TYPE";
     /// What was asked for has no price, so that its cost cannot be bounded.
-    ModelUnpriced "MODEL_UNPRICED" 422;
+    ModelUnpriced "MODEL_UNPRICED";
     /// A budget has not enough left; details say which and how much.
-    BudgetExceeded "BUDGET_EXCEEDED" 429;
-    /// A rate limit, ours or every upstream's; `Retry-After` says when to come back.
-    RateLimited "RATE_LIMITED" 429;
+    BudgetExceeded "BUDGET_EXCEEDED";
+    /// A rate limit, ours or every upstream's.
+    RateLimited "RATE_LIMITED";
     /// Headers or query string are too large.
-    RequestHeaderFieldsTooLarge "REQUEST_HEADER_FIELDS_TOO_LARGE" 431;
+    RequestHeaderFieldsTooLarge "REQUEST_HEADER_FIELDS_TOO_LARGE";
     /// A defect of the gateway. Nothing was promised.
-    Internal "INTERNAL" 500;
+    Internal "INTERNAL";
     /// The upstream answered wrongly or not in its dialect.
-    UpstreamError "UPSTREAM_ERROR" 502;
+    UpstreamError "UPSTREAM_ERROR";
     /// The ledger cannot record, or has not confirmed that it did; details: `recorded`.
-    LedgerUnavailable "LEDGER_UNAVAILABLE" 503;
+    LedgerUnavailable "LEDGER_UNAVAILABLE";
     /// The view did not reach `min_position` within two seconds.
-    ViewBehind "VIEW_BEHIND" 503;
+    ViewBehind "VIEW_BEHIND";
     /// A query ran for too long, or waited for too long for those of others.
-    QueryTimeout "QUERY_TIMEOUT" 503;
+    QueryTimeout "QUERY_TIMEOUT";
     /// Several upstreams could serve the model and all of them failed.
-    AllProvidersUnavailable "ALL_PROVIDERS_UNAVAILABLE" 503;
+    AllProvidersUnavailable "ALL_PROVIDERS_UNAVAILABLE";
     /// The gateway holds as much for this key, tenant or in all as it may.
-    Overloaded "OVERLOADED" 503;
+    Overloaded "OVERLOADED";
     /// The gateway is shutting down.
-    Draining "DRAINING" 503;
+    Draining "DRAINING";
     /// The upstream was silent for too long.
-    UpstreamTimeout "UPSTREAM_TIMEOUT" 504;
+    UpstreamTimeout "UPSTREAM_TIMEOUT";
 }
 
 /// A refusal on its way to a client, free of any surface.
@@ -90,7 +85,7 @@ pub struct Refusal {
     /// For people. Never carries a secret, nor an upstream's own words but where they were redacted (`UpstreamRejected`).
     pub message: String,
     pub details: Map<String, Value>,
-    /// `Retry-After`, in whole seconds on the wire, rounded up.
+    /// When to come back.
     pub retry_after: Option<Duration>,
     /// Log position of the event that records it, where there is one.
     pub position: Option<u64>,
@@ -103,7 +98,7 @@ impl Refusal {
         Self { code, message: message.into(), details: Map::new(), retry_after: None, position: None, cause: None }
     }
 
-    /// 400 that names the field and what is wrong with it.
+    /// A malformed request: names the field and what is wrong with it.
     pub fn invalid(field: impl Into<String>, reason: impl Into<String>) -> Self {
         let (field, reason) = (field.into(), reason.into());
         let message = if field.is_empty() { reason.clone() } else { format!("{field}: {reason}") };
@@ -132,12 +127,5 @@ impl Refusal {
     pub const fn at(mut self, position: Option<u64>) -> Self {
         self.position = position;
         self
-    }
-
-    /// The native form: `{"error":{"code","message","details","request_id"}}`.
-    pub fn native_body(&self, request_id: &str) -> Value {
-        serde_json::json!({ "error": {
-            "code": self.code.as_str(), "message": self.message, "details": self.details, "request_id": request_id,
-        } })
     }
 }
