@@ -15,11 +15,11 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use access::limits::DefaultLimits;
 use command::body::memory::BodyBounds;
-use command::limits::DefaultLimits;
-use command::secrets::{NodeKey, Secret, operator_key};
 use command::trace::TraceTarget;
 use events::ledger::UnknownUsage;
+use secrets::{NodeKey, Secret, operator_key};
 
 use crate::http::CorsOrigins;
 pub use address::ListenAddress;

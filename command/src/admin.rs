@@ -29,6 +29,7 @@ mod routes;
 
 use std::sync::Arc;
 
+use access::auth::hashing::KeyHasher;
 use events::concurrency::ConcurrencyLimiter;
 use events::event::admin::{Budget, Key, Model, Partner, Price, Provider, RateLimit, Tenant, User};
 use events::ids::IdMaker;
@@ -36,10 +37,9 @@ use events::log::Log;
 use events::time::Clock;
 use openapi::{Api, Entrance};
 use projections::tables::TablesHandle;
+use secrets::{KeyCheck, Vault};
 
-use crate::auth::hashing::KeyHasher;
 use crate::body::memory::BodyMemory;
-use crate::secrets::{KeyCheck, Vault};
 use routes::of_resource;
 
 /// What commands need. Cheap to clone.

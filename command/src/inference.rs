@@ -29,8 +29,10 @@ mod yield_to_runtime;
 
 use std::sync::Arc;
 
+use access::limits::{BindingLimits, RateLimiter};
 use axum::extract::{Extension, Request, State};
 use axum::response::Response;
+use dialects::Surface;
 use events::event::Context;
 use events::ids::RequestId;
 use events::refusal::Refusal;
@@ -38,9 +40,7 @@ use http::HeaderValue;
 use openapi::{Api, Entrance};
 use projections::caller::Caller;
 
-use crate::dialects::Surface;
 use crate::figures::Stage;
-use crate::limits::{BindingLimits, RateLimiter};
 use crate::reply;
 use headers::MAX_OUTPUT_TOKENS_HEADER;
 use preparation::prepare;

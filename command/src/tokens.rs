@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use dialects::prompt_texts;
 use events::event::admin::Tokenizer;
 use tiktoken_rs::CoreBPE;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
-
-use crate::dialects::prompt_texts;
 
 /// Prompts that are counted at a time: it is processor time, and nobody needs it who has money.
 const COUNTED_AT_ONCE: usize = 1;

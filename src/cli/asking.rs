@@ -8,10 +8,9 @@ use http::{Method, Request};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
+use secrets::{Secret, operator_key};
 use serde_json::Value;
 use tokio::net::TcpStream;
-
-use command::secrets::{Secret, operator_key};
 
 /// How long one answer may take.
 const ANSWER_MAX: Duration = Duration::from_secs(15);

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use command::secrets::file::{self, SecretFileError};
-use command::secrets::keyless::KeylessProvider;
-use command::secrets::node_key::{self, NodeKeyError, PREVIOUS_VARIABLE, VARIABLE};
-use command::secrets::reseal::{Previous, ResealError, Resealed, Stored, reseal};
-use command::secrets::{NodeKey, Secret};
 use events::ids::{IdMaker, SystemRandom};
 use events::log::{LeftHolds, Log, LogError, LogOptions, OpenError};
 use events::time::{Clock, SystemClock};
+use secrets::file::{self, SecretFileError};
+use secrets::keyless::KeylessProvider;
+use secrets::node_key::{self, NodeKeyError, PREVIOUS_VARIABLE, VARIABLE};
+use secrets::reseal::{Previous, ResealError, Resealed, Stored, reseal};
+use secrets::{NodeKey, Secret};
 
 use super::{complain, ledger_in, say, shown, variable};
 use crate::config::arguments::ResealArgs;

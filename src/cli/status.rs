@@ -9,7 +9,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveTime, Utc};
-use command::secrets::keyless::{self, KeylessProvider};
 use events::event::StreamKind;
 use events::event::admin::Scope;
 use events::ledger::Balances;
@@ -19,6 +18,7 @@ use events::money::NanoUsdSum;
 use events::time::{Clock, SystemClock, rfc3339};
 use projections::views::VIEWS_FILE;
 use projections::views::glance::{Glance, glance};
+use secrets::keyless::{self, KeylessProvider};
 use serde_json::{Value, json};
 
 use super::{complain, ledger_in, say};

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use command::secrets::operator_key;
+use secrets::operator_key;
 
 /// What a new operator wants to know.
 pub struct Welcome<'a> {

@@ -9,7 +9,8 @@ use super::shown;
 pub const RUST_LOG: Setting = Setting { variable: "RUST_LOG", example: "info,hyper=debug" };
 const DEFAULT: &str = "info";
 /// Parts of ours, which may stand without a level.
-const PARTS: [&str; 6] = ["ledgerway", "command", "events", "openapi", "projections", "query"];
+const PARTS: [&str; 10] =
+    ["access", "command", "dialects", "events", "ledgerway", "openapi", "projections", "query", "secrets", "upstream"];
 
 /// What `RUST_LOG` says; where it says nothing, `info`.
 pub fn read(text: Option<&str>) -> Result<EnvFilter, WrongConfig> {
@@ -45,8 +46,18 @@ mod tests {
     /// Holds: bin.rust-log
     #[test]
     fn a_level_or_a_part_with_one_is_heard_and_anything_else_is_named() {
-        for fine in ["", " ", "info", "WARN", "off", "3", "warn,ledgerway=debug", "command::inference", "[span]=debug"]
-        {
+        for fine in [
+            "",
+            " ",
+            "info",
+            "WARN",
+            "off",
+            "3",
+            "warn,ledgerway=debug",
+            "command::inference",
+            "upstream",
+            "[span]=debug",
+        ] {
             assert!(read(Some(fine)).is_ok(), "{fine}");
         }
         assert_eq!(read(None).expect("the default").to_string(), "info");

@@ -2,7 +2,7 @@
 //! or Anthropic's APIs ask for is named as what it is, with what this version has instead; any other probably has a wrong
 //! base URL in front.
 
-use command::dialects::surfaces::{Unsupported, below_version};
+use dialects::surfaces::{Unsupported, below_version};
 use events::refusal::{ErrorCode, Refusal};
 use http::header::ALLOW;
 use http::{HeaderMap, Method};
@@ -49,8 +49,8 @@ pub fn name_methods(refusal: Refusal, method: &Method, headers: &HeaderMap) -> R
 
 #[cfg(test)]
 mod tests {
-    use command::dialects::ErrorForm;
-    use command::dialects::surfaces::Audience;
+    use dialects::ErrorForm;
+    use dialects::surfaces::Audience;
 
     use super::*;
 

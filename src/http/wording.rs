@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use command::dialects::{ErrorForm, error_body};
+use dialects::{ErrorForm, error_body};
 use events::refusal::{ErrorCode, Refusal};
 use http::HeaderValue;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};

@@ -1,6 +1,6 @@
 //! What the door answers, counted: every request by where it went and how it ended, every refusal by its code and reason.
 
-use command::dialects::Surface;
+use dialects::Surface;
 use events::refusal::{ErrorCode, Refusal};
 use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};

@@ -1,7 +1,7 @@
 //! The address of an upstream, as far as it can be judged before it is resolved. What it resolves to is judged again,
 //! at every connection, by the guard of the upstream client.
 
-use crate::upstream::guard;
+use upstream::guard;
 
 /// Why a text is no upstream's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -3,19 +3,19 @@
 
 use std::time::Duration;
 
+use access::auth::hashing::HashingError;
 use axum::response::{IntoResponse, Response};
 use events::concurrency::NoRoom;
 use events::event::StreamKind;
 use events::log::{AppendError, LogError};
 use events::refusal::{ErrorCode, Refusal};
+use secrets::VaultError;
 
 use super::fields::FieldError;
 use super::lifecycle::LifecycleError;
-use crate::auth::hashing::HashingError;
 use crate::body::BodyError;
 use crate::idempotency::{IDEMPOTENCY_HEADER, MalformedKey};
 use crate::reply::{self, ledger_unavailable};
-use crate::secrets::VaultError;
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 

@@ -1,16 +1,18 @@
 //! Fuzz targets of administrative bodies and of addresses in them. See `docs/fuzzing.md`.
 
+mod keys;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use events::money::NanoUsd;
 use events::refusal::ErrorCode;
 use fuzzing::{Corpus, fuzz, long, shown, within_bounds};
 use serde_json::{Map, Value};
+use upstream::guard;
 
 use super::base_url::{is_forbidden, normal_form, same_origin};
 use super::fields::Fields;
 use super::tests::lab::{Lab, json_type};
-use crate::upstream::guard;
 
 /// Collections, bodies that are right, and those fields of the resource that a body has.
 const RESOURCES: [(&str, &str, &[&str]); 9] = [

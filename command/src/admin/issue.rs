@@ -1,12 +1,12 @@
 //! New secrets of keys.
 
+use access::auth::token::{self, Token};
 use events::ids::KeyId;
 use events::log::SideRow;
+use secrets::Secret;
 
 use super::AdminState;
 use crate::admin::error::CommandError;
-use crate::auth::token::{self, Token};
-use crate::secrets::Secret;
 
 /// A new secret of the key, to show once, and what is stored of it.
 pub async fn issue(admin: &AdminState, id: KeyId, generation: u32) -> Result<(Secret, SideRow), CommandError> {

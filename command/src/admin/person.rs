@@ -2,9 +2,9 @@
 //! once the row is gone, no digest in the log can be tried against a guess.
 
 use events::log::PersonalData;
+use secrets::hex;
 
 use super::user::PersonDigests;
-use crate::hex;
 
 /// SHA-256 in hex over the row's salt and each of its texts.
 pub fn digests(person: &PersonalData) -> PersonDigests {

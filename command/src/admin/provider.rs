@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
+use dialects::upstreams::{self, Transport};
 use events::event::admin::{OutputCapField, Provider, ProviderKind};
 
 use crate::admin::base_url;
 use crate::admin::fields::Patched;
 use crate::admin::lifecycle::{LifecycleError, Rules};
-use crate::dialects::upstreams::{self, Transport};
 
 /// `None` keeps what is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

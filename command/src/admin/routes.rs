@@ -17,6 +17,8 @@ use openapi::{Api, Entrance};
 use projections::caller::{AtPosition, Caller};
 use projections::resource::{Lifetime, Person, Shown, resource_json, with_person};
 use projections::tables::Tables;
+use secrets::Secret;
+use secrets::vault::Sealed;
 use serde_json::{Map, Value, json};
 
 use super::AdminState;
@@ -27,8 +29,6 @@ use super::lifecycle::{CommandOf, Rules, StateOf};
 use super::request::AdminRequest;
 use super::store::{Loaded, Unwritten, Write};
 use crate::admin::error::CommandError;
-use crate::secrets::Secret;
-use crate::secrets::vault::Sealed;
 
 /// How often at most a command is decided anew because somebody else changed the resource meanwhile.
 const ATTEMPTS_MAX: usize = 10;

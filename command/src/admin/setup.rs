@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use access::auth::token::Token;
+use dialects::upstreams::simulator;
 use events::event::admin::{
     Budget, Enforcement, Handles, Key, Model, OutputCapField, Partner, Permission, Price, Provider, Scope, Strategy,
     Target, Tenant, User, WhenShort,
@@ -14,6 +16,7 @@ use events::ids::{BudgetId, IdMaker, KeyId, ModelId, PartnerId, ProviderId, Tena
 use events::log::{Basis, Log, PersonalData, SideRow};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
 use events::time::Period;
+use secrets::{Secret, SecretFileError, file};
 
 use super::AdminState;
 use super::intake::handles::PLATFORM;
@@ -26,9 +29,6 @@ use super::person::digests;
 use super::routes::{Administered, Plan, in_force};
 use super::store::{Loaded, Unwritten, Write};
 use crate::admin::error::CommandError;
-use crate::auth::token::Token;
-use crate::dialects::upstreams::simulator;
-use crate::secrets::{Secret, SecretFileError, file};
 
 const NAME: &str = "default";
 const ACTOR: Actor = Actor::System("setup");

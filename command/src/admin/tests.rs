@@ -1,5 +1,6 @@
 //! The write side over a real log in a folder of its own.
 
+mod authentication;
 mod described;
 mod ending;
 mod fields;

@@ -1,6 +1,7 @@
 //! Asking the ledger for the money of a request: once, or where a tokenizer can show that it needs less than its bytes
 //! say, once more (ADR-0006).
 
+use dialects::ClientRequest;
 use events::event::Context;
 use events::event::inference::InferenceAdmitted;
 use events::ids::RequestId;
@@ -8,13 +9,12 @@ use events::ledger::{Admission, IfShort};
 use events::log::{Admitted, InferenceKey, LogError, OpenHold};
 use events::refusal::Refusal;
 use projections::caller::Caller;
+use secrets::hex;
 use serde_json::Value;
 
 use super::gateway::Gateway;
 use super::ledger_failure::not_admitted;
 use super::plan::Plan;
-use crate::dialects::ClientRequest;
-use crate::hex;
 use crate::idempotency::fingerprint;
 
 /// A request that asks for its money.

@@ -7,11 +7,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use dialects::upstreams::simulator::{SimulatedBody, Simulator};
+use dialects::upstreams::{Endpoint, Framing, Invocation, Transport};
+use dialects::{REFUSAL_BYTES_MAX, UpstreamFault, read_refusal};
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
+use upstream::{RequestBody, ResponseBody, SendError};
 
 use super::answer_permit::AnswerPermit;
 use super::credentials::{Credentials, CredentialsError};
@@ -23,11 +27,7 @@ use super::target::PlannedTarget;
 use super::yield_to_runtime::YieldToRuntime;
 use crate::body::buffer::BodyBuffer;
 use crate::body::memory::BoundOf;
-use crate::dialects::upstreams::simulator::{SimulatedBody, Simulator};
-use crate::dialects::upstreams::{Endpoint, Framing, Invocation, Transport};
-use crate::dialects::{REFUSAL_BYTES_MAX, UpstreamFault, read_refusal};
 use crate::trace::TraceHeaders;
-use crate::upstream::{RequestBody, ResponseBody, SendError};
 
 /// How long a refusal's body is waited for.
 const REFUSAL_WAIT_MAX: Duration = Duration::from_secs(2);

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
+use dialects::{Redactor, may_be_secret};
 use events::event::admin::Provider;
 use projections::tables::Tables;
+use secrets::{Secret, VaultError};
 
 use super::gateway::{Gateway, TABLES_WAIT_MAX};
-use crate::dialects::{Redactor, may_be_secret};
-use crate::secrets::{Secret, VaultError};
 
 /// A provider cannot be called.
 #[derive(Debug, thiserror::Error)]

@@ -1,11 +1,11 @@
 //! What is published of the request path.
 
+use dialects::surfaces::SurfaceSpec;
 use events::event::admin::Permission;
 use events::refusal::ErrorCode;
 use openapi::schema::{self, Shape};
 use openapi::{Answer, Operation};
 
-use crate::dialects::surfaces::SurfaceSpec;
 use crate::idempotency::IDEMPOTENCY_HEADER;
 
 const EVENTS: &str = "text/event-stream";

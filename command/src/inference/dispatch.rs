@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
+use dialects::{ClientRequest, Relay, UpstreamFault};
 use events::refusal::Refusal;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
@@ -26,7 +27,6 @@ use super::whole::HeldAnswer;
 use super::whole_body::WholeBody;
 use super::{stream, whole};
 use crate::body::memory::BodyPermit;
-use crate::dialects::{ClientRequest, Relay, UpstreamFault};
 
 /// What a stream may say before it says something: roles, opening events, reports. It is kept until then.
 const PREAMBLE_BYTES_MAX: usize = 256 * 1024;

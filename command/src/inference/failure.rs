@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
+use dialects::{Rejection, UpstreamFault, UpstreamRefusal, UpstreamRefusalKind};
 use events::refusal::{ErrorCode, Refusal};
+use upstream::SendError;
 
 use super::credentials::Credentials;
 use crate::body::memory::BoundOf;
-use crate::dialects::{Rejection, UpstreamFault, UpstreamRefusal, UpstreamRefusalKind};
-use crate::upstream::SendError;
 
 /// A wait that is short enough to be sat out on the same target.
 const SHORT_RETRY_AFTER: Duration = Duration::from_secs(1);

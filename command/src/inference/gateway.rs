@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::limits::{LimitRefused, RateLimiter};
+use access::rollup::AccessRollup;
 use chrono::{DateTime, Utc};
 use events::event::Context;
 use events::ids::IdMaker;
@@ -10,17 +12,15 @@ use events::log::Log;
 use events::refusal::Refusal;
 use events::time::Clock;
 use projections::tables::TablesHandle;
+use secrets::vault::Vault;
 use tokio_util::task::TaskTracker;
+use upstream::UpstreamClients;
 
 use super::abandoned::AbandonedCalls;
-use crate::access::AccessRollup;
 use crate::body::memory::BodyMemory;
 use crate::figures::RequestFigures;
-use crate::limits::{LimitRefused, RateLimiter};
-use crate::secrets::vault::Vault;
 use crate::tokens::TokenCounter;
 use crate::trace::Tracer;
-use crate::upstream::UpstreamClients;
 
 /// How long the tables may take to come up to what administration has recorded.
 pub(super) const TABLES_WAIT_MAX: Duration = Duration::from_secs(2);

@@ -1,12 +1,12 @@
 //! What a request consumed, and what it costs: the provider's figures where it gave them and they are plausible, else what
 //! went through, else nothing that anybody knows.
 
+use dialects::Metered;
 use events::ledger::UnknownUsage;
 use events::money::{NanoUsd, Rates};
 use events::usage::{TokenClasses, Usage, UsageSource};
 
 use super::plan::Plan;
-use crate::dialects::Metered;
 
 /// Usage above so many times what the request was bounded by is not believed.
 const PLAUSIBLE_TIMES: u64 = 4;

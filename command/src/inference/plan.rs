@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use dialects::{ClientRequest, upstreams};
 use events::event::admin::{Provider, Target, Tokenizer};
 use events::event::inference::{Backend, Versions};
 use events::ids::RequestId;
@@ -18,7 +19,6 @@ use projections::tables::{Offer, Tables, model_not_found};
 use super::bound::Bound;
 use super::order;
 use super::target::PlannedTarget;
-use crate::dialects::{ClientRequest, upstreams};
 
 /// Targets in the order in which they are tried, and the money that any of them can cost at most.
 #[derive(Debug)]

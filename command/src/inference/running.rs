@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use access::limits::RateLimitPermit;
+use dialects::{ClientRequest, FinishReason, Metered, Receipt, Relay, WholeAnswer};
 use events::event::inference::{AttemptFailed, Backend, InferenceEnded, ReportedByFailedCall};
 use events::ids::RequestId;
 use events::ledger::{Charge, Outcome};
@@ -13,6 +15,7 @@ use events::money::NanoUsd;
 use events::refusal::{ErrorCode, Refusal};
 use events::usage::UsageSource;
 use serde_json::Value;
+use upstream::Transmission;
 
 use super::abandoned::Owner;
 use super::failed_calls::FailedCalls;
@@ -23,11 +26,8 @@ use super::plan::Plan;
 use super::target::PlannedTarget;
 use super::timeline::RequestTimeline;
 use crate::body::memory::BodyOwner;
-use crate::dialects::{ClientRequest, FinishReason, Metered, Receipt, Relay, WholeAnswer};
 use crate::figures::{Counted, Stage};
-use crate::limits::RateLimitPermit;
 use crate::trace::TraceHeaders;
-use crate::upstream::Transmission;
 
 /// The reason of a request whose client has left.
 const CLIENT_CLOSED: &str = "client_closed";

@@ -5,6 +5,7 @@
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
+use dialects::{Relay, Surface, stream_error};
 use events::refusal::{ErrorCode, Refusal};
 use futures_util::stream::unfold;
 use http::HeaderValue;
@@ -19,7 +20,6 @@ use super::ledger_failure::not_ended;
 use super::running::Running;
 use super::target::PlannedTarget;
 use super::watched::Watched;
-use crate::dialects::{Relay, Surface, stream_error};
 use crate::figures::Counted;
 
 /// More is not gathered before it goes to the client.

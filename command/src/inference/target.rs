@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
+use dialects::upstreams::{self, Upstream};
+use dialects::{CapField, OutboundTarget};
 use events::event::admin::{OutputCapField, Provider, Tokenizer};
 use events::event::inference::Backend;
 use events::money::Rates;
-
-use crate::dialects::upstreams::{self, Upstream};
-use crate::dialects::{CapField, OutboundTarget};
 
 /// With the price that it would be billed at.
 #[derive(Clone, Debug)]

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dialects::Metered;
 use events::event::inference::InferenceEnded;
 use events::ids::RequestId;
 use events::refusal::ErrorCode;
 
 use super::gateway::Gateway;
 use super::target::PlannedTarget;
-use crate::dialects::Metered;
 use crate::figures::{Counted, ProviderFigures, RequestFigures, Stage};
 use crate::trace::{Attribute, Trace, TraceHeaders, TraceParent};
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use dialects::{FailedAnswer, Surface, WholeAnswer, read_whole};
 use tokio::sync::oneshot;
+use upstream::Transmission;
 
 use super::abandoned::Owner;
 use super::answer_permit::AnswerPermit;
@@ -16,8 +18,6 @@ use super::failure::CallFailure;
 use super::gateway::Gateway;
 use super::running::Running;
 use super::target::PlannedTarget;
-use crate::dialects::{FailedAnswer, Surface, WholeAnswer, read_whole};
-use crate::upstream::Transmission;
 
 /// A whole answer, and what it is counted with.
 pub struct HeldAnswer {

@@ -5,10 +5,9 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use access::limits::RateLimitPermit;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-
-use crate::limits::RateLimitPermit;
 
 const PIECE_BYTES_MAX: usize = 64 * 1024;
 

@@ -19,10 +19,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
+use upstream::{TlsSetupError, tls_config};
 
 use super::Tracer;
 use super::otlp::{Traced, request};
-use crate::upstream::{TlsSetupError, tls_config};
 
 /// Requests whose spans wait. A few kilobytes each.
 const QUEUE_LEN_MAX: usize = 2048;

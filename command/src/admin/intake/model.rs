@@ -1,6 +1,7 @@
 //! `/v1/admin/models`: `name`, `strategy`, `targets`, `system_prefix`, `tenant_id`. A name is claimed among what the same
 //! keys can see: one list for what all share, one for each tenant's own.
 
+use dialects::upstreams;
 use events::event::admin::{Model, Strategy, Target, Tokenizer};
 use events::event::{Chain, ResourceState};
 use events::ids::{ModelId, ProviderId, TenantId};
@@ -17,7 +18,6 @@ use crate::admin::fields::{Field, FieldError, Fields};
 use crate::admin::lifecycle::Command;
 use crate::admin::model::{ChangeModel, ModelError};
 use crate::admin::routes::{Administered, Plan};
-use crate::dialects::upstreams;
 
 const TARGETS_LEN_MAX: usize = 32;
 const SYSTEM_PREFIX_LEN_MAX: usize = 100_000;

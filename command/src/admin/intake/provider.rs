@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dialects::{unpriced_fields, upstreams};
 use events::event::admin::{OutputCapField, Provider};
 use events::event::{Chain, ResourceState};
 use events::ids::{ProviderId, TenantId};
@@ -12,6 +13,8 @@ use http::{HeaderName, HeaderValue};
 use openapi::resource::{self, Form};
 use openapi::schema;
 use projections::tables::Tables;
+use secrets::Secret;
+use secrets::vault::{DataKeyScope, Sealed};
 use serde_json::{Map, Value, json};
 
 use super::NAME_LEN_MAX;
@@ -23,9 +26,6 @@ use crate::admin::fields::{Field, FieldError, Fields, Patched};
 use crate::admin::lifecycle::Command;
 use crate::admin::provider::{ChangeProvider, ProviderError, next_generation};
 use crate::admin::routes::{Administered, Plan};
-use crate::dialects::{unpriced_fields, upstreams};
-use crate::secrets::Secret;
-use crate::secrets::vault::{DataKeyScope, Sealed};
 
 const BASE_URL_LEN_MAX: usize = 2000;
 const API_KEY_LEN_MAX: usize = 4096;

@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::auth::hashing::KeyHasher;
+use access::auth::{AuthParts, Authenticator};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use events::concurrency::ConcurrencyLimiter;
@@ -16,16 +18,14 @@ use events::time::{Clock, ManualClock, parse_rfc3339};
 use http::{HeaderMap, HeaderValue, Request};
 use projections::caller::{AtPosition, Caller, ClientOrigin};
 use projections::tables::{self, Feed};
+use secrets::{NodeKey, Secret, Vault};
 use serde_json::Value;
 use tempfile::TempDir;
 use tower_service::Service;
 
 use crate::admin::setup::{DefaultTenancy, ensure_default_tenancy};
 use crate::admin::{AdminState, routes};
-use crate::auth::hashing::KeyHasher;
-use crate::auth::{AuthParts, Authenticator};
 use crate::body::memory::{BodyBounds, BodyMemory};
-use crate::secrets::{NodeKey, Secret, Vault};
 
 pub const OPERATOR_KEY: &str = "operator-key-of-the-tests-0123456789";
 

@@ -1,10 +1,10 @@
 //! Provider keys: sealed at rest, opened for the dispatcher, in no event and no reply.
 
 use events::event::admin::Permission;
+use secrets::{NodeKey, Vault, VaultError};
 use serde_json::json;
 
 use super::lab::Lab;
-use crate::secrets::{NodeKey, Vault, VaultError};
 
 const SECRET: &str = "provider-secret-c5d1e7f09a";
 

@@ -1,14 +1,14 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 
+use dialects::ProviderKind;
+use dialects::upstreams;
 use http_body::Frame;
 use http_body_util::StreamBody;
+use secrets::Secret;
 
 use super::*;
 use crate::body::memory::{BodyBounds, BodyMemory, BodyOwner};
-use crate::dialects::ProviderKind;
-use crate::dialects::upstreams;
-use crate::secrets::Secret;
 
 /// What a source does next: after this pause, so many bytes, or its end, or a break.
 #[derive(Clone, Debug)]
@@ -160,7 +160,7 @@ fn each_kind_is_called_at_its_path_with_its_headers() {
 #[test]
 fn what_the_upstream_was_sent_is_redacted_of_what_it_says_inside_its_answer() {
     let said = r#"{"error":{"code":400,"message":"no gw-7Hq2xVt9LmBz4KpWs8Rn for team-9f3c1b here"}}"#;
-    let answer = crate::dialects::read_whole(ProviderKind::Openai, crate::dialects::Surface::Native, said.into());
+    let answer = dialects::read_whole(ProviderKind::Openai, dialects::Surface::Native, said.into());
     let failure = at_once(&[]).fault(answer.err().expect("it is an error").fault);
     let Cause::Rejected(rejection) = failure.cause else { panic!("{failure:?}") };
     assert_eq!(rejection.message.as_deref(), Some("no [redacted] for [redacted] here"));

@@ -1,0 +1,198 @@
+//! What is taken of one answer and of one request: the last that fits, and the first that does not.
+
+use std::fmt::Write;
+
+use bytes::{Bytes, BytesMut};
+use events::refusal::ErrorCode;
+use serde_json::json;
+
+use super::golden::{MODEL, REQUEST_ID, asking, receipt, usage};
+use super::*;
+use crate::chat::read::{BLOCKS_MAX, TOOLS_MAX};
+
+const TOO_LARGE: Result<(), UpstreamFault> = Err(UpstreamFault::TooLarge);
+
+fn whole(dialect: ProviderKind, surface: Surface, body: String) -> Result<(), UpstreamFault> {
+    read_whole(dialect, surface, Bytes::from(body)).map(|_| ()).map_err(|failed| failed.fault)
+}
+
+fn streamed(dialect: ProviderKind, surface: Surface, events: &[String]) -> Result<String, UpstreamFault> {
+    let request = asking(surface, surface == Surface::OpenAi);
+    let (mut relay, mut out) = (Relay::new(dialect, &request, REQUEST_ID, MODEL, 0), BytesMut::new());
+    for event in events {
+        relay.feed(format!("data: {event}\n\n").as_bytes(), &mut out)?;
+    }
+    let metered = relay.metered();
+    out.extend_from_slice(&relay.closing(&receipt(&usage(&metered), &metered)));
+    Ok(String::from_utf8(out.to_vec()).expect("text"))
+}
+
+fn repeated(item: &str, count: usize) -> String {
+    vec![item; count].join(",")
+}
+
+#[test]
+fn a_name_or_an_id_of_a_call_has_256_characters_at_most() {
+    for (characters, taken) in [(256, Ok(())), (257, TOO_LARGE)] {
+        let long = "é".repeat(characters);
+        for (id, name) in [(long.as_str(), "f"), ("c", long.as_str())] {
+            let call = json!({ "id": id, "function": { "name": name, "arguments": "{}" } });
+            let answer = json!({ "choices": [{ "message": { "tool_calls": [call] } }] }).to_string();
+            let chunk = answer.replace("message", "delta");
+            assert_eq!(whole(ProviderKind::Openai, Surface::Native, answer.clone()), taken);
+            assert_eq!(streamed(ProviderKind::Openai, Surface::Native, std::slice::from_ref(&chunk)).map(drop), taken);
+            // Where nothing repeats it, it goes through as it came.
+            assert_eq!(whole(ProviderKind::Openai, Surface::OpenAi, answer), Ok(()));
+            assert!(streamed(ProviderKind::Openai, Surface::OpenAi, &[chunk]).is_ok_and(|out| out.contains(&long)));
+            let block = json!({ "type": "tool_use", "id": id, "name": name, "input": {} });
+            let begin = json!({ "type": "content_block_start", "index": 0, "content_block": block }).to_string();
+            for surface in [Surface::Native, Surface::OpenAi] {
+                let message = json!({ "content": [block] }).to_string();
+                assert_eq!(whole(ProviderKind::Anthropic, surface, message), taken);
+                assert_eq!(streamed(ProviderKind::Anthropic, surface, std::slice::from_ref(&begin)).map(drop), taken);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_answer_has_1024_blocks_at_most_and_an_event_as_many_pieces() {
+    for (count, taken) in [(1024, Ok(())), (1025, TOO_LARGE)] {
+        let parts = repeated(r#"{"type":"text","text":"x"}"#, count);
+        let answer = format!(r#"{{"choices":[{{"message":{{"content":[{parts}]}}}}]}}"#);
+        assert_eq!(whole(ProviderKind::Openai, Surface::Native, answer.clone()), taken);
+        assert_eq!(whole(ProviderKind::Openai, Surface::OpenAi, answer.clone()), Ok(()));
+        let chunk = [answer.replace("message", "delta")];
+        assert_eq!(streamed(ProviderKind::Openai, Surface::Native, &chunk).map(drop), taken);
+        assert!(streamed(ProviderKind::Openai, Surface::OpenAi, &chunk).is_ok());
+        assert_eq!(whole(ProviderKind::Anthropic, Surface::OpenAi, format!(r#"{{"content":[{parts}]}}"#)), taken);
+    }
+}
+
+#[test]
+fn a_stream_has_1024_calls_or_blocks_at_most_however_many_events_they_come_in() {
+    for (count, taken) in [(1024, Ok(())), (1025, TOO_LARGE)] {
+        let calls: Vec<String> = (0..count)
+            .map(|number| json!({ "id": format!("c{number}"), "function": { "name": "f", "arguments": "{}" } }))
+            .map(|call| json!({ "choices": [{ "delta": { "tool_calls": [call] } }] }).to_string())
+            .collect();
+        assert_eq!(streamed(ProviderKind::Openai, Surface::Native, &calls).map(drop), taken);
+        let block = |block: serde_json::Value| {
+            json!({ "type": "content_block_start", "index": 0, "content_block": block }).to_string()
+        };
+        for block in [
+            block(json!({ "type": "text", "text": "x" })),
+            block(json!({ "type": "tool_use", "id": "c", "name": "f", "input": {} })),
+        ] {
+            for surface in [Surface::Native, Surface::OpenAi] {
+                let stream = vec![block.clone(); count];
+                assert_eq!(streamed(ProviderKind::Anthropic, surface, &stream).map(drop), taken);
+            }
+        }
+    }
+}
+
+#[test]
+fn choices_that_no_client_can_ask_for_are_a_fault_and_not_left_uncounted() {
+    for (count, taken) in [(128, Ok(())), (129, TOO_LARGE)] {
+        let answer = format!(r#"{{"choices":[{}]}}"#, repeated(r#"{"message":{"content":"x"}}"#, count));
+        for surface in [Surface::Native, Surface::OpenAi] {
+            assert_eq!(whole(ProviderKind::Openai, surface, answer.clone()), taken);
+            let chunk = [answer.replace("message", "delta")];
+            assert_eq!(streamed(ProviderKind::Openai, surface, &chunk).map(drop), taken);
+        }
+    }
+}
+
+#[test]
+fn what_is_read_by_its_names_has_256_of_them_at_most() {
+    for (count, taken) in [(255, Ok(())), (256, TOO_LARGE)] {
+        let more = repeated(r#""x":1"#, count);
+        for answer in [
+            format!(r#"{{{more},"choices":[{{"message":{{"content":"x"}}}}]}}"#),
+            format!(r#"{{"choices":[{{{more},"message":{{"content":"x"}}}}]}}"#),
+            format!(r#"{{"choices":[{{"message":{{{more},"content":"x"}}}}]}}"#),
+        ] {
+            for surface in [Surface::Native, Surface::OpenAi] {
+                assert_eq!(whole(ProviderKind::Openai, surface, answer.clone()), taken, "{answer:.100}");
+            }
+        }
+        for message in [format!(r#"{{{more},"content":[]}}"#), format!(r#"{{"content":[{{{more},"type":"text"}}]}}"#)] {
+            assert_eq!(whole(ProviderKind::Anthropic, Surface::Native, message.clone()), taken, "{message:.100}");
+        }
+    }
+}
+
+#[test]
+fn a_stream_becomes_16_bytes_a_byte_at_most() {
+    // Nobody's name is like that, and each piece is told with it.
+    let name = "\u{1}".repeat(256);
+    let call = json!({ "id": name, "function": { "name": name } });
+    let mut events = vec![json!({ "choices": [{ "delta": { "tool_calls": [call] } }] }).to_string()];
+    events.resize(2000, r#"{"choices":[{"delta":{"function_call":{"arguments":"1"}}}]}"#.to_owned());
+    let (mut relay, mut out) =
+        (Relay::new(ProviderKind::Openai, &asking(Surface::Native, false), REQUEST_ID, MODEL, 0), BytesMut::new());
+    let (mut came, mut fault) = (0, Ok(()));
+    for event in &events {
+        let event = format!("data: {event}\n\n");
+        came += event.len();
+        fault = relay.feed(event.as_bytes(), &mut out);
+        if fault.is_err() {
+            break;
+        }
+    }
+    assert_eq!(fault, TOO_LARGE);
+    assert!(out.len() > 64 * 1024 && out.len() < 70 * 1024 + 16 * came, "{} of {came}", out.len());
+}
+
+/// Holds: inf.openai-stream
+#[test]
+fn a_usage_chunk_that_is_too_long_to_be_kept_is_written_anew() {
+    let said = r#"{"id":"chatcmpl-1","choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}"#.to_owned();
+    for (bytes, is_kept) in [(1000, true), (100_000, false)] {
+        let padding = "x".repeat(bytes);
+        let report = r#""usage":{"prompt_tokens":3,"completion_tokens":2}"#;
+        let chunk = format!(r#"{{"choices":[],{report},"padding":"{padding}"}}"#);
+        let out = streamed(ProviderKind::Openai, Surface::OpenAi, &[said.clone(), chunk]).expect("a stream");
+        assert_eq!(out.contains(&padding), is_kept);
+        assert!(out.contains(r#""choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2"#), "{out:.500}");
+    }
+}
+
+#[test]
+fn a_request_has_so_many_parts_and_tools_at_most() {
+    let parse = |surface, body: String| match ClientRequest::parse(surface, body.into()) {
+        Ok(_) => None,
+        Err(refusal) => Some((refusal.code, refusal.details["field"].as_str().unwrap_or_default().to_owned())),
+    };
+    let refused = |field: &str| Some((ErrorCode::InvalidRequest, field.to_owned()));
+    for surface in [Surface::Native, Surface::OpenAi] {
+        for (count, wanted) in [(BLOCKS_MAX, None), (BLOCKS_MAX + 1, refused("messages"))] {
+            let mut messages = String::new();
+            for message in [BLOCKS_MAX / 2, count - BLOCKS_MAX / 2] {
+                let parts = repeated(r#"{"type":"text","text":"x"}"#, message);
+                let _ = write!(messages, r#"{{"role":"user","content":[{parts}]}},"#);
+            }
+            let messages = messages.trim_end_matches(',');
+            assert_eq!(parse(surface, format!(r#"{{"model":"m","messages":[{messages}]}}"#)), wanted);
+        }
+        for (count, wanted) in [(TOOLS_MAX, None), (TOOLS_MAX + 1, refused("tools"))] {
+            let tool = match surface {
+                Surface::Native => r#"{"name":"f"}"#,
+                Surface::OpenAi => r#"{"type":"function","function":{"name":"f"}}"#,
+            };
+            let tools = repeated(tool, count);
+            let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],"tools":[{tools}]}}"#);
+            assert_eq!(parse(surface, body), wanted);
+        }
+    }
+    for (count, wanted) in [(BLOCKS_MAX, None), (BLOCKS_MAX + 1, refused("messages"))] {
+        let calls = repeated(r#"{"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}"#, count);
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"assistant","tool_calls":[{calls}]}}]}}"#);
+        assert_eq!(parse(Surface::OpenAi, body), wanted);
+    }
+    let results = repeated(r#"{"type":"text","text":"x"}"#, BLOCKS_MAX);
+    let result = format!(r#"{{"type":"tool_result","id":"a","content":[{results}]}}"#);
+    let body = format!(r#"{{"model":"m","messages":[{{"role":"tool","content":[{result}]}}]}}"#);
+    assert_eq!(parse(Surface::Native, body), refused("messages"));
+}

@@ -1,0 +1,162 @@
+//! What an answer is made of.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde_json::value::RawValue;
+
+use crate::json;
+
+/// A call of one of the client's tools.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolCall {
+    pub id: String,
+    pub name: String,
+    /// JSON text, as the model wrote it: mostly an object, sometimes nothing that parses.
+    pub arguments: String,
+}
+
+/// One piece of an answer, in the order in which it was said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutputBlock {
+    Text(String),
+    Reasoning {
+        text: String,
+        /// To be sent back unchanged with the block.
+        signature: Option<String>,
+        /// A thought that the provider gave encrypted, to be sent back unchanged.
+        redacted: Option<String>,
+    },
+    ToolCall(ToolCall),
+}
+
+/// `{"type":"text","text"}`, `{"type":"reasoning","text","signature"?,"redacted"?}`,
+/// `{"type":"tool_call","id","name","arguments"}`; arguments that do not parse come as `arguments_raw`, with
+/// `arguments` null.
+impl Serialize for OutputBlock {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        match self {
+            Self::Text(text) => {
+                map.serialize_entry("type", "text")?;
+                map.serialize_entry("text", text)?;
+            }
+            Self::Reasoning { text, signature, redacted } => {
+                map.serialize_entry("type", "reasoning")?;
+                map.serialize_entry("text", text)?;
+                if let Some(signature) = signature {
+                    map.serialize_entry("signature", signature)?;
+                }
+                if let Some(redacted) = redacted {
+                    map.serialize_entry("redacted", redacted)?;
+                }
+            }
+            Self::ToolCall(call) => {
+                map.serialize_entry("type", "tool_call")?;
+                map.serialize_entry("id", &call.id)?;
+                map.serialize_entry("name", &call.name)?;
+                match call.parsed() {
+                    Some(arguments) => map.serialize_entry("arguments", arguments)?,
+                    None => {
+                        map.serialize_entry("arguments", &())?;
+                        map.serialize_entry("arguments_raw", &call.arguments)?;
+                    }
+                }
+            }
+        }
+        map.end()
+    }
+}
+
+impl ToolCall {
+    /// The arguments as JSON; `None` where they do not parse. A call without arguments has an empty object.
+    pub fn parsed(&self) -> Option<&RawValue> {
+        let text = self.arguments.trim();
+        let text = if text.is_empty() { "{}" } else { text };
+        // They become a part of what is one JSON text to its reader: too deep, half a surrogate pair or a number that no
+        // double holds would make all of it unreadable.
+        let is_readable = json::check(text).is_ok() && serde_json::from_str::<Readable>(text).is_ok();
+        is_readable.then(|| serde_json::from_str(text).ok())?
+    }
+}
+
+/// JSON that any reader makes a value of, read without making one: a value takes many times the room of its text.
+struct Readable;
+
+impl<'de> Deserialize<'de> for Readable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Readable {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
+        while members.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Holds: inf.arguments-raw
+    #[test]
+    fn arguments_that_would_spoil_what_they_stand_in_are_given_as_text() {
+        let nested = format!("{{\"a\":{}1{}}}", "[".repeat(70), "]".repeat(70));
+        for (arguments, parses) in [
+            ("", true),
+            (r#" {"a":1.50} "#, true),
+            (r#"{"a":"\ud83d\ude00"}"#, true),
+            (r#"{"a":"\ud800"}"#, false),
+            (r#"{"a":"\u0000"}"#, false),
+            (r#"{"a":1e999}"#, false),
+            (r#"{"a":"#, false),
+            (nested.as_str(), false),
+        ] {
+            let call = ToolCall { id: "c".into(), name: "f".into(), arguments: arguments.to_owned() };
+            assert_eq!(call.parsed().is_some(), parses, "{arguments}");
+            let written = serde_json::to_string(&OutputBlock::ToolCall(call)).unwrap();
+            let read: Value = serde_json::from_str(&written).unwrap();
+            assert_eq!(read.get("arguments_raw").is_some(), !parses, "{written}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Fields of a chat request that several surfaces have in one form, and the bounds that hold for all of them.
+
+use std::collections::BTreeMap;
+
+use events::refusal::Refusal;
+use serde_json::value::RawValue;
+
+use super::{ImageSource, ImageUrl, Reasoning, ResponseFormat, Tool};
+use crate::fields::{self, Fields, Path};
+use crate::json::{self, Kind};
+
+/// Messages of one request.
+pub const MESSAGES_MAX: usize = 16_384;
+/// Blocks of all its messages together, and of the tool results in them.
+pub const BLOCKS_MAX: usize = 65_536;
+/// Tools of one request.
+pub const TOOLS_MAX: usize = 4_096;
+/// Output tokens that a client may ask for. What a model can do is far below; what is above is a mistake.
+pub const OUTPUT_TOKENS_MAX: u64 = 100_000_000;
+/// Characters of a model's name.
+pub const MODEL_NAME_MAX: usize = 256;
+
+pub const STOP_MAX: usize = 16;
+pub const METADATA_PAIRS_MAX: usize = 16;
+pub const METADATA_KEY_MAX: usize = 64;
+pub const METADATA_VALUE_MAX: usize = 512;
+pub const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
+
+/// `model`: a name of 1 to 256 characters.
+pub fn model(fields: &mut Fields<'_, '_>) -> Result<String, Refusal> {
+    let model = fields.required_string("model")?;
+    match model.chars().count() {
+        1..=MODEL_NAME_MAX => Ok(model.into_owned()),
+        _ => Err(fields.path().field("model").refuse("must have 1 to 256 characters")),
+    }
+}
+
+/// JSON text that is kept as it came.
+pub fn raw(text: &str) -> Result<Box<RawValue>, Refusal> {
+    RawValue::from_string(text.to_owned()).map_err(|_| Refusal::invalid("", "is not valid JSON"))
+}
+
+/// `stop`: a string, or up to 16 of them.
+pub fn stop(fields: &mut Fields<'_, '_>) -> Result<Vec<String>, Refusal> {
+    let path = fields.path().field("stop");
+    let Some(value) = fields.raw("stop") else { return Ok(Vec::new()) };
+    if json::kind(value) == Kind::String {
+        return Ok(vec![fields::string(value, &path)?.into_owned()]);
+    }
+    let mut stop = Vec::new();
+    fields::elements(value, &path, |index, element| {
+        if index == STOP_MAX {
+            return Err(path.refuse(format!("has more than {STOP_MAX} sequences")));
+        }
+        stop.push(fields::string(element, &path.element(index))?.into_owned());
+        Ok(())
+    })?;
+    Ok(stop)
+}
+
+/// `metadata`: at most 16 pairs of strings, names of at most 64 characters, values of at most 512.
+pub fn metadata_of(value: &str, path: &Path<'_>) -> Result<BTreeMap<String, String>, Refusal> {
+    if json::kind(value) != Kind::Object {
+        return Err(path.refuse("must be an object of strings"));
+    }
+    let mut metadata = BTreeMap::new();
+    for member in json::members(value) {
+        let member = member.map_err(|fault| path.fault(fault))?;
+        let place = path.field(member.name());
+        let text = fields::string(member.value, &place)?;
+        if member.name().chars().count() > METADATA_KEY_MAX || text.chars().count() > METADATA_VALUE_MAX {
+            return Err(place.refuse("must have a name of at most 64 and a value of at most 512 characters"));
+        }
+        if metadata.insert(member.name().to_owned(), text.into_owned()).is_some() {
+            return Err(place.refuse("is there twice"));
+        }
+        if metadata.len() > METADATA_PAIRS_MAX {
+            return Err(path.refuse(format!("has more than {METADATA_PAIRS_MAX} pairs")));
+        }
+    }
+    Ok(metadata)
+}
+
+/// `response_format`: `{"type":"text"}`, `{"type":"json_object"}` or
+/// `{"type":"json_schema","json_schema":{"name","schema","strict"}}`.
+pub fn response_format(fields: &mut Fields<'_, '_>) -> Result<Option<ResponseFormat>, Refusal> {
+    let path = fields.path().field("response_format");
+    let Some(value) = fields.raw("response_format") else { return Ok(None) };
+    let mut format = Fields::read(value, &path)?;
+    let read = match &*format.required_string("type")? {
+        "text" => ResponseFormat::Text,
+        "json_object" => ResponseFormat::JsonObject,
+        "json_schema" => json_schema(&mut format)?,
+        _ => return Err(path.field("type").refuse("must be text, json_object or json_schema")),
+    };
+    format.finish()?;
+    Ok(Some(read))
+}
+
+fn json_schema(format: &mut Fields<'_, '_>) -> Result<ResponseFormat, Refusal> {
+    let path = format.path().field("json_schema");
+    let value = format.raw("json_schema").ok_or_else(|| path.refuse("is required"))?;
+    let mut fields = Fields::read(value, &path)?;
+    let name = fields.string("name")?.map(Into::into);
+    let strict = fields.boolean("strict")?;
+    fields.raw("description");
+    let schema = schema(&mut fields, "schema")?.ok_or_else(|| path.field("schema").refuse("is required"))?;
+    fields.finish()?;
+    Ok(ResponseFormat::JsonSchema { name, schema, strict })
+}
+
+/// A JSON Schema: an object, kept as it came.
+pub fn schema(fields: &mut Fields<'_, '_>, name: &str) -> Result<Option<Box<RawValue>>, Refusal> {
+    match fields.raw(name) {
+        Some(value) if json::kind(value) != Kind::Object => {
+            Err(fields.path().field(name).refuse("must be a JSON Schema, an object"))
+        }
+        value => value.map(raw).transpose(),
+    }
+}
+
+/// `name`, `description`, `parameters`, `strict`.
+pub fn tool(fields: &mut Fields<'_, '_>) -> Result<Tool, Refusal> {
+    Ok(Tool {
+        name: fields.required_string("name")?.into_owned(),
+        description: fields.string("description")?.map(Into::into),
+        parameters: schema(fields, "parameters")?,
+        strict: fields.boolean("strict")?,
+    })
+}
+
+/// One of the efforts that a provider knows.
+pub fn effort_of(text: &str, path: &Path<'_>) -> Result<Reasoning, Refusal> {
+    match EFFORTS.contains(&text) {
+        true => Ok(Reasoning::Effort(text.to_owned())),
+        false => Err(path.refuse(format!("must be one of {}", EFFORTS.join(", ")))),
+    }
+}
+
+impl ImageSource {
+    /// From `http://…`, `https://…` or `data:MEDIA_TYPE;base64,…`.
+    pub fn of_url(url: &str, path: &Path<'_>) -> Result<Self, Refusal> {
+        match ImageUrl::of(url) {
+            Some(ImageUrl::Remote) => Ok(Self::Url(url.to_owned())),
+            Some(ImageUrl::Inline { media_type, base64: Some(base64) }) => {
+                Ok(Self::Inline { media_type: media_type.to_owned(), base64: base64.to_owned() })
+            }
+            Some(ImageUrl::Inline { base64: None, .. }) | None => {
+                Err(path.refuse("must be an http or https URL, or the base64 data: URL of an image"))
+            }
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Requests of clients, from their bytes to the body that goes upstream.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use events::refusal::{ErrorCode, Refusal};
+use fuzzing::{Corpus, fuzz, shown};
+use serde_json::Value;
+
+use super::*;
+use crate::json::JsonFault;
+use crate::request::IMAGE_TOKENS_MAX;
+
+const BACKEND: &str = "back\"end";
+const CAP: u64 = 77_777;
+/// Of a refusal's words. Some of them are the client's.
+const WORDS_BYTES_MAX: usize = 2048;
+
+const NAMES: [&str; 40] = [
+    "model",
+    "messages",
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "n",
+    "stream",
+    "stream_options",
+    "include_usage",
+    "tools",
+    "functions",
+    "response_format",
+    "service_tier",
+    "speed",
+    "best_of",
+    "modalities",
+    "audio",
+    "prediction",
+    "web_search_options",
+    "n_predict",
+    "metadata",
+    "stop",
+    "temperature",
+    "reasoning",
+    "reasoning_effort",
+    "content",
+    "type",
+    "text",
+    "image_url",
+    "url",
+    "data",
+    "media_type",
+    "file",
+    "input_audio",
+    "arguments",
+    "arguments_raw",
+    "refusal",
+    "tool_calls",
+    "signature",
+    "redacted",
+];
+
+fn requests(surface: Surface) -> Corpus {
+    Corpus::golden(&format!("{}/requests", surface.spec().name), "json").knowing(&NAMES)
+}
+
+pub const CAP_FIELDS: [Option<CapField>; 3] = [None, Some(CapField::MaxTokens), Some(CapField::MaxCompletionTokens)];
+
+pub static CORPORA: LazyLock<[Corpus; 2]> = LazyLock::new(|| SURFACES.map(requests));
+
+pub fn target(cap_field: Option<CapField>, prefix: Option<&str>) -> OutboundTarget<'_> {
+    OutboundTarget {
+        model: BACKEND,
+        max_output_tokens: CAP,
+        cap_field,
+        system_prefix: prefix,
+        allowed_fields: &NO_FIELDS,
+    }
+}
+
+fn parsed(surface: Surface, body: &[u8]) -> Result<ClientRequest, Refusal> {
+    ClientRequest::parse(surface, Bytes::copy_from_slice(body))
+}
+
+/// 400 or 422, in few words.
+pub fn is_a_refusal(refusal: &Refusal, body: &[u8]) {
+    let known = matches!(refusal.code, ErrorCode::InvalidRequest | ErrorCode::ModelUnpriced);
+    assert!(known, "{:?} {}", refusal.code, shown(body));
+    let words = refusal.message.len() + refusal.details.values().map(|value| value.to_string().len()).sum::<usize>();
+    assert!(words < WORDS_BYTES_MAX, "{words} bytes to say no to {}", shown(body));
+}
+
+#[test]
+fn what_is_accepted_goes_upstream_as_it_was_bounded() {
+    fuzz!(6_000, |dice| {
+        let surface = SURFACES[dice.below(2)];
+        let body = CORPORA[usize::from(surface == Surface::OpenAi)].draw(dice);
+        let request = match parsed(surface, &body) {
+            Ok(request) => request,
+            Err(refusal) => return is_a_refusal(&refusal, &body),
+        };
+        assert!((1..=128).contains(&request.choices()), "{}", shown(&body));
+        let prefix = dice.one_in(2).then(|| dice.text(24).replace('\0', "0"));
+        let cap_field = CAP_FIELDS[dice.below(3)];
+        for dialect in DIALECTS {
+            match request.upstream_body(dialect, &target(cap_field, prefix.as_deref())) {
+                Ok(sent) => is_bounded(&request, dialect, &sent, prefix.as_deref()),
+                Err(refusal) => is_a_refusal(&refusal, &body),
+            }
+        }
+    });
+}
+
+/// Nothing that costs more than what was held for.
+fn is_bounded(request: &ClientRequest, dialect: ProviderKind, sent: &Bytes, prefix: Option<&str>) {
+    let text = std::str::from_utf8(sent).expect("an upstream body is UTF-8");
+    // Translation adds a level here and there to what was as deep as it may be.
+    assert!(matches!(json::check(text), Ok(()) | Err(JsonFault::TooDeep)), "{text}");
+    let top = Ordered::of(text).unwrap_or_else(|| panic!("an upstream body is an object: {text}"));
+    assert_eq!(top.get("model").and_then(json::string).as_deref(), Some(BACKEND), "{text}");
+    says_everything_once(&top, text);
+    let cap = |name: &str| top.get(name).filter(|value| *value != "null");
+    match dialect {
+        ProviderKind::Openai => {
+            let caps: Vec<_> = ["max_tokens", "max_completion_tokens"].into_iter().filter_map(cap).collect();
+            assert_eq!(caps, [CAP.to_string()], "{text}");
+            let choices = top.get("n").map_or(1, |n| json::integer(n).unwrap_or(1));
+            assert_eq!(choices, request.choices(), "{text}");
+            let options = top.get("stream_options").unwrap_or_default();
+            let asks = json::field(options, "include_usage").and_then(json::boolean);
+            assert_eq!(asks, request.streamed().then_some(true).or(asks), "{text}");
+        }
+        ProviderKind::Anthropic => assert_eq!(cap("max_tokens"), Some(&*CAP.to_string()), "{text}"),
+        other => panic!("nothing is known of the bodies of {other:?}"),
+    }
+    assert_eq!(top.get("stream").and_then(json::boolean).unwrap_or(false), request.streamed(), "{text}");
+    let (mut seen, value) = (Seen::default(), serde_json::from_str::<Value>(text));
+    // A number beyond what doubles hold, or half a surrogate, goes through as it came.
+    let Ok(Value::Object(value)) = value else { return };
+    value
+        .iter()
+        .filter(|(name, _)| *name != "model")
+        .for_each(|(name, value)| seen.read(name, value, name == "messages"));
+    let bound = request.input_tokens_bound() + prefix.map_or(0, str::len) as u64;
+    let least = seen.text_bytes + seen.images * IMAGE_TOKENS_MAX;
+    assert!(bound >= least, "{} images, {} bytes of text, bound {bound}: {text}", seen.images, seen.text_bytes);
+}
+
+/// A server that does not mind spelling reads two names as one.
+fn says_everything_once(top: &Ordered, text: &str) {
+    let folded = |name: &str| -> String {
+        let letters = name.chars().filter(|letter| !matches!(letter, '_' | '-'));
+        letters.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+    };
+    let known: Vec<String> = NAMES.iter().map(|name| folded(name)).collect();
+    let mut names: Vec<String> = top.names().map(folded).filter(|name| known.contains(name)).collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count, "{text}");
+}
+
+/// What a model would be given of a body: every token of it is at least one byte of text.
+#[derive(Default)]
+struct Seen {
+    text_bytes: u64,
+    images: u64,
+}
+
+impl Seen {
+    /// `is_said`: the value is a message, or in the content of one. Elsewhere a picture is text, or nothing.
+    fn read(&mut self, name: &str, value: &Value, is_said: bool) {
+        match value {
+            // Words of the protocol: no model sees them.
+            Value::String(_) if matches!(name, "type" | "role") => {}
+            Value::String(text) => self.text_bytes += text.len() as u64,
+            Value::Array(items) => items.iter().for_each(|item| self.read(name, item, is_said)),
+            Value::Object(part)
+                if is_said
+                    && name == "content"
+                    && matches!(part.get("type"), Some(Value::String(kind)) if is_image(kind)) =>
+            {
+                self.images += 1;
+            }
+            Value::Object(members) => {
+                let is_said = |child: &str| is_said && child == "content";
+                members.iter().for_each(|(name, value)| self.read(name, value, is_said(name)));
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+}
+
+fn is_image(kind: &str) -> bool {
+    matches!(kind, "image_url" | "image")
+}
+
+#[test]
+fn what_was_sent_is_a_request_that_is_sent_as_it_is() {
+    fuzz!(6_000, |dice| {
+        let surface = SURFACES[dice.below(2)];
+        let body = CORPORA[usize::from(surface == Surface::OpenAi)].draw(dice);
+        let Ok(request) = parsed(surface, &body) else { return };
+        let cap_field = CAP_FIELDS[dice.below(3)];
+        let target = target(cap_field, None);
+        let Ok(sent) = request.upstream_body(ProviderKind::Openai, &target) else { return };
+        if json::check(std::str::from_utf8(&sent).expect("an upstream body is UTF-8")) == Err(JsonFault::TooDeep) {
+            return;
+        }
+        let again = parsed(Surface::OpenAi, &sent);
+        let again = again.unwrap_or_else(|refusal| panic!("{}: {}", refusal.message, shown(&sent)));
+        assert_eq!(
+            (again.model(), again.streamed(), again.choices(), again.max_output_tokens()),
+            (BACKEND, request.streamed(), request.choices(), Some(CAP)),
+            "{}",
+            shown(&sent)
+        );
+        let sent_again = again.upstream_body(ProviderKind::Openai, &target).expect("the same dialect");
+        assert!(sent_again == sent, "{} became {}", shown(&sent), shown(&sent_again));
+    });
+}
+
+#[test]
+fn half_a_request_is_refused() {
+    fuzz!(4_000, |dice| {
+        let surface = SURFACES[dice.below(2)];
+        let body = CORPORA[usize::from(surface == Surface::OpenAi)].seed(dice).trim_ascii();
+        let half = body.get(..dice.below(body.len())).unwrap_or_default();
+        assert!(parsed(surface, half).is_err(), "{}", shown(half));
+    });
+}

@@ -1,0 +1,156 @@
+//! A text that was cut off, as JSON that says what could be read of it.
+
+use std::borrow::Cow;
+
+use super::DEPTH_MAX;
+use crate::work;
+
+/// Ends what the text leaves open: a string where it breaks off, then objects and arrays. A name without its value goes,
+/// and so does a number or word that may be half. What leaves nothing open, or is too deep to be read, stays as it is.
+pub fn completed(text: &str) -> Cow<'_, str> {
+    work::steps(text.len());
+    if !text.trim_ascii_start().starts_with(['{', '[']) {
+        return Cow::Borrowed(text);
+    }
+    let mut open = Open::default();
+    for (at, byte) in text.bytes().enumerate() {
+        open.take(at, byte);
+        if open.closers.len() > DEPTH_MAX as usize {
+            return Cow::Borrowed(text);
+        }
+    }
+    if open.closers.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    let (end, quote) = match &open.string {
+        Some(string) if !string.is_name => (string.incomplete().unwrap_or(text.len()), "\""),
+        _ => (open.sound, ""),
+    };
+    let kept = text.get(..end).unwrap_or(text);
+    let closers = open.closers.iter().rev().map(|closer| char::from(*closer));
+    Cow::Owned(kept.chars().chain(quote.chars()).chain(closers).collect())
+}
+
+/// What is open at a place of the text.
+#[derive(Default)]
+struct Open {
+    closers: Vec<u8>,
+    string: Option<OpenString>,
+    /// The next string is a member's name.
+    is_name_due: bool,
+    /// Up to here the text is whole once `closers` stand behind it.
+    sound: usize,
+}
+
+#[derive(Default)]
+struct OpenString {
+    is_name: bool,
+    escape: Option<Escape>,
+    /// Where a first half of a surrogate pair stands that waits for its second.
+    half_at: Option<usize>,
+}
+
+/// An escape that is not whole yet.
+struct Escape {
+    at: usize,
+    /// Digits of `\u` so far, and how many.
+    digits: Option<(u32, u8)>,
+}
+
+impl Open {
+    fn take(&mut self, at: usize, byte: u8) {
+        if let Some(string) = &mut self.string {
+            if string.ends_with(at, byte) {
+                if !string.is_name {
+                    self.sound = at + 1;
+                }
+                self.string = None;
+            }
+            return;
+        }
+        match byte {
+            b'"' => self.string = Some(OpenString { is_name: self.is_name_due, ..OpenString::default() }),
+            b'{' | b'[' => {
+                self.closers.push(if byte == b'{' { b'}' } else { b']' });
+                (self.is_name_due, self.sound) = (byte == b'{', at + 1);
+            }
+            b'}' | b']' => {
+                self.closers.pop();
+                (self.is_name_due, self.sound) = (false, at + 1);
+            }
+            b',' => (self.is_name_due, self.sound) = (self.closers.last() == Some(&b'}'), at),
+            b':' => self.is_name_due = false,
+            _ => {}
+        }
+    }
+}
+
+impl OpenString {
+    /// Whether this byte, which stands in the string, is its end.
+    fn ends_with(&mut self, at: usize, byte: u8) -> bool {
+        match self.escape.take() {
+            None if byte == b'\\' => self.escape = Some(Escape { at, digits: None }),
+            None => {
+                self.half_at = None;
+                return byte == b'"';
+            }
+            Some(Escape { at, digits: None }) if byte == b'u' => {
+                self.escape = Some(Escape { at, digits: Some((0, 0)) })
+            }
+            Some(Escape { digits: None, .. }) => self.half_at = None,
+            Some(Escape { at, digits: Some((unit, count)) }) => {
+                let unit = unit * 16 + char::from(byte).to_digit(16).unwrap_or(0);
+                match count {
+                    0..3 => self.escape = Some(Escape { at, digits: Some((unit, count + 1)) }),
+                    _ => self.half_at = (0xD800..0xDC00).contains(&unit).then_some(at),
+                }
+            }
+        }
+        false
+    }
+
+    /// Where something begins that stands for nothing without what is missing.
+    fn incomplete(&self) -> Option<usize> {
+        self.half_at.or(self.escape.as_ref().map(|escape| escape.at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn wherever_a_text_is_cut_it_is_json_that_begins_as_it_did() {
+        let text = r#" {"a":"\"x\\","b":[1,{"c":"\u00e9\ud83d\ude42é"},true,null,-1.5e3],"d":{},"e":[[]],"f":"" } "#;
+        let whole: Value = serde_json::from_str(text).expect("JSON");
+        assert!(matches!(completed(text), Cow::Borrowed(_)));
+        for cut in (2..text.len()).filter(|cut| text.is_char_boundary(*cut)) {
+            let said = completed(&text[..cut]);
+            let said: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+            assert!(is_beginning(&said, &whole), "{said}");
+        }
+    }
+
+    fn is_beginning(said: &Value, whole: &Value) -> bool {
+        match (said, whole) {
+            (Value::String(said), Value::String(whole)) => whole.starts_with(&**said),
+            (Value::Array(said), Value::Array(whole)) => {
+                said.len() <= whole.len() && said.iter().zip(whole).all(|(said, whole)| is_beginning(said, whole))
+            }
+            (Value::Object(said), Value::Object(whole)) => {
+                said.iter().all(|(name, said)| whole.get(name).is_some_and(|whole| is_beginning(said, whole)))
+            }
+            (said, whole) => said == whole,
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_stays_as_it_is() {
+        let deep = "[".repeat(DEPTH_MAX as usize + 1);
+        for text in ["", "<html>", "\"x", "1", "{}", "[]x", "]", &deep] {
+            assert_eq!(completed(text), text);
+        }
+    }
+}

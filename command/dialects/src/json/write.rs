@@ -1,0 +1,46 @@
+//! Writing JSON, and changing a text of it in places.
+
+use std::ops::Range;
+
+use serde::Serialize;
+
+use crate::work;
+
+/// Appends `text` as a JSON string, quotes included.
+pub fn push_string(out: &mut Vec<u8>, text: &str) {
+    push(out, text);
+}
+
+/// Appends a value as JSON.
+pub fn push(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    let before = out.len();
+    // Writing into memory cannot fail, and no type of ours has keys that are not strings.
+    let written = serde_json::to_writer(&mut *out, value);
+    debug_assert!(written.is_ok(), "a value of ours that is not JSON");
+    work::steps(out.len() - before);
+}
+
+/// One replacement in a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit {
+    pub range: Range<usize>,
+    pub replacement: Vec<u8>,
+}
+
+/// The text with every edit made. Edits must not overlap; their order does not matter. One that lies outside of the
+/// text is left out.
+pub fn splice(text: &str, edits: &mut [Edit]) -> Vec<u8> {
+    edits.sort_by_key(|edit| edit.range.start);
+    let added: usize = edits.iter().map(|edit| edit.replacement.len()).sum();
+    let (bytes, mut at) = (text.as_bytes(), 0);
+    let mut out = Vec::with_capacity(bytes.len() + added);
+    for edit in edits.iter() {
+        let Some(kept) = bytes.get(at..edit.range.start) else { continue };
+        out.extend_from_slice(kept);
+        out.extend_from_slice(&edit.replacement);
+        at = edit.range.end;
+    }
+    out.extend_from_slice(bytes.get(at..).unwrap_or_default());
+    work::steps(out.len());
+    out
+}

@@ -1,0 +1,508 @@
+use events::refusal::ErrorCode;
+
+use super::*;
+use crate::{CapField, NO_FIELDS, json};
+
+const ASK: &str = r#""model":"m","messages":[{"role":"user","content":"hello"}]"#;
+
+fn parse(surface: Surface, body: impl Into<Bytes>) -> Result<ClientRequest, Refusal> {
+    ClientRequest::parse(surface, body.into())
+}
+
+fn target() -> OutboundTarget<'static> {
+    OutboundTarget {
+        model: "b",
+        max_output_tokens: 9,
+        cap_field: None,
+        system_prefix: None,
+        allowed_fields: &NO_FIELDS,
+    }
+}
+
+fn openai(more: &str) -> Result<ClientRequest, Refusal> {
+    parse(Surface::OpenAi, format!("{{{ASK}{more}}}"))
+}
+
+#[test]
+fn facts_are_read_on_both_surfaces() {
+    let request =
+        openai(r#","stream":true,"stream_options":{"include_usage":true},"n":3,"max_tokens":7,"metadata":{"a":"b"}"#);
+    let request = request.ok().unwrap();
+    assert_eq!((request.model(), request.streamed(), request.include_usage()), ("m", true, true));
+    assert_eq!((request.choices(), request.max_output_tokens()), (3, Some(7)));
+    assert_eq!(request.metadata()["a"], "b");
+    let native = parse(Surface::Native, format!("{{{ASK},\"max_output_tokens\":5}}")).ok().unwrap();
+    assert_eq!((request.cap_field(), native.cap_field()), ("max_tokens", "max_output_tokens"));
+    let newer = openai(r#","max_tokens":null,"max_completion_tokens":7"#).ok().unwrap();
+    assert_eq!(newer.cap_field(), "max_completion_tokens");
+    assert_eq!((native.model(), native.streamed(), native.choices()), ("m", false, 1));
+    assert_eq!(native.max_output_tokens(), Some(5));
+}
+
+#[test]
+fn what_is_malformed_is_400_on_both_surfaces() {
+    let deep = format!(r#"{{"messages":{}"#, "[".repeat(100_000));
+    for body in
+        ["", "{", "[]", "7", "null", "\"x\"", r#"{"model":"#, "\u{feff}{}", "{}", "{} x", &deep, &"[".repeat(100_000)]
+    {
+        for surface in [Surface::Native, Surface::OpenAi] {
+            let refusal = parse(surface, body.to_owned()).err().expect(body);
+            assert_eq!(refusal.code, ErrorCode::InvalidRequest, "{body:.40}");
+        }
+    }
+    assert!(parse(Surface::OpenAi, &b"\xff\xfe"[..]).is_err());
+    assert!(parse(Surface::Native, &b"{\"model\":\"\xc3\"}"[..]).is_err());
+}
+
+#[test]
+fn a_nul_anywhere_is_400_and_a_backslash_before_it_is_not() {
+    let say = |text: &str| format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{text}"}}]}}"#);
+    for surface in [Surface::Native, Surface::OpenAi] {
+        assert!(parse(surface, say(r"a\u0000b")).is_err());
+        assert!(parse(surface, say(r"a\\u0000b")).is_ok());
+        assert!(parse(surface, say(r"a\\\u0000b")).is_err());
+    }
+}
+
+#[test]
+fn openai_fields_that_matter_are_checked() {
+    for (more, field) in [
+        (r#","max_tokens":-5"#, "max_tokens"),
+        (r#","max_tokens":0"#, "max_tokens"),
+        (r#","max_tokens":1.5"#, "max_tokens"),
+        (r#","max_tokens":1e3"#, "max_tokens"),
+        (r#","max_tokens":"7""#, "max_tokens"),
+        (r#","max_tokens":1000000000000000000000000000000"#, "max_tokens"),
+        (r#","max_tokens":1,"max_completion_tokens":1"#, "max_completion_tokens"),
+        (r#","max_tokens":1,"max_tokens":1"#, "max_tokens"),
+        (r#","max_tokens":1,"max_\u0074okens":9"#, "max_tokens"),
+        (r#","MAX_TOKENS":1"#, "MAX_TOKENS"),
+        (r#","N":2"#, "N"),
+        (r#","N_Predict":2"#, "N_Predict"),
+        (r#","n":0"#, "n"),
+        (r#","n":129"#, "n"),
+        (r#","stream":"yes""#, "stream"),
+        (r#","stream_options":[]"#, "stream_options"),
+        (r#","stream_options":{"include_usage":1}"#, "stream_options.include_usage"),
+        (r#","maxTokens":1"#, "maxTokens"),
+        (r#","max-completion-tokens":1"#, "max-completion-tokens"),
+        (",\"max_token\u{17f}\":1", "max_token\u{17f}"),
+        (r#","max_to\u212aens":1"#, "max_to\u{212a}ens"),
+        (",\"anything\u{e9}\":1", "anything\u{e9}"),
+        (r#","stream_options":{"Include_Usage":false}"#, "stream_options.Include_Usage"),
+        (r#","stream_options":{"include_u\u017fage":false}"#, "stream_options.include_u\u{17f}age"),
+        (r#","tools":[{"type":"function","Function":{"name":"f"}}]"#, "tools[0].Function"),
+        (r#","tools":[{"type":"function","function":{"name":"f","na\u212ae":"g"}}]"#, "tools[0].function.na\u{212a}e"),
+        (r#","tool_choice":{"type":"function","function":{"Name":"f"}}"#, "tool_choice.function.Name"),
+        (r#","response_format":{"type":"text","jsonSchema":{}}"#, "response_format.jsonSchema"),
+        (
+            r#","response_format":{"type":"json_schema","json_schema":{"\u017fchema":{}}}"#,
+            "response_format.json_schema.\u{17f}chema",
+        ),
+        (r#","reasoning":{"max_to\u212aens":9}"#, "reasoning.max_to\u{212a}ens"),
+        (r#","thinking":{"budgetTokens":9}"#, "thinking.budgetTokens"),
+        (r#","metadata":{"a":{}}"#, "metadata.a"),
+    ] {
+        let refusal = openai(more).err().expect(more);
+        assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::InvalidRequest, &field.into()), "{more}");
+    }
+    for body in [
+        r#"{"model":"m"}"#,
+        r#"{"model":"m","messages":[]}"#,
+        r#"{"model":"m","messages":{}}"#,
+        r#"{"model":"m","messages":["hello"]}"#,
+        r#"{"model":"m","messages":[{"role":"user","content":7}]}"#,
+        r#"{"model":"m","messages":[{"role":"user","Content":[]}]}"#,
+        r#"{"model":"m","messages":[{"role":"user","content":[{"text":"no type"}]}]}"#,
+        r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","type":"input_audio"}]}]}"#,
+        r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","Image_URL":{}}]}]}"#,
+        r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","imageUrl":{}}]}]}"#,
+        r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"x","\u017f":1}]}]}"#,
+        r#"{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x","URL":"y"}}]}]}"#,
+        r#"{"model":"m","messages":[{"role":"user","content":"x","\u017f":1}]}"#,
+        r#"{"model":"m","messages":[{"role":"user","content":"x","content":"y"}]}"#,
+        r#"{"model":"m","messages":[{"role":"assistant","tool_calls":[{"id":"a","Function":{}}]}]}"#,
+        r#"{"model":"m","messages":[{"role":"assistant","tool_calls":[{"id":"a","function":{"name":"f","\u212a":1}}]}]}"#,
+        r#"{"model":7,"messages":[{"role":"user","content":"x"}]}"#,
+        r#"{"messages":[{"role":"user","content":"x"}]}"#,
+    ] {
+        let refusal = parse(Surface::OpenAi, body).err().expect(body);
+        assert_eq!(refusal.code, ErrorCode::InvalidRequest, "{body}");
+    }
+    for more in [
+        r#","max_tokens":null,"n":null,"stream":null,"stream_options":null,"metadata":null"#,
+        r#","x":{"a":1,"a":2}"#,
+        // Names that are the client's own may be any.
+        r#","logit_bias":{"é":1},"metadata":{"naïve":"x"},"unknown":{"\u017f":1}"#,
+        r#","tools":[{"type":"function","function":{"name":"f","parameters":{"properties":{"größe":{},"Type":{}}}}}]"#,
+        r#","response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"Größe":1,"Schema":2}}}"#,
+    ] {
+        assert!(openai(more).is_ok(), "{more}");
+    }
+}
+
+#[test]
+fn a_name_that_is_not_ascii_is_refused_on_the_native_surface() {
+    let native = |more: &str, inside: &str, block: &str| {
+        let message = format!(r#"{{"role":"user","content":[{{"type":"text","text":"x"{block}}}]{inside}}}"#);
+        parse(Surface::Native, format!(r#"{{"model":"m","messages":[{message}]{more}}}"#))
+    };
+    for (more, inside, block, field) in [
+        (",\"max_output_token\u{17f}\":9", "", "", "max_output_token\u{17f}"),
+        (r#","max_output_to\u212aens":9"#, "", "", "max_output_to\u{212a}ens"),
+        ("", r#","\u017f":1"#, "", "messages[0].\u{17f}"),
+        ("", "", r#","\u017f":1"#, "messages[0].content[0].\u{17f}"),
+        (r#","tools":[{"name":"f","\u017ftrict":true}]"#, "", "", "tools[0].\u{17f}trict"),
+        (r#","reasoning":{"\u017f":1}"#, "", "", "reasoning.\u{17f}"),
+    ] {
+        let refusal = native(more, inside, block).err().expect(field);
+        assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::InvalidRequest, &field.into()));
+    }
+    let own = r#","metadata":{"naïve":"x"},"tools":[{"name":"f","parameters":{"größe":{}}}]"#;
+    assert!(native(own, "", "").is_ok());
+}
+
+/// Holds: event.unpriced
+#[test]
+fn what_has_no_price_is_422_for_every_provider_that_does_not_allow_it() {
+    let allowing = |name: &str| BTreeSet::from([name.to_owned()]);
+    for (more, field) in [
+        (r#","service_tier":"priority""#, "service_tier"),
+        (r#","modalities":["audio"]"#, "modalities[0]"),
+        (r#","audio":{"voice":"x"}"#, "audio"),
+        (r#","web_search_options":{}"#, "web_search_options"),
+        (r#","plugins":[{"id":"web"}]"#, "plugins"),
+        (r#","search_parameters":{"mode":"auto"}"#, "search_parameters"),
+        (r#","enable_search":true"#, "enable_search"),
+        (r#","models":["a"]"#, "models"),
+        (r#","tools":[{"type":"function","function":{"name":"x"}},{"type":"web_search"}]"#, "tools[1]"),
+        (r#","tools":[{"google_search":{}}]"#, "tools[0]"),
+        (r#","prediction":{"type":"content","content":"x"}"#, "prediction"),
+        (r#","speed":"fast""#, "speed"),
+        (r#","best_of":3"#, "best_of"),
+        (r#","n_predict":100000"#, "n_predict"),
+        (r#","num_predict":-1"#, "num_predict"),
+        (r#","chat_template":"{% for i in range(1000000) %}x{% endfor %}""#, "chat_template"),
+        (r#","max_new_tokens":100000"#, "max_new_tokens"),
+        (r#","max_output_tokens":100000"#, "max_output_tokens"),
+        (r#","provider":{"order":["a"]}"#, "provider"),
+        (r#","route":"fallback""#, "route"),
+        (r#","transforms":["middle-out"]"#, "transforms"),
+        (r#","data_sources":[{"type":"azure_search"}]"#, "data_sources"),
+        (r#","extra_body":{"google":{"cached_content":"x"}}"#, "extra_body"),
+        (r#","fallbacks":["a"]"#, "fallbacks"),
+        (r#","n_cmpl":8"#, "n_cmpl"),
+    ] {
+        let request = openai(more).expect(more);
+        let name = field.split('[').next().unwrap_or_default();
+        for allowed in [BTreeSet::new(), allowing("metadata")] {
+            let refusal = request.unpriced(&allowed).expect(more);
+            assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::ModelUnpriced, &field.into()), "{more}");
+            for dialect in [ProviderKind::Openai, ProviderKind::Anthropic] {
+                let target = OutboundTarget { allowed_fields: &allowed, ..target() };
+                assert_eq!(request.upstream_body(dialect, &target).unwrap_err().code, ErrorCode::ModelUnpriced);
+            }
+        }
+        let allowed = allowing(name);
+        let target = OutboundTarget { allowed_fields: &allowed, ..target() };
+        assert!(request.unpriced(&allowed).is_none(), "{more}");
+        let sent = request.upstream_body(ProviderKind::Openai, &target).expect(more);
+        assert!(std::str::from_utf8(&sent).unwrap().contains(more), "{more}");
+    }
+    let two = openai(r#","models":["a"],"plugins":[{"id":"web"}]"#).ok().unwrap();
+    assert_eq!(two.unpriced(&allowing("models")).unwrap().details["field"], "plugins");
+    for part in ["input_audio", "file", "video_url", "document"] {
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{{"type":"{part}"}}]}}]}}"#);
+        assert_eq!(parse(Surface::OpenAi, body).err().expect(part).code, ErrorCode::ModelUnpriced, "{part}");
+    }
+    for more in [
+        r#","service_tier":"auto""#,
+        r#","service_tier":null"#,
+        r#","enable_search":false"#,
+        r#","modalities":["text"]"#,
+        r#","transforms":[],"models":[],"provider":{}"#,
+    ] {
+        assert!(openai(more).expect(more).unpriced(&BTreeSet::new()).is_none(), "{more}");
+    }
+    for more in [r#","modalities":"audio""#, r#","tools":[7]"#, r#","tools":{}"#] {
+        assert_eq!(openai(more).err().expect(more).code, ErrorCode::InvalidRequest, "{more}");
+    }
+}
+
+/// Holds: admin.caps
+#[test]
+fn the_cap_goes_upstream_once_whatever_is_null() {
+    let target = |cap_field| OutboundTarget { cap_field: Some(cap_field), ..target() };
+    for more in [
+        "",
+        r#","max_tokens":null"#,
+        r#","max_completion_tokens":null"#,
+        r#","max_tokens":null,"max_completion_tokens":null"#,
+        r#","max_completion_tokens":null,"max_tokens":null"#,
+    ] {
+        let request = openai(more).ok().unwrap();
+        for cap_field in [CapField::MaxTokens, CapField::MaxCompletionTokens] {
+            let body = request.upstream_body(ProviderKind::Openai, &target(cap_field)).unwrap();
+            let body = std::str::from_utf8(&body).unwrap();
+            let caps: Vec<_> = json::members(body)
+                .map(Result::unwrap)
+                .filter(|member| member.name() == cap_field.as_str())
+                .map(|member| member.value.to_owned())
+                .collect();
+            assert_eq!(caps, ["9"], "{body}");
+        }
+    }
+}
+
+/// Holds: admin.output-cap-field
+#[test]
+fn a_cap_goes_upstream_under_the_targets_name_where_that_was_given_and_else_under_the_clients_own() {
+    use CapField::{MaxCompletionTokens, MaxTokens};
+    for (more, of_client) in [
+        (r#","max_tokens":7"#, Some(MaxTokens)),
+        (r#","max_completion_tokens":7"#, Some(MaxCompletionTokens)),
+        (r#","max_completion_tokens":7,"max_tokens":null"#, Some(MaxCompletionTokens)),
+        (r#","max_tokens":null,"max_completion_tokens":7"#, Some(MaxCompletionTokens)),
+        (r#","max_tokens":7,"max_completion_tokens":null"#, Some(MaxTokens)),
+        ("", None),
+        (r#","max_completion_tokens":null"#, None),
+    ] {
+        let request = openai(more).ok().unwrap();
+        for of_target in [None, Some(MaxTokens), Some(MaxCompletionTokens)] {
+            let target = OutboundTarget { cap_field: of_target, ..target() };
+            let body = request.upstream_body(ProviderKind::Openai, &target).unwrap();
+            let caps: Vec<_> = json::members(std::str::from_utf8(&body).unwrap())
+                .map(Result::unwrap)
+                .filter(|member| member.name().starts_with("max_"))
+                .map(|member| (member.name().to_owned(), member.value))
+                .collect();
+            let sent = of_target.or(of_client).unwrap_or(MaxTokens).as_str().to_owned();
+            let (given, empty): (Vec<_>, Vec<_>) = caps.into_iter().partition(|(_, value)| *value != "null");
+            assert_eq!(given, [(sent.clone(), "9")], "{more} for {of_target:?}");
+            assert!(empty.iter().all(|(name, _)| *name != sent), "{more} for {of_target:?}");
+        }
+    }
+}
+
+/// Holds: event.unpriced
+#[test]
+fn a_field_that_any_server_is_known_to_bill_by_is_refused_until_it_is_allowed() {
+    for (name, value) in [
+        ("additional_drop_params", r#"["max_tokens"]"#),
+        ("deployment_id", r#""dear""#),
+        ("azure", "true"),
+        ("mock_testing_fallbacks", "true"),
+        ("mock_testing_context_fallbacks", "true"),
+        ("mock_testing_content_policy_fallbacks", "true"),
+        ("candidate_count", "8"),
+        ("candidateCount", "8"),
+        ("response_modalities", r#"["IMAGE"]"#),
+        ("responseModalities", r#"["TEXT","IMAGE"]"#),
+        ("thinking_config", r#"{"thinking_budget":-1}"#),
+        ("tags", r#"["paid"]"#),
+        ("litellm_metadata", r#"{"tags":["paid"]}"#),
+        ("guardrails", r#"["a"]"#),
+        ("guardrailConfig", r#"{"guardrailIdentifier":"x"}"#),
+        ("amazon-bedrock-guardrailConfig", r#"{"tagSuffix":"x"}"#),
+        ("inferenceConfig", r#"{"maxTokens":99999}"#),
+        ("anthropic_beta", r#"["context-1m-2025-08-07"]"#),
+        ("betas", r#"["x"]"#),
+        ("headers", r#"{"anthropic-beta":"context-1m"}"#),
+        ("config", r#"{"max_output_tokens":9999}"#),
+        ("litellm_params", r#"{"model":"dear"}"#),
+        ("model_id", r#""x""#),
+        ("input_cost_per_token", "0"),
+        ("output_cost_per_token", "0"),
+        ("file_ids", r#"["a"]"#),
+        ("files", "[1]"),
+        ("documents", "[{}]"),
+        ("connectors", r#"[{"id":"web-search"}]"#),
+        ("max_length", "99999"),
+        ("max_gen_len", "9999"),
+        ("max_tokens_to_sample", "9999"),
+        ("maxTokenCount", "9999"),
+        ("max_output_length", "9999"),
+        ("parameters", r#"{"max_new_tokens":9999}"#),
+        ("options", r#"{"num_predict":-1}"#),
+        ("num_return_sequences", "8"),
+        ("prompt_mode", r#""reasoning""#),
+        ("kv_transfer_params", r#"{"remote_host":"x"}"#),
+        ("priority", "-100"),
+        ("debug", r#"{"echo_upstream_body":true}"#),
+        ("chat_template_kwargs", r#"{"enable_thinking":false,"chat_template":"{{x}}"}"#),
+        ("chat_template_kwargs", r#"{"tokenize":true}"#),
+        ("chat_template_kwargs", r#"{"documents":[{}]}"#),
+        ("chat_template_kwargs", r#"{"tools":[{}]}"#),
+        ("chat_template_kwargs", r#"{"Chat-Template":"x"}"#),
+        ("tools", r#"[{"type":"function","googleSearch":{}}]"#),
+        ("tools", r#"[{"type":"function","function":{"name":"f"},"google_search":{}}]"#),
+        ("tools", r#"[{"type":"custom","custom":{"name":"f"},"url_context":true}]"#),
+        ("tools", r#"[{"function":{"name":"f"},"code_execution":{}}]"#),
+        ("tools", r#"[{"type":"function","function":{"name":"$web_search"}}]"#),
+        ("tools", r#"[{"type":"function","function":{"name":" \u0024web_search"}}]"#),
+        ("tools", r#"[{"type":"custom","custom":{"name":"$x"}}]"#),
+        ("functions", r#"[{"name":"$web_search"}]"#),
+    ] {
+        let request = openai(&format!(",\"{name}\":{value}")).expect(name);
+        let refusal = request.unpriced(&BTreeSet::new()).unwrap_or_else(|| panic!("{name}: {value}"));
+        let field = refusal.details["field"].as_str().unwrap_or_default();
+        assert_eq!(
+            (refusal.code, field.starts_with(name)),
+            (ErrorCode::ModelUnpriced, true),
+            "{name}: {value}: {field}"
+        );
+        assert!(request.unpriced(&BTreeSet::from([name.to_owned()])).is_none(), "{name}: {value}");
+    }
+    // By another spelling than any server's own.
+    for name in ["candidatecount", "inference_config", "MAX-LENGTH", "kvTransferParams", "chatTemplateKwargs"] {
+        let refusal = openai(&format!(",\"{name}\":8")).err().expect(name);
+        assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::InvalidRequest, &name.into()));
+    }
+    for more in [
+        r#","candidateCount":1,"num_return_sequences":1,"priority":0,"headers":{},"tags":[],"files":[],"azure":false"#,
+        r#","response_modalities":["TEXT"]"#,
+        r#","chat_template_kwargs":{"enable_thinking":false,"thinking":true,"documents":[],"tools":null}"#,
+        r#","tools":[{"type":"function","function":{"name":"a$b"},"cache_control":{"type":"ephemeral"},"google_search":null}]"#,
+        r#","tools":[{"type":"function","name":"f","description":"d","parameters":{},"strict":true}]"#,
+        r#","functions":[{"name":"f"}]"#,
+    ] {
+        assert!(openai(more).expect(more).unpriced(&BTreeSet::new()).is_none(), "{more}");
+    }
+}
+
+/// Holds: event.unpriced
+#[test]
+fn a_message_that_brings_more_than_stands_in_it_is_refused() {
+    for (message, field) in [
+        (r#"{"role":"cache","content":"tag=x"}"#, "messages[0].role"),
+        (r#"{"role":"Cache","content":"tag=x"}"#, "messages[0].role"),
+        (r#"{"role":"user","content":"a","file_ids":["x"]}"#, "messages[0].file_ids"),
+        (r#"{"role":"user","content":"a","files":[1]}"#, "messages[0].files"),
+        (r#"{"role":"user","content":"a","attachments":[1]}"#, "messages[0].attachments"),
+        (r#"{"role":"user","content":"a","documents":[1]}"#, "messages[0].documents"),
+        (r#"{"role":"user","content":"a","images":["AAAA"]}"#, "messages[0].images"),
+        (r#"{"role":"user","content":"a","videos":["AAAA"]}"#, "messages[0].videos"),
+        (r#"{"role":"user","content":[{"type":"text","text":"a","file_id":"x"}]}"#, "messages[0].content[0]"),
+        (r#"{"role":"user","content":[{"type":"text","text":"a","document_url":"x"}]}"#, "messages[0].content[0]"),
+        (r#"{"role":"user","content":[{"type":"text","text":"a","audio_url":{"url":"x"}}]}"#, "messages[0].content[0]"),
+        (r#"{"role":"user","content":[{"type":"text","text":"a","source":{"url":"x"}}]}"#, "messages[0].content[0]"),
+        (
+            r#"{"role":"user","content":[{"type":"image_url","image_url":"https://a.b/c","video_url":{"url":"x"}}]}"#,
+            "messages[0].content[0]",
+        ),
+    ] {
+        let refusal = parse(Surface::OpenAi, format!(r#"{{"model":"m","messages":[{message}]}}"#));
+        let refusal = refusal.err().expect(message);
+        assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::ModelUnpriced, &field.into()), "{message}");
+    }
+    for message in [
+        r#"{"role":"user","content":"a","files":[],"images":null,"attachments":[]}"#,
+        r#"{"role":"user","content":[{"type":"text","text":"a","file_id":null,"cache_control":{"type":"ephemeral"}}]}"#,
+    ] {
+        assert!(parse(Surface::OpenAi, format!(r#"{{"model":"m","messages":[{message}]}}"#)).is_ok(), "{message}");
+    }
+}
+
+/// Holds: event.unpriced
+#[test]
+fn what_is_given_as_an_image_is_one_however_it_is_written() {
+    let asked = |image: &str| {
+        let part = format!(r#"{{"type":"image_url","image_url":{image}}}"#);
+        parse(Surface::OpenAi, format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{part}]}}]}}"#))
+    };
+    for image in [
+        r#"{"url":"data:application/pdf;base64,JVBERi0="}"#,
+        r#"{"url":"DATA:application/pdf;base64,JVBERi0="}"#,
+        r#"{"url":"data:application/pdf;BASE64,JVBERi0="}"#,
+        r#"{"url":"data:application/pdf,%25PDF"}"#,
+        r#"{"url":"data:;base64,JVBERi0="}"#,
+        r#"{"url":"x data:application/pdf;base64,JVBERi0="}"#,
+        r#"{"url":" data:image/png;base64,JVBERi0="}"#,
+        r#"{"url":"gs://bucket/video.mp4"}"#,
+        r#"{"url":"file:///etc/passwd"}"#,
+        r#"{"url":"s3://bucket/a.png"}"#,
+        r#"{"url":"iVBORw0KGgo="}"#,
+        r#""gs://bucket/video.mp4""#,
+        r#"{"url":"data:image/png;base64,JVBERi0=","format":"application/pdf"}"#,
+        r#"{"url":"https://x.y/a.pdf","format":"video/mp4"}"#,
+        r#"{"url":"https://x.y/a.png","max_pixels":99999999}"#,
+    ] {
+        assert_eq!(asked(image).err().expect(image).code, ErrorCode::ModelUnpriced, "{image}");
+    }
+    for image in [
+        r#"{"url":"HTTPS://x.y/a.png","detail":"low","format":null}"#,
+        r#"{"url":"http://x.y/a.png"}"#,
+        r#""https://x.y/a.png""#,
+        r#"{"url":"data:image/svg+xml,%3Csvg/%3E"}"#,
+    ] {
+        assert!(asked(image).is_ok(), "{image}");
+    }
+    // Base64 is told from text whatever its case.
+    let base64 = "A".repeat(1_000_000);
+    for head in ["data:image/png;base64", "Data:Image/PNG;Base64", "data:image/png;charset=x;BASE64"] {
+        let request = asked(&format!(r#"{{"url":"{head},{base64}"}}"#)).expect(head);
+        assert!(request.input_tokens_bound() < IMAGE_TOKENS_MAX + 400, "{head}");
+        let native = format!(r#"{{"type":"image","url":"{head},{base64}"}}"#);
+        let native = format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{native}]}}]}}"#);
+        let native = parse(Surface::Native, native).expect(head);
+        assert!(native.input_tokens_bound() < IMAGE_TOKENS_MAX + 400, "{head}");
+    }
+}
+
+#[test]
+fn an_images_base64_is_not_counted_as_text() {
+    let base64 = "A".repeat(1_000_000);
+    let with = |url: &str| {
+        format!(
+            r#"{{"model":"m","messages":[{{"role":"user","content":[{{"type":"image_\u0075rl","image_url":{{"url":"{url}"}}}}]}}]}}"#
+        )
+    };
+    let bound = |body: String| parse(Surface::OpenAi, body).ok().unwrap().input_tokens_bound();
+    let empty = bound(with("data:image/png;base64,"));
+    assert_eq!(bound(with(&format!("data:image/png;base64,{base64}"))), empty);
+    assert!(empty > IMAGE_TOKENS_MAX && empty < IMAGE_TOKENS_MAX + 400);
+    assert!(bound(with("https://example.com/x.png")) > IMAGE_TOKENS_MAX);
+    assert!(bound(with(&format!("data:image/png,{base64}"))) > 1_000_000);
+    let document = parse(Surface::OpenAi, with(&format!("data:application/pdf;base64,{base64}")));
+    assert_eq!(document.err().map(|refusal| refusal.code), Some(ErrorCode::ModelUnpriced));
+    let native = format!(
+        r#"{{"model":"m","messages":[{{"role":"user","content":[{{"type":"image","media_type":"image/png","data":"{base64}"}}]}}]}}"#
+    );
+    let native = parse(Surface::Native, native).ok().unwrap().input_tokens_bound();
+    assert!(native > IMAGE_TOKENS_MAX && native < IMAGE_TOKENS_MAX + 400);
+}
+
+#[test]
+fn what_is_all_empty_is_refused_for_every_upstream() {
+    let target = OutboundTarget { system_prefix: Some("p"), ..target() };
+    let body = r#"{"model":"m","messages":[{"role":"user","content":[]}]}"#;
+    let request = parse(Surface::Native, body).ok().unwrap();
+    for dialect in [ProviderKind::Openai, ProviderKind::Anthropic] {
+        let refusal = request.upstream_body(dialect, &target).unwrap_err();
+        assert_eq!(refusal.details["field"], "messages", "{dialect:?}");
+    }
+}
+
+#[test]
+fn a_refusal_is_short_whatever_the_client_calls_its_fields() {
+    let long = "a".repeat(100_000);
+    for body in [
+        format!(r#"{{{ASK},"{long}":1,"{long}":1}}"#),
+        format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{{"type":"{long}"}}]}}]}}"#),
+        format!(r#"{{{ASK},"metadata":{{"{long}":"x"}}}}"#),
+    ] {
+        for surface in [Surface::Native, Surface::OpenAi] {
+            let refusal = parse(surface, body.clone()).err().unwrap();
+            assert!(refusal.message.len() < 1000, "{:.200}", refusal.message);
+        }
+    }
+}
+
+#[test]
+fn text_is_bounded_by_its_bytes_and_tools_by_their_prompt() {
+    let plain = openai("").ok().unwrap().input_tokens_bound();
+    assert_eq!(plain, ASK.len() as u64 + 2 + TEMPLATE_TOKENS_MAX);
+    let tools = r#","tools":[{"type":"function","function":{"name":"x"}}]"#;
+    let with_tools = openai(tools).ok().unwrap().input_tokens_bound();
+    assert_eq!(with_tools, plain + tools.len() as u64 + TOOL_PROMPT_TOKENS_MAX);
+}

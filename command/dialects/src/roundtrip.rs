@@ -1,0 +1,119 @@
+//! What an upstream thought and called comes back to it as it was, by way of a native client that keeps what it was
+//! given.
+
+use bytes::{Bytes, BytesMut};
+use serde_json::{Value, json};
+
+use super::golden::{CREATED, MODEL, REQUEST_ID, receipt, usage};
+use super::*;
+
+fn stored(name: &str) -> Bytes {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name);
+    std::fs::read(path).expect("a golden file").into()
+}
+
+/// The next request of a client that was given these blocks, as the upstream gets it.
+fn sent_back(output: &Value, dialect: ProviderKind) -> Value {
+    let result = json!([{"type": "tool_result", "id": "toolu_1", "content": "12 degrees"}]);
+    let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "weather?"},
+        {"role": "assistant", "content": output}, {"role": "tool", "content": result}]});
+    let request = ClientRequest::parse(Surface::Native, body.to_string().into()).unwrap();
+    let target = OutboundTarget {
+        model: "m",
+        max_output_tokens: 9,
+        cap_field: None,
+        system_prefix: None,
+        allowed_fields: &crate::NO_FIELDS,
+    };
+    let body: Value = serde_json::from_slice(&request.upstream_body(dialect, &target).unwrap()).unwrap();
+    body["messages"][1].clone()
+}
+
+fn native_output(dialect: ProviderKind, body: Bytes) -> Value {
+    let answer = read_whole(dialect, Surface::Native, body).unwrap();
+    let usage = usage(&answer.metered);
+    let rendered: Value = serde_json::from_slice(&answer.render(&receipt(&usage, &answer.metered))).unwrap();
+    rendered["output"].clone()
+}
+
+/// Puts the blocks together again, as a client does that reads the events.
+fn streamed_output(dialect: ProviderKind, body: &Bytes) -> Value {
+    let asked = json!({"model": MODEL, "stream": true, "messages": [{"role": "user", "content": "hi"}]});
+    let request = ClientRequest::parse(Surface::Native, asked.to_string().into()).unwrap();
+    let (mut relay, mut out) = (Relay::new(dialect, &request, REQUEST_ID, MODEL, CREATED), BytesMut::new());
+    relay.feed(body, &mut out).unwrap();
+    let text = String::from_utf8(out.to_vec()).unwrap();
+    let mut blocks: Vec<Value> = Vec::new();
+    for data in text.lines().filter_map(|line| line.strip_prefix("data: ")) {
+        let event: Value = serde_json::from_str(data).unwrap();
+        let index = usize::try_from(event["index"].as_u64().unwrap()).unwrap();
+        if blocks.len() == index {
+            blocks.push(match event.get("name") {
+                Some(name) => json!({"type": "tool_call", "id": event["id"], "name": name, "arguments_raw": ""}),
+                None => json!({"type": event["type"], "text": ""}),
+            });
+        }
+        for (from, to) in [("text", "text"), ("arguments_delta", "arguments_raw")] {
+            if let Some(piece) = event.get(from).and_then(Value::as_str) {
+                blocks[index][to] = json!(format!("{}{piece}", blocks[index][to].as_str().unwrap()));
+            }
+        }
+        for proof in ["signature", "redacted"] {
+            if let Some(value) = event.get(proof) {
+                blocks[index][proof] = value.clone();
+            }
+        }
+    }
+    blocks.into()
+}
+
+/// Holds: inf.reasoning
+#[test]
+fn what_anthropic_thought_before_it_called_comes_back_to_it_unchanged() {
+    let body = stored("anthropic/answers/whole_tools.json");
+    let given = serde_json::from_slice::<Value>(&body).unwrap()["content"].take();
+    let output = native_output(ProviderKind::Anthropic, body);
+    assert_eq!(sent_back(&output, ProviderKind::Anthropic)["content"], given);
+}
+
+/// Holds: inf.reasoning
+#[test]
+fn so_it_does_where_it_was_streamed() {
+    let output = streamed_output(ProviderKind::Anthropic, &stored("anthropic/answers/thinking_and_tools.sse"));
+    let content = sent_back(&output, ProviderKind::Anthropic)["content"].take();
+    assert_eq!(content[0], json!({"type": "thinking", "thinking": "I should look.", "signature": "c2ln"}));
+    assert_eq!(content[1], json!({"type": "redacted_thinking", "data": "ZW5j"}));
+    assert_eq!(content[2], json!({"type": "text", "text": "Looking."}));
+    assert_eq!(content[3]["input"], json!({"city": "Paris"}));
+}
+
+/// Holds: inf.reasoning
+#[test]
+fn what_another_thought_before_it_called_comes_back_as_it_said_it() {
+    for thoughts in ["reasoning_content", "reasoning"] {
+        let function = json!({"name": "get_weather", "arguments": "{\"city\":\"Paris\"}"});
+        let message = json!({"role": "assistant", "content": null, thoughts: "I should look.",
+            "tool_calls": [{"id": "toolu_1", "type": "function", "function": function}]});
+        let body = json!({"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]});
+        let output = native_output(ProviderKind::Openai, body.to_string().into());
+        let sent = sent_back(&output, ProviderKind::Openai);
+        assert_eq!(sent["reasoning_content"], "I should look.");
+        assert_eq!(sent["tool_calls"], message["tool_calls"]);
+    }
+}
+
+#[test]
+fn thoughts_go_only_where_they_are_taken() {
+    let call = json!({"type": "tool_call", "id": "c", "name": "f", "arguments": {}});
+    let signed = json!({"type": "reasoning", "text": "hm", "signature": "c2ln"});
+    let plain = json!({"type": "reasoning", "text": "hm"});
+    let text = json!({"type": "text", "text": "so"});
+    for (output, dialect) in [
+        (json!([signed, text, call]), ProviderKind::Openai),
+        (json!([plain, text]), ProviderKind::Openai),
+        (json!([plain, text, call]), ProviderKind::Anthropic),
+    ] {
+        let sent = sent_back(&output, dialect).to_string();
+        assert!(!sent.contains("hm") && sent.contains("so"), "{sent}");
+    }
+}

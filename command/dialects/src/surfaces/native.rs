@@ -1,0 +1,168 @@
+//! The native surface: its whole answer, and its stream of `output.delta`, `output.tool_call` and `completed`.
+
+mod described;
+mod read;
+
+use bytes::{BufMut, BytesMut};
+use events::money::NanoUsd;
+use events::usage::Usage;
+use events::refusal::Refusal;
+use openapi::refusals;
+use serde::Serialize;
+
+use crate::chat::OutputBlock;
+use crate::delta::{Delta, DeltaKind};
+use crate::surfaces::{ErrorForm, StreamHead, StreamWriter, SurfaceSpec};
+use crate::{FinishReason, Receipt, json, work};
+
+pub use read::Request;
+
+pub const SURFACE: SurfaceSpec = SurfaceSpec {
+    name: "native",
+    paths: &[("/v1/inference/chat", "chat")],
+    roots: &["/v1/inference/"],
+    summary: "Asks a model, in the gateway's own dialect",
+    describe: described::describe,
+    passthrough: None,
+    error_form: ErrorForm::Native,
+    put_answer,
+    put_error,
+};
+
+/// Writes an answer as native events.
+#[derive(Default)]
+pub struct Writer {
+    /// Id and name of each call, repeated on every piece of it.
+    calls: Vec<(String, String)>,
+}
+
+#[derive(Serialize)]
+struct OutputDelta<'a> {
+    index: usize,
+    r#type: &'static str,
+    text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redacted: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct OutputToolCall<'a> {
+    index: usize,
+    id: &'a str,
+    name: &'a str,
+    arguments_delta: &'a str,
+}
+
+impl StreamWriter for Writer {
+    fn new(_: &StreamHead<'_>) -> Self {
+        Self::default()
+    }
+
+    fn write(&mut self, delta: &Delta<'_>, out: &mut BytesMut) {
+        let index = delta.block;
+        let reasoning = |text| OutputDelta { index, r#type: "reasoning", text, signature: None, redacted: None };
+        match delta.kind {
+            DeltaKind::Text(text) => {
+                put_event(out, "output.delta", &OutputDelta { r#type: "text", ..reasoning(text) });
+            }
+            DeltaKind::Reasoning(text) => put_event(out, "output.delta", &reasoning(text)),
+            DeltaKind::Signature(signature) => {
+                put_event(out, "output.delta", &OutputDelta { signature: Some(signature), ..reasoning("") });
+            }
+            DeltaKind::Redacted(data) => {
+                put_event(out, "output.delta", &OutputDelta { redacted: Some(data), ..reasoning("") });
+            }
+            DeltaKind::CallBegins { id, name, .. } => {
+                self.calls.push((id.to_owned(), name.to_owned()));
+                put_event(out, "output.tool_call", &OutputToolCall { index, id, name, arguments_delta: "" });
+            }
+            DeltaKind::CallArguments { ordinal, piece } => {
+                let (id, name) = self.calls.get(ordinal).map_or(("", ""), |(id, name)| (id, name));
+                put_event(out, "output.tool_call", &OutputToolCall { index, id, name, arguments_delta: piece });
+            }
+            DeltaKind::Finish(_) => {}
+        }
+    }
+
+    /// `completed`: the whole answer without its output.
+    fn close(&self, receipt: &Receipt<'_>, out: &mut BytesMut) {
+        put_event(out, "completed", &Answer::of(receipt, None));
+    }
+
+    #[cfg(test)]
+    fn held_bytes(&self) -> usize {
+        let call = |(id, name): &(String, String)| size_of::<(String, String)>() + id.capacity() + name.capacity();
+        self.calls.iter().map(call).sum()
+    }
+}
+
+/// `event:` and `data:` of one event. The data is one line.
+fn put_event(out: &mut BytesMut, name: &str, data: &(impl Serialize + ?Sized)) {
+    let mut text = Vec::with_capacity(128);
+    json::push(&mut text, data);
+    work::steps(text.len());
+    out.reserve(text.len() + name.len() + 16);
+    out.put_slice(b"event: ");
+    out.put_slice(name.as_bytes());
+    out.put_slice(b"\ndata: ");
+    out.put_slice(&text);
+    out.put_slice(b"\n\n");
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    request_id: &'a str,
+    model: &'a str,
+    backend: Backend<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<&'a [OutputBlock]>,
+    finish_reason: FinishReason,
+    usage: &'a Usage,
+    cost_usd: NanoUsd,
+    price_version: u64,
+    ledger: Ledger,
+}
+
+#[derive(Serialize)]
+struct Backend<'a> {
+    provider: &'a str,
+    model: &'a str,
+}
+
+#[derive(Serialize)]
+struct Ledger {
+    admitted_position: u64,
+    settled_position: u64,
+    held_usd: NanoUsd,
+}
+
+impl<'a> Answer<'a> {
+    const fn of(receipt: &Receipt<'a>, output: Option<&'a [OutputBlock]>) -> Self {
+        Self {
+            request_id: receipt.request_id,
+            model: receipt.frontend_model,
+            backend: Backend { provider: receipt.provider, model: receipt.backend_model },
+            output,
+            finish_reason: receipt.finish_reason,
+            usage: receipt.usage,
+            cost_usd: receipt.cost_usd,
+            price_version: receipt.price_version,
+            ledger: Ledger {
+                admitted_position: receipt.admitted_position,
+                settled_position: receipt.settled_position,
+                held_usd: receipt.held_usd,
+            },
+        }
+    }
+}
+
+/// The whole native answer.
+fn put_answer(output: &[OutputBlock], receipt: &Receipt<'_>, out: &mut Vec<u8>) {
+    json::push(out, &Answer::of(receipt, Some(output)));
+}
+
+fn put_error(refusal: &Refusal, request_id: &str, out: &mut BytesMut) {
+    put_event(out, "error", &refusals::native_body(refusal, request_id));
+}

@@ -1,0 +1,154 @@
+//! The native request as it comes from a client. Every field is known or refused, with the path to it.
+
+mod message;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use events::refusal::Refusal;
+
+use crate::chat::read::{
+    OUTPUT_TOKENS_MAX, TOOLS_MAX, effort_of, metadata_of, model, raw, response_format, stop, tool,
+};
+use crate::chat::{ChatRequest, Reasoning, Tool, ToolChoice};
+use crate::fields::{self, Fields, Path};
+use crate::json::{self, Kind};
+use crate::request::{Facts, Images};
+use crate::surfaces::SurfaceRequest;
+
+const FIELDS: [&str; 12] = [
+    "model",
+    "messages",
+    "max_output_tokens",
+    "temperature",
+    "top_p",
+    "stop",
+    "stream",
+    "tools",
+    "tool_choice",
+    "response_format",
+    "reasoning",
+    "metadata",
+];
+/// What the APIs of OpenAI and Anthropic call some of them.
+const ELSEWHERE: [(&str, &str); 4] = [
+    ("max_tokens", "max_output_tokens"),
+    ("max_completion_tokens", "max_output_tokens"),
+    ("stop_sequences", "stop"),
+    ("reasoning_effort", "reasoning.effort"),
+];
+
+/// A request that was read whole.
+pub struct Request(Box<ChatRequest>);
+
+impl SurfaceRequest for Request {
+    const NEEDS_BODY: bool = false;
+
+    fn read(text: &str) -> Result<(Facts, Self), Refusal> {
+        json::check(text).map_err(|fault| Path::Root.fault(fault))?;
+        let chat = read(text)?;
+        Ok((facts(&chat), Self(Box::new(chat))))
+    }
+
+    fn chat<'a>(&'a self, _: &[u8]) -> Result<Cow<'a, ChatRequest>, Refusal> {
+        Ok(Cow::Borrowed(&self.0))
+    }
+
+    fn cap_field(&self) -> &'static str {
+        "max_output_tokens"
+    }
+}
+
+fn facts(chat: &ChatRequest) -> Facts {
+    Facts {
+        model: chat.model.clone(),
+        streamed: chat.stream,
+        include_usage: false,
+        max_output_tokens: chat.max_output_tokens,
+        output_tokens_needed: match chat.reasoning {
+            Some(Reasoning::BudgetTokens(tokens)) => tokens,
+            Some(Reasoning::Effort(_)) | None => 0,
+        },
+        choices: 1,
+        metadata: chat.metadata.clone(),
+        images: chat.messages.iter().fold(Images::default(), |images, message| images.of(&message.content)),
+        has_tools: !chat.tools.is_empty() || chat.response_format.is_some(),
+        unpriced: Vec::new(),
+    }
+}
+
+/// Reads the native form. The text has been checked as JSON of bounded depth, or is checked on the way.
+fn read(text: &str) -> Result<ChatRequest, Refusal> {
+    let mut fields = Fields::read(text, &Path::Root)?.known(&FIELDS, &ELSEWHERE)?;
+    let request = ChatRequest {
+        model: model(&mut fields)?,
+        messages: message::read_all(&mut fields)?,
+        max_output_tokens: fields.count("max_output_tokens", OUTPUT_TOKENS_MAX)?,
+        temperature: fields.number("temperature")?.map(raw).transpose()?,
+        top_p: fields.number("top_p")?.map(raw).transpose()?,
+        stop: stop(&mut fields)?,
+        stream: fields.boolean("stream")?.unwrap_or(false),
+        tools: tools(&mut fields)?,
+        tool_choice: tool_choice(&mut fields)?,
+        parallel_tool_calls: None,
+        response_format: response_format(&mut fields)?,
+        reasoning: reasoning(&mut fields)?,
+        metadata: metadata(&mut fields)?,
+        user: None,
+    };
+    fields.finish()?;
+    Ok(request)
+}
+
+/// `metadata`: at most 16 pairs of strings, names of at most 64 characters, values of at most 512.
+fn metadata(fields: &mut Fields<'_, '_>) -> Result<BTreeMap<String, String>, Refusal> {
+    let path = fields.path().field("metadata");
+    fields.raw("metadata").map_or_else(|| Ok(BTreeMap::new()), |value| metadata_of(value, &path))
+}
+
+fn tools(fields: &mut Fields<'_, '_>) -> Result<Vec<Tool>, Refusal> {
+    let path = fields.path().field("tools");
+    let Some(value) = fields.raw("tools") else { return Ok(Vec::new()) };
+    let mut tools = Vec::new();
+    fields::bounded_elements(value, &path, TOOLS_MAX, |index, element| {
+        let path = path.element(index);
+        let mut fields = Fields::read(element, &path)?.known(&["name", "description", "parameters", "strict"], &[])?;
+        tools.push(tool(&mut fields)?);
+        fields.finish()
+    })?;
+    Ok(tools)
+}
+
+fn tool_choice(fields: &mut Fields<'_, '_>) -> Result<Option<ToolChoice>, Refusal> {
+    let path = fields.path().field("tool_choice");
+    let Some(value) = fields.raw("tool_choice") else { return Ok(None) };
+    if json::kind(value) == Kind::Object {
+        let mut named = Fields::read(value, &path)?.known(&["name"], &[])?;
+        let name = named.required_string("name")?.into_owned();
+        named.finish()?;
+        return Ok(Some(ToolChoice::Named(name)));
+    }
+    match value {
+        r#""auto""# => Ok(Some(ToolChoice::Auto)),
+        r#""none""# => Ok(Some(ToolChoice::None)),
+        r#""required""# => Ok(Some(ToolChoice::Required)),
+        _ => Err(path.refuse(r#"must be "auto", "none", "required" or {"name"}"#)),
+    }
+}
+
+fn reasoning(fields: &mut Fields<'_, '_>) -> Result<Option<Reasoning>, Refusal> {
+    let path = fields.path().field("reasoning");
+    let Some(value) = fields.raw("reasoning") else { return Ok(None) };
+    let mut reasoning = Fields::read(value, &path)?.known(&["effort", "budget_tokens"], &[])?;
+    let effort = reasoning.string("effort")?;
+    let budget = reasoning.count("budget_tokens", OUTPUT_TOKENS_MAX)?;
+    reasoning.finish()?;
+    match (effort, budget) {
+        (Some(text), None) => effort_of(&text, &path.field("effort")).map(Some),
+        (None, Some(tokens)) => Ok(Some(Reasoning::BudgetTokens(tokens))),
+        _ => Err(path.refuse("must have either effort or budget_tokens")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

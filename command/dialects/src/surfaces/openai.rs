@@ -1,0 +1,42 @@
+//! OpenAI Chat Completions, as a surface. What is written is plain OpenAI.
+
+mod canonical;
+mod client;
+mod described;
+mod errors;
+mod known;
+mod priceable;
+mod unsupported;
+mod usage;
+mod write;
+
+use bytes::BytesMut;
+use events::refusal::Refusal;
+
+use super::{ErrorForm, SurfaceSpec, error_body};
+use crate::passthrough::Passthrough;
+
+pub use client::{Cap, ClientBody as Request};
+pub use errors::{WORDING, error};
+pub use priceable::{Unpriced, names as unpriced_fields};
+pub use unsupported::VENDOR;
+pub use write::{ChunkWriter as Writer, END, put_data, put_usage_chunk};
+
+pub const SURFACE: SurfaceSpec = SurfaceSpec {
+    name: "openai",
+    paths: &[
+        ("/v1/chat/completions", "create_chat_completion"),
+        ("/oai/v1/chat/completions", "create_chat_completion_oai"),
+    ],
+    roots: &["/oai/", "/v1/chat/", "/v1/models"],
+    summary: "Asks a model, as OpenAI's Chat Completions",
+    describe: described::describe,
+    passthrough: Some(Passthrough::OpenAi),
+    error_form: ErrorForm::OpenAi,
+    put_answer: write::completion,
+    put_error,
+};
+
+fn put_error(refusal: &Refusal, request_id: &str, out: &mut BytesMut) {
+    put_data(out, &error_body(ErrorForm::OpenAi, refusal, request_id));
+}

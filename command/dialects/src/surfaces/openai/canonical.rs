@@ -1,0 +1,192 @@
+//! A client's OpenAI body as the canonical request, on its way to a dialect that is not OpenAI's.
+//!
+//! Refused, since an answer without them would be another answer: `n` above 1, `logprobs`, `logit_bias`, the retired
+//! `functions`, custom tools, tool lists inside `tool_choice`. Left out knowingly: `seed`, penalties, `store`,
+//! `service_tier` `auto`, `verbosity`, cache hints, names of participants, thoughts without a signature
+//! (`reasoning_content`), and fields that we do not know.
+
+use std::borrow::Cow;
+
+use events::refusal::Refusal;
+
+use crate::chat::read;
+use crate::chat::{
+    Block, ChatRequest, Image, ImageSource, Message, Role, Tool, ToolCall, ToolChoice, ToolResult,
+};
+use crate::fields::{self, Fields, Path};
+use crate::json::{self, Kind};
+
+/// The text has been read as a [`super::Request`].
+pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
+    let mut fields = Fields::read(text, &Path::Root)?;
+    refuse_what_has_no_counterpart(&mut fields)?;
+    let cap = |fields: &mut Fields<'_, '_>, name| fields.count(name, read::OUTPUT_TOKENS_MAX);
+    Ok(ChatRequest {
+        model: read::model(&mut fields)?,
+        messages: messages(&mut fields)?,
+        max_output_tokens: match cap(&mut fields, "max_completion_tokens")? {
+            None => cap(&mut fields, "max_tokens")?,
+            given => given,
+        },
+        temperature: fields.number("temperature")?.map(read::raw).transpose()?,
+        top_p: fields.number("top_p")?.map(read::raw).transpose()?,
+        stop: read::stop(&mut fields)?,
+        stream: fields.boolean("stream")?.unwrap_or(false),
+        tools: tools(&mut fields)?,
+        tool_choice: tool_choice(&mut fields)?,
+        parallel_tool_calls: fields.boolean("parallel_tool_calls")?,
+        response_format: read::response_format(&mut fields)?,
+        reasoning: match fields.string("reasoning_effort")? {
+            Some(effort) => Some(read::effort_of(&effort, &Path::Root.field("reasoning_effort"))?),
+            None => None,
+        },
+        metadata: std::collections::BTreeMap::new(),
+        user: fields.string("user")?.map(Into::into),
+    })
+}
+
+fn refuse_what_has_no_counterpart(fields: &mut Fields<'_, '_>) -> Result<(), Refusal> {
+    for (name, harmless) in [
+        ("n", &["1"] as &[&str]),
+        ("logprobs", &["false"]),
+        ("top_logprobs", &["0"]),
+        ("logit_bias", &["{}"]),
+        ("functions", &["[]"]),
+        ("function_call", &[r#""auto""#, r#""none""#]),
+    ] {
+        if fields.raw(name).is_some_and(|value| !harmless.contains(&value)) {
+            return Err(Path::Root.field(name).refuse("has no counterpart at this model's provider"));
+        }
+    }
+    Ok(())
+}
+
+fn messages(fields: &mut Fields<'_, '_>) -> Result<Vec<Message>, Refusal> {
+    let path = Path::Root.field("messages");
+    let mut messages = Vec::new();
+    fields::elements(fields.raw("messages").unwrap_or_default(), &path, |index, element| {
+        let path = path.element(index);
+        messages.push(message(&mut Fields::read(element, &path)?)?);
+        Ok(())
+    })?;
+    Ok(messages)
+}
+
+fn message(fields: &mut Fields<'_, '_>) -> Result<Message, Refusal> {
+    let role = match &*fields.required_string("role")? {
+        "system" | "developer" => Role::System,
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        "tool" => Role::Tool,
+        _ => return Err(fields.path().field("role").refuse("has no counterpart at this model's provider")),
+    };
+    let mut content = content(fields)?;
+    match role {
+        Role::Tool => {
+            let id = fields.required_string("tool_call_id")?.into_owned();
+            content = vec![Block::ToolResult(ToolResult { id, content, is_error: false })];
+        }
+        Role::Assistant => {
+            if let (true, Some(refusal)) = (content.is_empty(), fields.string("refusal")?) {
+                content.push(Block::Text(refusal.into_owned()));
+            }
+            tool_calls(fields, &mut content)?;
+        }
+        Role::System | Role::User => {}
+    }
+    Ok(Message { role, content })
+}
+
+fn content(fields: &mut Fields<'_, '_>) -> Result<Vec<Block>, Refusal> {
+    let path = fields.path().field("content");
+    let Some(value) = fields.raw("content") else { return Ok(Vec::new()) };
+    if json::kind(value) == Kind::String {
+        return Ok(vec![Block::Text(fields::string(value, &path)?.into_owned())]);
+    }
+    let mut blocks = Vec::new();
+    fields::elements(value, &path, |index, element| {
+        let path = path.element(index);
+        if json::kind(element) == Kind::String {
+            blocks.push(Block::Text(fields::string(element, &path)?.into_owned()));
+            return Ok(());
+        }
+        let mut part = Fields::read(element, &path)?;
+        match &*part.required_string("type")? {
+            kind @ ("text" | "refusal") => blocks.push(Block::Text(part.required_string(kind)?.into_owned())),
+            "image_url" => blocks.push(Block::Image(image(&mut part)?)),
+            _ => {} // thoughts, which cannot go back without a signature
+        }
+        Ok(())
+    })?;
+    Ok(blocks)
+}
+
+fn image(part: &mut Fields<'_, '_>) -> Result<Image, Refusal> {
+    let path = part.path().field("image_url");
+    let value = part.raw("image_url").ok_or_else(|| path.refuse("is required"))?;
+    if json::kind(value) == Kind::String {
+        return Ok(Image { source: ImageSource::of_url(&fields::string(value, &path)?, &path)?, detail: None });
+    }
+    let mut fields = Fields::read(value, &path)?;
+    let source = ImageSource::of_url(&fields.required_string("url")?, &path.field("url"))?;
+    Ok(Image { source, detail: fields.string("detail")?.map(Into::into) })
+}
+
+fn tool_calls(fields: &mut Fields<'_, '_>, content: &mut Vec<Block>) -> Result<(), Refusal> {
+    let path = fields.path().field("tool_calls");
+    let Some(value) = fields.raw("tool_calls") else { return Ok(()) };
+    fields::elements(value, &path, |index, element| {
+        let path = path.element(index);
+        let mut call = Fields::read(element, &path)?;
+        let id = call.required_string("id")?.into_owned();
+        let place = path.field("function");
+        let mut function = Fields::read(function_of(&mut call)?, &place)?;
+        content.push(Block::ToolCall(ToolCall {
+            id,
+            name: function.required_string("name")?.into_owned(),
+            arguments: function.string("arguments")?.unwrap_or_default().into_owned(),
+        }));
+        Ok(())
+    })
+}
+
+/// The `function` of a tool, a call or a choice whose type is that, or is not said.
+fn function_of<'a>(fields: &mut Fields<'a, '_>) -> Result<&'a str, Refusal> {
+    match fields.string("type")? {
+        Some(kind) if kind != "function" => {
+            Err(fields.path().field("type").refuse("has no counterpart at this model's provider"))
+        }
+        _ => fields.raw("function").ok_or_else(|| fields.path().field("function").refuse("is required")),
+    }
+}
+
+fn tools(fields: &mut Fields<'_, '_>) -> Result<Vec<Tool>, Refusal> {
+    let path = Path::Root.field("tools");
+    let Some(value) = fields.raw("tools") else { return Ok(Vec::new()) };
+    let mut tools = Vec::new();
+    fields::elements(value, &path, |index, element| {
+        let path = path.element(index);
+        let place = path.field("function");
+        let function = function_of(&mut Fields::read(element, &path)?)?;
+        tools.push(read::tool(&mut Fields::read(function, &place)?)?);
+        Ok(())
+    })?;
+    Ok(tools)
+}
+
+fn tool_choice(fields: &mut Fields<'_, '_>) -> Result<Option<ToolChoice>, Refusal> {
+    let path = Path::Root.field("tool_choice");
+    let Some(value) = fields.raw("tool_choice") else { return Ok(None) };
+    if json::kind(value) == Kind::Object {
+        let place = path.field("function");
+        let function = function_of(&mut Fields::read(value, &path)?)?;
+        let name: Cow<'_, str> = Fields::read(function, &place)?.required_string("name")?;
+        return Ok(Some(ToolChoice::Named(name.into_owned())));
+    }
+    match &*fields::string(value, &path)? {
+        "auto" => Ok(Some(ToolChoice::Auto)),
+        "none" => Ok(Some(ToolChoice::None)),
+        "required" | "any" => Ok(Some(ToolChoice::Required)),
+        _ => Err(path.refuse("must be auto, none, required or a function")),
+    }
+}

@@ -1,0 +1,332 @@
+//! The client's body on the OpenAI surface: one pass for its facts and for the places that are edited later.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use events::refusal::Refusal;
+
+use super::canonical::canonical;
+use super::{known, priceable};
+use crate::CapField;
+use crate::chat::{ChatRequest, ImageUrl};
+use crate::chat::read::{self, BLOCKS_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
+use crate::fields::{self, Fields, Path, must_be_spelled};
+use crate::json::{self, Kind, Member};
+use crate::request::{Facts, Images};
+use crate::surfaces::SurfaceRequest;
+
+const CHOICES_MAX: u64 = 128;
+
+/// Names of the top level that mean something, besides those that change the cost: see [`known`].
+#[rustfmt::skip]
+const KNOWN: [&str; 27] = [
+    "frequency_penalty", "function_call", "logit_bias", "logprobs",
+    "max_completion_tokens", "max_tokens", "messages", "metadata", "min_tokens", "model", "n", "parallel_tool_calls",
+    "presence_penalty", "reasoning", "reasoning_effort", "response_format", "seed", "stop", "store", "stream",
+    "stream_options", "temperature", "thinking", "tool_choice", "top_logprobs", "top_p", "user",
+];
+
+/// Places in the client's body.
+pub struct ClientBody {
+    pub model: Range<usize>,
+    /// Just behind the bracket that opens `messages`.
+    pub messages_inside: usize,
+    pub cap: Cap,
+    /// Which of its names the client used; the retired one where it gave no cap.
+    pub cap_field: CapField,
+    /// The value of `stream_options`, null included.
+    pub stream_options: Option<Range<usize>>,
+    /// End of the last member: where another may be added.
+    pub members_end: usize,
+}
+
+/// Where the output cap stands.
+pub enum Cap {
+    Absent,
+    /// The whole members whose value is null, one or one of each name.
+    Null(Vec<(CapField, Range<usize>)>),
+    /// The client's own cap: its whole member, its value, and the whole member of the other name where that is null.
+    Given {
+        field: CapField,
+        member: Range<usize>,
+        value: Range<usize>,
+        other: Option<Range<usize>>,
+    },
+}
+
+impl SurfaceRequest for ClientBody {
+    /// It is edited, or translated only for the target that needs it.
+    const NEEDS_BODY: bool = true;
+
+    fn read(text: &str) -> Result<(Facts, Self), Refusal> {
+        read(text)
+    }
+
+    fn chat<'a>(&'a self, body: &[u8]) -> Result<Cow<'a, ChatRequest>, Refusal> {
+        let text = std::str::from_utf8(body).map_err(|_| Path::Root.refuse("is not valid UTF-8"))?;
+        canonical(text).map(Cow::Owned)
+    }
+
+    fn cap_field(&self) -> &'static str {
+        self.cap_field.as_str()
+    }
+}
+
+fn read(text: &str) -> Result<(Facts, ClientBody), Refusal> {
+    let members = top_level(text)?;
+    let find = |name: &str| members.iter().find(|member| member.name() == name);
+    let required = |name: &str| find(name).ok_or_else(|| Path::Root.field(name).refuse("is required"));
+    let given = |name: &str| find(name).filter(|member| json::kind(member.value) != Kind::Null);
+
+    let model = required("model")?;
+    let messages = required("messages")?;
+    let (cap, cap_field, max_output_tokens) = cap(&members)?;
+    let images = read_messages(messages.value)?;
+    let (mut output_tokens_needed, mut unpriced) = (0, Vec::new());
+    for member in &members {
+        unpriced.extend(priceable::unpriced_field(member.name(), member.value)?);
+        output_tokens_needed = output_tokens_needed.max(needed_of_the_cap(member.name(), member.value));
+    }
+    let stream_options = find("stream_options");
+    let facts = Facts {
+        model: model_name(model.value)?,
+        streamed: given("stream").map_or(Ok(false), |member| boolean(member.value, "stream"))?,
+        include_usage: given("stream_options").map_or(Ok(false), |member| include_usage(member.value))?,
+        max_output_tokens,
+        output_tokens_needed,
+        choices: given("n").map_or(Ok(1), |member| fields::count(member.value, CHOICES_MAX, &Path::Root.field("n")))?,
+        metadata: metadata(given("metadata").map(|member| member.value))?,
+        images,
+        has_tools: ["tools", "functions", "response_format"].iter().any(|name| given(name).is_some()),
+        unpriced,
+    };
+    let body = ClientBody {
+        model: model.value_span.clone(),
+        messages_inside: messages.value_span.start + 1,
+        cap,
+        cap_field,
+        stream_options: stream_options.map(|member| member.value_span.clone()),
+        members_end: members.last().map_or(0, |member| member.span.end),
+    };
+    Ok((facts, body))
+}
+
+/// What a field of some server's own needs of the output cap; such fields are passed on unread, so that what cannot be
+/// read needs nothing.
+fn needed_of_the_cap(key: &str, value: &str) -> u64 {
+    let inside = |name: &str| {
+        let mut members = json::members(value).map_while(Result::ok);
+        members.find(|member| member.name() == name).and_then(|member| json::integer(member.value))
+    };
+    let tokens = match key {
+        "min_tokens" | "thinking_budget" => json::integer(value),
+        "thinking" if json::kind(value) == Kind::Object => inside("budget_tokens"),
+        "reasoning" if json::kind(value) == Kind::Object => inside("max_tokens"),
+        _ => None,
+    };
+    tokens.unwrap_or(0)
+}
+
+fn top_level(text: &str) -> Result<Vec<Member<'_>>, Refusal> {
+    let start = text.trim_start_matches([' ', '\t', '\r', '\n']);
+    if !start.is_empty() && json::kind(start) != Kind::Object {
+        json::check(text).map_err(|fault| Path::Root.fault(fault))?;
+        return Err(Path::Root.refuse("must be an object"));
+    }
+    let members = fields::members(text, &Path::Root)?;
+    for member in &members {
+        must_be_spelled(member.name(), KNOWN.into_iter().chain(priceable::names()), &Path::Root)?;
+        known::check(member.name(), member.value, known::TOP_LEVEL, &Path::Root)?;
+    }
+    Ok(members)
+}
+
+fn model_name(value: &str) -> Result<String, Refusal> {
+    let path = Path::Root.field("model");
+    let name = fields::string(value, &path)?;
+    match name.chars().count() {
+        1..=read::MODEL_NAME_MAX => Ok(name.into_owned()),
+        _ => Err(path.refuse("must have 1 to 256 characters")),
+    }
+}
+
+fn boolean(value: &str, name: &str) -> Result<bool, Refusal> {
+    json::boolean(value).ok_or_else(|| Path::Root.field(name).refuse("must be true or false"))
+}
+
+fn include_usage(value: &str) -> Result<bool, Refusal> {
+    Ok(Fields::read(value, &Path::Root.field("stream_options"))?.boolean("include_usage")?.unwrap_or(false))
+}
+
+fn metadata(value: Option<&str>) -> Result<BTreeMap<String, String>, Refusal> {
+    let Some(value) = value else { return Ok(BTreeMap::new()) };
+    read::metadata_of(value, &Path::Root.field("metadata"))
+}
+
+/// The cap in force. Both names at once would leave it to the upstream which one binds.
+fn cap(members: &[Member<'_>]) -> Result<(Cap, CapField, Option<u64>), Refusal> {
+    let (mut nulls, mut given) = (Vec::new(), None);
+    for member in members {
+        let fields = [CapField::MaxTokens, CapField::MaxCompletionTokens];
+        let Some(field) = fields.into_iter().find(|field| member.name() == field.as_str()) else { continue };
+        if json::kind(member.value) == Kind::Null {
+            nulls.push((field, member.span.clone()));
+            continue;
+        }
+        let path = Path::Root.field(member.name());
+        if given.is_some() {
+            return Err(path.refuse("must not stand beside its other name"));
+        }
+        given = Some((field, member, fields::count(member.value, OUTPUT_TOKENS_MAX, &path)?));
+    }
+    Ok(match given {
+        Some((field, member, tokens)) => {
+            let other = nulls.pop().map(|(_, other)| other);
+            let (member, value) = (member.span.clone(), member.value_span.clone());
+            (Cap::Given { field, member, value, other }, field, Some(tokens))
+        }
+        None if nulls.is_empty() => (Cap::Absent, CapField::default(), None),
+        None => (Cap::Null(nulls), CapField::default(), None),
+    })
+}
+
+const MESSAGE_KNOWN: [&str; 8] =
+    ["audio", "content", "function_call", "name", "refusal", "role", "tool_call_id", "tool_calls"];
+/// Members of a message by which servers take input that is not in its content.
+const MESSAGE_INPUT: [&str; 6] = ["attachments", "documents", "file_ids", "files", "images", "videos"];
+const PART_KNOWN: [&str; 4] = ["image_url", "refusal", "text", "type"];
+/// Members of a part by which servers take more than its text or its image.
+const PART_INPUT: [&str; 11] = [
+    "audio_url",
+    "document",
+    "document_url",
+    "file",
+    "file_id",
+    "file_url",
+    "image",
+    "input_audio",
+    "source",
+    "video",
+    "video_url",
+];
+const IMAGE_KNOWN: [&str; 2] = ["detail", "url"];
+/// Parts that are text, whose bytes bound their tokens.
+const TEXT_PARTS: [&str; 5] = ["text", "refusal", "thinking", "reasoning", "reference"];
+
+fn read_messages(value: &str) -> Result<Images, Refusal> {
+    let path = Path::Root.field("messages");
+    let (mut totals, mut count) = (MessageTotals::default(), 0);
+    fields::elements(value, &path, |index, message| {
+        count += 1;
+        if count > MESSAGES_MAX {
+            return Err(path.refuse(format!("has more than {MESSAGES_MAX} messages")));
+        }
+        read_message(message, &path.element(index), &mut totals)
+    })?;
+    if count == 0 {
+        return Err(path.refuse("must not be empty"));
+    }
+    Ok(totals.images)
+}
+
+/// What all messages have in them.
+#[derive(Default)]
+struct MessageTotals {
+    images: Images,
+    /// Of their contents, and their tool calls.
+    parts: usize,
+}
+
+impl MessageTotals {
+    /// Read for another dialect, each takes far more room than its JSON.
+    fn one_more_part(&mut self) -> Result<(), Refusal> {
+        self.parts += 1;
+        match self.parts > BLOCKS_MAX {
+            true => Err(Path::Root.field("messages").refuse(format!("has more than {BLOCKS_MAX} parts"))),
+            false => Ok(()),
+        }
+    }
+}
+
+fn read_message(message: &str, path: &Path<'_>, totals: &mut MessageTotals) -> Result<(), Refusal> {
+    for member in fields::members(message, path)? {
+        must_be_spelled(member.name(), MESSAGE_KNOWN.into_iter().chain(MESSAGE_INPUT), path)?;
+        known::check(member.name(), member.value, known::MESSAGE, path)?;
+        let place = path.field(member.name());
+        match (member.name(), json::kind(member.value)) {
+            ("content", Kind::Array) => {
+                fields::elements(member.value, &place, |index, part| {
+                    totals.one_more_part()?;
+                    totals.images = read_part(part, &place.element(index), totals.images)?;
+                    Ok(())
+                })?;
+            }
+            ("tool_calls", Kind::Array) => fields::elements(member.value, &place, |_, _| totals.one_more_part())?,
+            ("content", Kind::String | Kind::Null) | ("audio", Kind::Null) => {}
+            ("content", _) => return Err(place.refuse("must be a string or an array")),
+            ("audio", _) => return Err(priceable::unpriced(&place, "audio has no price")),
+            ("role", Kind::String) if is_of_a_cache(member.value) => {
+                return Err(priceable::unpriced(&place, "a message that the provider has cached has no price"));
+            }
+            (name, _) if MESSAGE_INPUT.contains(&name) && !priceable::says_nothing(member.value) => {
+                return Err(priceable::unpriced(&place, "input beside the content of a message has no price"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn read_part(part: &str, path: &Path<'_>, images: Images) -> Result<Images, Refusal> {
+    if json::kind(part) == Kind::String {
+        return Ok(images);
+    }
+    let mut fields = Fields::read(part, path)?;
+    fields.must_be_spelled(PART_KNOWN.into_iter().chain(PART_INPUT))?;
+    let kind = fields.required_string("type")?;
+    let (image, is_image) = (fields.raw("image_url"), kind == "image_url");
+    if !is_image && (image.is_some() || !TEXT_PARTS.contains(&&*kind)) {
+        return Err(priceable::unpriced(path, &format!("a part of type {kind:.100} has no price")));
+    }
+    let is_input = |member: &&Member<'_>| PART_INPUT.contains(&member.name()) && json::kind(member.value) != Kind::Null;
+    if let Some(input) = fields.left().find(is_input) {
+        let what = format!("a part of type {kind} with {} has no price", input.name());
+        return Err(priceable::unpriced(path, &what));
+    }
+    if !is_image {
+        return Ok(images);
+    }
+    let place = path.field("image_url");
+    Ok(images.and(base64_bytes(image.ok_or_else(|| place.refuse("is required"))?, &place)?))
+}
+
+/// Moonshot's: its content names what the provider has kept of earlier requests.
+fn is_of_a_cache(role: &str) -> bool {
+    json::string(role).is_some_and(|role| role.eq_ignore_ascii_case("cache"))
+}
+
+/// Bytes of base64 in `{"url"}`, or in the URL itself where a client gives no object.
+fn base64_bytes(image: &str, path: &Path<'_>) -> Result<usize, Refusal> {
+    let url = match json::kind(image) {
+        Kind::String => fields::string(image, path)?,
+        _ => {
+            let mut fields = Fields::read(image, path)?;
+            fields.must_be_spelled(IMAGE_KNOWN)?;
+            let url = fields.required_string("url")?;
+            // `format` and the like say that it is no image, or a larger one.
+            let is_more = |member: &&Member<'_>| member.name() != "detail" && json::kind(member.value) != Kind::Null;
+            if let Some(more) = fields.left().find(is_more) {
+                let what = "an image with more than url and detail has no price";
+                return Err(priceable::unpriced(&path.field(more.name()), what));
+            }
+            url
+        }
+    };
+    // Some providers take documents and videos here: pages and seconds are not priced as one image.
+    match ImageUrl::of(&url) {
+        Some(ImageUrl::Remote) => Ok(0),
+        Some(ImageUrl::Inline { base64, .. }) => Ok(base64.map_or(0, str::len)),
+        None => Err(priceable::unpriced(path, "what is no http, https or data:image/ URL has no price")),
+    }
+}

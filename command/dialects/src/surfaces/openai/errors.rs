@@ -1,0 +1,76 @@
+//! Errors as OpenAI's clients read them.
+
+use std::borrow::Cow;
+
+use events::refusal::{ErrorCode, Refusal};
+use openapi::refusals::{self, Wording};
+use openapi::schema::{self, Shape, object};
+use serde_json::{Value, json};
+
+use crate::surfaces::errors::with_details;
+
+/// As they are published.
+pub const WORDING: Wording = Wording { name: "OpenAiError", body: shape };
+
+/// The body of an error.
+pub fn error(refusal: &Refusal) -> Value {
+    let (kind, code) = words(refusal);
+    let param = match refusal.code {
+        ErrorCode::ModelNotFound => Some("model"),
+        ErrorCode::UpstreamRejected => detail(refusal, "upstream_param"),
+        _ => detail(refusal, "field").filter(|field| !field.is_empty()),
+    };
+    let error = json!({ "message": message(refusal), "type": kind, "param": param, "code": code });
+    json!({ "error": with_details(error, refusal) })
+}
+
+fn shape(code: ErrorCode) -> Shape {
+    let (kind, word) = words(&Refusal::new(code, ""));
+    let kinds = if code == ErrorCode::RateLimited { vec!["requests", "tokens"] } else { vec![kind] };
+    let word = word.map_or_else(|| schema::nullable(schema::string()), |word| schema::one_of([word.as_str()]));
+    let error = object()
+        .required("message", schema::string())
+        .required("type", schema::one_of(kinds))
+        .required("param", schema::nullable(schema::string()))
+        .required("code", word)
+        .optional("details", refusals::details(code));
+    object().required("error", error.open()).open()
+}
+
+/// `type` and `code`. OpenAI's own words where it has some, else our code in lower case.
+fn words(refusal: &Refusal) -> (&'static str, Option<String>) {
+    let own = || Some(refusal.code.as_str().to_ascii_lowercase());
+    let theirs = |code: &str| Some(code.to_owned());
+    match refusal.code {
+        ErrorCode::InvalidRequest => ("invalid_request_error", None),
+        // Clients know the provider's own: `context_length_exceeded`.
+        ErrorCode::UpstreamRejected => ("invalid_request_error", detail(refusal, "upstream_code").map(str::to_owned)),
+        ErrorCode::Unauthenticated => ("invalid_request_error", theirs("invalid_api_key")),
+        ErrorCode::ModelNotFound => ("invalid_request_error", theirs("model_not_found")),
+        ErrorCode::BudgetExceeded => ("insufficient_quota", theirs("insufficient_quota")),
+        ErrorCode::RateLimited => (limited_by(refusal), theirs("rate_limit_exceeded")),
+        ErrorCode::Forbidden | ErrorCode::ModelNotAllowed => ("permission_error", own()),
+        _ if refusals::status(refusal.code).is_server_error() => ("server_error", own()),
+        _ => ("invalid_request_error", own()),
+    }
+}
+
+/// Some clients (LiteLLM) know a bad key by OpenAI's words for it alone, and take it for a bad request otherwise.
+fn message(refusal: &Refusal) -> Cow<'_, str> {
+    match refusal.code {
+        ErrorCode::Unauthenticated => format!("Incorrect API key provided: {}", refusal.message).into(),
+        _ => Cow::Borrowed(&refusal.message),
+    }
+}
+
+fn detail<'r>(refusal: &'r Refusal, name: &str) -> Option<&'r str> {
+    refusal.details.get(name).and_then(Value::as_str)
+}
+
+/// OpenAI says in `type` what there were too many of.
+fn limited_by(refusal: &Refusal) -> &'static str {
+    match detail(refusal, "measure") {
+        Some(measure) if measure.starts_with("tokens") => "tokens",
+        _ => "requests",
+    }
+}

@@ -1,0 +1,213 @@
+//! Fields that change what a request costs, or what is to be counted. None of them is sent to a provider whose row does not
+//! allow it: whoever allows one vouches for its price.
+
+mod table;
+
+use events::refusal::{ErrorCode, Refusal};
+
+use super::known;
+use crate::chat::read::TOOLS_MAX;
+use crate::fields::{self, Fields, Path, Spelling};
+use crate::json::{self, Kind};
+use table::{EMPTY, Effect, FIELDS};
+
+const CHAT_TEMPLATE_KWARGS: &str = "chat_template_kwargs";
+const FUNCTIONS: &str = "functions";
+const MODALITIES: &str = "modalities";
+const TOOLS: &str = "tools";
+
+/// What a chat template is given, or is itself: it says that as often as it likes.
+const TEMPLATE_INPUT: [&str; 6] = ["chat_template", "conversation", "documents", "messages", "tokenize", "tools"];
+/// What a client's own tool may have beside its definition. Gemini's servers take the names of their own tools as well.
+const TOOL_MEMBERS: [&str; 9] =
+    ["cache_control", "description", "format", "id", "index", "input_schema", "name", "parameters", "strict"];
+
+/// A field that only a provider whose row allows it may be sent.
+#[derive(Debug)]
+pub struct Unpriced {
+    pub name: &'static str,
+    pub refusal: Refusal,
+}
+
+/// Every field that can be allowed, in no order.
+pub fn names() -> impl Iterator<Item = &'static str> + Clone {
+    FIELDS.iter().map(|field| field.name).chain([CHAT_TEMPLATE_KWARGS, FUNCTIONS, MODALITIES, TOOLS])
+}
+
+/// What one top-level member may do to the cost. Errors: `INVALID_REQUEST` where that cannot be read.
+pub fn unpriced_field(name: &str, value: &str) -> Result<Option<Unpriced>, Refusal> {
+    let path = Path::Root.field(name);
+    if json::kind(value) == Kind::Null || value == "false" {
+        return Ok(None);
+    }
+    let read = match name {
+        CHAT_TEMPLATE_KWARGS => template_arguments(value, &path),
+        FUNCTIONS => functions(value, &path),
+        MODALITIES => modalities(value, &path),
+        TOOLS => tools(value, &path),
+        _ => match FIELDS.iter().find(|field| field.name == name) {
+            Some(field) if !field.harmless.contains(&value) => Err(unpriced(&path, field.effect.reason())),
+            _ => Ok(()),
+        },
+    };
+    match read {
+        Err(mut refusal) if refusal.code == ErrorCode::ModelUnpriced => {
+            refusal.message.push_str("; the allowed_fields of a provider can let it through");
+            Ok(names().find(|known| *known == name).map(|name| Unpriced { name, refusal }))
+        }
+        other => other.map(|()| None),
+    }
+}
+
+/// 422 that names the place.
+pub fn unpriced(path: &Path<'_>, what: &str) -> Refusal {
+    let (field, reason) = (path.to_string(), format!("{what}, so that its cost cannot be bounded"));
+    Refusal::new(ErrorCode::ModelUnpriced, format!("{field}: {reason}")).with("field", field).with("reason", reason)
+}
+
+/// Null, false and what is empty.
+pub fn says_nothing(value: &str) -> bool {
+    json::kind(value) == Kind::Null || value == "false" || EMPTY.contains(&value)
+}
+
+fn is_one_of(value: &str, allowed: &[&str]) -> bool {
+    json::string(value).is_some_and(|text| allowed.contains(&&*text))
+}
+
+fn modalities(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
+    fields::elements(value, path, |index, element| match is_one_of(element, &["text"]) {
+        true => Ok(()),
+        false => Err(unpriced(&path.element(index), "a modality other than text has no price")),
+    })
+}
+
+/// What is no object is passed on: nobody reads names in it.
+fn template_arguments(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
+    for member in json::members(value).take_while(|_| json::kind(value) == Kind::Object) {
+        let member = member.map_err(|fault| path.fault(fault))?;
+        let spelling = Spelling::of(member.name());
+        let is_input = TEMPLATE_INPUT.iter().any(|input| spelling.as_ref().is_some_and(|name| name.reads_like(input)));
+        if is_input && !says_nothing(member.value) {
+            return Err(unpriced(&path.field(member.name()), Effect::Input.reason()));
+        }
+    }
+    Ok(())
+}
+
+/// Functions and custom tools run at the client; every other kind runs at the provider, and is billed by it.
+fn tools(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
+    let mut refused = None;
+    fields::bounded_elements(value, path, TOOLS_MAX, |index, element| {
+        let path = path.element(index);
+        let mut tool = Fields::read(element, &path)?;
+        known::check_tool(&tool)?;
+        if let Some(what) = run_by_the_provider(&mut tool) {
+            refused.get_or_insert_with(|| unpriced(&path, what));
+        }
+        Ok(())
+    })?;
+    refused.map_or(Ok(()), Err)
+}
+
+/// Why a tool may be one that the provider runs.
+fn run_by_the_provider(tool: &mut Fields<'_, '_>) -> Option<&'static str> {
+    const BY_KIND: &str = "a tool that the provider runs has no price";
+    let (kind, definitions) = (tool.raw("type"), [tool.raw("function"), tool.raw("custom")]);
+    let is_clients = match kind {
+        Some(kind) => is_one_of(kind, &["function", "custom"]),
+        None => definitions.iter().any(Option::is_some),
+    };
+    let is_built_in = definitions.into_iter().flatten().any(has_name_of_built_in)
+        || tool.left().any(|member| member.name() == "name" && is_name_of_built_in(member.value));
+    let asks_for_more = |name: &str, value: &str| {
+        // An empty object switches Google's tools on.
+        !TOOL_MEMBERS.contains(&name) && json::kind(value) != Kind::Null && value != "false"
+    };
+    if !is_clients || is_built_in {
+        Some(BY_KIND)
+    } else if tool.left().any(|member| asks_for_more(member.name(), member.value)) {
+        Some("a tool with a field beside its own definition has no price")
+    } else {
+        None
+    }
+}
+
+/// The retired form of tools: each is a definition.
+fn functions(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
+    if json::kind(value) != Kind::Array {
+        return Ok(());
+    }
+    fields::elements(value, path, |index, element| match has_name_of_built_in(element) {
+        true => Err(unpriced(&path.element(index), "a function that the provider runs has no price")),
+        false => Ok(()),
+    })
+}
+
+fn has_name_of_built_in(definition: &str) -> bool {
+    json::field(definition, "name").is_some_and(is_name_of_built_in)
+}
+
+/// `$web_search` of Moonshot.
+fn is_name_of_built_in(name: &str) -> bool {
+    json::string(name).is_some_and(|name| name.trim_start().starts_with('$'))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Google takes both spellings of some of its names, so that each can be allowed.
+    #[test]
+    fn every_name_is_there_once_also_to_readers_who_do_not_mind_spelling() {
+        let folded = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();
+        let (mut once, mut twice) = (BTreeSet::new(), BTreeSet::new());
+        for name in names() {
+            if !once.insert(folded(name)) {
+                twice.insert(folded(name));
+            }
+        }
+        assert_eq!(twice.iter().map(String::as_str).collect::<Vec<_>>(), ["candidatecount", "responsemodalities"]);
+        assert_eq!(names().collect::<BTreeSet<_>>().len(), names().count());
+    }
+
+    #[test]
+    fn no_name_is_too_long_to_be_compared() {
+        assert!(names().all(|name| Spelling::of(name).is_some()));
+    }
+
+    /// Holds: admin.allowed-fields
+    #[test]
+    fn the_page_names_every_field_that_can_be_allowed() {
+        let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/provider.md");
+        let page = std::fs::read_to_string(page).expect("the page of providers");
+        let list = page.split_once("These can be allowed:").and_then(|(_, rest)| rest.split_once(". "));
+        let found: BTreeSet<&str> = list.expect("the list").0.split('`').skip(1).step_by(2).collect();
+        assert_eq!(found, names().collect());
+    }
+
+    #[test]
+    fn what_says_nothing_costs_nothing() {
+        let refused = |name: &str, value: &str| unpriced_field(name, value).expect("it can be read").is_some();
+        for name in names() {
+            assert!(!refused(name, "null") && !refused(name, "false"), "{name}");
+        }
+        for (name, value, is_refused) in [
+            ("transforms", "[]", false),
+            ("provider", "{}", false),
+            ("web_search_options", "{}", true),
+            ("search_parameters", "{}", true),
+            ("best_of", "1", false),
+            ("best_of", "2", true),
+            ("n_cmpl", "1", false),
+            ("n_cmpl", "128", true),
+            ("service_tier", r#""auto""#, false),
+            ("service_tier", r#""priority""#, true),
+            ("enable_thinking", "true", true),
+            ("anything_else", "7", false),
+        ] {
+            assert_eq!(refused(name, value), is_refused, "{name}: {value}");
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Answers and chunks of the OpenAI surface, made from what another dialect said.
+
+use bytes::{BufMut, BytesMut};
+use events::ids::RequestId;
+use serde::{Serialize, Serializer};
+
+use super::usage::UsageOut;
+use crate::chat::OutputBlock;
+use crate::delta::{Delta, DeltaKind};
+use crate::surfaces::{StreamHead, StreamWriter};
+use crate::{FinishReason, Receipt, json, work};
+
+/// The data of the event that ends a stream.
+pub const END: &[u8] = b"[DONE]";
+
+/// `chatcmpl-` and the digits of our request id.
+fn answer_id(request_id: &str) -> String {
+    format!("chatcmpl-{}", request_id.strip_prefix("req_").unwrap_or(request_id))
+}
+
+/// As OpenAI's clients know them.
+const fn finish_word(reason: FinishReason) -> &'static str {
+    match reason {
+        FinishReason::Stop | FinishReason::Cancelled | FinishReason::Error => "stop",
+        FinishReason::Length => "length",
+        FinishReason::ToolCalls => "tool_calls",
+        FinishReason::ContentFilter => "content_filter",
+    }
+}
+
+#[derive(Serialize)]
+struct Chunk<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: i64,
+    model: &'a str,
+    choices: &'a [ChunkChoice<'a>],
+    #[serde(skip_serializing_if = "Usage::is_absent")]
+    usage: Usage,
+}
+
+/// OpenAI says null on every chunk but the last where usage was asked for, and nothing where it was not.
+enum Usage {
+    Absent,
+    Null,
+    Report(UsageOut),
+}
+
+impl Usage {
+    const fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+}
+
+impl Serialize for Usage {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Absent | Self::Null => serializer.serialize_none(),
+            Self::Report(usage) => usage.serialize(serializer),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ChunkChoice<'a> {
+    index: u32,
+    delta: ChunkDelta<'a>,
+    logprobs: Option<()>,
+    finish_reason: Option<&'static str>,
+}
+
+#[derive(Default, Serialize)]
+struct ChunkDelta<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_calls: Option<[CallDelta<'a>; 1]>,
+}
+
+#[derive(Serialize)]
+struct CallDelta<'a> {
+    index: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#type: Option<&'static str>,
+    function: FunctionDelta<'a>,
+}
+
+#[derive(Serialize)]
+struct FunctionDelta<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    arguments: &'a str,
+}
+
+/// Writes one answer as chunks. What has no place in a chunk (signatures) is left out.
+pub struct ChunkWriter {
+    id: String,
+    model: String,
+    created: i64,
+    include_usage: bool,
+    begun: bool,
+}
+
+impl StreamWriter for ChunkWriter {
+    fn new(head: &StreamHead<'_>) -> Self {
+        Self {
+            id: answer_id(head.request_id),
+            model: head.frontend_model.to_owned(),
+            created: head.created_unix_s,
+            include_usage: head.include_usage,
+            begun: false,
+        }
+    }
+
+    fn write(&mut self, delta: &Delta<'_>, out: &mut BytesMut) {
+        let mut finish = None;
+        let chunk = match delta.kind {
+            DeltaKind::Text(text) => ChunkDelta { content: Some(text), ..ChunkDelta::default() },
+            DeltaKind::Reasoning(text) => ChunkDelta { reasoning_content: Some(text), ..ChunkDelta::default() },
+            DeltaKind::Signature(_) | DeltaKind::Redacted(_) => return,
+            DeltaKind::CallBegins { ordinal, id, name } => call(CallDelta {
+                index: ordinal,
+                id: Some(id),
+                r#type: Some("function"),
+                function: FunctionDelta { name: Some(name), arguments: "" },
+            }),
+            DeltaKind::CallArguments { ordinal, piece } => call(CallDelta {
+                index: ordinal,
+                id: None,
+                r#type: None,
+                function: FunctionDelta { name: None, arguments: piece },
+            }),
+            DeltaKind::Finish(reason) => {
+                finish = Some(finish_word(reason));
+                ChunkDelta::default()
+            }
+        };
+        if !std::mem::replace(&mut self.begun, true) {
+            self.put(ChunkDelta { role: Some("assistant"), content: Some(""), ..ChunkDelta::default() }, None, out);
+        }
+        self.put(chunk, finish, out);
+    }
+
+    /// The usage chunk, if the client asked for it, and the marker.
+    fn close(&self, receipt: &Receipt<'_>, out: &mut BytesMut) {
+        if self.include_usage {
+            let usage = Usage::Report((&receipt.usage.tokens).into());
+            put_chunk(&self.id, &self.model, self.created, &[], usage, out);
+        }
+        put_data(out, END);
+    }
+
+    #[cfg(test)]
+    fn held_bytes(&self) -> usize {
+        0
+    }
+}
+
+impl ChunkWriter {
+    fn put(&self, delta: ChunkDelta<'_>, finish_reason: Option<&'static str>, out: &mut BytesMut) {
+        let choices = [ChunkChoice { index: 0, delta, logprobs: None, finish_reason }];
+        let usage = if self.include_usage { Usage::Null } else { Usage::Absent };
+        put_chunk(&self.id, &self.model, self.created, &choices, usage, out);
+    }
+}
+
+const fn call(call: CallDelta<'_>) -> ChunkDelta<'_> {
+    ChunkDelta { role: None, content: None, reasoning_content: None, tool_calls: Some([call]) }
+}
+
+fn put_chunk(id: &str, model: &str, created: i64, choices: &[ChunkChoice<'_>], usage: Usage, out: &mut BytesMut) {
+    let mut data = Vec::with_capacity(256);
+    json::push(&mut data, &Chunk { id, object: "chat.completion.chunk", created, model, choices, usage });
+    put_data(out, &data);
+}
+
+/// A usage chunk of our own making, for an upstream that sent none. It has the id of the chunks before it.
+pub fn put_usage_chunk(receipt: &Receipt<'_>, upstream_id: Option<&str>, out: &mut BytesMut) {
+    let id = upstream_id.map_or_else(|| answer_id(receipt.request_id), str::to_owned);
+    let created = created_unix_s(receipt.request_id);
+    put_chunk(&id, receipt.frontend_model, created, &[], Usage::Report((&receipt.usage.tokens).into()), out);
+}
+
+/// Our request ids are UUIDv7: they know when the request came. 0 for any other text.
+fn created_unix_s(request_id: &str) -> i64 {
+    let id: Option<RequestId> = request_id.parse().ok();
+    let seconds = id.and_then(|id| id.uuid().get_timestamp()).map(|at| at.to_unix().0);
+    seconds.and_then(|seconds| i64::try_from(seconds).ok()).unwrap_or(0)
+}
+
+#[derive(Serialize)]
+struct Completion<'a> {
+    id: String,
+    object: &'static str,
+    created: i64,
+    model: &'a str,
+    choices: [CompletionChoice<'a>; 1],
+    usage: UsageOut,
+}
+
+#[derive(Serialize)]
+struct CompletionChoice<'a> {
+    index: u32,
+    message: AnswerMessage<'a>,
+    logprobs: Option<()>,
+    finish_reason: &'static str,
+}
+
+#[derive(Serialize)]
+struct AnswerMessage<'a> {
+    role: &'static str,
+    content: Option<String>,
+    refusal: Option<()>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<Call<'a>>,
+}
+
+#[derive(Serialize)]
+struct Call<'a> {
+    id: &'a str,
+    r#type: &'static str,
+    function: Function<'a>,
+}
+
+#[derive(Serialize)]
+struct Function<'a> {
+    name: &'a str,
+    arguments: &'a str,
+}
+
+/// A `chat.completion` of what another dialect answered.
+pub fn completion(blocks: &[OutputBlock], receipt: &Receipt<'_>, out: &mut Vec<u8>) {
+    let (mut content, mut reasoning, mut tool_calls) = (None::<String>, None::<String>, Vec::new());
+    for block in blocks {
+        match block {
+            OutputBlock::Text(text) => content.get_or_insert_default().push_str(text),
+            OutputBlock::Reasoning { text, .. } => reasoning.get_or_insert_default().push_str(text),
+            OutputBlock::ToolCall(call) => {
+                let function = Function { name: &call.name, arguments: &call.arguments };
+                tool_calls.push(Call { id: &call.id, r#type: "function", function });
+            }
+        }
+    }
+    let message = AnswerMessage {
+        role: "assistant",
+        content,
+        refusal: None,
+        reasoning_content: reasoning.filter(|text| !text.is_empty()),
+        tool_calls,
+    };
+    let finish_reason = finish_word(receipt.finish_reason);
+    let completion = Completion {
+        id: answer_id(receipt.request_id),
+        object: "chat.completion",
+        created: created_unix_s(receipt.request_id),
+        model: receipt.frontend_model,
+        choices: [CompletionChoice { index: 0, message, logprobs: None, finish_reason }],
+        usage: (&receipt.usage.tokens).into(),
+    };
+    json::push(out, &completion);
+}
+
+/// One `data:` event. A newline in JSON is white space, and would end the line.
+pub fn put_data(out: &mut BytesMut, data: &[u8]) {
+    work::steps(data.len());
+    out.reserve(data.len() + 8);
+    out.put_slice(b"data: ");
+    let start = out.len();
+    out.put_slice(data);
+    for byte in out.iter_mut().skip(start).filter(|byte| **byte == b'\n') {
+        *byte = b' ';
+    }
+    out.put_slice(b"\n\n");
+}

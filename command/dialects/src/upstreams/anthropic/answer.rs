@@ -1,0 +1,100 @@
+//! A whole Anthropic message.
+
+use std::borrow::Cow;
+
+use crate::chat::{OutputBlock, ToolCall};
+use crate::json::{self, Kind};
+use crate::upstreams::{self, ProviderKind};
+use crate::{ANSWER_BLOCKS_MAX, FinishReason, Metered, UpstreamFault, must_be_short};
+
+/// The message's blocks. Errors: no JSON, an error in band, no content.
+pub fn read_blocks(body: &str, metered: &mut Metered) -> Result<Vec<OutputBlock>, UpstreamFault> {
+    json::check(body)?;
+    let [error, content, id, model, usage, reason] =
+        json::pick(body, ["error", "content", "id", "model", "usage", "stop_reason"])?;
+    // First: an error may come with what was used until then.
+    if let Some(report) = usage {
+        metered.add_report(report, true);
+    }
+    if error.is_some() {
+        return Err(in_band(body));
+    }
+    let content = content.filter(|content| json::kind(content) == Kind::Array);
+    let content = content.ok_or(UpstreamFault::Malformed("no content"))?;
+    metered.keep_names(id, model);
+    metered.finish_reason = reason.and_then(stop_reason);
+    let mut blocks = Vec::new();
+    for element in json::elements(content) {
+        blocks.extend(block(element?, metered)?);
+        if blocks.len() > ANSWER_BLOCKS_MAX {
+            return Err(UpstreamFault::TooLarge);
+        }
+    }
+    Ok(blocks)
+}
+
+/// An error where an answer was due. What is wrong with the request or the account stays wrong.
+pub fn in_band(text: &str) -> UpstreamFault {
+    let kind = json::field(text, "error").and_then(|error| json::field(error, "type")).and_then(json::string);
+    let retryable =
+        matches!(kind.as_deref(), Some("api_error" | "overloaded_error" | "rate_limit_error" | "timeout_error"));
+    upstreams::in_band(ProviderKind::Anthropic, text, retryable)
+}
+
+/// `None` for null and for what is no string.
+pub fn stop_reason(value: &str) -> Option<FinishReason> {
+    Some(match &*json::string(value)? {
+        "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
+        "tool_use" => FinishReason::ToolCalls,
+        "refusal" => FinishReason::ContentFilter,
+        _ => FinishReason::Stop, // `end_turn`, `stop_sequence`, `pause_turn`
+    })
+}
+
+/// Blocks that only the provider's own tools make are left out.
+fn block(block: &str, metered: &mut Metered) -> Result<Option<OutputBlock>, UpstreamFault> {
+    let [kind, text, thinking, signature, data, id, name, input] =
+        json::pick(block, ["type", "text", "thinking", "signature", "data", "id", "name", "input"])?;
+    let block = match &*text_of(kind)? {
+        "text" => OutputBlock::Text(text_of(text)?.into_owned()),
+        "thinking" => OutputBlock::Reasoning {
+            text: text_of(thinking)?.into_owned(),
+            signature: Some(text_of(signature)?.into_owned()).filter(|signature| !signature.is_empty()),
+            redacted: None,
+        },
+        "redacted_thinking" => {
+            OutputBlock::Reasoning { text: String::new(), signature: None, redacted: Some(text_of(data)?.into_owned()) }
+        }
+        "tool_use" => OutputBlock::ToolCall(ToolCall {
+            id: short_text_of(id)?.into_owned(),
+            name: short_text_of(name)?.into_owned(),
+            arguments: input.unwrap_or("{}").to_owned(),
+        }),
+        _ => return Ok(None),
+    };
+    match &block {
+        OutputBlock::Text(text) => metered.text_bytes += bytes(text),
+        OutputBlock::Reasoning { text, .. } => metered.reasoning_bytes += bytes(text),
+        OutputBlock::ToolCall(call) => metered.text_bytes += bytes(&call.name) + bytes(&call.arguments),
+    }
+    Ok(Some(block).filter(|block| !matches!(block, OutputBlock::Text(text) if text.is_empty())))
+}
+
+/// A string; empty where it is absent.
+pub fn text_of(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
+    match value {
+        Some(value) => json::string(value).ok_or(UpstreamFault::Malformed("not a string")),
+        None => Ok(Cow::Borrowed("")),
+    }
+}
+
+/// The same of an id or a name.
+pub fn short_text_of(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
+    let name = text_of(value)?;
+    must_be_short(&name)?;
+    Ok(name)
+}
+
+pub fn bytes(text: &str) -> u64 {
+    u64::try_from(text.len()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,238 @@
+//! An Anthropic stream as deltas.
+
+use super::answer::{bytes, in_band, short_text_of, stop_reason, text_of};
+use crate::delta::{Delta, DeltaKind};
+use crate::framing::Event;
+use crate::json;
+use crate::upstreams::{StreamReader, StreamState};
+use crate::{ANSWER_BLOCKS_MAX, FinishReason, Metered, UpstreamFault};
+
+const MALFORMED: UpstreamFault = UpstreamFault::Malformed("an event is not what it says");
+
+/// Follows one stream.
+#[derive(Default)]
+pub struct Reader {
+    blocks: usize,
+    calls: usize,
+    open: Option<Open>,
+}
+
+/// The block that is being said.
+struct Open {
+    upstream_index: u64,
+    /// Its place among the blocks that are handed out; known once it says something.
+    block: Option<usize>,
+    call: Option<Call>,
+}
+
+/// The members of an event, as raw values.
+struct Members<'a> {
+    index: u64,
+    block: Option<&'a str>,
+    delta: Option<&'a str>,
+    usage: Option<&'a str>,
+}
+
+struct Call {
+    ordinal: usize,
+    /// Arguments that came with the block's beginning, instead of in pieces after it.
+    whole: String,
+    has_pieces: bool,
+}
+
+impl StreamReader for Reader {
+    fn event(
+        &mut self,
+        event: Event<'_>,
+        metered: &mut Metered,
+        each: &mut impl FnMut(Delta<'_>),
+    ) -> Result<StreamState, UpstreamFault> {
+        let data = event.data;
+        json::check(data)?;
+        let [kind, message, index, block, delta, usage, error] =
+            json::pick(data, ["type", "message", "index", "content_block", "delta", "usage", "error"])?;
+        let members = Members { index: index.and_then(json::integer).unwrap_or(0), block, delta, usage };
+        match &*kind.and_then(json::string).unwrap_or_default() {
+            "message_start" => begin(message, metered)?,
+            "content_block_start" => self.open(&members, metered, each)?,
+            "content_block_delta" => self.piece(&members, metered, each)?,
+            "content_block_stop" => self.close(metered, each),
+            "message_delta" => self.end(&members, metered, each)?,
+            "message_stop" => {
+                if metered.finish_reason.is_none() {
+                    self.finish(FinishReason::Stop, metered, each);
+                }
+                return Ok(StreamState::Ended);
+            }
+            "error" if error.is_some() => return Err(in_band(data)),
+            "error" => return Err(MALFORMED),
+            _ => {} // `ping`, and what may come later
+        }
+        Ok(StreamState::Open)
+    }
+
+    fn is_complete(&self, metered: &Metered) -> bool {
+        metered.finish_reason.is_some()
+    }
+
+    #[cfg(test)]
+    fn held_bytes(&self) -> usize {
+        let call = self.open.as_ref().and_then(|open| open.call.as_ref());
+        call.map_or(0, |call| call.whole.capacity())
+    }
+}
+
+impl Reader {
+    fn open(
+        &mut self,
+        event: &Members<'_>,
+        metered: &mut Metered,
+        each: &mut impl FnMut(Delta<'_>),
+    ) -> Result<(), UpstreamFault> {
+        self.close(metered, each);
+        if self.blocks == ANSWER_BLOCKS_MAX {
+            return Err(UpstreamFault::TooLarge);
+        }
+        let [kind, text, thinking, signature, data, id, name, input] = json::pick(
+            event.block.ok_or(MALFORMED)?,
+            ["type", "text", "thinking", "signature", "data", "id", "name", "input"],
+        )?;
+        self.open = Some(Open { upstream_index: event.index, block: None, call: None });
+        match &*text_of(kind)? {
+            "text" => self.say(&text_of(text)?, DeltaKind::Text, metered, each),
+            "thinking" => {
+                self.say(&text_of(thinking)?, DeltaKind::Reasoning, metered, each);
+                self.say(&text_of(signature)?, DeltaKind::Signature, metered, each);
+            }
+            "redacted_thinking" => self.say(&text_of(data)?, DeltaKind::Redacted, metered, each),
+            "tool_use" => self.begin_call([id, name, input], metered, each)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn begin_call(
+        &mut self,
+        [id, name, input]: [Option<&str>; 3],
+        metered: &mut Metered,
+        each: &mut impl FnMut(Delta<'_>),
+    ) -> Result<(), UpstreamFault> {
+        let (id, name) = (short_text_of(id)?, short_text_of(name)?);
+        let whole = input.unwrap_or("{}").to_owned();
+        let ordinal = self.calls;
+        self.calls += 1;
+        let place = self.place();
+        if let Some(open) = &mut self.open {
+            open.call = Some(Call { ordinal, whole, has_pieces: false });
+        }
+        metered.text_bytes += bytes(&name);
+        each(Delta { block: place, kind: DeltaKind::CallBegins { ordinal, id: &id, name: &name } });
+        Ok(())
+    }
+
+    fn piece(
+        &mut self,
+        event: &Members<'_>,
+        metered: &mut Metered,
+        each: &mut impl FnMut(Delta<'_>),
+    ) -> Result<(), UpstreamFault> {
+        if self.open.as_ref().is_none_or(|open| open.upstream_index != event.index) {
+            return Err(UpstreamFault::Malformed("a piece of a block that is not open"));
+        }
+        let [kind, text, thinking, signature, partial] =
+            json::pick(event.delta.ok_or(MALFORMED)?, ["type", "text", "thinking", "signature", "partial_json"])?;
+        match &*text_of(kind)? {
+            "text_delta" => self.say(&text_of(text)?, DeltaKind::Text, metered, each),
+            "thinking_delta" => self.say(&text_of(thinking)?, DeltaKind::Reasoning, metered, each),
+            "signature_delta" => self.say(&text_of(signature)?, DeltaKind::Signature, metered, each),
+            "input_json_delta" => self.arguments(&text_of(partial)?, metered, each),
+            _ => {} // `citations_delta`
+        }
+        Ok(())
+    }
+
+    fn arguments(&mut self, piece: &str, metered: &mut Metered, each: &mut impl FnMut(Delta<'_>)) {
+        // What the provider's own tools are called with is not for the client.
+        if piece.is_empty() || self.open.as_ref().is_none_or(|open| open.call.is_none()) {
+            return;
+        }
+        let block = self.place();
+        if let Some(call) = self.open.as_mut().and_then(|open| open.call.as_mut()) {
+            call.has_pieces = true;
+            metered.text_bytes += bytes(piece);
+            each(Delta { block, kind: DeltaKind::CallArguments { ordinal: call.ordinal, piece } });
+        }
+    }
+
+    /// A call whose arguments did not come in pieces has them from its beginning: clients expect JSON, not nothing.
+    fn close(&mut self, metered: &mut Metered, each: &mut impl FnMut(Delta<'_>)) {
+        let Some(Open { block: Some(block), call: Some(call), .. }) = self.open.take() else { return };
+        if !call.has_pieces {
+            metered.text_bytes += bytes(&call.whole);
+            each(Delta { block, kind: DeltaKind::CallArguments { ordinal: call.ordinal, piece: &call.whole } });
+        }
+    }
+
+    fn say<'t>(
+        &mut self,
+        text: &'t str,
+        said: impl FnOnce(&'t str) -> DeltaKind<'t>,
+        metered: &mut Metered,
+        each: &mut impl FnMut(Delta<'_>),
+    ) {
+        if text.is_empty() {
+            return;
+        }
+        let delta = Delta { block: self.place(), kind: said(text) };
+        match delta.kind {
+            DeltaKind::Text(text) => metered.text_bytes += bytes(text),
+            DeltaKind::Reasoning(text) => metered.reasoning_bytes += bytes(text),
+            _ => {}
+        }
+        each(delta);
+    }
+
+    /// The place of the open block.
+    fn place(&mut self) -> usize {
+        let next = self.blocks;
+        let Some(open) = &mut self.open else { return next };
+        *open.block.get_or_insert_with(|| {
+            self.blocks += 1;
+            next
+        })
+    }
+
+    /// `message_delta`: the stop reason, and the running total of the usage.
+    fn end(
+        &mut self,
+        event: &Members<'_>,
+        metered: &mut Metered,
+        each: &mut impl FnMut(Delta<'_>),
+    ) -> Result<(), UpstreamFault> {
+        if let Some(report) = event.usage {
+            metered.add_report(report, true);
+        }
+        let [reason] = json::pick(event.delta.unwrap_or_default(), ["stop_reason"])?;
+        if let Some(reason) = reason.and_then(stop_reason)
+            && metered.finish_reason.is_none()
+        {
+            self.finish(reason, metered, each);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, reason: FinishReason, metered: &mut Metered, each: &mut impl FnMut(Delta<'_>)) {
+        self.close(metered, each);
+        metered.finish_reason = Some(reason);
+        each(Delta { block: self.blocks, kind: DeltaKind::Finish(reason) });
+    }
+}
+
+fn begin(message: Option<&str>, metered: &mut Metered) -> Result<(), UpstreamFault> {
+    let [id, model, usage] = json::pick(message.unwrap_or_default(), ["id", "model", "usage"])?;
+    metered.keep_names(id, model);
+    if let Some(report) = usage {
+        metered.add_report(report, false);
+    }
+    Ok(())
+}

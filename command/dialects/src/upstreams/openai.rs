@@ -1,0 +1,43 @@
+//! OpenAI Chat Completions, as an upstream. The followers' departures (DeepSeek, Groq, Mistral, OpenRouter, Perplexity,
+//! Together, xAI …) are read here as well.
+
+mod outbound;
+mod reader;
+pub mod reading;
+mod usage;
+
+use secrets::Secret;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use http::Request;
+use http::header::AUTHORIZATION;
+
+use super::{Endpoint, Transport, Upstream, sensitive};
+use crate::framing::Framing;
+use crate::passthrough::Passthrough;
+
+pub use reader::Reader;
+
+pub const UPSTREAM: Upstream = Upstream {
+    name: "openai",
+    telemetry_name: "openai",
+    transport: Transport::Http(Endpoint {
+        path: |_| "/chat/completions".into(),
+        wrong_base_url_ends: &["/chat/completions", "/completions", "/responses", "/models"],
+        headers: &[],
+        authenticate,
+    }),
+    framing: Framing::Sse,
+    passthrough: Some(Passthrough::OpenAi),
+    has_tokenizers: true,
+    takes_allowed_fields: true,
+    out_of_money_sentence: None,
+    request_body: outbound::request_body,
+    read_blocks: reader::read_blocks,
+    reported: usage::reported,
+};
+
+fn authenticate(request: &mut Request<Bytes>, key: &Secret, _: DateTime<Utc>) -> Option<()> {
+    request.headers_mut().insert(AUTHORIZATION, sensitive(&format!("Bearer {}", key.reveal()))?);
+    Some(())
+}

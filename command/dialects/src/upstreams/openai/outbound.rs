@@ -1,0 +1,169 @@
+//! The canonical request as an OpenAI body.
+//!
+//! Refused: `reasoning.budget_tokens` (OpenAI knows efforts alone), and messages that are all empty. Tool results take
+//! text alone: their images follow in the next user message, under the id of the call. Thoughts go back as
+//! `reasoning_content` where a tool is called, as DeepSeek and others want it: those that are proved by a signature are
+//! another dialect's, and OpenAI itself gives none that could come back. Left out knowingly: other thoughts of earlier
+//! answers, and the mark of a tool result that it is an error (its text says so). `metadata` stays with us.
+
+mod conversation;
+
+use bytes::Bytes;
+use events::refusal::Refusal;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use conversation::OutboundMessage;
+
+use crate::chat::{ChatRequest, Reasoning, ResponseFormat, Tool, ToolChoice};
+use crate::{CapField, OutboundTarget, json};
+
+#[derive(Serialize)]
+struct Body<'a> {
+    model: &'a str,
+    messages: Vec<OutboundMessage<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    stop: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_options: Option<StreamOptions>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Function<ToolDefinition<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<Choice<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parallel_tool_calls: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<Format<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_effort: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+}
+
+/// `{"type":"function","function":…}`
+#[derive(Serialize)]
+struct Function<T> {
+    r#type: &'static str,
+    function: T,
+}
+
+#[derive(Serialize)]
+struct ToolDefinition<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strict: Option<bool>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Choice<'a> {
+    Word(&'static str),
+    Named(Function<Name<'a>>),
+}
+
+#[derive(Serialize)]
+struct Name<'a> {
+    name: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Format<'a> {
+    Text,
+    JsonObject,
+    JsonSchema { json_schema: Schema<'a> },
+}
+
+#[derive(Serialize)]
+struct Schema<'a> {
+    name: &'a str,
+    schema: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strict: Option<bool>,
+}
+
+const fn function<T>(function: T) -> Function<T> {
+    Function { r#type: "function", function }
+}
+
+/// Errors: `INVALID_REQUEST` for what OpenAI has no counterpart for.
+pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
+    let cap = |field| (target.cap_field.unwrap_or_default() == field).then_some(target.max_output_tokens);
+    let body = Body {
+        model: target.model,
+        messages: conversation::messages(chat, target)?,
+        max_tokens: cap(CapField::MaxTokens),
+        max_completion_tokens: cap(CapField::MaxCompletionTokens),
+        temperature: chat.temperature.as_deref(),
+        top_p: chat.top_p.as_deref(),
+        stop: &chat.stop,
+        stream: chat.stream.then_some(true),
+        stream_options: chat.stream.then_some(StreamOptions { include_usage: true }),
+        tools: chat.tools.iter().map(definition).collect(),
+        tool_choice: chat.tool_choice.as_ref().map(choice),
+        parallel_tool_calls: chat.parallel_tool_calls,
+        response_format: chat.response_format.as_ref().map(format),
+        reasoning_effort: effort(chat)?,
+        user: chat.user.as_deref(),
+    };
+    let mut out = Vec::with_capacity(1024);
+    json::push(&mut out, &body);
+    Ok(out.into())
+}
+
+fn definition(tool: &Tool) -> Function<ToolDefinition<'_>> {
+    function(ToolDefinition {
+        name: &tool.name,
+        description: tool.description.as_deref(),
+        parameters: tool.parameters.as_deref(),
+        strict: tool.strict,
+    })
+}
+
+fn choice(choice: &ToolChoice) -> Choice<'_> {
+    match choice {
+        ToolChoice::Auto => Choice::Word("auto"),
+        ToolChoice::None => Choice::Word("none"),
+        ToolChoice::Required => Choice::Word("required"),
+        ToolChoice::Named(name) => Choice::Named(function(Name { name })),
+    }
+}
+
+fn format(format: &ResponseFormat) -> Format<'_> {
+    match format {
+        ResponseFormat::Text => Format::Text,
+        ResponseFormat::JsonObject => Format::JsonObject,
+        ResponseFormat::JsonSchema { name, schema, strict } => Format::JsonSchema {
+            json_schema: Schema { name: name.as_deref().unwrap_or("response"), schema, strict: *strict },
+        },
+    }
+}
+
+fn effort(chat: &ChatRequest) -> Result<Option<&str>, Refusal> {
+    match &chat.reasoning {
+        None => Ok(None),
+        Some(Reasoning::Effort(effort)) => Ok(Some(effort)),
+        Some(Reasoning::BudgetTokens(_)) => {
+            Err(Refusal::invalid("reasoning.budget_tokens", "this model's provider takes reasoning.effort alone"))
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! What a chunk or a whole answer of the OpenAI dialect says, whoever of its followers wrote it. Strings stay as they
+//! stand in the JSON until somebody needs them.
+
+use crate::framing::Event;
+use crate::json::{self, Kind, Member};
+use crate::upstreams::{ProviderKind, in_band, is_out_of_money};
+use crate::{FinishReason, Metered, UpstreamFault};
+
+/// Choices of one answer; clients cannot ask for more.
+const CHOICES_MAX: usize = 128;
+
+/// Which choices have ended.
+#[derive(Default)]
+pub struct Choices {
+    seen: u128,
+    finished: u128,
+}
+
+impl Choices {
+    /// Every choice that has begun has also ended, and there is one.
+    pub const fn all_finished(&self) -> bool {
+        self.finished != 0 && self.seen & !self.finished == 0
+    }
+
+    pub fn note(&mut self, index: u64, finished: bool) {
+        let bit = u32::try_from(index).ok().and_then(|index| 1_u128.checked_shl(index)).unwrap_or(0);
+        self.seen |= bit;
+        if finished {
+            self.finished |= bit;
+        }
+    }
+}
+
+/// The parts of a top-level object that matter, be it a chunk or a whole answer.
+pub struct TopLevel<'a> {
+    pub members: Vec<Member<'a>>,
+    pub choices: Option<&'a str>,
+    /// The report is beside the choices, or where Groq puts it.
+    pub usage: Option<&'a str>,
+}
+
+/// The chunk in an event; `None` for the marker at the end of the stream, which concludes what was metered. Errors: an
+/// event of an error.
+pub fn chunk_of<'a>(event: Event<'a>, metered: &mut Metered) -> Result<Option<&'a str>, UpstreamFault> {
+    // Whatever its data says, an event of this name is no part of an answer.
+    if event.name == "error" {
+        return Err(in_band(ProviderKind::Openai, event.data, true));
+    }
+    if event.data.trim_ascii() == "[DONE]" {
+        metered.conclude();
+        return Ok(None);
+    }
+    Ok(Some(event.data))
+}
+
+/// Reads the top level. Errors: no JSON object, an error in band.
+pub fn top_level<'a>(text: &'a str, metered: &mut Metered) -> Result<TopLevel<'a>, UpstreamFault> {
+    let mut members = Vec::with_capacity(10);
+    for member in json::known_members(text) {
+        members.push(member?);
+    }
+    let find = |name: &str| {
+        let member = members.iter().find(|member: &&Member<'a>| member.name() == name)?;
+        (json::kind(member.value) != Kind::Null).then_some(member.value)
+    };
+    // First: an error may come with what was used until then.
+    let usage = find("usage")
+        .or_else(|| json::field(find("x_groq")?, "usage"))
+        .filter(|usage| json::kind(usage) == Kind::Object);
+    if let Some(usage) = usage {
+        metered.add_report(usage, true);
+    }
+    let no_error = [r#""""#, "{}", "false"];
+    if let Some(error) = find("error").filter(|error| !no_error.contains(error)) {
+        return Err(in_band(ProviderKind::Openai, text, is_retryable(error)));
+    }
+    // Older vLLM words its errors flat.
+    if find("object") == Some(r#""error""#) {
+        return Err(in_band(ProviderKind::Openai, text, is_retryable(text)));
+    }
+    metered.keep_names(find("id"), find("model"));
+    let choices = find("choices").filter(|choices| json::kind(choices) == Kind::Array);
+    Ok(TopLevel { choices, usage, members })
+}
+
+/// Only what the upstream says of its own state may pass with another try. A code or status of 4xx but 408 and 429, or
+/// words about money, will not.
+fn is_retryable(error: &str) -> bool {
+    let [code, status, kind] = json::find(error, ["code", "status", "type"]);
+    let number = code.or(status).and_then(|code| json::integer(code).or_else(|| json::string(code)?.parse().ok()));
+    let is_money = [code, kind].into_iter().flatten().filter_map(json::string).any(|word| is_out_of_money(&word));
+    !is_money && number.is_none_or(|code| matches!(code, 408 | 429) || !(400..500).contains(&code))
+}
+
+/// `finish_reason` as a value; `None` for null, the empty string (xAI) and what is no string.
+fn finish_reason(value: &str) -> Option<FinishReason> {
+    let word = json::string(value)?;
+    Some(match &*word {
+        "" => return None,
+        "length" | "model_length" | "max_tokens" => FinishReason::Length,
+        "tool_calls" | "function_call" => FinishReason::ToolCalls,
+        "content_filter" => FinishReason::ContentFilter,
+        "error" | "insufficient_system_resource" => FinishReason::Error,
+        _ => FinishReason::Stop, // `stop`, Together's `eos`, and what others call the same
+    })
+}
+
+/// What one choice says, given out piece by piece. `delta` and `message` have the same members.
+pub fn read_choice<'a>(
+    choice: &'a str,
+    each: &mut impl FnMut(u64, Piece<'a>) -> Result<(), UpstreamFault>,
+) -> Result<(), UpstreamFault> {
+    let (mut index, mut body, mut finish) = (0, None, None);
+    for member in json::known_members(choice) {
+        let member = member?;
+        match member.name() {
+            "index" => index = json::integer(member.value).unwrap_or(0),
+            "delta" | "message" if json::kind(member.value) == Kind::Object => body = Some(member.value),
+            "finish_reason" => finish = finish_reason(member.value),
+            _ => {}
+        }
+    }
+    if let Some(body) = body {
+        read_message(body, &mut |piece| each(index, piece))?;
+    }
+    each(index, Piece::End(finish))
+}
+
+/// One piece of a choice. Strings are raw JSON values.
+pub enum Piece<'a> {
+    Text(&'a str),
+    Reasoning(&'a str),
+    Call(CallPiece<'a>),
+    /// The choice's end in this chunk, with its finish reason if it has one.
+    End(Option<FinishReason>),
+}
+
+/// A call or a piece of one, as raw values.
+pub struct CallPiece<'a> {
+    /// Its place among the calls; 0 where it does not say.
+    pub index: u64,
+    pub id: Option<&'a str>,
+    pub name: Option<&'a str>,
+    pub arguments: Option<&'a str>,
+}
+
+fn read_message<'a>(
+    message: &'a str,
+    each: &mut impl FnMut(Piece<'a>) -> Result<(), UpstreamFault>,
+) -> Result<(), UpstreamFault> {
+    let (mut reasoning, mut content, mut refusal, mut calls, mut retired) = (None, None, None, None, None);
+    for member in json::known_members(message) {
+        let member = member?;
+        let slot = match member.name() {
+            "reasoning_content" | "reasoning" => &mut reasoning,
+            "content" => &mut content,
+            "refusal" => &mut refusal,
+            "tool_calls" => &mut calls,
+            "function_call" => &mut retired,
+            _ => continue,
+        };
+        // Together sends its thoughts under both names: the first counts.
+        if slot.is_none() && json::kind(member.value) != Kind::Null {
+            *slot = Some(member.value);
+        }
+    }
+    if let Some(value) = reasoning {
+        each(Piece::Reasoning(value))?;
+    }
+    match content {
+        Some(value) if json::kind(value) == Kind::Array => read_parts(value, each)?,
+        Some(value) => each(Piece::Text(value))?,
+        None => {}
+    }
+    if let Some(value) = refusal {
+        each(Piece::Text(value))?;
+    }
+    for call in calls.map(json::elements).into_iter().flatten() {
+        each(Piece::Call(call_piece(call?)?))?;
+    }
+    match retired {
+        Some(call) => each(Piece::Call(call_piece(call)?)),
+        None => Ok(()),
+    }
+}
+
+/// Mistral's list: text and thoughts.
+fn read_parts<'a>(
+    parts: &'a str,
+    each: &mut impl FnMut(Piece<'a>) -> Result<(), UpstreamFault>,
+) -> Result<(), UpstreamFault> {
+    for part in json::elements(parts) {
+        let [text, thinking] = json::pick(part?, ["text", "thinking"])?;
+        if let Some(text) = text {
+            each(Piece::Text(text))?;
+        }
+        for thought in thinking.map(json::elements).into_iter().flatten() {
+            if let [Some(text)] = json::pick(thought?, ["text"])? {
+                each(Piece::Reasoning(text))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Name and arguments of a function stand in `function`, a custom tool's in `custom`, the retired `function_call`'s
+/// directly.
+fn call_piece(call: &str) -> Result<CallPiece<'_>, UpstreamFault> {
+    let [index, id, function, custom, name, arguments, input] =
+        json::pick(call, ["index", "id", "function", "custom", "name", "arguments", "input"])?;
+    let [name, arguments, input] = match function.or(custom) {
+        Some(inside) => json::pick(inside, ["name", "arguments", "input"])?,
+        None => [name, arguments, input],
+    };
+    let index = index.and_then(json::integer).unwrap_or(0);
+    Ok(CallPiece { index, id, name, arguments: arguments.or(input) })
+}
+
+/// Adds a piece's UTF-8 bytes to what was metered; true where there are any.
+pub fn measure(piece: &Piece<'_>, metered: &mut Metered) -> bool {
+    let (text, reasoning) = match piece {
+        Piece::Text(value) => (json::string_bytes(value), 0),
+        Piece::Reasoning(value) => (0, json::string_bytes(value)),
+        Piece::Call(call) => {
+            let bytes = |value: Option<&str>| value.map_or(0, json::string_bytes);
+            metered.calls_tools = true;
+            (bytes(call.name) + bytes(call.arguments), 0)
+        }
+        Piece::End(_) => (0, 0),
+    };
+    metered.text_bytes += text;
+    metered.reasoning_bytes += reasoning;
+    text + reasoning > 0
+}
+
+/// The choices of a list, or none. More than a client can ask for are a fault: what is not measured is not paid for.
+pub fn choices_of(list: Option<&str>) -> impl Iterator<Item = Result<&str, UpstreamFault>> {
+    let choices = list.map(json::elements).into_iter().flatten().enumerate();
+    choices.map(|(at, choice)| if at < CHOICES_MAX { Ok(choice?) } else { Err(UpstreamFault::TooLarge) })
+}
+
+/// Measures every choice. Says whether something was said, and whether there is a choice at all.
+pub fn measure_choices(
+    list: Option<&str>,
+    metered: &mut Metered,
+    choices: &mut Choices,
+) -> Result<(bool, bool), UpstreamFault> {
+    let (mut said, mut any, mut called) = (false, false, false);
+    for choice in choices_of(list) {
+        any = true;
+        read_choice(choice?, &mut |index, piece| {
+            called |= matches!(piece, Piece::Call(_));
+            said |= measure(&piece, metered);
+            if let Piece::End(finish) = piece {
+                choices.note(index, finish.is_some());
+                note_finish(metered, index, finish);
+            }
+            Ok(())
+        })?;
+    }
+    Ok((said || called, any))
+}
+
+/// The first choice's reason counts; another's until it is known.
+pub fn note_finish(metered: &mut Metered, index: u64, finish: Option<FinishReason>) {
+    if index == 0 || metered.finish_reason.is_none() {
+        metered.finish_reason = finish.or(metered.finish_reason);
+    }
+}

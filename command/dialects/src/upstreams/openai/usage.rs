@@ -1,0 +1,354 @@
+//! OpenAI's inclusive counts as our disjoint classes.
+
+use events::usage::TokenClasses;
+
+use crate::json;
+use crate::report::count;
+
+/// The classes of a report, and those of its input alone.
+pub fn reported(usage: &str) -> (Option<TokenClasses>, Option<TokenClasses>) {
+    let figures = Figures::of(usage);
+    (classes(figures), reported_input(figures))
+}
+
+/// What a report says.
+#[derive(Clone, Copy)]
+struct Figures {
+    prompt: Option<u64>,
+    completion: Option<u64>,
+    total: Option<u64>,
+    cached: Cached,
+    reasoning: u64,
+}
+
+/// What a report says of caches.
+#[derive(Clone, Copy)]
+struct Cached {
+    read: u64,
+    written: u64,
+}
+
+impl Figures {
+    fn of(usage: &str) -> Self {
+        let [prompt, completion, total, cache_hit, reasoning, prompt_details, completion_details] = json::find(
+            usage,
+            [
+                "prompt_tokens",
+                "completion_tokens",
+                "total_tokens",
+                "prompt_cache_hit_tokens",
+                "reasoning_tokens",
+                "prompt_tokens_details",
+                "completion_tokens_details",
+            ],
+        );
+        let [read, written] = json::find(prompt_details.unwrap_or_default(), ["cached_tokens", "cache_write_tokens"]);
+        let reasoning_detail = json::field(completion_details.unwrap_or_default(), "reasoning_tokens");
+        let count = |value: Option<&str>| value.and_then(count);
+        Self {
+            prompt: count(prompt),
+            completion: count(completion),
+            total: count(total),
+            cached: Cached {
+                read: count(read).or_else(|| count(cache_hit)).unwrap_or(0),
+                written: count(written).unwrap_or(0),
+            },
+            // Among the details, or beside them (SGLang, Perplexity).
+            reasoning: count(reasoning_detail).or_else(|| count(reasoning)).unwrap_or(0),
+        }
+    }
+
+    /// Prompt and completion; one that is missing is what the total leaves for it.
+    fn sides(self) -> Option<(u64, u64)> {
+        match (self.prompt, self.completion) {
+            (Some(prompt), Some(completion)) => Some((prompt, completion)),
+            (Some(prompt), None) => Some((prompt, self.total?.checked_sub(prompt)?)),
+            (None, Some(completion)) => Some((self.total?.checked_sub(completion)?, completion)),
+            (None, None) => None,
+        }
+    }
+}
+
+/// The classes of an OpenAI-shaped report: their sum is the report's total, or the sum of its parts where that is more.
+/// `None` where the two sides are not both there and the total does not tell the missing one, or everything is zero.
+fn classes(figures: Figures) -> Option<TokenClasses> {
+    let Figures { total, cached, reasoning, .. } = figures;
+    let (prompt, completion) = figures.sides()?;
+    // A part that exceeds its whole cannot be in it. That is the dearer reading.
+    let mut cached_is_beside = cached.tokens() > prompt;
+    let mut reasoning_is_beside = reasoning > completion;
+    let beside = |is_beside: bool, part: u64| if is_beside { part } else { 0 };
+    let explained =
+        prompt + completion + beside(cached_is_beside, cached.tokens()) + beside(reasoning_is_beside, reasoning);
+    let mut unexplained = total.unwrap_or(0).saturating_sub(explained);
+    // Some leave a part out of its whole, and only the total tells: xAI its reasoning, others what was cached.
+    let cached_inside = beside(!cached_is_beside, cached.tokens());
+    let reasoning_inside = beside(!reasoning_is_beside, reasoning);
+    for (reasoning_leaves, cached_leaves) in [(true, false), (false, true), (true, true)] {
+        let left_out = beside(reasoning_leaves, reasoning_inside) + beside(cached_leaves, cached_inside);
+        if left_out == unexplained {
+            reasoning_is_beside |= reasoning_leaves;
+            cached_is_beside |= cached_leaves;
+            unexplained = 0;
+        }
+    }
+    let classes = TokenClasses {
+        output_text_tokens: if reasoning_is_beside { completion } else { completion - reasoning },
+        // What no part explains was thought: Gemini counts thoughts in the total alone.
+        output_reasoning_tokens: reasoning + unexplained,
+        ..cached.within(prompt, cached_is_beside)
+    };
+    (classes.input() + classes.output() > 0).then_some(classes)
+}
+
+/// The input side alone, for streams that report the prompt first.
+fn reported_input(figures: Figures) -> Option<TokenClasses> {
+    let input = match classes(figures) {
+        Some(all) => TokenClasses { output_text_tokens: 0, output_reasoning_tokens: 0, ..all },
+        None => {
+            let (prompt, cached) = (figures.prompt?, figures.cached);
+            cached.within(prompt, cached.tokens() > prompt)
+        }
+    };
+    (input.input() > 0).then_some(input)
+}
+
+impl Cached {
+    const fn tokens(self) -> u64 {
+        self.read + self.written
+    }
+
+    /// The input classes of a prompt of so many tokens, which these are among or beside.
+    fn within(self, prompt: u64, is_beside: bool) -> TokenClasses {
+        TokenClasses {
+            input_uncached_tokens: if is_beside { prompt } else { prompt - self.tokens() },
+            input_cache_read_tokens: self.read,
+            input_cache_write_tokens: self.written,
+            ..TokenClasses::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::COUNT_MAX;
+    use crate::{Metered, ProviderKind};
+
+    fn of(usage: &str) -> Option<[u64; 5]> {
+        classes(Figures::of(usage)).map(|c| {
+            [
+                c.input_uncached_tokens,
+                c.input_cache_read_tokens,
+                c.input_cache_write_tokens,
+                c.output_text_tokens,
+                c.output_reasoning_tokens,
+            ]
+        })
+    }
+
+    /// Holds: inf.token-classes
+    #[test]
+    fn inclusive_counts_become_disjoint() {
+        for (usage, wanted) in [
+            (
+                r#"{"prompt_tokens":100,"completion_tokens":50,"total_tokens":150,"prompt_tokens_details":{"cached_tokens":40},"completion_tokens_details":{"reasoning_tokens":20}}"#,
+                [60, 40, 0, 30, 20],
+            ),
+            (
+                r#"{"prompt_tokens":100,"completion_tokens":50,"prompt_tokens_details":{"cached_tokens":40,"cache_write_tokens":50}}"#,
+                [10, 40, 50, 50, 0],
+            ),
+            // xAI: reasoning beside the completion
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":45,"completion_tokens_details":{"reasoning_tokens":30}}"#,
+                [10, 0, 0, 5, 30],
+            ),
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":17,"completion_tokens_details":{"reasoning_tokens":2}}"#,
+                [10, 0, 0, 5, 2],
+            ),
+            // DeepSeek
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":5,"prompt_cache_hit_tokens":4,"prompt_cache_miss_tokens":6}"#,
+                [6, 4, 0, 5, 0],
+            ),
+            // parts that exceed the whole: the dearer reading
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":40}}"#,
+                [10, 40, 0, 5, 0],
+            ),
+            // parts that are the whole are in it
+            (
+                r#"{"prompt_tokens":40,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":30,"cache_write_tokens":10},"completion_tokens_details":{"reasoning_tokens":5}}"#,
+                [0, 30, 10, 0, 5],
+            ),
+            (r#"{"prompt_tokens":0.0,"completion_tokens":4}"#, [0, 0, 0, 4, 0]),
+            // Gemini: thoughts in the total alone
+            (r#"{"prompt_tokens":20,"completion_tokens":198,"total_tokens":623}"#, [20, 0, 0, 198, 405]),
+            (r#"{"prompt_tokens":21,"completion_tokens":0,"total_tokens":81}"#, [21, 0, 0, 0, 60]),
+            (r#"{"prompt_tokens":0,"completion_tokens":0,"total_tokens":60}"#, [0, 0, 0, 0, 60]),
+            (
+                r#"{"prompt_tokens":21,"completion_tokens":0,"total_tokens":81,"completion_tokens_details":{"reasoning_tokens":60}}"#,
+                [21, 0, 0, 0, 60],
+            ),
+            // above its parts, some of which it names: the rest was thought
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":50,"total_tokens":100,"completion_tokens_details":{"reasoning_tokens":20}}"#,
+                [10, 0, 0, 30, 60],
+            ),
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":60,"completion_tokens_details":{"reasoning_tokens":30}}"#,
+                [10, 0, 0, 5, 45],
+            ),
+            // the total tells that the prompt leaves out what was cached
+            (
+                r#"{"prompt_tokens":100,"completion_tokens":50,"total_tokens":190,"prompt_tokens_details":{"cached_tokens":40}}"#,
+                [100, 40, 0, 50, 0],
+            ),
+            (
+                r#"{"prompt_tokens":100,"completion_tokens":50,"total_tokens":210,"prompt_tokens_details":{"cached_tokens":40},"completion_tokens_details":{"reasoning_tokens":20}}"#,
+                [100, 40, 0, 50, 20],
+            ),
+            // both explain it: the dearer reading
+            (
+                r#"{"prompt_tokens":100,"completion_tokens":50,"total_tokens":190,"prompt_tokens_details":{"cached_tokens":40},"completion_tokens_details":{"reasoning_tokens":40}}"#,
+                [60, 40, 0, 50, 40],
+            ),
+            // what no 64 bits hold is a report all the same, though nobody will believe it
+            (r#"{"prompt_tokens":1e30,"completion_tokens":3}"#, [COUNT_MAX, 0, 0, 3, 0]),
+            (r#"{"prompt_tokens":99999999999999999999,"completion_tokens":1e999}"#, [COUNT_MAX, 0, 0, COUNT_MAX, 0]),
+            (r#"{"prompt_tokens":1,"completion_tokens":3,"total_tokens":1e13}"#, [1, 0, 0, 3, COUNT_MAX - 4]),
+            // a total that is less than its parts, negative, or null says nothing
+            (r#"{"prompt_tokens":20,"completion_tokens":198,"total_tokens":5}"#, [20, 0, 0, 198, 0]),
+            (r#"{"prompt_tokens":20,"completion_tokens":198,"total_tokens":-1}"#, [20, 0, 0, 198, 0]),
+            (r#"{"prompt_tokens":20,"completion_tokens":198,"total_tokens":null}"#, [20, 0, 0, 198, 0]),
+            // reasoning beside the details (SGLang inside of the completion, Perplexity not)
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":50,"total_tokens":60,"reasoning_tokens":20}"#,
+                [10, 0, 0, 30, 20],
+            ),
+            (
+                r#"{"prompt_tokens":33,"completion_tokens":71,"total_tokens":104,"reasoning_tokens":739}"#,
+                [33, 0, 0, 71, 739],
+            ),
+            // null and absent details, floats, a side that only the total tells
+            (r#"{"prompt_tokens":10.0,"completion_tokens":4.2,"prompt_tokens_details":null}"#, [10, 0, 0, 5, 0]),
+            (r#"{"prompt_tokens":10,"total_tokens":15}"#, [10, 0, 0, 5, 0]),
+            (r#"{"completion_tokens":5,"total_tokens":15}"#, [10, 0, 0, 5, 0]),
+        ] {
+            assert_eq!(of(usage), Some(wanted), "{usage}");
+        }
+    }
+
+    #[test]
+    fn the_input_is_read_where_nothing_else_is_reported_yet() {
+        for (usage, wanted) in [
+            (r#"{"prompt_tokens":40,"prompt_tokens_details":{"cached_tokens":30}}"#, Some([10, 30])),
+            (r#"{"prompt_tokens":40,"prompt_tokens_details":{"cached_tokens":40}}"#, Some([0, 40])),
+            (r#"{"prompt_tokens":40,"prompt_tokens_details":{"cached_tokens":41}}"#, Some([40, 41])),
+            (r#"{"prompt_tokens":0}"#, None),
+            (r#"{"completion_tokens":7}"#, None),
+        ] {
+            let input = reported(usage).1.map(|input| [input.input_uncached_tokens, input.input_cache_read_tokens]);
+            assert_eq!(input, wanted, "{usage}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_report_is_none() {
+        for usage in [
+            "{}",
+            r#"{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}"#,
+            r#"{"prompt_tokens":null,"completion_tokens":3}"#,
+            r#"{"prompt_tokens":5,"total_tokens":3}"#,
+            r#"{"total_tokens":3}"#,
+            r#"{"prompt_tokens":-5,"completion_tokens":3}"#,
+        ] {
+            assert_eq!(of(usage), None, "{usage}");
+        }
+    }
+
+    /// However many of the figures are at the border: nothing is lost, and no sum wraps.
+    #[test]
+    fn no_token_of_the_total_or_of_its_parts_is_left_out() {
+        let figures = [0, 1, 39, 40, 41, COUNT_MAX - 1, COUNT_MAX];
+        for draw in 0..figures.len().pow(5) {
+            let [prompt, completion, total, cached, reasoning] =
+                [0, 1, 2, 3, 4].map(|place| figures[draw / figures.len().pow(place) % figures.len()]);
+            let usage = format!(
+                r#"{{"prompt_tokens":{prompt},"completion_tokens":{completion},"total_tokens":{total},"prompt_tokens_details":{{"cached_tokens":{cached}}},"completion_tokens_details":{{"reasoning_tokens":{reasoning}}}}}"#
+            );
+            let (read, input) = reported(&usage);
+            let (read, input) = (read.unwrap_or_default(), input.unwrap_or_default());
+            assert!(read.input() + read.output() >= total.max(prompt + completion), "{read:?} of {usage}");
+            assert!(read.input() >= prompt && read.output() >= completion, "{read:?} of {usage}");
+            assert!(read.output_reasoning_tokens >= reasoning, "{read:?} of {usage}");
+            assert_eq!(read.input_cache_read_tokens, cached, "{usage}");
+            // The input is the same to whoever reads it before the output.
+            assert_eq!((input.input(), input.output()), (read.input(), 0), "{usage}");
+        }
+    }
+
+    /// Each report of a stream stands for all before it, and the last may say less than they did.
+    #[test]
+    fn a_streams_reports_are_read_as_one() {
+        for (reports, wanted) in [
+            // Gemini, chunk by chunk
+            (
+                &[
+                    r#"{"prompt_tokens":20,"completion_tokens":0,"total_tokens":425}"#,
+                    r#"{"prompt_tokens":20,"completion_tokens":100,"total_tokens":525}"#,
+                    r#"{"prompt_tokens":20,"completion_tokens":198,"total_tokens":623}"#,
+                ][..],
+                [20, 0, 0, 198, 405],
+            ),
+            // a total that is older than the completion does not take anything away
+            (
+                &[
+                    r#"{"prompt_tokens":20,"completion_tokens":1,"total_tokens":21}"#,
+                    r#"{"prompt_tokens":20,"completion_tokens":198}"#,
+                ],
+                [20, 0, 0, 198, 0],
+            ),
+            // a total of a report whose sides were corrected
+            (
+                &[
+                    r#"{"prompt_tokens":1000,"completion_tokens":0,"total_tokens":1000}"#,
+                    r#"{"prompt_tokens":20,"completion_tokens":100}"#,
+                ],
+                [20, 0, 0, 100, 0],
+            ),
+            (
+                &[
+                    r#"{"prompt_tokens":20,"completion_tokens":0,"total_tokens":425}"#,
+                    r#"{"prompt_tokens":20,"completion_tokens":100,"total_tokens":null}"#,
+                ],
+                [20, 0, 0, 100, 0],
+            ),
+            // a completion that is older than the total
+            (
+                &[
+                    r#"{"prompt_tokens":20,"completion_tokens":1,"total_tokens":21}"#,
+                    r#"{"completion_tokens":null,"total_tokens":623}"#,
+                ],
+                [20, 0, 0, 1, 602],
+            ),
+        ] {
+            let mut metered = Metered::default();
+            for report in reports {
+                metered.add_report(report, true);
+            }
+            metered.read_reports(ProviderKind::Openai);
+            let read = metered.reported.expect("a report");
+            let read = [
+                read.input_uncached_tokens,
+                read.input_cache_read_tokens,
+                read.input_cache_write_tokens,
+                read.output_text_tokens,
+                read.output_reasoning_tokens,
+            ];
+            assert_eq!(read, wanted, "{reports:?}");
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! What an upstream means by an answer that is not a 200: may the request be tried again, and when.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use http::HeaderMap;
+
+use super::rejection::UpstreamWords;
+use super::{ProviderKind, of};
+use crate::{UpstreamFault, json, work};
+
+/// Longer waits are cut to this: nobody holds money for a request that comes back in a day.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+/// Bytes of an error's body that are read.
+pub const REFUSAL_BYTES_MAX: usize = 16 * 1024;
+/// Codes that mean something are far shorter.
+const WORD_BYTES_MAX: usize = 256;
+/// Characters of a message in which credentials are looked for: behind them it may repeat the prompt.
+const ABOUT_CHARS: usize = 120;
+
+/// An upstream's refusal. It has the upstream's words where they are of use to the client, and then locked away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamRefusal {
+    pub status: u16,
+    pub kind: UpstreamRefusalKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamRefusalKind {
+    /// Too many requests or tokens. Waits are at most [`RETRY_AFTER_MAX`].
+    RateLimited { retry_after: Option<Duration> },
+    /// The upstream's own trouble: another try may succeed. Waits are at most [`RETRY_AFTER_MAX`].
+    Transient { retry_after: Option<Duration> },
+    /// Our key is wrong or may not do this. Every request of this provider will fare the same.
+    Credentials,
+    /// The account has no money left. Not to be retried, although it may look like a rate limit.
+    OutOfMoney,
+    /// 400, 413 and 422: what the client asked for is too long, of the wrong type, or not to be had. Only the client can
+    /// mend it.
+    Rejected(UpstreamWords),
+    /// Any other 4xx. Mostly a path or a model that is not there, which whoever set the provider up can mend.
+    BadRequest,
+    /// Redirects, and what nobody has seen yet.
+    Other,
+}
+
+/// Reads an answer that is not a 200. `body` may be its first bytes alone, of any kind: an object, a list, a string,
+/// HTML, nothing. Of JSON that was cut off the beginning is read.
+pub fn read_refusal(
+    kind: ProviderKind,
+    status: u16,
+    headers: &HeaderMap,
+    body: &[u8],
+    now: DateTime<Utc>,
+) -> UpstreamRefusal {
+    let text = String::from_utf8_lossy(body.get(..REFUSAL_BYTES_MAX).unwrap_or(body));
+    // Some repeat the whole request behind, or inside, what they say of it.
+    let text = json::completed(&text);
+    let error = ErrorBody::of(&text);
+    let retry_after = || retry_after(headers, &error, now);
+    let refused_as = match status {
+        402 => UpstreamRefusalKind::OutOfMoney,
+        400..=499 if error.is_out_of_money(kind) => UpstreamRefusalKind::OutOfMoney,
+        400 | 413 | 422 if error.is_about_credentials() => UpstreamRefusalKind::Credentials,
+        400 | 413 | 422 => UpstreamRefusalKind::Rejected(UpstreamWords::of(error.body, error.error)),
+        401 | 403 | 407 => UpstreamRefusalKind::Credentials,
+        429 => UpstreamRefusalKind::RateLimited { retry_after: retry_after() },
+        408 | 409 | 424 | 425 | 498 | 500..=599 => UpstreamRefusalKind::Transient { retry_after: retry_after() },
+        400..=499 => UpstreamRefusalKind::BadRequest,
+        _ => UpstreamRefusalKind::Other,
+    };
+    UpstreamRefusal { status, kind: refused_as }
+}
+
+/// An error where an answer was due. `text` is the whole chunk or body; `retryable` holds where it is not the request
+/// that is wrong.
+pub fn in_band(kind: ProviderKind, text: &str, retryable: bool) -> UpstreamFault {
+    let error = ErrorBody::of(text);
+    if error.is_rejection() && !error.is_out_of_money(kind) && !error.is_about_credentials() {
+        return UpstreamFault::Rejected(Box::new(UpstreamWords::of(error.body, error.error)));
+    }
+    UpstreamFault::InBandError { retryable }
+}
+
+/// An error's body, and the codes in it; its prose is not relied on, but for sentences that have no code.
+struct ErrorBody<'a> {
+    /// What is not an object with `error` in it is the error itself.
+    body: &'a str,
+    error: &'a str,
+    /// Where a number may be instead of a word.
+    codes: [Option<&'a str>; 2],
+    /// Where it is said in prose.
+    prose: [Option<&'a str>; 2],
+    words: Vec<String>,
+    text: &'a str,
+}
+
+impl<'a> ErrorBody<'a> {
+    fn of(text: &'a str) -> Self {
+        let body = text.trim();
+        // Gemini's OpenAI endpoint may wrap its error in a list of one.
+        let body = match json::kind(body) {
+            json::Kind::Array => json::elements(body).next().and_then(Result::ok).unwrap_or_default(),
+            _ => body,
+        };
+        let error = json::field(body, "error").filter(|error| json::kind(error) == json::Kind::Object);
+        let error = error.unwrap_or(body);
+        let [details, code, kind, status, error_code, message, said] =
+            json::find(error, ["details", "code", "type", "status", "error_code", "message", "error"]);
+        let detail_codes = json::find(details.unwrap_or_default(), ["code", "error_code", "reason", "type"]);
+        let words = [code, kind, status, error_code].into_iter().chain(detail_codes).flatten();
+        let words = words.filter_map(json::string).filter(|word| word.len() <= WORD_BYTES_MAX).map(String::from);
+        Self { body, error, codes: [code, status], prose: [message, said], words: words.collect(), text }
+    }
+
+    fn has(&self, word: &str) -> bool {
+        work::steps(self.text.len());
+        self.text.contains(word)
+    }
+
+    /// A status inside the error, or OpenAI's and Anthropic's words for one, say that the request is wrong.
+    fn is_rejection(&self) -> bool {
+        let status = self.codes.into_iter().flatten();
+        let mut status = status.filter_map(|value| json::integer(value).or_else(|| json::string(value)?.parse().ok()));
+        match status.next() {
+            Some(status) => matches!(status, 400 | 413 | 422),
+            None => self.words.iter().any(|word| matches!(&**word, "invalid_request_error" | "request_too_large")),
+        }
+    }
+
+    /// Gemini and xAI, and with them some that stand before others, answer a wrong key with 400.
+    fn is_about_credentials(&self) -> bool {
+        const CODES: [&str; 5] = [
+            "API_KEY_INVALID",
+            "authentication_error",
+            "invalid_api_key",
+            "invalid_authentication",
+            "permission_error",
+        ];
+        if self.has("API_KEY_INVALID") || self.words.iter().any(|word| CODES.contains(&&**word)) {
+            return true;
+        }
+        self.prose.into_iter().flatten().filter_map(json::string).any(|said| {
+            let said: String = said.chars().take(ABOUT_CHARS).collect::<String>().to_ascii_lowercase();
+            ["incorrect api key", "invalid api key", "api key not valid", "api key is invalid"]
+                .iter()
+                .any(|words| said.contains(words))
+        })
+    }
+
+    fn is_out_of_money(&self, kind: ProviderKind) -> bool {
+        self.words.iter().any(|word| is_out_of_money(word))
+            || of(kind).out_of_money_sentence.is_some_and(|sentence| self.has(sentence))
+    }
+}
+
+/// Codes that say that the account has no money left: no other try will help.
+pub fn is_out_of_money(word: &str) -> bool {
+    [
+        "insufficient_quota",
+        "insufficient_balance",
+        "insufficient_credits",
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "billing_error",
+        "enforced_spend_limit_reached",
+        "contract_spend_limit_reached",
+        "organization_on_hold",
+        "payment_required",
+    ]
+    .contains(&word)
+}
+
+/// `retry-after-ms`, `retry-after` in seconds or as an HTTP date, or Google's `retryDelay` in the body.
+fn retry_after(headers: &HeaderMap, error: &ErrorBody<'_>, now: DateTime<Utc>) -> Option<Duration> {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let in_ms =
+        header("retry-after-ms").and_then(|text| text.split('.').next()?.parse().ok()).map(Duration::from_millis);
+    let wait = in_ms
+        .or_else(|| header("retry-after").and_then(|text| duration(text).or_else(|| until(text, now))))
+        .or_else(|| {
+            let (_, rest) = error.text.split_once(r#""retryDelay""#)?;
+            duration(rest.trim_start_matches([' ', ':', '"', '\n']).split('"').next()?)
+        })?;
+    Some(wait.min(RETRY_AFTER_MAX))
+}
+
+/// `7`, `1.5`, `17s`, `20ms`, `1m30s`, `6m0s`.
+fn duration(text: &str) -> Option<Duration> {
+    let (mut total, mut rest) = (Duration::ZERO, text);
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (number, unit) = rest.split_at(digits);
+        let unit_end = unit.find(|c: char| c.is_ascii_digit()).unwrap_or(unit.len());
+        let (unit, after) = unit.split_at(unit_end);
+        let unit_ms = match unit {
+            "" | "s" => 1000,
+            "ms" => 1,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return None,
+        };
+        total = total.checked_add(Duration::from_millis(thousandths(number)?.checked_mul(unit_ms)?.div_ceil(1000)))?;
+        rest = after;
+    }
+    Some(total)
+}
+
+/// `1.5` is 1500; digits beyond the third are cut.
+fn thousandths(number: &str) -> Option<u64> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let fraction = fraction.get(..3).unwrap_or(fraction);
+    let whole: u64 = whole.parse().ok()?;
+    let fraction: u64 = format!("{fraction:0<3}").parse().ok()?;
+    whole.checked_mul(1000)?.checked_add(fraction)
+}
+
+/// An HTTP date; one that has passed is no wait at all.
+fn until(text: &str, now: DateTime<Utc>) -> Option<Duration> {
+    let at = DateTime::parse_from_rfc2822(text).ok()?;
+    Some((at.with_timezone(&Utc) - now).to_std().unwrap_or(Duration::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(
+        dialect: ProviderKind,
+        status: u16,
+        header: (&'static str, &'static str),
+        body: &str,
+    ) -> UpstreamRefusalKind {
+        let now = events::time::parse_rfc3339("2026-11-20T08:15:30Z").unwrap();
+        let headers =
+            HeaderMap::from_iter([(http::HeaderName::from_static(header.0), http::HeaderValue::from_static(header.1))]);
+        read_refusal(dialect, status, &headers, body.as_bytes(), now).kind
+    }
+
+    #[test]
+    fn out_of_money_is_not_a_rate_limit() {
+        use ProviderKind::{Anthropic, Openai};
+        let none = ("x-none", "");
+        for (dialect, status, body) in [
+            (
+                Openai,
+                429,
+                r#"{"error":{"message":"m","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#,
+            ),
+            (Openai, 402, ""),
+            (Openai, 402, r#"{"error":"no credits"}"#),
+            (Anthropic, 402, r#"{"type":"error","error":{"type":"billing_error","message":"m"}}"#),
+            (
+                Anthropic,
+                429,
+                r#"{"type":"error","error":{"type":"rate_limit_error","message":"m","details":{"error_code":"enforced_spend_limit_reached"}}}"#,
+            ),
+            (
+                Anthropic,
+                400,
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the API"}}"#,
+            ),
+        ] {
+            assert_eq!(read(dialect, status, none, body), UpstreamRefusalKind::OutOfMoney, "{status} {body}");
+        }
+        let limited = UpstreamRefusalKind::RateLimited { retry_after: None };
+        assert_eq!(read(Openai, 429, none, r#"{"error":{"code":"rate_limit_exceeded"}}"#), limited);
+        assert_eq!(read(Openai, 429, none, "<html>insufficient_quota</html>"), limited);
+    }
+
+    #[test]
+    fn every_way_to_say_wait_is_read_and_capped() {
+        let body = r#"[{"error":{"code":429,"details":[{"retryDelay":"17s"}]}}]"#;
+        for (name, value, body, seconds) in [
+            ("retry-after", "7", "", 7.0),
+            ("retry-after", "1.5", "", 1.5),
+            ("retry-after-ms", "250", "", 0.25),
+            ("retry-after", "Fri, 20 Nov 2026 08:15:40 GMT", "", 10.0),
+            ("retry-after", "Fri, 20 Nov 2020 08:15:40 GMT", "", 0.0),
+            ("retry-after", "1m30s", "", 90.0),
+            ("retry-after", "99999999", "", 3600.0),
+            ("x-none", "", body, 17.0),
+        ] {
+            let wanted = Some(Duration::from_secs_f64(seconds));
+            let kind = read(ProviderKind::Openai, 429, (name, value), body);
+            assert_eq!(kind, UpstreamRefusalKind::RateLimited { retry_after: wanted }, "{name}: {value}");
+        }
+        for value in ["", "soon", "-1", "1x", "99999999999999999999999"] {
+            let kind = read(ProviderKind::Openai, 429, ("retry-after", value), "");
+            assert_eq!(kind, UpstreamRefusalKind::RateLimited { retry_after: None }, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_key_is_not_the_clients_to_mend_whatever_its_status() {
+        for body in [
+            r#"{"code":"Client specified an invalid argument","error":"Incorrect API key provided: xa***yz."}"#,
+            r#"[{"error":{"code":400,"message":"API key not valid.","details":[{"reason":"API_KEY_INVALID"}]}}]"#,
+            r#"{"error":{"message":"no","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#,
+            r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#,
+        ] {
+            let kind = read(ProviderKind::Openai, 400, ("x-none", ""), body);
+            assert_eq!(kind, UpstreamRefusalKind::Credentials, "{body}");
+        }
+    }
+
+    #[test]
+    fn an_error_inside_an_answer_is_the_clients_where_it_says_that_the_request_is_wrong() {
+        use ProviderKind::{Anthropic, Openai};
+        for (dialect, text, is_the_clients) in [
+            (Openai, r#"{"error":{"code":400,"message":"too long","metadata":{}}}"#, true),
+            (Openai, r#"{"error":{"code":"422","message":"m"}}"#, true),
+            (Openai, r#"{"object":"error","message":"too long","code":400}"#, true),
+            (Openai, r#"{"error":{"type":"invalid_request_error","code":"context_length_exceeded"}}"#, true),
+            (Openai, r#"{"error":{"type":"invalid_request_error","code":"insufficient_quota"}}"#, false),
+            (Openai, r#"{"error":{"type":"invalid_request_error","code":"invalid_api_key"}}"#, false),
+            (Openai, r#"{"error":{"code":401,"type":"invalid_request_error"}}"#, false),
+            (Openai, r#"{"error":{"code":502,"message":"m"}}"#, false),
+            (Openai, r#"{"error":"text"}"#, false),
+            (Anthropic, r#"{"type":"error","error":{"type":"invalid_request_error","message":"m"}}"#, true),
+            (Anthropic, r#"{"type":"error","error":{"type":"request_too_large","message":"m"}}"#, true),
+            (Anthropic, r#"{"type":"error","error":{"type":"overloaded_error","message":"m"}}"#, false),
+            (
+                Anthropic,
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low"}}"#,
+                false,
+            ),
+        ] {
+            let fault = in_band(dialect, text, true);
+            assert_eq!(matches!(fault, UpstreamFault::Rejected(_)), is_the_clients, "{text}: {fault:?}");
+        }
+    }
+
+    /// Holds: http.upstream-rejected
+    #[test]
+    fn of_a_rejection_that_is_cut_off_the_beginning_is_told() {
+        let long = "x".repeat(2 * REFUSAL_BYTES_MAX);
+        for (body, wanted, code) in [
+            (format!(r#"{{"error":{{"message":"too long {long}","code":"c"}}}}"#), "too long xxx", None),
+            (format!(r#"{{"error":{{"code":"c","message":"too long","input":"{long}"}}}}"#), "too long", Some("c")),
+            (format!(r#"{{"detail":[{{"loc":["body","n"],"msg":"wrong","input":["{long}"]}}]}}"#), "n: wrong", None),
+            (format!(r#"[{{"error":{{"code":400,"message":"wrong {long}"}}}}]"#), "wrong xxx", None),
+            (
+                format!(r#"{{"message":"wrong \u00e9{}"}}"#, r"\ud83d\ude42".repeat(REFUSAL_BYTES_MAX / 8)),
+                "wrong é🙂",
+                None,
+            ),
+            (format!(r#"{{"message":"wrong","{long}":1}}"#), "wrong", None),
+            (format!(r#"{{"message":"wrong","n":{}}}"#, "1".repeat(2 * REFUSAL_BYTES_MAX)), "wrong", None),
+        ] {
+            for cut in 0..12 {
+                let cut = &body[..(REFUSAL_BYTES_MAX + cut).min(body.len())];
+                let words = match read(ProviderKind::Openai, 400, ("x-none", ""), cut) {
+                    UpstreamRefusalKind::Rejected(words) => words.redacted(&crate::Redactor::new([])),
+                    kind => panic!("{kind:?}"),
+                };
+                let message = words.message.unwrap_or_default();
+                assert!(message.starts_with(wanted), "{message:.100} of {cut:.60}");
+                assert_eq!(words.code.as_deref(), code, "{cut:.60}");
+            }
+        }
+    }
+
+    #[test]
+    fn statuses_say_whose_fault_it_is() {
+        let kind = |status| read(ProviderKind::Openai, status, ("x-none", ""), "<html>");
+        for status in [500, 502, 503, 504, 529, 408] {
+            assert_eq!(kind(status), UpstreamRefusalKind::Transient { retry_after: None }, "{status}");
+        }
+        for status in [401, 403] {
+            assert_eq!(kind(status), UpstreamRefusalKind::Credentials);
+        }
+        for status in [404, 405, 410, 415, 431] {
+            assert_eq!(kind(status), UpstreamRefusalKind::BadRequest);
+        }
+        for status in [400, 413, 422] {
+            assert!(matches!(kind(status), UpstreamRefusalKind::Rejected(_)), "{status}");
+        }
+        for status in [204, 301, 307] {
+            assert_eq!(kind(status), UpstreamRefusalKind::Other);
+        }
+    }
+}

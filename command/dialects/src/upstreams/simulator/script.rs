@@ -1,0 +1,366 @@
+//! What the simulator will say, worked out before it begins: its pieces, why it ends, what it bills.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::arguments;
+use super::behaviour::{Behaviour, Voice};
+use crate::json;
+
+/// Where the request has no cap.
+const CAP_DEFAULT: u64 = 4096;
+const CHOICES_MAX: u64 = 128;
+const LOREM_TOKENS: u64 = 64;
+const LOREM: &str = "Lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor incididunt ut labore \
+                     et dolore magna aliqua";
+/// The simulator has no clock: every answer was made at the beginning of 2025.
+const CREATED_UNIX_S: i64 = 1_735_689_600;
+const CALL_ID: &str = "call_sim_0";
+
+/// One answer.
+pub struct Script {
+    id: String,
+    model: String,
+    streamed: bool,
+    include_usage: bool,
+    choices: u64,
+    reasoning_tokens: u64,
+    /// The words that it thinks in.
+    thoughts: Vec<String>,
+    said: ScriptedOutput,
+    finish_reason: &'static str,
+    usage: Option<Value>,
+}
+
+enum ScriptedOutput {
+    /// So many tokens out of these words, again and again.
+    Text {
+        words: Vec<String>,
+        tokens: u64,
+    },
+    Call {
+        name: String,
+        pieces: Vec<String>,
+    },
+}
+
+/// The next thing that goes over the wire.
+pub enum Step {
+    Role,
+    Reasoning(String),
+    Text(String),
+    CallBegins(String),
+    Arguments(String),
+    Finish,
+}
+
+impl Script {
+    /// Errors: the body is no chat request.
+    pub fn of(behaviour: &Behaviour, body: &Bytes) -> Result<Self, &'static str> {
+        let asked = Asked::read(std::str::from_utf8(body).map_err(|_| "the body is not UTF-8")?)?;
+        let integer = |value: Option<&str>| value.and_then(json::integer);
+        let cap = integer(asked.cap).unwrap_or(CAP_DEFAULT);
+
+        let reasoning_tokens = behaviour.reasoning_tokens.min(cap);
+        let (said, said_tokens, is_whole) = said(behaviour, &asked, cap - reasoning_tokens);
+        let is_call = matches!(said, ScriptedOutput::Call { .. });
+        let choices = integer(asked.n).unwrap_or(1).clamp(1, CHOICES_MAX);
+        let usage = Usage {
+            prompt: behaviour.input_tokens.unwrap_or_else(|| tokens_of(asked.messages)),
+            cached: behaviour.cached_tokens,
+            reasoning: reasoning_tokens * choices,
+            said: said_tokens * choices,
+        };
+        let is_whole = is_whole && reasoning_tokens == behaviour.reasoning_tokens;
+        Ok(Self {
+            id: format!("chatcmpl-sim-{:016x}", digest(body)),
+            model: asked.model.and_then(json::string).unwrap_or_default().into_owned(),
+            streamed: asked.stream.and_then(json::boolean).unwrap_or(false),
+            include_usage: asked
+                .stream_options
+                .and_then(|options| json::field(options, "include_usage"))
+                .is_some_and(|asked| asked == "true"),
+            choices,
+            reasoning_tokens,
+            thoughts: if reasoning_tokens > 0 { lorem() } else { Vec::new() },
+            said,
+            finish_reason: match (is_whole, is_call) {
+                (false, _) => "length",
+                (true, true) => "tool_calls",
+                (true, false) => "stop",
+            },
+            usage: (!behaviour.no_usage).then(|| usage.report()),
+        })
+    }
+
+    pub const fn streamed(&self) -> bool {
+        self.streamed
+    }
+
+    pub const fn choices(&self) -> u64 {
+        self.choices
+    }
+
+    /// The step of that number in each choice; `None` behind the last.
+    pub fn step(&self, number: u64) -> Option<Step> {
+        let Some(number) = number.checked_sub(1) else { return Some(Step::Role) };
+        let Some(number) = number.checked_sub(self.reasoning_tokens) else {
+            return Some(Step::Reasoning(word(&self.thoughts, number)));
+        };
+        match &self.said {
+            ScriptedOutput::Text { words, tokens } if number < *tokens => Some(Step::Text(word(words, number))),
+            ScriptedOutput::Text { tokens, .. } => (number == *tokens).then_some(Step::Finish),
+            ScriptedOutput::Call { name, .. } if number == 0 => Some(Step::CallBegins(name.clone())),
+            ScriptedOutput::Call { pieces, .. } => {
+                let at = usize::try_from(number - 1).ok()?;
+                match pieces.get(at) {
+                    Some(piece) => Some(Step::Arguments(piece.clone())),
+                    None => (at == pieces.len()).then_some(Step::Finish),
+                }
+            }
+        }
+    }
+
+    /// A step as a chunk's data.
+    pub fn chunk(&self, choice: u64, step: &Step) -> String {
+        let (delta, finish_reason) = match step {
+            Step::Role => (json!({"role": "assistant", "content": ""}), None),
+            Step::Reasoning(text) => (json!({ "reasoning_content": text }), None),
+            Step::Text(text) => (json!({ "content": text }), None),
+            Step::CallBegins(name) => {
+                let function = json!({"name": name, "arguments": ""});
+                let call = json!({"index": 0, "id": CALL_ID, "type": "function", "function": function});
+                (json!({ "tool_calls": [call] }), None)
+            }
+            Step::Arguments(piece) => (json!({ "tool_calls": [{"index": 0, "function": {"arguments": piece}}] }), None),
+            Step::Finish => (json!({}), Some(self.finish_reason)),
+        };
+        let choice = json!({"index": choice, "delta": delta, "finish_reason": finish_reason});
+        self.envelope("chat.completion.chunk", &json!([choice]), None).to_string()
+    }
+
+    /// The chunk that says nothing but usage, if it was asked for and there is one.
+    pub fn usage_chunk(&self) -> Option<String> {
+        let usage = self.usage.as_ref().filter(|_| self.include_usage)?;
+        Some(self.envelope("chat.completion.chunk", &json!([]), Some(usage)).to_string())
+    }
+
+    /// The whole answer.
+    pub fn whole(&self) -> String {
+        let (mut content, mut reasoning, mut call, mut arguments) = (String::new(), String::new(), None, String::new());
+        for step in (0..).map_while(|number| self.step(number)) {
+            match step {
+                Step::Text(text) => content.push_str(&text),
+                Step::Reasoning(text) => reasoning.push_str(&text),
+                Step::CallBegins(name) => call = Some(name),
+                Step::Arguments(piece) => arguments.push_str(&piece),
+                Step::Role | Step::Finish => {}
+            }
+        }
+        let mut message = json!({"role": "assistant", "content": content});
+        if !reasoning.is_empty() {
+            message["reasoning_content"] = reasoning.into();
+        }
+        if let Some(name) = call {
+            let function = json!({"name": name, "arguments": arguments});
+            message["content"] = Value::Null;
+            message["tool_calls"] = json!([{"id": CALL_ID, "type": "function", "function": function}]);
+        }
+        let choice = |index| json!({"index": index, "message": message, "finish_reason": self.finish_reason});
+        let choices: Value = (0..self.choices).map(choice).collect();
+        self.envelope("chat.completion", &choices, self.usage.as_ref()).to_string()
+    }
+
+    fn envelope(&self, object: &str, choices: &Value, usage: Option<&Value>) -> Value {
+        let mut envelope = json!({
+            "id": self.id, "object": object, "created": CREATED_UNIX_S, "model": self.model, "choices": choices,
+        });
+        if let Some(usage) = usage {
+            envelope["usage"] = usage.clone();
+        }
+        envelope
+    }
+}
+
+/// The parts of a request that matter here, as they stand in it.
+struct Asked<'a> {
+    model: Option<&'a str>,
+    messages: &'a str,
+    cap: Option<&'a str>,
+    n: Option<&'a str>,
+    stream: Option<&'a str>,
+    stream_options: Option<&'a str>,
+    tools: Option<&'a str>,
+    tool_choice: Option<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    /// One pass over the body.
+    fn read(body: &'a str) -> Result<Self, &'static str> {
+        let mut asked = Self {
+            model: None,
+            messages: "",
+            cap: None,
+            n: None,
+            stream: None,
+            stream_options: None,
+            tools: None,
+            tool_choice: None,
+        };
+        for member in json::members(body) {
+            let member = member.map_err(|_| "the body is not a JSON object")?;
+            let value = (json::kind(member.value) != json::Kind::Null).then_some(member.value);
+            match member.name() {
+                "model" => asked.model = value,
+                "messages" => asked.messages = value.unwrap_or_default(),
+                "max_tokens" | "max_completion_tokens" => asked.cap = value.or(asked.cap),
+                "n" => asked.n = value,
+                "stream" => asked.stream = value,
+                "stream_options" => asked.stream_options = value,
+                "tools" => asked.tools = value,
+                "tool_choice" => asked.tool_choice = value,
+                _ => {}
+            }
+        }
+        if asked.messages.is_empty() { Err("messages are missing") } else { Ok(asked) }
+    }
+}
+
+struct Usage {
+    prompt: u64,
+    cached: u64,
+    reasoning: u64,
+    said: u64,
+}
+
+impl Usage {
+    fn report(&self) -> Value {
+        let completion = self.reasoning + self.said;
+        json!({
+            "prompt_tokens": self.prompt,
+            "completion_tokens": completion,
+            "total_tokens": self.prompt + completion,
+            "prompt_tokens_details": {"cached_tokens": self.cached.min(self.prompt)},
+            "completion_tokens_details": {"reasoning_tokens": self.reasoning},
+        })
+    }
+}
+
+/// What is said within the cap, its tokens, and whether all of it could be said.
+fn said(behaviour: &Behaviour, asked: &Asked<'_>, cap: u64) -> (ScriptedOutput, u64, bool) {
+    if let Some((name, arguments)) = call(asked) {
+        let pieces = pieces_of(&arguments);
+        let kept: Vec<String> = pieces.iter().take(usize::try_from(cap).unwrap_or(usize::MAX)).cloned().collect();
+        let (tokens, is_whole) = (length(&kept), kept.len() == pieces.len());
+        return (ScriptedOutput::Call { name, pieces: kept }, tokens, is_whole);
+    }
+    let (text, natural) = match behaviour.voice {
+        Voice::Lorem => (LOREM.to_owned(), Some(LOREM_TOKENS)),
+        Voice::Echo => (last_user_text(asked.messages), None),
+    };
+    let count = || Words::of(&text).fold(0, |count, _| count + 1);
+    let wanted = behaviour.output_tokens.or(natural).unwrap_or_else(count);
+    let tokens = wanted.min(cap);
+    // More words than are said are not needed; fewer are said again.
+    let words = Words::of(&text).map(str::to_owned).take(usize::try_from(tokens).unwrap_or(usize::MAX)).collect();
+    (ScriptedOutput::Text { words, tokens }, tokens, tokens == wanted)
+}
+
+fn length(list: &[String]) -> u64 {
+    u64::try_from(list.len()).unwrap_or(u64::MAX)
+}
+
+/// A quarter of the bytes, rounded up: far below what a request is held for.
+fn tokens_of(messages: &str) -> u64 {
+    u64::try_from(messages.len().div_ceil(4)).unwrap_or(u64::MAX)
+}
+
+fn lorem() -> Vec<String> {
+    Words::of(LOREM).map(str::to_owned).collect()
+}
+
+/// Words with the white space before them: joined, they are the text.
+struct Words<'a>(&'a str);
+
+impl<'a> Words<'a> {
+    /// At least one.
+    const fn of(text: &'a str) -> Self {
+        Self(if text.is_empty() { "(nothing)" } else { text })
+    }
+}
+
+impl<'a> Iterator for Words<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let word = self.0.find(|c: char| !c.is_whitespace()).unwrap_or(self.0.len());
+        let length = self.0.get(word..)?.find(char::is_whitespace).map_or(self.0.len(), |length| word + length);
+        let (next, rest) = self.0.split_at_checked(length)?;
+        // White space at the end belongs to the last word.
+        let is_last = rest.trim_start().is_empty();
+        let next = if is_last { self.0 } else { next };
+        self.0 = if is_last { "" } else { rest };
+        (!next.is_empty()).then_some(next)
+    }
+}
+
+/// The word of that number when the words are said again and again.
+fn word(words: &[String], number: u64) -> String {
+    let count = length(words).max(1);
+    let word = usize::try_from(number % count).ok().and_then(|at| words.get(at)).map_or("", String::as_str);
+    let begins_anew = number > 0 && number.is_multiple_of(count) && !word.starts_with(char::is_whitespace);
+    if begins_anew { format!(" {word}") } else { word.to_owned() }
+}
+
+fn pieces_of(text: &str) -> Vec<String> {
+    let characters: Vec<char> = text.chars().collect();
+    characters.chunks(4).map(|piece| piece.iter().collect()).collect()
+}
+
+fn last_user_text(messages: &str) -> String {
+    let is_user = |message: &&str| json::field(message, "role").is_some_and(|role| role == r#""user""#);
+    let last = json::elements(messages).map_while(Result::ok).filter(is_user).last();
+    last.map(text_of).unwrap_or_default()
+}
+
+/// A message's text: a string, or the text parts of a list.
+fn text_of(message: &str) -> String {
+    let Some(content) = json::field(message, "content") else { return String::new() };
+    if let Some(text) = json::string(content) {
+        return text.into_owned();
+    }
+    let texts = json::elements(content).map_while(Result::ok).filter_map(|part| json::field(part, "text"));
+    texts.filter_map(json::string).collect::<Vec<_>>().join("\n")
+}
+
+/// The tool that is to be called, with its arguments.
+fn call(asked: &Asked<'_>) -> Option<(String, String)> {
+    let tools: Vec<Value> = serde_json::from_str(asked.tools?).ok()?;
+    let last_message = json::elements(asked.messages).map_while(Result::ok).last().unwrap_or_default();
+    let functions = tools.iter().filter_map(|tool| tool.get("function"));
+    let named = |name: &str| functions.clone().find(|function| function["name"] == name);
+    let choice: Value = asked.tool_choice.and_then(|choice| serde_json::from_str(choice).ok()).unwrap_or(Value::Null);
+    let chosen = match choice.as_str() {
+        Some("none") => None,
+        Some("required") => functions.clone().next(),
+        None if choice.is_object() => named(choice["function"]["name"].as_str()?),
+        _ => mentioned(functions.clone(), last_message),
+    }?;
+    Some((chosen["name"].as_str()?.to_owned(), arguments::satisfying(chosen.get("parameters"))))
+}
+
+/// The first tool whose name a user's message contains.
+fn mentioned<'a>(mut functions: impl Iterator<Item = &'a Value>, message: &str) -> Option<&'a Value> {
+    if json::field(message, "role")? != r#""user""# {
+        return None;
+    }
+    let text = text_of(message);
+    functions.find(|function| function["name"].as_str().is_some_and(|name| text.contains(name)))
+}
+
+/// FNV-1a over the beginning and the length: the same question has the same id.
+fn digest(body: &Bytes) -> u64 {
+    let beginning = body.get(..4096).unwrap_or(body);
+    let seed = 0xcbf2_9ce4_8422_2325 ^ u64::try_from(body.len()).unwrap_or(0);
+    beginning.iter().fold(seed, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}

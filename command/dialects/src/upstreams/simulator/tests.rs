@@ -1,0 +1,138 @@
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http_body::Body;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::*;
+use crate::{ClientRequest, FinishReason, Relay, Surface, ProviderKind, UpstreamFault, read_whole};
+
+async fn collected(answer: SimulatedAnswer) -> (u16, Vec<Bytes>, bool) {
+    let (status, mut frames) = (answer.status.as_u16(), Vec::new());
+    let mut body = pin!(answer.body);
+    loop {
+        match std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await {
+            Some(Ok(frame)) => frames.push(frame.into_data().unwrap()),
+            Some(Err(_)) => return (status, frames, true),
+            None => return (status, frames, false),
+        }
+    }
+}
+
+fn ask(more: &str) -> Bytes {
+    format!(r#"{{"model":"echo","messages":[{{"role":"system","content":"s"}},{{"role":"user","content":"The  quick\nfox"}}]{more}}}"#).into()
+}
+
+async fn whole(model: &str, more: &str) -> Value {
+    let (status, frames, cut) = collected(Simulator.answer(model, &ask(more))).await;
+    assert_eq!((status, frames.len(), cut), (200, 1, false));
+    serde_json::from_slice(&frames[0]).unwrap()
+}
+
+#[tokio::test]
+async fn echo_says_the_last_user_message() {
+    let answer = whole("echo", "").await;
+    assert_eq!(answer["choices"][0]["message"]["content"], "The  quick\nfox");
+    assert_eq!(answer["choices"][0]["finish_reason"], "stop");
+    assert_eq!(answer["usage"]["completion_tokens"], 3);
+    assert_eq!(answer, whole("echo", "").await, "the same question, the same answer");
+}
+
+#[tokio::test]
+async fn the_cap_and_the_options_hold() {
+    let answer = whole("echo?output_tokens=7&input_tokens=100&cached_tokens=40", r#","max_tokens":5,"n":2"#).await;
+    assert_eq!(answer["choices"][1]["message"]["content"], "The  quick\nfox The  quick");
+    assert_eq!(answer["choices"][1]["finish_reason"], "length");
+    assert_eq!((&answer["usage"]["prompt_tokens"], &answer["usage"]["completion_tokens"]), (&100.into(), &10.into()));
+    assert_eq!(answer["usage"]["prompt_tokens_details"]["cached_tokens"], 40);
+    let thinking = whole("lorem?reasoning_tokens=4", r#","max_completion_tokens":3"#).await;
+    assert_eq!(thinking["choices"][0]["message"]["reasoning_content"], "Lorem ipsum dolor");
+    assert_eq!(thinking["choices"][0]["message"]["content"], "");
+    assert_eq!(thinking["usage"]["completion_tokens_details"]["reasoning_tokens"], 3);
+    assert!(whole("echo?no_usage=1", "").await.get("usage").is_none());
+}
+
+const TOOLS: &str = r#","tools":[{"type":"function","function":{"name":"fox","parameters":{"type":"object","properties":
+    {"city":{"type":"string"},"unit":{"enum":["C","F"]},"days":{"type":"array","items":{"type":"integer","minimum":2}}}}}}]"#;
+
+#[tokio::test]
+async fn tools_are_called_where_they_are_asked_for() {
+    let arguments = r#"{"city":"text","days":[2],"unit":"C"}"#;
+    for choice in [
+        "",
+        r#","tool_choice":"auto""#,
+        r#","tool_choice":"required""#,
+        r#","tool_choice":{"type":"function","function":{"name":"fox"}}"#,
+    ] {
+        let answer = whole("echo", &format!("{TOOLS}{choice}")).await;
+        let call = &answer["choices"][0]["message"]["tool_calls"][0]["function"];
+        assert_eq!((&call["name"], &call["arguments"]), (&"fox".into(), &arguments.into()), "{choice}");
+        assert_eq!(answer["choices"][0]["finish_reason"], "tool_calls");
+    }
+    let none = whole("echo", &format!(r#"{TOOLS},"tool_choice":"none""#)).await;
+    assert!(none["choices"][0]["message"].get("tool_calls").is_none());
+}
+
+/// What a relay makes of a streamed answer: its text, its outcome.
+async fn relayed(model: &str, more: &str) -> (String, Result<Relay, UpstreamFault>) {
+    let body = ask(&format!(r#","stream":true{more}"#));
+    let request = ClientRequest::parse(Surface::OpenAi, body.clone()).unwrap_or_else(|refusal| panic!("{refusal:?}"));
+    let upstream = ask(&format!(r#","stream":true,"stream_options":{{"include_usage":true}}{more}"#));
+    let mut relay = Relay::new(ProviderKind::Openai, &request, "req_1", "m", 0);
+    let (mut out, mut result) = (BytesMut::new(), Ok(()));
+    let (_, frames, cut) = collected(Simulator.answer(model, &upstream)).await;
+    for frame in frames {
+        result = result.and_then(|()| relay.feed(&frame, &mut out));
+    }
+    let result = result.and_then(|()| relay.finish(&mut out));
+    assert!(!cut || result == Err(UpstreamFault::Truncated));
+    let chunks = out[..].split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"data: "));
+    let text = chunks.map(|chunk| serde_json::from_slice::<Value>(chunk).unwrap());
+    let text = text.map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().unwrap_or_default().to_owned());
+    (text.collect(), result.map(|()| relay))
+}
+
+#[tokio::test]
+async fn a_stream_says_what_the_whole_answer_says() {
+    for (model, more) in
+        [("echo", ""), ("lorem?output_tokens=9", ""), ("echo?reasoning_tokens=2", r#","max_tokens":4"#)]
+    {
+        let whole = whole(model, more).await;
+        let (text, relay) = relayed(model, more).await;
+        let relay = relay.ok().unwrap();
+        assert_eq!(text, whole["choices"][0]["message"]["content"].as_str().unwrap());
+        let answer = read_whole(ProviderKind::Openai, Surface::OpenAi, whole.to_string().into()).ok().unwrap();
+        assert_eq!(relay.metered().reported, answer.metered.reported);
+        assert_eq!(relay.metered().finish_reason, answer.metered.finish_reason);
+        assert!(relay.ended());
+    }
+    let (_, relay) = relayed("echo", TOOLS).await;
+    assert_eq!(relay.ok().unwrap().metered().finish_reason, Some(FinishReason::ToolCalls));
+}
+
+#[tokio::test]
+async fn it_fails_in_every_way_that_it_is_told_to() {
+    let answer = Simulator.answer("echo?fail=503&retry_after=2", &ask(""));
+    assert_eq!((answer.status.as_u16(), &answer.headers["retry-after"]), (503, &"2".parse().unwrap()));
+    for (model, status) in [("robot", 404), ("echo?colour=red", 404), ("echo?fail=200", 404), ("echo?pace_ms=x", 404)] {
+        assert_eq!(Simulator.answer(model, &ask("")).status.as_u16(), status, "{model}");
+    }
+    assert_eq!(Simulator.answer("echo", &Bytes::from_static(b"{")).status.as_u16(), 400);
+    assert_eq!(relayed("echo?fail_after=2", "").await.1.err(), Some(UpstreamFault::InBandError { retryable: true }));
+    assert_eq!(relayed("echo?cut_after=3", "").await.1.err(), Some(UpstreamFault::Truncated));
+    let (_, frames, cut) = collected(Simulator.answer("echo?cut_after=1", &ask(""))).await;
+    assert!(cut && serde_json::from_slice::<Value>(&frames[0]).is_err());
+    let silence =
+        tokio::time::timeout(Duration::from_millis(1), collected(Simulator.answer("echo?silent=1", &ask(""))));
+    assert!(silence.await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_waits_before_the_first_byte_and_between_chunks() {
+    let started = Instant::now();
+    let (_, frames, _) = collected(Simulator.answer("echo?ttft_ms=20&pace_ms=5", &ask(r#","stream":true"#))).await;
+    assert_eq!(frames.len(), 6, "a role, three words, an end, [DONE]");
+    assert_eq!(started.elapsed(), Duration::from_millis(20 + 6 * 5));
+}

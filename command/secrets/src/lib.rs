@@ -1,0 +1,61 @@
+//! Secrets at rest and in memory: the node's key, what is derived from it, and the vault of provider keys.
+
+pub mod base62;
+pub mod file;
+pub mod hex;
+pub mod key_check;
+pub mod keyless;
+pub mod node_key;
+pub mod operator_key;
+pub mod reseal;
+pub mod vault;
+pub mod wrong_key;
+
+mod boxes;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use file::SecretFileError;
+pub use key_check::KeyCheck;
+pub use node_key::NodeKey;
+pub use vault::{Vault, VaultError};
+
+/// A text that must never be seen: neither `Debug` nor `Display` shows it. Cheap to clone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself. Whoever calls this answers for where it goes.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_shows_in_no_format() {
+        let secret = Secret::new("hunter2");
+        assert_eq!(format!("{secret} {secret:?} {:?}", Some(&secret)), "[redacted] [redacted] Some([redacted])");
+        assert_eq!(secret.reveal(), "hunter2");
+    }
+}

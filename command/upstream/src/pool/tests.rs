@@ -1,0 +1,365 @@
+//! Pools against servers on loopback.
+
+mod frames;
+mod hostile;
+mod server;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::*;
+use crate::tests::{OK, provider, serve, serve_at};
+use crate::{IDLE_CONNECTION_MAX, STREAMS_MAX, Transmission, UpstreamClient, UpstreamClients};
+use server::Server;
+
+const SOON: Duration = Duration::from_secs(5);
+
+fn client(base_url: &str) -> Arc<UpstreamClient> {
+    UpstreamClients::with(server::tls()).client(&provider(1, base_url, true))
+}
+
+fn pool(client: &UpstreamClient) -> &Pool {
+    &client.way.as_ref().expect("an address").1
+}
+
+fn party(number: u128) -> Party {
+    Some(TenantId::from(Uuid::from_u128(number)))
+}
+
+async fn ask(client: &UpstreamClient, party: Party, path: &str) -> Result<Response<ResponseBody>, SendError> {
+    let body = RequestBody::new(Bytes::from_static(b"{}"), Transmission::default());
+    let request = Request::post(format!("https://upstream.example{path}")).body(body).expect("a request");
+    client.send(party, request).await
+}
+
+async fn said(answer: Result<Response<ResponseBody>, SendError>) -> Bytes {
+    answer.expect("an answer").into_body().collect().await.expect("a body").to_bytes()
+}
+
+/// Is answered soon.
+async fn must_be_served(client: &UpstreamClient, party: Party) {
+    let answer = timeout(SOON, async { said(ask(client, party, "/ok").await).await }).await;
+    assert_eq!(answer.expect("in time"), "ok");
+}
+
+/// So many requests that are under way.
+fn begin(client: &Arc<UpstreamClient>, party: Party, path: &'static str, count: usize) -> JoinSet<Bytes> {
+    let mut asked = JoinSet::new();
+    for _ in 0..count {
+        let client = Arc::clone(client);
+        asked.spawn(async move { said(ask(&client, party, path).await).await });
+    }
+    asked
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < SOON, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// The address of whatever lets one connection through to this server, and no other.
+async fn front_of(server: &Server) -> (String, JoinSet<()>) {
+    let front = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let base_url = format!("https://{}", front.local_addr().expect("its address"));
+    let behind = server.base_url.trim_start_matches("https://").to_owned();
+    let mut forwarding = JoinSet::new();
+    forwarding.spawn(async move {
+        let (mut near, _) = front.accept().await.expect("a connection");
+        drop(front);
+        let mut far = tokio::net::TcpStream::connect(behind).await.expect("the server");
+        let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+    });
+    (base_url, forwarding)
+}
+
+fn is_at_rest(client: &UpstreamClient) -> bool {
+    let state = pool(client).lock();
+    state.queue.is_empty() && state.streams_open() == 0
+}
+
+/// Holds: inf.upstream-streams
+#[tokio::test]
+async fn a_connection_that_is_full_gets_another_beside_it() {
+    let server = Server::start(Some(4)).await;
+    let client = client(&server.base_url);
+    let asked = begin(&client, party(1), "/hold", 10);
+    until("ten at once", || server.requests() == 10).await;
+    must_be_served(&client, party(1)).await;
+    assert!((3..=6).contains(&server.connections()), "{}", server.connections());
+    server.open_gate();
+    assert!(asked.join_all().await.iter().all(|said| said == "ok"));
+    assert!(is_at_rest(&client));
+}
+
+/// Holds: inf.upstream-streams
+#[tokio::test]
+async fn whoever_reads_slowly_stalls_nobody_else() {
+    const SLOW: usize = 300;
+    let server = Server::start(None).await;
+    let client = client(&server.base_url);
+    let mut unread = Vec::new();
+    for _ in 0..SLOW {
+        unread.push(ask(&client, party(1), "/flood").await.expect("an answer"));
+    }
+    until("each has what its window takes", || server.has_filled(SLOW)).await;
+    must_be_served(&client, party(2)).await;
+    assert!(server.connections() >= SLOW / STREAMS_MAX, "{}", server.connections());
+    drop(unread);
+    until("all have gone", || is_at_rest(&client)).await;
+}
+
+/// Holds: inf.upstream-fair
+#[tokio::test]
+async fn nobody_takes_all_that_an_upstream_has() {
+    let server = Server::start(Some(1)).await;
+    let client = client(&server.base_url);
+    let greedy = begin(&client, party(1), "/hold", 100);
+    let share = state::CONNECTIONS_MAX * 2 / 3 + 1;
+    until("its share", || server.requests() == share).await;
+    must_be_served(&client, party(2)).await;
+    must_be_served(&client, None).await;
+    assert_eq!(server.requests(), share + 2, "the greedy got more while others were served");
+    assert_eq!(pool(&client).lock().queue.len(), 100 - share);
+    server.open_gate();
+    assert_eq!(timeout(SOON, greedy.join_all()).await.expect("all of them in time").len(), 100);
+    assert!(server.connections() <= state::CONNECTIONS_MAX, "{}", server.connections());
+}
+
+/// Holds: inf.upstream-fair
+#[tokio::test]
+async fn nobody_takes_all_where_no_other_connection_can_be_had() {
+    let server = Server::start(Some(20)).await;
+    let (front, _forwarding) = front_of(&server).await;
+    let client = client(&front);
+    must_be_served(&client, party(1)).await;
+    let greedy = begin(&client, party(1), "/hold", 40);
+    until("its share", || server.requests() == 1 + 14).await;
+    for number in 2..6 {
+        must_be_served(&client, party(number)).await;
+    }
+    assert_eq!(server.connections(), 1);
+    server.open_gate();
+    assert_eq!(timeout(SOON, greedy.join_all()).await.expect("all of them in time").len(), 40);
+}
+
+/// Holds: inf.upstream-fair
+#[tokio::test]
+async fn whoever_has_fewer_goes_first() {
+    let server = Server::start(Some(1)).await;
+    let client = client(&server.base_url);
+    let mut tasks = Vec::new();
+    // Three parties take all there is.
+    let open = |number| pool(&client).lock().streams_of(party(number));
+    for (number, share) in [(1, 43), (2, 14), (3, 5)] {
+        tasks.push(begin(&client, party(number), "/hold", 60));
+        until("its share", || open(number) == share).await;
+    }
+    tasks.push(begin(&client, party(4), "/hold", 1));
+    until("the newcomer is served", || open(4) == 1).await;
+    assert_eq!([1, 2, 3].map(open), [43, 14, 5]);
+}
+
+#[tokio::test]
+async fn a_stream_that_was_refused_unseen_is_asked_for_again_and_not_without_end() {
+    let server = Server::start(None).await;
+    let client = client(&server.base_url);
+    assert_eq!(said(ask(&client, None, "/refuse-2").await).await, "ok");
+    assert_eq!((server.requests(), server.connections()), (3, 1));
+    let server = Server::start(None).await;
+    let client = self::client(&server.base_url);
+    assert_eq!(ask(&client, None, "/refuse-9").await.err(), Some(SendError::Refused));
+    assert_eq!(server.requests(), 3);
+    assert!(is_at_rest(&client));
+}
+
+#[tokio::test]
+async fn a_connection_that_takes_no_more_ends_what_it_has_and_another_takes_the_rest() {
+    let server = Server::start(None).await;
+    let client = client(&server.base_url);
+    must_be_served(&client, None).await;
+    let leaving = begin(&client, None, "/leave", 1);
+    until("it has arrived", || server.requests() == 2).await;
+    for _ in 0..5 {
+        must_be_served(&client, None).await;
+    }
+    assert_eq!(server.connections(), 2);
+    server.open_gate();
+    assert_eq!(timeout(SOON, leaving.join_all()).await.expect("in time"), ["ok"]);
+    until("the old one has gone", || server.open_connections() == 1).await;
+    assert!(is_at_rest(&client));
+}
+
+#[tokio::test]
+async fn one_connection_is_opened_for_all_who_wait_for_it() {
+    let server = Server::start(None).await;
+    let client = client(&server.base_url);
+    let asked = begin(&client, party(1), "/ok", 40);
+    assert_eq!(timeout(SOON, asked.join_all()).await.expect("in time").len(), 40);
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn whoever_leaves_leaves_nothing_behind() {
+    let server = Server::start(Some(2)).await;
+    let client = client(&server.base_url);
+    // While the connection is opened, while the answer is waited for, while it is read.
+    for pause in [0, 1, 3, 10, 50] {
+        let mut asked = begin(&client, party(1), "/hold", 30);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        asked.shutdown().await;
+        let unread = ask(&client, party(1), "/flood").await.expect("an answer");
+        drop(unread);
+    }
+    until("all have gone", || is_at_rest(&client)).await;
+    must_be_served(&client, party(1)).await;
+}
+
+#[tokio::test]
+async fn those_who_wait_in_vain_are_told_soon_and_others_wait_for_what_there_is() {
+    let nobody = { tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("it") };
+    let client = client(&format!("https://{nobody}"));
+    let mut asked = JoinSet::new();
+    for _ in 0..30 {
+        let client = Arc::clone(&client);
+        asked.spawn(async move { ask(&client, party(1), "/ok").await.err() });
+    }
+    let failed = timeout(SOON, asked.join_all()).await.expect("in time");
+    assert!(failed.iter().all(|error| *error == Some(SendError::Connect)), "{failed:?}");
+    assert!(is_at_rest(&client));
+
+    // One connection that takes one request, and no other can be had.
+    let server = Server::start(Some(1)).await;
+    let (front, _forwarding) = front_of(&server).await;
+    let client = self::client(&front);
+    let first = begin(&client, party(1), "/hold", 1);
+    until("it has arrived", || server.requests() == 1).await;
+    let second = begin(&client, party(2), "/hold", 3);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(pool(&client).lock().connecting <= 3, "it is tried again and again");
+    server.open_gate();
+    assert_eq!(timeout(SOON, first.join_all()).await.expect("in time"), ["ok"]);
+    assert_eq!(timeout(SOON, second.join_all()).await.expect("in time").len(), 3);
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn no_request_waits_without_end() {
+    let server = Server::start(Some(1)).await;
+    let (front, _forwarding) = front_of(&server).await;
+    let client = client(&front);
+    let _holding = begin(&client, party(1), "/hold", 1);
+    until("it has all there is", || server.requests() == 1).await;
+    let waiting = ask(&client, None, "/ok");
+    let (answer, ()) = tokio::join!(waiting, async {
+        until("it waits", || pool(&client).lock().queue.len() == 1).await;
+        tokio::time::pause();
+        tokio::time::advance(WAIT_MAX).await;
+        tokio::time::resume();
+    });
+    assert_eq!(answer.err(), Some(SendError::Busy));
+    assert!(pool(&client).lock().queue.is_empty());
+}
+
+#[tokio::test]
+async fn an_upstream_that_never_takes_anything_is_not_asked_without_end() {
+    let server = Server::start(Some(0)).await;
+    let client = client(&server.base_url);
+    let waiting = ask(&client, None, "/ok");
+    let (answer, ()) = tokio::join!(waiting, async {
+        until("it was asked", || server.connections() > 0).await;
+        tokio::time::pause();
+        tokio::time::advance(WAIT_MAX).await;
+        tokio::time::resume();
+    });
+    assert!(matches!(answer.err(), Some(SendError::Busy | SendError::Refused)));
+    assert!(is_at_rest(&client));
+    assert!(server.connections() <= 6, "{} connections", server.connections());
+}
+
+#[tokio::test]
+async fn a_connection_that_has_had_many_streams_is_replaced_and_ends_what_it_has() {
+    let server = Server::start(None).await;
+    let client = client(&server.base_url);
+    must_be_served(&client, party(1)).await;
+    let held = begin(&client, party(2), "/hold", 1);
+    until("it has arrived", || server.requests() == 2).await;
+    let mut asking = JoinSet::new();
+    for _ in 0..20 {
+        let client = Arc::clone(&client);
+        asking.spawn(async move {
+            for _ in 0..state::STREAMS_OF_A_CONNECTION_MAX / 20 {
+                must_be_served(&client, party(1)).await;
+            }
+        });
+    }
+    asking.join_all().await;
+    assert_eq!(server.connections(), 2);
+    assert_eq!(server.open_connections(), 2);
+    server.open_gate();
+    assert_eq!(timeout(SOON, held.join_all()).await.expect("in time"), ["ok"]);
+    until("the old one is closed", || server.open_connections() == 1).await;
+    must_be_served(&client, party(1)).await;
+    assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test]
+async fn connections_of_http1_are_used_again_and_one_that_was_closed_is_no_loss() {
+    let (origin, mut server) = serve(OK).await;
+    let client = client(&origin);
+    for _ in 0..5 {
+        must_be_served(&client, None).await;
+    }
+    assert_eq!(pool(&client).lock().idle_connections(), 1);
+    let asked = begin(&client, None, "/ok", 3);
+    assert_eq!(asked.join_all().await, ["ok"; 3]);
+    until("they are kept", || (1..=3).contains(&pool(&client).lock().idle_connections())).await;
+    server.shutdown().await;
+    until("they are closed", || pool(&client).lock().idle_connections() == 0).await;
+    assert_eq!(ask(&client, None, "/ok").await.err(), Some(SendError::Connect));
+    let (_, _server) = serve_at(&origin, OK).await;
+    must_be_served(&client, None).await;
+}
+
+#[tokio::test]
+async fn over_tls_a_server_without_http2_is_spoken_to_in_http1() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let client = client(&format!("https://{}", listener.local_addr().expect("its address")));
+    let mut server = JoinSet::new();
+    server.spawn(async move {
+        let (stream, _) = listener.accept().await.expect("a connection");
+        let mut stream = server::acceptor(b"http/1.1").accept(stream).await.expect("TLS");
+        while matches!(stream.read(&mut [0; 4096]).await, Ok(read) if read > 0) {
+            stream.write_all(OK).await.expect("a reader");
+        }
+    });
+    for _ in 0..3 {
+        must_be_served(&client, None).await;
+    }
+    assert_eq!(pool(&client).lock().idle_connections(), 1);
+}
+
+#[tokio::test]
+async fn what_is_idle_for_long_is_closed() {
+    let mut server = Server::start(None).await;
+    let http2 = client(&server.base_url);
+    must_be_served(&http2, None).await;
+    let (origin, _http1) = serve(OK).await;
+    let http1 = client(&origin);
+    must_be_served(&http1, None).await;
+    assert_eq!((server.open_connections(), pool(&http1).lock().idle_connections()), (1, 1));
+    tokio::time::pause();
+    tokio::time::advance(IDLE_CONNECTION_MAX + Duration::from_secs(1)).await;
+    tokio::time::resume();
+    until("both are closed", || server.open_connections() == 0 && pool(&http1).lock().idle_connections() == 0).await;
+    must_be_served(&http2, None).await;
+    assert_eq!(server.connections(), 2);
+    server.end();
+}
