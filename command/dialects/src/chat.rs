@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-pub use answer::{OutputBlock, ToolCall};
+pub use answer::{ANSWER_BLOCKS_MAX, FinishReason, OutputBlock, ToolCall};
 
 /// A chat request, free of any dialect.
 #[derive(Clone, Debug, Default)]

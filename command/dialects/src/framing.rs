@@ -1,8 +1,12 @@
 //! How the bytes of an upstream's stream are cut into events. Server-sent events are the only framing so far; a binary one
-//! is another variant here, and its parser a file beside `sse.rs`.
+//! is another variant here, and its parser a file beside `framing/sse.rs`.
+
+pub mod sse;
 
 use super::UpstreamFault;
-use super::sse::SseParser;
+use sse::SseParser;
+
+pub use sse::EVENT_BYTES_MAX;
 
 /// What a row of the upstreams says of its streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

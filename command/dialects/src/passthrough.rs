@@ -6,17 +6,10 @@ pub mod openai;
 mod renaming;
 
 use super::Surface;
+use super::shared_dialect::SharedDialect;
 use super::upstreams::{self, ProviderKind};
 
-/// A dialect that has the shortcut. Rows of surfaces and upstreams name it where they speak it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Passthrough {
-    OpenAi,
-}
-
-impl Passthrough {
-    /// `None`: what is between these two is translated.
-    pub fn between(surface: Surface, kind: ProviderKind) -> Option<Self> {
-        upstreams::of(kind).passthrough.filter(|shared| surface.spec().passthrough == Some(*shared))
-    }
+/// The dialect that both speak. `None`: what is between these two is translated.
+pub fn shortcut(surface: Surface, kind: ProviderKind) -> Option<SharedDialect> {
+    upstreams::of(kind).shared_dialect.filter(|shared| surface.spec().shared_dialect == Some(*shared))
 }

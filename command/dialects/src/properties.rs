@@ -1,5 +1,6 @@
 //! Properties of everything that reads what others wrote.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
@@ -76,7 +77,8 @@ fn object<K: Into<String>>(fields: impl IntoIterator<Item = (K, Value)>) -> Valu
 }
 
 /// What may go through is looked at as well.
-static ALL_FIELDS: LazyLock<BTreeSet<String>> = LazyLock::new(|| unpriced_fields().map(str::to_owned).collect());
+static ALL_FIELDS: LazyLock<BTreeSet<String>> =
+    LazyLock::new(|| surfaces::unpriced_fields().map(str::to_owned).collect());
 
 fn target(prefix: Option<&str>) -> OutboundTarget<'_> {
     OutboundTarget {

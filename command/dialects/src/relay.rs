@@ -4,8 +4,9 @@ use bytes::{Bytes, BytesMut};
 
 use super::delta::{Delta, DeltaKind};
 use super::framing::{Event, FrameParser};
-use super::passthrough::Passthrough;
 use super::passthrough::openai::OpenAiStream;
+use super::passthrough::shortcut;
+use super::shared_dialect::SharedDialect;
 use super::surfaces::{AnyStreamWriter, StreamHead};
 use super::upstreams::{self, AnyStreamReader, ProviderKind, StreamState};
 use super::{ClientRequest, Metered, Receipt, UpstreamFault};
@@ -50,8 +51,8 @@ impl Relay {
         created_unix_s: i64,
     ) -> Self {
         let include_usage = request.include_usage();
-        let conversion = match Passthrough::between(request.surface(), kind) {
-            Some(Passthrough::OpenAi) => Conversion::Passthrough(OpenAiStream::new(frontend_model, include_usage)),
+        let conversion = match shortcut(request.surface(), kind) {
+            Some(SharedDialect::OpenAi) => Conversion::Passthrough(OpenAiStream::new(frontend_model, include_usage)),
             None => {
                 let head = StreamHead { request_id, frontend_model, created_unix_s, include_usage };
                 let to = AnyStreamWriter::new(request.surface(), &head);
@@ -99,7 +100,7 @@ impl Relay {
     /// What has gone through so far. Reads all reports: to be asked for at the end, not with every chunk.
     pub fn metered(&self) -> Metered {
         let mut metered = self.progress.metered.clone();
-        metered.read_reports(self.progress.kind);
+        metered.read_reports(upstreams::of(self.progress.kind).reported);
         metered
     }
 
@@ -116,7 +117,7 @@ impl Relay {
             Conversion::Passthrough(stream) => stream.held_bytes(),
             Conversion::Translated { from, to } => from.held_bytes() + to.held_bytes(),
         };
-        self.parser.held_bytes() + metered.reports.held_bytes() + converting
+        self.parser.held_bytes() + metered.held_bytes() + converting
     }
 
     /// Something with content was handed out. Until then what stands in `out` (a role, an opening event) may still be

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use events::refusal::Refusal;
 
 use super::OutboundTarget;
-use super::chat::{Block, ImageSource};
+use super::facts::{Facts, Images};
 use super::fields::Path;
-use super::passthrough::Passthrough;
 use super::passthrough::openai::edited_body;
-use super::surfaces::openai::Unpriced;
+use super::passthrough::shortcut;
+use super::shared_dialect::SharedDialect;
 use super::surfaces::{AnyRequest, Surface};
 use super::upstreams::{self, ProviderKind};
 
@@ -33,31 +33,6 @@ pub struct ClientRequest {
     body: Bytes,
     facts: Facts,
     request: AnyRequest,
-}
-
-/// What the pipeline needs to know of a request, whatever its surface.
-pub struct Facts {
-    pub model: String,
-    pub streamed: bool,
-    /// The client asked for the usage chunk of an OpenAI stream.
-    pub include_usage: bool,
-    pub max_output_tokens: Option<u64>,
-    /// What the client's own fields need of an output cap: a budget to think in, a least length.
-    pub output_tokens_needed: u64,
-    pub choices: u64,
-    pub metadata: BTreeMap<String, String>,
-    pub images: Images,
-    /// Tools or an output format are there.
-    pub has_tools: bool,
-    /// Fields that change the cost.
-    pub unpriced: Vec<Unpriced>,
-}
-
-/// Images of a request: how many, and how many bytes of the body are their base64.
-#[derive(Clone, Copy, Default)]
-pub struct Images {
-    pub count: u64,
-    pub base64_bytes: u64,
 }
 
 impl ClientRequest {
@@ -154,32 +129,12 @@ impl ClientRequest {
         if let Some(refusal) = self.unpriced(target.allowed_fields) {
             return Err(refusal.clone());
         }
-        match (Passthrough::between(self.surface, kind), &self.request) {
-            (Some(Passthrough::OpenAi), AnyRequest::OpenAi(places)) => {
+        match (shortcut(self.surface, kind), &self.request) {
+            (Some(SharedDialect::OpenAi), AnyRequest::OpenAi(places)) => {
                 Ok(edited_body(&self.body, places, self.facts.streamed, target))
             }
             (_, request) => (upstreams::of(kind).request_body)(&*request.chat(&self.body)?, target),
         }
-    }
-}
-
-impl Images {
-    /// With those in these blocks, and in the tool results among them.
-    pub fn of(self, blocks: &[Block]) -> Self {
-        blocks.iter().fold(self, |images, block| match block {
-            Block::Image(image) => images.and(match &image.source {
-                ImageSource::Url(_) => 0,
-                ImageSource::Inline { base64, .. } => base64.len(),
-            }),
-            Block::ToolResult(result) => images.of(&result.content),
-            Block::Text(_) | Block::ToolCall(_) | Block::Reasoning(_) => images,
-        })
-    }
-
-    /// With one more, of which so many bytes are base64.
-    pub fn and(self, base64_bytes: usize) -> Self {
-        let base64_bytes = u64::try_from(base64_bytes).unwrap_or(0);
-        Self { count: self.count + 1, base64_bytes: self.base64_bytes.saturating_add(base64_bytes) }
     }
 }
 

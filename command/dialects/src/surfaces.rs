@@ -14,16 +14,18 @@ use std::borrow::Cow;
 
 use bytes::BytesMut;
 use events::refusal::Refusal;
+use http::HeaderName;
 use openapi::{Answer, Operation, Shape};
+use serde_json::Value;
 
 use super::Receipt;
 use super::chat::{ChatRequest, OutputBlock};
 use super::delta::Delta;
-use super::passthrough::Passthrough;
-use super::request::Facts;
+use super::facts::Facts;
+use super::shared_dialect::SharedDialect;
 
-pub use errors::{ErrorForm, error_body, stream_error};
-pub use unsupported::{Unsupported, Vendor, below_version};
+pub use errors::{error_body, stream_error};
+pub use unsupported::{Unsupported, below_version};
 
 macro_rules! surfaces {
     ($($folder:ident => $surface:ident,)+) => {
@@ -125,6 +127,11 @@ surfaces! {
     openai => OpenAi,
 }
 
+/// Every field that changes the cost, and that a provider's row can allow.
+pub fn unpriced_fields() -> impl Iterator<Item = &'static str> {
+    Surface::ALL.iter().flat_map(|surface| (surface.spec().unpriced_fields)())
+}
+
 /// A row of the table: what is particular to one surface.
 pub struct SurfaceSpec {
     /// As events, traces and metrics name it.
@@ -137,8 +144,10 @@ pub struct SurfaceSpec {
     pub summary: &'static str,
     /// Adds what is particular to it to the description of an operation; an answer is made of the shape of a whole one.
     pub describe: fn(Operation, fn(Shape) -> Answer) -> Operation,
+    /// Fields of its requests that change the cost, and that a provider's row can allow.
+    pub unpriced_fields: fn() -> Vec<&'static str>,
     /// The dialect that it shares with upstreams, so that requests and answers can go through as they are.
-    pub passthrough: Option<Passthrough>,
+    pub shared_dialect: Option<SharedDialect>,
     pub error_form: ErrorForm,
     /// A whole answer.
     pub put_answer: fn(&[OutputBlock], &Receipt<'_>, &mut Vec<u8>),
@@ -187,6 +196,24 @@ pub trait StreamWriter {
     fn held_bytes(&self) -> usize;
 }
 
+/// In whose form an error is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorForm {
+    Native,
+    OpenAi,
+    Anthropic,
+}
+
+impl ErrorForm {
+    /// Where its clients look for the id of a request, besides `x-request-id`.
+    pub const fn request_id_header(self) -> Option<HeaderName> {
+        match self {
+            Self::Native | Self::OpenAi => None,
+            Self::Anthropic => Some(HeaderName::from_static("request-id")),
+        }
+    }
+}
+
 /// Whose clients ask at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Audience {
@@ -208,7 +235,26 @@ impl Audience {
     }
 }
 
+/// A vendor whose clients may come with its whole API in mind.
+pub struct Vendor {
+    pub audience: Audience,
+    /// Added to what there is instead.
+    pub note: &'static str,
+    /// Roots below `/v1/`, and what is there. A root that ends in a slash is what is below it alone; where one is below
+    /// another, the longer one stands first.
+    pub unsupported: &'static [(&'static str, &'static str)],
+}
+
 /// A root that ends in a slash is not at itself.
 fn is_at_or_below(path: &str, root: &str) -> bool {
     path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || root.ends_with('/'))
+}
+
+/// The same details as on the native surface. The vendors' forms have no place for them: where there are none, neither
+/// has ours.
+fn with_details(mut error: Value, refusal: &Refusal) -> Value {
+    if let (false, Some(fields)) = (refusal.details.is_empty(), error.as_object_mut()) {
+        fields.insert("details".to_owned(), Value::Object(refusal.details.clone()));
+    }
+    error
 }

@@ -4,27 +4,26 @@
 //! A folder has an [`Upstream`], which is its row of the table, and a [`StreamReader`]. The row says where and how it is
 //! called, and what is particular to it; everything outside of the dialects asks the row and never which kind it is.
 //! Requests reach it as the hub's [`ChatRequest`], and its answers leave it as blocks and [`Delta`]s, so that it knows
-//! no surface; the only shortcut past the hub is named by [`Upstream::passthrough`].
+//! no surface; the only shortcut past the hub is named by [`Upstream::shared_dialect`].
 //!
 //! Rows are constants and readers are values of one enum: to choose among them costs a request neither an allocation nor
 //! a call through a pointer for each event.
 
 mod refusal;
-mod rejection;
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use events::refusal::Refusal;
-use events::usage::TokenClasses;
 use http::{HeaderValue, Request};
 use secrets::Secret;
 
 use super::chat::{ChatRequest, OutputBlock};
 use super::delta::Delta;
 use super::framing::Event;
-use super::passthrough::Passthrough;
+use super::metered::ReportReader;
+use super::shared_dialect::SharedDialect;
 use super::{Metered, OutboundTarget, UpstreamFault};
 use simulator::Simulator;
 
@@ -33,7 +32,6 @@ pub use events::event::admin::ProviderKind;
 pub use refusal::{
     REFUSAL_BYTES_MAX, RETRY_AFTER_MAX, UpstreamRefusal, UpstreamRefusalKind, in_band, is_out_of_money, read_refusal,
 };
-pub use rejection::{Rejection, UpstreamWords};
 
 macro_rules! upstreams {
     ($($folder:ident => $kind:ident,)+) => {
@@ -105,7 +103,7 @@ pub struct Upstream {
     pub transport: Transport,
     pub framing: Framing,
     /// The dialect that it shares with a surface, so that requests and answers can go through as they are.
-    pub passthrough: Option<Passthrough>,
+    pub shared_dialect: Option<SharedDialect>,
     /// Whether its models count with a tokenizer that a target can name.
     pub has_tokenizers: bool,
     /// Whether a provider's row can allow fields that change the cost: they are left out where a request is translated.
@@ -117,7 +115,7 @@ pub struct Upstream {
     /// A whole answer as blocks. Errors: no JSON of the dialect, an error in band, no answer in it.
     pub read_blocks: fn(&str, &mut Metered) -> Result<Vec<OutputBlock>, UpstreamFault>,
     /// The classes of a report of usage, and those of its input alone.
-    pub reported: fn(&str) -> (Option<TokenClasses>, Option<TokenClasses>),
+    pub reported: ReportReader,
 }
 
 /// How an upstream is reached.

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 
 use super::chat::OutputBlock;
-use super::passthrough::Passthrough;
 use super::passthrough::openai::OpenAiAnswer;
+use super::passthrough::shortcut;
+use super::shared_dialect::SharedDialect;
 use super::upstreams::{self, ProviderKind};
 use super::{Metered, Receipt, Surface, UpstreamFault};
 
@@ -36,7 +37,7 @@ pub struct FailedAnswer {
 pub fn read_whole(kind: ProviderKind, surface: Surface, body: Bytes) -> Result<WholeAnswer, FailedAnswer> {
     let mut metered = Metered::default();
     let content = read(kind, surface, &body, &mut metered);
-    metered.read_reports(kind);
+    metered.read_reports(upstreams::of(kind).reported);
     match content {
         Ok(content) => {
             metered.conclude();
@@ -47,8 +48,8 @@ pub fn read_whole(kind: ProviderKind, surface: Surface, body: Bytes) -> Result<W
 }
 
 fn read(kind: ProviderKind, surface: Surface, body: &Bytes, metered: &mut Metered) -> Result<Content, UpstreamFault> {
-    match Passthrough::between(surface, kind) {
-        Some(Passthrough::OpenAi) => Ok(Content::OpenAi(OpenAiAnswer::read(body, metered)?)),
+    match shortcut(surface, kind) {
+        Some(SharedDialect::OpenAi) => Ok(Content::OpenAi(OpenAiAnswer::read(body, metered)?)),
         None => {
             let text = std::str::from_utf8(body).map_err(|_| UpstreamFault::Malformed("not UTF-8"))?;
             let blocks = (upstreams::of(kind).read_blocks)(text, metered)?;

@@ -42,8 +42,8 @@ pub enum ProviderError {
     AddressForbidden,
     #[error("must not end in {0}: the path of what is called is added to it")]
     AddressOverlaps(&'static str),
-    #[error("is for kind openai alone: for anthropic a request is translated, and other fields are left out")]
-    AllowedFieldsOfAnthropic,
+    #[error("is for kind openai alone: for {0} a request is translated, and other fields are left out")]
+    AllowedFieldsNotTaken(&'static str),
     #[error(
         "is missing: its key is not sent to another scheme, host or port. Send api_key with base_url, or null to remove it"
     )]
@@ -131,7 +131,7 @@ fn sound(provider: Provider) -> Result<Provider, ProviderError> {
         (Transport::InProcess(_), None) => Ok(provider),
         (Transport::Http(_), None) => Err(ProviderError::BaseUrlMissing),
         (Transport::Http(_), Some(_)) if !provider.allowed_fields.is_empty() && !upstream.takes_allowed_fields => {
-            Err(ProviderError::AllowedFieldsOfAnthropic)
+            Err(ProviderError::AllowedFieldsNotTaken(upstream.name))
         }
         (Transport::Http(_), Some(address)) => {
             if base_url::is_forbidden(address, provider.allow_private_network) {
@@ -229,9 +229,11 @@ mod tests {
         let none = ChangeProvider { allowed_fields: Some(BTreeSet::new()), ..ChangeProvider::default() };
         given([created(allowing)]).when(Change(none)).then([changed(openai(PUBLIC))]);
         let anthropic = Provider { kind: ProviderKind::Anthropic, ..openai("https://api.example.com") };
-        given([created(anthropic.clone())]).when(Change(allow)).then_refused(ProviderError::AllowedFieldsOfAnthropic);
+        given([created(anthropic.clone())])
+            .when(Change(allow))
+            .then_refused(ProviderError::AllowedFieldsNotTaken("anthropic"));
         let created = Provider { allowed_fields, ..anthropic };
-        given([]).when(Create(created)).then_refused(ProviderError::AllowedFieldsOfAnthropic);
+        given([]).when(Create(created)).then_refused(ProviderError::AllowedFieldsNotTaken("anthropic"));
     }
 
     #[test]

@@ -2,11 +2,26 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;
 
 use crate::json;
+
+/// Blocks of one answer, and pieces of one event: each is told with what is around it.
+pub const ANSWER_BLOCKS_MAX: usize = 1024;
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    Stop,
+    Length,
+    ToolCalls,
+    ContentFilter,
+    Cancelled,
+    Error,
+}
 
 /// A call of one of the client's tools.
 #[derive(Clone, Debug, PartialEq, Eq)]

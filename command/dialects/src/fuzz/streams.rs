@@ -7,8 +7,8 @@ use fuzzing::{Corpus, fuzz, shown};
 use serde_json::Value;
 
 use super::super::framing::Event;
+use super::super::framing::sse::{SseFault, SseParser};
 use super::super::golden::{CREATED, MODEL, REQUEST_ID, asking, described, receipt, usage};
-use super::super::sse::{SseFault, SseParser};
 use super::answers::is_a_report;
 use super::*;
 

@@ -4,9 +4,7 @@ use events::refusal::{ErrorCode, Refusal};
 use openapi::refusals;
 use serde_json::{Value, json};
 
-use super::errors::with_details;
-use super::unsupported::Vendor;
-use super::{Audience, ErrorForm};
+use super::{Audience, ErrorForm, Vendor, with_details};
 
 pub const VENDOR: Vendor = Vendor {
     audience: Audience { error_form: ErrorForm::Anthropic, surface: None },

@@ -2,31 +2,14 @@
 
 use bytes::{Bytes, BytesMut};
 use events::refusal::Refusal;
-use http::HeaderName;
 use openapi::refusals;
 use serde_json::Value;
 
-use super::{Surface, anthropic, openai};
+use super::{ErrorForm, Surface, anthropic, openai};
 use crate::json;
 
-/// In whose form an error is said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorForm {
-    Native,
-    OpenAi,
-    Anthropic,
-}
-
 impl ErrorForm {
-    /// Where its clients look for the id of a request, besides `x-request-id`.
-    pub const fn request_id_header(self) -> Option<HeaderName> {
-        match self {
-            Self::Native | Self::OpenAi => None,
-            Self::Anthropic => Some(HeaderName::from_static("request-id")),
-        }
-    }
-
-    pub(super) fn body(self, refusal: &Refusal, request_id: &str) -> Value {
+    fn body(self, refusal: &Refusal, request_id: &str) -> Value {
         match self {
             Self::Native => refusals::native_body(refusal, request_id),
             Self::OpenAi => openai::error(refusal),
@@ -47,15 +30,6 @@ pub fn stream_error(surface: Surface, refusal: &Refusal, request_id: &str) -> By
     let mut out = BytesMut::with_capacity(256);
     (surface.spec().put_error)(refusal, request_id, &mut out);
     out.freeze()
-}
-
-/// The same details as on the native surface. The vendors' forms have no place for them: where there are none, neither
-/// has ours.
-pub fn with_details(mut error: Value, refusal: &Refusal) -> Value {
-    if let (false, Some(fields)) = (refusal.details.is_empty(), error.as_object_mut()) {
-        fields.insert("details".to_owned(), Value::Object(refusal.details.clone()));
-    }
-    error
 }
 
 #[cfg(test)]

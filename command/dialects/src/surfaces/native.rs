@@ -5,8 +5,8 @@ mod read;
 
 use bytes::{BufMut, BytesMut};
 use events::money::NanoUsd;
-use events::usage::Usage;
 use events::refusal::Refusal;
+use events::usage::Usage;
 use openapi::refusals;
 use serde::Serialize;
 
@@ -23,7 +23,8 @@ pub const SURFACE: SurfaceSpec = SurfaceSpec {
     roots: &["/v1/inference/"],
     summary: "Asks a model, in the gateway's own dialect",
     describe: described::describe,
-    passthrough: None,
+    unpriced_fields: Vec::new,
+    shared_dialect: None,
     error_form: ErrorForm::Native,
     put_answer,
     put_error,

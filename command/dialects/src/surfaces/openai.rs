@@ -13,12 +13,12 @@ mod write;
 use bytes::BytesMut;
 use events::refusal::Refusal;
 
-use super::{ErrorForm, SurfaceSpec, error_body};
-use crate::passthrough::Passthrough;
+use super::{ErrorForm, SurfaceSpec};
+use crate::json;
+use crate::shared_dialect::SharedDialect;
 
 pub use client::{Cap, ClientBody as Request};
 pub use errors::{WORDING, error};
-pub use priceable::{Unpriced, names as unpriced_fields};
 pub use unsupported::VENDOR;
 pub use write::{ChunkWriter as Writer, END, put_data, put_usage_chunk};
 
@@ -31,12 +31,15 @@ pub const SURFACE: SurfaceSpec = SurfaceSpec {
     roots: &["/oai/", "/v1/chat/", "/v1/models"],
     summary: "Asks a model, as OpenAI's Chat Completions",
     describe: described::describe,
-    passthrough: Some(Passthrough::OpenAi),
+    unpriced_fields: || priceable::names().collect(),
+    shared_dialect: Some(SharedDialect::OpenAi),
     error_form: ErrorForm::OpenAi,
     put_answer: write::completion,
     put_error,
 };
 
-fn put_error(refusal: &Refusal, request_id: &str, out: &mut BytesMut) {
-    put_data(out, &error_body(ErrorForm::OpenAi, refusal, request_id));
+fn put_error(refusal: &Refusal, _: &str, out: &mut BytesMut) {
+    let mut data = Vec::with_capacity(256);
+    json::push(&mut data, &error(refusal));
+    put_data(out, &data);
 }

@@ -1,16 +1,6 @@
 //! Parts of vendors' APIs that this version does not have, so that a client that asks for one is told what it is.
 
-use super::{Audience, anthropic, is_at_or_below, openai};
-
-/// A vendor whose clients may come with its whole API in mind.
-pub struct Vendor {
-    pub audience: Audience,
-    /// Added to what there is instead.
-    pub note: &'static str,
-    /// Roots below `/v1/`, and what is there. A root that ends in a slash is what is below it alone; where one is below
-    /// another, the longer one stands first.
-    pub unsupported: &'static [(&'static str, &'static str)],
-}
+use super::{Audience, Vendor, anthropic, is_at_or_below, openai};
 
 const VENDORS: [&Vendor; 2] = [&anthropic::VENDOR, &openai::VENDOR];
 

@@ -6,10 +6,10 @@ mod schema;
 mod stream;
 mod usage;
 
-use secrets::Secret;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use http::Request;
+use secrets::Secret;
 
 use super::{Endpoint, Transport, Upstream, sensitive};
 use crate::framing::Framing;
@@ -27,7 +27,7 @@ pub const UPSTREAM: Upstream = Upstream {
         authenticate,
     }),
     framing: Framing::Sse,
-    passthrough: None,
+    shared_dialect: None,
     has_tokenizers: false,
     takes_allowed_fields: false,
     // It is said as a plain `invalid_request_error`.

@@ -6,15 +6,15 @@ mod reader;
 pub mod reading;
 mod usage;
 
-use secrets::Secret;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use http::Request;
 use http::header::AUTHORIZATION;
+use secrets::Secret;
 
 use super::{Endpoint, Transport, Upstream, sensitive};
 use crate::framing::Framing;
-use crate::passthrough::Passthrough;
+use crate::shared_dialect::SharedDialect;
 
 pub use reader::Reader;
 
@@ -28,7 +28,7 @@ pub const UPSTREAM: Upstream = Upstream {
         authenticate,
     }),
     framing: Framing::Sse,
-    passthrough: Some(Passthrough::OpenAi),
+    shared_dialect: Some(SharedDialect::OpenAi),
     has_tokenizers: true,
     takes_allowed_fields: true,
     out_of_money_sentence: None,

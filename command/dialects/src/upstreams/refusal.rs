@@ -5,8 +5,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use http::HeaderMap;
 
-use super::rejection::UpstreamWords;
 use super::{ProviderKind, of};
+use crate::rejection::UpstreamWords;
 use crate::{UpstreamFault, json, work};
 
 /// Longer waits are cut to this: nobody holds money for a request that comes back in a day.

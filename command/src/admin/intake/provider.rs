@@ -4,7 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dialects::{unpriced_fields, upstreams};
+use dialects::surfaces::unpriced_fields;
+use dialects::upstreams;
 use events::event::admin::{OutputCapField, Provider};
 use events::event::{Chain, ResourceState};
 use events::ids::{ProviderId, TenantId};
@@ -227,7 +228,7 @@ impl Administered for Provider {
             | ProviderError::BaseUrlOfSimulator
             | ProviderError::AddressForbidden
             | ProviderError::AddressOverlaps(_) => FieldError::new("base_url", error.to_string()).into(),
-            ProviderError::AllowedFieldsOfAnthropic => FieldError::new("allowed_fields", error.to_string()).into(),
+            ProviderError::AllowedFieldsNotTaken(_) => FieldError::new("allowed_fields", error.to_string()).into(),
             ProviderError::SecretOfSimulator | ProviderError::SecretOfAnotherOrigin => {
                 FieldError::new("api_key", error.to_string()).into()
             }

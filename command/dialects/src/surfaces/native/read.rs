@@ -11,9 +11,9 @@ use crate::chat::read::{
     OUTPUT_TOKENS_MAX, TOOLS_MAX, effort_of, metadata_of, model, raw, response_format, stop, tool,
 };
 use crate::chat::{ChatRequest, Reasoning, Tool, ToolChoice};
+use crate::facts::{Facts, Images};
 use crate::fields::{self, Fields, Path};
 use crate::json::{self, Kind};
-use crate::request::{Facts, Images};
 use crate::surfaces::SurfaceRequest;
 
 const FIELDS: [&str; 12] = [

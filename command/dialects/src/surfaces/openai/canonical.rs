@@ -10,9 +10,7 @@ use std::borrow::Cow;
 use events::refusal::Refusal;
 
 use crate::chat::read;
-use crate::chat::{
-    Block, ChatRequest, Image, ImageSource, Message, Role, Tool, ToolCall, ToolChoice, ToolResult,
-};
+use crate::chat::{Block, ChatRequest, Image, ImageSource, Message, Role, Tool, ToolCall, ToolChoice, ToolResult};
 use crate::fields::{self, Fields, Path};
 use crate::json::{self, Kind};
 

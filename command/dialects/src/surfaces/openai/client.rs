@@ -9,11 +9,11 @@ use events::refusal::Refusal;
 use super::canonical::canonical;
 use super::{known, priceable};
 use crate::CapField;
-use crate::chat::{ChatRequest, ImageUrl};
 use crate::chat::read::{self, BLOCKS_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
+use crate::chat::{ChatRequest, ImageUrl};
+use crate::facts::{Facts, Images};
 use crate::fields::{self, Fields, Path, must_be_spelled};
 use crate::json::{self, Kind, Member};
-use crate::request::{Facts, Images};
 use crate::surfaces::SurfaceRequest;
 
 const CHOICES_MAX: u64 = 128;

@@ -7,7 +7,7 @@ use openapi::refusals::{self, Wording};
 use openapi::schema::{self, Shape, object};
 use serde_json::{Value, json};
 
-use crate::surfaces::errors::with_details;
+use crate::surfaces::with_details;
 
 /// As they are published.
 pub const WORDING: Wording = Wording { name: "OpenAiError", body: shape };

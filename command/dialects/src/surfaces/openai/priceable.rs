@@ -7,6 +7,7 @@ use events::refusal::{ErrorCode, Refusal};
 
 use super::known;
 use crate::chat::read::TOOLS_MAX;
+use crate::facts::Unpriced;
 use crate::fields::{self, Fields, Path, Spelling};
 use crate::json::{self, Kind};
 use table::{EMPTY, Effect, FIELDS};
@@ -21,13 +22,6 @@ const TEMPLATE_INPUT: [&str; 6] = ["chat_template", "conversation", "documents",
 /// What a client's own tool may have beside its definition. Gemini's servers take the names of their own tools as well.
 const TOOL_MEMBERS: [&str; 9] =
     ["cache_control", "description", "format", "id", "index", "input_schema", "name", "parameters", "strict"];
-
-/// A field that only a provider whose row allows it may be sent.
-#[derive(Debug)]
-pub struct Unpriced {
-    pub name: &'static str,
-    pub refusal: Refusal,
-}
 
 /// Every field that can be allowed, in no order.
 pub fn names() -> impl Iterator<Item = &'static str> + Clone {

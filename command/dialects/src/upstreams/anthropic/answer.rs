@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
-use crate::chat::{OutputBlock, ToolCall};
+use crate::chat::{ANSWER_BLOCKS_MAX, OutputBlock, ToolCall};
 use crate::json::{self, Kind};
+use crate::metered::must_be_short;
 use crate::upstreams::{self, ProviderKind};
-use crate::{ANSWER_BLOCKS_MAX, FinishReason, Metered, UpstreamFault, must_be_short};
+use crate::{FinishReason, Metered, UpstreamFault};
 
 /// The message's blocks. Errors: no JSON, an error in band, no content.
 pub fn read_blocks(body: &str, metered: &mut Metered) -> Result<Vec<OutputBlock>, UpstreamFault> {

@@ -1,11 +1,12 @@
 //! An Anthropic stream as deltas.
 
 use super::answer::{bytes, in_band, short_text_of, stop_reason, text_of};
+use crate::chat::ANSWER_BLOCKS_MAX;
 use crate::delta::{Delta, DeltaKind};
 use crate::framing::Event;
 use crate::json;
 use crate::upstreams::{StreamReader, StreamState};
-use crate::{ANSWER_BLOCKS_MAX, FinishReason, Metered, UpstreamFault};
+use crate::{FinishReason, Metered, UpstreamFault};
 
 const MALFORMED: UpstreamFault = UpstreamFault::Malformed("an event is not what it says");
 

@@ -113,12 +113,12 @@ fn lifetimes(split: [(&str, u64); 2]) -> BTreeMap<String, u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Metered;
     use crate::report::REPORT_BYTES_MAX;
-    use crate::{Metered, ProviderKind};
 
     fn add(report: &str, is_final: bool, metered: &mut Metered) {
         metered.add_report(report, is_final);
-        metered.read_reports(ProviderKind::Anthropic);
+        metered.read_reports(reported);
     }
 
     #[test]

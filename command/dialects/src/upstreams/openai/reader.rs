@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::reading::{CallPiece, Choices, Piece, choices_of, chunk_of, measure, note_finish, read_choice, top_level};
-use crate::chat::{OutputBlock, ToolCall};
+use crate::chat::{ANSWER_BLOCKS_MAX, OutputBlock, ToolCall};
 use crate::delta::{Delta, DeltaKind};
 use crate::framing::Event;
 use crate::json::{self, Kind};
+use crate::metered::must_be_short;
 use crate::upstreams::{StreamReader, StreamState};
-use crate::{ANSWER_BLOCKS_MAX, Metered, UpstreamFault, must_be_short};
+use crate::{Metered, UpstreamFault};
 
 /// A stream that goes to another surface: the first choice as deltas.
 #[derive(Default)]

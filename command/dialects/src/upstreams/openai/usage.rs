@@ -132,8 +132,8 @@ impl Cached {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Metered;
     use crate::report::COUNT_MAX;
-    use crate::{Metered, ProviderKind};
 
     fn of(usage: &str) -> Option<[u64; 5]> {
         classes(Figures::of(usage)).map(|c| {
@@ -339,7 +339,7 @@ mod tests {
             for report in reports {
                 metered.add_report(report, true);
             }
-            metered.read_reports(ProviderKind::Openai);
+            metered.read_reports(reported);
             let read = metered.reported.expect("a report");
             let read = [
                 read.input_uncached_tokens,

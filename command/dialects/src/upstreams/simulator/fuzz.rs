@@ -7,7 +7,7 @@ use fuzzing::{Corpus, Dice, fuzz, shown};
 use http_body::Body;
 
 use super::*;
-use crate::{ClientRequest, OutboundTarget, Relay, Surface, ProviderKind, read_whole};
+use crate::{ClientRequest, OutboundTarget, ProviderKind, Relay, Surface, read_whole};
 
 /// Of one answer. The longest that is asked for here has far fewer.
 const FRAMES_MAX: usize = 20_000;
@@ -69,8 +69,7 @@ fn whatever_it_is_asked_it_answers_what_can_be_read() {
         }
         let Some(said) = runtime.block_on(said(answer)) else { panic!("{model} says too much to {}", shown(&sent)) };
         let metered = if request.streamed() {
-            let (mut relay, mut out) =
-                (Relay::new(ProviderKind::Openai, &request, "req_1", "m", 0), BytesMut::new());
+            let (mut relay, mut out) = (Relay::new(ProviderKind::Openai, &request, "req_1", "m", 0), BytesMut::new());
             let relayed = relay.feed(&said, &mut out).and_then(|()| relay.finish(&mut out));
             relayed.unwrap_or_else(|fault| panic!("{fault}: {} for {model} {}", shown(&said), shown(&sent)));
             relay.metered()

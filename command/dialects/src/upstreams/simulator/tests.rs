@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::*;
-use crate::{ClientRequest, FinishReason, Relay, Surface, ProviderKind, UpstreamFault, read_whole};
+use crate::{ClientRequest, FinishReason, ProviderKind, Relay, Surface, UpstreamFault, read_whole};
 
 async fn collected(answer: SimulatedAnswer) -> (u16, Vec<Bytes>, bool) {
     let (status, mut frames) = (answer.status.as_u16(), Vec::new());

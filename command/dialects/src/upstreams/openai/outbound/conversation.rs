@@ -7,9 +7,7 @@ use serde::Serialize;
 
 use super::{Function, function};
 use crate::OutboundTarget;
-use crate::chat::{
-    Block, ChatRequest, Image, ImageSource, Message, ReasoningBlock, Role, ToolCall, ToolResult,
-};
+use crate::chat::{Block, ChatRequest, Image, ImageSource, Message, ReasoningBlock, Role, ToolCall, ToolResult};
 use crate::fields::Path;
 
 #[derive(Serialize)]
@@ -136,7 +134,13 @@ impl<'a> Conversation<'a> {
 }
 
 const fn plain<'a>(role: &'static str, content: Content<'a>) -> OutboundMessage<'a> {
-    OutboundMessage { role, content: Some(content), reasoning_content: None, tool_calls: Vec::new(), tool_call_id: None }
+    OutboundMessage {
+        role,
+        content: Some(content),
+        reasoning_content: None,
+        tool_calls: Vec::new(),
+        tool_call_id: None,
+    }
 }
 
 fn texts(content: &[Block]) -> impl Iterator<Item = &str> {

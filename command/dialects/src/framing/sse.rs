@@ -1,8 +1,8 @@
 //! Server-sent events out of bytes that arrive in any pieces: CRLF, LF or CR; comments; several `data:` lines, which are
 //! joined by a newline; `data:` with or without a space; characters cut across reads; an end without a last newline.
 
-use super::framing::Event;
-use super::work;
+use super::Event;
+use crate::{UpstreamFault, work};
 
 /// Bytes of one event, its names and line ends included. Longer ones are a fault: nothing that a model says at once is
 /// that long, and the buffer must end somewhere.
@@ -16,6 +16,15 @@ const KEPT_BYTES_MAX: usize = 16 * 1024;
 pub enum SseFault {
     TooLarge,
     NotUtf8,
+}
+
+impl From<SseFault> for UpstreamFault {
+    fn from(fault: SseFault) -> Self {
+        match fault {
+            SseFault::TooLarge => Self::TooLarge,
+            SseFault::NotUtf8 => Self::Malformed("not UTF-8"),
+        }
+    }
 }
 
 /// Cuts a stream into events. Holds at most [`EVENT_BYTES_MAX`] bytes.

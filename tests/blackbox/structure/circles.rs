@@ -1,0 +1,149 @@
+//! Modules that import each other, directly or through others, can be read, tested and moved only together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::sources;
+
+/// The modules of a room, and which of the others each names.
+pub type Modules = BTreeMap<String, BTreeSet<String>>;
+
+/// The modules of a crate, or of one of its modules, by what its code imports or names by a path. What the room's own file
+/// exports again is taken for the module that has it.
+pub fn modules(member: &str, room: &[&str]) -> Modules {
+    let sources: Vec<(Vec<String>, String)> =
+        sources(member).into_iter().map(|(path, code)| (module_path(member, &path), code)).collect();
+    let name_of = |path: &[String]| {
+        let is_inside = path.len() > room.len() && path.iter().zip(room).all(|(one, other)| one == other);
+        is_inside.then(|| path[room.len()].clone())
+    };
+    let mut modules: Modules =
+        sources.iter().filter_map(|(path, _)| name_of(path)).map(|name| (name, BTreeSet::new())).collect();
+    let own_file = sources.iter().find(|(path, _)| path == room).map_or("", |(_, code)| code);
+    let exported: BTreeMap<String, String> = own_file
+        .split("\npub use ")
+        .skip(1)
+        .flat_map(paths_of)
+        .filter_map(|path| Some((path.last()?.clone(), path.first()?.clone())))
+        .collect();
+    for (path, code) in &sources {
+        let Some(name) = name_of(path) else { continue };
+        let named = paths(path, code).into_iter().filter_map(|path| name_of(&path));
+        let named: Vec<String> = named.map(|named| exported.get(&named).unwrap_or(&named).clone()).collect();
+        let others: Vec<String> =
+            named.into_iter().filter(|other| *other != name && modules.contains_key(other)).collect();
+        modules.entry(name).or_default().extend(others);
+    }
+    modules
+}
+
+/// The names from the crate's root.
+fn module_path(member: &str, path: &Path) -> Vec<String> {
+    let path = path.strip_prefix(Path::new(member).join("src")).unwrap_or(path).with_extension("");
+    let names = path.iter().map(|name| name.to_string_lossy().into_owned());
+    names.filter(|name| !["lib", "main"].contains(&name.as_str())).collect()
+}
+
+/// All paths into its own crate that a module's code names, from the crate's root.
+fn paths(module: &[String], code: &str) -> Vec<Vec<String>> {
+    let lines: Vec<&str> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let code = lines.join("\n");
+    let begins = code.match_indices("crate::").chain(code.match_indices("super::"));
+    let is_first = |before: &str| !before.ends_with(|letter: char| letter.is_alphanumeric() || "_:".contains(letter));
+    let firsts: Vec<usize> = begins.map(|(at, _)| at).filter(|at| is_first(&code[..*at])).collect();
+    let from_root = |path: Vec<String>| match path.iter().take_while(|name| *name == "super").count() {
+        0 => path[1..].to_vec(),
+        supers => [&module[..module.len().saturating_sub(supers)], &path[supers..]].concat(),
+    };
+    firsts.into_iter().flat_map(|at| paths_of(&code[at..])).map(from_root).collect()
+}
+
+/// The paths that a text begins with: several where it ends in braces.
+fn paths_of(text: &str) -> Vec<Vec<String>> {
+    let (mut names, mut rest) = (Vec::new(), text);
+    loop {
+        let end = rest.find(|letter: char| !letter.is_alphanumeric() && letter != '_').unwrap_or(rest.len());
+        if end > 0 {
+            names.push(rest[..end].to_owned());
+        }
+        match rest[end..].strip_prefix("::") {
+            Some(more) if more.starts_with('{') => {
+                let inside = items(more);
+                return inside.into_iter().flat_map(paths_of).map(|path| [names.clone(), path].concat()).collect();
+            }
+            Some(more) => rest = more,
+            None => return vec![names],
+        }
+    }
+}
+
+/// What stands between these braces, cut at the commas that are in no others.
+fn items(text: &str) -> Vec<&str> {
+    let (mut depth, mut begin, mut found) = (0_u32, 1, Vec::new());
+    for (at, letter) in text.char_indices() {
+        match letter {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 1 => {
+                found.push(text[begin..at].trim());
+                begin = at + 1;
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            found.push(text[begin..at].trim());
+            break;
+        }
+    }
+    found.retain(|item| !item.is_empty());
+    found
+}
+
+/// The first modules that import each other, directly or through others.
+fn circle(modules: &Modules) -> Option<String> {
+    // What imports nothing of the rest is taken away, until nothing is left or everything left is behind a circle.
+    let mut left: Vec<(&String, &BTreeSet<String>)> = modules.iter().collect();
+    loop {
+        let names: Vec<&String> = left.iter().map(|(name, _)| *name).collect();
+        let before = left.len();
+        left.retain(|(_, known)| known.iter().any(|name| names.contains(&name)));
+        if left.is_empty() {
+            return None;
+        }
+        if left.len() == before {
+            return Some(names.into_iter().map(String::as_str).collect::<Vec<_>>().join(", "));
+        }
+    }
+}
+
+#[test]
+fn what_a_module_names_is_found() {
+    let of = |path: &str| path.split("::").map(str::to_owned).collect::<Vec<_>>();
+    let code =
+        "use super::{a, b::{C, D}};\nuse crate::inference::e;\n// super::no\nfn f() { super::super::g::h(mycrate::i) }";
+    let mut found = paths(&of("inference::f"), code);
+    found.sort();
+    assert_eq!(found, ["g::h", "inference::a", "inference::b::C", "inference::b::D", "inference::e"].map(of));
+    let module = |name: &str, known: &[&str]| (name.to_owned(), known.iter().map(|name| (*name).to_owned()).collect());
+    let looped = [module("a", &["b"]), module("b", &["c"]), module("c", &["b"]), module("d", &[])];
+    assert_eq!(circle(&looped.into()).as_deref(), Some("a, b, c"));
+}
+
+#[test]
+fn the_request_path_has_no_circle() {
+    for (member, room, example) in [
+        ("command", &["inference"] as &[_], "dispatch"),
+        ("command", &[], "inference"),
+        ("command/access", &[], "auth"),
+        ("command/dialects", &[], "relay"),
+        ("command/dialects", &["surfaces"], "openai"),
+        ("command/dialects", &["upstreams"], "simulator"),
+        ("command/upstream", &[], "pool"),
+    ] {
+        let modules = modules(member, room);
+        assert!(modules.contains_key(example), "{member} {room:?}: {modules:?}");
+        assert_eq!(circle(&modules), None, "{member} {room:?}: {modules:?}");
+    }
+    let known = |member, room, name: &str| modules(member, room)[name].len();
+    assert!(known("command", &["inference"], "dispatch") > 5 && known("command/dialects", &[], "relay") > 5);
+}

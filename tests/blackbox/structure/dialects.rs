@@ -1,0 +1,60 @@
+//! Which code may know which dialect: outside of the dialects nothing asks which kind a provider or a surface is, and inside
+//! of them neither side knows the other.
+
+use super::circles::modules;
+use super::{MAY_KNOW, sources};
+
+/// Enums of dialects. Their values are carried about everywhere; which one it is, is asked here alone.
+const ENUMS: [&str; 4] = ["ProviderKind", "Surface", "ErrorForm", "SharedDialect"];
+/// What brings both sides together: the shortcut, and what requests, streams and whole answers are to the pipeline.
+const BETWEEN: [&str; 4] = ["passthrough", "relay", "request", "whole"];
+
+/// Whether a variant of the enum, or all of them, is named.
+fn names_a_variant(line: &str, name: &str) -> bool {
+    line.match_indices(name).any(|(at, _)| {
+        let is_whole = !line[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_');
+        let Some(variant) = line[at + name.len()..].strip_prefix("::") else { return false };
+        let mut letters = variant.chars();
+        is_whole
+            && match letters.next() {
+                Some('{' | '*') => true,
+                // What goes on in capitals is a constant.
+                Some(first) => first.is_uppercase() && letters.next().is_some_and(char::is_lowercase),
+                None => false,
+            }
+    })
+}
+
+/// `file: line` of all lines of a crate that name a variant.
+fn asking(member: &str) -> Vec<String> {
+    let asks =
+        |line: &str| !line.trim_start().starts_with("//") && ENUMS.iter().any(|name| names_a_variant(line, name));
+    let lines = |(path, code): (std::path::PathBuf, String)| {
+        let lines = code.lines().filter(|line| asks(line));
+        lines.map(|line| format!("{}: {}", path.display(), line.trim())).collect::<Vec<_>>()
+    };
+    sources(member).into_iter().flat_map(lines).collect()
+}
+
+#[test]
+fn nothing_outside_of_the_dialects_asks_for_a_kind_or_a_surface() {
+    let outside = MAY_KNOW.iter().map(|(member, _)| *member).filter(|member| *member != "command/dialects");
+    assert_eq!(outside.flat_map(asking).collect::<Vec<_>>(), Vec::<String>::new());
+    // The look itself finds what there is.
+    let inside = asking("command/dialects");
+    assert!(inside.iter().any(|line| line.contains("Surface::OpenAi")), "{inside:?}");
+}
+
+#[test]
+fn surfaces_and_upstreams_do_not_know_each_other_and_the_hub_knows_neither() {
+    let modules = modules("command/dialects", &[]);
+    for name in ["surfaces", "upstreams"].into_iter().chain(BETWEEN) {
+        assert!(modules.contains_key(name), "{name}: {modules:?}");
+    }
+    for (name, known) in modules.iter().filter(|(name, _)| !BETWEEN.contains(&name.as_str())) {
+        let ends = known
+            .iter()
+            .filter(|other| BETWEEN.contains(&other.as_str()) || ["surfaces", "upstreams"].contains(&other.as_str()));
+        assert_eq!(ends.collect::<Vec<_>>(), Vec::<&String>::new(), "of what {name} knows");
+    }
+}
