@@ -7,6 +7,7 @@ mod end;
 pub mod fold;
 mod journal;
 mod refusals;
+mod refuse;
 mod sweep;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +27,8 @@ use crate::refusal::Refusal;
 use crate::time::Period;
 
 use journal::Before;
-pub use refusals::{RECORDED_REFUSALS_A_SECOND, RefusedRequest};
+pub use refusals::RefusedRequest;
+pub use refuse::RECORDED_REFUSALS_A_SECOND;
 pub use sweep::UnknownUsage;
 
 /// Windows that began within so many days are kept in memory: longer than any period.

@@ -54,11 +54,6 @@ impl<'a> Dice<'a> {
         Self { left: input }
     }
 
-    /// Nothing is left to choose by.
-    pub const fn is_spent(&self) -> bool {
-        self.left.is_empty()
-    }
-
     pub fn byte(&mut self) -> u8 {
         match self.left.split_first() {
             Some((first, rest)) => {

@@ -1,10 +1,8 @@
 //! How far a key reaches: what its user's roles grant, and no further than the narrowest of its own permissions does.
 
 use events::event::Chain;
-use events::event::admin::{Key, Permission, Reach, Role, User};
+use events::event::admin::{Permission, Reach, Role, User};
 use events::ids::{PartnerId, TenantId};
-
-use crate::tables::Tables;
 
 /// The one table of roles and permissions, as `docs/tenancy.md` has it: which permissions a role widens to its scope. A
 /// permission that no role of a user grants reaches the user's own tenant. The operator is no role: it has everything.
@@ -21,17 +19,8 @@ pub fn grants(role: Role, permission: Permission) -> bool {
     GRANTS.iter().any(|(granting, permissions)| *granting == role && permissions.contains(&permission))
 }
 
-/// How far the key reaches with every one of its permissions: a platform's auditor whose key may also administrate
-/// does neither beyond the tenant.
-pub fn of_key(tables: &Tables, key: &Key) -> Reach {
-    let Some(user) = tables.user(key.user_id) else {
-        // Nobody's tenant: a key without its user reaches nothing.
-        return Reach::Tenant(TenantId::from(key.user_id.uuid()));
-    };
-    of_permissions(&user.value, &key.permissions)
-}
-
-/// The same for a key that is still to be made.
+/// How far a key reaches with every one of its permissions: a platform's auditor whose key may also administrate does
+/// neither beyond the tenant.
 pub fn of_permissions(user: &User, permissions: &[Permission]) -> Reach {
     let own = Reach::Tenant(user.tenant_id);
     let each = permissions.iter().map(|permission| {

@@ -16,7 +16,7 @@ use events::event::admin::{Budget, Key, KeyRotated, Model, Partner, Price, Provi
 use events::event::{Chain, Change, Event, Recorded, Resource};
 use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
 
-use crate::caller::ModelGlobs;
+use crate::model_globs::ModelGlobs;
 
 pub use feed::{Feed, TablesHandle, start};
 use indexes::{Indexes, Kept};

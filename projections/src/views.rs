@@ -54,8 +54,8 @@ pub mod usage_by_hour {
     mod sums;
     pub use questions::{Refused, Usage};
     pub use range::{MICROS_AN_HOUR, Range, calendar, monday_of};
-    pub use selection::{Dimension, Selection, Totals};
-    pub use sums::{COUNTS, GroupKey, Groups, Sums};
+    pub use selection::{Dimension, GroupKey, Selection, Totals};
+    pub use sums::{COUNTS, Groups, Sums};
 }
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The states of the nine resources, as the events of administration carry them: see [`super::resource`]. No name or e-mail of
+//! The states of the nine resources, as the events of administration carry them. No name or e-mail of
 //! a person is in any of them.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use events::event::admin::{Key, Reach};
 use events::event::{Actor, Chain, Stream, StreamKind};
 use events::ids::{KeyId, TenantId};
 use events::refusal::{ErrorCode, Refusal};
@@ -20,7 +21,7 @@ impl Caller {
             actor: Actor::Key(entry.key.key_id),
             chain: entry.chain,
             permissions: entry.key.permissions.iter().copied().collect(),
-            reach: reach::of_key(tables, &entry.key),
+            reach: reach_of(tables, &entry.key),
             chosen_tenant: None,
             models: entry.models.clone(),
             key_version: Some(entry.version),
@@ -95,6 +96,12 @@ impl Caller {
         let user = self.chain.user.map(|id| Stream::new(StreamKind::User, id));
         owners.chain([user, Some(Stream::new(StreamKind::Key, key))]).flatten().collect()
     }
+}
+
+/// Nobody's tenant for a key without its user: it reaches nothing.
+fn reach_of(tables: &Tables, key: &Key) -> Reach {
+    let nowhere = || Reach::Tenant(TenantId::from(key.user_id.uuid()));
+    tables.user(key.user_id).map_or_else(nowhere, |user| reach::of_permissions(&user.value, &key.permissions))
 }
 
 fn choose_again(caller: &Caller, tables: &Tables, tenant: TenantId) -> Result<Caller, Refusal> {

@@ -36,16 +36,6 @@ pub enum ProjectionError {
     Missing(String),
 }
 
-impl ProjectionError {
-    /// Whether trying again cannot help: the event is at fault, not the database.
-    pub fn is_poison(&self) -> bool {
-        match self {
-            Self::Database(error) => !is_storage_failure(error),
-            Self::Json(_) | Self::Overflow | Self::Missing(_) => true,
-        }
-    }
-}
-
 /// Whether the database failed, rather than what was asked of it.
 pub fn is_storage_failure(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{ConstraintViolation, TooBig, TypeMismatch};

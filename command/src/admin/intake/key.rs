@@ -14,7 +14,7 @@ use http::StatusCode;
 use openapi::resource::{self, Form};
 use openapi::schema::{self, object};
 use openapi::{Answer, Operation};
-use projections::caller::ModelGlobs;
+use projections::model_globs::ModelGlobs;
 use projections::tables::Tables;
 use serde_json::{Value, json};
 

@@ -7,9 +7,9 @@ use rusqlite::{CachedStatement, Connection, Row, ToSql};
 
 use super::latency::Histogram;
 use super::range::{Parts, Span};
-use super::selection::{Dimension, Selection};
+use super::selection::{Dimension, GroupKey, Selection};
 use super::statements::Statements;
-use super::sums::{COUNTS, GroupKey, Groups, Sums};
+use super::sums::{COUNTS, Groups, Sums};
 use crate::views::exact::{self, Exact};
 use crate::views::inferences::search::INSTANTS;
 use crate::views::page::one_more_than;

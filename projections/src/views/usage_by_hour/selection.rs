@@ -1,7 +1,8 @@
 //! Which usage is asked for, and how it is grouped.
 
+use serde::{Deserialize, Serialize};
+
 use super::range::Range;
-use super::sums::GroupKey;
 use crate::views::RequestFilter;
 
 /// What rows are grouped by.
@@ -51,6 +52,15 @@ impl Dimension {
             Self::Month => "month",
         }
     }
+}
+
+/// A group by its values, in the order in which groups are listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct GroupKey {
+    /// In the order of [`Dimension::ALL`]; empty where it is not grouped by or not known.
+    pub dimensions: [String; Dimension::ALL.len()],
+    /// Values of metadata, in the order of the question; `None` where a request has none of that name.
+    pub metadata: Vec<Option<String>>,
 }
 
 /// A page of groups of the requests in a time.

@@ -2,10 +2,9 @@
 
 use events::event::inference::InferenceEnded;
 use events::event::{Event, Inference};
-use serde::{Deserialize, Serialize};
 
 use super::latency::Histogram;
-use super::selection::Dimension;
+use super::selection::GroupKey;
 
 /// What is counted, in the order of [`Sums::counts`].
 pub const COUNTS: [&str; 8] = [
@@ -18,15 +17,6 @@ pub const COUNTS: [&str; 8] = [
     "output_text_tokens",
     "output_reasoning_tokens",
 ];
-
-/// A group by its values, in the order in which groups are listed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct GroupKey {
-    /// In the order of [`Dimension::ALL`]; empty where it is not grouped by or not known.
-    pub dimensions: [String; Dimension::ALL.len()],
-    /// Values of metadata, in the order of the question; `None` where a request has none of that name.
-    pub metadata: Vec<Option<String>>,
-}
 
 /// Sums of a group.
 #[derive(Clone, Debug, Default)]
