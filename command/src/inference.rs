@@ -15,7 +15,6 @@ mod gateway;
 mod headers;
 mod ledger_failure;
 mod measured;
-mod order;
 mod plan;
 mod preparation;
 mod running;
@@ -117,10 +116,10 @@ async fn serve(
 ) -> Result<Response, Refusal> {
     match prepare(gateway, surface, id, caller, request, &mut in_flight).await {
         Ok(prepared) => {
-            let lowered_to = prepared.hold.lowered_to;
+            let lowered_cap = prepared.hold.lowered_cap;
             let mut response = dispatch::run(gateway, prepared, in_flight).await?;
-            if let Some(cap) = lowered_to {
-                response.headers_mut().insert(MAX_OUTPUT_TOKENS_HEADER, HeaderValue::from(cap));
+            if let Some(cap) = lowered_cap {
+                response.headers_mut().insert(MAX_OUTPUT_TOKENS_HEADER, HeaderValue::from(cap.tokens()));
             }
             Ok(response)
         }

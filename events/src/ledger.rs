@@ -22,7 +22,8 @@ use crate::event::inference::{AttemptFailed, InferenceAdmitted, InferenceEnded};
 use crate::event::{Chain, Change, Context, Event, Stream};
 use crate::fraction::Fraction;
 use crate::ids::{BudgetId, IdMap, IdSet, RequestId};
-use crate::money::{CostLine, NanoUsd};
+use crate::money::NanoUsd;
+use crate::output_cap::{LoweredCap, Shrinking};
 use crate::refusal::Refusal;
 use crate::time::Period;
 
@@ -116,17 +117,6 @@ pub enum IfShort {
     Refuse,
     /// The cap is lowered, if the budgets want that; else it is refused.
     Shrink(Shrinking),
-}
-
-/// How far an output cap may be lowered, and what the request then costs at most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shrinking {
-    /// Nowhere below what any target may bill.
-    pub line: CostLine,
-    /// The same for the request as the client would send it with a lower cap of its own; `None` where that is not known.
-    pub resent: Option<CostLine>,
-    /// An answer under a lower cap is of no use, or would be refused upstream.
-    pub output_tokens_min: u64,
 }
 
 /// How a request ended.
@@ -224,8 +214,8 @@ pub enum AdmitDecision {
     /// The hold stands: `inference.admitted`, then `budget.reserved`.
     Admitted {
         held: NanoUsd,
-        /// The output cap, where it is lower than what was asked for.
-        lowered_to: Option<u64>,
+        /// The output cap, where there was not enough for the one that was requested.
+        lowered_cap: Option<LoweredCap>,
         expires_at: DateTime<Utc>,
         events: Vec<Emitted>,
     },

@@ -20,13 +20,14 @@ use crate::model_globs::ModelGlobs;
 
 pub use feed::{Feed, TablesHandle, start};
 use indexes::{Indexes, Kept};
-pub use offers::{Offer, model_not_found, usual_order};
+pub use offers::{Considered, Offer, model_not_found};
 use shared_map::SharedMap;
 
 /// A resource as its last event left it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry<T> {
-    pub value: T,
+    /// Shared: whoever goes on with it after the snapshot copies nothing.
+    pub value: Arc<T>,
     /// Log position of its last event.
     pub version: u64,
     pub created_at: DateTime<Utc>,
@@ -36,11 +37,11 @@ pub struct Entry<T> {
 
 impl<T> Entry<T> {
     fn created(value: T, recorded: &Recorded) -> Self {
-        Self { value, version: recorded.position, created_at: recorded.recorded_at, ended_at: None }
+        Self { value: Arc::new(value), version: recorded.position, created_at: recorded.recorded_at, ended_at: None }
     }
 
     fn change(&mut self, value: T, recorded: &Recorded) {
-        self.value = value;
+        self.value = Arc::new(value);
         self.version = recorded.position;
     }
 
@@ -253,7 +254,7 @@ impl Tables {
     /// The live rate limits that bind a request of `chain`: the key's, the user's, the tenant's, the partner's.
     pub fn rate_limits(&self, chain: &Chain) -> Vec<(LimitId, &RateLimit)> {
         let ids = scopes_of(chain).filter_map(|scope| self.indexes.limits_by_scope.get(&scope)).flatten();
-        ids.filter_map(|id| Some((*id, &self.rate_limits.get(id)?.value))).collect()
+        ids.filter_map(|id| Some((*id, &*self.rate_limits.get(id)?.value))).collect()
     }
 
     /// The live budgets that bind a request of `chain`: the key's, the user's, the tenant's, the partner's.

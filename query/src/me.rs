@@ -161,11 +161,11 @@ fn said_of(caller: &Caller, tables: &Tables, models: Vec<String>, limits: Vec<Va
         actor: caller.actor.to_string(),
         user_id: user,
         tenant: tenant.and_then(|id| tables.tenant(id)).map(|entry| {
-            let Tenant { tenant_id, name, handles, .. } = entry.value.clone();
+            let Tenant { tenant_id, name, handles, .. } = Tenant::clone(&entry.value);
             Owner { id: tenant_id, name, handles }
         }),
         partner: partner.and_then(|id| tables.partner(id)).map(|entry| {
-            let Partner { partner_id, name, handles } = entry.value.clone();
+            let Partner { partner_id, name, handles } = Partner::clone(&entry.value);
             Owner { id: partner_id, name, handles }
         }),
         permissions: caller.permissions.iter().map(|permission| permission.as_str()).collect(),

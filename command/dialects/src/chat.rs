@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-pub use answer::{ANSWER_BLOCKS_MAX, FinishReason, OutputBlock, ToolCall};
+pub use answer::{ANSWER_BLOCKS_MAX, OutputBlock, ToolCall};
 
 /// A chat request, free of any dialect.
 #[derive(Clone, Debug, Default)]
@@ -15,7 +15,6 @@ pub struct ChatRequest {
     /// As the client named it: a frontend model.
     pub model: String,
     pub messages: Vec<Message>,
-    pub max_output_tokens: Option<u64>,
     /// A JSON number with the digits it came with.
     pub temperature: Option<Box<RawValue>>,
     /// A JSON number with the digits it came with.

@@ -1,6 +1,6 @@
 //! A streamed answer on its way between two dialects.
 
-use super::chat::FinishReason;
+use events::event::inference::FinishReason;
 
 /// One step of an answer that is being said, free of any dialect.
 pub struct Delta<'a> {

@@ -12,7 +12,7 @@ pub struct Facts {
     pub streamed: bool,
     /// The client asked for the usage chunk of an OpenAI stream.
     pub include_usage: bool,
-    pub max_output_tokens: Option<u64>,
+    pub output_cap: RequestedCap,
     /// What the client's own fields need of an output cap: a budget to think in, a least length.
     pub output_tokens_needed: u64,
     pub choices: u64,
@@ -22,6 +22,21 @@ pub struct Facts {
     pub has_tools: bool,
     /// Fields that change the cost.
     pub unpriced: Vec<Unpriced>,
+}
+
+/// The output cap as a client gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestedCap {
+    /// What the client calls it, for refusals that are about it.
+    pub field: &'static str,
+    /// From 1 to [`OUTPUT_TOKENS_MAX`](crate::chat::read::OUTPUT_TOKENS_MAX); `None` where it gave none, or null.
+    pub tokens: Option<u64>,
+}
+
+impl RequestedCap {
+    pub fn refuse(self, reason: impl Into<String>) -> Refusal {
+        Refusal::invalid(self.field, reason)
+    }
 }
 
 /// Images of a request: how many, and how many bytes of the body are their base64.

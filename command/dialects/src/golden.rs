@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
+use events::event::admin::OutputCapField;
 use events::money::NanoUsd;
 use events::refusal::{ErrorCode, Refusal};
 use events::usage::{TokenClasses, Usage, UsageSource};
@@ -66,8 +67,7 @@ fn check(folder_name: &str, file: &str, found: &[u8]) {
 fn target(kind: ProviderKind) -> OutboundTarget<'static> {
     OutboundTarget {
         model: "backend-1",
-        max_output_tokens: 4096,
-        cap_field: Some(CapField::MaxCompletionTokens),
+        output_cap: UpstreamCap { tokens: 4096, field: Some(OutputCapField::MaxCompletionTokens) },
         system_prefix: (kind == ProviderKind::Anthropic).then_some("House rules \"apply\"."),
         allowed_fields: &NO_FIELDS,
     }

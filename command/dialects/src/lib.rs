@@ -37,7 +37,8 @@ mod target;
 mod whole;
 mod work;
 
-pub use chat::FinishReason;
+pub use events::event::inference::FinishReason;
+pub use facts::RequestedCap;
 pub use fault::UpstreamFault;
 pub use framing::EVENT_BYTES_MAX;
 pub use metered::Metered;
@@ -50,7 +51,7 @@ pub use request::ClientRequest;
 pub use surfaces::{ErrorForm, Surface, error_body, stream_error};
 #[cfg(test)]
 pub use target::NO_FIELDS;
-pub use target::{CapField, OutboundTarget};
+pub use target::{OutboundTarget, UpstreamCap};
 pub use upstreams::{
     ProviderKind, REFUSAL_BYTES_MAX, RETRY_AFTER_MAX, UpstreamRefusal, UpstreamRefusalKind, read_refusal,
 };

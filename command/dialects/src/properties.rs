@@ -83,8 +83,7 @@ static ALL_FIELDS: LazyLock<BTreeSet<String>> =
 fn target(prefix: Option<&str>) -> OutboundTarget<'_> {
     OutboundTarget {
         model: "back\"end",
-        max_output_tokens: 77,
-        cap_field: None,
+        output_cap: UpstreamCap { tokens: 77, field: None },
         system_prefix: prefix,
         allowed_fields: &ALL_FIELDS,
     }

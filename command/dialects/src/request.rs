@@ -6,7 +6,7 @@ use bytes::Bytes;
 use events::refusal::Refusal;
 
 use super::OutboundTarget;
-use super::facts::{Facts, Images};
+use super::facts::{Facts, Images, RequestedCap};
 use super::fields::Path;
 use super::passthrough::openai::edited_body;
 use super::passthrough::shortcut;
@@ -48,7 +48,7 @@ impl ClientRequest {
         self.surface
     }
 
-    /// The frontend model that is asked for: 1 to 256 characters.
+    /// The frontend model that is asked for.
     pub fn model(&self) -> &str {
         &self.facts.model
     }
@@ -62,20 +62,14 @@ impl ClientRequest {
         self.facts.include_usage
     }
 
-    /// The client's own cap, from 1 to [`crate::chat::read::OUTPUT_TOKENS_MAX`]; null is no cap.
-    pub const fn max_output_tokens(&self) -> Option<u64> {
-        self.facts.max_output_tokens
+    pub const fn output_cap(&self) -> RequestedCap {
+        self.facts.output_cap
     }
 
     /// How much of an output cap the client's own fields take up before there is room for an answer: one that is not
     /// above it would be refused upstream.
     pub const fn output_tokens_needed(&self) -> u64 {
         self.facts.output_tokens_needed
-    }
-
-    /// What the client calls its cap, for refusals that are about it.
-    pub fn cap_field(&self) -> &'static str {
-        self.request.cap_field()
     }
 
     /// How many answers are asked for: 1 to 128. The cap holds for each.

@@ -20,8 +20,7 @@ fn sent_back(output: &Value, dialect: ProviderKind) -> Value {
     let request = ClientRequest::parse(Surface::Native, body.to_string().into()).unwrap();
     let target = OutboundTarget {
         model: "m",
-        max_output_tokens: 9,
-        cap_field: None,
+        output_cap: UpstreamCap { tokens: 9, field: None },
         system_prefix: None,
         allowed_fields: &crate::NO_FIELDS,
     };

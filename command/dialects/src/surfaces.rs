@@ -71,13 +71,6 @@ macro_rules! surfaces {
                 }
             }
 
-            /// See [`SurfaceRequest::cap_field`].
-            pub fn cap_field(&self) -> &'static str {
-                match self {
-                    $(Self::$surface(request) => request.cap_field(),)+
-                }
-            }
-
             /// See [`SurfaceRequest::NEEDS_BODY`].
             pub const fn needs_body(&self) -> bool {
                 match self {
@@ -166,9 +159,6 @@ pub trait SurfaceRequest: Sized {
     /// The hub's request, of the body that this was read from. Errors: `INVALID_REQUEST` for what the hub has no counterpart
     /// for.
     fn chat<'a>(&'a self, body: &[u8]) -> Result<Cow<'a, ChatRequest>, Refusal>;
-
-    /// What the client calls its output cap.
-    fn cap_field(&self) -> &'static str;
 }
 
 /// What is known of a stream before it begins.

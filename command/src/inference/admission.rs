@@ -49,7 +49,7 @@ pub async fn admit(gateway: &Gateway, asking: Asking<'_>, plan: &mut Plan) -> Re
     let admission = asking.admission(gateway, body_sha256, plan, if_short);
     match gateway.log.admit_once(admission, key).await.map_err(cannot_ask)? {
         Admitted::Hold(hold) => Ok(hold),
-        Admitted::Refused(refusal) => Err(naming_the_cap(refusal, asked.cap_field())),
+        Admitted::Refused(refusal) => Err(naming_the_cap(refusal, asked.output_cap().field)),
     }
 }
 
@@ -75,7 +75,7 @@ impl Asking<'_> {
             model: asked.model().to_owned(),
             dialect: asked.surface().spec().name.to_owned(),
             streamed: asked.streamed(),
-            max_output_tokens: plan.max_output_tokens,
+            max_output_tokens: plan.output_cap.tokens(),
             requested_max_output_tokens: None,
             input_tokens_bound: plan.bound.input_tokens,
             body_sha256,

@@ -1,6 +1,7 @@
 //! The most that a request can cost, whichever of its targets serves. Pure.
 
 use events::money::{CostLine, NanoUsd};
+use events::output_cap::OutputCap;
 
 use super::target::PlannedTarget;
 
@@ -19,10 +20,10 @@ impl Bound {
     pub fn over(
         targets: &[PlannedTarget],
         input_tokens: impl Fn(&PlannedTarget) -> u64,
-        cap: u64,
+        cap: OutputCap,
         choices: u64,
     ) -> Option<Self> {
-        let output_tokens = cap.checked_mul(choices)?;
+        let output_tokens = cap.tokens().checked_mul(choices)?;
         let nothing = Self { input_tokens: 0, held: NanoUsd::ZERO, line: CostLine::default() };
         targets.iter().try_fold(nothing, |bound, target| {
             let input_tokens = input_tokens(target);

@@ -59,7 +59,7 @@ impl Credentials {
 fn current(tables: &Tables, planned: &Arc<Provider>) -> Option<Arc<Provider>> {
     let entry = tables.provider(planned.provider_id).filter(|entry| entry.is_live())?;
     let newest = &entry.value;
-    if *newest == **planned {
+    if newest == planned {
         return Some(Arc::clone(planned));
     }
     let by_another_way = Provider {
@@ -72,5 +72,5 @@ fn current(tables: &Tables, planned: &Arc<Provider>) -> Option<Arc<Provider>> {
         secret_generation: newest.secret_generation,
         ..Provider::clone(planned)
     };
-    (*newest == by_another_way).then(|| Arc::new(by_another_way))
+    (**newest == by_another_way).then(|| Arc::clone(newest))
 }

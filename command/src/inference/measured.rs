@@ -46,7 +46,7 @@ impl Meter {
         Self {
             input_tokens_counted: plan.prompt_bytes.div_ceil(4).min(plan.bound.input_tokens),
             input_tokens_bound: plan.bound.input_tokens,
-            output_tokens_bound: plan.max_output_tokens.saturating_mul(choices),
+            output_tokens_bound: plan.output_cap.tokens().saturating_mul(choices),
             unknown_usage,
         }
     }

@@ -1,32 +1,32 @@
 //! What a request may cost, and who may serve it: decided once, from one snapshot of the tables, before the ledger is
-//! asked. Pure.
+//! asked. Pure, but for a line in the debug log that says why.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use dialects::{ClientRequest, upstreams};
-use events::event::admin::{Provider, Target, Tokenizer};
-use events::event::inference::{Backend, Versions};
+use dialects::{ClientRequest, RequestedCap};
+use events::event::admin::{Model, Target, Tokenizer};
+use events::event::inference::Versions;
 use events::ids::RequestId;
-use events::ledger::Shrinking;
-use events::money::{CostLine, Rates};
+use events::money::CostLine;
+use events::output_cap::{LoweredCap, OutputCap, Shrinking};
 use events::refusal::{ErrorCode, Refusal};
+use events::routing::{Features, LeftOut, Order, choose};
 use projections::caller::Caller;
-use projections::tables::{Offer, Tables, model_not_found};
+use projections::tables::{Considered, Tables, model_not_found};
 
 use super::bound::Bound;
-use super::order;
 use super::target::PlannedTarget;
 
 /// Targets in the order in which they are tried, and the money that any of them can cost at most.
 #[derive(Debug)]
 pub struct Plan {
     pub targets: Vec<PlannedTarget>,
-    pub system_prefix: Option<String>,
-    pub model_version: u64,
-    pub max_output_tokens: u64,
+    model: Arc<Model>,
+    model_version: u64,
+    pub output_cap: OutputCap,
     /// Bound of the prompt's tokens by its bytes.
     pub prompt_bytes: u64,
     pub bound: Bound,
@@ -42,7 +42,7 @@ const NAMED_CAP_BYTES: u64 = 48;
 impl Plan {
     /// The most tokens that the request can take, whoever serves it.
     pub const fn tokens_bound(&self, choices: u64) -> u64 {
-        self.bound.input_tokens.saturating_add(self.max_output_tokens.saturating_mul(choices))
+        self.bound.input_tokens.saturating_add(self.output_cap.tokens().saturating_mul(choices))
     }
 
     /// What was decided upon; the ledger adds the budgets.
@@ -71,27 +71,39 @@ pub fn plan(
     if !caller.allows_model(asked.model()) {
         return Err(not_allowed(asked.model()));
     }
-    let ordered = order::of_request(&model.value, request).into_iter();
-    let priced: Vec<_> = ordered.filter_map(|target| priced(tables, caller, target, now)).collect();
-    // Fields that change the cost go to those alone whose rows allow them.
-    let refused = priced.first().and_then(|target| target.refuses(asked)).cloned();
-    let priced: Vec<_> = priced.into_iter().filter(|target| target.refuses(asked).is_none()).collect();
-    if priced.is_empty() {
-        return Err(refused.unwrap_or_else(|| unpriced(asked.model())));
-    }
-    let cap = output_cap(asked, &priced)?;
     let prefix_bytes = model.value.system_prefix.as_ref().map_or(0, String::len) as u64;
     let prompt_bytes = asked.input_tokens_bound().saturating_add(prefix_bytes);
-    let (taking, excluded): (Vec<_>, Vec<_>) = priced.into_iter().partition(|target| target.takes(asked, cap));
-    let targets: Vec<_> = taking.into_iter().map(|target| target.planned(cap)).collect();
-    let line_of = |target: &Priced<'_>| CostLine::of(&target.rates, prompt_bytes, asked.choices());
-    let excluded = excluded.iter().try_fold(CostLine::default(), |line, target| Some(line.above(line_of(target)?)));
-    let bound = Bound::over(&targets, |_| prompt_bytes, cap, asked.choices()).ok_or_else(|| beyond_counting(asked))?;
+    let choices = asked.choices();
+    let targets = &model.value.targets;
+    let considered: Vec<_> = targets.iter().map(|target| consider(tables, caller, asked, target, now)).collect();
+    let features = Features {
+        request: Some(request),
+        input_tokens: prompt_bytes,
+        output_tokens: asked.output_cap().tokens.map(|tokens| tokens.saturating_mul(choices)),
+    };
+    let order = choose(model.value.strategy, considered.iter().map(Considered::candidate), &features);
+    let order_in_words = order.explained(|at, f| match targets.get(at) {
+        Some(target) => write!(f, "{}/{}", target.provider_id, target.model),
+        None => Ok(()),
+    });
+    tracing::debug!(request_id = %request, model = asked.model(), order = %order_in_words, "targets are chosen");
+    let offered = |at: usize| considered.get(at).and_then(|considered| Some((considered.target, considered.offer?)));
+    let tried = || order.tried().filter_map(offered);
+    if tried().next().is_none() {
+        return Err(nobody_serves(asked, &order, &considered));
+    }
+    let output_cap = output_cap(asked, tried().map(|(target, _)| target))?;
+    let targets: Vec<_> = tried().map(|(target, offer)| PlannedTarget::of(target, offer)).collect();
+    let bound = Bound::over(&targets, |_| prompt_bytes, output_cap, choices).ok_or_else(|| beyond_counting(asked))?;
+    let above_the_cap = order.left_out().filter(|(_, why)| matches!(why, LeftOut::CapAbove { .. }));
+    let excluded = above_the_cap.filter_map(|(at, _)| offered(at)).try_fold(CostLine::default(), |line, (_, offer)| {
+        Some(line.above(CostLine::of(&offer.price.value.rates, prompt_bytes, choices)?))
+    });
     Ok(Plan {
         targets,
-        system_prefix: model.value.system_prefix.clone(),
+        model: Arc::clone(&model.value),
         model_version: model.version,
-        max_output_tokens: cap,
+        output_cap,
         prompt_bytes,
         bound,
         excluded,
@@ -101,16 +113,16 @@ pub fn plan(
 impl Plan {
     /// How far the ledger may lower the output cap.
     pub fn shrinking(&self, asked: &ClientRequest) -> Shrinking {
-        let output_tokens_min = asked.output_tokens_needed().saturating_add(SHRUNK_OUTPUT_TOKENS_MIN);
-        Shrinking { line: self.bound.line, resent: self.resent(asked), output_tokens_min }
+        let tokens_min = asked.output_tokens_needed().saturating_add(SHRUNK_OUTPUT_TOKENS_MIN);
+        Shrinking { line: self.bound.line, resent: self.resent(asked), tokens_min }
     }
 
     /// What the request would cost if the client sent it again with a lower cap: targets that did not take the higher one
     /// may serve it then, and a body that names a cap for the first time is longer.
     fn resent(&self, asked: &ClientRequest) -> Option<CostLine> {
         let line = self.bound.line.above(self.excluded?);
-        let naming =
-            if asked.max_output_tokens().is_some() { 0 } else { asked.cap_field().len() as u64 + NAMED_CAP_BYTES };
+        let RequestedCap { field, tokens } = asked.output_cap();
+        let naming = if tokens.is_some() { 0 } else { field.len() as u64 + NAMED_CAP_BYTES };
         line.with_more_input(naming)
     }
 
@@ -129,15 +141,12 @@ impl Plan {
             self.prompt_bytes.saturating_sub(saved.map_or(0, |(_, saved)| *saved))
         };
         // What could be counted by its bytes can be by less.
-        self.bound = Bound::over(&self.targets, of, self.max_output_tokens, asked.choices()).unwrap_or(self.bound);
+        self.bound = Bound::over(&self.targets, of, self.output_cap, asked.choices()).unwrap_or(self.bound);
     }
 
     /// To what the ledger admitted.
-    pub fn lower_cap(&mut self, cap: u64) {
-        self.max_output_tokens = cap;
-        for target in &mut self.targets {
-            target.max_output_tokens = target.max_output_tokens.min(cap);
-        }
+    pub const fn lower_cap(&mut self, cap: LoweredCap) {
+        self.output_cap = OutputCap::Lowered(cap);
     }
 
     /// Drops the targets at the front that cannot be asked this in their dialect; the body for the first that can.
@@ -160,66 +169,52 @@ impl Plan {
 
     /// What a target is sent.
     pub fn body(&self, asked: &ClientRequest, target: &PlannedTarget) -> Result<Bytes, Refusal> {
-        asked.upstream_body(target.provider.kind, &target.outbound(self.system_prefix.as_deref()))
+        let outbound = target.outbound(self.output_cap, self.model.system_prefix.as_deref());
+        asked.upstream_body(target.provider.kind, &outbound)
     }
 }
 
-/// A target whose provider can be asked for this caller, with the price in force.
-struct Priced<'a> {
+/// A target, as far as it can serve this caller this request.
+fn consider<'a>(
+    tables: &'a Tables,
+    caller: &Caller,
+    asked: &ClientRequest,
     target: &'a Target,
-    provider: &'a Provider,
-    rates: Rates,
-    price_version: u64,
+    now: DateTime<Utc>,
+) -> Considered<'a> {
+    let mut considered = tables.consider(caller.chain.tenant, target, now);
+    if let Some(offer) = considered.offer {
+        considered.left_out = if asked.unpriced(&offer.provider.allowed_fields).is_some() {
+            // Nobody vouches for what it would cost.
+            Some(LeftOut::FieldNotAllowed)
+        } else {
+            // A cap that the client chose is kept; one that we choose is lowered to the target's.
+            let above = asked.output_cap().tokens.zip(target.max_output_tokens).filter(|(cap, maximum)| cap > maximum);
+            above.map(|(_, maximum)| LeftOut::CapAbove { maximum })
+        };
+    }
+    considered
 }
 
-fn priced<'a>(tables: &'a Tables, caller: &Caller, target: &'a Target, now: DateTime<Utc>) -> Option<Priced<'a>> {
-    let Offer { provider, price } = tables.offer(caller.chain.tenant, target, now)?;
-    Some(Priced { target, provider, rates: price.value.rates, price_version: price.version })
-}
-
-impl Priced<'_> {
-    /// Why the provider is not asked this: a field changes the cost, and nobody vouches for it.
-    fn refuses<'r>(&self, asked: &'r ClientRequest) -> Option<&'r Refusal> {
-        asked.unpriced(&self.provider.allowed_fields)
+fn nobody_serves(asked: &ClientRequest, order: &Order<'_>, considered: &[Considered<'_>]) -> Refusal {
+    let maximum = |why| if let LeftOut::CapAbove { maximum } = why { Some(maximum) } else { None };
+    if let Some(widest) = order.left_out().filter_map(|(_, why)| maximum(why)).max() {
+        return asked.output_cap().refuse(format!("this model gives {widest} at most"));
     }
-
-    /// A cap that the client chose is kept or the target is not asked; one that we chose is lowered to the target's.
-    fn takes(&self, asked: &ClientRequest, cap: u64) -> bool {
-        asked.max_output_tokens().is_none() || self.target.max_output_tokens.is_none_or(|max| cap <= max)
-    }
-
-    fn planned(&self, cap: u64) -> PlannedTarget {
-        PlannedTarget {
-            name: format!("{}/{}", self.provider.name, self.target.model),
-            provider: Arc::new(self.provider.clone()),
-            backend: Backend {
-                provider_id: self.target.provider_id,
-                provider: self.provider.name.clone(),
-                model: self.target.model.clone(),
-            },
-            rates: self.rates,
-            price_version: self.price_version,
-            tokenizer: self.target.tokenizer.filter(|_| upstreams::of(self.provider.kind).has_tokenizers),
-            max_output_tokens: self.target.max_output_tokens.map_or(cap, |max| cap.min(max)),
-        }
-    }
+    let offers = order.left_out().filter_map(|(at, _)| considered.get(at)?.offer);
+    let refused = offers.filter_map(|offer| asked.unpriced(&offer.provider.allowed_fields)).next();
+    refused.cloned().unwrap_or_else(|| unpriced(asked.model()))
 }
 
 /// The client's cap where it gave one, else the default of the first target that has one.
-fn output_cap(asked: &ClientRequest, priced: &[Priced<'_>]) -> Result<u64, Refusal> {
-    let field = asked.cap_field();
-    if let Some(cap) = asked.max_output_tokens() {
-        let widest = priced.iter().map(|priced| priced.target.max_output_tokens.unwrap_or(u64::MAX)).max();
-        return match widest {
-            Some(widest) if cap > widest => Err(Refusal::invalid(field, format!("this model gives {widest} at most"))),
-            _ => Ok(cap),
-        };
+fn output_cap<'a>(asked: &ClientRequest, mut tried: impl Iterator<Item = &'a Target>) -> Result<OutputCap, Refusal> {
+    let requested = asked.output_cap();
+    if let Some(tokens) = requested.tokens {
+        return Ok(OutputCap::Asked(tokens));
     }
-    let default = |priced: &Priced<'_>| priced.target.default_max_output_tokens.or(priced.target.max_output_tokens);
-    priced
-        .iter()
-        .find_map(default)
-        .ok_or_else(|| Refusal::invalid(field, "is required: no target of this model has a default_max_output_tokens"))
+    let default = tried.find_map(|target| target.default_max_output_tokens.or(target.max_output_tokens));
+    let default = default.map(OutputCap::Bounded);
+    default.ok_or_else(|| requested.refuse("is required: no target of this model has a default_max_output_tokens"))
 }
 
 /// 403 that names the model.
@@ -234,5 +229,5 @@ fn unpriced(model: &str) -> Refusal {
 }
 
 fn beyond_counting(asked: &ClientRequest) -> Refusal {
-    Refusal::invalid(asked.cap_field(), "the cost of this request is beyond what money can count")
+    asked.output_cap().refuse("the cost of this request is beyond what money can count")
 }

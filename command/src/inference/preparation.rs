@@ -7,7 +7,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use dialects::{ClientRequest, Surface};
 use events::event::Context;
-use events::event::admin::Permission;
+use events::event::admin::{Model, Permission};
 use events::ids::RequestId;
 use events::ledger::RefusedRequest;
 use events::log::OpenHold;
@@ -84,7 +84,7 @@ pub async fn prepare(
     let hold = admission::admit(gateway, asking, &mut plan).await?;
     in_flight.timeline.passed(Stage::Admit);
     asked.forget_what_was_read();
-    let first_body = match hold.lowered_to {
+    let first_body = match hold.lowered_cap {
         None => Some(first_body),
         Some(cap) => {
             plan.lower_cap(cap);
@@ -136,16 +136,12 @@ async fn read_body(gateway: &Gateway, caller: &Caller, request: Request) -> Resu
 
 /// A refusal that reached the ledger's door is a fact; without the fact there is no refusal but this one.
 async fn record_refusal(gateway: &Gateway, id: RequestId, context: Context, model: &str, refusal: Refusal) -> Refusal {
-    let refused = RefusedRequest { request_id: id, context, model: recorded_name(model), refusal: refusal.clone() };
+    let model = Model::bounded_name(model);
+    let refused = RefusedRequest { request_id: id, context, model, refusal: refusal.clone() };
     match gateway.log.refuse(refused).await {
         Ok(position) => refusal.at(position),
         Err(error) => not_admitted(&id.to_string(), &error),
     }
-}
-
-/// A name that a client made up is recorded as far as it can be a model's.
-fn recorded_name(model: &str) -> String {
-    model.chars().take(256).collect()
 }
 
 #[cfg(test)]

@@ -250,7 +250,7 @@ impl Running {
         measured.cost = self.failed_calls.cost_with(measured.cost);
         let finish_reason = metered.finish_reason.unwrap_or(FinishReason::Stop);
         let ended = self.ended(&hold, Some(&target), Some(metered), (Some(&measured), measured.cost), None, None);
-        let ended = InferenceEnded { finish_reason: Some(word(finish_reason)), ..ended };
+        let ended = InferenceEnded { finish_reason: Some(finish_reason), ..ended };
         self.timeline.ends_as(&ended, Some(metered));
         let (request_id, model) = (hold.request_id.to_string(), hold.model.clone());
         let (admitted_position, held) = (hold.admitted_position, hold.held);
@@ -284,7 +284,7 @@ impl Running {
         let code = Some(refusal.code.as_str());
         let ended =
             self.ended(&hold, target.as_deref(), metered.as_ref(), (measured.as_ref(), cost), code, Some(reason));
-        let ended = InferenceEnded { finish_reason: Some(word(FinishReason::Error)), ..ended };
+        let ended = InferenceEnded { finish_reason: Some(FinishReason::Error), ..ended };
         self.timeline.call_ends(Some(reason));
         self.timeline.ends_as(&ended, metered.as_ref());
         let charge = charge(measured.as_ref(), cost, reason);
@@ -329,7 +329,7 @@ impl Running {
         let target = self.take_target();
         let (measured, cost) = self.cut_off(target.as_deref(), metered, &hold);
         let ended = self.ended(&hold, target.as_deref(), metered, (measured.as_ref(), cost), None, Some(reason));
-        let ended = InferenceEnded { finish_reason: Some(word(FinishReason::Cancelled)), ..ended };
+        let ended = InferenceEnded { finish_reason: Some(FinishReason::Cancelled), ..ended };
         self.timeline.call_ends(Some(reason));
         self.timeline.ends_as(&ended, metered);
         let charge = charge(measured.as_ref(), cost, reason);
@@ -451,16 +451,4 @@ fn provider_usage(metered: &Metered) -> Option<Value> {
 
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn word(reason: FinishReason) -> String {
-    let word = match reason {
-        FinishReason::Stop => "stop",
-        FinishReason::Length => "length",
-        FinishReason::ToolCalls => "tool_calls",
-        FinishReason::ContentFilter => "content_filter",
-        FinishReason::Cancelled => "cancelled",
-        FinishReason::Error => "error",
-    };
-    word.to_owned()
 }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use dialects::upstreams::{self, Upstream};
-use dialects::{CapField, OutboundTarget};
-use events::event::admin::{OutputCapField, Provider, Tokenizer};
+use dialects::{OutboundTarget, UpstreamCap};
+use events::event::admin::{Provider, Target, Tokenizer};
 use events::event::inference::Backend;
 use events::money::Rates;
+use events::output_cap::OutputCap;
+use projections::tables::Offer;
 
 /// With the price that it would be billed at.
 #[derive(Clone, Debug)]
@@ -17,26 +19,41 @@ pub struct PlannedTarget {
     pub name: String,
     pub rates: Rates,
     pub price_version: u64,
-    /// Goes upstream: never above what was admitted, nor above what the target takes.
-    pub max_output_tokens: u64,
+    /// What it takes of output tokens at most.
+    output_tokens_max: Option<u64>,
     /// What it is known to count with.
     pub tokenizer: Option<Tokenizer>,
 }
 
 impl PlannedTarget {
+    pub fn of(target: &Target, Offer { provider, price }: Offer<'_>) -> Self {
+        Self {
+            name: format!("{}/{}", provider.name, target.model),
+            provider: Arc::clone(provider),
+            backend: Backend {
+                provider_id: target.provider_id,
+                provider: provider.name.clone(),
+                model: target.model.clone(),
+            },
+            rates: price.value.rates,
+            price_version: price.version,
+            tokenizer: target.tokenizer.filter(|_| upstreams::of(provider.kind).has_tokenizers),
+            output_tokens_max: target.max_output_tokens,
+        }
+    }
+
     pub fn upstream(&self) -> &'static Upstream {
         upstreams::of(self.provider.kind)
     }
 
     /// What is needed to write its body.
-    pub fn outbound<'a>(&'a self, system_prefix: Option<&'a str>) -> OutboundTarget<'a> {
+    pub fn outbound<'a>(&'a self, cap: OutputCap, system_prefix: Option<&'a str>) -> OutboundTarget<'a> {
         OutboundTarget {
             model: &self.backend.model,
-            max_output_tokens: self.max_output_tokens,
-            cap_field: self.provider.given_output_cap_field().map(|field| match field {
-                OutputCapField::MaxTokens => CapField::MaxTokens,
-                OutputCapField::MaxCompletionTokens => CapField::MaxCompletionTokens,
-            }),
+            output_cap: UpstreamCap {
+                tokens: cap.sent_to(self.output_tokens_max),
+                field: self.provider.given_output_cap_field(),
+            },
             system_prefix,
             allowed_fields: &self.provider.allowed_fields,
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dialects::Metered;
+use events::event::admin::Model;
 use events::event::inference::InferenceEnded;
 use events::ids::RequestId;
 use events::refusal::ErrorCode;
@@ -69,7 +70,7 @@ impl RequestTimeline {
     /// What is asked for; a name that a client made up is not longer than a model's can be.
     pub fn asks_for(&mut self, model: &str) {
         if let Some(recording) = self.trace.recording() {
-            let model: String = model.chars().take(256).collect();
+            let model = Model::bounded_name(model);
             let root = recording.root();
             root.name = format!("chat {model}");
             root.text("gen_ai.request.model", model);
@@ -176,7 +177,8 @@ impl RequestTimeline {
             root.number("gen_ai.usage.output_tokens", usage.tokens.output());
         }
         if let Some(reason) = &ended.finish_reason {
-            root.attributes.push(("gen_ai.response.finish_reasons", Attribute::Texts(vec![reason.clone()])));
+            root.attributes
+                .push(("gen_ai.response.finish_reasons", Attribute::Texts(vec![reason.as_str().to_owned()])));
         }
         for (name, value) in [
             ("gen_ai.response.model", metered.and_then(|metered| metered.upstream_model.as_ref())),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
-use events::event::inference::{Backend, InferenceAdmitted, InferenceEnded, Versions};
+use events::event::inference::{Backend, FinishReason, InferenceAdmitted, InferenceEnded, Versions};
 use events::event::{Actor, Chain, Change, Context, Stream, StreamKind};
 use events::ids::{BudgetId, IdMaker, PartnerId, ProviderId, TenantId};
 use events::ledger::{Admission, IfShort};
@@ -79,7 +79,7 @@ impl Spenders {
             cost_usd: COST,
             price_version: Some(1),
             usage: Some(Usage { tokens, source: UsageSource::Provider }),
-            finish_reason: Some("stop".into()),
+            finish_reason: Some(FinishReason::Stop),
             latency_ms: Some(812),
             first_token_ms: Some(214),
             attempts: Some(1),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use events::event::admin::{Budget, Enforcement, Key, Model, Permission, Price, Scope, Strategy, Target, WhenShort};
 use events::event::inference::{
-    AttemptFailed, Backend, InferenceAdmitted, InferenceEnded, ReportedByFailedCall, Versions,
+    AttemptFailed, Backend, FinishReason, InferenceAdmitted, InferenceEnded, ReportedByFailedCall, Versions,
 };
 use events::event::{Actor, Chain, Change, Context, Event, Stream, StreamKind};
 use events::ids::{IdMaker, KeyId, PartnerId, ProviderId, SystemRandom, TenantId, UserId};
@@ -250,7 +250,7 @@ impl World {
             cost_usd: NanoUsd::new(NANOS_A_TOKEN * i64::try_from(tokens).unwrap_or(0)),
             price_version: usage.as_ref().map(|_| self.price),
             usage,
-            finish_reason: Some("stop".into()),
+            finish_reason: Some(FinishReason::Stop),
             latency_ms: Some(300 + number * 7919 % 4001),
             first_token_ms: Some(214),
             attempts: Some(1),

@@ -13,6 +13,8 @@ use crate::limit::Bounds;
 use crate::money::{GivenRates, NanoUsd, OptionalRate, Rates};
 use crate::time::{Period, wire};
 
+pub use crate::routing::Strategy;
+
 /// What a partner, a tenant or a user is called by other systems. Facts for ever: neither may be personal data.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handles {
@@ -210,13 +212,16 @@ pub enum OutputCapField {
     MaxCompletionTokens,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Strategy {
-    /// Lowest number first.
-    Priority,
-    /// Drawn anew for every request: of what is left, each by its share of the weights.
-    Weighted,
+impl OutputCapField {
+    pub const NAMED: &'static [(&'static str, Self)] =
+        &[("max_tokens", Self::MaxTokens), ("max_completion_tokens", Self::MaxCompletionTokens)];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxTokens => "max_tokens",
+            Self::MaxCompletionTokens => "max_completion_tokens",
+        }
+    }
 }
 
 /// One backend that can serve a frontend model. Limits are in tokens.
@@ -258,6 +263,16 @@ pub struct Model {
     /// The tenant's own; absent means shared by all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<TenantId>,
+}
+
+impl Model {
+    /// Characters of a name that can be asked for.
+    pub const NAME_CHARS_MAX: usize = 256;
+
+    /// A name that a client made up, as far as it can be a model's: for refusals, events and traces.
+    pub fn bounded_name(name: &str) -> String {
+        name.chars().take(Self::NAME_CHARS_MAX).collect()
+    }
 }
 
 /// A price; in force from `effective_from` until a later one of the same backend is.

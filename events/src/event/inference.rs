@@ -10,6 +10,7 @@ use super::admin::Scope;
 use super::family::family;
 use crate::ids::{BudgetId, ProviderId};
 use crate::money::NanoUsd;
+use crate::output_cap::LoweredCap;
 use crate::refusal::ErrorCode;
 use crate::time::wire;
 use crate::usage::Usage;
@@ -68,6 +69,14 @@ pub struct InferenceAdmitted {
     pub would_have_refused: Vec<BudgetShortfall>,
 }
 
+impl InferenceAdmitted {
+    /// A lower cap goes upstream.
+    pub fn lower(&mut self, cap: LoweredCap) {
+        self.max_output_tokens = cap.tokens();
+        self.requested_max_output_tokens = Some(cap.requested());
+    }
+}
+
 /// A budget that had not enough left for a request, with its figures before it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BudgetShortfall {
@@ -115,6 +124,31 @@ pub struct Backend {
     pub model: String,
 }
 
+/// Why an answer ended: the word of events, of native answers and of traces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    Stop,
+    Length,
+    ToolCalls,
+    ContentFilter,
+    Cancelled,
+    Error,
+}
+
+impl FinishReason {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::ToolCalls => "tool_calls",
+            Self::ContentFilter => "content_filter",
+            Self::Cancelled => "cancelled",
+            Self::Error => "error",
+        }
+    }
+}
+
 /// How a request ended. The type says how: completed, failed or aborted; fields are present where they are known.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InferenceEnded {
@@ -135,9 +169,8 @@ pub struct InferenceEnded {
     /// Log position of the price that was applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_version: Option<u64>,
-    /// `stop` `length` `tool_calls` `content_filter` `cancelled` `error`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub finish_reason: Option<String>,
+    pub finish_reason: Option<FinishReason>,
     /// From admission to the end, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<u64>,

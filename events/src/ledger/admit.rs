@@ -5,22 +5,22 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::{
-    Admission, AdmitDecision, Balances, BudgetInForce, Emitted, Hold, IfShort, Overflow, RefusedRequest, Shrinking,
+    Admission, AdmitDecision, Balances, BudgetInForce, Emitted, Hold, IfShort, Overflow, RefusedRequest,
     budget_versions,
 };
 use crate::event::admin::{Enforcement, WhenShort};
 use crate::event::hold::{BudgetReserved, BudgetWindow};
 use crate::event::inference::{BudgetShortfall, InferenceAdmitted};
 use crate::event::{self, Inference, Stream};
-use crate::money::{CostLine, NanoUsd};
+use crate::money::NanoUsd;
+use crate::output_cap::LoweredCap;
 use crate::refusal::{ErrorCode, Refusal};
 use crate::time::rfc3339;
 
 /// What a request gets.
 struct Grant {
     held: NanoUsd,
-    /// The output cap, where it is lower than what was asked for.
-    lowered_to: Option<u64>,
+    lowered_cap: Option<LoweredCap>,
 }
 
 /// A budget that binds a request, with its window.
@@ -75,8 +75,8 @@ impl Balances {
         })?;
         let mut admitted = admission.admitted.clone();
         admitted.versions.budgets = budget_versions(&windows);
-        if let Some(cap) = grant.lowered_to {
-            admitted.requested_max_output_tokens = Some(std::mem::replace(&mut admitted.max_output_tokens, cap));
+        if let Some(cap) = grant.lowered_cap {
+            admitted.lower(cap);
         }
         let observed = windows.iter().filter(|(_, budget)| budget.enforcement == Enforcement::Observe);
         admitted.would_have_refused = observed
@@ -88,7 +88,7 @@ impl Balances {
     }
 
     fn hold(&mut self, admission: &Admission, granted: Granted, now: DateTime<Utc>) -> AdmitDecision {
-        let Granted { grant: Grant { held, lowered_to }, windows, admitted } = granted;
+        let Granted { grant: Grant { held, lowered_cap }, windows, admitted } = granted;
         if self.move_all(&windows, NanoUsd::ZERO, held).is_none() {
             return AdmitDecision::Overflow(Overflow);
         }
@@ -102,7 +102,7 @@ impl Balances {
         ];
         let context = admission.context.clone();
         self.open(admission.request_id, Hold { held, windows, admitted_at: now, expires_at, model, context });
-        AdmitDecision::Admitted { held, lowered_to, expires_at, events }
+        AdmitDecision::Admitted { held, lowered_cap, expires_at, events }
     }
 
     fn refuse_short(&mut self, admission: &Admission, short: Short, now: DateTime<Utc>) -> AdmitDecision {
@@ -117,7 +117,7 @@ impl Balances {
             binding.1.enforcement == Enforcement::Hard && !self.has_room(binding, admission.held)
         };
         let Some(first) = windows.iter().find(is_short) else {
-            return Ok(Grant { held: admission.held, lowered_to: None });
+            return Ok(Grant { held: admission.held, lowered_cap: None });
         };
         let mut short = windows.iter().filter(is_short);
         if let Some(refusing) = short.clone().find(|(_, budget)| budget.when_short == WhenShort::Refuse) {
@@ -126,9 +126,8 @@ impl Balances {
         let tightest = short.clone().min_by_key(|binding| self.left(binding)).unwrap_or(first);
         let IfShort::Shrink(shrinking) = &admission.if_short else { return Err(tightest) };
         let left = short.try_fold(NanoUsd::MAX, |least, binding| Some(least.min(self.left(binding)?)));
-        let shrunk =
-            left.and_then(|left| shrinking.within(&shrinking.line, left, admission.admitted.max_output_tokens));
-        shrunk.map(|(cap, held)| Grant { held, lowered_to: Some(cap) }).ok_or(tightest)
+        let lowered = left.and_then(|left| shrinking.lowered(admission.admitted.max_output_tokens, left));
+        lowered.map(|(cap, held)| Grant { held, lowered_cap: Some(cap) }).ok_or(tightest)
     }
 
     /// The highest output cap that the request could be sent again with, and be admitted, as things stand. `None` where no
@@ -137,7 +136,7 @@ impl Balances {
         let IfShort::Shrink(shrinking) = &admission.if_short else { return None };
         let mut hard = windows.iter().filter(|(_, budget)| budget.enforcement == Enforcement::Hard);
         let left = hard.try_fold(NanoUsd::MAX, |least, binding| Some(least.min(self.left(binding)?)))?;
-        Some(shrinking.within(shrinking.resent.as_ref()?, left, admission.admitted.max_output_tokens)?.0)
+        shrinking.affordable(admission.admitted.max_output_tokens, left)
     }
 
     /// Of its limit; negative where more is used than there is. `None` where that cannot be counted.
@@ -163,15 +162,6 @@ impl Balances {
             requested_usd: requested,
             resets_at: budget.period.window(now).end,
         }
-    }
-}
-
-impl Shrinking {
-    /// The highest cap below the one that was asked for that costs no more than what is left, and what to hold for it.
-    fn within(&self, line: &CostLine, left: NanoUsd, asked: u64) -> Option<(u64, NanoUsd)> {
-        let cap = line.cap_within(left)?.min(asked.checked_sub(1)?);
-        let held = line.at(cap).filter(|held| *held <= left)?;
-        (cap >= self.output_tokens_min).then_some((cap, held))
     }
 }
 

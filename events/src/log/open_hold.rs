@@ -7,10 +7,11 @@ use chrono::{DateTime, Utc};
 use super::jobs::{EndRequest, EndedAt, Message, queued};
 use super::{LogError, Queue, answered};
 use crate::event::Context;
-use crate::event::inference::{AttemptFailed, InferenceEnded};
+use crate::event::inference::{AttemptFailed, FinishReason, InferenceEnded};
 use crate::ids::RequestId;
 use crate::ledger::{Charge, Ending, Outcome};
 use crate::money::NanoUsd;
+use crate::output_cap::LoweredCap;
 
 /// Whoever has it ends it; dropped without an end, the request counts as given up before it was sent, and its money is
 /// released.
@@ -18,8 +19,8 @@ use crate::money::NanoUsd;
 pub struct OpenHold {
     pub request_id: RequestId,
     pub held: NanoUsd,
-    /// The output cap, where it is lower than what was asked for.
-    pub lowered_to: Option<u64>,
+    /// The output cap, where there was not enough for the one that was requested.
+    pub lowered_cap: Option<LoweredCap>,
     pub admitted_position: u64,
     pub admitted_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
@@ -112,7 +113,7 @@ impl Drop for OpenHold {
             provider_usage: None,
             cost_usd: NanoUsd::ZERO,
             price_version: None,
-            finish_reason: Some("cancelled".to_owned()),
+            finish_reason: Some(FinishReason::Cancelled),
             latency_ms: None,
             first_token_ms: None,
             attempts: Some(0),

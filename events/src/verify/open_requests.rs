@@ -13,6 +13,7 @@ use crate::event::{Actor, Context, Event, Hold, Inference, Recorded};
 use crate::ids::{BudgetId, RequestId};
 use crate::ledger::UnknownUsage;
 use crate::money::NanoUsd;
+use crate::output_cap::LoweredCap;
 
 /// Who ends what a dead process left.
 const SWEEPER: Actor = Actor::System("sweeper");
@@ -90,7 +91,8 @@ impl OpenRequests {
 
     pub(super) fn begin(&mut self, recorded: &Recorded, admitted: &InferenceAdmitted) -> Result<(), String> {
         let request = request(recorded)?;
-        if admitted.requested_max_output_tokens.is_some_and(|asked| asked <= admitted.max_output_tokens) {
+        let is_none_lower = |requested| LoweredCap::new(requested, admitted.max_output_tokens).is_none();
+        if admitted.requested_max_output_tokens.is_some_and(is_none_lower) {
             return Err("its output cap was lowered to no less than what it asked for".to_owned());
         }
         let life = OpenRequest {

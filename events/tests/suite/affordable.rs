@@ -33,7 +33,7 @@ fn holding(budgets: Vec<Budget>, spent: i64) -> Balances {
 
 fn admits(balances: &Balances, asked: &Admission) -> bool {
     let decision = decide(&mut balances.clone(), &Admit(asked), start());
-    matches!(decision, AdmitDecision::Admitted { lowered_to: None, .. })
+    matches!(decision, AdmitDecision::Admitted { lowered_cap: None, .. })
 }
 
 fn refusal(balances: &Balances, asked: &Admission) -> Option<Refusal> {

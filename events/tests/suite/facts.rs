@@ -8,9 +8,10 @@ use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
 use events::event::inference::{InferenceAdmitted, InferenceEnded, Versions};
 use events::event::{Actor, Chain, Change, Context, Event, Stream, StreamKind};
 use events::ids::{BudgetId, KeyId, PartnerId, RequestId, TenantId, UserId};
-use events::ledger::{Admission, Charge, Ending, IfShort, Outcome, Shrinking};
+use events::ledger::{Admission, Charge, Ending, IfShort, Outcome};
 use events::log::{Append, Basis};
 use events::money::{CostLine, NanoUsd, NanoUsdPerMtok, Rates};
+use events::output_cap::Shrinking;
 use events::time::{ManualClock, Period, parse_rfc3339};
 use uuid::Uuid;
 
@@ -79,7 +80,7 @@ pub fn admission(request: u128, key: u128, held: i64, ttl: Duration) -> Admissio
         if_short: IfShort::Shrink(Shrinking {
             line: cost_line(held),
             resent: Some(cost_line(held)),
-            output_tokens_min: CAP_MIN,
+            tokens_min: CAP_MIN,
         }),
         admitted: Box::new(InferenceAdmitted {
             model: "m".to_owned(),

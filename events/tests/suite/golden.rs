@@ -12,8 +12,8 @@ use events::event::admin::{
 use events::event::alert::BudgetThresholdReached;
 use events::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReleased, BudgetReserved, BudgetSettled, BudgetWindow};
 use events::event::inference::{
-    AttemptFailed, Backend, BudgetShortfall, InferenceAdmitted, InferenceEnded, InferenceRefused, ReportedByFailedCall,
-    Versions,
+    AttemptFailed, Backend, BudgetShortfall, FinishReason, InferenceAdmitted, InferenceEnded, InferenceRefused,
+    ReportedByFailedCall, Versions,
 };
 use events::event::node_key::NodeKeyReplaced;
 use events::event::{Access, Alert, Change, Event, Hold, Inference, Recorded, Resource, Stream, StreamKind};
@@ -68,7 +68,7 @@ fn ended() -> Box<InferenceEnded> {
         provider_usage: Some(serde_json::json!({ "prompt_tokens": 107, "completion_tokens": 50 })),
         cost_usd: usd(1_042_000),
         price_version: Some(9),
-        finish_reason: Some("stop".to_owned()),
+        finish_reason: Some(FinishReason::Stop),
         latency_ms: Some(842),
         first_token_ms: Some(210),
         attempts: Some(1),
@@ -84,7 +84,7 @@ fn failed() -> Box<InferenceEnded> {
         provider_usage: None,
         cost_usd: NanoUsd::ZERO,
         price_version: None,
-        finish_reason: Some("error".to_owned()),
+        finish_reason: Some(FinishReason::Error),
         first_token_ms: None,
         attempts: Some(2),
         code: Some("UPSTREAM_ERROR".to_owned()),

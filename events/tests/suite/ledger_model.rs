@@ -12,6 +12,7 @@ use events::ledger::{
     FoldBudget, IfShort, RefuseDecision, RefuseWaiting, RefusedRequest, Step, Sweep, Swept, UnknownUsage, decide,
 };
 use events::money::NanoUsd;
+use events::output_cap::LoweredCap;
 use events::time::Period;
 use proptest::prelude::*;
 
@@ -389,7 +390,8 @@ fn play(moves: &[Move]) {
                 let decision = ledger.decide(&Admit(&asked), now);
                 let wanted = model.admit(*request, *key, *held, now, ttl);
                 let got = match decision {
-                    AdmitDecision::Admitted { held, lowered_to, expires_at, events } => {
+                    AdmitDecision::Admitted { held, lowered_cap, expires_at, events } => {
+                        let lowered_to = lowered_cap.map(LoweredCap::tokens);
                         assert_eq!(expires_at, now + ttl);
                         let Event::Inference(Inference::Admitted(admitted)) = &events[0].event else {
                             panic!("{events:?}")

@@ -1,28 +1,58 @@
 //! Who can serve whom, and at what price, and whom most requests are tried on first.
 
-use std::cmp::Reverse;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use events::event::admin::{Model, Price, Provider, Strategy, Target};
+use events::event::admin::{Model, Price, Provider, Target};
 use events::ids::TenantId;
 use events::refusal::{ErrorCode, Refusal};
+use events::routing::{Candidate, Features, LeftOut, choose};
 
 use super::{Entry, Tables};
 
 /// A target's provider, live and for everybody or for this tenant, and the price in force.
 #[derive(Clone, Copy, Debug)]
 pub struct Offer<'a> {
-    pub provider: &'a Provider,
+    pub provider: &'a Arc<Provider>,
     pub price: &'a Entry<Price>,
 }
 
+/// A target of a model that a client asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Considered<'a> {
+    pub target: &'a Target,
+    pub offer: Option<Offer<'a>>,
+    /// Why it cannot serve: always said where there is no offer.
+    pub left_out: Option<LeftOut>,
+}
+
+impl<'a> Considered<'a> {
+    /// As strategies see it.
+    pub fn candidate(&self) -> Candidate<'a> {
+        Candidate {
+            priority: self.target.priority,
+            weight: self.target.weight,
+            rates: self.offer.map(|offer| &offer.price.value.rates),
+            left_out: self.left_out,
+        }
+    }
+}
+
 impl Tables {
-    /// `None` where the target cannot serve a client of `tenant` now.
-    pub fn offer(&self, tenant: Option<TenantId>, target: &Target, now: DateTime<Utc>) -> Option<Offer<'_>> {
-        let provider = self.provider(target.provider_id).filter(|provider| provider.is_live())?;
-        let is_theirs = provider.value.tenant_id.is_none_or(|owner| tenant == Some(owner));
-        let price = self.price_in_force(target.provider_id, &target.model, now).filter(|_| is_theirs)?;
-        Some(Offer { provider: &provider.value, price })
+    /// A model's target, as far as it can serve a client of `tenant` now.
+    pub fn consider<'a>(&'a self, tenant: Option<TenantId>, target: &'a Target, now: DateTime<Utc>) -> Considered<'a> {
+        match self.offer(tenant, target, now) {
+            Ok(offer) => Considered { target, offer: Some(offer), left_out: None },
+            Err(why) => Considered { target, offer: None, left_out: Some(why) },
+        }
+    }
+
+    fn offer(&self, tenant: Option<TenantId>, target: &Target, now: DateTime<Utc>) -> Result<Offer<'_>, LeftOut> {
+        let provider = self.provider(target.provider_id).filter(|provider| provider.is_live());
+        let provider = provider.filter(|provider| provider.value.tenant_id.is_none_or(|owner| tenant == Some(owner)));
+        let provider = &provider.ok_or(LeftOut::NoProvider)?.value;
+        let price = self.price_in_force(target.provider_id, &target.model, now).ok_or(LeftOut::NoPrice)?;
+        Ok(Offer { provider, price })
     }
 
     /// The target of a model that most requests of this tenant's are tried on first; `None` where nobody can serve them.
@@ -32,61 +62,15 @@ impl Tables {
         model: &'a Model,
         now: DateTime<Utc>,
     ) -> Option<(&'a Target, Offer<'a>)> {
-        usual_order(model).into_iter().find_map(|target| Some((target, self.offer(tenant, target, now)?)))
+        let considered: Vec<_> = model.targets.iter().map(|target| self.consider(tenant, target, now)).collect();
+        let order = choose(model.strategy, considered.iter().map(Considered::candidate), &Features::default());
+        let first = considered.get(order.tried().next()?)?;
+        Some((first.target, first.offer?))
     }
-}
-
-/// The targets with the one first that most requests try first. Targets of one priority, or of one weight, keep the order in
-/// which they were given.
-pub fn usual_order(model: &Model) -> Vec<&Target> {
-    let mut targets: Vec<&Target> = model.targets.iter().collect();
-    match model.strategy {
-        Strategy::Priority => targets.sort_by_key(|target| target.priority),
-        Strategy::Weighted => targets.sort_by_key(|target| Reverse(target.weight)),
-    }
-    targets
 }
 
 /// 404 that names the model, as far as its name goes.
 pub fn model_not_found(model: &str) -> Refusal {
-    let shown: String = model.chars().take(256).collect();
+    let shown = Model::bounded_name(model);
     Refusal::new(ErrorCode::ModelNotFound, format!("there is no model {shown}")).with("model", shown)
-}
-
-#[cfg(test)]
-mod tests {
-    use events::ids::{ModelId, ProviderId};
-    use uuid::Uuid;
-
-    use super::*;
-
-    /// A target with a priority and a weight.
-    fn target((name, priority, weight): (&str, u32, u32)) -> Target {
-        Target {
-            provider_id: ProviderId::from(Uuid::from_u128(1)),
-            model: name.to_owned(),
-            priority,
-            weight,
-            context_window: None,
-            max_output_tokens: None,
-            default_max_output_tokens: None,
-            tokenizer: None,
-        }
-    }
-
-    /// Holds: admin.strategies
-    #[test]
-    fn the_target_that_most_requests_try_first_comes_first() {
-        let order = |strategy, targets: &[(&str, u32, u32)]| -> Vec<String> {
-            let (model_id, targets) =
-                (ModelId::from(Uuid::from_u128(2)), targets.iter().copied().map(target).collect());
-            let model = Model { model_id, name: "m".into(), strategy, targets, system_prefix: None, tenant_id: None };
-            usual_order(&model).into_iter().map(|target| target.model.clone()).collect()
-        };
-        assert_eq!(order(Strategy::Priority, &[("c", 2, 9), ("a", 1, 0), ("b", 1, 5)]), ["a", "b", "c"]);
-        assert_eq!(
-            order(Strategy::Weighted, &[("one", 0, 1), ("six", 5, 6), ("three", 9, 3)]),
-            ["six", "three", "one"]
-        );
-    }
 }

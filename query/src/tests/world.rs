@@ -7,7 +7,7 @@ use ::events::concurrency::ConcurrencyLimiter;
 use ::events::event::admin::{
     Budget, Enforcement, Handles, Key, Partner, Permission, Reach, RoleGrant, Scope, Tenant, User, WhenShort,
 };
-use ::events::event::inference::{Backend, InferenceAdmitted, InferenceEnded, Versions};
+use ::events::event::inference::{Backend, FinishReason, InferenceAdmitted, InferenceEnded, Versions};
 use ::events::event::{Actor, Chain, Change, Context, Event, Stream, StreamKind};
 use ::events::ids::{BudgetId, KeyId, PartnerId, RequestId, TenantId, UserId};
 use ::events::ledger::{Admission, Charge, IfShort, Outcome, RefusedRequest};
@@ -308,7 +308,7 @@ impl World {
             provider_usage: None,
             cost_usd,
             price_version: Some(1),
-            finish_reason: Some("stop".into()),
+            finish_reason: Some(FinishReason::Stop),
             latency_ms: Some(12),
             first_token_ms: None,
             attempts: Some(1),

@@ -11,18 +11,6 @@ use crate::json;
 /// Blocks of one answer, and pieces of one event: each is told with what is around it.
 pub const ANSWER_BLOCKS_MAX: usize = 1024;
 
-/// Why an answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FinishReason {
-    Stop,
-    Length,
-    ToolCalls,
-    ContentFilter,
-    Cancelled,
-    Error,
-}
-
 /// A call of one of the client's tools.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToolCall {

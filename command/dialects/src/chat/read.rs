@@ -1,7 +1,9 @@
 //! Fields of a chat request that several surfaces have in one form, and the bounds that hold for all of them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use events::event::admin::Model;
 use events::refusal::Refusal;
 use serde_json::value::RawValue;
 
@@ -17,8 +19,6 @@ pub const BLOCKS_MAX: usize = 65_536;
 pub const TOOLS_MAX: usize = 4_096;
 /// Output tokens that a client may ask for. What a model can do is far below; what is above is a mistake.
 pub const OUTPUT_TOKENS_MAX: u64 = 100_000_000;
-/// Characters of a model's name.
-pub const MODEL_NAME_MAX: usize = 256;
 
 pub const STOP_MAX: usize = 16;
 pub const METADATA_PAIRS_MAX: usize = 16;
@@ -26,12 +26,16 @@ pub const METADATA_KEY_MAX: usize = 64;
 pub const METADATA_VALUE_MAX: usize = 512;
 pub const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 
-/// `model`: a name of 1 to 256 characters.
+/// `model`: a name that a model can have.
 pub fn model(fields: &mut Fields<'_, '_>) -> Result<String, Refusal> {
-    let model = fields.required_string("model")?;
-    match model.chars().count() {
-        1..=MODEL_NAME_MAX => Ok(model.into_owned()),
-        _ => Err(fields.path().field("model").refuse("must have 1 to 256 characters")),
+    let name = fields.required_string("model")?;
+    model_name(name, &fields.path().field("model"))
+}
+
+pub fn model_name(name: Cow<'_, str>, path: &Path<'_>) -> Result<String, Refusal> {
+    match name.chars().count() {
+        1..=Model::NAME_CHARS_MAX => Ok(name.into_owned()),
+        _ => Err(path.refuse(format!("must have 1 to {} characters", Model::NAME_CHARS_MAX))),
     }
 }
 

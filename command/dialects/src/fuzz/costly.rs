@@ -84,8 +84,7 @@ fn read_and_sent(surface: Surface, body: &str) {
     };
     let target = OutboundTarget {
         model: "b",
-        max_output_tokens: 9,
-        cap_field: None,
+        output_cap: UpstreamCap { tokens: 9, field: None },
         system_prefix: None,
         allowed_fields: &NO_FIELDS,
     };

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
+use events::event::admin::OutputCapField;
 use events::refusal::{ErrorCode, Refusal};
 use fuzzing::{Corpus, fuzz, shown};
 use serde_json::Value;
@@ -63,15 +64,15 @@ fn requests(surface: Surface) -> Corpus {
     Corpus::golden(&format!("{}/requests", surface.spec().name), "json").knowing(&NAMES)
 }
 
-pub const CAP_FIELDS: [Option<CapField>; 3] = [None, Some(CapField::MaxTokens), Some(CapField::MaxCompletionTokens)];
+pub const CAP_FIELDS: [Option<OutputCapField>; 3] =
+    [None, Some(OutputCapField::MaxTokens), Some(OutputCapField::MaxCompletionTokens)];
 
 pub static CORPORA: LazyLock<[Corpus; 2]> = LazyLock::new(|| SURFACES.map(requests));
 
-pub fn target(cap_field: Option<CapField>, prefix: Option<&str>) -> OutboundTarget<'_> {
+pub fn target(cap_field: Option<OutputCapField>, prefix: Option<&str>) -> OutboundTarget<'_> {
     OutboundTarget {
         model: BACKEND,
-        max_output_tokens: CAP,
-        cap_field,
+        output_cap: UpstreamCap { tokens: CAP, field: cap_field },
         system_prefix: prefix,
         allowed_fields: &NO_FIELDS,
     }
@@ -209,7 +210,7 @@ fn what_was_sent_is_a_request_that_is_sent_as_it_is() {
         let again = parsed(Surface::OpenAi, &sent);
         let again = again.unwrap_or_else(|refusal| panic!("{}: {}", refusal.message, shown(&sent)));
         assert_eq!(
-            (again.model(), again.streamed(), again.choices(), again.max_output_tokens()),
+            (again.model(), again.streamed(), again.choices(), again.output_cap().tokens),
             (BACKEND, request.streamed(), request.choices(), Some(CAP)),
             "{}",
             shown(&sent)

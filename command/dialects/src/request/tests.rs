@@ -1,7 +1,8 @@
+use events::event::admin::OutputCapField;
 use events::refusal::ErrorCode;
 
 use super::*;
-use crate::{CapField, NO_FIELDS, json};
+use crate::{NO_FIELDS, UpstreamCap, json};
 
 const ASK: &str = r#""model":"m","messages":[{"role":"user","content":"hello"}]"#;
 
@@ -12,8 +13,7 @@ fn parse(surface: Surface, body: impl Into<Bytes>) -> Result<ClientRequest, Refu
 fn target() -> OutboundTarget<'static> {
     OutboundTarget {
         model: "b",
-        max_output_tokens: 9,
-        cap_field: None,
+        output_cap: UpstreamCap { tokens: 9, field: None },
         system_prefix: None,
         allowed_fields: &NO_FIELDS,
     }
@@ -29,14 +29,14 @@ fn facts_are_read_on_both_surfaces() {
         openai(r#","stream":true,"stream_options":{"include_usage":true},"n":3,"max_tokens":7,"metadata":{"a":"b"}"#);
     let request = request.ok().unwrap();
     assert_eq!((request.model(), request.streamed(), request.include_usage()), ("m", true, true));
-    assert_eq!((request.choices(), request.max_output_tokens()), (3, Some(7)));
+    assert_eq!((request.choices(), request.output_cap().tokens), (3, Some(7)));
     assert_eq!(request.metadata()["a"], "b");
     let native = parse(Surface::Native, format!("{{{ASK},\"max_output_tokens\":5}}")).ok().unwrap();
-    assert_eq!((request.cap_field(), native.cap_field()), ("max_tokens", "max_output_tokens"));
+    assert_eq!((request.output_cap().field, native.output_cap().field), ("max_tokens", "max_output_tokens"));
     let newer = openai(r#","max_tokens":null,"max_completion_tokens":7"#).ok().unwrap();
-    assert_eq!(newer.cap_field(), "max_completion_tokens");
+    assert_eq!(newer.output_cap().field, "max_completion_tokens");
     assert_eq!((native.model(), native.streamed(), native.choices()), ("m", false, 1));
-    assert_eq!(native.max_output_tokens(), Some(5));
+    assert_eq!(native.output_cap().tokens, Some(5));
 }
 
 #[test]
@@ -232,7 +232,8 @@ fn what_has_no_price_is_422_for_every_provider_that_does_not_allow_it() {
 /// Holds: admin.caps
 #[test]
 fn the_cap_goes_upstream_once_whatever_is_null() {
-    let target = |cap_field| OutboundTarget { cap_field: Some(cap_field), ..target() };
+    let target =
+        |cap_field| OutboundTarget { output_cap: UpstreamCap { tokens: 9, field: Some(cap_field) }, ..target() };
     for more in [
         "",
         r#","max_tokens":null"#,
@@ -241,7 +242,7 @@ fn the_cap_goes_upstream_once_whatever_is_null() {
         r#","max_completion_tokens":null,"max_tokens":null"#,
     ] {
         let request = openai(more).ok().unwrap();
-        for cap_field in [CapField::MaxTokens, CapField::MaxCompletionTokens] {
+        for cap_field in [OutputCapField::MaxTokens, OutputCapField::MaxCompletionTokens] {
             let body = request.upstream_body(ProviderKind::Openai, &target(cap_field)).unwrap();
             let body = std::str::from_utf8(&body).unwrap();
             let caps: Vec<_> = json::members(body)
@@ -257,7 +258,7 @@ fn the_cap_goes_upstream_once_whatever_is_null() {
 /// Holds: admin.output-cap-field
 #[test]
 fn a_cap_goes_upstream_under_the_targets_name_where_that_was_given_and_else_under_the_clients_own() {
-    use CapField::{MaxCompletionTokens, MaxTokens};
+    use OutputCapField::{MaxCompletionTokens, MaxTokens};
     for (more, of_client) in [
         (r#","max_tokens":7"#, Some(MaxTokens)),
         (r#","max_completion_tokens":7"#, Some(MaxCompletionTokens)),
@@ -269,7 +270,7 @@ fn a_cap_goes_upstream_under_the_targets_name_where_that_was_given_and_else_unde
     ] {
         let request = openai(more).ok().unwrap();
         for of_target in [None, Some(MaxTokens), Some(MaxCompletionTokens)] {
-            let target = OutboundTarget { cap_field: of_target, ..target() };
+            let target = OutboundTarget { output_cap: UpstreamCap { tokens: 9, field: of_target }, ..target() };
             let body = request.upstream_body(ProviderKind::Openai, &target).unwrap();
             let caps: Vec<_> = json::members(std::str::from_utf8(&body).unwrap())
                 .map(Result::unwrap)

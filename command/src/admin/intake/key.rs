@@ -60,7 +60,7 @@ fn patterns(field: Field) -> Result<Vec<String>, FieldError> {
 
 /// The key's user; a key without one cannot have been made.
 fn user_of<'a>(cx: &'a AdminContext<'_>, key: &Key) -> Result<&'a User, CommandError> {
-    let user = cx.tables.user(key.user_id).map(|entry| &entry.value);
+    let user = cx.tables.user(key.user_id).map(|entry| &*entry.value);
     user.ok_or_else(|| CommandError::Defect(format!("{} without its user", key.key_id)))
 }
 

@@ -35,8 +35,6 @@ const TARGET_FIELDS: [&str; 8] = [
     "tokenizer",
 ];
 
-const STRATEGIES: &[(&str, Strategy)] = &[("priority", Strategy::Priority), ("weighted", Strategy::Weighted)];
-
 const TOKENIZERS: &[(&str, Tokenizer)] =
     &[("o200k_base", Tokenizer::O200kBase), ("cl100k_base", Tokenizer::Cl100kBase)];
 
@@ -110,7 +108,7 @@ impl Administered for Model {
                 schema::formed(&format!(r"^[^\s\u0000-\u001f\u007f-\u009f]{{1,{NAME_LEN_MAX}}}$")),
             )
             .meaning("What clients ask for; / is allowed, white space is not"),
-            resource::defaulting("strategy", schema::one_of_names(STRATEGIES), json!("priority")),
+            resource::defaulting("strategy", schema::one_of_names(Strategy::NAMED), json!("priority")),
             resource::required("targets", targets).shown_as(schema::list(target().open(), None)),
             resource::optional("system_prefix", schema::prose(SYSTEM_PREFIX_LEN_MAX)),
             resource::optional("tenant_id", schema::id(TenantId::PREFIX))
@@ -143,7 +141,8 @@ impl Administered for Model {
 
     async fn create(cx: &AdminContext<'_>, id: ModelId, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
         let name = fields.required("name", slug)?;
-        let strategy = fields.optional("strategy", |field| field.one_of(STRATEGIES))?.unwrap_or(Strategy::Priority);
+        let strategy =
+            fields.optional("strategy", |field| field.one_of(Strategy::NAMED))?.unwrap_or(Strategy::Priority);
         let targets = fields.required("targets", targets)?;
         let system_prefix = fields.optional("system_prefix", |field| field.prose(SYSTEM_PREFIX_LEN_MAX))?;
         let tenant_id = fields.optional("tenant_id", Field::parsed)?;
@@ -158,7 +157,7 @@ impl Administered for Model {
     async fn change(cx: &AdminContext<'_>, state: &Model, mut fields: Fields) -> Result<Plan<Self>, CommandError> {
         fields.fixed(&["tenant_id"])?;
         let name = fields.changed("name", slug)?;
-        let strategy = fields.changed("strategy", |field| field.one_of(STRATEGIES))?;
+        let strategy = fields.changed("strategy", |field| field.one_of(Strategy::NAMED))?;
         let targets = fields.changed("targets", targets)?;
         let system_prefix = fields.patched("system_prefix", |field| field.prose(SYSTEM_PREFIX_LEN_MAX))?;
         fields.finish()?;

@@ -39,9 +39,6 @@ pub const TIMEOUT_MS: u64 = 120_000;
 /// Between bytes, where nothing else is said.
 pub const IDLE_TIMEOUT_MS: u64 = 30_000;
 
-const OUTPUT_CAP_FIELDS: &[(&str, OutputCapField)] =
-    &[("max_tokens", OutputCapField::MaxTokens), ("max_completion_tokens", OutputCapField::MaxCompletionTokens)];
-
 /// Headers that are the gateway's own to send, or that frame the message.
 const OWN_HEADERS: &[&str] = &[
     "accept",
@@ -202,7 +199,7 @@ impl Administered for Provider {
             resource::defaulting("timeout_ms", milliseconds(), json!(TIMEOUT_MS)).meaning("To the first byte"),
             resource::defaulting("idle_timeout_ms", milliseconds(), json!(IDLE_TIMEOUT_MS)).meaning("Between bytes"),
             resource::defaulting("headers", headers, json!({})).meaning("Sent with every request; no credentials"),
-            resource::defaulting("output_cap_field", schema::one_of_names(OUTPUT_CAP_FIELDS), Value::Null)
+            resource::defaulting("output_cap_field", schema::one_of_names(OutputCapField::NAMED), Value::Null)
                 .reset_by_null()
                 .meaning(
                     "What the upstream calls the output cap; where nobody gave it, the client's own name goes before \
@@ -250,7 +247,7 @@ impl Administered for Provider {
         let timeout_ms = fields.optional("timeout_ms", timeout)?.unwrap_or(TIMEOUT_MS);
         let idle_timeout_ms = fields.optional("idle_timeout_ms", timeout)?.unwrap_or(IDLE_TIMEOUT_MS);
         let headers = fields.optional("headers", headers)?.unwrap_or_default();
-        let output_cap_field = fields.optional("output_cap_field", |field| field.one_of(OUTPUT_CAP_FIELDS))?;
+        let output_cap_field = fields.optional("output_cap_field", |field| field.one_of(OutputCapField::NAMED))?;
         let allowed_fields = fields.optional("allowed_fields", allowed_fields)?.unwrap_or_default();
         fields.finish()?;
         let chain = cx.owner(tenant_id)?;
@@ -291,7 +288,7 @@ impl Administered for Provider {
         let timeout_ms = fields.changed("timeout_ms", timeout)?;
         let idle_timeout_ms = fields.changed("idle_timeout_ms", timeout)?;
         let headers = fields.changed("headers", headers)?;
-        let output_cap_field = fields.patched("output_cap_field", |field| field.one_of(OUTPUT_CAP_FIELDS))?;
+        let output_cap_field = fields.patched("output_cap_field", |field| field.one_of(OutputCapField::NAMED))?;
         let allowed_fields = fields.changed("allowed_fields", allowed_fields)?;
         fields.finish()?;
         let private = allow_private_network.unwrap_or(state.allow_private_network);

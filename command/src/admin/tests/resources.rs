@@ -82,7 +82,8 @@ async fn a_resource_that_was_changed_very_often_is_still_what_its_facts_say() {
     let made = lab.made("/models", json!({"name": "m", "targets": [target]})).await;
     let id = made["id"].as_str().unwrap();
     let state = lab.admin.tables.load().model(id.parse().unwrap()).unwrap().value.clone();
-    let changed = |number: usize| Event::from(Change::changed(Model { name: format!("m-{number}"), ..state.clone() }));
+    let changed =
+        |number: usize| Event::from(Change::changed(Model { name: format!("m-{number}"), ..Model::clone(&state) }));
     let append = Append {
         stream: Stream::new(StreamKind::Model, id),
         expected_sequence: 1,

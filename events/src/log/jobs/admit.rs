@@ -10,6 +10,7 @@ use crate::ledger::{
 use crate::log::facts::Wanted;
 use crate::log::{InferenceKey, LogError, OpenHold};
 use crate::money::NanoUsd;
+use crate::output_cap::LoweredCap;
 use crate::refusal::Refusal;
 
 /// What the ledger said to a request.
@@ -42,7 +43,7 @@ pub(in crate::log) struct Held {
     admitted_position: u64,
     expires_at: DateTime<Utc>,
     amount: NanoUsd,
-    lowered_to: Option<u64>,
+    lowered_cap: Option<LoweredCap>,
 }
 
 impl JobKind for AdmitRequest {
@@ -112,13 +113,13 @@ impl Asking {
 
     fn decided(&self, batch: &mut Deciding<'_>, decision: AdmitDecision) -> Result<Decided, LogError> {
         match decision {
-            AdmitDecision::Admitted { held: amount, lowered_to, expires_at, events } => {
+            AdmitDecision::Admitted { held: amount, lowered_cap, expires_at, events } => {
                 let admitted_position = batch.draft.position() + 1;
                 batch.record(events);
                 if let Some(key) = &self.key {
                     batch.draft.claim(batch.facts, key, self.admission.request_id);
                 }
-                Ok(Decided::Held(Held { admitted_position, expires_at, amount, lowered_to }))
+                Ok(Decided::Held(Held { admitted_position, expires_at, amount, lowered_cap }))
             }
             AdmitDecision::Refused(decision) => Ok(refusal_decided(batch, &self.admission, decision)),
             AdmitDecision::AlreadyAdmitted => Err(LogError::Append("the request was admitted before".to_owned())),
@@ -162,7 +163,7 @@ fn open_hold(admission: Admission, held: Held, batch: &RecordedBatch<'_>) -> Ope
     OpenHold {
         request_id: admission.request_id,
         held: held.amount,
-        lowered_to: held.lowered_to,
+        lowered_cap: held.lowered_cap,
         admitted_position: held.admitted_position,
         admitted_at: batch.recorded_at,
         expires_at: held.expires_at,

@@ -8,9 +8,10 @@ use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
 use events::event::inference::{InferenceAdmitted, InferenceEnded, Versions};
 use events::event::{Access, Actor, Chain, Context, Event, Stream, StreamKind};
 use events::ids::{KeyId, RequestId};
-use events::ledger::{Admission, IfShort, Outcome, RefusedRequest, Shrinking};
+use events::ledger::{Admission, IfShort, Outcome, RefusedRequest};
 use events::log::Note;
 use events::money::{CostLine, NanoUsd, NanoUsdPerMtok, Rates};
+use events::output_cap::Shrinking;
 use events::refusal::{ErrorCode, Refusal};
 use events::time::{Period, parse_rfc3339};
 use uuid::Uuid;
@@ -51,7 +52,7 @@ pub fn admission(request: usize, key: usize, held: i64, ttl: Duration) -> Admiss
     };
     let context = context(key).in_request(request_id);
     let if_short =
-        IfShort::Shrink(Shrinking { line: cost_line(held), resent: Some(cost_line(held)), output_tokens_min: CAP_MIN });
+        IfShort::Shrink(Shrinking { line: cost_line(held), resent: Some(cost_line(held)), tokens_min: CAP_MIN });
     Admission { request_id, context, held: NanoUsd::new(held), ttl, if_short, admitted: Box::new(admitted) }
 }
 

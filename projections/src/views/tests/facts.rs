@@ -11,7 +11,8 @@ use events::event::admin::{
 };
 use events::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReleased, BudgetReserved, BudgetSettled, BudgetWindow};
 use events::event::inference::{
-    AttemptFailed, Backend, InferenceAdmitted, InferenceEnded, InferenceRefused, ReportedByFailedCall, Versions,
+    AttemptFailed, Backend, FinishReason, InferenceAdmitted, InferenceEnded, InferenceRefused, ReportedByFailedCall,
+    Versions,
 };
 use events::event::{
     Access, Actor, Chain, Change, Context, Event, Hold, Inference, Recorded, Resource, Stream, StreamKind,
@@ -291,7 +292,7 @@ fn ended(admitted_at: DateTime<Utc>, cost: i64, latency_ms: Option<u64>) -> Infe
         provider_usage: None,
         cost_usd: NanoUsd::new(cost),
         price_version: Some(1),
-        finish_reason: Some("stop".into()),
+        finish_reason: Some(FinishReason::Stop),
         latency_ms,
         first_token_ms: None,
         attempts: Some(1),

@@ -1,10 +1,11 @@
 //! The client's own bytes, made ready for an OpenAI-compatible target: edited in place, never parsed and rewritten.
 
 use bytes::Bytes;
+use events::event::admin::OutputCapField;
 
 use crate::json::{self, Edit, Kind};
 use crate::surfaces::openai::{Cap, Request};
-use crate::{CapField, OutboundTarget};
+use crate::{OutboundTarget, UpstreamCap};
 
 /// Replaces the model; sends the cap under the target's name for it, else under the client's own; asks a stream for
 /// its usage; puts the system prefix first.
@@ -13,7 +14,7 @@ pub fn edited_body(body: &Bytes, places: &Request, streamed: bool, target: &Outb
     let mut edits = Vec::with_capacity(5);
     let mut added = Vec::new();
     edits.push(Edit { range: places.model.clone(), replacement: string(target.model) });
-    edit_cap(&places.cap, target, &mut edits, &mut added);
+    edit_cap(&places.cap, target.output_cap, &mut edits, &mut added);
     if streamed {
         match &places.stream_options {
             Some(range) => edits.push(asking_for_usage(text, range.clone())),
@@ -38,12 +39,12 @@ fn string(text: &str) -> Vec<u8> {
     out
 }
 
-fn edit_cap(cap: &Cap, target: &OutboundTarget<'_>, edits: &mut Vec<Edit>, added: &mut Vec<u8>) {
-    let tokens = target.max_output_tokens;
-    let member = |field: CapField| format!(r#""{}":{tokens}"#, field.as_str()).into_bytes();
-    let fallback = target.cap_field.unwrap_or_default();
+fn edit_cap(cap: &Cap, sent: UpstreamCap, edits: &mut Vec<Edit>, added: &mut Vec<u8>) {
+    let tokens = sent.tokens;
+    let member = |field: OutputCapField| format!(r#""{}":{tokens}"#, field.as_str()).into_bytes();
+    let fallback = sent.field.unwrap_or_default();
     match cap {
-        Cap::Given { field, member: given, value, other } => match target.cap_field.filter(|sent| sent != field) {
+        Cap::Given { field, member: given, value, other } => match sent.field.filter(|sent| sent != field) {
             None => edits.push(Edit { range: value.clone(), replacement: tokens.to_string().into_bytes() }),
             Some(sent) => {
                 edits.push(Edit { range: given.clone(), replacement: member(sent) });

@@ -1,12 +1,13 @@
 //! The native request and its answer, as they are published.
 
+use events::event::admin::Model;
 use http::StatusCode;
 use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Operation};
 use serde_json::json;
 
 use crate::chat::read::{
-    EFFORTS, MESSAGES_MAX, METADATA_KEY_MAX, METADATA_PAIRS_MAX, METADATA_VALUE_MAX, MODEL_NAME_MAX, OUTPUT_TOKENS_MAX,
+    EFFORTS, MESSAGES_MAX, METADATA_KEY_MAX, METADATA_PAIRS_MAX, METADATA_VALUE_MAX, OUTPUT_TOKENS_MAX,
     STOP_MAX,
 };
 
@@ -35,7 +36,7 @@ pub fn request() -> Shape {
     let metadata = schema::map_named(METADATA_KEY_MAX, value, Some(METADATA_PAIRS_MAX));
     let kept = "Kept in the event, never sent upstream";
     object()
-        .required("model", schema::described(schema::sized(1, MODEL_NAME_MAX), "The name of a model of the gateway"))
+        .required("model", schema::described(schema::sized(1, Model::NAME_CHARS_MAX), "The name of a model of the gateway"))
         .required("messages", schema::filled_list(message(), Some(MESSAGES_MAX)))
         .optional("max_output_tokens", count())
         .optional("temperature", maybe(schema::number()))

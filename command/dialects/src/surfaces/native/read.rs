@@ -11,15 +11,16 @@ use crate::chat::read::{
     OUTPUT_TOKENS_MAX, TOOLS_MAX, effort_of, metadata_of, model, raw, response_format, stop, tool,
 };
 use crate::chat::{ChatRequest, Reasoning, Tool, ToolChoice};
-use crate::facts::{Facts, Images};
+use crate::facts::{Facts, Images, RequestedCap};
 use crate::fields::{self, Fields, Path};
 use crate::json::{self, Kind};
 use crate::surfaces::SurfaceRequest;
 
+const CAP_FIELD: &str = "max_output_tokens";
 const FIELDS: [&str; 12] = [
     "model",
     "messages",
-    "max_output_tokens",
+    CAP_FIELD,
     "temperature",
     "top_p",
     "stop",
@@ -32,8 +33,8 @@ const FIELDS: [&str; 12] = [
 ];
 /// What the APIs of OpenAI and Anthropic call some of them.
 const ELSEWHERE: [(&str, &str); 4] = [
-    ("max_tokens", "max_output_tokens"),
-    ("max_completion_tokens", "max_output_tokens"),
+    ("max_tokens", CAP_FIELD),
+    ("max_completion_tokens", CAP_FIELD),
     ("stop_sequences", "stop"),
     ("reasoning_effort", "reasoning.effort"),
 ];
@@ -46,25 +47,21 @@ impl SurfaceRequest for Request {
 
     fn read(text: &str) -> Result<(Facts, Self), Refusal> {
         json::check(text).map_err(|fault| Path::Root.fault(fault))?;
-        let chat = read(text)?;
-        Ok((facts(&chat), Self(Box::new(chat))))
+        let (chat, output_cap) = read(text)?;
+        Ok((facts(&chat, output_cap), Self(Box::new(chat))))
     }
 
     fn chat<'a>(&'a self, _: &[u8]) -> Result<Cow<'a, ChatRequest>, Refusal> {
         Ok(Cow::Borrowed(&self.0))
     }
-
-    fn cap_field(&self) -> &'static str {
-        "max_output_tokens"
-    }
 }
 
-fn facts(chat: &ChatRequest) -> Facts {
+fn facts(chat: &ChatRequest, output_cap: RequestedCap) -> Facts {
     Facts {
         model: chat.model.clone(),
         streamed: chat.stream,
         include_usage: false,
-        max_output_tokens: chat.max_output_tokens,
+        output_cap,
         output_tokens_needed: match chat.reasoning {
             Some(Reasoning::BudgetTokens(tokens)) => tokens,
             Some(Reasoning::Effort(_)) | None => 0,
@@ -78,12 +75,13 @@ fn facts(chat: &ChatRequest) -> Facts {
 }
 
 /// Reads the native form. The text has been checked as JSON of bounded depth, or is checked on the way.
-fn read(text: &str) -> Result<ChatRequest, Refusal> {
+fn read(text: &str) -> Result<(ChatRequest, RequestedCap), Refusal> {
     let mut fields = Fields::read(text, &Path::Root)?.known(&FIELDS, &ELSEWHERE)?;
+    let (model, messages) = (model(&mut fields)?, message::read_all(&mut fields)?);
+    let tokens = fields.count(CAP_FIELD, OUTPUT_TOKENS_MAX)?;
     let request = ChatRequest {
-        model: model(&mut fields)?,
-        messages: message::read_all(&mut fields)?,
-        max_output_tokens: fields.count("max_output_tokens", OUTPUT_TOKENS_MAX)?,
+        model,
+        messages,
         temperature: fields.number("temperature")?.map(raw).transpose()?,
         top_p: fields.number("top_p")?.map(raw).transpose()?,
         stop: stop(&mut fields)?,
@@ -97,7 +95,7 @@ fn read(text: &str) -> Result<ChatRequest, Refusal> {
         user: None,
     };
     fields.finish()?;
-    Ok(request)
+    Ok((request, RequestedCap { field: CAP_FIELD, tokens }))
 }
 
 /// `metadata`: at most 16 pairs of strings, names of at most 64 characters, values of at most 512.

@@ -18,14 +18,9 @@ use crate::json::{self, Kind};
 pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
     let mut fields = Fields::read(text, &Path::Root)?;
     refuse_what_has_no_counterpart(&mut fields)?;
-    let cap = |fields: &mut Fields<'_, '_>, name| fields.count(name, read::OUTPUT_TOKENS_MAX);
     Ok(ChatRequest {
         model: read::model(&mut fields)?,
         messages: messages(&mut fields)?,
-        max_output_tokens: match cap(&mut fields, "max_completion_tokens")? {
-            None => cap(&mut fields, "max_tokens")?,
-            given => given,
-        },
         temperature: fields.number("temperature")?.map(read::raw).transpose()?,
         top_p: fields.number("top_p")?.map(read::raw).transpose()?,
         stop: read::stop(&mut fields)?,

@@ -4,14 +4,14 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use events::event::admin::OutputCapField;
 use events::refusal::Refusal;
 
 use super::canonical::canonical;
 use super::{known, priceable};
-use crate::CapField;
 use crate::chat::read::{self, BLOCKS_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
 use crate::chat::{ChatRequest, ImageUrl};
-use crate::facts::{Facts, Images};
+use crate::facts::{Facts, Images, RequestedCap};
 use crate::fields::{self, Fields, Path, must_be_spelled};
 use crate::json::{self, Kind, Member};
 use crate::surfaces::SurfaceRequest;
@@ -33,8 +33,6 @@ pub struct ClientBody {
     /// Just behind the bracket that opens `messages`.
     pub messages_inside: usize,
     pub cap: Cap,
-    /// Which of its names the client used; the retired one where it gave no cap.
-    pub cap_field: CapField,
     /// The value of `stream_options`, null included.
     pub stream_options: Option<Range<usize>>,
     /// End of the last member: where another may be added.
@@ -45,10 +43,10 @@ pub struct ClientBody {
 pub enum Cap {
     Absent,
     /// The whole members whose value is null, one or one of each name.
-    Null(Vec<(CapField, Range<usize>)>),
+    Null(Vec<(OutputCapField, Range<usize>)>),
     /// The client's own cap: its whole member, its value, and the whole member of the other name where that is null.
     Given {
-        field: CapField,
+        field: OutputCapField,
         member: Range<usize>,
         value: Range<usize>,
         other: Option<Range<usize>>,
@@ -67,10 +65,6 @@ impl SurfaceRequest for ClientBody {
         let text = std::str::from_utf8(body).map_err(|_| Path::Root.refuse("is not valid UTF-8"))?;
         canonical(text).map(Cow::Owned)
     }
-
-    fn cap_field(&self) -> &'static str {
-        self.cap_field.as_str()
-    }
 }
 
 fn read(text: &str) -> Result<(Facts, ClientBody), Refusal> {
@@ -81,7 +75,7 @@ fn read(text: &str) -> Result<(Facts, ClientBody), Refusal> {
 
     let model = required("model")?;
     let messages = required("messages")?;
-    let (cap, cap_field, max_output_tokens) = cap(&members)?;
+    let (cap, output_cap) = cap(&members)?;
     let images = read_messages(messages.value)?;
     let (mut output_tokens_needed, mut unpriced) = (0, Vec::new());
     for member in &members {
@@ -93,7 +87,7 @@ fn read(text: &str) -> Result<(Facts, ClientBody), Refusal> {
         model: model_name(model.value)?,
         streamed: given("stream").map_or(Ok(false), |member| boolean(member.value, "stream"))?,
         include_usage: given("stream_options").map_or(Ok(false), |member| include_usage(member.value))?,
-        max_output_tokens,
+        output_cap,
         output_tokens_needed,
         choices: given("n").map_or(Ok(1), |member| fields::count(member.value, CHOICES_MAX, &Path::Root.field("n")))?,
         metadata: metadata(given("metadata").map(|member| member.value))?,
@@ -105,7 +99,6 @@ fn read(text: &str) -> Result<(Facts, ClientBody), Refusal> {
         model: model.value_span.clone(),
         messages_inside: messages.value_span.start + 1,
         cap,
-        cap_field,
         stream_options: stream_options.map(|member| member.value_span.clone()),
         members_end: members.last().map_or(0, |member| member.span.end),
     };
@@ -144,11 +137,7 @@ fn top_level(text: &str) -> Result<Vec<Member<'_>>, Refusal> {
 
 fn model_name(value: &str) -> Result<String, Refusal> {
     let path = Path::Root.field("model");
-    let name = fields::string(value, &path)?;
-    match name.chars().count() {
-        1..=read::MODEL_NAME_MAX => Ok(name.into_owned()),
-        _ => Err(path.refuse("must have 1 to 256 characters")),
-    }
+    read::model_name(fields::string(value, &path)?, &path)
 }
 
 fn boolean(value: &str, name: &str) -> Result<bool, Refusal> {
@@ -164,12 +153,13 @@ fn metadata(value: Option<&str>) -> Result<BTreeMap<String, String>, Refusal> {
     read::metadata_of(value, &Path::Root.field("metadata"))
 }
 
-/// The cap in force. Both names at once would leave it to the upstream which one binds.
-fn cap(members: &[Member<'_>]) -> Result<(Cap, CapField, Option<u64>), Refusal> {
+/// Where the cap stands, and what it says, under the retired name where the client gave none. Both names at once would leave
+/// it to the upstream which one binds.
+fn cap(members: &[Member<'_>]) -> Result<(Cap, RequestedCap), Refusal> {
     let (mut nulls, mut given) = (Vec::new(), None);
     for member in members {
-        let fields = [CapField::MaxTokens, CapField::MaxCompletionTokens];
-        let Some(field) = fields.into_iter().find(|field| member.name() == field.as_str()) else { continue };
+        let named = OutputCapField::NAMED.iter().find(|(name, _)| member.name() == *name);
+        let Some((_, field)) = named.copied() else { continue };
         if json::kind(member.value) == Kind::Null {
             nulls.push((field, member.span.clone()));
             continue;
@@ -184,10 +174,12 @@ fn cap(members: &[Member<'_>]) -> Result<(Cap, CapField, Option<u64>), Refusal> 
         Some((field, member, tokens)) => {
             let other = nulls.pop().map(|(_, other)| other);
             let (member, value) = (member.span.clone(), member.value_span.clone());
-            (Cap::Given { field, member, value, other }, field, Some(tokens))
+            (Cap::Given { field, member, value, other }, RequestedCap { field: field.as_str(), tokens: Some(tokens) })
         }
-        None if nulls.is_empty() => (Cap::Absent, CapField::default(), None),
-        None => (Cap::Null(nulls), CapField::default(), None),
+        None => {
+            let cap = if nulls.is_empty() { Cap::Absent } else { Cap::Null(nulls) };
+            (cap, RequestedCap { field: OutputCapField::default().as_str(), tokens: None })
+        }
     })
 }
 

@@ -153,7 +153,7 @@ struct User<'a> {
 pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
     let body = Body {
         model: target.model,
-        max_tokens: target.max_output_tokens,
+        max_tokens: target.output_cap.tokens,
         system: system(chat, target.system_prefix),
         messages: messages(chat)?,
         temperature: chat.temperature.as_deref(),
@@ -162,7 +162,7 @@ pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<B
         stream: chat.stream.then_some(true),
         tools: chat.tools.iter().map(definition).collect(),
         tool_choice: tool_choice(chat),
-        thinking: thinking(chat, target.max_output_tokens)?,
+        thinking: thinking(chat, target.output_cap.tokens)?,
         output_config: output_config(chat)?,
         metadata: chat.user.as_deref().map(|user_id| User { user_id }),
     };

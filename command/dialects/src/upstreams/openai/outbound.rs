@@ -9,6 +9,7 @@
 mod conversation;
 
 use bytes::Bytes;
+use events::event::admin::OutputCapField;
 use events::refusal::Refusal;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -16,7 +17,7 @@ use serde_json::value::RawValue;
 use conversation::OutboundMessage;
 
 use crate::chat::{ChatRequest, Reasoning, ResponseFormat, Tool, ToolChoice};
-use crate::{CapField, OutboundTarget, json};
+use crate::{OutboundTarget, UpstreamCap, json};
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -107,12 +108,13 @@ const fn function<T>(function: T) -> Function<T> {
 
 /// Errors: `INVALID_REQUEST` for what OpenAI has no counterpart for.
 pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
-    let cap = |field| (target.cap_field.unwrap_or_default() == field).then_some(target.max_output_tokens);
+    let UpstreamCap { tokens, field } = target.output_cap;
+    let cap = |name| (field.unwrap_or_default() == name).then_some(tokens);
     let body = Body {
         model: target.model,
         messages: conversation::messages(chat, target)?,
-        max_tokens: cap(CapField::MaxTokens),
-        max_completion_tokens: cap(CapField::MaxCompletionTokens),
+        max_tokens: cap(OutputCapField::MaxTokens),
+        max_completion_tokens: cap(OutputCapField::MaxCompletionTokens),
         temperature: chat.temperature.as_deref(),
         top_p: chat.top_p.as_deref(),
         stop: &chat.stop,

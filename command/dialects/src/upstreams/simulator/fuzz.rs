@@ -7,7 +7,7 @@ use fuzzing::{Corpus, Dice, fuzz, shown};
 use http_body::Body;
 
 use super::*;
-use crate::{ClientRequest, OutboundTarget, ProviderKind, Relay, Surface, read_whole};
+use crate::{ClientRequest, OutboundTarget, ProviderKind, Relay, Surface, UpstreamCap, read_whole};
 
 /// Of one answer. The longest that is asked for here has far fewer.
 const FRAMES_MAX: usize = 20_000;
@@ -43,8 +43,7 @@ fn whatever_it_is_asked_it_answers_what_can_be_read() {
         .map(|surface| (surface, Corpus::golden(&format!("{}/requests", surface.spec().name), "json")));
     let target = OutboundTarget {
         model: "echo",
-        max_output_tokens: 500,
-        cap_field: None,
+        output_cap: UpstreamCap { tokens: 500, field: None },
         system_prefix: Some("be brief"),
         allowed_fields: &crate::NO_FIELDS,
     };

@@ -4,6 +4,10 @@ use std::collections::BTreeSet;
 use crate::chat::{Block, ImageSource};
 use crate::fields::asked;
 
+fn read(text: &str) -> Result<ChatRequest, Refusal> {
+    super::read(text).map(|(chat, _)| chat)
+}
+
 #[test]
 fn the_published_body_has_the_fields_that_are_read_and_no_others() {
     asked::taken();

@@ -1,0 +1,54 @@
+//! Drawn anew for every request: one after the other, each by its share of the weights that are left. What has no weight
+//! comes last. Of no request in particular, the highest weight first.
+
+use std::cmp::Reverse;
+
+use super::{Features, Place, Reason};
+use crate::ids::RequestId;
+
+pub fn arrange(places: &mut [Place<'_>], features: &Features) {
+    for place in places.iter_mut() {
+        place.reason = Reason { what: "weight", figure: place.candidate.weight.into() };
+    }
+    match features.request {
+        None => places.sort_by_key(|place| Reverse(place.candidate.weight)),
+        Some(request) => draw(places, Draws::of(request)),
+    }
+}
+
+fn draw(places: &mut [Place<'_>], mut draws: Draws) {
+    places.sort_by_key(|place| place.candidate.weight == 0);
+    let with_weight = places.partition_point(|place| place.candidate.weight > 0);
+    for first in 0..with_weight {
+        let left = &mut places[first..with_weight];
+        let total = left.iter().map(|place| u64::from(place.candidate.weight)).sum();
+        let mut point = draws.below(total);
+        let hit = left.iter_mut().position(|place| {
+            let weight = u64::from(place.candidate.weight);
+            let is_hit = point < weight;
+            point = point.saturating_sub(weight);
+            is_hit
+        });
+        // Those in front of it keep their order.
+        left[..=hit.unwrap_or_default()].rotate_right(1);
+    }
+}
+
+/// Numbers that follow from an id: splitmix64, <https://prng.di.unimi.it/splitmix64.c>.
+struct Draws(u64);
+
+impl Draws {
+    fn of(request: RequestId) -> Self {
+        let (high, low) = request.uuid().as_u64_pair();
+        Self(high ^ low)
+    }
+
+    /// Below `bound`, which is not zero. Weights are so small that the remainder favours none of them noticeably.
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound.max(1)
+    }
+}
