@@ -12,7 +12,7 @@ use events::time::{Clock, SystemClock};
 use secrets::file::{self, SecretFileError};
 use secrets::keyless::KeylessProvider;
 use secrets::node_key::{self, NodeKeyError, PREVIOUS_VARIABLE, VARIABLE};
-use secrets::reseal::{Previous, ResealError, Resealed, Stored, reseal};
+use secrets::reseal::{PreviousKey, ResealError, Resealed, StoredSecrets, reseal};
 use secrets::{NodeKey, Secret};
 
 use super::{complain, ledger_in, say, shown, variable};
@@ -145,9 +145,9 @@ impl<'a> Folder<'a> {
     }
 
     async fn replace(&self, keys: &Keys, ids: &IdMaker) -> Result<Vec<String>, Failure> {
-        let stored = Stored::read(self.log).await?;
+        let stored = StoredSecrets::read(self.log).await?;
         let mut lines = Vec::new();
-        if NodeKey::in_file(&self.next)?.is_some_and(|next| stored.is_under(&next)) {
+        if NodeKey::in_file(&self.next)?.is_some_and(|next| stored.opens_under(&next)) {
             lines.push("a reseal was interrupted after it was recorded; it is finished now".to_owned());
             self.replace_file(&mut lines)?;
             if !keys.ask_for_another() {
@@ -155,14 +155,14 @@ impl<'a> Folder<'a> {
             }
         }
         let (new, new_text) = self.new_key(keys)?;
-        if stored.is_under(&new) {
+        if stored.opens_under(&new) {
             self.was_asked_for_before(keys, &new).await?;
             self.keep_in_file(&new_text, keys, &mut lines)?;
             lines.push(format!("everything in {} is sealed under the new key already", self.dir.display()));
             return Ok(lines);
         }
         let old = self.old_key(keys, &stored)?;
-        let previous = old.as_ref().map_or(Previous::Lost, Previous::Key);
+        let previous = old.as_ref().map_or(PreviousKey::Lost, PreviousKey::Known);
         let replaces_file = keys.given.is_some() && self.path.exists();
         if replaces_file {
             // What a run before left there opens nothing, as was seen above.
@@ -182,7 +182,7 @@ impl<'a> Folder<'a> {
     /// Whether the key that is in force came into force by what is asked for now: then there is nothing left to do, and
     /// otherwise nothing was done at all.
     async fn was_asked_for_before(&self, keys: &Keys, in_force: &NodeKey) -> Result<(), Failure> {
-        let replaced = Stored::replacement_by(self.log, in_force).await?;
+        let replaced = StoredSecrets::replacement_by(self.log, in_force).await?;
         let Some(text) = &keys.previous else {
             return match replaced {
                 Some(replaced) if keys.is_previous_lost && replaced.previous.is_none() => Ok(()),
@@ -225,7 +225,7 @@ impl<'a> Folder<'a> {
             }
             lines.push(format!("the old key is in {}: move it to the backups of before", kept.display()));
         }
-        file::take_place(&self.next, &self.path)?;
+        file::replace(&self.next, &self.path)?;
         lines.push(format!("{} holds the new key: back it up", self.path.display()));
         Ok(())
     }
@@ -242,9 +242,9 @@ impl<'a> Folder<'a> {
     }
 
     /// `None` for one that is lost.
-    fn old_key(&self, keys: &Keys, stored: &Stored) -> Result<Option<NodeKey>, Failure> {
+    fn old_key(&self, keys: &Keys, stored: &StoredSecrets) -> Result<Option<NodeKey>, Failure> {
         let (dir, path) = (self.dir.display(), self.path.display());
-        let in_file = NodeKey::in_file(&self.path)?.filter(|key| stored.is_under(key));
+        let in_file = NodeKey::in_file(&self.path)?.filter(|key| stored.opens_under(key));
         match &keys.previous {
             _ if keys.is_previous_lost && in_file.is_some() => Err(Failure::NotBegun(format!(
                 "the old key is not lost, {path} holds it: set {PREVIOUS_VARIABLE} to that instead of --previous-key-lost"
@@ -254,7 +254,7 @@ impl<'a> Folder<'a> {
                 "set {PREVIOUS_VARIABLE} to the key that {dir} is sealed under until now, for example \
                  {PREVIOUS_VARIABLE}=\"$(cat {path})\""
             ))),
-            Some(_) if !stored.can_tell() => Err(Failure::NotBegun(format!(
+            Some(_) if !stored.has_wrapped_keys() => Err(Failure::NotBegun(format!(
                 "nothing in {dir} tells a right key from a wrong one yet: start `ledgerway serve` once with the old key"
             ))),
             Some(previous) => {
@@ -264,7 +264,7 @@ impl<'a> Folder<'a> {
                     let wrong = format!("{PREVIOUS_VARIABLE} is not the key that {dir} is sealed under{hint}");
                     Failure::NotBegun(wrong)
                 };
-                stored.is_under(&key).then_some(Some(key)).ok_or_else(wrong)
+                stored.opens_under(&key).then_some(Some(key)).ok_or_else(wrong)
             }
         }
     }

@@ -28,7 +28,7 @@ use projections::views::{self, ViewsHandle, ViewsThread};
 use prometheus::Registry;
 use query::{LimitsLeft, QueryState};
 use secrets::node_key::NodeKeyError;
-use secrets::reseal::Stored;
+use secrets::reseal::StoredSecrets;
 use secrets::wrong_key::WrongNodeKey;
 use secrets::{NodeKey, Secret, Vault, VaultError, operator_key};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -353,14 +353,14 @@ async fn open_door(
 /// Which key the folder's secrets hang on, where it is not the one at hand.
 async fn wrong_node_key(config: &Config, log: &Log) -> Result<WrongNodeKey, LogError> {
     let [given, previous] = [&config.node_key, &config.previous_node_key].map(|key| key.as_ref().map(Secret::reveal));
-    Ok(WrongNodeKey::find(&Stored::read(log).await?, &config.data, given, previous))
+    Ok(WrongNodeKey::find(&StoredSecrets::read(log).await?, &config.data, given, previous))
 }
 
 /// What the limiter says of a chain, as JSON.
 fn limits_left(limits: &Arc<RateLimiter>, tables: &TablesHandle) -> LimitsLeft {
     let (limits, tables) = (Arc::clone(limits), tables.clone());
     Arc::new(move |chain| {
-        let left = limits.left(&tables.load(), chain);
+        let left = limits.remaining(&tables.load(), chain);
         left.iter().filter_map(|left| serde_json::to_value(left).ok()).collect()
     })
 }

@@ -1,16 +1,16 @@
-//! Numbers in base 62: digits, capital letters, small letters.
+//! Numbers in base 62: digits, capital letters, lower-case letters.
 
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 pub const DIGITS_OF_256_BITS: usize = 43;
 
-/// 43 digits: long division by 62, the least digit last.
+/// 43 digits, the least significant one last. Computed by long division.
 pub fn of_256_bits(mut number: [u8; 32]) -> String {
     let mut digits = [0; DIGITS_OF_256_BITS];
     for digit in digits.iter_mut().rev() {
         let mut remainder = 0_u16;
         for byte in &mut number {
             let value = remainder << 8 | u16::from(*byte);
-            // The remainder is below 62, so that the quotient fits a byte.
+            // The remainder is below 62, so the quotient fits into a byte.
             *byte = u8::try_from(value / 62).unwrap_or(u8::MAX);
             remainder = value % 62;
         }
@@ -19,7 +19,7 @@ pub fn of_256_bits(mut number: [u8; 32]) -> String {
     text(&digits)
 }
 
-/// So many of the lowest digits of a number.
+/// The `N` lowest digits of a number.
 pub fn last_digits<const N: usize>(mut number: u64) -> String {
     let mut digits = [0; N];
     for digit in digits.iter_mut().rev() {

@@ -1,4 +1,5 @@
-//! Files that hold one secret: readable by their owner alone, written whole or not at all, never overwritten.
+//! Files that hold one secret: only their owner can read them, and a write is complete or leaves nothing. Only
+//! [`replace`] overwrites a file.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -8,19 +9,19 @@ use events::private;
 
 use super::Secret;
 
-/// A secret's file can be neither read nor made.
+/// A secret's file could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretFileError {
     #[error("read {path}: {source}", path = .path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("write {path}: {source}", path = .path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error("{path} holds nothing: put back what it held, or delete it", path = .path.display())]
+    #[error("{path} is empty: restore what it held, or delete it", path = .path.display())]
     Empty { path: PathBuf },
 }
 
-/// The secret in `path` without surrounding white space; `None` where there is no such file. One that others may read is
-/// closed to them.
+/// The secret in `path`, without surrounding white space; `None` if there is no such file. Removes other users' access to the
+/// file.
 pub fn read(path: &Path) -> Result<Option<Secret>, SecretFileError> {
     private::close_to_others(path);
     match fs::read_to_string(path) {
@@ -31,18 +32,18 @@ pub fn read(path: &Path) -> Result<Option<Secret>, SecretFileError> {
     }
 }
 
-/// Writes `secret` and a line end to `path` (0600). A crash leaves the whole file or none; an existing one is an error.
+/// Writes `secret` and a line end to `path` (0600). A crash leaves the whole file or none; an existing file is an error.
 pub fn write_new(path: &Path, secret: &Secret) -> Result<(), SecretFileError> {
     write_and_link(path, secret).map_err(|source| SecretFileError::Write { path: path.to_owned(), source })
 }
 
-/// Lets the file `next` take the place of `path`, whether there is one or not. A crash leaves either.
-pub fn take_place(next: &Path, path: &Path) -> Result<(), SecretFileError> {
-    let taken = fs::rename(next, path).and_then(|()| sync_folder_of(path));
-    taken.map_err(|source| SecretFileError::Write { path: path.to_owned(), source })
+/// Renames `next` to `path`, replacing a file that is there. A crash leaves either the old file or the new one.
+pub fn replace(next: &Path, path: &Path) -> Result<(), SecretFileError> {
+    let renamed = fs::rename(next, path).and_then(|()| sync_folder_of(path));
+    renamed.map_err(|source| SecretFileError::Write { path: path.to_owned(), source })
 }
 
-/// Removes a secret that is of no use any more; that there is none is no error.
+/// Removes a secret's file; a missing file is no error.
 pub fn remove(path: &Path) -> Result<(), SecretFileError> {
     match fs::remove_file(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -52,7 +53,7 @@ pub fn remove(path: &Path) -> Result<(), SecretFileError> {
     }
 }
 
-/// What stands in `path`, else what `make` gives, which is then written there. The flag says whether it was made now.
+/// The secret in `path`; if there is no such file, writes a new secret from `make`. The flag is true for a new one.
 pub fn read_or_make(path: &Path, make: impl FnOnce() -> Secret) -> Result<(Secret, bool), SecretFileError> {
     if let Some(secret) = read(path)? {
         return Ok((secret, false));
@@ -64,7 +65,7 @@ pub fn read_or_make(path: &Path, make: impl FnOnce() -> Secret) -> Result<(Secre
 
 fn write_and_link(path: &Path, secret: &Secret) -> io::Result<()> {
     let temporary = path.with_extension("new");
-    // What a crash left here was never in use.
+    // A file that a crash left here was never in use.
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
@@ -73,14 +74,14 @@ fn write_and_link(path: &Path, secret: &Secret) -> io::Result<()> {
     file.write_all(secret.reveal().as_bytes())?;
     file.write_all(b"\n")?;
     file.sync_all()?;
-    // A link, not a rename: a rename would replace a file that somebody else made meanwhile.
+    // A link, not a rename: a rename would replace a file that another process has created meanwhile.
     let linked = fs::hard_link(&temporary, path);
     fs::remove_file(&temporary)?;
     linked?;
     sync_folder_of(path)
 }
 
-/// What is in a folder is on the disk once the folder is.
+/// A new or renamed entry is durable only once its folder is synced.
 fn sync_folder_of(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
@@ -119,9 +120,9 @@ mod tests {
         let (path, next) = (folder.path().join("node.key"), folder.path().join("node-next.key"));
         write_new(&path, &Secret::new("old")).unwrap();
         write_new(&next, &Secret::new("new")).unwrap();
-        take_place(&next, &path).unwrap();
+        replace(&next, &path).unwrap();
         assert_eq!((read(&path).unwrap().unwrap().reveal(), next.exists()), ("new", false));
-        assert!(matches!(take_place(&next, &path), Err(SecretFileError::Write { .. })));
+        assert!(matches!(replace(&next, &path), Err(SecretFileError::Write { .. })));
     }
 
     #[test]

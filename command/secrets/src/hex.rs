@@ -1,6 +1,6 @@
-//! Hexadecimal digits, as digests and keys are written.
+//! Hexadecimal digits of digests and keys.
 
-/// Lower-case, two a byte.
+/// Two lower-case digits per byte.
 pub fn lower(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(bytes.len() * 2);

@@ -1,12 +1,12 @@
-//! What tells the keys that this installation gave out from texts that somebody made up: the check at the end of a key is
-//! an HMAC under this one. It is the installation's and not the node's: a new node's key must not end every key that was
-//! given out.
+//! The check key: the check at the end of every API key is an HMAC under it, which tells keys that this installation issued
+//! from made-up texts. It belongs to the installation and not to the node: a new node's key must not invalidate the API keys
+//! that were issued.
 
 use std::fmt;
 
 use ring::hmac;
 
-/// Signs the keys that are given out, and knows them again. Neither shown nor stored as it is.
+/// Signs new API keys, and recognizes them later. Never shown, and stored only wrapped.
 #[derive(Clone)]
 pub struct KeyCheck(hmac::Key);
 
@@ -15,7 +15,7 @@ impl KeyCheck {
         Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
     }
 
-    /// Marks a text as made by this installation: 32 bytes.
+    /// Signs a text: 32 bytes.
     pub fn sign(&self, text: &str) -> hmac::Tag {
         hmac::sign(&self.0, text.as_bytes())
     }

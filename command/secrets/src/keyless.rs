@@ -1,26 +1,26 @@
-//! Providers whose API keys were given up together with a node's key that was lost: none is called until it has another one.
+//! Providers whose API keys were given up when the node's key was lost. The gateway does not call them until they have new
+//! keys.
 
 use events::event::{Change, Event, Resource, Stream, StreamKind};
 use events::log::{LogError, Reader};
 
-/// A provider that had an API key which nobody can open any more.
+/// A provider whose API key was given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeylessProvider {
     pub id: String,
-    /// `None` where the log has no such provider.
+    /// The current name; `None` if the log has no such provider.
     pub name: Option<String>,
 }
 
-/// All that there are.
+/// All keyless providers.
 pub fn all(reader: &Reader) -> Result<Vec<KeylessProvider>, LogError> {
     let secrets = reader.sealed_secrets()?.into_iter().filter(|secret| secret.is_given_up());
-    named(reader, secrets.map(|secret| secret.subject).collect())
+    with_names(reader, secrets.map(|secret| secret.subject).collect())
 }
 
-/// These providers, with their names of today.
-pub(super) fn named(reader: &Reader, providers: Vec<String>) -> Result<Vec<KeylessProvider>, LogError> {
-    let named = providers.into_iter().map(|id| Ok(KeylessProvider { name: name_of(reader, &id)?, id }));
-    named.collect()
+/// These providers with their current names.
+pub(super) fn with_names(reader: &Reader, providers: Vec<String>) -> Result<Vec<KeylessProvider>, LogError> {
+    providers.into_iter().map(|id| Ok(KeylessProvider { name: name_of(reader, &id)?, id })).collect()
 }
 
 fn name_of(reader: &Reader, provider: &str) -> Result<Option<String>, LogError> {

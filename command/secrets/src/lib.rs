@@ -1,4 +1,4 @@
-//! Secrets at rest and in memory: the node's key, what is derived from it, and the vault of provider keys.
+//! Secrets at rest and in memory: the node's key, the keys derived from it, and the vault of provider keys.
 
 pub mod base62;
 pub mod file;
@@ -11,7 +11,7 @@ pub mod reseal;
 pub mod vault;
 pub mod wrong_key;
 
-mod boxes;
+mod sealed_box;
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub use key_check::KeyCheck;
 pub use node_key::NodeKey;
 pub use vault::{Vault, VaultError};
 
-/// A text that must never be seen: neither `Debug` nor `Display` shows it. Cheap to clone.
+/// A text that must not be shown: `Debug` and `Display` print `[redacted]`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 
@@ -30,7 +30,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself. Whoever calls this answers for where it goes.
+    /// The text itself. The caller is responsible for where it goes.
     pub fn reveal(&self) -> &str {
         &self.0
     }

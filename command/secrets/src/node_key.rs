@@ -1,5 +1,5 @@
-//! The node's key: 32 bytes that everything secret at rest hangs on. What is used is derived from it by HKDF-SHA256, a
-//! key a purpose, and the bytes themselves are not kept.
+//! The node's key: 32 bytes that protect all secrets at rest. HKDF-SHA256 derives one key per purpose from it; the bytes
+//! themselves are not kept in memory.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,44 +13,44 @@ use super::file::{self, SecretFileError};
 use super::{KeyCheck, Secret};
 use crate::hex;
 
-/// Name of the environment variable that can hold the key.
+/// The environment variable that can hold the key.
 pub const VARIABLE: &str = "LEDGERWAY_NODE_KEY";
-/// Name of the environment variable that holds the key before, while everything is sealed anew.
+/// The environment variable that holds the old key during `reseal`.
 pub const PREVIOUS_VARIABLE: &str = "LEDGERWAY_NODE_KEY_PREVIOUS";
-/// Name of the file that holds it where the variable is not set.
+/// The file that holds the key if the variable is not set.
 pub const FILE: &str = "node.key";
-/// Name of the file that holds a new key until it takes the place of the other.
+/// The file that holds a new key until it replaces the old file.
 pub const NEXT_FILE: &str = "node-next.key";
-/// Bytes of a fingerprint: enough to tell keys apart.
+/// Length of a fingerprint in bytes: enough to tell keys apart.
 const FINGERPRINT_LEN: usize = 8;
 
 const SALT: &[u8] = b"ledgerway node key v1";
 
-/// There is no usable node's key.
+/// No usable node's key was found.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeKeyError {
     #[error("{VARIABLE} must be 64 hexadecimal digits, for example the output of `openssl rand -hex 32`")]
     Variable,
     #[error("{} must hold 64 hexadecimal digits", path.display())]
     Malformed { path: PathBuf },
-    /// A new one would open nothing of what is there, and no key that was given out would work any more.
-    #[error("{} is missing, and what is stored was sealed under it", path.display())]
+    /// A new key would open none of the stored secrets, and every API key that was issued would stop working.
+    #[error("{} is missing, and the stored secrets are sealed under it", path.display())]
     Lost { path: PathBuf },
     #[error(transparent)]
     File(#[from] SecretFileError),
 }
 
-/// The keys that this node derives from its own. Neither shown nor stored.
+/// The keys that are derived from the node's key. Neither shown nor stored.
 #[derive(Clone)]
 pub struct NodeKey {
     wrapping: XChaCha20Poly1305,
-    /// What API keys were checked with until version 0.1.0, and what an installation of then goes on with.
+    /// The check key of version 0.1.0, which an installation of that version keeps.
     key_check: [u8; 32],
     fingerprint: [u8; FINGERPRINT_LEN],
 }
 
 impl NodeKey {
-    /// Of an installation that has been used: from `variable` (64 hex digits) where it is set, else from `DIR/node.key`.
+    /// Loads the key of a folder that is in use: from `variable` (64 hex digits) if it is set, else from `DIR/node.key`.
     pub fn load(variable: Option<&str>, data: &Path) -> Result<Self, NodeKeyError> {
         let path = data.join(FILE);
         match variable {
@@ -59,13 +59,13 @@ impl NodeKey {
         }
     }
 
-    /// The one in a file; `None` where there is no such file.
+    /// Reads the key from a file; `None` if there is no such file.
     pub fn in_file(path: &Path) -> Result<Option<Self>, NodeKeyError> {
         let Some(hex) = file::read(path)? else { return Ok(None) };
         Self::from_hex(hex.reveal()).map(Some).ok_or_else(|| NodeKeyError::Malformed { path: path.to_owned() })
     }
 
-    /// Of a new installation: the same, and the file is made where neither is there.
+    /// Loads the key of a new folder: like [`NodeKey::load`], but creates a missing file.
     pub fn load_or_make(variable: Option<&str>, data: &Path, ids: &IdMaker) -> Result<Self, NodeKeyError> {
         if variable.is_none() {
             file::read_or_make(&data.join(FILE), || Secret::new(hex::lower(&ids.bytes::<32>())))?;
@@ -73,12 +73,12 @@ impl NodeKey {
         Self::load(variable, data)
     }
 
-    /// Errors: anything but 64 hexadecimal digits.
+    /// Errors: not 64 hexadecimal digits.
     pub fn from_variable(hex: &str) -> Result<Self, NodeKeyError> {
         Self::from_hex(hex.trim()).ok_or(NodeKeyError::Variable)
     }
 
-    /// From the key's own bytes.
+    /// Derives the keys from the node's key.
     pub fn from_bytes(bytes: &[u8; 32]) -> Self {
         let root = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(bytes);
         let mut wrapping = derived(&root, b"wrapping");
@@ -100,22 +100,22 @@ impl NodeKey {
         Some(key)
     }
 
-    /// 16 hexadecimal digits that tell this key from others, and by which it cannot be found.
+    /// 16 hexadecimal digits that tell this key from others and reveal nothing about it.
     pub fn fingerprint(&self) -> String {
         hex::lower(&self.fingerprint)
     }
 
-    /// What API keys are checked with where the log has no key of its own for that.
+    /// The check key of API keys for a log that has not stored one.
     pub fn derived_key_check(&self) -> KeyCheck {
         KeyCheck::from_bytes(&self.key_check)
     }
 
-    /// The bytes of the same, to be wrapped.
+    /// The bytes of [`NodeKey::derived_key_check`], to be wrapped.
     pub(super) const fn derived_key_check_bytes(&self) -> &[u8; 32] {
         &self.key_check
     }
 
-    /// The cipher that data keys are wrapped under.
+    /// The cipher that wraps data keys.
     pub(super) const fn wrapping(&self) -> &XChaCha20Poly1305 {
         &self.wrapping
     }
@@ -142,7 +142,7 @@ fn derived(root: &hkdf::Prk, purpose: &[u8]) -> [u8; 32] {
     bytes
 }
 
-/// Overwrites key material that is not needed any more; the black box keeps the writes from being optimised away.
+/// Overwrites key material after its use; the black box keeps the writes from being optimised away.
 pub(super) fn wipe(bytes: &mut [u8]) {
     bytes.fill(0);
     std::hint::black_box(bytes);
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(made.fingerprint(), read.fingerprint());
     }
 
-    /// Keys that version 0.1.0 gave out are checked with what is derived in this way.
+    /// API keys that version 0.1.0 issued are checked with this derived key.
     #[test]
     fn what_is_derived_stays_the_same_for_ever() {
         let key = NodeKey::from_bytes(&[7; 32]);

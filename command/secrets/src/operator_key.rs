@@ -1,4 +1,4 @@
-//! The operator's key: given in the environment, or made at the first start.
+//! The operator's key: set in the environment, or created at the first start.
 
 use std::path::{Path, PathBuf};
 
@@ -8,13 +8,13 @@ use super::Secret;
 use super::file::{self, SecretFileError};
 use crate::base62;
 
-/// Name of the environment variable that can hold the key.
+/// The environment variable that can hold the key.
 pub const VARIABLE: &str = "LEDGERWAY_ADMIN_KEY";
-/// Name of the file that holds it where the variable is not set.
+/// The file that holds the key if the variable is not set.
 pub const FILE: &str = "admin.key";
 const LEN_MIN: usize = 32;
 
-/// There is no usable operator's key. Never says what was given.
+/// No usable operator's key was found. The message never repeats the value.
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorKeyError {
     #[error(
@@ -27,13 +27,14 @@ pub enum OperatorKeyError {
     File(#[from] SecretFileError),
 }
 
-/// The key, and where it was written if it was made now: the path is to be printed, the key never.
+/// The operator's key.
 pub struct OperatorKey {
     pub key: Secret,
+    /// The file of a key that was created now. Print this path, never the key.
     pub made: Option<PathBuf>,
 }
 
-/// From `variable` where it is set, else from `DIR/admin.key` (0600), which is made at the first start.
+/// Loads the key from `variable` if it is set, else from `DIR/admin.key` (0600), which the first start creates.
 pub fn load(variable: Option<&str>, data: &Path, ids: &IdMaker) -> Result<OperatorKey, OperatorKeyError> {
     if let Some(given) = variable {
         let key = given.trim();
@@ -52,7 +53,7 @@ pub fn load(variable: Option<&str>, data: &Path, ids: &IdMaker) -> Result<Operat
     Ok(OperatorKey { key, made: made.then_some(path) })
 }
 
-/// At least 32 visible ASCII characters.
+/// True for at least 32 visible ASCII characters.
 pub fn is_strong(key: &str) -> bool {
     key.len() >= LEN_MIN && key.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -1,6 +1,15 @@
-//! Provider keys at rest. Each is sealed (XChaCha20-Poly1305) under the data key of its tenant, or of the platform; a
-//! data key is itself wrapped under the node's key, and so is the key that API keys are checked with. Opened keys are kept in
-//! memory, a provider's newest alone.
+//! The vault seals providers' API keys before they are stored, and opens them for the requests that need them.
+//!
+//! Envelope encryption: each key is sealed (XChaCha20-Poly1305) under the data key of its tenant or of the platform, and data
+//! keys are wrapped under the node's key. A box is bound to its scope, provider and generation, so that a row moved to
+//! another provider does not open. [`Vault::open`] returns only the generation that the caller's row names: a newer key may
+//! belong to another address, and must never be sent to the old one.
+//!
+//! Two requests must not create different data keys for one scope, so sealing is serialized from reading the data key until
+//! the append. Each provider's newest opened key stays in memory, so that requests do not read the database; the vault
+//! therefore does not protect against someone who reads the process's memory. It does not replace the node's key
+//! ([`reseal`](crate::reseal) does, offline), and wraps the check key of API keys instead of deriving it, so that this key
+//! survives such a replacement (ADR-0007).
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,36 +23,36 @@ use events::log::{Append, AppendError, Basis, Log, LogError, SealedSecret, SideR
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
-use super::boxes::{self, NONCE_LEN, secret_binding};
 use super::node_key::{FILE, NodeKey, VARIABLE, wipe};
+use super::sealed_box::{self, NONCE_LEN, secret_context};
 use super::{KeyCheck, Secret};
 
-/// Under which the key is kept that API keys are checked with; no tenant has such an id.
+/// The scope under which the check key of API keys is stored; no tenant has such an id.
 pub(super) const KEY_CHECK_SCOPE: &str = "key_check";
-/// How long somebody waits for the sealing before to be appended.
+/// How long a sealing waits for the append of the one before it.
 const SEALING_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// A provider's key can be neither sealed nor opened.
+/// A provider's API key could not be sealed or opened.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
-    #[error("open the key of {subject}: it was sealed under another node's key, or is damaged")]
+    #[error("open the API key of {subject}: it was sealed under another node's key, or is damaged")]
     Unopenable { subject: String },
-    #[error("open the key of {subject}: it was given up with the node's key that was lost, and needs another one")]
+    #[error("open the API key of {subject}: it was given up when the node's key was lost; set a new one")]
     GivenUp { subject: String },
-    #[error("open the key of {subject}: its data key {scope} is missing")]
+    #[error("open the API key of {subject}: its data key {scope} is missing")]
     DataKeyMissing { subject: String, scope: String },
-    /// Another key than the row's that was asked with: it may belong to another address.
-    #[error("open the key of {subject}: generation {wanted} was asked for, and {found} is there")]
+    /// The stored key is not the one of the caller's row: it may belong to another address.
+    #[error("open the API key of {subject}: generation {wanted} was requested, but {found} is stored")]
     OtherGeneration { subject: String, wanted: u32, found: u32 },
-    #[error("seal the key of {subject}")]
+    #[error("seal the API key of {subject}")]
     Unsealable { subject: String },
-    #[error("{VARIABLE} or {FILE} is not the key that the data key {scope} was wrapped under: put the right one back")]
+    #[error("{VARIABLE} or {FILE} is not the key that wraps the data key {scope}: restore the right one")]
     OtherNodeKey { scope: String },
     #[error(transparent)]
     Log(#[from] LogError),
 }
 
-/// Whose data key seals a secret.
+/// The owner of the data key that seals a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DataKeyScope {
     Platform,
@@ -59,42 +68,43 @@ impl fmt::Display for DataKeyScope {
     }
 }
 
-/// Seals provider keys and opens them again. Shared by all requests.
+/// Seals and opens providers' API keys. Shared by all requests.
 pub struct Vault {
     node_key: NodeKey,
     log: Log,
     ids: IdMaker,
     opened: RwLock<IdMap<ProviderId, Opened>>,
-    /// Held from reading a data key to appending what was sealed under it, so that no two are made for one scope.
+    /// Held from reading a data key until the secret is appended, so that no scope gets two data keys.
     sealing: Arc<Mutex<()>>,
 }
 
+/// A provider's newest opened key.
 struct Opened {
     generation: u32,
     secret: Option<Secret>,
 }
 
-/// A data key at hand to seal with. While it or what it sealed lives, no other sealing begins.
+/// A data key that is ready to seal one secret. No other sealing begins until it, or its [`Sealed`], is dropped.
 pub struct Sealer {
     cipher: XChaCha20Poly1305,
     scope: String,
-    /// To append with the secret, where the data key is new.
+    /// A new data key, to be appended with the secret.
     wrapped: Option<SideRow>,
     nonce: [u8; NONCE_LEN],
     permit: SealingPermit,
 }
 
-/// A sealed secret on its way to the log.
+/// A sealed secret that is not appended yet.
 pub struct Sealed {
     rows: Vec<SideRow>,
     permit: SealingPermit,
 }
 
-/// The right to seal. Drop it after the append: until then nobody else makes a data key.
-pub struct SealingPermit(#[expect(dead_code, reason = "what it is for is to be held")] OwnedMutexGuard<()>);
+/// The right to seal. Drop it after the append: until then nobody else can create a data key.
+pub struct SealingPermit(#[expect(dead_code, reason = "only held")] OwnedMutexGuard<()>);
 
 impl Sealed {
-    /// The side rows, and what to hold until they are appended.
+    /// The side rows, and the permit to hold until they are appended.
     pub fn into_rows(self) -> (Vec<SideRow>, SealingPermit) {
         (self.rows, self.permit)
     }
@@ -106,39 +116,40 @@ impl Vault {
         Arc::new(Self { node_key, log, ids, opened, sealing })
     }
 
-    /// What API keys are checked with: a key that the log keeps for that, wrapped. A log that has none yet is new, or one of
-    /// version 0.1.0: from now on it keeps the one that is derived from the node's key, which checked its keys until now.
-    /// Errors: what the log holds hangs on another node's key; the log cannot be read.
+    /// The check key of API keys, which the log keeps wrapped. A log without one is new, or was written by version 0.1.0:
+    /// then this stores the key derived from the node's key, which version 0.1.0 used.
+    ///
+    /// Errors: the log's keys are wrapped under another node's key; the log cannot be read.
     pub async fn key_check(&self) -> Result<KeyCheck, VaultError> {
         let kept = self.log.read(|reader| reader.wrapped_key(KEY_CHECK_SCOPE)).await?;
         if let Some(wrapped) = kept {
             let other = || VaultError::OtherNodeKey { scope: KEY_CHECK_SCOPE.to_owned() };
-            let mut key = boxes::unwrap(&self.node_key, KEY_CHECK_SCOPE, &wrapped).ok_or_else(other)?;
+            let mut key = sealed_box::unwrap(&self.node_key, KEY_CHECK_SCOPE, &wrapped).ok_or_else(other)?;
             let check = KeyCheck::from_bytes(&key);
             wipe(&mut key);
             return Ok(check);
         }
         if let Some((scope, wrapped)) = self.log.read(|reader| reader.any_wrapped_key()).await?
-            && boxes::unwrap(&self.node_key, &scope, &wrapped).is_none()
+            && sealed_box::unwrap(&self.node_key, &scope, &wrapped).is_none()
         {
             return Err(VaultError::OtherNodeKey { scope });
         }
-        if let Err(error) = self.keep_derived_key_check().await {
-            // Until the disk or the clock is right: it serves with what it would have kept.
-            tracing::warn!(%error, "keep the key that API keys are checked with; the next start tries again");
+        if let Err(error) = self.store_derived_key_check().await {
+            // The disk or the clock is at fault. The gateway serves with the key that it would have stored.
+            tracing::warn!(%error, "the check key of API keys was not stored; the next start tries again");
         }
         Ok(self.node_key.derived_key_check())
     }
 
-    async fn keep_derived_key_check(&self) -> Result<(), VaultError> {
+    async fn store_derived_key_check(&self) -> Result<(), VaultError> {
         let key = self.node_key.derived_key_check_bytes();
-        let wrapped = boxes::wrap(&self.node_key, &self.ids.bytes(), KEY_CHECK_SCOPE, key);
+        let wrapped = sealed_box::wrap(&self.node_key, &self.ids.bytes(), KEY_CHECK_SCOPE, key);
         let wrapped = wrapped.ok_or_else(|| VaultError::Unsealable { subject: KEY_CHECK_SCOPE.to_owned() })?;
         let row = SideRow::WrappedKey { scope: KEY_CHECK_SCOPE.to_owned(), wrapped };
         let append = Append {
             stream: Stream::new(StreamKind::NodeKey, self.node_key.fingerprint()),
             expected_sequence: 0,
-            // Nothing happened that anybody needs to know of: what was derived is the same as what is kept.
+            // No event: the stored key is the same as the derived one, so nothing has changed for anyone.
             events: Vec::new(),
             context: Context::of(Actor::System("setup")),
             side: vec![row],
@@ -152,11 +163,11 @@ impl Vault {
         }
     }
 
-    /// The provider's API key in the generation that its row names: from memory where it was opened before, else from the
-    /// log's side table. `None` where it has none.
+    /// The provider's API key in the generation that its row names: from memory if it was opened before, else from the log's
+    /// side table. `None` if the provider has none.
     ///
-    /// Errors: there is another generation, so that the row is not the newest; the log cannot be read; the box does not
-    /// open under this node's key, or was given up.
+    /// Errors: another generation is stored, so the row is not the newest; the log cannot be read; the key does not open
+    /// under this node's key, or was given up.
     pub async fn open(&self, provider: ProviderId, generation: u32) -> Result<Option<Secret>, VaultError> {
         if generation == 0 {
             return Ok(None);
@@ -201,18 +212,19 @@ impl Vault {
             .ok_or_else(|| VaultError::DataKeyMissing { subject: subject(), scope: sealed.key_scope.clone() })?;
         let unopenable = || VaultError::Unopenable { subject: subject() };
         let cipher = self.unwrap_data_key(&sealed.key_scope, wrapped).ok_or_else(unopenable)?;
-        let bound = secret_binding(&sealed.key_scope, &sealed.subject, sealed.generation);
-        let plain = boxes::open(&cipher, &bound, &sealed.sealed).ok_or_else(unopenable)?;
+        let context = secret_context(&sealed.key_scope, &sealed.subject, sealed.generation);
+        let plain = sealed_box::open(&cipher, &context, &sealed.sealed).ok_or_else(unopenable)?;
         String::from_utf8(plain).map(Secret::new).map_err(|_| unopenable())
     }
 
-    /// The scope's data key, made now where there is none yet. Waits for the sealing before it to be appended.
+    /// Prepares to seal under the scope's data key, which it creates if there is none. Waits for the sealing before it to be
+    /// appended.
     pub async fn sealer(&self, scope: DataKeyScope) -> Result<Sealer, VaultError> {
         let permit = timeout(SEALING_WAIT_MAX, Arc::clone(&self.sealing).lock_owned()).await;
         let permit = SealingPermit(permit.map_err(|_| LogError::TimedOut(SEALING_WAIT_MAX))?);
         let scope = scope.to_string();
-        let asked = scope.clone();
-        let stored = self.log.read(move |reader| reader.wrapped_key(&asked)).await?;
+        let key_scope = scope.clone();
+        let stored = self.log.read(move |reader| reader.wrapped_key(&key_scope)).await?;
         let unsealable = || VaultError::Unsealable { subject: scope.clone() };
         let (cipher, wrapped) = match stored {
             Some(wrapped) => (self.unwrap_data_key(&scope, &wrapped).ok_or_else(unsealable)?, None),
@@ -227,13 +239,13 @@ impl Vault {
     fn make_data_key(&self, scope: &str) -> Option<(XChaCha20Poly1305, Vec<u8>)> {
         let mut key: [u8; 32] = self.ids.bytes();
         let cipher = XChaCha20Poly1305::new((&key).into());
-        let wrapped = boxes::wrap(&self.node_key, &self.ids.bytes(), scope, &key);
+        let wrapped = sealed_box::wrap(&self.node_key, &self.ids.bytes(), scope, &key);
         wipe(&mut key);
         Some((cipher, wrapped?))
     }
 
     fn unwrap_data_key(&self, scope: &str, wrapped: &[u8]) -> Option<XChaCha20Poly1305> {
-        let mut key = boxes::unwrap(&self.node_key, scope, wrapped)?;
+        let mut key = sealed_box::unwrap(&self.node_key, scope, wrapped)?;
         let cipher = XChaCha20Poly1305::new((&key).into());
         wipe(&mut key);
         Some(cipher)
@@ -241,15 +253,15 @@ impl Vault {
 }
 
 impl Sealer {
-    /// Seals once, for the event that makes `generation` the provider's newest.
+    /// Seals the secret that becomes `generation`, the provider's newest.
     pub fn seal(self, provider: ProviderId, generation: u32, secret: &Secret) -> Result<Sealed, VaultError> {
         let subject = provider.to_string();
-        let bound = secret_binding(&self.scope, &subject, generation);
-        let Some(sealed) = boxes::make(&self.cipher, &self.nonce, &bound, secret.reveal().as_bytes()) else {
+        let context = secret_context(&self.scope, &subject, generation);
+        let Some(sealed) = sealed_box::seal(&self.cipher, &self.nonce, &context, secret.reveal().as_bytes()) else {
             return Err(VaultError::Unsealable { subject });
         };
         let row = SealedSecret { subject, key_scope: self.scope, generation, sealed };
-        // The box of a key that is not used any more is worth stealing and good for nothing.
+        // The old key may still be worth stealing: delete its row.
         let forget = SideRow::DropSealedSecret { subject: row.subject.clone() };
         let rows = self.wrapped.into_iter().chain([forget, SideRow::SealedSecret(row)]).collect();
         Ok(Sealed { rows, permit: self.permit })

@@ -1,42 +1,42 @@
-//! The node's key at hand is not the one that a folder's secrets hang on, or there is none: which of those that lie about
-//! is, and what to do about it.
+//! Advice for a start with a wrong or missing node's key: which of the other keys that the gateway can read opens the
+//! folder's secrets, and what to do.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::NodeKey;
 use super::node_key::{FILE, NEXT_FILE, PREVIOUS_VARIABLE, VARIABLE};
-use super::reseal::Stored;
+use super::reseal::StoredSecrets;
 
-/// What a folder cannot be served with, and how it can.
+/// The configured node's key does not open the folder's secrets.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{at_hand}{advice}")]
+#[error("{configured}{advice}")]
 pub struct WrongNodeKey {
-    at_hand: AtHand,
+    configured: ConfiguredKey,
     advice: Advice,
 }
 
-/// The key that would have been used.
+/// Where the key would have come from.
 #[derive(Debug, PartialEq, Eq)]
-enum AtHand {
+enum ConfiguredKey {
     Variable { dir: PathBuf },
     File { path: PathBuf, dir: PathBuf },
     Missing { path: PathBuf, dir: PathBuf },
 }
 
-/// Which key is the right one.
+/// The key that opens the secrets, if one was found.
 #[derive(Debug, PartialEq, Eq)]
 enum Advice {
-    /// A reseal was recorded, and did not come to its end.
+    /// A reseal was recorded, but did not finish.
     Next {
         path: PathBuf,
         dir: PathBuf,
     },
-    /// Everything is yet to be sealed anew.
+    /// The secrets have not been resealed yet.
     Previous {
         dir: PathBuf,
     },
-    /// The file is right, and the variable in its way.
+    /// The file has the right key, and the variable hides it.
     File {
         path: PathBuf,
     },
@@ -46,15 +46,15 @@ enum Advice {
 }
 
 impl WrongNodeKey {
-    /// `given` and `previous` are what the two variables hold.
-    pub fn find(stored: &Stored, data: &Path, given: Option<&str>, previous: Option<&str>) -> Self {
+    /// `given` and `previous` are the values of the two variables.
+    pub fn find(stored: &StoredSecrets, data: &Path, given: Option<&str>, previous: Option<&str>) -> Self {
         let (dir, path, next) = (data.to_owned(), data.join(FILE), data.join(NEXT_FILE));
-        let at_hand = match given {
-            Some(_) => AtHand::Variable { dir: dir.clone() },
-            None if path.exists() => AtHand::File { path: path.clone(), dir: dir.clone() },
-            None => AtHand::Missing { path: path.clone(), dir: dir.clone() },
+        let configured = match given {
+            Some(_) => ConfiguredKey::Variable { dir: dir.clone() },
+            None if path.exists() => ConfiguredKey::File { path: path.clone(), dir: dir.clone() },
+            None => ConfiguredKey::Missing { path: path.clone(), dir: dir.clone() },
         };
-        let opens = |key: Option<NodeKey>| key.is_some_and(|key| stored.is_under(&key));
+        let opens = |key: Option<NodeKey>| key.is_some_and(|key| stored.opens_under(&key));
         let in_file = |path: &Path| NodeKey::in_file(path).ok().flatten();
         let advice = if opens(in_file(&next)) {
             Advice::Next { path: next, dir }
@@ -65,11 +65,11 @@ impl WrongNodeKey {
         } else {
             Advice::None { path }
         };
-        Self { at_hand, advice }
+        Self { configured, advice }
     }
 }
 
-impl fmt::Display for AtHand {
+impl fmt::Display for ConfiguredKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const OF: &str = "the key that the secrets in";
         match self {

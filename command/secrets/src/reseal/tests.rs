@@ -1,4 +1,4 @@
-//! Over a log that holds what a gateway seals: the key that API keys are checked with, and a provider's key.
+//! Tests on a log with the secrets that a gateway seals: the check key of API keys, and a provider's API key.
 
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ fn node_key() -> NodeKey {
     NodeKey::from_bytes(&[5; 32])
 }
 
-/// A lab whose log keeps what API keys are checked with and a provider's secret, and what a key was signed with.
+/// A lab whose log has a check key and a provider's secret; and the signature of an API key.
 async fn used() -> (Lab, ProviderId, Vec<u8>) {
     let lab = Lab::new();
     let check = lab.vault.key_check().await.unwrap();
@@ -70,11 +70,11 @@ async fn used() -> (Lab, ProviderId, Vec<u8>) {
     (lab, id, signature(&check))
 }
 
-async fn stored(lab: &Lab) -> Stored {
-    Stored::read(&lab.log).await.unwrap()
+async fn stored(lab: &Lab) -> StoredSecrets {
+    StoredSecrets::read(&lab.log).await.unwrap()
 }
 
-async fn resealed(lab: &Lab, previous: Previous<'_>, new: &NodeKey) -> Result<Resealed, ResealError> {
+async fn resealed(lab: &Lab, previous: PreviousKey<'_>, new: &NodeKey) -> Result<Resealed, ResealError> {
     reseal(&lab.log, &stored(lab).await, previous, new, &lab.ids).await
 }
 
@@ -82,7 +82,7 @@ fn vault(lab: &Lab, key: NodeKey) -> Arc<Vault> {
     Vault::new(key, lab.log.clone(), lab.ids.clone())
 }
 
-/// Of an API key that was given out.
+/// The signature of an API key that was issued.
 fn signature(check: &KeyCheck) -> Vec<u8> {
     check.sign("sgk_of_somebody").as_ref().to_vec()
 }
@@ -96,13 +96,13 @@ fn is_checked(signed: &[u8], check: &KeyCheck) -> bool {
 async fn everything_opens_under_the_new_key_alone_and_given_keys_are_known_by_the_same_check() {
     let (lab, provider, key) = used().await;
     let before = lab.log.head().position;
-    let done = resealed(&lab, Previous::Key(&node_key()), &new_key()).await.unwrap();
+    let done = resealed(&lab, PreviousKey::Known(&node_key()), &new_key()).await.unwrap();
     assert_eq!((done.position, &done.resealed), (before + 1, &vec![provider.to_string()]));
     assert_eq!(done.discarded, Vec::new());
     let (now, after) = (vault(&lab, new_key()), stored(&lab).await);
     assert_eq!(now.open(provider, 1).await.unwrap().unwrap().reveal(), SECRET);
     assert!(is_checked(&key, &now.key_check().await.unwrap()));
-    assert!(after.is_under(&new_key()) && !after.is_under(&node_key()));
+    assert!(after.opens_under(&new_key()) && !after.opens_under(&node_key()));
     let with_the_old_one = vault(&lab, node_key());
     assert!(matches!(with_the_old_one.open(provider, 1).await, Err(VaultError::Unopenable { .. })));
     assert!(matches!(with_the_old_one.key_check().await, Err(VaultError::OtherNodeKey { .. })));
@@ -112,25 +112,25 @@ async fn everything_opens_under_the_new_key_alone_and_given_keys_are_known_by_th
     assert_eq!(fingerprints, (new_key().fingerprint(), Some(node_key().fingerprint())));
     assert_eq!((replaced.resealed, replaced.discarded), (1, 0));
     assert_eq!((&last.context.actor, last.stream.id.as_str()), (&Actor::System("reseal"), replaced.node_key.as_str()));
-    // And back to a key that was in use before.
-    resealed(&lab, Previous::Key(&new_key()), &node_key()).await.unwrap();
-    resealed(&lab, Previous::Key(&node_key()), &new_key()).await.unwrap();
+    // The old key can come back into use.
+    resealed(&lab, PreviousKey::Known(&new_key()), &node_key()).await.unwrap();
+    resealed(&lab, PreviousKey::Known(&node_key()), &new_key()).await.unwrap();
     assert_eq!(lab.last_event().await.sequence, 2);
     assert!(is_checked(&key, &vault(&lab, new_key()).key_check().await.unwrap()));
 }
 
-/// Who had the old key and an old database must not open what a newer database holds.
+/// The old key with an old database must not open a newer database.
 /// Holds: bin.reseal
 #[tokio::test]
 async fn no_data_key_of_before_opens_what_is_sealed_now() {
     let (lab, provider, _) = used().await;
     let old = stored(&lab).await;
     let (scope, wrapped) = old.wrapped.iter().find(|(scope, _)| scope == "platform").unwrap();
-    let data_key = XChaCha20Poly1305::new((&boxes::unwrap(&node_key(), scope, wrapped).unwrap()).into());
-    resealed(&lab, Previous::Key(&node_key()), &new_key()).await.unwrap();
-    let opened = |stored: &Stored| {
+    let data_key = XChaCha20Poly1305::new((&sealed_box::unwrap(&node_key(), scope, wrapped).unwrap()).into());
+    resealed(&lab, PreviousKey::Known(&node_key()), &new_key()).await.unwrap();
+    let opened = |stored: &StoredSecrets| {
         let secret = stored.secrets.first().unwrap();
-        boxes::open(&data_key, &secret_binding(scope, &provider.to_string(), secret.generation), &secret.sealed)
+        sealed_box::open(&data_key, &secret_context(scope, &provider.to_string(), secret.generation), &secret.sealed)
     };
     assert_eq!((opened(&old).as_deref(), opened(&stored(&lab).await)), (Some(SECRET.as_bytes()), None));
 }
@@ -139,11 +139,11 @@ async fn no_data_key_of_before_opens_what_is_sealed_now() {
 #[tokio::test]
 async fn without_the_old_key_nothing_of_before_is_left_to_open() {
     let (lab, provider, key) = used().await;
-    let done = resealed(&lab, Previous::Lost, &new_key()).await.unwrap();
+    let done = resealed(&lab, PreviousKey::Lost, &new_key()).await.unwrap();
     let keyless = vec![KeylessProvider { id: provider.to_string(), name: Some("o".to_owned()) }];
     assert_eq!((done.resealed, &done.discarded), (Vec::new(), &keyless));
     let (now, after) = (vault(&lab, new_key()), stored(&lab).await);
-    assert!(after.secrets.iter().all(|secret| secret.sealed.is_empty()) && after.is_under(&new_key()));
+    assert!(after.secrets.iter().all(|secret| secret.sealed.is_empty()) && after.opens_under(&new_key()));
     assert!(matches!(now.open(provider, 1).await, Err(VaultError::GivenUp { .. })), "it is not as if it had none");
     assert_eq!(lab.log.read(keyless::all).await.unwrap(), keyless);
     assert!(!is_checked(&key, &now.key_check().await.unwrap()));
@@ -151,11 +151,11 @@ async fn without_the_old_key_nothing_of_before_is_left_to_open() {
     let last = lab.last_event().await;
     let Event::Resource(Resource::NodeKeyReplaced(replaced)) = &last.event else { panic!("{last:?}") };
     assert_eq!((&replaced.previous, replaced.resealed, replaced.discarded), (&None, 0, 1));
-    // What was given up once stays so, and is in nobody's way.
+    // Secrets that were given up stay so, and do not stop another reseal.
     let (third, fourth) = (NodeKey::from_bytes(&[3; 32]), NodeKey::from_bytes(&[4; 32]));
-    let again = resealed(&lab, Previous::Key(&new_key()), &third).await.unwrap();
+    let again = resealed(&lab, PreviousKey::Known(&new_key()), &third).await.unwrap();
     assert_eq!((again.resealed, again.discarded), (Vec::new(), Vec::new()));
-    assert_eq!(resealed(&lab, Previous::Lost, &fourth).await.unwrap().discarded, Vec::new());
+    assert_eq!(resealed(&lab, PreviousKey::Lost, &fourth).await.unwrap().discarded, Vec::new());
     assert_eq!(lab.log.read(keyless::all).await.unwrap(), keyless);
 }
 
@@ -163,17 +163,17 @@ async fn without_the_old_key_nothing_of_before_is_left_to_open() {
 #[tokio::test]
 async fn with_a_wrong_key_or_a_damaged_box_nothing_is_changed() {
     let (lab, provider, _) = used().await;
-    let wrong = resealed(&lab, Previous::Key(&NodeKey::from_bytes(&[1; 32])), &new_key()).await;
-    assert!(matches!(wrong, Err(ResealError::WrongPrevious { .. })), "{wrong:?}");
+    let wrong = resealed(&lab, PreviousKey::Known(&NodeKey::from_bytes(&[1; 32])), &new_key()).await;
+    assert!(matches!(wrong, Err(ResealError::WrongPreviousKey { .. })), "{wrong:?}");
     let mut damaged = stored(&lab).await;
     damaged.secrets[0].sealed[40] ^= 1;
     let key = node_key();
-    let refused = reseal(&lab.log, &damaged, Previous::Key(&key), &new_key(), &lab.ids).await;
+    let refused = reseal(&lab.log, &damaged, PreviousKey::Known(&key), &new_key(), &lab.ids).await;
     assert!(
         matches!(&refused, Err(ResealError::Damaged { subject }) if *subject == provider.to_string()),
         "{refused:?}"
     );
-    assert!(stored(&lab).await.is_under(&node_key()));
+    assert!(stored(&lab).await.opens_under(&node_key()));
     assert_eq!(lab.vault.open(provider, 1).await.unwrap().unwrap().reveal(), SECRET);
 }
 
@@ -181,11 +181,13 @@ async fn with_a_wrong_key_or_a_damaged_box_nothing_is_changed() {
 async fn what_holds_nothing_tells_no_key_from_another() {
     let lab = Lab::new();
     let nothing = stored(&lab).await;
-    assert!(!nothing.can_tell() && !nothing.is_under(&node_key()));
+    assert!(!nothing.has_wrapped_keys() && !nothing.opens_under(&node_key()));
     lab.vault.key_check().await.unwrap();
     let kept = stored(&lab).await;
-    assert!(kept.can_tell() && kept.is_under(&node_key()) && !kept.is_under(&new_key()));
-    let one =
-        Stored { wrapped: [kept.wrapped, vec![("platform".to_owned(), vec![0; 80])]].concat(), secrets: Vec::new() };
-    assert!(!one.is_under(&node_key()), "all of it has to open");
+    assert!(kept.has_wrapped_keys() && kept.opens_under(&node_key()) && !kept.opens_under(&new_key()));
+    let one = StoredSecrets {
+        wrapped: [kept.wrapped, vec![("platform".to_owned(), vec![0; 80])]].concat(),
+        secrets: Vec::new(),
+    };
+    assert!(!one.opens_under(&node_key()), "all of it has to open");
 }

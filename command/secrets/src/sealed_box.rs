@@ -1,5 +1,5 @@
-//! Boxes: what is encrypted at rest, nonce and ciphertext in one. What a box is for is bound into it, so that none opens in
-//! another's place.
+//! Sealed boxes: secrets encrypted at rest, as nonce and ciphertext. The purpose of a box is its associated data, so that no
+//! box opens in place of another.
 
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
@@ -8,37 +8,42 @@ use super::node_key::{NodeKey, wipe};
 
 pub(super) const NONCE_LEN: usize = 24;
 
-/// What the box of a provider's API key is for.
-pub(super) fn secret_binding(scope: &str, subject: &str, generation: u32) -> Vec<u8> {
+/// The associated data of a provider's API key.
+pub(super) fn secret_context(scope: &str, subject: &str, generation: u32) -> Vec<u8> {
     format!("ledgerway provider key\n{scope}\n{subject}\n{generation}").into_bytes()
 }
 
-/// A key in a box under the node's. `None` where the cipher fails, which it does not for so little.
+/// Seals a key under the node's key. `None` if the cipher fails, which it does only for texts far longer than a key.
 pub(super) fn wrap(node_key: &NodeKey, nonce: &[u8; NONCE_LEN], scope: &str, key: &[u8; 32]) -> Option<Vec<u8>> {
-    make(node_key.wrapping(), nonce, &data_key_binding(scope), key)
+    seal(node_key.wrapping(), nonce, &data_key_context(scope), key)
 }
 
-/// `None` where it was wrapped under another node's key or for another scope, or was damaged.
+/// Opens a wrapped key. `None` if it was wrapped under another node's key or for another scope, or is damaged.
 pub(super) fn unwrap(node_key: &NodeKey, scope: &str, wrapped: &[u8]) -> Option<[u8; 32]> {
-    let mut opened = open(node_key.wrapping(), &data_key_binding(scope), wrapped)?;
+    let mut opened = open(node_key.wrapping(), &data_key_context(scope), wrapped)?;
     let key = opened.as_slice().try_into().ok();
     wipe(&mut opened);
     key
 }
 
 /// `None` for a text that is too long for the cipher: 256 GiB.
-pub(super) fn make(cipher: &XChaCha20Poly1305, nonce: &[u8; NONCE_LEN], bound: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
-    let sealed = cipher.encrypt(XNonce::from_slice(nonce), Payload { msg: plain, aad: bound }).ok()?;
+pub(super) fn seal(
+    cipher: &XChaCha20Poly1305,
+    nonce: &[u8; NONCE_LEN],
+    context: &[u8],
+    plain: &[u8],
+) -> Option<Vec<u8>> {
+    let sealed = cipher.encrypt(XNonce::from_slice(nonce), Payload { msg: plain, aad: context }).ok()?;
     Some([nonce.as_slice(), &sealed].concat())
 }
 
-/// `None` where the box was made under another key, for something else, or was damaged.
-pub(super) fn open(cipher: &XChaCha20Poly1305, bound: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+/// `None` if the box was sealed under another key or for another purpose, or is damaged.
+pub(super) fn open(cipher: &XChaCha20Poly1305, context: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
     let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
-    cipher.decrypt(XNonce::from_slice(nonce), Payload { msg: sealed, aad: bound }).ok()
+    cipher.decrypt(XNonce::from_slice(nonce), Payload { msg: sealed, aad: context }).ok()
 }
 
-fn data_key_binding(scope: &str) -> Vec<u8> {
+fn data_key_context(scope: &str) -> Vec<u8> {
     format!("ledgerway data key\n{scope}").into_bytes()
 }
 
@@ -49,7 +54,7 @@ mod tests {
     #[test]
     fn a_box_opens_under_its_own_key_and_for_its_own_purpose_alone() {
         let key = NodeKey::from_bytes(&[1; 32]);
-        let sealed = make(key.wrapping(), &[7; NONCE_LEN], b"for a", b"secret").unwrap();
+        let sealed = seal(key.wrapping(), &[7; NONCE_LEN], b"for a", b"secret").unwrap();
         assert_eq!(open(key.wrapping(), b"for a", &sealed).as_deref(), Some(b"secret".as_slice()));
         assert_eq!(open(key.wrapping(), b"for b", &sealed), None);
         assert_eq!(open(NodeKey::from_bytes(&[2; 32]).wrapping(), b"for a", &sealed), None);
@@ -62,9 +67,9 @@ mod tests {
     #[test]
     fn the_box_of_a_providers_key_opens_for_no_other_scope_provider_or_generation() {
         let key = NodeKey::from_bytes(&[1; 32]);
-        let sealed = make(key.wrapping(), &[7; NONCE_LEN], &secret_binding("ten_1", "prv_1", 1), b"secret").unwrap();
+        let sealed = seal(key.wrapping(), &[7; NONCE_LEN], &secret_context("ten_1", "prv_1", 1), b"secret").unwrap();
         let opened = |scope, subject, generation| {
-            open(key.wrapping(), &secret_binding(scope, subject, generation), &sealed).is_some()
+            open(key.wrapping(), &secret_context(scope, subject, generation), &sealed).is_some()
         };
         assert!(opened("ten_1", "prv_1", 1));
         assert!(!opened("ten_2", "prv_1", 1) && !opened("ten_1", "prv_2", 1) && !opened("ten_1", "prv_1", 2));
