@@ -84,7 +84,7 @@ async fn chat(
     let context = Context::about(caller.actor.clone(), caller.chain).in_request(id);
     let mut timeline = RequestTimeline::begin(&gateway, id, surface.spec().name, request.extensions().get::<Arrival>());
     let limits = gateway.limits.binding(&gateway.tables.load(), &caller.chain);
-    let answered = match gateway.limits.let_in(&limits) {
+    let answered = match gateway.limits.acquire(&limits) {
         Ok(permit) => {
             timeline.passed(Stage::Limits);
             serve(&gateway, surface, id, &caller, request, RequestInFlight { permit, timeline }).await
@@ -100,8 +100,8 @@ async fn chat(
 
 /// As the limits stand when the answer begins: a whole answer has settled its tokens by then.
 fn with_standing(mut response: Response, limiter: &RateLimiter, limits: &BindingLimits) -> Response {
-    if let Some(standing) = limiter.standing(limits) {
-        standing.put_into(response.headers_mut());
+    if let Some(tightest) = limiter.tightest(limits) {
+        tightest.put_into(response.headers_mut());
     }
     response
 }

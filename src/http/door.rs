@@ -184,11 +184,11 @@ impl Door {
         let (limiter, tables) = (&self.shared.limits, &self.shared.tables);
         let limits = limiter.binding_administration(&tables.load(), &caller.chain);
         let mut response = match self.shared.let_administrate(&limits, caller) {
-            Ok(_let_in) => self.route(request).await,
+            Ok(_permit) => self.route(request).await,
             Err(refusal) => reply::refused(refusal),
         };
-        if let Some(standing) = limiter.standing(&limits) {
-            standing.put_into(response.headers_mut());
+        if let Some(tightest) = limiter.tightest(&limits) {
+            tightest.put_into(response.headers_mut());
         }
         response
     }
@@ -232,7 +232,7 @@ impl DoorInner {
     }
 
     fn let_administrate(&self, limits: &BindingLimits, caller: &Caller) -> Result<RateLimitPermit, Refusal> {
-        self.limits.let_in(limits).map_err(|refused| {
+        self.limits.acquire(limits).map_err(|refused| {
             let context = Context::about(caller.actor.clone(), caller.chain);
             self.access.rate_limited(context, refused.name, refused.measure, refused.limit);
             Refusal::from(&refused)

@@ -1,13 +1,21 @@
-//! Who asks: from the headers of a request to its [`Caller`]. A key that was seen before costs one SHA-256 and one
-//! look-up; a new one is checked against its stored hash, off the async threads and a few at a time. Whether there was a
-//! key at all is said; why a key is refused is not.
+//! Authentication turns the headers of a request into its [`Caller`].
+//!
+//! A key that this process has seen costs one SHA-256 and one look-up. A new key passes three steps: its check is an HMAC
+//! that only this installation can make, so a made-up key is refused without a read; the tables must hold a live key of its
+//! id; and the secret must match a stored slow hash, computed off the async threads and two at a time, so that a flood of new
+//! keys cannot take the processors from callers that are already known.
+//!
+//! The result of the slow hash is kept in memory; rights are not. A caller is made from the current tables, and code that has
+//! waited looks it up again, so a revoked key stops working at once. A refusal says that a key or its scheme is missing, but
+//! never why a key is invalid: anyone who found or guessed one must not learn what became of it. Keys without a check were
+//! rejected (ADR-0007): anyone could then make texts that cost a slow hash each.
 
 pub mod hashing;
 pub mod token;
 
-mod callers;
-mod chosen;
-mod verified;
+mod caller_cache;
+mod tenant_header;
+mod verdict_cache;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,24 +31,24 @@ use projections::caller::Caller;
 use projections::tables::{KeyEntry, TablesHandle};
 use subtle::ConstantTimeEq;
 
-use callers::Callers;
+use caller_cache::CallerCache;
 use hashing::{HashingError, KeyHasher};
 use secrets::{KeyCheck, Secret};
 use token::{Digest, Token};
-use verified::{Verdict, Verified};
+use verdict_cache::{Verdict, VerdictCache};
 
-/// Header that names the tenant which a request is for.
+/// The header that selects the tenant of a request.
 pub const TENANT_HEADER: &str = "x-tenant-id";
-/// Header that carries a key where `Authorization` does not.
+/// The header that can carry a key if there is no `Authorization`.
 pub const KEY_HEADER: &str = "x-api-key";
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What the door needs to know. The hasher is shared with the administration, so that one bound holds for both.
+/// The parts of an [`Authenticator`]. Administration shares the hasher, so that one bound holds for both.
 pub struct AuthParts {
     pub key_check: KeyCheck,
     pub operator_key: Secret,
-    /// Whom the operator infers as where it names no tenant: the default partner, tenant and user.
+    /// The chain of the operator's inference requests without a tenant: the default partner, tenant and user.
     pub operator_chain: Chain,
     pub log: Log,
     pub tables: TablesHandle,
@@ -48,7 +56,7 @@ pub struct AuthParts {
     pub hasher: KeyHasher,
 }
 
-/// The door. Shared by all requests.
+/// Authenticates requests. Shared by all of them.
 pub struct Authenticator {
     key_check: KeyCheck,
     operator_digest: Digest,
@@ -57,17 +65,17 @@ pub struct Authenticator {
     tables: TablesHandle,
     clock: Arc<dyn Clock>,
     hasher: KeyHasher,
-    verified: Verified,
-    callers: Callers,
+    verdicts: VerdictCache,
+    callers: CallerCache,
 }
 
-/// Why nobody was let in.
+/// Why authentication failed.
 #[derive(Debug)]
 enum Denied {
     NoKey,
-    /// There is an `Authorization`, of no scheme or another.
+    /// `Authorization` has no scheme, or another one.
     NotBearer,
-    /// Not one that works. Nothing of why is said: whoever has found or guessed a key must not learn what became of it.
+    /// The key does not work. The client does not learn why.
     InvalidKey,
     Busy,
     Log(LogError),
@@ -83,33 +91,31 @@ impl Authenticator {
             tables: parts.tables,
             clock: parts.clock,
             hasher: parts.hasher,
-            verified: Verified::default(),
-            callers: Callers::default(),
+            verdicts: VerdictCache::default(),
+            callers: CallerCache::default(),
         }
     }
 
-    /// The caller that `Authorization: Bearer …` (or `x-api-key`) and `X-Tenant-ID` stand for.
+    /// The caller of a request, from `Authorization: Bearer …` (or `x-api-key`) and `X-Tenant-ID`.
     ///
-    /// Errors: `UNAUTHENTICATED` without a key that works; `FORBIDDEN` for a tenant out of the key's reach;
-    /// `LEDGER_UNAVAILABLE` where the key cannot be checked now.
+    /// Errors: `UNAUTHENTICATED` without a valid key; `FORBIDDEN` for a tenant beyond the key's reach; `LEDGER_UNAVAILABLE`
+    /// if the key cannot be checked now.
     pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Refusal> {
-        let caller = self.bearer(headers).await.map_err(Denied::into_refusal)?;
+        let caller = self.caller_of_key(headers).await.map_err(Denied::into_refusal)?;
         match headers.get(TENANT_HEADER) {
             None => Ok(caller),
-            Some(tenant) => chosen::choose(&caller, &self.tables.load(), tenant),
+            Some(tenant) => tenant_header::select_tenant(&caller, &self.tables.load(), tenant),
         }
     }
 
-    /// The key that a refused request presented, where it is one that we made: revoked, expired, or let in and then out
-    /// of its reach. `None` for the operator's, and for whatever anybody could have made up.
+    /// The key of a refused request, if this installation issued it: revoked, expired, or used beyond its reach. `None` for
+    /// the operator's key and for made-up ones.
     pub fn presented_key(&self, headers: &HeaderMap) -> Option<KeyId> {
-        Token::parse(presented(headers).ok()?)
-            .filter(|token| token.is_ours(&self.key_check))
-            .map(|token| token.key_id())
+        Token::parse(key_in(headers).ok()?).filter(|token| token.is_ours(&self.key_check)).map(|token| token.key_id())
     }
 
-    async fn bearer(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Denied> {
-        let text = presented(headers)?;
+    async fn caller_of_key(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Denied> {
+        let text = key_in(headers)?;
         let digest = token::digest(text);
         if bool::from(digest.ct_eq(&self.operator_digest)) {
             return Ok(Arc::clone(&self.operator));
@@ -122,27 +128,27 @@ impl Authenticator {
         let entry = tables.key(token.key_id()).filter(|entry| tables.key_is_live(entry, now));
         let entry = entry.ok_or(Denied::InvalidKey)?;
         let generation = self.generation(&digest, &token, entry).await?.ok_or(Denied::InvalidKey)?;
-        // Waiting for the hash took a while: a key that was ended, changed or rotated meanwhile is what it is now.
+        // Read the tables again: the key may have ended, changed or been rotated during the wait for the hash.
         let tables = self.tables.load();
         let caller = Caller::of_key(&tables, token.key_id(), generation, self.clock.now());
         Ok(self.callers.put(&tables, digest, Arc::new(caller.ok_or(Denied::InvalidKey)?)))
     }
 
-    /// Which of the key's secrets the token carries; `None` for one that is none any more.
+    /// The generation of the key's secret in the token; `None` if the secret is not valid, or no longer.
     async fn generation(&self, digest: &Digest, token: &Token<'_>, entry: &KeyEntry) -> Result<Option<u32>, Denied> {
-        if let Some(verdict) = self.verified.get(digest, entry.generation) {
+        if let Some(verdict) = self.verdicts.get(digest, entry.generation) {
             return Ok(verdict.generation);
         }
         let permit = self.hasher.permit().await?;
-        // Many requests may have come with the same new key: the first one has answered for all of them.
-        if let Some(verdict) = self.verified.get(digest, entry.generation) {
+        // Many requests may have arrived with the same new key: the first one has computed the verdict for all.
+        if let Some(verdict) = self.verdicts.get(digest, entry.generation) {
             return Ok(verdict.generation);
         }
         let key_id = token.key_id();
         let secrets = self.log.read(move |reader| reader.key_secrets(key_id)).await.map_err(Denied::Log)?;
         let known = secrets.into_iter().filter(|secret| may_be_used(entry, secret)).collect();
         let generation = permit.matching(token.secret(), known).await?;
-        self.verified.put(*digest, Verdict { generation, newest: entry.generation });
+        self.verdicts.put(*digest, Verdict { generation, newest: entry.generation });
         Ok(generation)
     }
 }
@@ -173,8 +179,8 @@ impl From<HashingError> for Denied {
     }
 }
 
-/// The key in the headers: a bearer's, else the one in `x-api-key`.
-fn presented(headers: &HeaderMap) -> Result<&str, Denied> {
+/// The key in the headers: the bearer token, else `x-api-key`.
+fn key_in(headers: &HeaderMap) -> Result<&str, Denied> {
     let key = match (headers.get(AUTHORIZATION), headers.get(KEY_HEADER)) {
         (Some(authorization), _) => {
             let text = authorization.to_str().map_err(|_| Denied::InvalidKey)?;
@@ -190,7 +196,7 @@ fn presented(headers: &HeaderMap) -> Result<&str, Denied> {
     Some(key.trim()).filter(|key| !key.is_empty()).ok_or(Denied::NoKey)
 }
 
-/// The newest secret and the one before it; whether that one still works is asked on every request.
+/// True for the newest secret and the one before it. Whether the latter is still valid is checked on every request.
 fn may_be_used(entry: &KeyEntry, secret: &KeySecret) -> bool {
     secret.generation == entry.generation
         || entry.previous.is_some_and(|(generation, _)| generation == secret.generation)

@@ -1,5 +1,5 @@
-//! Access: who asks ([`auth`]), how much of the gateway each caller may use ([`limits`]), and the record of requests
-//! that were turned away ([`rollup`]). What a caller is and how far it reaches is said in `projections`.
+//! Access: authentication ([`auth`]), rate limits ([`limits`]), and the record of requests that the door refused
+//! ([`rollup`]). `projections` defines callers and their reach.
 
 pub mod auth;
 pub mod limits;

@@ -1,12 +1,12 @@
-//! Rate limits: sliding windows of requests and tokens, and requests at once, in this process's memory. A limit never
-//! lets in more than its number in any true window. What is refused is counted nowhere; what is let in counts against
-//! every limit that binds it.
+//! Rate limits: sliding windows of requests and tokens, and concurrent requests, in this process's memory. No window of time
+//! ever holds more than the limit. An admitted request counts against every limit that binds it; a refused one counts against
+//! none.
 
 mod binding;
-mod refused;
+mod rate_limited;
+mod remaining;
 mod slot;
 mod slots;
-mod standing;
 mod window;
 
 use std::sync::Arc;
@@ -22,29 +22,29 @@ use projections::tables::Tables;
 
 use binding::{Binding, locked};
 pub use binding::{BindingLimits, Holder, RateLimitPermit};
-pub use refused::{Again, LimitRefused};
+pub use rate_limited::{RateLimited, RetryAdvice};
+pub use remaining::{RemainingLimit, TightestLimit};
 use slots::{SlotKey, Slots};
-pub use standing::{LimitLeft, Standing};
 
-/// Limits that the configuration gives to every key, in requests an hour; `None` is none.
+/// The limits that the configuration gives to every key, in requests per hour; `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DefaultLimits {
-    /// Of a key that has no limit of its own.
+    /// For inference of a key that has no limit of its own.
     pub requests_per_hour: Option<u64>,
-    /// On the administration, the operator included.
+    /// For administration by each key and by the operator.
     pub admin_requests_per_hour: Option<u64>,
 }
 
-/// Counts by limit. Memory is bounded a limit, whatever its numbers. Windows go by the monotonic clock: a wall clock
-/// that is put back or on neither closes nor opens them.
+/// Counts by limit. Each limit takes bounded memory, whatever its numbers. Windows use the monotonic clock: setting the wall
+/// clock neither closes nor opens them.
 pub struct RateLimiter {
     clock: Arc<dyn Clock>,
     defaults: DefaultLimits,
     slots: Slots,
 }
 
-/// A limit that binds somebody, without its counts.
-struct Named {
+/// A limit that applies to a caller, without its counts.
+struct ApplicableLimit {
     key: SlotKey,
     name: LimitName,
     holder: Holder,
@@ -56,84 +56,84 @@ impl RateLimiter {
         Self { clock, defaults, slots: Slots::new() }
     }
 
-    /// What binds the inference of `chain`: the limits of its key, user, tenant and partner, and the default of a key
-    /// that has none of its own.
+    /// The limits that bind inference by `chain`: those of its key, user, tenant and partner, and the default if the key has
+    /// none of its own.
     pub fn binding(&self, tables: &Tables, chain: &Chain) -> BindingLimits {
         let limits = tables.rate_limits(chain);
         if limits.is_empty() && self.defaults.requests_per_hour.is_none() {
             return BindingLimits::default();
         }
-        self.bind(self.named(&limits, chain), tables)
+        self.bind(self.applicable(&limits, chain), tables)
     }
 
-    /// What binds the administration by `chain`: the default alone.
+    /// The limits that bind administration by `chain`: only the default.
     pub fn binding_administration(&self, tables: &Tables, chain: &Chain) -> BindingLimits {
         let Some(number) = self.defaults.admin_requests_per_hour else { return BindingLimits::default() };
-        let named = Named {
+        let default = ApplicableLimit {
             key: SlotKey::AdminDefaultOf(chain.key),
             name: LimitName::AdminDefault,
             holder: chain.key.map_or(Holder::Operator, |key| Holder::Scope(Scope::Key(key))),
             bounds: Bounds::of(Measure::RequestsPerHour, number),
         };
-        self.bind(vec![named], tables)
+        self.bind(vec![default], tables)
     }
 
-    /// Counts one request against all of `limits`, or, where one of them has nothing left, against none. Of several
-    /// that have not, the one that takes longest to have is given.
-    pub fn let_in(&self, limits: &BindingLimits) -> Result<RateLimitPermit, LimitRefused> {
+    /// Counts one request against all of `limits` or, if one of them has nothing left, against none.
+    ///
+    /// Errors: the limit that has nothing left; of several, the one with the longest wait.
+    pub fn acquire(&self, limits: &BindingLimits) -> Result<RateLimitPermit, RateLimited> {
         if limits.is_empty() {
             return Ok(RateLimitPermit::default());
         }
         RateLimitPermit::count(limits, self.now_micros())
-            .map_err(|kept_out| LimitRefused::of(&kept_out, 1, self.clock.now()))
+            .map_err(|exceeded| RateLimited::of(&exceeded, 1, self.clock.now()))
     }
 
-    /// Sets aside the most tokens that a request can take. Refused, it has not been counted as a request either.
-    pub fn reserve_tokens(&self, let_in: &mut RateLimitPermit, bound: u64) -> Result<(), LimitRefused> {
-        let reserved = let_in.reserve(bound, self.now_micros());
-        reserved.map_err(|kept_out| LimitRefused::of(&kept_out, bound, self.clock.now()))
+    /// Reserves the most tokens that a request can take. If they are refused, the request no longer counts either.
+    pub fn reserve_tokens(&self, permit: &mut RateLimitPermit, bound: u64) -> Result<(), RateLimited> {
+        let reserved = permit.reserve(bound, self.now_micros());
+        reserved.map_err(|exceeded| RateLimited::of(&exceeded, bound, self.clock.now()))
     }
 
-    /// The tightest of `limits`: the one of which the smallest share is left. `None` where there is none.
-    pub fn standing(&self, limits: &BindingLimits) -> Option<Standing> {
+    /// The tightest of `limits`: the one with the smallest share left. `None` if there are none.
+    pub fn tightest(&self, limits: &BindingLimits) -> Option<TightestLimit> {
         if limits.is_empty() {
             return None;
         }
         let (now, now_micros) = (self.clock.now(), self.now_micros());
-        let mut tightest: Option<Standing> = None;
+        let mut tightest: Option<TightestLimit> = None;
         for binding in limits.all() {
             let mut slot = locked(&binding.slot);
             slot.advance(now_micros);
             for (measure, limit) in binding.bounds.iter() {
-                let standing = Standing::new(measure, limit, slot.left(measure, limit), now);
-                tightest = Some(tightest.map_or(standing, |tightest| tightest.tighter(standing)));
+                let next = TightestLimit::new(measure, limit, slot.remaining(measure, limit), now);
+                tightest = Some(tightest.map_or(next, |tightest| tightest.tighter(next)));
             }
         }
         tightest
     }
 
-    /// What is left of every limit that binds the inference of `chain`, measure by measure. Counts nothing, and leaves
-    /// nothing behind.
-    pub fn left(&self, tables: &Tables, chain: &Chain) -> Vec<LimitLeft> {
+    /// The rest of every limit that binds inference by `chain`, measure by measure. Counts nothing and creates no slots.
+    pub fn remaining(&self, tables: &Tables, chain: &Chain) -> Vec<RemainingLimit> {
         let (now, now_micros) = (self.clock.now(), self.now_micros());
         let mut all = Vec::new();
-        for Named { key, name, holder, bounds } in self.named(&tables.rate_limits(chain), chain) {
+        for ApplicableLimit { key, name, holder, bounds } in self.applicable(&tables.rate_limits(chain), chain) {
             let slot = self.slots.get(key);
             let mut slot = slot.as_ref().map(locked);
             if let Some(slot) = &mut slot {
                 slot.advance(now_micros);
             }
             for (measure, limit) in bounds.iter() {
-                let (remaining, more_in) = slot.as_ref().map_or((limit, None), |slot| slot.left(measure, limit));
+                let (remaining, more_in) = slot.as_ref().map_or((limit, None), |slot| slot.remaining(measure, limit));
                 let resets_at = more_in.filter(|wait| !wait.is_zero()).and_then(|wait| later(now, wait));
-                all.push(LimitLeft { name, holder, measure, limit, remaining, resets_at });
+                all.push(RemainingLimit { name, holder, measure, limit, remaining, resets_at });
             }
         }
         all
     }
 
-    fn named(&self, limits: &[(LimitId, &RateLimit)], chain: &Chain) -> Vec<Named> {
-        let made = limits.iter().map(|(id, limit)| Named {
+    fn applicable(&self, limits: &[(LimitId, &RateLimit)], chain: &Chain) -> Vec<ApplicableLimit> {
+        let created = limits.iter().map(|(id, limit)| ApplicableLimit {
             key: SlotKey::Limit(*id),
             name: LimitName::Made(*id),
             holder: Holder::Scope(limit.scope),
@@ -141,22 +141,22 @@ impl RateLimiter {
         });
         let has_its_own = |key: &KeyId| limits.iter().any(|(_, limit)| limit.scope == Scope::Key(*key));
         let default = self.defaults.requests_per_hour.zip(chain.key.filter(|key| !has_its_own(key)));
-        let default = default.map(|(number, key)| Named {
+        let default = default.map(|(number, key)| ApplicableLimit {
             key: SlotKey::DefaultOf(key),
             name: LimitName::Default,
             holder: Holder::Scope(Scope::Key(key)),
             bounds: Bounds::of(Measure::RequestsPerHour, number),
         });
-        made.chain(default).collect()
+        created.chain(default).collect()
     }
 
-    fn bind(&self, named: Vec<Named>, tables: &Tables) -> BindingLimits {
+    fn bind(&self, limits: Vec<ApplicableLimit>, tables: &Tables) -> BindingLimits {
         let now_micros = self.now_micros();
-        let bind = |Named { key, name, holder, bounds }| {
+        let bind = |ApplicableLimit { key, name, holder, bounds }| {
             let slot = self.slots.get_or_make(key, tables, now_micros);
             Binding { key, name, holder, bounds, slot }
         };
-        BindingLimits::of(named.into_iter().map(bind).collect())
+        BindingLimits::of(limits.into_iter().map(bind).collect())
     }
 
     fn now_micros(&self) -> i64 {

@@ -1,6 +1,7 @@
-//! `access.denied` and `access.rate_limited`: requests that were turned away at the door, rolled up so that a flood of
-//! them cannot flood the log. The first of a (who, why, second) is recorded at once, the rest of that second as one
-//! event with `count` when the second is over. Telling never waits; what cannot be recorded yet is kept as a number.
+//! `access.denied` and `access.rate_limited`: the record of requests that the door refused, rolled up so that a flood of
+//! requests cannot flood the log. The first refusal of a (caller, reason, second) is recorded at once, the others of that
+//! second as one event with `count` when the second is over. Counting never waits; refusals that cannot be recorded yet are
+//! kept as numbers.
 
 mod tally;
 
@@ -17,22 +18,22 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use tally::{Tally, Why};
+use tally::{Reason, Tally};
 
-/// What one append carries at most.
+/// The most events of one append.
 const NOTES_PER_APPEND: usize = 256;
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
-/// How often a log that cannot record is asked again after the end was called.
-const LAST_TRIES: u32 = 5;
-/// How long a shutdown waits for the log to take the last of it.
+/// Attempts to record the rest after `close`.
+const CLOSING_ATTEMPTS_MAX: u32 = 5;
+/// How long `close` waits for the log to record the rest.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
-/// Counts refusals at the door and records them. One task writes; it ends with [`AccessRollup::close`], or with the
-/// last handle.
+/// Counts refusals at the door and records them. One task writes; it ends with [`AccessRollup::close`], or when this is
+/// dropped.
 pub struct AccessRollup {
-    shared: Arc<RollupQueue>,
+    queue: Arc<RollupQueue>,
     tasks: TaskTracker,
     closing: CancellationToken,
 }
@@ -40,40 +41,40 @@ pub struct AccessRollup {
 struct RollupQueue {
     tally: Mutex<Tally>,
     clock: Arc<dyn Clock>,
-    /// Something can be recorded now.
+    /// Notified when something can be recorded at once.
     due: Notify,
 }
 
 impl AccessRollup {
-    /// Starts the writing task. To be called inside a runtime.
+    /// Starts the writing task. Must be called inside a runtime.
     pub fn new(log: Log, clock: Arc<dyn Clock>) -> Self {
-        let shared = Arc::new(RollupQueue { tally: Mutex::default(), clock, due: Notify::new() });
+        let queue = Arc::new(RollupQueue { tally: Mutex::default(), clock, due: Notify::new() });
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
-        tasks.spawn(write(log, Arc::clone(&shared), closing.clone()));
+        tasks.spawn(write(log, Arc::clone(&queue), closing.clone()));
         tasks.close();
-        Self { shared, tasks, closing }
+        Self { queue, tasks, closing }
     }
 
-    /// Nobody that we know: a bad key, or none.
+    /// The context of an unknown caller: an invalid key, or none.
     pub const fn anonymous() -> Context {
         Context::of(Actor::System("gateway"))
     }
 
-    /// A bad key or a missing permission. `context`: the caller's chain, or [`AccessRollup::anonymous`].
+    /// Counts an invalid key or a missing permission. `context` is the caller's, or [`AccessRollup::anonymous`].
     pub fn denied(&self, context: Context, code: ErrorCode) {
-        self.shared.tell(context, Why::Denied(code));
+        self.queue.count(context, Reason::Denied(code));
     }
 
-    /// A request above a rate limit of its caller; `limit` is the measure's number.
+    /// Counts a request above a rate limit; `limit` is the number of the measure.
     pub fn rate_limited(&self, context: Context, limit_id: LimitName, measure: impl Into<LimitedMeasure>, limit: u64) {
-        self.shared.tell(context, Why::RateLimited { limit_id, measure: measure.into(), limit });
+        self.queue.count(context, Reason::RateLimited { limit_id, measure: measure.into(), limit });
     }
 
-    /// Records what is left and ends; waits at most 5 s for a log that does not answer.
+    /// Records the rest and ends. Waits at most 5 s for a log that does not answer.
     pub async fn close(&self) {
         self.closing.cancel();
         if timeout(FLUSH_MAX, self.tasks.wait()).await.is_err() {
-            tracing::warn!("refusals at the door could not be recorded before the end");
+            tracing::warn!("refusals at the door were not recorded before the shutdown");
         }
     }
 }
@@ -85,9 +86,9 @@ impl Drop for AccessRollup {
 }
 
 impl RollupQueue {
-    fn tell(&self, context: Context, why: Why) {
+    fn count(&self, context: Context, reason: Reason) {
         let second = self.second();
-        if self.with_tally(|tally| tally.tell(context, why, second)) {
+        if self.with_tally(|tally| tally.count(context, reason, second)) {
             self.due.notify_one();
         }
     }
@@ -102,28 +103,28 @@ impl RollupQueue {
 
     fn until_next_second(&self) -> Duration {
         let into = self.clock.now().timestamp_micros().rem_euclid(MICROS_PER_SECOND);
-        // A millisecond more: timers may fire a little early by the wall clock.
+        // One millisecond more, because a timer may fire a little early by the wall clock.
         Duration::from_micros((MICROS_PER_SECOND - into).unsigned_abs()) + Duration::from_millis(1)
     }
 }
 
-async fn write(log: Log, shared: Arc<RollupQueue>, closing: CancellationToken) {
-    let (mut wait, mut last_tries) = (RETRY_FIRST, LAST_TRIES);
+async fn write(log: Log, queue: Arc<RollupQueue>, closing: CancellationToken) {
+    let (mut wait, mut attempts_left) = (RETRY_FIRST, CLOSING_ATTEMPTS_MAX);
     loop {
         let closed = closing.is_cancelled();
-        // At the end no second is waited for.
-        let now = if closed { i64::MAX } else { shared.second() };
-        let taken = shared.with_tally(|tally| tally.take(now, NOTES_PER_APPEND));
+        // A shutdown does not wait for the second to end.
+        let now = if closed { i64::MAX } else { queue.second() };
+        let taken = queue.with_tally(|tally| tally.take(now, NOTES_PER_APPEND));
         if taken.is_empty() {
             if closed {
                 return;
             }
-            wait_for_more(&shared, &closing).await;
+            wait_for_more(&queue, &closing).await;
         } else if let Err(error) = log.note(taken.notes()).await {
-            tracing::warn!(%error, "record refusals at the door");
-            shared.with_tally(|tally| tally.put_back(taken));
-            last_tries = last_tries.saturating_sub(u32::from(closed));
-            if last_tries == 0 {
+            tracing::warn!(%error, "refusals at the door were not recorded; trying again");
+            queue.with_tally(|tally| tally.put_back(taken));
+            attempts_left = attempts_left.saturating_sub(u32::from(closed));
+            if attempts_left == 0 {
                 return;
             }
             sleep(wait).await;
@@ -134,11 +135,11 @@ async fn write(log: Log, shared: Arc<RollupQueue>, closing: CancellationToken) {
     }
 }
 
-async fn wait_for_more(shared: &RollupQueue, closing: &CancellationToken) {
-    let counting = shared.with_tally(|tally| !tally.is_empty());
+async fn wait_for_more(queue: &RollupQueue, closing: &CancellationToken) {
+    let counting = queue.with_tally(|tally| !tally.is_empty());
     tokio::select! {
-        () = shared.due.notified() => {}
-        () = sleep(shared.until_next_second()), if counting => {}
+        () = queue.due.notified() => {}
+        () = sleep(queue.until_next_second()), if counting => {}
         () = closing.cancelled() => {}
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::limits::{LimitRefused, RateLimiter};
+use access::limits::{RateLimited, RateLimiter};
 use access::rollup::AccessRollup;
 use chrono::{DateTime, Utc};
 use events::event::Context;
@@ -60,7 +60,7 @@ impl Gateway {
     }
 
     /// A flood of them leaves few events: see [`AccessRollup`].
-    pub(super) fn limited(&self, context: &Context, refused: &LimitRefused) -> Refusal {
+    pub(super) fn limited(&self, context: &Context, refused: &RateLimited) -> Refusal {
         self.access.rate_limited(context.clone(), refused.name, refused.measure, refused.limit);
         Refusal::from(refused)
     }

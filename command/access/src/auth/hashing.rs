@@ -1,5 +1,5 @@
-//! Slow hashes of key secrets: PBKDF2-HMAC-SHA256, a salt each. On a pool of their own, two at a time and with a
-//! bounded wait, so that nobody can use hashing to take the processors from those who have been let in.
+//! Slow, salted hashes of key secrets: PBKDF2-HMAC-SHA256. Blocking threads compute at most two at a time and callers wait
+//! for a bounded time, so that hashing cannot take the processors from requests that are already authenticated.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ const ITERATIONS: NonZeroU32 = NonZeroU32::new(100_000).expect("not zero");
 const HASH_LEN: usize = 32;
 const SALT_LEN: usize = 16;
 
-/// Hashes that are computed at a time.
+/// Hashes that are computed at the same time.
 const HASHES_MAX: usize = 2;
-/// How long somebody waits for a permit.
+/// The longest wait for a permit.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// A secret cannot be hashed now.
+/// A secret could not be hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HashingError {
     #[error("no permit to hash a key within {WAIT_MAX:?}")]
@@ -30,7 +30,7 @@ pub enum HashingError {
     Stopped,
 }
 
-/// The pool. Cheap to clone; clones share its bound.
+/// Hashes secrets. Cheap to clone; clones share the bound.
 #[derive(Clone)]
 pub struct KeyHasher {
     permits: Arc<Semaphore>,
@@ -42,17 +42,17 @@ impl Default for KeyHasher {
     }
 }
 
-/// The right to hash once.
-pub struct HashingPermit(#[expect(dead_code, reason = "what it is for is to be held")] OwnedSemaphorePermit);
+/// The right to compute one hash.
+pub struct HashingPermit(#[expect(dead_code, reason = "only held")] OwnedSemaphorePermit);
 
 impl KeyHasher {
-    /// Waits for a permit, two seconds at most.
+    /// Waits for a permit, for two seconds at most.
     pub async fn permit(&self) -> Result<HashingPermit, HashingError> {
         let permit = timeout(WAIT_MAX, Arc::clone(&self.permits).acquire_owned()).await;
         permit.map_err(|_| HashingError::Busy)?.map(HashingPermit).map_err(|_| HashingError::Stopped)
     }
 
-    /// What is stored of a new secret.
+    /// The salted hash to store for a new secret.
     pub async fn hash(
         &self,
         key_id: KeyId,
@@ -62,20 +62,23 @@ impl KeyHasher {
     ) -> Result<KeySecret, HashingError> {
         let permit = self.permit().await?;
         let (salt, secret) = (ids.bytes::<SALT_LEN>(), secret.to_owned());
-        let hash = permit.run(move || derived(&salt, &secret)).await?;
+        let hash = permit.run(move || derive_hash(&salt, &secret)).await?;
         Ok(KeySecret { key_id, generation, salt: salt.to_vec(), hash: hash.to_vec() })
     }
 }
 
 impl HashingPermit {
-    /// Generation of the stored secret that `secret` is, if it is one of them.
+    /// The generation of the stored secret that equals `secret`, if any.
     pub async fn matching(self, secret: &str, stored: Vec<KeySecret>) -> Result<Option<u32>, HashingError> {
         let secret = secret.to_owned();
-        self.run(move || stored.into_iter().find(|stored| is(&secret, stored)).map(|stored| stored.generation)).await
+        self.run(move || {
+            stored.into_iter().find(|stored| matches_hash(&secret, stored)).map(|stored| stored.generation)
+        })
+        .await
     }
 
     async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, HashingError> {
-        // The permit goes along: a caller that gave up does not make room for one more hash beside its own.
+        // The task holds the permit: a caller that gives up does not make room for another hash while its own runs.
         let work = spawn_blocking(move || {
             let result = work();
             drop(self);
@@ -85,14 +88,14 @@ impl HashingPermit {
     }
 }
 
-fn derived(salt: &[u8], secret: &str) -> [u8; HASH_LEN] {
+fn derive_hash(salt: &[u8], secret: &str) -> [u8; HASH_LEN] {
     let mut hash = [0; HASH_LEN];
     pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, ITERATIONS, salt, secret.as_bytes(), &mut hash);
     hash
 }
 
-/// In constant time.
-fn is(secret: &str, stored: &KeySecret) -> bool {
+/// Compares in constant time.
+fn matches_hash(secret: &str, stored: &KeySecret) -> bool {
     pbkdf2::verify(pbkdf2::PBKDF2_HMAC_SHA256, ITERATIONS, &stored.salt, secret.as_bytes(), &stored.hash).is_ok()
 }
 

@@ -1,6 +1,6 @@
-//! The text of an API key: `sgk_<32 hex digits of its id>_<43 digits of secret><8 digits of check>`, base 62. The check
-//! is a truncated HMAC under a key of the installation, so that a text which we did not make is told at once, for the
-//! price of one HMAC, and never reaches the stored hash.
+//! The text of an API key: `sgk_<32 hex digits of its id>_<43 digits of secret><8 digits of check>`, the last two in base
+//! 62. The check is a truncated HMAC under the installation's check key: one HMAC recognizes a made-up text, which then never
+//! reaches the slow hash.
 
 use std::fmt;
 
@@ -15,21 +15,21 @@ const SECRET_LEN: usize = base62::DIGITS_OF_256_BITS;
 const CHECK_LEN: usize = 8;
 const TOKEN_LEN: usize = PREFIX.len() + ID_LEN + 1 + SECRET_LEN + CHECK_LEN;
 
-/// SHA-256 of a whole token: what it is known by in memory.
+/// SHA-256 of a whole token, by which caches know it.
 pub type Digest = [u8; 32];
 
-/// Of whatever text was presented as a key.
+/// The digest of any text that a client sent as a key.
 pub fn digest(text: &str) -> Digest {
     let mut digest = [0; 32];
     digest.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, text.as_bytes()).as_ref());
     digest
 }
 
-/// A text of the right form; [`Token::is_ours`] tells whether we made it.
+/// A text in the form of an API key; [`Token::is_ours`] tells whether this installation issued it.
 pub struct Token<'a> {
     key_id: KeyId,
-    /// All that the check covers.
-    checked: &'a str,
+    /// The part that the check signs.
+    signed: &'a str,
     secret: &'a str,
     check: &'a str,
 }
@@ -41,28 +41,28 @@ impl fmt::Debug for Token<'_> {
 }
 
 impl<'a> Token<'a> {
-    /// `None` for what is not of the form.
+    /// `None` for a text of another form.
     pub fn parse(text: &'a str) -> Option<Self> {
         if text.len() != TOKEN_LEN || !text.is_ascii() {
             return None;
         }
-        let (checked, check) = text.split_at(TOKEN_LEN - CHECK_LEN);
-        let (id, secret) = checked.strip_prefix(PREFIX)?.split_at(ID_LEN);
+        let (signed, check) = text.split_at(TOKEN_LEN - CHECK_LEN);
+        let (id, secret) = signed.strip_prefix(PREFIX)?.split_at(ID_LEN);
         let secret = secret.strip_prefix('_')?;
         let key_id = format!("{}{id}", KeyId::PREFIX).parse().ok()?;
-        Some(Self { key_id, checked, secret, check })
+        Some(Self { key_id, signed, secret, check })
     }
 
-    /// Whether this installation made it: the check is right. In constant time.
+    /// Returns whether this installation issued the token: whether its check is right. Constant time.
     pub fn is_ours(&self, key_check: &KeyCheck) -> bool {
-        check_of(key_check, self.checked).as_bytes().ct_eq(self.check.as_bytes()).into()
+        check_of(key_check, self.signed).as_bytes().ct_eq(self.check.as_bytes()).into()
     }
 
     pub const fn key_id(&self) -> KeyId {
         self.key_id
     }
 
-    /// The part that is hashed and stored.
+    /// The part whose hash is stored.
     pub const fn secret(&self) -> &'a str {
         self.secret
     }
@@ -70,14 +70,14 @@ impl<'a> Token<'a> {
 
 /// A new token for the key `id`, with 256 bits of randomness.
 pub fn make(id: KeyId, key_check: &KeyCheck, ids: &IdMaker) -> Secret {
-    let checked = id.public_part() + &base62::of_256_bits(ids.bytes());
-    let check = check_of(key_check, &checked);
-    Secret::new(checked + &check)
+    let signed = id.public_part() + &base62::of_256_bits(ids.bytes());
+    let check = check_of(key_check, &signed);
+    Secret::new(signed + &check)
 }
 
-/// The last eight base-62 digits of the HMAC's first 64 bits: every digit of it counts.
-fn check_of(key_check: &KeyCheck, checked: &str) -> String {
-    let tag = key_check.sign(checked);
+/// The last eight base-62 digits of the HMAC's first 64 bits. The last digits, because each of them can have any value.
+fn check_of(key_check: &KeyCheck, signed: &str) -> String {
+    let tag = key_check.sign(signed);
     let head = tag.as_ref().iter().take(8).fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
     base62::last_digits::<CHECK_LEN>(head)
 }

@@ -1,4 +1,4 @@
-//! The limits that bind one request, and what the request has counted against them.
+//! The limits that bind one request, and what the request counts against them.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 
@@ -6,19 +6,19 @@ use events::event::admin::Scope;
 use events::limit::{Bounds, LimitName, Measure};
 use serde::Serialize;
 
-use super::slot::{Short, Slot};
+use super::slot::{Shortage, Slot};
 use super::slots::{SharedSlot, SlotKey};
-use super::window::Place;
+use super::window::BucketNumber;
 
-/// Whom a limit binds.
+/// The owner that a limit binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
     Scope(Scope),
-    /// On the administration: the operator has no key of the log's.
+    /// The operator, whose key is not in the log. Only the default of administration binds it.
     Operator,
 }
 
-/// `{"tenant_id":"ten_…"}`; the operator is `{"key_id":"operator"}`.
+/// Writes `{"tenant_id":"ten_…"}`; for the operator, `{"key_id":"operator"}`.
 impl Serialize for Holder {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -37,13 +37,13 @@ pub(super) struct Binding {
     pub(super) slot: SharedSlot,
 }
 
-/// All limits that bind a request, in the order of their slots; mostly none. Cheap to clone.
+/// All limits that bind a request, in the order of their slots; often none. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct BindingLimits(Option<Arc<[Binding]>>);
 
 impl BindingLimits {
     pub(super) fn of(mut bindings: Vec<Binding>) -> Self {
-        // In one order for everybody, so that no two requests wait for each other's slots.
+        // One order for all requests, so that no two of them deadlock on their slots.
         bindings.sort_unstable_by_key(|binding| binding.key);
         Self((!bindings.is_empty()).then(|| bindings.into()))
     }
@@ -62,32 +62,34 @@ impl BindingLimits {
         slots
     }
 
-    /// Counts `amount` in every measure that `counts` names, or in none: then what keeps it out longest is given, and
-    /// the limit that does.
+    /// Counts `amount` in every measure that `is_counted` selects, then calls `then` on each slot.
+    ///
+    /// Errors: the limit with the longest wait, by its index; then nothing is counted.
     fn count(
         &self,
-        counts: impl Fn(Measure) -> bool,
+        is_counted: impl Fn(Measure) -> bool,
         amount: u64,
         now_micros: i64,
         then: impl Fn(&mut Slot),
-    ) -> Result<Vec<Counted>, (usize, Measure, u64, Short)> {
+    ) -> Result<Vec<Counted>, (usize, Measure, u64, Shortage)> {
         let mut slots = self.lock(now_micros);
         let measures = || {
-            let of = |(at, binding): (usize, &Binding)| {
+            let of = |(index, binding): (usize, &Binding)| {
                 let bounds = binding.bounds;
-                Measure::ALL.into_iter().filter_map(move |measure| Some((at, measure, bounds.get(measure)?)))
+                Measure::ALL.into_iter().filter_map(move |measure| Some((index, measure, bounds.get(measure)?)))
             };
-            self.all().iter().enumerate().flat_map(of).filter(|(_, measure, _)| counts(*measure))
+            self.all().iter().enumerate().flat_map(of).filter(|(_, measure, _)| is_counted(*measure))
         };
-        let short = measures()
-            .filter_map(|(at, measure, limit)| Some((at, measure, limit, slots[at].short(measure, limit, amount)?)));
-        if let Some(longest) = short.max_by_key(|(.., short)| *short) {
+        let shortages = measures().filter_map(|(index, measure, limit)| {
+            Some((index, measure, limit, slots[index].shortage(measure, limit, amount)?))
+        });
+        if let Some(longest) = shortages.max_by_key(|(.., shortage)| *shortage) {
             return Err(longest);
         }
         let counted = measures()
-            .filter_map(|(at, measure, _)| {
-                let place = slots[at].count(measure, amount, now_micros)?;
-                Some(Counted { at, measure, place })
+            .filter_map(|(index, measure, _)| {
+                let bucket = slots[index].count(measure, amount, now_micros)?;
+                Some(Counted { index, measure, bucket })
             })
             .collect();
         slots.iter_mut().for_each(|slot| then(slot));
@@ -99,24 +101,24 @@ pub(super) fn locked(slot: &SharedSlot) -> MutexGuard<'_, Slot> {
     slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Something that was counted: by which of the limits, and where.
+/// One count of a request: the index of the limit, and the bucket.
 #[derive(Clone, Copy)]
 struct Counted {
-    at: usize,
+    index: usize,
     measure: Measure,
-    place: Place,
+    bucket: BucketNumber,
 }
 
-/// What keeps a request out.
+/// A limit that has too little left for a request.
 pub(super) struct LimitExceeded<'a> {
     pub(super) binding: &'a Binding,
     pub(super) measure: Measure,
     pub(super) limit: u64,
-    pub(super) short: Short,
+    pub(super) shortage: Shortage,
 }
 
-/// A request that was let in: it counts as one that is being answered until this is dropped, and its tokens as reserved
-/// until they are settled. Dropped without that, it gives its tokens back.
+/// An admitted request. It counts as running until this is dropped, and its tokens count as reserved until they are settled.
+/// If it is dropped before that, its tokens are given back.
 #[derive(Default)]
 pub struct RateLimitPermit {
     limits: BindingLimits,
@@ -128,12 +130,12 @@ pub struct RateLimitPermit {
 impl RateLimitPermit {
     pub(super) fn count(limits: &BindingLimits, now_micros: i64) -> Result<Self, LimitExceeded<'_>> {
         let requests = limits
-            .count(|measure| !measure.is_of_tokens(), 1, now_micros, Slot::begin)
-            .map_err(|short| limit_exceeded(limits, short))?;
+            .count(|measure| !measure.is_of_tokens(), 1, now_micros, Slot::begin_request)
+            .map_err(|shortage| limit_exceeded(limits, shortage))?;
         Ok(Self { limits: limits.clone(), requests, tokens: Vec::new(), reserved: 0 })
     }
 
-    /// Refused, the request has counted nowhere.
+    /// Reserves tokens. If they are refused, the request no longer counts at all.
     pub(super) fn reserve(&mut self, tokens: u64, now_micros: i64) -> Result<(), LimitExceeded<'_>> {
         if self.limits.is_empty() {
             return Ok(());
@@ -143,29 +145,29 @@ impl RateLimitPermit {
                 (self.tokens, self.reserved) = (counted, tokens);
                 Ok(())
             }
-            Err(short) => {
+            Err(shortage) => {
                 let requests = std::mem::take(&mut self.requests);
                 self.correct(&requests, 1, 0);
-                Err(limit_exceeded(&self.limits, short))
+                Err(limit_exceeded(&self.limits, shortage))
             }
         }
     }
 
-    /// The request took so many tokens: they count from when it was let in.
+    /// Replaces the reservation by the tokens used, which count from when the request was admitted.
     pub fn settle(&mut self, tokens: u64) {
         let reserved = std::mem::take(&mut self.tokens);
         self.correct(&reserved, self.reserved, tokens);
     }
 
-    /// Nobody knows what it took: what was reserved counts.
+    /// Counts the reservation as used, because the usage is unknown.
     pub fn keep_reserved(&mut self) {
         self.tokens.clear();
     }
 
     fn correct(&self, counted: &[Counted], was: u64, is: u64) {
-        for Counted { at, measure, place } in counted {
-            if let Some(binding) = self.limits.all().get(*at) {
-                locked(&binding.slot).correct(*measure, *place, was, is);
+        for Counted { index, measure, bucket } in counted {
+            if let Some(binding) = self.limits.all().get(*index) {
+                locked(&binding.slot).correct(*measure, *bucket, was, is);
             }
         }
     }
@@ -175,14 +177,14 @@ impl Drop for RateLimitPermit {
     fn drop(&mut self) {
         self.settle(0);
         for binding in self.limits.all() {
-            locked(&binding.slot).end();
+            locked(&binding.slot).end_request();
         }
     }
 }
 
 fn limit_exceeded(
     limits: &BindingLimits,
-    (at, measure, limit, short): (usize, Measure, u64, Short),
+    (index, measure, limit, shortage): (usize, Measure, u64, Shortage),
 ) -> LimitExceeded<'_> {
-    LimitExceeded { binding: &limits.all()[at], measure, limit, short }
+    LimitExceeded { binding: &limits.all()[index], measure, limit, shortage }
 }

@@ -1,47 +1,47 @@
-//! What one limit has counted: a window a measure, and what is being answered.
+//! The counts of one limit: one window per measure, and the running requests.
 
 use std::time::Duration;
 
 use events::limit::Measure;
 
-use super::window::{Fits, Place, Window};
+use super::window::{BucketNumber, Fits, Window};
 
-/// Windows are made when they first count.
+/// Counts of one limit. A window is created when its measure first counts.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     windows: Vec<(Measure, Window)>,
-    in_flight: u64,
+    running: u64,
 }
 
-/// Why a request does not fit now.
+/// Why a request does not fit now. Ordered by the wait; an unknown wait comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Short {
-    /// Until another one has ended, which nobody can know.
-    UntilOneEnds,
+pub(super) enum Shortage {
+    /// A running request must end first; nobody knows when.
+    Concurrency,
     Window(Fits),
 }
 
 impl Slot {
-    /// Moves every window to `now`.
+    /// Moves every window on to `now`.
     pub(super) fn advance(&mut self, now_micros: i64) {
         for (_, window) in &mut self.windows {
             window.advance(now_micros);
         }
     }
 
-    /// `None` where so much more fits.
-    pub(super) fn short(&self, measure: Measure, limit: u64, amount: u64) -> Option<Short> {
+    /// Why `amount` does not fit below the limit; `None` if it does.
+    pub(super) fn shortage(&self, measure: Measure, limit: u64, amount: u64) -> Option<Shortage> {
         if measure == Measure::ConcurrentRequests {
-            return (self.in_flight >= limit).then_some(Short::UntilOneEnds);
+            return (self.running >= limit).then_some(Shortage::Concurrency);
         }
         match self.window(measure) {
-            Some(window) => window.wait(amount, limit).map(Short::Window),
-            None => (amount > limit).then_some(Short::Window(Fits::Never)),
+            Some(window) => window.wait(amount, limit).map(Shortage::Window),
+            None => (amount > limit).then_some(Shortage::Window(Fits::Never)),
         }
     }
 
-    /// Counts in the window of a measure; `None` where it has none.
-    pub(super) fn count(&mut self, measure: Measure, amount: u64, now_micros: i64) -> Option<Place> {
+    /// Counts in the window of a measure; `None` if the measure has no window.
+    pub(super) fn count(&mut self, measure: Measure, amount: u64, now_micros: i64) -> Option<BucketNumber> {
         let span = measure.window()?;
         let at = self.windows.iter().position(|(known, _)| *known == measure).unwrap_or_else(|| {
             self.windows.push((measure, Window::new(span)));
@@ -52,25 +52,25 @@ impl Slot {
         Some(window.count(amount))
     }
 
-    /// What was counted there as `was` turned out to be `is`.
-    pub(super) fn correct(&mut self, measure: Measure, place: Place, was: u64, is: u64) {
+    /// Replaces an amount that was counted in `bucket`.
+    pub(super) fn correct(&mut self, measure: Measure, bucket: BucketNumber, was: u64, is: u64) {
         if let Some((_, window)) = self.windows.iter_mut().find(|(known, _)| *known == measure) {
-            window.correct(place, was, is);
+            window.correct(bucket, was, is);
         }
     }
 
-    pub(super) const fn begin(&mut self) {
-        self.in_flight = self.in_flight.saturating_add(1);
+    pub(super) const fn begin_request(&mut self) {
+        self.running = self.running.saturating_add(1);
     }
 
-    pub(super) const fn end(&mut self) {
-        self.in_flight = self.in_flight.saturating_sub(1);
+    pub(super) const fn end_request(&mut self) {
+        self.running = self.running.saturating_sub(1);
     }
 
-    /// What is left of a limit, and how long until there is more: `None` where nobody can know.
-    pub(super) fn left(&self, measure: Measure, limit: u64) -> (u64, Option<Duration>) {
+    /// The rest of a limit, and how long until it grows; `None` if nobody knows.
+    pub(super) fn remaining(&self, measure: Measure, limit: u64) -> (u64, Option<Duration>) {
         if measure == Measure::ConcurrentRequests {
-            return (limit.saturating_sub(self.in_flight), None);
+            return (limit.saturating_sub(self.running), None);
         }
         match self.window(measure) {
             Some(window) => (limit.saturating_sub(window.counted()), Some(window.until_more(limit))),
@@ -78,9 +78,9 @@ impl Slot {
         }
     }
 
-    /// Whether it counts nothing at `now`.
+    /// Returns whether it counts nothing at `now`.
     pub(super) fn is_idle(&self, now_micros: i64) -> bool {
-        self.in_flight == 0 && self.windows.iter().all(|(_, window)| window.is_empty(now_micros))
+        self.running == 0 && self.windows.iter().all(|(_, window)| window.is_empty(now_micros))
     }
 
     fn window(&self, measure: Measure) -> Option<&Window> {

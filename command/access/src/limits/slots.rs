@@ -1,5 +1,5 @@
-//! Where every limit's counts are found. A slot is made when its limit first binds a request and dropped when it counts
-//! nothing any more, or when what it counted for has ended.
+//! The slots of all limits. A slot is created when its limit first binds a request. It is dropped when it counts nothing, or
+//! when its limit or key has ended.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,18 +10,18 @@ use projections::tables::{Entry, Tables};
 use super::slot::Slot;
 
 const SHARDS: usize = 16;
-/// How often a shard that is in use drops what is idle.
+/// How often a shard in use drops its idle slots.
 const PRUNE_EVERY_MICROS: i64 = 60_000_000;
-/// It does so as well when it has doubled since the last time, from this many on.
+/// From this size on, a shard also drops them whenever it has doubled.
 const SLOTS_BEFORE_PRUNING: usize = 64;
 
-/// Whose counts.
+/// What a slot counts for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum SlotKey {
     Limit(LimitId),
-    /// Of a key that has no limit of its own.
+    /// The default limit of a key that has none of its own.
     DefaultOf(KeyId),
-    /// Of a key on the administration; the operator's where there is none.
+    /// The default limit on administration by a key; `None` is the operator.
     AdminDefaultOf(Option<KeyId>),
 }
 
@@ -31,6 +31,7 @@ pub(super) type SharedSlot = Arc<Mutex<Slot>>;
 struct Shard {
     slots: IdMap<SlotKey, SharedSlot>,
     pruned_micros: i64,
+    /// Slots after the last pruning.
     kept: usize,
 }
 
@@ -43,7 +44,7 @@ impl Slots {
         Self { shards: std::array::from_fn(|_| Mutex::default()) }
     }
 
-    /// The slot, made where there is none. `tables` know what has ended.
+    /// The slot, created if there is none. `tables` tells which limits and keys have ended.
     pub(super) fn get_or_make(&self, key: SlotKey, tables: &Tables, now_micros: i64) -> SharedSlot {
         let mut shard = self.shard(key);
         let is_large = shard.slots.len() >= SLOTS_BEFORE_PRUNING.max(shard.kept * 2) && !shard.slots.contains_key(&key);
@@ -53,7 +54,7 @@ impl Slots {
         Arc::clone(shard.slots.entry(key).or_default())
     }
 
-    /// The slot where there is one.
+    /// The slot, if there is one.
     pub(super) fn get(&self, key: SlotKey) -> Option<SharedSlot> {
         self.shard(key).slots.get(&key).map(Arc::clone)
     }
@@ -71,10 +72,10 @@ impl Slots {
 impl Shard {
     fn prune(&mut self, tables: &Tables, now_micros: i64) {
         self.slots.retain(|key, slot| {
-            // Who works with it holds it, and nobody else can get it meanwhile.
+            // A slot in use has a second holder. No other can appear meanwhile: the shard is locked.
             let Some(slot) = Arc::get_mut(slot) else { return true };
             let slot = slot.get_mut().unwrap_or_else(PoisonError::into_inner);
-            !slot.is_idle(now_micros) && lives(*key, tables)
+            !slot.is_idle(now_micros) && is_live(*key, tables)
         });
         self.pruned_micros = now_micros;
         self.kept = self.slots.len();
@@ -82,17 +83,17 @@ impl Shard {
     }
 }
 
-/// Neither the limit nor the key that it is for has ended.
-fn lives(key: SlotKey, tables: &Tables) -> bool {
-    let key_lives = |id| tables.key(id).is_some_and(|entry| entry.ended_at.is_none());
+/// True if neither the limit nor its key has ended.
+fn is_live(key: SlotKey, tables: &Tables) -> bool {
+    let key_is_live = |id| tables.key(id).is_some_and(|entry| entry.ended_at.is_none());
     match key {
         SlotKey::Limit(id) => {
             tables.rate_limit(id).filter(|entry| Entry::is_live(entry)).is_some_and(|entry| match entry.value.scope {
-                Scope::Key(id) => key_lives(id),
+                Scope::Key(id) => key_is_live(id),
                 Scope::Partner(_) | Scope::Tenant(_) | Scope::User(_) => true,
             })
         }
-        SlotKey::DefaultOf(id) | SlotKey::AdminDefaultOf(Some(id)) => key_lives(id),
+        SlotKey::DefaultOf(id) | SlotKey::AdminDefaultOf(Some(id)) => key_is_live(id),
         SlotKey::AdminDefaultOf(None) => true,
     }
 }

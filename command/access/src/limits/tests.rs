@@ -44,7 +44,7 @@ fn tokens(tokens_per_minute: u64) -> Bounds {
     Bounds::of(Measure::TokensPerMinute, tokens_per_minute)
 }
 
-/// A gateway's limits, and what they are asked.
+/// A limiter, with tables and a clock of its own.
 struct Limits {
     limiter: RateLimiter,
     clock: Arc<ManualClock>,
@@ -97,27 +97,27 @@ impl Limits {
         self.limiter.binding(&self.tables, &chain())
     }
 
-    fn ask(&self) -> Result<RateLimitPermit, LimitRefused> {
-        self.limiter.let_in(&self.binding())
+    fn ask(&self) -> Result<RateLimitPermit, RateLimited> {
+        self.limiter.acquire(&self.binding())
     }
 
-    /// Let in, and over.
-    fn ask_and_end(&self) -> Result<(), LimitRefused> {
+    /// A request that is admitted and ends at once.
+    fn ask_and_end(&self) -> Result<(), RateLimited> {
         self.ask().map(drop)
     }
 
-    fn ask_for(&self, tokens: u64) -> Result<RateLimitPermit, LimitRefused> {
-        let mut let_in = self.ask()?;
-        self.limiter.reserve_tokens(&mut let_in, tokens)?;
-        Ok(let_in)
+    fn ask_for(&self, tokens: u64) -> Result<RateLimitPermit, RateLimited> {
+        let mut permit = self.ask()?;
+        self.limiter.reserve_tokens(&mut permit, tokens)?;
+        Ok(permit)
     }
 
-    fn standing(&self) -> Standing {
-        self.limiter.standing(&self.binding()).expect("a limit")
+    fn tightest(&self) -> TightestLimit {
+        self.limiter.tightest(&self.binding()).expect("a limit")
     }
 
     fn remaining(&self) -> Vec<u64> {
-        self.limiter.left(&self.tables, &chain()).iter().map(|left| left.remaining).collect()
+        self.limiter.remaining(&self.tables, &chain()).iter().map(|left| left.remaining).collect()
     }
 
     fn after(&self, seconds: u64) {
@@ -126,14 +126,14 @@ impl Limits {
 }
 
 #[track_caller]
-fn refused<T>(asked: Result<T, LimitRefused>) -> LimitRefused {
+fn refused<T>(asked: Result<T, RateLimited>) -> RateLimited {
     asked.err().expect("a refusal")
 }
 
-fn again_in(refused: &LimitRefused) -> Duration {
-    match refused.again {
-        Again::At { wait, .. } => wait,
-        Again::WhenOneEnds | Again::Never => panic!("{refused:?}"),
+fn again_in(refused: &RateLimited) -> Duration {
+    match refused.advice {
+        RetryAdvice::At { wait, .. } => wait,
+        RetryAdvice::WhenOneEnds | RetryAdvice::Never => panic!("{refused:?}"),
     }
 }
 
@@ -142,11 +142,11 @@ fn the_first_of_three_leaves_two() {
     let limits = Limits::new(&[(of_tenant(), minute(3))]);
     assert_eq!(limits.ask_and_end(), Ok(()));
     let measure = Measure::RequestsPerMinute;
-    assert_eq!(limits.standing(), Standing { measure, limit: 3, remaining: 2, reset_unix_s: START_S + 60 });
+    assert_eq!(limits.tightest(), TightestLimit { measure, limit: 3, remaining: 2, reset_unix_s: START_S + 60 });
     let mut headers = HeaderMap::new();
-    limits.standing().put_into(&mut headers);
-    let said = ["limit", "remaining", "reset", "measure"].map(|name| headers[&format!("x-ratelimit-{name}")].clone());
-    assert_eq!(said, ["3", "2", &(START_S + 60).to_string(), "requests_per_minute"]);
+    limits.tightest().put_into(&mut headers);
+    let values = ["limit", "remaining", "reset", "measure"].map(|name| headers[&format!("x-ratelimit-{name}")].clone());
+    assert_eq!(values, ["3", "2", &(START_S + 60).to_string(), "requests_per_minute"]);
 }
 
 /// Holds: http.rate-limited
@@ -202,7 +202,7 @@ fn of_several_that_refuse_the_one_that_takes_longest_is_named() {
 #[test]
 fn who_has_no_limits_costs_nothing_and_has_no_standing() {
     let limits = Limits::new(&[]);
-    assert!(limits.binding().is_empty() && limits.limiter.standing(&limits.binding()).is_none());
+    assert!(limits.binding().is_empty() && limits.limiter.tightest(&limits.binding()).is_none());
     assert!(limits.ask_for(u64::MAX).is_ok());
     assert_eq!(limits.limiter.slots.len(), 0);
 }
@@ -270,7 +270,7 @@ fn what_is_more_than_a_limit_in_all_is_not_told_to_come_back() {
     let limits = Limits::new(&[(of_key(), tokens(1000))]);
     let refused = refused(limits.ask_for(1001));
     let wire = Refusal::from(&refused);
-    assert_eq!((refused.again, wire.retry_after), (Again::Never, None));
+    assert_eq!((refused.advice, wire.retry_after), (RetryAdvice::Never, None));
     assert_eq!((&wire.details["retry_after"], &wire.details["requested"]), (&Value::Null, &json!(1001)));
     assert!(wire.message.contains("1001 tokens") && wire.message.contains("lower output cap"), "{}", wire.message);
 }
@@ -280,7 +280,7 @@ fn places_are_taken_until_their_requests_end_however_they_do() {
     let limits = Limits::new(&[(of_key(), Bounds::of(Measure::ConcurrentRequests, 2))]);
     let (one, two) = (limits.ask().expect("a place"), limits.ask().expect("a place"));
     let refused = refused(limits.ask());
-    assert_eq!(refused.again, Again::WhenOneEnds);
+    assert_eq!(refused.advice, RetryAdvice::WhenOneEnds);
     let wire = Refusal::from(&refused);
     assert_eq!((wire.retry_after, &wire.details["resets_at"]), (Some(Duration::from_secs(1)), &Value::Null));
     limits.after(100_000);
@@ -328,8 +328,8 @@ fn the_default_of_administration_binds_each_key_and_the_operator() {
     let Limits { limiter, tables, .. } = Limits::with(defaults, &[(of_key(), minute(1))]);
     for chain in [chain(), Chain { key: None, ..chain() }] {
         let binding = limiter.binding_administration(&tables, &chain);
-        assert!(limiter.let_in(&binding).is_ok());
-        let refused = refused(limiter.let_in(&binding));
+        assert!(limiter.acquire(&binding).is_ok());
+        let refused = refused(limiter.acquire(&binding));
         let scope = Refusal::from(&refused).details["scope"].clone();
         let holder = chain.key.map_or("operator".to_owned(), |key| key.to_string());
         assert_eq!((refused.name, scope), (LimitName::AdminDefault, json!({ "key_id": holder })));
@@ -342,10 +342,10 @@ fn the_default_of_administration_binds_each_key_and_the_operator() {
 fn the_tightest_is_the_one_of_which_the_smallest_share_is_left() {
     let limits =
         Limits::new(&[(of_tenant(), tokens(1000)), (of_key(), Bounds { requests_per_day: Some(4), ..minute(3) })]);
-    let mut let_in = limits.ask_for(200).expect("room");
-    assert_eq!((limits.standing().measure, limits.standing().remaining), (Measure::RequestsPerMinute, 2));
-    let_in.settle(900);
-    assert_eq!((limits.standing().measure, limits.standing().remaining), (Measure::TokensPerMinute, 100));
+    let mut permit = limits.ask_for(200).expect("room");
+    assert_eq!((limits.tightest().measure, limits.tightest().remaining), (Measure::RequestsPerMinute, 2));
+    permit.settle(900);
+    assert_eq!((limits.tightest().measure, limits.tightest().remaining), (Measure::TokensPerMinute, 100));
 }
 
 #[test]
@@ -354,8 +354,8 @@ fn asking_what_is_left_counts_nothing_and_leaves_nothing() {
     let limits = Limits::new(&[(of_key(), all)]);
     assert_eq!(limits.remaining(), [3, 70, 4]);
     assert_eq!(limits.limiter.slots.len(), 0);
-    let _let_in = limits.ask_for(10).expect("room");
-    let left = serde_json::to_value(limits.limiter.left(&limits.tables, &chain())).expect("JSON");
+    let _permit = limits.ask_for(10).expect("room");
+    let left = serde_json::to_value(limits.limiter.remaining(&limits.tables, &chain())).expect("JSON");
     let (limit_id, scope) = ("lim_00000000000000000000000000000001", json!({ "key_id": id::<KeyId>(KEY) }));
     let one = |measure: &str, limit: u64, remaining: u64, resets_in: Option<i64>| {
         let resets_at = resets_in.map(|seconds| rfc3339(from_micros((START_S + seconds) * 1_000_000)));
@@ -379,7 +379,7 @@ fn limits_that_count_nothing_and_those_of_ended_keys_are_forgotten() {
     let of = |number: u128| Chain { key: Some(id(number)), ..chain() };
     let ask = |limits: &Limits, number| {
         let binding = limits.limiter.binding(&limits.tables, &of(number));
-        limits.limiter.let_in(&binding).expect("room")
+        limits.limiter.acquire(&binding).expect("room")
     };
     for number in 100..2_100 {
         limits.key(number);
@@ -394,13 +394,13 @@ fn limits_that_count_nothing_and_those_of_ended_keys_are_forgotten() {
     (100..600).for_each(|number| drop(ask(&limits, number)));
     assert_eq!(limits.limiter.slots.len(), 500, "those of ended keys are gone");
     limits.after(3_600);
-    // Enough of them to come by everywhere.
+    // Enough requests to reach every shard.
     (100..340).for_each(|number| drop(ask(&limits, number)));
     assert_eq!(limits.limiter.slots.len(), 241, "240 that count something, and one in flight");
     drop(in_flight);
 }
 
-/// Keys that nobody knows, as if they had ended since.
+/// Most of these keys are unknown, as if they had ended.
 #[test]
 fn limits_of_ended_keys_do_not_pile_up_within_a_minute() {
     let defaults = DefaultLimits { requests_per_hour: Some(9), admin_requests_per_hour: None };
@@ -408,7 +408,7 @@ fn limits_of_ended_keys_do_not_pile_up_within_a_minute() {
     (0..3_000).for_each(|number| limits.key(number));
     for number in 0..12_000 {
         let chain = Chain { key: Some(id(number)), ..chain() };
-        drop(limits.limiter.let_in(&limits.limiter.binding(&limits.tables, &chain)));
+        drop(limits.limiter.acquire(&limits.limiter.binding(&limits.tables, &chain)));
     }
     let kept = limits.limiter.slots.len();
     assert!((3_000..7_000).contains(&kept), "{kept} for 3,000 that live");
@@ -419,7 +419,7 @@ fn many_at_once_get_exactly_what_there_is() {
     let all = Bounds { tokens_per_minute: Some(3_000), concurrent_requests: Some(400), ..minute(300) };
     let limits =
         Limits::new(&[(of_tenant(), all), (of_key(), Bounds { requests_per_day: Some(250), ..tokens(9_000) })]);
-    let let_in = std::thread::scope(|scope| {
+    let admitted = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8)
             .map(|_| {
                 scope.spawn(|| (0..200).filter_map(|_| limits.ask_for(10).ok()).map(|mut one| one.settle(10)).count())
@@ -427,8 +427,8 @@ fn many_at_once_get_exactly_what_there_is() {
             .collect();
         threads.into_iter().map(|thread| thread.join().expect("no panic")).sum::<usize>()
     });
-    assert_eq!(let_in, 250);
-    let day = limits.limiter.left(&limits.tables, &chain());
+    assert_eq!(admitted, 250);
+    let day = limits.limiter.remaining(&limits.tables, &chain());
     let left =
         |measure| day.iter().filter(|left| left.measure == measure).map(|left| left.remaining).collect::<Vec<_>>();
     assert_eq!((left(Measure::RequestsPerDay), left(Measure::RequestsPerMinute)), (vec![0], vec![50]));

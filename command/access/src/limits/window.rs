@@ -1,6 +1,6 @@
-//! A window that slides. What is counted stands in sixty buckets whatever the window's length; a bucket leaves as a
-//! whole, when the newest request in it is as old as the window is long. So a request may count for up to a sixtieth of
-//! the window too long (a second of a minute, a minute of an hour, 24 minutes of a day), never too short.
+//! A sliding window. Sixty buckets hold its counts, whatever its length. A bucket leaves as a whole when its newest request
+//! is as old as the window is long. A request may therefore count for up to a sixtieth of the window too long (one second of
+//! a minute, one minute of an hour, 24 minutes of a day), but never too short.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,12 +10,12 @@ const BUCKETS: i64 = 60;
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
     number: i64,
-    /// When the newest request in it came.
+    /// When its newest request came.
     newest_micros: i64,
     amount: u64,
 }
 
-/// At most 61 buckets: those of the window and the one that began before it.
+/// At most 61 buckets: those of the window, and one that began before it.
 #[derive(Clone, Debug)]
 pub(super) struct Window {
     span_micros: i64,
@@ -24,15 +24,15 @@ pub(super) struct Window {
     now_micros: i64,
 }
 
-/// Where something was counted.
+/// The bucket in which an amount was counted.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place(i64);
+pub(super) struct BucketNumber(i64);
 
-/// When something fits that does not fit now.
+/// When an amount fits that does not fit now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fits {
     After(Duration),
-    /// It is more than the limit is in all.
+    /// The amount exceeds the whole limit.
     Never,
 }
 
@@ -42,7 +42,7 @@ impl Window {
         Self { span_micros, buckets: VecDeque::new(), counted: 0, now_micros: 0 }
     }
 
-    /// Moves to `now`, on a clock that never goes back.
+    /// Moves on to `now`, on a clock that never goes back.
     pub(super) fn advance(&mut self, now_micros: i64) {
         self.now_micros = self.now_micros.max(now_micros);
         while let Some(oldest) = self.buckets.front().filter(|bucket| self.leaves_micros(bucket) <= self.now_micros) {
@@ -51,8 +51,8 @@ impl Window {
         }
     }
 
-    /// Counts so much now.
-    pub(super) fn count(&mut self, amount: u64) -> Place {
+    /// Counts an amount now.
+    pub(super) fn count(&mut self, amount: u64) -> BucketNumber {
         let (number, newest_micros) = (self.now_micros.div_euclid(self.span_micros / BUCKETS), self.now_micros);
         self.counted = self.counted.saturating_add(amount);
         match self.buckets.back_mut().filter(|bucket| bucket.number == number) {
@@ -62,24 +62,24 @@ impl Window {
             }
             None => self.buckets.push_back(Bucket { number, newest_micros, amount }),
         }
-        Place(number)
+        BucketNumber(number)
     }
 
-    /// What was counted there as `was` turned out to be `is`. What has left the window meanwhile stays gone.
-    pub(super) fn correct(&mut self, place: Place, was: u64, is: u64) {
-        let Ok(at) = self.buckets.binary_search_by_key(&place.0, |bucket| bucket.number) else { return };
+    /// Replaces `was`, an amount counted in `bucket`, by `is`. Does nothing if the bucket has left the window.
+    pub(super) fn correct(&mut self, bucket: BucketNumber, was: u64, is: u64) {
+        let Ok(at) = self.buckets.binary_search_by_key(&bucket.0, |bucket| bucket.number) else { return };
         let amount = &mut self.buckets[at].amount;
         let corrected = amount.saturating_sub(was).saturating_add(is);
         self.counted = self.counted.saturating_sub(*amount).saturating_add(corrected);
         *amount = corrected;
     }
 
-    /// In the window now.
+    /// The amount in the window now.
     pub(super) const fn counted(&self) -> u64 {
         self.counted
     }
 
-    /// `None` where so much more fits.
+    /// When `amount` fits below `limit`; `None` if it fits now.
     pub(super) fn wait(&self, amount: u64, limit: u64) -> Option<Fits> {
         let Some(room) = limit.checked_sub(amount) else { return Some(Fits::Never) };
         if self.counted <= room {
@@ -96,8 +96,8 @@ impl Window {
         None
     }
 
-    /// How long until more is left of the limit than now; zero where nothing is counted. Where the limit was lowered
-    /// below what is counted, until something is left at all.
+    /// How long until more is left of the limit than now; zero if nothing is counted. If the limit was lowered below the
+    /// count: how long until anything is left.
     pub(super) fn until_more(&self, limit: u64) -> Duration {
         let over = self.counted.saturating_sub(limit);
         let mut gone: u64 = 0;
@@ -111,7 +111,7 @@ impl Window {
         Duration::ZERO
     }
 
-    /// Whether nothing would be counted at `now`.
+    /// Returns whether the window would be empty at `now`.
     pub(super) fn is_empty(&self, now_micros: i64) -> bool {
         self.buckets.back().is_none_or(|newest| self.leaves_micros(newest) <= now_micros)
     }
@@ -129,7 +129,7 @@ mod tests {
 
     const SPANS: [Duration; 3] = [Duration::from_mins(1), Duration::from_hours(1), Duration::from_hours(24)];
 
-    /// Every instant and amount that was let in, amounts as they were corrected.
+    /// Every admitted instant and amount, with corrections.
     #[derive(Default)]
     struct NaiveLog(Vec<(i64, u64)>);
 
@@ -139,14 +139,14 @@ mod tests {
         }
     }
 
-    /// Gaps as shares of the window: many at once, some apart, some as long as the window or a little less or more.
+    /// Gaps in millionths of the window: close together, apart, and about as long as the window.
     fn gap() -> impl Strategy<Value = i64> {
         prop_oneof![0_i64..50, 0_i64..30_000, 240_000_i64..340_000, 990_000_i64..1_010_000]
     }
 
     proptest! {
-        /// Against a log of everything that was let in: never more than the limit in any window, and refused only where
-        /// the window and one bucket more hold too much. Who waits as long as it was told is let in.
+        /// Compares with a log of all admitted amounts: no window holds more than the limit, and an amount is refused only
+        /// if the window and one more bucket hold too much. After the stated wait it fits.
         #[test]
         fn it_never_lets_in_more_than_the_limit_in_any_window(
             span in prop::sample::select(&SPANS[..]),
@@ -155,14 +155,14 @@ mod tests {
         ) {
             let span_micros = i64::try_from(span.as_micros()).expect("small");
             let bucket_micros = span_micros / BUCKETS;
-            let (mut window, mut log, mut places) = (Window::new(span), NaiveLog::default(), Vec::new());
+            let (mut window, mut log, mut buckets) = (Window::new(span), NaiveLog::default(), Vec::new());
             let mut now = 0;
             for (gap, amount, correction) in steps {
                 now += gap * (span_micros / 1_000_000);
                 window.advance(now);
                 match window.wait(amount, limit) {
                     None => {
-                        places.push(window.count(amount));
+                        buckets.push(window.count(amount));
                         log.0.push((now, amount));
                         prop_assert!(log.sum_since(now - span_micros) <= limit);
                     }
@@ -179,11 +179,11 @@ mod tests {
                         prop_assert_eq!(copy.wait(amount, limit), None);
                     }
                 }
-                // What was counted turns out to be less, as it does when usage is known.
-                if let Some((which, to)) = correction.filter(|_| !places.is_empty()) {
-                    let at = which.index(places.len());
+                // Correct an amount downwards, as happens when the usage is known.
+                if let Some((which, to)) = correction.filter(|_| !buckets.is_empty()) {
+                    let at = which.index(buckets.len());
                     let is = to.min(log.0[at].1);
-                    window.correct(places[at], log.0[at].1, is);
+                    window.correct(buckets[at], log.0[at].1, is);
                     log.0[at].1 = is;
                 }
                 prop_assert!(window.counted() >= log.sum_since(now - span_micros));
@@ -196,11 +196,11 @@ mod tests {
     #[test]
     fn what_turns_out_to_be_more_counts_as_more() {
         let mut window = Window::new(SPANS[0]);
-        let place = window.count(10);
-        window.correct(place, 10, 25);
+        let bucket = window.count(10);
+        window.correct(bucket, 10, 25);
         assert_eq!((window.counted(), window.wait(1, 20)), (25, Some(Fits::After(SPANS[0]))));
         window.advance(60_000_000);
-        window.correct(place, 25, 0);
+        window.correct(bucket, 25, 0);
         assert_eq!(window.counted(), 0);
     }
 

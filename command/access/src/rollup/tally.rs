@@ -1,4 +1,4 @@
-//! Numbers by who, why and second: what is recorded of refusals, and when. No clock and no I/O.
+//! Counts of refusals by caller, reason and second, and when each is due to be recorded. No clock and no I/O.
 
 use std::collections::HashMap;
 
@@ -11,24 +11,24 @@ use events::refusal::ErrorCode;
 
 use super::AccessRollup;
 
-/// Beyond it those who are new are counted as anonymous, so that a crowd cannot take all memory.
+/// New callers beyond this number are counted as anonymous, so that a crowd cannot take all memory.
 const ENTRIES_MAX: usize = 16_384;
 
-/// Why somebody was turned away.
+/// Why a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Why {
+pub(super) enum Reason {
     Denied(ErrorCode),
     RateLimited { limit_id: LimitName, measure: LimitedMeasure, limit: u64 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Who {
+enum RefusedCaller {
     Key(KeyId),
     Operator,
     Anonymous,
 }
 
-impl Who {
+impl RefusedCaller {
     fn of(context: &Context) -> Self {
         match (context.key_id, &context.actor) {
             (Some(key), _) => Self::Key(key),
@@ -51,35 +51,35 @@ impl Who {
 struct Entry {
     context: Context,
     second: i64,
-    /// The first of `second` is still to be recorded, by itself; `count` is at least 1 then.
+    /// The first refusal of `second` is not recorded yet; then `count` is at least 1.
     first: bool,
-    /// Not recorded yet, the first among them.
+    /// Refusals that are not recorded yet, including the first.
     count: u64,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    entries: HashMap<(Who, Why), Entry>,
+    entries: HashMap<(RefusedCaller, Reason), Entry>,
 }
 
-/// What is being recorded. Handed back to the tally when it could not be.
+/// Counts that are being recorded. If that fails, they are put back into the tally.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
-    counts: Vec<((Who, Why), Context, u64)>,
+    counts: Vec<((RefusedCaller, Reason), Context, u64)>,
 }
 
 impl Tally {
-    /// Counts one refusal; whether it is to be recorded at once.
-    pub(super) fn tell(&mut self, context: Context, why: Why, second: i64) -> bool {
-        let mut key = (Who::of(&context), why);
+    /// Counts one refusal. Returns whether it is to be recorded at once.
+    pub(super) fn count(&mut self, context: Context, reason: Reason, second: i64) -> bool {
+        let mut key = (RefusedCaller::of(&context), reason);
         let mut context = context;
         if self.entries.len() >= ENTRIES_MAX && !self.entries.contains_key(&key) {
-            key.0 = Who::Anonymous;
+            key.0 = RefusedCaller::Anonymous;
             context = AccessRollup::anonymous();
         }
         let entry = self.entries.entry(key).or_insert_with(|| Entry { context, second, first: true, count: 0 });
         entry.count = entry.count.saturating_add(1);
-        // What is left of an older second goes with the rest of this one, at most a second late.
+        // The rest of an older second is recorded with the rest of this one, at most a second late.
         let begins = entry.second < second;
         if begins {
             entry.second = second;
@@ -88,7 +88,7 @@ impl Tally {
         entry.first
     }
 
-    /// What is to be recorded at `now`: firsts, and what is left of seconds that are over. At most `max` events.
+    /// Takes the counts that are due at `now`: first refusals, and the rest of seconds that are over. At most `max` events.
     pub(super) fn take(&mut self, now: i64, max: usize) -> Taken {
         let mut counts = Vec::new();
         self.entries.retain(|key, entry| {
@@ -96,7 +96,7 @@ impl Tally {
                 counts.push((*key, entry.context.clone(), 1));
                 entry.count = entry.count.saturating_sub(1);
                 entry.first = false;
-                // Only the first can say which request it was.
+                // Only the event of the first refusal names its request.
                 entry.context.request_id = None;
             }
             if entry.second < now && entry.count > 0 && counts.len() < max {
@@ -107,7 +107,7 @@ impl Tally {
         Taken { counts }
     }
 
-    /// What could not be recorded is counted again, as something that is overdue.
+    /// Counts again what could not be recorded, as overdue.
     pub(super) fn put_back(&mut self, taken: Taken) {
         for (key, context, count) in taken.counts {
             let entry = self.entries.entry(key).or_insert(Entry { context, second: i64::MIN, first: false, count: 0 });
@@ -126,18 +126,18 @@ impl Taken {
     }
 
     pub(super) fn notes(&self) -> Vec<Note> {
-        self.counts.iter().map(|((who, why), context, count)| note(*who, *why, context, *count)).collect()
+        self.counts.iter().map(|((caller, reason), context, count)| note(*caller, *reason, context, *count)).collect()
     }
 }
 
-fn note(who: Who, why: Why, context: &Context, count: u64) -> Note {
-    let event = match why {
-        Why::Denied(code) => Event::Access(Access::Denied(Box::new(AccessDenied { code, count }))),
-        Why::RateLimited { limit_id, measure, limit } => {
+fn note(caller: RefusedCaller, reason: Reason, context: &Context, count: u64) -> Note {
+    let event = match reason {
+        Reason::Denied(code) => Event::Access(Access::Denied(Box::new(AccessDenied { code, count }))),
+        Reason::RateLimited { limit_id, measure, limit } => {
             Event::Access(Access::RateLimited(Box::new(AccessRateLimited { limit_id, measure, limit, count })))
         }
     };
-    Note { stream: who.stream(), context: context.clone(), event }
+    Note { stream: caller.stream(), context: context.clone(), event }
 }
 
 #[cfg(test)]
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
     use uuid::Uuid;
 
-    const WHY: Why = Why::Denied(ErrorCode::Unauthenticated);
+    const REASON: Reason = Reason::Denied(ErrorCode::Unauthenticated);
 
     fn key(number: u128) -> Context {
         let key = KeyId::from(Uuid::from_u128(number));
@@ -161,22 +161,22 @@ mod tests {
     #[test]
     fn the_first_of_a_second_goes_at_once_and_the_rest_when_it_is_over() {
         let mut tally = Tally::default();
-        assert!(tally.tell(key(1), WHY, 10));
+        assert!(tally.count(key(1), REASON, 10));
         assert_eq!(counts(&tally.take(10, 100)), [1]);
         for _ in 0..41 {
-            assert!(!tally.tell(key(1), WHY, 10));
+            assert!(!tally.count(key(1), REASON, 10));
         }
         assert!(tally.take(10, 100).is_empty());
         assert_eq!(counts(&tally.take(11, 100)), [41]);
         assert!(tally.is_empty());
-        assert!(tally.tell(key(1), WHY, 12));
+        assert!(tally.count(key(1), REASON, 12));
     }
 
     #[test]
     fn the_first_is_alone_even_where_more_came_before_it_was_taken() {
         let mut tally = Tally::default();
         for _ in 0..5 {
-            tally.tell(key(1), WHY, 10);
+            tally.count(key(1), REASON, 10);
         }
         assert_eq!(counts(&tally.take(10, 100)), [1]);
         assert_eq!(counts(&tally.take(11, 100)), [4]);
@@ -186,10 +186,10 @@ mod tests {
     #[test]
     fn callers_and_reasons_are_told_apart() {
         let mut tally = Tally::default();
-        tally.tell(key(1), WHY, 10);
-        tally.tell(key(2), WHY, 10);
-        tally.tell(key(2), Why::Denied(ErrorCode::Forbidden), 10);
-        tally.tell(AccessRollup::anonymous(), WHY, 10);
+        tally.count(key(1), REASON, 10);
+        tally.count(key(2), REASON, 10);
+        tally.count(key(2), Reason::Denied(ErrorCode::Forbidden), 10);
+        tally.count(AccessRollup::anonymous(), REASON, 10);
         let streams: std::collections::BTreeSet<String> =
             tally.take(10, 100).notes().iter().map(|note| note.stream.to_string()).collect();
         assert_eq!(streams.len(), 3);
@@ -199,8 +199,8 @@ mod tests {
     #[test]
     fn what_could_not_be_recorded_is_not_lost() {
         let mut tally = Tally::default();
-        tally.tell(key(1), WHY, 10);
-        tally.tell(key(1), WHY, 10);
+        tally.count(key(1), REASON, 10);
+        tally.count(key(1), REASON, 10);
         let (first, rest) = (tally.take(10, 100), tally.take(11, 100));
         tally.put_back(first);
         tally.put_back(rest);
@@ -211,7 +211,7 @@ mod tests {
     fn an_append_is_bounded_and_leaves_the_rest_for_the_next() {
         let mut tally = Tally::default();
         for number in 0..10 {
-            tally.tell(key(number), WHY, 10);
+            tally.count(key(number), REASON, 10);
         }
         let sizes: Vec<usize> = (0..4).map(|_| tally.take(11, 4).counts.len()).collect();
         assert_eq!(sizes, [4, 4, 2, 0]);
@@ -222,7 +222,7 @@ mod tests {
         let mut tally = Tally::default();
         let crowd = ENTRIES_MAX as u128 + 1000;
         for number in 0..crowd {
-            tally.tell(key(number), WHY, 10);
+            tally.count(key(number), REASON, 10);
         }
         assert_eq!(tally.entries.len(), ENTRIES_MAX + 1);
         let total: u64 = counts(&tally.take(11, usize::MAX)).iter().sum();

@@ -1,4 +1,4 @@
-//! What is left of limits.
+//! What is left of limits, for `GET /v1/me` and the `x-ratelimit-*` headers.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ const MEASURE_HEADER: HeaderName = HeaderName::from_static("x-ratelimit-measure"
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
-/// One measure of one limit.
+/// The rest of one measure of one limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct LimitLeft {
+pub struct RemainingLimit {
     #[serde(rename = "limit_id")]
     pub name: LimitName,
     #[serde(rename = "scope")]
@@ -26,7 +26,7 @@ pub struct LimitLeft {
     pub measure: Measure,
     pub limit: u64,
     pub remaining: u64,
-    /// When more will be left than now; `None` where all of it is, and where nobody can know.
+    /// When more will be left than now; `None` if all of it is left, or nobody knows.
     #[serde(serialize_with = "instant")]
     pub resets_at: Option<DateTime<Utc>>,
 }
@@ -35,18 +35,18 @@ fn instant<S: Serializer>(at: &Option<DateTime<Utc>>, serializer: S) -> Result<S
     at.map(events::time::rfc3339).serialize(serializer)
 }
 
-/// What is left of the tightest limit that binds a caller: the `x-ratelimit-*` headers.
+/// The rest of the tightest limit of a caller: the `x-ratelimit-*` headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct TightestLimit {
     pub measure: Measure,
     pub limit: u64,
-    /// Would be let in now.
+    /// What would be admitted now.
     pub remaining: u64,
-    /// Seconds since 1970 at which more will be left than now, rounded up; now where nobody can know.
+    /// Unix time in seconds, rounded up, at which more will be left than now; the current time if nobody knows.
     pub reset_unix_s: i64,
 }
 
-impl Standing {
+impl TightestLimit {
     pub(super) fn new(
         measure: Measure,
         limit: u64,
@@ -59,7 +59,7 @@ impl Standing {
         Self { measure, limit, remaining, reset_unix_s }
     }
 
-    /// The one of which the smaller share is left; of equals the one with less left, then the one that takes longer.
+    /// The one with the smaller share left; of equals, the one with less left, then the one that resets later.
     pub(super) fn tighter(self, other: Self) -> Self {
         let share = |of: &Self, by: &Self| u128::from(of.remaining) * u128::from(by.limit);
         let order = share(&self, &other)

@@ -1,5 +1,5 @@
-//! `X-Tenant-ID`: which tenant a request is for. An id, a slug, or `PARTNER/TENANT` where the slug alone could mean
-//! several; whatever lies out of the key's reach does not exist for it.
+//! `X-Tenant-ID` selects the tenant of a request: by id, by slug, or by `PARTNER/TENANT` if several tenants have the slug.
+//! For a key, tenants beyond its reach do not exist.
 
 use std::sync::Arc;
 
@@ -12,15 +12,15 @@ use projections::tables::Tables;
 
 /// The caller for the tenant that the header names.
 ///
-/// Errors: `FORBIDDEN` where the tenant has ended, is unknown or out of reach, or where several are meant.
-pub fn choose(caller: &Arc<Caller>, tables: &Tables, header: &HeaderValue) -> Result<Arc<Caller>, Refusal> {
+/// Errors: `FORBIDDEN` if the tenant has ended, is unknown or beyond the key's reach, or if several tenants match.
+pub fn select_tenant(caller: &Arc<Caller>, tables: &Tables, header: &HeaderValue) -> Result<Arc<Caller>, Refusal> {
     let named = header.to_str().map(|text| tenants_named(tables, text)).unwrap_or_default();
-    let mut choices = named.into_iter().filter_map(|chain| caller.choosing(tables, chain));
-    match (choices.next(), choices.next()) {
+    let mut matching = named.into_iter().filter_map(|chain| caller.choosing(tables, chain));
+    match (matching.next(), matching.next()) {
         (None, _) => Err(refused("X-Tenant-ID names no tenant within the key's reach")),
-        (Some(chosen), None) => Ok(Arc::new(chosen)),
+        (Some(caller), None) => Ok(Arc::new(caller)),
         (Some(_), Some(_)) => {
-            Err(refused("X-Tenant-ID is the slug of several tenants within reach: write PARTNER/TENANT"))
+            Err(refused("X-Tenant-ID is the slug of several tenants within the key's reach: write PARTNER/TENANT"))
         }
     }
 }
@@ -38,7 +38,7 @@ fn tenants_named(tables: &Tables, text: &str) -> Vec<Chain> {
     chains.filter(|chain| partner.is_none_or(|partner| is_partner(tables, chain, partner))).collect()
 }
 
-/// Whether the chain's partner has this slug, or this id.
+/// True if the chain's partner has this slug or id.
 fn is_partner(tables: &Tables, chain: &Chain, named: &str) -> bool {
     let partner = chain.partner.and_then(|id| tables.partner(id));
     partner.is_some_and(|entry| {

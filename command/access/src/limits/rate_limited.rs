@@ -1,0 +1,103 @@
+//! The refusal of a request that exceeds a rate limit.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use events::limit::{LimitName, Measure};
+use events::refusal::{ErrorCode, Refusal};
+use events::time::rfc3339;
+use serde_json::Value;
+
+use super::binding::{Holder, LimitExceeded};
+use super::slot::Shortage;
+use super::window::Fits;
+
+/// `Retry-After` of a request that waits for another one to end.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// When to send the refused request again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryAdvice {
+    /// The limit admits it then, as far as it has counted until now.
+    At { wait: Duration, resets_at: DateTime<Utc> },
+    /// When one of the running requests has ended.
+    WhenOneEnds,
+    /// Never: the request exceeds the whole limit.
+    Never,
+}
+
+/// A request that was refused because a limit has too little left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateLimited {
+    pub name: LimitName,
+    pub holder: Holder,
+    pub measure: Measure,
+    pub limit: u64,
+    /// A number of requests or of tokens.
+    pub requested: u64,
+    pub advice: RetryAdvice,
+}
+
+impl RateLimited {
+    pub(super) fn of(limit_exceeded: &LimitExceeded<'_>, requested: u64, now: DateTime<Utc>) -> Self {
+        let LimitExceeded { binding, measure, limit, shortage } = limit_exceeded;
+        let advice = match shortage {
+            Shortage::Concurrency => RetryAdvice::WhenOneEnds,
+            Shortage::Window(Fits::Never) => RetryAdvice::Never,
+            Shortage::Window(Fits::After(wait)) => {
+                let span = TimeDelta::from_std(*wait).unwrap_or_default();
+                RetryAdvice::At { wait: *wait, resets_at: now.checked_add_signed(span).unwrap_or(now) }
+            }
+        };
+        Self { name: binding.name, holder: binding.holder, measure: *measure, limit: *limit, requested, advice }
+    }
+
+    fn message(&self) -> String {
+        let Self { limit, requested, .. } = self;
+        let of = match self.measure {
+            Measure::RequestsPerMinute => "requests per minute",
+            Measure::RequestsPerHour => "requests per hour",
+            Measure::RequestsPerDay => "requests per day",
+            Measure::TokensPerMinute => "tokens per minute",
+            Measure::TokensPerDay => "tokens per day",
+            Measure::ConcurrentRequests => "concurrent requests",
+        };
+        match self.advice {
+            RetryAdvice::At { wait, .. } => {
+                format!("rate limit of {limit} {of} reached; retry in {} s", whole_seconds(wait))
+            }
+            RetryAdvice::WhenOneEnds => format!("rate limit of {limit} {of} reached; retry when one of them has ended"),
+            RetryAdvice::Never => format!(
+                "this request may take {requested} {}, more than its whole rate limit of {limit} {of}: send it with a \
+                 lower output cap or a shorter prompt",
+                if self.measure.is_of_tokens() { "tokens" } else { "requests" }
+            ),
+        }
+    }
+}
+
+impl From<&RateLimited> for Refusal {
+    fn from(limited: &RateLimited) -> Self {
+        let (wait, resets_at) = match limited.advice {
+            RetryAdvice::At { wait, resets_at } => (Some(wait), Some(rfc3339(resets_at))),
+            RetryAdvice::WhenOneEnds => (Some(TRY_AGAIN_AFTER), None),
+            RetryAdvice::Never => (None, None),
+        };
+        let refusal = Self::new(ErrorCode::RateLimited, limited.message())
+            .with("limit_id", limited.name.to_string())
+            .with("scope", serde_json::to_value(limited.holder).unwrap_or(Value::Null))
+            .with("measure", limited.measure.as_str())
+            .with("limit", limited.limit)
+            .with("requested", limited.requested)
+            .with("retry_after", wait.map(whole_seconds))
+            .with("resets_at", resets_at);
+        match wait {
+            Some(wait) => refusal.retry_after(wait),
+            None => refusal,
+        }
+    }
+}
+
+fn whole_seconds(span: Duration) -> u64 {
+    span.as_secs().saturating_add(u64::from(span.subsec_nanos() > 0)).max(1)
+}
