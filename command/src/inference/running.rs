@@ -339,7 +339,7 @@ impl Running {
     /// The target that may be at work for this request. One that the request has not left for is not asked any more: it
     /// cost nothing.
     fn take_target(&mut self) -> Option<Arc<PlannedTarget>> {
-        self.target.take().filter(|_| !self.transmission.call_off())
+        self.target.take().filter(|_| !self.transmission.cancel())
     }
 
     /// What was consumed of an answer that nobody got to its end, what the limits of tokens count for it, and what the

@@ -99,7 +99,7 @@ impl<F: Future<Output = Ended> + Send + 'static> Future for Attended<F> {
 impl<F: Future<Output = Ended> + Send + 'static> Drop for Attended<F> {
     fn drop(&mut self) {
         let Some(call) = self.call.take() else { return };
-        if self.transmission.call_off() {
+        if self.transmission.cancel() {
             return;
         }
         let count = self.gateway.figures.call_is_abandoned();

@@ -1,4 +1,4 @@
-//! Connecting: resolve, judge every address, connect, agree on TLS; all of it within one deadline.
+//! Connecting: resolve the name, check every address, connect and negotiate TLS, all within one deadline.
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -16,11 +16,11 @@ use tower_service::Service;
 
 use super::guard::is_forbidden;
 
-/// Resolving, connecting and TLS together.
+/// The deadline for resolving, connecting and TLS together.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// One address of several; the next is tried after it.
+/// The longest attempt at one address before the next is tried.
 const ADDRESS_MAX: Duration = Duration::from_secs(3);
-/// Addresses of one name that are tried.
+/// The most addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 6;
 
 /// Why there is no connection.
@@ -34,14 +34,14 @@ pub(super) enum ConnectFailure {
     Connect,
     #[error("connect in time")]
     Timeout,
-    #[error("agree on TLS")]
+    #[error("negotiate TLS")]
     Tls,
 }
 
-pub(super) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+pub(super) type TransportStream = MaybeHttpsStream<TokioIo<TcpStream>>;
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, ConnectFailure>> + Send>>;
 
-/// TCP and, for `https`, TLS with HTTP/1.1 or HTTP/2 as both sides like.
+/// Opens TCP connections and, for `https`, TLS, which negotiates HTTP/1.1 or HTTP/2.
 #[derive(Clone)]
 pub(super) struct Connector {
     https: HttpsConnector<GuardedTcp>,
@@ -58,15 +58,15 @@ impl Connector {
         Self { https }
     }
 
-    pub(super) async fn connect(&self, address: Uri) -> Result<Stream, ConnectFailure> {
+    pub(super) async fn connect(&self, address: Uri) -> Result<TransportStream, ConnectFailure> {
         let connecting = self.https.clone().call(address);
         let connected = timeout(CONNECT_MAX, connecting).await.map_err(|_| ConnectFailure::Timeout)?;
-        // Whatever is not ours came from the handshake, or from a scheme that no provider may have.
+        // Any other error came from the TLS handshake, or from a scheme that no provider can have.
         connected.map_err(|error| error.downcast_ref().copied().unwrap_or(ConnectFailure::Tls))
     }
 }
 
-/// TCP to addresses that are allowed. The address that was judged is the one that is connected to.
+/// Opens TCP connections to allowed addresses. It connects to the very address that it checked.
 #[derive(Clone)]
 struct GuardedTcp {
     allow_private_network: bool,
@@ -98,11 +98,11 @@ async fn resolve(uri: &Uri) -> Result<Vec<SocketAddr>, ConnectFailure> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
-    let found = lookup_host((host, port)).await.map_err(|_| ConnectFailure::Resolve)?;
-    Ok(found.collect())
+    let addresses = lookup_host((host, port)).await.map_err(|_| ConnectFailure::Resolve)?;
+    Ok(addresses.collect())
 }
 
-/// Those of the addresses that may be called; an error where there are addresses, but none that may.
+/// The addresses that may be called. Errors: there are none, or none of them may be called.
 fn allowed(mut addresses: Vec<SocketAddr>, allow_private: bool) -> Result<Vec<SocketAddr>, ConnectFailure> {
     if addresses.is_empty() {
         return Err(ConnectFailure::Resolve);
@@ -117,7 +117,7 @@ async fn connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, ConnectFailure
     for address in addresses {
         match timeout(ADDRESS_MAX, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
-                // Without it small writes wait for acknowledgements: 40 ms a request.
+                // Nagle's algorithm would delay small writes until an acknowledgement: 40 ms per request.
                 return stream.set_nodelay(true).map(|()| stream).map_err(|_| ConnectFailure::Connect);
             }
             Ok(Err(_)) => failure = ConnectFailure::Connect,

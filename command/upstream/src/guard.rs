@@ -1,20 +1,20 @@
-//! Which addresses a provider may be reached at. A `base_url` is written by administrators of tenants, so that an
-//! address inside the operator's network is an attack until the operator's own `allow_private_network` says otherwise.
-//! Judged is the address that is then connected to, never the name alone: a name may resolve differently a moment later.
+//! The addresses at which a provider may be reached. Administrators of tenants write `base_url`, so an address inside the
+//! operator's network counts as an attack unless the operator sets `allow_private_network`. The check applies to the very
+//! address of the connection and never to the name alone, which may resolve differently a moment later.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// A prefix of IPv4: network and number of leading bits that count.
+/// An IPv4 prefix: the network and its length in bits.
 type Prefix4 = (Ipv4Addr, u32);
-/// A prefix of IPv6.
+/// An IPv6 prefix.
 type Prefix6 = (Ipv6Addr, u32);
 
-/// Link-local addresses and those on which clouds serve credentials to whoever asks from inside. Never allowed.
+/// Link-local addresses, and those on which clouds serve credentials to any caller inside. Never allowed.
 const METADATA_4: &[Prefix4] = &[
     (Ipv4Addr::new(169, 254, 0, 0), 16),
     // Alibaba Cloud
     (Ipv4Addr::new(100, 100, 100, 200), 32),
-    // Azure's platform address; lies in public space
+    // Azure's platform address, in public space
     (Ipv4Addr::new(168, 63, 129, 16), 32),
     // Oracle Cloud
     (Ipv4Addr::new(192, 0, 0, 192), 32),
@@ -30,7 +30,7 @@ const METADATA_6: &[Prefix6] = &[
     (Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42), 128),
 ];
 
-/// IANA's special-purpose registry: what is not globally reachable.
+/// Addresses in IANA's special-purpose registry that are not globally reachable.
 const PRIVATE_4: &[Prefix4] = &[
     (Ipv4Addr::new(0, 0, 0, 0), 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
@@ -48,10 +48,10 @@ const PRIVATE_4: &[Prefix4] = &[
     (Ipv4Addr::new(240, 0, 0, 0), 4),
 ];
 
-/// The only block that IANA has given out for global unicast; everything outside of it is private.
+/// The only block that IANA has assigned to global unicast; all other addresses are private.
 const GLOBAL_6: Prefix6 = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
-/// Inside of that block, what is not globally reachable.
+/// The parts of that block that are not globally reachable.
 const PRIVATE_6: &[Prefix6] = &[
     // protocol assignments, ORCHID and benchmarking among them
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),
@@ -62,16 +62,16 @@ const PRIVATE_6: &[Prefix6] = &[
 const COMPATIBLE: Prefix6 = (Ipv6Addr::UNSPECIFIED, 96);
 const MAPPED: Prefix6 = (Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
 const NAT64: Prefix6 = (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
-/// NAT64 inside of one network, most often with the IPv4 address at the end as well.
+/// NAT64 inside one network; usually the IPv4 address is at the end here too.
 const NAT64_LOCAL: Prefix6 = (Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48);
-/// Stateless translation of IPv4.
+/// Stateless translation of IPv4 (SIIT).
 const TRANSLATED: Prefix6 = (Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, 0, 0), 96);
 const SIX_TO_FOUR: Prefix6 = (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16);
 const TEREDO: Prefix6 = (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 32);
 
-/// Whether no connection may be made to `ip`. `allow_private` opens what is not globally routable (loopback, RFC 1918,
-/// unique local and the like); link-local and metadata addresses stay closed. IPv6 addresses that stand for an IPv4 one
-/// are judged by that one.
+/// Returns whether connections to `ip` are forbidden. `allow_private` allows addresses that are not globally routable
+/// (loopback, RFC 1918, unique local and the like), but never link-local and metadata addresses. An IPv6 address that embeds
+/// an IPv4 address is checked as that address.
 pub fn is_forbidden(ip: IpAddr, allow_private: bool) -> bool {
     match ip {
         IpAddr::V4(ip) => is_forbidden_4(ip, allow_private),
@@ -89,16 +89,16 @@ fn is_forbidden_6(ip: Ipv6Addr, allow_private: bool) -> bool {
     if within(METADATA_6) || embedded(ip).into_iter().flatten().any(|ip| is_forbidden_4(ip, allow_private)) {
         return true;
     }
-    // What was unwrapped is as reachable as the address inside, whatever block carries it.
+    // These are as reachable as the address inside, whatever block carries them.
     let transparent = contains_6(MAPPED, ip) || contains_6(NAT64, ip);
     !allow_private && !transparent && (!contains_6(GLOBAL_6, ip) || within(PRIVATE_6))
 }
 
-/// The IPv4 addresses that `ip` stands for: packets to it may arrive there. Teredo has two, its server and its client.
+/// The IPv4 addresses that `ip` embeds: packets to it may arrive there. Teredo has two, the server and the client.
 fn embedded(ip: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
     let [.., g, h] = ip.segments();
     let last = from_segments(g, h);
-    // `::` and `::1` are IPv6's own, and as private as the IPv4 addresses that they are taken for.
+    // `::` and `::1` embed nothing, but are as private as the IPv4 addresses that they are taken for.
     if [COMPATIBLE, MAPPED, NAT64, NAT64_LOCAL, TRANSLATED].into_iter().any(|prefix| contains_6(prefix, ip)) {
         return [Some(last), None];
     }
@@ -133,7 +133,7 @@ fn contains_6((network, bits): Prefix6, ip: Ipv6Addr) -> bool {
 mod tests {
     use super::*;
 
-    /// Whether each address is forbidden: (without `allow_private`, with it).
+    /// Checks whether each address is forbidden: (without `allow_private`, with it).
     fn check(forbidden: (bool, bool), addresses: &[&str]) {
         for address in addresses {
             let ip: IpAddr = address.parse().expect("an address");

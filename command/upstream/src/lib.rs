@@ -1,6 +1,6 @@
-//! The way to providers: one HTTP client a provider, with connections of its own. Every address is judged by [`guard`]
-//! before it is connected to; environment proxies are not read, redirects not followed (a 3xx is a status like any
-//! other). Waiting for an answer is the caller's to bound; connecting is bounded here.
+//! The HTTP client for providers: one client per provider, each with its own connection pool. [`guard`] checks every address
+//! before a connection to it. The client reads no proxy settings from the environment and follows no redirects: a 3xx is a
+//! status like any other. It bounds the time to connect; the caller bounds the wait for a response.
 
 mod connect;
 pub mod guard;
@@ -17,77 +17,77 @@ use http::{Request, Response, Uri};
 use hyper_rustls::ConfigBuilderExt;
 
 use connect::{ConnectFailure, Connector};
-use pool::{NotAnswered, Origin, Pool};
+use pool::{NoResponse, Origin, Pool};
 pub use pool::{Party, ResponseBody};
 pub use request_body::{RequestBody, Transmission};
 
-/// Clients that are kept; beyond it the one that was used longest ago goes, with its connections.
+/// Cached clients. Beyond this, the least recently used one is dropped with its connections.
 const CLIENTS_MAX: usize = 4096;
 const IDLE_CONNECTIONS_MAX: usize = 512;
-/// Shorter than what servers and load balancers commonly use (60 s), so that we close first.
+/// Shorter than the usual limit of servers and load balancers (60 s), so that this side closes first.
 const IDLE_CONNECTION_MAX: Duration = Duration::from_secs(50);
-/// The head of an answer, and how much of a body is read ahead of whoever consumes it.
+/// The largest head of a response, and how much of a body is read ahead of its consumer.
 const READ_BUFFER_MAX: usize = 128 * 1024;
 const HEADER_LIST_MAX: u32 = 64 * 1024;
-/// A slow reader stalls its own stream after this much, and never its neighbours on the connection.
+/// A slow reader stalls its own stream after this many bytes, and never the other streams of the connection.
 const STREAM_WINDOW: u32 = 64 * 1024;
-/// More than the windows of all streams together, which are what bounds memory: h2 ends a connection once what is unread on
-/// it came in too many small frames, and it takes half of this as the measure of how many.
+/// Larger than the windows of all streams together, which already bound memory. h2 closes a connection on which too much unread
+/// data arrived in small frames, and derives that limit from half of this window.
 const CONNECTION_WINDOW: u32 = 96 * 1024 * 1024;
-/// Streams of one connection, also where its peer takes more.
+/// The most streams of one connection, even if its peer allows more.
 const STREAMS_MAX: usize = 100;
-/// Frames of this size may lie unread on all streams of a connection. Pieces of streamed answers are larger.
+/// The smallest frames that may lie unread on all streams of a connection at once. Events of streams are larger.
 const SMALL_FRAME: usize = 32;
 const _: () = {
-    // What h2 takes a frame to cost beside its bytes, if these are fewer.
+    // h2 counts a smaller frame as this many bytes.
     const FRAME: usize = 256;
     let unread = STREAMS_MAX * STREAM_WINDOW as usize / SMALL_FRAME;
     assert!(unread * (FRAME - SMALL_FRAME) <= CONNECTION_WINDOW as usize / 2);
 };
-/// How often a request is sent that no upstream has looked at.
-const TRIES_MAX: usize = 3;
+/// Attempts to send a request that the upstream has not processed.
+const ATTEMPTS_MAX: usize = 3;
 const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
 const HTTP2_PING_WAIT: Duration = Duration::from_secs(10);
 
-/// No TLS configuration could be made, so that nothing can be called.
+/// TLS could not be configured, so no provider can be called.
 #[derive(Debug, thiserror::Error)]
 #[error("prepare TLS for upstream connections: {0}")]
 pub struct TlsSetupError(#[from] rustls::Error);
 
-/// Why no answer came. None of these repeats what an upstream said.
+/// Why no response came. No message repeats text from the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// The name does not resolve.
     #[error("resolve the upstream's name")]
     Resolve,
-    /// Every address of it is one that may not be called.
+    /// None of the name's addresses may be called.
     #[error("the upstream's address is not allowed")]
     Forbidden,
-    /// Refused or unreachable.
+    /// The connection was refused, or the address is unreachable.
     #[error("connect to the upstream")]
     Connect,
-    /// Neither accepted nor refused in time, TLS included.
+    /// No connection in time, including TLS.
     #[error("connect to the upstream in time")]
     ConnectTimeout,
-    /// No TLS connection: certificate, name or protocol.
-    #[error("agree on TLS with the upstream")]
+    /// The TLS handshake failed: certificate, name or protocol.
+    #[error("negotiate TLS with the upstream")]
     Tls,
-    /// As many requests as may be are under way there, and none of them ended in time.
+    /// The pool was at its bound, and no request ended in time.
     #[error("wait for a connection to the upstream")]
     Busy,
-    /// It was asked a few times, and did not look at the request.
-    #[error("the upstream refuses requests without looking at them")]
+    /// Several attempts were refused without being processed.
+    #[error("the upstream refuses requests without processing them")]
     Refused,
-    /// The connection ended before the head of an answer was whole.
+    /// The connection ended before the head of a response was complete.
     #[error("the upstream closed the connection")]
     Closed,
-    /// What came is no HTTP, or its head is larger than we read.
-    #[error("the upstream's answer is not HTTP")]
+    /// The response is not HTTP, or its head is too large.
+    #[error("the upstream's response is not HTTP")]
     Malformed,
 }
 
 impl SendError {
-    /// The upstream cannot have seen the request, so that nothing of it can be billed.
+    /// True if the upstream cannot have seen the request, so it cannot bill for it.
     pub const fn nothing_was_sent(self) -> bool {
         match self {
             Self::Resolve
@@ -101,7 +101,7 @@ impl SendError {
         }
     }
 
-    /// One word for events: `resolve`, `forbidden`, `connect`, `connect_timeout`, `tls`, `busy`, `refused`, `closed`,
+    /// The reason in events: `resolve`, `forbidden`, `connect`, `connect_timeout`, `tls`, `busy`, `refused`, `closed`,
     /// `malformed`.
     pub const fn reason(self) -> &'static str {
         match self {
@@ -118,35 +118,35 @@ impl SendError {
     }
 }
 
-/// The clients of all providers. Cheap to share: lookups take a read lock for one hash.
+/// The clients of all providers. A lookup takes a read lock for one hash.
 pub struct UpstreamClients {
     tls: Arc<rustls::ClientConfig>,
     clients: RwLock<IdMap<ProviderId, Cached>>,
-    /// Counts lookups, so that the client that was used longest ago is known.
+    /// Counts lookups, to find the least recently used client.
     lookups: AtomicU64,
 }
 
 struct Cached {
     client: Arc<UpstreamClient>,
-    reach: Reach,
+    destination: Destination,
     used: AtomicU64,
 }
 
-/// What a client was made for. When it changes the old connections must not be used any more.
+/// Where a client may connect. When it changes, the old connections must no longer be used.
 #[derive(Clone, PartialEq, Eq)]
-struct Reach {
+struct Destination {
     base_url: Option<String>,
     allow_private_network: bool,
 }
 
-impl Reach {
+impl Destination {
     fn is_of(&self, provider: &Provider) -> bool {
         self.allow_private_network == provider.allow_private_network && self.base_url == provider.base_url
     }
 }
 
 impl UpstreamClients {
-    /// With the roots of trust of the machine; where it has none, Mozilla's as of the build.
+    /// Trusts the certificates of the machine; if it has none, Mozilla's as of the build.
     pub fn new() -> Result<Self, TlsSetupError> {
         Ok(Self::with(tls_config()?))
     }
@@ -155,29 +155,32 @@ impl UpstreamClients {
         Self { tls: Arc::new(tls), clients: RwLock::default(), lookups: AtomicU64::new(0) }
     }
 
-    /// The provider's client; a new one when its address or `allow_private_network` changed.
+    /// The provider's client; a new one if its address or `allow_private_network` has changed.
     pub fn client(&self, provider: &Provider) -> Arc<UpstreamClient> {
         let used = self.lookups.fetch_add(1, Ordering::Relaxed);
         if let Some(client) = self.cached(provider, used) {
             return client;
         }
         let client = Arc::new(UpstreamClient::new(&self.tls, provider));
-        let reach =
-            Reach { base_url: provider.base_url.clone(), allow_private_network: provider.allow_private_network };
+        let destination =
+            Destination { base_url: provider.base_url.clone(), allow_private_network: provider.allow_private_network };
         let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(other) = clients.get(&provider.provider_id).filter(|cached| cached.reach == reach) {
+        if let Some(other) = clients.get(&provider.provider_id).filter(|cached| cached.destination == destination) {
             return Arc::clone(&other.client);
         }
         if clients.len() >= CLIENTS_MAX {
             forget_least_used(&mut clients);
         }
-        clients.insert(provider.provider_id, Cached { client: Arc::clone(&client), reach, used: AtomicU64::new(used) });
+        clients.insert(
+            provider.provider_id,
+            Cached { client: Arc::clone(&client), destination, used: AtomicU64::new(used) },
+        );
         client
     }
 
     fn cached(&self, provider: &Provider, used: u64) -> Option<Arc<UpstreamClient>> {
         let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
-        let cached = clients.get(&provider.provider_id).filter(|cached| cached.reach.is_of(provider))?;
+        let cached = clients.get(&provider.provider_id).filter(|cached| cached.destination.is_of(provider))?;
         cached.used.store(used, Ordering::Relaxed);
         Some(Arc::clone(&cached.client))
     }
@@ -190,7 +193,7 @@ fn forget_least_used(clients: &mut IdMap<ProviderId, Cached>) {
     }
 }
 
-/// Trusts what the machine trusts.
+/// A TLS configuration that trusts the certificates of the machine.
 pub fn tls_config() -> Result<rustls::ClientConfig, rustls::Error> {
     let builder = || {
         rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -199,45 +202,46 @@ pub fn tls_config() -> Result<rustls::ClientConfig, rustls::Error> {
     let roots = match builder()?.with_native_roots() {
         Ok(roots) => roots,
         Err(error) => {
-            tracing::info!(%error, "the machine has no certificates: using the built-in ones");
+            tracing::info!(%error, "the machine has no certificates; using the built-in ones");
             builder()?.with_webpki_roots()
         }
     };
     Ok(roots.with_no_client_auth())
 }
 
-/// The way to one provider.
+/// The HTTP client of one provider.
 pub struct UpstreamClient {
-    /// `None` without an address that is one.
-    way: Option<(Origin, Pool)>,
+    /// `None` if the provider has no valid address.
+    endpoint: Option<(Origin, Pool)>,
 }
 
 impl UpstreamClient {
     fn new(tls: &Arc<rustls::ClientConfig>, provider: &Provider) -> Self {
         let address: Option<Uri> = provider.base_url.as_deref().and_then(|address| address.parse().ok());
         let origin = address.as_ref().and_then(Origin::of);
-        let way = origin.map(|origin| {
+        let endpoint = origin.map(|origin| {
             let pool = Pool::new(Connector::new(tls, provider.allow_private_network), origin.address());
             (origin, pool)
         });
-        Self { way }
+        Self { endpoint }
     }
 
-    /// Sends one request (of its URI the path counts; `Host` is added) and gives the answer as soon as its head is whole.
-    /// Dropping the future, or the answer's body before its end, cancels the request upstream. Whether the upstream may
-    /// have seen any of it is what the body's [`Transmission`] says. Where the upstream can take no more, what it can
-    /// take is shared by `party`.
+    /// Sends one request and returns the response as soon as its head is complete. Only the path of the request's URI counts;
+    /// `Host` is added. Dropping the future, or the response's body before its end, cancels the request upstream. The body's
+    /// [`Transmission`] tells whether the upstream may have seen any of it. If streams are short, parties share them.
+    ///
+    /// Errors: see [`SendError`]. A request is sent again only if the upstream has not processed it.
     pub async fn send(
         &self,
         party: Party,
         mut request: Request<RequestBody>,
     ) -> Result<Response<ResponseBody>, SendError> {
-        let (origin, pool) = self.way.as_ref().ok_or(SendError::Resolve)?;
-        for _ in 0..TRIES_MAX {
+        let (origin, pool) = self.endpoint.as_ref().ok_or(SendError::Resolve)?;
+        for _ in 0..ATTEMPTS_MAX {
             match pool.lease(party).await?.send(request, origin).await {
-                Ok(answer) => return Ok(answer),
-                Err(NotAnswered::Untouched(again)) => request = *again,
-                Err(NotAnswered::Failed(error)) => return Err(error),
+                Ok(response) => return Ok(response),
+                Err(NoResponse::Unprocessed(returned)) => request = *returned,
+                Err(NoResponse::Failed(error)) => return Err(error),
             }
         }
         Err(SendError::Refused)

@@ -1,9 +1,17 @@
-//! The connections to one provider. HTTP/1.1 takes one request a connection: as many are opened as are asked for, and kept
-//! for a while. HTTP/2 takes several, as many as the peer says: another is opened as those that there are fill up, and
-//! where no more may be opened tenants share what there is.
+//! The connection pool of one provider, which its tenants share.
 //!
-//! A request that finds no room waits in a queue. Connections are opened by tasks of their own, for whoever waits then:
-//! nobody's leaving stops one that others wait for.
+//! An HTTP/1.1 connection carries one request at a time; the pool opens as many as requests need, without a bound of its own,
+//! and keeps idle ones for a while. An HTTP/2 connection carries as many streams as its peer allows; the pool opens another
+//! one as they fill up. A request that finds no room waits in a queue with one line per party, for a bounded time.
+//!
+//! No party ever holds all streams ([`shares`]), so a tenant whose clients read slowly cannot lock out the others. Shares count
+//! the streams of open connections only: counting those that the pool could open gave one tenant everything at an upstream
+//! that accepts a single connection. Tasks of the pool open connections for the whole queue and not for one request, so a
+//! request that leaves stops nothing that others wait for. The pool sends a request again only if the upstream has not
+//! processed it; choosing another provider, and the deadline of a response, are the caller's.
+//!
+//! A client with one HTTP/2 connection per provider was rejected: the peer's limit of streams would be one limit for all
+//! tenants. State that needs a lock is in [`state`], where nothing waits; connections are dropped after the lock.
 
 mod http2;
 mod lease;
@@ -28,23 +36,23 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::connect::Connector;
 use super::{READ_BUFFER_MAX, RequestBody, SendError};
-pub use lease::{Lease, NotAnswered, Origin, ResponseBody};
+pub use lease::{Lease, NoResponse, Origin, ResponseBody};
 use state::State;
 
-/// Whose requests share what an upstream can take: a tenant's; `None` is the operator's own.
+/// Whose requests share the streams: a tenant's, or the operator's (`None`).
 pub type Party = Option<TenantId>;
 
-/// How long a request waits for a connection, or for a stream of one. Longer than connecting may take.
+/// The longest wait of a request for a connection or a stream. Longer than connecting may take.
 const WAIT_MAX: Duration = Duration::from_secs(15);
-/// After a connection could not be opened while others are in use, or took nothing.
+/// The pause after a connection could not be opened while others are in use, or takes no streams.
 const CONNECT_PAUSE: Duration = Duration::from_millis(500);
-/// By when a peer of HTTP/2 has said how many streams it takes.
-const SETTLED_AFTER: Duration = Duration::from_secs(1);
+/// How long a peer of HTTP/2 has to announce its limit of streams.
+const SETTINGS_WAIT: Duration = Duration::from_secs(1);
 
-/// Cheap to clone.
+/// A connection pool. Cheap to clone; clones share the connections.
 #[derive(Clone)]
 pub struct Pool {
-    shared: Arc<PoolInner>,
+    inner: Arc<PoolInner>,
 }
 
 struct PoolInner {
@@ -54,14 +62,14 @@ struct PoolInner {
     tasks: TaskTracker,
 }
 
-/// A connection that has just been opened.
-enum Opened {
+/// A connection that was just opened.
+enum NewConnection {
     Http1(Http1Connection),
-    Http2(http2::Opened),
+    Http2(http2::Http2Connection),
 }
 
-/// A connection of HTTP/1.1. Dropped, it is closed at once, and what of a request has not been taken goes with it: a peer
-/// that does not read would otherwise make it be kept for as long as it likes.
+/// An HTTP/1.1 connection. Dropping it closes it at once, even in the middle of a request: a peer that does not read could
+/// otherwise keep it open for as long as it likes.
 pub struct Http1Connection {
     sender: http1::SendRequest<RequestBody>,
     _task: AbortOnDropHandle<()>,
@@ -70,88 +78,90 @@ pub struct Http1Connection {
 impl Pool {
     pub fn new(connector: Connector, address: Uri) -> Self {
         let (state, tasks) = (Mutex::default(), TaskTracker::new());
-        Self { shared: Arc::new(PoolInner { connector, address, state, tasks }) }
+        Self { inner: Arc::new(PoolInner { connector, address, state, tasks }) }
     }
 
-    /// Room for one request. Errors: there is no connection, and none can be had; none had room in time; too many wait.
+    /// Waits for room for one request.
+    ///
+    /// Errors: no connection can be opened; none had room in time; the queue is full.
     pub async fn lease(&self, party: Party) -> Result<Lease, SendError> {
         let waiting = {
             let mut state = self.lock();
             if let Some(lease) = state.take(self, party) {
-                let wanted = state.open_more();
+                let missing = state.begin_connecting();
                 drop(state);
-                self.open(wanted);
+                self.open(missing);
                 return Ok(lease);
             }
             let (ticket, receiver) = state.queue.join(party).ok_or(SendError::Busy)?;
             Waiting { pool: self.clone(), ticket, receiver }
         };
-        self.serve();
+        self.serve_queue();
         timeout(WAIT_MAX, waiting).await.unwrap_or(Err(SendError::Busy))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn downgrade(&self) -> WeakPool {
-        WeakPool(Arc::downgrade(&self.shared))
+        WeakPool(Arc::downgrade(&self.inner))
     }
 
-    /// Gives what there is to those who wait, and opens what is missing.
-    fn serve(&self) {
+    /// Gives free room to waiting requests, and opens the connections that are missing.
+    fn serve_queue(&self) {
         let mut state = self.lock();
-        let not_taken = state.serve(self);
-        let wanted = state.open_more();
+        let not_taken = state.serve_queue(self);
+        let missing = state.begin_connecting();
         drop(state);
-        // Behind the lock: what is given back takes it again.
+        // After the lock, because a returned lease takes it again.
         drop(not_taken);
-        self.open(wanted);
+        self.open(missing);
     }
 
-    fn serve_if_any_wait(&self, state: MutexGuard<'_, State>) {
-        let is_waited_for = !state.queue.is_empty();
+    fn serve_queue_after(&self, state: MutexGuard<'_, State>) {
+        let is_empty = state.queue.is_empty();
         drop(state);
-        if is_waited_for {
-            self.serve();
+        if !is_empty {
+            self.serve_queue();
         }
     }
 
-    /// Opens so many connections, which are counted already.
+    /// Opens this many connections, which already count as being opened.
     fn open(&self, connections: usize) {
         for _ in 0..connections {
-            let (connector, address) = (self.shared.connector.clone(), self.shared.address.clone());
-            let (pool, tasks) = (self.downgrade(), self.shared.tasks.clone());
-            self.shared.tasks.spawn(async move {
+            let (connector, address) = (self.inner.connector.clone(), self.inner.address.clone());
+            let (pool, tasks) = (self.downgrade(), self.inner.tasks.clone());
+            self.inner.tasks.spawn(async move {
                 let opened = open(&connector, address, &pool, &tasks).await;
                 if let Some(pool) = pool.upgrade() {
-                    pool.is_open(opened);
+                    pool.add(opened);
                 }
             });
         }
     }
 
-    /// What came of opening a connection.
-    fn is_open(&self, opened: Result<Opened, SendError>) {
+    /// Adds a new connection, or handles the failure to open one.
+    fn add(&self, opened: Result<NewConnection, SendError>) {
         let mut state = self.lock();
         match opened {
-            Ok(Opened::Http1(connection)) => state.add_http1(connection),
-            Ok(Opened::Http2(opened)) => {
-                let id = state.add_http2(opened.sender);
+            Ok(NewConnection::Http1(connection)) => state.add_http1(connection),
+            Ok(NewConnection::Http2(connection)) => {
+                let id = state.add_http2(connection.sender);
                 self.watch_idle(&mut state);
                 drop(state);
-                opened.watch.begin(id);
-                self.serve();
-                self.look_later(SETTLED_AFTER, move |state| state.settle(id));
+                connection.streams_watch.start(id);
+                self.serve_queue();
+                self.change_later(SETTINGS_WAIT, move |state| state.end_settings_wait(id));
                 return;
             }
             Err(error) => {
                 state.connecting -= 1;
-                if state.can_wait_on() {
+                if state.may_get_room() {
                     self.pause(&mut state);
                 } else {
-                    for waiter in state.fail() {
-                        // Whoever has left does not mind.
+                    for waiter in state.take_waiters_without_connection() {
+                        // The request may have left.
                         let _ = waiter.send(Err(error));
                     }
                 }
@@ -159,93 +169,99 @@ impl Pool {
         }
         self.watch_idle(&mut state);
         drop(state);
-        self.serve();
+        self.serve_queue();
     }
 
-    /// Opens no other connection for a while.
+    /// Opens no connection for a while.
     fn pause(&self, state: &mut State) {
         if !std::mem::replace(&mut state.is_pausing, true) {
-            self.look_later(CONNECT_PAUSE, |state| state.is_pausing = false);
+            self.change_later(CONNECT_PAUSE, |state| state.is_pausing = false);
         }
     }
 
-    fn look_later(&self, wait: Duration, then: impl FnOnce(&mut State) + Send + 'static) {
+    /// Changes the state after `wait`, then serves the queue.
+    fn change_later(&self, wait: Duration, change: impl FnOnce(&mut State) + Send + 'static) {
         let pool = self.downgrade();
-        self.shared.tasks.spawn(async move {
+        self.inner.tasks.spawn(async move {
             tokio::time::sleep(wait).await;
             if let Some(pool) = pool.upgrade() {
-                then(&mut pool.lock());
-                pool.serve();
+                change(&mut pool.lock());
+                pool.serve_queue();
             }
         });
     }
 
-    /// A peer of HTTP/2 has said how many streams it takes.
-    fn takes(&self, id: u64, streams: usize) {
+    /// Sets how many streams the peer of an HTTP/2 connection allows.
+    fn set_streams_max(&self, id: u64, streams: usize) {
         let mut state = self.lock();
         let useless = state.set_streams_max(id, streams);
         if useless.is_some() {
             self.pause(&mut state);
         }
-        self.serve_if_any_wait(state);
+        self.serve_queue_after(state);
         drop(useless);
     }
 
-    /// No more streams are opened on this connection; those that are open go on.
-    fn forget(&self, id: u64) {
+    /// Opens no more streams on this connection; the open ones continue.
+    fn retire(&self, id: u64) {
         let mut state = self.lock();
-        let forgotten = state.remove(id);
-        self.serve_if_any_wait(state);
-        drop(forgotten);
+        let retired = state.retire(id);
+        self.serve_queue_after(state);
+        drop(retired);
     }
 
-    fn stream_ends(&self, id: u64, party: Party) {
+    fn end_stream(&self, id: u64, party: Party) {
         let mut state = self.lock();
-        let useless = state.stream_ends(id, party);
+        let useless = state.end_stream(id, party);
         if useless.is_some() {
             self.pause(&mut state);
         }
         self.watch_idle(&mut state);
-        self.serve_if_any_wait(state);
+        self.serve_queue_after(state);
         drop(useless);
     }
 
-    /// A connection of HTTP/1.1 is ready for another request.
+    /// Takes back an HTTP/1.1 connection that is ready for another request.
     fn give_back(&self, connection: Http1Connection) {
         let mut state = self.lock();
-        let too_many = state.keep(connection);
+        let surplus = state.keep_idle(connection);
         self.watch_idle(&mut state);
-        self.serve_if_any_wait(state);
-        drop(too_many);
+        self.serve_queue_after(state);
+        drop(surplus);
     }
 }
 
-/// For tasks of connections, which end with the pool.
+/// The pool as its tasks hold it, so that they do not keep it alive.
 #[derive(Clone)]
 struct WeakPool(Weak<PoolInner>);
 
 impl WeakPool {
     fn upgrade(&self) -> Option<Pool> {
-        self.0.upgrade().map(|shared| Pool { shared })
+        self.0.upgrade().map(|inner| Pool { inner })
     }
 }
 
-async fn open(connector: &Connector, address: Uri, pool: &WeakPool, tasks: &TaskTracker) -> Result<Opened, SendError> {
+async fn open(
+    connector: &Connector,
+    address: Uri,
+    pool: &WeakPool,
+    tasks: &TaskTracker,
+) -> Result<NewConnection, SendError> {
     let stream = connector.connect(address).await?;
     if stream.connected().is_negotiated_h2() {
-        return http2::open(stream, pool.clone(), tasks).await.map(Opened::Http2);
+        return http2::open(stream, pool.clone(), tasks).await.map(NewConnection::Http2);
     }
     let handshake = http1::Builder::new().max_buf_size(READ_BUFFER_MAX).handshake(stream).await;
     let (sender, connection) = handshake.map_err(|_| SendError::Connect)?;
     let task = tasks.spawn(async move {
         if let Err(error) = connection.await {
-            tracing::debug!(%error, "converse with an upstream");
+            tracing::debug!(%error, "an upstream's HTTP/1.1 connection failed");
         }
     });
-    Ok(Opened::Http1(Http1Connection { sender, _task: AbortOnDropHandle::new(task) }))
+    Ok(NewConnection::Http1(Http1Connection { sender, _task: AbortOnDropHandle::new(task) }))
 }
 
-/// A place in the queue, which is left with it.
+/// A request in the queue; dropping it leaves the queue.
 struct Waiting {
     pool: Pool,
     ticket: u64,
@@ -256,8 +272,8 @@ impl Future for Waiting {
     type Output = Result<Lease, SendError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        // Nobody takes a waiter off the queue without an answer.
-        Pin::new(&mut self.receiver).poll(context).map(|answer| answer.unwrap_or(Err(SendError::Busy)))
+        // A sender that leaves the queue always sends.
+        Pin::new(&mut self.receiver).poll(context).map(|received| received.unwrap_or(Err(SendError::Busy)))
     }
 }
 

@@ -1,5 +1,5 @@
-//! A request's body, and whether any of it may have left. A connection asks for the body when it writes the request, not
-//! before: until then nothing can have been billed, however long the name, the address, TLS or a place took.
+//! A request's body, and whether any of the request may have been sent. A connection reads the body when it writes the
+//! request: before that nothing can be billed, however long the name, the connection, TLS or the queue took.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use http_body::{Body, Frame, SizeHint};
 
 const NOT_STARTED: u8 = 0;
 const STARTED: u8 = 1;
-const CALLED_OFF: u8 = 2;
+const CANCELLED: u8 = 2;
 
-/// Whether one call's request is on its way. Cheap to clone; all clones are of the same call.
+/// The state of one call's request: not started, started or cancelled. Cheap to clone; clones share the state.
 #[derive(Clone, Debug, Default)]
 pub struct Transmission(Arc<AtomicU8>);
 
 impl Transmission {
-    /// From here on the upstream may see the request. False where it was called off before: nothing may be sent.
+    /// Marks the request as started: from now on the upstream may see it. False if it was cancelled and must not be sent.
     pub fn start(&self) -> bool {
         match self.0.compare_exchange(NOT_STARTED, STARTED, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => true,
@@ -26,11 +26,11 @@ impl Transmission {
         }
     }
 
-    /// Nobody wants an answer any more. True where the upstream has not seen the request, and now never will.
-    pub fn call_off(&self) -> bool {
-        match self.0.compare_exchange(NOT_STARTED, CALLED_OFF, Ordering::AcqRel, Ordering::Acquire) {
+    /// Cancels the request if it has not started. True if the upstream has not seen it, and never will.
+    pub fn cancel(&self) -> bool {
+        match self.0.compare_exchange(NOT_STARTED, CANCELLED, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => true,
-            Err(state) => state == CALLED_OFF,
+            Err(state) => state == CANCELLED,
         }
     }
 
@@ -39,12 +39,12 @@ impl Transmission {
     }
 }
 
-/// The call was given up before the connection got to its body.
+/// The call was cancelled before its request was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the request was called off")]
-pub struct CalledOff;
+#[error("the request was cancelled")]
+pub struct Cancelled;
 
-/// All bytes at once, once the connection takes them.
+/// A body that yields all of its bytes at once, when the connection asks for them.
 #[derive(Clone, Debug, Default)]
 pub struct RequestBody {
     bytes: Option<Bytes>,
@@ -59,14 +59,14 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = CalledOff;
+    type Error = Cancelled;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CalledOff>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cancelled>>> {
         let Some(bytes) = self.bytes.take() else { return Poll::Ready(None) };
-        Poll::Ready(Some(if self.transmission.start() { Ok(Frame::data(bytes)) } else { Err(CalledOff) }))
+        Poll::Ready(Some(if self.transmission.start() { Ok(Frame::data(bytes)) } else { Err(Cancelled) }))
     }
 
-    /// False for an empty body that was not asked for: it is the asking that says that the request leaves.
+    /// False for an empty body until it is read: reading it is what marks the request as started.
     fn is_end_stream(&self) -> bool {
         self.bytes.is_none()
     }

@@ -1,4 +1,4 @@
-//! Against servers on loopback, which say what the test tells them to.
+//! Tests against servers on loopback with scripted responses.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -32,12 +32,12 @@ fn clients() -> UpstreamClients {
     UpstreamClients::new().expect("a TLS configuration")
 }
 
-/// A server that answers each request of each connection with these bytes; none closes the connection.
+/// A server that answers each request of each connection with these bytes; without bytes it closes the connection.
 pub async fn serve(answer: &'static [u8]) -> (String, JoinSet<()>) {
     serve_at("http://127.0.0.1:0", answer).await
 }
 
-/// The same at this address.
+/// The same server at this address.
 pub async fn serve_at(origin: &str, answer: &'static [u8]) -> (String, JoinSet<()>) {
     let listener = TcpListener::bind(origin.trim_start_matches("http://")).await.expect("a free port");
     let origin = format!("http://{}", listener.local_addr().expect("its address"));
@@ -109,7 +109,7 @@ async fn the_head_of_an_answer_is_bounded() {
 }
 
 #[test]
-fn a_client_lasts_until_its_reach_changes() {
+fn a_client_lasts_until_its_destination_changes() {
     let clients = clients();
     let first = clients.client(&provider(1, "http://a.example", false));
     assert!(Arc::ptr_eq(&first, &clients.client(&provider(1, "http://a.example", false))));

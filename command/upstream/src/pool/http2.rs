@@ -1,5 +1,5 @@
-//! Opening a connection of HTTP/2, and learning how many streams its peer takes. hyper tells that of a connection alone,
-//! which a task of its own has to poll; and what the peer says arrives in another task, which hyper has executed for it.
+//! Opens HTTP/2 connections, and learns how many streams their peers allow. Only hyper's connection future knows that limit,
+//! and a task polls this future; but the peer's settings arrive in another task, which hyper spawns through the executor.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,94 +15,96 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::WeakPool;
-use super::state::STREAMS_UNSETTLED;
-use crate::connect::Stream;
+use super::state::STREAMS_UNANNOUNCED;
+use crate::connect::TransportStream;
 use crate::{
     CONNECTION_WINDOW, HEADER_LIST_MAX, HTTP2_PING_EVERY, HTTP2_PING_WAIT, RequestBody, STREAM_WINDOW, SendError,
 };
 
-/// Our opening words must be taken by then.
+/// The longest that the peer may take to accept the connection preface.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 
-type Connection = http2::Connection<Stream, RequestBody, Executor>;
+type Connection = http2::Connection<TransportStream, RequestBody, Executor>;
 
-pub struct Opened {
+/// A new HTTP/2 connection.
+pub struct Http2Connection {
     pub sender: http2::SendRequest<RequestBody>,
-    pub watch: Arc<Watch>,
+    pub streams_watch: Arc<StreamsWatch>,
 }
 
-pub async fn open(stream: Stream, pool: WeakPool, tasks: &TaskTracker) -> Result<Opened, SendError> {
-    let watch = Arc::new(Watch {
+pub async fn open(stream: TransportStream, pool: WeakPool, tasks: &TaskTracker) -> Result<Http2Connection, SendError> {
+    let streams_watch = Arc::new(StreamsWatch {
         pool: pool.clone(),
         id: OnceLock::new(),
         connection: OnceLock::new(),
-        streams_max: Mutex::new(STREAMS_UNSETTLED),
+        reported: Mutex::new(STREAMS_UNANNOUNCED),
     });
-    let executor = Executor { tasks: tasks.clone(), watch: Arc::clone(&watch), is_first: Arc::new(true.into()) };
+    let executor =
+        Executor { tasks: tasks.clone(), streams_watch: Arc::clone(&streams_watch), is_first: Arc::new(true.into()) };
     let mut builder = http2::Builder::new(executor);
     builder
         .timer(TokioTimer::new())
-        .initial_max_send_streams(STREAMS_UNSETTLED)
+        .initial_max_send_streams(STREAMS_UNANNOUNCED)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(HEADER_LIST_MAX)
-        // What still comes for streams that were cancelled is answered with resets, which h2 counts for as long as the
-        // connection lasts. With a maximum, whoever cancels often would end the streams of all others.
+        // Frames that still arrive for cancelled streams are answered with resets, which h2 counts over the connection's
+        // life. With a maximum, a tenant that cancels often would end the streams of all others.
         .max_local_error_reset_streams(None)
         .keep_alive_interval(HTTP2_PING_EVERY)
         .keep_alive_timeout(HTTP2_PING_WAIT);
     let handshake = timeout(HANDSHAKE_MAX, builder.handshake(stream)).await;
     let (sender, connection) = handshake.map_err(|_| SendError::ConnectTimeout)?.map_err(|_| SendError::Connect)?;
     let connection = Arc::new(Mutex::new(connection));
-    let _ = watch.connection.set(Arc::downgrade(&connection));
-    let ends = Arc::clone(&watch);
+    let _ = streams_watch.connection.set(Arc::downgrade(&connection));
+    let watch = Arc::clone(&streams_watch);
     tasks.spawn(async move {
-        if let Err(error) = Driven(connection).await {
-            tracing::debug!(%error, "converse with an upstream");
+        if let Err(error) = PolledConnection(connection).await {
+            tracing::debug!(%error, "an upstream's HTTP/2 connection failed");
         }
-        if let (Some(pool), Some(id)) = (ends.pool.upgrade(), ends.id.get()) {
-            pool.forget(*id);
+        if let (Some(pool), Some(id)) = (watch.pool.upgrade(), watch.id.get()) {
+            pool.retire(*id);
         }
     });
-    Ok(Opened { sender, watch })
+    Ok(Http2Connection { sender, streams_watch })
 }
 
-/// Tells the pool how many streams a connection takes.
-pub struct Watch {
+/// Reports to the pool how many streams the peer of a connection allows.
+pub struct StreamsWatch {
     pool: WeakPool,
-    /// Once it is in the pool.
+    /// Set once the connection is in the pool.
     id: OnceLock<u64>,
     connection: OnceLock<Weak<Mutex<Connection>>>,
-    /// As the pool was told last.
-    streams_max: Mutex<usize>,
+    /// The last limit that was reported.
+    reported: Mutex<usize>,
 }
 
-impl Watch {
-    /// The connection is in the pool now, by this id. Its peer may have said something before.
-    pub fn begin(&self, id: u64) {
+impl StreamsWatch {
+    /// Starts to report, now that the connection is in the pool. Its peer may have announced a limit before.
+    pub fn start(&self, id: u64) {
         let _ = self.id.set(id);
-        self.look();
+        self.report_change();
     }
 
-    fn look(&self) {
+    fn report_change(&self) {
         let (Some(id), Some(connection)) = (self.id.get(), self.connection.get().and_then(Weak::upgrade)) else {
             return;
         };
-        // Held until the pool knows, so that what is told last is what was said last.
-        let mut told = self.streams_max.lock().unwrap_or_else(PoisonError::into_inner);
+        // Locked until the pool knows, so that limits are reported in order.
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         let streams_max = connection.lock().unwrap_or_else(PoisonError::into_inner).current_max_send_streams();
-        if std::mem::replace(&mut *told, streams_max) != streams_max
+        if std::mem::replace(&mut *reported, streams_max) != streams_max
             && let Some(pool) = self.pool.upgrade()
         {
-            pool.takes(*id, streams_max);
+            pool.set_streams_max(*id, streams_max);
         }
     }
 }
 
-/// A connection that is polled where others may ask it something in between.
-struct Driven(Arc<Mutex<Connection>>);
+/// The future of a connection, which others may query between polls.
+struct PolledConnection(Arc<Mutex<Connection>>);
 
-impl Future for Driven {
+impl Future for PolledConnection {
     type Output = hyper::Result<()>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -110,28 +112,28 @@ impl Future for Driven {
     }
 }
 
-/// Executes what hyper needs for one connection: first what reads from it and writes to it, then what its requests need.
+/// Spawns hyper's tasks for one connection: first the one that reads and writes, then those of its requests.
 #[derive(Clone)]
 struct Executor {
     tasks: TaskTracker,
-    watch: Arc<Watch>,
+    streams_watch: Arc<StreamsWatch>,
     is_first: Arc<AtomicBool>,
 }
 
 impl<F: Future<Output = ()> + Send + 'static> rt::Executor<F> for Executor {
     fn execute(&self, future: F) {
         if self.is_first.swap(false, Ordering::AcqRel) {
-            self.tasks.spawn(Watched { future: Box::pin(future), watch: Arc::clone(&self.watch) });
+            self.tasks.spawn(Watched { future: Box::pin(future), streams_watch: Arc::clone(&self.streams_watch) });
         } else {
             self.tasks.spawn(future);
         }
     }
 }
 
-/// Looks what the peer says whenever something of it may have arrived.
+/// A task that reports a new limit after each poll, in which settings may have arrived.
 struct Watched<F> {
     future: Pin<Box<F>>,
-    watch: Arc<Watch>,
+    streams_watch: Arc<StreamsWatch>,
 }
 
 impl<F: Future<Output = ()>> Future for Watched<F> {
@@ -139,7 +141,7 @@ impl<F: Future<Output = ()>> Future for Watched<F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let polled = self.future.as_mut().poll(context);
-        self.watch.look();
+        self.streams_watch.report_change();
         ready!(polled);
         Poll::Ready(())
     }

@@ -1,4 +1,4 @@
-//! One request on a connection, until its answer has ended. Dropped before that, it is cancelled upstream.
+//! A lease is room for one request until its response has ended. Dropping it before that cancels the request upstream.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -16,10 +16,10 @@ use tokio::time::timeout;
 use super::{Http1Connection, Party, Pool};
 use crate::{RequestBody, SendError};
 
-/// A connection of HTTP/1.1 whose answer has ended is ready for another request by then, or not at all.
+/// How long an HTTP/1.1 connection may take to become ready after a response. A slower one is closed.
 const READY_MAX: Duration = Duration::from_secs(5);
 
-/// Where a provider is.
+/// The origin of a provider's address.
 #[derive(Clone, Debug)]
 pub struct Origin {
     scheme: Scheme,
@@ -28,7 +28,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// `None` where it is not an absolute address.
+    /// `None` if the address is not absolute.
     pub fn of(address: &Uri) -> Option<Self> {
         let (scheme, authority) = (address.scheme()?.clone(), address.authority()?.clone());
         let is_default = matches!((scheme.as_str(), authority.port_u16()), ("http", Some(80)) | ("https", Some(443)));
@@ -39,14 +39,14 @@ impl Origin {
         Some(Self { host: HeaderValue::try_from(host).ok()?, scheme, authority })
     }
 
-    /// Without a path.
+    /// The address without a path.
     pub fn address(&self) -> Uri {
         self.absolute(PathAndQuery::from_static("/"))
     }
 
     fn absolute(&self, path: PathAndQuery) -> Uri {
         let uri = Uri::builder().scheme(self.scheme.clone()).authority(self.authority.clone()).path_and_query(path);
-        // Made of parts that are right.
+        // Cannot fail: all parts are valid.
         uri.build().unwrap_or_default()
     }
 }
@@ -54,49 +54,49 @@ impl Origin {
 /// Room for one request.
 pub enum Lease {
     Http1 { pool: Pool, connection: Http1Connection },
-    Http2(Stream),
+    Http2(StreamLease),
 }
 
-/// Why there is no answer.
-pub enum NotAnswered {
-    /// The upstream has not looked at the request: it may be sent again.
-    Untouched(Box<Request<RequestBody>>),
+/// Why there is no response.
+pub enum NoResponse {
+    /// The upstream has not processed the request, so it may be sent again.
+    Unprocessed(Box<Request<RequestBody>>),
     Failed(SendError),
 }
 
 impl Lease {
-    /// Sends the request, and gives the answer as soon as its head is whole.
+    /// Sends the request and returns the response as soon as its head is complete.
     pub async fn send(
         self,
         mut request: Request<RequestBody>,
         origin: &Origin,
-    ) -> Result<Response<ResponseBody>, NotAnswered> {
+    ) -> Result<Response<ResponseBody>, NoResponse> {
         let path = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
         match self {
             Self::Http1 { pool, mut connection } => {
                 *request.uri_mut() = path.into();
                 request.headers_mut().insert(HOST, origin.host.clone());
-                let answer = connection.sender.try_send_request(request).await.map_err(|mut error| {
+                let response = connection.sender.try_send_request(request).await.map_err(|mut error| {
                     match error.take_message() {
-                        Some(request) => NotAnswered::Untouched(Box::new(request)),
-                        None => NotAnswered::Failed(SendError::of(&error.into_error())),
+                        Some(request) => NoResponse::Unprocessed(Box::new(request)),
+                        None => NoResponse::Failed(SendError::of(&error.into_error())),
                     }
                 })?;
-                Ok(answer.map(|body| ResponseBody::new(body, Self::Http1 { pool, connection })))
+                Ok(response.map(|body| ResponseBody::new(body, Self::Http1 { pool, connection })))
             }
             Self::Http2(mut stream) => {
                 *request.uri_mut() = origin.absolute(path);
                 request.headers_mut().remove(HOST);
-                let again = request.clone();
+                let copy = request.clone();
                 match stream.sender.try_send_request(request).await {
-                    Ok(answer) => Ok(answer.map(|body| ResponseBody::new(body, Self::Http2(stream)))),
-                    Err(mut error) => Err(stream.not_answered(error.take_message(), &error.into_error(), again)),
+                    Ok(response) => Ok(response.map(|body| ResponseBody::new(body, Self::Http2(stream)))),
+                    Err(mut error) => Err(stream.no_response(error.take_message(), &error.into_error(), copy)),
                 }
             }
         }
     }
 
-    /// The answer has ended.
+    /// Returns the room after the end of the response.
     fn end(self) {
         match self {
             Self::Http1 { pool, mut connection } => {
@@ -104,7 +104,7 @@ impl Lease {
                     Poll::Ready(Ok(())) => pool.give_back(connection),
                     Poll::Ready(Err(_)) => {}
                     Poll::Pending => {
-                        let tasks = pool.shared.tasks.clone();
+                        let tasks = pool.inner.tasks.clone();
                         tasks.spawn(async move {
                             if let Ok(Ok(())) = timeout(READY_MAX, connection.sender.ready()).await {
                                 pool.give_back(connection);
@@ -113,21 +113,21 @@ impl Lease {
                     }
                 }
             }
-            // Its room is free once it is dropped.
+            // Dropping it frees its room.
             Self::Http2(_) => {}
         }
     }
 }
 
-/// Room for one request on a connection of HTTP/2, until it is dropped.
-pub struct Stream {
+/// Room for one stream of an HTTP/2 connection, until it is dropped.
+pub struct StreamLease {
     pool: Pool,
     connection: u64,
     party: Party,
     sender: http2::SendRequest<RequestBody>,
 }
 
-impl Stream {
+impl StreamLease {
     pub(super) const fn new(
         pool: Pool,
         connection: u64,
@@ -137,53 +137,55 @@ impl Stream {
         Self { pool, connection, party, sender }
     }
 
-    fn not_answered(
+    fn no_response(
         &self,
         returned: Option<Request<RequestBody>>,
         error: &hyper::Error,
-        again: Request<RequestBody>,
-    ) -> NotAnswered {
-        let request = match (returned, refusal(error)) {
-            (_, Some(Refused::Stream)) => again,
+        copy: Request<RequestBody>,
+    ) -> NoResponse {
+        let request = match (returned, Unprocessed::by(error)) {
+            (_, Some(Unprocessed::RefusedStream)) => copy,
             (Some(request), _) => {
-                self.pool.forget(self.connection);
+                self.pool.retire(self.connection);
                 request
             }
-            (None, Some(Refused::Connection)) => {
-                self.pool.forget(self.connection);
-                again
+            (None, Some(Unprocessed::GoAway)) => {
+                self.pool.retire(self.connection);
+                copy
             }
-            (None, None) => return NotAnswered::Failed(SendError::of(error)),
+            (None, None) => return NoResponse::Failed(SendError::of(error)),
         };
-        NotAnswered::Untouched(Box::new(request))
+        NoResponse::Unprocessed(Box::new(request))
     }
 }
 
-impl Drop for Stream {
+impl Drop for StreamLease {
     fn drop(&mut self) {
-        self.pool.stream_ends(self.connection, self.party);
+        self.pool.end_stream(self.connection, self.party);
     }
 }
 
-/// What an upstream says of a request that it has not looked at.
-enum Refused {
-    /// It takes no other stream now.
-    Stream,
-    /// It takes no more requests on this connection, and has not looked at this one.
-    Connection,
+/// How an upstream says that it has not processed a request.
+enum Unprocessed {
+    /// It refused the stream; the connection stays in use.
+    RefusedStream,
+    /// It takes no more requests on this connection.
+    GoAway,
 }
 
-fn refusal(error: &hyper::Error) -> Option<Refused> {
-    let error = std::error::Error::source(error)?.downcast_ref::<h2::Error>()?;
-    match error.reason() {
-        Some(h2::Reason::REFUSED_STREAM) if error.is_reset() && error.is_remote() => Some(Refused::Stream),
-        // Streams that it has looked at are not ended by it.
-        _ if error.is_go_away() && error.is_remote() => Some(Refused::Connection),
-        _ => None,
+impl Unprocessed {
+    fn by(error: &hyper::Error) -> Option<Self> {
+        let error = std::error::Error::source(error)?.downcast_ref::<h2::Error>()?;
+        match error.reason() {
+            Some(h2::Reason::REFUSED_STREAM) if error.is_reset() && error.is_remote() => Some(Self::RefusedStream),
+            // A GOAWAY does not end streams that the peer has processed.
+            _ if error.is_go_away() && error.is_remote() => Some(Self::GoAway),
+            _ => None,
+        }
     }
 }
 
-/// The body of an answer.
+/// The body of a response.
 pub struct ResponseBody {
     incoming: Incoming,
     lease: Option<Lease>,
@@ -192,11 +194,11 @@ pub struct ResponseBody {
 impl ResponseBody {
     fn new(incoming: Incoming, lease: Lease) -> Self {
         let mut body = Self { incoming, lease: Some(lease) };
-        body.end_if_whole();
+        body.end_if_complete();
         body
     }
 
-    fn end_if_whole(&mut self) {
+    fn end_if_complete(&mut self) {
         if self.incoming.is_end_stream()
             && let Some(lease) = self.lease.take()
         {
@@ -220,7 +222,7 @@ impl Body for ResponseBody {
                     lease.end();
                 }
             }
-            Poll::Ready(Some(Ok(_))) => self.end_if_whole(),
+            Poll::Ready(Some(Ok(_))) => self.end_if_complete(),
             Poll::Ready(Some(Err(_))) => self.lease = None,
             Poll::Pending => {}
         }

@@ -1,4 +1,4 @@
-//! Requests that wait for a connection, each in the line of its party.
+//! The queue of requests that wait for a connection, with one line per party.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,58 +6,58 @@ use tokio::sync::oneshot;
 
 use super::Party;
 
-/// Requests of one party, and of all. Who finds more waiting is refused.
+/// The most waiting requests of one party, and of all. Further requests are refused.
 const PARTY_MAX: usize = 16 * 1024;
 const ALL_MAX: usize = 64 * 1024;
 
-/// `T` is what they wait for.
+/// A queue of waiters for a `T`.
 pub struct Queue<T> {
-    /// All of them, by their tickets: the one that has waited longest is first.
+    /// All waiters by ticket: the one that has waited longest is first.
     waiting: BTreeMap<u64, (Party, oneshot::Sender<T>)>,
-    /// The tickets of each party that waits, in their order.
+    /// The tickets of each waiting party, in order.
     lines: BTreeMap<Party, VecDeque<u64>>,
-    tickets: u64,
+    next_ticket: u64,
 }
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { waiting: BTreeMap::new(), lines: BTreeMap::new(), tickets: 0 }
+        Self { waiting: BTreeMap::new(), lines: BTreeMap::new(), next_ticket: 0 }
     }
 }
 
 impl<T> Queue<T> {
-    /// The ticket to leave with, and where what is waited for comes. `None` where too many wait.
+    /// Joins the line of a party: the ticket to leave with, and the receiver of the result. `None` if the queue is full.
     pub fn join(&mut self, party: Party) -> Option<(u64, oneshot::Receiver<T>)> {
         let of_party = self.lines.get(&party).map_or(0, VecDeque::len);
         if self.len() >= ALL_MAX || of_party >= PARTY_MAX {
             return None;
         }
         let (sender, receiver) = oneshot::channel();
-        let ticket = self.tickets;
-        self.tickets += 1;
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
         self.waiting.insert(ticket, (party, sender));
         self.lines.entry(party).or_default().push_back(ticket);
         Some((ticket, receiver))
     }
 
-    /// Whoever is not in line any more has been served.
+    /// Leaves the queue; does nothing for a waiter that was served.
     pub fn leave(&mut self, ticket: u64) {
         let _ = self.take(ticket);
     }
 
-    /// The first in the line of this party.
+    /// Takes the first waiter of this party.
     pub fn next_of(&mut self, party: Party) -> Option<oneshot::Sender<T>> {
         let ticket = *self.lines.get(&party)?.front()?;
         self.take(ticket)
     }
 
-    /// Whoever has waited longest.
+    /// Takes the waiter that has waited longest.
     pub fn next(&mut self) -> Option<oneshot::Sender<T>> {
         let ticket = *self.waiting.first_key_value()?.0;
         self.take(ticket)
     }
 
-    /// Each party that waits, and the ticket of its first.
+    /// The waiting parties, each with the ticket of its first waiter.
     pub fn parties(&self) -> impl Iterator<Item = (Party, u64)> {
         self.lines.iter().filter_map(|(party, line)| Some((*party, *line.front()?)))
     }
@@ -73,8 +73,8 @@ impl<T> Queue<T> {
     fn take(&mut self, ticket: u64) -> Option<oneshot::Sender<T>> {
         let (party, sender) = self.waiting.remove(&ticket)?;
         if let Some(line) = self.lines.get_mut(&party) {
-            if let Ok(place) = line.binary_search(&ticket) {
-                line.remove(place);
+            if let Ok(index) = line.binary_search(&ticket) {
+                line.remove(index);
             }
             if line.is_empty() {
                 self.lines.remove(&party);

@@ -1,4 +1,4 @@
-//! Closing connections that nobody uses.
+//! Closes idle connections.
 
 use tokio::time::{Instant, sleep_until};
 
@@ -7,13 +7,13 @@ use super::{Pool, WeakPool};
 use crate::IDLE_CONNECTION_MAX;
 
 impl Pool {
-    /// Sees to it that somebody looks after what is idle, as long as anything is.
+    /// Starts the task that closes idle connections, if any is idle and the task is not running.
     pub(super) fn watch_idle(&self, state: &mut State) {
         if state.is_reaped || state.oldest_idle().is_none() {
             return;
         }
         state.is_reaped = true;
-        self.shared.tasks.spawn(reap(self.downgrade()));
+        self.inner.tasks.spawn(reap(self.downgrade()));
     }
 }
 
@@ -23,12 +23,12 @@ async fn reap(pool: WeakPool) {
         sleep_until(next).await;
         let Some(pool) = pool.upgrade() else { return };
         let mut state = pool.lock();
-        let (closing, then) = state.reap(Instant::now());
-        state.is_reaped = then.is_some();
+        let (closing, wake_at) = state.reap(Instant::now());
+        state.is_reaped = wake_at.is_some();
         drop(state);
         drop(closing);
-        match then {
-            Some(then) => next = then,
+        match wake_at {
+            Some(wake_at) => next = wake_at,
             None => return,
         }
     }

@@ -1,25 +1,25 @@
-//! Who may have another stream, where all that an upstream can take may be less than what is asked of it. Pure.
+//! Which party may open another stream when streams are scarce. Pure.
 
 use std::collections::HashMap;
 
 use super::Party;
 
-/// So many times what is free a party may hold: two thirds where it is alone, two fifths beside another, and so on. What
-/// is left is there for whoever comes next, however long the others keep theirs.
+/// A party may hold this many times the streams that are free: two thirds of all if it is alone, two fifths next to another
+/// party, and so on. The rest is free for a newcomer, however long the others hold theirs.
 const TIMES_FREE: usize = 2;
 
-/// The streams that are open, by whose they are.
+/// The open streams by party.
 #[derive(Debug, Default)]
 pub struct Shares {
     held: HashMap<Party, usize>,
-    all: usize,
+    total: usize,
 }
 
 impl Shares {
-    /// How many more it may have where there are `capacity` in all.
-    pub fn left(&self, party: Party, capacity: usize) -> usize {
-        let free = capacity.saturating_sub(self.all);
-        // Each of them takes from what is free as well.
+    /// How many more streams a party may open if there are `capacity` in total.
+    pub fn remaining(&self, party: Party, capacity: usize) -> usize {
+        let free = capacity.saturating_sub(self.total);
+        // Each stream that it opens also reduces what is free.
         let most = (TIMES_FREE * (free + self.held(party))).div_ceil(TIMES_FREE + 1);
         most.saturating_sub(self.held(party)).min(free)
     }
@@ -29,13 +29,13 @@ impl Shares {
     }
 
     #[cfg(test)]
-    pub const fn all(&self) -> usize {
-        self.all
+    pub const fn total(&self) -> usize {
+        self.total
     }
 
     pub fn add(&mut self, party: Party) {
         *self.held.entry(party).or_default() += 1;
-        self.all += 1;
+        self.total += 1;
     }
 
     pub fn subtract(&mut self, party: Party) {
@@ -44,7 +44,7 @@ impl Shares {
         if *held == 0 {
             self.held.remove(&party);
         }
-        self.all -= 1;
+        self.total -= 1;
     }
 }
 
@@ -61,7 +61,7 @@ mod tests {
     }
 
     fn fill(shares: &mut Shares, party: Party, capacity: usize) -> usize {
-        while shares.left(party, capacity) > 0 {
+        while shares.remaining(party, capacity) > 0 {
             shares.add(party);
         }
         shares.held(party)
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn each_party_gets_twice_what_is_left_for_the_next() {
         let mut shares = Shares::default();
-        assert_eq!(shares.left(party(1), 300), 200);
+        assert_eq!(shares.remaining(party(1), 300), 200);
         assert_eq!(fill(&mut shares, party(1), 300), 200);
         assert_eq!(fill(&mut shares, party(2), 300), 67);
         assert_eq!(fill(&mut shares, None, 300), 22);
@@ -78,19 +78,19 @@ mod tests {
         for _ in 0..80 {
             shares.subtract(party(1));
         }
-        assert_eq!((shares.held(party(1)), shares.left(party(1), 300)), (120, 21));
-        assert_eq!(shares.left(party(2), 300), 39);
+        assert_eq!((shares.held(party(1)), shares.remaining(party(1), 300)), (120, 21));
+        assert_eq!(shares.remaining(party(2), 300), 39);
     }
 
     #[test]
     fn whoever_has_nothing_gets_the_last() {
         let mut shares = Shares::default();
-        assert_eq!(shares.left(None, 1), 1);
+        assert_eq!(shares.remaining(None, 1), 1);
         shares.add(party(1));
-        assert_eq!((shares.left(party(1), 2), shares.left(party(2), 2)), (1, 1));
+        assert_eq!((shares.remaining(party(1), 2), shares.remaining(party(2), 2)), (1, 1));
         shares.add(party(1));
-        assert_eq!((shares.left(party(1), 3), shares.left(party(2), 3)), (0, 1));
-        assert_eq!((shares.left(party(2), 2), shares.left(party(2), 0)), (0, 0));
+        assert_eq!((shares.remaining(party(1), 3), shares.remaining(party(2), 3)), (0, 1));
+        assert_eq!((shares.remaining(party(2), 2), shares.remaining(party(2), 0)), (0, 0));
     }
 
     proptest! {
@@ -102,18 +102,18 @@ mod tests {
             let mut shares = Shares::default();
             for (number, ends) in asked {
                 let party = party(number);
-                let left = shares.left(party, capacity);
-                prop_assert!(left <= capacity - shares.all);
+                let left = shares.remaining(party, capacity);
+                prop_assert!(left <= capacity - shares.total);
                 if ends {
                     shares.subtract(party);
                 } else if left > 0 {
                     shares.add(party);
                 }
-                prop_assert!(shares.all <= capacity);
-                prop_assert_eq!(shares.held.values().sum::<usize>(), shares.all);
+                prop_assert!(shares.total <= capacity);
+                prop_assert_eq!(shares.held.values().sum::<usize>(), shares.total);
                 prop_assert!(shares.held.values().all(|held| *held > 0));
-                if shares.all < capacity {
-                    prop_assert!(shares.left(super::tests::party(9), capacity) > 0);
+                if shares.total < capacity {
+                    prop_assert!(shares.remaining(super::tests::party(9), capacity) > 0);
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! What a pool knows of its connections, and how it shares them out. Nothing in here waits.
+//! The state of a pool: its connections, their streams, and how requests share them. Nothing here waits.
 
 use std::collections::VecDeque;
 
@@ -6,41 +6,41 @@ use hyper::client::conn::http2;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::lease::{Lease, Stream};
+use super::lease::{Lease, StreamLease};
 use super::queue::Queue;
 use super::shares::Shares;
 use super::{Http1Connection, Party, Pool};
 use crate::{IDLE_CONNECTION_MAX, IDLE_CONNECTIONS_MAX, RequestBody, STREAMS_MAX, SendError};
 
-/// Connections of HTTP/2 at a time.
+/// The most HTTP/2 connections at a time.
 pub const CONNECTIONS_MAX: usize = 64;
-/// Streams of a connection whose peer has not said yet how many it takes.
-pub const STREAMS_UNSETTLED: usize = 1;
-/// Streams that a connection is used for, one after the other: then it ends those that are open. h2 counts what a peer
-/// should not have sent (empty frames, frames of streams that were cancelled) from a connection's first stream on.
+/// Streams of a connection whose peer has not announced its limit.
+pub const STREAMS_UNANNOUNCED: usize = 1;
+/// Streams of a connection over its life; then it takes no more, and closes after the open ones. h2 counts frames that a peer
+/// should not have sent (empty ones, and those of cancelled streams) from a connection's first stream on.
 pub const STREAMS_OF_A_CONNECTION_MAX: usize = 10_000;
 
 #[derive(Default)]
 pub struct State {
-    /// Connections of HTTP/1.1 that are ready for a request, the one that was used last at the end.
+    /// HTTP/1.1 connections that are ready for a request, the most recently used one last.
     idle: VecDeque<Idle>,
     multiplexed: Vec<Multiplexed>,
     shares: Shares,
     pub queue: Queue<Result<Lease, SendError>>,
-    /// Connections that are being opened.
+    /// How many connections are being opened.
     pub connecting: usize,
-    /// A connection could not be opened, or took nothing: no other is opened now, whoever waits.
+    /// No connection is opened for now: one could not be opened, or takes no streams.
     pub is_pausing: bool,
-    speaks: Speaks,
-    /// How many streams a connection takes that is not there yet: as many as the last one that took any.
+    protocol: Protocol,
+    /// How many streams a new connection is expected to take: as many as the last one that took any.
     streams_expected: Option<usize>,
-    ids: u64,
+    next_id: u64,
     pub is_reaped: bool,
 }
 
-/// What the last connection turned out to speak: the next will, too.
+/// The protocol of the last connection, which the next one is expected to use too.
 #[derive(Clone, Copy, Default)]
-enum Speaks {
+enum Protocol {
     #[default]
     Unknown,
     Http1,
@@ -50,26 +50,27 @@ enum Speaks {
 struct Idle {
     connection: Http1Connection,
     since: Instant,
-    /// It takes its first request before its task has said that it is ready.
+    /// A new connection takes its first request before its task reports that it is ready.
     is_new: bool,
 }
 
-/// A connection of HTTP/2.
+/// An HTTP/2 connection.
 struct Multiplexed {
     id: u64,
     sender: http2::SendRequest<RequestBody>,
+    /// Streams that are open now.
     open: usize,
-    /// Ever.
+    /// Streams that were ever opened.
     opened: usize,
-    /// As the peer says, and no more than we want; `None` until it has said so.
+    /// The peer's limit, at most ours; `None` until it is announced.
     streams_max: Option<usize>,
-    /// While no stream is open.
+    /// Set while no stream is open.
     idle_since: Option<Instant>,
 }
 
 impl Multiplexed {
     fn streams_max(&self) -> usize {
-        self.streams_max.unwrap_or(STREAMS_UNSETTLED)
+        self.streams_max.unwrap_or(STREAMS_UNANNOUNCED)
     }
 
     fn has_room(&self) -> bool {
@@ -77,7 +78,7 @@ impl Multiplexed {
     }
 }
 
-/// What is closed when it is dropped, behind the lock.
+/// Connections that close when this is dropped. Drop it after the lock.
 #[derive(Default)]
 pub struct Closing {
     _idle: Vec<Idle>,
@@ -85,13 +86,13 @@ pub struct Closing {
 }
 
 impl State {
-    /// Room for a request that comes now; none where others wait.
+    /// Room for a new request; `None` if there is none, or others wait for it.
     pub fn take(&mut self, pool: &Pool, party: Party) -> Option<Lease> {
         if !self.queue.is_empty() {
             return None;
         }
         if !self.multiplexed.is_empty()
-            && self.shares.left(party, self.capacity()) > 0
+            && self.shares.remaining(party, self.capacity()) > 0
             && let Some(stream) = self.open_stream(pool, party)
         {
             return Some(Lease::Http2(stream));
@@ -99,8 +100,8 @@ impl State {
         self.take_idle().map(|connection| Lease::Http1 { pool: pool.clone(), connection })
     }
 
-    /// Gives what there is to those who wait. What nobody took is to be dropped without the lock.
-    pub fn serve(&mut self, pool: &Pool) -> Vec<Result<Lease, SendError>> {
+    /// Gives free room to waiting requests. Drop the leases that nobody took after the lock.
+    pub fn serve_queue(&mut self, pool: &Pool) -> Vec<Result<Lease, SendError>> {
         let mut not_taken = Vec::new();
         while !self.queue.is_empty()
             && let Some((waiter, lease)) = self.serve_one(pool)
@@ -114,12 +115,12 @@ impl State {
         if let Some(connection) = self.take_idle() {
             return Some((self.queue.next()?, Lease::Http1 { pool: pool.clone(), connection }));
         }
-        // Looked at first: it costs less than to ask who of all tenants comes next.
+        // First, because this costs less than finding the next of all parties.
         if !self.multiplexed.iter().any(Multiplexed::has_room) {
             return None;
         }
         let (capacity, shares) = (self.capacity(), &self.shares);
-        let waiting = self.queue.parties().filter(|(party, _)| shares.left(*party, capacity) > 0);
+        let waiting = self.queue.parties().filter(|(party, _)| shares.remaining(*party, capacity) > 0);
         let (party, _) = waiting.min_by_key(|(party, ticket)| (shares.held(*party), *ticket))?;
         let stream = self.open_stream(pool, party)?;
         Some((self.queue.next_of(party)?, Lease::Http2(stream)))
@@ -135,52 +136,53 @@ impl State {
         None
     }
 
-    /// On the connection that has the fewest.
-    fn open_stream(&mut self, pool: &Pool, party: Party) -> Option<Stream> {
+    /// Opens a stream on the connection with the fewest streams.
+    fn open_stream(&mut self, pool: &Pool, party: Party) -> Option<StreamLease> {
         let with_room = self.multiplexed.iter_mut().enumerate().filter(|(_, connection)| connection.has_room());
-        let (place, connection) = with_room.min_by_key(|(_, connection)| connection.open)?;
+        let (index, connection) = with_room.min_by_key(|(_, connection)| connection.open)?;
         connection.open += 1;
         connection.opened += 1;
         connection.idle_since = None;
         let (id, sender) = (connection.id, connection.sender.clone());
         if connection.opened == STREAMS_OF_A_CONNECTION_MAX {
-            // Its streams keep it open until the last of them has ended.
-            self.multiplexed.swap_remove(place);
+            // Its open streams keep it alive until the last of them has ended.
+            self.multiplexed.swap_remove(index);
         }
         self.shares.add(party);
-        Some(Stream::new(pool.clone(), id, party, sender))
+        Some(StreamLease::new(pool.clone(), id, party, sender))
     }
 
-    /// Streams that could be open at most. Connections that could be opened do not count: that they can is not known.
+    /// The streams that open connections allow. Further connections do not count: they may be impossible to open.
     fn capacity(&self) -> usize {
         self.multiplexed.iter().map(Multiplexed::streams_max).sum()
     }
 
-    /// How many connections are to be opened now. They count as being opened from here on.
-    pub fn open_more(&mut self) -> usize {
-        let wanted = match self.speaks {
-            // One tells what the others will speak.
-            Speaks::Unknown => self.queue.len().min(1).saturating_sub(self.connecting),
-            Speaks::Http1 => self.queue.len().saturating_sub(self.connecting),
-            Speaks::Http2 => self.more_multiplexed(),
+    /// How many connections to open now. They count as being opened from here on.
+    pub fn begin_connecting(&mut self) -> usize {
+        let missing = match self.protocol {
+            // The first connection tells the protocol of the others.
+            Protocol::Unknown => self.queue.len().min(1).saturating_sub(self.connecting),
+            Protocol::Http1 => self.queue.len().saturating_sub(self.connecting),
+            Protocol::Http2 => self.missing_http2(),
         };
-        self.connecting += wanted;
-        wanted
+        self.connecting += missing;
+        missing
     }
 
-    fn more_multiplexed(&self) -> usize {
+    fn missing_http2(&self) -> usize {
         let room = CONNECTIONS_MAX.saturating_sub(self.multiplexed.len() + self.connecting);
         if room == 0 || self.is_pausing {
             return 0;
         }
         let expected = self.streams_expected.unwrap_or(STREAMS_MAX);
         let wanted = self.queue.len().div_ceil(expected).max(usize::from(self.is_filling_up()));
-        // Those that have not settled may have room for all who wait.
+        // Connections without an announced limit may have room for all that wait.
         let coming = self.connecting + self.multiplexed.iter().filter(|one| one.streams_max.is_none()).count();
         wanted.saturating_sub(coming).min(room)
     }
 
-    /// Half are taken: whoever comes next should not have to wait for a handshake. A tenant alone waits from two thirds on.
+    /// True if half of the streams are open: the next request should not have to wait for a handshake. A tenant that is alone
+    /// waits from two thirds on.
     fn is_filling_up(&self) -> bool {
         let open: usize = self.multiplexed.iter().map(|connection| connection.open).sum();
         open > 0 && open * 2 >= self.capacity()
@@ -188,36 +190,36 @@ impl State {
 
     pub fn add_http1(&mut self, connection: Http1Connection) {
         self.connecting -= 1;
-        self.speaks = Speaks::Http1;
+        self.protocol = Protocol::Http1;
         self.idle.push_back(Idle { connection, since: Instant::now(), is_new: true });
     }
 
-    /// Its id.
+    /// Returns the id of the connection.
     pub fn add_http2(&mut self, sender: http2::SendRequest<RequestBody>) -> u64 {
         self.connecting -= 1;
-        self.speaks = Speaks::Http2;
-        let id = self.ids;
-        self.ids += 1;
+        self.protocol = Protocol::Http2;
+        let id = self.next_id;
+        self.next_id += 1;
         let idle_since = Some(Instant::now());
         self.multiplexed.push(Multiplexed { id, sender, open: 0, opened: 0, streams_max: None, idle_since });
         id
     }
 
-    /// A connection could not be opened. Whether those who wait have others to wait for.
-    pub fn can_wait_on(&self) -> bool {
-        match self.speaks {
-            Speaks::Unknown | Speaks::Http1 => false,
-            Speaks::Http2 => self.connecting > 0 || !self.multiplexed.is_empty(),
+    /// Returns whether waiting requests can still get room after a connection could not be opened.
+    pub fn may_get_room(&self) -> bool {
+        match self.protocol {
+            Protocol::Unknown | Protocol::Http1 => false,
+            Protocol::Http2 => self.connecting > 0 || !self.multiplexed.is_empty(),
         }
     }
 
-    /// Those who have nothing to wait for any more.
-    pub fn fail(&mut self) -> Vec<oneshot::Sender<Result<Lease, SendError>>> {
-        let in_vain = self.queue.len().saturating_sub(self.connecting);
-        (0..in_vain).filter_map(|_| self.queue.next()).collect()
+    /// Takes the requests off the queue for which no connection is being opened.
+    pub fn take_waiters_without_connection(&mut self) -> Vec<oneshot::Sender<Result<Lease, SendError>>> {
+        let surplus = self.queue.len().saturating_sub(self.connecting);
+        (0..surplus).filter_map(|_| self.queue.next()).collect()
     }
 
-    /// What is to be closed then.
+    /// Sets a peer's limit. Returns the connection if it is to be closed.
     pub fn set_streams_max(&mut self, id: u64, streams: usize) -> Option<Closing> {
         let connection = self.multiplexed.iter_mut().find(|connection| connection.id == id)?;
         let streams = streams.min(STREAMS_MAX);
@@ -228,30 +230,30 @@ impl State {
         self.close_if_useless(id)
     }
 
-    /// A connection that takes nothing and has nothing open: another may take something.
+    /// Removes a connection that takes no streams and has none open, because another connection may take some.
     fn close_if_useless(&mut self, id: u64) -> Option<Closing> {
         let is_useless = |one: &Multiplexed| one.id == id && one.open == 0 && one.streams_max == Some(0);
-        let place = self.multiplexed.iter().position(is_useless)?;
-        Some(Closing { _multiplexed: vec![self.multiplexed.swap_remove(place)], _idle: Vec::new() })
+        let index = self.multiplexed.iter().position(is_useless)?;
+        Some(Closing { _multiplexed: vec![self.multiplexed.swap_remove(index)], _idle: Vec::new() })
     }
 
-    /// A peer that has said nothing else by now takes as many as it was thought to.
-    pub fn settle(&mut self, id: u64) {
+    /// Assumes the default for a peer that has announced no limit in time.
+    pub fn end_settings_wait(&mut self, id: u64) {
         let connection = self.multiplexed.iter().find(|connection| connection.id == id);
         if connection.is_some_and(|connection| connection.streams_max.is_none()) {
-            // As it takes some, there is nothing to close.
-            let _ = self.set_streams_max(id, STREAMS_UNSETTLED);
+            // Nothing to close: the default is not zero.
+            let _ = self.set_streams_max(id, STREAMS_UNANNOUNCED);
         }
     }
 
-    pub fn remove(&mut self, id: u64) -> Closing {
-        let removed =
+    pub fn retire(&mut self, id: u64) -> Closing {
+        let retired =
             self.multiplexed.extract_if(.., |connection| connection.id == id || connection.sender.is_closed());
-        Closing { _multiplexed: removed.collect(), _idle: Vec::new() }
+        Closing { _multiplexed: retired.collect(), _idle: Vec::new() }
     }
 
-    /// What is to be closed then.
-    pub fn stream_ends(&mut self, id: u64, party: Party) -> Option<Closing> {
+    /// Ends a stream. Returns the connection if it is to be closed.
+    pub fn end_stream(&mut self, id: u64, party: Party) -> Option<Closing> {
         self.shares.subtract(party);
         let connection = self.multiplexed.iter_mut().find(|connection| connection.id == id)?;
         connection.open -= 1;
@@ -261,14 +263,14 @@ impl State {
         self.close_if_useless(id)
     }
 
-    /// Keeps a connection of HTTP/1.1 for another request.
-    pub fn keep(&mut self, connection: Http1Connection) -> Closing {
+    /// Keeps an HTTP/1.1 connection for another request. Returns the surplus to close.
+    pub fn keep_idle(&mut self, connection: Http1Connection) -> Closing {
         self.idle.push_back(Idle { connection, since: Instant::now(), is_new: false });
-        let too_many = self.idle.len().saturating_sub(IDLE_CONNECTIONS_MAX);
-        Closing { _idle: self.idle.drain(..too_many).collect(), _multiplexed: Vec::new() }
+        let surplus = self.idle.len().saturating_sub(IDLE_CONNECTIONS_MAX);
+        Closing { _idle: self.idle.drain(..surplus).collect(), _multiplexed: Vec::new() }
     }
 
-    /// What has been idle for too long, and when to look again; never where nothing is idle.
+    /// The connections that were idle for too long, and when to look again; `None` if nothing is idle.
     pub fn reap(&mut self, now: Instant) -> (Closing, Option<Instant>) {
         let is_old = |since: Instant| now.duration_since(since) >= IDLE_CONNECTION_MAX;
         let old = self.idle.iter().take_while(|idle| is_old(idle.since)).count();
@@ -282,7 +284,7 @@ impl State {
         (closing, self.oldest_idle().map(|since| since + IDLE_CONNECTION_MAX))
     }
 
-    /// Of the streams that are open.
+    /// The open streams of a party.
     #[cfg(test)]
     pub fn streams_of(&self, party: Party) -> usize {
         self.shares.held(party)
@@ -290,10 +292,10 @@ impl State {
 
     #[cfg(test)]
     pub fn streams_open(&self) -> usize {
-        self.multiplexed.iter().map(|connection| connection.open).sum::<usize>().max(self.shares.all())
+        self.multiplexed.iter().map(|connection| connection.open).sum::<usize>().max(self.shares.total())
     }
 
-    /// Those of HTTP/1.1 that are open.
+    /// The open HTTP/1.1 connections that are idle.
     #[cfg(test)]
     pub fn idle_connections(&self) -> usize {
         self.idle.iter().filter(|idle| !idle.connection.sender.is_closed()).count()

@@ -1,4 +1,4 @@
-//! Pools against servers on loopback.
+//! Tests of pools against servers on loopback.
 
 mod frames;
 mod hostile;
@@ -24,7 +24,7 @@ fn client(base_url: &str) -> Arc<UpstreamClient> {
 }
 
 fn pool(client: &UpstreamClient) -> &Pool {
-    &client.way.as_ref().expect("an address").1
+    &client.endpoint.as_ref().expect("an address").1
 }
 
 fn party(number: u128) -> Party {
@@ -37,22 +37,22 @@ async fn ask(client: &UpstreamClient, party: Party, path: &str) -> Result<Respon
     client.send(party, request).await
 }
 
-async fn said(answer: Result<Response<ResponseBody>, SendError>) -> Bytes {
+async fn body_of(answer: Result<Response<ResponseBody>, SendError>) -> Bytes {
     answer.expect("an answer").into_body().collect().await.expect("a body").to_bytes()
 }
 
-/// Is answered soon.
+/// Sends a request, which must be answered soon.
 async fn must_be_served(client: &UpstreamClient, party: Party) {
-    let answer = timeout(SOON, async { said(ask(client, party, "/ok").await).await }).await;
+    let answer = timeout(SOON, async { body_of(ask(client, party, "/ok").await).await }).await;
     assert_eq!(answer.expect("in time"), "ok");
 }
 
-/// So many requests that are under way.
+/// Starts this many requests.
 fn begin(client: &Arc<UpstreamClient>, party: Party, path: &'static str, count: usize) -> JoinSet<Bytes> {
     let mut asked = JoinSet::new();
     for _ in 0..count {
         let client = Arc::clone(client);
-        asked.spawn(async move { said(ask(&client, party, path).await).await });
+        asked.spawn(async move { body_of(ask(&client, party, path).await).await });
     }
     asked
 }
@@ -65,7 +65,7 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// The address of whatever lets one connection through to this server, and no other.
+/// A proxy that lets a single connection through to this server; its address.
 async fn front_of(server: &Server) -> (String, JoinSet<()>) {
     let front = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let base_url = format!("https://{}", front.local_addr().expect("its address"));
@@ -95,7 +95,7 @@ async fn a_connection_that_is_full_gets_another_beside_it() {
     must_be_served(&client, party(1)).await;
     assert!((3..=6).contains(&server.connections()), "{}", server.connections());
     server.open_gate();
-    assert!(asked.join_all().await.iter().all(|said| said == "ok"));
+    assert!(asked.join_all().await.iter().all(|body| body == "ok"));
     assert!(is_at_rest(&client));
 }
 
@@ -156,7 +156,7 @@ async fn whoever_has_fewer_goes_first() {
     let server = Server::start(Some(1)).await;
     let client = client(&server.base_url);
     let mut tasks = Vec::new();
-    // Three parties take all there is.
+    // Three parties take all streams.
     let open = |number| pool(&client).lock().streams_of(party(number));
     for (number, share) in [(1, 43), (2, 14), (3, 5)] {
         tasks.push(begin(&client, party(number), "/hold", 60));
@@ -171,7 +171,7 @@ async fn whoever_has_fewer_goes_first() {
 async fn a_stream_that_was_refused_unseen_is_asked_for_again_and_not_without_end() {
     let server = Server::start(None).await;
     let client = client(&server.base_url);
-    assert_eq!(said(ask(&client, None, "/refuse-2").await).await, "ok");
+    assert_eq!(body_of(ask(&client, None, "/refuse-2").await).await, "ok");
     assert_eq!((server.requests(), server.connections()), (3, 1));
     let server = Server::start(None).await;
     let client = self::client(&server.base_url);
@@ -210,7 +210,7 @@ async fn one_connection_is_opened_for_all_who_wait_for_it() {
 async fn whoever_leaves_leaves_nothing_behind() {
     let server = Server::start(Some(2)).await;
     let client = client(&server.base_url);
-    // While the connection is opened, while the answer is waited for, while it is read.
+    // Leave while the connection is opened, while waiting for the response, and while reading it.
     for pause in [0, 1, 3, 10, 50] {
         let mut asked = begin(&client, party(1), "/hold", 30);
         tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -235,7 +235,7 @@ async fn those_who_wait_in_vain_are_told_soon_and_others_wait_for_what_there_is(
     assert!(failed.iter().all(|error| *error == Some(SendError::Connect)), "{failed:?}");
     assert!(is_at_rest(&client));
 
-    // One connection that takes one request, and no other can be had.
+    // A single connection that takes one request; no other can be opened.
     let server = Server::start(Some(1)).await;
     let (front, _forwarding) = front_of(&server).await;
     let client = self::client(&front);

@@ -1,4 +1,4 @@
-//! A peer of HTTP/2 over TLS whose frames a test chooses one by one.
+//! A peer of HTTP/2 over TLS that sends exactly the frames that a test chooses.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,7 +25,7 @@ pub const INTERNAL_ERROR: u32 = 2;
 pub const CANCEL: u32 = 8;
 pub const ENHANCE_YOUR_CALM: u32 = 11;
 
-/// What a peer can say of the connection.
+/// A setting that a peer can announce.
 #[derive(Clone, Copy)]
 pub enum Setting {
     StreamsMax(u32),
@@ -50,7 +50,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The reason of a stream that was reset.
+    /// The reason for a reset of a stream.
     pub fn reset(&self) -> Option<u32> {
         (self.kind == RST_STREAM).then(|| u32::from_be_bytes(self.payload[..4].try_into().expect("four bytes")))
     }
@@ -63,7 +63,7 @@ impl Listener {
         Self { listener, base_url }
     }
 
-    /// A connection; the peer has said its settings.
+    /// Accepts a connection and announces the settings.
     pub async fn accept(&self, settings: &[Setting]) -> Peer {
         let (stream, _) = self.listener.accept().await.expect("a connection");
         let mut stream = acceptor(b"h2").accept(stream).await.expect("TLS");
@@ -75,7 +75,7 @@ impl Listener {
 }
 
 impl Peer {
-    /// `None` where the connection has ended.
+    /// The next frame; `None` if the connection has ended.
     pub async fn next(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
         self.stream.read_exact(&mut head).await.ok()?;
@@ -88,17 +88,17 @@ impl Peer {
         Some(Frame { kind, flags, stream: u32::from_be_bytes(stream), payload })
     }
 
-    /// The stream of the next request that is whole.
+    /// The stream of the next complete request.
     pub async fn request(&mut self) -> Option<u32> {
         self.until(|frame| matches!(frame.kind, DATA | HEADERS) && frame.flags & END_STREAM != 0).await
     }
 
-    /// The stream of the next request, of which nothing but the head may have come.
+    /// The stream of the next request, of which only the head may have arrived.
     pub async fn head(&mut self) -> Option<u32> {
         self.until(|frame| frame.kind == HEADERS).await
     }
 
-    /// Until the other side has done all that was sent to it.
+    /// Waits until the other side has processed all that was sent to it.
     pub async fn settle(&mut self) {
         self.send(PING, 0, 0, &[7; 8]).await;
         self.until(|frame| frame.kind == PING && frame.flags & ACK != 0).await.expect("an answer");
@@ -147,13 +147,13 @@ impl Peer {
         self.send(RST_STREAM, 0, stream, &reason.to_be_bytes()).await;
     }
 
-    /// Streams behind `last` were not looked at.
+    /// Announces that streams above `last` were not processed.
     pub async fn go_away(&mut self, last: u32, reason: u32) {
         self.send(GOAWAY, 0, 0, &[last.to_be_bytes(), reason.to_be_bytes()].concat()).await;
     }
 
     pub async fn close(mut self) {
-        // It may have gone already.
+        // The client may have closed the connection.
         let _ = self.stream.shutdown().await;
     }
 
@@ -162,7 +162,7 @@ impl Peer {
         let mut frame = vec![a, b, c, kind, flags];
         frame.extend_from_slice(&stream.to_be_bytes());
         frame.extend_from_slice(payload);
-        // It may have gone already.
+        // The client may have closed the connection.
         let _ = self.stream.write_all(&frame).await;
         let _ = self.stream.flush().await;
     }

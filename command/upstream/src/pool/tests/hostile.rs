@@ -1,20 +1,20 @@
-//! Peers of HTTP/2 that fail, change their minds, or mean no good.
+//! Tests against HTTP/2 peers that fail, change their settings, or are hostile.
 
 use tokio::net::TcpListener;
 
 use super::frames::{CANCEL, ENHANCE_YOUR_CALM, INTERNAL_ERROR, Listener, NO_ERROR, Setting};
 use super::*;
 
-/// One request that is under way.
-struct Asked(JoinSet<Result<Response<ResponseBody>, SendError>>);
+/// A running request.
+struct RunningRequest(JoinSet<Result<Response<ResponseBody>, SendError>>);
 
-fn asked(client: &Arc<UpstreamClient>) -> Asked {
+fn asked(client: &Arc<UpstreamClient>) -> RunningRequest {
     let (client, mut asking) = (Arc::clone(client), JoinSet::new());
     asking.spawn(async move { ask(&client, party(1), "/").await });
-    Asked(asking)
+    RunningRequest(asking)
 }
 
-impl Asked {
+impl RunningRequest {
     async fn answer(mut self) -> Result<Response<ResponseBody>, SendError> {
         soon(self.0.join_next()).await.expect("a task").expect("no panic")
     }
@@ -28,7 +28,7 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
     timeout(SOON, what).await.expect("in time")
 }
 
-/// How a peer ends a request that it has looked at.
+/// How a peer ends a request that it may have processed.
 #[derive(Clone, Copy, Debug)]
 enum End {
     GoAway(u32),
@@ -79,7 +79,7 @@ async fn a_request_that_an_upstream_has_not_seen_is_sent_again_elsewhere() {
     let mut other = soon(listener.accept(&[])).await;
     let stream = soon(other.request()).await.expect("the same request");
     other.answer(stream).await;
-    assert_eq!(said(request.answer().await).await, "ok");
+    assert_eq!(body_of(request.answer().await).await, "ok");
     assert!(is_at_rest(&client));
 }
 
@@ -94,7 +94,7 @@ async fn a_peer_that_takes_fewer_from_now_on_gets_no_more_than_that() {
             let mut peer = listener.accept(&[Setting::StreamsMax(8)]).await;
             let stream = soon(peer.request()).await.expect("a request");
             peer.answer(stream).await;
-            assert_eq!(said(warming.answer().await).await, "ok");
+            assert_eq!(body_of(warming.answer().await).await, "ok");
             peer
         };
         let first = [asked(&client), asked(&client)];
@@ -105,10 +105,10 @@ async fn a_peer_that_takes_fewer_from_now_on_gets_no_more_than_that() {
         let mut other = soon(listener.accept(&[Setting::StreamsMax(8)])).await;
         let stream = soon(other.request()).await.expect("the third");
         other.answer(stream).await;
-        assert_eq!(said(third.answer().await).await, "ok");
+        assert_eq!(body_of(third.answer().await).await, "ok");
         for (request, stream) in first.into_iter().zip(streams) {
             peer.answer(stream).await;
-            assert_eq!(said(request.answer().await).await, "ok");
+            assert_eq!(body_of(request.answer().await).await, "ok");
         }
         assert!(is_at_rest(&client));
     }
@@ -131,10 +131,10 @@ async fn what_an_upstream_never_takes_is_called_off() {
     let client = client(&listener.base_url);
     let request = asked(&client);
     let mut peer = listener.accept(&[Setting::StreamWindow(0)]).await;
-    // It may be under way before the settings are known.
+    // The request may be sent before the settings are known.
     let first = soon(peer.head()).await.expect("a request");
     peer.answer(first).await;
-    assert_eq!(said(request.answer().await).await, "ok");
+    assert_eq!(body_of(request.answer().await).await, "ok");
     let request = asked(&client);
     let second = soon(peer.head()).await.expect("a second request");
     request.leave().await;
@@ -162,7 +162,7 @@ async fn answers_before_the_answer_are_passed_over() {
     }
     peer.settle().await;
     peer.answer(stream).await;
-    assert_eq!(said(request.answer().await).await, "ok");
+    assert_eq!(body_of(request.answer().await).await, "ok");
 }
 
 #[tokio::test]
@@ -208,7 +208,7 @@ async fn streams_that_one_tenant_cancels_end_nobody_elses() {
     let held = asked(&client);
     let mut peer = listener.accept(&[]).await;
     let held_stream = soon(peer.request()).await.expect("a request");
-    // More than h2 remembers, each of which is answered late, and piece by piece.
+    // More streams than h2 remembers; each is answered late and in pieces.
     let mut cancelled = Vec::new();
     for _ in 0..200 {
         let request = asked(&client);
@@ -225,5 +225,5 @@ async fn streams_that_one_tenant_cancels_end_nobody_elses() {
         soon(peer.settle()).await;
     }
     peer.answer(held_stream).await;
-    assert_eq!(said(held.answer().await).await, "ok");
+    assert_eq!(body_of(held.answer().await).await, "ok");
 }

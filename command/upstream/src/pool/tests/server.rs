@@ -1,4 +1,4 @@
-//! A server of HTTP/2 over TLS, which does what a request's path says.
+//! An HTTP/2 server over TLS whose behaviour the path of a request selects.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -21,12 +21,12 @@ const KEY: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../te
 
 /// | path | |
 /// |---|---|
-/// | `/ok` | is answered at once |
-/// | `/hold` | is answered once the gate is open |
-/// | `/flood` | has an answer without an end |
-/// | `/drip` | the same in small pieces |
-/// | `/refuse-N` | is refused, until so many were |
-/// | `/leave` | is answered once the gate is open; the connection takes no more requests |
+/// | `/ok` | responds at once |
+/// | `/hold` | responds when the gate is open |
+/// | `/flood` | responds without end |
+/// | `/drip` | responds without end, in small pieces |
+/// | `/refuse-N` | refuses the first N streams |
+/// | `/leave` | responds when the gate is open; the connection takes no more requests |
 pub struct Server {
     pub base_url: String,
     seen: Arc<Seen>,
@@ -34,20 +34,20 @@ pub struct Server {
     server: JoinSet<()>,
 }
 
-/// A piece of a stream of tokens.
+/// The size of one event of a stream, in bytes.
 const DRIP: usize = 48;
-/// Says nothing of streams.
-const UNSAID: u32 = u32::MAX;
+/// Stands for a server that announces no limit of streams.
+const UNANNOUNCED: u32 = u32::MAX;
 
 #[derive(Default)]
 struct Seen {
-    /// What a connection takes that is opened from now on.
+    /// The limit of streams that new connections announce.
     streams_max: AtomicU32,
     connections: AtomicUsize,
     open: AtomicUsize,
     requests: AtomicUsize,
     refused: AtomicUsize,
-    /// Bytes of answers without an end.
+    /// Bytes of endless responses.
     sent: AtomicUsize,
 }
 
@@ -55,7 +55,7 @@ fn certificate() -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(CERTIFICATE).expect("a certificate")
 }
 
-/// Trusts the server's certificate alone.
+/// Trusts only the server's certificate.
 pub fn tls() -> rustls::ClientConfig {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(certificate()).expect("a root");
@@ -75,7 +75,7 @@ pub fn acceptor(protocol: &[u8]) -> TlsAcceptor {
 }
 
 impl Server {
-    /// Takes so many streams a connection, where it says so.
+    /// Starts a server whose connections announce this limit of streams, if any.
     pub async fn start(streams_max: Option<u32>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let base_url = format!("https://{}", listener.local_addr().expect("its address"));
@@ -83,11 +83,11 @@ impl Server {
         let mut server = JoinSet::new();
         server.spawn(accept(listener, Arc::clone(&seen), gate.clone()));
         let server = Self { base_url, seen, gate, server };
-        server.take(streams_max.unwrap_or(UNSAID));
+        server.take(streams_max.unwrap_or(UNANNOUNCED));
         server
     }
 
-    /// Takes so many streams of connections that are opened from now on.
+    /// Sets the limit of streams that new connections announce.
     pub fn take(&self, streams_max: u32) {
         self.seen.streams_max.store(streams_max, Ordering::SeqCst);
     }
@@ -96,7 +96,7 @@ impl Server {
         self.gate.send_replace(true);
     }
 
-    /// Those that were ever accepted.
+    /// Connections that were ever accepted.
     pub fn connections(&self) -> usize {
         self.seen.connections.load(Ordering::SeqCst)
     }
@@ -109,7 +109,7 @@ impl Server {
         self.seen.requests.load(Ordering::SeqCst)
     }
 
-    /// So many answers without an end have got what their windows take.
+    /// Returns whether this many endless responses have filled their windows.
     pub fn has_filled(&self, windows: usize) -> bool {
         self.seen.sent.load(Ordering::SeqCst) == windows * STREAM_WINDOW as usize
     }
@@ -126,17 +126,17 @@ async fn accept(listener: TcpListener, seen: Arc<Seen>, gate: watch::Sender<bool
         let (acceptor, seen, gate) = (acceptor.clone(), Arc::clone(&seen), gate.clone());
         connections.spawn(async move {
             seen.open.fetch_add(1, Ordering::SeqCst);
-            converse(stream, &acceptor, &seen, &gate).await;
+            serve_connection(stream, &acceptor, &seen, &gate).await;
             seen.open.fetch_sub(1, Ordering::SeqCst);
         });
     }
 }
 
-async fn converse(stream: TcpStream, acceptor: &TlsAcceptor, seen: &Arc<Seen>, gate: &watch::Sender<bool>) {
+async fn serve_connection(stream: TcpStream, acceptor: &TlsAcceptor, seen: &Arc<Seen>, gate: &watch::Sender<bool>) {
     let Ok(stream) = acceptor.accept(stream).await else { return };
     let mut builder = h2::server::Builder::new();
     let streams_max = seen.streams_max.load(Ordering::SeqCst);
-    if streams_max != UNSAID {
+    if streams_max != UNANNOUNCED {
         builder.max_concurrent_streams(streams_max);
     }
     let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else { return };
