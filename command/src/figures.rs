@@ -1,5 +1,5 @@
-//! What the request path counts and times while it works; everything that the log says as well is counted from there.
-//! Handles are resolved once: a request costs a few additions here.
+//! Metrics of the request path: times and counts that are not in the log. Metrics that the log can tell are counted from it.
+//! Label lookups happen once, so that a request costs a few additions here.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -10,31 +10,31 @@ use projections::figures::{Names, PROVIDERS_MAX, TENANT_OWNED};
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-/// From what a table lookup takes to what an answer takes.
+/// Buckets from the time of a table lookup to that of a long response.
 const STAGE_SECONDS: [f64; 16] = [
     0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 15.0,
     120.0,
 ];
 const UPSTREAM_SECONDS: [f64; 14] = [0.005, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 320.0];
-/// Providers whose handles are at hand; those of others are looked up for every call.
-const PROVIDERS_KEPT_MAX: usize = 4096;
+/// Providers with cached handles; those of others are looked up for every call.
+const PROVIDERS_CACHED_MAX: usize = 4096;
 
-/// A part of a request's way.
+/// A stage of a request's processing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Whose key it is.
+    /// Finding the caller.
     Authenticate,
-    /// Rate limits.
+    /// Checking rate limits.
     Limits,
     /// Waiting for the client's body.
     Body,
     /// Parsing, routing, bounding, pricing, and the first upstream body.
     Plan,
-    /// Asking the ledger, until admission and hold are durable.
+    /// Waiting for the ledger, until admission and hold are durable.
     Admit,
-    /// From there to an upstream's first content, tries that failed included.
+    /// Calling upstreams, including failed attempts, until the first content.
     Dispatch,
-    /// From there to the end of its answer.
+    /// Relaying the response to its end.
     Relay,
     /// Recording the end, until it is durable.
     Settle,
@@ -65,13 +65,13 @@ impl Stage {
         }
     }
 
-    /// Whether the time is spent by the gateway itself: not waiting for the client, nor for an upstream.
+    /// Returns whether the gateway itself spends this time, rather than waiting for the client or an upstream.
     pub const fn is_ours(self) -> bool {
         !matches!(self, Self::Body | Self::Dispatch | Self::Relay)
     }
 }
 
-/// Handles for the whole process.
+/// The handles of the process.
 pub struct RequestFigures {
     /// In the order of [`Stage::ALL`].
     stages: [Histogram; Stage::ALL.len()],
@@ -82,18 +82,17 @@ pub struct RequestFigures {
 }
 
 impl RequestFigures {
-    /// Errors: the registry has families of these names already.
+    /// Errors: the registry already has metrics of these names.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let stages =
-            HistogramOpts::new("ledgerway_stage_seconds", "Time that requests for a model spend in each stage")
-                .buckets(STAGE_SECONDS.to_vec());
+        let stages = HistogramOpts::new("ledgerway_stage_seconds", "Time that inference requests spend in each stage")
+            .buckets(STAGE_SECONDS.to_vec());
         let stages = registered(registry, HistogramVec::new(stages, &["stage"])?)?;
         let added = HistogramOpts::new(
             "ledgerway_added_seconds",
-            "Latency that the gateway adds to a request: all stages but waiting for the client and for upstreams",
+            "Latency that the gateway adds to a request: all stages except waiting for the client and for upstreams",
         );
         let open = "Streams that are being relayed";
-        let abandoned = "Whole answers that are read to their end for clients that have left";
+        let abandoned = "Calls for non-streaming responses that continue after their clients disconnected";
         Ok(Self {
             stages: Stage::ALL.map(|stage| stages.with_label_values(&[stage.as_str()])),
             added: registered(registry, Histogram::with_opts(added.buckets(STAGE_SECONDS.to_vec()))?)?,
@@ -103,23 +102,23 @@ impl RequestFigures {
         })
     }
 
-    pub fn spent(&self, stage: Stage, time: Duration) {
+    pub fn observe_stage(&self, stage: Stage, time: Duration) {
         if let Some(histogram) = self.stages.get(stage as usize) {
             histogram.observe(time.as_secs_f64());
         }
     }
 
-    /// A request that was served has ended; this much of its time was ours.
-    pub fn added(&self, time: Duration) {
+    /// Records the latency that the gateway added to a request that was served.
+    pub fn observe_added(&self, time: Duration) {
         self.added.observe(time.as_secs_f64());
     }
 
-    pub fn stream_opens(&self) -> Counted {
-        Counted::of(&self.open_streams)
+    pub fn count_stream(&self) -> GaugeGuard {
+        GaugeGuard::of(&self.open_streams)
     }
 
-    pub fn call_is_abandoned(&self) -> Counted {
-        Counted::of(&self.abandoned_calls)
+    pub fn count_abandoned_call(&self) -> GaugeGuard {
+        GaugeGuard::of(&self.abandoned_calls)
     }
 
     pub fn provider(&self, provider: &Provider) -> Arc<ProviderFigures> {
@@ -127,31 +126,31 @@ impl RequestFigures {
     }
 }
 
-/// One of what a gauge counts, until it is dropped.
-pub struct Counted(IntGauge);
+/// Counts one in a gauge until it is dropped.
+pub struct GaugeGuard(IntGauge);
 
-impl Counted {
+impl GaugeGuard {
     pub fn of(gauge: &IntGauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }
 }
 
-impl Drop for Counted {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
 }
 
-/// Handles for the calls to one provider.
+/// The handles for calls to one provider.
 pub struct ProviderFigures {
-    /// Calls that were begun.
+    /// Calls that were started.
     pub calls: IntCounter,
-    /// From the call to the head of an answer.
+    /// Time from the call to the head of the response.
     pub first_byte: Histogram,
-    /// From the call to the end of an answer.
+    /// Time from the call to the end of the response.
     pub whole: Histogram,
-    /// Reports of usage that were not believed.
+    /// Reports of usage that were too high to be believed.
     pub implausible_usage: IntCounter,
 }
 
@@ -160,11 +159,12 @@ struct Providers {
     first_byte: HistogramVec,
     whole: HistogramVec,
     implausible_usage: IntCounterVec,
-    kept: RwLock<IdMap<ProviderId, Kept>>,
+    cached: RwLock<IdMap<ProviderId, CachedFigures>>,
     names: Mutex<Names>,
 }
 
-struct Kept {
+/// The handles of a provider under the name that it had.
+struct CachedFigures {
     name: String,
     figures: Arc<ProviderFigures>,
 }
@@ -176,34 +176,37 @@ impl Providers {
             registered(registry, HistogramVec::new(options, &["provider"])?)
         };
         let calls =
-            Opts::new("ledgerway_upstream_calls_total", "Calls to a provider, every try of a request by itself");
+            Opts::new("ledgerway_upstream_calls_total", "Calls to a provider, counting each attempt of a request");
         let implausible = Opts::new(
             "ledgerway_implausible_usage_total",
-            "Reports of usage far above what the request was bounded by, which were not believed",
+            "Reports of usage far above the bound of the request, which were not believed",
         );
         Ok(Self {
             calls: registered(registry, IntCounterVec::new(calls, &["provider"])?)?,
             first_byte: family(
                 "ledgerway_upstream_first_byte_seconds",
-                "From a call to a provider to its answer's head",
+                "Time from a call to a provider to the head of its response",
             )?,
-            whole: family("ledgerway_upstream_seconds", "From a call to a provider to its answer's end")?,
+            whole: family("ledgerway_upstream_seconds", "Time from a call to a provider to the end of its response")?,
             implausible_usage: registered(registry, IntCounterVec::new(implausible, &["provider"])?)?,
-            kept: RwLock::default(),
+            cached: RwLock::default(),
             names: Mutex::new(Names::at_most(PROVIDERS_MAX)),
         })
     }
 
     fn of(&self, provider: &Provider) -> Arc<ProviderFigures> {
-        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = kept.get(&provider.provider_id).filter(|kept| kept.name == provider.name) {
-            return Arc::clone(&kept.figures);
+        let cached = self.cached.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cached) = cached.get(&provider.provider_id).filter(|cached| cached.name == provider.name) {
+            return Arc::clone(&cached.figures);
         }
-        drop(kept);
+        drop(cached);
         let figures = Arc::new(self.labelled(provider));
-        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() < PROVIDERS_KEPT_MAX || kept.contains_key(&provider.provider_id) {
-            kept.insert(provider.provider_id, Kept { name: provider.name.clone(), figures: Arc::clone(&figures) });
+        let mut cached = self.cached.write().unwrap_or_else(PoisonError::into_inner);
+        if cached.len() < PROVIDERS_CACHED_MAX || cached.contains_key(&provider.provider_id) {
+            cached.insert(
+                provider.provider_id,
+                CachedFigures { name: provider.name.clone(), figures: Arc::clone(&figures) },
+            );
         }
         figures
     }

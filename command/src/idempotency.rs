@@ -1,17 +1,17 @@
-//! `Idempotency-Key`: how a request that is sent again is known, by the client's own key for it and by all that it says.
+//! `Idempotency-Key` recognizes a request that is sent again: by the client's key for it, and by a fingerprint of its content.
 
 use http::HeaderMap;
 
-/// Header that makes a retry answer the same, or not be paid for again.
+/// The header with which a retry gets the same response, or is not paid for again.
 pub const IDEMPOTENCY_HEADER: &str = "idempotency-key";
 const KEY_LEN_MAX: usize = 255;
 
-/// The header cannot be a key.
+/// The header's value is not a valid key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the Idempotency-Key header must be 1 to 255 visible ASCII characters, once")]
+#[error("the Idempotency-Key header must occur once, with 1 to 255 visible ASCII characters")]
 pub struct MalformedKey;
 
-/// The client's key; `None` where it gave none.
+/// The client's key; `None` if it sent none.
 pub fn key_of(headers: &HeaderMap) -> Result<Option<String>, MalformedKey> {
     let mut given = headers.get_all(IDEMPOTENCY_HEADER).iter();
     let Some(key) = given.next() else { return Ok(None) };
@@ -22,7 +22,7 @@ pub fn key_of(headers: &HeaderMap) -> Result<Option<String>, MalformedKey> {
     }
 }
 
-/// SHA-256 of what a request says. None of the parts in front of the last can have a NUL in it.
+/// The SHA-256 of a request's parts. Only the last part may contain a NUL.
 pub fn fingerprint(parts: &[&str], last: &[u8]) -> [u8; 32] {
     let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
     for part in parts {

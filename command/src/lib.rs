@@ -1,5 +1,5 @@
-//! Decides: who may come in, what administration changes, what a request may cost and who serves it; and speaks to
-//! upstreams in their own dialects. Its routes are those that write.
+//! The writing side of the gateway: routes that change resources, and the inference pipeline, which routes, prices, bounds and
+//! relays requests.
 
 pub mod admin;
 pub mod body;

@@ -1,6 +1,6 @@
-//! Counting a prompt's tokens with the backend's own tokenizer, for requests that budgets have too little left for by
-//! their bytes (ADR-0006). Off the async threads, one at a time, bounded in bytes and time; what is not counted stays
-//! with its bytes.
+//! Counts a prompt's tokens with its backend's tokenizer, for requests whose bound by bytes exceeds what budgets have left
+//! (ADR-0006). One prompt at a time, off the async threads, and bounded in bytes and time. Text that is not counted keeps its
+//! bound by bytes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,45 +13,44 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-/// Prompts that are counted at a time: it is processor time, and nobody needs it who has money.
+/// Prompts that are counted at a time. Counting takes processor time, and only requests that are short of money need it.
 const COUNTED_AT_ONCE: usize = 1;
-/// How long somebody waits for a turn, and then for the count.
+/// The longest wait for a permit, and then for the count.
 const WAIT_MAX: Duration = Duration::from_secs(2);
-/// Text that is counted of one prompt; a megabyte is a quarter of a million tokens.
+/// The most text of one prompt that is counted; a megabyte is about a quarter of a million tokens.
 const BYTES_MAX: usize = 1024 * 1024;
-/// How long one prompt is counted, by all its tokenizers together.
+/// The longest time that is spent on one prompt, for all its tokenizers together.
 const COUNTING_MAX: Duration = Duration::from_millis(500);
-/// Text without a place to cut it. More of it at once would be slow, and is no prose.
+/// The longest text without a cut that is counted. Longer ones would be slow, and are not prose.
 const SEGMENT_BYTES_MAX: usize = 4096;
-/// The shortest text that is worth it.
+/// The shortest text that is worth counting.
 const TEXT_BYTES_MIN: usize = 64;
 
-/// Counts on a bound of its own. Cheap to clone.
+/// Counts tokens, a bounded number of prompts at a time. Cheap to clone; clones share the bound.
 #[derive(Clone)]
 pub struct TokenCounter {
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl Default for TokenCounter {
     fn default() -> Self {
-        Self { turns: Arc::new(Semaphore::new(COUNTED_AT_ONCE)) }
+        Self { permits: Arc::new(Semaphore::new(COUNTED_AT_ONCE)) }
     }
 }
 
 impl TokenCounter {
-    /// By how much a body's bytes are more than its tokens, for each of these tokenizers. `None` where there was no turn
-    /// in time.
+    /// For each of these tokenizers, by how much the body's bytes exceed its tokens. `None` if there was no permit in time.
     pub async fn savings(&self, body: Bytes, tokenizers: Vec<Tokenizer>) -> Option<Vec<(Tokenizer, u64)>> {
-        let turn = timeout(WAIT_MAX, Arc::clone(&self.turns).acquire_owned()).await.ok()?.ok()?;
+        let permit = timeout(WAIT_MAX, Arc::clone(&self.permits).acquire_owned()).await.ok()?.ok()?;
         let counting = spawn_blocking(move || {
-            let _turn = turn;
+            let _permit = permit;
             let body = std::str::from_utf8(&body).ok()?;
-            // The first one loads its ranks, which is not counting.
+            // The first use of a tokenizer loads its ranks, which is not part of the counting time.
             let encoders: Vec<_> = tokenizers.into_iter().map(|tokenizer| (tokenizer, encoder(tokenizer))).collect();
             let until = Instant::now() + COUNTING_MAX;
             Some(encoders.into_iter().map(|(tokenizer, encoder)| (tokenizer, saving(body, encoder, until))).collect())
         });
-        // Whoever does not wait for the ranks finds them loaded the next time.
+        // If loading the ranks takes too long, the next request finds them loaded.
         timeout(WAIT_MAX, counting).await.ok()?.ok()?
     }
 }
@@ -63,14 +62,14 @@ fn encoder(tokenizer: Tokenizer) -> &'static CoreBPE {
     }
 }
 
-/// Bytes of the body that are text of messages, less its tokens. All that is around the texts stays with its bytes: the
-/// published recipe adds 3 tokens a message, and the JSON of the shortest one has 28 bytes.
+/// The bytes of the messages' texts less their tokens. The JSON around the texts keeps its bound by bytes: the published
+/// recipe adds 3 tokens per message, and the JSON of the shortest message has 28 bytes.
 fn saving(body: &str, encoder: &CoreBPE, until: Instant) -> u64 {
     let mut bytes_left = BYTES_MAX;
     let mut saved = 0;
     for text in prompt_texts(body) {
-        let is_worth_it = (TEXT_BYTES_MIN..=bytes_left).contains(&text.text.len());
-        if !is_worth_it {
+        let is_countable = (TEXT_BYTES_MIN..=bytes_left).contains(&text.text.len());
+        if !is_countable {
             continue;
         }
         bytes_left -= text.text.len();
@@ -80,7 +79,7 @@ fn saving(body: &str, encoder: &CoreBPE, until: Instant) -> u64 {
     saved
 }
 
-/// An upper bound of a text's tokens, exact where it can be cut; `None` when time is up.
+/// An upper bound of a text's tokens, exact if the text can be cut; `None` when the time is up.
 fn count(encoder: &CoreBPE, text: &str, until: Instant) -> Option<u64> {
     let mut tokens = 0;
     for segment in (Segments { rest: text }) {
@@ -95,9 +94,9 @@ fn count(encoder: &CoreBPE, text: &str, until: Instant) -> Option<u64> {
     Some(tokens)
 }
 
-/// A text in pieces whose tokens are those of the whole. It is cut behind an ASCII letter or digit and in front of white
-/// space: no alternative of either tokenizer's pattern matches both, and none looks back, so that the pattern ends a
-/// match there whatever is around it.
+/// Cuts a text into segments whose tokens together are those of the text. It cuts between an ASCII letter or digit and white
+/// space: no alternative of either tokenizer's pattern matches both, and none looks back, so the pattern always ends a match
+/// there.
 struct Segments<'a> {
     rest: &'a str,
 }
@@ -106,7 +105,7 @@ impl<'a> Iterator for Segments<'a> {
     type Item = &'a str;
 
     fn next(&mut self) -> Option<&'a str> {
-        /// Shorter ones are not worth a call.
+        /// Shorter segments are not worth a call.
         const LEN_WANTED: usize = 1024;
         if self.rest.is_empty() {
             return None;
@@ -117,7 +116,7 @@ impl<'a> Iterator for Segments<'a> {
             before.is_some_and(u8::is_ascii_alphanumeric)
                 && behind.is_some_and(|byte| matches!(byte, b' ' | b'\n' | b'\t'))
         };
-        // The last cut that keeps it short, else the first one there is.
+        // The last cut within the wanted length, else the first cut after it.
         let near = (1..bytes.len().min(LEN_WANTED)).rev().find(cuts);
         let at = near.or_else(|| (LEN_WANTED..bytes.len()).find(cuts)).unwrap_or(bytes.len());
         let at = if bytes.len() <= LEN_WANTED { bytes.len() } else { at };
@@ -139,7 +138,7 @@ mod tests {
         Instant::now() + Duration::from_secs(600)
     }
 
-    /// Prose, code, other scripts, white space and what is no text at all.
+    /// Prose, code, other scripts, white space and special tokens.
     fn texts() -> impl Strategy<Value = String> {
         let word = prop_oneof![
             8 => "[a-zA-Z]{1,12}",
@@ -202,7 +201,7 @@ mod tests {
         let prose = "The quick brown fox jumps over the lazy dog. ".repeat(200);
         let body =
             serde_json::json!({ "messages": [{ "role": "user", "content": [{ "type": "text", "text": prose }] }] });
-        let savings = TokenCounter::default().savings(body.to_string().into(), BOTH.to_vec()).await.expect("a turn");
+        let savings = TokenCounter::default().savings(body.to_string().into(), BOTH.to_vec()).await.expect("a permit");
         for (tokenizer, saved) in savings {
             assert!(saved > prose.len() as u64 * 7 / 10, "{saved} of {} by {tokenizer:?}", prose.len());
         }

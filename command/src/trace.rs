@@ -1,5 +1,5 @@
-//! Traces. A client's `traceparent` goes on to the upstream; where traces are exported each request becomes a span of its
-//! client's trace, or of a new one, and the upstream becomes our child.
+//! Traces. A client's `traceparent` is forwarded to the upstream. If traces are exported, each request is a span of its
+//! client's trace, or of a new trace, and the upstream gets the span of its call as parent (ADR-0005).
 
 mod export;
 #[cfg(test)]
@@ -21,17 +21,17 @@ pub use span::{Attribute, Kind, Span, SpanId, TraceId};
 
 use export::Queue;
 
-/// The flag of a trace that is recorded.
+/// The `traceparent` flag of a sampled trace.
 const SAMPLED: u8 = 1;
 
-/// Makes spans and hands them to the exporter, which never makes anybody wait. One for the whole process.
+/// Creates spans and queues them for the exporter, without waiting. One per process.
 pub struct Tracer {
     ids: IdMaker,
     clock: Arc<dyn Clock>,
     queue: Queue,
 }
 
-/// What an upstream is told of the trace.
+/// The trace headers of a call to an upstream.
 #[derive(Clone, Debug, Default)]
 pub struct TraceHeaders {
     pub parent: Option<HeaderValue>,
@@ -40,18 +40,18 @@ pub struct TraceHeaders {
 
 /// The trace of one request.
 pub enum Trace {
-    /// Ours to pass on unchanged, where the client sent one.
-    Passed(Option<Arc<TraceParent>>),
+    /// Not recorded here; the client's context, if any, is forwarded unchanged.
+    Forwarded(Option<Arc<TraceParent>>),
     Recorded(Box<Recording>),
 }
 
-/// One request that becomes a span with children. Dropped, it is exported.
+/// The span of one request and its children. Dropping it exports them.
 pub struct Recording {
     tracer: Arc<Tracer>,
     trace: TraceId,
     client: Option<Arc<TraceParent>>,
-    /// For times of the wall clock.
     began: Instant,
+    /// `began` by the wall clock, from which other times are computed.
     began_unix_nanos: u64,
     root: Span,
     children: Vec<Span>,
@@ -59,36 +59,36 @@ pub struct Recording {
 }
 
 impl Trace {
-    /// Of a request that came at `began`. A client whose trace is not recorded gets none here either.
+    /// The trace of a request that arrived at `began`. Not recorded if the client's trace is not sampled.
     pub fn of(tracer: Option<&Arc<Tracer>>, client: Option<Arc<TraceParent>>, began: Instant) -> Self {
         match tracer {
             Some(tracer) if client.as_ref().is_none_or(|client| client.is_sampled()) => {
                 Self::Recorded(Box::new(Recording::begin(tracer, client, began)))
             }
-            _ => Self::Passed(client),
+            _ => Self::Forwarded(client),
         }
     }
 
     pub fn recording(&mut self) -> Option<&mut Recording> {
         match self {
-            Self::Passed(_) => None,
+            Self::Forwarded(_) => None,
             Self::Recorded(recording) => Some(recording),
         }
     }
 
-    /// For log lines.
+    /// The trace's id, for log lines.
     pub fn id(&self) -> Option<String> {
         match self {
-            Self::Passed(client) => client.as_ref().map(|client| client.trace.to_string()),
+            Self::Forwarded(client) => client.as_ref().map(|client| client.trace.to_string()),
             Self::Recorded(recording) => Some(recording.trace.to_string()),
         }
     }
 
-    /// For the call that is under way.
+    /// The headers for the current call.
     pub fn headers(&self) -> TraceHeaders {
         match self {
-            Self::Passed(None) => TraceHeaders::default(),
-            Self::Passed(Some(client)) => {
+            Self::Forwarded(None) => TraceHeaders::default(),
+            Self::Forwarded(Some(client)) => {
                 TraceHeaders { parent: Some(client.header.clone()), state: client.state.clone() }
             }
             Self::Recorded(recording) => recording.headers(),
@@ -121,17 +121,17 @@ impl Recording {
         &mut self.root
     }
 
-    /// A part of the request that is over.
-    pub fn child(&mut self, name: &str, from: Instant, to: Instant) {
+    /// Adds a part of the request that has ended.
+    pub fn add_child(&mut self, name: &str, from: Instant, to: Instant) {
         let (from, to) = (self.unix_nanos(from), self.unix_nanos(to));
         let mut child = self.span(name, Kind::Internal, from);
         child.end_unix_nanos = to;
         self.children.push(child);
     }
 
-    /// An upstream is called. One call is under way at a time.
-    pub fn call_begins(&mut self, name: &str) -> &mut Span {
-        self.call_ends(None);
+    /// Begins the span of a call to an upstream, and ends the one before: a request makes one call at a time.
+    pub fn begin_call(&mut self, name: &str) -> &mut Span {
+        self.end_call(None);
         let now = self.unix_nanos(Instant::now());
         let call = self.span(name, Kind::Client, now);
         self.call.insert(call)
@@ -141,8 +141,8 @@ impl Recording {
         self.call.as_mut()
     }
 
-    /// The call that is under way is over; `error` where it failed.
-    pub fn call_ends(&mut self, error: Option<&str>) {
+    /// Ends the span of the current call, with the error if it failed.
+    pub fn end_call(&mut self, error: Option<&str>) {
         let now = self.unix_nanos(Instant::now());
         if let Some(mut call) = self.call.take() {
             call.end_unix_nanos = now;
@@ -173,12 +173,12 @@ impl Recording {
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        self.call_ends(None);
+        self.end_call(None);
         self.root.end_unix_nanos = self.unix_nanos(Instant::now());
         let root = std::mem::take(&mut self.root);
         let mut spans = std::mem::take(&mut self.children);
         spans.push(root);
         let state = self.client.as_ref().and_then(|client| client.state.clone());
-        self.tracer.queue.put(otlp::Traced { trace: self.trace, state, spans });
+        self.tracer.queue.put(otlp::RequestSpans { trace: self.trace, state, spans });
     }
 }

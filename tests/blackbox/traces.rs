@@ -193,7 +193,7 @@ async fn a_collector_that_is_gone_or_silent_costs_requests_nothing() {
                 assert!(began.elapsed() < Duration::from_secs(10), "nothing is dropped");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
-            assert!(gateway.stderr().contains("the collector does not take spans"));
+            assert!(gateway.stderr().contains("the collector does not accept spans"));
         }
         let stopping = Instant::now();
         gateway.stop();

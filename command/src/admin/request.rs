@@ -52,7 +52,7 @@ impl FromRequest<AdminState> for AdminRequest {
         caller.require(Permission::AdminAccess).map_err(CommandError::NotPermitted)?;
         let (origin, request_id) = (extension(&parts)?, extension(&parts)?);
         let path = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0).path().to_owned();
-        let body = body::whole(&admin.bodies, BodyOwner::of_administration(&caller), &parts.headers, body).await?;
+        let body = body::read_all(&admin.bodies, BodyOwner::of_administration(&caller), &parts.headers, body).await?;
         let says_nothing = says_nothing(&body.bytes);
         let needs_no_type = body.bytes.is_empty() || (says_nothing && !parts.headers.contains_key(CONTENT_TYPE));
         if !needs_no_type && !body::is_json(&parts.headers) {

@@ -1,6 +1,6 @@
-//! Where a body is put together. A small one stands on the heap. A large one has pages of its own, which the system gives
-//! as they are written and takes back when they are dropped: the heap would move a body each time that it grows, and keep
-//! what it has freed.
+//! The buffer in which a body is assembled. A small body is on the heap. A large one has its own pages, which the system
+//! provides as they are written and takes back when they are dropped; the heap would move a body each time it grows, and keep
+//! the memory that it frees.
 
 use std::io;
 
@@ -9,19 +9,19 @@ use memmap2::MmapMut;
 
 use super::BODY_BYTES_MAX;
 
-/// A larger one has pages of its own.
+/// A larger body has its own pages.
 const HEAP_BYTES_MAX: usize = 64 * 1024;
-/// By so much the pages that are counted grow.
-const PAGES: usize = 64 * 1024;
+/// The step by which the counted memory of pages grows.
+const PAGES_STEP: usize = 64 * 1024;
 
-/// A body that is not whole yet.
+/// A body that is being assembled.
 #[derive(Debug)]
 pub enum BodyBuffer {
     Heap(Vec<u8>),
     Pages(Pages),
 }
 
-/// Room for the largest body that can come, of which `len` bytes are there.
+/// Room for the announced body, or for the largest one; `len` bytes have arrived.
 #[derive(Debug)]
 pub struct Pages {
     map: MmapMut,
@@ -35,7 +35,7 @@ impl AsRef<[u8]> for Pages {
 }
 
 impl BodyBuffer {
-    /// `announced`: how long the body is, where that is known.
+    /// `announced` is the length of the body, if it is known.
     pub fn new(announced: Option<usize>) -> Self {
         Self::Heap(Vec::with_capacity(announced.filter(|length| *length <= HEAP_BYTES_MAX).unwrap_or(0)))
     }
@@ -47,17 +47,17 @@ impl BodyBuffer {
         }
     }
 
-    /// Memory that it takes once it is `len` bytes long.
+    /// The memory that the body takes at a length of `len` bytes.
     pub fn memory_at(&self, len: usize) -> usize {
         match self {
             Self::Heap(bytes) if len <= HEAP_BYTES_MAX => bytes.capacity().max(len),
-            Self::Heap(_) | Self::Pages(_) => len.next_multiple_of(PAGES),
+            Self::Heap(_) | Self::Pages(_) => len.next_multiple_of(PAGES_STEP),
         }
     }
 
-    /// Appends what has come: not beyond what was announced, nor beyond the largest body.
+    /// Appends a chunk.
     ///
-    /// Errors: the system gives no pages.
+    /// Errors: the body exceeds the announced length or the largest body; the system provides no pages.
     pub fn extend(&mut self, chunk: &[u8], announced: Option<usize>) -> io::Result<()> {
         let len = self.len() + chunk.len();
         if let Self::Heap(bytes) = self
@@ -87,7 +87,7 @@ impl BodyBuffer {
 impl Pages {
     fn holding(bytes: &[u8], room: usize) -> io::Result<Self> {
         let mut map = MmapMut::map_anon(room)?;
-        // A huge page is given whole for its first byte.
+        // The system provides a whole huge page for its first byte.
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::NoHugePage);
         map.get_mut(..bytes.len()).ok_or(io::ErrorKind::StorageFull)?.copy_from_slice(bytes);
@@ -115,7 +115,7 @@ mod tests {
             for chunk in &chunks {
                 let memory = buffer.memory_at(buffer.len() + chunk.len());
                 buffer.extend(chunk, announced).unwrap();
-                prop_assert!(memory >= buffer.len() && memory < buffer.len().max(HEAP_BYTES_MAX) + PAGES);
+                prop_assert!(memory >= buffer.len() && memory < buffer.len().max(HEAP_BYTES_MAX) + PAGES_STEP);
             }
             prop_assert_eq!(buffer.into_bytes(), whole);
         }

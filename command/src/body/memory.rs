@@ -1,7 +1,17 @@
-//! The memory that bodies may take, of requests and of answers. It is counted as they arrive and for as long as anybody holds
-//! their bytes or what was made of them, the connection to the upstream included: a key, a tenant and the process have a bound
-//! each, so that no tenant can take more than its share. A body whose next bytes do not fit is refused and gives its own back, so
-//! that of several that do not fit together one gets through; an answer, which was paid for, waits instead.
+//! The memory that bodies of requests and of responses may take, with bounds for each key, each tenant and the process.
+//!
+//! Bytes count from their arrival until the last holder of them, or of a value made from them, drops its [`BodyPermit`];
+//! connections to upstreams are holders too. A body grows only while its key, its tenant and the process are below their
+//! bounds, so no tenant can take more than its share. A request body whose next bytes do not fit is refused and gives back at
+//! once what it had: of several bodies that do not fit together, one gets through. A response was paid for, so it waits for
+//! room instead, until a deadline.
+//!
+//! Only bytes that have arrived count, not the announced length: a client that announces much and sends little must not take
+//! memory from others. Structures parsed from a body are not measured; bounds on their number limit them. Waiting responses
+//! have no order: each takes the room that it finds.
+//!
+//! A bound for each request alone does not suffice: twelve unfinished bodies of one key took 400 MB. One mutex guards the
+//! counts, because those of key, tenant and process must change together and a body takes it only when it grows.
 
 mod bounds;
 mod held;
@@ -15,23 +25,24 @@ use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use held::{Held, Share};
+use held::{Amount, HeldMemory};
 
 pub use bounds::{BodyBounds, BoundOf};
 pub use owner::BodyOwner;
 
-/// To read what is thrown away takes time from everybody: so many bodies at once are worth it.
+/// The most refused bodies that are read at a time. Reading them takes time from other requests.
 const LINGERING_MAX: usize = 32;
 
-/// Shared by all requests of a kind.
+/// The memory of one kind of bodies. Shared by all requests.
 #[derive(Debug)]
 pub struct BodyMemory {
     bounds: BodyBounds,
-    held: Mutex<Held>,
-    /// How many wait for room, and what they wait for.
+    held: Mutex<HeldMemory>,
+    /// How many permits wait for room.
     waiting: AtomicUsize,
+    /// Notified when memory is given back while permits wait.
     given_back: Notify,
-    /// Bodies that are refused and read all the same.
+    /// Permits to read refused bodies.
     pub lingering: Semaphore,
 }
 
@@ -46,28 +57,28 @@ impl BodyMemory {
         })
     }
 
-    /// For a body that takes nothing yet, nor is on its way from a client.
+    /// A permit that counts nothing yet, for a body that does not come from a client.
     pub fn permit(self: &Arc<Self>, owner: BodyOwner) -> BodyPermit {
-        BodyPermit { memory: Arc::clone(self), owner, share: Share::default() }
+        BodyPermit { memory: Arc::clone(self), owner, amount: Amount::default() }
     }
 
-    /// Whether key and tenant have not used up what they may hold, whatever others do.
+    /// Checks that the key and the tenant may hold this many more bytes, whatever others hold.
     ///
-    /// Errors: whose bound has been reached.
-    pub fn must_have_room(&self, owner: BodyOwner, bytes: usize) -> Result<(), BoundOf> {
-        self.held().must_have_room(self.bounds, owner, Share { bytes, arriving: 0 })
+    /// Errors: the owner of the bound that was reached.
+    pub fn check_room(&self, owner: BodyOwner, bytes: usize) -> Result<(), BoundOf> {
+        self.held().check_room(self.bounds, owner, Amount { bytes, arriving: 0 })
     }
 
-    /// A body is on its way.
+    /// Counts a body that starts to arrive.
     ///
-    /// Errors: whose bound has been reached.
+    /// Errors: the owner of the bound that was reached.
     pub fn begin(self: &Arc<Self>, owner: BodyOwner) -> Result<BodyPermit, BoundOf> {
-        let begun = Share { bytes: 0, arriving: 1 };
+        let begun = Amount { bytes: 0, arriving: 1 };
         self.held().take(self.bounds, owner, begun)?;
-        Ok(BodyPermit { memory: Arc::clone(self), owner, share: begun })
+        Ok(BodyPermit { memory: Arc::clone(self), owner, amount: begun })
     }
 
-    /// Bytes that are held now.
+    /// The bytes that are held now.
     pub fn bytes_held(&self) -> usize {
         let held = self.held();
         held.all_tenants.bytes + held.platform.bytes + held.operator.bytes
@@ -77,50 +88,50 @@ impl BodyMemory {
         self.bounds
     }
 
-    fn give_back(&self, owner: BodyOwner, less: Share) {
+    fn give_back(&self, owner: BodyOwner, less: Amount) {
         self.held().give_back(owner, less);
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.given_back.notify_waiters();
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, HeldMemory> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What one body takes. Dropped, it gives that back.
+/// The memory that one body takes. Dropping the permit gives it back.
 #[derive(Debug)]
 pub struct BodyPermit {
     memory: Arc<BodyMemory>,
     owner: BodyOwner,
-    share: Share,
+    amount: Amount,
 }
 
 impl BodyPermit {
-    /// Counts so many bytes in all.
+    /// Counts this many bytes in total.
     ///
-    /// Errors: whose bound does not allow it. Then it counts nothing any more: were its bytes given back only later, the
-    /// last two bodies that do not fit together could both be refused.
+    /// Errors: the owner of the bound that was reached; then the permit counts nothing. If it gave its bytes back only later,
+    /// the last two bodies that do not fit together could both be refused.
     pub fn grow_to(&mut self, bytes: usize) -> Result<(), BoundOf> {
         let grown = self.try_grow_to(bytes);
         if grown.is_err() {
-            self.memory.give_back(self.owner, std::mem::take(&mut self.share));
+            self.memory.give_back(self.owner, std::mem::take(&mut self.amount));
         }
         grown
     }
 
-    /// The same, and waits until `until` for what others give back. Meanwhile it counts what it did.
+    /// Counts this many bytes in total; waits until `until` for memory that others give back, and keeps what it has.
     ///
-    /// Errors: whose bound does not allow it.
+    /// Errors: the owner of the bound that was reached.
     pub async fn grow_when_there_is_room(&mut self, bytes: usize, until: Instant) -> Result<(), BoundOf> {
         if self.try_grow_to(bytes).is_ok() {
             return Ok(());
         }
         let memory = Arc::clone(&self.memory);
-        let _waiting = Waiting::new(&memory.waiting);
+        let _waiting = WaitingGuard::new(&memory.waiting);
         loop {
-            // Before it is tried: what is given back from here on is not missed.
+            // Before the attempt, so that memory given back from here on is noticed.
             let mut given_back = pin!(memory.given_back.notified());
             given_back.as_mut().enable();
             let Err(bound) = self.try_grow_to(bytes) else { return Ok(()) };
@@ -131,42 +142,41 @@ impl BodyPermit {
     }
 
     fn try_grow_to(&mut self, bytes: usize) -> Result<(), BoundOf> {
-        let more = Share { bytes: bytes.saturating_sub(self.share.bytes), arriving: 0 };
+        let more = Amount { bytes: bytes.saturating_sub(self.amount.bytes), arriving: 0 };
         self.memory.held().take(self.memory.bounds, self.owner, more)?;
-        self.share.add(more);
+        self.amount.add(more);
         Ok(())
     }
 
-    /// Counts so many bytes in all, whether there is room or not: for what is there already.
+    /// Counts this many bytes in total even if there is no room, for bytes that are already in memory.
     pub fn count(&mut self, bytes: usize) {
-        let more = Share { bytes: bytes.saturating_sub(self.share.bytes), arriving: 0 };
-        let less = Share { bytes: self.share.bytes.saturating_sub(bytes), arriving: 0 };
-        self.share.bytes = bytes;
-        if more != Share::default() {
+        let more = Amount { bytes: bytes.saturating_sub(self.amount.bytes), arriving: 0 };
+        let less = Amount { bytes: self.amount.bytes.saturating_sub(bytes), arriving: 0 };
+        self.amount.bytes = bytes;
+        if more != Amount::default() {
             self.memory.held().add(self.owner, more);
-        } else if less != Share::default() {
+        } else if less != Amount::default() {
             self.memory.give_back(self.owner, less);
         }
     }
 
-    /// For another body of the same owner's, which takes nothing yet.
+    /// A permit that counts nothing yet, for another body of the same owner.
     pub fn another(&self) -> Self {
         self.memory.permit(self.owner)
     }
 
-    /// That are counted.
+    /// The bytes that are counted.
     pub const fn bytes(&self) -> usize {
-        self.share.bytes
+        self.amount.bytes
     }
 
-    /// All of it is there.
-    pub fn has_arrived(&mut self) {
-        let arriving = Share { bytes: 0, arriving: std::mem::take(&mut self.share.arriving) };
+    /// Stops counting the body as arriving.
+    pub fn mark_arrived(&mut self) {
+        let arriving = Amount { bytes: 0, arriving: std::mem::take(&mut self.amount.arriving) };
         self.memory.give_back(self.owner, arriving);
     }
 
-    /// The same bytes, which hold this permit: what they take is given back once the last of them is dropped, wherever
-    /// they have got to.
+    /// Attaches this permit to the bytes, so that it is dropped with the last of them, wherever they are by then.
     pub fn attach_to(self: &Arc<Self>, bytes: Bytes) -> Bytes {
         Bytes::from_owner(CountedBytes { bytes, _permit: Arc::clone(self) })
     }
@@ -185,23 +195,23 @@ impl AsRef<[u8]> for CountedBytes {
 
 impl Drop for BodyPermit {
     fn drop(&mut self) {
-        if self.share != Share::default() {
-            self.memory.give_back(self.owner, self.share);
+        if self.amount != Amount::default() {
+            self.memory.give_back(self.owner, self.amount);
         }
     }
 }
 
-/// One that waits for room, until it is dropped.
-struct Waiting<'a>(&'a AtomicUsize);
+/// Counts a waiting permit until it is dropped.
+struct WaitingGuard<'a>(&'a AtomicUsize);
 
-impl<'a> Waiting<'a> {
+impl<'a> WaitingGuard<'a> {
     fn new(waiting: &'a AtomicUsize) -> Self {
         waiting.fetch_add(1, Ordering::SeqCst);
         Self(waiting)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }

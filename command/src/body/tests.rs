@@ -12,19 +12,19 @@ fn memory() -> Arc<BodyMemory> {
 }
 
 async fn read(memory: &Arc<BodyMemory>, headers: &HeaderMap, body: Body) -> Result<HeldBody, BodyError> {
-    whole(memory, BodyOwner::of_administration(&Caller::operator(Chain::default())), headers, body).await
+    read_all(memory, BodyOwner::of_administration(&Caller::operator(Chain::default())), headers, body).await
 }
 
 fn announcing(length: usize) -> HeaderMap {
     HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from(length))])
 }
 
-/// One that never comes.
+/// A body that never arrives.
 fn stalled() -> Body {
     Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>())
 }
 
-/// So many bytes at a time, with a pause in front of each, without end.
+/// An endless body: `bytes` at a time, with a pause before each.
 fn dripping(bytes: usize, pause: Duration) -> Body {
     let drops = futures_util::stream::unfold((), move |()| async move {
         tokio::time::sleep(pause).await;
@@ -91,15 +91,15 @@ async fn one_that_does_not_come_or_comes_too_slowly_is_given_up() {
     let memory = memory();
     let took = async |body| {
         let began = Instant::now();
-        assert_eq!(read(&memory, &HeaderMap::new(), body).await.err(), Some(BodyError::Late));
+        assert_eq!(read(&memory, &HeaderMap::new(), body).await.err(), Some(BodyError::TooSlow));
         began.elapsed()
     };
     assert_eq!(took(stalled()).await, SPAN);
-    // A little less than what is asked for, and a little more: that has all of its time.
+    // A little less than the required speed, and a little more, which gets the whole time.
     let second = Duration::from_secs(1);
     assert_eq!(took(dripping(8 * 1024 - 1, second)).await, SPAN);
     assert_eq!(took(dripping(9 * 1024, second)).await, BODY_WAIT_MAX);
-    // What a span asks for buys the next one; much at the beginning buys no more.
+    // Enough bytes in one span earn the next span; many bytes at the start earn no more than that.
     let at_once = |bytes| {
         let first = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from(vec![b' '; bytes]))]);
         Body::from_stream(first.chain(futures_util::stream::pending()))
@@ -107,7 +107,7 @@ async fn one_that_does_not_come_or_comes_too_slowly_is_given_up() {
     assert_eq!(took(at_once(SPAN_BYTES_MIN - 1)).await, SPAN);
     assert_eq!(took(at_once(SPAN_BYTES_MIN)).await, 2 * SPAN);
     assert_eq!(took(at_once(31 * MIB)).await, 2 * SPAN);
-    // One that is always ready is not listened to for ever.
+    // A body that always has a chunk ready is not read for ever.
     assert!(took(dripping(0, Duration::from_millis(1))).await <= SPAN + second);
     assert_eq!(memory.bytes_held(), 0);
 }

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::figures::Counted;
+use crate::figures::GaugeGuard;
 
 const CALLS_MAX: usize = 1024;
 
@@ -42,7 +42,7 @@ struct Calls {
 
 impl AbandonedCalls {
     /// Goes on with a call, or drops it where it cannot. `count` is dropped when it is over.
-    pub fn go_on(&self, owner: Owner, count: Counted, call: impl Future<Output = ()> + Send + 'static) {
+    pub fn go_on(&self, owner: Owner, count: GaugeGuard, call: impl Future<Output = ()> + Send + 'static) {
         let shared = &self.shared;
         // Without a runtime the process is ending.
         let (Ok(runtime), false) = (Handle::try_current(), shared.stopping.is_cancelled()) else { return };

@@ -57,7 +57,7 @@ pub async fn prepare(
     let HeldBody { bytes, permit: body_permit } = read_body(gateway, caller, request).await?;
     gateway
         .answers
-        .must_have_room(BodyOwner::of_inference(caller), answer_permit::STEP)
+        .check_room(BodyOwner::of_inference(caller), answer_permit::STEP)
         .map_err(|bound| no_memory(bound, "nothing was sent to a provider"))?;
     in_flight.timeline.passed(Stage::Body);
     let tables = gateway.tables.load();
@@ -130,7 +130,7 @@ async fn read_body(gateway: &Gateway, caller: &Caller, request: Request) -> Resu
             "the body must be JSON, sent with content-type: application/json",
         ));
     }
-    let held = body::whole(&gateway.bodies, BodyOwner::of_inference(caller), &parts.headers, body).await;
+    let held = body::read_all(&gateway.bodies, BodyOwner::of_inference(caller), &parts.headers, body).await;
     held.map_err(BodyError::into_refusal)
 }
 

@@ -26,7 +26,7 @@ use super::plan::Plan;
 use super::target::PlannedTarget;
 use super::timeline::RequestTimeline;
 use crate::body::memory::BodyOwner;
-use crate::figures::{Counted, Stage};
+use crate::figures::{GaugeGuard, Stage};
 use crate::trace::TraceHeaders;
 
 /// The reason of a request whose client has left.
@@ -219,7 +219,7 @@ impl Running {
     }
 
     /// From here on the answer goes to the client as it comes.
-    pub fn stream_opens(&self) -> Counted {
+    pub fn stream_opens(&self) -> GaugeGuard {
         self.timeline.stream_opens()
     }
 

@@ -20,7 +20,7 @@ use super::ledger_failure::not_ended;
 use super::running::Running;
 use super::target::PlannedTarget;
 use super::watched::Watched;
-use crate::figures::Counted;
+use crate::figures::GaugeGuard;
 
 /// More is not gathered before it goes to the client.
 const GATHERED_BYTES_MAX: usize = 16 * 1024;
@@ -62,7 +62,7 @@ pub fn respond(
 
 struct Relaying {
     running: Box<Running>,
-    _open: Counted,
+    _open: GaugeGuard,
     surface: Surface,
     body: UpstreamBody,
     /// For what is kept of it until its event is whole.

@@ -11,7 +11,7 @@ use events::refusal::ErrorCode;
 
 use super::gateway::Gateway;
 use super::target::PlannedTarget;
-use crate::figures::{Counted, ProviderFigures, RequestFigures, Stage};
+use crate::figures::{GaugeGuard, ProviderFigures, RequestFigures, Stage};
 use crate::trace::{Attribute, Trace, TraceHeaders, TraceParent};
 
 /// When a request came to the door, when it was let in, and of which trace it says that it is. An extension of the request.
@@ -84,25 +84,25 @@ impl RequestTimeline {
 
     fn passed_at(&mut self, stage: Stage, now: Instant) {
         let time = now.saturating_duration_since(self.since);
-        self.figures.spent(stage, time);
+        self.figures.observe_stage(stage, time);
         if stage.is_ours() {
             self.ours += time;
         }
         if let Stage::Admit | Stage::Settle = stage
             && let Some(recording) = self.trace.recording()
         {
-            recording.child(stage.as_str(), self.since, now);
+            recording.add_child(stage.as_str(), self.since, now);
         }
         self.since = now;
     }
 
     /// The request was served: what the gateway added to it is known.
     pub fn served(&self) {
-        self.figures.added(self.ours);
+        self.figures.observe_added(self.ours);
     }
 
-    pub fn stream_opens(&self) -> Counted {
-        self.figures.stream_opens()
+    pub fn stream_opens(&self) -> GaugeGuard {
+        self.figures.count_stream()
     }
 
     pub fn call_begins(&mut self, target: &PlannedTarget) -> Instant {
@@ -112,7 +112,7 @@ impl RequestTimeline {
         figures.calls.inc();
         self.call = Some(Call { began, provider_name, figures });
         if let Some(recording) = self.trace.recording() {
-            let call = recording.call_begins(&format!("call {}", target.name));
+            let call = recording.begin_call(&format!("call {}", target.name));
             call.text("gen_ai.provider.name", provider_name);
             call.text("ledgerway.provider", &*target.backend.provider);
             call.text("ledgerway.backend_model", &*target.backend.model);
@@ -147,7 +147,7 @@ impl RequestTimeline {
             if let (Some(call), Some(status)) = (recording.call(), status) {
                 call.number("http.response.status_code", u64::from(status));
             }
-            recording.call_ends(Some(reason));
+            recording.end_call(Some(reason));
         }
     }
 
@@ -158,7 +158,7 @@ impl RequestTimeline {
             call.figures.whole.observe(call.began.elapsed().as_secs_f64());
         }
         if let Some(recording) = self.trace.recording() {
-            recording.call_ends(error);
+            recording.end_call(error);
         }
     }
 

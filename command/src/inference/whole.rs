@@ -102,7 +102,7 @@ impl<F: Future<Output = Ended> + Send + 'static> Drop for Attended<F> {
         if self.transmission.cancel() {
             return;
         }
-        let count = self.gateway.figures.call_is_abandoned();
+        let count = self.gateway.figures.count_abandoned_call();
         let to_its_end = async move {
             let (running, answer) = call.await;
             running.end_abandoned(answer.map(|held| held.answer));

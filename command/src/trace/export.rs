@@ -1,5 +1,5 @@
-//! Hands spans to a collector, a few times a second, from a bounded queue. What finds no room there, or no collector, is
-//! dropped and counted: a request neither waits for it nor fails by it.
+//! Exports spans to a collector, from a bounded queue, twice a second. Spans that find no room, or that the collector does not
+//! accept, are dropped and counted: no request waits for the export or fails because of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,32 +22,33 @@ use tokio_util::sync::CancellationToken;
 use upstream::{TlsSetupError, tls_config};
 
 use super::Tracer;
-use super::otlp::{Traced, request};
+use super::otlp::{RequestSpans, request};
 
-/// Requests whose spans wait. A few kilobytes each.
+/// Requests whose spans can wait, with a few kilobytes each.
 const QUEUE_LEN_MAX: usize = 2048;
 /// Requests in one message to the collector.
 const BATCH_MAX: usize = 256;
-/// How long spans wait for others to go with.
+/// How long spans wait for more spans to be sent together.
 const GATHER_MAX: Duration = Duration::from_millis(500);
-const ANSWER_MAX: Duration = Duration::from_secs(5);
-/// After a failure that may pass; it is tried again so often.
+/// How long the collector may take to respond.
+const RESPONSE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// The pauses before further attempts after a temporary failure.
 const RETRY_AFTER: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
-/// How long a shutdown waits for the last of them.
+/// How long a shutdown waits for the last spans.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
-/// Between two lines about a collector that does not take them.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+/// The least time between two warnings about the collector.
+const WARN_EVERY: Duration = Duration::from_secs(60);
 
-/// Where spans go.
+/// The collector that spans are exported to.
 pub struct TraceTarget {
-    /// With its path, `/v1/traces`.
+    /// The full address, with the path `/v1/traces`.
     pub url: Uri,
-    /// Credentials may be among them.
+    /// May include credentials.
     pub headers: HeaderMap,
     pub service: String,
 }
 
-/// What became of spans. Cheap to clone.
+/// Counts of exported and dropped spans. Cheap to clone.
 #[derive(Clone)]
 pub struct TraceFigures {
     exported: IntCounter,
@@ -55,42 +56,45 @@ pub struct TraceFigures {
 }
 
 impl TraceFigures {
-    /// Errors: the registry has families of these names already.
+    /// Errors: the registry already has metrics of these names.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let counter = |name: &str, help: &str| {
             let counter = IntCounter::new(name, help)?;
             registry.register(Box::new(counter.clone())).map(|()| counter)
         };
         Ok(Self {
-            exported: counter("ledgerway_spans_exported_total", "Spans that the collector took")?,
-            dropped: counter("ledgerway_spans_dropped_total", "Spans that found no room or no collector")?,
+            exported: counter("ledgerway_spans_exported_total", "Spans that the collector accepted")?,
+            dropped: counter(
+                "ledgerway_spans_dropped_total",
+                "Spans that found no room in the queue, or that the collector did not accept",
+            )?,
         })
     }
 }
 
-/// Where spans wait.
+/// The queue of spans that wait for export.
 pub(super) struct Queue {
-    spans: mpsc::Sender<Traced>,
+    spans: mpsc::Sender<RequestSpans>,
     figures: TraceFigures,
 }
 
 impl Queue {
-    pub(super) fn put(&self, traced: Traced) {
-        let spans = traced.spans.len() as u64;
-        if self.spans.try_send(traced).is_err() {
+    pub(super) fn put(&self, request: RequestSpans) {
+        let spans = request.spans.len() as u64;
+        if self.spans.try_send(request).is_err() {
             self.figures.dropped.inc_by(spans);
         }
     }
 }
 
-/// The task that exports. Ends with [`Exporting::close`], or when it is dropped.
+/// The task that exports spans. It ends with [`Exporting::close`], or when this is dropped.
 pub struct Exporting {
     task: JoinSet<()>,
     closing: CancellationToken,
 }
 
 impl Exporting {
-    /// Starts it. Needs a tokio runtime.
+    /// Starts the task. Must be called inside a runtime.
     pub fn start(
         target: TraceTarget,
         figures: TraceFigures,
@@ -102,18 +106,18 @@ impl Exporting {
             Client::builder(TokioExecutor::new()).timer(TokioTimer::new()).pool_timer(TokioTimer::new()).build(https);
         let (spans, queue) = mpsc::channel(QUEUE_LEN_MAX);
         let closing = CancellationToken::new();
-        let exporter = Exporter { client, target, figures: figures.clone(), complained: None };
+        let exporter = Exporter { client, target, figures: figures.clone(), warned_at: None };
         let mut task = JoinSet::new();
         task.spawn(exporter.run(queue, closing.clone()));
         Ok((Arc::new(Tracer { ids, clock, queue: Queue { spans, figures } }), Self { task, closing }))
     }
 
-    /// Sends what is there, for two seconds at most.
+    /// Exports the spans in the queue, for two seconds at most.
     pub async fn close(mut self) {
         self.closing.cancel();
         let ended = async { while self.task.join_next().await.is_some() {} };
         if timeout(FLUSH_MAX, ended).await.is_err() {
-            tracing::warn!("the last spans could not be handed to the collector");
+            tracing::warn!("the last spans were not exported before the shutdown");
         }
     }
 }
@@ -122,11 +126,11 @@ struct Exporter {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     target: TraceTarget,
     figures: TraceFigures,
-    complained: Option<Instant>,
+    warned_at: Option<Instant>,
 }
 
 impl Exporter {
-    async fn run(mut self, mut queue: mpsc::Receiver<Traced>, closing: CancellationToken) {
+    async fn run(mut self, mut queue: mpsc::Receiver<RequestSpans>, closing: CancellationToken) {
         loop {
             let first = tokio::select! {
                 biased;
@@ -140,7 +144,7 @@ impl Exporter {
                 let more = tokio::select! {
                     biased;
                     more = timeout_at(until, queue.recv()) => more.ok().flatten(),
-                    // What is in the queue is taken all the same, without waiting for more.
+                    // A shutdown still exports what is in the queue, but does not wait for more.
                     () = closing.cancelled() => queue.try_recv().ok(),
                 };
                 match more {
@@ -152,18 +156,18 @@ impl Exporter {
         }
     }
 
-    async fn export(&mut self, batch: &[Traced]) {
-        let spans = batch.iter().map(|traced| traced.spans.len() as u64).sum();
+    async fn export(&mut self, batch: &[RequestSpans]) {
+        let spans = batch.iter().map(|request| request.spans.len() as u64).sum();
         let body = Bytes::from(request(&self.target.service, batch).to_string());
         for wait in RETRY_AFTER.into_iter().map(Some).chain([None]) {
             match self.send(body.clone()).await {
                 Ok(()) => return self.figures.exported.inc_by(spans),
-                Err(Failure { may_pass: true, .. }) if wait.is_some() => {
+                Err(Failure { is_temporary: true, .. }) if wait.is_some() => {
                     tokio::time::sleep(wait.unwrap_or_default()).await;
                 }
                 Err(failure) => {
                     self.figures.dropped.inc_by(spans);
-                    return self.complain(&failure);
+                    return self.warn(&failure);
                 }
             }
         }
@@ -177,27 +181,27 @@ impl Exporter {
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let agent = HeaderValue::from_static(concat!("ledgerway/", env!("CARGO_PKG_VERSION")));
         request.headers_mut().insert(USER_AGENT, agent);
-        let answer = timeout(ANSWER_MAX, self.client.request(request)).await;
-        match answer {
-            Err(_) => Err(Failure { why: "it did not answer in time", status: None, may_pass: true }),
-            Ok(Err(_)) => Err(Failure { why: "it cannot be reached", status: None, may_pass: true }),
-            Ok(Ok(answer)) => match answer.status().as_u16() {
+        let response = timeout(RESPONSE_WAIT_MAX, self.client.request(request)).await;
+        match response {
+            Err(_) => Err(Failure { why: "it did not respond in time", status: None, is_temporary: true }),
+            Ok(Err(_)) => Err(Failure { why: "it cannot be reached", status: None, is_temporary: true }),
+            Ok(Ok(response)) => match response.status().as_u16() {
                 200..=299 => Ok(()),
                 status => {
-                    let may_pass = matches!(status, 429 | 502 | 503 | 504);
-                    Err(Failure { why: "it refused", status: Some(status), may_pass })
+                    let is_temporary = matches!(status, 429 | 502 | 503 | 504);
+                    Err(Failure { why: "it refused them", status: Some(status), is_temporary })
                 }
             },
         }
     }
 
-    fn complain(&mut self, failure: &Failure) {
-        if self.complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
-            self.complained = Some(Instant::now());
+    fn warn(&mut self, failure: &Failure) {
+        if self.warned_at.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
+            self.warned_at = Some(Instant::now());
             tracing::warn!(
                 why = failure.why,
                 status = failure.status,
-                "the collector does not take spans; they are dropped"
+                "the collector does not accept spans; they are dropped"
             );
         }
     }
@@ -206,5 +210,5 @@ impl Exporter {
 struct Failure {
     why: &'static str,
     status: Option<u16>,
-    may_pass: bool,
+    is_temporary: bool,
 }

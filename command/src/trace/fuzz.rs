@@ -11,7 +11,7 @@ const SAMPLES: [&str; 3] = [
     "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-the-future-will-be-like",
 ];
 
-/// The specification, read anew: four fields of lower-case hexadecimal, none of the ids zero.
+/// The specification, implemented again: four fields of lower-case hexadecimal, with ids that are not zero.
 fn is_context(text: &str) -> bool {
     let fields: Vec<&str> = text.splitn(5, '-').collect();
     let is_hex = |field: &str, len: usize| {
@@ -41,9 +41,9 @@ fn what_is_taken_for_a_context_is_one_and_goes_on_as_it_came() {
         let context = TraceParent::of(&headers);
         assert_eq!(context.is_some(), header.to_str().is_ok_and(is_context), "{header:?}");
         if let Some(context) = context {
-            let said = header.to_str().unwrap_or_default();
+            let text = header.to_str().unwrap_or_default();
             assert_eq!(context.header, header);
-            assert_eq!(said.get(3..52), Some(&*format!("{}-{}", context.trace, context.parent)), "{said}");
+            assert_eq!(text.get(3..52), Some(&*format!("{}-{}", context.trace, context.parent)), "{text}");
         }
     });
 }

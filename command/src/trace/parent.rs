@@ -1,23 +1,23 @@
-//! `traceparent` and `tracestate` as the W3C has them. What is malformed is no context, and nobody is told.
+//! `traceparent` and `tracestate` of W3C Trace Context. A malformed context is ignored without an error.
 
 use http::{HeaderMap, HeaderValue};
 
 use super::SAMPLED;
 use super::span::{SpanId, TraceId};
 
-/// Lists beyond this need not be passed on.
+/// Longer lists need not be forwarded.
 const STATE_BYTES_MAX: usize = 512;
-/// `00-{32}-{16}-{2}`
+/// The length of `00-{32}-{16}-{2}`.
 const LEN: usize = 55;
 
-/// The trace that a client is in.
+/// A client's trace context.
 #[derive(Clone, Debug)]
 pub struct TraceParent {
     pub trace: TraceId,
     /// The client's span.
     pub parent: SpanId,
     flags: u8,
-    /// As it came.
+    /// The header as the client sent it.
     pub header: HeaderValue,
     pub state: Option<HeaderValue>,
 }
@@ -25,14 +25,14 @@ pub struct TraceParent {
 impl TraceParent {
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         let header = headers.get("traceparent")?;
-        // Of two nobody knows which is meant.
+        // Two headers are ambiguous.
         if headers.get_all("traceparent").iter().nth(1).is_some() {
             return None;
         }
         let text = header.to_str().ok()?;
         let (version, rest) = text.split_at_checked(2)?;
         let [version] = bytes(version)?;
-        // A later version may say more behind what we know.
+        // A later version may append further fields.
         let is_long_enough = match version {
             0xff => false,
             0 => text.len() == LEN,
@@ -53,7 +53,7 @@ impl TraceParent {
     }
 }
 
-/// Several headers are one list.
+/// Joins several headers into one list.
 fn state_of(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut all = headers.get_all("tracestate").iter();
     let first = all.next()?;
@@ -67,7 +67,7 @@ fn state_of(headers: &HeaderMap) -> Option<HeaderValue> {
         .and_then(|list| HeaderValue::try_from(list).ok())
 }
 
-/// So many bytes in lower-case hexadecimal, and nothing else.
+/// Parses exactly `N` bytes in lower-case hexadecimal.
 fn bytes<const N: usize>(hex: &str) -> Option<[u8; N]> {
     if hex.len() != 2 * N {
         return None;

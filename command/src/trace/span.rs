@@ -1,4 +1,4 @@
-//! One span: what was done, from when to when, and what is known about it.
+//! One span: an operation with its times and attributes.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ impl fmt::Display for SpanId {
     }
 }
 
-/// Which side of a call it is.
+/// The side of a call that a span is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
     #[default]
@@ -61,7 +61,7 @@ impl Span {
         self.attributes.push((name, Attribute::Number(value)));
     }
 
-    /// `error`: one of our words.
+    /// Marks the span as failed; `error` is one of the gateway's own reasons.
     pub fn failed(&mut self, error: &str) {
         self.text("error.type", error);
         self.has_failed = true;

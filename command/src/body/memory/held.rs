@@ -1,34 +1,35 @@
-//! What is held now, by whom. Not shared: [`BodyMemory`](super::BodyMemory) locks it.
+//! The memory that is held now, by owner. [`BodyMemory`](super::BodyMemory) locks it.
 
 use events::ids::{IdMap, KeyId, TenantId};
 
 use super::bounds::{BodyBounds, BoundOf, MIB};
 use super::owner::{BodyOwner, Pool};
 
-/// Bodies that may be on their way at a time, whatever has arrived of them: each holds a request.
+/// The most bodies that arrive at a time, whatever their size: each occupies a request.
 pub(super) const ARRIVING_OF_KEY_MAX: usize = 768;
 pub(super) const ARRIVING_OF_TENANT_MAX: usize = 1024;
 const ARRIVING_MAX: usize = 8192;
 
-/// Whoever holds no more holds little.
+/// A tenant that holds at most this much may use the reserve.
 const LITTLE_BYTES_MAX: usize = MIB;
 
 #[derive(Debug, Default)]
-pub(super) struct Held {
-    pub(super) all_tenants: Share,
-    pub(super) platform: Share,
-    pub(super) operator: Share,
-    pub(super) tenants: IdMap<TenantId, Share>,
-    pub(super) keys: IdMap<KeyId, Share>,
+pub(super) struct HeldMemory {
+    pub(super) all_tenants: Amount,
+    pub(super) platform: Amount,
+    pub(super) operator: Amount,
+    pub(super) tenants: IdMap<TenantId, Amount>,
+    pub(super) keys: IdMap<KeyId, Amount>,
 }
 
+/// Bytes, and bodies that are arriving.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Share {
+pub(super) struct Amount {
     pub(super) bytes: usize,
     pub(super) arriving: usize,
 }
 
-impl Share {
+impl Amount {
     const fn fits(self, more: Self, bytes_max: usize, arriving_max: usize) -> bool {
         self.bytes.saturating_add(more.bytes) <= bytes_max
             && self.arriving.saturating_add(more.arriving) <= arriving_max
@@ -45,9 +46,9 @@ impl Share {
     }
 }
 
-impl Held {
-    pub(super) fn take(&mut self, bounds: BodyBounds, owner: BodyOwner, more: Share) -> Result<(), BoundOf> {
-        self.must_have_room(bounds, owner, more)?;
+impl HeldMemory {
+    pub(super) fn take(&mut self, bounds: BodyBounds, owner: BodyOwner, more: Amount) -> Result<(), BoundOf> {
+        self.check_room(bounds, owner, more)?;
         let (bytes_max, arriving_max) = match owner.pool {
             Pool::Tenants if self.of_tenant(owner).bytes.saturating_add(more.bytes) > LITTLE_BYTES_MAX => {
                 (bounds.process - bounds.reserve, ARRIVING_MAX)
@@ -62,7 +63,7 @@ impl Held {
         Ok(())
     }
 
-    pub(super) fn must_have_room(&self, bounds: BodyBounds, owner: BodyOwner, more: Share) -> Result<(), BoundOf> {
+    pub(super) fn check_room(&self, bounds: BodyBounds, owner: BodyOwner, more: Amount) -> Result<(), BoundOf> {
         let of_key = owner.key.and_then(|key| self.keys.get(&key)).copied().unwrap_or_default();
         let of_tenant = self.of_tenant(owner);
         if owner.key.is_some() && !of_key.fits(more, bounds.key, ARRIVING_OF_KEY_MAX) {
@@ -74,11 +75,11 @@ impl Held {
         Ok(())
     }
 
-    fn of_tenant(&self, owner: BodyOwner) -> Share {
+    fn of_tenant(&self, owner: BodyOwner) -> Amount {
         owner.tenant.and_then(|tenant| self.tenants.get(&tenant)).copied().unwrap_or_default()
     }
 
-    pub(super) fn add(&mut self, owner: BodyOwner, more: Share) {
+    pub(super) fn add(&mut self, owner: BodyOwner, more: Amount) {
         self.pool(owner.pool).add(more);
         if let Some(key) = owner.key {
             self.keys.entry(key).or_default().add(more);
@@ -88,7 +89,7 @@ impl Held {
         }
     }
 
-    const fn pool(&mut self, pool: Pool) -> &mut Share {
+    const fn pool(&mut self, pool: Pool) -> &mut Amount {
         match pool {
             Pool::Tenants => &mut self.all_tenants,
             Pool::Platform => &mut self.platform,
@@ -96,7 +97,7 @@ impl Held {
         }
     }
 
-    pub(super) fn give_back(&mut self, owner: BodyOwner, less: Share) {
+    pub(super) fn give_back(&mut self, owner: BodyOwner, less: Amount) {
         if let Some(key) = owner.key {
             subtract(&mut self.keys, key, less);
         }
@@ -107,11 +108,11 @@ impl Held {
     }
 }
 
-/// Who holds nothing is not kept.
-fn subtract<I: std::hash::Hash + Eq>(shares: &mut IdMap<I, Share>, id: I, less: Share) {
+/// Removes owners that hold nothing.
+fn subtract<I: std::hash::Hash + Eq>(shares: &mut IdMap<I, Amount>, id: I, less: Amount) {
     if let Some(share) = shares.get_mut(&id) {
         share.subtract(less);
-        if *share == Share::default() {
+        if *share == Amount::default() {
             shares.remove(&id);
         }
     }

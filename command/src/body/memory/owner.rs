@@ -1,10 +1,10 @@
-//! Whose memory a body counts against.
+//! The owner of a body's memory.
 
 use events::concurrency::Requester;
 use events::ids::{KeyId, TenantId};
 use projections::caller::Caller;
 
-/// Whose a body is.
+/// The owner whose bounds a body counts against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyOwner {
     pub(super) pool: Pool,
@@ -12,29 +12,29 @@ pub struct BodyOwner {
     pub(super) key: Option<KeyId>,
 }
 
-/// What a body takes its memory of. Nobody can take another pool's.
+/// The pool that a body takes memory from. Pools do not share memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pool {
     /// Shared by all tenants.
     Tenants,
-    /// Shared by the keys that administrate the platform.
+    /// Shared by the keys that administer the platform.
     Platform,
     Operator,
 }
 
 impl BodyOwner {
-    /// Among those of all tenants.
+    /// An owner in the pool of all tenants.
     pub const fn of(tenant: Option<TenantId>, key: Option<KeyId>) -> Self {
         Self { pool: Pool::Tenants, tenant, key }
     }
 
-    /// For inference: whom it is charged to.
+    /// The owner of an inference request: the tenant and key that are charged.
     pub fn of_inference(caller: &Caller) -> Self {
         Self::of(caller.chain.tenant, caller.chain.key)
     }
 
-    /// For administration: the operator, and the keys that reach the whole platform, have pools of their own beyond what
-    /// all tenants have, so that they always get through.
+    /// The owner of a command. The operator, and keys that reach the whole platform, have pools of their own, so that tenants
+    /// never keep them out.
     pub fn of_administration(caller: &Caller) -> Self {
         match caller.requester() {
             Requester::Operator => Self { pool: Pool::Operator, tenant: None, key: None },

@@ -45,7 +45,7 @@ fn key_tenant_and_process_have_a_bound_each_and_what_is_refused_takes_nothing() 
 fn of_bodies_that_do_not_fit_together_one_gets_through() {
     let memory = BodyMemory::new(BOUNDS);
     let mut growing: Vec<_> = (0..6).map(|_| taking(&memory, owner(1, 1), 5).unwrap()).collect();
-    // All of them have grown to a bound that none of them fits into beside the others.
+    // None of them fits next to the others.
     let outcomes: Vec<bool> = growing.iter_mut().map(|permit| permit.grow_to(30).is_ok()).collect();
     assert_eq!(outcomes, [false, false, false, false, false, true]);
     assert_eq!(memory.bytes_held(), 30);
@@ -95,8 +95,8 @@ fn bodies_on_their_way_are_counted_until_they_are_there() {
     assert_eq!(memory.begin(owner(1, 1)).err(), Some(BoundOf::Key));
     permits.extend((0..ARRIVING_OF_TENANT_MAX - ARRIVING_OF_KEY_MAX).map(|_| memory.begin(owner(1, 2)).unwrap()));
     assert_eq!(memory.begin(owner(1, 3)).err(), Some(BoundOf::Tenant));
-    permits[0].has_arrived();
-    permits[0].has_arrived();
+    permits[0].mark_arrived();
+    permits[0].mark_arrived();
     let _one_more = memory.begin(owner(1, 1)).unwrap();
     assert_eq!(memory.begin(owner(1, 1)).err(), Some(BoundOf::Key));
     permits[0].grow_to(30).unwrap();
@@ -153,7 +153,7 @@ fn tenants_that_hold_little_have_a_reserve_that_others_cannot_take() {
     assert_eq!(large[3].try_grow_to(21 * MIB + 1), Err(BoundOf::Process));
     let little: Vec<_> = (10..50).map(|tenant| taking(&memory, owner(tenant, tenant), MIB).unwrap()).collect();
     assert_eq!(memory.bytes_held(), 160 * MIB);
-    // All keys of a tenant are one.
+    // The keys of a tenant count together.
     assert_eq!(taking(&memory, owner(10, 11), 1).err(), Some(BoundOf::Process));
     assert_eq!(taking(&memory, owner(60, 60), 1).err(), Some(BoundOf::Process));
     drop((large, little));
@@ -172,11 +172,11 @@ proptest! {
                 permits.remove(bytes % permits.len());
             } else if let Ok(mut permit) = memory.begin(owner(tenant, tenant * 10 + key)) {
                 let grown = permit.grow_to(bytes).and_then(|()| permit.grow_to(bytes * 2));
-                prop_assert_eq!(permit.share.bytes, if grown.is_ok() { bytes * 2 } else { 0 });
+                prop_assert_eq!(permit.amount.bytes, if grown.is_ok() { bytes * 2 } else { 0 });
                 permits.push(permit);
             }
             let sum = |is: &dyn Fn(&BodyOwner) -> bool| -> usize {
-                permits.iter().filter(|permit| is(&permit.owner)).map(|permit| permit.share.bytes).sum()
+                permits.iter().filter(|permit| is(&permit.owner)).map(|permit| permit.amount.bytes).sum()
             };
             prop_assert_eq!(memory.bytes_held(), sum(&|_| true));
             prop_assert!(memory.bytes_held() <= BOUNDS.process);

@@ -84,7 +84,7 @@ async fn a_call_that_has_to_make_room_ends_in_the_middle() {
     let mut ends = Vec::new();
     for _ in 0..CALLS_MAX {
         let (dropped, is_dropped) = oneshot::channel::<()>();
-        calls.go_on(owner(1), Counted::of(&gauge), async move {
+        calls.go_on(owner(1), GaugeGuard::of(&gauge), async move {
             let _dropped = dropped;
             pending::<()>().await;
         });
@@ -92,7 +92,7 @@ async fn a_call_that_has_to_make_room_ends_in_the_middle() {
     }
     let (go, may_end) = oneshot::channel::<()>();
     let (done, is_done) = oneshot::channel();
-    calls.go_on(owner(2), Counted::of(&gauge), async move {
+    calls.go_on(owner(2), GaugeGuard::of(&gauge), async move {
         let _ = may_end.await;
         let _ = done.send(());
     });
@@ -110,7 +110,7 @@ async fn they_go_on_to_their_end_unless_it_is_time_to_stop() {
     let (calls, gauge, ended) = (AbandonedCalls::default(), gauge(), Arc::new(AtomicUsize::new(0)));
     let (go, may_end) = oneshot::channel::<()>();
     let count = Arc::clone(&ended);
-    calls.go_on(owner(1), Counted::of(&gauge), async move {
+    calls.go_on(owner(1), GaugeGuard::of(&gauge), async move {
         let _ = may_end.await;
         count.fetch_add(1, Ordering::SeqCst);
     });
@@ -124,12 +124,12 @@ async fn they_go_on_to_their_end_unless_it_is_time_to_stop() {
         let _dropped = dropped;
         pending::<()>().await;
     };
-    calls.go_on(owner(1), Counted::of(&gauge), call);
+    calls.go_on(owner(1), GaugeGuard::of(&gauge), call);
     calls.stop().await;
     assert!(is_dropped.await.is_err());
     assert_eq!(gauge.get(), 0);
     let count = Arc::clone(&ended);
-    calls.go_on(owner(1), Counted::of(&gauge), async move {
+    calls.go_on(owner(1), GaugeGuard::of(&gauge), async move {
         count.fetch_add(1, Ordering::SeqCst);
     });
     calls.drain().await;
