@@ -4,11 +4,11 @@
 //! and keeps idle ones for a while. An HTTP/2 connection carries as many streams as its peer allows; the pool opens another
 //! one as they fill up. A request that finds no room waits in a queue with one line per party, for a bounded time.
 //!
-//! No party ever holds all streams ([`shares`]), so a tenant whose clients read slowly cannot lock out the others. Shares count
-//! the streams of open connections only: counting those that the pool could open gave one tenant everything at an upstream
-//! that accepts a single connection. Tasks of the pool open connections for the whole queue and not for one request, so a
-//! request that leaves stops nothing that others wait for. The pool sends a request again only if the upstream has not
-//! processed it; choosing another provider, and the deadline of a response, are the caller's.
+//! Of three streams or more, no party ever holds all ([`shares`]), so a tenant whose clients read slowly cannot lock out the
+//! others. Shares count the streams of open connections only: counting those that the pool could open gave one tenant
+//! everything at an upstream that accepts a single connection. Tasks of the pool open connections for the whole queue and not
+//! for one request, so a request that leaves stops nothing that others wait for. The pool sends a request again only if the
+//! upstream has not processed it; choosing another provider, and the deadline of a response, are the caller's.
 //!
 //! A client with one HTTP/2 connection per provider was rejected: the peer's limit of streams would be one limit for all
 //! tenants. State that needs a lock is in [`state`], where nothing waits; connections are dropped after the lock.
