@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_cut_or_is_too_long_stays_with_its_bytes() {
+    fn text_that_cannot_be_cut_or_is_too_long_keeps_its_bound_by_bytes() {
         let blob = "x".repeat(SEGMENT_BYTES_MAX + 1);
         assert_eq!(count(encoder(Tokenizer::O200kBase), &blob, forever()), Some(blob.len() as u64));
         let body = serde_json::json!({ "messages": [{ "content": "word ".repeat(BYTES_MAX / 4) }] }).to_string();

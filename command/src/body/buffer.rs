@@ -105,7 +105,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
         #[test]
-        fn a_body_is_what_came_and_takes_no_more_than_was_said(
+        fn a_body_has_the_bytes_that_came_and_takes_no_more_than_the_stated_memory(
             chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40_000), 0..12),
             is_announced in any::<bool>(),
         ) {
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_announced_does_not_fit() {
+    fn bytes_beyond_the_announced_length_do_not_fit() {
         let mut buffer = BodyBuffer::new(Some(100_000));
         buffer.extend(&[b'a'; 99_999], Some(100_000)).unwrap();
         assert!(buffer.extend(b"bc", Some(100_000)).is_err());

@@ -39,7 +39,7 @@ fn in_pieces(pieces: usize, bytes: usize) -> Body {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_announced_as_too_large_is_thrown_away_for_as_long_as_it_comes() {
+async fn a_body_that_is_announced_as_too_large_is_discarded_while_it_arrives() {
     let (memory, mut headers) = (memory(), announcing(BODY_BYTES_MAX + 1));
     let began = Instant::now();
     assert_eq!(read(&memory, &headers, stalled()).await.err(), Some(BodyError::TooLarge));
@@ -74,7 +74,7 @@ async fn the_largest_body_gets_through_however_it_comes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_finds_no_memory_is_refused_and_gives_back_what_it_had() {
+async fn a_body_that_finds_no_memory_is_refused_and_gives_back_what_it_had() {
     let memory = memory();
     let first = read(&memory, &HeaderMap::new(), in_pieces(20, MIB)).await.expect("a whole body");
     let held = memory.bytes_held();
@@ -87,7 +87,7 @@ async fn one_that_finds_no_memory_is_refused_and_gives_back_what_it_had() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_does_not_come_or_comes_too_slowly_is_given_up() {
+async fn a_body_that_arrives_too_slowly_or_not_at_all_is_refused() {
     let memory = memory();
     let took = async |body| {
         let began = Instant::now();
@@ -113,7 +113,7 @@ async fn one_that_does_not_come_or_comes_too_slowly_is_given_up() {
 }
 
 #[test]
-fn a_refusal_for_want_of_memory_says_whose_and_when_to_come_back() {
+fn a_refusal_for_lack_of_memory_names_the_bound_and_when_to_retry() {
     for (bound, scope, whose) in [
         (BoundOf::Key, "key", " for this key"),
         (BoundOf::Tenant, "tenant", " for this tenant"),

@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_is_no_context() {
+    fn a_malformed_header_is_ignored() {
         for malformed in [
             "",
             "00",

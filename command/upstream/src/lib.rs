@@ -39,7 +39,7 @@ const STREAMS_MAX: usize = 100;
 /// The smallest frames that may lie unread on all streams of a connection at once. Events of streams are larger.
 const SMALL_FRAME: usize = 32;
 const _: () = {
-    // h2 counts a smaller frame as this many bytes.
+    // h2 adds overhead to a smaller frame: the difference to this size.
     const FRAME: usize = 256;
     let unread = STREAMS_MAX * STREAM_WINDOW as usize / SMALL_FRAME;
     assert!(unread * (FRAME - SMALL_FRAME) <= CONNECTION_WINDOW as usize / 2);

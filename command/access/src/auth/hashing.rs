@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_gets_no_turn_in_time_is_told_so() {
+    async fn a_wait_without_a_permit_in_time_ends_as_busy() {
         let hasher = KeyHasher::default();
         let _turns = [hasher.permit().await.unwrap(), hasher.permit().await.unwrap()];
         assert_eq!(hasher.permit().await.map(|_| ()), Err(HashingError::Busy));

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_of_the_form_is_no_token() {
+    fn a_text_of_another_form_is_no_token() {
         let long = format!("{PREFIX}{}", "0".repeat(TOKEN_LEN - PREFIX.len()));
         let wide = format!("{PREFIX}{}", "é".repeat((TOKEN_LEN - PREFIX.len()) / 2));
         for text in ["", "sgk_", "sgk_garbage", "Bearer", long.as_str(), wide.as_str()] {

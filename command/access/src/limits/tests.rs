@@ -176,7 +176,7 @@ fn the_fourth_of_three_is_refused_with_its_numbers() {
 }
 
 #[test]
-fn what_one_limit_refuses_no_other_limit_counts() {
+fn a_request_that_one_limit_refuses_counts_against_no_other() {
     let limits = Limits::new(&[(of_tenant(), minute(5)), (of_key(), minute(1))]);
     assert_eq!(limits.ask_and_end(), Ok(()));
     for _ in 0..10 {
@@ -186,7 +186,7 @@ fn what_one_limit_refuses_no_other_limit_counts() {
 }
 
 #[test]
-fn of_several_that_refuse_the_one_that_takes_longest_is_named() {
+fn of_several_limits_that_refuse_the_one_with_the_longest_wait_is_named() {
     let all = Bounds { requests_per_hour: Some(1), requests_per_day: Some(2), ..minute(1) };
     let limits = Limits::new(&[(of_key(), all)]);
     assert_eq!(limits.ask_and_end(), Ok(()));
@@ -200,7 +200,7 @@ fn of_several_that_refuse_the_one_that_takes_longest_is_named() {
 }
 
 #[test]
-fn who_has_no_limits_costs_nothing_and_has_no_standing() {
+fn a_caller_without_limits_costs_nothing_and_has_no_tightest_limit() {
     let limits = Limits::new(&[]);
     assert!(limits.binding().is_empty() && limits.limiter.tightest(&limits.binding()).is_none());
     assert!(limits.ask_for(u64::MAX).is_ok());
@@ -241,7 +241,7 @@ fn tokens_are_reserved_and_then_count_as_they_were_used() {
 }
 
 #[test]
-fn who_waits_for_tokens_as_long_as_it_was_told_is_let_in() {
+fn tokens_are_admitted_after_the_stated_wait_and_not_before() {
     let limits = Limits::new(&[(of_key(), tokens(1000))]);
     for amount in [400, 300, 200] {
         limits.ask_for(amount).expect("room").keep_reserved();
@@ -266,7 +266,7 @@ fn a_request_that_tokens_refuse_is_not_counted_as_a_request_either() {
 }
 
 #[test]
-fn what_is_more_than_a_limit_in_all_is_not_told_to_come_back() {
+fn a_request_above_the_whole_limit_gets_no_time_to_retry() {
     let limits = Limits::new(&[(of_key(), tokens(1000))]);
     let refused = refused(limits.ask_for(1001));
     let wire = Refusal::from(&refused);
@@ -276,7 +276,7 @@ fn what_is_more_than_a_limit_in_all_is_not_told_to_come_back() {
 }
 
 #[test]
-fn places_are_taken_until_their_requests_end_however_they_do() {
+fn places_are_taken_until_their_requests_end() {
     let limits = Limits::new(&[(of_key(), Bounds::of(Measure::ConcurrentRequests, 2))]);
     let (one, two) = (limits.ask().expect("a place"), limits.ask().expect("a place"));
     let refused = refused(limits.ask());
@@ -293,7 +293,7 @@ fn places_are_taken_until_their_requests_end_however_they_do() {
 }
 
 #[test]
-fn a_place_that_one_limit_refuses_no_other_takes() {
+fn a_place_that_one_limit_refuses_is_taken_from_no_other() {
     let one = Bounds::of(Measure::ConcurrentRequests, 1);
     let limits = Limits::new(&[(of_tenant(), Bounds::of(Measure::ConcurrentRequests, 5)), (of_key(), one)]);
     let held = limits.ask().expect("a place");
@@ -339,7 +339,7 @@ fn the_default_of_administration_binds_each_key_and_the_operator() {
 
 /// Holds: inf.ratelimit-headers
 #[test]
-fn the_tightest_is_the_one_of_which_the_smallest_share_is_left() {
+fn the_tightest_limit_has_the_smallest_share_left() {
     let limits =
         Limits::new(&[(of_tenant(), tokens(1000)), (of_key(), Bounds { requests_per_day: Some(4), ..minute(3) })]);
     let mut permit = limits.ask_for(200).expect("room");
@@ -349,7 +349,7 @@ fn the_tightest_is_the_one_of_which_the_smallest_share_is_left() {
 }
 
 #[test]
-fn asking_what_is_left_counts_nothing_and_leaves_nothing() {
+fn reading_what_remains_counts_nothing_and_creates_no_slots() {
     let all = Bounds { tokens_per_day: Some(70), concurrent_requests: Some(4), ..minute(3) };
     let limits = Limits::new(&[(of_key(), all)]);
     assert_eq!(limits.remaining(), [3, 70, 4]);
@@ -373,7 +373,7 @@ fn asking_what_is_left_counts_nothing_and_leaves_nothing() {
 }
 
 #[test]
-fn limits_that_count_nothing_and_those_of_ended_keys_are_forgotten() {
+fn slots_that_count_nothing_and_those_of_ended_keys_are_dropped() {
     let defaults = DefaultLimits { requests_per_hour: Some(9), admin_requests_per_hour: None };
     let mut limits = Limits::with(defaults, &[]);
     let of = |number: u128| Chain { key: Some(id(number)), ..chain() };
@@ -402,7 +402,7 @@ fn limits_that_count_nothing_and_those_of_ended_keys_are_forgotten() {
 
 /// Most of these keys are unknown, as if they had ended.
 #[test]
-fn limits_of_ended_keys_do_not_pile_up_within_a_minute() {
+fn slots_of_ended_keys_do_not_pile_up_within_a_minute() {
     let defaults = DefaultLimits { requests_per_hour: Some(9), admin_requests_per_hour: None };
     let mut limits = Limits::with(defaults, &[]);
     (0..3_000).for_each(|number| limits.key(number));
@@ -415,7 +415,7 @@ fn limits_of_ended_keys_do_not_pile_up_within_a_minute() {
 }
 
 #[test]
-fn many_at_once_get_exactly_what_there_is() {
+fn concurrent_requests_get_exactly_what_the_limits_allow() {
     let all = Bounds { tokens_per_minute: Some(3_000), concurrent_requests: Some(400), ..minute(300) };
     let limits =
         Limits::new(&[(of_tenant(), all), (of_key(), Bounds { requests_per_day: Some(250), ..tokens(9_000) })]);

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_turns_out_to_be_more_counts_as_more() {
+    fn an_amount_that_is_corrected_upwards_counts_as_more() {
         let mut window = Window::new(SPANS[0]);
         let bucket = window.count(10);
         window.correct(bucket, 10, 25);

@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_recorded_is_not_lost() {
+    fn counts_that_could_not_be_recorded_are_not_lost() {
         let mut tally = Tally::default();
         tally.count(key(1), REASON, 10);
         tally.count(key(1), REASON, 10);

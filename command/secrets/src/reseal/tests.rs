@@ -93,7 +93,7 @@ fn is_checked(signed: &[u8], check: &KeyCheck) -> bool {
 
 /// Holds: bin.reseal
 #[tokio::test]
-async fn everything_opens_under_the_new_key_alone_and_given_keys_are_known_by_the_same_check() {
+async fn everything_opens_under_the_new_key_only_and_issued_api_keys_pass_the_same_check() {
     let (lab, provider, key) = used().await;
     let before = lab.log.head().position;
     let done = resealed(&lab, PreviousKey::Known(&node_key()), &new_key()).await.unwrap();
@@ -122,7 +122,7 @@ async fn everything_opens_under_the_new_key_alone_and_given_keys_are_known_by_th
 /// The old key with an old database must not open a newer database.
 /// Holds: bin.reseal
 #[tokio::test]
-async fn no_data_key_of_before_opens_what_is_sealed_now() {
+async fn no_old_data_key_opens_what_is_sealed_after_a_reseal() {
     let (lab, provider, _) = used().await;
     let old = stored(&lab).await;
     let (scope, wrapped) = old.wrapped.iter().find(|(scope, _)| scope == "platform").unwrap();
@@ -137,7 +137,7 @@ async fn no_data_key_of_before_opens_what_is_sealed_now() {
 
 /// Holds: bin.reseal-lost
 #[tokio::test]
-async fn without_the_old_key_nothing_of_before_is_left_to_open() {
+async fn a_reseal_without_the_old_key_leaves_no_old_secret_to_open() {
     let (lab, provider, key) = used().await;
     let done = resealed(&lab, PreviousKey::Lost, &new_key()).await.unwrap();
     let keyless = vec![KeylessProvider { id: provider.to_string(), name: Some("o".to_owned()) }];
@@ -178,7 +178,7 @@ async fn with_a_wrong_key_or_a_damaged_box_nothing_is_changed() {
 }
 
 #[tokio::test]
-async fn what_holds_nothing_tells_no_key_from_another() {
+async fn a_log_without_wrapped_keys_tells_no_key_from_another() {
     let lab = Lab::new();
     let nothing = stored(&lab).await;
     assert!(!nothing.has_wrapped_keys() && !nothing.opens_under(&node_key()));

@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_nothing_gets_the_last() {
+    fn a_party_without_streams_gets_the_last_one() {
         let mut shares = Shares::default();
         assert_eq!(shares.remaining(None, 1), 1);
         shares.add(party(1));
@@ -95,7 +95,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn something_is_left_for_who_has_nothing_and_nothing_is_lost(
+        fn a_party_without_streams_gets_any_that_is_free_and_counts_stay_right(
             capacity in 3_usize..400,
             asked in prop::collection::vec((0_u8..5, any::<bool>()), 0..600),
         ) {

@@ -101,7 +101,7 @@ async fn a_connection_that_is_full_gets_another_beside_it() {
 
 /// Holds: inf.upstream-streams
 #[tokio::test]
-async fn whoever_reads_slowly_stalls_nobody_else() {
+async fn a_slow_reader_stalls_no_other_request() {
     const SLOW: usize = 300;
     let server = Server::start(None).await;
     let client = client(&server.base_url);
@@ -118,7 +118,7 @@ async fn whoever_reads_slowly_stalls_nobody_else() {
 
 /// Holds: inf.upstream-fair
 #[tokio::test]
-async fn nobody_takes_all_that_an_upstream_has() {
+async fn no_tenant_takes_all_streams_of_an_upstream() {
     let server = Server::start(Some(1)).await;
     let client = client(&server.base_url);
     let greedy = begin(&client, party(1), "/hold", 100);
@@ -135,7 +135,7 @@ async fn nobody_takes_all_that_an_upstream_has() {
 
 /// Holds: inf.upstream-fair
 #[tokio::test]
-async fn nobody_takes_all_where_no_other_connection_can_be_had() {
+async fn no_tenant_takes_all_streams_of_a_single_connection() {
     let server = Server::start(Some(20)).await;
     let (front, _forwarding) = front_of(&server).await;
     let client = client(&front);
@@ -152,7 +152,7 @@ async fn nobody_takes_all_where_no_other_connection_can_be_had() {
 
 /// Holds: inf.upstream-fair
 #[tokio::test]
-async fn whoever_has_fewer_goes_first() {
+async fn the_tenant_with_the_fewest_streams_goes_first() {
     let server = Server::start(Some(1)).await;
     let client = client(&server.base_url);
     let mut tasks = Vec::new();
@@ -168,7 +168,7 @@ async fn whoever_has_fewer_goes_first() {
 }
 
 #[tokio::test]
-async fn a_stream_that_was_refused_unseen_is_asked_for_again_and_not_without_end() {
+async fn a_stream_that_was_refused_unprocessed_is_tried_again_and_not_without_end() {
     let server = Server::start(None).await;
     let client = client(&server.base_url);
     assert_eq!(body_of(ask(&client, None, "/refuse-2").await).await, "ok");
@@ -181,7 +181,7 @@ async fn a_stream_that_was_refused_unseen_is_asked_for_again_and_not_without_end
 }
 
 #[tokio::test]
-async fn a_connection_that_takes_no_more_ends_what_it_has_and_another_takes_the_rest() {
+async fn after_a_goaway_open_streams_continue_and_another_connection_takes_new_ones() {
     let server = Server::start(None).await;
     let client = client(&server.base_url);
     must_be_served(&client, None).await;
@@ -198,7 +198,7 @@ async fn a_connection_that_takes_no_more_ends_what_it_has_and_another_takes_the_
 }
 
 #[tokio::test]
-async fn one_connection_is_opened_for_all_who_wait_for_it() {
+async fn one_connection_is_opened_for_all_waiting_requests() {
     let server = Server::start(None).await;
     let client = client(&server.base_url);
     let asked = begin(&client, party(1), "/ok", 40);
@@ -207,7 +207,7 @@ async fn one_connection_is_opened_for_all_who_wait_for_it() {
 }
 
 #[tokio::test]
-async fn whoever_leaves_leaves_nothing_behind() {
+async fn a_request_that_leaves_leaves_nothing_behind() {
     let server = Server::start(Some(2)).await;
     let client = client(&server.base_url);
     // Leave while the connection is opened, while waiting for the response, and while reading it.
@@ -223,7 +223,7 @@ async fn whoever_leaves_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn those_who_wait_in_vain_are_told_soon_and_others_wait_for_what_there_is() {
+async fn requests_that_wait_in_vain_fail_soon_and_others_wait_for_a_stream() {
     let nobody = { tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("it") };
     let client = client(&format!("https://{nobody}"));
     let mut asked = JoinSet::new();
@@ -269,7 +269,7 @@ async fn no_request_waits_without_end() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_never_takes_anything_is_not_asked_without_end() {
+async fn an_upstream_that_never_takes_a_stream_is_not_tried_without_end() {
     let server = Server::start(Some(0)).await;
     let client = client(&server.base_url);
     let waiting = ask(&client, None, "/ok");
@@ -285,7 +285,7 @@ async fn an_upstream_that_never_takes_anything_is_not_asked_without_end() {
 }
 
 #[tokio::test]
-async fn a_connection_that_has_had_many_streams_is_replaced_and_ends_what_it_has() {
+async fn a_connection_that_has_had_many_streams_is_replaced_and_its_open_streams_continue() {
     let server = Server::start(None).await;
     let client = client(&server.base_url);
     must_be_served(&client, party(1)).await;
@@ -311,7 +311,7 @@ async fn a_connection_that_has_had_many_streams_is_replaced_and_ends_what_it_has
 }
 
 #[tokio::test]
-async fn connections_of_http1_are_used_again_and_one_that_was_closed_is_no_loss() {
+async fn http1_connections_are_reused_and_a_closed_one_is_replaced() {
     let (origin, mut server) = serve(OK).await;
     let client = client(&origin);
     for _ in 0..5 {
@@ -329,7 +329,7 @@ async fn connections_of_http1_are_used_again_and_one_that_was_closed_is_no_loss(
 }
 
 #[tokio::test]
-async fn over_tls_a_server_without_http2_is_spoken_to_in_http1() {
+async fn over_tls_a_server_without_http2_gets_http1() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let client = client(&format!("https://{}", listener.local_addr().expect("its address")));
     let mut server = JoinSet::new();
@@ -347,7 +347,7 @@ async fn over_tls_a_server_without_http2_is_spoken_to_in_http1() {
 }
 
 #[tokio::test]
-async fn what_is_idle_for_long_is_closed() {
+async fn connections_that_are_idle_for_long_are_closed() {
     let mut server = Server::start(None).await;
     let http2 = client(&server.base_url);
     must_be_served(&http2, None).await;

@@ -85,7 +85,7 @@ async fn a_request_that_an_upstream_has_not_seen_is_sent_again_elsewhere() {
 
 /// Holds: inf.upstream-streams
 #[tokio::test]
-async fn a_peer_that_takes_fewer_from_now_on_gets_no_more_than_that() {
+async fn a_peer_that_lowers_its_limit_gets_no_more_streams_than_that() {
     for fewer in [0, 1] {
         let listener = Listener::start().await;
         let client = client(&listener.base_url);
@@ -115,7 +115,7 @@ async fn a_peer_that_takes_fewer_from_now_on_gets_no_more_than_that() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_took_nothing_for_a_while_is_asked_again() {
+async fn an_upstream_that_took_no_streams_for_a_while_is_tried_again() {
     let server = Server::start(Some(0)).await;
     let client = client(&server.base_url);
     let waiting = begin(&client, party(1), "/ok", 3);
@@ -126,7 +126,7 @@ async fn an_upstream_that_took_nothing_for_a_while_is_asked_again() {
 }
 
 #[tokio::test]
-async fn what_an_upstream_never_takes_is_called_off() {
+async fn a_request_that_an_upstream_never_takes_is_cancelled() {
     let listener = Listener::start().await;
     let client = client(&listener.base_url);
     let request = asked(&client);
@@ -151,7 +151,7 @@ async fn what_an_upstream_never_takes_is_called_off() {
 }
 
 #[tokio::test]
-async fn answers_before_the_answer_are_passed_over() {
+async fn informational_responses_are_skipped() {
     let listener = Listener::start().await;
     let client = client(&listener.base_url);
     let request = asked(&client);
@@ -166,7 +166,7 @@ async fn answers_before_the_answer_are_passed_over() {
 }
 
 #[tokio::test]
-async fn connecting_has_a_deadline_for_all_who_wait() {
+async fn connecting_has_a_deadline_for_all_waiting_requests() {
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let client = client(&format!("https://{}", silent.local_addr().expect("its address")));
     let requests = [asked(&client), asked(&client), asked(&client)];
@@ -183,7 +183,7 @@ async fn connecting_has_a_deadline_for_all_who_wait() {
 
 /// Holds: inf.upstream-streams
 #[tokio::test]
-async fn small_pieces_that_nobody_reads_end_no_connection() {
+async fn unread_small_frames_end_no_connection() {
     let server = Server::start(Some(100)).await;
     let client = client(&server.base_url);
     must_be_served(&client, party(2)).await;
@@ -202,7 +202,7 @@ async fn small_pieces_that_nobody_reads_end_no_connection() {
 
 /// Holds: inf.upstream-streams
 #[tokio::test]
-async fn streams_that_one_tenant_cancels_end_nobody_elses() {
+async fn streams_that_one_tenant_cancels_end_no_other_stream() {
     let listener = Listener::start().await;
     let client = client(&listener.base_url);
     let held = asked(&client);
