@@ -12,11 +12,12 @@ mod hold_history;
 mod inference_keys;
 mod jobs;
 pub mod lock;
-mod open_hold;
+mod open;
 pub(crate) mod owners;
 pub(crate) mod raw;
 mod side;
 mod state;
+mod stepped;
 mod writer;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,16 +37,16 @@ use jobs::{
     AdmitRequest, AdmitRequestUnlessShort, AppendChange, Asking, Job, Message, RecordNotes, RecordRefusal, queued,
 };
 
-pub use engine::sqlite::{LEDGER_FILE, Migrated, OpenError, OtherSchema, Reader, Stepped};
+pub use engine::sqlite::{LEDGER_FILE, Migrated, OpenError, Reader};
 pub use engine::sqlite::{interrupt, offline, wal};
-pub use error::{AppendError, EngineError, EngineErrorKind, LogError};
+pub use error::{AppendError, EngineError, EngineErrorKind, LogError, OtherSchema};
 pub use filter::{EventFilter, Part};
 pub use follow::{Followed, Follower};
 pub use inference_keys::InferenceKey;
-pub use jobs::{Admitted, Append, Appended, Basis, EndedAt, Note};
+pub use jobs::{Admitted, Append, Appended, Basis, EndedAt, Note, OpenHold};
 pub use lock::LOCK_FILE;
-pub use open_hold::OpenHold;
 pub use side::{ClientAddress, Idempotency, KeySecret, PersonalData, SealedSecret, SideRow, StoredReply};
+pub use stepped::Stepped;
 pub use writer::{BatchFigures, COMMIT_MICROS_BOUNDS};
 
 /// Jobs that may wait for the writer; above it the caller is told to come back.

@@ -19,7 +19,10 @@ use command::trace::{Exporting, TraceFigures, Tracer};
 use dialects::surfaces::openai;
 use events::concurrency::ConcurrencyLimiter;
 use events::ids::{IdMaker, SystemRandom};
-use events::log::{Log, LogError, LogOptions, OpenError, lock};
+use events::log::{
+    Log, LogError, LogOptions, OpenError,
+    lock::{self, FolderError},
+};
 use events::time::{Clock, SystemClock};
 use projections::figures::{self, Counting, Figures};
 use projections::last_use::LastUses;
@@ -236,7 +239,7 @@ async fn linger(config: &Config, in_flight: &InFlight, signals: &mut Signals) ->
 fn unopened(config: &Config, error: Failure) -> Failure {
     match error.downcast::<OpenError>() {
         Ok(open) => match *open {
-            OpenError::Folder { path, source } => config.unusable_data(&path, &source).into(),
+            OpenError::Folder(FolderError::Unusable { path, source }) => config.unusable_data(&path, &source).into(),
             other => other.into(),
         },
         Err(other) => other,

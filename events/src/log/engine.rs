@@ -12,6 +12,8 @@ use chrono::{DateTime, Utc};
 use super::LogError;
 use super::draft::{Draft, StateRows};
 use super::facts::{Facts, StoredWindow, Wanted};
+use super::lock::FolderLock;
+use super::state::State;
 use crate::event::hold::BudgetWindow;
 use crate::event::{Recorded, Stream};
 
@@ -22,6 +24,14 @@ pub(super) enum Appending {
     Committed,
     /// Nothing of it is written: the log does not end where the draft says any more.
     Moved,
+}
+
+/// A database that was opened for this process alone, and what it says of the log.
+pub(super) struct Opened<E> {
+    pub(super) engine: E,
+    pub(super) state: State,
+    pub(super) readers: sqlite::Readers,
+    pub(super) lock: FolderLock,
 }
 
 pub(super) trait Engine {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{OtherSchema, StoredReply};
+use super::StoredReply;
 
 /// The log cannot be read or written now. Whether what was to be written may be found in it all the same is what
 /// [`LogError::may_be_recorded`] says.
@@ -34,6 +34,15 @@ pub enum LogError {
     TimedOut(Duration),
     #[error("the query took longer than {0:?}")]
     QueryTookTooLong(Duration),
+}
+
+/// A ledger of another version than this program reads.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OtherSchema {
+    #[error("written by an older version of ledgerway (schema {found}, this is {newest}): run `ledgerway migrate`")]
+    Older { found: i64, newest: i64 },
+    #[error("written by a newer version of ledgerway (schema {found}, this is {newest})")]
+    Newer { found: i64, newest: i64 },
 }
 
 /// What the database says, whichever it is.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::hold_history::HoldHistory;
+use super::side::ReplyKey;
 use super::{LogError, SideRow, StoredReply};
 use crate::event::hold::BudgetWindow;
 use crate::event::{Recorded, Stream, StreamKind};
@@ -17,13 +18,6 @@ pub(super) struct Name {
     pub(super) kind: StreamKind,
     pub(super) scope: String,
     pub(super) name: String,
-}
-
-/// An idempotency key of administration.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct ReplyKey {
-    pub(super) scope: String,
-    pub(super) key: String,
 }
 
 /// A tenant's idempotency key of inference, without what was sent under it.

@@ -5,6 +5,7 @@ mod admit;
 mod append;
 mod end;
 mod note;
+mod open_hold;
 mod refuse;
 
 use chrono::{DateTime, Utc};
@@ -13,7 +14,6 @@ use tokio::sync::oneshot;
 use super::LogError;
 use super::draft::Draft;
 use super::facts::{Facts, Wanted};
-use super::open_hold::Ender;
 use crate::event::Stream;
 use crate::ids::{IdSet, RequestId};
 use crate::ledger::{Balances, Emitted, Ending};
@@ -26,6 +26,8 @@ pub(super) use end::EndRequest;
 pub use end::EndedAt;
 pub use note::Note;
 pub(super) use note::RecordNotes;
+pub use open_hold::OpenHold;
+pub(super) use open_hold::{Ender, Unattended};
 pub(super) use refuse::RecordRefusal;
 
 /// What the writer is sent.

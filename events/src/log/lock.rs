@@ -3,10 +3,9 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::OpenError;
 use crate::private;
 
 /// Held by the process that serves the folder.
@@ -15,20 +14,33 @@ pub const LOCK_FILE: &str = "ledgerway.lock";
 const TRIES: u32 = 5;
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
+/// A data folder cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    #[error("create the data folder {}: {source}", path.display())]
+    Unusable { path: PathBuf, source: std::io::Error },
+    #[error(
+        "another process is using the data folder {}; `ledgerway status --data {}` shows where it listens",
+        path.display(),
+        path.display()
+    )]
+    InUse { path: PathBuf },
+}
+
 /// A folder that no other process may serve or change for as long as this lives.
 pub struct FolderLock {
     _file: File,
 }
 
 impl FolderLock {
-    pub fn take(dir: &Path) -> Result<Self, OpenError> {
-        let folder = |source| OpenError::Folder { path: dir.to_owned(), source };
+    pub fn take(dir: &Path) -> Result<Self, FolderError> {
+        let folder = |source| FolderError::Unusable { path: dir.to_owned(), source };
         let file = private::open_or_create(&dir.join(LOCK_FILE)).map_err(folder)?;
         for tried in 1.. {
             match file.try_lock() {
                 Ok(()) => break,
                 Err(TryLockError::WouldBlock) if tried < TRIES => std::thread::sleep(BETWEEN_TRIES),
-                Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path: dir.to_owned() }),
+                Err(TryLockError::WouldBlock) => return Err(FolderError::InUse { path: dir.to_owned() }),
                 Err(TryLockError::Error(source)) => return Err(folder(source)),
             }
         }
@@ -86,7 +98,7 @@ mod tests {
         assert_eq!(look(), Served::Silently);
         say_where(dir.path(), "http://127.0.0.1:1").expect("an address");
         assert_eq!(look(), Served::At("http://127.0.0.1:1".to_owned()));
-        assert!(matches!(FolderLock::take(dir.path()), Err(OpenError::InUse { .. })));
+        assert!(matches!(FolderLock::take(dir.path()), Err(FolderError::InUse { .. })));
         drop(lock);
         assert_eq!(look(), Served::No);
         let _lock = FolderLock::take(dir.path()).expect("the lock");

@@ -1,6 +1,5 @@
 //! Rows beside the log: what must never be in an event (secrets, people), and what makes a retry answer the same.
 
-use super::facts::ReplyKey;
 use crate::event::StreamKind;
 use crate::ids::{KeyId, RequestId, UserId};
 
@@ -84,6 +83,13 @@ pub struct ClientAddress {
     pub request_id: RequestId,
     pub ip: String,
     pub user_agent: Option<String>,
+}
+
+/// An idempotency key of administration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ReplyKey {
+    pub(super) scope: String,
+    pub(super) key: String,
 }
 
 /// Makes a repeat of the same request answer the same.

@@ -25,7 +25,7 @@ impl World {
     fn new() -> Self {
         let folder = TempDir::new().expect("a folder");
         let (log, writer) = Stepped::open(folder.path(), LogOptions::new(clock())).expect("the log opens");
-        writer.connection().pragma_update(None, "synchronous", "OFF").expect("a pragma");
+        writer.engine().connection().pragma_update(None, "synchronous", "OFF").expect("a pragma");
         Self { _folder: folder, log, writer }
     }
 

@@ -311,7 +311,7 @@ async fn old_keys_and_replies_are_dropped_in_steps() {
     }
     let rows = |writer: &Stepped, table: &str| -> u64 {
         let sql = format!("SELECT count(*) FROM {table}");
-        writer.connection().query_row(&sql, [], |row| row.get(0)).expect("a count")
+        writer.engine().connection().query_row(&sql, [], |row| row.get(0)).expect("a count")
     };
     let everything = u64::try_from(ROWS).expect("a number");
     clock.advance(Duration::from_secs(29 * 86_400));

@@ -375,7 +375,7 @@ async fn one_process_at_a_time() {
     let (folder, clock) = (TempDir::new().expect("a folder"), clock());
     let _log = open(folder.path(), &clock);
     let second = Log::open(folder.path(), LogOptions::new(clock));
-    assert!(matches!(second, Err(events::log::OpenError::InUse { .. })));
+    assert!(matches!(second, Err(events::log::OpenError::Folder(events::log::lock::FolderError::InUse { .. }))));
 }
 
 #[tokio::test]

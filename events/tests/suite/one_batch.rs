@@ -203,7 +203,7 @@ async fn what_others_append_is_taken_in_and_the_batch_is_decided_anew() {
     // A copy of the log goes on by itself, and takes 80 of the 100.
     let folder = TempDir::new().expect("a folder");
     let backup = format!("VACUUM INTO '{}'", folder.path().join(LEDGER_FILE).display());
-    world.writer.connection().execute_batch(&backup).expect("a copy");
+    world.writer.engine().connection().execute_batch(&backup).expect("a copy");
     let mut other = World::of(folder);
     std::mem::forget(other.hold(1, 80).await);
     copy_events(other.folder.path(), world.folder.path(), 1);

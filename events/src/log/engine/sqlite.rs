@@ -11,7 +11,6 @@ mod open;
 mod read;
 mod side;
 mod state;
-mod stepped;
 mod verify;
 pub mod wal;
 
@@ -29,19 +28,28 @@ use crate::log::facts::{Facts, StoredWindow, Wanted};
 use crate::log::{EngineError, EngineErrorKind, LogError};
 use checkpoint::Checkpointer;
 
-pub use migrate::OtherSchema;
-pub use open::{LEDGER_FILE, Migrated, OpenError};
+pub use open::{Migrated, OpenError};
+pub(in crate::log) use open::{bring_up_to_date, open, open_at_rest};
 pub use read::Reader;
 pub(in crate::log) use read::Readers;
-pub use stepped::Stepped;
 
+/// The system of record.
+pub const LEDGER_FILE: &str = "ledger.db";
 /// Events read at a time.
 const PAGE: usize = 1000;
 
-pub(in crate::log) struct SqliteEngine {
+#[doc(hidden)]
+pub struct SqliteEngine {
     // In front of the connection, so that it ends first.
     checkpointer: Checkpointer,
     connection: Connection,
+}
+
+impl SqliteEngine {
+    /// The writer's own: to fill its disk, to fail its commits, to move its pages.
+    pub const fn connection(&self) -> &Connection {
+        &self.connection
+    }
 }
 
 impl Engine for SqliteEngine {

@@ -2,13 +2,14 @@
 
 use chrono::{DateTime, Utc};
 
+use super::open_hold::OpenHold;
 use super::refuse::{WaitingRefusal, record_refusal};
 use super::{Deciding, JobKind, RecordedBatch, Reply};
 use crate::ledger::{
     Admission, Admit, AdmitDecision, AdmitUnlessShort, Balances, Refuse, RefuseDecision, RefusedRequest, decide,
 };
 use crate::log::facts::Wanted;
-use crate::log::{InferenceKey, LogError, OpenHold};
+use crate::log::{InferenceKey, LogError};
 use crate::money::NanoUsd;
 use crate::output_cap::LoweredCap;
 use crate::refusal::Refusal;

@@ -69,7 +69,7 @@ impl Life {
         let options = LogOptions { unknown_usage, ..LogOptions::new(Arc::clone(clock) as Arc<dyn Clock>) };
         let (log, stepped) = Stepped::open(&folder, options).expect("the log opens");
         let faults = Arc::new(Faults::default());
-        let connection = stepped.connection();
+        let connection = stepped.engine().connection();
         // What a commit leaves on the disk is the simulation's own business, and so is waiting.
         connection.pragma_update(None, "synchronous", "OFF").expect("a pragma");
         connection.busy_timeout(Duration::ZERO).expect("a time-out");
@@ -109,14 +109,14 @@ impl Life {
 
     /// Not one page more fits on it.
     pub fn fill_disk(&self) {
-        let connection = self.stepped.connection();
+        let connection = self.stepped.engine().connection();
         let pages: u32 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).expect("a number of pages");
         self.limit_pages(pages);
     }
 
     fn limit_pages(&self, pages: u32) {
         let sql = format!("PRAGMA max_page_count = {pages}");
-        self.stepped.connection().query_row(&sql, [], |_| Ok(())).expect("a pragma");
+        self.stepped.engine().connection().query_row(&sql, [], |_| Ok(())).expect("a pragma");
     }
 
     /// Somebody else writes to the database.
@@ -139,7 +139,7 @@ impl Life {
 
     /// Moves committed pages into the database file, as the checkpointer's thread does.
     pub fn checkpoint(&self) {
-        let _ = self.stepped.connection().query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        let _ = self.stepped.engine().connection().query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
     }
 
     /// An orderly end: what is queued is recorded.

@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 
 use rusqlite::Connection;
 
+use crate::log::OtherSchema;
+
 const MIGRATIONS: &[(i64, &str)] = &[
     (1, include_str!("../../../../../migrations/sqlite/ledger/0001_log.sql")),
     (2, include_str!("../../../../../migrations/sqlite/ledger/0002_balances.sql")),
@@ -17,23 +19,12 @@ const MIGRATIONS: &[(i64, &str)] = &[
 /// The version that this program writes.
 const NEWEST: i64 = 7;
 
-/// A ledger of another version than this program reads.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OtherSchema {
-    #[error("written by an older version of ledgerway (schema {0}, this is {NEWEST}): run `ledgerway migrate`")]
-    Older(i64),
-    #[error("written by a newer version of ledgerway (schema {0}, this is {NEWEST})")]
-    Newer(i64),
-}
-
-impl OtherSchema {
-    /// `None` for the version that this program reads.
-    pub(super) fn of(found: i64) -> Option<Self> {
-        match found.cmp(&NEWEST) {
-            Ordering::Less => Some(Self::Older(found)),
-            Ordering::Equal => None,
-            Ordering::Greater => Some(Self::Newer(found)),
-        }
+/// `None` for the version that this program reads.
+pub(super) fn other_schema(found: i64) -> Option<OtherSchema> {
+    match found.cmp(&NEWEST) {
+        Ordering::Less => Some(OtherSchema::Older { found, newest: NEWEST }),
+        Ordering::Equal => None,
+        Ordering::Greater => Some(OtherSchema::Newer { found, newest: NEWEST }),
     }
 }
 
@@ -122,12 +113,12 @@ mod tests {
         let mut ledger = Connection::open(&path).expect("a database");
         bring_to_four(&ledger);
         let found = Reader::open_offline(&path).err().expect("an older one");
-        assert!(matches!(found, LogError::OtherSchema(OtherSchema::Older(4))), "{found}");
+        assert!(matches!(found, LogError::OtherSchema(OtherSchema::Older { found: 4, .. })), "{found}");
         assert!(found.to_string().contains("`ledgerway migrate`"), "{found}");
         migrate(&mut ledger).expect("migrated");
         Reader::open_offline(&path).expect("of this version").head().expect("an empty log");
         ledger.pragma_update(None, "user_version", NEWEST + 1).expect("its version");
         let found = Reader::open_offline(&path).err().expect("a newer one");
-        assert!(matches!(found, LogError::OtherSchema(OtherSchema::Newer(_))), "{found}");
+        assert!(matches!(found, LogError::OtherSchema(OtherSchema::Newer { .. })), "{found}");
     }
 }

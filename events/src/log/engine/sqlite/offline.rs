@@ -5,16 +5,17 @@ use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::LEDGER_FILE;
-use super::read::WAIT_MAX;
 use crate::log::lock::{Served, served};
 use crate::private::{BESIDE_A_DATABASE, beside};
 
+/// How long a reader waits for a database that is being recovered.
+const WAIT_MAX: Duration = Duration::from_secs(5);
 /// How often a folder is looked at that somebody writes to meanwhile.
 const LOOKS_MAX: u32 = 3;
 /// SQLite's own way to its files, without locks.
@@ -24,9 +25,14 @@ const WITHOUT_LOCKS: &str = "unix-none";
 /// right as long as that stays so, see [`steadily`].
 pub fn connect(database: &Path) -> Result<Connection, rusqlite::Error> {
     if is_served(database.parent().unwrap_or(Path::new("."))) {
-        return open(Connection::open_with_flags(database, flags()));
+        return with_locks(database);
     }
     if has_log_beside(database) { with_its_log(database) } else { unchanging(database) }
+}
+
+/// The same of a file that a process may serve.
+pub(super) fn with_locks(database: &Path) -> Result<Connection, rusqlite::Error> {
+    open(Connection::open_with_flags(database, flags()))
 }
 
 /// Does what only reads the databases of a folder, and does it again where somebody wrote to them meanwhile.

@@ -1,40 +1,29 @@
-//! Opening a data folder: one process at a time, migrated, its balances loaded, its writer running.
+//! Opening a data folder: one process at a time, migrated, its balances loaded.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use rusqlite::{Connection, DatabaseName, OpenFlags};
 
 use super::checkpoint::{self, Checkpointer};
-use super::migrate::{OtherSchema, migrate};
+use super::migrate::{migrate, other_schema};
 use super::state::read_state;
 use super::wal::{self, DamagedWal};
-use super::{Readers, SqliteEngine};
-use crate::log::jobs::Message;
-use crate::log::lock::FolderLock;
-use crate::log::open_hold::{Ender, Unattended};
-use crate::log::writer::{Figures, Writer, channels};
-use crate::log::{EngineError, Log, LogError, LogInner, LogOptions, QUEUE_LEN_MAX, Queue};
+use super::{LEDGER_FILE, Readers, SqliteEngine};
+use crate::log::engine::Opened;
+use crate::log::lock::{FolderError, FolderLock};
+use crate::log::{EngineError, LogError, OtherSchema};
 use crate::private;
 
-/// The system of record.
-pub const LEDGER_FILE: &str = "ledger.db";
 /// How long the writer waits for somebody else's lock on the database before it answers that it cannot write.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(1000);
 
 /// A data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("create the data folder {}: {source}", path.display())]
-    Folder { path: PathBuf, source: std::io::Error },
-    #[error(
-        "another process is using the data folder {}; `ledgerway status --data {}` shows where it listens",
-        path.display(),
-        path.display()
-    )]
-    InUse { path: PathBuf },
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     #[error("{} was {source}", path.display())]
     OtherSchema { path: PathBuf, source: OtherSchema },
     /// SQLite would open it all the same, and every request would be refused.
@@ -51,31 +40,6 @@ pub enum OpenError {
     Thread(std::io::Error),
 }
 
-impl Log {
-    /// Opens or creates the log in a folder and starts its writer. Blocking.
-    pub fn open(dir: &Path, options: LogOptions) -> Result<Self, OpenError> {
-        let Parts { mut shared, writer, queue, lock } = assemble(dir, options, Checkpointer::start)?;
-        let thread = std::thread::Builder::new()
-            .name("ledger-writer".to_owned())
-            .spawn(move || {
-                writer.run(&queue);
-                drop(lock);
-            })
-            .map_err(OpenError::Thread)?;
-        shared.writer = Mutex::new(Some(thread));
-        Ok(Self { shared: Arc::new(shared) })
-    }
-
-    /// Brings a folder's ledger to this version without serving it. Blocking.
-    pub fn migrate(dir: &Path) -> Result<Migrated, OpenError> {
-        create_folder(dir)?;
-        let _lock = FolderLock::take(dir)?;
-        let path = dir.join(LEDGER_FILE);
-        let migrated = if path.exists() { Migrated::Existing } else { Migrated::New };
-        connect(&path).map(|_| migrated)
-    }
-}
-
 /// What was brought to this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Migrated {
@@ -84,53 +48,41 @@ pub enum Migrated {
     New,
 }
 
-/// A log whose writer does not run yet.
-pub(super) struct Parts {
-    pub(super) shared: LogInner,
-    pub(super) writer: Writer<SqliteEngine>,
-    pub(super) queue: mpsc::Receiver<Message>,
-    pub(super) lock: FolderLock,
+/// Opens or creates the ledger of a folder.
+pub(in crate::log) fn open(dir: &Path, now: DateTime<Utc>) -> Result<Opened<SqliteEngine>, OpenError> {
+    opened(dir, now, Checkpointer::start)
 }
 
-pub(super) fn assemble(
+/// The same without a thread of its own.
+pub(in crate::log) fn open_at_rest(dir: &Path, now: DateTime<Utc>) -> Result<Opened<SqliteEngine>, OpenError> {
+    opened(dir, now, |_| Ok(Checkpointer::at_rest()))
+}
+
+fn opened(
     dir: &Path,
-    options: LogOptions,
+    now: DateTime<Utc>,
     checkpointer: impl FnOnce(&Path) -> std::io::Result<Checkpointer>,
-) -> Result<Parts, OpenError> {
+) -> Result<Opened<SqliteEngine>, OpenError> {
     create_folder(dir)?;
     let lock = FolderLock::take(dir)?;
     let path = dir.join(LEDGER_FILE);
     let connection = connect(&path)?;
-    let (jobs, queue) = mpsc::sync_channel(QUEUE_LEN_MAX);
-    let (publisher, published) = channels();
-    let figures = Arc::new(Figures::default());
-    let jobs = Queue { jobs, figures: Arc::clone(&figures) };
-    let (hold_ttl, unknown_usage) = (options.hold_ttl, options.unknown_usage);
     let checkpointer = checkpointer(&path).map_err(OpenError::Thread)?;
-    let state = read_state(&connection, options.clock.now())?;
-    let writer = Writer::new(
-        SqliteEngine { checkpointer, connection },
-        state,
-        options,
-        Ender { jobs: jobs.clone(), unattended: Unattended::default() },
-        publisher,
-        Arc::clone(&figures),
-    );
-    let shared = LogInner {
-        jobs,
-        hold_ttl,
-        unknown_usage,
-        published,
-        readers: Arc::new(Readers::new(path)),
-        figures,
-        stopped: AtomicBool::new(false),
-        writer: Mutex::new(None),
-    };
-    Ok(Parts { shared, writer, queue, lock })
+    let state = read_state(&connection, now)?;
+    Ok(Opened { engine: SqliteEngine { checkpointer, connection }, state, readers: Readers::new(path), lock })
+}
+
+/// Brings a folder's ledger to this version.
+pub(in crate::log) fn bring_up_to_date(dir: &Path) -> Result<Migrated, OpenError> {
+    create_folder(dir)?;
+    let _lock = FolderLock::take(dir)?;
+    let path = dir.join(LEDGER_FILE);
+    let migrated = if path.exists() { Migrated::Existing } else { Migrated::New };
+    connect(&path).map(|_| migrated)
 }
 
 fn create_folder(dir: &Path) -> Result<(), OpenError> {
-    private::create_folder(dir).map_err(|source| OpenError::Folder { path: dir.to_owned(), source })
+    private::create_folder(dir).map_err(|source| FolderError::Unusable { path: dir.to_owned(), source }.into())
 }
 
 fn connect(path: &Path) -> Result<Connection, OpenError> {
@@ -146,7 +98,7 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
         return Err(OpenError::ReadOnly { path: path.to_owned() });
     }
     configure(&connection).map_err(database)?;
-    if let Some(source) = OtherSchema::of(migrate(&mut connection).map_err(database)?) {
+    if let Some(source) = other_schema(migrate(&mut connection).map_err(database)?) {
         return Err(OpenError::OtherSchema { path: path.to_owned(), source });
     }
     // What a process left in the write-ahead log may be in the machine's memory alone, where a sync had failed: the next

@@ -4,13 +4,12 @@ mod pool;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rusqlite::types::Value as SqlValue;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
-use super::migrate::{OtherSchema, version};
+use super::migrate::{other_schema, version};
 use crate::event::{Event, Recorded, Resource, Stream, StreamKind};
 use crate::ids::{KeyId, RequestId, UserId};
 use crate::log::owners::{BLOCK_POSITIONS, Owner, block_of};
@@ -29,8 +28,6 @@ const NTH_BLOCK: &str = include_str!("sql/nth_block.sql");
 /// Positions that one look at the log goes over at most, where few of them may pass the filter.
 const POSITIONS_MAX: u64 = 65_536;
 const LAST_ADMINISTRATION: &str = include_str!("sql/last_administration.sql");
-/// How long a reader waits for a database that is being recovered.
-pub(super) const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A read-only connection to a log. Blocking.
 pub struct Reader {
@@ -40,12 +37,7 @@ pub struct Reader {
 impl Reader {
     /// Opens the ledger file of a folder, whether or not a process serves it.
     pub fn open(ledger: &Path) -> Result<Self, LogError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(ledger, flags)?;
-        connection.busy_timeout(WAIT_MAX)?;
-        connection.pragma_update(None, "query_only", true)?;
-        connection.pragma_update(None, "trusted_schema", false)?;
-        Ok(Self { connection })
+        Ok(Self { connection: super::offline::with_locks(ledger)? })
     }
 
     /// The same for a folder that nothing can be written into, see [`super::offline`], and that nobody may have brought to
@@ -53,7 +45,7 @@ impl Reader {
     pub fn open_offline(ledger: &Path) -> Result<Self, LogError> {
         let connection = super::offline::connect(ledger)?;
         // One that cannot be read is damaged: where, whoever reads on finds out.
-        match version(&connection).ok().and_then(OtherSchema::of) {
+        match version(&connection).ok().and_then(other_schema) {
             Some(other) => Err(other.into()),
             None => Ok(Self { connection }),
         }

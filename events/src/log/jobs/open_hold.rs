@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 
-use super::jobs::{EndRequest, EndedAt, Message, queued};
-use super::{LogError, Queue, answered};
+use super::{EndRequest, EndedAt, Message, queued};
 use crate::event::Context;
 use crate::event::inference::{AttemptFailed, FinishReason, InferenceEnded};
 use crate::ids::RequestId;
 use crate::ledger::{Charge, Ending, Outcome};
+use crate::log::{LogError, Queue, answered};
 use crate::money::NanoUsd;
 use crate::output_cap::LoweredCap;
 
@@ -26,20 +26,20 @@ pub struct OpenHold {
     pub expires_at: DateTime<Utc>,
     pub model: String,
     pub context: Context,
-    pub(super) ender: Option<Ender>,
+    pub(in crate::log) ender: Option<Ender>,
 }
 
 /// Ends of requests that nobody waits for; at most one for each open hold, so it needs no other bound.
 #[derive(Clone, Default)]
-pub(super) struct Unattended(Arc<Mutex<Vec<Ending>>>);
+pub(in crate::log) struct Unattended(Arc<Mutex<Vec<Ending>>>);
 
 impl Unattended {
-    pub(super) fn extend(&self, endings: impl IntoIterator<Item = Ending>) {
+    pub(in crate::log) fn extend(&self, endings: impl IntoIterator<Item = Ending>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(endings);
     }
 
     /// Takes the oldest, at most so many.
-    pub(super) fn take(&self, endings_max: usize) -> Vec<Ending> {
+    pub(in crate::log) fn take(&self, endings_max: usize) -> Vec<Ending> {
         let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = left.len().min(endings_max);
         left.drain(..taken).collect()
@@ -48,9 +48,9 @@ impl Unattended {
 
 /// Where holds are ended.
 #[derive(Clone)]
-pub(super) struct Ender {
-    pub(super) jobs: Queue,
-    pub(super) unattended: Unattended,
+pub(in crate::log) struct Ender {
+    pub(in crate::log) jobs: Queue,
+    pub(in crate::log) unattended: Unattended,
 }
 
 impl std::fmt::Debug for Ender {

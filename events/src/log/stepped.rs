@@ -6,16 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use rusqlite::Connection;
-
-use super::SqliteEngine;
-use super::checkpoint::Checkpointer;
-use super::open::{OpenError, Parts, assemble};
+use super::engine::sqlite::{self, SqliteEngine};
+use super::jobs::Message;
+use super::lock::FolderLock;
+use super::open::{Parts, assemble};
+use super::writer::Writer;
+use super::{Log, LogOptions, OpenError};
 use crate::ledger::{Balances, Ending};
-use crate::log::jobs::Message;
-use crate::log::lock::FolderLock;
-use crate::log::writer::Writer;
-use crate::log::{Log, LogOptions};
 
 /// The writer of a [`Log`] that [`Stepped::open`] gave. Dropped, it is a writer that has died.
 #[doc(hidden)]
@@ -28,7 +25,8 @@ pub struct Stepped {
 impl Stepped {
     /// Opens or creates the log in a folder. Nothing is written until [`Stepped::step`].
     pub fn open(dir: &Path, options: LogOptions) -> Result<(Log, Self), OpenError> {
-        let Parts { shared, writer, queue, lock } = assemble(dir, options, |_| Ok(Checkpointer::at_rest()))?;
+        let opened = sqlite::open_at_rest(dir, options.clock.now())?;
+        let Parts { shared, writer, queue, lock } = assemble(opened, options);
         Ok((Log { shared: Arc::new(shared) }, Self { writer, queue, _lock: lock }))
     }
 
@@ -48,8 +46,8 @@ impl Stepped {
         self.writer.balances()
     }
 
-    /// The writer's own connection: to fill its disk, to fail its commits, to move its pages.
-    pub fn connection(&self) -> &Connection {
-        &self.writer.engine().connection
+    /// What the writer writes with.
+    pub const fn engine(&self) -> &SqliteEngine {
+        self.writer.engine()
     }
 }

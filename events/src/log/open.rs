@@ -1,0 +1,66 @@
+//! Puts a log together: the database that an engine opened, the writer with its queue, and the readers.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, mpsc};
+
+use super::engine::{Engine, Opened, sqlite};
+use super::jobs::{Ender, Message, Unattended};
+use super::lock::FolderLock;
+use super::writer::{Figures, Writer, channels};
+use super::{Log, LogInner, LogOptions, Migrated, OpenError, QUEUE_LEN_MAX, Queue};
+
+impl Log {
+    /// Opens or creates the log in a folder and starts its writer. Blocking.
+    pub fn open(dir: &Path, options: LogOptions) -> Result<Self, OpenError> {
+        Self::start(sqlite::open(dir, options.clock.now())?, options)
+    }
+
+    /// Brings a folder's ledger to this version without serving it. Blocking.
+    pub fn migrate(dir: &Path) -> Result<Migrated, OpenError> {
+        sqlite::bring_up_to_date(dir)
+    }
+
+    fn start<E: Engine + Send + 'static>(opened: Opened<E>, options: LogOptions) -> Result<Self, OpenError> {
+        let Parts { mut shared, writer, queue, lock } = assemble(opened, options);
+        let thread = std::thread::Builder::new()
+            .name("ledger-writer".to_owned())
+            .spawn(move || {
+                writer.run(&queue);
+                drop(lock);
+            })
+            .map_err(OpenError::Thread)?;
+        shared.writer = Mutex::new(Some(thread));
+        Ok(Self { shared: Arc::new(shared) })
+    }
+}
+
+/// A log whose writer does not run yet.
+pub(super) struct Parts<E> {
+    pub(super) shared: LogInner,
+    pub(super) writer: Writer<E>,
+    pub(super) queue: mpsc::Receiver<Message>,
+    pub(super) lock: FolderLock,
+}
+
+pub(super) fn assemble<E: Engine>(opened: Opened<E>, options: LogOptions) -> Parts<E> {
+    let Opened { engine, state, readers, lock } = opened;
+    let (jobs, queue) = mpsc::sync_channel(QUEUE_LEN_MAX);
+    let (publisher, published) = channels();
+    let figures = Arc::new(Figures::default());
+    let jobs = Queue { jobs, figures: Arc::clone(&figures) };
+    let (hold_ttl, unknown_usage) = (options.hold_ttl, options.unknown_usage);
+    let ender = Ender { jobs: jobs.clone(), unattended: Unattended::default() };
+    let writer = Writer::new(engine, state, options, ender, publisher, Arc::clone(&figures));
+    let shared = LogInner {
+        jobs,
+        hold_ttl,
+        unknown_usage,
+        published,
+        readers: Arc::new(readers),
+        figures,
+        stopped: AtomicBool::new(false),
+        writer: Mutex::new(None),
+    };
+    Parts { shared, writer, queue, lock }
+}
