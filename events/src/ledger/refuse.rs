@@ -53,6 +53,19 @@ impl Balances {
         DecidedRefusal { refusal: refused.refusal.clone(), events }
     }
 
+    /// A refusal that waited for its second will not be recorded: the log could not be written.
+    pub fn forget_waiting_refusal(&mut self, actor: &Actor) {
+        self.refusals.waiting = self.refusals.waiting.saturating_sub(1);
+        if let Some(entry) = self.refusals.by_actor.get_mut(actor) {
+            entry.waiting = entry.waiting.saturating_sub(1);
+        }
+    }
+
+    /// Takes over the refusals that other balances have counted and not yet recorded: no event and no row has them.
+    pub fn take_refusals_of(&mut self, other: &mut Self) {
+        self.refusals = std::mem::take(&mut other.refusals);
+    }
+
     /// Before an actor's refusals change, and what waits of all.
     fn note_refusals(&mut self, actor: &Actor) {
         let Refusals { by_actor, waiting } = &self.refusals;

@@ -131,10 +131,9 @@ impl Draft {
             match event.sequence {
                 UNNUMBERED => {
                     *last += 1;
-                    // Nobody else has it before it is recorded.
-                    if let Some(event) = Arc::get_mut(event) {
-                        event.sequence = *last;
-                    }
+                    let event = Arc::get_mut(event)
+                        .ok_or_else(|| LogError::Append("an event was shared before it was recorded".to_owned()))?;
+                    event.sequence = *last;
                 }
                 sequence => *last = sequence,
             }

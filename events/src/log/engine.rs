@@ -11,10 +11,9 @@ use chrono::{DateTime, Utc};
 
 use super::LogError;
 use super::draft::{Draft, StateRows};
-use super::facts::{Facts, StoredWindow, Wanted};
+use super::facts::{Facts, Wanted};
 use super::lock::FolderLock;
 use super::state::State;
-use crate::event::hold::BudgetWindow;
 use crate::event::{Recorded, Stream};
 
 /// What became of a draft.
@@ -50,8 +49,8 @@ pub(super) trait Engine {
     /// The next events behind a position, in order; none where the log ends there.
     fn since(&mut self, position: u64) -> Result<Vec<Arc<Recorded>>, LogError>;
 
-    /// Those of the windows that have a row.
-    fn windows(&mut self, windows: &[BudgetWindow]) -> Result<Vec<StoredWindow>, LogError>;
+    /// The ledger's state at the log's head, from its rows and the events after them, in one snapshot.
+    fn state(&mut self, now: DateTime<Utc>) -> Result<State, LogError>;
 
     /// Drops idempotency keys that are too old at `now`, at most so many rows of a table; whether that was all.
     fn tidy(&mut self, now: DateTime<Utc>, rows_max: usize) -> Result<bool, LogError>;

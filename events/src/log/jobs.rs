@@ -54,6 +54,9 @@ pub(super) trait Job: Send {
 
     /// Answers that nothing was recorded, or not for certain. Gives the end of a request that has to be tried again.
     fn fail(self: Box<Self>, error: LogError) -> Option<Ending>;
+
+    /// Takes out of the balances what an earlier batch left there for it: the job is about to be refused or failed.
+    fn give_up(&self, balances: &mut Balances);
 }
 
 /// A batch that is being decided.
@@ -95,6 +98,9 @@ pub(super) trait JobKind: Send + Sized + 'static {
 
     /// It will not be recorded.
     fn is_lost(&self, _error: &Self::Error) {}
+
+    /// As [`Job::give_up`].
+    fn give_up(&self, _balances: &mut Balances) {}
 
     /// What has to be tried again of one that may not have been recorded.
     fn kept(self) -> Option<Ending> {
@@ -171,6 +177,10 @@ impl<K: JobKind> Job for QueuedJob<K> {
     fn fail(self: Box<Self>, error: LogError) -> Option<Ending> {
         Self::reply(self.reply, Err(error.into()));
         self.kind.kept()
+    }
+
+    fn give_up(&self, balances: &mut Balances) {
+        self.kind.give_up(balances);
     }
 }
 

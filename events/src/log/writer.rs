@@ -1,8 +1,8 @@
 //! The one writer: takes what is queued as one batch, decides it in memory, has the engine record it, and answers when that
 //! is durable. Latency at rest is one fsync, throughput under load is thousands of requests a fsync.
 //!
-//! What was decided and not recorded is undone, so that memory never runs ahead of the log. Where the log has moved on
-//! meanwhile, what others appended is folded and the batch is decided anew.
+//! What was decided and not recorded is undone, so that memory never runs ahead of the log. Where somebody else has appended
+//! meanwhile, the ledger's state is read again and the batch is decided anew.
 
 mod figures;
 mod publish;
@@ -19,7 +19,7 @@ use super::engine::{Appending, Engine};
 use super::facts::{Facts, Wanted};
 use super::jobs::{Deciding, Ender, Job, Message, RecordedBatch, unattended};
 use super::owners::OwnerBlocks;
-use super::state::{State, fold_page};
+use super::state::State;
 use super::{LeftHolds, LogError, LogOptions};
 use crate::event::Recorded;
 use crate::ids::{IdSet, RequestId};
@@ -80,6 +80,12 @@ struct DeferredJob {
 struct Due {
     sweeps: bool,
     writes_state: bool,
+}
+
+/// A batch that is durable.
+struct Committed {
+    events: Vec<Arc<Recorded>>,
+    recorded_at: DateTime<Utc>,
 }
 
 /// A batch of which nothing was recorded, or nobody knows whether it was.
@@ -217,6 +223,10 @@ impl<E: Engine> Writer<E> {
             self.figures.set_failing(false);
             return;
         }
+        if sweeps {
+            // Also where the batch fails: one sweep decides up to hundreds of holds.
+            self.swept_at = self.options.clock.monotonic();
+        }
         match self.attempt(jobs, Due { sweeps, writes_state }, now) {
             Ok(()) => {}
             // Something in the batch cannot be recorded, now or ever. Each job for itself, so that no other suffers for it.
@@ -232,6 +242,7 @@ impl<E: Engine> Writer<E> {
             Ok(()) => {}
             // Kept, an end would fail again with every batch: its hold expires instead.
             Err(Failed { jobs, error, step: step @ FailedStep::Job }) => {
+                jobs.iter().for_each(|job| job.give_up(&mut self.balances));
                 jobs.into_iter().for_each(|job| job.refuse(step.error(&error)));
             }
             Err(Failed { jobs, error, step }) => self.fail(jobs, || step.error(&error)),
@@ -241,8 +252,8 @@ impl<E: Engine> Writer<E> {
     /// One batch with all of these jobs, and their answers.
     fn attempt(&mut self, mut jobs: Vec<Box<dyn Job>>, due: Due, now: DateTime<Utc>) -> Result<(), Failed> {
         let started = Instant::now();
-        let recorded = match self.record(&mut jobs, due, now) {
-            Ok(recorded) => recorded,
+        let Committed { events, recorded_at } = match self.record(&mut jobs, due, now) {
+            Ok(committed) => committed,
             Err(error) => {
                 // Whatever failed, the log is looked at before anything else is decided.
                 self.is_behind = true;
@@ -258,40 +269,37 @@ impl<E: Engine> Writer<E> {
             }
         };
         self.figures.set_failing(false);
-        self.figures.count(jobs.len(), recorded.len(), started.elapsed());
+        let count = events.len();
+        self.figures.count(jobs.len(), count, started.elapsed());
         self.figures.show_holds(&self.balances);
-        let events = recorded.len();
-        self.publisher.publish(recorded);
-        let batch = RecordedBatch { recorded_at: now, ender: &self.ender };
+        self.publisher.publish(events);
+        let batch = RecordedBatch { recorded_at, ender: &self.ender };
         for job in jobs {
             if let Some(job) = job.answer(&batch) {
-                self.waiting.push(DeferredJob { second: now.timestamp(), since: Instant::now(), job });
+                self.waiting.push(DeferredJob { second: recorded_at.timestamp(), since: Instant::now(), job });
             }
         }
-        self.tidy_if_due(now);
-        self.engine.after_batch(events);
+        self.tidy_if_due(recorded_at);
+        self.engine.after_batch(count);
         Ok(())
     }
 
     /// Decides and records, until the log did not move meanwhile.
-    fn record(
-        &mut self,
-        jobs: &mut [Box<dyn Job>],
-        due: Due,
-        now: DateTime<Utc>,
-    ) -> Result<Vec<Arc<Recorded>>, LogError> {
-        if self.is_behind {
-            // No job of this batch is to blame.
-            self.catch_up().map_err(|error| LogError::Append(error.to_string()))?;
-        }
+    fn record(&mut self, jobs: &mut [Box<dyn Job>], due: Due, mut now: DateTime<Utc>) -> Result<Committed, LogError> {
         for _ in 0..TRIES_MAX {
+            if self.is_behind {
+                // No job of this batch is to blame.
+                now = self.catch_up(now).map_err(|error| LogError::Append(error.to_string()))?;
+            }
             self.balances.begin();
-            match self.decide(jobs, due, now).and_then(|draft| Ok((self.write(&draft, due)?, draft))) {
-                Ok((Appending::Committed, draft)) => return Ok(self.committed(draft, due)),
-                Ok((Appending::Moved, _)) => {
+            match self.decide(jobs, due, now).and_then(|(draft, swept)| Ok((self.write(&draft, due)?, draft, swept))) {
+                Ok((Appending::Committed, draft, uncountable)) => {
+                    say_uncountable(&uncountable);
+                    return Ok(self.committed(draft, due));
+                }
+                Ok((Appending::Moved, ..)) => {
                     self.balances.undo();
-                    // No job of this batch is to blame.
-                    self.catch_up().map_err(|error| LogError::Append(error.to_string()))?;
+                    self.is_behind = true;
                 }
                 Err(error) => {
                     self.balances.undo();
@@ -302,8 +310,13 @@ impl<E: Engine> Writer<E> {
         Err(LogError::Append("the log moved while the batch was decided, again and again".to_owned()))
     }
 
-    /// Every job in its order, then what is due.
-    fn decide(&mut self, jobs: &mut [Box<dyn Job>], due: Due, now: DateTime<Utc>) -> Result<Draft, LogError> {
+    /// Every job in its order, then what is due. Also gives the holds that have expired and whose charge cannot be counted.
+    fn decide(
+        &mut self,
+        jobs: &mut [Box<dyn Job>],
+        due: Due,
+        now: DateTime<Utc>,
+    ) -> Result<(Draft, Vec<RequestId>), LogError> {
         let mut facts = self.facts(jobs, now)?;
         let mut draft = Draft::new(self.position, now);
         let mut batch = Deciding {
@@ -316,16 +329,17 @@ impl<E: Engine> Writer<E> {
         for job in jobs {
             job.decide(&mut batch);
         }
+        let mut uncountable = Vec::new();
         if due.sweeps {
             let sweep = Sweep { policy: self.options.unknown_usage, holds_max: SWEPT_HOLDS_MAX };
             let swept = decide(batch.balances, &sweep, now);
-            say_uncountable(&swept.uncountable);
             batch.record(swept.events);
+            uncountable = swept.uncountable;
         }
         if draft.has_unnumbered {
             draft.number(self.engine.last_sequences(draft.unnumbered_streams())?)?;
         }
-        Ok(draft)
+        Ok((draft, uncountable))
     }
 
     /// What the jobs have to know, and the windows that some of them may move.
@@ -349,7 +363,7 @@ impl<E: Engine> Writer<E> {
         self.engine.append(draft, due.writes_state.then_some(&state))
     }
 
-    fn committed(&mut self, draft: Draft, due: Due) -> Vec<Arc<Recorded>> {
+    fn committed(&mut self, draft: Draft, due: Due) -> Committed {
         self.balances.keep();
         draft.events.iter().for_each(|recorded| self.owners.take_in(recorded));
         self.position = draft.position();
@@ -359,28 +373,44 @@ impl<E: Engine> Writer<E> {
             self.owners.rows_are_written();
             self.events_since_state = 0;
         }
-        if due.sweeps {
-            self.swept_at = self.options.clock.monotonic();
-        }
         self.clock.recorded(draft.recorded_at);
-        draft.events
+        Committed { events: draft.events, recorded_at: draft.recorded_at }
     }
 
-    /// Takes in what stands in the log behind the last position that is known.
-    fn catch_up(&mut self) -> Result<(), LogError> {
-        loop {
-            let page = self.engine.since(self.position)?;
-            let Some(last) = page.last() else {
-                self.is_behind = false;
-                return Ok(());
-            };
-            let (position, recorded_at) = (last.position, last.recorded_at);
-            fold_page(&mut self.balances, &page, |windows| self.engine.windows(windows))?;
-            page.iter().for_each(|recorded| self.owners.take_in(recorded));
-            self.events_since_state += page.len();
-            self.position = position;
+    /// Takes in what the log has behind the last position that is known, and gives the instant at which the batch is decided
+    /// then. The state is read again as a whole: whoever wrote those events may have written rows of the state as well, and
+    /// these are of another position than the balances in memory.
+    fn catch_up(&mut self, now: DateTime<Utc>) -> Result<DateTime<Utc>, LogError> {
+        let known = self.position;
+        let next = self.engine.since(known)?;
+        if next.is_empty() {
+            self.is_behind = false;
+            return Ok(now);
+        }
+        let mut state = self.engine.state(now)?;
+        state.balances.take_refusals_of(&mut self.balances);
+        self.balances = state.balances;
+        self.owners = state.owners;
+        self.events_since_state = state.events_folded;
+        self.position = state.head.position;
+        if let Some(recorded_at) = state.head.recorded_at {
             self.clock.recorded(recorded_at);
-            self.publisher.publish(page);
+        }
+        self.is_behind = false;
+        self.publish_from(next);
+        self.clock.tick()
+    }
+
+    /// What others recorded, up to the position of the balances. Followers read from the database what cannot be read here.
+    fn publish_from(&mut self, mut next: Vec<Arc<Recorded>>) {
+        loop {
+            next.retain(|recorded| recorded.position <= self.position);
+            let Some(position) = next.last().map(|last| last.position) else { return };
+            self.publisher.publish(next);
+            match self.engine.since(position) {
+                Ok(page) => next = page,
+                Err(error) => return tracing::warn!(%error, "read what others have recorded"),
+            }
         }
     }
 
@@ -404,7 +434,8 @@ impl<E: Engine> Writer<E> {
     }
 
     /// The batch is not recorded, or not for certain. Ends are kept: their holds stand, and their figures are known.
-    fn fail(&self, jobs: Vec<Box<dyn Job>>, error: impl Fn() -> LogError) {
+    fn fail(&mut self, jobs: Vec<Box<dyn Job>>, error: impl Fn() -> LogError) {
+        jobs.iter().for_each(|job| job.give_up(&mut self.balances));
         self.ender.unattended.extend(jobs.into_iter().filter_map(|job| job.fail(error())));
     }
 }

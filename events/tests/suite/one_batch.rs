@@ -6,18 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::event::admin::Scope;
-use events::event::{Recorded, Stream, StreamKind};
+use events::event::hold::BudgetWindow;
+use events::event::{Event, Inference, Recorded, Stream, StreamKind};
+use events::ledger::{Amounts, Charge, Outcome, RefusedRequest};
 use events::log::{
     Admitted, Append, AppendError, Idempotency, InferenceKey, LEDGER_FILE, Log, LogOptions, Note, OpenHold, SideRow,
     Stepped,
 };
+use events::money::NanoUsd;
+use events::refusal::{ErrorCode, Refusal};
 use events::time::{ManualClock, Period};
 use events::verify::{Sound, verify};
 use rusqlite::{Connection, params};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use crate::facts::{admission, append, budget, clock, context, ending, id, opened};
+use crate::facts::{admission, append, budget, clock, context, ended, ending, id, opened};
 
 const TTL: Duration = Duration::from_secs(60);
 
@@ -186,6 +190,14 @@ async fn of_two_with_one_key_in_one_batch_one_is_admitted() {
 }
 
 /// Copies what stands in the other log behind this position, as somebody does who writes past the lock.
+/// A copy of the log as it is, which goes on by itself.
+fn copy_of(world: &World) -> World {
+    let folder = TempDir::new().expect("a folder");
+    let backup = format!("VACUUM INTO '{}'", folder.path().join(LEDGER_FILE).display());
+    world.writer.engine().connection().execute_batch(&backup).expect("a copy");
+    World::of(folder)
+}
+
 fn copy_events(from: &Path, to: &Path, after: u64) {
     let ledger = Connection::open(to.join(LEDGER_FILE)).expect("the ledger");
     ledger.execute("ATTACH ?1 AS other", params![from.join(LEDGER_FILE).to_str()]).expect("the other");
@@ -201,10 +213,7 @@ async fn what_others_append_is_taken_in_and_the_batch_is_decided_anew() {
     world.append(vec![opening(1, 100)]).await.remove(0).expect("a budget is opened");
     world.writer.step(usize::MAX);
     // A copy of the log goes on by itself, and takes 80 of the 100.
-    let folder = TempDir::new().expect("a folder");
-    let backup = format!("VACUUM INTO '{}'", folder.path().join(LEDGER_FILE).display());
-    world.writer.engine().connection().execute_batch(&backup).expect("a copy");
-    let mut other = World::of(folder);
+    let mut other = copy_of(&world);
     std::mem::forget(other.hold(1, 80).await);
     copy_events(other.folder.path(), world.folder.path(), 1);
 
@@ -223,4 +232,89 @@ async fn what_others_append_is_taken_in_and_the_batch_is_decided_anew() {
     }
     assert_eq!(told, [2, 3, 4, 5, 6], "followers are told of all of it, in order");
     assert_eq!(verify(&world.log.reader().expect("a reader")).expect("sound"), Sound { events: 6, open_holds: 2 });
+}
+
+/// The rows of the ledger's state as well.
+fn copy_rows(from: &Path, to: &Path) {
+    let ledger = Connection::open(to.join(LEDGER_FILE)).expect("the ledger");
+    ledger.execute("ATTACH ?1 AS other", params![from.join(LEDGER_FILE).to_str()]).expect("the other");
+    let copied = ledger.execute_batch(
+        "UPDATE ledger_checkpoint SET position = (SELECT position FROM other.ledger_checkpoint);
+         DELETE FROM balances; INSERT INTO balances SELECT * FROM other.balances;
+         DELETE FROM open_holds; INSERT INTO open_holds SELECT * FROM other.open_holds;
+         INSERT OR IGNORE INTO owner_blocks SELECT * FROM other.owner_blocks;",
+    );
+    copied.expect("copied");
+}
+
+#[tokio::test]
+async fn rows_and_times_of_others_are_taken_in_with_their_events() {
+    let mut world = World::new();
+    world.append(vec![opening(1, 1000)]).await.remove(0).expect("a budget is opened");
+    let own = world.hold(1, 10).await;
+    // Somebody with a clock that is ahead settles, opens a budget, holds, and writes the rows of all that.
+    let mut other = copy_of(&world);
+    other.clock.advance(Duration::from_secs(5));
+    let settled = other.hold(2, 100).await;
+    other.batch([settled.end(Vec::new(), Outcome::Completed(ended(100)), Charge::Settle(NanoUsd::new(100)))]).await;
+    other.append(vec![opening(2, 1000)]).await.remove(0).expect("a budget is opened");
+    std::mem::forget(other.hold(3, 5).await);
+    other.writer.step(0);
+    copy_events(other.folder.path(), world.folder.path(), 3);
+    copy_rows(other.folder.path(), world.folder.path());
+
+    world.clock.advance(Duration::from_secs(1));
+    world.batch([own.end(Vec::new(), Outcome::Completed(ended(7)), Charge::Settle(NanoUsd::new(7)))]).await;
+    let _hold = world.hold(4, 1).await;
+    world.writer.step(0);
+    let sound = Sound { events: 14, open_holds: 2 };
+    assert_eq!(verify(&world.log.reader().expect("a reader")).expect("sound"), sound);
+    let [first, second] = [1, 2].map(|number| {
+        let window = BudgetWindow { budget_id: id(number), window_start: None };
+        world.writer.balances().amounts(&window)
+    });
+    assert_eq!(first, Amounts { settled: NanoUsd::new(107), held: NanoUsd::new(6) });
+    assert_eq!(second, Amounts { settled: NanoUsd::ZERO, held: NanoUsd::new(6) });
+
+    let World { folder, log, writer, .. } = world;
+    drop((log, writer));
+    let world = World::of(folder);
+    assert_eq!(world.writer.balances().open_holds().len(), 2);
+    assert_eq!(verify(&world.log.reader().expect("a reader")).expect("sound"), sound);
+}
+
+fn refusal(request: u128) -> RefusedRequest {
+    let refusal = Refusal::new(ErrorCode::ModelNotAllowed, "the key may not use it");
+    RefusedRequest { request_id: id(request), context: context(1), model: "m".to_owned(), refusal }
+}
+
+#[tokio::test]
+async fn refusals_that_wait_when_the_disk_fails_leave_their_places_to_others() {
+    let mut world = World::new();
+    for flood in 0..3 {
+        let mut asking = JoinSet::new();
+        for number in 0..45 {
+            let log = world.log.clone();
+            asking.spawn(async move { log.refuse(refusal(flood * 100 + number)).await });
+        }
+        tokio::task::yield_now().await;
+        world.writer.step(usize::MAX);
+        tokio::task::yield_now().await;
+        while asking.try_join_next().is_some() {}
+        assert_eq!(asking.len(), 20, "wait for the next second of flood {flood}");
+        world.writer.engine().connection().execute_batch("PRAGMA query_only = ON").expect("it reads only");
+        world.clock.advance(Duration::from_secs(2));
+        world.writer.step(usize::MAX);
+        assert!(asking.join_all().await.iter().all(Result::is_err), "nothing could be recorded");
+        world.writer.engine().connection().execute_batch("PRAGMA query_only = OFF").expect("it writes");
+        world.clock.advance(Duration::from_secs(2));
+        world.writer.step(0);
+        world.clock.advance(Duration::from_secs(2));
+        world.writer.step(0);
+    }
+    let counts = world.everything().into_iter().map(|recorded| match recorded.event {
+        Event::Inference(Inference::Refused(refused)) => refused.count,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(counts.sum::<u64>(), 3 * 25, "all but those that were answered with an error");
 }

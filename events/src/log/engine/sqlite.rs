@@ -21,10 +21,10 @@ use chrono::{DateTime, Utc};
 use rusqlite::{Connection, ErrorCode};
 
 use super::{Appending, Engine};
-use crate::event::hold::BudgetWindow;
 use crate::event::{Recorded, Stream};
 use crate::log::draft::{Draft, StateRows};
-use crate::log::facts::{Facts, StoredWindow, Wanted};
+use crate::log::facts::{Facts, Wanted};
+use crate::log::state::State;
 use crate::log::{EngineError, EngineErrorKind, LogError};
 use checkpoint::Checkpointer;
 
@@ -70,8 +70,8 @@ impl Engine for SqliteEngine {
         Ok(read::after(&self.connection, position, PAGE)?.into_iter().map(Arc::new).collect())
     }
 
-    fn windows(&mut self, windows: &[BudgetWindow]) -> Result<Vec<StoredWindow>, LogError> {
-        state::windows(&self.connection, windows)
+    fn state(&mut self, now: DateTime<Utc>) -> Result<State, LogError> {
+        state::read_state(&*self.connection.unchecked_transaction()?, now)
     }
 
     fn tidy(&mut self, now: DateTime<Utc>, rows_max: usize) -> Result<bool, LogError> {

@@ -2,7 +2,7 @@
 
 use super::{Deciding, JobKind, RecordedBatch, Reply};
 use crate::ids::RequestId;
-use crate::ledger::{Emitted, Refuse, RefuseDecision, RefuseWaiting, RefusedRequest, decide};
+use crate::ledger::{Balances, Emitted, Refuse, RefuseDecision, RefuseWaiting, RefusedRequest, decide};
 use crate::log::LogError;
 use crate::refusal::Refusal;
 
@@ -54,6 +54,10 @@ impl<A: Send + 'static, E: From<LogError> + Send + 'static> JobKind for WaitingR
         let refused = decide(batch.balances, &RefuseWaiting(&self.refused), batch.now);
         let position = record_refusal(batch, self.refused.request_id, refused.events);
         Ok(refused.refusal.at(position))
+    }
+
+    fn give_up(&self, balances: &mut Balances) {
+        balances.forget_waiting_refusal(&self.refused.context.actor);
     }
 
     fn answer(self, refusal: Refusal, _batch: &RecordedBatch<'_>) -> Reply<Self> {
