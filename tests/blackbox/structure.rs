@@ -86,6 +86,9 @@ fn dependencies(member: &str) -> Vec<String> {
 fn crates_know_those_below_them_alone() {
     let name = |member: &'static str| member.rsplit('/').next().unwrap_or(member);
     let ours: Vec<&str> = MAY_KNOW.iter().map(|(member, _)| name(member)).chain(NOT_SHIPPED).collect();
+    let workspace = fs::read_to_string(root().join("Cargo.toml")).expect("the workspace");
+    let members = workspace.lines().find_map(|line| line.strip_prefix("members = ")).expect("its members");
+    assert_eq!(members.matches("\", \"").count() + 2, ours.len(), "every member is listed here: {members}");
     for (member, may_know) in MAY_KNOW {
         let known = dependencies(member);
         assert!(known.len() > 5, "{member}: {known:?}");

@@ -57,6 +57,12 @@ pub enum Block {
     Reasoning(ReasoningBlock),
 }
 
+impl Block {
+    pub fn text(&self) -> Option<&str> {
+        if let Self::Text(text) = self { Some(text) } else { None }
+    }
+}
+
 /// A picture in a message.
 #[derive(Clone, Debug)]
 pub struct Image {

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 pub use cursor::{Cursor, State};
 pub use cut::completed;
-pub use write::{Edit, push, push_string, splice};
+pub use write::{Edit, push, splice, written};
 
 use super::work;
 

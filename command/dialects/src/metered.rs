@@ -1,5 +1,7 @@
 //! What is measured of an answer as it passes.
 
+use std::borrow::Cow;
+
 use events::usage::TokenClasses;
 use serde_json::value::RawValue;
 
@@ -112,9 +114,9 @@ fn bounded(name: &str) -> String {
 
 /// Ids and names of calls are kept, and repeated with every piece of their arguments. One that is cut would be another
 /// name, so that longer ones are a fault.
-pub fn must_be_short(name: &str) -> Result<(), UpstreamFault> {
+pub fn short(name: Cow<'_, str>) -> Result<Cow<'_, str>, UpstreamFault> {
     let is_short = name.len() <= NAME_CHARS_MAX || name.chars().nth(NAME_CHARS_MAX).is_none();
-    if is_short { Ok(()) } else { Err(UpstreamFault::TooLarge) }
+    if is_short { Ok(name) } else { Err(UpstreamFault::TooLarge) }
 }
 
 #[cfg(test)]

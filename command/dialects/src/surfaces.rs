@@ -143,7 +143,7 @@ pub struct SurfaceSpec {
     pub shared_dialect: Option<SharedDialect>,
     pub error_form: ErrorForm,
     /// A whole answer.
-    pub put_answer: fn(&[OutputBlock], &Receipt<'_>, &mut Vec<u8>),
+    pub answer: fn(&[OutputBlock], &Receipt<'_>) -> Vec<u8>,
     /// An event that ends a stream with an error. The text is the request's id.
     pub put_error: fn(&Refusal, &str, &mut BytesMut),
 }

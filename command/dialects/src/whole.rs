@@ -63,11 +63,7 @@ impl WholeAnswer {
     pub fn render(&self, receipt: &Receipt<'_>) -> Bytes {
         let mut out = match &self.content {
             Content::OpenAi(answer) => answer.render(receipt.frontend_model),
-            Content::Blocks { blocks, surface } => {
-                let mut out = Vec::with_capacity(1024);
-                (surface.spec().put_answer)(blocks, receipt, &mut out);
-                out
-            }
+            Content::Blocks { blocks, surface } => (surface.spec().answer)(blocks, receipt),
         };
         out.push(b'\n');
         out.into()

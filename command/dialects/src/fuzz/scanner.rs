@@ -83,7 +83,7 @@ fn strings_are_decoded_and_measured_alike() {
         if let Some(theirs) = theirs {
             assert_eq!(json::string_bytes(&text), theirs.len() as u64, "{text}");
             let mut written = Vec::new();
-            json::push_string(&mut written, &theirs);
+            json::push(&mut written, &theirs);
             assert_eq!(json::string(std::str::from_utf8(&written).expect("JSON is UTF-8")).as_deref(), Some(&*theirs));
         }
     });

@@ -6,12 +6,14 @@ use serde::Serialize;
 
 use crate::work;
 
-/// Appends `text` as a JSON string, quotes included.
-pub fn push_string(out: &mut Vec<u8>, text: &str) {
-    push(out, text);
+/// A value as JSON.
+pub fn written(value: &(impl Serialize + ?Sized)) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    push(&mut out, value);
+    out
 }
 
-/// Appends a value as JSON.
+/// Appends a value as JSON; a text in quotes.
 pub fn push(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
     let before = out.len();
     // Writing into memory cannot fail, and no type of ours has keys that are not strings.

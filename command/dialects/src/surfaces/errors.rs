@@ -20,9 +20,7 @@ impl ErrorForm {
 
 /// The body of an HTTP error.
 pub fn error_body(form: ErrorForm, refusal: &Refusal, request_id: &str) -> Bytes {
-    let mut out = Vec::with_capacity(256);
-    json::push(&mut out, &form.body(refusal, request_id));
-    out.into()
+    json::written(&form.body(refusal, request_id)).into()
 }
 
 /// An error where bytes of a stream have already been sent. The stream ends after it, without its terminal marker.

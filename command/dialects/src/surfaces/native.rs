@@ -26,7 +26,7 @@ pub const SURFACE: SurfaceSpec = SurfaceSpec {
     unpriced_fields: Vec::new,
     shared_dialect: None,
     error_form: ErrorForm::Native,
-    put_answer,
+    answer,
     put_error,
 };
 
@@ -101,8 +101,7 @@ impl StreamWriter for Writer {
 
 /// `event:` and `data:` of one event. The data is one line.
 fn put_event(out: &mut BytesMut, name: &str, data: &(impl Serialize + ?Sized)) {
-    let mut text = Vec::with_capacity(128);
-    json::push(&mut text, data);
+    let text = json::written(data);
     work::steps(text.len());
     out.reserve(text.len() + name.len() + 16);
     out.put_slice(b"event: ");
@@ -160,8 +159,8 @@ impl<'a> Answer<'a> {
 }
 
 /// The whole native answer.
-fn put_answer(output: &[OutputBlock], receipt: &Receipt<'_>, out: &mut Vec<u8>) {
-    json::push(out, &Answer::of(receipt, Some(output)));
+fn answer(output: &[OutputBlock], receipt: &Receipt<'_>) -> Vec<u8> {
+    json::written(&Answer::of(receipt, Some(output)))
 }
 
 fn put_error(refusal: &Refusal, request_id: &str, out: &mut BytesMut) {

@@ -34,12 +34,10 @@ pub const SURFACE: SurfaceSpec = SurfaceSpec {
     unpriced_fields: || priceable::names().collect(),
     shared_dialect: Some(SharedDialect::OpenAi),
     error_form: ErrorForm::OpenAi,
-    put_answer: write::completion,
+    answer: write::completion,
     put_error,
 };
 
 fn put_error(refusal: &Refusal, _: &str, out: &mut BytesMut) {
-    let mut data = Vec::with_capacity(256);
-    json::push(&mut data, &error(refusal));
-    put_data(out, &data);
+    put_data(out, &json::written(&error(refusal)));
 }

@@ -30,8 +30,6 @@ impl OpenAiAnswer {
 
     pub fn render(&self, frontend_model: &str) -> Vec<u8> {
         let Ok(text) = std::str::from_utf8(&self.body) else { return self.body.to_vec() };
-        let mut model = Vec::with_capacity(frontend_model.len() + 2);
-        json::push_string(&mut model, frontend_model);
-        renamed(text, &self.places, &model)
+        renamed(text, &self.places, &json::written(frontend_model))
     }
 }

@@ -13,7 +13,7 @@ pub fn edited_body(body: &Bytes, places: &Request, streamed: bool, target: &Outb
     let Ok(text) = std::str::from_utf8(body) else { return body.clone() };
     let mut edits = Vec::with_capacity(5);
     let mut added = Vec::new();
-    edits.push(Edit { range: places.model.clone(), replacement: string(target.model) });
+    edits.push(Edit { range: places.model.clone(), replacement: json::written(target.model) });
     edit_cap(&places.cap, target.output_cap, &mut edits, &mut added);
     if streamed {
         match &places.stream_options {
@@ -23,7 +23,7 @@ pub fn edited_body(body: &Bytes, places: &Request, streamed: bool, target: &Outb
     }
     if let Some(prefix) = target.system_prefix {
         let mut message = br#"{"role":"system","content":"#.to_vec();
-        json::push_string(&mut message, prefix);
+        json::push(&mut message, prefix);
         message.extend_from_slice(b"},");
         edits.push(Edit { range: places.messages_inside..places.messages_inside, replacement: message });
     }
@@ -31,12 +31,6 @@ pub fn edited_body(body: &Bytes, places: &Request, streamed: bool, target: &Outb
         edits.push(Edit { range: places.members_end..places.members_end, replacement: added });
     }
     json::splice(text, &mut edits).into()
-}
-
-fn string(text: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len() + 2);
-    json::push_string(&mut out, text);
-    out
 }
 
 fn edit_cap(cap: &Cap, sent: UpstreamCap, edits: &mut Vec<Edit>, added: &mut Vec<u8>) {

@@ -25,9 +25,7 @@ pub struct OpenAiStream {
 
 impl OpenAiStream {
     pub fn new(frontend_model: &str, include_usage: bool) -> Self {
-        let mut model = Vec::with_capacity(frontend_model.len() + 2);
-        json::push_string(&mut model, frontend_model);
-        Self { model, include_usage, choices: Choices::default(), usage_chunk: None }
+        Self { model: json::written(frontend_model), include_usage, choices: Choices::default(), usage_chunk: None }
     }
 
     pub const fn is_complete(&self) -> bool {

@@ -7,8 +7,7 @@ use openapi::{Answer, Operation};
 use serde_json::json;
 
 use crate::chat::read::{
-    EFFORTS, MESSAGES_MAX, METADATA_KEY_MAX, METADATA_PAIRS_MAX, METADATA_VALUE_MAX, OUTPUT_TOKENS_MAX,
-    STOP_MAX,
+    EFFORTS, MESSAGES_MAX, METADATA_KEY_MAX, METADATA_PAIRS_MAX, METADATA_VALUE_MAX, OUTPUT_TOKENS_MAX, STOP_MAX,
 };
 
 fn maybe(shape: Shape) -> Shape {
@@ -36,7 +35,10 @@ pub fn request() -> Shape {
     let metadata = schema::map_named(METADATA_KEY_MAX, value, Some(METADATA_PAIRS_MAX));
     let kept = "Kept in the event, never sent upstream";
     object()
-        .required("model", schema::described(schema::sized(1, Model::NAME_CHARS_MAX), "The name of a model of the gateway"))
+        .required(
+            "model",
+            schema::described(schema::sized(1, Model::NAME_CHARS_MAX), "The name of a model of the gateway"),
+        )
         .required("messages", schema::filled_list(message(), Some(MESSAGES_MAX)))
         .optional("max_output_tokens", count())
         .optional("temperature", maybe(schema::number()))

@@ -175,9 +175,8 @@ const fn call(call: CallDelta<'_>) -> ChunkDelta<'_> {
 }
 
 fn put_chunk(id: &str, model: &str, created: i64, choices: &[ChunkChoice<'_>], usage: Usage, out: &mut BytesMut) {
-    let mut data = Vec::with_capacity(256);
-    json::push(&mut data, &Chunk { id, object: "chat.completion.chunk", created, model, choices, usage });
-    put_data(out, &data);
+    let chunk = Chunk { id, object: "chat.completion.chunk", created, model, choices, usage };
+    put_data(out, &json::written(&chunk));
 }
 
 /// A usage chunk of our own making, for an upstream that sent none. It has the id of the chunks before it.
@@ -237,7 +236,7 @@ struct Function<'a> {
 }
 
 /// A `chat.completion` of what another dialect answered.
-pub fn completion(blocks: &[OutputBlock], receipt: &Receipt<'_>, out: &mut Vec<u8>) {
+pub fn completion(blocks: &[OutputBlock], receipt: &Receipt<'_>) -> Vec<u8> {
     let (mut content, mut reasoning, mut tool_calls) = (None::<String>, None::<String>, Vec::new());
     for block in blocks {
         match block {
@@ -265,7 +264,7 @@ pub fn completion(blocks: &[OutputBlock], receipt: &Receipt<'_>, out: &mut Vec<u
         choices: [CompletionChoice { index: 0, message, logprobs: None, finish_reason }],
         usage: (&receipt.usage.tokens).into(),
     };
-    json::push(out, &completion);
+    json::written(&completion)
 }
 
 /// One `data:` event. A newline in JSON is white space, and would end the line.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::chat::{ANSWER_BLOCKS_MAX, OutputBlock, ToolCall};
 use crate::json::{self, Kind};
-use crate::metered::must_be_short;
+use crate::metered::short;
 use crate::upstreams::{self, ProviderKind};
 use crate::{FinishReason, Metered, UpstreamFault};
 
@@ -91,9 +91,7 @@ pub fn text_of(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
 
 /// The same of an id or a name.
 pub fn short_text_of(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
-    let name = text_of(value)?;
-    must_be_short(&name)?;
-    Ok(name)
+    text_of(value).and_then(short)
 }
 
 pub fn bytes(text: &str) -> u64 {

@@ -2,8 +2,8 @@
 //!
 //! System messages are joined, in order, into `system`; consecutive messages of one role are merged; tool results come
 //! first in theirs; objects in the schema of an answer are closed. Refused: `response_format` `json_object` and schemas
-//! of objects that are open, a thinking budget that Anthropic would refuse, a request of system messages alone. Left out knowingly: thoughts without a signature, empty text, the name of a response
-//! format, `detail` of images, thinking where a tool is forced (Anthropic takes either), `tool_choice` without tools.
+//! of objects that are open, a thinking budget that Anthropic would refuse, a request of system messages alone. Left out knowingly: thoughts
+//! without a signature, empty text, the name of a response format, `detail` of images, thinking where a tool is forced (Anthropic takes either), `tool_choice` without tools.
 //! Arguments of an earlier call that are no JSON object are wrapped as `{"arguments_raw"}`, so that a conversation can
 //! go on after a model's slip.
 
@@ -166,17 +166,12 @@ pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<B
         output_config: output_config(chat)?,
         metadata: chat.user.as_deref().map(|user_id| User { user_id }),
     };
-    let mut out = Vec::with_capacity(1024);
-    json::push(&mut out, &body);
-    Ok(out.into())
+    Ok(json::written(&body).into())
 }
 
 fn system(chat: &ChatRequest, prefix: Option<&str>) -> Option<String> {
     let said = chat.messages.iter().filter(|message| message.role == Role::System);
-    let texts = said.flat_map(|message| &message.content).filter_map(|block| match block {
-        Block::Text(text) => Some(text.as_str()),
-        Block::Image(_) | Block::ToolCall(_) | Block::ToolResult(_) | Block::Reasoning(_) => None,
-    });
+    let texts = said.flat_map(|message| &message.content).filter_map(Block::text);
     let texts: Vec<&str> = prefix.into_iter().chain(texts).filter(|text| !text.is_empty()).collect();
     (!texts.is_empty()).then(|| texts.join("\n\n"))
 }
@@ -244,7 +239,7 @@ fn input(call: &ToolCall) -> Option<Cow<'_, RawValue>> {
         return Some(Cow::Borrowed(parsed));
     }
     let mut wrapped = br#"{"arguments_raw":"#.to_vec();
-    json::push_string(&mut wrapped, &call.arguments);
+    json::push(&mut wrapped, &call.arguments);
     wrapped.push(b'}');
     RawValue::from_string(String::from_utf8(wrapped).ok()?).ok().map(Cow::Owned)
 }

@@ -127,9 +127,7 @@ pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<B
         reasoning_effort: effort(chat)?,
         user: chat.user.as_deref(),
     };
-    let mut out = Vec::with_capacity(1024);
-    json::push(&mut out, &body);
-    Ok(out.into())
+    Ok(json::written(&body).into())
 }
 
 fn definition(tool: &Tool) -> Function<ToolDefinition<'_>> {

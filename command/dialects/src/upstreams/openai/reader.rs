@@ -8,7 +8,7 @@ use crate::chat::{ANSWER_BLOCKS_MAX, OutputBlock, ToolCall};
 use crate::delta::{Delta, DeltaKind};
 use crate::framing::Event;
 use crate::json::{self, Kind};
-use crate::metered::must_be_short;
+use crate::metered::short;
 use crate::upstreams::{StreamReader, StreamState};
 use crate::{Metered, UpstreamFault};
 
@@ -147,7 +147,7 @@ impl Reader {
     }
 
     fn call(&mut self, call: &CallPiece<'_>, each: &mut impl FnMut(Delta<'_>)) -> Result<(), UpstreamFault> {
-        let (id, name, arguments) = (short(call.id)?, short(call.name)?, decoded(call.arguments)?);
+        let (id, name, arguments) = (decoded_name(call.id)?, decoded_name(call.name)?, decoded(call.arguments)?);
         let (ordinal, block, begins) = self.blocks.call(call.index, &id)?;
         if begins {
             each(Delta { block, kind: DeltaKind::CallBegins { ordinal, id: &id, name: &name } });
@@ -168,10 +168,8 @@ fn decoded(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
 }
 
 /// The same of an id or a name.
-fn short(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
-    let name = decoded(value)?;
-    must_be_short(&name)?;
-    Ok(name)
+fn decoded_name(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
+    decoded(value).and_then(short)
 }
 
 /// The first choice of a whole answer as blocks: thoughts, text, calls. Errors: an error in band, no choice.
@@ -201,7 +199,7 @@ fn block(piece: &Piece<'_>) -> Result<Option<OutputBlock>, UpstreamFault> {
             text(value)?.map(|text| OutputBlock::Reasoning { text, signature: None, redacted: None })
         }
         Piece::Call(call) => {
-            let read = [short(call.id)?, short(call.name)?, decoded(call.arguments)?];
+            let read = [decoded_name(call.id)?, decoded_name(call.name)?, decoded(call.arguments)?];
             let [id, name, arguments] = read.map(Cow::into_owned);
             Some(OutputBlock::ToolCall(ToolCall { id, name, arguments }))
         }

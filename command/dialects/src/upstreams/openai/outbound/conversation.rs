@@ -144,10 +144,7 @@ const fn plain<'a>(role: &'static str, content: Content<'a>) -> OutboundMessage<
 }
 
 fn texts(content: &[Block]) -> impl Iterator<Item = &str> {
-    content.iter().filter_map(|block| match block {
-        Block::Text(text) => Some(text.as_str()),
-        Block::Image(_) | Block::ToolCall(_) | Block::ToolResult(_) | Block::Reasoning(_) => None,
-    })
+    content.iter().filter_map(Block::text)
 }
 
 fn joined(content: &[Block]) -> Cow<'_, str> {
