@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod limit;
 pub mod log;
 pub mod money;
+pub mod named;
 pub mod nearest_name;
 pub mod output_cap;
 pub mod private;

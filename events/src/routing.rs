@@ -9,25 +9,20 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
 use crate::ids::RequestId;
 use crate::money::Rates;
+use crate::named;
 
 macro_rules! strategies {
     ($($module:ident => $name:ident = $literal:literal,)+) => {
         $(mod $module;)+
 
-        /// How the targets of a model are chosen among. Recorded with the model, so that a literal stays for ever.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        pub enum Strategy {
-            $(#[serde(rename = $literal)] $name,)+
+        named! {
+            /// How the targets of a model are chosen among. Recorded with the model, so that a word stays for ever.
+            pub enum Strategy { $($name = $literal,)+ }
         }
 
         impl Strategy {
-            /// Every strategy, by its name.
-            pub const NAMED: &'static [(&'static str, Self)] = &[$(($literal, Self::$name),)+];
-
             fn arrange(self, places: &mut [Place<'_>], features: &Features) {
                 match self {
                     $(Self::$name => $module::arrange(places, features),)+
@@ -143,8 +138,7 @@ impl Order<'_> {
     /// The decision in words: `priority: p/a (priority 1), p/b (priority 2); left out: p/c (no price in force)`.
     pub fn explained(&self, name: impl Fn(usize, &mut fmt::Formatter<'_>) -> fmt::Result) -> impl fmt::Display {
         fmt::from_fn(move |f| {
-            let literal = Strategy::NAMED.iter().find(|(_, strategy)| *strategy == self.strategy);
-            f.write_str(literal.map_or("", |(literal, _)| literal))?;
+            f.write_str(self.strategy.as_str())?;
             for (at, place) in self.places.iter().filter(|place| place.candidate.left_out.is_none()).enumerate() {
                 f.write_str(if at == 0 { ": " } else { ", " })?;
                 name(place.index, f)?;

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Datelike, Days, Months, NaiveTime, Utc};
-use serde::{Deserialize, Serialize};
+
+use crate::named;
 
 /// The one place that knows what time it is.
 pub trait Clock: Send + Sync {
@@ -176,16 +177,16 @@ pub fn parse_rfc3339(text: &str) -> Option<DateTime<Utc>> {
     (0..=9999).contains(&at.year()).then_some(at)
 }
 
-/// How often a budget begins anew, in UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Period {
-    /// Never.
-    Total,
-    Day,
-    /// Begins on Monday.
-    Week,
-    Month,
+named! {
+    /// How often a budget begins anew, in UTC.
+    pub enum Period {
+        /// Never.
+        Total = "total",
+        Day = "day",
+        /// Begins on Monday.
+        Week = "week",
+        Month = "month",
+    }
 }
 
 /// Calendar window that an instant lies in. Both ends are absent for [`Period::Total`].
@@ -197,15 +198,6 @@ pub struct CalendarWindow {
 }
 
 impl Period {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Total => "total",
-            Self::Day => "day",
-            Self::Week => "week",
-            Self::Month => "month",
-        }
-    }
-
     pub fn window(self, at: DateTime<Utc>) -> CalendarWindow {
         let today = at.date_naive();
         let (first, next) = match self {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::named;
+
 /// Token counts by class. No token is in two of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenClasses {
@@ -17,16 +19,16 @@ pub struct TokenClasses {
     pub output_reasoning_tokens: u64,
 }
 
-/// Where the counts come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UsageSource {
-    /// The provider reported them.
-    Provider,
-    /// We counted what went through: ⌈UTF-8 bytes / 4⌉ a class, never above the hold.
-    Counted,
-    /// Neither: the hold was charged.
-    Unknown,
+named! {
+    /// Where the counts come from.
+    pub enum UsageSource {
+        /// The provider reported them.
+        Provider = "provider",
+        /// We counted what went through: ⌈UTF-8 bytes / 4⌉ a class, never above the hold.
+        Counted = "counted",
+        /// Neither: the hold was charged.
+        Unknown = "unknown",
+    }
 }
 
 /// Consumption of one request and where the figures come from.

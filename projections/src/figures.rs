@@ -24,7 +24,7 @@ pub use names::{Names, OTHER, TENANT_OWNED};
 pub use series::{MODELS_MAX, PROVIDERS_MAX};
 
 /// How long a reader waits for what was recorded before it asked.
-const PATIENCE: Duration = Duration::from_millis(500);
+const FIGURES_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// For who shows the figures. Cheap to clone.
 #[derive(Clone)]
@@ -40,7 +40,7 @@ impl Figures {
         self.wanted.notify_one();
         let mut moved = self.position.clone();
         // Who is not there in time shows what there is: a metric that is late is worth more than none.
-        let _ = tokio::time::timeout(PATIENCE, moved.wait_for(|reached| *reached >= position)).await;
+        let _ = tokio::time::timeout(FIGURES_WAIT_MAX, moved.wait_for(|reached| *reached >= position)).await;
     }
 
     /// The amounts, in the text format. They are not in the registry, whose numbers are floats.

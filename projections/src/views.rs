@@ -66,6 +66,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use events::concurrency::QueryPermit;
 use events::log::{Head, Log, LogError};
+use events::named;
 use events::time::Clock;
 use rusqlite::Connection;
 use tokio::sync::{Notify, watch};
@@ -84,33 +85,21 @@ use rebuild::Rebuilds;
 use store::{Fitness, Store};
 
 /// How long a reader waits for a view that is behind.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+pub const VIEW_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// One view: tables that one projector owns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum View {
-    Budgets,
-    UsageByHour,
-    Inferences,
-    Audit,
-    Catalogue,
+named! {
+    /// One view: tables that one projector owns. By its name on the wire and in the database.
+    #[derive(PartialOrd, Ord)]
+    pub enum View {
+        Budgets = "budgets",
+        UsageByHour = "usage_by_hour",
+        Inferences = "inferences",
+        Audit = "audit",
+        Catalogue = "catalogue",
+    }
 }
 
 impl View {
-    pub const ALL: &'static [Self] =
-        &[Self::Budgets, Self::UsageByHour, Self::Inferences, Self::Audit, Self::Catalogue];
-
-    /// Its name on the wire and in the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Budgets => "budgets",
-            Self::UsageByHour => "usage_by_hour",
-            Self::Inferences => "inferences",
-            Self::Audit => "audit",
-            Self::Catalogue => "catalogue",
-        }
-    }
-
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|view| view.as_str() == name)
     }
@@ -126,7 +115,7 @@ impl View {
     }
 }
 
-/// The view has not got to the position within [`PATIENCE`].
+/// The view has not got to the position within [`VIEW_WAIT_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the view {} is at {position}, not yet at {wanted}", view.as_str())]
 pub struct Behind {
@@ -208,7 +197,7 @@ struct ViewsInner {
 }
 
 impl ViewsHandle {
-    /// Waits until the view has taken in everything up to `position`, at most for [`PATIENCE`]; where it then is.
+    /// Waits until the view has taken in everything up to `position`, at most for [`VIEW_WAIT_MAX`]; where it then is.
     pub async fn wait_for(&self, view: View, position: u64) -> Result<u64, Behind> {
         let Some(progress) = self.progress(view) else { return Err(Behind { view, position: 0, wanted: position }) };
         let reached = progress.borrow().position;
@@ -217,7 +206,7 @@ impl ViewsHandle {
         }
         self.shared.wanted.notify_one();
         let mut moved = progress.clone();
-        let waited = tokio::time::timeout(PATIENCE, moved.wait_for(|at| at.position >= position)).await;
+        let waited = tokio::time::timeout(VIEW_WAIT_MAX, moved.wait_for(|at| at.position >= position)).await;
         match waited {
             Ok(Ok(at)) => Ok(at.position),
             Ok(Err(_)) | Err(_) => Err(Behind { view, position: progress.borrow().position, wanted: position }),

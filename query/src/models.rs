@@ -20,7 +20,7 @@ use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Api, Entrance, Operation};
 use projections::caller::Caller;
 use projections::tables::{Entry, Offer, Tables, model_not_found};
-use projections::views::PATIENCE;
+use projections::views::VIEW_WAIT_MAX;
 use serde_json::{Value, json};
 
 use crate::QueryState;
@@ -124,7 +124,7 @@ async fn listed(state: &QueryState, query_caller: QueryCaller, query: &QueryStri
 
 async fn wait_for(state: &QueryState, position: u64) -> Result<(), Refusal> {
     state.log.head().require(position)?;
-    if state.tables.wait_for(position, PATIENCE).await {
+    if state.tables.wait_for(position, VIEW_WAIT_MAX).await {
         return Ok(());
     }
     let refusal = Refusal::new(ErrorCode::ViewBehind, format!("the models are not yet those at {position}"));

@@ -78,7 +78,7 @@ pub struct ServeArgs {
     /// What to charge for a request whose usage is unknown, after a crash or if its response never came: charge_hold or
     /// release
     #[arg(long, env = "LEDGERWAY_UNKNOWN_USAGE", default_value = "charge_hold", value_name = "POLICY",
-        value_parser = OneOf::new(UnknownUsage::ALL.map(UnknownUsage::as_str)))]
+        value_parser = OneOf::new(UnknownUsage::ALL.iter().map(|policy| policy.as_str())))]
     pub unknown_usage: String,
     /// How long to wait for requests in flight after SIGTERM, in seconds
     #[arg(

@@ -11,6 +11,7 @@ use crate::fraction::Fraction;
 use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
 use crate::limit::Bounds;
 use crate::money::{GivenRates, NanoUsd, OptionalRate, Rates};
+use crate::named;
 use crate::time::{Period, wire};
 
 pub use crate::routing::Strategy;
@@ -58,28 +59,14 @@ pub struct User {
     pub handles: Handles,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    PartnerAdmin,
-    TenantAdmin,
-    Auditor,
-    Analyst,
-    Member,
-}
-
-impl Role {
-    pub const ALL: &'static [Self] =
-        &[Self::PartnerAdmin, Self::TenantAdmin, Self::Auditor, Self::Analyst, Self::Member];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::PartnerAdmin => "partner_admin",
-            Self::TenantAdmin => "tenant_admin",
-            Self::Auditor => "auditor",
-            Self::Analyst => "analyst",
-            Self::Member => "member",
-        }
+named! {
+    #[derive(PartialOrd, Ord)]
+    pub enum Role {
+        PartnerAdmin = "partner_admin",
+        TenantAdmin = "tenant_admin",
+        Auditor = "auditor",
+        Analyst = "analyst",
+        Member = "member",
     }
 }
 
@@ -101,33 +88,15 @@ pub struct RoleGrant {
     pub scope: Reach,
 }
 
-/// What a key may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Permission {
-    #[serde(rename = "models:use")]
-    ModelsUse,
-    #[serde(rename = "usage:read")]
-    UsageRead,
-    #[serde(rename = "audit:read")]
-    AuditRead,
-    #[serde(rename = "events:read")]
-    EventsRead,
-    #[serde(rename = "admin:access")]
-    AdminAccess,
-}
-
-impl Permission {
-    pub const ALL: &'static [Self] =
-        &[Self::ModelsUse, Self::UsageRead, Self::AuditRead, Self::EventsRead, Self::AdminAccess];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ModelsUse => "models:use",
-            Self::UsageRead => "usage:read",
-            Self::AuditRead => "audit:read",
-            Self::EventsRead => "events:read",
-            Self::AdminAccess => "admin:access",
-        }
+named! {
+    /// What a key may do.
+    #[derive(PartialOrd, Ord)]
+    pub enum Permission {
+        ModelsUse = "models:use",
+        UsageRead = "usage:read",
+        AuditRead = "audit:read",
+        EventsRead = "events:read",
+        AdminAccess = "admin:access",
     }
 }
 
@@ -204,23 +173,12 @@ impl Provider {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OutputCapField {
-    #[default]
-    MaxTokens,
-    MaxCompletionTokens,
-}
-
-impl OutputCapField {
-    pub const NAMED: &'static [(&'static str, Self)] =
-        &[("max_tokens", Self::MaxTokens), ("max_completion_tokens", Self::MaxCompletionTokens)];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::MaxTokens => "max_tokens",
-            Self::MaxCompletionTokens => "max_completion_tokens",
-        }
+named! {
+    #[derive(Default)]
+    pub enum OutputCapField {
+        #[default]
+        MaxTokens = "max_tokens",
+        MaxCompletionTokens = "max_completion_tokens",
     }
 }
 
@@ -242,13 +200,13 @@ pub struct Target {
     pub tokenizer: Option<Tokenizer>,
 }
 
-/// A tokenizer whose ranks are public.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Tokenizer {
-    #[serde(rename = "o200k_base")]
-    O200kBase,
-    #[serde(rename = "cl100k_base")]
-    Cl100kBase,
+named! {
+    /// A tokenizer whose ranks are public.
+    #[derive(PartialOrd, Ord)]
+    pub enum Tokenizer {
+        O200kBase = "o200k_base",
+        Cl100kBase = "cl100k_base",
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -334,20 +292,20 @@ impl fmt::Display for Scope {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WhenShort {
-    Refuse,
-    /// Lowers the output cap to what is left.
-    Shrink,
+named! {
+    pub enum WhenShort {
+        Refuse = "refuse",
+        /// Lowers the output cap to what is left.
+        Shrink = "shrink",
+    }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Enforcement {
-    Hard,
-    /// Is charged and held like any, and never refuses; what it would have refused is recorded.
-    Observe,
+named! {
+    pub enum Enforcement {
+        Hard = "hard",
+        /// Is charged and held like any, and never refuses; what it would have refused is recorded.
+        Observe = "observe",
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ use super::admin::Scope;
 use super::family::family;
 use crate::ids::{BudgetId, ProviderId};
 use crate::money::NanoUsd;
+use crate::named;
 use crate::output_cap::LoweredCap;
 use crate::refusal::ErrorCode;
 use crate::time::wire;
@@ -124,28 +125,15 @@ pub struct Backend {
     pub model: String,
 }
 
-/// Why an answer ended: the word of events, of native answers and of traces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FinishReason {
-    Stop,
-    Length,
-    ToolCalls,
-    ContentFilter,
-    Cancelled,
-    Error,
-}
-
-impl FinishReason {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Stop => "stop",
-            Self::Length => "length",
-            Self::ToolCalls => "tool_calls",
-            Self::ContentFilter => "content_filter",
-            Self::Cancelled => "cancelled",
-            Self::Error => "error",
-        }
+named! {
+    /// Why an answer ended: the word of events, of native answers and of traces.
+    pub enum FinishReason {
+        Stop = "stop",
+        Length = "length",
+        ToolCalls = "tool_calls",
+        ContentFilter = "content_filter",
+        Cancelled = "cancelled",
+        Error = "error",
     }
 }
 

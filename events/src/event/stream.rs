@@ -3,67 +3,34 @@
 use std::fmt;
 
 use crate::ids::{BudgetId, RequestId};
+use crate::named;
 
-/// Kind of the stream that an event stands on; with an id it names the stream: `hold-req_…`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum StreamKind {
-    Inference,
-    Hold,
-    Partner,
-    Tenant,
-    User,
-    Key,
-    Provider,
-    Model,
-    Price,
-    Budget,
-    RateLimit,
-    NodeKey,
-    Access,
-    Alert,
+named! {
+    /// Kind of the stream that an event stands on; with an id it names the stream: `hold-req_…`. The word is stored as
+    /// `aggregate_type`.
+    #[derive(PartialOrd, Ord)]
+    pub enum StreamKind {
+        Inference = "inference",
+        Hold = "hold",
+        Partner = "partner",
+        Tenant = "tenant",
+        User = "user",
+        Key = "key",
+        Provider = "provider",
+        Model = "model",
+        Price = "price",
+        Budget = "budget",
+        RateLimit = "rate_limit",
+        NodeKey = "node_key",
+        Access = "access",
+        Alert = "alert",
+    }
 }
 
 impl StreamKind {
-    pub const ALL: &'static [Self] = &[
-        Self::Inference,
-        Self::Hold,
-        Self::Partner,
-        Self::Tenant,
-        Self::User,
-        Self::Key,
-        Self::Provider,
-        Self::Model,
-        Self::Price,
-        Self::Budget,
-        Self::RateLimit,
-        Self::NodeKey,
-        Self::Access,
-        Self::Alert,
-    ];
-
     /// Whether its events are of administration: few and small, so that tables are folded from them at every start.
     pub const fn is_administration(self) -> bool {
         !matches!(self, Self::Inference | Self::Hold | Self::Access | Self::Alert)
-    }
-
-    /// The literal that is stored as `aggregate_type`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Inference => "inference",
-            Self::Hold => "hold",
-            Self::Partner => "partner",
-            Self::Tenant => "tenant",
-            Self::User => "user",
-            Self::Key => "key",
-            Self::Provider => "provider",
-            Self::Model => "model",
-            Self::Price => "price",
-            Self::Budget => "budget",
-            Self::RateLimit => "rate_limit",
-            Self::NodeKey => "node_key",
-            Self::Access => "access",
-            Self::Alert => "alert",
-        }
     }
 
     pub fn parse(text: &str) -> Option<Self> {

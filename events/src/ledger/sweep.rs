@@ -11,29 +11,21 @@ use crate::event::inference::InferenceEnded;
 use crate::event::{self, Inference, Stream};
 use crate::ids::{IdMap, RequestId};
 use crate::money::NanoUsd;
+use crate::named;
 use crate::usage::{TokenClasses, Usage, UsageSource};
 
 /// How long a hold is left alone whose charge cannot be counted. Until then an adjustment may have made room for it.
 const TRY_AGAIN_AFTER: TimeDelta = TimeDelta::minutes(10);
 
-/// What a hold is charged whose real figures nobody knows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum UnknownUsage {
-    /// All of it: the provider may have billed that much.
-    #[default]
-    ChargeHold,
-    /// Nothing.
-    Release,
-}
-
-impl UnknownUsage {
-    pub const ALL: [Self; 2] = [Self::ChargeHold, Self::Release];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ChargeHold => "charge_hold",
-            Self::Release => "release",
-        }
+named! {
+    /// What a hold is charged whose real figures nobody knows.
+    #[derive(Default)]
+    pub enum UnknownUsage {
+        /// All of it: the provider may have billed that much.
+        #[default]
+        ChargeHold = "charge_hold",
+        /// Nothing.
+        Release = "release",
     }
 }
 

@@ -1,33 +1,16 @@
 //! Prices as an operator gave them. A class that was left out follows another one, also when that one changes later.
 
-use serde::{Deserialize, Serialize};
-
 use super::{NanoUsd, NanoUsdPerMtok, Rates};
+use crate::named;
 
-/// A price that may be left out. On the wire, the name of its field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum OptionalRate {
-    #[serde(rename = "cache_read_usd_per_mtok")]
-    CacheRead,
-    #[serde(rename = "cache_write_usd_per_mtok")]
-    CacheWrite,
-    #[serde(rename = "reasoning_usd_per_mtok")]
-    Reasoning,
-    #[serde(rename = "request_usd")]
-    Request,
-}
-
-impl OptionalRate {
-    pub const ALL: &'static [Self] = &[Self::CacheRead, Self::CacheWrite, Self::Reasoning, Self::Request];
-
-    /// The name of its field.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::CacheRead => "cache_read_usd_per_mtok",
-            Self::CacheWrite => "cache_write_usd_per_mtok",
-            Self::Reasoning => "reasoning_usd_per_mtok",
-            Self::Request => "request_usd",
-        }
+named! {
+    /// A price that may be left out: the name of its field.
+    #[derive(PartialOrd, Ord)]
+    pub enum OptionalRate {
+        CacheRead = "cache_read_usd_per_mtok",
+        CacheWrite = "cache_write_usd_per_mtok",
+        Reasoning = "reasoning_usd_per_mtok",
+        Request = "request_usd",
     }
 }
 

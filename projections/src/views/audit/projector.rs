@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use events::event::{Access, Change, Event, Inference, Recorded, Resource};
+use events::named;
 use events::time::rfc3339;
 use rusqlite::{Connection, params};
 
@@ -18,23 +19,12 @@ const INSERT: &str = include_str!("insert.sql");
 
 pub struct Audit;
 
-/// How closely to look at an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
-    Info,
-    Notice,
-    Warning,
-}
-
-impl Severity {
-    pub const ALL: &'static [Self] = &[Self::Info, Self::Notice, Self::Warning];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Notice => "notice",
-            Self::Warning => "warning",
-        }
+named! {
+    /// How closely to look at an entry.
+    pub enum Severity {
+        Info = "info",
+        Notice = "notice",
+        Warning = "warning",
     }
 }
 

@@ -74,7 +74,7 @@ async fn a_reader_who_waits_sees_what_was_written_before() {
     let began = std::time::Instant::now();
     let behind = views.wait_for(View::Budgets, 1000).await.expect_err("nothing is there yet");
     assert_eq!((behind.position, behind.wanted), (30, 1000));
-    assert!(began.elapsed() >= crate::views::PATIENCE, "waited for {:?}", began.elapsed());
+    assert!(began.elapsed() >= crate::views::VIEW_WAIT_MAX, "waited for {:?}", began.elapsed());
     let status = views.status();
     assert!(status.iter().all(|view| view.position == 30 && view.lag_events == 0 && !view.rebuilding), "{status:?}");
     stop(thread, log).await;
@@ -114,7 +114,7 @@ async fn the_tables_follow_what_administration_changes() {
     let (tables, feed) = crate::tables::start(&log).await.expect("the tables start");
     assert!(tables.load().partner(id(1)).is_some());
     let position = make_partner(&log, 2).await;
-    assert!(tables.wait_for(position, crate::views::PATIENCE).await);
+    assert!(tables.wait_for(position, crate::views::VIEW_WAIT_MAX).await);
     assert!(tables.load().partner(id(2)).is_some());
     assert!(tables.wait_for(position + 1, Duration::ZERO).await, "nothing later concerns them");
     feed.stop().await;

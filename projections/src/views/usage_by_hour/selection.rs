@@ -1,56 +1,25 @@
 //! Which usage is asked for, and how it is grouped.
 
+use events::named;
 use serde::{Deserialize, Serialize};
 
 use super::range::Range;
 use crate::views::RequestFilter;
 
-/// What rows are grouped by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dimension {
-    Hour,
-    Day,
-    Week,
-    Month,
-    Partner,
-    Tenant,
-    User,
-    Key,
-    Model,
-    Provider,
-    Backend,
-}
-
-impl Dimension {
-    /// In the order of columns, and of what groups are listed by: times first.
-    pub const ALL: &'static [Self] = &[
-        Self::Hour,
-        Self::Day,
-        Self::Week,
-        Self::Month,
-        Self::Partner,
-        Self::Tenant,
-        Self::User,
-        Self::Key,
-        Self::Model,
-        Self::Provider,
-        Self::Backend,
-    ];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Partner => "partner",
-            Self::Tenant => "tenant",
-            Self::User => "user",
-            Self::Key => "key",
-            Self::Model => "model",
-            Self::Provider => "provider",
-            Self::Backend => "backend",
-            Self::Hour => "hour",
-            Self::Day => "day",
-            Self::Week => "week",
-            Self::Month => "month",
-        }
+named! {
+    /// What rows are grouped by. In the order of columns, and of what groups are listed by: times first.
+    pub enum Dimension {
+        Hour = "hour",
+        Day = "day",
+        Week = "week",
+        Month = "month",
+        Partner = "partner",
+        Tenant = "tenant",
+        User = "user",
+        Key = "key",
+        Model = "model",
+        Provider = "provider",
+        Backend = "backend",
     }
 }
 

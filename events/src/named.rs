@@ -1,0 +1,26 @@
+//! Enums whose variants are words: on the wire, in columns, in texts. Each word is written once, as a literal, so that no
+//! name in the code decides what is recorded.
+
+/// An enum that is read and written as words, with `ALL`, in the order of its rows, and `as_str`.
+#[macro_export]
+macro_rules! named {
+    ($(#[$about:meta])* pub enum $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+        pub enum $name {
+            $($(#[$doc])* #[serde(rename = $word)] $variant,)+
+        }
+
+        impl $name {
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+            /// By their words.
+            pub const NAMED: &'static [(&'static str, Self)] = &[$(($word, Self::$variant),)+];
+
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+        }
+    };
+}
