@@ -52,7 +52,6 @@ impl Counter {
                         tokio::task::yield_now().await;
                         self.count(&next);
                     }
-                    self.moved.send_replace(self.log.position());
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the figures cannot read the log");
@@ -68,5 +67,7 @@ impl Counter {
         if let Followed::Batch(events) = followed {
             self.series.count_batch(events.len());
         }
+        // After each batch: who asks for the figures does not wait until no more batches come.
+        self.moved.send_replace(self.log.position());
     }
 }
