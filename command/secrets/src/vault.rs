@@ -7,9 +7,9 @@
 //!
 //! Two requests must not create different data keys for one scope, so sealing is serialized from reading the data key until
 //! the append. Each provider's newest opened key stays in memory, so that requests do not read the database; the vault
-//! therefore does not protect against someone who reads the process's memory. It does not replace the node's key
-//! ([`reseal`](crate::reseal) does, offline), and wraps the check key of API keys instead of deriving it, so that this key
-//! survives such a replacement (ADR-0007).
+//! therefore does not protect against someone who reads the process's memory. It does not replace the node's key (`reseal`
+//! does, offline), and wraps the check key of API keys instead of deriving it, so that this key survives such a replacement
+//! (ADR-0007).
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
