@@ -1,8 +1,8 @@
-//! Commands. Exit codes: 0 done, 1 could not or was cut short, 2 wrong configuration (`verify`, `status`: could not look;
+//! The commands. Exit codes: 0 done, 1 failed or interrupted, 2 wrong configuration (`verify`, `status`: could not check;
 //! `rebuild`, `reseal`: not begun).
 
-mod asking;
 mod completions;
+mod gateway_client;
 mod logging;
 mod migrate;
 mod progress;
@@ -26,20 +26,20 @@ use crate::config::{Flags, environment, setting};
 
 const WRONG_CONFIGURATION: u8 = 2;
 
-/// The command that the process was started with.
+/// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
     let mut command = Cli::command();
     let matches = command.try_get_matches_from_mut(std::env::args_os());
-    let matches = matches.unwrap_or_else(|error| with_tip(error).exit());
+    let matches = matches.unwrap_or_else(|error| with_port_tip(error).exit());
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    // What is no text is no value that would do: read as one, it is refused by its name instead of being overlooked.
-    let variables = std::env::vars_os();
-    let texts = variables.map(|(name, value)| [name, value].map(|text| text.to_string_lossy().into_owned()));
-    // A shell that asks for completions at its start is not to be told of mistakes: they read no setting.
+    // A variable that is not UTF-8 is read lossily, so that it is refused by its name instead of being overlooked.
+    let variables =
+        std::env::vars_os().map(|(name, value)| [name, value].map(|text| text.to_string_lossy().into_owned()));
+    // `completions` reads no setting, and shells call it at their start: it reports no mistakes.
     if !matches!(cli.command, Command::Completions(_))
-        && let Err(wrong) = environment::check(texts.map(|[name, value]| (name, value)))
+        && let Err(wrong) = environment::check(variables.map(|[name, value]| (name, value)))
     {
-        complain(&wrong.to_string());
+        print_error(&wrong.to_string());
         return WRONG_CONFIGURATION.into();
     }
     let flags = Flags::of(&command, &matches);
@@ -54,8 +54,8 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Other servers have a flag for the port alone, which no name of ours is near to.
-fn with_tip(mut error: clap::Error) -> clap::Error {
+/// Suggests `--listen` for `--port`, which other servers have and clap finds no similar flag for.
+fn with_port_tip(mut error: clap::Error) -> clap::Error {
     let is_port = |value: &ContextValue| matches!(value, ContextValue::String(flag) if flag == "--port");
     if error.get(ContextKind::InvalidArg).is_some_and(is_port) {
         error.insert(ContextKind::SuggestedArg, ContextValue::String("--listen".to_owned()));
@@ -63,13 +63,15 @@ fn with_tip(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// The value of a variable.
+/// The value of an environment variable.
 fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-/// The ledger of a data folder that a gateway has used. Errors: there is none; a sentence.
-fn ledger_in(data: &DataArgs, flags: &Flags) -> Result<PathBuf, String> {
+/// The path of the ledger in a data folder.
+///
+/// Errors: there is none; a sentence.
+fn find_ledger(data: &DataArgs, flags: &Flags) -> Result<PathBuf, String> {
     let ledger = data.dir.join(LEDGER_FILE);
     if ledger.is_file() {
         return Ok(ledger);
@@ -78,21 +80,21 @@ fn ledger_in(data: &DataArgs, flags: &Flags) -> Result<PathBuf, String> {
     Err(format!("there is no {}: {name} must be the data folder of a gateway", ledger.display()))
 }
 
-/// Of a name that somebody else chose.
+/// The most characters that are printed of a name.
 const NAME_CHARS_MAX: usize = 40;
 
-/// A name that somebody else chose. Nothing in it moves the cursor.
-fn shown(name: &str) -> String {
+/// A tenant's or provider's name without control characters, which could move the terminal's cursor.
+fn printable(name: &str) -> String {
     name.chars().filter(|character| !character.is_control()).take(NAME_CHARS_MAX).collect()
 }
 
-/// One line on stdout. Who closed it does not want to hear more.
-fn say(line: &str) {
+/// Prints one line to stdout. Errors are ignored: a closed stdout wants no more lines.
+fn print_line(line: &str) {
     let mut stdout = std::io::stdout().lock();
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
-/// One sentence on stderr.
-fn complain(sentence: &str) {
+/// Prints one sentence to stderr.
+fn print_error(sentence: &str) {
     let _ = writeln!(std::io::stderr().lock(), "ledgerway: {sentence}");
 }

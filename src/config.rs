@@ -1,5 +1,5 @@
-//! Configuration: flags and variables as they came, judged once. A wrong one is answered in one sentence that names it as it
-//! was given, what is wrong with it and a valid example.
+//! Configuration: flags and variables, checked once at the start. A wrong one ends the process with one sentence: its name as
+//! it was given, the problem with its value, and a valid example.
 
 mod address;
 pub mod arguments;
@@ -28,38 +28,39 @@ pub use setting::{Flags, Setting, WrongConfig};
 
 const HOLD_TTL_SECONDS_MAX: u64 = 86_400;
 const DRAIN_SECONDS_MAX: u64 = 3_600;
-/// Two bodies of the largest size.
+/// Enough for two bodies of the largest size.
 const MEMORY_MIB_MIN: usize = 66;
 const MEMORY_MIB_MAX: usize = 1_048_576;
-const REQUESTS_AN_HOUR_MAX: u64 = 1_000_000_000;
-/// Parts that can run in a process of their own: this version runs all of them in one.
+const REQUESTS_PER_HOUR_MAX: u64 = 1_000_000_000;
+/// Values of `--mode`: this version runs all parts in one process.
 pub const MODES: [&str; 1] = ["all"];
-pub const TRUTHS: [&str; 2] = ["true", "false"];
+/// The values of a flag that shells complete; [`boolean`] accepts more.
+pub const BOOLEANS: [&str; 2] = ["true", "false"];
 
-/// How `serve` runs.
+/// The configuration of `serve`.
 pub struct Config {
     pub listen: ListenAddress,
-    /// Where metrics are served; `None`: with everything else.
+    /// The separate address for metrics; `None` if they are served with everything else.
     pub metrics_listen: Option<ListenAddress>,
     pub data: PathBuf,
     pub dev: bool,
     pub hold_ttl: Duration,
     pub unknown_usage: UnknownUsage,
     pub drain_timeout: Duration,
-    /// How long it goes on serving after the signal, not ready.
+    /// How long the gateway keeps serving after the shutdown signal while not ready.
     pub drain_delay: Duration,
-    /// Pages of which origins may call it; `None` where none may.
+    /// The origins whose pages may call the gateway; `None` if none may.
     pub cors: Option<CorsOrigins>,
     pub default_limits: DefaultLimits,
     pub bodies: BodyBounds,
     pub answers: BodyBounds,
-    /// Where traces are exported to.
+    /// The collector of traces; `None` if they are not exported.
     pub traces: Option<TraceTarget>,
     pub admin_key: Option<Secret>,
     pub node_key: Option<Secret>,
-    /// What secrets were sealed with before, while they are sealed anew.
+    /// The node key before the last `reseal`.
     pub previous_node_key: Option<Secret>,
-    /// How it was given, for what turns out to be wrong later.
+    /// Which settings were flags, for errors that are found later.
     pub flags: Flags,
 }
 
@@ -71,28 +72,28 @@ impl Config {
     ) -> Result<Self, WrongConfig> {
         use setting::*;
         if !MODES.contains(&args.mode.as_str()) {
-            let problem = format!("is {:?}, and this version runs everything in one process", shown(&args.mode));
+            let problem = format!("is {:?}, but this version runs everything in one process", truncated(&args.mode));
             return Err(flags.wrong(MODE, problem));
         }
         let metrics_listen = args.metrics_listen.as_deref().map(listen).transpose();
         Ok(Self {
-            listen: flags.judge(LISTEN, listen(&args.listen))?,
-            metrics_listen: flags.judge(METRICS_LISTEN, metrics_listen)?,
-            data: flags.judge(DATA, data(&args.data.dir))?,
-            dev: flags.judge(DEV, truth(&args.dev))?,
-            hold_ttl: flags.judge(HOLD_TTL_SECONDS, seconds(&args.hold_ttl_seconds, 1..=HOLD_TTL_SECONDS_MAX))?,
-            unknown_usage: flags.judge(UNKNOWN_USAGE, unknown_usage(&args.unknown_usage))?,
+            listen: flags.check(LISTEN, listen(&args.listen))?,
+            metrics_listen: flags.check(METRICS_LISTEN, metrics_listen)?,
+            data: flags.check(DATA, data(&args.data.dir))?,
+            dev: flags.check(DEV, boolean(&args.dev))?,
+            hold_ttl: flags.check(HOLD_TTL_SECONDS, seconds(&args.hold_ttl_seconds, 1..=HOLD_TTL_SECONDS_MAX))?,
+            unknown_usage: flags.check(UNKNOWN_USAGE, unknown_usage(&args.unknown_usage))?,
             drain_timeout: flags
-                .judge(DRAIN_TIMEOUT_SECONDS, seconds(&args.drain_timeout_seconds, 0..=DRAIN_SECONDS_MAX))?,
-            drain_delay: flags.judge(DRAIN_DELAY_SECONDS, seconds(&args.drain_delay_seconds, 0..=DRAIN_SECONDS_MAX))?,
-            cors: flags.judge(CORS_ORIGINS, cors(&args.cors_origins))?,
+                .check(DRAIN_TIMEOUT_SECONDS, seconds(&args.drain_timeout_seconds, 0..=DRAIN_SECONDS_MAX))?,
+            drain_delay: flags.check(DRAIN_DELAY_SECONDS, seconds(&args.drain_delay_seconds, 0..=DRAIN_SECONDS_MAX))?,
+            cors: flags.check(CORS_ORIGINS, cors(&args.cors_origins))?,
             default_limits: DefaultLimits {
-                requests_per_hour: flags.judge(RATE_LIMIT_REQUESTS, requests_an_hour(&args.rate_limit_requests))?,
+                requests_per_hour: flags.check(RATE_LIMIT_REQUESTS, requests_per_hour(&args.rate_limit_requests))?,
                 admin_requests_per_hour: flags
-                    .judge(ADMIN_RATE_LIMIT_REQUESTS, requests_an_hour(&args.admin_rate_limit_requests))?,
+                    .check(ADMIN_RATE_LIMIT_REQUESTS, requests_per_hour(&args.admin_rate_limit_requests))?,
             },
-            bodies: flags.judge(BODY_MEMORY_MIB, memory(&args.body_memory_mib).map(BodyBounds::of_process))?,
-            answers: flags.judge(ANSWER_MEMORY_MIB, memory(&args.answer_memory_mib).map(BodyBounds::of_answers))?,
+            bodies: flags.check(BODY_MEMORY_MIB, memory(&args.body_memory_mib).map(BodyBounds::of_process))?,
+            answers: flags.check(ANSWER_MEMORY_MIB, memory(&args.answer_memory_mib).map(BodyBounds::of_answers))?,
             traces: tracing::target(&variable)?,
             admin_key: variable(ADMIN_KEY.variable).map(admin_key).transpose()?,
             node_key: node_key(NODE_KEY, &variable)?,
@@ -101,30 +102,30 @@ impl Config {
         })
     }
 
-    /// For an address of `setting` that cannot be listened on.
-    pub fn unlistened(&self, setting: Setting, address: &ListenAddress, error: &std::io::Error) -> WrongConfig {
+    /// The error for an address of `setting` on which the server cannot listen.
+    pub fn listen_failed(&self, setting: Setting, address: &ListenAddress, error: &std::io::Error) -> WrongConfig {
         let problem = match error.kind() {
-            ErrorKind::AddrInUse => format!("is {address}, where something listens already; take another port"),
-            _ => format!("is {address}, which cannot be listened on ({error})"),
+            ErrorKind::AddrInUse => format!("is {address}, which is already in use; choose another port"),
+            _ => format!("is {address}, and listening there failed ({error})"),
         };
-        let example = example_beside(setting, address.port());
+        let example = free_example(setting, address.port());
         self.flags.wrong_with(setting, problem, &example)
     }
 
-    /// For a name of `setting` that has no address.
-    pub fn unresolved(&self, setting: Setting, address: &ListenAddress, error: &std::io::Error) -> WrongConfig {
+    /// The error for a host name of `setting` that does not resolve.
+    pub fn resolve_failed(&self, setting: Setting, address: &ListenAddress, error: &std::io::Error) -> WrongConfig {
         self.flags.wrong(setting, format!("is \"{address}\", a name that does not resolve ({error})"))
     }
 
-    /// For a data folder that can be neither made nor used. `path` is where it failed.
-    pub fn unusable_data(&self, path: &Path, error: &std::io::Error) -> WrongConfig {
-        let problem = format!("names a folder that can be neither made nor written ({}: {error})", path.display());
+    /// The error for a data folder that cannot be created or written. `path` is where it failed.
+    pub fn data_unusable(&self, path: &Path, error: &std::io::Error) -> WrongConfig {
+        let problem = format!("names a folder that cannot be created or written ({}: {error})", path.display());
         self.flags.wrong(setting::DATA, problem)
     }
 }
 
-/// An example that is not what was tried: the next port where that one is taken.
-fn example_beside(setting: Setting, tried: u16) -> String {
+/// The setting's example, or the next port if the example is the one that was tried.
+fn free_example(setting: Setting, tried: u16) -> String {
     match setting.example.parse::<SocketAddr>() {
         Ok(mut example) if example.port() == tried => {
             example.set_port(tried.saturating_add(1));
@@ -134,7 +135,7 @@ fn example_beside(setting: Setting, tried: u16) -> String {
     }
 }
 
-/// The key in a variable, where it is set.
+/// The node key in a variable, if it is set.
 pub fn node_key(setting: Setting, variable: impl Fn(&str) -> Option<String>) -> Result<Option<Secret>, WrongConfig> {
     match variable(setting.variable) {
         Some(text) if NodeKey::from_variable(&text).is_ok() => Ok(Some(Secret::new(text))),
@@ -144,33 +145,34 @@ pub fn node_key(setting: Setting, variable: impl Fn(&str) -> Option<String>) -> 
 }
 
 fn listen(text: &str) -> Result<ListenAddress, String> {
-    ListenAddress::parse(text).ok_or_else(|| format!("is {:?}, which is no address with a port", shown(text)))
+    ListenAddress::parse(text).ok_or_else(|| format!("is {:?}, which is not an address with a port", truncated(text)))
 }
 
 fn data(dir: &Path) -> Result<PathBuf, String> {
     if dir.as_os_str().is_empty() { Err("is empty".to_owned()) } else { Ok(dir.to_owned()) }
 }
 
-pub fn truth(text: &str) -> Result<bool, String> {
+/// Reads a boolean flag.
+pub fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "true" | "1" | "yes" | "on" => Ok(true),
         "false" | "0" | "no" | "off" | "" => Ok(false),
-        _ => Err(format!("is {:?}, which is neither true nor false", shown(text))),
+        _ => Err(format!("is {:?}, but must be true or false", truncated(text))),
     }
 }
 
 fn unknown_usage(text: &str) -> Result<UnknownUsage, String> {
     let found = UnknownUsage::ALL.iter().copied().find(|policy| policy.as_str() == text);
-    found.ok_or_else(|| format!("is {:?}, and must be charge_hold or release", shown(text)))
+    found.ok_or_else(|| format!("is {:?}, but must be charge_hold or release", truncated(text)))
 }
 
-/// In bytes.
+/// Reads MiB; returns bytes.
 fn memory(text: &str) -> Result<usize, String> {
     let allowed = |mib: &usize| (MEMORY_MIB_MIN..=MEMORY_MIB_MAX).contains(mib);
     let read = text.parse().ok().filter(allowed).map(|mib| mib * 1024 * 1024);
     read.ok_or_else(|| {
-        let shown = shown(text);
-        format!("is {shown:?}, and must be a whole number of MiB from {MEMORY_MIB_MIN} to {MEMORY_MIB_MAX}")
+        let value = truncated(text);
+        format!("is {value:?}, but must be a whole number of MiB from {MEMORY_MIB_MIN} to {MEMORY_MIB_MAX}")
     })
 }
 
@@ -179,19 +181,19 @@ fn seconds(text: &str, bounds: RangeInclusive<u64>) -> Result<Duration, String> 
         Ok(seconds) if bounds.contains(&seconds) => Ok(Duration::from_secs(seconds)),
         _ => {
             let (min, max) = bounds.into_inner();
-            Err(format!("is {:?}, and must be a whole number of seconds from {min} to {max}", shown(text)))
+            Err(format!("is {:?}, but must be a whole number of seconds from {min} to {max}", truncated(text)))
         }
     }
 }
 
-/// Nothing is no limit.
-fn requests_an_hour(text: &str) -> Result<Option<u64>, String> {
+/// Reads a rate limit; empty means none.
+fn requests_per_hour(text: &str) -> Result<Option<u64>, String> {
     match text.parse() {
-        Ok(requests) if (1..=REQUESTS_AN_HOUR_MAX).contains(&requests) => Ok(Some(requests)),
+        Ok(requests) if (1..=REQUESTS_PER_HOUR_MAX).contains(&requests) => Ok(Some(requests)),
         _ if text.is_empty() => Ok(None),
         _ => Err(format!(
-            "is {:?}, and must be a whole number of requests an hour from 1 to {REQUESTS_AN_HOUR_MAX}, or unset",
-            shown(text)
+            "is {:?}, but must be a whole number of requests per hour from 1 to {REQUESTS_PER_HOUR_MAX}, or unset",
+            truncated(text)
         )),
     }
 }
@@ -207,12 +209,12 @@ fn cors(text: &str) -> Result<Option<CorsOrigins>, String> {
     if text.trim().is_empty() {
         return Ok(None);
     }
-    let wrong = |wrong| format!("has {:?}, which is no origin (scheme, host and port, no path)", shown(wrong));
+    let wrong = |wrong| format!("has {:?}, which is not an origin (scheme, host and port, no path)", truncated(wrong));
     CorsOrigins::parse(text).map(Some).map_err(wrong)
 }
 
-/// As much of a wrong value as helps to find it.
-fn shown(text: &str) -> String {
+/// The beginning of a wrong value, enough to find it.
+fn truncated(text: &str) -> String {
     text.chars().take(64).collect()
 }
 
@@ -254,7 +256,7 @@ mod tests {
         let wrong = ServeArgs { listen: "nowhere".to_owned(), ..args() };
         assert_eq!(
             refused(&wrong, "", "").to_string(),
-            "LEDGERWAY_LISTEN is \"nowhere\", which is no address with a port, for example LEDGERWAY_LISTEN=127.0.0.1:8080"
+            "LEDGERWAY_LISTEN is \"nowhere\", which is not an address with a port, for example LEDGERWAY_LISTEN=127.0.0.1:8080"
         );
         let wrong = ServeArgs { metrics_listen: Some("9090".to_owned()), ..args() };
         assert_eq!(refused(&wrong, "", "").name, "LEDGERWAY_METRICS_LISTEN");
@@ -283,11 +285,12 @@ mod tests {
     }
 
     #[test]
-    fn who_finds_a_port_taken_is_shown_another_one() {
+    fn a_port_in_use_is_answered_with_another_one_as_the_example() {
         let taken = std::io::Error::from(ErrorKind::AddrInUse);
         let config = Config::read(&args(), &Flags::default(), |_| None).expect("a configuration");
         for (tried, example) in [("127.0.0.1:8080", "127.0.0.1:8081"), ("0.0.0.0:80", "127.0.0.1:8080")] {
-            let wrong = config.unlistened(setting::LISTEN, &ListenAddress::parse(tried).expect("an address"), &taken);
+            let wrong =
+                config.listen_failed(setting::LISTEN, &ListenAddress::parse(tried).expect("an address"), &taken);
             assert_eq!(wrong.advice, setting::Advice::Example(format!("LEDGERWAY_LISTEN={example}")), "{wrong}");
         }
     }

@@ -1,4 +1,4 @@
-//! Listening, the door in front of every route, and how the gateway is asked how it is.
+//! HTTP: the server, the door in front of every route, health and `/openapi.json`.
 
 mod connection_limit;
 mod connection_watch;
@@ -6,12 +6,12 @@ mod cors;
 mod door;
 mod entrances;
 mod health;
-mod line_end;
 mod openapi_json;
+mod parse_errors;
+mod refusal_response;
 mod server;
+mod trailing_newline;
 mod unknown_path;
-mod unread;
-mod wording;
 mod write_timeout;
 
 pub use cors::CorsOrigins;

@@ -1,4 +1,4 @@
-//! Which requests are in flight: until the last byte of their answer has been handed over, or their client has gone.
+//! Requests in flight. A request counts until the last byte of its response has been handed over, or its client has gone.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-/// Counts requests and knows whether new ones are still taken. Cheap to clone.
+/// Counts requests and knows whether new ones are still accepted. Cheap to clone.
 #[derive(Clone)]
 pub struct InFlight {
     requests: TaskTracker,
     draining: watch::Sender<bool>,
-    /// It will drain soon, and balancers are to know.
+    /// Set when draining is near, so that load balancers stop sending requests.
     leaving: Arc<AtomicBool>,
 }
 
@@ -29,7 +29,7 @@ impl InFlight {
         *self.draining.borrow()
     }
 
-    /// From now on it is not ready; requests are served as before.
+    /// Reports the gateway as not ready from now on; requests are served as before.
     pub fn leave(&self) {
         self.leaving.store(true, Ordering::Release);
     }
@@ -38,12 +38,12 @@ impl InFlight {
         self.leaving.load(Ordering::Acquire)
     }
 
-    /// Becomes true when no new requests are taken.
+    /// A value that becomes true when new requests are no longer accepted.
     pub fn draining(&self) -> watch::Receiver<bool> {
         self.draining.subscribe()
     }
 
-    /// Takes no new requests, and waits until those in flight are over.
+    /// Refuses new requests, and waits for those in flight to end.
     pub async fn drain(&self) {
         self.leave();
         self.draining.send_replace(true);
@@ -51,32 +51,32 @@ impl InFlight {
         self.requests.wait().await;
     }
 
-    /// Requests in flight now.
+    /// Number of requests in flight.
     pub fn count(&self) -> usize {
         self.requests.len()
     }
 
-    pub fn begin(&self) -> Request {
-        Request(self.requests.token())
+    pub fn begin(&self) -> InFlightRequest {
+        InFlightRequest(self.requests.token())
     }
 }
 
-/// One request in flight.
-pub struct Request(TaskTrackerToken);
+/// One request in flight, until it is dropped.
+pub struct InFlightRequest(TaskTrackerToken);
 
-impl Request {
-    /// Lasts as long as the body.
-    pub fn until_the_end_of(self, body: Body) -> Body {
-        Body::new(Counted { body, _request: self.0 })
+impl InFlightRequest {
+    /// Keeps the request in flight until the body of its response is dropped.
+    pub fn attach_to(self, body: Body) -> Body {
+        Body::new(InFlightBody { body, _request: self.0 })
     }
 }
 
-struct Counted {
+struct InFlightBody {
     body: Body,
     _request: TaskTrackerToken,
 }
 
-impl http_body::Body for Counted {
+impl http_body::Body for InFlightBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -1,5 +1,5 @@
-//! `ledgerway`: an LLM gateway whose accounts are a ledger. This crate composes: configuration, engines, the door in
-//! front of the routes, listening and shutting down.
+//! `ledgerway`: an LLM gateway whose accounts are a ledger. This crate puts the parts together: command line,
+//! configuration, the door in front of the routes, the server, start and shutdown.
 
 mod cli;
 mod config;
@@ -9,8 +9,8 @@ mod metrics;
 
 use std::process::ExitCode;
 
-/// Requests are allocated on one thread and freed on another, the writer's or the views': glibc's arenas pay a lock for
-/// each of those, and give little back.
+/// Memory of a request is allocated on one thread and freed on another, the writer's or the views'. glibc's arenas take a
+/// lock for each such free, and return little memory to the system.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

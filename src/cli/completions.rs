@@ -1,11 +1,11 @@
-//! `ledgerway completions SHELL`: what a shell completes the command line by, on stdout.
+//! `ledgerway completions SHELL`: prints the shell's completion script.
 
 use std::process::ExitCode;
 
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 
-use super::say;
+use super::print_line;
 use crate::config::arguments::{Cli, CompletionsArgs};
 
 pub fn run(args: &CompletionsArgs) -> ExitCode {
@@ -15,11 +15,11 @@ pub fn run(args: &CompletionsArgs) -> ExitCode {
     if args.shell == Shell::Fish {
         script.extend(Cli::command().get_subcommands().filter_map(values_for_fish));
     }
-    say(script.trim_end());
+    print_line(script.trim_end());
     ExitCode::SUCCESS
 }
 
-/// clap_complete's script for fish leaves out the values of arguments that have no flag, such as the views to rebuild.
+/// Completions for the values of positional arguments, such as the views to rebuild: clap_complete leaves them out for fish.
 fn values_for_fish(command: &Command) -> Option<String> {
     let values: Vec<String> = command
         .get_positionals()

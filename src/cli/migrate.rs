@@ -1,29 +1,29 @@
-//! `ledgerway migrate`: brings the ledger to this version and exits. Views need none: they are built anew.
+//! `ledgerway migrate`: upgrades the ledger to this version and exits. Views need no migration: they are rebuilt.
 
 use std::process::ExitCode;
 
 use events::log::{Log, Migrated};
 
-use super::progress::{Elsewhere, Progress};
-use super::{complain, say};
+use super::progress::{Progress, WithoutTerminal};
+use super::{print_error, print_line};
 use crate::config::arguments::DataArgs;
 
 pub fn run(args: &DataArgs) -> ExitCode {
-    let progress = Progress::of("bringing the ledger to this version", Elsewhere::Nothing);
-    progress.turn();
+    let progress = Progress::new("upgrading the ledger", WithoutTerminal::Silent);
+    progress.spin();
     let migrated = Log::migrate(&args.dir);
     drop(progress);
     match migrated {
         Ok(migrated) => {
             let dir = args.dir.display();
-            say(&match migrated {
+            print_line(&match migrated {
                 Migrated::Existing => format!("the ledger in {dir} is at this version"),
                 Migrated::New => format!("made a new, empty ledger in {dir}: there was none"),
             });
             ExitCode::SUCCESS
         }
         Err(error) => {
-            complain(&error.to_string());
+            print_error(&error.to_string());
             ExitCode::FAILURE
         }
     }

@@ -1,92 +1,93 @@
-//! How far a long command is: a bar on a terminal; elsewhere lines, where the command has nothing else to say meanwhile,
-//! or nothing. On stderr, since stdout is for what was found.
+//! The progress of a long command, on stderr: a bar on a terminal; otherwise lines or nothing, as the command chooses. Stdout
+//! is for results.
 
 use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::complain;
+use super::print_error;
 
 const BAR: &str = "{msg} [{bar:30}] {percent} % {pos}/{len} events, {eta} left";
 const SPINNER: &str = "{msg} {elapsed}";
-/// Between two lines.
-const LINE_EVERY_PERCENT: u64 = 10;
+/// The step between two lines.
+const LINE_STEP_PERCENT: u64 = 10;
 
-/// What is shown where stderr is no terminal.
+/// The output if stderr is not a terminal.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Elsewhere {
+pub enum WithoutTerminal {
     Lines,
-    Nothing,
+    Silent,
 }
 
-/// Dropped, the screen is left to what was found, or to what went wrong.
+/// Shows progress until it is dropped; a bar is then removed from the screen.
 pub struct Progress {
-    what: String,
-    shown: Shown,
+    task: String,
+    output: Output,
 }
 
-enum Shown {
+enum Output {
     Bar(ProgressBar),
-    Lines(Option<Said>),
-    Nothing,
+    Lines(Option<LastLine>),
+    Silent,
 }
 
-/// What the last line said.
-struct Said {
+/// The values of the last line.
+struct LastLine {
     percent: u64,
-    /// How many events there are in all.
-    last: u64,
+    /// Number of events in total.
+    total: u64,
 }
 
 impl Progress {
-    pub fn of(what: impl Into<String>, elsewhere: Elsewhere) -> Self {
-        let what = what.into();
-        let shown = match elsewhere {
-            _ if std::io::stderr().is_terminal() => Shown::Bar(bar(&what)),
-            Elsewhere::Lines => Shown::Lines(None),
-            Elsewhere::Nothing => Shown::Nothing,
+    pub fn new(task: impl Into<String>, without_terminal: WithoutTerminal) -> Self {
+        let task = task.into();
+        let output = match without_terminal {
+            _ if std::io::stderr().is_terminal() => Output::Bar(bar(&task)),
+            WithoutTerminal::Lines => Output::Lines(None),
+            WithoutTerminal::Silent => Output::Silent,
         };
-        Self { what, shown }
+        Self { task, output }
     }
 
-    /// Nothing is known but that it goes on.
-    pub fn turn(&self) {
-        if let Shown::Bar(bar) = &self.shown {
+    /// Shows a spinner instead of a bar, for a task whose length is unknown.
+    pub fn spin(&self) {
+        if let Output::Bar(bar) = &self.output {
             bar.set_style(style(ProgressStyle::with_template(SPINNER)));
             bar.enable_steady_tick(std::time::Duration::from_millis(120));
         }
     }
 
-    pub fn at(&mut self, position: u64, last: u64) {
-        match &mut self.shown {
-            // Both at once: one after the other would show what was never so.
-            Shown::Bar(bar) => bar.update(|state| {
-                state.set_len(last);
+    /// Shows that `position` of `total` events are done.
+    pub fn at(&mut self, position: u64, total: u64) {
+        match &mut self.output {
+            // Both at once: one after the other would show a wrong state in between.
+            Output::Bar(bar) => bar.update(|state| {
+                state.set_len(total);
                 state.set_pos(position);
             }),
-            Shown::Lines(said) => {
-                let percent = position.saturating_mul(100).checked_div(last).unwrap_or(0);
-                let step = percent - percent % LINE_EVERY_PERCENT;
-                if said.as_ref().is_none_or(|said| step > said.percent) {
-                    *said = Some(Said { percent: step, last });
-                    complain(&format!("{}: {percent} %, {position} of {last} events", self.what));
+            Output::Lines(last_line) => {
+                let percent = position.saturating_mul(100).checked_div(total).unwrap_or(0);
+                let step = percent - percent % LINE_STEP_PERCENT;
+                if last_line.as_ref().is_none_or(|line| step > line.percent) {
+                    *last_line = Some(LastLine { percent: step, total });
+                    print_error(&format!("{}: {percent} %, {position} of {total} events", self.task));
                 }
             }
-            Shown::Nothing => {}
+            Output::Silent => {}
         }
     }
 
-    /// It came to its end, also where nobody told how the last of it went.
+    /// Shows the task as complete, even if its last step was never reported.
     pub fn done(mut self) {
-        let last = match &self.shown {
-            Shown::Bar(bar) => bar.length(),
-            Shown::Lines(said) => said.as_ref().map(|said| said.last),
-            Shown::Nothing => None,
+        let total = match &self.output {
+            Output::Bar(bar) => bar.length(),
+            Output::Lines(last_line) => last_line.as_ref().map(|line| line.total),
+            Output::Silent => None,
         };
-        let Some(last) = last else { return };
-        self.at(last, last);
-        if let Shown::Bar(bar) = &self.shown {
-            // Draws, which a change alone does not always.
+        let Some(total) = total else { return };
+        self.at(total, total);
+        if let Output::Bar(bar) = &self.output {
+            // Draws the bar, which an update does not always do.
             bar.finish();
         }
     }
@@ -94,17 +95,17 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Shown::Bar(bar) = &self.shown {
+        if let Output::Bar(bar) = &self.output {
             bar.finish_and_clear();
         }
     }
 }
 
-fn bar(what: &str) -> ProgressBar {
-    ProgressBar::no_length().with_style(style(ProgressStyle::with_template(BAR))).with_message(what.to_owned())
+fn bar(task: &str) -> ProgressBar {
+    ProgressBar::no_length().with_style(style(ProgressStyle::with_template(BAR))).with_message(task.to_owned())
 }
 
-/// Templates are our own: one that is wrong is shown in the library's way.
+/// Falls back to the library's style. The templates are constants, so this does not happen.
 fn style<E>(template: Result<ProgressStyle, E>) -> ProgressStyle {
     template.unwrap_or_else(|_| ProgressStyle::default_bar())
 }

@@ -1,6 +1,7 @@
-//! `ledgerway reseal`: another node's key for a folder that nobody serves. Exit 0 done, 1 failed, 2 not begun. Wherever it
-//! is cut off either the old key or the new one opens everything, and both stand where they are found: the new one is on the
-//! disk before what is sealed hangs on it, and takes the old one's place only afterwards. Asked again, it goes on.
+//! `ledgerway reseal`: replaces the node's key of a folder that no gateway serves. Exit 0 done, 1 failed, 2 not begun.
+//!
+//! Wherever it is interrupted, either the old key or the new one opens everything, and both can be found: the new key is on
+//! disk before anything is sealed with it, and replaces `node.key` only afterwards. The next run continues from there.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,17 +16,17 @@ use secrets::node_key::{self, NodeKeyError, PREVIOUS_VARIABLE, VARIABLE};
 use secrets::reseal::{PreviousKey, ResealError, Resealed, StoredSecrets, reseal};
 use secrets::{NodeKey, Secret};
 
-use super::{complain, ledger_in, say, shown, variable};
+use super::{find_ledger, print_error, print_line, printable, variable};
 use crate::config::arguments::ResealArgs;
 use crate::config::setting::{NODE_KEY, NODE_KEY_PREVIOUS, PREVIOUS_KEY_LOST};
-use crate::config::{Flags, WrongConfig, node_key as node_key_of, truth};
+use crate::config::{Flags, WrongConfig, boolean, node_key as node_key_of};
 
 const NOT_BEGUN: u8 = 2;
 const NEW_KEY_EXAMPLE: &str = "\"$(openssl rand -hex 32)\"";
-/// Providers that are named.
+/// The most providers that are listed by name.
 const NAMED_MAX: usize = 20;
 
-/// Why the key is not replaced; a sentence.
+/// Why the key was not replaced; a sentence.
 enum Failure {
     NotBegun(String),
     Failed(String),
@@ -57,40 +58,40 @@ impl From<SecretFileError> for Failure {
 
 impl From<LogError> for Failure {
     fn from(error: LogError) -> Self {
-        Self::Failed(format!("read the ledger: {error}"))
+        Self::Failed(format!("cannot read the ledger: {error}"))
     }
 }
 
 impl From<ResealError> for Failure {
     fn from(error: ResealError) -> Self {
-        Self::Failed(format!("{error}; run it again: it finds out which key is in force, and goes on from there"))
+        Self::Failed(format!("{error}; run it again: it finds out which key is in force and continues from there"))
     }
 }
 
 pub fn run(args: &ResealArgs, flags: &Flags) -> ExitCode {
     let keys = Keys::read(args, flags).and_then(|keys| {
-        ledger_in(&args.data, flags).map_err(Failure::NotBegun)?;
+        find_ledger(&args.data, flags).map_err(Failure::NotBegun)?;
         Ok(keys)
     });
     match keys.and_then(|keys| replace(&args.data.dir, &keys)) {
         Ok(lines) => {
-            lines.iter().for_each(|line| say(line));
+            lines.iter().for_each(|line| print_line(line));
             ExitCode::SUCCESS
         }
         Err(Failure::NotBegun(why)) => {
-            complain(&why);
+            print_error(&why);
             NOT_BEGUN.into()
         }
         Err(Failure::Failed(why)) => {
-            complain(&why);
+            print_error(&why);
             ExitCode::FAILURE
         }
     }
 }
 
-/// What the variables and the flag say.
+/// The keys in the variables, and the flag.
 struct Keys {
-    given: Option<Secret>,
+    new: Option<Secret>,
     previous: Option<Secret>,
     is_previous_lost: bool,
 }
@@ -98,13 +99,13 @@ struct Keys {
 impl Keys {
     fn read(args: &ResealArgs, flags: &Flags) -> Result<Self, Failure> {
         let keys = Self {
-            given: node_key_of(NODE_KEY, variable)?,
+            new: node_key_of(NODE_KEY, variable)?,
             previous: node_key_of(NODE_KEY_PREVIOUS, variable)?,
-            is_previous_lost: flags.judge(PREVIOUS_KEY_LOST, truth(&args.previous_key_lost))?,
+            is_previous_lost: flags.check(PREVIOUS_KEY_LOST, boolean(&args.previous_key_lost))?,
         };
         if keys.is_previous_lost && keys.previous.is_some() {
             let why = format!(
-                "{PREVIOUS_VARIABLE} is set, so the old key is not lost: leave out {}",
+                "{PREVIOUS_VARIABLE} is set, so the old key is not lost: remove {}",
                 flags.name_of(PREVIOUS_KEY_LOST)
             );
             return Err(Failure::NotBegun(why));
@@ -112,21 +113,21 @@ impl Keys {
         Ok(keys)
     }
 
-    /// Whether it was asked for more than to finish what was begun.
-    const fn ask_for_another(&self) -> bool {
-        self.given.is_some() || self.previous.is_some() || self.is_previous_lost
+    /// True if a replacement is asked for, not only the end of one that was interrupted.
+    const fn ask_for_replacement(&self) -> bool {
+        self.new.is_some() || self.previous.is_some() || self.is_previous_lost
     }
 }
 
 fn replace(dir: &Path, keys: &Keys) -> Result<Vec<String>, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::NotBegun(format!("start the runtime: {error}")))?;
+    let runtime = runtime.map_err(|error| Failure::NotBegun(format!("cannot start the runtime: {error}")))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let ids = IdMaker::new(Arc::clone(&clock), Arc::new(SystemRandom));
-    // With the folder's lock. Holds that a gateway left are the gateway's to end.
+    // Takes the folder's lock. Holds left by a gateway stay open: the gateway ends them.
     let log = Log::open(dir, LogOptions { left_holds: LeftHolds::Leave, ..LogOptions::new(clock) })?;
     let replaced = runtime.block_on(Folder::new(dir, &log).replace(keys, &ids));
-    // Moves what was written into one file, so that nothing of before is left beside it.
+    // Checkpoints the write-ahead log, so that nothing sealed with the old key is left in it.
     log.close();
     replaced
 }
@@ -148,57 +149,58 @@ impl<'a> Folder<'a> {
         let stored = StoredSecrets::read(self.log).await?;
         let mut lines = Vec::new();
         if NodeKey::in_file(&self.next)?.is_some_and(|next| stored.opens_under(&next)) {
-            lines.push("a reseal was interrupted after it was recorded; it is finished now".to_owned());
+            lines.push("finished a reseal that was interrupted after it was recorded".to_owned());
             self.replace_file(&mut lines)?;
-            if !keys.ask_for_another() {
+            if !keys.ask_for_replacement() {
                 return Ok(lines);
             }
         }
         let (new, new_text) = self.new_key(keys)?;
         if stored.opens_under(&new) {
-            self.was_asked_for_before(keys, &new).await?;
+            self.check_repeated(keys, &new).await?;
             self.keep_in_file(&new_text, keys, &mut lines)?;
-            lines.push(format!("everything in {} is sealed under the new key already", self.dir.display()));
+            lines.push(format!("everything in {} is already sealed under the new key", self.dir.display()));
             return Ok(lines);
         }
         let old = self.old_key(keys, &stored)?;
         let previous = old.as_ref().map_or(PreviousKey::Lost, PreviousKey::Known);
-        let replaces_file = keys.given.is_some() && self.path.exists();
+        let replaces_file = keys.new.is_some() && self.path.exists();
         if replaces_file {
-            // What a run before left there opens nothing, as was seen above.
+            // A file left by an earlier run opens nothing, as checked above.
             file::remove(&self.next)?;
             file::write_new(&self.next, &new_text)?;
         }
         let resealed = reseal(self.log, &stored, previous, &new, ids).await?;
-        lines.extend(told(&resealed, &new, &old));
+        lines.extend(summary(&resealed, &new, &old));
         if replaces_file {
             self.replace_file(&mut lines)?;
-        } else if keys.given.is_some() {
-            lines.push(format!("serve it with {VARIABLE} set to the new key, and back that key up"));
+        } else if keys.new.is_some() {
+            lines.push(format!("start the gateway with {VARIABLE} set to the new key, and back that key up"));
         }
         Ok(lines)
     }
 
-    /// Whether the key that is in force came into force by what is asked for now: then there is nothing left to do, and
-    /// otherwise nothing was done at all.
-    async fn was_asked_for_before(&self, keys: &Keys, in_force: &NodeKey) -> Result<(), Failure> {
+    /// The new key is already in force. That is fine if the replacement that is asked for put it there.
+    ///
+    /// Errors: another one did, so that nothing of what is asked for was done.
+    async fn check_repeated(&self, keys: &Keys, in_force: &NodeKey) -> Result<(), Failure> {
         let replaced = StoredSecrets::replacement_by(self.log, in_force).await?;
         let Some(text) = &keys.previous else {
             return match replaced {
                 Some(replaced) if keys.is_previous_lost && replaced.previous.is_none() => Ok(()),
                 _ if keys.is_previous_lost => Err(Failure::NotBegun(format!(
-                    "nothing to do: {} is sealed under the key in {} ({}), so that nothing is lost",
+                    "nothing to do: {} is sealed under the key in {} ({}), so nothing is lost",
                     self.dir.display(),
                     self.place_of_the_new_key(keys),
                     in_force.fingerprint()
                 ))),
-                Some(_) if keys.given.is_some() => Ok(()),
-                _ => Err(self.wants_a_new_key(keys)),
+                Some(_) if keys.new.is_some() => Ok(()),
+                _ => Err(self.new_key_missing(keys)),
             };
         };
         let previous = NodeKey::from_variable(text.reveal())?.fingerprint();
         if previous == in_force.fingerprint() {
-            return Err(self.wants_a_new_key(keys));
+            return Err(self.new_key_missing(keys));
         }
         if replaced.is_some_and(|replaced| replaced.previous.as_deref() == Some(previous.as_str())) {
             return Ok(());
@@ -213,53 +215,53 @@ impl<'a> Folder<'a> {
     }
 
     fn place_of_the_new_key(&self, keys: &Keys) -> String {
-        if keys.given.is_some() { VARIABLE.to_owned() } else { self.path.display().to_string() }
+        if keys.new.is_some() { VARIABLE.to_owned() } else { self.path.display().to_string() }
     }
 
-    /// The next key takes the file's place. The old one stays under a name of its own: backups of before open with it alone.
+    /// Replaces `node.key` by the new key. The old key is kept in a file of its own, because earlier backups need it.
     fn replace_file(&self, lines: &mut Vec<String>) -> Result<(), Failure> {
         if let (Some(old), Some(text)) = (NodeKey::in_file(&self.path)?, file::read(&self.path)?) {
             let kept = self.dir.join(format!("node-{}.key", old.fingerprint()));
             if file::read(&kept)?.is_none() {
                 file::write_new(&kept, &text)?;
             }
-            lines.push(format!("the old key is in {}: move it to the backups of before", kept.display()));
+            lines.push(format!("the old key is in {}: move it to the backups made before", kept.display()));
         }
         file::replace(&self.next, &self.path)?;
         lines.push(format!("{} holds the new key: back it up", self.path.display()));
         Ok(())
     }
 
-    /// As `serve` finds it.
+    /// The new key, where `serve` would find it: in its variable, else in `node.key`.
     fn new_key(&self, keys: &Keys) -> Result<(NodeKey, Secret), Failure> {
-        let text = match &keys.given {
-            Some(given) => given.clone(),
-            None => file::read(&self.path)?.ok_or_else(|| self.wants_a_new_key(keys))?,
+        let text = match &keys.new {
+            Some(new) => new.clone(),
+            None => file::read(&self.path)?.ok_or_else(|| self.new_key_missing(keys))?,
         };
         let malformed = || NodeKeyError::Malformed { path: self.path.clone() };
         let key = NodeKey::from_variable(text.reveal()).map_err(|_| malformed())?;
         Ok((key, Secret::new(text.reveal().trim().to_ascii_lowercase())))
     }
 
-    /// `None` for one that is lost.
+    /// The old key; `None` if it is lost.
     fn old_key(&self, keys: &Keys, stored: &StoredSecrets) -> Result<Option<NodeKey>, Failure> {
         let (dir, path) = (self.dir.display(), self.path.display());
         let in_file = NodeKey::in_file(&self.path)?.filter(|key| stored.opens_under(key));
         match &keys.previous {
             _ if keys.is_previous_lost && in_file.is_some() => Err(Failure::NotBegun(format!(
-                "the old key is not lost, {path} holds it: set {PREVIOUS_VARIABLE} to that instead of --previous-key-lost"
+                "the old key is not lost: it is in {path}; set {PREVIOUS_VARIABLE} to it instead of --previous-key-lost"
             ))),
             None if keys.is_previous_lost => Ok(None),
             None => Err(Failure::NotBegun(format!(
-                "set {PREVIOUS_VARIABLE} to the key that {dir} is sealed under until now, for example \
+                "set {PREVIOUS_VARIABLE} to the key that {dir} is sealed under, for example \
                  {PREVIOUS_VARIABLE}=\"$(cat {path})\""
             ))),
             Some(_) if !stored.has_wrapped_keys() => Err(Failure::NotBegun(format!(
-                "nothing in {dir} tells a right key from a wrong one yet: start `ledgerway serve` once with the old key"
+                "nothing in {dir} shows yet whether a key is right: start `ledgerway serve` once with the old key"
             ))),
             Some(previous) => {
                 let key = NodeKey::from_variable(previous.reveal())?;
-                let hint = if in_file.is_some() { format!(", {path} holds that one") } else { String::new() };
+                let hint = if in_file.is_some() { format!("; {path} has that key") } else { String::new() };
                 let wrong = || {
                     let wrong = format!("{PREVIOUS_VARIABLE} is not the key that {dir} is sealed under{hint}");
                     Failure::NotBegun(wrong)
@@ -269,10 +271,10 @@ impl<'a> Folder<'a> {
         }
     }
 
-    /// The file follows a key that is given as a variable, where there is a file.
+    /// Brings `node.key`, if it exists, up to a new key that is given as a variable.
     fn keep_in_file(&self, new: &Secret, keys: &Keys, lines: &mut Vec<String>) -> Result<(), Failure> {
         let kept = file::read(&self.path)?;
-        if keys.given.is_some() && kept.is_some_and(|kept| !kept.reveal().eq_ignore_ascii_case(new.reveal())) {
+        if keys.new.is_some() && kept.is_some_and(|kept| !kept.reveal().eq_ignore_ascii_case(new.reveal())) {
             file::remove(&self.next)?;
             file::write_new(&self.next, new)?;
             self.replace_file(lines)?;
@@ -280,7 +282,7 @@ impl<'a> Folder<'a> {
         Ok(())
     }
 
-    fn wants_a_new_key(&self, keys: &Keys) -> Failure {
+    fn new_key_missing(&self, keys: &Keys) -> Failure {
         let path = self.path.display();
         let old = match keys.previous {
             Some(_) => String::new(),
@@ -294,32 +296,32 @@ impl<'a> Folder<'a> {
     }
 }
 
-fn told(resealed: &Resealed, new: &NodeKey, old: &Option<NodeKey>) -> Vec<String> {
+fn summary(resealed: &Resealed, new: &NodeKey, old: &Option<NodeKey>) -> Vec<String> {
     let Resealed { position, resealed, discarded } = resealed;
     let fingerprint = new.fingerprint();
     if old.is_some() {
         return vec![format!(
-            "sealed anew under node key {fingerprint}, at position {position}: {} API keys of providers; keys that were given \
-             out go on working",
+            "resealed under node key {fingerprint}, at position {position}: {} API keys of providers; API keys of clients stay \
+             valid",
             resealed.len()
         )];
     }
     let mut lines = vec![format!(
-        "begun anew under node key {fingerprint}, at position {position}: no key that was given out before works any more, \
-         rotate those that are needed"
+        "started over under node key {fingerprint}, at position {position}: API keys of clients have stopped working, rotate \
+         the ones that are needed"
     )];
     if !discarded.is_empty() {
         let named = discarded.iter().take(NAMED_MAX).map(provider).collect::<Vec<_>>().join(", ");
         let more = discarded.len().saturating_sub(NAMED_MAX);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        lines.push(format!("these providers are not called until you give them an API key: {named}{more}"));
+        lines.push(format!("give these providers an API key again, they are not called until then: {named}{more}"));
     }
     lines
 }
 
 fn provider(provider: &KeylessProvider) -> String {
     match &provider.name {
-        Some(name) => format!("{} ({})", shown(name), provider.id),
+        Some(name) => format!("{} ({})", printable(name), provider.id),
         None => provider.id.clone(),
     }
 }

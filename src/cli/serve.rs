@@ -1,4 +1,8 @@
-//! `ledgerway serve`: opens the engines, lets requests in, and lets go in the right order.
+//! `ledgerway serve`: starts the engines and the server, and shuts them down in the right order.
+//!
+//! Shutdown: not ready, but serving, for the drain delay; then new requests are refused until those in flight have ended or
+//! the drain timeout is over; then connections are closed, and the engines stop, the log last, because the others write to
+//! it. A second signal skips the waits. Nothing that was recorded is lost, however the process ends.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
@@ -38,26 +42,26 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use upstream::UpstreamClients;
 
 use super::welcome::Welcome;
-use super::{WRONG_CONFIGURATION, complain, logging, say, variable};
+use super::{WRONG_CONFIGURATION, logging, print_error, print_line, variable};
 use crate::config::arguments::ServeArgs;
 use crate::config::setting::{LISTEN, METRICS_LISTEN};
 use crate::config::{Config, Flags, ListenAddress, Setting, WrongConfig, log_filter};
 use crate::http::{Door, DoorParts, Health, Server, health_routes, published, unpublished};
 use crate::in_flight::InFlight;
-use crate::metrics::{self, Answers, Bodies, Looks, Metrics};
+use crate::metrics::{self, BodyMemories, Metrics, ProcessSampler, ResponseMetrics};
 
-/// For the last bytes of the last answer, which have left us and not yet the socket.
-const LAST_BYTES: Duration = Duration::from_millis(50);
+/// Time for the last bytes of the last response to leave the socket.
+const LAST_BYTES_WAIT: Duration = Duration::from_millis(50);
 
-/// How long the ledger and the views may take to write the last of what they have.
+/// Time limit for the ledger and the views to write what they still have.
 const STOP_MAX: Duration = Duration::from_secs(15);
 /// The same after a second signal.
-const STOP_AT_ONCE: Duration = Duration::from_secs(1);
+const STOP_AT_ONCE_MAX: Duration = Duration::from_secs(1);
 
-/// Of who asks for metrics on an address of their own.
+/// The most connections to the separate address for metrics.
 const METRICS_CONNECTIONS_MAX: usize = 64;
 
-/// Why the gateway did not start or did not end well; one sentence.
+/// Why the gateway did not start or stop cleanly; one sentence.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 pub fn run(args: &ServeArgs, flags: &Flags) -> ExitCode {
@@ -66,7 +70,7 @@ pub fn run(args: &ServeArgs, flags: &Flags) -> ExitCode {
     let (config, filter) = match read {
         Ok(read) => read,
         Err(wrong) => {
-            complain(&wrong.to_string());
+            print_error(&wrong.to_string());
             return WRONG_CONFIGURATION.into();
         }
     };
@@ -74,21 +78,21 @@ pub fn run(args: &ServeArgs, flags: &Flags) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            complain(&format!("start the runtime: {error}"));
+            print_error(&format!("cannot start the runtime: {error}"));
             return ExitCode::FAILURE;
         }
     };
     match runtime.block_on(serve(config)) {
         Ok(code) => code,
         Err(error) => {
-            complain(&error.to_string());
+            print_error(&error.to_string());
             let is_wrongly_configured = error.is::<WrongConfig>() || error.is::<WrongNodeKey>();
             if is_wrongly_configured { WRONG_CONFIGURATION.into() } else { ExitCode::FAILURE }
         }
     }
 }
 
-/// What runs beside the requests, in the order in which it began.
+/// What runs beside the requests, in the order of its start.
 struct Engines {
     log: Log,
     tables: TablesHandle,
@@ -99,14 +103,14 @@ struct Engines {
     registry: Registry,
     figures: Figures,
     counting: Counting,
-    bodies: Bodies,
+    memories: BodyMemories,
 }
 
 async fn serve(mut config: Config) -> Result<ExitCode, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let ids = IdMaker::new(Arc::clone(&clock), Arc::new(SystemRandom));
     let mut signals = Signals::listen()?;
-    // Bound first: an address that is taken must not cost a migration.
+    // Bound first: if the address is in use, nothing has been migrated yet.
     let server = bind(&config, LISTEN, &config.listen).await?;
     let metrics_server = match &config.metrics_listen {
         Some(address) => Some(bind(&config, METRICS_LISTEN, address).await?),
@@ -127,56 +131,56 @@ async fn serve(mut config: Config) -> Result<ExitCode, Failure> {
     let door = open_door(&config, &engines, &clock, &ids, &in_flight, &abandoned, tracer).await?;
     let mut serving = tokio::task::JoinSet::new();
     if let Some(server) = metrics_server {
-        tracing::info!(address = %server.address()?, "metrics are served on an address of their own");
-        let door = door.to(unpublished(metrics::routes(metrics_of(&engines, &in_flight, &clock)))?);
+        tracing::info!(address = %server.address()?, "metrics are served on a separate address");
+        let door = door.with_routes(unpublished(metrics::routes(metrics_of(&engines, &in_flight, &clock)))?);
         serving.spawn(server.serve_at_most(METRICS_CONNECTIONS_MAX, door));
     }
     serving.spawn(server.serve(door));
     if let Err(error) = lock::say_where(&config.data, &format!("http://{}", reachable(address))) {
-        tracing::warn!(%error, "commands that ask the gateway of this folder will not find it");
+        tracing::warn!(%error, "cannot write the address to the lock file: other commands will not find this gateway");
     }
     let welcome = Welcome {
         listening: address,
         reachable: reachable(address),
         data: &config.data,
-        has_given_key: config.admin_key.is_some(),
+        operator_key_in_variable: config.admin_key.is_some(),
         dev: config.dev,
         has_models: engines.tables.load().has_models(),
     };
-    welcome.lines().iter().for_each(|line| say(line));
+    welcome.lines().iter().for_each(|line| print_line(line));
     signals.next().await;
-    let was_told_twice = linger(&config, &in_flight, &mut signals).await;
-    tracing::info!("draining: requests in flight end, new ones are refused");
-    // The time is the operator's: what it was too short for is cut off and recorded, as it is by a second signal.
-    let was_told_twice = was_told_twice
+    let got_second_signal = keep_serving(&config, &in_flight, &mut signals).await;
+    tracing::info!("draining: waiting for requests in flight, refusing new ones");
+    // Requests that outlast the timeout are cut off and recorded, as they are by a second signal.
+    let got_second_signal = got_second_signal
         || tokio::select! {
             () = async { in_flight.drain().await; abandoned.drain().await } => false,
             () = tokio::time::sleep(config.drain_timeout) => false,
             () = signals.next() => true,
         };
-    if !was_told_twice {
-        tokio::time::sleep(LAST_BYTES).await;
+    if !got_second_signal {
+        tokio::time::sleep(LAST_BYTES_WAIT).await;
     }
-    // Connections first: a request that is cut off leaves its end to the log, which is still there to take it. It does
-    // not go on without its client any more.
-    let _ = tokio::time::timeout(STOP_AT_ONCE, abandoned.stop()).await;
+    // Connections before the log: a request that is cut off still records its end. Calls do not continue without their
+    // clients any more.
+    let _ = tokio::time::timeout(STOP_AT_ONCE_MAX, abandoned.stop()).await;
     serving.shutdown().await;
     if let Some(exporting) = exporting {
         exporting.close().await;
     }
-    // What is durable by then is durable: a disk that hangs must not keep the process.
+    // A disk that hangs must not keep the process alive; what is durable by then stays durable.
     let mut stopping = std::pin::pin!(stop_engines(engines));
     let has_stopped = tokio::select! {
         () = &mut stopping => true,
-        () = tokio::time::sleep(if was_told_twice { STOP_AT_ONCE } else { STOP_MAX }) => false,
+        () = tokio::time::sleep(if got_second_signal { STOP_AT_ONCE_MAX } else { STOP_MAX }) => false,
         () = signals.next() => false,
     };
     if !has_stopped {
-        tracing::error!("the engines did not stop in time: what was not durable is left to the next start");
-        // Whoever drops the log waits for its writer, which hangs.
+        tracing::error!("the engines did not stop in time; the next start recovers the log as far as it is durable");
+        // Dropping the log would wait for its writer, which hangs.
         std::process::exit(1);
     }
-    Ok(if was_told_twice { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if got_second_signal { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 async fn start_engines(config: &Config, clock: &Arc<dyn Clock>) -> Result<Engines, Failure> {
@@ -191,22 +195,22 @@ async fn start_engines(config: &Config, clock: &Arc<dyn Clock>) -> Result<Engine
         let (views, views_thread) = views::start(&log, &data, engines_clock)?;
         Ok::<_, Failure>((log, views, views_thread))
     });
-    let (log, views, views_thread) = opened.await?.map_err(|error| unopened(config, error))?;
+    let (log, views, views_thread) = opened.await?.map_err(|error| open_failure(config, error))?;
     let (tables, feed) = tables::start(&log).await?;
     let access = Arc::new(AccessRollup::new(log.clone(), Arc::clone(clock)));
     let registry = Registry::new();
     let (figures, counting) = figures::start(&log, &tables, &registry)?;
-    let bodies = Bodies {
+    let memories = BodyMemories {
         inference: BodyMemory::new(config.bodies),
         answers: BodyMemory::new(config.answers),
         administration: BodyMemory::new(BodyBounds::of_administration()),
     };
-    Ok(Engines { log, tables, feed, views, views_thread, access, registry, figures, counting, bodies })
+    Ok(Engines { log, tables, feed, views, views_thread, access, registry, figures, counting, memories })
 }
 
 async fn bind(config: &Config, setting: Setting, address: &ListenAddress) -> Result<Server, WrongConfig> {
-    let resolved = address.resolve().await.map_err(|error| config.unresolved(setting, address, &error))?;
-    Server::bind(resolved).await.map_err(|error| config.unlistened(setting, address, &error))
+    let resolved = address.resolve().await.map_err(|error| config.resolve_failed(setting, address, &error))?;
+    Server::bind(resolved).await.map_err(|error| config.listen_failed(setting, address, &error))
 }
 
 fn metrics_of(engines: &Engines, in_flight: &InFlight, clock: &Arc<dyn Clock>) -> Metrics {
@@ -217,29 +221,30 @@ fn metrics_of(engines: &Engines, in_flight: &InFlight, clock: &Arc<dyn Clock>) -
         views: engines.views.clone(),
         in_flight: in_flight.clone(),
         clock: Arc::clone(clock),
-        process: Looks::default(),
-        bodies: engines.bodies.clone(),
+        process: ProcessSampler::default(),
+        memories: engines.memories.clone(),
     }
 }
 
-/// Goes on serving for the delay, not ready, so that load balancers can let go; whether a second signal cut it short.
-async fn linger(config: &Config, in_flight: &InFlight, signals: &mut Signals) -> bool {
+/// Keeps serving for the drain delay while not ready, so that load balancers stop sending requests. Returns whether a second
+/// signal cut it short.
+async fn keep_serving(config: &Config, in_flight: &InFlight, signals: &mut Signals) -> bool {
     in_flight.leave();
     if config.drain_delay.is_zero() {
         return false;
     }
-    tracing::info!(seconds = config.drain_delay.as_secs(), "not ready any more; still serving");
+    tracing::info!(seconds = config.drain_delay.as_secs(), "no longer ready, still serving");
     tokio::select! {
         () = tokio::time::sleep(config.drain_delay) => false,
         () = signals.next() => true,
     }
 }
 
-/// A folder that cannot be one is the configuration's fault; what is wrong inside of it is not.
-fn unopened(config: &Config, error: Failure) -> Failure {
+/// The failure to open the log or the views. A folder that cannot be used is wrong configuration; what is wrong inside it is not.
+fn open_failure(config: &Config, error: Failure) -> Failure {
     match error.downcast::<OpenError>() {
         Ok(open) => match *open {
-            OpenError::Folder(FolderError::Unusable { path, source }) => config.unusable_data(&path, &source).into(),
+            OpenError::Folder(FolderError::Unusable { path, source }) => config.data_unusable(&path, &source).into(),
             other => other.into(),
         },
         Err(other) => other,
@@ -257,7 +262,7 @@ async fn open_door(
 ) -> Result<Door, Failure> {
     let (log, tables) = (&engines.log, &engines.tables);
     let given = config.node_key.as_ref().map(Secret::reveal);
-    // Before the first event there is nothing that another key could have sealed.
+    // In an empty log nothing was sealed with another key.
     let node_key = match log.head().position {
         0 => NodeKey::load_or_make(given, &config.data, ids)?,
         _ => match NodeKey::load(given, &config.data) {
@@ -269,11 +274,11 @@ async fn open_door(
     let vault = Vault::new(node_key, log.clone(), ids.clone());
     let key_check = match vault.key_check().await {
         Err(VaultError::OtherNodeKey { .. }) => return Err(wrong_node_key(config, log).await?.into()),
-        found => found?,
+        key_check => key_check?,
     };
     let operator_key = operator_key::load(config.admin_key.as_ref().map(Secret::reveal), &config.data, ids)?;
     if let Some(path) = &operator_key.made {
-        // A warning, so that it is seen however little is logged: nobody can administrate without this file.
+        // A warning, so that it is seen at most log levels: without this file there is no administration.
         tracing::warn!(path = %path.display(), "made the operator's key");
     }
     let (hasher, concurrency) = (KeyHasher::default(), ConcurrencyLimiter::default());
@@ -285,7 +290,7 @@ async fn open_door(
         key_check: key_check.clone(),
         hasher: hasher.clone(),
         vault: Arc::clone(&vault),
-        bodies: Arc::clone(&engines.bodies.administration),
+        bodies: Arc::clone(&engines.memories.administration),
         concurrency: concurrency.clone(),
     };
     if config.dev {
@@ -315,8 +320,8 @@ async fn open_door(
         timers: tokio_util::task::TaskTracker::new(),
         abandoned: abandoned.clone(),
         tokens: TokenCounter::default(),
-        bodies: Arc::clone(&engines.bodies.inference),
-        answers: Arc::clone(&engines.bodies.answers),
+        bodies: Arc::clone(&engines.memories.inference),
+        answers: Arc::clone(&engines.memories.answers),
     };
     let last_uses = LastUses::new(Arc::clone(clock));
     let queries = QueryState {
@@ -347,19 +352,19 @@ async fn open_door(
         limits,
         ids: ids.clone(),
         in_flight: in_flight.clone(),
-        answers: Answers::register(&engines.registry)?,
+        responses: ResponseMetrics::register(&engines.registry)?,
         cors: config.cors.clone(),
         last_uses,
     }))
 }
 
-/// Which key the folder's secrets hang on, where it is not the one at hand.
+/// The error for a node key that is not the folder's: it says which one is.
 async fn wrong_node_key(config: &Config, log: &Log) -> Result<WrongNodeKey, LogError> {
     let [given, previous] = [&config.node_key, &config.previous_node_key].map(|key| key.as_ref().map(Secret::reveal));
     Ok(WrongNodeKey::find(&StoredSecrets::read(log).await?, &config.data, given, previous))
 }
 
-/// What the limiter says of a chain, as JSON.
+/// A function that returns what is left of a chain's rate limits, as JSON.
 fn limits_left(limits: &Arc<RateLimiter>, tables: &TablesHandle) -> LimitsLeft {
     let (limits, tables) = (Arc::clone(limits), tables.clone());
     Arc::new(move |chain| {
@@ -368,7 +373,7 @@ fn limits_left(limits: &Arc<RateLimiter>, tables: &TablesHandle) -> LimitsLeft {
     })
 }
 
-/// Who writes last is stopped last.
+/// Stops the engines in the reverse order of writes: the log last.
 async fn stop_engines(engines: Engines) {
     let Engines { log, feed, views_thread, access, counting, .. } = engines;
     access.close().await;
@@ -383,7 +388,7 @@ async fn stop_engines(engines: Engines) {
     }
 }
 
-/// From this machine: whoever listens on all addresses also listens on the loopback one.
+/// An address at which this machine reaches the server: for all addresses, the loopback one.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -393,7 +398,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// The two signals that mean the same to us.
+/// SIGTERM and SIGINT, which mean the same.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,

@@ -1,8 +1,8 @@
-//! `ledgerway status`: how a folder stands, on one screen. Read-only, whether or not a process serves it. Exit 0, or 2
-//! where it cannot be looked at.
+//! `ledgerway status`: the state of a data folder on one screen. Read-only, whether or not a gateway serves the folder. Exit 0,
+//! or 2 if it cannot be read.
 
 mod budgets;
-mod words;
+mod screen;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,20 +21,20 @@ use projections::views::glance::{Glance, glance};
 use secrets::keyless::{self, KeylessProvider};
 use serde_json::{Value, json};
 
-use super::{complain, ledger_in, say};
+use super::{find_ledger, print_error, print_line};
 use crate::config::arguments::StatusArgs;
 use crate::config::setting::JSON;
-use crate::config::{Flags, truth};
-use budgets::{NearLimit, Refused};
+use crate::config::{Flags, boolean};
+use budgets::{NearLimit, RefusalCounts};
 
-const COULD_NOT_LOOK: u8 = 2;
-/// Tenants and budgets that are shown.
+const COULD_NOT_CHECK: u8 = 2;
+/// The most tenants and budgets that are shown.
 const SHOWN_MAX: usize = 5;
-/// How often a running gateway's views are looked at again until they are where the log was, and how long between that.
-const LOOKS_MAX: u32 = 8;
-const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// How often the views of a running gateway are read again until they have caught up with the log, and the time in between.
+const VIEW_READS_MAX: u32 = 8;
+const VIEW_READ_INTERVAL: Duration = Duration::from_millis(25);
 
-/// All that is shown.
+/// Everything that is shown.
 struct Status {
     data: PathBuf,
     served: Served,
@@ -45,7 +45,7 @@ struct Status {
     holds: OpenHolds,
     near: Vec<NearLimit>,
     glance: Option<Glance>,
-    /// Providers that are not called: their API keys were given up.
+    /// Providers that are not called, because their API keys were deleted.
     keyless: Vec<KeylessProvider>,
 }
 
@@ -54,56 +54,55 @@ struct OpenHolds {
     count: u64,
     held: NanoUsdSum,
     oldest: Option<DateTime<Utc>>,
-    /// When the last of them ends, whatever becomes of its request.
+    /// When the last of them expires.
     last_expires_at: Option<DateTime<Utc>>,
 }
 
 pub fn run(args: &StatusArgs, flags: &Flags) -> ExitCode {
-    let asked = flags.judge(JSON, truth(&args.json)).map_err(|wrong| wrong.to_string());
-    let looked = asked.and_then(|json| {
-        let ledger = ledger_in(&args.data, flags)?;
+    let json = flags.check(JSON, boolean(&args.json)).map_err(|wrong| wrong.to_string());
+    let result = json.and_then(|json| {
+        let ledger = find_ledger(&args.data, flags)?;
         let dir = &args.data.dir;
-        let status = offline::steadily(dir, || look(dir, &ledger, SystemClock::new().now()))?;
+        let status = offline::steadily(dir, || read_status(dir, &ledger, SystemClock::new().now()))?;
         Ok((json, status))
     });
-    match looked {
+    match result {
         Ok((json, status)) => {
-            let shown = if json { status.json().to_string() } else { words::screen(&status) };
-            say(&shown);
+            print_line(&if json { status.json().to_string() } else { screen::render(&status) });
             ExitCode::SUCCESS
         }
         Err(why) => {
-            complain(&why);
-            COULD_NOT_LOOK.into()
+            print_error(&why);
+            COULD_NOT_CHECK.into()
         }
     }
 }
 
-fn look(dir: &Path, ledger: &Path, now: DateTime<Utc>) -> Result<Status, String> {
-    let unreadable = |path: &Path, error: &dyn std::fmt::Display| format!("read {}: {error}", path.display());
+fn read_status(dir: &Path, ledger: &Path, now: DateTime<Utc>) -> Result<Status, String> {
+    let unreadable = |path: &Path, error: &dyn std::fmt::Display| format!("cannot read {}: {error}", path.display());
     let served = served(dir).map_err(|error| unreadable(dir, &error))?;
     let reader = Reader::open_offline(ledger).map_err(|error| unreadable(ledger, &error))?;
     let (head, balances) = reader.balances(now).map_err(|error| unreadable(ledger, &error))?;
     let views = dir.join(VIEWS_FILE);
     let midnight = now.date_naive().and_time(NaiveTime::MIN).and_utc().timestamp();
-    let look = |named: &[(StreamKind, String)]| {
+    let read_views = |named: &[(StreamKind, String)]| {
         glance(dir, midnight, SHOWN_MAX, named).map_err(|error| unreadable(&views, &error))
     };
-    let mut glance = look(&[])?;
-    // A gateway writes its views a few times a second: what it has just recorded is no lag.
-    for _ in 0..LOOKS_MAX {
+    let mut glance = read_views(&[])?;
+    // A gateway writes its views a few times a second: events that it has just recorded are not a lag.
+    for _ in 0..VIEW_READS_MAX {
         if served == Served::No || !glance.as_ref().is_some_and(|glance| is_behind(glance, head.position)) {
             break;
         }
-        std::thread::sleep(LOOK_EVERY);
-        glance = look(&[])?;
+        std::thread::sleep(VIEW_READ_INTERVAL);
+        glance = read_views(&[])?;
     }
     let refusals = glance.as_ref().map(|glance| glance.refusals.as_slice()).unwrap_or_default();
-    let refused = Refused::of(&reader.at(refusals).map_err(|error| unreadable(ledger, &error))?);
+    let refused = RefusalCounts::of(&reader.at(refusals).map_err(|error| unreadable(ledger, &error))?);
     let mut near = budgets::near_limits(&balances, &refused, head.time_after(now));
     let owners: Vec<(StreamKind, String)> = near.iter().map(|budget| owner(budget.scope)).collect();
-    // Once more for the names, which are known to be of use only now.
-    glance = look(&owners)?;
+    // Again, for the names of these owners, who are only known now.
+    glance = read_views(&owners)?;
     let users = near.iter().filter_map(|budget| if let Scope::User(id) = budget.scope { Some(id) } else { None });
     let people = reader.personal_data(&users.collect::<Vec<_>>()).map_err(|error| unreadable(ledger, &error))?;
     for budget in &mut near {
@@ -128,7 +127,7 @@ fn look(dir: &Path, ledger: &Path, now: DateTime<Utc>) -> Result<Status, String>
     })
 }
 
-/// Kind and id.
+/// The kind and id of a budget's owner.
 fn owner(scope: Scope) -> (StreamKind, String) {
     match scope {
         Scope::Partner(id) => (StreamKind::Partner, id.to_string()),
@@ -142,7 +141,7 @@ fn is_behind(glance: &Glance, head: u64) -> bool {
     glance.views.iter().any(|(_, checkpoint)| checkpoint.as_ref().is_some_and(|found| found.position < head))
 }
 
-/// With its write-ahead log.
+/// The size of a database with its write-ahead log.
 fn bytes_of(database: &Path) -> u64 {
     let mut log = database.as_os_str().to_owned();
     log.push("-wal");
@@ -203,7 +202,7 @@ impl Status {
         view.collect()
     }
 
-    /// Null where no view can tell.
+    /// Null if there is no view.
     fn today_json(&self) -> Value {
         let Some(spent) = self.glance.as_ref().and_then(|glance| glance.spent.as_ref()) else { return Value::Null };
         let tenants = spent.iter().map(|spent| {

@@ -1,4 +1,4 @@
-//! `ledgerway verify`: exit 0 sound, 1 broken (the first bad position and why), 2 could not look.
+//! `ledgerway verify`: exit 0 sound, 1 broken (the first bad position and why), 2 could not check.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,156 +8,153 @@ use events::verify::{Depth, Sound, VerifyError, verify_watched};
 use projections::views::compare::{CompareError, Compared, compare_watched};
 use serde_json::json;
 
-use super::progress::{Elsewhere, Progress};
-use super::{complain, ledger_in, say};
+use super::progress::{Progress, WithoutTerminal};
+use super::{find_ledger, print_error, print_line};
 use crate::config::arguments::VerifyArgs;
 use crate::config::setting::{JSON, LOG_ONLY};
-use crate::config::{Flags, truth};
+use crate::config::{Flags, boolean};
 
-const COULD_NOT_LOOK: u8 = 2;
+const COULD_NOT_CHECK: u8 = 2;
 
-/// How it is to be said, and what is left out.
-struct Asked {
+/// The flags of the command.
+struct Options {
     json: bool,
     log_only: bool,
 }
 
-/// All that was looked at is what the events say.
+/// The result for a sound folder.
 struct Verified {
     sound: Sound,
     views: Views,
 }
 
-/// What was found of the views.
+/// The result for the views.
 enum Views {
-    LeftOut,
+    Skipped,
     Compared(Compared),
 }
 
-/// Why it is not.
+/// Why the folder is not sound, or could not be checked.
 enum Fault {
-    Broken {
-        position: u64,
-        reason: String,
-        /// As a sentence.
-        said: String,
-    },
+    Broken { position: u64, reason: String, sentence: String },
     Unreadable(String),
 }
 
 pub fn run(args: &VerifyArgs, flags: &Flags) -> ExitCode {
     let read = flags
-        .judge(JSON, truth(&args.json))
-        .and_then(|json| Ok(Asked { json, log_only: flags.judge(LOG_ONLY, truth(&args.log_only))? }));
-    let asked = match read {
-        Ok(asked) => asked,
+        .check(JSON, boolean(&args.json))
+        .and_then(|json| Ok(Options { json, log_only: flags.check(LOG_ONLY, boolean(&args.log_only))? }));
+    let options = match read {
+        Ok(options) => options,
         Err(wrong) => {
-            complain(&wrong.to_string());
-            return COULD_NOT_LOOK.into();
+            print_error(&wrong.to_string());
+            return COULD_NOT_CHECK.into();
         }
     };
-    let found = ledger_in(&args.data, flags)
+    let result = find_ledger(&args.data, flags)
         .map_err(Fault::Unreadable)
-        .and_then(|ledger| offline::steadily(&args.data.dir, || look(args, &asked, &ledger)));
-    if asked.json
-        && let Some(object) = as_json(&found)
+        .and_then(|ledger| offline::steadily(&args.data.dir, || verify(args, &options, &ledger)));
+    if options.json
+        && let Some(object) = as_json(&result)
     {
-        say(&object.to_string());
+        print_line(&object.to_string());
     }
-    match found {
+    match result {
         Ok(verified) => {
-            if !asked.json {
-                say(&sentence(&verified));
+            if !options.json {
+                print_line(&summary(&verified));
             }
             ExitCode::SUCCESS
         }
-        Err(Fault::Broken { said, .. }) => {
-            if !asked.json {
-                say(&format!("broken: {said}"));
+        Err(Fault::Broken { sentence, .. }) => {
+            if !options.json {
+                print_line(&format!("broken: {sentence}"));
             }
             ExitCode::FAILURE
         }
         Err(Fault::Unreadable(why)) => {
-            complain(&why);
-            COULD_NOT_LOOK.into()
+            print_error(&why);
+            COULD_NOT_CHECK.into()
         }
     }
 }
 
-fn look(args: &VerifyArgs, asked: &Asked, ledger: &Path) -> Result<Verified, Fault> {
+fn verify(args: &VerifyArgs, options: &Options, ledger: &Path) -> Result<Verified, Fault> {
     let dir = &args.data.dir;
     let reader = Reader::open_offline(ledger).map_err(|error| unreadable(ledger, &error))?;
-    let mut progress = Progress::of("log", Elsewhere::Nothing);
+    let mut progress = Progress::new("log", WithoutTerminal::Silent);
     let verified = verify_watched(&reader, Depth::Gateway, &mut |position, last| progress.at(position, last));
     if verified.is_ok() {
         progress.done();
     }
-    wal_must_be_whole(ledger, verified.as_ref().map_or(0, |sound| sound.events))?;
-    let sound = verified.map_err(|error| of_log(ledger, error))?;
-    if asked.log_only {
-        return Ok(Verified { sound, views: Views::LeftOut });
+    check_wal(ledger, verified.as_ref().map_or(0, |sound| sound.events))?;
+    let sound = verified.map_err(|error| log_fault(ledger, error))?;
+    if options.log_only {
+        return Ok(Verified { sound, views: Views::Skipped });
     }
-    let mut progress = Progress::of("views", Elsewhere::Nothing);
+    let mut progress = Progress::new("views", WithoutTerminal::Silent);
     let compared = compare_watched(dir, &reader, &mut |position, last| progress.at(position, last));
     if compared.is_ok() {
         progress.done();
     }
-    let views = compared.map_err(|error| of_views(ledger, error))?;
+    let views = compared.map_err(|error| views_fault(ledger, error))?;
     Ok(Verified { sound, views: Views::Compared(views) })
 }
 
-/// A damaged one reads as if it ended there: what is said of the log is true of its beginning alone.
-fn wal_must_be_whole(ledger: &Path, last: u64) -> Result<(), Fault> {
-    let found = wal::look(ledger).map_err(|error| Fault::Unreadable(format!("read {}-wal: {error}", ledger.display())));
-    let Some(damage) = found? else { return Ok(()) };
+/// Checks the write-ahead log. A damaged one reads as if it ended at the damage, so the rest of the check would miss events.
+fn check_wal(ledger: &Path, last: u64) -> Result<(), Fault> {
+    let damage =
+        wal::look(ledger).map_err(|error| Fault::Unreadable(format!("cannot read {}-wal: {error}", ledger.display())));
+    let Some(damage) = damage? else { return Ok(()) };
     let (position, reason) = (last + 1, damage.to_string());
-    let said = format!("position {position}: {reason}");
-    Err(Fault::Broken { position, reason, said })
+    let sentence = format!("position {position}: {reason}");
+    Err(Fault::Broken { position, reason, sentence })
 }
 
 fn unreadable(path: &Path, error: &LogError) -> Fault {
-    Fault::Unreadable(format!("read {}: {error}", path.display()))
+    Fault::Unreadable(format!("cannot read {}: {error}", path.display()))
 }
 
-fn of_log(ledger: &Path, error: VerifyError) -> Fault {
-    let said = error.to_string();
+fn log_fault(ledger: &Path, error: VerifyError) -> Fault {
+    let sentence = error.to_string();
     match error {
         VerifyError::Broken { position, reason } | VerifyError::BesideTheLog { position, reason } => {
-            Fault::Broken { position, reason, said }
+            Fault::Broken { position, reason, sentence }
         }
         VerifyError::Unreadable(error) => unreadable(ledger, &error),
-        VerifyError::Thread(_) => Fault::Unreadable(said),
+        VerifyError::Thread(_) => Fault::Unreadable(sentence),
     }
 }
 
-fn of_views(ledger: &Path, error: CompareError) -> Fault {
-    let said = error.to_string();
+fn views_fault(ledger: &Path, error: CompareError) -> Fault {
+    let sentence = error.to_string();
     match error {
         CompareError::Different { position, reason } => {
-            Fault::Broken { position, reason: format!("views: {reason}"), said }
+            Fault::Broken { position, reason: format!("views: {reason}"), sentence }
         }
         CompareError::Log(error) => unreadable(ledger, &error),
-        CompareError::Database(_) => Fault::Unreadable(said),
+        CompareError::Database(_) => Fault::Unreadable(sentence),
     }
 }
 
-fn sentence(verified: &Verified) -> String {
+/// One line for people.
+fn summary(verified: &Verified) -> String {
     let Sound { events, open_holds } = verified.sound;
     let views = match verified.views {
-        Views::LeftOut => "views left out".to_owned(),
+        Views::Skipped => "views not checked".to_owned(),
         Views::Compared(Compared::Same { rows }) => format!("{rows} rows of views"),
         Views::Compared(Compared::Absent) => "no views to compare".to_owned(),
-        Views::Compared(Compared::OfAnotherVersion) => "views of another version, not compared".to_owned(),
+        Views::Compared(Compared::OfAnotherVersion) => "views are of another version, not compared".to_owned(),
     };
     format!("sound: {events} events, {open_holds} open holds, {views}")
 }
 
-/// `None` where nothing could be looked at.
-fn as_json(found: &Result<Verified, Fault>) -> Option<serde_json::Value> {
-    match found {
+/// The result as JSON; `None` if it could not be checked.
+fn as_json(result: &Result<Verified, Fault>) -> Option<serde_json::Value> {
+    match result {
         Ok(Verified { sound, views }) => {
             let views = match views {
-                Views::LeftOut => json!("left_out"),
+                Views::Skipped => json!("left_out"),
                 Views::Compared(Compared::Same { rows }) => json!({ "rows": rows }),
                 Views::Compared(Compared::Absent) => json!("absent"),
                 Views::Compared(Compared::OfAnotherVersion) => json!("of_another_version"),

@@ -1,37 +1,40 @@
-//! What `serve` says when it is ready: the one line that scripts wait for, then where things are and what to do next.
-//! Paths are shown, keys never.
+//! What `serve` prints when it is ready: the line that scripts wait for, then where things are and what to do next. It prints
+//! paths, never keys.
 
 use std::net::SocketAddr;
 use std::path::Path;
 
 use secrets::operator_key;
 
-/// What a new operator wants to know.
+/// What the lines are made of.
 pub struct Welcome<'a> {
     pub listening: SocketAddr,
-    /// Where this machine finds it.
+    /// An address at which this machine reaches the gateway.
     pub reachable: SocketAddr,
     pub data: &'a Path,
-    /// The operator's key came from its variable, not from its file.
-    pub has_given_key: bool,
-    /// There is a key for developers in the data folder.
+    /// True if the operator's key came from its variable, not from its file.
+    pub operator_key_in_variable: bool,
+    /// True if the data folder has an app key for developers.
     pub dev: bool,
-    /// There is a model that clients could ask for.
+    /// True if there is a model for clients.
     pub has_models: bool,
 }
 
 impl Welcome<'_> {
-    /// The first line means ready, and is the contract with whoever started it.
+    /// The lines. The first one means ready, and scripts rely on it.
     pub fn lines(&self) -> Vec<String> {
         let (address, data) = (self.reachable, self.data);
         let key_file = quoted(&data.join(operator_key::FILE));
-        let operator =
-            if self.has_given_key { format!("${}", operator_key::VARIABLE) } else { format!("$(cat {key_file})") };
-        let whose = if self.has_given_key { format!("in {}", operator_key::VARIABLE) } else { key_file };
+        let operator = if self.operator_key_in_variable {
+            format!("${}", operator_key::VARIABLE)
+        } else {
+            format!("$(cat {key_file})")
+        };
+        let key_place = if self.operator_key_in_variable { format!("in {}", operator_key::VARIABLE) } else { key_file };
         let mut lines = vec![
             format!("ledgerway listening on http://{}", self.listening),
             format!("data: {} (back up ledger.db and node.key)", data.display()),
-            format!("operator's key: {whose}"),
+            format!("operator's key: {key_place}"),
         ];
         if self.dev {
             let key = data.join("dev.key");
@@ -39,8 +42,8 @@ impl Welcome<'_> {
             lines.push(format!("try it: {}", chat(address, &key)));
         } else if !self.has_models {
             lines.push(
-                "next: make a provider, its price and a model, as docs/provider.md shows; or start with --dev to try it \
-                 with a simulated one"
+                "next: create a provider, its price and a model, as docs/provider.md shows; or start with --dev to try a \
+                 simulated one"
                     .to_owned(),
             );
         }
@@ -49,7 +52,7 @@ impl Welcome<'_> {
     }
 }
 
-/// The first request of a developer.
+/// A first request with the app key.
 fn chat(address: SocketAddr, key: &Path) -> String {
     format!(
         "curl -s http://{address}/v1/chat/completions -H \"authorization: Bearer $(cat {})\" \
@@ -59,7 +62,7 @@ fn chat(address: SocketAddr, key: &Path) -> String {
     )
 }
 
-/// A path as a shell takes it, bare where that does.
+/// A path for a shell, quoted if needed.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%:".contains(c);
@@ -75,7 +78,7 @@ mod tests {
             listening: SocketAddr::from(([127, 0, 0, 1], 8080)),
             reachable: SocketAddr::from(([127, 0, 0, 1], 8080)),
             data: Path::new(data),
-            has_given_key: false,
+            operator_key_in_variable: false,
             dev: false,
             has_models: false,
         }
@@ -92,7 +95,9 @@ mod tests {
         }
         let served = Welcome { has_models: true, ..welcome("./d") }.lines().join("\n");
         assert!(!served.contains("docs/provider.md"), "{served}");
-        let dev = Welcome { dev: true, has_models: true, has_given_key: true, ..welcome("./d") }.lines().join("\n");
+        let dev = Welcome { dev: true, has_models: true, operator_key_in_variable: true, ..welcome("./d") }
+            .lines()
+            .join("\n");
         assert!(dev.contains("try it: curl") && dev.contains("cat ./d/dev.key"), "{dev}");
         assert!(dev.contains("Bearer $LEDGERWAY_ADMIN_KEY") && !dev.contains("admin.key"), "{dev}");
     }

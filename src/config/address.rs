@@ -1,4 +1,4 @@
-//! Where to listen: an IP address with a port, or a name of this machine with one, which is resolved at the start.
+//! The address to listen on: an IP address or a host name of this machine, with a port. Names are resolved at the start.
 
 use std::fmt;
 use std::io;
@@ -16,14 +16,14 @@ pub enum ListenAddress {
 }
 
 impl ListenAddress {
-    /// `None` for what is neither.
+    /// Reads `IP:PORT` or `NAME:PORT`; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         if let Ok(address) = text.parse() {
             return Some(Self::Address(address));
         }
         let (host, port) = text.rsplit_once(':')?;
         let has_digits_alone = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        // What ends in a number is an address, and none that could be read.
+        // A host that ends in a number is meant as an IP address, and is not a valid one.
         let is_name = host.len() <= NAME_LEN_MAX
             && host.split('.').all(is_label)
             && !host.rsplit('.').next().is_some_and(has_digits_alone);
@@ -38,17 +38,18 @@ impl ListenAddress {
         }
     }
 
-    /// One address: of a name's its first of IPv4, which is what the other examples and defaults are of, else its first.
+    /// The address: of a name the first IPv4 address, like all examples and defaults, else the first of any kind.
+    ///
     /// Errors: the name does not resolve, or not in time.
     pub async fn resolve(&self) -> io::Result<SocketAddr> {
         let (host, port) = match self {
             Self::Address(address) => return Ok(*address),
             Self::Name { host, port } => (host.as_str(), *port),
         };
-        let found = tokio::time::timeout(RESOLVE_MAX, tokio::net::lookup_host((host, port))).await;
-        let found: Vec<SocketAddr> = found.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??.collect();
-        let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
-        first.copied().ok_or_else(|| io::Error::other("it has no address"))
+        let resolved = tokio::time::timeout(RESOLVE_MAX, tokio::net::lookup_host((host, port))).await;
+        let addresses: Vec<SocketAddr> = resolved.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??.collect();
+        let first = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
+        first.copied().ok_or_else(|| io::Error::other("the name has no address"))
     }
 }
 

@@ -8,7 +8,7 @@ use events::ledger::UnknownUsage;
 use projections::views::View;
 
 use super::one_of::OneOf;
-use super::{MODES, TRUTHS};
+use super::{BOOLEANS, MODES};
 
 /// Secrets have no flags: every user of a machine can see the arguments of its processes.
 const SECRETS: &str = "Secrets, given as environment variables:
@@ -61,7 +61,7 @@ pub struct ServeArgs {
     pub data: DataArgs,
     /// Create a simulator provider, two priced models and an app key with a budget of 5 USD
     #[arg(long, env = "LEDGERWAY_DEV", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
-        value_parser = OneOf::new(TRUTHS))]
+        value_parser = OneOf::new(BOOLEANS))]
     pub dev: String,
     /// Parts to run in this process; this version always runs all of them
     #[arg(long, env = "LEDGERWAY_MODE", default_value = "all", value_parser = OneOf::new(MODES))]
@@ -150,11 +150,11 @@ pub struct VerifyArgs {
     pub data: DataArgs,
     /// Print one JSON object: sound, events, open_holds, views, broken
     #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
-        value_parser = OneOf::new(TRUTHS))]
+        value_parser = OneOf::new(BOOLEANS))]
     pub json: String,
     /// Check only the log and the ledger, which is faster
     #[arg(long, env = "LEDGERWAY_LOG_ONLY", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
-        value_parser = OneOf::new(TRUTHS))]
+        value_parser = OneOf::new(BOOLEANS))]
     pub log_only: String,
 }
 
@@ -173,7 +173,7 @@ pub struct ResealArgs {
     pub data: DataArgs,
     /// Continue without the old key: deletes the API keys of providers, and the API keys of clients stop working
     #[arg(long, env = "LEDGERWAY_PREVIOUS_KEY_LOST", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
-        value_parser = OneOf::new(TRUTHS))]
+        value_parser = OneOf::new(BOOLEANS))]
     pub previous_key_lost: String,
 }
 
@@ -183,7 +183,7 @@ pub struct StatusArgs {
     pub data: DataArgs,
     /// Print one JSON object
     #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
-        value_parser = OneOf::new(TRUTHS))]
+        value_parser = OneOf::new(BOOLEANS))]
     pub json: String,
 }
 

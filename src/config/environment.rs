@@ -1,12 +1,12 @@
-//! The variables that begin like ours. One that is no setting is a mistake: what was meant would silently not be so.
+//! Variables that begin with `LEDGERWAY_`. One that is not a setting is refused: it would silently have no effect.
 
 use events::nearest_name::nearest_name;
 
 use super::log_filter::RUST_LOG;
 use super::setting::{ALL, Advice, LISTEN, METRICS_LISTEN, PREFIX, Setting, WrongConfig};
 
-/// What this version does not have: ignoring it would look like having it.
-const ABSENT: [&str; 7] = [
+/// Settings that this version does not have. Ignoring one would look like support for it.
+const UNSUPPORTED: [&str; 7] = [
     "LEDGERWAY_DATABASE_URL",
     "LEDGERWAY_NATS_URL",
     "LEDGERWAY_REDIS_URL",
@@ -15,27 +15,29 @@ const ABSENT: [&str; 7] = [
     "LEDGERWAY_SERVES_TENANTS",
     "LEDGERWAY_VIEWS",
 ];
-const ABSENT_SAID: &str = "is for something that this version does not have";
-/// What other servers call the address to listen on, or end its name with.
+const UNSUPPORTED_PROBLEM: &str = "configures something that this version does not have";
+/// The end of other servers' names for the port to listen on.
 const PORT: &str = "PORT";
-/// What they call the level of the log, or begin its name with.
+/// The beginning of other servers' names for the log level.
 const LOG: &str = "LOG";
-/// Of a name that is shown.
+/// The most characters that are printed of a name.
 const NAME_CHARS_MAX: usize = 64;
 
-/// Errors: a variable that this version does not have and that asks for something, or one that is no setting at all. The
-/// first by name, so that the same surroundings are always answered the same.
+/// Checks all variables.
+///
+/// Errors: a setting that this version does not have, unless it is empty, or a variable that is not a setting. The first by
+/// name, so that the same environment always gets the same error.
 pub fn check(variables: impl Iterator<Item = (String, String)>) -> Result<(), WrongConfig> {
-    let mut ours: Vec<(String, String)> = variables.filter(|(name, _)| name.starts_with(PREFIX)).collect();
-    ours.sort();
-    ours.iter().try_for_each(|(name, value)| check_one(name, value))
+    let mut prefixed: Vec<(String, String)> = variables.filter(|(name, _)| name.starts_with(PREFIX)).collect();
+    prefixed.sort();
+    prefixed.iter().try_for_each(|(name, value)| check_one(name, value))
 }
 
 fn check_one(name: &str, value: &str) -> Result<(), WrongConfig> {
-    if ABSENT.contains(&name) {
-        return if value.is_empty() { Ok(()) } else { Err(to_unset(name, ABSENT_SAID.to_owned())) };
+    if UNSUPPORTED.contains(&name) {
+        return if value.is_empty() { Ok(()) } else { Err(unset(name, UNSUPPORTED_PROBLEM.to_owned())) };
     }
-    if ALL.iter().any(|setting| setting.variable == name) || is_of_kubernetes(name, value) {
+    if ALL.iter().any(|setting| setting.variable == name) || is_from_kubernetes(name, value) {
         return Ok(());
     }
     Err(unknown(name, value))
@@ -47,22 +49,22 @@ fn unknown(name: &str, value: &str) -> WrongConfig {
     if let Some(setting) = of_another_server(&typed) {
         let port = value.trim().parse::<u16>().ok().filter(|_| typed.ends_with(PORT));
         let example = port.map_or_else(|| setting.example.to_owned(), |port| format!("127.0.0.1:{port}"));
-        return instead(shown, setting, &example);
+        return use_instead(shown, setting, &example);
     }
-    let known = ALL.iter().map(|setting| setting.variable).chain(ABSENT);
+    let known = ALL.iter().map(|setting| setting.variable).chain(UNSUPPORTED);
     let nearest = nearest_name(&typed, known.filter_map(|known| known.strip_prefix(PREFIX)));
     let is_nearest = |variable: &str| variable.strip_prefix(PREFIX) == nearest;
     if let Some(setting) = ALL.iter().find(|setting| is_nearest(setting.variable)) {
-        return instead(shown, *setting, setting.example);
+        return use_instead(shown, *setting, setting.example);
     }
-    match ABSENT.iter().find(|absent| is_nearest(absent)) {
-        Some(absent) => to_unset(&shown, format!("is no setting; the nearest name, {absent}, {ABSENT_SAID}")),
-        None if typed.starts_with(LOG) => instead(shown, RUST_LOG, RUST_LOG.example),
-        None => WrongConfig { name: shown, problem: "is no setting".to_owned(), advice: Advice::ReadHelp },
+    match UNSUPPORTED.iter().find(|variable| is_nearest(variable)) {
+        Some(near) => unset(&shown, format!("is not a setting; the nearest name, {near}, {UNSUPPORTED_PROBLEM}")),
+        None if typed.starts_with(LOG) => use_instead(shown, RUST_LOG, RUST_LOG.example),
+        None => WrongConfig { name: shown, problem: "is not a setting".to_owned(), advice: Advice::ReadHelp },
     }
 }
 
-/// A setting by the name that other servers have for it.
+/// The setting that other servers have under this name.
 fn of_another_server(typed: &str) -> Option<Setting> {
     match typed {
         LOG => Some(RUST_LOG),
@@ -72,22 +74,22 @@ fn of_another_server(typed: &str) -> Option<Setting> {
     }
 }
 
-fn instead(name: String, setting: Setting, example: &str) -> WrongConfig {
+fn use_instead(name: String, setting: Setting, example: &str) -> WrongConfig {
     let variable = setting.variable;
-    let problem = format!("is no setting; the nearest name is {variable}");
+    let problem = format!("is not a setting; the nearest name is {variable}");
     WrongConfig { name, problem, advice: Advice::Example(format!("{variable}={example}")) }
 }
 
-fn to_unset(name: &str, problem: String) -> WrongConfig {
+fn unset(name: &str, problem: String) -> WrongConfig {
     WrongConfig { name: name.to_owned(), problem, advice: Advice::Unset }
 }
 
-/// What Kubernetes sets in every container for a Service that is called `ledgerway`, or like `ledgerway-metrics`:
-/// `{NAME}_SERVICE_HOST`, `{NAME}_SERVICE_PORT…`, `{NAME}_PORT` and `{NAME}_PORT_8080_TCP…`. `{NAME}_PORT` is a URL: a bare
-/// number was put there by somebody who means the port to listen on.
-fn is_of_kubernetes(name: &str, value: &str) -> bool {
+/// True for the variables that Kubernetes sets in every container for a Service named `ledgerway`, or `ledgerway-metrics`:
+/// `{NAME}_SERVICE_HOST`, `{NAME}_SERVICE_PORT…`, `{NAME}_PORT` and `{NAME}_PORT_8080_TCP…`. Kubernetes sets `{NAME}_PORT` to a
+/// URL; a bare number comes from somebody who means the port to listen on.
+fn is_from_kubernetes(name: &str, value: &str) -> bool {
     const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
-    if ["LEDGERWAY_SERVICE_", "LEDGERWAY_PORT_"].iter().any(|of_ours| name.starts_with(of_ours))
+    if ["LEDGERWAY_SERVICE_", "LEDGERWAY_PORT_"].iter().any(|prefix| name.starts_with(prefix))
         || (name == "LEDGERWAY_PORT" && value.trim().parse::<u64>().is_err())
     {
         return true;
@@ -113,7 +115,7 @@ fn is_of_kubernetes(name: &str, value: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn said(name: &str, value: &str) -> Option<String> {
+    fn error(name: &str, value: &str) -> Option<String> {
         check([(name.to_owned(), value.to_owned())].into_iter()).err().map(|wrong| wrong.to_string())
     }
 
@@ -121,8 +123,8 @@ mod tests {
     #[test]
     fn a_mistaken_name_is_answered_with_the_nearest_one() {
         assert_eq!(
-            said("LEDGERWAY_DRAIN_TIMEOUT", "30").expect("a mistake"),
-            "LEDGERWAY_DRAIN_TIMEOUT is no setting; the nearest name is LEDGERWAY_DRAIN_TIMEOUT_SECONDS, for example \
+            error("LEDGERWAY_DRAIN_TIMEOUT", "30").expect("a mistake"),
+            "LEDGERWAY_DRAIN_TIMEOUT is not a setting; the nearest name is LEDGERWAY_DRAIN_TIMEOUT_SECONDS, for example \
              LEDGERWAY_DRAIN_TIMEOUT_SECONDS=30"
         );
         for (mistake, value, instead) in [
@@ -138,9 +140,9 @@ mod tests {
             ("LEDGERWAY_HTTP_PORT", "81", "LEDGERWAY_LISTEN=127.0.0.1:81"),
             ("LEDGERWAY_METRICS_PORT", "9091", "LEDGERWAY_METRICS_LISTEN=127.0.0.1:9091"),
         ] {
-            let said = said(mistake, value).expect("a mistake");
+            let error = error(mistake, value).expect("a mistake");
             let name = instead.split_once('=').expect("an example").0;
-            assert_eq!(said, format!("{mistake} is no setting; the nearest name is {name}, for example {instead}"));
+            assert_eq!(error, format!("{mistake} is not a setting; the nearest name is {name}, for example {instead}"));
         }
         for far in [
             "LEDGERWAY_X",
@@ -150,14 +152,14 @@ mod tests {
             "LEDGERWAY_AIRPORT",
             "LEDGERWAY_API_TOKEN",
         ] {
-            let said = said(far, "1").expect("a mistake");
-            assert_eq!(said, format!("{far} is no setting; `ledgerway serve --help` lists them"));
+            let error = error(far, "1").expect("a mistake");
+            assert_eq!(error, format!("{far} is not a setting; `ledgerway serve --help` lists them"));
         }
         let wild = format!("LEDGERWAY_\u{1b}[31m{}", "x".repeat(5000));
-        let shown = said(&wild, "").expect("a mistake");
+        let shown = error(&wild, "").expect("a mistake");
         assert!(!shown.contains('\u{1b}') && shown.len() < 300, "{shown}");
         for fine in ["LEDGERWAY_LISTEN", "LEDGERWAY_NODE_KEY_PREVIOUS", "ledgerway_listen", "LEDGERWAYS_X", "PATH"] {
-            assert_eq!(said(fine, "anything"), None, "{fine}");
+            assert_eq!(error(fine, "anything"), None, "{fine}");
         }
         let two = [("LEDGERWAY_Z", ""), ("LEDGERWAY_B", "")].map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(check(two.into_iter()).expect_err("a mistake").name, "LEDGERWAY_B");
@@ -178,7 +180,7 @@ mod tests {
             ("LEDGERWAY_METRICS_SERVICE_PORT", "9090"),
             ("LEDGERWAY_METRICS_SERVICE_PORT_HTTP", "9090"),
         ] {
-            assert_eq!(said(fine, value), None, "{fine}");
+            assert_eq!(error(fine, value), None, "{fine}");
         }
         for (mistake, value) in [
             ("LEDGERWAY_METRICS_PORT", "9090"),
@@ -191,22 +193,22 @@ mod tests {
             ("LEDGERWAY_SERVICES", "x"),
             ("LEDGERWAY_METRICS_SERVICE", "x"),
         ] {
-            assert!(said(mistake, value).is_some(), "{mistake}={value}");
+            assert!(error(mistake, value).is_some(), "{mistake}={value}");
         }
     }
 
     /// Holds: bin.absent-settings
     #[test]
     fn what_this_version_does_not_have_must_not_be_asked_for() {
-        for absent in ABSENT {
-            let said = said(absent, "x").expect("a refusal");
-            assert_eq!(said, format!("{absent} {ABSENT_SAID}, so unset it"));
+        for absent in UNSUPPORTED {
+            let error = error(absent, "x").expect("a refusal");
+            assert_eq!(error, format!("{absent} {UNSUPPORTED_PROBLEM}, so unset it"));
             assert_eq!(check([(absent.to_owned(), String::new())].into_iter()), Ok(()));
         }
         assert_eq!(
-            said("LEDGERWAY_VIEW", "1").expect("a mistake"),
-            "LEDGERWAY_VIEW is no setting; the nearest name, LEDGERWAY_VIEWS, is for something that this version does not \
-             have, so unset it"
+            error("LEDGERWAY_VIEW", "1").expect("a mistake"),
+            "LEDGERWAY_VIEW is not a setting; the nearest name, LEDGERWAY_VIEWS, configures something that this version does \
+             not have, so unset it"
         );
     }
 }

@@ -1,41 +1,41 @@
-//! `RUST_LOG`: how much is logged. What the library would quietly take for the name of a part, or leave out, is refused.
+//! `RUST_LOG`: the log level. Text that the library would silently take for the name of a module, or ignore, is refused.
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::setting::{Setting, WrongConfig};
-use super::shown;
+use super::truncated;
 
 pub const RUST_LOG: Setting = Setting { variable: "RUST_LOG", example: "info,hyper=debug" };
 const DEFAULT: &str = "info";
-/// Parts of ours, which may stand without a level.
-const PARTS: [&str; 10] =
+/// This program's crates, which may stand without a level.
+const CRATES: [&str; 10] =
     ["access", "command", "dialects", "events", "ledgerway", "openapi", "projections", "query", "secrets", "upstream"];
 
-/// What `RUST_LOG` says; where it says nothing, `info`.
+/// Reads the value of `RUST_LOG`; the default is `info`.
 pub fn read(text: Option<&str>) -> Result<EnvFilter, WrongConfig> {
     let text = text.map(str::trim).filter(|text| !text.is_empty()).unwrap_or(DEFAULT);
     let wrong = |why: &str| {
-        let problem = format!("is {:?}, {why}", shown(text));
+        let problem = format!("is {:?}, {why}", truncated(text));
         RUST_LOG.wrong_as_variable(problem)
     };
     let parts = text.split(',').filter(|part| !part.is_empty());
     if let Some(part) = parts.into_iter().find(|part| !is_directive(part)) {
-        let part = shown(part);
+        let part = truncated(part);
         return Err(wrong(&format!(
-            "where {part:?} is no level (error, warn, info, debug, trace, off), nor a part of the program with one"
+            "where {part:?} is neither a level (error, warn, info, debug, trace, off) nor a module with a level"
         )));
     }
-    EnvFilter::builder().parse(text).map_err(|_| wrong("which is no list of levels, or of parts with levels"))
+    EnvFilter::builder().parse(text).map_err(|_| wrong("which is not a list of levels and modules with levels"))
 }
 
-/// A level, a part with its level, or a part of ours. What names spans is left to the library.
+/// True for a level, a module with its level, or a crate of this program. Directives with spans are left to the library.
 fn is_directive(text: &str) -> bool {
     let is_level = |level: &str| !level.is_empty() && level.parse::<LevelFilter>().is_ok();
     match text.rsplit_once('=') {
         _ if text.contains('[') => true,
-        Some((part, level)) => !part.is_empty() && !part.contains(char::is_whitespace) && is_level(level),
-        None => is_level(text) || PARTS.contains(&text.split("::").next().unwrap_or_default()),
+        Some((module, level)) => !module.is_empty() && !module.contains(char::is_whitespace) && is_level(level),
+        None => is_level(text) || CRATES.contains(&text.split("::").next().unwrap_or_default()),
     }
 }
 
@@ -45,7 +45,7 @@ mod tests {
 
     /// Holds: bin.rust-log
     #[test]
-    fn a_level_or_a_part_with_one_is_heard_and_anything_else_is_named() {
+    fn a_level_or_a_module_with_one_is_accepted_and_anything_else_is_named() {
         for fine in [
             "",
             " ",

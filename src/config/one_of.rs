@@ -1,11 +1,12 @@
-//! Values that shells complete. The parser accepts any text: the configuration or the command refuses a wrong one in one
-//! sentence.
+//! Values that shells complete. The parser accepts any text, so that the configuration or the command can refuse a wrong one
+//! in one sentence.
 
 use std::ffi::OsStr;
 
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Arg, Command, Error};
 
+/// A parser of any text that offers `values` for completion.
 #[derive(Clone)]
 pub struct OneOf {
     values: Vec<&'static str>,

@@ -1,4 +1,4 @@
-//! Settings by their names. Each is a variable and a flag; what is wrong with one is said by the name that it was given by.
+//! Settings by name. Each is a variable and, except for secrets, a flag; errors use the name that was given.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,7 +8,7 @@ use clap::{ArgMatches, Command};
 
 pub const PREFIX: &str = "LEDGERWAY_";
 
-/// A setting: its variable, and a value that would do.
+/// A setting: its variable, and a valid value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
     pub variable: &'static str,
@@ -72,30 +72,30 @@ impl Setting {
         format!("--{}", name.to_ascii_lowercase().replace('_', "-"))
     }
 
-    /// For what is a variable alone, or was given as one.
+    /// The error for a setting that has no flag.
     pub fn wrong_as_variable(self, problem: impl Into<String>) -> WrongConfig {
         let advice = Advice::Example(format!("{}={}", self.variable, self.example));
         WrongConfig { name: self.variable.to_owned(), problem: problem.into(), advice }
     }
 }
 
-/// A setting has a value that cannot be used. The value of a secret is not repeated.
+/// A setting has a wrong value. The value of a secret is not repeated.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name} {problem}{advice}")]
 pub struct WrongConfig {
-    /// As it was given: a flag, or else a variable.
+    /// The flag or the variable that was given.
     pub name: String,
     pub problem: String,
     pub advice: Advice,
 }
 
-/// What to do instead.
+/// What to do about a wrong value.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Advice {
-    /// A flag or a variable with a value that would do.
+    /// A flag or a variable with a valid value.
     Example(String),
     Unset,
-    /// Nothing that there is comes near it.
+    /// No setting has a similar name.
     ReadHelp,
 }
 
@@ -109,14 +109,14 @@ impl fmt::Display for Advice {
     }
 }
 
-/// Which settings were given as flags; a flag is heard instead of its variable.
+/// The settings that were given as flags. A flag overrides its variable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flags {
     variables: BTreeSet<String>,
 }
 
 impl Flags {
-    /// Those of the command that was given.
+    /// The flags of the command line.
     pub fn of(command: &Command, matches: &ArgMatches) -> Self {
         let Some((name, matches)) = matches.subcommand() else { return Self::default() };
         let arguments = command.find_subcommand(name).into_iter().flat_map(Command::get_arguments);
@@ -128,16 +128,17 @@ impl Flags {
         Self { variables: variables.collect() }
     }
 
-    /// What whoever gave it has called it.
+    /// The name under which the setting was given.
     pub fn name_of(&self, setting: Setting) -> String {
         if self.variables.contains(setting.variable) { setting.flag() } else { setting.variable.to_owned() }
     }
 
+    /// The error for a wrong value.
     pub fn wrong(&self, setting: Setting, problem: impl Into<String>) -> WrongConfig {
         self.wrong_with(setting, problem, setting.example)
     }
 
-    /// The same, with another example.
+    /// The error for a wrong value, with another example.
     pub fn wrong_with(&self, setting: Setting, problem: impl Into<String>, example: &str) -> WrongConfig {
         let name = self.name_of(setting);
         let between = if name == setting.variable { '=' } else { ' ' };
@@ -145,8 +146,8 @@ impl Flags {
         WrongConfig { problem: problem.into(), advice, name }
     }
 
-    /// A value that was read, or the problem with it under its setting's name.
-    pub fn judge<T>(&self, setting: Setting, read: Result<T, String>) -> Result<T, WrongConfig> {
+    /// Names the setting in the error, if reading its value failed.
+    pub fn check<T>(&self, setting: Setting, read: Result<T, String>) -> Result<T, WrongConfig> {
         read.map_err(|problem| self.wrong(setting, problem))
     }
 }
@@ -164,7 +165,7 @@ mod tests {
         Flags::of(&command, &matches)
     }
 
-    /// Secrets have no flags: the arguments of a process are seen by everybody on its machine.
+    /// Secrets have no flags: every user of a machine can see the arguments of its processes.
     #[test]
     fn every_flag_is_a_setting_and_every_setting_but_a_secret_is_a_flag() {
         let command = Cli::command();
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_by_the_name_that_it_was_given_by() {
+    fn an_error_uses_the_name_that_was_given() {
         let given = flags(&["ledgerway", "serve", "--listen", "x", "--dev"]);
         assert_eq!(given.wrong(LISTEN, "is x").to_string(), "--listen is x, for example --listen 127.0.0.1:8080");
         assert_eq!(given.name_of(DEV), "--dev");

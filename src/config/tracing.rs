@@ -1,9 +1,9 @@
-//! Where traces go: OpenTelemetry's own variables, as far as they concern a gateway.
+//! The export of traces: those of OpenTelemetry's variables that concern a gateway.
 
 use command::trace::TraceTarget;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
-use super::{Setting, WrongConfig, shown};
+use super::{Setting, WrongConfig, truncated};
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
@@ -12,7 +12,7 @@ const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
 const DISABLED: &str = "OTEL_SDK_DISABLED";
 const SERVICE: &str = "OTEL_SERVICE_NAME";
 
-/// `None` where nothing says where.
+/// The collector; `None` if no endpoint is set, or the SDK is disabled.
 pub fn target(variable: &impl Fn(&str) -> Option<String>) -> Result<Option<TraceTarget>, WrongConfig> {
     let given = |name: &str| variable(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
     if given(DISABLED).is_some_and(|value| value.eq_ignore_ascii_case("true")) {
@@ -23,9 +23,9 @@ pub fn target(variable: &impl Fn(&str) -> Option<String>) -> Result<Option<Trace
         (None, Some(base)) => url(ENDPOINT, "http://localhost:4318", &base, "/v1/traces".to_owned())?,
         (None, None) => return Ok(None),
     };
-    // What goes out is JSON over HTTP; collectors that are asked for protobuf over HTTP take it at the same place.
+    // The gateway sends JSON over HTTP; collectors accept it at the address for protobuf over HTTP as well.
     if let Some(protocol) = given(PROTOCOL).filter(|protocol| !protocol.starts_with("http/")) {
-        let problem = format!("is {:?}, and this version speaks HTTP alone", shown(&protocol));
+        let problem = format!("is {:?}, but this version exports over HTTP only", truncated(&protocol));
         return Err(Setting { variable: PROTOCOL, example: "http/json" }.wrong_as_variable(problem));
     }
     let headers = given(HEADERS).map_or_else(|| Ok(HeaderMap::new()), |list| headers(&list))?;
@@ -34,20 +34,20 @@ pub fn target(variable: &impl Fn(&str) -> Option<String>) -> Result<Option<Trace
 
 fn url(variable: &'static str, example: &'static str, text: &str, path: String) -> Result<Uri, WrongConfig> {
     let wrong =
-        |why: &str| Setting { variable, example }.wrong_as_variable(format!("is {:?}, which {why}", shown(text)));
+        |why: &str| Setting { variable, example }.wrong_as_variable(format!("is {:?}, which {why}", truncated(text)));
     let whole = if path.is_empty() { text.to_owned() } else { format!("{}{path}", text.trim_end_matches('/')) };
-    let url: Uri = whole.parse().map_err(|_| wrong("is no URL"))?;
+    let url: Uri = whole.parse().map_err(|_| wrong("is not a URL"))?;
     match url.scheme_str() {
         Some("http" | "https") if url.host().is_some_and(|host| !host.is_empty()) => Ok(url),
-        _ => Err(wrong("is no URL of http or https")),
+        _ => Err(wrong("is not an http or https URL")),
     }
 }
 
-/// `name=value,name=value`; what is wrong is not repeated, it may be a secret.
+/// Reads `name=value,name=value`. The error does not repeat the text, which may be a secret.
 fn headers(list: &str) -> Result<HeaderMap, WrongConfig> {
     let wrong = || {
         let setting = Setting { variable: HEADERS, example: "\"authorization=Bearer%20...\"" };
-        setting.wrong_as_variable("must be a list of name=value, separated by commas")
+        setting.wrong_as_variable("must be a list of name=value pairs, separated by commas")
     };
     let mut headers = HeaderMap::new();
     for pair in list.split(',').filter(|pair| !pair.trim().is_empty()) {
@@ -60,7 +60,7 @@ fn headers(list: &str) -> Result<HeaderMap, WrongConfig> {
     Ok(headers)
 }
 
-/// Values are percent-encoded, as in W3C's baggage.
+/// Decodes a value, which is percent-encoded as in W3C baggage.
 fn decoded(text: &str) -> Option<String> {
     let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
     while let Some((first, after)) = rest.split_first() {

@@ -1,30 +1,30 @@
-//! How many connections are taken at a time: as many as there are files for, with some left for the ledger, the views
-//! and the upstreams.
+//! The number of connections accepted at a time: as many as the limit of open files allows, less those that the ledger,
+//! the views and the upstreams need.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// However many files there are.
+/// The most connections, whatever the limit of open files.
 const CONNECTIONS_MAX: u64 = 16_384;
-/// Of the files of a process that are no client's: databases, their readers, what listens.
+/// Files for anything but connections: databases, their readers, listeners.
 const OWN_FILES: u64 = 64;
 
-/// Takes all the files that this process may have; the number of connections that leaves.
-pub fn take() -> usize {
+/// Raises the soft limit of open files to the hard one, and returns the number of connections that it allows.
+pub fn raise() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    // What may not be raised stays.
+    // If the limit may not be raised, the current one applies.
     let files = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
-    let places = connections_of(files.unwrap_or(u64::MAX));
-    if places < CONNECTIONS_MAX {
-        tracing::info!(files, connections = places, "the limit of open files bounds the connections");
+    let connections = connections_of(files.unwrap_or(u64::MAX));
+    if connections < CONNECTIONS_MAX {
+        tracing::info!(files, connections, "the limit of open files limits the connections");
     }
-    usize::try_from(places).unwrap_or(usize::MAX)
+    usize::try_from(connections).unwrap_or(usize::MAX)
 }
 
-/// A fifth is for upstreams: of those who are connected few ask at the same time.
+/// A fifth is left for upstreams: few of the connected clients have a request in flight at the same time.
 fn connections_of(files: u64) -> u64 {
     (files.saturating_sub(OWN_FILES) / 5 * 4).clamp(16, CONNECTIONS_MAX)
 }

@@ -1,7 +1,17 @@
-//! What a connection shows besides requests: how long a head has been coming, whether its peer, having said all, is still
-//! there to be answered, and when what is written answers no request. hyper knows neither of the first two: it has one
-//! patience for a connection that rests and for a head that drips, and takes a peer that stops sending for one that has
-//! gone. The third it does itself, with an empty body: a head that it cannot read it answers with 400, 414 or 431.
+//! A client's connection, watched below hyper for three things that hyper cannot do:
+//!
+//! - A request's head that arrives too slowly ends the connection. hyper has one timeout for an idle connection and for a
+//!   head that drips in; here the head has its own, much shorter one.
+//! - A client that closes its sending side (a half-close, as `nc -N` does) still gets its response. hyper takes it for one
+//!   that has disconnected. Whether it has shows only by writing to it, so HTTP/1.1 clients are sent `100 Continue`, which
+//!   they skip, and which a peer that has gone answers with a reset. An endless response ends with the half-close, because
+//!   nothing else would ever end it.
+//! - hyper answers a head that it cannot parse with 400, 414 or 431 and an empty body; that response is replaced by one
+//!   with an error in its body (`parse_errors.rs`).
+//!
+//! It parses no requests, so that hyper stays the only parser: bytes are counted, and the service says when a head was
+//! complete and when its response has ended. HTTP/2 has its own means for all three; after its preface only the write
+//! timeout applies.
 
 use std::future::Future;
 use std::io;
@@ -17,90 +27,90 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::unread::UnreadRequests;
+use super::parse_errors::ParseErrorResponses;
 use super::write_timeout::WriteTimeout;
 
-/// How long a head may take from its first byte on, and HTTP/2's opening words.
+/// Time limit for a request's head from its first byte, and for HTTP/2's preface.
 const HEAD_MAX: Duration = Duration::from_secs(10);
-/// How often it is looked whether a peer that said all has gone.
-const LOOKS_EVERY: Duration = Duration::from_millis(200);
-/// Any client of HTTP/1.1 passes over it; a peer that has gone answers it with a reset.
-const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-/// What is read at once.
+/// How often a peer that has closed its sending side is checked for having gone.
+const PEER_CHECK_INTERVAL: Duration = Duration::from_millis(200);
+/// An interim response. HTTP/1.1 clients skip it; a peer that has gone answers it with a reset.
+const INTERIM_RESPONSE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// The most that one read takes.
 const READ_BYTES_MAX: usize = 8 * 1024;
-const HTTP2_BEGINS: &[u8] = b"PRI";
+const HTTP2_PREFACE_START: &[u8] = b"PRI";
 const HTTP2_PREFACE_BYTES: usize = 24;
 
-/// What the requests of a connection tell about themselves. Cheap to clone.
+/// The requests of one connection, shared by its socket and its service. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Requests {
-    shared: Arc<ConnectionState>,
+pub struct ConnectionRequests {
+    state: Arc<ConnectionState>,
 }
 
 #[derive(Default)]
 struct ConnectionState {
-    /// Heads that were whole.
+    /// Number of heads that were complete.
     heads: AtomicUsize,
     in_progress: AtomicUsize,
-    /// Nothing of an answer has been written, and the client would understand an interim one.
-    may_take_interim: AtomicBool,
-    /// What is being answered goes on for as long as somebody listens.
+    /// True while nothing of a response has been written and the client understands an interim one.
+    interim_allowed: AtomicBool,
+    /// True while the response in progress has no end of its own.
     is_endless: AtomicBool,
 }
 
-impl Requests {
-    /// A head was whole.
-    pub fn begin(&self, version: http::Version) -> InProgress {
-        self.shared.heads.fetch_add(1, Ordering::Relaxed);
-        self.shared.in_progress.fetch_add(1, Ordering::Relaxed);
-        self.shared.may_take_interim.store(version == http::Version::HTTP_11, Ordering::Relaxed);
-        InProgress(self.clone())
+impl ConnectionRequests {
+    /// Records that the head of a request is complete.
+    pub fn begin(&self, version: http::Version) -> RequestInProgress {
+        self.state.heads.fetch_add(1, Ordering::Relaxed);
+        self.state.in_progress.fetch_add(1, Ordering::Relaxed);
+        self.state.interim_allowed.store(version == http::Version::HTTP_11, Ordering::Relaxed);
+        RequestInProgress(self.clone())
     }
 
-    /// Whether a request was ever whole.
-    pub fn were_any(&self) -> bool {
-        self.shared.heads.load(Ordering::Relaxed) > 0
+    /// True once the head of any request was complete.
+    pub fn any_begun(&self) -> bool {
+        self.state.heads.load(Ordering::Relaxed) > 0
     }
 
-    fn are_in_progress(&self) -> bool {
-        self.shared.in_progress.load(Ordering::Relaxed) > 0
+    fn any_in_progress(&self) -> bool {
+        self.state.in_progress.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether a peer that said all may be waiting for the end of an answer.
-    fn have_an_end(&self) -> bool {
-        self.are_in_progress() && !self.shared.is_endless.load(Ordering::Relaxed)
+    /// True while a peer that has closed its sending side may be waiting for the end of a response.
+    fn any_finite_in_progress(&self) -> bool {
+        self.any_in_progress() && !self.state.is_endless.load(Ordering::Relaxed)
     }
 }
 
-/// One request, until all of its answer was handed over.
-pub struct InProgress(Requests);
+/// One request, until all of its response has been handed over.
+pub struct RequestInProgress(ConnectionRequests);
 
-impl Drop for InProgress {
+impl Drop for RequestInProgress {
     fn drop(&mut self) {
-        self.0.shared.is_endless.store(false, Ordering::Relaxed);
-        self.0.shared.in_progress.fetch_sub(1, Ordering::Relaxed);
+        self.0.state.is_endless.store(false, Ordering::Relaxed);
+        self.0.state.in_progress.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl InProgress {
-    /// Its answer has no end: a peer that stops sending has gone, since nothing else would ever tell.
-    pub fn is_endless(&self) {
-        self.0.shared.is_endless.store(true, Ordering::Relaxed);
+impl RequestInProgress {
+    /// Marks the response as endless: a peer that then stops sending counts as gone, since nothing else would ever show it.
+    pub fn mark_endless(&self) {
+        self.0.state.is_endless.store(true, Ordering::Relaxed);
     }
 
-    /// Lasts as long as the body.
-    pub fn until_the_end_of<B>(self, body: B) -> Answering<B> {
-        Answering { body, _request: self }
+    /// Keeps the request in progress until the body of its response is dropped.
+    pub fn attach_to<B>(self, body: B) -> TrackedBody<B> {
+        TrackedBody { body, _request: self }
     }
 }
 
-/// The body of an answer.
-pub struct Answering<B> {
+/// The body of a response to a request in progress.
+pub struct TrackedBody<B> {
     body: B,
-    _request: InProgress,
+    _request: RequestInProgress,
 }
 
-impl<B: Body + Unpin> Body for Answering<B> {
+impl<B: Body + Unpin> Body for TrackedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -120,117 +130,120 @@ impl<B: Body + Unpin> Body for Answering<B> {
     }
 }
 
-/// A head that is coming.
+/// A head that is arriving.
 struct Head {
-    /// How many were whole before it.
+    /// Number of complete heads before it.
     after: usize,
-    until: Pin<Box<Sleep>>,
+    deadline: Pin<Box<Sleep>>,
 }
 
-/// A connection that is watched.
+/// A client's connection, as hyper reads and writes it.
 pub struct WatchedConnection {
     stream: WriteTimeout<TcpStream>,
-    requests: Requests,
+    requests: ConnectionRequests,
     head: Option<Head>,
-    /// The first bytes, until it is clear which protocol they are of.
-    read: usize,
+    /// Number of bytes read; the first ones decide which protocol it is.
+    bytes_read: usize,
     is_http2: bool,
-    /// Since the peer said all while a request was in progress: when to look at it next.
-    said_all: Option<Pin<Box<Sleep>>>,
-    unread: UnreadRequests,
-    /// How many heads had been whole when all that answers them was last written.
+    /// Set once the peer has closed its sending side with a request in progress: the time of the next check.
+    half_closed: Option<Pin<Box<Sleep>>>,
+    parse_errors: ParseErrorResponses,
+    /// Number of complete heads when all responses to them had last been written.
     answered: usize,
-    /// What is written in place of an answer to no request, as far as it is not written yet.
-    reworded: Bytes,
+    /// The rest of a response that replaces one of hyper's own, as far as it is not written yet.
+    replacement: Bytes,
 }
 
 impl WatchedConnection {
-    pub fn new(stream: TcpStream, requests: Requests, unread: UnreadRequests) -> Self {
+    pub fn new(stream: TcpStream, requests: ConnectionRequests, parse_errors: ParseErrorResponses) -> Self {
         let stream = WriteTimeout::new(stream);
         Self {
             stream,
             requests,
             head: None,
-            read: 0,
+            bytes_read: 0,
             is_http2: false,
-            said_all: None,
-            unread,
+            half_closed: None,
+            parse_errors,
             answered: 0,
-            reworded: Bytes::new(),
+            replacement: Bytes::new(),
         }
     }
 
-    /// Bytes have come: of a head, unless a request is in progress, whose body they are.
-    fn take(&mut self, bytes: &[u8]) {
-        if self.read == 0 {
-            self.is_http2 = bytes.starts_with(HTTP2_BEGINS.get(..bytes.len().min(3)).unwrap_or_default());
-        } else if self.read < HTTP2_BEGINS.len() {
-            let expected = HTTP2_BEGINS.get(self.read..).unwrap_or_default();
+    /// Accounts for bytes that were read: part of a body while a request is in progress, else of a head.
+    fn note_read(&mut self, bytes: &[u8]) {
+        if self.bytes_read == 0 {
+            self.is_http2 = bytes.starts_with(HTTP2_PREFACE_START.get(..bytes.len().min(3)).unwrap_or_default());
+        } else if self.bytes_read < HTTP2_PREFACE_START.len() {
+            let expected = HTTP2_PREFACE_START.get(self.bytes_read..).unwrap_or_default();
             let length = expected.len().min(bytes.len());
             self.is_http2 = self.is_http2 && bytes.get(..length) == expected.get(..length);
         }
-        self.read = self.read.saturating_add(bytes.len());
-        if self.is_http2 && self.read >= HTTP2_PREFACE_BYTES {
-            // From here on it has its own ways to tell whether a peer is there.
+        self.bytes_read = self.bytes_read.saturating_add(bytes.len());
+        if self.is_http2 && self.bytes_read >= HTTP2_PREFACE_BYTES {
+            // HTTP/2's own frames show whether the peer is there.
             self.head = None;
-        } else if self.head.is_none() && !self.requests.are_in_progress() {
-            let after = self.requests.shared.heads.load(Ordering::Relaxed);
-            self.head = Some(Head { after, until: Box::pin(sleep(HEAD_MAX)) });
+        } else if self.head.is_none() && !self.requests.any_in_progress() {
+            let after = self.requests.state.heads.load(Ordering::Relaxed);
+            self.head = Some(Head { after, deadline: Box::pin(sleep(HEAD_MAX)) });
         }
     }
 
-    /// Ready with an error once a head has been coming for too long.
-    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        let heads = self.requests.shared.heads.load(Ordering::Relaxed);
+    /// Ready with an error once a head has taken too long.
+    fn poll_head_timeout(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        let heads = self.requests.state.heads.load(Ordering::Relaxed);
         self.head.take_if(|head| head.after != heads);
         let Some(head) = &mut self.head else { return Poll::Pending };
-        ready!(head.until.as_mut().poll(context));
-        Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the head did not come in time"))
+        ready!(head.deadline.as_mut().poll(context));
+        Poll::Ready(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("the request's head did not arrive within {} s", HEAD_MAX.as_secs()),
+        ))
     }
 
-    /// The peer has said all. As long as something is being answered that has an end it may still listen: ready when nothing
-    /// is, or when it turns out to have gone.
-    fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.said_all.is_none() {
-            self.offer_interim(context);
+    /// Waits for a peer that has closed its sending side, and may still read while a finite response is in progress. Ready
+    /// when there is none left, or with an error when the peer turns out to have gone.
+    fn poll_half_closed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.half_closed.is_none() {
+            self.send_interim_response(context);
         }
-        let look = self.said_all.get_or_insert_with(|| Box::pin(sleep(LOOKS_EVERY)));
-        while self.requests.have_an_end() {
+        let next_check = self.half_closed.get_or_insert_with(|| Box::pin(sleep(PEER_CHECK_INTERVAL)));
+        while self.requests.any_finite_in_progress() {
             if let Some(error) = self.stream.get_ref().take_error()? {
                 return Poll::Ready(Err(error));
             }
-            ready!(look.as_mut().poll(context));
-            look.as_mut().reset(Instant::now() + LOOKS_EVERY);
+            ready!(next_check.as_mut().poll(context));
+            next_check.as_mut().reset(Instant::now() + PEER_CHECK_INTERVAL);
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Whether whatever is written now answers no request: there is none whose answer is not written, and HTTP/1 says
-    /// nothing unasked. An answer that hyper writes behind another one that is still on its way is not known by this.
+    /// True if what is written now answers no complete request, because every response has been written: then it is
+    /// hyper's own response to a head that it cannot parse. One that follows a response still being written is missed.
     fn answers_no_request(&self) -> bool {
-        let heads = self.requests.shared.heads.load(Ordering::Relaxed);
-        !self.is_http2 && heads == self.answered && !self.requests.are_in_progress()
+        let heads = self.requests.state.heads.load(Ordering::Relaxed);
+        !self.is_http2 && heads == self.answered && !self.requests.any_in_progress()
     }
 
-    /// Ready once nothing is left of it.
-    fn poll_reworded(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.reworded.is_empty() {
-            let written = ready!(Pin::new(&mut self.stream).poll_write(context, &self.reworded))?;
+    /// Ready once the replacement has been written.
+    fn poll_replacement(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.replacement.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(context, &self.replacement))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.reworded.advance(written);
+            self.replacement.advance(written);
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Reads no more at once than a head is likely to have. hyper gives a connection a buffer of twice what it could read
-    /// last, up to that of the largest head, and keeps it: a body that comes fast would cost each connection that much.
-    fn poll_read_some(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    /// Reads at most as much as a head is likely to have. hyper gives a connection a buffer of twice what its last read
+    /// returned, up to the size of the largest head, and keeps it: a fast body would cost each connection that much.
+    fn poll_read_bounded(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if buffer.remaining() <= READ_BYTES_MAX {
             return Pin::new(&mut self.stream).poll_read(context, buffer);
         }
-        // Not a part of the buffer, which would have to be written before it is read into: it would then be resident.
+        // Not a part of the buffer: that would have to be initialised first, and would then be resident.
         let mut part = [0; READ_BYTES_MAX];
         let mut part = ReadBuf::new(&mut part);
         let polled = Pin::new(&mut self.stream).poll_read(context, &mut part);
@@ -238,10 +251,10 @@ impl WatchedConnection {
         polled
     }
 
-    fn offer_interim(&mut self, context: &mut Context<'_>) {
-        if self.requests.shared.may_take_interim.swap(false, Ordering::Relaxed) {
-            // A buffer without room for so little is one that nobody empties.
-            let _ = Pin::new(&mut self.stream).poll_write(context, INTERIM);
+    fn send_interim_response(&mut self, context: &mut Context<'_>) {
+        if self.requests.state.interim_allowed.swap(false, Ordering::Relaxed) {
+            // If the socket has no room for so little, the peer does not read anyway.
+            let _ = Pin::new(&mut self.stream).poll_write(context, INTERIM_RESPONSE);
         }
     }
 }
@@ -252,18 +265,18 @@ impl AsyncRead for WatchedConnection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.said_all.is_some() {
-            return self.poll_gone(context);
+        if self.half_closed.is_some() {
+            return self.poll_half_closed(context);
         }
         let before = buffer.filled().len();
-        match self.poll_read_some(context, buffer) {
-            Poll::Pending => self.poll_late(context).map(Err),
+        match self.poll_read_bounded(context, buffer) {
+            Poll::Pending => self.poll_head_timeout(context).map(Err),
             Poll::Ready(Ok(())) => {
                 let bytes = buffer.filled().get(before..).unwrap_or_default();
                 if !bytes.is_empty() {
-                    self.take(bytes);
-                } else if !self.is_http2 && self.requests.are_in_progress() && buffer.remaining() > 0 {
-                    return self.poll_gone(context);
+                    self.note_read(bytes);
+                } else if !self.is_http2 && self.requests.any_in_progress() && buffer.remaining() > 0 {
+                    return self.poll_half_closed(context);
                 }
                 Poll::Ready(Ok(()))
             }
@@ -274,12 +287,12 @@ impl AsyncRead for WatchedConnection {
 
 impl AsyncWrite for WatchedConnection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.requests.shared.may_take_interim.store(false, Ordering::Relaxed);
-        ready!(self.poll_reworded(context))?;
+        self.requests.state.interim_allowed.store(false, Ordering::Relaxed);
+        ready!(self.poll_replacement(context))?;
         if self.answers_no_request()
-            && let Some(answer) = self.unread.reworded(bytes)
+            && let Some(response) = self.parse_errors.replacement(bytes)
         {
-            self.reworded = answer.into();
+            self.replacement = response.into();
             return Poll::Ready(Ok(bytes.len()));
         }
         Pin::new(&mut self.stream).poll_write(context, bytes)
@@ -290,12 +303,12 @@ impl AsyncWrite for WatchedConnection {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.answers_no_request() || !self.reworded.is_empty() {
-            // A head alone, which is one slice.
+        if self.answers_no_request() || !self.replacement.is_empty() {
+            // hyper's own response is a head alone, in one slice.
             let first = slices.iter().find(|slice| !slice.is_empty());
             return self.poll_write(context, first.map_or(&[], |slice| slice));
         }
-        self.requests.shared.may_take_interim.store(false, Ordering::Relaxed);
+        self.requests.state.interim_allowed.store(false, Ordering::Relaxed);
         Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 
@@ -304,17 +317,17 @@ impl AsyncWrite for WatchedConnection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_reworded(context))?;
+        ready!(self.poll_replacement(context))?;
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
         // hyper flushes when it has nothing left to write.
-        if !self.requests.are_in_progress() {
-            self.answered = self.requests.shared.heads.load(Ordering::Relaxed);
+        if !self.requests.any_in_progress() {
+            self.answered = self.requests.state.heads.load(Ordering::Relaxed);
         }
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_reworded(context))?;
+        ready!(self.poll_replacement(context))?;
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -1,5 +1,5 @@
-//! Cross-origin calls: which web pages may call the gateway, and what they may read of its answers. Preflights are
-//! answered here, before anybody asks for a key. Without configured origins none of this is on the path of a request.
+//! Cross-origin requests: which web pages may call the gateway, and which response headers they may read. Preflights are
+//! answered here, before authentication. If no origins are configured, none of this is on the path of a request.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use http::{HeaderName, HeaderValue, Method, Uri};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-/// How long a browser may keep what a preflight said.
-const PREFLIGHT_KEPT: Duration = Duration::from_secs(600);
+/// How long a browser may cache the response to a preflight.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
 
-/// What pages may read besides the headers that every page may.
-const EXPOSED: [HeaderName; 18] = [
+/// Response headers that pages may read besides the CORS-safelisted ones.
+const EXPOSED_HEADERS: [HeaderName; 18] = [
     HeaderName::from_static("x-request-id"),
     HeaderName::from_static("request-id"),
     HeaderName::from_static("x-ledgerway-position"),
@@ -35,7 +35,7 @@ const EXPOSED: [HeaderName; 18] = [
     HeaderName::from_static("sunset"),
 ];
 
-/// Origins as they were configured.
+/// The configured origins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CorsOrigins {
     Any,
@@ -43,20 +43,20 @@ pub enum CorsOrigins {
 }
 
 impl CorsOrigins {
-    /// Origins separated by commas, or `*`.
+    /// Reads origins separated by commas, or `*`.
     ///
-    /// Errors: the first part that is no origin.
+    /// Errors: the first part that is not an origin.
     pub fn parse(text: &str) -> Result<Self, &str> {
         let origins = text.split(',').map(str::trim);
         if origins.clone().any(|origin| origin == "*") {
             return Ok(Self::Any);
         }
-        origins.map(|origin| value(origin).ok_or(origin)).collect::<Result<_, _>>().map(Self::Listed)
+        origins.map(|origin| origin_value(origin).ok_or(origin)).collect::<Result<_, _>>().map(Self::Listed)
     }
 }
 
-/// An origin as browsers write it: scheme and authority in lower case, nothing behind.
-fn value(origin: &str) -> Option<HeaderValue> {
+/// An origin as browsers send it: scheme and authority in lower case, without a path.
+fn origin_value(origin: &str) -> Option<HeaderValue> {
     let uri: Uri = origin.parse().ok()?;
     let (scheme, authority) = (uri.scheme_str()?, uri.authority()?.as_str());
     let written = format!("{scheme}://{authority}").to_ascii_lowercase();
@@ -64,7 +64,7 @@ fn value(origin: &str) -> Option<HeaderValue> {
     is_bare.then(|| HeaderValue::try_from(written).ok())?
 }
 
-/// Answers preflights and marks the answers that pages may read.
+/// Answers preflights, and adds CORS headers to responses.
 pub struct Cors(CorsLayer);
 
 impl Cors {
@@ -73,17 +73,17 @@ impl Cors {
             CorsOrigins::Any => AllowOrigin::any(),
             CorsOrigins::Listed(origins) => AllowOrigin::list(origins),
         };
-        // Keys travel in headers that pages set themselves, never in cookies: no credentials are allowed.
+        // Pages send keys in headers that they set themselves, never in cookies: credentials are not allowed.
         let layer = CorsLayer::new()
             .allow_origin(origins)
             .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
             .allow_headers(AllowHeaders::mirror_request())
-            .expose_headers(EXPOSED)
-            .max_age(PREFLIGHT_KEPT);
+            .expose_headers(EXPOSED_HEADERS)
+            .max_age(PREFLIGHT_MAX_AGE);
         Self(layer)
     }
 
-    /// The answer of `next` as a page may read it, or that to a preflight, which `next` never sees.
+    /// The response of `next` with CORS headers, or the response to a preflight, which `next` never sees.
     pub async fn answer<A>(&self, request: Request, next: impl Fn(Request) -> A) -> Response
     where
         A: Future<Output = Response>,

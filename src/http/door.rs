@@ -1,4 +1,16 @@
-//! The door: every request gets its id, every caller is known, every refusal its words, before and after the routes.
+//! The door: the code that every request passes before and after its route.
+//!
+//! It guarantees that every response has a request id and, unless it answers a preflight, is counted; that a route is called
+//! only for a request that its entrance lets in (`entrances.rs`); that every refusal, wherever it was made, is written in the
+//! error format of the surface; and that a refused caller is recorded in the log, rolled up.
+//!
+//! It does not read bodies, check permissions or apply the limits of inference: what a request needs is known to its route
+//! alone. Nor does it hold a permit for commands, which a slow body would keep. A caller can lose its rights while its body
+//! arrives, so handlers look it up again after every wait.
+//!
+//! Deriving a route's entrance from its path was rejected: the description in `/openapi.json` would say it a second time, with
+//! nothing to keep the two together. A route declares its entrance once, and the door looks its path up with the matcher that
+//! axum uses, because axum does not say what a path matches before it calls the route.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -30,17 +42,18 @@ use tower_service::Service;
 
 use super::cors::{Cors, CorsOrigins};
 use super::entrances::{Entrances, Routes};
-use super::line_end::end_line;
+use super::parse_errors::ParseErrorResponses;
+use super::refusal_response::write_refusal;
+use super::trailing_newline::add_newline;
 use super::unknown_path;
-use super::unread::UnreadRequests;
-use super::wording::word;
 use crate::in_flight::InFlight;
-use crate::metrics::{Answers, Area, OpenConnection};
+use crate::metrics::{Area, OpenConnection, ResponseMetrics};
 
-/// Path and query beyond this are refused.
+/// The longest path and query together.
 const URI_BYTES_MAX: usize = 8 * 1024;
 const USER_AGENT_CHARS_MAX: usize = 512;
 
+/// What a [`Door`] is made of.
 pub struct DoorParts {
     pub routes: Routes,
     pub authenticator: Authenticator,
@@ -49,17 +62,17 @@ pub struct DoorParts {
     pub limits: Arc<RateLimiter>,
     pub ids: IdMaker,
     pub in_flight: InFlight,
-    pub answers: Answers,
+    pub responses: ResponseMetrics,
     pub cors: Option<CorsOrigins>,
     pub last_uses: LastUses,
 }
 
-/// In front of all routes. Cheap to clone.
+/// The door in front of one listener's routes. Cheap to clone.
 #[derive(Clone)]
 pub struct Door {
     router: Router,
     entrances: Entrances,
-    shared: Arc<DoorInner>,
+    inner: Arc<DoorInner>,
 }
 
 struct DoorInner {
@@ -69,46 +82,46 @@ struct DoorInner {
     limits: Arc<RateLimiter>,
     ids: IdMaker,
     in_flight: InFlight,
-    answers: Answers,
+    responses: ResponseMetrics,
     cors: Option<Cors>,
     last_uses: LastUses,
 }
 
 impl Door {
     pub fn new(parts: DoorParts) -> Self {
-        let DoorParts { routes, authenticator, tables, access, limits, ids, in_flight, answers, cors, last_uses } =
+        let DoorParts { routes, authenticator, tables, access, limits, ids, in_flight, responses, cors, last_uses } =
             parts;
         let cors = cors.map(Cors::new);
-        let shared = DoorInner { authenticator, tables, access, limits, ids, in_flight, answers, cors, last_uses };
+        let inner = DoorInner { authenticator, tables, access, limits, ids, in_flight, responses, cors, last_uses };
         let Routes { router, entrances } = routes;
-        Self { router: with_fallbacks(router), entrances, shared: Arc::new(shared) }
+        Self { router: with_fallbacks(router), entrances, inner: Arc::new(inner) }
     }
 
-    /// A door of the same kind to other routes.
-    pub fn to(&self, routes: Routes) -> Self {
+    /// The same door in front of other routes.
+    pub fn with_routes(&self, routes: Routes) -> Self {
         let Routes { router, entrances } = routes;
-        Self { router: with_fallbacks(router), entrances, shared: Arc::clone(&self.shared) }
+        Self { router: with_fallbacks(router), entrances, inner: Arc::clone(&self.inner) }
     }
 
     pub fn connection_opens(&self) -> OpenConnection {
-        self.shared.answers.connection_opens()
+        self.inner.responses.connection_opens()
     }
 
-    /// For what does not become a request.
-    pub fn unread_requests(&self) -> UnreadRequests {
-        UnreadRequests::new(self.shared.ids.clone(), self.shared.answers.clone())
+    /// The responses to requests that cannot be parsed, and so never reach the door.
+    pub fn parse_error_responses(&self) -> ParseErrorResponses {
+        ParseErrorResponses::new(self.inner.ids.clone(), self.inner.responses.clone())
     }
 
-    /// Answers one request, whatever it is.
+    /// Answers one request.
     pub async fn answer(self, request: Request, peer: IpAddr) -> Response {
-        let shared = Arc::clone(&self.shared);
-        match &shared.cors {
+        let inner = Arc::clone(&self.inner);
+        match &inner.cors {
             None => self.answer_same_origin(request, peer).await,
             Some(cors) => {
                 let mut response = cors.answer(request, |request| self.clone().answer_same_origin(request, peer)).await;
                 if !response.headers().contains_key(REQUEST_ID_HEADER) {
-                    // A preflight, which went no further.
-                    set_request_id(&mut response, &shared.ids.make::<RequestId>().to_string());
+                    // A preflight, which CORS has answered.
+                    set_request_id(&mut response, &inner.ids.make::<RequestId>().to_string());
                 }
                 response
             }
@@ -117,21 +130,23 @@ impl Door {
 
     async fn answer_same_origin(self, mut request: Request, peer: IpAddr) -> Response {
         let began = Instant::now();
-        let id: RequestId = self.shared.ids.make();
+        let id: RequestId = self.inner.ids.make();
         let audience = Audience::at(request.uri().path());
         let form = audience.error_form;
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let entrance = self.entrances.at(&path);
-        let counted = counts_as_in_flight(&request, entrance).then(|| self.shared.in_flight.begin());
+        let counted = counts_as_in_flight(&request, entrance).then(|| self.inner.in_flight.begin());
         let area = area_of(entrance, audience);
         let client_trace = TraceParent::of(request.headers()).map(Arc::new);
         let trace_id = client_trace.as_ref().map(|client| client.trace.to_string());
-        let caller = self.shared.let_in(&mut request, entrance, id, peer, began, client_trace).await;
+        let caller = self.inner.authenticate(&mut request, entrance, id, peer, began, client_trace).await;
         let mut response = match &caller {
-            Ok(Some(caller)) if entrance == Entrance::Administration => self.administrate(caller, request).await,
+            Ok(Some(caller)) if entrance == Entrance::Administration => {
+                self.route_administration(caller, request).await
+            }
             Ok(_) => self.route(request).await,
             Err(refusal) => {
-                self.shared.report_unknown(refusal, request.headers());
+                self.inner.record_refused_at_entrance(refusal, request.headers());
                 reply::refused(refusal.clone())
             }
         };
@@ -139,19 +154,19 @@ impl Door {
         let (mut cause, mut code) = (None, None);
         if let (Some(reached), Ok(Some(caller))) = (response.extensions_mut().remove::<LimitReached>(), &caller) {
             let context = Context::about(caller.actor.clone(), caller.chain);
-            self.shared.access.rate_limited(context, reached.name, reached.measure, reached.limit);
+            self.inner.access.rate_limited(context, reached.name, reached.measure, reached.limit);
         }
         if let Some(mut refusal) = response.extensions_mut().remove::<Refusal>() {
             cause = refusal.cause.take();
             code = Some(refusal.code);
             if refusal.code == ErrorCode::MethodNotAllowed {
-                refusal = unknown_path::name_methods(refusal, &method, response.headers());
+                refusal = unknown_path::with_allowed_methods(refusal, &method, response.headers());
             }
             if let Ok(Some(caller)) = &caller {
-                self.shared.report(&refusal, caller);
+                self.inner.record_denied(&refusal, caller);
             }
-            self.shared.answers.refused(area, &refusal);
-            word(&mut response, &refusal, form, &request_id);
+            self.inner.responses.refused(area, &refusal);
+            write_refusal(&mut response, &refusal, form, &request_id);
             set_position(&mut response, refusal.position);
         }
         let position = response.extensions().get::<AtPosition>().map(|at| at.0);
@@ -161,13 +176,13 @@ impl Door {
             set_header(&mut response, name, &request_id);
         }
         if code.is_none() && !matches!(area, Area::Inference(_)) {
-            response = end_line(response);
+            response = add_newline(response);
         }
-        self.shared.answers.answered(area, response.status().as_u16());
-        let told = Told { request_id: &request_id, trace_id, method: &method, path: &path, cause, code };
-        tell(&told, &response, began);
+        self.inner.responses.answered(area, response.status().as_u16());
+        let line = RequestLine { request_id: &request_id, trace_id, method: &method, path: &path, cause, code };
+        log_request(&line, &response, began);
         match counted {
-            Some(counted) => response.map(|body| counted.until_the_end_of(body)),
+            Some(counted) => response.map(|body| counted.attach_to(body)),
             None => response,
         }
     }
@@ -179,11 +194,11 @@ impl Door {
         }
     }
 
-    /// A request that a limit of administration may bind, whether it comes to a route or not.
-    async fn administrate(&self, caller: &Caller, request: Request) -> Response {
-        let (limiter, tables) = (&self.shared.limits, &self.shared.tables);
+    /// Routes a request under the rate limits of administration; those for unknown paths count as well.
+    async fn route_administration(&self, caller: &Caller, request: Request) -> Response {
+        let (limiter, tables) = (&self.inner.limits, &self.inner.tables);
         let limits = limiter.binding_administration(&tables.load(), &caller.chain);
-        let mut response = match self.shared.let_administrate(&limits, caller) {
+        let mut response = match self.inner.admin_permit(&limits, caller) {
             Ok(_permit) => self.route(request).await,
             Err(refusal) => reply::refused(refusal),
         };
@@ -195,8 +210,8 @@ impl Door {
 }
 
 impl DoorInner {
-    /// Who asks, where a path needs to know; its extensions are what handlers find.
-    async fn let_in(
+    /// The caller, unless the entrance is open. Puts into the request's extensions what handlers need.
+    async fn authenticate(
         &self,
         request: &mut Request,
         entrance: Entrance,
@@ -206,7 +221,10 @@ impl DoorInner {
         trace: Option<Arc<TraceParent>>,
     ) -> Result<Option<Arc<Caller>>, Refusal> {
         if request.uri().path_and_query().is_some_and(|whole| whole.as_str().len() > URI_BYTES_MAX) {
-            return Err(Refusal::new(ErrorCode::RequestHeaderFieldsTooLarge, "path and query are over 8 KiB"));
+            return Err(Refusal::new(
+                ErrorCode::RequestHeaderFieldsTooLarge,
+                "the path and the query are over 8 KiB in total",
+            ));
         }
         if !decodes(request.uri().path()) {
             return Err(unknown_path::refusal(request.uri().path()));
@@ -231,7 +249,7 @@ impl DoorInner {
         Ok(Some(caller))
     }
 
-    fn let_administrate(&self, limits: &BindingLimits, caller: &Caller) -> Result<RateLimitPermit, Refusal> {
+    fn admin_permit(&self, limits: &BindingLimits, caller: &Caller) -> Result<RateLimitPermit, Refusal> {
         self.limits.acquire(limits).map_err(|refused| {
             let context = Context::about(caller.actor.clone(), caller.chain);
             self.access.rate_limited(context, refused.name, refused.measure, refused.limit);
@@ -239,15 +257,16 @@ impl DoorInner {
         })
     }
 
-    /// Refusals at the door are facts too, rolled up.
-    fn report(&self, refusal: &Refusal, caller: &Caller) {
+    /// Records that a caller was denied something, rolled up.
+    fn record_denied(&self, refusal: &Refusal, caller: &Caller) {
         if matches!(refusal.code, ErrorCode::Forbidden | ErrorCode::Unauthenticated) {
             self.access.denied(Context::about(caller.actor.clone(), caller.chain), refusal.code);
         }
     }
 
-    /// Who was not let in is known by a key that we made, though it does not work any more; else it is anonymous.
-    fn report_unknown(&self, refusal: &Refusal, headers: &HeaderMap) {
+    /// Records that a request was refused at the entrance: by its key, if the gateway made it, though it is not valid any
+    /// more; otherwise as anonymous.
+    fn record_refused_at_entrance(&self, refusal: &Refusal, headers: &HeaderMap) {
         if !matches!(refusal.code, ErrorCode::Unauthenticated | ErrorCode::Forbidden) {
             return;
         }
@@ -263,7 +282,7 @@ fn with_fallbacks(routes: Router) -> Router {
     routes.fallback(no_such_path).method_not_allowed_fallback(no_such_method)
 }
 
-/// Where a request is counted.
+/// The area under which a request is counted.
 const fn area_of(entrance: Entrance, audience: Audience) -> Area {
     match (audience.surface, entrance) {
         (Some(surface), _) => Area::Inference(surface),
@@ -273,7 +292,7 @@ const fn area_of(entrance: Entrance, audience: Audience) -> Area {
     }
 }
 
-/// Whether the path is UTF-8 once it is decoded. No other names anything, and handlers could not read it.
+/// True if the decoded path is UTF-8. No other path exists, and handlers could not read it.
 fn decodes(path: &str) -> bool {
     if !path.contains('%') {
         return true;
@@ -289,7 +308,7 @@ fn decodes(path: &str) -> bool {
     std::str::from_utf8(&decoded).is_ok()
 }
 
-/// A stream of events never ends by itself: it must not hold up a shutdown. Nor must the question how we are.
+/// False for event streams, which never end by themselves, and for open routes such as health: a shutdown waits for neither.
 fn counts_as_in_flight(request: &Request, entrance: Entrance) -> bool {
     let accepts = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let follows_the_log = request.method() == Method::GET && accepts.contains("text/event-stream");
@@ -317,24 +336,24 @@ fn set_header(response: &mut Response, name: HeaderName, value: &str) {
     }
 }
 
-/// What a line says of a request besides how it was answered.
-struct Told<'a> {
+/// What the log line of a request says besides its response.
+struct RequestLine<'a> {
     request_id: &'a str,
     trace_id: Option<String>,
     method: &'a Method,
     path: &'a str,
-    /// What is behind a refusal that is our own fault.
+    /// The cause of a refusal that is the gateway's fault.
     cause: Option<Box<str>>,
-    /// Of a refusal.
+    /// The code of a refusal.
     code: Option<ErrorCode>,
 }
 
-/// The ledger keeps what happened; the log keeps what went wrong, and the rest for who asks for it.
-fn tell(told: &Told<'_>, response: &Response, began: Instant) {
-    let Told { request_id, trace_id, method, path, cause, code } = told;
-    // What somebody sends too much of is not our failure, and could fill the log.
+/// Logs failures; the rest only at level debug, because the ledger has it.
+fn log_request(line: &RequestLine<'_>, response: &Response, began: Instant) {
+    let RequestLine { request_id, trace_id, method, path, cause, code } = line;
+    // Overload is the clients' doing, and its lines could fill the log.
     let is_ours = *code != Some(ErrorCode::Overloaded);
-    // A number of 128 bits would be written as a text.
+    // A number of 128 bits would be logged as a string.
     let latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let status = response.status().as_u16();
     if cause.is_some() {
@@ -351,7 +370,7 @@ async fn no_such_path(request: axum::extract::Request<Body>) -> Result<Response,
 }
 
 async fn no_such_method(_: axum::extract::Request<Body>) -> Result<Response, Infallible> {
-    Ok(reply::refused(Refusal::new(ErrorCode::MethodNotAllowed, "the path has no such method")))
+    Ok(reply::refused(Refusal::new(ErrorCode::MethodNotAllowed, "this path does not support the method")))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What lets a request in to a path, before anything is done for it: as the route at the path was declared, and by the root
-//! that it is below where there is no route.
+//! The entrance of each path: what a request needs before anything is done for it. A route declares its own; a path without
+//! a route has the entrance of the root that it is below.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,29 +7,29 @@ use std::sync::Arc;
 use axum::Router;
 use openapi::{Entrance, Route};
 
-/// Below these, what there is and what there is not is for those with a key: they are told that a path is unknown, others that
-/// they need a key. Where one root is below another, the longer one stands first.
+/// Roots below which only callers with a key learn which paths exist: others get 401, not 404. If one root is below another,
+/// the longer one stands first.
 const ROOTS: [(&str, Entrance); 3] =
     [("/v1/admin", Entrance::Administration), ("/v1/", Entrance::Key), ("/oai/", Entrance::Key)];
 
-/// Routes, and what lets in to them.
+/// Routes, and the entrances to them.
 pub struct Routes {
     pub router: Router,
     pub entrances: Entrances,
 }
 
-/// Cheap to clone.
+/// The entrance of every route, by its pattern. Cheap to clone.
 #[derive(Clone)]
 pub struct Entrances(Arc<matchit::Router<Entrance>>);
 
 impl Entrances {
-    /// Of routes that a router has taken.
+    /// The entrances of routes that a router has taken.
     ///
-    /// Errors: a route does not fit beside another. Nothing may be served then: it would be let in to as to an unknown path.
+    /// Errors: two patterns conflict. Nothing may be served then: the route would get the entrance of an unknown path.
     pub fn of(routes: &[Route]) -> Result<Self, matchit::InsertError> {
         let mut by_pattern = BTreeMap::new();
         for route in routes {
-            // Of two methods the stricter one: a key is looked at before the method is.
+            // The strictest of a path's methods, because the key is checked before the method.
             let entrance = by_pattern.entry(&*route.pattern).or_insert(route.entrance);
             *entrance = route.entrance.max(*entrance);
         }
@@ -40,13 +40,14 @@ impl Entrances {
         Ok(Self(Arc::new(entrances)))
     }
 
+    /// The entrance of a path, with or without a route.
     pub fn at(&self, path: &str) -> Entrance {
-        self.0.at(path).map_or_else(|_| of_unknown(path), |found| *found.value)
+        self.0.at(path).map_or_else(|_| entrance_of_unknown(path), |found| *found.value)
     }
 }
 
-/// Where nothing is. Outside of the roots nobody needs a key to be told so.
-fn of_unknown(path: &str) -> Entrance {
+/// The entrance of an unknown path: outside of the roots, a 404 needs no key.
+fn entrance_of_unknown(path: &str) -> Entrance {
     let root = ROOTS.iter().find(|(root, _)| is_at_or_below(path, root));
     root.map_or(Entrance::Open, |(_, entrance)| *entrance)
 }

@@ -1,4 +1,4 @@
-//! `/health`, `/health/live`, `/health/ready`: whether the process runs, and whether it can do its work.
+//! `/health`, `/health/live`, `/health/ready`: whether the process runs, and whether it can serve requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 
 use crate::in_flight::InFlight;
 
-/// Tables that are further behind the log than this may answer for a key that was revoked.
+/// The most that the in-memory tables may lag behind the log: older ones could admit a key that was revoked.
 const TABLES_LAG_MAX: Duration = Duration::from_secs(2);
 
-/// What health is asked of.
+/// The parts whose state is reported.
 pub struct Health {
     pub log: Log,
     pub tables: TablesHandle,
@@ -59,8 +59,8 @@ async fn live() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// 503 from the signal to end on, while the ledger cannot be written, and while the tables are behind. A view that stands still
-/// is shown, and keeps nobody from working.
+/// 503 from the shutdown signal on, while the ledger cannot be written, and while the tables are behind. A stopped view is
+/// reported, but does not make the gateway unready.
 async fn ready(State(health): State<Arc<Health>>) -> (StatusCode, Json<Value>) {
     let writable = health.log.is_writable();
     let current = health.tables.wait_for(health.log.head().position, TABLES_LAG_MAX).await;

@@ -1,5 +1,5 @@
-//! `GET /openapi.json`: what is said of all routes, this one included. Made when somebody asks for the first time, and
-//! kept as the bytes that go out.
+//! `GET /openapi.json`: the description of all routes, this one included. It is rendered for the first request, and kept as
+//! the bytes of the response.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -19,24 +19,24 @@ use super::entrances::{Entrances, Routes};
 
 const PATH: &str = "/openapi.json";
 
-/// The routes with their description among them.
+/// The routes of `api`, and `/openapi.json` with their description.
 ///
 /// Errors: as [`Entrances::of`].
 pub fn published(api: Api) -> Result<Routes, matchit::InsertError> {
     let (router, mut described) = api.into_parts();
-    described.routes.push(Route::new(Entrance::Open, Method::GET, PATH, itself));
+    described.routes.push(Route::new(Entrance::Open, Method::GET, PATH, operation));
     let entrances = Entrances::of(&described.routes)?;
     let document = Arc::new(Document { described, json: OnceCell::new() });
     Ok(Routes { router: router.route(PATH, get(move || async move { answer(document).await })), entrances })
 }
 
-/// Routes that are described elsewhere.
+/// The routes of `api` without `/openapi.json`, for another listener.
 pub fn unpublished(api: Api) -> Result<Routes, matchit::InsertError> {
     let (router, described) = api.into_parts();
     Ok(Routes { router, entrances: Entrances::of(&described.routes)? })
 }
 
-fn itself() -> Operation {
+fn operation() -> Operation {
     Operation::new("openapi", "Description", "This document")
         .refuses(&[ErrorCode::Internal])
         .answers(StatusCode::OK, Answer::json("OpenAPI 3.1", object().open()))
@@ -51,28 +51,28 @@ async fn answer(document: Arc<Document>) -> Response {
     match json(document).await {
         Ok(json) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
         Err(error) => {
-            tracing::error!(%error, "write the description of the routes");
-            reply::refused(Refusal::new(ErrorCode::Internal, "the description cannot be written"))
+            tracing::error!(%error, "cannot write /openapi.json");
+            reply::refused(Refusal::new(ErrorCode::Internal, "/openapi.json cannot be written"))
         }
     }
 }
 
-/// What takes megabytes for a moment is made by a thread that ends: its heap goes back with it. One at a time, however
-/// many ask.
+/// The document as bytes. A thread of its own renders it: that takes megabytes, which are returned when the thread ends. It
+/// is rendered once, however many requests wait for it.
 async fn json(document: Arc<Document>) -> Result<Bytes, Box<dyn Error + Send + Sync>> {
-    let made = document.json.get_or_try_init(|| async {
-        let (made, json) = tokio::sync::oneshot::channel();
+    let rendered = document.json.get_or_try_init(|| async {
+        let (rendered, json) = tokio::sync::oneshot::channel();
         std::thread::Builder::new().name("openapi".to_owned()).spawn({
             let document = Arc::clone(&document);
-            move || made.send(document.made())
+            move || rendered.send(document.rendered())
         })?;
         Ok::<_, Box<dyn Error + Send + Sync>>(Bytes::copy_from_slice(&json.await??))
     });
-    Ok(made.await?.clone())
+    Ok(rendered.await?.clone())
 }
 
 impl Document {
-    fn made(&self) -> Result<Vec<u8>, serde_json::Error> {
+    fn rendered(&self) -> Result<Vec<u8>, serde_json::Error> {
         self.described.json(env!("CARGO_PKG_VERSION"))
     }
 }

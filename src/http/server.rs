@@ -1,4 +1,5 @@
-//! Accepting connections: HTTP/1.1 and HTTP/2, every wait bounded. Connections are tasks of one set, which ends them.
+//! The HTTP server: accepts connections, HTTP/1.1 and HTTP/2, with a bound on every wait. Connections are tasks of one set;
+//! dropping it ends them.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -17,19 +18,19 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::connection_limit;
-use super::connection_watch::{Requests, WatchedConnection};
+use super::connection_watch::{ConnectionRequests, WatchedConnection};
 use super::door::Door;
 
-/// A client that has asked nothing by then, or that is idle for so long, is let go. Longer than load balancers keep a
-/// connection, so that it is they who close it.
-const HEAD_WAIT_MAX: Duration = Duration::from_secs(75);
+/// A connection that has sent no request by then, or is idle for so long, is closed. Longer than load balancers keep an idle
+/// connection, so that they close it first.
+const IDLE_MAX: Duration = Duration::from_secs(75);
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 const HEADERS_MAX: usize = 100;
-const STREAMS_A_CONNECTION_MAX: u32 = 256;
-/// How much of an answer a connection's socket takes before any of it is on its way. The kernel would take up to 4 MiB
-/// (`tcp_wmem`) for every client that reads slowly, and the gateway fetch as much from upstreams.
+const STREAMS_PER_CONNECTION_MAX: u32 = 256;
+/// The most bytes that a socket buffers before it sends them. The kernel would buffer up to 4 MiB (`tcp_wmem`) for every
+/// client that reads slowly, and the gateway would fetch as much from upstreams.
 const UNSENT_BYTES_MAX: u32 = 64 * 1024;
-/// After an error that is not the client's, such as too many open files.
+/// Pause after a failed accept, such as one for too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A bound listener that is not accepting yet.
@@ -49,29 +50,29 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Accepts as many connections as there are files for, until it is dropped; with it go the connections.
+    /// Accepts as many connections as the limit of open files allows, until it is dropped, and the connections with it.
     pub async fn serve(self, door: Door) {
-        self.serve_at_most(connection_limit::take(), door).await;
+        self.serve_at_most(connection_limit::raise(), door).await;
     }
 
-    /// Accepts so many connections at a time.
-    pub async fn serve_at_most(self, places: usize, door: Door) {
+    /// Accepts at most `connections_max` connections at a time.
+    pub async fn serve_at_most(self, connections_max: usize, door: Door) {
         let builder = Arc::new(builder());
-        let places = Arc::new(Semaphore::new(places));
+        let permits = Arc::new(Semaphore::new(connections_max));
         let mut connections = JoinSet::new();
         loop {
             while connections.try_join_next().is_some() {}
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
                     let (door, builder) = (door.clone(), Arc::clone(&builder));
                     connections.spawn(async move {
-                        converse(&builder, stream, peer, door).await;
-                        drop(place);
+                        serve_connection(&builder, stream, peer, door).await;
+                        drop(permit);
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "accept a connection");
+                    tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -79,8 +80,8 @@ impl Server {
     }
 }
 
-/// Of all connections that are accepted: they inherit it. What was sent and not confirmed comes on top, as much as the
-/// peer's window allows, so that fast connections stay fast.
+/// Bounds the unsent bytes of all accepted connections, which inherit the option. Bytes that were sent and are not yet
+/// acknowledged come on top, as many as the peer's window allows, so that fast connections stay fast.
 #[cfg(target_os = "linux")]
 fn bound_unsent_bytes(listener: &TcpListener) -> std::io::Result<()> {
     socket2::SockRef::from(listener).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)
@@ -91,46 +92,46 @@ fn builder() -> Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WAIT_MAX)
+        .header_read_timeout(IDLE_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS_A_CONNECTION_MAX)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
-        .keep_alive_interval(HEAD_WAIT_MAX);
+        .keep_alive_interval(IDLE_MAX);
     builder
 }
 
-/// One connection until it ends. What a client does wrong with it is its own business.
-async fn converse(builder: &Builder<TokioExecutor>, stream: TcpStream, peer: SocketAddr, door: Door) {
+/// Serves one connection until it ends. Errors are the client's, so they are logged for debugging alone.
+async fn serve_connection(builder: &Builder<TokioExecutor>, stream: TcpStream, peer: SocketAddr, door: Door) {
     let _ = stream.set_nodelay(true);
     let _open = door.connection_opens();
-    let requests = Requests::default();
+    let requests = ConnectionRequests::default();
     let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
         let (door, request_begun) = (door.clone(), requests.begin(request.version()));
         let is_get = request.method() == Method::GET;
         async move {
-            // hyper keeps room for this future as long as the connection lives: what answering takes is boxed, so that a
-            // connection that rests does not take it.
+            // hyper keeps room for this future as long as the connection lives. The large part of it is boxed, so that an
+            // idle connection does not hold it.
             let answer = Box::pin(door.answer(request.map(Body::new), peer.ip())).await;
             if is_get && answer.headers().get(CONTENT_TYPE).is_some_and(|media| media == "text/event-stream") {
-                request_begun.is_endless();
+                request_begun.mark_endless();
             }
-            Ok::<_, Infallible>(answer.map(|body| request_begun.until_the_end_of(body)))
+            Ok::<_, Infallible>(answer.map(|body| request_begun.attach_to(body)))
         }
     });
-    let stream = WatchedConnection::new(stream, requests.clone(), door.unread_requests());
+    let stream = WatchedConnection::new(stream, requests.clone(), door.parse_error_responses());
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    // Which protocol it is shows in the first bytes, and whoever waits for those has no deadline of its own.
-    let served = match tokio::time::timeout(HEAD_WAIT_MAX, serving.as_mut()).await {
+    // hyper has no deadline for the first bytes, which decide on the protocol.
+    let served = match tokio::time::timeout(IDLE_MAX, serving.as_mut()).await {
         Ok(served) => served,
-        Err(_) if requests.were_any() => serving.await,
+        Err(_) if requests.any_begun() => serving.await,
         Err(_) => return,
     };
     if let Err(error) = served {
-        tracing::debug!(%error, "converse with a client");
+        tracing::debug!(%error, "connection ended with an error");
     }
 }
 

@@ -1,26 +1,24 @@
-//! What is said of a path that nothing is at, and of a method that a path does not have. A path that clients of OpenAI's
-//! or Anthropic's APIs ask for is named as what it is, with what this version has instead; any other probably has a wrong
-//! base URL in front.
+//! The refusals of an unknown path and of a wrong method. If the path belongs to OpenAI's or Anthropic's API, the message
+//! names the feature and what this version supports instead; otherwise the client's base URL is probably wrong.
 
 use dialects::surfaces::{Unsupported, below_version};
 use events::refusal::{ErrorCode, Refusal};
 use http::header::ALLOW;
 use http::{HeaderMap, Method};
 
-/// Whoever leaves out the /v1 of a client's base URL reads this, and who looks for what there never was.
 const NO_SUCH_PATH: &str =
-    "there is no such path: a client's base URL ends in /v1, and GET /openapi.json lists them all";
-const SLASH_AT_THE_END: &str = "there is no such path: it ends in a slash, which none of ours does";
+    "there is no such path: a client's base URL ends in /v1, and GET /openapi.json lists all paths";
+const SLASH_AT_THE_END: &str = "there is no such path: it ends in a slash, and no path does";
 const VERSION_TWICE: &str = "there is no such path: it has /v1 twice. The base URL of an OpenAI client ends in /v1, that of an \
      Anthropic client does not";
 
-/// What can be asked instead.
+/// What to use instead.
 const SUPPORTED: [&str; 3] = ["POST /v1/chat/completions", "GET /v1/models", "POST /v1/inference/chat"];
 
-/// A method is a token of any length.
+/// Methods have no length limit in HTTP; a longer one is cut in the message.
 const METHOD_CHARS_MAX: usize = 32;
 
-/// 404.
+/// The 404 of an unknown path.
 pub fn refusal(path: &str) -> Refusal {
     if let Some(part) = Unsupported::at(path) {
         let instead = SUPPORTED.join(", ");
@@ -38,12 +36,12 @@ pub fn refusal(path: &str) -> Refusal {
     Refusal::new(ErrorCode::NotFound, message)
 }
 
-/// 405, once the router has put the methods of the path into `Allow`.
-pub fn name_methods(refusal: Refusal, method: &Method, headers: &HeaderMap) -> Refusal {
+/// The 405 with the path's methods, which the router has put into `Allow`.
+pub fn with_allowed_methods(refusal: Refusal, method: &Method, headers: &HeaderMap) -> Refusal {
     let allowed = headers.get(ALLOW).and_then(|allow| allow.to_str().ok()).unwrap_or_default();
     let allowed: Vec<&str> = allowed.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
     let method: String = method.as_str().chars().take(METHOD_CHARS_MAX).collect();
-    let message = format!("this path does not take {method}; it takes {}", allowed.join(", "));
+    let message = format!("this path does not support {method}; it supports {}", allowed.join(", "));
     Refusal { message, ..refusal }.with("allowed", allowed)
 }
 

@@ -1,5 +1,5 @@
-//! A connection whose peer must take what is written to it. One that keeps its window shut would hold its place among
-//! the connections, and what it was answered, for as long as it likes.
+//! A timeout for writes to a connection. A peer that never reads would otherwise hold its connection and the memory of its
+//! response for as long as it likes.
 
 use std::future::Future;
 use std::io;
@@ -10,13 +10,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// How long a peer may take nothing at all while something waits for it.
+/// How long a write may wait for a peer that reads nothing.
 const STALL_MAX: Duration = Duration::from_secs(60);
 
-/// A stream whose writes fail once nothing of them was taken for [`STALL_MAX`].
+/// A stream whose writes fail once the peer has read nothing for [`STALL_MAX`].
 pub struct WriteTimeout<S> {
     stream: S,
-    /// Runs while a write waits.
+    /// Set while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
@@ -29,14 +29,17 @@ impl<S: AsyncWrite + Unpin> WriteTimeout<S> {
         &self.stream
     }
 
-    fn judge<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn check<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
             return written;
         }
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(STALL_MAX)));
         ready!(stalled.as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes nothing")))
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("the peer has read nothing for {} s", STALL_MAX.as_secs()),
+        )))
     }
 }
 
@@ -53,7 +56,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.judge(context, written)
+        self.check(context, written)
     }
 
     fn poll_write_vectored(
@@ -62,7 +65,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.judge(context, written)
+        self.check(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -71,12 +74,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        self.judge(context, flushed)
+        self.check(context, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.judge(context, shut)
+        self.check(context, shut)
     }
 }
 
@@ -88,7 +91,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_that_takes_nothing_is_let_go() {
+    async fn a_peer_that_reads_nothing_is_disconnected() {
         let (near, _far) = duplex(16);
         let began = Instant::now();
         let written = WriteTimeout::new(near).write_all(&[0; 64]).await;

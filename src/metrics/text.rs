@@ -1,4 +1,4 @@
-//! The text format, for what is read when it is asked for. Numbers are whole or decimals: none is a float here.
+//! Prometheus' text format, for metrics that are read when `/metrics` is. Numbers are integers or decimals, never floats.
 
 use std::fmt::{Display, Write};
 use std::time::Duration;
@@ -10,16 +10,18 @@ pub enum Kind {
     Histogram,
 }
 
-pub struct Text {
+/// Writes families and samples.
+pub struct TextWriter {
     out: String,
 }
 
-impl Text {
-    /// Goes on behind families that were written.
-    pub const fn behind(out: String) -> Self {
+impl TextWriter {
+    /// Continues after families that were already written.
+    pub const fn appending_to(out: String) -> Self {
         Self { out }
     }
 
+    /// Begins a family; its samples follow.
     pub fn family(&mut self, name: &str, kind: Kind, help: &str) {
         let kind = match kind {
             Kind::Counter => "counter",
@@ -29,12 +31,12 @@ impl Text {
         let _ = write!(self.out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
     }
 
-    /// Labels' values are ours: nothing in them needs escaping.
+    /// Values of labels are not escaped: none comes from a client.
     pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         self.out.push_str(name);
-        for (at, (label, of)) in labels.iter().enumerate() {
+        for (at, (label, value_of_label)) in labels.iter().enumerate() {
             let before = if at == 0 { '{' } else { ',' };
-            let _ = write!(self.out, "{before}{label}=\"{of}\"");
+            let _ = write!(self.out, "{before}{label}=\"{value_of_label}\"");
         }
         let end = if labels.is_empty() { "" } else { "}" };
         let _ = writeln!(self.out, "{end} {value}");
@@ -55,7 +57,7 @@ impl Text {
     }
 }
 
-/// A span in seconds, exact to the microsecond, without zeros that say nothing.
+/// A duration in seconds, exact to the microsecond, without trailing zeros.
 pub fn seconds(span: Duration) -> String {
     let text = format!("{}.{:06}", span.as_secs(), span.subsec_micros());
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -67,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_sample_is_a_line_with_its_labels_in_braces() {
-        let mut text = Text::behind(String::new());
+        let mut text = TextWriter::appending_to(String::new());
         text.counter("a_total", "How many", 3);
         text.family("b", Kind::Gauge, "What");
         text.sample("b", &[("x", "1"), ("y", "2")], seconds(Duration::from_micros(1_500_000)));

@@ -230,7 +230,7 @@ async fn what_cannot_be_done_is_said_in_a_sentence_and_changes_nothing() {
         (&[(previous, &old)], &[], given),
         (&[(previous, &old), (given, &old)], &[], given),
         (&[(given, NEW)], &[], previous),
-        (&[(previous, OTHER), (given, NEW)], &[], "node.key holds that one"),
+        (&[(previous, OTHER), (given, NEW)], &[], "node.key has that key"),
         (&[(previous, "0f"), (given, NEW)], &[], previous),
         (&[(previous, &old), (given, "0f")], &[], given),
         (&[(given, NEW)], &["--previous-key-lost"], "is not lost"),

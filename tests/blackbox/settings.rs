@@ -58,7 +58,7 @@ fn an_unknown_variable_ends_every_command_with_the_nearest_name() {
     // A name that has little to do with it is worse than none.
     for far in ["LEDGERWAY_SERVICES", "LEDGERWAY_", "LEDGERWAY_X"] {
         let said = wrong(&["verify", "--data", &data], &[(far, "1")]);
-        assert_eq!(said, format!("{far} is no setting; `ledgerway serve --help` lists them"));
+        assert_eq!(said, format!("{far} is not a setting; `ledgerway serve --help` lists them"));
     }
     let secret = wrong(&["serve", "--data", &data], &[("LEDGERWAY_NODEKEY", "a-secret-value")]);
     assert!(!secret.contains("a-secret-value"), "{secret}");
@@ -180,7 +180,7 @@ fn a_number_below_zero_is_a_value_and_a_port_alone_is_answered_with_the_flag_tha
         "--body-memory-mib",
     ] {
         let said = wrong(&["serve", flag, "-1"], &[]);
-        assert!(said.starts_with(&format!("{flag} is \"-1\", and must be a whole number of ")), "{said}");
+        assert!(said.starts_with(&format!("{flag} is \"-1\", but must be a whole number of ")), "{said}");
     }
     let (code, words) = run(&["serve", "--port", "1"], &[]);
     assert!(code == Some(2) && words.contains("tip: ") && words.contains("--listen"), "{words}");
@@ -203,12 +203,12 @@ async fn a_name_of_this_machine_is_an_address_too() {
     let data = other.path().join("data").display().to_string();
     for (value, why) in [
         ("no-such-host.invalid:8080", "does not resolve"),
-        ("localhost", "no address with a port"),
-        ("localhost:99999", "no address with a port"),
-        ("localhost:+80", "no address with a port"),
-        (":8080", "no address with a port"),
-        ("http://localhost:8080", "no address with a port"),
-        ("1.2.3:8080", "no address with a port"),
+        ("localhost", "not an address with a port"),
+        ("localhost:99999", "not an address with a port"),
+        ("localhost:+80", "not an address with a port"),
+        (":8080", "not an address with a port"),
+        ("http://localhost:8080", "not an address with a port"),
+        ("1.2.3:8080", "not an address with a port"),
     ] {
         let said = wrong(&["serve", "--data", &data, "--listen", value], &[]);
         assert!(said.starts_with(&format!("--listen is {value:?}")) && said.contains(why), "{said}");

@@ -1,4 +1,4 @@
-//! Budgets that somebody should look at.
+//! The budgets that need attention.
 
 use std::collections::HashMap;
 
@@ -15,29 +15,29 @@ use serde_json::{Value, json};
 
 use super::SHOWN_MAX;
 
-/// Of a budget, in percent: from here on it is near its limit.
+/// The share of its limit from which on a budget is near it.
 const NEAR_PERCENT: i128 = 80;
 
-/// A budget of whose window little is left, or that has refused requests today.
+/// A budget whose window is nearly used up, or that has refused requests today.
 pub struct NearLimit {
     pub budget: BudgetId,
     pub scope: Scope,
-    /// What the owner is called, as far as it is known.
+    /// The owner's name, if known.
     pub scope_name: Option<String>,
     pub limit: NanoUsd,
     pub settled: NanoUsd,
     pub held: NanoUsd,
     pub used_percent: i128,
-    /// Requests that it refused today (UTC), as far as they are looked at.
+    /// Requests that it refused today (UTC), of those that were read.
     pub refused_today: u64,
     pub resets_at: Option<DateTime<Utc>>,
 }
 
-/// How many requests each budget refused.
-pub struct Refused(IdMap<BudgetId, u64>);
+/// Number of requests that each budget refused.
+pub struct RefusalCounts(IdMap<BudgetId, u64>);
 
-impl Refused {
-    /// By these events.
+impl RefusalCounts {
+    /// Counts these events.
     pub fn of(refusals: &HashMap<u64, Recorded>) -> Self {
         let mut refused = IdMap::default();
         for recorded in refusals.values() {
@@ -51,16 +51,16 @@ impl Refused {
         Self(refused)
     }
 
-    fn by(&self, budget: BudgetId) -> u64 {
+    fn of_budget(&self, budget: BudgetId) -> u64 {
         self.0.get(&budget).copied().unwrap_or_default()
     }
 }
 
-/// Those that refused requests first, then the nearest to their limits; at most [`SHOWN_MAX`].
-pub fn near_limits(balances: &Balances, refused: &Refused, now: DateTime<Utc>) -> Vec<NearLimit> {
+/// The budgets near their limits, at most [`SHOWN_MAX`]: those that refused requests first, then by share used.
+pub fn near_limits(balances: &Balances, refused: &RefusalCounts, now: DateTime<Utc>) -> Vec<NearLimit> {
     let mut near: Vec<NearLimit> = balances
         .budgets()
-        .map(|(id, budget)| NearLimit { refused_today: refused.by(id), ..standing(balances, id, budget, now) })
+        .map(|(id, budget)| NearLimit { refused_today: refused.of_budget(id), ..standing(balances, id, budget, now) })
         .filter(|budget| budget.used_percent >= NEAR_PERCENT || budget.refused_today > 0)
         .collect();
     let rank = |budget: &NearLimit| (budget.refused_today > 0, budget.used_percent);
@@ -82,7 +82,7 @@ fn standing(balances: &Balances, budget: BudgetId, in_force: &BudgetInForce, now
         limit: in_force.limit,
         settled: amounts.settled,
         held: amounts.held,
-        // Nothing is left of nothing.
+        // A limit of zero is used up.
         used_percent: (used * 100).checked_div(limit).unwrap_or(100),
         refused_today: 0,
         resets_at: window.end,

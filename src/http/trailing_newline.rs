@@ -1,5 +1,5 @@
-//! JSON ends with a line end: behind an answer to curl the prompt then stands on a line of its own. JSON's readers pass
-//! over it. Answers to requests for inference have theirs where they are rendered, and refusals where they are worded.
+//! A newline after JSON, so that the shell's prompt after `curl` stands on a line of its own; JSON parsers skip it.
+//! Inference responses and refusals get theirs where they are rendered.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,14 +10,14 @@ use http::HeaderValue;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-/// A response whose JSON ends with a line end; any other as it is.
-pub fn end_line(mut response: Response) -> Response {
+/// Adds a newline to a response of JSON; any other is unchanged.
+pub fn add_newline(mut response: Response) -> Response {
     let is_json =
         response.headers().get(CONTENT_TYPE).is_some_and(|media| media.as_bytes().starts_with(b"application/json"));
     if !is_json {
         return response;
     }
-    // What is said of a body, also where that is not sent.
+    // A response to HEAD has the length without the body.
     if let Some(length) =
         response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok())
     {
@@ -25,19 +25,19 @@ pub fn end_line(mut response: Response) -> Response {
     }
     let has_body = !response.body().is_end_stream();
     if has_body {
-        response.map(|body| Body::new(Ended { body, line_end: Some(Bytes::from_static(b"\n")) }))
+        response.map(|body| Body::new(NewlineBody { body, newline: Some(Bytes::from_static(b"\n")) }))
     } else {
         response
     }
 }
 
-struct Ended {
+struct NewlineBody {
     body: Body,
-    /// Until it was sent.
-    line_end: Option<Bytes>,
+    /// `None` once it was sent.
+    newline: Option<Bytes>,
 }
 
-impl HttpBody for Ended {
+impl HttpBody for NewlineBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -46,17 +46,17 @@ impl HttpBody for Ended {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         match Pin::new(&mut self.body).poll_frame(context) {
-            Poll::Ready(None) => Poll::Ready(self.line_end.take().map(|line_end| Ok(Frame::data(line_end)))),
+            Poll::Ready(None) => Poll::Ready(self.newline.take().map(|newline| Ok(Frame::data(newline)))),
             other => other,
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.line_end.is_none()
+        self.newline.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let more = self.line_end.as_ref().map_or(0, |line_end| line_end.len() as u64);
+        let more = self.newline.as_ref().map_or(0, |newline| newline.len() as u64);
         let of_body = self.body.size_hint();
         let mut hint = SizeHint::new();
         if let Some(upper) = of_body.upper() {
@@ -73,33 +73,36 @@ mod tests {
 
     use super::*;
 
-    async fn ended(media: &'static str, body: Body) -> (Option<u64>, Bytes) {
+    async fn with_newline(media: &'static str, body: Body) -> (Option<u64>, Bytes) {
         let mut response = Response::new(body);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media));
-        let response = end_line(response);
+        let response = add_newline(response);
         let exact = response.body().size_hint().exact();
         (exact, response.into_body().collect().await.expect("a body").to_bytes())
     }
 
     #[tokio::test]
-    async fn json_ends_with_a_line_end_and_nothing_else_does() {
+    async fn json_ends_with_a_newline_and_nothing_else_does() {
         for json in ["application/json", "application/json; charset=utf-8"] {
-            assert_eq!(ended(json, Body::from("{}")).await, (Some(3), Bytes::from_static(b"{}\n")), "{json}");
+            assert_eq!(with_newline(json, Body::from("{}")).await, (Some(3), Bytes::from_static(b"{}\n")), "{json}");
         }
         let pieces = futures_util::stream::iter(["{", "}"].map(|piece| Ok::<_, std::io::Error>(Bytes::from(piece))));
-        assert_eq!(ended("application/json", Body::from_stream(pieces)).await, (None, Bytes::from_static(b"{}\n")));
+        assert_eq!(
+            with_newline("application/json", Body::from_stream(pieces)).await,
+            (None, Bytes::from_static(b"{}\n"))
+        );
         for other in ["application/x-ndjson", "text/csv", "text/event-stream"] {
-            assert_eq!(ended(other, Body::from("{}")).await.1, "{}", "{other}");
+            assert_eq!(with_newline(other, Body::from("{}")).await.1, "{}", "{other}");
         }
-        assert_eq!(ended("application/json", Body::empty()).await, (Some(0), Bytes::new()));
+        assert_eq!(with_newline("application/json", Body::empty()).await, (Some(0), Bytes::new()));
     }
 
     #[tokio::test]
-    async fn what_is_said_of_a_body_that_is_not_sent_is_said_of_it_with_its_line_end() {
+    async fn the_length_of_a_body_that_is_not_sent_counts_its_newline() {
         let mut response = Response::new(Body::empty());
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(2));
-        let response = end_line(response);
+        let response = add_newline(response);
         assert_eq!(response.headers()[CONTENT_LENGTH], "3");
         assert_eq!(response.into_body().collect().await.expect("a body").to_bytes(), "");
     }

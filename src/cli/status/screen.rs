@@ -1,18 +1,18 @@
-//! The status for people.
+//! The status as text.
 
 use std::fmt::Write;
 
 use events::log::lock::Served;
 use events::time::rfc3339;
 
-use super::super::shown;
+use super::super::printable;
 use super::{SHOWN_MAX, Status, owner};
 
-/// One screen, a line a thing.
-pub fn screen(status: &Status) -> String {
+/// One screen, one line per part.
+pub fn render(status: &Status) -> String {
     let mut screen = String::new();
     let mut line = |name: &str, text: String| {
-        // Into a string, which takes everything.
+        // Writing to a string does not fail.
         let _ = writeln!(screen, "{name:<12}{text}");
     };
     line("ledgerway", format!("{}, data in {}", env!("CARGO_PKG_VERSION"), status.data.display()));
@@ -36,7 +36,7 @@ pub fn screen(status: &Status) -> String {
 fn running(status: &Status) -> String {
     match &status.served {
         Served::No => "not running".to_owned(),
-        Served::Silently => "running, and does not say where".to_owned(),
+        Served::Silently => "running, address unknown".to_owned(),
         Served::At(url) => format!("running at {url}"),
     }
 }
@@ -47,7 +47,7 @@ fn head(status: &Status) -> String {
 }
 
 fn views(status: &Status) -> String {
-    let Some(glance) = &status.glance else { return "none: the next start makes them".to_owned() };
+    let Some(glance) = &status.glance else { return "none: the next start builds them".to_owned() };
     let behind: Vec<String> = glance
         .views
         .iter()
@@ -77,13 +77,13 @@ fn holds(status: &Status) -> String {
 
 fn today(status: &Status) -> Vec<String> {
     let Some(spent) = status.glance.as_ref().and_then(|glance| glance.spent.as_ref()) else {
-        return vec!["unknown: there is no view that could tell".to_owned()];
+        return vec!["unknown: there are no views".to_owned()];
     };
     if spent.is_empty() {
         return vec!["nothing spent".to_owned()];
     }
     let tenant = spent.iter().map(|spent| {
-        let named = spent.name.as_deref().map(|name| format!("{} ", shown(name))).unwrap_or_default();
+        let named = spent.name.as_deref().map(|name| format!("{} ", printable(name))).unwrap_or_default();
         let requests = spent.requests;
         format!("{:>16} USD  {requests:>9} requests  {named}{}", spent.cost.to_string(), spent.tenant)
     });
@@ -98,7 +98,7 @@ fn budgets(status: &Status) -> Vec<String> {
         let resets = near.resets_at.map(|at| format!(", resets at {}", rfc3339(at))).unwrap_or_default();
         let (settled, held, limit) = (near.settled, near.held, near.limit);
         let (kind, owner) = owner(near.scope);
-        let owner = near.scope_name.as_deref().map_or(owner, shown);
+        let owner = near.scope_name.as_deref().map_or(owner, printable);
         let of = format!("{} of {} {owner}", near.budget, kind.as_str());
         let refused = match near.refused_today {
             0 => String::new(),
@@ -112,7 +112,7 @@ fn budgets(status: &Status) -> Vec<String> {
 
 fn keyless(status: &Status) -> String {
     let names = status.keyless.iter().take(SHOWN_MAX).map(|provider| {
-        let name = provider.name.as_deref().map(|name| format!("{} ", shown(name))).unwrap_or_default();
+        let name = provider.name.as_deref().map(|name| format!("{} ", printable(name))).unwrap_or_default();
         format!("{name}{}", provider.id)
     });
     let more = status.keyless.len().saturating_sub(SHOWN_MAX);

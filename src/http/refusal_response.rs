@@ -1,4 +1,4 @@
-//! Refusals in the words of the surface that was asked: the one place where a refusal becomes a body and headers.
+//! Refusals in the error format of the surface: the one place where a refusal becomes a status, a body and headers.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -8,13 +8,13 @@ use http::HeaderValue;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use openapi::refusals;
 
-/// Gives a response that carries a refusal its body and headers.
-pub fn word(response: &mut Response, refusal: &Refusal, form: ErrorForm, request_id: &str) {
+/// Writes the status, body and headers of a refusal into its response.
+pub fn write_refusal(response: &mut Response, refusal: &Refusal, form: ErrorForm, request_id: &str) {
     let mut body = Vec::from(error_body(form, refusal, request_id));
     body.push(b'\n');
     *response.status_mut() = refusals::status(refusal.code);
     let headers = response.headers_mut();
-    // That of the empty body which the refusal came with.
+    // The length of the empty body.
     headers.remove(CONTENT_LENGTH);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(wait) = refusal.retry_after {
@@ -22,7 +22,7 @@ pub fn word(response: &mut Response, refusal: &Refusal, form: ErrorForm, request
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     }
     if is_final(refusal) {
-        // Both vendors' SDKs would otherwise try these again, and be refused again.
+        // Both vendors' SDKs would otherwise retry, and be refused again.
         headers.insert("x-should-retry", HeaderValue::from_static("false"));
     }
     if refusal.code == ErrorCode::Unauthenticated {
@@ -31,8 +31,8 @@ pub fn word(response: &mut Response, refusal: &Refusal, form: ErrorForm, request
     *response.body_mut() = Body::from(body);
 }
 
-/// The same request will fare the same: no money, a key that was used, more than a limit is in all, or an upstream that
-/// took it for wrong.
+/// True if a retry of the same request would be refused again: no money left, an idempotency key that was used, more than
+/// the whole limit, or a request that the upstream rejected.
 fn is_final(refusal: &Refusal) -> bool {
     let has_no_time = refusal.details.get("retry_after").is_some_and(serde_json::Value::is_null);
     if refusal.code == ErrorCode::RateLimited && has_no_time {

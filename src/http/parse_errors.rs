@@ -1,29 +1,29 @@
-//! What is said where no request came about, because its head could not be read. hyper answers those itself, with a status
-//! and nothing else; here that answer gets a body, an id and a place in the figures.
+//! Responses to requests whose head cannot be parsed. hyper answers them itself, with a status and an empty body; here that
+//! response gets an error, a request id and its place in the metrics.
 
 use events::ids::{IdMaker, RequestId};
 use events::refusal::{ErrorCode, Refusal};
 use openapi::refusals;
 
-use crate::metrics::{Answers, Area};
+use crate::metrics::{Area, ResponseMetrics};
 
-const MALFORMED: &str = "the request is not HTTP that can be read: its first line or its headers are malformed";
-const TOO_LARGE: &str = "the first line and the headers are over 64 KiB together, or the headers are more than 100";
+const MALFORMED: &str = "the request cannot be parsed: its first line or its headers are malformed";
+const TOO_LARGE: &str = "the first line and the headers are over 64 KiB in total, or there are more than 100 headers";
 
-/// Words such answers anew. Cheap to clone.
+/// Replaces hyper's responses to such requests. Cheap to clone.
 #[derive(Clone)]
-pub struct UnreadRequests {
+pub struct ParseErrorResponses {
     ids: IdMaker,
-    answers: Answers,
+    responses: ResponseMetrics,
 }
 
-impl UnreadRequests {
-    pub const fn new(ids: IdMaker, answers: Answers) -> Self {
-        Self { ids, answers }
+impl ParseErrorResponses {
+    pub const fn new(ids: IdMaker, responses: ResponseMetrics) -> Self {
+        Self { ids, responses }
     }
 
-    /// What is sent in place of `written`; `None` where that is not an answer of hyper's own, which has no body.
-    pub fn reworded(&self, written: &[u8]) -> Option<Vec<u8>> {
+    /// The bytes to send instead of `written`; `None` unless that is a response of hyper's own, which has no body.
+    pub fn replacement(&self, written: &[u8]) -> Option<Vec<u8>> {
         let head = std::str::from_utf8(written).ok()?.strip_suffix("\r\n\r\n")?;
         let (first, headers) = head.split_once("\r\n")?;
         let refusal = match first.strip_prefix("HTTP/1.1 ")?.get(..3)? {
@@ -36,20 +36,20 @@ impl UnreadRequests {
             return None;
         }
         let (status, request_id) = (refusals::status(refusal.code), self.ids.make::<RequestId>().to_string());
-        self.answers.refused(Area::Open, &refusal);
-        self.answers.answered(Area::Open, status.as_u16());
-        tracing::debug!(request_id, status = status.as_u16(), "answer to what is no request");
+        self.responses.refused(Area::Open, &refusal);
+        self.responses.answered(Area::Open, status.as_u16());
+        tracing::debug!(request_id, status = status.as_u16(), "answered a request that cannot be parsed");
         let body = format!("{}\n", refusals::native_body(&refusal, &request_id));
-        let mut answer = format!("HTTP/1.1 {status}\r\n");
+        let mut response = format!("HTTP/1.1 {status}\r\n");
         for line in kept {
-            answer.push_str(line);
-            answer.push_str("\r\n");
+            response.push_str(line);
+            response.push_str("\r\n");
         }
-        answer.push_str(&format!(
+        response.push_str(&format!(
             "content-type: application/json\r\nx-request-id: {request_id}\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         ));
-        Some(answer.into_bytes())
+        Some(response.into_bytes())
     }
 }
 
@@ -68,9 +68,9 @@ mod tests {
 
     use super::*;
 
-    fn unread() -> UnreadRequests {
+    fn parse_errors() -> ParseErrorResponses {
         let ids = IdMaker::new(Arc::new(SystemClock::new()), Arc::new(SystemRandom));
-        UnreadRequests::new(ids, Answers::register(&Registry::new()).expect("a registry of its own"))
+        ParseErrorResponses::new(ids, ResponseMetrics::register(&Registry::new()).expect("a registry of its own"))
     }
 
     #[test]
@@ -85,8 +85,8 @@ mod tests {
             ),
         ] {
             let written = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\ndate: now\r\n\r\n");
-            let answer =
-                String::from_utf8(unread().reworded(written.as_bytes()).expect("it is hyper's own")).expect("text");
+            let answer = String::from_utf8(parse_errors().replacement(written.as_bytes()).expect("it is hyper's own"))
+                .expect("text");
             let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
             assert!(head.starts_with(&format!("HTTP/1.1 {said}\r\nconnection: close\r\ndate: now\r\n")), "{head}");
             assert!(head.ends_with(&format!("content-length: {}", body.len())), "{head}");
@@ -107,7 +107,7 @@ mod tests {
             "",
             "\u{0}\u{0}\u{12}",
         ] {
-            assert_eq!(unread().reworded(written.as_bytes()), None, "{written:?}");
+            assert_eq!(parse_errors().replacement(written.as_bytes()), None, "{written:?}");
         }
     }
 }

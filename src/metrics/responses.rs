@@ -1,4 +1,4 @@
-//! What the door answers, counted: every request by where it went and how it ended, every refusal by its code and reason.
+//! Counters of responses: every request by area and class of status, every refusal by code and reason.
 
 use dialects::Surface;
 use events::refusal::{ErrorCode, Refusal};
@@ -6,13 +6,13 @@ use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use serde_json::Value;
 
-/// Where a request goes.
+/// The part of the API that a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Area {
     Inference(Surface),
     Admin,
     Query,
-    /// What needs no key.
+    /// Routes that need no key.
     Open,
 }
 
@@ -29,21 +29,21 @@ impl Area {
 
 const STATUSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
-/// Handles of the door. Cheap to clone.
+/// The counters, for the door. Cheap to clone.
 #[derive(Clone)]
-pub struct Answers {
+pub struct ResponseMetrics {
     requests: IntCounterVec,
     refusals: IntCounterVec,
     connections: IntGauge,
-    /// Resolved once: the area's name, and a counter a class of status.
+    /// The counters of `requests`, looked up once: an area's name, and one counter per class of status.
     by_area: Vec<(&'static str, [IntCounter; STATUSES.len()])>,
 }
 
-impl Answers {
-    /// Errors: the registry has families of these names already.
+impl ResponseMetrics {
+    /// Errors: the registry already has metrics of these names.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let requests = Opts::new("ledgerway_http_requests_total", "Answers by surface and class of status");
-        let refusals = Opts::new("ledgerway_refusals_total", "Refusals by surface, code and, where it has one, reason");
+        let requests = Opts::new("ledgerway_http_requests_total", "Responses by surface and class of status");
+        let refusals = Opts::new("ledgerway_refusals_total", "Refusals by surface, code and, for some codes, reason");
         let requests = registered(registry, IntCounterVec::new(requests, &["surface", "status"])?)?;
         let surfaces = Surface::ALL.iter().copied().map(Area::Inference);
         let areas = surfaces.chain([Area::Admin, Area::Query, Area::Open]);
@@ -54,14 +54,12 @@ impl Answers {
         Ok(Self {
             by_area: areas.map(of).collect(),
             refusals: registered(registry, IntCounterVec::new(refusals, &["surface", "code", "reason"])?)?,
-            connections: registered(
-                registry,
-                IntGauge::new("ledgerway_open_connections", "Connections of clients that are open")?,
-            )?,
+            connections: registered(registry, IntGauge::new("ledgerway_open_connections", "Open client connections")?)?,
             requests,
         })
     }
 
+    /// Counts a response.
     pub fn answered(&self, area: Area, status: u16) {
         let class = usize::from(status / 100).saturating_sub(2).min(STATUSES.len() - 1);
         let known = self.by_area.iter().find(|(name, _)| *name == area.as_str());
@@ -74,17 +72,19 @@ impl Answers {
         }
     }
 
+    /// Counts a refusal.
     pub fn refused(&self, area: Area, refusal: &Refusal) {
         self.refusals.with_label_values(&[area.as_str(), refusal.code.as_str(), reason(refusal)]).inc();
     }
 
+    /// Counts a connection until the returned value is dropped.
     pub fn connection_opens(&self) -> OpenConnection {
         self.connections.inc();
         OpenConnection(self.connections.clone())
     }
 }
 
-/// One connection, until it is dropped.
+/// One open connection, until it is dropped.
 pub struct OpenConnection(IntGauge);
 
 impl Drop for OpenConnection {
@@ -93,18 +93,18 @@ impl Drop for OpenConnection {
     }
 }
 
-/// One of our own words; never one that a client or an upstream chose.
+/// A word of a fixed set; never one that a client or an upstream chose.
 fn reason(refusal: &Refusal) -> &str {
-    let said = |name: &str| refusal.details.get(name).and_then(Value::as_str);
+    let detail = |name: &str| refusal.details.get(name).and_then(Value::as_str);
     match refusal.code {
         ErrorCode::BudgetExceeded => scope(refusal),
-        ErrorCode::RateLimited => said("measure").unwrap_or("upstream"),
-        ErrorCode::UpstreamError => said("reason").unwrap_or_default(),
+        ErrorCode::RateLimited => detail("measure").unwrap_or("upstream"),
+        ErrorCode::UpstreamError => detail("reason").unwrap_or_default(),
         _ => "",
     }
 }
 
-/// Whose budget it is.
+/// The owner that the budget binds.
 fn scope(refusal: &Refusal) -> &str {
     let scope = refusal.details.get("scope").and_then(Value::as_object);
     let owner = scope.and_then(|scope| scope.keys().next()).map_or("", String::as_str);
@@ -141,11 +141,11 @@ mod tests {
     #[test]
     fn an_answer_is_counted_by_its_class_of_status_even_one_that_has_none() {
         let registry = Registry::new();
-        let answers = Answers::register(&registry).expect("new names");
+        let metrics = ResponseMetrics::register(&registry).expect("new names");
         for status in [200, 204, 404, 599, 999, 100] {
-            answers.answered(Area::Admin, status);
+            metrics.answered(Area::Admin, status);
         }
-        let count = |status| answers.requests.with_label_values(&["admin", status]).get();
+        let count = |status| metrics.requests.with_label_values(&["admin", status]).get();
         assert_eq!(STATUSES.map(count), [3, 0, 1, 2]);
     }
 }

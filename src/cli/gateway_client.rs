@@ -1,0 +1,81 @@
+//! The client of a running gateway: HTTP with the operator's key, for commands that the gateway has to carry out itself.
+
+use std::path::Path;
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, HOST};
+use http::{Method, Request};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use secrets::{Secret, operator_key};
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+/// Time limit for one response.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
+const RESPONSE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Sends requests to the gateway that serves a folder.
+pub struct GatewayClient {
+    authority: String,
+    key: Secret,
+}
+
+/// A request failed or was refused; a sentence.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct GatewayError(String);
+
+impl GatewayClient {
+    /// A client of the gateway at `url`, as the lock file has it. The key is the variable's, else the one in the folder.
+    pub fn new(url: &str, dir: &Path) -> Result<Self, GatewayError> {
+        let authority = url.strip_prefix("http://").unwrap_or(url).to_owned();
+        let given = std::env::var(operator_key::VARIABLE).ok().filter(|key| !key.is_empty());
+        let key = match given {
+            Some(key) => key,
+            None => std::fs::read_to_string(dir.join(operator_key::FILE)).map_err(|error| {
+                let path = dir.join(operator_key::FILE);
+                let variable = operator_key::VARIABLE;
+                GatewayError(format!(
+                    "cannot read the operator's key from {}: {error}; or set {variable}",
+                    path.display()
+                ))
+            })?,
+        };
+        Ok(Self { authority, key: Secret::new(key.trim().to_owned()) })
+    }
+
+    /// Sends a request and returns the body of a successful response.
+    pub async fn request(&self, method: Method, path: &str) -> Result<Value, GatewayError> {
+        let sent = tokio::time::timeout(RESPONSE_TIMEOUT, self.send(method, path)).await;
+        let (status, body) = sent
+            .map_err(|_| GatewayError(format!("the gateway at {} did not respond in time", self.authority)))?
+            .map_err(|error| GatewayError(format!("cannot reach the gateway at {}: {error}", self.authority)))?;
+        if (200..300).contains(&status) {
+            return Ok(body);
+        }
+        let message = body["error"]["message"].as_str().unwrap_or("no reason given");
+        Err(GatewayError(format!("the gateway at {} responded with {status}: {message}", self.authority)))
+    }
+
+    async fn send(&self, method: Method, path: &str) -> Result<(u16, Value), Box<dyn std::error::Error + Send + Sync>> {
+        let stream = TcpStream::connect(&self.authority).await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, &self.authority)
+            .header(AUTHORIZATION, format!("Bearer {}", self.key.reveal()))
+            .body(Empty::<Bytes>::new())?;
+        let exchange = async move {
+            let response = sender.send_request(request).await?;
+            let status = response.status().as_u16();
+            let body = Limited::new(response.into_body(), RESPONSE_BYTES_MAX).collect().await?.to_bytes();
+            // Dropping the sender ends the connection.
+            Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+        };
+        let (response, _) = tokio::join!(exchange, connection);
+        response
+    }
+}
