@@ -16,7 +16,7 @@ use crate::deprecations::{DEPRECATIONS, Deprecation};
 use crate::entrance::Entrance;
 use crate::operation::Operation;
 
-/// Routes and what is said of them.
+/// Routes and their descriptions.
 pub struct Api<S = ()> {
     entrance: Entrance,
     deprecations: &'static [Deprecation],
@@ -24,12 +24,12 @@ pub struct Api<S = ()> {
     routes: Vec<Route>,
 }
 
-/// One method of one path. What is said of it is made when it is asked for: most processes never are.
+/// One method of one path. Its description is a function, because most processes never need it.
 pub struct Route {
     pub method: Method,
     /// `/v1/budgets/{id}`.
     pub path: String,
-    /// The same as routers match it: `/v1/models/{*name}`.
+    /// The path as routers match it: `/v1/models/{*name}`.
     pub pattern: String,
     pub entrance: Entrance,
     describe: Box<dyn Fn() -> Operation + Send + Sync>,
@@ -42,7 +42,7 @@ impl Route {
         pattern: &str,
         describe: impl Fn() -> Operation + Send + Sync + 'static,
     ) -> Self {
-        // A parameter that takes all of the path's end is one like any other to who asks.
+        // To clients, a parameter that matches the rest of the path is like any other.
         let (path, pattern) = (pattern.replace("{*", "{"), pattern.to_owned());
         Self { method, path, pattern, entrance, describe: Box::new(describe) }
     }
@@ -52,24 +52,24 @@ impl Route {
     }
 }
 
-/// What is said of all routes of a router.
+/// The descriptions of all routes of a router.
 pub struct Described {
     pub(crate) deprecations: &'static [Deprecation],
     pub routes: Vec<Route>,
 }
 
 impl<S: Clone + Send + Sync + 'static> Api<S> {
-    /// Routes that are let in to so.
+    /// An empty set of routes with this entrance.
     pub fn of(entrance: Entrance) -> Self {
         Self::with_deprecations(entrance, DEPRECATIONS)
     }
 
-    /// With another table of what will be removed.
+    /// An empty set of routes with another table of deprecations.
     pub fn with_deprecations(entrance: Entrance, deprecations: &'static [Deprecation]) -> Self {
         Self { entrance, deprecations, router: Router::new(), routes: Vec::new() }
     }
 
-    /// Answers HEAD as well.
+    /// Adds a GET, which supports HEAD as well.
     #[must_use]
     pub fn get<H: Handler<T, S>, T: 'static>(
         self,
@@ -117,22 +117,22 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
         handler: H,
         describe: impl Fn() -> Operation + Send + Sync + 'static,
     ) -> Self {
-        // By the path as it is published: that is how the document looks a deprecation up as well.
+        // By the described path, as the document looks deprecations up as well.
         let entry = Route::new(self.entrance, method, path, describe);
         let deprecation = Deprecation::of(self.deprecations, &entry.method, &entry.path);
-        let route = announced(on::<H, T, S>(filter, handler), deprecation);
+        let route = with_deprecation_headers(on::<H, T, S>(filter, handler), deprecation);
         self.routes.push(entry);
         Self { router: self.router.route(path, route), ..self }
     }
 
-    /// Those of the other are let in to as before.
+    /// Adds the routes of another set, which keep their entrances.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.routes.extend(other.routes);
         Self { router: self.router.merge(other.router), ..self }
     }
 
-    /// Every request of these routes passes through the layer.
+    /// Adds a layer to the routes so far.
     #[must_use]
     pub fn layer<L>(self, layer: L) -> Self
     where
@@ -152,23 +152,23 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
         Api { entrance, deprecations, router: router.with_state(state), routes }
     }
 
-    /// To serve the one and to publish the other.
+    /// The router to serve, and the descriptions to publish.
     pub fn into_parts(self) -> (Router<S>, Described) {
         (self.router, Described { deprecations: self.deprecations, routes: self.routes })
     }
 }
 
-/// A route that will be removed says so in every answer.
-fn announced<S: Clone + Send + Sync + 'static>(
+/// Adds the headers of a deprecation to every response of the route.
+fn with_deprecation_headers<S: Clone + Send + Sync + 'static>(
     route: MethodRouter<S>,
     deprecation: Option<&Deprecation>,
 ) -> MethodRouter<S> {
     let Some(deprecation) = deprecation else { return route };
-    let said = deprecation.headers();
+    let headers = deprecation.headers();
     route.layer(map_response(move |mut response: Response| {
-        let said = said.clone();
+        let headers = headers.clone();
         async move {
-            for (name, value) in said {
+            for (name, value) in headers {
                 if let Some(value) = value {
                     response.headers_mut().insert(name, value);
                 }

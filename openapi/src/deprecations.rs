@@ -1,26 +1,26 @@
-//! What will be removed: one table, of which come the headers `Deprecation` (RFC 9745) and `Sunset` (RFC 8594) of every
-//! answer of such a route, and `deprecated` in the document. `docs/versioning.md` says what is promised.
+//! Deprecated routes: one table, from which come the headers `Deprecation` (RFC 9745) and `Sunset` (RFC 8594) of every
+//! response of such a route, and `deprecated` in the document. `docs/versioning.md` has the policy.
 
 use chrono::{NaiveDate, NaiveTime};
 use http::{HeaderName, HeaderValue, Method};
 
-/// Days from the release that deprecates a route until it may be gone.
+/// The least number of days from the release that deprecates a route to its removal.
 const NOTICE_DAYS_MIN: i64 = 180;
 
-/// Nothing is.
+/// The deprecated routes; there are none.
 pub const DEPRECATIONS: &[Deprecation] = &[];
 
 pub const DEPRECATION_HEADER: HeaderName = HeaderName::from_static("deprecation");
 pub const SUNSET_HEADER: HeaderName = HeaderName::from_static("sunset");
 
-/// A route on its way out.
+/// A route that will be removed.
 #[derive(Clone, Debug)]
 pub struct Deprecation {
     pub method: Method,
     pub path: &'static str,
-    /// The day of the release that said so, in UTC.
+    /// The day of the release that deprecated it, in UTC.
     pub since: NaiveDate,
-    /// From this day on it may be gone.
+    /// The first day on which it may be gone.
     pub sunset: NaiveDate,
 }
 
@@ -29,7 +29,7 @@ impl Deprecation {
         table.iter().find(|deprecation| deprecation.method == *method && deprecation.path == path)
     }
 
-    /// Whether it may be used for half a year after it was deprecated.
+    /// True if it stays for at least half a year after it was deprecated.
     pub fn gives_notice(&self) -> bool {
         (self.sunset - self.since).num_days() >= NOTICE_DAYS_MIN
     }

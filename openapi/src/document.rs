@@ -1,4 +1,4 @@
-//! The document itself.
+//! The OpenAPI document.
 
 use http::Method;
 use utoipa::openapi::path::{HttpMethod, Paths};
@@ -14,10 +14,10 @@ const ADMINISTRATION: &str = "/v1/admin/";
 
 const ABOUT: &str = "\
 An LLM gateway whose accounts are a ledger. Bodies are JSON in UTF-8. Requests to the gateway's own endpoints with a \
-field that is not described are refused; those on the OpenAI surface are passed on. Money is a text of US dollars, \
-times are RFC 3339 in UTC, ids are a prefix and 32 hexadecimal digits; no text has U+0000. Every GET also answers HEAD. \
-What cannot be read as HTTP/1.1 is a 400, and a head of more than 64 KiB or 100 headers a 431, both worded like every \
-refusal; the exceptions of HTTP/2 are in docs/errors.md. Unknown paths are 404, methods that a path does not have 405, both worded like every refusal.";
+field that is not described are refused; on the OpenAI surface they are passed on. Money is a string of US dollars, \
+times are RFC 3339 in UTC, ids are a prefix and 32 hexadecimal digits; no string contains U+0000. Every GET supports HEAD. \
+A request that cannot be parsed as HTTP/1.1 is a 400, a head of more than 64 KiB or 100 headers a 431, an unknown path a 404, \
+a method that a path does not have a 405, all with the same error format; for the exceptions of HTTP/2 see docs/errors.md.";
 
 /// The OpenAPI document of the routes; `version` is the gateway's.
 pub fn of(described: &Described, version: &str) -> OpenApi {
@@ -26,7 +26,7 @@ pub fn of(described: &Described, version: &str) -> OpenApi {
     for route in &described.routes {
         if let Some(method) = method(&route.method) {
             let deprecation = Deprecation::of(described.deprecations, &route.method, &route.path);
-            let operation = said_of(route).build(&mut shared, deprecation);
+            let operation = operation_of(route).build(&mut shared, deprecation);
             paths.add_path_operation(&route.path, vec![method], operation);
         }
     }
@@ -36,15 +36,15 @@ pub fn of(described: &Described, version: &str) -> OpenApi {
     components.schemas = shared.schemas;
     components.responses = shared.responses;
     let [bearer, header] = SECURITY;
-    let keys = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A key: `sgk_…`"));
+    let keys = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An API key: `sgk_…`"));
     components.add_security_scheme(bearer, SecurityScheme::Http(keys.build()));
-    let value = ApiKeyValue::with_description("x-api-key", "The same, where a client sends it so");
+    let value = ApiKeyValue::with_description("x-api-key", "The same key, for clients that use this header");
     components.add_security_scheme(header, SecurityScheme::ApiKey(ApiKey::Header(value)));
     OpenApiBuilder::new().info(info.build()).paths(paths).components(Some(components)).build()
 }
 
-/// What is said of a route, and of all routes under its root: the operator can limit the administration.
-fn said_of(route: &Route) -> Operation {
+/// The description of a route; under the root of administration, every route can be rate limited.
+fn operation_of(route: &Route) -> Operation {
     let operation = route.describe();
     if route.path.starts_with(ADMINISTRATION) { operation.limited() } else { operation }
 }
@@ -60,7 +60,7 @@ fn method(method: &Method) -> Option<HttpMethod> {
 }
 
 impl Described {
-    /// As it is served. The same routes make the same bytes.
+    /// The document as JSON. The same routes give the same bytes.
     pub fn json(&self, version: &str) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_vec(&of(self, version))
     }

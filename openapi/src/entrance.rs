@@ -1,11 +1,12 @@
-//! What lets a request in to a route.
+//! The entrance of a route.
 
-/// What a request has to have to be let in to a route, and what may keep it out.
+/// What a request needs before a route is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Entrance {
-    /// Nobody needs a key, and it answers while the gateway drains.
+    /// Nothing; the route answers even while the gateway drains.
     Open,
+    /// A valid key.
     Key,
-    /// A key, and room under the limits of administration.
+    /// A valid key, and room under the rate limits of administration.
     Administration,
 }

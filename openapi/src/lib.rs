@@ -1,5 +1,13 @@
-//! How routes are described. A route and its description are given together, so that none can be without one, and
-//! `/openapi.json` is made of what the router is made of.
+//! Routes with their descriptions. A route is declared together with its entrance and its description ([`Api`]), and
+//! `/openapi.json` is generated from the routes that the router has. So no route lacks a description, none is described that
+//! does not exist, and the security that the document states is the one that the door enforces.
+//!
+//! It does not check that a handler does what its description says: the tests compare parameters, fields and refusals with
+//! the running gateway. Schemas are written with a small vocabulary (`schema.rs`), not derived from Rust types: what clients
+//! see must not change when a type does.
+//!
+//! Descriptions are functions, called when the document is first requested: most processes never need it. [`resource`] goes
+//! one step further for administration: a field is declared once, and the bodies, the reply and their schemas follow.
 
 mod api;
 mod deprecations;

@@ -1,4 +1,4 @@
-//! What is said of one method of one path.
+//! The description of one method of one path.
 
 use events::event::admin::Permission;
 use events::refusal::ErrorCode;
@@ -11,17 +11,17 @@ use utoipa::openapi::{Content, ContentBuilder, Deprecated, Ref, RefOr, Required,
 
 use crate::deprecations::Deprecation;
 use crate::entrance::Entrance;
-use crate::headers::{self, Said};
+use crate::headers::{self, HeaderSpec};
 use crate::refusals::{CommonResponses, NATIVE, Wording};
 use crate::schema::{self, Shape};
 
 pub const JSON: &str = "application/json";
-/// Names of the ways to present a key.
+/// Names of the security schemes: the ways to present a key.
 pub const SECURITY: [&str; 2] = ["bearer", "x-api-key"];
 
-/// What every request can meet that needs no key.
+/// Refusals that every request without a key can get.
 const WITHOUT_A_KEY: &[ErrorCode] = &[ErrorCode::RequestHeaderFieldsTooLarge];
-/// What every request with a key can meet.
+/// Refusals that every request with a key can get.
 const WITH_A_KEY: &[ErrorCode] = &[
     ErrorCode::Unauthenticated,
     ErrorCode::Forbidden,
@@ -31,7 +31,7 @@ const WITH_A_KEY: &[ErrorCode] = &[
     ErrorCode::Draining,
 ];
 
-/// One method of one path.
+/// The description of one method of one path.
 pub struct Operation {
     id: String,
     tag: String,
@@ -52,11 +52,11 @@ struct Body {
     required: bool,
 }
 
-/// What is answered where nothing is refused.
+/// A successful response.
 pub struct Answer {
     description: String,
     contents: Vec<(String, Content)>,
-    headers: Vec<Said>,
+    headers: Vec<HeaderSpec>,
 }
 
 impl Answer {
@@ -69,29 +69,29 @@ impl Answer {
         Self { description: description.to_owned(), contents, headers: vec![headers::REQUEST_ID] }
     }
 
-    /// The same in another form.
+    /// Adds another media type.
     #[must_use]
     pub fn or(mut self, media: &str, shape: Shape) -> Self {
         self.contents.push((media.to_owned(), Content::new(Some(shape))));
         self
     }
 
-    /// It was recorded.
+    /// Adds the header of what was recorded.
     #[must_use]
     pub fn recorded(self) -> Self {
         self.with_header(headers::POSITION)
     }
 
-    /// A rate limit may govern it.
+    /// Adds the headers of rate limits.
     #[must_use]
     pub fn limited(self) -> Self {
         headers::RATE_LIMIT.into_iter().fold(self, Self::with_header)
     }
 
-    /// Name, form and meaning of a header.
+    /// Adds a header.
     #[must_use]
-    pub fn with_header(mut self, said: Said) -> Self {
-        self.headers.push(said);
+    pub fn with_header(mut self, header: HeaderSpec) -> Self {
+        self.headers.push(header);
         self
     }
 
@@ -105,7 +105,7 @@ impl Answer {
 }
 
 impl Operation {
-    /// `id`: of the operation, as generated clients call it: `list_budgets`. `tag`: the group that it is shown in.
+    /// `id` names the operation in generated clients: `list_budgets`. `tag` is the group in which it is listed.
     pub fn new(id: &str, tag: &str, summary: &str) -> Self {
         Self {
             id: id.to_owned(),
@@ -122,29 +122,29 @@ impl Operation {
         }
     }
 
-    /// A sentence or several.
+    /// Adds sentences to the description.
     #[must_use]
     pub fn says(mut self, text: &str) -> Self {
         self.description.push(text.to_owned());
         self
     }
 
-    /// What everybody can meet who comes in so stands in front of what the operation itself refuses.
+    /// Puts the refusals of the entrance in front of the operation's own.
     #[must_use]
     pub(crate) fn behind(mut self, entrance: Entrance) -> Self {
         self.is_open = entrance == Entrance::Open;
-        let met = if self.is_open { WITHOUT_A_KEY } else { WITH_A_KEY };
-        self.refusals.splice(..0, met.iter().copied());
+        let common = if self.is_open { WITHOUT_A_KEY } else { WITH_A_KEY };
+        self.refusals.splice(..0, common.iter().copied());
         self
     }
 
-    /// Needs a key that has the permission.
+    /// States the permission that the key needs.
     #[must_use]
     pub fn needs(self, permission: Permission) -> Self {
         self.says(&format!("Needs the permission `{}`.", permission.as_str()))
     }
 
-    /// Refuses as this surface does.
+    /// Sets the error format.
     #[must_use]
     pub fn worded(mut self, wording: Wording) -> Self {
         self.wording = wording;
@@ -157,14 +157,14 @@ impl Operation {
         self.parameter(name, ParameterIn::Path, shape, description)
     }
 
-    /// One that may be absent.
+    /// Adds an optional query parameter.
     #[must_use]
     pub fn query(mut self, name: &str, shape: Shape, description: &str) -> Self {
         self.refusals.push(ErrorCode::InvalidRequest);
         self.parameter(name, ParameterIn::Query, shape, description)
     }
 
-    /// One that may be absent, of values separated by commas.
+    /// Adds an optional query parameter of values separated by commas.
     #[must_use]
     pub fn query_list(self, name: &str, item: Shape, description: &str) -> Self {
         let mut operation = self.query(name, schema::filled_list(item, None), description);
@@ -175,7 +175,7 @@ impl Operation {
         operation
     }
 
-    /// One that may be absent.
+    /// Adds an optional header.
     #[must_use]
     pub fn header(self, name: &str, shape: Shape, description: &str) -> Self {
         self.parameter(name, ParameterIn::Header, shape, description)
@@ -188,34 +188,34 @@ impl Operation {
         self
     }
 
-    /// `min_position`, which reads one's own writes.
+    /// Adds `min_position`, for reading your own writes.
     #[must_use]
     pub fn min_position(mut self) -> Self {
         self.refusals.push(ErrorCode::ViewBehind);
-        let description = "Wait, for two seconds at most, until the answer knows everything up to this log position; beyond \
-                           the newest event it is a 400";
+        let description = "Read your own writes: waits up to two seconds until the response reflects this log position; \
+                           beyond the newest event it is a 400";
         self.query("min_position", schema::count(), description)
     }
 
-    /// `limit` and `cursor`.
+    /// Adds `limit` and `cursor`.
     #[must_use]
     pub fn paged(self, limit_default: usize, limit_max: usize) -> Self {
         let max = u64::try_from(limit_max).unwrap_or(u64::MAX);
         let limit = schema::defaulting(schema::whole(1, max), limit_default.into());
-        self.query("limit", limit, "Items of a page at most").query(
+        self.query("limit", limit, "Maximum number of items on a page").query(
             "cursor",
             schema::parameter(),
-            "`next_cursor` of the page before",
+            "`next_cursor` of the previous page",
         )
     }
 
-    /// A JSON body, and one that works.
+    /// Adds a JSON body with a working example.
     #[must_use]
     pub fn takes(self, shape: Shape, example: Value) -> Self {
         self.with_body(Body { shape, example: Some(example), required: true })
     }
 
-    /// The same; absent is an empty object.
+    /// Adds an optional JSON body; absent means an empty object.
     #[must_use]
     pub fn may_take(self, shape: Shape) -> Self {
         self.with_body(Body { shape, example: None, required: false })
@@ -237,34 +237,34 @@ impl Operation {
         self
     }
 
-    /// Codes beside those that follow from what was said already.
+    /// Adds codes to those that follow from parameters and body.
     #[must_use]
     pub fn refuses(mut self, codes: &[ErrorCode]) -> Self {
         self.refusals.extend(codes);
         self
     }
 
-    /// A schema that this and others refer to by its name.
+    /// Adds a schema that operations refer to by name.
     #[must_use]
     pub fn defines(mut self, name: &str, shape: Shape) -> Self {
         self.schemas.push((name.to_owned(), shape));
         self
     }
 
-    /// A rate limit can refuse it, and governs what it answers.
+    /// Adds the refusal and the headers of rate limits.
     pub(crate) fn limited(mut self) -> Self {
         self.answers = self.answers.into_iter().map(|(status, answer)| (status, answer.limited())).collect();
         self.refuses(&[ErrorCode::RateLimited])
     }
 
-    /// The operation as the document has it; what it shares with others goes into `shared`.
+    /// The operation for the document; schemas and responses that others use too go into `shared`.
     pub(crate) fn build(
         mut self,
         shared: &mut CommonResponses,
         deprecation: Option<&Deprecation>,
     ) -> utoipa::openapi::path::Operation {
         if let Some(Deprecation { sunset, .. }) = deprecation {
-            self.description.push(format!("May be gone from {sunset} on."));
+            self.description.push(format!("May be removed from {sunset} on."));
         }
         shared.schemas.append(&mut self.schemas.into_iter().collect());
         let mut built = OperationBuilder::new().operation_id(Some(self.id)).tag(self.tag).summary(Some(self.summary));
@@ -272,7 +272,7 @@ impl Operation {
             built = built.description(Some(self.description.join(" ")));
         }
         if !self.is_open {
-            let tenant = "The tenant that the request is for, where the key reaches several";
+            let tenant = "The tenant that the request is for, if the key reaches several";
             let said = ParameterBuilder::new().name("x-tenant-id").parameter_in(ParameterIn::Header);
             let said = said.required(Required::False).schema(Some(schema::string())).description(Some(tenant));
             self.parameters.push(said.build());

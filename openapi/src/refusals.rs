@@ -1,4 +1,4 @@
-//! Refusals over HTTP: the status of every code, its native body, and what each carries as it is described.
+//! Refusals over HTTP: the status of every code, its native body, and the schema of its details.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use utoipa::openapi::{Content, RefOr, Response, ResponseBuilder};
 
-use crate::headers::{self, Said};
+use crate::headers::{self, HeaderSpec};
 use crate::schema::{self, Fields, Shape, object};
 
 /// The one table of codes and statuses. Without a wildcard, so that a new code has to choose; `docs/errors.md` has the same.
@@ -43,7 +43,7 @@ pub fn native_body(refusal: &Refusal, request_id: &str) -> Value {
     } })
 }
 
-/// How a surface words refusals: its name in the document, and a body a code.
+/// The error format of a surface: its name in the document, and the schema of its body for each code.
 #[derive(Clone, Copy)]
 pub struct Wording {
     pub name: &'static str,
@@ -62,14 +62,13 @@ fn native(code: ErrorCode) -> Shape {
     object().required("error", error.open()).open()
 }
 
-/// What the code's `details` have; those that are not always there are not required.
+/// The schema of the code's `details`; fields that can be absent are optional.
 pub fn details(code: ErrorCode) -> Shape {
     let text = schema::string;
     let fields = match code {
         ErrorCode::InvalidRequest => {
-            // Of a `min_position` that is beyond it: where the log is.
             let fields = object().required("field", text()).required("reason", text());
-            // Of a filter by a name that several things have.
+            // `matches` and `ids`: a name that several have. `position`: the head of the log, for a `min_position` beyond it.
             let fields = fields.optional("matches", schema::count()).optional("ids", schema::list(text(), None));
             fields.optional("position", schema::count())
         }
@@ -79,22 +78,21 @@ pub fn details(code: ErrorCode) -> Shape {
             object().optional("model", text()).optional("field", text()).optional("reason", text())
         }
         ErrorCode::Conflict => {
-            let expires_at = "When the hold of that request expires, where the process that answered it has ended";
+            let expires_at = "When the hold of that request expires, if the process that served it has ended";
             object()
                 .optional("field", text())
-                .optional("request_id", first_request("is still being answered"))
+                .optional("request_id", first_request("is still in flight"))
                 .optional("expires_at", schema::described(schema::time(), expires_at))
         }
         ErrorCode::IdempotencyKeyReused => {
             let charged = schema::described(
                 schema::money(),
-                "What that request was charged; absent where the key came with a different request",
+                "What that request was charged; absent if the key was used for a different request",
             );
             object().optional("request_id", first_request("came first")).optional("cost_usd", charged)
         }
         ErrorCode::NotFound => {
-            let supported =
-                schema::described(schema::list(text(), None), "What can be asked instead of an unsupported path");
+            let supported = schema::described(schema::list(text(), None), "What to use instead of an unsupported path");
             object().optional("field", text()).optional("supported", supported)
         }
         ErrorCode::MethodNotAllowed => object().optional("allowed", schema::list(text(), None)),
@@ -102,11 +100,11 @@ pub fn details(code: ErrorCode) -> Shape {
         ErrorCode::RateLimited => rate_limit(),
         ErrorCode::UpstreamError => object().optional("reason", text()).optional("upstream_status", schema::count()),
         ErrorCode::LedgerUnavailable => {
-            let whether = "Whether what was asked for was recorded";
+            let whether = "Whether the request or the change was recorded";
             object().optional("recorded", schema::described(schema::one_of(["no", "unknown", "yes"]), whether))
         }
         ErrorCode::UpstreamRejected => {
-            let how = schema::described(schema::one_of(["status", "in_band_error"]), "How the upstream said it");
+            let how = schema::described(schema::one_of(["status", "in_band_error"]), "How the upstream reported it");
             let said = object().required("reason", how).optional("upstream_status", schema::count());
             said.optional("upstream_code", text()).optional("upstream_param", text())
         }
@@ -128,13 +126,13 @@ pub fn details(code: ErrorCode) -> Shape {
     fields.open()
 }
 
-/// Of inference: the one that an `Idempotency-Key` stands for.
+/// The id of the first inference request with an `Idempotency-Key`.
 fn first_request(what: &str) -> Shape {
     schema::described(schema::id("req_"), &format!("The request with this Idempotency-Key that {what}"))
 }
 
 fn budget() -> Fields {
-    let cap = "The highest output cap with which the request would be admitted; absent where no cap would do";
+    let cap = "The highest output cap with which the request would be admitted; absent if there is none";
     object()
         .required("budget_id", schema::id("bud_"))
         .required("scope", scope())
@@ -147,10 +145,10 @@ fn budget() -> Fields {
         .optional("affordable_max_output_tokens", schema::described(schema::count(), cap))
 }
 
-/// An upstream's limit has none of them.
+/// The details of a rate limit; an upstream's limit has none of them.
 fn rate_limit() -> Fields {
     let operator = object().required("key_id", schema::one_of(["operator"])).closed();
-    let of_all = "Null where the request asks for more than the limit is in all";
+    let of_all = "Null if the request needs more than the whole limit";
     object()
         .optional("limit_id", schema::described(schema::string(), "`lim_…`, `default`, `admin_default` or `built_in`"))
         .optional("scope", schema::either([scope(), operator]))
@@ -161,7 +159,7 @@ fn rate_limit() -> Fields {
         .optional("resets_at", schema::nullable(schema::time()))
 }
 
-/// What a budget or a rate limit binds.
+/// The owner that a budget or a rate limit binds.
 pub fn scope() -> Shape {
     let fields = object().optional("partner_id", schema::id("par_")).optional("tenant_id", schema::id("ten_"));
     fields.optional("user_id", schema::id("usr_")).optional("key_id", schema::id("key_")).exactly_one()
@@ -175,7 +173,7 @@ pub struct CommonResponses {
 }
 
 impl CommonResponses {
-    /// For each status that these codes have, the name of a response that tells them apart.
+    /// The statuses of these codes, each with the name of a response that lists its codes.
     pub fn responses_for(&mut self, wording: Wording, codes: &[ErrorCode]) -> BTreeMap<u16, String> {
         let mut by_status: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();
         for code in ErrorCode::ALL.iter().filter(|code| codes.contains(code)) {
@@ -194,8 +192,8 @@ impl CommonResponses {
         };
         let content = Content::new(Some(body));
         let response = ResponseBuilder::new().description(words.join(" or ")).content("application/json", content);
-        let response = headers_of(codes).into_iter().fold(response, |response, said| {
-            let (name, header) = headers::header(said);
+        let response = headers_of(codes).into_iter().fold(response, |response, header| {
+            let (name, header) = headers::header(header);
             response.header(name, header)
         });
         self.responses.insert(name.clone(), response.into());
@@ -209,16 +207,16 @@ impl CommonResponses {
     }
 }
 
-fn headers_of(codes: &[ErrorCode]) -> Vec<Said> {
-    let mut said = vec![headers::REQUEST_ID, headers::POSITION];
+fn headers_of(codes: &[ErrorCode]) -> Vec<HeaderSpec> {
+    let mut headers = vec![headers::REQUEST_ID, headers::POSITION];
     if codes.iter().any(|code| matches!(status(*code).as_u16(), 429 | 503)) {
-        said.push(headers::RETRY_AFTER);
+        headers.push(headers::RETRY_AFTER);
     }
     if codes.iter().any(|code| matches!(status(*code).as_u16(), 429 | 502)) {
-        said.push(headers::SHOULD_RETRY);
-        said.extend(headers::RATE_LIMIT);
+        headers.push(headers::SHOULD_RETRY);
+        headers.extend(headers::RATE_LIMIT);
     }
-    said
+    headers
 }
 
 #[cfg(test)]

@@ -1,18 +1,17 @@
-//! The fields of an administered resource: said once, they make the body that creates it, the one that changes it, and
-//! the reply.
+//! The fields of a resource, declared once: the body that creates it, the body that changes it, and the reply follow.
 
 use serde_json::Value;
 
 use crate::schema::{self, Fields, Shape, object};
 
-/// What there is to say of a resource.
+/// The declaration of a resource.
 pub struct Form {
     /// `rate_limit`.
     pub kind: &'static str,
-    /// Of its id.
+    /// Prefix of its ids.
     pub prefix: &'static str,
     pub members: Vec<Member>,
-    /// A body that creates one.
+    /// An example of a body that creates one.
     pub example: Value,
 }
 
@@ -48,65 +47,65 @@ enum OnChange {
     Removed,
 }
 
-/// A field that has to be there, and may be changed.
+/// A required field, which can be changed.
 pub fn required(name: &'static str, shape: Shape) -> Member {
     let shown = Some(shape.clone());
     Member { name, given: shape, shown, on_create: OnCreate::Required, on_change: OnChange::Set }
 }
 
-/// One that something stands in for; it may be changed, not removed. `null` as a default: it depends.
+/// A field with a default; it can be changed, not removed. `null` as the default means that it depends.
 pub fn defaulting(name: &'static str, shape: Shape, default: Value) -> Member {
     let shape = if default.is_null() { shape } else { schema::defaulting(shape, default) };
     Member { on_create: OnCreate::Defaults, ..required(name, shape) }
 }
 
-/// One that may be absent, and may be changed and removed.
+/// An optional field, which can be changed and removed.
 pub fn optional(name: &'static str, shape: Shape) -> Member {
     Member { on_create: OnCreate::Optional, on_change: OnChange::Removed, ..required(name, shape) }
 }
 
-/// One that only replies have: it cannot be given.
+/// A field of replies only: it cannot be given.
 pub fn replied(name: &'static str, shape: Shape) -> Member {
     Member { on_create: OnCreate::Never, on_change: OnChange::Fixed, ..required(name, shape) }
 }
 
-/// One that is there where the resource is read, and can neither be given nor is answered to a change.
+/// A field of reads only: it cannot be given, and replies to changes do not have it.
 pub fn read(name: &'static str, shape: Shape) -> Member {
     Member { on_create: OnCreate::Read, ..replied(name, shape) }
 }
 
 impl Member {
-    /// Set once.
+    /// Makes it impossible to change.
     #[must_use]
     pub fn fixed(self) -> Self {
         Self { on_change: OnChange::Fixed, ..self }
     }
 
-    /// Cannot be removed.
+    /// Makes it impossible to remove.
     #[must_use]
     pub fn kept(self) -> Self {
         Self { on_change: OnChange::Set, ..self }
     }
 
-    /// `null` in a change puts back what stands in for it.
+    /// Lets `null` in a change restore the default.
     #[must_use]
     pub fn reset_by_null(self) -> Self {
         Self { on_change: OnChange::Removed, ..self }
     }
 
-    /// Replies have it in another form.
+    /// Sets another schema for replies.
     #[must_use]
     pub fn shown_as(self, shape: Shape) -> Self {
         Self { shown: Some(shape), ..self }
     }
 
-    /// No reply has it.
+    /// Hides it from replies.
     #[must_use]
     pub fn hidden(self) -> Self {
         Self { shown: None, ..self }
     }
 
-    /// What it means.
+    /// Sets the description.
     #[must_use]
     pub fn meaning(self, text: &str) -> Self {
         let shown = self.shown.map(|shape| schema::described(shape, text));
@@ -125,7 +124,7 @@ impl Form {
         self.kind.replace('_', " ")
     }
 
-    /// Names of the fields that a body which creates the resource can have.
+    /// Names of the fields that a body may have when it creates the resource.
     pub fn names_on_creation(&self) -> impl Iterator<Item = &'static str> {
         let given = self.members.iter().filter(|member| !matches!(member.on_create, OnCreate::Never | OnCreate::Read));
         given.map(|member| member.name)
@@ -153,22 +152,23 @@ impl Form {
 
     /// The reply.
     pub fn reply(&self) -> Shape {
-        let owner = schema::described(schema::string(), "Whose end has ended it; absent where it ended by itself");
+        let owner =
+            schema::described(schema::string(), "The owner whose end has ended it; absent if it was ended itself");
         self.reply_fields().optional("ended_by", owner).open()
     }
 
-    /// The reply that has, once, the secret.
+    /// The reply with the secret, which is shown once.
     pub fn reply_with_secret(&self) -> Shape {
         self.fields_with_secret().open()
     }
 
-    /// The same with one more field, which it always has.
+    /// The reply with the secret and one more field.
     pub fn reply_with_secret_and(&self, name: &str, shape: Shape) -> Shape {
         self.fields_with_secret().required(name, shape).open()
     }
 
     fn fields_with_secret(&self) -> Fields {
-        let secret = schema::described(schema::string(), "Shown this once; a retried request has none");
+        let secret = schema::described(schema::string(), "Shown only once; a retried request does not have it");
         self.reply_fields().optional("secret", secret)
     }
 

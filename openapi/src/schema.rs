@@ -1,5 +1,4 @@
-//! What values look like: the vocabulary that all descriptions are written in. Money, ids and times look the same
-//! wherever they stand.
+//! The vocabulary of schemas: money, ids and times look the same everywhere.
 
 use serde_json::Value;
 use utoipa::Number;
@@ -11,7 +10,7 @@ use utoipa::openapi::{Ref, RefOr, Schema};
 /// A schema, or a reference to one.
 pub type Shape = RefOr<Schema>;
 
-/// Larger whole numbers do not survive a reader that takes every number for a double.
+/// The largest integer that is exact for parsers that read every number as a double.
 const WHOLE_MAX: u64 = 9_007_199_254_740_991;
 
 fn of(kind: Type) -> ObjectBuilder {
@@ -35,7 +34,7 @@ pub fn sized(len_min: usize, len_max: usize) -> Shape {
     of(Type::String).min_length(Some(len_min)).max_length(Some(len_max)).into()
 }
 
-/// What a parameter of a query can be: at most 6 KiB, none of it U+0000.
+/// A query parameter: at most 6 KiB, without U+0000.
 pub fn parameter() -> Shape {
     of(Type::String).max_length(Some(6144)).pattern(Some(r"^[^\u0000]*$")).into()
 }
@@ -59,13 +58,13 @@ pub fn id(prefix: &str) -> Shape {
     formed(&format!("^{prefix}[0-9a-f]{{32}}$"))
 }
 
-/// Money as it is given: US dollars with up to nine fractional digits.
+/// Money in requests: US dollars with up to nine fractional digits.
 pub fn amount() -> Shape {
     let money = of(Type::String).pattern(Some(r"^[0-9]{1,10}(\.[0-9]{1,9})?$"));
-    money.description(Some("US dollars as a decimal text, at most 9223372036.854775807")).into()
+    money.description(Some("US dollars as a decimal string, at most 9223372036.854775807")).into()
 }
 
-/// Money as it is answered: US dollars with exactly nine fractional digits, negative only as a correction.
+/// Money in responses: US dollars with exactly nine fractional digits, negative only as a correction.
 pub fn money() -> Shape {
     let money = of(Type::String).pattern(Some(r"^-?[0-9]+\.[0-9]{9}$"));
     money.description(Some("US dollars with nine fractional digits")).into()
@@ -77,7 +76,7 @@ pub fn url(len_max: usize) -> Shape {
     of(Type::String).max_length(Some(len_max)).pattern(Some(form)).into()
 }
 
-/// An RFC 3339 time. Answers have it in UTC with microseconds.
+/// An RFC 3339 time; in responses in UTC with microseconds.
 pub fn time() -> Shape {
     of(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))).into()
 }

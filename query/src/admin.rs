@@ -1,6 +1,6 @@
-//! `GET /v1/admin/…`: resources, as lists and one by one. Reads the view `catalogue`, as far as the log was when the
-//! question came, so that who has written reads what was written; a user's name and e-mail are joined from the erasable
-//! side table.
+//! `GET /v1/admin/…`: lists of resources, and single ones. Reads the view `catalogue` once it has applied everything that was
+//! recorded before the request, so that callers read their own writes. Names and e-mail addresses of users are joined from
+//! the erasable side table.
 
 mod keys;
 mod prices;
@@ -34,7 +34,7 @@ use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Page, Placed};
 use crate::parameters::Parameters;
 use crate::query_caller::{QueryCaller, QueryString};
 
-/// Path segment, kind and what one is called.
+/// Path segment, kind, and the word for one.
 const PATHS: [(&str, StreamKind, &str); 9] = [
     ("partners", StreamKind::Partner, "partner"),
     ("tenants", StreamKind::Tenant, "tenant"),
@@ -64,37 +64,37 @@ const TAG: &str = "Administration";
 fn described_list(segment: &str, kind: StreamKind, what: &str) -> Operation {
     let id = format!("list_{}", segment.replace('-', "_"));
     let list = described::permitted(&id, TAG, &format!("Every {what} within reach"), Permission::AdminAccess)
-        .query("partner_id", schema::id(PartnerId::PREFIX), "Of this partner")
-        .query("tenant_id", schema::id(TenantId::PREFIX), "Of this tenant")
-        .query("user_id", schema::id(UserId::PREFIX), "Of this user")
-        .query("name", schema::parameter(), "Of this name")
-        .query("include_ended", schema::boolean(), "Ended ones as well")
+        .query("partner_id", schema::id(PartnerId::PREFIX), "Only of this partner")
+        .query("tenant_id", schema::id(TenantId::PREFIX), "Only of this tenant")
+        .query("user_id", schema::id(UserId::PREFIX), "Only of this user")
+        .query("name", schema::parameter(), "Only with this name")
+        .query("include_ended", schema::boolean(), "Include ended ones")
         .paged(LIMIT_DEFAULT, LIMIT_MAX);
-    let list = match kind {
-        StreamKind::Partner | StreamKind::Tenant | StreamKind::User => list
-            .query("slug", schema::parameter(), "Of this slug")
-            .query("external_id", schema::parameter(), "Of this id in somebody else's books"),
-        StreamKind::Price => list.query("provider_id", schema::id(ProviderId::PREFIX), "Of this provider").query(
-            "model",
-            schema::parameter(),
-            "Of this model of the provider",
-        ),
-        _ => list,
-    };
+    let list =
+        match kind {
+            StreamKind::Partner | StreamKind::Tenant | StreamKind::User => list
+                .query("slug", schema::parameter(), "Only with this slug")
+                .query("external_id", schema::parameter(), "Only with this external id"),
+            StreamKind::Price => list
+                .query("provider_id", schema::id(ProviderId::PREFIX), "Only of this provider")
+                .query("model", schema::parameter(), "Only of this model of the provider"),
+            _ => list,
+        };
     described::answers_page(list, "Newest first", &schema_name(kind.as_str()))
 }
 
 fn described_one(kind: StreamKind, what: &str) -> Operation {
     let (id, name) = (format!("get_{}", kind.as_str()), schema_name(kind.as_str()));
     described::permitted(&id, TAG, &format!("One {what}"), Permission::AdminAccess)
-        .says("Also one that has ended.")
-        .path("id", schema::string(), &format!("Of the {what}"))
+        .says("Returns ended ones as well.")
+        .path("id", schema::string(), &format!("Id of the {what}"))
         .answers(StatusCode::OK, Answer::json(&format!("The {what}"), schema::reference(&name)))
 }
 
-/// Newest first, ended ones (themselves, or by their owner's end) only with `include_ended=true`. Parameters: `limit`,
+/// Newest first; ended ones, or those whose owner has ended, only with `include_ended=true`. Parameters: `limit`,
 /// `cursor`, `min_position`, and the filters `partner_id`, `tenant_id`, `user_id` and `name`; for partners, tenants and
 /// users `slug` and `external_id` as well, for prices `provider_id` and `model`.
+///
 /// Errors: 403 without `admin:access`; 503 `VIEW_BEHIND`.
 async fn list(
     (segment, kind): (&'static str, StreamKind),
@@ -124,8 +124,9 @@ async fn list(
     Ok(Page::cut(found.position, resources, cut))
 }
 
-/// Also one that has ended. Parameter: `min_position`.
-/// Errors: 403 without `admin:access`; 404 for what the caller cannot see; 503 `VIEW_BEHIND`.
+/// One resource, also if it has ended. Parameter: `min_position`.
+///
+/// Errors: 403 without `admin:access`; 404 if the caller cannot see it; 503 `VIEW_BEHIND`.
 async fn one(
     (kind, what): (StreamKind, &'static str),
     State(state): State<QueryState>,
@@ -150,7 +151,7 @@ async fn one(
     Ok(Json(named(resource, &people)))
 }
 
-/// Puts in what these show of themselves besides their bodies.
+/// Adds the fields that come from outside of the catalogue.
 async fn complete(
     state: &QueryState,
     permit: &QueryPermit,
@@ -170,7 +171,7 @@ async fn complete(
     }
 }
 
-/// For everything that was recorded before the question came.
+/// Waits until the catalogue has applied everything that was recorded before the request.
 async fn wait(state: &QueryState, min_position: u64) -> Result<(), QueryError> {
     let written = state.log.head().position;
     state.views.wait_for(View::Catalogue, written.max(min_position)).await?;
@@ -189,7 +190,7 @@ fn user_id(user: &Value) -> Option<UserId> {
     user.get("id")?.as_str()?.parse().ok()
 }
 
-/// A person who was erased has no name.
+/// A user with its name and e-mail address, unless they were erased.
 fn named(user: Value, people: &HashMap<UserId, PersonalData>) -> Value {
     let known = user_id(&user).and_then(|id| people.get(&id));
     let person = known.map(|person| Person { name: Some(person.name.clone()), email: person.email.clone() });

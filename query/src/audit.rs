@@ -1,5 +1,5 @@
-//! `GET /v1/audit`: who changed what, and who was turned away. Reads the view `audit`, and joins where a request came
-//! from out of the erasable side table.
+//! `GET /v1/audit`: who changed what, and who was refused. Reads the view `audit`; addresses of clients are joined from the
+//! erasable side table.
 
 mod entries;
 
@@ -44,28 +44,33 @@ fn described_list() -> Operation {
         .required("severity", severities())
         .required("outcome", text())
         .required("request_id", described::nullable_id(RequestId::PREFIX))
-        .optional("actor_name", schema::described(schema::nullable(text()), "Of the key that did it"))
+        .optional("actor_name", schema::described(schema::nullable(text()), "Name of the key that did it"))
         .optional(
             "resource_name",
-            schema::described(schema::nullable(text()), "Null where it has none, or not for you"),
+            schema::described(schema::nullable(text()), "Null if it has none, or you may not see it"),
         )
         .required("changes", schema::any())
         .required("ip", schema::nullable(text()))
         .required("user_agent", schema::nullable(text()))
         .open();
     let answer = described::in_lines(Answer::json("Newest first", described::page(schema::reference("AuditEntry"))));
-    let list = described::permitted("list_audit", "Audit", "Who did what, and was refused what", Permission::AuditRead);
+    let list =
+        described::permitted("list_audit", "Audit", "Who changed what, and who was refused", Permission::AuditRead);
     described::formatted(described::between(list))
         .query("actor", schema::parameter(), "`key_…` or the name of a key, `operator` or `system:NAME`")
         .query("action", schema::parameter(), "`key.created`")
         .query(
             "resource",
             schema::parameter(),
-            "With its kind, `key/key_…`, or without; instead of its id a slug, an external id or a name",
+            "With its kind (`key/key_…`) or without; a slug, an external id or a name instead of the id works as well",
         )
-        .says("If `actor` or `resource` matches several things, the answer is a 400 whose details give their number as `matches`.")
-        .query("severity", severities(), "Of this severity")
-        .query("q", schema::parameter(), "In actor, action, resource or changes; case of ASCII letters does not matter")
+        .says("If `actor` or `resource` matches several, the response is a 400 with their number as `matches`.")
+        .query("severity", severities(), "Only this severity")
+        .query(
+            "q",
+            schema::parameter(),
+            "Text to find in actor, action, resource or changes; ignores the case of ASCII letters",
+        )
         .paged(LIMIT_DEFAULT, LIMIT_MAX)
         .answers(StatusCode::OK, answer)
         .defines("AuditEntry", entry)
@@ -75,9 +80,9 @@ fn severities() -> openapi::Shape {
     schema::one_of(Severity::ALL.iter().map(|severity| severity.as_str()))
 }
 
-/// Newest first; a page that would have to look at too many entries for those that count is shorter, or empty, and has a
-/// cursor all the same. Parameters: `from`, `to`, `actor`, `action`, `resource` (with its kind or without), `severity`,
-/// `q`, `format`, `limit`, `cursor`, `min_position`.
+/// Newest first. A page reads a bounded number of entries: it may be short or empty and still have a cursor. Parameters:
+/// `from`, `to`, `actor`, `action`, `resource` (with its kind or without), `severity`, `q`, `format`, `limit`, `cursor`,
+/// `min_position`.
 /// Errors: 403 without `audit:read`; 503 `VIEW_BEHIND`.
 async fn list(
     State(state): State<QueryState>,

@@ -1,5 +1,5 @@
-//! `GET /v1/budgets` and `/v1/budgets/{id}`: what every budget has left in its present window. Reads the view
-//! `budgets`; nothing is decided from it.
+//! `GET /v1/budgets` and `/v1/budgets/{id}`: what is left of budgets in their current windows. Reads the view `budgets`; no
+//! decision depends on it.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::QueryState;
 use crate::described;
 use crate::error::QueryError;
-use crate::lookup::found;
+use crate::lookup;
 use crate::names::name_scopes;
 use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Page, Placed};
 use crate::parameters::Parameters;
@@ -30,24 +30,24 @@ pub fn routes() -> Api<QueryState> {
 const TAG: &str = "Usage";
 
 fn described_list() -> Operation {
-    let list = described::permitted("list_budget_standings", TAG, "What budgets have left", Permission::UsageRead);
-    let list = list.paged(LIMIT_DEFAULT, LIMIT_MAX).query("include_ended", schema::boolean(), "Closed ones as well");
+    let list = described::permitted("list_budget_standings", TAG, "What is left of budgets", Permission::UsageRead);
+    let list = list.paged(LIMIT_DEFAULT, LIMIT_MAX).query("include_ended", schema::boolean(), "Include closed ones");
     described::answers_page(list, "Newest first", "BudgetStanding").defines("BudgetStanding", shape())
 }
 
 fn described_one() -> Operation {
-    described::permitted("get_budget_standing", TAG, "What a budget has left", Permission::UsageRead)
-        .path("id", schema::id(BudgetId::PREFIX), "Of the budget")
-        .answers(StatusCode::OK, Answer::json("The budget in its present window", schema::reference("BudgetStanding")))
+    described::permitted("get_budget_standing", TAG, "What is left of a budget", Permission::UsageRead)
+        .path("id", schema::id(BudgetId::PREFIX), "Id of the budget")
+        .answers(StatusCode::OK, Answer::json("The budget in its current window", schema::reference("BudgetStanding")))
         .defines("BudgetStanding", shape())
 }
 
-/// A budget with what it has left.
+/// The schema of a budget with what is left of it.
 pub fn shape() -> Shape {
     object()
         .required("id", schema::id(BudgetId::PREFIX))
         .required("scope", refusals::scope())
-        .optional("scope_name", schema::described(schema::nullable(schema::string()), "Null where you may not see it"))
+        .optional("scope_name", schema::described(schema::nullable(schema::string()), "Null if you may not see it"))
         .required("limit_usd", schema::money())
         .required("period", schema::one_of(["total", "day", "week", "month"]))
         .required("alert_at", schema::list(schema::string(), None))
@@ -62,7 +62,8 @@ pub fn shape() -> Shape {
         .open()
 }
 
-/// Newest first, closed ones only with `include_ended=true`. Parameters: `limit`, `cursor`, `min_position`.
+/// Newest first; closed ones only with `include_ended=true`. Parameters: `limit`, `cursor`, `min_position`.
+///
 /// Errors: 403 without `usage:read`; 503 `VIEW_BEHIND`.
 async fn list(
     State(state): State<QueryState>,
@@ -85,7 +86,7 @@ async fn list(
     Ok(Page::cut(found.position, budgets, cut))
 }
 
-/// Parameter: `min_position`. Errors: 403 without `usage:read`; 404 for what the caller cannot see; 503 `VIEW_BEHIND`.
+/// Parameter: `min_position`. Errors: 403 without `usage:read`; 404 if the caller cannot see it; 503 `VIEW_BEHIND`.
 async fn one(
     State(state): State<QueryState>,
     mut query_caller: QueryCaller,
@@ -99,14 +100,14 @@ async fn one(
     let budget: BudgetId = id.parse().map_err(|_| QueryError::NotFound("budget"))?;
     state.views.wait_for(View::Budgets, min_position).await?;
     let at = state.clock.now();
-    let found = found(&state, &mut query_caller, View::Budgets, |visible| One { visible, budget, at }).await?;
+    let found = lookup::find(&state, &mut query_caller, View::Budgets, |visible| One { visible, budget, at }).await?;
     let mut budget = item(found.ok_or(QueryError::NotFound("budget"))?);
     let permit = state.admit(&mut query_caller).await?;
     name_scopes(&state, &permit, &query_caller, vec![&mut budget]).await?;
     Ok(Json(budget))
 }
 
-/// A budget with what it has left, as it goes out.
+/// A budget with what is left of it, as JSON.
 pub fn item(standing: Standing) -> Value {
     let mut item = standing.body;
     if let Some(fields) = item.as_object_mut() {

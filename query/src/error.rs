@@ -1,4 +1,4 @@
-//! What can go wrong with a question, and the one table that makes refusals of it.
+//! The errors of queries, and the one table that maps them to refusals.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use events::refusal::{ErrorCode, Refusal};
 use openapi::refusals;
 use projections::views::{Behind, Stopping, ViewsError};
 
-/// When to come back to a view that is behind.
+/// When to retry after a view was behind.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// A question has no answer.
+/// A query failed.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
     #[error("{}", .0.message)]
     Refused(Refusal),
-    /// There is none that the caller can see.
+    /// Nothing of this kind that the caller can see.
     #[error("no such {0}")]
     NotFound(&'static str),
     #[error(transparent)]
@@ -32,8 +32,8 @@ pub enum QueryError {
     Log(#[from] LogError),
     #[error(transparent)]
     Stopping(#[from] Stopping),
-    /// What was read cannot be written as an answer.
-    #[error("write the answer: {0}")]
+    /// What was read cannot be rendered.
+    #[error("cannot render the response: {0}")]
     Answer(String),
 }
 
@@ -44,7 +44,7 @@ impl From<Refusal> for QueryError {
 }
 
 impl QueryError {
-    /// The refusal that a client meets. Its own words never carry the inner error's.
+    /// The refusal for the client. Its message never contains that of an inner error.
     fn refusal(self) -> Refusal {
         match self {
             Self::Refused(refusal) => refusal,
@@ -59,7 +59,7 @@ impl QueryError {
             Self::NoRoom(no_room) => no_room.refusal(),
             Self::Views(ViewsError::TookTooLong) | Self::Log(LogError::QueryTookTooLong(_)) => {
                 let seconds = QUERY_MAX.as_secs();
-                let message = format!("the query ran for {seconds} s and was ended: narrow it by time, tenant or key");
+                let message = format!("the query was ended after {seconds} s: narrow it by time, tenant or key");
                 Refusal::new(ErrorCode::QueryTimeout, message).retry_after(RETRY_AFTER)
             }
             Self::Views(error @ ViewsError::Rebuilding(view)) => Refusal::new(ErrorCode::ViewBehind, error.to_string())

@@ -1,8 +1,8 @@
-//! `GET /v1/events`: the log itself, as canonical JSON. Pages of lines, or a stream that goes on with the log. Reads
-//! the log, no view. A caller below the platform gets the events that are about its partner or tenant.
+//! `GET /v1/events`: the log itself, as canonical JSON: pages of lines, or a stream that follows the log. Reads the log,
+//! not a view. A caller below the platform gets the events of its partner or tenant.
 //!
-//! A page looks at a bounded part of the log: where few events pass, it may be short or empty and yet not the last. Whether
-//! there is more is said by a header, whose value is the next page's `after`.
+//! A page reads a bounded part of the log: it may be short or empty and not be the last. If there is more, a header has the
+//! next page's `after`.
 
 mod stream;
 
@@ -22,7 +22,7 @@ use projections::visible::Visible;
 use crate::QueryState;
 use crate::described;
 use crate::error::QueryError;
-use crate::page::{AS_OF_POSITION_SAID, NEXT_CURSOR_SAID, Place};
+use crate::page::{AS_OF_POSITION_HEADER, NEXT_CURSOR_HEADER, Place};
 use crate::parameters::Parameters;
 use crate::query_caller::{QueryCaller, QueryString};
 
@@ -37,29 +37,30 @@ fn described_events() -> Operation {
     let known: Vec<String> = Event::types().map(|(name, version)| format!("{name}.v{version}")).collect();
     let types = schema::one_of(known.iter().map(String::as_str));
     let limit = schema::defaulting(schema::whole(1, LIMIT_MAX as u64), LIMIT_DEFAULT.into());
-    let answer = Answer::of("One event a line", "application/x-ndjson", schema::string())
+    let answer = Answer::of("One event per line", "application/x-ndjson", schema::string())
         .or("text/event-stream", schema::event())
-        .with_header(AS_OF_POSITION_SAID)
-        .with_header(NEXT_CURSOR_SAID);
+        .with_header(AS_OF_POSITION_HEADER)
+        .with_header(NEXT_CURSOR_HEADER);
     let list = described::permitted("list_events", "Log", "The log itself", Permission::EventsRead)
         .says(
-            "Lines of canonical JSON; with `Accept: text/event-stream` a stream that goes on with the log, in which `id` \
-             is the position. A page looks at a bounded part of the log: it may be short, or empty, and yet name what comes \
-             next, which is the `after` of the next page. A caller below the platform gets what is about its partner or tenant. \
-             A stream with `to` ends once something was recorded at that time or later.",
+            "Lines of canonical JSON; with `Accept: text/event-stream` a stream that follows the log, in which `id` is the \
+             position. A page reads a bounded part of the log: it may be short or empty and still have a next cursor, which \
+             is the `after` of the next page. A caller below the platform gets the events of its partner or tenant. A stream \
+             with `to` ends once something was recorded at that time or later.",
         )
-        .query("after", schema::count(), "Events after this position; 0 is the beginning")
-        .query_list("types", types, "Of these types alone, comma-separated")
-        .query("limit", limit, "Events of a page at most; streams pass over it")
-        .header("last-event-id", schema::string(), "Where a stream resumes: after this position; pages pass over it")
+        .query("after", schema::count(), "Only events after this position; default: 0, the beginning")
+        .query_list("types", types, "Only these types, comma-separated")
+        .query("limit", limit, "Maximum number of events on a page; streams ignore it")
+        .header("last-event-id", schema::string(), "Position after which a stream resumes; pages ignore it")
         .answers(StatusCode::OK, answer);
     described::between(list)
 }
 
 /// Parameters: `after` (a position; 0 is the beginning), `types` (comma-separated, with their versions), `from`, `to`,
 /// `limit` (of a page), `min_position`. With `Accept: text/event-stream` a stream, which `Last-Event-ID` resumes.
-/// Errors: 400 where `min_position` is beyond the log's end; 403 without `events:read`; 429 where the key or its tenant has
-/// as many queries or streams as it may have.
+///
+/// Errors: 400 if `min_position` is beyond the end of the log; 403 without `events:read`; 429 if the key or its tenant
+/// has the maximum of queries or streams.
 async fn events(
     State(state): State<QueryState>,
     mut query_caller: QueryCaller,
@@ -79,7 +80,7 @@ async fn events(
         let after = last_event_id(&headers)?.unwrap_or(after);
         let permit = state.concurrency.open_stream(query_caller.requester()).await?;
         query_caller.look_up_again(&state)?;
-        let filter = visible_of(wanted, Visible::to(&query_caller));
+        let filter = narrowed(wanted, Visible::to(&query_caller));
         return Ok(stream::answer(state, query_caller.into_caller(), (filter, after), permit));
     }
     page(&state, query_caller, wanted, (after, limit)).await
@@ -92,8 +93,8 @@ async fn page(
     (after, limit): (u64, usize),
 ) -> Result<Response, QueryError> {
     let permit = state.admit(&mut query_caller).await?;
-    let filter = visible_of(wanted, Visible::to(&query_caller));
-    // Written as it is read, which takes as long: off the threads that requests are served by.
+    let filter = narrowed(wanted, Visible::to(&query_caller));
+    // Rendered on the thread that reads, because it takes about as long; threads that serve requests stay free.
     let read = state.log.read(&permit, move |reader| {
         let found = reader.filtered(&filter, after, limit)?;
         let next_cursor = found.has_more().then(|| found.until.to_string());
@@ -112,8 +113,8 @@ fn lines(events: &[Recorded]) -> Result<String, QueryError> {
     Ok(lines)
 }
 
-/// Of the wanted events those that are visible.
-fn visible_of(wanted: EventFilter, visible: Visible) -> EventFilter {
+/// The filter, narrowed to what the caller may see.
+fn narrowed(wanted: EventFilter, visible: Visible) -> EventFilter {
     match visible {
         Visible::Platform => wanted,
         Visible::Partner(id) => EventFilter { partner: Some(id), ..wanted },
@@ -121,7 +122,7 @@ fn visible_of(wanted: EventFilter, visible: Visible) -> EventFilter {
     }
 }
 
-/// `budget.settled.v1,key.created.v1`; only types that there are, so that a slip of the pen is not an empty answer.
+/// Parses `budget.settled.v1,key.created.v1`. Unknown types are refused, so that a typo is not an empty response.
 fn types(names: Option<&str>) -> Result<Option<Vec<(String, u32)>>, Refusal> {
     let Some(names) = names else { return Ok(None) };
     let parsed: Result<Vec<(String, u32)>, Refusal> = names.split(',').map(|name| event_type(name.trim())).collect();
@@ -132,7 +133,7 @@ fn event_type(text: &str) -> Result<(String, u32), Refusal> {
     let parts = text.rsplit_once(".v").and_then(|(name, version)| Some((name, version.parse().ok()?)));
     let known = parts.filter(|parts| Event::types().any(|known| known == *parts));
     let known = known
-        .ok_or_else(|| Refusal::invalid("types", format!("{text:?} is no event type such as budget.settled.v1")))?;
+        .ok_or_else(|| Refusal::invalid("types", format!("{text:?} is not an event type; one is budget.settled.v1")))?;
     Ok((known.0.to_owned(), known.1))
 }
 

@@ -1,5 +1,4 @@
-//! The forms that lists are given in: a page of JSON; or lines, NDJSON or CSV, for those who keep them elsewhere, with
-//! headers for what a page says beside its items.
+//! Formats of lists: a page of JSON, or lines of NDJSON or CSV for export, with headers for what a page has beside its items.
 
 use axum::response::{IntoResponse, Response};
 use csv::{Terminator, Writer, WriterBuilder};
@@ -27,7 +26,7 @@ pub enum Lines {
 impl Format {
     pub const NAMES: [&str; 3] = ["json", "ndjson", "csv"];
 
-    /// From `format`; JSON where it is absent.
+    /// The parameter `format`; default JSON.
     pub fn take(parameters: &mut Parameters) -> Result<Self, Refusal> {
         match parameters.text("format").as_deref() {
             None | Some("json") => Ok(Self::Json),
@@ -39,7 +38,7 @@ impl Format {
 }
 
 impl Lines {
-    /// A line a record. `names`: of its fields, for a table without rows.
+    /// One line per record. `names` has the fields, for a table without rows.
     pub fn answer(self, headers: HeaderMap, names: &Record, records: &[Record]) -> Result<Response, QueryError> {
         match self {
             Self::Ndjson => ndjson(headers, records),
@@ -48,7 +47,7 @@ impl Lines {
     }
 }
 
-/// An object a line.
+/// NDJSON: one object per line.
 pub fn ndjson(headers: HeaderMap, items: &[impl Serialize]) -> Result<Response, QueryError> {
     let mut lines = Vec::new();
     for item in items {
@@ -58,7 +57,7 @@ pub fn ndjson(headers: HeaderMap, items: &[impl Serialize]) -> Result<Response, 
     Ok((headers, [(CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
 }
 
-/// A table as RFC 4180 has it, with a row of names in front.
+/// CSV as in RFC 4180, with a header row.
 pub fn csv(headers: HeaderMap, names: &Record, records: &[Record]) -> Result<Response, QueryError> {
     let table = table(names, records).map_err(|error| QueryError::Answer(error.to_string()))?;
     Ok((headers, [(CONTENT_TYPE, "text/csv; charset=utf-8")], table).into_response())
@@ -77,14 +76,14 @@ fn text(cell: &Cell) -> String {
     match cell {
         Cell::Null => String::new(),
         Cell::Text(text) => no_formula(text),
-        // A negative amount is no formula.
+        // A negative amount is not a formula.
         Cell::Whole(number) => number.to_string(),
         Cell::Usd(amount) => amount.to_string(),
         Cell::Json(value) => no_formula(&value.to_string()),
     }
 }
 
-/// Whatever a client wrote, no cell is a formula, which a spreadsheet would run.
+/// Escapes text that a spreadsheet would run as a formula.
 fn no_formula(text: &str) -> String {
     const BEGINNINGS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
     let apostrophe = if text.trim_start_matches(' ').starts_with(BEGINNINGS) { "'" } else { "" };

@@ -1,5 +1,5 @@
-//! `GET /v1/inferences` and `/v1/inferences/{request_id}`: one request's whole life, from admission or refusal to the
-//! end of its hold. Reads the view `inferences`, which says where in the log its events stand, and then these.
+//! `GET /v1/inferences` and `/v1/inferences/{request_id}`: requests with all their events, from admission or refusal to
+//! the end of the hold. Reads the view `inferences`, which has the positions of the events, and then the log.
 
 mod life;
 mod table;
@@ -23,7 +23,7 @@ use crate::QueryState;
 use crate::described;
 use crate::error::QueryError;
 use crate::format::{self, Format, Lines};
-use crate::lookup::found;
+use crate::lookup;
 use crate::names::{self, Names};
 use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Place};
 use crate::parameters::Parameters;
@@ -42,26 +42,27 @@ pub fn routes() -> Api<QueryState> {
 const TAG: &str = "Usage";
 
 fn described_list() -> Operation {
-    let list = described::permitted("list_inferences", TAG, "Requests and their lives", Permission::UsageRead);
+    let list =
+        described::permitted("list_inferences", TAG, "Inference requests with their events", Permission::UsageRead);
     let answer = Answer::json("Newest first", described::page(schema::reference("InferenceLife")));
     described::formatted(described::of_dimensions(described::between(list)))
-        .says("As CSV, a row has what of a life fits one.")
-        .query("status", schema::one_of(Status::ALL.map(Status::as_str)), "How it stands with them")
+        .says("A CSV row has the fields that fit into one.")
+        .query("status", schema::one_of(Status::ALL.map(Status::as_str)), "Only requests with this status")
         .paged(LIMIT_DEFAULT, LIMIT_MAX)
         .answers(StatusCode::OK, described::in_lines(answer))
         .defines("InferenceLife", life::shape())
 }
 
 fn described_one() -> Operation {
-    described::permitted("get_inference", TAG, "One request's whole life", Permission::UsageRead)
-        .path("request_id", schema::id(RequestId::PREFIX), "Of the request")
+    described::permitted("get_inference", TAG, "One inference request with its events", Permission::UsageRead)
+        .path("request_id", schema::id(RequestId::PREFIX), "Id of the request")
         .answers(StatusCode::OK, Answer::json("The request", schema::reference("InferenceLife")))
         .defines("InferenceLife", life::shape())
 }
 
-/// Newest first; a page that would have to look at too many requests for those that count is shorter, or empty, and has a
-/// cursor all the same. Parameters: `from`, `to`, `partner`, `tenant`, `user`, `key`, `model`, `provider`, `backend`,
-/// `status`, `format`, `limit`, `cursor`, `min_position`.
+/// Newest first. A page reads a bounded number of requests: it may be short or empty and still have a cursor. Parameters:
+/// `from`, `to`, `partner`, `tenant`, `user`, `key`, `model`, `provider`, `backend`, `status`, `format`, `limit`,
+/// `cursor`, `min_position`.
 /// Errors: 403 without `usage:read`; 503 `VIEW_BEHIND`.
 async fn list(
     State(state): State<QueryState>,
@@ -100,7 +101,7 @@ fn answer(items: Vec<Value>, place: Place, format: Format) -> Result<Response, Q
 }
 
 /// Parameter: `min_position`.
-/// Errors: 403 without `usage:read`; 404 for what the caller cannot see; 503 `VIEW_BEHIND`.
+/// Errors: 403 without `usage:read`; 404 if the caller cannot see it; 503 `VIEW_BEHIND`.
 async fn one(
     State(state): State<QueryState>,
     mut query_caller: QueryCaller,
@@ -113,7 +114,7 @@ async fn one(
     parameters.finish()?;
     let request: RequestId = request.parse().map_err(|_| QueryError::NotFound("request"))?;
     state.views.wait_for(View::Inferences, min_position).await?;
-    let found = found(&state, &mut query_caller, View::Inferences, |visible| One { visible, request }).await?;
+    let found = lookup::find(&state, &mut query_caller, View::Inferences, |visible| One { visible, request }).await?;
     let requests = [found.ok_or(QueryError::NotFound("request"))?];
     let permit = state.admit(&mut query_caller).await?;
     let facts = facts(&state, &permit, &requests).await?;
@@ -122,11 +123,11 @@ async fn one(
     items.into_iter().next().map(Json).ok_or(QueryError::NotFound("request"))
 }
 
-/// Ids of a life, and the fields that their names stand in.
+/// Fields with ids, and the fields for their names.
 const NAMED: [(&str, &str); 4] =
     [("partner_id", "partner_name"), ("tenant_id", "tenant_name"), ("user_id", "user_name"), ("key_id", "key_name")];
 
-/// These lives with names beside their owners' ids.
+/// Adds names beside the ids of owners.
 async fn named(
     state: &QueryState,
     permit: &QueryPermit,
@@ -145,7 +146,7 @@ async fn named(
     Ok(lives)
 }
 
-/// Their events, as far as the view had got: one that came later is at no position that the view names.
+/// The events of these requests, as far as the view has applied the log: it has no positions of later ones.
 async fn facts(state: &QueryState, permit: &QueryPermit, requests: &[StoredRequest]) -> Result<Facts, QueryError> {
     let positions: Vec<u64> = requests.iter().flat_map(StoredRequest::positions).collect();
     Ok(state.log.read(permit, move |reader| reader.at(&positions)).await?)
@@ -156,7 +157,7 @@ fn item(request: &StoredRequest, facts: &Facts) -> Result<Value, QueryError> {
     json.ok_or_else(|| QueryError::Answer(format!("the log has no event at {}", request.position)))
 }
 
-/// Which requests are asked for.
+/// The filter of the list.
 fn filter(parameters: &mut Parameters) -> Result<Filter, Refusal> {
     Ok(Filter {
         from: parameters.time("from")?,

@@ -1,4 +1,16 @@
-//! Answers: every GET of the gateway but health and metrics. Reads views, tables and the log, never writes. What a caller may see is part of every query's signature, as [`::projections::visible::Visible`].
+//! Queries: every GET of the gateway except health and metrics.
+//!
+//! A handler parses its parameters, waits until the view has reached `min_position`, takes a [`QueryPermit`], asks the
+//! view one typed question, and renders the answer. What the caller may see is an argument of every question
+//! ([`::projections::visible::Visible`]), so that no query can leave it out. A caller is looked up again after every
+//! wait, because its rights may have ended.
+//!
+//! The crate appends nothing and has no SQL: views own their questions (ADR-0011). It knows nothing of `command`; what is
+//! left of rate limits comes in as a function ([`LimitsLeft`]). It decides nothing about money from a view. The only
+//! change that it can make is a rebuild of views, which leaves the log and the rows as they were.
+//!
+//! Answering every query only from what was already in the view was rejected: a caller that has just created something would
+//! not find it. A look-up by id that finds nothing waits for the view once (`lookup.rs`), and lists of resources always do.
 
 mod admin;
 mod audit;
@@ -18,7 +30,7 @@ mod parameters;
 mod projections;
 mod query_caller;
 mod record;
-mod unread;
+mod unread_bytes;
 mod usage;
 
 use std::sync::Arc;
@@ -39,17 +51,17 @@ use tokio::sync::watch;
 pub use error::QueryError;
 use query_caller::QueryCaller;
 
-/// What is left of every limit that binds a chain, as `/v1/me` says it. They are counted where requests are let in.
+/// What is left of every rate limit that binds a chain, as `/v1/me` shows it. `command` counts them.
 pub type LimitsLeft = Arc<dyn Fn(&Chain) -> Vec<Value> + Send + Sync>;
 
-/// What the handlers answer from. Cheap to clone.
+/// What the handlers read from. Cheap to clone.
 #[derive(Clone)]
 pub struct QueryState {
     pub log: LogQueries,
     pub tables: TablesHandle,
     pub views: ViewsHandle,
     pub clock: Arc<dyn Clock>,
-    /// Becomes true when the gateway drains: event streams then end, since they would never end by themselves.
+    /// Becomes true when the gateway drains: event streams then end, because they would never end by themselves.
     pub closing: watch::Receiver<bool>,
     pub limits_left: LimitsLeft,
     pub concurrency: ConcurrencyLimiter,
@@ -57,8 +69,8 @@ pub struct QueryState {
 }
 
 impl QueryState {
-    /// Waits for the caller's turn to read. Whatever else there is to wait for comes before it: meanwhile nobody else reads
-    /// in its stead. The caller is then looked up again: what it may see is to be asked after this, not before.
+    /// Waits for a permit to read, and then looks the caller up again. All other waits come before this one, because others
+    /// cannot use the permit meanwhile; what the caller may see is determined after it.
     async fn admit(&self, query_caller: &mut QueryCaller) -> Result<QueryPermit, QueryError> {
         let permit = self.concurrency.admit_query(query_caller.requester()).await?;
         query_caller.look_up_again(self)?;
@@ -66,8 +78,9 @@ impl QueryState {
     }
 }
 
-/// Every route of this crate. Handlers expect `Arc<Caller>` among the request's extensions, and answer refusals as an
-/// empty body with a `Refusal` among the response's. `openai`: how refusals are worded to OpenAI's clients, who list models.
+/// Every route of this crate. Handlers expect an `Arc<Caller>` among the request's extensions; a refusal is a response
+/// with an empty body and a `Refusal` among its extensions. `openai`: the error format of the routes that OpenAI's
+/// clients use.
 pub fn routes(state: QueryState, openai: Wording) -> Api {
     let concurrency = state.concurrency.clone();
     Api::of(Entrance::Key)
@@ -80,7 +93,7 @@ pub fn routes(state: QueryState, openai: Wording) -> Api {
         .merge(me::routes())
         .merge(projections::routes())
         .merge(usage::routes())
-        .layer(from_fn_with_state(concurrency, unread::count))
+        .layer(from_fn_with_state(concurrency, unread_bytes::count))
         .merge(models::routes(openai))
         .with_state(state)
 }

@@ -1,4 +1,4 @@
-//! `GET /v1/log/head`: where the log stands. Any key may ask.
+//! `GET /v1/log/head`: the last position of the log, for any key.
 
 use axum::Json;
 use axum::extract::State;
@@ -20,13 +20,14 @@ pub fn routes() -> Api<QueryState> {
 
 fn described_head() -> Operation {
     let head = object().required("position", schema::count()).required("recorded_at", described::nullable_time());
-    described::question("log_head", "Log", "Where the log stands")
-        .says("Any key may ask.")
+    described::question("log_head", "Log", "The last position of the log")
+        .says("Any key may call this.")
         .answers(StatusCode::OK, Answer::json("The last durable event; 0 and null for an empty log", head.open()))
 }
 
 /// `position` and `recorded_at` of the last durable event; 0 and null for an empty log.
-/// Errors: 400 where `min_position` is beyond it.
+///
+/// Errors: 400 if `min_position` is beyond it.
 async fn head(State(state): State<QueryState>, _: QueryCaller, query: QueryString) -> Result<Json<Value>, QueryError> {
     let mut parameters = Parameters::parse(&query)?;
     parameters.min_position(&state.log)?;

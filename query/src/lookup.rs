@@ -1,4 +1,4 @@
-//! One thing of a view, looked for by its id.
+//! Looking one row of a view up by its id.
 
 use projections::views::{AsOf, Question, View};
 use projections::visible::Visible;
@@ -7,11 +7,11 @@ use crate::QueryState;
 use crate::error::QueryError;
 use crate::query_caller::QueryCaller;
 
-/// What the question finds of what the caller may see. That there is none is only said by a view that has taken in
-/// everything which was recorded when it was asked: whoever has just made a thing finds it without naming its position.
+/// Looks a row up among those that the caller may see. Only a view that has applied everything recorded before the request
+/// may answer that there is none, so that callers find what they have just created without passing `min_position`.
 ///
-/// Errors: 503 `VIEW_BEHIND` where nothing was found and the view does not get there in time.
-pub async fn found<T: Send + 'static, Q: Question<Answer = Option<T>>>(
+/// Errors: 503 `VIEW_BEHIND` if nothing was found and the view does not catch up in time.
+pub async fn find<T: Send + 'static, Q: Question<Answer = Option<T>>>(
     state: &QueryState,
     query_caller: &mut QueryCaller,
     view: View,
@@ -57,7 +57,7 @@ mod tests {
             One { visible, kind: StreamKind::Key, id: "none".to_owned() }
         };
         let mut operator = QueryCaller::new(Arc::new(operator()));
-        assert!(found(&world.state, &mut operator, View::Catalogue, look).await.is_ok_and(|found| found.is_none()));
+        assert!(find(&world.state, &mut operator, View::Catalogue, look).await.is_ok_and(|found| found.is_none()));
         assert_eq!(looks.load(Ordering::SeqCst), 1);
         world.close().await;
     }

@@ -1,4 +1,4 @@
-//! `GET /v1/me`: what a key can know of itself: who it is, what it may do and use, and what is left for it.
+//! `GET /v1/me`: who a key is, what it may do and use, and what is left of its limits and budgets.
 
 use axum::Json;
 use axum::extract::State;
@@ -31,9 +31,9 @@ pub fn routes() -> Api<QueryState> {
 }
 
 fn described_me() -> Operation {
-    described::question("me", "Models", "Who the key is, what it may use and what is left")
-        .says("Any key may ask. Nothing is counted by it.")
-        .answers(StatusCode::OK, Answer::json("Who asks", shape()))
+    described::question("me", "Models", "Who the key is, what it may use, and what is left of its limits and budgets")
+        .says("Any key may call this. It does not count against limits.")
+        .answers(StatusCode::OK, Answer::json("The caller", shape()))
         .defines("BudgetStanding", budgets::shape())
 }
 
@@ -44,7 +44,7 @@ fn shape() -> Shape {
         .required("created_at", schema::time());
     let reach = schema::either([schema::one_of(["platform"]), owner_of(&["partner_id", "tenant_id"])]);
     object()
-        .required("actor", schema::described(schema::string(), "As it stands in events: `key_…` or `operator`"))
+        .required("actor", schema::described(schema::string(), "As in events: `key_…` or `operator`"))
         .optional("key", schema::described(key.open(), "Absent for the operator"))
         .required("user_id", described::nullable_id(UserId::PREFIX))
         .required("tenant", schema::nullable(owner(TenantId::PREFIX)))
@@ -68,13 +68,13 @@ fn owner(prefix: &str) -> Shape {
         .open()
 }
 
-/// One of these, with an id.
+/// An object with one of these fields.
 fn owner_of(levels: &[&str]) -> Shape {
     levels.iter().fold(object(), |fields, level| fields.optional(level, schema::string())).open()
 }
 
 fn limit() -> Shape {
-    let name = "`lim_…`, or `default` for the one that the configuration gives to every key";
+    let name = "`lim_…`, or `default` for the configured limit of every key";
     object()
         .required("limit_id", schema::described(schema::string(), name))
         .required("scope", owner_of(&["partner_id", "tenant_id", "user_id", "key_id"]))
@@ -85,7 +85,7 @@ fn limit() -> Shape {
         .open()
 }
 
-/// Who asks.
+/// The response.
 #[derive(Debug, Serialize)]
 struct Me {
     /// As it stands in events: `key_…` or `operator`.
@@ -99,14 +99,14 @@ struct Me {
     permissions: Vec<&'static str>,
     /// How far every permission reaches: `platform`, `{"partner_id"}` or `{"tenant_id"}`.
     scope: Reach,
-    /// Names of the models that it may ask for.
+    /// Names of the models that it may use.
     models: Vec<String>,
-    /// What binds its requests, each measure with what is left of it now.
+    /// The rate limits that bind it, one item per measure, with what is left now.
     limits: Vec<Value>,
-    /// What its requests are charged to, each with what is left in the present window.
+    /// The budgets that its requests are charged to, with what is left in the current window.
     budgets: Vec<Value>,
     expires_at: Option<String>,
-    /// Position that the budgets reflect.
+    /// The log position that the budgets reflect.
     as_of_position: u64,
 }
 
@@ -125,7 +125,9 @@ struct Owner<I> {
     handles: Handles,
 }
 
-/// Any key may ask. Parameter: `min_position`. Errors: 429 as for every query; 503 `VIEW_BEHIND`.
+/// For any key. Parameter: `min_position`.
+///
+/// Errors: 429 as for every query; 503 `VIEW_BEHIND`.
 async fn me(
     State(state): State<QueryState>,
     mut query_caller: QueryCaller,
@@ -143,10 +145,10 @@ async fn me(
     name_scopes(&state, &permit, &query_caller, budgets.iter_mut().collect()).await?;
     let limits = (state.limits_left)(&query_caller.chain);
     let models = usable_models(&query_caller, &tables, now);
-    Ok(Json(said_of(&query_caller, &tables, models, limits, AsOf { position, value: budgets })))
+    Ok(Json(render(&query_caller, &tables, models, limits, AsOf { position, value: budgets })))
 }
 
-/// As `/v1/models` lists them.
+/// The names that `/v1/models` lists.
 fn usable_models(caller: &Caller, tables: &Tables, now: DateTime<Utc>) -> Vec<String> {
     if !caller.may(Permission::ModelsUse) {
         return Vec::new();
@@ -154,7 +156,7 @@ fn usable_models(caller: &Caller, tables: &Tables, now: DateTime<Utc>) -> Vec<St
     models::usable(tables, caller, now).into_iter().map(|usable| usable.model.value.name.clone()).collect()
 }
 
-fn said_of(caller: &Caller, tables: &Tables, models: Vec<String>, limits: Vec<Value>, budgets: AsOf<Vec<Value>>) -> Me {
+fn render(caller: &Caller, tables: &Tables, models: Vec<String>, limits: Vec<Value>, budgets: AsOf<Vec<Value>>) -> Me {
     let Chain { partner, tenant, user, key } = caller.chain;
     let key = key.and_then(|id| tables.key(id));
     Me {

@@ -1,8 +1,7 @@
-//! `GET /v1/models` and `/v1/models/{name}`: OpenAI's list, with what our clients want to know beside it. Only what the
-//! key may use. A name may have slashes in it, as they are or encoded.
+//! `GET /v1/models` and `/v1/models/{name}`: OpenAI's list of the models that the key may use, with provider and price. A
+//! name may contain slashes, plain or encoded.
 //!
-//! Clients ask for it before they do anything else, and keep asking: it is answered from the tables in memory, and takes
-//! nobody's turn to read.
+//! Clients call it first and often, so it is answered from the tables in memory and needs no permit to read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,10 +27,10 @@ use crate::error::QueryError;
 use crate::parameters::min_position_among_others;
 use crate::query_caller::{QueryCaller, QueryString};
 
-/// What follows on a write that the client knows of may be behind it for no longer than this.
+/// When to retry after the tables were behind `min_position`.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// `openai`: how refusals are worded to OpenAI's clients.
+/// The routes. `openai`: the error format of OpenAI's clients.
 pub fn routes(openai: Wording) -> Api<QueryState> {
     Api::of(Entrance::Key)
         .get("/v1/models", list, move || described_list("list_usable_models", openai))
@@ -54,10 +53,10 @@ fn described_list(id: &str, openai: Wording) -> Operation {
 fn described_one(id: &str, openai: Wording) -> Operation {
     Operation::new(id, "Inference", "One model that the key may use")
         .min_position()
-        .says("Slashes in the name may stand as they are.")
+        .says("Slashes in the name need no encoding.")
         .needs(Permission::ModelsUse)
         .worded(openai)
-        .path("name", schema::string(), "Of the model")
+        .path("name", schema::string(), "Name of the model")
         .refuses(&[ErrorCode::ModelNotFound])
         .answers(StatusCode::OK, Answer::json("The model, with its price", schema::reference("Model.Listed")))
         .defines("Model.Listed", shape())
@@ -84,7 +83,7 @@ fn shape() -> Shape {
         .open()
 }
 
-/// Errors: 400 where `min_position` is beyond the log's end; 503 `VIEW_BEHIND` when the tables do not get there in time.
+/// Errors: 400 if `min_position` is beyond the end of the log; 503 `VIEW_BEHIND` if the tables do not reach it in time.
 async fn list(
     State(state): State<QueryState>,
     query_caller: QueryCaller,
@@ -94,7 +93,7 @@ async fn list(
     Ok(answered(&json!({ "object": "list", "data": models })))
 }
 
-/// Errors: those of the list, and 404 `MODEL_NOT_FOUND` for what is not in it.
+/// Errors: those of the list, and 404 `MODEL_NOT_FOUND` for a model that is not in it.
 async fn one(
     State(state): State<QueryState>,
     query_caller: QueryCaller,
@@ -117,7 +116,7 @@ async fn listed(state: &QueryState, query_caller: QueryCaller, query: &QueryStri
     let tables = state.tables.load();
     let caller = caller.looked_up_again(&tables, state.clock.now())?;
     caller.require(Permission::ModelsUse)?;
-    // The time of what would be appended now: a clock that was put back brings no old price back.
+    // The time that an event recorded now would have: a clock that was set back must not bring old prices back.
     let now = state.log.head().time_after(state.clock.now());
     Ok(usable(&tables, &caller, now).iter().map(Usable::item).collect())
 }
@@ -127,7 +126,10 @@ async fn wait_for(state: &QueryState, position: u64) -> Result<(), Refusal> {
     if state.tables.wait_for(position, VIEW_WAIT_MAX).await {
         return Ok(());
     }
-    let refusal = Refusal::new(ErrorCode::ViewBehind, format!("the models are not yet those at {position}"));
+    let refusal = Refusal::new(
+        ErrorCode::ViewBehind,
+        format!("the list of models has not reached position {position} yet; try again"),
+    );
     Err(refusal.with("min_position", position).retry_after(RETRY_AFTER))
 }
 
@@ -137,7 +139,7 @@ fn answered(body: &Value) -> Response {
     response
 }
 
-/// A model that a caller may use, and who is tried first.
+/// A model that a caller may use, and the target that is tried first.
 pub struct Usable<'a> {
     pub model: &'a Entry<Model>,
     target: &'a Target,
@@ -145,7 +147,7 @@ pub struct Usable<'a> {
     rates: &'a Rates,
 }
 
-/// All that somebody serves to this caller at a price.
+/// The models that this caller may use: those with a provider and a price.
 pub fn usable<'a>(tables: &'a Tables, caller: &Caller, now: DateTime<Utc>) -> Vec<Usable<'a>> {
     let tenant = caller.chain.tenant;
     let allowed = tables.models_for(tenant).into_iter().filter(|model| caller.allows_model(&model.value.name));
@@ -157,7 +159,7 @@ pub fn usable<'a>(tables: &'a Tables, caller: &Caller, now: DateTime<Utc>) -> Ve
 }
 
 impl Usable<'_> {
-    /// The figures are those of the target that is tried first.
+    /// The entry of the list; its figures are those of the target that is tried first.
     fn item(&self) -> Value {
         json!({
             "id": self.model.value.name,

@@ -1,6 +1,6 @@
-//! Names beside ids. They stand in the catalogue, which keeps the last name of what has ended; people's names stand in the
-//! erasable side table, are read from there for every answer, and are shown to those alone who may administrate. What lies
-//! out of the caller's reach has no name.
+//! Names beside ids. They come from the catalogue, which keeps the last name of ended resources. Names of people come
+//! from the erasable side table, are read for every response, and are shown only to callers with `admin:access`. What is
+//! beyond the caller's reach has no name.
 
 mod reference;
 
@@ -18,7 +18,7 @@ use crate::query_caller::QueryCaller;
 
 pub use reference::{resolve_actor_and_resource, resolve_owners};
 
-/// Of what the caller may be told the names.
+/// The resources whose names the caller may see.
 fn name_scope(state: &QueryState, visible: Visible) -> NameScope {
     let own_partner = match visible {
         Visible::Tenant(id) => state.tables.load().tenant(id).map(|entry| entry.value.partner_id),
@@ -32,7 +32,7 @@ fn name_scope(state: &QueryState, visible: Visible) -> NameScope {
 pub struct Names(HashMap<String, String>);
 
 impl Names {
-    /// Of these, whatever kinds they are of.
+    /// The names of these ids, of any kind.
     pub async fn find(
         state: &QueryState,
         permit: &QueryPermit,
@@ -56,7 +56,7 @@ impl Names {
     }
 }
 
-/// Puts `scope_name` beside the `scope` of each of these budgets or limits.
+/// Adds `scope_name` beside the `scope` of each of these budgets or limits.
 pub async fn name_scopes(
     state: &QueryState,
     permit: &QueryPermit,

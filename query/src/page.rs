@@ -1,10 +1,10 @@
-//! A page of a list: newest first, cut by position. A cursor names its list and the position of the last item that was
-//! seen, so that a page is the same whatever was added meanwhile, and a cursor of another list is none.
+//! Pages of lists, newest first, divided by position. A cursor has the name of its list and the position of the last item, so
+//! that pages stay the same when items are added, and a cursor of another list is refused.
 
 use axum::Json;
 use events::refusal::Refusal;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use openapi::headers::Said;
+use openapi::headers::HeaderSpec;
 use openapi::schema;
 use projections::views::{PageBounds, SearchResult};
 use serde::Serialize;
@@ -17,25 +17,28 @@ pub const LIMIT_MAX: usize = 1000;
 const AS_OF_POSITION: HeaderName = HeaderName::from_static("x-ledgerway-as-of-position");
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-ledgerway-next-cursor");
 
-/// The same, as they are published.
-pub const AS_OF_POSITION_SAID: Said =
-    ("x-ledgerway-as-of-position", schema::count, "On lines: the log position that the page reflects");
-pub const NEXT_CURSOR_SAID: Said =
-    ("x-ledgerway-next-cursor", schema::string, "On lines: gives the next page; absent on the last");
+/// The headers as they are described.
+pub const AS_OF_POSITION_HEADER: HeaderSpec =
+    ("x-ledgerway-as-of-position", schema::count, "For NDJSON and CSV: the log position that the page reflects");
+pub const NEXT_CURSOR_HEADER: HeaderSpec = (
+    "x-ledgerway-next-cursor",
+    schema::string,
+    "For NDJSON and CSV: the cursor of the next page; absent on the last one",
+);
 
-/// Which page of a list.
+/// The requested page of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
-    /// What the list is called in its cursors.
+    /// The name of the list in its cursors.
     pub list: &'static str,
-    /// Items below this position.
+    /// Only items below this position.
     pub before: i64,
     /// Items on the page, 1 to 1000.
     pub limit: usize,
 }
 
 impl Cut {
-    /// From `limit` and `cursor`.
+    /// Reads `limit` and `cursor`.
     pub fn take(parameters: &mut Parameters, list: &'static str) -> Result<Self, Refusal> {
         let cursor = parameters.text("cursor");
         let before = cursor.map(|text| position_of(list, &text)).transpose()?.unwrap_or(i64::MAX);
@@ -46,7 +49,7 @@ impl Cut {
         PageBounds { before: self.before, limit: self.limit }
     }
 
-    /// The page and the cursor of the one behind it.
+    /// The page and the cursor of the next one.
     pub fn page<T>(self, found: SearchResult<T>, position: impl Fn(&T) -> u64) -> (Vec<T>, Option<String>) {
         let SearchResult { mut rows, until } = found;
         let more = rows.len() > self.limit;
@@ -55,13 +58,13 @@ impl Cut {
         (rows, last.or(until).map(|position| self.below(position)))
     }
 
-    /// The cursor of what stands below `position`.
+    /// The cursor for items below `position`.
     pub fn below(self, position: u64) -> String {
         format!("{}-{position}", self.list)
     }
 }
 
-/// A cursor has one text: the one that the list gave.
+/// The position in a cursor. Each cursor has one spelling only.
 fn position_of(list: &str, cursor: &str) -> Result<i64, Refusal> {
     let digits = cursor.strip_prefix(list).and_then(|rest| rest.strip_prefix('-'));
     let position =
@@ -70,10 +73,10 @@ fn position_of(list: &str, cursor: &str) -> Result<i64, Refusal> {
 }
 
 pub fn foreign() -> Refusal {
-    Refusal::invalid("cursor", "is not one that this list gave")
+    Refusal::invalid("cursor", "is not a cursor of this list")
 }
 
-/// Where an answer stands: fields of an object, and headers of an answer that is none.
+/// The position and the next cursor of a response: fields of a page, or headers of lines.
 pub struct Place {
     pub as_of_position: u64,
     pub next_cursor: Option<String>,
@@ -95,7 +98,7 @@ impl Place {
     }
 }
 
-/// A page as it goes out.
+/// A page as JSON.
 #[derive(Debug, Serialize)]
 pub struct Page<T = Value> {
     pub as_of_position: u64,
@@ -103,19 +106,19 @@ pub struct Page<T = Value> {
     pub next_cursor: Option<String>,
 }
 
-/// An item with the position that the list is cut by.
+/// An item with the position that pages are divided by.
 pub struct Placed {
     pub position: u64,
     pub item: Value,
 }
 
 impl Page {
-    /// Everything there is.
+    /// A page with everything.
     pub fn whole(as_of_position: u64, items: Vec<Value>) -> Json<Self> {
         Json(Self { as_of_position, items, next_cursor: None })
     }
 
-    /// `rows`: the page, and one more where there is another.
+    /// The page of `rows`, which have one more if there is another page.
     pub fn cut(as_of_position: u64, rows: Vec<Placed>, cut: Cut) -> Json<Self> {
         let (rows, next_cursor) = cut.page(SearchResult { rows, until: None }, |row| row.position);
         Json(Self { as_of_position, items: rows.into_iter().map(|row| row.item).collect(), next_cursor })

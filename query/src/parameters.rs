@@ -1,4 +1,4 @@
-//! The query string, read strictly: what is unknown, doubled or malformed is a 400 that names it.
+//! The query string, parsed strictly: an unknown, repeated or malformed parameter is a 400 that names it.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -15,14 +15,14 @@ use projections::views::RequestFilter;
 
 use crate::query_caller::QueryString;
 
-/// Values longer than this are nobody's id, name, time or cursor.
+/// The longest value; no id, name, time or cursor is longer.
 const VALUE_BYTES_MAX: usize = 6 * 1024;
 
 /// Parameters that have not been taken yet.
 #[derive(Debug)]
 pub struct Parameters {
     left: BTreeMap<String, String>,
-    /// Names that were asked for: what a name that is left may have meant.
+    /// Names that were asked for, to suggest one for an unknown name.
     asked: Vec<String>,
 }
 
@@ -34,7 +34,7 @@ impl Parameters {
         let mut left = BTreeMap::new();
         for (name, value) in pairs {
             if value.len() > VALUE_BYTES_MAX || value.contains('\0') {
-                return Err(Refusal::invalid(name, "is too long or has a NUL in it"));
+                return Err(Refusal::invalid(name, "is too long or contains a NUL"));
             }
             if left.insert(name.clone(), value).is_some() {
                 return Err(Refusal::invalid(name, "is given twice"));
@@ -50,12 +50,12 @@ impl Parameters {
         self.left.remove(name)
     }
 
-    /// What is given, and is not taken by it.
+    /// The value, which is not taken.
     pub fn peek(&self, name: &str) -> Option<&str> {
         self.left.get(name).map(String::as_str)
     }
 
-    /// Puts what is meant in the place of what is given.
+    /// Replaces the value.
     pub fn put(&mut self, name: &str, value: String) {
         self.left.insert(name.to_owned(), value);
     }
@@ -112,7 +112,7 @@ impl Parameters {
         Ok(self.choice(name)?.unwrap_or(false))
     }
 
-    /// `true` or `false`, where it is given.
+    /// `true` or `false`; `None` if absent.
     pub fn choice(&mut self, name: &str) -> Result<Option<bool>, Refusal> {
         match self.text(name).as_deref() {
             None => Ok(None),
@@ -122,14 +122,14 @@ impl Parameters {
         }
     }
 
-    /// `min_position`, which the log has; absent is 0, which everything has reached.
+    /// `min_position`, at most the head of the log; default 0, which every view has reached.
     pub fn min_position(&mut self, log: &LogQueries) -> Result<u64, Refusal> {
         let position = self.number("min_position")?.unwrap_or(0);
         log.head().require(position)?;
         Ok(position)
     }
 
-    /// Nothing may be left.
+    /// Refuses parameters that were not taken.
     pub fn finish(self) -> Result<(), Refusal> {
         match self.left.into_keys().next() {
             None => Ok(()),
@@ -141,7 +141,7 @@ impl Parameters {
     }
 }
 
-/// `min_position` in a query string that may have parameters of other people's, of whatever form.
+/// `min_position` in a query string that may have other, foreign parameters of any form.
 pub fn min_position_among_others(query: &QueryString) -> Result<Option<u64>, Refusal> {
     #[cfg(test)]
     asked::note("min_position");
@@ -155,7 +155,7 @@ pub fn date(text: &str) -> Option<NaiveDate> {
     (text.len() == 10 && date.to_string() == text).then_some(date)
 }
 
-/// Which parameters were asked for: what is published of a question is held against it.
+/// The parameters that handlers asked for, compared with those that are described.
 #[cfg(test)]
 pub mod asked {
     use std::cell::RefCell;

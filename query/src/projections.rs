@@ -1,5 +1,5 @@
-//! `GET /v1/projections`: where every view stands. `POST /v1/admin/views/{name}/rebuild`: a view is built anew while it
-//! answers. That makes no fact and leaves no event: rows come out as they were.
+//! `GET /v1/projections`: the state of every view. `POST /v1/admin/views/{name}/rebuild`: rebuilds a view while the old
+//! rows keep serving. A rebuild leaves no event: the rows come out as they were.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::page::Page;
 use crate::parameters::Parameters;
 use crate::query_caller::{QueryCaller, QueryString};
 
-/// A body that says nothing.
+/// Enough for an empty object.
 const BODY_BYTES_MAX: usize = 1024;
 const BODY_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -33,23 +33,23 @@ pub fn routes() -> Api<QueryState> {
 }
 
 fn described_list() -> Operation {
-    let list = described::permitted("list_projections", "Log", "How far the views are", Permission::AdminAccess);
+    let list = described::permitted("list_projections", "Log", "The state of the views", Permission::AdminAccess);
     described::answers_page(list, "Every view, on one page", "Projection").defines("Projection", shape())
 }
 
 fn described_rebuild() -> Operation {
-    let shown = Answer::json("As `GET /v1/projections` shows it from now on", schema::reference("Projection"));
+    let shown = Answer::json("The view, as `GET /v1/projections` shows it", schema::reference("Projection"));
     let names = View::ALL.iter().map(|view| view.as_str());
-    Operation::new("rebuild_view", "Log", "Builds a view anew while it answers")
-        .says("A rebuild that is under way is the one shown.")
+    Operation::new("rebuild_view", "Log", "Rebuild a view while it keeps serving")
+        .says("If the view is already being rebuilt, that rebuild is returned.")
         .needs(Permission::AdminAccess)
-        .path("name", schema::one_of(names), "Of the view")
+        .path("name", schema::one_of(names), "Name of the view")
         .refuses(&[ErrorCode::InvalidRequest])
         .answers(StatusCode::ACCEPTED, shown)
         .defines("Projection", shape())
 }
 
-/// A view, as it is published.
+/// The schema of a view.
 fn shape() -> Shape {
     let rebuild = object()
         .required("state", schema::one_of(["waiting", "building", "done", "failed"]))
@@ -72,9 +72,10 @@ fn shape() -> Shape {
         .open()
 }
 
-/// Per view: `name`, `version`, `position`, `lag_events`, `lag_ms`, `rebuilding`, `rebuild` (the one that is under way, or
-/// the last since the start: `state`, `started_at`, `finished_at`, `position`, `target`, `percent`, `error`) and `error`.
-/// Errors: 400 where `min_position` is beyond the log's end; 403 without `admin:access`.
+/// For each view: `name`, `version`, `position`, `lag_events`, `lag_ms`, `rebuilding`, `rebuild` (the one in progress, or
+/// the last one since the start: `state`, `started_at`, `finished_at`, `position`, `target`, `percent`, `error`) and `error`.
+///
+/// Errors: 400 if `min_position` is beyond the end of the log; 403 without `admin:access`.
 async fn list(
     State(state): State<QueryState>,
     mut query_caller: QueryCaller,
@@ -89,8 +90,9 @@ async fn list(
     Ok(Page::whole(as_of, items.map_err(|error| QueryError::Answer(error.to_string()))?))
 }
 
-/// 202 with the view as `GET /v1/projections` shows it; also where a rebuild is under way, which is then the one shown.
-/// Errors: 403 for who does not administrate the platform; 404 for an unknown view; 503 `DRAINING`.
+/// 202 with the view as `GET /v1/projections` shows it. A rebuild that is already in progress is not started again.
+///
+/// Errors: 403 for a caller that does not reach the platform; 404 for an unknown view; 503 `DRAINING`.
 async fn rebuild(
     State(state): State<QueryState>,
     mut query_caller: QueryCaller,
@@ -99,28 +101,28 @@ async fn rebuild(
     body: Body,
 ) -> Result<(StatusCode, Json<ViewStatus>), QueryError> {
     query_caller.require(Permission::AdminAccess)?;
-    // Before the body, so that nobody sends one for nothing; what counts is asked when it is there.
-    must_reach_the_platform(&query_caller)?;
+    // Checked before the body to fail early, and again after it, because rights may have ended meanwhile.
+    require_platform(&query_caller)?;
     Parameters::parse(&query)?.finish()?;
-    must_say_nothing(body).await?;
+    require_empty(body).await?;
     let _permit = state.concurrency.admit_command(query_caller.requester()).await?;
     query_caller.look_up_again(&state)?;
-    must_reach_the_platform(&query_caller)?;
+    require_platform(&query_caller)?;
     let view = View::parse(&name).ok_or(QueryError::NotFound("view"))?;
     state.views.rebuild(view)?;
     let shown = state.views.status().into_iter().find(|status| status.name == view.as_str());
     Ok((StatusCode::ACCEPTED, Json(shown.ok_or(QueryError::NotFound("view"))?)))
 }
 
-fn must_reach_the_platform(query_caller: &QueryCaller) -> Result<(), Refusal> {
+fn require_platform(query_caller: &QueryCaller) -> Result<(), Refusal> {
     if query_caller.reaches_platform() {
         return Ok(());
     }
-    Err(Refusal::new(ErrorCode::Forbidden, "views are built anew by who administrates the platform"))
+    Err(Refusal::new(ErrorCode::Forbidden, "rebuilding a view needs `admin:access` to the platform"))
 }
 
 /// No body, or an object without fields.
-async fn must_say_nothing(body: Body) -> Result<(), Refusal> {
+async fn require_empty(body: Body) -> Result<(), Refusal> {
     let bytes = timeout(BODY_WAIT_MAX, to_bytes(body, BODY_BYTES_MAX)).await;
     let bytes = bytes.map_err(|_| Refusal::invalid("", "the body did not arrive within 10 s"))?;
     let bytes = bytes.map_err(|_| Refusal::invalid("", "no body is expected"))?;

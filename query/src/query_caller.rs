@@ -1,4 +1,4 @@
-//! Who asks, taken from the request.
+//! The caller and the query string of a request.
 
 use std::convert::Infallible;
 use std::ops::Deref;
@@ -13,10 +13,10 @@ use projections::caller::Caller;
 use crate::QueryState;
 use crate::error::QueryError;
 
-/// The authenticated caller, and the permission that its question needs.
+/// The authenticated caller, and the permission that the query needs.
 pub struct QueryCaller {
     caller: Arc<Caller>,
-    /// `None` where any key may ask.
+    /// `None` if any key will do.
     required: Option<Permission>,
 }
 
@@ -31,9 +31,9 @@ impl QueryCaller {
         Ok(self.caller.require(permission)?)
     }
 
-    /// To be done after every wait: what the caller was let in with may have been taken away meanwhile.
+    /// Looks the caller up again. Call it after every wait: its rights may have ended meanwhile.
     ///
-    /// Errors: the caller would not be let in any more, or has lost the permission that its question needs.
+    /// Errors: the caller is no longer authenticated, or has lost the permission that the query needs.
     pub fn look_up_again(&mut self, state: &QueryState) -> Result<(), QueryError> {
         self.caller = self.caller.looked_up_again(&state.tables.load(), state.clock.now())?;
         match self.required {
@@ -58,14 +58,14 @@ impl Deref for QueryCaller {
 impl<S: Send + Sync> FromRequestParts<S> for QueryCaller {
     type Rejection = QueryError;
 
-    /// Without a caller the door was left out: closed rather than open.
+    /// Refuses a request without a caller: it did not come through the door.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, QueryError> {
         let caller = parts.extensions.get::<Arc<Caller>>().map(Arc::clone);
         caller.map(Self::new).ok_or_else(|| Refusal::new(ErrorCode::Unauthenticated, "no API key").into())
     }
 }
 
-/// The query string as it came.
+/// The query string, not decoded.
 pub struct QueryString(pub String);
 
 impl<S: Send + Sync> FromRequestParts<S> for QueryString {

@@ -1,4 +1,4 @@
-//! A row of an answer: names and values in their order, whatever form it goes out in.
+//! A row of a response: names and values in order, whatever the format.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 pub enum Cell {
     Null,
     Text(String),
-    /// A sum may be beyond 64 bits: JSON has whole numbers of any size, which [`Value`] has not.
+    /// A sum may exceed 64 bits: JSON allows integers of any size, [`Value`] does not.
     Whole(i128),
     Usd(NanoUsdSum),
     Json(Value),
@@ -29,9 +29,9 @@ impl Record {
         self.fields.push((name.into(), value.into()));
     }
 
-    /// With this field in front.
+    /// The record with another field in front.
     #[must_use]
-    pub fn behind(mut self, name: &'static str, value: impl Into<Cell>) -> Self {
+    pub fn prefixed(mut self, name: &'static str, value: impl Into<Cell>) -> Self {
         self.fields.insert(0, (name.into(), value.into()));
         self
     }

@@ -1,6 +1,6 @@
 //! `GET /v1/usage`: requests, tokens, cost and latencies, grouped and filtered by any dimension. Reads the view
-//! `usage_by_hour`, and for parts of an hour the view `inferences`. Where metadata is asked for, the requests themselves are
-//! counted, see [`tagged`].
+//! `usage_by_hour`, and for parts of an hour the view `inferences`. For metadata, requests are counted one by one
+//! ([`tagged`]).
 
 mod cursor;
 mod published;
@@ -39,11 +39,11 @@ pub fn routes() -> Api<QueryState> {
     Api::of(Entrance::Key).get("/v1/usage", usage, published::described)
 }
 
-/// A page as it goes out.
+/// The response as JSON.
 #[derive(Debug, Serialize)]
 struct UsagePage {
     as_of_position: u64,
-    /// The time that the answer is for; null where it has no beginning, or no end.
+    /// The time range; null where it is open.
     from: Option<String>,
     to: Option<String>,
     items: Vec<Record>,
@@ -51,10 +51,11 @@ struct UsagePage {
     next_cursor: Option<String>,
 }
 
-/// A row a group; times first, then names in the order of their texts, then metadata. `requests` counts what was admitted,
-/// `refused` is not among them, `failed` is. A dimension that is not known (a request under way has no backend yet) is
-/// null, and so is metadata that a request does not have. `totals`: of all groups, on whatever page they are.
-/// Errors: 400 for what is no parameter, and for metadata of more requests than are counted one by one; 403 without
+/// One row per group; times first, then names in alphabetical order, then metadata. `requests` counts admitted requests,
+/// including `failed`, without `refused`. An unknown dimension (a request in progress has no backend yet) is null, and so is
+/// metadata that a request does not have. `totals` are of all groups, whatever their page.
+///
+/// Errors: 400 for an unknown parameter, and for metadata of more requests than are counted one by one; 403 without
 /// `usage:read`; 503 `VIEW_BEHIND`.
 async fn usage(
     State(state): State<QueryState>,
@@ -112,13 +113,13 @@ fn answer(
     }
 }
 
-/// What a page says in `from` and `to`; absent where it has no beginning or no end.
+/// Headers for `from` and `to`; absent where the range is open.
 fn range_headers(bounds: [Option<String>; 2]) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
     let named = [published::FROM, published::TO].into_iter().zip(bounds);
     named.filter_map(|((name, ..), bound)| Some((HeaderName::from_static(name), HeaderValue::try_from(bound?).ok()?)))
 }
 
-/// Waits for all that is read.
+/// Waits for the views that are read.
 async fn wait(state: &QueryState, question: &Question, min_position: u64) -> Result<(), QueryError> {
     let parts = question.selection.range.parts();
     if question.is_about_metadata() || parts.has_edges() {

@@ -1,5 +1,5 @@
-//! `ledgerway rebuild`: rebuilds views from the log. If a gateway serves the folder, that gateway rebuilds them, and serves the
-//! old rows until they are ready; otherwise this process does. Exit 0 done, 1 failed, 2 not begun.
+//! `ledgerway rebuild`: rebuilds views from the log. If a gateway serves the folder, that gateway rebuilds them, and
+//! serves the old rows until they are ready; otherwise this process does. Exit 0 done, 1 failed, 2 not begun.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -240,7 +240,8 @@ async fn keep_serving(config: &Config, in_flight: &InFlight, signals: &mut Signa
     }
 }
 
-/// The failure to open the log or the views. A folder that cannot be used is wrong configuration; what is wrong inside it is not.
+/// The failure to open the log or the views. A folder that cannot be used is wrong configuration; what is wrong inside it
+/// is not.
 fn open_failure(config: &Config, error: Failure) -> Failure {
     match error.downcast::<OpenError>() {
         Ok(open) => match *open {

@@ -1,5 +1,5 @@
-//! `ledgerway status`: the state of a data folder on one screen. Read-only, whether or not a gateway serves the folder. Exit 0,
-//! or 2 if it cannot be read.
+//! `ledgerway status`: the state of a data folder on one screen. Read-only, whether or not a gateway serves the folder.
+//! Exit 0, or 2 if it cannot be read.
 
 mod budgets;
 mod screen;

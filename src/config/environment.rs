@@ -85,8 +85,8 @@ fn unset(name: &str, problem: String) -> WrongConfig {
 }
 
 /// True for the variables that Kubernetes sets in every container for a Service named `ledgerway`, or `ledgerway-metrics`:
-/// `{NAME}_SERVICE_HOST`, `{NAME}_SERVICE_PORT…`, `{NAME}_PORT` and `{NAME}_PORT_8080_TCP…`. Kubernetes sets `{NAME}_PORT` to a
-/// URL; a bare number comes from somebody who means the port to listen on.
+/// `{NAME}_SERVICE_HOST`, `{NAME}_SERVICE_PORT…`, `{NAME}_PORT` and `{NAME}_PORT_8080_TCP…`. Kubernetes sets
+/// `{NAME}_PORT` to a URL; a bare number comes from somebody who means the port to listen on.
 fn is_from_kubernetes(name: &str, value: &str) -> bool {
     const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
     if ["LEDGERWAY_SERVICE_", "LEDGERWAY_PORT_"].iter().any(|prefix| name.starts_with(prefix))

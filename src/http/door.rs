@@ -8,9 +8,9 @@
 //! alone. Nor does it hold a permit for commands, which a slow body would keep. A caller can lose its rights while its body
 //! arrives, so handlers look it up again after every wait.
 //!
-//! Deriving a route's entrance from its path was rejected: the description in `/openapi.json` would say it a second time, with
-//! nothing to keep the two together. A route declares its entrance once, and the door looks its path up with the matcher that
-//! axum uses, because axum does not say what a path matches before it calls the route.
+//! Deriving a route's entrance from its path was rejected: the description in `/openapi.json` would say it a second time,
+//! with nothing to keep the two together. A route declares its entrance once, and the door looks its path up with the
+//! matcher that axum uses, because axum does not say what a path matches before it calls the route.
 
 use std::convert::Infallible;
 use std::net::IpAddr;

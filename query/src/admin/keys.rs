@@ -1,6 +1,5 @@
-//! What a key shows of itself besides its body: whose it is by name, the part of its secrets that is no secret, and when it
-//! was last used. That is as fresh as this process' memory for any request, and as the view `inferences` for what was
-//! before its start or came by another node.
+//! Fields of a key from outside of the catalogue: its owners' names, the public part of its secrets, and its last use. The
+//! last use comes from this process's memory, and for requests before its start or on other nodes from the view `inferences`.
 
 use std::collections::HashMap;
 
@@ -17,7 +16,7 @@ use crate::error::QueryError;
 use crate::names::Names;
 use crate::query_caller::QueryCaller;
 
-/// Puts it into these keys.
+/// Adds the fields to these keys.
 pub async fn complete(
     state: &QueryState,
     permit: &QueryPermit,
@@ -28,10 +27,10 @@ pub async fn complete(
     let ids: Vec<KeyId> = keys.iter().filter_map(|key| key["id"].as_str()?.parse().ok()).collect();
     let owners = keys.iter().flat_map(|key| ["tenant_id", "user_id"].into_iter().filter_map(|field| text(key, field)));
     let names = Names::find(state, permit, query_caller, owners.collect()).await?;
-    let asked_for_models = asked_for_models(state, permit, ids).await?;
+    let last_inferences = last_inferences(state, permit, ids).await?;
     for key in keys {
         let Some(id) = key["id"].as_str().and_then(|id| id.parse::<KeyId>().ok()) else { continue };
-        let last = state.last_uses.of(id).max(asked_for_models.get(&id).copied());
+        let last = state.last_uses.of(id).max(last_inferences.get(&id).copied());
         key["prefix"] = id.public_part().into();
         key["last_used_at"] = last.map(rfc3339).into();
         for (owner, field) in [("tenant_id", "tenant_name"), ("user_id", "user_name")] {
@@ -42,9 +41,9 @@ pub async fn complete(
     Ok(())
 }
 
-/// When each of these keys last asked for a model, as the view knows it. Nothing while it has no rows that can be read:
-/// keys have to be shown all the same.
-async fn asked_for_models(
+/// When each of these keys last sent an inference request, according to the view. Empty while the view cannot be read, so
+/// that keys are still shown.
+async fn last_inferences(
     state: &QueryState,
     permit: &QueryPermit,
     keys: Vec<KeyId>,

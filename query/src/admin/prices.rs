@@ -1,11 +1,11 @@
-//! What a price shows of itself besides its body: whether requests are charged by it now.
+//! The field `in_force` of a price: whether requests are charged by it now.
 
 use events::ids::{PriceId, ProviderId};
 use serde_json::Value;
 
 use crate::QueryState;
 
-/// Puts `in_force` into a price.
+/// Adds `in_force` to a price.
 pub fn complete(state: &QueryState, price: &mut Value) {
     price["in_force"] = is_in_force(state, price).unwrap_or(false).into();
 }

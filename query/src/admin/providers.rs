@@ -1,4 +1,4 @@
-//! What a provider shows of itself besides its body: whether it has an API key, which is in no event.
+//! The field `api_key_set` of a provider: whether it has an API key, which no event says.
 
 use events::concurrency::QueryPermit;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::QueryState;
 use crate::error::QueryError;
 
-/// Puts it into these providers.
+/// Adds the field to these providers.
 pub async fn complete(state: &QueryState, permit: &QueryPermit, providers: Vec<&mut Value>) -> Result<(), QueryError> {
     let ids = providers.iter().filter_map(|provider| provider["id"].as_str().map(str::to_owned)).collect();
     let with_secret = state.log.read(permit, move |reader| reader.subjects_with_secret(ids)).await?;

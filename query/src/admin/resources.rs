@@ -1,4 +1,4 @@
-//! Resources, as they go out.
+//! Resources as responses show them.
 
 use events::event::StreamKind;
 use events::refusal::Refusal;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::parameters::Parameters;
 
-/// Which resources of the kind are asked for.
+/// The filter of a list of resources.
 pub fn filter(parameters: &mut Parameters, kind: StreamKind) -> Result<Filter, Refusal> {
     let has_handles = matches!(kind, StreamKind::Partner | StreamKind::Tenant | StreamKind::User);
     let mut handle = |name: &str| if has_handles { parameters.text(name) } else { None };
@@ -29,8 +29,8 @@ pub fn filter(parameters: &mut Parameters, kind: StreamKind) -> Result<Filter, R
     })
 }
 
-/// What its owner's end has ended says so: it has that one's `ended_at`, and its id as `ended_by`. A key, whose body has
-/// its user alone, has its tenant as well.
+/// A resource as JSON. If its owner's end has ended it, it has the owner's `ended_at`, and the owner's id as `ended_by`.
+/// A key, whose body has only its user, gets its tenant as well.
 pub fn item(resource: Resource, kind: StreamKind) -> Value {
     let mut item = with_lifetime(resource.body, resource.lifetime);
     if let (Some(owner), Some(fields)) = (resource.ended_by, item.as_object_mut()) {

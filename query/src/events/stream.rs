@@ -1,5 +1,5 @@
-//! The log as server-sent events: what there is, then what comes. Pulled by the client: as long as it does not read,
-//! nothing is read from the log, and one chunk is all that is held in memory.
+//! The log as server-sent events: recorded events first, then new ones. The client pulls: while it does not read, nothing is
+//! read from the log, and at most one chunk is in memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,12 +23,12 @@ use crate::error::QueryError;
 
 /// Events in one chunk.
 const CHUNK_EVENTS: usize = 256;
-/// Between two reads of a log that goes on: a busy log is then read in larger pieces.
-const PACE: Duration = Duration::from_millis(20);
-/// How long a connection may be silent, so that nothing between takes it for dead.
-const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
-/// How soon a stream ends after its key does.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Minimum time between two reads, so that a busy log is read in larger pieces.
+const READ_INTERVAL_MIN: Duration = Duration::from_millis(20);
+/// The longest silence, so that no proxy takes the connection for dead.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// How often the key is checked, so how soon a stream ends after its key does.
+const KEY_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Events after `after`, as long as the client listens, its key works and the gateway is not closing.
 pub fn answer(
@@ -39,12 +39,12 @@ pub fn answer(
 ) -> Response {
     let (head, now) = (state.log.watch_head(), Instant::now());
     let follower =
-        Follower { state, caller, filter, after, head, is_over: false, said_at: now, next_at: now, _permit: permit };
+        Follower { state, caller, filter, after, head, is_over: false, sent_at: now, next_at: now, _permit: permit };
     let chunks = stream::unfold(follower, |mut follower| async move {
         match follower.next().await {
             Ok(Some(chunk)) => Some((Ok(chunk), follower)),
             Ok(None) => None,
-            // The connection breaks, and the client resumes after the last event that it has.
+            // The connection is cut, and the client resumes after the last event that it has.
             Err(error) => Some((Err(error), follower)),
         }
     });
@@ -56,12 +56,12 @@ struct Follower {
     state: QueryState,
     caller: Arc<Caller>,
     filter: EventFilter,
-    /// Everything up to here was given or does not concern the client.
+    /// Everything up to this position was sent, or is not for this client.
     after: u64,
     head: watch::Receiver<Head>,
-    /// The filter's time is over, and everything that was recorded in it was given.
+    /// True when everything in the filter's time range was sent.
     is_over: bool,
-    said_at: Instant,
+    sent_at: Instant,
     next_at: Instant,
     _permit: StreamPermit,
 }
@@ -70,24 +70,24 @@ impl Follower {
     /// The next chunk; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, QueryError> {
         loop {
-            if self.is_over || *self.state.closing.borrow() || !self.still_may() {
+            if self.is_over || *self.state.closing.borrow() || !self.is_still_permitted() {
                 return Ok(None);
             }
             if self.head.borrow_and_update().position > self.after {
                 tokio::time::sleep_until(self.next_at).await;
                 match self.read().await {
                     Ok(Some(chunk)) => {
-                        self.said_at = Instant::now();
+                        self.sent_at = Instant::now();
                         return Ok(Some(chunk));
                     }
                     Ok(None) => continue,
-                    // Its key and tenant have enough to do: it goes on later, and is kept alive until then.
-                    Err(QueryError::NoRoom(_)) => self.next_at = Instant::now() + LOOK_EVERY,
+                    // The key or its tenant has the maximum of queries: try later, and keep the connection alive.
+                    Err(QueryError::NoRoom(_)) => self.next_at = Instant::now() + KEY_CHECK_INTERVAL,
                     Err(error) => return Err(error),
                 }
             }
-            if self.said_at.elapsed() >= KEEP_ALIVE_EVERY {
-                self.said_at = Instant::now();
+            if self.sent_at.elapsed() >= KEEP_ALIVE_INTERVAL {
+                self.sent_at = Instant::now();
                 return Ok(Some(Bytes::from_static(b": keep-alive\n\n")));
             }
             if self.log_is_closed().await {
@@ -96,15 +96,15 @@ impl Follower {
         }
     }
 
-    /// Waits for something new, for a while; whether there will be nothing any more.
+    /// Waits a while for new events; true if the log was closed.
     async fn log_is_closed(&mut self) -> bool {
-        matches!(tokio::time::timeout(LOOK_EVERY, self.head.changed()).await, Ok(Err(_)))
+        matches!(tokio::time::timeout(KEY_CHECK_INTERVAL, self.head.changed()).await, Ok(Err(_)))
     }
 
-    /// What there is for this client, at most a chunk of it; `None` where that is nothing.
+    /// The next chunk of recorded events for this client; `None` if there are none.
     async fn read(&mut self) -> Result<Option<Bytes>, QueryError> {
         let permit = self.state.concurrency.admit_query(self.caller.requester()).await?;
-        if !self.still_may() {
+        if !self.is_still_permitted() {
             return Ok(None);
         }
         let (filter, after) = (self.filter.clone(), self.after);
@@ -114,14 +114,14 @@ impl Follower {
         });
         let (chunk, until, is_over) = read.await?;
         self.is_over = is_over;
-        self.next_at = Instant::now() + PACE;
-        // What the filter leaves out up to there need not be looked at again.
+        self.next_at = Instant::now() + READ_INTERVAL_MIN;
+        // Events up to here that do not match the filter are not read again.
         self.after = self.after.max(until);
         chunk.map(|chunk| Some(chunk).filter(|chunk| !chunk.is_empty()))
     }
 
-    /// Whether the key would be let in again, and to as much as when the stream began.
-    fn still_may(&self) -> bool {
+    /// True while the key is valid and reaches as far as when the stream began.
+    fn is_still_permitted(&self) -> bool {
         let now = self.caller.looked_up_again(&self.state.tables.load(), self.state.clock.now());
         now.is_ok_and(|now| now.may(Permission::EventsRead) && now.reach == self.caller.reach)
     }

@@ -1,4 +1,4 @@
-//! A request's life as JSON, put together from its row, which says where its events stand, and from those events.
+//! A request with its events as JSON, made of its row in the view, which has the positions of the events, and of the events.
 
 use std::collections::HashMap;
 
@@ -11,15 +11,15 @@ use serde_json::{Map, Value};
 
 use crate::described::{nullable_id, nullable_time};
 
-/// Events of lives, by position.
+/// The events, by position.
 pub type Facts = HashMap<u64, Recorded>;
 
-/// What began it (its admission or refusal), who asked, what became of it, and the money. `None` where the log does
-/// not have what the view was made of.
+/// The admission or refusal, the caller, the outcome and the money. `None` if the log does not have an event that the view
+/// points to.
 pub fn json(request: &StoredRequest, facts: &Facts) -> Result<Option<Value>, serde_json::Error> {
     let Some(begin) = facts.get(&request.position) else { return Ok(None) };
     let mut life = data(begin)?;
-    // The outcome repeats the model that was asked for; all the rest is its own.
+    // The outcome repeats the requested model; its other fields are its own.
     let model = life.get("model").cloned().unwrap_or_default();
     let outcome = request.outcome.and_then(|position| facts.get(&position));
     if let Some(outcome) = outcome {
@@ -60,7 +60,7 @@ fn hold(request: &StoredRequest, facts: &Facts) -> Result<Value, serde_json::Err
     Ok(Value::Object(fields))
 }
 
-/// The hold's end with its `type`.
+/// The end of the hold, with its `type`.
 fn settlement(request: &StoredRequest, facts: &Facts) -> Result<Value, serde_json::Error> {
     let Some(end) = request.hold_end.and_then(|position| facts.get(&position)) else { return Ok(Value::Null) };
     let mut settlement = step(end)?;
@@ -70,7 +70,7 @@ fn settlement(request: &StoredRequest, facts: &Facts) -> Result<Value, serde_jso
     Ok(settlement)
 }
 
-/// A life as it is published. Beside these it has what the data of its events have.
+/// The schema. Beside these fields, it has those of the events' `data`.
 pub fn shape() -> Shape {
     let step = || object().required("position", schema::count());
     let recorded = || step().required("recorded_at", schema::time()).open();
@@ -102,7 +102,7 @@ pub fn shape() -> Shape {
         .open()
 }
 
-/// The event's data with its position, and when it was recorded.
+/// The event's `data`, position and time.
 fn step(recorded: &Recorded) -> Result<Value, serde_json::Error> {
     let mut fields = data(recorded)?;
     fields.insert("position".to_owned(), recorded.position.into());

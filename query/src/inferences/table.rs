@@ -1,15 +1,15 @@
-//! A request's life as a row of a table: what fits one of what its JSON says.
+//! A request as a row of a table: the fields of its JSON that fit into one.
 
 use events::money::{NanoUsd, NanoUsdSum};
 use serde_json::Value;
 
 use crate::record::{Cell, Record};
 
-/// What stands in a column.
+/// The source of a column.
 enum Column {
-    /// What the life has at this place.
+    /// The value at this path of the JSON.
     At(&'static str),
-    /// An amount of money at this place.
+    /// The amount of money at this path.
     Usd(&'static str),
     /// `provider/model`.
     Backend,
@@ -56,7 +56,7 @@ const COLUMNS: [(&str, Column); 38] = [
     ("metadata", Column::At("/metadata")),
 ];
 
-/// Of a life as JSON; of null, the names alone.
+/// The row for a request's JSON; for null, the columns without values.
 pub fn row(life: &Value) -> Record {
     let mut record = Record::default();
     for (name, column) in COLUMNS {
@@ -72,7 +72,7 @@ impl Column {
             Self::At(place) => life.pointer(place).cloned().unwrap_or_default().into(),
             Self::Usd(place) => {
                 let amount: Option<NanoUsd> = text(place).and_then(|amount| amount.parse().ok());
-                // Corrections can carry a cost beyond what one amount can be.
+                // Corrections can raise a cost beyond the range of one amount.
                 amount.map(|amount| Cell::from(NanoUsdSum::from(amount))).unwrap_or_else(|| text(place).into())
             }
             Self::Backend => {

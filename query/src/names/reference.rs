@@ -1,5 +1,4 @@
-//! Filters that name a thing: by its id, or by its slug, its external id or its name where that means one of those which
-//! the caller sees, and no other.
+//! Filters by owner or resource: by id, or by a slug, external id or name that matches exactly one that the caller can see.
 
 use events::concurrency::QueryPermit;
 use events::event::StreamKind;
@@ -16,9 +15,9 @@ use crate::error::QueryError;
 use crate::parameters::Parameters;
 use crate::query_caller::QueryCaller;
 
-/// Ids that a refusal lists of what a text may mean.
+/// The most matching ids that a refusal lists.
 const IDS_SHOWN_MAX: usize = 10;
-/// Filters by owner, and what they name.
+/// Filters by owner, and the kinds that they select.
 const OWNERS: [(&str, StreamKind); 4] = [
     ("partner", StreamKind::Partner),
     ("tenant", StreamKind::Tenant),
@@ -26,8 +25,9 @@ const OWNERS: [(&str, StreamKind); 4] = [
     ("key", StreamKind::Key),
 ];
 
-/// Puts ids in the place of what `partner`, `tenant`, `user` and `key` say.
-/// Errors: 400 for what means nothing that the caller sees, and for what means several.
+/// Replaces the values of `partner`, `tenant`, `user` and `key` by ids.
+///
+/// Errors: 400 for a value that matches nothing or several that the caller can see.
 pub async fn resolve_owners(
     state: &QueryState,
     query_caller: &mut QueryCaller,
@@ -46,8 +46,9 @@ pub async fn resolve_owners(
     Ok(())
 }
 
-/// The same of the audit's `actor` and `resource`, which may also be what has no name: that is looked for as it is.
-/// Errors: 400 for what means several.
+/// Replaces the values of the audit's `actor` and `resource` by ids; a value that matches nothing is searched for as given.
+///
+/// Errors: 400 for a value that matches several.
 pub async fn resolve_actor_and_resource(
     state: &QueryState,
     query_caller: &mut QueryCaller,
@@ -83,7 +84,7 @@ pub async fn resolve_actor_and_resource(
     }
 }
 
-/// Ids of what the caller sees of these kinds under this slug, external id or name; of each kind hardly more than
+/// The ids that the caller can see of these kinds with this slug, external id or name; of each kind hardly more than
 /// [`MATCHES_MAX`].
 async fn meant(
     state: &QueryState,
@@ -91,11 +92,11 @@ async fn meant(
     kinds: Vec<StreamKind>,
     text: &str,
 ) -> Result<Vec<String>, QueryError> {
-    // That there is one and no other is said by a view alone that has taken in everything which was recorded by now.
+    // Only a view that has applied everything recorded by now can say that there is exactly one.
     state.views.wait_for(View::Catalogue, state.log.head().position).await?;
     let permit = state.admit(query_caller).await?;
     let scope = name_scope(state, Visible::to(query_caller));
-    // Among things of all kinds nobody looks for a person.
+    // Names of people are searched only if users are asked for.
     let with_users = query_caller.may(Permission::AdminAccess) && kinds == [StreamKind::User];
     let question = IdsOf { scope, kinds, text: text.to_owned(), with_users };
     let Matches { mut ids, users } = state.views.ask(&permit, question).await?.value;
@@ -106,8 +107,8 @@ async fn meant(
     Ok(ids.into_iter().collect())
 }
 
-/// Who is called so, of these users, or of all that there are. How many others have the name makes no difference to a caller
-/// that sees its own alone.
+/// The users with this name, of the given ones or of all. To a caller that sees only its own users, others of the name
+/// make no difference.
 async fn people(
     state: &QueryState,
     permit: &QueryPermit,

@@ -1,6 +1,5 @@
-//! Where a page of groups ends: the values of its last group, so that the next page begins behind them whatever was
-//! counted meanwhile. As hexadecimal digits of JSON, with what the groups were made by: a cursor of another question is
-//! none.
+//! Cursors of pages of groups: the values of the last group, so that the next page begins after it whatever was counted
+//! meanwhile. JSON in hexadecimal digits, with the grouping: a cursor of another query is refused.
 
 use events::refusal::Refusal;
 use projections::views::usage_by_hour::GroupKey;
@@ -24,7 +23,7 @@ pub fn write(by: &[String], after: &GroupKey) -> Result<String, serde_json::Erro
 pub fn read(by: &[String], text: &str) -> Result<GroupKey, Refusal> {
     let bytes = text.strip_prefix(LIST).and_then(bytes_of).ok_or_else(foreign)?;
     let cursor: Cursor = serde_json::from_slice(&bytes).map_err(|_| foreign())?;
-    // Written anew for this question it is the same, or it was written for another.
+    // A cursor of this query is the same when it is written again.
     let is_ours = write(by, &cursor.after).is_ok_and(|written| written == text);
     if is_ours { Ok(cursor.after) } else { Err(foreign()) }
 }

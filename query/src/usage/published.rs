@@ -1,8 +1,8 @@
-//! What is published of the question and its answer.
+//! The description of `/v1/usage`.
 
 use events::event::admin::Permission;
 use http::StatusCode;
-use openapi::headers::Said;
+use openapi::headers::HeaderSpec;
 use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Operation};
 use projections::views::usage_by_hour::Dimension;
@@ -16,54 +16,54 @@ pub fn described() -> Operation {
     let group_by = schema::either([dimension, schema::formed(r"^metadata\.[^,]*[^,\s][^,]*$")]);
     let usage = described::permitted("usage", "Usage", "Requests, tokens, cost and latencies", Permission::UsageRead)
         .says(
-            "A request counts when it was admitted, a refusal and a correction of a charge when they were made. The answer is \
-             for exactly the time from `from` to `to`, narrowed by `hour`, `day`, `week` and `month`, and says both. Parts of \
-             an hour are counted from its requests one by one: a range that begins and ends with an hour is answered faster.",
+            "A request counts at the time of its admission, a refusal or a correction of a charge at its own. The response \
+             covers exactly the time from `from` to `to`, narrowed by `hour`, `day`, `week` and `month`, and states both. Parts \
+             of an hour are counted request by request: a range of whole hours is faster.",
         )
         .says(
-            "By metadata, requests are counted one by one: at most 50,000, refused ones among them, out of fewer than \
-             100,000 in the time and of the partner, tenant or key that is asked about. A question about more is a 400.",
+            "With metadata, requests are counted one by one: at most 50,000, including refused ones, out of fewer than 100,000 \
+             in the time range of the partner, tenant or key. A query for more is a 400.",
         )
-        .says("Parameters `metadata.NAME` choose the requests that were sent with that value under that name.")
+        .says("Parameters `metadata.NAME` select the requests that were sent with that value of `NAME`.")
         .query_list(
             "group_by",
             group_by,
-            "Any of the dimensions and `metadata.NAME`, comma-separated; one row for all where it is absent",
+            "Any of the dimensions and `metadata.NAME`, comma-separated; default: one row for everything",
         )
-        .query("hour", described::time_or_date(), "Of the hour that this time lies in")
-        .query("day", schema::date(), "Of this day")
-        .query("week", schema::date(), "Of the week that this day lies in; weeks begin on Monday")
-        .query("month", schema::formed("^[0-9]{4}-(0[1-9]|1[0-2])$"), "Of this month")
-        .query("totals", schema::boolean(), "Whether to sum up all groups; true where it is absent")
+        .query("hour", described::time_or_date(), "Only the hour that contains this time")
+        .query("day", schema::date(), "Only this day")
+        .query("week", schema::date(), "Only the week that contains this day; weeks begin on Monday")
+        .query("month", schema::formed("^[0-9]{4}-(0[1-9]|1[0-2])$"), "Only this month")
+        .query("totals", schema::boolean(), "Whether to return totals of all groups; default: true")
         .says(
-            "As lines, the totals are the last line of the last page; a field `row` tells it (`total`) from the others \
-             (`group`). With `totals=false` there is neither.",
+            "In NDJSON and CSV, the totals are the last line of the last page, and a field `row` is `total` for it and `group` \
+             for the others. With `totals=false` there is neither.",
         );
     let usage = described::formatted(described::of_dimensions(described::between(usage)));
-    let answer = Answer::json("A row a group; times first, then names", page());
+    let answer = Answer::json("One row per group; times first, then names", page());
     usage
         .paged(LIMIT_DEFAULT, LIMIT_MAX)
         .answers(StatusCode::OK, described::in_lines(answer).with_header(FROM).with_header(TO))
         .defines("UsageRow", row())
 }
 
-/// On lines, what a page says in fields of these names.
-pub const FROM: Said = ("x-ledgerway-from", schema::time, "On lines: what the answer is for begins here");
-pub const TO: Said = ("x-ledgerway-to", schema::time, "On lines: what the answer is for ends before this");
+/// Headers of NDJSON and CSV for the page's fields `from` and `to`.
+pub const FROM: HeaderSpec = ("x-ledgerway-from", schema::time, "For NDJSON and CSV: start of the time range");
+pub const TO: HeaderSpec = ("x-ledgerway-to", schema::time, "For NDJSON and CSV: end of the time range, exclusive");
 
 fn page() -> Shape {
     let bound = |description| schema::described(described::nullable_time(), description);
-    let next = "Gives the next page as `cursor`; null on the last";
+    let next = "Pass it as `cursor` to get the next page; null on the last one";
     object()
         .required("as_of_position", schema::described(schema::count(), "The log position that the page reflects"))
-        .required("from", bound("What the answer is for begins here; null where it has no beginning"))
-        .required("to", bound("What the answer is for ends before this; null where it has no end"))
+        .required("from", bound("Start of the time range; null if it is open"))
+        .required("to", bound("End of the time range, exclusive; null if it is open"))
         .required("items", schema::list(schema::reference("UsageRow"), None))
         .required(
             "totals",
             schema::described(
                 schema::nullable(schema::reference("UsageRow")),
-                "Of all groups, also those on other pages; null where `totals` is false",
+                "Totals of all groups, also on other pages; null if `totals` is false",
             ),
         )
         .required("next_cursor", schema::described(schema::nullable(schema::string()), next))
@@ -73,8 +73,8 @@ fn page() -> Shape {
 fn row() -> Shape {
     let row = object()
         .required("requests", schema::described(schema::sum(), "Admitted ones"))
-        .required("refused", schema::described(schema::sum(), "Not among the requests"))
-        .required("failed", schema::described(schema::sum(), "Among the requests"));
+        .required("refused", schema::described(schema::sum(), "Not included in `requests`"))
+        .required("failed", schema::described(schema::sum(), "Included in `requests`"));
     let classes = ["input_uncached", "input_cache_read", "input_cache_write", "output_text", "output_reasoning"];
     let row = classes.iter().fold(row, |row, class| row.required(&format!("{class}_tokens"), schema::sum()));
     let row = row
@@ -83,11 +83,11 @@ fn row() -> Shape {
         .required("latency_ms_p95", schema::nullable(schema::count()));
     let row = ["partner_name", "tenant_name", "user_name", "key_name"].iter().fold(row, |row, name| {
         let value = schema::nullable(schema::string());
-        row.optional(name, schema::described(value, "The name that belongs to the id; null where you may not see it"))
+        row.optional(name, schema::described(value, "The name for the id; null if you may not see it"))
     });
     let row = Dimension::ALL.iter().fold(row, |row, dimension| {
         let value = schema::nullable(schema::string());
-        row.optional(dimension.as_str(), schema::described(value, "Where it is grouped by; null where it is not known"))
+        row.optional(dimension.as_str(), schema::described(value, "Present if grouped by it; null if unknown"))
     });
     row.open()
 }

@@ -1,4 +1,4 @@
-//! What is asked of usage.
+//! A query of `/v1/usage`.
 
 use std::sync::Arc;
 
@@ -11,23 +11,23 @@ use crate::parameters::Parameters;
 
 pub const LIMIT_DEFAULT: usize = 1000;
 pub const LIMIT_MAX: usize = 10_000;
-/// Names of metadata begin with this where they stand beside dimensions.
+/// The prefix of names of metadata among dimensions.
 const METADATA: &str = "metadata.";
-/// More than a request can have.
+/// The most names of metadata, as many as a request can have.
 const METADATA_NAMES_MAX: usize = 16;
 
-/// What is asked: of the view, and of the metadata of requests, which no view has.
+/// The query: its part for the view, and its part for the metadata of requests, which no view has.
 #[derive(Clone, Debug)]
 pub struct Question {
     pub selection: Arc<Selection>,
-    /// Names of metadata that rows are grouped by as well.
+    /// Names of metadata to group by, after the dimensions.
     pub by_metadata: Vec<String>,
     /// Names of metadata and the values that requests must have.
     pub metadata: Vec<(String, String)>,
 }
 
 impl Question {
-    /// From the parameters of `/v1/usage`, of which none may be left over.
+    /// Reads the parameters of `/v1/usage`, and refuses others.
     pub fn take(mut parameters: Parameters, format: Format) -> Result<Self, Refusal> {
         let (group_by, by_metadata) = group_by(parameters.text("group_by").as_deref())?;
         let range = range::take(&mut parameters)?;
@@ -47,17 +47,17 @@ impl Question {
         Ok(Self { selection, by_metadata, metadata })
     }
 
-    /// Whether rows are told apart, or chosen, by what only the requests themselves know.
+    /// True if rows are grouped or filtered by metadata.
     pub fn is_about_metadata(&self) -> bool {
         !self.by_metadata.is_empty() || !self.metadata.is_empty()
     }
 
-    /// Whoever asks for a value of metadata asks for requests that have it: what was refused has none.
+    /// True if refusals count. They have no metadata, so a filter by metadata excludes them.
     pub fn counts_refused(&self) -> bool {
         self.metadata.is_empty()
     }
 
-    /// What rows are grouped by, by name.
+    /// The names of the grouping.
     pub fn names(&self) -> Vec<String> {
         names(&self.selection.group_by, &self.by_metadata)
     }
@@ -74,7 +74,7 @@ fn group_by(names: Option<&str>) -> Result<(Vec<Dimension>, Vec<String>), Refusa
     for name in names.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty()) {
         match name.strip_prefix(METADATA) {
             None => dimensions.push(dimension(name)?),
-            Some("") => return Err(Refusal::invalid("group_by", "metadata. needs a name behind it")),
+            Some("") => return Err(Refusal::invalid("group_by", "metadata. must be followed by a name")),
             Some(name) if metadata.iter().any(|known| known == name) => {}
             Some(name) => metadata.push(name.to_owned()),
         }
@@ -88,7 +88,7 @@ fn group_by(names: Option<&str>) -> Result<(Vec<Dimension>, Vec<String>), Refusa
 fn metadata(parameters: &mut Parameters) -> Result<Vec<(String, String)>, Refusal> {
     let named = parameters.named(METADATA);
     if let Some((name, _)) = named.iter().find(|(name, _)| name.is_empty()) {
-        return Err(Refusal::invalid(format!("{METADATA}{name}"), "needs a name behind the dot"));
+        return Err(Refusal::invalid(format!("{METADATA}{name}"), "needs a name after the dot"));
     }
     Ok(named)
 }

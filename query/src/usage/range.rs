@@ -1,4 +1,4 @@
-//! The time that a question is about, as it is given and as it is said.
+//! The time range of a query.
 
 use chrono::{NaiveDate, NaiveTime};
 use events::refusal::Refusal;
@@ -7,10 +7,10 @@ use projections::views::usage_by_hour::{MICROS_AN_HOUR, Range, monday_of};
 
 use crate::parameters::{Parameters, date};
 
-/// The last instant of the year 9999, behind which RFC 3339 has no dates.
+/// The last instant of the year 9999, the end of RFC 3339's range.
 const MICROS_MAX: i64 = 253_402_300_799_999_999;
 
-/// From `from` and `to`, and from the filters `hour`, `day`, `week` and `month`: what all of them have in common.
+/// The intersection of `from` and `to` with the filters `hour`, `day`, `week` and `month`.
 pub fn take(parameters: &mut Parameters) -> Result<Range, Refusal> {
     let mut micros = |name| Ok::<_, Refusal>(parameters.time(name)?.map(|at| at.timestamp_micros()));
     let mut range = Range { from: micros("from")?, to: micros("to")? };
@@ -20,9 +20,9 @@ pub fn take(parameters: &mut Parameters) -> Result<Range, Refusal> {
     }
     type Days = fn(&str) -> Option<(NaiveDate, NaiveDate)>;
     let calendars: [(&str, &str, Days); 3] = [
-        ("day", "must be like 2026-11-20", day),
-        ("week", "must be a day of the week, like 2026-11-16", week),
-        ("month", "must be like 2026-11", month),
+        ("day", "must be a day such as 2026-11-20", day),
+        ("week", "must be a day of the week, such as 2026-11-16", week),
+        ("month", "must be a month such as 2026-11", month),
     ];
     for (name, reason, days) in calendars {
         if let Some(text) = parameters.text(name) {
@@ -39,7 +39,7 @@ fn narrow(range: &mut Range, from: i64, to: i64) {
     range.to = Some(range.to.map_or(to, |ours| ours.min(to)));
 }
 
-/// As an answer says it.
+/// The bounds as RFC 3339 times.
 pub fn shown(range: Range) -> [Option<String>; 2] {
     [range.from, range.to].map(|micros| micros.map(|micros| rfc3339(from_micros(micros))))
 }

@@ -1,4 +1,4 @@
-//! A row of the answer: how what a group sums up to is shown.
+//! The rows of a response.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::question::Question;
 use crate::names::Names;
 use crate::record::Record;
 
-/// Dimensions that are ids, and the fields that their names stand in.
+/// Dimensions that are ids, and the fields for their names.
 const NAMED: [(Dimension, &str); 4] = [
     (Dimension::Partner, "partner_name"),
     (Dimension::Tenant, "tenant_name"),
@@ -17,7 +17,7 @@ const NAMED: [(Dimension, &str); 4] = [
     (Dimension::Key, "key_name"),
 ];
 
-/// All that these groups have in columns of ids.
+/// The ids in these groups.
 pub fn ids(rows: &[(GroupKey, Sums)], question: &Question) -> BTreeSet<String> {
     let is_named = |dimension| question.selection.groups_by(dimension) && name_field(dimension).is_some();
     let values = rows.iter().flat_map(|(key, _)| Dimension::ALL.iter().zip(&key.dimensions));
@@ -29,14 +29,14 @@ fn name_field(dimension: Dimension) -> Option<&'static str> {
     NAMED.iter().find(|(named, _)| *named == dimension).map(|(_, field)| *field)
 }
 
-/// The group's values of what the question groups by, and what it sums up to.
+/// The row of a group: its values, names and sums.
 pub fn shown(key: &GroupKey, sums: &Sums, question: &Question, names: &Names) -> Record {
     let mut record = Record::default();
     for (dimension, value) in Dimension::ALL.iter().zip(&key.dimensions) {
         if !question.selection.groups_by(*dimension) {
             continue;
         }
-        // What is not known stands as an empty text in the view.
+        // The view has an empty text for an unknown value.
         let known = Some(value.as_str()).filter(|value| !value.is_empty());
         record.put(dimension.as_str(), known);
         if let Some(field) = name_field(*dimension) {
@@ -51,21 +51,21 @@ pub fn shown(key: &GroupKey, sums: &Sums, question: &Question, names: &Names) ->
     record
 }
 
-/// What all groups sum up to.
+/// The totals of all groups.
 pub fn totals(sums: &Sums) -> Record {
     let mut record = Record::default();
     put_sums(&mut record, sums);
     record
 }
 
-/// What a line is of, where the totals are one of them.
+/// The kind of a line.
 #[derive(Clone, Copy)]
 pub enum Line {
     Group,
     Total,
 }
 
-/// The same as a line: where there are totals, a field tells which one they are.
+/// The row as a line: with totals, a field says which line they are.
 pub fn line(line: Line, shown: Record, question: &Question) -> Record {
     if question.selection.totals == Totals::Nowhere {
         return shown;
@@ -74,7 +74,7 @@ pub fn line(line: Line, shown: Record, question: &Question) -> Record {
         Line::Group => "group",
         Line::Total => "total",
     };
-    shown.behind("row", kind)
+    shown.prefixed("row", kind)
 }
 
 fn put_sums(record: &mut Record, sums: &Sums) {

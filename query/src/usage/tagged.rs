@@ -1,6 +1,6 @@
-//! Usage by metadata, which no view has: the requests are found in the view `inferences`, and what they were tagged with,
-//! used and took is read from their events, one by one. So many are counted, out of so many that are looked at, and no
-//! more: who asks for more is told to narrow the question. What was refused has no metadata; it counts where that is not known, out of `usage_by_hour`.
+//! Usage by metadata, which no view has: the view `inferences` has the requests, and their metadata, usage and latency
+//! are read from their events, one by one. The number of requests that are read and counted is bounded; a query for more
+//! is refused. Refusals have no metadata; they count as unknown, from the view `usage_by_hour`.
 
 use std::collections::BTreeMap;
 
@@ -16,15 +16,15 @@ use projections::visible::Visible;
 use super::question::Question;
 use crate::error::QueryError;
 
-/// Requests that are counted one by one, with those refused, which stand beside them: two seconds where their events are in memory.
+/// The most requests that are counted one by one, including refused ones: two seconds if their events are in memory.
 pub const REQUESTS_MAX: usize = 50_000;
-/// Requests whose events are read at a time, so that others have their turn at the log.
+/// Requests whose events are read at a time, so that other readers of the log are not kept waiting.
 pub const CHUNK: usize = 500;
 
-/// Groups in the order in which they are listed.
+/// Groups in the order of the response.
 pub type Groups = BTreeMap<GroupKey, Sums>;
 
-/// The requests that may count, as the view has them.
+/// The question to the view for the requests that may count.
 pub fn candidates(visible: Visible, question: &Question) -> Counted {
     let selection = &question.selection;
     let filter = Filter {
@@ -36,8 +36,9 @@ pub fn candidates(visible: Visible, question: &Question) -> Counted {
     Counted { visible, filter, page: PageBounds { before: i64::MAX, limit: REQUESTS_MAX } }
 }
 
-/// Those of them that were admitted.
-/// Errors: they are too many, or there are more to look at.
+/// The admitted ones of these requests.
+///
+/// Errors: there are too many, or the view has more.
 pub fn admitted(found: SearchResult<CountedRequest>) -> Result<Vec<CountedRequest>, Refusal> {
     let SearchResult { rows: mut requests, until } = found;
     if requests.len() > REQUESTS_MAX || until.is_some() {
@@ -49,13 +50,13 @@ pub fn admitted(found: SearchResult<CountedRequest>) -> Result<Vec<CountedReques
 
 fn too_many() -> Refusal {
     let reason = format!(
-        "metadata is read from the requests one by one: at most {REQUESTS_MAX}, refused ones among them, out of fewer than \
+        "metadata is read from the requests one by one: at most {REQUESTS_MAX}, including refused ones, out of fewer than \
          {LOOKED_AT_MAX} in the time and of the partner, tenant or key that is asked about: narrow these"
     );
     Refusal::invalid("from", reason)
 }
 
-/// Empty in what is not grouped by.
+/// A request's dimensions; empty if they are not grouped by.
 fn dimensions(request: &CountedRequest, question: &Question) -> [String; Dimension::ALL.len()] {
     let values = calendar(request.recorded_at).into_iter().chain(request.dimensions.iter().cloned());
     let mut dimensions = <[String; Dimension::ALL.len()]>::default();
@@ -67,7 +68,7 @@ fn dimensions(request: &CountedRequest, question: &Question) -> [String; Dimensi
     dimensions
 }
 
-/// Adds these requests to the groups, with what their events say.
+/// Adds these requests to the groups, with the usage from their events.
 pub fn add(
     groups: &mut Groups,
     requests: &[CountedRequest],
@@ -95,7 +96,8 @@ pub fn add(
 }
 
 /// Adds refusals, which have no metadata.
-/// Errors: they are of too many groups.
+///
+/// Errors: there are too many groups.
 pub fn add_refused(groups: &mut Groups, refused: Vec<(GroupKey, i128)>, question: &Question) -> Result<(), QueryError> {
     if refused.len() > REQUESTS_MAX {
         return Err(too_many().into());
@@ -111,7 +113,7 @@ fn overflow() -> QueryError {
     QueryError::Answer("a sum does not fit 127 bits".to_owned())
 }
 
-/// The question's page of groups.
+/// The requested page of groups.
 pub fn page(groups: Groups, question: &Question) -> usage_by_hour::Groups {
     let selection = &question.selection;
     let totals = Sums::of_all(groups.values());
@@ -145,7 +147,7 @@ mod tests {
         for (number, until) in [(REQUESTS_MAX + 1, None), (5, Some(7))] {
             let refusal = admitted(found(number, until)).expect_err("too many");
             assert_eq!(refusal.details["field"], "from");
-            let bounds = ["at most 50000, refused ones among them", "fewer than 100000"];
+            let bounds = ["at most 50000, including refused ones", "fewer than 100000"];
             assert!(bounds.iter().all(|bound| refusal.message.contains(bound)), "{}", refusal.message);
         }
     }

@@ -1,5 +1,5 @@
-//! Answers that their clients have not read: counted by key and tenant, so that who asks and does not read gets no more
-//! to keep in memory.
+//! Bytes of responses that clients have not read yet, counted by key and tenant: a client that sends queries without reading
+//! the responses is refused more of them.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,23 +14,23 @@ use events::concurrency::{ConcurrencyLimiter, Requester, UnreadBytes};
 use http_body::{Frame, SizeHint};
 use projections::caller::Caller;
 
-/// Answers as the route does, with a body that is counted until it has left the process.
+/// Middleware that counts a response's body until it has left the process.
 pub async fn count(State(concurrency): State<ConcurrencyLimiter>, request: Request, next: Next) -> Response {
     let requester = request.extensions().get::<Arc<Caller>>().map(|caller| caller.requester());
     let response = next.run(request).await;
     match requester {
-        Some(requester) => response.map(|body| Body::new(Counted { body, concurrency, requester })),
+        Some(requester) => response.map(|body| Body::new(CountedBody { body, concurrency, requester })),
         None => response,
     }
 }
 
-struct Counted {
+struct CountedBody {
     body: Body,
     concurrency: ConcurrencyLimiter,
     requester: Requester,
 }
 
-/// Bytes that count for as long as anybody has them: the socket's buffer takes them from the last who does.
+/// Bytes that are counted until they are dropped, which is when the socket's buffer has taken them.
 struct CountedBytes {
     bytes: Bytes,
     _unread: UnreadBytes,
@@ -42,14 +42,14 @@ impl AsRef<[u8]> for CountedBytes {
     }
 }
 
-impl Counted {
+impl CountedBody {
     fn counted(&self, bytes: Bytes) -> Bytes {
         let _unread = self.concurrency.count_unread(self.requester, bytes.len());
         Bytes::from_owner(CountedBytes { bytes, _unread })
     }
 }
 
-impl http_body::Body for Counted {
+impl http_body::Body for CountedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -79,12 +79,12 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn who_does_not_read_its_answers_gets_no_more_until_it_has() {
+    async fn a_client_that_does_not_read_its_responses_gets_no_more_until_it_has() {
         let concurrency = ConcurrencyLimiter::default();
         let requester =
             Requester::TenantKey { key: KeyId::from(Uuid::from_u128(1)), tenant: TenantId::from(Uuid::from_u128(2)) };
         let answer =
-            |bytes: usize| Counted { body: vec![b' '; bytes].into(), concurrency: concurrency.clone(), requester };
+            |bytes: usize| CountedBody { body: vec![b' '; bytes].into(), concurrency: concurrency.clone(), requester };
         let mut body = answer(5 << 20);
         let frame = body.frame().await.expect("a frame").expect("no error");
         assert!(http_body::Body::is_end_stream(&body));
