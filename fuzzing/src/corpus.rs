@@ -1,4 +1,4 @@
-//! Good inputs to begin with: the golden files.
+//! The corpus: valid inputs to start from, most often golden files.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,14 +7,14 @@ use crate::dice::Dice;
 use crate::mutate::mutated;
 use crate::tokens::Tokens;
 
-/// Inputs to mutate, and the names that mean something in them.
+/// Inputs to mutate, and the field names that occur in them.
 pub struct Corpus {
     pub(crate) seeds: Vec<Vec<u8>>,
     pub(crate) names: Vec<String>,
 }
 
 impl Corpus {
-    /// Of these inputs.
+    /// A corpus of these inputs.
     pub fn of(seeds: impl IntoIterator<Item = Vec<u8>>) -> Self {
         let seeds: Vec<Vec<u8>> = seeds.into_iter().collect();
         assert!(!seeds.is_empty(), "nothing to mutate");
@@ -22,7 +22,7 @@ impl Corpus {
         Self { seeds, names: names.into_iter().collect() }
     }
 
-    /// Of the files in `tests/golden/<folder>` that are `<case>.<extension>`: what goes in, not what comes out.
+    /// A corpus of the files `tests/golden/<folder>/<case>.<extension>`, which are inputs, not outputs.
     pub fn golden(folder: &str, extension: &str) -> Self {
         Self::files(folder, |name| {
             let case = name.strip_suffix(extension).and_then(|case| case.strip_suffix('.'));
@@ -30,30 +30,30 @@ impl Corpus {
         })
     }
 
-    /// Of the files in `tests/golden/<folder>` whose names are wanted.
+    /// A corpus of the files in `tests/golden/<folder>` with accepted names.
     pub fn files(folder: &str, wanted: impl Fn(&str) -> bool) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(folder);
         let entries = std::fs::read_dir(&folder).expect("a folder of golden files");
         let mut files: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         files.retain(|file| file.file_name().and_then(|name| name.to_str()).is_some_and(&wanted));
-        // The same number has to be the same input everywhere.
+        // Sorted, so that a number stands for the same input everywhere.
         files.sort();
         Self::of(files.iter().map(|file| std::fs::read(file).expect("a golden file")))
     }
 
-    /// With names that none of the inputs has.
+    /// Adds field names that none of the inputs has.
     #[must_use]
     pub fn knowing(mut self, names: &[&str]) -> Self {
         self.names.extend(names.iter().map(|name| (*name).to_owned()));
         self
     }
 
-    /// One of the inputs, changed a little; sometimes not at all, sometimes the dice's own bytes instead.
+    /// One of the inputs, slightly changed; sometimes unchanged, sometimes the dice's own bytes instead.
     pub fn draw(&self, dice: &mut Dice<'_>) -> Vec<u8> {
         mutated(self, dice)
     }
 
-    /// One of the inputs as it stands.
+    /// One of the inputs, unchanged.
     pub fn seed(&self, dice: &mut Dice<'_>) -> &[u8] {
         self.seeds.get(dice.below(self.seeds.len())).map_or(&[], Vec::as_slice)
     }

@@ -1,11 +1,11 @@
-//! Choices read out of bytes, so that who mutates the bytes mutates the choices.
+//! Choices read from bytes, so that a fuzzer that mutates the bytes mutates the choices.
 
-/// Gives choices until the bytes are used up, then always the first.
+/// Makes choices until the bytes are used up, then always the first one.
 pub struct Dice<'a> {
     left: &'a [u8],
 }
 
-/// Where arithmetic and parsers of numbers go wrong.
+/// Numbers at which arithmetic and parsers fail.
 const NUMBERS: [&str; 40] = [
     "0",
     "1",
@@ -68,7 +68,7 @@ impl<'a> Dice<'a> {
         (0..8).fold(0, |word, _| word << 8 | u64::from(self.byte()))
     }
 
-    /// 0 to `end - 1`; 0 where there is nothing to choose from. Takes no more bytes than the choice needs.
+    /// 0 to `end - 1`; 0 if `end` is 0. Uses no more bytes than the choice needs.
     pub fn below(&mut self, end: usize) -> usize {
         let bytes = match end {
             0 | 1 => return 0,
@@ -81,7 +81,7 @@ impl<'a> Dice<'a> {
     }
 
     pub fn one_in(&mut self, of: usize) -> bool {
-        // The last and not the first, so that dice that are spent do not choose what is rare.
+        // The last and not the first, so that used-up dice do not choose rare cases.
         self.below(of) + 1 == of
     }
 
@@ -89,7 +89,7 @@ impl<'a> Dice<'a> {
         from.get(self.below(from.len())).copied()
     }
 
-    /// A number as JSON writes it, often at a border; sometimes one that JSON does not take.
+    /// A number as in JSON, often a boundary value; sometimes one that is not valid JSON.
     pub fn number(&mut self) -> String {
         match self.below(4) {
             0 => self.word().to_string(),
@@ -98,7 +98,7 @@ impl<'a> Dice<'a> {
         }
     }
 
-    /// At most `max` of the bytes themselves.
+    /// At most `max` of the bytes.
     pub fn bytes(&mut self, max: usize) -> &'a [u8] {
         let wanted = self.below(max + 1).min(self.left.len());
         let (taken, rest) = self.left.split_at(wanted);
@@ -106,23 +106,23 @@ impl<'a> Dice<'a> {
         taken
     }
 
-    /// The same as text.
+    /// At most `max` of the bytes as text.
     pub fn text(&mut self, max: usize) -> String {
         String::from_utf8_lossy(self.bytes(max)).into_owned()
     }
 
-    /// A text of these characters.
+    /// A text of characters from `alphabet`.
     pub fn text_of(&mut self, alphabet: &str, max: usize) -> String {
         let alphabet: Vec<char> = alphabet.chars().collect();
         (0..self.below(max + 1)).filter_map(|_| alphabet.get(self.below(alphabet.len()))).collect()
     }
 
-    /// All that is left.
+    /// The remaining bytes.
     pub fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.left)
     }
 
-    /// `whole` cut at a few places.
+    /// `whole`, cut at random places.
     pub fn pieces<'w>(&mut self, whole: &'w [u8], cuts_max: usize) -> Vec<&'w [u8]> {
         let mut at: Vec<usize> = (0..self.below(cuts_max + 1)).map(|_| self.below(whole.len() + 1)).collect();
         at.extend([0, whole.len()]);

@@ -1,4 +1,4 @@
-//! Makes an input long where readers get slow or talkative: one thing again and again, or one thing without an end.
+//! Makes an input long in ways that make parsers slow or their output large: one part repeated, or one part very long.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,10 +7,10 @@ use std::ops::Range;
 use crate::dice::Dice;
 use crate::tokens::Tokens;
 
-/// Ways in which it grows at most; what is bad is often two of them together.
+/// The most ways of growth that are combined; bugs often need two.
 const WAYS_MAX: usize = 3;
 
-/// The input with some of its members, values, strings or events multiplied, up to so many bytes.
+/// The input with some of its members, values, strings or events repeated, up to `bytes_max`.
 pub fn grown(input: &[u8], bytes_max: usize, dice: &mut Dice<'_>) -> Vec<u8> {
     let mut text = input.to_vec();
     let ways = 1 + dice.below(WAYS_MAX);
@@ -25,7 +25,7 @@ pub fn grown(input: &[u8], bytes_max: usize, dice: &mut Dice<'_>) -> Vec<u8> {
 fn grow(text: &mut Vec<u8>, room: usize, dice: &mut Dice<'_>) {
     let tokens = Tokens::of(text);
     match dice.below(9) {
-        // An event, line ends included.
+        // An event with its line ends.
         0..=2 => {
             let event = event(text, dice);
             again(text, event, b"", room);
@@ -50,7 +50,7 @@ fn grow(text: &mut Vec<u8>, room: usize, dice: &mut Dice<'_>) {
     }
 }
 
-/// Everything from one blank line to the next; the whole of what has none.
+/// The text between two blank lines; all of it if there are none.
 fn event(text: &[u8], dice: &mut Dice<'_>) -> Range<usize> {
     let ends: Vec<usize> =
         (1..text.len()).filter(|at| text.get(at - 1..=*at) == Some(b"\n\n")).map(|at| at + 1).collect();
@@ -59,7 +59,7 @@ fn event(text: &[u8], dice: &mut Dice<'_>) -> Range<usize> {
     start..ends.get(which).copied().unwrap_or(text.len())
 }
 
-/// Puts copies of a part in front of it.
+/// Inserts copies of a part before it.
 fn again(text: &mut Vec<u8>, part: Range<usize>, between: &[u8], room: usize) {
     let Some(copy) = text.get(part.clone()).filter(|part| !part.is_empty()) else { return };
     let copy = [copy, between].concat();
@@ -67,7 +67,7 @@ fn again(text: &mut Vec<u8>, part: Range<usize>, between: &[u8], room: usize) {
     text.splice(part.start..part.start, copies);
 }
 
-/// Puts copies of a member in front of it, each under a name of its own.
+/// Inserts copies of a member before it, each with a different name.
 fn numbered(text: &mut Vec<u8>, member: Range<usize>, room: usize) {
     let whole = String::from_utf8_lossy(text.get(member.clone()).unwrap_or_default()).into_owned();
     let Some((_, value)) = whole.split_once(':') else { return };
@@ -83,7 +83,7 @@ fn numbered(text: &mut Vec<u8>, member: Range<usize>, room: usize) {
     text.splice(member.start..member.start, copies.into_bytes());
 }
 
-/// A member: each name is as likely as any other, however often it is there.
+/// A member; each name is equally likely, however often it occurs.
 fn one_by_name(text: &[u8], tokens: &Tokens, dice: &mut Dice<'_>) -> Range<usize> {
     let mut named: BTreeMap<&[u8], Vec<Range<usize>>> = BTreeMap::new();
     for member in &tokens.members {

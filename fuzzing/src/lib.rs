@@ -1,7 +1,7 @@
-//! What the fuzz targets of all crates share. A target is an ordinary test: [`fuzz!`] gives it [`Dice`], it makes an
-//! input of them, most often out of a [`Corpus`], and asserts what must hold for whatever came out. Run as a test it
-//! gets the same few thousand inputs every time; built by a fuzzer (`--cfg fuzzing`) it gets those that reach new code.
-//! How to run, replay and lengthen is in `docs/fuzzing.md`.
+//! Shared by the fuzz targets of all crates. A target is an ordinary test: [`fuzz!`] gives it [`Dice`], from which it makes an
+//! input, most often with a [`Corpus`], and it asserts what must hold for every input. As a test it gets the same few thousand
+//! inputs every time; built for a fuzzer (`--cfg fuzzing`) it gets inputs that reach new code. `docs/fuzzing.md` says how to run
+//! and replay targets.
 
 mod corpus;
 mod dice;
@@ -20,13 +20,13 @@ pub use run::{cases, long, long_run, within_bounds};
 #[cfg(fuzzing)]
 pub use bolero;
 
-/// As much of an input as a failed assertion should show.
+/// The beginning of an input, for the message of a failed assertion.
 pub fn shown(input: &[u8]) -> String {
     const SHOWN_BYTES_MAX: usize = 4096;
     String::from_utf8_lossy(input.get(..SHOWN_BYTES_MAX).unwrap_or(input)).into_owned()
 }
 
-/// `fuzz!(cases, |dice| …)`: calls the closure with so many inputs, or for as long as a fuzzer wants.
+/// `fuzz!(cases, |dice| …)`: calls the closure with that many inputs, or for as long as a fuzzer runs.
 #[macro_export]
 macro_rules! fuzz {
     ($cases:expr, $check:expr) => {{
@@ -41,7 +41,7 @@ macro_rules! fuzz {
     }};
 }
 
-/// What is done with every input. A failure ends the run, so that nobody sees what it left behind.
+/// The closure of a target. A failure ends the run, so the state that it leaves behind is never used.
 pub struct Target<F>(AssertUnwindSafe<F>);
 
 impl<F: Fn(&mut Dice<'_>)> Target<F> {

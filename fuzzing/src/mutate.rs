@@ -1,4 +1,4 @@
-//! Changes to an input that leave most of it as it was: what is wrong everywhere is refused at the first byte.
+//! Small changes to an input: one that is wrong everywhere is refused at its first byte.
 
 use std::ops::Range;
 
@@ -7,10 +7,10 @@ use crate::dice::Dice;
 use crate::tokens::Tokens;
 
 const CHANGES_MAX: usize = 5;
-/// An input does not grow beyond this; time is bounded by tests of their own, with inputs of a megabyte.
+/// The largest input; other tests check the time for inputs of a megabyte.
 const BYTES_MAX: usize = 64 * 1024;
 
-/// Strings that are read differently by different readers, as they stand in JSON.
+/// JSON strings that parsers read differently.
 const STRINGS: [&str; 27] = [
     r#""\u12g4""#,
     r#""""#,
@@ -41,7 +41,7 @@ const STRINGS: [&str; 27] = [
     r#""{\"a\":[1,{\"b\":null}]}""#,
 ];
 const OTHERS: [&str; 10] = ["null", "true", "false", "{}", "[]", "[{}]", "[[]]", r#"{"a":{"a":1},"a":2}"#, "nul", ","];
-/// Between the lines of a stream.
+/// Lines to insert into a stream.
 const LINES: [&[u8]; 14] = [
     b"\n",
     b"\r",
@@ -87,7 +87,7 @@ fn change(text: &mut Vec<u8>, corpus: &Corpus, dice: &mut Dice<'_>) {
             text.extend(other.iter().skip(tail));
         }
         3 => {
-            // White space may stand around every token.
+            // White space is allowed around every token.
             let token = one(&tokens.values, dice);
             put(text, token.start..token.start, b" \r\n\t");
         }
@@ -130,7 +130,7 @@ fn change_member(text: &mut Vec<u8>, tokens: &Tokens, corpus: &Corpus, dice: &mu
     let member = one(&tokens.members, dice);
     match dice.below(4) {
         0 => {
-            // With the comma behind it, if there is one.
+            // With the comma after it, if there is one.
             let comma = usize::from(text.get(member.end) == Some(&b','));
             put(text, member.start..member.end + comma, b"");
         }
@@ -156,7 +156,7 @@ fn any_value(dice: &mut Dice<'_>) -> String {
     }
 }
 
-/// The value inside of so many lists or objects.
+/// The value, nested in that many lists or objects.
 fn wrapped(text: &mut Vec<u8>, value: Range<usize>, dice: &mut Dice<'_>) {
     let (levels, in_objects) = (1 + dice.below(72), dice.one_in(2));
     let (open, close) = if in_objects { ("{\"a\":", "}") } else { ("[", "]") };
@@ -165,8 +165,8 @@ fn wrapped(text: &mut Vec<u8>, value: Range<usize>, dice: &mut Dice<'_>) {
     put(text, value, &whole);
 }
 
-/// One letter of the key in the other case, as one that is the same where Unicode's case is ignored, as an escape, or
-/// without the underscore before it: the same to some readers.
+/// A key that some parsers take for the same: one letter in the other case, replaced by one that is equal under Unicode case
+/// folding, escaped, or without the underscore before it.
 fn spelled_otherwise(text: &mut Vec<u8>, key: Range<usize>, dice: &mut Dice<'_>) {
     let at = key.start + 1 + dice.below(key.len().saturating_sub(2));
     let Some(letter) = text.get(at).copied().filter(|byte| byte.is_ascii_alphabetic() || *byte == b'_') else { return };

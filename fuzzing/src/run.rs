@@ -1,18 +1,18 @@
-//! A target as an ordinary test: the same inputs every time, from a number each.
+//! Running a target as an ordinary test: the same inputs every time, each made from a number.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-/// Seconds that every target runs for, with inputs that no run before had.
+/// Variable with the number of seconds for which every target runs on new inputs.
 const SECONDS: &str = "LEDGERWAY_FUZZ_SECONDS";
-/// One number, to see its failure again.
+/// Variable with one number, to reproduce its failure.
 const CASE: &str = "LEDGERWAY_FUZZ_CASE";
-/// A file whose bytes are the input, as fuzzers leave them.
+/// Variable with a file whose bytes are the input, as fuzzers write them.
 const INPUT: &str = "LEDGERWAY_FUZZ_INPUT";
 
 const INPUT_BYTES_MAX: u64 = 768;
 
-/// Calls `check` with the inputs 0 to `count - 1`, or with those that the environment asks for.
+/// Calls `check` with the inputs 0 to `count - 1`, or with those that the variables select.
 #[expect(clippy::print_stderr, reason = "who asks for a long run wants to know how far it got")]
 pub fn cases(count: u64, check: impl Fn(&[u8])) {
     if let Some(path) = std::env::var_os(INPUT) {
@@ -35,26 +35,26 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 fn run(case: u64, check: &impl Fn(&[u8])) {
-    // The failure itself has been printed when the panic arrives here.
+    // The panic has already printed the failure.
     let outcome = catch_unwind(AssertUnwindSafe(|| check(&input(case))));
     let long = if long_run() { "LEDGERWAY_FUZZ_SECONDS=1 " } else { "" };
     assert!(outcome.is_ok(), "input {case} fails; {long}{CASE}={case} shows it again");
 }
 
-/// Where a run begins that is not to repeat another.
+/// The first number of a run that should not repeat another.
 fn unseen() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0)
 }
 
-/// The bytes that a number stands for.
+/// The bytes that a number generates.
 fn input(case: u64) -> Vec<u8> {
     let mut state = case;
     let len = 16 + mixed(&mut state) % INPUT_BYTES_MAX;
     (0..len.div_ceil(8)).flat_map(|_| mixed(&mut state).to_le_bytes()).collect()
 }
 
-/// SplitMix64.
+/// One step of SplitMix64.
 fn mixed(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut mixed = *state;
@@ -63,18 +63,18 @@ fn mixed(state: &mut u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// Whether targets were asked to run for longer.
+/// True if targets run for a given time.
 pub fn long_run() -> bool {
     std::env::var_os(SECONDS).is_some()
 }
 
-/// Bytes of an input that is to be tedious: a megabyte in long runs, else as many as tell a square from a line.
+/// Length of an input for tests of time: a megabyte in long runs, otherwise enough to tell quadratic from linear.
 pub fn long() -> usize {
     if long_run() { 1 << 20 } else { 1 << 19 }
 }
 
-/// Does what takes time in proportion to its input's length of [`long`], with a wide margin. Work in proportion to the
-/// square of it takes far longer.
+/// Runs work on an input of [`long`] bytes and fails if it takes longer than linear work does, with a wide margin; quadratic
+/// work takes far longer.
 pub fn within_bounds<T>(what: &str, work: impl FnOnce() -> T) -> T {
     const LIMIT: Duration = Duration::from_secs(4);
     let started = Instant::now();

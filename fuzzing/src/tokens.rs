@@ -1,4 +1,4 @@
-//! Where values and members stand in what is JSON, was JSON, or has JSON in it. Reads everything, believes nothing.
+//! The positions of values and members in text that is, was or contains JSON. Accepts any input.
 
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ pub struct Tokens {
 #[derive(Default)]
 struct Level {
     start: usize,
-    /// Of the key whose value is yet to come.
+    /// The start of the key whose value comes next.
     key: Option<usize>,
 }
 

@@ -1,4 +1,4 @@
-//! The same for threads that wait: one request, and its whole answer.
+//! A blocking connection: one request, and its whole response.
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,7 +14,7 @@ pub struct BlockingWire {
 }
 
 impl BlockingWire {
-    /// `piece_max`: how long the next piece of an answer may take.
+    /// `piece_max` is the time limit for the next piece of a response.
     pub fn open(address: SocketAddr, piece_max: Duration) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(piece_max))?;
@@ -22,7 +22,7 @@ impl BlockingWire {
         Ok(Self { stream, received: Received::with_room(BUFFER_BYTES) })
     }
 
-    /// Status and body of what is answered to this.
+    /// Sends a request; returns the status and body of its response.
     pub fn ask(&mut self, request: &[u8]) -> io::Result<(u16, Vec<u8>)> {
         self.stream.write_all(request)?;
         let head = loop {

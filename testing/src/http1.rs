@@ -1,4 +1,4 @@
-//! HTTP/1.1 as far as a test or a measurement needs it: where a head ends, and what of the bytes behind it is the body.
+//! HTTP/1.1 as far as tests and benches need it: where a head ends, and which bytes after it are the body.
 
 mod received;
 
@@ -8,15 +8,15 @@ use memchr::memmem;
 
 pub use received::Received;
 
-/// Larger heads are nobody's here.
+/// The largest head.
 const HEAD_MAX: usize = 16 * 1024;
 
-/// What the first lines of a message say.
+/// The parts of a head that are needed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Head {
-    /// With its empty line.
+    /// In bytes, with the empty line.
     pub length: usize,
-    /// 0 in a request.
+    /// 0 for a request.
     pub status: u16,
     pub framing: Framing,
     pub closes: bool,
@@ -29,7 +29,7 @@ pub enum Framing {
 }
 
 impl Head {
-    /// `None` while its end has not come.
+    /// Parses a head; `None` if its end has not arrived.
     pub fn parse(bytes: &[u8]) -> io::Result<Option<Self>> {
         let Some(end) = memmem::find(bytes, b"\r\n\r\n") else {
             return if bytes.len() > HEAD_MAX { Err(malformed("a head that does not end")) } else { Ok(None) };
@@ -67,7 +67,7 @@ fn malformed(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// How far a body has been read.
+/// The state of reading a body.
 #[derive(Debug)]
 pub struct Body {
     state: State,
@@ -76,12 +76,12 @@ pub struct Body {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Counted(usize),
-    /// The line in front of a chunk.
+    /// The line before a chunk.
     Size,
     Chunk(usize),
-    /// The line end behind one.
+    /// The line end after a chunk.
     ChunkEnd,
-    /// The lines behind the last chunk.
+    /// The lines after the last chunk.
     Trailer,
     Over,
 }
@@ -100,7 +100,7 @@ impl Body {
         self.state == State::Over
     }
 
-    /// Takes what it can, and says how much that was: the rest of a line that has not all come is left.
+    /// Consumes bytes and returns how many: a line that has not arrived completely is left.
     pub fn feed(&mut self, bytes: &[u8], mut take: impl FnMut(&[u8])) -> io::Result<usize> {
         let mut used = 0;
         loop {
@@ -158,7 +158,7 @@ impl State {
 mod tests {
     use super::*;
 
-    /// The payload of `bytes` when they come in pieces of this size.
+    /// The payload of `bytes` that arrive in pieces of this size.
     fn read_in_pieces(framing: Framing, bytes: &[u8], piece: usize) -> Option<Vec<u8>> {
         let (mut body, mut waiting, mut payload) = (Body::new(framing), Vec::new(), Vec::new());
         for piece in bytes.chunks(piece) {

@@ -1,6 +1,6 @@
-//! Requests as bytes.
+//! HTTP/1.1 requests as bytes.
 
-/// Request line and headers of a request with JSON, up to what says how long its body is.
+/// Request line and headers of a JSON request, up to `content-length`.
 pub fn head(method: &str, path: &str, secret: &str) -> String {
     format!(
         "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {secret}\r\n\
@@ -8,7 +8,7 @@ pub fn head(method: &str, path: &str, secret: &str) -> String {
     )
 }
 
-/// The whole of it.
+/// The whole request.
 pub fn with_body(method: &str, path: &str, secret: &str, body: &[u8]) -> Vec<u8> {
     let mut bytes = format!("{}content-length: {}\r\n\r\n", head(method, path, secret), body.len()).into_bytes();
     bytes.extend_from_slice(body);

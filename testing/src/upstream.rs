@@ -1,14 +1,12 @@
-//! Upstreams to put behind the gateway. Three fronts, because no one of them can be the others:
+//! Upstreams to put behind the gateway. There are three, because none can replace the others:
 //!
-//! - [`MockUpstream`] behaves as the request's model says, well and badly, keeps what it was sent, and speaks HTTP/2 over TLS
-//!   as well. A server library carries it: what it answers is made for each request, which costs more than a measured
-//!   gateway leaves room for.
-//! - [`PreparedUpstream`](prepared::PreparedUpstream) stands beside what is measured, on the same cores: bytes that were made
-//!   once, on one thread. It knows five ways of answering and keeps nothing.
-//! - [`UpstreamByHand`] does nothing that the test does not tell it to, down to the byte: no server library leaves a body
-//!   unread, or half a head sent.
+//! - [`MockUpstream`] behaves as the request's model says, well or badly, records the requests, and also speaks HTTP/2 over
+//!   TLS. It uses a server library and makes each response on request, which is too slow for benches.
+//! - [`PreparedUpstream`](prepared::PreparedUpstream) is for benches, on the same cores as the gateway: it sends bytes that were
+//!   made once, on one thread. It has five behaviours and records nothing.
+//! - [`UpstreamByHand`] is driven by the test, byte by byte: no server library can leave a body unread, or send half a head.
 //!
-//! The last two read requests with [`http1`](crate::http1), as the clients read answers.
+//! The last two read requests with [`http1`](crate::http1), as the clients read responses.
 
 mod by_hand;
 mod mock;

@@ -1,9 +1,8 @@
-//! A client's connection, byte for byte: what is sent need not be HTTP, and what comes back is read as HTTP/1.1.
+//! A client's connection as bytes: what it sends need not be HTTP; what it receives is read as HTTP/1.1.
 //!
-//! Two kinds of callers use it. Tests ask for whole responses ([`Wire::response`]) and fail where one takes too long;
-//! whoever closes the connection on them is no failure. Load generators take a response as it comes
-//! ([`Wire::take_head`], [`Wire::take_body`], [`Wire::read`]), without a timer and without a copy. No client library
-//! does either: they repair what a test breaks on purpose, and cost more than what is measured.
+//! Tests read whole responses ([`Wire::response`]) and fail if one takes too long; a closed connection is not a failure. Load
+//! generators read a response as it arrives ([`Wire::take_head`], [`Wire::take_body`], [`Wire::read`]), without timers and
+//! copies. Client libraries do not fit: they repair what a test breaks on purpose, and cost more than what is measured.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::http1::{Body, Head, Received};
 
-/// Longer than a test waits for the next piece of anything.
+/// Time limit for the next bytes of a response.
 const PIECE_MAX: Duration = Duration::from_secs(15);
 const BUFFER_BYTES: usize = 32 * 1024;
 
@@ -24,7 +23,7 @@ pub struct Wire {
     received: Received,
 }
 
-/// One response, whole.
+/// A whole response.
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
@@ -33,7 +32,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// Empty where there is none.
+    /// The value of a header; empty if it is absent.
     pub fn header(&self, name: &str) -> &str {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(':'));
         lines.find(|(given, _)| given.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value.trim())
@@ -47,7 +46,7 @@ impl Wire {
         Ok(Self { stream, received: Received::with_room(BUFFER_BYTES) })
     }
 
-    /// Whether the other side keeps the connection, and has said nothing that nobody asked for.
+    /// True while the peer keeps the connection open and has sent nothing unasked.
     pub fn is_open(&self) -> bool {
         self.stream.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
@@ -56,43 +55,43 @@ impl Wire {
         self.stream.write_all(bytes).await
     }
 
-    /// The head of a response, as far as it came.
+    /// The head of a response, if it has arrived.
     pub fn take_head(&mut self) -> io::Result<Option<Head>> {
         self.received.take_head()
     }
 
-    /// What came of a body.
+    /// Passes on what has arrived of a body.
     pub fn take_body(&mut self, body: &mut Body, take: impl FnMut(&[u8])) -> io::Result<()> {
         self.received.take_body(body, take)
     }
 
-    /// Waits for more; the end of the connection is an error.
+    /// Waits for more bytes; the end of the connection is an error.
     pub async fn read(&mut self) -> io::Result<()> {
         if self.received.read(&mut self.stream).await? { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
-    /// Whether it was taken: what was closed on the other side takes nothing any more, which is no failure here.
+    /// Sends bytes; false if the peer has closed the connection.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.write(bytes.as_ref()).await.is_ok()
     }
 
-    /// Asks how the gateway is; whether it was answered.
-    pub async fn asks(&mut self) -> bool {
+    /// Sends a health check; true if it is answered with 200.
+    pub async fn is_served(&mut self) -> bool {
         self.send("GET /health/live HTTP/1.1\r\nhost: a\r\n\r\n").await;
         self.response().await.is_some_and(|response| response.status == 200)
     }
 
-    /// Says that nothing more will be sent, and goes on reading.
+    /// Closes the sending side; reading goes on.
     pub async fn finish_sending(&mut self) {
         self.stream.shutdown().await.expect("one side is closed");
     }
 
-    /// As a process that crashed with something left to read: the other side gets a reset.
+    /// Closes with a reset, like a process that crashed with unread data.
     pub fn reset(self) {
         self.stream.set_zero_linger().expect("a socket option");
     }
 
-    /// The next whole response that is not an interim one; `None` where the connection was closed instead.
+    /// The next whole response, interim ones skipped; `None` if the connection was closed instead.
     pub async fn response(&mut self) -> Option<Response> {
         loop {
             let (parsed, head) = self.head_with_text().await?;
@@ -120,16 +119,16 @@ impl Wire {
         self.head_with_text().await.map(|(_, text)| text)
     }
 
-    /// Some bytes of a body that is being streamed.
-    pub async fn some(&mut self) -> bool {
+    /// Reads and drops some bytes of a stream; false at the end of the connection.
+    pub async fn read_some(&mut self) -> bool {
         let came = !self.received.bytes().is_empty() || self.more().await;
         self.received.clear();
         came
     }
 
-    /// Whether the other side closes within this time, whatever it says before.
+    /// True if the peer closes within this time, whatever it sends before.
     pub async fn closes_within(&mut self, max: Duration) -> bool {
-        let until_the_end = async { while self.some().await {} };
+        let until_the_end = async { while self.read_some().await {} };
         timeout(max, until_the_end).await.is_ok()
     }
 
@@ -144,7 +143,7 @@ impl Wire {
         }
     }
 
-    /// Whether anything more came.
+    /// Waits for more bytes; false at the end of the connection.
     async fn more(&mut self) -> bool {
         timeout(PIECE_MAX, self.read()).await.expect("something in time").is_ok()
     }
@@ -157,7 +156,7 @@ mod tests {
 
     use super::*;
 
-    /// A wire to a server that says this and closes the connection.
+    /// A wire to a server that sends this and closes the connection.
     async fn told(text: &'static str) -> Wire {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let mut wire = Wire::open(listener.local_addr().expect("its address")).await.expect("a connection");
@@ -191,7 +190,7 @@ mod tests {
         assert!(told(BROKEN).await.response().await.is_none());
         let mut wire = told(BROKEN).await;
         assert!(wire.head().await.expect("a head").ends_with("10\r\n\r\n"));
-        assert!(wire.some().await, "half of the body");
-        assert!(!wire.some().await, "it was closed");
+        assert!(wire.read_some().await, "half of the body");
+        assert!(!wire.read_some().await, "it was closed");
     }
 }

@@ -1,4 +1,4 @@
-//! What came on a connection and was not taken yet.
+//! Bytes that have arrived on a connection and are not consumed yet.
 
 use std::io::{self, Read};
 
@@ -6,7 +6,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{Body, Head};
 
-/// A buffer that is made once a connection and never grows, larger than any head.
+/// A buffer of fixed size, larger than any head; one per connection.
 pub struct Received {
     buffer: Vec<u8>,
     filled: usize,
@@ -21,12 +21,12 @@ impl Received {
         self.buffer.get(..self.filled).unwrap_or_default()
     }
 
-    /// The head that is in front; `None` while its end has not come.
+    /// The next head; `None` if its end has not arrived.
     pub fn take_head(&mut self) -> io::Result<Option<Head>> {
         self.take_head_with(|_| ()).map(|taken| taken.map(|(head, ())| head))
     }
 
-    /// The same, and its text.
+    /// The next head and its text.
     pub fn take_head_with_text(&mut self) -> io::Result<Option<(Head, String)>> {
         self.take_head_with(|bytes| String::from_utf8_lossy(bytes).into_owned())
     }
@@ -38,7 +38,7 @@ impl Received {
         Ok(Some((head, seen)))
     }
 
-    /// Takes as much of this body as came.
+    /// Passes on as much of the body as has arrived.
     pub fn take_body(&mut self, body: &mut Body, take: impl FnMut(&[u8])) -> io::Result<()> {
         let used = body.feed(self.bytes(), take)?;
         self.drop_front(used);
@@ -49,14 +49,14 @@ impl Received {
         self.filled = 0;
     }
 
-    /// Whether more came; false at the end of the connection.
+    /// Reads more; false at the end of the connection.
     pub async fn read(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<bool> {
         let read = stream.read(self.buffer.get_mut(self.filled..).unwrap_or_default()).await?;
         self.filled += read;
         Ok(read > 0)
     }
 
-    /// The same on a thread that waits.
+    /// Reads more, blocking; false at the end of the connection.
     pub fn read_blocking(&mut self, stream: &mut impl Read) -> io::Result<bool> {
         let read = stream.read(self.buffer.get_mut(self.filled..).unwrap_or_default())?;
         self.filled += read;

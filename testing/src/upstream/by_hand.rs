@@ -1,4 +1,4 @@
-//! An upstream that a test speaks for: it says and takes nothing that it is not told to.
+//! An upstream that the test drives: it sends and reads only what it is told to.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub struct UpstreamByHand {
     listener: TcpListener,
 }
 
-/// One call, whose head has been read.
+/// A call whose head has been read.
 pub struct Call {
     stream: TcpStream,
     body_bytes: usize,
@@ -39,7 +39,7 @@ impl UpstreamByHand {
 }
 
 impl Call {
-    /// Byte by byte, so that nothing of the body is taken.
+    /// Reads byte by byte, so that nothing of the body is consumed.
     async fn on(mut stream: TcpStream) -> Self {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -62,19 +62,19 @@ impl Call {
         }
     }
 
-    /// The head of an answer of so many bytes.
+    /// Sends the head of a response of so many bytes.
     pub async fn begins_to_answer(&mut self, bytes: usize) {
         let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {bytes}\r\n\r\n");
         assert!(self.says(head).await, "nobody listens");
     }
 
-    /// The head of a stream, which ends with the connection.
+    /// Sends the head of a stream, which ends with the connection.
     pub async fn begins_to_stream(&mut self) {
         let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
         assert!(self.says(head).await, "nobody listens");
     }
 
-    /// Whether somebody took it.
+    /// Sends bytes; false if the gateway has closed the connection.
     pub async fn says(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).await.is_ok()
     }

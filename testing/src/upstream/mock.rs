@@ -1,4 +1,4 @@
-//! A mock provider that speaks OpenAI and Anthropic; the model's name says how it behaves.
+//! A mock provider with OpenAI's and Anthropic's APIs; the model's name selects its behaviour.
 //!
 //! | model                      | behaviour                                                            |
 //! |----------------------------|----------------------------------------------------------------------|
@@ -6,24 +6,24 @@
 //! | `gate`                     | waits until the gate is open                                         |
 //! | `slow-MS`, `paced-MS`      | waits before the answer; waits before each word                      |
 //! | `hang`                     | never answers                                                        |
-//! | `e500`                     | fails in the provider's own words                                    |
-//! | `e429`, `e429-S`           | is busy, and says to come back after a second or S                   |
+//! | `e500`                     | fails with an error of the provider                                  |
+//! | `e429`, `e429-S`           | is busy, with `Retry-After` of one second or S                       |
 //! | `html`, `halfjson`, `empty`| status 200 with a page, half an answer, nothing                      |
-//! | `close`                    | closes the connection without a word                                 |
-//! | `cut`                      | breaks off in the middle of the answer                               |
-//! | `brokensse`                | a stream of events that are no JSON                                  |
-//! | `usage-IN-OUT-TOTAL`       | reports so many tokens                                               |
+//! | `close`                    | closes the connection without a response                             |
+//! | `cut`                      | breaks off in the middle of the response                             |
+//! | `brokensse`                | a stream of events that are not JSON                                 |
+//! | `usage-IN-OUT-TOTAL`       | reports these token counts                                           |
 //! | `leaky`                    | 401, repeating the credentials that it was sent                      |
-//! | `redirect`                 | sends the caller elsewhere                                           |
-//! | `flood`                    | streams words without an end, as fast as they are taken              |
-//! | `reject-STATUS`            | says with this status that the request is too long                   |
-//! | `rejectlong`               | 400 with a message of a megabyte, that begins in the same way        |
+//! | `redirect`                 | redirects                                                            |
+//! | `flood`                    | streams words without an end, as fast as they are read               |
+//! | `reject-STATUS`            | rejects the request as too long, with this status                    |
+//! | `rejectlong`               | the same with 400 and a message of a megabyte                        |
 //! | `rejectleak`               | 400, repeating the credentials that it was sent, in several forms    |
-//! | `rejectinside`             | status 200, and the answer says that the request is too long         |
+//! | `rejectinside`             | the same inside of a response with status 200                        |
 //! | `rejectlate`               | the same after a few words                                           |
-//! | `e503`, `stall`            | is overloaded; begins, and then says nothing more                    |
-//! | `said`                     | what the test gave it to say ([`MockUpstream::says`])                |
-//! | `chaos-N`                  | one of these at random, see [`chaos`]; N tells such models apart     |
+//! | `e503`, `stall`            | is overloaded; begins a response and then stalls                     |
+//! | `said`                     | the response that the test has set ([`MockUpstream::says`])          |
+//! | `chaos-N`                  | one of these at random, see [`chaos`]; N makes names unique          |
 
 mod answer;
 mod chaos;
@@ -101,7 +101,7 @@ impl MockUpstream {
         Self { scheme: "http", port, state, _server: server }
     }
 
-    /// Speaks HTTP/2 over TLS, and takes so many streams a connection. Who is to call it has to trust [`CERTIFICATE`].
+    /// A mock with HTTP/2 over TLS and at most `streams_max` streams per connection. Its callers must trust [`CERTIFICATE`].
     pub async fn start_http2(streams_max: u32) -> Self {
         let (listener, port, state) = listening(Chaos::of(0)).await;
         let mut server = JoinSet::new();
@@ -125,7 +125,7 @@ impl MockUpstream {
         self.state.gate.send_replace(false);
     }
 
-    /// What the model `said` answers from now on, with status 200.
+    /// Sets the response of the model `said`, with status 200.
     pub fn says(&self, content_type: &'static str, body: impl Into<Bytes>) {
         *self.state.said.lock().expect("what is said") = (content_type, body.into());
     }
@@ -138,7 +138,7 @@ impl MockUpstream {
         &self.state.chaos
     }
 
-    /// Counts anew.
+    /// Forgets the requests so far.
     pub fn forget(&self) {
         self.state.seen.lock().expect("the requests").clear();
     }
@@ -147,7 +147,7 @@ impl MockUpstream {
         self.seen().iter().filter(|seen| seen.model() == model).count()
     }
 
-    /// Runs before anything is answered.
+    /// Sets a function that runs before each response.
     pub fn on_request<F: Future<Output = ()> + Send + 'static>(
         &self,
         hook: impl Fn(Seen) -> F + Send + Sync + 'static,
@@ -176,7 +176,7 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
         let state = Arc::clone(&state);
         connections.spawn(async move {
             let service = service_fn(move |request| answer_one(request, Arc::clone(&state)));
-            // Connections that end in the middle are what some tests are about.
+            // Some tests cut connections on purpose.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
         while connections.try_join_next().is_some() {}

@@ -1,5 +1,5 @@
-//! An upstream that costs little: raw HTTP/1.1 on a thread of its own, with answers that were made beforehand. The
-//! request's model says how it answers, see [`model`].
+//! A cheap upstream: raw HTTP/1.1 on a thread of its own, with responses that were made beforehand. The request's model selects
+//! the response, see [`model`].
 
 pub mod answers;
 pub mod model;
@@ -19,16 +19,16 @@ use tokio::time::Instant;
 use self::answers::{Pieces, Usage};
 use crate::http1::{Body, Received};
 
-/// Between the tokens of a paced stream.
+/// Time between the tokens of a paced stream.
 pub const PACE: Duration = Duration::from_millis(20);
-/// Between the tokens of a dripping one.
+/// Time between the tokens of a dripping stream.
 pub const DRIP: Duration = Duration::from_secs(1);
-/// Tokens of a stream that comes at once.
+/// Tokens of a stream that is sent at once.
 pub const BURST_TOKENS: u64 = 16;
 /// A replayed stream is written in pieces of so many tokens, each so long after the other.
 const TRACE_PIECE: u64 = 4;
 const TRACE_PACE: Duration = Duration::from_millis(4);
-/// What is read of a request to know what it wants: all of it that is not the prompt.
+/// The first bytes of a request, which have everything but the prompt.
 const LOOKED_AT_MAX: usize = 1024;
 const PROMPT_TOKENS: u64 = 12;
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -62,10 +62,11 @@ async fn serve(listener: TcpListener) {
     }
 }
 
-/// Until the other side has gone, which may be in the middle of anything.
+/// Serves a connection until the peer closes it, at whatever point.
 async fn answer_all(mut stream: TcpStream, script: Arc<Script>) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut asking = Asking { received: Received::with_room(BUFFER_BYTES), start: Vec::with_capacity(LOOKED_AT_MAX) };
+    let mut asking =
+        RequestReader { received: Received::with_room(BUFFER_BYTES), start: Vec::with_capacity(LOOKED_AT_MAX) };
     while asking.next(&mut stream).await? {
         script.answer(&mut stream, &asking.start).await?;
     }
@@ -73,13 +74,13 @@ async fn answer_all(mut stream: TcpStream, script: Arc<Script>) -> io::Result<()
 }
 
 /// Requests of one connection, one after another.
-struct Asking {
+struct RequestReader {
     received: Received,
-    /// How the present one begins.
+    /// The first bytes of the current request.
     start: Vec<u8>,
 }
 
-impl Asking {
+impl RequestReader {
     /// Reads one whole request; false at the end of the connection.
     async fn next(&mut self, stream: &mut TcpStream) -> io::Result<bool> {
         let head = loop {
@@ -108,7 +109,7 @@ impl Asking {
     }
 }
 
-/// Everything that is ever said.
+/// The prepared responses.
 struct Script {
     whole: Vec<u8>,
     burst: Vec<u8>,
@@ -139,7 +140,7 @@ impl Script {
         }
     }
 
-    /// The first token at once, the others in pieces.
+    /// Sends the first token at once, the others in pieces.
     async fn replay(&self, stream: &mut TcpStream, asked: &[u8]) -> io::Result<()> {
         let said = |words: &str| number_after(asked, words).unwrap_or(0);
         let usage = Usage { prompt: said("prompt "), cached: said(" cached "), completion: tokens(asked) };
@@ -157,7 +158,7 @@ impl Script {
     }
 }
 
-/// The first token at once, every other a pace later, and the end a pace after the last.
+/// Sends the first token at once, each other one after a pause, and the end after another.
 async fn pace(stream: &mut TcpStream, asked: &[u8], (name, pieces): (&str, &Pieces), pace: Duration) -> io::Result<()> {
     let usage = Usage { prompt: PROMPT_TOKENS, cached: 0, completion: tokens(asked) };
     stream.write_all(&[answers::STREAM_HEAD, &pieces.first].concat()).await?;

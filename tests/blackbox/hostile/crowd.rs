@@ -36,7 +36,7 @@ async fn ten_thousand_idle_connections_cost_little_and_hold_up_nobody() {
         let mut wire = gateway.wire().await;
         // Who has asked once costs two of hyper's buffers more: 16 KiB.
         if number % 5 == 0 {
-            assert!(wire.asks().await, "connection {number}");
+            assert!(wire.is_served().await, "connection {number}");
         }
         idle.push(wire);
     }
@@ -50,7 +50,7 @@ async fn ten_thousand_idle_connections_cost_little_and_hold_up_nobody() {
     assert!(resident < MEMORY_MAX_KIB, "{resident} KiB with {crowd} connections");
     // They were let in, and are there still.
     let last = idle.last_mut().expect("a connection");
-    assert!(last.asks().await, "it was closed");
+    assert!(last.is_served().await, "it was closed");
 }
 
 /// Connections do not take the files that the ledger and the upstreams need.
@@ -61,7 +61,7 @@ async fn where_files_are_few_those_who_are_in_are_served_and_others_wait() {
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     // It has asked nothing so far: the upstream, too, has still to be connected to.
     let mut known = gateway.wire().await;
-    assert!(known.asks().await, "no answer");
+    assert!(known.is_served().await, "no answer");
     let ask = tenant.request(NATIVE, "", &tenant.ask("ok").to_string());
     let mut crowd = Vec::new();
     for _ in 0..400 {

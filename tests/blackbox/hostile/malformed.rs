@@ -139,7 +139,7 @@ async fn what_is_no_request_is_told_so_also_behind_requests_that_were_answered()
                 wire.send(ask).await;
                 let answer = wire.response().await.expect("an answer");
                 assert_eq!((answer.status, answer.header("x-request-id").is_empty()), (200, false));
-                assert!(wire.asks().await);
+                assert!(wire.is_served().await);
             }
             wire.send(bad).await;
             let answer = wire.response().await.expect("an answer");

@@ -50,12 +50,12 @@ async fn heads_that_drip_are_cut_off_and_hold_up_nobody() {
     for listened in dripping.join_all().await {
         assert!(listened < CUT_OFF_MAX, "one was listened to for {listened:?}");
     }
-    assert!(resting.asks().await, "a connection that rested was closed");
+    assert!(resting.is_served().await, "a connection that rested was closed");
 }
 
 /// A connection that has had an answer.
 async fn known(gateway: &Gateway) -> Wire {
     let mut wire = gateway.wire().await;
-    assert!(wire.asks().await, "no answer");
+    assert!(wire.is_served().await, "no answer");
     wire
 }

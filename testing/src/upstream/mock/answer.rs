@@ -1,4 +1,4 @@
-//! What the mock says, in either provider's dialect.
+//! The mock's responses in either provider's dialect.
 
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ pub struct Answer {
     pub usage: Reported,
 }
 
-/// What is reported of an answer; a total that is not the sum of its parts stands as it is.
+/// The reported usage; the total need not be the sum of its parts.
 #[derive(Clone, Copy)]
 pub struct Reported {
     tokens_in: u64,
@@ -33,7 +33,7 @@ impl Default for Reported {
 }
 
 impl Reported {
-    /// Of `IN-OUT-TOTAL`.
+    /// Parses `IN-OUT-TOTAL`.
     pub fn of(numbers: &str) -> Self {
         let mut numbers = numbers.split('-').map(|number| number.parse().expect("a number of tokens"));
         let mut next = || numbers.next().expect("three numbers");
@@ -112,7 +112,7 @@ impl Answer {
             data["type"] = json!(name);
             format!("event: {name}\ndata: {data}\n\n")
         };
-        // A first guess of the output, replaced by the running total at the end.
+        // A first estimate of the output; the running total at the end replaces it.
         let start = self.anthropic_message(json!([]), Value::Null, 1);
         let block = json!({ "index": 0, "content_block": { "type": "text", "text": "" } });
         let mut frames = vec![

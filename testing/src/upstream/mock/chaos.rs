@@ -1,12 +1,12 @@
-//! Faults drawn from a seed: what happens to a try depends on the seed, the model, the number that the request's text
-//! ends with and how many tries that request had, and not on who was faster.
+//! Faults drawn from a seed: the behaviour of an attempt depends on the seed, the model, the number at the end of the request's
+//! text and the number of the attempt, not on timing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 
 use super::Seen;
 
-/// Of a hundred tries so many fail.
+/// The percentage of attempts that fail.
 const FAULTS_IN_A_HUNDRED: u64 = 10;
 const FAULTS: [&str; 8] = ["close", "e429", "e500", "e503", "hang", "cut", "halfjson", "stall"];
 
@@ -21,12 +21,12 @@ impl Chaos {
         Self { seed, tries: Mutex::default(), drawn: Mutex::default() }
     }
 
-    /// How often each behaviour was drawn.
+    /// Number of times that each behaviour was drawn.
     pub fn drawn(&self) -> BTreeMap<&'static str, u64> {
         self.drawn.lock().expect("what was drawn").clone()
     }
 
-    /// The behaviour of this try.
+    /// The behaviour of this attempt.
     pub fn draw(&self, seen: &Seen) -> &'static str {
         let text = seen.body["messages"][0]["content"].as_str().unwrap_or_default();
         let number = text.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0);
@@ -45,7 +45,7 @@ impl Chaos {
     }
 }
 
-/// SplitMix64.
+/// One step of SplitMix64.
 pub fn mixed(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,4 +1,4 @@
-//! How the mock says that a request is the client's to mend.
+//! The mock's rejections of invalid requests.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ pub const MESSAGE: &str = "This model's maximum context length is 8192 tokens, a
 pub const CODE: &str = "context_length_exceeded";
 pub const PARAM: &str = "messages";
 
-/// With a status of 4xx.
+/// The body with a status of 4xx.
 pub fn body(dialect: Dialect) -> String {
     let said = match dialect {
         Dialect::OpenAi => {
@@ -24,12 +24,12 @@ pub fn body(dialect: Dialect) -> String {
     said.to_string()
 }
 
-/// Far longer than what anybody reads of it.
+/// A body far longer than what the gateway reads of it.
 pub fn long() -> String {
     json!({ "error": { "message": format!("{MESSAGE} {}", "word ".repeat(200_000)), "code": CODE } }).to_string()
 }
 
-/// With a status of 200, as OpenRouter does: its code is then a status.
+/// The body with status 200, as from OpenRouter, whose code is then a status.
 pub fn inside(dialect: Dialect) -> String {
     match dialect {
         Dialect::OpenAi => json!({ "error": { "message": MESSAGE, "code": 400 } }).to_string(),
@@ -37,7 +37,7 @@ pub fn inside(dialect: Dialect) -> String {
     }
 }
 
-/// The same in a stream.
+/// The rejection as an event of a stream.
 pub fn event(dialect: Dialect) -> String {
     match dialect {
         Dialect::OpenAi => format!("data: {}\n\n", inside(dialect)),
@@ -45,7 +45,7 @@ pub fn event(dialect: Dialect) -> String {
     }
 }
 
-/// Whatever it was sent, in the message, the code and the parameter.
+/// A body that repeats the request's headers in the message, the code and the parameter.
 pub fn leaking(headers: &HeaderMap) -> String {
     let mut message = "The request is wrong:".to_owned();
     let mut last = String::new();

@@ -1,4 +1,4 @@
-//! How an answer is sent: at once, piece by piece, cut off, never to its end.
+//! Ways to send a response: at once, piece by piece, cut off, or without an end.
 
 use std::io;
 use std::pin::Pin;
@@ -13,15 +13,15 @@ use tokio::task::JoinSet;
 
 use super::Seen;
 
-/// Frames of a stream that breaks off in the middle.
+/// Number of frames before a stream breaks off.
 pub const BEFORE_THE_CUT: usize = 4;
 
-/// What makes the server close a connection instead of going on.
+/// The error that makes the server close the connection.
 pub fn closed() -> io::Error {
     io::Error::other("closed on purpose")
 }
 
-/// A body that is told piece by piece, and may break off.
+/// A body that is sent piece by piece, and may break off.
 pub struct Pieces(mpsc::Receiver<io::Result<Bytes>>);
 
 impl Body for Pieces {
@@ -71,12 +71,12 @@ pub fn streamed_frames(frames: Vec<String>, between_words: Duration, cut: bool) 
             }
         }
     });
-    // It ends by itself, when all is told or nobody listens any more.
+    // The task ends when all is sent, or the receiver is gone.
     teller.detach_all();
     Response::builder().header("content-type", "text/event-stream").body(Pieces(body)).expect("an answer")
 }
 
-/// One word, and the connection stays open.
+/// One word; the connection then stays open.
 pub fn stalled() -> Response<Pieces> {
     let (pieces, body) = mpsc::channel(2);
     let first = r#"data: {"id":"x","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"The"},"finish_reason":null}]}"#;

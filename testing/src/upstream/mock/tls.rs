@@ -1,4 +1,4 @@
-//! TLS for mocks, with a certificate that nobody trusts who was not told to.
+//! TLS for mocks, with a certificate of their own.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
-/// For `SSL_CERT_FILE`.
+/// The path of the certificate, for `SSL_CERT_FILE`.
 pub const CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/tls/certificate.pem");
 const KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/tls/key.pem");
 
-/// Offers HTTP/2 alone.
+/// An acceptor that offers only HTTP/2.
 pub fn acceptor() -> TlsAcceptor {
     let certificate = CertificateDer::from_pem_file(CERTIFICATE).expect("a certificate");
     let key = PrivateKeyDer::from_pem_file(KEY).expect("a key");

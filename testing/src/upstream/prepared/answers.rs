@@ -1,6 +1,6 @@
-//! What the prepared upstream answers, as bytes that are made once.
+//! The responses of the prepared upstream, as bytes that are made once.
 
-/// The nine words, as a whole.
+/// The nine words as a non-streaming body.
 pub const WHOLE: &[u8] = concat!(
     r#"{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"whole","choices":[{"index":0,"message":"#,
     r#"{"role":"assistant","content":"The quick brown fox jumps over the lazy dog"},"finish_reason":"stop"}],"usage":"#,
@@ -8,25 +8,25 @@ pub const WHOLE: &[u8] = concat!(
 )
 .as_bytes();
 
-/// Ends every stream that is whole.
+/// The end of every complete stream.
 pub const DONE: &[u8] = b"data: [DONE]\n\n";
 
-/// Events behind the tokens: the finish, the usage, and `[DONE]`.
+/// Number of events after the tokens: the finish, the usage, and `[DONE]`.
 pub const CLOSING_EVENTS: usize = 3;
 
 pub const STREAM_HEAD: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n";
 
-/// What the upstream says that a request used.
+/// The usage that the upstream reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
     pub prompt: u64,
-    /// Of the prompt, from a cache.
+    /// Tokens of the prompt that came from a cache.
     pub cached: u64,
     pub completion: u64,
 }
 
-/// A whole answer with its head.
+/// A non-streaming response with its head.
 pub fn whole() -> Vec<u8> {
     let mut bytes =
         format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", WHOLE.len())
@@ -35,7 +35,7 @@ pub fn whole() -> Vec<u8> {
     bytes
 }
 
-/// A stream that comes in one piece: every event a chunk of its own, as from a server that flushes each.
+/// A stream in one piece. Every event is a chunk of its own, as from a server that flushes after each.
 pub fn burst(model: &str, usage: Usage) -> Vec<u8> {
     let pieces = Pieces::of(model);
     let mut bytes = STREAM_HEAD.to_vec();
@@ -60,7 +60,7 @@ impl Pieces {
     }
 }
 
-/// What comes after the last token.
+/// The events after the last token.
 pub fn closing(model: &str, usage: Usage) -> Vec<u8> {
     let mut bytes = chunk(&choice(model, "{}", r#""stop""#));
     bytes.extend_from_slice(&chunk(&report(model, usage)));

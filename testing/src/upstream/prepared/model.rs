@@ -1,12 +1,12 @@
-//! The names of models, each a way of answering. The gateway that is measured serves them under the same names.
+//! Names of models, each with a behaviour. The measured gateway serves them under the same names.
 
 pub const WHOLE: &str = "whole";
-/// All tokens of a stream at once.
+/// Streams all tokens at once.
 pub const BURST: &str = "burst";
-/// A token every so often.
+/// Streams tokens at a steady pace.
 pub const PACED: &str = "paced";
-/// A token a second: a stream that costs nothing and lasts.
+/// Streams a token per second, for long streams that cost little.
 pub const DRIP: &str = "drip";
-/// As many tokens of each class as the request says, quickly.
+/// Streams as many tokens of each class as the request asks for, quickly.
 pub const TRACE: &str = "trace";
 pub const ALL: [&str; 5] = [WHOLE, BURST, PACED, DRIP, TRACE];
