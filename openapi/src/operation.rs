@@ -273,9 +273,9 @@ impl Operation {
         }
         if !self.is_open {
             let tenant = "The tenant that the request is for, if the key reaches several";
-            let said = ParameterBuilder::new().name("x-tenant-id").parameter_in(ParameterIn::Header);
-            let said = said.required(Required::False).schema(Some(schema::string())).description(Some(tenant));
-            self.parameters.push(said.build());
+            let header = ParameterBuilder::new().name("x-tenant-id").parameter_in(ParameterIn::Header);
+            let header = header.required(Required::False).schema(Some(schema::string())).description(Some(tenant));
+            self.parameters.push(header.build());
             for name in SECURITY {
                 built = built.security(SecurityRequirement::new(name, Vec::<String>::new()));
             }

@@ -50,7 +50,7 @@ pub struct Wording {
     pub body: fn(ErrorCode) -> Shape,
 }
 
-/// That of [`native_body`].
+/// The schema of [`native_body`].
 pub const NATIVE: Wording = Wording { name: "Error", body: native };
 
 fn native(code: ErrorCode) -> Shape {

@@ -43,12 +43,12 @@ pub fn string() -> Shape {
     of(Type::String).into()
 }
 
-/// A text of the form that a regular expression describes.
+/// A string that matches a regular expression.
 pub fn formed(pattern: &str) -> Shape {
     of(Type::String).pattern(Some(pattern)).into()
 }
 
-/// The same, with at most `len_max` characters.
+/// A string of at most `len_max` characters that matches a regular expression.
 pub fn formed_within(len_max: usize, pattern: &str) -> Shape {
     of(Type::String).max_length(Some(len_max)).pattern(Some(pattern)).into()
 }
@@ -114,17 +114,17 @@ pub fn boolean() -> Shape {
     of(Type::Boolean).into()
 }
 
-/// One of these texts.
+/// One of these strings.
 pub fn one_of<'a>(values: impl IntoIterator<Item = &'a str>) -> Shape {
     of(Type::String).enum_values(Some(values)).into()
 }
 
-/// The names of a table of names and values.
+/// One of the names in a table of names and values.
 pub fn one_of_names<T>(values: &[(&str, T)]) -> Shape {
     one_of(values.iter().map(|(name, _)| *name))
 }
 
-/// Whatever is JSON.
+/// Any JSON.
 pub fn any() -> Shape {
     ObjectBuilder::new().schema_type(SchemaType::AnyValue).into()
 }
@@ -138,12 +138,12 @@ pub fn filled_list(item: Shape, len_max: Option<usize>) -> Shape {
     ArrayBuilder::new().items(item).min_items(Some(1)).max_items(len_max).into()
 }
 
-/// An object of names that nobody fixed.
+/// An object with any field names.
 pub fn map(value: Shape, len_max: Option<usize>) -> Shape {
     of(Type::Object).additional_properties(Some(value)).max_properties(len_max).into()
 }
 
-/// The same, with names of at most so many characters.
+/// An object with any field names of at most `name_len_max` characters.
 pub fn map_named(name_len_max: usize, value: Shape, len_max: Option<usize>) -> Shape {
     let names = of(Type::String).max_length(Some(name_len_max));
     of(Type::Object).additional_properties(Some(value)).property_names(Some(names)).max_properties(len_max).into()
@@ -155,17 +155,17 @@ pub fn event() -> Shape {
     named.optional("id", string()).optional("retry", count()).open()
 }
 
-/// One of several forms.
+/// One of several schemas.
 pub fn either(forms: impl IntoIterator<Item = Shape>) -> Shape {
     forms.into_iter().fold(OneOfBuilder::new(), OneOfBuilder::item).into()
 }
 
-/// A schema of the document, by its name.
+/// A reference to a schema of the document.
 pub fn reference(name: &str) -> Shape {
     Ref::from_schema_name(name).into()
 }
 
-/// The same, or `null`.
+/// The schema, or `null`.
 pub fn nullable(shape: Shape) -> Shape {
     match shape {
         RefOr::T(Schema::Object(mut object)) => match object.schema_type {
@@ -187,7 +187,7 @@ pub fn nullable(shape: Shape) -> Shape {
     }
 }
 
-/// The same, with what it means.
+/// The schema with a description.
 pub fn described(shape: Shape, description: &str) -> Shape {
     match shape {
         RefOr::Ref(mut reference) => {
@@ -209,7 +209,7 @@ pub fn described(shape: Shape, description: &str) -> Shape {
     }
 }
 
-/// The same, with what stands in where it is absent.
+/// The schema with a default.
 pub fn defaulting(shape: Shape, default: Value) -> Shape {
     match shape {
         RefOr::T(Schema::Object(mut object)) => {
@@ -224,7 +224,8 @@ pub fn defaulting(shape: Shape, default: Value) -> Shape {
     }
 }
 
-/// An object whose fields are known. Requests are closed: other fields are refused. Answers are open: they grow.
+/// An object with known fields. Those of requests are closed: other fields are refused. Those of responses are open, so that
+/// fields can be added.
 pub struct Fields {
     object: ObjectBuilder,
 }
@@ -244,18 +245,18 @@ impl Fields {
         Self { object: self.object.property(name, shape) }
     }
 
-    /// No other fields.
+    /// The object without other fields.
     pub fn closed(self) -> Shape {
         self.object.additional_properties(Some(AdditionalProperties::FreeForm(false))).into()
     }
 
-    /// Exactly one of them.
+    /// The object with exactly one of the fields.
     pub fn exactly_one(self) -> Shape {
         let object = self.object.additional_properties(Some(AdditionalProperties::FreeForm(false)));
         object.min_properties(Some(1)).max_properties(Some(1)).into()
     }
 
-    /// There may be others.
+    /// The object, which may have other fields.
     pub fn open(self) -> Shape {
         self.object.additional_properties(Some(AdditionalProperties::FreeForm(true))).into()
     }

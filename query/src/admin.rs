@@ -111,9 +111,9 @@ async fn list(
     wait(&state, min_position).await?;
     let permit = state.admit(&mut query_caller).await?;
     let visible = Visible::within_reach(&query_caller);
-    let found = state.views.ask(&permit, List { visible, kind, filter, page: cut.bounds() }).await?;
+    let answer = state.views.ask(&permit, List { visible, kind, filter, page: cut.bounds() }).await?;
     let placed = |resource: Resource| Placed { position: resource.position, item: resources::item(resource, kind) };
-    let mut resources: Vec<Placed> = found.value.into_iter().map(placed).collect();
+    let mut resources: Vec<Placed> = answer.value.into_iter().map(placed).collect();
     if kind == StreamKind::User {
         let people = people((&state.log, &permit), resources.iter().map(|resource| &resource.item)).await?;
         resources =
@@ -121,7 +121,7 @@ async fn list(
     }
     complete(&state, &permit, &query_caller, kind, resources.iter_mut().map(|resource| &mut resource.item).collect())
         .await?;
-    Ok(Page::cut(found.position, resources, cut))
+    Ok(Page::cut(answer.position, resources, cut))
 }
 
 /// One resource, also if it has ended. Parameter: `min_position`.
@@ -141,8 +141,8 @@ async fn one(
     wait(&state, min_position).await?;
     let permit = state.admit(&mut query_caller).await?;
     let visible = Visible::within_reach(&query_caller);
-    let found = state.views.ask(&permit, One { visible, kind, id }).await?;
-    let mut resource = resources::item(found.value.ok_or(QueryError::NotFound(what))?, kind);
+    let answer = state.views.ask(&permit, One { visible, kind, id }).await?;
+    let mut resource = resources::item(answer.value.ok_or(QueryError::NotFound(what))?, kind);
     complete(&state, &permit, &query_caller, kind, vec![&mut resource]).await?;
     if kind != StreamKind::User {
         return Ok(Json(resource));

@@ -99,16 +99,16 @@ async fn list(
     parameters.finish()?;
     state.views.wait_for(View::Audit, min_position).await?;
     let permit = state.admit(&mut query_caller).await?;
-    let found =
+    let answer =
         state.views.ask(&permit, List { visible: Visible::to(&query_caller), filter, page: cut.bounds() }).await?;
-    let (entries, next_cursor) = cut.page(found.value, |entry| entry.position);
+    let (entries, next_cursor) = cut.page(answer.value, |entry| entry.position);
     let origins = origins(&state.log, &permit, &entries).await?;
     let names = Names::find(&state, &permit, &query_caller, entries.iter().flat_map(entries::ids).collect()).await?;
-    let place = Place { as_of_position: found.position, next_cursor };
-    permit.run(move || answer(&entries, (&origins, &names), place, format)).await?
+    let place = Place { as_of_position: answer.position, next_cursor };
+    permit.run(move || render(&entries, (&origins, &names), place, format)).await?
 }
 
-fn answer(
+fn render(
     entries: &[Entry],
     (origins, names): (&Origins, &Names),
     place: Place,

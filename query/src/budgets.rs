@@ -79,11 +79,11 @@ async fn list(
     let permit = state.admit(&mut query_caller).await?;
     let visible = Visible::to(&query_caller);
     let list = List { visible, page: cut.bounds(), include_ended, at: state.clock.now() };
-    let found = state.views.ask(&permit, list).await?;
+    let answer = state.views.ask(&permit, list).await?;
     let placed = |standing: Standing| Placed { position: standing.position, item: item(standing) };
-    let mut budgets: Vec<Placed> = found.value.into_iter().map(placed).collect();
+    let mut budgets: Vec<Placed> = answer.value.into_iter().map(placed).collect();
     name_scopes(&state, &permit, &query_caller, budgets.iter_mut().map(|budget| &mut budget.item).collect()).await?;
-    Ok(Page::cut(found.position, budgets, cut))
+    Ok(Page::cut(answer.position, budgets, cut))
 }
 
 /// Parameter: `min_position`. Errors: 403 without `usage:read`; 404 if the caller cannot see it; 503 `VIEW_BEHIND`.
@@ -100,8 +100,8 @@ async fn one(
     let budget: BudgetId = id.parse().map_err(|_| QueryError::NotFound("budget"))?;
     state.views.wait_for(View::Budgets, min_position).await?;
     let at = state.clock.now();
-    let found = lookup::find(&state, &mut query_caller, View::Budgets, |visible| One { visible, budget, at }).await?;
-    let mut budget = item(found.ok_or(QueryError::NotFound("budget"))?);
+    let answer = lookup::find(&state, &mut query_caller, View::Budgets, |visible| One { visible, budget, at }).await?;
+    let mut budget = item(answer.ok_or(QueryError::NotFound("budget"))?);
     let permit = state.admit(&mut query_caller).await?;
     name_scopes(&state, &permit, &query_caller, vec![&mut budget]).await?;
     Ok(Json(budget))

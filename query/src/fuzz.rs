@@ -65,7 +65,7 @@ fn parsed(query: &str) -> Result<Parameters, Refusal> {
     Parameters::parse(&QueryString(query.to_owned()))
 }
 
-/// Of a refusal's words: what was asked cannot be longer, and may be said again.
+/// The longest message of a refusal, which may repeat the query.
 fn is_a_refusal(refusal: &Refusal, query: &str) {
     assert_eq!(refusal.code, ErrorCode::InvalidRequest, "{query}");
     assert!(refusal.details.contains_key("field") && refusal.details.contains_key("reason"), "{query}");

@@ -79,17 +79,17 @@ async fn list(
     parameters.finish()?;
     state.views.wait_for(View::Inferences, min_position).await?;
     let permit = state.admit(&mut query_caller).await?;
-    let found =
+    let answer =
         state.views.ask(&permit, List { visible: Visible::to(&query_caller), filter, page: cut.bounds() }).await?;
-    let (requests, next_cursor) = cut.page(found.value, |request| request.position);
+    let (requests, next_cursor) = cut.page(answer.value, |request| request.position);
     let facts = facts(&state, &permit, &requests).await?;
     let items = permit.run(move || requests.iter().map(|one| item(one, &facts)).collect::<Result<Vec<Value>, _>>());
     let items = named(&state, &permit, &query_caller, items.await??).await?;
-    let place = Place { as_of_position: found.position, next_cursor };
-    permit.run(move || answer(items, place, format)).await?
+    let place = Place { as_of_position: answer.position, next_cursor };
+    permit.run(move || render(items, place, format)).await?
 }
 
-fn answer(items: Vec<Value>, place: Place, format: Format) -> Result<Response, QueryError> {
+fn render(items: Vec<Value>, place: Place, format: Format) -> Result<Response, QueryError> {
     match format {
         Format::Json => Ok(Json(place.page(items)).into_response()),
         Format::Lines(Lines::Ndjson) => format::ndjson(place.headers(), &items),
@@ -114,8 +114,8 @@ async fn one(
     parameters.finish()?;
     let request: RequestId = request.parse().map_err(|_| QueryError::NotFound("request"))?;
     state.views.wait_for(View::Inferences, min_position).await?;
-    let found = lookup::find(&state, &mut query_caller, View::Inferences, |visible| One { visible, request }).await?;
-    let requests = [found.ok_or(QueryError::NotFound("request"))?];
+    let answer = lookup::find(&state, &mut query_caller, View::Inferences, |visible| One { visible, request }).await?;
+    let requests = [answer.ok_or(QueryError::NotFound("request"))?];
     let permit = state.admit(&mut query_caller).await?;
     let facts = facts(&state, &permit, &requests).await?;
     let [request] = &requests;

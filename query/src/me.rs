@@ -88,7 +88,7 @@ fn limit() -> Shape {
 /// The response.
 #[derive(Debug, Serialize)]
 struct Me {
-    /// As it stands in events: `key_…` or `operator`.
+    /// As in events: `key_…` or `operator`.
     actor: String,
     /// Absent for the operator.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -169,7 +169,7 @@ pub mod asked {
         NAMES.with_borrow_mut(|names| names.insert(name.to_owned()));
     }
 
-    /// Since the last time.
+    /// The names since the last call.
     pub fn taken() -> BTreeSet<String> {
         NAMES.take()
     }

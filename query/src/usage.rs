@@ -71,22 +71,22 @@ async fn usage(
     wait(&state, &question, min_position).await?;
     let permit = state.admit(&mut query_caller).await?;
     let visible = Visible::to(&query_caller);
-    let found = if question.is_about_metadata() {
+    let answer = if question.is_about_metadata() {
         by_metadata(&state, &permit, visible, &question).await?
     } else {
         state.views.ask(&permit, Usage { visible, selection: Arc::clone(&question.selection) }).await?
     };
-    let Groups { mut rows, totals } = found.value;
+    let Groups { mut rows, totals } = answer.value;
     let more = rows.len() > question.selection.limit;
     rows.truncate(question.selection.limit);
     let last = rows.last().filter(|_| more).map(|(key, _)| cursor::write(&question.names(), key)).transpose();
     let next_cursor = last.map_err(|error| QueryError::Answer(error.to_string()))?;
     let names = Names::find(&state, &permit, &query_caller, row::ids(&rows, &question)).await?;
-    let place = Place { as_of_position: found.position, next_cursor };
-    permit.run(move || answer(&Groups { rows, totals }, &names, &question, (place, format))).await?
+    let place = Place { as_of_position: answer.position, next_cursor };
+    permit.run(move || render(&Groups { rows, totals }, &names, &question, (place, format))).await?
 }
 
-fn answer(
+fn render(
     Groups { rows, totals }: &Groups,
     names: &Names,
     question: &Question,
@@ -137,18 +137,18 @@ async fn by_metadata(
     visible: Visible,
     question: &Arc<Question>,
 ) -> Result<AsOf<Groups>, QueryError> {
-    let found = state.views.ask(permit, tagged::candidates(visible, question)).await?;
-    let mut requests = tagged::admitted(found.value)?.into_iter();
+    let answer = state.views.ask(permit, tagged::candidates(visible, question)).await?;
+    let mut requests = tagged::admitted(answer.value)?.into_iter();
     let mut groups = tagged::Groups::new();
     loop {
         let chunk: Vec<CountedRequest> = requests.by_ref().take(tagged::CHUNK).collect();
         if chunk.is_empty() {
             break;
         }
-        let asked = Arc::clone(question);
+        let question_for_read = Arc::clone(question);
         let read = state.log.read(permit, move |reader| {
             let mut groups = groups;
-            let added = tagged::add(&mut groups, &chunk, &asked, reader);
+            let added = tagged::add(&mut groups, &chunk, &question_for_read, reader);
             Ok((groups, added))
         });
         let (so_far, added) = read.await?;
@@ -160,5 +160,5 @@ async fn by_metadata(
         let refused = Refused { visible, selection, groups_max: tagged::REQUESTS_MAX };
         tagged::add_refused(&mut groups, state.views.ask(permit, refused).await?.value, question)?;
     }
-    Ok(AsOf { position: found.position, value: tagged::page(groups, question) })
+    Ok(AsOf { position: answer.position, value: tagged::page(groups, question) })
 }

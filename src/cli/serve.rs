@@ -55,7 +55,7 @@ const LAST_BYTES_WAIT: Duration = Duration::from_millis(50);
 
 /// Time limit for the ledger and the views to write what they still have.
 const STOP_MAX: Duration = Duration::from_secs(15);
-/// The same after a second signal.
+/// The time limit after a second signal.
 const STOP_AT_ONCE_MAX: Duration = Duration::from_secs(1);
 
 /// The most connections to the separate address for metrics.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use secrets::operator_key;
 
-/// What the lines are made of.
+/// The data of the lines.
 pub struct Welcome<'a> {
     pub listening: SocketAddr,
     /// An address at which this machine reaches the gateway.

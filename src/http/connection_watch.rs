@@ -3,8 +3,8 @@
 //! - A request's head that arrives too slowly ends the connection. hyper has one timeout for an idle connection and for a
 //!   head that drips in; here the head has its own, much shorter one.
 //! - A client that closes its sending side (a half-close, as `nc -N` does) still gets its response. hyper takes it for one
-//!   that has disconnected. Whether it has shows only by writing to it, so HTTP/1.1 clients are sent `100 Continue`, which
-//!   they skip, and which a peer that has gone answers with a reset. An endless response ends with the half-close, because
+//!   that has disconnected. Only a write shows whether it has, so an HTTP/1.1 client whose response has not begun is sent
+//!   `100 Continue`, which clients skip, and which a peer that has gone answers with a reset. An endless response ends with the half-close, because
 //!   nothing else would ever end it.
 //! - hyper answers a head that it cannot parse with 400, 414 or 431 and an empty body; that response is replaced by one
 //!   with an error in its body (`parse_errors.rs`).

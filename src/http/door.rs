@@ -53,7 +53,7 @@ use crate::metrics::{Area, OpenConnection, ResponseMetrics};
 const URI_BYTES_MAX: usize = 8 * 1024;
 const USER_AGENT_CHARS_MAX: usize = 512;
 
-/// What a [`Door`] is made of.
+/// The parts of a [`Door`].
 pub struct DoorParts {
     pub routes: Routes,
     pub authenticator: Authenticator,
@@ -336,7 +336,7 @@ fn set_header(response: &mut Response, name: HeaderName, value: &str) {
     }
 }
 
-/// What the log line of a request says besides its response.
+/// The parts of a request's log line that are not in its response.
 struct RequestLine<'a> {
     request_id: &'a str,
     trace_id: Option<String>,

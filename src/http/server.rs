@@ -154,7 +154,7 @@ mod tests {
         let (accepted, _) = server.listener.accept().await.expect("the same connection");
         let chunk = [0; 16 * 1024];
         let mut taken = 0;
-        // What was taken goes on its way, and room comes back, until the client's window is full.
+        // Bytes that were sent make room for more, until the client's window is full.
         while let Ok(Ok(())) = tokio::time::timeout(Duration::from_millis(200), accepted.writable()).await {
             taken += accepted.try_write(&chunk).unwrap_or(0);
         }

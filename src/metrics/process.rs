@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::text::{TextWriter, seconds};
 
 const MICROS_PER_SECOND: u64 = 1_000_000;
-/// How long a sample is used.
+/// The age at which a sample is replaced.
 const SAMPLE_AGE_MAX: Duration = Duration::from_millis(500);
 
 /// The fields of `/proc/self/stat` that are exported.

@@ -1,4 +1,4 @@
-//! Entries of the audit, as they go out.
+//! Entries of the audit as responses show them.
 
 use std::collections::HashMap;
 
@@ -9,10 +9,10 @@ use projections::views::audit::Entry;
 use crate::names::Names;
 use crate::record::{Cell, Record};
 
-/// Where requests came from, out of the erasable side table.
+/// The clients' addresses by request, from the erasable side table.
 pub type Origins = HashMap<RequestId, ClientAddress>;
 
-/// Of whom and what an entry speaks.
+/// The ids of the actor and the resource of an entry.
 pub fn ids(entry: &Entry) -> [String; 2] {
     [entry.actor.clone(), resource_id(entry).to_owned()]
 }

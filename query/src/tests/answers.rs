@@ -1,4 +1,4 @@
-//! What the paths answer.
+//! The responses of the paths.
 
 use ::events::event::admin::{Handles, Partner, Permission};
 use ::events::event::{Chain, Change, Event, Resource, Stream, StreamKind};

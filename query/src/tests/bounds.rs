@@ -1,4 +1,4 @@
-//! Who may ask, what they may see, and what is no question.
+//! Permissions, visibility and invalid queries.
 
 use ::events::event::admin::{Permission, Reach};
 use ::events::refusal::ErrorCode;

@@ -1,4 +1,4 @@
-//! What is published of the questions is what is asked.
+//! The described parameters are those that handlers read.
 
 use std::collections::BTreeSet;
 

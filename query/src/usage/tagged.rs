@@ -51,7 +51,7 @@ pub fn admitted(found: SearchResult<CountedRequest>) -> Result<Vec<CountedReques
 fn too_many() -> Refusal {
     let reason = format!(
         "metadata is read from the requests one by one: at most {REQUESTS_MAX}, including refused ones, out of fewer than \
-         {LOOKED_AT_MAX} in the time and of the partner, tenant or key that is asked about: narrow these"
+         {LOOKED_AT_MAX} in the time range of the partner, tenant or key: narrow these"
     );
     Refusal::invalid("from", reason)
 }
