@@ -10,11 +10,14 @@ mod filter;
 mod follow;
 mod hold_history;
 mod inference_keys;
+pub mod interrupt;
 mod jobs;
 pub mod lock;
 mod open;
 pub(crate) mod owners;
 pub(crate) mod raw;
+mod reader;
+mod readers;
 mod side;
 mod state;
 mod stepped;
@@ -37,14 +40,16 @@ use jobs::{
     AdmitRequest, AdmitRequestUnlessShort, AppendChange, Asking, Job, Message, RecordNotes, RecordRefusal, queued,
 };
 
-pub use engine::sqlite::{LEDGER_FILE, Migrated, OpenError, Reader};
-pub use engine::sqlite::{interrupt, offline, wal};
+pub use engine::sqlite::interrupt::watch;
+pub use engine::sqlite::{LEDGER_FILE, Migrated, OpenError, open_reader, open_reader_offline};
+pub use engine::sqlite::{offline, wal};
 pub use error::{AppendError, EngineError, EngineErrorKind, LogError, OtherSchema};
 pub use filter::{EventFilter, Part};
 pub use follow::{Followed, Follower};
 pub use inference_keys::InferenceKey;
 pub use jobs::{Admitted, Append, Appended, Basis, EndedAt, Note, OpenHold};
 pub use lock::LOCK_FILE;
+pub use reader::Reader;
 pub use side::{ClientAddress, Idempotency, KeySecret, PersonalData, SealedSecret, SideRow, StoredReply};
 pub use stepped::Stepped;
 pub use writer::{BatchFigures, COMMIT_MICROS_BOUNDS};
@@ -128,7 +133,7 @@ struct LogInner {
     hold_ttl: Duration,
     unknown_usage: UnknownUsage,
     published: writer::Published,
-    readers: Arc<engine::sqlite::Readers>,
+    readers: Arc<readers::Readers>,
     figures: Arc<writer::Figures>,
     stopped: AtomicBool,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -256,7 +261,7 @@ impl Log {
     }
 
     /// A read-only connection of one's own. Blocking.
-    pub fn reader(&self) -> Result<Reader, LogError> {
+    pub fn reader(&self) -> Result<Box<dyn Reader>, LogError> {
         self.shared.readers.open()
     }
 
@@ -264,7 +269,7 @@ impl Log {
     /// that nobody who asks for more keeps it waiting.
     pub async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Reader) -> Result<T, LogError> + Send + 'static,
+        work: impl FnOnce(&dyn Reader) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
         self.shared.readers.decide(work).await
     }
@@ -337,7 +342,7 @@ impl LogQueries {
     pub async fn read<T: Send + 'static>(
         &self,
         permit: &QueryPermit,
-        work: impl FnOnce(&Reader) -> Result<T, LogError> + Send + 'static,
+        work: impl FnOnce(&dyn Reader) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
         self.shared.readers.query(permit, work).await
     }

@@ -82,17 +82,21 @@ impl VerifyError {
 }
 
 /// Checks order, life cycles, costs, every prefix of every budget, balances and open holds.
-pub fn verify(reader: &Reader) -> Result<Sound, VerifyError> {
+pub fn verify(reader: &dyn Reader) -> Result<Sound, VerifyError> {
     verify_to(reader, Depth::Ledger)
 }
 
 /// Checks as deep as is asked for, up to the position at which the log stands now.
-pub fn verify_to(reader: &Reader, depth: Depth) -> Result<Sound, VerifyError> {
+pub fn verify_to(reader: &dyn Reader, depth: Depth) -> Result<Sound, VerifyError> {
     verify_watched(reader, depth, &mut |_, _| {})
 }
 
 /// The same, telling now and then which position was read, and which is the last.
-pub fn verify_watched(reader: &Reader, depth: Depth, watch: &mut dyn FnMut(u64, u64)) -> Result<Sound, VerifyError> {
+pub fn verify_watched(
+    reader: &dyn Reader,
+    depth: Depth,
+    watch: &mut dyn FnMut(u64, u64),
+) -> Result<Sound, VerifyError> {
     let beside = Beside::read(reader)?;
     let head = beside.head;
     let mut streams = Streams::new(head);
@@ -240,7 +244,7 @@ impl Check {
         found.map_err(|reason| VerifyError::BesideTheLog { position, reason })
     }
 
-    fn finish(self, reader: &Reader) -> Result<Sound, VerifyError> {
+    fn finish(self, reader: &dyn Reader) -> Result<Sound, VerifyError> {
         let position = self.order.position();
         self.lives
             .finish()

@@ -306,7 +306,7 @@ fn start_with(
     projectors: Vec<Box<dyn Projector>>,
 ) -> Result<(ViewsHandle, ViewsThread), StartError> {
     let reader = log.reader()?;
-    let store = Store::open(dir, projectors, |checkpoint| is_of(&reader, checkpoint))?;
+    let store = Store::open(dir, projectors, |checkpoint| is_of(&*reader, checkpoint))?;
     store.resume()?;
     let head = log.head().position;
     let (senders, receivers) = store.views().into_iter().map(progress_of).unzip();
@@ -369,7 +369,7 @@ fn standing_of(store: &Store, head: u64) -> Result<(u64, Vec<View>), StoreError>
 }
 
 /// Whether the log has the event that a checkpoint stands at: not after the log was restored from an older copy.
-fn is_of(reader: &events::log::Reader, checkpoint: &Checkpoint) -> bool {
+fn is_of(reader: &dyn events::log::Reader, checkpoint: &Checkpoint) -> bool {
     let Some(before) = checkpoint.position.checked_sub(1) else { return true };
     let found = reader.after(before, 1).unwrap_or_default();
     found.first().is_some_and(|recorded| recorded.recorded_at.timestamp_micros() == checkpoint.recorded_at_micros)

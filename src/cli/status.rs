@@ -13,7 +13,7 @@ use events::event::StreamKind;
 use events::event::admin::Scope;
 use events::ledger::Balances;
 use events::log::lock::{Served, served};
-use events::log::{Head, Reader, offline};
+use events::log::{Head, offline, open_reader_offline};
 use events::money::NanoUsdSum;
 use events::time::{Clock, SystemClock, rfc3339};
 use projections::views::VIEWS_FILE;
@@ -81,7 +81,7 @@ pub fn run(args: &StatusArgs, flags: &Flags) -> ExitCode {
 fn read_status(dir: &Path, ledger: &Path, now: DateTime<Utc>) -> Result<Status, String> {
     let unreadable = |path: &Path, error: &dyn std::fmt::Display| format!("cannot read {}: {error}", path.display());
     let served = served(dir).map_err(|error| unreadable(dir, &error))?;
-    let reader = Reader::open_offline(ledger).map_err(|error| unreadable(ledger, &error))?;
+    let reader = open_reader_offline(ledger).map_err(|error| unreadable(ledger, &error))?;
     let (head, balances) = reader.balances(now).map_err(|error| unreadable(ledger, &error))?;
     let views = dir.join(VIEWS_FILE);
     let midnight = now.date_naive().and_time(NaiveTime::MIN).and_utc().timestamp();
@@ -112,7 +112,7 @@ fn read_status(dir: &Path, ledger: &Path, now: DateTime<Utc>) -> Result<Status, 
             Scope::Partner(_) | Scope::Tenant(_) | Scope::Key(_) => known.cloned(),
         };
     }
-    let keyless = keyless::all(&reader).map_err(|error| unreadable(ledger, &error))?;
+    let keyless = keyless::all(&*reader).map_err(|error| unreadable(ledger, &error))?;
     Ok(Status {
         data: dir.to_owned(),
         served,

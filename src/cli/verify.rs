@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use events::log::{LogError, Reader, offline, wal};
+use events::log::{LogError, offline, open_reader_offline, wal};
 use events::verify::{Depth, Sound, VerifyError, verify_watched};
 use projections::views::compare::{CompareError, Compared, compare_watched};
 use serde_json::json;
@@ -81,9 +81,9 @@ pub fn run(args: &VerifyArgs, flags: &Flags) -> ExitCode {
 
 fn verify(args: &VerifyArgs, options: &Options, ledger: &Path) -> Result<Verified, Fault> {
     let dir = &args.data.dir;
-    let reader = Reader::open_offline(ledger).map_err(|error| unreadable(ledger, &error))?;
+    let reader = open_reader_offline(ledger).map_err(|error| unreadable(ledger, &error))?;
     let mut progress = Progress::new("log", WithoutTerminal::Silent);
-    let verified = verify_watched(&reader, Depth::Gateway, &mut |position, last| progress.at(position, last));
+    let verified = verify_watched(&*reader, Depth::Gateway, &mut |position, last| progress.at(position, last));
     if verified.is_ok() {
         progress.done();
     }
@@ -93,7 +93,7 @@ fn verify(args: &VerifyArgs, options: &Options, ledger: &Path) -> Result<Verifie
         return Ok(Verified { sound, views: Views::Skipped });
     }
     let mut progress = Progress::new("views", WithoutTerminal::Silent);
-    let compared = compare_watched(dir, &reader, &mut |position, last| progress.at(position, last));
+    let compared = compare_watched(dir, &*reader, &mut |position, last| progress.at(position, last));
     if compared.is_ok() {
         progress.done();
     }

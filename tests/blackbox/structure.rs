@@ -97,6 +97,19 @@ fn crates_know_those_below_them_alone() {
     }
 }
 
+/// Another engine comes in a folder of its own, with a line where a log is opened.
+#[test]
+fn the_log_names_its_engine_where_it_is_opened_alone() {
+    let engine = Path::new("events/src/log/engine/sqlite");
+    let mut naming: Vec<String> = sources("events")
+        .into_iter()
+        .filter(|(path, code)| !path.with_extension("").starts_with(engine) && code.contains("sqlite::"))
+        .map(|(path, _)| path.display().to_string())
+        .collect();
+    naming.sort();
+    assert_eq!(naming, ["events/src/log.rs", "events/src/log/open.rs", "events/src/log/stepped.rs"]);
+}
+
 /// A refusal is recorded by its code; which status that is over HTTP, and in which words, is decided by those who speak it.
 #[test]
 fn events_know_no_http() {

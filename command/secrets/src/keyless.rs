@@ -13,17 +13,17 @@ pub struct KeylessProvider {
 }
 
 /// All keyless providers.
-pub fn all(reader: &Reader) -> Result<Vec<KeylessProvider>, LogError> {
+pub fn all(reader: &dyn Reader) -> Result<Vec<KeylessProvider>, LogError> {
     let secrets = reader.sealed_secrets()?.into_iter().filter(|secret| secret.is_given_up());
     with_names(reader, secrets.map(|secret| secret.subject).collect())
 }
 
 /// These providers with their current names.
-pub(super) fn with_names(reader: &Reader, providers: Vec<String>) -> Result<Vec<KeylessProvider>, LogError> {
+pub(super) fn with_names(reader: &dyn Reader, providers: Vec<String>) -> Result<Vec<KeylessProvider>, LogError> {
     providers.into_iter().map(|id| Ok(KeylessProvider { name: name_of(reader, &id)?, id })).collect()
 }
 
-fn name_of(reader: &Reader, provider: &str) -> Result<Option<String>, LogError> {
+fn name_of(reader: &dyn Reader, provider: &str) -> Result<Option<String>, LogError> {
     let events = reader.last_of_each_type(&Stream::new(StreamKind::Provider, provider), None)?;
     let newest_first = events.into_iter().rev();
     let mut names = newest_first.filter_map(|recorded| match recorded.event {

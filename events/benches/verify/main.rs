@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use events::log::{LEDGER_FILE, Reader};
+use events::log::{LEDGER_FILE, open_reader};
 use events::verify::{Depth, verify_to};
 
 const EVENTS: u64 = 1_000_000;
@@ -31,8 +31,8 @@ fn look_at(folder: &Path) -> io::Result<()> {
     let ledger = folder.join(LEDGER_FILE);
     for _ in 0..ROUNDS {
         let began = Instant::now();
-        let reader = Reader::open(&ledger).map_err(io::Error::other)?;
-        let sound = verify_to(&reader, Depth::Gateway).map_err(io::Error::other)?;
+        let reader = open_reader(&ledger).map_err(io::Error::other)?;
+        let sound = verify_to(&*reader, Depth::Gateway).map_err(io::Error::other)?;
         let (took, events) = (began.elapsed(), sound.events);
         let speed = a_second(events, took);
         writeln!(io::stdout(), "verified {events} events in {} ms, {speed} a second", took.as_millis())?;

@@ -13,6 +13,7 @@ use super::LogError;
 use super::draft::{Draft, StateRows};
 use super::facts::{Facts, Wanted};
 use super::lock::FolderLock;
+use super::readers::OpenReader;
 use super::state::State;
 use crate::event::{Recorded, Stream};
 
@@ -29,7 +30,7 @@ pub(super) enum Appending {
 pub(super) struct Opened<E> {
     pub(super) engine: E,
     pub(super) state: State,
-    pub(super) readers: sqlite::Readers,
+    pub(super) open_reader: OpenReader,
     pub(super) lock: FolderLock,
 }
 

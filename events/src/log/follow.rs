@@ -8,7 +8,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::task::JoinHandle;
 
-use super::engine::sqlite::Readers;
+use super::readers::Readers;
 use super::{LogError, Reader};
 use crate::event::Recorded;
 
@@ -47,11 +47,11 @@ pub struct Follower {
     is_behind: bool,
     /// The next page, while whoever follows is busy with the one before.
     reading: Option<Reading>,
-    reader: Option<Reader>,
+    reader: Option<Box<dyn Reader>>,
 }
 
 /// A page that is being read, and the connection that it is read on.
-type Reading = JoinHandle<Result<(Reader, Vec<Arc<Recorded>>), LogError>>;
+type Reading = JoinHandle<Result<(Box<dyn Reader>, Vec<Arc<Recorded>>), LogError>>;
 
 /// How a batch of the tail stands to what was given.
 enum Next {
@@ -167,7 +167,7 @@ impl Follower {
 }
 
 /// Off the async threads. A connection that failed may be in any state: it is dropped, and the next one is a new one.
-fn read(readers: Arc<Readers>, reader: Option<Reader>, after: u64, page: usize) -> Reading {
+fn read(readers: Arc<Readers>, reader: Option<Box<dyn Reader>>, after: u64, page: usize) -> Reading {
     tokio::task::spawn_blocking(move || {
         let reader = reader.map_or_else(|| readers.open(), Ok)?;
         let page = reader.after(after, page)?.into_iter().map(Arc::new).collect();

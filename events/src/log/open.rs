@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use super::engine::{Engine, Opened, sqlite};
 use super::jobs::{Ender, Message, Unattended};
 use super::lock::FolderLock;
+use super::readers::Readers;
 use super::writer::{Figures, Writer, channels};
 use super::{Log, LogInner, LogOptions, Migrated, OpenError, QUEUE_LEN_MAX, Queue};
 
@@ -44,7 +45,7 @@ pub(super) struct Parts<E> {
 }
 
 pub(super) fn assemble<E: Engine>(opened: Opened<E>, options: LogOptions) -> Parts<E> {
-    let Opened { engine, state, readers, lock } = opened;
+    let Opened { engine, state, open_reader, lock } = opened;
     let (jobs, queue) = mpsc::sync_channel(QUEUE_LEN_MAX);
     let (publisher, published) = channels();
     let figures = Arc::new(Figures::default());
@@ -57,7 +58,7 @@ pub(super) fn assemble<E: Engine>(opened: Opened<E>, options: LogOptions) -> Par
         hold_ttl,
         unknown_usage,
         published,
-        readers: Arc::new(readers),
+        readers: Arc::new(Readers::new(open_reader)),
         figures,
         stopped: AtomicBool::new(false),
         writer: Mutex::new(None),

@@ -34,7 +34,7 @@ pub(super) struct Beside {
 
 impl Beside {
     /// Reads them as of one moment; whoever writes goes on, and what it writes later is not looked at.
-    pub(super) fn read(reader: &Reader) -> Result<Self, VerifyError> {
+    pub(super) fn read(reader: &dyn Reader) -> Result<Self, VerifyError> {
         let mut beside = Self::default();
         let at = reader.rows_beside(&mut beside)?;
         (beside.head, beside.state_at) = (at.head, at.state_at);

@@ -60,7 +60,7 @@ pub(super) struct Exchange<'a> {
 
 /// Gives away every page up to `head`, or as many as somebody takes; looks at as many entries of the streams' index.
 pub(super) fn read(
-    reader: &Reader,
+    reader: &dyn Reader,
     head: u64,
     pages: &Exchange<'_>,
     streams: &mut Streams,
@@ -100,7 +100,7 @@ fn damaged(error: LogError, last: u64) -> VerifyError {
 }
 
 /// Corrections are rare: the history of what they correct is looked up instead of being kept for all requests.
-fn histories(reader: &Reader, page: &RawPage) -> Histories {
+fn histories(reader: &dyn Reader, page: &RawPage) -> Histories {
     let corrections = page.rows.iter().flatten().filter(|row| page.text.get(row.name.clone()) == Some(CORRECTION));
     let history = |row: &RawRow| {
         let stream = Stream::new(StreamKind::Hold, page.text.get(row.id.clone()).unwrap_or_default());
@@ -114,10 +114,10 @@ fn histories(reader: &Reader, page: &RawPage) -> Histories {
 
 impl RawPage {
     /// Puts the next rows in the place of those before.
-    fn read(&mut self, reader: &Reader, after: i64, head: u64) -> Result<(), LogError> {
+    fn read(&mut self, reader: &dyn Reader, after: i64, head: u64) -> Result<(), LogError> {
         self.rows.clear();
         self.text.clear();
-        reader.raw_events((after, head), PAGE, |position, event| {
+        reader.raw_events((after, head), PAGE, &mut |position, event| {
             let read = match u64::try_from(position) {
                 Ok(position) => event
                     .map(|event| self.copy_event(position, &event))

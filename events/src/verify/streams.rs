@@ -32,13 +32,13 @@ impl Streams {
     }
 
     /// Looks at the next entries, at most so many.
-    pub(super) fn look(&mut self, reader: &Reader, entries_max: usize) -> Result<(), VerifyError> {
+    pub(super) fn look(&mut self, reader: &dyn Reader, entries_max: usize) -> Result<(), VerifyError> {
         if self.is_done {
             return Ok(());
         }
         let after = self.last.clone();
-        let take = |id: &str, kind: &str, sequence, position| self.take(id, kind, sequence, position);
-        let Some(seen) = reader.stream_entries(&after, entries_max, take)? else {
+        let mut take = |id: &str, kind: &str, sequence, position| self.take(id, kind, sequence, position);
+        let Some(seen) = reader.stream_entries(&after, entries_max, &mut take)? else {
             let reason = "the index that makes streams unique is gone".to_owned();
             return Err(VerifyError::BesideTheLog { position: self.head, reason });
         };
@@ -76,7 +76,7 @@ impl Streams {
     }
 
     /// Looks at the rest.
-    pub(super) fn finish(mut self, reader: &Reader) -> Result<(), VerifyError> {
+    pub(super) fn finish(mut self, reader: &dyn Reader) -> Result<(), VerifyError> {
         while !self.is_done {
             self.look(reader, ENTRIES)?;
         }

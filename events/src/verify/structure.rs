@@ -22,7 +22,7 @@ impl Structure {
     }
 
     /// Once all events up to `head` were taken.
-    pub(super) fn must_be_sound(&self, reader: &Reader, head: u64) -> Result<(), VerifyError> {
+    pub(super) fn must_be_sound(&self, reader: &dyn Reader, head: u64) -> Result<(), VerifyError> {
         let broken = |reason| VerifyError::BesideTheLog { position: head, reason };
         for (index, named) in [
             (IndexOfAdministration::Position, "administration"),
@@ -36,7 +36,7 @@ impl Structure {
         }
     }
 
-    fn must_be_led_to(&self, reader: &Reader, index: IndexOfAdministration, head: u64) -> Result<(), String> {
+    fn must_be_led_to(&self, reader: &dyn Reader, index: IndexOfAdministration, head: u64) -> Result<(), String> {
         match reader.index_entries(index, head) {
             Ok(found) if found == self.of_administration => Ok(()),
             Ok(found) => Err(format!(

@@ -8,7 +8,7 @@ use std::time::Duration;
 use events::event::admin::{Budget, Scope};
 use events::event::{Actor, Alert, Change, Context, Event, Hold, StreamKind};
 use events::ledger::{Admit, Balances, Charge, DecidedEnd, End, EndDecision, FoldBudget, Outcome, decide};
-use events::log::{Admitted, LEDGER_FILE, Log, LogOptions, OpenHold, Reader};
+use events::log::{Admitted, LEDGER_FILE, Log, LogOptions, OpenHold, open_reader};
 use events::money::NanoUsd;
 use events::time::{ManualClock, Period};
 use events::verify::{VerifyError, verify};
@@ -88,7 +88,7 @@ impl House {
     /// Sequence, fraction and what was settled, of every alert.
     fn alerts(&self) -> Vec<(u64, String, i64)> {
         let reader = self.log.reader().expect("a reader");
-        verify(&reader).expect("a sound log");
+        verify(&*reader).expect("a sound log");
         let events = reader.after(0, 10_000).expect("it reads");
         let mut batch_of = None;
         let mut alerts = Vec::new();
@@ -263,7 +263,7 @@ async fn verify_names_alerts_that_are_missing_doubled_or_wrong() {
             ))
             .expect(&sql);
         drop(ledger);
-        match verify(&Reader::open(&path).expect("the ledger opens")) {
+        match verify(&*open_reader(&path).expect("the ledger opens")) {
             Err(VerifyError::Broken { position, reason }) => {
                 assert!(position == at && reason.contains(why), "{sql}: position {position}: {reason}");
             }
@@ -280,7 +280,7 @@ async fn verify_holds_the_rows_of_alerts_against_the_events() {
     let ledger = Connection::open(house.folder.path().join(LEDGER_FILE)).expect("the ledger opens");
     ledger.execute_batch("UPDATE balances SET announced = ''").expect("a changed row");
     drop(ledger);
-    let reader = Reader::open(&house.folder.path().join(LEDGER_FILE)).expect("the ledger opens");
-    let Err(VerifyError::BesideTheLog { reason, .. }) = verify(&reader) else { panic!("the row is wrong") };
+    let reader = open_reader(&house.folder.path().join(LEDGER_FILE)).expect("the ledger opens");
+    let Err(VerifyError::BesideTheLog { reason, .. }) = verify(&*reader) else { panic!("the row is wrong") };
     assert!(reason.contains("other alerts"), "{reason}");
 }

@@ -6,7 +6,7 @@ mod story;
 
 use std::path::Path;
 
-use events::log::{LEDGER_FILE, Reader};
+use events::log::{LEDGER_FILE, open_reader};
 use events::verify::{Depth, Sound, VerifyError, verify_to};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use story::Told;
 
 fn check(folder: &Path) -> Result<Sound, VerifyError> {
-    verify_to(&Reader::open(&folder.join(LEDGER_FILE)).expect("the ledger opens"), Depth::Gateway)
+    verify_to(&*open_reader(&folder.join(LEDGER_FILE)).expect("the ledger opens"), Depth::Gateway)
 }
 
 /// What is said of the story after this was done to its database.

@@ -12,7 +12,7 @@ use events::ids::TenantId;
 use events::ledger::{Balances, Charge, Outcome};
 use events::log::{
     Admitted, AppendError, Basis, EventFilter, Idempotency, LEDGER_FILE, LeftHolds, Log, LogError, LogOptions,
-    OpenHold, Reader, SealedSecret, SideRow, Stepped,
+    OpenHold, Reader, SealedSecret, SideRow, Stepped, open_reader,
 };
 use events::money::NanoUsd;
 use events::time::{Clock, ManualClock, Period};
@@ -49,7 +49,7 @@ fn everything(log: &Log) -> Vec<Recorded> {
 
 /// Sound by the offline check as well, with that many open holds.
 fn must_verify(log: &Log, open_holds: u64) {
-    let sound = events::verify::verify(&log.reader().expect("a reader")).expect("a sound log");
+    let sound = events::verify::verify(&*log.reader().expect("a reader")).expect("a sound log");
     assert_eq!(sound, events::verify::Sound { events: log.head().position, open_holds });
 }
 
@@ -493,7 +493,7 @@ const BLOCK: u64 = 64;
 
 /// Denials without end, one in each block of positions those of one tenant, and at the end one event of another type,
 /// which is the tenant's as well.
-fn flooded(folder: &Path) -> Reader {
+fn flooded(folder: &Path) -> Box<dyn Reader> {
     Log::migrate(folder).expect("an empty log");
     let ledger = folder.join(LEDGER_FILE);
     let written = rusqlite::Connection::open(&ledger).expect("the ledger");
@@ -513,11 +513,11 @@ fn flooded(folder: &Path) -> Reader {
            UPDATE ledger_checkpoint SET position = {FLOOD}"#
     );
     written.execute_batch(&flood).expect("events");
-    Reader::open(&ledger).expect("a reader")
+    open_reader(&ledger).expect("a reader")
 }
 
 /// Looks at the log part by part until the one event of this type is found; where each look ended.
-fn found_by(reader: &Reader, filter: &EventFilter) -> Vec<u64> {
+fn found_by(reader: &dyn Reader, filter: &EventFilter) -> Vec<u64> {
     let (mut after, mut looks) = (0, Vec::new());
     loop {
         let part = reader.filtered(filter, after, 10).expect("a part");
@@ -538,11 +538,11 @@ fn a_look_at_the_log_goes_over_a_bounded_part_of_it_however_little_it_finds() {
     let folder = TempDir::new().expect("a folder");
     let reader = flooded(folder.path());
     let rare = EventFilter { types: Some(vec![("access.rate_limited".to_owned(), 1)]), ..EventFilter::default() };
-    assert_eq!(found_by(&reader, &rare), [LOOK, 2 * LOOK, FLOOD]);
+    assert_eq!(found_by(&*reader, &rare), [LOOK, 2 * LOOK, FLOOD]);
     // Of an owner's part as much is looked at, and what is between its blocks is passed over; a look begins with the
     // rest of the block in which the one before ended.
     let of_tenant = EventFilter { tenant: Some(id(8)), ..rare };
-    assert_eq!(found_by(&reader, &of_tenant), [LOOK + BLOCK - 1, 2 * LOOK - 1, FLOOD]);
+    assert_eq!(found_by(&*reader, &of_tenant), [LOOK + BLOCK - 1, 2 * LOOK - 1, FLOOD]);
     let unknown = EventFilter { tenant: Some(id(7)), ..EventFilter::default() };
     let part = reader.filtered(&unknown, 0, 10).expect("nothing");
     assert_eq!((part.events.len(), part.until), (0, FLOOD), "an owner's blocks say that there is nothing");

@@ -171,7 +171,7 @@ async fn an_end_that_comes_twice_in_one_batch_is_recorded_once() {
     }
     world.writer.step(usize::MAX);
     assert_eq!(world.names(), ["inference.admitted", "budget.reserved", "inference.completed", "budget.settled"]);
-    assert_eq!(verify(&world.log.reader().expect("a reader")).expect("sound"), Sound { events: 4, open_holds: 0 });
+    assert_eq!(verify(&*world.log.reader().expect("a reader")).expect("sound"), Sound { events: 4, open_holds: 0 });
 }
 
 #[tokio::test]
@@ -231,7 +231,7 @@ async fn what_others_append_is_taken_in_and_the_batch_is_decided_anew() {
         told.extend(batch.iter().map(|recorded| recorded.position));
     }
     assert_eq!(told, [2, 3, 4, 5, 6], "followers are told of all of it, in order");
-    assert_eq!(verify(&world.log.reader().expect("a reader")).expect("sound"), Sound { events: 6, open_holds: 2 });
+    assert_eq!(verify(&*world.log.reader().expect("a reader")).expect("sound"), Sound { events: 6, open_holds: 2 });
 }
 
 /// The rows of the ledger's state as well.
@@ -268,7 +268,7 @@ async fn rows_and_times_of_others_are_taken_in_with_their_events() {
     let _hold = world.hold(4, 1).await;
     world.writer.step(0);
     let sound = Sound { events: 14, open_holds: 2 };
-    assert_eq!(verify(&world.log.reader().expect("a reader")).expect("sound"), sound);
+    assert_eq!(verify(&*world.log.reader().expect("a reader")).expect("sound"), sound);
     let [first, second] = [1, 2].map(|number| {
         let window = BudgetWindow { budget_id: id(number), window_start: None };
         world.writer.balances().amounts(&window)
@@ -280,7 +280,7 @@ async fn rows_and_times_of_others_are_taken_in_with_their_events() {
     drop((log, writer));
     let world = World::of(folder);
     assert_eq!(world.writer.balances().open_holds().len(), 2);
-    assert_eq!(verify(&world.log.reader().expect("a reader")).expect("sound"), sound);
+    assert_eq!(verify(&*world.log.reader().expect("a reader")).expect("sound"), sound);
 }
 
 fn refusal(request: u128) -> RefusedRequest {

@@ -29,7 +29,7 @@ fn positions(part: &Part) -> Vec<u64> {
 }
 
 /// Positions of the first two parts of at most two events, and what is said of the second.
-fn two_parts(reader: &Reader, filter: &EventFilter) -> (Vec<u64>, Vec<u64>, Part) {
+fn two_parts(reader: &dyn Reader, filter: &EventFilter) -> (Vec<u64>, Vec<u64>, Part) {
     let first = reader.filtered(filter, 0, 2).expect("a part");
     let second = reader.filtered(filter, first.until, 2).expect("a part");
     (positions(&first), positions(&second), second)
@@ -39,7 +39,7 @@ fn two_parts(reader: &Reader, filter: &EventFilter) -> (Vec<u64>, Vec<u64>, Part
 async fn parts_follow_on_each_other_until_there_is_no_more() {
     let folder = TempDir::new().expect("a folder");
     let reader = log_of_six(&folder).await.reader().expect("a reader");
-    let (first, second, part) = two_parts(&reader, &EventFilter::default());
+    let (first, second, part) = two_parts(&*reader, &EventFilter::default());
     assert_eq!((first, second), (vec![1, 2], vec![3, 4]));
     assert!(part.has_more() && !part.is_over(), "{part:?}");
     let last = reader.filtered(&EventFilter::default(), part.until, 2).expect("a part");
@@ -53,7 +53,7 @@ async fn a_time_begins_with_its_first_instant_and_ends_before_its_last() {
     let folder = TempDir::new().expect("a folder");
     let reader = log_of_six(&folder).await.reader().expect("a reader");
     let time = EventFilter { from: Some(start() + STEP), to: Some(start() + 4 * STEP), ..EventFilter::default() };
-    let (first, second, part) = two_parts(&reader, &time);
+    let (first, second, part) = two_parts(&*reader, &time);
     assert_eq!((first, second), (vec![2, 3], vec![4]));
     assert_eq!((part.until, part.end, part.head), (4, 4, 6));
     assert!(!part.has_more() && part.is_over(), "{part:?}");

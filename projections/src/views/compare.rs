@@ -66,12 +66,16 @@ pub enum CompareError {
 }
 
 /// Compares the views of a folder with what this log makes of them. Blocking.
-pub fn compare(dir: &Path, log: &Reader) -> Result<Compared, CompareError> {
+pub fn compare(dir: &Path, log: &dyn Reader) -> Result<Compared, CompareError> {
     compare_watched(dir, log, &mut |_, _| {})
 }
 
 /// The same, telling now and then up to which position rows were made anew, and which is the last.
-pub fn compare_watched(dir: &Path, log: &Reader, watch: &mut dyn FnMut(u64, u64)) -> Result<Compared, CompareError> {
+pub fn compare_watched(
+    dir: &Path,
+    log: &dyn Reader,
+    watch: &mut dyn FnMut(u64, u64),
+) -> Result<Compared, CompareError> {
     let path = dir.join(VIEWS_FILE);
     if !path.is_file() {
         return Ok(Compared::Absent);
@@ -95,7 +99,7 @@ pub fn compare_watched(dir: &Path, log: &Reader, watch: &mut dyn FnMut(u64, u64)
 fn positions(
     found: &Connection,
     projectors: &[Box<dyn Projector>],
-    log: &Reader,
+    log: &dyn Reader,
 ) -> Result<Option<Vec<u64>>, CompareError> {
     let tables: u32 = found.query_row(HAS_CHECKPOINTS, [], |row| row.get(0))?;
     if tables == 0 || !has_the_objects_of(found, projectors)? {
@@ -122,7 +126,7 @@ fn positions(
 fn build(
     projectors: &mut [Box<dyn Projector>],
     positions: &[u64],
-    log: &Reader,
+    log: &dyn Reader,
     watch: &mut dyn FnMut(u64, u64),
 ) -> Result<Connection, CompareError> {
     // A name that is empty is a file that nobody else sees, and that is gone with its connection.

@@ -47,7 +47,7 @@ pub struct Upkeep {
     pub dir: PathBuf,
     pub head: watch::Receiver<Head>,
     /// For new rows, which may be behind.
-    pub reader: Reader,
+    pub reader: Box<dyn Reader>,
     pub log: Follower,
     /// Somebody waits for a position.
     pub wanted: Arc<Notify>,
@@ -146,7 +146,7 @@ impl Upkeep {
     /// Errors: the file in use is damaged, or cannot be read; what else goes wrong is told to who built them.
     fn take(&self, store: &mut Store, built: Built) -> Result<(), Interrupted> {
         let Built { mut next, position, taken } = built;
-        let ended = match make_ready(&mut next, store, &self.reader, (position, self.standing.position))? {
+        let ended = match make_ready(&mut next, store, &*self.reader, (position, self.standing.position))? {
             Ok(()) => store.take_over(next, &self.dir),
             Err(unfit) => {
                 let _ = taken.send(Err(unfit));
@@ -211,7 +211,7 @@ fn pace_after(events: usize) -> Duration {
 pub fn make_ready(
     next: &mut Store,
     used: &Store,
-    reader: &Reader,
+    reader: &dyn Reader,
     positions: (u64, u64),
 ) -> Result<Result<(), String>, Interrupted> {
     match bring_to(next, reader, positions) {
@@ -222,7 +222,7 @@ pub fn make_ready(
 }
 
 /// Gives new rows the events beyond the first position, up to the second at least.
-fn bring_to(next: &mut Store, reader: &Reader, (mut position, until): (u64, u64)) -> Result<(), Interrupted> {
+fn bring_to(next: &mut Store, reader: &dyn Reader, (mut position, until): (u64, u64)) -> Result<(), Interrupted> {
     while position < until {
         let page: Vec<Arc<Recorded>> = reader.after(position, EVENTS_MAX)?.into_iter().map(Arc::new).collect();
         let Some(last) = page.last() else { break };

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use events::event::Recorded;
-use events::log::{LEDGER_FILE, LogError, Reader};
+use events::log::{LEDGER_FILE, LogError, open_reader};
 
 use super::rebuild::must_be_better;
 use super::store::{Store, StoreError};
@@ -26,9 +26,9 @@ pub enum RebuildError {
 /// Builds views anew up to the log's head, which is the answer. `watch` is told which position they have got to, and
 /// which is the last. Blocking.
 pub fn rebuild(dir: &Path, views: &[View], watch: &mut dyn FnMut(u64, u64)) -> Result<u64, RebuildError> {
-    let reader = Reader::open(&dir.join(LEDGER_FILE))?;
+    let reader = open_reader(&dir.join(LEDGER_FILE))?;
     let projectors = View::ALL.iter().map(|view| view.projector()).collect();
-    let mut store = Store::open(dir, projectors, |checkpoint| is_of(&reader, checkpoint))?;
+    let mut store = Store::open(dir, projectors, |checkpoint| is_of(&*reader, checkpoint))?;
     let mut next = Store::beside(dir, views.iter().map(|view| view.projector()).collect())?;
     let (head, mut position) = (reader.head()?.position, 0);
     loop {

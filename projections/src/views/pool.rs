@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use events::concurrency::{QUERY_MAX, QueryPermit};
 use events::log::interrupt::Interrupt;
+use events::log::watch;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::exact;
@@ -89,7 +90,7 @@ impl IdleConnections {
             return Err(ViewsError::Lost);
         }
         let (epoch, mut connection) = self.take(path)?;
-        let answer = in_transaction(&mut connection, views, |db| interrupt.watch(db, || work(db)));
+        let answer = in_transaction(&mut connection, views, |db| watch(db, interrupt, || work(db)));
         if answer.is_ok() {
             self.put_back(epoch, connection);
         }

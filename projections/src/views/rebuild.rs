@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use events::event::Recorded;
-use events::log::{LEDGER_FILE, LogError, Reader};
+use events::log::{LEDGER_FILE, LogError, open_reader};
 use events::time::{Clock, rfc3339};
 use serde::{Serialize, Serializer};
 use tokio::sync::{mpsc as async_mpsc, watch};
@@ -266,7 +266,7 @@ impl Builder {
     /// The position that the new rows were at when they were taken.
     fn try_build(&self, views: &[View]) -> Result<u64, BuildError> {
         let mut next = Store::beside(&self.dir, views.iter().map(|view| view.projector()).collect())?;
-        let reader = Reader::open(&self.dir.join(LEDGER_FILE))?;
+        let reader = open_reader(&self.dir.join(LEDGER_FILE))?;
         let mut position = 0;
         loop {
             if *self.stopped.borrow() {

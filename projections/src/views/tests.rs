@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use events::event::{Change, Event, Recorded, Resource};
-use events::log::{LEDGER_FILE, Reader};
+use events::log::{LEDGER_FILE, open_reader};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
@@ -242,9 +242,9 @@ fn new_rows_are_brought_to_where_the_old_ones_are_and_never_take_a_view_back() {
     next.apply(&facts[..7]).expect("a batch is applied");
     let back = must_be_better(&next, &store).expect_err("it is behind");
     assert_eq!(back, "budgets would go back to 7");
-    let reader = Reader::open(&dir.path().join(LEDGER_FILE)).expect("the log opens");
+    let reader = open_reader(&dir.path().join(LEDGER_FILE)).expect("the log opens");
     let last = facts.last().expect("facts").position;
-    make_ready(&mut next, &store, &reader, (7, last)).expect("the log reads").expect("it is as far");
+    make_ready(&mut next, &store, &*reader, (7, last)).expect("the log reads").expect("it is as far");
     store.take_over(next, dir.path()).expect("new rows");
     assert_eq!(dump(dir.path()), expected);
 }
@@ -256,7 +256,7 @@ fn new_rows_that_cannot_be_written_are_not_taken_and_do_no_harm_to_the_old_ones(
     let mut store = open(dir.path(), all_projectors());
     store.apply(&facts).expect("a batch is applied");
     let expected = dump(dir.path());
-    let (reader, last) = (Reader::open(&dir.path().join(LEDGER_FILE)), facts.last().expect("facts").position);
+    let (reader, last) = (open_reader(&dir.path().join(LEDGER_FILE)), facts.last().expect("facts").position);
     let reader = reader.expect("the log opens");
     let read_only = |_: &Path, next: &Store| next.connection.execute_batch("PRAGMA query_only = 1").expect("a pragma");
     let damage = |next: &Path, _: &Store| std::fs::write(next, vec![b'x'; 8192]).expect("damage");
@@ -265,7 +265,7 @@ fn new_rows_that_cannot_be_written_are_not_taken_and_do_no_harm_to_the_old_ones(
         next.apply(&facts[..7]).expect("a batch is applied");
         harm(&dir.path().join(NEXT_FILE), &next);
         let why =
-            make_ready(&mut next, &store, &reader, (7, last)).expect("the log reads").expect_err("they are unfit");
+            make_ready(&mut next, &store, &*reader, (7, last)).expect("the log reads").expect_err("they are unfit");
         assert!(why.contains(said), "{why}");
     }
     assert_eq!(dump(dir.path()), expected);

@@ -73,7 +73,7 @@ pub fn add(
     groups: &mut Groups,
     requests: &[CountedRequest],
     question: &Question,
-    log: &Reader,
+    log: &dyn Reader,
 ) -> Result<(), QueryError> {
     let positions: Vec<u64> =
         requests.iter().flat_map(|request| std::iter::once(request.position).chain(request.outcome)).collect();

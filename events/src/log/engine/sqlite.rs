@@ -4,17 +4,19 @@
 mod append;
 mod checkpoint;
 mod facts;
-pub mod interrupt;
+pub(in crate::log) mod interrupt;
 mod migrate;
 pub mod offline;
 mod open;
 mod read;
+mod reader;
 mod side;
 mod state;
 mod verify;
 pub mod wal;
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -25,18 +27,26 @@ use crate::event::{Recorded, Stream};
 use crate::log::draft::{Draft, StateRows};
 use crate::log::facts::{Facts, Wanted};
 use crate::log::state::State;
-use crate::log::{EngineError, EngineErrorKind, LogError};
+use crate::log::{EngineError, EngineErrorKind, LogError, Reader};
 use checkpoint::Checkpointer;
 
 pub use open::{Migrated, OpenError};
 pub(in crate::log) use open::{bring_up_to_date, open, open_at_rest};
-pub use read::Reader;
-pub(in crate::log) use read::Readers;
 
 /// The system of record.
 pub const LEDGER_FILE: &str = "ledger.db";
 /// Events read at a time.
 const PAGE: usize = 1000;
+
+/// Opens the ledger file of a folder to be read, whether or not a process serves it.
+pub fn open_reader(ledger: &Path) -> Result<Box<dyn Reader>, LogError> {
+    Ok(Box::new(reader::SqliteReader::open(ledger)?))
+}
+
+/// The same for a folder that nothing can be written into, see [`offline`], and that nobody may have brought to this version.
+pub fn open_reader_offline(ledger: &Path) -> Result<Box<dyn Reader>, LogError> {
+    Ok(Box::new(reader::SqliteReader::open_offline(ledger)?))
+}
 
 #[doc(hidden)]
 pub struct SqliteEngine {

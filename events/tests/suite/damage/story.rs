@@ -11,7 +11,7 @@ use events::event::inference::{AttemptFailed, Backend, InferenceEnded, ReportedB
 use events::event::{Access, Change, Event, Resource, Stream, StreamKind};
 use events::ids::{BudgetId, ProviderId, RequestId};
 use events::ledger::{Admission, Charge, Outcome, RefusedRequest};
-use events::log::{Admitted, Log, LogOptions, Note, OpenHold, Reader};
+use events::log::{Admitted, Log, LogOptions, Note, OpenHold, open_reader};
 use events::money::{NanoUsd, NanoUsdPerMtok, Rates};
 use events::refusal::{ErrorCode, Refusal};
 use events::time::{ManualClock, Period};
@@ -117,7 +117,7 @@ impl Told {
 
     /// The types of its events.
     pub fn types(&self) -> Vec<&'static str> {
-        let reader = Reader::open(&self.folder.path().join(events::log::LEDGER_FILE)).expect("the ledger opens");
+        let reader = open_reader(&self.folder.path().join(events::log::LEDGER_FILE)).expect("the ledger opens");
         let events = reader.after(0, 1000).expect("the log reads");
         events.iter().map(|recorded| recorded.event.name()).collect()
     }

@@ -25,7 +25,7 @@ pub struct SimulatedViews {
 
 impl SimulatedViews {
     /// Goes on from what the folder has of them.
-    pub fn open(folder: &Path, log: &Log, reader: &Reader) -> Self {
+    pub fn open(folder: &Path, log: &Log, reader: &dyn Reader) -> Self {
         let tail = log.tail();
         let projectors = View::ALL.iter().map(|view| view.projector()).collect();
         let store = Store::open(folder, projectors, |checkpoint| is_of(reader, checkpoint)).expect("the views open");
@@ -39,7 +39,7 @@ impl SimulatedViews {
     }
 
     /// Takes in what the tail has, or where that does not follow on what came before, what the database has.
-    pub fn follow(&mut self, reader: &Reader) -> Checked {
+    pub fn follow(&mut self, reader: &dyn Reader) -> Checked {
         let mut events = Vec::new();
         while let Ok(batch) = self.tail.try_recv() {
             events.extend(batch.iter().filter(|recorded| recorded.position > self.position).cloned());
@@ -52,7 +52,7 @@ impl SimulatedViews {
     }
 
     /// Gives the views some of the last events once more.
-    pub fn redeliver(&mut self, reader: &Reader, dice: &mut Dice) -> Checked {
+    pub fn redeliver(&mut self, reader: &dyn Reader, dice: &mut Dice) -> Checked {
         let back = u64::try_from(dice.below(12)).expect("a small number");
         let position = self.position;
         let mut events = read(reader, position.saturating_sub(back));
@@ -64,7 +64,7 @@ impl SimulatedViews {
 
     /// Begins to build some views anew, of a part of the log; or brings what was begun to the log's head and puts it in
     /// place. Who dies between the two has begun nothing.
-    pub fn rebuild(&mut self, folder: &Path, reader: &Reader, dice: &mut Dice) -> Checked {
+    pub fn rebuild(&mut self, folder: &Path, reader: &dyn Reader, dice: &mut Dice) -> Checked {
         let failed = |error: StoreError| format!("a rebuild: {error}");
         let Some((mut next, position)) = self.building.take() else {
             let drawn = View::ALL.iter().filter(|_| dice.percent(50));
@@ -92,7 +92,7 @@ impl SimulatedViews {
     }
 
     /// Whether views that are made of the whole log at once are the same, row for row.
-    pub fn must_come_out_the_same(&mut self, folder: &Path, fresh: &Path, log: &Log, reader: &Reader) -> Checked {
+    pub fn must_come_out_the_same(&mut self, folder: &Path, fresh: &Path, log: &Log, reader: &dyn Reader) -> Checked {
         self.follow(reader)?;
         super::disk::Image::pristine().1.put(fresh, VIEWS_FILE);
         Self::open(fresh, log, reader).follow(reader)?;
@@ -100,7 +100,7 @@ impl SimulatedViews {
     }
 }
 
-fn read(reader: &Reader, position: u64) -> Vec<Arc<Recorded>> {
+fn read(reader: &dyn Reader, position: u64) -> Vec<Arc<Recorded>> {
     reader.after(position, 100_000).expect("the log reads").into_iter().map(Arc::new).collect()
 }
 

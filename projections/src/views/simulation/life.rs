@@ -43,7 +43,7 @@ pub struct Life {
     pub lost: Vec<OpenHold>,
     /// A world may be without views: making them takes as long as all the rest.
     pub views: Option<SimulatedViews>,
-    pub reader: Reader,
+    pub reader: Box<dyn Reader>,
     pub log: Log,
     pub folder: PathBuf,
     faults: Arc<Faults>,
@@ -79,7 +79,7 @@ impl Life {
             theirs.failing.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok()
         }));
         let reader = log.reader().expect("a reader");
-        let views = has_views.then(|| SimulatedViews::open(&folder, &log, &reader));
+        let views = has_views.then(|| SimulatedViews::open(&folder, &log, &*reader));
         Self {
             number,
             stepped,

@@ -173,16 +173,16 @@ impl World {
     }
 
     fn follow(&mut self) -> Checked {
-        self.life.views.as_mut().map_or(Ok(()), |views| views.follow(&self.life.reader))
+        self.life.views.as_mut().map_or(Ok(()), |views| views.follow(&*self.life.reader))
     }
 
     fn redeliver(&mut self) -> Checked {
-        self.life.views.as_mut().map_or(Ok(()), |views| views.redeliver(&self.life.reader, &mut self.dice))
+        self.life.views.as_mut().map_or(Ok(()), |views| views.redeliver(&*self.life.reader, &mut self.dice))
     }
 
     fn rebuild(&mut self) -> Checked {
         let Some(views) = &mut self.life.views else { return Ok(()) };
-        views.rebuild(&self.life.folder, &self.life.reader, &mut self.dice)
+        views.rebuild(&self.life.folder, &*self.life.reader, &mut self.dice)
     }
 
     fn some_turn(&mut self) -> Checked {
@@ -349,11 +349,11 @@ impl World {
         must(self.life.is_quiet(), || "somebody was never answered".to_owned())?;
         self.clients.check(&self.books, self.policy)?;
         self.clients.check_at_rest(&self.books, self.life.number)?;
-        let sound = events::verify::verify(&self.life.reader).map_err(|error| format!("verify: {error}"))?;
+        let sound = events::verify::verify(&*self.life.reader).map_err(|error| format!("verify: {error}"))?;
         must(sound.open_holds == 0 && sound.events == self.books.position(), || format!("verify: {sound:?}"))?;
         self.redeliver()?;
         let Some(views) = &mut self.life.views else { return Ok(()) };
-        views.must_come_out_the_same(&self.life.folder, &self.disk.folder(), &self.life.log, &self.life.reader)?;
+        views.must_come_out_the_same(&self.life.folder, &self.disk.folder(), &self.life.log, &*self.life.reader)?;
         self.books.must_be_in_views(&self.life.folder.join(VIEWS_FILE))
     }
 }

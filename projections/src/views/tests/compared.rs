@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use events::event::Recorded;
-use events::log::{LEDGER_FILE, Log, Reader};
+use events::log::{LEDGER_FILE, Log, open_reader};
 use rusqlite::{Connection, params};
 
 use super::facts::Story;
@@ -39,7 +39,7 @@ const INSERT: &str = "INSERT INTO events (position, recorded_at, aggregate_type,
                       event_version, payload, metadata) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 
 fn compared(dir: &Path) -> Result<Compared, CompareError> {
-    compare(dir, &Reader::open(&dir.join(LEDGER_FILE)).expect("the ledger opens"))
+    compare(dir, &*open_reader(&dir.join(LEDGER_FILE)).expect("the ledger opens"))
 }
 
 /// What is said of views that were made of the whole story, in two batches, and then damaged.

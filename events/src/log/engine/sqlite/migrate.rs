@@ -48,7 +48,7 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{LogError, Reader};
+    use crate::log::{LogError, open_reader_offline};
 
     /// What version 5 did, as builds between 0.1.0 and this one wrote it.
     const FIVE: &str = "CREATE INDEX IF NOT EXISTS events_by_type_of_stream
@@ -112,13 +112,13 @@ mod tests {
         let path = folder.path().join("ledger.db");
         let mut ledger = Connection::open(&path).expect("a database");
         bring_to_four(&ledger);
-        let found = Reader::open_offline(&path).err().expect("an older one");
+        let found = open_reader_offline(&path).err().expect("an older one");
         assert!(matches!(found, LogError::OtherSchema(OtherSchema::Older { found: 4, .. })), "{found}");
         assert!(found.to_string().contains("`ledgerway migrate`"), "{found}");
         migrate(&mut ledger).expect("migrated");
-        Reader::open_offline(&path).expect("of this version").head().expect("an empty log");
+        open_reader_offline(&path).expect("of this version").head().expect("an empty log");
         ledger.pragma_update(None, "user_version", NEWEST + 1).expect("its version");
-        let found = Reader::open_offline(&path).err().expect("a newer one");
+        let found = open_reader_offline(&path).err().expect("a newer one");
         assert!(matches!(found, LogError::OtherSchema(OtherSchema::Newer { .. })), "{found}");
     }
 }

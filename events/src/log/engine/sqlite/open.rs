@@ -1,6 +1,7 @@
 //! Opening a data folder: one process at a time, migrated, its balances loaded.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -10,7 +11,7 @@ use super::checkpoint::{self, Checkpointer};
 use super::migrate::{migrate, other_schema};
 use super::state::read_state;
 use super::wal::{self, DamagedWal};
-use super::{LEDGER_FILE, Readers, SqliteEngine};
+use super::{LEDGER_FILE, SqliteEngine, open_reader};
 use crate::log::engine::Opened;
 use crate::log::lock::{FolderError, FolderLock};
 use crate::log::{EngineError, LogError, OtherSchema};
@@ -69,7 +70,12 @@ fn opened(
     let connection = connect(&path)?;
     let checkpointer = checkpointer(&path).map_err(OpenError::Thread)?;
     let state = read_state(&connection, now)?;
-    Ok(Opened { engine: SqliteEngine { checkpointer, connection }, state, readers: Readers::new(path), lock })
+    Ok(Opened {
+        engine: SqliteEngine { checkpointer, connection },
+        state,
+        open_reader: Arc::new(move || open_reader(&path)),
+        lock,
+    })
 }
 
 /// Brings a folder's ledger to this version.

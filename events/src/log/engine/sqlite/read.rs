@@ -1,351 +1,15 @@
-//! Reading the log: in order, never ahead of what is durable, never in the writer's way.
-
-mod pool;
-
-use std::collections::{HashMap, HashSet};
-use std::path::Path;
+//! Events as their rows have them: the statements that both the writer's connection and the readers' run.
 
 use chrono::{DateTime, Utc};
-use rusqlite::types::Value as SqlValue;
-use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::migrate::{other_schema, version};
-use crate::event::{Event, Recorded, Resource, Stream, StreamKind};
-use crate::ids::{KeyId, RequestId, UserId};
-use crate::log::owners::{BLOCK_POSITIONS, Owner, block_of};
-use crate::log::{
-    ClientAddress, EventFilter, Head, KeySecret, LogError, Part, PersonalData, SealedSecret, StoredReply,
-};
+use crate::event::{Event, Recorded, Stream, StreamKind};
+use crate::log::{Head, LogError, StoredReply};
 use crate::time::from_micros;
-pub(in crate::log) use pool::Readers;
 
-const SELECT_EVENTS: &str = include_str!("sql/select_events.sql");
-const SELECT_ADMINISTRATION: &str = include_str!("sql/select_administration.sql");
-const SELECT_OWNED: &str = include_str!("sql/select_owned.sql");
-const SELECT_LAST_OF_TYPE: &str = include_str!("sql/select_last_of_type.sql");
-const SELECT_CHECKPOINT: &str = "SELECT position FROM ledger_checkpoint";
-const NTH_BLOCK: &str = include_str!("sql/nth_block.sql");
-/// Positions that one look at the log goes over at most, where few of them may pass the filter.
-const POSITIONS_MAX: u64 = 65_536;
+pub(super) const SELECT_EVENTS: &str = include_str!("sql/select_events.sql");
+pub(super) const SELECT_ADMINISTRATION: &str = include_str!("sql/select_administration.sql");
 const LAST_ADMINISTRATION: &str = include_str!("sql/last_administration.sql");
-
-/// A read-only connection to a log. Blocking.
-pub struct Reader {
-    connection: Connection,
-}
-
-impl Reader {
-    /// Opens the ledger file of a folder, whether or not a process serves it.
-    pub fn open(ledger: &Path) -> Result<Self, LogError> {
-        Ok(Self { connection: super::offline::with_locks(ledger)? })
-    }
-
-    /// The same for a folder that nothing can be written into, see [`super::offline`], and that nobody may have brought to
-    /// this version.
-    pub fn open_offline(ledger: &Path) -> Result<Self, LogError> {
-        let connection = super::offline::connect(ledger)?;
-        // One that cannot be read is damaged: where, whoever reads on finds out.
-        match version(&connection).ok().and_then(other_schema) {
-            Some(other) => Err(other.into()),
-            None => Ok(Self { connection }),
-        }
-    }
-
-    pub(crate) const fn connection(&self) -> &Connection {
-        &self.connection
-    }
-
-    pub fn head(&self) -> Result<Head, LogError> {
-        head(&self.connection)
-    }
-
-    /// At most `limit` events beyond `position`, in order.
-    pub fn after(&self, position: u64, limit: usize) -> Result<Vec<Recorded>, LogError> {
-        after(&self.connection, position, limit)
-    }
-
-    /// At most `limit` events beyond `after` that pass the filter. Of one owner's events only the blocks that hold any are
-    /// read, and what came after those were last written; administration has an index of its own. However few pass, no
-    /// more than a bounded part of the log is looked at: what is found then may be nothing, with more behind it.
-    pub fn filtered(&self, filter: &EventFilter, after: u64, limit: usize) -> Result<Part, LogError> {
-        // Read first: rows that come meanwhile are of later positions.
-        let head = self.head()?.position;
-        let written_until: u64 = self.connection.query_row(SELECT_CHECKPOINT, [], |row| row.get(0))?;
-        let owner = Owner::of_filter(filter);
-        let after = match filter.from {
-            Some(from) => after.max(self.first_since(from, head)? - 1),
-            None => after,
-        };
-        let end = match filter.to {
-            Some(to) => self.first_since(to, head)? - 1,
-            None => head,
-        };
-        let (events, until) = match owner {
-            _ if filter.is_of_administration() => (self.of_administration(filter, (after, end), limit)?, end),
-            None => {
-                let until = after.saturating_add(POSITIONS_MAX).min(end);
-                (self.scan(filter, (after, until), limit)?, until)
-            }
-            Some(owner) => {
-                let until = self.blocks_end(owner, after)?.unwrap_or(end).min(end);
-                let mut found = self.in_blocks(owner, filter, (after, written_until.min(until)), limit)?;
-                if found.len() < limit {
-                    found.extend(self.scan(filter, (after.max(written_until), until), limit - found.len())?);
-                }
-                (found, until)
-            }
-        };
-        let last = events.last().map(|last| last.position).filter(|_| events.len() == limit);
-        Ok(Part { events, until: last.unwrap_or(until).max(after), head, end })
-    }
-
-    /// The first position that was recorded at this time or later, `head + 1` where there is none up to there. Times never go
-    /// back along positions, so that as many rows are read as `head` has bits.
-    fn first_since(&self, at: DateTime<Utc>, head: u64) -> Result<u64, LogError> {
-        let mut statement = self.connection.prepare_cached("SELECT recorded_at FROM events WHERE position = ?1")?;
-        let (mut low, mut high) = (1, head + 1);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let recorded_at: i64 = statement.query_row([middle], |row| row.get(0))?;
-            if recorded_at < micros(at) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        Ok(low)
-    }
-
-    fn of_administration(
-        &self,
-        filter: &EventFilter,
-        (after, until): (u64, u64),
-        limit: usize,
-    ) -> Result<Vec<Recorded>, LogError> {
-        let values = vec![signed(after).into(), signed(until).into()];
-        let sql = format!("{SELECT_ADMINISTRATION} AND position > ?1 AND position <= ?2");
-        self.page(sql, values, filter, ("position", limit))
-    }
-
-    /// Beyond the first position, up to the second.
-    fn scan(&self, filter: &EventFilter, (after, until): (u64, u64), limit: usize) -> Result<Vec<Recorded>, LogError> {
-        let values = vec![signed(after).into(), signed(until).into()];
-        let sql = format!("{SELECT_EVENTS} WHERE position > ?1 AND position <= ?2");
-        self.page(sql, values, filter, ("position", limit))
-    }
-
-    /// The last position of as many of an owner's blocks as are looked at; `None` where there are fewer.
-    fn blocks_end(&self, owner: Owner, after: u64) -> Result<Option<u64>, LogError> {
-        let mut statement = self.connection.prepare_cached(NTH_BLOCK)?;
-        let values = params![owner.to_string(), block_of(after), POSITIONS_MAX / BLOCK_POSITIONS - 1];
-        let block: Option<u64> = statement.query_row(values, |row| row.get(0)).optional()?;
-        Ok(block.map(|block| block * BLOCK_POSITIONS + BLOCK_POSITIONS - 1))
-    }
-
-    /// Beyond the first position, up to the second.
-    fn in_blocks(
-        &self,
-        owner: Owner,
-        filter: &EventFilter,
-        (after, until): (u64, u64),
-        limit: usize,
-    ) -> Result<Vec<Recorded>, LogError> {
-        let values = vec![owner.to_string().into(), signed(after).into(), signed(until).into()];
-        self.page(SELECT_OWNED.to_owned(), values, filter, ("block, position", limit))
-    }
-
-    fn page(
-        &self,
-        mut sql: String,
-        mut values: Vec<SqlValue>,
-        filter: &EventFilter,
-        (order, limit): (&str, usize),
-    ) -> Result<Vec<Recorded>, LogError> {
-        if let Some(tenant) = filter.tenant {
-            sql.push_str(" AND tenant_id = ?");
-            values.push(tenant.to_string().into());
-        }
-        if let Some(partner) = filter.partner {
-            sql.push_str(" AND metadata ->> '$.partner_id' = ?");
-            values.push(partner.to_string().into());
-        }
-        if let Some(types) = &filter.types {
-            let wanted = vec!["(?, ?)"; types.len()].join(", ");
-            sql.push_str(&format!(" AND (event_type, event_version) IN (VALUES {wanted})"));
-            for (name, version) in types {
-                values.push(name.clone().into());
-                values.push(version.to_string().into());
-            }
-        }
-        sql.push_str(&format!(" ORDER BY {order} LIMIT ?"));
-        values.push(i64::try_from(limit).unwrap_or(i64::MAX).into());
-        collect(&self.connection, &sql, params_from_iter(values))
-    }
-
-    /// The events at these positions, by position; one that the log does not have is not among them.
-    pub fn at(&self, positions: &[u64]) -> Result<HashMap<u64, Recorded>, LogError> {
-        let sql = format!("{SELECT_EVENTS} WHERE position = ?1");
-        let mut statement = self.connection.prepare_cached(&sql)?;
-        let mut found = HashMap::with_capacity(positions.len());
-        for position in positions {
-            let mut rows = statement.query([position])?;
-            if let Some(row) = rows.next()? {
-                found.insert(*position, recorded(row)?);
-            }
-        }
-        Ok(found)
-    }
-
-    /// The whole history of one stream.
-    pub fn stream(&self, of: &Stream) -> Result<Vec<Recorded>, LogError> {
-        stream(&self.connection, of)
-    }
-
-    /// The last event of each type on a stream of administration, in order: as it is, or as it was at `position`, which
-    /// is one of the stream's own. However many there are, as many rows are read as there are types.
-    pub fn last_of_each_type(&self, of: &Stream, position: Option<u64>) -> Result<Vec<Recorded>, LogError> {
-        const SEQUENCE_AT: &str = "SELECT sequence FROM events WHERE position = ?1";
-        let until = match position {
-            None => i64::MAX,
-            Some(position) => self.connection.prepare_cached(SEQUENCE_AT)?.query_row([position], |row| row.get(0))?,
-        };
-        let mut statement = self.connection.prepare_cached(SELECT_LAST_OF_TYPE)?;
-        let mut found = Vec::new();
-        for name in Resource::names_on(of.kind) {
-            let mut rows = statement.query(params![of.id, of.kind.as_str(), name, until])?;
-            if let Some(row) = rows.next()? {
-                found.push(recorded(row)?);
-            }
-        }
-        found.sort_by_key(|recorded| recorded.sequence);
-        Ok(found)
-    }
-
-    /// Every event of administration beyond `position`, in order.
-    pub fn administration_after(&self, position: u64) -> Result<Vec<Recorded>, LogError> {
-        let sql = format!("{SELECT_ADMINISTRATION} AND position > ?1 ORDER BY position");
-        collect(&self.connection, &sql, [position])
-    }
-
-    pub fn idempotent_reply(&self, scope: &str, key: &str) -> Result<Option<StoredReply>, LogError> {
-        idempotent_reply(&self.connection, scope, key)
-    }
-
-    /// Every generation of a key's secret that is kept, oldest first.
-    pub fn key_secrets(&self, key: KeyId) -> Result<Vec<KeySecret>, LogError> {
-        const SQL: &str = "SELECT generation, salt, hash FROM key_secrets WHERE key_id = ?1 ORDER BY generation";
-        let mut statement = self.connection.prepare_cached(SQL)?;
-        let rows = statement.query_map([key.to_string()], |row| {
-            Ok(KeySecret { key_id: key, generation: row.get(0)?, salt: row.get(1)?, hash: row.get(2)? })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// The newest sealed secret of a subject.
-    pub fn sealed_secret(&self, subject: &str) -> Result<Option<SealedSecret>, LogError> {
-        const SQL: &str = "SELECT key_scope, generation, sealed FROM sealed_secrets WHERE subject = ?1
-                           ORDER BY generation DESC LIMIT 1";
-        let mut statement = self.connection.prepare_cached(SQL)?;
-        let sealed = statement.query_row([subject], |row| {
-            Ok(SealedSecret {
-                subject: subject.to_owned(),
-                key_scope: row.get(0)?,
-                generation: row.get(1)?,
-                sealed: row.get(2)?,
-            })
-        });
-        Ok(sealed.optional()?)
-    }
-
-    /// The data key of a scope, wrapped.
-    pub fn wrapped_key(&self, scope: &str) -> Result<Option<Vec<u8>>, LogError> {
-        let mut statement = self.connection.prepare_cached("SELECT wrapped FROM wrapped_keys WHERE scope = ?1")?;
-        Ok(statement.query_row([scope], |row| row.get(0)).optional()?)
-    }
-
-    /// Some scope and its data key, wrapped; `None` where there is none yet.
-    pub fn any_wrapped_key(&self) -> Result<Option<(String, Vec<u8>)>, LogError> {
-        let mut statement = self.connection.prepare_cached("SELECT scope, wrapped FROM wrapped_keys LIMIT 1")?;
-        Ok(statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
-    }
-
-    /// Every data key that there is, wrapped, by its scope.
-    pub fn wrapped_keys(&self) -> Result<Vec<(String, Vec<u8>)>, LogError> {
-        let mut statement = self.connection.prepare_cached("SELECT scope, wrapped FROM wrapped_keys ORDER BY scope")?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// Every sealed secret that there is.
-    pub fn sealed_secrets(&self) -> Result<Vec<SealedSecret>, LogError> {
-        const SQL: &str =
-            "SELECT subject, generation, key_scope, sealed FROM sealed_secrets ORDER BY subject, generation";
-        let mut statement = self.connection.prepare_cached(SQL)?;
-        let rows = statement.query_map([], |row| {
-            Ok(SealedSecret {
-                subject: row.get(0)?,
-                generation: row.get(1)?,
-                key_scope: row.get(2)?,
-                sealed: row.get(3)?,
-            })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// Those of the subjects that have a secret which was not given up.
-    pub fn subjects_with_secret(&self, subjects: Vec<String>) -> Result<HashSet<String>, LogError> {
-        const SQL: &str = "SELECT EXISTS (SELECT 1 FROM sealed_secrets WHERE subject = ?1 AND length(sealed) > 0)";
-        let mut statement = self.connection.prepare_cached(SQL)?;
-        let mut found = HashSet::new();
-        for subject in subjects {
-            if statement.query_row([&subject], |row| row.get(0))? {
-                found.insert(subject);
-            }
-        }
-        Ok(found)
-    }
-
-    /// Those of the subjects that have not been erased.
-    pub fn personal_data(&self, subjects: &[UserId]) -> Result<HashMap<UserId, PersonalData>, LogError> {
-        let mut statement =
-            self.connection.prepare_cached("SELECT name, email, salt FROM personal_data WHERE subject = ?1")?;
-        let mut found = HashMap::new();
-        for subject in subjects {
-            let person = statement.query_row([subject.to_string()], |row| {
-                Ok(PersonalData { subject: *subject, name: row.get(0)?, email: row.get(1)?, salt: row.get(2)? })
-            });
-            if let Some(person) = person.optional()? {
-                found.insert(*subject, person);
-            }
-        }
-        Ok(found)
-    }
-
-    /// At most `limit` of those who have this name and have not been erased.
-    pub fn people_named(&self, name: &str, limit: usize) -> Result<Vec<UserId>, LogError> {
-        const SQL: &str = "SELECT subject FROM personal_data WHERE name = ?1 LIMIT ?2";
-        let mut statement = self.connection.prepare_cached(SQL)?;
-        let subjects = statement.query_map(params![name, limit], |row| row.get::<_, String>(0))?;
-        let subjects = subjects.collect::<Result<Vec<String>, _>>()?;
-        Ok(subjects.iter().filter_map(|subject| subject.parse().ok()).collect())
-    }
-
-    /// Those of the requests whose origin is kept.
-    pub fn client_addresses(&self, requests: &[RequestId]) -> Result<HashMap<RequestId, ClientAddress>, LogError> {
-        let mut statement =
-            self.connection.prepare_cached("SELECT ip, user_agent FROM client_addresses WHERE request_id = ?1")?;
-        let mut found = HashMap::new();
-        for request in requests {
-            let address = statement.query_row([request.to_string()], |row| {
-                Ok(ClientAddress { request_id: *request, ip: row.get(0)?, user_agent: row.get(1)? })
-            });
-            if let Some(address) = address.optional()? {
-                found.insert(*request, address);
-            }
-        }
-        Ok(found)
-    }
-}
 
 pub(super) fn head(connection: &Connection) -> Result<Head, LogError> {
     let mut statement =
@@ -393,11 +57,15 @@ pub(super) fn micros(at: DateTime<Utc>) -> i64 {
     at.timestamp_micros()
 }
 
-fn signed(position: u64) -> i64 {
+pub(super) fn signed(position: u64) -> i64 {
     i64::try_from(position).unwrap_or(i64::MAX)
 }
 
-fn collect(connection: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Recorded>, LogError> {
+pub(super) fn collect(
+    connection: &Connection,
+    sql: &str,
+    values: impl rusqlite::Params,
+) -> Result<Vec<Recorded>, LogError> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(values)?;
     let mut events = Vec::new();
@@ -407,7 +75,7 @@ fn collect(connection: &Connection, sql: &str, values: impl rusqlite::Params) ->
     Ok(events)
 }
 
-fn recorded(row: &Row<'_>) -> Result<Recorded, LogError> {
+pub(super) fn recorded(row: &Row<'_>) -> Result<Recorded, LogError> {
     let text = |column: usize| row.get_ref(column).and_then(|value| Ok(value.as_str()?));
     let kind = text(2)?;
     let kind = StreamKind::parse(kind).ok_or_else(|| LogError::Stored(format!("stream kind {kind}")))?;
@@ -421,6 +89,3 @@ fn recorded(row: &Row<'_>) -> Result<Recorded, LogError> {
         event: Event::decode(text(5)?, version, text(7)?)?,
     })
 }
-
-#[cfg(test)]
-mod tests;

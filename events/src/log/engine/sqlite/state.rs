@@ -5,17 +5,17 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{PAGE, Reader, read};
+use super::{PAGE, read};
 use crate::event::hold::BudgetWindow;
 use crate::event::{Event, Resource};
 use crate::fraction::Fraction;
 use crate::ids::{BudgetId, RequestId};
 use crate::ledger::{Amounts, Balances, FoldBudget, Hold, PAST_WINDOWS_KEPT_DAYS, decide};
+use crate::log::LogError;
 use crate::log::draft::{Draft, StateRows};
 use crate::log::facts::StoredWindow;
 use crate::log::owners::{Owner, OwnerBlocks, block_of};
 use crate::log::state::{State, fold_page};
-use crate::log::{Head, LogError};
 use crate::money::NanoUsd;
 use crate::time::from_micros;
 
@@ -30,16 +30,6 @@ const INSERT_OPEN_HOLD: &str =
     "INSERT OR REPLACE INTO open_holds (request_id, held, expires_at, hold) VALUES (?1, ?2, ?3, ?4)";
 const DELETE_OPEN_HOLD: &str = "DELETE FROM open_holds WHERE request_id = ?1";
 const INSERT_BLOCK: &str = "INSERT OR IGNORE INTO owner_blocks (owner, block) VALUES (?1, ?2)";
-
-impl Reader {
-    /// What the ledger stands at, as of the head that comes with it; for people, not for decisions. Blocking.
-    pub fn balances(&self, now: DateTime<Utc>) -> Result<(Head, Balances), LogError> {
-        // One snapshot: the rows and the events after them belong together.
-        let snapshot = self.connection().unchecked_transaction()?;
-        let state = read_state(&snapshot, now)?;
-        Ok((state.head, state.balances))
-    }
-}
 
 /// The rows, and the fold of what was recorded after they were written.
 pub(super) fn read_state(connection: &Connection, now: DateTime<Utc>) -> Result<State, LogError> {

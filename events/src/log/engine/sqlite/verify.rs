@@ -3,11 +3,14 @@
 
 use rusqlite::{Connection, Row, params};
 
-use super::Reader;
+use super::interrupt::watch;
+use super::reader::SqliteReader;
 use super::state::read_announced;
 use crate::log::LogError;
+use crate::log::interrupt::Interrupt;
 use crate::log::raw::{
-    BalanceRow, BesideAt, IndexEntries, IndexOfAdministration, OpenHoldRow, RawEvent, RowsBeside, StreamEntry,
+    BalanceRow, BesideAt, IndexEntries, IndexOfAdministration, OpenHoldRow, RawEvent, RawReader, RowsBeside,
+    StreamEntry,
 };
 
 const HEAD: &str = "SELECT max(position) FROM events";
@@ -36,10 +39,9 @@ const fn name_of(index: IndexOfAdministration) -> &'static str {
     }
 }
 
-impl Reader {
-    /// Reads the rows beside the log as of one moment; whoever writes goes on, and what it writes later is not among them.
-    pub(crate) fn rows_beside(&self, rows: &mut impl RowsBeside) -> Result<BesideAt, LogError> {
-        let snapshot = self.connection().unchecked_transaction()?;
+impl RawReader for SqliteReader {
+    fn rows_beside(&self, rows: &mut dyn RowsBeside) -> Result<BesideAt, LogError> {
+        let snapshot = self.connection.unchecked_transaction()?;
         let head: Option<i64> = snapshot.query_row(HEAD, [], |row| row.get(0))?;
         let at = BesideAt {
             head: head.and_then(|head| u64::try_from(head).ok()).unwrap_or(0),
@@ -71,14 +73,13 @@ impl Reader {
         Ok(at)
     }
 
-    /// At most so many events beyond a position, up to another, each as it is stored, or why it cannot be read.
-    pub(crate) fn raw_events(
+    fn raw_events(
         &self,
         (after, until): (i64, u64),
         rows_max: usize,
-        mut take: impl FnMut(i64, Result<RawEvent<'_>, String>),
+        take: &mut dyn FnMut(i64, Result<RawEvent<'_>, String>),
     ) -> Result<(), LogError> {
-        let mut statement = self.connection().prepare_cached(SELECT_PAGE)?;
+        let mut statement = self.connection.prepare_cached(SELECT_PAGE)?;
         let mut rows = statement.query(params![after, until, rows_max])?;
         while let Some(row) = rows.next()? {
             take(row.get(0)?, raw_event(row).map_err(|error| error.to_string()));
@@ -86,15 +87,13 @@ impl Reader {
         Ok(())
     }
 
-    /// The next entries of the index that makes streams unique, at most so many; how many there were. `None` where the
-    /// index is gone.
-    pub(crate) fn stream_entries(
+    fn stream_entries(
         &self,
         after: &StreamEntry,
         entries_max: usize,
-        mut take: impl FnMut(&str, &str, i64, i64),
+        take: &mut dyn FnMut(&str, &str, i64, i64),
     ) -> Result<Option<usize>, LogError> {
-        let mut statement = match self.connection().prepare_cached(SELECT_STREAMS) {
+        let mut statement = match self.connection.prepare_cached(SELECT_STREAMS) {
             Err(error) if error.to_string().contains("no such index") => return Ok(None),
             statement => statement?,
         };
@@ -107,8 +106,7 @@ impl Reader {
         Ok(Some(seen))
     }
 
-    /// What an index leads to, up to a position.
-    pub(crate) fn index_entries(&self, index: IndexOfAdministration, until: u64) -> Result<IndexEntries, LogError> {
+    fn index_entries(&self, index: IndexOfAdministration, until: u64) -> Result<IndexEntries, LogError> {
         let sql = format!(
             "SELECT count(*), coalesce(sum(position), 0) FROM events INDEXED BY {}
              WHERE aggregate_type <> 'inference' AND aggregate_type <> 'hold' AND aggregate_type <> 'access'
@@ -117,12 +115,21 @@ impl Reader {
             name_of(index)
         );
         let entries = |row: &Row<'_>| Ok(IndexEntries { count: row.get(0)?, positions: row.get(1)? });
-        Ok(self.connection().query_row(&sql, params![until], entries)?)
+        Ok(self.connection.query_row(&sql, params![until], entries)?)
     }
 
-    /// The first table beside the log that the database itself finds damaged, and why.
-    pub(crate) fn damaged_table(&self) -> Option<(&'static str, String)> {
-        TABLES.into_iter().find_map(|table| Some((table, damage(self.connection(), table)?)))
+    fn damaged_table(&self) -> Option<(&'static str, String)> {
+        TABLES.into_iter().find_map(|table| Some((table, damage(&self.connection, table)?)))
+    }
+
+    fn interrupted(&self, interrupt: &Interrupt, work: &mut dyn FnMut()) {
+        watch(&self.connection, interrupt, work);
+    }
+
+    #[cfg(test)]
+    fn read_for_ever(&self) -> Result<u64, LogError> {
+        const FOR_EVER: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
+        Ok(self.connection.query_row(FOR_EVER, [], |row| row.get(0))?)
     }
 }
 

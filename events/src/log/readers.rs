@@ -1,16 +1,14 @@
 //! Connections that async callers share, for each purpose some of its own: whatever clients ask for, what decides about
 //! their keys and what follows the log never wait for a connection of theirs.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::Reader;
+use super::interrupt::Interrupt;
+use super::{LogError, Reader};
 use crate::concurrency::{QUERY_MAX, QueryPermit};
-use crate::log::LogError;
-use crate::log::engine::sqlite::interrupt::Interrupt;
 
 /// Reads at a time that keys, secrets and administration are decided by. Each looks a few rows up.
 const DECIDING_MAX: usize = 4;
@@ -19,8 +17,11 @@ const FOLLOWING_MAX: usize = 2;
 /// How long a read waits for a connection.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
-pub(in crate::log) struct Readers {
-    ledger: PathBuf,
+/// Opens one more connection to the database.
+pub(super) type OpenReader = Arc<dyn Fn() -> Result<Box<dyn Reader>, LogError> + Send + Sync>;
+
+pub(super) struct Readers {
+    open: OpenReader,
     deciding: Pool,
     following: Pool,
     /// As many as there are permits.
@@ -35,39 +36,39 @@ struct Pool {
 
 /// Connections that nobody uses now.
 struct Idle {
-    ledger: PathBuf,
-    readers: Mutex<Vec<Reader>>,
+    open: OpenReader,
+    readers: Mutex<Vec<Box<dyn Reader>>>,
 }
 
 impl Readers {
-    pub(in crate::log) fn new(ledger: PathBuf) -> Self {
-        let idle = || Arc::new(Idle { ledger: ledger.clone(), readers: Mutex::default() });
+    pub(super) fn new(open: OpenReader) -> Self {
+        let idle = || Arc::new(Idle { open: Arc::clone(&open), readers: Mutex::default() });
         let pool = |readers_max| Pool { turns: Arc::new(Semaphore::new(readers_max)), idle: idle() };
-        Self { deciding: pool(DECIDING_MAX), following: pool(FOLLOWING_MAX), querying: idle(), ledger }
+        Self { deciding: pool(DECIDING_MAX), following: pool(FOLLOWING_MAX), querying: idle(), open }
     }
 
-    pub(in crate::log) fn open(&self) -> Result<Reader, LogError> {
-        Reader::open(&self.ledger)
+    pub(super) fn open(&self) -> Result<Box<dyn Reader>, LogError> {
+        (self.open)()
     }
 
-    pub(in crate::log) async fn decide<T: Send + 'static>(
+    pub(super) async fn decide<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Reader) -> Result<T, LogError> + Send + 'static,
+        work: impl FnOnce(&dyn Reader) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
         self.deciding.run(work).await
     }
 
-    pub(in crate::log) async fn follow<T: Send + 'static>(
+    pub(super) async fn follow<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Reader) -> Result<T, LogError> + Send + 'static,
+        work: impl FnOnce(&dyn Reader) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
         self.following.run(work).await
     }
 
-    pub(in crate::log) async fn query<T: Send + 'static>(
+    pub(super) async fn query<T: Send + 'static>(
         &self,
         permit: &QueryPermit,
-        work: impl FnOnce(&Reader) -> Result<T, LogError> + Send + 'static,
+        work: impl FnOnce(&dyn Reader) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
         let interrupt = Interrupt::new(Some(permit.deadline().into_std()));
         let _ended_when_dropped = interrupt.when_dropped();
@@ -84,7 +85,7 @@ impl Readers {
 impl Pool {
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Reader) -> Result<T, LogError> + Send + 'static,
+        work: impl FnOnce(&dyn Reader) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
         let turn = tokio::time::timeout(WAIT_MAX, Arc::clone(&self.turns).acquire_owned()).await;
         let turn = turn.map_err(|_| LogError::TimedOut(WAIT_MAX))?.map_err(|_| LogError::Closed)?;
@@ -101,13 +102,22 @@ impl Pool {
 }
 
 impl Idle {
-    fn read<T>(&self, interrupt: &Interrupt, work: impl FnOnce(&Reader) -> Result<T, LogError>) -> Result<T, LogError> {
+    fn read<T>(
+        &self,
+        interrupt: &Interrupt,
+        work: impl FnOnce(&dyn Reader) -> Result<T, LogError>,
+    ) -> Result<T, LogError> {
         if interrupt.is_due() {
             return Err(LogError::Closed);
         }
         let kept = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let reader = kept.map_or_else(|| Reader::open(&self.ledger), Ok)?;
-        let read = interrupt.watch(reader.connection(), || work(&reader));
+        let reader = kept.map_or_else(|| (self.open)(), Ok)?;
+        let (mut work, mut read) = (Some(work), Err(LogError::Closed));
+        reader.interrupted(interrupt, &mut || {
+            if let Some(work) = work.take() {
+                read = work(&*reader);
+            }
+        });
         // A connection that failed may be in any state; the next one is a new one.
         if read.is_ok() {
             self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);

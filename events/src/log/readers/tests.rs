@@ -9,19 +9,22 @@ use crate::concurrency::{ConcurrencyLimiter, Requester};
 use crate::log::{Log, LogOptions};
 use crate::time::SystemClock;
 
-/// Counts for ever, a statement at a time or in one.
-const FOR_EVER: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
 const SOON: Duration = Duration::from_secs(5);
 
 fn open(folder: &TempDir) -> Log {
     Log::open(folder.path(), LogOptions::new(Arc::new(SystemClock::default()))).expect("a log")
 }
 
-fn for_ever(reader: &Reader) -> Result<u64, LogError> {
-    Ok(reader.connection().query_row(FOR_EVER, [], |row| row.get(0))?)
+/// Connections to the same database.
+fn idle(log: &Log) -> Idle {
+    Idle { open: Arc::clone(&log.shared.readers.open), readers: Mutex::default() }
 }
 
-fn again_and_again(reader: &Reader) -> Result<u64, LogError> {
+fn for_ever(reader: &dyn Reader) -> Result<u64, LogError> {
+    reader.read_for_ever()
+}
+
+fn again_and_again(reader: &dyn Reader) -> Result<u64, LogError> {
     loop {
         reader.head()?;
     }
@@ -50,7 +53,7 @@ async fn what_nobody_waits_for_any_more_is_interrupted_and_gives_its_permit_back
 async fn what_runs_beyond_its_deadline_is_interrupted() {
     let folder = TempDir::new().expect("a folder");
     let log = open(&folder);
-    let idle = Arc::new(Idle { ledger: folder.path().join("ledger.db"), readers: Mutex::default() });
+    let idle = Arc::new(idle(&log));
     let interrupt = Interrupt::new(Some(Instant::now() + Duration::from_millis(50)));
     let reading = Arc::clone(&idle);
     let read = tokio::task::spawn_blocking(move || reading.read(&interrupt, for_ever));
@@ -64,7 +67,7 @@ async fn what_runs_beyond_its_deadline_is_interrupted() {
 fn a_read_that_fails_in_time_says_why_and_its_connection_is_not_used_again() {
     let folder = TempDir::new().expect("a folder");
     let log = open(&folder);
-    let idle = Idle { ledger: folder.path().join("ledger.db"), readers: Mutex::default() };
+    let idle = idle(&log);
     let interrupt = Interrupt::new(Some(Instant::now() + SOON));
     let read = idle.read(&interrupt, |_| Err::<(), _>(LogError::Overflow));
     assert!(matches!(read, Err(LogError::Overflow)), "{read:?}");
