@@ -2,30 +2,20 @@
 //! carry commands to them. Every change is a command to an aggregate; what it leaves are events, and the in-memory
 //! tables have them before the reply leaves.
 
-pub mod admin_context;
-pub mod base_url;
-pub mod budget;
-pub mod error;
-pub mod fields;
-pub mod handles;
-pub mod key;
-pub mod lifecycle;
-pub mod model;
-pub mod partner;
-pub mod price;
-pub mod provider;
-pub mod rate_limit;
-pub mod request;
 pub mod setup;
-pub mod store;
-pub mod tenant;
-pub mod user;
 
+mod admin_context;
+mod declaration;
 mod described;
-mod intake;
-mod issue;
-mod person;
+mod error;
+mod field_type;
+mod fields;
+mod given;
+mod lifecycle;
+mod request;
+mod resources;
 mod routes;
+mod store;
 
 use std::sync::Arc;
 
@@ -68,7 +58,7 @@ pub fn routes(state: AdminState) -> Api {
         .merge(of_resource::<Tenant>())
         .merge(of_resource::<User>())
         .merge(of_resource::<Key>())
-        .post("/v1/admin/keys/{id}/rotate", intake::key::rotate, intake::key::described_rotation)
+        .post("/v1/admin/keys/{id}/rotate", resources::rotate, resources::described_rotation)
         .merge(of_resource::<Provider>())
         .merge(of_resource::<Model>())
         .merge(of_resource::<Price>())

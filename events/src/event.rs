@@ -14,6 +14,7 @@ pub mod resource;
 
 mod context;
 mod family;
+mod shown;
 mod stream;
 
 use chrono::{DateTime, Utc};
@@ -26,6 +27,7 @@ pub use family::Place;
 pub use hold::Hold;
 pub use inference::Inference;
 pub use resource::{Change, Resource, ResourceState};
+pub use shown::Shown;
 pub use stream::{Stream, StreamKind};
 
 /// A stored event cannot be read.

@@ -6,8 +6,9 @@
 //! the running gateway. Schemas are written with a small vocabulary (`schema.rs`), not derived from Rust types: what clients
 //! see must not change when a type does.
 //!
-//! Descriptions are functions, called when the document is first requested: most processes never need it. [`resource`] goes
-//! one step further for administration: a field is declared once, and the bodies, the reply and their schemas follow.
+//! Descriptions are functions, called when the document is first requested: most processes never need it. Administration goes
+//! one step further (`command/src/admin/declaration.rs`): a field is declared once, and the bodies, the reply and their schemas
+//! follow.
 
 mod api;
 mod deprecations;
@@ -16,7 +17,6 @@ mod entrance;
 pub mod headers;
 mod operation;
 pub mod refusals;
-pub mod resource;
 pub mod schema;
 
 pub use api::{Api, Described, Route};

@@ -261,3 +261,12 @@ impl Fields {
         self.object.additional_properties(Some(AdditionalProperties::FreeForm(true))).into()
     }
 }
+
+/// Name of the schema of a kind's replies: `RateLimit` for `rate_limit`.
+pub fn resource_name(kind: &str) -> String {
+    let words = kind.split('_').map(|word| {
+        let (first, rest) = word.split_at(word.len().min(1));
+        first.to_ascii_uppercase() + rest
+    });
+    words.collect()
+}

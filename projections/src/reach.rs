@@ -73,7 +73,7 @@ const fn narrower(one: Reach, other: Reach) -> Reach {
 
 #[cfg(test)]
 mod tests {
-    use events::event::admin::{Handles, RoleGrant};
+    use events::event::admin::RoleGrant;
     use events::ids::UserId;
     use uuid::Uuid;
 
@@ -87,12 +87,8 @@ mod tests {
 
     fn user(roles: &[(Role, Reach)]) -> User {
         User {
-            user_id: UserId::from(Uuid::from_u128(2)),
-            tenant_id: TenantId::from(Uuid::from_u128(TENANT)),
             roles: roles.iter().map(|(role, scope)| RoleGrant { role: *role, scope: *scope }).collect(),
-            name_digest: String::new(),
-            email_digest: None,
-            handles: Handles::default(),
+            ..User::new(UserId::from(Uuid::from_u128(2)), TenantId::from(Uuid::from_u128(TENANT)), String::new())
         }
     }
 

@@ -3,11 +3,9 @@
 //! No secret and no credential is in it, because none is in an event.
 
 use chrono::{DateTime, Utc};
-use events::event::ResourceState;
-use events::event::admin::{Budget, Key, Model, Partner, Price, Provider, RateLimit, Tenant, User};
-use events::limit::Measure;
+use events::event::{Resource, ResourceState, StreamKind};
 use events::time::rfc3339;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 /// When a resource was made, and when it came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,107 +21,18 @@ pub struct Person {
     pub email: Option<String>,
 }
 
-/// The state of a resource that can be shown to a client.
-pub trait Shown: ResourceState {
-    /// `id` and the body's fields alone: what the catalogue keeps. Absent optional fields are `null`, and so are a user's
-    /// `name` and `email`: see [`with_person`].
-    fn body(&self) -> Value;
-}
-
 /// The resource as a client sees it. A user's `name` and `email` are `null` here: see [`with_person`].
-pub fn resource_json(state: &impl Shown, lifetime: Lifetime) -> Value {
+pub fn resource_json(state: &impl ResourceState, lifetime: Lifetime) -> Value {
     with_lifetime(state.body(), lifetime)
 }
 
-impl Shown for Partner {
-    fn body(&self) -> Value {
-        json!({
-            "id": self.partner_id, "name": self.name,
-            "slug": self.handles.slug, "external_id": self.handles.external_id,
-        })
+/// The body that a view keeps, with the members that no resource of the kind had when it was written.
+pub fn completed(body: &str, kind: StreamKind) -> Result<Value, serde_json::Error> {
+    let (mut complete, kept) = (Resource::left_out(kind), serde_json::from_str(body)?);
+    if let (Value::Object(members), Value::Object(kept)) = (&mut complete, kept) {
+        members.extend(kept);
     }
-}
-
-impl Shown for Tenant {
-    fn body(&self) -> Value {
-        json!({
-            "id": self.tenant_id, "partner_id": self.partner_id, "name": self.name,
-            "slug": self.handles.slug, "external_id": self.handles.external_id,
-        })
-    }
-}
-
-impl Shown for User {
-    fn body(&self) -> Value {
-        json!({
-            "id": self.user_id, "tenant_id": self.tenant_id, "name": null, "email": null, "roles": self.roles,
-            "slug": self.handles.slug, "external_id": self.handles.external_id,
-        })
-    }
-}
-
-impl Shown for Key {
-    fn body(&self) -> Value {
-        json!({
-            "id": self.key_id, "user_id": self.user_id, "name": self.name, "permissions": self.permissions,
-            "models": self.models, "expires_at": self.expires_at.map(rfc3339),
-        })
-    }
-}
-
-impl Shown for Provider {
-    fn body(&self) -> Value {
-        json!({
-            "id": self.provider_id, "name": self.name, "kind": self.kind, "base_url": self.base_url,
-            "tenant_id": self.tenant_id, "allow_private_network": self.allow_private_network,
-            "timeout_ms": self.timeout_ms, "idle_timeout_ms": self.idle_timeout_ms,
-            "headers": self.headers, "output_cap_field": self.output_cap_field,
-            "output_cap_field_given": self.given_output_cap_field().is_some(), "allowed_fields": self.allowed_fields,
-        })
-    }
-}
-
-impl Shown for Model {
-    fn body(&self) -> Value {
-        json!({
-            "id": self.model_id, "name": self.name, "strategy": self.strategy, "targets": self.targets,
-            "system_prefix": self.system_prefix, "tenant_id": self.tenant_id,
-        })
-    }
-}
-
-impl Shown for Price {
-    fn body(&self) -> Value {
-        json!({
-            "id": self.price_id, "provider_id": self.provider_id, "model": self.model,
-            "input_usd_per_mtok": self.rates.input_usd_per_mtok,
-            "output_usd_per_mtok": self.rates.output_usd_per_mtok,
-            "cache_read_usd_per_mtok": self.rates.cache_read_usd_per_mtok,
-            "cache_write_usd_per_mtok": self.rates.cache_write_usd_per_mtok,
-            "reasoning_usd_per_mtok": self.rates.reasoning_usd_per_mtok,
-            "request_usd": self.rates.request_usd, "defaulted": self.defaulted(),
-            "effective_from": rfc3339(self.effective_from),
-        })
-    }
-}
-
-impl Shown for Budget {
-    fn body(&self) -> Value {
-        json!({
-            "id": self.budget_id, "scope": self.scope, "limit_usd": self.limit_usd, "period": self.period,
-            "alert_at": self.alert_at, "when_short": self.when_short, "enforcement": self.enforcement,
-        })
-    }
-}
-
-impl Shown for RateLimit {
-    fn body(&self) -> Value {
-        let mut body = json!({ "id": self.limit_id, "scope": self.scope });
-        for measure in Measure::ALL {
-            body[measure.as_str()] = self.bounds.get(measure).into();
-        }
-        body
-    }
+    Ok(complete)
 }
 
 /// Adds `created_at` and `ended_at`.
@@ -150,11 +59,10 @@ fn put(fields: &mut Map<String, Value>, name: &str, value: Option<&str>) {
 
 #[cfg(test)]
 mod tests {
-    use events::event::admin::{Enforcement, Handles, Permission};
-    use events::event::admin::{OutputCapField, ProviderKind, Scope, WhenShort};
+    use events::event::admin::{Budget, Key, Provider, ProviderKind, Scope, User};
     use events::money::NanoUsd;
     use events::time::{Period, from_micros};
-    use std::collections::{BTreeMap, BTreeSet};
+    use serde_json::json;
 
     use super::*;
 
@@ -167,13 +75,8 @@ mod tests {
     #[test]
     fn a_budget_has_its_id_its_body_and_its_lifetime() {
         let budget = Budget {
-            budget_id: id("bud_"),
-            scope: Scope::Tenant(id("ten_")),
-            limit_usd: NanoUsd::new(5_000_000_000),
-            period: Period::Total,
             alert_at: vec!["0.5".parse().expect("a fraction")],
-            when_short: WhenShort::Refuse,
-            enforcement: Enforcement::Hard,
+            ..Budget::new(id("bud_"), Scope::Tenant(id("ten_")), NanoUsd::new(5_000_000_000), Period::Total)
         };
         let lifetime = Lifetime { created_at: from_micros(1), ended_at: None };
         let expected = json!({
@@ -187,29 +90,13 @@ mod tests {
     #[test]
     fn a_providers_secret_generation_and_a_users_digests_stay_inside() {
         let provider = Provider {
-            provider_id: id("prv_"),
-            name: "sim".into(),
-            kind: ProviderKind::Simulator,
-            base_url: None,
-            tenant_id: None,
-            allow_private_network: false,
             timeout_ms: 1,
             idle_timeout_ms: 1,
-            headers: BTreeMap::new(),
-            output_cap_field: OutputCapField::MaxTokens,
-            output_cap_field_given: false,
-            allowed_fields: BTreeSet::new(),
             secret_generation: 3,
+            ..Provider::new(id("prv_"), "sim", ProviderKind::Simulator)
         };
         assert_eq!(provider.body().get("secret_generation"), None);
-        let user = User {
-            user_id: id("usr_"),
-            tenant_id: id("ten_"),
-            roles: vec![],
-            name_digest: "digest".into(),
-            email_digest: None,
-            handles: Handles::default(),
-        };
+        let user = User::new(id("usr_"), id("ten_"), "digest");
         let person = Person { name: Some("Ada".into()), email: None };
         let body = with_person(user.body(), &person);
         let tenant = format!("ten_{ID}");
@@ -223,15 +110,15 @@ mod tests {
     }
 
     #[test]
+    fn a_row_of_an_earlier_version_has_what_it_did_not_know() {
+        let complete = completed(r#"{"id":"ten_1","name":"T","slug":"t"}"#, StreamKind::Tenant).expect("JSON");
+        assert_eq!((&complete["name"], &complete["slug"]), (&json!("T"), &json!("t")));
+        assert_eq!(complete.get("external_id"), Some(&Value::Null));
+    }
+
+    #[test]
     fn a_key_lists_its_permissions_by_their_names() {
-        let key = Key {
-            key_id: id("key_"),
-            user_id: id("usr_"),
-            name: "app".into(),
-            permissions: vec![Permission::ModelsUse],
-            models: None,
-            expires_at: None,
-        };
+        let key = Key::new(id("key_"), id("usr_"), "app");
         let body = key.body();
         assert_eq!((&body["permissions"], &body["models"]), (&json!(["models:use"]), &Value::Null));
     }

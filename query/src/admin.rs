@@ -17,7 +17,6 @@ use events::event::admin::Permission;
 use events::ids::{PartnerId, ProviderId, TenantId, UserId};
 use events::log::{LogQueries, PersonalData};
 use http::StatusCode;
-use openapi::resource::schema_name;
 use openapi::schema;
 use openapi::{Answer, Api, Entrance, Operation};
 use projections::resource::{Person, with_person};
@@ -80,11 +79,11 @@ fn described_list(segment: &str, kind: StreamKind, what: &str) -> Operation {
                 .query("model", schema::parameter(), "Only of this model of the provider"),
             _ => list,
         };
-    described::answers_page(list, "Newest first", &schema_name(kind.as_str()))
+    described::answers_page(list, "Newest first", &schema::resource_name(kind.as_str()))
 }
 
 fn described_one(kind: StreamKind, what: &str) -> Operation {
-    let (id, name) = (format!("get_{}", kind.as_str()), schema_name(kind.as_str()));
+    let (id, name) = (format!("get_{}", kind.as_str()), schema::resource_name(kind.as_str()));
     described::permitted(&id, TAG, &format!("One {what}"), Permission::AdminAccess)
         .says("Returns ended ones as well.")
         .path("id", schema::string(), &format!("Id of the {what}"))

@@ -167,7 +167,7 @@ fn render(caller: &Caller, tables: &Tables, models: Vec<String>, limits: Vec<Val
             Owner { id: tenant_id, name, handles }
         }),
         partner: partner.and_then(|id| tables.partner(id)).map(|entry| {
-            let Partner { partner_id, name, handles } = Partner::clone(&entry.value);
+            let Partner { partner_id, name, handles, .. } = Partner::clone(&entry.value);
             Owner { id: partner_id, name, handles }
         }),
         permissions: caller.permissions.iter().map(|permission| permission.as_str()).collect(),

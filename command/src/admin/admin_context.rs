@@ -11,9 +11,12 @@ use events::log::Basis;
 use projections::caller::Caller;
 use projections::reach;
 use projections::tables::{Entry, Tables};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::AdminState;
 use super::fields::FieldError;
+use super::given::Given;
 use crate::admin::error::CommandError;
 
 /// One command's view: the state of things, who asks, and when.
@@ -57,9 +60,15 @@ impl<'a> AdminContext<'a> {
         }
     }
 
-    /// The parent that the body names, else the caller's own.
-    pub fn parent<I>(&self, named: Option<I>, own: Option<I>, field: &str) -> Result<I, CommandError> {
-        named.or(own).ok_or_else(|| FieldError::new(field, "is missing").into())
+    /// The parent that the body names as `field`, else the caller's own, which is then put there.
+    pub fn parent<I>(&self, given: &mut Given, field: &'static str, own: Option<I>) -> Result<I, CommandError>
+    where
+        I: Copy + Serialize + DeserializeOwned,
+    {
+        let named = given.get(field)?.or(own);
+        let parent: I = named.ok_or_else(|| FieldError::new(field, "is missing"))?;
+        given.put(field, parent);
+        Ok(parent)
     }
 
     /// A live partner within reach that the body names as `field`.

@@ -1,13 +1,14 @@
 //! What is published of the routes that administrate. The reads beside them are described where they are answered.
 
+use events::event::StreamKind;
 use events::event::admin::Permission;
 use events::refusal::ErrorCode;
 use http::StatusCode;
-use openapi::resource::Form;
 use openapi::schema::{self, Shape};
 use openapi::{Answer, Operation};
 use serde_json::json;
 
+use super::declaration::Declaration;
 use crate::idempotency::IDEMPOTENCY_HEADER;
 
 const TAG: &str = "Administration";
@@ -32,46 +33,46 @@ pub fn command(id: &str, summary: &str) -> Operation {
 }
 
 /// The resource's own id in the path.
-pub fn on_one(form: &Form, operation: Operation) -> Operation {
-    operation.path("id", schema::id(form.prefix), &format!("Of the {}", form.words()))
+pub fn on_one(declared: &Declaration, operation: Operation) -> Operation {
+    operation.path("id", schema::id(declared.prefix), &format!("Of the {}", declared.words()))
 }
 
 /// Name and schema of the reply that makes one: with the secret where there is one.
-pub fn made(form: &Form) -> (String, Shape) {
-    match form.kind {
-        "key" => (format!("{}WithSecret", form.name()), form.reply_with_secret()),
-        _ => (form.name(), form.reply()),
+pub fn made(declared: &Declaration) -> (String, Shape) {
+    match declared.kind {
+        StreamKind::Key => (format!("{}WithSecret", declared.name()), declared.reply_with_secret()),
+        _ => (declared.name(), declared.reply()),
     }
 }
 
-pub fn creation(form: &Form) -> Operation {
-    let words = form.words();
-    let (name, shape) = made(form);
+pub fn creation(declared: &Declaration) -> Operation {
+    let words = declared.words();
+    let (name, shape) = made(declared);
     let answer = Answer::json(&format!("The new {words}"), schema::reference(&name)).recorded();
-    let creation = format!("New{}", form.name());
-    command(&format!("create_{}", form.kind), &format!("Creates a {words}"))
-        .takes(schema::reference(&creation), form.example.clone())
+    let creation = format!("New{}", declared.name());
+    command(&format!("create_{}", declared.kind.as_str()), &format!("Creates a {words}"))
+        .takes(schema::reference(&creation), declared.example.clone())
         .answers(StatusCode::CREATED, answer)
         .defines(&name, shape)
-        .defines(&creation, form.creation())
+        .defines(&creation, declared.creation())
 }
 
-pub fn change(form: &Form) -> Operation {
-    let words = form.words();
-    let answer = Answer::json(&format!("The {words} as it is now"), schema::reference(&form.name())).recorded();
-    let change = format!("{}Change", form.name());
-    on_one(form, command(&format!("change_{}", form.kind), &format!("Changes a {words}")))
+pub fn change(declared: &Declaration) -> Operation {
+    let words = declared.words();
+    let answer = Answer::json(&format!("The {words} as it is now"), schema::reference(&declared.name())).recorded();
+    let change = format!("{}Change", declared.name());
+    on_one(declared, command(&format!("change_{}", declared.kind.as_str()), &format!("Changes a {words}")))
         .says("What the body does not name stays as it is; `null` removes what may be absent.")
         .takes(schema::reference(&change), json!({}))
         .answers(StatusCode::OK, answer)
-        .defines(&form.name(), form.reply())
-        .defines(&change, form.change())
+        .defines(&declared.name(), declared.reply())
+        .defines(&change, declared.change())
 }
 
-pub fn end(form: &Form) -> Operation {
-    let words = form.words();
-    let answer = Answer::json(&format!("The {words}, ended"), schema::reference(&form.name())).recorded();
-    on_one(form, command(&format!("end_{}", form.kind), &format!("Ends a {words}")))
+pub fn end(declared: &Declaration) -> Operation {
+    let words = declared.words();
+    let answer = Answer::json(&format!("The {words}, ended"), schema::reference(&declared.name())).recorded();
+    on_one(declared, command(&format!("end_{}", declared.kind.as_str()), &format!("Ends a {words}")))
         .says("Its history stays.")
         .answers(StatusCode::OK, answer)
 }

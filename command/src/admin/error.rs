@@ -12,6 +12,7 @@ use events::refusal::{ErrorCode, Refusal};
 use secrets::VaultError;
 
 use super::fields::FieldError;
+use super::given::Undeclared;
 use super::lifecycle::LifecycleError;
 use crate::body::BodyError;
 use crate::idempotency::{IDEMPOTENCY_HEADER, MalformedKey};
@@ -180,11 +181,12 @@ impl CommandError {
     }
 
     /// What a life cycle's refusal means for a resource of this kind.
-    pub const fn of_lifecycle(kind: StreamKind, error: LifecycleError) -> Self {
+    pub fn of_lifecycle(kind: StreamKind, error: LifecycleError) -> Self {
         match error {
             LifecycleError::Exists => Self::IdInUse { kind },
             LifecycleError::Absent => Self::NotFound { kind },
             LifecycleError::Ended => Self::Ended { kind },
+            LifecycleError::Undeclared(error) => error.into(),
         }
     }
 
@@ -200,6 +202,12 @@ impl CommandError {
             AppendError::Replayed(reply) => Self::Defect(format!("a replay of position {}", reply.position)),
             AppendError::Unavailable(error) => Self::NotAppended(error),
         }
+    }
+}
+
+impl From<Undeclared> for CommandError {
+    fn from(error: Undeclared) -> Self {
+        Self::Defect(error.to_string())
     }
 }
 

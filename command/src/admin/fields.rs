@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
-use events::money::{NanoUsd, NanoUsdPerMtok};
+use events::money::NanoUsd;
 use events::nearest_name::did_you_mean;
 use events::time::parse_rfc3339;
 use serde_json::{Map, Value};
@@ -41,28 +41,6 @@ pub struct Fields {
     left: Map<String, Value>,
     /// Names that were asked for: what a name that is left may have meant.
     asked: Vec<String>,
-}
-
-/// What a change says of a field that may be absent.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Patched<T> {
-    /// Not mentioned.
-    #[default]
-    Kept,
-    /// `null`.
-    Removed,
-    Set(T),
-}
-
-impl<T> Patched<T> {
-    /// What the field is after the change.
-    pub fn over(self, current: Option<T>) -> Option<T> {
-        match self {
-            Self::Kept => current,
-            Self::Removed => None,
-            Self::Set(value) => Some(value),
-        }
-    }
 }
 
 impl Fields {
@@ -101,29 +79,16 @@ impl Fields {
         name: &str,
         read: impl FnOnce(Field) -> Result<T, FieldError>,
     ) -> Result<Option<T>, FieldError> {
-        self.take(name).filter(|field| !field.value.is_null()).map(read).transpose()
+        self.take(name).filter(|field| !field.is_null()).map(read).transpose()
     }
 
-    /// For a change of what may not be removed: `None` where it is absent; `null` is refused by `read`.
+    /// For a change: `None` where it is absent; whether it may be `null` is for `read` to say.
     pub fn changed<T>(
         &mut self,
         name: &str,
         read: impl FnOnce(Field) -> Result<T, FieldError>,
     ) -> Result<Option<T>, FieldError> {
         self.take(name).map(read).transpose()
-    }
-
-    /// For a change of what may be removed by `null`.
-    pub fn patched<T>(
-        &mut self,
-        name: &str,
-        read: impl FnOnce(Field) -> Result<T, FieldError>,
-    ) -> Result<Patched<T>, FieldError> {
-        match self.take(name) {
-            None => Ok(Patched::Kept),
-            Some(field) if field.value.is_null() => Ok(Patched::Removed),
-            Some(field) => read(field).map(Patched::Set),
-        }
     }
 
     /// Refuses fields that can be set once and are the resource's for ever.
@@ -185,6 +150,10 @@ impl Fields {
 impl Field {
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    pub fn is_null(&self) -> bool {
+        self.value.is_null()
     }
 
     pub const fn is_text(&self) -> bool {
@@ -277,18 +246,9 @@ impl Field {
         if self.value.is_number() {
             return Err(self.error("money is a string of US dollars such as \"5\" or \"0.25\", never a JSON number"));
         }
-        let path = self.path.clone();
-        let amount: NanoUsd = self.parsed()?;
-        if amount.is_negative() {
-            return Err(FieldError::new(path, "must not be negative"));
-        }
-        Ok(amount)
-    }
-
-    /// A price of a million tokens.
-    pub fn price(self) -> Result<NanoUsdPerMtok, FieldError> {
-        let path = self.path.clone();
-        NanoUsdPerMtok::new(self.money()?).ok_or_else(|| FieldError::new(path, "must not be negative"))
+        self.judged(Self::parsed, |amount: NanoUsd| {
+            if amount.is_negative() { Err("must not be negative".to_owned()) } else { Ok(amount) }
+        })
     }
 
     /// A whole number within the range; `60.0`, which some clients write, is one.
@@ -306,6 +266,16 @@ impl Field {
         let text = self.string()?;
         parse_rfc3339(&text.value)
             .ok_or_else(|| FieldError::new(text.path, "must be an RFC 3339 time such as 2026-11-20T08:15:30.123456Z"))
+    }
+
+    /// What `read` makes of it, where `judge` agrees, and else for its reason.
+    pub fn judged<A, T>(
+        self,
+        read: impl FnOnce(Self) -> Result<A, FieldError>,
+        judge: impl FnOnce(A) -> Result<T, String>,
+    ) -> Result<T, FieldError> {
+        let path = self.path.clone();
+        judge(read(self)?).map_err(|reason| FieldError::new(path, reason))
     }
 
     fn string(self) -> Result<Text, FieldError> {
@@ -435,11 +405,11 @@ mod tests {
     }
 
     #[test]
-    fn null_is_absent_on_creation_and_removes_on_change() {
+    fn null_is_absent_on_creation_and_seen_on_change() {
         let body = json!({"models": null});
         assert_eq!(fields(&body).optional("models", Field::boolean), Ok(None));
-        assert_eq!(fields(&body).patched("models", Field::boolean), Ok(Patched::Removed));
-        assert_eq!(fields(&json!({})).patched("models", Field::boolean), Ok(Patched::Kept));
+        assert_eq!(fields(&body).changed("models", |field| Ok(field.is_null())), Ok(Some(true)));
+        assert_eq!(fields(&json!({})).changed("models", Field::boolean), Ok(None));
         assert_eq!(refused(fields(&json!({"name": null})).changed("name", |field| field.text(9))), "name");
     }
 

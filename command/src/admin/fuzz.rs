@@ -10,8 +10,8 @@ use fuzzing::{Corpus, fuzz, long, shown, within_bounds};
 use serde_json::{Map, Value};
 use upstream::guard;
 
-use super::base_url::{is_forbidden, normal_form, same_origin};
 use super::fields::Fields;
+use super::resources::base_url::{is_forbidden, normal_form, same_origin};
 use super::tests::lab::{Lab, json_type};
 
 /// Collections, bodies that are right, and those fields of the resource that a body has.

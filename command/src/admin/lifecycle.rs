@@ -12,23 +12,30 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::given::{FromGiven, Given, Undeclared};
+
 /// What one kind of resource requires, beyond what all have in common.
-pub trait Rules: ResourceState {
+pub trait Rules: FromGiven {
     /// What its commands are decided on.
     type State: StateOf<Self>;
-    /// What a change asks for.
-    type Change: Send;
     /// Its commands besides create, change and end; [`Infallible`] where it has none.
     type Special: SpecialCommand<Self>;
     type Error: std::error::Error + From<LifecycleError> + Send;
 
-    /// This resource, about to be created, where the rules allow it.
-    fn made(self) -> Result<Self, Self::Error> {
+    /// This resource, where the rules that hold after every command allow it.
+    fn sound(self) -> Result<Self, Self::Error> {
         Ok(self)
     }
 
+    /// This resource, about to be created, where the rules allow it.
+    fn made(self) -> Result<Self, Self::Error> {
+        self.sound()
+    }
+
     /// What a change makes of this resource, where the rules allow it.
-    fn changed(&self, change: Self::Change) -> Result<Self, Self::Error>;
+    fn changed(&self, change: &Given) -> Result<Self, Self::Error> {
+        change.over(self).map_err(LifecycleError::from)?.sound()
+    }
 }
 
 /// The state that commands are decided on: of most kinds the resource itself.
@@ -65,16 +72,16 @@ impl<R: Rules> SpecialCommand<R> for Infallible {
 
 /// What can be done to a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command<R, C, S> {
+pub enum Command<R, S> {
     /// As it will stand in the log.
     Create(R),
-    Change(C),
+    Change(Given),
     End,
     Special(S),
 }
 
 /// The commands of one kind.
-pub type CommandOf<R> = Command<R, <R as Rules>::Change, <R as Rules>::Special>;
+pub type CommandOf<R> = Command<R, <R as Rules>::Special>;
 
 /// A resource as its events have left it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -87,7 +94,7 @@ pub enum Lifecycle<R: Rules> {
 }
 
 /// The resource is not where a command needs it to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LifecycleError {
     #[error("exists already")]
     Exists,
@@ -95,6 +102,8 @@ pub enum LifecycleError {
     Absent,
     #[error("has ended")]
     Ended,
+    #[error(transparent)]
+    Undeclared(#[from] Undeclared),
 }
 
 impl<R: Rules> Lifecycle<R> {
@@ -104,7 +113,7 @@ impl<R: Rules> Lifecycle<R> {
             (Command::Create(made), Self::Absent) => Change::created(made.made()?).into(),
             (Command::Create(_), Self::Live(_)) => return Err(LifecycleError::Exists.into()),
             (Command::Create(_), Self::Ended(_)) => return Err(LifecycleError::Ended.into()),
-            (Command::Change(change), Self::Live(state)) => Change::changed(state.resource().changed(change)?).into(),
+            (Command::Change(change), Self::Live(state)) => Change::changed(state.resource().changed(&change)?).into(),
             (Command::Special(command), Self::Live(state)) => command.decide(state)?,
             (Command::End, Self::Live(state)) => Change::<R>::Ended(state.resource().id()).into(),
             (Command::End, Self::Ended(_)) => return Ok(None),
@@ -277,12 +286,12 @@ pub mod spec {
 #[cfg(test)]
 mod tests {
     use cqrs_es::DomainEvent;
-    use events::event::admin::{Handles, Partner, Tenant};
+    use events::event::admin::{Partner, Tenant};
 
     use super::*;
 
     fn partner(name: &str) -> Partner {
-        Partner { partner_id: spec::id(1), name: name.into(), handles: Handles::default() }
+        Partner::new(spec::id(1), name)
     }
 
     #[test]

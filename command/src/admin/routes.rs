@@ -1,5 +1,5 @@
 //! `POST`, `PATCH` and `DELETE` under `/v1/admin`: one path through load, authority, command, append and reply for all
-//! nine resources. What differs between them is an [`Administered`] each, in `intake`.
+//! nine resources. What differs between them is an [`Administered`] each, in `resources`.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,10 +12,9 @@ use events::event::{Chain, Context};
 use events::ids::UserId;
 use events::log::{AppendError, SideRow, StoredReply};
 use http::StatusCode;
-use openapi::resource::Form;
 use openapi::{Api, Entrance};
 use projections::caller::{AtPosition, Caller};
-use projections::resource::{Lifetime, Person, Shown, resource_json, with_person};
+use projections::resource::{Lifetime, Person, resource_json, with_person};
 use projections::tables::Tables;
 use secrets::Secret;
 use secrets::vault::Sealed;
@@ -23,9 +22,11 @@ use serde_json::{Map, Value, json};
 
 use super::AdminState;
 use super::admin_context::AdminContext;
+use super::declaration::Declaration;
 use super::described;
 use super::fields::Fields;
-use super::lifecycle::{CommandOf, Rules, StateOf};
+use super::given::Given;
+use super::lifecycle::{Command, CommandOf, Rules, StateOf};
 use super::request::AdminRequest;
 use super::store::{Loaded, Unwritten, Write};
 use crate::admin::error::CommandError;
@@ -38,12 +39,12 @@ const IN_FORCE_WITHIN: Duration = Duration::from_secs(2);
 const SHOWN: &str = "shown";
 
 /// How one of the nine resources is administered.
-pub trait Administered: Rules + Shown {
+pub trait Administered: Rules {
     /// Path of the collection.
     const PATH: &'static str;
 
-    /// What is published of its fields.
-    fn form_of() -> Form;
+    /// Its fields.
+    fn declaration() -> &'static Declaration;
 
     /// Whose it is, itself included; nobody's where it is shared by all.
     fn chain(state: &Self::State, tables: &Tables) -> Chain;
@@ -55,29 +56,46 @@ pub trait Administered: Rules + Shown {
 
     fn refused(error: Self::Error) -> CommandError;
 
-    /// Whether the caller, who can see it, may change and end it.
-    fn manage(cx: &AdminContext<'_>, state: &Self::State) -> Result<(), CommandError>;
+    /// Whether the caller may make one, whatever its body gives.
+    fn may_create(_: &AdminContext<'_>) -> Result<(), CommandError> {
+        Ok(())
+    }
 
-    /// Reads the body and draws up the command that makes it as `id`.
+    /// Whether the caller, who can see it, may change and end it.
+    fn manage(_: &AdminContext<'_>, _: &Self::State) -> Result<(), CommandError> {
+        Ok(())
+    }
+
+    /// Whether the caller, who may manage it, may end it.
+    fn may_end(_: &AdminContext<'_>) -> Result<(), CommandError> {
+        Ok(())
+    }
+
+    /// Draws up the command that makes it as `id`.
     fn create(
         cx: &AdminContext<'_>,
         id: Self::Id,
-        fields: Fields,
+        given: Given,
     ) -> impl Future<Output = Result<Plan<Self>, CommandError>> + Send;
 
-    /// Reads the body and draws up the command that changes it.
+    /// Draws up the command that changes it.
     fn change(
         cx: &AdminContext<'_>,
         state: &Self::State,
-        fields: Fields,
-    ) -> impl Future<Output = Result<Plan<Self>, CommandError>> + Send;
+        given: Given,
+    ) -> impl Future<Output = Result<Plan<Self>, CommandError>> + Send {
+        std::future::ready(Ok(Plan::of(Command::Change(given), state, cx)))
+    }
 
-    /// Draws up the command that ends it; the body says nothing.
-    fn end(
-        cx: &AdminContext<'_>,
-        state: &Self::State,
-        fields: Fields,
-    ) -> impl Future<Output = Result<Plan<Self>, CommandError>> + Send;
+    /// What ends along with it.
+    fn side_of_end(_: &Self::State) -> Vec<SideRow> {
+        Vec::new()
+    }
+
+    /// Fields of the reply to its end, as in [`Plan::shown`].
+    fn shown_of_end() -> Map<String, Value> {
+        Map::new()
+    }
 }
 
 /// A command and what goes along with it.
@@ -99,6 +117,14 @@ impl<R: Rules> Plan<R> {
         Self { command, chain, side: Vec::new(), sealed: None, secret: None, shown: Map::new() }
     }
 
+    /// About a resource that is there.
+    pub fn of(command: CommandOf<R>, state: &R::State, cx: &AdminContext<'_>) -> Self
+    where
+        R: Administered,
+    {
+        Self::new(command, R::chain(state, &cx.tables))
+    }
+
     #[must_use]
     pub fn with_side(mut self, rows: impl IntoIterator<Item = SideRow>) -> Self {
         self.side.extend(rows);
@@ -110,9 +136,9 @@ impl<R: Rules> Plan<R> {
 pub fn of_resource<R: Administered>() -> Api<AdminState> {
     let one = format!("{}/{{id}}", R::PATH);
     Api::of(Entrance::Administration)
-        .post(R::PATH, create::<R>, || described::creation(&R::form_of()))
-        .patch(&one, change::<R>, || described::change(&R::form_of()))
-        .delete(&one, end::<R>, || described::end(&R::form_of()))
+        .post(R::PATH, create::<R>, || described::creation(R::declaration()))
+        .patch(&one, change::<R>, || described::change(R::declaration()))
+        .delete(&one, end::<R>, || described::end(R::declaration()))
 }
 
 async fn create<R: Administered>(
@@ -123,11 +149,12 @@ async fn create<R: Administered>(
         return Ok(reply);
     }
     let id: R::Id = admin.ids.make();
-    let names: Vec<&str> = R::form_of().names_on_creation().collect();
+    let members = &R::declaration().members;
     for _ in 0..ATTEMPTS_MAX {
         let cx = AdminContext::new(&admin, &request.caller)?;
-        let fields = request.fields()?.known(&names)?;
-        let plan = R::create(&cx, id, fields).await?;
+        let fields = request.fields()?.known(&members.names())?;
+        R::may_create(&cx)?;
+        let plan = R::create(&cx, id, members.created(fields)?).await?;
         if let Some(outcome) = carry_out(&cx, &request, Loaded::absent(id), id, plan, StatusCode::CREATED).await? {
             return outcome.into_reply(&cx).await;
         }
@@ -140,7 +167,7 @@ async fn change<R: Administered>(
     Path(id): Path<String>,
     request: AdminRequest,
 ) -> Result<Response, CommandError> {
-    decide_on::<R, _>(&admin, &id, &request, (Purpose::Change, R::change)).await
+    decide_on::<R, _>(&admin, &id, &request, (Purpose::Change, plan_change::<R>)).await
 }
 
 async fn end<R: Administered>(
@@ -148,7 +175,26 @@ async fn end<R: Administered>(
     Path(id): Path<String>,
     request: AdminRequest,
 ) -> Result<Response, CommandError> {
-    decide_on::<R, _>(&admin, &id, &request, (Purpose::End, R::end)).await
+    decide_on::<R, _>(&admin, &id, &request, (Purpose::End, plan_end::<R>)).await
+}
+
+async fn plan_change<R: Administered>(
+    cx: &AdminContext<'_>,
+    state: &R::State,
+    fields: Fields,
+) -> Result<Plan<R>, CommandError> {
+    R::change(cx, state, R::declaration().members.changed(fields)?).await
+}
+
+async fn plan_end<R: Administered>(
+    cx: &AdminContext<'_>,
+    state: &R::State,
+    fields: Fields,
+) -> Result<Plan<R>, CommandError> {
+    R::may_end(cx)?;
+    fields.finish()?;
+    let plan = Plan::of(Command::End, state, cx).with_side(R::side_of_end(state));
+    Ok(Plan { shown: R::shown_of_end(), ..plan })
 }
 
 /// What a command does to an existing resource. One whose owner has ended can be ended, but no longer changed.

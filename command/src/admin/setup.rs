@@ -2,15 +2,11 @@
 //! setting up; and, on demand, a simulated provider with a key to try things out. Events like any other, by
 //! `system:setup`.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use access::auth::token::Token;
 use dialects::upstreams::simulator;
-use events::event::admin::{
-    Budget, Enforcement, Handles, Key, Model, OutputCapField, Partner, Permission, Price, Provider, Scope, Strategy,
-    Target, Tenant, User, WhenShort,
-};
+use events::event::admin::{Budget, Handles, Key, Model, Partner, Price, Provider, Scope, Target, Tenant, User};
 use events::event::{Actor, Chain, Change, Context, Event, Resource, ResourceState};
 use events::ids::{BudgetId, IdMaker, KeyId, ModelId, PartnerId, ProviderId, TenantId, UserId};
 use events::log::{Basis, Log, PersonalData, SideRow};
@@ -19,13 +15,11 @@ use events::time::Period;
 use secrets::{Secret, SecretFileError, file};
 
 use super::AdminState;
-use super::intake::handles::PLATFORM;
-use super::intake::names::claim;
-use super::intake::provider::{IDLE_TIMEOUT_MS, TIMEOUT_MS};
-use super::intake::{partner, tenant, user};
-use super::issue::issue;
 use super::lifecycle::Command;
-use super::person::digests;
+use super::resources::handles::{self, PLATFORM};
+use super::resources::issue;
+use super::resources::names::claim;
+use super::resources::person::digests;
 use super::routes::{Administered, Plan, in_force};
 use super::store::{Loaded, Unwritten, Write};
 use crate::admin::error::CommandError;
@@ -133,8 +127,8 @@ fn handles() -> Handles {
 
 async fn make_partner(log: &Log, ids: &IdMaker) -> Result<PartnerId, CommandError> {
     let id: PartnerId = ids.make();
-    let claim = partner::claimant(id).claim(PLATFORM, &handles());
-    let made = Partner { partner_id: id, name: NAME.to_owned(), handles: handles() };
+    let claim = handles::claim::<Partner>(id, PLATFORM, &handles());
+    let made = Partner { handles: handles(), ..Partner::new(id, NAME) };
     let chain = Chain { partner: Some(id), ..Chain::default() };
     let plan = Plan::new(Command::Create(made), chain).with_side(claim);
     record::<Partner>(log, id, plan).await?;
@@ -143,8 +137,8 @@ async fn make_partner(log: &Log, ids: &IdMaker) -> Result<PartnerId, CommandErro
 
 async fn make_tenant(log: &Log, ids: &IdMaker, partner: PartnerId) -> Result<TenantId, CommandError> {
     let id: TenantId = ids.make();
-    let claim = tenant::claimant(id).claim(partner, &handles());
-    let made = Tenant { tenant_id: id, partner_id: partner, name: NAME.to_owned(), handles: handles() };
+    let claim = handles::claim::<Tenant>(id, partner, &handles());
+    let made = Tenant { handles: handles(), ..Tenant::new(id, partner, NAME) };
     let chain = Chain { partner: Some(partner), tenant: Some(id), ..Chain::default() };
     let plan = Plan::new(Command::Create(made), chain).with_side(claim);
     record::<Tenant>(log, id, plan).await?;
@@ -154,18 +148,10 @@ async fn make_tenant(log: &Log, ids: &IdMaker, partner: PartnerId) -> Result<Ten
 async fn make_user(log: &Log, ids: &IdMaker, partner: PartnerId, tenant: TenantId) -> Result<UserId, CommandError> {
     let id: UserId = ids.make();
     let person = PersonalData { subject: id, name: NAME.to_owned(), email: None, salt: ids.bytes::<16>().to_vec() };
-    let digests = digests(&person);
-    let made = User {
-        user_id: id,
-        tenant_id: tenant,
-        roles: Vec::new(),
-        name_digest: digests.name,
-        email_digest: digests.email,
-        handles: handles(),
-    };
+    let made = User { handles: handles(), ..User::new(id, tenant, digests(&person).name) };
     let chain = Chain { partner: Some(partner), tenant: Some(tenant), user: Some(id), key: None };
     let plan = Plan::new(Command::Create(made), chain).with_side([SideRow::PersonalData(person)]);
-    let plan = plan.with_side(user::claimant(id).claim(tenant, &handles()));
+    let plan = plan.with_side(handles::claim::<User>(id, tenant, &handles()));
     record::<User>(log, id, plan).await?;
     Ok(id)
 }
@@ -220,21 +206,7 @@ async fn ensure_provider(admin: &AdminState) -> Result<ProviderId, CommandError>
 async fn make_simulator(admin: &AdminState, name: String) -> Result<ProviderId, CommandError> {
     let id: ProviderId = admin.ids.make();
     let claim = claim(Provider::KIND, id, &name, None);
-    let made = Provider {
-        provider_id: id,
-        name,
-        kind: simulator::KIND,
-        base_url: None,
-        tenant_id: None,
-        allow_private_network: false,
-        timeout_ms: TIMEOUT_MS,
-        idle_timeout_ms: IDLE_TIMEOUT_MS,
-        headers: BTreeMap::new(),
-        output_cap_field: OutputCapField::default(),
-        output_cap_field_given: false,
-        allowed_fields: BTreeSet::new(),
-        secret_generation: 0,
-    };
+    let made = Provider::new(id, name, simulator::KIND);
     let plan = Plan::new(Command::Create(made), Chain::default());
     make::<Provider>(admin, id, plan.with_side([claim])).await?;
     Ok(id)
@@ -244,26 +216,12 @@ async fn ensure_model(admin: &AdminState, provider: ProviderId, model: &DevModel
     let tables = admin.tables.load();
     if tables.price_in_force(provider, model.backend, admin.clock.now()).is_none() {
         let (id, given) = (admin.ids.make(), given(model)?);
-        let made = Price {
-            price_id: id,
-            provider_id: provider,
-            model: model.backend.to_owned(),
-            rates: given.resolved(),
-            defaulted: Some(given.defaulted()),
-            effective_from: admin.clock.now(),
-        };
+        let made = Price::new((id, provider), model.backend, given, admin.clock.now());
         make::<Price>(admin, id, Plan::new(Command::Create(made), Chain::default())).await?;
     }
     if tables.model_named(None, model.name).is_none() {
         let id: ModelId = admin.ids.make();
-        let made = Model {
-            model_id: id,
-            name: model.name.to_owned(),
-            strategy: Strategy::Priority,
-            targets: vec![target(provider, model)],
-            system_prefix: None,
-            tenant_id: None,
-        };
+        let made = Model::new(id, model.name, vec![target(provider, model)]);
         let plan = Plan::new(Command::Create(made), Chain::default());
         make::<Model>(admin, id, plan.with_side([claim(Model::KIND, id, model.name, None)])).await?;
     }
@@ -279,27 +237,16 @@ fn given(model: &DevModel) -> Result<GivenRates, CommandError> {
 
 fn target(provider: ProviderId, model: &DevModel) -> Target {
     Target {
-        provider_id: provider,
-        model: model.backend.to_owned(),
-        priority: 0,
-        weight: 1,
         context_window: Some(DEV_CONTEXT_WINDOW),
         max_output_tokens: Some(DEV_MAX_OUTPUT_TOKENS),
         default_max_output_tokens: Some(DEV_DEFAULT_MAX_OUTPUT_TOKENS),
-        tokenizer: None,
+        ..Target::new(provider, model.backend)
     }
 }
 
 async fn make_key(admin: &AdminState, tenancy: &DefaultTenancy, id: KeyId) -> Result<Secret, CommandError> {
     let (secret, stored) = issue(admin, id, 1).await?;
-    let made = Key {
-        key_id: id,
-        user_id: tenancy.user,
-        name: "dev".to_owned(),
-        permissions: vec![Permission::ModelsUse],
-        models: None,
-        expires_at: None,
-    };
+    let made = Key::new(id, tenancy.user, "dev");
     let chain = Chain { key: Some(id), ..tenancy.chain() };
     let plan = Plan::new(Command::Create(made), chain).with_side([stored]);
     make::<Key>(admin, id, plan).await?;
@@ -308,15 +255,7 @@ async fn make_key(admin: &AdminState, tenancy: &DefaultTenancy, id: KeyId) -> Re
 
 async fn open_budget(admin: &AdminState, tenancy: &DefaultTenancy, key: KeyId) -> Result<(), CommandError> {
     let id: BudgetId = admin.ids.make();
-    let opened = Budget {
-        budget_id: id,
-        scope: Scope::Key(key),
-        limit_usd: DEV_LIMIT,
-        period: Period::Total,
-        alert_at: Vec::new(),
-        when_short: WhenShort::Refuse,
-        enforcement: Enforcement::Hard,
-    };
+    let opened = Budget::new(id, Scope::Key(key), DEV_LIMIT, Period::Total);
     let chain = Chain { key: Some(key), ..tenancy.chain() };
     make::<Budget>(admin, id, Plan::new(Command::Create(opened), chain)).await
 }

@@ -15,3 +15,15 @@ mod sealing;
 mod setup;
 
 pub mod lab;
+
+use serde_json::Value;
+
+use super::fields::Fields;
+use super::lifecycle::{Command, CommandOf};
+use super::routes::Administered;
+
+/// The command that a body leads to.
+pub fn change<R: Administered>(body: &Value) -> CommandOf<R> {
+    let fields = Fields::of_body(body.to_string().as_bytes()).unwrap();
+    Command::Change(R::declaration().members.changed(fields).unwrap())
+}

@@ -12,19 +12,12 @@ pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 pub fn provider(id: u128, base_url: &str, allow_private_network: bool) -> Provider {
     Provider {
-        provider_id: ProviderId::from(Uuid::from_u128(id)),
-        name: "local".to_owned(),
-        kind: ProviderKind::Openai,
         base_url: Some(base_url.to_owned()),
-        tenant_id: None,
         allow_private_network,
         timeout_ms: 1000,
         idle_timeout_ms: 1000,
-        headers: Default::default(),
-        output_cap_field: Default::default(),
-        output_cap_field_given: false,
-        allowed_fields: std::collections::BTreeSet::new(),
         secret_generation: 1,
+        ..Provider::new(ProviderId::from(Uuid::from_u128(id)), "local", ProviderKind::Openai)
     }
 }
 

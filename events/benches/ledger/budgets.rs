@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
+use events::event::admin::{Budget, Scope};
 use events::event::inference::{Backend, FinishReason, InferenceAdmitted, InferenceEnded, Versions};
 use events::event::{Actor, Chain, Change, Context, Stream, StreamKind};
 use events::ids::{BudgetId, IdMaker, PartnerId, ProviderId, TenantId};
@@ -91,15 +91,7 @@ impl Spenders {
 }
 
 async fn open_budget(log: &Log, budget_id: BudgetId, tenant: TenantId) {
-    let budget = Budget {
-        budget_id,
-        scope: Scope::Tenant(tenant),
-        limit_usd: NanoUsd::MAX,
-        period: Period::Month,
-        alert_at: Vec::new(),
-        when_short: WhenShort::Refuse,
-        enforcement: Enforcement::Hard,
-    };
+    let budget = Budget::new(budget_id, Scope::Tenant(tenant), NanoUsd::MAX, Period::Month);
     let append = Append {
         stream: Stream::new(StreamKind::Budget, budget_id),
         expected_sequence: 0,

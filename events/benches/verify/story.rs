@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use events::event::admin::{Budget, Enforcement, Key, Model, Permission, Price, Scope, Strategy, Target, WhenShort};
+use events::event::admin::{Budget, Key, Model, Price, Scope, Target};
 use events::event::inference::{
     AttemptFailed, Backend, FinishReason, InferenceAdmitted, InferenceEnded, ReportedByFailedCall, Versions,
 };
@@ -16,7 +16,7 @@ use events::event::{Actor, Chain, Change, Context, Event, Stream, StreamKind};
 use events::ids::{IdMaker, KeyId, PartnerId, ProviderId, SystemRandom, TenantId, UserId};
 use events::ledger::{Admission, Charge, IfShort, Outcome, RefusedRequest};
 use events::log::{Admitted, Append, Basis, Log, LogOptions, OpenHold};
-use events::money::{NanoUsd, NanoUsdPerMtok, Rates};
+use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
 use events::refusal::{ErrorCode, Refusal};
 use events::time::{Clock, Period, SystemClock};
 use events::usage::{TokenClasses, Usage, UsageSource};
@@ -119,40 +119,10 @@ impl World {
         let ids = IdMaker::new(clock.clone(), Arc::new(SystemRandom));
         let (provider, tokens) = (ids.make::<ProviderId>(), NanoUsd::new(NANOS_A_TOKEN * 1_000_000));
         let per_mtok = NanoUsdPerMtok::new(tokens).expect("not negative");
-        let rates = Rates {
-            input_usd_per_mtok: per_mtok,
-            output_usd_per_mtok: per_mtok,
-            cache_read_usd_per_mtok: per_mtok,
-            cache_write_usd_per_mtok: per_mtok,
-            reasoning_usd_per_mtok: per_mtok,
-            request_usd: NanoUsd::ZERO,
-        };
-        let price = Price {
-            price_id: ids.make(),
-            provider_id: provider,
-            model: "echo".into(),
-            rates,
-            defaulted: None,
-            effective_from: now,
-        };
-        let target = Target {
-            provider_id: provider,
-            model: "echo".into(),
-            priority: 0,
-            weight: 1,
-            context_window: None,
-            max_output_tokens: None,
-            default_max_output_tokens: None,
-            tokenizer: None,
-        };
-        let model = Model {
-            model_id: ids.make(),
-            name: "sim-small".into(),
-            strategy: Strategy::Priority,
-            targets: vec![target],
-            system_prefix: None,
-            tenant_id: None,
-        };
+        let given = GivenRates::new(per_mtok, per_mtok);
+        let price = Price { defaulted: None, ..Price::new((ids.make(), provider), "echo", given, now) };
+        let target = Target::new(provider, "echo");
+        let model = Model::new(ids.make(), "sim-small", vec![target]);
         let price = create(&log, StreamKind::Price, price.price_id, Change::created(price).into()).await;
         let model = create(&log, StreamKind::Model, model.model_id, Change::created(model).into()).await;
         let mut world =
@@ -167,14 +137,7 @@ impl World {
     async fn welcome(&mut self) {
         let (partner, tenant): (PartnerId, TenantId) = (self.ids.make(), self.ids.make());
         let (user, key): (UserId, KeyId) = (self.ids.make(), self.ids.make());
-        let made = Key {
-            key_id: key,
-            user_id: user,
-            name: "app".into(),
-            permissions: vec![Permission::ModelsUse],
-            models: None,
-            expires_at: None,
-        };
+        let made = Key::new(key, user, "app");
         self.keys.push(create(&self.log, StreamKind::Key, key, Change::created(made).into()).await);
         self.chains.push(Chain { partner: Some(partner), tenant: Some(tenant), user: Some(user), key: Some(key) });
         let scopes = [
@@ -184,15 +147,7 @@ impl World {
             (Scope::Key(key), Period::Day),
         ];
         for (scope, period) in scopes {
-            let budget = Budget {
-                budget_id: self.ids.make(),
-                scope,
-                limit_usd: NanoUsd::MAX,
-                period,
-                alert_at: Vec::new(),
-                when_short: WhenShort::Refuse,
-                enforcement: Enforcement::Hard,
-            };
+            let budget = Budget::new(self.ids.make(), scope, NanoUsd::MAX, period);
             let opened = Change::created(budget.clone()).into();
             create(&self.log, StreamKind::Budget, budget.budget_id, opened).await;
         }

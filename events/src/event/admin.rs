@@ -6,10 +6,12 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
+use super::Shown;
 use crate::fraction::Fraction;
 use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
-use crate::limit::Bounds;
+use crate::limit::{Bounds, Measure};
 use crate::money::{GivenRates, NanoUsd, OptionalRate, Rates};
 use crate::named;
 use crate::time::{Period, wire};
@@ -27,12 +29,30 @@ pub struct Handles {
     pub external_id: Option<String>,
 }
 
+impl Handles {
+    fn left_out() -> Value {
+        json!({ "slug": null, "external_id": null })
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partner {
     pub partner_id: PartnerId,
     pub name: String,
     #[serde(flatten)]
     pub handles: Handles,
+}
+
+impl Partner {
+    pub fn new(partner_id: PartnerId, name: impl Into<String>) -> Self {
+        Self { partner_id, name: name.into(), handles: Handles::default() }
+    }
+}
+
+impl Shown for Partner {
+    fn left_out() -> Value {
+        Handles::left_out()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +62,18 @@ pub struct Tenant {
     pub name: String,
     #[serde(flatten)]
     pub handles: Handles,
+}
+
+impl Tenant {
+    pub fn new(tenant_id: TenantId, partner_id: PartnerId, name: impl Into<String>) -> Self {
+        Self { tenant_id, partner_id, name: name.into(), handles: Handles::default() }
+    }
+}
+
+impl Shown for Tenant {
+    fn left_out() -> Value {
+        Handles::left_out()
+    }
 }
 
 /// A user; name and e-mail stand in the erasable side table, here are their digests, salted by user.
@@ -57,6 +89,22 @@ pub struct User {
     pub email_digest: Option<String>,
     #[serde(flatten)]
     pub handles: Handles,
+}
+
+impl User {
+    /// One without roles and without an e-mail.
+    pub fn new(user_id: UserId, tenant_id: TenantId, name_digest: impl Into<String>) -> Self {
+        let (name_digest, handles) = (name_digest.into(), Handles::default());
+        Self { user_id, tenant_id, roles: Vec::new(), name_digest, email_digest: None, handles }
+    }
+}
+
+impl Shown for User {
+    const HIDDEN: &'static [&'static str] = &["name_digest", "email_digest"];
+
+    fn left_out() -> Value {
+        json!({ "name": null, "email": null, "slug": null, "external_id": null })
+    }
 }
 
 named! {
@@ -113,6 +161,23 @@ pub struct Key {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
+impl Key {
+    /// What a key may do where nothing is said of it.
+    pub const PERMISSIONS: [Permission; 1] = [Permission::ModelsUse];
+
+    /// One for every model, and for ever.
+    pub fn new(key_id: KeyId, user_id: UserId, name: impl Into<String>) -> Self {
+        let permissions = Self::PERMISSIONS.to_vec();
+        Self { key_id, user_id, name: name.into(), permissions, models: None, expires_at: None }
+    }
+}
+
+impl Shown for Key {
+    fn left_out() -> Value {
+        json!({ "models": null, "expires_at": null })
+    }
+}
+
 /// A key got a new secret. Generations count from 1, the secret made with the key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRotated {
@@ -165,11 +230,47 @@ pub struct Provider {
 }
 
 impl Provider {
+    /// To the first byte, where nothing else is said.
+    pub const TIMEOUT_MS: u64 = 120_000;
+    /// Between bytes, where nothing else is said.
+    pub const IDLE_TIMEOUT_MS: u64 = 30_000;
+
+    /// One that all share, without an address or an API key.
+    pub fn new(provider_id: ProviderId, name: impl Into<String>, kind: ProviderKind) -> Self {
+        Self {
+            provider_id,
+            name: name.into(),
+            kind,
+            base_url: None,
+            tenant_id: None,
+            allow_private_network: false,
+            timeout_ms: Self::TIMEOUT_MS,
+            idle_timeout_ms: Self::IDLE_TIMEOUT_MS,
+            headers: BTreeMap::new(),
+            output_cap_field: OutputCapField::default(),
+            output_cap_field_given: false,
+            allowed_fields: BTreeSet::new(),
+            secret_generation: 0,
+        }
+    }
+
     /// The only name of the output cap that the upstream is known to take; `None` where nobody said so. Where events do
     /// not say whether it was given, what is not the default was.
     pub fn given_output_cap_field(&self) -> Option<OutputCapField> {
         let was_given = self.output_cap_field_given || self.output_cap_field != OutputCapField::default();
         was_given.then_some(self.output_cap_field)
+    }
+}
+
+impl Shown for Provider {
+    const HIDDEN: &'static [&'static str] = &["secret_generation"];
+
+    fn left_out() -> Value {
+        json!({ "base_url": null, "tenant_id": null, "output_cap_field_given": false, "allowed_fields": [] })
+    }
+
+    fn in_full(&self) -> Self {
+        Self { output_cap_field_given: self.given_output_cap_field().is_some(), ..self.clone() }
     }
 }
 
@@ -198,6 +299,22 @@ pub struct Target {
     /// What the backend is known to count with; absent where nobody said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<Tokenizer>,
+}
+
+impl Target {
+    /// One whose limits nobody has named.
+    pub fn new(provider_id: ProviderId, model: impl Into<String>) -> Self {
+        Self {
+            provider_id,
+            model: model.into(),
+            priority: 0,
+            weight: 1,
+            context_window: None,
+            max_output_tokens: None,
+            default_max_output_tokens: None,
+            tokenizer: None,
+        }
+    }
 }
 
 named! {
@@ -231,6 +348,18 @@ impl Model {
     pub fn bounded_name(name: &str) -> String {
         name.chars().take(Self::NAME_CHARS_MAX).collect()
     }
+
+    /// One that all share, whose targets are tried in the order of their priorities.
+    pub fn new(model_id: ModelId, name: impl Into<String>, targets: Vec<Target>) -> Self {
+        let (name, strategy) = (name.into(), Strategy::Priority);
+        Self { model_id, name, strategy, targets, system_prefix: None, tenant_id: None }
+    }
+}
+
+impl Shown for Model {
+    fn left_out() -> Value {
+        json!({ "system_prefix": null, "tenant_id": null })
+    }
 }
 
 /// A price; in force from `effective_from` until a later one of the same backend is.
@@ -250,21 +379,26 @@ pub struct Price {
 }
 
 impl Price {
+    pub fn new(
+        (price_id, provider_id): (PriceId, ProviderId),
+        model: impl Into<String>,
+        given: GivenRates,
+        effective_from: DateTime<Utc>,
+    ) -> Self {
+        let (rates, defaulted) = (given.resolved(), Some(given.defaulted()));
+        Self { price_id, provider_id, model: model.into(), rates, defaulted, effective_from }
+    }
+
     /// Which of the rates were left out. Where that was not recorded: those that cost what they would have cost if they
     /// had been, because nobody can tell the two apart.
     pub fn defaulted(&self) -> Vec<OptionalRate> {
         self.defaulted.clone().unwrap_or_else(|| self.rates.as_if_defaulted())
     }
+}
 
-    /// The rates as they were given.
-    pub fn given(&self) -> GivenRates {
-        self.rates.given_but(&self.defaulted())
-    }
-
-    /// The same price at other rates.
-    #[must_use]
-    pub fn at(self, given: GivenRates) -> Self {
-        Self { rates: given.resolved(), defaulted: Some(given.defaulted()), ..self }
+impl Shown for Price {
+    fn in_full(&self) -> Self {
+        Self { defaulted: Some(self.defaulted()), ..self.clone() }
     }
 }
 
@@ -320,10 +454,32 @@ pub struct Budget {
     pub enforcement: Enforcement,
 }
 
+impl Budget {
+    /// One that refuses what exceeds it, and alerts nobody.
+    pub const fn new(budget_id: BudgetId, scope: Scope, limit_usd: NanoUsd, period: Period) -> Self {
+        let (when_short, enforcement) = (WhenShort::Refuse, Enforcement::Hard);
+        Self { budget_id, scope, limit_usd, period, alert_at: Vec::new(), when_short, enforcement }
+    }
+}
+
+impl Shown for Budget {}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateLimit {
     pub limit_id: LimitId,
     pub scope: Scope,
     #[serde(flatten)]
     pub bounds: Bounds,
+}
+
+impl RateLimit {
+    pub const fn new(limit_id: LimitId, scope: Scope, bounds: Bounds) -> Self {
+        Self { limit_id, scope, bounds }
+    }
+}
+
+impl Shown for RateLimit {
+    fn left_out() -> Value {
+        Measure::ALL.into_iter().map(|measure| (measure.as_str().to_owned(), Value::Null)).collect()
+    }
 }

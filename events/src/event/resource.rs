@@ -11,15 +11,16 @@ use std::str::FromStr;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::admin::{Budget, Key, KeyRotated, Model, Partner, Price, Provider, RateLimit, Tenant, User};
 use super::node_key::NodeKeyReplaced;
-use super::{DecodeError, Event, Place, StreamKind, decode_data};
+use super::{DecodeError, Event, Place, Shown, StreamKind, decode_data};
 use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
 
 /// The state of one of the nine resources, as its events carry it.
-pub trait ResourceState: Clone + fmt::Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static {
+pub trait ResourceState: Shown + fmt::Debug + PartialEq + DeserializeOwned + Send + Sync + 'static {
     type Id: Copy
         + fmt::Debug
         + fmt::Display
@@ -34,10 +35,21 @@ pub trait ResourceState: Clone + fmt::Debug + PartialEq + Serialize + Deserializ
         + 'static;
     /// Kind of its stream.
     const KIND: StreamKind;
+    /// The field of its id.
+    const ID_FIELD: &'static str;
     /// Names and versions of `Created`, `Changed` and `Ended`.
     const LITERALS: [(&'static str, u32); 3];
 
     fn id(&self) -> Self::Id;
+
+    /// What clients see of it: its id is called `id`.
+    fn body(&self) -> Value {
+        let mut body = self.members();
+        if let Some(id) = body.remove(Self::ID_FIELD) {
+            body.insert("id".to_owned(), id);
+        }
+        body.into()
+    }
 
     fn into_resource(change: Change<Self>) -> Resource;
 
@@ -173,6 +185,14 @@ macro_rules! resources {
                 }
             }
 
+            /// [`Shown::left_out`] of the resources of this kind.
+            pub fn left_out(kind: StreamKind) -> Value {
+                match kind {
+                    $(StreamKind::$kind => <$kind as Shown>::left_out(),)*
+                    _ => Value::Null,
+                }
+            }
+
             const fn literal(&self) -> (&'static str, u32) {
                 match self {
                     $(Self::$kind(change) => change.literal(), $(Self::$fact(_) => ($name, $version),)*)*
@@ -236,6 +256,7 @@ macro_rules! resources {
         $(impl ResourceState for $kind {
             type Id = $id;
             const KIND: StreamKind = StreamKind::$kind;
+            const ID_FIELD: &'static str = stringify!($id_field);
             const LITERALS: [(&'static str, u32); 3] =
                 [($created, $created_v), ($changed, $changed_v), ($ended, $ended_v)];
 

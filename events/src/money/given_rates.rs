@@ -1,5 +1,7 @@
 //! Prices as an operator gave them. A class that was left out follows another one, also when that one changes later.
 
+use serde::Deserialize;
+
 use super::{NanoUsd, NanoUsdPerMtok, Rates};
 use crate::named;
 
@@ -15,17 +17,23 @@ named! {
 }
 
 /// What was given: `None` for what was left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct GivenRates {
+    #[serde(rename = "input_usd_per_mtok")]
     pub input: NanoUsdPerMtok,
+    #[serde(rename = "output_usd_per_mtok")]
     pub output: NanoUsdPerMtok,
     /// Absent: what input costs.
+    #[serde(rename = "cache_read_usd_per_mtok")]
     pub cache_read: Option<NanoUsdPerMtok>,
     /// Absent: what input costs.
+    #[serde(rename = "cache_write_usd_per_mtok")]
     pub cache_write: Option<NanoUsdPerMtok>,
     /// Absent: what output costs.
+    #[serde(rename = "reasoning_usd_per_mtok")]
     pub reasoning: Option<NanoUsdPerMtok>,
     /// Absent: nothing.
+    #[serde(rename = "request_usd")]
     pub request: Option<NanoUsd>,
 }
 
@@ -60,19 +68,6 @@ impl GivenRates {
 }
 
 impl Rates {
-    /// What was given, where it is known which prices were left out.
-    pub fn given_but(&self, defaulted: &[OptionalRate]) -> GivenRates {
-        let was_given = |rate| !defaulted.contains(&rate);
-        GivenRates {
-            input: self.input_usd_per_mtok,
-            output: self.output_usd_per_mtok,
-            cache_read: was_given(OptionalRate::CacheRead).then_some(self.cache_read_usd_per_mtok),
-            cache_write: was_given(OptionalRate::CacheWrite).then_some(self.cache_write_usd_per_mtok),
-            reasoning: was_given(OptionalRate::Reasoning).then_some(self.reasoning_usd_per_mtok),
-            request: was_given(OptionalRate::Request).then_some(self.request_usd),
-        }
-    }
-
     /// Which prices are what they would be if they had been left out.
     pub fn as_if_defaulted(&self) -> Vec<OptionalRate> {
         let nothing_given = GivenRates::new(self.input_usd_per_mtok, self.output_usd_per_mtok).resolved();
@@ -95,11 +90,10 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_out_is_known_from_the_rates_and_the_list() {
+    fn what_was_left_out_is_listed_and_known_from_the_rates() {
         let given = GivenRates { reasoning: Some(price(15)), ..GivenRates::new(price(3), price(15)) };
         let (rates, defaulted) = (given.resolved(), given.defaulted());
         assert_eq!(defaulted, [OptionalRate::CacheRead, OptionalRate::CacheWrite, OptionalRate::Request]);
-        assert_eq!(rates.given_but(&defaulted), given);
         assert_eq!(rates.as_if_defaulted(), OptionalRate::ALL, "a price that was given may equal the default");
         let all = GivenRates {
             cache_read: Some(price(1)),

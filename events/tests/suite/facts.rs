@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
+use events::event::admin::{Budget, Scope};
 use events::event::inference::{InferenceAdmitted, InferenceEnded, Versions};
 use events::event::{Actor, Chain, Change, Context, Event, Stream, StreamKind};
 use events::ids::{BudgetId, KeyId, PartnerId, RequestId, TenantId, UserId};
@@ -42,15 +42,7 @@ pub fn context(key: u128) -> Context {
 }
 
 pub fn budget(number: u128, scope: Scope, limit: i64, period: Period) -> Budget {
-    Budget {
-        budget_id: id(number),
-        scope,
-        limit_usd: NanoUsd::new(limit),
-        period,
-        alert_at: Vec::new(),
-        when_short: WhenShort::Refuse,
-        enforcement: Enforcement::Hard,
-    }
+    Budget::new(id(number), scope, NanoUsd::new(limit), period)
 }
 
 pub fn opened(budget: Budget) -> Event {

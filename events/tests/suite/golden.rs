@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use events::canonical;
 use events::event::access::{AccessDenied, AccessRateLimited};
 use events::event::admin::{
-    Budget, Enforcement, Handles, Key, KeyRotated, Model, OutputCapField, Partner, Permission, Price, Provider,
-    ProviderKind, RateLimit, Reach, Role, RoleGrant, Scope, Strategy, Target, Tenant, User, WhenShort,
+    Budget, Enforcement, Handles, Key, KeyRotated, Model, OutputCapField, Partner, Price, Provider, ProviderKind,
+    RateLimit, Reach, Role, RoleGrant, Scope, Target, Tenant, User, WhenShort,
 };
 use events::event::alert::BudgetThresholdReached;
 use events::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReleased, BudgetReserved, BudgetSettled, BudgetWindow};
@@ -18,7 +18,7 @@ use events::event::inference::{
 use events::event::node_key::NodeKeyReplaced;
 use events::event::{Access, Alert, Change, Event, Hold, Inference, Recorded, Resource, Stream, StreamKind};
 use events::limit::{Bounds, LimitName, Measure};
-use events::money::{NanoUsd, NanoUsdPerMtok, OptionalRate, Rates};
+use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, OptionalRate};
 use events::refusal::ErrorCode;
 use events::time::Period;
 use events::usage::{TokenClasses, Usage, UsageSource};
@@ -101,78 +101,47 @@ fn samples() -> Vec<(Stream, Event)> {
     let details =
         serde_json::json!({ "budget_id": "bud_00000000000000000000000000000015", "requested_usd": "0.001000000" });
     let details = details.as_object().cloned().unwrap_or_default();
-    let price = Price {
-        price_id: id(31),
-        provider_id: id(11),
-        model: "gpt-4o".to_owned(),
-        rates: Rates {
-            input_usd_per_mtok: rate(2_500_000_000),
-            output_usd_per_mtok: rate(10_000_000_000),
-            cache_read_usd_per_mtok: rate(1_250_000_000),
-            cache_write_usd_per_mtok: rate(2_500_000_000),
-            reasoning_usd_per_mtok: rate(10_000_000_000),
-            request_usd: NanoUsd::ZERO,
-        },
-        // As of versions that did not record it.
-        defaulted: None,
-        effective_from: start(),
+    let given = GivenRates {
+        cache_read: Some(rate(1_250_000_000)),
+        ..GivenRates::new(rate(2_500_000_000), rate(10_000_000_000))
     };
+    // As of versions that did not record what was left out.
+    let price = Price { defaulted: None, ..Price::new((id(31), id(11)), "gpt-4o", given, start()) };
     let changed_price = Price {
         defaulted: Some(vec![OptionalRate::CacheWrite, OptionalRate::Reasoning, OptionalRate::Request]),
         ..price.clone()
     };
     let provider = Provider {
-        provider_id: id(31),
-        name: "openai-eu".to_owned(),
-        kind: ProviderKind::Openai,
         base_url: Some("https://api.openai.com/v1".to_owned()),
-        tenant_id: None,
-        allow_private_network: false,
-        timeout_ms: 120_000,
-        idle_timeout_ms: 30_000,
         headers: [("openai-organization".to_owned(), "org-1".to_owned())].into(),
         output_cap_field: OutputCapField::MaxCompletionTokens,
-        output_cap_field_given: false,
-        allowed_fields: std::collections::BTreeSet::new(),
         secret_generation: 1,
+        ..Provider::new(id(31), "openai-eu", ProviderKind::Openai)
     };
     let model = Model {
-        model_id: id(31),
-        name: "gpt".to_owned(),
-        strategy: Strategy::Priority,
-        targets: vec![Target {
-            provider_id: id(11),
-            model: "gpt-4o".to_owned(),
-            priority: 0,
-            weight: 1,
-            context_window: Some(128_000),
-            max_output_tokens: Some(16_384),
-            default_max_output_tokens: Some(4096),
-            tokenizer: None,
-        }],
         system_prefix: Some("Be brief.".to_owned()),
         tenant_id: Some(id(1)),
+        ..Model::new(
+            id(31),
+            "gpt",
+            vec![Target {
+                context_window: Some(128_000),
+                max_output_tokens: Some(16_384),
+                default_max_output_tokens: Some(4096),
+                ..Target::new(id(11), "gpt-4o")
+            }],
+        )
     };
     let user = User {
-        user_id: id(31),
-        tenant_id: id(1),
         roles: vec![RoleGrant { role: Role::Auditor, scope: Reach::Tenant(id(1)) }],
-        name_digest: "ab".repeat(32),
         email_digest: Some("cd".repeat(32)),
-        handles: Handles::default(),
+        ..User::new(id(31), id(1), "ab".repeat(32))
     };
-    let key = Key {
-        key_id: id(31),
-        user_id: id(1),
-        name: "app".to_owned(),
-        permissions: vec![Permission::ModelsUse],
-        models: Some(vec!["gpt*".to_owned()]),
-        expires_at: Some(start()),
-    };
+    let key =
+        Key { models: Some(vec!["gpt*".to_owned()]), expires_at: Some(start()), ..Key::new(id(31), id(1), "app") };
     let rotated = KeyRotated { key_id: id(31), generation: 2, previous_until: start() };
     // As events of versions were that knew no other measure.
-    let limit =
-        RateLimit { limit_id: id(31), scope: Scope::Tenant(id(1)), bounds: Bounds::of(Measure::RequestsPerMinute, 60) };
+    let limit = RateLimit::new(id(31), Scope::Tenant(id(1)), Bounds::of(Measure::RequestsPerMinute, 60));
     let every_measure = Bounds {
         requests_per_minute: Some(60),
         requests_per_hour: Some(1_000),
@@ -181,9 +150,9 @@ fn samples() -> Vec<(Stream, Event)> {
         tokens_per_day: Some(5_000_000),
         concurrent_requests: Some(8),
     };
-    let partner = Partner { partner_id: id(31), name: "Acme".to_owned(), handles: Handles::default() };
+    let partner = Partner::new(id(31), "Acme");
     let name = "Acme Labs".to_owned();
-    let tenant = Tenant { tenant_id: id(31), partner_id: id(1), name, handles: Handles::default() };
+    let tenant = Tenant::new(id(31), id(1), name);
     let money = budget(31, Scope::Tenant(id(1)), 5_000_000_000, Period::Month);
     let watched = Budget {
         alert_at: ["0.5", "0.8", "1"].map(|fraction| fraction.parse().expect("a fraction")).into(),

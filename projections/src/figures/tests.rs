@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use events::event::admin::{Model, Strategy};
+use events::event::admin::Model;
 use events::event::hold::{BudgetReserved, BudgetSettled};
 use events::event::inference::{Backend, InferenceAdmitted, InferenceEnded, InferenceRefused, Versions};
 use events::event::{Actor, Chain, Change, Context, Event, Hold, Inference, Recorded, Stream, StreamKind};
@@ -26,14 +26,7 @@ fn recorded(context: Context, event: Event) -> Recorded {
 }
 
 fn model(number: u128, tenant_id: Option<TenantId>) -> Event {
-    Event::from(Change::created(Model {
-        model_id: id(number),
-        name: format!("model-{number}"),
-        strategy: Strategy::Priority,
-        targets: vec![],
-        system_prefix: None,
-        tenant_id,
-    }))
+    Event::from(Change::created(Model { tenant_id, ..Model::new(id(number), format!("model-{number}"), vec![]) }))
 }
 
 /// Admission, hold and settlement of a request that a tenant made of this model.

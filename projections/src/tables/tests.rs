@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use events::event::admin::{Handles, Permission, RoleGrant, Strategy};
+use events::event::admin::{Handles, Permission, RoleGrant};
 use events::event::{Access, Actor, Context, Stream, StreamKind};
 use events::limit::{Bounds, Measure};
-use events::money::{NanoUsd, NanoUsdPerMtok, Rates};
+use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
 use events::refusal::ErrorCode;
 use events::time::{from_micros, parse_rfc3339};
 use uuid::Uuid;
@@ -41,50 +41,31 @@ fn recorded(position: u64, event: Event) -> Recorded {
 
 fn owners() -> Vec<Event> {
     vec![
-        Event::from(Change::created(Partner { partner_id: id(1), name: "P".into(), handles: Handles::default() })),
-        Event::from(Change::created(Tenant {
-            tenant_id: id(2),
-            partner_id: id(1),
-            name: "T".into(),
-            handles: Handles::default(),
-        })),
+        Event::from(Change::created(Partner::new(id(1), "P"))),
+        Event::from(Change::created(Tenant::new(id(2), id(1), "T"))),
         user_with(vec![]),
     ]
 }
 
 fn user_with(roles: Vec<RoleGrant>) -> Event {
     let (name_digest, handles) = (String::new(), Handles::default());
-    let user = User { user_id: id(3), tenant_id: id(2), roles, name_digest, email_digest: None, handles };
+    let user = User { roles, handles, ..User::new(id(3), id(2), name_digest) };
     Event::from(Change::created(user))
 }
 
 fn key(models: Option<Vec<String>>) -> Key {
     let permissions = vec![Permission::ModelsUse];
-    Key { key_id: id(4), user_id: id(3), name: "app".into(), permissions, models, expires_at: None }
+    Key { permissions, models, ..Key::new(id(4), id(3), "app") }
 }
 
 fn model(number: u128, name: &str, tenant: Option<TenantId>) -> Model {
-    Model {
-        model_id: id(number),
-        name: name.into(),
-        strategy: Strategy::Priority,
-        targets: vec![],
-        system_prefix: None,
-        tenant_id: tenant,
-    }
+    Model { tenant_id: tenant, ..Model::new(id(number), name, vec![]) }
 }
 
 fn price(number: u128, effective_from: DateTime<Utc>) -> Price {
     let rate = NanoUsdPerMtok::new(NanoUsd::new(1)).expect("not negative");
-    let rates = Rates {
-        input_usd_per_mtok: rate,
-        output_usd_per_mtok: rate,
-        cache_read_usd_per_mtok: rate,
-        cache_write_usd_per_mtok: rate,
-        reasoning_usd_per_mtok: rate,
-        request_usd: NanoUsd::ZERO,
-    };
-    Price { price_id: id(number), provider_id: id(9), model: "m".into(), rates, defaulted: None, effective_from }
+    let given = GivenRates::new(rate, rate);
+    Price { defaulted: None, ..Price::new((id(number), id(9)), "m", given, effective_from) }
 }
 
 fn with(mut facts: Vec<Event>, more: Vec<Event>) -> Vec<Event> {
@@ -165,7 +146,7 @@ fn a_renamed_model_is_found_by_its_new_name_alone() {
 fn a_tenant_is_found_by_its_newest_slug_and_by_none_once_it_has_ended() {
     let called = |slug: &str| {
         let handles = Handles { slug: Some(slug.into()), external_id: None };
-        Tenant { tenant_id: id(5), partner_id: id(1), name: "T".into(), handles }
+        Tenant { handles, ..Tenant::new(id(5), id(1), "T") }
     };
     let mut facts = with(owners(), vec![Change::created(called("acme")).into()]);
     let found = |facts: &[Event], slug: &str| given(facts.to_vec()).tenants_called(slug).count();
@@ -202,7 +183,7 @@ fn the_price_in_force_is_the_latest_that_has_begun_and_the_newest_among_equals()
 fn limits_and_budgets_of_the_whole_chain_bind_a_request() {
     let limit = |number, scope| {
         let bounds = Bounds::of(Measure::RequestsPerMinute, 5);
-        Event::from(Change::created(RateLimit { limit_id: id(number), scope, bounds }))
+        Event::from(Change::created(RateLimit::new(id(number), scope, bounds)))
     };
     let facts = vec![
         limit(30, Scope::Partner(id(1))),

@@ -1,6 +1,6 @@
 //! The responses of the paths.
 
-use ::events::event::admin::{Handles, Partner, Permission};
+use ::events::event::admin::{Partner, Permission};
 use ::events::event::{Chain, Change, Event, Resource, Stream, StreamKind};
 use serde_json::{Value, json};
 
@@ -107,7 +107,7 @@ async fn the_audit_finds_a_resource_in_three_formats() {
 async fn words_of_the_audit_are_found_whatever_the_case_of_their_ascii_letters() {
     let world = World::new().await;
     let partner_id = House(200).partner();
-    let made = Partner { partner_id, name: "Équipe Bleue".into(), handles: Handles::default() };
+    let made = Partner::new(partner_id, "Équipe Bleue");
     let (stream, chain) = (Stream::new(StreamKind::Partner, partner_id), Chain::default());
     let position = world.append(stream, chain, Event::from(Change::created(made)), vec![]).await;
     for (words, number) in [("%C3%89quipe", 1), ("%C3%89QUIPE%20bleue", 1), ("quipe", 1), ("%C3%A9quipe", 0)] {

@@ -1,11 +1,9 @@
 //! The models that a key may use.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use ::events::event::admin::{Model, OutputCapField, Price, Provider, ProviderKind, Strategy, Target};
+use ::events::event::admin::{Model, Price, Provider, ProviderKind, Strategy, Target};
 use ::events::event::{Chain, Change, Event, Resource, Stream, StreamKind};
 use ::events::ids::{ModelId, PriceId, ProviderId};
-use ::events::money::{NanoUsd, NanoUsdPerMtok, Rates};
+use ::events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
 use ::events::time::from_micros;
 use uuid::Uuid;
 
@@ -16,49 +14,19 @@ fn provider(number: u128) -> ProviderId {
 }
 
 fn named(number: u128, name: &str) -> Provider {
-    Provider {
-        provider_id: provider(number),
-        name: name.to_owned(),
-        kind: ProviderKind::Simulator,
-        base_url: None,
-        tenant_id: None,
-        allow_private_network: false,
-        timeout_ms: 1,
-        idle_timeout_ms: 1,
-        headers: BTreeMap::new(),
-        output_cap_field: OutputCapField::MaxTokens,
-        output_cap_field_given: false,
-        allowed_fields: BTreeSet::new(),
-        secret_generation: 0,
-    }
+    Provider { timeout_ms: 1, idle_timeout_ms: 1, ..Provider::new(provider(number), name, ProviderKind::Simulator) }
 }
 
 fn target(number: u128, priority: u32) -> Target {
-    Target {
-        provider_id: provider(number),
-        model: "echo".to_owned(),
-        priority,
-        weight: 1,
-        context_window: None,
-        max_output_tokens: None,
-        default_max_output_tokens: None,
-        tokenizer: None,
-    }
+    Target { priority, ..Target::new(provider(number), "echo") }
 }
 
 fn price(number: u128) -> Price {
     let rate = NanoUsdPerMtok::new(NanoUsd::new(1)).expect("not negative");
-    let rates = Rates {
-        input_usd_per_mtok: rate,
-        output_usd_per_mtok: rate,
-        cache_read_usd_per_mtok: rate,
-        cache_write_usd_per_mtok: rate,
-        reasoning_usd_per_mtok: rate,
-        request_usd: NanoUsd::ZERO,
-    };
+    let given = GivenRates::new(rate, rate);
     let price_id: PriceId = Uuid::from_u128(100 + number).into();
-    let (provider_id, effective_from) = (provider(number), from_micros(0));
-    Price { price_id, provider_id, model: "echo".into(), rates, defaulted: None, effective_from }
+    let price = Price::new((price_id, provider(number)), "echo", given, from_micros(0));
+    Price { defaulted: None, ..price }
 }
 
 async fn append(world: &World, stream: Stream, event: Event) {
@@ -83,7 +51,7 @@ async fn a_model_shows_the_target_that_is_tried_first_and_none_that_nobody_can_s
     }
     let model_id: ModelId = Uuid::from_u128(3).into();
     let (strategy, targets) = (Strategy::Priority, vec![target(2, 2), target(1, 1)]);
-    let model = Model { model_id, name: "m".into(), strategy, targets, system_prefix: None, tenant_id: None };
+    let model = Model { strategy, ..Model::new(model_id, "m", targets) };
     append(&world, Stream::new(StreamKind::Model, model_id), Event::from(Change::created(model))).await;
     assert!(listed(&world).await.is_empty(), "it has no price");
     for number in [1, 2] {

@@ -40,7 +40,7 @@ async fn visits(world: &World, guest: House, host: House, request: u128) -> u64 
 async fn tenant_becomes(world: &World, house: House, name: &str, slug: &str, external_id: &str) -> u64 {
     let handles = Handles { slug: Some(slug.to_owned()), external_id: Some(external_id.to_owned()) };
     let (tenant_id, partner_id) = (house.tenant(), house.partner());
-    let tenant = Tenant { tenant_id, partner_id, name: name.to_owned(), handles };
+    let tenant = Tenant { handles, ..Tenant::new(tenant_id, partner_id, name) };
     let chain = Chain { user: None, key: None, ..house.chain() };
     let stream = Stream::new(StreamKind::Tenant, tenant_id);
     world.append(stream, chain, Event::from(Change::changed(tenant)), vec![]).await

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::events::concurrency::ConcurrencyLimiter;
-use ::events::event::admin::{
-    Budget, Enforcement, Handles, Key, Partner, Permission, Reach, RoleGrant, Scope, Tenant, User, WhenShort,
-};
+use ::events::event::admin::{Budget, Key, Partner, Permission, Reach, RoleGrant, Scope, Tenant, User};
 use ::events::event::inference::{Backend, FinishReason, InferenceAdmitted, InferenceEnded, Versions};
 use ::events::event::{Actor, Chain, Change, Context, Event, Stream, StreamKind};
 use ::events::ids::{BudgetId, KeyId, PartnerId, RequestId, TenantId, UserId};
@@ -86,19 +84,12 @@ impl House {
 
     pub fn user_with(self, roles: Vec<RoleGrant>) -> User {
         let (user_id, tenant_id) = (self.user(), self.tenant());
-        User {
-            user_id,
-            tenant_id,
-            roles,
-            name_digest: "digest".into(),
-            email_digest: None,
-            handles: Handles::default(),
-        }
+        User { roles, ..User::new(user_id, tenant_id, "digest") }
     }
 
     pub fn key_with(self, permissions: Vec<Permission>) -> Key {
         let (key_id, user_id) = (self.key(), self.user());
-        Key { key_id, user_id, name: format!("house {}", self.0), permissions, models: None, expires_at: None }
+        Key { permissions, ..Key::new(key_id, user_id, format!("house {}", self.0)) }
     }
 
     /// A caller of the tenant with these permissions.
@@ -183,15 +174,9 @@ impl World {
         let of_tenant = Chain { tenant: Some(tenant_id), ..of_partner };
         let of_user = Chain { user: Some(user_id), ..of_tenant };
         let name = format!("house {}", house.0);
-        let partner =
-            Event::from(Change::created(Partner { partner_id, name: name.clone(), handles: Handles::default() }));
+        let partner = Event::from(Change::created(Partner::new(partner_id, name.clone())));
         self.append(Stream::new(StreamKind::Partner, partner_id), of_partner, partner, vec![]).await;
-        let tenant = Event::from(Change::created(Tenant {
-            tenant_id,
-            partner_id,
-            name: name.clone(),
-            handles: Handles::default(),
-        }));
+        let tenant = Event::from(Change::created(Tenant::new(tenant_id, partner_id, name.clone())));
         self.append(Stream::new(StreamKind::Tenant, tenant_id), of_tenant, tenant, vec![]).await;
         let user = house.user_with(vec![]);
         let person = PersonalData { subject: user_id, name: "Ada".into(), email: None, salt: vec![1] };
@@ -200,15 +185,7 @@ impl World {
         let key = house.key_with(Permission::ALL.to_vec());
         let stream = Stream::new(StreamKind::Key, house.key());
         self.append(stream, house.chain(), Event::from(Change::created(key)), vec![]).await;
-        let budget = Budget {
-            budget_id: house.budget(),
-            scope: Scope::Tenant(tenant_id),
-            limit_usd: NanoUsd::new(5_000_000_000),
-            period: Period::Month,
-            alert_at: vec![],
-            when_short: WhenShort::Refuse,
-            enforcement: Enforcement::Hard,
-        };
+        let budget = Budget::new(house.budget(), Scope::Tenant(tenant_id), NanoUsd::new(5_000_000_000), Period::Month);
         let stream = Stream::new(StreamKind::Budget, house.budget());
         self.append(stream, of_tenant, Event::from(Change::created(budget)), vec![]).await;
     }

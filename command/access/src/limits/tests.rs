@@ -63,21 +63,14 @@ impl Limits {
         let mut all = Self { limiter, clock, tables: Tables::default() };
         all.key(KEY);
         for (number, (scope, bounds)) in (1..).zip(limits) {
-            let limit = RateLimit { limit_id: id(number), scope: *scope, bounds: *bounds };
+            let limit = RateLimit::new(id(number), *scope, *bounds);
             all.happens(Event::from(Change::created(limit)));
         }
         all
     }
 
     fn key(&mut self, number: u128) {
-        let key = Key {
-            key_id: id(number),
-            user_id: id(KEY),
-            name: "app".to_owned(),
-            permissions: vec![],
-            models: None,
-            expires_at: None,
-        };
+        let key = Key { permissions: vec![], ..Key::new(id(number), id(KEY), "app") };
         self.happens(Event::from(Change::created(key)));
     }
 

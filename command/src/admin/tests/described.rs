@@ -2,18 +2,19 @@
 
 use std::collections::BTreeSet;
 
+use events::event::StreamKind;
 use events::event::admin::{Budget, Key, Model, Partner, Price, Provider, RateLimit, Tenant, User};
 use openapi::Shape;
-use openapi::resource::Form;
 use serde_json::{Value, json};
 
+use crate::admin::declaration::Declaration;
 use crate::admin::fields::asked;
 use crate::admin::routes::Administered;
 use crate::admin::tests::lab::Lab;
 
-fn forms() -> Vec<(&'static str, Form)> {
-    fn of<A: Administered>() -> (&'static str, Form) {
-        (A::PATH, A::form_of())
+fn declarations() -> Vec<(&'static str, &'static Declaration)> {
+    fn of<A: Administered>() -> (&'static str, &'static Declaration) {
+        (A::PATH, A::declaration())
     }
     vec![
         of::<Partner>(),
@@ -49,9 +50,10 @@ fn keys(object: &Value) -> BTreeSet<String> {
 }
 
 /// The example, about what there is.
-async fn example(lab: &Lab, form: &Form) -> Value {
-    let provider = lab.make("/providers", json!({ "name": format!("of {}", form.kind), "kind": "simulator" })).await;
-    let text = form.example.to_string().replace("prv_0000000000000000000000000000000b", &provider);
+async fn example(lab: &Lab, declared: &Declaration) -> Value {
+    let provider =
+        lab.make("/providers", json!({ "name": format!("of {}", declared.kind.as_str()), "kind": "simulator" })).await;
+    let text = declared.example.to_string().replace("prv_0000000000000000000000000000000b", &provider);
     let tenant = lab.tenancy.tenant.to_string();
     serde_json::from_str(&text.replace("ten_00000000000000000000000000000001", &tenant)).unwrap()
 }
@@ -60,19 +62,19 @@ async fn example(lab: &Lab, form: &Form) -> Value {
 async fn the_published_bodies_have_the_fields_that_are_read_and_no_others() {
     let lab = Lab::new().await;
     let operator = lab.operator();
-    for (path, form) in forms() {
-        let body = example(&lab, &form).await;
+    for (path, declared) in declarations() {
+        let body = example(&lab, declared).await;
         asked::taken();
         let made = lab.send(&operator, "POST", path, &body).await.must(201);
-        assert_eq!(asked::taken(), published(&form.creation()), "POST {path}");
-        let mut replied = always(&form.reply());
-        replied.extend((form.kind == "key").then(|| "secret".to_owned()));
+        assert_eq!(asked::taken(), published(&declared.creation()), "POST {path}");
+        let mut replied = always(&declared.reply());
+        replied.extend((declared.kind == StreamKind::Key).then(|| "secret".to_owned()));
         assert_eq!(keys(&made), replied, "POST {path}");
 
         let one = format!("{path}/{}", made["id"].as_str().unwrap());
         let changed = lab.send(&operator, "PATCH", &one, &json!({})).await.must(200);
-        assert_eq!(asked::taken(), keys(&properties(&form.change())), "PATCH {path}");
-        assert_eq!(keys(&changed), always(&form.reply()), "PATCH {path}");
+        assert_eq!(asked::taken(), keys(&properties(&declared.change())), "PATCH {path}");
+        assert_eq!(keys(&changed), always(&declared.reply()), "PATCH {path}");
 
         let mut unknown = body;
         unknown["colour"] = json!("red");
@@ -90,11 +92,11 @@ fn always(shape: &Shape) -> BTreeSet<String> {
 async fn what_a_published_body_leaves_out_of_a_change_cannot_be_changed() {
     let lab = Lab::new().await;
     let operator = lab.operator();
-    for (path, form) in forms() {
-        let body = example(&lab, &form).await;
+    for (path, declared) in declarations() {
+        let body = example(&lab, declared).await;
         let id = lab.send(&operator, "POST", path, &body).await.must(201)["id"].as_str().unwrap().to_owned();
-        let creation = keys(&properties(&form.creation()));
-        for fixed in creation.difference(&keys(&properties(&form.change()))) {
+        let creation = keys(&properties(&declared.creation()));
+        for fixed in creation.difference(&keys(&properties(&declared.change()))) {
             let change = json!({ fixed.as_str(): body.get(fixed) });
             let reply = lab.send(&operator, "PATCH", &format!("{path}/{id}"), &change).await;
             assert_eq!(reply.wrong_field(), *fixed, "{path}");

@@ -1,9 +1,8 @@
 //! Names of providers: unique among the live ones that all tenants share, and among each tenant's own.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use events::event::admin::{OutputCapField, Provider, ProviderKind};
+use events::event::admin::{Provider, ProviderKind};
 use events::event::{Actor, Change, Context, Event, Stream, StreamKind};
 use events::ids::ProviderId;
 use events::log::{Append, Basis};
@@ -68,21 +67,7 @@ async fn providers_that_share_a_name_since_before_go_on_and_can_be_told_apart() 
     let mut twins = Vec::new();
     for _ in 0..2 {
         let id = lab.admin.ids.make();
-        let twin = Provider {
-            provider_id: id,
-            name: "twin".to_owned(),
-            kind: ProviderKind::Simulator,
-            base_url: None,
-            tenant_id: None,
-            allow_private_network: false,
-            timeout_ms: 1,
-            idle_timeout_ms: 1,
-            headers: BTreeMap::new(),
-            output_cap_field: OutputCapField::MaxTokens,
-            output_cap_field_given: false,
-            allowed_fields: BTreeSet::new(),
-            secret_generation: 0,
-        };
+        let twin = Provider { timeout_ms: 1, idle_timeout_ms: 1, ..Provider::new(id, "twin", ProviderKind::Simulator) };
         let append = Append {
             stream: Stream::new(StreamKind::Provider, id),
             expected_sequence: 0,

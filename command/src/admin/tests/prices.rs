@@ -141,14 +141,8 @@ async fn a_price_of_an_earlier_version_follows_where_it_costs_what_it_would_if_i
     let provider = lab.make("/providers", json!({"name": "sim", "kind": "simulator"})).await;
     let usd = |usd: i64| NanoUsdPerMtok::new(NanoUsd::new(usd * 1_000_000_000)).unwrap();
     let given = GivenRates { cache_read: Some(usd(1)), ..GivenRates::new(usd(3), usd(15)) };
-    let price = Price {
-        price_id: lab.admin.ids.make(),
-        provider_id: provider.parse().unwrap(),
-        model: "echo".to_owned(),
-        rates: given.resolved(),
-        defaulted: None,
-        effective_from: lab.admin.clock.now(),
-    };
+    let ids = (lab.admin.ids.make(), provider.parse().unwrap());
+    let price = Price { defaulted: None, ..Price::new(ids, "echo", given, lab.admin.clock.now()) };
     let append = Append {
         stream: Stream::new(StreamKind::Price, price.price_id),
         expected_sequence: 0,

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use events::event::access::AccessDenied;
-use events::event::admin::{Key, Model, Permission, Price, Scope, Strategy, Target};
+use events::event::admin::{Key, Model, Price, Scope, Target};
 use events::event::inference::{AttemptFailed, Backend, InferenceEnded, ReportedByFailedCall, Versions};
 use events::event::{Access, Change, Event, Resource, Stream, StreamKind};
 use events::ids::{BudgetId, ProviderId, RequestId};
 use events::ledger::{Admission, Charge, Outcome, RefusedRequest};
 use events::log::{Admitted, Log, LogOptions, Note, OpenHold, open_reader};
-use events::money::{NanoUsd, NanoUsdPerMtok, Rates};
+use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
 use events::refusal::{ErrorCode, Refusal};
 use events::time::{ManualClock, Period};
 use events::usage::{TokenClasses, Usage, UsageSource};
@@ -321,57 +321,19 @@ fn backend() -> Backend {
 /// A nano-dollar a token.
 fn priced(model: &str) -> Event {
     let per_mtok = NanoUsdPerMtok::new(NanoUsd::new(1_000_000)).expect("not negative");
-    let rates = Rates {
-        input_usd_per_mtok: per_mtok,
-        output_usd_per_mtok: per_mtok,
-        cache_read_usd_per_mtok: per_mtok,
-        cache_write_usd_per_mtok: per_mtok,
-        reasoning_usd_per_mtok: per_mtok,
-        request_usd: NanoUsd::ZERO,
-    };
     let effective_from: DateTime<Utc> = start();
     let price_id = id(if model == "echo" { 1 } else { 2 });
-    let model = model.to_owned();
-    Event::from(Change::created(Price {
-        price_id,
-        provider_id: provider(),
-        model,
-        rates,
-        defaulted: None,
-        effective_from,
-    }))
+    let price = Price::new((price_id, provider()), model, GivenRates::new(per_mtok, per_mtok), effective_from);
+    Event::from(Change::created(Price { defaulted: None, ..price }))
 }
 
 fn model() -> Event {
-    let target = Target {
-        provider_id: provider(),
-        model: "echo".to_owned(),
-        priority: 0,
-        weight: 1,
-        context_window: None,
-        max_output_tokens: None,
-        default_max_output_tokens: None,
-        tokenizer: None,
-    };
-    Event::from(Change::created(Model {
-        model_id: id(1),
-        name: "m".to_owned(),
-        strategy: Strategy::Priority,
-        targets: vec![target],
-        system_prefix: None,
-        tenant_id: None,
-    }))
+    let target = Target::new(provider(), "echo");
+    Event::from(Change::created(Model::new(id(1), "m", vec![target])))
 }
 
 fn a_key() -> Event {
-    Event::from(Change::created(Key {
-        key_id: id(1),
-        user_id: id(1),
-        name: "app".to_owned(),
-        permissions: vec![Permission::ModelsUse],
-        models: None,
-        expires_at: None,
-    }))
+    Event::from(Change::created(Key::new(id(1), id(1), "app")))
 }
 
 fn keys_budget(limit: i64) -> Event {

@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use events::event::admin::{Budget, Scope};
 use events::event::hold::{self, BudgetWindow};
-use events::event::{Change, Event, Recorded, Resource};
+use events::event::{Change, Event, Recorded, Resource, ResourceState};
 use events::ids::{BudgetId, IdMap};
 use events::money::NanoUsd;
 use rusqlite::{Connection, params};
 
-use crate::resource::Shown;
 use crate::views::View;
 use crate::views::exact::Exact;
 use crate::views::projector::{ProjectionError, Projector, must_exist};

@@ -1,12 +1,14 @@
 //! What budgets have left in the window that a time lies in.
 
 use chrono::{DateTime, Utc};
+use events::event::StreamKind;
 use events::ids::BudgetId;
 use events::money::{NanoUsd, NanoUsdSum};
 use events::time::{CalendarWindow, Period, from_micros};
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use serde_json::Value;
 
+use crate::resource::completed;
 use crate::views::exact::Exact;
 use crate::views::{PageBounds, Question, View, ViewsError};
 use crate::visible::Visible;
@@ -120,7 +122,7 @@ impl BudgetRow {
         let (Exact(settled), Exact(held)) = sums.unwrap_or_default();
         Ok(Standing {
             position: self.opened_position,
-            body: serde_json::from_str(&self.body)?,
+            body: completed(&self.body, StreamKind::Budget)?,
             settled: NanoUsdSum::new(settled),
             held: NanoUsdSum::new(held),
             remaining: remaining(self.limit, settled, held),

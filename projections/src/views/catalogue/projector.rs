@@ -4,12 +4,11 @@
 use std::sync::Arc;
 
 use events::event::admin::{Budget, Key, Model, Partner, Price, Provider, RateLimit, Scope, Tenant, User};
-use events::event::{Change, Event, Recorded, StreamKind};
+use events::event::{Change, Event, Recorded, ResourceState, StreamKind};
 use events::ids::{PartnerId, TenantId, UserId};
 use events::on_change;
 use rusqlite::{Connection, params};
 
-use crate::resource::Shown;
 use crate::views::View;
 use crate::views::projector::{ProjectionError, Projector, must_exist};
 
@@ -66,7 +65,7 @@ struct Columns<'a> {
 }
 
 /// The state of a resource that has a row.
-trait Listed: Shown {
+trait Listed: ResourceState {
     /// `about` is what the event was about; what the state itself says replaces it.
     fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a>;
 }

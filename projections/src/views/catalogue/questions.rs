@@ -6,7 +6,7 @@ use events::time::from_micros;
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use serde_json::Value;
 
-use crate::resource::Lifetime;
+use crate::resource::{Lifetime, completed};
 use crate::views::{PageBounds, Question, View, ViewsError};
 use crate::visible::Visible;
 
@@ -73,7 +73,7 @@ impl Question for List {
         })?;
         let mut resources = Vec::new();
         while let Some(row) = rows.next()? {
-            resources.push(ResourceRow::read(row)?.resource()?);
+            resources.push(ResourceRow::read(row)?.resource(kind)?);
         }
         Ok(resources)
     }
@@ -89,7 +89,7 @@ impl Question for One {
             ":visible_partner": self.visible.partner(), ":visible_tenant": self.visible.tenant(),
         };
         let row = db.prepare_cached(ONE)?.query_row(parameters, ResourceRow::read).optional()?;
-        row.map(ResourceRow::resource).transpose()
+        row.map(|row| row.resource(self.kind)).transpose()
     }
 }
 
@@ -120,12 +120,12 @@ impl ResourceRow {
         })
     }
 
-    fn resource(self) -> Result<Resource, ViewsError> {
+    fn resource(self, kind: StreamKind) -> Result<Resource, ViewsError> {
         let (owner_ended_at, ended_by) = self.owner_ended.filter(|_| self.ended_at.is_none()).unzip();
         let ended_at = self.ended_at.or(owner_ended_at).map(from_micros);
         Ok(Resource {
             position: self.created_position,
-            body: serde_json::from_str(&self.body)?,
+            body: completed(&self.body, kind)?,
             lifetime: Lifetime { created_at: from_micros(self.created_at), ended_at },
             ended_by,
             tenant: self.tenant,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use events::event::access::AccessDenied;
-use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
+use events::event::admin::{Budget, Scope};
 use events::event::inference::{InferenceAdmitted, InferenceEnded, Versions};
 use events::event::{Access, Actor, Chain, Context, Event, Stream, StreamKind};
 use events::ids::{KeyId, RequestId};
@@ -90,15 +90,7 @@ pub fn outcome(admitted_at: DateTime<Utc>, cost: i64) -> Outcome {
 }
 
 pub fn budget(number: usize, scope: Scope, limit: i64, period: Period) -> Budget {
-    Budget {
-        budget_id: id(number),
-        scope,
-        limit_usd: NanoUsd::new(limit),
-        period,
-        alert_at: Vec::new(),
-        when_short: WhenShort::Refuse,
-        enforcement: Enforcement::Hard,
-    }
+    Budget::new(id(number), scope, NanoUsd::new(limit), period)
 }
 
 pub fn refused(request: usize, key: usize) -> RefusedRequest {

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use events::event::access::AccessDenied;
-use events::event::admin::{
-    Budget, Enforcement, Handles, Key, KeyRotated, Partner, Permission, Scope, Tenant, User, WhenShort,
-};
+use events::event::admin::{Budget, Key, KeyRotated, Partner, Scope, Tenant, User};
 use events::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReleased, BudgetReserved, BudgetSettled, BudgetWindow};
 use events::event::inference::{
     AttemptFailed, Backend, FinishReason, InferenceAdmitted, InferenceEnded, InferenceRefused, ReportedByFailedCall,
@@ -104,18 +102,11 @@ impl Story {
         let of_partner = Chain { partner: Some(partner()), ..Chain::default() };
         let of_tenant = Chain { tenant: Some(tenant()), ..of_partner };
         let of_user = Chain { user: Some(user()), ..of_tenant };
-        let made = Partner { partner_id: partner(), name: "P".into(), handles: Handles::default() };
+        let made = Partner::new(partner(), "P");
         self.admin(StreamKind::Partner, partner(), of_partner, Event::from(Change::created(made)));
-        let made = Tenant { tenant_id: tenant(), partner_id: partner(), name: "T".into(), handles: Handles::default() };
+        let made = Tenant::new(tenant(), partner(), "T");
         self.admin(StreamKind::Tenant, tenant(), of_tenant, Event::from(Change::created(made)));
-        let made = User {
-            user_id: user(),
-            tenant_id: tenant(),
-            roles: vec![],
-            name_digest: "d".into(),
-            email_digest: None,
-            handles: Handles::default(),
-        };
+        let made = User::new(user(), tenant(), "d");
         self.admin(StreamKind::User, user(), of_user, Event::from(Change::created(made)));
         self.admin(StreamKind::Key, key(), chain(), Event::from(Change::created(app_key())));
         let opened = Event::from(Change::created(budget_of(5_000_000_000)));
@@ -256,26 +247,11 @@ fn windows() -> Vec<BudgetWindow> {
 }
 
 fn app_key() -> Key {
-    Key {
-        key_id: key(),
-        user_id: user(),
-        name: "app".into(),
-        permissions: vec![Permission::ModelsUse],
-        models: None,
-        expires_at: None,
-    }
+    Key::new(key(), user(), "app")
 }
 
 fn budget_of(nanos: i64) -> Budget {
-    Budget {
-        budget_id: budget(),
-        scope: Scope::Tenant(tenant()),
-        limit_usd: NanoUsd::new(nanos),
-        period: Period::Total,
-        alert_at: vec![],
-        when_short: WhenShort::Refuse,
-        enforcement: Enforcement::Hard,
-    }
+    Budget::new(budget(), Scope::Tenant(tenant()), NanoUsd::new(nanos), Period::Total)
 }
 
 fn backend() -> Backend {

@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use events::concurrency::{ConcurrencyLimiter, QueryPermit, Requester};
-use events::event::admin::{Handles, Partner};
+use events::event::admin::Partner;
 use events::event::{Actor, Chain, Change, Context, Event, Recorded, Stream, StreamKind};
 use events::ids::PartnerId;
 use events::log::{Append, Basis, Log, LogOptions};
@@ -25,7 +25,7 @@ fn open_log(dir: &Path) -> Log {
 
 async fn make_partner(log: &Log, number: u128) -> u64 {
     let partner: PartnerId = id(number);
-    let made = Partner { partner_id: partner, name: format!("p{number}"), handles: Handles::default() };
+    let made = Partner::new(partner, format!("p{number}"));
     let append = Append {
         stream: Stream::new(StreamKind::Partner, partner),
         expected_sequence: 0,

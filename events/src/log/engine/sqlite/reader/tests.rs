@@ -4,18 +4,14 @@ use rusqlite::StatementStatus;
 use tempfile::TempDir;
 
 use super::*;
-use crate::event::admin::{Handles, Partner};
+use crate::event::admin::Partner;
 use crate::event::{Actor, Change, Context, Event, StreamKind};
 use crate::ids::PartnerId;
 use crate::log::{Append, Basis, Log, LogOptions};
 use crate::time::SystemClock;
 
 fn partner(name: &str) -> Partner {
-    Partner {
-        partner_id: PartnerId::from(uuid::Uuid::from_u128(1)),
-        name: name.to_owned(),
-        handles: Handles::default(),
-    }
+    Partner::new(PartnerId::from(uuid::Uuid::from_u128(1)), name)
 }
 
 async fn append(log: &Log, stream: &Stream, expected_sequence: u64, events: Vec<Event>) {

@@ -4,7 +4,12 @@
 use events::log::PersonalData;
 use secrets::hex;
 
-use super::user::PersonDigests;
+/// Salted SHA-256 in hex of what the side table holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PersonDigests {
+    pub name: String,
+    pub email: Option<String>,
+}
 
 /// SHA-256 in hex over the row's salt and each of its texts.
 pub fn digests(person: &PersonalData) -> PersonDigests {

@@ -1,15 +1,19 @@
 //! What a budget or a rate limit binds: `{"partner_id"}`, `{"tenant_id"}`, `{"user_id"}` or `{"key_id"}`.
 
 use events::event::admin::Scope;
+use openapi::{refusals, schema};
 
-use openapi::resource::{self, Member};
-use openapi::schema;
-
+use crate::admin::declaration::{Member, read};
+use crate::admin::field_type::FieldType;
 use crate::admin::fields::{Field, FieldError};
 
 const NAMES: &str = "partner_id, tenant_id, user_id, key_id";
 
-pub fn scope(field: Field) -> Result<Scope, FieldError> {
+pub fn scope() -> FieldType {
+    FieldType::new(refusals::scope(), named)
+}
+
+fn named(field: Field) -> Result<Scope, FieldError> {
     let (name, id) = field.object()?.only(NAMES)?;
     match name.as_str() {
         "partner_id" => Ok(Scope::Partner(id.parsed()?)),
@@ -22,5 +26,5 @@ pub fn scope(field: Field) -> Result<Scope, FieldError> {
 
 /// Where it is read: whose the scope is.
 pub fn scope_name() -> Member {
-    resource::read("scope_name", schema::nullable(schema::string())).meaning("Null where you may not see it")
+    read("scope_name", schema::nullable(schema::string())).meaning("Null where you may not see it")
 }

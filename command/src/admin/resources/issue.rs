@@ -5,7 +5,7 @@ use events::ids::KeyId;
 use events::log::SideRow;
 use secrets::Secret;
 
-use super::AdminState;
+use crate::admin::AdminState;
 use crate::admin::error::CommandError;
 
 /// A new secret of the key, to show once, and what is stored of it.

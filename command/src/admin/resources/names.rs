@@ -12,12 +12,15 @@ const SHARED: &str = "shared";
 
 /// Of the name, for the resource that has it.
 pub fn claim(kind: StreamKind, id: impl Display, name: &str, tenant: Option<TenantId>) -> SideRow {
-    SideRow::ClaimName {
-        kind,
-        scope: tenant.map_or_else(|| SHARED.to_owned(), |tenant| tenant.to_string()),
-        name: name.to_owned(),
-        owner: id.to_string(),
+    match tenant {
+        Some(tenant) => claim_among(tenant, kind, id, name),
+        None => claim_among(SHARED, kind, id, name),
     }
+}
+
+/// The same, in a scope that its owner is known by.
+pub fn claim_among(scope: impl Display, kind: StreamKind, id: impl Display, name: &str) -> SideRow {
+    SideRow::ClaimName { kind, scope: scope.to_string(), name: name.to_owned(), owner: id.to_string() }
 }
 
 pub fn release(id: impl Display) -> SideRow {

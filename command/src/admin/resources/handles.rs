@@ -1,0 +1,90 @@
+//! `slug` and `external_id`. A slug is claimed beside its siblings: partners on the platform, tenants within their
+//! partner, users within their tenant; the end of what has it frees it.
+
+use std::fmt::Display;
+
+use events::event::ResourceState;
+use events::event::admin::Handles;
+use events::log::SideRow;
+use openapi::schema;
+
+use super::names::{claim_among, release};
+use crate::admin::declaration::{Member, optional};
+use crate::admin::field_type::{text, text_that};
+use crate::admin::given::Given;
+
+const SLUG_LEN_MAX: usize = 63;
+const EXTERNAL_ID_LEN_MAX: usize = 255;
+
+/// Where the slugs of partners are claimed.
+pub const PLATFORM: &str = "platform";
+
+fn is_slug(text: &str) -> bool {
+    let sound = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    sound && !text.starts_with('-')
+}
+
+pub fn members() -> [Member; 2] {
+    let form = format!("^[a-z0-9][a-z0-9-]{{0,{}}}$", SLUG_LEN_MAX - 1);
+    let reason = "must be of a-z, 0-9 and -, and begin with a letter or a digit";
+    [
+        optional("slug", text_that(schema::formed(&form), SLUG_LEN_MAX, is_slug, reason))
+            .meaning("Unique beside its siblings; free again at its end"),
+        optional("external_id", text(EXTERNAL_ID_LEN_MAX))
+            .meaning("Yours, for billing; it stands in events, so nothing personal"),
+    ]
+}
+
+/// Whether a change is about either.
+pub fn are_changed(given: &Given) -> bool {
+    given.names_any(&["slug", "external_id"])
+}
+
+/// For what is made with a slug.
+pub fn claim<R: ResourceState>(id: R::Id, among: impl Display, handles: &Handles) -> Option<SideRow> {
+    handles.slug.as_ref().map(|slug| claim_among(among, R::KIND, id, slug))
+}
+
+/// For a change: the slug before is free, and the new one taken, in one.
+pub fn reclaim<R: ResourceState>(id: R::Id, among: impl Display, given: &Given) -> Vec<SideRow> {
+    if !given.names("slug") {
+        return vec![];
+    }
+    let taken = given.text("slug").map(|slug| claim_among(among, R::KIND, id, slug));
+    [release(id)].into_iter().chain(taken).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::admin::declaration::Members;
+    use crate::admin::fields::{FieldError, Fields};
+
+    fn read(name: &'static str, value: &str) -> Result<Option<String>, FieldError> {
+        let body = json!({ name: value }).to_string();
+        let given = Members(members().to_vec()).created(Fields::of_body(body.as_bytes()).unwrap())?;
+        Ok(given.text(name).map(str::to_owned))
+    }
+
+    #[test]
+    fn a_slug_is_lower_case_and_short_and_begins_with_a_letter_or_a_digit() {
+        for fine in ["a", "0", "acme-eu-1", "a--", &"a".repeat(63)] {
+            assert_eq!(read("slug", fine), Ok(Some(fine.to_owned())));
+        }
+        for wrong in ["", "-a", "Acme", "a_b", "a b", "a/b", "ä", "ten_1", "a\u{7f}", &"a".repeat(64)] {
+            assert_eq!(read("slug", wrong).unwrap_err().field, "slug", "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_external_id_is_any_printable_text() {
+        for fine in ["C-1", "Kunde Ärger & Söhne/7", &"x".repeat(255)] {
+            assert_eq!(read("external_id", fine), Ok(Some(fine.to_owned())));
+        }
+        for wrong in ["", " ", "a\nb", &"x".repeat(256)] {
+            assert_eq!(read("external_id", wrong).unwrap_err().field, "external_id", "{wrong}");
+        }
+    }
+}

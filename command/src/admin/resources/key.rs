@@ -1,0 +1,331 @@
+//! An API key of a user. Its secrets are counted in generations from 1 and are facts only as such numbers; what they
+//! are checked against stands hashed in a side table. The secret is in the reply that makes it, and nowhere else. A revoked
+//! key stays revoked.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use events::event::admin::{Key, KeyRotated, Permission, User};
+use events::event::{Chain, Resource, ResourceState};
+use events::ids::{KeyId, TenantId, UserId};
+use events::log::SideRow;
+use events::time::{parse_rfc3339, rfc3339};
+use http::StatusCode;
+use openapi::schema::{self, object};
+use openapi::{Answer, Operation};
+use projections::model_globs::ModelGlobs;
+use projections::tables::Tables;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::NAME_LEN_MAX;
+use super::issue::issue;
+use crate::admin::AdminState;
+use crate::admin::admin_context::AdminContext;
+use crate::admin::declaration::{Declaration, Members, defaulting, optional, read, required};
+use crate::admin::described;
+use crate::admin::error::CommandError;
+use crate::admin::field_type::{FieldType, id, text, time};
+use crate::admin::fields::{Field, FieldError, Fields};
+use crate::admin::given::{FromGiven, Given};
+use crate::admin::lifecycle::{Command, LifecycleError, Rules, SpecialCommand, StateOf};
+use crate::admin::request::AdminRequest;
+use crate::admin::routes::{Administered, Plan, Purpose, decide_on};
+
+const PERMISSIONS_LEN_MAX: usize = 32;
+const PATTERNS_LEN_MAX: usize = 200;
+/// 30 days.
+const OVERLAP_SECONDS_MAX: u64 = 30 * 24 * 3600;
+/// An hour: time to hand out the new secret. A leaked one is cut off with 0.
+const OVERLAP_SECONDS: u64 = 3600;
+
+/// Name of the schema of a rotation's reply.
+const ROTATED: &str = "RotatedKey";
+const PREVIOUS_EXPIRES_AT: &str = "previous_expires_at";
+
+static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
+    let last_use =
+        "When a request of it was let in: any since the gateway's start, before that for a model; null for neither";
+    let members = vec![
+        defaulting("user_id", id::<UserId>(UserId::PREFIX), Value::Null).fixed(),
+        required("name", text(NAME_LEN_MAX)),
+        defaulting("permissions", permissions(), json!(Key::PERMISSIONS)),
+        optional("models", patterns())
+            .meaning("Names of models that the key may use, with * for any text; all where it is null"),
+        optional("expires_at", time()),
+        read("tenant_id", schema::id(TenantId::PREFIX)),
+        read("tenant_name", schema::nullable(schema::string())),
+        read("user_name", schema::nullable(schema::string())).meaning("Null once the person is erased"),
+        read("prefix", schema::string()).meaning("What each of its secrets begins with: `sgk_…_`"),
+        read("last_used_at", schema::nullable(schema::time())).meaning(last_use),
+    ];
+    let example = json!({ "name": "app", "models": ["sim-*"] });
+    Declaration { kind: Key::KIND, prefix: KeyId::PREFIX, members: Members(members), example }
+});
+
+/// A set.
+fn permissions() -> FieldType {
+    let names: Vec<_> = Permission::ALL.iter().map(|permission| (permission.as_str(), *permission)).collect();
+    let shape = schema::list(schema::one_of_names(&names), Some(PERMISSIONS_LEN_MAX));
+    FieldType::new(shape, move |field| {
+        let mut permissions = field.list(PERMISSIONS_LEN_MAX, |field| field.one_of(&names))?;
+        permissions.sort_unstable();
+        permissions.dedup();
+        Ok(permissions)
+    })
+}
+
+fn patterns() -> FieldType {
+    let shape = schema::list(schema::text(NAME_LEN_MAX), Some(PATTERNS_LEN_MAX));
+    FieldType::new(shape, |field| {
+        let read = |field: Field| field.list(PATTERNS_LEN_MAX, |field| field.text(NAME_LEN_MAX));
+        field.judged(read, |patterns| match ModelGlobs::compile(&patterns) {
+            Ok(_) => Ok(patterns),
+            Err(error) => Err(format!("{:?} is not a glob", error.pattern)),
+        })
+    })
+}
+
+/// The key and the generation of its newest secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyState {
+    pub key: Key,
+    pub generation: u32,
+}
+
+/// A new secret, at `now`; the one before works on until `previous_until`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RotateKey {
+    pub now: DateTime<Utc>,
+    pub previous_until: DateTime<Utc>,
+}
+
+/// Why a command to a key is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    #[error(transparent)]
+    Lifecycle(#[from] LifecycleError),
+    #[error("has expired")]
+    Expired,
+    /// Four billion rotations.
+    #[error("has no generation left")]
+    GenerationsExhausted,
+}
+
+impl KeyState {
+    /// The one that a rotation makes.
+    pub fn next_generation(&self) -> Result<u32, KeyError> {
+        self.generation.checked_add(1).ok_or(KeyError::GenerationsExhausted)
+    }
+}
+
+impl FromGiven for Key {}
+
+impl Rules for Key {
+    type State = KeyState;
+    type Special = RotateKey;
+    type Error = KeyError;
+}
+
+impl StateOf<Key> for KeyState {
+    fn of(key: Key, before: Option<&Self>) -> Self {
+        Self { key, generation: before.map_or(1, |state| state.generation) }
+    }
+
+    fn resource(&self) -> &Key {
+        &self.key
+    }
+
+    fn take(&mut self, fact: &Resource) {
+        if let Resource::KeyRotated(rotated) = fact {
+            self.generation = rotated.generation;
+        }
+    }
+}
+
+impl SpecialCommand<Key> for RotateKey {
+    fn decide(self, state: &KeyState) -> Result<Resource, KeyError> {
+        // A new secret would expire at once: whoever asks for it means to go on using the key.
+        if state.key.expires_at.is_some_and(|expires_at| expires_at <= self.now) {
+            return Err(KeyError::Expired);
+        }
+        let (key_id, generation) = (state.key.key_id, state.next_generation()?);
+        let rotated = KeyRotated { key_id, generation, previous_until: self.previous_until };
+        Ok(Resource::KeyRotated(Box::new(rotated)))
+    }
+}
+
+/// The key's user; a key without one cannot have been made.
+fn user_of<'a>(cx: &'a AdminContext<'_>, key: &Key) -> Result<&'a User, CommandError> {
+    let user = cx.tables.user(key.user_id).map(|entry| &*entry.value);
+    user.ok_or_else(|| CommandError::Defect(format!("{} without its user", key.key_id)))
+}
+
+impl Administered for Key {
+    const PATH: &'static str = "/v1/admin/keys";
+
+    fn declaration() -> &'static Declaration {
+        &DECLARATION
+    }
+
+    fn chain(state: &KeyState, tables: &Tables) -> Chain {
+        let owners = tables.chain_of_user(state.key.user_id).unwrap_or_default();
+        Chain { user: Some(state.key.user_id), key: Some(state.key.key_id), ..owners }
+    }
+
+    fn refused(error: KeyError) -> CommandError {
+        match error {
+            KeyError::Lifecycle(error) => CommandError::of_lifecycle(Self::KIND, error),
+            KeyError::Expired => CommandError::KeyExpired,
+            KeyError::GenerationsExhausted => CommandError::GenerationsExhausted,
+        }
+    }
+
+    fn manage(cx: &AdminContext<'_>, state: &KeyState) -> Result<(), CommandError> {
+        cx.governs(user_of(cx, &state.key)?)
+    }
+
+    async fn create(cx: &AdminContext<'_>, id: KeyId, mut given: Given) -> Result<Plan<Self>, CommandError> {
+        let expires_at = given.text("expires_at").and_then(parse_rfc3339);
+        if expires_at.is_some_and(|expires_at| expires_at <= cx.now) {
+            return Err(FieldError::new("expires_at", "must be in the future").into());
+        }
+        let user_id = cx.parent(&mut given, "user_id", cx.caller.chain.user)?;
+        let (chain, user) = cx.user(user_id, "user_id")?;
+        cx.governs(user)?;
+        let made: Self = given.make(id)?;
+        cx.may_give(user, &made.permissions)?;
+        cx.may_give_models(&made.permissions, made.models.as_deref())?;
+        let (secret, stored) = issue(cx.admin, id, 1).await?;
+        let plan = Plan::new(Command::Create(made), Chain { key: Some(id), ..chain }).with_side([stored]);
+        Ok(Plan { secret: Some(secret), ..plan })
+    }
+
+    async fn change(cx: &AdminContext<'_>, state: &KeyState, given: Given) -> Result<Plan<Self>, CommandError> {
+        may_change(cx, &state.key, &given)?;
+        Ok(Plan::of(Command::Change(given), state, cx))
+    }
+
+    fn side_of_end(state: &KeyState) -> Vec<SideRow> {
+        vec![SideRow::DropKeySecrets { key_id: state.key.key_id, below_generation: u32::MAX }]
+    }
+}
+
+/// A change that lets the key do more, or for longer, gives: it needs what giving needs.
+fn may_change(cx: &AdminContext<'_>, key: &Key, given: &Given) -> Result<(), CommandError> {
+    let changed = given.over(key)?;
+    let lasts_longer = key.expires_at.is_some_and(|until| changed.expires_at.is_none_or(|later| later > until));
+    let gives = given.names("permissions") || lasts_longer;
+    if gives {
+        cx.may_give(user_of(cx, key)?, &changed.permissions)?;
+    }
+    if gives || given.names("models") {
+        cx.may_give_models(&changed.permissions, changed.models.as_deref())?;
+    }
+    Ok(())
+}
+
+/// `POST /v1/admin/keys/{id}/rotate`: 200, the key, its new `secret` and `previous_expires_at`: the secret before works for
+/// `overlap_seconds` more (an hour by default, not at all with 0), those before it end at once.
+pub async fn rotate(
+    State(admin): State<AdminState>,
+    Path(id): Path<String>,
+    request: AdminRequest,
+) -> Result<Response, CommandError> {
+    decide_on::<Key, _>(&admin, &id, &request, (Purpose::Change, plan_rotation)).await
+}
+
+pub fn described_rotation() -> Operation {
+    let declared = Key::declaration();
+    let overlap = schema::defaulting(schema::nullable(schema::whole(0, OVERLAP_SECONDS_MAX)), OVERLAP_SECONDS.into());
+    let overlap =
+        schema::described(overlap, "How long the secret before this one goes on working; with 0 it ends at once");
+    let previous = schema::described(schema::time(), "When the secret before this one stops working");
+    let answer = Answer::json("The key and its new secret", schema::reference(ROTATED)).recorded();
+    described::on_one(declared, described::command("rotate_key", "Gives a key a new secret"))
+        .may_take(object().optional("overlap_seconds", overlap).closed())
+        .answers(StatusCode::OK, answer)
+        .defines(ROTATED, declared.reply_with_secret_and(PREVIOUS_EXPIRES_AT, previous))
+}
+
+async fn plan_rotation(cx: &AdminContext<'_>, state: &KeyState, mut fields: Fields) -> Result<Plan<Key>, CommandError> {
+    let overlap = fields.optional("overlap_seconds", |field| field.whole(0..=OVERLAP_SECONDS_MAX))?;
+    fields.finish()?;
+    // The secret is the key: whoever gets it could as well have been given the key anew.
+    cx.may_give(user_of(cx, &state.key)?, &state.key.permissions)?;
+    cx.may_give_models(&state.key.permissions, state.key.models.as_deref())?;
+    let generation = state.next_generation().map_err(<Key as Administered>::refused)?;
+    let (secret, stored) = issue(cx.admin, state.key.key_id, generation).await?;
+    let forget = SideRow::DropKeySecrets { key_id: state.key.key_id, below_generation: state.generation };
+    let overlap = Duration::from_secs(overlap.unwrap_or(OVERLAP_SECONDS));
+    let previous_until = cx.now + overlap;
+    let command = Command::Special(RotateKey { now: cx.now, previous_until });
+    let mut plan = Plan::of(command, state, cx).with_side([stored, forget]);
+    plan.secret = Some(secret);
+    // With the key all of its secrets expire.
+    let previous_until = state.key.expires_at.map_or(previous_until, |expires_at| expires_at.min(previous_until));
+    plan.shown.insert(PREVIOUS_EXPIRES_AT.to_owned(), rfc3339(previous_until).into());
+    Ok(plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use events::time::from_micros;
+
+    use super::*;
+    use crate::admin::lifecycle::Command::{Create, End, Special};
+    use crate::admin::lifecycle::CommandOf;
+    use crate::admin::lifecycle::spec::{self, changed, created, ended, id};
+    use crate::admin::tests::change;
+
+    fn given(facts: impl IntoIterator<Item = Resource>) -> spec::Given<Key> {
+        spec::given(facts)
+    }
+
+    fn key() -> Key {
+        let models = Some(vec!["sim-*".into()]);
+        Key { models, expires_at: Some(from_micros(9_000_000)), ..Key::new(id(1), id(2), "app") }
+    }
+
+    fn rotated(generation: u32, previous_until: i64) -> Resource {
+        let previous_until = from_micros(previous_until);
+        Resource::KeyRotated(Box::new(KeyRotated { key_id: id(1), generation, previous_until }))
+    }
+
+    fn rotate_at(micros: i64) -> CommandOf<Key> {
+        Special(RotateKey { now: from_micros(micros), previous_until: from_micros(micros + 2_000_000) })
+    }
+
+    #[test]
+    fn generations_rise_with_every_rotation_and_survive_a_change() {
+        given([created(key())]).when(rotate_at(0)).then([rotated(2, 2_000_000)]);
+        given([created(key()), rotated(2, 0), changed(key())]).when(rotate_at(1_000_000)).then([rotated(3, 3_000_000)]);
+    }
+
+    #[test]
+    fn an_expired_or_revoked_key_is_not_rotated() {
+        given([created(key())]).when(rotate_at(9_000_000)).then_refused(KeyError::Expired);
+        given([created(key()), ended::<Key>(id(1))])
+            .when(rotate_at(0))
+            .then_refused(KeyError::Lifecycle(LifecycleError::Ended));
+        given([created(key()), rotated(u32::MAX, 0)]).when(rotate_at(0)).then_refused(KeyError::GenerationsExhausted);
+    }
+
+    #[test]
+    fn an_allow_list_and_an_expiry_can_be_removed() {
+        let change = change(&json!({ "permissions": [], "models": null, "expires_at": null }));
+        let without = Key { permissions: vec![], models: None, expires_at: None, ..key() };
+        given([created(key())]).when(change).then([changed(without)]);
+    }
+
+    #[test]
+    fn a_key_is_made_once_and_revoked_once() {
+        given([]).when(Create(key())).then([created(key())]);
+        given([created(key())]).when(Create(key())).then_refused(KeyError::Lifecycle(LifecycleError::Exists));
+        given([created(key())]).when(End).then([ended::<Key>(id(1))]);
+        given([created(key()), ended::<Key>(id(1))]).when(End).then_nothing();
+    }
+}

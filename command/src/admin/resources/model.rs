@@ -1,0 +1,240 @@
+//! A frontend model: a name that clients ask for and the backends that can serve it. A name is claimed among what the same
+//! keys can see: one list for what all share, one for each tenant's own. The log keeps the claims, beside the facts.
+
+use std::convert::Infallible;
+use std::sync::LazyLock;
+
+use dialects::upstreams;
+use events::event::admin::{Model, Strategy, Target, Tokenizer};
+use events::event::{Chain, ResourceState};
+use events::ids::{ModelId, ProviderId, TenantId};
+use events::log::SideRow;
+use openapi::schema;
+use projections::tables::Tables;
+use serde_json::json;
+
+use super::NAME_LEN_MAX;
+use super::names::{claim, release};
+use crate::admin::admin_context::AdminContext;
+use crate::admin::declaration::{Declaration, Members, defaulting, optional, required};
+use crate::admin::error::CommandError;
+use crate::admin::field_type::{FieldType, id, one_of, prose, text, text_that, whole};
+use crate::admin::fields::FieldError;
+use crate::admin::given::{FromGiven, Given};
+use crate::admin::lifecycle::{Command, LifecycleError, Rules};
+use crate::admin::routes::{Administered, Plan};
+
+const TARGETS_LEN_MAX: usize = 32;
+const SYSTEM_PREFIX_LEN_MAX: usize = 100_000;
+const RANK_MAX: u64 = 1_000_000;
+const TOKENS_MAX: u64 = 100_000_000;
+
+const TOKENIZERS: [(&str, Tokenizer); 2] =
+    [("o200k_base", Tokenizer::O200kBase), ("cl100k_base", Tokenizer::Cl100kBase)];
+
+static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
+    let members = vec![
+        required("name", slug()).meaning("What clients ask for; / is allowed, white space is not"),
+        defaulting("strategy", one_of(Strategy::NAMED.iter().copied()), json!("priority")),
+        required("targets", targets()).shown_as(schema::list(target().creation().open(), None)),
+        optional("system_prefix", prose(SYSTEM_PREFIX_LEN_MAX)),
+        optional("tenant_id", id::<TenantId>(TenantId::PREFIX))
+            .fixed()
+            .meaning("Whose own it is; shared by all where it is null"),
+    ];
+    let target = json!({ "provider_id": "prv_0000000000000000000000000000000b", "model": "echo" });
+    let example = json!({ "name": "gpt", "targets": [target] });
+    Declaration { kind: Model::KIND, prefix: ModelId::PREFIX, members: Members(members), example }
+});
+
+fn target() -> Members {
+    let (rank, tokens) = (|| whole(0, RANK_MAX), || whole(1, TOKENS_MAX));
+    Members(vec![
+        required("provider_id", id::<ProviderId>(ProviderId::PREFIX)),
+        required("model", text(NAME_LEN_MAX)),
+        defaulting("priority", rank(), json!(0)).meaning("The lowest number is tried first"),
+        defaulting("weight", rank(), json!(1)),
+        optional("context_window", tokens()),
+        optional("max_output_tokens", tokens()),
+        optional("default_max_output_tokens", tokens()),
+        optional("tokenizer", one_of(TOKENIZERS)).meaning("Only where the backend counts with it"),
+    ])
+}
+
+fn targets() -> FieldType {
+    let target = target();
+    let shape = schema::filled_list(target.creation().closed(), Some(TARGETS_LEN_MAX));
+    FieldType::new(shape, move |field| {
+        field.list(TARGETS_LEN_MAX, |item| target.created(item.object()?.known(&target.names())?))
+    })
+}
+
+fn slug() -> FieldType {
+    let form = format!(r"^[^\s\u0000-\u001f\u007f-\u009f]{{1,{NAME_LEN_MAX}}}$");
+    let is_one_word = |name: &str| !name.contains(char::is_whitespace);
+    text_that(schema::formed(&form), NAME_LEN_MAX, is_one_word, "must not have white space")
+}
+
+fn check_providers(cx: &AdminContext<'_>, targets: &[Target], tenant: Option<TenantId>) -> Result<(), CommandError> {
+    for (index, target) in targets.iter().enumerate() {
+        let provider = cx.provider(target.provider_id, tenant, &format!("targets[{index}].provider_id"))?;
+        if target.tokenizer.is_some() && !upstreams::of(provider.kind).has_tokenizers {
+            let field = format!("targets[{index}].tokenizer");
+            return Err(FieldError::new(field, "is not what this provider counts with").into());
+        }
+    }
+    Ok(())
+}
+
+/// Why a command to a model is refused. Indexes are places in `targets`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ModelError {
+    #[error(transparent)]
+    Lifecycle(#[from] LifecycleError),
+    #[error("must name at least one target")]
+    NoTargets,
+    #[error("names the same provider and model as a target before it")]
+    TargetRepeated { index: usize },
+    #[error("must not be above max_output_tokens")]
+    DefaultAboveMaximum { index: usize },
+    #[error("must give at least one target a weight above 0 where the strategy is weighted")]
+    NoWeight,
+}
+
+impl FromGiven for Model {}
+
+impl Rules for Model {
+    type State = Self;
+    type Special = Infallible;
+    type Error = ModelError;
+
+    /// Rules over the targets.
+    fn sound(self) -> Result<Self, ModelError> {
+        if self.targets.is_empty() {
+            return Err(ModelError::NoTargets);
+        }
+        if self.strategy == Strategy::Weighted && self.targets.iter().all(|target| target.weight == 0) {
+            return Err(ModelError::NoWeight);
+        }
+        for (index, target) in self.targets.iter().enumerate() {
+            let same = |before: &Target| before.provider_id == target.provider_id && before.model == target.model;
+            if self.targets[..index].iter().any(same) {
+                return Err(ModelError::TargetRepeated { index });
+            }
+            if let (Some(default), Some(maximum)) = (target.default_max_output_tokens, target.max_output_tokens)
+                && default > maximum
+            {
+                return Err(ModelError::DefaultAboveMaximum { index });
+            }
+        }
+        Ok(self)
+    }
+}
+
+impl Administered for Model {
+    const PATH: &'static str = "/v1/admin/models";
+
+    fn declaration() -> &'static Declaration {
+        &DECLARATION
+    }
+
+    fn chain(state: &Model, tables: &Tables) -> Chain {
+        state.tenant_id.and_then(|tenant| tables.chain_of_tenant(tenant)).unwrap_or_default()
+    }
+
+    fn refused(error: ModelError) -> CommandError {
+        let field = match error {
+            ModelError::Lifecycle(error) => return CommandError::of_lifecycle(Self::KIND, error),
+            ModelError::NoTargets => "targets".to_owned(),
+            ModelError::NoWeight => "targets".to_owned(),
+            ModelError::TargetRepeated { index } => format!("targets[{index}]"),
+            ModelError::DefaultAboveMaximum { index } => format!("targets[{index}].default_max_output_tokens"),
+        };
+        FieldError::new(field, error.to_string()).into()
+    }
+
+    async fn create(cx: &AdminContext<'_>, id: ModelId, given: Given) -> Result<Plan<Self>, CommandError> {
+        let made: Self = given.make(id)?;
+        let chain = cx.owner(made.tenant_id)?;
+        check_providers(cx, &made.targets, made.tenant_id)?;
+        let claim = claim(Self::KIND, id, &made.name, made.tenant_id);
+        Ok(Plan::new(Command::Create(made), chain).with_side([claim]))
+    }
+
+    async fn change(cx: &AdminContext<'_>, state: &Model, given: Given) -> Result<Plan<Self>, CommandError> {
+        let (id, tenant) = (state.model_id, state.tenant_id);
+        check_providers(cx, &given.get::<Vec<_>>("targets")?.unwrap_or_default(), tenant)?;
+        let renamed = given.text("name").map(|name| [release(id), claim(Self::KIND, id, name, tenant)]);
+        let plan = Plan::of(Command::Change(given), state, cx);
+        Ok(plan.with_side(renamed.into_iter().flatten()))
+    }
+
+    fn side_of_end(state: &Model) -> Vec<SideRow> {
+        vec![release(state.model_id)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use events::event::Resource;
+
+    use super::*;
+    use crate::admin::lifecycle::Command::{Create, End};
+    use crate::admin::lifecycle::spec::{self, changed, created, ended, id};
+    use crate::admin::tests::change;
+
+    fn given(facts: impl IntoIterator<Item = Resource>) -> spec::Given<Model> {
+        spec::given(facts)
+    }
+
+    fn target(provider: u128) -> Target {
+        Target { max_output_tokens: Some(10), ..Target::new(id(provider), "echo") }
+    }
+
+    fn model(targets: &[Target]) -> Model {
+        let made = Model::new(id(1), "acme/small", targets.to_vec());
+        Model { system_prefix: Some("Be brief.".into()), ..made }
+    }
+
+    #[test]
+    fn a_model_has_targets_and_none_of_them_twice() {
+        given([]).when(Create(model(&[target(1), target(2)]))).then([created(model(&[target(1), target(2)]))]);
+        given([]).when(Create(model(&[]))).then_refused(ModelError::NoTargets);
+        given([])
+            .when(Create(model(&[target(1), target(2), target(1)])))
+            .then_refused(ModelError::TargetRepeated { index: 2 });
+    }
+
+    #[test]
+    fn the_default_cap_is_not_above_the_maximum() {
+        let capped = |default| Target { default_max_output_tokens: Some(default), ..target(1) };
+        given([]).when(Create(model(&[capped(10)]))).then([created(model(&[capped(10)]))]);
+        given([])
+            .when(Create(model(&[target(2), capped(11)])))
+            .then_refused(ModelError::DefaultAboveMaximum { index: 1 });
+    }
+
+    #[test]
+    fn weights_that_are_all_zero_draw_nobody() {
+        let weighted = |weights: [u32; 2]| Model {
+            strategy: Strategy::Weighted,
+            ..model(&[Target { weight: weights[0], ..target(1) }, Target { weight: weights[1], ..target(2) }])
+        };
+        given([]).when(Create(weighted([0, 1]))).then([created(weighted([0, 1]))]);
+        given([]).when(Create(weighted([0, 0]))).then_refused(ModelError::NoWeight);
+    }
+
+    #[test]
+    fn a_change_is_held_to_the_same_rules() {
+        let changes = || change(&json!({ "system_prefix": null }));
+        let empty = change(&json!({ "system_prefix": null, "targets": [] }));
+        let without_prefix = Model { system_prefix: None, ..model(&[target(1)]) };
+        given([created(model(&[target(1)]))]).when(changes()).then([changed(without_prefix)]);
+        given([created(model(&[target(1)]))]).when(empty).then_refused(ModelError::NoTargets);
+        let ended = || ended::<Model>(id(1));
+        given([created(model(&[target(1)]))]).when(End).then([ended()]);
+        given([created(model(&[target(1)])), ended()])
+            .when(changes())
+            .then_refused(ModelError::Lifecycle(LifecycleError::Ended));
+    }
+}

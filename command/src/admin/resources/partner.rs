@@ -1,0 +1,147 @@
+//! A partner: the widest owner. Its end stops every key below it.
+
+use std::convert::Infallible;
+use std::sync::LazyLock;
+
+use events::event::admin::Partner;
+use events::event::{Chain, ResourceState};
+use events::ids::PartnerId;
+use events::log::SideRow;
+use projections::tables::Tables;
+use serde_json::json;
+
+use super::NAME_LEN_MAX;
+use super::handles::{self, PLATFORM};
+use super::names::release;
+use crate::admin::admin_context::AdminContext;
+use crate::admin::declaration::{Declaration, Members, required};
+use crate::admin::error::CommandError;
+use crate::admin::field_type::text;
+use crate::admin::given::{FromGiven, Given};
+use crate::admin::lifecycle::{Command, LifecycleError, Rules};
+use crate::admin::routes::{Administered, Plan};
+
+static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| Declaration {
+    kind: Partner::KIND,
+    prefix: PartnerId::PREFIX,
+    members: Members([required("name", text(NAME_LEN_MAX))].into_iter().chain(handles::members()).collect()),
+    example: json!({ "name": "reseller" }),
+});
+
+const PLATFORM_ONLY: &str = "partners are made and ended by the platform";
+const HANDLES_PLATFORM_ONLY: &str = "a partner's slug and external_id are the platform's to change";
+
+fn chain_of(id: PartnerId) -> Chain {
+    Chain { partner: Some(id), ..Chain::default() }
+}
+
+impl FromGiven for Partner {}
+
+impl Rules for Partner {
+    type State = Self;
+    type Special = Infallible;
+    type Error = LifecycleError;
+}
+
+impl Administered for Partner {
+    const PATH: &'static str = "/v1/admin/partners";
+
+    fn declaration() -> &'static Declaration {
+        &DECLARATION
+    }
+
+    fn chain(state: &Partner, _: &Tables) -> Chain {
+        chain_of(state.partner_id)
+    }
+
+    fn refused(error: LifecycleError) -> CommandError {
+        CommandError::of_lifecycle(Self::KIND, error)
+    }
+
+    fn may_create(cx: &AdminContext<'_>) -> Result<(), CommandError> {
+        cx.platform(PLATFORM_ONLY)
+    }
+
+    fn may_end(cx: &AdminContext<'_>) -> Result<(), CommandError> {
+        cx.platform(PLATFORM_ONLY)
+    }
+
+    async fn create(_: &AdminContext<'_>, id: PartnerId, given: Given) -> Result<Plan<Self>, CommandError> {
+        let made: Self = given.make(id)?;
+        let claim = handles::claim::<Self>(id, PLATFORM, &made.handles);
+        Ok(Plan::new(Command::Create(made), chain_of(id)).with_side(claim))
+    }
+
+    async fn change(cx: &AdminContext<'_>, state: &Partner, given: Given) -> Result<Plan<Self>, CommandError> {
+        if handles::are_changed(&given) {
+            cx.platform(HANDLES_PLATFORM_ONLY)?;
+        }
+        let claims = handles::reclaim::<Self>(state.partner_id, PLATFORM, &given);
+        Ok(Plan::of(Command::Change(given), state, cx).with_side(claims))
+    }
+
+    fn side_of_end(state: &Partner) -> Vec<SideRow> {
+        vec![release(state.partner_id)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use events::event::Resource;
+    use events::event::admin::Handles;
+
+    use super::*;
+    use crate::admin::lifecycle::Command::{Create, End};
+    use crate::admin::lifecycle::CommandOf;
+    use crate::admin::lifecycle::spec::{self, Given, changed, created, ended, id};
+    use crate::admin::tests::change;
+
+    fn given(facts: impl IntoIterator<Item = Resource>) -> Given<Partner> {
+        spec::given(facts)
+    }
+
+    fn named(name: &str) -> Partner {
+        Partner::new(id(1), name)
+    }
+
+    fn rename(name: &str) -> CommandOf<Partner> {
+        change(&json!({ "name": name }))
+    }
+
+    #[test]
+    fn a_partner_is_made_once() {
+        given([]).when(Create(named("Alpha"))).then([created(named("Alpha"))]);
+        given([created(named("Alpha"))]).when(Create(named("Beta"))).then_refused(LifecycleError::Exists);
+    }
+
+    #[test]
+    fn a_change_carries_the_whole_new_state() {
+        given([created(named("Alpha"))]).when(rename("Beta")).then([changed(named("Beta"))]);
+        given([created(named("Alpha"))]).when(change(&json!({}))).then([changed(named("Alpha"))]);
+    }
+
+    #[test]
+    fn each_handle_is_kept_removed_or_set_on_its_own() {
+        let with = |slug: Option<&str>, external_id: &str| {
+            let handles = Handles { slug: slug.map(str::to_owned), external_id: Some(external_id.into()) };
+            Partner { handles, ..named("Alpha") }
+        };
+        let past = || [created(with(Some("acme"), "C-1"))];
+        given(past()).when(change(&json!({}))).then([changed(with(Some("acme"), "C-1"))]);
+        given(past()).when(change(&json!({ "slug": null, "external_id": "C-2" }))).then([changed(with(None, "C-2"))]);
+    }
+
+    #[test]
+    fn an_ended_partner_cannot_be_changed_and_ends_once() {
+        let past = || [created(named("Alpha")), ended::<Partner>(id(1))];
+        given([created(named("Alpha"))]).when(End).then([ended::<Partner>(id(1))]);
+        given(past()).when(rename("Beta")).then_refused(LifecycleError::Ended);
+        given(past()).when(End).then_nothing();
+    }
+
+    #[test]
+    fn what_was_never_made_cannot_be_changed() {
+        given([]).when(rename("Beta")).then_refused(LifecycleError::Absent);
+        given([]).when(End).then_refused(LifecycleError::Absent);
+    }
+}

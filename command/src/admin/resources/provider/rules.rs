@@ -1,0 +1,261 @@
+//! The rules about a provider: which has an address, and to whom its key goes.
+
+use std::convert::Infallible;
+
+use dialects::upstreams::{self, Transport};
+use events::event::admin::{OutputCapField, Provider, ProviderKind};
+use serde_json::{Map, Value, json};
+
+use crate::admin::given::{self, FromGiven, Given};
+use crate::admin::lifecycle::{LifecycleError, Rules};
+use crate::admin::resources::base_url;
+
+/// A new API key is sealed beside the event, or the old one is dropped: a command says no more than that.
+const API_KEY: &str = "api_key";
+const OUTPUT_CAP_FIELD: &str = "output_cap_field";
+
+/// Why a command to a provider is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProviderError {
+    #[error(transparent)]
+    Lifecycle(#[from] LifecycleError),
+    #[error("is missing: every kind but the simulator has an address")]
+    BaseUrlMissing,
+    #[error("the simulator has no address")]
+    BaseUrlOfSimulator,
+    #[error("the simulator needs no API key")]
+    SecretOfSimulator,
+    #[error(
+        "is a private address, which needs \"allow_private_network\": true; link-local and metadata addresses are never called"
+    )]
+    AddressForbidden,
+    #[error("must not end in {0}: the path of what is called is added to it")]
+    AddressOverlaps(&'static str),
+    #[error("is for kind openai alone: for {0} a request is translated, and other fields are left out")]
+    AllowedFieldsNotTaken(&'static str),
+    #[error(
+        "is missing: its key is not sent to another scheme, host or port. Send api_key with base_url, or null to remove it"
+    )]
+    SecretOfAnotherOrigin,
+    /// Four billion API keys.
+    #[error("has no generation left")]
+    GenerationsExhausted,
+}
+
+/// The generation of an API key that is set now.
+pub fn next_generation(current: &Provider) -> Result<u32, ProviderError> {
+    current.secret_generation.checked_add(1).ok_or(ProviderError::GenerationsExhausted)
+}
+
+impl FromGiven for Provider {
+    fn given(&self) -> Map<String, Value> {
+        let mut members = given::members(self);
+        if self.given_output_cap_field().is_none() {
+            members.remove(OUTPUT_CAP_FIELD);
+        }
+        members
+    }
+
+    fn resolve(members: &mut Map<String, Value>) -> Result<(), serde_json::Error> {
+        let is_given = members.contains_key(OUTPUT_CAP_FIELD);
+        members.insert("output_cap_field_given".to_owned(), is_given.into());
+        members.entry(OUTPUT_CAP_FIELD).or_insert_with(|| json!(OutputCapField::default()));
+        Ok(())
+    }
+}
+
+impl Rules for Provider {
+    type State = Self;
+    type Special = Infallible;
+    type Error = ProviderError;
+
+    fn made(self) -> Result<Self, ProviderError> {
+        fits(self.kind, self.base_url.as_deref())?;
+        self.sound()
+    }
+
+    fn changed(&self, change: &Given) -> Result<Self, ProviderError> {
+        fits(self.kind, change.text("base_url"))?;
+        keeps_its_secret_to_itself(self, change)?;
+        let mut changed = change.over(self).map_err(LifecycleError::from)?;
+        if change.names(API_KEY) {
+            changed.secret_generation = next_generation(self)?;
+        }
+        changed.sound()
+    }
+
+    /// Rules over several fields.
+    fn sound(self) -> Result<Self, ProviderError> {
+        let upstream = upstreams::of(self.kind);
+        match (&upstream.transport, &self.base_url) {
+            (Transport::InProcess(_), Some(_)) => Err(ProviderError::BaseUrlOfSimulator),
+            (Transport::InProcess(_), None) if self.secret_generation > 0 => Err(ProviderError::SecretOfSimulator),
+            (Transport::InProcess(_), None) => Ok(self),
+            (Transport::Http(_), None) => Err(ProviderError::BaseUrlMissing),
+            (Transport::Http(_), Some(_)) if !self.allowed_fields.is_empty() && !upstream.takes_allowed_fields => {
+                Err(ProviderError::AllowedFieldsNotTaken(upstream.name))
+            }
+            (Transport::Http(_), Some(address)) => {
+                if base_url::is_forbidden(address, self.allow_private_network) {
+                    return Err(ProviderError::AddressForbidden);
+                }
+                Ok(self)
+            }
+        }
+    }
+}
+
+/// An address that is given now. What was given before this was asked may stay as it is.
+fn fits(kind: ProviderKind, given: Option<&str>) -> Result<(), ProviderError> {
+    let endpoint = upstreams::of(kind).endpoint();
+    match given.and_then(|address| endpoint?.wrong_end_of(address)) {
+        Some(overlap) => Err(ProviderError::AddressOverlaps(overlap)),
+        None => Ok(()),
+    }
+}
+
+/// An API key is never shown: it must not be sent either to anyone it was not given for, whoever changes the address.
+fn keeps_its_secret_to_itself(current: &Provider, change: &Given) -> Result<(), ProviderError> {
+    let is_kept = current.secret_generation > 0 && !change.names(API_KEY);
+    let Some(moved_to) = change.text("base_url").filter(|_| is_kept) else { return Ok(()) };
+    if current.base_url.as_deref().is_some_and(|current| base_url::same_origin(current, moved_to)) {
+        return Ok(());
+    }
+    Err(ProviderError::SecretOfAnotherOrigin)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use events::event::Resource;
+
+    use super::*;
+    use crate::admin::lifecycle::Command::{Create, End};
+    use crate::admin::lifecycle::spec::{self, changed, created, ended, id};
+    use crate::admin::tests::change;
+
+    fn given(facts: impl IntoIterator<Item = Resource>) -> spec::Given<Provider> {
+        spec::given(facts)
+    }
+
+    fn openai(base_url: &str) -> Provider {
+        let made = Provider::new(id(1), "o", ProviderKind::Openai);
+        Provider { base_url: Some(base_url.into()), secret_generation: 1, ..made }
+    }
+
+    fn simulator() -> Provider {
+        Provider { kind: ProviderKind::Simulator, base_url: None, secret_generation: 0, ..openai("") }
+    }
+
+    const PUBLIC: &str = "https://api.example.com/v1";
+    const PRIVATE: &str = "http://10.1.2.3";
+
+    /// Holds: admin.provider-kinds
+    #[test]
+    fn a_provider_has_an_address_and_the_simulator_has_none() {
+        given([]).when(Create(openai(PUBLIC))).then([created(openai(PUBLIC))]);
+        given([]).when(Create(simulator())).then([created(simulator())]);
+        let without = Provider { base_url: None, ..openai("") };
+        given([]).when(Create(without)).then_refused(ProviderError::BaseUrlMissing);
+        let with = Provider { base_url: Some(PUBLIC.into()), ..simulator() };
+        given([]).when(Create(with)).then_refused(ProviderError::BaseUrlOfSimulator);
+        let keyed = Provider { secret_generation: 1, ..simulator() };
+        given([]).when(Create(keyed)).then_refused(ProviderError::SecretOfSimulator);
+    }
+
+    #[test]
+    fn the_opt_in_for_private_addresses_cannot_be_taken_back_while_one_is_used() {
+        given([]).when(Create(openai(PRIVATE))).then_refused(ProviderError::AddressForbidden);
+        let private = Provider { allow_private_network: true, ..openai(PRIVATE) };
+        given([]).when(Create(private.clone())).then([created(private.clone())]);
+        let close = change(&json!({ "allow_private_network": false }));
+        given([created(private.clone())]).when(close).then_refused(ProviderError::AddressForbidden);
+        let moved = change(&json!({ "allow_private_network": false, "base_url": PUBLIC, "api_key": "k" }));
+        let at_public = Provider { secret_generation: 2, ..openai(PUBLIC) };
+        given([created(private)]).when(moved).then([changed(at_public)]);
+    }
+
+    #[test]
+    fn an_address_that_has_what_is_called_in_it_is_refused_when_it_is_given() {
+        let whole = "https://api.example.com/v1/chat/completions";
+        let refused = || ProviderError::AddressOverlaps("/chat/completions");
+        given([]).when(Create(openai(whole))).then_refused(refused());
+        let moved = change(&json!({ "base_url": whole }));
+        given([created(openai(PUBLIC))]).when(moved).then_refused(refused());
+        let renamed = change(&json!({ "name": "p" }));
+        let earlier = Provider { name: "p".into(), ..openai(whole) };
+        given([created(openai(whole))]).when(renamed).then([changed(earlier)]);
+    }
+
+    #[test]
+    fn fields_are_allowed_where_requests_are_passed_on_as_they_are() {
+        let allowed_fields = BTreeSet::from(["provider".to_owned()]);
+        let allow = || change(&json!({ "allowed_fields": ["provider"] }));
+        let allowing = Provider { allowed_fields: allowed_fields.clone(), ..openai(PUBLIC) };
+        given([created(openai(PUBLIC))]).when(allow()).then([changed(allowing.clone())]);
+        given([created(allowing.clone())])
+            .when(change(&json!({ "name": "p" })))
+            .then([changed(Provider { name: "p".into(), ..allowing.clone() })]);
+        let none = change(&json!({ "allowed_fields": [] }));
+        given([created(allowing)]).when(none).then([changed(openai(PUBLIC))]);
+        let anthropic = Provider { kind: ProviderKind::Anthropic, ..openai("https://api.example.com") };
+        given([created(anthropic.clone())])
+            .when(allow())
+            .then_refused(ProviderError::AllowedFieldsNotTaken("anthropic"));
+        let created = Provider { allowed_fields, ..anthropic };
+        given([]).when(Create(created)).then_refused(ProviderError::AllowedFieldsNotTaken("anthropic"));
+    }
+
+    #[test]
+    fn a_key_that_is_kept_goes_to_no_other_scheme_host_or_port() {
+        let to = |base_url: &str| change(&json!({ "base_url": base_url }));
+        let keyless = Provider { secret_generation: 0, ..openai(PUBLIC) };
+        for other in ["http://api.example.com/v1", "https://api.example.com:8443/v1", "https://example.com/v1"] {
+            let refused = ProviderError::SecretOfAnotherOrigin;
+            given([created(openai(PUBLIC))]).when(to(other)).then_refused(refused);
+            let with_key = change(&json!({ "base_url": other, "api_key": "k" }));
+            let moved = Provider { secret_generation: 2, ..openai(other) };
+            given([created(openai(PUBLIC))]).when(with_key).then([changed(moved)]);
+            let moved = Provider { secret_generation: 0, ..openai(other) };
+            given([created(keyless.clone())]).when(to(other)).then([changed(moved)]);
+        }
+        let same = "https://api.example.com/v2";
+        given([created(openai(PUBLIC))]).when(to(same)).then([changed(openai(same))]);
+    }
+
+    #[test]
+    fn the_name_of_the_cap_is_given_and_taken_back() {
+        let name = |field: Value| change(&json!({ "output_cap_field": field }));
+        let with = |output_cap_field, output_cap_field_given| Provider {
+            output_cap_field,
+            output_cap_field_given,
+            ..openai(PUBLIC)
+        };
+        for field in [OutputCapField::MaxTokens, OutputCapField::MaxCompletionTokens] {
+            given([created(openai(PUBLIC))]).when(name(json!(field))).then([changed(with(field, true))]);
+            given([created(with(field, true))]).when(name(Value::Null)).then([changed(openai(PUBLIC))]);
+            given([created(with(field, true))]).when(change(&json!({}))).then([changed(with(field, true))]);
+        }
+        // As 0.1.0 recorded it: what is not the default was given.
+        given([created(with(OutputCapField::MaxCompletionTokens, false))])
+            .when(change(&json!({})))
+            .then([changed(with(OutputCapField::MaxCompletionTokens, true))]);
+    }
+
+    #[test]
+    fn a_new_api_key_is_a_new_generation() {
+        for api_key in [json!("k"), Value::Null] {
+            given([created(openai(PUBLIC))])
+                .when(change(&json!({ "api_key": api_key })))
+                .then([changed(Provider { secret_generation: 2, ..openai(PUBLIC) })]);
+        }
+    }
+
+    #[test]
+    fn an_ended_provider_is_not_changed() {
+        let facts = || [created(simulator()), ended::<Provider>(id(1))];
+        given(facts()).when(change(&json!({}))).then_refused(ProviderError::Lifecycle(LifecycleError::Ended));
+        given(facts()).when(End).then_nothing();
+    }
+}

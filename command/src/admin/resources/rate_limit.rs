@@ -1,0 +1,142 @@
+//! A rate limit: how much its scope may ask for in a minute, an hour and a day, and how much at once. Its scope is its
+//! own for ever.
+
+use std::convert::Infallible;
+use std::sync::LazyLock;
+
+use events::event::admin::RateLimit;
+use events::event::{Chain, ResourceState};
+use events::ids::LimitId;
+use events::limit::Measure;
+use projections::tables::Tables;
+use serde_json::json;
+
+use super::scope::{scope, scope_name};
+use crate::admin::admin_context::AdminContext;
+use crate::admin::declaration::{Declaration, Members, optional, required};
+use crate::admin::error::CommandError;
+use crate::admin::field_type::whole;
+use crate::admin::fields::FieldError;
+use crate::admin::given::{FromGiven, Given};
+use crate::admin::lifecycle::{Command, LifecycleError, Rules};
+use crate::admin::routes::{Administered, Plan};
+
+const REQUESTS_MAX: u64 = 1_000_000_000;
+const TOKENS_MAX: u64 = 1_000_000_000_000;
+
+static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
+    // A limit of nothing is none: a key is stopped by ending it.
+    let measures = Measure::ALL.into_iter().map(|measure| {
+        let number_max = if measure.is_of_tokens() { TOKENS_MAX } else { REQUESTS_MAX };
+        optional(measure.as_str(), whole(1, number_max)).meaning("At least one of the measures is there")
+    });
+    let members = [required("scope", scope()).fixed()].into_iter().chain(measures).chain([scope_name()]).collect();
+    let scope = json!({ "tenant_id": "ten_00000000000000000000000000000001" });
+    let example = json!({ "scope": scope, "requests_per_minute": 60 });
+    Declaration { kind: RateLimit::KIND, prefix: LimitId::PREFIX, members: Members(members), example }
+});
+
+/// Why a command to a rate limit is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RateLimitError {
+    #[error(transparent)]
+    Lifecycle(#[from] LifecycleError),
+    /// Without a measure it would limit nothing: that is what ending it is for.
+    #[error("has no measure left")]
+    NoMeasure,
+}
+
+impl FromGiven for RateLimit {}
+
+impl Rules for RateLimit {
+    type State = Self;
+    type Special = Infallible;
+    type Error = RateLimitError;
+
+    fn sound(self) -> Result<Self, RateLimitError> {
+        if self.bounds.is_empty() { Err(RateLimitError::NoMeasure) } else { Ok(self) }
+    }
+}
+
+impl Administered for RateLimit {
+    const PATH: &'static str = "/v1/admin/rate-limits";
+
+    fn declaration() -> &'static Declaration {
+        &DECLARATION
+    }
+
+    fn chain(state: &RateLimit, tables: &Tables) -> Chain {
+        tables.chain_of_scope(state.scope).unwrap_or_default()
+    }
+
+    fn refused(error: RateLimitError) -> CommandError {
+        match error {
+            RateLimitError::Lifecycle(error) => CommandError::of_lifecycle(Self::KIND, error),
+            RateLimitError::NoMeasure => {
+                let names = Measure::ALL.map(Measure::as_str).join(", ");
+                FieldError::new("", format!("a rate limit has at least one of: {names}")).into()
+            }
+        }
+    }
+
+    fn manage(cx: &AdminContext<'_>, state: &RateLimit) -> Result<(), CommandError> {
+        cx.wider_than(state.scope)
+    }
+
+    async fn create(cx: &AdminContext<'_>, id: LimitId, given: Given) -> Result<Plan<Self>, CommandError> {
+        let made: Self = given.make(id)?;
+        let chain = cx.scope(made.scope, "scope")?;
+        Ok(Plan::new(Command::Create(made), chain))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use events::event::Resource;
+    use events::event::admin::Scope;
+    use events::limit::Bounds;
+    use events::limit::Measure::RequestsPerMinute;
+
+    use super::*;
+    use crate::admin::lifecycle::Command::{Create, End};
+    use crate::admin::lifecycle::spec::{self, changed, created, ended, id};
+    use crate::admin::tests::change;
+
+    fn given(facts: impl IntoIterator<Item = Resource>) -> spec::Given<RateLimit> {
+        spec::given(facts)
+    }
+
+    fn limit(bounds: Bounds) -> RateLimit {
+        RateLimit::new(id(1), Scope::Key(id(2)), bounds)
+    }
+
+    fn minute(requests_per_minute: u64) -> RateLimit {
+        limit(Bounds::of(RequestsPerMinute, requests_per_minute))
+    }
+
+    #[test]
+    fn a_rate_limit_is_made_changed_and_ended() {
+        let nine = || change(&json!({ "requests_per_minute": 9 }));
+        let ended = || ended::<RateLimit>(id(1));
+        given([]).when(Create(minute(3))).then([created(minute(3))]);
+        given([created(minute(3))]).when(nine()).then([changed(minute(9))]);
+        given([created(minute(3))]).when(End).then([ended()]);
+        given([created(minute(3)), ended()]).when(nine()).then_refused(LifecycleError::Ended.into());
+    }
+
+    #[test]
+    fn a_change_sets_and_removes_what_it_names_and_keeps_the_rest() {
+        let both = limit(Bounds { tokens_per_day: Some(7), ..minute(3).bounds });
+        let made = || created(minute(3));
+        given([made()]).when(change(&json!({ "tokens_per_day": 7 }))).then([changed(both.clone())]);
+        given([created(both.clone())]).when(change(&json!({ "tokens_per_day": null }))).then([changed(minute(3))]);
+        given([made()]).when(change(&json!({}))).then([changed(minute(3))]);
+    }
+
+    #[test]
+    fn no_rate_limit_is_left_without_a_measure() {
+        let none = change(&json!({ "requests_per_minute": null }));
+        given([created(minute(3))]).when(none).then_refused(RateLimitError::NoMeasure);
+        given([]).when(Create(limit(Bounds::default()))).then_refused(RateLimitError::NoMeasure);
+    }
+}

@@ -1,0 +1,128 @@
+//! A tenant: a customer, of one partner for ever. Its end stops every key below it.
+
+use std::convert::Infallible;
+use std::sync::LazyLock;
+
+use events::event::admin::{Reach, Tenant};
+use events::event::{Chain, ResourceState};
+use events::ids::{PartnerId, TenantId};
+use events::log::SideRow;
+use projections::tables::Tables;
+use serde_json::{Value, json};
+
+use super::NAME_LEN_MAX;
+use super::handles;
+use super::names::release;
+use crate::admin::admin_context::AdminContext;
+use crate::admin::declaration::{Declaration, Members, defaulting, required};
+use crate::admin::error::CommandError;
+use crate::admin::field_type::{id, text};
+use crate::admin::given::{FromGiven, Given};
+use crate::admin::lifecycle::{Command, LifecycleError, Rules};
+use crate::admin::routes::{Administered, Plan};
+
+static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
+    let members = [
+        defaulting("partner_id", id::<PartnerId>(PartnerId::PREFIX), Value::Null)
+            .fixed()
+            .meaning("The caller's own where it is absent"),
+        required("name", text(NAME_LEN_MAX)),
+    ];
+    Declaration {
+        kind: Tenant::KIND,
+        prefix: TenantId::PREFIX,
+        members: Members(members.into_iter().chain(handles::members()).collect()),
+        example: json!({ "name": "customer" }),
+    }
+});
+
+const MADE_FROM_ABOVE: &str = "tenants are made and ended by their partner or the platform";
+/// They say whom its partner bills, and whether one is taken says what its siblings are called.
+const HANDLES_FROM_ABOVE: &str = "a tenant's slug and external_id are its partner's or the platform's to change";
+
+/// What a tenant's own administrator does not do.
+fn above_tenants(cx: &AdminContext<'_>, reason: &'static str) -> Result<(), CommandError> {
+    match cx.caller.reach {
+        Reach::Platform | Reach::Partner(_) => Ok(()),
+        Reach::Tenant(_) => Err(CommandError::OutOfReach { reason }),
+    }
+}
+
+impl FromGiven for Tenant {}
+
+impl Rules for Tenant {
+    type State = Self;
+    type Special = Infallible;
+    type Error = LifecycleError;
+}
+
+impl Administered for Tenant {
+    const PATH: &'static str = "/v1/admin/tenants";
+
+    fn declaration() -> &'static Declaration {
+        &DECLARATION
+    }
+
+    fn chain(state: &Tenant, _: &Tables) -> Chain {
+        Chain { partner: Some(state.partner_id), tenant: Some(state.tenant_id), ..Chain::default() }
+    }
+
+    fn refused(error: LifecycleError) -> CommandError {
+        CommandError::of_lifecycle(Self::KIND, error)
+    }
+
+    fn may_end(cx: &AdminContext<'_>) -> Result<(), CommandError> {
+        above_tenants(cx, MADE_FROM_ABOVE)
+    }
+
+    async fn create(cx: &AdminContext<'_>, id: TenantId, mut given: Given) -> Result<Plan<Self>, CommandError> {
+        above_tenants(cx, MADE_FROM_ABOVE)?;
+        let partner_id = cx.parent(&mut given, "partner_id", cx.caller.chain.partner)?;
+        let partner = cx.partner(partner_id, "partner_id")?;
+        let made: Self = given.make(id)?;
+        let claim = handles::claim::<Self>(id, partner_id, &made.handles);
+        Ok(Plan::new(Command::Create(made), Chain { tenant: Some(id), ..partner }).with_side(claim))
+    }
+
+    async fn change(cx: &AdminContext<'_>, state: &Tenant, given: Given) -> Result<Plan<Self>, CommandError> {
+        if handles::are_changed(&given) {
+            above_tenants(cx, HANDLES_FROM_ABOVE)?;
+        }
+        let claims = handles::reclaim::<Self>(state.tenant_id, state.partner_id, &given);
+        Ok(Plan::of(Command::Change(given), state, cx).with_side(claims))
+    }
+
+    fn side_of_end(state: &Tenant) -> Vec<SideRow> {
+        vec![release(state.tenant_id)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use events::event::Resource;
+
+    use super::*;
+    use crate::admin::lifecycle::Command::{Create, End};
+    use crate::admin::lifecycle::spec::{self, Given, changed, created, ended, id};
+    use crate::admin::tests::change;
+
+    fn given(facts: impl IntoIterator<Item = Resource>) -> Given<Tenant> {
+        spec::given(facts)
+    }
+
+    fn named(name: &str) -> Tenant {
+        Tenant::new(id(1), id(2), name)
+    }
+
+    #[test]
+    fn a_tenant_is_made_renamed_and_ended() {
+        let rename = || change(&json!({ "name": "Beta" }));
+        let created = || created(named("Alpha"));
+        let ended = || ended::<Tenant>(id(1));
+        given([]).when(Create(named("Alpha"))).then([created()]);
+        given([created()]).when(rename()).then([changed(named("Beta"))]);
+        given([created()]).when(End).then([ended()]);
+        given([created(), ended()]).when(rename()).then_refused(LifecycleError::Ended);
+        given([created(), ended()]).when(Create(named("Alpha"))).then_refused(LifecycleError::Ended);
+    }
+}

@@ -1,0 +1,249 @@
+//! A user: a person or service of one tenant for ever. Only digests of name and e-mail are facts; the texts themselves
+//! stand in the erasable side table. Its end stops its keys.
+
+use std::convert::Infallible;
+use std::sync::LazyLock;
+
+use events::event::admin::{Reach, Role, RoleGrant, User};
+use events::event::{Chain, ResourceState};
+use events::ids::{PartnerId, TenantId, UserId};
+use events::log::{PersonalData, SideRow};
+use openapi::schema::{self, object};
+use projections::tables::Tables;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::NAME_LEN_MAX;
+use super::handles;
+use super::names::release;
+use super::person::digests;
+use crate::admin::admin_context::AdminContext;
+use crate::admin::declaration::{Declaration, Members, defaulting, optional, required};
+use crate::admin::error::CommandError;
+use crate::admin::field_type::{FieldType, id, text, text_that};
+use crate::admin::fields::{Field, FieldError};
+use crate::admin::given::{FromGiven, Given, Patched};
+use crate::admin::lifecycle::{Command, LifecycleError, Rules};
+use crate::admin::routes::{Administered, Plan};
+
+const EMAIL_LEN_MAX: usize = 320;
+const ROLES_LEN_MAX: usize = 32;
+const SALT_LEN: usize = 16;
+
+static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
+    let role = || schema::one_of(Role::ALL.iter().map(|role| role.as_str()));
+    let scope = || {
+        let owner = object().optional("partner_id", schema::id(PartnerId::PREFIX));
+        let owner = owner.optional("tenant_id", schema::id(TenantId::PREFIX)).exactly_one();
+        schema::either([schema::one_of(["platform"]), owner])
+    };
+    let tenants_own = "The user's tenant where it is absent";
+    let granted = object().required("role", role());
+    let granted = granted.optional("scope", schema::described(schema::nullable(scope()), tenants_own)).closed();
+    let shown = object().required("role", role()).required("scope", scope()).open();
+    let form = r"^[^\s@\u0000-\u001f\u007f-\u009f]+@[^\s\u0000-\u001f\u007f-\u009f]+$";
+    let form = schema::formed_within(EMAIL_LEN_MAX, form);
+    let address = text_that(form, EMAIL_LEN_MAX, is_address, "must be an e-mail address");
+    let members = [
+        defaulting("tenant_id", id::<TenantId>(TenantId::PREFIX), Value::Null).fixed(),
+        required("name", text(NAME_LEN_MAX))
+            .shown_as(schema::nullable(schema::string()))
+            .meaning("Never in an event; null once the person is erased"),
+        optional("email", address).meaning("An e-mail address; never in an event"),
+        defaulting(
+            "roles",
+            FieldType::new(schema::either([role(), granted]), self::role).list(ROLES_LEN_MAX),
+            json!([]),
+        )
+        .shown_as(schema::list(shown, None)),
+    ];
+    Declaration {
+        kind: User::KIND,
+        prefix: UserId::PREFIX,
+        members: Members(members.into_iter().chain(handles::members()).collect()),
+        example: json!({ "name": "Ada", "email": "ada@example.com", "roles": ["analyst"] }),
+    }
+});
+
+/// A role as the body has it; without a scope it means the user's own tenant.
+#[derive(Serialize, Deserialize)]
+struct NamedRole {
+    role: Role,
+    scope: Option<Reach>,
+}
+
+fn role(field: Field) -> Result<NamedRole, FieldError> {
+    if field.is_text() {
+        return Ok(NamedRole { role: named_role(field)?, scope: None });
+    }
+    let mut fields = field.object()?.known(&["role", "scope"])?;
+    let role = fields.required("role", named_role)?;
+    let scope = fields.optional("scope", reach)?;
+    fields.finish()?;
+    Ok(NamedRole { role, scope })
+}
+
+fn named_role(field: Field) -> Result<Role, FieldError> {
+    let names: Vec<_> = Role::ALL.iter().map(|role| (role.as_str(), *role)).collect();
+    field.one_of(&names)
+}
+
+fn reach(field: Field) -> Result<Reach, FieldError> {
+    if field.is_text() {
+        return field.one_of(&[("platform", Reach::Platform)]);
+    }
+    let (name, id) = field.object()?.only("partner_id, tenant_id")?;
+    match name.as_str() {
+        "partner_id" => Ok(Reach::Partner(id.parsed()?)),
+        "tenant_id" => Ok(Reach::Tenant(id.parsed()?)),
+        _ => Err(id.error("must be partner_id or tenant_id")),
+    }
+}
+
+/// The roles that the body names, of a user of this tenant, which the caller may grant.
+fn grant(cx: &AdminContext<'_>, given: &mut Given, tenant: TenantId) -> Result<(), CommandError> {
+    let Some(roles) = given.get::<Vec<NamedRole>>("roles")? else { return Ok(()) };
+    let scope = |named: &NamedRole| named.scope.unwrap_or(Reach::Tenant(tenant));
+    let roles: Vec<_> = roles.iter().map(|named| RoleGrant { role: named.role, scope: scope(named) }).collect();
+    cx.may_grant(tenant, &roles, "roles")?;
+    given.put("roles", roles);
+    Ok(())
+}
+
+fn is_address(email: &str) -> bool {
+    email.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty())
+}
+
+impl FromGiven for User {}
+
+impl Rules for User {
+    type State = Self;
+    type Special = Infallible;
+    type Error = LifecycleError;
+}
+
+impl Administered for User {
+    const PATH: &'static str = "/v1/admin/users";
+
+    fn declaration() -> &'static Declaration {
+        &DECLARATION
+    }
+
+    fn chain(state: &User, tables: &Tables) -> Chain {
+        let owners = tables.chain_of_tenant(state.tenant_id).unwrap_or_default();
+        Chain { tenant: Some(state.tenant_id), user: Some(state.user_id), ..owners }
+    }
+
+    fn person(state: &User) -> Option<UserId> {
+        Some(state.user_id)
+    }
+
+    fn refused(error: LifecycleError) -> CommandError {
+        CommandError::of_lifecycle(Self::KIND, error)
+    }
+
+    fn manage(cx: &AdminContext<'_>, state: &User) -> Result<(), CommandError> {
+        cx.governs(state)
+    }
+
+    async fn create(cx: &AdminContext<'_>, id: UserId, mut given: Given) -> Result<Plan<Self>, CommandError> {
+        let tenant_id = cx.parent(&mut given, "tenant_id", cx.caller.chain.tenant)?;
+        let chain = cx.tenant(tenant_id, "tenant_id")?;
+        grant(cx, &mut given, tenant_id)?;
+        let person = person_named(cx, &mut given, id, None)?;
+        put_digests(&mut given, &person);
+        let made: Self = given.make(id)?;
+        let claim = handles::claim::<Self>(id, tenant_id, &made.handles);
+        let plan = Plan::new(Command::Create(made), Chain { user: Some(id), ..chain });
+        Ok(plan.with_side([SideRow::PersonalData(person)]).with_side(claim))
+    }
+
+    async fn change(cx: &AdminContext<'_>, state: &User, mut given: Given) -> Result<Plan<Self>, CommandError> {
+        let subject = state.user_id;
+        grant(cx, &mut given, state.tenant_id)?;
+        let claims = handles::reclaim::<Self>(subject, state.tenant_id, &given);
+        let mut person = None;
+        if given.names_any(&["name", "email"]) {
+            let current =
+                cx.admin.log.read(move |reader| Ok(reader.personal_data(&[subject])?.remove(&subject))).await?;
+            let changed = person_named(cx, &mut given, subject, current)?;
+            put_digests(&mut given, &changed);
+            person = Some(changed);
+        }
+        let plan = Plan::of(Command::Change(given), state, cx);
+        Ok(plan.with_side(person.map(SideRow::PersonalData)).with_side(claims))
+    }
+
+    fn side_of_end(state: &User) -> Vec<SideRow> {
+        vec![release(state.user_id)]
+    }
+}
+
+/// The person's new row: what the body names, over what is known. An erased person can be named anew, under a new salt.
+fn person_named(
+    cx: &AdminContext<'_>,
+    given: &mut Given,
+    subject: UserId,
+    known: Option<PersonalData>,
+) -> Result<PersonalData, CommandError> {
+    let (known_name, known_email, salt) = match known {
+        Some(row) => (Some(row.name), row.email, row.salt),
+        None => (None, None, cx.admin.ids.bytes::<SALT_LEN>().to_vec()),
+    };
+    let name = given.take("name")?.over(known_name);
+    let name = name.ok_or_else(|| FieldError::new("name", "is missing: the person was erased"))?;
+    let email: Patched<String> = given.take("email")?;
+    Ok(PersonalData { subject, name, email: email.over(known_email), salt })
+}
+
+fn put_digests(given: &mut Given, person: &PersonalData) {
+    let digests = digests(person);
+    given.put("name_digest", digests.name);
+    given.put("email_digest", digests.email);
+}
+
+#[cfg(test)]
+mod tests {
+    use events::event::Resource;
+    use events::event::admin::{Reach, Role};
+
+    use super::*;
+    use crate::admin::lifecycle::Command::{Change, Create, End};
+    use crate::admin::lifecycle::spec::{self, changed, created, ended, id};
+    use crate::admin::tests::change;
+
+    fn given(facts: impl IntoIterator<Item = Resource>) -> spec::Given<User> {
+        spec::given(facts)
+    }
+
+    fn user() -> User {
+        User { email_digest: Some("mail".into()), ..User::new(id(1), id(2), "ada") }
+    }
+
+    #[test]
+    fn roles_change_without_touching_the_digests() {
+        let roles = vec![RoleGrant { role: Role::Auditor, scope: Reach::Tenant(id(2)) }];
+        given([created(user())]).when(change(&json!({ "roles": roles }))).then([changed(User { roles, ..user() })]);
+    }
+
+    #[test]
+    fn a_removed_email_leaves_no_digest() {
+        let mut digests = Given::default();
+        digests.put("name_digest", "eva");
+        digests.put("email_digest", Value::Null);
+        given([created(user())]).when(Change(digests)).then([changed(User {
+            name_digest: "eva".into(),
+            email_digest: None,
+            ..user()
+        })]);
+    }
+
+    #[test]
+    fn a_user_is_made_and_ended_once() {
+        let ended = || ended::<User>(id(1));
+        given([]).when(Create(user())).then([created(user())]);
+        given([created(user())]).when(End).then([ended()]);
+        given([created(user()), ended()]).when(End).then_nothing();
+        given([created(user()), ended()]).when(change(&json!({}))).then_refused(LifecycleError::Ended);
+    }
+}
