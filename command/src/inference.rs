@@ -1,5 +1,16 @@
-//! The request path: parse what is needed, route, bound and price, ask the ledger, dispatch, relay, settle, close.
-//! Nothing is dispatched before its admission is durable, and no last byte leaves before its settlement is.
+//! The request path: parse, route, bound and price, ask the ledger, dispatch, relay, settle, close.
+//!
+//! Two orders hold on every path. Nothing is sent to a provider before its admission, with its hold, is durable; and the
+//! last byte of an answer leaves only when its settlement is. A crash in between leaves a hold, which the ledger ends when it
+//! expires; it never leaves a call to a provider that the log knows nothing of.
+//!
+//! The steps form a line and no circle: `preparation` (read, `plan`, `admission`) ends with an open hold, `dispatch` calls
+//! targets until one has something to relay, `stream` and `whole` relay it, and `running` ends the request exactly once.
+//! A plan is made once, from one snapshot of the tables; rights are checked again when the hold stands.
+//!
+//! The path deliberately keeps no balance of its own: only the ledger says what is affordable, so that two requests cannot
+//! both spend the same money. It never calls a second target once a byte has gone to the client: a client
+//! cannot take back half an answer.
 
 mod abandoned;
 mod admission;
@@ -9,6 +20,7 @@ mod call;
 mod credentials;
 mod described;
 mod dispatch;
+mod expiring_slot;
 mod failed_calls;
 mod failure;
 mod gateway;
@@ -21,7 +33,6 @@ mod running;
 mod stream;
 mod target;
 mod timeline;
-mod watched;
 mod whole;
 mod whole_body;
 mod yield_to_runtime;
@@ -51,20 +62,19 @@ pub use gateway::Gateway;
 pub use headers::{BACKEND_HEADER, COST_HEADER, POSITION_HEADER, REQUEST_ID_HEADER};
 pub use timeline::Arrival;
 
-/// `POST /v1/inference/chat` and Chat Completions, on all their paths. The request's id and its caller are extensions of the
-/// request.
+/// The routes of every surface: `POST /v1/inference/chat` and Chat Completions. Each request carries its id and its caller
+/// as extensions.
 pub fn routes(gateway: Arc<Gateway>) -> Api {
     let chats = Surface::ALL.iter().flat_map(|surface| surface.spec().paths.iter().map(move |path| (*surface, *path)));
     let api = chats.fold(Api::of(Entrance::Key), |api, (surface, (path, operation))| {
         let describe = move || described::chat(surface.spec(), operation);
-        api.post(path, move |gateway, id, caller, request| asked(surface, gateway, id, caller, request), describe)
+        api.post(path, move |gateway, id, caller, request| handle(surface, gateway, id, caller, request), describe)
     });
     api.with_state(gateway)
 }
 
 // Boxed: a request keeps kilobytes until it ends, and the layers around a handler move its future about.
-
-async fn asked(
+async fn handle(
     surface: Surface,
     State(gateway): State<Arc<Gateway>>,
     Extension(id): Extension<RequestId>,
@@ -84,7 +94,7 @@ async fn chat(
     let context = Context::about(caller.actor.clone(), caller.chain).in_request(id);
     let mut timeline = RequestTimeline::begin(&gateway, id, surface.spec().name, request.extensions().get::<Arrival>());
     let limits = gateway.limits.binding(&gateway.tables.load(), &caller.chain);
-    let answered = match gateway.limits.acquire(&limits) {
+    let response = match gateway.limits.acquire(&limits) {
         Ok(permit) => {
             timeline.passed(Stage::Limits);
             serve(&gateway, surface, id, &caller, request, RequestInFlight { permit, timeline }).await
@@ -95,11 +105,11 @@ async fn chat(
             Err(refusal)
         }
     };
-    with_standing(answered.unwrap_or_else(reply::refused), &gateway.limits, &limits)
+    with_rate_limit_headers(response.unwrap_or_else(reply::refused), &gateway.limits, &limits)
 }
 
-/// As the limits stand when the answer begins: a whole answer has settled its tokens by then.
-fn with_standing(mut response: Response, limiter: &RateLimiter, limits: &BindingLimits) -> Response {
+/// Shows the tightest limit as it stands when the answer begins; a whole answer has settled its tokens by then.
+fn with_rate_limit_headers(mut response: Response, limiter: &RateLimiter, limits: &BindingLimits) -> Response {
     if let Some(tightest) = limiter.tightest(limits) {
         tightest.put_into(response.headers_mut());
     }

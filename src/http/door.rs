@@ -243,7 +243,7 @@ impl DoorInner {
         let user_agent = user_agent(request.headers());
         let extensions = request.extensions_mut();
         extensions.insert(id);
-        extensions.insert(Arrival { at: began, let_in: Instant::now(), trace });
+        extensions.insert(Arrival { at: began, authenticated_at: Instant::now(), trace });
         extensions.insert(Arc::clone(&caller));
         extensions.insert(ClientOrigin { ip: peer, user_agent });
         Ok(Some(caller))

@@ -1,7 +1,7 @@
-//! Calls for whole answers whose client has left. A provider bills what it generates, read or not: the call goes on, and
-//! what the provider reports is charged. How many there are is bounded, and tenants share the room fairly: where there is
-//! none, the newest call of the tenant that has most ends for the first one of a tenant that has fewer. A call that ends so,
-//! or finds no room, is charged as one that nobody knows anything of.
+//! Calls for whole answers whose client has left. A provider bills what it generates, read or not: so the call goes on, and
+//! what the provider reports is charged. The number of calls is bounded, and tenants share it fairly: at the bound, the
+//! newest call of the tenant with most calls is ended to make room for a tenant with fewer. The usage of a call that is
+//! ended this way, or finds no room, is unknown, and charged by that policy.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -16,10 +16,10 @@ use crate::figures::GaugeGuard;
 
 const CALLS_MAX: usize = 1024;
 
-/// Whose call it is; `None` is the operator's own.
+/// The tenant that a call belongs to; `None` is the operator.
 pub type Owner = Option<TenantId>;
 
-/// All of them, and their tasks. Cheap to clone.
+/// The abandoned calls that are still running, and their tasks. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct AbandonedCalls {
     shared: Arc<CallRegistry>,
@@ -34,23 +34,23 @@ struct CallRegistry {
 
 #[derive(Default)]
 struct Calls {
-    /// By their numbers, which rise, with what ends each. Nobody has none.
+    /// The token that ends each call, by the call's number, which rises. An owner without calls has no entry.
     by_owner: HashMap<Owner, BTreeMap<u64, CancellationToken>>,
     count: usize,
-    numbers: u64,
+    last_number: u64,
 }
 
 impl AbandonedCalls {
-    /// Goes on with a call, or drops it where it cannot. `count` is dropped when it is over.
-    pub fn go_on(&self, owner: Owner, count: GaugeGuard, call: impl Future<Output = ()> + Send + 'static) {
+    /// Runs the call to its end, or drops it if there is no room. `count` is dropped with the call.
+    pub fn spawn(&self, owner: Owner, count: GaugeGuard, call: impl Future<Output = ()> + Send + 'static) {
         let shared = &self.shared;
-        // Without a runtime the process is ending.
+        // No runtime: the process is ending.
         let (Ok(runtime), false) = (Handle::try_current(), shared.stopping.is_cancelled()) else { return };
         let end = shared.stopping.child_token();
         let Some(number) = self.calls().add(owner, &end) else { return };
         let entry = Entry { calls: self.clone(), owner, number };
         let call = async move {
-            // Dropped in the middle, it ends its request.
+            // A call dropped before its end ends its request.
             let _ = end.run_until_cancelled_owned(call).await;
             drop(entry);
             drop(count);
@@ -58,13 +58,13 @@ impl AbandonedCalls {
         shared.tasks.spawn_on(call, &runtime);
     }
 
-    /// Waits until all that there are have ended.
+    /// Waits until all calls have ended.
     pub async fn drain(&self) {
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
     }
 
-    /// Takes no more, and ends those that there are: none of them waits for anything any more.
+    /// Accepts no more calls, and cancels those that are running.
     pub async fn stop(&self) {
         self.shared.stopping.cancel();
         self.drain().await;
@@ -76,19 +76,19 @@ impl AbandonedCalls {
 }
 
 impl Calls {
-    /// Its number; `None` where there is no room.
+    /// Adds a call and returns its number; `None` if there is no room.
     fn add(&mut self, owner: Owner, end: &CancellationToken) -> Option<u64> {
         if self.count >= CALLS_MAX {
             self.make_room_for(owner)?;
         }
-        self.numbers += 1;
-        self.by_owner.entry(owner).or_default().insert(self.numbers, end.clone());
+        self.last_number += 1;
+        self.by_owner.entry(owner).or_default().insert(self.last_number, end.clone());
         self.count += 1;
-        Some(self.numbers)
+        Some(self.last_number)
     }
 
-    /// Ends the newest call of whoever has most, where that is still no fewer than `owner` has then: two that have the same
-    /// do not end each other's.
+    /// Ends the newest call of the owner with most calls, unless that owner would then have fewer than `owner`: two owners
+    /// with equally many do not end each other's calls.
     fn make_room_for(&mut self, owner: Owner) -> Option<()> {
         let own = self.by_owner.get(&owner).map_or(0, BTreeMap::len);
         let most = self.by_owner.values_mut().max_by_key(|calls| calls.len())?;
@@ -103,7 +103,7 @@ impl Calls {
 
     fn remove(&mut self, owner: Owner, number: u64) {
         let Some(calls) = self.by_owner.get_mut(&owner) else { return };
-        // One that had to make room is not here any more.
+        // A call that had to make room is no longer listed.
         if calls.remove(&number).is_some() {
             self.count -= 1;
         }
@@ -113,7 +113,7 @@ impl Calls {
     }
 }
 
-/// One of them, until it is dropped.
+/// One running call in the registry, until it is dropped.
 struct Entry {
     calls: AbandonedCalls,
     owner: Owner,

@@ -1,5 +1,5 @@
-//! Asking the ledger for the money of a request: once, or where a tokenizer can show that it needs less than its bytes
-//! say, once more (ADR-0006).
+//! Asking the ledger to hold the money for a request: once, or a second time if a tokenizer shows that the request needs
+//! less than its byte count suggests (ADR-0006).
 
 use dialects::ClientRequest;
 use events::event::Context;
@@ -17,69 +17,73 @@ use super::ledger_failure::not_admitted;
 use super::plan::Plan;
 use crate::idempotency::fingerprint;
 
-/// A request that asks for its money.
-pub struct Asking<'a> {
+/// A request that asks for its hold.
+pub struct AdmissionRequest<'a> {
     pub id: RequestId,
     pub context: Context,
     pub caller: &'a Caller,
-    pub asked: &'a ClientRequest,
-    /// The client's own, by which it is known when it is sent again.
+    pub request: &'a ClientRequest,
+    /// The client's `Idempotency-Key`, which identifies the request when it is sent again.
     pub idempotency_key: Option<String>,
 }
 
-pub async fn admit(gateway: &Gateway, asking: Asking<'_>, plan: &mut Plan) -> Result<OpenHold, Refusal> {
-    let asked = asking.asked;
-    let cannot_ask = |error: LogError| not_admitted(&asking.id.to_string(), &error);
-    let digest = ring::digest::digest(&ring::digest::SHA256, asked.body());
+pub async fn admit(
+    gateway: &Gateway,
+    admission_request: AdmissionRequest<'_>,
+    plan: &mut Plan,
+) -> Result<OpenHold, Refusal> {
+    let request = admission_request.request;
+    let failed = |error: LogError| not_admitted(&admission_request.id.to_string(), &error);
+    let digest = ring::digest::digest(&ring::digest::SHA256, request.body());
     let body_sha256 = hex::lower(digest.as_ref());
-    let key = asking.key(&body_sha256);
+    let key = admission_request.key(&body_sha256);
     let tokenizers = plan.tokenizers();
     if !tokenizers.is_empty() {
-        let admission = asking.admission(gateway, body_sha256.clone(), plan, IfShort::Refuse);
-        match gateway.log.admit_unless_short(admission, key.clone()).await.map_err(cannot_ask)? {
+        let admission = admission_request.admission(gateway, body_sha256.clone(), plan, IfShort::Refuse);
+        match gateway.log.admit_unless_short(admission, key.clone()).await.map_err(failed)? {
             Some(Admitted::Hold(hold)) => return Ok(hold),
             Some(Admitted::Refused(refusal)) => return Err(refusal),
             None => {}
         }
-        if let Some(savings) = gateway.tokens.savings(asked.body().clone(), tokenizers).await {
-            plan.tighten(asked, &savings);
+        if let Some(savings) = gateway.tokens.savings(request.body().clone(), tokenizers).await {
+            plan.tighten(request, &savings);
         }
     }
-    let if_short = IfShort::Shrink(plan.shrinking(asked));
-    let admission = asking.admission(gateway, body_sha256, plan, if_short);
-    match gateway.log.admit_once(admission, key).await.map_err(cannot_ask)? {
+    let if_short = IfShort::Shrink(plan.shrinking(request));
+    let admission = admission_request.admission(gateway, body_sha256, plan, if_short);
+    match gateway.log.admit_once(admission, key).await.map_err(failed)? {
         Admitted::Hold(hold) => Ok(hold),
-        Admitted::Refused(refusal) => Err(naming_the_cap(refusal, asked.output_cap().field)),
+        Admitted::Refused(refusal) => Err(with_affordable_cap(refusal, request.output_cap().field)),
     }
 }
 
-/// Says with what the request would fit, as the client calls it: many programs show the message alone.
-fn naming_the_cap(mut refusal: Refusal, cap_field: &str) -> Refusal {
+/// Adds the affordable cap to the message, under the client's own name for the field: many programs show the message alone.
+fn with_affordable_cap(mut refusal: Refusal, cap_field: &str) -> Refusal {
     if let Some(cap) = refusal.details.get("affordable_max_output_tokens").and_then(Value::as_u64) {
         refusal.message.push_str(&format!("; with a {cap_field} of {cap} or less it would fit"));
     }
     refusal
 }
 
-impl Asking<'_> {
-    /// Whoever sends the same body to the same surface for the same tenant asks the same.
+impl AdmissionRequest<'_> {
+    /// The idempotency key, with a fingerprint of the surface and the body: equal fingerprints are equal requests.
     fn key(&self, body_sha256: &str) -> Option<InferenceKey> {
         let (tenant, key) = (self.context.tenant_id?, self.idempotency_key.clone()?);
-        let fingerprint = fingerprint(&["inference", self.asked.surface().spec().name], body_sha256.as_bytes());
+        let fingerprint = fingerprint(&["inference", self.request.surface().spec().name], body_sha256.as_bytes());
         Some(InferenceKey { tenant, key, fingerprint })
     }
 
     fn admission(&self, gateway: &Gateway, body_sha256: String, plan: &Plan, if_short: IfShort) -> Admission {
-        let asked = self.asked;
+        let request = self.request;
         let admitted = InferenceAdmitted {
-            model: asked.model().to_owned(),
-            dialect: asked.surface().spec().name.to_owned(),
-            streamed: asked.streamed(),
+            model: request.model().to_owned(),
+            dialect: request.surface().spec().name.to_owned(),
+            streamed: request.streamed(),
             max_output_tokens: plan.output_cap.tokens(),
             requested_max_output_tokens: None,
             input_tokens_bound: plan.bound.input_tokens,
             body_sha256,
-            metadata: asked.metadata().clone(),
+            metadata: request.metadata().clone(),
             versions: plan.versions(self.caller.key_version),
             would_have_refused: Vec::new(),
         };

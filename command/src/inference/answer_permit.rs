@@ -1,5 +1,5 @@
-//! The memory that one answer takes, from its first bytes until the server has handed the last of them to its client. Small
-//! answers are not counted: what they take is little beside what their request takes anyway.
+//! The memory that one answer takes, from its first bytes until the server has handed the last of them to the client. Small
+//! answers are not counted: they take little beside what their request takes anyway.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,27 +12,28 @@ use super::gateway::Gateway;
 use super::running::Running;
 use crate::body::memory::BodyPermit;
 
-/// Up to here an answer is not counted, and neither are pieces of a stream.
+/// The largest answer, or piece of a stream, that is not counted.
 const UNCOUNTED_BYTES_MAX: usize = 16 * 1024;
-/// By so much at a time what is counted grows: one lock for so many bytes.
+/// The step in which a permit grows, to take its lock less often.
 pub const STEP: usize = 64 * 1024;
-/// How long an answer waits for the memory of others, in all: of many that grow step by step, each would else wait anew with
-/// every step that another one gives back. Its upstream waits with it. The time is drawn between the two, so that of answers
-/// that keep each other waiting one gives up first, and the others go on with what it gives back.
+/// The bounds of the time that an answer waits for memory, in all its steps together: with a bound per step, answers that
+/// grow side by side would wait anew for every step that another gives back. The upstream waits meanwhile. The time is
+/// drawn at random, so that one of several answers that block each other gives up first, and the others continue with what
+/// it frees.
 const WAIT_MIN: Duration = Duration::from_secs(3);
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub struct AnswerPermit {
     permit: BodyPermit,
-    /// Of the request.
+    /// The request's deadline.
     deadline: Instant,
     wait_left: Duration,
 }
 
 impl AnswerPermit {
     pub fn of(gateway: &Gateway, running: &Running) -> Self {
-        let wait = wait_drawn_by(u16::from_le_bytes(gateway.ids.bytes()));
+        let wait = random_wait(u16::from_le_bytes(gateway.ids.bytes()));
         Self::new(gateway.answers.permit(running.body_owner()), running.deadline, wait)
     }
 
@@ -40,9 +41,9 @@ impl AnswerPermit {
         Self { permit, deadline, wait_left }
     }
 
-    /// Makes room for so many bytes in all, or waits for it.
+    /// Grows the permit to `bytes` in all, and waits for memory if there is none.
     ///
-    /// Errors: there is none, and none was given back in time.
+    /// Errors: no memory was freed in time.
     pub async fn grow_to(&mut self, bytes: usize) -> Result<(), CallFailure> {
         if bytes <= self.permit.bytes().max(UNCOUNTED_BYTES_MAX) {
             return Ok(());
@@ -54,7 +55,7 @@ impl AnswerPermit {
         grown.map_err(|bound| CallFailure::of(Cause::NoMemory(bound)))
     }
 
-    /// So many bytes are still held. A last step is kept: what grew once grows again.
+    /// Shrinks the permit to `bytes` in all. One step is kept: a permit that grew once will grow again.
     pub fn shrink_to(&mut self, bytes: usize) {
         let held = bytes.next_multiple_of(STEP).max(STEP);
         if held < self.permit.bytes() {
@@ -62,8 +63,8 @@ impl AnswerPermit {
         }
     }
 
-    /// A piece for the client, which counts for as long as anybody has it. It was made of what was counted, so that it is
-    /// not refused any more.
+    /// Counts a piece for the client for as long as anything holds it. Its bytes were counted before, so that it is never
+    /// refused.
     pub fn attach_to_piece(&self, piece: Bytes) -> Bytes {
         if piece.len() <= UNCOUNTED_BYTES_MAX {
             return piece;
@@ -73,7 +74,7 @@ impl AnswerPermit {
         Arc::new(permit).attach_to(piece)
     }
 
-    /// All that is left of the answer.
+    /// Counts the rest of the answer for as long as anything holds it.
     pub fn attach_to(mut self, rest: Bytes) -> Bytes {
         if rest.len() <= UNCOUNTED_BYTES_MAX {
             return rest;
@@ -83,7 +84,7 @@ impl AnswerPermit {
     }
 }
 
-fn wait_drawn_by(random: u16) -> Duration {
+fn random_wait(random: u16) -> Duration {
     WAIT_MIN + (WAIT_MAX - WAIT_MIN) * u32::from(random) / u32::from(u16::MAX)
 }
 

@@ -1,22 +1,22 @@
-//! The most that a request can cost, whichever of its targets serves. Pure.
+//! The most that a request can cost, whichever of its targets serves it. Pure.
 
 use events::money::{CostLine, NanoUsd};
 use events::output_cap::OutputCap;
 
 use super::target::PlannedTarget;
 
-/// What is asked of the ledger.
+/// The upper bounds that the hold is made for.
 #[derive(Clone, Copy, Debug)]
 pub struct Bound {
-    /// Upper bound of the prompt, of the target that would count most.
+    /// The bound of the prompt's tokens, for the target that would count most.
     pub input_tokens: u64,
     pub held: NanoUsd,
-    /// What a lower cap would cost.
+    /// The cost as a function of the output cap, for lower caps.
     pub line: CostLine,
 }
 
 impl Bound {
-    /// `input_tokens` bounds the prompt for a target. `None` where money cannot count it.
+    /// The bound over all targets; `input_tokens` gives each target's bound of the prompt. `None` if money cannot count it.
     pub fn over(
         targets: &[PlannedTarget],
         input_tokens: impl Fn(&PlannedTarget) -> u64,

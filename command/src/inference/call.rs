@@ -1,5 +1,5 @@
-//! One call to one target: its head within the provider's patience, its body chunk by chunk, all of it before the
-//! request's deadline.
+//! One call to one target: the head within the provider's time-out, the body chunk by chunk, all of it before the request's
+//! deadline.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,37 +29,37 @@ use crate::body::buffer::BodyBuffer;
 use crate::body::memory::BoundOf;
 use crate::trace::TraceHeaders;
 
-/// How long a refusal's body is waited for.
+/// The longest wait for a refusal's body.
 const REFUSAL_WAIT_MAX: Duration = Duration::from_secs(2);
-/// Bytes of a stream that are relayed at once.
+/// The most bytes of a stream that are relayed at once.
 const PIECE_BYTES_MAX: usize = 16 * 1024;
-/// A chunk that is not waited for longer than this comes fast. On a busy machine what is there already takes as long.
+/// A chunk that arrives within this time counts as fast. On a busy machine even a chunk that is there already takes as long.
 const FAST: Duration = Duration::from_millis(5);
-/// A whole answer beyond this is not taken.
+/// The largest whole answer that is accepted.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Where upstreams say by which id they know a request: OpenAI and those that do as it does, Anthropic, Azure.
+/// The headers in which upstreams give their own id of a request: OpenAI and those compatible with it, Anthropic, Azure.
 const UPSTREAM_ID_HEADERS: [HeaderName; 3] =
     [REQUEST_ID_HEADER, HeaderName::from_static("request-id"), HeaderName::from_static("apim-request-id")];
 const UPSTREAM_ID_CHARS_MAX: usize = 256;
 
-/// An upstream that said 200.
-pub struct Called {
+/// An upstream's successful response: its body is still to be read.
+pub struct UpstreamResponse {
     pub upstream_request_id: Option<String>,
     pub body: UpstreamBody,
 }
 
-/// What is still to come of an answer.
+/// The rest of an answer's body.
 pub struct UpstreamBody {
     source: Source,
     idle: Duration,
-    /// Until when the first chunk may take.
+    /// When the first chunk is due.
     first_until: Option<Instant>,
     deadline: Instant,
-    /// The last chunk was hardly waited for: the next one may be there as well.
-    comes_fast: bool,
-    /// What is left of a chunk that is handed out piece by piece.
+    /// True if the last chunk arrived almost at once: the next one may be there as well.
+    arrives_fast: bool,
+    /// The rest of a chunk that is handed out piece by piece.
     rest: Bytes,
-    /// What the upstream was sent beside the request, which it may repeat.
+    /// The credentials that the upstream was sent, and may repeat in its answer.
     sent: Credentials,
 }
 
@@ -70,14 +70,14 @@ enum Source {
     Scripted(tests::Script),
 }
 
-/// Sends the body and waits for the head of an answer that is none of the refusals.
+/// Sends the body and waits for the head of the response; a status other than 2xx is a failure.
 pub async fn call(
     gateway: &Gateway,
     target: &PlannedTarget,
     body: Bytes,
     request_id: &str,
     running: &Running,
-) -> Result<Called, CallFailure> {
+) -> Result<UpstreamResponse, CallFailure> {
     let deadline = running.deadline;
     let first_until = deadline.min(Instant::now() + Duration::from_millis(target.provider.timeout_ms));
     let (sent, (status, headers, source)) = match &target.upstream().transport {
@@ -90,13 +90,13 @@ pub async fn call(
     };
     let idle = Duration::from_millis(target.provider.idle_timeout_ms);
     let (first_until, rest) = (Some(first_until), Bytes::new());
-    let mut body = UpstreamBody { source, idle, first_until, deadline, comes_fast: false, rest, sent };
+    let mut body = UpstreamBody { source, idle, first_until, deadline, arrives_fast: false, rest, sent };
     if !(200..300).contains(&status) {
-        let said = body.beginning().await;
-        let refusal = read_refusal(target.provider.kind, status, &headers, &said, gateway.clock.now());
+        let refusal = body.refusal_body().await;
+        let refusal = read_refusal(target.provider.kind, status, &headers, &refusal, gateway.clock.now());
         return Err(CallFailure::refused(refusal, &body.sent));
     }
-    Ok(Called { upstream_request_id: upstream_request_id(&headers), body })
+    Ok(UpstreamResponse { upstream_request_id: upstream_request_id(&headers), body })
 }
 
 fn simulate(simulator: &Simulator, target: &PlannedTarget, body: &Bytes) -> (u16, HeaderMap, Source) {
@@ -114,7 +114,7 @@ async fn send(
     first_until: Instant,
 ) -> Result<(Credentials, (u16, HeaderMap, Source)), CallFailure> {
     let credentials = Credentials::of(gateway, &target.provider).await.map_err(|error| {
-        tracing::error!(request_id, trace_id = running.trace_id(), %error, provider = %target.backend.provider_id, "open a provider's key");
+        tracing::error!(request_id, trace_id = running.trace_id(), %error, provider = %target.backend.provider_id, "cannot open a provider's key");
         CallFailure::of(match error {
             CredentialsError::Vault(_) => Cause::NoCredentials,
             CredentialsError::Withdrawn => Cause::Withdrawn,
@@ -139,7 +139,7 @@ async fn send(
     }
 }
 
-/// What of a request its upstream decides.
+/// The parts of an HTTP request that depend on the upstream.
 struct Outgoing<'a> {
     endpoint: &'a Endpoint,
     framing: Framing,
@@ -147,7 +147,7 @@ struct Outgoing<'a> {
 }
 
 impl Outgoing<'_> {
-    /// `None` where the provider's row or key cannot be put into HTTP.
+    /// `None` if the provider's settings or key cannot be written in an HTTP request.
     fn request(
         &self,
         credentials: &Credentials,
@@ -177,7 +177,7 @@ impl Outgoing<'_> {
         for (name, value) in endpoint.headers {
             headers.insert(*name, HeaderValue::from_static(value));
         }
-        // Last: it may be a signature over all the rest.
+        // Last, since it may be a signature over all the rest.
         if let Some(secret) = secret {
             (endpoint.authenticate)(&mut request, secret, now)?;
         }
@@ -202,7 +202,7 @@ impl UpstreamBody {
         let until = self.first_until.take().map_or(idle_until, |first| first.max(idle_until)).min(self.deadline);
         match timeout_at(until, self.source.next()).await {
             Ok(Ok(chunk)) => {
-                self.comes_fast = now.elapsed() < FAST;
+                self.arrives_fast = now.elapsed() < FAST;
                 Ok(chunk)
             }
             Ok(Err(cause)) => Err(CallFailure::of(cause)),
@@ -210,8 +210,8 @@ impl UpstreamBody {
         }
     }
 
-    /// The next bytes of a stream, not more than can be relayed at once: a chunk may be as long as the connection's
-    /// buffer, and what it becomes for the client many times as long.
+    /// The next bytes of a stream, at most `PIECE_BYTES_MAX`: a chunk may be as long as the connection's buffer, and many
+    /// times longer once it is written for the client.
     pub async fn next_piece(&mut self) -> Result<Option<Bytes>, CallFailure> {
         if self.rest.is_empty() {
             let Some(chunk) = self.next().await? else { return Ok(None) };
@@ -224,13 +224,13 @@ impl UpstreamBody {
         self.rest.split_to(self.rest.len().min(PIECE_BYTES_MAX))
     }
 
-    /// What follows without being waited for; `None` where nothing does. Chunks are handed over one by one by the task
-    /// that reads the connection: where they come fast it is given a turn to bring the next one.
-    pub async fn next_at_once(&mut self) -> Option<Result<Option<Bytes>, CallFailure>> {
+    /// The next bytes if they are ready, without waiting; `None` if they are not. The task that reads the connection hands
+    /// over chunks one by one: while they arrive fast, it is given a turn to bring the next one.
+    pub async fn next_if_ready(&mut self) -> Option<Result<Option<Bytes>, CallFailure>> {
         if !self.rest.is_empty() {
             return Some(Ok(Some(self.piece_of_rest())));
         }
-        if !self.comes_fast {
+        if !self.arrives_fast {
             return None;
         }
         let next = tokio::select! {
@@ -244,11 +244,11 @@ impl UpstreamBody {
         }))
     }
 
-    /// All of it, as far as there is memory for it.
+    /// Reads the whole body, if there is memory for it.
     pub async fn whole(&mut self, permit: &mut AnswerPermit) -> Result<Bytes, CallFailure> {
         let announced = self.source.announced();
         let Some(first) = self.next().await? else { return Ok(Bytes::new()) };
-        must_fit(first.len())?;
+        check_length(first.len())?;
         permit.grow_to(first.len()).await?;
         let Some(second) = self.next().await? else { return Ok(first) };
         let mut buffer = BodyBuffer::new(announced);
@@ -261,32 +261,32 @@ impl UpstreamBody {
         Ok(buffer.into_bytes())
     }
 
-    /// What is wrong with the bytes that came.
+    /// The failure of an answer that could not be read or relayed.
     pub fn fault(&self, fault: UpstreamFault) -> CallFailure {
         CallFailure::fault(fault, &self.sent)
     }
 
-    /// What of a refusal comes soon.
-    async fn beginning(&mut self) -> Vec<u8> {
+    /// The beginning of a refusal's body, as far as it arrives soon.
+    async fn refusal_body(&mut self) -> Vec<u8> {
         self.deadline = self.deadline.min(Instant::now() + REFUSAL_WAIT_MAX);
-        let mut said = Vec::new();
-        while said.len() < REFUSAL_BYTES_MAX {
+        let mut body = Vec::new();
+        while body.len() < REFUSAL_BYTES_MAX {
             match self.next().await {
-                Ok(Some(chunk)) => said.extend_from_slice(&chunk),
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                 Ok(None) | Err(_) => break,
             }
         }
-        said.truncate(REFUSAL_BYTES_MAX);
-        said
+        body.truncate(REFUSAL_BYTES_MAX);
+        body
     }
 
-    /// Reads an end that is there already, so that the connection can be used again.
+    /// Reads the end of the body if it is there already, so that the connection can be used again.
     pub async fn finish_if_ready(&mut self) {
         let _ = tokio::time::timeout(Duration::ZERO, self.source.next()).await;
     }
 }
 
-fn must_fit(bytes: usize) -> Result<(), CallFailure> {
+fn check_length(bytes: usize) -> Result<(), CallFailure> {
     match bytes <= ANSWER_BYTES_MAX {
         true => Ok(()),
         false => Err(CallFailure::of(Cause::Fault(UpstreamFault::TooLarge))),
@@ -300,13 +300,13 @@ async fn keep(
     permit: &mut AnswerPermit,
 ) -> Result<(), CallFailure> {
     let len = buffer.len() + chunk.len();
-    must_fit(len)?;
+    check_length(len)?;
     permit.grow_to(buffer.memory_at(len)).await?;
     buffer.extend(chunk, announced).map_err(|_| CallFailure::of(Cause::NoMemory(BoundOf::Process)))
 }
 
 impl Source {
-    /// How long the answer is, where its head says so.
+    /// The answer's length, if its head gives one.
     fn announced(&self) -> Option<usize> {
         match self {
             Self::Http(body) => body.size_hint().exact(),
@@ -339,7 +339,7 @@ where
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) if data.is_empty() => {}
                 Ok(data) => return Ok(Some(data)),
-                // Trailers say nothing that we need.
+                // Trailers carry nothing that the gateway needs.
                 Err(_) => {}
             },
         }

@@ -1,5 +1,4 @@
-//! A provider's address and its key, which belong together: a call uses both as they are at one moment, never the key of
-//! one version at the address of another.
+//! A provider's address and its key, read together: a call never sends the key of one version to the address of another.
 
 use std::sync::Arc;
 
@@ -10,39 +9,39 @@ use secrets::{Secret, VaultError};
 
 use super::gateway::{Gateway, TABLES_WAIT_MAX};
 
-/// A provider cannot be called.
+/// Why a provider cannot be called.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
     #[error(transparent)]
     Vault(#[from] VaultError),
-    /// Since the request was planned, so that what was made for it does not fit any more.
-    #[error("the provider was ended or changed")]
+    /// The provider has changed since the request was planned, so that the plan no longer fits it.
+    #[error("the provider was deleted or changed after the request was planned")]
     Withdrawn,
 }
 
-/// A provider as it is now, and its key.
+/// A provider's current row, and its key.
 pub struct Credentials {
     pub provider: Arc<Provider>,
-    /// `None` where it has none.
+    /// `None` if the provider has no key.
     pub secret: Option<Secret>,
 }
 
 impl Credentials {
-    /// Knows what of them may be secret: the key, and the values of most of the provider's own headers. To be made when it
-    /// is needed: it has all their parts.
+    /// A redactor of everything here that may be secret: the key, and the values of most of the provider's own headers. Make
+    /// it only when it is needed: it holds all their parts.
     pub fn redactor(&self) -> Redactor {
         let headers = self.provider.headers.iter().filter(|(name, value)| may_be_secret(name, value));
         Redactor::new(headers.map(|(_, value)| value.as_str()).chain(self.secret.iter().map(Secret::reveal)))
     }
 
-    /// Of a provider that a request was planned with, maybe long ago: other targets may have been tried first. Where its
-    /// key changes at this very moment, the row is looked up once more.
+    /// The credentials of a planned provider as they are now; the plan may be old, if other targets were tried first. If the
+    /// key changes at this very moment, the row is looked up a second time.
     pub async fn of(gateway: &Gateway, planned: &Arc<Provider>) -> Result<Self, CredentialsError> {
         let opened = Self::open(gateway, planned).await;
         if !matches!(opened, Err(CredentialsError::Vault(VaultError::OtherGeneration { .. }))) {
             return opened;
         }
-        // The key is newer than the row: the tables are about to have its newest version.
+        // The key is newer than the row: the tables will have its newest version in a moment.
         gateway.tables.catch_up(TABLES_WAIT_MAX).await;
         Self::open(gateway, planned).await
     }
@@ -54,15 +53,14 @@ impl Credentials {
     }
 }
 
-/// The provider's newest row, where nothing but the way to it has changed: what else it says went into the plan and into
-/// the body.
+/// The provider's newest row, if only its connection settings have changed: all others went into the plan and the body.
 fn current(tables: &Tables, planned: &Arc<Provider>) -> Option<Arc<Provider>> {
     let entry = tables.provider(planned.provider_id).filter(|entry| entry.is_live())?;
     let newest = &entry.value;
     if newest == planned {
         return Some(Arc::clone(planned));
     }
-    let by_another_way = Provider {
+    let planned_with_new_connection = Provider {
         name: newest.name.clone(),
         base_url: newest.base_url.clone(),
         allow_private_network: newest.allow_private_network,
@@ -72,5 +70,5 @@ fn current(tables: &Tables, planned: &Arc<Provider>) -> Option<Arc<Provider>> {
         secret_generation: newest.secret_generation,
         ..Provider::clone(planned)
     };
-    (**newest == by_another_way).then(|| Arc::clone(newest))
+    (**newest == planned_with_new_connection).then(|| Arc::clone(newest))
 }

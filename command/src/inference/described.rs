@@ -1,4 +1,4 @@
-//! What is published of the request path.
+//! The description of the request path in `/openapi.json`.
 
 use dialects::surfaces::SurfaceSpec;
 use events::event::admin::Permission;
@@ -10,7 +10,7 @@ use crate::idempotency::IDEMPOTENCY_HEADER;
 
 const EVENTS: &str = "text/event-stream";
 
-/// What an inference can be refused with beside what any request with a body can be.
+/// The error codes of an inference, besides those of any request with a body.
 const REFUSALS: &[ErrorCode] = &[
     ErrorCode::ModelNotAllowed,
     ErrorCode::ModelNotFound,
@@ -26,8 +26,8 @@ const REFUSALS: &[ErrorCode] = &[
 ];
 
 fn inference(id: &str, summary: &str) -> Operation {
-    let meaning = "1 to 255 visible ASCII characters: a retry with the same key and body is refused while the request is \
-                   being answered, and once it was charged";
+    let meaning = "1 to 255 visible ASCII characters. A retry with the same key and body is refused while the request is \
+                   being answered, and after it was charged";
     Operation::new(id, "Inference", summary)
         .needs(Permission::ModelsUse)
         .header(IDEMPOTENCY_HEADER, schema::formed("^[!-~]{1,255}$"), meaning)
@@ -43,9 +43,9 @@ fn answer(shape: Shape) -> Answer {
         .or(EVENTS, schema::event())
         .recorded()
         .limited()
-        .with_header(("x-ledgerway-backend", backend, "Who served it: `provider/model`"))
-        .with_header(("x-ledgerway-max-output-tokens", schema::count, "The output cap, where budgets lowered it"))
-        .with_header(("x-ledgerway-cost-usd", schema::money, "What was charged; not on streams"))
+        .with_header(("x-ledgerway-backend", backend, "The target that served the request: `provider/model`"))
+        .with_header(("x-ledgerway-max-output-tokens", schema::count, "The output cap, if budgets lowered it"))
+        .with_header(("x-ledgerway-cost-usd", schema::money, "The amount charged; absent on streams"))
 }
 
 pub fn chat(surface: &SurfaceSpec, id: &str) -> Operation {

@@ -1,5 +1,5 @@
-//! From an open hold to an answer: targets in their order, each once or twice, until one has something to relay. Once
-//! a byte has been relayed there is no other try.
+//! From an open hold to an answer: targets are called in their order, each once or twice, until one has something to relay.
+//! Once a byte has been relayed, no other target is tried.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use http::header::CONTENT_TYPE;
 use tokio::sync::oneshot;
 
 use super::answer_permit::AnswerPermit;
-use super::call::{Called, UpstreamBody, call};
+use super::call::{UpstreamBody, UpstreamResponse, call};
 use super::failure::{CallFailure, Cause, Next, refusal_of};
 use super::gateway::Gateway;
 use super::headers::{BACKEND_HEADER, COST_HEADER, POSITION_HEADER};
 use super::ledger_failure::not_ended;
 use super::plan::Plan;
-use super::preparation::{Prepared, must_still_be_allowed};
+use super::preparation::{Prepared, authorize_again};
 use super::running::{RequestInFlight, Running};
 use super::target::PlannedTarget;
 use super::whole::HeldAnswer;
@@ -28,13 +28,13 @@ use super::whole_body::WholeBody;
 use super::{stream, whole};
 use crate::body::memory::BodyPermit;
 
-/// What a stream may say before it says something: roles, opening events, reports. It is kept until then.
+/// The most that a stream may send before its first token: roles, opening events, reports. It is buffered until then.
 const PREAMBLE_BYTES_MAX: usize = 256 * 1024;
 
-/// What a target gave: from here on there is no other.
-enum Answer {
+/// A target's answer: from here on no other target is called.
+enum TargetAnswer {
     Whole(HeldAnswer),
-    /// The first bytes that may go to the client, and what is still to come.
+    /// The first bytes for the client, and the rest of the body.
     Streamed {
         first: Bytes,
         body: UpstreamBody,
@@ -42,103 +42,103 @@ enum Answer {
     },
 }
 
-/// What the request was read as, and the bodies for its targets that are made of it.
-struct Source {
-    asked: ClientRequest,
+/// The client's request, and the plan by which its body is written for each target.
+struct RequestSource {
+    request: ClientRequest,
     plan: Plan,
-    /// For the first target, until it is sent.
+    /// The body for the first target, until it is sent.
     first_body: Option<Bytes>,
     permit: Arc<BodyPermit>,
 }
 
-impl Source {
-    /// Made for each call: one that is kept for a second try would be held for as long as the first one takes.
+impl RequestSource {
+    /// The body for one call. It is made anew each time: a body kept for a retry would take memory for the whole first call.
     fn body(&mut self, target: &PlannedTarget) -> Option<Bytes> {
-        let made = self.first_body.take().or_else(|| self.plan.body(&self.asked, target).ok())?;
+        let made = self.first_body.take().or_else(|| self.plan.body(&self.request, target).ok())?;
         Some(self.permit.attach_to(made))
     }
 }
 
 pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, in_flight: RequestInFlight) -> Result<Response, Refusal> {
-    let allowed = must_still_be_allowed(gateway, &prepared).await;
-    let Prepared { asked, mut plan, first_body, hold, body_permit: permit, .. } = prepared;
+    let allowed = authorize_again(gateway, &prepared).await;
+    let Prepared { request, mut plan, first_body, hold, body_permit: permit, .. } = prepared;
     let request_id = hold.request_id.to_string();
-    let surface = asked.surface();
-    let mut running = Running::new(gateway, hold, in_flight, &plan, &asked);
+    let surface = request.surface();
+    let mut running = Running::new(gateway, hold, in_flight, &plan, &request);
     if let Err(refusal) = allowed {
-        return Err(failed(running, refusal, "no_longer_allowed", &request_id).await);
+        return Err(fail(running, refusal, "no_longer_allowed", &request_id).await);
     }
     let mut failures = Vec::new();
     let targets: Vec<_> = std::mem::take(&mut plan.targets).into_iter().map(Arc::new).collect();
-    let mut source = Some(Source { asked, plan, first_body, permit });
+    let mut source = Some(RequestSource { request, plan, first_body, permit });
     for (at, target) in targets.iter().enumerate() {
         let is_last = at + 1 == targets.len();
         let answer;
-        (running, answer) = ask_target(gateway, &mut source, target, is_last, &request_id, running).await;
+        (running, answer) = call_target(gateway, &mut source, target, is_last, &request_id, running).await;
         match answer {
-            Ok(Answer::Whole(answer)) => return answer_whole(running, answer, &request_id).await,
-            Ok(Answer::Streamed { first, body, permit }) => {
+            Ok(TargetAnswer::Whole(answer)) => return answer_whole(running, answer, &request_id).await,
+            Ok(TargetAnswer::Streamed { first, body, permit }) => {
                 return Ok(stream::respond(gateway, running, target, surface, first, body, permit));
             }
             Err(failure) => failures.push(failure),
         }
-        let is_final = |failure: &CallFailure| failure.is_rejection() || failure.is_for_want_of_memory();
+        let is_final = |failure: &CallFailure| failure.is_rejection() || failure.is_out_of_memory();
         if running.is_out_of_time() || failures.last().is_some_and(is_final) {
             break;
         }
     }
     let refusal = refusal_of(&failures, targets.len());
     let reason = failures.last().map_or("no_target", CallFailure::reason);
-    Err(failed(running, refusal, reason, &request_id).await)
+    Err(fail(running, refusal, reason, &request_id).await)
 }
 
-/// The request has failed, and the refusal says where that stands.
-async fn failed(running: Box<Running>, refusal: Refusal, reason: &str, request_id: &str) -> Refusal {
+/// Records the failure, and gives the refusal its log position.
+async fn fail(running: Box<Running>, refusal: Refusal, reason: &str, request_id: &str) -> Refusal {
     match running.fail(&refusal, reason).await {
         Ok(position) => refusal.at(Some(position)),
         Err(error) => not_ended(request_id, &error),
     }
 }
 
-/// Calls one target, and once more where that may help. The source is dropped as soon as no other call can need it.
-async fn ask_target(
+/// Calls one target, and a second time if that may help. The source is dropped as soon as no further call can need it.
+async fn call_target(
     gateway: &Arc<Gateway>,
-    source: &mut Option<Source>,
+    source: &mut Option<RequestSource>,
     target: &Arc<PlannedTarget>,
     is_last: bool,
     request_id: &str,
     mut running: Box<Running>,
-) -> (Box<Running>, Result<Answer, CallFailure>) {
+) -> (Box<Running>, Result<TargetAnswer, CallFailure>) {
     let mut calls = 0;
     loop {
-        let made = source.as_mut().and_then(|source| Some((source.body(target)?, &source.asked)));
-        let Some((body, asked)) = made else { return (running, Err(CallFailure::of(Cause::Untranslatable))) };
+        let made = source.as_mut().and_then(|source| Some((source.body(target)?, &source.request)));
+        let Some((body, request)) = made else { return (running, Err(CallFailure::of(Cause::Untranslatable))) };
         calls += 1;
         running.call_begins(target);
-        let answer = if asked.streamed() {
-            begin_stream(gateway, asked, target, body, request_id, &mut running).await
+        let answer = if request.streamed() {
+            begin_stream(gateway, request, target, body, request_id, &mut running).await
         } else {
             let (begins, has_begun) = oneshot::channel();
-            let mut call = pin!(whole::ask(gateway, asked.surface(), target, body, running, begins));
+            let mut call = pin!(whole::call_whole(gateway, request.surface(), target, body, running, begins));
             let answer;
             (running, answer) = tokio::select! {
                 biased;
                 ended = &mut call => ended,
-                // An answer that has begun is not asked for again of the same target.
+                // A call whose answer has begun is not repeated at the same target.
                 Ok(()) = has_begun, if is_last => {
                     *source = None;
                     call.await
                 }
             };
-            answer.map(Answer::Whole)
+            answer.map(TargetAnswer::Whole)
         };
         let failure = match answer {
             Ok(answer) => return (running, Ok(answer)),
             Err(failure) => failure,
         };
         log_failure(&failure, target, request_id, &running);
-        if failure.is_timeout() && running.is_out_of_time() || failure.is_for_want_of_memory() {
-            // It was not the upstream that failed: what it did for this request is not known, and not free.
+        if failure.is_timeout() && running.is_out_of_time() || failure.is_out_of_memory() {
+            // The upstream did not fail: what it did for this request is unknown, and not free.
             return (running, Err(failure));
         }
         running.call_failed(&failure);
@@ -150,31 +150,32 @@ async fn ask_target(
     }
 }
 
-/// With what to look at, for whoever set the provider up. A rejection is the client's affair, and as frequent as it likes.
+/// Logs a failed call, with a hint for the operator. A rejection is the client's mistake, and clients choose how often they
+/// make one: it is logged at `debug`.
 fn log_failure(failure: &CallFailure, target: &PlannedTarget, request_id: &str, running: &Running) {
     let (trace_id, backend, reason, status) = (running.trace_id(), &target.name, failure.reason(), failure.status);
     if failure.is_rejection() {
-        tracing::debug!(request_id, trace_id, backend, reason, status, "an upstream rejects a request");
+        tracing::debug!(request_id, trace_id, backend, reason, status, "an upstream rejected a request");
     } else {
-        let look_at = failure.look_at();
+        let look_at = failure.operator_hint();
         tracing::warn!(request_id, trace_id, backend, reason, status, look_at, "a call to an upstream failed");
     }
 }
 
-/// Until there is something to relay.
+/// Calls the target, and reads its stream until there is something to relay.
 async fn begin_stream(
     gateway: &Gateway,
-    asked: &ClientRequest,
+    request: &ClientRequest,
     target: &PlannedTarget,
     body: Bytes,
     request_id: &str,
     running: &mut Running,
-) -> Result<Answer, CallFailure> {
-    let Called { upstream_request_id, mut body } = call(gateway, target, body, request_id, running).await?;
+) -> Result<TargetAnswer, CallFailure> {
+    let UpstreamResponse { upstream_request_id, mut body } = call(gateway, target, body, request_id, running).await?;
     running.answered_by(upstream_request_id);
     let created = gateway.clock.now().timestamp();
     let mut permit = AnswerPermit::of(gateway, running);
-    let relay = running.relay.insert(Relay::new(target.provider.kind, asked, request_id, asked.model(), created));
+    let relay = running.relay.insert(Relay::new(target.provider.kind, request, request_id, request.model(), created));
     let mut first = BytesMut::new();
     while !relay.has_relayed() && !relay.ended() {
         if first.len() > PREAMBLE_BYTES_MAX {
@@ -195,17 +196,17 @@ async fn begin_stream(
     let first = permit.attach_to_piece(first.freeze());
     permit.shrink_to(relay.buffered_bytes());
     running.first_token();
-    Ok(Answer::Streamed { first, body, permit })
+    Ok(TargetAnswer::Streamed { first, body, permit })
 }
 
-/// Settles, then answers.
+/// Settles the request, then answers.
 async fn answer_whole(running: Box<Running>, held: HeldAnswer, request_id: &str) -> Result<Response, Refusal> {
     let HeldAnswer { answer, permit } = held;
     let settled = running.complete(&answer.metered).await;
     let settled = settled.map_err(|error| not_ended(request_id, &error))?;
     let rendered = answer.render(&settled.receipt());
     drop(answer);
-    let body = WholeBody::new(permit.attach_to(rendered), settled.let_in);
+    let body = WholeBody::new(permit.attach_to(rendered), settled.permit);
     let mut response = Response::new(Body::new(body));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -1,9 +1,9 @@
-//! The calls of one request that failed, and what their providers reported of them.
+//! The failed calls of one request, and the usage that their providers reported.
 
 use events::event::inference::{AttemptFailed, ReportedByFailedCall};
 use events::money::NanoUsd;
 
-/// In the order in which they were made.
+/// The failed calls, in the order in which they were made.
 #[derive(Default)]
 pub struct FailedCalls {
     attempts: Vec<AttemptFailed>,
@@ -18,12 +18,12 @@ impl FailedCalls {
         self.attempts.push(attempt);
     }
 
-    /// What was reported of all of them.
+    /// The tokens reported for all of them together.
     pub const fn tokens(&self) -> u64 {
         self.tokens
     }
 
-    /// What the request costs with them. A report that money cannot count beside the rest is given up.
+    /// The cost of the request including its failed calls. A report whose cost would overflow the sum is dropped.
     pub fn cost_with(&mut self, own: NanoUsd) -> NanoUsd {
         let mut sum = own;
         for attempt in &mut self.attempts {
@@ -36,7 +36,7 @@ impl FailedCalls {
         sum
     }
 
-    /// For the ledger.
+    /// Takes the failed calls out, for the ledger.
     pub fn take(&mut self) -> Vec<AttemptFailed> {
         std::mem::take(&mut self.attempts)
     }
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_reported_of_failed_calls_adds_up_as_far_as_money_can_count() {
+    fn reports_of_failed_calls_add_up_as_far_as_money_can_count() {
         let mut calls = FailedCalls::default();
         [failed(3, 20), failed(u64::MAX, i64::MAX - 10), failed(1, 5)].into_iter().for_each(|call| calls.push(call));
         assert_eq!(calls.tokens(), u64::MAX);

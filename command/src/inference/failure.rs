@@ -1,5 +1,5 @@
-//! Why a call failed, whether it is tried again, and what the client is told. An upstream's own words go nowhere, but for
-//! those by which it rejects the request, redacted.
+//! Failed calls: their causes, whether they are retried, and the refusal that the client gets. An upstream's own words are
+//! never passed on, except the redacted message of a rejection.
 
 use std::time::Duration;
 
@@ -10,33 +10,33 @@ use upstream::SendError;
 use super::credentials::Credentials;
 use crate::body::memory::BoundOf;
 
-/// A wait that is short enough to be sat out on the same target.
+/// The longest `Retry-After` that is waited for at the same target.
 const SHORT_RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Before a second try, plus as much again by chance.
+/// The shortest pause before a second call; up to as much again is added at random.
 const BACKOFF: Duration = Duration::from_millis(100);
-/// What a client is told to wait for an upstream that does not say.
+/// The `Retry-After` for clients when the upstream gives none.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// One call to one target that gave nothing to relay.
+/// A failed call to one target.
 #[derive(Clone, Debug)]
 pub struct CallFailure {
     pub cause: Cause,
-    /// The upstream's HTTP status, where it gave one.
+    /// The upstream's HTTP status, if it answered with one.
     pub status: Option<u16>,
 }
 
 #[derive(Clone, Debug)]
 pub enum Cause {
-    /// The request cannot be said in the target's dialect.
+    /// The request cannot be expressed in the target's dialect.
     Untranslatable,
     /// The provider's key cannot be opened.
     NoCredentials,
-    /// The provider was ended or changed after the request was planned.
+    /// The provider was deleted or changed after the request was planned.
     Withdrawn,
     Send(SendError),
     Timeout,
     Refused(UpstreamRefusal),
-    /// The client's request is wrong, says the upstream: by its status, or inside its answer.
+    /// The upstream says that the client's request is wrong, by its status or inside its answer.
     Rejected(Box<Rejection>),
     Fault(UpstreamFault),
     /// The gateway has no memory for the answer.
@@ -48,7 +48,7 @@ pub enum Cause {
 pub enum Next {
     SameTargetAfter(Duration),
     OtherTarget,
-    /// Every other target would only be paid for being asked the same.
+    /// No other target would do better, and each would be paid for its call.
     NoOther,
 }
 
@@ -57,7 +57,7 @@ impl CallFailure {
         Self { cause, status: None }
     }
 
-    /// What is kept of the refusal has nothing in it that the upstream was sent in secret.
+    /// The failure for a refusal, with everything secret that the upstream was sent redacted.
     pub fn refused(refusal: UpstreamRefusal, sent: &Credentials) -> Self {
         let status = Some(refusal.status);
         let cause = match &refusal.kind {
@@ -67,7 +67,7 @@ impl CallFailure {
         Self { cause, status }
     }
 
-    /// The same of an answer that is none.
+    /// The failure for an answer that cannot be used, redacted likewise.
     pub fn fault(fault: UpstreamFault, sent: &Credentials) -> Self {
         Self::of(match fault {
             UpstreamFault::Rejected(words) => Cause::Rejected(Box::new(words.redacted(&sent.redactor()))),
@@ -75,12 +75,12 @@ impl CallFailure {
         })
     }
 
-    /// Only the client can mend it.
+    /// True if only the client can correct it.
     pub const fn is_rejection(&self) -> bool {
         matches!(self.cause, Cause::Rejected(_))
     }
 
-    /// The upstream's own code of a rejection.
+    /// The upstream's own error code, if it rejected the request.
     pub fn upstream_code(&self) -> Option<&str> {
         match &self.cause {
             Cause::Rejected(rejection) => rejection.code.as_deref(),
@@ -88,7 +88,7 @@ impl CallFailure {
         }
     }
 
-    /// A word for events.
+    /// The `reason` in events, refusals and logs.
     pub const fn reason(&self) -> &'static str {
         match &self.cause {
             Cause::Untranslatable => "untranslatable",
@@ -111,17 +111,17 @@ impl CallFailure {
         matches!(self.cause, Cause::Timeout)
     }
 
-    /// The upstream has done its work, and nobody can take it in.
-    pub const fn is_for_want_of_memory(&self) -> bool {
+    /// True if the upstream answered and the gateway had no memory for the answer.
+    pub const fn is_out_of_memory(&self) -> bool {
         matches!(self.cause, Cause::NoMemory(_))
     }
 
-    /// The upstream said that it did not do it: nothing can be billed.
+    /// True if the upstream says that it did no work, so that nothing can be billed.
     pub const fn was_refused(&self) -> bool {
         matches!(&self.cause, Cause::Refused(_) | Cause::Rejected(_) | Cause::Fault(UpstreamFault::InBandError { .. }))
     }
 
-    /// The upstream asks to slow down; how long, where it says.
+    /// How long to wait, if the upstream limits our rate.
     pub fn rate_limited(&self) -> Option<Duration> {
         match &self.cause {
             Cause::Refused(UpstreamRefusal { kind: UpstreamRefusalKind::RateLimited { retry_after }, .. }) => {
@@ -131,14 +131,14 @@ impl CallFailure {
         }
     }
 
-    /// The first failure of a target may be tried again there; `jitter` is in 0..=255.
+    /// What to do next. Only the first failure of a target may be retried there; `jitter` is in 0..=255.
     pub fn next(&self, calls_of_target: u32, jitter: u8) -> Next {
         if calls_of_target > 1 {
             return Next::OtherTarget;
         }
         let backoff = BACKOFF + BACKOFF * u32::from(jitter) / 256;
         match &self.cause {
-            // It was waited for already.
+            // The call has waited for a free connection already.
             Cause::Send(SendError::Busy) => Next::OtherTarget,
             Cause::Send(error) if error.nothing_was_sent() && !matches!(error, SendError::Forbidden) => {
                 Next::SameTargetAfter(backoff)
@@ -151,46 +151,48 @@ impl CallFailure {
                 _ => Next::OtherTarget,
             },
             Cause::Rejected(_) | Cause::NoMemory(_) => Next::NoOther,
-            // A time-out has cost enough; what came malformed may have been billed.
+            // A time-out has taken enough time already; a malformed answer may have been billed.
             _ => Next::OtherTarget,
         }
     }
 
-    /// The same as a sentence, with what to look at where that is known. Whoever sets a provider up reads it, and on the
-    /// OpenAI surface it is all that there is.
-    pub const fn sentence(&self) -> &'static str {
+    /// The failure as a message, with what to check where that is known. Whoever sets up a provider reads it, and on the
+    /// OpenAI surface it is all that a client gets.
+    pub const fn message(&self) -> &'static str {
         match &self.cause {
-            Cause::Untranslatable => "this request cannot be said in the upstream's dialect",
-            Cause::Withdrawn => "the provider was ended or changed while the request was on its way: try again",
-            Cause::NoCredentials => "the upstream's API key cannot be opened: give the provider a new api_key",
-            Cause::Send(SendError::Resolve) => "the upstream's name cannot be resolved: is its base_url right?",
+            Cause::Untranslatable => "this request cannot be expressed in the upstream's dialect",
+            Cause::Withdrawn => "the provider was deleted or changed while the request was on its way: try again",
+            Cause::NoCredentials => "the upstream's API key cannot be decrypted: give the provider a new api_key",
+            Cause::Send(SendError::Resolve) => "the upstream's host name cannot be resolved: check its base_url",
             Cause::Send(SendError::Forbidden) => {
-                "the upstream is on a private network, which its provider must allow (allow_private_network)"
+                "the upstream is on a private network, which its provider does not allow: set allow_private_network to \
+                 allow it"
             }
             Cause::Send(SendError::Connect | SendError::ConnectTimeout) => {
-                "the upstream cannot be reached: does it run, and is its base_url right?"
+                "the upstream cannot be reached: check that it is running and that its base_url is right"
             }
             Cause::Send(SendError::Tls) => {
-                "no TLS connection to the upstream: is its base_url rightly https, and its certificate good?"
+                "the TLS connection to the upstream failed: check that its base_url should be https, and its certificate"
             }
             Cause::Refused(refusal) => match refusal.kind {
                 UpstreamRefusalKind::Credentials => {
-                    "the upstream refuses the gateway's credentials: is its api_key right, and may it use the model?"
+                    "the upstream refused the gateway's credentials: check the provider's api_key, and that the key may \
+                     use the model"
                 }
                 UpstreamRefusalKind::OutOfMoney => "the gateway's account at the upstream has no money left",
                 UpstreamRefusalKind::BadRequest if refusal.status == 404 => {
-                    "the upstream knows no such path or model: are its base_url (for kind openai it mostly ends in /v1) \
-                     and the target's model right?"
+                    "the upstream knows no such path or model: check the provider's base_url (for kind openai it usually \
+                     ends in /v1) and the target's model"
                 }
                 UpstreamRefusalKind::BadRequest => {
-                    "the upstream takes no such request: are its base_url and its kind right?"
+                    "the upstream does not accept this kind of request: check the provider's base_url and its kind"
                 }
                 _ => "the upstream failed to answer",
             },
             Cause::Rejected(_) if matches!(self.status, Some(413)) => "the request is too large for the upstream",
             Cause::Rejected(_) => "the upstream refused the request as it is",
-            Cause::Send(SendError::Busy) => "as many requests as the upstream takes at a time are under way there",
-            Cause::Send(SendError::Refused) => "the upstream takes no request now",
+            Cause::Send(SendError::Busy) => "the upstream already has as many requests as it accepts at a time",
+            Cause::Send(SendError::Refused) => "the upstream accepts no request now",
             Cause::Send(SendError::Closed | SendError::Malformed) | Cause::Timeout | Cause::Fault(_) => {
                 "the upstream failed to answer"
             }
@@ -198,27 +200,27 @@ impl CallFailure {
         }
     }
 
-    /// What to look at first, for whoever runs the gateway.
-    pub const fn look_at(&self) -> &'static str {
+    /// The failure for the operator, with what to check first.
+    pub const fn operator_hint(&self) -> &'static str {
         match &self.cause {
             Cause::Refused(refusal) => match refusal.kind {
                 UpstreamRefusalKind::RateLimited { .. } => {
                     "the gateway's quota at the upstream is used up: raise it there, or give the model a second target"
                 }
                 UpstreamRefusalKind::Transient { .. } => {
-                    "the upstream is in trouble: its status page; a second target of the model would take over"
+                    "the upstream is in trouble: check its status page; a second target of the model would take over"
                 }
-                _ => self.sentence(),
+                _ => self.message(),
             },
             Cause::Timeout => "the upstream took longer than its provider's timeout_ms or idle_timeout_ms",
             Cause::Send(SendError::Closed | SendError::Malformed) | Cause::Fault(_) => {
-                "the upstream broke off, or sent what is no answer: is base_url right, and what does its own log say?"
+                "the upstream broke off, or sent an unreadable answer: check base_url and the upstream's own log"
             }
-            _ => self.sentence(),
+            _ => self.message(),
         }
     }
 
-    /// What the client of a request with one target is told.
+    /// The refusal for a request whose only failure this is.
     fn refusal_alone(&self) -> Refusal {
         if let Some(wait) = self.rate_limited() {
             return rate_limited(wait);
@@ -227,9 +229,9 @@ impl CallFailure {
             return Refusal::new(ErrorCode::UpstreamTimeout, "the upstream did not answer in time");
         }
         let mut refusal = match &self.cause {
-            Cause::Rejected(rejection) => rejected(rejection, self.sentence()),
-            Cause::NoMemory(bound) => no_memory(*bound, "what the upstream did may be charged"),
-            _ => Refusal::new(ErrorCode::UpstreamError, self.sentence()),
+            Cause::Rejected(rejection) => rejected(rejection, self.message()),
+            Cause::NoMemory(bound) => no_memory(*bound, "the upstream's work may be charged"),
+            _ => Refusal::new(ErrorCode::UpstreamError, self.message()),
         };
         refusal = refusal.with("reason", self.reason());
         match self.status {
@@ -239,17 +241,17 @@ impl CallFailure {
     }
 }
 
-/// What the client is told when the last of the targets has failed.
+/// The refusal for a request whose last target has failed.
 pub fn refusal_of(failures: &[CallFailure], targets: usize) -> Refusal {
     let Some(last) = failures.last() else {
-        return Refusal::new(ErrorCode::AllProvidersUnavailable, "no upstream could be asked");
+        return Refusal::new(ErrorCode::AllProvidersUnavailable, "no upstream could be called");
     };
-    // Time may have run out before the others were asked: then it failed alone as well. Whoever rejects the request
-    // speaks for all.
-    if targets == 1 || failures.len() == 1 || last.is_rejection() || last.is_for_want_of_memory() {
+    // A single failure is shown as it is, also when time ran out before the other targets were called. A rejection speaks
+    // for all targets.
+    if targets == 1 || failures.len() == 1 || last.is_rejection() || last.is_out_of_memory() {
         return last.refusal_alone();
     }
-    // The shortest wait: the target that asked for it may serve then.
+    // The shortest wait: its target may serve then.
     let waits: Option<Vec<Duration>> = failures.iter().map(CallFailure::rate_limited).collect();
     match waits.and_then(|waits| waits.into_iter().min()) {
         Some(wait) => rate_limited(wait),
@@ -258,34 +260,34 @@ pub fn refusal_of(failures: &[CallFailure], targets: usize) -> Refusal {
     }
 }
 
-/// In the upstream's own words, as far as they can be shown.
-fn rejected(rejection: &Rejection, otherwise: &str) -> Refusal {
-    let message = rejection.message.as_deref().unwrap_or(otherwise);
+/// The refusal for a rejection: the upstream's own message, as far as it can be shown, otherwise `default`.
+fn rejected(rejection: &Rejection, default: &str) -> Refusal {
+    let message = rejection.message.as_deref().unwrap_or(default);
     let mut refusal = Refusal::new(ErrorCode::UpstreamRejected, message);
-    for (name, said) in [("upstream_code", &rejection.code), ("upstream_param", &rejection.param)] {
-        if let Some(said) = said {
-            refusal = refusal.with(name, said.as_str());
+    for (name, value) in [("upstream_code", &rejection.code), ("upstream_param", &rejection.param)] {
+        if let Some(value) = value {
+            refusal = refusal.with(name, value.as_str());
         }
     }
     refusal
 }
 
 fn rate_limited(wait: Duration) -> Refusal {
-    // As the header says it: whole seconds, never too few.
+    // Whole seconds, rounded up, as in the header.
     let seconds = (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1);
     Refusal::new(ErrorCode::RateLimited, "the upstream asks to slow down")
         .with("retry_after", seconds)
         .retry_after(wait)
 }
 
-/// No memory is left for answers; `charge` is what that means for the bill.
+/// The refusal when no memory is left for answers; `charge` says what that means for the bill.
 pub fn no_memory(bound: BoundOf, charge: &str) -> Refusal {
     let whom = bound.of_whom();
-    let message = format!("the gateway holds as many bytes of answers{whom} as it may, and {charge}; try again");
+    let message = format!("the gateway has no memory left for answers{whom}, and {charge}: try again");
     Refusal::new(ErrorCode::Overloaded, message).with("scope", bound.as_str()).retry_after(DEFAULT_RETRY_AFTER)
 }
 
-/// What the client of a stream is told that broke after its first byte.
+/// The refusal for a stream that failed after its first byte.
 pub fn refusal_in_stream(cause: &Cause) -> Refusal {
     CallFailure::of(cause.clone()).refusal_alone()
 }
@@ -308,7 +310,7 @@ mod tests {
 
     /// Holds: http.upstream-alone, http.upstreams-all
     #[test]
-    fn what_fails_alone_is_said_as_it_is_and_what_fails_together_is_not() {
+    fn a_single_failure_is_shown_as_it_is_and_several_are_summed_up() {
         let (silent, broken) = (CallFailure::of(Cause::Timeout), CallFailure::of(Cause::Send(SendError::Closed)));
         for (failures, targets, code) in [
             (vec![silent.clone()], 1, ErrorCode::UpstreamTimeout),
@@ -328,7 +330,7 @@ mod tests {
 
     /// Holds: http.upstream-rejected
     #[test]
-    fn whoever_rejects_the_request_speaks_for_all_and_nobody_else_is_asked() {
+    fn a_rejection_speaks_for_all_targets_and_no_other_is_called() {
         let rejection = Rejection { message: Some("too long".into()), code: Some("too_long".into()), param: None };
         let failure = CallFailure { cause: Cause::Rejected(Box::new(rejection)), status: Some(422) };
         assert_eq!((failure.next(1, 0), failure.reason()), (Next::NoOther, "status"));
@@ -345,9 +347,9 @@ mod tests {
     }
 
     #[test]
-    fn who_sets_a_provider_up_is_told_what_to_look_at() {
-        for (failure, said) in [
-            (CallFailure::of(Cause::Send(SendError::Connect)), "does it run"),
+    fn messages_tell_the_operator_what_to_check() {
+        for (failure, hint) in [
+            (CallFailure::of(Cause::Send(SendError::Connect)), "it is running"),
             (CallFailure::of(Cause::Send(SendError::Resolve)), "resolved"),
             (CallFailure::of(Cause::Send(SendError::Tls)), "https"),
             (CallFailure::of(Cause::Send(SendError::Forbidden)), "allow_private_network"),
@@ -358,12 +360,12 @@ mod tests {
             (rejected_with(413), "too large"),
         ] {
             let message = refusal_of(std::slice::from_ref(&failure), 1).message;
-            assert!(message.contains(said), "{failure:?}: {message}");
+            assert!(message.contains(hint), "{failure:?}: {message}");
         }
     }
 
     #[test]
-    fn only_what_cannot_have_been_billed_is_tried_again_on_the_same_target() {
+    fn only_a_call_that_cannot_have_been_billed_is_retried_at_the_same_target() {
         let short = Some(Duration::from_millis(200));
         for (failure, again) in [
             (CallFailure::of(Cause::Send(SendError::Connect)), true),

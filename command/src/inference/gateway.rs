@@ -1,4 +1,4 @@
-//! What the request path works with.
+//! The parts of the gateway that the request path uses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,10 +22,10 @@ use crate::figures::RequestFigures;
 use crate::tokens::TokenCounter;
 use crate::trace::Tracer;
 
-/// How long the tables may take to come up to what administration has recorded.
+/// The longest wait for the tables to catch up with the log.
 pub(super) const TABLES_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// One for the whole process.
+/// The request path's dependencies: one for the whole process.
 pub struct Gateway {
     pub log: Log,
     pub tables: TablesHandle,
@@ -33,33 +33,33 @@ pub struct Gateway {
     pub vault: Arc<Vault>,
     pub limits: Arc<RateLimiter>,
     pub figures: Arc<RequestFigures>,
-    /// Where traces are exported.
+    /// `None` if traces are not exported.
     pub tracer: Option<Arc<Tracer>>,
     pub access: Arc<AccessRollup>,
     pub clock: Arc<dyn Clock>,
     pub ids: IdMaker,
-    /// One for each stream that is being relayed; they end with it.
+    /// The timers of the streams that are being relayed; each ends with its stream.
     pub timers: TaskTracker,
     pub abandoned: AbandonedCalls,
     pub tokens: TokenCounter,
-    /// What bodies of requests may take.
+    /// Memory for the bodies of requests.
     pub bodies: Arc<BodyMemory>,
-    /// What answers may take.
+    /// Memory for answers.
     pub answers: Arc<BodyMemory>,
 }
 
 impl Gateway {
-    /// How long a request may take: always shorter than its hold lives.
+    /// The longest that a request may take: always less than its hold's lifetime.
     pub(super) fn deadline(&self) -> Duration {
         self.log.hold_ttl() * 4 / 5
     }
 
-    /// The time of what would be appended now.
+    /// The time that an event would get if it were appended now.
     pub(super) fn now(&self) -> DateTime<Utc> {
         self.log.head().time_after(self.clock.now())
     }
 
-    /// A flood of them leaves few events: see [`AccessRollup`].
+    /// Records and renders a rate-limited request. A flood of them leaves few events: see [`AccessRollup`].
     pub(super) fn limited(&self, context: &Context, refused: &RateLimited) -> Refusal {
         self.access.rate_limited(context.clone(), refused.name, refused.measure, refused.limit);
         Refusal::from(refused)

@@ -1,4 +1,4 @@
-//! Headers of answers to inference; request ids and positions are in all answers.
+//! Headers of answers to inference. The request's id and the position are in all of the gateway's answers.
 
 use http::HeaderName;
 
@@ -7,5 +7,5 @@ pub const COST_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-cost-us
 pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 pub const POSITION_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-position");
 
-/// The output cap, where budgets had not enough left for the one that was asked for.
+/// The output cap, if budgets had not enough left for the requested one.
 pub const MAX_OUTPUT_TOKENS_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-max-output-tokens");

@@ -1,5 +1,5 @@
-//! What a request consumed, and what it costs: the provider's figures where it gave them and they are plausible, else what
-//! went through, else nothing that anybody knows.
+//! The usage and cost of a request: the provider's figures if it gave plausible ones, otherwise what went through, otherwise
+//! unknown.
 
 use dialects::Metered;
 use events::ledger::UnknownUsage;
@@ -8,33 +8,33 @@ use events::usage::{TokenClasses, Usage, UsageSource};
 
 use super::plan::Plan;
 
-/// Usage above so many times what the request was bounded by is not believed.
-const PLAUSIBLE_TIMES: u64 = 4;
-/// So many tokens of input are believed of any request, the context of many models: providers put prompts, tools and
-/// search results of their own in front of the shortest one.
+/// Reported usage is plausible up to this multiple of the request's bound.
+const PLAUSIBLE_FACTOR: u64 = 4;
+/// Input tokens that are plausible for any request, the context of many models: providers add prompts, tools and search
+/// results of their own even to the shortest one.
 const INPUT_TOKENS_ALWAYS_PLAUSIBLE: u64 = 131_072;
-/// The same of output: some think beyond the cap.
+/// Output tokens that are plausible for any request: some models reason beyond the cap.
 const OUTPUT_TOKENS_ALWAYS_PLAUSIBLE: u64 = 32_768;
 
-/// What was consumed and what it costs.
+/// The usage of a request, and its cost.
 #[derive(Clone, Debug)]
 pub struct Measured {
     pub usage: Usage,
     pub cost: NanoUsd,
-    /// What was reported, where it was not believed.
+    /// The reported usage, if it was implausible and not used.
     pub implausible: Option<TokenClasses>,
 }
 
 impl Measured {
-    /// Nobody knows what was consumed, and the policy is to charge nothing then.
-    pub fn is_given_back(&self) -> bool {
+    /// True if the usage is unknown, and the policy charges nothing for it.
+    pub fn is_released(&self) -> bool {
         self.usage.source == UsageSource::Unknown && self.cost == NanoUsd::ZERO
     }
 }
 
-/// Measures one request against what it was admitted for.
+/// Measures one request's usage against the bounds it was admitted with.
 pub struct Meter {
-    /// The prompt's tokens, where nobody reports them.
+    /// The estimate of the prompt's tokens, used if they are not reported.
     input_tokens_counted: u64,
     input_tokens_bound: u64,
     output_tokens_bound: u64,
@@ -51,8 +51,8 @@ impl Meter {
         }
     }
 
-    /// The provider's figures where it gave them, else what went through, counted. Figures that cannot be, and those that
-    /// money cannot count, are no figures: the hold is charged, whatever the policy is, because an upstream did work.
+    /// Measures by the provider's figures if there are any, otherwise by what went through. For implausible figures, and for
+    /// a cost that money cannot count, the hold is charged, whatever the policy: an upstream did work.
     pub fn measure(&self, rates: &Rates, metered: &Metered, held: NanoUsd) -> Measured {
         let usage = match &metered.reported {
             Some(tokens) => Usage { tokens: tokens.clone(), source: UsageSource::Provider },
@@ -64,8 +64,8 @@ impl Meter {
         }
     }
 
-    /// What the provider reported of a call that failed: of its input alone where it had said no more. Nothing is counted,
-    /// because nobody was given anything, and what cannot be costs nothing. `None` where nothing was reported.
+    /// Measures a failed call by the provider's figures, or by its input figures if it gave no others. Without any it is
+    /// `None`: what went through is not counted, because the client got nothing. Implausible figures cost nothing.
     pub fn measure_failed(&self, rates: &Rates, metered: &Metered) -> Option<Measured> {
         let tokens = metered.reported.as_ref().or(metered.reported_input.as_ref())?.clone();
         Some(match rates.cost(&tokens).filter(|_| self.is_plausible(&tokens)) {
@@ -74,14 +74,14 @@ impl Meter {
         })
     }
 
-    /// Each side against its own bound: tokens of output are the dearer ones, and a long prompt does not make more of them
-    /// plausible. Within a side the classes have no bounds of their own.
+    /// Compares input and output with their own bounds: output tokens cost more, and a long prompt does not make more of
+    /// them plausible. The classes within a side have no bounds of their own.
     const fn is_plausible(&self, tokens: &TokenClasses) -> bool {
-        is_within(tokens.input(), self.input_tokens_bound, INPUT_TOKENS_ALWAYS_PLAUSIBLE)
-            && is_within(tokens.output(), self.output_tokens_bound, OUTPUT_TOKENS_ALWAYS_PLAUSIBLE)
+        is_plausible(tokens.input(), self.input_tokens_bound, INPUT_TOKENS_ALWAYS_PLAUSIBLE)
+            && is_plausible(tokens.output(), self.output_tokens_bound, OUTPUT_TOKENS_ALWAYS_PLAUSIBLE)
     }
 
-    /// Of a request that an upstream may have worked for without a word about it.
+    /// The usage of a request that an upstream may have worked for without a report.
     pub fn unknown(&self, held: NanoUsd) -> Measured {
         match self.unknown_usage {
             UnknownUsage::ChargeHold => unknown(held),
@@ -89,7 +89,7 @@ impl Meter {
         }
     }
 
-    /// ⌈bytes / 4⌉ a class, never above what the hold was made for.
+    /// Estimates ⌈bytes / 4⌉ tokens per class, never above the bounds of the hold.
     fn counted(&self, metered: &Metered) -> TokenClasses {
         let text = metered.text_bytes.div_ceil(4).min(self.output_tokens_bound);
         let reasoning = metered.reasoning_bytes.div_ceil(4).min(self.output_tokens_bound - text);
@@ -101,8 +101,8 @@ impl Meter {
     }
 }
 
-const fn is_within(used: u64, bound: u64, always: u64) -> bool {
-    used <= always || used <= bound.saturating_mul(PLAUSIBLE_TIMES)
+const fn is_plausible(used: u64, bound: u64, always_plausible: u64) -> bool {
+    used <= always_plausible || used <= bound.saturating_mul(PLAUSIBLE_FACTOR)
 }
 
 fn unknown(cost: NanoUsd) -> Measured {
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn usage_is_believed_up_to_four_times_the_bound_of_its_side_and_not_one_token_further() {
+    fn usage_is_plausible_up_to_four_times_the_bound_of_its_side_and_not_one_token_further() {
         let meter = meter(50_000, 20_000);
         for (input, output, wanted) in [
             ([200_000, 0, 0], [80_000, 0], UsageSource::Provider),
@@ -161,7 +161,7 @@ mod tests {
             ([0, 0, 0], [80_001, 0], UsageSource::Unknown),
             ([0, 0, 0], [40_000, 40_000], UsageSource::Provider),
             ([0, 0, 0], [40_000, 40_001], UsageSource::Unknown),
-            // Room on one side is none on the other.
+            // Room on one side does not count for the other.
             ([1, 0, 0], [100_000, 0], UsageSource::Unknown),
             ([1_000_000_000_000, 0, 0], [1, 0], UsageSource::Unknown),
             ([u64::MAX, u64::MAX, u64::MAX], [u64::MAX, u64::MAX], UsageSource::Unknown),
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_providers_add_to_the_shortest_request_is_believed() {
+    fn what_providers_add_to_the_shortest_request_is_plausible() {
         let meter = meter(10, 1);
         assert_eq!(source(&meter, &reported([131_072, 0, 0], [16_384, 16_384])), UsageSource::Provider);
         assert_eq!(source(&meter, &reported([131_073, 0, 0], [0, 0])), UsageSource::Unknown);
@@ -180,7 +180,7 @@ mod tests {
 
     /// The input of a stream that broke off may be reported, and its output counted.
     #[test]
-    fn a_report_of_the_input_alone_is_believed_as_far() {
+    fn a_report_of_the_input_alone_has_the_same_bound() {
         let meter = meter(50_000, 20_000);
         for (input, wanted) in [(200_000, UsageSource::Counted), (200_001, UsageSource::Unknown)] {
             let mut metered = Metered::default();
@@ -203,7 +203,7 @@ mod tests {
             (metered.text_bytes, metered.reasoning_bytes) = (text_bytes, reasoning_bytes);
             let measured = meter.measure(&rates(), &metered, NanoUsd::new(77));
             assert_eq!(measured.usage.tokens, reported([25, 0, 0], counted), "{text_bytes} {reasoning_bytes}");
-            assert_eq!((measured.usage.source, measured.is_given_back()), (UsageSource::Counted, false));
+            assert_eq!((measured.usage.source, measured.is_released()), (UsageSource::Counted, false));
             assert_eq!(measured.cost, rates().cost(&measured.usage.tokens).expect("a cost"));
         }
         let mut metered = Metered::default();
@@ -213,13 +213,13 @@ mod tests {
     }
 
     #[test]
-    fn of_a_call_that_failed_what_is_reported_and_can_be_is_charged_and_nothing_else() {
+    fn a_failed_call_is_charged_its_plausible_report_and_nothing_else() {
         let meter = meter(50_000, 20_000);
         let all = reported([30, 5, 1], [2, 0]);
         let input = reported([30, 5, 1], [0, 0]);
         let mut metered = Metered::default();
         (metered.text_bytes, metered.reasoning_bytes) = (400, 400);
-        assert!(meter.measure_failed(&rates(), &metered).is_none(), "what went to nobody is not counted");
+        assert!(meter.measure_failed(&rates(), &metered).is_none(), "what no client received is not counted");
         for (reported, of_input, wanted) in [(None, Some(&input), &input), (Some(&all), Some(&input), &all)] {
             (metered.reported, metered.reported_input) = (reported.cloned(), of_input.cloned());
             let measured = meter.measure_failed(&rates(), &metered).expect("a report");
@@ -232,22 +232,22 @@ mod tests {
         assert_eq!(measured.implausible, metered.reported);
     }
 
-    /// What is free is charged nothing, and that is known.
+    /// A free request is charged nothing, but its usage is known.
     #[test]
-    fn what_costs_nothing_is_not_given_back() {
+    fn a_free_request_is_settled_and_not_released() {
         let tokens = reported([0, 0, 0], [0, 0]);
         let usage = Usage { tokens, source: UsageSource::Provider };
-        assert!(!Measured { usage, cost: NanoUsd::ZERO, implausible: None }.is_given_back());
+        assert!(!Measured { usage, cost: NanoUsd::ZERO, implausible: None }.is_released());
     }
 
     #[test]
-    fn of_what_nobody_says_anything_the_policy_decides() {
-        for (unknown_usage, cost, is_given_back) in
+    fn unknown_usage_is_charged_by_the_policy() {
+        for (unknown_usage, cost, is_released) in
             [(UnknownUsage::ChargeHold, 77, false), (UnknownUsage::Release, 0, true)]
         {
             let meter = Meter { unknown_usage, ..meter(1, 1) };
             let measured = meter.unknown(NanoUsd::new(77));
-            assert_eq!((measured.cost, measured.is_given_back()), (NanoUsd::new(cost), is_given_back));
+            assert_eq!((measured.cost, measured.is_released()), (NanoUsd::new(cost), is_released));
             assert_eq!((measured.usage.source, measured.implausible), (UsageSource::Unknown, None));
         }
     }

@@ -1,4 +1,4 @@
-//! From the head of a request to its hold: read, plan, ask the ledger. Nothing has been sent to anybody before that.
+//! From the head of a request to its hold: read, plan, ask the ledger. Nothing is sent to a provider before that.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use events::refusal::{ErrorCode, Refusal};
 use projections::caller::Caller;
 use projections::tables::Tables;
 
-use super::admission::{self, Asking};
+use super::admission::{self, AdmissionRequest};
 use super::answer_permit;
 use super::failure::no_memory;
 use super::gateway::{Gateway, TABLES_WAIT_MAX};
@@ -28,16 +28,16 @@ use crate::figures::Stage;
 use crate::idempotency;
 use crate::reply::ledger_unavailable;
 
-/// A request that may be dispatched.
+/// A request that has its hold and may be dispatched.
 pub struct Prepared {
     pub caller: Arc<Caller>,
-    /// Position of the tables that caller and plan are of.
+    /// The log position of the tables that caller and plan come from.
     pub planned_at: u64,
-    pub asked: ClientRequest,
+    pub request: ClientRequest,
     pub plan: Plan,
-    /// For the first target; `None` where the cap was lowered since it was made.
+    /// The body for the first target; `None` if the cap was lowered after it was written.
     pub first_body: Option<Bytes>,
-    /// For what was received, what was read of it and what is sent of it.
+    /// The memory of the received body, of what was parsed from it and of what is sent.
     pub body_permit: Arc<BodyPermit>,
     pub hold: OpenHold,
 }
@@ -50,7 +50,7 @@ pub async fn prepare(
     request: Request,
     in_flight: &mut RequestInFlight,
 ) -> Result<Prepared, Refusal> {
-    // Before the body, so that nobody sends one for nothing; what counts is asked when it is there.
+    // Checked before the body, so that no client sends one in vain; the check that counts follows when it has arrived.
     caller.require(Permission::ModelsUse)?;
     let idempotency_key = idempotency::key_of(request.headers())
         .map_err(|error| Refusal::invalid(idempotency::IDEMPOTENCY_HEADER, error.to_string()))?;
@@ -61,29 +61,29 @@ pub async fn prepare(
         .map_err(|bound| no_memory(bound, "nothing was sent to a provider"))?;
     in_flight.timeline.passed(Stage::Body);
     let tables = gateway.tables.load();
-    let caller = user_of_models(&tables, caller, gateway.clock.now())?;
+    let caller = authorize(&tables, caller, gateway.clock.now())?;
     let context = Context::about(caller.actor.clone(), caller.chain).in_request(id);
-    let mut asked = ClientRequest::parse(surface, bytes)?;
-    in_flight.timeline.asks_for(asked.model());
-    let planned = plan::plan(&tables, &caller, &asked, id, gateway.now());
+    let mut request = ClientRequest::parse(surface, bytes)?;
+    in_flight.timeline.asks_for(request.model());
+    let planned = plan::plan(&tables, &caller, &request, id, gateway.now());
     let planned_at = tables.position;
     drop(tables);
     let mut plan = match planned {
         Ok(plan) => plan,
         Err(refusal) if refusal.code == ErrorCode::InvalidRequest => return Err(refusal),
-        Err(refusal) => return Err(record_refusal(gateway, id, context, asked.model(), refusal).await),
+        Err(refusal) => return Err(record_refusal(gateway, id, context, request.model(), refusal).await),
     };
-    let first_body = plan.first_body(&asked)?;
-    let tokens_bound = plan.tokens_bound(asked.choices());
+    let first_body = plan.first_body(&request)?;
+    let tokens_bound = plan.tokens_bound(request.choices());
     gateway
         .limits
         .reserve_tokens(&mut in_flight.permit, tokens_bound)
         .map_err(|refused| gateway.limited(&context, &refused))?;
     in_flight.timeline.passed(Stage::Plan);
-    let asking = Asking { id, context, caller: &caller, asked: &asked, idempotency_key };
-    let hold = admission::admit(gateway, asking, &mut plan).await?;
+    let admission_request = AdmissionRequest { id, context, caller: &caller, request: &request, idempotency_key };
+    let hold = admission::admit(gateway, admission_request, &mut plan).await?;
     in_flight.timeline.passed(Stage::Admit);
-    asked.forget_what_was_read();
+    request.forget_what_was_read();
     let first_body = match hold.lowered_cap {
         None => Some(first_body),
         Some(cap) => {
@@ -91,22 +91,22 @@ pub async fn prepare(
             None
         }
     };
-    Ok(Prepared { caller, planned_at, asked, plan, first_body, body_permit, hold })
+    Ok(Prepared { caller, planned_at, request, plan, first_body, body_permit, hold })
 }
 
-/// The caller as it is now, where it may use models: it may have been let in long ago, and have lost its right since.
-fn user_of_models(tables: &Tables, caller: &Arc<Caller>, now: DateTime<Utc>) -> Result<Arc<Caller>, Refusal> {
+/// The caller as it is now, if it may use models: it may have lost its right since it was authenticated.
+fn authorize(tables: &Tables, caller: &Arc<Caller>, now: DateTime<Utc>) -> Result<Arc<Caller>, Refusal> {
     let caller = caller.looked_up_again(tables, now)?;
     caller.require(Permission::ModelsUse)?;
     if !tables.owners_are_live(&caller.chain) {
-        return Err(Refusal::new(ErrorCode::Forbidden, "the tenant that this request is for has ended"));
+        return Err(Refusal::new(ErrorCode::Forbidden, "the tenant of this request has been deleted"));
     }
     Ok(caller)
 }
 
-/// Asked once more when the hold stands, since the ledger may have taken its time: nothing is dispatched for a right that
-/// was taken away before that.
-pub async fn must_still_be_allowed(gateway: &Gateway, prepared: &Prepared) -> Result<(), Refusal> {
+/// Authorizes the caller again when the hold stands, since the ledger may have taken its time: nothing is dispatched for a
+/// right that was withdrawn before that.
+pub async fn authorize_again(gateway: &Gateway, prepared: &Prepared) -> Result<(), Refusal> {
     if gateway.tables.are_current(prepared.planned_at) {
         return Ok(());
     }
@@ -116,12 +116,12 @@ pub async fn must_still_be_allowed(gateway: &Gateway, prepared: &Prepared) -> Re
             "the key cannot be checked now, and nothing was sent to a provider: try again",
         ));
     }
-    let caller = user_of_models(&gateway.tables.load(), &prepared.caller, gateway.clock.now())?;
-    let model = prepared.asked.model();
+    let caller = authorize(&gateway.tables.load(), &prepared.caller, gateway.clock.now())?;
+    let model = prepared.request.model();
     if caller.allows_model(model) { Ok(()) } else { Err(plan::not_allowed(model)) }
 }
 
-/// `application/json`, complete, and within the bounds.
+/// Reads the body: it must be `application/json`, complete, and within the bounds.
 async fn read_body(gateway: &Gateway, caller: &Caller, request: Request) -> Result<HeldBody, Refusal> {
     let (parts, body) = request.into_parts();
     if !body::is_json(&parts.headers) {
@@ -134,7 +134,7 @@ async fn read_body(gateway: &Gateway, caller: &Caller, request: Request) -> Resu
     held.map_err(BodyError::into_refusal)
 }
 
-/// A refusal that reached the ledger's door is a fact; without the fact there is no refusal but this one.
+/// Records a refusal that needed no ledger decision. If it cannot be recorded, the client gets `LEDGER_UNAVAILABLE` instead.
 async fn record_refusal(gateway: &Gateway, id: RequestId, context: Context, model: &str, refusal: Refusal) -> Refusal {
     let model = Model::bounded_name(model);
     let refused = RefusedRequest { request_id: id, context, model, refusal: refusal.clone() };
@@ -153,13 +153,13 @@ mod tests {
     use crate::admin::tests::lab::Lab;
 
     #[tokio::test]
-    async fn who_was_ended_while_the_body_was_on_its_way_is_not_served() {
+    async fn a_caller_whose_owner_was_deleted_while_the_body_was_on_its_way_is_not_served() {
         for owner in ["partners", "tenants", "users", "keys"] {
             let lab = Lab::new().await;
             let caller = lab.key(&lab.tenancy.tenant.to_string(), json!([]), &[Permission::ModelsUse]).await;
             let now = lab.admin.clock.now();
             let chain = caller.chain;
-            assert!(user_of_models(&lab.admin.tables.load(), &caller, now).is_ok());
+            assert!(authorize(&lab.admin.tables.load(), &caller, now).is_ok());
             let id = match owner {
                 "partners" => chain.partner.unwrap().to_string(),
                 "tenants" => chain.tenant.unwrap().to_string(),
@@ -168,19 +168,19 @@ mod tests {
             };
             let one = format!("/v1/admin/{owner}/{id}");
             lab.send(&lab.operator(), "DELETE", &one, &json!({})).await.must(200);
-            let refused = user_of_models(&lab.admin.tables.load(), &caller, now).unwrap_err();
+            let refused = authorize(&lab.admin.tables.load(), &caller, now).unwrap_err();
             assert_eq!(refused.code, ErrorCode::Unauthenticated, "{owner}");
         }
     }
 
     #[tokio::test]
-    async fn nobody_is_served_for_a_tenant_that_has_ended() {
+    async fn nobody_is_served_for_a_deleted_tenant() {
         let lab = Lab::new().await;
         let operator = lab.operator();
-        assert!(user_of_models(&lab.admin.tables.load(), &operator, lab.admin.clock.now()).is_ok());
+        assert!(authorize(&lab.admin.tables.load(), &operator, lab.admin.clock.now()).is_ok());
         let own = format!("/v1/admin/tenants/{}", lab.tenancy.tenant);
         lab.send(&operator, "DELETE", &own, &json!({})).await.must(200);
-        let refused = user_of_models(&lab.admin.tables.load(), &operator, lab.admin.clock.now()).unwrap_err();
+        let refused = authorize(&lab.admin.tables.load(), &operator, lab.admin.clock.now()).unwrap_err();
         assert_eq!(refused.code, ErrorCode::Forbidden);
     }
 }

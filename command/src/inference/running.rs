@@ -1,6 +1,15 @@
-//! A request that was admitted, until its end stands in the log. Exactly one of [`Running::complete`],
-//! [`Running::fail`], [`Running::give_up`], [`Running::end_abandoned`] and being dropped ends it: dropped means that the
-//! client has gone.
+//! An admitted request, from its hold until its end is in the log.
+//!
+//! It guarantees that every hold ends, and ends once. [`Running::complete`], [`Running::fail`], [`Running::give_up`] and
+//! [`Running::end_abandoned`] each consume the request; `Drop` covers every other way out, such as a client that has gone
+//! or a task that was cancelled. Each takes the hold out of its `Option` first, so that a second end finds none.
+//!
+//! The first two wait for the ledger, because a client waits for their outcome. The others hand the end to the log's
+//! writer and return: nobody is left to tell, and `Drop` cannot wait.
+//!
+//! It charges what is known to have been consumed: the provider's report if it is plausible, otherwise what went through,
+//! otherwise what the policy for unknown usage says. A call that never left the gateway costs nothing. It does not choose
+//! targets, retry or render: those are `dispatch` and `stream`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,10 +38,10 @@ use crate::body::memory::BodyOwner;
 use crate::figures::{GaugeGuard, Stage};
 use crate::trace::TraceHeaders;
 
-/// The reason of a request whose client has left.
+/// The reason recorded for a request whose client has left.
 const CLIENT_CLOSED: &str = "client_closed";
 
-/// The facts of a completed request, durable.
+/// A completed request whose settlement is durable.
 pub struct Settled {
     pub request_id: String,
     pub model: String,
@@ -42,8 +51,8 @@ pub struct Settled {
     pub admitted_position: u64,
     pub settled_position: u64,
     pub held: NanoUsd,
-    /// The request is being answered until this is dropped.
-    pub let_in: RateLimitPermit,
+    /// Counts the request as being answered until it is dropped.
+    pub permit: RateLimitPermit,
 }
 
 impl Settled {
@@ -64,7 +73,7 @@ impl Settled {
     }
 }
 
-/// A request before it has its hold: its place under the rate limits, and its time so far.
+/// A request that has no hold yet: its permit under the rate limits, and its timeline so far.
 pub struct RequestInFlight {
     pub permit: RateLimitPermit,
     pub timeline: RequestTimeline,
@@ -72,18 +81,18 @@ pub struct RequestInFlight {
 
 pub struct Running {
     hold: Option<OpenHold>,
-    /// Ends before the last byte leaves, so that who has read it finds its place free.
-    let_in: RateLimitPermit,
+    /// Dropped before the last byte leaves, so that a client that has read it finds its place free.
+    permit: RateLimitPermit,
     started: Instant,
-    /// When it must have ended, before its hold expires.
+    /// When the request must have ended: before its hold expires.
     pub deadline: tokio::time::Instant,
     meter: Meter,
     streamed: bool,
     failed_calls: FailedCalls,
     calls: u32,
-    /// The target that is being asked.
+    /// The target of the call that is under way.
     target: Option<Arc<PlannedTarget>>,
-    /// Of the call to it: whether it may have seen the request.
+    /// Says whether the target may have seen the request.
     transmission: Transmission,
     call_began: Instant,
     last_backend: Option<Backend>,
@@ -91,7 +100,7 @@ pub struct Running {
     first_token_ms: Option<u64>,
     /// The stream that is being relayed.
     pub relay: Option<Relay>,
-    /// What was read of a whole answer that is none.
+    /// What was metered of a whole answer that turned out to be an error.
     failed_answer: Option<Box<Metered>>,
     timeline: RequestTimeline,
 }
@@ -102,16 +111,16 @@ impl Running {
         hold: OpenHold,
         in_flight: RequestInFlight,
         plan: &Plan,
-        asked: &ClientRequest,
+        request: &ClientRequest,
     ) -> Box<Self> {
         let now = Instant::now();
         Box::new(Self {
             hold: Some(hold),
-            let_in: in_flight.permit,
+            permit: in_flight.permit,
             started: now,
             deadline: tokio::time::Instant::now() + gateway.deadline(),
-            meter: Meter::new(plan, asked.choices(), gateway.log.unknown_usage()),
-            streamed: asked.streamed(),
+            meter: Meter::new(plan, request.choices(), gateway.log.unknown_usage()),
+            streamed: request.streamed(),
             failed_calls: FailedCalls::default(),
             calls: 0,
             target: None,
@@ -126,7 +135,7 @@ impl Running {
         })
     }
 
-    /// Whether its client asked for a stream.
+    /// True if the client asked for a stream.
     pub const fn is_streamed(&self) -> bool {
         self.streamed
     }
@@ -135,12 +144,12 @@ impl Running {
         tokio::time::Instant::now() >= self.deadline
     }
 
-    /// Whose it is.
+    /// The tenant that the request belongs to.
     pub fn owner(&self) -> Owner {
         self.hold.as_ref().and_then(|hold| hold.context.tenant_id)
     }
 
-    /// In whose share of the memory its answer is counted.
+    /// The owner whose share of memory the answer counts against.
     pub fn body_owner(&self) -> BodyOwner {
         let context = self.hold.as_ref().map(|hold| &hold.context);
         BodyOwner::of(self.owner(), context.and_then(|context| context.key_id))
@@ -155,18 +164,18 @@ impl Running {
         self.call_began = self.timeline.call_begins(target);
     }
 
-    /// Of the call that is under way.
+    /// The transmission of the call that is under way.
     pub const fn transmission(&self) -> &Transmission {
         &self.transmission
     }
 
-    /// The whole answer that came is none; what its provider says it used is kept for [`Running::call_failed`].
+    /// Keeps the usage that a failed whole answer reports, for [`Running::call_failed`].
     pub fn answer_failed(&mut self, metered: Box<Metered>) {
         self.failed_answer = Some(metered);
     }
 
-    /// A call that failed costs what its provider had reported by then, and nothing where that is nothing: it was not at
-    /// work for this request, or does not say so.
+    /// Records a failed call. It costs what its provider has reported so far, and nothing without a report: the provider
+    /// did no work for this request, or does not say so.
     pub fn call_failed(&mut self, failure: &CallFailure) {
         self.timeline.call_failed(failure.reason(), failure.status);
         let Some(target) = self.target.take() else { return };
@@ -193,11 +202,11 @@ impl Running {
         if let Some(hold) = &self.hold
             && measured.implausible.is_some()
         {
-            self.tell_of_implausible(
+            self.warn_of_implausible_usage(
                 &measured,
                 target,
                 hold.request_id,
-                "a failed call's usage is not plausible: not charged",
+                "a failed call reported implausible usage, which is not charged",
             );
         }
         ReportedByFailedCall {
@@ -218,17 +227,17 @@ impl Running {
         self.first_token_ms.get_or_insert_with(|| millis(self.started.elapsed()));
     }
 
-    /// From here on the answer goes to the client as it comes.
+    /// Counts an open stream until the guard is dropped.
     pub fn stream_opens(&self) -> GaugeGuard {
         self.timeline.stream_opens()
     }
 
-    /// What the call that is under way says of the trace that it belongs to.
+    /// The trace headers of the call that is under way.
     pub fn trace_headers(&self) -> TraceHeaders {
         self.timeline.trace_headers()
     }
 
-    /// For log lines.
+    /// The trace's id, for log lines.
     pub fn trace_id(&self) -> Option<String> {
         self.timeline.trace_id()
     }
@@ -241,12 +250,12 @@ impl Running {
         self.hold.as_ref().map_or(0, |hold| hold.admitted_position)
     }
 
-    /// Settles what the answer cost; durable when it returns.
+    /// Settles what the answer cost. The settlement is durable when this returns.
     pub async fn complete(mut self: Box<Self>, metered: &Metered) -> Result<Settled, LogError> {
         let (Some(hold), Some(target)) = (self.hold.take(), self.target.take()) else { return Err(LogError::Closed) };
         self.timeline.call_ends(None);
         let mut measured = self.meter.measure(&target.rates, metered, hold.held);
-        self.take_in(&measured, &target, hold.request_id);
+        self.settle_rate_limits(&measured, &target, hold.request_id);
         measured.cost = self.failed_calls.cost_with(measured.cost);
         let finish_reason = metered.finish_reason.unwrap_or(FinishReason::Stop);
         let ended = self.ended(&hold, Some(&target), Some(metered), (Some(&measured), measured.cost), None, None);
@@ -260,7 +269,7 @@ impl Running {
         self.timeline.passed(Stage::Settle);
         self.timeline.served();
         let settled_position = settled.position;
-        let let_in = std::mem::take(&mut self.let_in);
+        let permit = std::mem::take(&mut self.permit);
         Ok(Settled {
             request_id,
             model,
@@ -270,17 +279,16 @@ impl Running {
             admitted_position,
             settled_position,
             held,
-            let_in,
+            permit,
         })
     }
 
-    /// Records the failure; the position at which it is a fact. What a call that is still under way may have consumed is
-    /// charged.
+    /// Records the failure and returns its log position. What a call that is still under way may have consumed is charged.
     pub async fn fail(mut self: Box<Self>, refusal: &Refusal, reason: &str) -> Result<u64, LogError> {
         let Some(hold) = self.hold.take() else { return Err(LogError::Closed) };
         let (target, relay) = (self.take_target(), self.relay.take());
         let metered = relay.as_ref().map(|relay| relay.metered().of_what_was_cut_off());
-        let (measured, cost) = self.cut_off(target.as_deref(), metered.as_ref(), &hold);
+        let (measured, cost) = self.measure_incomplete(target.as_deref(), metered.as_ref(), &hold);
         let code = Some(refusal.code.as_str());
         let ended =
             self.ended(&hold, target.as_deref(), metered.as_ref(), (measured.as_ref(), cost), code, Some(reason));
@@ -294,14 +302,15 @@ impl Running {
         Ok(position)
     }
 
-    /// Nobody takes the answer any more, and the upstream is cancelled with it: what went through is counted and
-    /// settled as soon as the ledger can.
+    /// Ends a request whose answer nobody takes any more. What went through is counted, and settled as soon as the ledger
+    /// can.
     pub fn give_up(mut self: Box<Self>, reason: &str) {
         let relay = self.relay.take();
         self.abort(reason, relay.as_ref().map(|relay| relay.metered().of_what_was_cut_off()).as_ref());
     }
 
-    /// The client has left, and the call of a whole answer went on to its end: what the provider says is charged.
+    /// Ends a request whose client left during the call for a whole answer, which ran to its end without it: what the
+    /// provider reports is charged.
     pub fn end_abandoned(mut self: Box<Self>, answer: Result<WholeAnswer, CallFailure>) {
         match answer {
             Ok(answer) => self.abort(CLIENT_CLOSED, Some(&answer.metered)),
@@ -312,12 +321,12 @@ impl Running {
                     backend = self.target.as_ref().map(|target| &*target.name),
                     reason = failure.reason(),
                     status = failure.status,
-                    "a call to an upstream failed, whose client has left"
+                    "a call to an upstream failed after its client had left"
                 );
                 if failure.was_refused() {
                     self.call_failed(&failure);
                 }
-                // What its provider has said it used is known, whatever else it did.
+                // Reported usage is known, however the call ended.
                 let answer = self.failed_answer.take().filter(|answer| answer.has_report());
                 self.abort(CLIENT_CLOSED, answer.as_deref());
             }
@@ -327,7 +336,7 @@ impl Running {
     fn abort(&mut self, reason: &str, metered: Option<&Metered>) {
         let Some(hold) = self.hold.take() else { return };
         let target = self.take_target();
-        let (measured, cost) = self.cut_off(target.as_deref(), metered, &hold);
+        let (measured, cost) = self.measure_incomplete(target.as_deref(), metered, &hold);
         let ended = self.ended(&hold, target.as_deref(), metered, (measured.as_ref(), cost), None, Some(reason));
         let ended = InferenceEnded { finish_reason: Some(FinishReason::Cancelled), ..ended };
         self.timeline.call_ends(Some(reason));
@@ -336,15 +345,16 @@ impl Running {
         hold.end_unattended(self.failed_calls.take(), Outcome::Aborted(Box::new(ended)), charge);
     }
 
-    /// The target that may be at work for this request. One that the request has not left for is not asked any more: it
-    /// cost nothing.
+    /// The target that may be working on this request. A call whose request has not been sent yet is cancelled, and costs
+    /// nothing.
     fn take_target(&mut self) -> Option<Arc<PlannedTarget>> {
         self.target.take().filter(|_| !self.transmission.cancel())
     }
 
-    /// What was consumed of an answer that nobody got to its end, what the limits of tokens count for it, and what the
-    /// request costs. Of a stream that is what went through; a whole answer is generated before any of it is seen.
-    fn cut_off(
+    /// Measures an answer that did not reach its client in full, settles the token limits for it, and returns the usage
+    /// with the cost of the whole request. For a stream, what went through counts. A whole answer is generated before any
+    /// of it is seen, so that its usage is unknown without a report.
+    fn measure_incomplete(
         &mut self,
         target: Option<&PlannedTarget>,
         metered: Option<&Metered>,
@@ -352,7 +362,7 @@ impl Running {
     ) -> (Option<Measured>, NanoUsd) {
         let Some(target) = target else {
             if self.failed_calls.tokens() > 0 {
-                self.let_in.settle(self.failed_calls.tokens());
+                self.permit.settle(self.failed_calls.tokens());
             }
             return (None, self.failed_calls.cost_with(NanoUsd::ZERO));
         };
@@ -361,7 +371,7 @@ impl Running {
             None if self.streamed => self.meter.measure(&target.rates, &Metered::default(), hold.held),
             None => self.meter.unknown(hold.held),
         };
-        self.take_in(&measured, target, hold.request_id);
+        self.settle_rate_limits(&measured, target, hold.request_id);
         let cost = self.failed_calls.cost_with(measured.cost);
         (Some(measured), cost)
     }
@@ -390,33 +400,39 @@ impl Running {
             upstream_request_id: self
                 .upstream_request_id
                 .clone()
-                // Some say it in the answer alone.
+                // Some upstreams give their id only in the answer's body.
                 .or_else(|| metered.and_then(|metered| metered.upstream_id.clone())),
             code: code.map(str::to_owned),
             reason: reason.map(str::to_owned),
         }
     }
 
-    /// What the limits of tokens count from now on; without this they count nothing of the request. A report that was not
-    /// believed is counted and told: an upstream is broken, or lies.
-    fn take_in(&mut self, measured: &Measured, target: &PlannedTarget, request_id: RequestId) {
+    /// Replaces the tokens reserved under the token limits by those consumed; without this the request counts for nothing
+    /// there. An implausible report is counted and logged: the upstream is broken, or lies.
+    fn settle_rate_limits(&mut self, measured: &Measured, target: &PlannedTarget, request_id: RequestId) {
         let usage = &measured.usage;
         match usage.source {
             UsageSource::Provider | UsageSource::Counted => {
                 let tokens = usage.tokens.input().saturating_add(usage.tokens.output());
-                self.let_in.settle(tokens.saturating_add(self.failed_calls.tokens()));
+                self.permit.settle(tokens.saturating_add(self.failed_calls.tokens()));
             }
-            UsageSource::Unknown => self.let_in.keep_reserved(),
+            UsageSource::Unknown => self.permit.keep_reserved(),
         }
-        self.tell_of_implausible(
+        self.warn_of_implausible_usage(
             measured,
             target,
             request_id,
-            "a provider's usage is not plausible: charged at the hold",
+            "a provider reported implausible usage: the hold is charged instead",
         );
     }
 
-    fn tell_of_implausible(&self, measured: &Measured, target: &PlannedTarget, request_id: RequestId, message: &str) {
+    fn warn_of_implausible_usage(
+        &self,
+        measured: &Measured,
+        target: &PlannedTarget,
+        request_id: RequestId,
+        message: &str,
+    ) {
         let Some(reported) = &measured.implausible else { return };
         self.timeline.usage_is_implausible();
         tracing::warn!(
@@ -437,15 +453,16 @@ impl Drop for Running {
     }
 }
 
-/// What nobody knows and the policy gives back is released like what cost nothing, where no call that failed cost anything.
+/// Settles a known cost, and any cost above zero. Everything else is released: a call that cost nothing, and unknown usage
+/// that the policy does not charge.
 fn charge(measured: Option<&Measured>, cost: NanoUsd, reason: &str) -> Charge {
-    let is_known = measured.is_some_and(|measured| !measured.is_given_back());
+    let is_known = measured.is_some_and(|measured| !measured.is_released());
     if is_known || cost > NanoUsd::ZERO { Charge::Settle(cost) } else { Charge::Release { reason: reason.to_owned() } }
 }
 
 fn provider_usage(metered: &Metered) -> Option<Value> {
     let verbatim = metered.provider_usage.as_ref()?.get();
-    // A number that no double holds makes it unreadable as a value; then it is kept as the text that it was.
+    // A number that fits no double cannot be read as a value: the report is then kept as text.
     Some(serde_json::from_str(verbatim).unwrap_or_else(|_| Value::String(verbatim.to_owned())))
 }
 

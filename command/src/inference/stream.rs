@@ -1,6 +1,6 @@
-//! Relaying a stream: bytes go on as they come, a slow client slows its upstream and nothing else, and the terminal
-//! marker leaves only when the settlement is durable. When the client goes, the body is dropped, and with it the
-//! request: see [`Running`]. When it stays and stops reading, the request ends at its deadline all the same.
+//! Relaying a stream. Bytes are relayed as they arrive, a slow client slows its own upstream and nothing else, and the
+//! terminal marker leaves only when the settlement is durable. When the client goes, the body is dropped, and the request
+//! with it: see [`Running`]. When the client stays but stops reading, the request still ends at its deadline.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -13,19 +13,19 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 
 use super::answer_permit::AnswerPermit;
 use super::call::UpstreamBody;
+use super::expiring_slot::ExpiringSlot;
 use super::failure::{CallFailure, Cause, refusal_in_stream};
 use super::gateway::Gateway;
 use super::headers::{BACKEND_HEADER, POSITION_HEADER};
 use super::ledger_failure::not_ended;
 use super::running::Running;
 use super::target::PlannedTarget;
-use super::watched::Watched;
 use crate::figures::GaugeGuard;
 
-/// More is not gathered before it goes to the client.
+/// The most bytes that are gathered before they go to the client.
 const GATHERED_BYTES_MAX: usize = 16 * 1024;
 
-/// A response whose first bytes are there.
+/// The response to a stream whose first bytes have arrived.
 pub fn respond(
     gateway: &Gateway,
     running: Box<Running>,
@@ -37,13 +37,13 @@ pub fn respond(
 ) -> Response {
     let admitted_position = running.admitted_position();
     let (deadline, request_id) = (running.deadline, running.request_id());
-    let relaying = Watched::new(
-        Relaying { _open: running.stream_opens(), running, surface, body, permit, broken: None },
+    let relaying = ExpiringSlot::new(
+        StreamRelay { _open: running.stream_opens(), running, surface, body, permit, failure: None },
         deadline,
         &gateway.timers,
-        Relaying::give_up,
+        StreamRelay::give_up,
     );
-    let open = Open { relaying, surface, request_id };
+    let open = OpenStream { relaying, surface, request_id };
     let chunks = unfold(Phase::First(first, open), |phase| async {
         let (chunk, next) = phase.step().await?;
         Some((Ok::<_, std::convert::Infallible>(chunk), next))
@@ -60,38 +60,38 @@ pub fn respond(
     response
 }
 
-struct Relaying {
+struct StreamRelay {
     running: Box<Running>,
     _open: GaugeGuard,
     surface: Surface,
     body: UpstreamBody,
-    /// For what is kept of it until its event is whole.
+    /// Memory for the bytes that are buffered until their event is complete.
     permit: AnswerPermit,
-    /// Why there is no more, once everything that came before has been passed on.
-    broken: Option<CallFailure>,
+    /// The failure that ends the stream, once everything that arrived before it has been relayed.
+    failure: Option<CallFailure>,
 }
 
-/// A stream that has not ended for its client.
-struct Open {
-    relaying: Watched<Relaying>,
+/// A stream whose client has not seen its end.
+struct OpenStream {
+    relaying: ExpiringSlot<StreamRelay>,
     surface: Surface,
     request_id: String,
 }
 
 enum Phase {
-    First(Bytes, Open),
-    Middle(Open),
+    First(Bytes, OpenStream),
+    Middle(OpenStream),
     Over,
 }
 
-/// What the upstream gave next.
+/// The next bytes for the client, and whether they are the last of the upstream's.
 enum Relayed {
     Bytes(Bytes),
     End(Bytes),
 }
 
 impl Phase {
-    /// The next bytes for the client, and what comes after them.
+    /// The next bytes for the client, and the phase after them.
     async fn step(self) -> Option<(Bytes, Self)> {
         let open = match self {
             Self::First(first, open) if !first.is_empty() => return Some((first, Self::Middle(open))),
@@ -111,73 +111,73 @@ impl Phase {
                 };
                 let Some(relaying) = over else { return Some((bytes, Self::Middle(open))) };
                 let timeout = CallFailure::of(Cause::Timeout);
-                Some((Box::pin(relaying.break_off(bytes, &timeout)).await, Self::Over))
+                Some((Box::pin(relaying.abort(bytes, &timeout)).await, Self::Over))
             }
-            // Boxed: the room that an end takes would else be kept while the stream is open.
+            // Boxed: the memory that an end takes would otherwise be kept while the stream is open.
             Ok(Relayed::End(rest)) => Some((Box::pin(relaying.close(rest)).await, Self::Over)),
-            Err(failure) => Some((Box::pin(relaying.break_off(Bytes::new(), &failure)).await, Self::Over)),
+            Err(failure) => Some((Box::pin(relaying.abort(Bytes::new(), &failure)).await, Self::Over)),
         }
     }
 }
 
-impl Relaying {
-    /// What comes next, and with it what has come already: each piece that goes to the client by itself costs a packet.
+impl StreamRelay {
+    /// The next bytes, together with all that are ready: each piece that goes to the client by itself costs a packet.
     async fn next(&mut self) -> Result<Relayed, CallFailure> {
-        if let Some(failure) = self.broken.take() {
+        if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
         let mut out = BytesMut::new();
-        // The first bytes may have been the last.
+        // The first bytes may have been the last as well.
         if self.running.relay.as_ref().is_some_and(Relay::ended) {
             return Ok(Relayed::End(out.freeze()));
         }
         loop {
-            let came = if out.is_empty() {
+            let piece = if out.is_empty() {
                 self.body.next_piece().await
             } else if out.len() < GATHERED_BYTES_MAX
-                && let Some(came) = self.body.next_at_once().await
+                && let Some(piece) = self.body.next_if_ready().await
             {
-                came
+                piece
             } else {
                 return Ok(Relayed::Bytes(self.counted(out)));
             };
-            let came = self.with_room(came, out.len()).await;
-            match self.relay(came, &mut out) {
+            let piece = self.with_room(piece, out.len()).await;
+            match self.relay(piece, &mut out) {
                 Ok(false) => {}
                 Ok(true) => return Ok(Relayed::End(self.counted(out))),
                 Err(failure) if out.is_empty() => return Err(failure),
                 Err(failure) => {
-                    self.broken = Some(failure);
+                    self.failure = Some(failure);
                     return Ok(Relayed::Bytes(self.counted(out)));
                 }
             }
         }
     }
 
-    /// What came, where there is memory for it beside what is kept and what is on its way to the client.
+    /// Passes the piece on once there is memory for it, beside what is buffered and what is on its way to the client.
     async fn with_room(
         &mut self,
-        came: Result<Option<Bytes>, CallFailure>,
+        piece: Result<Option<Bytes>, CallFailure>,
         out_bytes: usize,
     ) -> Result<Option<Bytes>, CallFailure> {
-        let chunk = came?;
-        let kept = self.running.relay.as_ref().map_or(0, Relay::buffered_bytes);
-        self.permit.grow_to(kept + out_bytes + chunk.as_ref().map_or(0, Bytes::len)).await?;
-        Ok(chunk)
+        let piece = piece?;
+        let buffered = self.running.relay.as_ref().map_or(0, Relay::buffered_bytes);
+        self.permit.grow_to(buffered + out_bytes + piece.as_ref().map_or(0, Bytes::len)).await?;
+        Ok(piece)
     }
 
-    /// For the client; from here on it counts by itself.
+    /// The bytes for the client, with their own share of the memory from here on.
     fn counted(&mut self, out: BytesMut) -> Bytes {
         let bytes = self.permit.attach_to_piece(out.freeze());
         self.permit.shrink_to(self.running.relay.as_ref().map_or(0, Relay::buffered_bytes));
         bytes
     }
 
-    /// Whether the answer is at its end.
-    fn relay(&mut self, came: Result<Option<Bytes>, CallFailure>, out: &mut BytesMut) -> Result<bool, CallFailure> {
+    /// Relays one piece into `out`. Returns true at the end of the answer.
+    fn relay(&mut self, piece: Result<Option<Bytes>, CallFailure>, out: &mut BytesMut) -> Result<bool, CallFailure> {
         let relay = self.running.relay.as_mut().ok_or(CallFailure::of(Cause::Timeout))?;
         let fault = |fault| self.body.fault(fault);
-        match came? {
+        match piece? {
             Some(chunk) => relay.feed(&chunk, out).map_err(fault)?,
             None => {
                 relay.finish(out).map_err(fault)?;
@@ -187,7 +187,7 @@ impl Relaying {
         Ok(relay.ended())
     }
 
-    /// Settles, then lets the end go.
+    /// Settles the request, then returns the last bytes of the stream.
     async fn close(self, rest: Bytes) -> Bytes {
         let Self { mut running, surface, mut body, permit, .. } = self;
         let Some(relay) = running.relay.take() else { return rest };
@@ -200,18 +200,18 @@ impl Relaying {
         permit.attach_to(joined(rest, &end))
     }
 
-    /// The client does not take what is there for it: the upstream is cancelled, what went through is settled.
+    /// The client has stopped reading: the upstream is cancelled, and what went through is settled.
     fn give_up(self) {
         let Self { running, body, .. } = self;
         drop(body);
         running.give_up("client_stalled");
     }
 
-    /// The upstream broke after its first byte: what went through is settled, and the client told in its own dialect,
-    /// behind what was to come `before`.
-    async fn break_off(self, before: Bytes, failure: &CallFailure) -> Bytes {
+    /// The upstream failed after its first byte: what went through is settled, and the client gets an error event in its
+    /// own dialect, after the bytes in `before`.
+    async fn abort(self, before: Bytes, failure: &CallFailure) -> Bytes {
         let Self { running, surface, body, permit, .. } = self;
-        // Cancelled before the ledger is asked: it should not go on working for nobody.
+        // Cancelled before the ledger is asked, so that the upstream does not go on working for nobody.
         drop(body);
         let request_id = running.request_id();
         let refusal: Refusal = refusal_in_stream(&failure.cause);

@@ -10,18 +10,18 @@ use events::money::Rates;
 use events::output_cap::OutputCap;
 use projections::tables::Offer;
 
-/// With the price that it would be billed at.
+/// A target, with its provider and the price that it would be billed at.
 #[derive(Clone, Debug)]
 pub struct PlannedTarget {
     pub provider: Arc<Provider>,
     pub backend: Backend,
-    /// `provider/model`, as the client is told.
+    /// `provider/model`, as clients see it.
     pub name: String,
     pub rates: Rates,
     pub price_version: u64,
-    /// What it takes of output tokens at most.
+    /// The highest output cap that it accepts.
     output_tokens_max: Option<u64>,
-    /// What it is known to count with.
+    /// The tokenizer that it is known to use.
     pub tokenizer: Option<Tokenizer>,
 }
 
@@ -46,7 +46,7 @@ impl PlannedTarget {
         upstreams::of(self.provider.kind)
     }
 
-    /// What is needed to write its body.
+    /// What a dialect needs to write this target's body.
     pub fn outbound<'a>(&'a self, cap: OutputCap, system_prefix: Option<&'a str>) -> OutboundTarget<'a> {
         OutboundTarget {
             model: &self.backend.model,

@@ -1,4 +1,4 @@
-//! What time one request takes in each of its stages, and its trace where traces are exported.
+//! The time that one request spends in each of its stages, and its trace if traces are exported.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,24 +14,24 @@ use super::target::PlannedTarget;
 use crate::figures::{GaugeGuard, ProviderFigures, RequestFigures, Stage};
 use crate::trace::{Attribute, Trace, TraceHeaders, TraceParent};
 
-/// When a request came to the door, when it was let in, and of which trace it says that it is. An extension of the request.
+/// When a request arrived and when it was authenticated, and the trace that it names. An extension of the request.
 #[derive(Clone, Debug)]
 pub struct Arrival {
     pub at: Instant,
-    pub let_in: Instant,
+    pub authenticated_at: Instant,
     pub trace: Option<Arc<TraceParent>>,
 }
 
-/// Every stage is timed when it is over.
+/// The timeline of a request: every stage is timed when it ends.
 pub struct RequestTimeline {
     figures: Arc<RequestFigures>,
-    /// When the stage before this one was over.
-    since: Instant,
-    /// Whether the answer has begun: what follows is relayed.
-    relays: bool,
-    /// What the gateway itself has spent.
-    ours: Duration,
-    /// The call that is under way or was answered.
+    /// When the current stage began.
+    stage_began: Instant,
+    /// True once the answer has begun: the rest is relayed.
+    is_relaying: bool,
+    /// The time that the gateway itself has taken.
+    own_time: Duration,
+    /// The call that is under way or has been answered.
     call: Option<Call>,
     trace: Trace,
 }
@@ -44,20 +44,20 @@ struct Call {
 }
 
 impl RequestTimeline {
-    /// Of a request that was let in.
+    /// Begins the timeline of an authenticated request.
     pub fn begin(gateway: &Gateway, id: RequestId, surface: &str, arrival: Option<&Arrival>) -> Self {
         let now = Instant::now();
-        let (at, let_in) = arrival.map_or((now, now), |arrival| (arrival.at, arrival.let_in));
+        let (at, authenticated_at) = arrival.map_or((now, now), |arrival| (arrival.at, arrival.authenticated_at));
         let client = arrival.and_then(|arrival| arrival.trace.clone());
         let mut timeline = Self {
             figures: Arc::clone(&gateway.figures),
-            since: at,
-            relays: false,
-            ours: Duration::ZERO,
+            stage_began: at,
+            is_relaying: false,
+            own_time: Duration::ZERO,
             call: None,
             trace: Trace::of(gateway.tracer.as_ref(), client, at),
         };
-        timeline.passed_at(Stage::Authenticate, let_in);
+        timeline.passed_at(Stage::Authenticate, authenticated_at);
         if let Some(recording) = timeline.trace.recording() {
             let root = recording.root();
             root.text("gen_ai.operation.name", "chat");
@@ -67,7 +67,7 @@ impl RequestTimeline {
         timeline
     }
 
-    /// What is asked for; a name that a client made up is not longer than a model's can be.
+    /// Names the requested model in the trace, cut to the length that a model's name may have.
     pub fn asks_for(&mut self, model: &str) {
         if let Some(recording) = self.trace.recording() {
             let model = Model::bounded_name(model);
@@ -77,28 +77,28 @@ impl RequestTimeline {
         }
     }
 
-    /// This stage has just ended.
+    /// Ends a stage.
     pub fn passed(&mut self, stage: Stage) {
         self.passed_at(stage, Instant::now());
     }
 
     fn passed_at(&mut self, stage: Stage, now: Instant) {
-        let time = now.saturating_duration_since(self.since);
+        let time = now.saturating_duration_since(self.stage_began);
         self.figures.observe_stage(stage, time);
         if stage.is_ours() {
-            self.ours += time;
+            self.own_time += time;
         }
         if let Stage::Admit | Stage::Settle = stage
             && let Some(recording) = self.trace.recording()
         {
-            recording.add_child(stage.as_str(), self.since, now);
+            recording.add_child(stage.as_str(), self.stage_began, now);
         }
-        self.since = now;
+        self.stage_began = now;
     }
 
-    /// The request was served: what the gateway added to it is known.
+    /// The request was served: observes the time that the gateway added to it.
     pub fn served(&self) {
-        self.figures.observe_added(self.ours);
+        self.figures.observe_added(self.own_time);
     }
 
     pub fn stream_opens(&self) -> GaugeGuard {
@@ -120,27 +120,27 @@ impl RequestTimeline {
         began
     }
 
-    /// The provider that was called reports more than the request can have used.
+    /// Counts a report of more usage than the request can have had.
     pub fn usage_is_implausible(&self) {
         if let Some(call) = &self.call {
             call.figures.implausible_usage.inc();
         }
     }
 
-    /// The head of an answer is there.
+    /// The head of the upstream's answer has arrived.
     pub fn call_answered(&self) {
         if let Some(call) = &self.call {
             call.figures.first_byte.observe(call.began.elapsed().as_secs_f64());
         }
     }
 
-    /// The first of the answer is there.
+    /// The first part of the answer has arrived.
     pub fn answer_begins(&mut self) {
         self.passed(Stage::Dispatch);
-        self.relays = true;
+        self.is_relaying = true;
     }
 
-    /// It gave nothing to relay.
+    /// The call failed and gave nothing to relay.
     pub fn call_failed(&mut self, reason: &str, status: Option<u16>) {
         self.call = None;
         if let Some(recording) = self.trace.recording() {
@@ -151,9 +151,9 @@ impl RequestTimeline {
         }
     }
 
-    /// The upstream has said all, or as much as anybody will hear; `error` where it broke off.
+    /// The call is over; `error` if it ended early.
     pub fn call_ends(&mut self, error: Option<&str>) {
-        self.passed(if self.relays { Stage::Relay } else { Stage::Dispatch });
+        self.passed(if self.is_relaying { Stage::Relay } else { Stage::Dispatch });
         if let Some(call) = &self.call {
             call.figures.whole.observe(call.began.elapsed().as_secs_f64());
         }
@@ -162,7 +162,7 @@ impl RequestTimeline {
         }
     }
 
-    /// What is recorded of its end.
+    /// Puts the recorded end of the request into its trace.
     pub fn ends_as(&mut self, ended: &InferenceEnded, metered: Option<&Metered>) {
         let Some(recording) = self.trace.recording() else { return };
         let root = recording.root();
@@ -195,19 +195,19 @@ impl RequestTimeline {
         }
     }
 
-    /// The client gets this instead of an answer.
+    /// The client gets this error instead of an answer.
     pub fn refused_as(&mut self, code: ErrorCode) {
         if let Some(recording) = self.trace.recording() {
             recording.root().failed(code.as_str());
         }
     }
 
-    /// For log lines.
+    /// The trace's id, for log lines.
     pub fn trace_id(&self) -> Option<String> {
         self.trace.id()
     }
 
-    /// For the call that is under way.
+    /// The trace headers for the call that is under way.
     pub fn trace_headers(&self) -> TraceHeaders {
         self.trace.headers()
     }

@@ -1,5 +1,5 @@
-//! One call for a whole answer. Dropped because its client has left, it goes on where the upstream may have seen the
-//! request: see [`AbandonedCalls`].
+//! One call for a whole answer. When its client leaves, the call goes on if the upstream may have seen the request: see
+//! [`AbandonedCalls`].
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,42 +19,42 @@ use super::gateway::Gateway;
 use super::running::Running;
 use super::target::PlannedTarget;
 
-/// A whole answer, and what it is counted with.
+/// A whole answer, and the permit for its memory.
 pub struct HeldAnswer {
     pub answer: WholeAnswer,
     pub permit: AnswerPermit,
 }
 
-/// The request, and what came of the call that it was making.
-type Ended = (Box<Running>, Result<HeldAnswer, CallFailure>);
+/// The request, and the outcome of its call.
+type CallOutcome = (Box<Running>, Result<HeldAnswer, CallFailure>);
 
-/// Makes the call that `running` has begun, and tells when the answer to it begins.
-pub async fn ask(
+/// Makes the call that `running` has begun. `begins` is signalled when its answer begins.
+pub async fn call_whole(
     gateway: &Arc<Gateway>,
     surface: Surface,
     target: &Arc<PlannedTarget>,
     body: Bytes,
     running: Box<Running>,
     begins: oneshot::Sender<()>,
-) -> Ended {
+) -> CallOutcome {
     let (owner, transmission) = (running.owner(), running.transmission().clone());
-    let call = Box::pin(make(Arc::clone(gateway), surface, Arc::clone(target), body, running, begins));
-    Attended { call: Some(call), gateway: Arc::clone(gateway), owner, transmission }.await
+    let call = Box::pin(call_owned(Arc::clone(gateway), surface, Arc::clone(target), body, running, begins));
+    AwaitedCall { call: Some(call), gateway: Arc::clone(gateway), owner, transmission }.await
 }
 
-async fn make(
+async fn call_owned(
     gateway: Arc<Gateway>,
     surface: Surface,
     target: Arc<PlannedTarget>,
     body: Bytes,
     mut running: Box<Running>,
     begins: oneshot::Sender<()>,
-) -> Ended {
-    let answer = answer(&gateway, surface, &target, body, &mut running, begins).await;
+) -> CallOutcome {
+    let answer = read_answer(&gateway, surface, &target, body, &mut running, begins).await;
     (running, answer)
 }
 
-async fn answer(
+async fn read_answer(
     gateway: &Gateway,
     surface: Surface,
     target: &PlannedTarget,
@@ -64,7 +64,7 @@ async fn answer(
 ) -> Result<HeldAnswer, CallFailure> {
     let mut called = call(gateway, target, body, &running.request_id(), running).await?;
     running.answered_by(called.upstream_request_id);
-    // Whoever asked may have left.
+    // The receiver may be gone: its client has left.
     let _ = begins.send(());
     let mut permit = AnswerPermit::of(gateway, running);
     let whole = called.body.whole(&mut permit).await?;
@@ -77,18 +77,18 @@ async fn answer(
     Ok(HeldAnswer { answer, permit })
 }
 
-/// A call while its client waits for it.
-struct Attended<F: Future<Output = Ended> + Send + 'static> {
+/// A call while its client waits for it. Dropped, it hands the call over to [`AbandonedCalls`].
+struct AwaitedCall<F: Future<Output = CallOutcome> + Send + 'static> {
     call: Option<Pin<Box<F>>>,
     gateway: Arc<Gateway>,
     owner: Owner,
     transmission: Transmission,
 }
 
-impl<F: Future<Output = Ended> + Send + 'static> Future for Attended<F> {
-    type Output = Ended;
+impl<F: Future<Output = CallOutcome> + Send + 'static> Future for AwaitedCall<F> {
+    type Output = CallOutcome;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<CallOutcome> {
         let Some(call) = &mut self.call else { return Poll::Pending };
         let ended = ready!(call.as_mut().poll(context));
         self.call = None;
@@ -96,7 +96,7 @@ impl<F: Future<Output = Ended> + Send + 'static> Future for Attended<F> {
     }
 }
 
-impl<F: Future<Output = Ended> + Send + 'static> Drop for Attended<F> {
+impl<F: Future<Output = CallOutcome> + Send + 'static> Drop for AwaitedCall<F> {
     fn drop(&mut self) {
         let Some(call) = self.call.take() else { return };
         if self.transmission.cancel() {
@@ -107,6 +107,6 @@ impl<F: Future<Output = Ended> + Send + 'static> Drop for Attended<F> {
             let (running, answer) = call.await;
             running.end_abandoned(answer.map(|held| held.answer));
         };
-        self.gateway.abandoned.go_on(self.owner, count, to_its_end);
+        self.gateway.abandoned.spawn(self.owner, count, to_its_end);
     }
 }

@@ -1,5 +1,5 @@
-//! The body of a whole answer, handed over piece by piece as its client takes them: its request is being answered until
-//! the last of them.
+//! The body of a whole answer, handed over piece by piece as the client takes them. The request counts as being answered
+//! until the last piece.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -13,13 +13,13 @@ const PIECE_BYTES_MAX: usize = 64 * 1024;
 
 pub struct WholeBody {
     rest: Bytes,
-    /// Ends with the last piece: before it leaves, so that whoever has read it finds its place free.
-    let_in: Option<RateLimitPermit>,
+    /// Dropped with the last piece, before it leaves, so that a client that has read it finds its place free.
+    permit: Option<RateLimitPermit>,
 }
 
 impl WholeBody {
-    pub const fn new(bytes: Bytes, let_in: RateLimitPermit) -> Self {
-        Self { rest: bytes, let_in: Some(let_in) }
+    pub const fn new(bytes: Bytes, permit: RateLimitPermit) -> Self {
+        Self { rest: bytes, permit: Some(permit) }
     }
 }
 
@@ -34,7 +34,7 @@ impl Body for WholeBody {
         let length = self.rest.len().min(PIECE_BYTES_MAX);
         let piece = self.rest.split_to(length);
         if self.rest.is_empty() {
-            self.let_in = None;
+            self.permit = None;
         }
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
@@ -55,14 +55,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_is_all_that_was_given_in_pieces_and_its_request_ends_with_the_last() {
+    async fn the_body_comes_in_pieces_and_its_permit_ends_with_the_last() {
         let all: Vec<u8> = (0..150_000u32).map(|number| number as u8).collect();
         let mut body = WholeBody::new(all.clone().into(), RateLimitPermit::default());
         let mut came = Vec::new();
         for (bytes, is_answered) in [(65_536, false), (65_536, false), (18_928, true)] {
             assert_eq!((body.is_end_stream(), body.size_hint().exact()), (false, Some(150_000 - came.len() as u64)));
             let piece = body.frame().await.expect("a piece").expect("no error").into_data().expect("bytes");
-            assert_eq!((piece.len(), body.let_in.is_none()), (bytes, is_answered));
+            assert_eq!((piece.len(), body.permit.is_none()), (bytes, is_answered));
             came.extend_from_slice(&piece);
         }
         assert!(came == all && body.is_end_stream() && body.frame().await.is_none());

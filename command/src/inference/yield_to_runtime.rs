@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use futures_util::task::AtomicWaker;
 
-/// Ready once every task that was ready has had its turn. [`tokio::task::yield_now`] says that it is whenever it is
-/// polled again, and the server polls a body several times in one turn.
+/// Ready once every task that was ready has had its turn. [`tokio::task::yield_now`] is ready whenever it is polled again,
+/// which is too early: the server polls a body several times in one turn.
 #[derive(Default)]
 pub struct YieldToRuntime {
     over: Option<Arc<Over>>,
@@ -17,7 +17,7 @@ pub struct YieldToRuntime {
 
 struct Over {
     is_over: AtomicBool,
-    /// Of whoever asked last: the body may have been handed to another.
+    /// The task that polled last: the body may have been handed to another one.
     task: AtomicWaker,
 }
 
@@ -39,7 +39,7 @@ impl Future for YieldToRuntime {
         let over = Arc::new(Over { is_over: AtomicBool::new(false), task: AtomicWaker::new() });
         over.task.register(context.waker());
         let waker = Waker::from(Arc::clone(&over));
-        // Polled once, it has the scheduler wake us behind the others; it is of no more use then.
+        // One poll makes the scheduler wake us behind the others; after that the future is of no use.
         let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&waker));
         self.over = Some(over);
         Poll::Pending
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_asked_last_is_woken() {
+    async fn the_task_that_polled_last_is_woken() {
         let [first, last] = [(), ()].map(|()| Arc::new(Counting::default()));
         let mut turn = pin!(YieldToRuntime::default());
         for task in [&first, &last] {
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_is_over_when_others_have_had_theirs_and_not_when_it_is_asked_twice() {
+    async fn it_is_ready_when_others_have_had_their_turn_and_not_when_it_is_polled_twice() {
         let had_its_turn = Arc::new(AtomicBool::new(false));
         let other = Arc::clone(&had_its_turn);
         let mut others = tokio::task::JoinSet::new();

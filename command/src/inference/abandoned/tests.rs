@@ -15,7 +15,7 @@ fn gauge() -> IntGauge {
     IntGauge::new("calls", "calls").expect("a gauge")
 }
 
-/// What ends so many calls, as far as there is room for them.
+/// Adds up to `number` calls, as far as there is room, and returns their numbers and tokens.
 fn added(calls: &AbandonedCalls, owner: Owner, number: usize) -> Vec<(u64, CancellationToken)> {
     let call = |_| {
         let end = CancellationToken::new();
@@ -43,7 +43,7 @@ fn a_tenant_alone_has_all_the_room_and_gives_it_up_for_others_newest_first() {
     let second = added(&calls, owner(2), 3);
     assert_eq!((second.len(), ended(&first)), (3, vec![1021, 1022, 1023]));
     assert!(is_sound(&calls, &[(owner(1), 1021), (owner(2), 3)]));
-    // Up to its fair share, and no further.
+    // Up to the fair share, and no further.
     let more = added(&calls, owner(2), 2000);
     assert_eq!((more.len(), ended(&first).len(), ended(&more).len()), (509, 512, 0));
     assert!(is_sound(&calls, &[(owner(1), 512), (owner(2), 512)]));
@@ -56,7 +56,7 @@ fn a_tenant_alone_has_all_the_room_and_gives_it_up_for_others_newest_first() {
 }
 
 #[test]
-fn where_each_has_one_nobody_has_to_make_room() {
+fn owners_with_one_call_each_do_not_have_to_make_room() {
     let calls = AbandonedCalls::default();
     let each: Vec<_> = (0..1024).map(|number| added(&calls, owner(number), 1)).collect();
     assert!(added(&calls, owner(2000), 1).is_empty());
@@ -64,7 +64,7 @@ fn where_each_has_one_nobody_has_to_make_room() {
 }
 
 #[test]
-fn what_is_over_leaves_nothing_behind_and_what_had_to_make_room_is_not_counted_twice() {
+fn an_ended_call_leaves_nothing_behind_and_one_that_made_room_is_not_counted_twice() {
     let calls = AbandonedCalls::default();
     let first = added(&calls, owner(1), 1024);
     let second = added(&calls, owner(2), 1);
@@ -77,14 +77,14 @@ fn what_is_over_leaves_nothing_behind_and_what_had_to_make_room_is_not_counted_t
     assert!(is_sound(&calls, &[]));
 }
 
-/// The one that has to make room is dropped, and the newcomer goes on.
+/// The call that has to make room is dropped, and the new one runs.
 #[tokio::test]
-async fn a_call_that_has_to_make_room_ends_in_the_middle() {
+async fn a_call_that_has_to_make_room_is_dropped_before_its_end() {
     let (calls, gauge) = (AbandonedCalls::default(), gauge());
     let mut ends = Vec::new();
     for _ in 0..CALLS_MAX {
         let (dropped, is_dropped) = oneshot::channel::<()>();
-        calls.go_on(owner(1), GaugeGuard::of(&gauge), async move {
+        calls.spawn(owner(1), GaugeGuard::of(&gauge), async move {
             let _dropped = dropped;
             pending::<()>().await;
         });
@@ -92,7 +92,7 @@ async fn a_call_that_has_to_make_room_ends_in_the_middle() {
     }
     let (go, may_end) = oneshot::channel::<()>();
     let (done, is_done) = oneshot::channel();
-    calls.go_on(owner(2), GaugeGuard::of(&gauge), async move {
+    calls.spawn(owner(2), GaugeGuard::of(&gauge), async move {
         let _ = may_end.await;
         let _ = done.send(());
     });
@@ -106,11 +106,11 @@ async fn a_call_that_has_to_make_room_ends_in_the_middle() {
 }
 
 #[tokio::test]
-async fn they_go_on_to_their_end_unless_it_is_time_to_stop() {
+async fn calls_run_to_their_end_unless_they_are_stopped() {
     let (calls, gauge, ended) = (AbandonedCalls::default(), gauge(), Arc::new(AtomicUsize::new(0)));
     let (go, may_end) = oneshot::channel::<()>();
     let count = Arc::clone(&ended);
-    calls.go_on(owner(1), GaugeGuard::of(&gauge), async move {
+    calls.spawn(owner(1), GaugeGuard::of(&gauge), async move {
         let _ = may_end.await;
         count.fetch_add(1, Ordering::SeqCst);
     });
@@ -124,12 +124,12 @@ async fn they_go_on_to_their_end_unless_it_is_time_to_stop() {
         let _dropped = dropped;
         pending::<()>().await;
     };
-    calls.go_on(owner(1), GaugeGuard::of(&gauge), call);
+    calls.spawn(owner(1), GaugeGuard::of(&gauge), call);
     calls.stop().await;
     assert!(is_dropped.await.is_err());
     assert_eq!(gauge.get(), 0);
     let count = Arc::clone(&ended);
-    calls.go_on(owner(1), GaugeGuard::of(&gauge), async move {
+    calls.spawn(owner(1), GaugeGuard::of(&gauge), async move {
         count.fetch_add(1, Ordering::SeqCst);
     });
     calls.drain().await;

@@ -51,7 +51,7 @@ async fn pieces_count_beside_the_answer_and_outlive_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_fit_waits_for_what_is_given_back_and_is_refused_after_five_seconds() {
+async fn an_answer_without_room_waits_for_memory_and_is_refused_after_five_seconds() {
     let memory = BodyMemory::new(BOUNDS);
     let (mut first, mut second, mut other) = (permit(&memory, 1), permit(&memory, 1), permit(&memory, 2));
     first.grow_to(MIB).await.expect("room");
@@ -66,16 +66,16 @@ async fn what_does_not_fit_waits_for_what_is_given_back_and_is_refused_after_fiv
         drop(first);
     });
     assert!(grown.is_ok(), "{grown:?}");
-    // It has waited for a second of its five.
+    // It has used one of its five seconds.
     let began = Instant::now();
     assert!(is_refused(second.grow_to(MIB + 1).await, BoundOf::Key));
     assert_eq!(began.elapsed(), Duration::from_secs(4));
-    // What is refused keeps what it had: it may be all that is left of an answer.
+    // A refused permit keeps its bytes: they may be all that is left of an answer.
     second.shrink_to(0);
     third.grow_to(20_000).await.expect("room");
     assert!(is_refused(other.grow_to(MIB + 1).await, BoundOf::Key));
     assert_eq!(memory.bytes_held(), MIB + 2 * STEP);
-    // Nobody waits for longer than its request may take.
+    // The request's deadline bounds the wait.
     let mut late = permit(&memory, 2);
     late.deadline = Instant::now() + Duration::from_secs(1);
     let began = Instant::now();
@@ -85,7 +85,7 @@ async fn what_does_not_fit_waits_for_what_is_given_back_and_is_refused_after_fiv
 
 #[test]
 fn an_answer_waits_three_to_five_seconds() {
-    assert_eq!([0, u16::MAX / 2 + 1, u16::MAX].map(|random| wait_drawn_by(random).as_secs()), [3, 4, 5]);
+    assert_eq!([0, u16::MAX / 2 + 1, u16::MAX].map(|random| random_wait(random).as_secs()), [3, 4, 5]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use secrets::Secret;
 use super::*;
 use crate::body::memory::{BodyBounds, BodyMemory, BodyOwner};
 
-/// What a source does next: after this pause, so many bytes, or its end, or a break.
+/// What a source does next.
 #[derive(Clone, Debug)]
 enum Act {
     Bytes(Bytes),
@@ -18,10 +18,10 @@ enum Act {
     Break,
 }
 
-/// A source that does what it is told. Dropped while it pauses, it goes on with the pause where it was.
+/// A source that follows a script: pauses, each followed by an act. A pause keeps its due time if the read is dropped.
 pub struct Script {
     acts: VecDeque<(Duration, Act)>,
-    /// When the next act is due.
+    /// The time at which the next act happens.
     due: Option<Instant>,
 }
 
@@ -57,13 +57,13 @@ fn key() -> events::ids::KeyId {
     uuid::Uuid::from_u128(1).into()
 }
 
-/// As much memory as any answer may take.
+/// A permit with as much memory as any answer may take.
 fn unbounded() -> AnswerPermit {
     let memory = BodyMemory::new(BodyBounds::of_process(1024 * MIB));
     AnswerPermit::new(memory.permit(BodyOwner::of(None, Some(key()))), Instant::now() + LONG, LONG)
 }
 
-/// Times from now on, in milliseconds.
+/// A body with these limits, counted from now.
 fn body(
     first_ms: Option<u64>,
     idle_ms: u64,
@@ -76,7 +76,7 @@ fn body(
         idle: Duration::from_millis(idle_ms),
         first_until: first_ms.map(|first| now + Duration::from_millis(first)),
         deadline: now + deadline,
-        comes_fast: false,
+        arrives_fast: false,
         rest: Bytes::new(),
         sent: sent(),
     }
@@ -92,7 +92,7 @@ fn sent() -> Credentials {
     Credentials { provider, secret: Some(Secret::new("gw-7Hq2xVt9LmBz4KpWs8Rn")) }
 }
 
-/// A signature covers what it is made of: nothing may be added behind it.
+/// A signature covers the finished request: nothing may be added after it.
 #[test]
 fn a_request_is_finished_when_it_is_authenticated() {
     fn sign(request: &mut Request<Bytes>, key: &Secret, now: DateTime<Utc>) -> Option<()> {
@@ -121,7 +121,7 @@ fn a_request_is_finished_when_it_is_authenticated() {
     assert_eq!(request.headers()["signature"], format!("{signed} {}", names.join(" ")));
 }
 
-/// What each kind of provider is sent, but for its body.
+/// The path and headers of a call to each kind of provider.
 #[test]
 fn each_kind_is_called_at_its_path_with_its_headers() {
     for (kind, path, headers) in [
@@ -159,8 +159,8 @@ fn each_kind_is_called_at_its_path_with_its_headers() {
 /// Holds: http.upstream-words
 #[test]
 fn what_the_upstream_was_sent_is_redacted_of_what_it_says_inside_its_answer() {
-    let said = r#"{"error":{"code":400,"message":"no gw-7Hq2xVt9LmBz4KpWs8Rn for team-9f3c1b here"}}"#;
-    let answer = dialects::read_whole(ProviderKind::Openai, dialects::Surface::Native, said.into());
+    let error = r#"{"error":{"code":400,"message":"no gw-7Hq2xVt9LmBz4KpWs8Rn for team-9f3c1b here"}}"#;
+    let answer = dialects::read_whole(ProviderKind::Openai, dialects::Surface::Native, error.into());
     let failure = at_once(&[]).fault(answer.err().expect("it is an error").fault);
     let Cause::Rejected(rejection) = failure.cause else { panic!("{failure:?}") };
     assert_eq!(rejection.message.as_deref(), Some("no [redacted] for [redacted] here"));
@@ -184,7 +184,7 @@ fn is_late<T: std::fmt::Debug>(answer: Result<T, CallFailure>) -> bool {
 }
 
 #[tokio::test]
-async fn an_answer_is_taken_up_to_its_bound_and_not_a_byte_further_however_it_is_cut() {
+async fn an_answer_is_read_up_to_its_bound_and_not_a_byte_further_however_it_is_cut() {
     const MAX: usize = 32 * 1024 * 1024;
     let many = [vec![MAX / 32; 31], vec![MAX / 32 - 1]].concat();
     for chunks in
@@ -201,11 +201,11 @@ async fn an_answer_is_taken_up_to_its_bound_and_not_a_byte_further_however_it_is
 
 #[tokio::test]
 async fn a_whole_answer_is_its_chunks_in_their_order() {
-    let told = ["", "a", "bc", "def", "g", ""];
-    for number in 0..told.len() {
-        let chunks = told.iter().take(number).map(|text| (0, Act::Bytes(Bytes::from_static(text.as_bytes()))));
+    let texts = ["", "a", "bc", "def", "g", ""];
+    for number in 0..texts.len() {
+        let chunks = texts.iter().take(number).map(|text| (0, Act::Bytes(Bytes::from_static(text.as_bytes()))));
         let whole = patient(chunks.chain([(0, Act::End)]).collect::<Vec<_>>()).whole(&mut unbounded()).await;
-        assert_eq!(whole.expect("whole"), told.iter().take(number).copied().collect::<String>());
+        assert_eq!(whole.expect("whole"), texts.iter().take(number).copied().collect::<String>());
     }
     let broken = patient([(0, bytes(1)), (0, bytes(1)), (0, Act::Break)]).whole(&mut unbounded()).await;
     assert!(matches!(broken.expect_err("broken").cause, Cause::Send(SendError::Closed)));
@@ -252,7 +252,7 @@ async fn later_bytes_have_the_time_between_bytes_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_waited_for_beyond_the_deadline_nor_read_once_it_is_there() {
+async fn a_read_ends_at_the_deadline_and_none_begins_after_it() {
     let deadline = Duration::from_millis(4000);
     for first in [None, Some(60_000)] {
         for (pause, is_in_time) in [(4000, true), (4001, false)] {
@@ -260,7 +260,7 @@ async fn nothing_is_waited_for_beyond_the_deadline_nor_read_once_it_is_there() {
             let mut body = body(first, 60_000, deadline, [(pause, bytes(1)), (0, bytes(1)), (0, Act::End)]);
             let came = body.next().await;
             assert_eq!((matches!(came, Ok(Some(_))), began.elapsed()), (is_in_time, deadline));
-            // What lies ready all the time does not keep the request alive.
+            // Bytes that are ready all the time do not keep the request alive.
             assert!(is_late(body.next().await));
         }
     }
@@ -269,16 +269,16 @@ async fn nothing_is_waited_for_beyond_the_deadline_nor_read_once_it_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_follows_at_once_is_asked_for_only_behind_what_came_fast() {
+async fn a_ready_chunk_is_looked_for_only_after_one_that_arrived_fast() {
     for (pause, is_asked) in [(0, true), (4, true), (5, false), (6, false)] {
         let mut body = patient([(pause, bytes(1)), (0, bytes(2)), (0, Act::End)]);
-        assert!(body.next_at_once().await.is_none(), "nothing came before it");
+        assert!(body.next_if_ready().await.is_none(), "nothing came before it");
         assert!(matches!(body.next().await, Ok(Some(_))));
-        assert_eq!(body.next_at_once().await.is_some(), is_asked, "{pause} ms");
+        assert_eq!(body.next_if_ready().await.is_some(), is_asked, "{pause} ms");
     }
     let mut body = patient([(0, bytes(1)), (1, bytes(2)), (0, Act::End)]);
     assert!(matches!(body.next().await, Ok(Some(_))));
-    assert!(body.next_at_once().await.is_none(), "it is not there yet");
+    assert!(body.next_if_ready().await.is_none(), "it is not there yet");
 }
 
 #[tokio::test(start_paused = true)]
@@ -294,29 +294,29 @@ async fn a_long_chunk_of_a_stream_is_handed_out_in_pieces_and_none_is_waited_for
     let mut body = patient(chunks());
     assert!(matches!(body.next_piece().await, Ok(Some(_))));
     for wanted in [PIECE, 1] {
-        let piece = body.next_at_once().await.expect("it is there").expect("a piece");
+        let piece = body.next_if_ready().await.expect("it is there").expect("a piece");
         assert_eq!(piece.map(|piece| piece.len()), Some(wanted));
     }
-    assert!(body.next_at_once().await.is_none(), "what comes next did not come fast");
+    assert!(body.next_if_ready().await.is_none(), "what comes next did not come fast");
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_refusal_the_beginning_is_read_and_no_more() {
+async fn only_the_beginning_of_a_refusal_is_read() {
     const MAX: usize = 16 * 1024;
     let refusal = |text: &'static str| (0, Act::Bytes(Bytes::from_static(text.as_bytes())));
-    let said = patient([refusal("{\"error\":"), refusal("\"no\"}"), (0, Act::End)]).beginning().await;
+    let said = patient([refusal("{\"error\":"), refusal("\"no\"}"), (0, Act::End)]).refusal_body().await;
     assert_eq!(said, b"{\"error\":\"no\"}");
-    assert_eq!(patient([(0, Act::End)]).beginning().await, b"");
-    assert_eq!(patient([refusal("half"), (0, Act::Break)]).beginning().await, b"half");
-    // Enough is enough: nothing more is waited for.
+    assert_eq!(patient([(0, Act::End)]).refusal_body().await, b"");
+    assert_eq!(patient([refusal("half"), (0, Act::Break)]).refusal_body().await, b"half");
+    // Once enough has arrived, nothing more is waited for.
     for chunks in [vec![MAX], vec![MAX + 1], vec![MAX - 1, 1], vec![10_000, 10_000], vec![MAX - 1, 2 * MAX]] {
         let began = Instant::now();
         let chunks: Vec<_> = chunks.into_iter().map(|chunk| (0, bytes(chunk))).chain([(3_600_000, Act::End)]).collect();
-        assert_eq!(patient(chunks).beginning().await.len(), MAX);
+        assert_eq!(patient(chunks).refusal_body().await.len(), MAX);
         assert_eq!(began.elapsed(), Duration::ZERO);
     }
     let long: Vec<u8> = (0..=u8::MAX).cycle().take(MAX + 300).collect();
-    let said = patient([(0, Act::Bytes(long.clone().into())), (3_600_000, Act::End)]).beginning().await;
+    let said = patient([(0, Act::Bytes(long.clone().into())), (3_600_000, Act::End)]).refusal_body().await;
     assert_eq!(said, long[..MAX]);
 }
 
@@ -325,16 +325,16 @@ async fn a_refusal_is_waited_for_two_seconds_and_not_beyond_the_deadline() {
     let drips = || (0..10).map(|_| (500, bytes(1))).chain([(3_600_000, Act::End)]);
     for (deadline, waited, came) in [(LONG, 2000, 4), (Duration::from_millis(1200), 1200, 2)] {
         let began = Instant::now();
-        let said = body(None, 1_000_000, deadline, drips()).beginning().await;
+        let said = body(None, 1_000_000, deadline, drips()).refusal_body().await;
         assert_eq!((said.len(), began.elapsed()), (came, Duration::from_millis(waited)));
     }
-    // Nor longer than the provider may be silent.
+    // The provider's idle time-out holds here as well.
     let began = Instant::now();
-    let said = body(None, 300, LONG, [(0, bytes(3)), (301, bytes(1)), (0, Act::End)]).beginning().await;
+    let said = body(None, 300, LONG, [(0, bytes(3)), (301, bytes(1)), (0, Act::End)]).refusal_body().await;
     assert_eq!((said.len(), began.elapsed()), (3, Duration::from_millis(300)));
 }
 
-/// An empty chunk is no end, and is nothing that a client waits for.
+/// An empty chunk is not the end, and a client has no use for it.
 #[tokio::test]
 async fn empty_chunks_and_trailers_are_passed_over() {
     let frames = |texts: &[&'static str], trailers: bool| {
@@ -358,7 +358,7 @@ async fn empty_chunks_and_trailers_are_passed_over() {
 }
 
 #[test]
-fn an_upstreams_id_is_read_wherever_it_says_it_and_not_without_end() {
+fn an_upstreams_id_is_read_from_any_of_its_headers_and_cut_to_a_bounded_length() {
     for name in ["x-request-id", "request-id", "apim-request-id"] {
         let headers = HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static("abc"))]);
         assert_eq!(upstream_request_id(&headers).as_deref(), Some("abc"), "{name}");
