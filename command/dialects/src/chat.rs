@@ -1,4 +1,4 @@
-//! A chat free of any dialect: what every translation between a surface and an upstream goes through.
+//! The dialect-independent chat: every translation between a surface and an upstream goes through it.
 
 pub mod answer;
 pub mod read;
@@ -9,10 +9,10 @@ use serde_json::value::RawValue;
 
 pub use answer::{ANSWER_BLOCKS_MAX, OutputBlock, ToolCall};
 
-/// A chat request, free of any dialect.
+/// A chat request, independent of any dialect.
 #[derive(Clone, Debug, Default)]
 pub struct ChatRequest {
-    /// As the client named it: a frontend model.
+    /// The frontend model, as the client named it.
     pub model: String,
     pub messages: Vec<Message>,
     /// A JSON number with the digits it came with.
@@ -23,7 +23,7 @@ pub struct ChatRequest {
     pub stream: bool,
     pub tools: Vec<Tool>,
     pub tool_choice: Option<ToolChoice>,
-    /// False: at most one tool call an answer.
+    /// False: at most one tool call per response.
     pub parallel_tool_calls: Option<bool>,
     pub response_format: Option<ResponseFormat>,
     pub reasoning: Option<Reasoning>,
@@ -63,11 +63,11 @@ impl Block {
     }
 }
 
-/// A picture in a message.
+/// An image in a message.
 #[derive(Clone, Debug)]
 pub struct Image {
     pub source: ImageSource,
-    /// `low`, `high`, `auto` … where the client says how closely to look.
+    /// The requested resolution: `low`, `high`, `auto` …
     pub detail: Option<String>,
 }
 
@@ -75,20 +75,20 @@ pub struct Image {
 pub enum ImageSource {
     /// `http` or `https`: the provider fetches it.
     Url(String),
-    /// Of a media type for which [`is_image`] holds.
+    /// Base64 data of a media type for which [`is_image`] holds.
     Inline { media_type: String, base64: String },
 }
 
-/// What the URL of an image is. Its scheme, its media type and `;base64` have no case.
+/// The kind of an image's URL. Scheme, media type and `;base64` ignore case.
 pub enum ImageUrl<'a> {
     /// `http` or `https`.
     Remote,
-    /// `data:` of a media type for which [`is_image`] holds; `base64` is `None` where it is written in another way.
+    /// `data:` of a media type for which [`is_image`] holds; `base64` is `None` for another encoding.
     Inline { media_type: &'a str, base64: Option<&'a str> },
 }
 
 impl<'a> ImageUrl<'a> {
-    /// `None` where it is the URL of something else, or none.
+    /// `None` for the URL of something else, and for text that is not a URL.
     pub fn of(url: &'a str) -> Option<Self> {
         if ["https://", "http://"].iter().any(|scheme| without_prefix(url, scheme).is_some()) {
             return Some(Self::Remote);
@@ -108,28 +108,28 @@ fn without_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     begins.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
-/// Whether a media type is one of images. Others may be taken for documents, whose pages nobody can count.
+/// True for the media types of images. Providers may take others for documents, whose pages cannot be counted here.
 pub fn is_image(media_type: &str) -> bool {
     media_type.get(..6).is_some_and(|top| top.eq_ignore_ascii_case("image/"))
 }
 
-/// What a tool said.
+/// The result of a tool call.
 #[derive(Clone, Debug)]
 pub struct ToolResult {
-    /// Of the call that it answers.
+    /// Id of the tool call.
     pub id: String,
-    /// Text and images alone. JSON that the client gave is here as its text.
+    /// Text and images only. A result that the client gave as JSON is here as text.
     pub content: Vec<Block>,
     pub is_error: bool,
 }
 
-/// Thoughts of an earlier answer. They go back only to a dialect that takes them, and only with what proves them.
+/// Reasoning of an earlier response. It is sent back only to dialects that take it.
 #[derive(Clone, Debug)]
 pub struct ReasoningBlock {
     pub text: String,
-    /// The provider's proof that the thought is its own; without it Anthropic refuses the block.
+    /// The provider's proof of origin; without it Anthropic refuses the block.
     pub signature: Option<String>,
-    /// A thought that the provider gave encrypted.
+    /// Reasoning that the provider encrypted.
     pub redacted: Option<String>,
 }
 
@@ -137,7 +137,7 @@ pub struct ReasoningBlock {
 pub struct Tool {
     pub name: String,
     pub description: Option<String>,
-    /// JSON Schema, as it came.
+    /// JSON Schema as received.
     pub parameters: Option<Box<RawValue>>,
     /// The provider guarantees that arguments satisfy the schema.
     pub strict: Option<bool>,
@@ -157,16 +157,16 @@ pub enum ResponseFormat {
     JsonObject,
     JsonSchema {
         name: Option<String>,
-        /// JSON Schema, as it came.
+        /// JSON Schema as received.
         schema: Box<RawValue>,
         strict: Option<bool>,
     },
 }
 
-/// How much the model may think before it answers.
+/// How much the model may reason before it answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reasoning {
-    /// `none`, `minimal`, `low`, `medium`, `high`, `xhigh`, `max`; which of them a model knows is its provider's affair.
+    /// `none`, `minimal`, `low`, `medium`, `high`, `xhigh`, `max`; the provider decides which of them a model takes.
     Effort(String),
     BudgetTokens(u64),
 }

@@ -1,10 +1,10 @@
-//! A streamed answer on its way between two dialects.
+//! A streamed response between two dialects.
 
 use events::event::inference::FinishReason;
 
-/// One step of an answer that is being said, free of any dialect.
+/// One step of a streamed response, independent of any dialect.
 pub struct Delta<'a> {
-    /// Which block of the answer it belongs to: 0, 1, 2 … in the order in which they begin.
+    /// The block that it belongs to: 0, 1, 2 … in the order in which blocks begin.
     pub block: usize,
     pub kind: DeltaKind<'a>,
 }
@@ -12,11 +12,11 @@ pub struct Delta<'a> {
 pub enum DeltaKind<'a> {
     Text(&'a str),
     Reasoning(&'a str),
-    /// Proves the thought that it follows.
+    /// The provider's proof of the reasoning before it.
     Signature(&'a str),
-    /// A thought that the provider gave encrypted.
+    /// Reasoning that the provider encrypted.
     Redacted(&'a str),
-    /// `ordinal`: 0, 1, 2 … among the answer's calls.
+    /// `ordinal`: 0, 1, 2 … among the tool calls of the response.
     CallBegins {
         ordinal: usize,
         id: &'a str,

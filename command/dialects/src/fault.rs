@@ -1,23 +1,23 @@
-//! Why an answer of an upstream is none.
+//! Faults in an upstream's response.
 
 use crate::json::JsonFault;
 use crate::rejection::UpstreamWords;
 
-/// An upstream said 200 and did not answer. Its words, where they are carried, are locked away: credentials could be in
-/// them.
+/// An upstream answered 200 with something that is not a response. If the upstream's words are kept, they are
+/// unreadable until they are redacted, because they could contain credentials.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamFault {
     #[error("the upstream's answer is malformed: {0}")]
     Malformed(&'static str),
     #[error("the upstream's answer ended before it was complete")]
     Truncated,
-    /// `retryable`: another try, or another target, may succeed.
+    /// `retryable`: a retry or another target may succeed.
     #[error("the upstream reported an error inside its answer")]
     InBandError { retryable: bool },
-    /// The same where it says that the request is wrong: only the client can mend it.
+    /// An error in band that blames the request: only the client can fix it.
     #[error("the upstream rejected the request inside its answer")]
     Rejected(Box<UpstreamWords>),
-    /// As a whole, an event of it, a name in it, or what it would become for the client.
+    /// The response, an event, a name, a list of parts, or its translation for the client is too large.
     #[error("the upstream's answer is larger than the gateway takes")]
     TooLarge,
 }

@@ -1,4 +1,4 @@
-//! Reads the members of one object by name, and words what is wrong with them as a refusal that names the JSON path.
+//! Reads the members of a JSON object by name. Refusals name the JSON path of the value that is wrong.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,7 +11,7 @@ use super::work;
 
 const NOT_A_FIELD: &str = "is not a field of this";
 
-/// Where a value stands: `messages[0].content[2].type`.
+/// The path of a value: `messages[0].content[2].type`.
 #[derive(Clone, Copy)]
 pub enum Path<'p> {
     Root,
@@ -28,7 +28,7 @@ impl<'p> Path<'p> {
         Self::Element(self, index)
     }
 
-    /// 400 that names this place.
+    /// A 400 that names this path.
     pub fn refuse(&self, reason: impl Into<String>) -> Refusal {
         match self {
             Self::Root => Refusal::invalid("", format!("the body {}", reason.into())),
@@ -36,13 +36,13 @@ impl<'p> Path<'p> {
         }
     }
 
-    /// 400 for a text that is no JSON, too deep, or contains U+0000.
+    /// A 400 for text that is not JSON, is nested too deep, or contains U+0000.
     pub fn fault(&self, fault: JsonFault) -> Refusal {
         self.refuse(fault.to_string())
     }
 }
 
-/// A name of the client's own making could be of any length: its first 100 characters are shown.
+/// Shows at most 100 characters of a name, because clients choose names of any length.
 impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -54,29 +54,29 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// The members of one object, each until somebody asks for it. Null counts as absent.
+/// The members of one object that have not been read yet. Null counts as absent.
 pub struct Fields<'a, 'p> {
     path: &'p Path<'p>,
-    left: Vec<Option<Member<'a>>>,
+    unread: Vec<Option<Member<'a>>>,
 }
 
 impl<'a, 'p> Fields<'a, 'p> {
-    /// Errors: no object, a name that comes twice, more than 256 members.
+    /// Errors: not an object, a name twice or not ASCII, more than 256 members.
     pub fn read(text: &'a str, path: &'p Path<'p>) -> Result<Self, Refusal> {
-        let left = members(text, path)?.into_iter().map(Some).collect();
-        Ok(Self { path, left })
+        let unread = members(text, path)?.into_iter().map(Some).collect();
+        Ok(Self { path, unread })
     }
 
     pub const fn path(&self) -> &'p Path<'p> {
         self.path
     }
 
-    /// Takes a member's value as it stands; `None` where it is absent or null.
+    /// Takes a member's value as JSON text; `None` if absent or null.
     pub fn raw(&mut self, name: &str) -> Option<&'a str> {
         #[cfg(test)]
-        asked::note(&self.path.field(name));
-        let is_it = |slot: &&mut Option<Member<'a>>| slot.as_ref().is_some_and(|member| member.name() == name);
-        let member = self.left.iter_mut().find(is_it)?.take()?;
+        reads::record(&self.path.field(name));
+        let has_name = |slot: &&mut Option<Member<'a>>| slot.as_ref().is_some_and(|member| member.name() == name);
+        let member = self.unread.iter_mut().find(has_name)?.take()?;
         (json::kind(member.value) != Kind::Null).then_some(member.value)
     }
 
@@ -92,11 +92,11 @@ impl<'a, 'p> Fields<'a, 'p> {
         let Some(value) = self.raw(name) else { return Ok(None) };
         match json::boolean(value) {
             None => Err(self.path.field(name).refuse("must be true or false")),
-            found => Ok(found),
+            value => Ok(value),
         }
     }
 
-    /// A number as it is written.
+    /// A number as JSON text.
     pub fn number(&mut self, name: &str) -> Result<Option<&'a str>, Refusal> {
         match self.raw(name) {
             Some(value) if json::kind(value) != Kind::Number => Err(self.path.field(name).refuse("must be a number")),
@@ -109,34 +109,34 @@ impl<'a, 'p> Fields<'a, 'p> {
         self.raw(name).map(|value| count(value, max, &self.path.field(name))).transpose()
     }
 
-    /// Those that nobody has asked for yet.
-    pub fn left(&self) -> impl Iterator<Item = &Member<'a>> {
-        self.left.iter().flatten()
+    /// The members that have not been read.
+    pub fn unread(&self) -> impl Iterator<Item = &Member<'a>> {
+        self.unread.iter().flatten()
     }
 
-    /// Errors: as [`must_be_spelled`], for what nobody has asked for yet.
-    pub fn must_be_spelled<'k>(
+    /// Refuses misspelled names of unread members; see [`refuse_misspelled`].
+    pub fn refuse_misspelled<'k>(
         &self,
         known: impl IntoIterator<Item = &'k str, IntoIter: Clone>,
     ) -> Result<(), Refusal> {
         let known = known.into_iter();
-        self.left().try_for_each(|member| must_be_spelled(member.name(), known.clone(), self.path))
+        self.unread().try_for_each(|member| refuse_misspelled(member.name(), known.clone(), self.path))
     }
 
-    /// The first member that nobody has asked for is refused by name.
+    /// Refuses the first unread member by name.
     pub fn finish(self) -> Result<(), Refusal> {
-        match self.left().next() {
+        match self.unread().next() {
             Some(member) => Err(self.path.field(member.name()).refuse(NOT_A_FIELD)),
             None => Ok(()),
         }
     }
 
-    /// The first member that has none of these names is refused. Before one is said to be missing: it may stand there
-    /// under a mistaken name. `elsewhere`: what other APIs call some of them.
-    pub fn known(self, names: &[&str], elsewhere: &[(&str, &str)]) -> Result<Self, Refusal> {
-        let Some(member) = self.left().find(|member| !names.contains(&member.name())) else { return Ok(self) };
+    /// Refuses the first member whose name is not among `names`. Call it before required members are read: one that
+    /// seems missing may be there under a wrong name. `other_apis`: other APIs' names for some of them.
+    pub fn refuse_unknown(self, names: &[&str], other_apis: &[(&str, &str)]) -> Result<Self, Refusal> {
+        let Some(member) = self.unread().find(|member| !names.contains(&member.name())) else { return Ok(self) };
         let name = member.name();
-        let reason = match elsewhere.iter().find(|(other, _)| *other == name) {
+        let reason = match other_apis.iter().find(|(other, _)| *other == name) {
             Some((_, here)) => format!("is called {here} here"),
             None => format!("{NOT_A_FIELD}{}", did_you_mean(name, names.iter().copied())),
         };
@@ -144,65 +144,65 @@ impl<'a, 'p> Fields<'a, 'p> {
     }
 }
 
-/// The members of an object that is read by their names. Errors: no object, a name that comes twice or is not ASCII,
-/// more than 256 members.
+/// The members of an object that is read by name. Errors: not an object, a name twice or not ASCII, more than 256
+/// members.
 pub fn members<'a>(text: &'a str, path: &Path<'_>) -> Result<Vec<Member<'a>>, Refusal> {
-    // A whole body may have white space in front.
+    // A request body may begin with white space.
     if json::kind(text.trim_ascii_start()) != Kind::Object {
         return Err(path.refuse("must be an object"));
     }
     let mut members = Vec::with_capacity(8);
     for member in json::known_members(text) {
         let member = member.map_err(|fault| path.fault(fault))?;
-        must_be_ascii(member.name(), path)?;
+        refuse_non_ascii(member.name(), path)?;
         members.push(member);
     }
-    match repeated(&members) {
+    match repeated_name(&members) {
         Some(name) => Err(path.field(name).refuse("is there twice")),
         None => Ok(members),
     }
 }
 
-/// No field of any API has another name, and some letters are ASCII's to servers that ignore case: the long s, the Kelvin
-/// sign.
-fn must_be_ascii(name: &str, path: &Path<'_>) -> Result<(), Refusal> {
+/// No API has a field whose name is not ASCII. Servers that ignore case take some letters for ASCII: the long s, the
+/// Kelvin sign.
+fn refuse_non_ascii(name: &str, path: &Path<'_>) -> Result<(), Refusal> {
     match name.is_ascii() {
         true => Ok(()),
         false => Err(path.field(name).refuse("has a name that is not ASCII")),
     }
 }
 
-/// Errors: the name is one of the known, but for case, underscores and hyphens. Servers that do not mind those would take
-/// it for the same.
-pub fn must_be_spelled<'k>(
+/// Refuses a name that differs from a known one only in case, underscores or hyphens. A server that ignores those would
+/// take it for the known field.
+pub fn refuse_misspelled<'k>(
     name: &str,
     known: impl IntoIterator<Item = &'k str, IntoIter: Clone>,
     path: &Path<'_>,
 ) -> Result<(), Refusal> {
     let mut known = known.into_iter();
-    // As most are: comparing letter by letter is for the others.
+    // Fast path: most names are spelled correctly.
     if known.clone().any(|known| known == name) {
         return Ok(());
     }
     let Some(spelling) = Spelling::of(name) else { return Ok(()) };
-    match known.find(|known| spelling.reads_like(known)) {
+    match known.find(|known| spelling.matches(known)) {
         Some(known) => Err(path.field(name).refuse(format!("is spelled {known}"))),
         None => Ok(()),
     }
 }
 
-/// A name as a server reads it that minds neither case nor underscores and hyphens. It is read once, however many names
-/// it is held against.
+/// A name without case, underscores and hyphens, as lenient servers read it. It is normalised once, however many names
+/// it is compared with.
 pub struct Spelling {
     letters: [u8; Self::LETTERS_MAX],
     len: usize,
 }
 
 impl Spelling {
-    /// No known name has more.
+    /// Letters of the longest known name, at least.
     const LETTERS_MAX: usize = 64;
 
-    /// `None` for a name that is longer than all that are known.
+    /// `None` for a name that is longer than every known one.
     pub fn of(name: &str) -> Option<Self> {
         work::steps(name.len());
         let mut spelling = Self { letters: [0; Self::LETTERS_MAX], len: 0 };
@@ -213,7 +213,7 @@ impl Spelling {
         Some(spelling)
     }
 
-    pub fn reads_like(&self, known: &str) -> bool {
+    pub fn matches(&self, known: &str) -> bool {
         letters(known).eq(self.letters.iter().take(self.len).copied())
     }
 }
@@ -223,8 +223,8 @@ fn letters(name: &str) -> impl Iterator<Item = u8> {
     letters.map(|byte| byte.to_ascii_lowercase())
 }
 
-fn repeated<'m>(members: &'m [Member<'_>]) -> Option<&'m str> {
-    /// As most are: comparing each with each is quicker than sorting.
+fn repeated_name<'m>(members: &'m [Member<'_>]) -> Option<&'m str> {
+    /// Most objects have few members: comparing each pair is faster than sorting.
     const FEW: usize = 12;
     if members.len() <= FEW {
         let is_repeated = |(at, member): &(usize, &Member<'_>)| {
@@ -248,10 +248,10 @@ pub fn string<'a>(value: &'a str, path: &Path<'_>) -> Result<Cow<'a, str>, Refus
     if json::kind(value) != Kind::String {
         return Err(path.refuse("must be a string"));
     }
-    json::string(value).ok_or_else(|| path.refuse("contains half a surrogate pair"))
+    json::string(value).ok_or_else(|| path.refuse("contains an unpaired surrogate"))
 }
 
-/// As [`elements`], at most so many.
+/// Reads the elements as [`elements`] does. Errors: also more than `max`.
 pub fn bounded_elements<'a>(
     value: &'a str,
     path: &Path<'_>,
@@ -264,7 +264,7 @@ pub fn bounded_elements<'a>(
     })
 }
 
-/// The elements of an array, each with its path's index.
+/// Calls `each` for the elements of an array, with their index.
 pub fn elements<'a>(
     value: &'a str,
     path: &Path<'_>,
@@ -279,9 +279,9 @@ pub fn elements<'a>(
     Ok(())
 }
 
-/// Which members were asked for: what is published of a body is held against it.
+/// Records the members that are read, to compare them with the published schema of a body.
 #[cfg(test)]
-pub mod asked {
+pub mod reads {
     use std::cell::RefCell;
     use std::collections::BTreeSet;
 
@@ -289,12 +289,12 @@ pub mod asked {
         static PATHS: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
     }
 
-    pub fn note(path: &super::Path<'_>) {
+    pub fn record(path: &super::Path<'_>) {
         PATHS.with_borrow_mut(|paths| paths.insert(path.to_string()));
     }
 
-    /// Since the last time.
-    pub fn taken() -> BTreeSet<String> {
+    /// The paths read since the last call.
+    pub fn take() -> BTreeSet<String> {
         PATHS.take()
     }
 }

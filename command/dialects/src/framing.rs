@@ -1,5 +1,5 @@
-//! How the bytes of an upstream's stream are cut into events. Server-sent events are the only framing so far; a binary one
-//! is another variant here, and its parser a file beside `framing/sse.rs`.
+//! Framings: how an upstream's stream is divided into events. Server-sent events are the only framing so far. Another
+//! one is a variant here, with its parser in a file beside `framing/sse.rs`.
 
 pub mod sse;
 
@@ -8,7 +8,7 @@ use sse::SseParser;
 
 pub use sse::EVENT_BYTES_MAX;
 
-/// What a row of the upstreams says of its streams.
+/// The framing of an upstream's streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     /// Server-sent events.
@@ -16,7 +16,7 @@ pub enum Framing {
 }
 
 impl Framing {
-    /// The header of a request that may be answered whole or by such a stream.
+    /// `Accept` header of a request that may be answered whole or as a stream.
     pub const fn accept(self) -> &'static str {
         match self {
             Self::Sse => "application/json, text/event-stream",
@@ -33,18 +33,18 @@ impl Framing {
 /// One event of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event<'a> {
-    /// `message` where the stream does not say.
+    /// `message` if the stream does not name it.
     pub name: &'a str,
     pub data: &'a str,
 }
 
-/// Cuts one stream into events.
+/// Divides one stream into events.
 pub enum FrameParser {
     Sse(SseParser),
 }
 
 impl FrameParser {
-    /// Takes the next bytes and hands out every event that ends in them.
+    /// Reads the next bytes, and calls `each` for every event that ends in them.
     pub fn feed(
         &mut self,
         bytes: &[u8],
@@ -55,14 +55,14 @@ impl FrameParser {
         }
     }
 
-    /// The stream has ended: hands out what stands there without its end.
+    /// Handles the end of the stream: calls `each` for a last event without its end.
     pub fn finish(&mut self, each: impl FnMut(Event<'_>) -> Result<(), UpstreamFault>) -> Result<(), UpstreamFault> {
         match self {
             Self::Sse(parser) => parser.finish(each),
         }
     }
 
-    /// What has come of an event that is not whole.
+    /// Bytes received of an incomplete event.
     pub const fn buffered_bytes(&self) -> usize {
         match self {
             Self::Sse(parser) => parser.buffered_bytes(),

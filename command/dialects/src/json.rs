@@ -1,27 +1,35 @@
-//! One pass over JSON text without building a tree: grammar, depth and U+0000 are checked while the members of one
-//! object, or the elements of one array, are handed out as slices of the text. What is not looked at stays bytes.
+//! JSON read in one pass, without a tree. The scanner checks grammar, depth and U+0000, and yields the members of one
+//! object, or the elements of one array, as slices of the text. Values that are not needed are never decoded.
+//!
+//! Guarantees: each scan takes time linear in the text, does not recurse, and copies nothing but names with escapes.
+//! Not checked: the range of numbers and surrogate pairs in values, which show only when a value is decoded. Nested
+//! objects are not kept either: a caller that descends scans the nested slice again, at most [`DEPTH_MAX`] times.
+//!
+//! Rejected: a tree of values, which takes many times the memory of a 32 MiB body and loses the spelling of what is
+//! passed on; and typed structs for each dialect, which lose unknown fields. Slices keep their positions, so [`splice`]
+//! can edit a body in place.
 
 mod cursor;
-mod cut;
+mod truncated;
 mod write;
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 pub use cursor::{Cursor, State};
-pub use cut::completed;
+pub use truncated::complete;
 pub use write::{Edit, push, splice, written};
 
 use super::work;
 
-/// Containers that may stand inside each other, the outermost included. Deeper text is refused: what reads it later
-/// may recurse.
+/// Levels of nested containers, the outermost included. Deeper text is refused, because whoever reads it later may
+/// recurse.
 pub const DEPTH_MAX: u32 = 64;
 
-/// Members of an object that is read by their names. Objects that are only passed on may have any number.
+/// Members of an object that is read by name. Objects that are only passed on may have any number.
 pub const MEMBERS_MAX: usize = 256;
 
-/// What is wrong with a text that should be JSON. Offsets are bytes from the text's beginning.
+/// A fault in JSON text. Offsets are bytes from the beginning of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonFault {
     #[error("is not valid JSON at byte {0}")]
@@ -34,7 +42,7 @@ pub enum JsonFault {
     TooManyMembers,
 }
 
-/// What a JSON value is, told by its first byte.
+/// The kind of a JSON value, known from its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Null,
@@ -45,7 +53,7 @@ pub enum Kind {
     Object,
 }
 
-/// Kind of a value that a scan has handed out.
+/// The kind of a value that a scan has yielded.
 pub fn kind(value: &str) -> Kind {
     match value.as_bytes().first() {
         Some(b'{') => Kind::Object,
@@ -57,7 +65,7 @@ pub fn kind(value: &str) -> Kind {
     }
 }
 
-/// One member of an object. Ranges are offsets into the text that was scanned.
+/// One member of an object. Ranges are offsets into the scanned text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member<'a> {
     name: Cow<'a, str>,
@@ -68,31 +76,30 @@ pub struct Member<'a> {
 }
 
 impl Member<'_> {
-    /// Decoded: `"m\u006fdel"` is `model`.
+    /// The decoded name: `"m\u006fdel"` is `model`.
     pub fn name(&self) -> &str {
-        // Whoever goes through the members again and again asks for their names.
+        // Counts the comparisons of callers that search the members repeatedly.
         work::steps(1);
         &self.name
     }
 }
 
-/// The members of the object that `text` is, in order; the text must hold nothing else but white space around it.
-/// After a fault nothing more comes.
+/// The members of the object in `text`, in order. Only white space may surround the object. A fault ends the iteration.
 pub fn members(text: &str) -> Members<'_> {
     Members { cursor: Cursor::new(text), state: State::Before, left: usize::MAX }
 }
 
-/// The same of an object that is read by its names: more than [`MEMBERS_MAX`] are a fault.
+/// The members of an object that is read by name: more than [`MEMBERS_MAX`] are a fault.
 pub fn known_members(text: &str) -> Members<'_> {
     Members { left: MEMBERS_MAX, ..members(text) }
 }
 
-/// The elements of the array that `text` is, in order. After a fault nothing more comes.
+/// The elements of the array in `text`, in order. A fault ends the iteration.
 pub fn elements(text: &str) -> Elements<'_> {
     Elements { cursor: Cursor::new(text), state: State::Before }
 }
 
-/// Checks the whole text: one value and white space around it.
+/// Checks that the text is one value with nothing but white space around it.
 pub fn check(text: &str) -> Result<(), JsonFault> {
     work::steps(text.len());
     let mut cursor = Cursor::new(text);
@@ -101,24 +108,25 @@ pub fn check(text: &str) -> Result<(), JsonFault> {
     cursor.end()
 }
 
-/// The first value under each of these names in the object that `text` is; `None` for what is absent or null, and where
-/// the text is no object. It is read once, however many names there are. Errors: as [`known_members`].
+/// The first value under each of these names in the object in `text`. `None` if absent or null, or if the text is not
+/// an object. The text is scanned once, however many names there are. Errors: those of [`known_members`].
 pub fn pick<'a, const N: usize>(text: &'a str, names: [&str; N]) -> Result<[Option<&'a str>; N], JsonFault> {
     let mut found = [None; N];
     if kind(text.trim_ascii_start()) != Kind::Object {
         return Ok(found);
     }
     for member in known_members(text) {
-        note(&member?, names, &mut found);
+        record_first(&member?, names, &mut found);
     }
     Ok(without_nulls(found))
 }
 
-/// The same of an object that may be cut off and may have any number of members: what stands behind a fault is not found.
+/// As [`pick`], of an object that may be truncated and may have any number of members. Members after a fault are not
+/// found.
 pub fn find<'a, const N: usize>(text: &'a str, names: [&str; N]) -> [Option<&'a str>; N] {
     let mut found = [None; N];
     for member in members(text).map_while(Result::ok) {
-        note(&member, names, &mut found);
+        record_first(&member, names, &mut found);
         if found.iter().all(Option::is_some) {
             break;
         }
@@ -126,8 +134,8 @@ pub fn find<'a, const N: usize>(text: &'a str, names: [&str; N]) -> [Option<&'a 
     without_nulls(found)
 }
 
-/// Of two members under one name the first counts.
-fn note<'a, const N: usize>(member: &Member<'a>, names: [&str; N], found: &mut [Option<&'a str>; N]) {
+/// Of two members with one name, the first counts.
+fn record_first<'a, const N: usize>(member: &Member<'a>, names: [&str; N], found: &mut [Option<&'a str>; N]) {
     let name = member.name();
     if let Some(slot) = names.iter().position(|wanted| *wanted == name).and_then(|at| found.get_mut(at)) {
         slot.get_or_insert(member.value);
@@ -138,14 +146,14 @@ fn without_nulls<const N: usize>(found: [Option<&str>; N]) -> [Option<&str>; N] 
     found.map(|value| value.filter(|value| kind(value) != Kind::Null))
 }
 
-/// The first value of a member of that name in the object that `text` is; `None` where there is none, or it is null,
-/// or the text is no object. Reads up to that member: [`pick`] and [`find`] are for several names.
+/// The first value under this name in the object in `text`. `None` if absent or null, or if the text is not an object.
+/// Scans up to that member; for several names use [`pick`] or [`find`].
 pub fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let [value] = find(text, [name]);
     value
 }
 
-/// A string value decoded; `None` for any other kind, and for half a surrogate pair.
+/// The decoded string; `None` for any other kind, and for half a surrogate pair.
 pub fn string(value: &str) -> Option<Cow<'_, str>> {
     let inside = value.strip_prefix('"')?.strip_suffix('"')?;
     work::steps(value.len());
@@ -155,7 +163,7 @@ pub fn string(value: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str(value).ok().map(Cow::Owned)
 }
 
-/// UTF-8 bytes that a string value has once it is decoded; 0 for any other kind. Half a surrogate pair counts as three.
+/// UTF-8 bytes of the decoded string; 0 for any other kind. Half a surrogate pair counts as three.
 pub fn string_bytes(value: &str) -> u64 {
     let Some(inside) = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else { return 0 };
     work::steps(value.len());
@@ -170,7 +178,7 @@ pub fn string_bytes(value: &str) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
-/// Length of the escape at the beginning of `bytes`, and of what it stands for.
+/// Bytes of the escape at the beginning of `bytes`, and of the character that it encodes.
 fn escape_bytes(bytes: &[u8]) -> (usize, usize) {
     let Some(unit) = code_unit(bytes) else { return (2, 1) };
     match unit {
@@ -187,8 +195,7 @@ fn code_unit(bytes: &[u8]) -> Option<u16> {
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
-/// A non-negative whole number without fraction or exponent; `None` for anything else, also for what needs more than
-/// 64 bits.
+/// A non-negative integer without fraction or exponent; `None` for anything else, and beyond 64 bits.
 pub fn integer(value: &str) -> Option<u64> {
     value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok())?
 }
@@ -206,7 +213,7 @@ pub fn boolean(value: &str) -> Option<bool> {
 pub struct Members<'a> {
     cursor: Cursor<'a>,
     state: State,
-    /// How many more may come.
+    /// Members that may still follow.
     left: usize,
 }
 

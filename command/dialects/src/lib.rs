@@ -1,17 +1,17 @@
-//! Dialects: how clients speak to the gateway, how upstreams are spoken to, and everything in between. Pure: bytes in,
-//! bytes out; no clock, no network, no ledger. Only the simulator, an upstream in this process, waits as it is asked to.
+//! Dialects: the APIs that clients speak, the APIs that providers speak, and the translation between them. The crate is
+//! pure: bytes in, bytes out, without a clock, network or ledger. Only the simulator, an in-process upstream, waits.
 //!
-//! Two tables say what there is: [`surfaces`] for clients, [`upstreams`] for providers. Neither knows the other: both meet
-//! in the hub, which is [`chat`] for requests and whole answers, `delta` for streams, and what is found out about a
-//! request (`facts`) and measured of an answer (`metered`). So a surface and an upstream cost their sum in code, and not
-//! their product. `passthrough` is the one shortcut past the hub, for two sides of one dialect; it, `request`, `whole` and
-//! `relay` alone know both sides. Outside of this crate a [`Surface`] and a [`ProviderKind`] are carried about, and nothing
-//! asks which one it is. A test holds both. Rejected were a trait object for each side, which costs allocations for each stream, and a
-//! conversion for each pair, which keeps more of each dialect but is never complete.
+//! Two tables list the dialects: [`surfaces`] for clients, [`upstreams`] for providers. Neither knows the other. They
+//! meet in a hub: [`chat`] for requests and whole responses, `delta` for streams, `facts` for what the pipeline needs
+//! of a request, `metered` for what is measured of a response. So m surfaces and n upstreams cost m + n translations.
+//! Only `passthrough` bypasses the hub, where both sides speak one dialect; it, `request`, `whole` and `relay` alone
+//! know both sides. Other crates pass [`Surface`] and [`ProviderKind`] along and never match on them. A test holds both
+//! rules. Rejected: a trait object per side, which allocates for each stream; a conversion per pair, which keeps more
+//! of each dialect but is never complete.
 //!
-//! A [`ClientRequest`] is what a client sent, checked once. It gives the body for each target, in the target's
-//! dialect. The answer comes back whole ([`read_whole`]) or as a stream ([`Relay`]); both measure what passes
-//! ([`Metered`]) and are closed with what only the pipeline knows ([`Receipt`]).
+//! A [`ClientRequest`] is checked once and gives the body for each target in its dialect. The response comes back whole
+//! ([`read_whole`]) or as a stream ([`Relay`]). Both measure it ([`Metered`]), and end it with the facts that only the
+//! pipeline knows ([`Receipt`]).
 
 pub mod chat;
 pub mod fields;

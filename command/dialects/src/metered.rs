@@ -1,4 +1,4 @@
-//! What is measured of an answer as it passes.
+//! What is measured of a response as it passes.
 
 use std::borrow::Cow;
 
@@ -8,49 +8,48 @@ use serde_json::value::RawValue;
 use crate::report::Reports;
 use crate::{FinishReason, UpstreamFault, json};
 
-/// Reads the classes of a report of usage, and those of its input alone.
+/// Reads a usage report into its token classes: all of them, and the input's alone.
 pub type ReportReader = fn(&str) -> (Option<TokenClasses>, Option<TokenClasses>);
 
-/// What is known of an answer, whole or so far.
+/// The measurements of a response, whole or so far.
 #[derive(Clone, Debug, Default)]
 pub struct Metered {
-    /// The provider's own report, verbatim. Of a stream all reports as one object: the later figure wins, field by
-    /// field; null never replaces a figure.
+    /// The provider's usage report, verbatim. The reports of a stream are merged into one object: the later figure
+    /// wins, field by field; null never replaces a figure.
     pub provider_usage: Option<Box<RawValue>>,
-    /// The report in disjoint classes. `None` where there is none, it is unreadable, it is all zero, or it is not
-    /// final (Anthropic before `message_delta`).
+    /// The report in disjoint classes. `None` if there is no report, or it is unreadable, all zero, or not final
+    /// (Anthropic before `message_delta`).
     pub reported: Option<TokenClasses>,
-    /// The input side alone, its output classes 0, where that much is reported. The output of an answer that was cut
-    /// off is then to be counted.
+    /// The input classes alone, with output 0, if they are reported. The output of an interrupted response must then be
+    /// counted.
     pub reported_input: Option<TokenClasses>,
     /// UTF-8 bytes of text, of refusals, and of the names and arguments of tool calls.
     pub text_bytes: u64,
-    /// UTF-8 bytes of reasoning that could be seen. Providers that hide it bill it all the same.
+    /// UTF-8 bytes of visible reasoning. Providers that hide it bill for it all the same.
     pub reasoning_bytes: u64,
-    /// Of the first choice.
+    /// Finish reason of the first choice.
     pub finish_reason: Option<FinishReason>,
-    /// The model that the upstream says it used.
+    /// The model that the upstream reports.
     pub upstream_model: Option<String>,
-    /// The upstream's id of the answer. Not unique.
+    /// The upstream's id of the response. Not unique.
     pub upstream_id: Option<String>,
-    /// A tool is called. It explains an end that has no reason (xAI).
+    /// The response calls a tool, which is then the finish reason if none is given (xAI).
     pub(crate) calls_tools: bool,
     reports: Reports,
-    /// The output in the reports is the answer's, not the placeholder of a stream's beginning.
+    /// The reported output is final, and not the placeholder at the beginning of a stream.
     is_output_reported: bool,
 }
 
 impl Metered {
-    /// The answer is complete: an end without a reason gets the one that it must have.
+    /// Ends a complete response: a missing finish reason follows from its content.
     pub(crate) fn conclude(&mut self) {
         let reason = if self.calls_tools { FinishReason::ToolCalls } else { FinishReason::Stop };
         self.finish_reason.get_or_insert(reason);
     }
 
-    /// As a basis for the bill of an answer that broke off. A report that knows of no text, though some went through,
-    /// came before it: then the output is to be counted, and of the report only the input holds, and what it says was
-    /// thought.
-    pub fn of_what_was_cut_off(self) -> Self {
+    /// The measurements to bill an interrupted response by. A report without text, although text went through, was sent
+    /// before that text. Then only its input and its reasoning hold, and the text must be counted.
+    pub fn for_interrupted(self) -> Self {
         match &self.reported {
             Some(reported)
                 if self.text_bytes > 0 && reported.output_text_tokens == 0
@@ -63,37 +62,37 @@ impl Metered {
         }
     }
 
-    /// Adds a report to those before it. `is_final`: the output figure is the answer's.
+    /// Adds a report to those before it. `is_final`: its output figure is that of the whole response.
     pub(crate) fn add_report(&mut self, report: &str, is_final: bool) {
         if self.reports.add(report) {
             self.is_output_reported |= is_final;
         }
     }
 
-    /// Reads what was reported so far. Not done with every report: its cost is that of all of them.
-    pub(crate) fn read_reports(&mut self, reported: ReportReader) {
+    /// Reads all reports so far. Call it once, not for each report: it costs as much as all of them.
+    pub(crate) fn read_reports(&mut self, read: ReportReader) {
         let Some(reports) = self.reports.whole() else { return };
-        let (all, input) = reported(&reports);
+        let (all, input) = read(&reports);
         self.reported = all.filter(|_| self.is_output_reported);
         self.reported_input = input;
         self.provider_usage = RawValue::from_string(reports).ok();
     }
 
-    /// What is kept of reports until they are read.
+    /// Bytes of memory that unread reports take.
     #[cfg(test)]
     pub(crate) fn held_bytes(&self) -> usize {
         self.reports.held_bytes()
     }
 
-    /// Whether its provider has said anything of what it used.
+    /// True if the provider reported any usage.
     pub const fn has_report(&self) -> bool {
         self.reported.is_some() || self.reported_input.is_some()
     }
 
-    pub(crate) fn keep_names(&mut self, id: Option<&str>, model: Option<&str>) {
+    pub(crate) fn keep_id_and_model(&mut self, id: Option<&str>, model: Option<&str>) {
         let read = |value: Option<&str>| {
             let text = value.and_then(json::string)?;
-            (!text.is_empty()).then(|| bounded(&text))
+            (!text.is_empty()).then(|| truncated(&text))
         };
         if self.upstream_id.is_none() {
             self.upstream_id = read(id);
@@ -104,17 +103,17 @@ impl Metered {
     }
 }
 
-/// Characters of a name or an id that an upstream chose.
+/// Longest name or id of an upstream's choosing, in characters.
 const NAME_CHARS_MAX: usize = 256;
 
-/// Names of answers and models are recorded: as far as they may be long.
-fn bounded(name: &str) -> String {
+/// Ids and models of responses are recorded, at most so long.
+fn truncated(name: &str) -> String {
     name.chars().take(NAME_CHARS_MAX).collect()
 }
 
-/// Ids and names of calls are kept, and repeated with every piece of their arguments. One that is cut would be another
-/// name, so that longer ones are a fault.
-pub fn short(name: Cow<'_, str>) -> Result<Cow<'_, str>, UpstreamFault> {
+/// Bounds the id or name of a tool call, which is kept and repeated with each piece of the arguments. A truncated name
+/// would be another name, so a longer one is a fault.
+pub fn bounded_name(name: Cow<'_, str>) -> Result<Cow<'_, str>, UpstreamFault> {
     let is_short = name.len() <= NAME_CHARS_MAX || name.chars().nth(NAME_CHARS_MAX).is_none();
     if is_short { Ok(name) } else { Err(UpstreamFault::TooLarge) }
 }
@@ -146,7 +145,7 @@ mod tests {
             ((0, 5), (40, 0), false),
         ] {
             let metered = metered(text, reasoning, text_bytes, reasoning_bytes);
-            let cut_off = metered.clone().of_what_was_cut_off();
+            let cut_off = metered.clone().for_interrupted();
             assert_eq!((cut_off.reported.is_some(), cut_off.reported_input.is_some()), (holds, true), "{metered:?}");
             assert_eq!(cut_off.text_bytes, text_bytes);
             assert_eq!(

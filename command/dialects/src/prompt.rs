@@ -1,17 +1,17 @@
-//! The texts of a chat request's messages, on either surface: what a tokenizer can count.
+//! The texts of a request's messages, on any surface: the part of a prompt that a tokenizer can count.
 
 use std::borrow::Cow;
 
 use super::json::{self, Kind};
 
-/// A text of a message, and how many bytes of the body it takes, quotes included.
+/// A text of a message, and the bytes that it takes in the body, quotes included.
 pub struct PromptText<'a> {
     pub body_bytes: usize,
     pub text: Cow<'a, str>,
 }
 
-/// Of every message the content, where it is a text, and the texts among its parts. Calls, results of tools and
-/// definitions are left out: how a provider writes those into the prompt is its own affair.
+/// The text content of every message, and the text parts. Tool calls, tool results and tool definitions are left out:
+/// how a provider writes them into the prompt is unknown.
 pub fn prompt_texts(body: &str) -> impl Iterator<Item = PromptText<'_>> {
     let messages = members(body, "messages").flat_map(elements);
     let contents = messages.flat_map(|message| members(message, "content"));
@@ -28,7 +28,7 @@ fn text(value: &str) -> Option<PromptText<'_>> {
     json::string(value).map(|text| PromptText { body_bytes: value.len(), text })
 }
 
-/// Every value under this name: which of two binds is for the upstream to say.
+/// Every value under this name: of two, the upstream decides which one counts.
 fn members<'a>(object: &'a str, name: &'static str) -> impl Iterator<Item = &'a str> {
     let is_one = json::kind(object.trim_start_matches([' ', '\t', '\r', '\n'])) == Kind::Object;
     let members = is_one.then(|| json::members(object).map_while(Result::ok));

@@ -1,11 +1,11 @@
-//! What a surface is told of a request that has been settled.
+//! The settlement of a request, as surfaces report it.
 
 use events::money::NanoUsd;
 use events::usage::Usage;
 
 use crate::FinishReason;
 
-/// Facts that only the pipeline knows, needed to write an answer's end.
+/// Facts that only the pipeline knows and the end of a response reports.
 #[derive(Clone, Copy, Debug)]
 pub struct Receipt<'a> {
     pub request_id: &'a str,

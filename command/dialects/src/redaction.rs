@@ -1,6 +1,15 @@
-//! What of an upstream's words may be shown to a client. Upstreams repeat what they were sent, credentials included, as
-//! it came or encoded; nothing leaves here that shares eight characters in a row with a secret of ours (a shorter secret:
-//! that has it), or that looks like anybody's key.
+//! Redaction of upstreams' error messages before a client reads them. Upstreams repeat what they were sent, credentials
+//! included, verbatim or encoded.
+//!
+//! Guarantee: no shown text shares eight characters in a row with a secret that was sent (a shorter secret is hidden
+//! whole, one under four characters not at all), in any case, split by marks, or in the encodings that upstreams and
+//! proxies use: escapes of URLs, JSON and HTML, base64, hexadecimal, and lists of character codes. Words that look like
+//! anybody's key are hidden too, but only by their form: a password that looks like an ordinary word is not found
+//! unless it was sent or is named (`password=…`).
+//!
+//! Codes and parameters are shown whole or not at all. If the result still has a secret, nothing is shown: a missing
+//! message is safe. Rejected: a search for whole secrets, which misses partial copies; and runs of secrets kept as
+//! text, which take twenty times the memory of the secret.
 
 mod key_like;
 mod numbers;
@@ -13,27 +22,27 @@ use std::ops::Range;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
-use runs::{Escapes, JOINT, RUN_CHARS, Runs, decoded, folded};
+use runs::{Escapes, RUN_CHARS, Runs, SEPARATOR, decoded, folded};
 use secrets::hex;
 
-/// Characters of a text that is shown.
+/// Longest shown text, in characters.
 pub const TEXT_CHARS_MAX: usize = 1000;
-/// Characters of a text that are looked at. What is hidden makes room for what stands behind it.
+/// Characters of a text that are read: more than are shown, because hidden parts make room for later ones.
 const READ_CHARS_MAX: usize = 2 * TEXT_CHARS_MAX;
-/// A shorter secret cannot be told from an ordinary word.
+/// Shortest secret that is looked for: a shorter one could be any word.
 const SECRET_CHARS_MIN: usize = 4;
-/// Characters of a code.
+/// Longest error code, in characters.
 const CODE_CHARS_MAX: usize = 64;
-/// Characters of the path of a parameter.
+/// Longest path of a parameter, in characters.
 const PARAM_CHARS_MAX: usize = 128;
 const HIDDEN: &str = "[redacted]";
 
-/// Knows the secrets that an upstream was sent.
+/// Redacts the secrets that were sent to an upstream, and other words that look like keys.
 #[derive(Default)]
 pub struct Redactor {
-    /// As they are.
+    /// Runs of the secrets, verbatim.
     plain: Runs,
-    /// Their letters and digits alone, as they are and in the encodings that upstreams and their proxies use.
+    /// Runs of their letters and digits, verbatim and in the encodings that upstreams and proxies use.
     folded: Runs,
 }
 
@@ -53,7 +62,7 @@ impl Redactor {
         self.plain.add(secret.chars().map(lower));
         self.add_forms(secret);
         let parts: Vec<&str> = secret.split_whitespace().collect();
-        // `Basic dXNlcjpwYXNzd29yZA==`: the credentials are the part behind the scheme.
+        // `Basic dXNlcjpwYXNzd29yZA==`: the credentials follow the scheme.
         let is_scheme = |part: &str| part.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-');
         match *parts.as_slice() {
             [scheme, credentials] if is_scheme(scheme) && credentials.len() < RUN_CHARS => self.add_forms(credentials),
@@ -66,7 +75,7 @@ impl Redactor {
 
     fn add_forms(&mut self, secret: &str) {
         let mut add = |form: &str| {
-            // A form of few letters and digits would hide ordinary words.
+            // A form with few letters and digits would hide ordinary words.
             if form.chars().filter(char::is_ascii_alphanumeric).count() >= SECRET_CHARS_MIN {
                 for escapes in Escapes::all_of(form) {
                     self.folded.add(folded(form, escapes).map(|(letter, _)| letter));
@@ -75,8 +84,8 @@ impl Redactor {
         };
         add(secret);
         add(&hex::lower(secret.as_bytes()));
-        // What stands before the secret shifts its digits: there are three ways. Digits that are in part of what stands
-        // around it are left out.
+        // Text before the secret shifts its base64 digits, in one of three ways. Digits that also encode bits of the
+        // text around it are left out.
         for before in 0..3 {
             let shifted = [&vec![0; before][..], secret.as_bytes()].concat();
             let whole = (before * 8).div_ceil(6)..shifted.len() * 8 / 6;
@@ -93,89 +102,89 @@ impl Redactor {
         }
     }
 
-    /// `text` on one line, without what must not be shown, and cut. `None` where nothing is left, or where what is left
-    /// cannot be vouched for.
+    /// The text on one line, redacted and truncated. `None` if nothing readable is left, or if the result is still not
+    /// clean.
     pub fn text(&self, text: &str) -> Option<String> {
         let chars = printable(text);
-        let (mut shown, mut at, mut says_something) = (String::new(), 0, false);
+        let (mut shown, mut at, mut has_text) = (String::new(), 0, false);
         for span in merged(self.hidden_in(&chars)) {
             let before = chars.get(at..span.start).unwrap_or_default();
-            says_something |= before.iter().any(|letter| letter.is_alphanumeric());
+            has_text |= before.iter().any(|letter| letter.is_alphanumeric());
             shown.extend(before);
             shown.push_str(HIDDEN);
             at = span.end;
         }
         let rest = chars.get(at..).unwrap_or_default();
-        says_something |= rest.iter().any(|letter| letter.is_alphanumeric());
+        has_text |= rest.iter().any(|letter| letter.is_alphanumeric());
         shown.extend(rest);
-        let shown = cut(shown);
-        // Hiding brings together what stood apart, and the mark itself may be a part of a secret.
-        let is_clean = says_something && self.hidden_in(&shown.chars().collect::<Vec<_>>()).is_empty();
+        let shown = truncated(shown);
+        // Hiding can join text into a new run, and the mark itself may be part of a secret.
+        let is_clean = has_text && self.hidden_in(&shown.chars().collect::<Vec<_>>()).is_empty();
         is_clean.then_some(shown)
     }
 
-    /// A code, `None` where it is not like one: nothing of it is ever hidden.
+    /// An error code, whole; `None` if it has a secret or is not shaped like a code.
     pub fn code(&self, code: &str) -> Option<String> {
         let begins = code.starts_with(|first: char| first.is_ascii_alphabetic());
         self.name(code, CODE_CHARS_MAX, "_-.").filter(|_| begins)
     }
 
-    /// The path of a parameter, likewise: `messages[0].content`, `tools.0.function`.
+    /// The path of a parameter, whole: `messages[0].content`, `tools.0.function`. `None` as for [`Self::code`].
     pub fn param(&self, param: &str) -> Option<String> {
         self.name(param, PARAM_CHARS_MAX, "_-.[]$/")
     }
 
     fn name(&self, name: &str, chars_max: usize, marks: &str) -> Option<String> {
-        let is_one = |letter: char| letter.is_ascii_alphanumeric() || marks.contains(letter);
-        let is_name = (1..=chars_max).contains(&name.len()) && name.chars().all(is_one);
+        let is_allowed = |letter: char| letter.is_ascii_alphanumeric() || marks.contains(letter);
+        let is_name = (1..=chars_max).contains(&name.len()) && name.chars().all(is_allowed);
         (is_name && self.hidden_in(&name.chars().collect::<Vec<_>>()).is_empty()).then(|| name.to_owned())
     }
 
-    /// Whether several texts that are shown side by side have a secret together that none of them has alone: whoever
-    /// reads them can put them together in any order.
+    /// True if a secret is split over texts that are shown together, whose reader could join them in any order.
     pub fn is_split_over(&self, [one, two, three]: [&str; 3]) -> bool {
-        // Every order of the three stands in this row.
+        // This sequence contains every order of the three.
         let row = [one, two, three, one, two, one, three, two, one];
-        let chars: Vec<char> = row.join(JOINT.encode_utf8(&mut [0; 4])).chars().collect();
+        let chars: Vec<char> = row.join(SEPARATOR.encode_utf8(&mut [0; 4])).chars().collect();
         !self.secrets_in(&chars).is_empty()
     }
 
-    /// What must not be shown of a text; in any order, and it may overlap.
+    /// The spans of a text that must be hidden, unordered and possibly overlapping.
     fn hidden_in(&self, chars: &[char]) -> Vec<Range<usize>> {
         let mut hidden = self.secrets_in(chars);
         hidden.extend(key_like::find(chars));
         hidden
     }
 
-    /// The same of our own secrets alone.
+    /// The spans of the known secrets alone.
     fn secrets_in(&self, chars: &[char]) -> Vec<Range<usize>> {
         let mut secrets = Vec::new();
         let text: String = chars.iter().collect();
         for escapes in Escapes::all_of(&text) {
-            secrets.extend(found(&self.plain, decoded(&text, escapes)));
-            secrets.extend(found(&self.folded, folded(&text, escapes)));
+            secrets.extend(positions(&self.plain, decoded(&text, escapes)));
+            secrets.extend(positions(&self.folded, folded(&text, escapes)));
         }
         for radix in numbers::RADICES {
-            let told = numbers::characters(chars, radix);
-            // All of them, or every other one: between the bytes may stand their places, as in `{"0":103,"1":119}`.
+            let characters = numbers::characters(chars, radix);
+            // All of them, and every other one: indices may stand between the bytes, as in `{"0":103,"1":119}`.
             for (first, step) in [(0, 1), (0, 2), (1, 2)] {
-                let told = || told.iter().skip(first).step_by(step).cloned();
-                secrets.extend(found(&self.plain, told()));
-                secrets.extend(found(&self.folded, told().filter(|(letter, _)| letter.is_ascii_alphanumeric())));
+                let selected = || characters.iter().skip(first).step_by(step).cloned();
+                secrets.extend(positions(&self.plain, selected()));
+                secrets
+                    .extend(positions(&self.folded, selected().filter(|(letter, _)| letter.is_ascii_alphanumeric())));
             }
         }
         secrets
     }
 }
 
-/// Where in a text these runs stand that were found in what it stands for.
-fn found(runs: &Runs, letters: impl Iterator<Item = (char, Range<usize>)>) -> Vec<Range<usize>> {
+/// The positions of the runs in the original text; `letters` is its decoded form with the position of each character.
+fn positions(runs: &Runs, letters: impl Iterator<Item = (char, Range<usize>)>) -> Vec<Range<usize>> {
     let (letters, at): (Vec<char>, Vec<Range<usize>>) = letters.unzip();
     let in_text = |run: Range<usize>| Some(at.get(run.start)?.start..at.get(run.end.checked_sub(1)?)?.end);
     runs.find(&letters).into_iter().filter_map(in_text).collect()
 }
 
-/// The same in order, without overlaps; neighbours are one.
+/// Sorts the spans, and joins those that overlap or touch.
 fn merged(mut spans: Vec<Range<usize>>) -> Vec<Range<usize>> {
     spans.sort_unstable_by_key(|span| span.start);
     let mut merged: Vec<Range<usize>> = Vec::new();
@@ -188,7 +197,7 @@ fn merged(mut spans: Vec<Range<usize>>) -> Vec<Range<usize>> {
     merged
 }
 
-/// The case that all spellings of a letter share; full-width forms are their ordinary letters.
+/// The lower case of a letter; of a full-width form, that of the ordinary letter.
 fn lower(letter: char) -> char {
     let letter = match letter {
         '\u{FF01}'..='\u{FF5E}' => char::from_u32(u32::from(letter) - 0xFEE0).unwrap_or(letter),
@@ -197,8 +206,8 @@ fn lower(letter: char) -> char {
     letter.to_lowercase().next().unwrap_or(letter)
 }
 
-/// The beginning of a text on one line, without what cannot be seen: control characters and invisible ones could break
-/// up what must be found, and would do as they please on a terminal.
+/// The beginning of a text on one line, without control and invisible characters, which could split a secret or control
+/// a terminal.
 fn printable(text: &str) -> Vec<char> {
     let mut chars: Vec<char> = Vec::with_capacity(text.len().min(READ_CHARS_MAX));
     for letter in text.chars() {
@@ -217,7 +226,7 @@ fn printable(text: &str) -> Vec<char> {
     chars
 }
 
-/// Format characters, fillers and selectors: Unicode's `Default_Ignorable_Code_Point`, and what orders text.
+/// Format characters, fillers and selectors: Unicode's `Default_Ignorable_Code_Point` and the bidirectional controls.
 const fn is_invisible(letter: char) -> bool {
     matches!(letter, '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}'..='\u{1160}' | '\u{17B4}'..='\u{17B5}'
         | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
@@ -225,15 +234,15 @@ const fn is_invisible(letter: char) -> bool {
         | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
 }
 
-fn cut(text: String) -> String {
+fn truncated(text: String) -> String {
     match text.char_indices().nth(TEXT_CHARS_MAX) {
         None => text,
         Some(_) => text.chars().take(TEXT_CHARS_MAX - 1).chain(['…']).collect(),
     }
 }
 
-/// Whether the value of a header that a provider's row adds may be a secret: all but those that never are, and those too
-/// short to be one.
+/// True if the value of a header in a provider's row may be a secret: every one but those of well-known headers and
+/// those too short to be one.
 pub fn may_be_secret(name: &str, value: &str) -> bool {
     const NEVER: [&str; 10] = [
         "accept",

@@ -1,4 +1,4 @@
-//! What an upstream says of a request that it rejects, and what of it a client may read.
+//! An upstream's reasons for rejecting a request, and the part of them that a client may read.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,15 +6,16 @@ use std::fmt;
 use crate::json::{self, Kind};
 use crate::redaction::Redactor;
 
-/// Bytes of a message that are kept until it is redacted.
+/// Bytes of a message kept for redaction.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 const NAME_BYTES_MAX: usize = 256;
-/// Faults of one request that are told.
+/// Faults that are listed for one request.
 const DETAILS_MAX: usize = 8;
-/// Types that say no more than the status does.
-const PLAIN_TYPES: [&str; 5] = ["BadRequestError", "bad_request", "error", "invalid_request_error", "invalid_request"];
+/// Error types that add nothing to the status.
+const GENERIC_TYPES: [&str; 5] =
+    ["BadRequestError", "bad_request", "error", "invalid_request_error", "invalid_request"];
 
-/// An upstream's own words. They are read by nobody before they are redacted, and shown by no format.
+/// An upstream's own words, unredacted. They can only be read through [`Self::redacted`]; `Debug` hides them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UpstreamWords {
     message: Option<String>,
@@ -22,60 +23,60 @@ pub struct UpstreamWords {
     param: Option<String>,
 }
 
-/// Why an upstream rejected a request, as its client may read it. Each part is absent where the upstream did not say it,
-/// or where it cannot be shown.
+/// An upstream's reasons for rejecting a request, safe for the client. A part is absent if the upstream did not send it
+/// or it cannot be shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rejection {
     /// At most 1,000 characters on one line.
     pub message: Option<String>,
     /// The upstream's own code: at most 64 letters, digits and `_-.`, such as `context_length_exceeded`.
     pub code: Option<String>,
-    /// The path of the parameter that is wrong, at most 128 characters: `messages[0].content`.
+    /// The path of the rejected parameter, at most 128 characters: `messages[0].content`.
     pub param: Option<String>,
 }
 
 impl UpstreamWords {
-    /// `body` is the whole of what it said, `error` the object in it that is the error; they may be the same.
+    /// `body` is the whole response, `error` the error object in it; they may be the same.
     pub fn of(body: &str, error: &str) -> Self {
         let [message, code, kind, status, param, detail, details] =
             json::find(error, ["message", "code", "type", "status", "param", "detail", "details"]);
         let faults_of = detail.or_else(|| json::field(message?, "detail"));
         let faults = faults_of.map(faults).unwrap_or_default();
-        let told = || {
+        let listed = || {
             let faults = faults.iter().map(|fault| match &fault.path {
                 path if path.is_empty() => fault.message.clone(),
                 path => format!("{path}: {}", fault.message),
             });
-            let told = faults.collect::<Vec<_>>().join("; ");
-            (!told.is_empty()).then_some(told)
+            let listed = faults.collect::<Vec<_>>().join("; ");
+            (!listed.is_empty()).then_some(listed)
         };
         let message = message.and_then(string).or_else(|| string(json::field(body, "error")?));
-        let message = message.or_else(|| string(faults_of?)).or_else(told);
+        let message = message.or_else(|| string(faults_of?)).or_else(listed);
         let anthropic = || string(json::field(details?, "error_code")?);
         let google = || string(status?);
-        let kind = || string(kind?).filter(|kind| !PLAIN_TYPES.contains(&&**kind));
+        let kind = || string(kind?).filter(|kind| !GENERIC_TYPES.contains(&&**kind));
         let code = code.and_then(string).or_else(anthropic).or_else(google).or_else(kind);
         let path = || Some(faults.first()?.path.clone()).filter(|path| !path.is_empty());
         let param = param.and_then(string).or_else(path);
         Self {
-            message: message.map(|message| beginning(message, MESSAGE_BYTES_MAX)),
+            message: message.map(|message| truncated(message, MESSAGE_BYTES_MAX)),
             code: code.filter(|code| code.len() <= NAME_BYTES_MAX),
             param: param.filter(|param| param.len() <= NAME_BYTES_MAX),
         }
     }
 
-    /// What of them may be shown to the client, where the redactor knows all that the upstream was sent in secret.
+    /// The part that the client may read. The redactor must know every secret that was sent to the upstream.
     pub fn redacted(&self, redactor: &Redactor) -> Rejection {
-        let told = Rejection {
+        let rejection = Rejection {
             message: self.message.as_deref().and_then(|message| redactor.text(message)),
             code: self.code.as_deref().and_then(|code| redactor.code(code)),
             param: self.param.as_deref().and_then(|param| redactor.param(param)),
         };
-        // Names are told whole or not at all.
-        match redactor.is_split_over([&told.code, &told.param, &told.message].map(|said| said.as_deref().unwrap_or("")))
-        {
-            true => Rejection { code: None, param: None, ..told },
-            false => told,
+        let parts = [&rejection.code, &rejection.param, &rejection.message];
+        // Names are shown whole or not at all.
+        match redactor.is_split_over(parts.map(|part| part.as_deref().unwrap_or(""))) {
+            true => Rejection { code: None, param: None, ..rejection },
+            false => rejection,
         }
     }
 }
@@ -86,7 +87,7 @@ impl fmt::Debug for UpstreamWords {
     }
 }
 
-/// One of the faults that FastAPI, and with it Mistral and vLLM, lists: `{"loc":["body","messages",0],"msg":"…"}`.
+/// A fault as FastAPI lists it, and with it Mistral and vLLM: `{"loc":["body","messages",0],"msg":"…"}`.
 struct Fault {
     path: String,
     message: String,
@@ -105,7 +106,7 @@ fn faults(details: &str) -> Vec<Fault> {
     faults.collect()
 }
 
-/// `body`, where every path of theirs begins, is not the client's word.
+/// Joins a path without `body`, with which FastAPI begins each one and which is not a field of the client's.
 fn path(steps: &str) -> String {
     let steps = json::elements(steps).map_while(Result::ok).take(DETAILS_MAX);
     let steps = steps.map(|step| json::string(step).unwrap_or(Cow::Borrowed(step)));
@@ -116,7 +117,7 @@ fn string(value: &str) -> Option<String> {
     json::string(value).map(Cow::into_owned).filter(|text| !text.trim().is_empty())
 }
 
-fn beginning(mut text: String, bytes_max: usize) -> String {
+fn truncated(mut text: String, bytes_max: usize) -> String {
     text.truncate(text.floor_char_boundary(bytes_max));
     text.shrink_to_fit();
     text
@@ -126,7 +127,7 @@ fn beginning(mut text: String, bytes_max: usize) -> String {
 mod tests {
     use super::*;
 
-    fn told(body: &str, error: &str) -> [Option<String>; 3] {
+    fn parts(body: &str, error: &str) -> [Option<String>; 3] {
         let Rejection { message, code, param } = UpstreamWords::of(body, error).redacted(&Redactor::new([]));
         [message, code, param]
     }
@@ -171,7 +172,7 @@ mod tests {
         ] {
             let error = json::field(body, "error").filter(|error| json::kind(error) == Kind::Object).unwrap_or(body);
             let wanted = [message, code, param].map(|text| (!text.is_empty()).then(|| text.to_owned()));
-            assert_eq!(told(body, error), wanted, "{body}");
+            assert_eq!(parts(body, error), wanted, "{body}");
         }
     }
 

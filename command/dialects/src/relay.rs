@@ -1,4 +1,4 @@
-//! One stream on its way from an upstream to a client.
+//! Relays a stream from an upstream to a client.
 
 use bytes::{Bytes, BytesMut};
 
@@ -11,13 +11,13 @@ use super::surfaces::{AnyStreamWriter, StreamHead};
 use super::upstreams::{self, AnyStreamReader, ProviderKind, StreamState};
 use super::{ClientRequest, Metered, Receipt, UpstreamFault};
 
-/// Bytes for the client that a byte of the upstream may become, over the whole stream, beyond the first so many. An event
-/// is a few times as long in another dialect, more where it repeats a long name.
+/// Bytes sent per byte received, over the whole stream and beyond [`OUT_BYTES_FREE`]. An event is a few times as long
+/// in another dialect, and longer if it repeats a long name.
 const OUT_PER_BYTE_MAX: usize = 16;
 const OUT_BYTES_FREE: usize = 64 * 1024;
 
-/// Relays one stream: bytes in, bytes out, and everything that passes is measured. The terminal marker and what carries
-/// the final usage are held back: they come from [`Relay::closing`], once the money is settled.
+/// Relays one stream, and measures everything that passes. The terminal marker and the final usage are held back:
+/// [`Relay::closing`] gives them once the money is settled.
 pub struct Relay {
     parser: FrameParser,
     progress: Progress,
@@ -27,22 +27,22 @@ struct Progress {
     kind: ProviderKind,
     metered: Metered,
     conversion: Conversion,
-    /// Bytes that came, and those that they became.
-    came: usize,
-    gave: usize,
+    bytes_in: usize,
+    bytes_out: usize,
     /// The terminal marker was seen.
     ended: bool,
-    relayed: bool,
+    /// Content was appended to `out`.
+    has_relayed: bool,
 }
 
-/// What becomes of the events.
+/// How events are converted for the client.
 enum Conversion {
     Passthrough(OpenAiStream),
     Translated { from: AnyStreamReader, to: AnyStreamWriter },
 }
 
 impl Relay {
-    /// `created_unix_s` is for chunks that we make ourselves.
+    /// `created_unix_s` dates the chunks that the gateway writes itself.
     pub fn new(
         kind: ProviderKind,
         request: &ClientRequest,
@@ -60,35 +60,36 @@ impl Relay {
             }
         };
         let metered = Metered::default();
-        let progress = Progress { kind, metered, conversion, came: 0, gave: 0, ended: false, relayed: false };
+        let progress =
+            Progress { kind, metered, conversion, bytes_in: 0, bytes_out: 0, ended: false, has_relayed: false };
         Self { parser: upstreams::of(kind).framing.parser(), progress }
     }
 
-    /// Takes upstream bytes and appends to `out` what may go to the client now. What comes behind the terminal marker
-    /// is not looked at. After an error the relay is of no more use, but [`Relay::metered`] still holds.
+    /// Reads upstream bytes, and appends to `out` what may go to the client now. Bytes after the terminal marker are
+    /// ignored. After an error only [`Relay::metered`] may still be called.
     pub fn feed(&mut self, chunk: &[u8], out: &mut BytesMut) -> Result<(), UpstreamFault> {
         let progress = &mut self.progress;
         if progress.ended {
             return Ok(());
         }
-        progress.came += chunk.len();
-        let fed = self.parser.feed(chunk, |event| progress.take(event, out));
-        // What is wrong behind the marker does not matter, whether it came with it or a moment later.
+        progress.bytes_in += chunk.len();
+        let fed = self.parser.feed(chunk, |event| progress.handle(event, out));
+        // A fault after the marker does not matter, whether it came in the same chunk or in a later one.
         if progress.ended { Ok(()) } else { fed }
     }
 
-    /// The terminal marker (`[DONE]`, `message_stop`) was seen: nothing more needs to be read.
+    /// True if the terminal marker (`[DONE]`, `message_stop`) was seen: nothing more needs to be read.
     pub const fn ended(&self) -> bool {
         self.progress.ended
     }
 
-    /// The upstream's body has ended. Errors: [`UpstreamFault::Truncated`] where the answer is not complete: neither
-    /// the terminal marker nor the finish reason of every choice was seen.
+    /// Handles the end of the upstream's body. Errors: [`UpstreamFault::Truncated`] if the response is incomplete, that
+    /// is, neither the terminal marker nor a finish reason of every choice was seen.
     pub fn finish(&mut self, out: &mut BytesMut) -> Result<(), UpstreamFault> {
         let progress = &mut self.progress;
         if !progress.ended {
-            let last = self.parser.finish(|event| progress.take(event, out));
-            // Half an event is not malformed, it is cut off.
+            let last = self.parser.finish(|event| progress.handle(event, out));
+            // Half an event is truncated, not malformed.
             last.map_err(|fault| match fault {
                 UpstreamFault::Malformed(_) => UpstreamFault::Truncated,
                 fault => fault,
@@ -97,19 +98,19 @@ impl Relay {
         if progress.ended || progress.is_complete() { Ok(()) } else { Err(UpstreamFault::Truncated) }
     }
 
-    /// What has gone through so far. Reads all reports: to be asked for at the end, not with every chunk.
+    /// The measurements so far. Reads all usage reports, so call it at the end and not for each chunk.
     pub fn metered(&self) -> Metered {
         let mut metered = self.progress.metered.clone();
-        metered.read_reports(upstreams::of(self.progress.kind).reported);
+        metered.read_reports(upstreams::of(self.progress.kind).read_report);
         metered
     }
 
-    /// What has come of an event that is not whole.
+    /// Bytes received of an incomplete event.
     pub const fn buffered_bytes(&self) -> usize {
         self.parser.buffered_bytes()
     }
 
-    /// What is kept until the stream ends, or its event.
+    /// Bytes of memory that the stream takes.
     #[cfg(test)]
     pub fn held_bytes(&self) -> usize {
         let Progress { metered, conversion, .. } = &self.progress;
@@ -120,13 +121,13 @@ impl Relay {
         self.parser.held_bytes() + metered.held_bytes() + converting
     }
 
-    /// Something with content was handed out. Until then what stands in `out` (a role, an opening event) may still be
-    /// thrown away and another target tried.
+    /// True if `out` has had content. Until then, the bytes in `out` (a role, an opening event) may be thrown away and
+    /// another target tried.
     pub const fn has_relayed(&self) -> bool {
-        self.progress.relayed
+        self.progress.has_relayed
     }
 
-    /// The stream's end, once its settlement is a fact. OpenAI: the usage chunk if the client asked for it, and
+    /// The end of the stream, once its settlement is recorded. OpenAI: the usage chunk if the client asked for it, and
     /// `[DONE]`; native: `completed`.
     pub fn closing(&self, receipt: &Receipt<'_>) -> Bytes {
         let mut out = BytesMut::with_capacity(512);
@@ -148,30 +149,30 @@ impl Progress {
         }
     }
 
-    /// Hands on what an event says, as far as there is a measure in it.
-    fn take(&mut self, event: Event<'_>, out: &mut BytesMut) -> Result<(), UpstreamFault> {
+    /// Converts one event. Errors: a fault in it, or more output than [`OUT_PER_BYTE_MAX`] allows.
+    fn handle(&mut self, event: Event<'_>, out: &mut BytesMut) -> Result<(), UpstreamFault> {
         let before = out.len();
-        let taken = self.tell(event, out);
-        self.gave += out.len() - before;
-        match self.gave > OUT_BYTES_FREE.saturating_add(self.came.saturating_mul(OUT_PER_BYTE_MAX)) {
-            true => taken.and(Err(UpstreamFault::TooLarge)),
-            false => taken,
+        let converted = self.convert(event, out);
+        self.bytes_out += out.len() - before;
+        match self.bytes_out > OUT_BYTES_FREE.saturating_add(self.bytes_in.saturating_mul(OUT_PER_BYTE_MAX)) {
+            true => converted.and(Err(UpstreamFault::TooLarge)),
+            false => converted,
         }
     }
 
-    fn tell(&mut self, event: Event<'_>, out: &mut BytesMut) -> Result<(), UpstreamFault> {
+    fn convert(&mut self, event: Event<'_>, out: &mut BytesMut) -> Result<(), UpstreamFault> {
         if self.ended || event.data.trim_ascii().is_empty() {
             return Ok(());
         }
-        let Self { metered, conversion, ended, relayed, .. } = self;
+        let Self { metered, conversion, ended, has_relayed, .. } = self;
         let state = match conversion {
             Conversion::Passthrough(stream) => {
-                let (state, says_something) = stream.event(event, metered, out)?;
-                *relayed |= says_something;
+                let (state, has_content) = stream.event(event, metered, out)?;
+                *has_relayed |= has_content;
                 state
             }
             Conversion::Translated { from, to } => from.event(event, metered, &mut |delta: Delta<'_>| {
-                *relayed |= !matches!(delta.kind, DeltaKind::Finish(_));
+                *has_relayed |= !matches!(delta.kind, DeltaKind::Finish(_));
                 to.write(&delta, out);
             })?,
         };

@@ -1,5 +1,5 @@
-//! A provider's reports of one answer's usage, as one object. A stream may report with every chunk: reports wait as they
-//! came, and are merged many at a time, at a cost that depends on their own length.
+//! Merges a provider's usage reports of one response into one object. A stream may report with every chunk, so reports
+//! are buffered as text and merged in bulk, at a cost that depends on their length alone.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -7,37 +7,37 @@ use std::collections::btree_map::Entry;
 use super::json::{self, Cursor, DEPTH_MAX, JsonFault, Kind, State};
 use super::work;
 
-/// Bytes of a report, and of all of them together. A longer one is none: it would be recorded for ever.
+/// Bytes of a report, and of all of them merged. A longer one is ignored, because reports are recorded for ever.
 pub const REPORT_BYTES_MAX: usize = 8 * 1024;
-/// What is above this counts as this: no request has so many tokens, and no sum of such counts comes near 64 bits.
+/// Larger counts are cut to this: no request has so many tokens, and no sum of such counts overflows 64 bits.
 pub const COUNT_MAX: u64 = 1_000_000_000_000;
-/// What a report says in all, and the sides that it is made of.
+/// The total of a report, and the sides that it sums.
 const TOTAL: &str = "total_tokens";
 const SIDES: [&str; 2] = ["prompt_tokens", "completion_tokens"];
-/// Stands behind each report that waits, and in no JSON.
+/// Ends each buffered report; it occurs in no JSON.
 const END: char = '\0';
 
-/// A reported count: whole, or a float without a fraction to speak of (Cohere writes `12.0`), rounded up. `None` for
-/// what is negative or no number: not reported is not zero.
+/// A reported count: an integer, or a float (Cohere writes `12.0`) rounded up. `None` for negative numbers and other
+/// values, because a missing count is not zero.
 pub fn count(value: &str) -> Option<u64> {
     let count = json::integer(value).or_else(|| rounded_up(value))?;
     Some(count.min(COUNT_MAX))
 }
 
-/// What 64 bits do not hold is as large as they allow.
+/// Saturates where 64 bits are too few.
 fn rounded_up(text: &str) -> Option<u64> {
     let number: f64 = text.parse().ok()?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is not negative, and saturates")]
     (number >= 0.0).then(|| number.ceil() as u64)
 }
 
-/// All reports so far. A single one stays as it came. What is kept is text: a tree of its members takes twenty times the
-/// room.
+/// All reports so far. A single report stays byte for byte. They are kept as text, because a tree takes twenty times
+/// the memory.
 #[derive(Clone, Debug, Default)]
 pub struct Reports {
     merged: Option<Box<str>>,
-    /// Those that came since, each with its [`END`].
-    waiting: String,
+    /// The reports since the last merge, each with its [`END`].
+    buffered: String,
 }
 
 #[derive(Clone, Debug)]
@@ -47,32 +47,32 @@ enum Node {
         /// Its length as JSON, with a comma after each member.
         bytes: usize,
     },
-    /// As it is written.
+    /// Any other value, as JSON text.
     Other(Box<str>),
 }
 
 impl Reports {
-    /// Adds a report: the later figure wins, member by member; null never replaces a figure. A total goes when a side of it
-    /// is reported anew without one: it is not the total of that. False, and nothing is added, for one that is too long or
-    /// no object. Where all are too long together, the later stands alone.
+    /// Adds a report: the later figure wins, member by member; null never replaces a figure. A total is dropped when
+    /// one of its sides is reported again without it, because it is stale. Returns false, and adds nothing, if the
+    /// report is too long or not an object. If all reports merged are too long, the last one replaces them.
     pub fn add(&mut self, report: &str) -> bool {
         if report.len() > REPORT_BYTES_MAX || json::kind(report) != Kind::Object {
             return false;
         }
-        if self.waiting.len() + report.len() > REPORT_BYTES_MAX {
+        if self.buffered.len() + report.len() > REPORT_BYTES_MAX {
             self.merged = self.whole().map(Into::into);
-            self.waiting.clear();
+            self.buffered.clear();
         }
         work::steps(report.len());
-        self.waiting.push_str(report);
-        self.waiting.push(END);
+        self.buffered.push_str(report);
+        self.buffered.push(END);
         true
     }
 
-    /// One object of all of them; `None` before the first.
+    /// All reports as one object; `None` before the first.
     pub fn whole(&self) -> Option<String> {
         let (mut merged, mut last) = (None::<Node>, self.merged.as_deref());
-        for report in self.waiting.split_terminator(END) {
+        for report in self.buffered.split_terminator(END) {
             let earlier = merged.take().or_else(|| Node::read(last?).ok());
             merged = earlier.and_then(|earlier| {
                 let report = Node::read(report).ok()?;
@@ -88,10 +88,10 @@ impl Reports {
         Some(out)
     }
 
-    /// What is kept.
+    /// Bytes of memory taken.
     #[cfg(test)]
     pub fn held_bytes(&self) -> usize {
-        self.merged.as_deref().map_or(0, str::len) + self.waiting.capacity()
+        self.merged.as_deref().map_or(0, str::len) + self.buffered.capacity()
     }
 }
 
@@ -100,7 +100,7 @@ impl Node {
         Self::at(&mut Cursor::new(text), DEPTH_MAX)
     }
 
-    /// The value at the cursor, in one pass: objects in objects would be read as often as they are deep.
+    /// Reads the value at the cursor in one pass. Scanning each nested object anew would read it once for each level.
     fn at(cursor: &mut Cursor<'_>, depth_left: u32) -> Result<Self, JsonFault> {
         let start = cursor.at;
         work::steps(1);
@@ -115,7 +115,7 @@ impl Node {
             let name = cursor.key()?;
             let name = json::string(cursor.slice(&name)).ok_or(JsonFault::Syntax(start))?;
             let node = Self::at(cursor, depth_left)?;
-            // Of two under one name the first counts.
+            // Of two members with one name, the first counts.
             if let Entry::Vacant(place) = members.entry(name.into_owned()) {
                 bytes += member_bytes(place.key(), &node);
                 place.insert(node);
@@ -144,7 +144,7 @@ impl Node {
         }
     }
 
-    /// Whether a report has a member of this name that is not null.
+    /// True if the report has a member of this name that is not null.
     fn has_figure(&self, name: &str) -> bool {
         let Self::Object { members, .. } = self else { return false };
         members.get(name).is_some_and(|figure| !matches!(figure, Self::Other(text) if &**text == "null"))
@@ -188,7 +188,7 @@ impl Node {
     }
 }
 
-/// Quotes, colon and comma included.
+/// Bytes of a member as JSON, with its quotes, colon and comma.
 fn member_bytes(name: &str, node: &Node) -> usize {
     let escaped = |byte| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0C => 2,

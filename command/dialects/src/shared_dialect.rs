@@ -1,6 +1,6 @@
-//! Dialects that are spoken on both sides, with a shortcut between the two in `passthrough`.
+//! Dialects that a surface and an upstream share, with a shortcut between the two in `passthrough`.
 
-/// Rows of surfaces and of upstreams name it where they speak it.
+/// A dialect that the rows of surfaces and of upstreams can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SharedDialect {
     OpenAi,

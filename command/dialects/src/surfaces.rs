@@ -1,10 +1,10 @@
-//! What clients speak: one folder a surface, and one line in the table below.
+//! Surfaces: the APIs that clients speak. Each has a folder, and a line in the table below.
 //!
-//! A folder has a [`SurfaceSpec`], which is its row of the table, a [`SurfaceRequest`], which is what it keeps of a body,
-//! and a [`StreamWriter`]. A surface knows no upstream: it gives the hub's [`ChatRequest`], and is given blocks and
-//! [`Delta`]s. Everything outside of the dialects carries a [`Surface`] along and asks its row, never which one it is.
+//! A folder has a [`SurfaceSpec`], its row of the table; a [`SurfaceRequest`], the part of a body that it keeps; and a
+//! [`StreamWriter`]. A surface knows no upstream: it reads a body into the hub's [`ChatRequest`], and writes blocks and
+//! [`Delta`]s. Other crates pass a [`Surface`] along and read its row; they never match on it.
 //!
-//! `anthropic.rs` is none of them: nothing is answered there, but the clients of that API get their errors in its form.
+//! `anthropic.rs` is not a surface: the gateway does not serve that API, but its clients get errors in its form.
 
 mod anthropic;
 mod errors;
@@ -31,7 +31,7 @@ macro_rules! surfaces {
     ($($folder:ident => $surface:ident,)+) => {
         $(pub mod $folder;)+
 
-        /// Where a client speaks.
+        /// An API that clients speak.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Surface {
             $($surface,)+
@@ -40,7 +40,7 @@ macro_rules! surfaces {
         impl Surface {
             pub const ALL: &[Self] = &[$(Self::$surface),+];
 
-            /// Its row.
+            /// Its row of the table.
             pub const fn spec(self) -> &'static SurfaceSpec {
                 match self {
                     $(Self::$surface => &$folder::SURFACE,)+
@@ -48,7 +48,7 @@ macro_rules! surfaces {
             }
         }
 
-        /// What is kept of a request on any surface.
+        /// A parsed request of any surface.
         pub enum AnyRequest {
             $($surface($folder::Request),)+
         }
@@ -79,7 +79,7 @@ macro_rules! surfaces {
             }
         }
 
-        /// What writes one stream on any surface.
+        /// A stream writer of any surface.
         pub enum AnyStreamWriter {
             $($surface($folder::Writer),)+
         }
@@ -120,53 +120,53 @@ surfaces! {
     openai => OpenAi,
 }
 
-/// Every field that changes the cost, and that a provider's row can allow.
+/// Every field that changes the cost and that a provider's row can allow.
 pub fn unpriced_fields() -> impl Iterator<Item = &'static str> {
     Surface::ALL.iter().flat_map(|surface| (surface.spec().unpriced_fields)())
 }
 
-/// A row of the table: what is particular to one surface.
+/// A row of the table: the properties of one surface.
 pub struct SurfaceSpec {
-    /// As events, traces and metrics name it.
+    /// Name in events, traces and metrics.
     pub name: &'static str,
-    /// Where it is asked, and the id of each operation.
+    /// Its paths, each with its operation id.
     pub paths: &'static [(&'static str, &'static str)],
-    /// Its clients ask at these paths and below them, whether something is there or not.
+    /// Its clients' paths: at and below these, every error has its form, also a 404.
     pub roots: &'static [&'static str],
-    /// Of its operations.
+    /// Summary of its operations.
     pub summary: &'static str,
-    /// Adds what is particular to it to the description of an operation; an answer is made of the shape of a whole one.
+    /// Completes the description of an operation. The function given makes a response of the shape of a whole one.
     pub describe: fn(Operation, fn(Shape) -> Answer) -> Operation,
-    /// Fields of its requests that change the cost, and that a provider's row can allow.
+    /// Fields that change the cost and that a provider's row can allow.
     pub unpriced_fields: fn() -> Vec<&'static str>,
-    /// The dialect that it shares with upstreams, so that requests and answers can go through as they are.
+    /// The dialect that it shares with upstreams, for the shortcut past the hub.
     pub shared_dialect: Option<SharedDialect>,
     pub error_form: ErrorForm,
-    /// A whole answer.
+    /// Writes a whole response.
     pub answer: fn(&[OutputBlock], &Receipt<'_>) -> Vec<u8>,
-    /// An event that ends a stream with an error. The text is the request's id.
+    /// Writes the event that ends a stream with an error. The text is the request's id.
     pub put_error: fn(&Refusal, &str, &mut BytesMut),
 }
 
-/// What a surface keeps of a request.
+/// A parsed request of a surface.
 pub trait SurfaceRequest: Sized {
-    /// Whether the body is still needed when it was read.
+    /// True if the body is still needed after it was read.
     const NEEDS_BODY: bool;
 
-    /// Reads a body. Errors: as [`super::ClientRequest::parse`].
+    /// Reads a body. Errors: those of [`super::ClientRequest::parse`].
     fn read(text: &str) -> Result<(Facts, Self), Refusal>;
 
-    /// The hub's request, of the body that this was read from. Errors: `INVALID_REQUEST` for what the hub has no counterpart
-    /// for.
+    /// The hub's request; `body` is the one that this was read from. Errors: `INVALID_REQUEST` for a field that has no
+    /// counterpart in the hub.
     fn chat<'a>(&'a self, body: &[u8]) -> Result<Cow<'a, ChatRequest>, Refusal>;
 }
 
-/// What is known of a stream before it begins.
+/// The properties of a stream that are known before it begins.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamHead<'a> {
     pub request_id: &'a str,
     pub frontend_model: &'a str,
-    /// For events that say when they were made.
+    /// Creation time, for events that have one.
     pub created_unix_s: i64,
     /// The client asked for the usage chunk of an OpenAI stream.
     pub include_usage: bool,
@@ -178,15 +178,15 @@ pub trait StreamWriter {
 
     fn write(&mut self, delta: &Delta<'_>, out: &mut BytesMut);
 
-    /// The stream's end, once its settlement is a fact.
+    /// Writes the end of the stream, once its settlement is recorded.
     fn close(&self, receipt: &Receipt<'_>, out: &mut BytesMut);
 
-    /// What is kept until the stream ends.
+    /// Bytes of memory that the stream takes.
     #[cfg(test)]
     fn held_bytes(&self) -> usize;
 }
 
-/// In whose form an error is said.
+/// The format of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorForm {
     Native,
@@ -195,7 +195,7 @@ pub enum ErrorForm {
 }
 
 impl ErrorForm {
-    /// Where its clients look for the id of a request, besides `x-request-id`.
+    /// The header besides `x-request-id` in which its clients expect the request's id.
     pub const fn request_id_header(self) -> Option<HeaderName> {
         match self {
             Self::Native | Self::OpenAi => None,
@@ -204,17 +204,17 @@ impl ErrorForm {
     }
 }
 
-/// Whose clients ask at a path.
+/// The clients that call a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Audience {
-    /// How they are told errors.
+    /// The format of their errors.
     pub error_form: ErrorForm,
-    /// Where they are counted; `None` for administration, queries, and APIs that are no surface.
+    /// The surface that their requests count for; `None` for administration, queries, and APIs that are not a surface.
     pub surface: Option<Surface>,
 }
 
 impl Audience {
-    /// At any path, whether something is there or not.
+    /// The audience of any path, also of one that does not exist.
     pub fn at(path: &str) -> Self {
         if let Some(audience) = unsupported::audience_of(path) {
             return audience;
@@ -225,23 +225,23 @@ impl Audience {
     }
 }
 
-/// A vendor whose clients may come with its whole API in mind.
+/// A vendor whose clients may call any part of its API.
 pub struct Vendor {
     pub audience: Audience,
-    /// Added to what there is instead.
+    /// Added to the sentence that names the supported APIs.
     pub note: &'static str,
-    /// Roots below `/v1/`, and what is there. A root that ends in a slash is what is below it alone; where one is below
-    /// another, the longer one stands first.
+    /// Roots below `/v1/`, and the name of the API there. A root with a slash at the end matches only paths below it.
+    /// Of two roots that match, the first counts, so the longer one is listed first.
     pub unsupported: &'static [(&'static str, &'static str)],
 }
 
-/// A root that ends in a slash is not at itself.
+/// True if the path is at or below the root. A root with a slash at the end matches only paths below it.
 fn is_at_or_below(path: &str, root: &str) -> bool {
     path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || root.ends_with('/'))
 }
 
-/// The same details as on the native surface. The vendors' forms have no place for them: where there are none, neither
-/// has ours.
+/// Adds the details of a refusal, if it has any, to an error in a vendor's form. The vendor's form does not define
+/// them.
 fn with_details(mut error: Value, refusal: &Refusal) -> Value {
     if let (false, Some(fields)) = (refusal.details.is_empty(), error.as_object_mut()) {
         fields.insert("details".to_owned(), Value::Object(refusal.details.clone()));

@@ -1,30 +1,30 @@
-//! What of a target the body for it depends on.
+//! The properties of a target that its request body depends on.
 
 use std::collections::BTreeSet;
 
 use events::event::admin::OutputCapField;
 
-/// What one target needs to be asked.
+/// One target of a request, as far as its body depends on it.
 #[derive(Clone, Copy, Debug)]
 pub struct OutboundTarget<'a> {
     /// The backend's name for the model.
     pub model: &'a str,
     pub output_cap: UpstreamCap,
-    /// Put before everything that the client says. Its bytes are not in [`ClientRequest::input_tokens_bound`].
+    /// A system message put before the client's messages. Its bytes are not in [`ClientRequest::input_tokens_bound`].
     pub system_prefix: Option<&'a str>,
-    /// Fields that its provider may be sent although they change the cost.
+    /// Fields that the provider may be sent although they change the cost.
     pub allowed_fields: &'a BTreeSet<String>,
 }
 
-/// The output cap as it goes upstream, which it always does: it bounds the hold.
+/// The output cap as it is sent upstream. It is always sent, because it bounds the hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UpstreamCap {
     /// At least 1.
     pub tokens: u64,
-    /// The one name that the upstream takes. `None`: the client's own, else `max_tokens`. OpenAI dialect only.
+    /// The field that the upstream takes; `None` for the client's, or else `max_tokens`. OpenAI dialect only.
     pub field: Option<OutputCapField>,
 }
 
-/// For targets that allow none.
+/// The allowed fields of a target that allows none.
 #[cfg(test)]
 pub static NO_FIELDS: BTreeSet<String> = BTreeSet::new();

@@ -1,13 +1,13 @@
-//! What providers speak: one folder a kind of provider, and one line in the table below. `docs/adding-a-dialect.md` says
-//! how another one is added.
+//! Upstreams: the APIs of providers. Each kind of provider has a folder, and a line in the table below.
+//! `docs/adding-a-dialect.md` describes how to add one.
 //!
-//! A folder has an [`Upstream`], which is its row of the table, and a [`StreamReader`]. The row says where and how it is
-//! called, and what is particular to it; everything outside of the dialects asks the row and never which kind it is.
-//! Requests reach it as the hub's [`ChatRequest`], and its answers leave it as blocks and [`Delta`]s, so that it knows
-//! no surface; the only shortcut past the hub is named by [`Upstream::shared_dialect`].
+//! A folder has an [`Upstream`], its row of the table, and a [`StreamReader`]. The row describes how to call it and how
+//! it differs from others; other crates read the row and never match on the kind. An upstream knows no surface: it
+//! takes the hub's [`ChatRequest`] and gives blocks and [`Delta`]s. [`Upstream::shared_dialect`] names the only
+//! shortcut past the hub.
 //!
-//! Rows are constants and readers are values of one enum: to choose among them costs a request neither an allocation nor
-//! a call through a pointer for each event.
+//! Rows are constants, and readers are variants of one enum, so that a request pays neither an allocation nor a virtual
+//! call for each event.
 
 mod refusal;
 
@@ -37,7 +37,7 @@ macro_rules! upstreams {
     ($($folder:ident => $kind:ident,)+) => {
         $(pub mod $folder;)+
 
-        /// The kinds by the names that administration and events have for them.
+        /// The kinds by their names in administration and events.
         pub const NAMES: &[(&str, ProviderKind)] = &[$(($folder::UPSTREAM.name, ProviderKind::$kind)),+];
 
         /// The row of a kind.
@@ -47,7 +47,7 @@ macro_rules! upstreams {
             }
         }
 
-        /// What reads one stream of any kind.
+        /// A stream reader of any kind.
         pub enum AnyStreamReader {
             $($kind($folder::Reader),)+
         }
@@ -94,53 +94,53 @@ upstreams! {
     anthropic => Anthropic,
 }
 
-/// A row of the table: what is particular to one kind of provider.
+/// A row of the table: the properties of one kind of provider.
 pub struct Upstream {
-    /// As administration and events name it.
+    /// Name in administration and events.
     pub name: &'static str,
-    /// As traces name it: the word of the conventions for generative AI, where they have one.
+    /// Name in traces: that of OpenTelemetry's conventions for generative AI, if they have one.
     pub telemetry_name: &'static str,
     pub transport: Transport,
     pub framing: Framing,
-    /// The dialect that it shares with a surface, so that requests and answers can go through as they are.
+    /// The dialect that it shares with a surface, for the shortcut past the hub.
     pub shared_dialect: Option<SharedDialect>,
-    /// Whether its models count with a tokenizer that a target can name.
+    /// True if a target can name the tokenizer of its model.
     pub has_tokenizers: bool,
-    /// Whether a provider's row can allow fields that change the cost: they are left out where a request is translated.
+    /// True if a provider's row can allow fields that change the cost. Translated requests never have them.
     pub takes_allowed_fields: bool,
-    /// A sentence that says that the account has no money left, where no code does.
+    /// The sentence for an account without money, if there is no code for that.
     pub out_of_money_sentence: Option<&'static str>,
-    /// The hub's request as a body. Errors: `INVALID_REQUEST` for what the dialect has no counterpart for.
+    /// Writes the hub's request as a body. Errors: `INVALID_REQUEST` for a field without counterpart in the dialect.
     pub request_body: fn(&ChatRequest, &OutboundTarget<'_>) -> Result<Bytes, Refusal>,
-    /// A whole answer as blocks. Errors: no JSON of the dialect, an error in band, no answer in it.
+    /// Reads a whole response into blocks. Errors: not JSON of the dialect, an error in band, no response in it.
     pub read_blocks: fn(&str, &mut Metered) -> Result<Vec<OutputBlock>, UpstreamFault>,
-    /// The classes of a report of usage, and those of its input alone.
-    pub reported: ReportReader,
+    /// Reads a usage report into its token classes: all of them, and the input's alone.
+    pub read_report: ReportReader,
 }
 
 /// How an upstream is reached.
 #[derive(Clone, Copy)]
 pub enum Transport {
     Http(Endpoint),
-    /// In this process, without address and key.
+    /// In this process, without an address or a key.
     InProcess(Simulator),
 }
 
-/// What is called over HTTP.
+/// An HTTP endpoint.
 #[derive(Clone, Copy)]
 pub struct Endpoint {
     /// Added to the provider's `base_url`.
     pub path: fn(&Invocation<'_>) -> Cow<'static, str>,
-    /// Ends of a `base_url` that would make the path wrong: it is there already, or it is another one's.
+    /// Suffixes that a `base_url` must not have: the path itself, or that of another endpoint.
     pub wrong_base_url_ends: &'static [&'static str],
-    /// Sent with every request.
+    /// Headers of every request.
     pub headers: &'static [(&'static str, &'static str)],
-    /// Puts the API key into a request that is finished otherwise, so that it can also be a signature over all of it.
-    /// `None` where the key cannot be put into HTTP.
+    /// Adds the credentials to an otherwise complete request, so that they can also be a signature over it. `None` if
+    /// the key cannot be a header's value.
     pub authenticate: fn(&mut Request<Bytes>, &Secret, DateTime<Utc>) -> Option<()>,
 }
 
-/// What a path may depend on.
+/// The properties of a call that its path may depend on.
 #[derive(Clone, Copy, Debug)]
 pub struct Invocation<'a> {
     /// The backend's name for the model.
@@ -149,14 +149,14 @@ pub struct Invocation<'a> {
 }
 
 impl Endpoint {
-    /// The end of this address that must not be there.
+    /// The suffix of this address that must not be there.
     pub fn wrong_end_of(&self, base_url: &str) -> Option<&'static str> {
         self.wrong_base_url_ends.iter().find(|end| base_url.ends_with(**end)).copied()
     }
 }
 
 impl Upstream {
-    /// Where it is called over HTTP; `None` for one in this process.
+    /// Its HTTP endpoint; `None` for an in-process upstream.
     pub const fn endpoint(&self) -> Option<&Endpoint> {
         match &self.transport {
             Transport::Http(endpoint) => Some(endpoint),
@@ -165,17 +165,17 @@ impl Upstream {
     }
 }
 
-/// Whether more of a stream is to come.
+/// The state of a stream after an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamState {
     Open,
-    /// Its terminal marker was seen.
+    /// The terminal marker was seen.
     Ended,
 }
 
 /// Reads one stream of an upstream.
 pub trait StreamReader: Default {
-    /// Measures one event, and hands out what it says.
+    /// Measures one event, and calls `each` for its content.
     fn event(
         &mut self,
         event: Event<'_>,
@@ -183,15 +183,15 @@ pub trait StreamReader: Default {
         each: &mut impl FnMut(Delta<'_>),
     ) -> Result<StreamState, UpstreamFault>;
 
-    /// Whether the answer may end here, although its terminal marker was not seen.
+    /// True if the response is complete although its terminal marker was not seen.
     fn is_complete(&self, metered: &Metered) -> bool;
 
-    /// What is kept until the stream ends.
+    /// Bytes of memory that the stream takes.
     #[cfg(test)]
     fn held_bytes(&self) -> usize;
 }
 
-/// A header's value that no log shows. `None` where it cannot be one.
+/// A header value that logs hide. `None` if the text is not a valid one.
 fn sensitive(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::try_from(text).ok()?;
     value.set_sensitive(true);

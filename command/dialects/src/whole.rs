@@ -1,4 +1,4 @@
-//! Whole answers: read in the upstream's dialect, rendered on the client's surface.
+//! Whole responses: read in the upstream's dialect, rendered for the client's surface.
 
 use bytes::Bytes;
 
@@ -9,14 +9,14 @@ use super::shared_dialect::SharedDialect;
 use super::upstreams::{self, ProviderKind};
 use super::{Metered, Receipt, Surface, UpstreamFault};
 
-/// A whole answer that was read and measured, but not yet given away.
+/// A whole response that was read and measured, but not sent yet.
 pub struct WholeAnswer {
     pub metered: Metered,
     content: Content,
 }
 
 enum Content {
-    /// The same dialect on both sides: bytes, but for the model's name.
+    /// Both sides speak one dialect: the upstream's bytes with the model renamed.
     OpenAi(OpenAiAnswer),
     Blocks {
         blocks: Vec<OutputBlock>,
@@ -24,20 +24,20 @@ enum Content {
     },
 }
 
-/// A whole body that is no answer, and what it says was used all the same.
+/// A body that is not a valid response, and the usage that it reports nevertheless.
 #[derive(Debug)]
 pub struct FailedAnswer {
     pub fault: UpstreamFault,
     pub metered: Box<Metered>,
 }
 
-/// Reads the whole body of an upstream's 200. Errors: it is no JSON of the dialect (HTML, cut off), it is an error
-/// after all, it has no answer in it. [`UpstreamFault::Truncated`] and [`UpstreamFault::TooLarge`] are for streams: who
-/// collects the body knows them first.
+/// Reads the whole body of an upstream's 200. Errors: the body is not JSON of the dialect (HTML, truncated), is an
+/// error, has no response in it, or exceeds a bound of its parts. The caller, which collects the body, bounds its
+/// length.
 pub fn read_whole(kind: ProviderKind, surface: Surface, body: Bytes) -> Result<WholeAnswer, FailedAnswer> {
     let mut metered = Metered::default();
     let content = read(kind, surface, &body, &mut metered);
-    metered.read_reports(upstreams::of(kind).reported);
+    metered.read_reports(upstreams::of(kind).read_report);
     match content {
         Ok(content) => {
             metered.conclude();
@@ -59,7 +59,7 @@ fn read(kind: ProviderKind, surface: Surface, body: &Bytes, metered: &mut Metere
 }
 
 impl WholeAnswer {
-    /// The body for the client, with a line end: behind an answer to curl the prompt then stands on a line of its own.
+    /// The body for the client. It ends in a newline, so that the shell's prompt after `curl` is on its own line.
     pub fn render(&self, receipt: &Receipt<'_>) -> Bytes {
         let mut out = match &self.content {
             Content::OpenAi(answer) => answer.render(receipt.frontend_model),

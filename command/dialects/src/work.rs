@@ -1,10 +1,10 @@
-//! Counts the work that foreign text causes, in steps: a byte looked at, a name compared, a byte copied. A test can hold
-//! the count against the bytes that came, with the same result on every machine. Nothing is counted outside of tests.
+//! Counts the work that untrusted text causes, in steps: a byte read, a name compared, a byte copied. Tests compare the
+//! steps with the bytes received, with the same result on every machine. Outside of tests nothing is counted.
 
 #[cfg(test)]
 pub use counted::{steps, within};
 
-/// So many steps were taken.
+/// Counts steps, in tests only.
 #[cfg(not(test))]
 pub const fn steps(_count: usize) {}
 
@@ -17,7 +17,7 @@ mod counted {
         static MOST: Cell<u64> = const { Cell::new(u64::MAX) };
     }
 
-    /// So many steps were taken. Fails at once beyond the bound of [`within`]: what is quadratic would go on for long.
+    /// Counts steps. Panics beyond the bound of [`within`], because quadratic work could go on for hours.
     pub fn steps(count: usize) {
         let taken = TAKEN.get() + count as u64;
         TAKEN.set(taken);
@@ -25,7 +25,7 @@ mod counted {
         assert!(taken <= most, "more than {most} steps");
     }
 
-    /// Does something in at most so many steps; says how many it took.
+    /// Runs `work` with a bound on its steps; returns its result and the steps taken.
     pub fn within<T>(most: u64, work: impl FnOnce() -> T) -> (T, u64) {
         TAKEN.set(0);
         MOST.set(most);

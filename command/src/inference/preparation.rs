@@ -83,7 +83,7 @@ pub async fn prepare(
     let admission_request = AdmissionRequest { id, context, caller: &caller, request: &request, idempotency_key };
     let hold = admission::admit(gateway, admission_request, &mut plan).await?;
     in_flight.timeline.passed(Stage::Admit);
-    request.forget_what_was_read();
+    request.drop_unneeded_body();
     let first_body = match hold.lowered_cap {
         None => Some(first_body),
         Some(cap) => {

@@ -287,7 +287,7 @@ impl Running {
     pub async fn fail(mut self: Box<Self>, refusal: &Refusal, reason: &str) -> Result<u64, LogError> {
         let Some(hold) = self.hold.take() else { return Err(LogError::Closed) };
         let (target, relay) = (self.take_target(), self.relay.take());
-        let metered = relay.as_ref().map(|relay| relay.metered().of_what_was_cut_off());
+        let metered = relay.as_ref().map(|relay| relay.metered().for_interrupted());
         let (measured, cost) = self.measure_incomplete(target.as_deref(), metered.as_ref(), &hold);
         let code = Some(refusal.code.as_str());
         let ended =
@@ -306,7 +306,7 @@ impl Running {
     /// can.
     pub fn give_up(mut self: Box<Self>, reason: &str) {
         let relay = self.relay.take();
-        self.abort(reason, relay.as_ref().map(|relay| relay.metered().of_what_was_cut_off()).as_ref());
+        self.abort(reason, relay.as_ref().map(|relay| relay.metered().for_interrupted()).as_ref());
     }
 
     /// Ends a request whose client left during the call for a whole answer, which ran to its end without it: what the
@@ -449,7 +449,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let relay = self.relay.take();
-        self.abort(CLIENT_CLOSED, relay.as_ref().map(|relay| relay.metered().of_what_was_cut_off()).as_ref());
+        self.abort(CLIENT_CLOSED, relay.as_ref().map(|relay| relay.metered().for_interrupted()).as_ref());
     }
 }
 

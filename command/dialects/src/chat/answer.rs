@@ -1,4 +1,4 @@
-//! What an answer is made of.
+//! The blocks of a response.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::json;
 
-/// Blocks of one answer, and pieces of one event: each is told with what is around it.
+/// Blocks per response, and pieces per event. The bound limits the output, since each is sent with JSON around it.
 pub const ANSWER_BLOCKS_MAX: usize = 1024;
 
 /// A call of one of the client's tools.
@@ -16,11 +16,11 @@ pub const ANSWER_BLOCKS_MAX: usize = 1024;
 pub struct ToolCall {
     pub id: String,
     pub name: String,
-    /// JSON text, as the model wrote it: mostly an object, sometimes nothing that parses.
+    /// The arguments as the model wrote them: usually a JSON object, sometimes text that does not parse.
     pub arguments: String,
 }
 
-/// One piece of an answer, in the order in which it was said.
+/// One block of a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OutputBlock {
     Text(String),
@@ -28,7 +28,7 @@ pub enum OutputBlock {
         text: String,
         /// To be sent back unchanged with the block.
         signature: Option<String>,
-        /// A thought that the provider gave encrypted, to be sent back unchanged.
+        /// Reasoning that the provider encrypted, to be sent back unchanged.
         redacted: Option<String>,
     },
     ToolCall(ToolCall),
@@ -73,18 +73,18 @@ impl Serialize for OutputBlock {
 }
 
 impl ToolCall {
-    /// The arguments as JSON; `None` where they do not parse. A call without arguments has an empty object.
+    /// The arguments as JSON; `None` if they do not parse. Empty arguments are an empty object.
     pub fn parsed(&self) -> Option<&RawValue> {
         let text = self.arguments.trim();
         let text = if text.is_empty() { "{}" } else { text };
-        // They become a part of what is one JSON text to its reader: too deep, half a surrogate pair or a number that no
-        // double holds would make all of it unreadable.
+        // The arguments become part of the response's JSON. Deep nesting, half a surrogate pair or a number beyond a
+        // double would make the whole response unreadable for some clients.
         let is_readable = json::check(text).is_ok() && serde_json::from_str::<Readable>(text).is_ok();
         is_readable.then(|| serde_json::from_str(text).ok())?
     }
 }
 
-/// JSON that any reader makes a value of, read without making one: a value takes many times the room of its text.
+/// JSON that any parser accepts. It is checked without building a value, which takes many times the memory of its text.
 struct Readable;
 
 impl<'de> Deserialize<'de> for Readable {

@@ -1,4 +1,4 @@
-//! Fields of a chat request that several surfaces have in one form, and the bounds that hold for all of them.
+//! Readers for the request fields that several surfaces share, and the bounds that hold for all surfaces.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,13 +11,13 @@ use super::{ImageSource, ImageUrl, Reasoning, ResponseFormat, Tool};
 use crate::fields::{self, Fields, Path};
 use crate::json::{self, Kind};
 
-/// Messages of one request.
+/// Messages per request.
 pub const MESSAGES_MAX: usize = 16_384;
-/// Blocks of all its messages together, and of the tool results in them.
+/// Blocks per request, over all messages and the tool results in them.
 pub const BLOCKS_MAX: usize = 65_536;
-/// Tools of one request.
+/// Tools per request.
 pub const TOOLS_MAX: usize = 4_096;
-/// Output tokens that a client may ask for. What a model can do is far below; what is above is a mistake.
+/// Largest output cap that a client may ask for. It is far above what any model can produce.
 pub const OUTPUT_TOKENS_MAX: u64 = 100_000_000;
 
 pub const STOP_MAX: usize = 16;
@@ -26,7 +26,7 @@ pub const METADATA_KEY_MAX: usize = 64;
 pub const METADATA_VALUE_MAX: usize = 512;
 pub const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 
-/// `model`: a name that a model can have.
+/// `model`: a valid model name.
 pub fn model(fields: &mut Fields<'_, '_>) -> Result<String, Refusal> {
     let name = fields.required_string("model")?;
     model_name(name, &fields.path().field("model"))
@@ -39,7 +39,7 @@ pub fn model_name(name: Cow<'_, str>, path: &Path<'_>) -> Result<String, Refusal
     }
 }
 
-/// JSON text that is kept as it came.
+/// JSON text, kept as received.
 pub fn raw(text: &str) -> Result<Box<RawValue>, Refusal> {
     RawValue::from_string(text.to_owned()).map_err(|_| Refusal::invalid("", "is not valid JSON"))
 }
@@ -113,7 +113,7 @@ fn json_schema(format: &mut Fields<'_, '_>) -> Result<ResponseFormat, Refusal> {
     Ok(ResponseFormat::JsonSchema { name, schema, strict })
 }
 
-/// A JSON Schema: an object, kept as it came.
+/// A JSON Schema: an object, kept as received.
 pub fn schema(fields: &mut Fields<'_, '_>, name: &str) -> Result<Option<Box<RawValue>>, Refusal> {
     match fields.raw(name) {
         Some(value) if json::kind(value) != Kind::Object => {
@@ -133,7 +133,7 @@ pub fn tool(fields: &mut Fields<'_, '_>) -> Result<Tool, Refusal> {
     })
 }
 
-/// One of the efforts that a provider knows.
+/// A reasoning effort: one of [`EFFORTS`].
 pub fn effort_of(text: &str, path: &Path<'_>) -> Result<Reasoning, Refusal> {
     match EFFORTS.contains(&text) {
         true => Ok(Reasoning::Effort(text.to_owned())),
@@ -142,7 +142,7 @@ pub fn effort_of(text: &str, path: &Path<'_>) -> Result<Reasoning, Refusal> {
 }
 
 impl ImageSource {
-    /// From `http://…`, `https://…` or `data:MEDIA_TYPE;base64,…`.
+    /// Reads `http://…`, `https://…` or `data:MEDIA_TYPE;base64,…`.
     pub fn of_url(url: &str, path: &Path<'_>) -> Result<Self, Refusal> {
         match ImageUrl::of(url) {
             Some(ImageUrl::Remote) => Ok(Self::Url(url.to_owned())),

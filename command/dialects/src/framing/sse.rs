@@ -1,17 +1,18 @@
-//! Server-sent events out of bytes that arrive in any pieces: CRLF, LF or CR; comments; several `data:` lines, which are
-//! joined by a newline; `data:` with or without a space; characters cut across reads; an end without a last newline.
+//! A parser of server-sent events from bytes that arrive in any pieces. It takes CRLF, LF and CR; comments; several
+//! `data:` lines, joined by a newline; `data:` with or without a space; characters split over reads; and a stream that
+//! ends without a newline.
 
 use super::Event;
 use crate::{UpstreamFault, work};
 
-/// Bytes of one event, its names and line ends included. Longer ones are a fault: nothing that a model says at once is
-/// that long, and the buffer must end somewhere.
+/// Bytes of one event, names and line ends included. A longer one is a fault: no model sends so much at once, and the
+/// buffer must be bounded.
 pub const EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Room that is kept for the next event. Most are far shorter.
+/// Buffer capacity kept for the next event. Most events are far shorter.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
 
-/// Why a stream cannot be read on.
+/// A fault that ends the reading of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SseFault {
     TooLarge,
@@ -27,15 +28,15 @@ impl From<SseFault> for UpstreamFault {
     }
 }
 
-/// Cuts a stream into events. Holds at most [`EVENT_BYTES_MAX`] bytes.
+/// Divides a stream into events. Buffers at most [`EVENT_BYTES_MAX`] bytes.
 #[derive(Default)]
 pub struct SseParser {
-    /// A line that has not ended yet.
+    /// An incomplete line.
     line: Vec<u8>,
     name: Vec<u8>,
     data: Vec<u8>,
     has_data: bool,
-    /// The last byte was a CR that ended a line: an LF that follows belongs to it.
+    /// The last byte was a CR that ended a line, so that an LF that follows belongs to it.
     after_cr: bool,
     begun: bool,
 }
@@ -45,7 +46,7 @@ impl SseParser {
         Self::default()
     }
 
-    /// Takes the next bytes and hands out every event that ends in them.
+    /// Reads the next bytes, and calls `each` for every event that ends in them.
     pub fn feed<E: From<SseFault>>(
         &mut self,
         mut bytes: &[u8],
@@ -81,7 +82,7 @@ impl SseParser {
         self.keep(bytes)
     }
 
-    /// The stream has ended: hands out what stands there without its last newline or blank line.
+    /// Handles the end of the stream: calls `each` for a last event without its newline or blank line.
     pub fn finish<E: From<SseFault>>(&mut self, mut each: impl FnMut(Event<'_>) -> Result<(), E>) -> Result<(), E> {
         let line = std::mem::take(&mut self.line);
         if !line.is_empty() {
@@ -90,7 +91,7 @@ impl SseParser {
         self.dispatch(&mut each)
     }
 
-    /// What has come of an event that is not whole.
+    /// Bytes received of an incomplete event.
     pub const fn buffered_bytes(&self) -> usize {
         self.line.len() + self.data.len() + self.name.len()
     }
@@ -137,7 +138,7 @@ impl SseParser {
                 self.data.extend_from_slice(value);
             }
             b"event" => value.clone_into(&mut self.name),
-            _ => {} // comments (an empty field), `id`, `retry` and what nobody knows
+            _ => {} // comments (an empty field), `id`, `retry`, unknown fields
         }
         Ok(())
     }

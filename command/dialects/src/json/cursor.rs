@@ -1,10 +1,10 @@
-//! The grammar of JSON: a place in a text, moved over whole values.
+//! The grammar of JSON: a position in a text that moves over whole values.
 
 use std::ops::Range;
 
 use super::{DEPTH_MAX, JsonFault};
 
-/// How far a container has been read.
+/// Progress through a container.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum State {
     Before,
@@ -53,7 +53,7 @@ impl<'a> Cursor<'a> {
         if self.at == self.text.len() { Ok(()) } else { Err(self.syntax()) }
     }
 
-    /// Goes to the next member or element of the outermost container; false behind its end.
+    /// Moves to the next member or element of the outermost container; false after its end.
     pub fn enter(&mut self, state: &mut State, open: u8, close: u8) -> Result<bool, JsonFault> {
         let is_over = *state == State::Done;
         let is_inside = self.advance(state, open, close)?;
@@ -63,7 +63,7 @@ impl<'a> Cursor<'a> {
         Ok(is_inside)
     }
 
-    /// The same of any container: what follows its end is not looked at.
+    /// As [`Self::enter`], of any container: does not check what follows its end.
     pub fn advance(&mut self, state: &mut State, open: u8, close: u8) -> Result<bool, JsonFault> {
         self.space();
         let first = match state {
@@ -88,14 +88,14 @@ impl<'a> Cursor<'a> {
         Ok(true)
     }
 
-    /// A value inside of the outermost container.
+    /// A value in the outermost container.
     pub fn element(&mut self) -> Result<Range<usize>, JsonFault> {
         let start = self.at;
         self.value(1)?;
         Ok(start..self.at)
     }
 
-    /// A key, its colon, and the white space behind it: the cursor then stands on the value.
+    /// A key, its colon and white space: the cursor is then at the value.
     pub fn key(&mut self) -> Result<Range<usize>, JsonFault> {
         let start = self.at;
         self.string()?;
@@ -106,8 +106,8 @@ impl<'a> Cursor<'a> {
         Ok(key)
     }
 
-    /// One value with everything in it, at `outside` containers' depth. No recursion: which containers are objects is
-    /// kept as bits.
+    /// Skips one value, which is nested in `outside` containers. No recursion: one bit per open container tells objects
+    /// from arrays.
     pub fn value(&mut self, outside: u32) -> Result<(), JsonFault> {
         let (mut objects, mut open) = (0_u64, 0_u32);
         loop {
@@ -133,7 +133,7 @@ impl<'a> Cursor<'a> {
                 }
                 _ => self.scalar()?,
             }
-            // A value has ended: close what ends with it, and go to the next.
+            // A value has ended: close the containers that end with it, and go to the next value.
             loop {
                 if open == 0 {
                     return Ok(());
@@ -225,7 +225,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Goes to the next byte that means something in a string. Sixteen at a time: prompts and images are long.
+    /// Skips to the next quote, backslash or control character. Sixteen bytes at a time, because prompts and images are
+    /// long.
     fn plain(&mut self) {
         const BLOCK: usize = 16;
         let special = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');

@@ -1,4 +1,4 @@
-//! Writing JSON, and changing a text of it in places.
+//! Writes JSON, and edits JSON text in place.
 
 use std::ops::Range;
 
@@ -13,12 +13,12 @@ pub fn written(value: &(impl Serialize + ?Sized)) -> Vec<u8> {
     out
 }
 
-/// Appends a value as JSON; a text in quotes.
+/// Appends a value as JSON; a string in quotes.
 pub fn push(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
     let before = out.len();
-    // Writing into memory cannot fail, and no type of ours has keys that are not strings.
+    // Writing to memory cannot fail, and all maps that are written have string keys.
     let written = serde_json::to_writer(&mut *out, value);
-    debug_assert!(written.is_ok(), "a value of ours that is not JSON");
+    debug_assert!(written.is_ok(), "the value cannot be written as JSON");
     work::steps(out.len() - before);
 }
 
@@ -29,8 +29,7 @@ pub struct Edit {
     pub replacement: Vec<u8>,
 }
 
-/// The text with every edit made. Edits must not overlap; their order does not matter. One that lies outside of the
-/// text is left out.
+/// Applies the edits to the text. They must not overlap, and may be in any order. One outside of the text is skipped.
 pub fn splice(text: &str, edits: &mut [Edit]) -> Vec<u8> {
     edits.sort_by_key(|edit| edit.range.start);
     let added: usize = edits.iter().map(|edit| edit.replacement.len()).sum();

@@ -1,9 +1,9 @@
-//! Words that look like a key, a token or a password, whoever's they are. Names of models, dates and paths of fields do
-//! not: clients need them to mend their requests.
+//! Words that look like a key, a token or a password. Names of models, dates and paths of fields are not found: clients
+//! need them to fix their requests.
 
 use std::ops::Range;
 
-/// What keys begin with that people would know, in any case; anything behind it makes it one.
+/// Well-known prefixes of keys, in any case. Any letter or digit after one makes the word a key.
 const PREFIXES: [&str; 21] = [
     "sk-",
     "sk_",
@@ -27,11 +27,11 @@ const PREFIXES: [&str; 21] = [
     "glpat-",
     "xoxb-",
 ];
-/// The same where the case matters, and how many letters and digits have to follow: AWS, Google, JSON in base64.
+/// Case-sensitive prefixes, and the letters and digits that must follow: AWS, Google, JSON in base64.
 const EXACT_PREFIXES: [(&str, usize); 6] =
     [("AKIA", 12), ("ASIA", 12), ("ABIA", 12), ("ABSK", 12), ("AIza", 8), ("eyJ", 8)];
-/// What may stand behind `bearer` without being one.
-const NO_TOKEN: [&str; 12] = [
+/// Words after `bearer` that are not a token.
+const NOT_TOKENS: [&str; 12] = [
     "redacted",
     "token",
     "tokens",
@@ -45,27 +45,27 @@ const NO_TOKEN: [&str; 12] = [
     "is",
     "or",
 ];
-/// Letters and digits in a row that are no word.
+/// Letters and digits in a row that are not a word.
 const RANDOM_CHARS_MIN: usize = 16;
-/// The same where marks stand between them.
+/// Letters and digits in mixed parts with marks between them.
 const MIXED_CHARS_MIN: usize = 18;
 const MIXED_PART_CHARS_MIN: usize = 4;
 const RESTLESS_PART_CHARS_MIN: usize = 10;
-/// Digits alone.
+/// Digits in a row.
 const DIGITS_MIN: usize = 32;
 
-/// Where they stand. One pass; a word is looked at a few times.
+/// The positions of such words, in one pass over the text.
 pub fn find(chars: &[char]) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let (mut before, mut start) = (String::new(), 0);
-    // `chunk_by` keeps what stands between words as chunks of their own.
-    for chunk in chars.chunk_by(|left, right| is_of_word(*left) == is_of_word(*right)) {
+    // `chunk_by` also yields the text between words.
+    for chunk in chars.chunk_by(|left, right| is_word_char(*left) == is_word_char(*right)) {
         let end = start + chunk.len();
-        if chunk.first().copied().is_some_and(is_of_word) {
+        if chunk.first().copied().is_some_and(is_word_char) {
             let word: String = chunk.iter().collect();
-            if announces(&before, &word) || looks_like_a_key(&word) {
+            if is_announced(&before, &word) || looks_like_a_key(&word) {
                 found.push(start..end);
-            } else if let Some(from) = value_of_a_name(&word).or_else(|| query_of(&word)) {
+            } else if let Some(from) = named_value(&word).or_else(|| query_of(&word)) {
                 found.push(start + from..end);
             }
             before = word;
@@ -75,32 +75,32 @@ pub fn find(chars: &[char]) -> Vec<Range<usize>> {
     found
 }
 
-/// Words are ASCII: one letter is one byte.
-const fn is_of_word(letter: char) -> bool {
+/// True for the characters of words. They are ASCII, so that one character is one byte.
+const fn is_word_char(letter: char) -> bool {
     letter.is_ascii_alphanumeric()
         || matches!(letter, '_' | '-' | '.' | '+' | '/' | '=' | '~' | '%' | '*' | '@' | ':' | '&' | '?' | '#')
 }
 
-/// `Bearer x`, `Authorization: Basic x`, `api_key: x`.
-fn announces(before: &str, word: &str) -> bool {
+/// True if the word before says that this one is a credential: `Bearer x`, `Authorization: Basic x`, `api_key: x`.
+fn is_announced(before: &str, word: &str) -> bool {
     let before = before.to_ascii_lowercase();
     let name = before.trim_end_matches([':', '=']);
     match name.rsplit([':', '=']).next() {
-        Some("bearer") => !NO_TOKEN.contains(&&*word.to_ascii_lowercase()),
-        // `a basic plan`: credentials are no word in small letters.
+        Some("bearer") => !NOT_TOKENS.contains(&&*word.to_ascii_lowercase()),
+        // Not `a basic plan`: credentials are not a word in lower case.
         Some("basic") => word.len() >= 4 && !word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'.'),
-        _ => name.len() < before.len() && is_name(name) && word != "redacted",
+        _ => name.len() < before.len() && is_secret_name(name) && word != "redacted",
     }
 }
 
-/// Where the value begins in `api_key=x`, `x-api-key:x`.
-fn value_of_a_name(word: &str) -> Option<usize> {
+/// The position of the value in `api_key=x`, `x-api-key:x`.
+fn named_value(word: &str) -> Option<usize> {
     let (name, value) = word.split_once(['=', ':'])?;
-    (is_name(&name.to_ascii_lowercase()) && !value.is_empty()).then_some(name.len() + 1)
+    (is_secret_name(&name.to_ascii_lowercase()) && !value.is_empty()).then_some(name.len() + 1)
 }
 
-/// `api_key`, `x-api-key`, `access_token`, `password`; not `max_tokens` or `monkey`, and not the `key` of an object.
-fn is_name(name: &str) -> bool {
+/// True for `api_key`, `x-api-key`, `access_token`, `password`; not for `max_tokens`, `monkey` or a bare `key`.
+fn is_secret_name(name: &str) -> bool {
     let mut parts = name.rsplit(['_', '-', '.', '/']);
     match (parts.next(), parts.next()) {
         (Some("apikey" | "authorization" | "password" | "passwd" | "secret" | "credentials"), _) => true,
@@ -111,7 +111,7 @@ fn is_name(name: &str) -> bool {
     }
 }
 
-/// Where the query of a URL begins.
+/// The position of the query or fragment of a URL.
 fn query_of(word: &str) -> Option<usize> {
     let scheme = word.find("://")?;
     let query = word.get(scheme..)?.find(['?', '#'])? + scheme + 1;
@@ -127,19 +127,19 @@ fn has_prefix(word: &str) -> bool {
     let begins =
         |at: usize| at.checked_sub(1).and_then(|before| bytes.get(before)).is_none_or(|b| !b.is_ascii_alphanumeric());
     (0..word.len()).filter(|at| begins(*at)).filter_map(|at| word.get(at..)).any(|rest| {
-        let behind = |prefix: &str| rest.bytes().skip(prefix.len());
+        let after = |prefix: &str| rest.bytes().skip(prefix.len());
         let is_known = PREFIXES.iter().any(|prefix| {
-            let said = rest.get(..prefix.len()).is_some_and(|said| said.eq_ignore_ascii_case(prefix));
-            said && behind(prefix).any(|byte| byte.is_ascii_alphanumeric())
+            let begins = rest.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+            begins && after(prefix).any(|byte| byte.is_ascii_alphanumeric())
         });
         is_known
             || EXACT_PREFIXES.iter().any(|(prefix, more)| {
-                rest.starts_with(prefix) && behind(prefix).take_while(u8::is_ascii_alphanumeric).count() >= *more
+                rest.starts_with(prefix) && after(prefix).take_while(u8::is_ascii_alphanumeric).count() >= *more
             })
     })
 }
 
-/// `https://user:password@host`
+/// True for `https://user:password@host`.
 fn has_user_info(word: &str) -> bool {
     let authority = word.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
     authority.is_some_and(|authority| authority.contains('@'))
@@ -152,7 +152,7 @@ fn has_uuid(word: &str) -> bool {
     })
 }
 
-/// Long, and not made of words: letters and digits in a row, or letters whose case changes as no word's does.
+/// True for long words that look random: letters mixed with digits, or letters whose case changes often.
 fn is_random(word: &str) -> bool {
     let mut mixed = 0;
     for part in word.split(|letter: char| !letter.is_ascii_alphanumeric()) {

@@ -1,20 +1,20 @@
-//! What a text says by the numbers of characters: `[103, 119]`, `0x67 0x77`, `\u{67}`, `U+0067`, `\147`.
+//! Characters written as numbers: `[103, 119]`, `0x67 0x77`, `\u{67}`, `U+0067`, `\147`.
 
 use std::ops::Range;
 
 use super::lower;
 use crate::work;
 
-/// In what bytes and characters are counted out.
+/// The bases in which bytes and characters are written.
 pub const RADICES: [u32; 4] = [2, 8, 10, 16];
-/// Numbers below it stand for nothing that can be seen.
+/// The first visible character.
 const FIRST_CHARACTER: u32 = 0x20;
 
-/// The characters whose numbers stand in a text, with their places; everything else in it is passed over.
+/// The characters whose numbers stand in a text, with their positions. Everything else is skipped.
 pub fn characters(chars: &[char], radix: u32) -> Vec<(char, Range<usize>)> {
     work::steps(chars.len());
     let (mut found, mut start) = (Vec::new(), 0);
-    // `chunk_by` keeps what stands between numbers as chunks of their own.
+    // `chunk_by` also yields the text between numbers.
     for chunk in chars.chunk_by(|left, right| left.is_digit(radix) == right.is_digit(radix)) {
         let at = start..start + chunk.len();
         start = at.end;
@@ -28,7 +28,7 @@ pub fn characters(chars: &[char], radix: u32) -> Vec<(char, Range<usize>)> {
     found
 }
 
-/// Leading zeros mean nothing.
+/// The character of a number. Leading zeros are ignored.
 fn character(digits: &[char], radix: u32) -> Option<char> {
     let number =
         digits.iter().try_fold(0_u32, |number, digit| number.checked_mul(radix)?.checked_add(digit.to_digit(radix)?));

@@ -1,4 +1,4 @@
-//! Runs of characters that a text shares with a secret, however it is split, cased and escaped there.
+//! Runs of characters that a text shares with a secret, whatever their case, separators and escapes.
 
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
@@ -9,15 +9,15 @@ use rustc_hash::{FxBuildHasher, FxHashSet};
 use super::lower;
 use crate::work;
 
-/// So many characters in a row of a secret are too many. A shorter secret is one run.
+/// Characters of a run. A shorter secret is one run.
 pub const RUN_CHARS: usize = 8;
 
-/// Stands between texts that are looked at together, and for nothing. No text has it: it cannot be seen.
-pub const JOINT: char = '\u{2063}';
+/// Separates texts that are searched together, and is ignored. Texts do not contain it, since it is invisible.
+pub const SEPARATOR: char = '\u{2063}';
 
-/// Every run of the secrets, by length, as a hash: runs themselves would take twenty times the room of the secret. Two
-/// that share a hash hide a word too many, and none too few. Looking for them takes one step a character and length, of
-/// which there are at most five.
+/// The hashes of every run of the secrets, by length. The runs themselves would take twenty times the memory of the
+/// secret. A hash collision hides a word too many, never one too few. A search takes one step for each character and
+/// length, of which there are at most five.
 #[derive(Default)]
 pub struct Runs(BTreeMap<usize, FxHashSet<u64>>);
 
@@ -32,13 +32,13 @@ impl Runs {
         self.0.entry(length).or_default().extend(secret.windows(length).map(hash));
     }
 
-    /// What is kept.
+    /// Bytes of memory taken.
     #[cfg(test)]
     pub fn held_bytes(&self) -> usize {
         self.0.values().map(|runs| runs.capacity() * (size_of::<u64>() + 1)).sum()
     }
 
-    /// Where they are.
+    /// The positions of runs in a text.
     pub fn find(&self, letters: &[char]) -> Vec<Range<usize>> {
         let mut found: Vec<Range<usize>> = Vec::new();
         for (length, runs) in &self.0 {
@@ -61,7 +61,7 @@ fn hash(run: &[char]) -> u64 {
     FxBuildHasher.hash_one(run)
 }
 
-/// Which characters of a text are taken for escapes. What looks like one may also be what it is.
+/// The escapes that are decoded. What looks like an escape may also be literal text.
 #[derive(Clone, Copy, Debug)]
 pub struct Escapes {
     url: UrlEscapes,
@@ -69,17 +69,17 @@ pub struct Escapes {
     html: bool,
 }
 
-/// `%2541` is that, `%41` or `A`.
+/// How often to decode: `%2541` may be itself, `%41` or `A`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum UrlEscapes {
     Never,
     Once,
-    /// Their sign may be escaped itself.
+    /// The percent sign may be escaped itself.
     AnyTimes,
 }
 
 impl Escapes {
-    /// Every way to take a text; one where nothing in it can be an escape.
+    /// Every combination that can matter for a text; only one if it has no escapes.
     pub fn all_of(text: &str) -> impl Iterator<Item = Self> {
         let has = |sign: char, ways: usize| if text.contains(sign) { ways } else { 1 };
         let urls = [UrlEscapes::Never, UrlEscapes::Once, UrlEscapes::AnyTimes].into_iter().take(has('%', 3));
@@ -92,7 +92,7 @@ impl Escapes {
     }
 }
 
-/// A text in lower case, and where in it each character stands. Escapes of URLs, JSON and HTML are what they stand for.
+/// The decoded text in lower case, with the position of each character. Decodes escapes of URLs, JSON and HTML.
 pub fn decoded(text: &str, escapes: Escapes) -> impl Iterator<Item = (char, Range<usize>)> {
     let (mut rest, mut at) = (text, 0);
     std::iter::from_fn(move || {
@@ -109,12 +109,12 @@ pub fn decoded(text: &str, escapes: Escapes) -> impl Iterator<Item = (char, Rang
     })
 }
 
-/// Its ASCII letters and digits alone: nothing that stands between can hide what it splits.
+/// The ASCII letters and digits of the decoded text, so that nothing between them can hide a run.
 pub fn folded(text: &str, escapes: Escapes) -> impl Iterator<Item = (char, Range<usize>)> {
     decoded(text, escapes).filter(|(letter, _)| letter.is_ascii_alphanumeric())
 }
 
-/// The next character, if it is one, and how many of the text stand for it.
+/// The next character, if there is one, and the characters of the text that encode it.
 fn next(text: &str, escapes: Escapes) -> Option<(Option<char>, usize)> {
     let first = text.chars().next()?;
     let escape = match first {
@@ -122,13 +122,13 @@ fn next(text: &str, escapes: Escapes) -> Option<(Option<char>, usize)> {
         '%' if escapes.url == UrlEscapes::AnyTimes => percent(text),
         '\\' if escapes.json => backslash(text),
         '&' if escapes.html => entity(text),
-        JOINT => Some((None, 1)),
+        SEPARATOR => Some((None, 1)),
         _ => None,
     };
     Some(escape.unwrap_or((Some(first), 1)))
 }
 
-/// The character whose number stands at `from` in so many hexadecimal digits.
+/// The character whose number is written at `from` in so many hexadecimal digits.
 fn code_of(text: &str, from: usize, digits: usize) -> Option<(Option<char>, usize)> {
     let code = text.get(from..from + digits).filter(|code| code.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
     Some((u32::from_str_radix(code, 16).ok().and_then(char::from_u32), from + digits))

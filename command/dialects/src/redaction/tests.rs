@@ -264,7 +264,8 @@ proptest! {
             let query = format!("x={}", shown.replace('&', "%26").replace('=', "%3D").replace('+', "%2B"));
             let decoded: String = url::form_urlencoded::parse(query.as_bytes()).map(|(_, value)| value).collect();
             prop_assert_eq!(shared(&secret, &decoded), None, "{:?} of {:?}", shown, text);
-            // Base64 and hexadecimal: a run of the secret's eight bytes is at least ten digits of the one, 16 of the other.
+            // Base64 and hexadecimal: a run of the secret's eight bytes is at least ten digits of the one, 16 of the
+            // other.
             let digits = STANDARD.encode(&secret);
             let told = digits.as_bytes().windows(10).filter_map(|run| std::str::from_utf8(run).ok()).find(|run| {
                 run.bytes().all(|digit| digit.is_ascii_alphanumeric()) && shown.contains(run)

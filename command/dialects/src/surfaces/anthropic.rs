@@ -1,4 +1,4 @@
-//! Anthropic's API is no surface of ours. Its clients that ask for it are told so in the form that they read.
+//! Anthropic's API, which is not served. Its clients get that error in Anthropic's format.
 
 use events::refusal::{ErrorCode, Refusal};
 use openapi::refusals;
@@ -23,7 +23,7 @@ pub fn error(refusal: &Refusal, request_id: &str) -> Value {
     json!({ "type": "error", "error": with_details(error, refusal), "request_id": request_id })
 }
 
-/// Anthropic's own words.
+/// Anthropic's type for an error code.
 const fn error_type(code: ErrorCode) -> &'static str {
     match code {
         ErrorCode::Unauthenticated => "authentication_error",

@@ -1,4 +1,4 @@
-//! How a refusal is said: in the native form, in OpenAI's and in Anthropic's.
+//! Refusals in the error formats of the native API, OpenAI and Anthropic.
 
 use bytes::{Bytes, BytesMut};
 use events::refusal::Refusal;
@@ -23,7 +23,7 @@ pub fn error_body(form: ErrorForm, refusal: &Refusal, request_id: &str) -> Bytes
     json::written(&form.body(refusal, request_id)).into()
 }
 
-/// An error where bytes of a stream have already been sent. The stream ends after it, without its terminal marker.
+/// The error event of a stream that has begun. The stream ends after it, without a terminal marker.
 pub fn stream_error(surface: Surface, refusal: &Refusal, request_id: &str) -> Bytes {
     let mut out = BytesMut::with_capacity(256);
     (surface.spec().put_error)(refusal, request_id, &mut out);

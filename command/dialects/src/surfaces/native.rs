@@ -1,4 +1,4 @@
-//! The native surface: its whole answer, and its stream of `output.delta`, `output.tool_call` and `completed`.
+//! The native surface: its whole response, and its stream of `output.delta`, `output.tool_call` and `completed`.
 
 mod described;
 mod read;
@@ -21,7 +21,7 @@ pub const SURFACE: SurfaceSpec = SurfaceSpec {
     name: "native",
     paths: &[("/v1/inference/chat", "chat")],
     roots: &["/v1/inference/"],
-    summary: "Asks a model, in the gateway's own dialect",
+    summary: "Sends a chat to a model, in the gateway's own dialect",
     describe: described::describe,
     unpriced_fields: Vec::new,
     shared_dialect: None,
@@ -30,10 +30,10 @@ pub const SURFACE: SurfaceSpec = SurfaceSpec {
     put_error,
 };
 
-/// Writes an answer as native events.
+/// Writes a streamed response as native events.
 #[derive(Default)]
 pub struct Writer {
-    /// Id and name of each call, repeated on every piece of it.
+    /// Id and name of each tool call, which every piece of it repeats.
     calls: Vec<(String, String)>,
 }
 
@@ -87,9 +87,9 @@ impl StreamWriter for Writer {
         }
     }
 
-    /// `completed`: the whole answer without its output.
+    /// Writes `completed`: the whole response without its output.
     fn close(&self, receipt: &Receipt<'_>, out: &mut BytesMut) {
-        put_event(out, "completed", &Answer::of(receipt, None));
+        put_event(out, "completed", &NativeAnswer::of(receipt, None));
     }
 
     #[cfg(test)]
@@ -99,7 +99,7 @@ impl StreamWriter for Writer {
     }
 }
 
-/// `event:` and `data:` of one event. The data is one line.
+/// Writes one event: its name, and its data on one line.
 fn put_event(out: &mut BytesMut, name: &str, data: &(impl Serialize + ?Sized)) {
     let text = json::written(data);
     work::steps(text.len());
@@ -112,7 +112,7 @@ fn put_event(out: &mut BytesMut, name: &str, data: &(impl Serialize + ?Sized)) {
 }
 
 #[derive(Serialize)]
-struct Answer<'a> {
+struct NativeAnswer<'a> {
     request_id: &'a str,
     model: &'a str,
     backend: Backend<'a>,
@@ -138,7 +138,7 @@ struct Ledger {
     held_usd: NanoUsd,
 }
 
-impl<'a> Answer<'a> {
+impl<'a> NativeAnswer<'a> {
     const fn of(receipt: &Receipt<'a>, output: Option<&'a [OutputBlock]>) -> Self {
         Self {
             request_id: receipt.request_id,
@@ -158,9 +158,9 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// The whole native answer.
+/// The body of a whole native response.
 fn answer(output: &[OutputBlock], receipt: &Receipt<'_>) -> Vec<u8> {
-    json::written(&Answer::of(receipt, Some(output)))
+    json::written(&NativeAnswer::of(receipt, Some(output)))
 }
 
 fn put_error(refusal: &Refusal, request_id: &str, out: &mut BytesMut) {

@@ -1,4 +1,4 @@
-//! OpenAI Chat Completions, as a surface. What is written is plain OpenAI.
+//! OpenAI Chat Completions, as a surface. Responses have OpenAI's fields only.
 
 mod canonical;
 mod client;
@@ -17,7 +17,7 @@ use super::{ErrorForm, SurfaceSpec};
 use crate::json;
 use crate::shared_dialect::SharedDialect;
 
-pub use client::{Cap, ClientBody as Request};
+pub use client::{BodyPositions as Request, CapPosition};
 pub use errors::{WORDING, error};
 pub use unsupported::VENDOR;
 pub use write::{ChunkWriter as Writer, END, put_data, put_usage_chunk};
@@ -29,7 +29,7 @@ pub const SURFACE: SurfaceSpec = SurfaceSpec {
         ("/oai/v1/chat/completions", "create_chat_completion_oai"),
     ],
     roots: &["/oai/", "/v1/chat/", "/v1/models"],
-    summary: "Asks a model, as OpenAI's Chat Completions",
+    summary: "Sends a chat to a model, as OpenAI's Chat Completions",
     describe: described::describe,
     unpriced_fields: || priceable::names().collect(),
     shared_dialect: Some(SharedDialect::OpenAi),

@@ -1,22 +1,22 @@
-//! Parts of vendors' APIs that this version does not have, so that a client that asks for one is told what it is.
+//! Vendors' APIs that this version does not serve. The error to a client that calls one names the API.
 
 use super::{Audience, Vendor, anthropic, is_at_or_below, openai};
 
 const VENDORS: [&Vendor; 2] = [&anthropic::VENDOR, &openai::VENDOR];
 
-/// A part of a vendor's API that this version does not have.
+/// A vendor's API that this version does not serve.
 #[derive(Clone, Copy, Debug)]
 pub struct Unsupported {
-    /// Below `/v1/`.
+    /// Its root below `/v1/`.
     pub root: &'static str,
     pub name: &'static str,
-    /// Added to what there is instead.
+    /// Added to the sentence that names the supported APIs.
     pub note: &'static str,
     pub(super) audience: Audience,
 }
 
 impl Unsupported {
-    /// What is asked for at this path.
+    /// The unsupported API at this path.
     pub fn at(path: &str) -> Option<Self> {
         let rest = below_version(path)?.trim_end_matches('/');
         VENDORS.iter().find_map(|vendor| {
@@ -26,12 +26,12 @@ impl Unsupported {
     }
 }
 
-/// What of the path is below `/v1/` or `/oai/v1/`.
+/// The part of the path below `/v1/` or `/oai/v1/`.
 pub fn below_version(path: &str) -> Option<&str> {
     path.strip_prefix("/oai").unwrap_or(path).strip_prefix("/v1/")
 }
 
-/// Whose clients ask for it, also where the version is in the path twice.
+/// The audience of an unsupported API, also if the path has the version twice.
 pub fn audience_of(path: &str) -> Option<Audience> {
     match below_version(path).and_then(|rest| rest.strip_prefix("v1/")) {
         Some(again) => Unsupported::at(&format!("/v1/{again}")),
@@ -48,8 +48,8 @@ mod tests {
     fn no_root_hides_behind_a_shorter_one() {
         for (root, name) in VENDORS.iter().flat_map(|vendor| vendor.unsupported) {
             let path = if root.ends_with('/') { format!("/v1/{root}x") } else { format!("/v1/{root}") };
-            let found = Unsupported::at(&path).map(|part| (part.root, part.name));
-            assert_eq!(found, Some((*root, *name)), "{root}");
+            let at = Unsupported::at(&path).map(|part| (part.root, part.name));
+            assert_eq!(at, Some((*root, *name)), "{root}");
         }
     }
 }

@@ -22,7 +22,7 @@ pub const UPSTREAM: Upstream = Upstream {
     transport: Transport::Http(Endpoint {
         path: |_| "/v1/messages".into(),
         wrong_base_url_ends: &["/v1/messages", "/v1"],
-        // The version that still takes `temperature` and `top_p`, which our clients may send.
+        // This version still takes `temperature` and `top_p`, which clients may send.
         headers: &[("anthropic-version", "2023-06-01")],
         authenticate,
     }),
@@ -30,11 +30,11 @@ pub const UPSTREAM: Upstream = Upstream {
     shared_dialect: None,
     has_tokenizers: false,
     takes_allowed_fields: false,
-    // It is said as a plain `invalid_request_error`.
+    // Its type is just `invalid_request_error`.
     out_of_money_sentence: Some("credit balance is too low"),
     request_body: outbound::request_body,
     read_blocks: answer::read_blocks,
-    reported: usage::reported,
+    read_report: usage::read_report,
 };
 
 fn authenticate(request: &mut Request<Bytes>, key: &Secret, _: DateTime<Utc>) -> Option<()> {

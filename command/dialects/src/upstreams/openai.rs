@@ -1,9 +1,9 @@
-//! OpenAI Chat Completions, as an upstream. The followers' departures (DeepSeek, Groq, Mistral, OpenRouter, Perplexity,
-//! Together, xAI …) are read here as well.
+//! OpenAI Chat Completions, as an upstream. Also reads the deviations of compatible servers: DeepSeek, Groq, Mistral,
+//! OpenRouter, Perplexity, Together, xAI and others.
 
+pub mod chunk;
 mod outbound;
 mod reader;
-pub mod reading;
 mod usage;
 
 use bytes::Bytes;
@@ -34,7 +34,7 @@ pub const UPSTREAM: Upstream = Upstream {
     out_of_money_sentence: None,
     request_body: outbound::request_body,
     read_blocks: reader::read_blocks,
-    reported: usage::reported,
+    read_report: usage::read_report,
 };
 
 fn authenticate(request: &mut Request<Bytes>, key: &Secret, _: DateTime<Utc>) -> Option<()> {

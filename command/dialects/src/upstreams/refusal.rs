@@ -1,4 +1,4 @@
-//! What an upstream means by an answer that is not a 200: may the request be tried again, and when.
+//! Classifies an upstream's errors: whether the request can be retried, when, and who can fix it.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use super::{ProviderKind, of};
 use crate::rejection::UpstreamWords;
 use crate::{UpstreamFault, json, work};
 
-/// Longer waits are cut to this: nobody holds money for a request that comes back in a day.
+/// Longest wait; longer ones are cut, because no hold lasts until tomorrow.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
-/// Bytes of an error's body that are read.
+/// Bytes of an error body that are read.
 pub const REFUSAL_BYTES_MAX: usize = 16 * 1024;
-/// Codes that mean something are far shorter.
+/// Longest error code that is read. Known codes are far shorter.
 const WORD_BYTES_MAX: usize = 256;
-/// Characters of a message in which credentials are looked for: behind them it may repeat the prompt.
-const ABOUT_CHARS: usize = 120;
+/// Characters of a message that are searched for a complaint about the key. What follows may repeat the prompt.
+const KEY_COMPLAINT_CHARS: usize = 120;
 
-/// An upstream's refusal. It has the upstream's words where they are of use to the client, and then locked away.
+/// An upstream's refusal. If its words are of use to the client, they are kept, but unreadable until they are redacted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamRefusal {
     pub status: u16,
@@ -30,23 +30,22 @@ pub struct UpstreamRefusal {
 pub enum UpstreamRefusalKind {
     /// Too many requests or tokens. Waits are at most [`RETRY_AFTER_MAX`].
     RateLimited { retry_after: Option<Duration> },
-    /// The upstream's own trouble: another try may succeed. Waits are at most [`RETRY_AFTER_MAX`].
+    /// A failure of the upstream: a retry may succeed. Waits are at most [`RETRY_AFTER_MAX`].
     Transient { retry_after: Option<Duration> },
-    /// Our key is wrong or may not do this. Every request of this provider will fare the same.
+    /// The provider's key is wrong or lacks a permission. Every request to this provider will fail.
     Credentials,
-    /// The account has no money left. Not to be retried, although it may look like a rate limit.
+    /// The account has no money left. Not retryable, although it may look like a rate limit.
     OutOfMoney,
-    /// 400, 413 and 422: what the client asked for is too long, of the wrong type, or not to be had. Only the client can
-    /// mend it.
+    /// 400, 413 and 422: the request is too long, invalid or unsupported. Only the client can fix it.
     Rejected(UpstreamWords),
-    /// Any other 4xx. Mostly a path or a model that is not there, which whoever set the provider up can mend.
+    /// Any other 4xx, mostly an unknown path or model, which the operator can fix.
     BadRequest,
-    /// Redirects, and what nobody has seen yet.
+    /// Redirects and other statuses.
     Other,
 }
 
-/// Reads an answer that is not a 200. `body` may be its first bytes alone, of any kind: an object, a list, a string,
-/// HTML, nothing. Of JSON that was cut off the beginning is read.
+/// Classifies a response that is not a 200. `body` may be truncated and of any kind: an object, a list, a string, HTML,
+/// empty. The beginning of truncated JSON is read.
 pub fn read_refusal(
     kind: ProviderKind,
     status: u16,
@@ -55,11 +54,11 @@ pub fn read_refusal(
     now: DateTime<Utc>,
 ) -> UpstreamRefusal {
     let text = String::from_utf8_lossy(body.get(..REFUSAL_BYTES_MAX).unwrap_or(body));
-    // Some repeat the whole request behind, or inside, what they say of it.
-    let text = json::completed(&text);
+    // Some upstreams repeat the whole request in the error, so that it is truncated.
+    let text = json::complete(&text);
     let error = ErrorBody::of(&text);
     let retry_after = || retry_after(headers, &error, now);
-    let refused_as = match status {
+    let refusal_kind = match status {
         402 => UpstreamRefusalKind::OutOfMoney,
         400..=499 if error.is_out_of_money(kind) => UpstreamRefusalKind::OutOfMoney,
         400 | 413 | 422 if error.is_about_credentials() => UpstreamRefusalKind::Credentials,
@@ -70,11 +69,11 @@ pub fn read_refusal(
         400..=499 => UpstreamRefusalKind::BadRequest,
         _ => UpstreamRefusalKind::Other,
     };
-    UpstreamRefusal { status, kind: refused_as }
+    UpstreamRefusal { status, kind: refusal_kind }
 }
 
-/// An error where an answer was due. `text` is the whole chunk or body; `retryable` holds where it is not the request
-/// that is wrong.
+/// Classifies an error in place of a response. `text` is the whole chunk or body; `retryable` applies unless the
+/// request is wrong.
 pub fn in_band(kind: ProviderKind, text: &str, retryable: bool) -> UpstreamFault {
     let error = ErrorBody::of(text);
     if error.is_rejection() && !error.is_out_of_money(kind) && !error.is_about_credentials() {
@@ -83,15 +82,15 @@ pub fn in_band(kind: ProviderKind, text: &str, retryable: bool) -> UpstreamFault
     UpstreamFault::InBandError { retryable }
 }
 
-/// An error's body, and the codes in it; its prose is not relied on, but for sentences that have no code.
+/// An error body and the codes in it. Its messages are read only where a provider has no code.
 struct ErrorBody<'a> {
-    /// What is not an object with `error` in it is the error itself.
     body: &'a str,
+    /// The object in `error`, or else the body itself.
     error: &'a str,
-    /// Where a number may be instead of a word.
+    /// `code` and `status`, which may be numbers.
     codes: [Option<&'a str>; 2],
-    /// Where it is said in prose.
-    prose: [Option<&'a str>; 2],
+    /// `message` and `error`, which may be sentences.
+    messages: [Option<&'a str>; 2],
     words: Vec<String>,
     text: &'a str,
 }
@@ -106,20 +105,20 @@ impl<'a> ErrorBody<'a> {
         };
         let error = json::field(body, "error").filter(|error| json::kind(error) == json::Kind::Object);
         let error = error.unwrap_or(body);
-        let [details, code, kind, status, error_code, message, said] =
+        let [details, code, kind, status, error_code, message, error_text] =
             json::find(error, ["details", "code", "type", "status", "error_code", "message", "error"]);
         let detail_codes = json::find(details.unwrap_or_default(), ["code", "error_code", "reason", "type"]);
         let words = [code, kind, status, error_code].into_iter().chain(detail_codes).flatten();
         let words = words.filter_map(json::string).filter(|word| word.len() <= WORD_BYTES_MAX).map(String::from);
-        Self { body, error, codes: [code, status], prose: [message, said], words: words.collect(), text }
+        Self { body, error, codes: [code, status], messages: [message, error_text], words: words.collect(), text }
     }
 
-    fn has(&self, word: &str) -> bool {
+    fn contains(&self, word: &str) -> bool {
         work::steps(self.text.len());
         self.text.contains(word)
     }
 
-    /// A status inside the error, or OpenAI's and Anthropic's words for one, say that the request is wrong.
+    /// True if a status in the error, or else a type of OpenAI's or Anthropic's, blames the request.
     fn is_rejection(&self) -> bool {
         let status = self.codes.into_iter().flatten();
         let mut status = status.filter_map(|value| json::integer(value).or_else(|| json::string(value)?.parse().ok()));
@@ -129,7 +128,7 @@ impl<'a> ErrorBody<'a> {
         }
     }
 
-    /// Gemini and xAI, and with them some that stand before others, answer a wrong key with 400.
+    /// True if the error blames the key. Gemini, xAI and some proxies answer a wrong key with 400.
     fn is_about_credentials(&self) -> bool {
         const CODES: [&str; 5] = [
             "API_KEY_INVALID",
@@ -138,24 +137,24 @@ impl<'a> ErrorBody<'a> {
             "invalid_authentication",
             "permission_error",
         ];
-        if self.has("API_KEY_INVALID") || self.words.iter().any(|word| CODES.contains(&&**word)) {
+        if self.contains("API_KEY_INVALID") || self.words.iter().any(|word| CODES.contains(&&**word)) {
             return true;
         }
-        self.prose.into_iter().flatten().filter_map(json::string).any(|said| {
-            let said: String = said.chars().take(ABOUT_CHARS).collect::<String>().to_ascii_lowercase();
+        self.messages.into_iter().flatten().filter_map(json::string).any(|message| {
+            let start: String = message.chars().take(KEY_COMPLAINT_CHARS).collect::<String>().to_ascii_lowercase();
             ["incorrect api key", "invalid api key", "api key not valid", "api key is invalid"]
                 .iter()
-                .any(|words| said.contains(words))
+                .any(|words| start.contains(words))
         })
     }
 
     fn is_out_of_money(&self, kind: ProviderKind) -> bool {
         self.words.iter().any(|word| is_out_of_money(word))
-            || of(kind).out_of_money_sentence.is_some_and(|sentence| self.has(sentence))
+            || of(kind).out_of_money_sentence.is_some_and(|sentence| self.contains(sentence))
     }
 }
 
-/// Codes that say that the account has no money left: no other try will help.
+/// True for codes of an account without money, for which a retry is useless.
 pub fn is_out_of_money(word: &str) -> bool {
     [
         "insufficient_quota",
@@ -172,7 +171,7 @@ pub fn is_out_of_money(word: &str) -> bool {
     .contains(&word)
 }
 
-/// `retry-after-ms`, `retry-after` in seconds or as an HTTP date, or Google's `retryDelay` in the body.
+/// The wait from `retry-after-ms`, `retry-after` (seconds or an HTTP date), or Google's `retryDelay` in the body.
 fn retry_after(headers: &HeaderMap, error: &ErrorBody<'_>, now: DateTime<Utc>) -> Option<Duration> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let in_ms =
@@ -186,7 +185,7 @@ fn retry_after(headers: &HeaderMap, error: &ErrorBody<'_>, now: DateTime<Utc>) -
     Some(wait.min(RETRY_AFTER_MAX))
 }
 
-/// `7`, `1.5`, `17s`, `20ms`, `1m30s`, `6m0s`.
+/// Reads `7`, `1.5`, `17s`, `20ms`, `1m30s`, `6m0s`.
 fn duration(text: &str) -> Option<Duration> {
     let (mut total, mut rest) = (Duration::ZERO, text);
     if rest.is_empty() {
@@ -210,7 +209,7 @@ fn duration(text: &str) -> Option<Duration> {
     Some(total)
 }
 
-/// `1.5` is 1500; digits beyond the third are cut.
+/// Reads `1.5` as 1500; digits beyond the third are cut.
 fn thousandths(number: &str) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let fraction = fraction.get(..3).unwrap_or(fraction);
@@ -219,7 +218,7 @@ fn thousandths(number: &str) -> Option<u64> {
     whole.checked_mul(1000)?.checked_add(fraction)
 }
 
-/// An HTTP date; one that has passed is no wait at all.
+/// The time until an HTTP date; zero if it has passed.
 fn until(text: &str, now: DateTime<Utc>) -> Option<Duration> {
     let at = DateTime::parse_from_rfc2822(text).ok()?;
     Some((at.with_timezone(&Utc) - now).to_std().unwrap_or(Duration::ZERO))

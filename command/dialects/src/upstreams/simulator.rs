@@ -1,31 +1,31 @@
-//! A provider without a network: deterministic, in process, speaking the OpenAI dialect. It serves `--dev`, tests and
-//! load measurements. The backend model's name says how it behaves:
+//! The simulator: a deterministic in-process provider that speaks the OpenAI dialect, for `--dev`, tests and load
+//! tests. The name of the backend model sets its behaviour:
 //!
-//! | name    | says                                     |
+//! | name    | output                                   |
 //! |---------|------------------------------------------|
 //! | `echo`  | the last user message                    |
 //! | `lorem` | 64 tokens of Lorem ipsum                 |
 //!
-//! Options follow as in a URL, `echo?ttft_ms=20&pace_ms=5`:
+//! Options follow as in a URL: `echo?ttft_ms=20&pace_ms=5`.
 //!
 //! | option             | effect                                                                              |
 //! |--------------------|-------------------------------------------------------------------------------------|
-//! | `ttft_ms`          | waits before the first byte of the body (at most 600,000)                            |
-//! | `pace_ms`          | waits before every further chunk of a stream (at most 60,000)                        |
-//! | `output_tokens`    | says so many tokens, repeating itself or stopping early (at most 1,000,000)          |
-//! | `reasoning_tokens` | thinks so many tokens first (at most 1,000,000)                                      |
-//! | `input_tokens`     | reports so many prompt tokens instead of a quarter of the bytes of `messages`        |
-//! | `cached_tokens`    | reports so many of them as read from a cache                                         |
-//! | `no_usage=1`       | reports nothing                                                                      |
-//! | `fail`             | answers this status, 400 to 599                                                      |
-//! | `retry_after`      | with `fail`: seconds for `Retry-After`                                               |
-//! | `fail_after`       | sends an error in band after so many chunks; a whole answer is the error alone       |
-//! | `cut_after`        | drops the connection after so many chunks; a whole answer in its middle              |
-//! | `silent=1`         | sends its headers and then nothing, for ever                                         |
+//! | `ttft_ms`          | wait before the first byte of the body (at most 600,000)                            |
+//! | `pace_ms`          | wait before every further chunk of a stream (at most 60,000)                        |
+//! | `output_tokens`    | length of the output, repeated or truncated to it (at most 1,000,000)               |
+//! | `reasoning_tokens` | length of the reasoning before the output (at most 1,000,000)                       |
+//! | `input_tokens`     | reported prompt tokens; default: a quarter of the bytes of `messages`               |
+//! | `cached_tokens`    | reported prompt tokens that were read from a cache                                  |
+//! | `no_usage=1`       | no usage report                                                                     |
+//! | `fail`             | responds with this status, 400 to 599                                               |
+//! | `retry_after`      | with `fail`: seconds in `Retry-After`                                               |
+//! | `fail_after`       | error in band after so many chunks; a whole response is only the error              |
+//! | `cut_after`        | connection dropped after so many chunks; a whole response in its middle             |
+//! | `silent=1`         | headers, and then nothing for ever                                                  |
 //!
-//! A token is a word with the space before it. The output cap is honoured (`finish_reason` `length`), so are `n`,
-//! `stream` and `stream_options.include_usage`. A tool is called where `tool_choice` asks for one, or the last message
-//! is a user's and contains the tool's name; arguments are made from the tool's schema.
+//! A token is a word with the space before it. The simulator honours the output cap (`finish_reason` `length`), `n`,
+//! `stream` and `stream_options.include_usage`. It calls a tool if `tool_choice` requires one, or if the last message
+//! is a user's and contains the tool's name; it makes the arguments from the tool's schema.
 
 mod arguments;
 mod behaviour;
@@ -44,10 +44,10 @@ pub use body::SimulatedBody;
 use behaviour::Behaviour;
 use script::Script;
 
-/// What `--dev` sets up.
+/// The kind of provider that `--dev` creates.
 pub const KIND: ProviderKind = ProviderKind::Simulator;
 
-/// It speaks OpenAI's dialect, but in this process.
+/// The row of OpenAI, but in this process.
 pub const UPSTREAM: Upstream = Upstream {
     name: "simulator",
     telemetry_name: "simulator",
@@ -55,11 +55,11 @@ pub const UPSTREAM: Upstream = Upstream {
     ..openai::UPSTREAM
 };
 
-/// The in-process upstream. Stateless: the same question gets the same answer.
+/// The in-process upstream. Stateless: the same request gets the same response.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Simulator;
 
-/// What an upstream's client would have received.
+/// A response of the simulator.
 pub struct SimulatedAnswer {
     pub status: StatusCode,
     pub headers: HeaderMap,
@@ -67,12 +67,12 @@ pub struct SimulatedAnswer {
 }
 
 impl Simulator {
-    /// Answers a chat completion. `model` is the backend's name with its options; the one in the body is not looked
-    /// at. An unknown model and a bad option are a 404, a bad body a 400.
+    /// Answers a chat completion. `model` is the backend model with its options; the one in the body is ignored. An
+    /// unknown model or a bad option is a 404, a bad body a 400.
     pub fn answer(&self, model: &str, body: &Bytes) -> SimulatedAnswer {
         let behaviour = match Behaviour::of(model) {
             Ok(behaviour) => behaviour,
-            // Whoever made the target can mend its name, and not the client.
+            // 404, because the operator must fix the target's model, and not the client its request.
             Err(reason) => return refused(StatusCode::NOT_FOUND, &reason, None),
         };
         if behaviour.silent {
@@ -88,7 +88,7 @@ impl Simulator {
         match Script::of(&behaviour, body) {
             Ok(script) => {
                 let content_type = if script.streamed() { "text/event-stream" } else { "application/json" };
-                let body = SimulatedBody::speaking(script, &behaviour);
+                let body = SimulatedBody::scripted(script, &behaviour);
                 SimulatedAnswer { status: StatusCode::OK, headers: headers(content_type), body }
             }
             Err(reason) => refused(StatusCode::BAD_REQUEST, reason, None),
@@ -111,7 +111,7 @@ fn refused(status: StatusCode, message: &str, retry_after_s: Option<u64>) -> Sim
     SimulatedAnswer { status, headers, body: SimulatedBody::whole(error_body(message).into()) }
 }
 
-/// An error as OpenAI words it.
+/// An error in OpenAI's format.
 fn error_body(message: &str) -> String {
     json!({ "error": { "message": message, "type": "server_error", "param": null, "code": null } }).to_string()
 }

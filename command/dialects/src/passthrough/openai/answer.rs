@@ -1,21 +1,21 @@
-//! A whole answer from an OpenAI-compatible upstream to a client of the OpenAI surface: its bytes, but for the model's
-//! name.
+//! A whole response from an OpenAI-compatible upstream to a client of the OpenAI surface: its bytes, with the frontend
+//! model.
 
 use bytes::Bytes;
 
 use crate::json;
-use crate::passthrough::renaming::{Fate, Place, places, renamed};
-use crate::upstreams::openai::reading::{Choices, measure_choices, top_level};
+use crate::passthrough::rewrite::{Change, PlannedEdit, plan, rewritten};
+use crate::upstreams::openai::chunk::{Choices, measure_choices, top_level};
 use crate::{Metered, UpstreamFault};
 
 pub struct OpenAiAnswer {
     body: Bytes,
-    places: Vec<Place>,
+    plan: Vec<PlannedEdit>,
 }
 
 impl OpenAiAnswer {
-    /// White space around the JSON (DeepSeek keeps a connection with blank lines) is left out. Errors: no JSON object, an
-    /// error in band, no choices or too many.
+    /// Reads a response. Drops white space around the JSON, since DeepSeek sends blank lines as a keep-alive. Errors:
+    /// not a JSON object, an error in band, no choices or too many.
     pub fn read(body: &Bytes, metered: &mut Metered) -> Result<Self, UpstreamFault> {
         let body = body.slice_ref(body.trim_ascii());
         let text = std::str::from_utf8(&body).map_err(|_| UpstreamFault::Malformed("not UTF-8"))?;
@@ -24,12 +24,12 @@ impl OpenAiAnswer {
         if !any {
             return Err(UpstreamFault::Malformed("no choices"));
         }
-        let places = places(&top.members, |_| Fate::Kept);
-        Ok(Self { body, places })
+        let plan = plan(&top.members, |_| Change::Keep);
+        Ok(Self { body, plan })
     }
 
     pub fn render(&self, frontend_model: &str) -> Vec<u8> {
         let Ok(text) = std::str::from_utf8(&self.body) else { return self.body.to_vec() };
-        renamed(text, &self.places, &json::written(frontend_model))
+        rewritten(text, &self.plan, &json::written(frontend_model))
     }
 }

@@ -3,23 +3,23 @@
 use bytes::BytesMut;
 
 use crate::framing::Event;
-use crate::passthrough::renaming::{Fate, places, renamed};
+use crate::passthrough::rewrite::{Change, plan, rewritten};
 use crate::surfaces::openai::{END, put_data, put_usage_chunk};
 use crate::upstreams::StreamState;
-use crate::upstreams::openai::reading::{Choices, TopLevel, chunk_of, measure_choices, top_level};
+use crate::upstreams::openai::chunk::{Choices, TopLevel, chunk_of, measure_choices, top_level};
 use crate::{Metered, Receipt, UpstreamFault, json};
 
-/// Bytes of a usage chunk that is kept until the end. For a longer one we write our own.
+/// Longest usage chunk that is kept until the end, in bytes. A longer one is replaced by the gateway's own.
 const USAGE_CHUNK_BYTES_MAX: usize = 64 * 1024;
 
-/// A stream that goes to a client of the same dialect: chunks as they came but for the model's name, and without
-/// usage where it was not asked for.
+/// A stream to a client of the same dialect: the upstream's chunks with the frontend model, and without usage unless
+/// the client asked for it.
 pub struct OpenAiStream {
     /// The frontend model as a JSON string.
     model: Vec<u8>,
     include_usage: bool,
     choices: Choices,
-    /// The chunk that says nothing but usage, held back for the end.
+    /// The usage chunk, held back for the end.
     usage_chunk: Option<Vec<u8>>,
 }
 
@@ -32,7 +32,7 @@ impl OpenAiStream {
         self.choices.all_finished()
     }
 
-    /// Takes one event; the answer's second part is true if it says something.
+    /// Relays one event. Returns the state of the stream, and true if the event has content.
     pub fn event(
         &mut self,
         event: Event<'_>,
@@ -47,10 +47,11 @@ impl OpenAiStream {
 
     fn chunk(&mut self, text: &str, metered: &mut Metered, out: &mut BytesMut) -> Result<bool, UpstreamFault> {
         let top = top_level(text, metered)?;
-        let (said, any) = measure_choices(top.choices, metered, &mut self.choices)?;
+        let (has_content, any) = measure_choices(top.choices, metered, &mut self.choices)?;
         if !any {
-            // Azure's first chunk (`prompt_filter_results`) and usage chunks have an empty list of choices: neither is
-            // for clients that did not ask, and usage waits for the end. What has no list at all is no chunk.
+            // Azure's first chunk (`prompt_filter_results`) and usage chunks have an empty list of choices. Neither
+            // goes to clients that did not ask for usage, and usage waits for the end. An object without a list is not
+            // a chunk.
             if top.usage.is_some() {
                 let is_short = text.len() <= USAGE_CHUNK_BYTES_MAX;
                 self.usage_chunk = (self.include_usage && is_short).then(|| self.edited(text, &top, true));
@@ -60,21 +61,22 @@ impl OpenAiStream {
             return Ok(false);
         }
         put_data(out, &self.edited(text, &top, false));
-        Ok(said)
+        Ok(has_content)
     }
 
-    /// With our model's name, also where it has none; a report on an ordinary chunk becomes null, or goes altogether.
+    /// The chunk with the frontend model. The usage of an ordinary chunk becomes null, or is removed if not requested.
     fn edited(&self, text: &str, top: &TopLevel<'_>, keeps_usage: bool) -> Vec<u8> {
-        let fate = |name: &str| match name {
-            "usage" if keeps_usage => Fate::Kept,
-            "usage" if self.include_usage => Fate::Null,
-            "usage" | "x_groq" if !self.include_usage => Fate::Removed,
-            _ => Fate::Kept,
+        let change = |name: &str| match name {
+            "usage" if keeps_usage => Change::Keep,
+            "usage" if self.include_usage => Change::SetNull,
+            "usage" | "x_groq" if !self.include_usage => Change::Remove,
+            _ => Change::Keep,
         };
-        renamed(text, &places(&top.members, fate), &self.model)
+        rewritten(text, &plan(&top.members, change), &self.model)
     }
 
-    /// The stream's end: the usage chunk, of our own making where the upstream sent none, if the client asked for it.
+    /// Writes the end of the stream: the usage chunk if the client asked for it (the gateway's own if the upstream sent
+    /// none), and the terminal marker.
     pub fn close(&self, receipt: &Receipt<'_>, upstream_id: Option<&str>, out: &mut BytesMut) {
         match &self.usage_chunk {
             Some(chunk) => put_data(out, chunk),

@@ -1,4 +1,4 @@
-//! The native request and its answer, as they are published.
+//! The native request and response in `/openapi.json`.
 
 use events::event::admin::Model;
 use http::StatusCode;
@@ -18,8 +18,8 @@ pub fn describe(operation: Operation, answered: fn(Shape) -> Answer) -> Operatio
     let message = json!({ "role": "user", "content": "hello" });
     operation
         .says(
-            "With `stream` the answer is server-sent events: `output.delta`, `output.tool_call`, then one `completed`, \
-             which is the answer without `output`, or one `error`.",
+            "With `stream`, the response is server-sent events: `output.delta`, `output.tool_call`, then one `completed`, \
+             which is the response without `output`, or one `error`.",
         )
         .takes(schema::reference("ChatRequest"), json!({ "model": "sim-small", "messages": [message] }))
         .answers(StatusCode::OK, answered(schema::reference("ChatAnswer")))
@@ -27,7 +27,7 @@ pub fn describe(operation: Operation, answered: fn(Shape) -> Answer) -> Operatio
         .defines("ChatAnswer", answer())
 }
 
-/// What a client asks.
+/// The request body.
 pub fn request() -> Shape {
     let count = || maybe(schema::whole(1, OUTPUT_TOKENS_MAX));
     let stop = schema::either([schema::string(), schema::list(schema::string(), Some(STOP_MAX))]);
@@ -37,14 +37,14 @@ pub fn request() -> Shape {
     object()
         .required(
             "model",
-            schema::described(schema::sized(1, Model::NAME_CHARS_MAX), "The name of a model of the gateway"),
+            schema::described(schema::sized(1, Model::NAME_CHARS_MAX), "Name of a model of the gateway"),
         )
         .required("messages", schema::filled_list(message(), Some(MESSAGES_MAX)))
         .optional("max_output_tokens", count())
         .optional("temperature", maybe(schema::number()))
         .optional("top_p", maybe(schema::number()))
         .optional("stop", maybe(stop))
-        .optional("stream", schema::described(maybe(schema::boolean()), "Answer with server-sent events"))
+        .optional("stream", schema::described(maybe(schema::boolean()), "Respond with server-sent events"))
         .optional("tools", maybe(schema::list(tool(), None)))
         .optional("tool_choice", maybe(tool_choice()))
         .optional("response_format", maybe(response_format()))
@@ -57,11 +57,11 @@ fn message() -> Shape {
     let of = |roles: &[&'static str], content: Shape| {
         object().required("role", schema::one_of(roles.iter().copied())).required("content", content).closed()
     };
-    let said = |blocks: Vec<Shape>| schema::either([schema::string(), schema::list(schema::either(blocks), None)]);
+    let content = |blocks: Vec<Shape>| schema::either([schema::string(), schema::list(schema::either(blocks), None)]);
     schema::either([
-        of(&["system"], said(vec![text()])),
-        of(&["user"], said(vec![text(), image(), tool_result()])),
-        of(&["assistant"], said(vec![text(), tool_call(), reasoning_block()])),
+        of(&["system"], content(vec![text()])),
+        of(&["user"], content(vec![text(), image(), tool_result()])),
+        of(&["assistant"], content(vec![text(), tool_call(), reasoning_block()])),
         of(&["tool"], schema::list(tool_result(), None)),
     ])
 }
@@ -84,7 +84,7 @@ fn image() -> Shape {
 
 fn tool_call() -> Shape {
     let call = || kind("tool_call").required("id", schema::string()).required("name", schema::string());
-    let raw = schema::described(schema::string(), "What the model wrote where it did not parse");
+    let raw = schema::described(schema::string(), "The model's text, if it does not parse as JSON");
     schema::either([
         call().optional("arguments", schema::any()).closed(),
         call().required("arguments_raw", raw).closed(),
@@ -136,7 +136,7 @@ fn reasoning() -> Shape {
     ])
 }
 
-/// The whole answer.
+/// The whole response.
 fn answer() -> Shape {
     let backend = object().required("provider", schema::string()).required("model", schema::string());
     let ledger = object()
@@ -167,7 +167,7 @@ fn output() -> Shape {
     ])
 }
 
-/// Disjoint classes: their sum is everything that was billed.
+/// Disjoint token classes: their sum is everything that was billed.
 fn usage() -> Shape {
     object()
         .required("input_uncached_tokens", schema::count())

@@ -1,4 +1,4 @@
-//! The native request as it comes from a client. Every field is known or refused, with the path to it.
+//! Reads a native request. An unknown field is refused with its path.
 
 mod message;
 
@@ -31,15 +31,15 @@ const FIELDS: [&str; 12] = [
     "reasoning",
     "metadata",
 ];
-/// What the APIs of OpenAI and Anthropic call some of them.
-const ELSEWHERE: [(&str, &str); 4] = [
+/// Names that the APIs of OpenAI and Anthropic have for some of the fields.
+const OTHER_APIS: [(&str, &str); 4] = [
     ("max_tokens", CAP_FIELD),
     ("max_completion_tokens", CAP_FIELD),
     ("stop_sequences", "stop"),
     ("reasoning_effort", "reasoning.effort"),
 ];
 
-/// A request that was read whole.
+/// A native request, fully read.
 pub struct Request(Box<ChatRequest>);
 
 impl SurfaceRequest for Request {
@@ -68,15 +68,15 @@ fn facts(chat: &ChatRequest, output_cap: RequestedCap) -> Facts {
         },
         choices: 1,
         metadata: chat.metadata.clone(),
-        images: chat.messages.iter().fold(Images::default(), |images, message| images.of(&message.content)),
+        images: chat.messages.iter().fold(Images::default(), |images, message| images.with_blocks(&message.content)),
         has_tools: !chat.tools.is_empty() || chat.response_format.is_some(),
         unpriced: Vec::new(),
     }
 }
 
-/// Reads the native form. The text has been checked as JSON of bounded depth, or is checked on the way.
+/// Reads a body that was checked to be JSON of bounded depth.
 fn read(text: &str) -> Result<(ChatRequest, RequestedCap), Refusal> {
-    let mut fields = Fields::read(text, &Path::Root)?.known(&FIELDS, &ELSEWHERE)?;
+    let mut fields = Fields::read(text, &Path::Root)?.refuse_unknown(&FIELDS, &OTHER_APIS)?;
     let (model, messages) = (model(&mut fields)?, message::read_all(&mut fields)?);
     let tokens = fields.count(CAP_FIELD, OUTPUT_TOKENS_MAX)?;
     let request = ChatRequest {
@@ -110,7 +110,7 @@ fn tools(fields: &mut Fields<'_, '_>) -> Result<Vec<Tool>, Refusal> {
     let mut tools = Vec::new();
     fields::bounded_elements(value, &path, TOOLS_MAX, |index, element| {
         let path = path.element(index);
-        let mut fields = Fields::read(element, &path)?.known(&["name", "description", "parameters", "strict"], &[])?;
+        let mut fields = Fields::read(element, &path)?.refuse_unknown(&["name", "description", "parameters", "strict"], &[])?;
         tools.push(tool(&mut fields)?);
         fields.finish()
     })?;
@@ -121,7 +121,7 @@ fn tool_choice(fields: &mut Fields<'_, '_>) -> Result<Option<ToolChoice>, Refusa
     let path = fields.path().field("tool_choice");
     let Some(value) = fields.raw("tool_choice") else { return Ok(None) };
     if json::kind(value) == Kind::Object {
-        let mut named = Fields::read(value, &path)?.known(&["name"], &[])?;
+        let mut named = Fields::read(value, &path)?.refuse_unknown(&["name"], &[])?;
         let name = named.required_string("name")?.into_owned();
         named.finish()?;
         return Ok(Some(ToolChoice::Named(name)));
@@ -137,7 +137,7 @@ fn tool_choice(fields: &mut Fields<'_, '_>) -> Result<Option<ToolChoice>, Refusa
 fn reasoning(fields: &mut Fields<'_, '_>) -> Result<Option<Reasoning>, Refusal> {
     let path = fields.path().field("reasoning");
     let Some(value) = fields.raw("reasoning") else { return Ok(None) };
-    let mut reasoning = Fields::read(value, &path)?.known(&["effort", "budget_tokens"], &[])?;
+    let mut reasoning = Fields::read(value, &path)?.refuse_unknown(&["effort", "budget_tokens"], &[])?;
     let effort = reasoning.string("effort")?;
     let budget = reasoning.count("budget_tokens", OUTPUT_TOKENS_MAX)?;
     reasoning.finish()?;

@@ -1,9 +1,9 @@
-//! A client's OpenAI body as the canonical request, on its way to a dialect that is not OpenAI's.
+//! Translates a client's OpenAI body into the hub's request, for a target of another dialect.
 //!
-//! Refused, since an answer without them would be another answer: `n` above 1, `logprobs`, `logit_bias`, the retired
-//! `functions`, custom tools, tool lists inside `tool_choice`. Left out knowingly: `seed`, penalties, `store`,
-//! `service_tier` `auto`, `verbosity`, cache hints, names of participants, thoughts without a signature
-//! (`reasoning_content`), and fields that we do not know.
+//! Refused, because the response would differ without them: `n` above 1, `logprobs`, `logit_bias`, the deprecated
+//! `functions`, custom tools, tool lists in `tool_choice`. Dropped on purpose: `seed`, penalties, `store`,
+//! `service_tier` `auto`, `verbosity`, cache hints, names of participants, reasoning without a signature
+//! (`reasoning_content`), and unknown fields.
 
 use std::borrow::Cow;
 
@@ -14,10 +14,10 @@ use crate::chat::{Block, ChatRequest, Image, ImageSource, Message, Role, Tool, T
 use crate::fields::{self, Fields, Path};
 use crate::json::{self, Kind};
 
-/// The text has been read as a [`super::Request`].
+/// Translates a body that was read as a [`super::Request`] before.
 pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
     let mut fields = Fields::read(text, &Path::Root)?;
-    refuse_what_has_no_counterpart(&mut fields)?;
+    refuse_untranslatable(&mut fields)?;
     Ok(ChatRequest {
         model: read::model(&mut fields)?,
         messages: messages(&mut fields)?,
@@ -38,7 +38,7 @@ pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
     })
 }
 
-fn refuse_what_has_no_counterpart(fields: &mut Fields<'_, '_>) -> Result<(), Refusal> {
+fn refuse_untranslatable(fields: &mut Fields<'_, '_>) -> Result<(), Refusal> {
     for (name, harmless) in [
         ("n", &["1"] as &[&str]),
         ("logprobs", &["false"]),
@@ -107,7 +107,7 @@ fn content(fields: &mut Fields<'_, '_>) -> Result<Vec<Block>, Refusal> {
         match &*part.required_string("type")? {
             kind @ ("text" | "refusal") => blocks.push(Block::Text(part.required_string(kind)?.into_owned())),
             "image_url" => blocks.push(Block::Image(image(&mut part)?)),
-            _ => {} // thoughts, which cannot go back without a signature
+            _ => {} // reasoning, which cannot go back without a signature
         }
         Ok(())
     })?;
@@ -143,7 +143,7 @@ fn tool_calls(fields: &mut Fields<'_, '_>, content: &mut Vec<Block>) -> Result<(
     })
 }
 
-/// The `function` of a tool, a call or a choice whose type is that, or is not said.
+/// The `function` of a tool, a call or a choice whose type is `function` or absent.
 fn function_of<'a>(fields: &mut Fields<'a, '_>) -> Result<&'a str, Refusal> {
     match fields.string("type")? {
         Some(kind) if kind != "function" => {

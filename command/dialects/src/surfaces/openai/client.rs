@@ -1,4 +1,4 @@
-//! The client's body on the OpenAI surface: one pass for its facts and for the places that are edited later.
+//! Reads a body of the OpenAI surface in one pass: its facts, and the positions that are edited later.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,13 +12,13 @@ use super::{known, priceable};
 use crate::chat::read::{self, BLOCKS_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
 use crate::chat::{ChatRequest, ImageUrl};
 use crate::facts::{Facts, Images, RequestedCap};
-use crate::fields::{self, Fields, Path, must_be_spelled};
+use crate::fields::{self, Fields, Path, refuse_misspelled};
 use crate::json::{self, Kind, Member};
 use crate::surfaces::SurfaceRequest;
 
 const CHOICES_MAX: u64 = 128;
 
-/// Names of the top level that mean something, besides those that change the cost: see [`known`].
+/// Known top-level fields, besides those that change the cost; see [`known`].
 #[rustfmt::skip]
 const KNOWN: [&str; 27] = [
     "frequency_penalty", "function_call", "logit_bias", "logprobs",
@@ -27,24 +27,24 @@ const KNOWN: [&str; 27] = [
     "stream_options", "temperature", "thinking", "tool_choice", "top_logprobs", "top_p", "user",
 ];
 
-/// Places in the client's body.
-pub struct ClientBody {
+/// The positions in the client's body that are edited for a target.
+pub struct BodyPositions {
     pub model: Range<usize>,
-    /// Just behind the bracket that opens `messages`.
+    /// After the bracket that opens `messages`.
     pub messages_inside: usize,
-    pub cap: Cap,
+    pub cap: CapPosition,
     /// The value of `stream_options`, null included.
     pub stream_options: Option<Range<usize>>,
-    /// End of the last member: where another may be added.
+    /// End of the last member, where another may be added.
     pub members_end: usize,
 }
 
-/// Where the output cap stands.
-pub enum Cap {
+/// The position of the output cap.
+pub enum CapPosition {
     Absent,
-    /// The whole members whose value is null, one or one of each name.
+    /// Members with a null value: one, or one of each name.
     Null(Vec<(OutputCapField, Range<usize>)>),
-    /// The client's own cap: its whole member, its value, and the whole member of the other name where that is null.
+    /// The client's cap: its member, its value, and the member of the other name if that is null.
     Given {
         field: OutputCapField,
         member: Range<usize>,
@@ -53,8 +53,8 @@ pub enum Cap {
     },
 }
 
-impl SurfaceRequest for ClientBody {
-    /// It is edited, or translated only for the target that needs it.
+impl SurfaceRequest for BodyPositions {
+    /// The body is edited, or translated for the targets that need it.
     const NEEDS_BODY: bool = true;
 
     fn read(text: &str) -> Result<(Facts, Self), Refusal> {
@@ -67,7 +67,7 @@ impl SurfaceRequest for ClientBody {
     }
 }
 
-fn read(text: &str) -> Result<(Facts, ClientBody), Refusal> {
+fn read(text: &str) -> Result<(Facts, BodyPositions), Refusal> {
     let members = top_level(text)?;
     let find = |name: &str| members.iter().find(|member| member.name() == name);
     let required = |name: &str| find(name).ok_or_else(|| Path::Root.field(name).refuse("is required"));
@@ -80,7 +80,7 @@ fn read(text: &str) -> Result<(Facts, ClientBody), Refusal> {
     let (mut output_tokens_needed, mut unpriced) = (0, Vec::new());
     for member in &members {
         unpriced.extend(priceable::unpriced_field(member.name(), member.value)?);
-        output_tokens_needed = output_tokens_needed.max(needed_of_the_cap(member.name(), member.value));
+        output_tokens_needed = output_tokens_needed.max(reserved_output_tokens(member.name(), member.value));
     }
     let stream_options = find("stream_options");
     let facts = Facts {
@@ -95,19 +95,19 @@ fn read(text: &str) -> Result<(Facts, ClientBody), Refusal> {
         has_tools: ["tools", "functions", "response_format"].iter().any(|name| given(name).is_some()),
         unpriced,
     };
-    let body = ClientBody {
+    let positions = BodyPositions {
         model: model.value_span.clone(),
         messages_inside: messages.value_span.start + 1,
         cap,
         stream_options: stream_options.map(|member| member.value_span.clone()),
         members_end: members.last().map_or(0, |member| member.span.end),
     };
-    Ok((facts, body))
+    Ok((facts, positions))
 }
 
-/// What a field of some server's own needs of the output cap; such fields are passed on unread, so that what cannot be
-/// read needs nothing.
-fn needed_of_the_cap(key: &str, value: &str) -> u64 {
+/// Output tokens that a server-specific field reserves. Such fields are passed on unchecked, so an unreadable value
+/// reserves nothing.
+fn reserved_output_tokens(key: &str, value: &str) -> u64 {
     let inside = |name: &str| {
         let mut members = json::members(value).map_while(Result::ok);
         members.find(|member| member.name() == name).and_then(|member| json::integer(member.value))
@@ -129,7 +129,7 @@ fn top_level(text: &str) -> Result<Vec<Member<'_>>, Refusal> {
     }
     let members = fields::members(text, &Path::Root)?;
     for member in &members {
-        must_be_spelled(member.name(), KNOWN.into_iter().chain(priceable::names()), &Path::Root)?;
+        refuse_misspelled(member.name(), KNOWN.into_iter().chain(priceable::names()), &Path::Root)?;
         known::check(member.name(), member.value, known::TOP_LEVEL, &Path::Root)?;
     }
     Ok(members)
@@ -153,9 +153,9 @@ fn metadata(value: Option<&str>) -> Result<BTreeMap<String, String>, Refusal> {
     read::metadata_of(value, &Path::Root.field("metadata"))
 }
 
-/// Where the cap stands, and what it says, under the retired name where the client gave none. Both names at once would leave
-/// it to the upstream which one binds.
-fn cap(members: &[Member<'_>]) -> Result<(Cap, RequestedCap), Refusal> {
+/// The position and the value of the cap. Without one, refusals use its deprecated name. Both names at once are
+/// refused, because the upstream would choose which one binds.
+fn cap(members: &[Member<'_>]) -> Result<(CapPosition, RequestedCap), Refusal> {
     let (mut nulls, mut given) = (Vec::new(), None);
     for member in members {
         let named = OutputCapField::NAMED.iter().find(|(name, _)| member.name() == *name);
@@ -174,10 +174,10 @@ fn cap(members: &[Member<'_>]) -> Result<(Cap, RequestedCap), Refusal> {
         Some((field, member, tokens)) => {
             let other = nulls.pop().map(|(_, other)| other);
             let (member, value) = (member.span.clone(), member.value_span.clone());
-            (Cap::Given { field, member, value, other }, RequestedCap { field: field.as_str(), tokens: Some(tokens) })
+            (CapPosition::Given { field, member, value, other }, RequestedCap { field: field.as_str(), tokens: Some(tokens) })
         }
         None => {
-            let cap = if nulls.is_empty() { Cap::Absent } else { Cap::Null(nulls) };
+            let cap = if nulls.is_empty() { CapPosition::Absent } else { CapPosition::Null(nulls) };
             (cap, RequestedCap { field: OutputCapField::default().as_str(), tokens: None })
         }
     })
@@ -185,10 +185,10 @@ fn cap(members: &[Member<'_>]) -> Result<(Cap, RequestedCap), Refusal> {
 
 const MESSAGE_KNOWN: [&str; 8] =
     ["audio", "content", "function_call", "name", "refusal", "role", "tool_call_id", "tool_calls"];
-/// Members of a message by which servers take input that is not in its content.
+/// Members of a message in which servers take input besides its content.
 const MESSAGE_INPUT: [&str; 6] = ["attachments", "documents", "file_ids", "files", "images", "videos"];
 const PART_KNOWN: [&str; 4] = ["image_url", "refusal", "text", "type"];
-/// Members of a part by which servers take more than its text or its image.
+/// Members of a part in which servers take more than its text or image.
 const PART_INPUT: [&str; 11] = [
     "audio_url",
     "document",
@@ -203,7 +203,7 @@ const PART_INPUT: [&str; 11] = [
     "video_url",
 ];
 const IMAGE_KNOWN: [&str; 2] = ["detail", "url"];
-/// Parts that are text, whose bytes bound their tokens.
+/// Types of parts that are text, so that their bytes bound their tokens.
 const TEXT_PARTS: [&str; 5] = ["text", "refusal", "thinking", "reasoning", "reference"];
 
 fn read_messages(value: &str) -> Result<Images, Refusal> {
@@ -222,16 +222,16 @@ fn read_messages(value: &str) -> Result<Images, Refusal> {
     Ok(totals.images)
 }
 
-/// What all messages have in them.
+/// Totals over all messages.
 #[derive(Default)]
 struct MessageTotals {
     images: Images,
-    /// Of their contents, and their tool calls.
+    /// Content parts and tool calls.
     parts: usize,
 }
 
 impl MessageTotals {
-    /// Read for another dialect, each takes far more room than its JSON.
+    /// Bounds the parts, because one that is translated takes far more memory than its JSON.
     fn one_more_part(&mut self) -> Result<(), Refusal> {
         self.parts += 1;
         match self.parts > BLOCKS_MAX {
@@ -243,7 +243,7 @@ impl MessageTotals {
 
 fn read_message(message: &str, path: &Path<'_>, totals: &mut MessageTotals) -> Result<(), Refusal> {
     for member in fields::members(message, path)? {
-        must_be_spelled(member.name(), MESSAGE_KNOWN.into_iter().chain(MESSAGE_INPUT), path)?;
+        refuse_misspelled(member.name(), MESSAGE_KNOWN.into_iter().chain(MESSAGE_INPUT), path)?;
         known::check(member.name(), member.value, known::MESSAGE, path)?;
         let place = path.field(member.name());
         match (member.name(), json::kind(member.value)) {
@@ -258,10 +258,10 @@ fn read_message(message: &str, path: &Path<'_>, totals: &mut MessageTotals) -> R
             ("content", Kind::String | Kind::Null) | ("audio", Kind::Null) => {}
             ("content", _) => return Err(place.refuse("must be a string or an array")),
             ("audio", _) => return Err(priceable::unpriced(&place, "audio has no price")),
-            ("role", Kind::String) if is_of_a_cache(member.value) => {
+            ("role", Kind::String) if is_cache_role(member.value) => {
                 return Err(priceable::unpriced(&place, "a message that the provider has cached has no price"));
             }
-            (name, _) if MESSAGE_INPUT.contains(&name) && !priceable::says_nothing(member.value) => {
+            (name, _) if MESSAGE_INPUT.contains(&name) && !priceable::is_empty(member.value) => {
                 return Err(priceable::unpriced(&place, "input beside the content of a message has no price"));
             }
             _ => {}
@@ -275,14 +275,14 @@ fn read_part(part: &str, path: &Path<'_>, images: Images) -> Result<Images, Refu
         return Ok(images);
     }
     let mut fields = Fields::read(part, path)?;
-    fields.must_be_spelled(PART_KNOWN.into_iter().chain(PART_INPUT))?;
+    fields.refuse_misspelled(PART_KNOWN.into_iter().chain(PART_INPUT))?;
     let kind = fields.required_string("type")?;
     let (image, is_image) = (fields.raw("image_url"), kind == "image_url");
     if !is_image && (image.is_some() || !TEXT_PARTS.contains(&&*kind)) {
         return Err(priceable::unpriced(path, &format!("a part of type {kind:.100} has no price")));
     }
     let is_input = |member: &&Member<'_>| PART_INPUT.contains(&member.name()) && json::kind(member.value) != Kind::Null;
-    if let Some(input) = fields.left().find(is_input) {
+    if let Some(input) = fields.unread().find(is_input) {
         let what = format!("a part of type {kind} with {} has no price", input.name());
         return Err(priceable::unpriced(path, &what));
     }
@@ -290,32 +290,32 @@ fn read_part(part: &str, path: &Path<'_>, images: Images) -> Result<Images, Refu
         return Ok(images);
     }
     let place = path.field("image_url");
-    Ok(images.and(base64_bytes(image.ok_or_else(|| place.refuse("is required"))?, &place)?))
+    Ok(images.with_one(base64_bytes(image.ok_or_else(|| place.refuse("is required"))?, &place)?))
 }
 
-/// Moonshot's: its content names what the provider has kept of earlier requests.
-fn is_of_a_cache(role: &str) -> bool {
+/// True for Moonshot's role `cache`, whose content refers to context that the provider has cached.
+fn is_cache_role(role: &str) -> bool {
     json::string(role).is_some_and(|role| role.eq_ignore_ascii_case("cache"))
 }
 
-/// Bytes of base64 in `{"url"}`, or in the URL itself where a client gives no object.
+/// Bytes of base64 in an image: an object with `url`, or the URL itself.
 fn base64_bytes(image: &str, path: &Path<'_>) -> Result<usize, Refusal> {
     let url = match json::kind(image) {
         Kind::String => fields::string(image, path)?,
         _ => {
             let mut fields = Fields::read(image, path)?;
-            fields.must_be_spelled(IMAGE_KNOWN)?;
+            fields.refuse_misspelled(IMAGE_KNOWN)?;
             let url = fields.required_string("url")?;
-            // `format` and the like say that it is no image, or a larger one.
+            // `format` and the like mean that it is not an image, or a larger one.
             let is_more = |member: &&Member<'_>| member.name() != "detail" && json::kind(member.value) != Kind::Null;
-            if let Some(more) = fields.left().find(is_more) {
+            if let Some(more) = fields.unread().find(is_more) {
                 let what = "an image with more than url and detail has no price";
                 return Err(priceable::unpriced(&path.field(more.name()), what));
             }
             url
         }
     };
-    // Some providers take documents and videos here: pages and seconds are not priced as one image.
+    // Some providers take documents and videos here, whose pages and seconds are not billed as one image.
     match ImageUrl::of(&url) {
         Some(ImageUrl::Remote) => Ok(0),
         Some(ImageUrl::Inline { base64, .. }) => Ok(base64.map_or(0, str::len)),

@@ -1,4 +1,4 @@
-//! What is published of the surface.
+//! The OpenAI request and response in `/openapi.json`.
 
 use http::StatusCode;
 use openapi::schema::{self, Shape, object};
@@ -10,7 +10,7 @@ use super::WORDING;
 pub fn describe(operation: Operation, answer: fn(Shape) -> Answer) -> Operation {
     let message = json!({ "role": "user", "content": "hello" });
     operation
-        .says("What is not named here is passed on to providers that speak the same dialect.")
+        .says("Fields that are not listed here are passed on to providers that speak the same dialect.")
         .worded(WORDING)
         .takes(schema::reference("ChatCompletionRequest"), json!({ "model": "sim-small", "messages": [message] }))
         .answers(StatusCode::OK, answer(schema::reference("ChatCompletion")))

@@ -1,4 +1,4 @@
-//! Errors as OpenAI's clients read them.
+//! Errors in OpenAI's format.
 
 use std::borrow::Cow;
 
@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 
 use crate::surfaces::with_details;
 
-/// As they are published.
+/// Their schema in `/openapi.json`.
 pub const WORDING: Wording = Wording { name: "OpenAiError", body: shape };
 
 /// The body of an error.
 pub fn error(refusal: &Refusal) -> Value {
-    let (kind, code) = words(refusal);
+    let (kind, code) = type_and_code(refusal);
     let param = match refusal.code {
         ErrorCode::ModelNotFound => Some("model"),
         ErrorCode::UpstreamRejected => detail(refusal, "upstream_param"),
@@ -25,7 +25,7 @@ pub fn error(refusal: &Refusal) -> Value {
 }
 
 fn shape(code: ErrorCode) -> Shape {
-    let (kind, word) = words(&Refusal::new(code, ""));
+    let (kind, word) = type_and_code(&Refusal::new(code, ""));
     let kinds = if code == ErrorCode::RateLimited { vec!["requests", "tokens"] } else { vec![kind] };
     let word = word.map_or_else(|| schema::nullable(schema::string()), |word| schema::one_of([word.as_str()]));
     let error = object()
@@ -37,13 +37,13 @@ fn shape(code: ErrorCode) -> Shape {
     object().required("error", error.open()).open()
 }
 
-/// `type` and `code`. OpenAI's own words where it has some, else our code in lower case.
-fn words(refusal: &Refusal) -> (&'static str, Option<String>) {
+/// `type` and `code`: OpenAI's own values if it has any, or else the gateway's code in lower case.
+fn type_and_code(refusal: &Refusal) -> (&'static str, Option<String>) {
     let own = || Some(refusal.code.as_str().to_ascii_lowercase());
     let theirs = |code: &str| Some(code.to_owned());
     match refusal.code {
         ErrorCode::InvalidRequest => ("invalid_request_error", None),
-        // Clients know the provider's own: `context_length_exceeded`.
+        // Clients know the provider's codes, such as `context_length_exceeded`.
         ErrorCode::UpstreamRejected => ("invalid_request_error", detail(refusal, "upstream_code").map(str::to_owned)),
         ErrorCode::Unauthenticated => ("invalid_request_error", theirs("invalid_api_key")),
         ErrorCode::ModelNotFound => ("invalid_request_error", theirs("model_not_found")),
@@ -55,7 +55,8 @@ fn words(refusal: &Refusal) -> (&'static str, Option<String>) {
     }
 }
 
-/// Some clients (LiteLLM) know a bad key by OpenAI's words for it alone, and take it for a bad request otherwise.
+/// The message. Some clients (LiteLLM) recognise a bad key by OpenAI's wording only, and otherwise report a bad
+/// request.
 fn message(refusal: &Refusal) -> Cow<'_, str> {
     match refusal.code {
         ErrorCode::Unauthenticated => format!("Incorrect API key provided: {}", refusal.message).into(),
@@ -67,7 +68,7 @@ fn detail<'r>(refusal: &'r Refusal, name: &str) -> Option<&'r str> {
     refusal.details.get(name).and_then(Value::as_str)
 }
 
-/// OpenAI says in `type` what there were too many of.
+/// What was exceeded, which OpenAI puts into `type`.
 fn limited_by(refusal: &Refusal) -> &'static str {
     match detail(refusal, "measure") {
         Some(measure) if measure.starts_with("tokens") => "tokens",

@@ -1,5 +1,13 @@
-//! Fields that change what a request costs, or what is to be counted. None of them is sent to a provider whose row does not
-//! allow it: whoever allows one vouches for its price.
+//! Fields that change the cost of a request. A hold must bound that cost, which follows from the body's bytes, the
+//! output cap and the price of one model. A field that chooses another model or price, runs billed tools, adds input
+//! from elsewhere or replaces the cap would break the bound, so it is refused as `MODEL_UNPRICED`.
+//!
+//! The operator can let a field through with the provider's `allowed_fields`, and then vouches for its price. Values
+//! without effect (null, false, a known default) are never refused.
+//!
+//! The table lists refused fields. Rejected: a list of permitted ones, because clients of the OpenAI API expect that
+//! unknown fields are passed on. So a new billed field goes through until it is listed here: the gateway then charges
+//! the reported tokens at the target's price, and what exceeds the hold is an overrun.
 
 mod table;
 
@@ -17,18 +25,19 @@ const FUNCTIONS: &str = "functions";
 const MODALITIES: &str = "modalities";
 const TOOLS: &str = "tools";
 
-/// What a chat template is given, or is itself: it says that as often as it likes.
+/// Input of a chat template, and the template itself, which may repeat its input any number of times.
 const TEMPLATE_INPUT: [&str; 6] = ["chat_template", "conversation", "documents", "messages", "tokenize", "tools"];
-/// What a client's own tool may have beside its definition. Gemini's servers take the names of their own tools as well.
+/// Members that a client's tool may have besides its definition. In others Gemini's servers take their built-in tools.
 const TOOL_MEMBERS: [&str; 9] =
     ["cache_control", "description", "format", "id", "index", "input_schema", "name", "parameters", "strict"];
 
-/// Every field that can be allowed, in no order.
+/// Every field that can be allowed, in no particular order.
 pub fn names() -> impl Iterator<Item = &'static str> + Clone {
     FIELDS.iter().map(|field| field.name).chain([CHAT_TEMPLATE_KWARGS, FUNCTIONS, MODALITIES, TOOLS])
 }
 
-/// What one top-level member may do to the cost. Errors: `INVALID_REQUEST` where that cannot be read.
+/// The top-level member as an unpriced field; `None` if it does not change the cost. Errors: `INVALID_REQUEST` if it
+/// cannot be read.
 pub fn unpriced_field(name: &str, value: &str) -> Result<Option<Unpriced>, Refusal> {
     let path = Path::Root.field(name);
     if json::kind(value) == Kind::Null || value == "false" {
@@ -46,21 +55,21 @@ pub fn unpriced_field(name: &str, value: &str) -> Result<Option<Unpriced>, Refus
     };
     match read {
         Err(mut refusal) if refusal.code == ErrorCode::ModelUnpriced => {
-            refusal.message.push_str("; the allowed_fields of a provider can let it through");
+            refusal.message.push_str("; to let it through, add it to the provider's allowed_fields");
             Ok(names().find(|known| *known == name).map(|name| Unpriced { name, refusal }))
         }
         other => other.map(|()| None),
     }
 }
 
-/// 422 that names the place.
+/// A 422 that names the path.
 pub fn unpriced(path: &Path<'_>, what: &str) -> Refusal {
     let (field, reason) = (path.to_string(), format!("{what}, so that its cost cannot be bounded"));
     Refusal::new(ErrorCode::ModelUnpriced, format!("{field}: {reason}")).with("field", field).with("reason", reason)
 }
 
-/// Null, false and what is empty.
-pub fn says_nothing(value: &str) -> bool {
+/// True for null, false and empty values.
+pub fn is_empty(value: &str) -> bool {
     json::kind(value) == Kind::Null || value == "false" || EMPTY.contains(&value)
 }
 
@@ -75,13 +84,13 @@ fn modalities(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
     })
 }
 
-/// What is no object is passed on: nobody reads names in it.
+/// A value that is not an object is passed on: it has no names.
 fn template_arguments(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
     for member in json::members(value).take_while(|_| json::kind(value) == Kind::Object) {
         let member = member.map_err(|fault| path.fault(fault))?;
         let spelling = Spelling::of(member.name());
-        let is_input = TEMPLATE_INPUT.iter().any(|input| spelling.as_ref().is_some_and(|name| name.reads_like(input)));
-        if is_input && !says_nothing(member.value) {
+        let is_input = TEMPLATE_INPUT.iter().any(|input| spelling.as_ref().is_some_and(|name| name.matches(input)));
+        if is_input && !is_empty(member.value) {
             return Err(unpriced(&path.field(member.name()), Effect::Input.reason()));
         }
     }
@@ -95,7 +104,7 @@ fn tools(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
         let path = path.element(index);
         let mut tool = Fields::read(element, &path)?;
         known::check_tool(&tool)?;
-        if let Some(what) = run_by_the_provider(&mut tool) {
+        if let Some(what) = reason_against_tool(&mut tool) {
             refused.get_or_insert_with(|| unpriced(&path, what));
         }
         Ok(())
@@ -103,8 +112,8 @@ fn tools(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
     refused.map_or(Ok(()), Err)
 }
 
-/// Why a tool may be one that the provider runs.
-fn run_by_the_provider(tool: &mut Fields<'_, '_>) -> Option<&'static str> {
+/// The reason why a tool may run at the provider; `None` for a tool of the client's.
+fn reason_against_tool(tool: &mut Fields<'_, '_>) -> Option<&'static str> {
     const BY_KIND: &str = "a tool that the provider runs has no price";
     let (kind, definitions) = (tool.raw("type"), [tool.raw("function"), tool.raw("custom")]);
     let is_clients = match kind {
@@ -112,21 +121,21 @@ fn run_by_the_provider(tool: &mut Fields<'_, '_>) -> Option<&'static str> {
         None => definitions.iter().any(Option::is_some),
     };
     let is_built_in = definitions.into_iter().flatten().any(has_name_of_built_in)
-        || tool.left().any(|member| member.name() == "name" && is_name_of_built_in(member.value));
+        || tool.unread().any(|member| member.name() == "name" && is_name_of_built_in(member.value));
     let asks_for_more = |name: &str, value: &str| {
         // An empty object switches Google's tools on.
         !TOOL_MEMBERS.contains(&name) && json::kind(value) != Kind::Null && value != "false"
     };
     if !is_clients || is_built_in {
         Some(BY_KIND)
-    } else if tool.left().any(|member| asks_for_more(member.name(), member.value)) {
+    } else if tool.unread().any(|member| asks_for_more(member.name(), member.value)) {
         Some("a tool with a field beside its own definition has no price")
     } else {
         None
     }
 }
 
-/// The retired form of tools: each is a definition.
+/// Checks the deprecated form of tools: a list of definitions.
 fn functions(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
     if json::kind(value) != Kind::Array {
         return Ok(());
@@ -141,7 +150,7 @@ fn has_name_of_built_in(definition: &str) -> bool {
     json::field(definition, "name").is_some_and(is_name_of_built_in)
 }
 
-/// `$web_search` of Moonshot.
+/// True for names such as Moonshot's `$web_search`.
 fn is_name_of_built_in(name: &str) -> bool {
     json::string(name).is_some_and(|name| name.trim_start().starts_with('$'))
 }

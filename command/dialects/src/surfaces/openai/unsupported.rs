@@ -1,4 +1,4 @@
-//! Parts of OpenAI's API that this version does not have.
+//! Parts of OpenAI's API that this version does not serve.
 
 use crate::surfaces::{Audience, ErrorForm, Surface, Vendor};
 
@@ -22,7 +22,7 @@ pub const VENDOR: Vendor = Vendor {
         ("files", "OpenAI's Files API"),
         ("fine-tunes", "fine-tuning"),
         ("fine_tuning", "fine-tuning"),
-        ("images", "the making of images"),
+        ("images", "image generation"),
         ("moderations", "moderations"),
         ("organization", "OpenAI's Administration API"),
         ("realtime", "OpenAI's Realtime API"),
@@ -30,6 +30,6 @@ pub const VENDOR: Vendor = Vendor {
         ("threads", "OpenAI's Assistants API"),
         ("uploads", "OpenAI's Uploads API"),
         ("vector_stores", "OpenAI's Vector Stores API"),
-        ("videos", "the making of videos"),
+        ("videos", "video generation"),
     ],
 };

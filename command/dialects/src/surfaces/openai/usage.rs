@@ -1,9 +1,9 @@
-//! Our disjoint classes as OpenAI's inclusive counts.
+//! Converts disjoint token classes to OpenAI's inclusive counts.
 
 use events::usage::TokenClasses;
 use serde::Serialize;
 
-/// Usage as an OpenAI client reads it.
+/// Usage in OpenAI's format.
 #[derive(Serialize)]
 pub struct UsageOut {
     prompt_tokens: u64,

@@ -1,4 +1,4 @@
-//! Answers and chunks of the OpenAI surface, made from what another dialect said.
+//! Responses and chunks of the OpenAI surface, translated from another dialect.
 
 use bytes::{BufMut, BytesMut};
 use events::ids::RequestId;
@@ -13,12 +13,12 @@ use crate::{FinishReason, Receipt, json, work};
 /// The data of the event that ends a stream.
 pub const END: &[u8] = b"[DONE]";
 
-/// `chatcmpl-` and the digits of our request id.
+/// `chatcmpl-` and the digits of the gateway's request id.
 fn answer_id(request_id: &str) -> String {
     format!("chatcmpl-{}", request_id.strip_prefix("req_").unwrap_or(request_id))
 }
 
-/// As OpenAI's clients know them.
+/// OpenAI's word for a finish reason.
 const fn finish_word(reason: FinishReason) -> &'static str {
     match reason {
         FinishReason::Stop | FinishReason::Cancelled | FinishReason::Error => "stop",
@@ -35,24 +35,24 @@ struct Chunk<'a> {
     created: i64,
     model: &'a str,
     choices: &'a [ChunkChoice<'a>],
-    #[serde(skip_serializing_if = "Usage::is_absent")]
-    usage: Usage,
+    #[serde(skip_serializing_if = "ChunkUsage::is_absent")]
+    usage: ChunkUsage,
 }
 
-/// OpenAI says null on every chunk but the last where usage was asked for, and nothing where it was not.
-enum Usage {
+/// The usage of a chunk. If the client asked for usage, it is null on every chunk but the last; otherwise it is absent.
+enum ChunkUsage {
     Absent,
     Null,
     Report(UsageOut),
 }
 
-impl Usage {
+impl ChunkUsage {
     const fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
     }
 }
 
-impl Serialize for Usage {
+impl Serialize for ChunkUsage {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Absent | Self::Null => serializer.serialize_none(),
@@ -98,7 +98,7 @@ struct FunctionDelta<'a> {
     arguments: &'a str,
 }
 
-/// Writes one answer as chunks. What has no place in a chunk (signatures) is left out.
+/// Writes a streamed response as chunks. Signatures are left out, because chunks have no field for them.
 pub struct ChunkWriter {
     id: String,
     model: String,
@@ -147,10 +147,10 @@ impl StreamWriter for ChunkWriter {
         self.put(chunk, finish, out);
     }
 
-    /// The usage chunk, if the client asked for it, and the marker.
+    /// Writes the usage chunk, if the client asked for it, and the terminal marker.
     fn close(&self, receipt: &Receipt<'_>, out: &mut BytesMut) {
         if self.include_usage {
-            let usage = Usage::Report((&receipt.usage.tokens).into());
+            let usage = ChunkUsage::Report((&receipt.usage.tokens).into());
             put_chunk(&self.id, &self.model, self.created, &[], usage, out);
         }
         put_data(out, END);
@@ -165,7 +165,7 @@ impl StreamWriter for ChunkWriter {
 impl ChunkWriter {
     fn put(&self, delta: ChunkDelta<'_>, finish_reason: Option<&'static str>, out: &mut BytesMut) {
         let choices = [ChunkChoice { index: 0, delta, logprobs: None, finish_reason }];
-        let usage = if self.include_usage { Usage::Null } else { Usage::Absent };
+        let usage = if self.include_usage { ChunkUsage::Null } else { ChunkUsage::Absent };
         put_chunk(&self.id, &self.model, self.created, &choices, usage, out);
     }
 }
@@ -174,19 +174,19 @@ const fn call(call: CallDelta<'_>) -> ChunkDelta<'_> {
     ChunkDelta { role: None, content: None, reasoning_content: None, tool_calls: Some([call]) }
 }
 
-fn put_chunk(id: &str, model: &str, created: i64, choices: &[ChunkChoice<'_>], usage: Usage, out: &mut BytesMut) {
+fn put_chunk(id: &str, model: &str, created: i64, choices: &[ChunkChoice<'_>], usage: ChunkUsage, out: &mut BytesMut) {
     let chunk = Chunk { id, object: "chat.completion.chunk", created, model, choices, usage };
     put_data(out, &json::written(&chunk));
 }
 
-/// A usage chunk of our own making, for an upstream that sent none. It has the id of the chunks before it.
+/// Writes a usage chunk for an upstream that sent none, with the id of the chunks before it.
 pub fn put_usage_chunk(receipt: &Receipt<'_>, upstream_id: Option<&str>, out: &mut BytesMut) {
     let id = upstream_id.map_or_else(|| answer_id(receipt.request_id), str::to_owned);
     let created = created_unix_s(receipt.request_id);
-    put_chunk(&id, receipt.frontend_model, created, &[], Usage::Report((&receipt.usage.tokens).into()), out);
+    put_chunk(&id, receipt.frontend_model, created, &[], ChunkUsage::Report((&receipt.usage.tokens).into()), out);
 }
 
-/// Our request ids are UUIDv7: they know when the request came. 0 for any other text.
+/// The time in a request id, which is a UUIDv7; 0 for any other text.
 fn created_unix_s(request_id: &str) -> i64 {
     let id: Option<RequestId> = request_id.parse().ok();
     let seconds = id.and_then(|id| id.uuid().get_timestamp()).map(|at| at.to_unix().0);
@@ -219,23 +219,23 @@ struct AnswerMessage<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_content: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<Call<'a>>,
+    tool_calls: Vec<CompletionCall<'a>>,
 }
 
 #[derive(Serialize)]
-struct Call<'a> {
+struct CompletionCall<'a> {
     id: &'a str,
     r#type: &'static str,
-    function: Function<'a>,
+    function: CompletionFunction<'a>,
 }
 
 #[derive(Serialize)]
-struct Function<'a> {
+struct CompletionFunction<'a> {
     name: &'a str,
     arguments: &'a str,
 }
 
-/// A `chat.completion` of what another dialect answered.
+/// Writes the response of another dialect as a `chat.completion`.
 pub fn completion(blocks: &[OutputBlock], receipt: &Receipt<'_>) -> Vec<u8> {
     let (mut content, mut reasoning, mut tool_calls) = (None::<String>, None::<String>, Vec::new());
     for block in blocks {
@@ -243,8 +243,8 @@ pub fn completion(blocks: &[OutputBlock], receipt: &Receipt<'_>) -> Vec<u8> {
             OutputBlock::Text(text) => content.get_or_insert_default().push_str(text),
             OutputBlock::Reasoning { text, .. } => reasoning.get_or_insert_default().push_str(text),
             OutputBlock::ToolCall(call) => {
-                let function = Function { name: &call.name, arguments: &call.arguments };
-                tool_calls.push(Call { id: &call.id, r#type: "function", function });
+                let function = CompletionFunction { name: &call.name, arguments: &call.arguments };
+                tool_calls.push(CompletionCall { id: &call.id, r#type: "function", function });
             }
         }
     }
@@ -267,7 +267,7 @@ pub fn completion(blocks: &[OutputBlock], receipt: &Receipt<'_>) -> Vec<u8> {
     json::written(&completion)
 }
 
-/// One `data:` event. A newline in JSON is white space, and would end the line.
+/// Writes one `data:` event. Newlines in the JSON are white space and become spaces, because they would end the line.
 pub fn put_data(out: &mut BytesMut, data: &[u8]) {
     work::steps(data.len());
     out.reserve(data.len() + 8);

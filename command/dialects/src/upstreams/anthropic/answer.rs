@@ -1,19 +1,19 @@
-//! A whole Anthropic message.
+//! Reads a whole Anthropic message.
 
 use std::borrow::Cow;
 
 use crate::chat::{ANSWER_BLOCKS_MAX, OutputBlock, ToolCall};
 use crate::json::{self, Kind};
-use crate::metered::short;
+use crate::metered::bounded_name;
 use crate::upstreams::{self, ProviderKind};
 use crate::{FinishReason, Metered, UpstreamFault};
 
-/// The message's blocks. Errors: no JSON, an error in band, no content.
+/// The blocks of a message. Errors: not JSON, an error in band, no content, too many blocks.
 pub fn read_blocks(body: &str, metered: &mut Metered) -> Result<Vec<OutputBlock>, UpstreamFault> {
     json::check(body)?;
     let [error, content, id, model, usage, reason] =
         json::pick(body, ["error", "content", "id", "model", "usage", "stop_reason"])?;
-    // First: an error may come with what was used until then.
+    // Read the usage first: an error may report what was used before it.
     if let Some(report) = usage {
         metered.add_report(report, true);
     }
@@ -22,7 +22,7 @@ pub fn read_blocks(body: &str, metered: &mut Metered) -> Result<Vec<OutputBlock>
     }
     let content = content.filter(|content| json::kind(content) == Kind::Array);
     let content = content.ok_or(UpstreamFault::Malformed("no content"))?;
-    metered.keep_names(id, model);
+    metered.keep_id_and_model(id, model);
     metered.finish_reason = reason.and_then(stop_reason);
     let mut blocks = Vec::new();
     for element in json::elements(content) {
@@ -34,7 +34,7 @@ pub fn read_blocks(body: &str, metered: &mut Metered) -> Result<Vec<OutputBlock>
     Ok(blocks)
 }
 
-/// An error where an answer was due. What is wrong with the request or the account stays wrong.
+/// An error in place of a response. Errors of the request or the account are not retryable.
 pub fn in_band(text: &str) -> UpstreamFault {
     let kind = json::field(text, "error").and_then(|error| json::field(error, "type")).and_then(json::string);
     let retryable =
@@ -42,7 +42,7 @@ pub fn in_band(text: &str) -> UpstreamFault {
     upstreams::in_band(ProviderKind::Anthropic, text, retryable)
 }
 
-/// `None` for null and for what is no string.
+/// The finish reason; `None` for null and other values that are not a string.
 pub fn stop_reason(value: &str) -> Option<FinishReason> {
     Some(match &*json::string(value)? {
         "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
@@ -52,7 +52,7 @@ pub fn stop_reason(value: &str) -> Option<FinishReason> {
     })
 }
 
-/// Blocks that only the provider's own tools make are left out.
+/// One block. `None` for blocks of the provider's built-in tools, and for empty text.
 fn block(block: &str, metered: &mut Metered) -> Result<Option<OutputBlock>, UpstreamFault> {
     let [kind, text, thinking, signature, data, id, name, input] =
         json::pick(block, ["type", "text", "thinking", "signature", "data", "id", "name", "input"])?;
@@ -67,8 +67,8 @@ fn block(block: &str, metered: &mut Metered) -> Result<Option<OutputBlock>, Upst
             OutputBlock::Reasoning { text: String::new(), signature: None, redacted: Some(text_of(data)?.into_owned()) }
         }
         "tool_use" => OutputBlock::ToolCall(ToolCall {
-            id: short_text_of(id)?.into_owned(),
-            name: short_text_of(name)?.into_owned(),
+            id: name_of(id)?.into_owned(),
+            name: name_of(name)?.into_owned(),
             arguments: input.unwrap_or("{}").to_owned(),
         }),
         _ => return Ok(None),
@@ -81,7 +81,7 @@ fn block(block: &str, metered: &mut Metered) -> Result<Option<OutputBlock>, Upst
     Ok(Some(block).filter(|block| !matches!(block, OutputBlock::Text(text) if text.is_empty())))
 }
 
-/// A string; empty where it is absent.
+/// A string; empty if absent.
 pub fn text_of(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
     match value {
         Some(value) => json::string(value).ok_or(UpstreamFault::Malformed("not a string")),
@@ -89,9 +89,9 @@ pub fn text_of(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
     }
 }
 
-/// The same of an id or a name.
-pub fn short_text_of(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
-    text_of(value).and_then(short)
+/// An id or a name, which is bounded; empty if absent.
+pub fn name_of(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
+    text_of(value).and_then(bounded_name)
 }
 
 pub fn bytes(text: &str) -> u64 {

@@ -1,11 +1,13 @@
-//! The canonical request as an Anthropic body.
+//! Writes the hub's request as an Anthropic body.
 //!
-//! System messages are joined, in order, into `system`; consecutive messages of one role are merged; tool results come
-//! first in theirs; objects in the schema of an answer are closed. Refused: `response_format` `json_object` and schemas
-//! of objects that are open, a thinking budget that Anthropic would refuse, a request of system messages alone. Left out knowingly: thoughts
-//! without a signature, empty text, the name of a response format, `detail` of images, thinking where a tool is forced (Anthropic takes either), `tool_choice` without tools.
-//! Arguments of an earlier call that are no JSON object are wrapped as `{"arguments_raw"}`, so that a conversation can
-//! go on after a model's slip.
+//! System messages are joined, in order, into `system`. Consecutive messages of one role are merged, with tool results
+//! first. Objects in a response's schema are closed. Arguments of an earlier call that are not a JSON object are
+//! wrapped as `{"arguments_raw"}`, so that a conversation can go on after a model's mistake.
+//!
+//! Refused: `response_format` `json_object`, schemas with open objects, a thinking budget that Anthropic would refuse,
+//! a request with system messages only. Dropped on purpose: reasoning without a signature, empty text, the name of a
+//! response format, `detail` of images, thinking if a tool is forced (Anthropic takes only one of them), and
+//! `tool_choice` without tools.
 
 use std::borrow::Cow;
 
@@ -22,16 +24,16 @@ use crate::chat::{
 use crate::fields::Path;
 use crate::{OutboundTarget, json};
 
-/// The least thinking that Anthropic takes.
+/// The smallest thinking budget that Anthropic takes.
 const THINKING_BUDGET_MIN: u64 = 1024;
 
 #[derive(Serialize)]
-struct Body<'a> {
+struct AnthropicBody<'a> {
     model: &'a str,
     max_tokens: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     system: Option<String>,
-    messages: Vec<Message<'a>>,
+    messages: Vec<AnthropicMessage<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,7 +45,7 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<Definition<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tool_choice: Option<Choice<'a>>,
+    tool_choice: Option<AnthropicToolChoice<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     thinking: Option<Thinking>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,17 +55,17 @@ struct Body<'a> {
 }
 
 #[derive(Serialize)]
-struct Message<'a> {
+struct AnthropicMessage<'a> {
     role: &'static str,
-    content: Vec<Piece<'a>>,
+    content: Vec<ContentBlock<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Piece<'a> {
+enum ContentBlock<'a> {
     ToolResult {
         tool_use_id: Cow<'a, str>,
-        content: Vec<Piece<'a>>,
+        content: Vec<ContentBlock<'a>>,
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         is_error: bool,
     },
@@ -71,7 +73,7 @@ enum Piece<'a> {
         text: &'a str,
     },
     Image {
-        source: Source<'a>,
+        source: AnthropicImageSource<'a>,
     },
     ToolUse {
         id: Cow<'a, str>,
@@ -89,7 +91,7 @@ enum Piece<'a> {
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Source<'a> {
+enum AnthropicImageSource<'a> {
     Base64 { media_type: &'a str, data: &'a str },
     Url { url: &'a str },
 }
@@ -99,14 +101,14 @@ struct Definition<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
-    input_schema: Schema<'a>,
+    input_schema: InputSchema<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     strict: Option<bool>,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Schema<'a> {
+enum InputSchema<'a> {
     Given(&'a RawValue),
     /// A tool without parameters.
     Empty {
@@ -115,7 +117,7 @@ enum Schema<'a> {
 }
 
 #[derive(Serialize)]
-struct Choice<'a> {
+struct AnthropicToolChoice<'a> {
     r#type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
@@ -135,11 +137,11 @@ struct OutputConfig<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     effort: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    format: Option<Format<'a>>,
+    format: Option<OutputFormat<'a>>,
 }
 
 #[derive(Serialize)]
-struct Format<'a> {
+struct OutputFormat<'a> {
     r#type: &'static str,
     schema: Cow<'a, RawValue>,
 }
@@ -149,9 +151,9 @@ struct User<'a> {
     user_id: &'a str,
 }
 
-/// Errors: `INVALID_REQUEST` for what Anthropic has no counterpart for.
+/// The body for Anthropic. Errors: `INVALID_REQUEST` for a field without counterpart.
 pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
-    let body = Body {
+    let body = AnthropicBody {
         model: target.model,
         max_tokens: target.output_cap.tokens,
         system: system(chat, target.system_prefix),
@@ -170,29 +172,29 @@ pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<B
 }
 
 fn system(chat: &ChatRequest, prefix: Option<&str>) -> Option<String> {
-    let said = chat.messages.iter().filter(|message| message.role == Role::System);
-    let texts = said.flat_map(|message| &message.content).filter_map(Block::text);
+    let messages = chat.messages.iter().filter(|message| message.role == Role::System);
+    let texts = messages.flat_map(|message| &message.content).filter_map(Block::text);
     let texts: Vec<&str> = prefix.into_iter().chain(texts).filter(|text| !text.is_empty()).collect();
     (!texts.is_empty()).then(|| texts.join("\n\n"))
 }
 
-fn messages(chat: &ChatRequest) -> Result<Vec<Message<'_>>, Refusal> {
-    let mut messages: Vec<Message<'_>> = Vec::with_capacity(chat.messages.len());
+fn messages(chat: &ChatRequest) -> Result<Vec<AnthropicMessage<'_>>, Refusal> {
+    let mut messages: Vec<AnthropicMessage<'_>> = Vec::with_capacity(chat.messages.len());
     for message in &chat.messages {
         let role = match message.role {
             Role::System => continue,
             Role::User | Role::Tool => "user",
             Role::Assistant => "assistant",
         };
-        let pieces = message.content.iter().filter_map(piece);
+        let blocks = message.content.iter().filter_map(content_block);
         match messages.last_mut() {
-            Some(turn) if turn.role == role => turn.content.extend(pieces),
-            _ => messages.push(Message { role, content: pieces.collect() }),
+            Some(turn) if turn.role == role => turn.content.extend(blocks),
+            _ => messages.push(AnthropicMessage { role, content: blocks.collect() }),
         }
     }
     messages.retain(|turn| !turn.content.is_empty());
     for turn in &mut messages {
-        turn.content.sort_by_key(|piece| !matches!(piece, Piece::ToolResult { .. }));
+        turn.content.sort_by_key(|content_block| !matches!(content_block, ContentBlock::ToolResult { .. }));
     }
     match messages.is_empty() {
         true => Err(Path::Root.field("messages").refuse("must have one that is not a system message and not empty")),
@@ -200,32 +202,33 @@ fn messages(chat: &ChatRequest) -> Result<Vec<Message<'_>>, Refusal> {
     }
 }
 
-fn piece(block: &Block) -> Option<Piece<'_>> {
+fn content_block(block: &Block) -> Option<ContentBlock<'_>> {
     Some(match block {
         Block::Text(text) if text.is_empty() => return None,
-        Block::Text(text) => Piece::Text { text },
-        Block::Image(image) => Piece::Image {
+        Block::Text(text) => ContentBlock::Text { text },
+        Block::Image(image) => ContentBlock::Image {
             source: match &image.source {
-                ImageSource::Url(url) => Source::Url { url },
-                ImageSource::Inline { media_type, base64 } => Source::Base64 { media_type, data: base64 },
+                ImageSource::Url(url) => AnthropicImageSource::Url { url },
+                ImageSource::Inline { media_type, base64 } => AnthropicImageSource::Base64 { media_type, data: base64 },
             },
         },
         Block::ToolCall(ToolCall { id, name, .. }) if id.is_empty() && name.is_empty() => return None,
-        Block::ToolCall(call) => Piece::ToolUse { id: safe_id(&call.id), name: &call.name, input: input(call)? },
-        Block::ToolResult(ToolResult { id, content, is_error }) => Piece::ToolResult {
+        Block::ToolCall(call) => ContentBlock::ToolUse { id: safe_id(&call.id), name: &call.name, input: input(call)? },
+        Block::ToolResult(ToolResult { id, content, is_error }) => ContentBlock::ToolResult {
             tool_use_id: safe_id(id),
-            content: content.iter().filter_map(piece).collect(),
+            content: content.iter().filter_map(content_block).collect(),
             is_error: *is_error,
         },
-        Block::Reasoning(ReasoningBlock { redacted: Some(data), .. }) => Piece::RedactedThinking { data },
+        Block::Reasoning(ReasoningBlock { redacted: Some(data), .. }) => ContentBlock::RedactedThinking { data },
         Block::Reasoning(ReasoningBlock { text, signature: Some(signature), .. }) => {
-            Piece::Thinking { thinking: text, signature }
+            ContentBlock::Thinking { thinking: text, signature }
         }
         Block::Reasoning(_) => return None,
     })
 }
 
-/// Anthropic takes letters, digits, `_` and `-` alone. Calls and results change alike, so that they still match.
+/// An id of letters, digits, `_` and `-` only, as Anthropic requires. Calls and results change alike, so they still
+/// match.
 fn safe_id(id: &str) -> Cow<'_, str> {
     let is_safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     match id.chars().all(is_safe) {
@@ -248,12 +251,12 @@ fn definition(tool: &Tool) -> Definition<'_> {
     Definition {
         name: &tool.name,
         description: tool.description.as_deref(),
-        input_schema: tool.parameters.as_deref().map_or(Schema::Empty { r#type: "object" }, Schema::Given),
+        input_schema: tool.parameters.as_deref().map_or(InputSchema::Empty { r#type: "object" }, InputSchema::Given),
         strict: tool.strict.filter(|strict| *strict),
     }
 }
 
-fn tool_choice(chat: &ChatRequest) -> Option<Choice<'_>> {
+fn tool_choice(chat: &ChatRequest) -> Option<AnthropicToolChoice<'_>> {
     let one_at_a_time = chat.parallel_tool_calls == Some(false);
     if chat.tools.is_empty() {
         return None;
@@ -261,11 +264,11 @@ fn tool_choice(chat: &ChatRequest) -> Option<Choice<'_>> {
     let (kind, name) = match &chat.tool_choice {
         None if !one_at_a_time => return None,
         None | Some(ToolChoice::Auto) => ("auto", None),
-        Some(ToolChoice::None) => return Some(Choice { r#type: "none", name: None, disable_parallel_tool_use: false }),
+        Some(ToolChoice::None) => return Some(AnthropicToolChoice { r#type: "none", name: None, disable_parallel_tool_use: false }),
         Some(ToolChoice::Required) => ("any", None),
         Some(ToolChoice::Named(name)) => ("tool", Some(name.as_str())),
     };
-    Some(Choice { r#type: kind, name, disable_parallel_tool_use: one_at_a_time })
+    Some(AnthropicToolChoice { r#type: kind, name, disable_parallel_tool_use: one_at_a_time })
 }
 
 fn thinking(chat: &ChatRequest, max_tokens: u64) -> Result<Option<Thinking>, Refusal> {
@@ -299,7 +302,7 @@ fn output_config(chat: &ChatRequest) -> Result<Option<OutputConfig<'_>>, Refusal
             return Err(Refusal::invalid("response_format.type", reason));
         }
         Some(ResponseFormat::JsonSchema { schema, .. }) => {
-            Some(Format { r#type: "json_schema", schema: schema::closed(schema)? })
+            Some(OutputFormat { r#type: "json_schema", schema: schema::closed(schema)? })
         }
     };
     let is_empty = effort.is_none() && format.is_none();

@@ -1,4 +1,4 @@
-//! Schemas of answers as Anthropic takes them: each object has to say that it has no other members.
+//! Response schemas for Anthropic, which requires `additionalProperties: false` on each object.
 
 use std::borrow::Cow;
 
@@ -9,13 +9,13 @@ use crate::fields::Path;
 use crate::json::{self, Cursor, JsonFault, State};
 use crate::work;
 
-/// OpenAI takes 120,000 characters of names and values together
+/// Longest schema that is translated. OpenAI takes 120,000 characters of names and values together
 /// (<https://platform.openai.com/docs/guides/structured-outputs#supported-schemas>).
 const BYTES_MAX: usize = 128 * 1024;
 
-/// The schema with `additionalProperties: false` on every object that does not say. The order of its members stays: it
-/// is the order in which models answer. Branches of `allOf` stay open, since each sees the members of its own alone.
-/// Errors: `INVALID_REQUEST` for objects that are to have other members, and for more than 128 KiB.
+/// The schema with `additionalProperties: false` on every object without it. The order of members is kept, because
+/// models follow it. Branches of `allOf` stay open, because each branch lists only some of the members. Errors:
+/// `INVALID_REQUEST` for objects that allow other members, and for more than 128 KiB.
 pub fn closed(schema: &RawValue) -> Result<Cow<'_, RawValue>, Refusal> {
     if schema.get().len() > BYTES_MAX {
         return Err(
@@ -24,14 +24,14 @@ pub fn closed(schema: &RawValue) -> Result<Cow<'_, RawValue>, Refusal> {
     }
     let mut out = String::with_capacity(schema.get().len() + 64);
     close(&mut Cursor::new(schema.get()), &mut out).map_err(refused)?;
-    RawValue::from_string(out).map(Cow::Owned).map_err(|_| refused(Open))
+    RawValue::from_string(out).map(Cow::Owned).map_err(|_| refused(OpenObject))
 }
 
-/// An object has to be open.
-struct Open;
+/// Error: an object of the schema must stay open.
+struct OpenObject;
 
-/// What is no JSON has been refused before.
-impl From<JsonFault> for Open {
+/// Unreachable in practice: the schema was checked as JSON before.
+impl From<JsonFault> for OpenObject {
     fn from(_: JsonFault) -> Self {
         Self
     }
@@ -41,22 +41,22 @@ const fn path() -> Path<'static> {
     Path::Root.field("response_format")
 }
 
-fn refused(_: Open) -> Refusal {
+fn refused(_: OpenObject) -> Refusal {
     path().refuse("has a schema with additionalProperties, which this model's provider takes as false alone")
 }
 
-/// Copies the schema that stands at the cursor.
-fn close(schema: &mut Cursor<'_>, out: &mut String) -> Result<(), Open> {
+/// Copies the schema at the cursor, closed.
+fn close(schema: &mut Cursor<'_>, out: &mut String) -> Result<(), OpenObject> {
     if schema.peek() != Some(b'{') {
         copy(schema, out)?;
         return Ok(());
     }
-    let (mut is_object, mut says) = (false, false);
+    let (mut is_object, mut is_closed) = (false, false);
     each_member(schema, out, |name, value, out| {
         match (name, value.peek()) {
             ("additionalProperties", _) => {
-                says = true;
-                return if copy(value, out)? == "false" { Ok(()) } else { Err(Open) };
+                is_closed = true;
+                return if copy(value, out)? == "false" { Ok(()) } else { Err(OpenObject) };
             }
             ("type", _) => {
                 is_object |= copy(value, out)?.contains("\"object\"");
@@ -76,12 +76,12 @@ fn close(schema: &mut Cursor<'_>, out: &mut String) -> Result<(), Open> {
             _ => copy(value, out).map(|_| ()),
         }
     })?;
-    out.push_str(if is_object && !says { r#","additionalProperties":false}"# } else { "}" });
+    out.push_str(if is_object && !is_closed { r#","additionalProperties":false}"# } else { "}" });
     Ok(())
 }
 
-/// Copies one value as it is.
-fn copy<'a>(value: &mut Cursor<'a>, out: &mut String) -> Result<&'a str, Open> {
+/// Copies one value unchanged.
+fn copy<'a>(value: &mut Cursor<'a>, out: &mut String) -> Result<&'a str, OpenObject> {
     let span = value.element()?;
     work::steps(2 * span.len());
     let text = value.slice(&span);
@@ -89,12 +89,12 @@ fn copy<'a>(value: &mut Cursor<'a>, out: &mut String) -> Result<&'a str, Open> {
     Ok(text)
 }
 
-/// Writes the members of an object, their names as they came, without the brace that ends it.
+/// Writes the members of an object with their names unchanged, without the closing brace.
 fn each_member(
     object: &mut Cursor<'_>,
     out: &mut String,
-    mut write: impl FnMut(&str, &mut Cursor<'_>, &mut String) -> Result<(), Open>,
-) -> Result<(), Open> {
+    mut write: impl FnMut(&str, &mut Cursor<'_>, &mut String) -> Result<(), OpenObject>,
+) -> Result<(), OpenObject> {
     let mut state = State::Before;
     out.push('{');
     while object.advance(&mut state, b'{', b'}')? {
@@ -102,13 +102,13 @@ fn each_member(
         let start = object.at;
         let name = object.key()?;
         out.push_str(object.slice(&(start..object.at)));
-        let name = json::string(object.slice(&name)).ok_or(Open)?;
+        let name = json::string(object.slice(&name)).ok_or(OpenObject)?;
         write(&name, object, out)?;
     }
     Ok(())
 }
 
-fn close_each(schemas: &mut Cursor<'_>, out: &mut String) -> Result<(), Open> {
+fn close_each(schemas: &mut Cursor<'_>, out: &mut String) -> Result<(), OpenObject> {
     let mut state = State::Before;
     out.push('[');
     while schemas.advance(&mut state, b'[', b']')? {

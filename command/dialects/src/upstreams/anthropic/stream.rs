@@ -1,6 +1,6 @@
-//! An Anthropic stream as deltas.
+//! Reads an Anthropic stream into deltas.
 
-use super::answer::{bytes, in_band, short_text_of, stop_reason, text_of};
+use super::answer::{bytes, in_band, name_of, stop_reason, text_of};
 use crate::chat::ANSWER_BLOCKS_MAX;
 use crate::delta::{Delta, DeltaKind};
 use crate::framing::Event;
@@ -8,35 +8,35 @@ use crate::json;
 use crate::upstreams::{StreamReader, StreamState};
 use crate::{FinishReason, Metered, UpstreamFault};
 
-const MALFORMED: UpstreamFault = UpstreamFault::Malformed("an event is not what it says");
+const MALFORMED: UpstreamFault = UpstreamFault::Malformed("an event does not have the form of its type");
 
-/// Follows one stream.
+/// Reads one stream.
 #[derive(Default)]
 pub struct Reader {
     blocks: usize,
     calls: usize,
-    open: Option<Open>,
+    open: Option<OpenBlock>,
 }
 
-/// The block that is being said.
-struct Open {
+/// The block that is being streamed.
+struct OpenBlock {
     upstream_index: u64,
-    /// Its place among the blocks that are handed out; known once it says something.
+    /// Its number among the blocks with content; known once it has some.
     block: Option<usize>,
-    call: Option<Call>,
+    call: Option<OpenCall>,
 }
 
 /// The members of an event, as raw values.
-struct Members<'a> {
+struct EventMembers<'a> {
     index: u64,
     block: Option<&'a str>,
     delta: Option<&'a str>,
     usage: Option<&'a str>,
 }
 
-struct Call {
+struct OpenCall {
     ordinal: usize,
-    /// Arguments that came with the block's beginning, instead of in pieces after it.
+    /// Arguments at the beginning of the block, used if no pieces follow.
     whole: String,
     has_pieces: bool,
 }
@@ -52,7 +52,7 @@ impl StreamReader for Reader {
         json::check(data)?;
         let [kind, message, index, block, delta, usage, error] =
             json::pick(data, ["type", "message", "index", "content_block", "delta", "usage", "error"])?;
-        let members = Members { index: index.and_then(json::integer).unwrap_or(0), block, delta, usage };
+        let members = EventMembers { index: index.and_then(json::integer).unwrap_or(0), block, delta, usage };
         match &*kind.and_then(json::string).unwrap_or_default() {
             "message_start" => begin(message, metered)?,
             "content_block_start" => self.open(&members, metered, each)?,
@@ -67,7 +67,7 @@ impl StreamReader for Reader {
             }
             "error" if error.is_some() => return Err(in_band(data)),
             "error" => return Err(MALFORMED),
-            _ => {} // `ping`, and what may come later
+            _ => {} // `ping`, and unknown types
         }
         Ok(StreamState::Open)
     }
@@ -86,7 +86,7 @@ impl StreamReader for Reader {
 impl Reader {
     fn open(
         &mut self,
-        event: &Members<'_>,
+        event: &EventMembers<'_>,
         metered: &mut Metered,
         each: &mut impl FnMut(Delta<'_>),
     ) -> Result<(), UpstreamFault> {
@@ -98,14 +98,14 @@ impl Reader {
             event.block.ok_or(MALFORMED)?,
             ["type", "text", "thinking", "signature", "data", "id", "name", "input"],
         )?;
-        self.open = Some(Open { upstream_index: event.index, block: None, call: None });
+        self.open = Some(OpenBlock { upstream_index: event.index, block: None, call: None });
         match &*text_of(kind)? {
-            "text" => self.say(&text_of(text)?, DeltaKind::Text, metered, each),
+            "text" => self.add_text(&text_of(text)?, DeltaKind::Text, metered, each),
             "thinking" => {
-                self.say(&text_of(thinking)?, DeltaKind::Reasoning, metered, each);
-                self.say(&text_of(signature)?, DeltaKind::Signature, metered, each);
+                self.add_text(&text_of(thinking)?, DeltaKind::Reasoning, metered, each);
+                self.add_text(&text_of(signature)?, DeltaKind::Signature, metered, each);
             }
-            "redacted_thinking" => self.say(&text_of(data)?, DeltaKind::Redacted, metered, each),
+            "redacted_thinking" => self.add_text(&text_of(data)?, DeltaKind::Redacted, metered, each),
             "tool_use" => self.begin_call([id, name, input], metered, each)?,
             _ => {}
         }
@@ -118,22 +118,22 @@ impl Reader {
         metered: &mut Metered,
         each: &mut impl FnMut(Delta<'_>),
     ) -> Result<(), UpstreamFault> {
-        let (id, name) = (short_text_of(id)?, short_text_of(name)?);
+        let (id, name) = (name_of(id)?, name_of(name)?);
         let whole = input.unwrap_or("{}").to_owned();
         let ordinal = self.calls;
         self.calls += 1;
-        let place = self.place();
+        let block = self.block_number();
         if let Some(open) = &mut self.open {
-            open.call = Some(Call { ordinal, whole, has_pieces: false });
+            open.call = Some(OpenCall { ordinal, whole, has_pieces: false });
         }
         metered.text_bytes += bytes(&name);
-        each(Delta { block: place, kind: DeltaKind::CallBegins { ordinal, id: &id, name: &name } });
+        each(Delta { block, kind: DeltaKind::CallBegins { ordinal, id: &id, name: &name } });
         Ok(())
     }
 
     fn piece(
         &mut self,
-        event: &Members<'_>,
+        event: &EventMembers<'_>,
         metered: &mut Metered,
         each: &mut impl FnMut(Delta<'_>),
     ) -> Result<(), UpstreamFault> {
@@ -143,9 +143,9 @@ impl Reader {
         let [kind, text, thinking, signature, partial] =
             json::pick(event.delta.ok_or(MALFORMED)?, ["type", "text", "thinking", "signature", "partial_json"])?;
         match &*text_of(kind)? {
-            "text_delta" => self.say(&text_of(text)?, DeltaKind::Text, metered, each),
-            "thinking_delta" => self.say(&text_of(thinking)?, DeltaKind::Reasoning, metered, each),
-            "signature_delta" => self.say(&text_of(signature)?, DeltaKind::Signature, metered, each),
+            "text_delta" => self.add_text(&text_of(text)?, DeltaKind::Text, metered, each),
+            "thinking_delta" => self.add_text(&text_of(thinking)?, DeltaKind::Reasoning, metered, each),
+            "signature_delta" => self.add_text(&text_of(signature)?, DeltaKind::Signature, metered, each),
             "input_json_delta" => self.arguments(&text_of(partial)?, metered, each),
             _ => {} // `citations_delta`
         }
@@ -153,11 +153,11 @@ impl Reader {
     }
 
     fn arguments(&mut self, piece: &str, metered: &mut Metered, each: &mut impl FnMut(Delta<'_>)) {
-        // What the provider's own tools are called with is not for the client.
+        // Arguments of the provider's built-in tools are not for the client.
         if piece.is_empty() || self.open.as_ref().is_none_or(|open| open.call.is_none()) {
             return;
         }
-        let block = self.place();
+        let block = self.block_number();
         if let Some(call) = self.open.as_mut().and_then(|open| open.call.as_mut()) {
             call.has_pieces = true;
             metered.text_bytes += bytes(piece);
@@ -165,26 +165,26 @@ impl Reader {
         }
     }
 
-    /// A call whose arguments did not come in pieces has them from its beginning: clients expect JSON, not nothing.
+    /// Ends the open block. A call without pieces gets the arguments of its beginning, because clients expect JSON.
     fn close(&mut self, metered: &mut Metered, each: &mut impl FnMut(Delta<'_>)) {
-        let Some(Open { block: Some(block), call: Some(call), .. }) = self.open.take() else { return };
+        let Some(OpenBlock { block: Some(block), call: Some(call), .. }) = self.open.take() else { return };
         if !call.has_pieces {
             metered.text_bytes += bytes(&call.whole);
             each(Delta { block, kind: DeltaKind::CallArguments { ordinal: call.ordinal, piece: &call.whole } });
         }
     }
 
-    fn say<'t>(
+    fn add_text<'t>(
         &mut self,
         text: &'t str,
-        said: impl FnOnce(&'t str) -> DeltaKind<'t>,
+        kind: impl FnOnce(&'t str) -> DeltaKind<'t>,
         metered: &mut Metered,
         each: &mut impl FnMut(Delta<'_>),
     ) {
         if text.is_empty() {
             return;
         }
-        let delta = Delta { block: self.place(), kind: said(text) };
+        let delta = Delta { block: self.block_number(), kind: kind(text) };
         match delta.kind {
             DeltaKind::Text(text) => metered.text_bytes += bytes(text),
             DeltaKind::Reasoning(text) => metered.reasoning_bytes += bytes(text),
@@ -193,8 +193,8 @@ impl Reader {
         each(delta);
     }
 
-    /// The place of the open block.
-    fn place(&mut self) -> usize {
+    /// The number of the open block.
+    fn block_number(&mut self) -> usize {
         let next = self.blocks;
         let Some(open) = &mut self.open else { return next };
         *open.block.get_or_insert_with(|| {
@@ -203,10 +203,10 @@ impl Reader {
         })
     }
 
-    /// `message_delta`: the stop reason, and the running total of the usage.
+    /// Reads `message_delta`: the stop reason, and the usage so far.
     fn end(
         &mut self,
-        event: &Members<'_>,
+        event: &EventMembers<'_>,
         metered: &mut Metered,
         each: &mut impl FnMut(Delta<'_>),
     ) -> Result<(), UpstreamFault> {
@@ -231,7 +231,7 @@ impl Reader {
 
 fn begin(message: Option<&str>, metered: &mut Metered) -> Result<(), UpstreamFault> {
     let [id, model, usage] = json::pick(message.unwrap_or_default(), ["id", "model", "usage"])?;
-    metered.keep_names(id, model);
+    metered.keep_id_and_model(id, model);
     if let Some(report) = usage {
         metered.add_report(report, false);
     }

@@ -1,4 +1,4 @@
-//! Anthropic's exclusive counts: what was read from or written to the cache is in no other figure.
+//! Reads Anthropic's usage, whose counts are exclusive: cached tokens are in no other figure.
 
 use std::collections::BTreeMap;
 
@@ -7,22 +7,22 @@ use events::usage::TokenClasses;
 use crate::json;
 use crate::report::count;
 
-/// The classes of a report, and those of its input alone.
-pub fn reported(usage: &str) -> (Option<TokenClasses>, Option<TokenClasses>) {
+/// The token classes of a report: all of them, and the input's alone.
+pub fn read_report(usage: &str) -> (Option<TokenClasses>, Option<TokenClasses>) {
     let [iterations, details] = json::find(usage, ["iterations", "output_tokens_details"]);
-    let Some(figures) = Figures::of(usage) else { return (None, None) };
+    let Some(figures) = AnthropicCounts::of(usage) else { return (None, None) };
     let figures = iterations.map_or(figures, |iterations| figures.with_iterations(iterations));
     let thinking = details.and_then(|details| json::field(details, "thinking_tokens")).and_then(count);
     let input = figures.input_classes();
     (classes(figures, &input, thinking.unwrap_or(0)), Some(input).filter(|input| input.input() > 0))
 }
 
-/// `None` where a side is missing or everything is zero.
-fn classes(figures: Figures, input: &TokenClasses, thinking: u64) -> Option<TokenClasses> {
+/// `None` if the output is missing or everything is zero.
+fn classes(figures: AnthropicCounts, input: &TokenClasses, thinking: u64) -> Option<TokenClasses> {
     let output = figures.output?;
     let classes = TokenClasses {
         output_reasoning_tokens: thinking,
-        // More thinking than output cannot be inside of it: that is the dearer reading.
+        // More thinking than output cannot be part of it. This is the more expensive reading.
         output_text_tokens: output.checked_sub(thinking).unwrap_or(output),
         ..input.clone()
     };
@@ -31,17 +31,17 @@ fn classes(figures: Figures, input: &TokenClasses, thinking: u64) -> Option<Toke
 
 /// The counts of one report, or of one iteration of it.
 #[derive(Clone, Copy, Default)]
-struct Figures {
+struct AnthropicCounts {
     uncached: u64,
     read: u64,
     written: u64,
-    /// Of what was written.
+    /// Part of `written`.
     written_for_an_hour: u64,
-    tells_lifetimes: bool,
+    has_lifetimes: bool,
     output: Option<u64>,
 }
 
-impl Figures {
+impl AnthropicCounts {
     fn of(usage: &str) -> Option<Self> {
         let [uncached, written, split, read, output] = json::find(
             usage,
@@ -61,12 +61,12 @@ impl Figures {
             read: tokens(read),
             written: tokens(written).max(tokens(five_minutes) + tokens(one_hour)),
             written_for_an_hour: tokens(one_hour),
-            tells_lifetimes: split.is_some(),
+            has_lifetimes: split.is_some(),
             output: output.and_then(count),
         })
     }
 
-    /// Samplings that the top level leaves out (compaction, advice) stand among the iterations alone, and are billed.
+    /// Adds the iterations that the top level leaves out (compaction, advice), which are billed too.
     fn with_iterations(self, iterations: &str) -> Self {
         let each = json::elements(iterations).map_while(Result::ok).filter_map(Self::of);
         let all = each.fold(Self::default(), Self::plus);
@@ -75,7 +75,7 @@ impl Figures {
             read: self.read.max(all.read),
             written: self.written.max(all.written),
             written_for_an_hour: self.written_for_an_hour.max(all.written_for_an_hour),
-            tells_lifetimes: self.tells_lifetimes || all.tells_lifetimes,
+            has_lifetimes: self.has_lifetimes || all.has_lifetimes,
             output: self.output.map(|output| output.max(all.output.unwrap_or(0))),
         }
     }
@@ -86,7 +86,7 @@ impl Figures {
             read: self.read + other.read,
             written: self.written + other.written,
             written_for_an_hour: self.written_for_an_hour + other.written_for_an_hour,
-            tells_lifetimes: self.tells_lifetimes || other.tells_lifetimes,
+            has_lifetimes: self.has_lifetimes || other.has_lifetimes,
             output: Some(self.output.unwrap_or(0) + other.output.unwrap_or(0)),
         }
     }
@@ -96,8 +96,8 @@ impl Figures {
             input_uncached_tokens: self.uncached,
             input_cache_read_tokens: self.read,
             input_cache_write_tokens: self.written,
-            // What the split does not explain was written for five minutes, which is what happens unasked.
-            input_cache_write_by_ttl: match self.tells_lifetimes {
+            // Tokens that the split does not explain were written for five minutes, which is the default.
+            input_cache_write_by_ttl: match self.has_lifetimes {
                 true => lifetimes([("5m", self.written - self.written_for_an_hour), ("1h", self.written_for_an_hour)]),
                 false => BTreeMap::new(),
             },
@@ -118,7 +118,7 @@ mod tests {
 
     fn add(report: &str, is_final: bool, metered: &mut Metered) {
         metered.add_report(report, is_final);
-        metered.read_reports(reported);
+        metered.read_reports(read_report);
     }
 
     #[test]
@@ -156,13 +156,13 @@ mod tests {
     /// The example of Anthropic's page on compaction: what was read and written to make the summary is billed too.
     #[test]
     fn a_report_of_nothing_at_all_is_none() {
-        assert_eq!(reported(r#"{"input_tokens":0,"output_tokens":0}"#), (None, None));
+        assert_eq!(read_report(r#"{"input_tokens":0,"output_tokens":0}"#), (None, None));
     }
 
     #[test]
     fn what_stands_among_the_iterations_alone_is_billed() {
         let usage = r#"{"input_tokens":23000,"output_tokens":1000,"cache_creation_input_tokens":5,"iterations":[{"type":"compaction","input_tokens":180000,"output_tokens":3500,"cache_read_input_tokens":11,"cache_creation":{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":7}},{"type":"message","input_tokens":23000,"output_tokens":1000,"cache_read_input_tokens":2,"cache_creation_input_tokens":5}]}"#;
-        let (read, input) = reported(usage);
+        let (read, input) = read_report(usage);
         let read = read.expect("a report");
         assert_eq!((read.input_uncached_tokens, read.output_text_tokens), (203_000, 4_500));
         assert_eq!((read.input_cache_read_tokens, read.input_cache_write_tokens), (13, 12));
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(input.map(|input| input.input()), Some(203_025));
         // Where the top level has it all, nothing is counted twice.
         let usage = r#"{"input_tokens":30,"output_tokens":9,"iterations":[{"input_tokens":10,"output_tokens":4},{"input_tokens":20,"output_tokens":5},null,{}]}"#;
-        let read = reported(usage).0.expect("a report");
+        let read = read_report(usage).0.expect("a report");
         assert_eq!((read.input(), read.output()), (30, 9));
     }
 }

@@ -1,10 +1,10 @@
-//! The canonical request as an OpenAI body.
+//! Writes the hub's request as an OpenAI body.
 //!
-//! Refused: `reasoning.budget_tokens` (OpenAI knows efforts alone), and messages that are all empty. Tool results take
-//! text alone: their images follow in the next user message, under the id of the call. Thoughts go back as
-//! `reasoning_content` where a tool is called, as DeepSeek and others want it: those that are proved by a signature are
-//! another dialect's, and OpenAI itself gives none that could come back. Left out knowingly: other thoughts of earlier
-//! answers, and the mark of a tool result that it is an error (its text says so). `metadata` stays with us.
+//! Refused: `reasoning.budget_tokens`, because OpenAI takes efforts only, and messages that are all empty. Tool results
+//! take only text: their images follow in the next user message, under the id of the call. Reasoning without a
+//! signature goes back as `reasoning_content` of a message with tool calls, as DeepSeek and others require; a signature
+//! means that it is of another dialect. Dropped on purpose: other reasoning of earlier responses, and the error flag of
+//! a tool result, whose text says so. `metadata` is not sent upstream.
 
 mod conversation;
 
@@ -20,7 +20,7 @@ use crate::chat::{ChatRequest, Reasoning, ResponseFormat, Tool, ToolChoice};
 use crate::{OutboundTarget, UpstreamCap, json};
 
 #[derive(Serialize)]
-struct Body<'a> {
+struct OpenAiBody<'a> {
     model: &'a str,
     messages: Vec<OutboundMessage<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,11 +40,11 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<Function<ToolDefinition<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tool_choice: Option<Choice<'a>>,
+    tool_choice: Option<OpenAiToolChoice<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     parallel_tool_calls: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    response_format: Option<Format<'a>>,
+    response_format: Option<OpenAiFormat<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_effort: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,7 +76,7 @@ struct ToolDefinition<'a> {
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Choice<'a> {
+enum OpenAiToolChoice<'a> {
     Word(&'static str),
     Named(Function<Name<'a>>),
 }
@@ -88,14 +88,14 @@ struct Name<'a> {
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Format<'a> {
+enum OpenAiFormat<'a> {
     Text,
     JsonObject,
-    JsonSchema { json_schema: Schema<'a> },
+    JsonSchema { json_schema: NamedSchema<'a> },
 }
 
 #[derive(Serialize)]
-struct Schema<'a> {
+struct NamedSchema<'a> {
     name: &'a str,
     schema: &'a RawValue,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -106,11 +106,11 @@ const fn function<T>(function: T) -> Function<T> {
     Function { r#type: "function", function }
 }
 
-/// Errors: `INVALID_REQUEST` for what OpenAI has no counterpart for.
+/// The body for OpenAI. Errors: `INVALID_REQUEST` for a field without counterpart.
 pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
     let UpstreamCap { tokens, field } = target.output_cap;
     let cap = |name| (field.unwrap_or_default() == name).then_some(tokens);
-    let body = Body {
+    let body = OpenAiBody {
         model: target.model,
         messages: conversation::messages(chat, target)?,
         max_tokens: cap(OutputCapField::MaxTokens),
@@ -139,21 +139,21 @@ fn definition(tool: &Tool) -> Function<ToolDefinition<'_>> {
     })
 }
 
-fn choice(choice: &ToolChoice) -> Choice<'_> {
+fn choice(choice: &ToolChoice) -> OpenAiToolChoice<'_> {
     match choice {
-        ToolChoice::Auto => Choice::Word("auto"),
-        ToolChoice::None => Choice::Word("none"),
-        ToolChoice::Required => Choice::Word("required"),
-        ToolChoice::Named(name) => Choice::Named(function(Name { name })),
+        ToolChoice::Auto => OpenAiToolChoice::Word("auto"),
+        ToolChoice::None => OpenAiToolChoice::Word("none"),
+        ToolChoice::Required => OpenAiToolChoice::Word("required"),
+        ToolChoice::Named(name) => OpenAiToolChoice::Named(function(Name { name })),
     }
 }
 
-fn format(format: &ResponseFormat) -> Format<'_> {
+fn format(format: &ResponseFormat) -> OpenAiFormat<'_> {
     match format {
-        ResponseFormat::Text => Format::Text,
-        ResponseFormat::JsonObject => Format::JsonObject,
-        ResponseFormat::JsonSchema { name, schema, strict } => Format::JsonSchema {
-            json_schema: Schema { name: name.as_deref().unwrap_or("response"), schema, strict: *strict },
+        ResponseFormat::Text => OpenAiFormat::Text,
+        ResponseFormat::JsonObject => OpenAiFormat::JsonObject,
+        ResponseFormat::JsonSchema { name, schema, strict } => OpenAiFormat::JsonSchema {
+            json_schema: NamedSchema { name: name.as_deref().unwrap_or("response"), schema, strict: *strict },
         },
     }
 }

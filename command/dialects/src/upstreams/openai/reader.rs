@@ -1,48 +1,48 @@
-//! A stream from an OpenAI-compatible upstream to another surface: its first choice as deltas.
+//! Reads responses of an OpenAI-compatible upstream for other surfaces: the first choice, as deltas or blocks.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::reading::{CallPiece, Choices, Piece, choices_of, chunk_of, measure, note_finish, read_choice, top_level};
+use super::chunk::{CallPiece, Choices, Piece, choices_of, chunk_of, measure, note_finish, read_choice, top_level};
 use crate::chat::{ANSWER_BLOCKS_MAX, OutputBlock, ToolCall};
 use crate::delta::{Delta, DeltaKind};
 use crate::framing::Event;
 use crate::json::{self, Kind};
-use crate::metered::short;
+use crate::metered::bounded_name;
 use crate::upstreams::{StreamReader, StreamState};
 use crate::{Metered, UpstreamFault};
 
-/// A stream that goes to another surface: the first choice as deltas.
+/// Reads the first choice of one stream into deltas.
 #[derive(Default)]
 pub struct Reader {
     choices: Choices,
     blocks: Blocks,
 }
 
-/// Which block of the answer is being said.
+/// The blocks of the response so far, and the open one.
 #[derive(Default)]
 pub(super) struct Blocks {
     count: usize,
-    open: Option<Open>,
-    calls: Vec<Called>,
-    /// The newest call of each index of the upstream's, as a place in `calls`.
+    open: Option<BlockKind>,
+    calls: Vec<StartedCall>,
+    /// The newest call at each of the upstream's indices, as an index of `calls`.
     newest: BTreeMap<u64, usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Open {
+enum BlockKind {
     Text,
     Reasoning,
     Call,
 }
 
-struct Called {
+struct StartedCall {
     id: String,
     block: usize,
 }
 
 impl Blocks {
-    fn of(&mut self, kind: Open) -> usize {
+    fn of(&mut self, kind: BlockKind) -> usize {
         if self.open != Some(kind) {
             self.open = Some(kind);
             self.count += 1;
@@ -50,8 +50,8 @@ impl Blocks {
         self.count - 1
     }
 
-    /// The call that a piece belongs to, and whether it begins here: its index is new, or its id is another one (some
-    /// servers put every call at index 0).
+    /// The call that a piece belongs to, its block, and true if the call begins here. It begins if its index is new or
+    /// its id differs, because some servers put every call at index 0.
     fn call(&mut self, index: u64, id: &str) -> Result<(usize, usize, bool), UpstreamFault> {
         let known = self.newest.get(&index).and_then(|ordinal| Some((*ordinal, self.calls.get(*ordinal)?)));
         if let Some((ordinal, call)) = known
@@ -63,10 +63,10 @@ impl Blocks {
         if ordinal == ANSWER_BLOCKS_MAX {
             return Err(UpstreamFault::TooLarge);
         }
-        self.open = Some(Open::Call);
+        self.open = Some(BlockKind::Call);
         self.count += 1;
         let block = self.count - 1;
-        self.calls.push(Called { id: id.to_owned(), block });
+        self.calls.push(StartedCall { id: id.to_owned(), block });
         self.newest.insert(index, ordinal);
         Ok((ordinal, block, true))
     }
@@ -91,13 +91,13 @@ impl StreamReader for Reader {
 
     #[cfg(test)]
     fn held_bytes(&self) -> usize {
-        let call = |call: &Called| size_of::<Called>() + size_of::<(u64, usize)>() + call.id.capacity();
+        let call = |call: &StartedCall| size_of::<StartedCall>() + size_of::<(u64, usize)>() + call.id.capacity();
         self.blocks.calls.iter().map(call).sum()
     }
 }
 
 impl Reader {
-    /// Takes one chunk and gives what its first choice says.
+    /// Reads one chunk, and calls `each` for the content of its first choice.
     fn chunk(
         &mut self,
         text: &str,
@@ -132,15 +132,15 @@ impl Reader {
 
     fn piece(&mut self, piece: &Piece<'_>, each: &mut impl FnMut(Delta<'_>)) -> Result<(), UpstreamFault> {
         let (kind, value) = match piece {
-            Piece::Text(value) => (Open::Text, *value),
-            Piece::Reasoning(value) => (Open::Reasoning, *value),
+            Piece::Text(value) => (BlockKind::Text, *value),
+            Piece::Reasoning(value) => (BlockKind::Reasoning, *value),
             Piece::Call(call) => return self.call(call, each),
             Piece::End(_) => return Ok(()),
         };
         let text = decoded(Some(value))?;
         if !text.is_empty() {
             let block = self.blocks.of(kind);
-            let kind = if kind == Open::Text { DeltaKind::Text(&text) } else { DeltaKind::Reasoning(&text) };
+            let kind = if kind == BlockKind::Text { DeltaKind::Text(&text) } else { DeltaKind::Reasoning(&text) };
             each(Delta { block, kind });
         }
         Ok(())
@@ -159,20 +159,21 @@ impl Reader {
     }
 }
 
-/// A string value, or nothing for any other kind. Half a surrogate pair cannot be translated.
+/// The decoded string; empty for any other kind. An unpaired surrogate cannot be translated.
 fn decoded(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
     match value.filter(|value| json::kind(value) == Kind::String) {
-        Some(value) => json::string(value).ok_or(UpstreamFault::Malformed("half a surrogate pair")),
+        Some(value) => json::string(value).ok_or(UpstreamFault::Malformed("an unpaired surrogate")),
         None => Ok(Cow::Borrowed("")),
     }
 }
 
-/// The same of an id or a name.
+/// An id or a name, which is bounded.
 fn decoded_name(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
-    decoded(value).and_then(short)
+    decoded(value).and_then(bounded_name)
 }
 
-/// The first choice of a whole answer as blocks: thoughts, text, calls. Errors: an error in band, no choice.
+/// The first choice of a whole response as blocks: reasoning, text, calls. Errors: an error in band, no choice, too
+/// many blocks.
 pub fn read_blocks(body: &str, metered: &mut Metered) -> Result<Vec<OutputBlock>, UpstreamFault> {
     let top = top_level(body, metered)?;
     let (mut blocks, mut any) = (Vec::new(), false);

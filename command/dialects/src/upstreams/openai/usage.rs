@@ -1,19 +1,19 @@
-//! OpenAI's inclusive counts as our disjoint classes.
+//! Reads OpenAI's usage, whose counts are inclusive, into disjoint token classes.
 
 use events::usage::TokenClasses;
 
 use crate::json;
 use crate::report::count;
 
-/// The classes of a report, and those of its input alone.
-pub fn reported(usage: &str) -> (Option<TokenClasses>, Option<TokenClasses>) {
-    let figures = Figures::of(usage);
+/// The token classes of a report: all of them, and the input's alone.
+pub fn read_report(usage: &str) -> (Option<TokenClasses>, Option<TokenClasses>) {
+    let figures = OpenAiCounts::of(usage);
     (classes(figures), reported_input(figures))
 }
 
-/// What a report says.
+/// The counts of a report.
 #[derive(Clone, Copy)]
-struct Figures {
+struct OpenAiCounts {
     prompt: Option<u64>,
     completion: Option<u64>,
     total: Option<u64>,
@@ -21,14 +21,14 @@ struct Figures {
     reasoning: u64,
 }
 
-/// What a report says of caches.
+/// The cached tokens of a report.
 #[derive(Clone, Copy)]
 struct Cached {
     read: u64,
     written: u64,
 }
 
-impl Figures {
+impl OpenAiCounts {
     fn of(usage: &str) -> Self {
         let [prompt, completion, total, cache_hit, reasoning, prompt_details, completion_details] = json::find(
             usage,
@@ -53,12 +53,12 @@ impl Figures {
                 read: count(read).or_else(|| count(cache_hit)).unwrap_or(0),
                 written: count(written).unwrap_or(0),
             },
-            // Among the details, or beside them (SGLang, Perplexity).
+            // In the details, or beside them (SGLang, Perplexity).
             reasoning: count(reasoning_detail).or_else(|| count(reasoning)).unwrap_or(0),
         }
     }
 
-    /// Prompt and completion; one that is missing is what the total leaves for it.
+    /// Prompt and completion. If one is missing, it follows from the total.
     fn sides(self) -> Option<(u64, u64)> {
         match (self.prompt, self.completion) {
             (Some(prompt), Some(completion)) => Some((prompt, completion)),
@@ -69,19 +69,19 @@ impl Figures {
     }
 }
 
-/// The classes of an OpenAI-shaped report: their sum is the report's total, or the sum of its parts where that is more.
-/// `None` where the two sides are not both there and the total does not tell the missing one, or everything is zero.
-fn classes(figures: Figures) -> Option<TokenClasses> {
-    let Figures { total, cached, reasoning, .. } = figures;
+/// The token classes. Their sum is the report's total, or the sum of its parts if that is larger. `None` if a side is
+/// missing and does not follow from the total, or if everything is zero.
+fn classes(figures: OpenAiCounts) -> Option<TokenClasses> {
+    let OpenAiCounts { total, cached, reasoning, .. } = figures;
     let (prompt, completion) = figures.sides()?;
-    // A part that exceeds its whole cannot be in it. That is the dearer reading.
+    // A part that exceeds its whole cannot be in it. This is the more expensive reading.
     let mut cached_is_beside = cached.tokens() > prompt;
     let mut reasoning_is_beside = reasoning > completion;
     let beside = |is_beside: bool, part: u64| if is_beside { part } else { 0 };
     let explained =
         prompt + completion + beside(cached_is_beside, cached.tokens()) + beside(reasoning_is_beside, reasoning);
     let mut unexplained = total.unwrap_or(0).saturating_sub(explained);
-    // Some leave a part out of its whole, and only the total tells: xAI its reasoning, others what was cached.
+    // Some servers leave a part out of its whole, which only the total shows: xAI its reasoning, others cached tokens.
     let cached_inside = beside(!cached_is_beside, cached.tokens());
     let reasoning_inside = beside(!reasoning_is_beside, reasoning);
     for (reasoning_leaves, cached_leaves) in [(true, false), (false, true), (true, true)] {
@@ -94,7 +94,7 @@ fn classes(figures: Figures) -> Option<TokenClasses> {
     }
     let classes = TokenClasses {
         output_text_tokens: if reasoning_is_beside { completion } else { completion - reasoning },
-        // What no part explains was thought: Gemini counts thoughts in the total alone.
+        // Tokens that no part explains are reasoning: Gemini counts it in the total only.
         output_reasoning_tokens: reasoning + unexplained,
         ..cached.within(prompt, cached_is_beside)
     };
@@ -102,7 +102,7 @@ fn classes(figures: Figures) -> Option<TokenClasses> {
 }
 
 /// The input side alone, for streams that report the prompt first.
-fn reported_input(figures: Figures) -> Option<TokenClasses> {
+fn reported_input(figures: OpenAiCounts) -> Option<TokenClasses> {
     let input = match classes(figures) {
         Some(all) => TokenClasses { output_text_tokens: 0, output_reasoning_tokens: 0, ..all },
         None => {
@@ -118,7 +118,7 @@ impl Cached {
         self.read + self.written
     }
 
-    /// The input classes of a prompt of so many tokens, which these are among or beside.
+    /// The input classes of a prompt of so many tokens, which includes the cached ones unless `is_beside`.
     fn within(self, prompt: u64, is_beside: bool) -> TokenClasses {
         TokenClasses {
             input_uncached_tokens: if is_beside { prompt } else { prompt - self.tokens() },
@@ -136,7 +136,7 @@ mod tests {
     use crate::report::COUNT_MAX;
 
     fn of(usage: &str) -> Option<[u64; 5]> {
-        classes(Figures::of(usage)).map(|c| {
+        classes(OpenAiCounts::of(usage)).map(|c| {
             [
                 c.input_uncached_tokens,
                 c.input_cache_read_tokens,
@@ -250,7 +250,7 @@ mod tests {
             (r#"{"prompt_tokens":0}"#, None),
             (r#"{"completion_tokens":7}"#, None),
         ] {
-            let input = reported(usage).1.map(|input| [input.input_uncached_tokens, input.input_cache_read_tokens]);
+            let input = read_report(usage).1.map(|input| [input.input_uncached_tokens, input.input_cache_read_tokens]);
             assert_eq!(input, wanted, "{usage}");
         }
     }
@@ -279,7 +279,7 @@ mod tests {
             let usage = format!(
                 r#"{{"prompt_tokens":{prompt},"completion_tokens":{completion},"total_tokens":{total},"prompt_tokens_details":{{"cached_tokens":{cached}}},"completion_tokens_details":{{"reasoning_tokens":{reasoning}}}}}"#
             );
-            let (read, input) = reported(&usage);
+            let (read, input) = read_report(&usage);
             let (read, input) = (read.unwrap_or_default(), input.unwrap_or_default());
             assert!(read.input() + read.output() >= total.max(prompt + completion), "{read:?} of {usage}");
             assert!(read.input() >= prompt && read.output() >= completion, "{read:?} of {usage}");
@@ -339,7 +339,7 @@ mod tests {
             for report in reports {
                 metered.add_report(report, true);
             }
-            metered.read_reports(reported);
+            metered.read_reports(read_report);
             let read = metered.reported.expect("a report");
             let read = [
                 read.input_uncached_tokens,

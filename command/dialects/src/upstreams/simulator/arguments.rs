@@ -1,11 +1,11 @@
-//! Arguments for a tool, made from its schema: they satisfy it roughly, and are always the same.
+//! Makes the arguments of a tool call from the tool's schema: always the same, and roughly valid.
 
 use serde_json::{Map, Value, json};
 
-/// Schemas inside each other that are followed.
+/// Levels of nested schemas that are followed.
 const DEPTH_MAX: usize = 8;
 
-/// JSON text of an object.
+/// The arguments as JSON text of an object.
 pub fn satisfying(schema: Option<&Value>) -> String {
     match value(schema.unwrap_or(&Value::Null), DEPTH_MAX) {
         object @ Value::Object(_) => object.to_string(),

@@ -1,4 +1,4 @@
-//! How the simulator behaves: the backend model's name, taken apart.
+//! The simulator's behaviour, parsed from the name of the backend model.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use http::StatusCode;
 
 const TOKENS_MAX: u64 = 1_000_000;
 
-/// What is said.
+/// The kind of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Voice {
     Echo,
@@ -32,13 +32,13 @@ pub struct Behaviour {
 }
 
 impl Behaviour {
-    /// Errors: what is wrong with the name, which is not one of ours.
+    /// Parses the name. Errors: an unknown name, option or value.
     pub fn of(model: &str) -> Result<Self, String> {
         let (name, options) = model.split_once('?').unwrap_or((model, ""));
         let voice = match name {
             "echo" => Voice::Echo,
             "lorem" => Voice::Lorem,
-            _ => return Err("there is no such model".into()),
+            _ => return Err("the simulator has the models echo and lorem".into()),
         };
         let mut behaviour = Self {
             voice,
@@ -78,7 +78,7 @@ impl Behaviour {
             "fail_after" => self.fail_after = Some(number()?),
             "cut_after" => self.cut_after = Some(number()?),
             "silent" => self.silent = up_to(1)? == 1,
-            _ => return Err("is not known"),
+            _ => return Err("is unknown"),
         }
         Ok(())
     }

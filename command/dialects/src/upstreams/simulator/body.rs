@@ -1,4 +1,4 @@
-//! The simulator's words on the wire: one frame a chunk, with the pauses that were asked for.
+//! The body of a simulated response: one frame per chunk, with the requested pauses.
 
 use std::io;
 use std::pin::Pin;
@@ -13,29 +13,29 @@ use super::behaviour::Behaviour;
 use super::error_body;
 use super::script::Script;
 
-/// A body that speaks at its own pace. An error means that the connection is gone.
+/// A body that is sent at the requested pace. An error means that the connection was dropped.
 pub struct SimulatedBody {
-    speech: Speech,
+    state: BodyState,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-enum Speech {
+enum BodyState {
     Silent,
-    /// One frame, then its end: complete, or a connection that is gone.
+    /// One frame, and then a complete or a dropped response.
     Whole {
         frame: Option<Bytes>,
         cut: bool,
     },
-    Stream(Box<Stream>),
+    Stream(Box<ScriptedStream>),
     Over,
 }
 
-struct Stream {
+struct ScriptedStream {
     script: Script,
     pace: Duration,
     fail_after: Option<u64>,
     cut_after: Option<u64>,
-    /// Chunks that were sent.
+    /// Chunks sent so far.
     sent: u64,
     choice: u64,
     step: u64,
@@ -50,25 +50,25 @@ enum Ending {
     Over,
 }
 
-/// What happens next in a stream.
+/// The next step of a stream.
 enum Next {
     Frame(String),
-    Gone,
+    Dropped,
     End,
 }
 
 impl SimulatedBody {
     pub(super) const fn silent() -> Self {
-        Self { speech: Speech::Silent, pause: None }
+        Self { state: BodyState::Silent, pause: None }
     }
 
     pub(super) const fn whole(frame: Bytes) -> Self {
-        Self { speech: Speech::Whole { frame: Some(frame), cut: false }, pause: None }
+        Self { state: BodyState::Whole { frame: Some(frame), cut: false }, pause: None }
     }
 
-    pub(super) fn speaking(script: Script, behaviour: &Behaviour) -> Self {
-        let speech = if script.streamed() {
-            Speech::Stream(Box::new(Stream {
+    pub(super) fn scripted(script: Script, behaviour: &Behaviour) -> Self {
+        let state = if script.streamed() {
+            BodyState::Stream(Box::new(ScriptedStream {
                 script,
                 pace: behaviour.pace,
                 fail_after: behaviour.fail_after,
@@ -88,9 +88,9 @@ impl SimulatedBody {
             if cut {
                 text.truncate(text.len() / 2);
             }
-            Speech::Whole { frame: Some(text.into()), cut }
+            BodyState::Whole { frame: Some(text.into()), cut }
         };
-        Self { speech, pause: pause(behaviour.ttft) }
+        Self { state, pause: pause(behaviour.ttft) }
     }
 }
 
@@ -98,7 +98,7 @@ fn pause(duration: Duration) -> Option<Pin<Box<Sleep>>> {
     (!duration.is_zero()).then(|| Box::pin(tokio::time::sleep(duration)))
 }
 
-fn gone() -> io::Error {
+fn dropped() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionReset, "the simulator dropped the connection")
 }
 
@@ -114,57 +114,57 @@ impl http_body::Body for SimulatedBody {
             ready!(pause.as_mut().poll(context));
             self.pause = None;
         }
-        let next = match &mut self.speech {
-            // Nobody will ever wake it: whoever waits has to have a deadline.
-            Speech::Silent => return Poll::Pending,
-            Speech::Over => return Poll::Ready(None),
-            Speech::Whole { frame, cut } => match (frame.take(), *cut) {
+        let next = match &mut self.state {
+            // Never woken: the caller must have a deadline.
+            BodyState::Silent => return Poll::Pending,
+            BodyState::Over => return Poll::Ready(None),
+            BodyState::Whole { frame, cut } => match (frame.take(), *cut) {
                 (Some(frame), _) => return Poll::Ready(Some(Ok(Frame::data(frame)))),
-                (None, true) => Next::Gone,
+                (None, true) => Next::Dropped,
                 (None, false) => Next::End,
             },
-            Speech::Stream(stream) => stream.next(),
+            BodyState::Stream(stream) => stream.next(),
         };
         match next {
             Next::Frame(text) => {
-                if let Speech::Stream(stream) = &self.speech {
+                if let BodyState::Stream(stream) = &self.state {
                     self.pause = pause(stream.pace);
                 }
                 Poll::Ready(Some(Ok(Frame::data(format!("data: {text}\n\n").into()))))
             }
-            Next::Gone => {
-                self.speech = Speech::Over;
-                Poll::Ready(Some(Err(gone())))
+            Next::Dropped => {
+                self.state = BodyState::Over;
+                Poll::Ready(Some(Err(dropped())))
             }
             Next::End => {
-                self.speech = Speech::Over;
+                self.state = BodyState::Over;
                 Poll::Ready(None)
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.speech, Speech::Over | Speech::Whole { frame: None, cut: false })
+        matches!(self.state, BodyState::Over | BodyState::Whole { frame: None, cut: false })
     }
 }
 
-impl Stream {
+impl ScriptedStream {
     fn next(&mut self) -> Next {
         if self.cut_after == Some(self.sent) {
-            return Next::Gone;
+            return Next::Dropped;
         }
         if self.fail_after == Some(self.sent) && !matches!(self.ending, Ending::Over) {
             self.ending = Ending::Over;
             return Next::Frame(error_body("the simulator was asked to fail"));
         }
-        let next = self.words();
+        let next = self.scripted();
         if matches!(next, Next::Frame(_)) {
             self.sent += 1;
         }
         next
     }
 
-    fn words(&mut self) -> Next {
+    fn scripted(&mut self) -> Next {
         loop {
             match self.ending {
                 Ending::NotYet => match self.script.step(self.step) {

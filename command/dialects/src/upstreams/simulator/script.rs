@@ -1,4 +1,4 @@
-//! What the simulator will say, worked out before it begins: its pieces, why it ends, what it bills.
+//! The script of a simulated response, computed before it begins: its steps, finish reason and usage.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -7,17 +7,17 @@ use super::arguments;
 use super::behaviour::{Behaviour, Voice};
 use crate::json;
 
-/// Where the request has no cap.
+/// The output cap of a request without one.
 const CAP_DEFAULT: u64 = 4096;
 const CHOICES_MAX: u64 = 128;
 const LOREM_TOKENS: u64 = 64;
 const LOREM: &str = "Lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor incididunt ut labore \
                      et dolore magna aliqua";
-/// The simulator has no clock: every answer was made at the beginning of 2025.
+/// The simulator has no clock: every response is dated 1 January 2025.
 const CREATED_UNIX_S: i64 = 1_735_689_600;
 const CALL_ID: &str = "call_sim_0";
 
-/// One answer.
+/// One scripted response.
 pub struct Script {
     id: String,
     model: String,
@@ -25,15 +25,15 @@ pub struct Script {
     include_usage: bool,
     choices: u64,
     reasoning_tokens: u64,
-    /// The words that it thinks in.
-    thoughts: Vec<String>,
-    said: ScriptedOutput,
+    /// Words of the reasoning.
+    reasoning_words: Vec<String>,
+    output: ScriptedOutput,
     finish_reason: &'static str,
     usage: Option<Value>,
 }
 
 enum ScriptedOutput {
-    /// So many tokens out of these words, again and again.
+    /// So many tokens from these words, which are repeated.
     Text {
         words: Vec<String>,
         tokens: u64,
@@ -44,7 +44,7 @@ enum ScriptedOutput {
     },
 }
 
-/// The next thing that goes over the wire.
+/// One step of a response.
 pub enum Step {
     Role,
     Reasoning(String),
@@ -55,35 +55,35 @@ pub enum Step {
 }
 
 impl Script {
-    /// Errors: the body is no chat request.
+    /// The script for a request body. Errors: the body is not a chat request.
     pub fn of(behaviour: &Behaviour, body: &Bytes) -> Result<Self, &'static str> {
-        let asked = Asked::read(std::str::from_utf8(body).map_err(|_| "the body is not UTF-8")?)?;
+        let fields = RequestFields::read(std::str::from_utf8(body).map_err(|_| "the body is not UTF-8")?)?;
         let integer = |value: Option<&str>| value.and_then(json::integer);
-        let cap = integer(asked.cap).unwrap_or(CAP_DEFAULT);
+        let cap = integer(fields.cap).unwrap_or(CAP_DEFAULT);
 
         let reasoning_tokens = behaviour.reasoning_tokens.min(cap);
-        let (said, said_tokens, is_whole) = said(behaviour, &asked, cap - reasoning_tokens);
-        let is_call = matches!(said, ScriptedOutput::Call { .. });
-        let choices = integer(asked.n).unwrap_or(1).clamp(1, CHOICES_MAX);
-        let usage = Usage {
-            prompt: behaviour.input_tokens.unwrap_or_else(|| tokens_of(asked.messages)),
+        let (output, output_tokens, is_whole) = output(behaviour, &fields, cap - reasoning_tokens);
+        let is_call = matches!(output, ScriptedOutput::Call { .. });
+        let choices = integer(fields.n).unwrap_or(1).clamp(1, CHOICES_MAX);
+        let usage = SimulatedUsage {
+            prompt: behaviour.input_tokens.unwrap_or_else(|| tokens_of(fields.messages)),
             cached: behaviour.cached_tokens,
             reasoning: reasoning_tokens * choices,
-            said: said_tokens * choices,
+            output: output_tokens * choices,
         };
         let is_whole = is_whole && reasoning_tokens == behaviour.reasoning_tokens;
         Ok(Self {
             id: format!("chatcmpl-sim-{:016x}", digest(body)),
-            model: asked.model.and_then(json::string).unwrap_or_default().into_owned(),
-            streamed: asked.stream.and_then(json::boolean).unwrap_or(false),
-            include_usage: asked
+            model: fields.model.and_then(json::string).unwrap_or_default().into_owned(),
+            streamed: fields.stream.and_then(json::boolean).unwrap_or(false),
+            include_usage: fields
                 .stream_options
                 .and_then(|options| json::field(options, "include_usage"))
-                .is_some_and(|asked| asked == "true"),
+                .is_some_and(|fields| fields == "true"),
             choices,
             reasoning_tokens,
-            thoughts: if reasoning_tokens > 0 { lorem() } else { Vec::new() },
-            said,
+            reasoning_words: if reasoning_tokens > 0 { lorem() } else { Vec::new() },
+            output,
             finish_reason: match (is_whole, is_call) {
                 (false, _) => "length",
                 (true, true) => "tool_calls",
@@ -101,13 +101,13 @@ impl Script {
         self.choices
     }
 
-    /// The step of that number in each choice; `None` behind the last.
+    /// The step with this number in each choice; `None` after the last.
     pub fn step(&self, number: u64) -> Option<Step> {
         let Some(number) = number.checked_sub(1) else { return Some(Step::Role) };
         let Some(number) = number.checked_sub(self.reasoning_tokens) else {
-            return Some(Step::Reasoning(word(&self.thoughts, number)));
+            return Some(Step::Reasoning(word(&self.reasoning_words, number)));
         };
-        match &self.said {
+        match &self.output {
             ScriptedOutput::Text { words, tokens } if number < *tokens => Some(Step::Text(word(words, number))),
             ScriptedOutput::Text { tokens, .. } => (number == *tokens).then_some(Step::Finish),
             ScriptedOutput::Call { name, .. } if number == 0 => Some(Step::CallBegins(name.clone())),
@@ -121,7 +121,7 @@ impl Script {
         }
     }
 
-    /// A step as a chunk's data.
+    /// The data of the chunk of a step.
     pub fn chunk(&self, choice: u64, step: &Step) -> String {
         let (delta, finish_reason) = match step {
             Step::Role => (json!({"role": "assistant", "content": ""}), None),
@@ -139,13 +139,13 @@ impl Script {
         self.envelope("chat.completion.chunk", &json!([choice]), None).to_string()
     }
 
-    /// The chunk that says nothing but usage, if it was asked for and there is one.
+    /// The usage chunk, if it was requested and there is a report.
     pub fn usage_chunk(&self) -> Option<String> {
         let usage = self.usage.as_ref().filter(|_| self.include_usage)?;
         Some(self.envelope("chat.completion.chunk", &json!([]), Some(usage)).to_string())
     }
 
-    /// The whole answer.
+    /// The body of a whole response.
     pub fn whole(&self) -> String {
         let (mut content, mut reasoning, mut call, mut arguments) = (String::new(), String::new(), None, String::new());
         for step in (0..).map_while(|number| self.step(number)) {
@@ -182,8 +182,8 @@ impl Script {
     }
 }
 
-/// The parts of a request that matter here, as they stand in it.
-struct Asked<'a> {
+/// The fields of a request that the simulator reads, as JSON text.
+struct RequestFields<'a> {
     model: Option<&'a str>,
     messages: &'a str,
     cap: Option<&'a str>,
@@ -194,10 +194,10 @@ struct Asked<'a> {
     tool_choice: Option<&'a str>,
 }
 
-impl<'a> Asked<'a> {
-    /// One pass over the body.
+impl<'a> RequestFields<'a> {
+    /// Reads the body in one pass.
     fn read(body: &'a str) -> Result<Self, &'static str> {
-        let mut asked = Self {
+        let mut fields = Self {
             model: None,
             messages: "",
             cap: None,
@@ -211,31 +211,31 @@ impl<'a> Asked<'a> {
             let member = member.map_err(|_| "the body is not a JSON object")?;
             let value = (json::kind(member.value) != json::Kind::Null).then_some(member.value);
             match member.name() {
-                "model" => asked.model = value,
-                "messages" => asked.messages = value.unwrap_or_default(),
-                "max_tokens" | "max_completion_tokens" => asked.cap = value.or(asked.cap),
-                "n" => asked.n = value,
-                "stream" => asked.stream = value,
-                "stream_options" => asked.stream_options = value,
-                "tools" => asked.tools = value,
-                "tool_choice" => asked.tool_choice = value,
+                "model" => fields.model = value,
+                "messages" => fields.messages = value.unwrap_or_default(),
+                "max_tokens" | "max_completion_tokens" => fields.cap = value.or(fields.cap),
+                "n" => fields.n = value,
+                "stream" => fields.stream = value,
+                "stream_options" => fields.stream_options = value,
+                "tools" => fields.tools = value,
+                "tool_choice" => fields.tool_choice = value,
                 _ => {}
             }
         }
-        if asked.messages.is_empty() { Err("messages are missing") } else { Ok(asked) }
+        if fields.messages.is_empty() { Err("messages are missing") } else { Ok(fields) }
     }
 }
 
-struct Usage {
+struct SimulatedUsage {
     prompt: u64,
     cached: u64,
     reasoning: u64,
-    said: u64,
+    output: u64,
 }
 
-impl Usage {
+impl SimulatedUsage {
     fn report(&self) -> Value {
-        let completion = self.reasoning + self.said;
+        let completion = self.reasoning + self.output;
         json!({
             "prompt_tokens": self.prompt,
             "completion_tokens": completion,
@@ -246,9 +246,9 @@ impl Usage {
     }
 }
 
-/// What is said within the cap, its tokens, and whether all of it could be said.
-fn said(behaviour: &Behaviour, asked: &Asked<'_>, cap: u64) -> (ScriptedOutput, u64, bool) {
-    if let Some((name, arguments)) = call(asked) {
+/// The output within the cap, its tokens, and whether it is complete.
+fn output(behaviour: &Behaviour, fields: &RequestFields<'_>, cap: u64) -> (ScriptedOutput, u64, bool) {
+    if let Some((name, arguments)) = call(fields) {
         let pieces = pieces_of(&arguments);
         let kept: Vec<String> = pieces.iter().take(usize::try_from(cap).unwrap_or(usize::MAX)).cloned().collect();
         let (tokens, is_whole) = (length(&kept), kept.len() == pieces.len());
@@ -256,12 +256,12 @@ fn said(behaviour: &Behaviour, asked: &Asked<'_>, cap: u64) -> (ScriptedOutput, 
     }
     let (text, natural) = match behaviour.voice {
         Voice::Lorem => (LOREM.to_owned(), Some(LOREM_TOKENS)),
-        Voice::Echo => (last_user_text(asked.messages), None),
+        Voice::Echo => (last_user_text(fields.messages), None),
     };
     let count = || Words::of(&text).fold(0, |count, _| count + 1);
     let wanted = behaviour.output_tokens.or(natural).unwrap_or_else(count);
     let tokens = wanted.min(cap);
-    // More words than are said are not needed; fewer are said again.
+    // No more words are kept than are sent; fewer are repeated.
     let words = Words::of(&text).map(str::to_owned).take(usize::try_from(tokens).unwrap_or(usize::MAX)).collect();
     (ScriptedOutput::Text { words, tokens }, tokens, tokens == wanted)
 }
@@ -270,7 +270,7 @@ fn length(list: &[String]) -> u64 {
     u64::try_from(list.len()).unwrap_or(u64::MAX)
 }
 
-/// A quarter of the bytes, rounded up: far below what a request is held for.
+/// A quarter of the bytes, rounded up: far below the bound that is held.
 fn tokens_of(messages: &str) -> u64 {
     u64::try_from(messages.len().div_ceil(4)).unwrap_or(u64::MAX)
 }
@@ -279,11 +279,11 @@ fn lorem() -> Vec<String> {
     Words::of(LOREM).map(str::to_owned).collect()
 }
 
-/// Words with the white space before them: joined, they are the text.
+/// Splits a text into words with the white space before them, so that joined they are the text.
 struct Words<'a>(&'a str);
 
 impl<'a> Words<'a> {
-    /// At least one.
+    /// The words of a text; at least one.
     const fn of(text: &'a str) -> Self {
         Self(if text.is_empty() { "(nothing)" } else { text })
     }
@@ -304,7 +304,7 @@ impl<'a> Iterator for Words<'a> {
     }
 }
 
-/// The word of that number when the words are said again and again.
+/// The word with this number in the endless repetition of the words.
 fn word(words: &[String], number: u64) -> String {
     let count = length(words).max(1);
     let word = usize::try_from(number % count).ok().and_then(|at| words.get(at)).map_or("", String::as_str);
@@ -323,7 +323,7 @@ fn last_user_text(messages: &str) -> String {
     last.map(text_of).unwrap_or_default()
 }
 
-/// A message's text: a string, or the text parts of a list.
+/// The text of a message: a string, or the text parts of a list.
 fn text_of(message: &str) -> String {
     let Some(content) = json::field(message, "content") else { return String::new() };
     if let Some(text) = json::string(content) {
@@ -333,13 +333,13 @@ fn text_of(message: &str) -> String {
     texts.filter_map(json::string).collect::<Vec<_>>().join("\n")
 }
 
-/// The tool that is to be called, with its arguments.
-fn call(asked: &Asked<'_>) -> Option<(String, String)> {
-    let tools: Vec<Value> = serde_json::from_str(asked.tools?).ok()?;
-    let last_message = json::elements(asked.messages).map_while(Result::ok).last().unwrap_or_default();
+/// The name and arguments of the tool to call.
+fn call(fields: &RequestFields<'_>) -> Option<(String, String)> {
+    let tools: Vec<Value> = serde_json::from_str(fields.tools?).ok()?;
+    let last_message = json::elements(fields.messages).map_while(Result::ok).last().unwrap_or_default();
     let functions = tools.iter().filter_map(|tool| tool.get("function"));
     let named = |name: &str| functions.clone().find(|function| function["name"] == name);
-    let choice: Value = asked.tool_choice.and_then(|choice| serde_json::from_str(choice).ok()).unwrap_or(Value::Null);
+    let choice: Value = fields.tool_choice.and_then(|choice| serde_json::from_str(choice).ok()).unwrap_or(Value::Null);
     let chosen = match choice.as_str() {
         Some("none") => None,
         Some("required") => functions.clone().next(),
@@ -358,7 +358,7 @@ fn mentioned<'a>(mut functions: impl Iterator<Item = &'a Value>, message: &str) 
     functions.find(|function| function["name"].as_str().is_some_and(|name| text.contains(name)))
 }
 
-/// FNV-1a over the beginning and the length: the same question has the same id.
+/// FNV-1a over the beginning and the length, so that the same request gets the same id.
 fn digest(body: &Bytes) -> u64 {
     let beginning = body.get(..4096).unwrap_or(body);
     let seed = 0xcbf2_9ce4_8422_2325 ^ u64::try_from(body.len()).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! Messages and the blocks that they are made of.
+//! Messages of a native request, and their blocks.
 
 use events::refusal::Refusal;
 
@@ -10,12 +10,12 @@ use crate::json::{self, Kind};
 pub fn read_all(fields: &mut Fields<'_, '_>) -> Result<Vec<Message>, Refusal> {
     let path = fields.path().field("messages");
     let value = fields.raw("messages").ok_or_else(|| path.refuse("is required"))?;
-    let (mut messages, mut blocks) = (Vec::new(), Budget(0));
+    let (mut messages, mut count) = (Vec::new(), BlockCount(0));
     fields::elements(value, &path, |index, element| {
         if index == MESSAGES_MAX {
             return Err(path.refuse(format!("has more than {MESSAGES_MAX} messages")));
         }
-        messages.push(message(element, &path.element(index), &mut blocks)?);
+        messages.push(message(element, &path.element(index), &mut count)?);
         Ok(())
     })?;
     if messages.is_empty() {
@@ -24,10 +24,10 @@ pub fn read_all(fields: &mut Fields<'_, '_>) -> Result<Vec<Message>, Refusal> {
     Ok(messages)
 }
 
-/// How many blocks there are so far: each takes far more room than its JSON.
-struct Budget(usize);
+/// Number of blocks read so far. It is bounded because a block takes far more memory than its JSON.
+struct BlockCount(usize);
 
-impl Budget {
+impl BlockCount {
     fn one_more(&mut self) -> Result<(), Refusal> {
         self.0 += 1;
         match self.0 > BLOCKS_MAX {
@@ -37,17 +37,17 @@ impl Budget {
     }
 }
 
-fn message(text: &str, path: &Path<'_>, budget: &mut Budget) -> Result<Message, Refusal> {
-    let mut fields = Fields::read(text, path)?.known(&["role", "content"], &[])?;
+fn message(text: &str, path: &Path<'_>, count: &mut BlockCount) -> Result<Message, Refusal> {
+    let mut fields = Fields::read(text, path)?.refuse_unknown(&["role", "content"], &[])?;
     let role = role(&mut fields)?;
     let place = path.field("content");
     let value = fields.raw("content").ok_or_else(|| place.refuse("is required"))?;
-    let content = content(value, &place, budget)?;
+    let content = content(value, &place, count)?;
     fields.finish()?;
     for (index, block) in content.iter().enumerate() {
-        if !may_say(role, block) {
+        if !may_contain(role, block) {
             let at = if json::kind(value) == Kind::Array { place.element(index) } else { place };
-            return Err(at.refuse(allowed(role)));
+            return Err(at.refuse(allowed_content(role)));
         }
     }
     Ok(Message { role, content })
@@ -63,7 +63,7 @@ fn role(fields: &mut Fields<'_, '_>) -> Result<Role, Refusal> {
     }
 }
 
-const fn may_say(role: Role, block: &Block) -> bool {
+const fn may_contain(role: Role, block: &Block) -> bool {
     match block {
         Block::Text(_) => !matches!(role, Role::Tool),
         Block::Image(_) => matches!(role, Role::User),
@@ -72,7 +72,7 @@ const fn may_say(role: Role, block: &Block) -> bool {
     }
 }
 
-const fn allowed(role: Role) -> &'static str {
+const fn allowed_content(role: Role) -> &'static str {
     match role {
         Role::System => "a system message takes text",
         Role::User => "a user message takes text, images and tool results",
@@ -82,7 +82,7 @@ const fn allowed(role: Role) -> &'static str {
 }
 
 /// A string, or blocks.
-fn content(value: &str, path: &Path<'_>, budget: &mut Budget) -> Result<Vec<Block>, Refusal> {
+fn content(value: &str, path: &Path<'_>, count: &mut BlockCount) -> Result<Vec<Block>, Refusal> {
     if json::kind(value) == Kind::String {
         return Ok(vec![Block::Text(fields::string(value, path)?.into_owned())]);
     }
@@ -91,8 +91,8 @@ fn content(value: &str, path: &Path<'_>, budget: &mut Budget) -> Result<Vec<Bloc
     }
     let mut blocks = Vec::new();
     fields::elements(value, path, |index, element| {
-        budget.one_more()?;
-        blocks.push(block(element, &path.element(index), budget)?);
+        count.one_more()?;
+        blocks.push(block(element, &path.element(index), count)?);
         Ok(())
     })?;
     Ok(blocks)
@@ -107,17 +107,17 @@ const BLOCK_FIELDS: [(&str, &[&str]); 5] = [
     ("reasoning", &["text", "signature", "redacted"]),
 ];
 
-fn block(text: &str, path: &Path<'_>, budget: &mut Budget) -> Result<Block, Refusal> {
+fn block(text: &str, path: &Path<'_>, count: &mut BlockCount) -> Result<Block, Refusal> {
     let mut fields = Fields::read(text, path)?;
     let kind = fields.required_string("type")?;
     if let Some((_, names)) = BLOCK_FIELDS.iter().find(|(of, _)| *of == kind) {
-        fields = fields.known(names, &[])?;
+        fields = fields.refuse_unknown(names, &[])?;
     }
     let block = match &*kind {
         "text" => Block::Text(fields.required_string("text")?.into_owned()),
         "image" => Block::Image(image(&mut fields)?),
         "tool_call" => Block::ToolCall(tool_call(&mut fields)?),
-        "tool_result" => Block::ToolResult(tool_result(&mut fields, budget)?),
+        "tool_result" => Block::ToolResult(tool_result(&mut fields, count)?),
         "reasoning" => Block::Reasoning(reasoning(&mut fields)?),
         _ => return Err(path.field("type").refuse("must be text, image, tool_call, tool_result or reasoning")),
     };
@@ -142,7 +142,7 @@ fn image(fields: &mut Fields<'_, '_>) -> Result<Image, Refusal> {
     Ok(Image { source, detail })
 }
 
-/// `id`, `name`, and `arguments` (JSON) or `arguments_raw` (what did not parse).
+/// `id`, `name`, and `arguments` (JSON) or `arguments_raw` (text that does not parse).
 fn tool_call(fields: &mut Fields<'_, '_>) -> Result<ToolCall, Refusal> {
     let id = fields.required_string("id")?.into_owned();
     let name = fields.required_string("name")?.into_owned();
@@ -156,19 +156,19 @@ fn tool_call(fields: &mut Fields<'_, '_>) -> Result<ToolCall, Refusal> {
 }
 
 /// `id`, `content` (a string, text and image blocks, or JSON), `is_error`.
-fn tool_result(fields: &mut Fields<'_, '_>, budget: &mut Budget) -> Result<ToolResult, Refusal> {
+fn tool_result(fields: &mut Fields<'_, '_>, count: &mut BlockCount) -> Result<ToolResult, Refusal> {
     let id = fields.required_string("id")?.into_owned();
     let is_error = fields.boolean("is_error")?.unwrap_or(false);
     let path = fields.path().field("content");
     let content = match fields.raw("content") {
         None => Vec::new(),
-        Some(value) if json::kind(value) == Kind::String || is_blocks(value) => content(value, &path, budget)?,
+        Some(value) if json::kind(value) == Kind::String || is_blocks(value) => content(value, &path, count)?,
         Some(value) => vec![Block::Text(value.to_owned())],
     };
     Ok(ToolResult { id, content, is_error })
 }
 
-/// JSON that a tool returned may be an array as well: blocks are those that say so, all of them.
+/// True for an array whose elements all have the type of a block. A tool's result may also be an array of other JSON.
 fn is_blocks(value: &str) -> bool {
     let is_block = |element: &str| {
         matches!(json::field(element, "type").and_then(json::string).as_deref(), Some("text" | "image"))
@@ -176,7 +176,7 @@ fn is_blocks(value: &str) -> bool {
     json::kind(value) == Kind::Array && json::elements(value).all(|element| element.is_ok_and(is_block))
 }
 
-/// `text`, and `signature` or `redacted` as the answer had them.
+/// `text`, and `signature` or `redacted` as the response had them.
 fn reasoning(fields: &mut Fields<'_, '_>) -> Result<ReasoningBlock, Refusal> {
     Ok(ReasoningBlock {
         text: fields.string("text")?.unwrap_or_default().into_owned(),

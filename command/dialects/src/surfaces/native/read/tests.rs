@@ -2,7 +2,7 @@ use super::*;
 use std::collections::BTreeSet;
 
 use crate::chat::{Block, ImageSource};
-use crate::fields::asked;
+use crate::fields::reads;
 
 fn read(text: &str) -> Result<ChatRequest, Refusal> {
     super::read(text).map(|(chat, _)| chat)
@@ -10,9 +10,9 @@ fn read(text: &str) -> Result<ChatRequest, Refusal> {
 
 #[test]
 fn the_published_body_has_the_fields_that_are_read_and_no_others() {
-    asked::taken();
+    reads::take();
     read(r#"{"model":"m","messages":[{"role":"user","content":"x"}]}"#).unwrap();
-    let read: BTreeSet<String> = asked::taken().into_iter().filter(|path| !path.contains(['.', '['])).collect();
+    let read: BTreeSet<String> = reads::take().into_iter().filter(|path| !path.contains(['.', '['])).collect();
     let published = serde_json::to_value(super::super::described::request()).unwrap();
     let published: BTreeSet<String> = published["properties"].as_object().unwrap().keys().cloned().collect();
     assert_eq!(read, published);

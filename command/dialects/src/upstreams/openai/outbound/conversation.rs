@@ -1,4 +1,4 @@
-//! The messages of an OpenAI body.
+//! Writes the messages of an OpenAI body.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ pub struct OutboundMessage<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_content: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<Call<'a>>,
+    tool_calls: Vec<OutboundCall<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_call_id: Option<&'a str>,
 }
@@ -44,30 +44,30 @@ struct Picture<'a> {
 }
 
 #[derive(Serialize)]
-struct Call<'a> {
+struct OutboundCall<'a> {
     id: &'a str,
     #[serde(flatten)]
-    function: Function<Called<'a>>,
+    function: Function<OutboundFunction<'a>>,
 }
 
 #[derive(Serialize)]
-struct Called<'a> {
+struct OutboundFunction<'a> {
     name: &'a str,
     arguments: &'a str,
 }
 
-/// Errors: `INVALID_REQUEST` where nothing is left to say.
+/// The messages, after the target's system prefix. Errors: `INVALID_REQUEST` if all of them are empty.
 pub fn messages<'a>(chat: &'a ChatRequest, target: &OutboundTarget<'a>) -> Result<Vec<OutboundMessage<'a>>, Refusal> {
-    let mut conversation = Conversation { messages: Vec::with_capacity(chat.messages.len() + 1), shown: Vec::new() };
+    let mut conversation = Conversation { messages: Vec::with_capacity(chat.messages.len() + 1), tool_images: Vec::new() };
     if let Some(prefix) = target.system_prefix {
         conversation.messages.push(plain("system", Content::Text(prefix.into())));
     }
-    let ours = conversation.messages.len();
+    let prefixed = conversation.messages.len();
     for message in &chat.messages {
         conversation.add(message);
     }
-    conversation.show();
-    match conversation.messages.len() > ours {
+    conversation.flush_tool_images();
+    match conversation.messages.len() > prefixed {
         true => Ok(conversation.messages),
         false => Err(Path::Root.field("messages").refuse("must have one that is not empty")),
     }
@@ -75,12 +75,13 @@ pub fn messages<'a>(chat: &'a ChatRequest, target: &OutboundTarget<'a>) -> Resul
 
 struct Conversation<'a> {
     messages: Vec<OutboundMessage<'a>>,
-    /// What tools showed. Nothing may stand between the results of one turn, so that it waits for their end.
-    shown: Vec<Part<'a>>,
+    /// Images of tool results. They wait for the end of the results, because nothing may stand between those of one
+    /// turn.
+    tool_images: Vec<Part<'a>>,
 }
 
 impl<'a> Conversation<'a> {
-    /// Tool results come first: they have to follow the calls that they answer.
+    /// Adds a message, tool results first, because they must follow their calls.
     fn add(&mut self, message: &'a Message) {
         for block in &message.content {
             if let Block::ToolResult(result) = block {
@@ -89,15 +90,15 @@ impl<'a> Conversation<'a> {
         }
         match message.role {
             Role::System => {
-                self.show();
+                self.flush_tool_images();
                 self.messages.push(plain("system", Content::Text(joined(&message.content))));
             }
             Role::Assistant => {
-                self.show();
+                self.flush_tool_images();
                 self.messages.push(assistant(&message.content));
             }
             Role::User if message.content.iter().any(|block| !matches!(block, Block::ToolResult(_))) => {
-                let content = self.after_what_was_shown(&message.content);
+                let content = self.with_tool_images(&message.content);
                 self.messages.push(plain("user", content));
             }
             Role::User | Role::Tool => {}
@@ -109,23 +110,23 @@ impl<'a> Conversation<'a> {
         self.messages.push(OutboundMessage { tool_call_id: Some(&result.id), ..plain("tool", content) });
         let mut images = result.content.iter().filter(|block| matches!(block, Block::Image(_))).peekable();
         if images.peek().is_some() {
-            // Shorter than the JSON that the result came in, so that the bound of the input still holds.
-            self.shown.push(Part::Text { text: format!("Shown by {}:", result.id).into() });
-            self.shown.extend(images.filter_map(part));
+            // Shorter than the JSON of the result, so that the bound of the input still holds.
+            self.tool_images.push(Part::Text { text: format!("Shown by {}:", result.id).into() });
+            self.tool_images.extend(images.filter_map(part));
         }
     }
 
-    fn show(&mut self) {
-        if !self.shown.is_empty() {
-            self.messages.push(plain("user", Content::Parts(std::mem::take(&mut self.shown))));
+    fn flush_tool_images(&mut self) {
+        if !self.tool_images.is_empty() {
+            self.messages.push(plain("user", Content::Parts(std::mem::take(&mut self.tool_images))));
         }
     }
 
-    fn after_what_was_shown(&mut self, content: &'a [Block]) -> Content<'a> {
+    fn with_tool_images(&mut self, content: &'a [Block]) -> Content<'a> {
         match content {
-            [Block::Text(text)] if self.shown.is_empty() => Content::Text(Cow::Borrowed(text)),
+            [Block::Text(text)] if self.tool_images.is_empty() => Content::Text(Cow::Borrowed(text)),
             _ => {
-                let mut parts = std::mem::take(&mut self.shown);
+                let mut parts = std::mem::take(&mut self.tool_images);
                 parts.extend(content.iter().filter_map(part));
                 Content::Parts(parts)
             }
@@ -177,19 +178,19 @@ fn picture(image: &Image) -> Picture<'_> {
 fn assistant(content: &[Block]) -> OutboundMessage<'_> {
     let calls = content.iter().filter_map(|block| match block {
         Block::ToolCall(ToolCall { id, name, arguments }) => {
-            Some(Call { id, function: function(Called { name, arguments }) })
+            Some(OutboundCall { id, function: function(OutboundFunction { name, arguments }) })
         }
         Block::Text(_) | Block::Image(_) | Block::ToolResult(_) | Block::Reasoning(_) => None,
     });
     let tool_calls: Vec<_> = calls.collect();
-    let calls = !tool_calls.is_empty();
-    let silent = calls && texts(content).next().is_none();
-    let content_said = (!silent).then(|| Content::Text(joined(content)));
-    let reasoning_content = Some(in_lines(thoughts(content))).filter(|text| calls && !text.is_empty());
-    OutboundMessage { role: "assistant", content: content_said, reasoning_content, tool_calls, tool_call_id: None }
+    let has_calls = !tool_calls.is_empty();
+    let has_calls_only = has_calls && texts(content).next().is_none();
+    let reasoning_content = Some(in_lines(reasoning(content))).filter(|text| has_calls && !text.is_empty());
+    let content = (!has_calls_only).then(|| Content::Text(joined(content)));
+    OutboundMessage { role: "assistant", content, reasoning_content, tool_calls, tool_call_id: None }
 }
 
-fn thoughts(content: &[Block]) -> impl Iterator<Item = &str> {
+fn reasoning(content: &[Block]) -> impl Iterator<Item = &str> {
     content.iter().filter_map(|block| match block {
         Block::Reasoning(ReasoningBlock { text, signature: None, redacted: None }) => Some(text.as_str()),
         Block::Text(_) | Block::Image(_) | Block::ToolCall(_) | Block::ToolResult(_) | Block::Reasoning(_) => None,

@@ -1,15 +1,15 @@
-//! What a chunk or a whole answer of the OpenAI dialect says, whoever of its followers wrote it. Strings stay as they
-//! stand in the JSON until somebody needs them.
+//! Reads a chunk or a whole response of the OpenAI dialect, with the deviations of compatible servers. Strings stay raw
+//! JSON until they are needed.
 
 use crate::framing::Event;
 use crate::json::{self, Kind, Member};
 use crate::upstreams::{ProviderKind, in_band, is_out_of_money};
 use crate::{FinishReason, Metered, UpstreamFault};
 
-/// Choices of one answer; clients cannot ask for more.
+/// Choices per response: the most that a client can ask for.
 const CHOICES_MAX: usize = 128;
 
-/// Which choices have ended.
+/// The choices that have begun and ended.
 #[derive(Default)]
 pub struct Choices {
     seen: u128,
@@ -17,7 +17,7 @@ pub struct Choices {
 }
 
 impl Choices {
-    /// Every choice that has begun has also ended, and there is one.
+    /// True if there is a choice and every one that began has ended.
     pub const fn all_finished(&self) -> bool {
         self.finished != 0 && self.seen & !self.finished == 0
     }
@@ -31,18 +31,17 @@ impl Choices {
     }
 }
 
-/// The parts of a top-level object that matter, be it a chunk or a whole answer.
+/// The top level of a chunk or of a whole response.
 pub struct TopLevel<'a> {
     pub members: Vec<Member<'a>>,
     pub choices: Option<&'a str>,
-    /// The report is beside the choices, or where Groq puts it.
+    /// The usage report, beside the choices or where Groq puts it.
     pub usage: Option<&'a str>,
 }
 
-/// The chunk in an event; `None` for the marker at the end of the stream, which concludes what was metered. Errors: an
-/// event of an error.
+/// The chunk in an event; `None` for the terminal marker, which concludes the measurements. Errors: an error event.
 pub fn chunk_of<'a>(event: Event<'a>, metered: &mut Metered) -> Result<Option<&'a str>, UpstreamFault> {
-    // Whatever its data says, an event of this name is no part of an answer.
+    // An event of this name is an error, whatever its data is.
     if event.name == "error" {
         return Err(in_band(ProviderKind::Openai, event.data, true));
     }
@@ -53,7 +52,7 @@ pub fn chunk_of<'a>(event: Event<'a>, metered: &mut Metered) -> Result<Option<&'
     Ok(Some(event.data))
 }
 
-/// Reads the top level. Errors: no JSON object, an error in band.
+/// Reads the top level. Errors: not a JSON object, an error in band.
 pub fn top_level<'a>(text: &'a str, metered: &mut Metered) -> Result<TopLevel<'a>, UpstreamFault> {
     let mut members = Vec::with_capacity(10);
     for member in json::known_members(text) {
@@ -63,7 +62,7 @@ pub fn top_level<'a>(text: &'a str, metered: &mut Metered) -> Result<TopLevel<'a
         let member = members.iter().find(|member: &&Member<'a>| member.name() == name)?;
         (json::kind(member.value) != Kind::Null).then_some(member.value)
     };
-    // First: an error may come with what was used until then.
+    // Read the usage first: an error may report what was used before it.
     let usage = find("usage")
         .or_else(|| json::field(find("x_groq")?, "usage"))
         .filter(|usage| json::kind(usage) == Kind::Object);
@@ -74,17 +73,17 @@ pub fn top_level<'a>(text: &'a str, metered: &mut Metered) -> Result<TopLevel<'a
     if let Some(error) = find("error").filter(|error| !no_error.contains(error)) {
         return Err(in_band(ProviderKind::Openai, text, is_retryable(error)));
     }
-    // Older vLLM words its errors flat.
+    // Older versions of vLLM have flat errors.
     if find("object") == Some(r#""error""#) {
         return Err(in_band(ProviderKind::Openai, text, is_retryable(text)));
     }
-    metered.keep_names(find("id"), find("model"));
+    metered.keep_id_and_model(find("id"), find("model"));
     let choices = find("choices").filter(|choices| json::kind(choices) == Kind::Array);
     Ok(TopLevel { choices, usage, members })
 }
 
-/// Only what the upstream says of its own state may pass with another try. A code or status of 4xx but 408 and 429, or
-/// words about money, will not.
+/// True for errors of the upstream's own state. A code or status of 4xx other than 408 and 429, or a code about money,
+/// is not retryable.
 fn is_retryable(error: &str) -> bool {
     let [code, status, kind] = json::find(error, ["code", "status", "type"]);
     let number = code.or(status).and_then(|code| json::integer(code).or_else(|| json::string(code)?.parse().ok()));
@@ -92,7 +91,7 @@ fn is_retryable(error: &str) -> bool {
     !is_money && number.is_none_or(|code| matches!(code, 408 | 429) || !(400..500).contains(&code))
 }
 
-/// `finish_reason` as a value; `None` for null, the empty string (xAI) and what is no string.
+/// The finish reason; `None` for null, the empty string (xAI) and other kinds of values.
 fn finish_reason(value: &str) -> Option<FinishReason> {
     let word = json::string(value)?;
     Some(match &*word {
@@ -101,11 +100,11 @@ fn finish_reason(value: &str) -> Option<FinishReason> {
         "tool_calls" | "function_call" => FinishReason::ToolCalls,
         "content_filter" => FinishReason::ContentFilter,
         "error" | "insufficient_system_resource" => FinishReason::Error,
-        _ => FinishReason::Stop, // `stop`, Together's `eos`, and what others call the same
+        _ => FinishReason::Stop, // `stop`, Together's `eos`, and other servers' words
     })
 }
 
-/// What one choice says, given out piece by piece. `delta` and `message` have the same members.
+/// Reads one choice piece by piece. `delta` and `message` have the same members.
 pub fn read_choice<'a>(
     choice: &'a str,
     each: &mut impl FnMut(u64, Piece<'a>) -> Result<(), UpstreamFault>,
@@ -131,13 +130,13 @@ pub enum Piece<'a> {
     Text(&'a str),
     Reasoning(&'a str),
     Call(CallPiece<'a>),
-    /// The choice's end in this chunk, with its finish reason if it has one.
+    /// The end of the choice in this chunk, with its finish reason if it has one.
     End(Option<FinishReason>),
 }
 
 /// A call or a piece of one, as raw values.
 pub struct CallPiece<'a> {
-    /// Its place among the calls; 0 where it does not say.
+    /// Its index among the calls; 0 if absent.
     pub index: u64,
     pub id: Option<&'a str>,
     pub name: Option<&'a str>,
@@ -148,7 +147,7 @@ fn read_message<'a>(
     message: &'a str,
     each: &mut impl FnMut(Piece<'a>) -> Result<(), UpstreamFault>,
 ) -> Result<(), UpstreamFault> {
-    let (mut reasoning, mut content, mut refusal, mut calls, mut retired) = (None, None, None, None, None);
+    let (mut reasoning, mut content, mut refusal, mut calls, mut deprecated) = (None, None, None, None, None);
     for member in json::known_members(message) {
         let member = member?;
         let slot = match member.name() {
@@ -156,10 +155,10 @@ fn read_message<'a>(
             "content" => &mut content,
             "refusal" => &mut refusal,
             "tool_calls" => &mut calls,
-            "function_call" => &mut retired,
+            "function_call" => &mut deprecated,
             _ => continue,
         };
-        // Together sends its thoughts under both names: the first counts.
+        // Together sends its reasoning under both names: the first counts.
         if slot.is_none() && json::kind(member.value) != Kind::Null {
             *slot = Some(member.value);
         }
@@ -178,13 +177,13 @@ fn read_message<'a>(
     for call in calls.map(json::elements).into_iter().flatten() {
         each(Piece::Call(call_piece(call?)?))?;
     }
-    match retired {
+    match deprecated {
         Some(call) => each(Piece::Call(call_piece(call)?)),
         None => Ok(()),
     }
 }
 
-/// Mistral's list: text and thoughts.
+/// Reads Mistral's list of text and reasoning.
 fn read_parts<'a>(
     parts: &'a str,
     each: &mut impl FnMut(Piece<'a>) -> Result<(), UpstreamFault>,
@@ -203,8 +202,8 @@ fn read_parts<'a>(
     Ok(())
 }
 
-/// Name and arguments of a function stand in `function`, a custom tool's in `custom`, the retired `function_call`'s
-/// directly.
+/// Reads a call. Name and arguments are in `function`, in `custom` for a custom tool, or at the top level for the
+/// deprecated `function_call`.
 fn call_piece(call: &str) -> Result<CallPiece<'_>, UpstreamFault> {
     let [index, id, function, custom, name, arguments, input] =
         json::pick(call, ["index", "id", "function", "custom", "name", "arguments", "input"])?;
@@ -216,7 +215,7 @@ fn call_piece(call: &str) -> Result<CallPiece<'_>, UpstreamFault> {
     Ok(CallPiece { index, id, name, arguments: arguments.or(input) })
 }
 
-/// Adds a piece's UTF-8 bytes to what was metered; true where there are any.
+/// Adds the UTF-8 bytes of a piece to the measurements; true if there are any.
 pub fn measure(piece: &Piece<'_>, metered: &mut Metered) -> bool {
     let (text, reasoning) = match piece {
         Piece::Text(value) => (json::string_bytes(value), 0),
@@ -233,24 +232,24 @@ pub fn measure(piece: &Piece<'_>, metered: &mut Metered) -> bool {
     text + reasoning > 0
 }
 
-/// The choices of a list, or none. More than a client can ask for are a fault: what is not measured is not paid for.
+/// The choices of a list, or none. More than a client can ask for are a fault, because unmeasured ones would be free.
 pub fn choices_of(list: Option<&str>) -> impl Iterator<Item = Result<&str, UpstreamFault>> {
     let choices = list.map(json::elements).into_iter().flatten().enumerate();
     choices.map(|(at, choice)| if at < CHOICES_MAX { Ok(choice?) } else { Err(UpstreamFault::TooLarge) })
 }
 
-/// Measures every choice. Says whether something was said, and whether there is a choice at all.
+/// Measures every choice. Returns whether any has content, and whether there is any.
 pub fn measure_choices(
     list: Option<&str>,
     metered: &mut Metered,
     choices: &mut Choices,
 ) -> Result<(bool, bool), UpstreamFault> {
-    let (mut said, mut any, mut called) = (false, false, false);
+    let (mut has_content, mut any, mut calls_tool) = (false, false, false);
     for choice in choices_of(list) {
         any = true;
         read_choice(choice?, &mut |index, piece| {
-            called |= matches!(piece, Piece::Call(_));
-            said |= measure(&piece, metered);
+            calls_tool |= matches!(piece, Piece::Call(_));
+            has_content |= measure(&piece, metered);
             if let Piece::End(finish) = piece {
                 choices.note(index, finish.is_some());
                 note_finish(metered, index, finish);
@@ -258,10 +257,10 @@ pub fn measure_choices(
             Ok(())
         })?;
     }
-    Ok((said || called, any))
+    Ok((has_content || calls_tool, any))
 }
 
-/// The first choice's reason counts; another's until it is known.
+/// Records the finish reason: that of the first choice, or any other's until it is known.
 pub fn note_finish(metered: &mut Metered, index: u64, finish: Option<FinishReason>) {
     if index == 0 || metered.finish_reason.is_none() {
         metered.finish_reason = finish.or(metered.finish_reason);

@@ -1,18 +1,19 @@
-//! A text that was cut off, as JSON that says what could be read of it.
+//! Repairs truncated JSON, so that its readable beginning can be parsed.
 
 use std::borrow::Cow;
 
 use super::DEPTH_MAX;
 use crate::work;
 
-/// Ends what the text leaves open: a string where it breaks off, then objects and arrays. A name without its value goes,
-/// and so does a number or word that may be half. What leaves nothing open, or is too deep to be read, stays as it is.
-pub fn completed(text: &str) -> Cow<'_, str> {
+/// Closes what a truncated text leaves open: a string where it breaks off, then objects and arrays. A name without a
+/// value is dropped, and so is a number or literal that may be incomplete. Text that leaves nothing open, or is too
+/// deep, is returned unchanged.
+pub fn complete(text: &str) -> Cow<'_, str> {
     work::steps(text.len());
     if !text.trim_ascii_start().starts_with(['{', '[']) {
         return Cow::Borrowed(text);
     }
-    let mut open = Open::default();
+    let mut open = Nesting::default();
     for (at, byte) in text.bytes().enumerate() {
         open.take(at, byte);
         if open.closers.len() > DEPTH_MAX as usize {
@@ -24,45 +25,45 @@ pub fn completed(text: &str) -> Cow<'_, str> {
     }
     let (end, quote) = match &open.string {
         Some(string) if !string.is_name => (string.incomplete().unwrap_or(text.len()), "\""),
-        _ => (open.sound, ""),
+        _ => (open.valid_to, ""),
     };
     let kept = text.get(..end).unwrap_or(text);
     let closers = open.closers.iter().rev().map(|closer| char::from(*closer));
     Cow::Owned(kept.chars().chain(quote.chars()).chain(closers).collect())
 }
 
-/// What is open at a place of the text.
+/// The containers and the string that are open at a position.
 #[derive(Default)]
-struct Open {
+struct Nesting {
     closers: Vec<u8>,
     string: Option<OpenString>,
     /// The next string is a member's name.
     is_name_due: bool,
-    /// Up to here the text is whole once `closers` stand behind it.
-    sound: usize,
+    /// Up to here the text is valid once `closers` follow.
+    valid_to: usize,
 }
 
 #[derive(Default)]
 struct OpenString {
     is_name: bool,
     escape: Option<Escape>,
-    /// Where a first half of a surrogate pair stands that waits for its second.
+    /// Position of the first half of a surrogate pair whose second half is missing.
     half_at: Option<usize>,
 }
 
-/// An escape that is not whole yet.
+/// An incomplete escape.
 struct Escape {
     at: usize,
-    /// Digits of `\u` so far, and how many.
+    /// Value of the digits of `\u` so far, and their number.
     digits: Option<(u32, u8)>,
 }
 
-impl Open {
+impl Nesting {
     fn take(&mut self, at: usize, byte: u8) {
         if let Some(string) = &mut self.string {
             if string.ends_with(at, byte) {
                 if !string.is_name {
-                    self.sound = at + 1;
+                    self.valid_to = at + 1;
                 }
                 self.string = None;
             }
@@ -72,13 +73,13 @@ impl Open {
             b'"' => self.string = Some(OpenString { is_name: self.is_name_due, ..OpenString::default() }),
             b'{' | b'[' => {
                 self.closers.push(if byte == b'{' { b'}' } else { b']' });
-                (self.is_name_due, self.sound) = (byte == b'{', at + 1);
+                (self.is_name_due, self.valid_to) = (byte == b'{', at + 1);
             }
             b'}' | b']' => {
                 self.closers.pop();
-                (self.is_name_due, self.sound) = (false, at + 1);
+                (self.is_name_due, self.valid_to) = (false, at + 1);
             }
-            b',' => (self.is_name_due, self.sound) = (self.closers.last() == Some(&b'}'), at),
+            b',' => (self.is_name_due, self.valid_to) = (self.closers.last() == Some(&b'}'), at),
             b':' => self.is_name_due = false,
             _ => {}
         }
@@ -86,7 +87,7 @@ impl Open {
 }
 
 impl OpenString {
-    /// Whether this byte, which stands in the string, is its end.
+    /// Reads a byte of the string; true if it ends the string.
     fn ends_with(&mut self, at: usize, byte: u8) -> bool {
         match self.escape.take() {
             None if byte == b'\\' => self.escape = Some(Escape { at, digits: None }),
@@ -109,7 +110,7 @@ impl OpenString {
         false
     }
 
-    /// Where something begins that stands for nothing without what is missing.
+    /// Position of a character that is incomplete without the missing bytes.
     fn incomplete(&self) -> Option<usize> {
         self.half_at.or(self.escape.as_ref().map(|escape| escape.at))
     }
@@ -125,9 +126,9 @@ mod tests {
     fn wherever_a_text_is_cut_it_is_json_that_begins_as_it_did() {
         let text = r#" {"a":"\"x\\","b":[1,{"c":"\u00e9\ud83d\ude42é"},true,null,-1.5e3],"d":{},"e":[[]],"f":"" } "#;
         let whole: Value = serde_json::from_str(text).expect("JSON");
-        assert!(matches!(completed(text), Cow::Borrowed(_)));
+        assert!(matches!(complete(text), Cow::Borrowed(_)));
         for cut in (2..text.len()).filter(|cut| text.is_char_boundary(*cut)) {
-            let said = completed(&text[..cut]);
+            let said = complete(&text[..cut]);
             let said: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
             assert!(is_beginning(&said, &whole), "{said}");
         }
@@ -150,7 +151,7 @@ mod tests {
     fn what_is_no_json_stays_as_it_is() {
         let deep = "[".repeat(DEPTH_MAX as usize + 1);
         for text in ["", "<html>", "\"x", "1", "{}", "[]x", "]", &deep] {
-            assert_eq!(completed(text), text);
+            assert_eq!(complete(text), text);
         }
     }
 }
