@@ -1,5 +1,5 @@
-//! Views of the log: the in-memory tables that requests are served from, and the disposable tables that queries read.
-//! Nothing here decides about money.
+//! Projections of the log: the in-memory tables that requests are served from, and the views that queries read. Both are
+//! disposable, and neither decides about money.
 
 pub mod caller;
 pub mod figures;

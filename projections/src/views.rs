@@ -1,6 +1,15 @@
-//! The views that queries read: tables in `DIR/views.db`, made from the log alone. Delete them and they come out the
-//! same. Rows and the checkpoint that says how far they go are written in one transaction, by one thread. A view can be
-//! built anew while it answers.
+//! The views that queries read: tables in `DIR/views.db`, derived from the log alone. Delete the file and the next start
+//! builds the same rows again.
+//!
+//! One thread writes them. A batch of rows and the checkpoints that say how far they go are one transaction, so a crash
+//! neither loses an event nor applies it twice, and rows do not depend on how the log is cut into batches. A view lags the
+//! log; to read its own writes, a caller waits for a position ([`ViewsHandle::wait_for`]). An event that a projector
+//! cannot apply stops that view alone, just before the event; the checkpoint keeps the error.
+//!
+//! Views decide nothing: admission reads the ledger's own balances. They are not written in the log's transaction, so no
+//! append pays for them. There are no migrations in place: a view that another version wrote is rebuilt beside its old
+//! rows, which keep answering where they can ([`rebuild`]). A trait over other databases was rejected (ADR-0011): views
+//! are files of each node, whatever database keeps the log.
 
 pub mod compare;
 mod exact;
@@ -17,7 +26,7 @@ mod search;
 mod store;
 mod swap;
 
-// A folder a view: what makes its rows, what it can be asked, and the SQL of both.
+// One folder for each view: its projector, its questions and the SQL of both.
 pub mod audit {
     pub(super) mod projector;
     mod questions;
@@ -27,13 +36,15 @@ pub mod audit {
 pub mod budgets {
     pub(super) mod projector;
     mod questions;
-    pub use questions::{Each, List, One, Standing};
+    pub use questions::{BudgetStatus, Each, List, One};
 }
 pub mod catalogue {
     mod names;
     pub(super) mod projector;
     mod questions;
-    pub use names::{ID_PREFIXES, IdsOf, MATCHES_MAX, Matches, NameScope, Named, NamesOf, USERS_MAX, kind_of};
+    pub use names::{
+        ID_PREFIXES, IdMatches, IdsByText, MATCHES_MAX, NameScope, NamesById, ResolvedNames, USERS_MAX, kind_of,
+    };
     pub use questions::{Filter, List, One, Resource};
 }
 pub mod inferences {
@@ -42,7 +53,7 @@ pub mod inferences {
     pub(super) mod search;
     pub use projector::Status;
     pub use questions::{Counted, CountedRequest, LastUses, List, One, StoredRequest};
-    pub use search::{Filter, LOOKED_AT_MAX};
+    pub use search::{Filter, ROWS_SCANNED_MAX};
 }
 pub mod usage_by_hour {
     mod latency;
@@ -53,7 +64,7 @@ pub mod usage_by_hour {
     mod statements;
     mod sums;
     pub use questions::{Refused, Usage};
-    pub use range::{MICROS_AN_HOUR, Range, calendar, monday_of};
+    pub use range::{MICROS_PER_HOUR, Range, calendar, monday_of};
     pub use selection::{Dimension, GroupKey, Selection, Totals};
     pub use sums::{COUNTS, Groups, Sums};
 }
@@ -80,15 +91,15 @@ pub use request_filter::RequestFilter;
 pub use search::SearchResult;
 pub use store::{Checkpoint, StoreError, VIEWS_FILE};
 
-use follow::{EVENTS_MAX, Standing, Upkeep};
-use rebuild::Rebuilds;
-use store::{Fitness, Store};
+use follow::{EVENTS_MAX, FollowState, ViewWriter};
+use rebuild::RebuildHandle;
+use store::{Compatibility, Store};
 
 /// How long a reader waits for a view that is behind.
 pub const VIEW_WAIT_MAX: Duration = Duration::from_secs(2);
 
 named! {
-    /// One view: tables that one projector owns. By its name on the wire and in the database.
+    /// A view: the tables that one projector owns. Its name is the same on the wire and in the database.
     #[derive(PartialOrd, Ord)]
     pub enum View {
         Budgets = "budgets",
@@ -115,30 +126,30 @@ impl View {
     }
 }
 
-/// The view has not got to the position within [`VIEW_WAIT_MAX`].
+/// The view did not reach the position within [`VIEW_WAIT_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the view {} is at {position}, not yet at {wanted}", view.as_str())]
+#[error("the view {} is at position {position}, behind position {wanted}", view.as_str())]
 pub struct Behind {
     pub view: View,
     pub position: u64,
     pub wanted: u64,
 }
 
-/// Where a view stands, as `GET /v1/projections` shows it.
+/// The status of a view, as `GET /v1/projections` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct ViewStatus {
     pub name: &'static str,
     pub version: u32,
     pub position: u64,
-    /// Events of the log that it has not taken in.
+    /// Events of the log that it has not applied yet.
     pub lag_events: u64,
-    /// From the last event that it has taken in to the log's last one, in milliseconds.
+    /// Time between the last event that it applied and the last one in the log, in milliseconds.
     pub lag_ms: u64,
-    /// New rows are being made: beside these, or these themselves where there were none.
+    /// True while new rows are built: beside the old ones, or in place where there were none.
     pub rebuilding: bool,
-    /// The rebuild that is under way, or the last one since the start.
+    /// The running rebuild, or the last one since the start.
     pub rebuild: Option<Rebuild>,
-    /// Why it has stopped; `None` while it follows the log.
+    /// Why the view stopped; `None` while it follows the log.
     pub error: Option<String>,
 }
 
@@ -151,11 +162,11 @@ struct Progress {
     error: Option<String>,
 }
 
-/// Views that have no rows which can be read, a bit each.
+/// The views without readable rows, as a bit set.
 #[derive(Debug, Default)]
-struct Unreadable(AtomicU64);
+struct UnreadableViews(AtomicU64);
 
-impl Unreadable {
+impl UnreadableViews {
     fn set(&self, view: View, is_unreadable: bool) {
         let bit = 1_u64 << view as u32;
         if is_unreadable {
@@ -170,7 +181,7 @@ impl Unreadable {
     }
 }
 
-/// The views cannot be started.
+/// The views could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
@@ -181,7 +192,7 @@ pub enum StartError {
     Thread(#[from] std::io::Error),
 }
 
-/// For those who read views. Cheap to clone.
+/// Reads views and starts rebuilds. Cheap to clone.
 #[derive(Clone)]
 pub struct ViewsHandle {
     shared: Arc<ViewsInner>,
@@ -190,37 +201,36 @@ pub struct ViewsHandle {
 struct ViewsInner {
     progress: Vec<(View, watch::Receiver<Progress>)>,
     head: watch::Receiver<Head>,
-    wanted: Arc<Notify>,
+    catch_up_requested: Arc<Notify>,
     pool: pool::Pool,
-    rebuilds: Rebuilds,
-    unreadable: Arc<Unreadable>,
+    rebuilds: RebuildHandle,
+    unreadable: Arc<UnreadableViews>,
 }
 
 impl ViewsHandle {
-    /// Waits until the view has taken in everything up to `position`, at most for [`VIEW_WAIT_MAX`]; where it then is.
+    /// Waits until the view has applied everything up to `position`, for at most [`VIEW_WAIT_MAX`]. Returns its position.
     pub async fn wait_for(&self, view: View, position: u64) -> Result<u64, Behind> {
         let Some(progress) = self.progress(view) else { return Err(Behind { view, position: 0, wanted: position }) };
         let reached = progress.borrow().position;
         if reached >= position {
             return Ok(reached);
         }
-        self.shared.wanted.notify_one();
-        let mut moved = progress.clone();
-        let waited = tokio::time::timeout(VIEW_WAIT_MAX, moved.wait_for(|at| at.position >= position)).await;
+        self.shared.catch_up_requested.notify_one();
+        let mut progress_changed = progress.clone();
+        let waited = tokio::time::timeout(VIEW_WAIT_MAX, progress_changed.wait_for(|at| at.position >= position)).await;
         match waited {
             Ok(Ok(at)) => Ok(at.position),
             Ok(Err(_)) | Err(_) => Err(Behind { view, position: progress.borrow().position, wanted: position }),
         }
     }
 
-    /// Answers a question, as of the position that comes with the answer. Where it reads several views, what one of them
-    /// counts has been counted by the others.
-    /// Errors: one of them is behind another, as a view that has stopped is.
+    /// Answers a question, as of the position that comes with the answer. All views that it reads are at that position.
+    /// Errors: one of the views is behind another, for example because it has stopped.
     pub async fn ask<Q: Question>(&self, permit: &QueryPermit, question: Q) -> Result<AsOf<Q::Answer>, ViewsError> {
         self.read(permit, question.views(), move |db| question.answer(db)).await
     }
 
-    /// Off the async threads, in one transaction.
+    /// Runs `work` off the async threads, in one transaction.
     async fn read<T: Send + 'static>(
         &self,
         permit: &QueryPermit,
@@ -233,16 +243,16 @@ impl ViewsHandle {
         self.shared.pool.read(permit, views, work).await
     }
 
-    /// Builds the view anew while it answers; the rebuild that is under way where there is one.
+    /// Starts a rebuild of the view, which keeps answering. Returns the running rebuild if there is one.
     pub fn rebuild(&self, view: View) -> Result<Rebuild, Stopping> {
-        self.shared.rebuilds.begin(view, self.shared.head.borrow().position)
+        self.shared.rebuilds.request(view, self.shared.head.borrow().position)
     }
 
-    /// Every view, in the order of [`View::ALL`].
+    /// The status of every view, in the order of [`View::ALL`].
     pub fn status(&self) -> Vec<ViewStatus> {
         let head = *self.shared.head.borrow();
         let of = |(view, progress): &(View, watch::Receiver<Progress>)| {
-            status(*view, &progress.borrow(), head, self.shared.rebuilds.of(*view))
+            status(*view, &progress.borrow(), head, self.shared.rebuilds.status(*view))
         };
         self.shared.progress.iter().map(of).collect()
     }
@@ -270,17 +280,17 @@ fn status(view: View, progress: &Progress, head: Head, rebuild: Option<Rebuild>)
     }
 }
 
-/// The thread that writes the views, and the one that builds them anew. Dropped without [`ViewsThread::stop`], the first
-/// ends as soon as it sees that, and the second with the last [`ViewsHandle`].
+/// The thread that writes the views and the thread that rebuilds them. If this is dropped without [`ViewsThread::stop`], the
+/// first ends as soon as it notices, the second with the last [`ViewsHandle`].
 pub struct ViewsThread {
     stop: watch::Sender<bool>,
     thread: std::thread::JoinHandle<()>,
-    rebuilds: Rebuilds,
+    rebuilds: RebuildHandle,
     builder: std::thread::JoinHandle<()>,
 }
 
 impl ViewsThread {
-    /// Stops and waits for its last transaction. Blocking.
+    /// Stops both threads and waits for their last transaction. Blocking.
     pub fn stop(self) {
         self.stop.send_replace(true);
         self.rebuilds.stop();
@@ -288,13 +298,13 @@ impl ViewsThread {
             tracing::error!("the views' thread panicked");
         }
         if self.builder.join().is_err() {
-            tracing::error!("the thread that builds views panicked");
+            tracing::error!("the thread that rebuilds views panicked");
         }
     }
 }
 
-/// Opens `DIR/views.db`, or begins it anew where it cannot be used, and follows the log from there. Views that another
-/// version made are built anew beside their old rows. Blocking.
+/// Opens `DIR/views.db`, or recreates it if it cannot be used, and follows the log from there. Views that another version
+/// wrote are rebuilt beside their old rows. Blocking.
 pub fn start(log: &Log, dir: &Path, clock: Arc<dyn Clock>) -> Result<(ViewsHandle, ViewsThread), StartError> {
     start_with(log, dir, clock, View::ALL.iter().map(|view| view.projector()).collect())
 }
@@ -306,49 +316,50 @@ fn start_with(
     projectors: Vec<Box<dyn Projector>>,
 ) -> Result<(ViewsHandle, ViewsThread), StartError> {
     let reader = log.reader()?;
-    let store = Store::open(dir, projectors, |checkpoint| is_of(&*reader, checkpoint))?;
+    let store = Store::open(dir, projectors, |checkpoint| is_checkpoint_of(&*reader, checkpoint))?;
     store.resume()?;
     let head = log.head().position;
     let (senders, receivers) = store.views().into_iter().map(progress_of).unzip();
-    let (begins_at, outdated) = standing_of(&store, head)?;
-    let (epoch, wanted, unreadable) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()), Arc::default());
+    let (begins_at, outdated) = start_positions(&store, head)?;
+    let (epoch, catch_up_requested, unreadable) =
+        (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()), Arc::default());
     let (stop, stopped) = watch::channel(false);
     let (rebuilds, builder, built) = rebuild::builder(dir.to_owned(), clock, stopped.clone(), outdated.clone());
-    let upkeep = Upkeep {
+    let writer = ViewWriter {
         dir: dir.to_owned(),
         head: log.watch_head(),
         reader,
         log: log.follow(begins_at, EVENTS_MAX),
-        wanted: Arc::clone(&wanted),
+        catch_up_requested: Arc::clone(&catch_up_requested),
         epoch: Arc::clone(&epoch),
         stopped,
         built,
-        standing: Standing {
+        state: FollowState {
             progress: senders,
             position: begins_at,
             rebuilt_at: if begins_at == 0 { head } else { 0 },
             unreadable: Arc::clone(&unreadable),
         },
     };
-    // Before anybody can ask, so that nobody reads what cannot be read.
-    upkeep.standing.show(&store)?;
+    // Before the first reader has a handle: it must not read unreadable rows.
+    writer.state.publish(&store)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let thread =
-        std::thread::Builder::new().name("views".to_owned()).spawn(move || runtime.block_on(upkeep.run(store)))?;
+        std::thread::Builder::new().name("views".to_owned()).spawn(move || runtime.block_on(writer.run(store)))?;
     let builder = std::thread::Builder::new().name("views-rebuild".to_owned()).spawn(move || builder.run())?;
     let pool = pool::Pool::new(dir, epoch);
     let shared = ViewsInner {
         progress: receivers,
         head: log.watch_head(),
-        wanted,
+        catch_up_requested,
         pool,
         rebuilds: rebuilds.clone(),
         unreadable,
     };
     let views = ViewsHandle { shared: Arc::new(shared) };
     for view in outdated {
-        tracing::warn!(view = view.as_str(), "the view is of another version and is built anew");
-        // At its beginning the queue has room.
+        tracing::warn!(view = view.as_str(), "another version wrote this view: rebuilding it");
+        // The queue is still empty.
         let _ = views.rebuild(view);
     }
     Ok((views, ViewsThread { stop, thread, rebuilds, builder }))
@@ -359,20 +370,20 @@ fn progress_of(view: View) -> ((View, watch::Sender<Progress>), (View, watch::Re
     ((view, sender), (view, receiver))
 }
 
-/// From where on the views that follow the log need it, and those that do not follow it.
-fn standing_of(store: &Store, head: u64) -> Result<(u64, Vec<View>), StoreError> {
+/// The position from which the current views need the log, and the views that another version wrote.
+fn start_positions(store: &Store, head: u64) -> Result<(u64, Vec<View>), StoreError> {
     let (current, outdated): (Vec<View>, Vec<View>) =
-        store.views().into_iter().partition(|view| store.fitness(*view) == Fitness::Current);
+        store.views().into_iter().partition(|view| store.compatibility(*view) == Compatibility::Current);
     let positions = current.into_iter().map(|view| Ok(store.checkpoint(view)?.position));
     let positions = positions.collect::<Result<Vec<u64>, StoreError>>()?;
     Ok((positions.into_iter().min().unwrap_or(head), outdated))
 }
 
-/// Whether the log has the event that a checkpoint stands at: not after the log was restored from an older copy.
-fn is_of(reader: &dyn events::log::Reader, checkpoint: &Checkpoint) -> bool {
+/// Whether the log has the event at the checkpoint. It does not after the log was restored from an older copy.
+fn is_checkpoint_of(reader: &dyn events::log::Reader, checkpoint: &Checkpoint) -> bool {
     let Some(before) = checkpoint.position.checked_sub(1) else { return true };
-    let found = reader.after(before, 1).unwrap_or_default();
-    found.first().is_some_and(|recorded| recorded.recorded_at.timestamp_micros() == checkpoint.recorded_at_micros)
+    let events = reader.after(before, 1).unwrap_or_default();
+    events.first().is_some_and(|recorded| recorded.recorded_at.timestamp_micros() == checkpoint.recorded_at_micros)
 }
 
 #[cfg(test)]

@@ -148,7 +148,7 @@ fn filter(parameters: &mut Parameters) -> Result<Filter, Refusal> {
         resource,
         resource_id,
         severity: severity(parameters)?,
-        words: parameters.text("q"),
+        text: parameters.text("q"),
     })
 }
 

@@ -10,7 +10,7 @@ use http::StatusCode;
 use openapi::schema::{self, object};
 use openapi::{Answer, Api, Entrance, Operation, Shape, refusals};
 use projections::views::View;
-use projections::views::budgets::{List, One, Standing};
+use projections::views::budgets::{BudgetStatus, List, One};
 use projections::visible::Visible;
 use serde_json::Value;
 
@@ -80,7 +80,7 @@ async fn list(
     let visible = Visible::to(&query_caller);
     let list = List { visible, page: cut.bounds(), include_ended, at: state.clock.now() };
     let answer = state.views.ask(&permit, list).await?;
-    let placed = |standing: Standing| Placed { position: standing.position, item: item(standing) };
+    let placed = |status: BudgetStatus| Placed { position: status.position, item: item(status) };
     let mut budgets: Vec<Placed> = answer.value.into_iter().map(placed).collect();
     name_scopes(&state, &permit, &query_caller, budgets.iter_mut().map(|budget| &mut budget.item).collect()).await?;
     Ok(Page::cut(answer.position, budgets, cut))
@@ -108,16 +108,16 @@ async fn one(
 }
 
 /// A budget with what is left of it, as JSON.
-pub fn item(standing: Standing) -> Value {
-    let mut item = standing.body;
+pub fn item(status: BudgetStatus) -> Value {
+    let mut item = status.body;
     if let Some(fields) = item.as_object_mut() {
         let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
-        put("settled_usd", standing.settled.to_string().into());
-        put("held_usd", standing.held.to_string().into());
-        put("remaining_usd", standing.remaining.to_string().into());
-        put("period_start", standing.window.start.map(rfc3339).into());
-        put("resets_at", standing.window.end.map(rfc3339).into());
-        put("ended_at", standing.ended_at.map(rfc3339).into());
+        put("settled_usd", status.settled.to_string().into());
+        put("held_usd", status.held.to_string().into());
+        put("remaining_usd", status.remaining.to_string().into());
+        put("period_start", status.window.start.map(rfc3339).into());
+        put("resets_at", status.window.end.map(rfc3339).into());
+        put("ended_at", status.ended_at.map(rfc3339).into());
     }
     item
 }

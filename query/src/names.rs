@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use events::concurrency::QueryPermit;
 use events::event::admin::Permission;
-use projections::views::catalogue::{NameScope, Named, NamesOf};
+use projections::views::catalogue::{NameScope, NamesById, ResolvedNames};
 use projections::visible::Visible;
 use serde_json::Value;
 
@@ -43,7 +43,7 @@ impl Names {
             return Ok(Self::default());
         }
         let scope = name_scope(state, Visible::within_reach(query_caller));
-        let Named { mut names, users } = state.views.ask(permit, NamesOf { scope, ids }).await?.value;
+        let ResolvedNames { mut names, users } = state.views.ask(permit, NamesById { scope, ids }).await?.value;
         if query_caller.may(Permission::AdminAccess) && !users.is_empty() {
             let people = state.log.read(permit, move |reader| reader.personal_data(&users)).await?;
             names.extend(people.into_values().map(|person| (person.subject.to_string(), person.name)));

@@ -122,7 +122,7 @@ fn range_headers(bounds: [Option<String>; 2]) -> impl Iterator<Item = (HeaderNam
 /// Waits for the views that are read.
 async fn wait(state: &QueryState, question: &Question, min_position: u64) -> Result<(), QueryError> {
     let parts = question.selection.range.parts();
-    if question.is_about_metadata() || parts.has_edges() {
+    if question.is_about_metadata() || parts.has_partial_hours() {
         state.views.wait_for(View::Inferences, min_position).await?;
     }
     if question.counts_refused() {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use events::log::{LogError, offline, open_reader_offline, wal};
 use events::verify::{Depth, Sound, VerifyError, verify_watched};
-use projections::views::compare::{CompareError, Compared, compare_watched};
+use projections::views::compare::{CompareError, Comparison, compare_with_progress};
 use serde_json::json;
 
 use super::progress::{Progress, WithoutTerminal};
@@ -31,7 +31,7 @@ struct Verified {
 /// The result for the views.
 enum Views {
     Skipped,
-    Compared(Compared),
+    Comparison(Comparison),
 }
 
 /// Why the folder is not sound, or could not be checked.
@@ -93,12 +93,12 @@ fn verify(args: &VerifyArgs, options: &Options, ledger: &Path) -> Result<Verifie
         return Ok(Verified { sound, views: Views::Skipped });
     }
     let mut progress = Progress::new("views", WithoutTerminal::Silent);
-    let compared = compare_watched(dir, &*reader, &mut |position, last| progress.at(position, last));
+    let compared = compare_with_progress(dir, &*reader, &mut |position, last| progress.at(position, last));
     if compared.is_ok() {
         progress.done();
     }
     let views = compared.map_err(|error| views_fault(ledger, error))?;
-    Ok(Verified { sound, views: Views::Compared(views) })
+    Ok(Verified { sound, views: Views::Comparison(views) })
 }
 
 /// Checks the write-ahead log. A damaged one reads as if it ended at the damage, so the rest of the check would miss events.
@@ -142,9 +142,9 @@ fn summary(verified: &Verified) -> String {
     let Sound { events, open_holds } = verified.sound;
     let views = match verified.views {
         Views::Skipped => "views not checked".to_owned(),
-        Views::Compared(Compared::Same { rows }) => format!("{rows} rows of views"),
-        Views::Compared(Compared::Absent) => "no views to compare".to_owned(),
-        Views::Compared(Compared::OfAnotherVersion) => "views are of another version, not compared".to_owned(),
+        Views::Comparison(Comparison::Same { rows }) => format!("{rows} rows of views"),
+        Views::Comparison(Comparison::Absent) => "no views to compare".to_owned(),
+        Views::Comparison(Comparison::OtherVersion) => "views are of another version, not compared".to_owned(),
     };
     format!("sound: {events} events, {open_holds} open holds, {views}")
 }
@@ -155,9 +155,9 @@ fn as_json(result: &Result<Verified, Fault>) -> Option<serde_json::Value> {
         Ok(Verified { sound, views }) => {
             let views = match views {
                 Views::Skipped => json!("left_out"),
-                Views::Compared(Compared::Same { rows }) => json!({ "rows": rows }),
-                Views::Compared(Compared::Absent) => json!("absent"),
-                Views::Compared(Compared::OfAnotherVersion) => json!("of_another_version"),
+                Views::Comparison(Comparison::Same { rows }) => json!({ "rows": rows }),
+                Views::Comparison(Comparison::Absent) => json!("absent"),
+                Views::Comparison(Comparison::OtherVersion) => json!("of_another_version"),
             };
             Some(json!({ "sound": true, "events": sound.events, "open_holds": sound.open_holds, "views": views }))
         }

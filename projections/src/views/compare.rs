@@ -1,5 +1,5 @@
-//! The views held against the log: rows are made anew in a file of their own, up to where the views stand, and compared
-//! with what is there in the order of their keys. Read-only, whether or not a process serves the folder.
+//! Comparison of the views with the log. Rows are built again in a temporary file, up to the position of each view, and
+//! compared with the stored ones in the order of their keys. It is read-only, whether or not a process serves the folder.
 
 use std::cmp::Ordering;
 use std::path::Path;
@@ -12,15 +12,15 @@ use rusqlite::{Connection, Row};
 
 use super::exact;
 use super::projector::{ProjectionError, Projector};
-use super::store::{HAS_CHECKPOINTS, VIEWS_FILE, has_the_objects_of, lay_out, read_checkpoint};
-use super::{View, is_of};
+use super::store::{HAS_CHECKPOINTS, VIEWS_FILE, create_tables, has_schema_of, read_checkpoint};
+use super::{View, is_checkpoint_of};
 
-/// Events taken in at a time.
+/// Events applied at a time.
 const PAGE: usize = 4096;
-/// Memory for pages of the new rows; what is above it stands on disk.
+/// The page cache for the new rows, as SQLite counts: negative is KiB. The rest lies on disk.
 const CACHE_KIB: i64 = -65_536;
 
-/// A table, how many of its columns are its key (the first ones that are asked for), and its rows in their order.
+/// A table, the number of its key columns (the first ones selected), and the query that reads its rows in key order.
 struct Table {
     name: &'static str,
     keys: usize,
@@ -43,18 +43,18 @@ const TABLES: &[Table] = &[
     Table { name: "catalogue", keys: 2, rows: "SELECT * FROM catalogue ORDER BY kind, id" },
 ];
 
-/// What came of it.
+/// The result of a comparison that stored no difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compared {
-    /// Every row is what the log says.
+pub enum Comparison {
+    /// Every row agrees with the log.
     Same { rows: u64 },
-    /// There is no file: whoever serves the folder next makes it.
+    /// There is no file: the next start creates it.
     Absent,
-    /// The file is of another version: whoever serves the folder next makes it anew.
-    OfAnotherVersion,
+    /// Another version wrote the file: the next start rebuilds it.
+    OtherVersion,
 }
 
-/// The views are not what the log says, or could not be looked at.
+/// The views differ from the log, or could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum CompareError {
     #[error("the views as of position {position}: {reason}")]
@@ -65,56 +65,56 @@ pub enum CompareError {
     Log(#[from] LogError),
 }
 
-/// Compares the views of a folder with what this log makes of them. Blocking.
-pub fn compare(dir: &Path, log: &dyn Reader) -> Result<Compared, CompareError> {
-    compare_watched(dir, log, &mut |_, _| {})
+/// Compares the views of a folder with this log. Blocking.
+pub fn compare(dir: &Path, log: &dyn Reader) -> Result<Comparison, CompareError> {
+    compare_with_progress(dir, log, &mut |_, _| {})
 }
 
-/// The same, telling now and then up to which position rows were made anew, and which is the last.
-pub fn compare_watched(
+/// Compares like [`compare`]; `watch` is called now and then with the position reached and with the last one.
+pub fn compare_with_progress(
     dir: &Path,
     log: &dyn Reader,
     watch: &mut dyn FnMut(u64, u64),
-) -> Result<Compared, CompareError> {
+) -> Result<Comparison, CompareError> {
     let path = dir.join(VIEWS_FILE);
     if !path.is_file() {
-        return Ok(Compared::Absent);
+        return Ok(Comparison::Absent);
     }
-    let found = offline::connect(&path)?;
+    let stored = offline::connect(&path)?;
     // One snapshot: rows and checkpoints belong together.
-    found.execute_batch("BEGIN")?;
+    stored.execute_batch("BEGIN")?;
     let mut projectors: Vec<_> = View::ALL.iter().map(|view| view.projector()).collect();
-    let Some(positions) = positions(&found, &projectors, log)? else { return Ok(Compared::OfAnotherVersion) };
+    let Some(positions) = positions(&stored, &projectors, log)? else { return Ok(Comparison::OtherVersion) };
     let fresh = build(&mut projectors, &positions, log, watch)?;
     let position = positions.iter().copied().max().unwrap_or(0);
     let mut rows = 0;
     for table in TABLES {
-        let same = compare_table(table, &fresh, &found)?;
+        let same = compare_table(table, &fresh, &stored)?;
         rows += same.map_err(|reason| CompareError::Different { position, reason })?;
     }
-    Ok(Compared::Same { rows })
+    Ok(Comparison::Same { rows })
 }
 
-/// Where each view stands; `None` for a file of another version.
+/// The position of each view; `None` for a file of another version.
 fn positions(
-    found: &Connection,
+    stored: &Connection,
     projectors: &[Box<dyn Projector>],
     log: &dyn Reader,
 ) -> Result<Option<Vec<u64>>, CompareError> {
-    let tables: u32 = found.query_row(HAS_CHECKPOINTS, [], |row| row.get(0))?;
-    if tables == 0 || !has_the_objects_of(found, projectors)? {
+    let tables: u32 = stored.query_row(HAS_CHECKPOINTS, [], |row| row.get(0))?;
+    if tables == 0 || !has_schema_of(stored, projectors)? {
         return Ok(None);
     }
     let mut positions = Vec::with_capacity(projectors.len());
     for projector in projectors {
         let view = projector.view();
-        let Some(checkpoint) = read_checkpoint(found, view)? else { return Ok(None) };
+        let Some(checkpoint) = read_checkpoint(stored, view)? else { return Ok(None) };
         if checkpoint.version != projector.version() {
             return Ok(None);
         }
         let position = checkpoint.position;
-        if !is_of(log, &checkpoint) {
-            let reason = format!("{} has taken in an event that the log does not have", view.as_str());
+        if !is_checkpoint_of(log, &checkpoint) {
+            let reason = format!("{} has applied an event that the log does not have", view.as_str());
             return Err(CompareError::Different { position, reason });
         }
         positions.push(position);
@@ -122,21 +122,21 @@ fn positions(
     Ok(Some(positions))
 }
 
-/// The rows anew, each view up to its position.
+/// Builds the rows again, each view up to its position.
 fn build(
     projectors: &mut [Box<dyn Projector>],
     positions: &[u64],
     log: &dyn Reader,
     watch: &mut dyn FnMut(u64, u64),
 ) -> Result<Connection, CompareError> {
-    // A name that is empty is a file that nobody else sees, and that is gone with its connection.
+    // With an empty name SQLite uses a private file, deleted with the connection.
     let fresh = Connection::open("")?;
     fresh.pragma_update(None, "journal_mode", "off")?;
     fresh.pragma_update(None, "synchronous", "off")?;
     fresh.pragma_update(None, "cache_size", CACHE_KIB)?;
     fresh.set_prepared_statement_cache_capacity(64);
     exact::register(&fresh)?;
-    lay_out(&fresh, projectors)?;
+    create_tables(&fresh, projectors)?;
     let last = positions.iter().copied().max().unwrap_or(0);
     let mut position = 0;
     while position < last {
@@ -147,7 +147,7 @@ fn build(
         for (projector, until) in projectors.iter_mut().zip(positions) {
             let taken = events.partition_point(|recorded| recorded.position <= *until);
             let events = events.get(..taken).unwrap_or_default();
-            projector.apply(&fresh, events).map_err(|error| untaken(projector.view(), *until, &error))?;
+            projector.apply(&fresh, events).map_err(|error| not_applicable(projector.view(), *until, &error))?;
         }
         fresh.execute_batch("COMMIT")?;
         watch(position.min(last), last);
@@ -155,31 +155,31 @@ fn build(
     Ok(fresh)
 }
 
-fn untaken(view: View, position: u64, error: &ProjectionError) -> CompareError {
-    let reason = format!("{} cannot have taken in the log so far: {error}", view.as_str());
+fn not_applicable(view: View, position: u64, error: &ProjectionError) -> CompareError {
+    let reason = format!("{} cannot have applied the log up to here: {error}", view.as_str());
     CompareError::Different { position, reason }
 }
 
-/// How many rows are the same; the inner error is the first row that is not.
+/// Counts the rows that are equal. The inner error describes the first one that is not.
 fn compare_table(
     table: &Table,
     fresh: &Connection,
-    found: &Connection,
+    stored: &Connection,
 ) -> Result<Result<u64, String>, rusqlite::Error> {
-    let (mut of_log, mut of_file) = (fresh.prepare(table.rows)?, found.prepare(table.rows)?);
-    let columns = of_log.column_count();
-    let (mut of_log, mut of_file) = (of_log.query([])?, of_file.query([])?);
+    let (mut expected_rows, mut stored_rows) = (fresh.prepare(table.rows)?, stored.prepare(table.rows)?);
+    let columns = expected_rows.column_count();
+    let (mut expected_rows, mut stored_rows) = (expected_rows.query([])?, stored_rows.query([])?);
     let mut same = 0;
     loop {
-        let order = match (of_log.next()?, of_file.next()?) {
+        let order = match (expected_rows.next()?, stored_rows.next()?) {
             (None, None) => return Ok(Ok(same)),
-            (Some(ours), None) => Err(missing(table, ours)),
-            (None, Some(theirs)) => Err(added(table, theirs)),
-            (Some(ours), Some(theirs)) => match by_key(table, ours, theirs)? {
-                Ordering::Less => Err(missing(table, ours)),
-                Ordering::Greater => Err(added(table, theirs)),
-                Ordering::Equal if !is_same(columns, ours, theirs)? => {
-                    Err(format!("the row {} of {} is not what the log says", key(table, ours), table.name))
+            (Some(expected), None) => Err(missing(table, expected)),
+            (None, Some(actual)) => Err(added(table, actual)),
+            (Some(expected), Some(actual)) => match by_key(table, expected, actual)? {
+                Ordering::Less => Err(missing(table, expected)),
+                Ordering::Greater => Err(added(table, actual)),
+                Ordering::Equal if !is_same(columns, expected, actual)? => {
+                    Err(format!("the row {} of {} differs from the log", key(table, expected), table.name))
                 }
                 Ordering::Equal => Ok(()),
             },
@@ -199,12 +199,12 @@ fn added(table: &Table, row: &Row<'_>) -> String {
     format!("no event made the row {} of {}", key(table, row), table.name)
 }
 
-/// As the database orders them: keys are numbers and texts, each compared with its kind.
-fn by_key(table: &Table, ours: &Row<'_>, theirs: &Row<'_>) -> Result<Ordering, rusqlite::Error> {
+/// Compares keys in the database's order: numbers with numbers, texts with texts.
+fn by_key(table: &Table, expected: &Row<'_>, actual: &Row<'_>) -> Result<Ordering, rusqlite::Error> {
     for column in 0..table.keys {
-        let order = match (ours.get_ref(column)?, theirs.get_ref(column)?) {
-            (ValueRef::Integer(ours), ValueRef::Integer(theirs)) => ours.cmp(&theirs),
-            (ValueRef::Text(ours), ValueRef::Text(theirs)) => ours.cmp(theirs),
+        let order = match (expected.get_ref(column)?, actual.get_ref(column)?) {
+            (ValueRef::Integer(expected), ValueRef::Integer(actual)) => expected.cmp(&actual),
+            (ValueRef::Text(expected), ValueRef::Text(actual)) => expected.cmp(actual),
             _ => Ordering::Equal,
         };
         if order != Ordering::Equal {
@@ -214,16 +214,16 @@ fn by_key(table: &Table, ours: &Row<'_>, theirs: &Row<'_>) -> Result<Ordering, r
     Ok(Ordering::Equal)
 }
 
-fn is_same(columns: usize, ours: &Row<'_>, theirs: &Row<'_>) -> Result<bool, rusqlite::Error> {
+fn is_same(columns: usize, expected: &Row<'_>, actual: &Row<'_>) -> Result<bool, rusqlite::Error> {
     for column in 0..columns {
-        if ours.get_ref(column)? != theirs.get_ref(column)? {
+        if expected.get_ref(column)? != actual.get_ref(column)? {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-/// The row's key, for people.
+/// The row's key, for messages.
 fn key(table: &Table, row: &Row<'_>) -> String {
     let texts = (0..table.keys).map(|column| match row.get_ref(column) {
         Ok(ValueRef::Integer(number)) => number.to_string(),

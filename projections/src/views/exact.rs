@@ -1,6 +1,6 @@
-//! Sums that cannot overflow. SQLite's integers end at 64 bits: beyond them `sum()` is an error and `+` a float, which no
-//! column of ours takes. A sum is an `i128` here. Its column has the type ANY: an INTEGER where the number fits one, which
-//! is nearly always, else its decimal digits as TEXT. `exact_add` and `exact_sums` know both.
+//! Sums that cannot overflow. SQLite's integers have 64 bits: beyond them `sum()` is an error and `+` yields a float, which
+//! no column accepts. Sums are `i128` here. Their columns have the type ANY: an INTEGER if the number fits, as it nearly
+//! always does, otherwise its decimal digits as TEXT. `exact_add` and `exact_sums` read both.
 //!
 //! 127 bits hold every sum of every log: an event adds at most 2^64 to a sum, and positions have 63 bits.
 
@@ -10,7 +10,7 @@ use rusqlite::{Connection, Error, Row, ToSql};
 
 const BYTES: usize = size_of::<i128>();
 
-/// A whole number of any size that a sum can have, as a column of type ANY.
+/// An integer of up to 127 bits in a column of type ANY.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Exact(pub i128);
 
@@ -33,7 +33,7 @@ impl FromSql for Exact {
     }
 }
 
-/// Gives a connection the functions `exact_add(a, b)` and the aggregate `exact_sums(a, b, …)`, which is read with [`sums`].
+/// Registers the function `exact_add(a, b)` and the aggregate `exact_sums(a, b, …)`, which [`sums`] reads.
 pub fn register(db: &Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
     db.create_scalar_function("exact_add", 2, flags, |values| {
@@ -43,7 +43,7 @@ pub fn register(db: &Connection) -> rusqlite::Result<()> {
     db.create_aggregate_function("exact_sums", -1, flags, ExactSums)
 }
 
-/// The sums of as many columns as `exact_sums` was given.
+/// Reads the result of `exact_sums` with `N` arguments.
 pub fn sums<const N: usize>(row: &Row<'_>, column: usize) -> rusqlite::Result<[i128; N]> {
     let bytes = row.get_ref(column)?.as_blob().map_err(Error::from)?;
     let mut sums = [0; N];
@@ -56,7 +56,7 @@ pub fn sums<const N: usize>(row: &Row<'_>, column: usize) -> rusqlite::Result<[i
     Ok(sums)
 }
 
-/// All sums of a group in one call a row, where an aggregate for each column would be called as often as there are columns.
+/// Sums several columns with one call for each row, where one aggregate for each column would need as many calls.
 struct ExactSums;
 
 impl Aggregate<Vec<i128>, Vec<u8>> for ExactSums {

@@ -1,4 +1,4 @@
-//! The views' own thread: the one that writes `views.db`. Follows the log, and begins the file anew when it is damaged.
+//! The thread that writes `views.db`. It follows the log, swaps in the rows of rebuilds, and recreates a damaged file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,67 +11,67 @@ use events::time::from_micros;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
-use super::rebuild::{Built, must_be_better};
-use super::store::{Fitness, Store, StoreError};
-use super::{Progress, Unreadable, View};
+use super::rebuild::{BuiltRows, must_not_regress};
+use super::store::{Compatibility, Store, StoreError};
+use super::{Progress, UnreadableViews, View};
 
-/// Events in one transaction: the more, the fewer rows are written twice.
+/// Events in one transaction: the more there are, the fewer rows are written twice.
 pub const EVENTS_MAX: usize = 4096;
-/// From the beginning of one transaction to that of the next, unless somebody waits: rows that several events change are
-/// then written once. With many events a request lives longer, and so does this.
-const PACE: Duration = Duration::from_millis(20);
-const PACE_WITH_MANY: Duration = Duration::from_millis(50);
-/// Events in a transaction that are many.
-const MANY: usize = 256;
-/// After a failure that may pass.
+/// Time between the starts of two transactions, unless a reader waits: rows that several events change are then written
+/// once. Under load the events of a request lie further apart, so batches are made longer as well.
+const BATCH_INTERVAL: Duration = Duration::from_millis(20);
+const BATCH_INTERVAL_UNDER_LOAD: Duration = Duration::from_millis(50);
+/// Events in a transaction that count as load.
+const LOAD_EVENTS: usize = 256;
+/// Pause after a failure that may pass.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// Why following was interrupted.
+/// The views could not follow the log.
 #[derive(Debug, thiserror::Error)]
-pub enum Interrupted {
+pub enum FollowError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("read the log: {0}")]
     Log(#[from] LogError),
 }
 
-/// What the views were woken by.
-enum Came {
-    /// None once the log is closed.
+/// What woke the views' thread.
+enum Wakeup {
+    /// `None` once the log is closed.
     Events(Option<Followed>),
-    Rows(Built),
+    NewRows(BuiltRows),
 }
 
-/// What keeps the views at the log.
-pub struct Upkeep {
+/// Writes the views as the log grows.
+pub struct ViewWriter {
     pub dir: PathBuf,
     pub head: watch::Receiver<Head>,
-    /// For new rows, which may be behind.
+    /// Brings new rows, which may be behind, up to date.
     pub reader: Box<dyn Reader>,
     pub log: Follower,
-    /// Somebody waits for a position.
-    pub wanted: Arc<Notify>,
-    /// Rises when the file is replaced.
+    /// Notified when a reader waits for a position.
+    pub catch_up_requested: Arc<Notify>,
+    /// Incremented when the file is replaced.
     pub epoch: Arc<AtomicU64>,
     pub stopped: watch::Receiver<bool>,
-    /// New rows, to take the place of old ones.
-    pub built: mpsc::Receiver<Built>,
-    pub standing: Standing,
+    /// New rows to swap in.
+    pub built: mpsc::Receiver<BuiltRows>,
+    pub state: FollowState,
 }
 
-/// How far the views are, and who is told.
-pub struct Standing {
+/// The position of the views, and the channels that publish it.
+pub struct FollowState {
     pub progress: Vec<(View, watch::Sender<Progress>)>,
-    /// Last position given to the views.
+    /// Position of the last event that was applied.
     pub position: u64,
-    /// Where the log stood when the file was begun; until then the views are being rebuilt.
+    /// The log's head when the file was created; up to there the views count as being rebuilt.
     pub rebuilt_at: u64,
-    /// Views that have no rows which can be read.
-    pub unreadable: Arc<Unreadable>,
+    /// Views without readable rows.
+    pub unreadable: Arc<UnreadableViews>,
 }
 
-impl Upkeep {
-    /// Until it is stopped or the log is closed.
+impl ViewWriter {
+    /// Runs until it is stopped or the log is closed.
     pub async fn run(mut self, mut store: Store) {
         let mut is_damaged = false;
         loop {
@@ -79,16 +79,16 @@ impl Upkeep {
                 match store.recreate(&self.dir) {
                     Ok(()) => {
                         is_damaged = false;
-                        self.begin_anew();
+                        self.restart();
                     }
-                    // No room, perhaps: the checkpoints stay behind meanwhile, and say so.
-                    Err(error) => tracing::error!(%error, "the views cannot be begun anew"),
+                    // Perhaps the disk is full. Meanwhile the checkpoints show that the views lag.
+                    Err(error) => tracing::error!(%error, "the views' file cannot be recreated: trying again"),
                 }
             }
             if !is_damaged {
-                let Err(interrupted) = self.follow(&mut store).await else { return };
-                tracing::error!(error = %interrupted, "the views were interrupted");
-                is_damaged = matches!(&interrupted, Interrupted::Store(error) if error.is_damage());
+                let Err(error) = self.follow(&mut store).await else { return };
+                tracing::error!(error = %error, "the views cannot follow the log: trying again");
+                is_damaged = matches!(&error, FollowError::Store(error) if error.is_damage());
             }
             if self.pause(RETRY_AFTER).await {
                 return;
@@ -96,37 +96,37 @@ impl Upkeep {
         }
     }
 
-    fn begin_anew(&mut self) {
+    fn restart(&mut self) {
         self.epoch.fetch_add(1, Ordering::Release);
-        self.standing.rebuilt_at = self.head.borrow().position;
-        self.standing.position = 0;
+        self.state.rebuilt_at = self.head.borrow().position;
+        self.state.position = 0;
     }
 
-    async fn follow(&mut self, store: &mut Store) -> Result<(), Interrupted> {
-        self.standing.show(store)?;
-        self.log.go_to(self.standing.position);
+    async fn follow(&mut self, store: &mut Store) -> Result<(), FollowError> {
+        self.state.publish(store)?;
+        self.log.go_to(self.state.position);
         let mut next_at = Instant::now();
         loop {
             let is_behind = self.log.is_behind();
-            let came = tokio::select! {
-                followed = self.log.next() => Came::Events(followed?),
-                // Not before the old ones are at the log: they may be few events away from it.
-                Some(built) = self.built.recv(), if !is_behind => Came::Rows(built),
+            let wakeup = tokio::select! {
+                followed = self.log.next() => Wakeup::Events(followed?),
+                // Only once the old rows have caught up: they may be a few events away from the head.
+                Some(built) = self.built.recv(), if !is_behind => Wakeup::NewRows(built),
                 _ = self.stopped.wait_for(|stopped| *stopped) => return Ok(()),
             };
-            let first = match came {
-                Came::Events(Some(followed)) => followed,
-                Came::Events(None) => return Ok(()),
-                Came::Rows(built) => {
+            let first = match wakeup {
+                Wakeup::Events(Some(followed)) => followed,
+                Wakeup::Events(None) => return Ok(()),
+                Wakeup::NewRows(built) => {
                     self.take(store, built)?;
                     continue;
                 }
             };
-            // Where there is more, waiting would only let it grow.
+            // A page means that there is more: waiting would only add to it.
             if matches!(first, Followed::Batch(_)) {
                 tokio::select! {
                     () = tokio::time::sleep_until(next_at) => {}
-                    () = self.wanted.notified() => {}
+                    () = self.catch_up_requested.notified() => {}
                     _ = self.stopped.wait_for(|stopped| *stopped) => {}
                 }
             }
@@ -137,58 +137,58 @@ impl Upkeep {
             {
                 events.extend_from_slice(next.events());
             }
-            self.standing.apply(store, &events)?;
-            next_at = began + pace_after(events.len());
+            self.state.apply(store, &events)?;
+            next_at = began + interval_after(events.len());
         }
     }
 
-    /// Puts new rows in the place of the old ones. They are brought to where the old ones are first: no view goes back.
-    /// Errors: the file in use is damaged, or cannot be read; what else goes wrong is told to who built them.
-    fn take(&self, store: &mut Store, built: Built) -> Result<(), Interrupted> {
-        let Built { mut next, position, taken } = built;
-        let ended = match make_ready(&mut next, store, &*self.reader, (position, self.standing.position))? {
-            Ok(()) => store.take_over(next, &self.dir),
-            Err(unfit) => {
-                let _ = taken.send(Err(unfit));
+    /// Swaps in new rows after bringing them to the position of the old ones: no view goes back.
+    /// Errors: the file in use is damaged, or cannot be read. All other failures go to the builder.
+    fn take(&self, store: &mut Store, built: BuiltRows) -> Result<(), FollowError> {
+        let BuiltRows { mut next, position, reply } = built;
+        let ended = match prepare_swap(&mut next, store, &*self.reader, (position, self.state.position))? {
+            Ok(()) => store.swap_in(next, &self.dir),
+            Err(reason) => {
+                let _ = reply.send(Err(reason));
                 return Ok(());
             }
         };
-        self.standing.show(store)?;
-        let told = ended.as_ref().copied().map_err(ToString::to_string);
-        // Who built them has gone where the gateway stops.
-        let _ = taken.send(told);
+        self.state.publish(store)?;
+        let outcome = ended.as_ref().copied().map_err(ToString::to_string);
+        // The builder is gone if the gateway stops.
+        let _ = reply.send(outcome);
         match ended {
             Err(error) if error.is_damage() => Err(error.into()),
             Ok(()) | Err(_) => Ok(()),
         }
     }
 
-    /// Whether it was stopped meanwhile.
+    /// Waits. Returns whether it was stopped meanwhile.
     async fn pause(&mut self, wait: Duration) -> bool {
         let stopped = self.stopped.wait_for(|stopped| *stopped);
         tokio::time::timeout(wait, stopped).await.is_ok()
     }
 }
 
-impl Standing {
-    fn apply(&mut self, store: &mut Store, events: &[Arc<Recorded>]) -> Result<(), Interrupted> {
+impl FollowState {
+    fn apply(&mut self, store: &mut Store, events: &[Arc<Recorded>]) -> Result<(), FollowError> {
         let Some(last) = events.last() else { return Ok(()) };
         store.apply(events)?;
         self.position = last.position;
-        self.show(store)?;
+        self.publish(store)?;
         Ok(())
     }
 
-    /// Tells those who wait, and `/v1/projections`.
-    pub fn show(&self, store: &Store) -> Result<(), StoreError> {
+    /// Publishes the progress to waiting readers and `/v1/projections`.
+    pub fn publish(&self, store: &Store) -> Result<(), StoreError> {
         for (view, progress) in &self.progress {
-            let (checkpoint, fitness) = (store.checkpoint(*view)?, store.fitness(*view));
-            self.unreadable.set(*view, fitness == Fitness::Unreadable);
+            let (checkpoint, compatibility) = (store.checkpoint(*view)?, store.compatibility(*view));
+            self.unreadable.set(*view, compatibility == Compatibility::Unreadable);
             progress.send_replace(Progress {
                 version: checkpoint.version,
                 position: checkpoint.position,
                 recorded_at: (checkpoint.position > 0).then(|| from_micros(checkpoint.recorded_at_micros)),
-                rebuilding: checkpoint.position < self.rebuilt_at || fitness != Fitness::Current,
+                rebuilding: checkpoint.position < self.rebuilt_at || compatibility != Compatibility::Current,
                 error: checkpoint.error,
             });
         }
@@ -196,33 +196,33 @@ impl Standing {
     }
 }
 
-fn pace_after(events: usize) -> Duration {
+fn interval_after(events: usize) -> Duration {
     match events {
-        0..MANY => PACE,
-        MANY..EVENTS_MAX => PACE_WITH_MANY,
-        // There is more: waiting would only let it grow.
+        0..LOAD_EVENTS => BATCH_INTERVAL,
+        LOAD_EVENTS..EVENTS_MAX => BATCH_INTERVAL_UNDER_LOAD,
+        // A full batch means that there is more: waiting would only add to it.
         _ => Duration::ZERO,
     }
 }
 
-/// Brings new rows from the first position to the second, where the old ones are. The inner error is about the new rows
-/// alone: these are not taken, and the ones in use are as good as they were.
+/// Brings new rows from the first position to the second, that of the old rows. The inner error concerns the new rows
+/// alone: they are discarded, and the ones in use are unchanged.
 /// Errors: the log cannot be read.
-pub fn make_ready(
+pub fn prepare_swap(
     next: &mut Store,
-    used: &Store,
+    current: &Store,
     reader: &dyn Reader,
     positions: (u64, u64),
-) -> Result<Result<(), String>, Interrupted> {
-    match bring_to(next, reader, positions) {
-        Ok(()) => Ok(must_be_better(next, used)),
-        Err(Interrupted::Store(error)) => Ok(Err(error.to_string())),
-        Err(error @ Interrupted::Log(_)) => Err(error),
+) -> Result<Result<(), String>, FollowError> {
+    match catch_up(next, reader, positions) {
+        Ok(()) => Ok(must_not_regress(next, current)),
+        Err(FollowError::Store(error)) => Ok(Err(error.to_string())),
+        Err(error @ FollowError::Log(_)) => Err(error),
     }
 }
 
-/// Gives new rows the events beyond the first position, up to the second at least.
-fn bring_to(next: &mut Store, reader: &dyn Reader, (mut position, until): (u64, u64)) -> Result<(), Interrupted> {
+/// Applies the events after the first position to new rows, at least up to the second.
+fn catch_up(next: &mut Store, reader: &dyn Reader, (mut position, until): (u64, u64)) -> Result<(), FollowError> {
     while position < until {
         let page: Vec<Arc<Recorded>> = reader.after(position, EVENTS_MAX)?.into_iter().map(Arc::new).collect();
         let Some(last) = page.last() else { break };

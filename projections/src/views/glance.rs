@@ -1,4 +1,4 @@
-//! A look at the views of a folder from outside, whether or not a process serves it. Read-only.
+//! A summary of the views of a folder, read from outside, whether or not a process serves it. It is read-only.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -14,37 +14,37 @@ use super::store::{Checkpoint, HAS_CHECKPOINTS, VIEWS_FILE, read_checkpoint};
 
 const SPENT: &str = include_str!("glance/spent.sql");
 const REFUSALS: &str = include_str!("glance/refusals.sql");
-/// Of a flood of refusals the log keeps some each second, and a glance looks at no more of them than this.
+/// Refusals that a summary reads at most: of a flood the log keeps only some each second.
 pub const REFUSALS_MAX: usize = 10_000;
 const NAME: &str = "SELECT name FROM catalogue WHERE kind = ?1 AND id = ?2";
-/// The views that it reads.
+/// The views that spending is read from.
 const SPENT_FROM: [View; 2] = [View::UsageByHour, View::Catalogue];
 
-/// What the views say at a glance.
+/// A summary of the views.
 #[derive(Clone, Debug, Default)]
 pub struct Glance {
-    /// Each view with its checkpoint; `None` where the file does not have it.
+    /// Each view with its checkpoint; `None` if the file does not have it.
     pub views: Vec<(View, Option<Checkpoint>)>,
-    /// By tenant, the most first; `None` where there are no rows of this version to tell it from.
+    /// Spending by tenant, highest first; `None` without rows of this version.
     pub spent: Option<Vec<Spent>>,
-    /// Log positions of the refusals since then, the newest first; at most [`REFUSALS_MAX`].
+    /// Log positions of the refusals since then, newest first; at most [`REFUSALS_MAX`].
     pub refusals: Vec<u64>,
-    /// Names by id, of what was asked for; a user's is none of the views'.
+    /// The names that were asked for, by id. Views have no names of users.
     pub names: HashMap<String, String>,
 }
 
-/// What a tenant's requests cost.
+/// The cost of a tenant's requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spent {
-    /// Empty for what is no tenant's.
+    /// Empty for requests without a tenant.
     pub tenant: String,
     pub name: Option<String>,
     pub requests: u64,
     pub cost: NanoUsdSum,
 }
 
-/// `None` where there is no file. `since`: the hour, in seconds since 1970, from which on costs count; of the tenants that
-/// spent most at most `tenants`. `named`: kinds and ids of what names are asked for.
+/// Reads the summary; `None` if there is no file. Costs and refusals count from `since` on, the start of an hour in seconds
+/// since 1970. At most `tenants` tenants are listed. `named` are the kinds and ids whose names are wanted.
 pub fn glance(
     dir: &Path,
     since: i64,
@@ -80,7 +80,7 @@ fn names_of(db: &Connection, named: &[(StreamKind, String)]) -> Result<HashMap<S
     Ok(names)
 }
 
-/// Another version's tables may have other columns.
+/// Whether this version wrote the view: tables of another one may have other columns.
 fn is_of_this_version(views: &[(View, Option<Checkpoint>)], view: View) -> bool {
     let found = views.iter().find(|(of, _)| *of == view).and_then(|(_, checkpoint)| checkpoint.as_ref());
     found.is_some_and(|checkpoint| checkpoint.version == view.projector().version())

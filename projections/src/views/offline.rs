@@ -1,4 +1,4 @@
-//! Building views anew in a folder that nobody serves. Whoever asks for it has the folder's lock.
+//! RebuildHandle of views in a folder that no process serves. The caller holds the folder's lock.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,13 +6,13 @@ use std::sync::Arc;
 use events::event::Recorded;
 use events::log::{LEDGER_FILE, LogError, open_reader};
 
-use super::rebuild::must_be_better;
+use super::rebuild::must_not_regress;
 use super::store::{Store, StoreError};
-use super::{View, is_of};
+use super::{View, is_checkpoint_of};
 
 const EVENTS_MAX: usize = 4096;
 
-/// The views could not be built anew, and are as they were.
+/// The views could not be rebuilt; their old rows are unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
     #[error(transparent)]
@@ -20,16 +20,16 @@ pub enum RebuildError {
     #[error("read the log: {0}")]
     Log(#[from] LogError),
     #[error("{0}")]
-    Worse(String),
+    Regressed(String),
 }
 
-/// Builds views anew up to the log's head, which is the answer. `watch` is told which position they have got to, and
-/// which is the last. Blocking.
+/// RebuildHandle views up to the log's head and returns that position. `watch` is called with the position reached and with
+/// the last one. Blocking.
 pub fn rebuild(dir: &Path, views: &[View], watch: &mut dyn FnMut(u64, u64)) -> Result<u64, RebuildError> {
     let reader = open_reader(&dir.join(LEDGER_FILE))?;
     let projectors = View::ALL.iter().map(|view| view.projector()).collect();
-    let mut store = Store::open(dir, projectors, |checkpoint| is_of(&*reader, checkpoint))?;
-    let mut next = Store::beside(dir, views.iter().map(|view| view.projector()).collect())?;
+    let mut store = Store::open(dir, projectors, |checkpoint| is_checkpoint_of(&*reader, checkpoint))?;
+    let mut next = Store::create_next(dir, views.iter().map(|view| view.projector()).collect())?;
     let (head, mut position) = (reader.head()?.position, 0);
     loop {
         let page: Vec<Arc<Recorded>> = reader.after(position, EVENTS_MAX)?.into_iter().map(Arc::new).collect();
@@ -38,7 +38,7 @@ pub fn rebuild(dir: &Path, views: &[View], watch: &mut dyn FnMut(u64, u64)) -> R
         position = last.position;
         watch(position, head);
     }
-    must_be_better(&next, &store).map_err(RebuildError::Worse)?;
-    store.take_over(next, dir)?;
+    must_not_regress(&next, &store).map_err(RebuildError::Regressed)?;
+    store.swap_in(next, dir)?;
     Ok(position)
 }

@@ -1,4 +1,4 @@
-//! Read-only connections to `DIR/views.db`, used off the async threads, by who has a permit.
+//! The pool of read-only connections to `DIR/views.db`. They are used off the async threads, with a permit.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use super::exact;
 use super::store::{VIEWS_FILE, read_checkpoint};
 use super::{Behind, View};
 
-/// Bytes of pages that a connection keeps, as SQLite counts: negative is KiB.
+/// The page cache of a connection, as SQLite counts: negative is KiB.
 const CACHE_KIB: i64 = -8192;
 
 /// The views cannot be read now.
@@ -27,7 +27,7 @@ pub enum ViewsError {
     TookTooLong,
     #[error("the query was lost")]
     Lost,
-    #[error("the view {} is being built anew", .0.as_str())]
+    #[error("the view {} is being rebuilt", .0.as_str())]
     Rebuilding(View),
     #[error(transparent)]
     Behind(#[from] Behind),
@@ -45,10 +45,10 @@ pub struct Pool {
     shared: Arc<IdleConnections>,
 }
 
-/// Connections that nobody uses now: as many at most as there are permits.
+/// Connections that are not in use: at most as many as there are permits.
 struct IdleConnections {
     idle: Mutex<Vec<(u64, Connection)>>,
-    /// Rises when the file is replaced: connections to the one before are of no use.
+    /// Incremented when the file is replaced: connections to the old file are then dropped.
     epoch: Arc<AtomicU64>,
 }
 
@@ -57,9 +57,9 @@ impl Pool {
         Self { path: dir.join(VIEWS_FILE), shared: Arc::new(IdleConnections { idle: Mutex::default(), epoch }) }
     }
 
-    /// Runs `work` in one read transaction, so that rows and position belong together. Interrupted at the permit's
-    /// deadline, and soon after nobody waits for it any more.
-    /// Errors: the views are not at one position.
+    /// Runs `work` in one read transaction, so that rows and position belong together. It is interrupted at the permit's
+    /// deadline, and soon after the caller stops waiting.
+    /// Errors: the views are not all at one position.
     pub async fn read<T: Send + 'static>(
         &self,
         permit: &QueryPermit,
@@ -70,7 +70,7 @@ impl Pool {
         let interrupt = Interrupt::new(Some(permit.deadline().into_std()));
         let _ended_when_dropped = interrupt.when_dropped();
         let read = permit.run(move || shared.read(&path, views.as_ref(), &interrupt, work));
-        // Where the disk hangs, nothing looks at the clock in there.
+        // If the disk hangs, SQLite does not check the interrupt.
         match tokio::time::timeout_at(permit.deadline(), read).await {
             Ok(read) => read.map_err(|_| ViewsError::Lost)?,
             Err(_) => Err(ViewsError::TookTooLong),

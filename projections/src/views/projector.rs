@@ -1,5 +1,5 @@
-//! What a view is made by: it turns events, in the log's order, into rows. Who runs it keeps its checkpoint, so that it
-//! sees every event once.
+//! The projector of a view turns events, in the log's order, into rows. The store keeps its checkpoint, so that it sees
+//! every event once.
 
 use std::sync::Arc;
 
@@ -8,22 +8,22 @@ use rusqlite::Connection;
 
 use super::View;
 
-/// Makes the rows of one view. Keeps nothing in memory between batches: rows have to come out the same however the
-/// log is cut into batches.
+/// Writes the rows of one view. It keeps no state between batches: rows must be the same however the log is cut into
+/// batches.
 pub trait Projector: Send {
     fn view(&self) -> View;
 
-    /// Rises when the rows would look different: the view is then built anew.
+    /// The version of the rows. Increment it when they would differ: the view is then rebuilt.
     fn version(&self) -> u32;
 
-    /// Creates its tables and indexes in an empty database.
+    /// The SQL that creates its tables and indexes.
     fn schema(&self) -> &'static str;
 
-    /// Writes what `events` change. They come in order, each once; an error undoes all of it.
+    /// Writes what `events` change. They come in order, each once. An error rolls the whole batch back.
     fn apply(&mut self, db: &Connection, events: &[Arc<Recorded>]) -> Result<(), ProjectionError>;
 }
 
-/// Events could not be turned into rows.
+/// A projector could not apply an event.
 #[derive(Debug, thiserror::Error)]
 pub enum ProjectionError {
     #[error("write rows: {0}")]
@@ -36,14 +36,14 @@ pub enum ProjectionError {
     Missing(String),
 }
 
-/// Whether the database failed, rather than what was asked of it.
+/// Whether the database itself failed, rather than the statement.
 pub fn is_storage_failure(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{ConstraintViolation, TooBig, TypeMismatch};
     let code = error.sqlite_error_code();
     code.is_some_and(|code| !matches!(code, ConstraintViolation | TooBig | TypeMismatch))
 }
 
-/// Refuses an update that found nothing to update.
+/// Refuses an update that changed no row.
 pub fn must_exist(rows: usize, what: impl ToString) -> Result<(), ProjectionError> {
     if rows == 0 { Err(ProjectionError::Missing(what.to_string())) } else { Ok(()) }
 }

@@ -1,6 +1,6 @@
-//! What can be asked of the views. A question is a value: it says whose rows count, and which of them, and it knows the
-//! views that it reads. Its statements stand beside it in the folder of its view, so that they change with the tables that
-//! they read; whoever asks names no table and writes no SQL.
+//! The interface of typed questions to the views. A question is a value: it holds the caller's visibility and the filters,
+//! and it knows the views that it reads. Its statements lie beside it in the folder of its view, so that they change with
+//! the tables. Callers name no table and write no SQL.
 
 use rusqlite::Connection;
 
@@ -10,10 +10,10 @@ use super::{View, ViewsError};
 pub trait Question: Send + 'static {
     type Answer: Send + 'static;
 
-    /// The views that it reads, which have to be at one position.
+    /// The views that it may read. They have to be at one position.
     const VIEWS: &'static [View];
 
-    /// Those of them that it reads with these parameters.
+    /// The views that it reads with these parameters.
     fn views(&self) -> &'static [View] {
         Self::VIEWS
     }

@@ -1,7 +1,6 @@
-//! Building views anew beside the ones in use. A thread of its own reads the log from its beginning and writes a file of
-//! its own; once it has caught up, the views' thread puts the new rows in the place of the old ones, see
-//! [`super::swap`]. Until then questions are answered from the old rows, which go on following the log. Nothing is kept
-//! over the end of the process: what was not finished is deleted at the next start.
+//! RebuildHandle of views beside the ones in use. A separate thread reads the log from its beginning and writes a file of its
+//! own. Once that has caught up, the views' thread swaps the new rows in, see [`super::swap`]. Until then queries read the
+//! old rows, which keep following the log. Nothing survives the process: the next start deletes an unfinished rebuild.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,24 +16,24 @@ use serde::{Serialize, Serializer};
 use tokio::sync::{mpsc as async_mpsc, watch};
 
 use super::View;
-use super::store::{Fitness, Store, StoreError};
+use super::store::{Compatibility, Store, StoreError};
 
 /// Events in one transaction.
 const EVENTS_MAX: usize = 4096;
-/// More than there are views, each of which is asked for once at a time.
-const ORDERS_MAX: usize = 16;
-/// Before a rebuild that has to be is tried again.
+/// More than there are views: each view is queued at most once.
+const MESSAGES_MAX: usize = 16;
+/// Pause before a required rebuild is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// How far a rebuild is.
+/// The state of a rebuild.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RebuildState {
-    /// Others are being built.
+    /// Other views are being rebuilt.
     Waiting,
     Building,
     Done,
-    /// The rows are the old ones.
+    /// The old rows are still in use.
     Failed,
 }
 
@@ -46,13 +45,13 @@ pub struct Rebuild {
     pub started_at: DateTime<Utc>,
     #[serde(serialize_with = "maybe_as_rfc3339")]
     pub finished_at: Option<DateTime<Utc>>,
-    /// Last event that the new rows have taken in.
+    /// Position of the last event in the new rows.
     pub position: u64,
-    /// Last event that they have to; grows with the log.
+    /// Position that the new rows have to reach; grows with the log.
     pub target: u64,
-    /// Of the way, 0 to 100.
+    /// Progress from 0 to 100.
     pub percent: u64,
-    /// Why it failed.
+    /// Why it failed; `None` unless it did.
     pub error: Option<String>,
 }
 
@@ -76,60 +75,60 @@ fn maybe_as_rfc3339<S: Serializer>(at: &Option<DateTime<Utc>>, serializer: S) ->
     at.map(rfc3339).serialize(serializer)
 }
 
-/// No rebuild can begin: the views are stopping.
+/// A rebuild cannot start: the views are stopping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the views are stopping")]
 pub struct Stopping;
 
-enum Order {
+enum BuilderMessage {
     Build(View),
     Stop,
 }
 
-/// For those who ask for rebuilds. Cheap to clone; the thread that builds ends with the last of them.
+/// Starts rebuilds. Cheap to clone; the builder's thread ends with the last clone.
 #[derive(Clone)]
-pub(super) struct Rebuilds {
-    board: Board,
-    orders: SyncSender<Order>,
+pub(super) struct RebuildHandle {
+    registry: RebuildRegistry,
+    messages: SyncSender<BuilderMessage>,
 }
 
-impl Rebuilds {
-    /// Asks for a view to be built anew; the one that is under way where there is one.
-    pub(super) fn begin(&self, view: View, target: u64) -> Result<Rebuild, Stopping> {
-        self.board.begin(view, target, || self.orders.try_send(Order::Build(view)).map_err(|_| Stopping))
+impl RebuildHandle {
+    /// Queues a rebuild of the view. Returns the running one if there is one.
+    pub(super) fn request(&self, view: View, target: u64) -> Result<Rebuild, Stopping> {
+        self.registry.begin(view, target, || self.messages.try_send(BuilderMessage::Build(view)).map_err(|_| Stopping))
     }
 
-    pub(super) fn of(&self, view: View) -> Option<Rebuild> {
-        self.board.lock().get(&view).cloned()
+    pub(super) fn status(&self, view: View) -> Option<Rebuild> {
+        self.registry.lock().get(&view).cloned()
     }
 
     pub(super) fn stop(&self) {
-        // A full queue has its reader: it will look whether it was stopped.
-        let _ = self.orders.try_send(Order::Stop);
+        // If the queue is full, the builder is busy and checks by itself whether it was stopped.
+        let _ = self.messages.try_send(BuilderMessage::Stop);
     }
 }
 
-/// What is being built and what was built last, of every view.
+/// The running or last rebuild of every view.
 #[derive(Clone)]
-struct Board {
-    of: Arc<Mutex<BTreeMap<View, Rebuild>>>,
+struct RebuildRegistry {
+    rebuilds: Arc<Mutex<BTreeMap<View, Rebuild>>>,
     clock: Arc<dyn Clock>,
 }
 
-impl Board {
-    /// Puts a rebuild on the board once it is ordered; the one that is under way where there is one. Nobody else sees the
-    /// board in between, so that a view which is on it waits for nothing but its turn.
+impl RebuildRegistry {
+    /// Registers a rebuild once `enqueue` has queued it, or returns the running one. Both happen under one lock, so that a
+    /// registered rebuild waits for nothing but its turn.
     fn begin(
         &self,
         view: View,
         target: u64,
-        order: impl FnOnce() -> Result<(), Stopping>,
+        enqueue: impl FnOnce() -> Result<(), Stopping>,
     ) -> Result<Rebuild, Stopping> {
-        let mut of = self.lock();
-        if let Some(running) = of.get(&view).filter(|rebuild| rebuild.is_running()) {
+        let mut rebuilds = self.lock();
+        if let Some(running) = rebuilds.get(&view).filter(|rebuild| rebuild.is_running()) {
             return Ok(running.clone());
         }
-        order()?;
+        enqueue()?;
         let begun = Rebuild {
             state: RebuildState::Waiting,
             started_at: self.clock.now(),
@@ -139,68 +138,68 @@ impl Board {
             percent: 0,
             error: None,
         };
-        of.insert(view, begun.clone());
+        rebuilds.insert(view, begun.clone());
         Ok(begun)
     }
 
     fn change(&self, views: &[View], change: impl Fn(&mut Rebuild)) {
-        let mut of = self.lock();
+        let mut rebuilds = self.lock();
         views.iter().for_each(|view| {
-            if let Some(rebuild) = of.get_mut(view) {
+            if let Some(rebuild) = rebuilds.get_mut(view) {
                 change(rebuild);
             }
         });
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<View, Rebuild>> {
-        self.of.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rebuilds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// New rows that have caught up with the log, for the views' thread to take.
-pub(super) struct Built {
+/// New rows that have caught up with the log, for the views' thread to swap in.
+pub(super) struct BuiltRows {
     pub(super) next: Store,
-    /// Last event that they have taken in.
+    /// Position of the last event in the new rows.
     pub(super) position: u64,
-    pub(super) taken: SyncSender<Result<(), String>>,
+    pub(super) reply: SyncSender<Result<(), String>>,
 }
 
-/// Why views could not be built anew.
+/// Views could not be rebuilt.
 #[derive(Debug, thiserror::Error)]
 enum BuildError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("read the log: {0}")]
     Log(#[from] LogError),
-    #[error("put the new rows in the place of the old ones: {0}")]
-    Taken(String),
+    #[error("replace the old rows: {0}")]
+    Swap(String),
     #[error("the gateway stopped")]
     Stopped,
 }
 
-/// The thread that builds.
+/// The thread that rebuilds views.
 pub(super) struct Builder {
     dir: PathBuf,
-    board: Board,
-    orders: Receiver<Order>,
-    built: async_mpsc::Sender<Built>,
+    registry: RebuildRegistry,
+    messages: Receiver<BuilderMessage>,
+    built: async_mpsc::Sender<BuiltRows>,
     stopped: watch::Receiver<bool>,
-    /// Views without rows of this version: these are tried until they are built.
+    /// Views without rows of this version: their rebuild is repeated until it succeeds.
     required: Vec<View>,
 }
 
-/// Its two ends: what is asked for, and what comes out of it.
+/// Creates the builder with the handle that starts rebuilds and the receiver of new rows.
 pub(super) fn builder(
     dir: PathBuf,
     clock: Arc<dyn Clock>,
     stopped: watch::Receiver<bool>,
     required: Vec<View>,
-) -> (Rebuilds, Builder, async_mpsc::Receiver<Built>) {
-    let (orders, queue) = mpsc::sync_channel(ORDERS_MAX);
+) -> (RebuildHandle, Builder, async_mpsc::Receiver<BuiltRows>) {
+    let (messages, queue) = mpsc::sync_channel(MESSAGES_MAX);
     let (built, finished) = async_mpsc::channel(1);
-    let board = Board { of: Arc::default(), clock };
-    let rebuilds = Rebuilds { board: board.clone(), orders };
-    (rebuilds, Builder { dir, board, orders: queue, built, stopped, required }, finished)
+    let registry = RebuildRegistry { rebuilds: Arc::default(), clock };
+    let rebuilds = RebuildHandle { registry: registry.clone(), messages };
+    (rebuilds, Builder { dir, registry, messages: queue, built, stopped, required }, finished)
 }
 
 impl Builder {
@@ -210,62 +209,62 @@ impl Builder {
         }
     }
 
-    /// All that are asked for by now, or have to be tried again; `None` at the end.
+    /// The views to rebuild next: all that are queued, or the required ones again. `None` once the builder has to stop.
     fn next_views(&self) -> Option<Vec<View>> {
-        let (mut views, first) = match self.first_order() {
-            Ok(order) => (Vec::new(), Some(order)),
-            Err(RecvTimeoutError::Timeout) => (self.begin_the_required(), None),
+        let (mut views, first) = match self.first_message() {
+            Ok(message) => (Vec::new(), Some(message)),
+            Err(RecvTimeoutError::Timeout) => (self.retry_required(), None),
             Err(RecvTimeoutError::Disconnected) => return None,
         };
-        for order in first.into_iter().chain(self.orders.try_iter()) {
-            match order {
-                Order::Build(view) if !views.contains(&view) => views.push(view),
-                Order::Build(_) => {}
-                Order::Stop => return None,
+        for message in first.into_iter().chain(self.messages.try_iter()) {
+            match message {
+                BuilderMessage::Build(view) if !views.contains(&view) => views.push(view),
+                BuilderMessage::Build(_) => {}
+                BuilderMessage::Stop => return None,
             }
         }
         (!*self.stopped.borrow()).then_some(views)
     }
 
-    fn first_order(&self) -> Result<Order, RecvTimeoutError> {
+    fn first_message(&self) -> Result<BuilderMessage, RecvTimeoutError> {
         if self.required.is_empty() {
-            return Ok(self.orders.recv()?);
+            return Ok(self.messages.recv()?);
         }
-        self.orders.recv_timeout(RETRY_AFTER)
+        self.messages.recv_timeout(RETRY_AFTER)
     }
 
-    fn begin_the_required(&self) -> Vec<View> {
+    fn retry_required(&self) -> Vec<View> {
         for view in &self.required {
-            // Who builds has nothing to order.
-            let _ = self.board.begin(*view, 0, || Ok(()));
+            // This thread is the builder: nothing has to be queued.
+            let _ = self.registry.begin(*view, 0, || Ok(()));
         }
         self.required.clone()
     }
 
     fn build(&mut self, views: &[View]) {
         let names: Vec<&str> = views.iter().map(|view| view.as_str()).collect();
-        tracing::info!(views = names.join(","), "building views anew");
-        self.board.change(views, |rebuild| rebuild.state = RebuildState::Building);
+        tracing::info!(views = names.join(","), "rebuilding views");
+        self.registry.change(views, |rebuild| rebuild.state = RebuildState::Building);
         let ended = self.try_build(views);
-        let finished_at = Some(self.board.clock.now());
+        let finished_at = Some(self.registry.clock.now());
         match &ended {
             Ok(position) => {
                 self.required.retain(|view| !views.contains(view));
-                tracing::info!(views = names.join(","), position, "views were built anew");
+                tracing::info!(views = names.join(","), position, "views were rebuilt");
             }
             Err(BuildError::Stopped) => {}
-            Err(error) => tracing::error!(views = names.join(","), %error, "views could not be built anew"),
+            Err(error) => tracing::error!(views = names.join(","), %error, "views could not be rebuilt"),
         }
         let error = ended.err().map(|error| error.to_string());
-        self.board.change(views, |rebuild| {
+        self.registry.change(views, |rebuild| {
             rebuild.state = if error.is_none() { RebuildState::Done } else { RebuildState::Failed };
             (rebuild.finished_at, rebuild.error) = (finished_at, error.clone());
         });
     }
 
-    /// The position that the new rows were at when they were taken.
+    /// Builds new rows and has them swapped in. Returns their position when they were handed over.
     fn try_build(&self, views: &[View]) -> Result<u64, BuildError> {
-        let mut next = Store::beside(&self.dir, views.iter().map(|view| view.projector()).collect())?;
+        let mut next = Store::create_next(&self.dir, views.iter().map(|view| view.projector()).collect())?;
         let reader = open_reader(&self.dir.join(LEDGER_FILE))?;
         let mut position = 0;
         loop {
@@ -277,33 +276,33 @@ impl Builder {
             next.apply(&page)?;
             position = last.position;
             let head = reader.head()?.position;
-            self.board.change(views, |rebuild| rebuild.advance(position, head));
+            self.registry.change(views, |rebuild| rebuild.advance(position, head));
         }
-        let (taken, answer) = mpsc::sync_channel(1);
-        self.built.blocking_send(Built { next, position, taken }).map_err(|_| BuildError::Stopped)?;
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.built.blocking_send(BuiltRows { next, position, reply }).map_err(|_| BuildError::Stopped)?;
         let interrupted = |_| match *self.stopped.borrow() {
             true => BuildError::Stopped,
-            false => BuildError::Taken("the views were interrupted".to_owned()),
+            false => BuildError::Swap("the thread that writes views was interrupted".to_owned()),
         };
-        answer.recv().map_err(interrupted)?.map_err(BuildError::Taken)?;
+        answer.recv().map_err(interrupted)?.map_err(BuildError::Swap)?;
         Ok(position)
     }
 }
 
-/// Rows that are worse than those in use are not taken: none takes the place of one that is further, or that went past the
-/// event at which it stopped.
-pub(super) fn must_be_better(next: &Store, used: &Store) -> Result<(), String> {
+/// Refuses new rows that are worse than those in use: behind them, or stopped at an event that the ones in use have
+/// passed.
+pub(super) fn must_not_regress(next: &Store, current: &Store) -> Result<(), String> {
     for view in next.views() {
         let checkpoint = next.checkpoint(view).map_err(|error| error.to_string())?;
-        if used.fitness(view) != Fitness::Current {
+        if current.compatibility(view) != Compatibility::Current {
             continue;
         }
-        let in_use = used.checkpoint(view).map_err(|error| error.to_string())?;
+        let in_use = current.checkpoint(view).map_err(|error| error.to_string())?;
         if let (Some(error), None) = (checkpoint.error, in_use.error) {
             return Err(format!("{} stopped at {error}", view.as_str()));
         }
         if checkpoint.position < in_use.position {
-            return Err(format!("{} would go back to {}", view.as_str(), checkpoint.position));
+            return Err(format!("{} would go back to position {}", view.as_str(), checkpoint.position));
         }
     }
     Ok(())

@@ -1,10 +1,10 @@
-//! Which requests a question is about: by what they were for, and by who served them.
+//! The filter of requests: by whom they were for, and by what served them.
 
 use events::ids::{KeyId, PartnerId, TenantId, UserId};
 
 use crate::visible::Visible;
 
-/// `None` where all count.
+/// A field that is `None` matches every request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestFilter {
     pub partner: Option<PartnerId>,
@@ -16,7 +16,7 @@ pub struct RequestFilter {
     pub backend: Option<String>,
 }
 
-/// What bounds the requests of a question most, of what an index finds them by.
+/// The most selective filter for which there is an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Narrowest {
     Key,
@@ -26,7 +26,7 @@ pub enum Narrowest {
 }
 
 impl RequestFilter {
-    /// Of what is visible.
+    /// The most selective filter within what is visible.
     pub const fn narrowest(&self, visible: Visible) -> Narrowest {
         match visible {
             _ if self.key.is_some() => Narrowest::Key,

@@ -1,32 +1,37 @@
-//! Searching rows in the order of their positions. Recorded time never goes back along positions, so that an instant is
-//! found in as many steps as the last position has bits; and a search looks at so many rows of an index and no more, however
-//! few of them count: what is left is for the next page.
+//! Searches in the order of positions. Recorded time never goes back along positions, so a binary search over positions
+//! finds an instant. A search scans a bounded number of rows of an index, however few of them match; the next page goes on
+//! from there.
 
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, OptionalExtension, ToSql};
 
 use super::ViewsError;
 
-/// Rows that were found, and where the search ended if that was not at the list's end.
+/// The rows that match, and where the search stopped if it did not reach the end of the list.
 #[derive(Debug)]
 pub struct SearchResult<T> {
-    /// The page, and one more where there is another.
+    /// The page, and one row more if there is another page.
     pub rows: Vec<T>,
+    /// The last position scanned; `None` if the page is full or the list ended.
     pub until: Option<u64>,
 }
 
-/// The statements that find instants in one table.
+/// The statements that search one table by time.
 #[derive(Clone, Copy)]
-pub struct Instants {
-    /// Position and time of the first row from a position on.
+pub struct TimeSearch {
+    /// Position and time of the first row at or after a position.
     pub next: &'static str,
-    /// The last position; 0 for an empty table.
+    /// The last position; 0 in an empty table.
     pub last: &'static str,
 }
 
-impl Instants {
-    /// The position from which on everything was recorded at `instant` or later, and nothing before it.
-    pub fn first_since<T: FromSql + PartialOrd>(self, db: &Connection, instant: &T) -> Result<i64, rusqlite::Error> {
+impl TimeSearch {
+    /// The first position that was recorded at `instant` or later.
+    pub fn first_position_since<T: FromSql + PartialOrd>(
+        self,
+        db: &Connection,
+        instant: &T,
+    ) -> Result<i64, rusqlite::Error> {
         let mut next = db.prepare_cached(self.next)?;
         let last: i64 = db.prepare_cached(self.last)?.query_row([], |row| row.get(0))?;
         let (mut low, mut high) = (0, last + 1);
@@ -42,12 +47,12 @@ impl Instants {
     }
 }
 
-/// The last position that was looked at, where the search ended before the list did. `parameters`: those of the search; what
-/// the statement does not ask for is left out.
+/// The last position scanned, if the search stopped before the end of the list. `parameters` are those of the search; the
+/// ones that the statement does not have are skipped.
 pub fn end_of_search(
     db: &Connection,
     sql: &str,
-    looked_at_max: i64,
+    rows_scanned_max: i64,
     parameters: &[(&str, &dyn ToSql)],
 ) -> Result<Option<u64>, ViewsError> {
     let mut statement = db.prepare_cached(sql)?;
@@ -58,6 +63,6 @@ pub fn end_of_search(
     }
     let mut rows = statement.raw_query();
     let Some(row) = rows.next()? else { return Ok(None) };
-    let (position, went_over): (Option<u64>, i64) = (row.get(0)?, row.get(1)?);
-    Ok(position.filter(|_| went_over >= looked_at_max))
+    let (position, scanned): (Option<u64>, i64) = (row.get(0)?, row.get(1)?);
+    Ok(position.filter(|_| scanned >= rows_scanned_max))
 }

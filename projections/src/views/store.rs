@@ -1,6 +1,14 @@
-//! `DIR/views.db`: rows and checkpoints. Disposable: a file that cannot be read or that belongs to another log is deleted
-//! and begun anew. A view that another version made, or that lacks a table, is set aside: its rows stay as they are until
-//! others take their place, see [`super::rebuild`].
+//! The store of the views, `DIR/views.db`: rows and checkpoints. It guarantees that a batch of rows and its checkpoints are
+//! one transaction, and that events which were already applied change nothing when they come again.
+//!
+//! The file is disposable, so nothing is repaired: a damaged file, or one of another log, is deleted and created again. A
+//! view that another version wrote, or that lacks a table, keeps its rows as they are until a rebuild replaces them, see
+//! [`super::rebuild`]; there are no migrations in place.
+//!
+//! All views share the transaction of a batch. If one of them cannot apply an event, the batch is rolled back and repeated
+//! with a savepoint for each view, and event by event for the one that failed, so that it alone stops, exactly before that
+//! event. Savepoints from the start were rejected: each copies every page that is touched after it. `synchronous = NORMAL`
+//! is enough, since the log gives back whatever a power failure takes.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,9 +22,9 @@ use super::View;
 use super::exact;
 use super::projector::{ProjectionError, Projector, is_storage_failure};
 
-/// The file in the data folder.
+/// The views' file in the data folder.
 pub const VIEWS_FILE: &str = "views.db";
-/// Views that are being built beside the ones in use.
+/// The file in which a rebuild writes new rows.
 pub const NEXT_FILE: &str = "views-next.db";
 
 const SCHEMA: &str = include_str!("../../../migrations/sqlite/views/0001_projections.sql");
@@ -27,11 +35,11 @@ const BEGIN: &str = include_str!("checkpoint/begin.sql");
 const ADVANCE: &str = include_str!("checkpoint/advance.sql");
 const STOP: &str = include_str!("checkpoint/stop.sql");
 const RESUME: &str = include_str!("checkpoint/resume.sql");
-/// Prepared statements that are kept: more than all projectors have.
+/// Prepared statements in the cache: more than all projectors have.
 const STATEMENTS_MAX: usize = 64;
-/// Pages of the write-ahead log between checkpoints: 16 MiB. A checkpoint syncs, and the ledger waits on the same disk.
+/// Pages of SQLite's write-ahead log between its checkpoints: 16 MiB. A checkpoint syncs a disk on which the ledger waits.
 const CHECKPOINT_PAGES: u32 = 4096;
-/// Pages that the writer keeps, as SQLite counts: negative is KiB. What a transaction changes fits, and is written once.
+/// The writer's page cache, as SQLite counts: negative is KiB. The changes of a transaction fit, so pages are written once.
 const CACHE_KIB: i64 = -16_384;
 
 /// The views' file cannot be used.
@@ -44,7 +52,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the file is damaged, so that only a new one helps.
+    /// Whether the file is damaged and has to be recreated.
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Database(error) => {
@@ -56,113 +64,115 @@ impl StoreError {
     }
 }
 
-/// How far a view has got.
+/// The progress of a view.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checkpoint {
     pub version: u32,
     pub position: u64,
-    /// Of the event at `position`, in microseconds since 1970; 0 at position 0.
+    /// When the event at `position` was recorded, in microseconds since 1970; 0 at position 0.
     pub recorded_at_micros: i64,
-    /// Why the view has stopped; `None` while it follows the log.
+    /// Why the view stopped; `None` while it follows the log.
     pub error: Option<String>,
 }
 
-/// What the rows of a view are good for.
+/// Whether this version can use the stored rows of a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fitness {
+pub enum Compatibility {
     /// They follow the log.
     Current,
-    /// Another version made them, with the same tables: they can be read, and do not follow the log any more.
+    /// Another version wrote them with the same tables: they can be read but no longer follow the log.
     Older,
-    /// There are none that this version could read.
+    /// This version cannot read them, or there are none.
     Unreadable,
 }
 
-/// A view of the file.
-pub(super) struct Kept {
+/// A view in the file.
+pub(super) struct StoredView {
     pub(super) projector: Box<dyn Projector>,
-    pub(super) fitness: Fitness,
+    pub(super) compatibility: Compatibility,
 }
 
-/// The write connection, with the projectors that write through it.
+/// The write connection and the projectors that write through it.
 pub struct Store {
     pub(super) connection: Connection,
-    pub(super) kept: Vec<Kept>,
+    pub(super) stored: Vec<StoredView>,
 }
 
 impl Store {
-    /// Opens what is there if it is sound, else begins anew. `belongs` says whether a checkpoint is one of this log's.
+    /// Opens the file if it is sound, otherwise recreates it. `belongs` says whether a checkpoint is of this log.
     pub fn open(
         dir: &Path,
         projectors: Vec<Box<dyn Projector>>,
         belongs: impl Fn(&Checkpoint) -> bool,
     ) -> Result<Self, StoreError> {
         let path = dir.join(VIEWS_FILE);
-        // What a rebuild left that did not come to its end.
+        // An unfinished rebuild may have left this file.
         delete(&dir.join(NEXT_FILE))?;
         match reopen(&path, &projectors, belongs) {
-            Ok(Some((connection, fitness))) => {
-                let kept = projectors.into_iter().zip(fitness);
-                let kept = kept.map(|(projector, fitness)| Kept { projector, fitness }).collect();
-                return Ok(Self { connection, kept });
+            Ok(Some((connection, compatibility))) => {
+                let stored = projectors.into_iter().zip(compatibility);
+                let stored = stored.map(|(projector, compatibility)| StoredView { projector, compatibility }).collect();
+                return Ok(Self { connection, stored });
             }
             Ok(None) => {}
-            Err(error) if error.is_damage() => tracing::error!(%error, "the views' file is damaged"),
+            Err(error) if error.is_damage() => {
+                tracing::error!(%error, "the views' file is damaged: recreating it");
+            }
             Err(error) => return Err(error),
         }
-        let kept = all_current(projectors);
-        Ok(Self { connection: create(connect, &path, &kept)?, kept })
+        let stored = all_current(projectors);
+        Ok(Self { connection: create(connect, &path, &stored)?, stored })
     }
 
-    /// Begins these views in a file beside the one in use.
-    pub fn beside(dir: &Path, projectors: Vec<Box<dyn Projector>>) -> Result<Self, StoreError> {
-        let kept = all_current(projectors);
-        Ok(Self { connection: create(connect_next, &dir.join(NEXT_FILE), &kept)?, kept })
+    /// Creates the file in which these views are rebuilt, beside the one in use.
+    pub fn create_next(dir: &Path, projectors: Vec<Box<dyn Projector>>) -> Result<Self, StoreError> {
+        let stored = all_current(projectors);
+        Ok(Self { connection: create(connect_next, &dir.join(NEXT_FILE), &stored)?, stored })
     }
 
-    /// Deletes the file and begins anew. Where that fails there is nothing to work with until it succeeds.
+    /// Deletes the file and creates an empty one. If that fails, the store is unusable until a later call succeeds.
     pub fn recreate(&mut self, dir: &Path) -> Result<(), StoreError> {
-        // In the place of the old one, which has to be closed first.
+        // A placeholder: the old connection has to be closed before its file is deleted.
         self.connection = Connection::open_in_memory()?;
-        self.kept.iter_mut().for_each(|kept| kept.fitness = Fitness::Current);
-        self.connection = create(connect, &dir.join(VIEWS_FILE), &self.kept)?;
+        self.stored.iter_mut().for_each(|stored| stored.compatibility = Compatibility::Current);
+        self.connection = create(connect, &dir.join(VIEWS_FILE), &self.stored)?;
         Ok(())
     }
 
     pub fn views(&self) -> Vec<View> {
-        self.kept.iter().map(|kept| kept.projector.view()).collect()
+        self.stored.iter().map(|stored| stored.projector.view()).collect()
     }
 
-    pub fn fitness(&self, view: View) -> Fitness {
-        let kept = self.kept.iter().find(|kept| kept.projector.view() == view);
-        kept.map_or(Fitness::Unreadable, |kept| kept.fitness)
+    pub fn compatibility(&self, view: View) -> Compatibility {
+        let stored = self.stored.iter().find(|stored| stored.projector.view() == view);
+        stored.map_or(Compatibility::Unreadable, |stored| stored.compatibility)
     }
 
     pub fn checkpoint(&self, view: View) -> Result<Checkpoint, StoreError> {
         Ok(read_checkpoint(&self.connection, view)?.unwrap_or_default())
     }
 
-    /// Lets views that had stopped try again: a new version of the program may know better.
+    /// Lets stopped views try again: a new version of the program may apply the event that stopped them.
     pub fn resume(&self) -> Result<(), StoreError> {
         self.connection.execute(RESUME, [])?;
         Ok(())
     }
 
     /// Applies events in order to every view that has not seen them, in one transaction with the checkpoints. A view
-    /// that cannot take one stops before it, alone.
+    /// that cannot apply an event stops before it; the others go on.
     /// Errors: the database failed, and nothing of the batch is written.
     pub fn apply(&mut self, events: &[Arc<Recorded>]) -> Result<(), StoreError> {
-        if self.apply_together(events)? {
+        if self.apply_batch(events)? {
             return Ok(());
         }
-        self.apply_apart(events)
+        self.apply_view_by_view(events)
     }
 
-    /// Without a savepoint a view, which copies every page that is touched after it; whether all views could take all.
-    fn apply_together(&mut self, events: &[Arc<Recorded>]) -> Result<bool, StoreError> {
+    /// Applies a batch without savepoints. Returns false, with nothing written, if a view could not apply it.
+    fn apply_batch(&mut self, events: &[Arc<Recorded>]) -> Result<bool, StoreError> {
         let Some(last) = events.last() else { return Ok(true) };
         let transaction = self.connection.transaction()?;
-        for projector in following(&mut self.kept) {
+        for projector in current_projectors(&mut self.stored) {
             let checkpoint = read_checkpoint(&transaction, projector.view())?.unwrap_or_default();
             let unseen = unseen(events, &checkpoint);
             if unseen.is_empty() {
@@ -179,12 +189,12 @@ impl Store {
         Ok(true)
     }
 
-    /// Each view in a savepoint of its own, and one event after the other where a view cannot take all, so that what a
-    /// view shows does not depend on how the log was cut into batches.
-    fn apply_apart(&mut self, events: &[Arc<Recorded>]) -> Result<(), StoreError> {
+    /// Applies a batch with a savepoint for each view, and event by event to a view that cannot apply all of it, so that
+    /// its rows do not depend on how the log was cut into batches.
+    fn apply_view_by_view(&mut self, events: &[Arc<Recorded>]) -> Result<(), StoreError> {
         let Some(last) = events.last() else { return Ok(()) };
         let mut transaction = self.connection.transaction()?;
-        for projector in following(&mut self.kept) {
+        for projector in current_projectors(&mut self.stored) {
             let checkpoint = read_checkpoint(&transaction, projector.view())?.unwrap_or_default();
             let unseen = unseen(events, &checkpoint);
             if !unseen.is_empty() {
@@ -197,15 +207,18 @@ impl Store {
     }
 }
 
-fn all_current(projectors: Vec<Box<dyn Projector>>) -> Vec<Kept> {
-    projectors.into_iter().map(|projector| Kept { projector, fitness: Fitness::Current }).collect()
+fn all_current(projectors: Vec<Box<dyn Projector>>) -> Vec<StoredView> {
+    projectors.into_iter().map(|projector| StoredView { projector, compatibility: Compatibility::Current }).collect()
 }
 
-fn following(kept: &mut [Kept]) -> impl Iterator<Item = &mut Box<dyn Projector>> {
-    kept.iter_mut().filter(|kept| kept.fitness == Fitness::Current).map(|kept| &mut kept.projector)
+fn current_projectors(stored: &mut [StoredView]) -> impl Iterator<Item = &mut Box<dyn Projector>> {
+    stored
+        .iter_mut()
+        .filter(|stored| stored.compatibility == Compatibility::Current)
+        .map(|stored| &mut stored.projector)
 }
 
-/// None for a view that has stopped.
+/// The events after the checkpoint; none for a view that has stopped.
 fn unseen<'a>(events: &'a [Arc<Recorded>], checkpoint: &Checkpoint) -> &'a [Arc<Recorded>] {
     if checkpoint.error.is_some() {
         return &[];
@@ -219,19 +232,19 @@ fn advance(transaction: &Transaction<'_>, view: View, last: &Recorded) -> Result
     transaction.prepare_cached(ADVANCE)?.execute(params![view.as_str(), last.position, recorded_at]).map(drop)
 }
 
-/// The whole batch at once, else one by one.
+/// Applies the batch at once, or event by event if that fails.
 fn apply_to(
     transaction: &mut Transaction<'_>,
     projector: &mut dyn Projector,
     events: &[Arc<Recorded>],
     checkpoint: &Checkpoint,
 ) -> Result<(), StoreError> {
-    if attempt(transaction, projector, events)?.is_ok() {
+    if apply_in_savepoint(transaction, projector, events)?.is_ok() {
         return Ok(());
     }
     let mut before = (checkpoint.position, checkpoint.recorded_at_micros);
     for recorded in events {
-        if let Err(error) = attempt(transaction, projector, std::slice::from_ref(recorded))? {
+        if let Err(error) = apply_in_savepoint(transaction, projector, std::slice::from_ref(recorded))? {
             return stop(transaction, projector.view(), before, recorded, &error);
         }
         before = (recorded.position, recorded.recorded_at.timestamp_micros());
@@ -239,8 +252,8 @@ fn apply_to(
     Ok(())
 }
 
-/// The inner error is the events' fault, the outer one the database's.
-fn attempt(
+/// Applies events in a savepoint. The inner error is the events' fault, the outer one the database's.
+fn apply_in_savepoint(
     transaction: &mut Transaction<'_>,
     projector: &mut dyn Projector,
     events: &[Arc<Recorded>],
@@ -261,12 +274,12 @@ fn stop(
     error: &ProjectionError,
 ) -> Result<(), StoreError> {
     let why = format!("{}.v{} at {}: {error}", recorded.event.name(), recorded.event.version(), recorded.position);
-    tracing::error!(view = view.as_str(), position = recorded.position, %error, "a view cannot take an event and stops");
+    tracing::error!(view = view.as_str(), position = recorded.position, %error, "the view stopped: it cannot apply an event");
     transaction.prepare_cached(STOP)?.execute(params![view.as_str(), position, recorded_at, why])?;
     Ok(())
 }
 
-/// How far a view has got, read on any connection to the file; `None` for a view that the file does not have.
+/// The checkpoint of a view, read on any connection to the file; `None` for a view that the file does not have.
 pub fn read_checkpoint(connection: &Connection, view: View) -> Result<Option<Checkpoint>, rusqlite::Error> {
     let mut statement = connection.prepare_cached(READ)?;
     let checkpoint = statement.query_row([view.as_str()], |row| {
@@ -280,12 +293,12 @@ pub fn read_checkpoint(connection: &Connection, view: View) -> Result<Option<Che
     checkpoint.optional()
 }
 
-/// With what each view's rows are good for; `None` where the file is absent or of another log.
+/// Opens an existing file and checks each view's rows. `None` if the file is absent or of another log.
 fn reopen(
     path: &Path,
     projectors: &[Box<dyn Projector>],
     belongs: impl Fn(&Checkpoint) -> bool,
-) -> Result<Option<(Connection, Vec<Fitness>)>, StoreError> {
+) -> Result<Option<(Connection, Vec<Compatibility>)>, StoreError> {
     if !path.exists() {
         return Ok(None);
     }
@@ -294,33 +307,33 @@ fn reopen(
     if !objects_of(&[SCHEMA])?.is_subset(&found) {
         return Ok(None);
     }
-    let mut fitness = Vec::with_capacity(projectors.len());
+    let mut compatibility = Vec::with_capacity(projectors.len());
     for projector in projectors {
         let checkpoint = read_checkpoint(&connection, projector.view())?;
         if checkpoint.as_ref().is_some_and(|checkpoint| !belongs(checkpoint)) {
-            tracing::warn!(view = projector.view().as_str(), "the views are of another log");
+            tracing::warn!(view = projector.view().as_str(), "the views' file is of another log: recreating it");
             return Ok(None);
         }
-        fitness.push(match checkpoint {
-            Some(_) if !objects_of(&[projector.schema()])?.is_subset(&found) => Fitness::Unreadable,
-            Some(checkpoint) if checkpoint.version == projector.version() => Fitness::Current,
-            Some(_) => Fitness::Older,
-            None => Fitness::Unreadable,
+        compatibility.push(match checkpoint {
+            Some(_) if !objects_of(&[projector.schema()])?.is_subset(&found) => Compatibility::Unreadable,
+            Some(checkpoint) if checkpoint.version == projector.version() => Compatibility::Current,
+            Some(_) => Compatibility::Older,
+            None => Compatibility::Unreadable,
         });
     }
-    Ok(Some((connection, fitness)))
+    Ok(Some((connection, compatibility)))
 }
 
 fn create(
     connect: fn(&Path) -> Result<Connection, StoreError>,
     path: &Path,
-    kept: &[Kept],
+    stored: &[StoredView],
 ) -> Result<Connection, StoreError> {
     delete(path)?;
     let mut connection = connect(path)?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(SCHEMA)?;
-    for Kept { projector, .. } in kept {
+    for StoredView { projector, .. } in stored {
         transaction.execute_batch(projector.schema())?;
         transaction.execute(BEGIN, params![projector.view().as_str(), projector.version()])?;
     }
@@ -328,13 +341,13 @@ fn create(
     Ok(connection)
 }
 
-pub(super) fn lay_out(connection: &Connection, projectors: &[Box<dyn Projector>]) -> Result<(), rusqlite::Error> {
+pub(super) fn create_tables(connection: &Connection, projectors: &[Box<dyn Projector>]) -> Result<(), rusqlite::Error> {
     connection.execute_batch(SCHEMA)?;
     projectors.iter().try_for_each(|projector| connection.execute_batch(projector.schema()))
 }
 
-/// Whether everything that a new file would have is there, as it would be. What somebody added is none of ours.
-pub(super) fn has_the_objects_of(
+/// Whether the file has all tables and indexes of a new one, defined the same way. Additional ones are ignored.
+pub(super) fn has_schema_of(
     connection: &Connection,
     projectors: &[Box<dyn Projector>],
 ) -> Result<bool, rusqlite::Error> {
@@ -349,12 +362,12 @@ fn objects_of(schemas: &[&str]) -> Result<BTreeSet<String>, rusqlite::Error> {
     objects(&fresh)
 }
 
-/// Tables and indexes, each as the text that made it.
+/// Tables and indexes, each as the SQL that created it.
 fn objects(connection: &Connection) -> Result<BTreeSet<String>, rusqlite::Error> {
     connection.prepare(OBJECTS)?.query_map([], |row| row.get(0))?.collect()
 }
 
-/// With what SQLite keeps beside it.
+/// Deletes a database with the files that SQLite keeps beside it.
 pub(super) fn delete(path: &Path) -> Result<(), StoreError> {
     for suffix in [""].into_iter().chain(private::BESIDE_A_DATABASE) {
         let path = private::beside(path, suffix);
@@ -367,7 +380,8 @@ pub(super) fn delete(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// `NORMAL` loses the last transactions with the machine's power, which the log gives back, but damages nothing.
+/// Opens the file in use. With `NORMAL` a power failure may lose the last transactions, which the log gives back, but damages
+/// nothing.
 fn connect(path: &Path) -> Result<Connection, StoreError> {
     let connection = open(path)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
@@ -377,7 +391,7 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Nobody reads it before it is whole, and after a crash it is thrown away: nothing has to be synced.
+/// Opens the file of a rebuild. It is read only once complete and deleted after a crash, so nothing has to be synced.
 fn connect_next(path: &Path) -> Result<Connection, StoreError> {
     let connection = open(path)?;
     connection.pragma_update(None, "journal_mode", "memory")?;

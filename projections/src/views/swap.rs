@@ -1,12 +1,12 @@
-//! Views that were built beside the ones in use take their place: tables, indexes and checkpoint of a view in one
-//! transaction, so that every reader sees either the old rows or the new ones, and a crash leaves either.
+//! Replacing the rows in use by rebuilt ones. Tables, indexes and checkpoint of a view change in one transaction: every
+//! reader sees either the old rows or the new ones, and so does the next start after a crash.
 
 use std::path::Path;
 
 use rusqlite::{Connection, params};
 
 use super::View;
-use super::store::{Fitness, NEXT_FILE, Store, StoreError, delete};
+use super::store::{Compatibility, NEXT_FILE, Store, StoreError, delete};
 
 const ATTACH: &str = "ATTACH ?1 AS next";
 const DETACH: &str = "DETACH next";
@@ -14,42 +14,42 @@ const TABLES: &str = include_str!("checkpoint/tables.sql");
 const TAKE_CHECKPOINT: &str = include_str!("checkpoint/take.sql");
 
 impl Store {
-    /// Takes the views of `next`, which was begun [`Store::beside`] this one, and deletes its file.
-    /// Errors: the views that had not been taken by then are as they were.
-    pub fn take_over(&mut self, next: Self, dir: &Path) -> Result<(), StoreError> {
+    /// Moves the views of `next`, made by [`Store::create_next`], into this store and deletes their file.
+    /// Errors: views that were not moved by then are unchanged.
+    pub fn swap_in(&mut self, next: Self, dir: &Path) -> Result<(), StoreError> {
         let views = next.views();
         drop(next);
         let path = dir.join(NEXT_FILE);
         self.connection.execute(ATTACH, [path.to_string_lossy()])?;
-        let taken = views.into_iter().try_for_each(|view| self.take(view));
+        let swapped = views.into_iter().try_for_each(|view| self.swap_in_view(view));
         self.connection.execute(DETACH, [])?;
-        taken?;
+        swapped?;
         delete(&path)
     }
 
-    fn take(&mut self, view: View) -> Result<(), StoreError> {
-        let Some(kept) = self.kept.iter_mut().find(|kept| kept.projector.view() == view) else { return Ok(()) };
-        let schema = kept.projector.schema();
+    fn swap_in_view(&mut self, view: View) -> Result<(), StoreError> {
+        let Some(stored) = self.stored.iter_mut().find(|stored| stored.projector.view() == view) else { return Ok(()) };
+        let schema = stored.projector.schema();
         let tables = tables_of(schema)?;
         let transaction = self.connection.transaction()?;
-        // Pages that this frees are where the new rows go.
+        // The new rows reuse the pages that this frees.
         for table in &tables {
             transaction.execute(&format!("DROP TABLE IF EXISTS main.{table}"), [])?;
         }
         transaction.execute_batch(schema)?;
         for table in &tables {
-            // In this form, with tables of one definition of which one is empty, SQLite copies tables and indexes as they
-            // are, without looking at a row.
+            // SQLite's transfer optimisation: for this form, between tables of one definition of which the target is empty, it
+            // copies tables and indexes page by page.
             transaction.execute(&format!("INSERT INTO main.{table} SELECT * FROM next.{table}"), [])?;
         }
         transaction.execute(TAKE_CHECKPOINT, params![view.as_str()])?;
         transaction.commit()?;
-        kept.fitness = Fitness::Current;
+        stored.compatibility = Compatibility::Current;
         Ok(())
     }
 }
 
-/// Our own names, as they stand in the schema.
+/// The tables that a view's schema creates. The names are our own, so they may be formatted into SQL.
 fn tables_of(schema: &str) -> Result<Vec<String>, rusqlite::Error> {
     let empty = Connection::open_in_memory()?;
     empty.execute_batch(schema)?;

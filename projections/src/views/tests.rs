@@ -15,11 +15,11 @@ use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
 use super::audit::projector::Audit;
-use super::follow::make_ready;
+use super::follow::prepare_swap;
 use super::glance::glance;
 use super::projector::{ProjectionError, Projector};
-use super::rebuild::must_be_better;
-use super::store::{Fitness, NEXT_FILE, Store, VIEWS_FILE};
+use super::rebuild::must_not_regress;
+use super::store::{Compatibility, NEXT_FILE, Store, VIEWS_FILE};
 use super::{View, store};
 use facts::Story;
 
@@ -100,9 +100,9 @@ fn events_that_are_delivered_again_change_nothing() {
 }
 
 /// Takes everything but keys that are revoked.
-struct Squeamish;
+struct FailsOnRevokedKeys;
 
-impl Projector for Squeamish {
+impl Projector for FailsOnRevokedKeys {
     fn view(&self) -> View {
         View::Audit
     }
@@ -134,7 +134,7 @@ fn a_poison_event_stops_its_view_alone_just_before_it() {
     let poison = revoked.expect("a revoked key").position;
     for batch in [1, 4, facts.len()] {
         let dir = tempfile::tempdir().expect("a folder");
-        let mut store = open(dir.path(), vec![Box::new(Squeamish), View::Catalogue.projector()]);
+        let mut store = open(dir.path(), vec![Box::new(FailsOnRevokedKeys), View::Catalogue.projector()]);
         for events in facts.chunks(batch) {
             store.apply(events).expect("the batch is not lost");
         }
@@ -192,18 +192,18 @@ fn a_view_of_another_version_keeps_its_rows_until_new_ones_take_their_place() {
         others.chain([Box::new(Newer { schema: SCHEMA }) as Box<dyn Projector>]).collect()
     };
     let mut store = open(dir.path(), with_newer());
-    assert_eq!(store.fitness(View::Audit), Fitness::Unreadable);
-    assert_eq!(store.fitness(View::Budgets), Fitness::Current);
+    assert_eq!(store.compatibility(View::Audit), Compatibility::Unreadable);
+    assert_eq!(store.compatibility(View::Budgets), Compatibility::Current);
     // Its old rows do not follow the log any more; all others do.
     store.apply(&Story::beyond(&facts)).expect("a batch is applied");
     assert_eq!(rows(dir.path(), "SELECT * FROM audit"), older);
     let checkpoint = store.checkpoint(View::Audit).expect("a checkpoint");
     assert_eq!((checkpoint.version, checkpoint.position), (Audit.version(), last));
     assert_eq!(store.checkpoint(View::Budgets).expect("a checkpoint").position, last + 1);
-    let mut next = Store::beside(dir.path(), vec![Box::new(Newer { schema: SCHEMA })]).expect("a file beside");
+    let mut next = Store::create_next(dir.path(), vec![Box::new(Newer { schema: SCHEMA })]).expect("a file beside");
     next.apply(&facts).expect("a batch is applied");
     next.apply(&Story::beyond(&facts)).expect("a batch is applied");
-    store.take_over(next, dir.path()).expect("new rows");
+    store.swap_in(next, dir.path()).expect("new rows");
     let checkpoint = store.checkpoint(View::Audit).expect("a checkpoint");
     assert_eq!((checkpoint.version, checkpoint.position), (99, last + 1));
     assert_eq!(rows(dir.path(), "SELECT count(*), max(more) FROM audit"), [format!("{}|-", facts.len() + 1)]);
@@ -220,15 +220,15 @@ fn views_that_are_built_beside_come_out_the_same() {
         .connection
         .execute_batch("DELETE FROM audit; DELETE FROM inferences; DELETE FROM usage_latency")
         .expect("gone");
-    let mut next = Store::beside(dir.path(), all_projectors()).expect("a file beside");
+    let mut next = Store::create_next(dir.path(), all_projectors()).expect("a file beside");
     facts.chunks(5).for_each(|events| next.apply(events).expect("a batch is applied"));
-    store.take_over(next, dir.path()).expect("new rows");
+    store.swap_in(next, dir.path()).expect("new rows");
     assert_eq!(dump(dir.path()), expected);
     // Every index is there as well, and the file is as sound as one that was begun so.
     assert_eq!(rows(dir.path(), "PRAGMA integrity_check"), ["ok"]);
     drop(store);
     let again = open(dir.path(), all_projectors());
-    assert!(again.views().into_iter().all(|view| again.fitness(view) == Fitness::Current));
+    assert!(again.views().into_iter().all(|view| again.compatibility(view) == Compatibility::Current));
 }
 
 #[test]
@@ -238,14 +238,14 @@ fn new_rows_are_brought_to_where_the_old_ones_are_and_never_take_a_view_back() {
     let mut store = open(dir.path(), all_projectors());
     store.apply(&facts).expect("a batch is applied");
     let expected = dump(dir.path());
-    let mut next = Store::beside(dir.path(), all_projectors()).expect("a file beside");
+    let mut next = Store::create_next(dir.path(), all_projectors()).expect("a file beside");
     next.apply(&facts[..7]).expect("a batch is applied");
-    let back = must_be_better(&next, &store).expect_err("it is behind");
-    assert_eq!(back, "budgets would go back to 7");
+    let back = must_not_regress(&next, &store).expect_err("it is behind");
+    assert_eq!(back, "budgets would go back to position 7");
     let reader = open_reader(&dir.path().join(LEDGER_FILE)).expect("the log opens");
     let last = facts.last().expect("facts").position;
-    make_ready(&mut next, &store, &*reader, (7, last)).expect("the log reads").expect("it is as far");
-    store.take_over(next, dir.path()).expect("new rows");
+    prepare_swap(&mut next, &store, &*reader, (7, last)).expect("the log reads").expect("it is as far");
+    store.swap_in(next, dir.path()).expect("new rows");
     assert_eq!(dump(dir.path()), expected);
 }
 
@@ -260,13 +260,13 @@ fn new_rows_that_cannot_be_written_are_not_taken_and_do_no_harm_to_the_old_ones(
     let reader = reader.expect("the log opens");
     let read_only = |_: &Path, next: &Store| next.connection.execute_batch("PRAGMA query_only = 1").expect("a pragma");
     let damage = |next: &Path, _: &Store| std::fs::write(next, vec![b'x'; 8192]).expect("damage");
-    for (harm, said) in [(read_only as fn(&Path, &Store), "readonly"), (damage, "not a database")] {
-        let mut next = Store::beside(dir.path(), all_projectors()).expect("a file beside");
+    for (damage, reason) in [(read_only as fn(&Path, &Store), "readonly"), (damage, "not a database")] {
+        let mut next = Store::create_next(dir.path(), all_projectors()).expect("a file beside");
         next.apply(&facts[..7]).expect("a batch is applied");
-        harm(&dir.path().join(NEXT_FILE), &next);
+        damage(&dir.path().join(NEXT_FILE), &next);
         let why =
-            make_ready(&mut next, &store, &*reader, (7, last)).expect("the log reads").expect_err("they are unfit");
-        assert!(why.contains(said), "{why}");
+            prepare_swap(&mut next, &store, &*reader, (7, last)).expect("the log reads").expect_err("they are unfit");
+        assert!(why.contains(reason), "{why}");
     }
     assert_eq!(dump(dir.path()), expected);
 }
@@ -275,18 +275,18 @@ fn new_rows_that_cannot_be_written_are_not_taken_and_do_no_harm_to_the_old_ones(
 fn new_rows_take_the_place_of_a_view_that_stopped_unless_they_stopped_before_it() {
     let facts = Story::whole();
     let dir = tempfile::tempdir().expect("a folder");
-    let mut used = open(dir.path(), vec![Box::new(Squeamish)]);
+    let mut used = open(dir.path(), vec![Box::new(FailsOnRevokedKeys)]);
     used.apply(&facts).expect("the batch is not lost");
     let stopped = used.checkpoint(View::Audit).expect("a checkpoint");
     assert!(stopped.error.is_some());
     let made_of = |facts: &[Arc<Recorded>]| {
-        let mut next = Store::beside(dir.path(), vec![Box::new(Squeamish)]).expect("a file beside");
+        let mut next = Store::create_next(dir.path(), vec![Box::new(FailsOnRevokedKeys)]).expect("a file beside");
         next.apply(facts).expect("the batch is not lost");
         next
     };
-    let back = must_be_better(&made_of(&facts[..3]), &used).expect_err("it is behind");
-    assert_eq!(back, "audit would go back to 3");
-    must_be_better(&made_of(&facts), &used).expect("it stopped at the same event");
+    let back = must_not_regress(&made_of(&facts[..3]), &used).expect_err("it is behind");
+    assert_eq!(back, "audit would go back to position 3");
+    must_not_regress(&made_of(&facts), &used).expect("it stopped at the same event");
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn what_an_unfinished_rebuild_left_is_deleted() {
     let facts = Story::whole();
     let dir = views_of(&facts, 100);
     let expected = dump(dir.path());
-    let mut next = Store::beside(dir.path(), all_projectors()).expect("a file beside");
+    let mut next = Store::create_next(dir.path(), all_projectors()).expect("a file beside");
     next.apply(&facts[..7]).expect("a batch is applied");
     std::mem::forget(next);
     drop(open(dir.path(), all_projectors()));
@@ -315,9 +315,9 @@ fn readers_of_the_old_rows_keep_them_until_they_look_again() {
     };
     reader.execute_batch("BEGIN").expect("a transaction");
     let before = old(&reader);
-    let mut next = Store::beside(dir.path(), vec![View::Audit.projector()]).expect("a file beside");
+    let mut next = Store::create_next(dir.path(), vec![View::Audit.projector()]).expect("a file beside");
     next.apply(&facts).expect("a batch is applied");
-    store.take_over(next, dir.path()).expect("new rows");
+    store.swap_in(next, dir.path()).expect("new rows");
     assert!(before > 0 && old(&reader) == before);
     reader.execute_batch("COMMIT").expect("its end");
     assert_eq!(old(&reader), 0);
@@ -339,13 +339,16 @@ fn a_view_without_one_of_its_tables_is_set_aside_and_a_file_with_more_is_kept() 
         let file = Connection::open(dir.path().join(store::VIEWS_FILE)).expect("the views' file opens");
         file.execute_batch(sql).expect("a change");
     };
-    let fitness = |view| open(dir.path(), all_projectors()).fitness(view);
+    let compatibility = |view| open(dir.path(), all_projectors()).compatibility(view);
     change("CREATE INDEX an_analysts_own ON audit (actor)");
-    assert_eq!(fitness(View::Audit), Fitness::Current);
+    assert_eq!(compatibility(View::Audit), Compatibility::Current);
     change("DROP TABLE inferences");
-    assert_eq!((fitness(View::Inferences), fitness(View::Audit)), (Fitness::Unreadable, Fitness::Current));
+    assert_eq!(
+        (compatibility(View::Inferences), compatibility(View::Audit)),
+        (Compatibility::Unreadable, Compatibility::Current)
+    );
     change("UPDATE projections SET version = 0 WHERE name = 'audit'");
-    assert_eq!(fitness(View::Audit), Fitness::Older);
+    assert_eq!(compatibility(View::Audit), Compatibility::Older);
     change("DROP TABLE projections");
     let begun = open(dir.path(), all_projectors());
     assert_eq!(begun.checkpoint(View::Audit).expect("a checkpoint").position, 0);

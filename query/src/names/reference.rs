@@ -6,7 +6,7 @@ use events::event::admin::Permission;
 use events::ids::{RequestId, UserId};
 use events::refusal::Refusal;
 use projections::views::View;
-use projections::views::catalogue::{ID_PREFIXES, IdsOf, MATCHES_MAX, Matches, USERS_MAX, kind_of};
+use projections::views::catalogue::{ID_PREFIXES, IdMatches, IdsByText, MATCHES_MAX, USERS_MAX, kind_of};
 use projections::visible::Visible;
 
 use super::name_scope;
@@ -97,10 +97,10 @@ async fn meant(
     let permit = state.admit(query_caller).await?;
     let scope = name_scope(state, Visible::to(query_caller));
     // Names of people are searched only if users are asked for.
-    let with_users = query_caller.may(Permission::AdminAccess) && kinds == [StreamKind::User];
-    let question = IdsOf { scope, kinds, text: text.to_owned(), with_users };
-    let Matches { mut ids, users } = state.views.ask(&permit, question).await?.value;
-    if with_users {
+    let include_users = query_caller.may(Permission::AdminAccess) && kinds == [StreamKind::User];
+    let question = IdsByText { scope, kinds, text: text.to_owned(), include_users };
+    let IdMatches { mut ids, users } = state.views.ask(&permit, question).await?.value;
+    if include_users {
         let people = people(state, &permit, text, users).await?;
         ids.extend(people.iter().map(ToString::to_string));
     }

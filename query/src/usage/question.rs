@@ -35,7 +35,7 @@ impl Question {
         let metadata = metadata(&mut parameters)?;
         let limit = parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
         let totals = match (parameters.choice("totals")?, format) {
-            (Some(false), _) => Totals::Nowhere,
+            (Some(false), _) => Totals::Never,
             (Some(true) | None, Format::Json) => Totals::OnEveryPage,
             (Some(true) | None, Format::Lines(_)) => Totals::OnTheLastPage,
         };

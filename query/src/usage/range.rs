@@ -3,7 +3,7 @@
 use chrono::{NaiveDate, NaiveTime};
 use events::refusal::Refusal;
 use events::time::{from_micros, rfc3339};
-use projections::views::usage_by_hour::{MICROS_AN_HOUR, Range, monday_of};
+use projections::views::usage_by_hour::{MICROS_PER_HOUR, Range, monday_of};
 
 use crate::parameters::{Parameters, date};
 
@@ -15,8 +15,8 @@ pub fn take(parameters: &mut Parameters) -> Result<Range, Refusal> {
     let mut micros = |name| Ok::<_, Refusal>(parameters.time(name)?.map(|at| at.timestamp_micros()));
     let mut range = Range { from: micros("from")?, to: micros("to")? };
     if let Some(hour) = parameters.time("hour")? {
-        let from = hour.timestamp_micros().div_euclid(MICROS_AN_HOUR) * MICROS_AN_HOUR;
-        narrow(&mut range, from, from + MICROS_AN_HOUR);
+        let from = hour.timestamp_micros().div_euclid(MICROS_PER_HOUR) * MICROS_PER_HOUR;
+        narrow(&mut range, from, from + MICROS_PER_HOUR);
     }
     type Days = fn(&str) -> Option<(NaiveDate, NaiveDate)>;
     let calendars: [(&str, &str, Days); 3] = [

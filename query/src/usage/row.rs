@@ -67,7 +67,7 @@ pub enum Line {
 
 /// The row as a line: with totals, a field says which line they are.
 pub fn line(line: Line, shown: Record, question: &Question) -> Record {
-    if question.selection.totals == Totals::Nowhere {
+    if question.selection.totals == Totals::Never {
         return shown;
     }
     let kind = match line {

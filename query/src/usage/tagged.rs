@@ -8,7 +8,7 @@ use events::event::{Event, Inference};
 use events::log::Reader;
 use events::refusal::Refusal;
 use events::time::from_micros;
-use projections::views::inferences::{Counted, CountedRequest, Filter, LOOKED_AT_MAX};
+use projections::views::inferences::{Counted, CountedRequest, Filter, ROWS_SCANNED_MAX};
 use projections::views::usage_by_hour::{self, Dimension, GroupKey, Sums, calendar};
 use projections::views::{PageBounds, SearchResult};
 use projections::visible::Visible;
@@ -51,7 +51,7 @@ pub fn admitted(found: SearchResult<CountedRequest>) -> Result<Vec<CountedReques
 fn too_many() -> Refusal {
     let reason = format!(
         "metadata is read from the requests one by one: at most {REQUESTS_MAX}, including refused ones, out of fewer than \
-         {LOOKED_AT_MAX} in the time range of the partner, tenant or key: narrow these"
+         {ROWS_SCANNED_MAX} in the time range of the partner, tenant or key: narrow these"
     );
     Refusal::invalid("from", reason)
 }

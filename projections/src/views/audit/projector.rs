@@ -1,8 +1,8 @@
-//! `audit`: who changed what, and who was turned away. Reads administration, `access.*` and `inference.refused`.
+//! `audit`: who changed what, and who was denied access. Reads administration, `access.*` and `inference.refused`.
 //! Rebuild: from the log.
 //!
-//! Severity says how closely to look: `info` for ordinary changes; `notice` for what touches access or money, for what
-//! ends something and for refusals; `warning` for bad keys and missing permissions.
+//! The severity of an entry: `info` for ordinary changes; `notice` for changes of access or money, for deletions and for
+//! refusals; `warning` for bad keys and missing permissions.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ const INSERT: &str = include_str!("insert.sql");
 pub struct Audit;
 
 named! {
-    /// How closely to look at an entry.
+    /// The severity of an entry.
     pub enum Severity {
         Info = "info",
         Notice = "notice",
@@ -58,7 +58,7 @@ impl Projector for Audit {
 
     fn apply(&mut self, db: &Connection, events: &[Arc<Recorded>]) -> Result<(), ProjectionError> {
         for recorded in events {
-            if let Some((severity, outcome)) = judge(&recorded.event) {
+            if let Some((severity, outcome)) = classify(&recorded.event) {
                 insert(db, recorded, severity, outcome)?;
             }
         }
@@ -66,10 +66,10 @@ impl Projector for Audit {
     }
 }
 
-/// `None` for what is no business of an auditor: the traffic itself is in `inferences`, the money that it moves in `budgets`.
-const fn judge(event: &Event) -> Option<(Severity, Outcome)> {
+/// Severity and outcome of an event; `None` if it is not audited: traffic is in `inferences`, its money in `budgets`.
+const fn classify(event: &Event) -> Option<(Severity, Outcome)> {
     match event {
-        Event::Resource(fact) => Some((severity(fact), Outcome::Success)),
+        Event::Resource(change) => Some((severity(change), Outcome::Success)),
         Event::Inference(Inference::Refused(_)) | Event::Access(Access::RateLimited(_)) => {
             Some((Severity::Notice, Outcome::Denied))
         }
@@ -86,9 +86,9 @@ const fn judge(event: &Event) -> Option<(Severity, Outcome)> {
     }
 }
 
-/// Severity of an administrative change.
-const fn severity(fact: &Resource) -> Severity {
-    match fact {
+/// The severity of an administrative change.
+const fn severity(change: &Resource) -> Severity {
+    match change {
         Resource::Partner(Change::Created(_) | Change::Changed(_))
         | Resource::Tenant(Change::Created(_) | Change::Changed(_))
         | Resource::Model(Change::Created(_) | Change::Changed(_))
@@ -126,7 +126,7 @@ fn insert(db: &Connection, recorded: &Recorded, severity: Severity, outcome: Out
     Ok(())
 }
 
-/// Kind and id of what an event is about: its stream; for those turned away the key that they used.
+/// Kind and id of the resource that an event concerns: its stream, or the key for denied access.
 fn resource(recorded: &Recorded) -> (&'static str, String) {
     match (&recorded.event, recorded.context.key_id) {
         (Event::Access(_), Some(key)) => ("key", key.to_string()),

@@ -1,4 +1,4 @@
-//! Entries of the audit.
+//! Questions about the audit: a list of its entries.
 
 use chrono::{DateTime, Utc};
 use events::ids::RequestId;
@@ -7,49 +7,48 @@ use rusqlite::{Connection, Row, named_params};
 use serde_json::Value;
 
 use super::projector::Severity;
-use crate::views::search::{Instants, end_of_search};
+use crate::views::search::{TimeSearch, end_of_search};
 use crate::views::{PageBounds, Question, SearchResult, View, ViewsError};
 use crate::visible::Visible;
 
-/// A page of them, newest first; one that would have to look at too many entries for those that count is shorter.
+/// A page of entries, newest first. It is shorter if too many entries had to be scanned for those that match.
 pub struct List {
     pub visible: Visible,
     pub filter: Filter,
     pub page: PageBounds,
 }
 
-/// Which entries; `None` where all count.
+/// The filter of entries. A field that is `None` matches every entry.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     pub from: Option<DateTime<Utc>>,
     pub to: Option<DateTime<Utc>>,
     pub actor: Option<String>,
     pub action: Option<String>,
-    /// `key/key_…`.
+    /// Kind and id, such as `key/key_…`.
     pub resource: Option<String>,
-    /// Its id: what comes after the slash.
+    /// The resource's id: the part after the slash.
     pub resource_id: Option<String>,
     pub severity: Option<Severity>,
-    /// Somewhere in actor, action, resource or changes; the case of ASCII letters makes no difference, as SQLite folds no
-    /// others.
-    pub words: Option<String>,
+    /// Text to find in actor, action, resource or changes. The case of ASCII letters is ignored; SQLite folds no others.
+    pub text: Option<String>,
 }
 
-/// Entries that one page looks at.
-const LOOKED_AT_MAX: i64 = 50_000;
-const INSTANTS: Instants = Instants { next: include_str!("next.sql"), last: include_str!("last.sql") };
+/// Entries that one page scans at most.
+const ROWS_SCANNED_MAX: i64 = 50_000;
+const TIME_SEARCH: TimeSearch = TimeSearch { next: include_str!("next.sql"), last: include_str!("last.sql") };
 
-/// The two statements that read by one index. What they look at comes in its order, a row at a time, until enough of it
-/// counts: asked to order it once more, SQLite would look at all of it first.
+/// The two statements that read by one index. Rows come in its order, one at a time, until enough of them match. With a
+/// second ORDER BY, SQLite would scan all of them first.
 #[derive(Clone, Copy)]
 struct Index {
-    /// Entries that count.
+    /// Selects the entries that match.
     rows: &'static str,
-    /// Where the search ended, and how many entries it went over.
+    /// Selects the last position scanned and the number of entries scanned.
     end: &'static str,
 }
 
-/// One for each index; all of them end the same.
+/// The statements of one index; they differ only in their middle part.
 macro_rules! index {
     ($name:literal) => {
         Index {
@@ -63,7 +62,7 @@ const BY_RESOURCE: Index = index!("by_resource.sql");
 const BY_TENANT: Index = index!("by_tenant.sql");
 const BY_POSITION: Index = index!("by_position.sql");
 
-/// One line of the audit.
+/// An entry of the audit.
 #[derive(Clone, Debug, Default)]
 pub struct Entry {
     pub position: u64,
@@ -88,15 +87,15 @@ impl Question for List {
             (None, Visible::Tenant(_)) => BY_TENANT,
             (None, Visible::Partner(_) | Visible::Platform) => BY_POSITION,
         };
-        let first_since = |at: DateTime<Utc>| INSTANTS.first_since(db, &rfc3339(at));
-        let first = filter.from.map(first_since).transpose()?.unwrap_or(0);
-        let end = filter.to.map(first_since).transpose()?.unwrap_or(i64::MAX);
+        let first_position_since = |at: DateTime<Utc>| TIME_SEARCH.first_position_since(db, &rfc3339(at));
+        let first = filter.from.map(first_position_since).transpose()?.unwrap_or(0);
+        let end = filter.to.map(first_position_since).transpose()?.unwrap_or(i64::MAX);
         let parameters = named_params! {
-            ":first": first, ":before": page.before.min(end), ":looked_at": LOOKED_AT_MAX, ":rows": page.rows(),
+            ":first": first, ":before": page.before.min(end), ":scan_max": ROWS_SCANNED_MAX, ":rows": page.rows(),
             ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(),
             ":actor": filter.actor, ":action": filter.action, ":resource": filter.resource,
             ":resource_id": filter.resource_id, ":severity": filter.severity.map(Severity::as_str),
-            ":q": filter.words.map(|words| words.to_ascii_lowercase()),
+            ":q": filter.text.map(|text| text.to_ascii_lowercase()),
         };
         let mut statement = db.prepare_cached(index.rows)?;
         let mut found = statement.query(parameters)?;
@@ -105,7 +104,7 @@ impl Question for List {
             rows.push(entry(row)?);
         }
         let is_full = rows.len() > page.limit;
-        let until = if is_full { None } else { end_of_search(db, index.end, LOOKED_AT_MAX, parameters)? };
+        let until = if is_full { None } else { end_of_search(db, index.end, ROWS_SCANNED_MAX, parameters)? };
         Ok(SearchResult { rows, until })
     }
 }
@@ -160,7 +159,7 @@ mod tests {
         .expect("entries");
         let at = |second: i64| chrono::DateTime::from_timestamp(second, 0).expect("a time");
         let rare = |before, from: Option<i64>| {
-            let filter = Filter { from: from.map(at), words: Some("rarE".to_owned()), ..Filter::default() };
+            let filter = Filter { from: from.map(at), text: Some("rarE".to_owned()), ..Filter::default() };
             let list = List { visible: Visible::Platform, filter, page: PageBounds { before, limit: 10 } };
             list.answer(&db).expect("a page")
         };

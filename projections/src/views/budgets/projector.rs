@@ -1,5 +1,5 @@
-//! `budgets` and `budget_windows`: limits, and what was charged and is held in every window. Reads `budget.*`. Rebuild:
-//! from the log. Nothing is decided from it: the ledger has balances of its own.
+//! `budgets` and `budget_windows`: limits, and the charges and holds of every window. Reads `budget.*`. Rebuild: from the
+//! log. Nothing is decided from it: the ledger has its own balances.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ const MOVE_WINDOW: &str = include_str!("move_window.sql");
 
 pub struct Budgets;
 
-/// How far a window's sums moved in a batch, in nano-dollars.
+/// The change of a window's sums in a batch, in nano-dollars.
 #[derive(Clone, Copy, Default)]
 struct Movement {
     settled: i128,
@@ -47,7 +47,7 @@ impl Projector for Budgets {
     fn apply(&mut self, db: &Connection, events: &[Arc<Recorded>]) -> Result<(), ProjectionError> {
         let mut movements = Movements::default();
         for recorded in events {
-            take(db, &mut movements, recorded)?;
+            collect(db, &mut movements, recorded)?;
         }
         let mut statement = db.prepare_cached(MOVE_WINDOW)?;
         for (window, by) in &movements {
@@ -58,7 +58,7 @@ impl Projector for Budgets {
     }
 }
 
-fn take(db: &Connection, movements: &mut Movements, recorded: &Recorded) -> Result<(), ProjectionError> {
+fn collect(db: &Connection, movements: &mut Movements, recorded: &Recorded) -> Result<(), ProjectionError> {
     match &recorded.event {
         Event::Hold(hold) => add(movements, &hold.movement()),
         Event::Resource(Resource::Budget(Change::Created(budget))) => open(db, recorded, budget),
@@ -82,7 +82,7 @@ fn add(movements: &mut Movements, moved: &hold::Movement<'_>) -> Result<(), Proj
     Ok(())
 }
 
-/// Whose it is: what its scope says, else what its event was about.
+/// The budget's partner and tenant: from its scope, otherwise from the event's context.
 fn owners(recorded: &Recorded, budget: &Budget) -> (Option<String>, Option<String>) {
     let (partner, tenant) = match budget.scope {
         Scope::Partner(id) => (Some(id), None),

@@ -1,4 +1,4 @@
-//! What budgets have left in the window that a time lies in.
+//! Questions about budgets: what is charged, held and left in the window of an instant.
 
 use chrono::{DateTime, Utc};
 use events::event::StreamKind;
@@ -17,7 +17,7 @@ const LIST: &str = include_str!("list.sql");
 const ONE: &str = include_str!("one.sql");
 const WINDOW: &str = include_str!("window.sql");
 
-/// A page of them, newest first; one more than the page where there is another.
+/// A page of budgets, newest first, and one more if there is another page.
 pub struct List {
     pub visible: Visible,
     pub page: PageBounds,
@@ -25,23 +25,23 @@ pub struct List {
     pub at: DateTime<Utc>,
 }
 
-/// One of them; `None` for what the caller cannot see.
+/// One budget; `None` if the caller cannot see it.
 pub struct One {
     pub visible: Visible,
     pub budget: BudgetId,
     pub at: DateTime<Utc>,
 }
 
-/// These, in their order; what is not in the view is left out.
+/// Several budgets, in the order asked for; those that are not in the view are left out.
 pub struct Each {
     pub budgets: Vec<BudgetId>,
     pub at: DateTime<Utc>,
 }
 
-/// What a budget has left.
+/// A budget with its balance.
 #[derive(Clone, Debug)]
-pub struct Standing {
-    /// Where it was opened.
+pub struct BudgetStatus {
+    /// Log position at which it was opened.
     pub position: u64,
     /// The budget as a resource.
     pub body: Value,
@@ -53,39 +53,39 @@ pub struct Standing {
 }
 
 impl Question for List {
-    type Answer = Vec<Standing>;
+    type Answer = Vec<BudgetStatus>;
     const VIEWS: &'static [View] = &[View::Budgets];
 
-    fn answer(self, db: &Connection) -> Result<Vec<Standing>, ViewsError> {
+    fn answer(self, db: &Connection) -> Result<Vec<BudgetStatus>, ViewsError> {
         let mut statement = db.prepare_cached(LIST)?;
         let parameters = named_params! {
             ":before": self.page.before, ":include_ended": self.include_ended, ":rows": self.page.rows(),
             ":visible_partner": self.visible.partner(), ":visible_tenant": self.visible.tenant(),
         };
         let budgets: Vec<BudgetRow> = statement.query_map(parameters, BudgetRow::read)?.collect::<Result<_, _>>()?;
-        budgets.iter().map(|budget| budget.standing(db, self.at)).collect()
+        budgets.iter().map(|budget| budget.status(db, self.at)).collect()
     }
 }
 
 impl Question for One {
-    type Answer = Option<Standing>;
+    type Answer = Option<BudgetStatus>;
     const VIEWS: &'static [View] = &[View::Budgets];
 
-    fn answer(self, db: &Connection) -> Result<Option<Standing>, ViewsError> {
+    fn answer(self, db: &Connection) -> Result<Option<BudgetStatus>, ViewsError> {
         let parameters = named_params! {
             ":budget": self.budget.to_string(),
             ":visible_partner": self.visible.partner(), ":visible_tenant": self.visible.tenant(),
         };
         let budget = db.prepare_cached(ONE)?.query_row(parameters, BudgetRow::read).optional()?;
-        budget.map(|budget| budget.standing(db, self.at)).transpose()
+        budget.map(|budget| budget.status(db, self.at)).transpose()
     }
 }
 
 impl Question for Each {
-    type Answer = Vec<Standing>;
+    type Answer = Vec<BudgetStatus>;
     const VIEWS: &'static [View] = &[View::Budgets];
 
-    fn answer(self, db: &Connection) -> Result<Vec<Standing>, ViewsError> {
+    fn answer(self, db: &Connection) -> Result<Vec<BudgetStatus>, ViewsError> {
         let one = |budget| One { visible: Visible::Platform, budget, at: self.at }.answer(db);
         self.budgets.into_iter().filter_map(|budget| one(budget).transpose()).collect()
     }
@@ -112,15 +112,15 @@ impl BudgetRow {
         })
     }
 
-    /// In the window that the time lies in. A window that nothing was held in has no row.
-    fn standing(&self, db: &Connection, at: DateTime<Utc>) -> Result<Standing, ViewsError> {
+    /// The balance in the window of `at`. A window without any hold has no row.
+    fn status(&self, db: &Connection, at: DateTime<Utc>) -> Result<BudgetStatus, ViewsError> {
         let period: Period = serde_json::from_value(Value::from(self.period.as_str()))?;
         let window = period.window(at);
         let start = window.start.map_or(0, |start| start.timestamp_micros());
         let sums =
             db.prepare_cached(WINDOW)?.query_row((&self.id, start), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
         let (Exact(settled), Exact(held)) = sums.unwrap_or_default();
-        Ok(Standing {
+        Ok(BudgetStatus {
             position: self.opened_position,
             body: completed(&self.body, StreamKind::Budget)?,
             settled: NanoUsdSum::new(settled),
@@ -132,7 +132,7 @@ impl BudgetRow {
     }
 }
 
-/// What a hold could still take; never below zero, also where a lowered limit or an overrun went past it.
+/// The amount that a hold can still take: never below zero, even if a lowered limit or an overrun exceeded the limit.
 fn remaining(limit: NanoUsd, settled: i128, held: i128) -> NanoUsdSum {
     NanoUsdSum::new(i128::from(limit.nanos()).saturating_sub(settled).saturating_sub(held).max(0))
 }

@@ -1,5 +1,5 @@
-//! Names of ids, and ids of names, as far as a caller may be told them. A person's name is in no row here: who asks gets the
-//! users, and looks their names up in the erasable side table.
+//! Questions that resolve ids to names and names to ids, within what a caller may see. No row holds a person's name: the
+//! answers contain user ids, whose names are in the erasable side table.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,14 +11,14 @@ use crate::views::page::one_more_than;
 use crate::views::{Question, View, ViewsError};
 use crate::visible::Visible;
 
-const NAMED: &str = include_str!("named.sql");
-const CALLED: &str = include_str!("called.sql");
+const NAME: &str = include_str!("name.sql");
+const MATCHING: &str = include_str!("matching.sql");
 const USERS: &str = include_str!("users.sql");
-/// Things of one name that are counted.
+/// Resources of one name that are counted.
 pub const MATCHES_MAX: usize = 100;
-/// Users of a caller below the platform whose names are looked through.
+/// Users whose names are searched for a caller below the platform.
 pub const USERS_MAX: usize = 10_000;
-/// How the ids of each kind begin.
+/// The prefix of the ids of each kind.
 pub const ID_PREFIXES: [(&str, StreamKind); 9] = [
     (PartnerId::PREFIX, StreamKind::Partner),
     (TenantId::PREFIX, StreamKind::Tenant),
@@ -31,50 +31,50 @@ pub const ID_PREFIXES: [(&str, StreamKind); 9] = [
     (LimitId::PREFIX, StreamKind::RateLimit),
 ];
 
-/// Of what has the length of an id and begins like one.
+/// The kind of a text that has the prefix and the length of an id.
 pub fn kind_of(text: &str) -> Option<StreamKind> {
     const DIGITS: usize = 32;
     let is_of = |prefix: &str| text.strip_prefix(prefix).is_some_and(|digits| digits.len() == DIGITS);
     ID_PREFIXES.into_iter().find(|(prefix, _)| is_of(prefix)).map(|(_, kind)| kind)
 }
 
-/// What a caller may be told the names of.
+/// The resources whose names a caller may see.
 #[derive(Clone, Copy, Debug)]
 pub struct NameScope {
     pub visible: Visible,
-    /// A tenant's key knows its partner, as `/v1/me` says it.
+    /// The partner of a tenant's key: `/v1/me` shows it, so its name may be seen as well.
     pub own_partner: Option<PartnerId>,
 }
 
-/// The names of these, whatever kinds they are of.
-pub struct NamesOf {
+/// The names of these ids, which may be of any kind.
+pub struct NamesById {
     pub scope: NameScope,
     pub ids: BTreeSet<String>,
 }
 
 /// Names by id.
 #[derive(Debug, Default)]
-pub struct Named {
+pub struct ResolvedNames {
     pub names: HashMap<String, String>,
-    /// Users among them that the caller sees, whose names stand elsewhere.
+    /// The users among the ids that the caller sees; their names are not in the view.
     pub users: Vec<UserId>,
 }
 
-/// What the caller sees of these kinds under this slug, external id or name.
-pub struct IdsOf {
+/// The resources of these kinds with this slug, external id or name that the caller sees.
+pub struct IdsByText {
     pub scope: NameScope,
     pub kinds: Vec<StreamKind>,
     pub text: String,
-    /// Whether the users are asked for as well whose names may be this one.
-    pub with_users: bool,
+    /// Whether to return users as well, whose names may match.
+    pub include_users: bool,
 }
 
-/// Ids that a text may mean.
+/// The ids that match a text.
 #[derive(Debug)]
-pub struct Matches {
-    /// Of each kind one more than [`MATCHES_MAX`] at most.
+pub struct IdMatches {
+    /// At most one more than [`MATCHES_MAX`] of each kind.
     pub ids: BTreeSet<String>,
-    /// The users that the caller sees, one more than [`USERS_MAX`] at most; `None` where it sees all, or nobody asks.
+    /// The users that the caller sees, at most one more than [`USERS_MAX`]. `None` if it sees all, or if they were not asked for.
     pub users: Option<Vec<UserId>>,
 }
 
@@ -91,13 +91,13 @@ impl NameScope {
     }
 }
 
-impl Question for NamesOf {
-    type Answer = Named;
+impl Question for NamesById {
+    type Answer = ResolvedNames;
     const VIEWS: &'static [View] = &[View::Catalogue];
 
-    fn answer(self, db: &Connection) -> Result<Named, ViewsError> {
-        let mut statement = db.prepare_cached(NAMED)?;
-        let mut found = Named::default();
+    fn answer(self, db: &Connection) -> Result<ResolvedNames, ViewsError> {
+        let mut statement = db.prepare_cached(NAME)?;
+        let mut found = ResolvedNames::default();
         for id in self.ids {
             let Some(kind) = kind_of(&id) else { continue };
             type Row = (Option<String>, Option<String>, Option<String>);
@@ -118,31 +118,36 @@ impl Question for NamesOf {
     }
 }
 
-impl Question for IdsOf {
-    type Answer = Matches;
+impl Question for IdsByText {
+    type Answer = IdMatches;
     const VIEWS: &'static [View] = &[View::Catalogue];
 
-    fn answer(self, db: &Connection) -> Result<Matches, ViewsError> {
+    fn answer(self, db: &Connection) -> Result<IdMatches, ViewsError> {
         let mut ids = BTreeSet::new();
         for kind in &self.kinds {
-            ids.extend(called(db, self.scope, *kind, &self.text)?);
+            ids.extend(ids_matching(db, self.scope, *kind, &self.text)?);
         }
-        let users = if self.with_users { own_users(db, self.scope.visible)? } else { None };
-        Ok(Matches { ids, users })
+        let users = if self.include_users { visible_users(db, self.scope.visible)? } else { None };
+        Ok(IdMatches { ids, users })
     }
 }
 
-fn called(db: &Connection, scope: NameScope, kind: StreamKind, text: &str) -> Result<BTreeSet<String>, ViewsError> {
+fn ids_matching(
+    db: &Connection,
+    scope: NameScope,
+    kind: StreamKind,
+    text: &str,
+) -> Result<BTreeSet<String>, ViewsError> {
     let parameters = named_params! {
         ":kind": kind.as_str(), ":text": text, ":rows": one_more_than(MATCHES_MAX),
         ":visible_partner": scope.visible.partner(), ":visible_tenant": scope.visible.tenant(),
         ":own_partner": scope.own_partner.map(|id| id.to_string()),
     };
-    let mut statement = db.prepare_cached(CALLED)?;
+    let mut statement = db.prepare_cached(MATCHING)?;
     Ok(statement.query_map(parameters, |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
-fn own_users(db: &Connection, visible: Visible) -> Result<Option<Vec<UserId>>, ViewsError> {
+fn visible_users(db: &Connection, visible: Visible) -> Result<Option<Vec<UserId>>, ViewsError> {
     if visible == Visible::Platform {
         return Ok(None);
     }

@@ -1,4 +1,4 @@
-//! `catalogue`: every resource of administration as its last event left it, ended ones too. Reads administration.
+//! `catalogue`: the latest state of every resource of administration, including ended ones. Reads administration.
 //! Rebuild: from the log.
 
 use std::sync::Arc;
@@ -36,11 +36,11 @@ impl Projector for Catalogue {
     fn apply(&mut self, db: &Connection, events: &[Arc<Recorded>]) -> Result<(), ProjectionError> {
         for recorded in events {
             let Event::Resource(resource) = &recorded.event else { continue };
-            match on_change!(resource, change => take(db, recorded, change)) {
-                Some(taken) => taken?,
-                // The node's key is no resource that anybody administers.
+            match on_change!(resource, change => apply_change(db, recorded, change)) {
+                Some(applied) => applied?,
+                // The node's key is not a resource of administration.
                 None if resource.kind() == StreamKind::NodeKey => {}
-                // The state is as it was; only the last event is another.
+                // The state is unchanged; only the position of the last event moves.
                 None => touch(db, recorded, resource.kind(), &resource.id())?,
             }
         }
@@ -48,7 +48,11 @@ impl Projector for Catalogue {
     }
 }
 
-fn take<R: Listed>(db: &Connection, recorded: &Recorded, change: &Change<R>) -> Result<(), ProjectionError> {
+fn apply_change<R: CatalogueResource>(
+    db: &Connection,
+    recorded: &Recorded,
+    change: &Change<R>,
+) -> Result<(), ProjectionError> {
     match change {
         Change::Created(state) => create(db, recorded, &**state),
         Change::Changed(state) => self::change(db, recorded, &**state),
@@ -56,7 +60,7 @@ fn take<R: Listed>(db: &Connection, recorded: &Recorded, change: &Change<R>) -> 
     }
 }
 
-/// The resource's owners and its name.
+/// The columns for a resource's owners and name.
 struct Columns<'a> {
     partner: Option<PartnerId>,
     tenant: Option<TenantId>,
@@ -64,68 +68,68 @@ struct Columns<'a> {
     name: Option<&'a str>,
 }
 
-/// The state of a resource that has a row.
-trait Listed: ResourceState {
-    /// `about` is what the event was about; what the state itself says replaces it.
+/// The state of a resource that has a row in the view.
+trait CatalogueResource: ResourceState {
+    /// Fills the columns from the state. `about` has the owners in the event's context, for those that the state lacks.
     fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a>;
 }
 
-impl Listed for Partner {
+impl CatalogueResource for Partner {
     fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
         Columns { partner: Some(self.partner_id), tenant: None, name: Some(&self.name), ..about }
     }
 }
 
-impl Listed for Tenant {
+impl CatalogueResource for Tenant {
     fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
         let (partner, tenant) = (Some(self.partner_id), Some(self.tenant_id));
         Columns { partner, tenant, name: Some(&self.name), ..about }
     }
 }
 
-impl Listed for User {
+impl CatalogueResource for User {
     fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
         Columns { tenant: Some(self.tenant_id), user: Some(self.user_id), ..about }
     }
 }
 
-impl Listed for Key {
+impl CatalogueResource for Key {
     fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
         Columns { user: Some(self.user_id), name: Some(&self.name), ..about }
     }
 }
 
-impl Listed for Provider {
+impl CatalogueResource for Provider {
     fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
         Columns { tenant: self.tenant_id, name: Some(&self.name), ..about }
     }
 }
 
-impl Listed for Model {
+impl CatalogueResource for Model {
     fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
         Columns { tenant: self.tenant_id, name: Some(&self.name), ..about }
     }
 }
 
-impl Listed for Price {
+impl CatalogueResource for Price {
     fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
         Columns { name: Some(&self.model), ..about }
     }
 }
 
-impl Listed for Budget {
+impl CatalogueResource for Budget {
     fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
         scoped(self.scope, about)
     }
 }
 
-impl Listed for RateLimit {
+impl CatalogueResource for RateLimit {
     fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
         scoped(self.scope, about)
     }
 }
 
-fn columns_of<'a>(state: &'a impl Listed, recorded: &Recorded) -> Columns<'a> {
+fn columns_of<'a>(state: &'a impl CatalogueResource, recorded: &Recorded) -> Columns<'a> {
     let (partner, tenant) = (recorded.context.partner_id, recorded.context.tenant_id);
     state.columns(Columns { partner, tenant, user: None, name: None })
 }
@@ -139,7 +143,7 @@ fn scoped(scope: Scope, columns: Columns<'_>) -> Columns<'_> {
     }
 }
 
-fn create<R: Listed>(db: &Connection, recorded: &Recorded, state: &R) -> Result<(), ProjectionError> {
+fn create<R: CatalogueResource>(db: &Connection, recorded: &Recorded, state: &R) -> Result<(), ProjectionError> {
     let (id, columns) = (state.id().to_string(), columns_of(state, recorded));
     db.prepare_cached(CREATE)?.execute(params![
         R::KIND.as_str(),
@@ -155,7 +159,7 @@ fn create<R: Listed>(db: &Connection, recorded: &Recorded, state: &R) -> Result<
     Ok(())
 }
 
-fn change<R: Listed>(db: &Connection, recorded: &Recorded, state: &R) -> Result<(), ProjectionError> {
+fn change<R: CatalogueResource>(db: &Connection, recorded: &Recorded, state: &R) -> Result<(), ProjectionError> {
     let (id, columns) = (state.id().to_string(), columns_of(state, recorded));
     let rows = db.prepare_cached(CHANGE)?.execute(params![
         R::KIND.as_str(),

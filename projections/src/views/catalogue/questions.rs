@@ -1,4 +1,4 @@
-//! Resources of administration, as lists and one by one.
+//! Questions about resources of administration: a list, or one resource.
 
 use events::event::StreamKind;
 use events::ids::{PartnerId, ProviderId, TenantId, UserId};
@@ -13,7 +13,7 @@ use crate::visible::Visible;
 const LIST: &str = concat!(include_str!("select.sql"), include_str!("list.sql"));
 const ONE: &str = concat!(include_str!("select.sql"), include_str!("one.sql"));
 
-/// A page of a kind, newest first; one more than the page where there is another.
+/// A page of resources of a kind, newest first, and one more if there is another page.
 pub struct List {
     pub visible: Visible,
     pub kind: StreamKind,
@@ -21,13 +21,13 @@ pub struct List {
     pub page: PageBounds,
 }
 
-/// Which resources of a kind; `None` where all count.
+/// The filter of resources. A field that is `None` matches every resource.
 #[derive(Clone, Debug)]
 pub struct Filter {
     pub partner: Option<PartnerId>,
     pub tenant: Option<TenantId>,
     pub user: Option<UserId>,
-    /// Of a price: the provider's model.
+    /// The name; for a price, the provider's model.
     pub name: Option<String>,
     pub provider: Option<ProviderId>,
     pub slug: Option<String>,
@@ -35,22 +35,22 @@ pub struct Filter {
     pub include_ended: bool,
 }
 
-/// One of them, also one that has ended; `None` for what the caller cannot see.
+/// One resource, which may have ended; `None` if the caller cannot see it.
 pub struct One {
     pub visible: Visible,
     pub kind: StreamKind,
     pub id: String,
 }
 
-/// A resource as its last event left it.
+/// A resource in its latest state.
 #[derive(Clone, Debug)]
 pub struct Resource {
-    /// Where it was made.
+    /// Log position at which it was created.
     pub position: u64,
     pub body: Value,
-    /// What its owner's end has ended has the end of that one.
+    /// A resource that ended with its owner has the owner's end.
     pub lifetime: Lifetime,
-    /// The first of its owners that ended, where it did not end by itself.
+    /// The first of its owners that ended, unless the resource ended by itself.
     pub ended_by: Option<String>,
     pub tenant: Option<String>,
 }

@@ -1,5 +1,5 @@
 FROM (
     SELECT * FROM inferences
     WHERE status = :status AND status IN ('failed', 'aborted', 'refused') AND position >= :first AND position < :before
-    ORDER BY position DESC LIMIT :looked_at
+    ORDER BY position DESC LIMIT :scan_max
 )

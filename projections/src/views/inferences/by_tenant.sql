@@ -1,5 +1,5 @@
 FROM (
     SELECT * FROM inferences
     WHERE tenant_id = coalesce(:visible_tenant, :tenant) AND position >= :first AND position < :before
-    ORDER BY position DESC LIMIT :looked_at
+    ORDER BY position DESC LIMIT :scan_max
 )

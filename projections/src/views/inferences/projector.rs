@@ -1,9 +1,9 @@
-//! `inferences` and `inference_incidents`: one request's whole life. Reads `inference.*` and the ends of holds. Rebuild:
-//! from the log. A refusal that stands for several requests, or for none that has an id, has no row here; `other_usage` has
-//! one for every refusal and every correction, so that usage can be counted within an hour.
+//! `inferences` and `inference_incidents`: the life cycle of each request. Reads `inference.*` and the ends of holds.
+//! Rebuild: from the log. A refusal that stands for several requests, or for one without an id, has no row here;
+//! `other_usage` has a row for every refusal and every correction, so that usage can be counted for parts of an hour.
 //!
-//! Rows say where in the log a life's events stand, and who reads a life reads them there: they never change, and their
-//! text was most of this file and most of the time that it took to write it.
+//! Rows hold the log positions of a request's events, and readers fetch the events from the log, where they never change.
+//! Copies of their text took most of the file and most of the time to write it.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ const INSERT_INCIDENT: &str = include_str!("insert_incident.sql");
 
 pub struct Inferences;
 
-/// What a batch says about one request.
+/// The changes of one request in a batch.
 #[derive(Default)]
 struct RequestUpdate<'a> {
     /// Its first event, with the model that was asked for.
@@ -34,12 +34,12 @@ struct RequestUpdate<'a> {
     hold_position: Option<u64>,
     outcome: Option<(u64, &'a InferenceEnded, Status)>,
     hold_end_position: Option<u64>,
-    /// What corrections add to the outcome's cost, in nano-dollars.
+    /// Sum of the corrections of the outcome's cost, in nano-dollars.
     corrected: i128,
     incidents: Vec<u64>,
 }
 
-/// What became of a request.
+/// The status of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     Admitted,
@@ -63,7 +63,7 @@ impl Status {
     }
 }
 
-/// Usage that is no admitted request's.
+/// Usage outside of admitted requests: a refusal or a correction.
 struct OtherUsage<'a> {
     recorded: &'a Recorded,
     model: &'a str,
@@ -71,11 +71,11 @@ struct OtherUsage<'a> {
     corrected: NanoUsd,
 }
 
-/// What a batch says.
+/// The changes of a batch.
 #[derive(Default)]
-struct Taken<'a> {
-    lives: IdMap<RequestId, RequestUpdate<'a>>,
-    others: Vec<OtherUsage<'a>>,
+struct BatchUpdates<'a> {
+    requests: IdMap<RequestId, RequestUpdate<'a>>,
+    other_usage: Vec<OtherUsage<'a>>,
 }
 
 impl Projector for Inferences {
@@ -92,60 +92,65 @@ impl Projector for Inferences {
     }
 
     fn apply(&mut self, db: &Connection, events: &[Arc<Recorded>]) -> Result<(), ProjectionError> {
-        let mut taken = Taken::default();
+        let mut updates = BatchUpdates::default();
         for recorded in events {
-            taken.take(recorded)?;
+            updates.collect(recorded)?;
         }
-        // In the order of their positions: rows are then appended, not put between others.
-        let mut lives: Vec<(RequestId, RequestUpdate<'_>)> = taken.lives.into_iter().collect();
-        lives.sort_unstable_by_key(|(_, life)| life.begin.map(|(begin, _, _)| begin.position));
+        // In the order of positions, so that rows are appended and not inserted between others.
+        let mut requests: Vec<(RequestId, RequestUpdate<'_>)> = updates.requests.into_iter().collect();
+        requests.sort_unstable_by_key(|(_, update)| update.begin.map(|(begin, _, _)| begin.position));
         let mut statements = Statements::prepare(db)?;
-        lives.iter().try_for_each(|(request, life)| statements.write(*request, life))?;
-        taken.others.iter().try_for_each(|other| other.write(db))
+        requests.iter().try_for_each(|(request, update)| statements.write(*request, update))?;
+        updates.other_usage.iter().try_for_each(|other| other.write(db))
     }
 }
 
-impl<'a> Taken<'a> {
-    fn take(&mut self, recorded: &'a Recorded) -> Result<(), ProjectionError> {
+impl<'a> BatchUpdates<'a> {
+    fn collect(&mut self, recorded: &'a Recorded) -> Result<(), ProjectionError> {
         let request = recorded.context.request_id;
-        let mut life = |change: &mut dyn FnMut(&mut RequestUpdate<'a>)| {
+        let mut update = |change: &mut dyn FnMut(&mut RequestUpdate<'a>)| {
             if let Some(request) = request {
-                change(self.lives.entry(request).or_default());
+                change(self.requests.entry(request).or_default());
             }
         };
         match &recorded.event {
             Event::Inference(fact) => match fact {
                 Inference::Admitted(admitted) => {
-                    life(&mut |life| life.begin = Some((recorded, &admitted.model, Status::Admitted)));
+                    update(&mut |update| update.begin = Some((recorded, &admitted.model, Status::Admitted)));
                 }
                 Inference::Refused(refused) => {
-                    if stands_alone(refused) {
-                        life(&mut |life| life.begin = Some((recorded, &refused.model, Status::Refused)));
+                    if is_single(refused) {
+                        update(&mut |update| update.begin = Some((recorded, &refused.model, Status::Refused)));
                     }
                     let model = refused_model(refused);
-                    self.others.push(OtherUsage { recorded, model, refused: refused.count, corrected: NanoUsd::ZERO });
+                    self.other_usage.push(OtherUsage {
+                        recorded,
+                        model,
+                        refused: refused.count,
+                        corrected: NanoUsd::ZERO,
+                    });
                 }
                 Inference::Completed(ended) => {
-                    life(&mut |life| life.outcome = Some((recorded.position, ended, Status::Completed)));
+                    update(&mut |update| update.outcome = Some((recorded.position, ended, Status::Completed)));
                 }
                 Inference::Failed(ended) => {
-                    life(&mut |life| life.outcome = Some((recorded.position, ended, Status::Failed)));
+                    update(&mut |update| update.outcome = Some((recorded.position, ended, Status::Failed)));
                 }
                 Inference::Aborted(ended) => {
-                    life(&mut |life| life.outcome = Some((recorded.position, ended, Status::Aborted)));
+                    update(&mut |update| update.outcome = Some((recorded.position, ended, Status::Aborted)));
                 }
-                Inference::AttemptFailed(_) => life(&mut |life| life.incidents.push(recorded.position)),
+                Inference::AttemptFailed(_) => update(&mut |update| update.incidents.push(recorded.position)),
             },
-            Event::Hold(Hold::Reserved(_)) => life(&mut |life| life.hold_position = Some(recorded.position)),
+            Event::Hold(Hold::Reserved(_)) => update(&mut |update| update.hold_position = Some(recorded.position)),
             Event::Hold(Hold::Settled(_) | Hold::Released(_) | Hold::Expired(_)) => {
-                life(&mut |life| life.hold_end_position = Some(recorded.position));
+                update(&mut |update| update.hold_end_position = Some(recorded.position));
             }
             Event::Hold(Hold::Adjusted(correction)) => {
-                let life = self.lives.entry(correction.of).or_default();
+                let update = self.requests.entry(correction.of).or_default();
                 let delta = i128::from(correction.delta_usd.nanos());
-                life.corrected = life.corrected.checked_add(delta).ok_or(ProjectionError::Overflow)?;
-                life.incidents.push(recorded.position);
-                self.others.push(OtherUsage { recorded, model: "", refused: 0, corrected: correction.delta_usd });
+                update.corrected = update.corrected.checked_add(delta).ok_or(ProjectionError::Overflow)?;
+                update.incidents.push(recorded.position);
+                self.other_usage.push(OtherUsage { recorded, model: "", refused: 0, corrected: correction.delta_usd });
             }
             Event::Resource(_) | Event::Access(_) | Event::Alert(_) => {}
         }
@@ -153,12 +158,12 @@ impl<'a> Taken<'a> {
     }
 }
 
-/// The model that a refusal counts under: none where no model has the name, of which a client could think up any number.
+/// The model that a refusal counts under. Empty if no model has the name: a client could make up any number of names.
 pub fn refused_model(refused: &InferenceRefused) -> &str {
     if refused.code == ErrorCode::ModelNotFound { "" } else { &refused.model }
 }
 
-const fn stands_alone(refused: &InferenceRefused) -> bool {
+const fn is_single(refused: &InferenceRefused) -> bool {
     refused.count == 1
 }
 
@@ -180,21 +185,21 @@ impl OtherUsage<'_> {
     }
 }
 
-/// The statements of a batch, looked up once.
+/// The prepared statements of a batch.
 struct Statements<'c> {
     insert: CachedStatement<'c>,
     update: CachedStatement<'c>,
     insert_incident: CachedStatement<'c>,
 }
 
-/// The columns that an outcome fills; all empty while there is none.
+/// The columns that an outcome fills; empty without one.
 struct OutcomeColumns<'a> {
     status: Option<&'static str>,
     provider: Option<&'a str>,
     backend: Option<String>,
     cost_nanos: Exact,
     corrected_nanos: Exact,
-    /// Of each class.
+    /// Tokens by class.
     tokens: [Option<Exact>; 5],
     latency_ms: Option<Exact>,
     position: Option<u64>,
@@ -228,13 +233,13 @@ impl<'c> Statements<'c> {
         })
     }
 
-    fn write(&mut self, request: RequestId, life: &RequestUpdate<'_>) -> Result<(), ProjectionError> {
+    fn write(&mut self, request: RequestId, update: &RequestUpdate<'_>) -> Result<(), ProjectionError> {
         let id = request.to_string();
-        match life.begin {
-            Some((begin, model, status)) => self.insert(&id, life, begin, model, status)?,
-            None => self.update(&id, life)?,
+        match update.begin {
+            Some((begin, model, status)) => self.insert(&id, update, begin, model, status)?,
+            None => self.update(&id, update)?,
         }
-        for position in &life.incidents {
+        for position in &update.incidents {
             self.insert_incident.execute(params![id, position])?;
         }
         Ok(())
@@ -243,12 +248,12 @@ impl<'c> Statements<'c> {
     fn insert(
         &mut self,
         request: &str,
-        life: &RequestUpdate<'_>,
+        update: &RequestUpdate<'_>,
         begin: &Recorded,
         model: &str,
         status: Status,
     ) -> Result<(), ProjectionError> {
-        let (context, outcome) = (&begin.context, life.outcome_columns()?);
+        let (context, outcome) = (&begin.context, update.outcome_columns()?);
         let [uncached, cache_read, cache_write, text, reasoning] = outcome.tokens;
         self.insert.execute(params![
             begin.position,
@@ -270,15 +275,15 @@ impl<'c> Statements<'c> {
             text,
             reasoning,
             outcome.latency_ms,
-            life.hold_position,
+            update.hold_position,
             outcome.position,
-            life.hold_end_position,
+            update.hold_end_position,
         ])?;
         Ok(())
     }
 
-    fn update(&mut self, request: &str, life: &RequestUpdate<'_>) -> Result<(), ProjectionError> {
-        let outcome = life.outcome_columns()?;
+    fn update(&mut self, request: &str, update: &RequestUpdate<'_>) -> Result<(), ProjectionError> {
+        let outcome = update.outcome_columns()?;
         let [uncached, cache_read, cache_write, text, reasoning] = outcome.tokens;
         let rows = self.update.execute(params![
             request,
@@ -293,9 +298,9 @@ impl<'c> Statements<'c> {
             text,
             reasoning,
             outcome.latency_ms,
-            life.hold_position,
+            update.hold_position,
             outcome.position,
-            life.hold_end_position,
+            update.hold_end_position,
         ])?;
         must_exist(rows, request)
     }

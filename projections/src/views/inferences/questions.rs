@@ -1,4 +1,4 @@
-//! Requests and their lives: where in the log their events stand, and what the view knows of them by itself.
+//! Questions about requests: the log positions of their events, and the columns of the view.
 
 use std::collections::HashMap;
 
@@ -18,35 +18,35 @@ const BY_REQUEST: &str = concat!(include_str!("select.sql"), include_str!("by_re
 const INCIDENTS: &str = include_str!("incidents.sql");
 const LAST_USE: &str = include_str!("last_use.sql");
 
-/// A page of requests, newest first; one that would have to look at too many requests for those that count is shorter.
+/// A page of requests, newest first. It is shorter if too many requests had to be scanned for those that match.
 pub struct List {
     pub visible: Visible,
     pub filter: Filter,
     pub page: PageBounds,
 }
 
-/// One request; `None` for what the caller cannot see.
+/// One request; `None` if the caller cannot see it.
 pub struct One {
     pub visible: Visible,
     pub request: RequestId,
 }
 
-/// A page of requests with what usage is counted by. Refused ones are among them.
+/// A page of requests with the columns that usage is counted from. It includes refused requests.
 pub struct Counted {
     pub visible: Visible,
     pub filter: Filter,
     pub page: PageBounds,
 }
 
-/// When each of these keys last asked for a model.
+/// When each of these keys last requested a model.
 pub struct LastUses {
     pub keys: Vec<KeyId>,
 }
 
-/// A request: where in the log its events stand, and what the view says of it.
+/// A request in the view, with the log positions of its events.
 #[derive(Clone, Debug)]
 pub struct StoredRequest {
-    /// Of its admission or refusal.
+    /// Position of its admission or refusal.
     pub position: u64,
     pub id: String,
     pub status: String,
@@ -54,16 +54,16 @@ pub struct StoredRequest {
     pub hold: Option<u64>,
     pub outcome: Option<u64>,
     pub hold_end: Option<u64>,
-    /// Attempts that failed, and corrections.
+    /// Positions of failed attempts and corrections.
     pub incidents: Vec<u64>,
 }
 
-/// A request to be counted.
+/// A request whose usage is counted.
 #[derive(Clone, Debug)]
 pub struct CountedRequest {
     pub position: u64,
     pub recorded_at: DateTime<Utc>,
-    /// Partner, tenant, user, key, model, provider and backend; empty where it is not known.
+    /// Partner, tenant, user, key, model, provider and backend; empty if unknown.
     pub dimensions: [String; 7],
     pub is_refused: bool,
     pub cost_nanos: i128,
@@ -71,7 +71,7 @@ pub struct CountedRequest {
 }
 
 impl StoredRequest {
-    /// A row of `select.sql`.
+    /// Reads a row of `select.sql`.
     fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
         Ok(Self {
             position: row.get(0)?,
@@ -91,7 +91,7 @@ impl StoredRequest {
         Ok(())
     }
 
-    /// Of all of its events.
+    /// The positions of all its events.
     pub fn positions(&self) -> Vec<u64> {
         let known = [Some(self.position), self.hold, self.outcome, self.hold_end];
         let mut positions: Vec<u64> = known.into_iter().flatten().chain(self.incidents.iter().copied()).collect();
@@ -101,7 +101,7 @@ impl StoredRequest {
 }
 
 impl CountedRequest {
-    /// A row of `counted.sql`.
+    /// Reads a row of `counted.sql`.
     fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
         let mut dimensions = <[String; 7]>::default();
         for (column, value) in (2..).zip(&mut dimensions) {

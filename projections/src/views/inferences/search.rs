@@ -1,31 +1,31 @@
-//! Searching the view: by the index that bounds it best, and never further than so many rows, however few of them count.
+//! The search for requests. It reads by the most selective index and scans a bounded number of rows, however few match.
 
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, Row, named_params};
 
 use super::projector::Status;
 use crate::views::request_filter::{Narrowest, RequestFilter};
-use crate::views::search::{Instants, end_of_search};
+use crate::views::search::{TimeSearch, end_of_search};
 use crate::views::{PageBounds, SearchResult, ViewsError};
 use crate::visible::Visible;
 
-/// Rows that one page looks at: a tenth of a second where all of them are read from the disk's cache.
-pub const LOOKED_AT_MAX: i64 = 100_000;
-pub const INSTANTS: Instants = Instants { next: include_str!("next.sql"), last: include_str!("last.sql") };
+/// Rows that one page scans at most: a tenth of a second if all of them are in the disk cache.
+pub const ROWS_SCANNED_MAX: i64 = 100_000;
+pub const TIME_SEARCH: TimeSearch = TimeSearch { next: include_str!("next.sql"), last: include_str!("last.sql") };
 
-/// The statements that read by one index. What they look at comes in its order, a row at a time, until enough of it counts:
-/// asked to order it once more, SQLite would look at all of it first.
+/// The statements that read by one index. Rows come in its order, one at a time, until enough of them match. With a second
+/// ORDER BY, SQLite would scan all of them first.
 #[derive(Clone, Copy)]
 pub struct Index {
-    /// Rows that count, of a list.
+    /// Selects the matching rows for a list.
     pub listed: &'static str,
-    /// The same, of those that are counted one by one.
+    /// Selects the matching rows for counting usage.
     pub counted: &'static str,
-    /// Where the search ended, and how many rows it went over.
+    /// Selects the last position scanned and the number of rows scanned.
     end: &'static str,
 }
 
-/// One for each index; all of them end the same.
+/// The statements of one index; they differ only in their middle part.
 macro_rules! index {
     ($name:literal) => {
         Index {
@@ -42,20 +42,20 @@ const BY_POSITION: Index = index!("by_position.sql");
 const BY_KEY: Index = index!("by_key.sql");
 const BY_STATUS: Index = index!("by_status.sql");
 
-/// Which requests.
+/// The filter of requests.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     pub from: Option<DateTime<Utc>>,
     pub to: Option<DateTime<Utc>>,
     pub requests: RequestFilter,
-    /// `None` where all count.
+    /// `None` matches every status.
     pub status: Option<Status>,
 }
 
-/// Which of an index' statements, and how its rows are read.
+/// Selects a statement of an index, and reads its rows.
 type Reading<T> = (fn(Index) -> &'static str, fn(&Row<'_>) -> Result<T, rusqlite::Error>);
 
-/// A page of the requests that count, of those that are looked at; newest first.
+/// A page of the matching requests, newest first.
 pub fn search<T>(
     db: &Connection,
     visible: Visible,
@@ -64,13 +64,13 @@ pub fn search<T>(
     (statement, read): Reading<T>,
 ) -> Result<SearchResult<T>, ViewsError> {
     let index = narrowest(visible, filter);
-    let first_since = |at: DateTime<Utc>| INSTANTS.first_since(db, &at.timestamp_micros());
-    let first = filter.from.map(first_since).transpose()?.unwrap_or(0);
-    let end = filter.to.map(first_since).transpose()?.unwrap_or(i64::MAX);
+    let first_position_since = |at: DateTime<Utc>| TIME_SEARCH.first_position_since(db, &at.timestamp_micros());
+    let first = filter.from.map(first_position_since).transpose()?.unwrap_or(0);
+    let end = filter.to.map(first_position_since).transpose()?.unwrap_or(i64::MAX);
     let requests = &filter.requests;
     let mut statement = db.prepare_cached(statement(index))?;
     let parameters = named_params! {
-        ":first": first, ":before": page.before.min(end), ":looked_at": LOOKED_AT_MAX, ":rows": page.rows(),
+        ":first": first, ":before": page.before.min(end), ":scan_max": ROWS_SCANNED_MAX, ":rows": page.rows(),
         ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(),
         ":partner": requests.partner.map(|id| id.to_string()), ":tenant": requests.tenant.map(|id| id.to_string()),
         ":user": requests.user.map(|id| id.to_string()), ":key": requests.key.map(|id| id.to_string()),
@@ -79,11 +79,11 @@ pub fn search<T>(
     };
     let rows: Vec<T> = statement.query_map(parameters, read)?.collect::<Result<_, _>>()?;
     let is_full = rows.len() > page.limit;
-    let until = if is_full { None } else { end_of_search(db, index.end, LOOKED_AT_MAX, parameters)? };
+    let until = if is_full { None } else { end_of_search(db, index.end, ROWS_SCANNED_MAX, parameters)? };
     Ok(SearchResult { rows, until })
 }
 
-/// The index by which the fewest rows that do not count are looked at.
+/// The index by which the fewest rows that do not match are scanned.
 fn narrowest(visible: Visible, filter: &Filter) -> Index {
     let is_rare = matches!(filter.status, Some(Status::Failed | Status::Aborted | Status::Refused));
     match filter.requests.narrowest(visible) {
@@ -128,7 +128,7 @@ mod tests {
         TenantId::from(Uuid::from_u128(1))
     }
 
-    /// So many requests of one model, and a single one of another at the beginning.
+    /// Many requests of one model, and one of another model at the beginning.
     fn many() -> Connection {
         let db = Connection::open_in_memory().expect("a database");
         db.execute_batch(SCHEMA).expect("the schema");
@@ -171,7 +171,7 @@ mod tests {
             let found = search(&db, Visible::Platform, &filter, page, POSITIONS).expect("a page");
             (found.rows.len(), found.until.is_some())
         };
-        let most = usize::try_from(LOOKED_AT_MAX).expect("a number");
+        let most = usize::try_from(ROWS_SCANNED_MAX).expect("a number");
         for (limit, wanted) in [(most - 2, (most - 1, false)), (most, (most, true))] {
             assert_eq!(found("usual", limit), wanted, "{limit}");
         }
@@ -184,7 +184,7 @@ mod tests {
     fn a_time_is_found_by_its_position() {
         let db = Connection::open_in_memory().expect("a database");
         db.execute_batch(SCHEMA).expect("the schema");
-        // Two at one instant, and positions that have no row.
+        // Two rows at one instant, and positions without a row.
         for (position, recorded_at) in [(3, 10), (7, 20), (8, 20), (30, 40)] {
             let columns = "(position, request_id, recorded_at, status, model, cost_nanos)";
             let row =
@@ -192,7 +192,7 @@ mod tests {
             db.execute_batch(&row).expect("a row");
         }
         let rows_before = |micros: i64| {
-            let first = INSTANTS.first_since(&db, &micros).expect("a position");
+            let first = TIME_SEARCH.first_position_since(&db, &micros).expect("a position");
             let sql = "SELECT count(*) FROM inferences WHERE position < ?1";
             db.query_row(sql, [first], |row| row.get::<_, u32>(0)).expect("a number")
         };

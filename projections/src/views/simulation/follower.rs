@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 use super::books::{Checked, must};
 use super::dice::Dice;
 use crate::views::store::{Store, StoreError, VIEWS_FILE};
-use crate::views::{View, is_of};
+use crate::views::{View, is_checkpoint_of};
 
 pub struct SimulatedViews {
     store: Store,
@@ -28,7 +28,8 @@ impl SimulatedViews {
     pub fn open(folder: &Path, log: &Log, reader: &dyn Reader) -> Self {
         let tail = log.tail();
         let projectors = View::ALL.iter().map(|view| view.projector()).collect();
-        let store = Store::open(folder, projectors, |checkpoint| is_of(reader, checkpoint)).expect("the views open");
+        let store =
+            Store::open(folder, projectors, |checkpoint| is_checkpoint_of(reader, checkpoint)).expect("the views open");
         let positions = View::ALL.iter().map(|view| store.checkpoint(*view).expect("a checkpoint").position);
         let position = positions.min().expect("views");
         Self { store, tail, position, building: None }
@@ -68,7 +69,7 @@ impl SimulatedViews {
         let failed = |error: StoreError| format!("a rebuild: {error}");
         let Some((mut next, position)) = self.building.take() else {
             let drawn = View::ALL.iter().filter(|_| dice.percent(50));
-            let mut next = Store::beside(folder, drawn.map(|view| view.projector()).collect()).map_err(failed)?;
+            let mut next = Store::create_next(folder, drawn.map(|view| view.projector()).collect()).map_err(failed)?;
             let mut events = read(reader, 0);
             events.truncate(dice.below(events.len() + 1));
             next.apply(&events).map_err(failed)?;
@@ -76,7 +77,7 @@ impl SimulatedViews {
             return Ok(());
         };
         next.apply(&read(reader, position)).map_err(failed)?;
-        self.store.take_over(next, folder).map_err(failed)
+        self.store.swap_in(next, folder).map_err(failed)
     }
 
     fn apply(&mut self, events: &[Arc<Recorded>]) -> Checked {

@@ -1,4 +1,4 @@
-//! Views held against their log: silence where every row is what the log says, and the first row that is not.
+//! The comparison of views with their log: it finds the first row that differs.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use rusqlite::{Connection, params};
 
 use super::facts::Story;
 use super::{all_projectors, open};
-use crate::views::compare::{CompareError, Compared, compare};
+use crate::views::compare::{CompareError, Comparison, compare};
 use crate::views::store::VIEWS_FILE;
 
 /// A folder with a log of these facts.
@@ -23,7 +23,7 @@ pub fn folder_of(facts: &[Arc<Recorded>]) -> tempfile::TempDir {
             recorded.recorded_at.timestamp_micros(),
             recorded.stream.kind.as_str(),
             recorded.stream.id,
-            // The facts of the story do not count their streams; nothing here does.
+            // A unique value is enough: nothing here reads sequences.
             recorded.position,
             recorded.event.name(),
             recorded.event.version().to_string(),
@@ -38,12 +38,12 @@ pub fn folder_of(facts: &[Arc<Recorded>]) -> tempfile::TempDir {
 const INSERT: &str = "INSERT INTO events (position, recorded_at, aggregate_type, aggregate_id, sequence, event_type,
                       event_version, payload, metadata) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 
-fn compared(dir: &Path) -> Result<Compared, CompareError> {
+fn compared(dir: &Path) -> Result<Comparison, CompareError> {
     compare(dir, &*open_reader(&dir.join(LEDGER_FILE)).expect("the ledger opens"))
 }
 
-/// What is said of views that were made of the whole story, in two batches, and then damaged.
-fn said_after(damage: &str) -> String {
+/// The difference that is reported after views of the whole story, applied in two batches, were damaged.
+fn difference_after(damage: &str) -> String {
     let facts = Story::whole();
     let dir = folder_of(&facts);
     let mut store = open(dir.path(), all_projectors());
@@ -52,7 +52,7 @@ fn said_after(damage: &str) -> String {
     }
     drop(store);
     let same = compared(dir.path()).expect("the same");
-    assert!(matches!(same, Compared::Same { rows } if rows > 20), "{same:?}");
+    assert!(matches!(same, Comparison::Same { rows } if rows > 20), "{same:?}");
     let views = Connection::open(dir.path().join(VIEWS_FILE)).expect("the views open");
     views.execute_batch(damage).expect("the damage is done");
     match compared(dir.path()) {
@@ -80,16 +80,16 @@ fn every_table_of_the_views_is_compared() {
 #[test]
 fn a_row_that_was_changed_is_named() {
     for (damage, row) in [
-        ("UPDATE budgets SET limit_nanos = limit_nanos + 1", "of budgets is not what the log says"),
-        ("UPDATE budget_windows SET settled_nanos = settled_nanos + 1", "of budget_windows is not"),
-        ("UPDATE usage_by_hour SET cost_nanos = cost_nanos + 1 WHERE cost_nanos > 0", "of usage_by_hour is not"),
-        ("UPDATE usage_latency SET histogram = x'0702'", "of usage_latency is not"),
-        ("UPDATE inferences SET status = 'failed' WHERE status = 'completed'", "of inferences is not"),
-        ("UPDATE audit SET actor = 'somebody'", "the row 1 of audit is not"),
+        ("UPDATE budgets SET limit_nanos = limit_nanos + 1", "of budgets differs from the log"),
+        ("UPDATE budget_windows SET settled_nanos = settled_nanos + 1", "of budget_windows differs"),
+        ("UPDATE usage_by_hour SET cost_nanos = cost_nanos + 1 WHERE cost_nanos > 0", "of usage_by_hour differs"),
+        ("UPDATE usage_latency SET histogram = x'0702'", "of usage_latency differs"),
+        ("UPDATE inferences SET status = 'failed' WHERE status = 'completed'", "of inferences differs"),
+        ("UPDATE audit SET actor = 'somebody'", "the row 1 of audit differs"),
         ("UPDATE catalogue SET body = '{}' WHERE kind = 'key'", "the row key/"),
     ] {
-        let said = said_after(damage);
-        assert!(said.contains(row), "{damage}: {said}");
+        let difference = difference_after(damage);
+        assert!(difference.contains(row), "{damage}: {difference}");
     }
 }
 
@@ -107,21 +107,21 @@ fn a_row_that_is_missing_or_was_added_is_named() {
         "catalogue",
     ];
     for table in tables {
-        let said = said_after(&format!("DELETE FROM {table}"));
-        assert!(said.ends_with(&format!("of {table} is missing")), "{said}");
+        let difference = difference_after(&format!("DELETE FROM {table}"));
+        assert!(difference.ends_with(&format!("of {table} is missing")), "{difference}");
     }
     let last = "DELETE FROM audit WHERE position = (SELECT max(position) FROM audit)";
-    assert!(said_after(last).ends_with("of audit is missing"));
-    let said = said_after("INSERT INTO usage_latency VALUES (0, '', '', '', '', '', '', '', x'0101')");
-    assert!(said.starts_with("no event made the row 0/"), "{said}");
-    let said = said_after("INSERT INTO budget_windows VALUES ('bud_z', 0, 0, 0)");
-    assert_eq!(said, "no event made the row bud_z/0 of budget_windows");
+    assert!(difference_after(last).ends_with("of audit is missing"));
+    let difference = difference_after("INSERT INTO usage_latency VALUES (0, '', '', '', '', '', '', '', x'0101')");
+    assert!(difference.starts_with("no event made the row 0/"), "{difference}");
+    let difference = difference_after("INSERT INTO budget_windows VALUES ('bud_z', 0, 0, 0)");
+    assert_eq!(difference, "no event made the row bud_z/0 of budget_windows");
 }
 
 #[test]
 fn views_that_stand_beyond_the_log_are_not_of_it() {
-    let said = said_after("UPDATE projections SET position = position + 1");
-    assert!(said.contains("an event that the log does not have"), "{said}");
+    let difference = difference_after("UPDATE projections SET position = position + 1");
+    assert!(difference.contains("an event that the log does not have"), "{difference}");
 }
 
 #[test]
@@ -129,16 +129,16 @@ fn views_that_are_behind_are_compared_up_to_where_they_stand() {
     let facts = Story::whole();
     let dir = folder_of(&facts);
     open(dir.path(), all_projectors()).apply(facts.get(..9).expect("nine facts")).expect("a batch is applied");
-    assert!(matches!(compared(dir.path()), Ok(Compared::Same { .. })));
+    assert!(matches!(compared(dir.path()), Ok(Comparison::Same { .. })));
 }
 
 #[test]
 fn views_that_are_absent_or_of_another_version_are_left_alone() {
     let facts = Story::whole();
     let dir = folder_of(&facts);
-    assert!(matches!(compared(dir.path()), Ok(Compared::Absent)));
+    assert!(matches!(compared(dir.path()), Ok(Comparison::Absent)));
     open(dir.path(), all_projectors()).apply(&facts).expect("a batch is applied");
     let views = Connection::open(dir.path().join(VIEWS_FILE)).expect("the views open");
     views.execute_batch("UPDATE projections SET version = 0 WHERE name = 'audit'").expect("a change");
-    assert!(matches!(compared(dir.path()), Ok(Compared::OfAnotherVersion)));
+    assert!(matches!(compared(dir.path()), Ok(Comparison::OtherVersion)));
 }

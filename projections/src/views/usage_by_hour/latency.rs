@@ -1,5 +1,5 @@
-//! Buckets for latencies: whole milliseconds below 16, above it sixteen buckets between two powers of two. A bucket is
-//! at most a sixteenth of its lower bound wide, so its middle is less than 4 % off what was counted in it.
+//! Histograms of latencies. Buckets are whole milliseconds below 16; above, there are sixteen between two powers of two. A
+//! bucket is at most a sixteenth of its lower bound wide, so its middle is less than 4 % off the latencies counted in it.
 
 use std::collections::BTreeMap;
 
@@ -18,13 +18,13 @@ impl Histogram {
         self.add(bucket_of(milliseconds), 1);
     }
 
-    /// Adds what another one counts.
+    /// Adds the counts of another histogram.
     pub fn merge(&mut self, other: &Self) {
         other.counts.iter().for_each(|(bucket, count)| self.add(*bucket, *count));
     }
 
-    /// Bucket and count in turn, buckets rising, each as a little-endian number of seven bits a byte whose top bits say
-    /// that more follows: one form for one histogram, and two or three bytes a bucket.
+    /// Encodes alternating buckets and counts, in ascending buckets, as variable-length integers (LEB128). A histogram has
+    /// one encoding, with two or three bytes for each bucket.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.counts.len() * 3);
         for (bucket, count) in &self.counts {
@@ -34,7 +34,7 @@ impl Histogram {
         bytes
     }
 
-    /// Adds what was encoded; `None` where it is no histogram, of which a part may have been added.
+    /// Adds an encoded histogram. `None` if the encoding is invalid; part of it may have been added.
     #[must_use]
     pub fn add_encoded(&mut self, mut bytes: &[u8]) -> Option<()> {
         while !bytes.is_empty() {
@@ -45,9 +45,9 @@ impl Histogram {
         Some(())
     }
 
-    /// The latency that `percent` of the counted ones do not exceed (nearest rank); `None` where nothing was counted.
+    /// The latency that `percent` of the counted ones do not exceed (nearest rank); `None` if the histogram is empty.
     pub fn percentile(&self, percent: u64) -> Option<u64> {
-        // Of 1,000 buckets and 64 bits each, times a percentage: far below 128 bits.
+        // 1,000 buckets of 64 bits, times a percentage: far below 128 bits.
         let total: u128 = self.counts.values().copied().map(u128::from).sum();
         let rank = (total * u128::from(percent)).div_ceil(100).max(1);
         let mut seen: u128 = 0;
@@ -58,7 +58,7 @@ impl Histogram {
         reached.map(|(bucket, _)| milliseconds_of(*bucket))
     }
 
-    /// More than 2^64 requests are not to be told from as many.
+    /// Saturates at 2^64 requests.
     fn add(&mut self, bucket: u32, more: u64) {
         let count = self.counts.entry(bucket).or_default();
         *count = count.saturating_add(more);
@@ -86,7 +86,7 @@ fn take_number(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// The bucket that a latency is counted in; it rises with the latency.
+/// The bucket of a latency; it rises with the latency.
 fn bucket_of(milliseconds: u64) -> u32 {
     let Some(doublings) = doublings(milliseconds) else {
         return u32::try_from(milliseconds).unwrap_or(0);
@@ -95,7 +95,7 @@ fn bucket_of(milliseconds: u64) -> u32 {
     (doublings + 1) * (1 << DETAIL_BITS) + u32::try_from(detail).unwrap_or(0)
 }
 
-/// The latency, in milliseconds, that a bucket stands for: its middle, rounded down.
+/// The latency that represents a bucket, in milliseconds: its middle, rounded down.
 fn milliseconds_of(bucket: u32) -> u64 {
     let (doublings, detail) = (bucket >> DETAIL_BITS, u64::from(bucket) % DETAIL);
     if doublings == 0 {
@@ -106,7 +106,7 @@ fn milliseconds_of(bucket: u32) -> u64 {
     lower + ((1 << shift) - 1) / 2
 }
 
-/// How often a latency of at least [`DETAIL`] can be halved before it is below twice that.
+/// How often a latency can be halved before it is below twice [`DETAIL`]; `None` if it is below [`DETAIL`].
 fn doublings(milliseconds: u64) -> Option<u32> {
     milliseconds.checked_ilog2()?.checked_sub(DETAIL_BITS)
 }

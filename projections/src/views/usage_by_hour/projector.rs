@@ -2,9 +2,9 @@
 //! `inference.*` and `budget.adjusted`. Rebuild: from the log.
 //!
 //! A request counts in the hour of its admission: first under no backend, then its outcome moves it to the backend that
-//! served it and brings its tokens, cost and latency. A late correction of a charge counts in the hour in which it was
-//! made, under no model and no backend. Refusals of names that no model has count under no model, so that a client
-//! cannot make a row for every name that it thinks of.
+//! served it and adds its tokens, cost and latency. A late correction of a charge counts in the hour in which it was
+//! made, under no model and no backend. Refusals of unknown models count under no model, so that a client cannot create
+//! a row for every name that it makes up.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ const ADD: &str = include_str!("add.sql");
 const READ_LATENCIES: &str = include_str!("read_latencies.sql");
 const WRITE_LATENCIES: &str = include_str!("write_latencies.sql");
 const DROP_EMPTY: &str = include_str!("drop_empty.sql");
-const SECONDS_AN_HOUR: i64 = 3600;
+const SECONDS_PER_HOUR: i64 = 3600;
 
 pub struct UsageByHour;
 
@@ -40,7 +40,7 @@ struct Dimensions<'a> {
     backend: Option<(&'a str, &'a str)>,
 }
 
-/// Requests are counted one by one, and there are fewer than positions; all the rest may outgrow 64 bits.
+/// Sums of a group. Requests are fewer than positions, so they fit 64 bits; the other sums may not.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Amounts {
     requests: i64,
@@ -54,7 +54,7 @@ struct Amounts {
     cost_nanos: i128,
 }
 
-/// What a batch adds.
+/// The additions of a batch.
 #[derive(Default)]
 struct Additions<'a> {
     amounts: HashMap<Dimensions<'a>, Amounts>,
@@ -77,13 +77,13 @@ impl Projector for UsageByHour {
     fn apply(&mut self, db: &Connection, events: &[Arc<Recorded>]) -> Result<(), ProjectionError> {
         let mut additions = Additions::default();
         for recorded in events {
-            take(&mut additions, recorded)?;
+            collect(&mut additions, recorded)?;
         }
         additions.write(db)
     }
 }
 
-fn take<'a>(additions: &mut Additions<'a>, recorded: &'a Recorded) -> Result<(), ProjectionError> {
+fn collect<'a>(additions: &mut Additions<'a>, recorded: &'a Recorded) -> Result<(), ProjectionError> {
     match &recorded.event {
         Event::Inference(Inference::Admitted(admitted)) => {
             let dimensions = dimensions(recorded, recorded.recorded_at, &admitted.model);
@@ -106,7 +106,7 @@ fn take<'a>(additions: &mut Additions<'a>, recorded: &'a Recorded) -> Result<(),
 fn dimensions<'a>(recorded: &Recorded, at: DateTime<Utc>, model: &'a str) -> Dimensions<'a> {
     let seconds = at.timestamp();
     Dimensions {
-        hour: seconds - seconds.rem_euclid(SECONDS_AN_HOUR),
+        hour: seconds - seconds.rem_euclid(SECONDS_PER_HOUR),
         chain: recorded.context.chain(),
         model,
         backend: None,
@@ -120,12 +120,12 @@ impl<'a> Additions<'a> {
         Ok(())
     }
 
-    /// Moves the request from no backend to the one that served it.
+    /// Moves a request from no backend to the one that served it.
     fn end(&mut self, recorded: &'a Recorded, ended: &'a InferenceEnded, failed: i64) -> Result<(), ProjectionError> {
-        let under_way = dimensions(recorded, ended.admitted_at, &ended.model);
-        self.add(under_way, Amounts { requests: -1, ..Amounts::default() })?;
+        let unserved = dimensions(recorded, ended.admitted_at, &ended.model);
+        self.add(unserved, Amounts { requests: -1, ..Amounts::default() })?;
         let backend = ended.backend.as_ref().map(|backend| (&*backend.provider, &*backend.model));
-        let served = Dimensions { backend, ..under_way };
+        let served = Dimensions { backend, ..unserved };
         let tokens = ended.usage.as_ref().map(|usage| &usage.tokens);
         let outcome =
             Amounts { requests: 1, failed, cost_nanos: ended.cost_usd.nanos().into(), ..token_amounts(tokens) };
@@ -162,7 +162,7 @@ impl<'a> Additions<'a> {
                 Exact(sum.output_reasoning),
                 Exact(sum.cost_nanos),
             ])?;
-            if sum.takes_away() {
+            if sum.can_empty_a_row() {
                 drop_empty.execute(params![hour, partner, tenant, user, key, model, provider, backend])?;
             }
         }
@@ -180,7 +180,7 @@ impl<'a> Additions<'a> {
             let mut histogram = counted.clone();
             let added = histogram.add_encoded(before.as_deref().unwrap_or_default());
             added.ok_or_else(|| {
-                ProjectionError::Missing(format!("a sound histogram of the hour {}", dimensions.hour))
+                ProjectionError::Missing(format!("a valid histogram of the hour {}", dimensions.hour))
             })?;
             let (hour, encoded) = (dimensions.hour, histogram.encode());
             write.execute(params![hour, partner, tenant, user, key, model, provider, backend, encoded])?;
@@ -190,7 +190,7 @@ impl<'a> Additions<'a> {
 }
 
 impl Dimensions<'_> {
-    /// As they stand in the columns: partner, tenant, user, key, model, provider, backend.
+    /// The values of the columns: partner, tenant, user, key, model, provider, backend.
     fn names(&self) -> [String; 7] {
         let Chain { partner, tenant, user, key } = self.chain;
         [
@@ -232,8 +232,8 @@ impl Amounts {
         })
     }
 
-    /// Only then can a row have become all zero.
-    const fn takes_away(&self) -> bool {
+    /// Whether the sums of a row may have become zero.
+    const fn can_empty_a_row(&self) -> bool {
         self.requests < 0 || self.cost_nanos < 0
     }
 }

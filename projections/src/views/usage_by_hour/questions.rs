@@ -1,4 +1,4 @@
-//! Sums over the view, and percentiles from its histograms.
+//! Questions about usage: sums by group, with latency histograms, and refused requests.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,32 +11,32 @@ use super::selection::{Dimension, GroupKey, Selection};
 use super::statements::Statements;
 use super::sums::{COUNTS, Groups, Sums};
 use crate::views::exact::{self, Exact};
-use crate::views::inferences::search::INSTANTS;
+use crate::views::inferences::search::TIME_SEARCH;
 use crate::views::page::one_more_than;
 use crate::views::{Question, View, ViewsError};
 use crate::visible::Visible;
 
-/// What groups of requests sum up to. Where an hour is asked for in part, requests in it are counted one by one.
+/// The sums of groups of requests. For a part of an hour, its requests are counted one by one.
 pub struct Usage {
     pub visible: Visible,
     pub selection: Arc<Selection>,
 }
 
-/// Refused requests by group; one more than so many groups at most.
+/// Refused requests by group, for at most one more than `groups_max` groups.
 pub struct Refused {
     pub visible: Visible,
     pub selection: Arc<Selection>,
     pub groups_max: usize,
 }
 
-/// The column behind those of the dimensions.
+/// The first column after those of the dimensions.
 const SUMMED: usize = Dimension::ALL.len();
-/// By group; of groups that are not on the page nothing is counted.
+/// Histograms by group, for the groups on the page.
 type Histograms<'a> = HashMap<&'a GroupKey, &'a mut Histogram>;
 
-/// The hours alone, and for parts of an hour the requests as well.
+/// The hours, and for parts of an hour the requests as well.
 fn views_of(selection: &Selection) -> &'static [View] {
-    if selection.range.parts().has_edges() { Usage::VIEWS } else { &[View::UsageByHour] }
+    if selection.range.parts().has_partial_hours() { Usage::VIEWS } else { &[View::UsageByHour] }
 }
 
 impl Question for Usage {
@@ -55,7 +55,7 @@ impl Question for Usage {
         let totals = match selection.has_totals(is_last) {
             false => None,
             true if is_whole => Sums::of_all(rows.iter().map(|(_, sums)| sums)),
-            // The one group that there is where nothing is grouped by.
+            // Without grouping there is a single group.
             true => Some(page(db, visible, &selection.ungrouped())?.pop().unwrap_or_default().1),
         };
         Ok(Groups { rows, totals })
@@ -73,8 +73,8 @@ impl Question for Refused {
     fn answer(self, db: &Connection) -> Result<Vec<(GroupKey, i128)>, ViewsError> {
         let Self { visible, selection, groups_max } = self;
         let mut statement = db.prepare_cached(Statements::of(visible, &selection).refused)?;
-        bind(&mut statement, visible, &selection, &Edges::find(db, &selection)?)?;
-        put(&mut statement, ":rows", one_more_than(groups_max))?;
+        bind(&mut statement, visible, &selection, &PartialHours::find(db, &selection)?)?;
+        bind_one(&mut statement, ":rows", one_more_than(groups_max))?;
         let mut rows = statement.raw_query();
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
@@ -87,15 +87,15 @@ impl Question for Refused {
 
 fn page(db: &Connection, visible: Visible, selection: &Selection) -> Result<Vec<(GroupKey, Sums)>, ViewsError> {
     let statements = Statements::of(visible, selection);
-    let edges = Edges::find(db, selection)?;
+    let edges = PartialHours::find(db, selection)?;
     let mut statement = db.prepare_cached(statements.sums)?;
     bind(&mut statement, visible, selection, &edges)?;
-    put(&mut statement, ":rows", one_more_than(selection.limit))?;
+    bind_one(&mut statement, ":rows", one_more_than(selection.limit))?;
     let after = selection.after.as_ref();
-    put(&mut statement, ":continues", after.is_some())?;
+    bind_one(&mut statement, ":continues", after.is_some())?;
     let after = after.map(|key| key.dimensions.clone()).unwrap_or_default();
     for (index, value) in after.iter().enumerate() {
-        put(&mut statement, &format!(":after_{index}"), value)?;
+        bind_one(&mut statement, &format!(":after_{index}"), value)?;
     }
     let mut groups = Vec::new();
     let mut found = statement.raw_query();
@@ -115,7 +115,7 @@ fn page(db: &Connection, visible: Visible, selection: &Selection) -> Result<Vec<
     Ok(groups)
 }
 
-/// Adds each row's latencies to its group, where that is one of these.
+/// Adds each row's latencies to its group, if the group is among these.
 fn add_latencies(
     statement: &mut CachedStatement<'_>,
     histograms: &mut Histograms<'_>,
@@ -151,40 +151,43 @@ fn group(row: &Row<'_>) -> Result<GroupKey, rusqlite::Error> {
 }
 
 fn sums(row: &Row<'_>) -> Result<Sums, rusqlite::Error> {
-    // What a correction added counts when it was made, not with its request.
+    // A correction counts when it was made, not with its request.
     let [counts @ .., cost, corrected]: [i128; COUNTS.len() + 2] = exact::sums(row, SUMMED)?;
     Ok(Sums { counts, cost_nanos: cost.saturating_sub(corrected), latencies: Histogram::default() })
 }
 
-/// Where the requests in parts of an hour stand.
-struct Edges {
+/// The parts of hours at both ends of the range, and the positions of their requests.
+struct PartialHours {
     parts: Parts,
-    /// Positions of the view `inferences`.
+    /// Positions in the view `inferences`.
     positions: [Span; 2],
 }
 
-impl Edges {
+impl PartialHours {
     fn find(db: &Connection, selection: &Selection) -> Result<Self, rusqlite::Error> {
         let parts = selection.range.parts();
         let mut positions = [Span::default(); 2];
         for (span, edge) in positions.iter_mut().zip(parts.edges).filter(|(_, edge)| !edge.is_empty()) {
-            *span = Span { from: INSTANTS.first_since(db, &edge.from)?, to: INSTANTS.first_since(db, &edge.to)? };
+            *span = Span {
+                from: TIME_SEARCH.first_position_since(db, &edge.from)?,
+                to: TIME_SEARCH.first_position_since(db, &edge.to)?,
+            };
         }
         Ok(Self { parts, positions })
     }
 }
 
-/// What the statements have in common; what one of them does not ask for is left out.
+/// Binds the parameters that the statements share. Bounds that a statement does not have are skipped.
 fn bind(
     statement: &mut CachedStatement<'_>,
     visible: Visible,
     selection: &Selection,
-    edges: &Edges,
+    edges: &PartialHours,
 ) -> Result<(), rusqlite::Error> {
     for dimension in Dimension::ALL {
-        put(statement, &format!(":by_{}", dimension.as_str()), selection.groups_by(*dimension))?;
+        bind_one(statement, &format!(":by_{}", dimension.as_str()), selection.groups_by(*dimension))?;
     }
-    let Edges { parts: Parts { hours, edges: [early, late] }, positions: [early_at, late_at] } = edges;
+    let PartialHours { parts: Parts { hours, edges: [early, late] }, positions: [early_at, late_at] } = edges;
     for (name, number) in [
         (":from", hours.from),
         (":to", hours.to),
@@ -197,7 +200,7 @@ fn bind(
         (":late_first", late_at.from),
         (":late_end", late_at.to),
     ] {
-        put_if_asked(statement, name, number)?;
+        bind_if_present(statement, name, number)?;
     }
     let requests = &selection.requests;
     let texts = [
@@ -212,20 +215,21 @@ fn bind(
         (":backend", &requests.backend),
     ];
     for (name, text) in texts {
-        put(statement, name, text)?;
+        bind_one(statement, name, text)?;
     }
     Ok(())
 }
 
-/// Errors: the statement has no such parameter. One that is left unbound is NULL, which filters nothing.
-fn put(statement: &mut CachedStatement<'_>, name: &str, value: impl ToSql) -> Result<(), rusqlite::Error> {
+/// Binds a parameter. An unbound one would be NULL, which filters nothing.
+/// Errors: the statement has no such parameter.
+fn bind_one(statement: &mut CachedStatement<'_>, name: &str, value: impl ToSql) -> Result<(), rusqlite::Error> {
     let index =
         statement.parameter_index(name)?.ok_or_else(|| rusqlite::Error::InvalidParameterName(name.to_owned()))?;
     statement.raw_bind_parameter(index, value)
 }
 
-/// Not every statement asks for every bound of the range.
-fn put_if_asked(statement: &mut CachedStatement<'_>, name: &str, value: impl ToSql) -> Result<(), rusqlite::Error> {
+/// Binds a parameter if the statement has it: not every statement has every bound of the range.
+fn bind_if_present(statement: &mut CachedStatement<'_>, name: &str, value: impl ToSql) -> Result<(), rusqlite::Error> {
     statement.parameter_index(name)?.map_or(Ok(()), |index| statement.raw_bind_parameter(index, value))
 }
 
@@ -247,7 +251,7 @@ mod tests {
                 requests: RequestFilter::default(),
                 after: None,
                 limit: 1,
-                totals: Totals::Nowhere,
+                totals: Totals::Never,
             });
             let visible = Visible::Platform;
             assert_eq!(Usage { visible, selection: Arc::clone(&selection) }.views(), views);

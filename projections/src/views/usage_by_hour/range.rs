@@ -1,33 +1,32 @@
-//! The time that a question is about: any instants. Whole hours of it are answered from `usage_by_hour`, and what is left
-//! before and behind them from the requests themselves.
+//! The time range of a question, between any two instants. Whole hours are answered from `usage_by_hour`, the rest before
+//! and after them from the requests.
 
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use events::time::{from_micros, rfc3339};
 
-const SECONDS_AN_HOUR: i64 = 3600;
-pub const MICROS_AN_HOUR: i64 = SECONDS_AN_HOUR * 1_000_000;
+const SECONDS_PER_HOUR: i64 = 3600;
+pub const MICROS_PER_HOUR: i64 = SECONDS_PER_HOUR * 1_000_000;
 
-/// Microseconds since 1970, from the first to before the second; `None` where there is no end to it.
+/// A range of time in microseconds since 1970: `from` is included, `to` is not. `None` leaves that end open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Range {
     pub from: Option<i64>,
     pub to: Option<i64>,
 }
 
-/// From the first to before the second, in whatever unit.
+/// A half-open interval in any unit: `from` is included, `to` is not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     pub from: i64,
     pub to: i64,
 }
 
-/// A range, taken apart.
+/// A range split into whole hours and parts of hours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parts {
     /// Whole hours, in seconds since 1970.
     pub hours: Span,
-    /// What lies in an hour of which the range has not all, in microseconds: at its beginning and at its end. Empty where
-    /// the range begins or ends with an hour.
+    /// The parts of hours at its beginning and at its end, in microseconds. Empty if the range begins or ends on the hour.
     pub edges: [Span; 2],
 }
 
@@ -37,16 +36,16 @@ impl Range {
         if from >= to {
             return Parts { hours: Span::default(), edges: [Span::default(); 2] };
         }
-        // The first hour that begins in the range, and the one that the range ends in.
-        let first = from.div_euclid(MICROS_AN_HOUR) + i64::from(from.rem_euclid(MICROS_AN_HOUR) > 0);
-        let last = if self.to.is_none() { i64::MAX / MICROS_AN_HOUR } else { to.div_euclid(MICROS_AN_HOUR) };
+        // The first hour that begins in the range, and the hour in which the range ends.
+        let first = from.div_euclid(MICROS_PER_HOUR) + i64::from(from.rem_euclid(MICROS_PER_HOUR) > 0);
+        let last = if self.to.is_none() { i64::MAX / MICROS_PER_HOUR } else { to.div_euclid(MICROS_PER_HOUR) };
         let (hours, early, late) = if first > last {
             (Span::default(), Span { from, to }, Span::default())
         } else {
-            let late = if self.to.is_none() { Span::default() } else { Span { from: last * MICROS_AN_HOUR, to } };
-            (Span { from: first, to: last }, Span { from, to: first * MICROS_AN_HOUR }, late)
+            let late = if self.to.is_none() { Span::default() } else { Span { from: last * MICROS_PER_HOUR, to } };
+            (Span { from: first, to: last }, Span { from, to: first * MICROS_PER_HOUR }, late)
         };
-        let seconds = Span { from: hours.from * SECONDS_AN_HOUR, to: hours.to * SECONDS_AN_HOUR };
+        let seconds = Span { from: hours.from * SECONDS_PER_HOUR, to: hours.to * SECONDS_PER_HOUR };
         Parts { hours: seconds, edges: [early, late].map(|edge| if edge.is_empty() { Span::default() } else { edge }) }
     }
 }
@@ -58,20 +57,20 @@ impl Span {
 }
 
 impl Parts {
-    /// Whether there is an hour of which the range has a part alone.
-    pub fn has_edges(&self) -> bool {
+    /// Whether the range contains a part of an hour.
+    pub fn has_partial_hours(&self) -> bool {
         self.edges.iter().any(|edge| !edge.is_empty())
     }
 }
 
-/// Weeks begin on Monday.
+/// The first day of a week, which begins on Monday.
 pub fn monday_of(day: NaiveDate) -> Option<NaiveDate> {
     day.checked_sub_days(chrono::Days::new(day.weekday().num_days_from_monday().into()))
 }
 
-/// Hour, day, week and month of an instant, as the view writes them.
+/// Hour, day, week and month of an instant, in the format of the view.
 pub fn calendar(at: DateTime<Utc>) -> [String; 4] {
-    let hour = from_micros(at.timestamp_micros().div_euclid(MICROS_AN_HOUR) * MICROS_AN_HOUR);
+    let hour = from_micros(at.timestamp_micros().div_euclid(MICROS_PER_HOUR) * MICROS_PER_HOUR);
     let day = at.date_naive();
     let week = monday_of(day).unwrap_or(day).to_string();
     let day = day.to_string();
@@ -122,7 +121,10 @@ mod tests {
         }
         let open = range(Some("08:30:00"), None).parts();
         assert!(open.hours.to > 9_000_000_000 && open.edges[1].is_empty() && !open.edges[0].is_empty(), "{open:?}");
-        assert!(!range(None, None).parts().has_edges() && !range(None, Some("00:00:00")).parts().has_edges());
+        assert!(
+            !range(None, None).parts().has_partial_hours()
+                && !range(None, Some("00:00:00")).parts().has_partial_hours()
+        );
     }
 
     #[test]

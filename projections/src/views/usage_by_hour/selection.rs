@@ -1,4 +1,4 @@
-//! Which usage is asked for, and how it is grouped.
+//! The selection of usage: the requests, their grouping and the page.
 
 use events::named;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use super::range::Range;
 use crate::views::RequestFilter;
 
 named! {
-    /// What rows are grouped by. In the order of columns, and of what groups are listed by: times first.
+    /// A dimension to group by. The order is that of the columns, and of sorting: times first.
     pub enum Dimension {
         Hour = "hour",
         Day = "day",
@@ -23,31 +23,31 @@ named! {
     }
 }
 
-/// A group by its values, in the order in which groups are listed.
+/// The values of a group. They sort as groups are listed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GroupKey {
-    /// In the order of [`Dimension::ALL`]; empty where it is not grouped by or not known.
+    /// In the order of [`Dimension::ALL`]; empty if not grouped by, or unknown.
     pub dimensions: [String; Dimension::ALL.len()],
-    /// Values of metadata, in the order of the question; `None` where a request has none of that name.
+    /// Values of metadata, in the order of the question; `None` if the requests have no such name.
     pub metadata: Vec<Option<String>>,
 }
 
-/// A page of groups of the requests in a time.
+/// A page of groups of the requests in a range.
 #[derive(Clone, Debug)]
 pub struct Selection {
     pub group_by: Vec<Dimension>,
     pub range: Range,
     pub requests: RequestFilter,
-    /// Groups behind this one; `None` from the first on.
+    /// The last group of the page before; `None` for the first page.
     pub after: Option<GroupKey>,
     pub limit: usize,
     pub totals: Totals,
 }
 
-/// Where what all groups sum up to is asked for.
+/// The pages that include the totals of all groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Totals {
-    Nowhere,
+    Never,
     OnEveryPage,
     OnTheLastPage,
 }
@@ -57,16 +57,16 @@ impl Selection {
         self.group_by.contains(&dimension)
     }
 
-    /// Whether a page has them that is the last, or is not.
+    /// Whether the page includes totals.
     pub const fn has_totals(&self, is_last: bool) -> bool {
         match self.totals {
-            Totals::Nowhere => false,
+            Totals::Never => false,
             Totals::OnEveryPage => true,
             Totals::OnTheLastPage => is_last,
         }
     }
 
-    /// The same of all groups together.
+    /// The same selection as one group.
     pub(super) fn ungrouped(&self) -> Self {
         Self { group_by: Vec::new(), after: None, limit: 1, ..self.clone() }
     }

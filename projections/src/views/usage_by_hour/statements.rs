@@ -1,18 +1,18 @@
-//! The statements that answer a question. They differ in what they read: whole hours come out of `usage_by_hour`; for parts
-//! of an hour the requests in them are read as well, by the index that has the fewest others.
+//! The statements for questions about usage. Whole hours are read from `usage_by_hour`. For parts of an hour the requests in
+//! them are read as well, by the most selective index.
 
 use super::selection::Selection;
 use crate::views::request_filter::Narrowest;
 use crate::visible::Visible;
 
-/// The statements of one way to read.
+/// The statements for one way to read.
 #[derive(Clone, Copy)]
 pub struct Statements {
     pub sums: &'static str,
     pub refused: &'static str,
-    /// One histogram a row, for each hour and all of its dimensions: they are added up here, not by SQL.
+    /// One histogram per row, for each hour and combination of dimensions. They are added up in Rust, not in SQL.
     pub latencies: &'static str,
-    /// One request a row, of those in parts of an hour.
+    /// One request per row, for parts of an hour.
     pub single_latencies: Option<&'static str>,
 }
 
@@ -23,7 +23,7 @@ const LATENCIES: &str = concat!(
     "  AND hour >= :from AND hour < :to\n"
 );
 
-/// Of whole hours alone.
+/// The statements for whole hours.
 const WHOLE: Statements = Statements {
     sums: concat!(
         include_str!("select.sql"),
@@ -46,7 +46,7 @@ const WHOLE: Statements = Statements {
     single_latencies: None,
 };
 
-/// With parts of an hour, by one index.
+/// The statements for ranges with parts of an hour, by one index.
 macro_rules! exact {
     ($($index:tt)*) => {
         Statements {
@@ -59,7 +59,7 @@ macro_rules! exact {
                 include_str!("requests.sql"),
                 $($index)*,
                 "    UNION ALL\n",
-                include_str!("others.sql"),
+                include_str!("other_usage.sql"),
                 $($index)*,
                 ")\n",
                 include_str!("filters.sql"),
@@ -70,7 +70,7 @@ macro_rules! exact {
                 "       exact_sums(refused)\nFROM (\n",
                 include_str!("hours.sql"),
                 "    UNION ALL\n",
-                include_str!("others.sql"),
+                include_str!("other_usage.sql"),
                 $($index)*,
                 ")\n",
                 include_str!("filters.sql"),
@@ -97,7 +97,7 @@ const BY_TIME: Statements = exact!("");
 
 impl Statements {
     pub fn of(visible: Visible, selection: &Selection) -> Self {
-        if !selection.range.parts().has_edges() {
+        if !selection.range.parts().has_partial_hours() {
             return WHOLE;
         }
         match selection.requests.narrowest(visible) {

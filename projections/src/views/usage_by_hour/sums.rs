@@ -1,4 +1,4 @@
-//! What a group of requests sums up to.
+//! The sums of a group of requests.
 
 use events::event::inference::InferenceEnded;
 use events::event::{Event, Inference};
@@ -6,7 +6,7 @@ use events::event::{Event, Inference};
 use super::latency::Histogram;
 use super::selection::GroupKey;
 
-/// What is counted, in the order of [`Sums::counts`].
+/// The names of the counts, in the order of [`Sums::counts`].
 pub const COUNTS: [&str; 8] = [
     "requests",
     "refused",
@@ -18,7 +18,7 @@ pub const COUNTS: [&str; 8] = [
     "output_reasoning_tokens",
 ];
 
-/// Sums of a group.
+/// The sums of a group.
 #[derive(Clone, Debug, Default)]
 pub struct Sums {
     /// In the order of [`COUNTS`].
@@ -30,13 +30,13 @@ pub struct Sums {
 /// A page of groups.
 #[derive(Debug)]
 pub struct Groups {
-    /// One more than the page where there is another.
+    /// The page, and one group more if there is another page.
     pub rows: Vec<(GroupKey, Sums)>,
-    /// Of all groups, on whatever page they are; `None` where nobody asks for them.
+    /// The sums of all groups, on whatever page they are; `None` if they were not asked for.
     pub totals: Option<Sums>,
 }
 
-// `None` is a sum beyond 127 bits, which no log fills.
+// `None` means a sum beyond 127 bits, which no log reaches.
 impl Sums {
     pub fn of_all<'a>(groups: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
         let mut totals = Self::default();
@@ -44,7 +44,7 @@ impl Sums {
         Some(totals)
     }
 
-    /// Adds what another group sums up to.
+    /// Adds the sums of another group.
     fn add_all(&mut self, other: &Self) -> Option<()> {
         for (sum, number) in self.counts.iter_mut().zip(other.counts) {
             *sum = sum.checked_add(number)?;
@@ -54,7 +54,7 @@ impl Sums {
         Some(())
     }
 
-    /// Adds a request, with the event that it ended with where it did.
+    /// Adds a request; `outcome` is the event that ended it, if it has ended.
     #[must_use]
     pub fn add_request(&mut self, cost_nanos: i128, outcome: Option<&Event>) -> Option<()> {
         self.count(0, 1)?;
@@ -69,7 +69,7 @@ impl Sums {
         }
     }
 
-    /// Adds so many refused requests.
+    /// Adds `number` refused requests.
     #[must_use]
     pub fn add_refused(&mut self, number: i128) -> Option<()> {
         self.count(1, number)
