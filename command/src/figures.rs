@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use events::event::admin::Provider;
 use events::ids::{IdMap, ProviderId};
-use projections::figures::{Names, PROVIDERS_MAX, TENANT_OWNED};
+use projections::figures::{BoundedLabels, PROVIDERS_MAX, TENANT_OWNED};
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
@@ -160,7 +160,7 @@ struct Providers {
     whole: HistogramVec,
     implausible_usage: IntCounterVec,
     cached: RwLock<IdMap<ProviderId, CachedFigures>>,
-    names: Mutex<Names>,
+    names: Mutex<BoundedLabels>,
 }
 
 /// The handles of a provider under the name that it had.
@@ -190,7 +190,7 @@ impl Providers {
             whole: family("ledgerway_upstream_seconds", "Time from a call to a provider to the end of its response")?,
             implausible_usage: registered(registry, IntCounterVec::new(implausible, &["provider"])?)?,
             cached: RwLock::default(),
-            names: Mutex::new(Names::at_most(PROVIDERS_MAX)),
+            names: Mutex::new(BoundedLabels::at_most(PROVIDERS_MAX)),
         })
     }
 

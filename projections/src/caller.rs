@@ -1,5 +1,5 @@
-//! Who asks: the authenticated caller of one request, what it may do and how far it reaches. Made at the door from the
-//! tables, then handed to every handler, so that no handler decides on its own who may see what.
+//! The authenticated caller of a request: its permissions and its reach. Authentication builds it from the tables and every
+//! handler receives it, so that no handler decides by itself who may see what.
 
 mod lookup;
 
@@ -19,29 +19,29 @@ use crate::model_globs::ModelGlobs;
 /// An authenticated caller.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// As it stands in events.
+    /// The actor that events name.
     pub actor: Actor,
-    /// Whom its requests are for and charged to: the key's owners, or the tenant that the operator chose.
+    /// The chain that its requests are charged to: the key's owners, or the tenant that the request chose.
     pub chain: Chain,
     pub permissions: BTreeSet<Permission>,
-    /// How far every one of its permissions reaches.
+    /// The reach that all of its permissions have.
     pub reach: Reach,
-    /// The tenant that this request names with `X-Tenant-ID`, within reach: its questions are about that one alone.
+    /// The tenant that `X-Tenant-ID` names, within reach: queries of this request are limited to it.
     pub chosen_tenant: Option<TenantId>,
-    /// Allow list of frontend models; `None` means every model that the tenant can see.
+    /// The allow list of frontend models; `None` allows every model that the tenant can see.
     pub models: Option<Arc<ModelGlobs>>,
     /// Log position of the key's last event; `None` for the operator.
     pub key_version: Option<u64>,
-    /// Which of the key's secrets was presented; 0 for the operator.
+    /// Generation of the secret that was presented; 0 for the operator.
     pub secret_generation: u32,
-    /// Until when that secret works by itself; `None` for good.
+    /// When that secret expires; `None` for never.
     pub valid_until: Option<DateTime<Utc>>,
-    /// Position of the tables that it was looked up in; 0 for the operator, who is in none.
-    pub as_of: u64,
+    /// Position of the tables that it was built from; 0 for the operator, who is not in them.
+    pub tables_position: u64,
 }
 
 impl Caller {
-    /// The operator: every permission, the whole platform. `chain` is whom it infers as.
+    /// The operator, with every permission on the whole platform. Its inference requests are charged to `chain`.
     pub fn operator(chain: Chain) -> Self {
         Self {
             actor: Actor::Operator,
@@ -53,7 +53,7 @@ impl Caller {
             key_version: None,
             secret_generation: 0,
             valid_until: None,
-            as_of: 0,
+            tables_position: 0,
         }
     }
 
@@ -61,7 +61,7 @@ impl Caller {
         self.permissions.contains(&permission)
     }
 
-    /// Refuses with `FORBIDDEN`, naming the permission, unless the caller has it.
+    /// Refuses with `FORBIDDEN`, which names the permission, unless the caller has it.
     pub fn require(&self, permission: Permission) -> Result<(), Refusal> {
         if self.may(permission) {
             return Ok(());
@@ -70,16 +70,16 @@ impl Caller {
         Err(Refusal::new(ErrorCode::Forbidden, message).with("permission", permission.as_str()))
     }
 
-    /// Whether the allow list has the frontend model `name`.
+    /// Whether the allow list matches the frontend model `name`.
     pub fn allows_model(&self, name: &str) -> bool {
         self.models.as_ref().is_none_or(|models| models.matches(name))
     }
 
-    /// Whose share of what all callers use together its requests take.
+    /// The party whose share of the common capacity its requests take.
     pub fn requester(&self) -> Requester {
         match (&self.actor, self.reach) {
             (Actor::Key(key), Reach::Platform) => Requester::PlatformKey(*key),
-            // Nobody's tenant for a key without one: it shares with itself alone.
+            // A key without a tenant gets a placeholder tenant of its own, so that it shares with nobody.
             (Actor::Key(key), Reach::Partner(_) | Reach::Tenant(_)) => Requester::TenantKey {
                 key: *key,
                 tenant: self.chain.tenant.unwrap_or_else(|| TenantId::from(key.uuid())),
@@ -102,14 +102,14 @@ impl Caller {
     }
 }
 
-/// Where a request came from: personal data, kept apart from events. A request extension.
+/// The origin of a request: personal data, stored apart from events. A request extension.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientOrigin {
     pub ip: IpAddr,
     pub user_agent: Option<String>,
 }
 
-/// Log position at which a change is a fact. A response extension; becomes `x-ledgerway-position`.
+/// The log position of a change. A response extension that becomes `x-ledgerway-position`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AtPosition(pub u64);
 

@@ -1,6 +1,6 @@
-//! When keys were last used: any request that was let in counts. Kept in memory, of this process alone and since its
-//! start; what requests for models say stands in the view `inferences` as well. Bounded: when the younger half is full it
-//! becomes the older one, and what was not used meanwhile is forgotten.
+//! The time of each key's last use, by any authenticated request. It is kept in memory, by this process since its start;
+//! requests for models are in the view `inferences` as well. It is bounded: when the younger half is full, it replaces the
+//! older one, and keys that were not used meanwhile are forgotten.
 
 use std::mem;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -13,7 +13,7 @@ use events::time::{Clock, from_micros};
 /// Keys in each half.
 const HALF_LEN_MAX: usize = 32_768;
 
-/// Cheap to clone; clones share what they know.
+/// The last uses. Cheap to clone; clones share their data.
 #[derive(Clone)]
 pub struct LastUses {
     shared: Arc<RecentUses>,
@@ -24,7 +24,7 @@ struct RecentUses {
     halves: RwLock<Halves>,
 }
 
-/// Microseconds since 1970, by key.
+/// Times in microseconds since 1970, by key.
 #[derive(Default)]
 struct Halves {
     younger: IdMap<KeyId, AtomicI64>,
@@ -36,7 +36,7 @@ impl LastUses {
         Self { shared: Arc::new(RecentUses { clock, halves: RwLock::default() }) }
     }
 
-    /// The key is used now. As cheap as a look-up, but for the first time in a long while.
+    /// Records that the key is used now. It costs a look-up, except for a key that was not used for a long time.
     pub fn note(&self, key: KeyId) {
         let now = self.shared.clock.now().timestamp_micros();
         let known = self.shared.halves.read().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! The allow list of a key: which models it may use.
+//! The allow list of a key: the models that it may use.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ pub struct ModelGlobs {
     globs: GlobSet,
 }
 
-/// A pattern of an allow list cannot be read.
+/// A pattern of an allow list is invalid.
 #[derive(Debug, thiserror::Error)]
 #[error("{pattern:?} is not a glob: {source}")]
 pub struct InvalidGlob {
@@ -30,7 +30,7 @@ impl ModelGlobs {
         Ok(Self { names: patterns.iter().cloned().collect(), globs })
     }
 
-    /// Nothing but literal names: what is left of a list with a pattern that cannot be read, so that it fails closed.
+    /// A list of literal names without globs. It replaces a list with an invalid pattern, so that it fails closed.
     pub fn literal(patterns: &[String]) -> Self {
         Self { names: patterns.iter().cloned().collect(), globs: GlobSet::empty() }
     }
@@ -39,7 +39,7 @@ impl ModelGlobs {
         self.names.contains(name) || self.globs.is_match(name)
     }
 
-    /// Whether all that `pattern` matches is known to be matched: it is one of these patterns, or a plain name.
+    /// Whether the list is known to match everything that `pattern` matches: it is one of these patterns, or a plain name.
     pub fn covers(&self, pattern: &str) -> bool {
         let is_plain = !pattern.contains(['*', '?', '[', ']', '{', '}', '\\', '!']);
         self.names.contains(pattern) || is_plain && self.globs.is_match(pattern)

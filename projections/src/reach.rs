@@ -1,11 +1,11 @@
-//! How far a key reaches: what its user's roles grant, and no further than the narrowest of its own permissions does.
+//! The reach of a key: what its user's roles grant, limited to the narrowest reach of the key's own permissions.
 
 use events::event::Chain;
 use events::event::admin::{Permission, Reach, Role, User};
 use events::ids::{PartnerId, TenantId};
 
-/// The one table of roles and permissions, as `docs/tenancy.md` has it: which permissions a role widens to its scope. A
-/// permission that no role of a user grants reaches the user's own tenant. The operator is no role: it has everything.
+/// The table of roles and permissions, as in `docs/tenancy.md`: the permissions that a role widens to its scope. A
+/// permission that no role of a user grants reaches the user's own tenant. The operator has no role but every permission.
 pub const GRANTS: &[(Role, &[Permission])] = &[
     (Role::PartnerAdmin, Permission::ALL),
     (Role::TenantAdmin, Permission::ALL),
@@ -14,13 +14,13 @@ pub const GRANTS: &[(Role, &[Permission])] = &[
     (Role::Member, &[Permission::ModelsUse]),
 ];
 
-/// Whether the role grants the permission as far as its scope reaches.
+/// Whether the role grants the permission within its scope.
 pub fn grants(role: Role, permission: Permission) -> bool {
     GRANTS.iter().any(|(granting, permissions)| *granting == role && permissions.contains(&permission))
 }
 
-/// How far a key reaches with every one of its permissions: a platform's auditor whose key may also administrate does
-/// neither beyond the tenant.
+/// The reach that a key has with all of its permissions. An auditor of the platform whose key may also administrate does
+/// neither beyond its tenant.
 pub fn of_permissions(user: &User, permissions: &[Permission]) -> Reach {
     let own = Reach::Tenant(user.tenant_id);
     let each = permissions.iter().map(|permission| {
@@ -30,12 +30,12 @@ pub fn of_permissions(user: &User, permissions: &[Permission]) -> Reach {
     each.reduce(narrower).unwrap_or(own)
 }
 
-/// The widest reach of any of the user's roles, whatever a key of it may do.
+/// The widest reach of the user's roles, whatever permissions its keys have.
 pub fn of_roles(user: &User) -> Reach {
     user.roles.iter().map(|grant| grant.scope).fold(Reach::Tenant(user.tenant_id), wider)
 }
 
-/// Whether everything within `inner` is within `outer`. `partner_of` says whose an inner tenant is.
+/// Whether everything within `inner` is within `outer`. `partner_of` returns the partner of a tenant.
 pub fn covers(outer: Reach, inner: Reach, partner_of: impl Fn(TenantId) -> Option<PartnerId>) -> bool {
     match (outer, inner) {
         (Reach::Platform, _) => true,
@@ -46,8 +46,8 @@ pub fn covers(outer: Reach, inner: Reach, partner_of: impl Fn(TenantId) -> Optio
     }
 }
 
-/// Whether a resource that belongs to `chain` is within `reach`. What belongs to nobody is the platform's.
-pub fn has(reach: Reach, chain: &Chain) -> bool {
+/// Whether a resource that belongs to `chain` is within `reach`. A resource without an owner is the platform's.
+pub fn contains(reach: Reach, chain: &Chain) -> bool {
     match reach {
         Reach::Platform => true,
         Reach::Partner(partner) => chain.partner == Some(partner),
@@ -92,7 +92,7 @@ mod tests {
         }
     }
 
-    /// The table as the page has it.
+    /// The table in the format of the page.
     fn as_documented() -> String {
         let names: Vec<_> = Permission::ALL.iter().map(|permission| format!("`{}`", permission.as_str())).collect();
         let mut table = format!("| role | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
@@ -153,6 +153,6 @@ mod tests {
         assert!(!covers(Reach::Partner(two), tenant(), partner_of));
         assert!(!covers(Reach::Partner(one), Reach::Platform, partner_of));
         assert!(!covers(tenant(), Reach::Partner(one), partner_of));
-        assert!(!has(tenant(), &Chain::default()), "what belongs to nobody is the platform's");
+        assert!(!contains(tenant(), &Chain::default()), "what belongs to nobody is the platform's");
     }
 }

@@ -1,13 +1,13 @@
-//! What a resource of administration looks like to a client: `id`, the fields of the body that made it, `created_at`
-//! and `ended_at`. One form for the write side, which has the event, and for the read side, which has the catalogue.
-//! No secret and no credential is in it, because none is in an event.
+//! The JSON of a resource of administration: `id`, the fields of the body that created it, `created_at` and `ended_at`. The
+//! write side, which has the event, and the read side, which has the catalogue, share it. It contains no secret and no
+//! credential, because no event does.
 
 use chrono::{DateTime, Utc};
 use events::event::{Resource, ResourceState, StreamKind};
 use events::time::rfc3339;
 use serde_json::{Map, Value};
 
-/// When a resource was made, and when it came to its end.
+/// When a resource was created, and when it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetime {
     pub created_at: DateTime<Utc>,
@@ -26,11 +26,11 @@ pub fn resource_json(state: &impl ResourceState, lifetime: Lifetime) -> Value {
     with_lifetime(state.body(), lifetime)
 }
 
-/// The body that a view keeps, with the members that no resource of the kind had when it was written.
+/// A stored body, completed with the values of the fields that events leave out.
 pub fn completed(body: &str, kind: StreamKind) -> Result<Value, serde_json::Error> {
-    let (mut complete, kept) = (Resource::left_out(kind), serde_json::from_str(body)?);
-    if let (Value::Object(members), Value::Object(kept)) = (&mut complete, kept) {
-        members.extend(kept);
+    let (mut complete, stored) = (Resource::left_out(kind), serde_json::from_str(body)?);
+    if let (Value::Object(members), Value::Object(stored)) = (&mut complete, stored) {
+        members.extend(stored);
     }
     Ok(complete)
 }
@@ -44,7 +44,7 @@ pub fn with_lifetime(mut body: Value, lifetime: Lifetime) -> Value {
     body
 }
 
-/// Puts a person's name and e-mail into the body of a user.
+/// Adds a person's name and e-mail to the body of a user.
 pub fn with_person(mut body: Value, person: &Person) -> Value {
     if let Some(fields) = body.as_object_mut() {
         put(fields, "name", person.name.as_deref());

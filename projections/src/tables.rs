@@ -1,12 +1,19 @@
-//! The in-memory tables: keys, routes, prices and limits as the log has them. A request is decided from one immutable
-//! snapshot, so that no SQL stands on its path; the snapshot is swapped whole when administration changes something.
-//! Folded from administration alone; no other event concerns them.
+//! The in-memory tables: the state of all resources of administration, such as keys, models, prices and limits.
+//!
+//! A request is decided from one immutable snapshot: its decisions agree with each other, and no SQL is on its path. The
+//! tables are a pure fold of administrative events in the log's order, so nodes with the same log have the same tables.
+//! A change replaces the snapshot as a whole; the new one shares with the old one whatever did not change.
+//!
+//! The tables hold no balances: they bound and price requests, and the ledger decides. They may lag the log for a moment; a
+//! caller that needs a certain change waits for its position ([`TablesHandle::wait_for`]). Ended resources stay, since
+//! events and rows still refer to them. The tables are not read from `views.db`, because a view may lag, stop or be under
+//! rebuild, and admission must not depend on that.
 
-mod feed;
 mod indexes;
 mod offers;
 mod shared_map;
 mod slugs;
+mod updater;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,20 +25,20 @@ use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, Provide
 
 use crate::model_globs::ModelGlobs;
 
-pub use feed::{Feed, TablesHandle, start};
-use indexes::{Indexes, Kept};
-pub use offers::{Considered, Offer, model_not_found};
+use indexes::{Indexes, TableResource};
+pub use offers::{EvaluatedTarget, Offer, model_not_found};
 use shared_map::SharedMap;
+pub use updater::{TablesHandle, TablesTask, start};
 
-/// A resource as its last event left it.
+/// A resource in its latest state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry<T> {
-    /// Shared: whoever goes on with it after the snapshot copies nothing.
+    /// Shared, so that it can outlive the snapshot without a copy.
     pub value: Arc<T>,
     /// Log position of its last event.
     pub version: u64,
     pub created_at: DateTime<Utc>,
-    /// When it came to its end; `None` while it lives.
+    /// When it ended; `None` while it is live.
     pub ended_at: Option<DateTime<Utc>>,
 }
 
@@ -55,17 +62,17 @@ impl<T> Entry<T> {
     }
 }
 
-/// An API key with what is looked up for it on every request.
+/// An API key with the data that every request needs.
 #[derive(Clone, Debug)]
 pub struct KeyEntry {
     pub key: Key,
-    /// Down to the key itself; levels above an unknown user are absent.
+    /// The key and its owners; levels above an unknown user are absent.
     pub chain: Chain,
     /// Log position of its last event.
     pub version: u64,
-    /// Of its newest secret, from 1.
+    /// Generation of its newest secret, from 1.
     pub generation: u32,
-    /// The generation before it, and until when that one works as well.
+    /// The previous generation, and until when it remains valid.
     pub previous: Option<(u32, DateTime<Utc>)>,
     /// Its allow list, compiled; `None` means every model.
     pub models: Option<Arc<ModelGlobs>>,
@@ -73,7 +80,7 @@ pub struct KeyEntry {
     pub ended_at: Option<DateTime<Utc>>,
 }
 
-/// One snapshot. A copy shares everything with its original until either is changed.
+/// One snapshot. A copy shares everything with the original until either is changed.
 #[derive(Clone, Default)]
 pub struct Tables {
     /// Log position of the last event that was folded.
@@ -91,31 +98,30 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// Takes in one event. Pure: the same events give the same tables. Events have to come in the log's order; one
-    /// that was folded already must not come again.
+    /// Applies one event. Pure: the same events give the same tables. Events must come in the log's order, each once.
     pub fn fold(&mut self, recorded: &Recorded) {
         self.position = recorded.position;
         let Event::Resource(resource) = &recorded.event else { return };
         match resource {
-            Resource::Partner(change) => self.take(change, recorded),
-            Resource::Tenant(change) => self.take(change, recorded),
-            Resource::User(change) => self.take(change, recorded),
-            Resource::Key(change) => self.take_key(change, recorded),
-            Resource::KeyRotated(rotated) => self.key_rotated(rotated, recorded),
-            Resource::Provider(change) => self.take(change, recorded),
-            Resource::Model(change) => self.take(change, recorded),
-            Resource::Price(change) => self.take(change, recorded),
-            Resource::Budget(change) => self.take(change, recorded),
-            Resource::RateLimit(change) => self.take(change, recorded),
+            Resource::Partner(change) => self.apply(change, recorded),
+            Resource::Tenant(change) => self.apply(change, recorded),
+            Resource::User(change) => self.apply(change, recorded),
+            Resource::Key(change) => self.apply_to_key(change, recorded),
+            Resource::KeyRotated(rotated) => self.rotate_key(rotated, recorded),
+            Resource::Provider(change) => self.apply(change, recorded),
+            Resource::Model(change) => self.apply(change, recorded),
+            Resource::Price(change) => self.apply(change, recorded),
+            Resource::Budget(change) => self.apply(change, recorded),
+            Resource::RateLimit(change) => self.apply(change, recorded),
             Resource::NodeKeyReplaced(_) => {}
         }
     }
 
-    fn take<R: Kept>(&mut self, change: &Change<R>, recorded: &Recorded) {
+    fn apply<R: TableResource>(&mut self, change: &Change<R>, recorded: &Recorded) {
         let (entries, indexes) = R::entries(self);
         let id = change.id();
         if let Some(before) = entries.get(&id) {
-            before.value.drop_from(indexes);
+            before.value.remove_from(indexes);
         }
         match change {
             Change::Created(state) => entries.insert(id, Entry::created((**state).clone(), recorded)),
@@ -168,7 +174,7 @@ impl Tables {
         self.providers.values()
     }
 
-    /// Whether the key works: neither it nor its user, tenant or partner has ended, and it has not expired at `now`.
+    /// Whether the key is valid: neither it nor its user, tenant or partner has ended, and it has not expired at `now`.
     pub fn key_is_live(&self, entry: &KeyEntry, now: DateTime<Utc>) -> bool {
         entry.ended_at.is_none()
             && entry.key.expires_at.is_none_or(|expires_at| now < expires_at)
@@ -176,31 +182,31 @@ impl Tables {
             && self.owners_are_live(&entry.chain)
     }
 
-    /// Whether the chain's tenant lives, and its partner.
+    /// Whether the chain's tenant and partner are live.
     pub fn owners_are_live(&self, chain: &Chain) -> bool {
         let tenant = chain.tenant.and_then(|id| self.tenant(id));
         let partner = chain.partner.and_then(|id| self.partner(id));
         tenant.is_some_and(Entry::is_live) && partner.is_some_and(Entry::is_live)
     }
 
-    /// The chains of the tenants that have not ended and have this slug: one a partner at most.
-    pub fn tenants_called(&self, slug: &str) -> impl Iterator<Item = Chain> {
+    /// The chains of the live tenants with this slug: at most one per partner.
+    pub fn tenants_with_slug(&self, slug: &str) -> impl Iterator<Item = Chain> {
         self.indexes.tenant_slugs.get(slug).filter_map(|id| self.chain_of_tenant(id))
     }
 
-    /// Partner, tenant and user. `None` for a user that does not exist.
+    /// Partner, tenant and user; `None` if the user does not exist.
     pub fn chain_of_user(&self, id: UserId) -> Option<Chain> {
         let user = self.user(id)?;
         Some(Chain { user: Some(id), ..self.chain_of_tenant(user.value.tenant_id)? })
     }
 
-    /// Partner and tenant. `None` for a tenant that does not exist.
+    /// Partner and tenant; `None` if the tenant does not exist.
     pub fn chain_of_tenant(&self, id: TenantId) -> Option<Chain> {
         let tenant = self.tenant(id)?;
         Some(Chain { partner: Some(tenant.value.partner_id), tenant: Some(id), user: None, key: None })
     }
 
-    /// The chain from its partner down to what a scope names. `None` where that does not exist.
+    /// The chain from the partner down to the resource that a scope names; `None` if that does not exist.
     pub fn chain_of_scope(&self, scope: Scope) -> Option<Chain> {
         match scope {
             Scope::Partner(id) => self.partner(id).map(|_| Chain { partner: Some(id), ..Chain::default() }),
@@ -210,14 +216,14 @@ impl Tables {
         }
     }
 
-    /// The live model that a client of `tenant` means by `name`: the tenant's own shadows a shared one.
+    /// The live model with this name for a client of `tenant`: the tenant's own model shadows a shared one.
     pub fn route(&self, tenant: Option<TenantId>, name: &str) -> Option<&Entry<Model>> {
         let own = tenant.and_then(|id| self.indexes.routes.get(&Some(id))?.get(name));
         let id = own.or_else(|| self.indexes.routes.get(&None)?.get(name))?;
         self.models.get(id)
     }
 
-    /// Whether there is any live model, whoever owns it.
+    /// Whether there is any live model, shared or owned.
     pub fn has_models(&self) -> bool {
         self.indexes.routes.values().any(|named| !named.is_empty())
     }
@@ -232,12 +238,12 @@ impl Tables {
         named.values().filter_map(|id| self.models.get(id)).collect()
     }
 
-    /// The live model that exactly `tenant` owns (`None`: shared) under `name`; no shadowing.
+    /// The live model with this name that `tenant` owns (`None`: shared), without shadowing.
     pub fn model_named(&self, tenant: Option<TenantId>, name: &str) -> Option<&Entry<Model>> {
         self.models.get(self.indexes.routes.get(&tenant)?.get(name)?)
     }
 
-    /// The price in force: the latest `effective_from` that is not after `now`, the newest position among equals.
+    /// The price in force: the one with the latest `effective_from` not after `now`, and the newest position among equals.
     pub fn price_in_force(
         &self,
         provider: ProviderId,
@@ -251,24 +257,24 @@ impl Tables {
             .max_by_key(|price| (price.value.effective_from, price.version))
     }
 
-    /// The live rate limits that bind a request of `chain`: the key's, the user's, the tenant's, the partner's.
+    /// The live rate limits that bind a request of `chain`: those of its key, user, tenant and partner.
     pub fn rate_limits(&self, chain: &Chain) -> Vec<(LimitId, &RateLimit)> {
         let ids = scopes_of(chain).filter_map(|scope| self.indexes.limits_by_scope.get(&scope)).flatten();
         ids.filter_map(|id| Some((*id, &*self.rate_limits.get(id)?.value))).collect()
     }
 
-    /// The live budgets that bind a request of `chain`: the key's, the user's, the tenant's, the partner's.
+    /// The live budgets that bind a request of `chain`: those of its key, user, tenant and partner.
     pub fn budgets_for(&self, chain: &Chain) -> Vec<&Entry<Budget>> {
         let ids = scopes_of(chain).filter_map(|scope| self.indexes.budgets_by_scope.get(&scope)).flatten();
         ids.filter_map(|id| self.budgets.get(id)).collect()
     }
 
-    fn take_key(&mut self, change: &Change<Key>, recorded: &Recorded) {
+    fn apply_to_key(&mut self, change: &Change<Key>, recorded: &Recorded) {
         match change {
-            Change::Created(key) => self.key_created(key, recorded),
+            Change::Created(key) => self.create_key(key, recorded),
             Change::Changed(key) => self.keys.update(&key.key_id, |entry| {
                 entry.key = (**key).clone();
-                entry.models = compiled(key);
+                entry.models = compile_allow_list(key);
                 entry.version = recorded.position;
             }),
             Change::Ended(key) => self.keys.update(key, |entry| {
@@ -278,7 +284,7 @@ impl Tables {
         }
     }
 
-    fn key_created(&mut self, key: &Key, recorded: &Recorded) {
+    fn create_key(&mut self, key: &Key, recorded: &Recorded) {
         let owners = self.chain_of_user(key.user_id).unwrap_or_default();
         let entry = KeyEntry {
             key: key.clone(),
@@ -286,14 +292,14 @@ impl Tables {
             version: recorded.position,
             generation: 1,
             previous: None,
-            models: compiled(key),
+            models: compile_allow_list(key),
             created_at: recorded.recorded_at,
             ended_at: None,
         };
         self.keys.insert(key.key_id, entry);
     }
 
-    fn key_rotated(&mut self, rotated: &KeyRotated, recorded: &Recorded) {
+    fn rotate_key(&mut self, rotated: &KeyRotated, recorded: &Recorded) {
         self.keys.update(&rotated.key_id, |entry| {
             entry.previous = Some((entry.generation, rotated.previous_until));
             entry.generation = rotated.generation;
@@ -302,18 +308,18 @@ impl Tables {
     }
 }
 
-/// From the narrowest to the widest.
+/// The scopes of a chain, from the narrowest to the widest.
 fn scopes_of(chain: &Chain) -> impl Iterator<Item = Scope> {
     let (key, user) = (chain.key.map(Scope::Key), chain.user.map(Scope::User));
     let (tenant, partner) = (chain.tenant.map(Scope::Tenant), chain.partner.map(Scope::Partner));
     [key, user, tenant, partner].into_iter().flatten()
 }
 
-/// A list that cannot be compiled (none that was accepted is like that) keeps its literal names: it fails closed.
-fn compiled(key: &Key) -> Option<Arc<ModelGlobs>> {
+/// Compiles a key's allow list. One that cannot be compiled, which intake refuses, keeps its literal names: it fails closed.
+fn compile_allow_list(key: &Key) -> Option<Arc<ModelGlobs>> {
     let patterns = key.models.as_ref()?;
     let globs = ModelGlobs::compile(patterns).unwrap_or_else(|error| {
-        tracing::error!(key_id = %key.key_id, %error, "an allow list cannot be read and matches its literal names alone");
+        tracing::error!(key_id = %key.key_id, %error, "an allow list cannot be compiled: it matches its literal names only");
         ModelGlobs::literal(patterns)
     });
     Some(Arc::new(globs))

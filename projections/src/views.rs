@@ -14,7 +14,6 @@
 pub mod compare;
 mod exact;
 mod follow;
-pub mod glance;
 pub mod offline;
 mod page;
 mod pool;
@@ -24,6 +23,7 @@ mod rebuild;
 mod request_filter;
 mod search;
 mod store;
+pub mod summary;
 mod swap;
 
 // One folder for each view: its projector, its questions and the SQL of both.

@@ -1,11 +1,12 @@
-//! What a caller may see. Every question to a view takes it, so that none can forget it.
+//! The rows that a caller may see. Every question that its reach bounds takes it as a parameter, so that it cannot be
+//! forgotten.
 
 use events::event::admin::Reach;
 use events::ids::{PartnerId, TenantId};
 
 use crate::caller::Caller;
 
-/// A bound on rows: all of the platform's, one partner's or one tenant's.
+/// A bound on rows: those of the platform, of one partner or of one tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Visible {
     Platform,
@@ -14,12 +15,12 @@ pub enum Visible {
 }
 
 impl Visible {
-    /// For questions about what happened: all within reach, or the tenant that the request has chosen of it.
-    pub fn to(caller: &Caller) -> Self {
+    /// The bound for queries of past events: everything within reach, or only the tenant that the request chose.
+    pub fn for_caller(caller: &Caller) -> Self {
         caller.chosen_tenant.map_or_else(|| Self::within_reach(caller), Self::Tenant)
     }
 
-    /// For administration, which is also about what no tenant owns.
+    /// The bound for administration, which includes resources that no tenant owns.
     pub fn within_reach(caller: &Caller) -> Self {
         match caller.reach {
             Reach::Platform => Self::Platform,

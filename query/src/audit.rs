@@ -99,8 +99,10 @@ async fn list(
     parameters.finish()?;
     state.views.wait_for(View::Audit, min_position).await?;
     let permit = state.admit(&mut query_caller).await?;
-    let answer =
-        state.views.ask(&permit, List { visible: Visible::to(&query_caller), filter, page: cut.bounds() }).await?;
+    let answer = state
+        .views
+        .ask(&permit, List { visible: Visible::for_caller(&query_caller), filter, page: cut.bounds() })
+        .await?;
     let (entries, next_cursor) = cut.page(answer.value, |entry| entry.position);
     let origins = origins(&state.log, &permit, &entries).await?;
     let names = Names::find(&state, &permit, &query_caller, entries.iter().flat_map(entries::ids).collect()).await?;

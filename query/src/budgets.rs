@@ -77,7 +77,7 @@ async fn list(
     parameters.finish()?;
     state.views.wait_for(View::Budgets, min_position).await?;
     let permit = state.admit(&mut query_caller).await?;
-    let visible = Visible::to(&query_caller);
+    let visible = Visible::for_caller(&query_caller);
     let list = List { visible, page: cut.bounds(), include_ended, at: state.clock.now() };
     let answer = state.views.ask(&permit, list).await?;
     let placed = |status: BudgetStatus| Placed { position: status.position, item: item(status) };

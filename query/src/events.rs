@@ -80,7 +80,7 @@ async fn events(
         let after = last_event_id(&headers)?.unwrap_or(after);
         let permit = state.concurrency.open_stream(query_caller.requester()).await?;
         query_caller.look_up_again(&state)?;
-        let filter = narrowed(wanted, Visible::to(&query_caller));
+        let filter = narrowed(wanted, Visible::for_caller(&query_caller));
         return Ok(stream::answer(state, query_caller.into_caller(), (filter, after), permit));
     }
     page(&state, query_caller, wanted, (after, limit)).await
@@ -93,7 +93,7 @@ async fn page(
     (after, limit): (u64, usize),
 ) -> Result<Response, QueryError> {
     let permit = state.admit(&mut query_caller).await?;
-    let filter = narrowed(wanted, Visible::to(&query_caller));
+    let filter = narrowed(wanted, Visible::for_caller(&query_caller));
     // Rendered on the thread that reads, because it takes about as long; threads that serve requests stay free.
     let read = state.log.read(&permit, move |reader| {
         let found = reader.filtered(&filter, after, limit)?;

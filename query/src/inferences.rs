@@ -79,8 +79,10 @@ async fn list(
     parameters.finish()?;
     state.views.wait_for(View::Inferences, min_position).await?;
     let permit = state.admit(&mut query_caller).await?;
-    let answer =
-        state.views.ask(&permit, List { visible: Visible::to(&query_caller), filter, page: cut.bounds() }).await?;
+    let answer = state
+        .views
+        .ask(&permit, List { visible: Visible::for_caller(&query_caller), filter, page: cut.bounds() })
+        .await?;
     let (requests, next_cursor) = cut.page(answer.value, |request| request.position);
     let facts = facts(&state, &permit, &requests).await?;
     let items = permit.run(move || requests.iter().map(|one| item(one, &facts)).collect::<Result<Vec<Value>, _>>());

@@ -32,7 +32,7 @@ async fn ask<Q: Question>(
     question: impl Fn(Visible) -> Q,
 ) -> Result<AsOf<Q::Answer>, QueryError> {
     let permit = state.admit(query_caller).await?;
-    Ok(state.views.ask(&permit, question(Visible::to(query_caller))).await?)
+    Ok(state.views.ask(&permit, question(Visible::for_caller(query_caller))).await?)
 }
 
 #[cfg(test)]

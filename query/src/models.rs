@@ -114,7 +114,7 @@ async fn listed(state: &QueryState, query_caller: QueryCaller, query: &QueryStri
         wait_for(state, position).await?;
     }
     let tables = state.tables.load();
-    let caller = caller.looked_up_again(&tables, state.clock.now())?;
+    let caller = caller.refreshed(&tables, state.clock.now())?;
     caller.require(Permission::ModelsUse)?;
     // The time that an event recorded now would have: a clock that was set back must not bring old prices back.
     let now = state.log.head().time_after(state.clock.now());

@@ -35,7 +35,7 @@ impl QueryCaller {
     ///
     /// Errors: the caller is no longer authenticated, or has lost the permission that the query needs.
     pub fn look_up_again(&mut self, state: &QueryState) -> Result<(), QueryError> {
-        self.caller = self.caller.looked_up_again(&state.tables.load(), state.clock.now())?;
+        self.caller = self.caller.refreshed(&state.tables.load(), state.clock.now())?;
         match self.required {
             Some(permission) => Ok(self.caller.require(permission)?),
             None => Ok(()),

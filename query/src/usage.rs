@@ -70,7 +70,7 @@ async fn usage(
     let question = Arc::new(Question::take(parameters, format)?);
     wait(&state, &question, min_position).await?;
     let permit = state.admit(&mut query_caller).await?;
-    let visible = Visible::to(&query_caller);
+    let visible = Visible::for_caller(&query_caller);
     let answer = if question.is_about_metadata() {
         by_metadata(&state, &permit, visible, &question).await?
     } else {

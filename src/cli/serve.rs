@@ -28,9 +28,9 @@ use events::log::{
     lock::{self, FolderError},
 };
 use events::time::{Clock, SystemClock};
-use projections::figures::{self, Counting, Figures};
+use projections::figures::{self, Figures, FiguresTask};
 use projections::last_use::LastUses;
-use projections::tables::{self, Feed, TablesHandle};
+use projections::tables::{self, TablesHandle, TablesTask};
 use projections::views::{self, ViewsHandle, ViewsThread};
 use prometheus::Registry;
 use query::{LimitsLeft, QueryState};
@@ -96,13 +96,13 @@ pub fn run(args: &ServeArgs, flags: &Flags) -> ExitCode {
 struct Engines {
     log: Log,
     tables: TablesHandle,
-    feed: Feed,
+    tables_task: TablesTask,
     views: ViewsHandle,
     views_thread: ViewsThread,
     access: Arc<AccessRollup>,
     registry: Registry,
     figures: Figures,
-    counting: Counting,
+    figures_task: FiguresTask,
     memories: BodyMemories,
 }
 
@@ -196,16 +196,16 @@ async fn start_engines(config: &Config, clock: &Arc<dyn Clock>) -> Result<Engine
         Ok::<_, Failure>((log, views, views_thread))
     });
     let (log, views, views_thread) = opened.await?.map_err(|error| open_failure(config, error))?;
-    let (tables, feed) = tables::start(&log).await?;
+    let (tables, tables_task) = tables::start(&log).await?;
     let access = Arc::new(AccessRollup::new(log.clone(), Arc::clone(clock)));
     let registry = Registry::new();
-    let (figures, counting) = figures::start(&log, &tables, &registry)?;
+    let (figures, figures_task) = figures::start(&log, &tables, &registry)?;
     let memories = BodyMemories {
         inference: BodyMemory::new(config.bodies),
         answers: BodyMemory::new(config.answers),
         administration: BodyMemory::new(BodyBounds::of_administration()),
     };
-    Ok(Engines { log, tables, feed, views, views_thread, access, registry, figures, counting, memories })
+    Ok(Engines { log, tables, tables_task, views, views_thread, access, registry, figures, figures_task, memories })
 }
 
 async fn bind(config: &Config, setting: Setting, address: &ListenAddress) -> Result<Server, WrongConfig> {
@@ -376,10 +376,10 @@ fn limits_left(limits: &Arc<RateLimiter>, tables: &TablesHandle) -> LimitsLeft {
 
 /// Stops the engines in the reverse order of writes: the log last.
 async fn stop_engines(engines: Engines) {
-    let Engines { log, feed, views_thread, access, counting, .. } = engines;
+    let Engines { log, tables_task, views_thread, access, figures_task, .. } = engines;
     access.close().await;
-    feed.stop().await;
-    counting.stop().await;
+    tables_task.stop().await;
+    figures_task.stop().await;
     let stopped = tokio::task::spawn_blocking(move || {
         views_thread.stop();
         log.close();

@@ -17,7 +17,7 @@ use events::log::{Head, offline, open_reader_offline};
 use events::money::NanoUsdSum;
 use events::time::{Clock, SystemClock, rfc3339};
 use projections::views::VIEWS_FILE;
-use projections::views::glance::{Glance, glance};
+use projections::views::summary::{ViewsSummary, summarize};
 use secrets::keyless::{self, KeylessProvider};
 use serde_json::{Value, json};
 
@@ -44,7 +44,7 @@ struct Status {
     views_bytes: u64,
     holds: OpenHolds,
     near: Vec<NearLimit>,
-    glance: Option<Glance>,
+    views_summary: Option<ViewsSummary>,
     /// Providers that are not called, because their API keys were deleted.
     keyless: Vec<KeylessProvider>,
 }
@@ -86,27 +86,29 @@ fn read_status(dir: &Path, ledger: &Path, now: DateTime<Utc>) -> Result<Status, 
     let views = dir.join(VIEWS_FILE);
     let midnight = now.date_naive().and_time(NaiveTime::MIN).and_utc().timestamp();
     let read_views = |named: &[(StreamKind, String)]| {
-        glance(dir, midnight, SHOWN_MAX, named).map_err(|error| unreadable(&views, &error))
+        summarize(dir, midnight, SHOWN_MAX, named).map_err(|error| unreadable(&views, &error))
     };
-    let mut glance = read_views(&[])?;
+    let mut views_summary = read_views(&[])?;
     // A gateway writes its views a few times a second: events that it has just recorded are not a lag.
     for _ in 0..VIEW_READS_MAX {
-        if served == Served::No || !glance.as_ref().is_some_and(|glance| is_behind(glance, head.position)) {
+        if served == Served::No
+            || !views_summary.as_ref().is_some_and(|views_summary| is_behind(views_summary, head.position))
+        {
             break;
         }
         std::thread::sleep(VIEW_READ_INTERVAL);
-        glance = read_views(&[])?;
+        views_summary = read_views(&[])?;
     }
-    let refusals = glance.as_ref().map(|glance| glance.refusals.as_slice()).unwrap_or_default();
+    let refusals = views_summary.as_ref().map(|views_summary| views_summary.refusals.as_slice()).unwrap_or_default();
     let refused = RefusalCounts::of(&reader.at(refusals).map_err(|error| unreadable(ledger, &error))?);
     let mut near = budgets::near_limits(&balances, &refused, head.time_after(now));
     let owners: Vec<(StreamKind, String)> = near.iter().map(|budget| owner(budget.scope)).collect();
     // Again, for the names of these owners, who are only known now.
-    glance = read_views(&owners)?;
+    views_summary = read_views(&owners)?;
     let users = near.iter().filter_map(|budget| if let Scope::User(id) = budget.scope { Some(id) } else { None });
     let people = reader.personal_data(&users.collect::<Vec<_>>()).map_err(|error| unreadable(ledger, &error))?;
     for budget in &mut near {
-        let known = glance.as_ref().and_then(|glance| glance.names.get(&owner(budget.scope).1));
+        let known = views_summary.as_ref().and_then(|views_summary| views_summary.names.get(&owner(budget.scope).1));
         budget.scope_name = match budget.scope {
             Scope::User(id) => people.get(&id).map(|person| person.name.clone()),
             Scope::Partner(_) | Scope::Tenant(_) | Scope::Key(_) => known.cloned(),
@@ -122,7 +124,7 @@ fn read_status(dir: &Path, ledger: &Path, now: DateTime<Utc>) -> Result<Status, 
         views_bytes: bytes_of(&views),
         holds: OpenHolds::of(&balances),
         near,
-        glance,
+        views_summary,
         keyless,
     })
 }
@@ -137,8 +139,8 @@ fn owner(scope: Scope) -> (StreamKind, String) {
     }
 }
 
-fn is_behind(glance: &Glance, head: u64) -> bool {
-    glance.views.iter().any(|(_, checkpoint)| checkpoint.as_ref().is_some_and(|found| found.position < head))
+fn is_behind(views_summary: &ViewsSummary, head: u64) -> bool {
+    views_summary.views.iter().any(|(_, checkpoint)| checkpoint.as_ref().is_some_and(|found| found.position < head))
 }
 
 /// The size of a database with its write-ahead log.
@@ -188,7 +190,7 @@ impl Status {
     }
 
     fn views_json(&self) -> Vec<Value> {
-        let views = self.glance.as_ref().map(|glance| glance.views.as_slice()).unwrap_or_default();
+        let views = self.views_summary.as_ref().map(|views_summary| views_summary.views.as_slice()).unwrap_or_default();
         let view = views.iter().map(|(view, checkpoint)| {
             let checkpoint = checkpoint.clone().unwrap_or_default();
             json!({
@@ -204,7 +206,9 @@ impl Status {
 
     /// Null if there is no view.
     fn today_json(&self) -> Value {
-        let Some(spent) = self.glance.as_ref().and_then(|glance| glance.spent.as_ref()) else { return Value::Null };
+        let Some(spent) = self.views_summary.as_ref().and_then(|views_summary| views_summary.spent.as_ref()) else {
+            return Value::Null;
+        };
         let tenants = spent.iter().map(|spent| {
             let tenant = Some(&spent.tenant).filter(|tenant| !tenant.is_empty());
             json!({ "tenant_id": tenant, "name": spent.name, "requests": spent.requests,

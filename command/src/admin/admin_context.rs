@@ -34,7 +34,7 @@ impl<'a> AdminContext<'a> {
     /// Errors: the caller would not be let in any more, or may not administrate.
     pub fn new(admin: &'a AdminState, caller: &Arc<Caller>) -> Result<Self, CommandError> {
         let (tables, now) = (admin.tables.load(), admin.clock.now());
-        let caller = caller.looked_up_again(&tables, now).map_err(CommandError::NotPermitted)?;
+        let caller = caller.refreshed(&tables, now).map_err(CommandError::NotPermitted)?;
         caller.require(Permission::AdminAccess).map_err(CommandError::NotPermitted)?;
         Ok(Self { admin, caller, tables, now })
     }
@@ -51,7 +51,7 @@ impl<'a> AdminContext<'a> {
 
     /// For a resource of `kind` that belongs to `chain` (to nobody: shared by all). Seen by all is what is shared.
     pub fn sees(&self, kind: StreamKind, chain: &Chain) -> Result<(), CommandError> {
-        if reach::has(self.caller.reach, chain) {
+        if reach::contains(self.caller.reach, chain) {
             Ok(())
         } else if chain.partner.is_none() {
             Err(CommandError::OutOfReach { reason: "what all tenants share is managed by the platform" })
@@ -197,7 +197,7 @@ impl<'a> AdminContext<'a> {
     }
 
     fn live_reference(&self, chain: Option<Chain>, kind: StreamKind, field: &str) -> Result<Chain, CommandError> {
-        let seen = chain.filter(|chain| reach::has(self.caller.reach, chain));
+        let seen = chain.filter(|chain| reach::contains(self.caller.reach, chain));
         let chain = seen.ok_or_else(|| not_found(field, kind))?;
         if self.ended_levels(&chain).next().is_none() {
             return Ok(chain);

@@ -15,7 +15,7 @@ use events::output_cap::{LoweredCap, OutputCap, Shrinking};
 use events::refusal::{ErrorCode, Refusal};
 use events::routing::{Features, LeftOut, Order, choose};
 use projections::caller::Caller;
-use projections::tables::{Considered, Tables, model_not_found};
+use projections::tables::{EvaluatedTarget, Tables, model_not_found};
 
 use super::bound::Bound;
 use super::target::PlannedTarget;
@@ -77,13 +77,13 @@ pub fn plan(
     let prompt_bytes = request.input_tokens_bound().saturating_add(prefix_bytes);
     let choices = request.choices();
     let targets = &model.value.targets;
-    let considered: Vec<_> = targets.iter().map(|target| consider(tables, caller, request, target, now)).collect();
+    let considered: Vec<_> = targets.iter().map(|target| evaluate(tables, caller, request, target, now)).collect();
     let features = Features {
         request: Some(request_id),
         input_tokens: prompt_bytes,
         output_tokens: request.output_cap().tokens.map(|tokens| tokens.saturating_mul(choices)),
     };
-    let order = choose(model.value.strategy, considered.iter().map(Considered::candidate), &features);
+    let order = choose(model.value.strategy, considered.iter().map(EvaluatedTarget::candidate), &features);
     let order_in_words = order.explained(|at, f| match targets.get(at) {
         Some(target) => write!(f, "{}/{}", target.provider_id, target.model),
         None => Ok(()),
@@ -177,15 +177,15 @@ impl Plan {
     }
 }
 
-/// Considers a target for this caller and request: its offer, or the reason why it is left out.
-fn consider<'a>(
+/// Evaluates a target for this caller and request: its offer, or the reason why it is left out.
+fn evaluate<'a>(
     tables: &'a Tables,
     caller: &Caller,
     request: &ClientRequest,
     target: &'a Target,
     now: DateTime<Utc>,
-) -> Considered<'a> {
-    let mut considered = tables.consider(caller.chain.tenant, target, now);
+) -> EvaluatedTarget<'a> {
+    let mut considered = tables.evaluate(caller.chain.tenant, target, now);
     if let Some(offer) = considered.offer {
         considered.left_out = if request.unpriced(&offer.provider.allowed_fields).is_some() {
             // Nobody vouches for the cost of this field.
@@ -200,7 +200,7 @@ fn consider<'a>(
     considered
 }
 
-fn no_target(request: &ClientRequest, order: &Order<'_>, considered: &[Considered<'_>]) -> Refusal {
+fn no_target(request: &ClientRequest, order: &Order<'_>, considered: &[EvaluatedTarget<'_>]) -> Refusal {
     let maximum = |why| if let LeftOut::CapAbove { maximum } = why { Some(maximum) } else { None };
     if let Some(widest) = order.left_out().filter_map(|(_, why)| maximum(why)).max() {
         return request.output_cap().refuse(format!("this model gives {widest} at most"));

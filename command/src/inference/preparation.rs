@@ -96,7 +96,7 @@ pub async fn prepare(
 
 /// The caller as it is now, if it may use models: it may have lost its right since it was authenticated.
 fn authorize(tables: &Tables, caller: &Arc<Caller>, now: DateTime<Utc>) -> Result<Arc<Caller>, Refusal> {
-    let caller = caller.looked_up_again(tables, now)?;
+    let caller = caller.refreshed(tables, now)?;
     caller.require(Permission::ModelsUse)?;
     if !tables.owners_are_live(&caller.chain) {
         return Err(Refusal::new(ErrorCode::Forbidden, "the tenant of this request has been deleted"));

@@ -1,4 +1,4 @@
-//! How far the views are behind the log while requests are recorded as fast as the writer can.
+//! The lag of the views while requests are recorded as fast as the writer can.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -11,11 +11,11 @@ use projections::views;
 
 use crate::{cpu, story};
 
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 const THREAD: &str = "views";
 const EVENTS_A_REQUEST: u64 = 4;
 
-/// One look at the view that is furthest behind.
+/// A sample of the view that is furthest behind.
 #[derive(Clone, Copy, Default)]
 struct Lag {
     events: u64,
@@ -41,7 +41,7 @@ pub fn measure(root: &Path, events: u64, rounds: u64) -> io::Result<()> {
                 views::start(log, folder.path(), Arc::new(SystemClock::new())).expect("the views start");
             std::thread::spawn(move || {
                 let mut lags = Vec::new();
-                while has_ended.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
+                while has_ended.recv_timeout(POLL_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                     lags.push(furthest(&handle.status()));
                 }
                 let used = cpu::of_threads(THREAD);
@@ -72,7 +72,7 @@ fn furthest(status: &[views::ViewStatus]) -> Lag {
     Lag { events: events.unwrap_or(0), milliseconds: milliseconds.unwrap_or(0) }
 }
 
-/// Events and milliseconds each by themselves.
+/// The percentile of events and that of milliseconds, independently.
 fn percentile(lags: &[Lag], percent: usize) -> Lag {
     let at = |figure: fn(&Lag) -> u64| {
         let mut sorted: Vec<u64> = lags.iter().map(figure).collect();

@@ -1,7 +1,7 @@
-//! How fast the views are made of a log, and how far they stay behind while the writer has all it can do.
+//! The speed of rebuilding the views, and their lag under full load.
 //!
-//! `cargo bench -p projections --bench projections`. `PROJECTIONS_EVENTS` asks for another number than a million to
-//! rebuild from, `PROJECTIONS_LOAD` for another number than 400,000 to follow, `PROJECTIONS_ROUNDS` for more than one.
+//! `cargo bench -p projections --bench projections`. `PROJECTIONS_EVENTS` sets the number of events to rebuild from
+//! (1,000,000), `PROJECTIONS_LOAD` the number of events to follow (400,000), `PROJECTIONS_ROUNDS` the number of rounds (1).
 
 #[path = "../../../events/benches/ledger/cpu.rs"]
 mod cpu;
@@ -19,18 +19,18 @@ use std::time::Duration;
 
 const EVENTS: u64 = 1_000_000;
 const LOAD: u64 = 400_000;
-/// What the events to rebuild from take by their own clock: usage is by the hour, budgets are by the day.
+/// The time that the events to rebuild from span: usage is counted by hour, budgets by day.
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
 
 fn main() -> io::Result<()> {
-    // On the disk of the build and not in /tmp, which may lie in memory.
+    // On the disk of the build, since /tmp may be in memory.
     let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let rounds = asked("PROJECTIONS_ROUNDS", 1);
-    let folder = kept::log(root, asked("PROJECTIONS_EVENTS", EVENTS), MONTH, |_| ())?;
+    let rounds = from_env("PROJECTIONS_ROUNDS", 1);
+    let folder = kept::log(root, from_env("PROJECTIONS_EVENTS", EVENTS), MONTH, |_| ())?;
     rebuild::measure(root, &folder, rounds)?;
-    lag::measure(root, asked("PROJECTIONS_LOAD", LOAD), rounds)
+    lag::measure(root, from_env("PROJECTIONS_LOAD", LOAD), rounds)
 }
 
-fn asked(variable: &str, otherwise: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|number| number.parse().ok()).unwrap_or(otherwise)
+fn from_env(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|number| number.parse().ok()).unwrap_or(default)
 }

@@ -1,13 +1,13 @@
-//! Memory that this process has used, as Linux counts it.
+//! The peak memory of this process, as Linux counts it.
 
 use std::fs;
 
-/// Forgets what memory was used before; see [`peak_mib`].
-pub fn forget_peak() {
+/// Resets the peak that [`peak_mib`] returns.
+pub fn reset_peak() {
     fs::write("/proc/self/clear_refs", "5").expect("a process may forget its own peak");
 }
 
-/// The most memory that was resident since then.
+/// The peak of resident memory since [`reset_peak`].
 pub fn peak_mib() -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("its status");
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

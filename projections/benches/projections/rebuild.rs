@@ -1,4 +1,4 @@
-//! All views, from an empty file to the log's head.
+//! The time to rebuild all views, from an empty file to the log's head.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -11,7 +11,7 @@ use projections::views::{self, VIEWS_FILE};
 
 use crate::{cpu, memory};
 
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 const TIME_MAX: Duration = Duration::from_secs(600);
 
 pub fn measure(root: &Path, log: &Path, rounds: u64) -> io::Result<()> {
@@ -22,7 +22,7 @@ pub fn measure(root: &Path, log: &Path, rounds: u64) -> io::Result<()> {
     let log = Log::open(log, options).map_err(io::Error::other)?;
     for _ in 0..rounds {
         let folder = tempfile::tempdir_in(root)?;
-        memory::forget_peak();
+        memory::reset_peak();
         let (began, used_before) = (Instant::now(), cpu::of_process());
         let events = rebuild(&log, folder.path())?;
         let (took, used) = (began.elapsed(), cpu::of_process() - used_before);
@@ -48,7 +48,7 @@ fn rebuild(log: &Log, folder: &Path) -> io::Result<u64> {
     let (views, thread) = views::start(log, folder, Arc::new(SystemClock::new())).map_err(io::Error::other)?;
     while views.status().iter().any(|view| view.position < head) {
         assert!(Instant::now() < until, "the views are not built: {:?}", views.status());
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(POLL_INTERVAL);
     }
     thread.stop();
     Ok(head)

@@ -1,9 +1,9 @@
-//! The families themselves: names, labels and buckets.
+//! The metric families: names, labels and buckets.
 
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
 
-/// From a small model's first token to the longest of answers.
+/// Buckets from a small model's first token to the longest answers.
 const SECONDS: [f64; 14] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0];
 const BATCH_EVENTS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 512.0, 2048.0];
 
@@ -36,20 +36,26 @@ impl Families {
             )?,
             refused: counters(
                 "ledgerway_requests_refused_total",
-                "Requests for a model that were recorded as refused, by code",
+                "Requests for a model that were recorded as refused, by error code",
                 &["model", "code"],
             )?,
-            tokens: counters("ledgerway_tokens_total", "Tokens that were billed, by class", &["model", "class"])?,
-            seconds: seconds("ledgerway_request_seconds", "From admission to the end of the answer")?,
-            first_token: seconds("ledgerway_first_token_seconds", "From admission to the first content of the answer")?,
+            tokens: counters("ledgerway_tokens_total", "Tokens billed, by class", &["model", "class"])?,
+            seconds: seconds("ledgerway_request_seconds", "Time from admission to the end of the answer")?,
+            first_token: seconds(
+                "ledgerway_first_token_seconds",
+                "Time from admission to the first content of the answer",
+            )?,
             upstream_failures: counters(
                 "ledgerway_upstream_failures_total",
-                "Calls to a provider that failed, by reason and, where it answered, by class of status",
+                "Failed calls to providers, by reason and, if there was an answer, by status class",
                 &["provider", "reason", "status"],
             )?,
             holds_expired: registered(
                 registry,
-                IntCounter::new("ledgerway_holds_expired_total", "Holds that nobody ended in time")?,
+                IntCounter::new(
+                    "ledgerway_holds_expired_total",
+                    "Holds that expired because nothing ended them in time",
+                )?,
             )?,
             batch_events: registered(registry, Histogram::with_opts(batches.buckets(BATCH_EVENTS.to_vec()))?)?,
         })

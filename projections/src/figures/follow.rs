@@ -1,4 +1,4 @@
-//! Follows the log, a few times a second: nobody waits for a figure unless it is asked for.
+//! The loop that counts: it follows the log a few times a second, and at once when the figures are read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,25 +9,25 @@ use tokio::sync::{Notify, watch};
 use super::series::Series;
 use crate::tables::TablesHandle;
 
-/// Between two looks at the log.
-const PACE: Duration = Duration::from_millis(50);
-/// Events that are read at a time where the database has to be read.
+/// Pause before a new batch is counted, so that several are counted together.
+const BATCH_INTERVAL: Duration = Duration::from_millis(50);
+/// Events per page, if the database has to be read.
 pub(super) const PAGE: usize = 1024;
-/// After the log could not be read.
+/// Pause after the log could not be read.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-pub(super) struct Counter {
+pub(super) struct FiguresCounter {
     pub log: Follower,
     pub tables: TablesHandle,
     pub series: Series,
-    /// The position up to which everything has been counted.
+    /// Publishes the position up to which everything is counted.
     pub moved: watch::Sender<u64>,
-    /// Somebody asks for the figures.
+    /// Notified when the figures are read.
     pub wanted: Arc<Notify>,
 }
 
-impl Counter {
-    /// Until the log is closed, or it is stopped.
+impl FiguresCounter {
+    /// Runs until the log is closed or it is stopped.
     pub async fn run(mut self, mut stopped: watch::Receiver<bool>) {
         tokio::select! {
             () = self.count_all() => {}
@@ -42,19 +42,19 @@ impl Counter {
                 Ok(Some(first)) => {
                     if matches!(first, Followed::Batch(_)) {
                         tokio::select! {
-                            () = tokio::time::sleep(PACE) => {}
+                            () = tokio::time::sleep(BATCH_INTERVAL) => {}
                             () = self.wanted.notified() => {}
                         }
                     }
                     self.count(&first);
                     while let Some(next) = self.log.try_next() {
-                        // Requests are served by the same threads.
+                        // The same threads serve requests.
                         tokio::task::yield_now().await;
                         self.count(&next);
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the figures cannot read the log");
+                    tracing::warn!(%error, "the figures cannot read the log: trying again");
                     tokio::time::sleep(RETRY_AFTER).await;
                 }
             }
@@ -67,7 +67,7 @@ impl Counter {
         if let Followed::Batch(events) = followed {
             self.series.count_batch(events.len());
         }
-        // After each batch: who asks for the figures does not wait until no more batches come.
+        // After each batch, so that readers of the figures do not wait until no more batches come.
         self.moved.send_replace(self.log.position());
     }
 }

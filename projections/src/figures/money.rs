@@ -1,4 +1,4 @@
-//! Amounts as metrics: kept in nano-dollars and written as decimals, so that no float comes near them.
+//! Amounts of money as metrics. They are counted in nano-dollars and written as decimals, so no float is involved.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,62 +7,62 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use events::money::NanoUsd;
 
-/// One family: its name and what it counts.
+/// A family of amounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Amount {
+pub enum MoneyFamily {
     Held,
     Settled,
     Cost,
     Adjusted,
 }
 
-impl Amount {
+impl MoneyFamily {
     const ALL: [Self; 4] = [Self::Held, Self::Settled, Self::Cost, Self::Adjusted];
 
     const fn family(self) -> (&'static str, &'static str) {
         match self {
-            Self::Held => ("ledgerway_held_usd_total", "Money that was held for admitted requests, by model"),
-            Self::Settled => ("ledgerway_settled_usd_total", "Money that holds were charged when they ended, by model"),
-            Self::Cost => ("ledgerway_cost_usd_total", "What requests cost, by model and by the provider that served"),
-            Self::Adjusted => {
-                ("ledgerway_adjusted_usd_total", "Later corrections of charges, by direction: up or down")
+            Self::Held => ("ledgerway_held_usd_total", "Money held for admitted requests, by model"),
+            Self::Settled => ("ledgerway_settled_usd_total", "Money charged when holds ended, by model"),
+            Self::Cost => {
+                ("ledgerway_cost_usd_total", "Cost of requests, by model and by the provider that served them")
             }
+            Self::Adjusted => ("ledgerway_adjusted_usd_total", "Late corrections of charges, by direction: up or down"),
         }
     }
 }
 
 type Labels = Vec<(&'static str, String)>;
 
-/// One amount that grows. Cheap to clone.
+/// A counter of money. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Sum(Arc<AtomicI64>);
+pub struct MoneyCounter(Arc<AtomicI64>);
 
-impl Sum {
+impl MoneyCounter {
     pub fn add(&self, money: NanoUsd) {
         let before = NanoUsd::new(self.0.load(Relaxed));
-        // Beyond what money can count a counter starts again, as counters may. One task alone adds.
+        // On overflow the counter starts again, as counters may. Only one task adds.
         self.0.store(before.checked_add(money).unwrap_or(money).nanos(), Relaxed);
     }
 }
 
-/// All amounts. Written by the task that counts, read by whoever asks for metrics.
+/// All counters of money. The counting task writes them, requests for metrics read them.
 #[derive(Default)]
-pub struct Money {
-    amounts: Mutex<BTreeMap<Amount, BTreeMap<Labels, Sum>>>,
+pub struct MoneyCounters {
+    amounts: Mutex<BTreeMap<MoneyFamily, BTreeMap<Labels, MoneyCounter>>>,
 }
 
-impl Money {
-    /// The amount of these labels, from zero where it is new.
-    pub fn sum(&self, amount: Amount, labels: &[(&'static str, &str)]) -> Sum {
+impl MoneyCounters {
+    /// The counter with these labels; a new one starts at zero.
+    pub fn counter(&self, family: MoneyFamily, labels: &[(&'static str, &str)]) -> MoneyCounter {
         let mut amounts = self.amounts.lock().unwrap_or_else(PoisonError::into_inner);
         let labels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        amounts.entry(amount).or_default().entry(labels).or_default().clone()
+        amounts.entry(family).or_default().entry(labels).or_default().clone()
     }
 
-    /// In the text format, nine digits behind the point.
+    /// Writes the counters in the text format, with nine decimals.
     pub fn write(&self, out: &mut String) {
         let amounts = self.amounts.lock().unwrap_or_else(PoisonError::into_inner);
-        for amount in Amount::ALL {
+        for amount in MoneyFamily::ALL {
             let (name, help) = amount.family();
             let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} counter\n");
             for (labels, sum) in amounts.get(&amount).into_iter().flatten() {
@@ -75,7 +75,7 @@ impl Money {
     }
 }
 
-/// A label's value as the text format wants it.
+/// A label's value, escaped for the text format.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
@@ -86,14 +86,14 @@ mod tests {
 
     #[test]
     fn amounts_are_written_to_the_last_nano_dollar_whatever_the_model_is_called() {
-        let money = Money::default();
-        // More than a float can tell from its neighbours.
+        let money = MoneyCounters::default();
+        // Odd and above 2^53: no float has this value.
         for nanos in [9_007_199_254_740_993, 2] {
-            money.sum(Amount::Cost, &[("model", "a\"b\\c\nd")]).add(NanoUsd::new(nanos));
+            money.counter(MoneyFamily::Cost, &[("model", "a\"b\\c\nd")]).add(NanoUsd::new(nanos));
         }
         let mut out = String::new();
         money.write(&mut out);
-        let (name, help) = Amount::Cost.family();
+        let (name, help) = MoneyFamily::Cost.family();
         let wanted = format!(
             "# HELP {name} {help}\n# TYPE {name} counter\n{name}{{model=\"a\\\"b\\\\c\\nd\"}} 9007199.254740995\n"
         );

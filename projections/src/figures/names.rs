@@ -1,20 +1,19 @@
-//! Names that may stand in a label. Whoever administrates can make as many models as they like, and a metric must not
-//! grow with them.
+//! Bounded values of labels. Administrators can create any number of models, and a metric must not grow with them.
 
 use std::collections::BTreeSet;
 
-/// Stands for every name beyond the bound, and for what has no name.
+/// The label of every name beyond the bound, and of everything without a name.
 pub const OTHER: &str = "other";
-/// Stands for whatever belongs to one tenant: its names are nobody else's business.
+/// The label of everything that one tenant owns: its names must not be visible to others.
 pub const TENANT_OWNED: &str = "tenant-owned";
 
-/// The first so many names that came; the later ones are [`OTHER`].
-pub struct Names {
+/// A bounded set of names: the first `max` names are labels, all later ones become [`OTHER`].
+pub struct BoundedLabels {
     known: BTreeSet<String>,
     max: usize,
 }
 
-impl Names {
+impl BoundedLabels {
     pub const fn at_most(max: usize) -> Self {
         Self { known: BTreeSet::new(), max }
     }
@@ -37,7 +36,7 @@ mod tests {
 
     #[test]
     fn a_thousand_names_become_as_many_as_there_is_room_for() {
-        let mut names = Names::at_most(100);
+        let mut names = BoundedLabels::at_most(100);
         let made: BTreeSet<String> =
             (0..1000).map(|number| names.label(&format!("model-{number}")).to_owned()).collect();
         assert_eq!(made.len(), 101);

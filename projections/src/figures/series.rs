@@ -1,4 +1,4 @@
-//! The families that are made of events, and what each event adds to them.
+//! The series of the families, and what each event adds to them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,37 +12,37 @@ use events::refusal::ErrorCode;
 use prometheus::{Histogram, IntCounter, Registry};
 
 use super::families::Families;
-use super::money::{Amount, Money, Sum};
-use super::names::{Names, OTHER, TENANT_OWNED};
+use super::money::{MoneyCounter, MoneyCounters, MoneyFamily};
+use super::names::{BoundedLabels, OTHER, TENANT_OWNED};
 use crate::tables::Tables;
 
-/// Models that have a label of their own.
+/// Models with their own label.
 pub const MODELS_MAX: usize = 100;
-/// Providers that have a label of their own.
+/// Providers with their own label.
 pub const PROVIDERS_MAX: usize = 50;
-/// Words for what went wrong; there are some twenty.
+/// Reasons of upstream failures with their own label; there are about twenty.
 const REASONS_MAX: usize = 64;
-/// Requests whose model is known until they end. Who comes then counts as `other`: more are never open at a time.
+/// Open requests whose series are remembered. Further ones count as `other`; there are never more open at a time.
 const OPEN_MAX: usize = 65_536;
-/// Pairs of a model and a provider whose amount is at hand; beyond it they are looked up anew.
+/// Cached pairs of model and provider. When the cache is full it is cleared.
 const COSTS_MAX: usize = 4096;
 
-/// What is counted, and what has to be remembered for it.
+/// All series, and the state that counting needs.
 pub struct Series {
     families: Families,
-    money: Arc<Money>,
-    models: Names,
-    providers: Names,
-    reasons: Names,
-    /// By the model's label, then by surface.
-    slots: HashMap<String, Vec<(String, Arc<Slot>)>>,
-    open: IdMap<RequestId, Arc<Slot>>,
-    /// What requests of a model cost at a provider, which may be renamed.
-    costs: HashMap<(usize, ProviderId), (String, Sum)>,
+    money: Arc<MoneyCounters>,
+    models: BoundedLabels,
+    providers: BoundedLabels,
+    reasons: BoundedLabels,
+    /// Series by the model's label, then by surface.
+    series_by_model: HashMap<String, Vec<(String, Arc<RequestSeries>)>>,
+    open: IdMap<RequestId, Arc<RequestSeries>>,
+    /// The cost counters by model and provider, with the provider's name, which may change.
+    costs: HashMap<(usize, ProviderId), (String, MoneyCounter)>,
 }
 
-/// All that one request adds to, so that nothing has to be looked up for it but this.
-struct Slot {
+/// The series that a request adds to: they are looked up once per request.
+struct RequestSeries {
     number: usize,
     model: String,
     completed: IntCounter,
@@ -51,12 +51,12 @@ struct Slot {
     tokens: [IntCounter; 5],
     seconds: Histogram,
     first_token: Histogram,
-    held: Sum,
-    settled: Sum,
+    held: MoneyCounter,
+    settled: MoneyCounter,
 }
 
-impl Slot {
-    fn new(number: usize, surface: &str, model: &str, families: &Families, money: &Money) -> Self {
+impl RequestSeries {
+    fn new(number: usize, surface: &str, model: &str, families: &Families, money: &MoneyCounters) -> Self {
         let outcome = |outcome| families.requests.with_label_values(&[surface, model, outcome]);
         let tokens = |class| families.tokens.with_label_values(&[model, class]);
         Self {
@@ -74,12 +74,12 @@ impl Slot {
             ],
             seconds: families.seconds.with_label_values(&[model]),
             first_token: families.first_token.with_label_values(&[model]),
-            held: money.sum(Amount::Held, &[("model", model)]),
-            settled: money.sum(Amount::Settled, &[("model", model)]),
+            held: money.counter(MoneyFamily::Held, &[("model", model)]),
+            settled: money.counter(MoneyFamily::Settled, &[("model", model)]),
         }
     }
 
-    fn consumed(&self, ended: &InferenceEnded) {
+    fn observe_usage(&self, ended: &InferenceEnded) {
         if let Some(usage) = &ended.usage {
             self.tokens.iter().zip(usage.tokens.each()).for_each(|(counter, count)| counter.inc_by(count));
         }
@@ -92,14 +92,14 @@ impl Slot {
 }
 
 impl Series {
-    pub fn register(registry: &Registry, money: Arc<Money>) -> Result<Self, prometheus::Error> {
+    pub fn register(registry: &Registry, money: Arc<MoneyCounters>) -> Result<Self, prometheus::Error> {
         Ok(Self {
             families: Families::register(registry)?,
             money,
-            models: Names::at_most(MODELS_MAX),
-            providers: Names::at_most(PROVIDERS_MAX),
-            reasons: Names::at_most(REASONS_MAX),
-            slots: HashMap::new(),
+            models: BoundedLabels::at_most(MODELS_MAX),
+            providers: BoundedLabels::at_most(PROVIDERS_MAX),
+            reasons: BoundedLabels::at_most(REASONS_MAX),
+            series_by_model: HashMap::new(),
             open: IdMap::default(),
             costs: HashMap::new(),
         })
@@ -112,17 +112,19 @@ impl Series {
     pub fn count(&mut self, recorded: &Recorded, tables: &Tables) {
         match &recorded.event {
             Event::Inference(Inference::Admitted(admitted)) => self.admitted(recorded, admitted, tables),
-            Event::Hold(Hold::Reserved(reserved)) => self.slot_of(recorded).held.add(reserved.held_usd),
+            Event::Hold(Hold::Reserved(reserved)) => self.series_of_request(recorded).held.add(reserved.held_usd),
             Event::Inference(Inference::Refused(refused)) => self.refused(recorded, refused, tables),
             Event::Inference(Inference::AttemptFailed(failed)) => self.attempt_failed(failed, tables),
             Event::Inference(Inference::Completed(ended)) => {
-                self.ended(recorded, ended, tables, |slot| &slot.completed)
+                self.ended(recorded, ended, tables, |series| &series.completed)
             }
             Event::Inference(Inference::Failed(ended)) => {
-                self.broke_off(ended, tables);
-                self.ended(recorded, ended, tables, |slot| &slot.failed);
+                self.count_broken_answer(ended, tables);
+                self.ended(recorded, ended, tables, |series| &series.failed);
             }
-            Event::Inference(Inference::Aborted(ended)) => self.ended(recorded, ended, tables, |slot| &slot.aborted),
+            Event::Inference(Inference::Aborted(ended)) => {
+                self.ended(recorded, ended, tables, |series| &series.aborted)
+            }
             Event::Hold(Hold::Settled(settled)) => self.hold_ended(recorded, settled.charged_usd),
             Event::Hold(Hold::Released(_)) => self.hold_ended(recorded, NanoUsd::ZERO),
             Event::Hold(Hold::Expired(expired)) => {
@@ -136,9 +138,9 @@ impl Series {
 
     fn admitted(&mut self, recorded: &Recorded, admitted: &InferenceAdmitted, tables: &Tables) {
         let model = self.model(recorded, &admitted.model, tables);
-        let slot = self.slot(&admitted.dialect, model);
+        let series = self.series(&admitted.dialect, model);
         if let Some(id) = recorded.context.request_id.filter(|_| self.open.len() < OPEN_MAX) {
-            self.open.insert(id, slot);
+            self.open.insert(id, series);
         }
     }
 
@@ -152,38 +154,38 @@ impl Series {
         recorded: &Recorded,
         ended: &InferenceEnded,
         tables: &Tables,
-        outcome: fn(&Slot) -> &IntCounter,
+        outcome: fn(&RequestSeries) -> &IntCounter,
     ) {
         let known = recorded.context.request_id.and_then(|id| self.open.get(&id)).cloned();
-        // Else it was admitted by a process that came before this one; its charge comes next.
-        let slot = known.unwrap_or_else(|| {
+        // Otherwise an earlier process admitted it. It is remembered, since its charge comes next.
+        let series = known.unwrap_or_else(|| {
             let model = self.model(recorded, &ended.model, tables);
-            let slot = self.slot(OTHER, model);
+            let series = self.series(OTHER, model);
             if let Some(id) = recorded.context.request_id {
-                self.open.insert(id, Arc::clone(&slot));
+                self.open.insert(id, Arc::clone(&series));
             }
-            slot
+            series
         });
-        outcome(&slot).inc();
-        slot.consumed(ended);
+        outcome(&series).inc();
+        series.observe_usage(ended);
         match &ended.backend {
-            Some(backend) => self.cost(&slot, backend, tables).add(ended.cost_usd),
+            Some(backend) => self.cost(&series, backend, tables).add(ended.cost_usd),
             None => {
-                let labels = [("model", slot.model.as_str()), ("provider", OTHER)];
-                self.money.sum(Amount::Cost, &labels).add(ended.cost_usd);
+                let labels = [("model", series.model.as_str()), ("provider", OTHER)];
+                self.money.counter(MoneyFamily::Cost, &labels).add(ended.cost_usd);
             }
         }
     }
 
-    fn cost(&mut self, slot: &Slot, backend: &Backend, tables: &Tables) -> Sum {
-        let key = (slot.number, backend.provider_id);
+    fn cost(&mut self, series: &RequestSeries, backend: &Backend, tables: &Tables) -> MoneyCounter {
+        let key = (series.number, backend.provider_id);
         if let Some((name, sum)) = self.costs.get(&key)
             && *name == backend.provider
         {
             return sum.clone();
         }
         let provider = self.provider(backend, tables);
-        let sum = self.money.sum(Amount::Cost, &[("model", &slot.model), ("provider", provider)]);
+        let sum = self.money.counter(MoneyFamily::Cost, &[("model", &series.model), ("provider", provider)]);
         if self.costs.len() >= COSTS_MAX {
             self.costs.clear();
         }
@@ -202,9 +204,9 @@ impl Series {
         self.upstream_failed(&failed.backend, &failed.reason, status, tables);
     }
 
-    /// An answer that broke after it had begun is no failed attempt, and a failure of its provider all the same. One that
-    /// was whole and could not be recorded in time is the ledger's.
-    fn broke_off(&mut self, ended: &InferenceEnded, tables: &Tables) {
+    /// Counts an answer that broke off after it had begun: not a failed attempt, but a failure of its provider. One that was
+    /// complete but could not be recorded in time is the ledger's failure.
+    fn count_broken_answer(&mut self, ended: &InferenceEnded, tables: &Tables) {
         if ended.code.as_deref() == Some(ErrorCode::LedgerUnavailable.as_str()) {
             return;
         }
@@ -219,7 +221,7 @@ impl Series {
     }
 
     fn hold_ended(&mut self, recorded: &Recorded, charged: NanoUsd) {
-        self.slot_of(recorded).settled.add(charged);
+        self.series_of_request(recorded).settled.add(charged);
         if let Some(id) = recorded.context.request_id {
             self.open.remove(&id);
         }
@@ -230,27 +232,27 @@ impl Series {
             0.. => ("up", delta),
             down => ("down", NanoUsd::new(down.saturating_neg())),
         };
-        self.money.sum(Amount::Adjusted, &[("direction", direction)]).add(amount);
+        self.money.counter(MoneyFamily::Adjusted, &[("direction", direction)]).add(amount);
     }
 
-    /// Of the request that an event is about.
-    fn slot_of(&mut self, recorded: &Recorded) -> Arc<Slot> {
+    /// The series of the request that an event concerns.
+    fn series_of_request(&mut self, recorded: &Recorded) -> Arc<RequestSeries> {
         let known = recorded.context.request_id.and_then(|id| self.open.get(&id)).cloned();
-        known.unwrap_or_else(|| self.slot(OTHER, OTHER))
+        known.unwrap_or_else(|| self.series(OTHER, OTHER))
     }
 
-    fn slot(&mut self, surface: &str, model: &str) -> Arc<Slot> {
-        let of_model = self.slots.get(model).map(Vec::as_slice).unwrap_or_default();
-        if let Some((_, slot)) = of_model.iter().find(|(of, _)| of == surface) {
-            return Arc::clone(slot);
+    fn series(&mut self, surface: &str, model: &str) -> Arc<RequestSeries> {
+        let of_model = self.series_by_model.get(model).map(Vec::as_slice).unwrap_or_default();
+        if let Some((_, series)) = of_model.iter().find(|(of, _)| of == surface) {
+            return Arc::clone(series);
         }
-        let number = self.slots.values().map(Vec::len).sum();
-        let slot = Arc::new(Slot::new(number, surface, model, &self.families, &self.money));
-        self.slots.entry(model.to_owned()).or_default().push((surface.to_owned(), Arc::clone(&slot)));
-        slot
+        let number = self.series_by_model.values().map(Vec::len).sum();
+        let series = Arc::new(RequestSeries::new(number, surface, model, &self.families, &self.money));
+        self.series_by_model.entry(model.to_owned()).or_default().push((surface.to_owned(), Arc::clone(&series)));
+        series
     }
 
-    /// The model's label: what a client made up, or what a tenant alone knows, is none.
+    /// The model's label. Names that a client made up, or that one tenant owns, are not used as labels.
     fn model<'a>(&mut self, recorded: &Recorded, name: &'a str, tables: &Tables) -> &'a str {
         match tables.route(recorded.context.tenant_id, name) {
             None => OTHER,

@@ -60,7 +60,7 @@ fn asked(number: u128) -> Vec<Recorded> {
 /// Holds: query.metrics
 #[test]
 fn a_thousand_models_have_a_hundred_labels_and_none_has_a_tenants_own_or_a_clients_word() {
-    let (registry, money) = (Registry::new(), Arc::<Money>::default());
+    let (registry, money) = (Registry::new(), Arc::<MoneyCounters>::default());
     let mut series = Series::register(&registry, Arc::clone(&money)).expect("new names");
     let mut tables = Tables::default();
     let tenants_own = model(5000, Some(id(7)));
@@ -133,10 +133,10 @@ async fn what_the_tail_no_longer_has_is_read_from_the_log() {
     const TAIL_BATCHES: u64 = 1024;
     let folder = tempfile::tempdir().expect("a folder");
     let log = Log::open(folder.path(), LogOptions::new(Arc::new(SystemClock::new()))).expect("a log");
-    let (tables, _feed) = crate::tables::start(&log).await.expect("tables");
+    let (tables, _tables_task) = crate::tables::start(&log).await.expect("tables");
     refuse_elsewhere(&log, 1);
     let registry = Registry::new();
-    let (figures, counting) = start(&log, &tables, &registry).expect("new names");
+    let (figures, figures_task) = start(&log, &tables, &registry).expect("new names");
     // On this thread nobody follows meanwhile.
     refuse_elsewhere(&log, TAIL_BATCHES + 100);
     figures.wait_for(log.head().position).await;
@@ -146,7 +146,7 @@ async fn what_the_tail_no_longer_has_is_read_from_the_log() {
         TAIL_BATCHES + 100
     );
     assert!(text.contains(&wanted), "{text}");
-    counting.stop().await;
+    figures_task.stop().await;
 }
 
 fn refuse_elsewhere(log: &Log, count: u64) {

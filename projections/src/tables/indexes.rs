@@ -1,4 +1,4 @@
-//! Indexes of live resources by something other than their id. Every change removes the state before it and adds the new one.
+//! The indexes of live resources by other attributes than the id. Every change removes the old state and adds the new one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use super::shared_map::SharedMap;
 use super::slugs::TenantSlugs;
 use super::{Entry, Tables};
 
-/// Ids by the scope that they bind.
+/// Ids of budgets or limits by the scope that they bind.
 type ByScope<I> = IdMap<Scope, BTreeSet<I>>;
 /// Live models by their owner (`None`: shared by all) and frontend name.
 type Routes = IdMap<Option<TenantId>, BTreeMap<String, ModelId>>;
 /// Prices by provider and the provider's own model name.
 type PriceLists = IdMap<ProviderId, HashMap<String, Vec<PriceId>>>;
 
-/// Shared until they are changed.
+/// All indexes; copies share each until one of them is changed.
 #[derive(Clone, Default)]
 pub struct Indexes {
     pub tenant_slugs: TenantSlugs,
@@ -28,25 +28,25 @@ pub struct Indexes {
     pub limits_by_scope: Arc<ByScope<LimitId>>,
 }
 
-/// The state of a resource that is kept in the tables.
-pub trait Kept: ResourceState {
-    /// Its entries, and the indexes.
+/// The state of a resource that the tables hold.
+pub trait TableResource: ResourceState {
+    /// The entries of this kind, and the indexes.
     fn entries(tables: &mut Tables) -> (&mut SharedMap<Self::Id, Entry<Self>>, &mut Indexes);
 
-    /// Called with the newest state.
+    /// Adds the newest state to the indexes.
     fn add_to(&self, _: &mut Indexes) {}
 
-    /// Called with a state that is no longer the newest one.
-    fn drop_from(&self, _: &mut Indexes) {}
+    /// Removes a state that is no longer the newest one.
+    fn remove_from(&self, _: &mut Indexes) {}
 }
 
-impl Kept for Partner {
+impl TableResource for Partner {
     fn entries(tables: &mut Tables) -> (&mut SharedMap<Self::Id, Entry<Self>>, &mut Indexes) {
         (&mut tables.partners, &mut tables.indexes)
     }
 }
 
-impl Kept for Tenant {
+impl TableResource for Tenant {
     fn entries(tables: &mut Tables) -> (&mut SharedMap<Self::Id, Entry<Self>>, &mut Indexes) {
         (&mut tables.tenants, &mut tables.indexes)
     }
@@ -55,24 +55,24 @@ impl Kept for Tenant {
         indexes.tenant_slugs.add(self);
     }
 
-    fn drop_from(&self, indexes: &mut Indexes) {
-        indexes.tenant_slugs.drop(self);
+    fn remove_from(&self, indexes: &mut Indexes) {
+        indexes.tenant_slugs.remove(self);
     }
 }
 
-impl Kept for User {
+impl TableResource for User {
     fn entries(tables: &mut Tables) -> (&mut SharedMap<Self::Id, Entry<Self>>, &mut Indexes) {
         (&mut tables.users, &mut tables.indexes)
     }
 }
 
-impl Kept for Provider {
+impl TableResource for Provider {
     fn entries(tables: &mut Tables) -> (&mut SharedMap<Self::Id, Entry<Self>>, &mut Indexes) {
         (&mut tables.providers, &mut tables.indexes)
     }
 }
 
-impl Kept for Model {
+impl TableResource for Model {
     fn entries(tables: &mut Tables) -> (&mut SharedMap<Self::Id, Entry<Self>>, &mut Indexes) {
         (&mut tables.models, &mut tables.indexes)
     }
@@ -82,7 +82,7 @@ impl Kept for Model {
         routes.insert(self.name.clone(), self.model_id);
     }
 
-    fn drop_from(&self, indexes: &mut Indexes) {
+    fn remove_from(&self, indexes: &mut Indexes) {
         let routes = Arc::make_mut(&mut indexes.routes).get_mut(&self.tenant_id);
         if let Some(routes) = routes.filter(|routes| routes.get(&self.name) == Some(&self.model_id)) {
             routes.remove(&self.name);
@@ -90,7 +90,7 @@ impl Kept for Model {
     }
 }
 
-impl Kept for Price {
+impl TableResource for Price {
     fn entries(tables: &mut Tables) -> (&mut SharedMap<Self::Id, Entry<Self>>, &mut Indexes) {
         (&mut tables.prices, &mut tables.indexes)
     }
@@ -100,7 +100,7 @@ impl Kept for Price {
         list.entry(self.model.clone()).or_default().push(self.price_id);
     }
 
-    fn drop_from(&self, indexes: &mut Indexes) {
+    fn remove_from(&self, indexes: &mut Indexes) {
         let list = Arc::make_mut(&mut indexes.price_lists).get_mut(&self.provider_id);
         if let Some(prices) = list.and_then(|list| list.get_mut(&self.model)) {
             prices.retain(|listed| *listed != self.price_id);
@@ -108,7 +108,7 @@ impl Kept for Price {
     }
 }
 
-impl Kept for Budget {
+impl TableResource for Budget {
     fn entries(tables: &mut Tables) -> (&mut SharedMap<Self::Id, Entry<Self>>, &mut Indexes) {
         (&mut tables.budgets, &mut tables.indexes)
     }
@@ -117,12 +117,12 @@ impl Kept for Budget {
         bind(&mut indexes.budgets_by_scope, self.scope, self.budget_id);
     }
 
-    fn drop_from(&self, indexes: &mut Indexes) {
+    fn remove_from(&self, indexes: &mut Indexes) {
         unbind(&mut indexes.budgets_by_scope, self.scope, self.budget_id);
     }
 }
 
-impl Kept for RateLimit {
+impl TableResource for RateLimit {
     fn entries(tables: &mut Tables) -> (&mut SharedMap<Self::Id, Entry<Self>>, &mut Indexes) {
         (&mut tables.rate_limits, &mut tables.indexes)
     }
@@ -131,7 +131,7 @@ impl Kept for RateLimit {
         bind(&mut indexes.limits_by_scope, self.scope, self.limit_id);
     }
 
-    fn drop_from(&self, indexes: &mut Indexes) {
+    fn remove_from(&self, indexes: &mut Indexes) {
         unbind(&mut indexes.limits_by_scope, self.scope, self.limit_id);
     }
 }

@@ -1,4 +1,4 @@
-//! Who can serve whom, and at what price, and whom most requests are tried on first.
+//! Which targets can serve which callers, at what price, and which target most requests try first.
 
 use std::sync::Arc;
 
@@ -10,24 +10,24 @@ use events::routing::{Candidate, Features, LeftOut, choose};
 
 use super::{Entry, Tables};
 
-/// A target's provider, live and for everybody or for this tenant, and the price in force.
+/// A live provider that the tenant may use, and the price in force.
 #[derive(Clone, Copy, Debug)]
 pub struct Offer<'a> {
     pub provider: &'a Arc<Provider>,
     pub price: &'a Entry<Price>,
 }
 
-/// A target of a model that a client asks for.
+/// A target of a model, with its offer or the reason why it has none.
 #[derive(Clone, Copy, Debug)]
-pub struct Considered<'a> {
+pub struct EvaluatedTarget<'a> {
     pub target: &'a Target,
     pub offer: Option<Offer<'a>>,
-    /// Why it cannot serve: always said where there is no offer.
+    /// Why it cannot serve; `None` exactly if there is an offer.
     pub left_out: Option<LeftOut>,
 }
 
-impl<'a> Considered<'a> {
-    /// As strategies see it.
+impl<'a> EvaluatedTarget<'a> {
+    /// The target as routing strategies see it.
     pub fn candidate(&self) -> Candidate<'a> {
         Candidate {
             priority: self.target.priority,
@@ -39,11 +39,16 @@ impl<'a> Considered<'a> {
 }
 
 impl Tables {
-    /// A model's target, as far as it can serve a client of `tenant` now.
-    pub fn consider<'a>(&'a self, tenant: Option<TenantId>, target: &'a Target, now: DateTime<Utc>) -> Considered<'a> {
+    /// Evaluates whether a model's target can serve a client of `tenant` now.
+    pub fn evaluate<'a>(
+        &'a self,
+        tenant: Option<TenantId>,
+        target: &'a Target,
+        now: DateTime<Utc>,
+    ) -> EvaluatedTarget<'a> {
         match self.offer(tenant, target, now) {
-            Ok(offer) => Considered { target, offer: Some(offer), left_out: None },
-            Err(why) => Considered { target, offer: None, left_out: Some(why) },
+            Ok(offer) => EvaluatedTarget { target, offer: Some(offer), left_out: None },
+            Err(why) => EvaluatedTarget { target, offer: None, left_out: Some(why) },
         }
     }
 
@@ -55,21 +60,21 @@ impl Tables {
         Ok(Offer { provider, price })
     }
 
-    /// The target of a model that most requests of this tenant's are tried on first; `None` where nobody can serve them.
+    /// The target that most of this tenant's requests for a model try first; `None` if no target can serve them.
     pub fn first_offer<'a>(
         &'a self,
         tenant: Option<TenantId>,
         model: &'a Model,
         now: DateTime<Utc>,
     ) -> Option<(&'a Target, Offer<'a>)> {
-        let considered: Vec<_> = model.targets.iter().map(|target| self.consider(tenant, target, now)).collect();
-        let order = choose(model.strategy, considered.iter().map(Considered::candidate), &Features::default());
-        let first = considered.get(order.tried().next()?)?;
+        let targets: Vec<_> = model.targets.iter().map(|target| self.evaluate(tenant, target, now)).collect();
+        let order = choose(model.strategy, targets.iter().map(EvaluatedTarget::candidate), &Features::default());
+        let first = targets.get(order.tried().next()?)?;
         Some((first.target, first.offer?))
     }
 }
 
-/// 404 that names the model, as far as its name goes.
+/// A 404 that names the model, with a bounded name.
 pub fn model_not_found(model: &str) -> Refusal {
     let shown = Model::bounded_name(model);
     Refusal::new(ErrorCode::ModelNotFound, format!("there is no model {shown}")).with("model", shown)

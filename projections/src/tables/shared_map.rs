@@ -1,5 +1,5 @@
-//! A map that is cheap to copy and cheap to change a little: it is cut into shards, and a change copies one of them
-//! only while a published copy still uses it.
+//! A persistent map, cheap to copy and to change a little. It consists of shards; a change copies one of them if a
+//! published copy still uses it.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -38,14 +38,14 @@ impl<K: Hash + Eq + Clone, V> SharedMap<K, V> {
         }
     }
 
-    /// In no particular order.
+    /// All values, in no particular order.
     pub fn values(&self) -> impl Iterator<Item = &V> {
         self.shards.iter().flat_map(|shard| shard.values()).map(AsRef::as_ref)
     }
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> SharedMap<K, V> {
-    /// Changes what stands under `key`, if anything does.
+    /// Changes the value of `key`, if there is one.
     pub fn update(&mut self, key: &K, change: impl FnOnce(&mut V)) {
         if self.get(key).is_none() {
             return;

@@ -1,4 +1,4 @@
-//! Live tenants by their slug: several where partners have given the same one.
+//! The index of live tenants by slug. Several partners may use the same slug.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use events::event::admin::Tenant;
 use events::ids::TenantId;
 
-/// Shared until it is changed.
+/// Tenants by slug; copies share it until one of them is changed.
 #[derive(Clone, Default)]
 pub struct TenantSlugs(Arc<HashMap<String, BTreeSet<TenantId>>>);
 
@@ -21,7 +21,7 @@ impl TenantSlugs {
         }
     }
 
-    pub fn drop(&mut self, tenant: &Tenant) {
+    pub fn remove(&mut self, tenant: &Tenant) {
         let Some(slug) = &tenant.handles.slug else { return };
         let index = Arc::make_mut(&mut self.0);
         let Some(tenants) = index.get_mut(slug) else { return };

@@ -149,7 +149,7 @@ fn a_tenant_is_found_by_its_newest_slug_and_by_none_once_it_has_ended() {
         Tenant { handles, ..Tenant::new(id(5), id(1), "T") }
     };
     let mut facts = with(owners(), vec![Change::created(called("acme")).into()]);
-    let found = |facts: &[Event], slug: &str| given(facts.to_vec()).tenants_called(slug).count();
+    let found = |facts: &[Event], slug: &str| given(facts.to_vec()).tenants_with_slug(slug).count();
     assert_eq!((found(&facts, "acme"), found(&facts, "acme-labs")), (1, 0));
     facts.push(Change::changed(called("acme-labs")).into());
     assert_eq!((found(&facts, "acme"), found(&facts, "acme-labs")), (0, 1));

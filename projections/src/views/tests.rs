@@ -16,10 +16,10 @@ use rusqlite::types::ValueRef;
 
 use super::audit::projector::Audit;
 use super::follow::prepare_swap;
-use super::glance::glance;
 use super::projector::{ProjectionError, Projector};
 use super::rebuild::must_not_regress;
 use super::store::{Compatibility, NEXT_FILE, Store, VIEWS_FILE};
+use super::summary::summarize;
 use super::{View, store};
 use facts::Story;
 
@@ -368,10 +368,10 @@ fn a_store_that_is_begun_anew_has_no_rows_and_takes_the_log_again() {
 }
 
 #[test]
-fn a_glance_at_views_of_another_version_says_how_far_they_are_and_not_what_was_spent() {
+fn a_summary_of_views_of_another_version_has_their_positions_and_no_spending() {
     let facts = Story::whole();
     let dir = views_of(&facts, 100);
-    let look = || glance(dir.path(), 0, 5, &[]).expect("it can be looked at").expect("there are views");
+    let look = || summarize(dir.path(), 0, 5, &[]).expect("it can be looked at").expect("there are views");
     assert!(look().spent.is_some_and(|spent| !spent.is_empty()));
     let change = |sql: &str| {
         let file = Connection::open(dir.path().join(VIEWS_FILE)).expect("the views' file opens");

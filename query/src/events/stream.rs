@@ -122,7 +122,7 @@ impl Follower {
 
     /// True while the key is valid and reaches as far as when the stream began.
     fn is_still_permitted(&self) -> bool {
-        let now = self.caller.looked_up_again(&self.state.tables.load(), self.state.clock.now());
+        let now = self.caller.refreshed(&self.state.tables.load(), self.state.clock.now());
         now.is_ok_and(|now| now.may(Permission::EventsRead) && now.reach == self.caller.reach)
     }
 }

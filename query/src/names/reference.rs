@@ -95,7 +95,7 @@ async fn meant(
     // Only a view that has applied everything recorded by now can say that there is exactly one.
     state.views.wait_for(View::Catalogue, state.log.head().position).await?;
     let permit = state.admit(query_caller).await?;
-    let scope = name_scope(state, Visible::to(query_caller));
+    let scope = name_scope(state, Visible::for_caller(query_caller));
     // Names of people are searched only if users are asked for.
     let include_users = query_caller.may(Permission::AdminAccess) && kinds == [StreamKind::User];
     let question = IdsByText { scope, kinds, text: text.to_owned(), include_users };

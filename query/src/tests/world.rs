@@ -16,7 +16,7 @@ use ::events::time::{Clock, Period, SystemClock};
 use ::events::usage::{TokenClasses, Usage, UsageSource};
 use ::projections::caller::Caller;
 use ::projections::last_use::LastUses;
-use ::projections::tables::Feed;
+use ::projections::tables::TablesTask;
 use ::projections::views::ViewsThread;
 use ::projections::{tables, views};
 use axum::Router;
@@ -37,7 +37,7 @@ pub struct World {
     pub closing: watch::Sender<bool>,
     router: Router,
     views_thread: Option<ViewsThread>,
-    feed: Option<Feed>,
+    tables_task: Option<TablesTask>,
     _dir: tempfile::TempDir,
 }
 
@@ -104,7 +104,7 @@ impl House {
             key_version: None,
             secret_generation: 1,
             valid_until: None,
-            as_of: 0,
+            tables_position: 0,
         }
     }
 }
@@ -131,7 +131,7 @@ impl World {
     pub async fn by(clock: Arc<dyn Clock>) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let log = Log::open(dir.path(), LogOptions::new(clock.clone())).expect("the log opens");
-        let (tables, feed) = tables::start(&log).await.expect("the tables start");
+        let (tables, tables_task) = tables::start(&log).await.expect("the tables start");
         let (views, thread) = views::start(&log, dir.path(), clock.clone()).expect("the views start");
         let (closing, closes) = watch::channel(false);
         let state = QueryState {
@@ -145,7 +145,8 @@ impl World {
             concurrency: ConcurrencyLimiter::default(),
         };
         let (router, _) = routes(state.clone(), NATIVE).into_parts();
-        let world = Self { log, state, closing, router, views_thread: Some(thread), feed: Some(feed), _dir: dir };
+        let world =
+            Self { log, state, closing, router, views_thread: Some(thread), tables_task: Some(tables_task), _dir: dir };
         for house in [OURS, THEIRS] {
             world.build(house).await;
         }
@@ -153,8 +154,8 @@ impl World {
     }
 
     pub async fn close(mut self) {
-        if let Some(feed) = self.feed.take() {
-            feed.stop().await;
+        if let Some(tables_task) = self.tables_task.take() {
+            tables_task.stop().await;
         }
         self.stop_views().await;
         let log = self.log.clone();

@@ -47,8 +47,8 @@ fn head(status: &Status) -> String {
 }
 
 fn views(status: &Status) -> String {
-    let Some(glance) = &status.glance else { return "none: the next start builds them".to_owned() };
-    let behind: Vec<String> = glance
+    let Some(views_summary) = &status.views_summary else { return "none: the next start builds them".to_owned() };
+    let behind: Vec<String> = views_summary
         .views
         .iter()
         .filter_map(|(view, checkpoint)| {
@@ -76,7 +76,7 @@ fn holds(status: &Status) -> String {
 }
 
 fn today(status: &Status) -> Vec<String> {
-    let Some(spent) = status.glance.as_ref().and_then(|glance| glance.spent.as_ref()) else {
+    let Some(spent) = status.views_summary.as_ref().and_then(|views_summary| views_summary.spent.as_ref()) else {
         return vec!["unknown: there are no views".to_owned()];
     };
     if spent.is_empty() {

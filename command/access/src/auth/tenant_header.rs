@@ -15,7 +15,7 @@ use projections::tables::Tables;
 /// Errors: `FORBIDDEN` if the tenant has ended, is unknown or beyond the key's reach, or if several tenants match.
 pub fn select_tenant(caller: &Arc<Caller>, tables: &Tables, header: &HeaderValue) -> Result<Arc<Caller>, Refusal> {
     let named = header.to_str().map(|text| tenants_named(tables, text)).unwrap_or_default();
-    let mut matching = named.into_iter().filter_map(|chain| caller.choosing(tables, chain));
+    let mut matching = named.into_iter().filter_map(|chain| caller.for_tenant(tables, chain));
     match (matching.next(), matching.next()) {
         (None, _) => Err(refused("X-Tenant-ID names no tenant within the key's reach")),
         (Some(caller), None) => Ok(Arc::new(caller)),
@@ -34,7 +34,7 @@ fn tenants_named(tables: &Tables, text: &str) -> Vec<Chain> {
         return tables.chain_of_tenant(id).into_iter().collect();
     }
     let (partner, slug) = text.split_once('/').map_or((None, text), |(partner, slug)| (Some(partner), slug));
-    let chains = tables.tenants_called(slug);
+    let chains = tables.tenants_with_slug(slug);
     chains.filter(|chain| partner.is_none_or(|partner| is_partner(tables, chain, partner))).collect()
 }
 

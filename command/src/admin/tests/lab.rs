@@ -17,7 +17,7 @@ use events::refusal::{ErrorCode, Refusal};
 use events::time::{Clock, ManualClock, parse_rfc3339};
 use http::{HeaderMap, HeaderValue, Request};
 use projections::caller::{AtPosition, Caller, ClientOrigin};
-use projections::tables::{self, Feed};
+use projections::tables::{self, TablesTask};
 use secrets::{NodeKey, Secret, Vault};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -36,7 +36,7 @@ pub struct Lab {
     pub tenancy: DefaultTenancy,
     pub auth: Authenticator,
     router: Router,
-    _feed: Feed,
+    _tables_task: TablesTask,
 }
 
 pub struct Reply {
@@ -56,7 +56,7 @@ impl Lab {
         let log = Log::open(folder.path(), LogOptions::new(port.clone())).unwrap();
         let ids = IdMaker::new(port.clone(), Arc::new(SystemRandom));
         let tenancy = ensure_default_tenancy(&log, &ids).await.unwrap();
-        let (tables, feed) = tables::start(&log).await.unwrap();
+        let (tables, tables_task) = tables::start(&log).await.unwrap();
         let (node_key, hasher) = (NodeKey::from_bytes(&NODE_KEY), KeyHasher::default());
         let key_check = node_key.derived_key_check();
         let vault = Vault::new(node_key, log.clone(), ids.clone());
@@ -65,7 +65,7 @@ impl Lab {
         let admin = AdminState { log, tables, clock: port, ids, key_check, hasher, vault, bodies, concurrency };
         let auth = door(&admin, &tenancy);
         let (router, _) = routes(admin.clone()).into_parts();
-        Self { folder, clock, admin, tenancy, auth, router, _feed: feed }
+        Self { folder, clock, admin, tenancy, auth, router, _tables_task: tables_task }
     }
 
     /// What its secrets hang on.

@@ -111,13 +111,13 @@ async fn the_tables_follow_what_administration_changes() {
     let dir = tempfile::tempdir().expect("a folder");
     let log = open_log(dir.path());
     make_partner(&log, 1).await;
-    let (tables, feed) = crate::tables::start(&log).await.expect("the tables start");
+    let (tables, tables_task) = crate::tables::start(&log).await.expect("the tables start");
     assert!(tables.load().partner(id(1)).is_some());
     let position = make_partner(&log, 2).await;
     assert!(tables.wait_for(position, crate::views::VIEW_WAIT_MAX).await);
     assert!(tables.load().partner(id(2)).is_some());
     assert!(tables.wait_for(position + 1, Duration::ZERO).await, "nothing later concerns them");
-    feed.stop().await;
+    tables_task.stop().await;
     tokio::task::spawn_blocking(move || log.close()).await.expect("closed");
 }
 

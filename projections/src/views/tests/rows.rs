@@ -1,7 +1,7 @@
 //! What each view makes of known facts.
 
 use super::facts::{Story, budget, key, partner, tenant, user};
-use super::{dump, glance, rows, views_of};
+use super::{dump, rows, summarize, views_of};
 
 fn views_after(tell: impl FnOnce(&mut Story)) -> tempfile::TempDir {
     let mut story = Story::default();
@@ -201,7 +201,7 @@ fn no_sum_overflows_however_often_the_maximum_comes() {
     let corrected = times * money + 2 * i128::from(i64::MIN);
     assert_eq!(usage("cost_nanos", "model = ''"), [corrected.to_string()]);
     let spent =
-        glance(dir.path(), 0, 5, &[]).expect("it can be looked at").and_then(|glance| glance.spent).expect("rows");
+        summarize(dir.path(), 0, 5, &[]).expect("it can be looked at").and_then(|summary| summary.spent).expect("rows");
     let (requests, cost) = (u64::try_from(TIMES).expect("few"), times * money + corrected);
     assert_eq!(spent.iter().map(|of| (of.requests, of.cost.nanos())).collect::<Vec<_>>(), [(requests, cost)]);
 }

@@ -12,8 +12,8 @@ use super::View;
 use super::exact;
 use super::store::{Checkpoint, HAS_CHECKPOINTS, VIEWS_FILE, read_checkpoint};
 
-const SPENT: &str = include_str!("glance/spent.sql");
-const REFUSALS: &str = include_str!("glance/refusals.sql");
+const SPENT: &str = include_str!("summary/spent.sql");
+const REFUSALS: &str = include_str!("summary/refusals.sql");
 /// Refusals that a summary reads at most: of a flood the log keeps only some each second.
 pub const REFUSALS_MAX: usize = 10_000;
 const NAME: &str = "SELECT name FROM catalogue WHERE kind = ?1 AND id = ?2";
@@ -22,11 +22,11 @@ const SPENT_FROM: [View; 2] = [View::UsageByHour, View::Catalogue];
 
 /// A summary of the views.
 #[derive(Clone, Debug, Default)]
-pub struct Glance {
+pub struct ViewsSummary {
     /// Each view with its checkpoint; `None` if the file does not have it.
     pub views: Vec<(View, Option<Checkpoint>)>,
     /// Spending by tenant, highest first; `None` without rows of this version.
-    pub spent: Option<Vec<Spent>>,
+    pub spent: Option<Vec<TenantSpending>>,
     /// Log positions of the refusals since then, newest first; at most [`REFUSALS_MAX`].
     pub refusals: Vec<u64>,
     /// The names that were asked for, by id. Views have no names of users.
@@ -35,7 +35,7 @@ pub struct Glance {
 
 /// The cost of a tenant's requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Spent {
+pub struct TenantSpending {
     /// Empty for requests without a tenant.
     pub tenant: String,
     pub name: Option<String>,
@@ -45,12 +45,12 @@ pub struct Spent {
 
 /// Reads the summary; `None` if there is no file. Costs and refusals count from `since` on, the start of an hour in seconds
 /// since 1970. At most `tenants` tenants are listed. `named` are the kinds and ids whose names are wanted.
-pub fn glance(
+pub fn summarize(
     dir: &Path,
     since: i64,
     tenants: usize,
     named: &[(StreamKind, String)],
-) -> Result<Option<Glance>, rusqlite::Error> {
+) -> Result<Option<ViewsSummary>, rusqlite::Error> {
     let path = dir.join(VIEWS_FILE);
     if !path.is_file() {
         return Ok(None);
@@ -58,16 +58,16 @@ pub fn glance(
     let db = offline::connect(&path)?;
     db.execute_batch("BEGIN")?;
     if db.query_row(HAS_CHECKPOINTS, [], |row| row.get::<_, u32>(0))? == 0 {
-        return Ok(Some(Glance::default()));
+        return Ok(Some(ViewsSummary::default()));
     }
     let views = View::ALL.iter().map(|view| Ok((*view, read_checkpoint(&db, *view)?)));
     let views = views.collect::<Result<Vec<_>, rusqlite::Error>>()?;
-    let can_tell = SPENT_FROM.iter().all(|view| is_of_this_version(&views, *view));
-    let spent = can_tell.then(|| spent_since(&db, since, tenants)).transpose()?;
+    let has_spending = SPENT_FROM.iter().all(|view| is_of_this_version(&views, *view));
+    let spent = has_spending.then(|| spent_since(&db, since, tenants)).transpose()?;
     let names = if is_of_this_version(&views, View::Catalogue) { names_of(&db, named)? } else { HashMap::new() };
     let has_refusals = is_of_this_version(&views, View::Inferences);
     let refusals = if has_refusals { refusals_since(&db, since)? } else { Vec::new() };
-    Ok(Some(Glance { views, spent, refusals, names }))
+    Ok(Some(ViewsSummary { views, spent, refusals, names }))
 }
 
 fn names_of(db: &Connection, named: &[(StreamKind, String)]) -> Result<HashMap<String, String>, rusqlite::Error> {
@@ -82,8 +82,8 @@ fn names_of(db: &Connection, named: &[(StreamKind, String)]) -> Result<HashMap<S
 
 /// Whether this version wrote the view: tables of another one may have other columns.
 fn is_of_this_version(views: &[(View, Option<Checkpoint>)], view: View) -> bool {
-    let found = views.iter().find(|(of, _)| *of == view).and_then(|(_, checkpoint)| checkpoint.as_ref());
-    found.is_some_and(|checkpoint| checkpoint.version == view.projector().version())
+    let checkpoint = views.iter().find(|(of, _)| *of == view).and_then(|(_, checkpoint)| checkpoint.as_ref());
+    checkpoint.is_some_and(|checkpoint| checkpoint.version == view.projector().version())
 }
 
 fn refusals_since(db: &Connection, since: i64) -> Result<Vec<u64>, rusqlite::Error> {
@@ -92,15 +92,15 @@ fn refusals_since(db: &Connection, since: i64) -> Result<Vec<u64>, rusqlite::Err
     positions.collect()
 }
 
-fn spent_since(db: &Connection, since: i64, tenants: usize) -> Result<Vec<Spent>, rusqlite::Error> {
+fn spent_since(db: &Connection, since: i64, tenants: usize) -> Result<Vec<TenantSpending>, rusqlite::Error> {
     exact::register(db)?;
     let mut statement = db.prepare(SPENT)?;
     let rows = statement.query_map([since], |row| {
         let [requests, cost] = exact::sums(row, 2)?;
         let requests = u64::try_from(requests).unwrap_or(0);
-        Ok(Spent { tenant: row.get(0)?, name: row.get(1)?, requests, cost: NanoUsdSum::new(cost) })
+        Ok(TenantSpending { tenant: row.get(0)?, name: row.get(1)?, requests, cost: NanoUsdSum::new(cost) })
     })?;
-    let mut spent: Vec<Spent> = rows.collect::<Result<_, _>>()?;
+    let mut spent: Vec<TenantSpending> = rows.collect::<Result<_, _>>()?;
     spent.sort_by(|a, b| b.cost.cmp(&a.cost).then_with(|| a.tenant.cmp(&b.tenant)));
     spent.truncate(tenants);
     Ok(spent)
