@@ -1,4 +1,4 @@
-//! What is taken of one answer and of one request: the last that fits, and the first that does not.
+//! Bounds of a response and of a request: the largest value that fits, and the first that does not.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use events::refusal::ErrorCode;
 use serde_json::json;
 
-use super::golden::{MODEL, REQUEST_ID, asking, receipt, usage};
+use super::golden::{MODEL, REQUEST_ID, minimal_request, receipt, usage};
 use super::*;
 use crate::chat::read::{BLOCKS_MAX, TOOLS_MAX};
 
@@ -17,7 +17,7 @@ fn whole(dialect: ProviderKind, surface: Surface, body: String) -> Result<(), Up
 }
 
 fn streamed(dialect: ProviderKind, surface: Surface, events: &[String]) -> Result<String, UpstreamFault> {
-    let request = asking(surface, surface == Surface::OpenAi);
+    let request = minimal_request(surface, surface == Surface::OpenAi);
     let (mut relay, mut out) = (Relay::new(dialect, &request, REQUEST_ID, MODEL, 0), BytesMut::new());
     for event in events {
         relay.feed(format!("data: {event}\n\n").as_bytes(), &mut out)?;
@@ -41,7 +41,7 @@ fn a_name_or_an_id_of_a_call_has_256_characters_at_most() {
             let chunk = answer.replace("message", "delta");
             assert_eq!(whole(ProviderKind::Openai, Surface::Native, answer.clone()), taken);
             assert_eq!(streamed(ProviderKind::Openai, Surface::Native, std::slice::from_ref(&chunk)).map(drop), taken);
-            // Where nothing repeats it, it goes through as it came.
+            // A response that does not repeat the name goes through unchanged.
             assert_eq!(whole(ProviderKind::Openai, Surface::OpenAi, answer), Ok(()));
             assert!(streamed(ProviderKind::Openai, Surface::OpenAi, &[chunk]).is_ok_and(|out| out.contains(&long)));
             let block = json!({ "type": "tool_use", "id": id, "name": name, "input": {} });
@@ -125,35 +125,37 @@ fn what_is_read_by_its_names_has_256_of_them_at_most() {
 
 #[test]
 fn a_stream_becomes_16_bytes_a_byte_at_most() {
-    // Nobody's name is like that, and each piece is told with it.
+    // A name that is long once escaped, and is repeated with each piece.
     let name = "\u{1}".repeat(256);
     let call = json!({ "id": name, "function": { "name": name } });
     let mut events = vec![json!({ "choices": [{ "delta": { "tool_calls": [call] } }] }).to_string()];
     events.resize(2000, r#"{"choices":[{"delta":{"function_call":{"arguments":"1"}}}]}"#.to_owned());
-    let (mut relay, mut out) =
-        (Relay::new(ProviderKind::Openai, &asking(Surface::Native, false), REQUEST_ID, MODEL, 0), BytesMut::new());
-    let (mut came, mut fault) = (0, Ok(()));
+    let (mut relay, mut out) = (
+        Relay::new(ProviderKind::Openai, &minimal_request(Surface::Native, false), REQUEST_ID, MODEL, 0),
+        BytesMut::new(),
+    );
+    let (mut bytes_in, mut fault) = (0, Ok(()));
     for event in &events {
         let event = format!("data: {event}\n\n");
-        came += event.len();
+        bytes_in += event.len();
         fault = relay.feed(event.as_bytes(), &mut out);
         if fault.is_err() {
             break;
         }
     }
     assert_eq!(fault, TOO_LARGE);
-    assert!(out.len() > 64 * 1024 && out.len() < 70 * 1024 + 16 * came, "{} of {came}", out.len());
+    assert!(out.len() > 64 * 1024 && out.len() < 70 * 1024 + 16 * bytes_in, "{} of {bytes_in}", out.len());
 }
 
 /// Holds: inf.openai-stream
 #[test]
 fn a_usage_chunk_that_is_too_long_to_be_kept_is_written_anew() {
-    let said = r#"{"id":"chatcmpl-1","choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}"#.to_owned();
+    let content = r#"{"id":"chatcmpl-1","choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}"#.to_owned();
     for (bytes, is_kept) in [(1000, true), (100_000, false)] {
         let padding = "x".repeat(bytes);
         let report = r#""usage":{"prompt_tokens":3,"completion_tokens":2}"#;
         let chunk = format!(r#"{{"choices":[],{report},"padding":"{padding}"}}"#);
-        let out = streamed(ProviderKind::Openai, Surface::OpenAi, &[said.clone(), chunk]).expect("a stream");
+        let out = streamed(ProviderKind::Openai, Surface::OpenAi, &[content.clone(), chunk]).expect("a stream");
         assert_eq!(out.contains(&padding), is_kept);
         assert!(out.contains(r#""choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2"#), "{out:.500}");
     }

@@ -1,4 +1,4 @@
-//! Fuzz targets of everything that reads what clients and upstreams wrote. See `docs/fuzzing.md`.
+//! Fuzz targets of everything that reads input of clients and upstreams. See `docs/fuzzing.md`.
 
 mod answers;
 mod costly;
@@ -49,7 +49,7 @@ fn answers_of(dialect: ProviderKind, extension: &str) -> Corpus {
     }
 }
 
-/// The members of an object as serde finds them, in order, values as they stand.
+/// The members of an object as serde reads them, in order, with raw values.
 struct Ordered(Vec<(String, Box<RawValue>)>);
 
 impl Ordered {
@@ -68,8 +68,8 @@ impl Ordered {
 
 impl<'de> Deserialize<'de> for Ordered {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
+        struct MembersVisitor;
+        impl<'de> Visitor<'de> for MembersVisitor {
             type Value = Ordered;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
@@ -82,6 +82,6 @@ impl<'de> Deserialize<'de> for Ordered {
                 Ok(Ordered(members))
             }
         }
-        deserializer.deserialize_map(Members)
+        deserializer.deserialize_map(MembersVisitor)
     }
 }

@@ -1,5 +1,5 @@
-//! Golden files: what goes in stands in `tests/golden/<dialect>/{requests,answers}/<case>.{json,sse}`, what must come
-//! out beside it as `<case>.<where it goes>.{json,sse}`. `UPDATE_GOLDEN=1` writes what comes out now.
+//! Golden files: each input is `tests/golden/<dialect>/{requests,answers}/<case>.{json,sse}`, and each expected output
+//! is beside it as `<case>.<target>.{json,sse}`. `UPDATE_GOLDEN=1` rewrites the outputs.
 
 use std::path::{Path, PathBuf};
 
@@ -21,18 +21,18 @@ fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name)
 }
 
-/// The kinds of providers that are called, by name. Each has a folder of answers.
+/// The kinds of providers over HTTP, by name. Each has a folder of responses.
 fn kinds() -> impl Iterator<Item = (&'static str, ProviderKind)> {
     let is_called = |kind| upstreams::of(kind).endpoint().is_some();
     upstreams::NAMES.iter().copied().filter(move |(_, kind)| is_called(*kind))
 }
 
-/// The same, with their folders.
+/// The kinds of providers over HTTP, with their folders.
 fn answering() -> impl Iterator<Item = (ProviderKind, String)> {
     kinds().map(|(name, kind)| (kind, format!("{name}/answers")))
 }
 
-/// Cases of a folder: files whose names have one dot.
+/// The cases of a folder: files with one dot in their names.
 fn cases(name: &str, extension: &str) -> Vec<(String, Bytes)> {
     let mut cases = Vec::new();
     for entry in std::fs::read_dir(folder(name)).expect("the golden folder is there") {
@@ -48,7 +48,7 @@ fn cases(name: &str, extension: &str) -> Vec<(String, Bytes)> {
     cases
 }
 
-/// The one comparison.
+/// Compares an output with its golden file, or rewrites that.
 fn check(folder_name: &str, file: &str, found: &[u8]) {
     let path = folder(folder_name).join(file);
     let mut found = found.to_vec();
@@ -91,7 +91,7 @@ fn request_goes_upstream(surface: Surface, folder_name: &str) {
     }
 }
 
-/// An output whose input is gone would never be looked at again.
+/// No test would read an output without its input.
 #[test]
 fn every_output_has_its_input() {
     let requests = Surface::ALL.iter().map(|surface| format!("{}/requests", surface.spec().name));
@@ -187,7 +187,7 @@ fn whole_answers_reach_both_surfaces() {
     }
 }
 
-pub(super) fn asking(surface: Surface, include_usage: bool) -> ClientRequest {
+pub(super) fn minimal_request(surface: Surface, include_usage: bool) -> ClientRequest {
     let mut body = json!({"model": MODEL, "stream": true, "messages": [{"role": "user", "content": "hi"}]});
     if include_usage {
         body["stream_options"] = json!({"include_usage": true});
@@ -195,7 +195,7 @@ pub(super) fn asking(surface: Surface, include_usage: bool) -> ClientRequest {
     ClientRequest::parse(surface, body.to_string().into()).unwrap()
 }
 
-/// What the client reads in the end, and what was metered.
+/// The bytes for the client, and the measurements.
 pub(super) fn relayed<'a>(
     kind: ProviderKind,
     request: &ClientRequest,
@@ -231,7 +231,7 @@ fn streams_reach_both_surfaces() {
                 (Surface::OpenAi, false, "openai"),
                 (Surface::OpenAi, true, "openai-with-usage"),
             ] {
-                let (found, metered) = relayed(kind, &asking(surface, include_usage), [&*body]);
+                let (found, metered) = relayed(kind, &minimal_request(surface, include_usage), [&*body]);
                 check(&folder_name, &format!("{case}.{name}.sse"), found.as_bytes());
                 check(&folder_name, &format!("{case}.sse.metered.json"), metered.as_bytes());
             }
@@ -239,13 +239,13 @@ fn streams_reach_both_surfaces() {
     }
 }
 
-/// Every event of a stream for clients is JSON, names the frontend model alone, and hides usage nobody asked for.
+/// Every event for clients is JSON, names only the frontend model, and has no usage unless requested.
 /// Holds: inf.frontend-name, inf.openai-stream
 #[test]
 fn streams_are_fit_for_clients() {
     for (kind, folder_name) in answering() {
         for (case, body) in cases(&folder_name, "sse") {
-            let (found, _) = relayed(kind, &asking(Surface::OpenAi, false), [&*body]);
+            let (found, _) = relayed(kind, &minimal_request(Surface::OpenAi, false), [&*body]);
             for data in found.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]") {
                 let chunk: Value = serde_json::from_str(data).unwrap_or_else(|_| panic!("{case}: {data}"));
                 if chunk.get("error").is_none() {
@@ -269,7 +269,7 @@ proptest! {
                 at.extend([0, body.len()]);
                 at.sort_unstable();
                 for (surface, include_usage) in [(Surface::Native, false), (Surface::OpenAi, true)] {
-                    let request = asking(surface, include_usage);
+                    let request = minimal_request(surface, include_usage);
                     let whole = relayed(kind, &request, [&*body]);
                     let pieces = at.windows(2).map(|pair| &body[pair[0]..pair[1]]);
                     prop_assert_eq!(relayed(kind, &request, pieces), whole);

@@ -1,4 +1,4 @@
-//! Properties of everything that reads what others wrote.
+//! Properties of everything that reads untrusted input.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -31,7 +31,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Something near a request: right names, sometimes wrong values.
+/// A near request: right names, sometimes wrong values.
 fn near_request() -> impl Strategy<Value = Value> {
     let field = prop::sample::select(vec![
         "model",
@@ -76,7 +76,7 @@ fn object<K: Into<String>>(fields: impl IntoIterator<Item = (K, Value)>) -> Valu
     Value::Object(fields.into_iter().map(|(key, value)| (key.into(), value)).collect::<Map<_, _>>())
 }
 
-/// What may go through is looked at as well.
+/// A provider may allow this field, so that requests with it go through.
 static ALL_FIELDS: LazyLock<BTreeSet<String>> =
     LazyLock::new(|| surfaces::unpriced_fields().map(str::to_owned).collect());
 
@@ -89,7 +89,7 @@ fn target(prefix: Option<&str>) -> OutboundTarget<'_> {
     }
 }
 
-/// Reads it everywhere it could be read; what is accepted gives bodies that are JSON.
+/// Reads the bytes in every place that takes any. Accepted requests must give bodies that are JSON.
 fn read_everywhere(body: &Bytes) {
     for surface in SURFACES {
         if let Ok(request) = ClientRequest::parse(surface, body.clone()) {
@@ -188,7 +188,7 @@ proptest! {
     }
 }
 
-/// `wanted["x"]` on an object adds nothing, but keys that are null read like keys that are absent.
+/// Drops null members, which read like absent ones.
 fn without_indexing_nulls(value: Value) -> Value {
     match value {
         Value::Object(map) => Value::Object(map.into_iter().filter(|(_, value)| !value.is_null()).collect()),

@@ -195,13 +195,13 @@ mod tests {
             (one, rest, &*format!("... {two} !!!")),
             (&one[..4], &one[4..], &*format!("{two} is wrong")),
         ] {
-            let told = redacted(code, param, message);
-            assert_eq!(told.message.as_deref(), Some(message), "{code} {param}");
-            assert_eq!((told.code, told.param), (None, None), "{code} {param}: {message}");
+            let rejection = redacted(code, param, message);
+            assert_eq!(rejection.message.as_deref(), Some(message), "{code} {param}");
+            assert_eq!((rejection.code, rejection.param), (None, None), "{code} {param}: {message}");
         }
-        let told = redacted("context_length_exceeded", "messages[0].content", "This is too long");
-        assert_eq!(told.code.as_deref(), Some("context_length_exceeded"));
-        assert_eq!(told.param.as_deref(), Some("messages[0].content"));
+        let rejection = redacted("context_length_exceeded", "messages[0].content", "This is too long");
+        assert_eq!(rejection.code.as_deref(), Some("context_length_exceeded"));
+        assert_eq!(rejection.param.as_deref(), Some("messages[0].content"));
     }
 
     #[test]

@@ -185,23 +185,23 @@ impl Progress {
 mod tests {
     use super::*;
     use crate::Surface;
-    use crate::golden::asking;
+    use crate::golden::minimal_request;
 
     #[test]
     fn what_comes_with_the_end_matters_as_little_as_what_comes_behind_it() {
-        let said =
+        let stream =
             b"data: {\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
         for surface in [Surface::Native, Surface::OpenAi] {
-            let request = asking(surface, false);
+            let request = minimal_request(surface, false);
             let (mut relay, mut out) = (Relay::new(ProviderKind::Openai, &request, "req_1", "m", 0), BytesMut::new());
-            assert_eq!(relay.feed(&[&said[..], b"data: \xFF\n\n"].concat(), &mut out), Ok(()));
+            assert_eq!(relay.feed(&[&stream[..], b"data: \xFF\n\n"].concat(), &mut out), Ok(()));
             assert_eq!((relay.ended(), relay.finish(&mut out)), (true, Ok(())));
         }
     }
 
     #[test]
     fn what_has_no_list_of_choices_is_no_chunk() {
-        let request = asking(Surface::OpenAi, true);
+        let request = minimal_request(Surface::OpenAi, true);
         let (mut relay, mut out) = (Relay::new(ProviderKind::Openai, &request, "req_1", "m", 0), BytesMut::new());
         relay.feed(b"data: {}\n\ndata: {\"type\":\"ping\"}\n\n", &mut out).unwrap();
         assert_eq!(out, "");

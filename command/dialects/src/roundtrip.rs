@@ -1,5 +1,4 @@
-//! What an upstream thought and called comes back to it as it was, by way of a native client that keeps what it was
-//! given.
+//! Reasoning and tool calls go back to their upstream unchanged, through a native client that keeps the blocks it got.
 
 use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
@@ -12,7 +11,7 @@ fn stored(name: &str) -> Bytes {
     std::fs::read(path).expect("a golden file").into()
 }
 
-/// The next request of a client that was given these blocks, as the upstream gets it.
+/// The upstream's body of the next request of a client that got these blocks.
 fn sent_back(output: &Value, dialect: ProviderKind) -> Value {
     let result = json!([{"type": "tool_result", "id": "toolu_1", "content": "12 degrees"}]);
     let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "weather?"},
@@ -35,10 +34,10 @@ fn native_output(dialect: ProviderKind, body: Bytes) -> Value {
     rendered["output"].clone()
 }
 
-/// Puts the blocks together again, as a client does that reads the events.
+/// Assembles the blocks from the events, as a client does.
 fn streamed_output(dialect: ProviderKind, body: &Bytes) -> Value {
-    let asked = json!({"model": MODEL, "stream": true, "messages": [{"role": "user", "content": "hi"}]});
-    let request = ClientRequest::parse(Surface::Native, asked.to_string().into()).unwrap();
+    let request = json!({"model": MODEL, "stream": true, "messages": [{"role": "user", "content": "hi"}]});
+    let request = ClientRequest::parse(Surface::Native, request.to_string().into()).unwrap();
     let (mut relay, mut out) = (Relay::new(dialect, &request, REQUEST_ID, MODEL, CREATED), BytesMut::new());
     relay.feed(body, &mut out).unwrap();
     let text = String::from_utf8(out.to_vec()).unwrap();

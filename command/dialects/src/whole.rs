@@ -12,10 +12,10 @@ use super::{Metered, Receipt, Surface, UpstreamFault};
 /// A whole response that was read and measured, but not sent yet.
 pub struct WholeAnswer {
     pub metered: Metered,
-    content: Content,
+    content: AnswerContent,
 }
 
-enum Content {
+enum AnswerContent {
     /// Both sides speak one dialect: the upstream's bytes with the model renamed.
     OpenAi(OpenAiAnswer),
     Blocks {
@@ -47,13 +47,18 @@ pub fn read_whole(kind: ProviderKind, surface: Surface, body: Bytes) -> Result<W
     }
 }
 
-fn read(kind: ProviderKind, surface: Surface, body: &Bytes, metered: &mut Metered) -> Result<Content, UpstreamFault> {
+fn read(
+    kind: ProviderKind,
+    surface: Surface,
+    body: &Bytes,
+    metered: &mut Metered,
+) -> Result<AnswerContent, UpstreamFault> {
     match shortcut(surface, kind) {
-        Some(SharedDialect::OpenAi) => Ok(Content::OpenAi(OpenAiAnswer::read(body, metered)?)),
+        Some(SharedDialect::OpenAi) => Ok(AnswerContent::OpenAi(OpenAiAnswer::read(body, metered)?)),
         None => {
             let text = std::str::from_utf8(body).map_err(|_| UpstreamFault::Malformed("not UTF-8"))?;
             let blocks = (upstreams::of(kind).read_blocks)(text, metered)?;
-            Ok(Content::Blocks { blocks, surface })
+            Ok(AnswerContent::Blocks { blocks, surface })
         }
     }
 }
@@ -62,8 +67,8 @@ impl WholeAnswer {
     /// The body for the client. It ends in a newline, so that the shell's prompt after `curl` is on its own line.
     pub fn render(&self, receipt: &Receipt<'_>) -> Bytes {
         let mut out = match &self.content {
-            Content::OpenAi(answer) => answer.render(receipt.frontend_model),
-            Content::Blocks { blocks, surface } => (surface.spec().answer)(blocks, receipt),
+            AnswerContent::OpenAi(answer) => answer.render(receipt.frontend_model),
+            AnswerContent::Blocks { blocks, surface } => (surface.spec().answer)(blocks, receipt),
         };
         out.push(b'\n');
         out.into()

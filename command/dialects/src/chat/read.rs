@@ -70,13 +70,13 @@ pub fn metadata_of(value: &str, path: &Path<'_>) -> Result<BTreeMap<String, Stri
     let mut metadata = BTreeMap::new();
     for member in json::members(value) {
         let member = member.map_err(|fault| path.fault(fault))?;
-        let place = path.field(member.name());
-        let text = fields::string(member.value, &place)?;
+        let value_path = path.field(member.name());
+        let text = fields::string(member.value, &value_path)?;
         if member.name().chars().count() > METADATA_KEY_MAX || text.chars().count() > METADATA_VALUE_MAX {
-            return Err(place.refuse("must have a name of at most 64 and a value of at most 512 characters"));
+            return Err(value_path.refuse("must have a name of at most 64 and a value of at most 512 characters"));
         }
         if metadata.insert(member.name().to_owned(), text.into_owned()).is_some() {
-            return Err(place.refuse("is there twice"));
+            return Err(value_path.refuse("is there twice"));
         }
         if metadata.len() > METADATA_PAIRS_MAX {
             return Err(path.refuse(format!("has more than {METADATA_PAIRS_MAX} pairs")));
@@ -117,7 +117,7 @@ fn json_schema(format: &mut Fields<'_, '_>) -> Result<ResponseFormat, Refusal> {
 pub fn schema(fields: &mut Fields<'_, '_>, name: &str) -> Result<Option<Box<RawValue>>, Refusal> {
     match fields.raw(name) {
         Some(value) if json::kind(value) != Kind::Object => {
-            Err(fields.path().field(name).refuse("must be a JSON Schema, an object"))
+            Err(fields.path().field(name).refuse("must be a JSON Schema object"))
         }
         value => value.map(raw).transpose(),
     }

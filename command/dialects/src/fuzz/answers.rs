@@ -1,4 +1,4 @@
-//! Whole answers and refusals of upstreams.
+//! Whole responses and refusals of upstreams.
 
 use std::sync::LazyLock;
 
@@ -28,9 +28,9 @@ fn an_answer_is_told_and_measured_alike_on_both_surfaces() {
                 differs_in_its_model_alone(&body, &rendered);
                 continue;
             }
-            let told: Value = serde_json::from_slice(&rendered)
+            let json: Value = serde_json::from_slice(&rendered)
                 .unwrap_or_else(|error| panic!("{error}: {} of {}", shown(&rendered), shown(&body)));
-            assert_eq!(told["model"], MODEL, "{}", shown(&body));
+            assert_eq!(json["model"], MODEL, "{}", shown(&body));
         }
         if let [Some(native), Some(openai)] = &read {
             assert_eq!(described(&native.metered, None), described(&openai.metered, None), "{}", shown(&body));
@@ -38,7 +38,7 @@ fn an_answer_is_told_and_measured_alike_on_both_surfaces() {
     });
 }
 
-/// What is recorded of an answer is bounded, whatever the upstream says.
+/// Checks that everything recorded of a response is bounded.
 pub fn is_a_report(metered: &Metered, body: &[u8]) {
     if let Some(report) = &metered.provider_usage {
         let report = report.get();
@@ -55,24 +55,24 @@ pub fn is_a_report(metered: &Metered, body: &[u8]) {
     }
 }
 
-/// Byte for byte, but for the name of the model.
+/// Checks that two bodies differ in the model only.
 fn differs_in_its_model_alone(body: &[u8], rendered: &[u8]) {
     let read = |bytes: &[u8]| Ordered::of(std::str::from_utf8(bytes).expect("an answer is UTF-8"));
-    // Serde takes no half of a surrogate pair in a name.
+    // Serde refuses an unpaired surrogate in a name.
     let Some(wanted) = read(body) else { return };
     let found = read(rendered).unwrap_or_else(|| panic!("{} of {}", shown(rendered), shown(body)));
-    let said = |answer: &Ordered| -> Vec<(String, String)> {
+    let other_members = |answer: &Ordered| -> Vec<(String, String)> {
         let others = answer.0.iter().filter(|(name, _)| name != "model");
         others.map(|(name, value)| (name.clone(), value.get().to_owned())).collect()
     };
-    assert_eq!(said(&found), said(&wanted));
+    assert_eq!(other_members(&found), other_members(&wanted));
     assert!(found.names().any(|name| name == "model"), "{}", shown(rendered));
     for (_, value) in found.0.iter().filter(|(name, _)| name == "model") {
         assert_eq!(json::string(value.get()).as_deref(), Some(MODEL), "{}", shown(rendered));
     }
 }
 
-/// What the upstreams of these refusals were sent.
+/// The secrets that the upstreams of these refusals were sent.
 pub const SECRET: &str = "gw-7Hq2xVt9LmBz4KpWs8Rn";
 
 pub const REFUSALS: [&str; 14] = [
@@ -92,7 +92,8 @@ pub const REFUSALS: [&str; 14] = [
     r#"{"object":"error","message":{"detail":"67772d37487132785674394c6d427a344b7057733852 6e"},"param":"7Hq2xVt9"}"#,
 ];
 
-/// By a second way of looking: eight letters and digits of the secret in a row, whatever their case and between them.
+/// A second implementation: true for eight letters and digits of the secret in a row, whatever their case and whatever
+/// is between them.
 fn shares_a_run(text: &str) -> bool {
     let bare = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
     let (text, secret) = (bare(text), bare(SECRET));
@@ -111,11 +112,11 @@ fn what_is_shown_of_a_rejection_has_no_secret_in_it_and_an_end() {
         let refusal = read_refusal(dialect, status, &HeaderMap::new(), &body, DateTime::UNIX_EPOCH);
         let UpstreamRefusalKind::Rejected(words) = refusal.kind else { return };
         let Rejection { message, code, param } = words.redacted(&redactor);
-        for (said, chars_max) in [(&message, 1000), (&code, 64), (&param, 128)] {
-            let Some(said) = said else { continue };
-            assert!((1..=chars_max).contains(&said.chars().count()), "{said:?} of {}", shown(&body));
-            assert!(!said.chars().any(char::is_control), "{said:?} of {}", shown(&body));
-            assert!(!shares_a_run(said), "{said:?} of {}", shown(&body));
+        for (part, chars_max) in [(&message, 1000), (&code, 64), (&param, 128)] {
+            let Some(part) = part else { continue };
+            assert!((1..=chars_max).contains(&part.chars().count()), "{part:?} of {}", shown(&body));
+            assert!(!part.chars().any(char::is_control), "{part:?} of {}", shown(&body));
+            assert!(!shares_a_run(part), "{part:?} of {}", shown(&body));
         }
         for name in [&code, &param].into_iter().flatten() {
             assert!(name.is_ascii() && !name.contains(' '), "{name:?}");

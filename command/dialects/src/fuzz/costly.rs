@@ -1,17 +1,17 @@
-//! What is tedious to read takes steps, and time, in proportion to its length.
+//! Input that is expensive to read takes steps, and time, in proportion to its length.
 
 use std::fmt::Write;
 
 use bytes::{Bytes, BytesMut};
 use fuzzing::long;
 
-use super::super::golden::{MODEL, REQUEST_ID, asking};
+use super::super::golden::{MODEL, REQUEST_ID, minimal_request};
 use super::super::work;
 use super::requests::is_a_refusal;
 use super::work::in_measure;
 use super::*;
 
-/// What we do ourselves is counted, what libraries do for us is timed.
+/// Counts the steps of this crate, and times the work of libraries.
 fn within_bounds<T>(what: &str, bytes: usize, work: impl FnOnce() -> T) -> T {
     fuzzing::within_bounds(what, || in_measure(bytes, work))
 }
@@ -31,7 +31,7 @@ fn object_of(bytes: usize, member: impl Fn(usize) -> String) -> String {
     text + "}"
 }
 
-/// What takes longest where somebody looks at everything again and again.
+/// Values that take longest for code with quadratic work.
 fn shapes() -> [(&'static str, String); 9] {
     let list = |item: &str| format!("[{}]", vec![item; long() / (item.len() + 1)].join(","));
     [
@@ -131,7 +131,7 @@ const REPORTS: usize = 5_000;
 
 #[test]
 fn reports_that_come_again_and_again_are_merged_in_time() {
-    // As long as one may be.
+    // The longest possible report.
     let report = object_of(report::REPORT_BYTES_MAX - 64, |number| format!(r#""n{number}":{number}"#));
     let usage = |at: usize| match at {
         0 => report.clone(),
@@ -142,7 +142,7 @@ fn reports_that_come_again_and_again_are_merged_in_time() {
     for (dialect, event) in
         [(ProviderKind::Openai, &openai as &dyn Fn(usize) -> String), (ProviderKind::Anthropic, &anthropic)]
     {
-        let mut relay = Relay::new(dialect, &asking(Surface::Native, false), REQUEST_ID, MODEL, 0);
+        let mut relay = Relay::new(dialect, &minimal_request(Surface::Native, false), REQUEST_ID, MODEL, 0);
         let mut out = BytesMut::new();
         let reports: Vec<String> = (0..REPORTS).map(event).collect();
         let bytes = reports.iter().map(String::len).sum();
@@ -154,7 +154,7 @@ fn reports_that_come_again_and_again_are_merged_in_time() {
         let metered = relay.metered();
         let kept = metered.provider_usage.as_ref().map_or(0, |report| report.get().len());
         assert!(kept <= report::REPORT_BYTES_MAX, "{kept} bytes are kept");
-        // What is left out is no reason to bill by the bytes.
+        // An ignored report must not make the gateway bill by bytes.
         let reported = metered.reported.as_ref().map(events::usage::TokenClasses::output);
         assert!(dialect == ProviderKind::Anthropic || reported == Some(REPORTS as u64 - 1), "{reported:?}");
     }
@@ -173,7 +173,7 @@ fn reports_are_read_once_however_deep_their_figures_stand() {
         ),
     ] {
         let stream = event.repeat(16);
-        let mut relay = Relay::new(dialect, &asking(Surface::Native, false), REQUEST_ID, MODEL, 0);
+        let mut relay = Relay::new(dialect, &minimal_request(Surface::Native, false), REQUEST_ID, MODEL, 0);
         let metered = in_measure(stream.len(), || {
             relay.feed(stream.as_bytes(), &mut BytesMut::new()).expect("a report is no fault");
             relay.metered()
@@ -197,7 +197,7 @@ fn figures_of_a_report_are_found_in_few_passes() {
             ),
         ),
     ] {
-        let mut relay = Relay::new(dialect, &asking(Surface::Native, false), REQUEST_ID, MODEL, 0);
+        let mut relay = Relay::new(dialect, &minimal_request(Surface::Native, false), REQUEST_ID, MODEL, 0);
         let (metered, steps) = work::within(u64::MAX, || {
             relay.feed(format!("data: {event}\n\n").as_bytes(), &mut BytesMut::new()).expect("a report is no fault");
             relay.metered()
@@ -209,7 +209,7 @@ fn figures_of_a_report_are_found_in_few_passes() {
 
 #[test]
 fn an_error_is_read_in_few_passes_whatever_it_says() {
-    // In front of every member that is looked for.
+    // Before every member that is searched for.
     let padding = "x".repeat(long());
     for error in [
         format!(r#"{{"error":{{"x":"{padding}","details":{{}},"message":"m"}}}}"#),
@@ -242,10 +242,10 @@ fn a_stream_is_read_in_time_that_grows_with_it() {
         ("one line", format!("data: {}", "x".repeat(long()))),
     ] {
         for dialect in DIALECTS {
-            let mut relay = Relay::new(dialect, &asking(Surface::OpenAi, true), REQUEST_ID, MODEL, 0);
+            let mut relay = Relay::new(dialect, &minimal_request(Surface::OpenAi, true), REQUEST_ID, MODEL, 0);
             let mut out = BytesMut::new();
             within_bounds(&format!("a stream of {name}"), stream.len(), || {
-                // As a slow upstream sends it: a few bytes at a time.
+                // A slow upstream sends a few bytes at a time.
                 let _ = stream.as_bytes().chunks(7).try_for_each(|piece| relay.feed(piece, &mut out));
                 let _ = relay.finish(&mut out);
             });

@@ -1,4 +1,4 @@
-//! Requests of clients, from their bytes to the body that goes upstream.
+//! Requests of clients, from their bytes to the upstream body.
 
 use std::sync::LazyLock;
 
@@ -14,8 +14,8 @@ use crate::request::IMAGE_TOKENS_MAX;
 
 const BACKEND: &str = "back\"end";
 const CAP: u64 = 77_777;
-/// Of a refusal's words. Some of them are the client's.
-const WORDS_BYTES_MAX: usize = 2048;
+/// Longest refusal in bytes. It repeats some names of the client's.
+const REFUSAL_BYTES_MAX: usize = 2048;
 
 const NAMES: [&str; 40] = [
     "model",
@@ -82,12 +82,12 @@ fn parsed(surface: Surface, body: &[u8]) -> Result<ClientRequest, Refusal> {
     ClientRequest::parse(surface, Bytes::copy_from_slice(body))
 }
 
-/// 400 or 422, in few words.
+/// Checks that a refusal is a short 400 or 422.
 pub fn is_a_refusal(refusal: &Refusal, body: &[u8]) {
     let known = matches!(refusal.code, ErrorCode::InvalidRequest | ErrorCode::ModelUnpriced);
     assert!(known, "{:?} {}", refusal.code, shown(body));
-    let words = refusal.message.len() + refusal.details.values().map(|value| value.to_string().len()).sum::<usize>();
-    assert!(words < WORDS_BYTES_MAX, "{words} bytes to say no to {}", shown(body));
+    let bytes = refusal.message.len() + refusal.details.values().map(|value| value.to_string().len()).sum::<usize>();
+    assert!(bytes < REFUSAL_BYTES_MAX, "{bytes} bytes to refuse {}", shown(body));
 }
 
 #[test]
@@ -111,10 +111,10 @@ fn what_is_accepted_goes_upstream_as_it_was_bounded() {
     });
 }
 
-/// Nothing that costs more than what was held for.
+/// Checks that the body costs no more than the hold.
 fn is_bounded(request: &ClientRequest, dialect: ProviderKind, sent: &Bytes, prefix: Option<&str>) {
     let text = std::str::from_utf8(sent).expect("an upstream body is UTF-8");
-    // Translation adds a level here and there to what was as deep as it may be.
+    // Translation may add a level to JSON of the largest depth.
     assert!(matches!(json::check(text), Ok(()) | Err(JsonFault::TooDeep)), "{text}");
     let top = Ordered::of(text).unwrap_or_else(|| panic!("an upstream body is an object: {text}"));
     assert_eq!(top.get("model").and_then(json::string).as_deref(), Some(BACKEND), "{text}");
@@ -135,7 +135,7 @@ fn is_bounded(request: &ClientRequest, dialect: ProviderKind, sent: &Bytes, pref
     }
     assert_eq!(top.get("stream").and_then(json::boolean).unwrap_or(false), request.streamed(), "{text}");
     let (mut seen, value) = (Seen::default(), serde_json::from_str::<Value>(text));
-    // A number beyond what doubles hold, or half a surrogate, goes through as it came.
+    // A number beyond a double, or an unpaired surrogate, goes through unchanged.
     let Ok(Value::Object(value)) = value else { return };
     value
         .iter()
@@ -146,7 +146,7 @@ fn is_bounded(request: &ClientRequest, dialect: ProviderKind, sent: &Bytes, pref
     assert!(bound >= least, "{} images, {} bytes of text, bound {bound}: {text}", seen.images, seen.text_bytes);
 }
 
-/// A server that does not mind spelling reads two names as one.
+/// Checks that no name occurs twice, even for a server that ignores spelling.
 fn says_everything_once(top: &Ordered, text: &str) {
     let folded = |name: &str| -> String {
         let letters = name.chars().filter(|letter| !matches!(letter, '_' | '-'));
@@ -160,7 +160,7 @@ fn says_everything_once(top: &Ordered, text: &str) {
     assert_eq!(names.len(), count, "{text}");
 }
 
-/// What a model would be given of a body: every token of it is at least one byte of text.
+/// The text of a body that a model would read: every token is at least one byte of it.
 #[derive(Default)]
 struct Seen {
     text_bytes: u64,
@@ -168,23 +168,23 @@ struct Seen {
 }
 
 impl Seen {
-    /// `is_said`: the value is a message, or in the content of one. Elsewhere a picture is text, or nothing.
-    fn read(&mut self, name: &str, value: &Value, is_said: bool) {
+    /// `in_message`: the value is a message, or in the content of one. Elsewhere an image is text, or nothing.
+    fn read(&mut self, name: &str, value: &Value, in_message: bool) {
         match value {
-            // Words of the protocol: no model sees them.
+            // Words of the protocol, which no model sees.
             Value::String(_) if matches!(name, "type" | "role") => {}
             Value::String(text) => self.text_bytes += text.len() as u64,
-            Value::Array(items) => items.iter().for_each(|item| self.read(name, item, is_said)),
+            Value::Array(items) => items.iter().for_each(|item| self.read(name, item, in_message)),
             Value::Object(part)
-                if is_said
+                if in_message
                     && name == "content"
                     && matches!(part.get("type"), Some(Value::String(kind)) if is_image(kind)) =>
             {
                 self.images += 1;
             }
             Value::Object(members) => {
-                let is_said = |child: &str| is_said && child == "content";
-                members.iter().for_each(|(name, value)| self.read(name, value, is_said(name)));
+                let in_message = |child: &str| in_message && child == "content";
+                members.iter().for_each(|(name, value)| self.read(name, value, in_message(name)));
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }

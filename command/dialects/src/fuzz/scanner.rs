@@ -1,4 +1,4 @@
-//! The scanner of JSON beside serde's.
+//! Compares the JSON scanner with serde's.
 
 use fuzzing::{Corpus, Dice, fuzz};
 use serde_json::Value;
@@ -58,7 +58,7 @@ fn first_is_not_null(members: &[json::Member<'_>], name: &str) -> bool {
     members.iter().find(|member| member.name() == name).is_some_and(|member| member.value != "null")
 }
 
-/// A piece of a string as JSON writes it, or as it should not.
+/// A piece of a JSON string, valid or not.
 fn piece(dice: &mut Dice<'_>) -> String {
     let unit = usize::from(dice.byte()) << 8 | usize::from(dice.byte());
     match dice.below(8) {
@@ -89,7 +89,7 @@ fn strings_are_decoded_and_measured_alike() {
     });
 }
 
-/// As the gateway merges reports, on trees.
+/// Merges two reports as trees, by the gateway's rules.
 fn merged(earlier: Value, later: Value) -> Value {
     match (earlier, later) {
         (earlier, Value::Null) => earlier,

@@ -1,4 +1,4 @@
-//! Streams of upstreams, in whatever pieces they come.
+//! Streams of upstreams, split into any pieces.
 
 use std::sync::LazyLock;
 
@@ -8,14 +8,14 @@ use serde_json::Value;
 
 use super::super::framing::Event;
 use super::super::framing::sse::{SseFault, SseParser};
-use super::super::golden::{CREATED, MODEL, REQUEST_ID, asking, described, receipt, usage};
+use super::super::golden::{CREATED, MODEL, REQUEST_ID, described, minimal_request, receipt, usage};
 use super::answers::is_a_report;
 use super::*;
 
 pub static CORPORA: LazyLock<[Corpus; 2]> = LazyLock::new(|| DIALECTS.map(|dialect| answers_of(dialect, "sse")));
 pub const CLIENTS: [(Surface, bool); 3] = [(Surface::Native, false), (Surface::OpenAi, false), (Surface::OpenAi, true)];
 
-/// Names and data of a stream's events, read line by line from a text that is whole.
+/// Names and data of the events of a complete stream, read line by line.
 fn events_of(stream: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     let (mut lines, mut line, mut bytes) = (Vec::new(), Vec::new(), stream.iter().peekable());
     while let Some(byte) = bytes.next() {
@@ -39,8 +39,8 @@ fn events_of(stream: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match &line[..colon] {
             _ if line.is_empty() => {
-                let said = data.take().map(|data| (std::mem::take(&mut name), data));
-                events.extend(said);
+                let event = data.take().map(|data| (std::mem::take(&mut name), data));
+                events.extend(event);
                 name.clear();
             }
             b"event" => name = value.to_vec(),
@@ -112,7 +112,7 @@ fn a_stream_is_told_and_measured_alike_however_it_arrives_and_to_whom() {
         let pieces = dice.pieces(&stream, 12);
         let mut complete = Vec::new();
         for (surface, include_usage) in CLIENTS {
-            let request = asking(surface, include_usage);
+            let request = minimal_request(surface, include_usage);
             let (whole, cut) = (relayed(dialect, &request, &[&stream]), relayed(dialect, &request, &pieces));
             assert_eq!(cut.result, whole.result, "{}", shown(&stream));
             assert!(cut.out == whole.out, "{} {} {}", shown(&cut.out), shown(&whole.out), shown(&stream));
@@ -132,11 +132,11 @@ fn a_stream_is_told_and_measured_alike_however_it_arrives_and_to_whom() {
     });
 }
 
-/// Every event is one line of JSON in the surface's own form, and a stream that is whole ends with its marker.
+/// Checks that every event is one line of JSON in the surface's form, and that a complete stream ends with its marker.
 fn is_fit_for_the_client(relayed: &Relayed, surface: Surface, include_usage: bool, stream: &[u8]) {
     let closing = relayed.closing.as_deref().unwrap_or_default();
-    let said = events_of(&[&relayed.out, closing].concat());
-    for (name, data) in &said {
+    let events = events_of(&[&relayed.out, closing].concat());
+    for (name, data) in &events {
         let data = std::str::from_utf8(data).expect("what goes to a client is UTF-8");
         if data == "[DONE]" {
             continue;
@@ -157,13 +157,13 @@ fn is_fit_for_the_client(relayed: &Relayed, surface: Surface, include_usage: boo
         }
     }
     let marker = match surface {
-        Surface::Native => said.iter().filter(|(name, _)| name == b"completed").count(),
-        Surface::OpenAi => said.iter().filter(|(_, data)| data == b"[DONE]").count(),
+        Surface::Native => events.iter().filter(|(name, _)| name == b"completed").count(),
+        Surface::OpenAi => events.iter().filter(|(_, data)| data == b"[DONE]").count(),
     };
     assert_eq!(marker, usize::from(relayed.result.is_ok()), "{}", shown(stream));
 }
 
-/// Chunks of the same dialect keep every byte but the model's name and the report.
+/// Checks that chunks of the same dialect keep every byte but the model and the usage.
 fn goes_through_as_it_came(stream: &[u8], out: &[u8], include_usage: bool) {
     let chunk = |data: &[u8]| Ordered::of(std::str::from_utf8(data).ok()?);
     let others = |chunk: &Ordered| -> Vec<(String, String)> {

@@ -1,5 +1,4 @@
-//! Answers and streams in which something comes again and again, or does not end: said by upstreams that are broken, or
-//! mean it.
+//! Responses and streams in which something repeats or does not end, as a broken or malicious upstream may send them.
 
 use fuzzing::Dice;
 
@@ -7,16 +6,16 @@ use super::*;
 
 /// Templates of events in one stream.
 const TEMPLATES_MAX: usize = 4;
-/// Names that mean something at the top level of an answer, or nothing.
+/// Names at the top level of a response, known and unknown.
 const NAMES: [&str; 8] = ["usage", "x_groq", "model", "id", "usage", "choices", "type", "nothing"];
 
-/// About so many bytes.
+/// A stream of about `room` bytes.
 pub fn stream(dialect: ProviderKind, room: usize, dice: &mut Dice<'_>) -> Vec<u8> {
     let (mut stream, templates) = (Vec::new(), 1 + dice.below(TEMPLATES_MAX));
     let room = if dice.one_in(2) { room } else { room / templates };
     let mut tedious = Tedious { room, dice };
     if tedious.dice.one_in(2) {
-        // What every piece of a call may be told with.
+        // Repeated with every piece of a call.
         tedious
             .say(&mut stream, if dialect == ProviderKind::Openai { Tedious::call_begins } else { Tedious::tool_use });
     }
@@ -34,7 +33,7 @@ pub fn stream(dialect: ProviderKind, room: usize, dice: &mut Dice<'_>) -> Vec<u8
     stream
 }
 
-/// See [`stream`]: what an upstream answers that is not a 200.
+/// See [`stream`]: the body of a response that is not a 200.
 pub fn refusal(room: usize, dice: &mut Dice<'_>) -> Vec<u8> {
     let mut tedious = Tedious { room: room / 2, dice };
     tedious.object(Tedious::error).into_bytes()
@@ -53,7 +52,7 @@ pub fn answer(dialect: ProviderKind, room: usize, dice: &mut Dice<'_>) -> Vec<u8
 }
 
 struct Tedious<'d, 'i> {
-    /// Of one thing that is long.
+    /// Bytes of one long value.
     room: usize,
     dice: &'d mut Dice<'i>,
 }
@@ -65,7 +64,7 @@ impl Tedious<'_, '_> {
         stream.extend_from_slice(event.repeat(copies).as_bytes());
     }
 
-    /// How often something of this length comes: mostly once.
+    /// Repetitions of something of this length: mostly one.
     fn copies(&mut self, bytes: usize) -> usize {
         if self.dice.one_in(2) { 1 } else { (self.room / bytes.max(1)).max(1) }
     }
@@ -87,7 +86,7 @@ impl Tedious<'_, '_> {
         if self.dice.one_in(2) { member(self) + "," } else { String::new() }
     }
 
-    /// What it is made of, and before it a member that may be there again and again.
+    /// An object with these members, and before them one that may be repeated.
     fn object(&mut self, members: fn(&mut Self) -> String) -> String {
         let before = self.maybe(|this| this.many(Self::member));
         format!("{{{before}{}}}", members(self))
@@ -107,7 +106,7 @@ impl Tedious<'_, '_> {
         }
     }
 
-    /// Sometimes as long, and as deep, as one may be.
+    /// A usage report, sometimes of the largest length and depth.
     fn report(&mut self) -> String {
         let number = self.dice.byte();
         let one = format!(r#""prompt_tokens":{number},"completion_tokens":{number}"#);
@@ -127,14 +126,14 @@ impl Tedious<'_, '_> {
     }
 
     fn error(&mut self) -> String {
-        let (before, last) = (self.many(Self::complaint), self.complaint());
+        let (before, last) = (self.many(Self::error_message), self.error_message());
         match self.dice.below(3) {
             0 => format!(r#""object":"error",{before},{last}"#),
             _ => format!(r#""type":"error","error":{{{before},{last}}}"#),
         }
     }
 
-    fn complaint(&mut self) -> String {
+    fn error_message(&mut self) -> String {
         match self.dice.below(8) {
             0 => r#""code":400"#.to_owned(),
             1 => r#""type":"invalid_request_error""#.to_owned(),

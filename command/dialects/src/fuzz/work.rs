@@ -1,29 +1,29 @@
-//! What others send costs steps, and becomes bytes, in proportion to its length. Both are counted, not timed, so that a
-//! failure is one everywhere.
+//! Untrusted input costs steps, memory and output in proportion to its length. They are counted, not timed, so that a
+//! failure is the same on every machine.
 
 use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
 use fuzzing::{Corpus, Dice, fuzz, grown, long_run, shown};
 
-use super::super::golden::{CREATED, MODEL, REQUEST_ID, asking, receipt, usage};
+use super::super::golden::{CREATED, MODEL, REQUEST_ID, minimal_request, receipt, usage};
 use super::super::work;
 use super::answers::{REFUSALS, SECRET};
 use super::requests::{CAP_FIELDS, CORPORA as REQUESTS, target};
 use super::streams::{CLIENTS, CORPORA as STREAMS};
 use super::*;
 
-/// A byte is looked at once for each level of JSON that is read, and a few times more for what it says.
+/// Steps per byte: each byte is read once per level of JSON, and a few more times to decode and copy it.
 const STEPS_PER_BYTE_MAX: usize = 24;
-/// What the beginning and the end of an answer cost, whatever is between them.
+/// Steps for the beginning and the end of a response, whatever is between them.
 const STEPS_FREE: usize = 64 * 1024;
 const OUT_PER_BYTE_MAX: usize = 16;
 const OUT_FREE: usize = 128 * 1024;
-/// What is kept from one event to the next: ids and names of calls, half an event, reports.
+/// Memory kept from one event to the next: ids and names of calls, half an event, reports.
 const HELD_PER_BYTE_MAX: usize = 4;
 const HELD_FREE: usize = 48 * 1024;
 
-/// What is shown of a rejection is short, and is looked at in every way in which it may be escaped.
+/// Steps to redact a rejection, which is short and is decoded with every combination of escapes.
 const REDACTION_STEPS_MAX: u64 = 1024 * 1024;
 
 static REFUSED: LazyLock<Corpus> = LazyLock::new(|| Corpus::of(REFUSALS.map(|refusal| refusal.as_bytes().to_vec())));
@@ -33,13 +33,13 @@ const fn most(bytes: usize, per_byte: usize, free: usize) -> usize {
     bytes * per_byte + free
 }
 
-/// As many steps as so many bytes may cost.
+/// Runs `work` with the steps that so many bytes may cost.
 pub fn in_measure<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     let (done, _) = work::within(most(bytes, STEPS_PER_BYTE_MAX, STEPS_FREE) as u64, work);
     done
 }
 
-/// What is quadratic shows in long inputs; many things show in many.
+/// Long inputs show quadratic work, and many short ones other faults.
 fn bytes_max(dice: &mut Dice<'_>) -> usize {
     if long_run() { (16 * 1024) << dice.below(6) } else { 48 * 1024 }
 }
@@ -49,7 +49,7 @@ fn is_in_measure(what: &str, found: usize, most: usize, came: &[u8]) {
     assert!(found <= most, "{found} bytes {what} of {}, {most} at most: {}", came.len(), shown(came));
 }
 
-/// As a network may cut it: not at all, at a few places, or every few bytes.
+/// Splits a stream as a network may: not at all, at a few positions, or every few bytes.
 fn cut<'s>(stream: &'s [u8], dice: &mut Dice<'_>) -> Vec<&'s [u8]> {
     match dice.below(3) {
         0 => vec![stream],
@@ -68,7 +68,7 @@ fn a_stream_costs_in_proportion_to_its_length() {
             0 => grown(&STREAMS[which].draw(dice), room, dice),
             _ => tedious::stream(DIALECTS[which], room, dice),
         };
-        let (pieces, request) = (cut(&stream, dice), asking(surface, include_usage));
+        let (pieces, request) = (cut(&stream, dice), minimal_request(surface, include_usage));
         in_measure(stream.len(), || relayed(DIALECTS[which], &request, &pieces, &stream));
     });
 }

@@ -128,22 +128,22 @@ mod tests {
         let whole: Value = serde_json::from_str(text).expect("JSON");
         assert!(matches!(complete(text), Cow::Borrowed(_)));
         for cut in (2..text.len()).filter(|cut| text.is_char_boundary(*cut)) {
-            let said = complete(&text[..cut]);
-            let said: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
-            assert!(is_beginning(&said, &whole), "{said}");
+            let repaired = complete(&text[..cut]);
+            let value: Value = serde_json::from_str(&repaired).unwrap_or_else(|error| panic!("{error}: {repaired}"));
+            assert!(is_beginning(&value, &whole), "{value}");
         }
     }
 
-    fn is_beginning(said: &Value, whole: &Value) -> bool {
-        match (said, whole) {
-            (Value::String(said), Value::String(whole)) => whole.starts_with(&**said),
-            (Value::Array(said), Value::Array(whole)) => {
-                said.len() <= whole.len() && said.iter().zip(whole).all(|(said, whole)| is_beginning(said, whole))
+    fn is_beginning(start: &Value, whole: &Value) -> bool {
+        match (start, whole) {
+            (Value::String(start), Value::String(whole)) => whole.starts_with(&**start),
+            (Value::Array(start), Value::Array(whole)) => {
+                start.len() <= whole.len() && start.iter().zip(whole).all(|(start, whole)| is_beginning(start, whole))
             }
-            (Value::Object(said), Value::Object(whole)) => {
-                said.iter().all(|(name, said)| whole.get(name).is_some_and(|whole| is_beginning(said, whole)))
+            (Value::Object(start), Value::Object(whole)) => {
+                start.iter().all(|(name, start)| whole.get(name).is_some_and(|whole| is_beginning(start, whole)))
             }
-            (said, whole) => said == whole,
+            (start, whole) => start == whole,
         }
     }
 

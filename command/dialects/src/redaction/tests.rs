@@ -50,7 +50,7 @@ fn an_id_of_digits_alone_is_hidden_as_any_uuid_is() {
 #[test]
 fn a_mark_in_a_secret_is_known_by_its_name_in_html() {
     for (mark, name) in [('&', "amp"), ('<', "lt"), ('>', "gt"), ('"', "quot"), ('\'', "apos")] {
-        // No letter or digit by which it would be known all the same.
+        // Without letters and digits, which would be found anyway.
         let redactor = Redactor::new([&*format!("{mark}-").repeat(5)]);
         let shown = redactor.text(&format!("the field n, {}, is wrong", format!("&{name};-").repeat(5)));
         assert_eq!(shown.as_deref(), Some("the field n, [redacted], is wrong"), "{name}");
@@ -160,7 +160,7 @@ fn texts_are_bounded_and_nothing_is_said_rather_than_nothing_but_marks() {
     for nothing in ["", " \n\t", "...", SECRET, &format!("'{SECRET}' '{SECRET}'")] {
         assert_eq!(shown(nothing), None, "{nothing}");
     }
-    // The mark itself is a part of the secret.
+    // The mark itself is part of the secret.
     assert_eq!(Redactor::new(["so-redacted-a-key"]).text("bad so-redacted-a-key"), None);
 }
 
@@ -212,7 +212,7 @@ fn a_secret_too_short_for_eight_characters_is_hidden_whole_and_one_of_three_is_n
     assert_eq!(Redactor::new(["k"]).text("the key is bad").as_deref(), Some("the key is bad"));
 }
 
-/// Runs of eight of a secret in a text, by a second way of looking: letter case aside, and marks aside.
+/// A run of eight characters that secret and text share, ignoring case and marks: a second implementation.
 fn shared<'s>(secret: &'s str, text: &str) -> Option<&'s str> {
     let bare = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
     let (lower, bare_text) = (text.to_lowercase(), bare(text));
@@ -222,7 +222,7 @@ fn shared<'s>(secret: &'s str, text: &str) -> Option<&'s str> {
         .find(|run| lower.contains(&run.to_lowercase()) || (bare(run).len() == 8 && bare_text.contains(&bare(run))))
 }
 
-/// A secret as an upstream may say it.
+/// A secret as an upstream may repeat it.
 fn form(secret: &str, way: u8, mark: &str) -> String {
     let each = |say: &dyn Fn(char) -> String| secret.chars().map(say).collect::<String>();
     match way % 14 {
@@ -280,7 +280,7 @@ proptest! {
                 let numbers = words.filter_map(|word| u32::from_str_radix(word, radix).ok().and_then(char::from_u32));
                 prop_assert_eq!(shared(&secret, &numbers.collect::<String>()), None, "{:?} of {:?}", shown, text);
             }
-            // What is shown once is shown again as it is.
+            // Redaction is idempotent.
             prop_assert_eq!(redactor.text(&shown), Some(shown.clone()));
         }
         for name in [redactor.code(&text), redactor.param(&text)].into_iter().flatten() {
@@ -297,10 +297,10 @@ proptest! {
     }
 }
 
-/// A tenant gives its provider's headers, and its provider answers what it likes.
+/// Tenants choose their provider's headers, and the provider chooses its response.
 #[test]
 fn what_is_known_of_secrets_takes_room_and_work_in_proportion_to_their_length() {
-    // As many as a provider's row and key may have, of characters that can be read in the most ways.
+    // As many as a provider's row and key may have, of characters with the most possible escapes.
     let escaped = |number: u32| {
         let (letter, digit) = (0x41 + number * 7 % 57, 0x30 + number * 3 % 10);
         [format!("%25{letter:x}"), format!("&#x{letter:x};"), format!("\\u{letter:04x}"), format!("{digit:x}{number}")]

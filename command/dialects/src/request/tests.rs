@@ -132,7 +132,7 @@ fn openai_fields_that_matter_are_checked() {
     for more in [
         r#","max_tokens":null,"n":null,"stream":null,"stream_options":null,"metadata":null"#,
         r#","x":{"a":1,"a":2}"#,
-        // Names that are the client's own may be any.
+        // Names of the client's choice may be any.
         r#","logit_bias":{"é":1},"metadata":{"naïve":"x"},"unknown":{"\u017f":1}"#,
         r#","tools":[{"type":"function","function":{"name":"f","parameters":{"properties":{"größe":{},"Type":{}}}}}]"#,
         r#","response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"Größe":1,"Schema":2}}}"#,
@@ -354,7 +354,7 @@ fn a_field_that_any_server_is_known_to_bill_by_is_refused_until_it_is_allowed() 
         );
         assert!(request.unpriced(&BTreeSet::from([name.to_owned()])).is_none(), "{name}: {value}");
     }
-    // By another spelling than any server's own.
+    // Spelled differently from every server's name.
     for name in ["candidatecount", "inference_config", "MAX-LENGTH", "kvTransferParams", "chatTemplateKwargs"] {
         let refusal = openai(&format!(",\"{name}\":8")).err().expect(name);
         assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::InvalidRequest, &name.into()));
@@ -407,7 +407,7 @@ fn a_message_that_brings_more_than_stands_in_it_is_refused() {
 /// Holds: event.unpriced
 #[test]
 fn what_is_given_as_an_image_is_one_however_it_is_written() {
-    let asked = |image: &str| {
+    let with_image = |image: &str| {
         let part = format!(r#"{{"type":"image_url","image_url":{image}}}"#);
         parse(Surface::OpenAi, format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{part}]}}]}}"#))
     };
@@ -428,7 +428,7 @@ fn what_is_given_as_an_image_is_one_however_it_is_written() {
         r#"{"url":"https://x.y/a.pdf","format":"video/mp4"}"#,
         r#"{"url":"https://x.y/a.png","max_pixels":99999999}"#,
     ] {
-        assert_eq!(asked(image).err().expect(image).code, ErrorCode::ModelUnpriced, "{image}");
+        assert_eq!(with_image(image).err().expect(image).code, ErrorCode::ModelUnpriced, "{image}");
     }
     for image in [
         r#"{"url":"HTTPS://x.y/a.png","detail":"low","format":null}"#,
@@ -436,12 +436,12 @@ fn what_is_given_as_an_image_is_one_however_it_is_written() {
         r#""https://x.y/a.png""#,
         r#"{"url":"data:image/svg+xml,%3Csvg/%3E"}"#,
     ] {
-        assert!(asked(image).is_ok(), "{image}");
+        assert!(with_image(image).is_ok(), "{image}");
     }
-    // Base64 is told from text whatever its case.
+    // `;base64` is recognised in any case.
     let base64 = "A".repeat(1_000_000);
     for head in ["data:image/png;base64", "Data:Image/PNG;Base64", "data:image/png;charset=x;BASE64"] {
-        let request = asked(&format!(r#"{{"url":"{head},{base64}"}}"#)).expect(head);
+        let request = with_image(&format!(r#"{{"url":"{head},{base64}"}}"#)).expect(head);
         assert!(request.input_tokens_bound() < IMAGE_TOKENS_MAX + 400, "{head}");
         let native = format!(r#"{{"type":"image","url":"{head},{base64}"}}"#);
         let native = format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{native}]}}]}}"#);

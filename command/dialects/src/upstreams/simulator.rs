@@ -83,7 +83,7 @@ impl Simulator {
             };
         }
         if let Some(status) = behaviour.fail {
-            return refused(status, "the simulator was asked to fail", behaviour.retry_after_s);
+            return refused(status, "a simulated failure", behaviour.retry_after_s);
         }
         match Script::of(&behaviour, body) {
             Ok(script) => {

@@ -132,8 +132,8 @@ fn tool_calls(fields: &mut Fields<'_, '_>, content: &mut Vec<Block>) -> Result<(
         let path = path.element(index);
         let mut call = Fields::read(element, &path)?;
         let id = call.required_string("id")?.into_owned();
-        let place = path.field("function");
-        let mut function = Fields::read(function_of(&mut call)?, &place)?;
+        let function_path = path.field("function");
+        let mut function = Fields::read(function_of(&mut call)?, &function_path)?;
         content.push(Block::ToolCall(ToolCall {
             id,
             name: function.required_string("name")?.into_owned(),
@@ -159,9 +159,9 @@ fn tools(fields: &mut Fields<'_, '_>) -> Result<Vec<Tool>, Refusal> {
     let mut tools = Vec::new();
     fields::elements(value, &path, |index, element| {
         let path = path.element(index);
-        let place = path.field("function");
+        let function_path = path.field("function");
         let function = function_of(&mut Fields::read(element, &path)?)?;
-        tools.push(read::tool(&mut Fields::read(function, &place)?)?);
+        tools.push(read::tool(&mut Fields::read(function, &function_path)?)?);
         Ok(())
     })?;
     Ok(tools)
@@ -171,9 +171,9 @@ fn tool_choice(fields: &mut Fields<'_, '_>) -> Result<Option<ToolChoice>, Refusa
     let path = Path::Root.field("tool_choice");
     let Some(value) = fields.raw("tool_choice") else { return Ok(None) };
     if json::kind(value) == Kind::Object {
-        let place = path.field("function");
+        let function_path = path.field("function");
         let function = function_of(&mut Fields::read(value, &path)?)?;
-        let name: Cow<'_, str> = Fields::read(function, &place)?.required_string("name")?;
+        let name: Cow<'_, str> = Fields::read(function, &function_path)?.required_string("name")?;
         return Ok(Some(ToolChoice::Named(name.into_owned())));
     }
     match &*fields::string(value, &path)? {

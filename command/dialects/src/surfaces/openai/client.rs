@@ -245,24 +245,24 @@ fn read_message(message: &str, path: &Path<'_>, totals: &mut MessageTotals) -> R
     for member in fields::members(message, path)? {
         refuse_misspelled(member.name(), MESSAGE_KNOWN.into_iter().chain(MESSAGE_INPUT), path)?;
         known::check(member.name(), member.value, known::MESSAGE, path)?;
-        let place = path.field(member.name());
+        let value_path = path.field(member.name());
         match (member.name(), json::kind(member.value)) {
             ("content", Kind::Array) => {
-                fields::elements(member.value, &place, |index, part| {
+                fields::elements(member.value, &value_path, |index, part| {
                     totals.one_more_part()?;
-                    totals.images = read_part(part, &place.element(index), totals.images)?;
+                    totals.images = read_part(part, &value_path.element(index), totals.images)?;
                     Ok(())
                 })?;
             }
-            ("tool_calls", Kind::Array) => fields::elements(member.value, &place, |_, _| totals.one_more_part())?,
+            ("tool_calls", Kind::Array) => fields::elements(member.value, &value_path, |_, _| totals.one_more_part())?,
             ("content", Kind::String | Kind::Null) | ("audio", Kind::Null) => {}
-            ("content", _) => return Err(place.refuse("must be a string or an array")),
-            ("audio", _) => return Err(priceable::unpriced(&place, "audio has no price")),
+            ("content", _) => return Err(value_path.refuse("must be a string or an array")),
+            ("audio", _) => return Err(priceable::unpriced(&value_path, "audio has no price")),
             ("role", Kind::String) if is_cache_role(member.value) => {
-                return Err(priceable::unpriced(&place, "a message that the provider has cached has no price"));
+                return Err(priceable::unpriced(&value_path, "a message that the provider has cached has no price"));
             }
             (name, _) if MESSAGE_INPUT.contains(&name) && !priceable::is_empty(member.value) => {
-                return Err(priceable::unpriced(&place, "input beside the content of a message has no price"));
+                return Err(priceable::unpriced(&value_path, "input outside of the content of a message has no price"));
             }
             _ => {}
         }
@@ -289,8 +289,8 @@ fn read_part(part: &str, path: &Path<'_>, images: Images) -> Result<Images, Refu
     if !is_image {
         return Ok(images);
     }
-    let place = path.field("image_url");
-    Ok(images.with_one(base64_bytes(image.ok_or_else(|| place.refuse("is required"))?, &place)?))
+    let value_path = path.field("image_url");
+    Ok(images.with_one(base64_bytes(image.ok_or_else(|| value_path.refuse("is required"))?, &value_path)?))
 }
 
 /// True for Moonshot's role `cache`, whose content refers to context that the provider has cached.

@@ -39,19 +39,19 @@ fn shape(code: ErrorCode) -> Shape {
 
 /// `type` and `code`: OpenAI's own values if it has any, or else the gateway's code in lower case.
 fn type_and_code(refusal: &Refusal) -> (&'static str, Option<String>) {
-    let own = || Some(refusal.code.as_str().to_ascii_lowercase());
-    let theirs = |code: &str| Some(code.to_owned());
+    let gateway = || Some(refusal.code.as_str().to_ascii_lowercase());
+    let openai = |code: &str| Some(code.to_owned());
     match refusal.code {
         ErrorCode::InvalidRequest => ("invalid_request_error", None),
         // Clients know the provider's codes, such as `context_length_exceeded`.
         ErrorCode::UpstreamRejected => ("invalid_request_error", detail(refusal, "upstream_code").map(str::to_owned)),
-        ErrorCode::Unauthenticated => ("invalid_request_error", theirs("invalid_api_key")),
-        ErrorCode::ModelNotFound => ("invalid_request_error", theirs("model_not_found")),
-        ErrorCode::BudgetExceeded => ("insufficient_quota", theirs("insufficient_quota")),
-        ErrorCode::RateLimited => (limited_by(refusal), theirs("rate_limit_exceeded")),
-        ErrorCode::Forbidden | ErrorCode::ModelNotAllowed => ("permission_error", own()),
-        _ if refusals::status(refusal.code).is_server_error() => ("server_error", own()),
-        _ => ("invalid_request_error", own()),
+        ErrorCode::Unauthenticated => ("invalid_request_error", openai("invalid_api_key")),
+        ErrorCode::ModelNotFound => ("invalid_request_error", openai("model_not_found")),
+        ErrorCode::BudgetExceeded => ("insufficient_quota", openai("insufficient_quota")),
+        ErrorCode::RateLimited => (limited_by(refusal), openai("rate_limit_exceeded")),
+        ErrorCode::Forbidden | ErrorCode::ModelNotAllowed => ("permission_error", gateway()),
+        _ if refusals::status(refusal.code).is_server_error() => ("server_error", gateway()),
+        _ => ("invalid_request_error", gateway()),
     }
 }
 

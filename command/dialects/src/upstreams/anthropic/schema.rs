@@ -146,7 +146,7 @@ mod tests {
                 r#"{"anyOf":[{"$ref":"p"},{"type":"null"}],"$defs":{"p":{"type":"object","additionalProperties":false}}}"#,
             ),
             (r#"{"allOf":[{"type":"object"}]}"#, r#"{"allOf":[{"type":"object"}]}"#),
-            // A member's name is no keyword, and an example no schema.
+            // The name of a property is not a keyword, and an example is not a schema.
             (
                 r#"{"properties":{"additionalProperties":{"type":"boolean"}},"default":{"type":"object"}}"#,
                 r#"{"properties":{"additionalProperties":{"type":"boolean"}},"default":{"type":"object"},"additionalProperties":false}"#,

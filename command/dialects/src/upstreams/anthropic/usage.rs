@@ -128,7 +128,7 @@ mod tests {
         add(&format!(r#"{{"output_tokens":7,"x":"{}"}}"#, "x".repeat(REPORT_BYTES_MAX)), true, &mut metered);
         assert_eq!(metered.reported, None);
         assert_eq!(metered.provider_usage.as_ref().map(|kept| kept.get().len()), Some(37));
-        // Nor does what came before it count where all of it together is beyond measure.
+        // Earlier reports do not count if all of them together are too long.
         let long = "x".repeat(REPORT_BYTES_MAX / 4);
         for number in 0..9 {
             let report = format!(r#"{{"n{number}":"{long}","input_tokens":25,"output_tokens":{number}}}"#);
@@ -153,12 +153,12 @@ mod tests {
         assert!(raw.get().contains(r#""output_tokens":15"#) && raw.get().contains(r#""input_tokens":25"#), "{raw}");
     }
 
-    /// The example of Anthropic's page on compaction: what was read and written to make the summary is billed too.
     #[test]
     fn a_report_of_nothing_at_all_is_none() {
         assert_eq!(read_report(r#"{"input_tokens":0,"output_tokens":0}"#), (None, None));
     }
 
+    /// The example of Anthropic's page on compaction: tokens to make the summary are billed too.
     #[test]
     fn what_stands_among_the_iterations_alone_is_billed() {
         let usage = r#"{"input_tokens":23000,"output_tokens":1000,"cache_creation_input_tokens":5,"iterations":[{"type":"compaction","input_tokens":180000,"output_tokens":3500,"cache_read_input_tokens":11,"cache_creation":{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":7}},{"type":"message","input_tokens":23000,"output_tokens":1000,"cache_read_input_tokens":2,"cache_creation_input_tokens":5}]}"#;
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!((read.input_cache_read_tokens, read.input_cache_write_tokens), (13, 12));
         assert_eq!(read.input_cache_write_by_ttl, BTreeMap::from([("5m".to_owned(), 5), ("1h".to_owned(), 7)]));
         assert_eq!(input.map(|input| input.input()), Some(203_025));
-        // Where the top level has it all, nothing is counted twice.
+        // If the top level includes the iterations, nothing is counted twice.
         let usage = r#"{"input_tokens":30,"output_tokens":9,"iterations":[{"input_tokens":10,"output_tokens":4},{"input_tokens":20,"output_tokens":5},null,{}]}"#;
         let read = read_report(usage).0.expect("a report");
         assert_eq!((read.input(), read.output()), (30, 9));

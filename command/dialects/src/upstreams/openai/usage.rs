@@ -173,18 +173,18 @@ mod tests {
                 r#"{"prompt_tokens":10,"completion_tokens":5,"prompt_cache_hit_tokens":4,"prompt_cache_miss_tokens":6}"#,
                 [6, 4, 0, 5, 0],
             ),
-            // parts that exceed the whole: the dearer reading
+            // parts that exceed the whole: the more expensive reading
             (
                 r#"{"prompt_tokens":10,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":40}}"#,
                 [10, 40, 0, 5, 0],
             ),
-            // parts that are the whole are in it
+            // parts equal to the whole are included in it
             (
                 r#"{"prompt_tokens":40,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":30,"cache_write_tokens":10},"completion_tokens_details":{"reasoning_tokens":5}}"#,
                 [0, 30, 10, 0, 5],
             ),
             (r#"{"prompt_tokens":0.0,"completion_tokens":4}"#, [0, 0, 0, 4, 0]),
-            // Gemini: thoughts in the total alone
+            // Gemini: reasoning in the total only
             (r#"{"prompt_tokens":20,"completion_tokens":198,"total_tokens":623}"#, [20, 0, 0, 198, 405]),
             (r#"{"prompt_tokens":21,"completion_tokens":0,"total_tokens":81}"#, [21, 0, 0, 0, 60]),
             (r#"{"prompt_tokens":0,"completion_tokens":0,"total_tokens":60}"#, [0, 0, 0, 0, 60]),
@@ -192,7 +192,7 @@ mod tests {
                 r#"{"prompt_tokens":21,"completion_tokens":0,"total_tokens":81,"completion_tokens_details":{"reasoning_tokens":60}}"#,
                 [21, 0, 0, 0, 60],
             ),
-            // above its parts, some of which it names: the rest was thought
+            // a total above its parts: the rest is reasoning
             (
                 r#"{"prompt_tokens":10,"completion_tokens":50,"total_tokens":100,"completion_tokens_details":{"reasoning_tokens":20}}"#,
                 [10, 0, 0, 30, 60],
@@ -201,7 +201,7 @@ mod tests {
                 r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":60,"completion_tokens_details":{"reasoning_tokens":30}}"#,
                 [10, 0, 0, 5, 45],
             ),
-            // the total tells that the prompt leaves out what was cached
+            // the total shows that the prompt does not include cached tokens
             (
                 r#"{"prompt_tokens":100,"completion_tokens":50,"total_tokens":190,"prompt_tokens_details":{"cached_tokens":40}}"#,
                 [100, 40, 0, 50, 0],
@@ -210,16 +210,16 @@ mod tests {
                 r#"{"prompt_tokens":100,"completion_tokens":50,"total_tokens":210,"prompt_tokens_details":{"cached_tokens":40},"completion_tokens_details":{"reasoning_tokens":20}}"#,
                 [100, 40, 0, 50, 20],
             ),
-            // both explain it: the dearer reading
+            // both explain it: the more expensive reading
             (
                 r#"{"prompt_tokens":100,"completion_tokens":50,"total_tokens":190,"prompt_tokens_details":{"cached_tokens":40},"completion_tokens_details":{"reasoning_tokens":40}}"#,
                 [60, 40, 0, 50, 40],
             ),
-            // what no 64 bits hold is a report all the same, though nobody will believe it
+            // counts beyond 64 bits are still a report
             (r#"{"prompt_tokens":1e30,"completion_tokens":3}"#, [COUNT_MAX, 0, 0, 3, 0]),
             (r#"{"prompt_tokens":99999999999999999999,"completion_tokens":1e999}"#, [COUNT_MAX, 0, 0, COUNT_MAX, 0]),
             (r#"{"prompt_tokens":1,"completion_tokens":3,"total_tokens":1e13}"#, [1, 0, 0, 3, COUNT_MAX - 4]),
-            // a total that is less than its parts, negative, or null says nothing
+            // a total that is less than its parts, negative, or null is ignored
             (r#"{"prompt_tokens":20,"completion_tokens":198,"total_tokens":5}"#, [20, 0, 0, 198, 0]),
             (r#"{"prompt_tokens":20,"completion_tokens":198,"total_tokens":-1}"#, [20, 0, 0, 198, 0]),
             (r#"{"prompt_tokens":20,"completion_tokens":198,"total_tokens":null}"#, [20, 0, 0, 198, 0]),
@@ -232,7 +232,7 @@ mod tests {
                 r#"{"prompt_tokens":33,"completion_tokens":71,"total_tokens":104,"reasoning_tokens":739}"#,
                 [33, 0, 0, 71, 739],
             ),
-            // null and absent details, floats, a side that only the total tells
+            // null and absent details, floats, a side that follows from the total
             (r#"{"prompt_tokens":10.0,"completion_tokens":4.2,"prompt_tokens_details":null}"#, [10, 0, 0, 5, 0]),
             (r#"{"prompt_tokens":10,"total_tokens":15}"#, [10, 0, 0, 5, 0]),
             (r#"{"completion_tokens":5,"total_tokens":15}"#, [10, 0, 0, 5, 0]),
@@ -269,7 +269,7 @@ mod tests {
         }
     }
 
-    /// However many of the figures are at the border: nothing is lost, and no sum wraps.
+    /// With any of the figures at a limit, nothing is lost and no sum overflows.
     #[test]
     fn no_token_of_the_total_or_of_its_parts_is_left_out() {
         let figures = [0, 1, 39, 40, 41, COUNT_MAX - 1, COUNT_MAX];
@@ -285,12 +285,12 @@ mod tests {
             assert!(read.input() >= prompt && read.output() >= completion, "{read:?} of {usage}");
             assert!(read.output_reasoning_tokens >= reasoning, "{read:?} of {usage}");
             assert_eq!(read.input_cache_read_tokens, cached, "{usage}");
-            // The input is the same to whoever reads it before the output.
+            // The input is the same when it is read before the output.
             assert_eq!((input.input(), input.output()), (read.input(), 0), "{usage}");
         }
     }
 
-    /// Each report of a stream stands for all before it, and the last may say less than they did.
+    /// Each report of a stream replaces those before it, and the last may have fewer figures.
     #[test]
     fn a_streams_reports_are_read_as_one() {
         for (reports, wanted) in [
@@ -303,7 +303,7 @@ mod tests {
                 ][..],
                 [20, 0, 0, 198, 405],
             ),
-            // a total that is older than the completion does not take anything away
+            // a total older than the completion removes nothing
             (
                 &[
                     r#"{"prompt_tokens":20,"completion_tokens":1,"total_tokens":21}"#,
@@ -311,7 +311,7 @@ mod tests {
                 ],
                 [20, 0, 0, 198, 0],
             ),
-            // a total of a report whose sides were corrected
+            // a total whose sides were corrected later
             (
                 &[
                     r#"{"prompt_tokens":1000,"completion_tokens":0,"total_tokens":1000}"#,
@@ -326,7 +326,7 @@ mod tests {
                 ],
                 [20, 0, 0, 100, 0],
             ),
-            // a completion that is older than the total
+            // a completion older than the total
             (
                 &[
                     r#"{"prompt_tokens":20,"completion_tokens":1,"total_tokens":21}"#,

@@ -81,7 +81,7 @@ impl SimulatedBody {
         } else {
             let cut = behaviour.cut_after.is_some();
             let mut text = match behaviour.fail_after {
-                Some(_) => error_body("the simulator was asked to fail"),
+                Some(_) => error_body("a simulated failure"),
                 None => script.whole(),
             }
             .into_bytes();
@@ -155,7 +155,7 @@ impl ScriptedStream {
         }
         if self.fail_after == Some(self.sent) && !matches!(self.ending, Ending::Over) {
             self.ending = Ending::Over;
-            return Next::Frame(error_body("the simulator was asked to fail"));
+            return Next::Frame(error_body("a simulated failure"));
         }
         let next = self.scripted();
         if matches!(next, Next::Frame(_)) {

@@ -1,4 +1,4 @@
-//! Fuzz target of the simulator: what it is asked, and how it is told to behave. See `docs/fuzzing.md`.
+//! Fuzz target of the simulator: its requests and its options. See `docs/fuzzing.md`.
 
 use std::pin::pin;
 
@@ -9,7 +9,7 @@ use http_body::Body;
 use super::*;
 use crate::{ClientRequest, OutboundTarget, ProviderKind, Relay, Surface, UpstreamCap, read_whole};
 
-/// Of one answer. The longest that is asked for here has far fewer.
+/// Frames per response. The longest response here has far fewer.
 const FRAMES_MAX: usize = 20_000;
 
 fn any_model(dice: &mut Dice<'_>) -> String {
@@ -18,15 +18,15 @@ fn any_model(dice: &mut Dice<'_>) -> String {
         let names = ["output_tokens", "reasoning_tokens", "input_tokens", "cached_tokens", "no_usage", "ttft_ms", "x"];
         let name = dice.pick(&names).unwrap_or_default();
         let value = if dice.one_in(8) { dice.number() } else { dice.below(99).to_string() };
-        // What is longer than this is only longer.
+        // Larger numbers only make the response longer.
         let value = if value.len() > 3 && name.ends_with("put_tokens") { "1x".to_owned() } else { value };
         model += &format!("{}{name}={value}", if number == 0 { '?' } else { '&' });
     }
     model
 }
 
-/// Everything that it says, if it says that much.
-async fn said(answer: SimulatedAnswer) -> Option<Vec<u8>> {
+/// The whole body; `None` if it has too many frames or is dropped.
+async fn collected(answer: SimulatedAnswer) -> Option<Vec<u8>> {
     let (mut body, mut bytes) = (pin!(answer.body), Vec::new());
     for _ in 0..FRAMES_MAX {
         match std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await {
@@ -47,7 +47,7 @@ fn whatever_it_is_asked_it_answers_what_can_be_read() {
         system_prefix: Some("be brief"),
         allowed_fields: &crate::NO_FIELDS,
     };
-    // Time stands still, and goes on by itself where everybody waits for it.
+    // Paused time: it advances by itself when every task waits.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime");
     let _inside = runtime.enter();
@@ -56,7 +56,7 @@ fn whatever_it_is_asked_it_answers_what_can_be_read() {
         let (surface, corpus) = &corpora[dice.below(2)];
         let body = corpus.draw(dice);
         let Ok(request) = ClientRequest::parse(*surface, body.clone().into()) else {
-            // Not what the gateway would send; still no reason to fall over.
+            // The gateway would not send this; the simulator must still not panic.
             let _ = Simulator.answer(&model, &body.into());
             return;
         };
@@ -66,15 +66,15 @@ fn whatever_it_is_asked_it_answers_what_can_be_read() {
             assert!(matches!(answer.status.as_u16(), 400 | 404), "{} for {model}: {}", answer.status, shown(&sent));
             return;
         }
-        let Some(said) = runtime.block_on(said(answer)) else { panic!("{model} says too much to {}", shown(&sent)) };
+        let Some(received) = runtime.block_on(collected(answer)) else { panic!("{model} has no end for {}", shown(&sent)) };
         let metered = if request.streamed() {
             let (mut relay, mut out) = (Relay::new(ProviderKind::Openai, &request, "req_1", "m", 0), BytesMut::new());
-            let relayed = relay.feed(&said, &mut out).and_then(|()| relay.finish(&mut out));
-            relayed.unwrap_or_else(|fault| panic!("{fault}: {} for {model} {}", shown(&said), shown(&sent)));
+            let relayed = relay.feed(&received, &mut out).and_then(|()| relay.finish(&mut out));
+            relayed.unwrap_or_else(|fault| panic!("{fault}: {} for {model} {}", shown(&received), shown(&sent)));
             relay.metered()
         } else {
-            let answer = read_whole(ProviderKind::Openai, *surface, said.clone().into());
-            answer.unwrap_or_else(|failed| panic!("{}: {} for {}", failed.fault, shown(&said), shown(&sent))).metered
+            let answer = read_whole(ProviderKind::Openai, *surface, received.clone().into());
+            answer.unwrap_or_else(|failed| panic!("{}: {} for {}", failed.fault, shown(&received), shown(&sent))).metered
         };
         let reported = metered.reported.map_or(0, |tokens| tokens.output());
         assert!(reported <= 500 * request.choices(), "{reported} tokens for {model} {}", shown(&sent));

@@ -75,7 +75,7 @@ async fn tools_are_called_where_they_are_asked_for() {
     assert!(none["choices"][0]["message"].get("tool_calls").is_none());
 }
 
-/// What a relay makes of a streamed answer: its text, its outcome.
+/// The text and the outcome of a relayed stream.
 async fn relayed(model: &str, more: &str) -> (String, Result<Relay, UpstreamFault>) {
     let body = ask(&format!(r#","stream":true{more}"#));
     let request = ClientRequest::parse(Surface::OpenAi, body.clone()).unwrap_or_else(|refusal| panic!("{refusal:?}"));

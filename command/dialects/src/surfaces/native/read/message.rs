@@ -40,13 +40,13 @@ impl BlockCount {
 fn message(text: &str, path: &Path<'_>, count: &mut BlockCount) -> Result<Message, Refusal> {
     let mut fields = Fields::read(text, path)?.refuse_unknown(&["role", "content"], &[])?;
     let role = role(&mut fields)?;
-    let place = path.field("content");
-    let value = fields.raw("content").ok_or_else(|| place.refuse("is required"))?;
-    let content = content(value, &place, count)?;
+    let content_path = path.field("content");
+    let value = fields.raw("content").ok_or_else(|| content_path.refuse("is required"))?;
+    let content = content(value, &content_path, count)?;
     fields.finish()?;
     for (index, block) in content.iter().enumerate() {
         if !may_contain(role, block) {
-            let at = if json::kind(value) == Kind::Array { place.element(index) } else { place };
+            let at = if json::kind(value) == Kind::Array { content_path.element(index) } else { content_path };
             return Err(at.refuse(allowed_content(role)));
         }
     }

@@ -69,7 +69,7 @@ pub fn messages<'a>(chat: &'a ChatRequest, target: &OutboundTarget<'a>) -> Resul
     conversation.flush_tool_images();
     match conversation.messages.len() > prefixed {
         true => Ok(conversation.messages),
-        false => Err(Path::Root.field("messages").refuse("must have one that is not empty")),
+        false => Err(Path::Root.field("messages").refuse("must have at least one message that is not empty")),
     }
 }
 
