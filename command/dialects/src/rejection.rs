@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_is_split_over_the_parts_of_a_rejection_is_told_by_none() {
+    fn a_secret_that_is_split_over_the_parts_of_a_rejection_is_shown_by_none() {
         const SECRET: &str = "gw-7Hq2xVt9LmBz4KpWs8Rn";
         let (one, two, rest) = (&SECRET[..7], &SECRET[7..14], &SECRET[14..21]);
         let redactor = Redactor::new([SECRET]);
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_shown_by_no_format_and_kept_no_longer_than_needed() {
+    fn words_are_hidden_from_debug_output_and_bounded() {
         let body = format!(r#"{{"message":"{}","code":"{}"}}"#, "é".repeat(20_000), "c".repeat(300));
         let words = UpstreamWords::of(&body, &body);
         assert_eq!(format!("{words:?}"), "[not redacted yet]");

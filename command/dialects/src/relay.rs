@@ -188,7 +188,7 @@ mod tests {
     use crate::golden::minimal_request;
 
     #[test]
-    fn what_comes_with_the_end_matters_as_little_as_what_comes_behind_it() {
+    fn bytes_after_the_terminal_marker_are_ignored_in_the_same_chunk_and_later() {
         let stream =
             b"data: {\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
         for surface in [Surface::Native, Surface::OpenAi] {
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_list_of_choices_is_no_chunk() {
+    fn an_object_without_a_list_of_choices_is_not_a_chunk() {
         let request = minimal_request(Surface::OpenAi, true);
         let (mut relay, mut out) = (Relay::new(ProviderKind::Openai, &request, "req_1", "m", 0), BytesMut::new());
         relay.feed(b"data: {}\n\ndata: {\"type\":\"ping\"}\n\n", &mut out).unwrap();

@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_once_is_kept_however_often_something_else_is() {
+    fn a_figure_that_is_reported_once_is_kept_however_often_others_are() {
         let mut all = Reports::default();
         assert!(all.add(r#"{"once":1}"#));
         for number in 0..3_000 {
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_measure_is_left_out_and_the_length_of_the_rest_is_known() {
+    fn a_report_that_is_too_long_is_left_out_and_the_length_of_the_rest_is_exact() {
         let mut all = Reports::default();
         assert!(!all.add("7") && !all.add(&format!(r#"{{"x":"{}"}}"#, "x".repeat(REPORT_BYTES_MAX))));
         assert_eq!(all.whole(), None);

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_ends_is_a_fault() {
+    fn an_event_that_never_ends_is_a_fault() {
         let long = vec![b'x'; 1024 * 1024];
         for (name, piece) in [("a line", long.clone()), ("an event", [b"data:", long.as_slice(), b"\n"].concat())] {
             let (mut parser, mut fault) = (SseParser::new(), Ok(()));
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_between_the_halves_of_a_line_end_leaves_them_one() {
+    fn an_empty_read_between_cr_and_lf_does_not_split_a_line_end() {
         let pieces = ["event: a\r", "", "", "\ndata: one\r", "", "\n\r\n"];
         assert_eq!(events_of(pieces.map(str::as_bytes)), [("a".to_owned(), "one".to_owned())]);
     }

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_beyond_measure_is_none() {
+    fn a_report_that_is_too_long_is_ignored() {
         let mut metered = Metered::default();
         add(r#"{"input_tokens":25,"output_tokens":1}"#, false, &mut metered);
         add(&format!(r#"{{"output_tokens":7,"x":"{}"}}"#, "x".repeat(REPORT_BYTES_MAX)), true, &mut metered);

@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_report_is_none() {
+    fn a_report_without_usable_counts_is_none() {
         for usage in [
             "{}",
             r#"{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}"#,
