@@ -1,5 +1,5 @@
-//! Canonical JSON (RFC 8785): one text for one value, so that anybody can hash what `/v1/events` serves. Keys are in
-//! the order of their UTF-16 code units, numbers are written as ECMAScript does, nothing else is white space.
+//! Canonical JSON (RFC 8785): one text per value, so that anybody can hash what `/v1/events` serves. Keys are in the order
+//! of their UTF-16 code units, numbers are written as in ECMAScript, and there is no white space.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Number, Value};
 use crate::event::Recorded;
 use crate::time::rfc3339;
 
-/// Integers beyond this cannot be told apart as doubles; they are written as strings (RFC 8785, appendix D).
+/// The largest integer that a double holds exactly; larger ones are written as strings (RFC 8785, appendix D).
 const LARGEST_EXACT_INTEGER: u64 = (1 << 53) - 1;
 
 /// The canonical text of a value.
@@ -18,7 +18,7 @@ pub fn to_string(value: &Value) -> String {
     out
 }
 
-/// The canonical envelope of an event: what `/v1/events` serves and what hashes are taken over.
+/// The canonical envelope of an event, as `/v1/events` serves it and as it is hashed.
 pub fn envelope(recorded: &Recorded) -> Result<String, CanonicalError> {
     let data = serde_json::from_str(&recorded.event.payload()?)?;
     let mut envelope = match serde_json::to_value(&recorded.context)? {
@@ -34,7 +34,7 @@ pub fn envelope(recorded: &Recorded) -> Result<String, CanonicalError> {
     Ok(to_string(&Value::Object(envelope)))
 }
 
-/// An event has no JSON form; none that was read from a log is like that.
+/// The error for an event without a JSON form; no event read from a log is one.
 #[derive(Debug, thiserror::Error)]
 #[error("canonical form of an event: {0}")]
 pub struct CanonicalError(#[from] serde_json::Error);
@@ -89,7 +89,7 @@ fn write_object(out: &mut String, members: &Map<String, Value>) {
     out.push('}');
 }
 
-/// Escapes what JSON demands, in the shortest form, and nothing else.
+/// Escapes what JSON requires, in the shortest form, and nothing else.
 fn write_string(out: &mut String, text: &str) {
     out.push('"');
     for character in text.chars() {
@@ -116,7 +116,7 @@ mod tests {
 
     /// The example of RFC 8785, section 3.2.3 and 3.2.2, in parts.
     #[test]
-    fn keys_numbers_and_strings_are_written_as_the_rfc_says() {
+    fn keys_numbers_and_strings_are_written_as_in_the_rfc() {
         let value: Value = serde_json::from_str(
             r#"{"numbers":[333333333.33333329,1E30,4.50,2e-3,0.000000000000000000000000001],"literals":[null,true,false],
                 "\u20ac":"Euro","\r":"CR","\ufb33":"Hebrew","1":"One","\ud83d\ude00":"Smiley","\u0080":"Control","\u00f6":"o"}"#,

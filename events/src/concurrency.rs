@@ -1,11 +1,11 @@
-//! How much of what all callers share one key and one tenant may have at a time: queries that run, event streams that
-//! are open, commands of administration, and answers that nobody has read yet.
+//! Concurrency limits on what all callers share: how many queries, event streams and administration commands one key and one
+//! tenant may have at a time, and how many bytes of answers they may leave unread.
 //!
-//! A query waits for those of its key, then for those of its tenant, then for everybody else's. Of one tenant, whatever
-//! its number of connections, no more than [`TENANT`] allows get as far as the last line, which is first come first
-//! served: that many are the most that anybody else waits behind. Callers that reach the whole platform have a line of
-//! their own. A request that does not get its turn in time is refused. One that finds the line full is refused after the same
-//! time: a crowd that asks again at once would otherwise take the processors from everybody.
+//! A query waits for those of its key, then for those of its tenant, then for everybody else's. However many connections a
+//! tenant has, at most as many of its queries as [`TENANT`] allows reach the last queue, which is first come, first served:
+//! nobody waits there behind more of them. Callers that reach the whole platform have a queue of their own. A request that
+//! does not get its turn in time is refused. A request that finds the queue full is refused after the same time: otherwise a
+//! crowd that retries at once would take the processors from everybody.
 
 mod account;
 mod refused;
@@ -19,29 +19,31 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::ids::{KeyId, TenantId};
 use crate::limit::BuiltInMeasure;
-use account::{Account, Accounts, Bounds, OpenStream, Place, Work};
+use account::{Account, AccountBounds, Accounts, OpenStream, QueueSlot, Work};
 use threads::Threads;
 
 const MIB: usize = 1024 * 1024;
-/// Of one key, or of the operator.
-const KEY: Bounds = Bounds { queries: 2, commands: 8, in_line: 32, streams: 4, unread_bytes: 4 * MIB };
-/// Of all keys of a tenant. Fewer queries than run of all tenants, so that another tenant's run beside them.
-const TENANT: Bounds = Bounds { queries: 3, commands: 16, in_line: 64, streams: 16, unread_bytes: 8 * MIB };
-/// Queries of all tenants that run at a time.
+/// The bounds of one key, or of the operator.
+const KEY: AccountBounds = AccountBounds { queries: 2, commands: 8, queue_len: 32, streams: 4, unread_bytes: 4 * MIB };
+/// The bounds of all keys of a tenant together. It allows fewer queries than all tenants have, so that another tenant's can
+/// run as well.
+const TENANT: AccountBounds =
+    AccountBounds { queries: 3, commands: 16, queue_len: 64, streams: 16, unread_bytes: 8 * MIB };
+/// Running queries of all tenants together.
 const TENANTS_QUERIES_MAX: usize = 4;
-/// The same of callers that reach the whole platform.
+/// Running queries of all callers that reach the whole platform.
 const PLATFORM_QUERIES_MAX: usize = 3;
 const TENANTS_STREAMS_MAX: usize = 512;
-/// Bytes that tenants have not read from which on each of them has to read its own before it gets more.
+/// Unread bytes of all tenants together: above this, each tenant has to read its own before it gets more.
 const TENANTS_UNREAD_BYTES_MAX: usize = 64 * MIB;
-/// How long a query or a command waits for others of its own key and tenant.
+/// The longest wait of a query or a command for others of its own key and tenant.
 const OWN_WAIT_MAX: Duration = Duration::from_secs(2);
-/// How long a query waits for those of others.
+/// The longest wait of a query for those of other callers.
 const OTHERS_WAIT_MAX: Duration = Duration::from_secs(5);
-/// How long a query may run.
+/// The longest time that a query may run.
 pub const QUERY_MAX: Duration = Duration::from_secs(10);
 
-/// Who asks, as far as sharing goes.
+/// The caller, as far as concurrency limits are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requester {
     Operator,
@@ -53,7 +55,7 @@ pub enum Requester {
     },
 }
 
-/// Whose share it is.
+/// The holder of a share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Holder {
     Operator,
@@ -61,17 +63,17 @@ pub enum Holder {
     Tenant(TenantId),
 }
 
-/// There is no room for more.
+/// The error for a caller that finds no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoom {
-    /// The requester's key or tenant has as much as it may have.
+    /// The requester's key or tenant is at its limit.
     #[error("no more than {limit} {measure} at a time")]
     Limited { holder: Holder, measure: BuiltInMeasure, limit: u64 },
-    #[error("others have it all")]
+    #[error("other callers use all of what is shared")]
     Busy,
 }
 
-/// Counts by key and by tenant. Cheap to clone; clones share their counts.
+/// A limiter that counts by key and by tenant. Cheap to clone; clones share their counts.
 #[derive(Clone)]
 pub struct ConcurrencyLimiter {
     shared: Arc<CommonBounds>,
@@ -82,7 +84,7 @@ struct CommonBounds {
     tenants_queries: Arc<Semaphore>,
     platform_queries: Arc<Semaphore>,
     tenants_streams: Arc<Semaphore>,
-    /// Bytes of answers to tenants.
+    /// Unread bytes of answers to tenants.
     unread: watch::Sender<usize>,
     threads: Threads,
 }
@@ -101,7 +103,7 @@ impl Default for ConcurrencyLimiter {
     }
 }
 
-/// The right to work for a client's query, one thing at a time. Cheap to clone; given back with the last clone.
+/// A permit to work on a client's query, one job at a time. Cheap to clone; it ends with the last clone.
 #[derive(Clone)]
 pub struct QueryPermit {
     deadline: Instant,
@@ -110,64 +112,64 @@ pub struct QueryPermit {
 
 struct Held {
     shared: Arc<CommonBounds>,
-    _own: Vec<Place>,
-    _of_all: OwnedSemaphorePermit,
+    _own: Vec<QueueSlot>,
+    _shared: OwnedSemaphorePermit,
 }
 
-/// What was to be done for a query was not: its thread panicked, or there was none.
+/// The error for a query whose work was not done: its thread panicked, or there was none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a query was lost")]
+#[error("a query's thread panicked or could not be started")]
 pub struct QueryLost;
 
 impl QueryPermit {
-    /// When what runs under it is interrupted.
+    /// When work under this permit is interrupted.
     pub const fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// Works on a thread for queries. The permit is kept until the work is over, also where nobody waits for it so long.
+    /// Runs `work` on a query thread. The permit is kept until the work is over, even if nobody waits for it any more.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, QueryLost> {
         let (done, is_done) = oneshot::channel();
         let permit = self.clone();
-        let tell = move |worked: Option<T>| drop(done.send((worked, permit)));
-        self.held.shared.threads.run(work, tell).map_err(|_| QueryLost)?;
-        let (worked, _permit) = is_done.await.map_err(|_| QueryLost)?;
-        worked.ok_or(QueryLost)
+        let report = move |result: Option<T>| drop(done.send((result, permit)));
+        self.held.shared.threads.run(work, report).map_err(|_| QueryLost)?;
+        let (result, _permit) = is_done.await.map_err(|_| QueryLost)?;
+        result.ok_or(QueryLost)
     }
 }
 
-/// The right to keep an event stream open.
+/// A permit to keep an event stream open.
 pub struct StreamPermit {
     _own: Vec<OpenStream>,
-    _of_all: Option<OwnedSemaphorePermit>,
+    _shared: Option<OwnedSemaphorePermit>,
 }
 
-/// The right to carry out one command of administration.
+/// A permit to carry out one administration command.
 pub struct CommandPermit {
-    _held: Vec<Place>,
+    _held: Vec<QueueSlot>,
 }
 
 impl ConcurrencyLimiter {
-    /// Waits for its turn to run a query.
+    /// Waits for a turn to run a query.
     pub async fn admit_query(&self, requester: Requester) -> Result<QueryPermit, NoRoom> {
         let accounts = self.accounts_of(requester);
-        let own = enter(&accounts, Work::Query).await?;
-        let of_all = timeout(OTHERS_WAIT_MAX, self.shared.run_query(requester, &accounts)).await;
-        let of_all = of_all.map_err(|_| NoRoom::Busy)??;
-        let held = Held { shared: Arc::clone(&self.shared), _own: own, _of_all: of_all };
+        let own = acquire(&accounts, Work::Query).await?;
+        let shared_permit = timeout(OTHERS_WAIT_MAX, self.shared.run_query(requester, &accounts)).await;
+        let shared_permit = shared_permit.map_err(|_| NoRoom::Busy)??;
+        let held = Held { shared: Arc::clone(&self.shared), _own: own, _shared: shared_permit };
         Ok(QueryPermit { deadline: Instant::now() + QUERY_MAX, held: Arc::new(held) })
     }
 
-    /// Waits for its turn to carry out a command. The operator's has its turn at once.
+    /// Waits for a turn to carry out a command. The operator does not wait.
     pub async fn admit_command(&self, requester: Requester) -> Result<CommandPermit, NoRoom> {
         let accounts = match requester {
             Requester::Operator => Vec::new(),
             Requester::PlatformKey(_) | Requester::TenantKey { .. } => self.accounts_of(requester),
         };
-        Ok(CommandPermit { _held: enter(&accounts, Work::Command).await? })
+        Ok(CommandPermit { _held: acquire(&accounts, Work::Command).await? })
     }
 
-    /// For an event stream that begins now, or in a moment.
+    /// Admits an event stream, now or after `OWN_WAIT_MAX`.
     pub async fn open_stream(&self, requester: Requester) -> Result<StreamPermit, NoRoom> {
         match self.try_open_stream(requester) {
             Ok(permit) => Ok(permit),
@@ -180,31 +182,31 @@ impl ConcurrencyLimiter {
 
     fn try_open_stream(&self, requester: Requester) -> Result<StreamPermit, NoRoom> {
         let own = self.accounts_of(requester).iter().map(Account::open_stream).collect::<Result<_, _>>()?;
-        let of_all = match requester {
+        let shared_permit = match requester {
             Requester::Operator | Requester::PlatformKey(_) => None,
             Requester::TenantKey { .. } => {
-                let of_all = Arc::clone(&self.shared.tenants_streams).try_acquire_owned();
-                Some(of_all.map_err(|_| NoRoom::Busy)?)
+                let shared_permit = Arc::clone(&self.shared.tenants_streams).try_acquire_owned();
+                Some(shared_permit.map_err(|_| NoRoom::Busy)?)
             }
         };
-        Ok(StreamPermit { _own: own, _of_all: of_all })
+        Ok(StreamPermit { _own: own, _shared: shared_permit })
     }
 
-    /// Counts a part of an answer as unread until what is returned is dropped.
+    /// Counts a part of an answer as unread until the returned value is dropped.
     pub fn count_unread(&self, requester: Requester, bytes: usize) -> UnreadBytes {
         let accounts = self.accounts_of(requester);
         accounts.iter().for_each(|account| account.add_unread(bytes));
-        let of_all = match requester {
+        let shared_permit = match requester {
             Requester::Operator | Requester::PlatformKey(_) => None,
             Requester::TenantKey { .. } => Some(Arc::clone(&self.shared)),
         };
-        if let Some(shared) = &of_all {
+        if let Some(shared) = &shared_permit {
             shared.unread.send_modify(|unread| *unread = unread.saturating_add(bytes));
         }
-        UnreadBytes { accounts, of_all, bytes }
+        UnreadBytes { accounts, shared_permit, bytes }
     }
 
-    /// Its key's, then its tenant's.
+    /// The accounts of the requester: its key's, then its tenant's.
     fn accounts_of(&self, requester: Requester) -> Vec<Arc<Account>> {
         let account = |holder, bounds| self.shared.accounts.get_or_make(holder, bounds);
         match requester {
@@ -217,20 +219,20 @@ impl ConcurrencyLimiter {
     }
 }
 
-/// Gets past each of these, in their order.
-async fn enter(accounts: &[Arc<Account>], work: Work) -> Result<Vec<Place>, NoRoom> {
+/// Waits for a turn in each of these accounts, in order.
+async fn acquire(accounts: &[Arc<Account>], work: Work) -> Result<Vec<QueueSlot>, NoRoom> {
     let until = Instant::now() + OWN_WAIT_MAX;
-    let mut places = match accounts.iter().map(|account| account.join(work)).collect::<Result<Vec<_>, _>>() {
-        Ok(places) => places,
+    let mut slots = match accounts.iter().map(|account| account.join(work)).collect::<Result<Vec<_>, _>>() {
+        Ok(slots) => slots,
         Err(no_room) => {
             sleep_until(until).await;
             return Err(no_room);
         }
     };
-    for place in &mut places {
-        place.run(until).await?;
+    for slot in &mut slots {
+        slot.run(until).await?;
     }
-    Ok(places)
+    Ok(slots)
 }
 
 impl CommonBounds {
@@ -238,7 +240,7 @@ impl CommonBounds {
         let queries = match requester {
             Requester::Operator | Requester::PlatformKey(_) => &self.platform_queries,
             Requester::TenantKey { .. } => {
-                // Who has read everything does not wait for those who have not.
+                // A caller that has read everything does not wait for those that have not.
                 if own.iter().any(|account| account.has_unread()) {
                     let mut unread = self.unread.subscribe();
                     unread.wait_for(|bytes| *bytes < TENANTS_UNREAD_BYTES_MAX).await.map_err(|_| NoRoom::Busy)?;
@@ -250,17 +252,17 @@ impl CommonBounds {
     }
 }
 
-/// A part of an answer that its client has not read.
+/// A part of an answer that its client has not read yet.
 pub struct UnreadBytes {
     accounts: Vec<Arc<Account>>,
-    of_all: Option<Arc<CommonBounds>>,
+    shared_permit: Option<Arc<CommonBounds>>,
     bytes: usize,
 }
 
 impl Drop for UnreadBytes {
     fn drop(&mut self) {
         self.accounts.iter().for_each(|account| account.remove_unread(self.bytes));
-        if let Some(shared) = &self.of_all {
+        if let Some(shared) = &self.shared_permit {
             shared.unread.send_modify(|unread| *unread = unread.saturating_sub(self.bytes));
         }
     }

@@ -1,8 +1,8 @@
-//! Facts. Every event that was ever written decodes for ever: type names and versions are literals, fields are never
-//! renamed or reinterpreted. One golden JSON a type stands in `tests/golden/events/`.
+//! Events: the facts that the log holds. Every event that was ever written decodes for ever: type names and versions are
+//! literals, and fields are never renamed or reinterpreted. `tests/golden/events/` has one golden JSON per type.
 //!
-//! There are five families (ADR-0009), each an enum in its own file with the names and versions of its types. A reader of the
-//! log matches the families that it uses, so that a new event concerns the readers of its family alone.
+//! There are five families (ADR-0009), each an enum in its own file with the names and versions of its types. A reader of
+//! the log matches only the families that it uses, so that a new event concerns only the readers of its family.
 
 pub mod access;
 pub mod admin;
@@ -23,14 +23,14 @@ use serde::de::DeserializeOwned;
 pub use access::Access;
 pub use alert::Alert;
 pub use context::{Actor, Chain, Context};
-pub use family::Place;
+pub use family::SequenceRule;
 pub use hold::Hold;
 pub use inference::Inference;
 pub use resource::{Change, Resource, ResourceState};
 pub use shown::Shown;
 pub use stream::{Stream, StreamKind};
 
-/// A stored event cannot be read.
+/// The error for a stored event that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     #[error("unknown event type {name}.v{version}")]
@@ -39,7 +39,7 @@ pub enum DecodeError {
     Payload { name: String, version: u32, source: serde_json::Error },
 }
 
-/// Every fact that the log can hold, by family.
+/// Every event that the log can hold, by family.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     Inference(Inference),
@@ -49,11 +49,11 @@ pub enum Event {
     Alert(Alert),
 }
 
-/// The writer moves events by value, so payloads stay behind a pointer.
+/// The writer moves events by value, so payloads are boxed.
 const _: () = assert!(size_of::<Event>() <= 32);
 
 impl Event {
-    /// Name and version of every type, as in the catalogue `docs/events.md`. Their order is that of `/openapi.json`.
+    /// The name and version of every type, as in the catalogue `docs/events.md`, in the order of `/openapi.json`.
     pub fn types() -> impl Iterator<Item = (&'static str, u32)> {
         let families = [Inference::TYPES, Hold::TYPES, Alert::TYPES, Resource::TYPES, Access::TYPES];
         families.into_iter().flatten().copied()
@@ -80,7 +80,7 @@ impl Event {
         }
     }
 
-    /// The kind of stream that it stands on.
+    /// The kind of its stream.
     pub const fn stream_kind(&self) -> StreamKind {
         match self {
             Self::Inference(_) => StreamKind::Inference,
@@ -91,7 +91,7 @@ impl Event {
         }
     }
 
-    /// Id of that stream, where the payload has it: the resource's, or the budget's.
+    /// The id of its stream, if the payload contains it: the resource's, or the budget's.
     pub fn stream_id(&self) -> Option<String> {
         match self {
             Self::Resource(fact) => Some(fact.id()),
@@ -100,14 +100,14 @@ impl Event {
         }
     }
 
-    /// Its possible place on its stream.
-    pub const fn place(&self) -> Place {
+    /// The sequences that it may have on its stream.
+    pub const fn sequence_rule(&self) -> SequenceRule {
         match self {
-            Self::Inference(fact) => fact.place(),
-            Self::Hold(fact) => fact.place(),
-            Self::Resource(fact) => fact.place(),
-            Self::Access(fact) => fact.place(),
-            Self::Alert(fact) => fact.place(),
+            Self::Inference(fact) => fact.sequence_rule(),
+            Self::Hold(fact) => fact.sequence_rule(),
+            Self::Resource(fact) => fact.sequence_rule(),
+            Self::Access(fact) => fact.sequence_rule(),
+            Self::Alert(fact) => fact.sequence_rule(),
         }
     }
 
@@ -118,7 +118,7 @@ impl Event {
         String::from_utf8(payload).map_err(serde::ser::Error::custom)
     }
 
-    /// The same at the end of a buffer that has room from before.
+    /// Appends `data` as JSON text to a buffer, which can be reused.
     pub fn write_payload(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
         match self {
             Self::Inference(fact) => fact.write_payload(out),
@@ -144,15 +144,15 @@ fn decode_data<T: DeserializeOwned>(name: &str, version: u32, payload: &str) -> 
     serde_json::from_str(payload).map_err(|source| DecodeError::Payload { name: name.to_owned(), version, source })
 }
 
-/// An event as it stands in the log.
+/// An event as recorded in the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recorded {
     /// 1, 2, 3 … without a gap, in commit order.
     pub position: u64,
-    /// UTC, whole microseconds; never goes back along positions.
+    /// UTC, whole microseconds; never decreases as positions rise.
     pub recorded_at: DateTime<Utc>,
     pub stream: Stream,
-    /// Place in its stream, from 1.
+    /// Its number on its stream, from 1.
     pub sequence: u64,
     pub context: Context,
     pub event: Event,

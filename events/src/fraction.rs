@@ -1,4 +1,4 @@
-//! A part of a limit, at which somebody wants to be told: exact, in billionths.
+//! A fraction of a limit at which an alert is due: exact, in billionths.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,11 +10,11 @@ use crate::money::NanoUsd;
 const WHOLE: u32 = 1_000_000_000;
 const DIGITS: usize = 9;
 
-/// Above 0 and not above 1. On the wire a string without needless zeros: `"0.5"`, `"1"`.
+/// A fraction above 0 and at most 1. On the wire it is a string without trailing zeros: `"0.5"`, `"1"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fraction(u32);
 
-/// Why a text is no such fraction.
+/// Why a text is not a fraction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidFraction {
     #[error("must be a fraction as a string such as \"0.5\"")]
@@ -26,7 +26,7 @@ pub enum InvalidFraction {
 }
 
 impl Fraction {
-    /// Whether so much has been reached of a limit; compared exactly.
+    /// True if `settled` has reached this fraction of the limit; compared exactly.
     pub fn is_reached(self, settled: NanoUsd, limit: NanoUsd) -> bool {
         i128::from(settled.nanos()) * i128::from(WHOLE) >= i128::from(self.0) * i128::from(limit.nanos())
     }
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_part_of_a_limit_is_refused() {
+    fn a_text_that_is_not_a_fraction_of_a_limit_is_refused() {
         use InvalidFraction::{Form, OutOfRange, TooFine};
         for (text, why) in [
             ("0", OutOfRange),
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_reached_at_exactly_its_part_and_not_a_nano_dollar_before() {
+    fn a_fraction_is_reached_exactly_and_not_a_nano_dollar_before() {
         let third: Fraction = "0.333333333".parse().expect("a fraction");
         let limit = NanoUsd::new(1_000_000_000);
         assert!(third.is_reached(NanoUsd::new(333_333_333), limit));

@@ -1,5 +1,5 @@
-//! Typed ids: a prefix and a UUIDv7 in 32 lower-case hex digits, `ten_0198c1…`. One type a kind, so that none can be
-//! passed for another. New ones are made by [`IdMaker`] alone, from the clock and the randomness that it was given.
+//! Typed ids: a prefix and a UUIDv7 in 32 lower-case hex digits, `ten_0198c1…`. Each kind has its own type, so that one
+//! cannot be passed for another. Only [`IdMaker`] makes new ids, from the clock and the randomness that it was given.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -24,7 +24,7 @@ pub struct SystemRandom;
 impl Random for SystemRandom {
     fn fill(&self, bytes: &mut [u8]) {
         use ring::rand::SecureRandom;
-        // Without randomness no key and no id can be made safely: there is nothing better to do than to stop.
+        // Without randomness no key and no id can be made safely: stopping is the only option.
         ring::rand::SystemRandom::new().fill(bytes).expect("the operating system gives random bytes");
     }
 }
@@ -56,40 +56,40 @@ impl IdMaker {
     }
 }
 
-/// A map by ids, and by what is made of ids and times. A request looks some hundred of them up, and nobody outside can
-/// choose ids that collide: they are made here, of 74 random bits. What a client names stays with the standard hasher.
+/// A map with a fast hasher, for keys made of ids and times. A request looks up about a hundred of them, and no client can
+/// choose ids that collide: they are made here, from 74 random bits. Keys that clients choose use the standard hasher.
 pub type IdMap<K, V> = HashMap<K, V, FxBuildHasher>;
 /// See [`IdMap`].
 pub type IdSet<K> = HashSet<K, FxBuildHasher>;
 
-/// In which of so many shards something stands that has an [`IdMap`] each. By bits from the hash's middle: the map itself
-/// goes by its lowest and its highest ones.
+/// The shard of a key, for shards with an [`IdMap`] each. It depends on the middle bits of the hash, since the map itself
+/// uses the lowest and the highest ones.
 pub fn shard_of<K: Hash>(key: &K, shards: usize) -> usize {
     usize::try_from(FxBuildHasher.hash_one(key) >> 32).unwrap_or(0) % shards
 }
 
 impl KeyId {
-    /// How every key begins as a text: before the id, and so before what nobody else may see.
+    /// The beginning of every API key's text, before the id and the secret part.
     pub const SECRET_PREFIX: &'static str = "sgk_";
 
-    /// What everybody may see of the key's secrets: `sgk_0198c1…_`.
+    /// The public part of the API key's text: `sgk_0198c1…_`.
     pub fn public_part(self) -> String {
         format!("{}{}_", Self::SECRET_PREFIX, self.0.simple())
     }
 }
 
-/// The text is not an id of this kind.
+/// The error for a text that is not an id of this kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an id of the form {prefix}<32 hex digits>")]
 pub struct InvalidId {
     pub prefix: &'static str,
 }
 
-/// Bytes of every id: a prefix of four and 32 digits.
+/// The length of every id as text: a prefix of four bytes and 32 digits.
 const TEXT_LEN: usize = 36;
 
-/// The id as text, in a place on the stack: each request writes some thirty of them.
-fn written<'a>(prefix: &'static str, uuid: Uuid, text: &'a mut [u8; TEXT_LEN]) -> &'a str {
+/// Writes the id as text into a buffer on the stack: each request writes about thirty of them.
+fn write_text<'a>(prefix: &'static str, uuid: Uuid, text: &'a mut [u8; TEXT_LEN]) -> &'a str {
     let (head, digits) = text.split_at_mut(TEXT_LEN - 32);
     head.copy_from_slice(prefix.as_bytes());
     uuid.simple().encode_lower(digits);
@@ -120,7 +120,7 @@ macro_rules! ids {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(written($prefix, self.0, &mut [0; TEXT_LEN]))
+                f.write_str(write_text($prefix, self.0, &mut [0; TEXT_LEN]))
             }
         }
 
@@ -145,7 +145,7 @@ macro_rules! ids {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(written($prefix, self.0, &mut [0; TEXT_LEN]))
+                serializer.serialize_str(write_text($prefix, self.0, &mut [0; TEXT_LEN]))
             }
         }
 
@@ -170,7 +170,7 @@ macro_rules! ids {
 ids! {
     /// A reseller or business unit: the widest owner of tenants.
     PartnerId "par_";
-    /// A customer: what data is separated by.
+    /// A customer: data is separated by tenant.
     TenantId "ten_";
     /// A person or service of a tenant.
     UserId "usr_";

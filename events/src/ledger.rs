@@ -1,5 +1,17 @@
-//! The ledger: balances, and the one pure function that decides about money. It runs inside the append transaction,
-//! one step after the other in commit order; nothing here awaits, reads a clock, draws a random number or does I/O.
+//! The ledger: balances, and the one pure function that decides about money.
+//!
+//! It guarantees that a request gets a hold on every budget that binds it or on none, that no hold takes a hard budget above
+//! its limit, and that a hold ends once. It runs in the log's writer, one step after the other in commit order, so that no
+//! two decisions can spend the same money. Locks per budget would not do: several budgets bind one request, and the events
+//! need one order anyway.
+//!
+//! Nothing here awaits, reads a clock, draws a random number or does I/O: time is an argument, and a decision is a list of
+//! events. Balances are therefore the fold of the log and nothing else, and `verify` can compute them again. The changes of a
+//! batch are kept in a journal and undone if the batch is not committed, so that a batch costs what it changes and not what
+//! there is.
+//!
+//! The ledger deliberately does not know prices, tokens or providers: a request brings its upper bound, and an end its cost.
+//! A charge above the hold is recorded as an overrun and not refused, because the provider has done the work.
 
 mod admit;
 mod alerts;
@@ -27,15 +39,15 @@ use crate::output_cap::{LoweredCap, Shrinking};
 use crate::refusal::Refusal;
 use crate::time::Period;
 
-use journal::Before;
+use journal::Undo;
 pub use refusals::RefusedRequest;
 pub use refuse::RECORDED_REFUSALS_A_SECOND;
 pub use sweep::UnknownUsage;
 
-/// Windows that began within so many days are kept in memory: longer than any period.
+/// Windows that began within this many days stay in memory: longer than any period.
 pub const PAST_WINDOWS_KEPT_DAYS: i64 = 32;
 
-/// A budget as its events left it.
+/// A budget in force, as its events left it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BudgetInForce {
     pub scope: Scope,
@@ -45,11 +57,11 @@ pub struct BudgetInForce {
     pub alert_at: Vec<Fraction>,
     pub when_short: WhenShort,
     pub enforcement: Enforcement,
-    /// Log position of its last event.
+    /// The log position of its last event.
     pub version: u64,
 }
 
-/// What one window of a budget has been charged, and what open holds keep of it.
+/// The amounts of one window of a budget: charged, and held by open holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amounts {
     pub settled: NanoUsd,
@@ -63,63 +75,63 @@ pub struct Hold {
     pub windows: Vec<BudgetWindow>,
     pub admitted_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
-    /// Frontend name, for the outcome of a request whose process died.
+    /// The frontend name, for the outcome of a request whose process died.
     pub model: String,
     pub context: Context,
 }
 
-/// All that decisions about money are taken from.
+/// The state from which all decisions about money follow.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Balances {
     budgets: IdMap<BudgetId, BudgetInForce>,
     by_scope: IdMap<Scope, Vec<BudgetId>>,
     windows: IdMap<BudgetWindow, Amounts>,
-    /// Of windows in which anything was announced.
+    /// The fractions announced per window; a window without any has no entry.
     announced: IdMap<BudgetWindow, BTreeSet<Fraction>>,
     open: IdMap<RequestId, Hold>,
-    /// Without those that were put off.
+    /// Open holds by expiry, except the postponed ones.
     by_expiry: BTreeSet<(DateTime<Utc>, RequestId)>,
-    put_off: sweep::PutOff,
+    postponed: sweep::PostponedHolds,
     refusals: refusals::Refusals,
     changes: Changes,
     journal: journal::Journal,
-    /// What the fold has read of a request whose hold comes next.
+    /// The request and model of an admission that the fold has read and whose hold comes next.
     admitted: Option<(RequestId, String)>,
 }
 
-/// What differs from the rows that were last written.
+/// The differences from the rows that were last written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     pub windows: IdSet<BudgetWindow>,
-    /// Open, and not in the rows.
+    /// Open holds that are not in the rows.
     pub opened: IdSet<RequestId>,
-    /// In the rows, and not open any more.
+    /// Holds in the rows that are no longer open.
     pub closed: IdSet<RequestId>,
 }
 
-/// A request that asks for its money.
+/// A request for admission.
 #[derive(Clone, Debug)]
 pub struct Admission {
     pub request_id: RequestId,
-    /// Who asks; every budget of its partner, tenant, user and key binds.
+    /// The requester; every budget of its partner, tenant, user and key binds the request.
     pub context: Context,
-    /// Upper bound on the cost.
+    /// The upper bound on the cost.
     pub held: NanoUsd,
     pub ttl: Duration,
     pub if_short: IfShort,
-    /// As it will be recorded; the versions of budgets, and what they make of the request, are filled in by the decision.
+    /// The event to record; the decision fills in the budgets' versions, a lowered cap and observed shortfalls.
     pub admitted: Box<InferenceAdmitted>,
 }
 
-/// What is done where a budget has not enough left.
+/// What to do if a budget has not enough left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfShort {
     Refuse,
-    /// The cap is lowered, if the budgets want that; else it is refused.
+    /// Lower the cap if the budgets allow that, otherwise refuse.
     Shrink(Shrinking),
 }
 
-/// How a request ended.
+/// The outcome of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     Completed(Box<InferenceEnded>),
@@ -127,7 +139,7 @@ pub enum Outcome {
     Aborted(Box<InferenceEnded>),
 }
 
-/// What becomes of the hold.
+/// What happens to the hold at the end of its request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Charge {
     Settle(NanoUsd),
@@ -139,67 +151,67 @@ pub enum Charge {
 pub struct Ending {
     pub request_id: RequestId,
     pub context: Context,
-    /// Targets that failed on the way, in order.
+    /// The calls that failed on the way, in order.
     pub attempts: Vec<AttemptFailed>,
     pub outcome: Outcome,
     pub charge: Charge,
 }
 
-/// What was found in the log of a hold that had ended before its real figures came.
+/// A hold that ended before its real figures came, as read from the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndedHold {
     pub windows: Vec<BudgetWindow>,
     pub charged: NanoUsd,
 }
 
-/// One thing to decide, and what can be decided of it.
+/// One step to decide, with the type of its decision.
 pub trait Step {
     type Decision;
 
-    /// Decides on these balances, at `now` (never earlier than at the step before).
+    /// Decides the step at `now`, which is never earlier than at the step before.
     fn decide(&self, balances: &mut Balances, now: DateTime<Utc>) -> Self::Decision;
 }
 
-/// A request asks for its money.
+/// Admits a request, or refuses it.
 #[derive(Debug)]
 pub struct Admit<'a>(pub &'a Admission);
 
-/// The same of a request for which a tighter bound can be found (ADR-0006). `None`: a budget has too little left, though
-/// not nothing; nothing is to be recorded, and it is asked for again with the tighter bound. No cap is lowered for it.
+/// Admits a request for which a tighter bound can be found (ADR-0006). `None` if a budget has some money left but too little:
+/// nothing is recorded, and the request comes again with the tighter bound. No cap is lowered in this step.
 #[derive(Debug)]
 pub struct AdmitUnlessShort<'a>(pub &'a Admission);
 
-/// A request has ended.
+/// Ends a request.
 #[derive(Debug)]
 pub struct End<'a>(pub &'a Ending);
 
-/// The end of a request whose hold expired: its windows must have been loaded.
+/// Ends a request whose hold has expired. The hold's windows must have been loaded.
 #[derive(Debug)]
 pub struct EndLate<'a>(pub &'a Ending, pub &'a EndedHold);
 
-/// A request is turned away.
+/// Records the refusal of a request.
 #[derive(Debug)]
 pub struct Refuse<'a>(pub &'a RefusedRequest);
 
-/// The same refusal again, after [`RefuseDecision::NextSecond`], in a later second.
+/// Records, in a later second, a refusal that got [`RefuseDecision::NextSecond`].
 #[derive(Debug)]
 pub struct RefuseWaiting<'a>(pub &'a RefusedRequest);
 
-/// Ends what has expired and writes out refusals of seconds gone by; at most that many holds.
+/// Ends expired holds, at most `holds_max`, and writes out the rolled-up refusals of past seconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Sweep {
     pub policy: UnknownUsage,
     pub holds_max: usize,
 }
 
-/// What happens to a budget itself is taken in, at the position that it gets.
+/// Applies a change of a budget itself, at the position that it gets.
 #[derive(Debug)]
 pub struct FoldBudget<'a> {
     pub change: &'a Change<Budget>,
     pub position: u64,
 }
 
-/// An event that a decision brings forth; the writer gives it its position.
+/// An event emitted by a decision; the writer gives it its position.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Emitted {
     pub stream: Stream,
@@ -207,21 +219,21 @@ pub struct Emitted {
     pub event: Event,
 }
 
-// What was decided. The events are to be recorded in their order, all or none.
+// Decisions. Their events must be recorded in order, all or none.
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum AdmitDecision {
     /// The hold stands: `inference.admitted`, then `budget.reserved`.
     Admitted {
         held: NanoUsd,
-        /// The output cap, where there was not enough for the one that was requested.
+        /// The lower output cap, if there was not enough money for the requested one.
         lowered_cap: Option<LoweredCap>,
         expires_at: DateTime<Utc>,
         events: Vec<Emitted>,
     },
     /// The same request was admitted before.
     AlreadyAdmitted,
-    /// No money.
+    /// A budget has not enough left.
     Refused(RefuseDecision),
     Overflow(Overflow),
 }
@@ -229,11 +241,11 @@ pub enum AdmitDecision {
 #[derive(Clone, Debug, PartialEq)]
 pub enum RefuseDecision {
     Now(DecidedRefusal),
-    /// Too many refusals in this second: it is to be put again in the next one.
+    /// Too many refusals in this second: the step must be repeated in the next one.
     NextSecond(DecidedRefusal),
 }
 
-/// The refusal's own event is not among them when it was rolled up.
+/// A refusal, with the events to record. Its own event is not among them if it was rolled up.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DecidedRefusal {
     pub refusal: Refusal,
@@ -243,32 +255,32 @@ pub struct DecidedRefusal {
 #[derive(Clone, Debug, PartialEq)]
 pub enum EndDecision {
     Ended(DecidedEnd),
-    /// There is no open hold of that request.
+    /// The request has no open hold.
     NoOpenHold,
     Overflow(Overflow),
 }
 
-/// The last event ends the hold, or puts right what was charged when it expired; what that announces follows.
+/// The end of a request. The last of `events` ends the hold, or corrects what was charged when it expired; `alerts` follow.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DecidedEnd {
     pub events: Vec<Emitted>,
     pub alerts: Vec<Emitted>,
 }
 
-/// What came due; empty when nothing did. Holds that came due and whose charge cannot be counted stay open, and are tried
-/// again later.
+/// What came due in a sweep; empty if nothing did. A hold whose charge cannot be counted stays open, and is tried again
+/// later.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Swept {
+pub struct SweepDecision {
     pub events: Vec<Emitted>,
     pub uncountable: Vec<RequestId>,
 }
 
-/// Amounts beyond what money can count: nothing was changed.
+/// The error for amounts beyond what money can count; nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an amount that cannot be counted")]
+#[error("an amount is too large to be counted")]
 pub struct Overflow;
 
-/// Decides one step on these balances, at `now` (never earlier than at the step before).
+/// Decides one step on these balances at `now`, which is never earlier than at the step before.
 pub fn decide<S: Step>(balances: &mut Balances, step: &S, now: DateTime<Utc>) -> S::Decision {
     step.decide(balances, now)
 }
@@ -322,9 +334,9 @@ impl Step for RefuseWaiting<'_> {
 }
 
 impl Step for Sweep {
-    type Decision = Swept;
+    type Decision = SweepDecision;
 
-    fn decide(&self, balances: &mut Balances, now: DateTime<Utc>) -> Swept {
+    fn decide(&self, balances: &mut Balances, now: DateTime<Utc>) -> SweepDecision {
         balances.sweep(self.policy, self.holds_max, now)
     }
 }
@@ -337,7 +349,7 @@ impl Step for FoldBudget<'_> {
     }
 }
 
-/// A row of the table of open holds, as JSON in one column: what the hold itself needs beyond its events.
+/// The JSON column of a row in the table of open holds.
 #[derive(Serialize, Deserialize)]
 struct StoredHold {
     windows: Vec<BudgetWindow>,
@@ -348,7 +360,7 @@ struct StoredHold {
 }
 
 impl Hold {
-    /// For the side table: everything but the amount and the deadline, which have columns of their own.
+    /// The hold for the side table, without the amount and the expiry, which have columns of their own.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(&StoredHold {
             windows: self.windows.clone(),
@@ -365,12 +377,12 @@ impl Hold {
 }
 
 impl Balances {
-    /// Puts a stored window back; for loading.
+    /// Restores a stored window, when loading.
     pub fn restore_window(&mut self, window: BudgetWindow, amounts: Amounts) {
         self.windows.insert(window, amounts);
     }
 
-    /// Puts a stored window back that may have been forgotten; one that is in memory is newer than its row.
+    /// Restores a stored window unless it is in memory: there it is newer than its row.
     pub fn restore_forgotten(&mut self, window: BudgetWindow, amounts: Amounts, announced: BTreeSet<Fraction>) {
         if !self.knows_window(&window) {
             self.restore_window(window, amounts);
@@ -378,18 +390,18 @@ impl Balances {
         }
     }
 
-    /// Puts a stored hold back without touching amounts, which were stored with it; for loading.
+    /// Restores a stored hold, when loading. Amounts stay as they are: they were stored with it.
     pub fn restore_hold(&mut self, request: RequestId, hold: Hold) {
         self.by_expiry.insert((hold.expires_at, request));
         self.open.insert(request, hold);
     }
 
-    /// What has to be written for the rows to be as these balances.
+    /// The changes to write to make the rows equal these balances.
     pub const fn changes(&self) -> &Changes {
         &self.changes
     }
 
-    /// The rows are as these balances.
+    /// The changes were written: the rows equal these balances.
     pub fn rows_are_written(&mut self) {
         self.changes = Changes::default();
     }
@@ -398,7 +410,7 @@ impl Balances {
         self.budgets.get(&id)
     }
 
-    /// Every budget that is open.
+    /// All open budgets.
     pub fn budgets(&self) -> impl Iterator<Item = (BudgetId, &BudgetInForce)> {
         self.budgets.iter().map(|(id, budget)| (*id, budget))
     }
@@ -407,7 +419,7 @@ impl Balances {
         self.windows.get(window).copied().unwrap_or_default()
     }
 
-    /// Every window that is in memory, in no order.
+    /// All windows in memory, in no particular order.
     pub fn windows(&self) -> impl Iterator<Item = (&BudgetWindow, &Amounts)> {
         self.windows.iter()
     }
@@ -424,27 +436,27 @@ impl Balances {
         self.open.iter()
     }
 
-    /// Open holds that have expired and whose charge could not be counted.
+    /// The number of expired holds that are open because their charge could not be counted.
     pub fn uncountable_holds(&self) -> usize {
-        self.put_off.len()
+        self.postponed.len()
     }
 
-    /// When the open hold was admitted that expires first, of those that can be counted.
+    /// When the request was admitted whose open hold expires first, postponed ones excepted.
     pub fn oldest_hold(&self) -> Option<DateTime<Utc>> {
         let (_, request) = self.by_expiry.first()?;
         self.open.get(request).map(|hold| hold.admitted_at)
     }
 
-    /// Whether a sweep at `now` would find anything to do.
+    /// True if a sweep at `now` would find anything to do.
     pub fn is_sweep_due(&self, now: DateTime<Utc>) -> bool {
         self.by_expiry.first().is_some_and(|(expires_at, _)| *expires_at <= now)
-            || self.put_off.is_due(now)
+            || self.postponed.is_due(now)
             || self.refusals.is_due(now)
     }
 
-    /// Forgets windows that began long ago and hold nothing: they stand in their table, and are loaded when a late
-    /// correction asks for them. No window is longer than what is kept, whatever period its budget changes to. What is
-    /// still to be written is kept until it is: its row would say zero.
+    /// Forgets windows that began long ago and hold nothing: they are in their table, and are loaded for a late correction.
+    /// No window is longer than the time kept, whatever period its budget changes to. A window that is not written yet is
+    /// kept until it is, since its row is out of date.
     pub fn forget_past_windows(&mut self, now: DateTime<Utc>) {
         let oldest = now - chrono::TimeDelta::days(PAST_WINDOWS_KEPT_DAYS);
         self.windows.retain(|window, amounts| {
@@ -455,12 +467,12 @@ impl Balances {
         self.announced.retain(|window, _| self.windows.contains_key(window));
     }
 
-    /// The windows that a request of this chain counts in, at `now`.
+    /// The windows in which a request of this chain counts at `now`.
     pub fn windows_that_bind(&self, chain: &Chain, now: DateTime<Utc>) -> Vec<BudgetWindow> {
         self.windows_of(chain, now).into_iter().map(|(window, _)| window).collect()
     }
 
-    /// Budgets that bind a request, in a fixed order, each with its window at `now`.
+    /// The budgets that bind a request, in a fixed order, each with its window at `now`.
     fn windows_of(&self, chain: &Chain, now: DateTime<Utc>) -> Vec<(BudgetWindow, &BudgetInForce)> {
         let scopes = [
             chain.partner.map(Scope::Partner),
@@ -477,27 +489,27 @@ impl Balances {
         .collect()
     }
 
-    /// Adds to the window's amounts, or changes nothing where that cannot be counted.
-    fn moved(&self, window: &BudgetWindow, settled: NanoUsd, held: NanoUsd) -> Option<Amounts> {
+    /// The window's amounts after an addition; `None` on overflow.
+    fn amounts_after(&self, window: &BudgetWindow, settled: NanoUsd, held: NanoUsd) -> Option<Amounts> {
         let before = self.amounts(window);
         Some(Amounts { settled: before.settled.checked_add(settled)?, held: before.held.checked_add(held)? })
     }
 
     /// Moves every window by the same amounts, all or none. `None` on overflow.
     fn move_all(&mut self, windows: &[BudgetWindow], settled: NanoUsd, held: NanoUsd) -> Option<()> {
-        let after: Option<Vec<_>> = windows.iter().map(|window| self.moved(window, settled, held)).collect();
+        let after: Option<Vec<_>> = windows.iter().map(|window| self.amounts_after(window, settled, held)).collect();
         for (window, amounts) in windows.iter().zip(after?) {
             let amounts = self.windows.insert(*window, amounts);
-            self.journal.note(|| Before::Window { window: *window, amounts });
-            self.window_differs(*window);
+            self.journal.note(|| Undo::Window { window: *window, amounts });
+            self.mark_changed(*window);
         }
         Some(())
     }
 
-    /// From its row.
-    fn window_differs(&mut self, window: BudgetWindow) {
+    /// Notes that the window differs from its row.
+    fn mark_changed(&mut self, window: BudgetWindow) {
         if self.changes.windows.insert(window) {
-            self.journal.note(|| Before::WindowWritten(window));
+            self.journal.note(|| Undo::WindowWritten(window));
         }
     }
 
@@ -505,24 +517,24 @@ impl Balances {
         self.by_expiry.insert((hold.expires_at, request));
         self.changes.opened.insert(request);
         self.open.insert(request, hold);
-        self.journal.note(|| Before::NotHeld(request));
+        self.journal.note(|| Undo::NotHeld(request));
     }
 
     fn close(&mut self, request: RequestId) {
         if let Some(hold) = self.open.remove(&request) {
             self.by_expiry.remove(&(hold.expires_at, request));
-            let put_off_until = self.put_off.remove(request);
-            // A hold that began and ended between two writings never is in the rows.
+            let postponed_until = self.postponed.remove(request);
+            // A hold that begins and ends between two writes is never in the rows.
             let is_in_rows = !self.changes.opened.remove(&request);
             if is_in_rows {
                 self.changes.closed.insert(request);
             }
-            self.journal.note(|| Before::Held { request, hold, put_off_until, is_in_rows });
+            self.journal.note(|| Undo::Held { request, hold, postponed_until, is_in_rows });
         }
     }
 }
 
-/// Versions of the budgets that bound a request, as they are recorded with it.
+/// The versions of the budgets that bind a request, as recorded with it.
 fn budget_versions(windows: &[(BudgetWindow, &BudgetInForce)]) -> BTreeMap<BudgetId, u64> {
     windows.iter().map(|(window, budget)| (window.budget_id, budget.version)).collect()
 }

@@ -1,4 +1,5 @@
-//! Facts: ids, money, time, event types, canonical JSON, and the log with its ledger. Knows no HTTP and no provider.
+//! Facts: ids, money, time, event types, canonical JSON, and the log with its ledger. This crate knows no HTTP and no
+//! provider.
 
 pub mod canonical;
 pub mod concurrency;

@@ -1,4 +1,4 @@
-//! Rate limits: what they measure, and which limit is meant where one is named.
+//! Rate limits: what they measure, and how limits are named.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::ids::{InvalidId, LimitId};
 
-/// What is counted, and over how long.
+/// What a rate limit counts, and over which window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
@@ -42,7 +42,7 @@ impl Measure {
         }
     }
 
-    /// The length of the window that slides; `None` for what is counted at one instant.
+    /// The length of the sliding window; `None` for a measure that is counted at one instant.
     pub const fn window(self) -> Option<Duration> {
         match self {
             Self::RequestsPerMinute | Self::TokensPerMinute => Some(Duration::from_mins(1)),
@@ -63,17 +63,17 @@ impl fmt::Display for Measure {
     }
 }
 
-/// What the gateway bounds by itself, whatever limits are made, because all callers share it.
+/// What the gateway always bounds, whatever limits are configured, because all callers share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BuiltInMeasure {
-    /// Queries that run.
+    /// Running queries.
     ConcurrentQueries,
-    /// Commands of administration that are carried out.
+    /// Administration commands under way.
     ConcurrentCommands,
-    /// Event streams that are open.
+    /// Open event streams.
     EventStreams,
-    /// Bytes of answers that were given and have not been read.
+    /// Bytes of answers that their client has not read yet.
     UnreadBytes,
 }
 
@@ -97,7 +97,7 @@ impl fmt::Display for BuiltInMeasure {
     }
 }
 
-/// What a request had too much of.
+/// The measure that a refused request exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum LimitedMeasure {
@@ -111,7 +111,7 @@ impl From<Measure> for LimitedMeasure {
     }
 }
 
-/// Which limit kept a request out, for whoever records that. A response extension.
+/// The limit that refused a request. A response extension, by which the refusal is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitReached {
     pub name: LimitName,
@@ -119,8 +119,8 @@ pub struct LimitReached {
     pub limit: u64,
 }
 
-/// A number for each measure that a limit has; at least one in every limit that was made. Events of versions that knew
-/// fewer measures lack the others, which then limit nothing.
+/// The bound of each measure of a limit; a limit that was created has at least one. Events of versions with fewer measures
+/// lack the others, which then limit nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bounds {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -138,7 +138,7 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// One measure alone.
+    /// The bound of one measure only.
     pub fn of(measure: Measure, number: u64) -> Self {
         let mut bounds = Self::default();
         bounds.set(measure, Some(number));
@@ -168,7 +168,7 @@ impl Bounds {
         *place = number;
     }
 
-    /// The measures that it has.
+    /// The measures that have a bound.
     pub fn iter(&self) -> impl Iterator<Item = (Measure, u64)> + '_ {
         Measure::ALL.into_iter().filter_map(|measure| Some((measure, self.get(measure)?)))
     }
@@ -178,14 +178,13 @@ impl Bounds {
     }
 }
 
-/// Which limit is meant: one that was made, one of those that the configuration gives to every key, or one that there
-/// always is.
+/// The name of a limit: one that was created, one that the configuration gives to every key, or a built-in one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum LimitName {
     Made(LimitId),
-    /// Of a key that has no limit of its own: `default` on the wire.
+    /// The limit of a key that has none of its own: `default` on the wire.
     Default,
-    /// Of a key on the administration: `admin_default` on the wire.
+    /// The limit of a key on the admin API: `admin_default` on the wire.
     AdminDefault,
     /// See [`BuiltInMeasure`]: `built_in` on the wire.
     BuiltIn,
@@ -236,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_measure_is_called_the_same_as_its_field_everywhere() {
+    fn a_measure_has_the_name_of_its_field() {
         for measure in Measure::ALL {
             assert_eq!(serde_json::to_value(measure).ok(), Some(measure.as_str().into()));
             let bounds = Bounds::of(measure, 7);
@@ -246,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_measure_counts_what_it_is_called_for_over_the_time_that_it_is_called_for() {
+    fn a_measure_counts_what_its_name_says_over_the_time_that_its_name_says() {
         for measure in Measure::ALL {
             let name = measure.to_string();
             assert_eq!(measure.is_of_tokens(), name.starts_with("tokens_"), "{name}");
@@ -281,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_of_the_configuration_have_names_that_no_made_one_can_have() {
+    fn limits_of_the_configuration_have_names_that_no_created_one_can_have() {
         let made = LimitName::Made(LimitId::from(uuid::Uuid::from_u128(1)));
         for (name, text) in [
             (made, "lim_00000000000000000000000000000001"),

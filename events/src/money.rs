@@ -1,4 +1,14 @@
-//! Money: whole nano-dollars, checked. No float touches it, and nothing here wraps, saturates or rounds in silence.
+//! Money: whole nano-dollars in an `i64`, and every sum checked.
+//!
+//! An amount is exact or there is none: arithmetic returns `None` on overflow, and nothing wraps, saturates or rounds
+//! silently. The only rounding is that of a cost, once, at the end of its sum, and upwards, so that use is never free. No
+//! float occurs, neither in a calculation nor on the wire, where an amount is a string: a JSON number would become a
+//! double in most clients.
+//!
+//! One nano-dollar is a billionth of a US dollar: one token of a model at $0.001 a million costs exactly that. The range,
+//! about ±9.2 billion dollars, is enough for any budget; sums over many amounts are [`NanoUsdSum`]. A decimal type of variable
+//! scale would let equal amounts differ in text, and so in an event's hash. There is one currency: conversion is up to
+//! whoever sets the prices.
 
 mod cost_line;
 mod given_rates;
@@ -18,8 +28,8 @@ pub use sum::NanoUsdSum;
 const NANOS_PER_USD: i64 = 1_000_000_000;
 const FRACTION_DIGITS: usize = 9;
 
-/// US dollars in billionths; negative only as a correction. On the wire a string with exactly nine fractional digits,
-/// `"0.000123000"`; on input up to nine, `"5"`, `"0.25"`.
+/// An amount in billionths of a US dollar; negative only as a correction. On the wire it is a string with exactly nine
+/// fractional digits, `"0.000123000"`; on input up to nine are accepted, `"5"`, `"0.25"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NanoUsd(i64);
 
@@ -93,7 +103,7 @@ impl FromStr for NanoUsd {
         let whole: i64 = whole.parse().map_err(|_| InvalidMoney::TooLarge)?;
         let padded = format!("{fraction:0<9}");
         let fraction: i64 = padded.parse().map_err(|_| InvalidMoney::Form)?;
-        // With the sign from the start: below zero there is one more than above.
+        // Signed from the start: `i64::MIN` has no positive counterpart.
         let sign = if negative { -1 } else { 1 };
         let nanos = whole.checked_mul(sign * NANOS_PER_USD).and_then(|nanos| nanos.checked_add(sign * fraction));
         nanos.map(Self).ok_or(InvalidMoney::TooLarge)
@@ -122,7 +132,7 @@ impl<'de> Deserialize<'de> for NanoUsd {
     }
 }
 
-/// Price of one million tokens, in nano-dollars: $0.075 per Mtok is 75,000,000. Never negative.
+/// The price of one million tokens, in nano-dollars: $0.075 per Mtok is 75,000,000. Never negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NanoUsdPerMtok(NanoUsd);
 
@@ -149,8 +159,8 @@ impl<'de> Deserialize<'de> for NanoUsdPerMtok {
     }
 }
 
-/// What one backend model costs, every class resolved: what the operator left out has already been filled in. What was
-/// given is a [`GivenRates`].
+/// The prices of one backend model, complete: classes that the operator left out are filled in. The prices as the operator
+/// gave them are [`GivenRates`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rates {
     pub input_usd_per_mtok: NanoUsdPerMtok,
@@ -158,13 +168,13 @@ pub struct Rates {
     pub cache_read_usd_per_mtok: NanoUsdPerMtok,
     pub cache_write_usd_per_mtok: NanoUsdPerMtok,
     pub reasoning_usd_per_mtok: NanoUsdPerMtok,
-    /// Charged once a request, on top of its tokens.
+    /// Charged once per request, on top of its tokens.
     pub request_usd: NanoUsd,
 }
 
 impl Rates {
-    /// Cost of one request: the disjoint classes are summed exactly in millionths of a nano-dollar and rounded up once,
-    /// at the end, so that use is never free. `None` where it does not fit [`NanoUsd`].
+    /// The cost of one request: the disjoint classes are summed exactly in millionths of a nano-dollar and rounded up once,
+    /// at the end, so that use is never free. `None` if it does not fit [`NanoUsd`].
     pub fn cost(&self, tokens: &TokenClasses) -> Option<NanoUsd> {
         let millionths = sum([
             self.input_usd_per_mtok.millionths_of_a_nano(tokens.input_uncached_tokens),
@@ -178,26 +188,28 @@ impl Rates {
 
     /// The most that `input` and `output` tokens can cost, whatever classes the provider counts them in.
     pub fn upper_bound(&self, input: u64, output: u64) -> Option<NanoUsd> {
-        let (input, output) =
-            (self.dearest_input().millionths_of_a_nano(input), self.dearest_output().millionths_of_a_nano(output));
+        let (input, output) = (
+            self.highest_input_rate().millionths_of_a_nano(input),
+            self.highest_output_rate().millionths_of_a_nano(output),
+        );
         rounded_up(sum([input, output])?)?.checked_add(self.request_usd)
     }
 
-    fn dearest_input(&self) -> NanoUsdPerMtok {
+    fn highest_input_rate(&self) -> NanoUsdPerMtok {
         self.input_usd_per_mtok.max(self.cache_read_usd_per_mtok).max(self.cache_write_usd_per_mtok)
     }
 
-    fn dearest_output(&self) -> NanoUsdPerMtok {
+    fn highest_output_rate(&self) -> NanoUsdPerMtok {
         self.output_usd_per_mtok.max(self.reasoning_usd_per_mtok)
     }
 }
 
-/// One product of 64 by 63 bits fits an `i128`, two may not.
+/// Sums checked: one product of 64 by 63 bits fits an `i128`, two may not.
 fn sum<const N: usize>(products: [i128; N]) -> Option<i128> {
     products.into_iter().try_fold(0_i128, i128::checked_add)
 }
 
-/// Whole nano-dollars, rounded up.
+/// Rounds up to whole nano-dollars.
 fn rounded_up(millionths: i128) -> Option<NanoUsd> {
     i64::try_from(millionths.checked_add(999_999)? / 1_000_000).ok().map(NanoUsd)
 }
@@ -247,7 +259,7 @@ mod tests {
         assert_eq!(NanoUsd::new(i64::MIN).checked_sub(NanoUsd::new(1)), None);
     }
 
-    /// Classes at different prices, in nano-dollars a million tokens.
+    /// Classes at different prices, in nano-dollars per million tokens.
     fn rates(of: [i64; 5], request: i64) -> Rates {
         let [input, output, cache_read, cache_write, reasoning] =
             of.map(|nanos| NanoUsdPerMtok::new(NanoUsd::new(nanos)).expect("not negative"));
@@ -285,8 +297,9 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_is_the_cost_of_everything_in_the_dearest_class() {
-        // Input is dearest by itself, as read from the cache, as written to it; output as text, as reasoning.
+    fn the_bound_is_the_cost_of_everything_in_the_most_expensive_class() {
+        // The most expensive input is uncached, read from the cache, written to it; the most expensive output is text,
+        // reasoning.
         for of in [[3, 7, 1, 2, 5], [1, 5, 3, 2, 7], [1, 7, 2, 3, 5]] {
             let bound = rates(of, 11).upper_bound(2_000_000, 4_000_000);
             assert_eq!(bound, Some(NanoUsd::new(2 * 3 + 4 * 7 + 11)), "{of:?}");

@@ -1,7 +1,7 @@
-//! Enums whose variants are words: on the wire, in columns, in texts. Each word is written once, as a literal, so that no
+//! Enums whose variants are words, on the wire, in columns and in text. Each word is a literal, written once, so that no
 //! name in the code decides what is recorded.
 
-/// An enum that is read and written as words, with `ALL`, in the order of its rows, and `as_str`.
+/// Defines an enum that is read and written as words, with `ALL`, in the order of the rows, and `as_str`.
 #[macro_export]
 macro_rules! named {
     ($(#[$about:meta])* pub enum $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
@@ -13,7 +13,7 @@ macro_rules! named {
 
         impl $name {
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
-            /// By their words.
+            /// All variants with their words.
             pub const NAMED: &'static [(&'static str, Self)] = &[$(($word, Self::$variant),)+];
 
             pub const fn as_str(self) -> &'static str {

@@ -1,35 +1,35 @@
-//! The output cap: how many tokens each answer to a request may have, and whose figure that is. It bounds what the request
-//! can cost, so that every request has one, and it always goes upstream.
+//! The output cap: the most tokens that each answer to a request may have, and who set it. It bounds the cost of the
+//! request, so that every request has one, and it always goes upstream.
 
 use crate::money::{CostLine, NanoUsd};
 
-/// Where a request's cap stands.
+/// The output cap of a request, by who set it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputCap {
-    /// The client's own: a target that takes less is not asked.
-    Asked(u64),
-    /// The client gave none, and a default bounds the request: each target is sent as much of it as it takes.
+    /// The client's own: a target with a lower maximum is not called.
+    Requested(u64),
+    /// A default, since the client gave none: each target is sent the default or its own maximum, whichever is lower.
     Bounded(u64),
-    /// Budgets had not enough left for either.
+    /// Lowered by the ledger, since budgets had not enough left for the cap before.
     Lowered(LoweredCap),
 }
 
 impl OutputCap {
-    /// What is in force.
+    /// The cap in force.
     pub const fn tokens(self) -> u64 {
         match self {
-            Self::Asked(tokens) | Self::Bounded(tokens) => tokens,
+            Self::Requested(tokens) | Self::Bounded(tokens) => tokens,
             Self::Lowered(lowered) => lowered.tokens,
         }
     }
 
-    /// What a target is sent that takes so many at most.
+    /// The cap to send to a target with this maximum.
     pub fn sent_to(self, maximum: Option<u64>) -> u64 {
         maximum.map_or(self.tokens(), |maximum| self.tokens().min(maximum))
     }
 }
 
-/// A cap in the place of a higher one that was requested.
+/// A cap that replaces a higher one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoweredCap {
     requested: u64,
@@ -37,7 +37,7 @@ pub struct LoweredCap {
 }
 
 impl LoweredCap {
-    /// `None` where it is not lower.
+    /// `None` if `tokens` is not lower than `requested`.
     pub fn new(requested: u64, tokens: u64) -> Option<Self> {
         (tokens < requested).then_some(Self { requested, tokens })
     }
@@ -51,24 +51,24 @@ impl LoweredCap {
     }
 }
 
-/// How far a cap may be lowered, and what the request then costs at most.
+/// The bounds for lowering a cap, and the cost that follows from a lower one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shrinking {
-    /// Nowhere below what any target may bill.
+    /// An upper bound of the cost at every target, by cap.
     pub line: CostLine,
-    /// The same for the request as the client would send it with a lower cap of its own; `None` where that is not known.
+    /// The same for the request if the client sent it again with a lower cap; `None` if it is unknown.
     pub resent: Option<CostLine>,
-    /// An answer under a lower cap is of no use, or would be refused upstream.
+    /// The lowest useful cap: answers under a lower one are of no use, or would be refused upstream.
     pub tokens_min: u64,
 }
 
 impl Shrinking {
-    /// The highest cap below the requested one that costs no more than what is left, and what to hold for it.
+    /// The highest cap below the requested one that costs no more than `left`, and the amount to hold for it.
     pub fn lowered(&self, requested: u64, left: NanoUsd) -> Option<(LoweredCap, NanoUsd)> {
         self.lowered_on(&self.line, requested, left)
     }
 
-    /// The highest cap that the client could send the request again with.
+    /// The highest cap with which the client could send the request again.
     pub fn affordable(&self, requested: u64, left: NanoUsd) -> Option<u64> {
         Some(self.lowered_on(self.resent.as_ref()?, requested, left)?.0.tokens)
     }
@@ -86,10 +86,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_is_sent_no_more_than_is_in_force_and_no_more_than_it_takes() {
+    fn a_target_is_sent_the_cap_in_force_or_its_own_maximum_if_that_is_lower() {
         let lowered = LoweredCap::new(100, 40).expect("it is lower");
         for (cap, in_force) in
-            [(OutputCap::Asked(100), 100), (OutputCap::Bounded(100), 100), (OutputCap::Lowered(lowered), 40)]
+            [(OutputCap::Requested(100), 100), (OutputCap::Bounded(100), 100), (OutputCap::Lowered(lowered), 40)]
         {
             assert_eq!(cap.tokens(), in_force, "{cap:?}");
             for (maximum, sent) in
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cap_is_lowered_to_a_lower_one_alone() {
+    fn a_cap_can_only_be_lowered() {
         assert_eq!(LoweredCap::new(10, 9).map(|cap| (cap.requested(), cap.tokens())), Some((10, 9)));
         assert_eq!((LoweredCap::new(10, 10), LoweredCap::new(10, 11), LoweredCap::new(0, 0)), (None, None, None));
     }

@@ -1,6 +1,6 @@
-//! Files and folders for their owner alone. The data folder may have been made by somebody else, for all to look into, and
-//! a umask is the user's; personal data, hashes of keys and sealed secrets are neither's business. A file is created with
-//! its mode, never given it afterwards.
+//! Files and folders that only their owner may use. They contain personal data, hashes of keys and sealed secrets, which
+//! must depend neither on the umask nor on the mode of a data folder that somebody else created. A file gets its mode when
+//! it is created, never afterwards.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
@@ -9,30 +9,30 @@ use std::path::{Path, PathBuf};
 
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
-/// What a group and everybody else may do.
+/// The mode bits of the group and of everybody else.
 const OTHERS: u32 = 0o077;
-/// What SQLite keeps beside a database. It creates them with the database's own mode.
+/// Suffixes of the files that SQLite keeps beside a database. It creates them with the database's own mode.
 pub const BESIDE_A_DATABASE: [&str; 3] = ["-wal", "-shm", "-journal"];
 
-/// Creates a file to write to. Errors: there is one already.
+/// Creates a file for writing. Errors: it exists already.
 pub fn create_new(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path)
 }
 
-/// Opens a file to write to as it is, and creates it where there is none.
+/// Opens a file for writing without truncating it, and creates it if it is missing.
 pub fn open_or_create(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(FILE_MODE).open(path)?;
     close_to_others(path);
     Ok(file)
 }
 
-/// Makes a folder with those that it is in, as far as they are missing. One that is there stays as it is.
+/// Creates a folder and its missing parents. A folder that exists is left as it is.
 pub fn create_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path)
 }
 
-/// Makes a database file where there is none, for SQLite to open, and closes one that is there to others, with what stands
-/// beside it. That it can be neither is for SQLite to say.
+/// Creates a missing database file, for SQLite to open, or closes an existing one to others; the same for the files beside
+/// it. If neither is possible, SQLite reports the error.
 pub fn prepare_database(path: &Path) {
     match create_new(path) {
         Ok(_) => {}
@@ -43,15 +43,15 @@ pub fn prepare_database(path: &Path) {
     }
 }
 
-/// The path of what SQLite keeps beside a database.
+/// The path of a file that SQLite keeps beside a database.
 pub fn beside(database: &Path, suffix: &str) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-/// Takes from others what they may do with a file that an older version created; its owner may what it could before. That
-/// there is no such file is fine; that its mode cannot be changed, since it is another user's, is said and no more.
+/// Removes the permissions of others on a file that an older version created, and leaves the owner's. A missing file is
+/// fine; a mode that cannot be changed, since the file is another user's, is only logged.
 pub fn close_to_others(path: &Path) {
     match try_close_to_others(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_created_is_its_owners_alone_and_what_is_there_is_closed_to_others() {
+    fn created_files_are_private_and_existing_ones_are_closed_to_others() {
         let folder = tempfile::tempdir().expect("a folder");
         let at = |name: &str| folder.path().join(name);
         create_new(&at("new")).expect("a file");
@@ -96,12 +96,12 @@ mod tests {
         for name in ["old.db", "old.db-wal", "old.db-shm", "old.lock"] {
             assert_eq!((mode(&at(name)), std::fs::read(at(name)).expect("it is read")), (0o600, name.into()), "{name}");
         }
-        assert_eq!(mode(&at("read-only.db")), 0o400, "its owner may what it could before");
+        assert_eq!(mode(&at("read-only.db")), 0o400, "the owner's permissions are unchanged");
         assert!(!at("old.db-journal").exists());
     }
 
     #[test]
-    fn a_folder_is_made_with_those_around_it_and_one_that_is_there_stays_as_it_is() {
+    fn a_folder_is_created_with_its_parents_and_an_existing_one_is_left_as_it_is() {
         let folder = tempfile::tempdir().expect("a folder");
         let made = folder.path().join("a/b");
         create_folder(&made).expect("a folder");

@@ -1,5 +1,5 @@
-//! The refusals that a client can meet: stable codes, and what goes with each. Which HTTP status a code has and how a
-//! surface words it is decided in crates that speak HTTP.
+//! Refusals: their stable codes, and the message and details that go with each. The crates that speak HTTP decide a code's
+//! status and how a surface words it.
 
 use std::time::Duration;
 
@@ -28,9 +28,9 @@ codes! {
     /// The request is malformed; details: `field`, `reason`.
     InvalidRequest "INVALID_REQUEST";
     /// The upstream says that the request is wrong; details: `reason`, and `upstream_status`, `upstream_code`,
-    /// `upstream_param` where it says them.
+    /// `upstream_param` if it gives them.
     UpstreamRejected "UPSTREAM_REJECTED";
-    /// No key, or one that is garbage, expired or revoked.
+    /// The key is missing, malformed, unknown, expired or revoked.
     Unauthenticated "UNAUTHENTICATED";
     /// The key lacks a permission or the reach.
     Forbidden "FORBIDDEN";
@@ -42,7 +42,7 @@ codes! {
     ModelNotFound "MODEL_NOT_FOUND";
     /// The path exists, the method does not.
     MethodNotAllowed "METHOD_NOT_ALLOWED";
-    /// Somebody else was faster, or the name is taken.
+    /// Another change came first, or the name is taken.
     Conflict "CONFLICT";
     /// The `Idempotency-Key` came before with another body.
     IdempotencyKeyReused "IDEMPOTENCY_KEY_REUSED";
@@ -50,27 +50,27 @@ codes! {
     PayloadTooLarge "PAYLOAD_TOO_LARGE";
     /// The body is not `application/json`.
     UnsupportedMediaType "UNSUPPORTED_MEDIA_TYPE";
-    /// What was asked for has no price, so that its cost cannot be bounded.
+    /// The model or a field has no price, so that the cost cannot be bounded.
     ModelUnpriced "MODEL_UNPRICED";
-    /// A budget has not enough left; details say which and how much.
+    /// A budget has not enough left; details name it and its figures.
     BudgetExceeded "BUDGET_EXCEEDED";
-    /// A rate limit, ours or every upstream's.
+    /// A rate limit is reached, the gateway's or every upstream's.
     RateLimited "RATE_LIMITED";
-    /// Headers or query string are too large.
+    /// The headers or the query string are too large.
     RequestHeaderFieldsTooLarge "REQUEST_HEADER_FIELDS_TOO_LARGE";
-    /// A defect of the gateway. Nothing was promised.
+    /// A defect in the gateway.
     Internal "INTERNAL";
-    /// The upstream answered wrongly or not in its dialect.
+    /// The upstream failed, or answered in something other than its dialect.
     UpstreamError "UPSTREAM_ERROR";
-    /// The ledger cannot record, or has not confirmed that it did; details: `recorded`.
+    /// The ledger cannot record, or has not confirmed the record; details: `recorded`.
     LedgerUnavailable "LEDGER_UNAVAILABLE";
     /// The view did not reach `min_position` within two seconds.
     ViewBehind "VIEW_BEHIND";
-    /// A query ran for too long, or waited for too long for those of others.
+    /// A query ran too long, or waited too long for other callers' queries.
     QueryTimeout "QUERY_TIMEOUT";
     /// Several upstreams could serve the model and all of them failed.
     AllProvidersUnavailable "ALL_PROVIDERS_UNAVAILABLE";
-    /// The gateway holds as much for this key, tenant or in all as it may.
+    /// The gateway has no memory left for this key, for this tenant, or at all.
     Overloaded "OVERLOADED";
     /// The gateway is shutting down.
     Draining "DRAINING";
@@ -82,14 +82,14 @@ codes! {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
     pub code: ErrorCode,
-    /// For people. Never carries a secret, nor an upstream's own words but where they were redacted (`UpstreamRejected`).
+    /// For people. It never contains a secret, and an upstream's own words only after redaction (`UpstreamRejected`).
     pub message: String,
     pub details: Map<String, Value>,
-    /// When to come back.
+    /// How long to wait before a retry.
     pub retry_after: Option<Duration>,
-    /// Log position of the event that records it, where there is one.
+    /// The log position of the event that records it, if there is one.
     pub position: Option<u64>,
-    /// What is behind it, for the gateway's own log: no client is told.
+    /// The cause, for the gateway's own log; never shown to a client.
     pub cause: Option<Box<str>>,
 }
 

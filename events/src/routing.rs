@@ -1,11 +1,11 @@
-//! Which of a model's targets serve a request, and in which order they are tried: one pure function over the table of
-//! strategies. Whatever is drawn follows from the request's id, so that an order can be told from the log, and is the same
-//! however often it is asked for.
+//! Routing: which of a model's targets serve a request, and in which order they are tried. It is one pure function over the
+//! table of strategies. Everything random is drawn from the request's id, so that an order can be reconstructed from the log
+//! and is the same each time.
 //!
-//! A strategy is a file below this one and a line of the table (docs/adding-a-strategy.md). It orders all candidates, those
-//! that cannot serve as well, and they are left out afterwards: so that the order of the others does not hang on them. It
-//! cannot lose one or name one twice, because all that it is given is a slice to sort. What it writes beside each place says
-//! why, and is text only where somebody looks.
+//! A strategy is a file below this one and a line of the table (docs/adding-a-strategy.md). It orders all candidates,
+//! including those that cannot serve, which are left out afterwards: the order of the others does not depend on them. It
+//! cannot lose or repeat a candidate, because all it gets is a slice to sort. It gives a reason for each place, which
+//! becomes text only when it is logged.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ macro_rules! strategies {
         $(mod $module;)+
 
         named! {
-            /// How the targets of a model are chosen among. Recorded with the model, so that a word stays for ever.
+            /// How a model's targets are ordered. The word is recorded with the model, and so can never change.
             pub enum Strategy { $($name = $literal,)+ }
         }
 
@@ -42,21 +42,21 @@ strategies! {
 pub struct Candidate<'a> {
     pub priority: u32,
     pub weight: u32,
-    /// `None` where it has no price.
+    /// `None` if it has no price in force.
     pub rates: Option<&'a Rates>,
-    /// Why it cannot serve.
+    /// Why it cannot serve; `None` if it can.
     pub left_out: Option<LeftOut>,
 }
 
 /// Why a target cannot serve a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeftOut {
-    /// Its provider has ended, or is another tenant's.
+    /// Its provider is deleted, or belongs to another tenant.
     NoProvider,
     NoPrice,
-    /// The request has a field that changes the cost, and the provider's row does not allow it.
+    /// The request has a field that changes the cost, and the provider does not allow it.
     FieldNotAllowed,
-    /// The client's own output cap is above what the target takes.
+    /// The client's own output cap is above the target's maximum.
     CapAbove {
         maximum: u64,
     },
@@ -65,22 +65,22 @@ pub enum LeftOut {
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoProvider => f.write_str("no live provider of the tenant's"),
+            Self::NoProvider => f.write_str("no live provider for this tenant"),
             Self::NoPrice => f.write_str("no price in force"),
             Self::FieldNotAllowed => f.write_str("a field changes the cost and is not allowed"),
-            Self::CapAbove { maximum } => write!(f, "gives {maximum} output tokens at most"),
+            Self::CapAbove { maximum } => write!(f, "accepts at most {maximum} output tokens"),
         }
     }
 }
 
-/// What strategies may know of a request.
+/// The features of a request that strategies may use.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Features {
-    /// `None`: of no request in particular. The order is then the one that most requests have.
+    /// `None` for no request in particular: the order is then that of most requests.
     pub request: Option<RequestId>,
-    /// Upper bound of the prompt.
+    /// The upper bound of the prompt.
     pub input_tokens: u64,
-    /// The client's own cap over all answers; `None` where it gave none.
+    /// The client's own cap, for all answers together; `None` if it gave none.
     pub output_tokens: Option<u64>,
 }
 
@@ -89,18 +89,18 @@ pub struct Features {
 pub struct Place<'a> {
     pub candidate: Candidate<'a>,
     pub reason: Reason,
-    /// Of the candidate among those that were given.
+    /// The candidate's index in the input.
     index: usize,
 }
 
-/// Why a candidate stands where it stands: `priority 1`.
+/// The reason for a candidate's place: `priority 1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reason {
     pub what: &'static str,
     pub figure: u64,
 }
 
-/// The candidates as they are tried, and those that are not.
+/// The candidates in the order in which they are tried, and those that are left out.
 #[derive(Debug)]
 pub struct Order<'a> {
     strategy: Strategy,
@@ -118,19 +118,19 @@ pub fn choose<'a>(
     Order { strategy, places }
 }
 
-/// As they were given.
+/// The candidates in the order of the input.
 fn placed<'a>(candidates: impl IntoIterator<Item = Candidate<'a>>) -> Vec<Place<'a>> {
     let place = |(index, candidate)| Place { candidate, reason: Reason { what: "place", figure: index as u64 }, index };
     candidates.into_iter().enumerate().map(place).collect()
 }
 
 impl Order<'_> {
-    /// Indexes of the candidates that are tried, first things first.
+    /// Indexes of the candidates that are tried, the first one first.
     pub fn tried(&self) -> impl Iterator<Item = usize> {
         self.places.iter().filter(|place| place.candidate.left_out.is_none()).map(|place| place.index)
     }
 
-    /// Indexes of those that are not, in the same order.
+    /// Indexes of the candidates that are left out, with the reasons, in the same order.
     pub fn left_out(&self) -> impl Iterator<Item = (usize, LeftOut)> {
         self.places.iter().filter_map(|place| Some((place.index, place.candidate.left_out?)))
     }

@@ -7,13 +7,13 @@ use chrono::{DateTime, Datelike, Days, Months, NaiveTime, Utc};
 
 use crate::named;
 
-/// The one place that knows what time it is.
+/// A clock: the only source of time.
 pub trait Clock: Send + Sync {
-    /// Wall clock, UTC, whole microseconds.
+    /// The wall clock: UTC, whole microseconds.
     fn now(&self) -> DateTime<Utc>;
 
-    /// Since an arbitrary start; never goes back, whatever happens to the wall clock, and goes on while the machine sleeps
-    /// where it can tell.
+    /// The time since an arbitrary start. It never goes back, whatever happens to the wall clock, and counts the time that
+    /// the machine sleeps, if the platform can tell.
     fn monotonic(&self) -> Duration;
 }
 
@@ -28,8 +28,8 @@ impl SystemClock {
     }
 }
 
-/// A reading of the clock that also counts the time that the machine was suspended: [`std::time::Instant`] does not on
-/// Linux, so that a laptop which was opened again would look as if its wall clock had been stepped.
+/// A reading of the clock that also counts suspended time. [`std::time::Instant`] does not on Linux: a laptop that was
+/// opened again would look as if its wall clock had been stepped.
 #[cfg(target_os = "linux")]
 #[derive(Clone, Copy)]
 struct Uptime(Duration);
@@ -67,7 +67,8 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is moved; both of its hands move together unless the wall clock is stepped.
+/// A clock that stands still until it is moved. Wall clock and monotonic clock move together unless the wall clock is
+/// stepped.
 pub struct ManualClock {
     wall_micros: AtomicI64,
     monotonic_micros: AtomicI64,
@@ -100,7 +101,7 @@ impl Clock for ManualClock {
     }
 }
 
-/// An instant from microseconds since 1970-01-01; out of range becomes that day, which no clock shows.
+/// The instant at `micros` microseconds since 1970-01-01; a value out of range becomes that day, which no clock shows.
 pub fn from_micros(micros: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_micros(micros).unwrap_or_default()
 }
@@ -109,7 +110,7 @@ pub fn from_micros(micros: i64) -> DateTime<Utc> {
 pub fn rfc3339(at: DateTime<Utc>) -> String {
     use chrono::Timelike;
     let (day, time) = (at.date_naive(), at.time());
-    // By hand: a third of the time that chrono's formatter takes, several times a request.
+    // By hand, several times per request: it takes a third of the time of chrono's formatter.
     let mut text = String::with_capacity(27);
     push_digits(&mut text, day.year().unsigned_abs(), 4);
     for (mark, number, width) in [
@@ -135,7 +136,7 @@ fn push_digits(text: &mut String, number: u32, width: u32) {
     }
 }
 
-/// Instants on the wire: written with six digits, read in any RFC 3339 form. For `#[serde(with = "…")]`.
+/// Instants on the wire, for `#[serde(with = "…")]`: written with six digits, read in any RFC 3339 form.
 pub mod wire {
     use chrono::{DateTime, Utc};
     use serde::{Deserialize, Deserializer, Serializer, de};
@@ -149,7 +150,7 @@ pub mod wire {
             .ok_or_else(|| de::Error::custom("must be an RFC 3339 time such as 2026-11-20T08:15:30.123456Z"))
     }
 
-    /// The same for what may be absent or null.
+    /// The same for an instant that may be absent or null.
     pub mod option {
         use chrono::{DateTime, Utc};
         use serde::{Deserialize, Deserializer, Serializer, de};
@@ -170,15 +171,15 @@ pub mod wire {
     }
 }
 
-/// Any RFC 3339 time, cut to whole microseconds. `None` for what is not one.
+/// Parses any RFC 3339 time, and cuts it to whole microseconds. `None` if the text is not one.
 pub fn parse_rfc3339(text: &str) -> Option<DateTime<Utc>> {
     let at = from_micros(DateTime::parse_from_rfc3339(text).ok()?.timestamp_micros());
-    // An offset or a leap second can carry it out of the years that four digits write.
+    // An offset or a leap second can move it out of the four-digit years.
     (0..=9999).contains(&at.year()).then_some(at)
 }
 
 named! {
-    /// How often a budget begins anew, in UTC.
+    /// The period after which a budget starts again, in UTC.
     pub enum Period {
         /// Never.
         Total = "total",
@@ -189,11 +190,11 @@ named! {
     }
 }
 
-/// Calendar window that an instant lies in. Both ends are absent for [`Period::Total`].
+/// The calendar window around an instant. Both ends are absent for [`Period::Total`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CalendarWindow {
     pub start: Option<DateTime<Utc>>,
-    /// The first instant that is not in it any more.
+    /// The first instant after it.
     pub end: Option<DateTime<Utc>>,
 }
 
@@ -216,7 +217,7 @@ impl Period {
         CalendarWindow { start: first.map(midnight), end: next.map(midnight) }
     }
 
-    /// Start of the window that `at` lies in.
+    /// The start of the window around `at`.
     pub fn window_start(self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.window(at).start
     }

@@ -1,4 +1,4 @@
-//! What a request consumed, in disjoint token classes: their sum is everything that was billed.
+//! The usage of a request, in disjoint token classes: their sum is everything that is billed.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::named;
 
-/// Token counts by class. No token is in two of them.
+/// Token counts by class. No token counts in two classes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenClasses {
     pub input_uncached_tokens: u64,
     pub input_cache_read_tokens: u64,
     pub input_cache_write_tokens: u64,
-    /// Cache writes by lifetime (`5m`, `1h`, …) where the provider tells them apart; they sum to the class above.
+    /// Cache writes by lifetime (`5m`, `1h`, …) if the provider reports them; they sum to the class above.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub input_cache_write_by_ttl: BTreeMap<String, u64>,
     pub output_text_tokens: u64,
@@ -20,18 +20,18 @@ pub struct TokenClasses {
 }
 
 named! {
-    /// Where the counts come from.
+    /// The source of the counts.
     pub enum UsageSource {
         /// The provider reported them.
         Provider = "provider",
-        /// We counted what went through: ⌈UTF-8 bytes / 4⌉ a class, never above the hold.
+        /// The gateway counted what went through: ⌈UTF-8 bytes / 4⌉ per class, never above the hold.
         Counted = "counted",
-        /// Neither: the hold was charged.
+        /// Neither: the policy for unknown usage decides the charge.
         Unknown = "unknown",
     }
 }
 
-/// Consumption of one request and where the figures come from.
+/// The usage of one request, and the source of its counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     #[serde(flatten)]

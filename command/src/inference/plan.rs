@@ -214,7 +214,7 @@ fn no_target(request: &ClientRequest, order: &Order<'_>, considered: &[Evaluated
 fn output_cap<'a>(request: &ClientRequest, mut tried: impl Iterator<Item = &'a Target>) -> Result<OutputCap, Refusal> {
     let requested = request.output_cap();
     if let Some(tokens) = requested.tokens {
-        return Ok(OutputCap::Asked(tokens));
+        return Ok(OutputCap::Requested(tokens));
     }
     let default = tried.find_map(|target| target.default_max_output_tokens.or(target.max_output_tokens));
     let default = default.map(OutputCap::Bounded);

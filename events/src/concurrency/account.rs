@@ -1,4 +1,4 @@
-//! What one key or one tenant has at a time.
+//! The account of one key or one tenant: what it uses at the moment.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,65 +10,65 @@ use tokio::time::{Instant, timeout_at};
 use super::{Holder, NoRoom};
 use crate::limit::BuiltInMeasure;
 
-/// Accounts from which on those that nobody uses are dropped.
+/// The number of accounts above which unused ones are dropped.
 const ACCOUNTS_BEFORE_PRUNING: usize = 256;
 
-/// How much a holder may have.
+/// The bounds of one holder.
 #[derive(Clone, Copy)]
-pub(super) struct Bounds {
-    /// Queries that run.
+pub(super) struct AccountBounds {
+    /// Queries that run at a time.
     pub(super) queries: usize,
-    /// Commands of administration that are carried out.
+    /// Administration commands that run at a time.
     pub(super) commands: usize,
     /// Queries that run or wait, and as many commands.
-    pub(super) in_line: usize,
+    pub(super) queue_len: usize,
     pub(super) streams: usize,
-    /// From so many on nothing more is read for the holder: the last answers may go over it.
+    /// At this many unread bytes no further query runs for the holder. The last answers may exceed it.
     pub(super) unread_bytes: usize,
 }
 
 /// The counts of one holder.
 pub(super) struct Account {
     holder: Holder,
-    bounds: Bounds,
-    queries: Line,
-    commands: Line,
+    bounds: AccountBounds,
+    queries: Queue,
+    commands: Queue,
     streams: AtomicUsize,
     unread: watch::Sender<usize>,
 }
 
-/// A bounded number that runs, and a bounded number that waits.
-struct Line {
-    runs: Arc<Semaphore>,
-    /// The running ones among them.
+/// A queue with a bounded number of running jobs and a bounded length.
+struct Queue {
+    running: Arc<Semaphore>,
+    /// Includes the running jobs.
     length: AtomicUsize,
 }
 
-/// Which of an account's lines.
+/// The kind of work, each with a queue of its own.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Work {
     Query,
     Command,
 }
 
-/// A place in a line; dropped when the work is over, or when nobody waits for it any more.
-pub(super) struct Place {
+/// A slot in a queue; dropped when the work is over, or when nobody waits for it any more.
+pub(super) struct QueueSlot {
     account: Arc<Account>,
     work: Work,
     run: Option<OwnedSemaphorePermit>,
 }
 
-/// A stream that is open.
+/// An open stream.
 pub(super) struct OpenStream(Arc<Account>);
 
 impl Account {
-    fn new(holder: Holder, bounds: Bounds) -> Self {
-        let line = |runs| Line { runs: Arc::new(Semaphore::new(runs)), length: AtomicUsize::new(0) };
-        let (queries, commands) = (line(bounds.queries), line(bounds.commands));
+    fn new(holder: Holder, bounds: AccountBounds) -> Self {
+        let queue = |running| Queue { running: Arc::new(Semaphore::new(running)), length: AtomicUsize::new(0) };
+        let (queries, commands) = (queue(bounds.queries), queue(bounds.commands));
         Self { holder, bounds, queries, commands, streams: AtomicUsize::new(0), unread: watch::Sender::new(0) }
     }
 
-    const fn line(&self, work: Work) -> &Line {
+    const fn queue(&self, work: Work) -> &Queue {
         match work {
             Work::Query => &self.queries,
             Work::Command => &self.commands,
@@ -85,10 +85,10 @@ impl Account {
         NoRoom::Limited { holder: self.holder, measure, limit: limit as u64 }
     }
 
-    /// Joins a line that is not too long.
-    pub(super) fn join(self: &Arc<Self>, work: Work) -> Result<Place, NoRoom> {
-        if add_below(&self.line(work).length, self.bounds.in_line) {
-            return Ok(Place { account: Arc::clone(self), work, run: None });
+    /// Joins the queue, unless it is full.
+    pub(super) fn join(self: &Arc<Self>, work: Work) -> Result<QueueSlot, NoRoom> {
+        if add_below(&self.queue(work).length, self.bounds.queue_len) {
+            return Ok(QueueSlot { account: Arc::clone(self), work, run: None });
         }
         Err(self.limited(work.measure()))
     }
@@ -126,12 +126,11 @@ impl Work {
     }
 }
 
-impl Place {
-    /// Waits for its turn: until then the line in front of it has to get shorter, and, for a query, what the holder was
-    /// answered has to be read.
+impl QueueSlot {
+    /// Waits for its turn in the queue and, for a query, until the holder has read its earlier answers.
     pub(super) async fn run(&mut self, until: Instant) -> Result<(), NoRoom> {
         let account = &self.account;
-        let run = timeout_at(until, Arc::clone(&account.line(self.work).runs).acquire_owned()).await;
+        let run = timeout_at(until, Arc::clone(&account.queue(self.work).running).acquire_owned()).await;
         self.run = Some(run.map_err(|_| account.limited(self.work.measure()))?.map_err(|_| NoRoom::Busy)?);
         if self.work == Work::Query {
             let mut unread = account.unread.subscribe();
@@ -142,11 +141,11 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for QueueSlot {
     fn drop(&mut self) {
-        // In this order: a line that has room has one that runs less, too.
+        // In this order, so that a queue with a free slot also has one running job less.
         drop(self.run.take());
-        self.account.line(self.work).length.fetch_sub(1, Ordering::Relaxed);
+        self.account.queue(self.work).length.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -156,7 +155,7 @@ impl Drop for OpenStream {
     }
 }
 
-/// Holders that have anything now.
+/// The accounts of all holders that use anything.
 #[derive(Default)]
 pub(super) struct Accounts {
     kept: Mutex<Kept>,
@@ -165,20 +164,20 @@ pub(super) struct Accounts {
 #[derive(Default)]
 struct Kept {
     accounts: HashMap<Holder, Arc<Account>>,
-    /// After the last pruning.
-    left: usize,
+    /// The number of accounts after the last pruning.
+    after_pruning: usize,
 }
 
 impl Accounts {
-    pub(super) fn get_or_make(&self, holder: Holder, bounds: Bounds) -> Arc<Account> {
+    pub(super) fn get_or_make(&self, holder: Holder, bounds: AccountBounds) -> Arc<Account> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(account) = kept.accounts.get(&holder) {
             return Arc::clone(account);
         }
-        if kept.accounts.len() >= ACCOUNTS_BEFORE_PRUNING.max(kept.left * 2) {
-            // Whoever has something of an account holds it, and nobody can get it meanwhile.
+        if kept.accounts.len() >= ACCOUNTS_BEFORE_PRUNING.max(kept.after_pruning * 2) {
+            // An account in use has another reference, and the lock prevents new ones meanwhile.
             kept.accounts.retain(|_, account| Arc::strong_count(account) > 1);
-            kept.left = kept.accounts.len();
+            kept.after_pruning = kept.accounts.len();
         }
         let account = Arc::new(Account::new(holder, bounds));
         kept.accounts.insert(holder, Arc::clone(&account));

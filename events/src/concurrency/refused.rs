@@ -1,4 +1,4 @@
-//! The refusal for callers that find no room.
+//! The refusals for callers that find no room.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use super::{Holder, NoRoom};
 use crate::limit::{BuiltInMeasure, LimitName, LimitReached, LimitedMeasure};
 use crate::refusal::{ErrorCode, Refusal};
 
-/// When something of the holder's, or of others, will have ended nobody knows.
+/// A guess: nobody knows when a query or stream will end.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl NoRoom {
-    /// What was reached; `None` where that is nothing of the requester's own.
+    /// The limit that was reached; `None` if it is none of the requester's own.
     pub const fn limit_reached(&self) -> Option<LimitReached> {
         match self {
             Self::Limited { measure, limit, .. } => {
@@ -35,7 +35,7 @@ impl NoRoom {
                     .with("resets_at", Value::Null)
             }
             Self::Busy => {
-                let message = "other callers use all of what is shared; try again";
+                let message = "other callers use all of what is shared: try again";
                 Refusal::new(ErrorCode::QueryTimeout, message)
             }
         };
@@ -65,16 +65,18 @@ fn message(holder: Holder, measure: BuiltInMeasure, limit: u64) -> String {
     let holder = holder.as_str();
     match measure {
         BuiltInMeasure::ConcurrentQueries => {
-            format!("{holder} runs {limit} queries at a time; retry when one of them has ended")
+            format!("{holder} runs {limit} queries, as many as it may: try again when one of them has ended")
         }
         BuiltInMeasure::ConcurrentCommands => {
-            format!("{holder} has {limit} commands carried out at a time; retry when one of them has ended")
+            format!("{holder} has {limit} commands under way, as many as it may: try again when one of them has ended")
         }
         BuiltInMeasure::EventStreams => {
-            format!("{holder} keeps {limit} event streams open at a time; retry when one of them has ended")
+            format!(
+                "{holder} keeps {limit} event streams open, as many as it may: try again when one of them has ended"
+            )
         }
         BuiltInMeasure::UnreadBytes => {
-            format!("{holder} has {limit} bytes of answers to read before it is given more; retry when they are read")
+            format!("{holder} has {limit} bytes of answers or more still to read: read them, then try again")
         }
     }
 }

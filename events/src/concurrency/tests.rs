@@ -10,7 +10,7 @@ fn key(tenant: u128, number: u128) -> Requester {
     }
 }
 
-/// As many as run at once without waiting.
+/// Admits `number` queries, none of which may have to wait.
 async fn run(limiter: &ConcurrencyLimiter, requester: Requester, number: usize) -> Vec<QueryPermit> {
     let mut permits = Vec::new();
     for _ in 0..number {
@@ -21,7 +21,7 @@ async fn run(limiter: &ConcurrencyLimiter, requester: Requester, number: usize) 
     permits
 }
 
-/// What a query is refused with, and how long it had to wait for that.
+/// The error that a query is refused with, and how long it waited.
 async fn refused(limiter: &ConcurrencyLimiter, requester: Requester) -> (NoRoom, Duration) {
     let began = Instant::now();
     match limiter.admit_query(requester).await {
@@ -70,11 +70,11 @@ async fn the_platform_waits_for_no_tenant() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_comes_from_elsewhere_is_behind_one_tenants_share_at_most() {
+async fn another_tenant_waits_behind_one_tenants_share_at_most() {
     let limiter = ConcurrencyLimiter::default();
     let mut running = run(&limiter, key(1, 1), 2).await;
     running.extend(run(&limiter, key(2, 1), 2).await);
-    // Each of them keeps a turn for a second; a crowd of keys of one tenant comes first, then somebody else.
+    // A crowd of keys of one tenant comes first, then another tenant; each query takes a tenth of a second.
     let order = Arc::<std::sync::Mutex<Vec<u128>>>::default();
     let mut asking = tokio::task::JoinSet::new();
     for (tenant, number) in (0..40).map(|number| (3, number)).chain([(4, 0)]) {
@@ -96,16 +96,16 @@ async fn whoever_comes_from_elsewhere_is_behind_one_tenants_share_at_most() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_line_that_is_too_long_is_not_joined() {
+async fn a_full_queue_cannot_be_joined() {
     let limiter = ConcurrencyLimiter::default();
     let running = run(&limiter, key(1, 1), 2).await;
-    let mut waiting: Vec<_> = (2..KEY.in_line).map(|_| Box::pin(limiter.admit_query(key(1, 1)))).collect();
+    let mut waiting: Vec<_> = (2..KEY.queue_len).map(|_| Box::pin(limiter.admit_query(key(1, 1)))).collect();
     for turn in &mut waiting {
         assert!(tokio::time::timeout(Duration::ZERO, turn).await.is_err(), "it waits");
     }
     let mut beyond = Box::pin(refused(&limiter, key(1, 1)));
     assert!(tokio::time::timeout(Duration::ZERO, &mut beyond).await.is_err(), "nobody is refused at once");
-    // All of them leave, and whoever comes now has its turn.
+    // All of them leave, and the next query has its turn.
     drop((running, waiting));
     let _again = run(&limiter, key(1, 1), 2).await;
     assert_eq!(beyond.await, (limited(key_of(key(1, 1)), QUERIES, 2), OWN_WAIT_MAX));
@@ -113,7 +113,7 @@ async fn a_line_that_is_too_long_is_not_joined() {
 
 /// Holds: query.fair
 #[tokio::test(start_paused = true)]
-async fn who_does_not_read_is_given_no_more_and_keeps_nobody_else_from_theirs() {
+async fn a_caller_that_does_not_read_gets_no_more_and_does_not_hold_up_others() {
     let limiter = ConcurrencyLimiter::default();
     let unread = limiter.count_unread(key(1, 1), KEY.unread_bytes);
     let measure = BuiltInMeasure::UnreadBytes;
@@ -123,7 +123,7 @@ async fn who_does_not_read_is_given_no_more_and_keeps_nobody_else_from_theirs() 
     let tenant = Holder::Tenant(TenantId::from(Uuid::from_u128(1)));
     let of_tenant = limited(tenant, measure, TENANT.unread_bytes as u64);
     assert_eq!(refused(&limiter, key(1, 3)).await, (of_tenant, OWN_WAIT_MAX));
-    // Tenants together have more than there is room for: those who have read everything go on.
+    // All tenants together are above their bound: those that have read everything are still served.
     let _others = limiter.count_unread(key(2, 1), TENANTS_UNREAD_BYTES_MAX);
     let _of_third = run(&limiter, key(3, 1), 1).await;
     let _little = limiter.count_unread(key(3, 1), 1);
@@ -181,7 +181,7 @@ async fn streams_and_commands_are_bounded_and_the_operators_commands_are_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_gives_up_waiting_leaves_nothing_behind() {
+async fn a_caller_that_gives_up_waiting_leaves_nothing_behind() {
     let limiter = ConcurrencyLimiter::default();
     let running = run(&limiter, key(1, 1), 2).await;
     for _ in 0..100 {
@@ -197,12 +197,12 @@ async fn who_gives_up_waiting_leaves_nothing_behind() {
     assert_eq!(
         refused(&limiter, key(1, 1)).await.0,
         limited(key_of(key(1, 1)), QUERIES, 2),
-        "who has something is known"
+        "an account in use is kept"
     );
 }
 
 #[test]
-fn a_refusal_says_whose_share_it_is_and_when_to_come_back() {
+fn a_refusal_names_the_holder_and_when_to_retry() {
     let tenant = TenantId::from(Uuid::from_u128(1));
     let refusal = limited(Holder::Tenant(tenant), QUERIES, 3).refusal();
     assert_eq!(
@@ -220,17 +220,17 @@ fn a_refusal_says_whose_share_it_is_and_when_to_come_back() {
         (LimitName::BuiltIn, LimitedMeasure::BuiltIn(QUERIES), 3)
     );
     assert_eq!(NoRoom::Busy.limit_reached(), None);
-    for (holder, who) in
+    for (holder, name) in
         [(Holder::Operator, "the operator's key"), (key_of(key(1, 1)), "a key"), (Holder::Tenant(tenant), "a tenant")]
     {
-        for (measure, how) in [
+        for (measure, state) in [
             (QUERIES, "runs 3 queries"),
             (BuiltInMeasure::ConcurrentCommands, "has 3 commands"),
             (BuiltInMeasure::EventStreams, "keeps 3 event streams"),
             (BuiltInMeasure::UnreadBytes, "has 3 bytes"),
         ] {
             let message = limited(holder, measure, 3).refusal().message;
-            assert!(message.starts_with(&format!("{who} {how} ")), "{message}");
+            assert!(message.starts_with(&format!("{name} {state}")), "{message}");
         }
     }
     assert_eq!(NoRoom::Busy.refusal().code.as_str(), "QUERY_TIMEOUT");
@@ -238,7 +238,7 @@ fn a_refusal_says_whose_share_it_is_and_when_to_come_back() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn queries_run_on_threads_of_a_lower_priority_and_one_that_panics_is_lost_alone() {
+async fn queries_run_on_threads_of_a_lower_priority_and_a_panic_loses_only_its_own_query() {
     let priority = || rustix::process::getpriority_process(None).expect("a priority");
     let limiter = ConcurrencyLimiter::default();
     for _ in 0..TENANTS_QUERIES_MAX + PLATFORM_QUERIES_MAX {

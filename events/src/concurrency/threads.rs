@@ -1,17 +1,17 @@
-//! The threads that queries run on. Their priority is lower than that of the threads that serve requests and record them:
-//! where processors are short, a query takes longer, and an inference does not.
+//! The threads that queries run on. Their priority is lower than that of the threads that serve and record requests: when
+//! processors are short, queries take longer and inferences do not.
 //!
-//! The thread that became idle last gets the next job, so that few threads have work where few queries run. Each keeps
-//! memory of its own for the next answer: jobs that went round all of them would multiply it.
+//! The thread that became idle last gets the next job, so that few queries keep few threads busy. Each thread keeps memory
+//! for its next answer: going round all threads would multiply that memory.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-type Job = Box<dyn FnOnce(BecomesIdle) + Send>;
+type Job = Box<dyn FnOnce(BusyThread) + Send>;
 
-/// How far below the process's own priority, as `nice` counts: a tenth of a processor's share beside a busy thread of the
-/// usual priority.
+/// The priority below the process's own, in units of `nice`: a tenth of a processor's share beside a busy thread of normal
+/// priority.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
 
@@ -24,11 +24,11 @@ pub(super) struct Threads {
 #[derive(Default)]
 struct State {
     started: usize,
-    /// The way to each thread that has nothing to do. The last to become idle is at the end.
+    /// The channel to each idle thread. The last to become idle is at the end.
     idle: Vec<SyncSender<Job>>,
 }
 
-/// No thread takes the job: all of them have one, or none could be started.
+/// The error if no thread takes a job: all are busy, or none could be started.
 #[derive(Debug)]
 pub(super) struct NoThread;
 
@@ -37,17 +37,17 @@ impl Threads {
         Self { number, state: Arc::default() }
     }
 
-    /// Does this on one of the threads, and then tells what came of it; `None` where it panicked. The thread counts as idle
-    /// before it tells: whoever is told finds a thread for what comes next.
+    /// Runs `work` on one of the threads and passes its result to `report`; `None` if it panicked. The thread counts as idle
+    /// before it reports, so that the receiver finds a thread for its next job.
     pub(super) fn run<T: 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
-        tell: impl FnOnce(Option<T>) + Send + 'static,
+        report: impl FnOnce(Option<T>) + Send + 'static,
     ) -> Result<(), NoThread> {
         let job: Job = Box::new(move |thread| {
-            let worked = catch_unwind(AssertUnwindSafe(work)).ok();
+            let result = catch_unwind(AssertUnwindSafe(work)).ok();
             thread.becomes_idle();
-            tell(worked);
+            report(result);
         });
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let thread = match state.idle.pop() {
@@ -67,31 +67,31 @@ impl Threads {
 fn start(number: usize, state: &Arc<Mutex<State>>) -> Result<SyncSender<Job>, NoThread> {
     let (thread, mut jobs) = sync_channel::<Job>(1);
     let state = Arc::downgrade(state);
-    let work_off = move || {
+    let run_jobs = move || {
         lower_priority();
-        // There is no sender any more once the state has gone, and with it the thread.
+        // The thread ends when the state is dropped, and the last sender with it.
         while let Ok(job) = jobs.recv() {
             let (thread, next) = sync_channel(1);
-            job(BecomesIdle { state: Weak::clone(&state), thread });
+            job(BusyThread { state: Weak::clone(&state), thread });
             jobs = next;
         }
     };
-    match std::thread::Builder::new().name(format!("query-{number}")).spawn(work_off) {
+    match std::thread::Builder::new().name(format!("query-{number}")).spawn(run_jobs) {
         Ok(_) => Ok(thread),
         Err(error) => {
-            tracing::error!(%error, "start a thread for queries");
+            tracing::error!(%error, "cannot start a thread for queries");
             Err(NoThread)
         }
     }
 }
 
-/// A thread that has a job, and takes the next one on this channel.
-struct BecomesIdle {
+/// A busy thread, which will take its next job from this channel.
+struct BusyThread {
     state: Weak<Mutex<State>>,
     thread: SyncSender<Job>,
 }
 
-impl BecomesIdle {
+impl BusyThread {
     fn becomes_idle(self) {
         if let Some(state) = self.state.upgrade() {
             state.lock().unwrap_or_else(PoisonError::into_inner).idle.push(self.thread);
@@ -99,11 +99,11 @@ impl BecomesIdle {
     }
 }
 
-/// Of this thread alone. Elsewhere than on Linux it would be that of the process.
+/// Lowers the priority of the current thread. Other systems than Linux would change the whole process.
 #[cfg(target_os = "linux")]
 fn lower_priority() {
     if let Err(error) = rustix::process::nice(NICENESS) {
-        tracing::warn!(%error, "lower the priority of a thread for queries");
+        tracing::warn!(%error, "cannot lower the priority of a thread for queries");
     }
 }
 
@@ -122,17 +122,17 @@ mod tests {
     const SOON: Duration = Duration::from_secs(20);
 
     fn done_on(threads: &Threads, work: impl FnOnce() + Send + 'static) -> Option<ThreadId> {
-        let (tell, told) = channel();
+        let (report, reported) = channel();
         let work = move || {
             work();
             std::thread::current().id()
         };
-        threads.run(work, move |worked| tell.send(worked).expect("somebody waits")).expect("a thread");
-        told.recv_timeout(SOON).expect("what came of it")
+        threads.run(work, move |result| report.send(result).expect("somebody waits")).expect("a thread");
+        reported.recv_timeout(SOON).expect("what came of it")
     }
 
     #[test]
-    fn one_job_after_another_runs_on_one_thread_also_where_one_panics() {
+    fn one_job_after_another_runs_on_one_thread_even_if_one_panics() {
         let threads = Threads::new(1);
         let first = done_on(&threads, || ()).expect("no panic");
         for _ in 0..100 {
@@ -145,16 +145,16 @@ mod tests {
     }
 
     #[test]
-    fn as_many_jobs_run_at_a_time_as_there_are_threads_and_then_one_thread_has_all_that_come_singly() {
+    fn as_many_jobs_run_at_a_time_as_there_are_threads_and_single_jobs_stay_on_one_thread() {
         let threads = Threads::new(3);
-        let (all, (tell, told)) = (Arc::new(Barrier::new(4)), channel());
+        let (all, (report, reported)) = (Arc::new(Barrier::new(4)), channel());
         for _ in 0..3 {
-            let (all, tell) = (Arc::clone(&all), tell.clone());
-            threads.run(move || _ = all.wait(), move |_| tell.send(()).expect("somebody waits")).expect("a thread");
+            let (all, report) = (Arc::clone(&all), report.clone());
+            threads.run(move || _ = all.wait(), move |_| report.send(()).expect("somebody waits")).expect("a thread");
         }
         assert!(threads.run(|| (), |_| ()).is_err());
         all.wait();
-        (0..3).for_each(|_| told.recv_timeout(SOON).expect("its end"));
+        (0..3).for_each(|_| reported.recv_timeout(SOON).expect("its end"));
         let first = done_on(&threads, || ());
         assert!((0..100).all(|_| done_on(&threads, || ()) == first), "of three idle threads one has the work");
     }

@@ -1,5 +1,5 @@
-//! Facts about requests that were turned away at the door. Stream: `access-{key_id}`, or `access-anonymous`. Rolled up
-//! by second: the first of a second at once, the rest of it as one event, so that a flood cannot flood the log.
+//! Events of requests that were refused before they were routed. Stream `access-{key_id}`, or `access-anonymous`. They are
+//! rolled up by second, so that a flood cannot flood the log: the first is recorded at once, the rest as one event.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::limit::{LimitName, LimitedMeasure};
 use crate::refusal::ErrorCode;
 
 family! {
-    /// Facts about requests that were turned away at the door.
+    /// Events of requests that were refused before they were routed.
     Access {
         /// Bad keys and missing permissions, rolled up.
         Denied(AccessDenied) "access.denied" v 1 at Anywhere;
@@ -21,7 +21,7 @@ family! {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessDenied {
     pub code: ErrorCode,
-    /// How many requests this stands for.
+    /// The number of requests that this stands for.
     pub count: u64,
 }
 
@@ -31,6 +31,6 @@ pub struct AccessRateLimited {
     pub limit_id: LimitName,
     pub measure: LimitedMeasure,
     pub limit: u64,
-    /// How many requests this stands for.
+    /// The number of requests that this stands for.
     pub count: u64,
 }

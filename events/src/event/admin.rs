@@ -1,5 +1,4 @@
-//! The states of the nine resources, as the events of administration carry them. No name or e-mail of
-//! a person is in any of them.
+//! The states of the nine resources, as administration's events carry them. None contains a person's name or e-mail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,13 +17,14 @@ use crate::time::{Period, wire};
 
 pub use crate::routing::Strategy;
 
-/// What a partner, a tenant or a user is called by other systems. Facts for ever: neither may be personal data.
+/// The names that other systems have for a partner, a tenant or a user. They stay in the log for ever, so that neither may
+/// be personal data.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handles {
-    /// Unique beside its siblings: `[a-z0-9][a-z0-9-]{0,62}`.
+    /// Unique among its siblings: `[a-z0-9][a-z0-9-]{0,62}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slug: Option<String>,
-    /// What their own systems, such as billing, know it by. Not unique.
+    /// Its id in other systems, such as billing. Not unique.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
 }
@@ -76,15 +76,15 @@ impl Shown for Tenant {
     }
 }
 
-/// A user; name and e-mail stand in the erasable side table, here are their digests, salted by user.
+/// A user. Name and e-mail are in the erasable side table; here are their digests, salted per user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     pub user_id: UserId,
     pub tenant_id: TenantId,
     pub roles: Vec<RoleGrant>,
-    /// SHA-256 in hex over salt and name.
+    /// SHA-256 of salt and name, in hex.
     pub name_digest: String,
-    /// SHA-256 in hex over salt and e-mail; absent where none was given.
+    /// SHA-256 of salt and e-mail, in hex; absent if no e-mail was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email_digest: Option<String>,
     #[serde(flatten)]
@@ -92,7 +92,7 @@ pub struct User {
 }
 
 impl User {
-    /// One without roles and without an e-mail.
+    /// A user without roles and without an e-mail.
     pub fn new(user_id: UserId, tenant_id: TenantId, name_digest: impl Into<String>) -> Self {
         let (name_digest, handles) = (name_digest.into(), Handles::default());
         Self { user_id, tenant_id, roles: Vec::new(), name_digest, email_digest: None, handles }
@@ -118,7 +118,7 @@ named! {
     }
 }
 
-/// How far a role reaches.
+/// The reach of a role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Reach {
     #[serde(rename = "platform")]
@@ -137,7 +137,7 @@ pub struct RoleGrant {
 }
 
 named! {
-    /// What a key may do.
+    /// A permission of a key.
     #[derive(PartialOrd, Ord)]
     pub enum Permission {
         ModelsUse = "models:use",
@@ -154,7 +154,7 @@ pub struct Key {
     pub user_id: UserId,
     pub name: String,
     pub permissions: Vec<Permission>,
-    /// Frontend names and globs; absent means every model that the tenant can see.
+    /// Frontend names and globs; absent for every model that the tenant can see.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub models: Option<Vec<String>>,
     #[serde(default, with = "wire::option", skip_serializing_if = "Option::is_none")]
@@ -162,10 +162,10 @@ pub struct Key {
 }
 
 impl Key {
-    /// What a key may do where nothing is said of it.
+    /// The permissions of a key that is created without any given.
     pub const PERMISSIONS: [Permission; 1] = [Permission::ModelsUse];
 
-    /// One for every model, and for ever.
+    /// A key for every model, which never expires.
     pub fn new(key_id: KeyId, user_id: UserId, name: impl Into<String>) -> Self {
         let permissions = Self::PERMISSIONS.to_vec();
         Self { key_id, user_id, name: name.into(), permissions, models: None, expires_at: None }
@@ -178,12 +178,12 @@ impl Shown for Key {
     }
 }
 
-/// A key got a new secret. Generations count from 1, the secret made with the key.
+/// A key got a new secret. Generation 1 is the secret made with the key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRotated {
     pub key_id: KeyId,
     pub generation: u32,
-    /// Until then the generation before this one works as well; those before it end at once.
+    /// Until then the previous generation works as well; older ones end at once.
     #[serde(with = "wire")]
     pub previous_until: DateTime<Utc>,
 }
@@ -202,40 +202,40 @@ pub struct Provider {
     pub provider_id: ProviderId,
     pub name: String,
     pub kind: ProviderKind,
-    /// With `/v1` for `openai`, the bare origin for `anthropic`; absent for the simulator.
+    /// Ends in `/v1` for `openai`, is the bare origin for `anthropic`, and is absent for the simulator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
-    /// Bring-your-own: serves that tenant alone.
+    /// The tenant that brought it, and that alone it serves; absent if it serves all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<TenantId>,
     pub allow_private_network: bool,
-    /// To the first byte.
+    /// The longest wait for the first byte.
     pub timeout_ms: u64,
-    /// Between bytes.
+    /// The longest wait between bytes.
     pub idle_timeout_ms: u64,
-    /// Sent with every request; never credentials, which belong into the sealed key.
+    /// Sent with every request. Never credentials, which belong in the sealed key.
     pub headers: BTreeMap<String, String>,
-    /// Name under which the output cap goes upstream. Where nobody gave one it is `max_tokens`, and stands behind the
-    /// client's own name for its cap: see [`Provider::given_output_cap_field`].
+    /// The field in which the output cap goes upstream. It defaults to `max_tokens`, and the default yields to the client's
+    /// own name for its cap: see [`Provider::given_output_cap_field`].
     pub output_cap_field: OutputCapField,
-    /// `output_cap_field` was given. Events of 0.1.0 do not say so.
+    /// True if `output_cap_field` was given. Events of 0.1.0 do not record it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub output_cap_field_given: bool,
-    /// Fields of OpenAI's surface that change what a request costs, and that this provider may be sent all the same:
-    /// whoever allows one vouches for its price.
+    /// Fields of OpenAI's surface that change the cost of a request and may still be sent to this provider: whoever allows
+    /// one vouches for its price.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub allowed_fields: BTreeSet<String>,
-    /// Rises with every new API key, so that every node reads it anew.
+    /// Rises with every new API key, so that every node reads the key again.
     pub secret_generation: u32,
 }
 
 impl Provider {
-    /// To the first byte, where nothing else is said.
+    /// The default of `timeout_ms`.
     pub const TIMEOUT_MS: u64 = 120_000;
-    /// Between bytes, where nothing else is said.
+    /// The default of `idle_timeout_ms`.
     pub const IDLE_TIMEOUT_MS: u64 = 30_000;
 
-    /// One that all share, without an address or an API key.
+    /// A provider that all tenants share, without an address or an API key.
     pub fn new(provider_id: ProviderId, name: impl Into<String>, kind: ProviderKind) -> Self {
         Self {
             provider_id,
@@ -254,8 +254,8 @@ impl Provider {
         }
     }
 
-    /// The only name of the output cap that the upstream is known to take; `None` where nobody said so. Where events do
-    /// not say whether it was given, what is not the default was.
+    /// The only field that the upstream is known to accept for the output cap; `None` if the operator gave none. In events
+    /// that do not record whether it was given, a value other than the default was.
     pub fn given_output_cap_field(&self) -> Option<OutputCapField> {
         let was_given = self.output_cap_field_given || self.output_cap_field != OutputCapField::default();
         was_given.then_some(self.output_cap_field)
@@ -296,13 +296,13 @@ pub struct Target {
     pub max_output_tokens: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_max_output_tokens: Option<u64>,
-    /// What the backend is known to count with; absent where nobody said so.
+    /// The tokenizer that the backend is known to use; absent if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<Tokenizer>,
 }
 
 impl Target {
-    /// One whose limits nobody has named.
+    /// A target without limits given.
     pub fn new(provider_id: ProviderId, model: impl Into<String>) -> Self {
         Self {
             provider_id,
@@ -318,7 +318,7 @@ impl Target {
 }
 
 named! {
-    /// A tokenizer whose ranks are public.
+    /// A tokenizer with a public vocabulary.
     #[derive(PartialOrd, Ord)]
     pub enum Tokenizer {
         O200kBase = "o200k_base",
@@ -329,27 +329,27 @@ named! {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Model {
     pub model_id: ModelId,
-    /// The frontend slug that clients ask for.
+    /// The frontend name that clients request.
     pub name: String,
     pub strategy: Strategy,
     pub targets: Vec<Target>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_prefix: Option<String>,
-    /// The tenant's own; absent means shared by all.
+    /// The tenant that owns it; absent for a model shared by all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<TenantId>,
 }
 
 impl Model {
-    /// Characters of a name that can be asked for.
+    /// The longest name that a model can have, in characters.
     pub const NAME_CHARS_MAX: usize = 256;
 
-    /// A name that a client made up, as far as it can be a model's: for refusals, events and traces.
+    /// A name from a client, cut to the longest that a model can have: for refusals, events and traces.
     pub fn bounded_name(name: &str) -> String {
         name.chars().take(Self::NAME_CHARS_MAX).collect()
     }
 
-    /// One that all share, whose targets are tried in the order of their priorities.
+    /// A model that all tenants share, whose targets are tried in the order of their priorities.
     pub fn new(model_id: ModelId, name: impl Into<String>, targets: Vec<Target>) -> Self {
         let (name, strategy) = (name.into(), Strategy::Priority);
         Self { model_id, name, strategy, targets, system_prefix: None, tenant_id: None }
@@ -362,7 +362,7 @@ impl Shown for Model {
     }
 }
 
-/// A price; in force from `effective_from` until a later one of the same backend is.
+/// A price. It is in force from `effective_from` until a later one of the same backend is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Price {
     pub price_id: PriceId,
@@ -370,8 +370,8 @@ pub struct Price {
     pub model: String,
     #[serde(flatten)]
     pub rates: Rates,
-    /// Which of the rates were left out, so that they follow input, output or nothing. Absent in events of versions that
-    /// did not record it: see [`Price::defaulted`].
+    /// The rates that were left out, and so follow input, output or zero. Absent in events of versions that did not record
+    /// it: see [`Price::defaulted`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub defaulted: Option<Vec<OptionalRate>>,
     #[serde(with = "wire")]
@@ -389,8 +389,8 @@ impl Price {
         Self { price_id, provider_id, model: model.into(), rates, defaulted, effective_from }
     }
 
-    /// Which of the rates were left out. Where that was not recorded: those that cost what they would have cost if they
-    /// had been, because nobody can tell the two apart.
+    /// The rates that were left out. If that was not recorded, these are the rates that equal their defaults: the two cannot
+    /// be told apart.
     pub fn defaulted(&self) -> Vec<OptionalRate> {
         self.defaulted.clone().unwrap_or_else(|| self.rates.as_if_defaulted())
     }
@@ -402,7 +402,7 @@ impl Shown for Price {
     }
 }
 
-/// What a budget or a limit binds: exactly one level of the chain. `{"tenant_id":"ten_…"}` on the wire.
+/// The scope of a budget or a limit: exactly one level of the chain. `{"tenant_id":"ten_…"}` on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Scope {
     #[serde(rename = "partner_id")]
@@ -437,7 +437,7 @@ named! {
 named! {
     pub enum Enforcement {
         Hard = "hard",
-        /// Is charged and held like any, and never refuses; what it would have refused is recorded.
+        /// Charges and holds like any budget, but never refuses; what it would have refused is recorded.
         Observe = "observe",
     }
 }
@@ -448,14 +448,14 @@ pub struct Budget {
     pub scope: Scope,
     pub limit_usd: NanoUsd,
     pub period: Period,
-    /// In ascending order, none twice.
+    /// In ascending order, without repeats.
     pub alert_at: Vec<Fraction>,
     pub when_short: WhenShort,
     pub enforcement: Enforcement,
 }
 
 impl Budget {
-    /// One that refuses what exceeds it, and alerts nobody.
+    /// A budget that refuses what exceeds it, without alerts.
     pub const fn new(budget_id: BudgetId, scope: Scope, limit_usd: NanoUsd, period: Period) -> Self {
         let (when_short, enforcement) = (WhenShort::Refuse, Enforcement::Hard);
         Self { budget_id, scope, limit_usd, period, alert_at: Vec::new(), when_short, enforcement }

@@ -1,4 +1,4 @@
-//! Facts about how far a budget is spent. Stream: `alert-{budget_id}`.
+//! Events about how far a budget is spent. Stream `alert-{budget_id}`.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -11,15 +11,15 @@ use crate::money::NanoUsd;
 use crate::time::wire;
 
 family! {
-    /// Facts about how far a budget is spent.
+    /// Events about how far a budget is spent.
     Alert {
-        /// A budget is spent up to a fraction that somebody wanted to know of.
+        /// A budget is spent up to one of its alert fractions.
         BudgetThresholdReached(BudgetThresholdReached) "budget.threshold_reached" v 1 at Anywhere;
     }
 }
 
 impl Alert {
-    /// The budget that it is about, and whose stream it stands on.
+    /// The budget that it is about, whose stream it is on.
     pub const fn budget_id(&self) -> BudgetId {
         match self {
             Self::BudgetThresholdReached(reached) => reached.budget_id,
@@ -27,8 +27,8 @@ impl Alert {
     }
 }
 
-/// What is settled in a window has come to a fraction of the limit. Once a fraction and window, behind the event that
-/// moved the money and in its batch; a limit that is raised above it arms it again.
+/// The settled amount of a window has reached a fraction of the limit. It is announced once per fraction and window, after
+/// the event that moved the money and in the same batch; raising the limit above it arms it again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BudgetThresholdReached {
     pub budget_id: BudgetId,
@@ -36,7 +36,7 @@ pub struct BudgetThresholdReached {
     #[serde(with = "wire::option")]
     pub window_start: Option<DateTime<Utc>>,
     pub fraction: Fraction,
-    /// In the window, with the money that has just moved.
+    /// The settled amount of the window, including the money that has just moved.
     pub settled_usd: NanoUsd,
 }
 

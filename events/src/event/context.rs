@@ -1,4 +1,4 @@
-//! Whom events are about, and who caused them.
+//! The context of events: whom they are about, and who caused them.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{KeyId, PartnerId, RequestId, TenantId, UserId};
 
-/// Who caused an event.
+/// The cause of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Actor {
     Key(KeyId),
     Operator,
     /// A part of the gateway itself: `sweeper`, `setup`, `gateway`, `ledger`, `reseal`.
     System(&'static str),
-    /// A part of the gateway that this version does not know any more.
+    /// A part of the gateway that this version does not know.
     Other(String),
 }
 
@@ -55,7 +55,7 @@ impl<'de> Deserialize<'de> for Actor {
     }
 }
 
-/// Whom an event is about and who caused it. What is unknown or does not apply is absent.
+/// Whom an event is about, and who caused it. A member that is unknown or does not apply is absent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Context {
     pub actor: Actor,
@@ -72,7 +72,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// About nobody in particular.
+    /// The context of an event about nobody in particular.
     pub const fn of(actor: Actor) -> Self {
         Self { actor, partner_id: None, tenant_id: None, user_id: None, key_id: None, request_id: None }
     }
@@ -98,7 +98,7 @@ impl Context {
     }
 }
 
-/// Partner → tenant → user → key, as far down as it goes.
+/// The chain of owners, partner → tenant → user → key, down to the level that applies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Chain {
     pub partner: Option<PartnerId>,

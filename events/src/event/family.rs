@@ -1,16 +1,16 @@
-//! What a family is made of: types with a name, a version, a payload and a place on their stream.
+//! Families of events: types with a name, a version, a payload and a rule for their sequence.
 
-/// The possible place of an event on its stream.
+/// The sequences that an event may have on its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// It is number 1, and only such events are.
+pub enum SequenceRule {
+    /// Sequence 1, which only such events have.
     First,
     Later,
     Anywhere,
 }
 
-impl Place {
-    /// Whether an event may have this number on its stream, counted from 1.
+impl SequenceRule {
+    /// True if an event may have this sequence, counted from 1.
     pub const fn allows(self, sequence: u64) -> bool {
         match self {
             Self::First => sequence == 1,
@@ -20,7 +20,7 @@ impl Place {
     }
 }
 
-/// Makes the enum of a family, with the names and versions of its types.
+/// Defines the enum of a family, with the names and versions of its types.
 macro_rules! family {
     (
         $(#[$doc:meta])* $family:ident {
@@ -34,7 +34,7 @@ macro_rules! family {
         }
 
         impl $family {
-            /// Name and version of every type.
+            /// The name and version of every type.
             pub const TYPES: &'static [(&'static str, u32)] = &[$(($name, $version),)*];
 
             pub const fn name(&self) -> &'static str {
@@ -45,8 +45,8 @@ macro_rules! family {
                 match self { $(Self::$variant(_) => $version,)* }
             }
 
-            pub(super) const fn place(&self) -> $crate::event::Place {
-                match self { $(Self::$variant(_) => $crate::event::Place::$place,)* }
+            pub(super) const fn sequence_rule(&self) -> $crate::event::SequenceRule {
+                match self { $(Self::$variant(_) => $crate::event::SequenceRule::$place,)* }
             }
 
             pub(super) fn write_payload(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {

@@ -1,4 +1,4 @@
-//! Facts about one hold on money. Stream: `hold-{request_id}`: reserved is 1, its end is 2, so it can end only once.
+//! Events of one hold on money. Stream `hold-{request_id}`: reserved is 1 and its end is 2, so that it can end only once.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use crate::money::NanoUsd;
 use crate::time::wire;
 
 family! {
-    /// Facts about one hold on money.
+    /// Events of one hold on money.
     Hold {
         Reserved(BudgetReserved) "budget.reserved" v 1 at First;
         Settled(BudgetSettled) "budget.settled" v 1 at Later;
@@ -19,33 +19,33 @@ family! {
     }
 }
 
-/// What an event of a hold moves in each of its windows.
+/// The amounts that an event of a hold moves in each of its windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Movement<'a> {
     pub windows: &'a [BudgetWindow],
-    /// Added to what is charged; a correction can be negative.
+    /// Added to the settled amount; a correction can be negative.
     pub settled: NanoUsd,
-    /// Added to what is held.
+    /// Added to the held amount.
     pub held: NanoUsd,
-    /// Taken off what is held.
-    pub given_back: NanoUsd,
+    /// Subtracted from the held amount.
+    pub released: NanoUsd,
 }
 
 impl Hold {
     pub fn movement(&self) -> Movement<'_> {
         let none = NanoUsd::ZERO;
-        let (windows, settled, held, given_back) = match self {
+        let (windows, settled, held, released) = match self {
             Self::Reserved(hold) => (&hold.budgets, none, hold.held_usd, none),
             Self::Settled(end) => (&end.budgets, end.charged_usd, none, end.held_usd),
             Self::Expired(end) => (&end.budgets, end.charged_usd, none, end.held_usd),
             Self::Released(end) => (&end.budgets, none, none, end.held_usd),
             Self::Adjusted(correction) => (&correction.budgets, correction.delta_usd, none, none),
         };
-        Movement { windows, settled, held, given_back }
+        Movement { windows, settled, held, released }
     }
 }
 
-/// A budget and the window of it that a hold counts in.
+/// A budget, and the window in which a hold counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct BudgetWindow {
     pub budget_id: BudgetId,
@@ -56,8 +56,8 @@ pub struct BudgetWindow {
 
 /// Money was set aside for a request that is about to be sent.
 ///
-/// - `held_usd`: upper bound, from the body's size, the output cap and the prices in force.
-/// - `budgets`: every budget that binds the request, each with the window it counts in; empty where none does.
+/// - `held_usd`: the upper bound, from the body's size, the output cap and the prices in force.
+/// - `budgets`: every budget that binds the request, each with the window in which it counts; empty if none does.
 /// - `expires_at`: the sweeper ends the hold after it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BudgetReserved {
@@ -73,12 +73,12 @@ pub struct BudgetSettled {
     pub held_usd: NanoUsd,
     pub charged_usd: NanoUsd,
     pub budgets: Vec<BudgetWindow>,
-    /// What the provider billed above the hold; absent when nothing.
+    /// The part of the charge above the hold; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overrun_usd: Option<NanoUsd>,
 }
 
-/// The hold was given back: nothing was consumed.
+/// The hold was released: nothing is charged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BudgetReleased {
     pub held_usd: NanoUsd,
@@ -86,7 +86,7 @@ pub struct BudgetReleased {
     pub reason: String,
 }
 
-/// Nobody ended the hold in time; it was charged by policy.
+/// The hold was not ended in time, and was charged by policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BudgetExpired {
     pub held_usd: NanoUsd,
@@ -96,7 +96,7 @@ pub struct BudgetExpired {
     pub policy: String,
 }
 
-/// A signed correction of an earlier charge: real figures that came late.
+/// A signed correction of an earlier charge, by real figures that came late.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BudgetAdjusted {
     pub delta_usd: NanoUsd,

@@ -1,9 +1,9 @@
-//! Events of administration. Stream: `{kind}-{id}`. All nine resources are created once, changed while they live, and ended
-//! once. [`Change`] is these three for any of them, and code that treats all resources alike calls one generic function through
-//! [`on_change`](crate::on_change). Other events of a resource stand beside its changes.
+//! Events of administration. Stream `{kind}-{id}`. Each of the nine resources is created once, changed while it lives, and
+//! ended once. [`Change`] is one of these three for any resource, and code that treats all resources alike calls one generic
+//! function through [`on_change`](crate::on_change). A resource's other events are variants of their own.
 //!
-//! `budget.opened`, `budget.changed` and `budget.closed` are in this family. Events that move money are in [`Hold`](super::Hold),
-//! although they are called `budget.…` too.
+//! `budget.opened`, `budget.changed` and `budget.closed` are in this family. Events that move money are in
+//! [`Hold`](super::Hold), although they are called `budget.…` too.
 
 use std::fmt;
 use std::hash::Hash;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::admin::{Budget, Key, KeyRotated, Model, Partner, Price, Provider, RateLimit, Tenant, User};
 use super::node_key::NodeKeyReplaced;
-use super::{DecodeError, Event, Place, Shown, StreamKind, decode_data};
+use super::{DecodeError, Event, SequenceRule, Shown, StreamKind, decode_data};
 use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
 
 /// The state of one of the nine resources, as its events carry it.
@@ -33,16 +33,16 @@ pub trait ResourceState: Shown + fmt::Debug + PartialEq + DeserializeOwned + Sen
         + Send
         + Sync
         + 'static;
-    /// Kind of its stream.
+    /// The kind of its stream.
     const KIND: StreamKind;
     /// The field of its id.
     const ID_FIELD: &'static str;
-    /// Names and versions of `Created`, `Changed` and `Ended`.
+    /// The names and versions of `Created`, `Changed` and `Ended`.
     const LITERALS: [(&'static str, u32); 3];
 
     fn id(&self) -> Self::Id;
 
-    /// What clients see of it: its id is called `id`.
+    /// The state as clients see it, with its id in the member `id`.
     fn body(&self) -> Value {
         let mut body = self.members();
         if let Some(id) = body.remove(Self::ID_FIELD) {
@@ -53,20 +53,20 @@ pub trait ResourceState: Shown + fmt::Debug + PartialEq + DeserializeOwned + Sen
 
     fn into_resource(change: Change<Self>) -> Resource;
 
-    /// Its change of this kind; any other event is returned as it is.
+    /// The change, if the event is one of this resource; any other event is returned as it is.
     fn from_resource(resource: Resource) -> Result<Change<Self>, Resource>;
 }
 
-/// What happens to a resource. The first two carry the whole new state, so the last of them is the resource.
+/// A change of a resource. The first two carry the whole new state, so that the last of them is the resource.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change<R: ResourceState> {
     Created(Box<R>),
     Changed(Box<R>),
-    /// History stays.
+    /// The resource is deleted; its history stays.
     Ended(R::Id),
 }
 
-/// Payload of an end.
+/// The payload of an end.
 #[derive(Serialize, Deserialize)]
 struct Ended<I> {
     id: I,
@@ -88,7 +88,7 @@ impl<R: ResourceState> Change<R> {
         }
     }
 
-    /// The new state; `None` for the end, which changes nothing in it.
+    /// The new state; `None` for the end, which has none.
     pub const fn state(&self) -> Option<&R> {
         match self {
             Self::Created(state) | Self::Changed(state) => Some(state),
@@ -105,10 +105,10 @@ impl<R: ResourceState> Change<R> {
         }
     }
 
-    const fn place(&self) -> Place {
+    const fn sequence_rule(&self) -> SequenceRule {
         match self {
-            Self::Created(_) => Place::First,
-            Self::Changed(_) | Self::Ended(_) => Place::Later,
+            Self::Created(_) => SequenceRule::First,
+            Self::Changed(_) | Self::Ended(_) => SequenceRule::Later,
         }
     }
 
@@ -147,8 +147,8 @@ impl From<Resource> for Event {
     }
 }
 
-/// One row for each kind: the type and the field of its id, then the names of its events in the order of `/openapi.json`:
-/// created, changed, any others, ended. `others` stand on streams that are no resource's.
+/// Defines the family. Each kind has one row: the type and the field of its id, then the names of its events in the order of
+/// `/openapi.json`: created, changed, any others, ended. `others` are on streams that belong to no resource.
 macro_rules! resources {
     (
         kinds {
@@ -162,7 +162,7 @@ macro_rules! resources {
                 $other_name:literal v $other_v:literal at $other_place:ident;)*
         }
     ) => {
-        /// Facts of administration.
+        /// Events of administration.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Resource {
             $($kind(Change<$kind>), $($(#[$fact_doc])* $fact(Box<$data>),)*)*
@@ -170,13 +170,13 @@ macro_rules! resources {
         }
 
         impl Resource {
-            /// Name and version of every type.
+            /// The name and version of every type.
             pub const TYPES: &'static [(&'static str, u32)] = &[
                 $(($created, $created_v), ($changed, $changed_v), $(($name, $version),)* ($ended, $ended_v),)*
                 $(($other_name, $other_v),)*
             ];
 
-            /// Names of the types that stand on streams of this kind.
+            /// The names of the types on streams of this kind.
             pub const fn names_on(kind: StreamKind) -> &'static [&'static str] {
                 match kind {
                     $(StreamKind::$kind => &[$created, $changed, $($name,)* $ended],)*
@@ -185,7 +185,7 @@ macro_rules! resources {
                 }
             }
 
-            /// [`Shown::left_out`] of the resources of this kind.
+            /// [`Shown::left_out`] for resources of this kind.
             pub fn left_out(kind: StreamKind) -> Value {
                 match kind {
                     $(StreamKind::$kind => <$kind as Shown>::left_out(),)*
@@ -208,7 +208,7 @@ macro_rules! resources {
                 self.literal().1
             }
 
-            /// Kind of its stream.
+            /// The kind of its stream.
             pub const fn kind(&self) -> StreamKind {
                 match self {
                     $(Self::$kind(_) $(| Self::$fact(_))* => StreamKind::$kind,)*
@@ -216,7 +216,7 @@ macro_rules! resources {
                 }
             }
 
-            /// Id of its stream.
+            /// The id of its stream.
             pub fn id(&self) -> String {
                 match self {
                     $(Self::$kind(change) => change.id().to_string(),
@@ -225,10 +225,10 @@ macro_rules! resources {
                 }
             }
 
-            pub(super) const fn place(&self) -> Place {
+            pub(super) const fn sequence_rule(&self) -> SequenceRule {
                 match self {
-                    $(Self::$kind(change) => change.place(), $(Self::$fact(_) => Place::Later,)*)*
-                    $(Self::$other(_) => Place::$other_place,)*
+                    $(Self::$kind(change) => change.sequence_rule(), $(Self::$fact(_) => SequenceRule::Later,)*)*
+                    $(Self::$other(_) => SequenceRule::$other_place,)*
                 }
             }
 
@@ -284,7 +284,7 @@ resources! {
         Tenant by TenantId, tenant_id: "tenant.created" v 1, "tenant.changed" v 1, "tenant.ended" v 1;
         User by UserId, user_id: "user.created" v 1, "user.changed" v 1, "user.ended" v 1;
         Key by KeyId, key_id: "key.created" v 1, "key.changed" v 1,
-            /// The key has a new secret; the one before works until `previous_until`.
+            /// The key has a new secret; the previous one works until `previous_until`.
             KeyRotated(KeyRotated) "key.rotated" v 1,
             "key.revoked" v 1;
         Provider by ProviderId, provider_id: "provider.created" v 1, "provider.changed" v 1, "provider.ended" v 1;
@@ -294,14 +294,13 @@ resources! {
         RateLimit by LimitId, limit_id: "rate_limit.created" v 1, "rate_limit.changed" v 1, "rate_limit.ended" v 1;
     }
     others {
-        /// What is sealed at rest hangs on another node's key from here on. A key can be replaced by one that was in use
-        /// before.
+        /// Secrets at rest are sealed under another node's key from here on. A key that was used before can be used again.
         NodeKeyReplaced(NodeKeyReplaced) on NodeKey by node_key "node_key.replaced" v 1 at Anywhere;
     }
 }
 
-/// Evaluates one expression for the [`Change`] of whichever kind it is: `on_change!(resource, change => list(change))`. `None`
-/// for an event that is no change. The function called is generic over [`ResourceState`], or over a trait that extends it.
+/// Evaluates one expression for the [`Change`] of any kind: `on_change!(resource, change => list(change))`. `None` for an
+/// event that is not a change. The function called is generic over [`ResourceState`], or over a trait that extends it.
 #[macro_export]
 macro_rules! on_change {
     ($resource:expr, $change:ident => $done:expr) => {

@@ -1,21 +1,21 @@
-//! What clients see of a resource's state: what its events say, with nothing left out that may be absent, and without what
-//! is for the gateway alone. The replies to commands and the catalogue are made of it, so that both follow the state.
+//! A resource's state as clients see it: as its events record it, with all members that may be absent, and without those
+//! that only the gateway uses. Replies to commands and the catalogue are made from it, so that both follow the state.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-/// The state of a resource that clients can be shown.
+/// The state of a resource, as far as clients see it.
 pub trait Shown: Clone + Serialize {
-    /// What clients never see.
+    /// The members that clients never see.
     const HIDDEN: &'static [&'static str] = &[];
 
-    /// What an event leaves out, and what that means: `null` where there is none. A user's `name` and `email`, which are in
-    /// no event, are `null` as well.
+    /// The members that an event may leave out, with the values that their absence means: mostly `null`. A user's `name` and
+    /// `email`, which are in no event, are `null` as well.
     fn left_out() -> Value {
         json!({})
     }
 
-    /// The same state as an event of today records it.
+    /// The same state as a current event records it.
     #[must_use]
     fn in_full(&self) -> Self {
         self.clone()

@@ -1,4 +1,4 @@
-//! Streams: the ordered history of one thing each.
+//! Streams: each is the ordered history of one thing.
 
 use std::fmt;
 
@@ -6,8 +6,7 @@ use crate::ids::{BudgetId, RequestId};
 use crate::named;
 
 named! {
-    /// Kind of the stream that an event stands on; with an id it names the stream: `hold-req_…`. The word is stored as
-    /// `aggregate_type`.
+    /// The kind of a stream; with an id it names the stream: `hold-req_…`. The word is stored as `aggregate_type`.
     #[derive(PartialOrd, Ord)]
     pub enum StreamKind {
         Inference = "inference",
@@ -28,7 +27,7 @@ named! {
 }
 
 impl StreamKind {
-    /// Whether its events are of administration: few and small, so that tables are folded from them at every start.
+    /// True for events of administration: they are few and small, so that tables are folded from them at every start.
     pub const fn is_administration(self) -> bool {
         !matches!(self, Self::Inference | Self::Hold | Self::Access | Self::Alert)
     }
@@ -38,7 +37,7 @@ impl StreamKind {
     }
 }
 
-/// One ordered history: `{kind}-{id}`. Sequences in it are 1, 2, 3 …
+/// A stream: `{kind}-{id}`. Its sequences are 1, 2, 3 …
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Stream {
     pub kind: StreamKind,

@@ -1,5 +1,5 @@
-//! Admission: one hold on every budget that binds the request, or on none. Where every budget that is short would rather
-//! have a shorter answer than none, the output cap is lowered to what is left over all of them.
+//! Admission: one hold on every budget that binds the request, or on none. If every budget that is short prefers a shorter
+//! answer to none, the output cap is lowered to the least that is left in any of them.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
@@ -17,7 +17,7 @@ use crate::output_cap::LoweredCap;
 use crate::refusal::{ErrorCode, Refusal};
 use crate::time::rfc3339;
 
-/// What a request gets.
+/// The hold and the cap that a request gets.
 struct Grant {
     held: NanoUsd,
     lowered_cap: Option<LoweredCap>,
@@ -26,7 +26,7 @@ struct Grant {
 /// A budget that binds a request, with its window.
 type Binding<'a> = (BudgetWindow, &'a BudgetInForce);
 
-/// A request with the money that there is for it.
+/// A request that can be admitted, with its grant.
 struct Granted {
     grant: Grant,
     windows: Vec<BudgetWindow>,
@@ -37,17 +37,17 @@ struct Granted {
 struct Short {
     shortfall: BudgetShortfall,
     has_some_left: bool,
-    /// An output cap that would fit.
+    /// The highest output cap that would fit, if any.
     affordable: Option<u64>,
 }
 
 impl Balances {
     pub(super) fn admit(&mut self, admission: &Admission, now: DateTime<Utc>) -> AdmitDecision {
-        // A repeat first: it must not be refused by its own first attempt.
+        // Repeats first: a repeat must not be refused because of its own first attempt.
         if self.open.contains_key(&admission.request_id) {
             return AdmitDecision::AlreadyAdmitted;
         }
-        match self.granted(admission, now) {
+        match self.try_grant(admission, now) {
             Ok(granted) => self.hold(admission, granted, now),
             Err(short) => self.refuse_short(admission, short, now),
         }
@@ -58,15 +58,15 @@ impl Balances {
         if self.open.contains_key(&admission.request_id) {
             return Some(AdmitDecision::AlreadyAdmitted);
         }
-        match self.granted(admission, now) {
+        match self.try_grant(admission, now) {
             Ok(granted) => Some(self.hold(admission, granted, now)),
             Err(short) if short.has_some_left => None,
-            // No tighter bound fits either: counting tokens would only take its turn from others.
+            // No tighter bound would fit either, and counting tokens would only delay other requests.
             Err(short) => Some(self.refuse_short(admission, short, now)),
         }
     }
 
-    fn granted(&self, admission: &Admission, now: DateTime<Utc>) -> Result<Granted, Short> {
+    fn try_grant(&self, admission: &Admission, now: DateTime<Utc>) -> Result<Granted, Short> {
         let windows = self.windows_of(&admission.context.chain(), now);
         let grant = self.grant(&windows, admission).map_err(|binding| Short {
             shortfall: self.shortfall(binding, admission.held, now),
@@ -110,8 +110,10 @@ impl Balances {
         AdmitDecision::Refused(self.refuse(&RefusedRequest::of(admission, refusal), now))
     }
 
-    /// Errors: the budget that is in the way. One that only refuses is named before one that would shrink; of those, the
-    /// one that has the least left.
+    /// The grant for a request.
+    ///
+    /// Errors: the budget that is short. A budget that refuses is named before those that would shrink; of these, the one
+    /// with the least left.
     fn grant<'a, 'b>(&self, windows: &'a [Binding<'b>], admission: &Admission) -> Result<Grant, &'a Binding<'b>> {
         let is_short = |binding: &&Binding<'_>| {
             binding.1.enforcement == Enforcement::Hard && !self.has_room(binding, admission.held)
@@ -130,8 +132,8 @@ impl Balances {
         lowered.map(|(cap, held)| Grant { held, lowered_cap: Some(cap) }).ok_or(tightest)
     }
 
-    /// The highest output cap that the request could be sent again with, and be admitted, as things stand. `None` where no
-    /// cap that is of any use would do.
+    /// The highest output cap with which the request would be admitted now if it were sent again. `None` if no useful cap
+    /// would fit.
     fn affordable(&self, windows: &[Binding<'_>], admission: &Admission) -> Option<u64> {
         let IfShort::Shrink(shrinking) = &admission.if_short else { return None };
         let mut hard = windows.iter().filter(|(_, budget)| budget.enforcement == Enforcement::Hard);
@@ -139,14 +141,14 @@ impl Balances {
         shrinking.affordable(admission.admitted.max_output_tokens, left)
     }
 
-    /// Of its limit; negative where more is used than there is. `None` where that cannot be counted.
+    /// What is left of the budget's limit; negative if more is used than the limit. `None` on overflow.
     fn left(&self, (window, budget): &Binding<'_>) -> Option<NanoUsd> {
         let amounts = self.amounts(window);
         budget.limit.checked_sub(amounts.settled)?.checked_sub(amounts.held)
     }
 
     fn has_room(&self, (window, budget): &Binding<'_>, wanted: NanoUsd) -> bool {
-        self.moved(window, NanoUsd::ZERO, wanted)
+        self.amounts_after(window, NanoUsd::ZERO, wanted)
             .and_then(|after| after.settled.checked_add(after.held))
             .is_some_and(|used| used <= budget.limit)
     }
@@ -165,8 +167,8 @@ impl Balances {
     }
 }
 
-/// `affordable`: an output cap that would fit. It is named in details alone: what the client calls its cap is not known
-/// here.
+/// The refusal for a short budget. `affordable`, an output cap that would fit, is only in the details: the client's name
+/// for its cap is not known here.
 fn refusal_of(shortfall: BudgetShortfall, affordable: Option<u64>) -> Refusal {
     let message = shortfall_message(&shortfall);
     let remaining = shortfall.remaining();

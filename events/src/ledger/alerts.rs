@@ -1,9 +1,9 @@
-//! Alerts: which fractions of a budget's limit the settled money of a window has come to, each announced once. A limit
-//! that is raised arms those again that are no longer reached.
+//! Alerts: the fractions of a budget's limit that the settled amount of a window has reached, each announced once. Raising
+//! the limit arms those again that are no longer reached.
 
 use std::collections::BTreeSet;
 
-use super::journal::Before;
+use super::journal::Undo;
 use super::{Balances, BudgetInForce, Emitted};
 use crate::event::admin::Scope;
 use crate::event::alert::BudgetThresholdReached;
@@ -13,14 +13,14 @@ use crate::fraction::Fraction;
 use crate::money::NanoUsd;
 
 impl Balances {
-    /// What was announced of a window, in ascending order.
+    /// The fractions announced for a window, in ascending order.
     pub fn announced(&self, window: &BudgetWindow) -> impl Iterator<Item = Fraction> {
         self.announced.get(window).into_iter().flatten().copied()
     }
 
-    /// What is reached of a window and was not announced, in ascending order.
+    /// The fractions of a window that are reached and not announced, in ascending order.
     pub fn unannounced(&self, window: &BudgetWindow) -> impl Iterator<Item = Fraction> {
-        // Most budgets have none: they cost one look.
+        // Most budgets have no alerts: they cost one look-up.
         let watched = self.budgets.get(&window.budget_id).filter(|budget| !budget.alert_at.is_empty());
         let (settled, announced) = match watched {
             Some(_) => (self.amounts(window).settled, self.announced.get(window)),
@@ -28,13 +28,14 @@ impl Balances {
         };
         watched.into_iter().flat_map(move |budget| {
             let is_due = move |fraction: &Fraction| {
-                fraction.is_reached(settled, budget.limit) && announced.is_none_or(|said| !said.contains(fraction))
+                fraction.is_reached(settled, budget.limit)
+                    && announced.is_none_or(|announced| !announced.contains(fraction))
             };
             budget.alert_at.iter().copied().filter(is_due)
         })
     }
 
-    /// After settled money of these windows was moved for somebody.
+    /// Announces the fractions that these windows have reached, after a change of their settled amounts.
     pub(super) fn announce(&mut self, windows: &[BudgetWindow], cause: &Context) -> Vec<Emitted> {
         let mut events = Vec::new();
         for window in windows {
@@ -53,7 +54,7 @@ impl Balances {
                 };
                 events.push(Emitted {
                     stream: Stream::alert(window.budget_id),
-                    context: seen_from(scope, cause),
+                    context: alert_context(scope, cause),
                     event: Event::Alert(Alert::BudgetThresholdReached(Box::new(reached))),
                 });
             }
@@ -62,19 +63,19 @@ impl Balances {
     }
 
     pub(super) fn note_announced(&mut self, window: BudgetWindow, fraction: Fraction) {
-        self.journal.note(|| Before::Announced { window, fractions: self.announced.get(&window).cloned() });
+        self.journal.note(|| Undo::Announced { window, fractions: self.announced.get(&window).cloned() });
         self.announced.entry(window).or_default().insert(fraction);
-        self.window_differs(window);
+        self.mark_changed(window);
     }
 
-    /// Puts a stored window's announcements back; for loading.
+    /// Restores a stored window's announcements, when loading.
     pub fn restore_announced(&mut self, window: BudgetWindow, fractions: BTreeSet<Fraction>) {
         if !fractions.is_empty() {
             self.announced.insert(window, fractions);
         }
     }
 
-    /// After a budget was changed: in its window of that instant.
+    /// Arms fractions again after a change of the budget's limit, in the window of that instant.
     pub(super) fn rearm(&mut self, window: BudgetWindow, before: NanoUsd, budget: &BudgetInForce) {
         if budget.limit <= before {
             return;
@@ -88,14 +89,14 @@ impl Balances {
         }
         let fractions =
             if still.is_empty() { self.announced.remove(&window) } else { self.announced.insert(window, still) };
-        self.journal.note(|| Before::Announced { window, fractions });
-        self.window_differs(window);
+        self.journal.note(|| Undo::Announced { window, fractions });
+        self.mark_changed(window);
     }
 }
 
-/// Whose budget it is, and for which request money moved: who is below the budget's own level is none of the business
-/// of those who watch it, nor is it of theirs.
-fn seen_from(scope: Scope, cause: &Context) -> Context {
+/// The context of an alert: the budget's owner, and the request that moved the money. Levels below the budget's own are
+/// left out: whoever watches the budget must not learn who spent it, and the spender must not see the alert.
+fn alert_context(scope: Scope, cause: &Context) -> Context {
     let mut context = Context { actor: Actor::System("ledger"), ..cause.clone() };
     let depth = match scope {
         Scope::Partner(_) => 0,

@@ -1,4 +1,4 @@
-//! The end of a request: its outcome, and what becomes of its hold. Exactly one end a hold.
+//! The end of a request: its outcome, and the settlement or release of its hold. Each hold ends exactly once.
 
 use super::{Balances, Charge, DecidedEnd, Emitted, EndDecision, EndedHold, Ending, Hold, Outcome, Overflow};
 use crate::event::hold::{BudgetAdjusted, BudgetReleased, BudgetSettled};
@@ -6,7 +6,7 @@ use crate::event::{self, Context, Inference, Stream};
 use crate::money::NanoUsd;
 
 impl Charge {
-    /// What the windows are charged.
+    /// The amount charged to the windows.
     pub const fn amount(&self) -> NanoUsd {
         match self {
             Self::Settle(charged) => *charged,
@@ -28,10 +28,10 @@ impl Outcome {
 impl Balances {
     pub(super) fn end(&mut self, ending: &Ending) -> EndDecision {
         let Some(hold) = self.open.get(&ending.request_id).cloned() else { return EndDecision::NoOpenHold };
-        let Some(given_back) = NanoUsd::ZERO.checked_sub(hold.held) else {
+        let Some(released) = NanoUsd::ZERO.checked_sub(hold.held) else {
             return EndDecision::Overflow(Overflow);
         };
-        if self.move_all(&hold.windows, ending.charge.amount(), given_back).is_none() {
+        if self.move_all(&hold.windows, ending.charge.amount(), released).is_none() {
             return EndDecision::Overflow(Overflow);
         }
         self.close(ending.request_id);
@@ -50,7 +50,8 @@ impl Balances {
         EndDecision::Ended(DecidedEnd { events, alerts })
     }
 
-    /// The hold expired and was charged by policy; the difference to the real figures is corrected, never edited.
+    /// Ends a request whose hold expired and was charged by policy: a correction records the difference to the real figures,
+    /// and the earlier charge stays as it is.
     pub(super) fn end_late(&mut self, ending: &Ending, hold: &EndedHold) -> Result<DecidedEnd, Overflow> {
         let delta = ending.charge.amount().checked_sub(hold.charged).ok_or(Overflow)?;
         self.move_all(&hold.windows, delta, NanoUsd::ZERO).ok_or(Overflow)?;

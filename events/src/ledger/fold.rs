@@ -1,10 +1,10 @@
-//! Balances as the fold of the log: what `decide` keeps up to date must at every position equal what this makes of the
-//! events alone. A running ledger takes in only the budgets' own events this way; a start takes what came after the last
-//! written rows, `verify` and the tests take all.
+//! Balances as the fold of the log: at every position, the balances that `decide` maintains must equal the fold of the events
+//! alone. A running ledger folds only the budgets' own events; a start folds the events after the last written rows, and
+//! `verify` and the tests fold all.
 
 use chrono::{DateTime, Utc};
 
-use super::journal::Before;
+use super::journal::Undo;
 use super::{Balances, BudgetInForce, Hold};
 use crate::event::admin::{Budget, Scope};
 use crate::event::hold::BudgetWindow;
@@ -12,23 +12,23 @@ use crate::event::{self, Alert, Change, Event, Inference, Recorded, Resource};
 use crate::ids::BudgetId;
 use crate::money::NanoUsd;
 
-/// An event that cannot follow on what came before.
+/// Why an event cannot follow the events before it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FoldError {
-    #[error("a request that is admitted or held twice")]
+    #[error("the request already has an open hold")]
     HeldTwice,
-    #[error("the end of a hold that is not open")]
+    #[error("the hold that it ends is not open")]
     NoOpenHold,
-    #[error("a hold without its request's admission")]
+    #[error("the hold's request was not admitted right before it")]
     NotAdmitted,
-    #[error("an amount at the hold's end differs from its beginning")]
+    #[error("the amount or the windows at the hold's end differs from its beginning")]
     HoldDiffers,
-    #[error("an amount that cannot be counted")]
+    #[error("an amount is too large to be counted")]
     Overflow,
 }
 
 impl Balances {
-    /// Takes in what happens to a budget itself.
+    /// Folds a change of a budget itself.
     pub(super) fn fold_budget(&mut self, change: &Change<Budget>, position: u64, now: DateTime<Utc>) {
         match change {
             Change::Created(budget) | Change::Changed(budget) => {
@@ -47,7 +47,7 @@ impl Balances {
                 }
                 self.budgets.insert(budget.budget_id, in_force);
                 self.by_scope.entry(budget.scope).or_default().push(budget.budget_id);
-                self.journal.note(|| Before::NoBudget(budget.budget_id));
+                self.journal.note(|| Undo::NoBudget(budget.budget_id));
             }
             Change::Ended(budget) => {
                 self.forget_budget(*budget);
@@ -55,16 +55,16 @@ impl Balances {
         }
     }
 
-    /// Its limit, if it was open.
+    /// Removes a budget; returns its limit, if it was open.
     fn forget_budget(&mut self, id: BudgetId) -> Option<NanoUsd> {
         let in_force = self.budgets.remove(&id)?;
         let limit = in_force.limit;
         let place = self.without_id(in_force.scope, id);
-        self.journal.note(|| Before::Budget { budget_id: id, in_force, place });
+        self.journal.note(|| Undo::Budget { budget_id: id, in_force, place });
         Some(limit)
     }
 
-    /// Takes a budget out of those of its scope; where it stood.
+    /// Removes a budget from its scope's list, and returns its index there.
     pub(super) fn without_id(&mut self, scope: Scope, id: BudgetId) -> usize {
         let Some(ids) = self.by_scope.get_mut(&scope) else { return 0 };
         let place = ids.iter().position(|other| *other == id).unwrap_or(ids.len());
@@ -72,8 +72,8 @@ impl Balances {
         place
     }
 
-    /// Takes in any recorded event. Every event of a hold or an alert has to be named here; of the other families only these
-    /// concern balances.
+    /// Folds any recorded event. Every event of a hold or an alert has to be named here; of the other families only those
+    /// named here concern balances.
     pub fn fold(&mut self, recorded: &Recorded) -> Result<(), FoldError> {
         match &recorded.event {
             Event::Hold(hold) => return self.fold_hold(recorded, hold),
@@ -131,8 +131,8 @@ impl Balances {
         if hold.held != held || hold.windows != windows {
             return Err(FoldError::HoldDiffers);
         }
-        let given_back = NanoUsd::ZERO.checked_sub(held).ok_or(FoldError::Overflow)?;
-        self.shift(windows, charged, given_back)?;
+        let released = NanoUsd::ZERO.checked_sub(held).ok_or(FoldError::Overflow)?;
+        self.shift(windows, charged, released)?;
         self.close(request);
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! What decisions changed since a batch began, so that they can be taken back: the batch that was decided may not be
-//! recorded, or what it was decided on may have moved.
+//! The undo journal: what decisions changed since a batch began. They are undone if the batch cannot be recorded, or if the
+//! state that it was decided on has moved.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -12,9 +12,9 @@ use crate::event::hold::BudgetWindow;
 use crate::fraction::Fraction;
 use crate::ids::{BudgetId, RequestId};
 
-/// One change, as what was there before it.
+/// The undo record of one change: the state before it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Before {
+pub(super) enum Undo {
     Window {
         window: BudgetWindow,
         amounts: Option<Amounts>,
@@ -23,20 +23,20 @@ pub(super) enum Before {
         window: BudgetWindow,
         fractions: Option<BTreeSet<Fraction>>,
     },
-    /// The window's row was as the balances had it.
+    /// The window's row equalled the balances.
     WindowWritten(BudgetWindow),
     /// The request had no open hold.
     NotHeld(RequestId),
     Held {
         request: RequestId,
         hold: Hold,
-        put_off_until: Option<DateTime<Utc>>,
+        postponed_until: Option<DateTime<Utc>>,
         is_in_rows: bool,
     },
-    /// The hold was to be swept when it expired.
-    NotPutOff(RequestId),
-    PutOffUntil(RequestId, DateTime<Utc>),
-    /// Where it stood among those of its scope.
+    /// The hold was not postponed, but to be swept when it expired.
+    NotPostponed(RequestId),
+    PostponedUntil(RequestId, DateTime<Utc>),
+    /// `place` is its index among the budgets of its scope.
     Budget {
         budget_id: BudgetId,
         in_force: BudgetInForce,
@@ -50,23 +50,23 @@ pub(super) enum Before {
     WaitingRefusals(u32),
 }
 
-/// Kept while a batch is decided, and at no other time: a fold of many events is not taken back.
+/// The journal. It is open only while a batch is decided: a fold of many events is never undone.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Journal {
     is_open: bool,
-    changes: Vec<Before>,
-    /// Whose refusals are among them: a flood of one actor's copies them once.
+    changes: Vec<Undo>,
+    /// The actors whose refusals are among the changes: however many an actor has, they are copied once.
     actors: HashSet<Actor>,
 }
 
 impl Journal {
-    pub(super) fn note(&mut self, before: impl FnOnce() -> Before) {
+    pub(super) fn note(&mut self, before: impl FnOnce() -> Undo) {
         if self.is_open {
             self.changes.push(before());
         }
     }
 
-    /// Whether an actor's refusals are still to be noted.
+    /// True if the actor's refusals are still to be noted.
     pub(super) fn wants_refusals_of(&mut self, actor: &Actor) -> bool {
         self.is_open && !self.actors.contains(actor) && self.actors.insert(actor.clone())
     }
@@ -79,17 +79,17 @@ impl Journal {
 }
 
 impl Balances {
-    /// From here on what is decided can be undone.
+    /// Begins a batch: decisions from here on can be undone.
     pub fn begin(&mut self) {
         self.journal.begin(true);
     }
 
-    /// What was decided since [`Balances::begin`] stands.
+    /// Keeps the decisions since [`Balances::begin`].
     pub fn keep(&mut self) {
         self.journal.begin(false);
     }
 
-    /// Takes back what was decided since [`Balances::begin`], the last first.
+    /// Undoes the decisions since [`Balances::begin`], the last first.
     pub fn undo(&mut self) {
         for before in std::mem::take(&mut self.journal.changes).into_iter().rev() {
             self.restore(before);
@@ -97,50 +97,50 @@ impl Balances {
         self.journal.begin(false);
     }
 
-    fn restore(&mut self, before: Before) {
+    fn restore(&mut self, before: Undo) {
         match before {
-            Before::Window { window, amounts: Some(amounts) } => drop(self.windows.insert(window, amounts)),
-            Before::Window { window, amounts: None } => drop(self.windows.remove(&window)),
-            Before::Announced { window, fractions: Some(fractions) } => drop(self.announced.insert(window, fractions)),
-            Before::Announced { window, fractions: None } => drop(self.announced.remove(&window)),
-            Before::WindowWritten(window) => drop(self.changes.windows.remove(&window)),
-            Before::NotHeld(request) => {
+            Undo::Window { window, amounts: Some(amounts) } => drop(self.windows.insert(window, amounts)),
+            Undo::Window { window, amounts: None } => drop(self.windows.remove(&window)),
+            Undo::Announced { window, fractions: Some(fractions) } => drop(self.announced.insert(window, fractions)),
+            Undo::Announced { window, fractions: None } => drop(self.announced.remove(&window)),
+            Undo::WindowWritten(window) => drop(self.changes.windows.remove(&window)),
+            Undo::NotHeld(request) => {
                 self.changes.opened.remove(&request);
                 if let Some(hold) = self.open.remove(&request) {
                     self.by_expiry.remove(&(hold.expires_at, request));
                 }
             }
-            Before::Held { request, hold, put_off_until, is_in_rows } => {
+            Undo::Held { request, hold, postponed_until, is_in_rows } => {
                 if is_in_rows {
                     self.changes.closed.remove(&request);
                 } else {
                     self.changes.opened.insert(request);
                 }
-                match put_off_until {
+                match postponed_until {
                     None => drop(self.by_expiry.insert((hold.expires_at, request))),
-                    Some(until) => self.put_off.put(request, until),
+                    Some(until) => self.postponed.put(request, until),
                 }
                 self.open.insert(request, hold);
             }
-            Before::NotPutOff(request) => {
-                self.put_off.remove(request);
+            Undo::NotPostponed(request) => {
+                self.postponed.remove(request);
                 if let Some(hold) = self.open.get(&request) {
                     self.by_expiry.insert((hold.expires_at, request));
                 }
             }
-            Before::PutOffUntil(request, until) => self.put_off.put(request, until),
-            Before::Budget { budget_id, in_force, place } => {
+            Undo::PostponedUntil(request, until) => self.postponed.put(request, until),
+            Undo::Budget { budget_id, in_force, place } => {
                 let ids = self.by_scope.entry(in_force.scope).or_default();
                 ids.insert(place.min(ids.len()), budget_id);
                 self.budgets.insert(budget_id, in_force);
             }
-            Before::NoBudget(budget_id) => {
+            Undo::NoBudget(budget_id) => {
                 if let Some(opened) = self.budgets.remove(&budget_id) {
                     self.without_id(opened.scope, budget_id);
                 }
             }
-            Before::Refusals { actor, second } => self.refusals.restore(actor, second),
-            Before::WaitingRefusals(waiting) => self.refusals.waiting = waiting,
+            Undo::Refusals { actor, second } => self.refusals.restore(actor, second),
+            Undo::WaitingRefusals(waiting) => self.refusals.waiting = waiting,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What one actor was refused in one second: what was recorded one by one, how many wait for the next second, and what is
-//! only counted, by code and model.
+//! The refusals of one actor in one second: how many were recorded one by one, how many wait for the next second, and those
+//! that are only counted, by code and model.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,12 +11,12 @@ use crate::event::{Actor, Context, Event, Inference, Stream};
 use crate::ids::RequestId;
 use crate::refusal::{ErrorCode, Refusal};
 
-/// Different models of one actor and second that are rolled up apart; the rest stands under [`OTHER_MODELS`].
+/// The models of one actor and second that are rolled up separately; all others count under [`OTHER_MODELS`].
 const ROLLED_UP_MODELS_MAX: usize = 16;
-/// Name under which further models are rolled up. No model can be called so.
+/// The name under which further models are rolled up. It is not a valid model name.
 const OTHER_MODELS: &str = "*";
 
-/// A request that is turned away before anything is sent.
+/// A request that is refused before anything is sent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RefusedRequest {
     pub request_id: RequestId,
@@ -26,7 +26,7 @@ pub struct RefusedRequest {
 }
 
 impl RefusedRequest {
-    /// An admission that was refused.
+    /// The request of a refused admission.
     pub fn of(admission: &Admission, refusal: Refusal) -> Self {
         Self {
             request_id: admission.request_id,
@@ -37,11 +37,11 @@ impl RefusedRequest {
     }
 }
 
-/// What was refused in the second that is going on, by actor.
+/// The refusals of the current second, by actor.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Refusals {
     pub(super) by_actor: HashMap<Actor, SecondOfRefusals>,
-    /// Of all actors.
+    /// The refusals of all actors that wait for the next second.
     pub(super) waiting: u32,
 }
 
@@ -98,10 +98,10 @@ impl SecondOfRefusals {
     }
 }
 
-/// One that stands for several stands on the stream of the last of them.
+/// The event of a refusal. If it stands for several, it is on the stream of the last one.
 pub(super) fn refusal_event(refused: &RefusedRequest, count: u64) -> Emitted {
     let mut details = refused.refusal.details.clone();
-    // These have fields of their own.
+    // These are fields of the event itself.
     details.retain(|name, _| !["code", "model", "count"].contains(&name.as_str()));
     let event = InferenceRefused { code: refused.refusal.code, model: refused.model.clone(), count, details };
     let request_id = Some(refused.request_id);

@@ -1,24 +1,24 @@
-//! Refusals are decisions too, and recorded with the numbers that led to them; but a flood of them must not flood the
-//! log. Of an actor and second twenty are recorded each on its own; twenty more wait for the next second, so that a
-//! client which asks again and again is slowed down instead of vanishing in a count; the rest of the second becomes one
-//! event with `count` (ADR-0002).
+//! Refusals. They are decisions too, and recorded with the figures that led to them; but a flood of refusals must not flood
+//! the log. Per actor and second, twenty are recorded one by one. Twenty more wait for the next second, so that a client
+//! that retries again and again is slowed down and still recorded. The rest of the second becomes one event with `count`
+//! (ADR-0002).
 
 use chrono::{DateTime, Utc};
 
-use super::journal::Before;
+use super::journal::Undo;
 use super::refusals::{Refusals, RefusedRequest, SecondOfRefusals, refusal_event};
 use super::{Balances, DecidedRefusal, Emitted, RefuseDecision};
 use crate::event::Actor;
 
-/// How many refusals of one actor and second are recorded one by one.
+/// The refusals per actor and second that are recorded one by one.
 pub const RECORDED_REFUSALS_A_SECOND: u32 = 20;
-/// How many refusals of one actor may wait for the next second.
+/// The refusals per actor that may wait for the next second.
 const WAITING_REFUSALS_MAX: u32 = 20;
-/// How many may wait of all actors together.
+/// The refusals of all actors together that may wait.
 const WAITING_MAX: u32 = 2_000;
 
 impl Balances {
-    /// A refusal that was just decided: recorded, put off to the next second, or counted.
+    /// Handles a new refusal: it is recorded, postponed to the next second, or counted.
     pub(super) fn refuse(&mut self, refused: &RefusedRequest, now: DateTime<Utc>) -> RefuseDecision {
         self.note_refusals(&refused.context.actor);
         let mut events = self.begin_second(&refused.context.actor, now);
@@ -40,7 +40,7 @@ impl Balances {
         RefuseDecision::Now(DecidedRefusal { refusal, events })
     }
 
-    /// A refusal that waited for its second.
+    /// Records a refusal that has waited for its second.
     pub(super) fn refuse_waiting(&mut self, refused: &RefusedRequest, now: DateTime<Utc>) -> DecidedRefusal {
         self.note_refusals(&refused.context.actor);
         let mut events = self.begin_second(&refused.context.actor, now);
@@ -53,7 +53,7 @@ impl Balances {
         DecidedRefusal { refusal: refused.refusal.clone(), events }
     }
 
-    /// A refusal that waited for its second will not be recorded: the log could not be written.
+    /// Forgets a waiting refusal that will not be recorded, since the log could not be written.
     pub fn forget_waiting_refusal(&mut self, actor: &Actor) {
         self.refusals.waiting = self.refusals.waiting.saturating_sub(1);
         if let Some(entry) = self.refusals.by_actor.get_mut(actor) {
@@ -61,21 +61,21 @@ impl Balances {
         }
     }
 
-    /// Takes over the refusals that other balances have counted and not yet recorded: no event and no row has them.
+    /// Takes over the refusals that other balances have counted but not recorded: they are in no event and no row.
     pub fn take_refusals_of(&mut self, other: &mut Self) {
         self.refusals = std::mem::take(&mut other.refusals);
     }
 
-    /// Before an actor's refusals change, and what waits of all.
+    /// Notes an actor's refusals, and the number waiting, in the journal before they change.
     fn note_refusals(&mut self, actor: &Actor) {
         let Refusals { by_actor, waiting } = &self.refusals;
         if self.journal.wants_refusals_of(actor) {
-            self.journal.note(|| Before::Refusals { actor: actor.clone(), second: by_actor.get(actor).cloned() });
+            self.journal.note(|| Undo::Refusals { actor: actor.clone(), second: by_actor.get(actor).cloned() });
         }
-        self.journal.note(|| Before::WaitingRefusals(*waiting));
+        self.journal.note(|| Undo::WaitingRefusals(*waiting));
     }
 
-    /// Makes the actor's second the one of `now`; what was counted in the one before is written out.
+    /// Begins the actor's second at `now`, and returns the rolled-up refusals of the one before.
     fn begin_second(&mut self, actor: &Actor, now: DateTime<Utc>) -> Vec<Emitted> {
         let second = now.timestamp();
         let entry = self.refusals.by_actor.entry(actor.clone()).or_insert_with(|| SecondOfRefusals::of(second, 0));
@@ -99,7 +99,7 @@ impl Balances {
         over.iter().for_each(|actor| self.note_refusals(actor));
         let ended = over.iter().filter_map(|actor| self.refusals.by_actor.remove(actor));
         let mut events: Vec<Emitted> = ended.flat_map(SecondOfRefusals::into_events).collect();
-        // A hash map has no order; the log does, and one seed must give one log.
+        // Sorted, since a hash map has no order and one simulation seed must give one log.
         events.sort_by_cached_key(|emitted| emitted.stream.id.clone());
         events
     }

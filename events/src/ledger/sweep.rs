@@ -1,11 +1,11 @@
-//! The sweeper's decisions: holds that nobody ended in time, and refusals of seconds gone by.
+//! The sweeper's decisions: holds that were not ended in time, and refusals of past seconds.
 
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::journal::Before;
-use super::{Balances, Emitted, Hold, Swept};
+use super::journal::Undo;
+use super::{Balances, Emitted, Hold, SweepDecision};
 use crate::event::hold::BudgetExpired;
 use crate::event::inference::InferenceEnded;
 use crate::event::{self, Inference, Stream};
@@ -14,14 +14,14 @@ use crate::money::NanoUsd;
 use crate::named;
 use crate::usage::{TokenClasses, Usage, UsageSource};
 
-/// How long a hold is left alone whose charge cannot be counted. Until then an adjustment may have made room for it.
+/// The time after which a hold whose charge cannot be counted is tried again: an adjustment may have made room by then.
 const TRY_AGAIN_AFTER: TimeDelta = TimeDelta::minutes(10);
 
 named! {
-    /// What a hold is charged whose real figures nobody knows.
+    /// The charge for a hold whose real figures are unknown.
     #[derive(Default)]
     pub enum UnknownUsage {
-        /// All of it: the provider may have billed that much.
+        /// The whole hold: the provider may have billed that much.
         #[default]
         ChargeHold = "charge_hold",
         /// Nothing.
@@ -29,21 +29,21 @@ named! {
     }
 }
 
-/// Expired holds that are open because their charge could not be counted, by when they are tried again.
+/// Expired holds that are open because their charge could not be counted, by the time of their next try.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct PutOff {
+pub(super) struct PostponedHolds {
     until: IdMap<RequestId, DateTime<Utc>>,
     by_time: BTreeSet<(DateTime<Utc>, RequestId)>,
 }
 
-impl PutOff {
+impl PostponedHolds {
     pub(super) fn put(&mut self, request: RequestId, until: DateTime<Utc>) {
         self.remove(request);
         self.until.insert(request, until);
         self.by_time.insert((until, request));
     }
 
-    /// Until when it was put off, if it was.
+    /// Removes a hold; returns the time until which it was postponed, if it was.
     pub(super) fn remove(&mut self, request: RequestId) -> Option<DateTime<Utc>> {
         let until = self.until.remove(&request)?;
         self.by_time.remove(&(until, request));
@@ -64,10 +64,10 @@ fn due(by_time: &BTreeSet<(DateTime<Utc>, RequestId)>, now: DateTime<Utc>) -> im
 }
 
 impl Balances {
-    pub(super) fn sweep(&mut self, policy: UnknownUsage, holds_max: usize, now: DateTime<Utc>) -> Swept {
-        // Those that were put off come last: however many they are, they keep nobody from the end of theirs.
+    pub(super) fn sweep(&mut self, policy: UnknownUsage, holds_max: usize, now: DateTime<Utc>) -> SweepDecision {
+        // Postponed holds come last: however many they are, they do not delay the others.
         let due: Vec<RequestId> =
-            due(&self.by_expiry, now).chain(due(&self.put_off.by_time, now)).take(holds_max).collect();
+            due(&self.by_expiry, now).chain(due(&self.postponed.by_time, now)).take(holds_max).collect();
         let (mut events, mut uncountable) = (self.flush_refusals(now), Vec::new());
         for request in due {
             let Some(hold) = self.open.get(&request).cloned() else { continue };
@@ -75,10 +75,10 @@ impl Balances {
                 UnknownUsage::ChargeHold => hold.held,
                 UnknownUsage::Release => NanoUsd::ZERO,
             };
-            let Some(given_back) = NanoUsd::ZERO.checked_sub(hold.held) else { continue };
-            // A sum that cannot be counted keeps its hold: it stays visible instead of being lost.
-            if self.move_all(&hold.windows, charged, given_back).is_none() {
-                self.put_off(request, hold.expires_at, now + TRY_AGAIN_AFTER);
+            let Some(released) = NanoUsd::ZERO.checked_sub(hold.held) else { continue };
+            // If the sum cannot be counted, the hold stays open, and so visible, instead of being lost.
+            if self.move_all(&hold.windows, charged, released).is_none() {
+                self.postpone(request, hold.expires_at, now + TRY_AGAIN_AFTER);
                 uncountable.push(request);
                 continue;
             }
@@ -90,18 +90,18 @@ impl Balances {
             events.extend(expired(request, hold, charged, policy));
             events.extend(alerts);
         }
-        Swept { events, uncountable }
+        SweepDecision { events, uncountable }
     }
 }
 
 impl Balances {
-    fn put_off(&mut self, request: RequestId, expires_at: DateTime<Utc>, until: DateTime<Utc>) {
+    fn postpone(&mut self, request: RequestId, expires_at: DateTime<Utc>, until: DateTime<Utc>) {
         self.by_expiry.remove(&(expires_at, request));
-        let before = self.put_off.remove(request);
-        self.put_off.put(request, until);
+        let before = self.postponed.remove(request);
+        self.postponed.put(request, until);
         self.journal.note(|| match before {
-            Some(until) => Before::PutOffUntil(request, until),
-            None => Before::NotPutOff(request),
+            Some(until) => Undo::PostponedUntil(request, until),
+            None => Undo::NotPostponed(request),
         });
     }
 }

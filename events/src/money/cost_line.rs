@@ -1,9 +1,8 @@
-//! What a request can cost, as a line over its output cap: so that a cap can be lowered to what is left.
+//! The cost bound of a request as a line over its output cap, by which a cap can be lowered to the money that is left.
 
 use super::{NanoUsd, Rates, rounded_up};
 
-/// Millionths of a nano-dollar: what is due before any output, for each further token of input, and for each token of the
-/// cap.
+/// A line in millionths of a nano-dollar: the cost before any output, per further token of input, and per token of the cap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CostLine {
     fixed: i128,
@@ -12,18 +11,18 @@ pub struct CostLine {
 }
 
 impl CostLine {
-    /// Of a prompt of at most `input` tokens and so many answers; the cap is of each. `None` where it is beyond counting.
+    /// The line of a prompt of at most `input` tokens and `choices` answers, each under the cap. `None` on overflow.
     pub fn of(rates: &Rates, input: u64, choices: u64) -> Option<Self> {
         let request = i128::from(rates.request_usd.nanos()).checked_mul(1_000_000)?;
-        let fixed = rates.dearest_input().millionths_of_a_nano(input).checked_add(request)?;
+        let fixed = rates.highest_input_rate().millionths_of_a_nano(input).checked_add(request)?;
         Some(Self {
             fixed,
-            per_input_token: rates.dearest_input().millionths_of_a_nano(1),
-            per_token: rates.dearest_output().millionths_of_a_nano(choices),
+            per_input_token: rates.highest_input_rate().millionths_of_a_nano(1),
+            per_token: rates.highest_output_rate().millionths_of_a_nano(choices),
         })
     }
 
-    /// Of a prompt that is longer by so many tokens. `None` where it is beyond counting.
+    /// The line of a prompt that is longer by `tokens`. `None` on overflow.
     pub fn with_more_input(self, tokens: u64) -> Option<Self> {
         let more = self.per_input_token.checked_mul(i128::from(tokens))?;
         Some(Self { fixed: self.fixed.checked_add(more)?, ..self })
@@ -39,12 +38,12 @@ impl CostLine {
         }
     }
 
-    /// The most that an answer under this cap can cost, rounded up. `None` where money cannot count it.
+    /// The most that the request can cost under this cap, rounded up. `None` if money cannot count it.
     pub fn at(&self, cap: u64) -> Option<NanoUsd> {
         rounded_up(self.per_token.checked_mul(i128::from(cap))?.checked_add(self.fixed)?)
     }
 
-    /// The highest cap that costs no more than that; `None` where not even the prompt does.
+    /// The highest cap that costs no more than `left`; `None` if the prompt alone costs more.
     pub fn cap_within(&self, left: NanoUsd) -> Option<u64> {
         let left = i128::from(left.nanos()).checked_mul(1_000_000)?.checked_sub(self.fixed)?;
         if left < 0 {
@@ -113,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_prompt_takes_all_that_is_left_only_free_output_fits() {
+    fn a_prompt_that_takes_all_that_is_left_leaves_room_for_free_output_only() {
         let left = NanoUsd::new(3);
         let with_output_at = |price| CostLine::of(&rates(0, price, 3), 0, 1).expect("a line");
         assert_eq!(with_output_at(1).cap_within(left), Some(0));
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_counting_has_no_cost_and_no_cap() {
+    fn an_overflow_has_no_cost_and_no_cap() {
         let line = CostLine::of(&rates(i64::MAX - 1, i64::MAX - 2, 0), u64::MAX, u64::MAX).expect("a line");
         assert_eq!((line.at(1), line.at(u64::MAX), line.cap_within(NanoUsd::MAX)), (None, None, None));
     }

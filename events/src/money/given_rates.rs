@@ -1,4 +1,4 @@
-//! Prices as an operator gave them. A class that was left out follows another one, also when that one changes later.
+//! Prices as an operator gave them. A class that was left out follows another class, also when that one changes later.
 
 use serde::Deserialize;
 
@@ -16,34 +16,34 @@ named! {
     }
 }
 
-/// What was given: `None` for what was left out.
+/// The prices as given: `None` for one that was left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct GivenRates {
     #[serde(rename = "input_usd_per_mtok")]
     pub input: NanoUsdPerMtok,
     #[serde(rename = "output_usd_per_mtok")]
     pub output: NanoUsdPerMtok,
-    /// Absent: what input costs.
+    /// Defaults to the price of input.
     #[serde(rename = "cache_read_usd_per_mtok")]
     pub cache_read: Option<NanoUsdPerMtok>,
-    /// Absent: what input costs.
+    /// Defaults to the price of input.
     #[serde(rename = "cache_write_usd_per_mtok")]
     pub cache_write: Option<NanoUsdPerMtok>,
-    /// Absent: what output costs.
+    /// Defaults to the price of output.
     #[serde(rename = "reasoning_usd_per_mtok")]
     pub reasoning: Option<NanoUsdPerMtok>,
-    /// Absent: nothing.
+    /// Defaults to zero.
     #[serde(rename = "request_usd")]
     pub request: Option<NanoUsd>,
 }
 
 impl GivenRates {
-    /// Input and output alone; everything else follows them.
+    /// Prices of input and output only; all others follow them.
     pub const fn new(input: NanoUsdPerMtok, output: NanoUsdPerMtok) -> Self {
         Self { input, output, cache_read: None, cache_write: None, reasoning: None, request: None }
     }
 
-    /// What is billed by: every class has its price.
+    /// The complete prices that are billed: every class has one.
     pub fn resolved(&self) -> Rates {
         Rates {
             input_usd_per_mtok: self.input,
@@ -55,7 +55,7 @@ impl GivenRates {
         }
     }
 
-    /// Which prices were left out, in the order of [`OptionalRate::ALL`].
+    /// The prices that were left out, in the order of [`OptionalRate::ALL`].
     pub fn defaulted(&self) -> Vec<OptionalRate> {
         let left_out = |rate: OptionalRate| match rate {
             OptionalRate::CacheRead => self.cache_read.is_none(),
@@ -68,7 +68,7 @@ impl GivenRates {
 }
 
 impl Rates {
-    /// Which prices are what they would be if they had been left out.
+    /// The prices that equal their defaults.
     pub fn as_if_defaulted(&self) -> Vec<OptionalRate> {
         let nothing_given = GivenRates::new(self.input_usd_per_mtok, self.output_usd_per_mtok).resolved();
         let follows = |rate: OptionalRate| match rate {

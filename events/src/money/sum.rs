@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 
 use super::{NANOS_PER_USD, NanoUsd};
 
-/// A sum of amounts: it may be beyond what one amount can be. Written as amounts are, `"0.000123000"`.
+/// A sum of amounts, which may exceed the range of one amount. Written like an amount, `"0.000123000"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NanoUsdSum(i128);
 

@@ -1,4 +1,4 @@
-//! The lowest number first. Candidates of one number keep the order in which they were given.
+//! The lowest priority number first. Candidates with the same number keep the order of the input.
 
 use super::{Features, Place, Reason};
 

@@ -9,14 +9,14 @@ fn candidate(priority: u32, weight: u32) -> Candidate<'static> {
     Candidate { priority, weight, rates: None, left_out: None }
 }
 
-/// Names, priorities and weights; the names in their order.
+/// Orders targets given as names, priorities and weights, and returns the names.
 fn order(strategy: Strategy, targets: &[(&'static str, u32, u32)], request: Option<RequestId>) -> Vec<&'static str> {
     let candidates = targets.iter().map(|(_, priority, weight)| candidate(*priority, *weight));
     let order = choose(strategy, candidates, &Features { request, ..Features::default() });
     order.tried().map(|index| targets[index].0).collect()
 }
 
-/// Ids as they are made: a time that stands still, and then what is random.
+/// Ids as they are made: here a constant time, followed by random bits.
 fn request(number: u64) -> Option<RequestId> {
     let entropy = u128::from(number.wrapping_mul(0x2545_f491_4f6c_dd1d)).to_be_bytes();
     let entropy: [u8; 10] = entropy[6..].try_into().expect("ten bytes");
@@ -47,7 +47,7 @@ fn weights_are_shares_of_the_first_try_and_of_the_second() {
     assert!(found.abs_diff(expected) < 110, "{found} instead of about {expected}");
 }
 
-/// What is drawn for an id is what was always drawn for it: the log tells the order.
+/// The draw for an id must never change: orders are reconstructed from the log.
 #[test]
 fn an_id_draws_the_order_that_it_always_drew() {
     let targets = [("a", 0, 5), ("spare", 0, 0), ("b", 0, 3), ("c", 0, 2), ("d", 0, 7), ("none", 0, 0)];
@@ -67,7 +67,7 @@ fn an_id_draws_the_order_that_it_always_drew() {
 }
 
 #[test]
-fn what_has_no_weight_is_tried_when_all_others_failed() {
+fn a_target_without_weight_is_tried_after_all_others() {
     let targets = [("spare", 0, 0), ("a", 0, 1), ("b", 0, 1)];
     assert!((0..200).all(|number| order(Strategy::Weighted, &targets, request(number))[2] == "spare"));
 }
@@ -90,7 +90,7 @@ fn the_target_that_most_requests_try_first_comes_first() {
 }
 
 #[test]
-fn who_cannot_serve_changes_nothing_in_the_order_of_the_others() {
+fn a_candidate_that_cannot_serve_does_not_change_the_order_of_the_others() {
     for (_, strategy) in Strategy::NAMED {
         for number in 0..100 {
             let features = Features { request: request(number), ..Features::default() };
@@ -110,7 +110,7 @@ fn who_cannot_serve_changes_nothing_in_the_order_of_the_others() {
 }
 
 #[test]
-fn an_order_says_why() {
+fn an_order_explains_itself() {
     let name = |index: usize, f: &mut fmt::Formatter<'_>| f.write_str(["a", "b", "c", "d"][index]);
     let left_out = |why| Candidate { left_out: Some(why), ..candidate(9, 1) };
     let candidates =
@@ -118,7 +118,7 @@ fn an_order_says_why() {
     let features = Features { request: Some(Uuid::from_u128(7).into()), ..Features::default() };
     assert_eq!(
         choose(Strategy::Priority, candidates, &features).explained(name).to_string(),
-        "priority: c (priority 1), a (priority 2); left out: b (gives 100 output tokens at most), d (no price in force)"
+        "priority: c (priority 1), a (priority 2); left out: b (accepts at most 100 output tokens), d (no price in force)"
     );
     let drawn = choose(Strategy::Weighted, candidates, &features).explained(name).to_string();
     assert!(drawn.starts_with("weighted: a (weight 6), c (weight 0); left out: "), "{drawn}");
@@ -126,11 +126,11 @@ fn an_order_says_why() {
         choose(Strategy::Priority, [left_out(LeftOut::NoProvider), left_out(LeftOut::FieldNotAllowed)], &features);
     assert_eq!(
         nobody.explained(name).to_string(),
-        "priority; left out: a (no live provider of the tenant's), b (a field changes the cost and is not allowed)"
+        "priority; left out: a (no live provider for this tenant), b (a field changes the cost and is not allowed)"
     );
 }
 
-/// What a strategy is given is enough for one that looks at prices and at the request.
+/// A strategy gets enough to order by prices and by the request.
 #[test]
 fn a_strategy_can_order_by_what_a_request_costs_at_most() {
     let price = |nanos| NanoUsdPerMtok::new(NanoUsd::new(nanos)).expect("a price");

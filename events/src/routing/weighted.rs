@@ -1,5 +1,5 @@
-//! Drawn anew for every request: one after the other, each by its share of the weights that are left. What has no weight
-//! comes last. Of no request in particular, the highest weight first.
+//! A random order for each request: targets are drawn one after the other, each by its share of the remaining weights.
+//! Targets without weight come last. For no request in particular, the highest weight comes first.
 
 use std::cmp::Reverse;
 
@@ -29,12 +29,12 @@ fn draw(places: &mut [Place<'_>], mut draws: Draws) {
             point = point.saturating_sub(weight);
             is_hit
         });
-        // Those in front of it keep their order.
+        // The targets in front of it keep their order.
         left[..=hit.unwrap_or_default()].rotate_right(1);
     }
 }
 
-/// Numbers that follow from an id: splitmix64, <https://prng.di.unimi.it/splitmix64.c>.
+/// Pseudo-random numbers seeded by an id: splitmix64, <https://prng.di.unimi.it/splitmix64.c>.
 struct Draws(u64);
 
 impl Draws {
@@ -43,7 +43,7 @@ impl Draws {
         Self(high ^ low)
     }
 
-    /// Below `bound`, which is not zero. Weights are so small that the remainder favours none of them noticeably.
+    /// A number below `bound`, which is not zero. Weights are so small that the modulo's bias is negligible.
     fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;

@@ -40,7 +40,7 @@ fn must_be_on_its_stream(recorded: &Recorded) -> Result<(), String> {
     if event.stream_kind() != stream.kind || !is_of_it {
         return Err(format!("{} on the stream {stream}", event.name()));
     }
-    if !event.place().allows(recorded.sequence) {
+    if !event.sequence_rule().allows(recorded.sequence) {
         return Err(format!("{} is number {} of {stream}", event.name(), recorded.sequence));
     }
     Ok(())

@@ -9,7 +9,8 @@ use events::event::{Alert as AlertFact, Change, Event, Hold, Inference, Recorded
 use events::fraction::Fraction;
 use events::ledger::{
     Admission, Admit, AdmitDecision, AdmitUnlessShort, Balances, DecidedEnd, DecidedRefusal, Emitted, End, EndDecision,
-    FoldBudget, IfShort, RefuseDecision, RefuseWaiting, RefusedRequest, Step, Sweep, Swept, UnknownUsage, decide,
+    FoldBudget, IfShort, RefuseDecision, RefuseWaiting, RefusedRequest, Step, Sweep, SweepDecision, UnknownUsage,
+    decide,
 };
 use events::money::NanoUsd;
 use events::output_cap::LoweredCap;
@@ -285,7 +286,7 @@ impl Decided for EndDecision {
     }
 }
 
-impl Decided for Swept {
+impl Decided for SweepDecision {
     fn events(&self) -> Vec<Emitted> {
         self.events.clone()
     }
@@ -417,7 +418,7 @@ fn play(moves: &[Move]) {
             }
             Move::Sweep => {
                 let step = Sweep { policy: UnknownUsage::ChargeHold, holds_max: 100 };
-                let Swept { events, .. } = ledger.decide(&step, now);
+                let SweepDecision { events, .. } = ledger.decide(&step, now);
                 let expired =
                     events.iter().filter(|emitted| matches!(emitted.event, Event::Hold(Hold::Expired(_)))).count();
                 assert_eq!((expired, alerts_among(&events)), model.sweep(now));

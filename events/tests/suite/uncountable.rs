@@ -8,7 +8,8 @@ use events::event::admin::{Budget, Enforcement, Scope};
 use events::event::{Change, Event, Hold, StreamKind};
 use events::ids::RequestId;
 use events::ledger::{
-    Admit, AdmitDecision, Balances, Charge, End, EndDecision, FoldBudget, Outcome, Sweep, Swept, UnknownUsage, decide,
+    Admit, AdmitDecision, Balances, Charge, End, EndDecision, FoldBudget, Outcome, Sweep, SweepDecision, UnknownUsage,
+    decide,
 };
 use events::log::{Admitted, Log, LogError, LogOptions, Stepped};
 use events::money::NanoUsd;
@@ -50,7 +51,7 @@ fn swept(balances: &mut Balances, policy: UnknownUsage, after: Duration) -> (BTr
     let (now, mut ended, mut sweeps) = (start() + after, BTreeSet::new(), 0);
     while balances.is_sweep_due(now) {
         assert!(sweeps < 100, "it sweeps for ever; {ended:?} have ended");
-        let Swept { events, uncountable } = decide(balances, &Sweep { policy, holds_max: 5 }, now);
+        let SweepDecision { events, uncountable } = decide(balances, &Sweep { policy, holds_max: 5 }, now);
         for emitted in &events {
             if let Event::Hold(Hold::Expired(expired)) = &emitted.event {
                 let (charged, said) = match policy {

@@ -73,7 +73,7 @@ fn nanos(amount: NanoUsd) -> i128 {
 }
 
 fn add(movements: &mut Movements, moved: &hold::Movement<'_>) -> Result<(), ProjectionError> {
-    let (settled, held) = (nanos(moved.settled), nanos(moved.held) - nanos(moved.given_back));
+    let (settled, held) = (nanos(moved.settled), nanos(moved.held) - nanos(moved.released));
     for window in moved.windows {
         let movement = movements.entry(*window).or_default();
         movement.settled = movement.settled.checked_add(settled).ok_or(ProjectionError::Overflow)?;
