@@ -96,12 +96,12 @@ async fn chat(
     let limits = gateway.limits.binding(&gateway.tables.load(), &caller.chain);
     let response = match gateway.limits.acquire(&limits) {
         Ok(permit) => {
-            timeline.passed(Stage::Limits);
+            timeline.end_stage(Stage::Limits);
             serve(&gateway, surface, id, &caller, request, RequestInFlight { permit, timeline }).await
         }
         Err(refused) => {
             let refusal = gateway.limited(&context, &refused);
-            timeline.refused_as(refusal.code);
+            timeline.set_error(refusal.code);
             Err(refusal)
         }
     };
@@ -134,7 +134,7 @@ async fn serve(
             Ok(response)
         }
         Err(refusal) => {
-            in_flight.timeline.refused_as(refusal.code);
+            in_flight.timeline.set_error(refusal.code);
             Err(refusal)
         }
     }

@@ -107,10 +107,10 @@ impl Default for ConcurrencyLimiter {
 #[derive(Clone)]
 pub struct QueryPermit {
     deadline: Instant,
-    held: Arc<Held>,
+    held: Arc<HeldPermits>,
 }
 
-struct Held {
+struct HeldPermits {
     shared: Arc<CommonBounds>,
     _own: Vec<QueueSlot>,
     _shared: OwnedSemaphorePermit,
@@ -156,7 +156,7 @@ impl ConcurrencyLimiter {
         let own = acquire(&accounts, Work::Query).await?;
         let shared_permit = timeout(OTHERS_WAIT_MAX, self.shared.run_query(requester, &accounts)).await;
         let shared_permit = shared_permit.map_err(|_| NoRoom::Busy)??;
-        let held = Held { shared: Arc::clone(&self.shared), _own: own, _shared: shared_permit };
+        let held = HeldPermits { shared: Arc::clone(&self.shared), _own: own, _shared: shared_permit };
         Ok(QueryPermit { deadline: Instant::now() + QUERY_MAX, held: Arc::new(held) })
     }
 

@@ -59,12 +59,12 @@ pub async fn prepare(
         .answers
         .check_room(BodyOwner::of_inference(caller), answer_permit::STEP)
         .map_err(|bound| no_memory(bound, "nothing was sent to a provider"))?;
-    in_flight.timeline.passed(Stage::Body);
+    in_flight.timeline.end_stage(Stage::Body);
     let tables = gateway.tables.load();
     let caller = authorize(&tables, caller, gateway.clock.now())?;
     let context = Context::about(caller.actor.clone(), caller.chain).in_request(id);
     let mut request = ClientRequest::parse(surface, bytes)?;
-    in_flight.timeline.asks_for(request.model());
+    in_flight.timeline.set_requested_model(request.model());
     let planned = plan::plan(&tables, &caller, &request, id, gateway.now());
     let planned_at = tables.position;
     drop(tables);
@@ -79,10 +79,10 @@ pub async fn prepare(
         .limits
         .reserve_tokens(&mut in_flight.permit, tokens_bound)
         .map_err(|refused| gateway.limited(&context, &refused))?;
-    in_flight.timeline.passed(Stage::Plan);
+    in_flight.timeline.end_stage(Stage::Plan);
     let admission_request = AdmissionRequest { id, context, caller: &caller, request: &request, idempotency_key };
     let hold = admission::admit(gateway, admission_request, &mut plan).await?;
-    in_flight.timeline.passed(Stage::Admit);
+    in_flight.timeline.end_stage(Stage::Admit);
     request.drop_unneeded_body();
     let first_body = match hold.lowered_cap {
         None => Some(first_body),

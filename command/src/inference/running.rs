@@ -260,13 +260,13 @@ impl Running {
         let finish_reason = metered.finish_reason.unwrap_or(FinishReason::Stop);
         let ended = self.ended(&hold, Some(&target), Some(metered), (Some(&measured), measured.cost), None, None);
         let ended = InferenceEnded { finish_reason: Some(finish_reason), ..ended };
-        self.timeline.ends_as(&ended, Some(metered));
+        self.timeline.record_end(&ended, Some(metered));
         let (request_id, model) = (hold.request_id.to_string(), hold.model.clone());
         let (admitted_position, held) = (hold.admitted_position, hold.held);
         let attempts = self.failed_calls.take();
         let settled = hold.end(attempts, Outcome::Completed(Box::new(ended)), Charge::Settle(measured.cost)).await;
-        let settled = settled.inspect_err(|_| self.timeline.refused_as(ErrorCode::LedgerUnavailable))?;
-        self.timeline.passed(Stage::Settle);
+        let settled = settled.inspect_err(|_| self.timeline.set_error(ErrorCode::LedgerUnavailable))?;
+        self.timeline.end_stage(Stage::Settle);
         self.timeline.served();
         let settled_position = settled.position;
         let permit = std::mem::take(&mut self.permit);
@@ -294,11 +294,11 @@ impl Running {
             self.ended(&hold, target.as_deref(), metered.as_ref(), (measured.as_ref(), cost), code, Some(reason));
         let ended = InferenceEnded { finish_reason: Some(FinishReason::Error), ..ended };
         self.timeline.call_ends(Some(reason));
-        self.timeline.ends_as(&ended, metered.as_ref());
+        self.timeline.record_end(&ended, metered.as_ref());
         let charge = charge(measured.as_ref(), cost, reason);
         let attempts = self.failed_calls.take();
         let position = hold.end(attempts, Outcome::Failed(Box::new(ended)), charge).await?.position;
-        self.timeline.passed(Stage::Settle);
+        self.timeline.end_stage(Stage::Settle);
         Ok(position)
     }
 
@@ -340,7 +340,7 @@ impl Running {
         let ended = self.ended(&hold, target.as_deref(), metered, (measured.as_ref(), cost), None, Some(reason));
         let ended = InferenceEnded { finish_reason: Some(FinishReason::Cancelled), ..ended };
         self.timeline.call_ends(Some(reason));
-        self.timeline.ends_as(&ended, metered);
+        self.timeline.record_end(&ended, metered);
         let charge = charge(measured.as_ref(), cost, reason);
         hold.end_unattended(self.failed_calls.take(), Outcome::Aborted(Box::new(ended)), charge);
     }

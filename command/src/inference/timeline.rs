@@ -57,7 +57,7 @@ impl RequestTimeline {
             call: None,
             trace: Trace::of(gateway.tracer.as_ref(), client, at),
         };
-        timeline.passed_at(Stage::Authenticate, authenticated_at);
+        timeline.end_stage_at(Stage::Authenticate, authenticated_at);
         if let Some(recording) = timeline.trace.recording() {
             let root = recording.root();
             root.text("gen_ai.operation.name", "chat");
@@ -68,7 +68,7 @@ impl RequestTimeline {
     }
 
     /// Names the requested model in the trace, cut to the length that a model's name may have.
-    pub fn asks_for(&mut self, model: &str) {
+    pub fn set_requested_model(&mut self, model: &str) {
         if let Some(recording) = self.trace.recording() {
             let model = Model::bounded_name(model);
             let root = recording.root();
@@ -78,11 +78,11 @@ impl RequestTimeline {
     }
 
     /// Ends a stage.
-    pub fn passed(&mut self, stage: Stage) {
-        self.passed_at(stage, Instant::now());
+    pub fn end_stage(&mut self, stage: Stage) {
+        self.end_stage_at(stage, Instant::now());
     }
 
-    fn passed_at(&mut self, stage: Stage, now: Instant) {
+    fn end_stage_at(&mut self, stage: Stage, now: Instant) {
         let time = now.saturating_duration_since(self.stage_began);
         self.figures.observe_stage(stage, time);
         if stage.is_ours() {
@@ -136,7 +136,7 @@ impl RequestTimeline {
 
     /// The first part of the answer has arrived.
     pub fn answer_begins(&mut self) {
-        self.passed(Stage::Dispatch);
+        self.end_stage(Stage::Dispatch);
         self.is_relaying = true;
     }
 
@@ -153,7 +153,7 @@ impl RequestTimeline {
 
     /// The call is over; `error` if it ended early.
     pub fn call_ends(&mut self, error: Option<&str>) {
-        self.passed(if self.is_relaying { Stage::Relay } else { Stage::Dispatch });
+        self.end_stage(if self.is_relaying { Stage::Relay } else { Stage::Dispatch });
         if let Some(call) = &self.call {
             call.figures.whole.observe(call.began.elapsed().as_secs_f64());
         }
@@ -163,7 +163,7 @@ impl RequestTimeline {
     }
 
     /// Puts the recorded end of the request into its trace.
-    pub fn ends_as(&mut self, ended: &InferenceEnded, metered: Option<&Metered>) {
+    pub fn record_end(&mut self, ended: &InferenceEnded, metered: Option<&Metered>) {
         let Some(recording) = self.trace.recording() else { return };
         let root = recording.root();
         if let Some(call) = &self.call {
@@ -195,8 +195,8 @@ impl RequestTimeline {
         }
     }
 
-    /// The client gets this error instead of an answer.
-    pub fn refused_as(&mut self, code: ErrorCode) {
+    /// Marks the trace with the error that the client gets instead of an answer.
+    pub fn set_error(&mut self, code: ErrorCode) {
         if let Some(recording) = self.trace.recording() {
             recording.root().failed(code.as_str());
         }

@@ -31,14 +31,14 @@ pub(super) struct AccountBounds {
 pub(super) struct Account {
     holder: Holder,
     bounds: AccountBounds,
-    queries: Queue,
-    commands: Queue,
+    queries: WorkQueue,
+    commands: WorkQueue,
     streams: AtomicUsize,
     unread: watch::Sender<usize>,
 }
 
 /// A queue with a bounded number of running jobs and a bounded length.
-struct Queue {
+struct WorkQueue {
     running: Arc<Semaphore>,
     /// Includes the running jobs.
     length: AtomicUsize,
@@ -63,12 +63,12 @@ pub(super) struct OpenStream(Arc<Account>);
 
 impl Account {
     fn new(holder: Holder, bounds: AccountBounds) -> Self {
-        let queue = |running| Queue { running: Arc::new(Semaphore::new(running)), length: AtomicUsize::new(0) };
+        let queue = |running| WorkQueue { running: Arc::new(Semaphore::new(running)), length: AtomicUsize::new(0) };
         let (queries, commands) = (queue(bounds.queries), queue(bounds.commands));
         Self { holder, bounds, queries, commands, streams: AtomicUsize::new(0), unread: watch::Sender::new(0) }
     }
 
-    const fn queue(&self, work: Work) -> &Queue {
+    const fn queue(&self, work: Work) -> &WorkQueue {
         match work {
             Work::Query => &self.queries,
             Work::Command => &self.commands,

@@ -18,11 +18,11 @@ const NICENESS: i32 = 10;
 /// A bounded number of threads, each started when it is first needed.
 pub(super) struct Threads {
     number: usize,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<PoolState>>,
 }
 
 #[derive(Default)]
-struct State {
+struct PoolState {
     started: usize,
     /// The channel to each idle thread. The last to become idle is at the end.
     idle: Vec<SyncSender<Job>>,
@@ -64,7 +64,7 @@ impl Threads {
     }
 }
 
-fn start(number: usize, state: &Arc<Mutex<State>>) -> Result<SyncSender<Job>, NoThread> {
+fn start(number: usize, state: &Arc<Mutex<PoolState>>) -> Result<SyncSender<Job>, NoThread> {
     let (thread, mut jobs) = sync_channel::<Job>(1);
     let state = Arc::downgrade(state);
     let run_jobs = move || {
@@ -87,7 +87,7 @@ fn start(number: usize, state: &Arc<Mutex<State>>) -> Result<SyncSender<Job>, No
 
 /// A busy thread, which will take its next job from this channel.
 struct BusyThread {
-    state: Weak<Mutex<State>>,
+    state: Weak<Mutex<PoolState>>,
     thread: SyncSender<Job>,
 }
 

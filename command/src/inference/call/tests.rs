@@ -158,7 +158,7 @@ fn each_kind_is_called_at_its_path_with_its_headers() {
 
 /// Holds: http.upstream-words
 #[test]
-fn what_the_upstream_was_sent_is_redacted_of_what_it_says_inside_its_answer() {
+fn credentials_are_redacted_from_an_error_inside_an_answer() {
     let error = r#"{"error":{"code":400,"message":"no gw-7Hq2xVt9LmBz4KpWs8Rn for team-9f3c1b here"}}"#;
     let answer = dialects::read_whole(ProviderKind::Openai, dialects::Surface::Native, error.into());
     let failure = at_once(&[]).fault(answer.err().expect("it is an error").fault);
@@ -304,8 +304,8 @@ async fn a_long_chunk_of_a_stream_is_handed_out_in_pieces_and_none_is_waited_for
 async fn only_the_beginning_of_a_refusal_is_read() {
     const MAX: usize = 16 * 1024;
     let refusal = |text: &'static str| (0, Act::Bytes(Bytes::from_static(text.as_bytes())));
-    let said = patient([refusal("{\"error\":"), refusal("\"no\"}"), (0, Act::End)]).refusal_body().await;
-    assert_eq!(said, b"{\"error\":\"no\"}");
+    let beginning = patient([refusal("{\"error\":"), refusal("\"no\"}"), (0, Act::End)]).refusal_body().await;
+    assert_eq!(beginning, b"{\"error\":\"no\"}");
     assert_eq!(patient([(0, Act::End)]).refusal_body().await, b"");
     assert_eq!(patient([refusal("half"), (0, Act::Break)]).refusal_body().await, b"half");
     // Once enough has arrived, nothing more is waited for.
@@ -316,8 +316,8 @@ async fn only_the_beginning_of_a_refusal_is_read() {
         assert_eq!(began.elapsed(), Duration::ZERO);
     }
     let long: Vec<u8> = (0..=u8::MAX).cycle().take(MAX + 300).collect();
-    let said = patient([(0, Act::Bytes(long.clone().into())), (3_600_000, Act::End)]).refusal_body().await;
-    assert_eq!(said, long[..MAX]);
+    let beginning = patient([(0, Act::Bytes(long.clone().into())), (3_600_000, Act::End)]).refusal_body().await;
+    assert_eq!(beginning, long[..MAX]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -325,13 +325,13 @@ async fn a_refusal_is_waited_for_two_seconds_and_not_beyond_the_deadline() {
     let drips = || (0..10).map(|_| (500, bytes(1))).chain([(3_600_000, Act::End)]);
     for (deadline, waited, came) in [(LONG, 2000, 4), (Duration::from_millis(1200), 1200, 2)] {
         let began = Instant::now();
-        let said = body(None, 1_000_000, deadline, drips()).refusal_body().await;
-        assert_eq!((said.len(), began.elapsed()), (came, Duration::from_millis(waited)));
+        let beginning = body(None, 1_000_000, deadline, drips()).refusal_body().await;
+        assert_eq!((beginning.len(), began.elapsed()), (came, Duration::from_millis(waited)));
     }
     // The provider's idle time-out holds here as well.
     let began = Instant::now();
-    let said = body(None, 300, LONG, [(0, bytes(3)), (301, bytes(1)), (0, Act::End)]).refusal_body().await;
-    assert_eq!((said.len(), began.elapsed()), (3, Duration::from_millis(300)));
+    let beginning = body(None, 300, LONG, [(0, bytes(3)), (301, bytes(1)), (0, Act::End)]).refusal_body().await;
+    assert_eq!((beginning.len(), began.elapsed()), (3, Duration::from_millis(300)));
 }
 
 /// An empty chunk is not the end, and a client has no use for it.
