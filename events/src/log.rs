@@ -1,5 +1,16 @@
-//! The log: order, durability, positions. The embedded engine keeps it in `DIR/ledger.db`; one thread writes, in group
-//! commits, and everything that is written goes through it. Position N visible means that all before it are.
+//! The log: the one ordered, durable sequence of events. Everything else can be computed from it.
+//!
+//! It guarantees: positions without gaps; times that never go back; an acknowledged write is on the disk; and a reader that
+//! sees position N can see every position before it. One thread writes, in group commits, because order and balances need
+//! one authority and an fsync costs about the same for one request as for a thousand. Readers have connections of their own and
+//! never wait for the writer; async callers send jobs through a bounded queue, so that overload is an error and not memory.
+//!
+//! It deliberately does not retry: [`LogError::may_be_recorded`] tells the caller whether a failed write may still appear.
+//! Only the ends of requests are kept and repeated, because their holds would otherwise expire with a wrong charge. It knows
+//! no HTTP, and no database except through the ports `engine` and [`Reader`] (ADR-0012).
+//!
+//! Rejected: deciding inside an open database transaction, and a dynamic answer type for all jobs. Each job now has its own
+//! answer, and a batch is decided in memory before it is written.
 
 mod clock;
 mod draft;
@@ -37,10 +48,11 @@ use crate::ledger::{Admission, RefusedRequest, UnknownUsage};
 use crate::refusal::Refusal;
 use crate::time::Clock;
 use jobs::{
-    AdmitRequest, AdmitRequestUnlessShort, AppendChange, Asking, Job, Message, RecordNotes, RecordRefusal, queued,
+    AdmitRequest, AdmitRequestUnlessShort, AppendChange, Job, KeyedAdmission, Message, RecordNotes, RecordRefusal,
+    queued,
 };
 
-pub use engine::sqlite::interrupt::watch;
+pub use engine::sqlite::interrupt::interruptible;
 pub use engine::sqlite::{LEDGER_FILE, Migrated, OpenError, open_reader, open_reader_offline};
 pub use engine::sqlite::{offline, wal};
 pub use error::{AppendError, EngineError, EngineErrorKind, LogError, OtherSchema};
@@ -54,29 +66,29 @@ pub use side::{ClientAddress, Idempotency, KeySecret, PersonalData, SealedSecret
 pub use stepped::Stepped;
 pub use writer::{BatchFigures, COMMIT_MICROS_BOUNDS};
 
-/// Jobs that may wait for the writer; above it the caller is told to come back.
+/// Maximum number of jobs in the writer's queue. A full queue refuses jobs.
 const QUEUE_LEN_MAX: usize = 8192;
-/// Batches that a follower of the tail may lag behind before it has to read the database.
+/// Maximum number of batches that a follower may lag behind the tail before it must read the database.
 const TAIL_BATCHES_MAX: usize = 1024;
-/// How long a caller waits for the writer: longer than a disk that has hiccups, shorter than callers' own patience.
+/// How long a caller waits for the writer: longer than a hiccup of the disk, shorter than the callers' own timeouts.
 const WRITE_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// How a log is opened.
+/// Settings of a log.
 #[derive(Clone)]
 pub struct LogOptions {
     pub clock: Arc<dyn Clock>,
-    /// How long a hold may live before the sweeper ends it.
+    /// The lifetime of a hold, after which the sweeper ends it.
     pub hold_ttl: Duration,
     pub unknown_usage: UnknownUsage,
-    pub left_holds: LeftHolds,
+    pub expired_holds: ExpiredHolds,
 }
 
-/// What becomes of holds that are due and that nobody ended.
+/// What the sweeper does with expired holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeftHolds {
-    /// They are ended, and charged as `unknown_usage` says.
+pub enum ExpiredHolds {
+    /// End them, and charge them by `unknown_usage`.
     End,
-    /// The next process that opens the log ends them: this one is no gateway, and does not know how that is configured.
+    /// Leave them to the gateway that opens the log next, whose settings this process does not know.
     Leave,
 }
 
@@ -86,7 +98,7 @@ impl LogOptions {
             clock,
             hold_ttl: Duration::from_secs(900),
             unknown_usage: UnknownUsage::default(),
-            left_holds: LeftHolds::End,
+            expired_holds: ExpiredHolds::End,
         }
     }
 }
@@ -100,7 +112,7 @@ pub struct Head {
 }
 
 impl Head {
-    /// Refuses a `min_position` that the log does not have: whoever was told a position finds it there.
+    /// Refuses a `min_position` beyond the head: every position that a client has received is in the log.
     pub fn require(&self, min_position: u64) -> Result<(), Refusal> {
         let head = self.position;
         if min_position <= head {
@@ -110,22 +122,22 @@ impl Head {
         Err(Refusal::invalid("min_position", reason).with("position", head))
     }
 
-    /// The time that the next event would be recorded at: a clock that was put back does not put the log back.
+    /// The time of an event recorded `now`: never before the last one, even if the clock was set back.
     pub fn time_after(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         self.recorded_at.map_or(now, |last| last.max(now))
     }
 }
 
-/// What the writer says. A disk that hangs must not keep callers for ever.
-async fn answered<T>(answer: oneshot::Receiver<T>) -> Result<T, LogError> {
-    let answer = tokio::time::timeout(WRITE_WAIT_MAX, answer).await;
-    answer.map_err(|_| LogError::TimedOut(WRITE_WAIT_MAX))?.map_err(|_| LogError::Closed)
+/// Waits for the writer's reply, for a limited time: a disk that hangs must not block callers for ever.
+async fn wait_for_reply<T>(reply: oneshot::Receiver<T>) -> Result<T, LogError> {
+    let reply = tokio::time::timeout(WRITE_WAIT_MAX, reply).await;
+    reply.map_err(|_| LogError::TimedOut(WRITE_WAIT_MAX))?.map_err(|_| LogError::Closed)
 }
 
-/// The embedded log. Cheap to clone; the writer stops when it is closed or the last clone is gone.
+/// A handle to the log. Cheap to clone. The writer stops when the log is closed or the last clone is dropped.
 #[derive(Clone)]
 pub struct Log {
-    shared: Arc<LogInner>,
+    inner: Arc<LogInner>,
 }
 
 struct LogInner {
@@ -139,7 +151,7 @@ struct LogInner {
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
-/// Where jobs wait for the writer, and where they are counted.
+/// The queue of the writer's jobs, which counts them.
 #[derive(Clone)]
 struct Queue {
     jobs: SyncSender<Message>,
@@ -151,161 +163,163 @@ impl Queue {
         self.jobs.try_send(message).inspect(|()| self.figures.sent())
     }
 
-    /// Waits for a place. Blocking.
+    /// Waits for a free place. Blocking.
     fn send(&self, message: Message) -> Result<(), SendError<Message>> {
         self.jobs.send(message).inspect(|()| self.figures.sent())
     }
 }
 
 impl Log {
-    /// How long a hold lives.
+    /// The lifetime of a hold.
     pub fn hold_ttl(&self) -> Duration {
-        self.shared.hold_ttl
+        self.inner.hold_ttl
     }
 
-    /// What a hold is charged whose real figures nobody knows.
+    /// The policy for expired holds, whose real usage is unknown.
     pub fn unknown_usage(&self) -> UnknownUsage {
-        self.shared.unknown_usage
+        self.inner.unknown_usage
     }
 
     /// The last durable event.
     pub fn head(&self) -> Head {
-        *self.shared.published.head.borrow()
+        *self.inner.published.head.borrow()
     }
 
-    /// Changes whenever something has become durable.
+    /// The head, which changes with every durable batch.
     pub fn watch_head(&self) -> watch::Receiver<Head> {
-        self.shared.published.head.clone()
+        self.inner.published.head.clone()
     }
 
-    /// The position of the last event of administration, 0 before the first. Never behind what an administrative change
-    /// was answered with.
+    /// The position of the last administrative event, 0 before the first. Never behind the position that an administrative
+    /// change was answered with.
     pub fn watch_administration(&self) -> watch::Receiver<u64> {
-        self.shared.published.administration.clone()
+        self.inner.published.administration.clone()
     }
 
-    /// Every batch after this call, published once it is durable and before the head moves. Who lags reads the database.
+    /// A receiver of all later batches. Each is published when it is durable, before the head moves. A receiver that lags must
+    /// read the database.
     pub fn tail(&self) -> broadcast::Receiver<Arc<[Arc<Recorded>]>> {
-        match self.shared.published.tail.upgrade() {
+        match self.inner.published.tail.upgrade() {
             Some(sender) => sender.subscribe(),
-            // The writer is gone: a receiver whose sender is gone says so.
+            // The writer is gone: a receiver without a sender reports that.
             None => broadcast::channel(1).1,
         }
     }
 
-    /// Statements, fsyncs and batch sizes so far.
+    /// Counters of batches, jobs, events and commit times.
     pub fn figures(&self) -> BatchFigures {
-        self.shared.figures.read()
+        self.inner.figures.read()
     }
 
-    /// Whether the writer could write when it last tried; it tries again by itself.
+    /// True if the writer's last attempt to write succeeded. It tries again by itself.
     pub fn is_writable(&self) -> bool {
-        !self.shared.figures.is_failing() && !self.shared.stopped.load(Ordering::SeqCst)
+        !self.inner.figures.is_failing() && !self.inner.stopped.load(Ordering::SeqCst)
     }
 
-    /// Jobs go to the writer or nowhere: a full queue is back-pressure, never memory.
-    async fn ask<A, E: From<LogError>>(
+    /// Queues a job and waits for its answer. A full queue refuses the job: back-pressure, not memory.
+    async fn submit<A, E: From<LogError>>(
         &self,
         (job, answer): (Box<dyn Job>, oneshot::Receiver<Result<A, E>>),
     ) -> Result<A, E> {
-        match self.shared.jobs.try_send(Message::Job(job)) {
-            Ok(()) => answered(answer).await?,
+        match self.inner.jobs.try_send(Message::Job(job)) {
+            Ok(()) => wait_for_reply(answer).await?,
             Err(TrySendError::Full(_)) => Err(LogError::QueueFull.into()),
             Err(TrySendError::Disconnected(_)) => Err(LogError::Closed.into()),
         }
     }
 
-    /// Asks for the money; when it answers with a hold, admission and hold are durable.
+    /// Reserves the money for a request. When a hold is returned, the admission and the hold are durable.
     pub async fn admit(&self, admission: Admission) -> Result<Admitted, LogError> {
         self.admit_once(admission, None).await
     }
 
-    /// The same where no other request was admitted under the key, or none that was charged or is still being answered:
-    /// else it is refused, with `CONFLICT` or `IDEMPOTENCY_KEY_REUSED`.
+    /// Like [`Log::admit`], at most once per idempotency key: refuses with `CONFLICT` or `IDEMPOTENCY_KEY_REUSED` if an earlier
+    /// request with the key was charged or is still being answered.
     pub async fn admit_once(&self, admission: Admission, key: Option<InferenceKey>) -> Result<Admitted, LogError> {
-        let answer = self.ask(queued(AdmitRequest(Box::new(Asking { admission, key })))).await;
-        answer.inspect_err(|error| self.note_hanging(error))
+        let answer = self.submit(queued(AdmitRequest(Box::new(KeyedAdmission { admission, key })))).await;
+        answer.inspect_err(|error| self.mark_failing(error))
     }
 
-    /// The same of a request for which a tighter bound can be found. `None`: a budget has too little left, nothing is
-    /// recorded, and the tighter bound may fit.
+    /// Like [`Log::admit_once`], for a request whose cost can be bounded more tightly. Returns `None`, and records nothing, if a
+    /// budget has too little left: the tighter bound may fit.
     pub async fn admit_unless_short(
         &self,
         admission: Admission,
         key: Option<InferenceKey>,
     ) -> Result<Option<Admitted>, LogError> {
-        let answer = self.ask(queued(AdmitRequestUnlessShort(Box::new(Asking { admission, key })))).await;
-        answer.inspect_err(|error| self.note_hanging(error))
+        let answer = self.submit(queued(AdmitRequestUnlessShort(Box::new(KeyedAdmission { admission, key })))).await;
+        answer.inspect_err(|error| self.mark_failing(error))
     }
 
-    /// The writer says so itself where it can; this is for one that hangs.
-    fn note_hanging(&self, error: &LogError) {
+    /// Reports a writer that hangs. One that works reports its own failures.
+    fn mark_failing(&self, error: &LogError) {
         if matches!(error, LogError::TimedOut(_) | LogError::Closed) {
-            self.shared.figures.set_failing(true);
+            self.inner.figures.set_failing(true);
         }
     }
 
-    /// Records a refusal that was decided before the ledger; its position, or `None` where it was rolled up.
+    /// Records a refusal that was decided before the ledger was involved. Returns its position, or `None` if it was only
+    /// counted.
     pub async fn refuse(&self, refused: RefusedRequest) -> Result<Option<u64>, LogError> {
-        self.ask(queued(RecordRefusal(Box::new(refused)))).await
+        self.submit(queued(RecordRefusal(Box::new(refused)))).await
     }
 
     /// Appends an administrative change with its side rows, all or nothing.
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        self.ask(queued(AppendChange(Box::new(append)))).await
+        self.submit(queued(AppendChange(Box::new(append)))).await
     }
 
-    /// Appends events that follow on whatever is on their streams.
+    /// Appends events to the ends of their streams, wherever these are.
     pub async fn note(&self, notes: Vec<Note>) -> Result<(), LogError> {
-        self.ask(queued(RecordNotes(notes))).await
+        self.submit(queued(RecordNotes(notes))).await
     }
 
-    /// A read-only connection of one's own. Blocking.
+    /// Opens a read-only connection for the caller alone. Blocking.
     pub fn reader(&self) -> Result<Box<dyn Reader>, LogError> {
-        self.shared.readers.open()
+        self.inner.readers.open()
     }
 
-    /// Looks up what keys, secrets and administration are decided by, off the async threads. On connections of its own, so
-    /// that nobody who asks for more keeps it waiting.
+    /// Runs a short look-up for decisions about keys, secrets and administration, off the async threads. These have their own
+    /// connections, so that longer reads never delay them.
     pub async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&dyn Reader) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
-        self.shared.readers.decide(work).await
+        self.inner.readers.decide(work).await
     }
 
-    /// Every event of administration beyond `position`, in order; on a connection that nobody else needs.
+    /// All administrative events after `position`, in order, read on a connection of the followers.
     pub async fn administration_after(&self, position: u64) -> Result<Vec<Recorded>, LogError> {
-        self.shared.readers.follow(move |reader| reader.administration_after(position)).await
+        self.inner.readers.follow(move |reader| reader.administration_after(position)).await
     }
 
-    /// Every event beyond `position`, in order: those that there are, a page of so many at a time, and those that come.
+    /// Follows the log from after `position`: first the recorded events, in pages of `page`, then new ones as they come.
     pub fn follow(&self, position: u64, page: usize) -> Follower {
-        Follower::new(self.tail(), Arc::clone(&self.shared.readers), position, page, true)
+        Follower::new(self.tail(), Arc::clone(&self.inner.readers), position, page, true)
     }
 
-    /// Every event that is recorded from now on, in order.
+    /// Follows the log from its head: new events only.
     pub fn follow_from_now(&self, page: usize) -> Follower {
-        // The tail first: nothing that is recorded behind the head can be missed.
+        // Subscribe before reading the head, so that no event after it is missed.
         let tail = self.tail();
-        Follower::new(tail, Arc::clone(&self.shared.readers), self.head().position, page, false)
+        Follower::new(tail, Arc::clone(&self.inner.readers), self.head().position, page, false)
     }
 
-    /// The log for those who answer clients.
+    /// The log as clients' queries may read it.
     pub fn for_queries(&self) -> LogQueries {
-        LogQueries { shared: Arc::clone(&self.shared) }
+        LogQueries { inner: Arc::clone(&self.inner) }
     }
 
-    /// Records what is queued, then stops the writer. Later calls answer [`LogError::Closed`]. Blocking.
+    /// Records what is queued, then stops the writer. Later calls fail with [`LogError::Closed`]. Blocking.
     pub fn close(&self) {
-        self.shared.stop();
+        self.inner.stop();
     }
 }
 
 impl LogInner {
     fn stop(&self) {
         if !self.stopped.swap(true, Ordering::SeqCst) {
-            // A full queue is being emptied by the writer: this waits for its place.
+            // The writer empties a full queue, so this wait ends.
             let _ = self.jobs.send(Message::Stop);
         }
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -321,29 +335,29 @@ impl Drop for LogInner {
     }
 }
 
-/// The log as clients' queries read it: with a permit each, on connections that nothing else needs. Cheap to clone.
+/// The log as clients' queries read it: each needs a permit, and they have their own connections. Cheap to clone.
 #[derive(Clone)]
 pub struct LogQueries {
-    shared: Arc<LogInner>,
+    inner: Arc<LogInner>,
 }
 
 impl LogQueries {
     /// The last durable event.
     pub fn head(&self) -> Head {
-        *self.shared.published.head.borrow()
+        *self.inner.published.head.borrow()
     }
 
-    /// Changes whenever something has become durable.
+    /// The head, which changes with every durable batch.
     pub fn watch_head(&self) -> watch::Receiver<Head> {
-        self.shared.published.head.clone()
+        self.inner.published.head.clone()
     }
 
-    /// Reads off the async threads. Interrupted at the permit's deadline, and soon after nobody waits for it any more.
+    /// Reads off the async threads. Interrupted at the permit's deadline, or soon after the caller stops waiting.
     pub async fn read<T: Send + 'static>(
         &self,
         permit: &QueryPermit,
         work: impl FnOnce(&dyn Reader) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
-        self.shared.readers.query(permit, work).await
+        self.inner.readers.query(permit, work).await
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use events::log::lock::{FolderLock, Served, served};
+use events::log::lock::{FolderLock, LockHolder, lock_holder};
 use http::Method;
 use projections::views::{View, offline};
 use serde_json::Value;
@@ -74,14 +74,15 @@ fn views_of(names: &[String]) -> Result<Vec<View>, Failure> {
 }
 
 fn rebuild(dir: &Path, views: &[View]) -> Result<String, Failure> {
-    let served = served(dir).map_err(|error| Failure::NotBegun(format!("cannot read {}: {error}", dir.display())))?;
+    let served =
+        lock_holder(dir).map_err(|error| Failure::NotBegun(format!("cannot read {}: {error}", dir.display())))?;
     match served {
-        Served::No => rebuild_here(dir, views),
-        Served::At(url) => rebuild_in_gateway(
+        LockHolder::Nobody => rebuild_here(dir, views),
+        LockHolder::At(url) => rebuild_in_gateway(
             &GatewayClient::new(&url, dir).map_err(|error| Failure::NotBegun(error.to_string()))?,
             views,
         ),
-        Served::Silently => {
+        LockHolder::WithoutAddress => {
             let why =
                 "another process uses the folder and has not published its address yet; try again when it is ready";
             Err(Failure::NotBegun(why.to_owned()))

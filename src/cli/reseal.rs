@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use events::ids::{IdMaker, SystemRandom};
-use events::log::{LeftHolds, Log, LogError, LogOptions, OpenError};
+use events::log::{ExpiredHolds, Log, LogError, LogOptions, OpenError};
 use events::time::{Clock, SystemClock};
 use secrets::file::{self, SecretFileError};
 use secrets::keyless::KeylessProvider;
@@ -125,7 +125,7 @@ fn replace(dir: &Path, keys: &Keys) -> Result<Vec<String>, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let ids = IdMaker::new(Arc::clone(&clock), Arc::new(SystemRandom));
     // Takes the folder's lock. Holds left by a gateway stay open: the gateway ends them.
-    let log = Log::open(dir, LogOptions { left_holds: LeftHolds::Leave, ..LogOptions::new(clock) })?;
+    let log = Log::open(dir, LogOptions { expired_holds: ExpiredHolds::Leave, ..LogOptions::new(clock) })?;
     let replaced = runtime.block_on(Folder::new(dir, &log).replace(keys, &ids));
     // Checkpoints the write-ahead log, so that nothing sealed with the old key is left in it.
     log.close();

@@ -136,7 +136,7 @@ async fn serve(mut config: Config) -> Result<ExitCode, Failure> {
         serving.spawn(server.serve_at_most(METRICS_CONNECTIONS_MAX, door));
     }
     serving.spawn(server.serve(door));
-    if let Err(error) = lock::say_where(&config.data, &format!("http://{}", reachable(address))) {
+    if let Err(error) = lock::publish_address(&config.data, &format!("http://{}", reachable(address))) {
         tracing::warn!(%error, "cannot write the address to the lock file: other commands will not find this gateway");
     }
     let welcome = Welcome {

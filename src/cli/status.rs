@@ -12,7 +12,7 @@ use chrono::{DateTime, NaiveTime, Utc};
 use events::event::StreamKind;
 use events::event::admin::Scope;
 use events::ledger::Balances;
-use events::log::lock::{Served, served};
+use events::log::lock::{LockHolder, lock_holder};
 use events::log::{Head, offline, open_reader_offline};
 use events::money::NanoUsdSum;
 use events::time::{Clock, SystemClock, rfc3339};
@@ -37,7 +37,7 @@ const VIEW_READ_INTERVAL: Duration = Duration::from_millis(25);
 /// Everything that is shown.
 struct Status {
     data: PathBuf,
-    served: Served,
+    served: LockHolder,
     head: Head,
     now: DateTime<Utc>,
     ledger_bytes: u64,
@@ -63,7 +63,7 @@ pub fn run(args: &StatusArgs, flags: &Flags) -> ExitCode {
     let result = json.and_then(|json| {
         let ledger = find_ledger(&args.data, flags)?;
         let dir = &args.data.dir;
-        let status = offline::steadily(dir, || read_status(dir, &ledger, SystemClock::new().now()))?;
+        let status = offline::read_consistently(dir, || read_status(dir, &ledger, SystemClock::new().now()))?;
         Ok((json, status))
     });
     match result {
@@ -80,7 +80,7 @@ pub fn run(args: &StatusArgs, flags: &Flags) -> ExitCode {
 
 fn read_status(dir: &Path, ledger: &Path, now: DateTime<Utc>) -> Result<Status, String> {
     let unreadable = |path: &Path, error: &dyn std::fmt::Display| format!("cannot read {}: {error}", path.display());
-    let served = served(dir).map_err(|error| unreadable(dir, &error))?;
+    let served = lock_holder(dir).map_err(|error| unreadable(dir, &error))?;
     let reader = open_reader_offline(ledger).map_err(|error| unreadable(ledger, &error))?;
     let (head, balances) = reader.balances(now).map_err(|error| unreadable(ledger, &error))?;
     let views = dir.join(VIEWS_FILE);
@@ -91,7 +91,7 @@ fn read_status(dir: &Path, ledger: &Path, now: DateTime<Utc>) -> Result<Status, 
     let mut views_summary = read_views(&[])?;
     // A gateway writes its views a few times a second: events that it has just recorded are not a lag.
     for _ in 0..VIEW_READS_MAX {
-        if served == Served::No
+        if served == LockHolder::Nobody
             || !views_summary.as_ref().is_some_and(|views_summary| is_behind(views_summary, head.position))
         {
             break;
@@ -165,13 +165,13 @@ impl OpenHolds {
 impl Status {
     fn json(&self) -> Value {
         let listening = match &self.served {
-            Served::At(url) => Some(url.as_str()),
-            Served::No | Served::Silently => None,
+            LockHolder::At(url) => Some(url.as_str()),
+            LockHolder::Nobody | LockHolder::WithoutAddress => None,
         };
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "data": self.data.display().to_string(),
-            "running": self.served != Served::No,
+            "running": self.served != LockHolder::Nobody,
             "listening": listening,
             "head": { "position": self.head.position, "recorded_at": self.head.recorded_at.map(rfc3339) },
             "ledger_bytes": self.ledger_bytes,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use events::log::{LogError, offline, open_reader_offline, wal};
-use events::verify::{Depth, Sound, VerifyError, verify_watched};
+use events::verify::{Depth, Sound, VerifyError, verify_with_progress};
 use projections::views::compare::{CompareError, Comparison, compare_with_progress};
 use serde_json::json;
 
@@ -53,7 +53,7 @@ pub fn run(args: &VerifyArgs, flags: &Flags) -> ExitCode {
     };
     let result = find_ledger(&args.data, flags)
         .map_err(Fault::Unreadable)
-        .and_then(|ledger| offline::steadily(&args.data.dir, || verify(args, &options, &ledger)));
+        .and_then(|ledger| offline::read_consistently(&args.data.dir, || verify(args, &options, &ledger)));
     if options.json
         && let Some(object) = as_json(&result)
     {
@@ -83,7 +83,7 @@ fn verify(args: &VerifyArgs, options: &Options, ledger: &Path) -> Result<Verifie
     let dir = &args.data.dir;
     let reader = open_reader_offline(ledger).map_err(|error| unreadable(ledger, &error))?;
     let mut progress = Progress::new("log", WithoutTerminal::Silent);
-    let verified = verify_watched(&*reader, Depth::Gateway, &mut |position, last| progress.at(position, last));
+    let verified = verify_with_progress(&*reader, Depth::Gateway, &mut |position, last| progress.at(position, last));
     if verified.is_ok() {
         progress.done();
     }
@@ -104,7 +104,7 @@ fn verify(args: &VerifyArgs, options: &Options, ledger: &Path) -> Result<Verifie
 /// Checks the write-ahead log. A damaged one reads as if it ended at the damage, so the rest of the check would miss events.
 fn check_wal(ledger: &Path, last: u64) -> Result<(), Fault> {
     let damage =
-        wal::look(ledger).map_err(|error| Fault::Unreadable(format!("cannot read {}-wal: {error}", ledger.display())));
+        wal::check(ledger).map_err(|error| Fault::Unreadable(format!("cannot read {}-wal: {error}", ledger.display())));
     let Some(damage) = damage? else { return Ok(()) };
     let (position, reason) = (last + 1, damage.to_string());
     let sentence = format!("position {position}: {reason}");
@@ -118,7 +118,7 @@ fn unreadable(path: &Path, error: &LogError) -> Fault {
 fn log_fault(ledger: &Path, error: VerifyError) -> Fault {
     let sentence = error.to_string();
     match error {
-        VerifyError::Broken { position, reason } | VerifyError::BesideTheLog { position, reason } => {
+        VerifyError::Broken { position, reason } | VerifyError::StoredState { position, reason } => {
             Fault::Broken { position, reason, sentence }
         }
         VerifyError::Unreadable(error) => unreadable(ledger, &error),

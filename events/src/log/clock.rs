@@ -1,4 +1,4 @@
-//! When a batch is recorded: never before the one before it, and not at all while the wall clock cannot be trusted.
+//! The clock of batches: its time never goes back, and it stops the appends while the wall clock cannot be trusted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,27 +8,27 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::LogError;
 use crate::time::Clock;
 
-/// How far the wall clock may move against the monotonic one before it counts as stepped.
+/// How far the wall clock may deviate from the monotonic clock before it counts as stepped.
 const STEP_MAX: TimeDelta = TimeDelta::seconds(60);
 
 pub(super) struct BatchClock {
     clock: Arc<dyn Clock>,
-    /// The last recorded instant.
+    /// The time of the last recorded batch.
     last: Option<DateTime<Utc>>,
-    /// A pair of readings that belonged together. `None` since a start with a wall clock that was behind the log: it was
-    /// put back, or the log was written with one that had been put on.
+    /// Readings of both clocks at the same moment. `None` after a start with a wall clock behind the log: it was set back, or
+    /// the log was written with a clock that was ahead.
     agreed: Option<(DateTime<Utc>, Duration)>,
 }
 
 impl BatchClock {
     pub(super) fn new(clock: Arc<dyn Clock>, last: Option<DateTime<Utc>>) -> Self {
-        // After a restart the log is the only witness.
+        // After a restart, only the log can show that the clock was set back.
         let (now, monotonic) = (clock.now(), clock.monotonic());
         let agreed = (!is_behind(now, last)).then(|| (last.map_or(now, |last| now.max(last)), monotonic));
         Self { clock, last, agreed }
     }
 
-    /// The instant of the next batch.
+    /// The time of the next batch.
     pub(super) fn tick(&mut self) -> Result<DateTime<Utc>, LogError> {
         let (wall, monotonic) = (self.clock.now(), self.clock.monotonic());
         let is_stepped = match self.agreed {
@@ -42,7 +42,7 @@ impl BatchClock {
         Ok(self.last.map_or(wall, |last| wall.max(last)))
     }
 
-    /// A batch of that instant is durable.
+    /// Notes that a batch of this time is durable.
     pub(super) fn recorded(&mut self, at: DateTime<Utc>) {
         self.last = Some(at);
     }

@@ -1,4 +1,4 @@
-//! What a batch is to write, decided and not yet recorded. An engine writes all of it in one transaction, or nothing.
+//! A draft: all that a batch will write, decided but not yet recorded. An engine writes it in one transaction, or not at all.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,31 +12,31 @@ use crate::event::{Event, Hold, Inference, Recorded, Stream};
 use crate::ids::RequestId;
 use crate::ledger::{Balances, Emitted};
 
-/// Instead of a sequence, which begin at 1: the event follows on whatever is on its stream.
+/// A placeholder for a sequence (these begin at 1): the event goes to the end of its stream.
 const UNNUMBERED: u64 = 0;
 
 #[derive(Debug)]
 pub(super) struct Draft {
-    /// The last position that the decisions knew of.
+    /// The log's last position when the batch was decided.
     pub(super) after: u64,
     pub(super) recorded_at: DateTime<Utc>,
-    /// In their order, the first behind `after`.
+    /// In order; the first is at `after + 1`.
     pub(super) events: Vec<Arc<Recorded>>,
     pub(super) side: Vec<SideRow>,
     pub(super) replies: Vec<RecordedReply>,
     pub(super) claims: Vec<(ClaimedKey, Claim)>,
-    /// Whether some of the events follow on whatever is on their streams.
+    /// True if some events have no sequence yet.
     pub(super) has_unnumbered: bool,
 }
 
-/// What was answered under an idempotency key of administration, at that position.
+/// The answer under an administrative idempotency key, and the position of its change.
 #[derive(Clone, Debug)]
 pub(super) struct RecordedReply {
     pub(super) idempotency: Idempotency,
     pub(super) position: u64,
 }
 
-/// What the rows of the ledger's state have to be brought to.
+/// The state that the stored rows are brought up to.
 pub(super) struct StateRows<'a> {
     pub(super) balances: &'a Balances,
     pub(super) owners: &'a OwnerBlocks,
@@ -55,38 +55,38 @@ impl Draft {
         }
     }
 
-    /// The position of its last event, or of the one that it follows on.
+    /// The position of its last event; without events, the log's last position.
     pub(super) fn position(&self) -> u64 {
         self.after + self.events.len() as u64
     }
 
-    /// An event at its place in its stream; its position.
+    /// Adds an event with its sequence, and returns its position.
     pub(super) fn record(&mut self, facts: &mut Facts, emitted: Emitted, sequence: u64) -> u64 {
         let Emitted { stream, context, event } = emitted;
         let position = self.position() + 1;
         let recorded = Recorded { position, recorded_at: self.recorded_at, stream, sequence, context, event };
-        facts.take_in(&recorded);
+        facts.apply(&recorded);
         self.events.push(Arc::new(recorded));
         position
     }
 
-    /// An event that follows on whatever is on its stream; its position.
+    /// Adds an event at the end of its stream, and returns its position.
     pub(super) fn record_next(&mut self, facts: &mut Facts, emitted: Emitted) -> u64 {
         self.has_unnumbered = true;
         self.record(facts, emitted, UNNUMBERED)
     }
 
-    /// What one decision brought forth, in order; the position of the last, if there was any.
+    /// Adds the events of one decision in order, and returns the position of the last.
     pub(super) fn record_decided(&mut self, facts: &mut Facts, events: Vec<Emitted>) -> Option<u64> {
         let mut failed_attempts = 0;
         let mut last = None;
         for emitted in events {
             let sequence = match &emitted.event {
-                // A request's streams begin with these …
+                // The first events of a request's streams …
                 Event::Inference(Inference::Admitted(_) | Inference::Refused(_)) | Event::Hold(Hold::Reserved(_)) => {
                     Some(1)
                 }
-                // … and end with these: that an end is always 2 is what makes a second one impossible.
+                // … and the last: an end always has sequence 2, which makes a second end impossible.
                 Event::Hold(Hold::Settled(_) | Hold::Released(_) | Hold::Expired(_)) => Some(2),
                 Event::Inference(Inference::AttemptFailed(_)) => {
                     failed_attempts += 1;
@@ -105,22 +105,22 @@ impl Draft {
         last
     }
 
-    /// From now on the key stands for this request.
+    /// Binds the idempotency key to this request.
     pub(super) fn claim(&mut self, facts: &mut Facts, key: &InferenceKey, request_id: RequestId) {
         let claim = Claim { fingerprint: key.fingerprint, request_id };
         facts.claims.insert(key.claimed(), Some(claim.clone()));
         self.claims.push((key.claimed(), claim));
     }
 
-    /// Streams whose last sequence has to be known before this can be written.
+    /// The streams whose last sequence is needed before the draft can be written.
     pub(super) fn unnumbered_streams(&self) -> HashSet<Stream> {
         let unnumbered = self.events.iter().filter(|recorded| recorded.sequence == UNNUMBERED);
         unnumbered.map(|recorded| recorded.stream.clone()).collect()
     }
 
-    /// Gives those events their places, behind the last ones that are recorded and those of this draft.
+    /// Numbers the events without a sequence, after the last recorded ones and those of this draft.
     ///
-    /// Errors: the last sequence of a stream is missing.
+    /// Errors: the last sequence of a stream was not looked up.
     pub(super) fn number(&mut self, mut last_sequences: HashMap<Stream, u64>) -> Result<(), LogError> {
         for event in &mut self.events {
             let last = match last_sequences.get_mut(&event.stream) {

@@ -1,6 +1,14 @@
-//! The port between the log and the database that keeps it. The log decides: order, money, conflicts, who is answered what.
-//! An engine finds what a batch needs to know, writes a draft as a whole or not at all, and says where the log stands. It
-//! knows nothing of requests, and is asked by one thread.
+//! The port between the log and its database.
+//!
+//! The log decides order, money, conflicts and answers. An engine does three things: it looks up the facts that a batch
+//! needs, in one round trip; it writes a draft as a whole or not at all; and it reports whether the log still ends where the
+//! draft expects. That check makes a second writer safe: the loser's batch is decided again on the new state.
+//!
+//! An engine makes no decision and knows no requests. It need not be thread-safe, because only the writer calls it; readers
+//! use the [`Reader`](super::Reader) port on connections of their own.
+//!
+//! Rejected (ADR-0012): a second writer for each database, which would duplicate the rules of conflicts and idempotency; and
+//! look-ups during the decisions, which would cost a round trip each and hold a transaction open meanwhile.
 
 pub(super) mod sqlite;
 
@@ -17,16 +25,16 @@ use super::readers::OpenReader;
 use super::state::State;
 use crate::event::{Recorded, Stream};
 
-/// What became of a draft.
+/// The result of writing a draft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Appending {
+pub(super) enum AppendOutcome {
     /// All of it is durable.
     Committed,
-    /// Nothing of it is written: the log does not end where the draft says any more.
+    /// Nothing is written: the log no longer ends at the position that the draft follows.
     Moved,
 }
 
-/// A database that was opened for this process alone, and what it says of the log.
+/// A database opened exclusively, and the state that it holds.
 pub(super) struct Opened<E> {
     pub(super) engine: E,
     pub(super) state: State,
@@ -35,30 +43,29 @@ pub(super) struct Opened<E> {
 }
 
 pub(super) trait Engine {
-    /// All that is wanted, as of the last position; idempotency keys that are too old at `now` are not there.
+    /// Looks up all wanted facts, as of the last position. Idempotency keys that have expired at `now` count as absent.
     fn facts(&mut self, wanted: &Wanted, now: DateTime<Utc>) -> Result<Facts, LogError>;
 
-    /// The last sequence of each of these streams; 0 where there is none.
+    /// The last sequence of each stream; 0 for an empty one.
     fn last_sequences(&mut self, streams: HashSet<Stream>) -> Result<HashMap<Stream, u64>, LogError>;
 
-    /// Writes the draft, and the rows of the ledger's state where they are given, if the log still ends where the draft
-    /// says.
+    /// Writes the draft, and the state rows if given, provided that the log still ends at `draft.after`.
     ///
-    /// Errors: nothing is written, but for [`LogError::Commit`], of which that is not known.
-    fn append(&mut self, draft: &Draft, state: Option<&StateRows<'_>>) -> Result<Appending, LogError>;
+    /// Errors: nothing is written, except that with [`LogError::Commit`] this is unknown.
+    fn append(&mut self, draft: &Draft, state: Option<&StateRows<'_>>) -> Result<AppendOutcome, LogError>;
 
-    /// The next events behind a position, in order; none where the log ends there.
+    /// The next events after a position, in order; empty at the end of the log.
     fn since(&mut self, position: u64) -> Result<Vec<Arc<Recorded>>, LogError>;
 
-    /// The ledger's state at the log's head, from its rows and the events after them, in one snapshot.
+    /// The ledger's state at the head: its rows and the fold of the events after them, read in one snapshot.
     fn state(&mut self, now: DateTime<Utc>) -> Result<State, LogError>;
 
-    /// Drops idempotency keys that are too old at `now`, at most so many rows of a table; whether that was all.
+    /// Drops idempotency keys that have expired at `now`, at most `rows_max` per table. Returns true if none are left.
     fn tidy(&mut self, now: DateTime<Utc>, rows_max: usize) -> Result<bool, LogError>;
 
-    /// Once everybody who waited for a batch of so many events has been answered.
+    /// Called when all callers of a batch with this many events have been answered.
     fn after_batch(&mut self, events: usize);
 
-    /// Nothing will be written any more.
+    /// Called after the last write.
     fn close(self);
 }

@@ -1,11 +1,11 @@
-//! Why the log cannot be read or written now, and why a change cannot be appended.
+//! The log's errors: it cannot be read or written, or a change cannot be appended.
 
 use std::time::Duration;
 
 use super::StoredReply;
 
-/// The log cannot be read or written now. Whether what was to be written may be found in it all the same is what
-/// [`LogError::may_be_recorded`] says.
+/// The log cannot be read or written now. [`LogError::may_be_recorded`] tells whether a failed write may be in it all the
+/// same.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     #[error("the writer's queue is full")]
@@ -18,7 +18,7 @@ pub enum LogError {
     Engine(#[from] EngineError),
     #[error("append: {0}")]
     Append(String),
-    /// All was written, and the last sync failed: a process that is started after a crash may find it.
+    /// Everything was written, but the commit failed: after a crash, the next process may find it.
     #[error("commit: {0}")]
     Commit(String),
     #[error(transparent)]
@@ -29,14 +29,14 @@ pub enum LogError {
     Stored(String),
     #[error("an amount that cannot be counted")]
     Overflow,
-    /// What was asked for may be recorded later all the same; a hold that nobody takes is then released.
+    /// The write may still be recorded later. A hold that nobody receives is then released.
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
     #[error("the query took longer than {0:?}")]
     QueryTookTooLong(Duration),
 }
 
-/// A ledger of another version than this program reads.
+/// The schema of the ledger is not the version that this program reads.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OtherSchema {
     #[error("written by an older version of ledgerway (schema {found}, this is {newest}): run `ledgerway migrate`")]
@@ -45,7 +45,7 @@ pub enum OtherSchema {
     Newer { found: i64, newest: i64 },
 }
 
-/// What the database says, whichever it is.
+/// An error of the database, whichever engine it is.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct EngineError {
@@ -55,17 +55,17 @@ pub struct EngineError {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EngineErrorKind {
-    /// What was to be written cannot be, whatever the disk does.
+    /// The data cannot be written, whatever the state of the disk.
     Data,
-    /// What is stored is not what was stored.
+    /// The stored data is corrupt.
     Damaged,
-    /// It cannot be reached, is busy or full, or its disk failed.
+    /// The database cannot be reached, is busy or full, or its disk failed.
     Unavailable,
 }
 
 impl LogError {
-    /// Whether what was to be recorded cannot be, whatever the disk does.
-    pub(super) fn is_of_what_was_to_be_recorded(&self) -> bool {
+    /// True if the data itself cannot be recorded, whatever the state of the disk.
+    pub(super) fn is_data_error(&self) -> bool {
         match self {
             Self::Engine(error) => error.kind == EngineErrorKind::Data,
             Self::Stored(_) | Self::Decode(_) | Self::Overflow => true,
@@ -80,11 +80,10 @@ impl LogError {
         }
     }
 
-    /// Of something that was to be written: nobody knows whether it is recorded, now or later. Where this is false it
-    /// certainly is not.
+    /// True if the failed write may be recorded, now or later; false if it certainly is not.
     pub const fn may_be_recorded(&self) -> bool {
         match self {
-            // The writer is gone, and nobody knows how far it got.
+            // The writer is gone; how far it got is unknown.
             Self::TimedOut(_) | Self::Commit(_) | Self::Closed => true,
             Self::QueueFull
             | Self::ClockStepped
@@ -102,17 +101,17 @@ impl LogError {
 /// An administrative change could not be appended.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    #[error("the stream has moved on")]
+    #[error("the stream has a newer event than the change expects")]
     OptimisticLock,
-    /// Something that the decision rests on has changed since, at this position or before it.
-    #[error("what it was decided on has changed")]
+    /// A stream of the basis has changed since the decision, by the event at this position.
+    #[error("a resource that the change depends on has changed at position {position}")]
     Outdated { position: u64 },
     #[error("the {} name {name} is taken", kind.as_str())]
     NameTaken { kind: crate::event::StreamKind, name: String },
-    /// The same idempotency key came before with the same content: this is what was answered.
-    #[error("answered before")]
+    /// The idempotency key was used for the same request before; this is its answer.
+    #[error("the request with this idempotency key has already been answered")]
     Replayed(StoredReply),
-    #[error("the idempotency key was used with other content")]
+    #[error("the idempotency key was used for a different request")]
     IdempotencyKeyReused,
     #[error(transparent)]
     Unavailable(#[from] LogError),

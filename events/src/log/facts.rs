@@ -1,5 +1,5 @@
-//! What decisions look up besides balances. The jobs of a batch say what they need, the engine finds it in one round trip,
-//! and what the batch itself decides is taken in as it goes: each job sees the log as if the jobs before it were recorded.
+//! Facts: what decisions need to know besides balances. The jobs of a batch name them, the engine looks them up in one round
+//! trip, and each decision updates them: a job sees the log as if the jobs before it were recorded.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -20,29 +20,29 @@ pub(super) struct Name {
     pub(super) name: String,
 }
 
-/// A tenant's idempotency key of inference, without what was sent under it.
+/// A tenant's idempotency key for inference, without the request's fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ClaimedKey {
     pub(super) tenant: TenantId,
     pub(super) key: String,
 }
 
-/// The request that was last admitted under such a key.
+/// The last request admitted under such a key.
 #[derive(Clone, Debug)]
 pub(super) struct Claim {
     pub(super) fingerprint: [u8; 32],
     pub(super) request_id: RequestId,
 }
 
-/// What a batch needs to know.
+/// The facts that a batch needs.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
     pub(super) streams: HashSet<Stream>,
     pub(super) names: HashSet<Name>,
     pub(super) replies: HashSet<ReplyKey>,
-    /// With the history of the hold that each stands for.
+    /// Each with the history of its request's hold.
     pub(super) claims: HashSet<ClaimedKey>,
-    /// With the windows of those that expired.
+    /// Each with the windows of the hold, if it expired.
     pub(super) holds: IdSet<RequestId>,
 }
 
@@ -56,14 +56,14 @@ impl Wanted {
     }
 }
 
-/// The last event of a stream; 0 and 0 where there is none.
+/// The last event of a stream; zeros for an empty one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct StreamEnd {
     pub(super) sequence: u64,
     pub(super) position: u64,
 }
 
-/// A window that may have been forgotten, as its row has it.
+/// The stored row of a window that may have been dropped from memory.
 #[derive(Clone, Debug)]
 pub(super) struct StoredWindow {
     pub(super) window: BudgetWindow,
@@ -71,7 +71,7 @@ pub(super) struct StoredWindow {
     pub(super) announced: BTreeSet<Fraction>,
 }
 
-/// What was found. What is not in here was not asked for: that is an error, and never taken for "there is none".
+/// The facts that were looked up. An absent entry was not looked up: that is an error, and never means "there is none".
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) streams: HashMap<Stream, StreamEnd>,
@@ -99,29 +99,29 @@ impl Facts {
         Ok(self.claims.get(key).ok_or_else(|| not_looked_up("an idempotency key"))?.as_ref())
     }
 
-    /// `None` where it never was, or is still open.
+    /// `None` for a hold that is open or never existed.
     pub(super) fn hold(&self, request: RequestId) -> Option<&HoldHistory> {
         self.holds.get(&request)
     }
 
-    /// What the batch records.
-    pub(super) fn take_in(&mut self, recorded: &Recorded) {
+    /// Takes in an event of the batch.
+    pub(super) fn apply(&mut self, recorded: &Recorded) {
         if let Some(request) = recorded.context.request_id
             && recorded.stream.kind == StreamKind::Hold
         {
-            // An open hold has no history yet.
-            if HoldHistory::is_of_an_end(&recorded.event) {
-                self.holds.entry(request).or_default().take_in(recorded);
+            // An open hold has no history.
+            if HoldHistory::is_end(&recorded.event) {
+                self.holds.entry(request).or_default().apply(recorded);
             }
         } else if let Some(end) = self.streams.get_mut(&recorded.stream) {
-            // One that is numbered later has the next.
+            // An event that is numbered later gets the next sequence.
             let sequence = if recorded.sequence == 0 { end.sequence + 1 } else { recorded.sequence };
             *end = StreamEnd { sequence, position: recorded.position };
         }
     }
 
-    /// What the batch writes beside the log.
-    pub(super) fn take_in_row(&mut self, row: &SideRow) {
+    /// Takes in a side row of the batch.
+    pub(super) fn apply_row(&mut self, row: &SideRow) {
         match row {
             SideRow::ClaimName { kind, scope, name, owner } => {
                 let name = Name { kind: *kind, scope: scope.clone(), name: name.clone() };
@@ -154,10 +154,9 @@ mod tests {
 
     use super::*;
 
-    /// What an engine forgot to look up is never taken for "there is none": a name would be given twice, a stream would begin
-    /// again, a request that is repeated would be paid twice.
+    /// Otherwise a name could be claimed twice, a stream could begin again, and a repeated request could be charged twice.
     #[test]
-    fn what_was_not_looked_up_is_an_error_and_not_an_absence() {
+    fn a_fact_that_was_not_looked_up_is_an_error_and_not_an_absence() {
         let stream = Stream::new(StreamKind::Budget, "b");
         let name = Name { kind: StreamKind::Model, scope: "s".to_owned(), name: "n".to_owned() };
         let reply = ReplyKey { scope: "s".to_owned(), key: "k".to_owned() };
@@ -170,7 +169,10 @@ mod tests {
             nothing.claim(&claim).err(),
         ] {
             let error = error.expect("nothing was looked up");
-            assert!(matches!(&error, LogError::Append(said) if said.ends_with("that was not looked up")), "{error}");
+            assert!(
+                matches!(&error, LogError::Append(message) if message.ends_with("that was not looked up")),
+                "{error}"
+            );
         }
         let absent = Facts {
             streams: HashMap::from([(stream.clone(), StreamEnd::default())]),

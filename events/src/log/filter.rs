@@ -1,14 +1,14 @@
-//! Which events a reader wants, and what it is given of them.
+//! A filter over events, and the part of the log that it selects.
 
 use chrono::{DateTime, Utc};
 
 use crate::event::{Recorded, Resource};
 use crate::ids::{PartnerId, TenantId};
 
-/// Which events a reader wants; what is absent does not filter.
+/// A filter over events. An absent field matches everything.
 #[derive(Clone, Debug, Default)]
 pub struct EventFilter {
-    /// Names without version, and versions.
+    /// Pairs of a name without its version, and the version.
     pub types: Option<Vec<(String, u32)>>,
     pub partner: Option<PartnerId>,
     pub tenant: Option<TenantId>,
@@ -19,33 +19,33 @@ pub struct EventFilter {
 }
 
 impl EventFilter {
-    /// Whether it asks for nothing but events on streams of administration, which are few among many.
+    /// True if it selects only events of administrative streams, which are few.
     pub(super) fn is_of_administration(&self) -> bool {
         let is_one = |name: &str| Resource::TYPES.iter().any(|(of_resource, _)| *of_resource == name);
         self.types.as_ref().is_some_and(|types| types.iter().all(|(name, _)| is_one(name)))
     }
 }
 
-/// A part of the log.
+/// The filtered events of one part of the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Part {
     /// In order.
     pub events: Vec<Recorded>,
-    /// Everything up to here was looked at: the next part begins behind it.
+    /// The last position examined: the next part begins after it.
     pub until: u64,
-    /// Where the log stood then.
+    /// The log's last position at that time.
     pub head: u64,
-    /// The last position that the filter's time lets through: the head, or one before it where the time is over.
+    /// The last position that the filter's time range can match: the head, or an earlier one if the range has ended.
     pub end: u64,
 }
 
 impl Part {
-    /// Whether there is something behind it that has not been looked at.
+    /// True if positions after this part remain to be examined.
     pub const fn has_more(&self) -> bool {
         self.until < self.end
     }
 
-    /// Whether nothing that is recorded from now on can pass the filter, because its time is over.
+    /// True if no future event can match, because the filter's time range has ended.
     pub const fn is_over(&self) -> bool {
         self.end < self.head
     }

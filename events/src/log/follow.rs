@@ -1,6 +1,5 @@
-//! Following the log: every event behind a position, in order, none twice and none left out. What is being recorded comes from
-//! the writer, what was recorded before from the database, and whoever follows need not know which: that the writer's tail
-//! forgets batches, and may have more than was asked for, stays in here.
+//! Followers of the log: every event after a position, in order, each exactly once. New events come from the writer's tail,
+//! older ones from the database. The gaps and overlaps between the two are handled here, so that callers see one sequence.
 
 use std::sync::Arc;
 
@@ -12,17 +11,17 @@ use super::readers::Readers;
 use super::{LogError, Reader};
 use crate::event::Recorded;
 
-/// What the writer publishes of one batch.
-pub(super) type Published = Arc<[Arc<Recorded>]>;
+/// The events of one batch, as the writer publishes them.
+pub(super) type EventBatch = Arc<[Arc<Recorded>]>;
 
-/// Events that follow on those before them.
+/// The next events of a follower.
 #[derive(Clone, Debug)]
 pub enum Followed {
-    /// As they were recorded, in one batch.
+    /// A batch, just recorded.
     Batch(Arc<[Arc<Recorded>]>),
-    /// Read from the database; there may be more.
+    /// A page read from the database; there may be more.
     Page(Arc<[Arc<Recorded>]>),
-    /// The database had no more: what comes next is being recorded.
+    /// The database has no more events: the next ones come from the tail.
     CaughtUp,
 }
 
@@ -35,36 +34,36 @@ impl Followed {
     }
 }
 
-/// A place in the log that moves on. It does not keep the log open.
+/// A cursor over the log. It does not keep the log open.
 pub struct Follower {
-    tail: broadcast::Receiver<Published>,
+    tail: broadcast::Receiver<EventBatch>,
     readers: Arc<Readers>,
-    /// Everything up to here was given.
+    /// The position of the last event that was returned.
     position: u64,
-    /// Events that are read at a time.
+    /// Maximum number of events in a page.
     page: usize,
-    /// Whether the database has to be read before the tail goes on.
+    /// True if the database must be read before the tail.
     is_behind: bool,
-    /// The next page, while whoever follows is busy with the one before.
+    /// The next page, read ahead while the caller processes the current one.
     reading: Option<Reading>,
     reader: Option<Box<dyn Reader>>,
 }
 
-/// A page that is being read, and the connection that it is read on.
+/// A page that is being read, with its connection.
 type Reading = JoinHandle<Result<(Box<dyn Reader>, Vec<Arc<Recorded>>), LogError>>;
 
-/// How a batch of the tail stands to what was given.
+/// How a batch of the tail relates to the follower's position.
 enum Next {
-    Follows(Published),
-    /// All of it was given before.
+    Follows(EventBatch),
+    /// All of it was returned before.
     Known,
-    /// Something in front of it is missing, or it was given in part: the database has it too.
+    /// Events before it are missing, or part of it was returned: read the database.
     Gap,
 }
 
 impl Follower {
     pub(super) const fn new(
-        tail: broadcast::Receiver<Published>,
+        tail: broadcast::Receiver<EventBatch>,
         readers: Arc<Readers>,
         position: u64,
         page: usize,
@@ -73,26 +72,26 @@ impl Follower {
         Self { tail, readers, position, page, is_behind, reading: None, reader: None }
     }
 
-    /// Everything up to here was given.
+    /// The position of the last event that was returned.
     pub const fn position(&self) -> u64 {
         self.position
     }
 
-    /// Whether something that was recorded before has to be read.
+    /// True if older events remain to be read from the database.
     pub const fn is_behind(&self) -> bool {
         self.is_behind
     }
 
-    /// Goes on behind another position.
+    /// Continues after another position.
     pub fn go_to(&mut self, position: u64) {
         self.reading = None;
         self.is_behind = true;
         self.position = position;
     }
 
-    /// Waits for the next events; `None` once the log is closed. Nothing is lost where it is dropped while it waits.
+    /// Waits for the next events; returns `None` once the log is closed. Cancel-safe.
     ///
-    /// Errors: the database cannot be read; the next call tries again.
+    /// Errors: the database cannot be read. The next call tries again.
     pub async fn next(&mut self) -> Result<Option<Followed>, LogError> {
         loop {
             if self.is_behind {
@@ -101,8 +100,8 @@ impl Follower {
                 return Ok(Some(page.map_or(Followed::CaughtUp, Followed::Page)));
             }
             match self.tail.recv().await {
-                Ok(batch) => match self.standing_of(batch) {
-                    Next::Follows(batch) => return Ok(Some(self.gives(batch))),
+                Ok(batch) => match self.classify(batch) {
+                    Next::Follows(batch) => return Ok(Some(self.deliver(batch))),
                     Next::Known => {}
                     Next::Gap => self.is_behind = true,
                 },
@@ -112,12 +111,12 @@ impl Follower {
         }
     }
 
-    /// The next events where the writer has published any, without waiting for them.
+    /// The next events of the tail, if any, without waiting.
     pub fn try_next(&mut self) -> Option<Followed> {
         while !self.is_behind {
             match self.tail.try_recv() {
-                Ok(batch) => match self.standing_of(batch) {
-                    Next::Follows(batch) => return Some(self.gives(batch)),
+                Ok(batch) => match self.classify(batch) {
+                    Next::Follows(batch) => return Some(self.deliver(batch)),
                     Next::Known => {}
                     Next::Gap => self.is_behind = true,
                 },
@@ -128,12 +127,12 @@ impl Follower {
         None
     }
 
-    fn gives(&mut self, batch: Published) -> Followed {
+    fn deliver(&mut self, batch: EventBatch) -> Followed {
         self.position = batch.last().map_or(self.position, |last| last.position);
         Followed::Batch(batch)
     }
 
-    fn standing_of(&self, batch: Published) -> Next {
+    fn classify(&self, batch: EventBatch) -> Next {
         let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return Next::Known };
         if last.position <= self.position {
             Next::Known
@@ -144,7 +143,7 @@ impl Follower {
         }
     }
 
-    /// The next page of the database; `None` where there is no more.
+    /// The next page of the database; `None` if there are no more events.
     async fn next_page(&mut self) -> Result<Option<Arc<[Arc<Recorded>]>>, LogError> {
         let reading = match &mut self.reading {
             Some(reading) => reading,
@@ -166,7 +165,7 @@ impl Follower {
     }
 }
 
-/// Off the async threads. A connection that failed may be in any state: it is dropped, and the next one is a new one.
+/// Reads off the async threads. A failed connection may be in any state, so it is dropped and replaced.
 fn read(readers: Arc<Readers>, reader: Option<Box<dyn Reader>>, after: u64, page: usize) -> Reading {
     tokio::task::spawn_blocking(move || {
         let reader = reader.map_or_else(|| readers.open(), Ok)?;

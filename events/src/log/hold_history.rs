@@ -1,4 +1,4 @@
-//! How a hold ended that is not open any more, as the events on its stream say.
+//! The history of a hold that has ended, folded from the events on its stream.
 
 use super::LogError;
 use crate::event::{Event, Hold, Recorded};
@@ -7,10 +7,10 @@ use crate::money::NanoUsd;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct HoldHistory {
-    /// Of the last event.
+    /// The position of the last event.
     pub(super) position: u64,
     charged: Charged,
-    /// What was charged when it expired, until that is put right.
+    /// The charge of its expiry, until an adjustment corrects it.
     pub(super) expired: Option<EndedHold>,
 }
 
@@ -23,12 +23,12 @@ enum Charged {
 }
 
 impl HoldHistory {
-    pub(super) const fn is_of_an_end(event: &Event) -> bool {
+    pub(super) const fn is_end(event: &Event) -> bool {
         matches!(event, Event::Hold(Hold::Settled(_) | Hold::Released(_) | Hold::Expired(_) | Hold::Adjusted(_)))
     }
 
-    /// The next event of its stream.
-    pub(super) fn take_in(&mut self, recorded: &Recorded) {
+    /// Folds the next event of its stream.
+    pub(super) fn apply(&mut self, recorded: &Recorded) {
         (self.position, self.expired) = (recorded.position, None);
         let Event::Hold(hold) = &recorded.event else { return };
         match hold {
@@ -43,7 +43,9 @@ impl HoldHistory {
         }
     }
 
-    /// What it was charged in all; `None` where it was given back.
+    /// The total charge; `None` if the hold was released.
+    ///
+    /// Errors: the total overflows.
     pub(super) fn charged(&self) -> Result<Option<NanoUsd>, LogError> {
         match self.charged {
             Charged::Nothing => Ok(None),
@@ -54,7 +56,7 @@ impl HoldHistory {
 }
 
 impl Charged {
-    /// Of a hold that nobody ended: without a charge it counts as given back.
+    /// The charge of an expired hold; zero counts as released.
     fn of(amount: NanoUsd) -> Self {
         if amount == NanoUsd::ZERO { Self::Nothing } else { Self::Amount(amount) }
     }

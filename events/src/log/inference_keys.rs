@@ -1,6 +1,6 @@
-//! Idempotency keys of inference: a request that is sent again under its key is not paid for again. A key is claimed in
-//! the transaction of the request's admission, so that of two at once one is admitted, and what is answered to the other
-//! is read from the ledger: there is no state of a key that could differ from it.
+//! Idempotency keys of inference: a request that is sent again with its key is not charged again. A key is claimed in the
+//! transaction of the request's admission, so that only one of two concurrent requests is admitted. The answer to the other
+//! follows from the ledger: a key has no state of its own that could differ.
 
 use std::time::Duration;
 
@@ -14,27 +14,27 @@ use crate::money::NanoUsd;
 use crate::refusal::{ErrorCode, Refusal};
 use crate::time::rfc3339;
 
-/// For so long an idempotency key is known, of inference and of administration.
+/// How long idempotency keys are kept, of inference and of administration.
 pub const IDEMPOTENCY_KEPT: TimeDelta = TimeDelta::days(30);
-/// Advice for who sends again what is still being answered.
+/// The `Retry-After` for a request that is still being answered.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// How a request that is sent again is known.
+/// What identifies a repeated request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InferenceKey {
-    /// Whose key it is: the tenant that is charged.
+    /// The owner of the key: the tenant that is charged.
     pub tenant: TenantId,
     pub key: String,
-    /// SHA-256 of all that the request says.
+    /// SHA-256 of the whole request.
     pub fingerprint: [u8; 32],
 }
 
-/// What became of a hold.
+/// The state of the hold of an earlier request.
 enum HoldState {
     Open {
         expires_at: Option<DateTime<Utc>>,
     },
-    /// It was given back, or expired without a charge.
+    /// Released, or expired without a charge.
     Released,
     Charged(NanoUsd),
 }
@@ -44,23 +44,23 @@ impl InferenceKey {
         ClaimedKey { tenant: self.tenant, key: self.key.clone() }
     }
 
-    /// Why a request may not be admitted under this key; `None` where it may. `left_behind`: requests that processes
-    /// before this one admitted, and did not end.
+    /// The refusal of a request with this key; `None` if it may be admitted. `orphaned`: requests that earlier processes
+    /// admitted and did not end.
     pub(super) fn refusal(
         &self,
         facts: &Facts,
         balances: &Balances,
-        left_behind: &IdSet<RequestId>,
+        orphaned: &IdSet<RequestId>,
         now: DateTime<Utc>,
     ) -> Result<Option<Refusal>, LogError> {
         let Some(&Claim { fingerprint, request_id }) = facts.claim(&self.claimed())? else { return Ok(None) };
         if fingerprint != self.fingerprint {
-            let message = format!("this Idempotency-Key came before with another request: {request_id}");
+            let message = format!("this Idempotency-Key was used before, for a different request: {request_id}");
             return Ok(Some(Refusal::new(ErrorCode::IdempotencyKeyReused, message).with_request(request_id)));
         }
         Ok(match hold_state(facts, balances, request_id)? {
             HoldState::Released => None,
-            HoldState::Open { expires_at: Some(expires_at) } if left_behind.contains(&request_id) => {
+            HoldState::Open { expires_at: Some(expires_at) } if orphaned.contains(&request_id) => {
                 Some(process_ended(request_id, expires_at, now))
             }
             HoldState::Open { .. } => {
@@ -70,8 +70,8 @@ impl InferenceKey {
             }
             HoldState::Charged(cost) => {
                 let message = format!(
-                    "the request with this Idempotency-Key has been charged, and is not made again: {request_id}, {cost} \
-                     USD; GET /v1/inferences/{request_id} shows what became of it"
+                    "the request with this Idempotency-Key has been charged and is not sent again: {request_id}, {cost} \
+                     USD; see GET /v1/inferences/{request_id}"
                 );
                 let refusal = Refusal::new(ErrorCode::IdempotencyKeyReused, message).with_request(request_id);
                 Some(refusal.with("cost_usd", cost.to_string()))
@@ -88,11 +88,11 @@ fn hold_state(facts: &Facts, balances: &Balances, request: RequestId) -> Result<
     Ok(history.charged()?.map_or(HoldState::Released, HoldState::Charged))
 }
 
-/// Nobody answers that request any more, and nobody knows what it used: the sweeper decides when its hold expires.
+/// The refusal for an orphaned request: nobody answers it any more and its usage is unknown until its hold expires.
 fn process_ended(request: RequestId, expires_at: DateTime<Utc>, now: DateTime<Utc>) -> Refusal {
     let until = rfc3339(expires_at);
     let message = format!(
-        "the process that answered the request with this Idempotency-Key has ended, and what the request used is not \
+        "the process that answered the request with this Idempotency-Key has ended, and the usage of the request is not \
          known: {request}; its hold expires at {until}, try again after that"
     );
     let wait = (expires_at - now).to_std().unwrap_or_default().max(TRY_AGAIN_AFTER);
@@ -101,7 +101,7 @@ fn process_ended(request: RequestId, expires_at: DateTime<Utc>, now: DateTime<Ut
 }
 
 impl Refusal {
-    /// Names the request that came first.
+    /// Names the first request with the key.
     fn with_request(self, first: RequestId) -> Self {
         self.with("request_id", first.to_string())
     }

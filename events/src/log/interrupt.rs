@@ -1,20 +1,20 @@
-//! When what runs on a connection is to be ended: once nobody waits for it any more, or once it has run for too long.
+//! A signal to stop a read: its caller no longer waits, or its deadline has passed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// Whether to go on.
+/// Tells a running read when to stop.
 #[derive(Clone)]
 pub struct Interrupt {
-    is_unwanted: Arc<AtomicBool>,
+    is_cancelled: Arc<AtomicBool>,
     deadline: Option<Instant>,
 }
 
-/// Of whoever waits; dropped, it ends what runs.
-pub struct EndsWhenDropped(Arc<AtomicBool>);
+/// Held by the caller who waits. Dropping it stops the read.
+pub struct InterruptGuard(Arc<AtomicBool>);
 
-impl Drop for EndsWhenDropped {
+impl Drop for InterruptGuard {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -22,19 +22,20 @@ impl Drop for EndsWhenDropped {
 
 impl Interrupt {
     pub fn new(deadline: Option<Instant>) -> Self {
-        Self { is_unwanted: Arc::default(), deadline }
+        Self { is_cancelled: Arc::default(), deadline }
     }
 
-    pub fn when_dropped(&self) -> EndsWhenDropped {
-        EndsWhenDropped(Arc::clone(&self.is_unwanted))
+    pub fn interrupt_on_drop(&self) -> InterruptGuard {
+        InterruptGuard(Arc::clone(&self.is_cancelled))
     }
 
-    /// Whether it has run for too long.
+    /// True if the deadline has passed.
     pub fn is_late(&self) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
 
+    /// True if the read must stop.
     pub fn is_due(&self) -> bool {
-        self.is_unwanted.load(Ordering::Relaxed) || self.is_late()
+        self.is_cancelled.load(Ordering::Relaxed) || self.is_late()
     }
 }

@@ -1,5 +1,5 @@
-//! Work for the writer, one file a kind. A job decides on balances and facts, fills the draft of its batch, and answers
-//! once that is durable; each kind has its own answer.
+//! The writer's jobs, one file per kind. A job decides on balances and facts, adds to the draft of its batch, and answers
+//! when the draft is durable. Each kind has its own type of answer.
 
 mod admit;
 mod append;
@@ -19,7 +19,7 @@ use crate::ids::{IdSet, RequestId};
 use crate::ledger::{Balances, Emitted, Ending};
 
 pub use admit::Admitted;
-pub(super) use admit::{AdmitRequest, AdmitRequestUnlessShort, Asking};
+pub(super) use admit::{AdmitRequest, AdmitRequestUnlessShort, KeyedAdmission};
 pub(super) use append::AppendChange;
 pub use append::{Append, Appended, Basis};
 pub(super) use end::EndRequest;
@@ -30,47 +30,47 @@ pub use open_hold::OpenHold;
 pub(super) use open_hold::{Ender, Unattended};
 pub(super) use refuse::RecordRefusal;
 
-/// What the writer is sent.
+/// A message to the writer.
 pub(super) enum Message {
     Job(Box<dyn Job>),
-    /// Look at what is unattended.
+    /// Check for unattended ends.
     Wake,
     Stop,
 }
 
-/// A job, whatever its answer.
+/// A job, whatever the type of its answer.
 pub(super) trait Job: Send {
-    /// Adds what it has to know besides balances.
+    /// Adds the facts that it needs.
     fn wants(&self, balances: &Balances, wanted: &mut Wanted);
 
-    /// Decides, and keeps what it will answer. Called again where the draft could not be written as it was.
-    fn decide(&mut self, batch: &mut Deciding<'_>);
+    /// Decides, and keeps the decision. Called again if the draft could not be written.
+    fn decide(&mut self, batch: &mut OpenBatch<'_>);
 
-    /// Once the draft is durable. Gives the job that is left to do in the next second, if any.
+    /// Answers, now that the draft is durable. Returns a job for the next second, if something is left to do.
     fn answer(self: Box<Self>, batch: &RecordedBatch<'_>) -> Option<Box<dyn Job>>;
 
-    /// Answers that nothing was recorded, and that it is not tried again.
+    /// Answers that nothing was recorded and that the job will not be tried again.
     fn refuse(self: Box<Self>, error: LogError);
 
-    /// Answers that nothing was recorded, or not for certain. Gives the end of a request that has to be tried again.
+    /// Answers that nothing was recorded, or that this is unknown. Returns the end of a request if it must be tried again.
     fn fail(self: Box<Self>, error: LogError) -> Option<Ending>;
 
-    /// Takes out of the balances what an earlier batch left there for it: the job is about to be refused or failed.
+    /// Removes what an earlier batch left in the balances for this job, which is about to be refused or failed.
     fn give_up(&self, balances: &mut Balances);
 }
 
 /// A batch that is being decided.
-pub(super) struct Deciding<'a> {
+pub(super) struct OpenBatch<'a> {
     pub(super) now: DateTime<Utc>,
     pub(super) balances: &'a mut Balances,
     pub(super) facts: &'a mut Facts,
     pub(super) draft: &'a mut Draft,
-    /// Requests that processes before this one admitted, and did not end.
-    pub(super) left_behind: &'a IdSet<RequestId>,
+    /// Requests that earlier processes admitted and did not end.
+    pub(super) orphaned: &'a IdSet<RequestId>,
 }
 
-impl Deciding<'_> {
-    /// What one decision brought forth, in order; the position of the last, if there was any.
+impl OpenBatch<'_> {
+    /// Adds the events of one decision to the draft, and returns the position of the last.
     pub(super) fn record(&mut self, events: Vec<Emitted>) -> Option<u64> {
         self.draft.record_decided(self.facts, events)
     }
@@ -84,37 +84,37 @@ pub(super) struct RecordedBatch<'a> {
 
 /// A kind of job.
 pub(super) trait JobKind: Send + Sized + 'static {
-    /// What is decided before it is durable.
+    /// The decision, before it is durable.
     type Decided: Send;
     type Answer: Send;
     type Error: From<LogError> + Send;
 
     fn wants(&self, _balances: &Balances, _wanted: &mut Wanted) {}
 
-    /// Errors: nothing is to be recorded of this job. Those of the same batch are none the worse for it.
-    fn decide(&self, batch: &mut Deciding<'_>) -> Result<Self::Decided, Self::Error>;
+    /// Errors: nothing of this job will be recorded. The other jobs of the batch are not affected.
+    fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<Self::Decided, Self::Error>;
 
     fn answer(self, decided: Self::Decided, batch: &RecordedBatch<'_>) -> Reply<Self>;
 
-    /// It will not be recorded.
-    fn is_lost(&self, _error: &Self::Error) {}
+    /// Called when the job will not be recorded.
+    fn on_rejected(&self, _error: &Self::Error) {}
 
     /// As [`Job::give_up`].
     fn give_up(&self, _balances: &mut Balances) {}
 
-    /// What has to be tried again of one that may not have been recorded.
-    fn kept(self) -> Option<Ending> {
+    /// The end that must be tried again, if the job may not have been recorded.
+    fn to_retry(self) -> Option<Ending> {
         None
     }
 }
 
 pub(super) enum Reply<K: JobKind> {
     Now(Result<K::Answer, K::Error>),
-    /// When the refusal has been recorded, in the next second.
+    /// Answered in the next second, when the refusal has been recorded.
     NextSecond(refuse::WaitingRefusal<K::Answer, K::Error>),
 }
 
-/// A job that the writer was sent, and who waits for its answer, if anybody.
+/// A job in the queue, and the channel of its answer, unless nobody waits for it.
 struct QueuedJob<K: JobKind> {
     kind: K,
     decided: Option<Result<K::Decided, K::Error>>,
@@ -123,7 +123,7 @@ struct QueuedJob<K: JobKind> {
 
 type AnswerOf<K> = oneshot::Receiver<Result<<K as JobKind>::Answer, <K as JobKind>::Error>>;
 
-/// A job, and where its answer comes.
+/// A job, and the receiver of its answer.
 pub(super) fn queued<K: JobKind>(kind: K) -> (Box<dyn Job>, AnswerOf<K>) {
     let (reply, answer) = oneshot::channel();
     (Box::new(QueuedJob { kind, decided: None, reply: Some(reply) }), answer)
@@ -137,7 +137,7 @@ pub(super) fn unattended(ending: Ending) -> Box<dyn Job> {
 impl<K: JobKind> QueuedJob<K> {
     fn reply(reply: Option<oneshot::Sender<Result<K::Answer, K::Error>>>, answer: Result<K::Answer, K::Error>) {
         if let Some(reply) = reply {
-            // Who does not wait any more needs no answer; a hold that nobody takes ends by itself.
+            // The caller may have stopped waiting. A hold that nobody receives ends by itself.
             let _ = reply.send(answer);
         }
     }
@@ -148,7 +148,7 @@ impl<K: JobKind> Job for QueuedJob<K> {
         self.kind.wants(balances, wanted);
     }
 
-    fn decide(&mut self, batch: &mut Deciding<'_>) {
+    fn decide(&mut self, batch: &mut OpenBatch<'_>) {
         self.decided = Some(self.kind.decide(batch));
     }
 
@@ -160,7 +160,7 @@ impl<K: JobKind> Job for QueuedJob<K> {
                 Reply::NextSecond(waiting) => return Some(Box::new(QueuedJob { kind: waiting, decided: None, reply })),
             },
             Err(error) => {
-                kind.is_lost(&error);
+                kind.on_rejected(&error);
                 Err(error)
             }
         };
@@ -170,13 +170,13 @@ impl<K: JobKind> Job for QueuedJob<K> {
 
     fn refuse(self: Box<Self>, error: LogError) {
         let error = error.into();
-        self.kind.is_lost(&error);
+        self.kind.on_rejected(&error);
         Self::reply(self.reply, Err(error));
     }
 
     fn fail(self: Box<Self>, error: LogError) -> Option<Ending> {
         Self::reply(self.reply, Err(error.into()));
-        self.kind.kept()
+        self.kind.to_retry()
     }
 
     fn give_up(&self, balances: &mut Balances) {
@@ -184,7 +184,7 @@ impl<K: JobKind> Job for QueuedJob<K> {
     }
 }
 
-/// Looks at what stands last on a stream.
+/// Adds the end of a stream to the wanted facts.
 fn wants_stream(wanted: &mut Wanted, stream: &Stream) {
     if !wanted.streams.contains(stream) {
         wanted.streams.insert(stream.clone());

@@ -1,5 +1,5 @@
-//! The lock of a data folder: one process at a time. The kernel lets go of it when the process ends, however it ends. In
-//! the file stands where the process that holds it can be asked.
+//! The lock of a data folder, held by one process at a time. The kernel releases it when the process ends, however it ends.
+//! The lock file contains the URL of the process that holds the lock.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use crate::private;
 
-/// Held by the process that serves the folder.
+/// The lock file, locked by the process that serves the folder.
 pub const LOCK_FILE: &str = "ledgerway.lock";
-/// Whoever looks whether the lock is held has it for an instant.
+/// Attempts to take the lock: a process that checks the lock holds it for an instant.
 const TRIES: u32 = 5;
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
-/// A data folder cannot be had.
+/// A data folder cannot be created or locked.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
-    #[error("create the data folder {}: {source}", path.display())]
+    #[error("cannot use the data folder {}: {source}", path.display())]
     Unusable { path: PathBuf, source: std::io::Error },
     #[error(
         "another process is using the data folder {}; `ledgerway status --data {}` shows where it listens",
@@ -27,7 +27,7 @@ pub enum FolderError {
     InUse { path: PathBuf },
 }
 
-/// A folder that no other process may serve or change for as long as this lives.
+/// Holds the lock of a folder: until it is dropped, no other process may serve or change the folder.
 pub struct FolderLock {
     _file: File,
 }
@@ -44,43 +44,43 @@ impl FolderLock {
                 Err(TryLockError::Error(source)) => return Err(folder(source)),
             }
         }
-        // Nobody is to be asked where the last one was.
+        // Remove the address of the last holder.
         file.set_len(0).map_err(folder)?;
         Ok(Self { _file: file })
     }
 }
 
-/// Who has the lock of a folder.
+/// The holder of a folder's lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Served {
-    No,
-    /// By a process that does not say where it listens: it has just begun, or does not listen.
-    Silently,
-    /// At this URL.
+pub enum LockHolder {
+    Nobody,
+    /// A process that has published no address: it has just started, or does not listen.
+    WithoutAddress,
+    /// A process that listens at this URL.
     At(String),
 }
 
-/// Looks who has the lock. Writes nothing.
-pub fn served(dir: &Path) -> std::io::Result<Served> {
+/// Finds out who holds the lock. Read-only.
+pub fn lock_holder(dir: &Path) -> std::io::Result<LockHolder> {
     let path = dir.join(LOCK_FILE);
     let file = match File::open(&path) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Served::No),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(LockHolder::Nobody),
         Err(error) => return Err(error),
     };
     match file.try_lock_shared() {
-        Ok(()) => Ok(Served::No),
+        Ok(()) => Ok(LockHolder::Nobody),
         Err(TryLockError::WouldBlock) => {
             let text = std::fs::read_to_string(&path)?;
             let url = text.trim();
-            Ok(if url.is_empty() { Served::Silently } else { Served::At(url.to_owned()) })
+            Ok(if url.is_empty() { LockHolder::WithoutAddress } else { LockHolder::At(url.to_owned()) })
         }
         Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
-/// For the process that has the lock: says where it can be asked.
-pub fn say_where(dir: &Path, url: &str) -> std::io::Result<()> {
+/// Writes the URL of this process, which must hold the lock, into the lock file.
+pub fn publish_address(dir: &Path, url: &str) -> std::io::Result<()> {
     let mut file = OpenOptions::new().write(true).truncate(true).open(dir.join(LOCK_FILE))?;
     file.write_all(format!("{url}\n").as_bytes())
 }
@@ -90,18 +90,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_has_the_lock_says_where_it_is() {
+    fn the_holder_of_the_lock_publishes_its_address() {
         let dir = tempfile::tempdir().expect("a folder");
-        let look = || served(dir.path()).expect("a look");
-        assert_eq!(look(), Served::No);
+        let holder = || lock_holder(dir.path()).expect("a readable folder");
+        assert_eq!(holder(), LockHolder::Nobody);
         let lock = FolderLock::take(dir.path()).expect("the lock");
-        assert_eq!(look(), Served::Silently);
-        say_where(dir.path(), "http://127.0.0.1:1").expect("an address");
-        assert_eq!(look(), Served::At("http://127.0.0.1:1".to_owned()));
+        assert_eq!(holder(), LockHolder::WithoutAddress);
+        publish_address(dir.path(), "http://127.0.0.1:1").expect("an address");
+        assert_eq!(holder(), LockHolder::At("http://127.0.0.1:1".to_owned()));
         assert!(matches!(FolderLock::take(dir.path()), Err(FolderError::InUse { .. })));
         drop(lock);
-        assert_eq!(look(), Served::No);
+        assert_eq!(holder(), LockHolder::Nobody);
         let _lock = FolderLock::take(dir.path()).expect("the lock");
-        assert_eq!(look(), Served::Silently, "the address is not the last one's");
+        assert_eq!(holder(), LockHolder::WithoutAddress, "the last holder's address is gone");
     }
 }

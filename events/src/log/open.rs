@@ -1,4 +1,4 @@
-//! Puts a log together: the database that an engine opened, the writer with its queue, and the readers.
+//! Assembly of a log: the opened database, the writer with its queue, and the readers.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -17,13 +17,13 @@ impl Log {
         Self::start(sqlite::open(dir, options.clock.now())?, options)
     }
 
-    /// Brings a folder's ledger to this version without serving it. Blocking.
+    /// Migrates a folder's ledger to this version without serving it. Blocking.
     pub fn migrate(dir: &Path) -> Result<Migrated, OpenError> {
         sqlite::bring_up_to_date(dir)
     }
 
     fn start<E: Engine + Send + 'static>(opened: Opened<E>, options: LogOptions) -> Result<Self, OpenError> {
-        let Parts { mut shared, writer, queue, lock } = assemble(opened, options);
+        let Parts { mut inner, writer, queue, lock } = assemble(opened, options);
         let thread = std::thread::Builder::new()
             .name("ledger-writer".to_owned())
             .spawn(move || {
@@ -31,14 +31,14 @@ impl Log {
                 drop(lock);
             })
             .map_err(OpenError::Thread)?;
-        shared.writer = Mutex::new(Some(thread));
-        Ok(Self { shared: Arc::new(shared) })
+        inner.writer = Mutex::new(Some(thread));
+        Ok(Self { inner: Arc::new(inner) })
     }
 }
 
-/// A log whose writer does not run yet.
+/// The parts of a log whose writer is not running.
 pub(super) struct Parts<E> {
-    pub(super) shared: LogInner,
+    pub(super) inner: LogInner,
     pub(super) writer: Writer<E>,
     pub(super) queue: mpsc::Receiver<Message>,
     pub(super) lock: FolderLock,
@@ -53,7 +53,7 @@ pub(super) fn assemble<E: Engine>(opened: Opened<E>, options: LogOptions) -> Par
     let (hold_ttl, unknown_usage) = (options.hold_ttl, options.unknown_usage);
     let ender = Ender { jobs: jobs.clone(), unattended: Unattended::default() };
     let writer = Writer::new(engine, state, options, ender, publisher, Arc::clone(&figures));
-    let shared = LogInner {
+    let inner = LogInner {
         jobs,
         hold_ttl,
         unknown_usage,
@@ -63,5 +63,5 @@ pub(super) fn assemble<E: Engine>(opened: Opened<E>, options: LogOptions) -> Par
         stopped: AtomicBool::new(false),
         writer: Mutex::new(None),
     };
-    Parts { shared, writer, queue, lock }
+    Parts { inner, writer, queue, lock }
 }

@@ -1,6 +1,6 @@
-//! Where the events of a tenant or a partner stand, so that its part of a long log can be read without the rest. Blocks of
-//! positions instead of an index entry an event: an entry would cost every commit a page for each tenant in it. The rows
-//! are written with the ledger's state, thousands of events at a time; what came after it is looked through.
+//! An index of the blocks of positions that contain events of a tenant or a partner, so that its part of a long log can be
+//! read without the rest. Blocks, because an index entry per event would cost every commit a page for each tenant in it. The
+//! rows are written with the ledger's state, thousands of events at a time; later events are scanned.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::ids::{PartnerId, TenantId};
 /// Positions in one block; `owner_blocks` and `sql/select_owned.sql` divide by it.
 pub(crate) const BLOCK_POSITIONS: u64 = 64;
 
-/// Who may read a part of the log.
+/// The partner or tenant that a part of the log belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Owner {
     Partner(PartnerId),
@@ -29,19 +29,19 @@ impl fmt::Display for Owner {
 }
 
 impl Owner {
-    /// The narrowest of those that a filter names.
+    /// The narrowest owner that a filter names.
     pub(super) fn of_filter(filter: &EventFilter) -> Option<Self> {
         filter.tenant.map(Self::Tenant).or(filter.partner.map(Self::Partner))
     }
 
-    /// Whose part an event is in.
+    /// The owners of an event.
     pub(crate) fn of_event(recorded: &Recorded) -> impl Iterator<Item = Self> {
         let (partner, tenant) = (recorded.context.partner_id, recorded.context.tenant_id);
         partner.map(Self::Partner).into_iter().chain(tenant.map(Self::Tenant))
     }
 }
 
-/// The block that a position is in.
+/// The block of a position.
 pub(crate) const fn block_of(position: u64) -> u64 {
     position / BLOCK_POSITIONS
 }
@@ -53,7 +53,7 @@ pub(super) struct OwnerBlocks {
 }
 
 impl OwnerBlocks {
-    pub(super) fn take_in(&mut self, recorded: &Recorded) {
+    pub(super) fn apply(&mut self, recorded: &Recorded) {
         let block = block_of(recorded.position);
         self.unwritten.extend(Owner::of_event(recorded).map(|owner| (owner, block)));
     }
@@ -62,7 +62,7 @@ impl OwnerBlocks {
         self.unwritten.iter()
     }
 
-    /// They are in the rows.
+    /// Called when the blocks have been written.
     pub(super) fn rows_are_written(&mut self) {
         self.unwritten.clear();
     }

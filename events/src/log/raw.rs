@@ -1,4 +1,4 @@
-//! The log as it is stored, however broken: what an offline check reads instead of trusting those who wrote it.
+//! The log as it is stored, however damaged: the offline check reads this and trusts no writer.
 
 use std::collections::BTreeSet;
 
@@ -6,12 +6,12 @@ use super::LogError;
 use super::interrupt::Interrupt;
 use crate::fraction::Fraction;
 
-/// What an engine reads for the offline check, and how what it reads is ended.
+/// The reads of the offline check, and the interruption of reads.
 pub trait RawReader {
-    /// Reads the rows beside the log as of one moment; whoever writes goes on, and what it writes later is not among them.
-    fn rows_beside(&self, rows: &mut dyn RowsBeside) -> Result<BesideAt, LogError>;
+    /// Visits the state rows in one snapshot. A writer may go on; its later rows are not included.
+    fn visit_state_rows(&self, rows: &mut dyn StateRowVisitor) -> Result<StateRowsAt, LogError>;
 
-    /// At most so many events beyond a position, up to another, each as it is stored, or why it cannot be read.
+    /// Visits at most `rows_max` stored events after the first position, up to the second; or why one cannot be read.
     fn raw_events(
         &self,
         positions: (i64, u64),
@@ -19,8 +19,8 @@ pub trait RawReader {
         take: &mut dyn FnMut(i64, Result<RawEvent<'_>, String>),
     ) -> Result<(), LogError>;
 
-    /// The next entries of the index that makes streams unique, at most so many; how many there were. `None` where the
-    /// index is gone.
+    /// Visits the next entries of the unique index over streams, at most `entries_max`, and returns their number. `None` if
+    /// the index is missing.
     fn stream_entries(
         &self,
         after: &StreamEntry,
@@ -28,37 +28,37 @@ pub trait RawReader {
         take: &mut dyn FnMut(&str, &str, i64, i64),
     ) -> Result<Option<usize>, LogError>;
 
-    /// What an index leads to, up to a position.
+    /// The sums of an index's entries up to a position.
     fn index_entries(&self, index: IndexOfAdministration, until: u64) -> Result<IndexEntries, LogError>;
 
-    /// The first table beside the log that the database itself finds damaged, and why.
+    /// The first side table that the database finds damaged, and why.
     fn damaged_table(&self) -> Option<(&'static str, String)>;
 
-    /// What runs meanwhile fails as interrupted once that is due.
-    fn interrupted(&self, interrupt: &Interrupt, work: &mut dyn FnMut());
+    /// Runs `work`, whose statements fail as interrupted once `interrupt` is due.
+    fn run_interruptible(&self, interrupt: &Interrupt, work: &mut dyn FnMut());
 
-    /// One statement that ends only where it is interrupted.
+    /// A statement that ends only when it is interrupted.
     #[cfg(test)]
     fn read_for_ever(&self) -> Result<u64, LogError>;
 }
 
-/// Takes the rows beside the log, as of one moment.
-pub trait RowsBeside {
+/// Receives the rows of the ledger's state.
+pub trait StateRowVisitor {
     fn balance(&mut self, row: BalanceRow);
     fn open_hold(&mut self, row: OpenHoldRow);
-    /// By owner, and by block within an owner.
+    /// Called in the order of owners, and of blocks within an owner.
     fn owner_block(&mut self, owner: &str, block: u64);
 }
 
-/// Where the log ended, and as of which position the rows are.
-pub struct BesideAt {
+/// The log's last position, and the position as of which the state rows are.
+pub struct StateRowsAt {
     pub head: u64,
     pub state_at: u64,
 }
 
 pub struct BalanceRow {
     pub budget_id: String,
-    /// In microseconds; none for the window of a period without end.
+    /// In microseconds; `None` for the window of a period without end.
     pub window_start: Option<i64>,
     pub settled_nanos: i64,
     pub held_nanos: i64,
@@ -84,7 +84,7 @@ pub struct RawEvent<'a> {
     pub metadata: &'a str,
 }
 
-/// An entry of the index that makes streams unique.
+/// An entry of the unique index over streams.
 #[derive(Clone, Debug)]
 pub struct StreamEntry {
     pub id: String,
@@ -93,14 +93,14 @@ pub struct StreamEntry {
     pub position: i64,
 }
 
-/// Entries of an index of administration: how many, and the sum of the positions that they lead to.
+/// The number of an index's entries, and the sum of the positions that they point to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IndexEntries {
     pub count: u64,
     pub positions: u64,
 }
 
-/// By which events of administration are found.
+/// An index over administrative events.
 #[derive(Clone, Copy, Debug)]
 pub enum IndexOfAdministration {
     Position,

@@ -1,5 +1,5 @@
-//! Connections that async callers share, for each purpose some of its own: whatever clients ask for, what decides about
-//! their keys and what follows the log never wait for a connection of theirs.
+//! Pools of read connections for async callers, one per purpose: decisions about keys and followers of the log never wait
+//! for a connection that clients' queries use.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,9 +10,9 @@ use super::interrupt::Interrupt;
 use super::{LogError, Reader};
 use crate::concurrency::{QUERY_MAX, QueryPermit};
 
-/// Reads at a time that keys, secrets and administration are decided by. Each looks a few rows up.
+/// Maximum number of concurrent reads for decisions about keys, secrets and administration. Each reads a few rows.
 const DECIDING_MAX: usize = 4;
-/// Of the tables and of the figures, one each.
+/// Maximum number of concurrent reads of followers: one for the tables, one for the figures.
 const FOLLOWING_MAX: usize = 2;
 /// How long a read waits for a connection.
 const WAIT_MAX: Duration = Duration::from_secs(5);
@@ -24,17 +24,17 @@ pub(super) struct Readers {
     open: OpenReader,
     deciding: Pool,
     following: Pool,
-    /// As many as there are permits.
+    /// Bounded by the permits of queries.
     querying: Arc<Idle>,
 }
 
-/// Connections of one purpose, a bounded number.
+/// A bounded pool of connections for one purpose.
 struct Pool {
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     idle: Arc<Idle>,
 }
 
-/// Connections that nobody uses now.
+/// Open connections that are not in use.
 struct Idle {
     open: OpenReader,
     readers: Mutex<Vec<Box<dyn Reader>>>,
@@ -43,7 +43,7 @@ struct Idle {
 impl Readers {
     pub(super) fn new(open: OpenReader) -> Self {
         let idle = || Arc::new(Idle { open: Arc::clone(&open), readers: Mutex::default() });
-        let pool = |readers_max| Pool { turns: Arc::new(Semaphore::new(readers_max)), idle: idle() };
+        let pool = |readers_max| Pool { permits: Arc::new(Semaphore::new(readers_max)), idle: idle() };
         Self { deciding: pool(DECIDING_MAX), following: pool(FOLLOWING_MAX), querying: idle(), open }
     }
 
@@ -71,10 +71,10 @@ impl Readers {
         work: impl FnOnce(&dyn Reader) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
         let interrupt = Interrupt::new(Some(permit.deadline().into_std()));
-        let _ended_when_dropped = interrupt.when_dropped();
+        let _guard = interrupt.interrupt_on_drop();
         let idle = Arc::clone(&self.querying);
         let read = permit.run(move || idle.read(&interrupt, work));
-        // Where the disk hangs, nothing looks at the clock in there.
+        // If the disk hangs, the read itself does not check its deadline.
         match tokio::time::timeout_at(permit.deadline(), read).await {
             Ok(read) => read.map_err(|_| LogError::Closed)?,
             Err(_) => Err(LogError::QueryTookTooLong(QUERY_MAX)),
@@ -87,14 +87,14 @@ impl Pool {
         &self,
         work: impl FnOnce(&dyn Reader) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
-        let turn = tokio::time::timeout(WAIT_MAX, Arc::clone(&self.turns).acquire_owned()).await;
-        let turn = turn.map_err(|_| LogError::TimedOut(WAIT_MAX))?.map_err(|_| LogError::Closed)?;
+        let permit = tokio::time::timeout(WAIT_MAX, Arc::clone(&self.permits).acquire_owned()).await;
+        let permit = permit.map_err(|_| LogError::TimedOut(WAIT_MAX))?.map_err(|_| LogError::Closed)?;
         let interrupt = Interrupt::new(None);
-        let _ended_when_dropped = interrupt.when_dropped();
+        let _guard = interrupt.interrupt_on_drop();
         let idle = Arc::clone(&self.idle);
         let read = tokio::task::spawn_blocking(move || {
-            // Given back when the connection is free again, which may be later than that anybody waited for it.
-            let _turn = turn;
+            // Returned when the connection is free, which may be after the caller has stopped waiting.
+            let _permit = permit;
             idle.read(&interrupt, work)
         });
         read.await.map_err(|_| LogError::Closed)?
@@ -113,12 +113,12 @@ impl Idle {
         let kept = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let reader = kept.map_or_else(|| (self.open)(), Ok)?;
         let (mut work, mut read) = (Some(work), Err(LogError::Closed));
-        reader.interrupted(interrupt, &mut || {
+        reader.run_interruptible(interrupt, &mut || {
             if let Some(work) = work.take() {
                 read = work(&*reader);
             }
         });
-        // A connection that failed may be in any state; the next one is a new one.
+        // A failed connection may be in any state, so it is not reused.
         if read.is_ok() {
             self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
         }

@@ -1,12 +1,12 @@
-//! Rows beside the log: what must never be in an event (secrets, people), and what makes a retry answer the same.
+//! Side rows: data that must never be in an event (secrets, people), and the answers that retries repeat.
 
 use crate::event::StreamKind;
 use crate::ids::{KeyId, RequestId, UserId};
 
-/// Written in the transaction of the events that it belongs to.
+/// A row that is written in the transaction of its events.
 #[derive(Clone, Debug)]
 pub enum SideRow {
-    /// A name that must be unique in its scope. Claiming what one has already is no conflict.
+    /// Claims a name that is unique in its scope. Claiming a name again for the same owner is no conflict.
     ClaimName {
         kind: StreamKind,
         scope: String,
@@ -34,17 +34,17 @@ pub enum SideRow {
     ClientAddress(ClientAddress),
 }
 
-/// What is known of a person; erasing the row erases the person, and the log stays whole.
+/// The personal data of a user. Erasing this row erases the person; the log stays complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PersonalData {
     pub subject: UserId,
     pub name: String,
     pub email: Option<String>,
-    /// Of the digests in the events.
+    /// The salt of the digests in the events.
     pub salt: Vec<u8>,
 }
 
-/// A key's secret, hashed.
+/// The hash of a key's secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySecret {
     pub key_id: KeyId,
@@ -58,15 +58,15 @@ pub struct KeySecret {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedSecret {
     pub subject: String,
-    /// Whose wrapped key opens it: `platform` or a tenant's id.
+    /// The scope of the data key that opens it: `platform` or a tenant's id.
     pub key_scope: String,
     pub generation: u32,
-    /// Empty where it was given up together with the key that it was sealed under.
+    /// Empty if it was given up because the key that opens it was lost.
     pub sealed: Vec<u8>,
 }
 
 impl SealedSecret {
-    /// What is left of one that nobody can open any more: that there was one, and has to be another.
+    /// The remains of a secret that can no longer be opened: they show that there was one, and that a new one is needed.
     #[must_use]
     pub fn given_up(&self) -> Self {
         Self { sealed: Vec::new(), ..self.clone() }
@@ -77,7 +77,7 @@ impl SealedSecret {
     }
 }
 
-/// Where a request came from.
+/// The origin of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientAddress {
     pub request_id: RequestId,
@@ -85,27 +85,27 @@ pub struct ClientAddress {
     pub user_agent: Option<String>,
 }
 
-/// An idempotency key of administration.
+/// An administrative idempotency key, without the request's fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ReplyKey {
     pub(super) scope: String,
     pub(super) key: String,
 }
 
-/// Makes a repeat of the same request answer the same.
+/// An administrative idempotency key with its answer, which a repeated request receives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Idempotency {
-    /// Whose key it is.
+    /// The owner of the key.
     pub scope: String,
     pub key: String,
-    /// SHA-256 of all that the request says.
+    /// SHA-256 of the whole request.
     pub fingerprint: [u8; 32],
     pub status: u16,
     /// JSON, without any secret.
     pub body: String,
 }
 
-/// What was answered before.
+/// The stored answer to an earlier request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredReply {
     pub fingerprint: [u8; 32],

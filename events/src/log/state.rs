@@ -1,4 +1,4 @@
-//! The ledger's state as a log says it: rows as of their checkpoint, and the fold of the events after it.
+//! The ledger's state: its stored rows as of their checkpoint, and the fold of the events after it.
 
 use std::borrow::{Borrow, Cow};
 
@@ -9,19 +9,19 @@ use crate::event::hold::BudgetWindow;
 use crate::event::{Change, Event, Recorded, Resource};
 use crate::ledger::Balances;
 
-/// What a log says at its head.
+/// The ledger's state at the head of the log.
 pub(super) struct State {
     pub(super) head: Head,
-    /// Position of the last event of administration; 0 before the first.
+    /// Position of the last administrative event; 0 before the first.
     pub(super) last_administration: u64,
     pub(super) balances: Balances,
-    /// Of the events that came after the rows.
+    /// The blocks of the events after the checkpoint.
     pub(super) owners: OwnerBlocks,
-    /// How many events that were.
+    /// The number of events after the checkpoint.
     pub(super) events_folded: usize,
 }
 
-/// Takes in events that were recorded, in order. `rows`: those of windows, which may have been forgotten.
+/// Folds recorded events, in order. `rows` reads the stored rows of windows that may have been dropped from memory.
 pub(super) fn fold_page(
     balances: &mut Balances,
     page: &[impl Borrow<Recorded>],
@@ -40,7 +40,7 @@ pub(super) fn fold_page(
     Ok(())
 }
 
-/// The windows whose amounts or alerts an event changes.
+/// The windows whose amounts or alerts the event changes.
 fn touched_windows(recorded: &Recorded) -> Cow<'_, [BudgetWindow]> {
     match &recorded.event {
         Event::Hold(hold) => Cow::Borrowed(hold.movement().windows),

@@ -1,6 +1,6 @@
-//! A log whose writer works only when it is told to, on the caller's thread: the same queue, writer and database, without
-//! the threads around them. For simulations, which have to say when a batch is taken, what the disk answers and at which
-//! instant everything dies.
+//! A log whose writer runs only in calls of [`Stepped::step`], on the caller's thread: the same queue, writer and database
+//! without their threads. For simulations, which control when a batch is taken, what the disk returns and when the process
+//! dies.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::writer::Writer;
 use super::{Log, LogOptions, OpenError};
 use crate::ledger::{Balances, Ending};
 
-/// The writer of a [`Log`] that [`Stepped::open`] gave. Dropped, it is a writer that has died.
+/// The writer of a [`Log`] from [`Stepped::open`]. Dropping it simulates a writer that has died.
 #[doc(hidden)]
 pub struct Stepped {
     writer: Writer<SqliteEngine>,
@@ -25,28 +25,28 @@ pub struct Stepped {
 impl Stepped {
     /// Opens or creates the log in a folder. Nothing is written until [`Stepped::step`].
     pub fn open(dir: &Path, options: LogOptions) -> Result<(Log, Self), OpenError> {
-        let opened = sqlite::open_at_rest(dir, options.clock.now())?;
-        let Parts { shared, writer, queue, lock } = assemble(opened, options);
-        Ok((Log { shared: Arc::new(shared) }, Self { writer, queue, _lock: lock }))
+        let opened = sqlite::open_without_threads(dir, options.clock.now())?;
+        let Parts { inner, writer, queue, lock } = assemble(opened, options);
+        Ok((Log { inner: Arc::new(inner) }, Self { writer, queue, _lock: lock }))
     }
 
-    /// One turn of the writer with at most so many of the queued jobs. Whether one of them told it to stop.
+    /// Runs the writer once, with at most `jobs_max` queued jobs. Returns true if one of them told it to stop.
     pub fn step(&mut self, jobs_max: usize) -> bool {
         let fresh = self.queue.try_iter().take(jobs_max).collect();
-        self.writer.turn(fresh)
+        self.writer.run_once(fresh)
     }
 
-    /// Leaves an end that came before, as a retry does whose first answer was lost.
+    /// Queues an end again, like a retry whose first answer was lost.
     pub fn repeat(&self, ending: Ending) {
         self.writer.ender().unattended.extend([ending]);
     }
 
-    /// What the writer has in memory.
+    /// The balances in the writer's memory.
     pub fn balances(&self) -> &Balances {
         self.writer.balances()
     }
 
-    /// What the writer writes with.
+    /// The engine of the writer.
     pub const fn engine(&self) -> &SqliteEngine {
         self.writer.engine()
     }

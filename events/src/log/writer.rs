@@ -1,8 +1,13 @@
-//! The one writer: takes what is queued as one batch, decides it in memory, has the engine record it, and answers when that
-//! is durable. Latency at rest is one fsync, throughput under load is thousands of requests a fsync.
+//! The writer: one thread that takes the queued jobs as a batch, decides them in memory, has the engine record the draft, and
+//! answers when it is durable. An idle log pays one fsync per job, a busy one an fsync per thousand jobs.
 //!
-//! What was decided and not recorded is undone, so that memory never runs ahead of the log. Where somebody else has appended
-//! meanwhile, the ledger's state is read again and the batch is decided anew.
+//! It guarantees that nobody is answered before the batch is durable, and that memory never runs ahead of the log: the
+//! decisions of a batch that is not recorded are undone. If another process has appended, the whole state is read again and
+//! the batch is decided anew. Folding only the new events was rejected: the stored rows may have moved with them (ADR-0012).
+//!
+//! A job that cannot be recorded, whatever the disk does, must not fail the others, so its batch is tried again job by job.
+//! Other failed jobs are not retried, because their callers are told that nothing was recorded or that this is unknown. Only
+//! ends are kept: their holds are open and their figures are known.
 
 mod figures;
 mod publish;
@@ -15,12 +20,12 @@ use chrono::{DateTime, Utc};
 
 use super::clock::BatchClock;
 use super::draft::{Draft, StateRows};
-use super::engine::{Appending, Engine};
+use super::engine::{AppendOutcome, Engine};
 use super::facts::{Facts, Wanted};
-use super::jobs::{Deciding, Ender, Job, Message, RecordedBatch, unattended};
+use super::jobs::{Ender, Job, Message, OpenBatch, RecordedBatch, unattended};
 use super::owners::OwnerBlocks;
 use super::state::State;
-use super::{LeftHolds, LogError, LogOptions};
+use super::{ExpiredHolds, LogError, LogOptions};
 use crate::event::Recorded;
 use crate::ids::{IdSet, RequestId};
 use crate::ledger::{Balances, Sweep, decide};
@@ -28,22 +33,21 @@ use crate::ledger::{Balances, Sweep, decide};
 pub use figures::{BatchFigures, COMMIT_MICROS_BOUNDS, Figures};
 pub(super) use publish::{Published, Publisher, channels};
 
-/// Jobs in one batch. Beyond it the fsync is amortised, and callers would only wait longer.
+/// Maximum number of jobs in a batch. A larger batch would hardly save fsyncs and only make callers wait.
 const BATCH_JOBS_MAX: usize = 1024;
-/// How often a batch is decided anew because the log has moved.
+/// Maximum number of times that a batch is decided because the log has moved.
 const TRIES_MAX: usize = 5;
-/// How often the sweeper looks when nothing else happens.
+/// The interval of sweeps, and the longest sleep of the writer.
 const SWEEP_EVERY: Duration = Duration::from_millis(200);
-/// Holds that one sweep ends; the next one goes on.
+/// Maximum number of holds that one sweep ends. The next sweep continues.
 const SWEPT_HOLDS_MAX: usize = 500;
-/// Events after which the rows of the ledger's state are brought up to date; a start folds at most so many, and what the
-/// batch added that went over it.
+/// Events after which the state rows are written. A start folds at most this many, plus the last batch.
 const EVENTS_BETWEEN_STATES: usize = 4096;
-/// How long a refusal waits for its second at most.
+/// The longest wait of a refusal for the next second.
 const REFUSAL_WAIT_MAX: Duration = Duration::from_millis(1500);
-/// How often past windows and old idempotency keys are dropped.
+/// The interval at which past windows and expired idempotency keys are dropped.
 const TIDY_EVERY: Duration = Duration::from_secs(600);
-/// Rows of a table that are dropped at a time; after the next batch it goes on.
+/// Maximum number of rows dropped per table at a time. The rest follows after the next batches.
 const TIDIED_ROWS_MAX: usize = 500;
 
 pub(super) struct Writer<E> {
@@ -53,19 +57,19 @@ pub(super) struct Writer<E> {
     balances: Balances,
     position: u64,
     owners: OwnerBlocks,
-    /// Events since the rows of the ledger's state were written.
+    /// Events since the state rows were written.
     events_since_state: usize,
-    /// Whether the log may go on behind `position`: after a batch of which that is not known.
+    /// True if the log may have events after `position`, for example after a commit that failed.
     is_behind: bool,
-    /// Requests whose holds were open at the start: their processes had ended. Some may have ended since.
-    left_behind: IdSet<RequestId>,
+    /// Requests whose holds were open at the start: the processes that answered them are gone. Some may have ended since.
+    orphaned: IdSet<RequestId>,
     ender: Ender,
     publisher: Publisher,
     figures: Arc<Figures>,
-    /// On the clock's monotonic hand, as is `tidied_at`.
+    /// By the monotonic clock, like `tidied_at`.
     swept_at: Duration,
     tidied_at: Duration,
-    /// Refusals that wait for the next second to be recorded in; the ledger bounds their number.
+    /// Refusals that wait to be recorded in the next second. The ledger bounds their number.
     waiting: Vec<DeferredJob>,
 }
 
@@ -75,7 +79,7 @@ struct DeferredJob {
     job: Box<dyn Job>,
 }
 
-/// What a batch does besides its jobs.
+/// The work of a batch besides its jobs.
 #[derive(Clone, Copy, Default)]
 struct Due {
     sweeps: bool,
@@ -88,20 +92,20 @@ struct Committed {
     recorded_at: DateTime<Utc>,
 }
 
-/// A batch of which nothing was recorded, or nobody knows whether it was.
+/// A batch that was not recorded, or perhaps was.
 struct Failed {
     jobs: Vec<Box<dyn Job>>,
     error: String,
     step: FailedStep,
 }
 
-/// What it failed at.
+/// The step at which a batch failed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FailedStep {
-    /// A job, and not the disk: it would fail again, whenever it is tried.
+    /// A job, not the disk: it would fail whenever it is tried.
     Job,
     Write,
-    /// All was written: a process after a crash may find it.
+    /// Everything was written: after a crash, the next process may find it.
     Commit,
 }
 
@@ -109,7 +113,7 @@ impl FailedStep {
     fn of(error: &LogError) -> Self {
         match error {
             LogError::Commit(_) => Self::Commit,
-            error if error.is_of_what_was_to_be_recorded() => Self::Job,
+            error if error.is_data_error() => Self::Job,
             _ => Self::Write,
         }
     }
@@ -138,7 +142,7 @@ impl<E: Engine> Writer<E> {
             engine,
             clock: BatchClock::new(Arc::clone(&options.clock), state.head.recorded_at),
             options,
-            left_behind: state.balances.open_holds().map(|(request, _)| *request).collect(),
+            orphaned: state.balances.open_holds().map(|(request, _)| *request).collect(),
             balances: state.balances,
             position: state.head.position,
             owners: state.owners,
@@ -153,7 +157,7 @@ impl<E: Engine> Writer<E> {
         }
     }
 
-    /// Works until it is told to stop. What was queued before that is recorded.
+    /// Runs until it is told to stop, and records everything that was queued before.
     pub(super) fn run(mut self, queue: &Receiver<Message>) {
         loop {
             let mut fresh = Vec::new();
@@ -164,23 +168,23 @@ impl<E: Engine> Writer<E> {
             }
             fresh.extend(queue.try_iter().take(BATCH_JOBS_MAX));
             self.figures.taken(fresh.len());
-            if self.turn(fresh) {
+            if self.run_once(fresh) {
                 return self.engine.close();
             }
         }
     }
 
-    /// One batch: what was left unattended, what is fresh, and what is due. Whether it was told to stop.
-    pub(super) fn turn(&mut self, fresh: Vec<Message>) -> bool {
+    /// Processes one batch: unattended ends, fresh jobs and due work. Returns true if it was told to stop.
+    pub(super) fn run_once(&mut self, fresh: Vec<Message>) -> bool {
         let stops = fresh.iter().any(|message| matches!(message, Message::Stop));
-        // Ends first: they give money back that what is asked for next may use.
+        // Ends first: they return money that the admissions may use.
         let mut jobs: Vec<_> = self.ender.unattended.take(BATCH_JOBS_MAX).into_iter().map(unattended).collect();
         jobs.extend(fresh.into_iter().filter_map(|message| match message {
             Message::Job(job) => Some(job),
             Message::Wake | Message::Stop => None,
         }));
-        let rests = jobs.is_empty() || stops;
-        self.work_off(jobs, rests);
+        let is_idle = jobs.is_empty() || stops;
+        self.process(jobs, is_idle);
         stops
     }
 
@@ -198,12 +202,12 @@ impl<E: Engine> Writer<E> {
 
     fn take_due_refusals(&mut self, now: DateTime<Utc>) -> Vec<Box<dyn Job>> {
         let second = now.timestamp();
-        // Recorded time may stand still for a while; nobody waits for it longer than this.
+        // Recorded time may stand still, so the wait is also limited by the monotonic clock.
         let is_due = |waiting: &mut DeferredJob| waiting.second < second || waiting.since.elapsed() >= REFUSAL_WAIT_MAX;
         self.waiting.extract_if(.., is_due).map(|waiting| waiting.job).collect()
     }
 
-    fn work_off(&mut self, jobs: Vec<Box<dyn Job>>, rests: bool) {
+    fn process(&mut self, jobs: Vec<Box<dyn Job>>, is_idle: bool) {
         let now = match self.clock.tick() {
             Ok(now) => now,
             Err(_) => {
@@ -211,36 +215,36 @@ impl<E: Engine> Writer<E> {
                 return self.fail(jobs, || LogError::ClockStepped);
             }
         };
-        // Those that waited first: they have the new second's places.
+        // The waiting refusals first: they have places in the new second.
         let mut due = self.take_due_refusals(now);
         due.extend(jobs);
         let jobs = due;
-        let sweeps = self.options.left_holds == LeftHolds::End
+        let sweeps = self.options.expired_holds == ExpiredHolds::End
             && self.elapsed(self.swept_at) >= SWEEP_EVERY
             && self.balances.is_sweep_due(now);
-        let writes_state = self.events_since_state >= EVENTS_BETWEEN_STATES || (rests && self.events_since_state > 0);
+        let writes_state = self.events_since_state >= EVENTS_BETWEEN_STATES || (is_idle && self.events_since_state > 0);
         if jobs.is_empty() && !sweeps && !writes_state && !self.is_behind {
             self.figures.set_failing(false);
             return;
         }
         if sweeps {
-            // Also where the batch fails: one sweep decides up to hundreds of holds.
+            // Even if the batch fails: a sweep decides up to hundreds of holds, and must not repeat with every batch.
             self.swept_at = self.options.clock.monotonic();
         }
         match self.attempt(jobs, Due { sweeps, writes_state }, now) {
             Ok(()) => {}
-            // Something in the batch cannot be recorded, now or ever. Each job for itself, so that no other suffers for it.
+            // A job can never be recorded. Try each one alone, so that the others do not fail with it.
             Err(Failed { jobs, step: FailedStep::Job, .. }) => {
-                jobs.into_iter().for_each(|job| self.work_off_alone(job, now));
+                jobs.into_iter().for_each(|job| self.process_alone(job, now));
             }
             Err(Failed { jobs, error, step }) => self.fail(jobs, || step.error(&error)),
         }
     }
 
-    fn work_off_alone(&mut self, job: Box<dyn Job>, now: DateTime<Utc>) {
+    fn process_alone(&mut self, job: Box<dyn Job>, now: DateTime<Utc>) {
         match self.attempt(vec![job], Due::default(), now) {
             Ok(()) => {}
-            // Kept, an end would fail again with every batch: its hold expires instead.
+            // An end that is kept would fail again with every batch. Let its hold expire.
             Err(Failed { jobs, error, step: step @ FailedStep::Job }) => {
                 jobs.iter().for_each(|job| job.give_up(&mut self.balances));
                 jobs.into_iter().for_each(|job| job.refuse(step.error(&error)));
@@ -249,18 +253,18 @@ impl<E: Engine> Writer<E> {
         }
     }
 
-    /// One batch with all of these jobs, and their answers.
+    /// Records one batch with all of these jobs, and answers them.
     fn attempt(&mut self, mut jobs: Vec<Box<dyn Job>>, due: Due, now: DateTime<Utc>) -> Result<(), Failed> {
         let started = Instant::now();
         let Committed { events, recorded_at } = match self.record(&mut jobs, due, now) {
             Ok(committed) => committed,
             Err(error) => {
-                // Whatever failed, the log is looked at before anything else is decided.
+                // Whatever failed, read the log again before the next decision.
                 self.is_behind = true;
                 let step = FailedStep::of(&error);
                 self.figures.set_failing(step != FailedStep::Job);
                 self.figures.count_failed();
-                tracing::error!(%error, jobs = jobs.len(), "append a batch");
+                tracing::error!(%error, jobs = jobs.len(), "cannot append a batch");
                 let error = match error {
                     LogError::Append(text) | LogError::Commit(text) => text,
                     other => other.to_string(),
@@ -284,20 +288,20 @@ impl<E: Engine> Writer<E> {
         Ok(())
     }
 
-    /// Decides and records, until the log did not move meanwhile.
+    /// Decides and records the batch, again if the log has moved meanwhile.
     fn record(&mut self, jobs: &mut [Box<dyn Job>], due: Due, mut now: DateTime<Utc>) -> Result<Committed, LogError> {
         for _ in 0..TRIES_MAX {
             if self.is_behind {
-                // No job of this batch is to blame.
+                // Never the fault of a job, so this must not count as `FailedStep::Job`.
                 now = self.catch_up(now).map_err(|error| LogError::Append(error.to_string()))?;
             }
             self.balances.begin();
             match self.decide(jobs, due, now).and_then(|(draft, swept)| Ok((self.write(&draft, due)?, draft, swept))) {
-                Ok((Appending::Committed, draft, uncountable)) => {
-                    say_uncountable(&uncountable);
+                Ok((AppendOutcome::Committed, draft, uncountable)) => {
+                    log_uncountable(&uncountable);
                     return Ok(self.committed(draft, due));
                 }
-                Ok((Appending::Moved, ..)) => {
+                Ok((AppendOutcome::Moved, ..)) => {
                     self.balances.undo();
                     self.is_behind = true;
                 }
@@ -307,10 +311,10 @@ impl<E: Engine> Writer<E> {
                 }
             }
         }
-        Err(LogError::Append("the log moved while the batch was decided, again and again".to_owned()))
+        Err(LogError::Append("the log kept moving while the batch was decided".to_owned()))
     }
 
-    /// Every job in its order, then what is due. Also gives the holds that have expired and whose charge cannot be counted.
+    /// Decides the jobs in order, then the sweep. Also returns the expired holds whose charge would overflow a sum.
     fn decide(
         &mut self,
         jobs: &mut [Box<dyn Job>],
@@ -319,12 +323,12 @@ impl<E: Engine> Writer<E> {
     ) -> Result<(Draft, Vec<RequestId>), LogError> {
         let mut facts = self.facts(jobs, now)?;
         let mut draft = Draft::new(self.position, now);
-        let mut batch = Deciding {
+        let mut batch = OpenBatch {
             now,
             balances: &mut self.balances,
             facts: &mut facts,
             draft: &mut draft,
-            left_behind: &self.left_behind,
+            orphaned: &self.orphaned,
         };
         for job in jobs {
             job.decide(&mut batch);
@@ -342,7 +346,7 @@ impl<E: Engine> Writer<E> {
         Ok((draft, uncountable))
     }
 
-    /// What the jobs have to know, and the windows that some of them may move.
+    /// Looks up the facts that the jobs need, and restores the forgotten windows that they may move.
     fn facts(&mut self, jobs: &[Box<dyn Job>], now: DateTime<Utc>) -> Result<Facts, LogError> {
         let mut wanted = Wanted::default();
         for job in jobs {
@@ -358,14 +362,14 @@ impl<E: Engine> Writer<E> {
         Ok(facts)
     }
 
-    fn write(&mut self, draft: &Draft, due: Due) -> Result<Appending, LogError> {
+    fn write(&mut self, draft: &Draft, due: Due) -> Result<AppendOutcome, LogError> {
         let state = StateRows { balances: &self.balances, owners: &self.owners };
         self.engine.append(draft, due.writes_state.then_some(&state))
     }
 
     fn committed(&mut self, draft: Draft, due: Due) -> Committed {
         self.balances.keep();
-        draft.events.iter().for_each(|recorded| self.owners.take_in(recorded));
+        draft.events.iter().for_each(|recorded| self.owners.apply(recorded));
         self.position = draft.position();
         self.events_since_state += draft.events.len();
         if due.writes_state {
@@ -377,9 +381,9 @@ impl<E: Engine> Writer<E> {
         Committed { events: draft.events, recorded_at: draft.recorded_at }
     }
 
-    /// Takes in what the log has behind the last position that is known, and gives the instant at which the batch is decided
-    /// then. The state is read again as a whole: whoever wrote those events may have written rows of the state as well, and
-    /// these are of another position than the balances in memory.
+    /// Catches up with events that another process appended, and returns the new time of the batch. The whole state is read
+    /// again: the other process may have written state rows too, which are then of a later position than the balances in
+    /// memory.
     fn catch_up(&mut self, now: DateTime<Utc>) -> Result<DateTime<Utc>, LogError> {
         let known = self.position;
         let next = self.engine.since(known)?;
@@ -401,7 +405,8 @@ impl<E: Engine> Writer<E> {
         self.clock.tick()
     }
 
-    /// What others recorded, up to the position of the balances. Followers read from the database what cannot be read here.
+    /// Publishes events that other processes recorded, up to the position of the balances. If they cannot be read here,
+    /// followers read them from the database.
     fn publish_from(&mut self, mut next: Vec<Arc<Recorded>>) {
         loop {
             next.retain(|recorded| recorded.position <= self.position);
@@ -409,12 +414,12 @@ impl<E: Engine> Writer<E> {
             self.publisher.publish(next);
             match self.engine.since(position) {
                 Ok(page) => next = page,
-                Err(error) => return tracing::warn!(%error, "read what others have recorded"),
+                Err(error) => return tracing::warn!(%error, "cannot read events that another process appended"),
             }
         }
     }
 
-    /// Forgets what is too old, a bounded part of it; after the next batch the rest.
+    /// Drops what has expired, a bounded part at a time; the rest after the next batches.
     fn tidy_if_due(&mut self, now: DateTime<Utc>) {
         if self.elapsed(self.tidied_at) < TIDY_EVERY {
             return;
@@ -422,10 +427,10 @@ impl<E: Engine> Writer<E> {
         match self.engine.tidy(now, TIDIED_ROWS_MAX) {
             Ok(false) => return,
             Ok(true) => {}
-            Err(error) => tracing::warn!(%error, "drop idempotency keys that are too old"),
+            Err(error) => tracing::warn!(%error, "cannot drop expired idempotency keys"),
         }
         self.balances.forget_past_windows(now);
-        self.left_behind.retain(|request| self.balances.open_hold(*request).is_some());
+        self.orphaned.retain(|request| self.balances.open_hold(*request).is_some());
         self.tidied_at = self.options.clock.monotonic();
     }
 
@@ -433,16 +438,16 @@ impl<E: Engine> Writer<E> {
         self.options.clock.monotonic().saturating_sub(since)
     }
 
-    /// The batch is not recorded, or not for certain. Ends are kept: their holds stand, and their figures are known.
+    /// Answers jobs that were not recorded, or perhaps were. Ends are kept: their holds are open and their figures are known.
     fn fail(&mut self, jobs: Vec<Box<dyn Job>>, error: impl Fn() -> LogError) {
         jobs.iter().for_each(|job| job.give_up(&mut self.balances));
         self.ender.unattended.extend(jobs.into_iter().filter_map(|job| job.fail(error())));
     }
 }
 
-fn say_uncountable(holds: &[RequestId]) {
+fn log_uncountable(holds: &[RequestId]) {
     if let Some(first) = holds.first() {
         let count = holds.len();
-        tracing::error!(count, %first, "expired holds stay open: with their charge a budget's sum cannot be counted");
+        tracing::error!(count, %first, "expired holds stay open: their charge would overflow the sum of a budget");
     }
 }

@@ -1,4 +1,5 @@
-//! Alerts: each fraction of a limit that settled money comes to is announced behind it, once, with the right figure.
+//! The check of alerts: each fraction of a limit that settled money reaches is announced right after it, once, with the right
+//! amount.
 
 use std::fmt;
 
@@ -8,27 +9,29 @@ use crate::event::{Alert, Event, Recorded};
 use crate::ledger::Balances;
 use crate::money::NanoUsd;
 
-/// What has to be said next.
+/// The alerts that must come next.
 #[derive(Default)]
 pub(super) struct Alerts {
     due: Vec<BudgetThresholdReached>,
 }
 
 impl Alerts {
-    /// In front of the fold: an alert is one of those that are due, and nothing else comes before they are all said.
+    /// Called before the fold: an alert must be one of those that are due, and no other event may come before them all.
     pub(super) fn take(&mut self, recorded: &Recorded) -> Result<(), String> {
-        let Event::Alert(Alert::BudgetThresholdReached(said)) = &recorded.event else { return self.must_be_said() };
-        match self.due.iter().position(|due| *due == **said) {
+        let Event::Alert(Alert::BudgetThresholdReached(alert)) = &recorded.event else {
+            return self.must_be_announced();
+        };
+        match self.due.iter().position(|due| *due == **alert) {
             Some(at) => {
                 self.due.swap_remove(at);
                 Ok(())
             }
-            None => Err(format!("{} is not due now, or was said before", Said(said))),
+            None => Err(format!("{} is not due now, or was said before", Described(alert))),
         }
     }
 
-    /// Behind the fold of what moved settled money.
-    pub(super) fn owe(&mut self, event: &Event, balances: &Balances) {
+    /// Called after the fold: adds the alerts that the event makes due.
+    pub(super) fn expect(&mut self, event: &Event, balances: &Balances) {
         for window in charged_windows(event) {
             let settled_usd = balances.amounts(window).settled;
             self.due.extend(balances.unannounced(window).map(|fraction| BudgetThresholdReached {
@@ -40,21 +43,22 @@ impl Alerts {
         }
     }
 
-    pub(super) fn must_be_said(&self) -> Result<(), String> {
-        self.due.first().map_or(Ok(()), |due| Err(format!("{} was not said", Said(due))))
+    pub(super) fn must_be_announced(&self) -> Result<(), String> {
+        self.due.first().map_or(Ok(()), |due| Err(format!("{} was not said", Described(due))))
     }
 }
 
-/// Where settled money moved, up or down.
+/// The windows whose settled money the event changes.
 fn charged_windows(event: &Event) -> &[BudgetWindow] {
     let Event::Hold(hold) = event else { return &[] };
     let movement = hold.movement();
     if movement.settled == NanoUsd::ZERO { &[] } else { movement.windows }
 }
 
-struct Said<'a>(&'a BudgetThresholdReached);
+/// An alert as the messages describe it.
+struct Described<'a>(&'a BudgetThresholdReached);
 
-impl fmt::Display for Said<'_> {
+impl fmt::Display for Described<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let BudgetThresholdReached { budget_id, fraction, settled_usd, .. } = self.0;
         write!(f, "that {budget_id} has come to {fraction} of its limit with {settled_usd} USD")

@@ -1,4 +1,5 @@
-//! The money: every hold binds every budget of its chain, and every prefix of every budget is within its limit.
+//! The check of budgets: every hold counts against every budget of its chain, and every prefix of every budget is within its
+//! limit.
 
 use super::open_requests::OpenRequest;
 use crate::event::admin::Enforcement;
@@ -17,12 +18,12 @@ impl Books {
         &self.balances
     }
 
-    /// What the fold would write is nobody's business here, and must not pile up.
+    /// Drops the list of changed rows, which nothing writes here and which must not grow.
     pub(super) fn forget_changes(&mut self) {
         self.balances.rows_are_written();
     }
 
-    /// Takes the event in; a hold must then be within every budget that it names.
+    /// Folds the event. A hold must then be within every budget that it names.
     pub(super) fn fold(&mut self, recorded: &Recorded) -> Result<(), String> {
         self.balances.fold(recorded).map_err(|error| error.to_string())?;
         match &recorded.event {
@@ -31,12 +32,12 @@ impl Books {
         }
     }
 
-    /// Every budget of its chain in the version in force, and no other, each in the window of that instant.
+    /// A hold names exactly the budgets of its chain, in the versions in force and the windows of that time.
     pub(super) fn must_bind_all(
         &self,
         recorded: &Recorded,
         reserved: &BudgetReserved,
-        life: &OpenRequest,
+        request: &OpenRequest,
     ) -> Result<(), String> {
         let mut wanted = self.balances.windows_that_bind(&recorded.context.chain(), recorded.recorded_at);
         let mut named = reserved.budgets.clone();
@@ -50,30 +51,30 @@ impl Books {
         }
         let in_force = |window: &BudgetWindow| {
             let version = self.balances.budget(window.budget_id).map(|budget| budget.version);
-            version.is_some() && version.as_ref() == life.budget_versions.get(&window.budget_id)
+            version.is_some() && version.as_ref() == request.budget_versions.get(&window.budget_id)
         };
-        if life.budget_versions.len() != named.len() || !named.iter().all(in_force) {
+        if request.budget_versions.len() != named.len() || !named.iter().all(in_force) {
             return Err("its admission names other versions of its budgets than those in force".to_owned());
         }
-        self.must_have_been_said(recorded, reserved, &life.would_have_refused)
+        self.must_name_shortfalls(recorded, reserved, &request.would_have_refused)
     }
 
-    /// Its admission names every budget that observes and has not enough left, with its figures, and no other.
-    fn must_have_been_said(
+    /// The admission names exactly the observing budgets with too little left, with their amounts.
+    fn must_name_shortfalls(
         &self,
         recorded: &Recorded,
         reserved: &BudgetReserved,
-        said: &[BudgetShortfall],
+        named: &[BudgetShortfall],
     ) -> Result<(), String> {
         let short: Vec<_> =
             reserved.budgets.iter().filter_map(|window| self.observed(recorded, reserved, window)).collect();
-        if short.iter().eq(said) {
+        if short.iter().eq(named) {
             return Ok(());
         }
         Err("its admission does not say what the budgets that observe would have refused".to_owned())
     }
 
-    /// The figures of a budget that observes, where it has not enough left.
+    /// The shortfall of an observing budget that has too little left.
     fn observed(
         &self,
         recorded: &Recorded,

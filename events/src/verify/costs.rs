@@ -1,4 +1,4 @@
-//! Every cost, from the tokens that were used and the price that was in force.
+//! The check of costs: each follows from the tokens used and the price in force.
 
 use super::Depth;
 use super::open_requests::OpenRequest;
@@ -7,7 +7,7 @@ use crate::event::inference::{AttemptFailed, Backend, InferenceEnded};
 use crate::money::NanoUsd;
 use crate::usage::{TokenClasses, Usage, UsageSource};
 
-/// What was used, and what it is said to have cost.
+/// Usage, and the cost that the event states for it.
 struct Priced<'a> {
     usage: &'a Usage,
     cost: NanoUsd,
@@ -15,30 +15,30 @@ struct Priced<'a> {
     backend: Option<&'a Backend>,
 }
 
-/// What the outcome says is its own cost and that of the calls that failed before it.
+/// An outcome costs its own call plus the failed calls before it.
 pub(super) fn must_be_right(
     ended: &InferenceEnded,
-    life: &OpenRequest,
+    request: &OpenRequest,
     references: &References,
     depth: Depth,
 ) -> Result<(), String> {
-    let own = ended.cost_usd.checked_sub(life.failed_calls_cost).filter(|own| !own.is_negative());
+    let own = ended.cost_usd.checked_sub(request.failed_calls_cost).filter(|own| !own.is_negative());
     let Some(cost) = own.filter(|_| !ended.cost_usd.is_negative()) else {
-        return Err(format!("it cost {} USD, and its failed calls {} USD", ended.cost_usd, life.failed_calls_cost));
+        return Err(format!("it cost {} USD, and its failed calls {} USD", ended.cost_usd, request.failed_calls_cost));
     };
     let Some(usage) = &ended.usage else { return unused(cost, depth) };
     let (price_version, backend) = (ended.price_version, ended.backend.as_ref());
     let priced = Priced { usage, cost, price_version, backend };
-    if usage.source == UsageSource::Unknown && cost == life.held {
+    if usage.source == UsageSource::Unknown && cost == request.held {
         return must_add_up(&usage.tokens);
     }
-    priced.must_be_right(life, references, depth)
+    priced.must_be_right(request, references, depth)
 }
 
-/// A call that failed costs what its provider reported, where that was believed.
-pub(super) fn of_failed_call_must_be_right(
+/// A failed call costs the usage that its provider reported, if the gateway accepted the report.
+pub(super) fn failed_call_must_be_right(
     attempt: &AttemptFailed,
-    life: &OpenRequest,
+    request: &OpenRequest,
     references: &References,
     depth: Depth,
 ) -> Result<(), String> {
@@ -49,24 +49,24 @@ pub(super) fn of_failed_call_must_be_right(
     }
     let Some(usage) = &reported.usage else { return unused(cost, depth) };
     let (price_version, backend) = (reported.price_version, Some(&attempt.backend));
-    Priced { usage, cost, price_version, backend }.must_be_right(life, references, depth)
+    Priced { usage, cost, price_version, backend }.must_be_right(request, references, depth)
 }
 
 impl Priced<'_> {
-    fn must_be_right(&self, life: &OpenRequest, references: &References, depth: Depth) -> Result<(), String> {
+    fn must_be_right(&self, request: &OpenRequest, references: &References, depth: Depth) -> Result<(), String> {
         let Self { usage, cost, price_version, backend } = *self;
         must_add_up(&usage.tokens)?;
         if usage.source == UsageSource::Unknown {
             return match cost {
                 NanoUsd::ZERO => Ok(()),
-                cost => Err(format!("nobody knows what it used, and it cost {cost} USD of {} USD held", life.held)),
+                cost => Err(format!("nobody knows what it used, and it cost {cost} USD of {} USD held", request.held)),
             };
         }
         let Some(version) = price_version else {
             return if depth == Depth::Gateway { Err("it used tokens without a price".to_owned()) } else { Ok(()) };
         };
         if depth == Depth::Gateway {
-            must_be_the_backends(backend, life, version, references)?;
+            must_be_the_backends(backend, request, version, references)?;
         }
         match references.price(version)?.rates.cost(&usage.tokens) {
             Some(right) if right == cost => Ok(()),
@@ -76,7 +76,7 @@ impl Priced<'_> {
     }
 }
 
-/// Without any usage nothing is charged.
+/// Without usage, nothing is charged.
 fn unused(cost: NanoUsd, depth: Depth) -> Result<(), String> {
     if depth == Depth::Gateway && cost != NanoUsd::ZERO {
         return Err(format!("it used nothing and cost {cost} USD"));
@@ -84,7 +84,7 @@ fn unused(cost: NanoUsd, depth: Depth) -> Result<(), String> {
     Ok(())
 }
 
-/// Cache writes by lifetime are the cache writes.
+/// The cache writes by lifetime add up to the cache writes.
 fn must_add_up(tokens: &TokenClasses) -> Result<(), String> {
     let by_ttl = tokens.input_cache_write_by_ttl.values().try_fold(0_u64, |sum, class| sum.checked_add(*class));
     if tokens.input_cache_write_by_ttl.is_empty() || by_ttl == Some(tokens.input_cache_write_tokens) {
@@ -93,15 +93,15 @@ fn must_add_up(tokens: &TokenClasses) -> Result<(), String> {
     Err(format!("its cache writes by lifetime are not {} tokens", tokens.input_cache_write_tokens))
 }
 
-/// The price is the one that its admission named for the backend that served.
+/// The price is the one that the admission named for the backend that answered.
 fn must_be_the_backends(
     backend: Option<&Backend>,
-    life: &OpenRequest,
+    request: &OpenRequest,
     version: u64,
     references: &References,
 ) -> Result<(), String> {
     let Some(backend) = backend else { return Err("it used tokens of no backend".to_owned()) };
-    if !life.prices.contains(&version) || !references.price(version)?.is_of(backend) {
+    if !request.prices.contains(&version) || !references.price(version)?.is_of(backend) {
         let model = &backend.model;
         return Err(format!("the price at position {version} is not the one that was admitted for {model}"));
     }

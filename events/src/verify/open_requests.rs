@@ -1,5 +1,5 @@
-//! The life of every request: admitted, held in the next event, failed attempts, one outcome, one end of the hold. Who it
-//! is about is the same from beginning to end.
+//! The check of life cycles: a request is admitted, gets its hold in the next event, may have failed attempts, and has one
+//! outcome and one end of its hold. All its events name the same parties.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,28 +15,28 @@ use crate::ledger::UnknownUsage;
 use crate::money::NanoUsd;
 use crate::output_cap::LoweredCap;
 
-/// Who ends what a dead process left.
+/// The actor that ends expired holds.
 const SWEEPER: Actor = Actor::System("sweeper");
-/// Why the sweeper ends it.
+/// The reason of the sweeper's outcomes.
 const NODE_LOST: &str = "node_lost";
 
-/// A request that has begun and not ended.
+/// A request that was admitted and has not ended.
 pub(super) struct OpenRequest {
     stage: Stage,
     admitted_at: DateTime<Utc>,
-    /// Frontend name.
+    /// The frontend name of the model.
     model: String,
     context: Context,
-    /// Positions of the prices that may be applied.
+    /// Positions of the prices that its admission names.
     pub(super) prices: Vec<u64>,
     pub(super) budget_versions: BTreeMap<BudgetId, u64>,
-    /// Budgets that only observed, as its admission says.
+    /// The shortfalls of observing budgets that its admission names.
     pub(super) would_have_refused: Vec<BudgetShortfall>,
     pub(super) held: NanoUsd,
     expires_at: DateTime<Utc>,
-    /// Number of the last call that failed.
+    /// The number of the last failed call.
     last_attempt: u32,
-    /// What the calls that failed cost.
+    /// The total cost of the failed calls.
     pub(super) failed_calls_cost: NanoUsd,
 }
 
@@ -44,12 +44,12 @@ pub(super) struct OpenRequest {
 enum Stage {
     Admitted { at: u64 },
     Held,
-    Over(Over),
+    Ended(RecordedOutcome),
 }
 
-/// What the outcome says that the hold's end has to agree with.
+/// The parts of an outcome that the end of the hold must match.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Over {
+struct RecordedOutcome {
     at: u64,
     recorded_at: DateTime<Utc>,
     cost: NanoUsd,
@@ -61,16 +61,16 @@ impl Stage {
         match self {
             Self::Admitted { .. } => "admitted and not held",
             Self::Held => "under way",
-            Self::Over(_) => "over",
+            Self::Ended(_) => "over",
         }
     }
 }
 
-/// By request.
+/// The open requests, by id.
 pub(super) struct OpenRequests {
     depth: Depth,
     open: HashMap<RequestId, OpenRequest>,
-    /// Whose event must come next, and what it is without.
+    /// The request whose event must come next, and the message if it does not.
     unfinished: Option<(RequestId, &'static str)>,
 }
 
@@ -79,7 +79,7 @@ impl OpenRequests {
         Self { depth, open: HashMap::new(), unfinished: None }
     }
 
-    /// An admission and its hold, an outcome and the hold's end: nothing comes between them.
+    /// No event comes between an admission and its hold, or between an outcome and the end of the hold.
     pub(super) fn must_go_on(&mut self, recorded: &Recorded) -> Result<(), String> {
         match self.unfinished.take() {
             Some((request, without)) if recorded.context.request_id != Some(request) => {
@@ -95,7 +95,7 @@ impl OpenRequests {
         if admitted.requested_max_output_tokens.is_some_and(is_none_lower) {
             return Err("its output cap was lowered to no less than what it asked for".to_owned());
         }
-        let life = OpenRequest {
+        let open = OpenRequest {
             stage: Stage::Admitted { at: recorded.position },
             admitted_at: recorded.recorded_at,
             model: admitted.model.clone(),
@@ -109,17 +109,17 @@ impl OpenRequests {
             failed_calls_cost: NanoUsd::ZERO,
         };
         self.unfinished = Some((request, "was admitted without a hold"));
-        match self.open.insert(request, life) {
+        match self.open.insert(request, open) {
             None => Ok(()),
             Some(_) => Err(format!("{request} is admitted twice")),
         }
     }
 
-    /// In the batch of its admission.
+    /// A hold follows its admission directly, in the same batch.
     pub(super) fn hold(&mut self, recorded: &Recorded, reserved: &BudgetReserved) -> Result<&OpenRequest, String> {
-        let life = self.life(recorded)?;
-        match life.stage {
-            Stage::Admitted { at } if at + 1 == recorded.position && life.admitted_at == recorded.recorded_at => {}
+        let open = self.open(recorded)?;
+        match open.stage {
+            Stage::Admitted { at } if at + 1 == recorded.position && open.admitted_at == recorded.recorded_at => {}
             ref stage => return Err(format!("a hold that does not follow on its admission: it is {}", stage.as_str())),
         }
         if reserved.held_usd.is_negative() {
@@ -128,39 +128,39 @@ impl OpenRequests {
         if reserved.expires_at < recorded.recorded_at {
             return Err("a hold that has expired when it begins".to_owned());
         }
-        (life.stage, life.held, life.expires_at) = (Stage::Held, reserved.held_usd, reserved.expires_at);
-        Ok(life)
+        (open.stage, open.held, open.expires_at) = (Stage::Held, reserved.held_usd, reserved.expires_at);
+        Ok(open)
     }
 
     pub(super) fn attempt(&mut self, recorded: &Recorded, attempt: &AttemptFailed) -> Result<&OpenRequest, String> {
-        let life = self.life(recorded)?;
-        if life.stage != Stage::Held {
-            return Err(format!("a failed attempt of a request that is {}", life.stage.as_str()));
+        let open = self.open(recorded)?;
+        if open.stage != Stage::Held {
+            return Err(format!("a failed attempt of a request that is {}", open.stage.as_str()));
         }
-        if attempt.attempt <= life.last_attempt {
-            return Err(format!("attempt {} after attempt {}", attempt.attempt, life.last_attempt));
+        if attempt.attempt <= open.last_attempt {
+            return Err(format!("attempt {} after attempt {}", attempt.attempt, open.last_attempt));
         }
-        life.last_attempt = attempt.attempt;
+        open.last_attempt = attempt.attempt;
         let cost = attempt.reported.cost_usd.unwrap_or(NanoUsd::ZERO);
-        let sum = life.failed_calls_cost.checked_add(cost);
-        life.failed_calls_cost = sum.ok_or("its failed calls cost more than money can count")?;
-        Ok(life)
+        let sum = open.failed_calls_cost.checked_add(cost);
+        open.failed_calls_cost = sum.ok_or("its failed calls cost more than money can count")?;
+        Ok(open)
     }
 
     pub(super) fn end(&mut self, recorded: &Recorded, ended: &InferenceEnded) -> Result<&OpenRequest, String> {
         let depth = self.depth;
         self.unfinished = Some((request(recorded)?, "is over and its hold is open"));
-        let life = self.life(recorded)?;
-        if life.stage != Stage::Held {
-            return Err(format!("an outcome of a request that is {}", life.stage.as_str()));
+        let open = self.open(recorded)?;
+        if open.stage != Stage::Held {
+            return Err(format!("an outcome of a request that is {}", open.stage.as_str()));
         }
-        if depth == Depth::Gateway && (ended.model != life.model || ended.admitted_at != life.admitted_at) {
-            return Err(format!("it was admitted for {} and at another time", life.model));
+        if depth == Depth::Gateway && (ended.model != open.model || ended.admitted_at != open.admitted_at) {
+            return Err(format!("it was admitted for {} and at another time", open.model));
         }
-        if ended.attempts.is_some_and(|calls| calls < life.last_attempt) {
-            return Err(format!("it failed {} times and was tried less often", life.last_attempt));
+        if ended.attempts.is_some_and(|calls| calls < open.last_attempt) {
+            return Err(format!("it failed {} times and was tried less often", open.last_attempt));
         }
-        life.stage = Stage::Over(Over {
+        open.stage = Stage::Ended(RecordedOutcome {
             at: recorded.position,
             recorded_at: recorded.recorded_at,
             cost: ended.cost_usd,
@@ -168,7 +168,7 @@ impl OpenRequests {
                 && ended.reason.as_deref() == Some(NODE_LOST)
                 && recorded.context.actor == SWEEPER,
         });
-        Ok(life)
+        Ok(open)
     }
 
     pub(super) fn settle(&mut self, recorded: &Recorded, settled: &BudgetSettled) -> Result<(), String> {
@@ -189,11 +189,11 @@ impl OpenRequests {
     }
 
     pub(super) fn expire(&mut self, recorded: &Recorded, expired: &BudgetExpired) -> Result<(), String> {
-        let (life, over) = self.close(recorded, expired.charged_usd)?;
-        if recorded.recorded_at < life.expires_at {
+        let (open, outcome) = self.close(recorded, expired.charged_usd)?;
+        if recorded.recorded_at < open.expires_at {
             return Err("it expired before its time".to_owned());
         }
-        if !over.node_lost {
+        if !outcome.node_lost {
             return Err("it expired, and its outcome is not that its process was lost".to_owned());
         }
         let by_policy = match expired.policy.as_str() {
@@ -216,7 +216,7 @@ impl OpenRequests {
         if refused.count == 0 { Err("a refusal of no request".to_owned()) } else { Ok(()) }
     }
 
-    /// Requests that are under way may be left, nothing else.
+    /// At the end of the log, requests may be in progress, but not between two events that belong together.
     pub(super) fn finish(&self) -> Result<(), String> {
         match self.unfinished {
             Some((request, without)) => Err(format!("{request} {without}")),
@@ -224,40 +224,42 @@ impl OpenRequests {
         }
     }
 
-    /// In the batch of its outcome, right after it.
-    fn close(&mut self, recorded: &Recorded, charged: NanoUsd) -> Result<(OpenRequest, Over), String> {
-        let life = self.life(recorded)?;
-        let over = match &life.stage {
-            Stage::Over(over) if over.at + 1 == recorded.position && over.recorded_at == recorded.recorded_at => {
-                over.clone()
+    /// Ends a hold, which must follow its outcome directly, in the same batch.
+    fn close(&mut self, recorded: &Recorded, charged: NanoUsd) -> Result<(OpenRequest, RecordedOutcome), String> {
+        let open = self.open(recorded)?;
+        let outcome = match &open.stage {
+            Stage::Ended(outcome)
+                if outcome.at + 1 == recorded.position && outcome.recorded_at == recorded.recorded_at =>
+            {
+                outcome.clone()
             }
             stage => {
                 let stage = stage.as_str();
                 return Err(format!("the end of a hold that does not follow on its outcome: it is {stage}"));
             }
         };
-        if over.cost != charged {
-            return Err(format!("the outcome cost {} USD and {charged} USD were charged", over.cost));
+        if outcome.cost != charged {
+            return Err(format!("the outcome cost {} USD and {charged} USD were charged", outcome.cost));
         }
-        let life = self.open.remove(&request(recorded)?).ok_or("a request that was never admitted")?;
-        Ok((life, over))
+        let open = self.open.remove(&request(recorded)?).ok_or("a request that was never admitted")?;
+        Ok((open, outcome))
     }
 
-    /// The request that the event goes on with.
-    fn life(&mut self, recorded: &Recorded) -> Result<&mut OpenRequest, String> {
+    /// The open request that the event belongs to.
+    fn open(&mut self, recorded: &Recorded) -> Result<&mut OpenRequest, String> {
         let request = request(recorded)?;
-        let life = self.open.get_mut(&request);
-        let life = life.ok_or_else(|| format!("{request} was never admitted, or is over"))?;
+        let open = self.open.get_mut(&request);
+        let open = open.ok_or_else(|| format!("{request} was never admitted, or is over"))?;
         let context = &recorded.context;
-        if context.chain() != life.context.chain() || (context.actor != life.context.actor && context.actor != SWEEPER)
+        if context.chain() != open.context.chain() || (context.actor != open.context.actor && context.actor != SWEEPER)
         {
             return Err(format!("{request} was admitted for somebody else"));
         }
-        Ok(life)
+        Ok(open)
     }
 }
 
-/// Real figures came after the hold had expired: a correction of what was charged then.
+/// An adjustment corrects the charge of a hold that expired, by figures that arrived later.
 pub(super) fn must_correct(
     recorded: &Recorded,
     adjusted: &BudgetAdjusted,
@@ -288,7 +290,7 @@ pub(super) fn must_correct(
 
 fn request(recorded: &Recorded) -> Result<RequestId, String> {
     let request = recorded.context.request_id.ok_or("it names no request")?;
-    // Both are read, not written: a request's id has one form.
+    // Compared as parsed ids, because an id may be written in several ways.
     if recorded.stream.id.parse() != Ok(request) {
         return Err(format!("{request} on the stream {}", recorded.stream));
     }

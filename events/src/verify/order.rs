@@ -1,11 +1,11 @@
-//! Positions without a gap, time that never goes back, and every event on the stream of its kind. That streams count
-//! without a gap is looked at in their own order, see `streams`.
+//! The check of order: positions have no gaps, time never goes back, and every event is on a stream of its kind. Gaps within
+//! streams are checked along their index, see `streams`.
 
 use chrono::{DateTime, Utc};
 
 use crate::event::Recorded;
 
-/// Where the check stands.
+/// The progress of the check.
 #[derive(Default)]
 pub(super) struct Order {
     position: u64,
@@ -13,7 +13,7 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// The last position that was found in order.
+    /// The last position that was checked.
     pub(super) const fn position(&self) -> u64 {
         self.position
     }

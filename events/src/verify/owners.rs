@@ -1,12 +1,12 @@
-//! The blocks in which a tenant's or a partner's events are said to stand: a block that is missing would hide what is in
-//! it from its owner. Counted and summed an owner, so that memory does not grow with the log.
+//! The check of owners' blocks: a missing block would hide its events from their tenant or partner. Per owner only a count
+//! and a digest are kept, so that memory does not grow with the log.
 
 use std::collections::HashMap;
 
 use crate::event::Recorded;
 use crate::log::owners::{Owner, block_of};
 
-/// An owner's blocks, in their order: how many, and a digest that depends on each of them.
+/// The blocks of an owner: their number, and a digest over them in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Blocks {
     count: u64,
@@ -15,19 +15,19 @@ struct Blocks {
 }
 
 impl Blocks {
-    /// The same block again changes nothing.
+    /// Adding the last block again has no effect.
     fn add(&mut self, block: u64) {
         if self.last == Some(block) {
             return;
         }
         self.last = Some(block);
         self.count += 1;
-        // FNV-1a over whole numbers: against mistakes, not against somebody who wants two sets to look alike.
+        // FNV-1a over whole numbers: detects mistakes, not a deliberate collision.
         self.digest = (self.digest ^ block).wrapping_mul(0x0000_0100_0000_01b3);
     }
 }
 
-/// The blocks by their owner, of rows or of events.
+/// Blocks by owner, from the rows or from the events.
 pub(super) struct Owners<K>(HashMap<K, Blocks>);
 
 impl<K> Default for Owners<K> {
@@ -37,7 +37,7 @@ impl<K> Default for Owners<K> {
 }
 
 impl Owners<String> {
-    /// Of the rows, in their order.
+    /// Adds the block of a row. Rows come in order.
     pub(super) fn add(&mut self, owner: &str, block: u64) {
         if !self.0.contains_key(owner) {
             self.0.insert(owner.to_owned(), Blocks::default());
@@ -47,13 +47,15 @@ impl Owners<String> {
         }
     }
 
-    /// Who has other blocks by its events than in the rows.
+    /// Compares the rows with the events.
+    ///
+    /// Errors: the first owner whose blocks differ.
     pub(super) fn must_equal(&self, events: &Owners<Owner>) -> Result<(), String> {
         let named: HashMap<String, &Blocks> =
             events.0.iter().map(|(owner, blocks)| (owner.to_string(), blocks)).collect();
         let missing = named.iter().filter(|(owner, blocks)| self.0.get(*owner) != Some(blocks)).map(|(owner, _)| owner);
         let invented = self.0.keys().filter(|owner| !named.contains_key(*owner));
-        // Hash maps have no order; what is said has one.
+        // The smallest, because hash maps have no order and the message must be stable.
         match missing.chain(invented).min() {
             None => Ok(()),
             Some(owner) => {

@@ -1,4 +1,4 @@
-//! Rows of the log, a page at a time: copied by the thread that has the connection, decoded by another.
+//! Pages of the log: the thread with the connection copies rows, another thread decodes them.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -11,28 +11,28 @@ use crate::log::raw::RawEvent;
 use crate::log::{EngineErrorKind, LogError, Reader};
 use crate::time::from_micros;
 
-/// Events in a page.
+/// Events per page.
 const PAGE: usize = 256;
-/// The one event that follows on streams of requests that are over.
+/// The only event that may come on a hold's stream after its end.
 const CORRECTION: &str = "budget.adjusted";
 
-/// A row that is no event.
+/// A row that is not a readable event.
 #[derive(Clone, Debug)]
 pub(super) struct Unreadable {
     pub(super) position: u64,
     pub(super) reason: String,
 }
 
-/// What stands on the stream of a hold that is corrected, by the position of the correction.
+/// The earlier events on the stream of an adjusted hold, by the position of the adjustment.
 pub(super) type Histories = HashMap<u64, Vec<Recorded>>;
 
-/// Events in their order.
+/// Decoded events, in order.
 pub(super) struct Page {
     pub(super) rows: Vec<Result<Recorded, Unreadable>>,
     pub(super) histories: Histories,
 }
 
-/// Rows as the database has them: their texts stand in one.
+/// Rows as they are stored, with their texts in one buffer.
 #[derive(Default)]
 pub(super) struct RawPage {
     rows: Vec<Result<RawRow, Unreadable>>,
@@ -52,19 +52,19 @@ struct RawRow {
     metadata: Range<usize>,
 }
 
-/// Where full pages go, and where those come from whose memory can be used again.
+/// The channels of full pages, and of used ones whose memory can be reused.
 pub(super) struct Exchange<'a> {
     pub(super) full: &'a SyncSender<RawPage>,
     pub(super) spare: &'a Receiver<RawPage>,
 }
 
-/// Gives away every page up to `head`, or as many as somebody takes; looks at as many entries of the streams' index.
+/// Sends every page up to `head`, until the receiver is dropped. Meanwhile reads as many entries of the streams' index.
 pub(super) fn read(
     reader: &dyn Reader,
     head: u64,
     pages: &Exchange<'_>,
     streams: &mut Streams,
-    watch: &mut dyn FnMut(u64, u64),
+    progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), VerifyError> {
     let mut after = i64::MIN;
     let mut last = 0;
@@ -79,16 +79,16 @@ pub(super) fn read(
         }
         read.map_err(|error| damaged(error, last))?;
         after = i64::try_from(last).unwrap_or(i64::MAX);
-        watch(last, head);
+        progress(last, head);
         page.histories = histories(reader, &page);
         if pages.full.send(page).is_err() {
             return Ok(());
         }
-        streams.look(reader, PAGE)?;
+        streams.read_entries(reader, PAGE)?;
     }
 }
 
-/// A file that is no database could not be looked at; one that is damaged further on is broken there.
+/// Damage in the file makes the log unsound after the last readable row. After other errors it could not be checked.
 fn damaged(error: LogError, last: u64) -> VerifyError {
     match error {
         LogError::Engine(error) if error.kind == EngineErrorKind::Damaged => {
@@ -99,12 +99,13 @@ fn damaged(error: LogError, last: u64) -> VerifyError {
     }
 }
 
-/// Corrections are rare: the history of what they correct is looked up instead of being kept for all requests.
+/// The histories of the adjusted holds of a page. They are looked up, because adjustments are too rare to keep the history of
+/// every hold.
 fn histories(reader: &dyn Reader, page: &RawPage) -> Histories {
     let corrections = page.rows.iter().flatten().filter(|row| page.text.get(row.name.clone()) == Some(CORRECTION));
     let history = |row: &RawRow| {
         let stream = Stream::new(StreamKind::Hold, page.text.get(row.id.clone()).unwrap_or_default());
-        // What cannot be read is found at its own position.
+        // An unreadable event is reported at its own position.
         let mut history = reader.stream(&stream).unwrap_or_default();
         history.retain(|recorded| recorded.position < row.position);
         (row.position, history)
@@ -113,7 +114,7 @@ fn histories(reader: &dyn Reader, page: &RawPage) -> Histories {
 }
 
 impl RawPage {
-    /// Puts the next rows in the place of those before.
+    /// Replaces the page's rows with the next ones.
     fn read(&mut self, reader: &dyn Reader, after: i64, head: u64) -> Result<(), LogError> {
         self.rows.clear();
         self.text.clear();
@@ -122,7 +123,7 @@ impl RawPage {
                 Ok(position) => event
                     .map(|event| self.copy_event(position, &event))
                     .map_err(|reason| Unreadable { position, reason }),
-                // Positions begin at 1: whatever is below stands in the place of the first.
+                // Positions begin at 1: a row below is reported in the place of the first.
                 Err(_) => Err(Unreadable { position: 0, reason: format!("there is no position {position}") }),
             };
             self.rows.push(read);
@@ -153,7 +154,7 @@ impl RawPage {
         self.text.get(range.clone()).unwrap_or_default()
     }
 
-    /// The events; what cannot be read is named and stays in its place.
+    /// Decodes the rows. Unreadable ones keep their place.
     pub(super) fn decode(&mut self) -> Page {
         let mut before = None;
         let mut rows = Vec::with_capacity(self.rows.len());
@@ -182,7 +183,7 @@ impl RawPage {
         })
     }
 
-    /// Events of one batch mostly have the context of the one in front of them.
+    /// Parses the context of a row. Consecutive events often have the same one, which is parsed once.
     fn context(&self, row: &RawRow, before: &mut Option<(Range<usize>, Context)>) -> Result<Context, String> {
         let metadata = self.text(&row.metadata);
         if let Some((same, context)) = before

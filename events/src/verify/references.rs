@@ -1,4 +1,4 @@
-//! What requests refer to by log position: the versions of models, keys and prices that were in force.
+//! The check of references: the versions of models, keys and prices that requests name by log position.
 
 use std::collections::HashMap;
 
@@ -9,10 +9,10 @@ use crate::event::{Change, Recorded, Resource};
 use crate::ids::{KeyId, ProviderId};
 use crate::money::Rates;
 
-/// Every version of what a request can name, by the position at which it was recorded.
+/// All versions that a request can name, by the position at which they were recorded.
 #[derive(Default)]
 pub(super) struct References {
-    /// Frontend names.
+    /// The frontend names of models.
     models: HashMap<u64, String>,
     keys: HashMap<u64, KeyId>,
     prices: HashMap<u64, PriceVersion>,
@@ -30,7 +30,7 @@ impl PriceVersion {
         self.provider_id == backend.provider_id && self.model == backend.model
     }
 
-    /// As `versions.prices` names it.
+    /// The target as `versions.prices` names it.
     fn target(&self) -> String {
         format!("{}/{}", self.provider_id, self.model)
     }
@@ -65,7 +65,7 @@ impl References {
         self.prices.get(&version).ok_or_else(|| format!("there is no price at position {version}"))
     }
 
-    /// The versions that an admission names are of what it is about.
+    /// The versions that an admission names exist, match its model, key and targets, and are in force.
     pub(super) fn must_fit(&self, recorded: &Recorded, admitted: &InferenceAdmitted) -> Result<(), String> {
         let versions = &admitted.versions;
         if self.models.get(&versions.model) != Some(&admitted.model) {

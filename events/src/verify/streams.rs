@@ -1,18 +1,18 @@
-//! Every stream counts 1, 2, 3 … along positions, and there is one of each. Streams are as many as requests ever were,
-//! so they are not kept: the index that has them in their order is gone through beside the log.
+//! The check of streams: each counts 1, 2, 3 … along positions. There are as many streams as there were requests, too many to
+//! keep, so the check follows the unique index, which has them in order, while the log is read.
 
 use super::VerifyError;
 use crate::log::Reader;
 use crate::log::raw::StreamEntry;
 
-/// Entries looked at in one go once the log has been read.
+/// Entries per read once the log has been read.
 const ENTRIES: usize = 8192;
-/// A sequence cannot be below it.
+/// A sequence before all others.
 const BELOW_ALL: i64 = i64::MIN;
 
-/// How far the index was gone through, and the first position at which it is wrong.
+/// The progress along the index, and the first position at which it is wrong.
 pub(super) struct Streams {
-    /// What was appended after the check began is left out.
+    /// Events appended after the check began are ignored.
     head: u64,
     last: StreamEntry,
     entries: u64,
@@ -31,8 +31,8 @@ impl Streams {
         }
     }
 
-    /// Looks at the next entries, at most so many.
-    pub(super) fn look(&mut self, reader: &dyn Reader, entries_max: usize) -> Result<(), VerifyError> {
+    /// Checks the next entries, at most `entries_max`.
+    pub(super) fn read_entries(&mut self, reader: &dyn Reader, entries_max: usize) -> Result<(), VerifyError> {
         if self.is_done {
             return Ok(());
         }
@@ -40,7 +40,7 @@ impl Streams {
         let mut take = |id: &str, kind: &str, sequence, position| self.take(id, kind, sequence, position);
         let Some(seen) = reader.stream_entries(&after, entries_max, &mut take)? else {
             let reason = "the index that makes streams unique is gone".to_owned();
-            return Err(VerifyError::BesideTheLog { position: self.head, reason });
+            return Err(VerifyError::StoredState { position: self.head, reason });
         };
         self.is_done = seen < entries_max;
         Ok(())
@@ -55,7 +55,7 @@ impl Streams {
             last.id.replace_range(.., id);
             last.kind.replace_range(.., kind);
         }
-        // What is newer does not move the place in the stream: nothing older stands behind it.
+        // A newer entry is skipped after this update: no older one follows it in its stream.
         (last.sequence, last.position) = (sequence, position);
         if !is_of_this_check {
             return;
@@ -75,17 +75,17 @@ impl Streams {
         }
     }
 
-    /// Looks at the rest.
+    /// Checks the remaining entries.
     pub(super) fn finish(mut self, reader: &dyn Reader) -> Result<(), VerifyError> {
         while !self.is_done {
-            self.look(reader, ENTRIES)?;
+            self.read_entries(reader, ENTRIES)?;
         }
         if let Some((position, reason)) = self.broken {
             return Err(VerifyError::Broken { position, reason });
         }
         if self.entries != self.head {
             let reason = format!("the index of streams has {} entries", self.entries);
-            return Err(VerifyError::BesideTheLog { position: self.head, reason });
+            return Err(VerifyError::StoredState { position: self.head, reason });
         }
         Ok(())
     }

@@ -1,13 +1,12 @@
-//! What is beside the events and no event says: tables that only the database itself can judge, and the indexes by which
-//! the events of administration are found. A page of them that the disk gave back wrong would else be noticed by whoever
-//! needs its row.
+//! The check of side tables, which only the database itself can judge, and of the indexes over administrative events. Without
+//! it, a damaged page would be noticed only when one of its rows is needed.
 
 use super::VerifyError;
 use crate::event::Recorded;
 use crate::log::Reader;
 use crate::log::raw::{IndexEntries, IndexOfAdministration};
 
-/// What the indexes have to have of the events.
+/// The expected entries of the indexes.
 #[derive(Default)]
 pub(super) struct Structure {
     of_administration: IndexEntries,
@@ -21,14 +20,14 @@ impl Structure {
         }
     }
 
-    /// Once all events up to `head` were taken.
+    /// Called after all events up to `head`.
     pub(super) fn must_be_sound(&self, reader: &dyn Reader, head: u64) -> Result<(), VerifyError> {
-        let broken = |reason| VerifyError::BesideTheLog { position: head, reason };
+        let broken = |reason| VerifyError::StoredState { position: head, reason };
         for (index, named) in [
             (IndexOfAdministration::Position, "administration"),
             (IndexOfAdministration::TypeOnStream, "types on streams"),
         ] {
-            self.must_be_led_to(reader, index, head).map_err(|why| broken(format!("the index of {named} {why}")))?;
+            self.must_match(reader, index, head).map_err(|why| broken(format!("the index of {named} {why}")))?;
         }
         match reader.damaged_table() {
             None => Ok(()),
@@ -36,7 +35,7 @@ impl Structure {
         }
     }
 
-    fn must_be_led_to(&self, reader: &dyn Reader, index: IndexOfAdministration, head: u64) -> Result<(), String> {
+    fn must_match(&self, reader: &dyn Reader, index: IndexOfAdministration, head: u64) -> Result<(), String> {
         match reader.index_entries(index, head) {
             Ok(found) if found == self.of_administration => Ok(()),
             Ok(found) => Err(format!(

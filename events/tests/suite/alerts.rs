@@ -281,6 +281,6 @@ async fn verify_holds_the_rows_of_alerts_against_the_events() {
     ledger.execute_batch("UPDATE balances SET announced = ''").expect("a changed row");
     drop(ledger);
     let reader = open_reader(&house.folder.path().join(LEDGER_FILE)).expect("the ledger opens");
-    let Err(VerifyError::BesideTheLog { reason, .. }) = verify(&*reader) else { panic!("the row is wrong") };
+    let Err(VerifyError::StoredState { reason, .. }) = verify(&*reader) else { panic!("the row is wrong") };
     assert!(reason.contains("other alerts"), "{reason}");
 }

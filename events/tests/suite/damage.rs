@@ -1,7 +1,7 @@
 //! `verify` is silent on a sound log and names the position of each damage. The log is one that a gateway would have
 //! left: every kind of event that moves money, every kind of end, budgets that change and windows that pass.
 
-mod beside;
+mod stored_state;
 mod story;
 
 use std::path::Path;

@@ -11,7 +11,7 @@ use events::event::{Event, Hold, Recorded, Stream, StreamKind};
 use events::ids::TenantId;
 use events::ledger::{Balances, Charge, Outcome};
 use events::log::{
-    Admitted, AppendError, Basis, EventFilter, Idempotency, LEDGER_FILE, LeftHolds, Log, LogError, LogOptions,
+    Admitted, AppendError, Basis, EventFilter, ExpiredHolds, Idempotency, LEDGER_FILE, Log, LogError, LogOptions,
     OpenHold, Reader, SealedSecret, SideRow, Stepped, open_reader,
 };
 use events::money::NanoUsd;
@@ -180,15 +180,15 @@ async fn who_leaves_the_holds_of_a_gateway_ends_none() {
     for _ in 0..70 {
         clock.advance(Duration::from_secs(1));
     }
-    let opened_by = |left_holds| {
-        let options = LogOptions { left_holds, ..LogOptions::new(clock.clone()) };
+    let opened_by = |expired_holds| {
+        let options = LogOptions { expired_holds, ..LogOptions::new(clock.clone()) };
         let (log, mut writer) = Stepped::open(folder.path(), options).expect("the log opens");
         clock.advance(Duration::from_secs(1));
         writer.step(10);
         names(&everything(&log))
     };
-    assert_eq!(opened_by(LeftHolds::Leave), ["budget.opened", "inference.admitted", "budget.reserved"]);
-    assert_eq!(opened_by(LeftHolds::End)[3..], ["inference.aborted", "budget.expired"]);
+    assert_eq!(opened_by(ExpiredHolds::Leave), ["budget.opened", "inference.admitted", "budget.reserved"]);
+    assert_eq!(opened_by(ExpiredHolds::End)[3..], ["inference.aborted", "budget.expired"]);
 }
 
 #[tokio::test]

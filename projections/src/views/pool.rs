@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use events::concurrency::{QUERY_MAX, QueryPermit};
 use events::log::interrupt::Interrupt;
-use events::log::watch;
+use events::log::interruptible;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::exact;
@@ -68,7 +68,7 @@ impl Pool {
     ) -> Result<AsOf<T>, ViewsError> {
         let (path, shared) = (self.path.clone(), Arc::clone(&self.shared));
         let interrupt = Interrupt::new(Some(permit.deadline().into_std()));
-        let _ended_when_dropped = interrupt.when_dropped();
+        let _guard = interrupt.interrupt_on_drop();
         let read = permit.run(move || shared.read(&path, views.as_ref(), &interrupt, work));
         // If the disk hangs, SQLite does not check the interrupt.
         match tokio::time::timeout_at(permit.deadline(), read).await {
@@ -90,7 +90,7 @@ impl IdleConnections {
             return Err(ViewsError::Lost);
         }
         let (epoch, mut connection) = self.take(path)?;
-        let answer = in_transaction(&mut connection, views, |db| watch(db, interrupt, || work(db)));
+        let answer = in_transaction(&mut connection, views, |db| interruptible(db, interrupt, || work(db)));
         if answer.is_ok() {
             self.put_back(epoch, connection);
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use events::log::lock::Served;
+use events::log::lock::LockHolder;
 use events::time::rfc3339;
 
 use super::super::printable;
@@ -35,9 +35,9 @@ pub fn render(status: &Status) -> String {
 
 fn running(status: &Status) -> String {
     match &status.served {
-        Served::No => "not running".to_owned(),
-        Served::Silently => "running, address unknown".to_owned(),
-        Served::At(url) => format!("running at {url}"),
+        LockHolder::Nobody => "not running".to_owned(),
+        LockHolder::WithoutAddress => "running, address unknown".to_owned(),
+        LockHolder::At(url) => format!("running at {url}"),
     }
 }
 

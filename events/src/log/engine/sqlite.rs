@@ -1,5 +1,5 @@
-//! The embedded engine: one file, `ledger.db`, whose transactions are the batches. All that knows SQLite's statements, its
-//! write-ahead log and its errors is in this folder.
+//! The embedded engine: one file, `ledger.db`, with one transaction per batch. Only this folder knows SQLite's statements,
+//! write-ahead log and errors.
 
 mod append;
 mod checkpoint;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, ErrorCode};
 
-use super::{Appending, Engine};
+use super::{AppendOutcome, Engine};
 use crate::event::{Recorded, Stream};
 use crate::log::draft::{Draft, StateRows};
 use crate::log::facts::{Facts, Wanted};
@@ -31,32 +31,32 @@ use crate::log::{EngineError, EngineErrorKind, LogError, Reader};
 use checkpoint::Checkpointer;
 
 pub use open::{Migrated, OpenError};
-pub(in crate::log) use open::{bring_up_to_date, open, open_at_rest};
+pub(in crate::log) use open::{bring_up_to_date, open, open_without_threads};
 
-/// The system of record.
+/// The file of the log, the system of record.
 pub const LEDGER_FILE: &str = "ledger.db";
-/// Events read at a time.
+/// Events per page.
 const PAGE: usize = 1000;
 
-/// Opens the ledger file of a folder to be read, whether or not a process serves it.
+/// Opens a ledger file read-only, whether or not a process serves it.
 pub fn open_reader(ledger: &Path) -> Result<Box<dyn Reader>, LogError> {
     Ok(Box::new(reader::SqliteReader::open(ledger)?))
 }
 
-/// The same for a folder that nothing can be written into, see [`offline`], and that nobody may have brought to this version.
+/// Opens a ledger file without writing anything into its folder, see [`offline`]. Refuses a ledger with another schema.
 pub fn open_reader_offline(ledger: &Path) -> Result<Box<dyn Reader>, LogError> {
     Ok(Box::new(reader::SqliteReader::open_offline(ledger)?))
 }
 
 #[doc(hidden)]
 pub struct SqliteEngine {
-    // In front of the connection, so that it ends first.
+    // Declared before the connection, so that it is dropped first.
     checkpointer: Checkpointer,
     connection: Connection,
 }
 
 impl SqliteEngine {
-    /// The writer's own: to fill its disk, to fail its commits, to move its pages.
+    /// The writer's connection, for simulations that fill its disk, fail its commits or move its pages.
     pub const fn connection(&self) -> &Connection {
         &self.connection
     }
@@ -72,7 +72,7 @@ impl Engine for SqliteEngine {
         ends.map(|end| end.map(|(sequence, stream)| (stream, sequence))).collect()
     }
 
-    fn append(&mut self, draft: &Draft, state: Option<&StateRows<'_>>) -> Result<Appending, LogError> {
+    fn append(&mut self, draft: &Draft, state: Option<&StateRows<'_>>) -> Result<AppendOutcome, LogError> {
         append::append(&self.connection, draft, state)
     }
 

@@ -1,10 +1,10 @@
-//! A request asks for its money.
+//! The admission of a request: its hold, or a refusal.
 
 use chrono::{DateTime, Utc};
 
 use super::open_hold::OpenHold;
 use super::refuse::{WaitingRefusal, record_refusal};
-use super::{Deciding, JobKind, RecordedBatch, Reply};
+use super::{JobKind, OpenBatch, RecordedBatch, Reply};
 use crate::ledger::{
     Admission, Admit, AdmitDecision, AdmitUnlessShort, Balances, Refuse, RefuseDecision, RefusedRequest, decide,
 };
@@ -14,33 +14,33 @@ use crate::money::NanoUsd;
 use crate::output_cap::LoweredCap;
 use crate::refusal::Refusal;
 
-/// What the ledger said to a request.
+/// The answer to an admission.
 #[derive(Debug)]
 pub enum Admitted {
     Hold(OpenHold),
     Refused(Refusal),
 }
 
-/// An admission, and what makes it the only one of its kind.
-pub(in crate::log) struct Asking {
+/// An admission, and the idempotency key that makes it unique.
+pub(in crate::log) struct KeyedAdmission {
     pub(in crate::log) admission: Admission,
     pub(in crate::log) key: Option<InferenceKey>,
 }
 
-pub(in crate::log) struct AdmitRequest(pub(in crate::log) Box<Asking>);
+pub(in crate::log) struct AdmitRequest(pub(in crate::log) Box<KeyedAdmission>);
 
-/// Answered with `None` where a tighter bound may fit: see [`AdmitUnlessShort`].
-pub(in crate::log) struct AdmitRequestUnlessShort(pub(in crate::log) Box<Asking>);
+/// Answers `None` if a tighter bound may fit: see [`AdmitUnlessShort`].
+pub(in crate::log) struct AdmitRequestUnlessShort(pub(in crate::log) Box<KeyedAdmission>);
 
-/// What a request will be told.
-pub(in crate::log) enum Decided {
-    Held(Held),
+/// The decision on an admission.
+pub(in crate::log) enum AdmissionDecided {
+    Held(NewHold),
     Refused(Refusal),
     RefusedInNextSecond(Refusal),
 }
 
-/// A hold that is about to stand.
-pub(in crate::log) struct Held {
+/// A hold that is decided but not yet durable.
+pub(in crate::log) struct NewHold {
     admitted_position: u64,
     expires_at: DateTime<Utc>,
     amount: NanoUsd,
@@ -48,7 +48,7 @@ pub(in crate::log) struct Held {
 }
 
 impl JobKind for AdmitRequest {
-    type Decided = Decided;
+    type Decided = AdmissionDecided;
     type Answer = Admitted;
     type Error = LogError;
 
@@ -56,7 +56,7 @@ impl JobKind for AdmitRequest {
         self.0.wants(wanted);
     }
 
-    fn decide(&self, batch: &mut Deciding<'_>) -> Result<Decided, LogError> {
+    fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<AdmissionDecided, LogError> {
         if let Some(refused) = self.0.refused_by_key(batch)? {
             return Ok(refused);
         }
@@ -64,13 +64,13 @@ impl JobKind for AdmitRequest {
         self.0.decided(batch, decision)
     }
 
-    fn answer(self, decided: Decided, batch: &RecordedBatch<'_>) -> Reply<Self> {
+    fn answer(self, decided: AdmissionDecided, batch: &RecordedBatch<'_>) -> Reply<Self> {
         self.0.reply(decided, batch)
     }
 }
 
 impl JobKind for AdmitRequestUnlessShort {
-    type Decided = Option<Decided>;
+    type Decided = Option<AdmissionDecided>;
     type Answer = Option<Admitted>;
     type Error = LogError;
 
@@ -78,7 +78,7 @@ impl JobKind for AdmitRequestUnlessShort {
         self.0.wants(wanted);
     }
 
-    fn decide(&self, batch: &mut Deciding<'_>) -> Result<Option<Decided>, LogError> {
+    fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<Option<AdmissionDecided>, LogError> {
         if let Some(refused) = self.0.refused_by_key(batch)? {
             return Ok(Some(refused));
         }
@@ -86,7 +86,7 @@ impl JobKind for AdmitRequestUnlessShort {
         decision.map(|decision| self.0.decided(batch, decision)).transpose()
     }
 
-    fn answer(self, decided: Option<Decided>, batch: &RecordedBatch<'_>) -> Reply<Self> {
+    fn answer(self, decided: Option<AdmissionDecided>, batch: &RecordedBatch<'_>) -> Reply<Self> {
         match decided {
             Some(decided) => self.0.reply(decided, batch),
             None => Reply::Now(Ok(None)),
@@ -94,17 +94,17 @@ impl JobKind for AdmitRequestUnlessShort {
     }
 }
 
-impl Asking {
+impl KeyedAdmission {
     fn wants(&self, wanted: &mut Wanted) {
         if let Some(key) = &self.key {
             wanted.claims.insert(key.claimed());
         }
     }
 
-    /// Before the ledger is asked for money.
-    fn refused_by_key(&self, batch: &mut Deciding<'_>) -> Result<Option<Decided>, LogError> {
+    /// The refusal by the idempotency key, which comes before the budgets.
+    fn refused_by_key(&self, batch: &mut OpenBatch<'_>) -> Result<Option<AdmissionDecided>, LogError> {
         let Some(key) = &self.key else { return Ok(None) };
-        let refusal = key.refusal(batch.facts, batch.balances, batch.left_behind, batch.now)?;
+        let refusal = key.refusal(batch.facts, batch.balances, batch.orphaned, batch.now)?;
         Ok(refusal.map(|refusal| {
             let refused = RefusedRequest::of(&self.admission, refusal);
             let decision = decide(batch.balances, &Refuse(&refused), batch.now);
@@ -112,7 +112,7 @@ impl Asking {
         }))
     }
 
-    fn decided(&self, batch: &mut Deciding<'_>, decision: AdmitDecision) -> Result<Decided, LogError> {
+    fn decided(&self, batch: &mut OpenBatch<'_>, decision: AdmitDecision) -> Result<AdmissionDecided, LogError> {
         match decision {
             AdmitDecision::Admitted { held: amount, lowered_cap, expires_at, events } => {
                 let admitted_position = batch.draft.position() + 1;
@@ -120,24 +120,24 @@ impl Asking {
                 if let Some(key) = &self.key {
                     batch.draft.claim(batch.facts, key, self.admission.request_id);
                 }
-                Ok(Decided::Held(Held { admitted_position, expires_at, amount, lowered_cap }))
+                Ok(AdmissionDecided::Held(NewHold { admitted_position, expires_at, amount, lowered_cap }))
             }
             AdmitDecision::Refused(decision) => Ok(refusal_decided(batch, &self.admission, decision)),
-            AdmitDecision::AlreadyAdmitted => Err(LogError::Append("the request was admitted before".to_owned())),
+            AdmitDecision::AlreadyAdmitted => Err(LogError::Append("the request has already been admitted".to_owned())),
             AdmitDecision::Overflow(_) => Err(LogError::Overflow),
         }
     }
 
-    fn reply<K>(self, decided: Decided, batch: &RecordedBatch<'_>) -> Reply<K>
+    fn reply<K>(self, decided: AdmissionDecided, batch: &RecordedBatch<'_>) -> Reply<K>
     where
         K: JobKind<Error = LogError>,
         K::Answer: From<Admitted>,
     {
         let Self { admission, .. } = self;
         let admitted = match decided {
-            Decided::Held(held) => Admitted::Hold(open_hold(admission, held, batch)),
-            Decided::Refused(refusal) => Admitted::Refused(refusal),
-            Decided::RefusedInNextSecond(refusal) => {
+            AdmissionDecided::Held(held) => Admitted::Hold(open_hold(admission, held, batch)),
+            AdmissionDecided::Refused(refusal) => Admitted::Refused(refusal),
+            AdmissionDecided::RefusedInNextSecond(refusal) => {
                 let refused = Box::new(RefusedRequest::of(&admission, refusal));
                 let answer = |refusal| Ok(Admitted::Refused(refusal).into());
                 return Reply::NextSecond(WaitingRefusal { refused, answer });
@@ -147,20 +147,20 @@ impl Asking {
     }
 }
 
-fn refusal_decided(batch: &mut Deciding<'_>, admission: &Admission, decision: RefuseDecision) -> Decided {
+fn refusal_decided(batch: &mut OpenBatch<'_>, admission: &Admission, decision: RefuseDecision) -> AdmissionDecided {
     match decision {
         RefuseDecision::Now(refused) => {
             let position = record_refusal(batch, admission.request_id, refused.events);
-            Decided::Refused(refused.refusal.at(position))
+            AdmissionDecided::Refused(refused.refusal.at(position))
         }
         RefuseDecision::NextSecond(refused) => {
             batch.record(refused.events);
-            Decided::RefusedInNextSecond(refused.refusal)
+            AdmissionDecided::RefusedInNextSecond(refused.refusal)
         }
     }
 }
 
-fn open_hold(admission: Admission, held: Held, batch: &RecordedBatch<'_>) -> OpenHold {
+fn open_hold(admission: Admission, held: NewHold, batch: &RecordedBatch<'_>) -> OpenHold {
     OpenHold {
         request_id: admission.request_id,
         held: held.amount,

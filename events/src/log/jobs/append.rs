@@ -1,8 +1,8 @@
-//! An administrative change: events of one stream, with the rows that belong to them, as one decision.
+//! An administrative change: events of one stream and their side rows, appended together.
 
 use chrono::{DateTime, Utc};
 
-use super::{Deciding, JobKind, RecordedBatch, Reply, wants_stream};
+use super::{JobKind, OpenBatch, RecordedBatch, Reply, wants_stream};
 use crate::event::{Context, Event, Resource, Stream};
 use crate::ledger::{Balances, Emitted, FoldBudget, decide};
 use crate::log::draft::RecordedReply;
@@ -12,9 +12,9 @@ use crate::log::{AppendError, Idempotency, SideRow, StoredReply};
 #[derive(Clone, Debug)]
 pub struct Append {
     pub stream: Stream,
-    /// Last sequence that the decision knew of; 0 for a new stream.
+    /// The last sequence that the decision knew; 0 for a new stream.
     pub expected_sequence: u64,
-    /// None where side rows alone are to be written.
+    /// Empty to write side rows alone.
     pub events: Vec<Event>,
     pub context: Context,
     pub side: Vec<SideRow>,
@@ -22,16 +22,16 @@ pub struct Append {
     pub basis: Basis,
 }
 
-/// What a decision rests on besides its own stream: an append is refused where any of these streams has an event that
-/// the decision did not know. So no change stands in the log behind the event that took its author's right to it.
+/// The streams that a decision depends on besides its own. The append is refused if one of them has an event that the
+/// decision did not know: so no change is recorded after an event that took away its author's right to make it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Basis {
     pub streams: Vec<Stream>,
-    /// Up to which position they were known.
+    /// The position up to which the decision knew them.
     pub known_until: u64,
 }
 
-/// Where an append stands.
+/// The positions and the time of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
     pub first: u64,
@@ -42,7 +42,7 @@ pub struct Appended {
 pub(in crate::log) struct AppendChange(pub(in crate::log) Box<Append>);
 
 impl JobKind for AppendChange {
-    /// Positions of its first and last event.
+    /// The positions of its first and last event.
     type Decided = (u64, u64);
     type Answer = Appended;
     type Error = AppendError;
@@ -55,7 +55,7 @@ impl JobKind for AppendChange {
         wanted.replies.extend(idempotency.as_ref().map(Idempotency::reply_key));
     }
 
-    fn decide(&self, batch: &mut Deciding<'_>) -> Result<(u64, u64), AppendError> {
+    fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<(u64, u64), AppendError> {
         let append = &*self.0;
         check(append, batch.facts)?;
         let first = batch.draft.position() + 1;
@@ -68,7 +68,7 @@ impl JobKind for AppendChange {
             }
         }
         for row in &append.side {
-            batch.facts.take_in_row(row);
+            batch.facts.apply_row(row);
             batch.draft.side.push(row.clone());
         }
         let last = batch.draft.position();
@@ -85,7 +85,7 @@ impl JobKind for AppendChange {
     }
 }
 
-/// Whether it may be made, before anything of it is decided.
+/// Refuses a change that conflicts with the log, before anything is added to the draft.
 fn check(append: &Append, facts: &Facts) -> Result<(), AppendError> {
     if let Some(idempotency) = &append.idempotency
         && let Some(stored) = facts.reply(&idempotency.reply_key())?
@@ -108,7 +108,7 @@ fn check(append: &Append, facts: &Facts) -> Result<(), AppendError> {
     })
 }
 
-/// A name that a row claims, and for whom.
+/// The name that a row claims, and its owner.
 fn claimed_name(row: &SideRow) -> Option<(Name, &str)> {
     let SideRow::ClaimName { kind, scope, name, owner } = row else { return None };
     Some((Name { kind: *kind, scope: scope.clone(), name: name.clone() }, owner))

@@ -1,17 +1,17 @@
-//! The end of a request: its outcome, and what becomes of its hold.
+//! The end of a request: its outcome and the end of its hold.
 
 use chrono::{DateTime, Utc};
 
-use super::{Deciding, JobKind, RecordedBatch, Reply};
+use super::{JobKind, OpenBatch, RecordedBatch, Reply};
 use crate::ledger::{Balances, DecidedEnd, End, EndDecision, EndLate, Ending, Outcome, decide};
 use crate::log::LogError;
 use crate::log::facts::Wanted;
 use crate::refusal::ErrorCode;
 
-/// Where a request's end stands.
+/// The position and the time of a request's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndedAt {
-    /// Position of the event that ended the hold, or corrected it.
+    /// Position of the event that ended or adjusted the hold.
     pub position: u64,
     pub recorded_at: DateTime<Utc>,
 }
@@ -30,7 +30,7 @@ impl JobKind for EndRequest {
         }
     }
 
-    fn decide(&self, batch: &mut Deciding<'_>) -> Result<u64, LogError> {
+    fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<u64, LogError> {
         match decide(batch.balances, &End(&self.0), batch.now) {
             EndDecision::Ended(ended) => record_end(batch, ended),
             EndDecision::NoOpenHold => end_late(batch, &self.0),
@@ -42,21 +42,21 @@ impl JobKind for EndRequest {
         Reply::Now(Ok(EndedAt { position, recorded_at: batch.recorded_at }))
     }
 
-    /// Maybe nobody waits for it; the hold expires.
-    fn is_lost(&self, error: &LogError) {
-        tracing::error!(request_id = %self.0.request_id, %error, "a request's end cannot be recorded");
+    /// Logged, because nobody may wait for the answer. The hold will expire.
+    fn on_rejected(&self, error: &LogError) {
+        tracing::error!(request_id = %self.0.request_id, %error, "cannot record the end of a request; its hold will expire");
     }
 
-    /// Its hold stands, and its figures are known.
-    fn kept(self) -> Option<Ending> {
+    /// The hold is still open and its figures are known, so the end is tried again.
+    fn to_retry(self) -> Option<Ending> {
         Some(as_unconfirmed(*self.0))
     }
 }
 
-/// The hold ended before: by the sweeper, which is corrected, or by this very end, whose first answer was lost.
-fn end_late(batch: &mut Deciding<'_>, ending: &Ending) -> Result<u64, LogError> {
+/// The hold has already ended: by the sweeper, whose charge is adjusted, or by this same end, whose first answer was lost.
+fn end_late(batch: &mut OpenBatch<'_>, ending: &Ending) -> Result<u64, LogError> {
     let Some(history) = batch.facts.hold(ending.request_id) else {
-        return Err(LogError::Append("the end of a request that was never admitted".to_owned()));
+        return Err(LogError::Append("cannot end a request that was never admitted".to_owned()));
     };
     let Some(expired) = history.expired.clone() else { return Ok(history.position) };
     match decide(batch.balances, &EndLate(ending, &expired), batch.now) {
@@ -65,13 +65,13 @@ fn end_late(batch: &mut Deciding<'_>, ending: &Ending) -> Result<u64, LogError> 
     }
 }
 
-fn record_end(batch: &mut Deciding<'_>, ended: DecidedEnd) -> Result<u64, LogError> {
+fn record_end(batch: &mut OpenBatch<'_>, ended: DecidedEnd) -> Result<u64, LogError> {
     let position = batch.record(ended.events);
     batch.record(ended.alerts);
-    position.ok_or_else(|| LogError::Append("an end without an event".to_owned()))
+    position.ok_or_else(|| LogError::Append("the end of a request has no event".to_owned()))
 }
 
-/// What is recorded of an end that could not be made durable in time: its client was told that it failed.
+/// The outcome of an end that did not become durable in time: a failure, as its client was told.
 fn as_unconfirmed(mut ending: Ending) -> Ending {
     if let Outcome::Completed(mut ended) = ending.outcome {
         ended.code = Some(ErrorCode::LedgerUnavailable.as_str().to_owned());

@@ -1,11 +1,11 @@
-//! Events without an expected place in their streams.
+//! Events that are appended to the end of a stream, without an expected sequence.
 
-use super::{Deciding, JobKind, RecordedBatch, Reply};
+use super::{JobKind, OpenBatch, RecordedBatch, Reply};
 use crate::event::{Context, Event, Stream};
 use crate::ledger::Emitted;
 use crate::log::LogError;
 
-/// It follows on whatever is on its stream.
+/// An event for the end of a stream.
 #[derive(Clone, Debug)]
 pub struct Note {
     pub stream: Stream,
@@ -20,7 +20,7 @@ impl JobKind for RecordNotes {
     type Answer = ();
     type Error = LogError;
 
-    fn decide(&self, batch: &mut Deciding<'_>) -> Result<(), LogError> {
+    fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<(), LogError> {
         for Note { stream, context, event } in self.0.iter().cloned() {
             batch.draft.record_next(batch.facts, Emitted { stream, context, event });
         }

@@ -1,4 +1,4 @@
-//! A hold that stands in the log, in the hands of whoever has to end it.
+//! An open hold, owned by the code that must end it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,17 +9,17 @@ use crate::event::Context;
 use crate::event::inference::{AttemptFailed, FinishReason, InferenceEnded};
 use crate::ids::RequestId;
 use crate::ledger::{Charge, Ending, Outcome};
-use crate::log::{LogError, Queue, answered};
+use crate::log::{LogError, Queue, wait_for_reply};
 use crate::money::NanoUsd;
 use crate::output_cap::LoweredCap;
 
-/// Whoever has it ends it; dropped without an end, the request counts as given up before it was sent, and its money is
-/// released.
+/// A durable hold, which its owner must end. If it is dropped instead, the request counts as cancelled before it was sent, and
+/// the money is released.
 #[derive(Debug)]
 pub struct OpenHold {
     pub request_id: RequestId,
     pub held: NanoUsd,
-    /// The output cap, where there was not enough for the one that was requested.
+    /// The lowered output cap, if the budget was too short for the requested one.
     pub lowered_cap: Option<LoweredCap>,
     pub admitted_position: u64,
     pub admitted_at: DateTime<Utc>,
@@ -29,7 +29,7 @@ pub struct OpenHold {
     pub(in crate::log) ender: Option<Ender>,
 }
 
-/// Ends of requests that nobody waits for; at most one for each open hold, so it needs no other bound.
+/// Ends that nobody waits for. There is at most one per open hold, so no other bound is needed.
 #[derive(Clone, Default)]
 pub(in crate::log) struct Unattended(Arc<Mutex<Vec<Ending>>>);
 
@@ -38,7 +38,7 @@ impl Unattended {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(endings);
     }
 
-    /// Takes the oldest, at most so many.
+    /// Takes the oldest, at most `endings_max`.
     pub(in crate::log) fn take(&self, endings_max: usize) -> Vec<Ending> {
         let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = left.len().min(endings_max);
@@ -46,7 +46,7 @@ impl Unattended {
     }
 }
 
-/// Where holds are ended.
+/// The way to end a hold: the writer's queue, and the list of unattended ends.
 #[derive(Clone)]
 pub(in crate::log) struct Ender {
     pub(in crate::log) jobs: Queue,
@@ -62,14 +62,14 @@ impl std::fmt::Debug for Ender {
 impl Ender {
     fn leave(&self, ending: Ending) {
         self.unattended.extend([ending]);
-        // Where the queue is full the writer is awake, and looks here before it sleeps.
+        // If the queue is full, the writer is awake and checks the list before it sleeps.
         let _ = self.jobs.try_send(Message::Wake);
     }
 }
 
 impl OpenHold {
-    /// Records the end and waits until it is durable. Should that fail, the end is kept and tried again until the hold
-    /// expires; what it says then is that the client was told of a failure.
+    /// Records the end and waits until it is durable. If that fails, the end is tried again until the hold expires; its
+    /// outcome is then a failure, as the client was told.
     pub async fn end(
         mut self,
         attempts: Vec<AttemptFailed>,
@@ -79,7 +79,7 @@ impl OpenHold {
         let Some(ender) = self.ender.take() else { return Err(LogError::Closed) };
         let (job, answer) = queued(EndRequest(Box::new(self.ending(attempts, outcome, charge))));
         match ender.jobs.try_send(Message::Job(job)) {
-            Ok(()) => answered(answer).await?,
+            Ok(()) => wait_for_reply(answer).await?,
             Err(std::sync::mpsc::TrySendError::Full(Message::Job(job))) => {
                 if let Some(ending) = job.fail(LogError::QueueFull) {
                     ender.leave(ending);
@@ -90,7 +90,7 @@ impl OpenHold {
         }
     }
 
-    /// Records the end as soon as the writer can; for a request whose client has gone.
+    /// Records the end as soon as possible, without waiting: for a request whose client has gone.
     pub fn end_unattended(mut self, attempts: Vec<AttemptFailed>, outcome: Outcome, charge: Charge) {
         if let Some(ender) = self.ender.take() {
             ender.leave(self.ending(attempts, outcome, charge));

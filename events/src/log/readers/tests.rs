@@ -17,7 +17,7 @@ fn open(folder: &TempDir) -> Log {
 
 /// Connections to the same database.
 fn idle(log: &Log) -> Idle {
-    Idle { open: Arc::clone(&log.shared.readers.open), readers: Mutex::default() }
+    Idle { open: Arc::clone(&log.inner.readers.open), readers: Mutex::default() }
 }
 
 fn for_ever(reader: &dyn Reader) -> Result<u64, LogError> {
@@ -32,7 +32,7 @@ fn again_and_again(reader: &dyn Reader) -> Result<u64, LogError> {
 
 /// Holds: query.ended
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_waits_for_any_more_is_interrupted_and_gives_its_permit_back() {
+async fn a_read_that_nobody_waits_for_is_interrupted_and_returns_its_permit() {
     let folder = TempDir::new().expect("a folder");
     let log = open(&folder).for_queries();
     for work in [for_ever, again_and_again] {
@@ -41,8 +41,8 @@ async fn what_nobody_waits_for_any_more_is_interrupted_and_gives_its_permit_back
             let permit = limiter.admit_query(Requester::Operator).await.expect("a permit");
             assert!(timeout(Duration::from_millis(50), log.read(&permit, work)).await.is_err(), "it runs");
         }
-        // Both of the operator's are taken until what ran under them has ended.
-        let permit = limiter.admit_query(Requester::Operator).await.expect("a permit that was given back");
+        // Both of the operator's permits are taken until their reads have ended.
+        let permit = limiter.admit_query(Requester::Operator).await.expect("a permit that was returned");
         let head = timeout(SOON, log.read(&permit, |reader| reader.head())).await;
         assert!(head.expect("an answer in time").is_ok());
     }
@@ -50,7 +50,7 @@ async fn what_nobody_waits_for_any_more_is_interrupted_and_gives_its_permit_back
 
 /// Holds: query.ended
 #[tokio::test(flavor = "multi_thread")]
-async fn what_runs_beyond_its_deadline_is_interrupted() {
+async fn a_read_beyond_its_deadline_is_interrupted() {
     let folder = TempDir::new().expect("a folder");
     let log = open(&folder);
     let idle = Arc::new(idle(&log));
@@ -59,7 +59,7 @@ async fn what_runs_beyond_its_deadline_is_interrupted() {
     let read = tokio::task::spawn_blocking(move || reading.read(&interrupt, for_ever));
     let read = timeout(SOON, read).await.expect("an end in time").expect("no panic");
     assert!(matches!(read, Err(LogError::QueryTookTooLong(_))), "{read:?}");
-    assert!(idle.readers.lock().expect("the readers").is_empty(), "what was interrupted is not used again");
+    assert!(idle.readers.lock().expect("the readers").is_empty(), "an interrupted connection is not used again");
     drop(log);
 }
 
@@ -76,7 +76,7 @@ fn a_read_that_fails_in_time_says_why_and_its_connection_is_not_used_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_decides_and_what_follows_have_connections_of_their_own() {
+async fn decisions_and_followers_have_connections_of_their_own() {
     let folder = TempDir::new().expect("a folder");
     let log = open(&folder);
     let (limiter, mut reading) = (ConcurrencyLimiter::default(), tokio::task::JoinSet::new());
@@ -87,12 +87,12 @@ async fn what_decides_and_what_follows_have_connections_of_their_own() {
     }
     for _ in 0..FOLLOWING_MAX {
         let log = log.clone();
-        reading.spawn(async move { log.shared.readers.follow(for_ever).await });
+        reading.spawn(async move { log.inner.readers.follow(for_ever).await });
     }
-    // As many as decide at a time, beside all of these.
+    // As many reads for decisions as are allowed at a time, while all of the others run.
     for _ in 0..DECIDING_MAX {
         assert!(timeout(SOON, log.read(|reader| reader.head())).await.expect("an answer in time").is_ok());
     }
     reading.shutdown().await;
-    assert!(timeout(SOON, log.shared.readers.follow(|reader| reader.head())).await.expect("an answer in time").is_ok());
+    assert!(timeout(SOON, log.inner.readers.follow(|reader| reader.head())).await.expect("an answer in time").is_ok());
 }

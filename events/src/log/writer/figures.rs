@@ -1,4 +1,4 @@
-//! What the writer has done so far, for metrics and benchmarks.
+//! Counters of the writer, for metrics and benchmarks.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -8,10 +8,10 @@ use chrono::{DateTime, Utc};
 use crate::ledger::Balances;
 use crate::time::from_micros;
 
-/// Upper bounds, in microseconds, of the classes that commits are counted in by their duration; the last has none.
+/// Upper bounds of the buckets of commit durations, in microseconds. The last bucket has none.
 pub const COMMIT_MICROS_BOUNDS: [u64; 12] =
     [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 500_000, 2_500_000, 10_000_000];
-/// Instead of an instant where no hold is open.
+/// A placeholder for the time of the oldest hold if none is open.
 const NONE_OPEN: i64 = i64::MIN;
 
 /// Counters since the log was opened.
@@ -19,24 +19,25 @@ const NONE_OPEN: i64 = i64::MIN;
 pub struct BatchFigures {
     /// Committed transactions, each with one fsync.
     pub batches: u64,
-    /// Transactions that could not be committed; what was in them was answered with an error.
+    /// Transactions that failed. Their jobs were answered with an error.
     pub failed_batches: u64,
     pub jobs: u64,
     pub events: u64,
-    /// Sum over all batches, from the first statement to the commit's return, in microseconds.
+    /// The total duration of all batches, in microseconds. A batch lasts from the look-up of its facts until it
+    /// is durable.
     pub commit_micros: u64,
-    /// Batches by duration, one class for each of [`COMMIT_MICROS_BOUNDS`] and one for what took longer.
+    /// Batches by duration: one bucket for each of [`COMMIT_MICROS_BOUNDS`], and one for longer ones.
     pub commits_by_duration: [u64; COMMIT_MICROS_BOUNDS.len() + 1],
-    /// Jobs that were sent and that the writer has not taken.
+    /// Jobs in the queue.
     pub queued: u64,
     pub open_holds: u64,
-    /// Open ones that have expired and whose charge cannot be counted.
+    /// Open holds that have expired but whose charge would overflow a sum.
     pub uncountable_holds: u64,
-    /// When the oldest of the open holds was admitted.
+    /// The admission time of the oldest open hold.
     pub oldest_hold: Option<DateTime<Utc>>,
 }
 
-/// The same while it grows.
+/// The live counters behind [`BatchFigures`].
 pub struct Figures {
     batches: AtomicU64,
     failed_batches: AtomicU64,
@@ -72,7 +73,7 @@ impl Default for Figures {
 }
 
 impl Figures {
-    /// Whether the writer could last write.
+    /// Sets whether the writer's last attempt to write failed.
     pub(in crate::log) fn set_failing(&self, is_failing: bool) {
         self.is_failing.store(is_failing, Relaxed);
     }
@@ -81,7 +82,7 @@ impl Figures {
         self.is_failing.load(Relaxed)
     }
 
-    /// A job is in the queue.
+    /// Counts a job that was queued.
     pub(in crate::log) fn sent(&self) {
         self.sent.fetch_add(1, Relaxed);
     }
@@ -96,8 +97,8 @@ impl Figures {
         self.jobs.fetch_add(jobs as u64, Relaxed);
         self.events.fetch_add(events as u64, Relaxed);
         self.commit_micros.fetch_add(micros, Relaxed);
-        let class = COMMIT_MICROS_BOUNDS.partition_point(|bound| *bound < micros);
-        if let Some(commits) = self.commits_by_duration.get(class) {
+        let bucket = COMMIT_MICROS_BOUNDS.partition_point(|bound| *bound < micros);
+        if let Some(commits) = self.commits_by_duration.get(bucket) {
             commits.fetch_add(1, Relaxed);
         }
     }
@@ -106,7 +107,7 @@ impl Figures {
         self.failed_batches.fetch_add(1, Relaxed);
     }
 
-    /// The holds as the last batch left them.
+    /// Updates the figures of the open holds.
     pub(super) fn show_holds(&self, balances: &Balances) {
         self.open_holds.store(balances.open_holds().len() as u64, Relaxed);
         self.uncountable_holds.store(balances.uncountable_holds() as u64, Relaxed);
@@ -115,7 +116,7 @@ impl Figures {
     }
 
     pub(in crate::log) fn read(&self) -> BatchFigures {
-        // Taken first: what is sent between the two must not make the queue look shorter than nothing.
+        // Read `taken` first: jobs queued between the two reads must not make the length negative.
         let taken = self.taken.load(Relaxed);
         let oldest = self.oldest_hold_micros.load(Relaxed);
         BatchFigures {
@@ -124,8 +125,8 @@ impl Figures {
             jobs: self.jobs.load(Relaxed),
             events: self.events.load(Relaxed),
             commit_micros: self.commit_micros.load(Relaxed),
-            commits_by_duration: std::array::from_fn(|class| {
-                self.commits_by_duration.get(class).map_or(0, |commits| commits.load(Relaxed))
+            commits_by_duration: std::array::from_fn(|bucket| {
+                self.commits_by_duration.get(bucket).map_or(0, |commits| commits.load(Relaxed))
             }),
             queued: self.sent.load(Relaxed).saturating_sub(taken),
             open_holds: self.open_holds.load(Relaxed),
@@ -140,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_commit_is_counted_in_the_first_class_that_it_fits() {
+    fn a_commit_is_counted_in_the_first_bucket_that_it_fits() {
         let figures = Figures::default();
         for micros in [1, 100, 101, 20_000_000] {
             figures.count(2, 4, Duration::from_micros(micros));

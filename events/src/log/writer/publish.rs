@@ -1,5 +1,5 @@
-//! What the writer tells of a batch once it is durable: to who follows every event, to who waits for a position, and to
-//! who needs to know only that administration changed something.
+//! The channels on which the writer publishes a durable batch: all events, the new head, and the position of the last
+//! administrative event.
 
 use std::sync::Arc;
 
@@ -8,18 +8,18 @@ use tokio::sync::{broadcast, watch};
 use super::super::{Head, TAIL_BATCHES_MAX};
 use crate::event::Recorded;
 
-/// The writer's ends.
+/// The senders, held by the writer.
 pub(in crate::log) struct Publisher {
     tail: broadcast::Sender<Arc<[Arc<Recorded>]>>,
     head: watch::Sender<Head>,
     administration: watch::Sender<u64>,
 }
 
-/// The log's ends. The tail is weak: a follower has to see when the writer is gone.
+/// The receivers, held by the log. The tail is weak, so that followers notice when the writer is gone.
 pub(in crate::log) struct Published {
     pub tail: broadcast::WeakSender<Arc<[Arc<Recorded>]>>,
     pub head: watch::Receiver<Head>,
-    /// Position of the last event of administration; 0 before the first.
+    /// Position of the last administrative event; 0 before the first.
     pub administration: watch::Receiver<u64>,
 }
 
@@ -32,13 +32,13 @@ pub(in crate::log) fn channels() -> (Publisher, Published) {
 }
 
 impl Publisher {
-    /// Where the log stands when it is opened.
+    /// Sets the positions at which the log was opened.
     pub(super) fn begin_at(&self, head: Head, administration: u64) {
         self.administration.send_replace(administration);
         self.head.send_replace(head);
     }
 
-    /// One batch. The head moves last: who saw it move finds the batch in its tail.
+    /// Publishes a batch. The head moves last: whoever sees it move finds the batch in the tail.
     pub(super) fn publish(&self, recorded: Vec<Arc<Recorded>>) {
         let Some(last) = recorded.last() else { return };
         let head = Head { position: last.position, recorded_at: Some(last.recorded_at) };

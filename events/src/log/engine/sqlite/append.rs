@@ -1,4 +1,4 @@
-//! One batch as one transaction.
+//! The transaction of a batch.
 
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, params};
@@ -7,7 +7,7 @@ use super::{read, side, state};
 use crate::event::{Context, Recorded};
 use crate::log::LogError;
 use crate::log::draft::{Draft, RecordedReply, StateRows};
-use crate::log::engine::Appending;
+use crate::log::engine::AppendOutcome;
 use crate::log::facts::{Claim, ClaimedKey};
 use crate::log::inference_keys::IDEMPOTENCY_KEPT;
 
@@ -20,32 +20,31 @@ const FORGET_REPLIES: &str = "DELETE FROM idempotency WHERE (scope, key) IN
 const FORGET_CLAIMS: &str = "DELETE FROM inference_keys WHERE (tenant, key) IN
                              (SELECT tenant, key FROM inference_keys WHERE recorded_at <= ?1 ORDER BY recorded_at LIMIT ?2)";
 
-/// Durable when it says that it is committed. An empty draft leaves nothing behind, and shows that the ledger could be
-/// written.
+/// Writes a draft durably. An empty draft writes nothing, but shows that the ledger can be written.
 pub(super) fn append(
     connection: &Connection,
     draft: &Draft,
     rows: Option<&StateRows<'_>>,
-) -> Result<Appending, LogError> {
+) -> Result<AppendOutcome, LogError> {
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     let written = write(connection, draft, rows);
-    if !matches!(written, Ok(Appending::Committed)) {
+    if !matches!(written, Ok(AppendOutcome::Committed)) {
         let _ = connection.execute_batch("ROLLBACK");
         return written;
     }
-    // That is the disk's fault, whatever it says: by now everything has been taken.
+    // Every statement has succeeded, so whatever the error says, the disk has failed.
     let committed = connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
     committed.map_err(|error| {
         let _ = connection.execute_batch("ROLLBACK");
         LogError::Commit(LogError::from(error).to_string())
     })?;
-    Ok(Appending::Committed)
+    Ok(AppendOutcome::Committed)
 }
 
-fn write(connection: &Connection, draft: &Draft, rows: Option<&StateRows<'_>>) -> Result<Appending, LogError> {
-    // The folder is locked, but a file can be written by anybody who may.
+fn write(connection: &Connection, draft: &Draft, rows: Option<&StateRows<'_>>) -> Result<AppendOutcome, LogError> {
+    // The folder's lock is advisory: another process may have written to the file.
     if read::head(connection)?.position != draft.after {
-        return Ok(Appending::Moved);
+        return Ok(AppendOutcome::Moved);
     }
     insert_events(connection, &draft.events)?;
     for row in &draft.side {
@@ -70,7 +69,7 @@ fn write(connection: &Connection, draft: &Draft, rows: Option<&StateRows<'_>>) -
     if let Some(rows) = rows {
         state::write(connection, draft, rows)?;
     }
-    Ok(Appending::Committed)
+    Ok(AppendOutcome::Committed)
 }
 
 fn insert_events(connection: &Connection, events: &[impl AsRef<Recorded>]) -> Result<(), LogError> {
@@ -93,17 +92,17 @@ fn insert_events(connection: &Connection, events: &[impl AsRef<Recorded>]) -> Re
     Ok(())
 }
 
-/// Room for the JSON of one event, kept from one to the next.
+/// Buffers for the JSON of an event, reused for the next one.
 #[derive(Default)]
 struct Json<'a> {
     payload: Vec<u8>,
-    /// Of the context below: the events of one request follow each other, and share theirs.
+    /// The JSON of `context`, which consecutive events of a request share.
     metadata: Vec<u8>,
     context: Option<&'a Context>,
 }
 
 impl<'a> Json<'a> {
-    /// Payload and metadata.
+    /// The event's payload and metadata.
     fn of(&mut self, recorded: &'a Recorded) -> Result<(&str, &str), LogError> {
         let stored = |error: serde_json::Error| LogError::Stored(error.to_string());
         self.payload.clear();
@@ -121,12 +120,12 @@ fn text(json: &[u8]) -> Result<&str, LogError> {
     std::str::from_utf8(json).map_err(|error| LogError::Stored(error.to_string()))
 }
 
-/// Versions are few: no allocation for the common one.
+/// Avoids an allocation for the most common version.
 fn version_text(version: u32) -> std::borrow::Cow<'static, str> {
     if version == 1 { "1".into() } else { version.to_string().into() }
 }
 
-/// Drops what is too old, at most so many rows of a table; whether that was all.
+/// Drops expired idempotency keys, at most `rows_max` per table. Returns true if none are left.
 pub(super) fn tidy(connection: &Connection, now: DateTime<Utc>, rows_max: usize) -> Result<bool, LogError> {
     let values = params![(now - IDEMPOTENCY_KEPT).timestamp_micros(), rows_max];
     let replies = connection.prepare_cached(FORGET_REPLIES)?.execute(values)?;

@@ -1,4 +1,4 @@
-//! What decisions look up, as statements.
+//! The look-ups of facts.
 
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -41,7 +41,7 @@ pub(super) fn find(connection: &Connection, wanted: &Wanted, now: DateTime<Utc>)
     Ok(facts)
 }
 
-/// Where a stream ends.
+/// The last event of a stream.
 pub(super) fn end(connection: &Connection, stream: &Stream) -> Result<StreamEnd, LogError> {
     let end = connection.prepare_cached(STREAM_END)?.query_row(params![stream.kind.as_str(), stream.id], |row| {
         Ok(StreamEnd { sequence: row.get(0)?, position: row.get(1)? })
@@ -64,14 +64,14 @@ fn claim(connection: &Connection, key: &ClaimedKey, now: DateTime<Utc>) -> Resul
     Ok(Some(Claim { fingerprint, request_id: state::parsed(&request)? }))
 }
 
-/// How a hold ended; nothing where it is open, or never was.
+/// Adds the history of a hold, unless it is open or never existed.
 fn find_hold(connection: &Connection, request: RequestId, facts: &mut Facts) -> Result<(), LogError> {
     let events = read::stream(connection, &Stream::hold(request))?;
-    if !events.iter().any(|recorded| HoldHistory::is_of_an_end(&recorded.event)) {
+    if !events.iter().any(|recorded| HoldHistory::is_end(&recorded.event)) {
         return Ok(());
     }
     let mut history = HoldHistory::default();
-    events.iter().for_each(|recorded| history.take_in(recorded));
+    events.iter().for_each(|recorded| history.apply(recorded));
     if let Some(expired) = &history.expired {
         facts.windows.extend(state::windows(connection, &expired.windows)?);
     }

@@ -1,5 +1,5 @@
-//! Ends what runs on a connection. An interrupt handle of SQLite would not do: it ends the statement that runs at that
-//! moment, and where it comes between two, nothing.
+//! Interruptible statements. SQLite's interrupt handle would not suffice: it stops only the statement that is running at that
+//! moment, and has no effect between two statements.
 
 use std::ffi::c_int;
 
@@ -7,13 +7,13 @@ use rusqlite::Connection;
 
 use crate::log::interrupt::Interrupt;
 
-/// Instructions of SQLite's virtual machine between two looks: tens of microseconds.
-const LOOKS_EVERY: c_int = 1_000;
+/// Instructions of SQLite's virtual machine between two checks: tens of microseconds.
+const CHECK_EVERY: c_int = 1_000;
 
-/// Statements that run meanwhile fail as interrupted once it is due.
-pub fn watch<T>(connection: &Connection, interrupt: &Interrupt, work: impl FnOnce() -> T) -> T {
+/// Runs `work`, whose statements fail as interrupted once `interrupt` is due.
+pub fn interruptible<T>(connection: &Connection, interrupt: &Interrupt, work: impl FnOnce() -> T) -> T {
     let interrupt = interrupt.clone();
-    connection.progress_handler(LOOKS_EVERY, Some(move || interrupt.is_due()));
+    connection.progress_handler(CHECK_EVERY, Some(move || interrupt.is_due()));
     let worked = work();
     connection.progress_handler(0, None::<fn() -> bool>);
     worked

@@ -1,4 +1,4 @@
-//! Brings `ledger.db` to this version: forward only, one change a file, each in one transaction with its number.
+//! Migrations of `ledger.db`: forward only, one change per file, each in one transaction with its version number.
 
 use std::cmp::Ordering;
 
@@ -11,15 +11,15 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (2, include_str!("../../../../../migrations/sqlite/ledger/0002_balances.sql")),
     (3, include_str!("../../../../../migrations/sqlite/ledger/0003_side_tables.sql")),
     (4, include_str!("../../../../../migrations/sqlite/ledger/0004_owner_blocks.sql")),
-    // 5 was an index that 6 makes otherwise: to make it first reads the whole log once more.
+    // 5 created an index that 6 creates differently. Creating it first would only read the whole log once more.
     (6, include_str!("../../../../../migrations/sqlite/ledger/0006_alerts.sql")),
     (7, include_str!("../../../../../migrations/sqlite/ledger/0007_inference_keys.sql")),
 ];
 
-/// The version that this program writes.
+/// The schema version of this program.
 const NEWEST: i64 = 7;
 
-/// `None` for the version that this program reads.
+/// The error for a schema version that this program cannot read.
 pub(super) fn other_schema(found: i64) -> Option<OtherSchema> {
     match found.cmp(&NEWEST) {
         Ordering::Less => Some(OtherSchema::Older { found, newest: NEWEST }),
@@ -28,12 +28,12 @@ pub(super) fn other_schema(found: i64) -> Option<OtherSchema> {
     }
 }
 
-/// Which one a ledger is of.
+/// The schema version of a ledger.
 pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
-/// Applies what is missing; the version that it has then.
+/// Applies the missing migrations, and returns the resulting version.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<i64> {
     let had = version(connection)?;
     for (version, sql) in MIGRATIONS.iter().filter(|(version, _)| *version > had) {
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
     use crate::log::{LogError, open_reader_offline};
 
-    /// What version 5 did, as builds between 0.1.0 and this one wrote it.
+    /// Migration 5, as builds between 0.1.0 and this one applied it.
     const FIVE: &str = "CREATE INDEX IF NOT EXISTS events_by_type_of_stream
         ON events (aggregate_id, aggregate_type, event_type, sequence)
         WHERE aggregate_type <> 'inference' AND aggregate_type <> 'hold' AND aggregate_type <> 'access';
@@ -71,7 +71,7 @@ mod tests {
 
     /// Holds: bin.migrate
     #[test]
-    fn an_older_ledger_is_brought_to_this_version_with_all_that_it_has() {
+    fn an_older_ledger_is_migrated_with_all_its_events() {
         let mut ledger = Connection::open_in_memory().expect("a database");
         bring_to_four(&ledger);
         let event = "INSERT INTO events VALUES (?1, ?1, ?2, 'x', ?1, 'x.changed', '1', '{}', '{}')";
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn from_version_four_and_from_five_the_schema_comes_out_the_same() {
+    fn migrating_from_version_four_or_five_gives_the_same_schema() {
         let mut schemas = ["", FIVE].map(|more| {
             let mut ledger = Connection::open_in_memory().expect("a database");
             bring_to_four(&ledger);
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ledger_of_another_version_is_looked_at_by_nobody_who_cannot_read_it() {
+    fn a_ledger_with_another_schema_is_refused_with_its_version() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("ledger.db");
         let mut ledger = Connection::open(&path).expect("a database");

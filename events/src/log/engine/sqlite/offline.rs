@@ -1,5 +1,5 @@
-//! Looking at the databases of a folder without writing anything, also not what SQLite would leave beside a database: a
-//! folder that nobody serves is read without locks, and read again where a process began to serve it meanwhile.
+//! Offline reads: they write nothing into a folder, not even the files that SQLite would create next to a database. A folder
+//! that nobody serves is read without locks, and read again if a process starts to serve it meanwhile.
 
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -11,18 +11,18 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::LEDGER_FILE;
-use crate::log::lock::{Served, served};
+use crate::log::lock::{LockHolder, lock_holder};
 use crate::private::{BESIDE_A_DATABASE, beside};
 
 /// How long a reader waits for a database that is being recovered.
 const WAIT_MAX: Duration = Duration::from_secs(5);
-/// How often a folder is looked at that somebody writes to meanwhile.
-const LOOKS_MAX: u32 = 3;
-/// SQLite's own way to its files, without locks.
+/// Maximum number of reads of a folder that somebody writes to meanwhile.
+const READS_MAX: u32 = 3;
+/// SQLite's file system layer without locks.
 const WITHOUT_LOCKS: &str = "unix-none";
 
-/// A connection that only reads, whether or not a process serves the file. What it reads of a folder that is not served is
-/// right as long as that stays so, see [`steadily`].
+/// Opens a read-only connection, whether or not a process serves the file. For a folder that is not served, reads are
+/// consistent only as long as that stays so: see [`read_consistently`].
 pub fn connect(database: &Path) -> Result<Connection, rusqlite::Error> {
     if is_served(database.parent().unwrap_or(Path::new("."))) {
         return with_locks(database);
@@ -30,44 +30,44 @@ pub fn connect(database: &Path) -> Result<Connection, rusqlite::Error> {
     if has_log_beside(database) { with_its_log(database) } else { unchanging(database) }
 }
 
-/// The same of a file that a process may serve.
+/// Opens a read-only connection to a file that a process may serve.
 pub(super) fn with_locks(database: &Path) -> Result<Connection, rusqlite::Error> {
     open(Connection::open_with_flags(database, flags()))
 }
 
-/// Does what only reads the databases of a folder, and does it again where somebody wrote to them meanwhile.
-pub fn steadily<T>(folder: &Path, mut look: impl FnMut() -> T) -> T {
-    for _ in 1..LOOKS_MAX {
-        // Where it is served SQLite's own locks see to it.
+/// Runs `read`, which reads the databases of a folder, again if somebody has written to them meanwhile.
+pub fn read_consistently<T>(folder: &Path, mut read: impl FnMut() -> T) -> T {
+    for _ in 1..READS_MAX {
+        // In a served folder, SQLite's locks keep reads consistent.
         if is_served(folder) {
             break;
         }
         let before = stamp(folder);
-        let seen = look();
+        let result = read();
         if !is_served(folder) && stamp(folder) == before {
-            return seen;
+            return result;
         }
     }
-    look()
+    read()
 }
 
-/// A folder of which that cannot be said is taken for one that is.
+/// True also if the lock cannot be checked.
 fn is_served(folder: &Path) -> bool {
-    !matches!(served(folder), Ok(Served::No))
+    !matches!(lock_holder(folder), Ok(LockHolder::Nobody))
 }
 
-/// What changes where the ledger is written: of its files, those that are not empty.
+/// A stamp of the ledger's non-empty files, which changes when the ledger is written.
 fn stamp(folder: &Path) -> Vec<(PathBuf, u64, u64, Option<SystemTime>)> {
     let ledger = folder.join(LEDGER_FILE);
     let files = [""].into_iter().chain(BESIDE_A_DATABASE).map(|suffix| beside(&ledger, suffix));
     let stamp = |path: PathBuf| {
-        let found = std::fs::metadata(&path).ok().filter(|found| found.len() > 0)?;
-        Some((path, found.ino(), found.len(), found.modified().ok()))
+        let file = std::fs::metadata(&path).ok().filter(|file| file.len() > 0)?;
+        Some((path, file.ino(), file.len(), file.modified().ok()))
     };
     files.filter_map(stamp).collect()
 }
 
-/// The database as it is, with no look at what may stand beside it.
+/// Opens the database file alone, ignoring any files next to it.
 fn unchanging(database: &Path) -> Result<Connection, rusqlite::Error> {
     let mut uri = "file:".to_owned();
     for byte in database.as_os_str().as_bytes() {
@@ -82,12 +82,12 @@ fn unchanging(database: &Path) -> Result<Connection, rusqlite::Error> {
     open(Connection::open_with_flags(uri, flags() | OpenFlags::SQLITE_OPEN_URI))
 }
 
-/// The database with the write-ahead log that a process left beside it. The index to that log, which would stand in a file
-/// for all who have the database open, is kept in memory by the only one who has.
+/// Opens the database with the write-ahead log that a process has left. With an exclusive lock, SQLite keeps the index of the
+/// log in memory instead of in a shared file.
 fn with_its_log(database: &Path) -> Result<Connection, rusqlite::Error> {
     let connection = open(Connection::open_with_flags_and_vfs(database, flags(), WITHOUT_LOCKS))?;
     connection.pragma_update(None, "locking_mode", "exclusive")?;
-    // The log stays as it is.
+    // Leave the write-ahead log unchanged.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(connection)
 }
@@ -126,7 +126,7 @@ mod tests {
         connection.query_row("SELECT max(a) FROM t", [], |row| row.get(0)).expect("a row")
     }
 
-    /// A database with one row; with the connection that wrote it.
+    /// Creates a database with one row, and returns the connection that wrote it.
     fn written(path: &Path) -> Connection {
         let written = Connection::open(path).expect("a database");
         written
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_read_whatever_its_name_and_nothing_is_left_beside_it() {
+    fn a_file_with_any_name_is_read_and_no_files_are_created() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a copy?of=100%#ledger é.db");
         drop(written(&path));
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_in_a_log_that_was_left_is_read_and_the_log_stays_as_it_is() {
+    fn a_write_ahead_log_that_was_left_is_read_and_not_changed() {
         let folder = tempfile::tempdir().expect("a folder");
         let (path, left) = (folder.path().join("ledger.db"), folder.path().join("left.db"));
         let work = written(&path);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_served_is_read_with_its_locks() {
+    fn a_served_folder_is_read_with_locks() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join(LEDGER_FILE);
         let _lock = FolderLock::take(folder.path()).expect("the lock");
@@ -176,37 +176,37 @@ mod tests {
         let connection = connect(&path).expect("it opens");
         assert_eq!(row(&connection), 7);
         work.execute_batch("INSERT INTO t VALUES (9)").expect("a row");
-        assert_eq!(row(&connection), 9, "also what comes later");
+        assert_eq!(row(&connection), 9, "later rows too");
     }
 
     #[test]
-    fn what_was_looked_at_while_somebody_wrote_is_looked_at_again() {
+    fn a_read_during_which_somebody_wrote_is_repeated() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join(LEDGER_FILE);
         drop(written(&path));
-        let mut looks = 0;
-        let mut looked = |write: &mut dyn FnMut(u32)| {
-            looks = 0;
-            steadily(folder.path(), || {
-                looks += 1;
-                write(looks);
+        let mut reads = 0;
+        let mut count_reads = |write: &mut dyn FnMut(u32)| {
+            reads = 0;
+            read_consistently(folder.path(), || {
+                reads += 1;
+                write(reads);
             });
-            looks
+            reads
         };
-        assert_eq!(looked(&mut |_| {}), 1);
+        assert_eq!(count_reads(&mut |_| {}), 1);
         let insert = |rows: u32| {
             let work = Connection::open(&path).expect("it opens");
             work.execute_batch(&format!("INSERT INTO t VALUES (zeroblob({rows}00000))")).expect("a row");
         };
         assert_eq!(
-            looked(&mut |look| if look == 1 {
-                insert(look)
+            count_reads(&mut |read| if read == 1 {
+                insert(read)
             }),
             2
         );
-        assert_eq!(looked(&mut |look| insert(look)), 3, "not for ever");
+        assert_eq!(count_reads(&mut |read| insert(read)), 3, "not for ever");
         let mut lock = None;
-        assert_eq!(looked(&mut |_| lock = FolderLock::take(folder.path()).ok().or(lock.take())), 2);
-        assert_eq!(looked(&mut |_| {}), 1, "where it is served");
+        assert_eq!(count_reads(&mut |_| lock = FolderLock::take(folder.path()).ok().or(lock.take())), 2);
+        assert_eq!(count_reads(&mut |_| {}), 1, "in a served folder");
     }
 }

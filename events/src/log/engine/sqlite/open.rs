@@ -1,4 +1,4 @@
-//! Opening a data folder: one process at a time, migrated, its balances loaded.
+//! Opening a data folder: lock it, check the write-ahead log, migrate the ledger, load its state.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::log::lock::{FolderError, FolderLock};
 use crate::log::{EngineError, LogError, OtherSchema};
 use crate::private;
 
-/// How long the writer waits for somebody else's lock on the database before it answers that it cannot write.
+/// How long the writer waits for another process's lock on the database before it fails.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(1000);
 
 /// A data folder cannot be used.
@@ -27,25 +27,25 @@ pub enum OpenError {
     Folder(#[from] FolderError),
     #[error("{} was {source}", path.display())]
     OtherSchema { path: PathBuf, source: OtherSchema },
-    /// SQLite would open it all the same, and every request would be refused.
+    /// SQLite would open it, and every request would then be refused.
     #[error("{} cannot be written by this user", path.display())]
     ReadOnly { path: PathBuf },
-    /// SQLite would go on without what cannot be read, as if it had never been.
+    /// SQLite would silently continue without the transactions that cannot be read.
     #[error("{}-wal: {damage}", path.display())]
     Damaged { path: PathBuf, damage: DamagedWal },
-    #[error("open {}: {source}", path.display())]
+    #[error("cannot open {}: {source}", path.display())]
     Database { path: PathBuf, source: EngineError },
-    #[error("load the ledger: {0}")]
+    #[error("cannot load the ledger: {0}")]
     Load(#[from] LogError),
-    #[error("start the writer: {0}")]
+    #[error("cannot start a thread of the writer: {0}")]
     Thread(std::io::Error),
 }
 
-/// What was brought to this version.
+/// The ledger that was migrated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Migrated {
     Existing,
-    /// There was no ledger: one was made, without any event.
+    /// There was no ledger; an empty one was created.
     New,
 }
 
@@ -54,9 +54,9 @@ pub(in crate::log) fn open(dir: &Path, now: DateTime<Utc>) -> Result<Opened<Sqli
     opened(dir, now, Checkpointer::start)
 }
 
-/// The same without a thread of its own.
-pub(in crate::log) fn open_at_rest(dir: &Path, now: DateTime<Utc>) -> Result<Opened<SqliteEngine>, OpenError> {
-    opened(dir, now, |_| Ok(Checkpointer::at_rest()))
+/// Opens or creates the ledger of a folder without starting a thread.
+pub(in crate::log) fn open_without_threads(dir: &Path, now: DateTime<Utc>) -> Result<Opened<SqliteEngine>, OpenError> {
+    opened(dir, now, |_| Ok(Checkpointer::without_thread()))
 }
 
 fn opened(
@@ -78,7 +78,7 @@ fn opened(
     })
 }
 
-/// Brings a folder's ledger to this version.
+/// Migrates a folder's ledger to this version.
 pub(in crate::log) fn bring_up_to_date(dir: &Path) -> Result<Migrated, OpenError> {
     create_folder(dir)?;
     let _lock = FolderLock::take(dir)?;
@@ -93,8 +93,8 @@ fn create_folder(dir: &Path) -> Result<(), OpenError> {
 
 fn connect(path: &Path) -> Result<Connection, OpenError> {
     private::prepare_database(path);
-    // One that cannot be read is for SQLite to say.
-    if let Some(damage) = wal::look(path).ok().flatten() {
+    // If it cannot be read, SQLite reports the reason.
+    if let Some(damage) = wal::check(path).ok().flatten() {
         return Err(OpenError::Damaged { path: path.to_owned(), damage });
     }
     let database = |error| OpenError::Database { path: path.to_owned(), source: EngineError::from(error) };
@@ -107,8 +107,8 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
     if let Some(source) = other_schema(migrate(&mut connection).map_err(database)?) {
         return Err(OpenError::OtherSchema { path: path.to_owned(), source });
     }
-    // What a process left in the write-ahead log may be in the machine's memory alone, where a sync had failed: the next
-    // one would not cover it. Written into the database file it is.
+    // After a failed sync, the write-ahead log that a process left may be in the page cache alone, and the next sync would not
+    // cover it. Moving it into the database file does.
     checkpoint::finish(&connection);
     Ok(connection)
 }
@@ -116,12 +116,12 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    // FULL: a commit is on the disk when it returns.
+    // A commit is on the disk when it returns.
     connection.pragma_update(None, "synchronous", "FULL")?;
-    // See `checkpoint`: not in the middle of somebody's commit.
+    // No checkpoint during a commit: see `checkpoint`.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "trusted_schema", false)?;
-    // What is deleted is overwritten: people who were erased, hashes of keys, what was sealed under a key that was replaced.
+    // Overwrite deleted rows: personal data, hashes of keys, secrets sealed under a replaced key.
     connection.pragma_update(None, "secure_delete", true)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())

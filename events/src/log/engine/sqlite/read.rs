@@ -1,4 +1,4 @@
-//! Events as their rows have them: the statements that both the writer's connection and the readers' run.
+//! Reads of events that both the writer's connection and the readers' need.
 
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -30,13 +30,13 @@ pub(super) fn stream(connection: &Connection, of: &Stream) -> Result<Vec<Recorde
     collect(connection, &sql, params![of.kind.as_str(), of.id])
 }
 
-/// Every event of a budget's own up to a position, in order; what opened it, changed it and closed it.
+/// The administrative events of all budgets up to a position, in order.
 pub(super) fn budgets(connection: &Connection, until: u64) -> Result<Vec<Recorded>, LogError> {
     let sql = format!("{SELECT_ADMINISTRATION} AND aggregate_type = ?1 AND position <= ?2 ORDER BY position");
     collect(connection, &sql, params![StreamKind::Budget.as_str(), until])
 }
 
-/// Position of the last event of administration; 0 where there is none.
+/// Position of the last administrative event; 0 before the first.
 pub(super) fn last_administration(connection: &Connection) -> Result<u64, LogError> {
     Ok(connection.query_row(LAST_ADMINISTRATION, [], |row| row.get::<_, Option<u64>>(0))?.unwrap_or(0))
 }

@@ -1,4 +1,4 @@
-//! Reading the log: in order, never ahead of what is durable, never in the writer's way.
+//! The reader on SQLite: a read-only connection, which sees only committed batches and never blocks the writer.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -24,7 +24,7 @@ const SELECT_OWNED: &str = include_str!("sql/select_owned.sql");
 const SELECT_LAST_OF_TYPE: &str = include_str!("sql/select_last_of_type.sql");
 const SELECT_CHECKPOINT: &str = "SELECT position FROM ledger_checkpoint";
 const NTH_BLOCK: &str = include_str!("sql/nth_block.sql");
-/// Positions that one look at the log goes over at most, where few of them may pass the filter.
+/// Maximum number of positions that one filtered read examines.
 const POSITIONS_MAX: u64 = 65_536;
 
 pub(super) struct SqliteReader {
@@ -36,19 +36,17 @@ impl SqliteReader {
         Ok(Self { connection: super::offline::with_locks(ledger)? })
     }
 
-    /// The same for a folder that nothing can be written into, see [`super::offline`], and that nobody may have brought to
-    /// this version.
+    /// Opens a ledger without writing into its folder, see [`super::offline`]. Refuses a ledger with another schema.
     pub(super) fn open_offline(ledger: &Path) -> Result<Self, LogError> {
         let connection = super::offline::connect(ledger)?;
-        // One that cannot be read is damaged: where, whoever reads on finds out.
+        // If the version cannot be read, the file is damaged: later reads find out where.
         match version(&connection).ok().and_then(other_schema) {
             Some(other) => Err(other.into()),
             None => Ok(Self { connection }),
         }
     }
 
-    /// The first position that was recorded at this time or later, `head + 1` where there is none up to there. Times never go
-    /// back along positions, so that as many rows are read as `head` has bits.
+    /// The first position recorded at this time or later, or `head + 1`. A binary search, because times never go back.
     fn first_since(&self, at: DateTime<Utc>, head: u64) -> Result<u64, LogError> {
         let mut statement = self.connection.prepare_cached("SELECT recorded_at FROM events WHERE position = ?1")?;
         let (mut low, mut high) = (1, head + 1);
@@ -75,14 +73,14 @@ impl SqliteReader {
         self.page(sql, values, filter, ("position", limit))
     }
 
-    /// Beyond the first position, up to the second.
+    /// The matching events after the first position, up to the second.
     fn scan(&self, filter: &EventFilter, (after, until): (u64, u64), limit: usize) -> Result<Vec<Recorded>, LogError> {
         let values = vec![signed(after).into(), signed(until).into()];
         let sql = format!("{SELECT_EVENTS} WHERE position > ?1 AND position <= ?2");
         self.page(sql, values, filter, ("position", limit))
     }
 
-    /// The last position of as many of an owner's blocks as are looked at; `None` where there are fewer.
+    /// The last position of the blocks that one read examines; `None` if the owner has fewer blocks left.
     fn blocks_end(&self, owner: Owner, after: u64) -> Result<Option<u64>, LogError> {
         let mut statement = self.connection.prepare_cached(NTH_BLOCK)?;
         let values = params![owner.to_string(), block_of(after), POSITIONS_MAX / BLOCK_POSITIONS - 1];
@@ -90,7 +88,7 @@ impl SqliteReader {
         Ok(block.map(|block| block * BLOCK_POSITIONS + BLOCK_POSITIONS - 1))
     }
 
-    /// Beyond the first position, up to the second.
+    /// The matching events in the owner's blocks, after the first position, up to the second.
     fn in_blocks(
         &self,
         owner: Owner,
@@ -141,7 +139,7 @@ impl Reader for SqliteReader {
     }
 
     fn filtered(&self, filter: &EventFilter, after: u64, limit: usize) -> Result<Part, LogError> {
-        // Read first: rows that come meanwhile are of later positions.
+        // Read first: events appended meanwhile have later positions.
         let head = self.head()?.position;
         let written_until: u64 = self.connection.query_row(SELECT_CHECKPOINT, [], |row| row.get(0))?;
         let owner = Owner::of_filter(filter);
@@ -322,7 +320,7 @@ impl Reader for SqliteReader {
     }
 
     fn balances(&self, now: DateTime<Utc>) -> Result<(Head, Balances), LogError> {
-        // One snapshot: the rows and the events after them belong together.
+        // One snapshot, because the rows and the events after them belong together.
         let snapshot = self.connection.unchecked_transaction()?;
         let state = read_state(&snapshot, now)?;
         Ok((state.head, state.balances))

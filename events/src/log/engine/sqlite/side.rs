@@ -1,4 +1,4 @@
-//! Rows beside the log, as statements.
+//! The statements of side rows.
 
 use rusqlite::{Connection, params};
 

@@ -1,4 +1,4 @@
-//! The ledger's state as rows: read at start, written every few thousand events.
+//! The stored rows of the ledger's state: read at the start, written every few thousand events.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +31,7 @@ const INSERT_OPEN_HOLD: &str =
 const DELETE_OPEN_HOLD: &str = "DELETE FROM open_holds WHERE request_id = ?1";
 const INSERT_BLOCK: &str = "INSERT OR IGNORE INTO owner_blocks (owner, block) VALUES (?1, ?2)";
 
-/// The rows, and the fold of what was recorded after they were written.
+/// Reads the rows, and folds the events after them.
 pub(super) fn read_state(connection: &Connection, now: DateTime<Utc>) -> Result<State, LogError> {
     let head = read::head(connection)?;
     let mut state = State {
@@ -47,11 +47,11 @@ pub(super) fn read_state(connection: &Connection, now: DateTime<Utc>) -> Result<
         let Some(last) = page.last() else { return Ok(state) };
         (position, state.events_folded) = (last.position, state.events_folded + page.len());
         fold_page(&mut state.balances, &page, |touched| windows(connection, touched))?;
-        page.iter().for_each(|recorded| state.owners.take_in(recorded));
+        page.iter().for_each(|recorded| state.owners.apply(recorded));
     }
 }
 
-/// As of their checkpoint.
+/// The stored balances, as of their checkpoint.
 fn written_balances(connection: &Connection, now: DateTime<Utc>) -> Result<Balances, LogError> {
     let mut balances = Balances::default();
     let written_until: u64 = connection.query_row(SELECT_CHECKPOINT, [], |row| row.get(0))?;
@@ -82,7 +82,7 @@ fn written_balances(connection: &Connection, now: DateTime<Utc>) -> Result<Balan
     Ok(balances)
 }
 
-/// Those of the windows that have a row.
+/// The stored rows of these windows, if any.
 pub(super) fn windows(connection: &Connection, windows: &[BudgetWindow]) -> Result<Vec<StoredWindow>, LogError> {
     let mut found = Vec::new();
     for window in windows {
@@ -98,7 +98,7 @@ pub(super) fn windows(connection: &Connection, windows: &[BudgetWindow]) -> Resu
     Ok(found)
 }
 
-/// Brings the rows to the position of this draft, in its transaction.
+/// Writes the rows as of the draft's last position, in its transaction.
 pub(super) fn write(connection: &Connection, draft: &Draft, rows: &StateRows<'_>) -> Result<(), LogError> {
     let StateRows { balances, owners } = rows;
     let changes = balances.changes();
@@ -139,12 +139,12 @@ pub(super) fn write(connection: &Connection, draft: &Draft, rows: &StateRows<'_>
     Ok(())
 }
 
-/// The fractions of a window that were announced, as one text: `0.5,0.8`.
+/// The announced fractions of a window as one text, such as `0.5,0.8`.
 fn stored_announced(balances: &Balances, window: &BudgetWindow) -> String {
     balances.announced(window).map(|fraction| fraction.to_string()).collect::<Vec<_>>().join(",")
 }
 
-/// The same, read.
+/// The inverse of [`stored_announced`].
 pub(super) fn read_announced(text: &str) -> Result<BTreeSet<Fraction>, LogError> {
     let fractions = text.split(',').filter(|fraction| !fraction.is_empty());
     fractions.map(parsed).collect()
@@ -155,12 +155,12 @@ pub(super) fn stored_window_start(window: &BudgetWindow) -> i64 {
     window.window_start.map_or(-1, |start| start.timestamp_micros())
 }
 
-/// The same, read.
+/// The inverse of [`stored_window_start`].
 pub(super) fn read_window_start(stored: i64) -> Option<DateTime<Utc>> {
     (stored >= 0).then(|| from_micros(stored))
 }
 
-/// A stored id or fraction.
+/// Parses a stored id or fraction.
 pub(super) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, LogError> {
     text.parse().map_err(|error| LogError::Stored(format!("{text}: {error}")))
 }

@@ -1,15 +1,14 @@
-//! What an offline check reads beside the events: rows as they are stored, however broken, and the indexes by which the
-//! events are found.
+//! The reads of the offline check: rows as they are stored, however damaged, and the entries of the indexes.
 
 use rusqlite::{Connection, Row, params};
 
-use super::interrupt::watch;
+use super::interrupt::interruptible;
 use super::reader::SqliteReader;
 use super::state::read_announced;
 use crate::log::LogError;
 use crate::log::interrupt::Interrupt;
 use crate::log::raw::{
-    BalanceRow, BesideAt, IndexEntries, IndexOfAdministration, OpenHoldRow, RawEvent, RawReader, RowsBeside,
+    BalanceRow, IndexEntries, IndexOfAdministration, OpenHoldRow, RawEvent, RawReader, StateRowVisitor, StateRowsAt,
     StreamEntry,
 };
 
@@ -20,7 +19,7 @@ const OPEN_HOLDS: &str = "SELECT request_id, held, expires_at, hold FROM open_ho
 const OWNER_BLOCKS: &str = "SELECT owner, block FROM owner_blocks ORDER BY owner, block";
 const SELECT_PAGE: &str = include_str!("sql/select_page.sql");
 const SELECT_STREAMS: &str = include_str!("sql/select_streams.sql");
-/// Tables whose rows stand in no event.
+/// The side tables, whose rows cannot be computed from events.
 const TABLES: [&str; 8] = [
     "idempotency",
     "inference_keys",
@@ -40,10 +39,10 @@ const fn name_of(index: IndexOfAdministration) -> &'static str {
 }
 
 impl RawReader for SqliteReader {
-    fn rows_beside(&self, rows: &mut dyn RowsBeside) -> Result<BesideAt, LogError> {
+    fn visit_state_rows(&self, rows: &mut dyn StateRowVisitor) -> Result<StateRowsAt, LogError> {
         let snapshot = self.connection.unchecked_transaction()?;
         let head: Option<i64> = snapshot.query_row(HEAD, [], |row| row.get(0))?;
-        let at = BesideAt {
+        let at = StateRowsAt {
             head: head.and_then(|head| u64::try_from(head).ok()).unwrap_or(0),
             state_at: snapshot.query_row(CHECKPOINT, [], |row| row.get(0))?,
         };
@@ -122,8 +121,8 @@ impl RawReader for SqliteReader {
         TABLES.into_iter().find_map(|table| Some((table, damage(&self.connection, table)?)))
     }
 
-    fn interrupted(&self, interrupt: &Interrupt, work: &mut dyn FnMut()) {
-        watch(&self.connection, interrupt, work);
+    fn run_interruptible(&self, interrupt: &Interrupt, work: &mut dyn FnMut()) {
+        interruptible(&self.connection, interrupt, work);
     }
 
     #[cfg(test)]
@@ -164,14 +163,14 @@ fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str, rusqlite::Error>
 }
 
 fn damage(connection: &Connection, table: &str) -> Option<String> {
-    let mut said = String::new();
-    let asked = connection.pragma(None, "integrity_check", table, |row| {
-        said = row.get(0)?;
+    let mut report = String::new();
+    let checked = connection.pragma(None, "integrity_check", table, |row| {
+        report = row.get(0)?;
         Ok(())
     });
-    match asked {
-        Ok(()) if said == "ok" => None,
-        Ok(()) => Some(said),
+    match checked {
+        Ok(()) if report == "ok" => None,
+        Ok(()) => Some(report),
         Err(error) => Some(error.to_string()),
     }
 }

@@ -12,7 +12,7 @@ const KEYS: &str =
     "INSERT INTO inference_keys SELECT 'ten', printf('%d-%d', ?2, i), x'00', 'req', ?2 FROM n WHERE ?1 > 0";
 
 #[test]
-fn what_is_too_old_goes_five_hundred_rows_at_a_time_and_it_is_said_whether_that_was_all() {
+fn expired_keys_are_dropped_five_hundred_rows_at_a_time_until_none_are_left() {
     let folder = TempDir::new().expect("a folder");
     Log::migrate(folder.path()).expect("an empty log");
     let ledger = Connection::open(folder.path().join(LEDGER_FILE)).expect("the ledger");

@@ -22,7 +22,7 @@ async fn append(log: &Log, stream: &Stream, expected_sequence: u64, events: Vec<
     log.append(append).await.map(|_| ()).map_err(|_| "refused").expect("appended");
 }
 
-/// What the database does for the look-ups of one resource.
+/// The steps of SQLite's virtual machine for reading one resource.
 fn steps(reader: &SqliteReader, of: &Stream) -> i32 {
     let mut statement = reader.connection.prepare(SELECT_LAST_OF_TYPE).expect("a statement");
     for name in Resource::names_on(of.kind) {

@@ -1,5 +1,4 @@
-//! The rows beside the log, as of the position that they say they are of: balances and open holds row by row, and where
-//! each owner's events stand.
+//! The check of the stored state, as of its checkpoint: balances and open holds row by row, and the blocks of each owner.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
@@ -13,39 +12,41 @@ use crate::ids::RequestId;
 use crate::ledger::{Amounts, Balances, Hold};
 use crate::log::Reader;
 use crate::log::owners::Owner;
-use crate::log::raw::{BalanceRow, OpenHoldRow, RowsBeside};
+use crate::log::raw::{BalanceRow, OpenHoldRow, StateRowVisitor};
 use crate::money::NanoUsd;
 use crate::time::from_micros;
 
-/// What stood beside the log when the check began.
+/// The stored state when the check began.
 #[derive(Default)]
-pub(super) struct Beside {
-    /// The log's last position then.
+pub(super) struct StoredState {
+    /// The log's last position at that time.
     pub(super) head: u64,
-    /// As of which the rows are.
+    /// The position as of which the rows are.
     pub(super) state_at: u64,
     balances: BTreeMap<BudgetWindow, Amounts>,
     announced: BTreeMap<BudgetWindow, BTreeSet<Fraction>>,
     open_holds: HashMap<RequestId, Hold>,
     owners: Owners<String>,
-    /// Why rows could not be read, where they could not.
+    /// Why a row could not be read, if any.
     unreadable: Option<String>,
 }
 
-impl Beside {
-    /// Reads them as of one moment; whoever writes goes on, and what it writes later is not looked at.
+impl StoredState {
+    /// Reads the state in one snapshot. A writer may go on; its later rows are ignored.
     pub(super) fn read(reader: &dyn Reader) -> Result<Self, VerifyError> {
-        let mut beside = Self::default();
-        let at = reader.rows_beside(&mut beside)?;
-        (beside.head, beside.state_at) = (at.head, at.state_at);
-        Ok(beside)
+        let mut state = Self::default();
+        let at = reader.visit_state_rows(&mut state)?;
+        (state.head, state.state_at) = (at.head, at.state_at);
+        Ok(state)
     }
 
     fn parse<T: FromStr<Err: Display>>(&mut self, text: &str) -> Option<T> {
         text.parse().inspect_err(|error| self.unreadable = Some(format!("{text}: {error}"))).ok()
     }
 
-    /// What differs between the rows and the fold.
+    /// Compares the rows with the fold.
+    ///
+    /// Errors: the first difference.
     pub(super) fn must_equal(&self, fold: &Balances, owners: &Owners<Owner>) -> Result<(), String> {
         if let Some(unreadable) = &self.unreadable {
             return Err(unreadable.clone());
@@ -85,7 +86,7 @@ impl Beside {
     fn open_holds_must_equal(&self, fold: &Balances) -> Result<(), String> {
         let differs = fold.open_holds().filter(|(request, hold)| self.open_holds.get(request) != Some(hold));
         let not_open = self.open_holds.keys().filter(|request| fold.open_hold(**request).is_none());
-        // Hash maps have no order; what is said has one.
+        // The smallest, because hash maps have no order and the message must be stable.
         match differs.map(|(request, _)| request).chain(not_open).min() {
             None => Ok(()),
             Some(request) => Err(format!("the table of open holds differs from the events for {request}")),
@@ -93,7 +94,7 @@ impl Beside {
     }
 }
 
-impl RowsBeside for Beside {
+impl StateRowVisitor for StoredState {
     fn balance(&mut self, row: BalanceRow) {
         let Some(budget_id) = self.parse(&row.budget_id) else { return };
         let window = BudgetWindow { budget_id, window_start: row.window_start.map(from_micros) };

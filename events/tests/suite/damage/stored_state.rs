@@ -41,7 +41,7 @@ async fn rows_that_are_not_the_fold_are_found() {
         ),
     ] {
         match said_after(&told, sql) {
-            VerifyError::BesideTheLog { position, reason } => {
+            VerifyError::StoredState { position, reason } => {
                 assert_eq!(position, told.head, "{sql}: {reason}");
                 assert!(reason.contains(why), "{sql}: {reason}");
                 said.insert(reason);
@@ -59,7 +59,7 @@ async fn rows_of_another_position_than_they_say_are_found() {
     let later = "UPDATE ledger_checkpoint SET position = position + 1";
     for (sql, at) in [(earlier.as_str(), told.completed), (later, told.head + 1)] {
         match said_after(&told, sql) {
-            VerifyError::BesideTheLog { position, .. } => assert_eq!(position, at, "{sql}"),
+            VerifyError::StoredState { position, .. } => assert_eq!(position, at, "{sql}"),
             other => panic!("{sql}: {other}"),
         }
     }
