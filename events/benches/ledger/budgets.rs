@@ -1,4 +1,4 @@
-//! Those who ask, each tenant with one budget, and what they ask for.
+//! The tenants of the benchmark, each with one budget, and their requests.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use events::time::Period;
 use events::usage::{TokenClasses, Usage, UsageSource};
 
 const HELD: NanoUsd = NanoUsd::new(640_000);
-/// Of every request.
+/// The cost of every request.
 pub const COST: NanoUsd = NanoUsd::new(180_000);
 const TTL: Duration = Duration::from_secs(900);
 
-/// How many tenants there are.
+/// The number of tenants.
 #[derive(Clone, Copy)]
 pub struct Customers(pub usize);
 
@@ -26,7 +26,7 @@ impl Customers {
     pub const MANY: Self = Self(1000);
 }
 
-/// Tenants that may spend.
+/// Tenants with budgets.
 pub struct Spenders {
     ids: IdMaker,
     chains: Vec<Chain>,
@@ -45,7 +45,7 @@ impl Spenders {
         Self { provider: ids.make(), ids, chains }
     }
 
-    /// The next request of one of them, in turn.
+    /// The next request, of each tenant in turn.
     pub fn admission(&self, number: usize) -> Admission {
         let (chain, request_id) = (self.chains[number % self.chains.len()], self.ids.make());
         Admission {

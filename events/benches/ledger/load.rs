@@ -1,4 +1,4 @@
-//! So many submitters, each of them one request after another: admitted, and ended as soon as that is durable.
+//! The load: concurrent submitters, each with one request after another, admitted and then ended once that is durable.
 
 use std::io;
 use std::path::Path;
@@ -15,20 +15,20 @@ use crate::budgets::{COST, Customers, Spenders};
 use crate::{cpu, written};
 
 const WRITER: &str = "ledger-writer";
-/// Before anything is counted: statements are prepared, files have grown.
+/// The time before counting starts, in which statements are prepared and files grow.
 const WARM_UP: Duration = Duration::from_millis(500);
 
 pub struct Measured {
-    /// Admitted and ended.
+    /// Requests that were admitted and ended.
     pub requests: u64,
     pub took: Duration,
-    /// Of the writer, in that time.
+    /// The writer's counters in that time.
     pub figures: BatchFigures,
-    /// Of the wait for one commit, of which a request has two.
+    /// The wait for a commit. A request has two.
     pub p50: Duration,
     pub p99: Duration,
     pub writer_cpu: Duration,
-    /// Of all threads.
+    /// The CPU time of all threads.
     pub all_cpu: Duration,
     pub pages: u64,
 }
@@ -67,7 +67,7 @@ pub fn measure(root: &Path, customers: Customers, submitters: usize, time: Durat
     })
 }
 
-/// How long each commit was waited for.
+/// The waits for commits.
 async fn ask(log: &Log, spenders: &Arc<Spenders>, submitters: usize, time: Duration) -> Vec<Duration> {
     let until = Instant::now() + time;
     let mut asking = JoinSet::new();

@@ -1,8 +1,8 @@
-//! How many requests the ledger admits and ends through its one writer, by how many ask at a time, with the disk's syncs
-//! and without, and where all of them draw on one budget or on a thousand.
+//! The throughput of admissions and ends through the ledger's one writer: by the number of concurrent submitters, with and
+//! without syncs of the disk, and with one budget or a thousand.
 //!
-//! `cargo bench -p events --bench ledger`. `LEDGER_SECONDS` asks for another time than three seconds a row,
-//! `LEDGER_SUBMITTERS=1,64` for other numbers of those who ask at a time.
+//! `cargo bench -p events --bench ledger`. `LEDGER_SECONDS` sets the time per row, by default three seconds;
+//! `LEDGER_SUBMITTERS=1,64` sets the numbers of submitters.
 
 mod budgets;
 mod cpu;
@@ -18,7 +18,7 @@ use load::Measured;
 
 const SUBMITTERS: &str = "1,8,64,512";
 const SECONDS: u64 = 3;
-/// In memory: what is synced there costs nothing.
+/// In memory, where a sync costs nothing.
 const WITHOUT_DISK: &str = "/dev/shm";
 
 fn main() -> io::Result<()> {

@@ -1,11 +1,11 @@
-//! What a thread has handed to the file system, as Linux counts it.
+//! Pages written by a thread, as Linux counts them.
 
 use std::fs;
 
-/// A page of the write-ahead log with its frame's head.
+/// A page of the write-ahead log with its frame header.
 const FRAME_BYTES: u64 = 4096 + 24;
 
-/// Pages written by the running threads of one name; those that it moves out of the write-ahead log are among them.
+/// Pages written by the running threads of this name, including those moved out of the write-ahead log.
 pub fn pages_of_threads(name: &str) -> u64 {
     let tasks = fs::read_dir("/proc/self/task").expect("the threads of this process");
     let tasks = tasks.map(|task| task.expect("a thread").path());

@@ -1,4 +1,4 @@
-//! Logs that are made once and kept between runs, under the build's own folder: a million events take a minute.
+//! Logs that are written once and kept between runs, in the build's folder: a million events take a minute.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,13 +8,13 @@ use events::log::Log;
 
 use crate::story;
 
-/// Rises when the story tells something else: what an older one recorded is then made anew.
+/// The version of the story. Raise it when the story changes, so that older logs are written again.
 const VERSION: u32 = 2;
-/// Written last, so that what was interrupted is not taken for whole.
+/// A marker file, written last, so that an interrupted log does not count as complete.
 const STAMP: &str = "whole";
 
-/// The folder of a log of about so many events over so long a time. `begin`: what stands in front of the story; the same
-/// for everybody who keeps logs under `root`.
+/// The folder of a log with about this many events over this time. `begin` records the events before the story, and must be
+/// the same for all logs under `root`.
 pub fn log(root: &Path, events: u64, span: Duration, begin: impl FnOnce(&Log)) -> io::Result<PathBuf> {
     let folder = root.join(format!("story-{events}-over-{}s", span.as_secs()));
     let stamp = folder.join(STAMP);

@@ -1,7 +1,7 @@
-//! How fast `verify` goes through a log: a million events that the real writer recorded in a folder of their own.
+//! The speed of `verify` on a log of a million events that the real writer recorded.
 //!
-//! `cargo bench -p events --bench verify` writes them and looks at them three times. `VERIFY_EVENTS` asks for another
-//! number, `VERIFY_DATA` for a data folder that is there already.
+//! `cargo bench -p events --bench verify` writes the events and checks them three times. `VERIFY_EVENTS` sets their number,
+//! `VERIFY_DATA` selects an existing data folder.
 
 mod story;
 

@@ -1,5 +1,5 @@
-//! A day of a gateway, or a month: a few customers with budgets of their own, a priced model, and requests of every kind
-//! of end. Shared by all benchmarks that need a log.
+//! A day or a month of a gateway: a few customers with their budgets, a priced model, and requests with every kind of end.
+//! Shared by all benchmarks that need a log.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -23,20 +23,20 @@ use events::usage::{TokenClasses, Usage, UsageSource};
 use tokio::task::JoinSet;
 
 const CUSTOMERS: usize = 20;
-/// Requests at a time: what fills the writer's batches.
+/// Concurrent requests: enough to fill the writer's batches.
 const IN_FLIGHT: u64 = 2_000;
 const NANOS_A_TOKEN: i64 = 150;
 const HELD: NanoUsd = NanoUsd::new(640_000);
 const EVENTS_A_REQUEST: u64 = 4;
-/// Longer than any request of the story takes by its own clock.
+/// Longer than any request of the story takes by the story's clock.
 const TTL: Duration = Duration::from_secs(900);
 
 struct World {
     log: Log,
     clock: Arc<StoryClock>,
-    /// How far a request moves the clock.
+    /// The time that the clock advances per request.
     step: Duration,
-    /// How long a hold may live.
+    /// The lifetime of a hold.
     ttl: Duration,
     ids: IdMaker,
     chains: Vec<Chain>,
@@ -46,8 +46,8 @@ struct World {
     model: u64,
 }
 
-/// Records about so many events, which take so long by their own clock and end at the present; how many they are.
-/// `begin` is called before the first of them, with the log.
+/// Records about this many events, over this time by the story's clock, which ends at the present. Returns their number.
+/// `begin` is called with the log before the first of them.
 pub fn record(folder: &Path, events: u64, span: Duration, begin: impl FnOnce(&Log)) -> u64 {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
@@ -74,7 +74,7 @@ pub fn record(folder: &Path, events: u64, span: Duration, begin: impl FnOnce(&Lo
     })
 }
 
-/// Runs with the machine's clock, some time behind it, and catches up in steps.
+/// A clock that runs with the machine's, some time behind it, and catches up in steps.
 struct StoryClock {
     machine: SystemClock,
     behind: Duration,
@@ -82,8 +82,8 @@ struct StoryClock {
 }
 
 thread_local! {
-    /// What this thread's last look at the wall clock found: its monotonic hand then says the same, also where another
-    /// thread has moved the clock in between, which the log would take for a step of the wall clock.
+    /// This thread's last reading of the wall clock. The monotonic clock returns the same, even if another thread has moved the
+    /// clock in between: the log would take that for a step of the wall clock.
     static SEEN: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
@@ -133,7 +133,7 @@ impl World {
         world
     }
 
-    /// A customer with a key, whose spending is bound at each of its four levels.
+    /// A customer with a key and a budget at each of its four levels.
     async fn welcome(&mut self) {
         let (partner, tenant): (PartnerId, TenantId) = (self.ids.make(), self.ids.make());
         let (user, key): (UserId, KeyId) = (self.ids.make(), self.ids.make());
@@ -216,8 +216,7 @@ impl World {
     }
 }
 
-/// Of a hundred requests one is turned away, one fails, one is given up, one had to be tried twice, and the rest are
-/// answered.
+/// Of a hundred requests, one is refused, one fails, one is cancelled, one needs two attempts, and the rest are answered.
 async fn request(world: Arc<World>, number: u64) {
     if number % 100 == 3 {
         let refusal = Refusal::new(ErrorCode::ModelNotFound, "there is no such model");
@@ -261,7 +260,7 @@ fn attempt(world: &World) -> AttemptFailed {
     }
 }
 
-/// The first event of a resource; its position.
+/// Records the first event of a resource, and returns its position.
 async fn create(log: &Log, kind: StreamKind, id: impl std::fmt::Display, event: Event) -> u64 {
     let append = Append {
         stream: Stream::new(kind, id),

@@ -1,4 +1,4 @@
-//! What a refusal says of a lower output cap: it names the highest that would be admitted, and none where none would.
+//! The affordable output cap in a refusal: the highest that would be admitted, or none.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::facts::{CAP, CAP_MIN, admission, budget, id, start};
 
-/// The same request with another cap.
+/// The request with another cap.
 fn resent(asked: &Admission, cap: u64) -> Admission {
     let IfShort::Shrink(shrinking) = &asked.if_short else { panic!("it has a line") };
     let held = shrinking.resent.expect("it has a line").at(cap).expect("countable");
@@ -87,7 +87,7 @@ fn a_refusal_says_in_words_what_is_left_what_is_needed_and_until_when() {
     let total = Budget { period: Period::Total, ..daily() };
     let said = refusal(&holding(vec![total], 4), &asked).expect("8 do not fit into 6");
     assert!(said.message.contains("left and never resets;"), "{}", said.message);
-    // What is used may be more than a lowered limit.
+    // After a limit is lowered, more may be used than it allows.
     let mut lowered = holding(vec![daily()], 10);
     let limit_usd = NanoUsd::new(3);
     decide(

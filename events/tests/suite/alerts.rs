@@ -1,5 +1,5 @@
-//! Alerts in a real log: in the batch that crosses, once a fraction and window, also across lives; and what `verify` says
-//! of those that are missing, doubled or wrong.
+//! Alerts in a real log: recorded in the batch that crosses a fraction, once per fraction and window, even across restarts.
+//! `verify` finds missing, doubled and wrong ones.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ impl House {
         self.log.append(append(StreamKind::Budget, id(1), before, change.into())).await.expect("a change");
     }
 
-    /// One request that costs so much.
+    /// A request with this cost.
     async fn spend(&mut self, cost: i64) {
         self.asked += 1;
         let asked = admission(self.asked, 1, cost, Duration::from_secs(60));
@@ -53,14 +53,14 @@ impl House {
         assert!(matches!(at[&position].event, Event::Hold(Hold::Settled(_))), "an end is acknowledged where it stands");
     }
 
-    /// One request whose hold expires before its end is known.
+    /// A request whose hold expires before its end is known.
     async fn spend_late(&mut self, held: i64, cost: i64) {
         let hold = self.expired(held).await;
         let settled = hold.end(Vec::new(), Outcome::Completed(ended(cost)), Charge::Settle(NanoUsd::new(cost))).await;
         settled.expect("recorded");
     }
 
-    /// One request whose hold has expired, and whose end is not known yet.
+    /// A request whose hold has expired and whose end is not known yet.
     async fn expired(&mut self, held: i64) -> OpenHold {
         self.asked += 1;
         let asked = admission(self.asked, 1, held, Duration::from_secs(60));
@@ -72,7 +72,7 @@ impl House {
         hold
     }
 
-    /// Another life on the same folder, whose predecessor wrote no rows at its end.
+    /// Restarts on the same folder, after a process that wrote no state rows at its end.
     fn dies(mut self) -> Self {
         let (left, next) = (self.folder.path().to_owned(), TempDir::new().expect("a folder"));
         for file in std::fs::read_dir(left).expect("the folder") {
@@ -85,7 +85,7 @@ impl House {
         self
     }
 
-    /// Sequence, fraction and what was settled, of every alert.
+    /// The sequence, the fraction and the settled amount of every alert.
     fn alerts(&self) -> Vec<(u64, String, i64)> {
         let reader = self.log.reader().expect("a reader");
         verify(&*reader).expect("a sound log");
@@ -165,7 +165,7 @@ async fn a_limit_that_is_raised_arms_what_is_no_longer_reached_and_nothing_else_
     assert_eq!(house.alerts().last(), Some(&(3, "0.5".to_owned(), 1020)));
 }
 
-/// The row of the window says so as well: a life that reads it and no event announces the same again.
+/// The window's row records announced alerts too: a process that reads only the row does not announce them again.
 #[tokio::test]
 async fn what_a_raised_limit_arms_stays_armed_in_a_life_that_follows() {
     let mut house = House::watched_at(&["0.5"]).await;
@@ -209,7 +209,7 @@ async fn what_expires_and_what_is_corrected_is_announced_as_well_and_a_correctio
     assert_eq!(house.alerts(), said(&[(1, "0.5", 600), (2, "0.8", 850)]));
 }
 
-/// What is watched from now on is announced when money moves, and not before.
+/// A new fraction is announced when money moves, and not before.
 #[tokio::test]
 async fn an_end_that_moves_no_money_announces_nothing() {
     let mut house = House::watched_at(&["0.8"]).await;

@@ -1,5 +1,5 @@
-//! `verify` is silent on a sound log and names the position of each damage. The log is one that a gateway would have
-//! left: every kind of event that moves money, every kind of end, budgets that change and windows that pass.
+//! `verify` accepts a sound log and names the position of each damage. The log is what a gateway would leave: every kind of
+//! event that moves money, every kind of end, budgets that change and windows that end.
 
 mod stored_state;
 mod story;
@@ -17,7 +17,7 @@ fn check(folder: &Path) -> Result<Sound, VerifyError> {
     verify_to(&*open_reader(&folder.join(LEDGER_FILE)).expect("the ledger opens"), Depth::Gateway)
 }
 
-/// What is said of the story after this was done to its database.
+/// The result of the check after this change to the database.
 fn said_after(told: &Told, sql: &str) -> VerifyError {
     let folder = TempDir::new().expect("a folder");
     let copy = folder.path().join(LEDGER_FILE);
@@ -34,7 +34,7 @@ fn said_after(told: &Told, sql: &str) -> VerifyError {
 
 const UNGUARD: &str = "DROP TRIGGER events_are_never_changed; DROP TRIGGER events_are_never_deleted;";
 
-/// One kind of damage: what it is, what is done, the position that is named and a part of what is said.
+/// One kind of damage: its description, the change, the position that is named and a part of the message.
 type Damage = (&'static str, String, u64, &'static str);
 
 fn must_be_found(told: &Told, kinds: &[Damage]) {
@@ -54,12 +54,12 @@ fn set(at: u64, field: &str, value: &str) -> String {
     format!("UPDATE events SET payload = json_set(payload, '$.{field}', json('{value}')) WHERE position = {at}")
 }
 
-/// Sets one of who it is about.
+/// Sets one of the event's parties.
 fn set_context(at: u64, field: &str, value: &str) -> String {
     format!("UPDATE events SET metadata = json_set(metadata, '$.{field}', '{value}') WHERE position = {at}")
 }
 
-/// Repeats an event at the end of the log, as that number of its stream.
+/// Repeats an event at the end of the log, with this sequence.
 fn repeat(told: &Told, at: u64, sequence: u64) -> String {
     let head = told.head;
     format!(
@@ -69,7 +69,7 @@ fn repeat(told: &Told, at: u64, sequence: u64) -> String {
     )
 }
 
-/// Closes or opens the gap behind a position.
+/// Closes or opens a gap after a position.
 fn move_all_behind(at: u64, by: i64) -> String {
     format!(
         "UPDATE events SET position = -position WHERE position > {at};

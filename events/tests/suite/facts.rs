@@ -1,4 +1,4 @@
-//! Facts that the tests begin with.
+//! Sample events for the tests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,11 +89,11 @@ pub fn admission(request: u128, key: u128, held: i64, ttl: Duration) -> Admissio
     }
 }
 
-/// The output cap that everybody asks for, and the lowest that is of use.
+/// The output cap of every request, and its lowest useful value.
 pub const CAP: u64 = 20;
 pub const CAP_MIN: u64 = 4;
 
-/// Half of it for the prompt, the other half for all of the output: the whole at [`CAP`].
+/// The cost of a request: half for the prompt and half for the output, which is complete at [`CAP`].
 fn cost_line(held: i64) -> CostLine {
     let price = |nanos| NanoUsdPerMtok::new(NanoUsd::new(nanos)).expect("not negative");
     let rates = Rates {

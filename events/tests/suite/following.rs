@@ -1,4 +1,4 @@
-//! Whoever follows the log is given every event once, in order, wherever it comes from.
+//! A follower of the log gets every event once, in order, whether from the tail or from the database.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::facts::{budget, clock, context, id, opened};
 
 const SOON: Duration = Duration::from_secs(20);
-/// More than the writer keeps for those who lag.
+/// More batches than the tail keeps for followers that lag.
 const MANY_BATCHES: u64 = 1_100;
 
 struct World {
@@ -29,7 +29,7 @@ impl World {
         Self { _folder: folder, log, writer }
     }
 
-    /// Records a batch of so many events.
+    /// Records a batch of this many events.
     async fn record(&mut self, events: usize) {
         let scope = events::event::admin::Scope::Tenant(id(1));
         let event = opened(budget(1, scope, 1, events::time::Period::Total));

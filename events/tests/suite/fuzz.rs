@@ -22,7 +22,7 @@ fn money_text(dice: &mut Dice<'_>) -> String {
     }
 }
 
-/// Nano-dollars by other means: digits as one whole number of billionths.
+/// An independent parser of nano-dollars: all digits as one whole number of billionths.
 fn nanos_of(text: &str) -> Option<i128> {
     let (sign, digits) = text.strip_prefix('-').map_or((1, text), |rest| (-1, rest));
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
@@ -32,7 +32,7 @@ fn nanos_of(text: &str) -> Option<i128> {
     }
     let whole = whole.trim_start_matches('0');
     let billionths = format!("{whole}{fraction}{}", "0".repeat(9 - fraction.len()));
-    // What does not fit 128 bits does not fit 64 either.
+    // A number that does not fit 128 bits does not fit 64.
     Some(sign * billionths.parse().unwrap_or(i128::MAX))
 }
 
@@ -154,7 +154,7 @@ fn an_id_has_one_text() {
     });
 }
 
-/// Every whole number is one that a double holds: another reader finds the same.
+/// True if a double represents every whole number exactly, so that other readers read the same value.
 fn is_exact(value: &Value) -> bool {
     match value {
         Value::Number(number) => number.as_i64().is_none_or(|whole| whole.unsigned_abs() < 1 << 53),

@@ -1,5 +1,5 @@
-//! One sample of every event version that was ever written stands in `tests/golden/events/`, and must decode for ever.
-//! `UPDATE_GOLDEN=1` writes those that are new; a changed one is a changed meaning, and needs a new version.
+//! `tests/golden/events/` contains a sample of every event version that was ever written, which must decode for ever.
+//! `UPDATE_GOLDEN=1` writes new samples. A changed sample is a changed meaning, and needs a new version.
 
 use std::path::{Path, PathBuf};
 
@@ -41,7 +41,7 @@ fn backend() -> Backend {
     Backend { provider_id: id(11), provider: "openai-eu".to_owned(), model: "gpt-4o".to_owned() }
 }
 
-/// Only of what was changed: what was made is sampled as it was before there were any.
+/// Only for changed resources: the samples of created ones are from before there were any.
 fn handles() -> Handles {
     Handles { slug: Some("acme-labs".to_owned()), external_id: Some("C-1001/7".to_owned()) }
 }
@@ -105,7 +105,7 @@ fn samples() -> Vec<(Stream, Event)> {
         cache_read: Some(rate(1_250_000_000)),
         ..GivenRates::new(rate(2_500_000_000), rate(10_000_000_000))
     };
-    // As of versions that did not record what was left out.
+    // As in versions that did not record which rates were left out.
     let price = Price { defaulted: None, ..Price::new((id(31), id(11)), "gpt-4o", given, start()) };
     let changed_price = Price {
         defaulted: Some(vec![OptionalRate::CacheWrite, OptionalRate::Reasoning, OptionalRate::Request]),

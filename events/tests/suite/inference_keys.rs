@@ -1,5 +1,5 @@
-//! Idempotency keys of inference: whatever is asked, ended, expired and lost in between, a request that is sent again
-//! under its key is admitted only where nothing was charged for it and nobody is working on it.
+//! Idempotency keys of inference: in any sequence of requests, ends, expiries and crashes, a repeated request is admitted only
+//! if nothing was charged for it and it is not in progress.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -25,7 +25,7 @@ use crate::facts::{admission, append, budget, clock, ended, id, opened};
 const TTL: Duration = Duration::from_secs(60);
 const KEPT: TimeDelta = TimeDelta::days(30);
 
-/// Puts what is asked into the writer's queue.
+/// Queues an admission.
 fn begin<F: Future>(asked: &mut Pin<Box<F>>) {
     assert!(asked.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending(), "nobody has answered it");
 }
@@ -34,13 +34,13 @@ fn key(tenant: u128, name: &str, fingerprint: u8) -> InferenceKey {
     InferenceKey { tenant: id::<TenantId>(tenant), key: name.to_owned(), fingerprint: [fingerprint; 32] }
 }
 
-/// What was said to a request.
+/// The answer to a request.
 #[derive(Clone, Debug, PartialEq)]
 enum Said {
     Admitted,
-    /// With the id of the request that came first.
+    /// With the id of the first request with the key.
     InFlight(RequestId),
-    /// When its hold expires, and how long that is.
+    /// The time at which its hold expires, and the wait until then.
     ProcessEnded(RequestId, DateTime<Utc>, Duration),
     Charged(RequestId, i64),
     OtherRequest(RequestId),
@@ -67,11 +67,11 @@ fn said(admitted: &Admitted) -> Said {
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// So many requests at once under a key, with a fingerprint, in batches of so many.
+    /// Concurrent requests with the same key and fingerprint: their number, and the size of the batches.
     Ask { key: u8, fingerprint: u8, times: usize, batch: usize },
-    /// One of the open holds ends, charged or released.
+    /// An open hold ends, charged or released.
     End { which: usize, charge: Option<i64> },
-    /// Time passes: holds that nobody ends expire.
+    /// Time passes: open holds expire.
     Wait { days: i64 },
     /// The process dies.
     Crash,
@@ -88,7 +88,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..40)
 }
 
-/// What became of the request that was last admitted under a key, as a model that knows no database.
+/// The model's state of the request last admitted with a key.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     Open { until: DateTime<Utc>, held: i64, is_lost: bool },
@@ -122,7 +122,7 @@ impl World {
     }
 
     async fn take(&mut self, step: Step) {
-        // A second for each: a flood of refusals would be rolled up.
+        // One second each, because too many refusals in a second would only be counted.
         self.clock.advance(Duration::from_secs(1));
         match step {
             Step::Ask { key, fingerprint, times, batch } => self.ask(key, fingerprint, times, batch).await,
@@ -145,7 +145,7 @@ impl World {
             Step::End { .. } => {}
             Step::Wait { days } => {
                 self.clock.advance(TTL + Duration::from_secs(u64::try_from(days).expect("not negative") * 86_400));
-                // Nobody has them any more once they have expired.
+                // Expired holds have no owner any more.
                 self.open.drain(..).for_each(std::mem::forget);
                 self.writer.step(0);
                 let now = self.clock.now();
@@ -160,7 +160,7 @@ impl World {
             Step::Crash => {
                 self.open.drain(..).for_each(std::mem::forget);
                 let (elsewhere, clock) = (TempDir::new().expect("a folder"), clock());
-                // The old one goes first: the folder is locked.
+                // Drop the old one first, because it holds the lock of the folder.
                 (self.log, self.writer) = opened_in(&elsewhere, &clock);
                 (self.log, self.writer) = opened_in(&self.folder, &self.clock);
                 self.fates().for_each(|known| {
@@ -254,7 +254,7 @@ async fn tenants_and_keys_are_apart_and_a_request_without_a_key_is_none_of_them(
     {
         assert_eq!(ask(request, key).await, Said::Admitted, "{request}");
     }
-    // Each of them was dropped by who asked, which gives its money back: none is charged or open.
+    // Every hold was dropped, which releases its money: none is charged or open.
     assert_eq!(ask(6, Some(key(1, "a", 1))).await, Said::Admitted);
 }
 
@@ -275,7 +275,7 @@ async fn of_many_at_once_under_one_key_one_is_admitted() {
     assert_eq!(refused.count(), 199);
 }
 
-/// Rows that are older than thirty days go, a few at a time.
+/// Rows older than thirty days are dropped, a few at a time.
 #[tokio::test]
 async fn old_keys_and_replies_are_dropped_in_steps() {
     const ROWS: u128 = 1200;
@@ -288,7 +288,7 @@ async fn old_keys_and_replies_are_dropped_in_steps() {
         let mut asked = Box::pin(log.admit_once(admission(request, 1, 1, TTL), Some(key)));
         begin(&mut asked);
         asking.push(asked);
-        // Of another tenant: it binds none of the requests.
+        // A budget of another tenant, which binds none of the requests.
         let event = opened(budget(request, Scope::Tenant(id(2)), 1, Period::Total));
         let idempotency = Idempotency {
             scope: "operator".to_owned(),
@@ -319,7 +319,7 @@ async fn old_keys_and_replies_are_dropped_in_steps() {
     assert_eq!((rows(&writer, "inference_keys"), rows(&writer, "idempotency")), (everything, everything));
     clock.advance(Duration::from_secs(2 * 86_400));
     for step in 1..=3 {
-        // Something has to be recorded: at rest nothing is tidied.
+        // Record something, because an idle writer drops nothing.
         let request = ROWS + step;
         let mut asked = Box::pin(log.admit(admission(request, 1, 1, TTL)));
         begin(&mut asked);

@@ -1,5 +1,5 @@
-//! `decide` against an independent small model, and against the fold of the events that it brings forth. The model
-//! knows nothing of the ledger's structures: it keeps plain lists and sums them anew for every question.
+//! `decide` compared with a small independent model, and with the fold of its events. The model does not use the ledger's
+//! structures: it keeps plain lists and sums them for every question.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::facts::{CAP, CAP_MIN, admission, budget, ending, id, start};
 const BUDGETS: u128 = 5;
 const KEYS: u128 = 3;
 const REQUESTS: u128 = 12;
-/// Fractions that a budget is watched at, in thousandths.
+/// The alert fractions of a budget, in thousandths.
 const WATCHES: [&[i64]; 4] = [&[], &[500], &[1, 500, 1000], &[333, 800]];
 
 #[derive(Clone, Debug)]
@@ -65,7 +65,7 @@ fn scope(level: u8, budget: u128) -> Scope {
 #[derive(Default)]
 struct Model {
     budgets: Vec<ModelBudget>,
-    /// Budget, window and thousandths of the limit.
+    /// The budget, the window and the fraction in thousandths.
     announced: Vec<(u128, Option<String>, i64)>,
     charges: Vec<(u128, Option<String>, i64)>,
     holds: Vec<ModelHold>,
@@ -82,7 +82,7 @@ struct ModelBudget {
     observes: bool,
 }
 
-/// What a request gets: so much, under so low a cap where it was lowered, noted by so many budgets that observe.
+/// The model's admission: the amount held, the lowered cap if any, and the number of observing budgets that are short.
 #[derive(Debug, PartialEq)]
 enum Verdict {
     Held { held: i64, cap: Option<u64>, observed: usize },
@@ -90,7 +90,7 @@ enum Verdict {
     Repeated,
 }
 
-/// What an answer under a cap costs at most, of a request that asks for `held` under the cap of everybody.
+/// The highest cost of an answer under `cap`, for a request that needs `held` under the default cap.
 fn cost(held: i64, cap: u64) -> i64 {
     let millionths = held * 500_000 + i64::try_from(cap).expect("small") * held * 25_000;
     millionths / 1_000_000 + i64::from(millionths % 1_000_000 > 0)
@@ -103,7 +103,7 @@ struct ModelHold {
     expires_at: DateTime<Utc>,
 }
 
-/// The window's first day as text, worked out another way than the ledger does.
+/// The first day of the window as text, computed differently than in the ledger.
 fn window(period: Period, now: DateTime<Utc>) -> Option<String> {
     let day = now.date_naive();
     match period {
@@ -194,7 +194,7 @@ impl Model {
     fn sweep(&mut self, now: DateTime<Utc>) -> (usize, Vec<Alert>) {
         let due: Vec<_> =
             self.holds.iter().filter(|hold| hold.expires_at <= now).map(|hold| (hold.request, hold.held)).collect();
-        // In the order in which the ledger ends them: the figure of an alert says which of them crossed.
+        // In the ledger's order, because the amount of an alert depends on which end crossed the limit.
         let mut in_order: Vec<_> = due;
         in_order.sort_by_key(|(request, _)| {
             let hold = self.holds.iter().find(|hold| hold.request == *request);
@@ -209,7 +209,7 @@ impl Model {
     }
 }
 
-/// An alert, whoever says it.
+/// An alert, of the ledger or of the model.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Alert {
     number: u128,
@@ -292,7 +292,7 @@ impl Decided for SweepDecision {
     }
 }
 
-/// The ledger, and beside it the fold of everything that it brought forth.
+/// The ledger, and the fold of all its events.
 #[derive(Default)]
 struct Ledger {
     balances: Balances,
@@ -312,10 +312,10 @@ impl Ledger {
         self.fold.fold(&recorded).expect("a budget event folds");
     }
 
-    /// Decides twice, the first time to take it back: nothing may be left of that.
+    /// Decides twice and undoes the first decision, which must leave no trace.
     fn decide<S: Step<Decision: Decided>>(&mut self, step: &S, now: DateTime<Utc>) -> S::Decision {
         self.decided += 1;
-        // A copy of all balances at every step would take most of the time.
+        // Copying all balances at every step would take most of the time.
         let before = self.decided.is_multiple_of(8).then(|| self.balances.clone());
         self.balances.begin();
         let undone = decide(&mut self.balances, step, now);
@@ -344,7 +344,7 @@ impl Ledger {
         }
     }
 
-    /// No hold may have been taken that does not fit: asked of the decided balances, whatever the model says.
+    /// No hold exceeds its budgets, by the decided balances and independently of the model.
     fn must_fold_to_the_same(&self) {
         let mut decided: Vec<_> =
             self.balances.windows().filter(|(_, amounts)| **amounts != Default::default()).collect();
@@ -436,7 +436,7 @@ fn play(moves: &[Move]) {
 }
 
 proptest! {
-    // Fixed seed by default would hide new cases; a failure prints its own and is kept beside this file.
+    // No fixed seed, which would hide new cases. A failure prints its seed and is stored next to this file.
     #![proptest_config(ProptestConfig { cases: 100_000, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
 
     /// Holds: event.never-over, admin.periods

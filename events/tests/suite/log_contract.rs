@@ -1,5 +1,5 @@
-//! What every engine of the log has to pass: order without a gap, no torn batch, conflicts on (stream, sequence),
-//! reading from a position, holds that end once, also across a restart.
+//! The contract that every engine of the log must fulfil: order without gaps, no torn batches, conflicts on (stream,
+//! sequence), reading from a position, and holds that end once, even across a restart.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ fn everything(log: &Log) -> Vec<Recorded> {
     log.reader().expect("a reader").after(0, 100_000).expect("the log reads")
 }
 
-/// Sound by the offline check as well, with that many open holds.
+/// Runs the offline check, which must find this many open holds.
 fn must_verify(log: &Log, open_holds: u64) {
     let sound = events::verify::verify(&*log.reader().expect("a reader")).expect("a sound log");
     assert_eq!(sound, events::verify::Sound { events: log.head().position, open_holds });
@@ -134,7 +134,7 @@ async fn a_writer_that_hangs_keeps_nobody_for_ever_and_releases_what_nobody_took
     assert!(matches!(asked, Err(LogError::TimedOut(_))), "{asked:?}");
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     assert!(!log.is_writable(), "health does not show it");
-    // It wakes up, and finds that the request has gone.
+    // It wakes up and finds that the request is gone.
     writer.step(10);
     writer.step(10);
     assert!(log.is_writable());
@@ -149,7 +149,7 @@ async fn an_expired_hold_is_charged_and_its_late_figures_are_a_correction() {
     let log = open(folder.path(), &clock);
     open_budget(&log, 1, 100, Period::Day).await;
     let held = hold(&log, 1, 40).await.expect("it fits");
-    // The wall clock and the monotonic one move together: no step, only a long wait.
+    // The wall clock and the monotonic clock move together: a long wait, not a step.
     for _ in 0..70 {
         clock.advance(Duration::from_secs(1));
     }
@@ -169,7 +169,7 @@ async fn an_expired_hold_is_charged_and_its_late_figures_are_a_correction() {
     assert_eq!(settled, [NanoUsd::new(25)]);
 }
 
-/// Who opens the log for something else does not know what a gateway charges for holds that were left.
+/// A process that opens the log for another purpose does not know the gateway's policy for expired holds.
 #[tokio::test]
 async fn who_leaves_the_holds_of_a_gateway_ends_none() {
     let (folder, clock) = (TempDir::new().expect("a folder"), clock());
@@ -207,7 +207,7 @@ async fn side_rows_are_written_without_an_event_as_well() {
     must_verify(&log, 0);
 }
 
-/// What was deleted or replaced is not in the file any more either.
+/// Deleted and replaced data is no longer in the file.
 #[tokio::test]
 async fn nothing_is_left_of_a_row_that_was_deleted() {
     const LEN: usize = 9000;
@@ -295,7 +295,7 @@ async fn a_decision_is_refused_where_what_it_rests_on_has_moved_on() {
     assert!(matches!(refused, Err(AppendError::Outdated { position: 3 })), "{refused:?}");
     log.append(resting_on(3, &[2, 9], 2)).await.expect("of others it knows nothing");
     log.append(resting_on(4, &[1], 3)).await.expect("it was decided anew");
-    // Of two in one batch the second sees the first.
+    // Within a batch, the second job sees the first.
     let (moved, outdated) = tokio::join!(biased; log.append(change(1, 2)), log.append(resting_on(5, &[1], 5)));
     assert_eq!(moved.expect("it moves on").last, 6);
     assert!(matches!(outdated, Err(AppendError::Outdated { position: 6 })), "{outdated:?}");
@@ -328,7 +328,7 @@ async fn a_restart_finds_balances_and_open_holds_as_they_were() {
     let log = open(folder.path(), &clock);
     open_budget(&log, 1, 100, Period::Day).await;
     settle(hold(&log, 1, 40).await.expect("it fits"), 30).await;
-    // A process that is killed leaves its hold: it is neither ended nor dropped.
+    // A killed process leaves its hold, which is neither ended nor dropped.
     std::mem::forget(hold(&log, 2, 50).await.expect("it fits"));
     log.close();
     assert!(matches!(log.admit(admission(9, 1, 1, TTL)).await, Err(LogError::Closed)));
@@ -345,7 +345,7 @@ async fn what_a_killed_process_left_opens_with_the_balances_of_its_last_event() 
     let log = open(folder.path(), &clock);
     open_budget(&log, 1, 100, Period::Day).await;
     let left = TempDir::new().expect("another folder");
-    // Until one copy was taken before the rows of the ledger's state were brought up to date.
+    // Until a copy is taken before the state rows are written.
     let mut request = 10;
     loop {
         settle(hold(&log, request, 1).await.expect("it fits"), 0).await;
@@ -465,7 +465,7 @@ async fn a_closed_log_is_one_file_for_its_owner_alone() {
     let ledger = folder.path().join(events::log::LEDGER_FILE);
     let log = open(folder.path(), &clock());
     open_budget(&log, 1, 1000, Period::Day).await;
-    // A connection that reads would keep SQLite from moving everything by itself.
+    // An open read connection would keep SQLite from moving all pages by itself.
     let _reader = log.reader().expect("a reader");
     log.close();
     let copy = TempDir::new().expect("another folder");
@@ -487,12 +487,11 @@ async fn the_time_of_what_comes_next_is_never_before_the_last_event() {
 }
 
 const FLOOD: u64 = 150_000;
-/// Positions that a look at the log goes over at most, and blocks of an owner's that are as many.
+/// The maximum number of positions that a filtered read examines, and the same number in blocks.
 const LOOK: u64 = 65_536;
 const BLOCK: u64 = 64;
 
-/// Denials without end, one in each block of positions those of one tenant, and at the end one event of another type,
-/// which is the tenant's as well.
+/// A long run of denials, one in each block of one tenant, and at the end an event of another type by the same tenant.
 fn flooded(folder: &Path) -> Box<dyn Reader> {
     Log::migrate(folder).expect("an empty log");
     let ledger = folder.join(LEDGER_FILE);
@@ -516,7 +515,7 @@ fn flooded(folder: &Path) -> Box<dyn Reader> {
     open_reader(&ledger).expect("a reader")
 }
 
-/// Looks at the log part by part until the one event of this type is found; where each look ended.
+/// Reads the log part by part until it finds the event of this type. Returns the end of each part.
 fn found_by(reader: &dyn Reader, filter: &EventFilter) -> Vec<u64> {
     let (mut after, mut looks) = (0, Vec::new());
     loop {
@@ -539,8 +538,8 @@ fn a_look_at_the_log_goes_over_a_bounded_part_of_it_however_little_it_finds() {
     let reader = flooded(folder.path());
     let rare = EventFilter { types: Some(vec![("access.rate_limited".to_owned(), 1)]), ..EventFilter::default() };
     assert_eq!(found_by(&*reader, &rare), [LOOK, 2 * LOOK, FLOOD]);
-    // Of an owner's part as much is looked at, and what is between its blocks is passed over; a look begins with the
-    // rest of the block in which the one before ended.
+    // Of an owner's part, as many positions are read and those between its blocks are skipped. A read begins with the rest of
+    // the block in which the previous one ended.
     let of_tenant = EventFilter { tenant: Some(id(8)), ..rare };
     assert_eq!(found_by(&*reader, &of_tenant), [LOOK + BLOCK - 1, 2 * LOOK - 1, FLOOD]);
     let unknown = EventFilter { tenant: Some(id(7)), ..EventFilter::default() };

@@ -1,4 +1,4 @@
-//! What the log and the ledger promise, from outside the crate.
+//! Tests of the guarantees of the log and the ledger, from outside the crate.
 
 mod affordable;
 mod alerts;

@@ -1,4 +1,4 @@
-//! What jobs of one batch see of each other, and what becomes of a batch when the log moves on behind the writer.
+//! How the jobs of a batch see each other, and what happens to a batch if another process appends to the log.
 
 use std::future::Future;
 use std::path::Path;
@@ -43,7 +43,7 @@ impl World {
         Self { folder, clock, log, writer }
     }
 
-    /// What the jobs are answered that the writer takes as one batch, in their order.
+    /// The answers to jobs that the writer takes as one batch, in order.
     async fn batch<T, F>(&mut self, jobs: impl IntoIterator<Item = F>) -> Vec<T>
     where
         T: Send + 'static,
@@ -53,7 +53,7 @@ impl World {
         for (place, job) in jobs.into_iter().enumerate() {
             asking.spawn(async move { (place, job.await) });
         }
-        // Each gets as far as the queue.
+        // Poll each one until it is in the queue.
         tokio::task::yield_now().await;
         self.writer.step(usize::MAX);
         let mut answers = asking.join_all().await;
@@ -141,7 +141,7 @@ async fn changes_of_one_batch_see_those_before_them() {
     };
     assert!(matches!(replayed, Replayed(reply) if reply.position == 4), "{replayed:?}");
     assert!(matches!(reused, IdempotencyKeyReused), "{reused:?}");
-    // And so do those of the next.
+    // So do the jobs of the next batch.
     let answers = world.append(vec![beside(6, 0, name("one")), under_key(4, 1)]).await;
     assert!(matches!(answers[..], [Err(NameTaken { .. }), Err(Replayed(_))]), "{answers:?}");
 }
@@ -189,8 +189,8 @@ async fn of_two_with_one_key_in_one_batch_one_is_admitted() {
     assert_eq!(refusal.details["request_id"], hold.request_id.to_string());
 }
 
-/// Copies what stands in the other log behind this position, as somebody does who writes past the lock.
-/// A copy of the log as it is, which goes on by itself.
+/// Copies the other log's events after this position, like a process that ignores the lock.
+/// A copy of the log that goes on independently.
 fn copy_of(world: &World) -> World {
     let folder = TempDir::new().expect("a folder");
     let backup = format!("VACUUM INTO '{}'", folder.path().join(LEDGER_FILE).display());
@@ -212,7 +212,7 @@ async fn what_others_append_is_taken_in_and_the_batch_is_decided_anew() {
     let mut world = World::new();
     world.append(vec![opening(1, 100)]).await.remove(0).expect("a budget is opened");
     world.writer.step(usize::MAX);
-    // A copy of the log goes on by itself, and takes 80 of the 100.
+    // A copy of the log goes on independently, and holds 80 of the 100.
     let mut other = copy_of(&world);
     std::mem::forget(other.hold(1, 80).await);
     copy_events(other.folder.path(), world.folder.path(), 1);
@@ -234,7 +234,7 @@ async fn what_others_append_is_taken_in_and_the_batch_is_decided_anew() {
     assert_eq!(verify(&*world.log.reader().expect("a reader")).expect("sound"), Sound { events: 6, open_holds: 2 });
 }
 
-/// The rows of the ledger's state as well.
+/// Copies the state rows too.
 fn copy_rows(from: &Path, to: &Path) {
     let ledger = Connection::open(to.join(LEDGER_FILE)).expect("the ledger");
     ledger.execute("ATTACH ?1 AS other", params![from.join(LEDGER_FILE).to_str()]).expect("the other");
@@ -252,7 +252,7 @@ async fn rows_and_times_of_others_are_taken_in_with_their_events() {
     let mut world = World::new();
     world.append(vec![opening(1, 1000)]).await.remove(0).expect("a budget is opened");
     let own = world.hold(1, 10).await;
-    // Somebody with a clock that is ahead settles, opens a budget, holds, and writes the rows of all that.
+    // A process whose clock is ahead settles, opens a budget, reserves a hold, and writes the state rows.
     let mut other = copy_of(&world);
     other.clock.advance(Duration::from_secs(5));
     let settled = other.hold(2, 100).await;

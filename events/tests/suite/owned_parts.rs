@@ -1,5 +1,5 @@
-//! A tenant or a partner reads its own part of the log as if the rest were not there, whatever of it stands in the rows
-//! that say where its events are.
+//! A tenant or a partner reads its own part of the log as if the rest were not there, however much of it the stored blocks
+//! cover.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ fn open(folder: &Path, clock: &Arc<ManualClock>) -> Log {
     Log::open(folder, LogOptions::new(clock.clone())).expect("the log opens")
 }
 
-/// Requests that are admitted and given up: four events each, of five tenants of two partners, the first the busiest.
+/// Requests that are admitted and cancelled: four events each, of five tenants of two partners; the first is the busiest.
 async fn ask(log: &Log, requests: std::ops::Range<u128>) {
     let events = 4 * u64::try_from(requests.end).expect("few");
     for request in requests {
@@ -29,7 +29,7 @@ async fn ask(log: &Log, requests: std::ops::Range<u128>) {
         asked.context = Context::about(Actor::Operator, chain).in_request(asked.request_id);
         drop(log.admit(asked).await.expect("the ledger answers"));
     }
-    // Who gives up does not wait until that is recorded.
+    // Dropping a hold does not wait until its end is recorded.
     log.watch_head().wait_for(|head| head.position == events).await.expect("every end is recorded");
 }
 
@@ -81,7 +81,7 @@ async fn an_owner_reads_its_part_from_the_rows_and_from_what_came_after_them() {
     events::verify::verify(&*log.reader().expect("a reader")).expect("a sound log");
 }
 
-/// A log that was written before there were such rows.
+/// A log from before there were stored blocks.
 /// Holds: bin.migrate
 #[tokio::test]
 async fn an_older_log_gets_its_rows_when_it_is_opened() {

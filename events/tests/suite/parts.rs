@@ -1,4 +1,4 @@
-//! Parts of the log, of a time or of all of it: where they begin and end, and whether there is more.
+//! Parts of the log, of a time range or of all of it: where they begin and end, and whether there is more.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn positions(part: &Part) -> Vec<u64> {
     part.events.iter().map(|event| event.position).collect()
 }
 
-/// Positions of the first two parts of at most two events, and what is said of the second.
+/// The positions in the first two parts of at most two events, and the second part.
 fn two_parts(reader: &dyn Reader, filter: &EventFilter) -> (Vec<u64>, Vec<u64>, Part) {
     let first = reader.filtered(filter, 0, 2).expect("a part");
     let second = reader.filtered(filter, first.until, 2).expect("a part");
@@ -47,7 +47,7 @@ async fn parts_follow_on_each_other_until_there_is_no_more() {
     assert!(!last.has_more() && !last.is_over(), "what comes next belongs to it: {last:?}");
 }
 
-/// From the second event on, and before the fifth.
+/// The time range begins at the second event and ends before the fifth.
 #[tokio::test]
 async fn a_time_begins_with_its_first_instant_and_ends_before_its_last() {
     let folder = TempDir::new().expect("a folder");
@@ -65,7 +65,7 @@ async fn a_time_begins_with_its_first_instant_and_ends_before_its_last() {
 async fn of_any_time_exactly_what_was_recorded_in_it_is_found() {
     let folder = TempDir::new().expect("a folder");
     let reader = log_of_six(&folder).await.reader().expect("a reader");
-    // In steps of five seconds: on an event, between two, before all of them and after.
+    // Every five seconds: on an event, between two, before all of them and after all of them.
     let time = |at: u32| start() - STEP + at * STEP / 2;
     for from in 0..16 {
         for to in from..16 {

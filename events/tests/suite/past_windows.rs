@@ -1,4 +1,4 @@
-//! Which windows stay in memory once their time is over.
+//! The windows that stay in memory after their end.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use events::time::Period;
 
 use crate::facts::{admission, budget, ending, id, start};
 
-/// So much was charged to a budget of a day and to one for ever.
+/// The charges to a daily budget and to one without end.
 fn charged(amount: i64) -> Balances {
     let mut balances = Balances::default();
     for (number, period) in [(1, Period::Day), (2, Period::Total)] {
@@ -32,7 +32,7 @@ fn for_ever() -> BudgetWindow {
     BudgetWindow { budget_id: id(2), window_start: None }
 }
 
-/// The last instant at which the window of the first day is kept.
+/// The last time at which the window of the first day is kept.
 fn kept_until() -> DateTime<Utc> {
     day().window_start.expect("a day begins") + TimeDelta::days(PAST_WINDOWS_KEPT_DAYS)
 }
@@ -49,7 +49,7 @@ fn a_window_is_kept_for_as_long_as_any_period_is_and_one_without_an_end_for_ever
     assert_eq!(balances.amounts(&for_ever()).settled, NanoUsd::new(4));
 }
 
-/// Its row is written later than it was changed; forgotten in between, the row would say zero.
+/// A window's row is written after the window has changed. If it were forgotten in between, the row would contain zero.
 #[test]
 fn a_past_window_is_forgotten_once_it_is_written_and_not_before() {
     let (mut balances, much_later) = (charged(4), start() + TimeDelta::days(40));

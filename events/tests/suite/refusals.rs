@@ -1,4 +1,4 @@
-//! Refusals that are rolled up, and those that wait for the next second.
+//! Refusals that are only counted, and refusals that wait for the next second.
 
 use chrono::TimeDelta;
 use events::event::{Event, Inference};
@@ -10,9 +10,9 @@ use events::refusal::{ErrorCode, Refusal};
 
 use crate::facts::{context, id, start};
 
-/// What one key is answered in a second before its refusals are rolled up: twenty are recorded, twenty wait.
+/// The refusals of one key in a second that are not only counted: twenty are recorded, twenty wait.
 const OF_KEY: u128 = 2 * RECORDED_REFUSALS_A_SECOND as u128;
-/// So many keys may have as many waiting as one may.
+/// The number of keys that may all have the maximum number of waiting refusals.
 const WAITING_KEYS: u128 = 100;
 
 fn refused(request: u128, key: u128, model: &str) -> RefusedRequest {
@@ -20,7 +20,7 @@ fn refused(request: u128, key: u128, model: &str) -> RefusedRequest {
     RefusedRequest { request_id: id(request), context: context(key), model: model.to_owned(), refusal }
 }
 
-/// Model and count of what is recorded, or nothing where it waits.
+/// The model and the count of each recorded refusal; empty if it waits.
 fn asked(balances: &mut Balances, key: u128, model: &str) -> Option<Vec<(String, u64)>> {
     match decide(balances, &Refuse(&refused(1, key, model)), start()) {
         RefuseDecision::Now(refused) => Some(counts(&refused.events)),
@@ -56,7 +56,7 @@ fn what_is_rolled_up_is_due_when_its_second_is_over_and_written_once() {
         assert_eq!(waiting, 20, "of key {key}");
     }
     assert!(!balances.is_sweep_due(start() + seconds_of(5)), "those that wait are asked for again by the writer");
-    // The places of those that wait are taken: the next key's are rolled up at once.
+    // All waiting places are taken: the refusals of the next key are counted at once.
     let of_next: Vec<_> = (0..OF_KEY).map(|_| asked(&mut balances, WAITING_KEYS, "m").expect("none waits")).collect();
     assert_eq!(of_next.concat(), vec![("m".to_owned(), 1); 20]);
     assert!(!balances.is_sweep_due(start()));
@@ -79,7 +79,7 @@ fn who_has_waited_makes_room_for_another_to_wait() {
     };
     assert_eq!(again(&mut balances, 1), [("m".to_owned(), 1), ("m".to_owned(), 1)], "the count, then its own");
     let refuse = |balances: &mut Balances| decide(balances, &Refuse(&refused(2, 1, "m")), next);
-    // One that has waited is one of the twenty of this second.
+    // A refusal that has waited counts as one of the twenty of this second.
     let outcomes: Vec<bool> = (0..21).map(|_| matches!(refuse(&mut balances), RefuseDecision::NextSecond(_))).collect();
     assert_eq!(outcomes, [vec![false; 19], vec![true, false]].concat(), "one place to wait is free, and no more");
 }

@@ -1,4 +1,4 @@
-//! Events as releases wrote them: `releases/{version}/events/`. They read for ever, and mean what they meant.
+//! Events as releases wrote them: `releases/{version}/events/`. They can be read for ever, and keep their meaning.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use events::event::Event;
 use serde_json::{Value, json};
 
-/// Whether everything that `old` says is said by `new`; what is more was added.
+/// True if `new` contains everything in `old`. It may contain more.
 fn holds(old: &Value, new: &Value) -> bool {
     match (old, new) {
         (Value::Object(old), Value::Object(new)) => {
@@ -19,7 +19,7 @@ fn holds(old: &Value, new: &Value) -> bool {
     }
 }
 
-/// Why an event of a release does not read any more, or reads as something else.
+/// Why an event of a release can no longer be read, or has another meaning.
 fn fault(kind: &str, data: &Value) -> Option<String> {
     let (name, version) = kind.rsplit_once(".v").expect("a type has a version");
     let version: u32 = version.parse().expect("a version");

@@ -1,4 +1,4 @@
-//! What cannot be counted, or not be recorded, keeps nothing else from its end.
+//! A charge that would overflow, or a job that cannot be recorded, does not keep other requests from ending.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use crate::facts::{admission, append, budget, clock, ended, ending, id, opened, start};
 
 const TTL: Duration = Duration::from_secs(60);
-/// Requests of key 1, whose charges nothing can count any more; that of key 2 expires after all of them.
+/// Requests of key 1, whose charges would overflow. The request of key 2 expires after all of them.
 const POISONED: std::ops::Range<u128> = 100..120;
 const SOUND: u128 = 999;
 
@@ -28,7 +28,7 @@ fn observing(number: u128, key: u128) -> Budget {
     Budget { enforcement: Enforcement::Observe, ..budget(number, Scope::Key(id(key)), 1, Period::Total) }
 }
 
-/// Key 1 has been charged so much that one nano-dollar more fits, and not ten.
+/// Key 1 has been charged so much that one more nano-dollar can be counted, but not ten.
 fn nearly_full() -> Balances {
     let mut balances = Balances::default();
     for number in [1, 2] {
@@ -46,7 +46,7 @@ fn nearly_full() -> Balances {
     balances
 }
 
-/// Sweeps until nothing is due any more; the requests that were ended, and how many sweeps it took.
+/// Sweeps until nothing is due. Returns the requests that were ended, and the number of sweeps.
 fn swept(balances: &mut Balances, policy: UnknownUsage, after: Duration) -> (BTreeSet<RequestId>, usize) {
     let (now, mut ended, mut sweeps) = (start() + after, BTreeSet::new(), 0);
     while balances.is_sweep_due(now) {
@@ -78,7 +78,7 @@ fn holds_that_cannot_be_counted_keep_no_other_from_being_swept_and_are_not_swept
     assert!(sweeps <= 6, "{sweeps} sweeps of 5 for 21 holds");
     assert_eq!(balances.uncountable_holds(), poisoned().count());
     assert!(poisoned().all(|request| balances.open_hold(request).is_some()), "they stay open, where they can be seen");
-    // One of them turns out to have cost nothing; the others are tried again later, when that can be counted.
+    // One of them turns out to have cost nothing. The others are tried again later, when their charges can be counted.
     let released = decide(&mut balances, &End(&ending(100, 1, None)), start() + 3 * TTL);
     assert!(matches!(released, EndDecision::Ended(_)), "{released:?}");
     let (ended, _) = swept(&mut balances, UnknownUsage::Release, Duration::from_secs(3600));
@@ -102,14 +102,14 @@ fn stepped(folder: &TempDir, clock: &Arc<ManualClock>) -> (Log, Stepped) {
     Stepped::open(folder.path(), LogOptions::new(clock.clone())).expect("the log opens")
 }
 
-/// Asks for all of these, and lets the writer take them as one batch.
+/// Queues all of these, and lets the writer take them as one batch.
 async fn admitted(log: &Log, writer: &mut Stepped, requests: &[u128]) -> Vec<Result<Admitted, LogError>> {
     let mut asking = JoinSet::new();
     for (place, request) in requests.iter().enumerate() {
         let (log, asked) = (log.clone(), admission(*request, 1, 10, TTL));
         asking.spawn(async move { (place, log.admit(asked).await) });
     }
-    // Each gets as far as the queue.
+    // Poll each one until it is in the queue.
     tokio::task::yield_now().await;
     writer.step(10);
     let mut answers = asking.join_all().await;
@@ -117,7 +117,7 @@ async fn admitted(log: &Log, writer: &mut Stepped, requests: &[u128]) -> Vec<Res
     answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
-/// What the log answers once the writer has taken one batch.
+/// The log's answer after the writer has taken one batch.
 async fn answered<T: Send + 'static>(writer: &mut Stepped, job: impl Future<Output = T> + Send + 'static) -> T {
     let mut asking = JoinSet::new();
     asking.spawn(job);
@@ -159,10 +159,10 @@ async fn a_log_says_how_many_holds_it_cannot_count_and_rests_until_they_are_trie
 async fn a_job_that_cannot_be_recorded_does_not_take_the_batch_with_it() {
     let (folder, clock) = (TempDir::new().expect("a folder"), clock());
     let (log, mut writer) = stepped(&folder, &clock);
-    // Given up at once, and released.
+    // Cancelled at once, and released.
     drop(admitted(&log, &mut writer, &[1]).await);
     writer.step(10);
-    // Its streams have begun before, which no decision looks up: an id is made once.
+    // Its streams exist already. No decision checks for that, because each id is used once.
     let answers = admitted(&log, &mut writer, &[2, 1, 3]).await;
     let is_held: Vec<bool> = answers.iter().map(|answer| matches!(answer, Ok(Admitted::Hold(_)))).collect();
     assert_eq!(is_held, [true, false, true], "{answers:?}");

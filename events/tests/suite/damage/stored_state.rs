@@ -1,4 +1,4 @@
-//! Damage to what stands beside the log: found at the position that it says it is of.
+//! Damage to the stored state: reported at the position that the state is as of.
 
 use std::collections::BTreeSet;
 
@@ -65,7 +65,7 @@ async fn rows_of_another_position_than_they_say_are_found() {
     }
 }
 
-/// A file that somebody wrote anew without what makes streams unique.
+/// A file that was rewritten without the unique index over streams.
 #[tokio::test]
 async fn a_table_that_lost_its_uniqueness_is_found() {
     let told = Told::whole().await;
@@ -97,6 +97,6 @@ async fn a_file_whose_pages_were_overwritten_is_broken_or_cannot_be_read() {
         std::fs::write(&path, damaged).expect("the file is overwritten");
         found += u32::from(super::check(told.folder.path()).is_err());
     }
-    // Pages of tables that are not looked at are the rest.
+    // The other pages belong to tables that are not checked.
     assert!(found >= 5, "{found} of {pages}");
 }

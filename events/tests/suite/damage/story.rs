@@ -1,4 +1,4 @@
-//! What a gateway leaves behind in a day and a second.
+//! The log that a gateway writes in a day and a second.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,32 +21,32 @@ use tempfile::TempDir;
 use crate::facts::{admission, append, budget, clock, context, ended, id, opened, start};
 
 const TTL: Duration = Duration::from_secs(60);
-/// What every hold is.
+/// The amount of every hold.
 const HELD: i64 = 100;
 
-/// A folder with the log, and where things stand in it.
+/// A folder with the log, and the positions of its events.
 pub struct Told {
     pub folder: TempDir,
     pub head: u64,
     pub price: u64,
     pub other_price: u64,
-    /// Of the tenant, opened.
+    /// The opening of the tenant's budget.
     pub budget: u64,
-    /// Of the key, changed later.
+    /// The key's budget, which is changed later.
     pub changed_budget: BudgetId,
-    /// The first of two.
+    /// The first of two denials of access.
     pub access: u64,
-    /// A request's four events, with nothing between them.
+    /// The four consecutive events of a request.
     pub admitted: u64,
     pub completed: u64,
-    /// The outcome of a request whose one attempt failed, right in front of it.
+    /// The outcome of a request, right after its only attempt, which failed.
     pub failed: u64,
-    /// A failed call that its provider had reported usage of; its request's outcome is right behind it.
+    /// A failed call for which the provider reported usage, right before its request's outcome.
     pub reported: u64,
-    /// A settlement above its hold.
+    /// A settlement that exceeds its hold.
     pub overrun: u64,
     pub reserved_to_expire: u64,
-    /// The end of the hold; its outcome is in front of it.
+    /// The end of the hold, right after its outcome.
     pub expired: u64,
     pub adjusted: u64,
     pub refused: u64,
@@ -123,7 +123,7 @@ impl Told {
     }
 }
 
-/// Of forty-five refusals of one second twenty are recorded, twenty in the next, and five become one event.
+/// Of forty-five refusals in one second, twenty are recorded, twenty in the next, and five become one event.
 pub async fn a_flood_of_refusals(folder: &Path) {
     let log = Log::open(folder, LogOptions::new(clock())).expect("the log opens");
     let mut refused = tokio::task::JoinSet::new();
@@ -156,14 +156,14 @@ impl Gateway {
         admission
     }
 
-    /// Positions of its admission and its outcome.
+    /// Returns the positions of its admission and its outcome.
     async fn completes(&self, request: u128, tokens: u64) -> (u64, u64) {
         let hold = self.admit(request).await;
         let admitted = hold.admitted_position;
         (admitted, self.answers(hold, tokens).await - 1)
     }
 
-    /// A token costs a nano-dollar.
+    /// Each token costs a nano-dollar.
     async fn answers(&self, hold: OpenHold, tokens: u64) -> u64 {
         let ended = self.used(&hold, tokens, UsageSource::Provider);
         let charge = Charge::Settle(ended.cost_usd);
@@ -182,7 +182,7 @@ impl Gateway {
         })
     }
 
-    /// Position of its outcome.
+    /// Returns the position of its outcome.
     async fn fails(&self, request: u128) -> u64 {
         let hold = self.admit(request).await;
         let attempt = AttemptFailed {
@@ -199,7 +199,7 @@ impl Gateway {
         hold.end(vec![attempt], Outcome::Failed(ended), charge).await.expect("recorded").position - 1
     }
 
-    /// Position of the call that failed: 20 tokens of it were reported, and 10 of the answer.
+    /// Returns the position of the failed call. It reported 20 tokens, and the answer 10.
     async fn answers_after_a_failed_call(&self, request: u128) -> u64 {
         let hold = self.admit(request).await;
         let used = self.used(&hold, 20, UsageSource::Provider);
@@ -225,7 +225,7 @@ impl Gateway {
         ended.expect("recorded").position - 2
     }
 
-    /// One before anything was sent, one with half of an answer.
+    /// One request cancelled before it was sent, and one in the middle of its answer.
     async fn gives_up(&self, unsent: u128, half: u128) {
         let before = self.log.head().position;
         drop(self.admit(unsent).await);
@@ -236,7 +236,7 @@ impl Gateway {
         hold.end(Vec::new(), Outcome::Aborted(ended), charge).await.expect("recorded");
     }
 
-    /// Position of the refusal.
+    /// Returns the position of the refusal.
     async fn is_refused(&self, request: u128) -> u64 {
         match self.log.admit(self.asked(request, 5000)).await.expect("the ledger answers") {
             Admitted::Refused(refusal) => refusal.position.expect("a position"),
@@ -244,7 +244,7 @@ impl Gateway {
         }
     }
 
-    /// Positions of its hold, of the hold's end and of the correction.
+    /// Returns the positions of the hold, of its end and of the adjustment.
     async fn expires_and_is_corrected(&self, request: u128) -> (u64, u64, u64) {
         let hold = self.admit(request).await;
         let admitted = hold.admitted_position;
@@ -275,7 +275,7 @@ impl Gateway {
         self.completes(22, 5).await;
     }
 
-    /// Position before it.
+    /// Returns the position before it.
     async fn deny(&self) -> u64 {
         let before = self.log.head().position;
         let denied = AccessDenied { code: ErrorCode::Unauthenticated, count: 3 };
@@ -292,7 +292,7 @@ impl Gateway {
     }
 }
 
-/// The first event of a resource; its position.
+/// Records the first event of a resource, and returns its position.
 async fn create(log: &Log, number: u128, event: Event) -> u64 {
     let kind = match &event {
         Event::Resource(Resource::Price(Change::Created(_))) => {
@@ -318,7 +318,7 @@ fn backend() -> Backend {
     Backend { provider_id: provider(), provider: "sim".to_owned(), model: "echo".to_owned() }
 }
 
-/// A nano-dollar a token.
+/// One nano-dollar per token.
 fn priced(model: &str) -> Event {
     let per_mtok = NanoUsdPerMtok::new(NanoUsd::new(1_000_000)).expect("not negative");
     let effective_from: DateTime<Utc> = start();
