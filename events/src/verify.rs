@@ -185,7 +185,7 @@ impl Check {
             for row in page.rows {
                 let recorded = row.map_err(|Unreadable { position, reason }| self.unreadable(position, reason))?;
                 let position = recorded.position;
-                self.take(&recorded, &page.histories).map_err(|reason| VerifyError::Broken { position, reason })?;
+                self.check(&recorded, &page.histories).map_err(|reason| VerifyError::Broken { position, reason })?;
                 self.compare_with_stored_state(position)?;
             }
             self.books.forget_changes();
@@ -202,11 +202,11 @@ impl Check {
         VerifyError::Broken { position, reason }
     }
 
-    fn take(&mut self, recorded: &Recorded, histories: &Histories) -> Result<(), String> {
-        self.order.take(recorded)?;
-        self.structure.take(recorded);
-        self.requests.must_go_on(recorded)?;
-        self.alerts.take(recorded)?;
+    fn check(&mut self, recorded: &Recorded, histories: &Histories) -> Result<(), String> {
+        self.order.check(recorded)?;
+        self.structure.count(recorded);
+        self.requests.must_continue(recorded)?;
+        self.alerts.check(recorded)?;
         match &recorded.event {
             Event::Inference(Inference::Admitted(admitted)) => {
                 if self.depth == Depth::Gateway {
@@ -231,11 +231,11 @@ impl Check {
             Event::Hold(Hold::Expired(expired)) => self.requests.expire(recorded, expired)?,
             Event::Hold(Hold::Adjusted(adjusted)) => open_requests::must_correct(recorded, adjusted, histories)?,
             Event::Inference(Inference::Refused(refused)) => self.requests.refuse(recorded, refused)?,
-            Event::Resource(fact) => self.references.take(recorded.position, fact),
+            Event::Resource(fact) => self.references.record(recorded.position, fact),
             // For the others, only order and balances are checked.
             _ => {}
         }
-        self.owners.take(recorded);
+        self.owners.add_event(recorded);
         self.books.fold(recorded)?;
         self.alerts.expect(&recorded.event, self.books.balances());
         Ok(())

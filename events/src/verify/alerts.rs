@@ -17,7 +17,7 @@ pub(super) struct Alerts {
 
 impl Alerts {
     /// Called before the fold: an alert must be one of those that are due, and no other event may come before them all.
-    pub(super) fn take(&mut self, recorded: &Recorded) -> Result<(), String> {
+    pub(super) fn check(&mut self, recorded: &Recorded) -> Result<(), String> {
         let Event::Alert(Alert::BudgetThresholdReached(alert)) = &recorded.event else {
             return self.must_be_announced();
         };

@@ -80,7 +80,7 @@ impl OpenRequests {
     }
 
     /// No event comes between an admission and its hold, or between an outcome and the end of the hold.
-    pub(super) fn must_go_on(&mut self, recorded: &Recorded) -> Result<(), String> {
+    pub(super) fn must_continue(&mut self, recorded: &Recorded) -> Result<(), String> {
         match self.unfinished.take() {
             Some((request, without)) if recorded.context.request_id != Some(request) => {
                 Err(format!("{request} {without}"))
@@ -117,7 +117,7 @@ impl OpenRequests {
 
     /// A hold follows its admission directly, in the same batch.
     pub(super) fn hold(&mut self, recorded: &Recorded, reserved: &BudgetReserved) -> Result<&OpenRequest, String> {
-        let open = self.open(recorded)?;
+        let open = self.open_request(recorded)?;
         match open.stage {
             Stage::Admitted { at } if at + 1 == recorded.position && open.admitted_at == recorded.recorded_at => {}
             ref stage => return Err(format!("a hold that does not follow on its admission: it is {}", stage.as_str())),
@@ -133,7 +133,7 @@ impl OpenRequests {
     }
 
     pub(super) fn attempt(&mut self, recorded: &Recorded, attempt: &AttemptFailed) -> Result<&OpenRequest, String> {
-        let open = self.open(recorded)?;
+        let open = self.open_request(recorded)?;
         if open.stage != Stage::Held {
             return Err(format!("a failed attempt of a request that is {}", open.stage.as_str()));
         }
@@ -150,7 +150,7 @@ impl OpenRequests {
     pub(super) fn end(&mut self, recorded: &Recorded, ended: &InferenceEnded) -> Result<&OpenRequest, String> {
         let depth = self.depth;
         self.unfinished = Some((request(recorded)?, "is over and its hold is open"));
-        let open = self.open(recorded)?;
+        let open = self.open_request(recorded)?;
         if open.stage != Stage::Held {
             return Err(format!("an outcome of a request that is {}", open.stage.as_str()));
         }
@@ -226,7 +226,7 @@ impl OpenRequests {
 
     /// Ends a hold, which must follow its outcome directly, in the same batch.
     fn close(&mut self, recorded: &Recorded, charged: NanoUsd) -> Result<(OpenRequest, RecordedOutcome), String> {
-        let open = self.open(recorded)?;
+        let open = self.open_request(recorded)?;
         let outcome = match &open.stage {
             Stage::Ended(outcome)
                 if outcome.at + 1 == recorded.position && outcome.recorded_at == recorded.recorded_at =>
@@ -246,7 +246,7 @@ impl OpenRequests {
     }
 
     /// The open request that the event belongs to.
-    fn open(&mut self, recorded: &Recorded) -> Result<&mut OpenRequest, String> {
+    fn open_request(&mut self, recorded: &Recorded) -> Result<&mut OpenRequest, String> {
         let request = request(recorded)?;
         let open = self.open.get_mut(&request);
         let open = open.ok_or_else(|| format!("{request} was never admitted, or is over"))?;

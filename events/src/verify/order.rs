@@ -23,7 +23,7 @@ impl Order {
         if position == wanted { Ok(()) } else { Err(format!("position {wanted} is missing")) }
     }
 
-    pub(super) fn take(&mut self, recorded: &Recorded) -> Result<(), String> {
+    pub(super) fn check(&mut self, recorded: &Recorded) -> Result<(), String> {
         self.follows(recorded.position)?;
         if self.recorded_at.is_some_and(|last| recorded.recorded_at < last) {
             return Err("it was recorded before the event in front of it".to_owned());

@@ -66,7 +66,7 @@ impl Owners<String> {
 }
 
 impl Owners<Owner> {
-    pub(super) fn take(&mut self, recorded: &Recorded) {
+    pub(super) fn add_event(&mut self, recorded: &Recorded) {
         let block = block_of(recorded.position);
         for owner in Owner::of_event(recorded) {
             self.0.entry(owner).or_default().add(block);

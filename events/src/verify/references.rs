@@ -37,7 +37,7 @@ impl PriceVersion {
 }
 
 impl References {
-    pub(super) fn take(&mut self, position: u64, fact: &Resource) {
+    pub(super) fn record(&mut self, position: u64, fact: &Resource) {
         match fact {
             Resource::Model(Change::Created(model) | Change::Changed(model)) => {
                 self.models.insert(position, model.name.clone());

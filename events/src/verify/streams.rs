@@ -37,8 +37,8 @@ impl Streams {
             return Ok(());
         }
         let after = self.last.clone();
-        let mut take = |id: &str, kind: &str, sequence, position| self.take(id, kind, sequence, position);
-        let Some(seen) = reader.stream_entries(&after, entries_max, &mut take)? else {
+        let mut check = |id: &str, kind: &str, sequence, position| self.check_entry(id, kind, sequence, position);
+        let Some(seen) = reader.stream_entries(&after, entries_max, &mut check)? else {
             let reason = "the index that makes streams unique is gone".to_owned();
             return Err(VerifyError::StoredState { position: self.head, reason });
         };
@@ -46,7 +46,7 @@ impl Streams {
         Ok(())
     }
 
-    fn take(&mut self, id: &str, kind: &str, sequence: i64, position: i64) {
+    fn check_entry(&mut self, id: &str, kind: &str, sequence: i64, position: i64) {
         let is_of_this_check = u64::try_from(position).is_ok_and(|position| position <= self.head);
         let last = &mut self.last;
         let same = last.id == id && last.kind == kind;

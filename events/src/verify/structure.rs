@@ -13,7 +13,7 @@ pub(super) struct Structure {
 }
 
 impl Structure {
-    pub(super) fn take(&mut self, recorded: &Recorded) {
+    pub(super) fn count(&mut self, recorded: &Recorded) {
         if recorded.stream.kind.is_administration() {
             self.of_administration.count += 1;
             self.of_administration.positions += recorded.position;

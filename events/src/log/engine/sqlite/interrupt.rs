@@ -14,7 +14,7 @@ const CHECK_EVERY: c_int = 1_000;
 pub fn interruptible<T>(connection: &Connection, interrupt: &Interrupt, work: impl FnOnce() -> T) -> T {
     let interrupt = interrupt.clone();
     connection.progress_handler(CHECK_EVERY, Some(move || interrupt.is_due()));
-    let worked = work();
+    let result = work();
     connection.progress_handler(0, None::<fn() -> bool>);
-    worked
+    result
 }

@@ -112,13 +112,13 @@ mod tests {
         let path = folder.path().join("ledger.db");
         let mut ledger = Connection::open(&path).expect("a database");
         bring_to_four(&ledger);
-        let found = open_reader_offline(&path).err().expect("an older one");
-        assert!(matches!(found, LogError::OtherSchema(OtherSchema::Older { found: 4, .. })), "{found}");
-        assert!(found.to_string().contains("`ledgerway migrate`"), "{found}");
+        let error = open_reader_offline(&path).err().expect("an older one");
+        assert!(matches!(error, LogError::OtherSchema(OtherSchema::Older { found: 4, .. })), "{error}");
+        assert!(error.to_string().contains("`ledgerway migrate`"), "{error}");
         migrate(&mut ledger).expect("migrated");
         open_reader_offline(&path).expect("of this version").head().expect("an empty log");
         ledger.pragma_update(None, "user_version", NEWEST + 1).expect("its version");
-        let found = open_reader_offline(&path).err().expect("a newer one");
-        assert!(matches!(found, LogError::OtherSchema(OtherSchema::Newer { .. })), "{found}");
+        let error = open_reader_offline(&path).err().expect("a newer one");
+        assert!(matches!(error, LogError::OtherSchema(OtherSchema::Newer { .. })), "{error}");
     }
 }

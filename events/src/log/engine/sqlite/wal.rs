@@ -147,7 +147,7 @@ mod tests {
     const FRAME: usize = FRAME_HEADER_BYTES + 4096;
 
     /// A database that was left in the middle of its work, and the bytes of its write-ahead log.
-    fn left() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
+    fn interrupted_database() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a.db");
         let work = Connection::open(&path).expect("a database");
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_log_that_ends_anywhere_is_fine_and_one_damaged_in_the_middle_is_not() {
-        let (_folder, path, wal) = left();
+        let (_folder, path, wal) = interrupted_database();
         assert_eq!(check(&path).expect("it is read"), None, "as it was left, with older frames after its end");
         for cut in [0, 10, 32, 33, 32 + FRAME, 32 + 5 * FRAME + 700, wal.len() - 1] {
             assert_eq!(damage_of(&wal[..cut]), None, "cut at {cut}");
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_last_transaction_that_was_torn_was_never_synced() {
-        let (_folder, _path, wal) = left();
+        let (_folder, _path, wal) = interrupted_database();
         let salts = &wal[16..24];
         let is_current = |frame: &&[u8]| frame.get(8..16) == Some(salts);
         let frames = wal[32..].chunks(FRAME).take_while(is_current).count();
