@@ -30,17 +30,17 @@ const FIGURES_WAIT_MAX: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 pub struct Figures {
     money: Arc<MoneyCounters>,
-    wanted: Arc<Notify>,
+    count_requested: Arc<Notify>,
     position: watch::Receiver<u64>,
 }
 
 impl Figures {
     /// Waits until everything up to `position` is counted, for at most half a second.
     pub async fn wait_for(&self, position: u64) {
-        self.wanted.notify_one();
-        let mut moved = self.position.clone();
+        self.count_requested.notify_one();
+        let mut position_changed = self.position.clone();
         // After a timeout the reader gets what there is: a late metric is worth more than none.
-        let _ = tokio::time::timeout(FIGURES_WAIT_MAX, moved.wait_for(|reached| *reached >= position)).await;
+        let _ = tokio::time::timeout(FIGURES_WAIT_MAX, position_changed.wait_for(|reached| *reached >= position)).await;
     }
 
     /// Writes the amounts in the text format. They are not in the registry, whose numbers are floats.
@@ -73,13 +73,19 @@ pub fn start(
     let log = log.follow_from_now(follow::PAGE);
     let money = Arc::<MoneyCounters>::default();
     let series = Series::register(registry, Arc::clone(&money))?;
-    let (moved, position) = watch::channel(log.position());
-    let wanted = Arc::<Notify>::default();
+    let (position_changed, position) = watch::channel(log.position());
+    let count_requested = Arc::<Notify>::default();
     let (stop, stopped) = watch::channel(false);
-    let counter = FiguresCounter { log, tables: tables.clone(), series, moved, wanted: Arc::clone(&wanted) };
+    let counter = FiguresCounter {
+        log,
+        tables: tables.clone(),
+        series,
+        position_changed,
+        count_requested: Arc::clone(&count_requested),
+    };
     let mut task = JoinSet::new();
     task.spawn(counter.run(stopped));
-    Ok((Figures { money, wanted, position }, FiguresTask { task, stop }))
+    Ok((Figures { money, count_requested, position }, FiguresTask { task, stop }))
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ impl LastUses {
     }
 
     /// Records that the key is used now. It costs a look-up, except for a key that was not used for a long time.
-    pub fn note(&self, key: KeyId) {
+    pub fn record(&self, key: KeyId) {
         let now = self.shared.clock.now().timestamp_micros();
         let known = self.shared.halves.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = known.younger.get(&key) {
@@ -77,15 +77,15 @@ mod tests {
         let clock = Arc::new(ManualClock::at(from_micros(1_000_000)));
         let uses = LastUses::new(clock.clone());
         assert_eq!(uses.of(key(0)), None);
-        uses.note(key(0));
+        uses.record(key(0));
         clock.advance(Duration::from_secs(1));
-        uses.note(key(1));
-        uses.note(key(0));
+        uses.record(key(1));
+        uses.record(key(0));
         assert_eq!((uses.of(key(0)), uses.of(key(1))), (Some(from_micros(2_000_000)), Some(from_micros(2_000_000))));
         let many = u128::try_from(HALF_LEN_MAX).expect("a number");
-        (2..many + 1).for_each(|number| uses.note(key(number)));
+        (2..many + 1).for_each(|number| uses.record(key(number)));
         assert_eq!(uses.of(key(1)), Some(from_micros(2_000_000)), "of the older half");
-        (many + 1..2 * many + 2).for_each(|number| uses.note(key(number)));
+        (many + 1..2 * many + 2).for_each(|number| uses.record(key(number)));
         assert_eq!((uses.of(key(1)), uses.of(key(2 * many))), (None, Some(from_micros(2_000_000))));
         let halves = uses.shared.halves.read().expect("a lock");
         assert!(halves.younger.len() <= HALF_LEN_MAX && halves.older.len() <= HALF_LEN_MAX);

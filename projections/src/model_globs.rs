@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_glob_is_named() {
+    fn an_invalid_glob_is_named() {
         let error = ModelGlobs::compile(&["fine".to_owned(), "bad[".to_owned()]).expect_err("an open class");
         assert_eq!(error.pattern, "bad[");
     }

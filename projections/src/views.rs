@@ -195,7 +195,7 @@ pub enum StartError {
 /// Reads views and starts rebuilds. Cheap to clone.
 #[derive(Clone)]
 pub struct ViewsHandle {
-    shared: Arc<ViewsInner>,
+    inner: Arc<ViewsInner>,
 }
 
 struct ViewsInner {
@@ -215,7 +215,7 @@ impl ViewsHandle {
         if reached >= position {
             return Ok(reached);
         }
-        self.shared.catch_up_requested.notify_one();
+        self.inner.catch_up_requested.notify_one();
         let mut progress_changed = progress.clone();
         let waited = tokio::time::timeout(VIEW_WAIT_MAX, progress_changed.wait_for(|at| at.position >= position)).await;
         match waited {
@@ -237,28 +237,28 @@ impl ViewsHandle {
         views: impl AsRef<[View]> + Send + 'static,
         work: impl FnOnce(&Connection) -> Result<T, ViewsError> + Send + 'static,
     ) -> Result<AsOf<T>, ViewsError> {
-        if let Some(view) = views.as_ref().iter().find(|view| self.shared.unreadable.has(**view)) {
+        if let Some(view) = views.as_ref().iter().find(|view| self.inner.unreadable.has(**view)) {
             return Err(ViewsError::Rebuilding(*view));
         }
-        self.shared.pool.read(permit, views, work).await
+        self.inner.pool.read(permit, views, work).await
     }
 
     /// Starts a rebuild of the view, which keeps answering. Returns the running rebuild if there is one.
     pub fn rebuild(&self, view: View) -> Result<Rebuild, Stopping> {
-        self.shared.rebuilds.request(view, self.shared.head.borrow().position)
+        self.inner.rebuilds.request(view, self.inner.head.borrow().position)
     }
 
     /// The status of every view, in the order of [`View::ALL`].
     pub fn status(&self) -> Vec<ViewStatus> {
-        let head = *self.shared.head.borrow();
+        let head = *self.inner.head.borrow();
         let of = |(view, progress): &(View, watch::Receiver<Progress>)| {
-            status(*view, &progress.borrow(), head, self.shared.rebuilds.status(*view))
+            status(*view, &progress.borrow(), head, self.inner.rebuilds.status(*view))
         };
-        self.shared.progress.iter().map(of).collect()
+        self.inner.progress.iter().map(of).collect()
     }
 
     fn progress(&self, view: View) -> Option<&watch::Receiver<Progress>> {
-        self.shared.progress.iter().find(|(of, _)| *of == view).map(|(_, progress)| progress)
+        self.inner.progress.iter().find(|(of, _)| *of == view).map(|(_, progress)| progress)
     }
 }
 
@@ -348,7 +348,7 @@ fn start_with(
         std::thread::Builder::new().name("views".to_owned()).spawn(move || runtime.block_on(writer.run(store)))?;
     let builder = std::thread::Builder::new().name("views-rebuild".to_owned()).spawn(move || builder.run())?;
     let pool = pool::Pool::new(dir, epoch);
-    let shared = ViewsInner {
+    let inner = ViewsInner {
         progress: receivers,
         head: log.watch_head(),
         catch_up_requested,
@@ -356,7 +356,7 @@ fn start_with(
         rebuilds: rebuilds.clone(),
         unreadable,
     };
-    let views = ViewsHandle { shared: Arc::new(shared) };
+    let views = ViewsHandle { inner: Arc::new(inner) };
     for view in outdated {
         tracing::warn!(view = view.as_str(), "another version wrote this view: rebuilding it");
         // The queue is still empty.

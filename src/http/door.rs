@@ -238,7 +238,7 @@ impl DoorInner {
         }
         let caller = self.authenticator.authenticate(request.headers()).await?;
         if let Actor::Key(key) = &caller.actor {
-            self.last_uses.note(*key);
+            self.last_uses.record(*key);
         }
         let user_agent = user_agent(request.headers());
         let extensions = request.extensions_mut();

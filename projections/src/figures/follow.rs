@@ -21,9 +21,9 @@ pub(super) struct FiguresCounter {
     pub tables: TablesHandle,
     pub series: Series,
     /// Publishes the position up to which everything is counted.
-    pub moved: watch::Sender<u64>,
+    pub position_changed: watch::Sender<u64>,
     /// Notified when the figures are read.
-    pub wanted: Arc<Notify>,
+    pub count_requested: Arc<Notify>,
 }
 
 impl FiguresCounter {
@@ -43,7 +43,7 @@ impl FiguresCounter {
                     if matches!(first, Followed::Batch(_)) {
                         tokio::select! {
                             () = tokio::time::sleep(BATCH_INTERVAL) => {}
-                            () = self.wanted.notified() => {}
+                            () = self.count_requested.notified() => {}
                         }
                     }
                     self.count(&first);
@@ -68,6 +68,6 @@ impl FiguresCounter {
             self.series.count_batch(events.len());
         }
         // After each batch, so that readers of the figures do not wait until no more batches come.
-        self.moved.send_replace(self.log.position());
+        self.position_changed.send_replace(self.log.position());
     }
 }

@@ -67,7 +67,7 @@ fn a_thousand_models_have_a_hundred_labels_and_none_has_a_tenants_own_or_a_clien
     for event in (0..1000).map(|number| model(number, None)).chain([tenants_own]) {
         tables.fold(&recorded(Context::of(Actor::Operator), event));
     }
-    // Of model 6000 nobody has heard.
+    // Model 6000 does not exist.
     for event in (0..1000).chain([5000, 6000]).flat_map(asked) {
         series.count(&event, &tables);
     }
@@ -111,7 +111,7 @@ fn an_answer_that_broke_off_is_its_providers_failure_and_one_that_was_not_record
     assert!(matches!(failures[..], [line] if line.contains("reason=\"cut_off\"") && line.ends_with(" 1")), "{text}");
 }
 
-/// So many refusals, one commit each.
+/// Records `count` refusals, one commit each.
 fn refuse(log: &Log, count: u64) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     for number in 0..count {
@@ -129,7 +129,7 @@ fn refuse(log: &Log, count: u64) {
 }
 
 #[tokio::test]
-async fn what_the_tail_no_longer_has_is_read_from_the_log() {
+async fn events_that_left_the_tail_are_read_from_the_database() {
     const TAIL_BATCHES: u64 = 1024;
     let folder = tempfile::tempdir().expect("a folder");
     let log = Log::open(folder.path(), LogOptions::new(Arc::new(SystemClock::new()))).expect("a log");
@@ -137,7 +137,7 @@ async fn what_the_tail_no_longer_has_is_read_from_the_log() {
     refuse_elsewhere(&log, 1);
     let registry = Registry::new();
     let (figures, figures_task) = start(&log, &tables, &registry).expect("new names");
-    // On this thread nobody follows meanwhile.
+    // This blocks the test's only thread, so that the counter does not follow meanwhile.
     refuse_elsewhere(&log, TAIL_BATCHES + 100);
     figures.wait_for(log.head().position).await;
     let text = TextEncoder::new().encode_to_string(&registry.gather()).expect("a text");

@@ -19,7 +19,7 @@ fn id<I: From<Uuid>>(number: u128) -> I {
     I::from(Uuid::from_u128(number))
 }
 
-/// Folds facts at positions 1, 2, 3 …, one a second from noon on.
+/// Tables of facts at positions 1, 2, 3 …, one per second from noon on.
 fn given(facts: Vec<Event>) -> Tables {
     let mut tables = Tables::default();
     for (position, event) in (1_u64..).zip(facts) {
@@ -105,7 +105,7 @@ fn a_key_expires_at_its_instant_and_a_rotation_keeps_the_generation_before() {
 }
 
 #[test]
-fn an_allow_list_that_cannot_be_read_matches_its_literal_names_alone() {
+fn an_allow_list_that_cannot_be_compiled_matches_only_its_literal_names() {
     let tables = given(with(owners(), vec![Event::from(Change::created(key(Some(vec!["a[".into(), "*".into()]))))]));
     let models = tables.key(id(4)).and_then(|entry| entry.models.clone()).expect("an allow list");
     assert!(models.matches("a[") && !models.matches("b"));
@@ -199,7 +199,7 @@ fn limits_and_budgets_of_the_whole_chain_bind_a_request() {
 }
 
 #[test]
-fn what_is_not_administration_only_moves_the_position() {
+fn events_other_than_administration_only_move_the_position() {
     let denied = events::event::access::AccessDenied { code: ErrorCode::Forbidden, count: 1 };
     let tables = given(vec![Event::Access(Access::Denied(Box::new(denied)))]);
     assert_eq!((tables.position, tables.keys.values().count()), (1, 0));

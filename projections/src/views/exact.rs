@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_refused() {
+    fn values_that_are_not_integers_are_refused() {
         let db = database();
         for (sql, what) in [("'12x'", "no digits"), ("1.5", "a float"), ("NULL", "nothing"), ("x'00'", "bytes")] {
             let added = db.query_row(&format!("SELECT exact_add({sql}, 1)"), [], |row| row.get::<_, Exact>(0));

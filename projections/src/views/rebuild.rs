@@ -129,7 +129,7 @@ impl RebuildRegistry {
             return Ok(running.clone());
         }
         enqueue()?;
-        let begun = Rebuild {
+        let rebuild = Rebuild {
             state: RebuildState::Waiting,
             started_at: self.clock.now(),
             finished_at: None,
@@ -138,8 +138,8 @@ impl RebuildRegistry {
             percent: 0,
             error: None,
         };
-        rebuilds.insert(view, begun.clone());
-        Ok(begun)
+        rebuilds.insert(view, rebuild.clone());
+        Ok(rebuild)
     }
 
     fn change(&self, views: &[View], change: impl Fn(&mut Rebuild)) {

@@ -37,8 +37,8 @@ impl TimeSearch {
         let (mut low, mut high) = (0, last + 1);
         while low < high {
             let middle = low + (high - low) / 2;
-            let found = next.query_row([middle], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, T>(1)?))).optional()?;
-            match found {
+            let row = next.query_row([middle], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, T>(1)?))).optional()?;
+            match row {
                 Some((position, recorded_at)) if recorded_at < *instant => low = position + 1,
                 Some(_) | None => high = middle,
             }

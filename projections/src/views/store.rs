@@ -303,8 +303,8 @@ fn reopen(
         return Ok(None);
     }
     let connection = connect(path)?;
-    let found = objects(&connection)?;
-    if !objects_of(&[SCHEMA])?.is_subset(&found) {
+    let existing = objects(&connection)?;
+    if !objects_of(&[SCHEMA])?.is_subset(&existing) {
         return Ok(None);
     }
     let mut compatibility = Vec::with_capacity(projectors.len());
@@ -315,7 +315,7 @@ fn reopen(
             return Ok(None);
         }
         compatibility.push(match checkpoint {
-            Some(_) if !objects_of(&[projector.schema()])?.is_subset(&found) => Compatibility::Unreadable,
+            Some(_) if !objects_of(&[projector.schema()])?.is_subset(&existing) => Compatibility::Unreadable,
             Some(checkpoint) if checkpoint.version == projector.version() => Compatibility::Current,
             Some(_) => Compatibility::Older,
             None => Compatibility::Unreadable,

@@ -1,4 +1,4 @@
-//! Given facts, then rows: the same whatever the batches, and the same again after they are delivered twice.
+//! Rows depend on the facts alone: not on how they are cut into batches, nor on repeated delivery.
 
 mod compared;
 mod facts;
@@ -31,7 +31,7 @@ fn open(dir: &Path, projectors: Vec<Box<dyn Projector>>) -> Store {
     Store::open(dir, projectors, |_| true).expect("the views' file opens")
 }
 
-/// Views of these facts, applied so many at a time.
+/// Views of these facts, applied `batch` at a time.
 fn views_of(facts: &[Arc<Recorded>], batch: usize) -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a folder");
     let mut store = open(dir.path(), all_projectors());
@@ -41,7 +41,7 @@ fn views_of(facts: &[Arc<Recorded>], batch: usize) -> tempfile::TempDir {
     dir
 }
 
-/// Every row of a table or query, in the order of its text.
+/// The rows of a query as text, sorted.
 fn rows(dir: &Path, query: &str) -> Vec<String> {
     let connection = Connection::open(dir.join(VIEWS_FILE)).expect("the views' file opens");
     let mut statement = connection.prepare(query).expect("a query");
@@ -65,7 +65,7 @@ fn text(value: ValueRef<'_>) -> String {
     }
 }
 
-/// Everything that the file holds.
+/// All rows of all tables.
 fn dump(dir: &Path) -> Vec<String> {
     let tables = rows(dir, "SELECT name FROM sqlite_master WHERE type = 'table'");
     let dumped = tables.iter().flat_map(|table| {
@@ -99,7 +99,7 @@ fn events_that_are_delivered_again_change_nothing() {
     assert_eq!(dump(dir.path()), expected);
 }
 
-/// Takes everything but keys that are revoked.
+/// A projector that fails on revoked keys.
 struct FailsOnRevokedKeys;
 
 impl Projector for FailsOnRevokedKeys {
@@ -148,7 +148,7 @@ fn a_poison_event_stops_its_view_alone_just_before_it() {
     }
 }
 
-/// The audit as a later version makes it.
+/// The projector of the audit in a later version.
 struct Newer {
     schema: &'static str,
 }
@@ -175,7 +175,7 @@ impl Projector for Newer {
 }
 
 #[test]
-fn a_file_of_another_log_is_begun_anew() {
+fn a_file_of_another_log_is_recreated() {
     let dir = views_of(&Story::whole(), 100);
     let foreign = Store::open(dir.path(), all_projectors(), |_| false).expect("the views' file opens");
     assert_eq!(foreign.checkpoint(View::Budgets).expect("a checkpoint").position, 0);
@@ -194,7 +194,7 @@ fn a_view_of_another_version_keeps_its_rows_until_new_ones_take_their_place() {
     let mut store = open(dir.path(), with_newer());
     assert_eq!(store.compatibility(View::Audit), Compatibility::Unreadable);
     assert_eq!(store.compatibility(View::Budgets), Compatibility::Current);
-    // Its old rows do not follow the log any more; all others do.
+    // Its old rows no longer follow the log; those of all other views do.
     store.apply(&Story::beyond(&facts)).expect("a batch is applied");
     assert_eq!(rows(dir.path(), "SELECT * FROM audit"), older);
     let checkpoint = store.checkpoint(View::Audit).expect("a checkpoint");
@@ -211,7 +211,7 @@ fn a_view_of_another_version_keeps_its_rows_until_new_ones_take_their_place() {
 }
 
 #[test]
-fn views_that_are_built_beside_come_out_the_same() {
+fn rebuilt_views_have_the_same_rows() {
     let facts = Story::whole();
     let dir = views_of(&facts, 100);
     let expected = dump(dir.path());
@@ -224,7 +224,7 @@ fn views_that_are_built_beside_come_out_the_same() {
     facts.chunks(5).for_each(|events| next.apply(events).expect("a batch is applied"));
     store.swap_in(next, dir.path()).expect("new rows");
     assert_eq!(dump(dir.path()), expected);
-    // Every index is there as well, and the file is as sound as one that was begun so.
+    // The indexes exist as well, and the file is sound.
     assert_eq!(rows(dir.path(), "PRAGMA integrity_check"), ["ok"]);
     drop(store);
     let again = open(dir.path(), all_projectors());
@@ -232,7 +232,7 @@ fn views_that_are_built_beside_come_out_the_same() {
 }
 
 #[test]
-fn new_rows_are_brought_to_where_the_old_ones_are_and_never_take_a_view_back() {
+fn new_rows_are_brought_up_to_date_and_never_move_a_view_back() {
     let facts = Story::whole();
     let dir = compared::folder_of(&facts);
     let mut store = open(dir.path(), all_projectors());
@@ -250,7 +250,7 @@ fn new_rows_are_brought_to_where_the_old_ones_are_and_never_take_a_view_back() {
 }
 
 #[test]
-fn new_rows_that_cannot_be_written_are_not_taken_and_do_no_harm_to_the_old_ones() {
+fn new_rows_that_cannot_be_written_leave_the_old_ones_unchanged() {
     let facts = Story::whole();
     let dir = compared::folder_of(&facts);
     let mut store = open(dir.path(), all_projectors());
@@ -272,7 +272,7 @@ fn new_rows_that_cannot_be_written_are_not_taken_and_do_no_harm_to_the_old_ones(
 }
 
 #[test]
-fn new_rows_take_the_place_of_a_view_that_stopped_unless_they_stopped_before_it() {
+fn new_rows_replace_a_stopped_view_unless_they_stopped_before_it() {
     let facts = Story::whole();
     let dir = tempfile::tempdir().expect("a folder");
     let mut used = open(dir.path(), vec![Box::new(FailsOnRevokedKeys)]);
@@ -290,7 +290,7 @@ fn new_rows_take_the_place_of_a_view_that_stopped_unless_they_stopped_before_it(
 }
 
 #[test]
-fn what_an_unfinished_rebuild_left_is_deleted() {
+fn the_file_of_an_unfinished_rebuild_is_deleted() {
     let facts = Story::whole();
     let dir = views_of(&facts, 100);
     let expected = dump(dir.path());
@@ -303,7 +303,7 @@ fn what_an_unfinished_rebuild_left_is_deleted() {
 }
 
 #[test]
-fn readers_of_the_old_rows_keep_them_until_they_look_again() {
+fn readers_of_the_old_rows_keep_them_until_their_transaction_ends() {
     let facts = Story::whole();
     let dir = views_of(&facts, 100);
     let mut store = open(dir.path(), all_projectors());
@@ -324,7 +324,7 @@ fn readers_of_the_old_rows_keep_them_until_they_look_again() {
 }
 
 #[test]
-fn a_damaged_file_is_begun_anew() {
+fn a_damaged_file_is_recreated() {
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join(store::VIEWS_FILE), vec![b'x'; 8192]).expect("a file");
     let store = open(dir.path(), all_projectors());
@@ -332,7 +332,7 @@ fn a_damaged_file_is_begun_anew() {
 }
 
 #[test]
-fn a_view_without_one_of_its_tables_is_set_aside_and_a_file_with_more_is_kept() {
+fn a_view_that_lacks_a_table_is_unreadable_and_additional_indexes_are_ignored() {
     let facts = Story::whole();
     let dir = views_of(&facts, 100);
     let change = |sql: &str| {
@@ -350,12 +350,12 @@ fn a_view_without_one_of_its_tables_is_set_aside_and_a_file_with_more_is_kept() 
     change("UPDATE projections SET version = 0 WHERE name = 'audit'");
     assert_eq!(compatibility(View::Audit), Compatibility::Older);
     change("DROP TABLE projections");
-    let begun = open(dir.path(), all_projectors());
-    assert_eq!(begun.checkpoint(View::Audit).expect("a checkpoint").position, 0);
+    let recreated = open(dir.path(), all_projectors());
+    assert_eq!(recreated.checkpoint(View::Audit).expect("a checkpoint").position, 0);
 }
 
 #[test]
-fn a_store_that_is_begun_anew_has_no_rows_and_takes_the_log_again() {
+fn a_recreated_store_has_no_rows_and_applies_the_log_again() {
     let facts = Story::whole();
     let dir = views_of(&facts, 100);
     let expected = dump(dir.path());
@@ -371,21 +371,21 @@ fn a_store_that_is_begun_anew_has_no_rows_and_takes_the_log_again() {
 fn a_summary_of_views_of_another_version_has_their_positions_and_no_spending() {
     let facts = Story::whole();
     let dir = views_of(&facts, 100);
-    let look = || summarize(dir.path(), 0, 5, &[]).expect("it can be looked at").expect("there are views");
-    assert!(look().spent.is_some_and(|spent| !spent.is_empty()));
+    let summary = || summarize(dir.path(), 0, 5, &[]).expect("the views are read").expect("there are views");
+    assert!(summary().spent.is_some_and(|spent| !spent.is_empty()));
     let change = |sql: &str| {
         let file = Connection::open(dir.path().join(VIEWS_FILE)).expect("the views' file opens");
         file.execute_batch(sql).expect("a change");
     };
     change("UPDATE projections SET version = 0 WHERE name = 'budgets'");
-    assert!(look().spent.is_some(), "it is not told from that view");
+    assert!(summary().spent.is_some(), "spending is not read from that view");
     for view in ["usage_by_hour", "catalogue"] {
         change(&format!("UPDATE projections SET version = version + 1 WHERE name = '{view}'"));
-        let seen = look();
+        let seen = summary();
         assert_eq!((seen.spent, seen.views.len()), (None, View::ALL.len()), "{view}");
         assert!(seen.views.iter().all(|(_, checkpoint)| checkpoint.is_some()));
         change(&format!("UPDATE projections SET version = version - 1 WHERE name = '{view}'"));
     }
     change("UPDATE projections SET version = 0; ALTER TABLE usage_by_hour DROP COLUMN cost_nanos");
-    assert_eq!(look().spent, None);
+    assert_eq!(summary().spent, None);
 }

@@ -280,7 +280,7 @@ async fn a_key_shows_its_tenant_its_public_part_and_its_last_use() {
     let asked = world.items(&operator(), &format!("/v1/inferences?min_position={position}")).await.remove(0);
     let after = key(admin()).await;
     assert_eq!(after["last_used_at"], asked["recorded_at"], "as the log has it, also after a restart");
-    world.state.last_uses.note(OURS.key());
+    world.state.last_uses.record(OURS.key());
     let later = key(operator()).await;
     assert!(later["last_used_at"].as_str() > after["last_used_at"].as_str(), "{later}");
     let listed = world.items(&operator(), "/v1/admin/keys").await;

@@ -98,9 +98,9 @@ impl Question for List {
             ":q": filter.text.map(|text| text.to_ascii_lowercase()),
         };
         let mut statement = db.prepare_cached(index.rows)?;
-        let mut found = statement.query(parameters)?;
+        let mut matches = statement.query(parameters)?;
         let mut rows = Vec::new();
-        while let Some(row) = found.next()? {
+        while let Some(row) = matches.next()? {
             rows.push(entry(row)?);
         }
         let is_full = rows.len() > page.limit;
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_are_rare_are_found_a_bounded_part_at_a_time() {
+    fn rare_text_is_found_by_bounded_scans() {
         let db = Connection::open_in_memory().expect("a database");
         db.execute_batch(SCHEMA).expect("the schema");
         db.execute_batch(
@@ -164,13 +164,13 @@ mod tests {
             list.answer(&db).expect("a page")
         };
         let (mut before, mut ends) = (i64::MAX, Vec::new());
-        let found = loop {
-            let found = rare(before, None);
-            let Some(until) = found.until else { break found.rows };
+        let matches = loop {
+            let matches = rare(before, None);
+            let Some(until) = matches.until else { break matches.rows };
             before = i64::try_from(until).expect("a position");
             ends.push(until);
         };
-        assert_eq!((ends, found.len()), (vec![70_001, 20_001], 1));
+        assert_eq!((ends, matches.len()), (vec![70_001, 20_001], 1));
         let recent = rare(i64::MAX, Some(110_000));
         assert_eq!((recent.rows.len(), recent.until), (0, None), "a time bounds the search");
     }

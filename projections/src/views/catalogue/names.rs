@@ -97,7 +97,7 @@ impl Question for NamesById {
 
     fn answer(self, db: &Connection) -> Result<ResolvedNames, ViewsError> {
         let mut statement = db.prepare_cached(NAME)?;
-        let mut found = ResolvedNames::default();
+        let mut resolved = ResolvedNames::default();
         for id in self.ids {
             let Some(kind) = kind_of(&id) else { continue };
             type Row = (Option<String>, Option<String>, Option<String>);
@@ -109,12 +109,12 @@ impl Question for NamesById {
                 continue;
             }
             match (kind, name) {
-                (StreamKind::User, _) => found.users.extend(id.parse::<UserId>()),
-                (_, Some(name)) => drop(found.names.insert(id, name)),
+                (StreamKind::User, _) => resolved.users.extend(id.parse::<UserId>()),
+                (_, Some(name)) => drop(resolved.names.insert(id, name)),
                 (_, None) => {}
             }
         }
-        Ok(found)
+        Ok(resolved)
     }
 }
 

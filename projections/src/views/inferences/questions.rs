@@ -123,9 +123,10 @@ impl Question for List {
     const VIEWS: &'static [View] = &[View::Inferences];
 
     fn answer(self, db: &Connection) -> Result<SearchResult<StoredRequest>, ViewsError> {
-        let mut found = search(db, self.visible, &self.filter, self.page, (|index| index.listed, StoredRequest::read))?;
-        found.rows.iter_mut().try_for_each(|request| request.read_incidents(db))?;
-        Ok(found)
+        let mut result =
+            search(db, self.visible, &self.filter, self.page, (|index| index.listed, StoredRequest::read))?;
+        result.rows.iter_mut().try_for_each(|request| request.read_incidents(db))?;
+        Ok(result)
     }
 }
 
@@ -159,12 +160,12 @@ impl Question for LastUses {
 
     fn answer(self, db: &Connection) -> Result<HashMap<KeyId, DateTime<Utc>>, ViewsError> {
         let mut statement = db.prepare_cached(LAST_USE)?;
-        let mut found = HashMap::new();
+        let mut result = HashMap::new();
         for key in self.keys {
             let last: Option<i64> = statement.query_row([key.to_string()], |row| row.get(0)).optional()?;
-            found.extend(last.map(|micros| (key, from_micros(micros))));
+            result.extend(last.map(|micros| (key, from_micros(micros))));
         }
-        Ok(found)
+        Ok(result)
     }
 }
 

@@ -140,30 +140,30 @@ mod tests {
     }
 
     #[test]
-    fn a_page_looks_at_so_many_rows_and_the_next_goes_on_behind_them() {
+    fn a_page_scans_a_bounded_number_of_rows_and_the_next_goes_on_after_them() {
         let db = many();
         let page = |before| PageBounds { before, limit: 10 };
-        let look =
+        let search_page =
             |filter: &Filter, before| search(&db, Visible::Platform, filter, page(before), POSITIONS).expect("a page");
         let of = |tenant| RequestFilter { tenant, model: Some("rare".to_owned()), ..RequestFilter::default() };
         for tenant in [None, Some(tenant())] {
             let filter = Filter { requests: of(tenant), ..Filter::default() };
             let (mut before, mut pages, mut found) = (i64::MAX, 0, Vec::new());
             loop {
-                let looked = look(&filter, before);
-                (pages, found) = (pages + 1, [found, looked.rows].concat());
-                let Some(until) = looked.until else { break };
+                let result = search_page(&filter, before);
+                (pages, found) = (pages + 1, [found, result.rows].concat());
+                let Some(until) = result.until else { break };
                 before = i64::try_from(until).expect("a position");
             }
             assert_eq!((pages, found), (3, vec![4]));
         }
-        let usual = look(&Filter::default(), i64::MAX);
+        let usual = search_page(&Filter::default(), i64::MAX);
         assert!(usual.rows.iter().rev().is_sorted() && usual.until.is_none(), "newest first: {:?}", usual.rows);
         assert_eq!(usual.rows.len(), 11);
     }
 
     #[test]
-    fn a_page_that_is_full_and_one_that_looked_at_too_many_rows_are_told_apart() {
+    fn a_full_page_and_a_scan_that_reached_its_bound_are_distinguished() {
         let db = many();
         let found = |model: &str, limit| {
             let requests = RequestFilter { model: Some(model.to_owned()), ..RequestFilter::default() };

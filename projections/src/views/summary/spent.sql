@@ -1,5 +1,5 @@
 SELECT tenant_id,
-       -- The catalogue has a tenant_id as well: without its table's name it would be that one.
+       -- Qualified by the table: the catalogue has a tenant_id as well.
        (SELECT name FROM catalogue WHERE kind = 'tenant' AND id = usage_by_hour.tenant_id),
        exact_sums(requests, cost_nanos)
 FROM usage_by_hour

@@ -119,7 +119,7 @@ fn a_row_that_is_missing_or_was_added_is_named() {
 }
 
 #[test]
-fn views_that_stand_beyond_the_log_are_not_of_it() {
+fn views_beyond_the_head_of_the_log_are_not_of_it() {
     let difference = difference_after("UPDATE projections SET position = position + 1");
     assert!(difference.contains("an event that the log does not have"), "{difference}");
 }

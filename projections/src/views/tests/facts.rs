@@ -51,14 +51,14 @@ pub fn budget() -> BudgetId {
     id(5)
 }
 
-/// Facts at positions 1, 2, 3 …, one a second.
+/// Facts at positions 1, 2, 3 …, one per second.
 #[derive(Default)]
 pub struct Story {
     facts: Vec<Arc<Recorded>>,
 }
 
 impl Story {
-    /// One more fact, behind these.
+    /// One more fact, after these.
     pub fn beyond(facts: &[Arc<Recorded>]) -> Vec<Arc<Recorded>> {
         let last = facts.last().expect("facts");
         let denied = facts.iter().find(|recorded| matches!(recorded.event, Event::Access(Access::Denied(_))));
@@ -150,7 +150,7 @@ impl Story {
         self.add(Stream::hold(id(number)), context, Event::Hold(Hold::Settled(Box::new(settled))));
     }
 
-    /// Completes with the most that an event can say: of every class, of money and of time.
+    /// Completes a request with the maximum of tokens, money and time that an event can hold.
     pub fn completes_at_the_maximum(&mut self, number: u128) {
         let admitted_at = self.under_way(number);
         let context = in_request(number);

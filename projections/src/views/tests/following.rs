@@ -1,4 +1,4 @@
-//! The views' thread over a real log.
+//! The views' thread with a real log.
 
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -129,7 +129,7 @@ async fn count(views: &ViewsHandle, view: View, query: &'static str) -> Result<u
     read.await.map(|read| read.value)
 }
 
-/// A projector that does not apply a thing before its gate opens: before the sender is dropped.
+/// A projector that applies nothing until its gate opens, when the sender is dropped.
 struct Gated {
     inner: Box<dyn Projector>,
     gate: mpsc::Receiver<()>,
@@ -149,13 +149,13 @@ impl Projector for Gated {
     }
 
     fn apply(&mut self, db: &Connection, events: &[Arc<Recorded>]) -> Result<(), ProjectionError> {
-        // Nothing is ever sent.
+        // Nothing is ever sent: this waits for the sender to be dropped.
         let _ = self.gate.recv_timeout(Duration::from_secs(30));
         self.inner.apply(db, events)
     }
 }
 
-/// The projectors of all views, of which one waits for the gate.
+/// The projectors of all views, one of which waits for the gate.
 fn gated(view: View) -> (Vec<Box<dyn Projector>>, mpsc::Sender<()>) {
     let (open, gate) = mpsc::channel();
     let (mut all, at) = (all_projectors(), View::ALL.iter().position(|other| *other == view).expect("a view"));
@@ -180,7 +180,7 @@ async fn rebuilt(views: &ViewsHandle, view: View) -> Rebuild {
 
 /// Holds: bin.rebuild
 #[tokio::test]
-async fn a_view_is_built_anew_while_it_follows_the_log() {
+async fn a_view_is_rebuilt_while_it_follows_the_log() {
     let dir = tempfile::tempdir().expect("a folder");
     let log = open_log(dir.path());
     let (views, thread) = start(&log, dir.path(), Arc::new(SystemClock::new())).expect("the views start");
@@ -188,7 +188,7 @@ async fn a_view_is_built_anew_while_it_follows_the_log() {
         make_partner(&log, number).await;
     }
     partners(&views, 10).await;
-    // While somebody else writes, no new rows can take the place of the old ones, which are marked.
+    // While another connection holds the write lock, new rows cannot replace the old ones, which are marked.
     let held = Connection::open(dir.path().join(VIEWS_FILE)).expect("the views");
     held.execute_batch("UPDATE audit SET actor = 'old'; BEGIN IMMEDIATE").expect("the lock");
     let first = views.rebuild(View::Audit).expect("it begins");
@@ -214,7 +214,7 @@ async fn a_view_is_built_anew_while_it_follows_the_log() {
 }
 
 #[tokio::test]
-async fn views_of_another_version_answer_from_their_old_rows_until_they_are_built_anew() {
+async fn views_of_another_version_answer_from_their_old_rows_until_they_are_rebuilt() {
     let dir = tempfile::tempdir().expect("a folder");
     let log = open_log(dir.path());
     let clock = || Arc::new(SystemClock::new());
@@ -226,7 +226,7 @@ async fn views_of_another_version_answer_from_their_old_rows_until_they_are_buil
     thread.stop();
     let expected = dump(dir.path());
     let file = Connection::open(dir.path().join(VIEWS_FILE)).expect("the views");
-    // The budgets have to read the log again, and as long as they are at it no new rows take the place of old ones.
+    // The budgets have to read the log again. Until they have, no new rows are swapped in.
     file.execute_batch(
         "UPDATE projections SET version = 0 WHERE name <> 'budgets';
          UPDATE projections SET position = 0, recorded_at = 0 WHERE name = 'budgets';
@@ -251,7 +251,7 @@ async fn views_of_another_version_answer_from_their_old_rows_until_they_are_buil
 }
 
 #[tokio::test]
-async fn a_view_without_rows_that_can_be_read_says_that_it_is_being_rebuilt() {
+async fn a_view_without_readable_rows_says_that_it_is_being_rebuilt() {
     let dir = tempfile::tempdir().expect("a folder");
     let log = open_log(dir.path());
     let clock = || Arc::new(SystemClock::new());
@@ -271,13 +271,13 @@ async fn a_view_without_rows_that_can_be_read_says_that_it_is_being_rebuilt() {
 }
 
 #[tokio::test]
-async fn a_view_that_cannot_be_read_is_refused_and_the_others_answer() {
+async fn an_unreadable_view_is_refused_and_the_others_answer() {
     let dir = tempfile::tempdir().expect("a folder");
     let log = open_log(dir.path());
     let (views, thread) = start(&log, dir.path(), Arc::new(SystemClock::new())).expect("the views start");
     let position = make_partner(&log, 1).await;
     partners(&views, position).await;
-    views.shared.unreadable.set(View::Audit, true);
+    views.inner.unreadable.set(View::Audit, true);
     let permit = permit().await;
     for view in View::ALL {
         let read = views.read(&permit, [*view], |_| Ok(())).await;
@@ -286,13 +286,13 @@ async fn a_view_that_cannot_be_read_is_refused_and_the_others_answer() {
             _ => assert!(read.is_ok(), "{read:?}"),
         }
     }
-    views.shared.unreadable.set(View::Audit, false);
+    views.inner.unreadable.set(View::Audit, false);
     assert!(views.read(&permit, [View::Audit], |_| Ok(())).await.is_ok());
     stop(thread, log).await;
 }
 
 #[tokio::test]
-async fn a_query_that_nobody_waits_for_any_more_gives_its_permit_back() {
+async fn an_abandoned_query_gives_its_permit_back() {
     let dir = tempfile::tempdir().expect("a folder");
     let log = open_log(dir.path());
     let (views, thread) = start(&log, dir.path(), Arc::new(SystemClock::new())).expect("the views start");
@@ -310,7 +310,7 @@ async fn a_query_that_nobody_waits_for_any_more_gives_its_permit_back() {
 }
 
 #[tokio::test]
-async fn threads_that_nobody_stopped_end_once_nobody_holds_the_views() {
+async fn threads_end_once_the_last_handle_of_the_views_is_dropped() {
     let dir = tempfile::tempdir().expect("a folder");
     let log = open_log(dir.path());
     let (views, thread) = start(&log, dir.path(), Arc::new(SystemClock::new())).expect("the views start");

@@ -1,10 +1,10 @@
-//! How SQLite would answer a query.
+//! SQLite's query plans.
 
 use rusqlite::Connection;
 
 use crate::views::exact;
 
-/// The steps of the plan, over empty tables of this schema.
+/// The steps of the plan of a query, over empty tables of this schema.
 pub fn of(schema: &str, sql: &str) -> Vec<String> {
     let db = Connection::open_in_memory().expect("a database");
     exact::register(&db).expect("the functions");

@@ -1,4 +1,4 @@
-//! What each view makes of known facts.
+//! The rows of each view for known facts.
 
 use super::facts::{Story, budget, key, partner, tenant, user};
 use super::{dump, rows, summarize, views_of};
@@ -107,7 +107,7 @@ fn an_inference_has_its_whole_life_in_one_row() {
 }
 
 #[test]
-fn the_audit_has_administration_and_those_turned_away_and_no_traffic() {
+fn the_audit_has_administration_and_denied_access_but_no_traffic() {
     let dir = views_after(|story| {
         story.setup();
         story.completes(100, 7);
@@ -195,13 +195,13 @@ fn no_sum_overflows_however_often_the_maximum_comes() {
         let (tokens, cost) = (times * u128::from(u64::MAX), times * u128::from(i64::MAX.unsigned_abs()));
         format!("{times}|{tokens}|{tokens}|{tokens}|{tokens}|{tokens}|{cost}")
     };
-    // The first of them before nine o'clock.
+    // The first request is admitted before nine o'clock.
     assert_eq!(usage(served, "backend = 'sim/echo'"), [of(1), of(TIMES - 1)]);
     assert_eq!(usage("refused", "refused <> 0"), [tokens.to_string()]);
     let corrected = times * money + 2 * i128::from(i64::MIN);
     assert_eq!(usage("cost_nanos", "model = ''"), [corrected.to_string()]);
     let spent =
-        summarize(dir.path(), 0, 5, &[]).expect("it can be looked at").and_then(|summary| summary.spent).expect("rows");
+        summarize(dir.path(), 0, 5, &[]).expect("the views are read").and_then(|summary| summary.spent).expect("rows");
     let (requests, cost) = (u64::try_from(TIMES).expect("few"), times * money + corrected);
     assert_eq!(spent.iter().map(|of| (of.requests, of.cost.nanos())).collect::<Vec<_>>(), [(requests, cost)]);
 }

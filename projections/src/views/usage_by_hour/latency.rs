@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn encoded_histograms_add_up_and_what_is_none_is_not_taken_for_one() {
+    fn encoded_histograms_add_up_and_invalid_ones_are_refused() {
         let (ours, theirs) = (histogram([7, 7, 812]), histogram((0..300).map(|_| 7).chain([u64::MAX])));
         let mut sum = ours.clone();
         assert_eq!(sum.add_encoded(&theirs.encode()), Some(()));

@@ -76,12 +76,12 @@ impl Question for Refused {
         bind(&mut statement, visible, &selection, &PartialHours::find(db, &selection)?)?;
         bind_one(&mut statement, ":rows", one_more_than(groups_max))?;
         let mut rows = statement.raw_query();
-        let mut found = Vec::new();
+        let mut groups = Vec::new();
         while let Some(row) = rows.next()? {
             let [refused] = exact::sums(row, SUMMED)?;
-            found.push((group(row)?, refused));
+            groups.push((group(row)?, refused));
         }
-        Ok(found)
+        Ok(groups)
     }
 }
 
@@ -98,11 +98,11 @@ fn page(db: &Connection, visible: Visible, selection: &Selection) -> Result<Vec<
         bind_one(&mut statement, &format!(":after_{index}"), value)?;
     }
     let mut groups = Vec::new();
-    let mut found = statement.raw_query();
-    while let Some(row) = found.next()? {
+    let mut rows = statement.raw_query();
+    while let Some(row) = rows.next()? {
         groups.push((group(row)?, sums(row)?));
     }
-    drop(found);
+    drop(rows);
     let mut histograms: Histograms<'_> = groups.iter_mut().map(|(key, sums)| (&*key, &mut sums.latencies)).collect();
     let mut statement = db.prepare_cached(statements.latencies)?;
     bind(&mut statement, visible, selection, &edges)?;
@@ -121,8 +121,8 @@ fn add_latencies(
     histograms: &mut Histograms<'_>,
     add: fn(&mut Histogram, &Row<'_>) -> Result<(), rusqlite::Error>,
 ) -> Result<(), ViewsError> {
-    let mut found = statement.raw_query();
-    while let Some(row) = found.next()? {
+    let mut rows = statement.raw_query();
+    while let Some(row) = rows.next()? {
         if let Some(histogram) = histograms.get_mut(&group(row)?) {
             add(histogram, row)?;
         }

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn hours_of_which_the_range_has_a_part_alone_are_its_edges() {
+    fn parts_of_hours_are_the_edges_of_a_range() {
         for (from, to, wanted) in [
             ("08:00:00", "10:00:00", [span("08:00:00", "10:00:00"), None, None]),
             ("08:30:00", "10:00:00", [span("09:00:00", "10:00:00"), span("08:30:00", "09:00:00"), None]),

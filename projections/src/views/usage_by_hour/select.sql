@@ -1,6 +1,6 @@
 SELECT iif(:by_hour, strftime('%Y-%m-%dT%H:00:00.000000Z', hour, 'unixepoch'), '') AS by_hour,
        iif(:by_day, strftime('%Y-%m-%d', hour, 'unixepoch'), '') AS by_day,
-       -- The Monday in front: the first day of 1970 was a Thursday.
+       -- The Monday before: the first day of 1970 was a Thursday.
        iif(:by_week, strftime('%Y-%m-%d', hour - (hour / 86400 + 3) % 7 * 86400, 'unixepoch'), '') AS by_week,
        iif(:by_month, strftime('%Y-%m', hour, 'unixepoch'), '') AS by_month,
        iif(:by_partner, partner_id, '') AS by_partner,

@@ -120,7 +120,7 @@ mod tests {
     );
 
     #[test]
-    fn what_is_read_is_bound_by_time_and_by_the_narrowest_index() {
+    fn reads_are_bound_by_time_and_by_the_most_selective_index() {
         let hours = "SEARCH usage_by_hour USING PRIMARY KEY (hour>? AND hour<?)";
         for (exact, of_requests, of_others) in [
             (BY_KEY, "inferences_by_key (key_id=? AND position>? AND position<?)", "other_usage_by_key (key_id=? AND"),
