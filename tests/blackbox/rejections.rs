@@ -190,7 +190,7 @@ async fn what_only_the_operator_can_mend_stays_a_502_and_the_log_says_what_to_lo
         let line = lines.iter().find(|line| line["fields"]["status"] == status || line["status"] == status);
         line.unwrap_or_else(|| panic!("no line about {status}: {log}")).to_string()
     };
-    for (status, what) in [(401, "api_key"), (403, "may it use the model"), (404, "base_url"), (500, "status page")] {
+    for (status, what) in [(401, "api_key"), (403, "may use the model"), (404, "base_url"), (500, "status page")] {
         assert!(look_at(status).contains(what), "{}", look_at(status));
     }
     assert!(!log.contains("\"status\":400"), "a client's mistake is no warning: {log}");

@@ -6,7 +6,7 @@ use events::refusal::Refusal;
 
 use crate::chat::{Block, ImageSource};
 
-/// What the pipeline needs to know about a request, whatever its surface.
+/// The facts that the pipeline needs about a request, whatever its surface.
 pub struct Facts {
     pub model: String,
     pub streamed: bool,

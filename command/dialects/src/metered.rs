@@ -1,4 +1,4 @@
-//! What is measured of a response as it passes.
+//! The measurements of a response as it passes.
 
 use std::borrow::Cow;
 

@@ -118,7 +118,7 @@ pub struct Upstream {
     pub read_report: ReportReader,
 }
 
-/// How an upstream is reached.
+/// The transport of an upstream.
 #[derive(Clone, Copy)]
 pub enum Transport {
     Http(Endpoint),

@@ -68,7 +68,7 @@ fn detail<'r>(refusal: &'r Refusal, name: &str) -> Option<&'r str> {
     refusal.details.get(name).and_then(Value::as_str)
 }
 
-/// What was exceeded, which OpenAI puts into `type`.
+/// The measure that was exceeded, which OpenAI puts into `type`.
 fn limited_by(refusal: &Refusal) -> &'static str {
     match detail(refusal, "measure") {
         Some(measure) if measure.starts_with("tokens") => "tokens",
