@@ -1,6 +1,16 @@
-//! Administration: the nine resources that requests are decided by, as commands, facts and rules, and the routes that
-//! carry commands to them. Every change is a command to an aggregate; what it leaves are events, and the in-memory
-//! tables have them before the reply leaves.
+//! The write side of administration: the nine resources (partners, tenants, users, keys, providers, models, prices, budgets,
+//! rate limits) that decide inference requests, and the routes that change them.
+//!
+//! It guarantees four things. Every change is a command to an aggregate, and all that remains of it is events and side
+//! rows, appended in one batch. The in-memory tables of this node contain the change before the reply is sent, so the
+//! next request is decided by it. A retry with the same `Idempotency-Key` gets the resource as it was after the first
+//! attempt, without its secret. A caller's rights are checked when its body is complete, and again by the append: if an
+//! event has changed them meanwhile, the command is decided anew.
+//!
+//! It reads no view: a command is decided on the events of its stream and on the tables. Lists and reads are in `query`.
+//! Nine separate handlers were rejected: each would repeat authority, idempotency and retries. So all nine resources share
+//! one path (`routes`), one life cycle (`lifecycle`) and one reader of bodies (`declaration`), and a resource's file in
+//! `resources` holds only what is special to it.
 
 pub mod setup;
 
@@ -9,8 +19,8 @@ mod declaration;
 mod described;
 mod error;
 mod field_type;
+mod field_values;
 mod fields;
-mod given;
 mod lifecycle;
 mod request;
 mod resources;
@@ -30,9 +40,9 @@ use projections::tables::TablesHandle;
 use secrets::{KeyCheck, Vault};
 
 use crate::body::memory::BodyMemory;
-use routes::of_resource;
+use routes::resource_routes;
 
-/// What commands need. Cheap to clone.
+/// The dependencies of commands. Cheap to clone.
 #[derive(Clone)]
 pub struct AdminState {
     pub log: Log,
@@ -40,30 +50,30 @@ pub struct AdminState {
     pub clock: Arc<dyn Clock>,
     pub ids: IdMaker,
     pub key_check: KeyCheck,
-    /// Shared with the door, so that one bound holds for both.
+    /// Shared with authentication, so that one bound holds for both.
     pub hasher: KeyHasher,
     pub vault: Arc<Vault>,
-    /// What bodies of commands may take.
+    /// The memory that bodies of commands may take.
     pub bodies: Arc<BodyMemory>,
-    /// How many commands a key and a tenant may have carried out at a time.
+    /// Bounds the commands that a key and a tenant may run at the same time.
     pub concurrency: ConcurrencyLimiter,
 }
 
-/// The write side of `/v1/admin`: `POST`, `PATCH`, `DELETE`. A request has to carry its [`events::ids::RequestId`], its
-/// `Arc<`[`projections::caller::Caller`]`>` and its [`projections::caller::ClientOrigin`] as extensions; a reply has its
-/// [`projections::caller::AtPosition`], a refusal its [`events::refusal::Refusal`].
+/// `POST`, `PATCH` and `DELETE` under `/v1/admin`. A request must carry its [`events::ids::RequestId`], its
+/// `Arc<`[`projections::caller::Caller`]`>` and its [`projections::caller::ClientOrigin`] as extensions. A reply carries
+/// its [`projections::caller::AtPosition`], a refusal its [`events::refusal::Refusal`].
 pub fn routes(state: AdminState) -> Api {
     Api::of(Entrance::Administration)
-        .merge(of_resource::<Partner>())
-        .merge(of_resource::<Tenant>())
-        .merge(of_resource::<User>())
-        .merge(of_resource::<Key>())
+        .merge(resource_routes::<Partner>())
+        .merge(resource_routes::<Tenant>())
+        .merge(resource_routes::<User>())
+        .merge(resource_routes::<Key>())
         .post("/v1/admin/keys/{id}/rotate", resources::rotate, resources::described_rotation)
-        .merge(of_resource::<Provider>())
-        .merge(of_resource::<Model>())
-        .merge(of_resource::<Price>())
-        .merge(of_resource::<Budget>())
-        .merge(of_resource::<RateLimit>())
+        .merge(resource_routes::<Provider>())
+        .merge(resource_routes::<Model>())
+        .merge(resource_routes::<Price>())
+        .merge(resource_routes::<Budget>())
+        .merge(resource_routes::<RateLimit>())
         .with_state(state)
 }
 

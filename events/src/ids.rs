@@ -96,6 +96,11 @@ fn write_text<'a>(prefix: &'static str, uuid: Uuid, text: &'a mut [u8; TEXT_LEN]
     std::str::from_utf8(text).unwrap_or_default()
 }
 
+/// An id whose text begins with a prefix that names its type.
+pub trait Prefixed {
+    const PREFIX: &'static str;
+}
+
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident $prefix:literal;)*) => {$(
         $(#[$doc])*
@@ -103,6 +108,10 @@ macro_rules! ids {
         pub struct $name(Uuid);
 
         const _: () = assert!($prefix.len() + 32 == TEXT_LEN);
+
+        impl Prefixed for $name {
+            const PREFIX: &'static str = $prefix;
+        }
 
         impl $name {
             pub const PREFIX: &'static str = $prefix;

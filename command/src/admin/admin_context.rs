@@ -1,5 +1,6 @@
-//! What a caller may do to whom: every reference of a command is looked up here, and every bound on authority drawn.
-//! What a caller cannot see does not exist for it; what it sees but may not manage is forbidden.
+//! The authority of a caller: every reference that a command makes is looked up here, and every limit of authority is
+//! enforced here. A resource that the caller cannot see is reported as not found; one that it sees but may not manage is
+//! forbidden.
 
 use std::sync::Arc;
 
@@ -15,11 +16,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::AdminState;
+use super::field_values::FieldValues;
 use super::fields::FieldError;
-use super::given::Given;
 use crate::admin::error::CommandError;
 
-/// One command's view: the state of things, who asks, and when.
+/// The context that one command is decided in: the tables, the caller and the time.
 pub struct AdminContext<'a> {
     pub admin: &'a AdminState,
     pub caller: Arc<Caller>,
@@ -28,10 +29,10 @@ pub struct AdminContext<'a> {
 }
 
 impl<'a> AdminContext<'a> {
-    /// Looks the caller up again: what it was let in with may have been taken away while its body was on the way, or
-    /// while it waited for something else.
+    /// Looks the caller up again: its key, permission or role may have been taken away while its body was on the way, or
+    /// while the command waited for something else.
     ///
-    /// Errors: the caller would not be let in any more, or may not administrate.
+    /// Errors: the caller would no longer be authenticated, or may not administrate.
     pub fn new(admin: &'a AdminState, caller: &Arc<Caller>) -> Result<Self, CommandError> {
         let (tables, now) = (admin.tables.load(), admin.clock.now());
         let caller = caller.refreshed(&tables, now).map_err(CommandError::NotPermitted)?;
@@ -39,29 +40,30 @@ impl<'a> AdminContext<'a> {
         Ok(Self { admin, caller, tables, now })
     }
 
-    /// What a command that is decided here must find unchanged when it is appended: the caller's right to it.
+    /// The caller's right to the command, which must be unchanged when the command's events are appended.
     pub fn basis(&self) -> Basis {
         Basis { streams: self.caller.streams(&self.tables), known_until: self.tables.position }
     }
 
-    /// For what only the operator's own reach may do.
-    pub fn platform(&self, reason: &'static str) -> Result<(), CommandError> {
-        if self.caller.reaches_platform() { Ok(()) } else { Err(CommandError::OutOfReach { reason }) }
+    /// Errors: the caller does not reach the whole platform.
+    pub fn require_platform(&self, reason: &'static str) -> Result<(), CommandError> {
+        if self.caller.reaches_platform() { Ok(()) } else { Err(out_of_reach(reason)) }
     }
 
-    /// For a resource of `kind` that belongs to `chain` (to nobody: shared by all). Seen by all is what is shared.
-    pub fn sees(&self, kind: StreamKind, chain: &Chain) -> Result<(), CommandError> {
+    /// Checks that the caller reaches a resource of `kind` that belongs to `chain`. An empty chain means a resource that all
+    /// tenants share: everybody sees it, and the platform manages it.
+    pub fn require_visible(&self, kind: StreamKind, chain: &Chain) -> Result<(), CommandError> {
         if reach::contains(self.caller.reach, chain) {
             Ok(())
         } else if chain.partner.is_none() {
-            Err(CommandError::OutOfReach { reason: "what all tenants share is managed by the platform" })
+            Err(out_of_reach("only the platform may manage a resource that all tenants share"))
         } else {
             Err(CommandError::NotFound { kind })
         }
     }
 
-    /// The parent that the body names as `field`, else the caller's own, which is then put there.
-    pub fn parent<I>(&self, given: &mut Given, field: &'static str, own: Option<I>) -> Result<I, CommandError>
+    /// The parent that the body names in `field`; if it names none, the caller's own, which is then set in `given`.
+    pub fn parent<I>(&self, given: &mut FieldValues, field: &'static str, own: Option<I>) -> Result<I, CommandError>
     where
         I: Copy + Serialize + DeserializeOwned,
     {
@@ -71,30 +73,30 @@ impl<'a> AdminContext<'a> {
         Ok(parent)
     }
 
-    /// A live partner within reach that the body names as `field`.
+    /// The owners of a live partner within reach, which the body names in `field`.
     pub fn partner(&self, id: PartnerId, field: &str) -> Result<Chain, CommandError> {
         let kind = StreamKind::Partner;
         let chain = self.tables.partner(id).map(|_| Chain { partner: Some(id), ..Chain::default() });
         self.live_reference(chain, kind, field)
     }
 
-    /// A live tenant within reach that the body names as `field`.
+    /// The owners of a live tenant within reach, which the body names in `field`.
     pub fn tenant(&self, id: TenantId, field: &str) -> Result<Chain, CommandError> {
         self.live_reference(self.tables.chain_of_tenant(id), StreamKind::Tenant, field)
     }
 
-    /// Whose a provider or a model is to be: a live tenant's within reach, or, by the platform alone, shared by all.
+    /// The owners of a provider or a model: a live tenant within reach, or nobody. Only the platform may create a shared one.
     pub fn owner(&self, tenant: Option<TenantId>) -> Result<Chain, CommandError> {
         match tenant {
             Some(tenant) => self.tenant(tenant, "tenant_id"),
             None => {
-                self.platform("without tenant_id it would be shared by all, which only the platform may do")?;
+                self.require_platform("only the platform may create a resource without a tenant_id")?;
                 Ok(Chain::default())
             }
         }
     }
 
-    /// A live user within reach that the body names as `field`.
+    /// A live user within reach, which the body names in `field`, with its owners.
     pub fn user(&self, id: UserId, field: &str) -> Result<(Chain, &User), CommandError> {
         let kind = StreamKind::User;
         let chain = self.live_reference(self.tables.chain_of_user(id), kind, field)?;
@@ -102,17 +104,17 @@ impl<'a> AdminContext<'a> {
         Ok((chain, &user.value))
     }
 
-    /// What a budget or a limit is to bind: live, within reach, and narrower than what the caller itself is held to.
+    /// The owners of the scope of a budget or a rate limit: it must be live, within reach, and narrower than the caller's reach.
     pub fn scope(&self, scope: Scope, field: &str) -> Result<Chain, CommandError> {
         let kind = kind_of(scope);
         let field = format!("{field}.{}_id", kind.as_str());
         let chain = self.live_reference(self.tables.chain_of_scope(scope), kind, &field)?;
-        self.wider_than(scope)?;
+        self.require_wider_reach(scope)?;
         Ok(chain)
     }
 
-    /// Nobody loosens what binds it: a scope within reach has to be strictly narrower than the reach.
-    pub fn wider_than(&self, scope: Scope) -> Result<(), CommandError> {
+    /// Errors: the caller's reach is not strictly wider than the scope. Nobody may loosen a bound on itself.
+    pub fn require_wider_reach(&self, scope: Scope) -> Result<(), CommandError> {
         let wider = match (self.caller.reach, scope) {
             (Reach::Platform, _)
             | (Reach::Partner(_), Scope::Tenant(_) | Scope::User(_) | Scope::Key(_))
@@ -122,10 +124,10 @@ impl<'a> AdminContext<'a> {
         if wider {
             return Ok(());
         }
-        Err(CommandError::OutOfReach { reason: "budgets and limits are managed from a scope wider than theirs" })
+        Err(out_of_reach("a budget or rate limit needs an administrator above its scope"))
     }
 
-    /// A live provider that a model of `tenant` (`None`: a shared one) can use.
+    /// A live provider that a model of `tenant` can use; `None` is a shared model.
     pub fn provider(&self, id: ProviderId, tenant: Option<TenantId>, field: &str) -> Result<&Provider, CommandError> {
         let kind = StreamKind::Provider;
         let usable = |entry: &&Entry<Provider>| entry.value.tenant_id.is_none() || entry.value.tenant_id == tenant;
@@ -136,60 +138,60 @@ impl<'a> AdminContext<'a> {
         Ok(&entry.value)
     }
 
-    /// Whether the caller may give a key of `user` these permissions: it has each of them, as far as the key would.
-    pub fn may_give(&self, user: &User, permissions: &[Permission]) -> Result<(), CommandError> {
+    /// Checks that the caller may give a key of `user` these permissions: it has each of them, and reaches as far as the key.
+    pub fn may_grant_permissions(&self, user: &User, permissions: &[Permission]) -> Result<(), CommandError> {
         if !permissions.iter().all(|permission| self.caller.may(*permission)) {
-            return Err(CommandError::OutOfReach { reason: "a key can be given no permission that its giver has not" });
+            return Err(out_of_reach("you cannot give a key a permission that you do not have"));
         }
-        self.covers(reach::of_permissions(user, permissions))
+        self.require_reach(reach::of_permissions(user, permissions))
     }
 
-    /// Whether the caller may give a key that uses models this allow list (`None`: every model): none that its own has not.
-    pub fn may_give_models(&self, permissions: &[Permission], models: Option<&[String]>) -> Result<(), CommandError> {
+    /// Checks that the caller may give a key this allow list of models (`None`: every model): its own list covers each of them.
+    pub fn may_grant_models(&self, permissions: &[Permission], models: Option<&[String]>) -> Result<(), CommandError> {
         let own = self.caller.models.as_ref().filter(|_| permissions.contains(&Permission::ModelsUse));
         let within = own.is_none_or(|own| models.is_some_and(|given| given.iter().all(|one| own.covers(one))));
         if within {
             return Ok(());
         }
-        Err(CommandError::OutOfReach { reason: "a key can be given no model that its giver may not use" })
+        Err(out_of_reach("you cannot give a key a model that you may not use"))
     }
 
-    /// Whether the caller may manage a user, or a key of one: it reaches as far as any of the user's roles.
-    pub fn governs(&self, user: &User) -> Result<(), CommandError> {
-        self.covers(reach::of_roles(user))
+    /// Checks that the caller may manage a user and the user's keys: it reaches as far as each of the user's roles.
+    pub fn may_manage_user(&self, user: &User) -> Result<(), CommandError> {
+        self.require_reach(reach::of_roles(user))
     }
 
-    /// Whether the caller may give a user of `tenant` these roles: none that would hand out what it has not itself.
-    /// `field` is where the list stands.
-    pub fn may_grant(&self, tenant: TenantId, roles: &[RoleGrant], field: &str) -> Result<(), CommandError> {
+    /// Checks that the caller may give a user of `tenant` these roles: none grants what the caller does not have. `field` is
+    /// the path of the list.
+    pub fn may_grant_roles(&self, tenant: TenantId, roles: &[RoleGrant], field: &str) -> Result<(), CommandError> {
         for (index, grant) in roles.iter().enumerate() {
             if !reach::covers(grant.scope, Reach::Tenant(tenant), |tenant| self.partner_of(tenant)) {
                 let field = format!("{field}[{index}].scope");
-                return Err(FieldError::new(field, "must contain the user's own tenant").into());
+                return Err(FieldError::new(field, "must include the user's own tenant").into());
             }
-            self.covers(grant.scope)?;
+            self.require_reach(grant.scope)?;
             let given = Permission::ALL.iter().filter(|permission| reach::grants(grant.role, **permission));
             let beyond_tenant = grant.scope != Reach::Tenant(tenant);
             if beyond_tenant && !given.into_iter().all(|permission| self.caller.may(*permission)) {
-                return Err(CommandError::OutOfReach { reason: "a role can be given only by who has its permissions" });
+                return Err(out_of_reach("you cannot give a role whose permissions you do not have"));
             }
         }
         Ok(())
     }
 
-    fn covers(&self, inner: Reach) -> Result<(), CommandError> {
+    fn require_reach(&self, inner: Reach) -> Result<(), CommandError> {
         if reach::covers(self.caller.reach, inner, |tenant| self.partner_of(tenant)) {
             return Ok(());
         }
-        Err(CommandError::OutOfReach { reason: "this reaches further than the caller does" })
+        Err(out_of_reach("this reaches further than you do"))
     }
 
     fn partner_of(&self, tenant: TenantId) -> Option<PartnerId> {
         self.tables.tenant(tenant).map(|entry| entry.value.partner_id)
     }
 
-    /// Of what has ended nothing is changed any more: neither a part of it, nor what it may spend.
-    pub fn owners_live(&self, kind: StreamKind, chain: &Chain) -> Result<(), CommandError> {
+    /// Errors: an owner has ended. Resources below it, budgets included, can be ended but not changed.
+    pub fn require_live_owners(&self, kind: StreamKind, chain: &Chain) -> Result<(), CommandError> {
         match self.ended_levels(chain).find(|level| *level != kind) {
             None => Ok(()),
             Some(owner) => Err(CommandError::OwnerEnded { owner }),
@@ -205,7 +207,7 @@ impl<'a> AdminContext<'a> {
         Err(CommandError::ReferenceEnded { field: field.to_owned(), kind })
     }
 
-    /// The levels of the chain that have ended, the widest first.
+    /// The ended owners of the chain, the widest first.
     fn ended_levels(&self, chain: &Chain) -> impl Iterator<Item = StreamKind> {
         let tables = &self.tables;
         let has_ended = [
@@ -216,6 +218,10 @@ impl<'a> AdminContext<'a> {
         ];
         has_ended.into_iter().filter_map(|(level, has_ended)| has_ended.then_some(level))
     }
+}
+
+const fn out_of_reach(reason: &'static str) -> CommandError {
+    CommandError::OutOfReach { reason }
 }
 
 const fn kind_of(scope: Scope) -> StreamKind {

@@ -1,27 +1,38 @@
-//! The fields of a resource, each declared once. Of the declaration are made the reader of the body that creates the resource,
-//! the reader of the body that changes it, and what is published of both and of the reply. What a body gives stands in a
-//! [`Given`], in the form that events have it, so that serde makes the state of it: no field is named again on the way from
-//! the body to the event.
+//! The fields of a resource, each declared once: name, type, default, description, and whether it can be created, changed
+//! and removed.
+//!
+//! From the declaration follow the reader of the body that creates the resource, the reader of the body that changes it,
+//! and the published schemas of both and of the reply. So a schema cannot promise a field, a bound or a default that the
+//! reader does not have. The readers yield [`FieldValues`]: JSON in the form of the events, from which serde makes the
+//! state, so that no code between the body and the event names the field again. Bodies are checked in the order of the
+//! declaration, and the first wrong field is reported by its path.
+//!
+//! A declaration knows nothing about the caller or other resources, nor about rules that involve several fields: those are
+//! in `create`, `change` and `validated` of the resource's file. Two designs were rejected. A derive macro on the
+//! structs of the events would teach the crate of the events bounds and schemas; typed accessors would need a complete
+//! state to start from, and so list the fields again. The cost of the table is that tests, not the compiler, check that a
+//! declared type yields what the struct expects: a mismatch is an internal error. See ADR 0013.
 
-use events::event::StreamKind;
+use events::event::{ResourceState, StreamKind};
+use events::ids::Prefixed;
 use openapi::schema::{self, Shape, object};
 use serde_json::Value;
 
 use super::field_type::{FieldType, Reader};
+use super::field_values::FieldValues;
 use super::fields::{Field, FieldError, Fields};
-use super::given::Given;
 
 /// The declaration of a resource.
 pub struct Declaration {
     pub kind: StreamKind,
-    /// Prefix of its ids.
+    /// The prefix of its ids.
     pub prefix: &'static str,
     pub members: Members,
-    /// An example of a body that creates one.
+    /// An example of a body that creates the resource.
     pub example: Value,
 }
 
-/// The fields of a resource, or of an object inside of one, in the order in which they are read.
+/// The fields of a resource or of a nested object, in the order in which they are read.
 #[derive(Clone)]
 pub struct Members(pub Vec<Member>);
 
@@ -30,11 +41,11 @@ pub struct Members(pub Vec<Member>);
 pub struct Member {
     name: &'static str,
     given: Shape,
-    /// `None`: no reply has it.
+    /// The schema in replies; `None` for a field that no reply has.
     shown: Option<Shape>,
-    /// `None`: no body has it.
+    /// `None` for a field that no body has.
     read: Option<Reader>,
-    /// What a creation gives that does not name it; `null` for nothing.
+    /// The value of a creation that omits the field; `null` for none.
     default: Value,
     on_create: OnCreate,
     on_change: OnChange,
@@ -43,14 +54,14 @@ pub struct Member {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum OnCreate {
     Required,
-    /// Something always stands there.
+    /// The field always has a value.
     Defaults,
-    /// `null` or absent is nothing.
+    /// The field may be absent or `null`.
     Optional,
-    /// It cannot be given: replies alone have it.
-    Never,
-    /// Nor have replies to a change: it is there where the resource is read.
-    Read,
+    /// The field cannot be set: only replies have it.
+    ReplyOnly,
+    /// The field cannot be set, and replies to changes omit it: only reads have it.
+    ReadOnly,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,60 +73,60 @@ enum OnChange {
     Removed,
 }
 
-/// A required field, which can be changed.
+/// A required field. It can be changed.
 pub fn required(name: &'static str, FieldType { shape, read }: FieldType) -> Member {
     Member { read: Some(read), on_create: OnCreate::Required, on_change: OnChange::Set, ..replied(name, shape) }
 }
 
-/// A field with a default; it can be changed, not removed. `null` as the default means that it depends.
+/// A field with a default. It can be changed, but not removed. A default of `null` means that the resource computes it.
 pub fn defaulting(name: &'static str, FieldType { shape, read }: FieldType, default: Value) -> Member {
     let shape = if default.is_null() { shape } else { schema::defaulting(shape, default.clone()) };
     Member { default, on_create: OnCreate::Defaults, ..required(name, FieldType { shape, read }) }
 }
 
-/// An optional field, which can be changed and removed.
+/// An optional field. It can be changed and removed.
 pub fn optional(name: &'static str, field_type: FieldType) -> Member {
     Member { on_create: OnCreate::Optional, on_change: OnChange::Removed, ..required(name, field_type) }
 }
 
-/// A field of replies only: it cannot be given.
+/// A field that only replies have.
 pub fn replied(name: &'static str, shape: Shape) -> Member {
     let (given, shown) = (shape.clone(), Some(shape));
-    let (on_create, on_change) = (OnCreate::Never, OnChange::Fixed);
+    let (on_create, on_change) = (OnCreate::ReplyOnly, OnChange::Fixed);
     Member { name, given, shown, read: None, default: Value::Null, on_create, on_change }
 }
 
-/// A field of reads only: it cannot be given, and replies to changes do not have it.
+/// A field that only reads have: replies to changes omit it.
 pub fn read(name: &'static str, shape: Shape) -> Member {
-    Member { on_create: OnCreate::Read, ..replied(name, shape) }
+    Member { on_create: OnCreate::ReadOnly, ..replied(name, shape) }
 }
 
 impl Member {
-    /// Makes it impossible to change.
+    /// Forbids changes.
     #[must_use]
     pub fn fixed(self) -> Self {
         Self { on_change: OnChange::Fixed, ..self }
     }
 
-    /// Makes it impossible to remove.
+    /// Forbids removal.
     #[must_use]
     pub fn kept(self) -> Self {
         Self { on_change: OnChange::Set, ..self }
     }
 
-    /// Lets `null` in a change restore the default.
+    /// Makes `null` in a change restore the default.
     #[must_use]
     pub fn reset_by_null(self) -> Self {
         Self { on_change: OnChange::Removed, ..self }
     }
 
-    /// Sets another schema for replies.
+    /// Sets a different schema for replies.
     #[must_use]
     pub fn shown_as(self, shape: Shape) -> Self {
         Self { shown: Some(shape), ..self }
     }
 
-    /// Hides it from replies.
+    /// Omits the field from replies.
     #[must_use]
     pub fn hidden(self) -> Self {
         Self { shown: None, ..self }
@@ -136,7 +147,7 @@ impl Member {
         Ok(given.or_else(|| Some(self.default.clone()).filter(|default| !default.is_null())))
     }
 
-    /// `null` where it is to be removed.
+    /// Reads the field of a change; `null` removes the value.
     fn changed(&self, fields: &mut Fields, read: &Reader) -> Result<Option<Value>, FieldError> {
         let removes = |field: &Field| self.on_change == OnChange::Removed && field.is_null();
         fields.changed(self.name, |field| if removes(&field) { Ok(Value::Null) } else { read(field) })
@@ -144,19 +155,19 @@ impl Member {
 }
 
 impl Members {
-    /// Those that a body can have, and how they are read.
+    /// The fields that a body can have, with their readers.
     fn read(&self) -> impl Iterator<Item = (&Member, &Reader)> {
         self.0.iter().filter_map(|member| Some((member, member.read.as_ref()?)))
     }
 
-    /// Names of the fields that a body may have when it creates the resource.
+    /// The names of the fields that a creation may have.
     pub fn names(&self) -> Vec<&'static str> {
         self.read().map(|(member, _)| member.name).collect()
     }
 
-    /// What a creation gives.
-    pub fn created(&self, mut fields: Fields) -> Result<Given, FieldError> {
-        let mut given = Given::default();
+    /// Reads the body of a creation.
+    pub fn created(&self, mut fields: Fields) -> Result<FieldValues, FieldError> {
+        let mut given = FieldValues::default();
         for (member, read) in self.read() {
             if let Some(value) = member.created(&mut fields, read)? {
                 given.put(member.name, value);
@@ -166,12 +177,12 @@ impl Members {
         Ok(given)
     }
 
-    /// What a change gives.
-    pub fn changed(&self, mut fields: Fields) -> Result<Given, FieldError> {
+    /// Reads the body of a change.
+    pub fn changed(&self, mut fields: Fields) -> Result<FieldValues, FieldError> {
         let (fixed, changing): (Vec<_>, Vec<_>) =
             self.read().partition(|(member, _)| member.on_change == OnChange::Fixed);
         fields.fixed(&fixed.iter().map(|(member, _)| member.name).collect::<Vec<_>>())?;
-        let mut given = Given::default();
+        let mut given = FieldValues::default();
         for (member, read) in changing {
             if let Some(value) = member.changed(&mut fields, read)? {
                 given.put(member.name, value);
@@ -181,33 +192,37 @@ impl Members {
         Ok(given)
     }
 
-    /// The body that creates the resource: to be closed where it is a request.
+    /// The fields of a creation's schema. Close the schema if it is for a request.
     pub fn creation(&self) -> schema::Fields {
         self.0.iter().cloned().fold(object(), |fields, member| match member.on_create {
             OnCreate::Required => fields.required(member.name, member.given),
             OnCreate::Defaults | OnCreate::Optional => fields.optional(member.name, schema::nullable(member.given)),
-            OnCreate::Never | OnCreate::Read => fields,
+            OnCreate::ReplyOnly | OnCreate::ReadOnly => fields,
         })
     }
 }
 
 impl Declaration {
-    /// Name of the reply's schema: `RateLimit`.
+    pub fn of<R: ResourceState>(members: impl IntoIterator<Item = Member>, example: Value) -> Self {
+        Self { kind: R::KIND, prefix: R::Id::PREFIX, members: Members(members.into_iter().collect()), example }
+    }
+
+    /// The name of the reply's schema: `RateLimit`.
     pub fn name(&self) -> String {
         schema::resource_name(self.kind.as_str())
     }
 
-    /// For people: `rate limit`.
+    /// The name of the resource in texts: `rate limit`.
     pub fn words(&self) -> String {
         self.kind.as_str().replace('_', " ")
     }
 
-    /// The body that creates the resource.
+    /// The schema of the body that creates the resource.
     pub fn creation(&self) -> Shape {
         self.members.creation().closed()
     }
 
-    /// The body that changes it.
+    /// The schema of the body that changes it.
     pub fn change(&self) -> Shape {
         let fields = self.members.0.iter().cloned().fold(object(), |fields, member| match member.on_change {
             OnChange::Fixed => fields,
@@ -217,25 +232,28 @@ impl Declaration {
         fields.closed()
     }
 
-    /// The reply.
+    /// The schema of the reply.
     pub fn reply(&self) -> Shape {
-        let owner =
-            schema::described(schema::string(), "The owner whose end has ended it; absent if it was ended itself");
+        let owner = schema::described(
+            schema::string(),
+            "The owner whose end also ended this resource; absent if the resource was ended directly",
+        );
         self.reply_fields().optional("ended_by", owner).open()
     }
 
-    /// The reply with the secret, which is shown once.
+    /// The schema of the reply with the secret, which is shown once.
     pub fn reply_with_secret(&self) -> Shape {
         self.fields_with_secret().open()
     }
 
-    /// The reply with the secret and one more field.
+    /// The schema of the reply with the secret and one more field.
     pub fn reply_with_secret_and(&self, name: &str, shape: Shape) -> Shape {
         self.fields_with_secret().required(name, shape).open()
     }
 
     fn fields_with_secret(&self) -> schema::Fields {
-        let secret = schema::described(schema::string(), "Shown only once; a retried request does not have it");
+        let secret =
+            schema::described(schema::string(), "Shown only in this response; the response to a retry omits it");
         self.reply_fields().optional("secret", secret)
     }
 
@@ -244,9 +262,9 @@ impl Declaration {
         let members = self.members.0.iter().cloned();
         let fields = members.fold(fields, |fields, member| match (member.shown, member.on_create) {
             (None, _) => fields,
-            (Some(shown), OnCreate::Read) => fields.optional(member.name, shown),
+            (Some(shown), OnCreate::ReadOnly) => fields.optional(member.name, shown),
             (Some(shown), OnCreate::Optional) => fields.required(member.name, schema::nullable(shown)),
-            (Some(shown), OnCreate::Required | OnCreate::Defaults | OnCreate::Never) => {
+            (Some(shown), OnCreate::Required | OnCreate::Defaults | OnCreate::ReplyOnly) => {
                 fields.required(member.name, shown)
             }
         });
@@ -256,6 +274,7 @@ impl Declaration {
 
 #[cfg(test)]
 mod tests {
+    use events::event::admin::Tenant;
     use serde_json::json;
 
     use super::*;
@@ -286,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_creation_has_what_is_required_and_what_stands_in_for_the_rest() {
+    fn a_creation_has_the_required_fields_and_the_defaults() {
         let least = json!({ "name": "a", "kind": "k", "weight": null, "note": null });
         assert_eq!(created(&least), Ok(json!({ "name": "a", "kind": "k", "weight": 1 })));
         let all = json!({ "name": "a", "kind": "k", "weight": 2.0, "rate": 3, "note": "n", "address": "x" });
@@ -304,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_has_what_is_named_and_null_for_what_may_be_removed() {
+    fn a_change_has_the_named_fields_and_null_for_removed_ones() {
         assert_eq!(changed(&json!({})), Ok(json!({})));
         let removed = json!({ "note": null, "rate": null });
         assert_eq!(changed(&removed), Ok(removed));
@@ -322,8 +341,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_published_of_a_body_is_what_is_read_of_it() {
-        let declared = Declaration { kind: StreamKind::Tenant, prefix: "ten_", members: members(), example: json!({}) };
+    fn the_published_schema_has_the_fields_that_are_read() {
+        let declared = Declaration::of::<Tenant>(members().0, json!({}));
         let names = |shape: Shape| -> Vec<String> {
             let properties = json!(shape)["properties"].take();
             properties.as_object().unwrap().keys().cloned().collect()

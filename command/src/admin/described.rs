@@ -1,4 +1,4 @@
-//! What is published of the routes that administrate. The reads beside them are described where they are answered.
+//! The operations of administration in `/openapi.json`. The reads of the same paths are described in `query`.
 
 use events::event::StreamKind;
 use events::event::admin::Permission;
@@ -13,13 +13,14 @@ use crate::idempotency::IDEMPOTENCY_HEADER;
 
 const TAG: &str = "Administration";
 
-/// A change that was decided on can meet these.
+/// The errors of a change to a resource that exists.
 const DECIDED: &[ErrorCode] =
     &[ErrorCode::NotFound, ErrorCode::Conflict, ErrorCode::IdempotencyKeyReused, ErrorCode::ViewBehind];
 
-/// An operation that changes something.
+/// The operation of a command.
 pub fn command(id: &str, summary: &str) -> Operation {
-    let meaning = "1 to 255 visible ASCII characters: a retry with the same key answers the same, and changes nothing";
+    let meaning =
+        "1 to 255 visible ASCII characters. A retry with the same key gets the same response and changes nothing";
     Operation::new(id, TAG, summary)
         .needs(Permission::AdminAccess)
         .header(IDEMPOTENCY_HEADER, schema::formed("^[!-~]{1,255}$"), meaning)
@@ -32,13 +33,13 @@ pub fn command(id: &str, summary: &str) -> Operation {
         .refuses(DECIDED)
 }
 
-/// The resource's own id in the path.
+/// Adds the id in the path.
 pub fn on_one(declared: &Declaration, operation: Operation) -> Operation {
-    operation.path("id", schema::id(declared.prefix), &format!("Of the {}", declared.words()))
+    operation.path("id", schema::id(declared.prefix), &format!("Id of the {}", declared.words()))
 }
 
-/// Name and schema of the reply that makes one: with the secret where there is one.
-pub fn made(declared: &Declaration) -> (String, Shape) {
+/// Name and schema of the reply to a creation: a new key's has the secret.
+fn creation_reply(declared: &Declaration) -> (String, Shape) {
     match declared.kind {
         StreamKind::Key => (format!("{}WithSecret", declared.name()), declared.reply_with_secret()),
         _ => (declared.name(), declared.reply()),
@@ -47,7 +48,7 @@ pub fn made(declared: &Declaration) -> (String, Shape) {
 
 pub fn creation(declared: &Declaration) -> Operation {
     let words = declared.words();
-    let (name, shape) = made(declared);
+    let (name, shape) = creation_reply(declared);
     let answer = Answer::json(&format!("The new {words}"), schema::reference(&name)).recorded();
     let creation = format!("New{}", declared.name());
     command(&format!("create_{}", declared.kind.as_str()), &format!("Creates a {words}"))
@@ -59,10 +60,10 @@ pub fn creation(declared: &Declaration) -> Operation {
 
 pub fn change(declared: &Declaration) -> Operation {
     let words = declared.words();
-    let answer = Answer::json(&format!("The {words} as it is now"), schema::reference(&declared.name())).recorded();
+    let answer = Answer::json(&format!("The {words} after the change"), schema::reference(&declared.name())).recorded();
     let change = format!("{}Change", declared.name());
     on_one(declared, command(&format!("change_{}", declared.kind.as_str()), &format!("Changes a {words}")))
-        .says("What the body does not name stays as it is; `null` removes what may be absent.")
+        .says("Fields that the body omits keep their values; `null` removes an optional field.")
         .takes(schema::reference(&change), json!({}))
         .answers(StatusCode::OK, answer)
         .defines(&declared.name(), declared.reply())
@@ -71,8 +72,8 @@ pub fn change(declared: &Declaration) -> Operation {
 
 pub fn end(declared: &Declaration) -> Operation {
     let words = declared.words();
-    let answer = Answer::json(&format!("The {words}, ended"), schema::reference(&declared.name())).recorded();
+    let answer = Answer::json(&format!("The ended {words}"), schema::reference(&declared.name())).recorded();
     on_one(declared, command(&format!("end_{}", declared.kind.as_str()), &format!("Ends a {words}")))
-        .says("Its history stays.")
+        .says("Its history is kept.")
         .answers(StatusCode::OK, answer)
 }

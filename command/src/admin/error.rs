@@ -1,5 +1,5 @@
-//! Why a command was not carried out, free of HTTP, and the one table of this crate that gives each a code. What is
-//! said to a client names what it sent, never what stands inside.
+//! The errors of commands, and the table that gives each its error code and message. A message to a client names what the
+//! client sent, never anything internal.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use events::log::{AppendError, LogError};
 use events::refusal::{ErrorCode, Refusal};
 use secrets::VaultError;
 
+use super::field_values::DeclarationMismatch;
 use super::fields::FieldError;
-use super::given::Undeclared;
 use super::lifecycle::LifecycleError;
 use crate::body::BodyError;
 use crate::idempotency::{IDEMPOTENCY_HEADER, MalformedKey};
@@ -20,10 +20,10 @@ use crate::reply::{self, ledger_unavailable};
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Why an administrative command was not carried out.
+/// The reason why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// A field of the body, or the body itself.
+    /// A field of the body is wrong, or the body itself.
     #[error(transparent)]
     Field(#[from] FieldError),
     #[error(transparent)]
@@ -32,46 +32,46 @@ pub enum CommandError {
     MediaType,
     #[error(transparent)]
     Body(#[from] BodyError),
-    /// The key or its tenant has as many commands carried out as it may.
+    /// The key or its tenant already runs as many commands as it may.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
-    /// The caller has not the permission, or not any more; refused by the one place that knows them.
-    #[error("the caller may not")]
+    /// The caller does not have the permission, or no longer has it.
+    #[error("the caller lacks the permission")]
     NotPermitted(Refusal),
-    /// The resource exists and may be seen, but not managed by this caller.
+    /// The caller can see the resource, but may not manage it.
     #[error("{reason}")]
     OutOfReach { reason: &'static str },
-    /// No such resource that the caller can see.
+    /// The resource does not exist, or the caller cannot see it.
     #[error("no such {}", kind.as_str())]
     NotFound { kind: StreamKind },
-    /// The body names a resource that does not exist for this caller.
+    /// The body names a resource that does not exist, or that the caller cannot see.
     #[error("no such {}", kind.as_str())]
     ReferenceNotFound { field: String, kind: StreamKind },
-    /// The body names a resource that has come to its end.
+    /// The body names a resource that has ended.
     #[error("that {} has ended", kind.as_str())]
     ReferenceEnded { field: String, kind: StreamKind },
     #[error("the {} has ended", kind.as_str())]
     Ended { kind: StreamKind },
-    /// An id that was just made is in use: only a broken generator does that.
+    /// A new id is in use already: the generator is broken.
     #[error("the id of the {} is in use", kind.as_str())]
     IdInUse { kind: StreamKind },
-    /// Beside its siblings, or among what the same keys can see.
-    #[error("there is already a {} of that {field}", kind.as_str())]
+    /// The name is in use beside the resource's siblings, or among what the same keys can see.
+    #[error("there is already a {} with that {field}", kind.as_str())]
     NameTaken { kind: StreamKind, field: &'static str },
-    /// Of what has ended nothing is changed any more; its parts can be ended one by one.
+    /// An owner of the resource has ended: the resource can still be ended, but not changed.
     #[error("its {} has ended", owner.as_str())]
     OwnerEnded { owner: StreamKind },
     #[error("the key has expired")]
     KeyExpired,
     #[error("the key has been rotated too often")]
     GenerationsExhausted,
-    /// Others changed the resource again and again while this was decided.
-    #[error("the {} was changed by somebody else", kind.as_str())]
+    /// Other commands changed the resource during every attempt.
+    #[error("the {} was changed by other requests at the same time: try again", kind.as_str())]
     Contended { kind: StreamKind },
-    #[error("the Idempotency-Key was used before with another request")]
+    #[error("the Idempotency-Key was used before with a different request")]
     IdempotencyKeyReused,
-    /// The change is a fact, but this node could not put it into force in time.
-    #[error("recorded, but not yet in force")]
+    /// The change is recorded, but this node's tables did not have it in time.
+    #[error("the change is recorded, but not yet in force on this node")]
     NotYetInForce { position: u64 },
     #[error(transparent)]
     Hashing(#[from] HashingError),
@@ -80,26 +80,26 @@ pub enum CommandError {
     /// The log could not be read before anything was changed.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// The change could not be appended, or nobody knows whether it was.
+    /// The change could not be appended, or the outcome is unknown.
     #[error(transparent)]
     NotAppended(LogError),
-    /// The change is a fact, but cannot be shown.
-    #[error("recorded, and not shown: {error}")]
+    /// The change is recorded, but the resource could not be read for the reply.
+    #[error("recorded, but not readable for the reply: {error}")]
     NotShown { position: u64, error: LogError },
-    /// What is stored cannot be what was stored: a defect.
+    /// A state that only a defect can lead to.
     #[error("{0}")]
     Defect(String),
 }
 
 impl CommandError {
     pub fn into_refusal(self) -> Refusal {
-        let (is_ours, message) = (self.is_ours(), self.to_string());
-        let refusal = self.worded(message.clone());
-        if is_ours { refusal.because(message) } else { refusal }
+        let (concerns_operator, message) = (self.concerns_operator(), self.to_string());
+        let refusal = self.refusal(message.clone());
+        if concerns_operator { refusal.because(message) } else { refusal }
     }
 
-    /// The table. No wildcard: a new variant has to choose.
-    fn worded(self, message: String) -> Refusal {
+    /// The table. It has no wildcard, so that a new variant must choose.
+    fn refusal(self, message: String) -> Refusal {
         match self {
             Self::Field(error) => Refusal::invalid(error.field, error.reason),
             Self::IdempotencyKeyMalformed(_) => Refusal::invalid(IDEMPOTENCY_HEADER, message),
@@ -126,31 +126,33 @@ impl CommandError {
             Self::NotYetInForce { position } => {
                 Refusal::new(ErrorCode::ViewBehind, message).at(Some(position)).retry_after(RETRY_AFTER)
             }
-            Self::Hashing(_) => Refusal::new(ErrorCode::LedgerUnavailable, "too many keys are being made; try again")
-                .retry_after(RETRY_AFTER),
+            Self::Hashing(_) => {
+                Refusal::new(ErrorCode::LedgerUnavailable, "too many keys are being created now: try again")
+                    .retry_after(RETRY_AFTER)
+            }
             Self::Vault(VaultError::Log(_)) | Self::Log(_) => {
-                ledger_unavailable("no", "the ledger cannot be read now, and nothing was changed: try again")
+                ledger_unavailable("no", "the ledger cannot be read now, so nothing was changed: try again")
             }
             Self::NotAppended(error) if error.may_be_recorded() => ledger_unavailable(
                 "unknown",
-                "the ledger has not confirmed this change, which may be recorded: send it again with the same \
-                 Idempotency-Key, or look at the resource first",
+                "the ledger has not confirmed this change, but it may be recorded: send it again with the same \
+                 Idempotency-Key, or read the resource first",
             ),
             Self::NotAppended(_) => {
-                ledger_unavailable("no", "the ledger cannot record this change now, and has not: try again")
+                ledger_unavailable("no", "the ledger cannot record changes now, so nothing was changed: try again")
             }
             Self::NotShown { position, .. } => {
-                let message = "the change is recorded, and cannot be shown now: look at the resource";
+                let message = "the change is recorded, but the resource cannot be read now: read it later";
                 ledger_unavailable("yes", message).at(Some(position))
             }
             Self::Vault(_) | Self::Defect(_) => {
-                Refusal::new(ErrorCode::Internal, "an internal error; its cause stands in the gateway's log")
+                Refusal::new(ErrorCode::Internal, "an internal error: see the gateway's log for the cause")
             }
         }
     }
 
-    /// Whether the operator has to know of it.
-    const fn is_ours(&self) -> bool {
+    /// True if the operator must know of the error: its cause is logged.
+    const fn concerns_operator(&self) -> bool {
         match self {
             Self::Vault(_)
             | Self::Log(_)
@@ -180,17 +182,7 @@ impl CommandError {
         }
     }
 
-    /// What a life cycle's refusal means for a resource of this kind.
-    pub fn of_lifecycle(kind: StreamKind, error: LifecycleError) -> Self {
-        match error {
-            LifecycleError::Exists => Self::IdInUse { kind },
-            LifecycleError::Absent => Self::NotFound { kind },
-            LifecycleError::Ended => Self::Ended { kind },
-            LifecycleError::Undeclared(error) => error.into(),
-        }
-    }
-
-    /// What the log's refusal of an append means. A replay is no error and is dealt with before.
+    /// The error of a failed append to a resource of this kind. A replay is not an error: callers handle it before.
     pub fn of_append(kind: StreamKind, error: AppendError) -> Self {
         match error {
             AppendError::OptimisticLock | AppendError::Outdated { .. } => Self::Contended { kind },
@@ -205,14 +197,30 @@ impl CommandError {
     }
 }
 
-impl From<Undeclared> for CommandError {
-    fn from(error: Undeclared) -> Self {
+/// An error of the rules of one kind of resource.
+pub trait RuleError {
+    fn into_command_error(self, kind: StreamKind) -> CommandError;
+}
+
+impl RuleError for LifecycleError {
+    fn into_command_error(self, kind: StreamKind) -> CommandError {
+        match self {
+            Self::Exists => CommandError::IdInUse { kind },
+            Self::Absent => CommandError::NotFound { kind },
+            Self::Ended => CommandError::Ended { kind },
+            Self::DeclarationMismatch(error) => error.into(),
+        }
+    }
+}
+
+impl From<DeclarationMismatch> for CommandError {
+    fn from(error: DeclarationMismatch) -> Self {
         Self::Defect(error.to_string())
     }
 }
 
 impl IntoResponse for CommandError {
-    /// Status and refusal; the outermost layer words the body as the surface wants it.
+    /// Status and refusal. The outermost layer writes the body in the form of the surface.
     fn into_response(self) -> Response {
         let limit_reached = if let Self::NoRoom(no_room) = &self { no_room.limit_reached() } else { None };
         let mut response = reply::refused(self.into_refusal());
@@ -230,16 +238,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_ledger_did_not_confirm_is_not_said_to_be_unrecorded() {
+    fn an_unconfirmed_change_is_not_reported_as_unrecorded() {
         let append = |error| CommandError::of_append(StreamKind::Tenant, AppendError::Unavailable(error));
         let timed_out = || LogError::TimedOut(Duration::from_secs(10));
-        for (error, recorded, said) in [
+        for (error, recorded, expected) in [
             (append(timed_out()), "unknown", "may be recorded"),
             (append(LogError::Commit("disk I/O error".to_owned())), "unknown", "same Idempotency-Key"),
-            (append(LogError::Closed), "unknown", "look at the resource first"),
-            (append(LogError::QueueFull), "no", "has not"),
+            (append(LogError::Closed), "unknown", "read the resource first"),
+            (append(LogError::QueueFull), "no", "nothing was changed"),
             (append(LogError::ClockStepped), "no", "try again"),
-            (append(LogError::Append("disk full".to_owned())), "no", "has not"),
+            (append(LogError::Append("disk full".to_owned())), "no", "cannot record"),
             (CommandError::Log(timed_out()), "no", "cannot be read"),
             (CommandError::Vault(VaultError::Log(timed_out())), "no", "nothing was changed"),
             (CommandError::NotShown { position: 7, error: timed_out() }, "yes", "is recorded"),
@@ -251,7 +259,7 @@ mod tests {
                 (ErrorCode::LedgerUnavailable, &recorded.into()),
                 "{what}"
             );
-            assert!(refusal.message.contains(said), "{what}: {}", refusal.message);
+            assert!(refusal.message.contains(expected), "{what}: {}", refusal.message);
             assert!(refusal.retry_after.is_some() && refusal.cause.is_some(), "{what}");
             assert_eq!(refusal.position, (recorded == "yes").then_some(7));
         }

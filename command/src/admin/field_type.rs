@@ -1,9 +1,10 @@
-//! What the value of a field can be: what is published of it, and how it is read. Bounds are said once for both.
+//! Types of fields. A type holds the published schema and the reader together, so that both have the same bounds.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use events::ids::Prefixed;
 use events::time::rfc3339;
 use openapi::schema::{self, Shape};
 use serde::Serialize;
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::fields::{Field, FieldError};
 
-/// Reads a value into the form that events have it in.
+/// Reads a value, and returns it in the form of the events.
 pub type Reader = Arc<dyn Fn(Field) -> Result<Value, FieldError> + Send + Sync>;
 
 #[derive(Clone)]
@@ -21,7 +22,7 @@ pub struct FieldType {
 }
 
 impl FieldType {
-    /// One of a resource's own.
+    /// A type that one resource defines for itself.
     pub fn new<T: Serialize>(
         shape: Shape,
         read: impl Fn(Field) -> Result<T, FieldError> + Send + Sync + 'static,
@@ -29,41 +30,40 @@ impl FieldType {
         Self { shape, read: Arc::new(move |field| read(field).map(|value| json!(value))) }
     }
 
-    /// Of these at most so many.
+    /// A list of at most `len_max` values of this type.
     pub fn list(self, len_max: usize) -> Self {
         let Self { shape, read } = self;
         Self::new(schema::list(shape, Some(len_max)), move |field| field.list(len_max, |item| read(item)))
     }
 }
 
-/// A text that is not empty, has no control character and at most `len_max` characters.
+/// A text of 1 to `len_max` characters, not blank and without control characters.
 pub fn text(len_max: usize) -> FieldType {
     FieldType::new(schema::text(len_max), move |field| field.text(len_max))
 }
 
-/// One of those that are `sound`; the others are refused for the reason.
-pub fn text_that(shape: Shape, len_max: usize, sound: fn(&str) -> bool, reason: &'static str) -> FieldType {
+/// A text that satisfies `is_valid`; any other is refused with `reason`.
+pub fn text_that(shape: Shape, len_max: usize, is_valid: fn(&str) -> bool, reason: &'static str) -> FieldType {
     FieldType::new(shape, move |field| {
-        field.judged(|field| field.text(len_max), |text| if sound(&text) { Ok(text) } else { Err(reason.to_owned()) })
+        field.validated_by(
+            |field| field.text(len_max),
+            |text| if is_valid(&text) { Ok(text) } else { Err(reason.to_owned()) },
+        )
     })
 }
 
-/// A text of several lines, which may be empty.
+/// A text that may be empty and have several lines.
 pub fn prose(len_max: usize) -> FieldType {
     FieldType::new(schema::prose(len_max), move |field| field.prose(len_max))
 }
 
-pub fn id<I: FromStr<Err: fmt::Display> + Serialize + 'static>(prefix: &str) -> FieldType {
-    FieldType::new(schema::id(prefix), Field::parsed::<I>)
+pub fn id<I: Prefixed + FromStr<Err: fmt::Display> + Serialize + 'static>() -> FieldType {
+    FieldType::new(schema::id(I::PREFIX), Field::parsed::<I>)
 }
 
 /// One of the named values.
-pub fn one_of<T>(values: impl IntoIterator<Item = (&'static str, T)>) -> FieldType
-where
-    T: Copy + Serialize + Send + Sync + 'static,
-{
-    let values: Vec<_> = values.into_iter().collect();
-    FieldType::new(schema::one_of_names(&values), move |field| field.one_of(&values))
+pub fn one_of<T: Copy + Serialize + Sync>(values: &'static [(&'static str, T)]) -> FieldType {
+    FieldType::new(schema::one_of_names(values), |field| field.one_of(values))
 }
 
 pub fn whole(min: u64, max: u64) -> FieldType {
@@ -78,7 +78,7 @@ pub fn time() -> FieldType {
     FieldType::new(schema::time(), |field| field.time().map(rfc3339))
 }
 
-/// An amount of money that is not negative.
+/// A non-negative amount of money.
 pub fn amount() -> FieldType {
     FieldType::new(schema::amount(), Field::money)
 }

@@ -1,5 +1,5 @@
-//! Reads the JSON object of a command field by field. Every refusal names the field by its path
-//! (`targets[0].provider_id`) and says what is wrong in our own words; whatever was not asked for is refused at the end.
+//! Reads the JSON object of a command field by field. Every error names the field by its path (`targets[0].provider_id`)
+//! and says what is wrong. Fields that nobody reads are refused at the end.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,7 +18,7 @@ mod unambiguous;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
 pub struct FieldError {
-    /// Path from the body; empty for the body itself.
+    /// The path from the body; empty for the body itself.
     pub field: String,
     pub reason: String,
 }
@@ -29,26 +29,26 @@ impl FieldError {
     }
 }
 
-/// A value and where it stood.
+/// A value and its path in the body.
 pub struct Field {
     path: String,
     value: Value,
 }
 
-/// What is left to read of an object. Take every field that is known, then [`Fields::finish`].
+/// The unread fields of an object. Read every known field, then call [`Fields::finish`].
 pub struct Fields {
     path: String,
     left: Map<String, Value>,
-    /// Names that were asked for: what a name that is left may have meant.
-    asked: Vec<String>,
+    /// The names read so far: candidates for what an unknown name may have meant.
+    known: Vec<String>,
 }
 
 impl Fields {
-    /// Of a request's body: a JSON object, bounded in depth, without U+0000, and without a field that comes twice.
+    /// Parses a request's body: a JSON object, bounded in depth, without U+0000 and without repeated fields.
     pub fn of_body(body: &[u8]) -> Result<Self, FieldError> {
         let wrong = |reason: &str| FieldError::new("", reason);
         let value = unambiguous::read(body).map_err(|unreadable| match unreadable {
-            Unreadable::RepeatedName => wrong("the body has a field twice"),
+            Unreadable::RepeatedName => wrong("the body repeats a field"),
             Unreadable::TooManyValues => wrong(&format!("the body has more than {VALUES_MAX} values")),
             Unreadable::Json(error) if error.is_eof() => wrong("the body ends in the middle of its JSON"),
             Unreadable::Json(error) => {
@@ -61,7 +61,7 @@ impl Fields {
         Field { path: String::new(), value }.object()
     }
 
-    /// What `read` makes of the field, which has to be there.
+    /// Reads a field that must be present.
     pub fn required<T>(
         &mut self,
         name: &str,
@@ -73,7 +73,7 @@ impl Fields {
         }
     }
 
-    /// The same; `None` where it is absent or `null`.
+    /// Reads a field that may be absent or `null`: `None` for both.
     pub fn optional<T>(
         &mut self,
         name: &str,
@@ -82,7 +82,7 @@ impl Fields {
         self.take(name).filter(|field| !field.is_null()).map(read).transpose()
     }
 
-    /// For a change: `None` where it is absent; whether it may be `null` is for `read` to say.
+    /// Reads a field of a change: `None` if it is absent. `read` decides whether it may be `null`.
     pub fn changed<T>(
         &mut self,
         name: &str,
@@ -91,29 +91,29 @@ impl Fields {
         self.take(name).map(read).transpose()
     }
 
-    /// Refuses fields that can be set once and are the resource's for ever.
+    /// Errors: the first of these fields that is present. They can be set only at creation.
     pub fn fixed(&mut self, names: &[&str]) -> Result<(), FieldError> {
-        self.asked.extend(names.iter().map(|name| (*name).to_owned()));
+        self.known.extend(names.iter().map(|name| (*name).to_owned()));
         match names.iter().find(|name| self.left.contains_key(**name)) {
             None => Ok(()),
             Some(name) => Err(FieldError::new(self.path_of(name), "cannot be changed")),
         }
     }
 
-    /// Errors: the first field that is none of these. Before a field is said to be missing: it may stand there under a
-    /// mistaken name.
-    pub fn known(self, names: &[&str]) -> Result<Self, FieldError> {
+    /// Errors: the first field that is none of these. Call it before reading, so that a misspelled name is reported
+    /// rather than the field that it leaves missing.
+    pub fn refuse_unknown(self, names: &[&str]) -> Result<Self, FieldError> {
         match self.left.keys().find(|name| !names.contains(&name.as_str())) {
             None => Ok(self),
             Some(name) => Err(self.unknown(name, names.iter().copied())),
         }
     }
 
-    /// Errors: the first field that nobody took.
+    /// Errors: the first field that was not read.
     pub fn finish(self) -> Result<(), FieldError> {
         match self.left.keys().next() {
             None => Ok(()),
-            Some(name) => Err(self.unknown(name, self.asked.iter().map(String::as_str))),
+            Some(name) => Err(self.unknown(name, self.known.iter().map(String::as_str))),
         }
     }
 
@@ -121,7 +121,7 @@ impl Fields {
         FieldError::new(self.path_of(name), format!("is not a field of this{}", did_you_mean(name, known)))
     }
 
-    /// The one field of an object that has exactly one, of those that are `named`.
+    /// The only field of an object that must have exactly one; `named` lists the possible names for the error.
     pub fn only(self, named: &str) -> Result<(String, Field), FieldError> {
         let Self { path, left, .. } = self;
         let mut left = left.into_iter();
@@ -137,8 +137,8 @@ impl Fields {
     fn take(&mut self, name: &str) -> Option<Field> {
         let path = self.path_of(name);
         #[cfg(test)]
-        asked::note(&path);
-        self.asked.push(name.to_owned());
+        read_paths::note(&path);
+        self.known.push(name.to_owned());
         self.left.remove(name).map(|value| Field { path, value })
     }
 
@@ -166,7 +166,7 @@ impl Field {
 
     pub fn object(self) -> Result<Fields, FieldError> {
         match self.value {
-            Value::Object(left) => Ok(Fields { path: self.path, left, asked: Vec::new() }),
+            Value::Object(left) => Ok(Fields { path: self.path, left, known: Vec::new() }),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
                 let reason = if self.path.is_empty() { "the body must be a JSON object" } else { "must be an object" };
                 Err(FieldError::new(self.path, reason))
@@ -174,7 +174,7 @@ impl Field {
         }
     }
 
-    /// A list of at most `len_max`, each read by `read`.
+    /// A list of at most `len_max` items, each read by `read`.
     pub fn list<T>(self, len_max: usize, read: impl Fn(Self) -> Result<T, FieldError>) -> Result<Vec<T>, FieldError> {
         let Self { path, value: Value::Array(items) } = self else { return Err(self.error("must be a list")) };
         if items.len() > len_max {
@@ -184,7 +184,7 @@ impl Field {
         fields.map(|(index, value)| read(Self { path: format!("{path}[{index}]"), value })).collect()
     }
 
-    /// The object's members, each read by `read`, which gets the name as well.
+    /// The names and values of an object, each value read by `read`, which also gets the name.
     pub fn map<T>(
         self,
         len_max: usize,
@@ -203,7 +203,7 @@ impl Field {
             .collect()
     }
 
-    /// A text that is not empty, has no control character and at most `len_max` characters.
+    /// A text of 1 to `len_max` characters, not blank and without control characters.
     pub fn text(self, len_max: usize) -> Result<String, FieldError> {
         let text = self.string()?;
         match &text.value {
@@ -216,7 +216,7 @@ impl Field {
         Ok(text.value)
     }
 
-    /// A text of several lines, which may be empty.
+    /// A text that may be empty and have several lines.
     pub fn prose(self, len_max: usize) -> Result<String, FieldError> {
         let text = self.string()?;
         if text.value.chars().count() > len_max {
@@ -225,7 +225,7 @@ impl Field {
         Ok(text.value)
     }
 
-    /// An id, or anything else that is written as a text of one form.
+    /// An id, or any other type that parses from a text.
     pub fn parsed<T: FromStr<Err: fmt::Display>>(self) -> Result<T, FieldError> {
         let text = self.string()?;
         text.value.parse().map_err(|error: T::Err| FieldError::new(text.path, error.to_string()))
@@ -234,24 +234,24 @@ impl Field {
     /// One of the named values.
     pub fn one_of<T: Copy>(self, values: &[(&str, T)]) -> Result<T, FieldError> {
         let text = self.string()?;
-        let found = values.iter().find(|(name, _)| *name == text.value);
-        found.map(|(_, value)| *value).ok_or_else(|| {
+        let named = values.iter().find(|(name, _)| *name == text.value);
+        named.map(|(_, value)| *value).ok_or_else(|| {
             let names: Vec<_> = values.iter().map(|(name, _)| *name).collect();
             FieldError::new(text.path, format!("must be one of: {}", names.join(", ")))
         })
     }
 
-    /// An amount that is not negative.
+    /// A non-negative amount.
     pub fn money(self) -> Result<NanoUsd, FieldError> {
         if self.value.is_number() {
-            return Err(self.error("money is a string of US dollars such as \"5\" or \"0.25\", never a JSON number"));
+            return Err(self.error("money is a string of US dollars such as \"5\" or \"0.25\", not a JSON number"));
         }
-        self.judged(Self::parsed, |amount: NanoUsd| {
+        self.validated_by(Self::parsed, |amount: NanoUsd| {
             if amount.is_negative() { Err("must not be negative".to_owned()) } else { Ok(amount) }
         })
     }
 
-    /// A whole number within the range; `60.0`, which some clients write, is one.
+    /// A whole number within the range. `60.0` counts as one, because some clients write it.
     pub fn whole(self, range: std::ops::RangeInclusive<u64>) -> Result<u64, FieldError> {
         let written_out = || self.value.as_number()?.to_string().strip_suffix(".0")?.parse().ok();
         let number = self.value.as_u64().or_else(written_out).filter(|number| range.contains(number));
@@ -268,14 +268,14 @@ impl Field {
             .ok_or_else(|| FieldError::new(text.path, "must be an RFC 3339 time such as 2026-11-20T08:15:30.123456Z"))
     }
 
-    /// What `read` makes of it, where `judge` agrees, and else for its reason.
-    pub fn judged<A, T>(
+    /// Reads the field with `read` and converts the value with `validate`, whose error becomes the reason.
+    pub fn validated_by<A, T>(
         self,
         read: impl FnOnce(Self) -> Result<A, FieldError>,
-        judge: impl FnOnce(A) -> Result<T, String>,
+        validate: impl FnOnce(A) -> Result<T, String>,
     ) -> Result<T, FieldError> {
         let path = self.path.clone();
-        judge(read(self)?).map_err(|reason| FieldError::new(path, reason))
+        validate(read(self)?).map_err(|reason| FieldError::new(path, reason))
     }
 
     fn string(self) -> Result<Text, FieldError> {
@@ -294,12 +294,12 @@ struct Text {
 }
 
 fn joined(path: &str, name: &str) -> String {
-    // A name of the client's own making could be of any length.
+    // A name that the client made up could have any length.
     let name: String = name.chars().take(100).collect();
     if path.is_empty() { name } else { format!("{path}.{name}") }
 }
 
-/// The parser has bounded the depth.
+/// Recursive, because the parser bounds the depth.
 fn has_nul(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains('\0'),
@@ -309,9 +309,9 @@ fn has_nul(value: &Value) -> bool {
     }
 }
 
-/// Which fields were asked for: what is published of a body is held against it.
+/// The paths that were read, so that a test can compare them with the published schema.
 #[cfg(test)]
-pub mod asked {
+pub mod read_paths {
     use std::cell::RefCell;
     use std::collections::BTreeSet;
 
@@ -325,8 +325,8 @@ pub mod asked {
         PATHS.with_borrow_mut(|paths| paths.insert(path));
     }
 
-    /// Since the last time.
-    pub fn taken() -> BTreeSet<String> {
+    /// The paths since the last call.
+    pub fn take() -> BTreeSet<String> {
         PATHS.take()
     }
 }
@@ -347,7 +347,7 @@ mod tests {
 
     /// Holds: http.unknown-fields
     #[test]
-    fn a_field_that_nobody_took_is_refused_by_name() {
+    fn an_unread_field_is_refused_by_name() {
         let mut body = fields(&json!({"name": "x", "colour": "red"}));
         assert_eq!(body.required("name", |field| field.text(10)), Ok("x".to_owned()));
         assert_eq!(refused(body.finish()), "colour");
@@ -355,15 +355,15 @@ mod tests {
 
     /// Holds: http.unknown-fields
     #[test]
-    fn a_mistaken_name_is_told_with_the_nearest_one_before_what_is_missing() {
-        let error = fields(&json!({"nmae": "x"})).known(&["name", "kind"]).err().unwrap();
+    fn a_misspelled_name_is_reported_with_the_nearest_one_before_a_missing_field() {
+        let error = fields(&json!({"nmae": "x"})).refuse_unknown(&["name", "kind"]).err().unwrap();
         assert_eq!(error.to_string(), "nmae: is not a field of this; did you mean name?");
         let mut body = fields(&json!({"limit": "5", "colour": 1}));
         assert_eq!(body.changed("limit_usd", Field::money), Ok(None));
         assert_eq!(body.left.remove("colour"), Some(json!(1)));
         assert_eq!(body.finish().unwrap_err().reason, "is not a field of this; did you mean limit_usd?");
-        let error = fields(&json!({"colour": 1})).known(&["name"]).err().unwrap();
-        assert_eq!(error.reason, "is not a field of this", "which is near to nothing");
+        let error = fields(&json!({"colour": 1})).refuse_unknown(&["name"]).err().unwrap();
+        assert_eq!(error.reason, "is not a field of this", "no name is near");
     }
 
     #[test]

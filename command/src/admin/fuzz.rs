@@ -14,7 +14,7 @@ use super::fields::Fields;
 use super::resources::base_url::{is_forbidden, normal_form, same_origin};
 use super::tests::lab::{Lab, json_type};
 
-/// Collections, bodies that are right, and those fields of the resource that a body has.
+/// Collections, valid bodies, and the fields of the reply that a body can have.
 const RESOURCES: [(&str, &str, &[&str]); 9] = [
     ("partners", r#"{"name":"House & Co"}"#, &["name"]),
     ("tenants", r#"{"partner_id":"par_P","name":"Kunde é"}"#, &["partner_id", "name"]),
@@ -73,10 +73,10 @@ const RESOURCES: [(&str, &str, &[&str]); 9] = [
     ),
 ];
 
-/// Of a refusal's words.
+/// The longest text of a refusal, in bytes.
 const WORDS_BYTES_MAX: usize = 2048;
 
-/// The ids of the lab, in place of those that stand for them.
+/// Replaces the placeholders by ids of the lab.
 fn with_ids(body: &[u8], lab: &Lab, provider: &str) -> Vec<u8> {
     let text = String::from_utf8_lossy(body);
     let text = text.replace("ten_T", &lab.tenancy.tenant.to_string()).replace("usr_U", &lab.tenancy.user.to_string());
@@ -84,7 +84,7 @@ fn with_ids(body: &[u8], lab: &Lab, provider: &str) -> Vec<u8> {
 }
 
 #[test]
-fn what_a_resource_says_is_a_body_that_makes_the_same() {
+fn a_reply_is_a_body_that_creates_the_same_resource() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let lab = runtime.block_on(Lab::new());
     let simulator = serde_json::json!({"name": "sim", "kind": "simulator"});
@@ -107,8 +107,8 @@ fn what_a_resource_says_is_a_body_that_makes_the_same() {
             assert!(names_its_field || refusal.code != ErrorCode::InvalidRequest, "{refusal:?}");
             return;
         };
-        is_what_was_asked(&made, &body, fields);
-        // Its name is taken once among those that live.
+        matches_the_body(&made, &body, fields);
+        // Names of live providers are unique.
         let end = |id: &Value| {
             let one = format!("{path}/{}", id.as_str().expect("an id"));
             runtime.block_on(lab.send(&operator, "DELETE", &one, &serde_json::json!({}))).must(200)
@@ -131,8 +131,8 @@ fn what_a_resource_says_is_a_body_that_makes_the_same() {
     });
 }
 
-/// Fields that have one form are as they were given; money has one form as well, and keeps every digit.
-fn is_what_was_asked(made: &Map<String, Value>, body: &[u8], fields: &[&str]) {
+/// Fields are returned as they were sent, except those with a normal form; money keeps every digit.
+fn matches_the_body(made: &Map<String, Value>, body: &[u8], fields: &[&str]) {
     let Ok(Value::Object(asked)) = serde_json::from_slice(body) else { return };
     for (name, value) in asked.iter().filter(|(name, value)| fields.contains(&&***name) && !value.is_null()) {
         match (value.as_str(), name.as_str()) {
@@ -151,7 +151,7 @@ fn owned((name, value): (&String, &Value)) -> (String, Value) {
 }
 
 #[test]
-fn tedious_bodies_are_read_in_time() {
+fn expensive_bodies_are_read_in_time() {
     let deep = format!("{{\"a\":{}", "[".repeat(long()));
     let names: Vec<String> = (0..long() / 12).map(|number| format!("\"n{number}\":1")).collect();
     let list = format!("{{\"a\":[{}]}}", "1,".repeat(long() / 2));
@@ -194,14 +194,14 @@ fn an_address_has_one_form_and_means_the_same_host_to_every_reader() {
             assert_eq!(is_forbidden(&normal, allow), is_forbidden(&text, allow), "{text:?}");
         }
         assert!(is_forbidden(&normal, false) || !is_forbidden(&normal, true), "{text:?}");
-        // What is judged is read by one parser, what is called by another.
-        let judged = url::Url::parse(&normal).expect("a normal form is a URL");
+        // One parser reads the address that is checked, another the address that is called.
+        let validated_by = url::Url::parse(&normal).expect("a normal form is a URL");
         let Ok(called) = format!("{normal}/chat/completions").parse::<http::Uri>() else { return };
-        assert!(judged.username().is_empty() && judged.password().is_none(), "{text:?}");
+        assert!(validated_by.username().is_empty() && validated_by.password().is_none(), "{text:?}");
         assert_eq!(called.authority().map(|authority| authority.as_str().contains('@')), Some(false), "{text:?}");
-        assert_eq!(called.host(), judged.host_str(), "{text:?}");
-        assert_eq!(called.port_u16(), judged.port(), "{text:?}");
-        assert_eq!(called.scheme_str(), Some(judged.scheme()), "{text:?}");
+        assert_eq!(called.host(), validated_by.host_str(), "{text:?}");
+        assert_eq!(called.port_u16(), validated_by.port(), "{text:?}");
+        assert_eq!(called.scheme_str(), Some(validated_by.scheme()), "{text:?}");
         assert!(called.path().ends_with("/chat/completions") && called.query().is_none(), "{text:?} {called}");
         if let Some(Ok(ip)) = called.host().map(|host| host.trim_matches(['[', ']']).parse::<IpAddr>()) {
             assert_eq!(is_forbidden(&normal, false), guard::is_forbidden(ip, false), "{text:?}");
@@ -209,7 +209,7 @@ fn an_address_has_one_form_and_means_the_same_host_to_every_reader() {
     });
 }
 
-/// IPv6 addresses that packets for an IPv4 one may be sent to.
+/// IPv6 addresses that can carry packets to an IPv4 address.
 fn wrapped(ip: Ipv4Addr, network: u32) -> [Ipv6Addr; 6] {
     let [a, b, c, d] = ip.octets();
     let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
@@ -225,7 +225,7 @@ fn wrapped(ip: Ipv4Addr, network: u32) -> [Ipv6Addr; 6] {
 }
 
 #[test]
-fn no_address_is_open_that_stands_for_a_closed_one() {
+fn no_allowed_address_stands_for_a_forbidden_one() {
     fuzz!(10_000, |dice| {
         let [a, b] = [dice.byte(), dice.byte()];
         let (first, second) = [(10, b), (127, b), (169, 254), (192, 168), (100, 100), (a, b)][dice.below(6)];

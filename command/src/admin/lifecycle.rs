@@ -1,8 +1,15 @@
-//! The life of a resource: created once, changed while it lives, ended once. [`Lifecycle::decide`] and [`Lifecycle::evolve`]
-//! are pure, and the same for all nine kinds. What a kind requires of its state is in its [`Rules`], each in the file beside
-//! this one that is named after it; a command that only one kind has is its [`SpecialCommand`].
+//! The life cycle of a resource: created once, changed while it is live, ended once.
 //!
-//! `cqrs_es` is served by one thin [`cqrs_es::Aggregate`], which calls `decide` and `evolve` and adds nothing.
+//! [`Lifecycle::decide`] and [`Lifecycle::evolve`] are pure and the same for all nine kinds, so no kind can be recreated
+//! after its end, changed before its creation, or ended twice in the log. A repeated `DELETE` decides on no event instead
+//! of an error, because its caller has what it wanted. A change carries the whole new state, so earlier changes of a stream
+//! do not matter. What one kind requires of its state is in its [`Rules`], and a command that only one kind has is its
+//! [`SpecialCommand`]; both are in the kind's file in `resources`.
+//!
+//! A decision depends on the stream and the command alone: no clock, no randomness, no other resource, no caller. Authority
+//! and references are checked before, in `routes` and `resources`. Nine aggregates, or a macro that writes them, were
+//! rejected: their unit tests would need a runtime, and their life cycles could differ. `cqrs_es` gets one thin
+//! [`cqrs_es::Aggregate`] that calls `decide` and `evolve` and adds nothing.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -12,41 +19,41 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::given::{FromGiven, Given, Undeclared};
+use super::field_values::{DeclarationMismatch, FieldValues, FromFieldValues};
 
-/// What one kind of resource requires, beyond what all have in common.
-pub trait Rules: FromGiven {
-    /// What its commands are decided on.
+/// The rules of one kind of resource, beyond what all kinds have in common.
+pub trait Rules: FromFieldValues {
+    /// The state that its commands are decided on.
     type State: StateOf<Self>;
-    /// Its commands besides create, change and end; [`Infallible`] where it has none.
+    /// Its commands besides create, change and end; [`Infallible`] if it has none.
     type Special: SpecialCommand<Self>;
     type Error: std::error::Error + From<LifecycleError> + Send;
 
-    /// This resource, where the rules that hold after every command allow it.
-    fn sound(self) -> Result<Self, Self::Error> {
+    /// Checks the rules that hold after every command, and brings the state into its normal form.
+    fn validated(self) -> Result<Self, Self::Error> {
         Ok(self)
     }
 
-    /// This resource, about to be created, where the rules allow it.
-    fn made(self) -> Result<Self, Self::Error> {
-        self.sound()
+    /// Checks a resource that is about to be created.
+    fn validated_new(self) -> Result<Self, Self::Error> {
+        self.validated()
     }
 
-    /// What a change makes of this resource, where the rules allow it.
-    fn changed(&self, change: &Given) -> Result<Self, Self::Error> {
-        change.over(self).map_err(LifecycleError::from)?.sound()
+    /// Applies a change and checks the result.
+    fn validated_change(&self, change: &FieldValues) -> Result<Self, Self::Error> {
+        change.apply_to(self).map_err(LifecycleError::from)?.validated()
     }
 }
 
-/// The state that commands are decided on: of most kinds the resource itself.
+/// The state that commands are decided on: for most kinds, the resource itself.
 pub trait StateOf<R>: Clone + fmt::Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// The state once the resource was created or changed.
+    /// The state after the resource was created or changed.
     fn of(resource: R, before: Option<&Self>) -> Self;
 
     fn resource(&self) -> &R;
 
-    /// Takes in an event of this kind that is no [`Change`].
-    fn take(&mut self, _: &Resource) {}
+    /// Applies an event of this kind that is not a [`Change`].
+    fn apply_special(&mut self, _: &Resource) {}
 }
 
 impl<R: ResourceState> StateOf<R> for R {
@@ -59,7 +66,7 @@ impl<R: ResourceState> StateOf<R> for R {
     }
 }
 
-/// A command that only one kind of resource has, to one that lives.
+/// A command that only one kind of resource has. It needs a live resource.
 pub trait SpecialCommand<R: Rules>: Send {
     fn decide(self, state: &R::State) -> Result<Resource, R::Error>;
 }
@@ -70,12 +77,12 @@ impl<R: Rules> SpecialCommand<R> for Infallible {
     }
 }
 
-/// What can be done to a resource.
+/// A command to a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command<R, S> {
-    /// As it will stand in the log.
+    /// Creates the resource with this state.
     Create(R),
-    Change(Given),
+    Change(FieldValues),
     End,
     Special(S),
 }
@@ -83,7 +90,7 @@ pub enum Command<R, S> {
 /// The commands of one kind.
 pub type CommandOf<R> = Command<R, <R as Rules>::Special>;
 
-/// A resource as its events have left it.
+/// The state of a resource after its events.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub enum Lifecycle<R: Rules> {
@@ -93,7 +100,7 @@ pub enum Lifecycle<R: Rules> {
     Ended(R::State),
 }
 
-/// The resource is not where a command needs it to be.
+/// The resource is not in the phase of its life cycle that the command needs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LifecycleError {
     #[error("exists already")]
@@ -103,17 +110,19 @@ pub enum LifecycleError {
     #[error("has ended")]
     Ended,
     #[error(transparent)]
-    Undeclared(#[from] Undeclared),
+    DeclarationMismatch(#[from] DeclarationMismatch),
 }
 
 impl<R: Rules> Lifecycle<R> {
-    /// The event that a command leads to; `None` where it changes nothing: a repeated `DELETE`.
+    /// The event that a command leads to; `None` for a repeated `DELETE`, which changes nothing.
     pub fn decide(&self, command: CommandOf<R>) -> Result<Option<Resource>, R::Error> {
         Ok(Some(match (command, self) {
-            (Command::Create(made), Self::Absent) => Change::created(made.made()?).into(),
+            (Command::Create(resource), Self::Absent) => Change::created(resource.validated_new()?).into(),
             (Command::Create(_), Self::Live(_)) => return Err(LifecycleError::Exists.into()),
             (Command::Create(_), Self::Ended(_)) => return Err(LifecycleError::Ended.into()),
-            (Command::Change(change), Self::Live(state)) => Change::changed(state.resource().changed(&change)?).into(),
+            (Command::Change(change), Self::Live(state)) => {
+                Change::changed(state.resource().validated_change(&change)?).into()
+            }
             (Command::Special(command), Self::Live(state)) => command.decide(state)?,
             (Command::End, Self::Live(state)) => Change::<R>::Ended(state.resource().id()).into(),
             (Command::End, Self::Ended(_)) => return Ok(None),
@@ -124,7 +133,7 @@ impl<R: Rules> Lifecycle<R> {
         }))
     }
 
-    /// Takes in an event of this kind.
+    /// Applies an event of this kind.
     pub fn evolve(&mut self, fact: Resource) {
         match R::from_resource(fact) {
             Ok(Change::Created(resource) | Change::Changed(resource)) => {
@@ -137,13 +146,13 @@ impl<R: Rules> Lifecycle<R> {
             }
             Err(special) => {
                 if let Self::Live(state) = self {
-                    state.take(&special);
+                    state.apply_special(&special);
                 }
             }
         }
     }
 
-    /// Its newest state, also after its end.
+    /// The newest state, also after the end.
     pub const fn state(&self) -> Option<&R::State> {
         match self {
             Self::Absent => None,
@@ -152,7 +161,7 @@ impl<R: Rules> Lifecycle<R> {
     }
 }
 
-/// An event on the stream of a resource of another kind: a defect, or a damaged log.
+/// An event on the stream of a resource of a different kind: a defect, or a damaged log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{found} does not belong on a stream of {}", kind.as_str())]
 pub struct ForeignFact {
@@ -160,12 +169,12 @@ pub struct ForeignFact {
     pub found: &'static str,
 }
 
-/// An event of administration, as `cqrs_es` wants one.
+/// An event of administration in the form that `cqrs_es` needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fact(pub Resource);
 
 impl Fact {
-    /// Of a resource of `kind`.
+    /// Errors: the event is not one of a resource of `kind`.
     pub fn of(kind: StreamKind, event: Event) -> Result<Self, ForeignFact> {
         match event {
             Event::Resource(fact) if fact.kind() == kind => Ok(Self(fact)),
@@ -184,7 +193,7 @@ impl cqrs_es::DomainEvent for Fact {
     }
 }
 
-/// By name and version, as in the log.
+/// With name and version, as in the log.
 impl Serialize for Fact {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let payload = Event::from(self.0.clone()).payload().map_err(S::Error::custom)?;
@@ -197,7 +206,7 @@ impl<'de> Deserialize<'de> for Fact {
         let (name, version, payload) = <(String, u32, String)>::deserialize(deserializer)?;
         match Event::decode(&name, version, &payload).map_err(D::Error::custom)? {
             Event::Resource(fact) => Ok(Self(fact)),
-            other => Err(D::Error::custom(format!("{} is no event of administration", other.name()))),
+            other => Err(D::Error::custom(format!("{} is not an event of administration", other.name()))),
         }
     }
 }
@@ -277,7 +286,7 @@ pub mod spec {
         Change::<R>::Ended(id).into()
     }
 
-    /// An id of any kind, by number.
+    /// An id of any type, from a number.
     pub fn id<I: From<uuid::Uuid>>(number: u128) -> I {
         I::from(uuid::Uuid::from_u128(number))
     }
@@ -319,7 +328,7 @@ mod tests {
         assert_eq!(Fact::of(StreamKind::Partner, foreign), Err(found));
     }
 
-    /// What `cqrs_es` is served is what is decided.
+    /// The aggregate of `cqrs_es` records the decision.
     #[tokio::test]
     async fn a_command_that_is_handled_is_applied() {
         use cqrs_es::Aggregate;

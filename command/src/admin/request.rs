@@ -1,4 +1,4 @@
-//! One administrative request: who sends it, what it says and how a retry of it is known.
+//! A request to administration: its caller, its body, and the key that identifies its retries.
 
 use std::sync::Arc;
 
@@ -20,22 +20,22 @@ use crate::body::memory::BodyOwner;
 use crate::body::{self, HeldBody};
 use crate::idempotency::{self, fingerprint};
 
-/// A request of a caller that may administrate, as of when its body was complete.
+/// A complete request of a caller that may administrate, as of the end of its body.
 pub struct AdminRequest {
     pub caller: Arc<Caller>,
     pub origin: ClientOrigin,
     pub request_id: RequestId,
-    pub retry: Option<RetryKey>,
+    pub idempotency_key: Option<IdempotencyKey>,
     body: HeldBody,
-    says_nothing: bool,
-    /// Kept until the command has been carried out.
+    has_no_fields: bool,
+    /// Held until the command is done.
     _permit: CommandPermit,
 }
 
-/// How a retry of the request is known: by the caller's own key for it, and by all that it says.
+/// The `Idempotency-Key` of a request, with what identifies the request that it was first used for.
 #[derive(Clone)]
-pub struct RetryKey {
-    /// Whose key it is.
+pub struct IdempotencyKey {
+    /// The caller that chose the key.
     pub scope: String,
     pub key: String,
     /// SHA-256 over method, path, body and the tenant that the caller chose.
@@ -48,31 +48,31 @@ impl FromRequest<AdminState> for AdminRequest {
     async fn from_request(request: Request, admin: &AdminState) -> Result<Self, CommandError> {
         let (parts, body) = request.into_parts();
         let caller = extension::<Arc<Caller>>(&parts)?;
-        // Before the body, so that nobody sends one for nothing; what counts is asked when it is there.
+        // A first check, to save a body that would be refused. The check that counts follows after the body.
         caller.require(Permission::AdminAccess).map_err(CommandError::NotPermitted)?;
         let (origin, request_id) = (extension(&parts)?, extension(&parts)?);
         let path = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0).path().to_owned();
         let body = body::read_all(&admin.bodies, BodyOwner::of_administration(&caller), &parts.headers, body).await?;
-        let says_nothing = says_nothing(&body.bytes);
-        let needs_no_type = body.bytes.is_empty() || (says_nothing && !parts.headers.contains_key(CONTENT_TYPE));
+        let has_no_fields = has_no_fields(&body.bytes);
+        let needs_no_type = body.bytes.is_empty() || (has_no_fields && !parts.headers.contains_key(CONTENT_TYPE));
         if !needs_no_type && !body::is_json(&parts.headers) {
             return Err(CommandError::MediaType);
         }
-        // Not before the body is there: clients that send theirs slowly would hold the places of everybody else's commands.
+        // After the body: otherwise clients that send slowly would take up the places of everybody else's commands.
         let permit = admin.concurrency.admit_command(caller.requester()).await?;
         let caller = AdminContext::new(admin, &caller)?.caller;
-        let retry = RetryKey::of(&parts.headers, &caller, &parts.method, &path, &body.bytes)?;
-        Ok(Self { caller, origin, request_id, retry, body, says_nothing, _permit: permit })
+        let idempotency_key = IdempotencyKey::of(&parts.headers, &caller, &parts.method, &path, &body.bytes)?;
+        Ok(Self { caller, origin, request_id, idempotency_key, body, has_no_fields, _permit: permit })
     }
 }
 
 impl AdminRequest {
-    /// The body's fields; none where it says nothing.
+    /// The fields of the body.
     pub fn fields(&self) -> Result<Fields, FieldError> {
-        Fields::of_body(if self.says_nothing { b"{}" } else { &self.body.bytes })
+        Fields::of_body(if self.has_no_fields { b"{}" } else { &self.body.bytes })
     }
 
-    /// Where the request came from, for the erasable side table.
+    /// The client's address and user agent, for the erasable side table.
     pub fn client_address(&self) -> SideRow {
         SideRow::ClientAddress(ClientAddress {
             request_id: self.request_id,
@@ -82,7 +82,7 @@ impl AdminRequest {
     }
 }
 
-impl RetryKey {
+impl IdempotencyKey {
     fn of(
         headers: &HeaderMap,
         caller: &Caller,
@@ -96,22 +96,22 @@ impl RetryKey {
         Ok(Some(Self { scope: caller.actor.to_string(), key, fingerprint }))
     }
 
-    /// To keep with the change that answers the request.
-    pub fn answered(self, status: StatusCode, body: String) -> Idempotency {
+    /// The row that is appended with the change, so that a retry gets the same reply.
+    pub fn with_reply(self, status: StatusCode, body: String) -> Idempotency {
         let Self { scope, key, fingerprint } = self;
         Idempotency { scope, key, fingerprint, status: status.as_u16(), body }
     }
 }
 
-/// Whether the body is absent, blank, or an object without fields: for those there are no two readings.
-fn says_nothing(body: &[u8]) -> bool {
+/// True if the body is absent, blank, or an object without fields: such a body needs no media type to be understood.
+fn has_no_fields(body: &[u8]) -> bool {
     let body = body.trim_ascii();
     let inside = body.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}"));
     body.is_empty() || inside.is_some_and(|inside| inside.trim_ascii().is_empty())
 }
 
-/// What the outer layers put into every request.
+/// An extension that the outer layers add to every request.
 fn extension<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<T, CommandError> {
-    let found = parts.extensions.get().cloned();
-    found.ok_or_else(|| CommandError::Defect(format!("a request without {}", std::any::type_name::<T>())))
+    let extension = parts.extensions.get().cloned();
+    extension.ok_or_else(|| CommandError::Defect(format!("a request without {}", std::any::type_name::<T>())))
 }

@@ -1,5 +1,5 @@
-//! The nine resources, a file each: the declaration of its fields, the rules about its state, whom its body may name, and
-//! who may ask for it.
+//! The nine resources, a file each: the declaration of its fields, the rules for its state, the references that its body may
+//! have, and the callers that may change it.
 
 pub mod base_url;
 pub mod handles;
@@ -7,8 +7,8 @@ pub mod names;
 pub mod person;
 
 mod budget;
-mod issue;
 mod key;
+mod key_secret;
 mod model;
 mod partner;
 mod price;
@@ -18,8 +18,8 @@ mod scope;
 mod tenant;
 mod user;
 
-pub use issue::issue;
 pub use key::{described_rotation, rotate};
+pub use key_secret::issue_secret;
 
-/// Characters of a resource's name.
+/// The longest name of a resource, in characters.
 const NAME_LEN_MAX: usize = 200;

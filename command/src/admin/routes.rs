@@ -1,5 +1,5 @@
-//! `POST`, `PATCH` and `DELETE` under `/v1/admin`: one path through load, authority, command, append and reply for all
-//! nine resources. What differs between them is an [`Administered`] each, in `resources`.
+//! `POST`, `PATCH` and `DELETE` under `/v1/admin`: load, check authority, decide, append and reply, in one path for all nine
+//! resources. Each resource implements [`Administered`] for what is special to it.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -24,100 +24,98 @@ use super::AdminState;
 use super::admin_context::AdminContext;
 use super::declaration::Declaration;
 use super::described;
+use super::field_values::FieldValues;
 use super::fields::Fields;
-use super::given::Given;
 use super::lifecycle::{Command, CommandOf, Rules, StateOf};
 use super::request::AdminRequest;
-use super::store::{Loaded, Unwritten, Write};
-use crate::admin::error::CommandError;
+use super::store::{Loaded, Write, WriteError};
+use crate::admin::error::{CommandError, RuleError};
 
-/// How often at most a command is decided anew because somebody else changed the resource meanwhile.
+/// How often a command is decided at most, if other commands change the resource meanwhile.
 const ATTEMPTS_MAX: usize = 10;
-/// How long a reply waits for its change to be in force on this node.
+/// How long a reply waits until this node's tables have the change.
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(2);
-/// Where [`Plan::shown`] stands in what is kept of an answer.
-const SHOWN: &str = "shown";
+/// The field of a stored reply that has [`Plan::extra_fields`]. Logs contain it, so it cannot change.
+const EXTRA_FIELDS: &str = "shown";
 
-/// How one of the nine resources is administered.
-pub trait Administered: Rules {
-    /// Path of the collection.
+/// What is special to the administration of one of the nine resources.
+pub trait Administered: Rules<Error: RuleError> {
+    /// The path of the collection.
     const PATH: &'static str;
 
-    /// Its fields.
     fn declaration() -> &'static Declaration;
 
-    /// Whose it is, itself included; nobody's where it is shared by all.
+    /// The owners of the resource and the resource itself; empty for a resource that all tenants share.
     fn chain(state: &Self::State, tables: &Tables) -> Chain;
 
-    /// The user whose name and e-mail belong into the reply.
+    /// The user whose name and e-mail are added to the reply.
     fn person(_: &Self::State) -> Option<UserId> {
         None
     }
 
-    fn refused(error: Self::Error) -> CommandError;
-
-    /// Whether the caller may make one, whatever its body gives.
+    /// Checks that the caller may create such resources at all.
     fn may_create(_: &AdminContext<'_>) -> Result<(), CommandError> {
         Ok(())
     }
 
-    /// Whether the caller, who can see it, may change and end it.
-    fn manage(_: &AdminContext<'_>, _: &Self::State) -> Result<(), CommandError> {
+    /// Checks that the caller, which can see the resource, may change and end it.
+    fn may_manage(_: &AdminContext<'_>, _: &Self::State) -> Result<(), CommandError> {
         Ok(())
     }
 
-    /// Whether the caller, who may manage it, may end it.
+    /// Checks that the caller, which may manage the resource, may end it.
     fn may_end(_: &AdminContext<'_>) -> Result<(), CommandError> {
         Ok(())
     }
 
-    /// Draws up the command that makes it as `id`.
+    /// Plans the creation of the resource as `id`.
     fn create(
         cx: &AdminContext<'_>,
         id: Self::Id,
-        given: Given,
+        given: FieldValues,
     ) -> impl Future<Output = Result<Plan<Self>, CommandError>> + Send;
 
-    /// Draws up the command that changes it.
+    /// Plans a change of the resource.
     fn change(
         cx: &AdminContext<'_>,
         state: &Self::State,
-        given: Given,
+        given: FieldValues,
     ) -> impl Future<Output = Result<Plan<Self>, CommandError>> + Send {
         std::future::ready(Ok(Plan::of(Command::Change(given), state, cx)))
     }
 
-    /// What ends along with it.
-    fn side_of_end(_: &Self::State) -> Vec<SideRow> {
+    /// The side rows that are written with its end.
+    fn side_rows_at_end(_: &Self::State) -> Vec<SideRow> {
         Vec::new()
     }
 
-    /// Fields of the reply to its end, as in [`Plan::shown`].
-    fn shown_of_end() -> Map<String, Value> {
+    /// Fields of the reply to its end, as in [`Plan::extra_fields`].
+    fn extra_fields_at_end() -> Map<String, Value> {
         Map::new()
     }
 }
 
-/// A command and what goes along with it.
+/// A command with everything that is recorded or replied along with it.
 pub struct Plan<R: Rules> {
     pub command: CommandOf<R>,
-    /// Whom its events are about.
+    /// The owners that its events are about.
     pub chain: Chain,
     pub side: Vec<SideRow>,
-    /// A provider's key on its way into the log.
+    /// The sealed key of a provider, to be appended.
     pub sealed: Option<Sealed>,
-    /// Shown in the reply, this once.
+    /// A new secret, which only this reply has.
     pub secret: Option<Secret>,
-    /// Fields of the reply besides those of the resource. They are kept for a retry: neither secrets nor personal data.
-    pub shown: Map<String, Value>,
+    /// Fields of the reply besides those of the resource. They are stored for retries, so they hold neither secrets nor
+    /// personal data.
+    pub extra_fields: Map<String, Value>,
 }
 
 impl<R: Rules> Plan<R> {
     pub fn new(command: CommandOf<R>, chain: Chain) -> Self {
-        Self { command, chain, side: Vec::new(), sealed: None, secret: None, shown: Map::new() }
+        Self { command, chain, side: Vec::new(), sealed: None, secret: None, extra_fields: Map::new() }
     }
 
-    /// About a resource that is there.
+    /// Plans a command to an existing resource.
     pub fn of(command: CommandOf<R>, state: &R::State, cx: &AdminContext<'_>) -> Self
     where
         R: Administered,
@@ -132,8 +130,8 @@ impl<R: Rules> Plan<R> {
     }
 }
 
-/// The write side of one resource.
-pub fn of_resource<R: Administered>() -> Api<AdminState> {
+/// The routes that change one resource.
+pub fn resource_routes<R: Administered>() -> Api<AdminState> {
     let one = format!("{}/{{id}}", R::PATH);
     Api::of(Entrance::Administration)
         .post(R::PATH, create::<R>, || described::creation(R::declaration()))
@@ -145,17 +143,17 @@ async fn create<R: Administered>(
     State(admin): State<AdminState>,
     request: AdminRequest,
 ) -> Result<Response, CommandError> {
-    if let Some(reply) = answered_before::<R>(&admin, &request).await? {
+    if let Some(reply) = earlier_reply::<R>(&admin, &request).await? {
         return Ok(reply);
     }
     let id: R::Id = admin.ids.make();
     let members = &R::declaration().members;
     for _ in 0..ATTEMPTS_MAX {
         let cx = AdminContext::new(&admin, &request.caller)?;
-        let fields = request.fields()?.known(&members.names())?;
+        let fields = request.fields()?.refuse_unknown(&members.names())?;
         R::may_create(&cx)?;
         let plan = R::create(&cx, id, members.created(fields)?).await?;
-        if let Some(outcome) = carry_out(&cx, &request, Loaded::absent(id), id, plan, StatusCode::CREATED).await? {
+        if let Some(outcome) = execute(&cx, &request, Loaded::absent(id), id, plan, StatusCode::CREATED).await? {
             return outcome.into_reply(&cx).await;
         }
     }
@@ -167,7 +165,7 @@ async fn change<R: Administered>(
     Path(id): Path<String>,
     request: AdminRequest,
 ) -> Result<Response, CommandError> {
-    decide_on::<R, _>(&admin, &id, &request, (Purpose::Change, plan_change::<R>)).await
+    execute_on::<R, _>(&admin, &id, &request, (Purpose::Change, plan_change::<R>)).await
 }
 
 async fn end<R: Administered>(
@@ -175,7 +173,7 @@ async fn end<R: Administered>(
     Path(id): Path<String>,
     request: AdminRequest,
 ) -> Result<Response, CommandError> {
-    decide_on::<R, _>(&admin, &id, &request, (Purpose::End, plan_end::<R>)).await
+    execute_on::<R, _>(&admin, &id, &request, (Purpose::End, plan_end::<R>)).await
 }
 
 async fn plan_change<R: Administered>(
@@ -193,20 +191,20 @@ async fn plan_end<R: Administered>(
 ) -> Result<Plan<R>, CommandError> {
     R::may_end(cx)?;
     fields.finish()?;
-    let plan = Plan::of(Command::End, state, cx).with_side(R::side_of_end(state));
-    Ok(Plan { shown: R::shown_of_end(), ..plan })
+    let plan = Plan::of(Command::End, state, cx).with_side(R::side_rows_at_end(state));
+    Ok(Plan { extra_fields: R::extra_fields_at_end(), ..plan })
 }
 
-/// What a command does to an existing resource. One whose owner has ended can be ended, but no longer changed.
+/// What a command does to an existing resource. If an owner has ended, it can be ended, but no longer changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     Change,
     End,
 }
 
-/// Draws up a command for an existing resource that the caller may manage, and carries it out; anew where somebody else
-/// was faster.
-pub async fn decide_on<R: Administered, F>(
+/// Plans a command to an existing resource that the caller may manage, and executes it. If another command was faster, it
+/// starts over.
+pub async fn execute_on<R: Administered, F>(
     admin: &AdminState,
     id: &str,
     request: &AdminRequest,
@@ -215,7 +213,7 @@ pub async fn decide_on<R: Administered, F>(
 where
     F: AsyncFn(&AdminContext<'_>, &R::State, Fields) -> Result<Plan<R>, CommandError>,
 {
-    if let Some(reply) = answered_before::<R>(admin, request).await? {
+    if let Some(reply) = earlier_reply::<R>(admin, request).await? {
         return Ok(reply);
     }
     let not_found = || CommandError::NotFound { kind: R::KIND };
@@ -224,40 +222,41 @@ where
         let loaded = Loaded::<R>::read(&admin.log, id, None).await?;
         let cx = AdminContext::new(admin, &request.caller)?;
         let state = loaded.lifecycle.state().ok_or_else(not_found)?;
-        let chain = managed::<R>(&cx, state)?;
+        let chain = managed_chain::<R>(&cx, state)?;
         if purpose == Purpose::Change {
-            cx.owners_live(R::KIND, &chain)?;
+            cx.require_live_owners(R::KIND, &chain)?;
         }
         let plan = plan(&cx, state, request.fields()?).await?;
-        if let Some(outcome) = carry_out(&cx, request, loaded, id, plan, StatusCode::OK).await? {
+        if let Some(outcome) = execute(&cx, request, loaded, id, plan, StatusCode::OK).await? {
             return outcome.into_reply(&cx).await;
         }
     }
     Err(CommandError::Contended { kind: R::KIND })
 }
 
-/// Whose the resource is, where the caller can see and manage it.
-fn managed<R: Administered>(cx: &AdminContext<'_>, state: &R::State) -> Result<Chain, CommandError> {
+/// The owners of the resource. Errors: the caller cannot see it, or may not manage it.
+fn managed_chain<R: Administered>(cx: &AdminContext<'_>, state: &R::State) -> Result<Chain, CommandError> {
     let chain = R::chain(state, &cx.tables);
-    cx.sees(R::KIND, &chain)?;
-    R::manage(cx, state)?;
+    cx.require_visible(R::KIND, &chain)?;
+    R::may_manage(cx, state)?;
     Ok(chain)
 }
 
-/// What a command led to.
+/// The outcome of an executed command.
 enum Outcome<R: Administered> {
     Changed {
         loaded: Loaded<R>,
         secret: Option<Secret>,
-        shown: Map<String, Value>,
+        extra_fields: Map<String, Value>,
         status: StatusCode,
     },
-    /// The same request had been answered meanwhile.
+    /// Another attempt of the same request was faster.
     Replayed(StoredReply),
 }
 
-/// `None` where the resource, or the caller's right, changed since it was decided: it is to be decided anew.
-async fn carry_out<R: Administered>(
+/// Decides and appends a planned command. `None` if the resource or the caller's right has changed since it was loaded: the
+/// command must start over.
+async fn execute<R: Administered>(
     cx: &AdminContext<'_>,
     request: &AdminRequest,
     loaded: Loaded<R>,
@@ -266,27 +265,29 @@ async fn carry_out<R: Administered>(
     status: StatusCode,
 ) -> Result<Option<Outcome<R>>, CommandError> {
     let admin = cx.admin;
-    let Plan { command, chain, mut side, sealed, secret, shown } = plan;
+    let Plan { command, chain, mut side, sealed, secret, extra_fields } = plan;
     let (sealed, sealing) = sealed.map(Sealed::into_rows).unzip();
     side.extend(sealed.into_iter().flatten());
     side.push(request.client_address());
     let context = Context::about(cx.caller.actor.clone(), chain).in_request(request.request_id);
-    // A secret is shown once and personal data is erasable: neither is kept of an answer.
-    let mut kept = json!({ "id": id.to_string() });
-    if !shown.is_empty() {
-        kept[SHOWN] = shown.clone().into();
+    // A secret is shown once and personal data can be erased, so neither is stored with the reply.
+    let mut stored = json!({ "id": id.to_string() });
+    if !extra_fields.is_empty() {
+        stored[EXTRA_FIELDS] = extra_fields.clone().into();
     }
-    let idempotency = request.retry.clone().map(|retry| retry.answered(status, kept.to_string()));
+    let idempotency = request.idempotency_key.clone().map(|key| key.with_reply(status, stored.to_string()));
     let write = Write { command, context, side, idempotency, basis: cx.basis() };
     let written = loaded.write(&admin.log, write).await;
     drop(sealing);
     match written {
-        Ok(loaded) => Ok(Some(Outcome::Changed { loaded, secret, shown, status })),
-        Err(Unwritten::Refused(error)) => Err(R::refused(error)),
-        Err(Unwritten::Append(AppendError::Replayed(stored))) => Ok(Some(Outcome::Replayed(stored))),
-        Err(Unwritten::Append(AppendError::OptimisticLock)) => Ok(None),
-        Err(Unwritten::Append(AppendError::Outdated { position })) => in_force(admin, position).await.map(|()| None),
-        Err(Unwritten::Append(error)) => Err(CommandError::of_append(R::KIND, error)),
+        Ok(loaded) => Ok(Some(Outcome::Changed { loaded, secret, extra_fields, status })),
+        Err(WriteError::Refused(error)) => Err(error.into_command_error(R::KIND)),
+        Err(WriteError::Append(AppendError::Replayed(stored))) => Ok(Some(Outcome::Replayed(stored))),
+        Err(WriteError::Append(AppendError::OptimisticLock)) => Ok(None),
+        Err(WriteError::Append(AppendError::Outdated { position })) => {
+            wait_until_in_force(admin, position).await.map(|()| None)
+        }
+        Err(WriteError::Append(error)) => Err(CommandError::of_append(R::KIND, error)),
     }
 }
 
@@ -295,13 +296,13 @@ impl<R: Administered> Outcome<R> {
         let admin = cx.admin;
         match self {
             Self::Replayed(stored) => replay::<R>(admin, &cx.caller, &stored).await,
-            Self::Changed { loaded, secret, shown, status } => {
-                in_force(admin, loaded.position).await?;
-                let shown_now = body_of(admin, &loaded).await.map_err(|error| match error {
+            Self::Changed { loaded, secret, extra_fields, status } => {
+                wait_until_in_force(admin, loaded.position).await?;
+                let body = resource_body(admin, &loaded).await.map_err(|error| match error {
                     CommandError::Log(error) => CommandError::NotShown { position: loaded.position, error },
                     other => other,
                 });
-                let mut body = with_shown(shown_now?, shown);
+                let mut body = with_extra_fields(body?, extra_fields);
                 if let (Some(secret), Some(fields)) = (secret, body.as_object_mut()) {
                     fields.insert("secret".to_owned(), secret.reveal().into());
                 }
@@ -311,56 +312,58 @@ impl<R: Administered> Outcome<R> {
     }
 }
 
-async fn answered_before<R: Administered>(
+/// The reply to an earlier attempt of the same request.
+/// Errors: the key was used for a different request.
+async fn earlier_reply<R: Administered>(
     admin: &AdminState,
     request: &AdminRequest,
 ) -> Result<Option<Response>, CommandError> {
-    let Some(retry) = &request.retry else { return Ok(None) };
-    let (scope, key) = (retry.scope.clone(), retry.key.clone());
+    let Some(sent) = &request.idempotency_key else { return Ok(None) };
+    let (scope, key) = (sent.scope.clone(), sent.key.clone());
     match admin.log.read(move |reader| reader.idempotent_reply(&scope, &key)).await? {
         None => Ok(None),
-        Some(stored) if stored.fingerprint != retry.fingerprint => Err(CommandError::IdempotencyKeyReused),
+        Some(stored) if stored.fingerprint != sent.fingerprint => Err(CommandError::IdempotencyKeyReused),
         Some(stored) => replay::<R>(admin, &request.caller, &stored).await.map(Some),
     }
 }
 
-/// The resource as it stood at the position of the first answer, without a secret: for a caller that can see and manage
-/// it now.
+/// The reply to a retry: the resource at the position of the first reply, without its secret. The caller must still be able
+/// to see and manage the resource.
 async fn replay<R: Administered>(
     admin: &AdminState,
     caller: &Arc<Caller>,
     stored: &StoredReply,
 ) -> Result<Response, CommandError> {
-    let broken = || CommandError::Defect(format!("the stored reply of position {}", stored.position));
-    let kept: Value = serde_json::from_str(&stored.body).map_err(|_| broken())?;
-    let id: R::Id = kept["id"].as_str().and_then(|id| id.parse().ok()).ok_or_else(broken)?;
+    let broken = || CommandError::Defect(format!("the stored reply of position {} is damaged", stored.position));
+    let body: Value = serde_json::from_str(&stored.body).map_err(|_| broken())?;
+    let id: R::Id = body["id"].as_str().and_then(|id| id.parse().ok()).ok_or_else(broken)?;
     let status = StatusCode::from_u16(stored.status).map_err(|_| broken())?;
-    in_force(admin, stored.position).await?;
-    let today = Loaded::<R>::read(&admin.log, id, None).await?;
+    wait_until_in_force(admin, stored.position).await?;
+    let newest = Loaded::<R>::read(&admin.log, id, None).await?;
     let cx = AdminContext::new(admin, caller)?;
-    managed::<R>(&cx, today.lifecycle.state().ok_or_else(broken)?)?;
+    managed_chain::<R>(&cx, newest.lifecycle.state().ok_or_else(broken)?)?;
     let loaded = Loaded::<R>::read(&admin.log, id, Some(stored.position)).await?;
-    let shown = kept.get(SHOWN).and_then(Value::as_object).cloned().unwrap_or_default();
-    Ok(reply(status, stored.position, with_shown(body_of(admin, &loaded).await?, shown)))
+    let extra_fields = body.get(EXTRA_FIELDS).and_then(Value::as_object).cloned().unwrap_or_default();
+    Ok(reply(status, stored.position, with_extra_fields(resource_body(admin, &loaded).await?, extra_fields)))
 }
 
-fn with_shown(mut body: Value, shown: Map<String, Value>) -> Value {
+fn with_extra_fields(mut body: Value, extra_fields: Map<String, Value>) -> Value {
     if let Some(fields) = body.as_object_mut() {
-        fields.extend(shown);
+        fields.extend(extra_fields);
     }
     body
 }
 
-/// A change that was answered is what the next request is decided by.
-pub async fn in_force(admin: &AdminState, position: u64) -> Result<(), CommandError> {
+/// Waits until this node's tables have the change, so that the next request is decided by it.
+pub async fn wait_until_in_force(admin: &AdminState, position: u64) -> Result<(), CommandError> {
     if admin.tables.wait_for(position, IN_FORCE_WITHIN).await {
         return Ok(());
     }
     Err(CommandError::NotYetInForce { position })
 }
 
-async fn body_of<R: Administered>(admin: &AdminState, loaded: &Loaded<R>) -> Result<Value, CommandError> {
-    let broken = || CommandError::Defect(format!("a {} without a state", R::KIND.as_str()));
+async fn resource_body<R: Administered>(admin: &AdminState, loaded: &Loaded<R>) -> Result<Value, CommandError> {
+    let broken = || CommandError::Defect(format!("a {} has no state", R::KIND.as_str()));
     let (state, lifetime) = (loaded.lifecycle.state(), loaded.lifetime);
     let (state, lifetime): (&R::State, Lifetime) = state.zip(lifetime).ok_or_else(broken)?;
     let body = resource_json(state.resource(), lifetime);

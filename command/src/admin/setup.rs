@@ -1,5 +1,5 @@
-//! What a gateway has from its first start: the default partner, tenant and user, so that single tenancy needs no
-//! setting up; and, on demand, a simulated provider with a key to try things out. Events like any other, by
+//! The resources that a gateway creates itself: on the first start the default partner, tenant and user, so that a single
+//! tenant needs no setup, and with `--dev` a simulated provider and a key to try it. They are ordinary events whose actor is
 //! `system:setup`.
 
 use std::path::{Path, PathBuf};
@@ -17,17 +17,17 @@ use secrets::{Secret, SecretFileError, file};
 use super::AdminState;
 use super::lifecycle::Command;
 use super::resources::handles::{self, PLATFORM};
-use super::resources::issue;
+use super::resources::issue_secret;
 use super::resources::names::claim;
 use super::resources::person::digests;
-use super::routes::{Administered, Plan, in_force};
-use super::store::{Loaded, Unwritten, Write};
-use crate::admin::error::CommandError;
+use super::routes::{Administered, Plan, wait_until_in_force};
+use super::store::{Loaded, Write, WriteError};
+use crate::admin::error::{CommandError, RuleError};
 
 const NAME: &str = "default";
 const ACTOR: Actor = Actor::System("setup");
 
-/// Name of the file that the key of [`ensure_dev`] is written to.
+/// The file that [`ensure_dev`] writes its key to.
 pub const DEV_KEY_FILE: &str = "dev.key";
 /// A model that the key of [`ensure_dev`] can use.
 pub const DEV_MODEL: &str = "sim-small";
@@ -38,7 +38,7 @@ const DEV_CONTEXT_WINDOW: u64 = 131_072;
 const DEV_MAX_OUTPUT_TOKENS: u64 = 8_192;
 const DEV_DEFAULT_MAX_OUTPUT_TOKENS: u64 = 1_024;
 
-/// A simulated model: what clients call it, what the simulator knows it by, and what it costs.
+/// A simulated model: its name for clients, its name in the simulator, and its prices.
 struct DevModel {
     name: &'static str,
     backend: &'static str,
@@ -61,16 +61,16 @@ const DEV_MODELS: &[DevModel] = &[
     },
 ];
 
-/// The gateway cannot be set up.
+/// The reason why the gateway cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    #[error("set up: {0}")]
+    #[error("cannot set up the gateway: {0}")]
     Command(#[from] CommandError),
     #[error(transparent)]
     File(#[from] SecretFileError),
 }
 
-/// Whom everything without a parent belongs to.
+/// The owners of every resource that names no parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DefaultTenancy {
     pub partner: PartnerId,
@@ -78,7 +78,7 @@ pub struct DefaultTenancy {
     pub user: UserId,
 }
 
-/// A key to try things out with; its secret stands in the file alone.
+/// A key to try the gateway with. Only the file has its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DevKey {
     pub path: PathBuf,
@@ -86,14 +86,14 @@ pub struct DevKey {
 }
 
 impl DefaultTenancy {
-    /// Whom the operator infers as.
+    /// The owners of the operator's own inference requests.
     pub const fn chain(&self) -> Chain {
         Chain { partner: Some(self.partner), tenant: Some(self.tenant), user: Some(self.user), key: None }
     }
 }
 
-/// The default partner, tenant and user: the log's first three events, made where the log is empty, or where it ends
-/// in the middle of them. To be called before anything else is recorded.
+/// The default partner, tenant and user. They are the first three events of the log, and are created if the log is empty or
+/// ends in the middle of them. Call this before anything else is recorded.
 pub async fn ensure_default_tenancy(log: &Log, ids: &IdMaker) -> Result<DefaultTenancy, SetupError> {
     let first = log.read(|reader| reader.after(0, 3)).await.map_err(CommandError::from)?;
     let (mut partner, mut tenant, mut user) = (None, None, None);
@@ -156,12 +156,12 @@ async fn make_user(log: &Log, ids: &IdMaker, partner: PartnerId, tenant: TenantI
     Ok(id)
 }
 
-/// A simulated provider, its models and prices, and an app key with a budget of 5 USD, written to `DIR/dev.key` (0600).
-/// Adds nothing while that file holds a key that works; what is there already is used.
+/// Creates a simulated provider, its models and prices, and an app key with a budget of 5 USD, which is written to
+/// `DIR/dev.key` (0600). Does nothing while that file has a live key, and reuses what exists.
 pub async fn ensure_dev(admin: &AdminState, tenancy: &DefaultTenancy, data: &Path) -> Result<DevKey, SetupError> {
     let dev = DevKey { path: data.join(DEV_KEY_FILE), model: DEV_MODEL };
     if let Some(secret) = file::read(&dev.path)? {
-        if works(admin, secret.reveal()) {
+        if is_live_key(admin, secret.reveal()) {
             return Ok(dev);
         }
         file::remove(&dev.path)?;
@@ -170,7 +170,7 @@ pub async fn ensure_dev(admin: &AdminState, tenancy: &DefaultTenancy, data: &Pat
     for model in DEV_MODELS {
         ensure_model(admin, provider, model).await?;
     }
-    // Key and budget first, the file last: where there is a file, everything that it stands for is there as well.
+    // Key and budget first, the file last: if the file exists, so does all that it needs.
     let key: KeyId = admin.ids.make();
     let secret = make_key(admin, tenancy, key).await?;
     open_budget(admin, tenancy, key).await?;
@@ -178,14 +178,14 @@ pub async fn ensure_dev(admin: &AdminState, tenancy: &DefaultTenancy, data: &Pat
     Ok(dev)
 }
 
-fn works(admin: &AdminState, secret: &str) -> bool {
+fn is_live_key(admin: &AdminState, secret: &str) -> bool {
     let tables = admin.tables.load();
     let token = Token::parse(secret).filter(|token| token.is_ours(&admin.key_check));
     let entry = token.and_then(|token| tables.key(token.key_id()));
     entry.is_some_and(|entry| tables.key_is_live(entry, admin.clock.now()))
 }
 
-/// The shared simulator `sim`; where a provider of another kind has that name, `sim-2` and so on.
+/// The shared simulator `sim`. If a provider of another kind has that name: `sim-2` and so on.
 async fn ensure_provider(admin: &AdminState) -> Result<ProviderId, CommandError> {
     let tables = admin.tables.load();
     let shared = tables.providers().filter(|entry| entry.is_live() && entry.value.tenant_id.is_none());
@@ -193,8 +193,8 @@ async fn ensure_provider(admin: &AdminState) -> Result<ProviderId, CommandError>
     for number in 1..=shared.len() + 1 {
         let name = if number == 1 { DEV_PROVIDER.to_owned() } else { format!("{DEV_PROVIDER}-{number}") };
         let of_that_name: Vec<_> = shared.iter().filter(|provider| provider.name == name).collect();
-        if let Some(found) = of_that_name.iter().find(|provider| provider.kind == simulator::KIND) {
-            return Ok(found.provider_id);
+        if let Some(existing) = of_that_name.iter().find(|provider| provider.kind == simulator::KIND) {
+            return Ok(existing.provider_id);
         }
         if of_that_name.is_empty() {
             return make_simulator(admin, name).await;
@@ -245,7 +245,7 @@ fn target(provider: ProviderId, model: &DevModel) -> Target {
 }
 
 async fn make_key(admin: &AdminState, tenancy: &DefaultTenancy, id: KeyId) -> Result<Secret, CommandError> {
-    let (secret, stored) = issue(admin, id, 1).await?;
+    let (secret, stored) = issue_secret(admin, id, 1).await?;
     let made = Key::new(id, tenancy.user, "dev");
     let chain = Chain { key: Some(id), ..tenancy.chain() };
     let plan = Plan::new(Command::Create(made), chain).with_side([stored]);
@@ -260,19 +260,19 @@ async fn open_budget(admin: &AdminState, tenancy: &DefaultTenancy, key: KeyId) -
     make::<Budget>(admin, id, Plan::new(Command::Create(opened), chain)).await
 }
 
-/// Records it, and waits until the tables have it.
+/// Records a creation, and waits until the tables have it.
 async fn make<A: Administered>(admin: &AdminState, id: A::Id, plan: Plan<A>) -> Result<(), CommandError> {
-    in_force(admin, record::<A>(&admin.log, id, plan).await?).await
+    wait_until_in_force(admin, record::<A>(&admin.log, id, plan).await?).await
 }
 
-/// The position at which it is a fact.
+/// Records a creation: the position of its event.
 async fn record<A: Administered>(log: &Log, id: A::Id, plan: Plan<A>) -> Result<u64, CommandError> {
     let Plan { command, chain, side, .. } = plan;
     let (context, basis) = (Context::about(ACTOR, chain), Basis::default());
     let write = Write { command, context, side, idempotency: None, basis };
     match Loaded::<A>::absent(id).write(log, write).await {
         Ok(loaded) => Ok(loaded.position),
-        Err(Unwritten::Refused(error)) => Err(A::refused(error)),
-        Err(Unwritten::Append(error)) => Err(CommandError::of_append(A::KIND, error)),
+        Err(WriteError::Refused(error)) => Err(error.into_command_error(A::KIND)),
+        Err(WriteError::Append(error)) => Err(CommandError::of_append(A::KIND, error)),
     }
 }

@@ -1,5 +1,5 @@
-//! Where aggregates come from and go to: the last events of a stream are read and folded, a command is handled, and what
-//! it brings forth is appended by the log's one writer, where the stream has not moved on meanwhile.
+//! Loads and saves aggregates: folds the last events of a stream, handles a command, and appends its events, provided that the
+//! stream has not changed meanwhile.
 
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
@@ -10,19 +10,19 @@ use projections::resource::Lifetime;
 use super::lifecycle::{CommandOf, Fact, Lifecycle, Rules};
 use crate::admin::error::CommandError;
 
-/// An aggregate as the log has it.
+/// An aggregate that was loaded from the log.
 #[derive(Debug)]
 pub struct Loaded<R: Rules> {
     pub lifecycle: Lifecycle<R>,
     stream: Stream,
     sequence: u64,
-    /// Log position of its last event; 0 for one that does not exist.
+    /// The log position of its last event; 0 if it does not exist.
     pub position: u64,
-    /// `None` for one that does not exist.
+    /// `None` if it does not exist.
     pub lifetime: Option<Lifetime>,
 }
 
-/// A command and what goes along with its facts.
+/// A command, with what is appended along with its events.
 pub struct Write<R: Rules> {
     pub command: CommandOf<R>,
     pub context: Context,
@@ -31,32 +31,32 @@ pub struct Write<R: Rules> {
     pub basis: Basis,
 }
 
-/// Why nothing was written.
-pub enum Unwritten<E> {
+/// The reason why nothing was written.
+pub enum WriteError<E> {
     Refused(E),
     Append(AppendError),
 }
 
 impl<R: Rules> Loaded<R> {
-    /// One that is still to be made.
+    /// An aggregate that does not exist yet.
     pub fn absent(id: impl std::fmt::Display) -> Self {
         let stream = Stream::new(R::KIND, id);
         Self { lifecycle: Lifecycle::Absent, stream, sequence: 0, position: 0, lifetime: None }
     }
 
-    /// As it stood at `position`, the newest where that is `None`. Folded from the last event of each type: a change
-    /// carries the whole state, so that none before the last one matters.
-    /// Errors: the log cannot be read; an event of another kind stands on the stream.
+    /// The aggregate at `position`; `None` means now. It is folded from the last event of each type: a change carries the
+    /// whole state, so no earlier one matters.
+    /// Errors: the log cannot be read; the stream has an event of another kind.
     pub async fn read(log: &Log, id: impl std::fmt::Display, position: Option<u64>) -> Result<Self, CommandError> {
         let mut loaded = Self::absent(id);
         let stream = loaded.stream.clone();
         for recorded in log.read(move |reader| reader.last_of_each_type(&stream, position)).await? {
-            loaded.take(recorded)?;
+            loaded.apply(recorded)?;
         }
         Ok(loaded)
     }
 
-    fn take(&mut self, recorded: Recorded) -> Result<(), CommandError> {
+    fn apply(&mut self, recorded: Recorded) -> Result<(), CommandError> {
         let Recorded { position, recorded_at, sequence, event, .. } = recorded;
         let fact = Fact::of(R::KIND, event).map_err(|foreign| CommandError::Defect(foreign.to_string()))?;
         self.lifecycle.apply(fact);
@@ -65,7 +65,7 @@ impl<R: Rules> Loaded<R> {
         Ok(())
     }
 
-    /// What the lifetime is once an event of this time has been applied.
+    /// The lifetime after an event of this time.
     fn lifetime_at(&self, recorded_at: chrono::DateTime<chrono::Utc>) -> Lifetime {
         let created_at = self.lifetime.map_or(recorded_at, |lifetime| lifetime.created_at);
         let ended_before = self.lifetime.and_then(|lifetime| lifetime.ended_at);
@@ -73,10 +73,10 @@ impl<R: Rules> Loaded<R> {
         Lifetime { created_at, ended_at: ended.then_some(ended_before.unwrap_or(recorded_at)) }
     }
 
-    /// Handles the command and appends its facts. A command without facts appends nothing, and changes nothing.
-    pub async fn write(mut self, log: &Log, write: Write<R>) -> Result<Self, Unwritten<R::Error>> {
+    /// Handles the command and appends its events. A command without events appends nothing.
+    pub async fn write(mut self, log: &Log, write: Write<R>) -> Result<Self, WriteError<R::Error>> {
         let sink = EventSink::default();
-        self.lifecycle.handle(write.command, &(), &sink).await.map_err(Unwritten::Refused)?;
+        self.lifecycle.handle(write.command, &(), &sink).await.map_err(WriteError::Refused)?;
         let events: Vec<Event> = sink.collect().await.into_iter().map(|Fact(fact)| fact.into()).collect();
         if events.is_empty() {
             return Ok(self);
@@ -91,7 +91,7 @@ impl<R: Rules> Loaded<R> {
             idempotency: write.idempotency,
             basis: write.basis,
         };
-        let appended = log.append(append).await.map_err(Unwritten::Append)?;
+        let appended = log.append(append).await.map_err(WriteError::Append)?;
         self.sequence += count;
         self.position = appended.last;
         self.lifetime = Some(self.lifetime_at(appended.recorded_at));
@@ -99,6 +99,6 @@ impl<R: Rules> Loaded<R> {
     }
 }
 
-const fn overflow<E>() -> Unwritten<E> {
-    Unwritten::Append(AppendError::Unavailable(LogError::Overflow))
+const fn overflow<E>() -> WriteError<E> {
+    WriteError::Append(AppendError::Unavailable(LogError::Overflow))
 }

@@ -1,4 +1,4 @@
-//! The write side over a real log in a folder of its own.
+//! Tests of the write side over a real log in a temporary folder.
 
 mod authentication;
 mod described;
@@ -22,7 +22,7 @@ use super::fields::Fields;
 use super::lifecycle::{Command, CommandOf};
 use super::routes::Administered;
 
-/// The command that a body leads to.
+/// The command that the body of a change leads to.
 pub fn change<R: Administered>(body: &Value) -> CommandOf<R> {
     let fields = Fields::of_body(body.to_string().as_bytes()).unwrap();
     Command::Change(R::declaration().members.changed(fields).unwrap())

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::admin::{Budget, Key, KeyRotated, Model, Partner, Price, Provider, RateLimit, Tenant, User};
 use super::node_key::NodeKeyReplaced;
 use super::{DecodeError, Event, SequenceRule, Shown, StreamKind, decode_data};
-use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
+use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, Prefixed, PriceId, ProviderId, TenantId, UserId};
 
 /// The state of one of the nine resources, as its events carry it.
 pub trait ResourceState: Shown + fmt::Debug + PartialEq + DeserializeOwned + Send + Sync + 'static {
@@ -28,6 +28,7 @@ pub trait ResourceState: Shown + fmt::Debug + PartialEq + DeserializeOwned + Sen
         + Hash
         + From<Uuid>
         + FromStr
+        + Prefixed
         + Serialize
         + DeserializeOwned
         + Send

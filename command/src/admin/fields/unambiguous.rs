@@ -1,6 +1,5 @@
-//! JSON in which no object has a name twice, of a bounded number of values. Readers differ in which of two of a name they
-//! take, so that what one of them checked is not what the next one does; and a value takes up to a hundred times the memory
-//! of its shortest text.
+//! JSON without repeated names and with a bounded number of values. Parsers differ in which of two equal names they use, so
+//! one could check a value and the next one act on the other; and a value can take a hundred times the memory of its text.
 
 use std::cell::Cell;
 use std::fmt;
@@ -8,10 +7,10 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Values of one text, those inside of others included: far more than any command has.
+/// The values of one text, nested ones included: far more than any command has.
 pub const VALUES_MAX: usize = 10_000;
 
-/// Why a text is not read.
+/// The reason why a text cannot be read.
 #[derive(Debug)]
 pub enum Unreadable {
     RepeatedName,
@@ -19,7 +18,7 @@ pub enum Unreadable {
     Json(serde_json::Error),
 }
 
-/// The value that `text` is.
+/// Parses a text.
 pub fn read(text: &[u8]) -> Result<Value, Unreadable> {
     let left = Cell::new(VALUES_MAX);
     let mut deserializer = serde_json::Deserializer::from_slice(text);
@@ -34,7 +33,7 @@ pub fn read(text: &[u8]) -> Result<Value, Unreadable> {
 
 #[derive(Clone, Copy)]
 struct Reader<'a> {
-    /// How many values more are read.
+    /// The number of values that may still be read.
     left: &'a Cell<usize>,
 }
 
@@ -95,7 +94,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
         let mut object = Map::new();
         while let Some(name) = fields.next_key::<String>()? {
             if object.insert(name, fields.next_value_seed(self)?).is_some() {
-                return Err(A::Error::custom("a name comes twice"));
+                return Err(A::Error::custom("a repeated name"));
             }
         }
         Ok(Value::Object(object))

@@ -1,4 +1,4 @@
-//! Fuzz targets of what is presented as a key. See `docs/fuzzing.md`.
+//! Fuzz targets of keys in requests. See `docs/fuzzing.md`.
 
 use std::sync::Arc;
 
@@ -12,11 +12,11 @@ use serde_json::json;
 
 use crate::admin::tests::lab::{Lab, OPERATOR_KEY};
 
-/// As the runs have to be the same: of the key that was made, its form alone is known beforehand.
+/// A key of a fixed text, because runs must be reproducible and new keys are random.
 const MADE: &str = "sgk_0198c1de000070008000000000000001_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg01234567";
 
 #[test]
-fn a_text_that_we_did_not_make_is_no_key_of_ours() {
+fn a_text_that_we_did_not_create_is_not_one_of_our_keys() {
     let key_check = NodeKey::from_bytes(&[7; 32]).derived_key_check();
     let ids = IdMaker::new(Arc::new(SystemClock::new()), Arc::new(SystemRandom));
     let made: Vec<String> = (0..4).map(|_| token::make(ids.make(), &key_check, &ids).reveal().to_owned()).collect();
@@ -46,7 +46,7 @@ fn presented(key: &str, dice: &mut Dice<'_>) -> Vec<u8> {
     [scheme.as_bytes(), &key, end.as_bytes()].concat()
 }
 
-/// The key in a bearer's header, read anew.
+/// The key in an `Authorization` header, parsed independently.
 fn bearer_of(value: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(value).ok().filter(|text| text.is_ascii())?;
     text.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("bearer "))?;
@@ -54,7 +54,7 @@ fn bearer_of(value: &[u8]) -> Option<&str> {
 }
 
 #[test]
-fn nobody_is_let_in_but_with_a_key_to_the_last_letter() {
+fn only_a_complete_key_authenticates() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let lab = runtime.block_on(Lab::new());
     let secret = runtime.block_on(async { lab.made("/keys", json!({"name": "app"})).await })["secret"].clone();

@@ -1,22 +1,22 @@
-//! The address of an upstream, as far as it can be judged before it is resolved. What it resolves to is judged again,
-//! at every connection, by the guard of the upstream client.
+//! The address of an upstream, as far as it can be checked before it is resolved. The guard of the upstream client checks the
+//! resolved addresses at every connection.
 
 use upstream::guard;
 
-/// Why a text is no upstream's address.
+/// The reason why a text is not the address of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BaseUrlError {
     #[error("must be a URL such as https://api.example.com/v1")]
     Form,
     #[error("must begin with https:// or http://")]
     Scheme,
-    #[error("must not have a user name or a password: credentials belong into api_key")]
+    #[error("must not have a user name or a password: send credentials in api_key")]
     Credentials,
     #[error("must not have a query or a fragment")]
     Extra,
 }
 
-/// The address in its normal form, without a slash at its end.
+/// The address in its normal form, without a trailing slash.
 pub fn normal_form(text: &str) -> Result<String, BaseUrlError> {
     let url = url::Url::parse(text).map_err(|_| BaseUrlError::Form)?;
     if !matches!(url.scheme(), "http" | "https") {
@@ -34,8 +34,8 @@ pub fn normal_form(text: &str) -> Result<String, BaseUrlError> {
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
-/// Whether the address itself says that it must not be called: a literal IP address that the guard forbids, or this
-/// machine by name. A text that is no URL is forbidden as well.
+/// True if the address alone shows that it must not be called: it is a literal IP address that the guard forbids, this machine
+/// by name, or not a URL.
 pub fn is_forbidden(base_url: &str, allow_private_network: bool) -> bool {
     let Ok(url) = url::Url::parse(base_url) else { return true };
     match url.host() {
@@ -46,7 +46,7 @@ pub fn is_forbidden(base_url: &str, allow_private_network: bool) -> bool {
     }
 }
 
-/// Whether both are of one scheme, host and port. What is no URL is of none.
+/// True if both are URLs with the same scheme, host and port.
 pub fn same_origin(one: &str, other: &str) -> bool {
     let origin = |text: &str| url::Url::parse(text).ok().map(|url| url.origin());
     origin(one).zip(origin(other)).is_some_and(|(one, other)| one == other)
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_lose_the_slash_at_their_end_and_nothing_else() {
+    fn addresses_lose_their_trailing_slash_and_nothing_else() {
         for (text, normal) in [
             ("https://api.example.com/v1", "https://api.example.com/v1"),
             ("https://api.example.com/v1/", "https://api.example.com/v1"),
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_of_an_upstream_is_refused() {
+    fn other_texts_than_addresses_of_upstreams_are_refused() {
         for (text, error) in [
             ("", BaseUrlError::Form),
             ("api.example.com", BaseUrlError::Form),

@@ -1,12 +1,12 @@
-//! A budget: how much its scope may spend in a period. Scope and period are its own for ever, since the windows that
-//! money is counted in hang on them; its limit may rise and fall, and so may what is done when it is short and at which
-//! fractions of it somebody wants to know. A limit below what is spent ends no hold, and admits none.
+//! A budget: the amount that its scope may spend in a period. Scope and period never change, because the windows that money is
+//! counted in depend on them. The limit, the alerts and what happens when money is short may change. A limit below what is
+//! spent already ends no hold, and admits no new one.
 
 use std::convert::Infallible;
 use std::sync::LazyLock;
 
 use events::event::admin::{Budget, Enforcement, WhenShort};
-use events::event::{Chain, ResourceState};
+use events::event::{Chain, StreamKind};
 use events::fraction::Fraction;
 use events::ids::BudgetId;
 use events::time::Period;
@@ -16,19 +16,15 @@ use serde_json::json;
 
 use super::scope::{scope, scope_name};
 use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{Declaration, Members, defaulting, required};
-use crate::admin::error::CommandError;
+use crate::admin::declaration::{Declaration, defaulting, required};
+use crate::admin::error::{CommandError, RuleError};
 use crate::admin::field_type::{FieldType, amount, one_of};
+use crate::admin::field_values::{FieldValues, FromFieldValues};
 use crate::admin::fields::{Field, FieldError};
-use crate::admin::given::{FromGiven, Given};
 use crate::admin::lifecycle::{Command, LifecycleError, Rules};
 use crate::admin::routes::{Administered, Plan};
 
-const PERIODS: [(&str, Period); 4] =
-    [("total", Period::Total), ("day", Period::Day), ("week", Period::Week), ("month", Period::Month)];
-const WHEN_SHORT: [(&str, WhenShort); 2] = [("refuse", WhenShort::Refuse), ("shrink", WhenShort::Shrink)];
-const ENFORCEMENTS: [(&str, Enforcement); 2] = [("hard", Enforcement::Hard), ("observe", Enforcement::Observe)];
-/// Each is looked at whenever money is settled.
+/// Bounded because every settlement checks each of them.
 const ALERTS_LEN_MAX: usize = 16;
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
@@ -36,41 +32,52 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let members = vec![
         required("scope", scope()).fixed(),
         required("limit_usd", amount()).shown_as(schema::money()),
-        required("period", one_of(PERIODS)).fixed().meaning("In UTC; weeks begin on Monday"),
+        required("period", one_of(Period::NAMED)).fixed().meaning("In UTC; weeks begin on Monday"),
         defaulting("alert_at", fraction.list(ALERTS_LEN_MAX), json!([]))
             .shown_as(schema::list(schema::string(), None))
-            .meaning("Parts of the limit at which budget.threshold_reached is recorded, none twice"),
-        defaulting("when_short", one_of(WHEN_SHORT), json!("refuse"))
-            .meaning("shrink lowers the output cap to what is left"),
-        defaulting("enforcement", one_of(ENFORCEMENTS), json!("hard"))
-            .meaning("observe refuses nothing, and records what it would have refused"),
+            .meaning("Fractions of the limit at which budget.threshold_reached is recorded, without repetition"),
+        defaulting("when_short", one_of(WhenShort::NAMED), json!("refuse"))
+            .meaning("refuse rejects the request; shrink lowers its output cap to what is left"),
+        defaulting("enforcement", one_of(Enforcement::NAMED), json!("hard"))
+            .meaning("observe refuses nothing, but records what hard would have refused"),
         scope_name(),
     ];
     let scope = json!({ "tenant_id": "ten_00000000000000000000000000000001" });
     let example = json!({ "scope": scope, "limit_usd": "5", "period": "month" });
-    Declaration { kind: Budget::KIND, prefix: BudgetId::PREFIX, members: Members(members), example }
+    Declaration::of::<Budget>(members, example)
 });
 
-/// Why a command to a budget is refused.
+/// The reason why a command to a budget is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BudgetError {
     #[error(transparent)]
     Lifecycle(#[from] LifecycleError),
     #[error("must not be negative")]
     NegativeLimit,
-    #[error("has {0} twice")]
+    #[error("must not have {0} twice")]
     AlertRepeated(Fraction),
 }
 
-impl FromGiven for Budget {}
+impl RuleError for BudgetError {
+    fn into_command_error(self, kind: StreamKind) -> CommandError {
+        let field = match self {
+            Self::Lifecycle(error) => return error.into_command_error(kind),
+            Self::NegativeLimit => "limit_usd",
+            Self::AlertRepeated(_) => "alert_at",
+        };
+        FieldError::new(field, self.to_string()).into()
+    }
+}
+
+impl FromFieldValues for Budget {}
 
 impl Rules for Budget {
     type State = Self;
     type Special = Infallible;
     type Error = BudgetError;
 
-    /// Alerts are put in order.
-    fn sound(mut self) -> Result<Self, BudgetError> {
+    /// Sorts the alerts.
+    fn validated(mut self) -> Result<Self, BudgetError> {
         if self.limit_usd.is_negative() {
             return Err(BudgetError::NegativeLimit);
         }
@@ -93,19 +100,11 @@ impl Administered for Budget {
         tables.chain_of_scope(state.scope).unwrap_or_default()
     }
 
-    fn refused(error: BudgetError) -> CommandError {
-        match error {
-            BudgetError::Lifecycle(error) => CommandError::of_lifecycle(Self::KIND, error),
-            BudgetError::NegativeLimit => FieldError::new("limit_usd", error.to_string()).into(),
-            BudgetError::AlertRepeated(_) => FieldError::new("alert_at", error.to_string()).into(),
-        }
+    fn may_manage(cx: &AdminContext<'_>, state: &Budget) -> Result<(), CommandError> {
+        cx.require_wider_reach(state.scope)
     }
 
-    fn manage(cx: &AdminContext<'_>, state: &Budget) -> Result<(), CommandError> {
-        cx.wider_than(state.scope)
-    }
-
-    async fn create(cx: &AdminContext<'_>, id: BudgetId, given: Given) -> Result<Plan<Self>, CommandError> {
+    async fn create(cx: &AdminContext<'_>, id: BudgetId, given: FieldValues) -> Result<Plan<Self>, CommandError> {
         let opened: Self = given.make(id)?;
         let chain = cx.scope(opened.scope, "scope")?;
         Ok(Plan::new(Command::Create(opened), chain))
@@ -133,13 +132,13 @@ mod tests {
     }
 
     fn limit(nanos: i64) -> CommandOf<Budget> {
-        let mut given = Given::default();
+        let mut given = FieldValues::default();
         given.put("limit_usd", NanoUsd::new(nanos));
         Change(given)
     }
 
     #[test]
-    fn a_limit_rises_and_falls_to_nothing_but_not_below() {
+    fn a_limit_rises_and_falls_to_zero_but_not_below() {
         given([]).when(Create(budget(5))).then([created(budget(5))]);
         given([created(budget(5))]).when(limit(9)).then([changed(budget(9))]);
         given([created(budget(5))]).when(limit(0)).then([changed(budget(0))]);
@@ -159,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn alerts_are_put_in_order_and_none_is_there_twice() {
+    fn alerts_are_sorted_and_may_not_repeat() {
         let fractions = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a fraction")).collect();
         let watched = |texts: &[&str]| Budget { alert_at: fractions(texts), ..budget(5) };
         given([]).when(Create(watched(&["1", "0.5", "0.8"]))).then([created(watched(&["0.5", "0.8", "1"]))]);
@@ -170,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_done_when_it_is_short_may_change_and_what_is_not_mentioned_stays() {
+    fn a_change_keeps_the_fields_that_it_omits() {
         let mild = Budget { when_short: WhenShort::Shrink, enforcement: Enforcement::Observe, ..budget(5) };
         given([created(mild.clone())])
             .when(limit(9))

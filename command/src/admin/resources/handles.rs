@@ -1,5 +1,5 @@
-//! `slug` and `external_id`. A slug is claimed beside its siblings: partners on the platform, tenants within their
-//! partner, users within their tenant; the end of what has it frees it.
+//! `slug` and `external_id`. A slug is unique among siblings: partners on the platform, tenants of a partner, users of a
+//! tenant. The end of its resource frees it.
 
 use std::fmt::Display;
 
@@ -11,12 +11,12 @@ use openapi::schema;
 use super::names::{claim_among, release};
 use crate::admin::declaration::{Member, optional};
 use crate::admin::field_type::{text, text_that};
-use crate::admin::given::Given;
+use crate::admin::field_values::FieldValues;
 
 const SLUG_LEN_MAX: usize = 63;
 const EXTERNAL_ID_LEN_MAX: usize = 255;
 
-/// Where the slugs of partners are claimed.
+/// The scope of the slugs of partners.
 pub const PLATFORM: &str = "platform";
 
 fn is_slug(text: &str) -> bool {
@@ -26,28 +26,28 @@ fn is_slug(text: &str) -> bool {
 
 pub fn members() -> [Member; 2] {
     let form = format!("^[a-z0-9][a-z0-9-]{{0,{}}}$", SLUG_LEN_MAX - 1);
-    let reason = "must be of a-z, 0-9 and -, and begin with a letter or a digit";
+    let reason = "must consist of a-z, 0-9 and -, and begin with a letter or a digit";
     [
         optional("slug", text_that(schema::formed(&form), SLUG_LEN_MAX, is_slug, reason))
-            .meaning("Unique beside its siblings; free again at its end"),
+            .meaning("Unique among siblings: partners, the tenants of a partner, the users of a tenant. Free again after its end"),
         optional("external_id", text(EXTERNAL_ID_LEN_MAX))
-            .meaning("Yours, for billing; it stands in events, so nothing personal"),
+            .meaning("Your own id, for example for billing. Events contain it, so use no personal data"),
     ]
 }
 
-/// Whether a change is about either.
-pub fn are_changed(given: &Given) -> bool {
-    given.names_any(&["slug", "external_id"])
+/// True if the change sets or removes either.
+pub fn are_changed(given: &FieldValues) -> bool {
+    given.has_any(&["slug", "external_id"])
 }
 
-/// For what is made with a slug.
+/// The claim of a new resource that has a slug.
 pub fn claim<R: ResourceState>(id: R::Id, among: impl Display, handles: &Handles) -> Option<SideRow> {
     handles.slug.as_ref().map(|slug| claim_among(among, R::KIND, id, slug))
 }
 
-/// For a change: the slug before is free, and the new one taken, in one.
-pub fn reclaim<R: ResourceState>(id: R::Id, among: impl Display, given: &Given) -> Vec<SideRow> {
-    if !given.names("slug") {
+/// The claims of a change: the old slug is released and the new one claimed in one append.
+pub fn reclaim<R: ResourceState>(id: R::Id, among: impl Display, given: &FieldValues) -> Vec<SideRow> {
+    if !given.has("slug") {
         return vec![];
     }
     let taken = given.text("slug").map(|slug| claim_among(among, R::KIND, id, slug));

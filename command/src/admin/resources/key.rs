@@ -1,6 +1,5 @@
-//! An API key of a user. Its secrets are counted in generations from 1 and are facts only as such numbers; what they
-//! are checked against stands hashed in a side table. The secret is in the reply that makes it, and nowhere else. A revoked
-//! key stays revoked.
+//! An API key of a user. Its secrets are numbered by generations from 1, and events have only these numbers; a side table has
+//! the hashes. Only the reply that creates a secret has its text. A revoked key stays revoked.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use events::event::admin::{Key, KeyRotated, Permission, User};
-use events::event::{Chain, Resource, ResourceState};
+use events::event::{Chain, Resource, ResourceState, StreamKind};
 use events::ids::{KeyId, TenantId, UserId};
 use events::log::SideRow;
 use events::time::{parse_rfc3339, rfc3339};
@@ -22,56 +21,55 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::NAME_LEN_MAX;
-use super::issue::issue;
+use super::key_secret::issue_secret;
 use crate::admin::AdminState;
 use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{Declaration, Members, defaulting, optional, read, required};
+use crate::admin::declaration::{Declaration, defaulting, optional, read, required};
 use crate::admin::described;
-use crate::admin::error::CommandError;
+use crate::admin::error::{CommandError, RuleError};
 use crate::admin::field_type::{FieldType, id, text, time};
+use crate::admin::field_values::{FieldValues, FromFieldValues};
 use crate::admin::fields::{Field, FieldError, Fields};
-use crate::admin::given::{FromGiven, Given};
 use crate::admin::lifecycle::{Command, LifecycleError, Rules, SpecialCommand, StateOf};
 use crate::admin::request::AdminRequest;
-use crate::admin::routes::{Administered, Plan, Purpose, decide_on};
+use crate::admin::routes::{Administered, Plan, Purpose, execute_on};
 
 const PERMISSIONS_LEN_MAX: usize = 32;
 const PATTERNS_LEN_MAX: usize = 200;
 /// 30 days.
 const OVERLAP_SECONDS_MAX: u64 = 30 * 24 * 3600;
-/// An hour: time to hand out the new secret. A leaked one is cut off with 0.
+/// An hour, to distribute the new secret. To stop a leaked secret at once, pass 0.
 const OVERLAP_SECONDS: u64 = 3600;
 
-/// Name of the schema of a rotation's reply.
+/// The name of the schema of a rotation's reply.
 const ROTATED: &str = "RotatedKey";
 const PREVIOUS_EXPIRES_AT: &str = "previous_expires_at";
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let last_use =
-        "When a request of it was let in: any since the gateway's start, before that for a model; null for neither";
+        "When the key was last used: by any request since the gateway started, before that by inference; null if never";
     let members = vec![
-        defaulting("user_id", id::<UserId>(UserId::PREFIX), Value::Null).fixed(),
+        defaulting("user_id", id::<UserId>(), Value::Null).fixed(),
         required("name", text(NAME_LEN_MAX)),
         defaulting("permissions", permissions(), json!(Key::PERMISSIONS)),
         optional("models", patterns())
-            .meaning("Names of models that the key may use, with * for any text; all where it is null"),
+            .meaning("Names of models that the key may use; * matches any text. null allows every model"),
         optional("expires_at", time()),
         read("tenant_id", schema::id(TenantId::PREFIX)),
         read("tenant_name", schema::nullable(schema::string())),
-        read("user_name", schema::nullable(schema::string())).meaning("Null once the person is erased"),
-        read("prefix", schema::string()).meaning("What each of its secrets begins with: `sgk_…_`"),
+        read("user_name", schema::nullable(schema::string())).meaning("Null after the person's data is erased"),
+        read("prefix", schema::string()).meaning("The prefix of each of its secrets: `sgk_…_`"),
         read("last_used_at", schema::nullable(schema::time())).meaning(last_use),
     ];
     let example = json!({ "name": "app", "models": ["sim-*"] });
-    Declaration { kind: Key::KIND, prefix: KeyId::PREFIX, members: Members(members), example }
+    Declaration::of::<Key>(members, example)
 });
 
-/// A set.
+/// A set of permissions.
 fn permissions() -> FieldType {
-    let names: Vec<_> = Permission::ALL.iter().map(|permission| (permission.as_str(), *permission)).collect();
-    let shape = schema::list(schema::one_of_names(&names), Some(PERMISSIONS_LEN_MAX));
-    FieldType::new(shape, move |field| {
-        let mut permissions = field.list(PERMISSIONS_LEN_MAX, |field| field.one_of(&names))?;
+    let shape = schema::list(schema::one_of_names(Permission::NAMED), Some(PERMISSIONS_LEN_MAX));
+    FieldType::new(shape, |field| {
+        let mut permissions = field.list(PERMISSIONS_LEN_MAX, |field| field.one_of(Permission::NAMED))?;
         permissions.sort_unstable();
         permissions.dedup();
         Ok(permissions)
@@ -82,9 +80,9 @@ fn patterns() -> FieldType {
     let shape = schema::list(schema::text(NAME_LEN_MAX), Some(PATTERNS_LEN_MAX));
     FieldType::new(shape, |field| {
         let read = |field: Field| field.list(PATTERNS_LEN_MAX, |field| field.text(NAME_LEN_MAX));
-        field.judged(read, |patterns| match ModelGlobs::compile(&patterns) {
+        field.validated_by(read, |patterns| match ModelGlobs::compile(&patterns) {
             Ok(_) => Ok(patterns),
-            Err(error) => Err(format!("{:?} is not a glob", error.pattern)),
+            Err(error) => Err(format!("{:?} is not a valid glob", error.pattern)),
         })
     })
 }
@@ -96,33 +94,43 @@ pub struct KeyState {
     pub generation: u32,
 }
 
-/// A new secret, at `now`; the one before works on until `previous_until`.
+/// Gives the key a new secret at `now`. The previous one works until `previous_until`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RotateKey {
     pub now: DateTime<Utc>,
     pub previous_until: DateTime<Utc>,
 }
 
-/// Why a command to a key is refused.
+/// The reason why a command to a key is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     #[error(transparent)]
     Lifecycle(#[from] LifecycleError),
     #[error("has expired")]
     Expired,
-    /// Four billion rotations.
+    /// After four billion rotations.
     #[error("has no generation left")]
     GenerationsExhausted,
 }
 
 impl KeyState {
-    /// The one that a rotation makes.
+    /// The generation after a rotation.
     pub fn next_generation(&self) -> Result<u32, KeyError> {
         self.generation.checked_add(1).ok_or(KeyError::GenerationsExhausted)
     }
 }
 
-impl FromGiven for Key {}
+impl RuleError for KeyError {
+    fn into_command_error(self, kind: StreamKind) -> CommandError {
+        match self {
+            Self::Lifecycle(error) => error.into_command_error(kind),
+            Self::Expired => CommandError::KeyExpired,
+            Self::GenerationsExhausted => CommandError::GenerationsExhausted,
+        }
+    }
+}
+
+impl FromFieldValues for Key {}
 
 impl Rules for Key {
     type State = KeyState;
@@ -139,7 +147,7 @@ impl StateOf<Key> for KeyState {
         &self.key
     }
 
-    fn take(&mut self, fact: &Resource) {
+    fn apply_special(&mut self, fact: &Resource) {
         if let Resource::KeyRotated(rotated) = fact {
             self.generation = rotated.generation;
         }
@@ -148,7 +156,7 @@ impl StateOf<Key> for KeyState {
 
 impl SpecialCommand<Key> for RotateKey {
     fn decide(self, state: &KeyState) -> Result<Resource, KeyError> {
-        // A new secret would expire at once: whoever asks for it means to go on using the key.
+        // The new secret would expire at once, but a caller that rotates a key wants to keep using it.
         if state.key.expires_at.is_some_and(|expires_at| expires_at <= self.now) {
             return Err(KeyError::Expired);
         }
@@ -158,10 +166,10 @@ impl SpecialCommand<Key> for RotateKey {
     }
 }
 
-/// The key's user; a key without one cannot have been made.
+/// The key's user. A key without one cannot have been created.
 fn user_of<'a>(cx: &'a AdminContext<'_>, key: &Key) -> Result<&'a User, CommandError> {
     let user = cx.tables.user(key.user_id).map(|entry| &*entry.value);
-    user.ok_or_else(|| CommandError::Defect(format!("{} without its user", key.key_id)))
+    user.ok_or_else(|| CommandError::Defect(format!("the user of {} is missing", key.key_id)))
 }
 
 impl Administered for Key {
@@ -176,76 +184,67 @@ impl Administered for Key {
         Chain { user: Some(state.key.user_id), key: Some(state.key.key_id), ..owners }
     }
 
-    fn refused(error: KeyError) -> CommandError {
-        match error {
-            KeyError::Lifecycle(error) => CommandError::of_lifecycle(Self::KIND, error),
-            KeyError::Expired => CommandError::KeyExpired,
-            KeyError::GenerationsExhausted => CommandError::GenerationsExhausted,
-        }
+    fn may_manage(cx: &AdminContext<'_>, state: &KeyState) -> Result<(), CommandError> {
+        cx.may_manage_user(user_of(cx, &state.key)?)
     }
 
-    fn manage(cx: &AdminContext<'_>, state: &KeyState) -> Result<(), CommandError> {
-        cx.governs(user_of(cx, &state.key)?)
-    }
-
-    async fn create(cx: &AdminContext<'_>, id: KeyId, mut given: Given) -> Result<Plan<Self>, CommandError> {
+    async fn create(cx: &AdminContext<'_>, id: KeyId, mut given: FieldValues) -> Result<Plan<Self>, CommandError> {
         let expires_at = given.text("expires_at").and_then(parse_rfc3339);
         if expires_at.is_some_and(|expires_at| expires_at <= cx.now) {
             return Err(FieldError::new("expires_at", "must be in the future").into());
         }
         let user_id = cx.parent(&mut given, "user_id", cx.caller.chain.user)?;
         let (chain, user) = cx.user(user_id, "user_id")?;
-        cx.governs(user)?;
+        cx.may_manage_user(user)?;
         let made: Self = given.make(id)?;
-        cx.may_give(user, &made.permissions)?;
-        cx.may_give_models(&made.permissions, made.models.as_deref())?;
-        let (secret, stored) = issue(cx.admin, id, 1).await?;
+        cx.may_grant_permissions(user, &made.permissions)?;
+        cx.may_grant_models(&made.permissions, made.models.as_deref())?;
+        let (secret, stored) = issue_secret(cx.admin, id, 1).await?;
         let plan = Plan::new(Command::Create(made), Chain { key: Some(id), ..chain }).with_side([stored]);
         Ok(Plan { secret: Some(secret), ..plan })
     }
 
-    async fn change(cx: &AdminContext<'_>, state: &KeyState, given: Given) -> Result<Plan<Self>, CommandError> {
+    async fn change(cx: &AdminContext<'_>, state: &KeyState, given: FieldValues) -> Result<Plan<Self>, CommandError> {
         may_change(cx, &state.key, &given)?;
         Ok(Plan::of(Command::Change(given), state, cx))
     }
 
-    fn side_of_end(state: &KeyState) -> Vec<SideRow> {
+    fn side_rows_at_end(state: &KeyState) -> Vec<SideRow> {
         vec![SideRow::DropKeySecrets { key_id: state.key.key_id, below_generation: u32::MAX }]
     }
 }
 
-/// A change that lets the key do more, or for longer, gives: it needs what giving needs.
-fn may_change(cx: &AdminContext<'_>, key: &Key, given: &Given) -> Result<(), CommandError> {
-    let changed = given.over(key)?;
+/// Checks a change. If it lets the key do more, or live longer, the caller needs the rights to create such a key.
+fn may_change(cx: &AdminContext<'_>, key: &Key, given: &FieldValues) -> Result<(), CommandError> {
+    let changed = given.apply_to(key)?;
     let lasts_longer = key.expires_at.is_some_and(|until| changed.expires_at.is_none_or(|later| later > until));
-    let gives = given.names("permissions") || lasts_longer;
-    if gives {
-        cx.may_give(user_of(cx, key)?, &changed.permissions)?;
+    let extends = given.has("permissions") || lasts_longer;
+    if extends {
+        cx.may_grant_permissions(user_of(cx, key)?, &changed.permissions)?;
     }
-    if gives || given.names("models") {
-        cx.may_give_models(&changed.permissions, changed.models.as_deref())?;
+    if extends || given.has("models") {
+        cx.may_grant_models(&changed.permissions, changed.models.as_deref())?;
     }
     Ok(())
 }
 
-/// `POST /v1/admin/keys/{id}/rotate`: 200, the key, its new `secret` and `previous_expires_at`: the secret before works for
-/// `overlap_seconds` more (an hour by default, not at all with 0), those before it end at once.
+/// `POST /v1/admin/keys/{id}/rotate`: 200 with the key, its new `secret` and `previous_expires_at`. The previous secret works
+/// for another `overlap_seconds` (an hour by default; 0 stops it at once), and any older one stops at once.
 pub async fn rotate(
     State(admin): State<AdminState>,
     Path(id): Path<String>,
     request: AdminRequest,
 ) -> Result<Response, CommandError> {
-    decide_on::<Key, _>(&admin, &id, &request, (Purpose::Change, plan_rotation)).await
+    execute_on::<Key, _>(&admin, &id, &request, (Purpose::Change, plan_rotation)).await
 }
 
 pub fn described_rotation() -> Operation {
     let declared = Key::declaration();
     let overlap = schema::defaulting(schema::nullable(schema::whole(0, OVERLAP_SECONDS_MAX)), OVERLAP_SECONDS.into());
-    let overlap =
-        schema::described(overlap, "How long the secret before this one goes on working; with 0 it ends at once");
-    let previous = schema::described(schema::time(), "When the secret before this one stops working");
+    let overlap = schema::described(overlap, "How long the previous secret keeps working; 0 stops it at once");
+    let previous = schema::described(schema::time(), "When the previous secret stops working");
     let answer = Answer::json("The key and its new secret", schema::reference(ROTATED)).recorded();
-    described::on_one(declared, described::command("rotate_key", "Gives a key a new secret"))
+    described::on_one(declared, described::command("rotate_key", "Rotates the secret of a key"))
         .may_take(object().optional("overlap_seconds", overlap).closed())
         .answers(StatusCode::OK, answer)
         .defines(ROTATED, declared.reply_with_secret_and(PREVIOUS_EXPIRES_AT, previous))
@@ -254,20 +253,20 @@ pub fn described_rotation() -> Operation {
 async fn plan_rotation(cx: &AdminContext<'_>, state: &KeyState, mut fields: Fields) -> Result<Plan<Key>, CommandError> {
     let overlap = fields.optional("overlap_seconds", |field| field.whole(0..=OVERLAP_SECONDS_MAX))?;
     fields.finish()?;
-    // The secret is the key: whoever gets it could as well have been given the key anew.
-    cx.may_give(user_of(cx, &state.key)?, &state.key.permissions)?;
-    cx.may_give_models(&state.key.permissions, state.key.models.as_deref())?;
-    let generation = state.next_generation().map_err(<Key as Administered>::refused)?;
-    let (secret, stored) = issue(cx.admin, state.key.key_id, generation).await?;
-    let forget = SideRow::DropKeySecrets { key_id: state.key.key_id, below_generation: state.generation };
+    // A new secret is as good as a new key, so it needs the same rights.
+    cx.may_grant_permissions(user_of(cx, &state.key)?, &state.key.permissions)?;
+    cx.may_grant_models(&state.key.permissions, state.key.models.as_deref())?;
+    let generation = state.next_generation().map_err(|error| error.into_command_error(Key::KIND))?;
+    let (secret, stored) = issue_secret(cx.admin, state.key.key_id, generation).await?;
+    let drop_older = SideRow::DropKeySecrets { key_id: state.key.key_id, below_generation: state.generation };
     let overlap = Duration::from_secs(overlap.unwrap_or(OVERLAP_SECONDS));
     let previous_until = cx.now + overlap;
     let command = Command::Special(RotateKey { now: cx.now, previous_until });
-    let mut plan = Plan::of(command, state, cx).with_side([stored, forget]);
+    let mut plan = Plan::of(command, state, cx).with_side([stored, drop_older]);
     plan.secret = Some(secret);
-    // With the key all of its secrets expire.
+    // When the key expires, so do all of its secrets.
     let previous_until = state.key.expires_at.map_or(previous_until, |expires_at| expires_at.min(previous_until));
-    plan.shown.insert(PREVIOUS_EXPIRES_AT.to_owned(), rfc3339(previous_until).into());
+    plan.extra_fields.insert(PREVIOUS_EXPIRES_AT.to_owned(), rfc3339(previous_until).into());
     Ok(plan)
 }
 
@@ -322,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_made_once_and_revoked_once() {
+    fn a_key_is_created_once_and_revoked_once() {
         given([]).when(Create(key())).then([created(key())]);
         given([created(key())]).when(Create(key())).then_refused(KeyError::Lifecycle(LifecycleError::Exists));
         given([created(key())]).when(End).then([ended::<Key>(id(1))]);

@@ -1,12 +1,12 @@
-//! A frontend model: a name that clients ask for and the backends that can serve it. A name is claimed among what the same
-//! keys can see: one list for what all share, one for each tenant's own. The log keeps the claims, beside the facts.
+//! A frontend model: a name that clients request, and the backends that can serve it. Names are unique among the shared models
+//! and among each tenant's own. The log keeps the claims to names beside the events.
 
 use std::convert::Infallible;
 use std::sync::LazyLock;
 
 use dialects::upstreams;
 use events::event::admin::{Model, Strategy, Target, Tokenizer};
-use events::event::{Chain, ResourceState};
+use events::event::{Chain, ResourceState, StreamKind};
 use events::ids::{ModelId, ProviderId, TenantId};
 use events::log::SideRow;
 use openapi::schema;
@@ -17,10 +17,10 @@ use super::NAME_LEN_MAX;
 use super::names::{claim, release};
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, Members, defaulting, optional, required};
-use crate::admin::error::CommandError;
+use crate::admin::error::{CommandError, RuleError};
 use crate::admin::field_type::{FieldType, id, one_of, prose, text, text_that, whole};
+use crate::admin::field_values::{FieldValues, FromFieldValues};
 use crate::admin::fields::FieldError;
-use crate::admin::given::{FromGiven, Given};
 use crate::admin::lifecycle::{Command, LifecycleError, Rules};
 use crate::admin::routes::{Administered, Plan};
 
@@ -29,35 +29,33 @@ const SYSTEM_PREFIX_LEN_MAX: usize = 100_000;
 const RANK_MAX: u64 = 1_000_000;
 const TOKENS_MAX: u64 = 100_000_000;
 
-const TOKENIZERS: [(&str, Tokenizer); 2] =
-    [("o200k_base", Tokenizer::O200kBase), ("cl100k_base", Tokenizer::Cl100kBase)];
-
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let members = vec![
-        required("name", slug()).meaning("What clients ask for; / is allowed, white space is not"),
-        defaulting("strategy", one_of(Strategy::NAMED.iter().copied()), json!("priority")),
+        required("name", slug()).meaning("The name that clients send as model. It may contain /, but no white space"),
+        defaulting("strategy", one_of(Strategy::NAMED), json!("priority")),
         required("targets", targets()).shown_as(schema::list(target().creation().open(), None)),
         optional("system_prefix", prose(SYSTEM_PREFIX_LEN_MAX)),
-        optional("tenant_id", id::<TenantId>(TenantId::PREFIX))
+        optional("tenant_id", id::<TenantId>())
             .fixed()
-            .meaning("Whose own it is; shared by all where it is null"),
+            .meaning("The tenant that owns it; null if all tenants share it"),
     ];
     let target = json!({ "provider_id": "prv_0000000000000000000000000000000b", "model": "echo" });
     let example = json!({ "name": "gpt", "targets": [target] });
-    Declaration { kind: Model::KIND, prefix: ModelId::PREFIX, members: Members(members), example }
+    Declaration::of::<Model>(members, example)
 });
 
 fn target() -> Members {
     let (rank, tokens) = (|| whole(0, RANK_MAX), || whole(1, TOKENS_MAX));
     Members(vec![
-        required("provider_id", id::<ProviderId>(ProviderId::PREFIX)),
+        required("provider_id", id::<ProviderId>()),
         required("model", text(NAME_LEN_MAX)),
-        defaulting("priority", rank(), json!(0)).meaning("The lowest number is tried first"),
+        defaulting("priority", rank(), json!(0)).meaning("The target with the lowest number is tried first"),
         defaulting("weight", rank(), json!(1)),
         optional("context_window", tokens()),
         optional("max_output_tokens", tokens()),
         optional("default_max_output_tokens", tokens()),
-        optional("tokenizer", one_of(TOKENIZERS)).meaning("Only where the backend counts with it"),
+        optional("tokenizer", one_of(Tokenizer::NAMED))
+            .meaning("The tokenizer that the backend counts with, if it is known"),
     ])
 }
 
@@ -65,7 +63,7 @@ fn targets() -> FieldType {
     let target = target();
     let shape = schema::filled_list(target.creation().closed(), Some(TARGETS_LEN_MAX));
     FieldType::new(shape, move |field| {
-        field.list(TARGETS_LEN_MAX, |item| target.created(item.object()?.known(&target.names())?))
+        field.list(TARGETS_LEN_MAX, |item| target.created(item.object()?.refuse_unknown(&target.names())?))
     })
 }
 
@@ -80,36 +78,47 @@ fn check_providers(cx: &AdminContext<'_>, targets: &[Target], tenant: Option<Ten
         let provider = cx.provider(target.provider_id, tenant, &format!("targets[{index}].provider_id"))?;
         if target.tokenizer.is_some() && !upstreams::of(provider.kind).has_tokenizers {
             let field = format!("targets[{index}].tokenizer");
-            return Err(FieldError::new(field, "is not what this provider counts with").into());
+            return Err(FieldError::new(field, "is not supported for this kind of provider").into());
         }
     }
     Ok(())
 }
 
-/// Why a command to a model is refused. Indexes are places in `targets`.
+/// The reason why a command to a model is refused. Indexes are those of `targets`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ModelError {
     #[error(transparent)]
     Lifecycle(#[from] LifecycleError),
-    #[error("must name at least one target")]
+    #[error("must have at least one target")]
     NoTargets,
-    #[error("names the same provider and model as a target before it")]
+    #[error("has the same provider_id and model as an earlier target")]
     TargetRepeated { index: usize },
     #[error("must not be above max_output_tokens")]
     DefaultAboveMaximum { index: usize },
-    #[error("must give at least one target a weight above 0 where the strategy is weighted")]
+    #[error("must have a target with a weight above 0, because the strategy is weighted")]
     NoWeight,
 }
 
-impl FromGiven for Model {}
+impl RuleError for ModelError {
+    fn into_command_error(self, kind: StreamKind) -> CommandError {
+        let field = match self {
+            Self::Lifecycle(error) => return error.into_command_error(kind),
+            Self::NoTargets | Self::NoWeight => "targets".to_owned(),
+            Self::TargetRepeated { index } => format!("targets[{index}]"),
+            Self::DefaultAboveMaximum { index } => format!("targets[{index}].default_max_output_tokens"),
+        };
+        FieldError::new(field, self.to_string()).into()
+    }
+}
+
+impl FromFieldValues for Model {}
 
 impl Rules for Model {
     type State = Self;
     type Special = Infallible;
     type Error = ModelError;
 
-    /// Rules over the targets.
-    fn sound(self) -> Result<Self, ModelError> {
+    fn validated(self) -> Result<Self, ModelError> {
         if self.targets.is_empty() {
             return Err(ModelError::NoTargets);
         }
@@ -142,18 +151,7 @@ impl Administered for Model {
         state.tenant_id.and_then(|tenant| tables.chain_of_tenant(tenant)).unwrap_or_default()
     }
 
-    fn refused(error: ModelError) -> CommandError {
-        let field = match error {
-            ModelError::Lifecycle(error) => return CommandError::of_lifecycle(Self::KIND, error),
-            ModelError::NoTargets => "targets".to_owned(),
-            ModelError::NoWeight => "targets".to_owned(),
-            ModelError::TargetRepeated { index } => format!("targets[{index}]"),
-            ModelError::DefaultAboveMaximum { index } => format!("targets[{index}].default_max_output_tokens"),
-        };
-        FieldError::new(field, error.to_string()).into()
-    }
-
-    async fn create(cx: &AdminContext<'_>, id: ModelId, given: Given) -> Result<Plan<Self>, CommandError> {
+    async fn create(cx: &AdminContext<'_>, id: ModelId, given: FieldValues) -> Result<Plan<Self>, CommandError> {
         let made: Self = given.make(id)?;
         let chain = cx.owner(made.tenant_id)?;
         check_providers(cx, &made.targets, made.tenant_id)?;
@@ -161,7 +159,7 @@ impl Administered for Model {
         Ok(Plan::new(Command::Create(made), chain).with_side([claim]))
     }
 
-    async fn change(cx: &AdminContext<'_>, state: &Model, given: Given) -> Result<Plan<Self>, CommandError> {
+    async fn change(cx: &AdminContext<'_>, state: &Model, given: FieldValues) -> Result<Plan<Self>, CommandError> {
         let (id, tenant) = (state.model_id, state.tenant_id);
         check_providers(cx, &given.get::<Vec<_>>("targets")?.unwrap_or_default(), tenant)?;
         let renamed = given.text("name").map(|name| [release(id), claim(Self::KIND, id, name, tenant)]);
@@ -169,7 +167,7 @@ impl Administered for Model {
         Ok(plan.with_side(renamed.into_iter().flatten()))
     }
 
-    fn side_of_end(state: &Model) -> Vec<SideRow> {
+    fn side_rows_at_end(state: &Model) -> Vec<SideRow> {
         vec![release(state.model_id)]
     }
 }
@@ -215,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_that_are_all_zero_draw_nobody() {
+    fn a_weighted_model_needs_a_weight_above_zero() {
         let weighted = |weights: [u32; 2]| Model {
             strategy: Strategy::Weighted,
             ..model(&[Target { weight: weights[0], ..target(1) }, Target { weight: weights[1], ..target(2) }])

@@ -1,5 +1,5 @@
-//! Names that are unique in their scope: of models and of providers, among what all tenants share and among each tenant's
-//! own.
+//! Claims to unique names. Names of models and of providers are unique among those that all tenants share, and among each
+//! tenant's own.
 
 use std::fmt::Display;
 
@@ -7,10 +7,10 @@ use events::event::StreamKind;
 use events::ids::TenantId;
 use events::log::SideRow;
 
-/// Scope of what all tenants share.
+/// The scope of names that all tenants share.
 const SHARED: &str = "shared";
 
-/// Of the name, for the resource that has it.
+/// Claims a name for a shared resource (`None`) or a tenant's own.
 pub fn claim(kind: StreamKind, id: impl Display, name: &str, tenant: Option<TenantId>) -> SideRow {
     match tenant {
         Some(tenant) => claim_among(tenant, kind, id, name),
@@ -18,11 +18,12 @@ pub fn claim(kind: StreamKind, id: impl Display, name: &str, tenant: Option<Tena
     }
 }
 
-/// The same, in a scope that its owner is known by.
+/// Claims a name in any scope.
 pub fn claim_among(scope: impl Display, kind: StreamKind, id: impl Display, name: &str) -> SideRow {
     SideRow::ClaimName { kind, scope: scope.to_string(), name: name.to_owned(), owner: id.to_string() }
 }
 
+/// Releases every name of a resource.
 pub fn release(id: impl Display) -> SideRow {
     SideRow::ReleaseNames { owner: id.to_string() }
 }

@@ -1,10 +1,10 @@
-//! A partner: the widest owner. Its end stops every key below it.
+//! A partner: the widest owner, a reseller with tenants. Its end stops every key below it.
 
 use std::convert::Infallible;
 use std::sync::LazyLock;
 
+use events::event::Chain;
 use events::event::admin::Partner;
-use events::event::{Chain, ResourceState};
 use events::ids::PartnerId;
 use events::log::SideRow;
 use projections::tables::Tables;
@@ -14,28 +14,26 @@ use super::NAME_LEN_MAX;
 use super::handles::{self, PLATFORM};
 use super::names::release;
 use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{Declaration, Members, required};
+use crate::admin::declaration::{Declaration, required};
 use crate::admin::error::CommandError;
 use crate::admin::field_type::text;
-use crate::admin::given::{FromGiven, Given};
+use crate::admin::field_values::{FieldValues, FromFieldValues};
 use crate::admin::lifecycle::{Command, LifecycleError, Rules};
 use crate::admin::routes::{Administered, Plan};
 
-static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| Declaration {
-    kind: Partner::KIND,
-    prefix: PartnerId::PREFIX,
-    members: Members([required("name", text(NAME_LEN_MAX))].into_iter().chain(handles::members()).collect()),
-    example: json!({ "name": "reseller" }),
+static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
+    let members = [required("name", text(NAME_LEN_MAX))].into_iter().chain(handles::members());
+    Declaration::of::<Partner>(members, json!({ "name": "reseller" }))
 });
 
-const PLATFORM_ONLY: &str = "partners are made and ended by the platform";
-const HANDLES_PLATFORM_ONLY: &str = "a partner's slug and external_id are the platform's to change";
+const PLATFORM_ONLY: &str = "only the platform may create and end partners";
+const HANDLES_PLATFORM_ONLY: &str = "only the platform may change a partner's slug and external_id";
 
 fn chain_of(id: PartnerId) -> Chain {
     Chain { partner: Some(id), ..Chain::default() }
 }
 
-impl FromGiven for Partner {}
+impl FromFieldValues for Partner {}
 
 impl Rules for Partner {
     type State = Self;
@@ -54,33 +52,29 @@ impl Administered for Partner {
         chain_of(state.partner_id)
     }
 
-    fn refused(error: LifecycleError) -> CommandError {
-        CommandError::of_lifecycle(Self::KIND, error)
-    }
-
     fn may_create(cx: &AdminContext<'_>) -> Result<(), CommandError> {
-        cx.platform(PLATFORM_ONLY)
+        cx.require_platform(PLATFORM_ONLY)
     }
 
     fn may_end(cx: &AdminContext<'_>) -> Result<(), CommandError> {
-        cx.platform(PLATFORM_ONLY)
+        cx.require_platform(PLATFORM_ONLY)
     }
 
-    async fn create(_: &AdminContext<'_>, id: PartnerId, given: Given) -> Result<Plan<Self>, CommandError> {
+    async fn create(_: &AdminContext<'_>, id: PartnerId, given: FieldValues) -> Result<Plan<Self>, CommandError> {
         let made: Self = given.make(id)?;
         let claim = handles::claim::<Self>(id, PLATFORM, &made.handles);
         Ok(Plan::new(Command::Create(made), chain_of(id)).with_side(claim))
     }
 
-    async fn change(cx: &AdminContext<'_>, state: &Partner, given: Given) -> Result<Plan<Self>, CommandError> {
+    async fn change(cx: &AdminContext<'_>, state: &Partner, given: FieldValues) -> Result<Plan<Self>, CommandError> {
         if handles::are_changed(&given) {
-            cx.platform(HANDLES_PLATFORM_ONLY)?;
+            cx.require_platform(HANDLES_PLATFORM_ONLY)?;
         }
         let claims = handles::reclaim::<Self>(state.partner_id, PLATFORM, &given);
         Ok(Plan::of(Command::Change(given), state, cx).with_side(claims))
     }
 
-    fn side_of_end(state: &Partner) -> Vec<SideRow> {
+    fn side_rows_at_end(state: &Partner) -> Vec<SideRow> {
         vec![release(state.partner_id)]
     }
 }
@@ -109,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partner_is_made_once() {
+    fn a_partner_is_created_once() {
         given([]).when(Create(named("Alpha"))).then([created(named("Alpha"))]);
         given([created(named("Alpha"))]).when(Create(named("Beta"))).then_refused(LifecycleError::Exists);
     }
@@ -140,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_made_cannot_be_changed() {
+    fn a_partner_that_does_not_exist_cannot_be_changed() {
         given([]).when(rename("Beta")).then_refused(LifecycleError::Absent);
         given([]).when(End).then_refused(LifecycleError::Absent);
     }

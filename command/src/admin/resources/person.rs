@@ -1,17 +1,17 @@
-//! Digests of what is known of a person. The salt stands beside the texts in the erasable side table, and nowhere else:
-//! once the row is gone, no digest in the log can be tried against a guess.
+//! Digests of a person's name and e-mail. Only the erasable side table has the texts and the salt: after a row is erased, no
+//! digest in the log can be compared with a guess.
 
 use events::log::PersonalData;
 use secrets::hex;
 
-/// Salted SHA-256 in hex of what the side table holds.
+/// Salted SHA-256 of the texts in the side table, in hex.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PersonDigests {
     pub name: String,
     pub email: Option<String>,
 }
 
-/// SHA-256 in hex over the row's salt and each of its texts.
+/// The digest of each text of the row, under its salt.
 pub fn digests(person: &PersonalData) -> PersonDigests {
     PersonDigests {
         name: digest(&person.salt, &person.name),

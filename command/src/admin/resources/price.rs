@@ -1,12 +1,12 @@
-//! A price of one backend model. It is in force from `effective_from` until a later one is; from now on where nothing else is
-//! said. A class that was left out follows input or output for as long as it is left out, also when another price changes: cache
-//! classes cost what input costs, reasoning what output costs, a request nothing. Prices are the platform's alone.
+//! The price of one backend model. It is in force from `effective_from`, by default now, until a later price of the same model
+//! is. A rate that is left out follows another for as long as it is left out, also when that one changes: cache classes cost
+//! what input costs, reasoning what output costs, and a request nothing. Only the platform manages prices.
 
 use std::convert::Infallible;
 use std::sync::LazyLock;
 
+use events::event::Chain;
 use events::event::admin::Price;
-use events::event::{Chain, ResourceState};
 use events::ids::{PriceId, ProviderId};
 use events::money::{GivenRates, OptionalRate};
 use events::time::rfc3339;
@@ -16,26 +16,26 @@ use serde_json::{Map, Value, json};
 
 use super::NAME_LEN_MAX;
 use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{Declaration, Members, defaulting, read, replied, required};
+use crate::admin::declaration::{Declaration, defaulting, read, replied, required};
 use crate::admin::error::CommandError;
 use crate::admin::field_type::{amount, id, text, time};
-use crate::admin::given::{self, FromGiven, Given};
+use crate::admin::field_values::{self, FieldValues, FromFieldValues};
 use crate::admin::lifecycle::{Command, LifecycleError, Rules};
 use crate::admin::routes::{Administered, Plan};
 
-const PLATFORM_ONLY: &str = "prices are managed by the platform";
+const PLATFORM_ONLY: &str = "only the platform may manage prices";
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let rate = |name| required(name, amount()).shown_as(schema::money());
     let optional_rate = |name, default: &str| {
         defaulting(name, amount(), Value::Null).reset_by_null().shown_as(schema::money()).meaning(default)
     };
-    let as_input = "What input costs for as long as it is absent; null in a change makes it absent";
-    let as_output = "What output costs for as long as it is absent; null in a change makes it absent";
-    let as_nothing = "Nothing for as long as it is absent; null in a change makes it absent";
+    let as_input = "Follows the input price while absent; null in a change makes it absent";
+    let as_output = "Follows the output price while absent; null in a change makes it absent";
+    let as_nothing = "0 while absent; null in a change makes it absent";
     let defaulted = schema::list(schema::one_of(OptionalRate::ALL.iter().map(|rate| rate.as_str())), None);
     let members = vec![
-        required("provider_id", id::<ProviderId>(ProviderId::PREFIX)).fixed(),
+        required("provider_id", id::<ProviderId>()).fixed(),
         required("model", text(NAME_LEN_MAX)).fixed(),
         rate("input_usd_per_mtok"),
         rate("output_usd_per_mtok"),
@@ -44,28 +44,28 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         optional_rate("reasoning_usd_per_mtok", as_output),
         optional_rate("request_usd", as_nothing),
         replied("defaulted", defaulted)
-            .meaning("The prices that are absent, so that they follow input, output or cost nothing"),
+            .meaning("The prices that are absent, and so follow the input price, the output price, or are 0"),
         defaulting("effective_from", time(), Value::Null)
-            .meaning("In force from then on, until a later price of the same model is; now, where it is absent"),
-        read("in_force", schema::boolean()).meaning("Whether requests are charged by it now"),
+            .meaning("The price is in force from this time until a later price of the same model is. Default: now"),
+        read("in_force", schema::boolean()).meaning("True if requests are charged at this price now"),
     ];
     let example = json!({
         "provider_id": "prv_0000000000000000000000000000000b", "model": "echo",
         "input_usd_per_mtok": "2.5", "output_usd_per_mtok": "10",
     });
-    Declaration { kind: Price::KIND, prefix: PriceId::PREFIX, members: Members(members), example }
+    Declaration::of::<Price>(members, example)
 });
 
-impl FromGiven for Price {
+impl FromFieldValues for Price {
     fn given(&self) -> Map<String, Value> {
-        let mut members = given::members(self);
+        let mut members = field_values::members(self);
         self.defaulted().iter().for_each(|rate| drop(members.remove(rate.as_str())));
         members
     }
 
     fn resolve(members: &mut Map<String, Value>) -> Result<(), serde_json::Error> {
         let given: GivenRates = serde_json::from_value(members.clone().into())?;
-        members.extend(given::members(&given.resolved()));
+        members.extend(field_values::members(&given.resolved()));
         members.insert("defaulted".to_owned(), json!(given.defaulted()));
         Ok(())
     }
@@ -84,26 +84,22 @@ impl Administered for Price {
         &DECLARATION
     }
 
-    /// The tenant's whose own the provider is, or nobody's.
+    /// The owners of the provider; empty for a shared one.
     fn chain(state: &Price, tables: &Tables) -> Chain {
         let tenant = tables.provider(state.provider_id).and_then(|entry| entry.value.tenant_id);
         tenant.and_then(|tenant| tables.chain_of_tenant(tenant)).unwrap_or_default()
     }
 
-    fn refused(error: LifecycleError) -> CommandError {
-        CommandError::of_lifecycle(Self::KIND, error)
-    }
-
     fn may_create(cx: &AdminContext<'_>) -> Result<(), CommandError> {
-        cx.platform(PLATFORM_ONLY)
+        cx.require_platform(PLATFORM_ONLY)
     }
 
-    fn manage(cx: &AdminContext<'_>, _: &Price) -> Result<(), CommandError> {
-        cx.platform(PLATFORM_ONLY)
+    fn may_manage(cx: &AdminContext<'_>, _: &Price) -> Result<(), CommandError> {
+        cx.require_platform(PLATFORM_ONLY)
     }
 
-    async fn create(cx: &AdminContext<'_>, id: PriceId, mut given: Given) -> Result<Plan<Self>, CommandError> {
-        if !given.names("effective_from") {
+    async fn create(cx: &AdminContext<'_>, id: PriceId, mut given: FieldValues) -> Result<Plan<Self>, CommandError> {
+        if !given.has("effective_from") {
             given.put("effective_from", rfc3339(cx.now));
         }
         let made: Self = given.make(id)?;
@@ -142,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_out_follows_what_it_is_derived_from() {
+    fn an_absent_rate_follows_the_one_that_it_is_derived_from() {
         let change_of = |field: &str, nanos| change(&json!({ field: per_mtok(nanos) }));
         given([created(price(3))]).when(change_of("input_usd_per_mtok", 4)).then([changed(price(4))]);
         let rates = GivenRates::new(per_mtok(3), per_mtok(20));
@@ -151,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_price_comes_into_force_when_it_is_said_to_and_else_when_it_did() {
+    fn a_price_keeps_its_time_of_effect_unless_a_change_moves_it() {
         let at_two = Price { effective_from: from_micros(2), ..price(3) };
         let postponed = change(&json!({ "effective_from": "1970-01-01T00:00:00.000002Z" }));
         given([created(price(3))]).when(postponed).then([changed(at_two.clone())]);
@@ -161,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_given_stays_and_is_left_out_again_where_it_is_removed() {
+    fn a_given_rate_stays_until_it_is_removed() {
         let same = GivenRates { reasoning: Some(per_mtok(15)), ..GivenRates::new(per_mtok(3), per_mtok(15)) };
         given([created(at(same))])
             .when(change(&json!({ "output_usd_per_mtok": per_mtok(20) })))
@@ -172,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_price_that_does_not_say_what_was_left_out_what_equals_its_default_was() {
+    fn a_price_without_the_list_of_absent_rates_counts_those_that_equal_their_default() {
         let cached = GivenRates { cache_read: Some(per_mtok(1)), ..GivenRates::new(per_mtok(3), per_mtok(15)) };
         let earlier = Price { defaulted: None, ..at(cached) };
         let change = change(&json!({ "input_usd_per_mtok": per_mtok(4), "output_usd_per_mtok": per_mtok(20) }));

@@ -1,11 +1,11 @@
-//! A rate limit: how much its scope may ask for in a minute, an hour and a day, and how much at once. Its scope is its
-//! own for ever.
+//! A rate limit: the requests and tokens that its scope may use in a minute, an hour and a day, and its concurrent requests.
+//! The scope never changes.
 
 use std::convert::Infallible;
 use std::sync::LazyLock;
 
 use events::event::admin::RateLimit;
-use events::event::{Chain, ResourceState};
+use events::event::{Chain, StreamKind};
 use events::ids::LimitId;
 use events::limit::Measure;
 use projections::tables::Tables;
@@ -13,11 +13,11 @@ use serde_json::json;
 
 use super::scope::{scope, scope_name};
 use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{Declaration, Members, optional, required};
-use crate::admin::error::CommandError;
+use crate::admin::declaration::{Declaration, optional, required};
+use crate::admin::error::{CommandError, RuleError};
 use crate::admin::field_type::whole;
+use crate::admin::field_values::{FieldValues, FromFieldValues};
 use crate::admin::fields::FieldError;
-use crate::admin::given::{FromGiven, Given};
 use crate::admin::lifecycle::{Command, LifecycleError, Rules};
 use crate::admin::routes::{Administered, Plan};
 
@@ -25,35 +25,47 @@ const REQUESTS_MAX: u64 = 1_000_000_000;
 const TOKENS_MAX: u64 = 1_000_000_000_000;
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
-    // A limit of nothing is none: a key is stopped by ending it.
+    // At least 1: to stop a key, end it.
     let measures = Measure::ALL.into_iter().map(|measure| {
         let number_max = if measure.is_of_tokens() { TOKENS_MAX } else { REQUESTS_MAX };
-        optional(measure.as_str(), whole(1, number_max)).meaning("At least one of the measures is there")
+        optional(measure.as_str(), whole(1, number_max)).meaning("A rate limit has at least one of the measures")
     });
-    let members = [required("scope", scope()).fixed()].into_iter().chain(measures).chain([scope_name()]).collect();
+    let members = [required("scope", scope()).fixed()].into_iter().chain(measures).chain([scope_name()]);
     let scope = json!({ "tenant_id": "ten_00000000000000000000000000000001" });
     let example = json!({ "scope": scope, "requests_per_minute": 60 });
-    Declaration { kind: RateLimit::KIND, prefix: LimitId::PREFIX, members: Members(members), example }
+    Declaration::of::<RateLimit>(members, example)
 });
 
-/// Why a command to a rate limit is refused.
+/// The reason why a command to a rate limit is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RateLimitError {
     #[error(transparent)]
     Lifecycle(#[from] LifecycleError),
-    /// Without a measure it would limit nothing: that is what ending it is for.
+    /// Without a measure it would limit nothing: end it instead.
     #[error("has no measure left")]
     NoMeasure,
 }
 
-impl FromGiven for RateLimit {}
+impl RuleError for RateLimitError {
+    fn into_command_error(self, kind: StreamKind) -> CommandError {
+        match self {
+            Self::Lifecycle(error) => error.into_command_error(kind),
+            Self::NoMeasure => {
+                let names = Measure::ALL.map(Measure::as_str).join(", ");
+                FieldError::new("", format!("a rate limit must have at least one of: {names}")).into()
+            }
+        }
+    }
+}
+
+impl FromFieldValues for RateLimit {}
 
 impl Rules for RateLimit {
     type State = Self;
     type Special = Infallible;
     type Error = RateLimitError;
 
-    fn sound(self) -> Result<Self, RateLimitError> {
+    fn validated(self) -> Result<Self, RateLimitError> {
         if self.bounds.is_empty() { Err(RateLimitError::NoMeasure) } else { Ok(self) }
     }
 }
@@ -69,21 +81,11 @@ impl Administered for RateLimit {
         tables.chain_of_scope(state.scope).unwrap_or_default()
     }
 
-    fn refused(error: RateLimitError) -> CommandError {
-        match error {
-            RateLimitError::Lifecycle(error) => CommandError::of_lifecycle(Self::KIND, error),
-            RateLimitError::NoMeasure => {
-                let names = Measure::ALL.map(Measure::as_str).join(", ");
-                FieldError::new("", format!("a rate limit has at least one of: {names}")).into()
-            }
-        }
+    fn may_manage(cx: &AdminContext<'_>, state: &RateLimit) -> Result<(), CommandError> {
+        cx.require_wider_reach(state.scope)
     }
 
-    fn manage(cx: &AdminContext<'_>, state: &RateLimit) -> Result<(), CommandError> {
-        cx.wider_than(state.scope)
-    }
-
-    async fn create(cx: &AdminContext<'_>, id: LimitId, given: Given) -> Result<Plan<Self>, CommandError> {
+    async fn create(cx: &AdminContext<'_>, id: LimitId, given: FieldValues) -> Result<Plan<Self>, CommandError> {
         let made: Self = given.make(id)?;
         let chain = cx.scope(made.scope, "scope")?;
         Ok(Plan::new(Command::Create(made), chain))

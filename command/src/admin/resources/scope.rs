@@ -1,4 +1,4 @@
-//! What a budget or a rate limit binds: `{"partner_id"}`, `{"tenant_id"}`, `{"user_id"}` or `{"key_id"}`.
+//! The scope of a budget or a rate limit: `{"partner_id"}`, `{"tenant_id"}`, `{"user_id"}` or `{"key_id"}`.
 
 use events::event::admin::Scope;
 use openapi::{refusals, schema};
@@ -24,7 +24,7 @@ fn named(field: Field) -> Result<Scope, FieldError> {
     }
 }
 
-/// Where it is read: whose the scope is.
+/// The name of the scope's owner, in reads only.
 pub fn scope_name() -> Member {
-    read("scope_name", schema::nullable(schema::string())).meaning("Null where you may not see it")
+    read("scope_name", schema::nullable(schema::string())).meaning("The name of the scope; null if you may not see it")
 }

@@ -1,10 +1,10 @@
-//! A tenant: a customer, of one partner for ever. Its end stops every key below it.
+//! A tenant: a customer of one partner, which never changes. Its end stops every key below it.
 
 use std::convert::Infallible;
 use std::sync::LazyLock;
 
+use events::event::Chain;
 use events::event::admin::{Reach, Tenant};
-use events::event::{Chain, ResourceState};
 use events::ids::{PartnerId, TenantId};
 use events::log::SideRow;
 use projections::tables::Tables;
@@ -14,41 +14,34 @@ use super::NAME_LEN_MAX;
 use super::handles;
 use super::names::release;
 use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{Declaration, Members, defaulting, required};
+use crate::admin::declaration::{Declaration, defaulting, required};
 use crate::admin::error::CommandError;
 use crate::admin::field_type::{id, text};
-use crate::admin::given::{FromGiven, Given};
+use crate::admin::field_values::{FieldValues, FromFieldValues};
 use crate::admin::lifecycle::{Command, LifecycleError, Rules};
 use crate::admin::routes::{Administered, Plan};
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let members = [
-        defaulting("partner_id", id::<PartnerId>(PartnerId::PREFIX), Value::Null)
-            .fixed()
-            .meaning("The caller's own where it is absent"),
+        defaulting("partner_id", id::<PartnerId>(), Value::Null).fixed().meaning("Default: the caller's own partner"),
         required("name", text(NAME_LEN_MAX)),
     ];
-    Declaration {
-        kind: Tenant::KIND,
-        prefix: TenantId::PREFIX,
-        members: Members(members.into_iter().chain(handles::members()).collect()),
-        example: json!({ "name": "customer" }),
-    }
+    Declaration::of::<Tenant>(members.into_iter().chain(handles::members()), json!({ "name": "customer" }))
 });
 
-const MADE_FROM_ABOVE: &str = "tenants are made and ended by their partner or the platform";
-/// They say whom its partner bills, and whether one is taken says what its siblings are called.
-const HANDLES_FROM_ABOVE: &str = "a tenant's slug and external_id are its partner's or the platform's to change";
+const CREATED_FROM_ABOVE: &str = "only a tenant's partner or the platform may create and end it";
+/// The handles say whom the partner bills, and a conflict would reveal the handles of other tenants.
+const HANDLES_FROM_ABOVE: &str = "only a tenant's partner or the platform may change its slug and external_id";
 
-/// What a tenant's own administrator does not do.
-fn above_tenants(cx: &AdminContext<'_>, reason: &'static str) -> Result<(), CommandError> {
+/// Errors: the caller reaches no further than a tenant.
+fn require_above_tenants(cx: &AdminContext<'_>, reason: &'static str) -> Result<(), CommandError> {
     match cx.caller.reach {
         Reach::Platform | Reach::Partner(_) => Ok(()),
         Reach::Tenant(_) => Err(CommandError::OutOfReach { reason }),
     }
 }
 
-impl FromGiven for Tenant {}
+impl FromFieldValues for Tenant {}
 
 impl Rules for Tenant {
     type State = Self;
@@ -67,16 +60,12 @@ impl Administered for Tenant {
         Chain { partner: Some(state.partner_id), tenant: Some(state.tenant_id), ..Chain::default() }
     }
 
-    fn refused(error: LifecycleError) -> CommandError {
-        CommandError::of_lifecycle(Self::KIND, error)
-    }
-
     fn may_end(cx: &AdminContext<'_>) -> Result<(), CommandError> {
-        above_tenants(cx, MADE_FROM_ABOVE)
+        require_above_tenants(cx, CREATED_FROM_ABOVE)
     }
 
-    async fn create(cx: &AdminContext<'_>, id: TenantId, mut given: Given) -> Result<Plan<Self>, CommandError> {
-        above_tenants(cx, MADE_FROM_ABOVE)?;
+    async fn create(cx: &AdminContext<'_>, id: TenantId, mut given: FieldValues) -> Result<Plan<Self>, CommandError> {
+        require_above_tenants(cx, CREATED_FROM_ABOVE)?;
         let partner_id = cx.parent(&mut given, "partner_id", cx.caller.chain.partner)?;
         let partner = cx.partner(partner_id, "partner_id")?;
         let made: Self = given.make(id)?;
@@ -84,15 +73,15 @@ impl Administered for Tenant {
         Ok(Plan::new(Command::Create(made), Chain { tenant: Some(id), ..partner }).with_side(claim))
     }
 
-    async fn change(cx: &AdminContext<'_>, state: &Tenant, given: Given) -> Result<Plan<Self>, CommandError> {
+    async fn change(cx: &AdminContext<'_>, state: &Tenant, given: FieldValues) -> Result<Plan<Self>, CommandError> {
         if handles::are_changed(&given) {
-            above_tenants(cx, HANDLES_FROM_ABOVE)?;
+            require_above_tenants(cx, HANDLES_FROM_ABOVE)?;
         }
         let claims = handles::reclaim::<Self>(state.tenant_id, state.partner_id, &given);
         Ok(Plan::of(Command::Change(given), state, cx).with_side(claims))
     }
 
-    fn side_of_end(state: &Tenant) -> Vec<SideRow> {
+    fn side_rows_at_end(state: &Tenant) -> Vec<SideRow> {
         vec![release(state.tenant_id)]
     }
 }

@@ -1,11 +1,11 @@
-//! A user: a person or service of one tenant for ever. Only digests of name and e-mail are facts; the texts themselves
-//! stand in the erasable side table. Its end stops its keys.
+//! A user: a person or service of one tenant, which never changes. Events have only digests of name and e-mail; the texts are in
+//! the erasable side table. The end of a user stops its keys.
 
 use std::convert::Infallible;
 use std::sync::LazyLock;
 
+use events::event::Chain;
 use events::event::admin::{Reach, Role, RoleGrant, User};
-use events::event::{Chain, ResourceState};
 use events::ids::{PartnerId, TenantId, UserId};
 use events::log::{PersonalData, SideRow};
 use openapi::schema::{self, object};
@@ -18,11 +18,11 @@ use super::handles;
 use super::names::release;
 use super::person::digests;
 use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{Declaration, Members, defaulting, optional, required};
+use crate::admin::declaration::{Declaration, defaulting, optional, required};
 use crate::admin::error::CommandError;
 use crate::admin::field_type::{FieldType, id, text, text_that};
+use crate::admin::field_values::{FieldValues, FromFieldValues, Patch};
 use crate::admin::fields::{Field, FieldError};
-use crate::admin::given::{FromGiven, Given, Patched};
 use crate::admin::lifecycle::{Command, LifecycleError, Rules};
 use crate::admin::routes::{Administered, Plan};
 
@@ -31,13 +31,13 @@ const ROLES_LEN_MAX: usize = 32;
 const SALT_LEN: usize = 16;
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
-    let role = || schema::one_of(Role::ALL.iter().map(|role| role.as_str()));
+    let role = || schema::one_of_names(Role::NAMED);
     let scope = || {
         let owner = object().optional("partner_id", schema::id(PartnerId::PREFIX));
         let owner = owner.optional("tenant_id", schema::id(TenantId::PREFIX)).exactly_one();
         schema::either([schema::one_of(["platform"]), owner])
     };
-    let tenants_own = "The user's tenant where it is absent";
+    let tenants_own = "Default: the user's tenant";
     let granted = object().required("role", role());
     let granted = granted.optional("scope", schema::described(schema::nullable(scope()), tenants_own)).closed();
     let shown = object().required("role", role()).required("scope", scope()).open();
@@ -45,10 +45,10 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let form = schema::formed_within(EMAIL_LEN_MAX, form);
     let address = text_that(form, EMAIL_LEN_MAX, is_address, "must be an e-mail address");
     let members = [
-        defaulting("tenant_id", id::<TenantId>(TenantId::PREFIX), Value::Null).fixed(),
+        defaulting("tenant_id", id::<TenantId>(), Value::Null).fixed(),
         required("name", text(NAME_LEN_MAX))
             .shown_as(schema::nullable(schema::string()))
-            .meaning("Never in an event; null once the person is erased"),
+            .meaning("Never in an event; null after the person's data is erased"),
         optional("email", address).meaning("An e-mail address; never in an event"),
         defaulting(
             "roles",
@@ -57,15 +57,11 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         )
         .shown_as(schema::list(shown, None)),
     ];
-    Declaration {
-        kind: User::KIND,
-        prefix: UserId::PREFIX,
-        members: Members(members.into_iter().chain(handles::members()).collect()),
-        example: json!({ "name": "Ada", "email": "ada@example.com", "roles": ["analyst"] }),
-    }
+    let example = json!({ "name": "Ada", "email": "ada@example.com", "roles": ["analyst"] });
+    Declaration::of::<User>(members.into_iter().chain(handles::members()), example)
 });
 
-/// A role as the body has it; without a scope it means the user's own tenant.
+/// A role as the body names it. Without a scope, it is for the user's own tenant.
 #[derive(Serialize, Deserialize)]
 struct NamedRole {
     role: Role,
@@ -76,7 +72,7 @@ fn role(field: Field) -> Result<NamedRole, FieldError> {
     if field.is_text() {
         return Ok(NamedRole { role: named_role(field)?, scope: None });
     }
-    let mut fields = field.object()?.known(&["role", "scope"])?;
+    let mut fields = field.object()?.refuse_unknown(&["role", "scope"])?;
     let role = fields.required("role", named_role)?;
     let scope = fields.optional("scope", reach)?;
     fields.finish()?;
@@ -84,8 +80,7 @@ fn role(field: Field) -> Result<NamedRole, FieldError> {
 }
 
 fn named_role(field: Field) -> Result<Role, FieldError> {
-    let names: Vec<_> = Role::ALL.iter().map(|role| (role.as_str(), *role)).collect();
-    field.one_of(&names)
+    field.one_of(Role::NAMED)
 }
 
 fn reach(field: Field) -> Result<Reach, FieldError> {
@@ -100,12 +95,12 @@ fn reach(field: Field) -> Result<Reach, FieldError> {
     }
 }
 
-/// The roles that the body names, of a user of this tenant, which the caller may grant.
-fn grant(cx: &AdminContext<'_>, given: &mut Given, tenant: TenantId) -> Result<(), CommandError> {
+/// Fills in the scopes of the roles that the body names. Errors: the caller may not grant one of them.
+fn resolve_roles(cx: &AdminContext<'_>, given: &mut FieldValues, tenant: TenantId) -> Result<(), CommandError> {
     let Some(roles) = given.get::<Vec<NamedRole>>("roles")? else { return Ok(()) };
     let scope = |named: &NamedRole| named.scope.unwrap_or(Reach::Tenant(tenant));
     let roles: Vec<_> = roles.iter().map(|named| RoleGrant { role: named.role, scope: scope(named) }).collect();
-    cx.may_grant(tenant, &roles, "roles")?;
+    cx.may_grant_roles(tenant, &roles, "roles")?;
     given.put("roles", roles);
     Ok(())
 }
@@ -114,7 +109,7 @@ fn is_address(email: &str) -> bool {
     email.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty())
 }
 
-impl FromGiven for User {}
+impl FromFieldValues for User {}
 
 impl Rules for User {
     type State = Self;
@@ -138,18 +133,14 @@ impl Administered for User {
         Some(state.user_id)
     }
 
-    fn refused(error: LifecycleError) -> CommandError {
-        CommandError::of_lifecycle(Self::KIND, error)
+    fn may_manage(cx: &AdminContext<'_>, state: &User) -> Result<(), CommandError> {
+        cx.may_manage_user(state)
     }
 
-    fn manage(cx: &AdminContext<'_>, state: &User) -> Result<(), CommandError> {
-        cx.governs(state)
-    }
-
-    async fn create(cx: &AdminContext<'_>, id: UserId, mut given: Given) -> Result<Plan<Self>, CommandError> {
+    async fn create(cx: &AdminContext<'_>, id: UserId, mut given: FieldValues) -> Result<Plan<Self>, CommandError> {
         let tenant_id = cx.parent(&mut given, "tenant_id", cx.caller.chain.tenant)?;
         let chain = cx.tenant(tenant_id, "tenant_id")?;
-        grant(cx, &mut given, tenant_id)?;
+        resolve_roles(cx, &mut given, tenant_id)?;
         let person = person_named(cx, &mut given, id, None)?;
         put_digests(&mut given, &person);
         let made: Self = given.make(id)?;
@@ -158,12 +149,12 @@ impl Administered for User {
         Ok(plan.with_side([SideRow::PersonalData(person)]).with_side(claim))
     }
 
-    async fn change(cx: &AdminContext<'_>, state: &User, mut given: Given) -> Result<Plan<Self>, CommandError> {
+    async fn change(cx: &AdminContext<'_>, state: &User, mut given: FieldValues) -> Result<Plan<Self>, CommandError> {
         let subject = state.user_id;
-        grant(cx, &mut given, state.tenant_id)?;
+        resolve_roles(cx, &mut given, state.tenant_id)?;
         let claims = handles::reclaim::<Self>(subject, state.tenant_id, &given);
         let mut person = None;
-        if given.names_any(&["name", "email"]) {
+        if given.has_any(&["name", "email"]) {
             let current =
                 cx.admin.log.read(move |reader| Ok(reader.personal_data(&[subject])?.remove(&subject))).await?;
             let changed = person_named(cx, &mut given, subject, current)?;
@@ -174,29 +165,29 @@ impl Administered for User {
         Ok(plan.with_side(person.map(SideRow::PersonalData)).with_side(claims))
     }
 
-    fn side_of_end(state: &User) -> Vec<SideRow> {
+    fn side_rows_at_end(state: &User) -> Vec<SideRow> {
         vec![release(state.user_id)]
     }
 }
 
-/// The person's new row: what the body names, over what is known. An erased person can be named anew, under a new salt.
+/// The person's new row: the fields of the body over the current row. An erased person can be named anew, with a new salt.
 fn person_named(
     cx: &AdminContext<'_>,
-    given: &mut Given,
+    given: &mut FieldValues,
     subject: UserId,
-    known: Option<PersonalData>,
+    current: Option<PersonalData>,
 ) -> Result<PersonalData, CommandError> {
-    let (known_name, known_email, salt) = match known {
+    let (current_name, current_email, salt) = match current {
         Some(row) => (Some(row.name), row.email, row.salt),
         None => (None, None, cx.admin.ids.bytes::<SALT_LEN>().to_vec()),
     };
-    let name = given.take("name")?.over(known_name);
-    let name = name.ok_or_else(|| FieldError::new("name", "is missing: the person was erased"))?;
-    let email: Patched<String> = given.take("email")?;
-    Ok(PersonalData { subject, name, email: email.over(known_email), salt })
+    let name = given.take("name")?.apply_to(current_name);
+    let name = name.ok_or_else(|| FieldError::new("name", "is missing: the person's data was erased"))?;
+    let email: Patch<String> = given.take("email")?;
+    Ok(PersonalData { subject, name, email: email.apply_to(current_email), salt })
 }
 
-fn put_digests(given: &mut Given, person: &PersonalData) {
+fn put_digests(given: &mut FieldValues, person: &PersonalData) {
     let digests = digests(person);
     given.put("name_digest", digests.name);
     given.put("email_digest", digests.email);
@@ -228,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_removed_email_leaves_no_digest() {
-        let mut digests = Given::default();
+        let mut digests = FieldValues::default();
         digests.put("name_digest", "eva");
         digests.put("email_digest", Value::Null);
         given([created(user())]).when(Change(digests)).then([changed(User {
@@ -239,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_is_made_and_ended_once() {
+    fn a_user_is_created_and_ended_once() {
         let ended = || ended::<User>(id(1));
         given([]).when(Create(user())).then([created(user())]);
         given([created(user())]).when(End).then([ended()]);

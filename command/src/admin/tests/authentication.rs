@@ -1,4 +1,4 @@
-//! The door over a real log: keys are made by the administration and presented as clients do.
+//! Authentication over a real log: keys are created by administration and sent as clients send them.
 
 use std::time::Instant;
 
@@ -41,7 +41,7 @@ async fn a_key_is_its_users_and_does_what_it_was_given() {
 
 /// Holds: http.unauthenticated
 #[tokio::test]
-async fn whatever_is_no_key_of_ours_is_unauthenticated() {
+async fn other_texts_than_our_keys_are_unauthenticated() {
     let lab = Lab::new().await;
     let (_, secret) = key(&lab, json!({"name": "app"})).await;
     let last = if secret.ends_with('a') { "b" } else { "a" };
@@ -77,7 +77,7 @@ async fn a_revoked_key_stops_at_once_and_so_do_the_keys_of_an_ended_parent() {
 
 /// Holds: admin.keys
 #[tokio::test]
-async fn a_key_expires_also_after_it_was_seen() {
+async fn a_key_that_was_used_before_expires() {
     let lab = Lab::new().await;
     let (_, secret) = key(&lab, json!({"name": "app", "expires_at": "2026-11-20T08:00:03Z"})).await;
     lab.caller(&secret).await.unwrap();
@@ -89,7 +89,7 @@ async fn a_key_expires_also_after_it_was_seen() {
 
 /// Holds: admin.rotate
 #[tokio::test]
-async fn a_rotated_key_overlaps_with_the_new_one_for_as_long_as_was_said() {
+async fn a_rotated_key_overlaps_with_the_new_one_for_the_requested_time() {
     let lab = Lab::new().await;
     let (id, first) = key(&lab, json!({"name": "app"})).await;
     let rotate = async |seconds: u64| {
@@ -119,7 +119,7 @@ async fn a_rotated_key_overlaps_with_the_new_one_for_as_long_as_was_said() {
 
 /// Holds: admin.rotate
 #[tokio::test]
-async fn a_rotation_that_says_nothing_keeps_the_secret_before_for_an_hour_and_one_of_zero_cuts_it_off() {
+async fn by_default_a_rotation_keeps_the_previous_secret_for_an_hour_and_zero_stops_it_at_once() {
     let lab = Lab::new().await;
     let (id, mut before) = key(&lab, json!({"name": "app"})).await;
     let path = format!("/v1/admin/keys/{id}/rotate");
@@ -239,7 +239,7 @@ async fn a_tenant_is_named_by_its_slug_within_reach_and_by_its_partner_where_tha
 }
 
 #[tokio::test]
-async fn an_ended_tenant_is_nobodys_choice_not_even_the_operators_own() {
+async fn nobody_can_choose_an_ended_tenant() {
     let lab = Lab::new().await;
     let own = lab.tenancy.tenant.to_string();
     lab.auth.authenticate(&for_tenant(OPERATOR_KEY, &own)).await.unwrap();
@@ -278,7 +278,7 @@ async fn a_new_snapshot_of_the_tables_does_not_hash_again() {
     let lab = Lab::new().await;
     let (_, secret) = key(&lab, json!({"name": "app"})).await;
     lab.caller(&secret).await.unwrap();
-    // Both permits are taken: whoever needed to hash now would wait for two seconds and be refused.
+    // Both permits are taken: a request that had to hash would wait for two seconds and be refused.
     let _permits = [lab.admin.hasher.permit().await.unwrap(), lab.admin.hasher.permit().await.unwrap()];
     lab.made("/partners", json!({"name": "something changed"})).await;
     let started = Instant::now();
@@ -305,7 +305,7 @@ async fn a_key_that_ends_or_changes_while_it_is_being_hashed_is_what_it_is_then(
 }
 
 #[tokio::test]
-async fn many_requests_with_one_new_key_are_all_let_in() {
+async fn many_requests_with_one_new_key_are_all_authenticated() {
     let lab = std::sync::Arc::new(Lab::new().await);
     let (_, secret) = key(&lab, json!({"name": "app"})).await;
     let mut tasks = tokio::task::JoinSet::new();

@@ -1,4 +1,4 @@
-//! What is published of the bodies and the replies is what is read and answered.
+//! The published schemas have the fields that bodies and replies have.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use openapi::Shape;
 use serde_json::{Value, json};
 
 use crate::admin::declaration::Declaration;
-use crate::admin::fields::asked;
+use crate::admin::fields::read_paths;
 use crate::admin::routes::Administered;
 use crate::admin::tests::lab::Lab;
 
@@ -49,7 +49,7 @@ fn keys(object: &Value) -> BTreeSet<String> {
     object.as_object().unwrap().keys().cloned().collect()
 }
 
-/// The example, about what there is.
+/// The published example, with ids that exist.
 async fn example(lab: &Lab, declared: &Declaration) -> Value {
     let provider =
         lab.make("/providers", json!({ "name": format!("of {}", declared.kind.as_str()), "kind": "simulator" })).await;
@@ -64,16 +64,16 @@ async fn the_published_bodies_have_the_fields_that_are_read_and_no_others() {
     let operator = lab.operator();
     for (path, declared) in declarations() {
         let body = example(&lab, declared).await;
-        asked::taken();
+        read_paths::take();
         let made = lab.send(&operator, "POST", path, &body).await.must(201);
-        assert_eq!(asked::taken(), published(&declared.creation()), "POST {path}");
+        assert_eq!(read_paths::take(), published(&declared.creation()), "POST {path}");
         let mut replied = always(&declared.reply());
         replied.extend((declared.kind == StreamKind::Key).then(|| "secret".to_owned()));
         assert_eq!(keys(&made), replied, "POST {path}");
 
         let one = format!("{path}/{}", made["id"].as_str().unwrap());
         let changed = lab.send(&operator, "PATCH", &one, &json!({})).await.must(200);
-        assert_eq!(asked::taken(), keys(&properties(&declared.change())), "PATCH {path}");
+        assert_eq!(read_paths::take(), keys(&properties(&declared.change())), "PATCH {path}");
         assert_eq!(keys(&changed), always(&declared.reply()), "PATCH {path}");
 
         let mut unknown = body;
@@ -89,7 +89,7 @@ fn always(shape: &Shape) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn what_a_published_body_leaves_out_of_a_change_cannot_be_changed() {
+async fn fields_missing_from_the_schema_of_a_change_cannot_be_changed() {
     let lab = Lab::new().await;
     let operator = lab.operator();
     for (path, declared) in declarations() {

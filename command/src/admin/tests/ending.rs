@@ -1,11 +1,11 @@
-//! What the end of an owner means for what is under it.
+//! The effect of an owner's end on the resources under it.
 
 use events::refusal::ErrorCode;
 use serde_json::{Value, json};
 
 use super::lab::Lab;
 
-/// One of everything that can be under an owner, and a change of it.
+/// One resource of each kind that an owner can have, with a change of it.
 struct Family {
     lab: Lab,
     partner: String,
@@ -54,7 +54,7 @@ fn text(value: &Value) -> String {
 
 /// Holds: admin.parent-ends
 #[tokio::test]
-async fn what_is_under_an_ended_owner_is_not_changed_but_can_be_ended() {
+async fn resources_under_an_ended_owner_can_be_ended_but_not_changed() {
     let ends = [("partners", 7), ("tenants", 6), ("users", 3), ("keys", 2)];
     for (owner, under) in ends {
         let family = Family::new().await;
@@ -81,7 +81,7 @@ async fn what_is_under_an_ended_owner_is_not_changed_but_can_be_ended() {
 }
 
 #[tokio::test]
-async fn nothing_new_comes_under_an_ended_owner() {
+async fn nothing_is_created_under_an_ended_owner() {
     for owner in ["partners", "tenants", "users"] {
         let family = Family::new().await;
         let (id, rows) = match owner {

@@ -1,4 +1,4 @@
-//! What is wrong with a body is named by its field.
+//! Errors in a body are reported with the path of the field.
 
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
@@ -95,7 +95,7 @@ async fn every_wrong_field_is_a_400_that_names_it() {
 }
 
 #[tokio::test]
-async fn a_body_that_says_nothing_lacks_its_first_field_everywhere() {
+async fn an_empty_body_lacks_the_first_required_field() {
     let lab = Lab::new().await;
     for (path, field) in
         PATHS.iter().zip(["name", "name", "name", "name", "name", "name", "provider_id", "scope", "scope"])
@@ -106,7 +106,7 @@ async fn a_body_that_says_nothing_lacks_its_first_field_everywhere() {
 }
 
 #[tokio::test]
-async fn what_is_its_own_for_ever_cannot_be_changed() {
+async fn fixed_fields_cannot_be_changed() {
     let lab = Lab::new().await;
     let tenant = lab.tenancy.tenant.to_string();
     let budget =
@@ -126,7 +126,7 @@ async fn what_is_its_own_for_ever_cannot_be_changed() {
 
 /// Holds: http.json, http.media-type
 #[tokio::test]
-async fn a_body_is_json_and_says_so() {
+async fn a_body_is_json_with_a_json_content_type() {
     let lab = Lab::new().await;
     let operator = lab.operator();
     let send = async |body: &[u8], headers: HeaderMap| {
@@ -138,7 +138,7 @@ async fn a_body_is_json_and_says_so() {
     for body in [b"[]".as_slice(), b"{", b"null", b"{\"name\":\"\\u0000\"}", b"{\"name\":\"\xff\"}"] {
         assert_eq!(send(body, json_type()).await.wrong_field(), "");
     }
-    // What says nothing needs no type; what says that it is something else is not read, whatever it says.
+    // An empty body needs no content type; a body of a different content type is not read.
     for nothing in [b"".as_slice(), b" ", b"{}", b" { \n} "] {
         assert_eq!(send(nothing, HeaderMap::new()).await.wrong_field(), "name");
         assert_eq!(send(nothing, json_type()).await.wrong_field(), "name");
@@ -160,5 +160,5 @@ fn a_body_has_a_bounded_number_of_values() {
     let refused = Fields::of_body(with(10_001).as_bytes()).err().unwrap();
     assert_eq!(refused.reason, "the body has more than 10000 values");
     let twice = Fields::of_body(br#"{"a":[],"b":{"c":1,"c":2}}"#).err().unwrap();
-    assert_eq!(twice.reason, "the body has a field twice");
+    assert_eq!(twice.reason, "the body repeats a field");
 }

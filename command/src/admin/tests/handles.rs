@@ -59,7 +59,7 @@ async fn a_slug_is_unique_beside_its_siblings_and_free_elsewhere() {
 
 /// Holds: http.slug
 #[tokio::test]
-async fn a_slug_that_is_left_removed_or_ended_is_free() {
+async fn a_slug_that_is_changed_removed_or_ended_is_free() {
     let lab = Lab::new().await;
     let partner = json!({});
     for (path, owner) in
@@ -78,7 +78,7 @@ async fn a_slug_that_is_left_removed_or_ended_is_free() {
 }
 
 #[tokio::test]
-async fn of_many_who_want_a_slug_at_once_one_gets_it() {
+async fn of_concurrent_claims_to_a_slug_one_succeeds() {
     let lab = Arc::new(Lab::new().await);
     let mut wanting = tokio::task::JoinSet::new();
     for _ in 0..8 {
@@ -92,7 +92,7 @@ async fn of_many_who_want_a_slug_at_once_one_gets_it() {
 
 /// Holds: http.slug
 #[tokio::test]
-async fn an_external_id_is_theirs_and_stands_beside_the_rest_of_the_state() {
+async fn an_external_id_is_kept_with_the_rest_of_the_state() {
     let lab = Lab::new().await;
     for path in ["/partners", "/tenants", "/users"] {
         let body = json!({"name": "n", "external_id": "C-1"});

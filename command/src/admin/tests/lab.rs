@@ -1,4 +1,4 @@
-//! A log, its tables and the routes, and callers of every reach to send requests as.
+//! A log with its tables and routes, and callers of every reach to send requests as.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -68,12 +68,12 @@ impl Lab {
         Self { folder, clock, admin, tenancy, auth, router, _tables_task: tables_task }
     }
 
-    /// What its secrets hang on.
+    /// The key that seals its secrets.
     pub fn node_key(&self) -> NodeKey {
         NodeKey::from_bytes(&NODE_KEY)
     }
 
-    /// A door that has seen nobody yet.
+    /// An authenticator with an empty cache.
     pub fn new_door(&self) -> Authenticator {
         door(&self.admin, &self.tenancy)
     }
@@ -109,22 +109,22 @@ impl Lab {
         Reply { status, body: serde_json::from_slice(&body).unwrap_or(Value::Null), refusal, position }
     }
 
-    /// The operator makes it: its id.
+    /// Creates a resource as the operator, and returns its id.
     pub async fn make(&self, path: &str, body: Value) -> String {
         self.made(path, body).await["id"].as_str().unwrap().to_owned()
     }
 
-    /// The operator makes it: the resource.
+    /// Creates a resource as the operator, and returns it.
     pub async fn made(&self, path: &str, body: Value) -> Value {
         self.send(&self.operator(), "POST", &format!("/v1/admin{path}"), &body).await.must(201)
     }
 
-    /// The caller that a key stands for.
+    /// The caller that a key authenticates.
     pub async fn caller(&self, secret: &str) -> Result<Arc<Caller>, ErrorCode> {
         self.auth.authenticate(&bearer(secret)).await.map_err(|refusal| refusal.code)
     }
 
-    /// A key of a new user with these roles in `tenant`, made by the operator.
+    /// A caller with a new key of a new user with these roles in `tenant`.
     pub async fn key(&self, tenant: &str, roles: Value, permissions: &[Permission]) -> Arc<Caller> {
         let user = serde_json::json!({ "tenant_id": tenant, "name": "someone", "roles": roles });
         let user = self.make("/users", user).await;

@@ -1,4 +1,4 @@
-//! Who may change money: every role, every operation, every scope.
+//! Which callers may change budgets, limits, prices and providers: every role, operation and scope.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::lab::{Lab, OPERATOR_KEY};
 
-/// Everything that a role of some scope could want to loosen.
+/// The resources whose bounds a caller could try to loosen.
 struct House {
     lab: Lab,
     partner: String,
@@ -17,7 +17,7 @@ struct House {
     key: String,
 }
 
-/// Who tries, and which of partner, tenant, user and key (and of what is the platform's) it may loosen.
+/// A caller, with the expected statuses by the scope of the bound that it tries to loosen.
 struct Row {
     who: &'static str,
     caller: Arc<Caller>,
@@ -80,7 +80,7 @@ impl House {
         assert_eq!(got, wanted, "{} {method} {path} {body}: {:?}", row.who, reply.refusal);
     }
 
-    /// A resource of these is made by the caller; one of the operator's is changed and ended by it.
+    /// Creates a resource as the caller, then changes and ends one of the operator's.
     async fn tries(&self, row: &Row, path: &str, made: &Value, change: &Value, wanted: u16) {
         let existing = self.lab.make(path, made.clone()).await;
         let one = format!("{path}/{existing}");
@@ -115,7 +115,7 @@ async fn budgets_and_limits_are_changed_from_a_wider_scope_and_prices_by_the_pla
             let cheap = json!({"input_usd_per_mtok": "0"});
             house.tries(row, "/prices", &price(provider), &cheap, row.platform).await;
         }
-        // A name is taken once: what is made has another than what is changed.
+        // Names are unique, so the new resource has a different name than the changed one.
         let shared = |name: String| json!({"name": name, "kind": "simulator"});
         let one = format!("/providers/{}", house.lab.make("/providers", shared(format!("old-{number}"))).await);
         house.must(row, ("POST", "/providers"), &shared(format!("new-{number}")), row.platform).await;

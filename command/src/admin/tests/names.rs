@@ -32,13 +32,13 @@ async fn a_providers_name_is_taken_once_among_the_live_ones_of_its_scope() {
     for scope in [None, Some(tenant.as_str()), Some(other.as_str())] {
         must_be_taken(post(simulator("sim", scope)).await);
     }
-    // A name that is left is free, one that is kept is one's own, and another's is not to be had.
+    // A name that was given up is free, an unchanged one stays, and a taken one is refused.
     patch(&own, json!({"name": "sim"})).await.must(200);
     patch(&own, json!({"name": "two"})).await.must(200);
     let second = lab.make("/providers", simulator("sim", Some(&tenant))).await;
     must_be_taken(patch(&own, json!({"name": "sim"})).await);
     must_be_taken(patch(&second, json!({"name": "two"})).await);
-    // With its end as well.
+    // The end of a provider also frees its name.
     let one = format!("/v1/admin/providers/{shared}");
     lab.send(&operator, "DELETE", &one, &json!({})).await.must(200);
     lab.make("/providers", simulator("sim", None)).await;
@@ -47,7 +47,7 @@ async fn a_providers_name_is_taken_once_among_the_live_ones_of_its_scope() {
 }
 
 #[tokio::test]
-async fn of_providers_that_are_given_one_name_at_once_one_gets_it() {
+async fn of_concurrent_claims_to_a_providers_name_one_succeeds() {
     let lab = Lab::new().await;
     let operator = lab.operator();
     let post = || async {
@@ -59,9 +59,9 @@ async fn of_providers_that_are_given_one_name_at_once_one_gets_it() {
     assert_eq!(statuses, [201, 409, 409]);
 }
 
-/// As versions left them that let several have one name.
+/// Earlier versions allowed duplicate names.
 #[tokio::test]
-async fn providers_that_share_a_name_since_before_go_on_and_can_be_told_apart() {
+async fn providers_that_already_share_a_name_keep_it_and_can_be_renamed() {
     let lab = Lab::new().await;
     let operator = lab.operator();
     let mut twins = Vec::new();

@@ -1,4 +1,4 @@
-//! What a price is after any changes: what was given last, and for what is absent what stands in for it.
+//! A price after any sequence of changes: the last values, and the defaults of absent rates.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::lab::Lab;
 
-/// The rates that may be left out, each with the field that it follows; a request follows nothing, and costs nothing.
+/// The optional rates, each with the field that it follows. A request follows none, and costs nothing.
 const OPTIONAL: [(&str, Option<&str>); 4] = [
     ("cache_read_usd_per_mtok", Some("input_usd_per_mtok")),
     ("cache_write_usd_per_mtok", Some("input_usd_per_mtok")),
@@ -23,7 +23,7 @@ const REQUIRED: [&str; 2] = ["input_usd_per_mtok", "output_usd_per_mtok"];
 
 type Body = BTreeMap<&'static str, Option<u8>>;
 
-/// What is known of a price: the last value that was said of each field, and nothing of those that are absent.
+/// The model of a price: the last value of each field that is present.
 #[derive(Clone, Debug, Default)]
 struct Model(BTreeMap<&'static str, u8>);
 
@@ -37,7 +37,7 @@ impl Model {
         }
     }
 
-    /// What a reply has to say.
+    /// The rates that a reply must have.
     fn rates(&self) -> BTreeMap<String, Value> {
         let own = |field: &str| self.0.get(field).copied();
         let usd = |value: Option<u8>| json!(format!("{}.000000000", value.unwrap_or(0)));
@@ -55,13 +55,13 @@ fn written(body: &Body) -> Value {
     body.iter().map(|(field, value)| ((*field).to_owned(), json!(value.map(|value| value.to_string())))).collect()
 }
 
-/// Of a reply what [`Model::rates`] has.
-fn said(price: &Value) -> BTreeMap<String, Value> {
+/// The fields of a reply that [`Model::rates`] has.
+fn rates_of(price: &Value) -> BTreeMap<String, Value> {
     let fields = REQUIRED.iter().copied().chain(OPTIONAL.iter().map(|(field, _)| *field)).chain(["defaulted"]);
     fields.map(|field| (field.to_owned(), price[field].clone())).collect()
 }
 
-/// Few values, so that what is given is often what the default would be.
+/// Few values, so that a given value often equals the default.
 fn creation() -> impl Strategy<Value = Body> {
     let optional =
         OPTIONAL.map(|(field, _)| prop_oneof![Just(None), (0u8..4).prop_map(move |value| Some((field, value)))]);
@@ -72,7 +72,7 @@ fn creation() -> impl Strategy<Value = Body> {
     })
 }
 
-/// Each field is left as it is, given, or (where that is allowed) made absent.
+/// Each field is omitted, set, or (if it is optional) removed.
 fn change() -> impl Strategy<Value = Body> {
     let required =
         REQUIRED.map(|field| (Just(field), prop_oneof![3 => Just(None), 1 => (0u8..4).prop_map(|v| Some(Some(v)))]));
@@ -80,14 +80,14 @@ fn change() -> impl Strategy<Value = Body> {
         (Just(field), prop_oneof![3 => Just(None), 1 => Just(Some(None)), 1 => (0u8..4).prop_map(|v| Some(Some(v)))])
     });
     (required, optional).prop_map(|(required, optional)| {
-        let said = required.into_iter().chain(optional);
-        said.filter_map(|(field, said): (_, Option<Option<u8>>)| Some((field, said?))).collect()
+        let fields = required.into_iter().chain(optional);
+        fields.filter_map(|(field, value): (_, Option<Option<u8>>)| Some((field, value?))).collect()
     })
 }
 
 /// Holds: admin.price-defaults
 #[test]
-fn after_any_changes_a_price_is_what_was_given_last_and_what_is_absent_follows() {
+fn after_any_changes_a_price_has_the_last_values_and_absent_rates_follow() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (lab, provider) = runtime.block_on(async {
         let lab = Lab::new().await;
@@ -104,13 +104,13 @@ fn after_any_changes_a_price_is_what_was_given_last_and_what_is_absent_follows()
             let mut model = Model::default();
             model.take(&creation);
             let price = runtime.block_on(lab.made("/prices", body));
-            prop_assert_eq!(said(&price), model.rates());
+            prop_assert_eq!(rates_of(&price), model.rates());
             let one = format!("/v1/admin/prices/{}", price["id"].as_str().unwrap());
             for change in changes {
                 model.take(&change);
                 let sent = written(&change);
                 let price = runtime.block_on(lab.send(&lab.operator(), "PATCH", &one, &sent)).must(200);
-                prop_assert_eq!(said(&price), model.rates(), "after {}", sent);
+                prop_assert_eq!(rates_of(&price), model.rates(), "after {}", sent);
             }
             Ok(())
         })
@@ -134,9 +134,9 @@ async fn input_and_output_cannot_be_absent() {
     assert_eq!(lab.send(&lab.operator(), "POST", "/v1/admin/prices", &given).await.wrong_field(), "defaulted");
 }
 
-/// An event of a version that did not record what was absent.
+/// An event of a version that did not record which rates were absent.
 #[tokio::test]
-async fn a_price_of_an_earlier_version_follows_where_it_costs_what_it_would_if_it_followed() {
+async fn a_rate_of_an_earlier_version_counts_as_absent_if_it_equals_its_default() {
     let lab = Lab::new().await;
     let provider = lab.make("/providers", json!({"name": "sim", "kind": "simulator"})).await;
     let usd = |usd: i64| NanoUsdPerMtok::new(NanoUsd::new(usd * 1_000_000_000)).unwrap();
@@ -162,9 +162,9 @@ async fn a_price_of_an_earlier_version_follows_where_it_costs_what_it_would_if_i
     assert_eq!(changed["defaulted"], json!(["cache_write_usd_per_mtok", "reasoning_usd_per_mtok", "request_usd"]));
 }
 
-/// Whoever audits the tenant sees what its own providers cost, and nobody else's auditors do.
+/// Auditors of a tenant see the prices of its own providers, and no other tenant's auditors do.
 #[tokio::test]
-async fn a_price_is_recorded_for_whose_provider_it_is_of() {
+async fn a_price_is_recorded_for_the_owner_of_its_provider() {
     let lab = Lab::new().await;
     let provider = json!({"name": "o", "kind": "openai", "base_url": "https://api.example.com/v1", "api_key": "k"});
     let mut owned = provider.clone();

@@ -1,4 +1,4 @@
-//! Who may do what to whom. Rows are attempts, columns are callers.
+//! Which caller may change which resource. Rows are attempts, columns are callers.
 
 use std::sync::Arc;
 
@@ -80,7 +80,7 @@ async fn each_reach_manages_what_lies_within_it_and_sees_nothing_else() {
         json!({"name": name, "targets": [{"provider_id": provider, "model": "echo"}],
                "tenant_id": tenant.map(|tenant| tenant.id.clone())})
     };
-    // What the platform, the partner and the tenant are answered.
+    // The statuses for the platform, the partner and the tenant.
     let rows: Vec<(&str, String, Value, [u16; 3])> = vec![
         ("POST", "/partners".into(), name.clone(), [201, 403, 403]),
         ("PATCH", format!("/partners/{partner}"), name.clone(), [200, 200, 404]),
@@ -138,7 +138,7 @@ async fn an_administrators_key_needs_the_permission() {
 
 /// Holds: admin.giver
 #[tokio::test]
-async fn a_giver_gives_no_more_than_it_has() {
+async fn a_caller_gives_no_rights_that_it_does_not_have() {
     let lab = Lab::new().await;
     let tenant = lab.tenancy.tenant.to_string();
     let admin = lab.key(&tenant, json!(["tenant_admin"]), &[Permission::AdminAccess, Permission::UsageRead]).await;
@@ -171,7 +171,7 @@ async fn a_giver_gives_no_more_than_it_has() {
 
 /// Holds: admin.giver
 #[tokio::test]
-async fn a_key_is_prolonged_or_opened_only_by_who_could_have_given_it() {
+async fn extending_a_key_needs_the_rights_to_create_it() {
     let lab = Lab::new().await;
     let tenant = lab.tenancy.tenant.to_string();
     let admin = lab.key(&tenant, json!(["tenant_admin"]), &[Permission::AdminAccess]).await;
@@ -188,7 +188,7 @@ async fn a_key_is_prolonged_or_opened_only_by_who_could_have_given_it() {
 
 /// Holds: admin.giver
 #[tokio::test]
-async fn a_giver_with_an_allow_list_gives_no_other_models() {
+async fn a_caller_with_an_allow_list_gives_no_other_models() {
     let lab = Lab::new().await;
     let permissions = json!(["admin:access", "models:use"]);
     let admin = lab.made("/keys", json!({"name": "k", "permissions": permissions, "models": ["sim-*"]})).await;
@@ -210,7 +210,7 @@ async fn a_giver_with_an_allow_list_gives_no_other_models() {
         let body = json!({"name": "n", "models": models});
         assert_eq!(status("POST", String::new(), body).await, wanted, "{models}");
     }
-    // What uses no models is bound by none.
+    // A key that uses no models needs no allow list.
     assert_eq!(status("POST", String::new(), json!({"name": "n", "permissions": ["admin:access"]})).await, 201);
     assert_eq!(status("PATCH", format!("/{given}"), json!({"models": null})).await, 403);
     assert_eq!(status("PATCH", format!("/{given}"), json!({"models": ["sim-large"]})).await, 200);
@@ -219,7 +219,7 @@ async fn a_giver_with_an_allow_list_gives_no_other_models() {
 }
 
 #[tokio::test]
-async fn what_others_know_a_tenant_by_is_for_who_is_above_it() {
+async fn only_owners_above_a_tenant_change_its_handles() {
     let house = House::new().await;
     let callers = house.callers().await;
     for handle in [json!({"slug": "acme"}), json!({"external_id": "C-1"}), json!({"slug": null})] {
@@ -246,7 +246,7 @@ async fn a_role_contains_the_users_own_tenant() {
 }
 
 #[tokio::test]
-async fn nothing_is_made_under_what_has_ended_or_never_was() {
+async fn nothing_is_created_under_an_ended_or_unknown_owner() {
     let lab = Lab::new().await;
     let tenant = lab.make("/tenants", json!({"name": "t"})).await;
     lab.send(&lab.operator(), "DELETE", &format!("/v1/admin/tenants/{tenant}"), &json!({})).await.must(200);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::lab::Lab;
 
-/// A path, a body that makes one of its resources, and a change.
+/// Paths, each with a body that creates a resource and one that changes it.
 async fn examples(lab: &Lab) -> Vec<(&'static str, Value, Value)> {
     let provider = lab.make("/providers", json!({"name": "sim", "kind": "simulator"})).await;
     let target = json!({"provider_id": provider, "model": "echo"});
@@ -74,7 +74,7 @@ async fn every_resource_is_made_changed_and_ended_and_each_leaves_an_event() {
 }
 
 #[tokio::test]
-async fn a_resource_that_was_changed_very_often_is_still_what_its_facts_say() {
+async fn a_resource_with_many_changes_is_loaded_correctly() {
     let lab = Lab::new().await;
     let operator = lab.operator();
     let provider = lab.make("/providers", json!({"name": "sim", "kind": "simulator"})).await;
@@ -103,7 +103,7 @@ async fn a_resource_that_was_changed_very_often_is_still_what_its_facts_say() {
 }
 
 #[tokio::test]
-async fn a_key_counts_its_secrets_on_whatever_else_was_changed() {
+async fn generations_of_a_key_survive_other_changes() {
     let lab = Lab::new().await;
     let operator = lab.operator();
     let key = format!("/v1/admin/keys/{}", lab.make("/keys", json!({"name": "app"})).await);
@@ -180,7 +180,7 @@ async fn a_models_name_is_unique_among_what_a_key_can_see() {
 
 /// Holds: query.audit-origin
 #[tokio::test]
-async fn every_change_says_where_it_came_from_beside_the_log() {
+async fn every_change_records_its_origin_beside_the_log() {
     let lab = Lab::new().await;
     lab.made("/partners", json!({"name": "Alpha"})).await;
     let request = lab.events().await.last().unwrap().context.request_id.unwrap();

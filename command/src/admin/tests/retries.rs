@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: a retry answers the same and does nothing twice.
+//! `Idempotency-Key`: a retry gets the same reply and changes nothing.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ async fn send(lab: &Lab, key: &'static str, method: &str, path: &str, body: &Val
 
 /// Holds: admin.idempotency
 #[tokio::test]
-async fn a_retry_answers_the_same_and_leaves_nothing() {
+async fn a_retry_gets_the_same_reply_and_changes_nothing() {
     let lab = Lab::new().await;
     let first = send(&lab, "once", "POST", "/partners", &json!({"name": "Alpha"})).await;
     let position = first.position;
@@ -109,7 +109,7 @@ async fn changes_at_the_same_time_all_happen() {
     assert_eq!(lab.events().await.len(), before + 2);
 }
 
-/// What is done to a key of a user, or to the user, while it waits or before it asks again.
+/// Takes a right away from a caller while it waits, or before it retries.
 async fn take_away(lab: &Lab, caller: &Caller, what: &str) {
     let (key, user) = (caller.chain.key.unwrap(), caller.chain.user.unwrap());
     let (method, path, body) = match what {
@@ -153,7 +153,7 @@ async fn a_right_that_is_taken_away_while_a_secret_is_being_hashed_is_not_used()
 
 /// Holds: admin.idempotency-visible
 #[tokio::test]
-async fn a_replay_shows_nothing_that_its_caller_cannot_see_any_more() {
+async fn a_replay_shows_nothing_that_its_caller_can_no_longer_see() {
     for (what, wanted) in [
         ("the key", ErrorCode::Unauthenticated),
         ("the permission", ErrorCode::Forbidden),
@@ -183,7 +183,7 @@ async fn a_replay_shows_nothing_that_its_caller_cannot_see_any_more() {
 }
 
 #[tokio::test]
-async fn a_replay_shows_nobody_whom_its_caller_cannot_manage_any_more() {
+async fn a_replay_shows_no_user_that_its_caller_can_no_longer_manage() {
     let lab = Lab::new().await;
     let admin = partner_admin(&lab).await;
     let body = json!({"name": "Ada"}).to_string().into_bytes();

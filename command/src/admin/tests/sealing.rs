@@ -35,7 +35,7 @@ async fn a_key_is_opened_for_its_own_generation_alone() {
     assert_eq!(used.open(id, 1).await.unwrap().unwrap().reveal(), SECRET);
     let moved = json!({"base_url": "https://new.example.com/v1", "api_key": "second"});
     lab.send(&lab.operator(), "PATCH", &format!("/v1/admin/providers/{id}"), &moved).await.must(200);
-    // Whoever still has the old row is not given what belongs to the new one, nor the other way round.
+    // A caller with the old row does not get the new key, nor the other way round.
     for vault in [&unused, &used] {
         assert_eq!(vault.open(id, 2).await.unwrap().unwrap().reveal(), "second");
         let refused = vault.open(id, 1).await;
@@ -73,7 +73,7 @@ async fn without_the_nodes_key_nothing_opens() {
 }
 
 #[tokio::test]
-async fn nobody_sends_a_key_that_it_was_not_shown_to_another_host() {
+async fn a_stored_key_is_not_sent_to_another_host() {
     let lab = Lab::new().await;
     let chain = lab.tenancy.chain();
     let body = json!({"name": "o", "kind": "openai", "base_url": "https://api.example.com/v1", "api_key": SECRET,

@@ -1,4 +1,4 @@
-//! What a gateway has from its first start.
+//! The resources that a gateway creates itself.
 
 use events::event::Actor;
 

@@ -1,55 +1,73 @@
-//! The rules about a provider: which has an address, and to whom its key goes.
+//! The rules of a provider: which kinds have an address, which addresses are allowed, and where its API key may be sent.
 
 use std::convert::Infallible;
 
 use dialects::upstreams::{self, Transport};
+use events::event::StreamKind;
 use events::event::admin::{OutputCapField, Provider, ProviderKind};
 use serde_json::{Map, Value, json};
 
-use crate::admin::given::{self, FromGiven, Given};
+use crate::admin::error::{CommandError, RuleError};
+use crate::admin::field_values::{self, FieldValues, FromFieldValues};
+use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{LifecycleError, Rules};
 use crate::admin::resources::base_url;
 
-/// A new API key is sealed beside the event, or the old one is dropped: a command says no more than that.
+/// A command only says that the API key changes: the key itself is sealed beside the event.
 const API_KEY: &str = "api_key";
 const OUTPUT_CAP_FIELD: &str = "output_cap_field";
 
-/// Why a command to a provider is refused.
+/// The reason why a command to a provider is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {
     #[error(transparent)]
     Lifecycle(#[from] LifecycleError),
-    #[error("is missing: every kind but the simulator has an address")]
+    #[error("is missing: every kind except simulator needs it")]
     BaseUrlMissing,
-    #[error("the simulator has no address")]
+    #[error("must be absent: the simulator has no address")]
     BaseUrlOfSimulator,
-    #[error("the simulator needs no API key")]
+    #[error("must be absent: the simulator needs no API key")]
     SecretOfSimulator,
     #[error(
         "is a private address, which needs \"allow_private_network\": true; link-local and metadata addresses are never called"
     )]
     AddressForbidden,
-    #[error("must not end in {0}: the path of what is called is added to it")]
+    #[error("must not end in {0}: the gateway appends that path itself")]
     AddressOverlaps(&'static str),
-    #[error("is for kind openai alone: for {0} a request is translated, and other fields are left out")]
+    #[error("is only for kind openai: a request to {0} is translated, and fields unknown to it are left out")]
     AllowedFieldsNotTaken(&'static str),
     #[error(
-        "is missing: its key is not sent to another scheme, host or port. Send api_key with base_url, or null to remove it"
+        "is missing: the stored key is not sent to a different scheme, host or port. Send api_key with base_url, or null to remove it"
     )]
     SecretOfAnotherOrigin,
-    /// Four billion API keys.
+    /// After four billion API keys.
     #[error("has no generation left")]
     GenerationsExhausted,
 }
 
-/// The generation of an API key that is set now.
+/// The generation of the API key that a change sets.
 pub fn next_generation(current: &Provider) -> Result<u32, ProviderError> {
     current.secret_generation.checked_add(1).ok_or(ProviderError::GenerationsExhausted)
 }
 
-impl FromGiven for Provider {
+impl RuleError for ProviderError {
+    fn into_command_error(self, kind: StreamKind) -> CommandError {
+        let field = match self {
+            Self::Lifecycle(error) => return error.into_command_error(kind),
+            Self::GenerationsExhausted => return CommandError::GenerationsExhausted,
+            Self::BaseUrlMissing | Self::BaseUrlOfSimulator | Self::AddressForbidden | Self::AddressOverlaps(_) => {
+                "base_url"
+            }
+            Self::AllowedFieldsNotTaken(_) => "allowed_fields",
+            Self::SecretOfSimulator | Self::SecretOfAnotherOrigin => API_KEY,
+        };
+        FieldError::new(field, self.to_string()).into()
+    }
+}
+
+impl FromFieldValues for Provider {
     fn given(&self) -> Map<String, Value> {
-        let mut members = given::members(self);
+        let mut members = field_values::members(self);
         if self.given_output_cap_field().is_none() {
             members.remove(OUTPUT_CAP_FIELD);
         }
@@ -69,23 +87,22 @@ impl Rules for Provider {
     type Special = Infallible;
     type Error = ProviderError;
 
-    fn made(self) -> Result<Self, ProviderError> {
-        fits(self.kind, self.base_url.as_deref())?;
-        self.sound()
+    fn validated_new(self) -> Result<Self, ProviderError> {
+        require_no_overlap(self.kind, self.base_url.as_deref())?;
+        self.validated()
     }
 
-    fn changed(&self, change: &Given) -> Result<Self, ProviderError> {
-        fits(self.kind, change.text("base_url"))?;
-        keeps_its_secret_to_itself(self, change)?;
-        let mut changed = change.over(self).map_err(LifecycleError::from)?;
-        if change.names(API_KEY) {
+    fn validated_change(&self, change: &FieldValues) -> Result<Self, ProviderError> {
+        require_no_overlap(self.kind, change.text("base_url"))?;
+        require_same_origin_for_key(self, change)?;
+        let mut changed = change.apply_to(self).map_err(LifecycleError::from)?;
+        if change.has(API_KEY) {
             changed.secret_generation = next_generation(self)?;
         }
-        changed.sound()
+        changed.validated()
     }
 
-    /// Rules over several fields.
-    fn sound(self) -> Result<Self, ProviderError> {
+    fn validated(self) -> Result<Self, ProviderError> {
         let upstream = upstreams::of(self.kind);
         match (&upstream.transport, &self.base_url) {
             (Transport::InProcess(_), Some(_)) => Err(ProviderError::BaseUrlOfSimulator),
@@ -105,18 +122,20 @@ impl Rules for Provider {
     }
 }
 
-/// An address that is given now. What was given before this was asked may stay as it is.
-fn fits(kind: ProviderKind, given: Option<&str>) -> Result<(), ProviderError> {
+/// Errors: the address ends in a path that the gateway appends. Only new addresses are checked: one that was set before this
+/// rule existed may stay.
+fn require_no_overlap(kind: ProviderKind, base_url: Option<&str>) -> Result<(), ProviderError> {
     let endpoint = upstreams::of(kind).endpoint();
-    match given.and_then(|address| endpoint?.wrong_end_of(address)) {
+    match base_url.and_then(|address| endpoint?.wrong_end_of(address)) {
         Some(overlap) => Err(ProviderError::AddressOverlaps(overlap)),
         None => Ok(()),
     }
 }
 
-/// An API key is never shown: it must not be sent either to anyone it was not given for, whoever changes the address.
-fn keeps_its_secret_to_itself(current: &Provider, change: &Given) -> Result<(), ProviderError> {
-    let is_kept = current.secret_generation > 0 && !change.names(API_KEY);
+/// Errors: the change moves the address to a different origin and keeps the API key. Since no reply shows a key, a change of the
+/// address must not reveal it to a host that it was not meant for.
+fn require_same_origin_for_key(current: &Provider, change: &FieldValues) -> Result<(), ProviderError> {
+    let is_kept = current.secret_generation > 0 && !change.has(API_KEY);
     let Some(moved_to) = change.text("base_url").filter(|_| is_kept) else { return Ok(()) };
     if current.base_url.as_deref().is_some_and(|current| base_url::same_origin(current, moved_to)) {
         return Ok(());
@@ -177,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_has_what_is_called_in_it_is_refused_when_it_is_given() {
+    fn a_new_address_must_not_end_in_a_path_that_the_gateway_appends() {
         let whole = "https://api.example.com/v1/chat/completions";
         let refused = || ProviderError::AddressOverlaps("/chat/completions");
         given([]).when(Create(openai(whole))).then_refused(refused());
@@ -208,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_kept_goes_to_no_other_scheme_host_or_port() {
+    fn a_kept_key_goes_to_no_other_scheme_host_or_port() {
         let to = |base_url: &str| change(&json!({ "base_url": base_url }));
         let keyless = Provider { secret_generation: 0, ..openai(PUBLIC) };
         for other in ["http://api.example.com/v1", "https://api.example.com:8443/v1", "https://example.com/v1"] {
@@ -237,7 +256,7 @@ mod tests {
             given([created(with(field, true))]).when(name(Value::Null)).then([changed(openai(PUBLIC))]);
             given([created(with(field, true))]).when(change(&json!({}))).then([changed(with(field, true))]);
         }
-        // As 0.1.0 recorded it: what is not the default was given.
+        // Events of 0.1.0 do not record whether it was given: a value other than the default was.
         given([created(with(OutputCapField::MaxCompletionTokens, false))])
             .when(change(&json!({})))
             .then([changed(with(OutputCapField::MaxCompletionTokens, true))]);

@@ -1,4 +1,4 @@
-//! What single fields of a provider can be.
+//! The types of fields that only providers have.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ const API_KEY_LEN_MAX: usize = 4096;
 const HEADERS_LEN_MAX: usize = 32;
 const HEADER_VALUE_LEN_MAX: usize = 1024;
 
-/// Headers that are the gateway's own to send, or that frame the message.
+/// Headers that the gateway itself sends, or that frame the message.
 const OWN_HEADERS: &[&str] = &[
     "accept",
     "accept-encoding",
@@ -33,48 +33,48 @@ const OWN_HEADERS: &[&str] = &[
     "user-agent",
     "x-request-id",
 ];
-/// What a header that carries a credential is likely to have in its name.
+/// Words in the names of headers that are likely to carry credentials.
 const CREDENTIAL_WORDS: &[&str] =
     &["authorization", "api-key", "apikey", "cookie", "credential", "password", "proxy-", "secret", "token"];
 
 pub fn base_url() -> FieldType {
     FieldType::new(schema::url(BASE_URL_LEN_MAX), |field| {
         let normal_form = |text: String| base_url::normal_form(&text).map_err(|error| error.to_string());
-        field.judged(|field| field.text(BASE_URL_LEN_MAX), normal_form)
+        field.validated_by(|field| field.text(BASE_URL_LEN_MAX), normal_form)
     })
 }
 
 pub fn api_key() -> FieldType {
-    let is_visible = |key: &str| key.bytes().all(|byte| byte.is_ascii_graphic());
+    let is_visible_ascii = |key: &str| key.bytes().all(|byte| byte.is_ascii_graphic());
     let form = schema::formed(&format!("^[!-~]{{1,{API_KEY_LEN_MAX}}}$"));
-    text_that(form, API_KEY_LEN_MAX, is_visible, "must be visible ASCII characters")
+    text_that(form, API_KEY_LEN_MAX, is_visible_ascii, "must consist of visible ASCII characters")
 }
 
 pub fn headers() -> FieldType {
-    FieldType::new(schema::map(schema::text(HEADER_VALUE_LEN_MAX), Some(HEADERS_LEN_MAX)), named_headers)
+    FieldType::new(schema::map(schema::text(HEADER_VALUE_LEN_MAX), Some(HEADERS_LEN_MAX)), read_headers)
 }
 
 pub fn allowed_fields() -> FieldType {
     let len_max = unpriced_fields().count();
     let shape = schema::list(schema::one_of(unpriced_fields()), Some(len_max));
-    let name = |field: Field| field.judged(|field| field.text(NAME_LEN_MAX), unpriced);
-    FieldType::new(shape, move |field| field.judged(|field| field.list(len_max, name), none_twice))
+    let name = |field: Field| field.validated_by(|field| field.text(NAME_LEN_MAX), unpriced);
+    FieldType::new(shape, move |field| field.validated_by(|field| field.list(len_max, name), without_repetition))
 }
 
-/// A name that is none of those would be no field at all: it is more likely a slip.
+/// Only the names of such fields are accepted: any other name would have no effect, and is probably a mistake.
 fn unpriced(name: String) -> Result<String, String> {
     match unpriced_fields().any(|known| known == name) {
         true => Ok(name),
-        false => Err("is no field that would be refused: /openapi.json lists those that can be allowed".to_owned()),
+        false => Err("is not a field that can be allowed: /openapi.json lists them".to_owned()),
     }
 }
 
-fn none_twice(names: Vec<String>) -> Result<BTreeSet<String>, String> {
+fn without_repetition(names: Vec<String>) -> Result<BTreeSet<String>, String> {
     let (count, set) = (names.len(), BTreeSet::from_iter(names));
-    if set.len() == count { Ok(set) } else { Err("names a field twice".to_owned()) }
+    if set.len() == count { Ok(set) } else { Err("must not name a field twice".to_owned()) }
 }
 
-fn named_headers(field: Field) -> Result<BTreeMap<String, String>, FieldError> {
+fn read_headers(field: Field) -> Result<BTreeMap<String, String>, FieldError> {
     let path = field.path().to_owned();
     let members = field.map(HEADERS_LEN_MAX, |name, field| {
         let name = header_name(name, &field)?;
@@ -83,27 +83,27 @@ fn named_headers(field: Field) -> Result<BTreeMap<String, String>, FieldError> {
     let mut headers = BTreeMap::new();
     for (given, (name, value)) in members {
         if headers.insert(name, value).is_some() {
-            return Err(FieldError::new(format!("{path}.{given}"), "is given twice: case does not matter"));
+            return Err(FieldError::new(format!("{path}.{given}"), "is repeated: names of headers ignore case"));
         }
     }
     Ok(headers)
 }
 
 fn header_name(name: &str, field: &Field) -> Result<String, FieldError> {
-    let name: HeaderName = name.parse().map_err(|_| field.error("is not a header's name"))?;
+    let name: HeaderName = name.parse().map_err(|_| field.error("is not a valid header name"))?;
     if OWN_HEADERS.contains(&name.as_str()) {
         return Err(field.error("is sent by the gateway itself"));
     }
     if CREDENTIAL_WORDS.iter().any(|word| name.as_str().contains(word)) {
-        return Err(field.error("looks like a credential, which belongs into api_key"));
+        return Err(field.error("looks like a credential: send credentials in api_key"));
     }
     Ok(name.as_str().to_owned())
 }
 
 fn header_value(field: Field) -> Result<String, FieldError> {
     let read = |field: Field| field.text(HEADER_VALUE_LEN_MAX);
-    field.judged(read, |value| match HeaderValue::from_str(&value) {
+    field.validated_by(read, |value| match HeaderValue::from_str(&value) {
         Ok(header) if header.to_str().is_ok() => Ok(value),
-        Ok(_) | Err(_) => Err("is not a header's value".to_owned()),
+        Ok(_) | Err(_) => Err("is not a valid header value".to_owned()),
     })
 }

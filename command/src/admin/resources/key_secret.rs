@@ -1,4 +1,4 @@
-//! New secrets of keys.
+//! Creates secrets of keys.
 
 use access::auth::token::{self, Token};
 use events::ids::KeyId;
@@ -8,10 +8,11 @@ use secrets::Secret;
 use crate::admin::AdminState;
 use crate::admin::error::CommandError;
 
-/// A new secret of the key, to show once, and what is stored of it.
-pub async fn issue(admin: &AdminState, id: KeyId, generation: u32) -> Result<(Secret, SideRow), CommandError> {
+/// A new secret of the key, to be shown once, and the row that stores its hash.
+pub async fn issue_secret(admin: &AdminState, id: KeyId, generation: u32) -> Result<(Secret, SideRow), CommandError> {
     let secret = token::make(id, &admin.key_check, &admin.ids);
-    let token = Token::parse(secret.reveal()).ok_or_else(|| CommandError::Defect("a token of no form".to_owned()))?;
+    let token =
+        Token::parse(secret.reveal()).ok_or_else(|| CommandError::Defect("a new token cannot be parsed".to_owned()))?;
     let stored = admin.hasher.hash(id, generation, token.secret(), &admin.ids).await?;
     Ok((secret, SideRow::KeySecret(stored)))
 }
