@@ -233,9 +233,14 @@ impl<E: Engine> Writer<E> {
         }
         match self.attempt(jobs, Due { sweeps, writes_state }, now) {
             Ok(()) => {}
-            // A job can never be recorded. Try each one alone, so that the others do not fail with it.
+            // A job can never be recorded. Try each one alone, so that the others do not fail with it, and then the sweep: a
+            // job that fails in every batch would otherwise keep all expired holds open.
             Err(Failed { jobs, step: FailedStep::Job, .. }) => {
                 jobs.into_iter().for_each(|job| self.process_alone(job, now));
+                if sweeps {
+                    // If it fails, that is logged, and the next sweep tries again.
+                    let _ = self.attempt(Vec::new(), Due { sweeps, writes_state: false }, now);
+                }
             }
             Err(Failed { jobs, error, step }) => self.fail(jobs, || step.error(&error)),
         }

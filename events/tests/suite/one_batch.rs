@@ -234,6 +234,20 @@ async fn what_others_append_is_taken_in_and_the_batch_is_decided_anew() {
     assert_eq!(verify(&*world.log.reader().expect("a reader")).expect("sound"), Sound { events: 6, open_holds: 2 });
 }
 
+#[tokio::test]
+async fn a_job_that_cannot_be_recorded_keeps_no_hold_from_its_end() {
+    let mut world = World::new();
+    std::mem::forget(world.hold(1, 10).await);
+    let ended_before = world.hold(2, 10).await;
+    world.batch([ended_before.end(Vec::new(), Outcome::Completed(ended(10)), Charge::Settle(NanoUsd::new(10)))]).await;
+    world.clock.advance(TTL);
+    let log = world.log.clone();
+    let again = world.batch([async move { log.admit(admission(2, 1, 10, TTL)).await }]).await.remove(0);
+    assert!(again.is_err(), "its stream goes on behind its beginning: {again:?}");
+    let names = world.names();
+    assert!(names.ends_with(&["inference.aborted", "budget.expired"]), "{names:?}");
+}
+
 /// Copies the state rows too.
 fn copy_rows(from: &Path, to: &Path) {
     let ledger = Connection::open(to.join(LEDGER_FILE)).expect("the ledger");
