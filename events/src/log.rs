@@ -198,7 +198,7 @@ impl Log {
 
     /// A receiver of all later batches. Each is published when it is durable, before the head moves. A receiver that lags must
     /// read the database.
-    pub fn tail(&self) -> broadcast::Receiver<Arc<[Arc<Recorded>]>> {
+    fn tail(&self) -> broadcast::Receiver<Arc<[Arc<Recorded>]>> {
         match self.inner.published.tail.upgrade() {
             Some(sender) => sender.subscribe(),
             // The writer is gone: a receiver without a sender reports that.

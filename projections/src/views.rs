@@ -22,6 +22,7 @@ mod question;
 mod rebuild;
 mod request_filter;
 mod search;
+mod stepped;
 mod store;
 pub mod summary;
 mod swap;
@@ -89,6 +90,7 @@ pub use question::Question;
 pub use rebuild::{Rebuild, RebuildState, Stopping};
 pub use request_filter::RequestFilter;
 pub use search::SearchResult;
+pub use stepped::Stepped;
 pub use store::{Checkpoint, StoreError, VIEWS_FILE};
 
 use follow::{EVENTS_MAX, FollowState, ViewWriter};
@@ -386,7 +388,5 @@ fn is_checkpoint_of(reader: &dyn events::log::Reader, checkpoint: &Checkpoint) -
     events.first().is_some_and(|recorded| recorded.recorded_at.timestamp_micros() == checkpoint.recorded_at_micros)
 }
 
-#[cfg(test)]
-mod simulation;
 #[cfg(test)]
 mod tests;

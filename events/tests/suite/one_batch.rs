@@ -217,7 +217,7 @@ async fn what_others_append_is_taken_in_and_the_batch_is_decided_anew() {
     std::mem::forget(other.hold(1, 80).await);
     copy_events(other.folder.path(), world.folder.path(), 1);
 
-    let mut tail = world.log.tail();
+    let mut follower = world.log.follow_from_now(100);
     world.clock.advance(Duration::from_millis(1));
     match world.admit(2, 30, None).await {
         Admitted::Refused(refusal) => assert_eq!(refusal.code.as_str(), "BUDGET_EXCEEDED"),
@@ -227,8 +227,8 @@ async fn what_others_append_is_taken_in_and_the_batch_is_decided_anew() {
     let wanted = ["budget.opened", "inference.admitted", "budget.reserved", "inference.refused"];
     assert_eq!(world.names()[..4], wanted);
     let mut told = Vec::new();
-    while let Ok(batch) = tail.try_recv() {
-        told.extend(batch.iter().map(|recorded| recorded.position));
+    while let Some(followed) = follower.try_next() {
+        told.extend(followed.events().iter().map(|recorded| recorded.position));
     }
     assert_eq!(told, [2, 3, 4, 5, 6], "followers are told of all of it, in order");
     assert_eq!(verify(&*world.log.reader().expect("a reader")).expect("sound"), Sound { events: 6, open_holds: 2 });

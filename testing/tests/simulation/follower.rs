@@ -1,75 +1,74 @@
-//! The views while everything around them fails: they follow the tail where they can and the database where they must,
-//! are given events twice, die with the process, lose their last transactions or their whole file.
+//! The views while everything around them fails: they follow the log, are given events twice, die with the process, lose
+//! their last transactions or their whole file.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use events::event::Recorded;
-use events::log::{Log, Reader};
+use events::log::{Follower, Log, Reader};
+use projections::views::{Stepped, StoreError, VIEWS_FILE, View};
 use rusqlite::Connection;
-use tokio::sync::broadcast;
+use tokio::runtime::Handle;
 
 use super::books::{Checked, must};
 use super::dice::Dice;
-use crate::views::store::{Store, StoreError, VIEWS_FILE};
-use crate::views::{View, is_checkpoint_of};
+
+/// Few, so that views that are far behind read several pages.
+const PAGE: usize = 50;
 
 pub struct SimulatedViews {
-    store: Store,
-    tail: broadcast::Receiver<Arc<[Arc<Recorded>]>>,
-    /// Last position given to the views.
-    position: u64,
+    views: Stepped,
+    log: Follower,
     /// New rows that are not in place yet, and how far they go.
-    building: Option<(Store, u64)>,
+    building: Option<(Stepped, u64)>,
 }
 
 impl SimulatedViews {
     /// Goes on from what the folder has of them.
     pub fn open(folder: &Path, log: &Log, reader: &dyn Reader) -> Self {
-        let tail = log.tail();
-        let projectors = View::ALL.iter().map(|view| view.projector()).collect();
-        let store =
-            Store::open(folder, projectors, |checkpoint| is_checkpoint_of(reader, checkpoint)).expect("the views open");
-        let positions = View::ALL.iter().map(|view| store.checkpoint(*view).expect("a checkpoint").position);
+        let views = Stepped::open(folder, reader).expect("the views open");
+        let positions = View::ALL.iter().map(|view| views.checkpoint(*view).expect("a checkpoint").position);
         let position = positions.min().expect("views");
-        Self { store, tail, position, building: None }
+        Self { views, log: log.follow(position, PAGE), building: None }
     }
 
     pub fn position(&self) -> u64 {
-        self.position
+        self.log.position()
     }
 
-    /// Takes in what the tail has, or where that does not follow on what came before, what the database has.
-    pub fn follow(&mut self, reader: &dyn Reader) -> Checked {
+    /// Takes in everything that was recorded, in one transaction: how the log is cut into batches and pages does not show.
+    pub fn follow(&mut self) -> Checked {
         let mut events = Vec::new();
-        while let Ok(batch) = self.tail.try_recv() {
-            events.extend(batch.iter().filter(|recorded| recorded.position > self.position).cloned());
+        loop {
+            let followed = if self.log.is_behind() {
+                Handle::current().block_on(self.log.next()).map_err(|error| format!("follow the log: {error}"))?
+            } else {
+                self.log.try_next()
+            };
+            match followed {
+                Some(followed) => events.extend_from_slice(followed.events()),
+                None if self.log.is_behind() => {}
+                None => return self.apply(&events),
+            }
         }
-        let follows = (self.position + 1..).zip(&events).all(|(position, recorded)| recorded.position == position);
-        if !follows || events.is_empty() {
-            events = read(reader, self.position);
-        }
-        self.apply(&events)
     }
 
     /// Gives the views some of the last events once more.
     pub fn redeliver(&mut self, reader: &dyn Reader, dice: &mut Dice) -> Checked {
         let back = u64::try_from(dice.below(12)).expect("a small number");
-        let position = self.position;
+        let position = self.position();
         let mut events = read(reader, position.saturating_sub(back));
         events.retain(|recorded| recorded.position <= position);
-        self.apply(&events)?;
-        self.position = position;
-        Ok(())
+        self.apply(&events)
     }
 
     /// Begins to build some views anew, of a part of the log; or brings what was begun to the log's head and puts it in
     /// place. Who dies between the two has begun nothing.
-    pub fn rebuild(&mut self, folder: &Path, reader: &dyn Reader, dice: &mut Dice) -> Checked {
+    pub fn rebuild(&mut self, reader: &dyn Reader, dice: &mut Dice) -> Checked {
         let failed = |error: StoreError| format!("a rebuild: {error}");
         let Some((mut next, position)) = self.building.take() else {
-            let drawn = View::ALL.iter().filter(|_| dice.percent(50));
-            let mut next = Store::create_next(folder, drawn.map(|view| view.projector()).collect()).map_err(failed)?;
+            let drawn: Vec<View> = View::ALL.iter().copied().filter(|_| dice.percent(50)).collect();
+            let mut next = self.views.create_next(&drawn).map_err(failed)?;
             let mut events = read(reader, 0);
             events.truncate(dice.below(events.len() + 1));
             next.apply(&events).map_err(failed)?;
@@ -77,16 +76,13 @@ impl SimulatedViews {
             return Ok(());
         };
         next.apply(&read(reader, position)).map_err(failed)?;
-        self.store.swap_in(next, folder).map_err(failed)
+        self.views.swap_in(next).map_err(failed)
     }
 
     fn apply(&mut self, events: &[Arc<Recorded>]) -> Checked {
-        self.store.apply(events).map_err(|error| format!("the views: {error}"))?;
-        if let Some(last) = events.last() {
-            self.position = last.position;
-        }
+        self.views.apply(events).map_err(|error| format!("the views: {error}"))?;
         for view in View::ALL {
-            let checkpoint = self.store.checkpoint(*view).map_err(|error| error.to_string())?;
+            let checkpoint = self.views.checkpoint(*view).map_err(|error| error.to_string())?;
             must(checkpoint.error.is_none(), || format!("a view stopped: {:?}", checkpoint.error))?;
         }
         Ok(())
@@ -94,9 +90,9 @@ impl SimulatedViews {
 
     /// Whether views that are made of the whole log at once are the same, row for row.
     pub fn must_come_out_the_same(&mut self, folder: &Path, fresh: &Path, log: &Log, reader: &dyn Reader) -> Checked {
-        self.follow(reader)?;
+        self.follow()?;
         super::disk::Image::pristine().1.put(fresh, VIEWS_FILE);
-        Self::open(fresh, log, reader).follow(reader)?;
+        Self::open(fresh, log, reader).follow()?;
         compare(&folder.join(VIEWS_FILE), &fresh.join(VIEWS_FILE)).map_err(|error| error.to_string())?
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use events::ledger::UnknownUsage;
 use events::time::{Clock, ManualClock, rfc3339};
+use projections::views::VIEWS_FILE;
 
 use super::books::{Books, Checked, must};
 use super::clients::Clients;
@@ -16,7 +17,6 @@ use super::facts::start;
 use super::follower::SimulatedViews;
 use super::life::{Life, put};
 use super::trace::Trace;
-use crate::views::store::VIEWS_FILE;
 
 /// How far the wall clock may be off before nothing is recorded: the contract says 60 s.
 const STEP_MAX_MICROS: i64 = 60_000_000;
@@ -173,7 +173,7 @@ impl World {
     }
 
     fn follow(&mut self) -> Checked {
-        self.life.views.as_mut().map_or(Ok(()), |views| views.follow(&*self.life.reader))
+        self.life.views.as_mut().map_or(Ok(()), SimulatedViews::follow)
     }
 
     fn redeliver(&mut self) -> Checked {
@@ -182,7 +182,7 @@ impl World {
 
     fn rebuild(&mut self) -> Checked {
         let Some(views) = &mut self.life.views else { return Ok(()) };
-        views.rebuild(&self.life.folder, &*self.life.reader, &mut self.dice)
+        views.rebuild(&*self.life.reader, &mut self.dice)
     }
 
     fn some_turn(&mut self) -> Checked {

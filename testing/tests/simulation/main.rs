@@ -1,9 +1,8 @@
 //! Deterministic simulation of log, ledger, sweeper and views. One seed draws everything: what clients ask, say twice and
 //! never say, when the writer works, how the disk and the clock fail, when the process dies and what its death leaves in
 //! the files. The code is the real one, stepped on one thread over a disk in memory; an independent checker with plain
-//! lists looks at every position, every answer and every life. A seed that fails prints itself and replays exactly.
-//!
-//! In this crate because it is the lowest one that has both the log and the views. See `docs/simulation.md`.
+//! lists looks at every position, every answer and every life. A seed that fails prints itself and replays exactly. See
+//! `docs/simulation.md`.
 
 mod alerts;
 mod books;
@@ -95,7 +94,7 @@ fn every_seed_keeps_every_promise() {
 
 fn must_keep_every_promise(seed: u64, played: &Played) {
     if let Some(reason) = &played.broken {
-        let again = format!("SIM_SEED={seed} cargo test -p projections simulation::every -- --nocapture");
+        let again = format!("SIM_SEED={seed} cargo test -p testing --test simulation every -- --nocapture");
         panic!("seed {seed}, trace {:016x}: {reason}. Again: {again}", played.hash);
     }
 }

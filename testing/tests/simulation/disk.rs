@@ -4,12 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use events::log::{LEDGER_FILE, Log};
+use events::log::{LEDGER_FILE, Log, open_reader};
+use projections::views::{Stepped, VIEWS_FILE};
 use tempfile::TempDir;
 
 use super::dice::Dice;
-use crate::views::View;
-use crate::views::store::{Store, VIEWS_FILE};
 
 /// In memory where the system has such a folder: the simulated disk is slow when it is told to.
 const IN_MEMORY: &str = "/dev/shm";
@@ -62,9 +61,10 @@ impl Image {
         PRISTINE.get_or_init(|| {
             let folder = TempDir::new().expect("a folder");
             Log::migrate(folder.path()).expect("an empty log");
-            let projectors = View::ALL.iter().map(|view| view.projector()).collect();
-            drop(Store::open(folder.path(), projectors, |_| true).expect("empty views"));
-            (Self::of(folder.path(), LEDGER_FILE), Self::of(folder.path(), VIEWS_FILE))
+            let ledger = Self::of(folder.path(), LEDGER_FILE);
+            let reader = open_reader(&folder.path().join(LEDGER_FILE)).expect("a reader");
+            drop(Stepped::open(folder.path(), &*reader).expect("empty views"));
+            (ledger, Self::of(folder.path(), VIEWS_FILE))
         })
     }
 
