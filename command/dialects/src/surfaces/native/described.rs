@@ -35,10 +35,7 @@ pub fn request() -> Shape {
     let metadata = schema::map_named(METADATA_KEY_MAX, value, Some(METADATA_PAIRS_MAX));
     let kept = "Kept in the event, never sent upstream";
     object()
-        .required(
-            "model",
-            schema::described(schema::sized(1, Model::NAME_CHARS_MAX), "Name of a model of the gateway"),
-        )
+        .required("model", schema::described(schema::sized(1, Model::NAME_CHARS_MAX), "Name of a model of the gateway"))
         .required("messages", schema::filled_list(message(), Some(MESSAGES_MAX)))
         .optional("max_output_tokens", count())
         .optional("temperature", maybe(schema::number()))

@@ -110,7 +110,8 @@ fn tools(fields: &mut Fields<'_, '_>) -> Result<Vec<Tool>, Refusal> {
     let mut tools = Vec::new();
     fields::bounded_elements(value, &path, TOOLS_MAX, |index, element| {
         let path = path.element(index);
-        let mut fields = Fields::read(element, &path)?.refuse_unknown(&["name", "description", "parameters", "strict"], &[])?;
+        let mut fields =
+            Fields::read(element, &path)?.refuse_unknown(&["name", "description", "parameters", "strict"], &[])?;
         tools.push(tool(&mut fields)?);
         fields.finish()
     })?;

@@ -174,7 +174,10 @@ fn cap(members: &[Member<'_>]) -> Result<(CapPosition, RequestedCap), Refusal> {
         Some((field, member, tokens)) => {
             let other = nulls.pop().map(|(_, other)| other);
             let (member, value) = (member.span.clone(), member.value_span.clone());
-            (CapPosition::Given { field, member, value, other }, RequestedCap { field: field.as_str(), tokens: Some(tokens) })
+            (
+                CapPosition::Given { field, member, value, other },
+                RequestedCap { field: field.as_str(), tokens: Some(tokens) },
+            )
         }
         None => {
             let cap = if nulls.is_empty() { CapPosition::Absent } else { CapPosition::Null(nulls) };

@@ -13,7 +13,10 @@ pub struct KnownObject {
     children: &'static [(&'static str, &'static KnownObject)],
 }
 
-const fn object(names: &'static [&'static str], children: &'static [(&'static str, &'static KnownObject)]) -> KnownObject {
+const fn object(
+    names: &'static [&'static str],
+    children: &'static [(&'static str, &'static KnownObject)],
+) -> KnownObject {
     KnownObject { names, children }
 }
 

@@ -264,7 +264,9 @@ fn tool_choice(chat: &ChatRequest) -> Option<AnthropicToolChoice<'_>> {
     let (kind, name) = match &chat.tool_choice {
         None if !one_at_a_time => return None,
         None | Some(ToolChoice::Auto) => ("auto", None),
-        Some(ToolChoice::None) => return Some(AnthropicToolChoice { r#type: "none", name: None, disable_parallel_tool_use: false }),
+        Some(ToolChoice::None) => {
+            return Some(AnthropicToolChoice { r#type: "none", name: None, disable_parallel_tool_use: false });
+        }
         Some(ToolChoice::Required) => ("any", None),
         Some(ToolChoice::Named(name)) => ("tool", Some(name.as_str())),
     };

@@ -66,7 +66,9 @@ fn whatever_it_is_asked_it_answers_what_can_be_read() {
             assert!(matches!(answer.status.as_u16(), 400 | 404), "{} for {model}: {}", answer.status, shown(&sent));
             return;
         }
-        let Some(received) = runtime.block_on(collected(answer)) else { panic!("{model} has no end for {}", shown(&sent)) };
+        let Some(received) = runtime.block_on(collected(answer)) else {
+            panic!("{model} has no end for {}", shown(&sent))
+        };
         let metered = if request.streamed() {
             let (mut relay, mut out) = (Relay::new(ProviderKind::Openai, &request, "req_1", "m", 0), BytesMut::new());
             let relayed = relay.feed(&received, &mut out).and_then(|()| relay.finish(&mut out));
@@ -74,7 +76,9 @@ fn whatever_it_is_asked_it_answers_what_can_be_read() {
             relay.metered()
         } else {
             let answer = read_whole(ProviderKind::Openai, *surface, received.clone().into());
-            answer.unwrap_or_else(|failed| panic!("{}: {} for {}", failed.fault, shown(&received), shown(&sent))).metered
+            answer
+                .unwrap_or_else(|failed| panic!("{}: {} for {}", failed.fault, shown(&received), shown(&sent)))
+                .metered
         };
         let reported = metered.reported.map_or(0, |tokens| tokens.output());
         assert!(reported <= 500 * request.choices(), "{reported} tokens for {model} {}", shown(&sent));

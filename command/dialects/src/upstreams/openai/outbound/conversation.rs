@@ -58,7 +58,8 @@ struct OutboundFunction<'a> {
 
 /// The messages, after the target's system prefix. Errors: `INVALID_REQUEST` if all of them are empty.
 pub fn messages<'a>(chat: &'a ChatRequest, target: &OutboundTarget<'a>) -> Result<Vec<OutboundMessage<'a>>, Refusal> {
-    let mut conversation = Conversation { messages: Vec::with_capacity(chat.messages.len() + 1), tool_images: Vec::new() };
+    let mut conversation =
+        Conversation { messages: Vec::with_capacity(chat.messages.len() + 1), tool_images: Vec::new() };
     if let Some(prefix) = target.system_prefix {
         conversation.messages.push(plain("system", Content::Text(prefix.into())));
     }
