@@ -39,7 +39,12 @@ impl BatchClock {
             return Err(LogError::ClockStepped);
         }
         self.agreed = Some((wall, monotonic));
-        Ok(self.last.map_or(wall, |last| wall.max(last)))
+        Ok(self.not_before_last(wall))
+    }
+
+    /// A time that was read before, or that of the last event if the log has moved on since.
+    pub(super) fn not_before_last(&self, at: DateTime<Utc>) -> DateTime<Utc> {
+        self.last.map_or(at, |last| at.max(last))
     }
 
     /// Notes that a batch of this time is durable.

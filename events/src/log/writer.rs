@@ -294,7 +294,8 @@ impl<E: Engine> Writer<E> {
     }
 
     /// Decides and records the batch, again if the log has moved meanwhile.
-    fn record(&mut self, jobs: &mut [Box<dyn Job>], due: Due, mut now: DateTime<Utc>) -> Result<Committed, LogError> {
+    fn record(&mut self, jobs: &mut [Box<dyn Job>], due: Due, now: DateTime<Utc>) -> Result<Committed, LogError> {
+        let mut now = self.clock.not_before_last(now);
         for _ in 0..TRIES_MAX {
             if self.is_behind {
                 // Never the fault of a job, so this must not count as `FailedStep::Job`.
@@ -407,6 +408,8 @@ impl<E: Engine> Writer<E> {
         }
         self.is_behind = false;
         self.publish_from(next);
+        // Also if not everything could be read and published: who follows reads the rest from the database.
+        self.publisher.begin_at(state.head, state.last_administration);
         self.clock.tick()
     }
 

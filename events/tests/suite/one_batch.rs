@@ -189,7 +189,6 @@ async fn of_two_with_one_key_in_one_batch_one_is_admitted() {
     assert_eq!(refusal.details["request_id"], hold.request_id.to_string());
 }
 
-/// Copies the other log's events after this position, like a process that ignores the lock.
 /// A copy of the log that goes on independently.
 fn copy_of(world: &World) -> World {
     let folder = TempDir::new().expect("a folder");
@@ -198,6 +197,7 @@ fn copy_of(world: &World) -> World {
     World::of(folder)
 }
 
+/// Copies the other log's events after this position, like a process that ignores the lock.
 fn copy_events(from: &Path, to: &Path, after: u64) {
     let ledger = Connection::open(to.join(LEDGER_FILE)).expect("the ledger");
     ledger.execute("ATTACH ?1 AS other", params![from.join(LEDGER_FILE).to_str()]).expect("the other");
@@ -331,4 +331,51 @@ async fn refusals_that_wait_when_the_disk_fails_leave_their_places_to_others() {
         other => panic!("{other:?}"),
     });
     assert_eq!(counts.sum::<u64>(), 3 * 25, "all but those that were answered with an error");
+}
+
+/// Each job is tried alone then, at a time that was read before others appended.
+#[tokio::test]
+async fn jobs_beside_one_that_cannot_be_recorded_are_not_recorded_before_what_others_appended() {
+    let mut world = World::new();
+    let ended_before = world.hold(1, 10).await;
+    world.batch([ended_before.end(Vec::new(), Outcome::Completed(ended(10)), Charge::Settle(NanoUsd::new(10)))]).await;
+    world.writer.step(0);
+    let mut other = copy_of(&world);
+    other.clock.advance(Duration::from_secs(5));
+    std::mem::forget(other.hold(2, 10).await);
+    copy_events(other.folder.path(), world.folder.path(), 4);
+
+    world.clock.advance(Duration::from_secs(1));
+    let admit = |request: u128| {
+        let log = world.log.clone();
+        async move { log.admit(admission(request, 1, 10, TTL)).await.map(std::mem::forget) }
+    };
+    let admitted = world.batch([admit(1), admit(3)]).await;
+    assert!(matches!(admitted[..], [Err(_), Ok(())]), "{admitted:?}");
+    let sound = verify(world.log.reader().expect("a reader").as_ref()).expect("sound");
+    assert_eq!(sound, Sound { events: 8, open_holds: 2 });
+}
+
+#[tokio::test]
+async fn followers_learn_where_the_log_stands_also_if_not_all_of_it_can_be_read() {
+    let mut world = World::new();
+    world.append(vec![opening(1, 1000)]).await.remove(0).expect("a budget is opened");
+    world.writer.step(usize::MAX);
+    let mut other = copy_of(&world);
+    for first in 0..22 {
+        other.append((0..50).map(|number| opening(1000 + first * 50 + number, 1)).collect()).await;
+    }
+    other.writer.step(0);
+    copy_events(other.folder.path(), world.folder.path(), 1);
+    copy_rows(other.folder.path(), world.folder.path());
+    let ledger = Connection::open(world.folder.path().join(LEDGER_FILE)).expect("the ledger");
+    // On the second page that the writer reads, and on a stream that the state of the ledger does not need.
+    let unreadable = "DROP TRIGGER events_are_never_changed;
+                      UPDATE events SET event_type = 'budget.from_the_future', aggregate_type = 'alert' WHERE position = 1050";
+    ledger.execute_batch(unreadable).expect("an event of a later version");
+    drop(ledger);
+
+    let administration = world.log.watch_administration();
+    world.admit(1, 1, None).await;
+    assert_eq!((*administration.borrow(), world.log.head().position), (1101, 1103));
 }

@@ -32,7 +32,7 @@ pub(in crate::log) fn channels() -> (Publisher, Published) {
 }
 
 impl Publisher {
-    /// Sets the positions at which the log was opened.
+    /// Sets where the log stands, without events: when it is opened, and after events of others that could not be read.
     pub(super) fn begin_at(&self, head: Head, administration: u64) {
         self.administration.send_replace(administration);
         self.head.send_replace(head);
