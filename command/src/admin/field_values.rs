@@ -1,5 +1,7 @@
 //! The values of a resource's fields, between the body of a request and the events.
 
+use std::fmt;
+
 use events::event::ResourceState;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -7,8 +9,15 @@ use serde_json::{Map, Value, json};
 
 /// The fields that a body sets, and the defaults of those that it omits, in the form of the events. `null` in a change
 /// removes a field.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize)]
 pub struct FieldValues(Map<String, Value>);
+
+/// The names only: among the values is the API key of a provider, until it is taken out.
+impl fmt::Debug for FieldValues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 /// A resource whose state is built from the fields of bodies.
 pub trait FromFieldValues: ResourceState {
