@@ -9,12 +9,12 @@ use harness::table;
 
 use crate::crowd::{Kind, Met};
 use crate::operator::Changed;
-use crate::steady::Came;
+use crate::steady::PhaseResults;
 use crate::usage::Shares;
 
 /// One phase of a round.
 pub struct Phase {
-    pub came: Came,
+    pub came: PhaseResults,
     pub usage: Shares,
     pub changes: Changed,
     /// How long the `DELETE` of a key took at its end.

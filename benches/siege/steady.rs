@@ -18,15 +18,15 @@ pub struct Steady {
     between: Duration,
 }
 
-/// What came of a phase.
+/// The results of one phase.
 #[derive(Debug, Default)]
-pub struct Came {
+pub struct PhaseResults {
     pub took: Vec<Duration>,
     pub errors: usize,
     pub first_error: Option<String>,
 }
 
-impl Came {
+impl PhaseResults {
     fn add(&mut self, answer: Result<Duration, String>) {
         match answer {
             Ok(took) => self.took.push(took),
@@ -45,9 +45,9 @@ impl Steady {
     }
 
     /// Asks for so long, and waits for the last answer.
-    pub async fn ask_for(&self, time: Duration) -> Came {
+    pub async fn ask_for(&self, time: Duration) -> PhaseResults {
         let (started, mut due, mut came, mut in_flight) =
-            (Instant::now(), Duration::ZERO, Came::default(), JoinSet::new());
+            (Instant::now(), Duration::ZERO, PhaseResults::default(), JoinSet::new());
         while due < time {
             tokio::time::sleep_until((started + due).into()).await;
             while let Some(answer) = in_flight.try_join_next() {

@@ -25,9 +25,9 @@ pub struct Load {
     in_flight: JoinSet<(Kind, Result<Answer, String>)>,
 }
 
-/// What came during a row of the table.
+/// The results of one row of the table.
 #[derive(Default)]
-pub struct Came {
+pub struct LoadResults {
     pub requests: usize,
     pub errors: usize,
     /// Of whole answers.
@@ -47,8 +47,8 @@ impl Load {
     }
 
     /// Keeps the rate until then.
-    pub async fn run_until(&mut self, started: Instant, until: Instant, errors: &mut Errors) -> Came {
-        let mut came = Came::default();
+    pub async fn run_until(&mut self, started: Instant, until: Instant, errors: &mut Errors) -> LoadResults {
+        let mut came = LoadResults::default();
         loop {
             let due = started + nth(self.between, self.next);
             if due >= until {
@@ -68,8 +68,8 @@ impl Load {
     }
 
     /// What is in flight ends.
-    pub async fn finish(mut self, errors: &mut Errors) -> Came {
-        let mut came = Came::default();
+    pub async fn finish(mut self, errors: &mut Errors) -> LoadResults {
+        let mut came = LoadResults::default();
         while let Some(joined) = self.in_flight.join_next().await {
             let (kind, answer) = joined.expect("a request that ends");
             came.add(kind, answer, errors);
@@ -82,7 +82,7 @@ impl Load {
         self.in_flight.spawn(ask_in_time(kind, request, Arc::clone(&self.pool)));
     }
 
-    fn take_in(&mut self, came: &mut Came, errors: &mut Errors) {
+    fn take_in(&mut self, came: &mut LoadResults, errors: &mut Errors) {
         while let Some(joined) = self.in_flight.try_join_next() {
             let (kind, answer) = joined.expect("a request that ends");
             came.add(kind, answer, errors);
@@ -111,7 +111,7 @@ async fn ask(kind: Kind, request: &[u8], pool: &Pool) -> Result<Answer, String> 
     Ok(answer)
 }
 
-impl Came {
+impl LoadResults {
     fn add(&mut self, kind: Kind, answer: Result<Answer, String>, errors: &mut Errors) {
         self.requests += 1;
         match (kind, answer) {

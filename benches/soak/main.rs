@@ -27,7 +27,7 @@ use harness::verdict::exit_code;
 use harness::{descriptors, settings, table};
 use testing::upstream::prepared::PreparedUpstream;
 
-use load::{Came, Errors, Load};
+use load::{Errors, Load, LoadResults};
 use mix::Mix;
 use watch::{Seen, Watch};
 
@@ -127,7 +127,7 @@ struct Row {
     until: Duration,
     cpu: Duration,
     seen: Seen,
-    came: Came,
+    came: LoadResults,
 }
 
 impl Row {

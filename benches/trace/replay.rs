@@ -31,9 +31,9 @@ pub struct Replay {
     secret: String,
 }
 
-/// When the parts of one answer came.
+/// The times of one response.
 #[derive(Clone, Copy, Debug)]
-pub struct Came {
+pub struct ResponseTimes {
     pub first: Duration,
     pub total: Duration,
     /// How late the request was sent.
@@ -41,7 +41,7 @@ pub struct Came {
 }
 
 /// One for each row, in order.
-pub type Outcomes = Vec<Result<Came, String>>;
+pub type Outcomes = Vec<Result<ResponseTimes, String>>;
 
 impl Replay {
     /// So fast that `per_second` requests begin in a second on average.
@@ -96,7 +96,7 @@ impl Replay {
         outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
-    async fn ask(self: Arc<Self>, at: usize, due: Instant, pool: Arc<Pool>) -> (usize, Result<Came, String>) {
+    async fn ask(self: Arc<Self>, at: usize, due: Instant, pool: Arc<Pool>) -> (usize, Result<ResponseTimes, String>) {
         let mut connection = match pool.take().await {
             Ok(connection) => connection,
             Err(error) => return (at, Err(error.to_string())),
@@ -108,14 +108,14 @@ impl Replay {
         (at, outcome)
     }
 
-    async fn ask_on(&self, connection: &mut Connection, at: usize, due: Instant) -> Result<Came, String> {
+    async fn ask_on(&self, connection: &mut Connection, at: usize, due: Instant) -> Result<ResponseTimes, String> {
         let mut bytes = Vec::new();
         self.write(at, &mut bytes);
         let late = due.elapsed();
         let answer = connection.ask(&bytes).await.map_err(|error| error.to_string())?;
         let tokens = self.rows.get(at).map_or(0, |row| row.output_tokens);
         answer.judge(Wanted::Stream { tokens: usize::try_from(tokens).unwrap_or_default() })?;
-        Ok(Came { first: answer.first.unwrap_or_default(), total: answer.total, late })
+        Ok(ResponseTimes { first: answer.first.unwrap_or_default(), total: answer.total, late })
     }
 }
 

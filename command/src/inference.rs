@@ -47,11 +47,10 @@ use events::event::Context;
 use events::ids::RequestId;
 use events::refusal::Refusal;
 use http::HeaderValue;
-use openapi::{Api, Entrance};
+use openapi::{Api, Entrance, refusals};
 use projections::caller::Caller;
 
 use crate::figures::Stage;
-use crate::reply;
 use headers::MAX_OUTPUT_TOKENS_HEADER;
 use preparation::prepare;
 use running::RequestInFlight;
@@ -105,7 +104,7 @@ async fn chat(
             Err(refusal)
         }
     };
-    with_rate_limit_headers(response.unwrap_or_else(reply::refused), &gateway.limits, &limits)
+    with_rate_limit_headers(response.unwrap_or_else(refusals::response), &gateway.limits, &limits)
 }
 
 /// Shows the tightest limit as it stands when the answer begins; a whole answer has settled its tokens by then.

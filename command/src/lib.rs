@@ -6,6 +6,6 @@ pub mod body;
 pub mod figures;
 pub mod idempotency;
 pub mod inference;
-pub mod reply;
+mod ledger_unavailable;
 pub mod tokens;
 pub mod trace;

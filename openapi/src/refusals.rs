@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use events::limit::LimitReached;
 use events::refusal::{ErrorCode, Refusal};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -34,6 +35,24 @@ pub const fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::Draining => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
     }
+}
+
+/// A response with the refusal's status and without a body. The refusal is an extension: the door writes it in the format of the
+/// client's surface.
+pub fn response(refusal: Refusal) -> axum::response::Response {
+    let mut response = axum::response::Response::default();
+    *response.status_mut() = status(refusal.code);
+    response.extensions_mut().insert(refusal);
+    response
+}
+
+/// The same for a caller that is refused for want of room, with the limit that was reached if it is one of the caller's own.
+pub fn response_at_limit(refusal: Refusal, limit_reached: Option<LimitReached>) -> axum::response::Response {
+    let mut response = response(refusal);
+    if let Some(limit_reached) = limit_reached {
+        response.extensions_mut().insert(limit_reached);
+    }
+    response
 }
 
 /// The native body: `{"error":{"code","message","details","request_id"}}`.

@@ -86,13 +86,7 @@ fn defect(error: &dyn std::fmt::Display) -> Refusal {
 impl IntoResponse for QueryError {
     fn into_response(self) -> Response {
         let limit_reached = if let Self::NoRoom(no_room) = &self { no_room.limit_reached() } else { None };
-        let refusal = self.refusal();
-        let mut response = refusals::status(refusal.code).into_response();
-        response.extensions_mut().insert(refusal);
-        if let Some(limit_reached) = limit_reached {
-            response.extensions_mut().insert(limit_reached);
-        }
-        response
+        refusals::response_at_limit(self.refusal(), limit_reached)
     }
 }
 

@@ -25,7 +25,6 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use command::inference::{Arrival, POSITION_HEADER, REQUEST_ID_HEADER};
-use command::reply;
 use command::trace::TraceParent;
 use dialects::surfaces::Audience;
 use events::event::{Actor, Chain, Context};
@@ -34,7 +33,7 @@ use events::limit::LimitReached;
 use events::refusal::{ErrorCode, Refusal};
 use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use openapi::Entrance;
+use openapi::{Entrance, refusals};
 use projections::caller::{AtPosition, Caller, ClientOrigin};
 use projections::last_use::LastUses;
 use projections::tables::TablesHandle;
@@ -147,7 +146,7 @@ impl Door {
             Ok(_) => self.route(request).await,
             Err(refusal) => {
                 self.inner.record_refused_at_entrance(refusal, request.headers());
-                reply::refused(refusal.clone())
+                refusals::response(refusal.clone())
             }
         };
         let request_id = id.to_string();
@@ -200,7 +199,7 @@ impl Door {
         let limits = limiter.binding_administration(&tables.load(), &caller.chain);
         let mut response = match self.inner.admin_permit(&limits, caller) {
             Ok(_permit) => self.route(request).await,
-            Err(refusal) => reply::refused(refusal),
+            Err(refusal) => refusals::response(refusal),
         };
         if let Some(tightest) = limiter.tightest(&limits) {
             tightest.put_into(response.headers_mut());
@@ -366,11 +365,11 @@ fn log_request(line: &RequestLine<'_>, response: &Response, began: Instant) {
 }
 
 async fn no_such_path(request: axum::extract::Request<Body>) -> Result<Response, Infallible> {
-    Ok(reply::refused(unknown_path::refusal(request.uri().path())))
+    Ok(refusals::response(unknown_path::refusal(request.uri().path())))
 }
 
 async fn no_such_method(_: axum::extract::Request<Body>) -> Result<Response, Infallible> {
-    Ok(reply::refused(Refusal::new(ErrorCode::MethodNotAllowed, "this path does not support the method")))
+    Ok(refusals::response(Refusal::new(ErrorCode::MethodNotAllowed, "this path does not support the method")))
 }
 
 #[cfg(test)]

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
-use command::reply;
 use events::refusal::{ErrorCode, Refusal};
 use http::header::CONTENT_TYPE;
 use http::{Method, StatusCode};
 use openapi::schema::object;
-use openapi::{Answer, Api, Described, Entrance, Operation, Route};
+use openapi::{Answer, Api, Described, Entrance, Operation, Route, refusals};
 use tokio::sync::OnceCell;
 
 use super::entrances::{Entrances, Routes};
@@ -52,7 +51,7 @@ async fn answer(document: Arc<Document>) -> Response {
         Ok(json) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
         Err(error) => {
             tracing::error!(%error, "cannot write /openapi.json");
-            reply::refused(Refusal::new(ErrorCode::Internal, "/openapi.json cannot be written"))
+            refusals::response(Refusal::new(ErrorCode::Internal, "/openapi.json cannot be written"))
         }
     }
 }

@@ -17,9 +17,9 @@ use crate::tenant::{NATIVE, OPENAI, Setup, Tenant};
 
 const HOLD_TTL: Duration = Duration::from_secs(3);
 
-/// What clients were told, which the log must know for ever.
+/// What clients were told, all of which the log must have.
 #[derive(Default)]
-struct Told {
+struct ClientRecord {
     answered: Mutex<Vec<String>>,
     refused: Mutex<Vec<(String, Option<u64>)>>,
     partners: Mutex<Vec<String>>,
@@ -32,14 +32,20 @@ async fn killed_twenty_times_under_load_it_loses_nothing_that_was_answered() {
     let upstream = MockUpstream::start().await;
     let setup = Setup { limit_usd: "1", ..Setup::default() };
     let tenant = Tenant::with(&gateway, &upstream, &["slow-15", "paced-3"], setup).await;
-    let told = Arc::<Told>::default();
+    let record = Arc::<ClientRecord>::default();
     for round in 0..20_u64 {
         let stopped = Arc::<AtomicBool>::default();
         let mut loads = JoinSet::new();
         for worker in 0..6 {
-            loads.spawn(load(worker, tenant.app.clone(), tenant.name.clone(), Arc::clone(&told), Arc::clone(&stopped)));
+            loads.spawn(load(
+                worker,
+                tenant.app.clone(),
+                tenant.name.clone(),
+                Arc::clone(&record),
+                Arc::clone(&stopped),
+            ));
         }
-        loads.spawn(administer(gateway.operator().clone(), Arc::clone(&told), Arc::clone(&stopped)));
+        loads.spawn(administer(gateway.operator().clone(), Arc::clone(&record), Arc::clone(&stopped)));
         tokio::time::sleep(Duration::from_millis(100 + round * 37 % 300)).await;
         gateway.kill();
         stopped.store(true, Ordering::SeqCst);
@@ -48,7 +54,7 @@ async fn killed_twenty_times_under_load_it_loses_nothing_that_was_answered() {
         gateway.books().await;
     }
     let books = gateway.books_when_all_ended(HOLD_TTL + Duration::from_secs(12)).await;
-    check_told(&gateway, &told, &books).await;
+    check_record(&gateway, &record, &books).await;
     let (view, folded) = (gateway.budget(&tenant.budget).await, books.balance(&tenant.budget));
     assert_eq!((&view["settled_usd"], &view["held_usd"]), (&json!(usd(folded.settled)), &json!(usd(folded.held))));
     gateway.stop();
@@ -57,26 +63,27 @@ async fn killed_twenty_times_under_load_it_loses_nothing_that_was_answered() {
     assert_eq!(balances_of(&gateway), moved(&books), "the table of balances is the fold of the log");
 }
 
-/// Asks until the gateway is gone, and writes down what it was told.
-async fn load(worker: usize, app: Client, name: String, told: Arc<Told>, stopped: Arc<AtomicBool>) {
+/// Sends requests until the gateway is gone, and records what it was told.
+async fn load(worker: usize, app: Client, name: String, record: Arc<ClientRecord>, stopped: Arc<AtomicBool>) {
     let model = if worker.is_multiple_of(2) { "slow-15" } else { "paced-3" };
     let body = json!({ "model": format!("{name}/{model}"), "stream": worker >= 3,
                        "messages": [{ "role": "user", "content": "hello" }] });
     while !stopped.load(Ordering::SeqCst) {
-        let outcome = if worker >= 3 { ask_streamed(&app, &body, &told).await } else { ask(&app, &body, &told).await };
+        let outcome =
+            if worker >= 3 { ask_streamed(&app, &body, &record).await } else { ask(&app, &body, &record).await };
         if outcome.is_err() {
             return;
         }
     }
 }
 
-async fn ask(app: &Client, body: &serde_json::Value, told: &Told) -> Result<(), Lost> {
+async fn ask(app: &Client, body: &serde_json::Value, record: &ClientRecord) -> Result<(), Lost> {
     let reply = app.try_post(NATIVE, body).await?;
     match reply.status {
-        200 => told.answered.lock().expect("answers").push(reply.request_id()),
+        200 => record.answered.lock().expect("answers").push(reply.request_id()),
         429 => {
             let position = reply.header("x-ledgerway-position").parse().ok();
-            told.refused.lock().expect("refusals").push((reply.request_id(), position));
+            record.refused.lock().expect("refusals").push((reply.request_id(), position));
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         status => panic!("{status}: {}", String::from_utf8_lossy(&reply.body)),
@@ -84,12 +91,12 @@ async fn ask(app: &Client, body: &serde_json::Value, told: &Told) -> Result<(), 
     Ok(())
 }
 
-async fn ask_streamed(app: &Client, body: &serde_json::Value, told: &Told) -> Result<(), Lost> {
+async fn ask_streamed(app: &Client, body: &serde_json::Value, record: &ClientRecord) -> Result<(), Lost> {
     let stream = app.stream(OPENAI, body).await?;
     let (status, request) = (stream.status, stream.request_id());
     let (events, _) = stream.rest().await;
     if events.last().is_some_and(|event| event.is_done()) {
-        told.answered.lock().expect("answers").push(request);
+        record.answered.lock().expect("answers").push(request);
     } else if status == 200 {
         return Err(Lost);
     } else {
@@ -98,12 +105,12 @@ async fn ask_streamed(app: &Client, body: &serde_json::Value, told: &Told) -> Re
     Ok(())
 }
 
-async fn administer(operator: Client, told: Arc<Told>, stopped: Arc<AtomicBool>) {
+async fn administer(operator: Client, record: Arc<ClientRecord>, stopped: Arc<AtomicBool>) {
     while !stopped.load(Ordering::SeqCst) {
         match operator.try_post("/v1/admin/partners", &json!({ "name": "made under load" })).await {
             Ok(reply) => {
                 let id = reply.must(201).json()["id"].as_str().expect("an id").to_owned();
-                told.partners.lock().expect("partners").push(id);
+                record.partners.lock().expect("partners").push(id);
             }
             Err(Lost) => return,
         }
@@ -111,21 +118,21 @@ async fn administer(operator: Client, told: Arc<Told>, stopped: Arc<AtomicBool>)
     }
 }
 
-async fn check_told(gateway: &Gateway, told: &Told, books: &Books) {
-    let answered = told.answered.lock().expect("answers").clone();
+async fn check_record(gateway: &Gateway, record: &ClientRecord, books: &Books) {
+    let answered = record.answered.lock().expect("answers").clone();
     assert!(answered.len() > 40, "too little was answered to say anything: {}", answered.len());
     for request in &answered {
         assert_eq!(books.end_of(request), Some("budget.settled"), "{request} was answered");
     }
     let log = gateway.events().await;
     let at = |position: u64| &log[usize::try_from(position - 1).expect("a position")];
-    for (request, position) in told.refused.lock().expect("refusals").iter() {
+    for (request, position) in record.refused.lock().expect("refusals").iter() {
         assert!(!books.admitted().contains(request), "{request} was refused and admitted");
         if let Some(position) = position {
             assert_eq!(at(*position)["request_id"], *request, "{request} was refused at {position}");
         }
     }
-    for partner in told.partners.lock().expect("partners").iter() {
+    for partner in record.partners.lock().expect("partners").iter() {
         assert!(log.iter().any(|event| event["partner_id"] == *partner), "{partner} was made");
     }
 }

@@ -22,14 +22,14 @@ use crate::tenant::{NATIVE, OPENAI, Tenant};
 /// Longer than any of the waits after which the gateway tries again.
 const RECOVERED_MAX: Duration = Duration::from_secs(5);
 
-/// What was asked while there was trouble, and what was answered.
+/// The requests that were sent during the trouble, by their outcome.
 #[derive(Default)]
-pub struct Told {
+pub struct ClientRecord {
     answered: Mutex<BTreeSet<String>>,
     refused: Mutex<BTreeSet<String>>,
 }
 
-impl Told {
+impl ClientRecord {
     pub fn answered(&self) -> BTreeSet<String> {
         self.answered.lock().expect("answers").clone()
     }
@@ -87,20 +87,20 @@ impl Told {
 }
 
 /// Waits until a request is answered again, without a restart.
-pub async fn must_recover(tenant: &Tenant, model: &str, told: &Told) {
+pub async fn must_recover(tenant: &Tenant, model: &str, record: &ClientRecord) {
     let began = Instant::now();
-    let before = told.answered().len();
-    while told.answered().len() == before {
+    let before = record.answered().len();
+    while record.answered().len() == before {
         assert!(began.elapsed() < RECOVERED_MAX, "the trouble is over, and nothing is answered");
-        told.ask(tenant, model, 1).await;
+        record.ask(tenant, model, 1).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 /// The end of every one of these tests: all is answered again, every hold has ended, log and views are sound.
-pub async fn must_be_sound(gateway: &mut Gateway, upstream: &MockUpstream, tenant: &Tenant, told: &Told) {
+pub async fn must_be_sound(gateway: &mut Gateway, upstream: &MockUpstream, tenant: &Tenant, record: &ClientRecord) {
     let books = gateway.books_when_all_ended(Duration::from_secs(10)).await;
-    told.must_stand_in(&books, upstream);
+    record.must_stand_in(&books, upstream);
     let budget = gateway.budget(&tenant.budget).await;
     assert_eq!(budget["held_usd"], "0.000000000");
     assert!(!gateway.stderr().contains("panicked"), "{}", gateway.stderr());

@@ -14,9 +14,11 @@ use secrets::VaultError;
 use super::field_values::DeclarationMismatch;
 use super::fields::FieldError;
 use super::lifecycle::LifecycleError;
+use openapi::refusals;
+
 use crate::body::BodyError;
 use crate::idempotency::{IDEMPOTENCY_HEADER, MalformedKey};
-use crate::reply::{self, ledger_unavailable};
+use crate::ledger_unavailable::ledger_unavailable;
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -220,14 +222,9 @@ impl From<DeclarationMismatch> for CommandError {
 }
 
 impl IntoResponse for CommandError {
-    /// Status and refusal. The outermost layer writes the body in the form of the surface.
     fn into_response(self) -> Response {
         let limit_reached = if let Self::NoRoom(no_room) = &self { no_room.limit_reached() } else { None };
-        let mut response = reply::refused(self.into_refusal());
-        if let Some(limit_reached) = limit_reached {
-            response.extensions_mut().insert(limit_reached);
-        }
-        response
+        refusals::response_at_limit(self.into_refusal(), limit_reached)
     }
 }
 

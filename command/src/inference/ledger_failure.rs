@@ -3,7 +3,7 @@
 use events::log::LogError;
 use events::refusal::Refusal;
 
-use crate::reply::ledger_unavailable;
+use crate::ledger_unavailable::ledger_unavailable;
 
 /// The refusal of a request that could not be admitted: without the ledger there is no dispatch. The cause is logged for the
 /// operator and not shown to the client. If the admission is recorded after all, the ledger releases its hold.

@@ -26,7 +26,7 @@ use crate::body::memory::{BodyOwner, BodyPermit};
 use crate::body::{self, BodyError, HeldBody};
 use crate::figures::Stage;
 use crate::idempotency;
-use crate::reply::ledger_unavailable;
+use crate::ledger_unavailable::ledger_unavailable;
 
 /// A request that has its hold and may be dispatched.
 pub struct Prepared {

@@ -158,11 +158,11 @@ impl Drop for OpenStream {
 /// The accounts of all holders that use anything.
 #[derive(Default)]
 pub(super) struct Accounts {
-    kept: Mutex<Kept>,
+    table: Mutex<AccountTable>,
 }
 
 #[derive(Default)]
-struct Kept {
+struct AccountTable {
     accounts: HashMap<Holder, Arc<Account>>,
     /// The number of accounts after the last pruning.
     after_pruning: usize,
@@ -170,22 +170,22 @@ struct Kept {
 
 impl Accounts {
     pub(super) fn get_or_make(&self, holder: Holder, bounds: AccountBounds) -> Arc<Account> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(account) = kept.accounts.get(&holder) {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(account) = table.accounts.get(&holder) {
             return Arc::clone(account);
         }
-        if kept.accounts.len() >= ACCOUNTS_BEFORE_PRUNING.max(kept.after_pruning * 2) {
+        if table.accounts.len() >= ACCOUNTS_BEFORE_PRUNING.max(table.after_pruning * 2) {
             // An account in use has another reference, and the lock prevents new ones meanwhile.
-            kept.accounts.retain(|_, account| Arc::strong_count(account) > 1);
-            kept.after_pruning = kept.accounts.len();
+            table.accounts.retain(|_, account| Arc::strong_count(account) > 1);
+            table.after_pruning = table.accounts.len();
         }
         let account = Arc::new(Account::new(holder, bounds));
-        kept.accounts.insert(holder, Arc::clone(&account));
+        table.accounts.insert(holder, Arc::clone(&account));
         account
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.kept.lock().expect("unpoisoned").accounts.len()
+        self.table.lock().expect("unpoisoned").accounts.len()
     }
 }

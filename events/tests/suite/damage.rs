@@ -11,17 +11,17 @@ use events::verify::{Depth, Sound, VerifyError, verify_to};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use story::Told;
+use story::SampleLog;
 
 fn check(folder: &Path) -> Result<Sound, VerifyError> {
     verify_to(&*open_reader(&folder.join(LEDGER_FILE)).expect("the ledger opens"), Depth::Gateway)
 }
 
 /// The result of the check after this change to the database.
-fn said_after(told: &Told, sql: &str) -> VerifyError {
+fn said_after(log: &SampleLog, sql: &str) -> VerifyError {
     let folder = TempDir::new().expect("a folder");
     let copy = folder.path().join(LEDGER_FILE);
-    std::fs::copy(told.folder.path().join(LEDGER_FILE), &copy).expect("a copy");
+    std::fs::copy(log.folder.path().join(LEDGER_FILE), &copy).expect("a copy");
     let ledger = Connection::open(&copy).expect("the ledger opens");
     ledger.execute_batch(UNGUARD).expect("the guards are removed");
     ledger.execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
@@ -37,9 +37,9 @@ const UNGUARD: &str = "DROP TRIGGER events_are_never_changed; DROP TRIGGER event
 /// One kind of damage: its description, the change, the position that is named and a part of the message.
 type Damage = (&'static str, String, u64, &'static str);
 
-fn must_be_found(told: &Told, kinds: &[Damage]) {
+fn must_be_found(log: &SampleLog, kinds: &[Damage]) {
     for (name, sql, at, why) in kinds {
-        match said_after(told, sql) {
+        match said_after(log, sql) {
             VerifyError::Broken { position, reason } => {
                 assert_eq!(position, *at, "{name}: {reason}");
                 assert!(reason.contains(why), "{name}: {reason}");
@@ -60,8 +60,8 @@ fn set_context(at: u64, field: &str, value: &str) -> String {
 }
 
 /// Repeats an event at the end of the log, with this sequence.
-fn repeat(told: &Told, at: u64, sequence: u64) -> String {
-    let head = told.head;
+fn repeat(log: &SampleLog, at: u64, sequence: u64) -> String {
+    let head = log.head;
     format!(
         "INSERT INTO events (position, recorded_at, aggregate_type, aggregate_id, sequence, event_type, event_version,
          payload, metadata) SELECT {head} + 1, (SELECT recorded_at FROM events WHERE position = {head}), aggregate_type,
@@ -83,10 +83,10 @@ fn delete_and_close_the_gap(at: u64) -> String {
 
 #[tokio::test]
 async fn a_sound_log_is_sound() {
-    let told = Told::whole().await;
-    let sound = check(told.folder.path()).expect("a sound log");
-    assert_eq!(sound, Sound { events: told.head, open_holds: 1 });
-    let types = told.types();
+    let log = SampleLog::whole().await;
+    let sound = check(log.folder.path()).expect("a sound log");
+    assert_eq!(sound, Sound { events: log.head, open_holds: 1 });
+    let types = log.types();
     for must_have in [
         "inference.completed",
         "inference.failed",
@@ -116,8 +116,8 @@ async fn refusals_that_were_rolled_up_are_sound() {
 /// Holds: bin.verify
 #[tokio::test]
 async fn an_order_that_was_disturbed_is_named() {
-    let told = Told::whole().await;
-    let (at, head) = (told.completed, told.head);
+    let log = SampleLog::whole().await;
+    let (at, head) = (log.completed, log.head);
     let swap = format!(
         "UPDATE events SET position = -1 WHERE position = {at};
          UPDATE events SET position = {at} WHERE position = {at} + 1;
@@ -126,10 +126,10 @@ async fn an_order_that_was_disturbed_is_named() {
     let inserted = format!(
         "{} {}",
         move_all_behind(at, 1),
-        repeat(&told, at, 9).replace(&format!("{head} + 1"), &format!("{at} + 1"))
+        repeat(&log, at, 9).replace(&format!("{head} + 1"), &format!("{at} + 1"))
     );
     must_be_found(
-        &told,
+        &log,
         &[
             ("a deleted event", format!("DELETE FROM events WHERE position = {at}"), at + 1, "is missing"),
             ("the first one deleted", "DELETE FROM events WHERE position = 1".into(), 2, "position 1 is missing"),
@@ -151,8 +151,8 @@ async fn an_order_that_was_disturbed_is_named() {
             ),
             (
                 "a sequence too low",
-                format!("UPDATE events SET sequence = 0 WHERE position = {}", told.access),
-                told.access,
+                format!("UPDATE events SET sequence = 0 WHERE position = {}", log.access),
+                log.access,
                 "continues with 0",
             ),
             (
@@ -188,15 +188,15 @@ async fn an_order_that_was_disturbed_is_named() {
 /// Holds: bin.verify
 #[tokio::test]
 async fn a_life_that_cannot_be_is_named() {
-    let told = Told::whole().await;
-    let (admitted, completed, head) = (told.admitted, told.completed, told.head);
+    let log = SampleLog::whole().await;
+    let (admitted, completed, head) = (log.admitted, log.completed, log.head);
     let last_two = format!("DELETE FROM events WHERE position > {}", head - 1);
     must_be_found(
-        &told,
+        &log,
         &[
-            ("a doubled settlement", repeat(&told, completed + 1, 3), head + 1, "never admitted, or is over"),
-            ("a doubled outcome", repeat(&told, completed, 3), head + 1, "never admitted, or is over"),
-            ("a doubled hold", repeat(&told, admitted + 1, 3), head + 1, "budget.reserved is number 3"),
+            ("a doubled settlement", repeat(&log, completed + 1, 3), head + 1, "never admitted, or is over"),
+            ("a doubled outcome", repeat(&log, completed, 3), head + 1, "never admitted, or is over"),
+            ("a doubled hold", repeat(&log, admitted + 1, 3), head + 1, "budget.reserved is number 3"),
             ("an orphan hold", delete_and_close_the_gap(admitted), admitted, "never admitted"),
             (
                 "an admission without a hold",
@@ -211,24 +211,24 @@ async fn a_life_that_cannot_be_is_named() {
                 "is over and its hold is open",
             ),
             ("an end without an outcome", delete_and_close_the_gap(completed), completed, "does not follow"),
-            ("an attempt that was not made", set(told.failed, "attempts", "0"), told.failed, "tried less often"),
-            ("an attempt twice", set(told.failed - 1, "attempt", "0"), told.failed - 1, "attempt 0 after"),
+            ("an attempt that was not made", set(log.failed, "attempts", "0"), log.failed, "tried less often"),
+            ("an attempt twice", set(log.failed - 1, "attempt", "0"), log.failed - 1, "attempt 0 after"),
             (
                 "an expiry before its time",
-                set(told.reserved_to_expire, "expires_at", r#""2036-01-01T00:00:00.000000Z""#),
-                told.expired,
+                set(log.reserved_to_expire, "expires_at", r#""2036-01-01T00:00:00.000000Z""#),
+                log.expired,
                 "before its time",
             ),
             (
                 "an expiry by another policy",
-                set(told.expired, "policy", r#""release""#),
-                told.expired,
+                set(log.expired, "policy", r#""release""#),
+                log.expired,
                 "by the policy release",
             ),
             (
                 "an expiry of one that answered",
-                set(told.expired - 1, "reason", r#""client_closed""#),
-                told.expired,
+                set(log.expired - 1, "reason", r#""client_closed""#),
+                log.expired,
                 "process was lost",
             ),
             (
@@ -239,13 +239,13 @@ async fn a_life_that_cannot_be_is_named() {
             ),
             (
                 "an outcome of another tenant",
-                set_context(completed, "tenant_id", &told.other_tenant),
+                set_context(completed, "tenant_id", &log.other_tenant),
                 completed,
                 "somebody else",
             ),
             (
                 "an end of another key",
-                set_context(completed + 1, "key_id", &told.other_key),
+                set_context(completed + 1, "key_id", &log.other_key),
                 completed + 1,
                 "somebody else",
             ),
@@ -257,32 +257,27 @@ async fn a_life_that_cannot_be_is_named() {
             ),
             (
                 "a correction of another",
-                set(told.adjusted, "of", &format!("\"{}\"", told.open_request)),
-                told.adjusted,
+                set(log.adjusted, "of", &format!("\"{}\"", log.open_request)),
+                log.adjusted,
                 "a correction of",
             ),
-            ("a correction of what was settled", set(told.adjusted, "budgets", "[]"), told.adjusted, "no expired hold"),
-            (
-                "a correction below nothing",
-                set(told.adjusted, "delta_usd", r#""-5""#),
-                told.adjusted,
-                "a correction of",
-            ),
-            ("a refusal of nobody", set(told.refused, "count", "0"), told.refused, "no request"),
+            ("a correction of what was settled", set(log.adjusted, "budgets", "[]"), log.adjusted, "no expired hold"),
+            ("a correction below nothing", set(log.adjusted, "delta_usd", r#""-5""#), log.adjusted, "a correction of"),
+            ("a refusal of nobody", set(log.refused, "count", "0"), log.refused, "no request"),
         ],
     );
-    assert!(said_after(&told, &last_two).to_string().contains("the log ends at"), "the last event deleted");
+    assert!(said_after(&log, &last_two).to_string().contains("the log ends at"), "the last event deleted");
 }
 
 /// Holds: bin.verify
 #[tokio::test]
 async fn money_that_does_not_add_up_is_named() {
-    let told = Told::whole().await;
-    let (admitted, completed) = (told.admitted, told.completed);
+    let log = SampleLog::whole().await;
+    let (admitted, completed) = (log.admitted, log.completed);
     let (reserved, settled) = (admitted + 1, completed + 1);
     let usd = r#""0.000000071""#;
     must_be_found(
-        &told,
+        &log,
         &[
             ("a changed cost", set(completed, "cost_usd", usd), completed, "its tokens cost"),
             ("changed tokens", set(completed, "usage.output_text_tokens", "71"), completed, "its tokens cost"),
@@ -292,10 +287,10 @@ async fn money_that_does_not_add_up_is_named() {
                 completed,
                 "by lifetime",
             ),
-            ("a changed price", set(told.price, "output_usd_per_mtok", r#""0.002""#), completed, "its tokens cost"),
+            ("a changed price", set(log.price, "output_usd_per_mtok", r#""0.002""#), completed, "its tokens cost"),
             (
                 "another price",
-                set(completed, "price_version", &told.other_price.to_string()),
+                set(completed, "price_version", &log.other_price.to_string()),
                 completed,
                 "not the one that was admitted",
             ),
@@ -325,38 +320,38 @@ async fn money_that_does_not_add_up_is_named() {
                 "differs from its beginning",
             ),
             ("a wrong overrun", set(settled, "overrun_usd", r#""0.000000001""#), settled, "another overrun"),
-            ("an overrun left out", set(told.overrun, "overrun_usd", "null"), told.overrun, "another overrun"),
+            ("an overrun left out", set(log.overrun, "overrun_usd", "null"), log.overrun, "another overrun"),
             ("a number for money", set(settled, "charged_usd", "0.00000007"), settled, "never a JSON number"),
             ("other windows at the end", set(settled, "budgets", "[]"), settled, "differs from its beginning"),
-            ("a released request that cost", set(told.failed, "cost_usd", usd), told.failed, "used nothing and cost"),
-            ("a failed call's changed cost", set(told.reported, "cost_usd", usd), told.reported, "its tokens cost"),
+            ("a released request that cost", set(log.failed, "cost_usd", usd), log.failed, "used nothing and cost"),
+            ("a failed call's changed cost", set(log.reported, "cost_usd", usd), log.reported, "its tokens cost"),
             (
                 "a failed call that used nothing and cost",
-                set(told.reported, "usage", "null"),
-                told.reported,
+                set(log.reported, "usage", "null"),
+                log.reported,
                 "used nothing and cost",
             ),
             (
                 "a failed call's use that nobody knows",
-                set(told.reported, "usage.source", r#""unknown""#),
-                told.reported,
+                set(log.reported, "usage.source", r#""unknown""#),
+                log.reported,
                 "nobody knows",
             ),
             (
                 "a failed call's cost left out",
-                set(told.reported + 1, "cost_usd", r#""0.000000010""#),
-                told.reported + 1,
+                set(log.reported + 1, "cost_usd", r#""0.000000010""#),
+                log.reported + 1,
                 "its failed calls",
             ),
             (
                 "an answer's cost left out",
-                set(told.reported + 1, "cost_usd", r#""0.000000020""#),
-                told.reported + 1,
+                set(log.reported + 1, "cost_usd", r#""0.000000020""#),
+                log.reported + 1,
                 "its tokens cost",
             ),
             ("a hold above its budget", set(reserved, "held_usd", r#""0.000009""#), reserved, "USD held of"),
             ("a negative hold", set(reserved, "held_usd", r#""-1""#), reserved, "a hold of -1"),
-            ("a limit below the hold", set(told.budget, "limit_usd", r#""0.000000099""#), reserved, "USD held of"),
+            ("a limit below the hold", set(log.budget, "limit_usd", r#""0.000000099""#), reserved, "USD held of"),
             (
                 "a budget left out",
                 format!("UPDATE events SET payload = json_remove(payload, '$.budgets[1]') WHERE position = {reserved}"),
@@ -371,32 +366,32 @@ async fn money_that_does_not_add_up_is_named() {
             ),
             (
                 "another tenant from the beginning",
-                set_context(reserved, "tenant_id", &told.other_tenant),
+                set_context(reserved, "tenant_id", &log.other_tenant),
                 reserved,
                 "somebody else",
             ),
             (
                 "an older version of a budget",
                 set(
-                    told.admitted_after_change,
-                    &format!("versions.budgets.{}", told.changed_budget),
-                    &told.budget.to_string(),
+                    log.admitted_after_change,
+                    &format!("versions.budgets.{}", log.changed_budget),
+                    &log.budget.to_string(),
                 ),
-                told.admitted_after_change + 1,
+                log.admitted_after_change + 1,
                 "other versions",
             ),
-            ("no such model", set(admitted, "versions.model", &told.price.to_string()), admitted, "there is no model"),
-            ("no such key", set(admitted, "versions.key", &told.price.to_string()), admitted, "not one of its key"),
+            ("no such model", set(admitted, "versions.model", &log.price.to_string()), admitted, "there is no model"),
+            ("no such key", set(admitted, "versions.key", &log.price.to_string()), admitted, "not one of its key"),
             ("no price", set(admitted, "versions.prices", "{}"), admitted, "without a price"),
             (
                 "a price of something else",
-                set(admitted, "versions.prices", &format!(r#"{{"prv_x/echo":{}}}"#, told.price)),
+                set(admitted, "versions.prices", &format!(r#"{{"prv_x/echo":{}}}"#, log.price)),
                 admitted,
                 "not one of prv_x/echo",
             ),
             (
                 "a price that is not in force",
-                set(told.price, "effective_from", r#""2036-01-01T00:00:00.000000Z""#),
+                set(log.price, "effective_from", r#""2036-01-01T00:00:00.000000Z""#),
                 admitted,
                 "not in force",
             ),

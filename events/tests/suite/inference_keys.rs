@@ -34,9 +34,9 @@ fn key(tenant: u128, name: &str, fingerprint: u8) -> InferenceKey {
     InferenceKey { tenant: id::<TenantId>(tenant), key: name.to_owned(), fingerprint: [fingerprint; 32] }
 }
 
-/// The answer to a request.
+/// The reply to an admission with an idempotency key.
 #[derive(Clone, Debug, PartialEq)]
-enum Said {
+enum KeyedReply {
     Admitted,
     /// With the id of the first request with the key.
     InFlight(RequestId),
@@ -46,8 +46,8 @@ enum Said {
     OtherRequest(RequestId),
 }
 
-fn said(admitted: &Admitted) -> Said {
-    let Admitted::Refused(refusal) = admitted else { return Said::Admitted };
+fn reply_of(admitted: &Admitted) -> KeyedReply {
+    let Admitted::Refused(refusal) = admitted else { return KeyedReply::Admitted };
     let first = refusal.details["request_id"].as_str().expect("the first request").parse().expect("an id");
     let cost = refusal.details.get("cost_usd").map(|cost| cost.as_str().expect("money").parse::<NanoUsd>());
     let expires_at = refusal.details.get("expires_at").map(|at| parse_rfc3339(at.as_str().expect("a time")));
@@ -55,12 +55,12 @@ fn said(admitted: &Admitted) -> Said {
     if let Some(expires_at) = expires_at {
         assert_eq!(refusal.code, ErrorCode::Conflict);
         assert!(refusal.message.contains("process"), "{}", refusal.message);
-        return Said::ProcessEnded(first, expires_at.expect("a time"), wait);
+        return KeyedReply::ProcessEnded(first, expires_at.expect("a time"), wait);
     }
     match (refusal.code, cost) {
-        (ErrorCode::Conflict, None) => Said::InFlight(first),
-        (ErrorCode::IdempotencyKeyReused, Some(cost)) => Said::Charged(first, cost.expect("money").nanos()),
-        (ErrorCode::IdempotencyKeyReused, None) => Said::OtherRequest(first),
+        (ErrorCode::Conflict, None) => KeyedReply::InFlight(first),
+        (ErrorCode::IdempotencyKeyReused, Some(cost)) => KeyedReply::Charged(first, cost.expect("money").nanos()),
+        (ErrorCode::IdempotencyKeyReused, None) => KeyedReply::OtherRequest(first),
         other => panic!("{other:?}"),
     }
 }
@@ -192,32 +192,32 @@ impl World {
         }
         for (request, asked) in asking {
             let admitted = asked.await.expect("an answer");
-            assert_eq!(said(&admitted), self.expected(name, fingerprint, request, HELD));
+            assert_eq!(reply_of(&admitted), self.expected(name, fingerprint, request, HELD));
             if let Admitted::Hold(hold) = admitted {
                 self.open.push(hold);
             }
         }
     }
 
-    fn expected(&mut self, name: u8, fingerprint: u8, request: RequestId, held: i64) -> Said {
+    fn expected(&mut self, name: u8, fingerprint: u8, request: RequestId, held: i64) -> KeyedReply {
         let now = self.clock.now();
         if let Some(known) = self.model.get(&name).filter(|known| known.since > now - KEPT) {
             if known.fingerprint != fingerprint {
-                return Said::OtherRequest(known.request);
+                return KeyedReply::OtherRequest(known.request);
             }
             match known.fate {
-                Fate::Open { is_lost: false, .. } => return Said::InFlight(known.request),
+                Fate::Open { is_lost: false, .. } => return KeyedReply::InFlight(known.request),
                 Fate::Open { until, .. } => {
                     let wait = (until - now).to_std().expect("it has not expired");
-                    return Said::ProcessEnded(known.request, until, wait);
+                    return KeyedReply::ProcessEnded(known.request, until, wait);
                 }
-                Fate::Charged(cost) => return Said::Charged(known.request, cost),
+                Fate::Charged(cost) => return KeyedReply::Charged(known.request, cost),
                 Fate::Released => {}
             }
         }
         let fate = Fate::Open { until: now + TTL, held, is_lost: false };
         self.model.insert(name, Known { request, fingerprint, since: now, fate });
-        Said::Admitted
+        KeyedReply::Admitted
     }
 }
 
@@ -247,15 +247,15 @@ async fn tenants_and_keys_are_apart_and_a_request_without_a_key_is_none_of_them(
     let (folder, clock) = (TempDir::new().expect("a folder"), clock());
     let log = Log::open(folder.path(), LogOptions::new(clock.clone())).expect("the log opens");
     let ask = async |request: u128, key: Option<InferenceKey>| {
-        said(&log.admit_once(admission(request, 1, 1, TTL), key).await.expect("an answer"))
+        reply_of(&log.admit_once(admission(request, 1, 1, TTL), key).await.expect("an answer"))
     };
     for (request, key) in
         [(1, Some(key(1, "a", 1))), (2, Some(key(2, "a", 1))), (3, Some(key(1, "b", 1))), (4, None), (5, None)]
     {
-        assert_eq!(ask(request, key).await, Said::Admitted, "{request}");
+        assert_eq!(ask(request, key).await, KeyedReply::Admitted, "{request}");
     }
     // Every hold was dropped, which releases its money: none is charged or open.
-    assert_eq!(ask(6, Some(key(1, "a", 1))).await, Said::Admitted);
+    assert_eq!(ask(6, Some(key(1, "a", 1))).await, KeyedReply::Admitted);
 }
 
 #[tokio::test]
@@ -271,7 +271,7 @@ async fn of_many_at_once_under_one_key_one_is_admitted() {
     let holds: Vec<&OpenHold> =
         answers.iter().filter_map(|answer| if let Admitted::Hold(hold) = answer { Some(hold) } else { None }).collect();
     let [first] = holds[..] else { panic!("{} were admitted", holds.len()) };
-    let refused = answers.iter().map(said).filter(|said| *said == Said::InFlight(first.request_id));
+    let refused = answers.iter().map(reply_of).filter(|reply| *reply == KeyedReply::InFlight(first.request_id));
     assert_eq!(refused.count(), 199);
 }
 

@@ -11,9 +11,9 @@ use events::money::NanoUsd;
 use events::time::Period;
 
 use super::books::{Checked, must};
-use super::clients::{Change, Left, Request, Told};
+use super::clients::{Change, KnownOutcome, Left, Request};
 use super::facts::{KEYS, admission, budget, denied, id, outcome, refused};
-use super::life::{Call, Calls, answered, heard};
+use super::process::{Call, Calls, answered, heard};
 use super::world::{TTL_MAX, World};
 
 /// Budgets that are opened, changed and closed.
@@ -28,7 +28,7 @@ impl World {
         let admission = admission(number, key, self.dice.between(0, 40), ttl);
         self.clients.requests.push(Request {
             admission,
-            told: Told::Nothing,
+            known_outcome: KnownOutcome::Nothing,
             ending: None,
             left: None,
             has_ended: false,
@@ -45,47 +45,47 @@ impl World {
         let number = self.dice.below(self.clients.requests.len());
         let request = &mut self.clients.requests[number];
         request.was_repeated = true;
-        if request.told == Told::Nothing {
+        if request.known_outcome == KnownOutcome::Nothing {
             // Which of the two gets a hold nobody knows.
             request.left = None;
         }
-        if request.told == Told::Failed {
-            request.told = Told::Nothing;
+        if request.known_outcome == KnownOutcome::Failed {
+            request.known_outcome = KnownOutcome::Nothing;
         }
         self.send(number);
     }
 
     fn send(&mut self, number: usize) {
-        let (log, admission) = (self.life.log.clone(), self.clients.requests[number].admission.clone());
+        let (log, admission) = (self.process.log.clone(), self.clients.requests[number].admission.clone());
         let call: Call<_> = Box::pin(async move { log.admit(admission).await });
-        wait_for(&mut self.life.asking, number, call);
+        wait_for(&mut self.process.asking, number, call);
     }
 
     /// A client that does not wait for its answer; if it gets a hold, the hold ends by itself.
     pub fn stop_waiting(&mut self) {
-        let (asking, ending) = (self.life.asking.len(), self.life.ending.len());
+        let (asking, ending) = (self.process.asking.len(), self.process.ending.len());
         if asking > 0 && self.dice.percent(60) {
-            let (number, _) = self.life.asking.remove(self.dice.below(asking));
+            let (number, _) = self.process.asking.remove(self.dice.below(asking));
             let request = &mut self.clients.requests[number];
             if !request.was_repeated {
-                request.left = Some(Left { life: self.life.number, charged: 0 });
+                request.left = Some(Left { process: self.process.number, charged: 0 });
             }
         } else if ending > 0 {
-            drop(self.life.ending.remove(self.dice.below(ending)));
+            drop(self.process.ending.remove(self.dice.below(ending)));
         }
     }
 
     pub fn end(&mut self) {
-        if self.life.holds.is_empty() {
+        if self.process.holds.is_empty() {
             return;
         }
-        let (number, hold) = self.life.holds.remove(self.dice.below(self.life.holds.len()));
+        let (number, hold) = self.process.holds.remove(self.dice.below(self.process.holds.len()));
         match self.dice.below(20) {
             0 => {
                 self.clients.requests[number].left = None;
-                self.life.lost.push(hold);
+                self.process.lost.push(hold);
             }
-            1..=2 => self.clients.requests[number].left = Some(Left { life: self.life.number, charged: 0 }),
+            1..=2 => self.clients.requests[number].left = Some(Left { process: self.process.number, charged: 0 }),
             _ => self.end_with_figures(number, hold),
         }
     }
@@ -110,18 +110,18 @@ impl World {
         };
         let Ending { attempts, outcome, charge, .. } = ending.clone();
         let request = &mut self.clients.requests[number];
-        (request.ending, request.left) = (Some(ending), Some(Left { life: self.life.number, charged }));
+        (request.ending, request.left) = (Some(ending), Some(Left { process: self.process.number, charged }));
         if self.dice.percent(15) {
             return hold.end_unattended(attempts, outcome, charge);
         }
-        wait_for(&mut self.life.ending, number, Box::pin(hold.end(attempts, outcome, charge)));
+        wait_for(&mut self.process.ending, number, Box::pin(hold.end(attempts, outcome, charge)));
     }
 
-    /// The same end once more, perhaps in another life.
+    /// Sends the same end again, perhaps to another process.
     pub fn end_again(&mut self) {
         let ended: Vec<_> = self.clients.requests.iter().filter_map(|request| request.ending.as_ref()).collect();
         if let Some(ending) = ended.get(self.dice.below(ended.len())) {
-            self.life.stepped.repeat((*ending).clone());
+            self.process.stepped.repeat((*ending).clone());
         }
     }
 
@@ -172,8 +172,8 @@ impl World {
     }
 
     fn send_change(&mut self, number: usize) {
-        let (log, append) = (self.life.log.clone(), self.clients.changes[number].append.clone());
-        wait_for(&mut self.life.changing, number, Box::pin(async move { log.append(append).await }));
+        let (log, append) = (self.process.log.clone(), self.clients.changes[number].append.clone());
+        wait_for(&mut self.process.changing, number, Box::pin(async move { log.append(append).await }));
     }
 
     /// Mostly one; sometimes more in a second than are recorded one by one.
@@ -182,17 +182,17 @@ impl World {
         for _ in 0..times {
             self.clients.refused += 1;
             let number = REFUSED_FROM + self.clients.refused;
-            let (log, refused) = (self.life.log.clone(), refused(number, key));
-            wait_for(&mut self.life.refusing, number, Box::pin(async move { log.refuse(refused).await }));
+            let (log, refused) = (self.process.log.clone(), refused(number, key));
+            wait_for(&mut self.process.refusing, number, Box::pin(async move { log.refuse(refused).await }));
         }
     }
 
     pub fn note(&mut self) {
-        let (log, note) = (self.life.log.clone(), denied(self.dice.below(KEYS)));
+        let (log, note) = (self.process.log.clone(), denied(self.dice.below(KEYS)));
         self.clients.denied.1 += 1;
         let mut call: Call<_> = Box::pin(async move { log.note(vec![note]).await });
         if heard(&mut call).is_none() {
-            self.life.noting.push(call);
+            self.process.noting.push(call);
         }
     }
 
@@ -201,7 +201,7 @@ impl World {
         self.hear_of_admissions();
         self.hear_of_ends();
         self.hear_of_changes()?;
-        for (number, answer) in answered(&mut self.life.refusing) {
+        for (number, answer) in answered(&mut self.process.refusing) {
             let position = answer.as_ref().ok().copied().flatten();
             self.trace.line(format_args!("  refusal {number}: {position:?}"));
             if let Some(position) = position {
@@ -209,7 +209,7 @@ impl World {
                 self.clients.acknowledge(position, "inference.refused", stream);
             }
         }
-        let mut waiting = std::mem::take(&mut self.life.noting);
+        let mut waiting = std::mem::take(&mut self.process.noting);
         waiting.retain_mut(|call| match heard(call) {
             Some(noted) => {
                 self.clients.denied.0 += u64::from(noted.is_ok());
@@ -217,26 +217,26 @@ impl World {
             }
             None => true,
         });
-        self.life.noting = waiting;
+        self.process.noting = waiting;
         self.clients.check(&self.books, self.policy)
     }
 
     fn hear_of_admissions(&mut self) {
-        for (number, answer) in answered(&mut self.life.asking) {
+        for (number, answer) in answered(&mut self.process.asking) {
             let stream = Stream::inference(id(number)).to_string();
             let request = &mut self.clients.requests[number];
             match answer {
                 Ok(Admitted::Hold(hold)) => {
                     self.trace.line(format_args!("  request {number}: held at {}", hold.admitted_position));
-                    request.told = Told::Held;
+                    request.known_outcome = KnownOutcome::Held;
                     self.clients.acknowledge(hold.admitted_position, "inference.admitted", stream);
                     let reserved = Stream::hold(id(number)).to_string();
                     self.clients.acknowledge(hold.admitted_position + 1, "budget.reserved", reserved);
-                    self.life.holds.push((number, hold));
+                    self.process.holds.push((number, hold));
                 }
                 Ok(Admitted::Refused(refusal)) => {
                     self.trace.line(format_args!("  request {number}: refused at {:?}", refusal.position));
-                    request.told = Told::Refused;
+                    request.known_outcome = KnownOutcome::Refused;
                     if let Some(position) = refusal.position {
                         self.clients.acknowledge(position, "inference.refused", stream);
                     }
@@ -244,8 +244,8 @@ impl World {
                 Err(error) => {
                     self.trace.line(format_args!("  request {number}: {error}"));
                     // A second asking that fails says nothing of the first.
-                    if request.told == Told::Nothing && !request.was_repeated {
-                        request.told = Told::Failed;
+                    if request.known_outcome == KnownOutcome::Nothing && !request.was_repeated {
+                        request.known_outcome = KnownOutcome::Failed;
                     }
                 }
             }
@@ -253,7 +253,7 @@ impl World {
     }
 
     fn hear_of_ends(&mut self) {
-        for (number, answer) in answered(&mut self.life.ending) {
+        for (number, answer) in answered(&mut self.process.ending) {
             match answer {
                 Ok(ended) => {
                     self.trace.line(format_args!("  request {number}: ended at {}", ended.position));
@@ -266,7 +266,7 @@ impl World {
     }
 
     fn hear_of_changes(&mut self) -> Checked {
-        for (number, answer) in answered(&mut self.life.changing) {
+        for (number, answer) in answered(&mut self.process.changing) {
             let change = &mut self.clients.changes[number];
             let position = match answer {
                 Ok(appended) => {

@@ -22,7 +22,7 @@ pub struct Clients {
 
 pub struct Request {
     pub admission: Admission,
-    pub told: Told,
+    pub known_outcome: KnownOutcome,
     /// The one end that its client or the client's absence made.
     pub ending: Option<Ending>,
     /// What must come of it if the process lives on.
@@ -36,13 +36,13 @@ pub struct Request {
 /// An end, with figures or by a client that went away, that the process knows of.
 #[derive(Clone, Copy)]
 pub struct Left {
-    /// Number of the life that knows.
-    pub life: u32,
+    /// The number of the process that knows it.
+    pub process: u32,
     pub charged: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum KnownOutcome {
     Nothing,
     Held,
     Refused,
@@ -82,10 +82,10 @@ impl Clients {
         })
     }
 
-    /// No end that this life was given is lost: everybody has been silent for as long as a hold can live.
+    /// Checks that no end that this process was given is lost: everybody has been silent for longer than any hold lasts.
     pub fn check_at_rest(&self, books: &Books, life: u32) -> Checked {
         for (number, request) in self.requests.iter().enumerate() {
-            let Some(left) = request.left.filter(|left| left.life == life) else { continue };
+            let Some(left) = request.left.filter(|left| left.process == life) else { continue };
             let charged = books.account(id(number)).and_then(|account| account.charged);
             must(charged.is_none_or(|charged| charged == left.charged), || {
                 format!("request {number} was left with a charge of {}, and {charged:?} are charged", left.charged)
@@ -98,9 +98,13 @@ impl Clients {
 impl Request {
     fn check(&self, request: RequestId, books: &Books, policy: UnknownUsage) -> Checked {
         let Some(account) = books.account(request) else {
-            return must(self.told != Told::Held, || "its hold was acknowledged and is gone".to_owned());
+            return must(self.known_outcome != KnownOutcome::Held, || {
+                "its hold was acknowledged and is gone".to_owned()
+            });
         };
-        must(self.told != Told::Failed, || "it is admitted, and its client was told that it is not".to_owned())?;
+        must(self.known_outcome != KnownOutcome::Failed, || {
+            "it is admitted, and its client was told that it is not".to_owned()
+        })?;
         let wanted = self.ending.as_ref().map(|ending| ending.charge.amount().nanos());
         let Some(charged) = account.charged else {
             return must(!self.has_ended, || "its end was acknowledged, and its hold is open".to_owned());

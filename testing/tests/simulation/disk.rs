@@ -1,4 +1,4 @@
-//! The disk: a folder a life of the process, and what a death leaves in it. A process that is killed leaves its files as
+//! The disk: one folder for each start of the process, with the files that its death leaves. A process that is killed leaves its files as
 //! they are; a machine that stops leaves of the last write any part of it. What a commit has acknowledged stays.
 
 use std::path::{Path, PathBuf};
@@ -17,19 +17,19 @@ const SECTOR_BYTES: usize = 512;
 
 pub struct Disk {
     root: TempDir,
-    lives: u32,
+    starts: u32,
 }
 
 impl Disk {
     pub fn new() -> Self {
         let root = if Path::new(IN_MEMORY).is_dir() { TempDir::new_in(IN_MEMORY) } else { TempDir::new() };
-        Self { root: root.expect("a folder"), lives: 0 }
+        Self { root: root.expect("a folder"), starts: 0 }
     }
 
     /// An empty folder.
     pub fn folder(&mut self) -> PathBuf {
-        self.lives += 1;
-        let folder = self.root.path().join(self.lives.to_string());
+        self.starts += 1;
+        let folder = self.root.path().join(self.starts.to_string());
         std::fs::create_dir(&folder).expect("a folder");
         folder
     }

@@ -1,7 +1,7 @@
 //! Deterministic simulation of log, ledger, sweeper and views. One seed draws everything: what clients ask, say twice and
 //! never say, when the writer works, how the disk and the clock fail, when the process dies and what its death leaves in
 //! the files. The code is the real one, stepped on one thread over a disk in memory; an independent checker with plain
-//! lists looks at every position, every answer and every life. A seed that fails prints itself and replays exactly. See
+//! lists looks at every position, every answer and every process. A seed that fails prints itself and replays exactly. See
 //! `docs/simulation.md`.
 
 mod alerts;
@@ -12,7 +12,7 @@ mod dice;
 mod disk;
 mod facts;
 mod follower;
-mod life;
+mod process;
 mod trace;
 mod world;
 

@@ -15,7 +15,7 @@ use super::dice::Dice;
 use super::disk::{Disk, Image};
 use super::facts::start;
 use super::follower::SimulatedViews;
-use super::life::{Life, put};
+use super::process::{Process, put};
 use super::trace::Trace;
 
 /// How far the wall clock may be off before nothing is recorded: the contract says 60 s.
@@ -29,7 +29,7 @@ pub struct World {
     pub clock: Arc<ManualClock>,
     pub clients: Clients,
     pub books: Books,
-    pub life: Life,
+    pub process: Process,
     pub policy: UnknownUsage,
     disk: Disk,
     has_views: bool,
@@ -115,14 +115,14 @@ impl World {
         let (ledger, views) = Image::pristine();
         put(ledger, &folder);
         views.put(&folder, VIEWS_FILE);
-        let life = Life::begin(1, folder, &clock, policy, has_views);
+        let process = Process::begin(1, folder, &clock, policy, has_views);
         Self {
             dice,
             trace: Trace::default(),
             clock,
             clients: Clients::default(),
             books: Books::default(),
-            life,
+            process,
             policy,
             disk,
             has_views,
@@ -161,8 +161,8 @@ impl World {
             Move::Wait => self.wait(),
             Move::StepClock => self.step_clock(),
             Move::BreakDisk => self.break_disk(),
-            Move::RepairDisk => self.life.repair_disk(),
-            Move::Checkpoint => self.life.checkpoint(),
+            Move::RepairDisk => self.process.repair_disk(),
+            Move::Checkpoint => self.process.checkpoint(),
             Move::Follow => return self.follow(),
             Move::Redeliver => return self.redeliver(),
             Move::Rebuild => return self.rebuild(),
@@ -173,16 +173,16 @@ impl World {
     }
 
     fn follow(&mut self) -> Checked {
-        self.life.views.as_mut().map_or(Ok(()), SimulatedViews::follow)
+        self.process.views.as_mut().map_or(Ok(()), SimulatedViews::follow)
     }
 
     fn redeliver(&mut self) -> Checked {
-        self.life.views.as_mut().map_or(Ok(()), |views| views.redeliver(&*self.life.reader, &mut self.dice))
+        self.process.views.as_mut().map_or(Ok(()), |views| views.redeliver(&*self.process.reader, &mut self.dice))
     }
 
     fn rebuild(&mut self) -> Checked {
-        let Some(views) = &mut self.life.views else { return Ok(()) };
-        views.rebuild(&*self.life.reader, &mut self.dice)
+        let Some(views) = &mut self.process.views else { return Ok(()) };
+        views.rebuild(&*self.process.reader, &mut self.dice)
     }
 
     fn some_turn(&mut self) -> Checked {
@@ -192,14 +192,14 @@ impl World {
 
     /// One batch of the writer; then what it recorded is looked at, and then the answers.
     pub fn turn(&mut self, jobs_max: usize) -> Checked {
-        self.life.stepped.step(jobs_max);
+        self.process.stepped.step(jobs_max);
         self.believe_clock();
         self.look()?;
         self.hear()
     }
 
     fn look(&mut self) -> Checked {
-        for recorded in self.life.reader.after(self.books.position(), 100_000).map_err(|error| error.to_string())? {
+        for recorded in self.process.reader.after(self.books.position(), 100_000).map_err(|error| error.to_string())? {
             if recorded.position > self.shown {
                 let (position, at) = (recorded.position, rfc3339(recorded.recorded_at));
                 self.trace.line(format_args!("  {position} {at} {} on {}", recorded.event.name(), recorded.stream));
@@ -208,7 +208,7 @@ impl World {
         }
         self.shown = self.books.position();
         self.latest = self.latest.max(self.clock.now());
-        self.books.must_be(self.life.stepped.balances(), self.latest)
+        self.books.must_be(self.process.stepped.balances(), self.latest)
     }
 
     /// Everything again from the first position, and all that was ever acknowledged.
@@ -227,7 +227,7 @@ impl World {
 
     /// How far the wall clock is behind the log.
     fn micros_behind(&self) -> i64 {
-        (self.books.last_at() - self.clock.now()).num_microseconds().expect("less than a life").max(0)
+        (self.books.last_at() - self.clock.now()).num_microseconds().expect("a short time").max(0)
     }
 
     fn wait(&mut self) {
@@ -263,10 +263,10 @@ impl World {
 
     fn break_disk(&mut self) {
         match self.dice.below(4) {
-            0 => self.life.slow_down(self.dice.between(1, 90_000).unsigned_abs()),
-            1 => self.life.fill_disk(),
-            2 if !self.life.is_locked() => self.life.lock(),
-            _ => self.life.fail_commits(u32::try_from(self.dice.between(1, 3)).expect("a small number")),
+            0 => self.process.slow_down(self.dice.between(1, 90_000).unsigned_abs()),
+            1 => self.process.fill_disk(),
+            2 if !self.process.is_locked() => self.process.lock(),
+            _ => self.process.fail_commits(u32::try_from(self.dice.between(1, 3)).expect("a small number")),
         }
     }
 
@@ -278,20 +278,20 @@ impl World {
             (1, Death::InCheckpoint),
         ]);
         self.trace.line(format_args!("  {death:?}"));
-        let before = self.life.ledger_image();
+        let before = self.process.ledger_image();
         let left = match death {
             Death::BeforeCommit => before,
             Death::InCommit => {
-                self.life.stepped.step(usize::MAX);
-                Image::in_the_middle_of_a_commit(&before, &self.life.ledger_image(), &mut self.dice)
+                self.process.stepped.step(usize::MAX);
+                Image::in_the_middle_of_a_commit(&before, &self.process.ledger_image(), &mut self.dice)
             }
             Death::AfterCommit => {
-                self.life.stepped.step(usize::MAX);
-                self.life.ledger_image()
+                self.process.stepped.step(usize::MAX);
+                self.process.ledger_image()
             }
             Death::InCheckpoint => {
-                self.life.checkpoint();
-                Image::in_the_middle_of_a_checkpoint(&before, &self.life.ledger_image(), &mut self.dice)
+                self.process.checkpoint();
+                Image::in_the_middle_of_a_checkpoint(&before, &self.process.ledger_image(), &mut self.dice)
             }
         };
         self.live_again(&left)
@@ -299,34 +299,34 @@ impl World {
 
     fn restart(&mut self) -> Checked {
         // An orderly end finds the disk in order.
-        self.life.repair_disk();
-        self.life.close();
+        self.process.repair_disk();
+        self.process.close();
         self.believe_clock();
         self.look()?;
         self.hear()?;
-        let left = self.life.ledger_image();
+        let left = self.process.ledger_image();
         self.live_again(&left)
     }
 
-    /// The next life finds these files, of the views perhaps not all.
+    /// Starts the next process on these files; of the views, some may be missing.
     fn live_again(&mut self, ledger: &Image) -> Checked {
         let folder = self.disk.folder();
         put(ledger, &folder);
         if self.has_views {
             self.leave_views(&folder);
         }
-        self.life = Life::begin(self.life.number + 1, folder, &self.clock, self.policy, self.has_views);
+        self.process = Process::begin(self.process.number + 1, folder, &self.clock, self.policy, self.has_views);
         self.look_anew()?;
         // A clock that is far behind the log is waited for.
         let behind = self.micros_behind();
         self.agreed_skew = (behind <= STEP_MAX_MICROS).then_some(self.skew + behind);
-        let views_at = self.life.views.as_ref().map(SimulatedViews::position);
+        let views_at = self.process.views.as_ref().map(SimulatedViews::position);
         self.trace.line(format_args!("  again at {}, the views at {views_at:?}", self.books.position()));
         must(views_at.is_none_or(|at| at <= self.books.position()), || "the views are ahead of the log".to_owned())
     }
 
     fn leave_views(&mut self, folder: &Path) {
-        let views = Image::of(&self.life.folder, VIEWS_FILE);
+        let views = Image::of(&self.process.folder, VIEWS_FILE);
         match self.dice.below(10) {
             0 => {}
             1..=3 => views.without_its_last_bytes(&mut self.dice).put(folder, VIEWS_FILE),
@@ -337,7 +337,7 @@ impl World {
     /// Disk and clock are put right and nobody asks any more: every hold ends, and everything agrees.
     fn come_to_rest(&mut self) -> Checked {
         self.trace.line(format_args!("rest"));
-        self.life.repair_disk();
+        self.process.repair_disk();
         self.step_clock_by(self.micros_to_right());
         self.turn(usize::MAX)?;
         // Recorded time stands still until the wall clock is where it was.
@@ -346,14 +346,19 @@ impl World {
         (0..3).try_for_each(|_| self.turn(usize::MAX))?;
         let open = self.books.accounts().iter().find(|account| account.charged.is_none());
         must(open.is_none(), || format!("the hold of {:?} never ends", open.map(|account| account.request)))?;
-        must(self.life.is_quiet(), || "somebody was never answered".to_owned())?;
+        must(self.process.is_quiet(), || "somebody was never answered".to_owned())?;
         self.clients.check(&self.books, self.policy)?;
-        self.clients.check_at_rest(&self.books, self.life.number)?;
-        let sound = events::verify::verify(&*self.life.reader).map_err(|error| format!("verify: {error}"))?;
+        self.clients.check_at_rest(&self.books, self.process.number)?;
+        let sound = events::verify::verify(&*self.process.reader).map_err(|error| format!("verify: {error}"))?;
         must(sound.open_holds == 0 && sound.events == self.books.position(), || format!("verify: {sound:?}"))?;
         self.redeliver()?;
-        let Some(views) = &mut self.life.views else { return Ok(()) };
-        views.must_come_out_the_same(&self.life.folder, &self.disk.folder(), &self.life.log, &*self.life.reader)?;
-        self.books.must_be_in_views(&self.life.folder.join(VIEWS_FILE))
+        let Some(views) = &mut self.process.views else { return Ok(()) };
+        views.must_come_out_the_same(
+            &self.process.folder,
+            &self.disk.folder(),
+            &self.process.log,
+            &*self.process.reader,
+        )?;
+        self.books.must_be_in_views(&self.process.folder.join(VIEWS_FILE))
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use testing::upstream::MockUpstream;
 
 use super::fault::Fault;
-use super::{Told, must_be_sound, must_recover};
+use super::{ClientRecord, must_be_sound, must_recover};
 use crate::gateway::Gateway;
 use crate::tenant::{Tenant, made};
 
@@ -25,28 +25,28 @@ async fn a_clock_that_steps_stops_the_log_until_it_agrees_again() {
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     let day = json!({ "scope": { "tenant_id": tenant.id }, "limit_usd": "5", "period": "day" });
     let day = made(gateway.operator(), "/budgets", day).await;
-    let told = Told::default();
-    told.ask(&tenant, "ok", 4).await;
+    let record = ClientRecord::default();
+    record.ask(&tenant, "ok", 4).await;
     let began = last_recorded(&gateway).await;
     let windows_before = windows(&gateway, &day).await;
     for step in [-HOUR_S, DAY_S] {
         fault.shift_clock_s(step);
-        let (sent, answered) = (upstream.seen().len(), told.answered().len());
-        told.ask(&tenant, "ok", 6).await;
-        assert_eq!((upstream.seen().len(), told.answered().len()), (sent, answered), "sent without the ledger");
+        let (sent, answered) = (upstream.seen().len(), record.answered().len());
+        record.ask(&tenant, "ok", 6).await;
+        assert_eq!((upstream.seen().len(), record.answered().len()), (sent, answered), "sent without the ledger");
         let partner = gateway.operator().post("/v1/admin/partners", &json!({ "name": "late" })).await;
         partner.must_be(503, "LEDGER_UNAVAILABLE");
         gateway.client(None).get("/health/live").await.must(200);
         gateway.client(None).get("/health/ready").await.must(503);
         fault.heal();
-        must_recover(&tenant, "ok", &told).await;
+        must_recover(&tenant, "ok", &record).await;
     }
     let ended = last_recorded(&gateway).await;
     assert!(ended >= began && (ended - began).num_seconds() < HOUR_S, "from {began} to {ended}");
     // The books check that no event is recorded before the one in front; here: none in a day that never was.
     let windows_after = windows(&gateway, &day).await;
     assert!(windows_after.len() <= windows_before.len() + 1, "{windows_after:?}");
-    must_be_sound(&mut gateway, &upstream, &tenant, &told).await;
+    must_be_sound(&mut gateway, &upstream, &tenant, &record).await;
 }
 
 /// The starts of the windows in which something was held on a budget.
@@ -71,17 +71,17 @@ async fn started_with_a_clock_behind_the_log_it_waits_for_the_clock() {
     fault.shift_clock_s(HOUR_S);
     let mut gateway = fault.start(&[]);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
-    let told = Told::default();
-    told.ask(&tenant, "ok", 4).await;
+    let record = ClientRecord::default();
+    record.ask(&tenant, "ok", 4).await;
     let before = last_recorded(&gateway).await;
     gateway.stop();
     fault.heal();
     gateway.start_again();
-    told.ask(&tenant, "ok", 4).await;
-    assert_eq!(told.refused().len(), 4, "recorded an hour before the log's end");
+    record.ask(&tenant, "ok", 4).await;
+    assert_eq!(record.refused().len(), 4, "recorded an hour before the log's end");
     // Nearly there, and past it: what differs is less than a clock may be corrected by.
     fault.shift_clock_s(HOUR_S + 2);
-    must_recover(&tenant, "ok", &told).await;
+    must_recover(&tenant, "ok", &record).await;
     assert!(last_recorded(&gateway).await >= before);
-    must_be_sound(&mut gateway, &upstream, &tenant, &told).await;
+    must_be_sound(&mut gateway, &upstream, &tenant, &record).await;
 }

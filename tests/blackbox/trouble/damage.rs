@@ -6,7 +6,7 @@ use serde_json::Value;
 use testing::upstream::MockUpstream;
 
 use super::fault::{EROFS, Fault, copied};
-use super::{Told, must_be_sound, must_recover};
+use super::{ClientRecord, must_be_sound, must_recover};
 use crate::gateway::{Gateway, ledgerway, serve_to_its_end};
 use crate::tenant::Tenant;
 
@@ -28,14 +28,14 @@ fn overwrite(file: &Path, at: usize, bytes: &[u8]) {
 }
 
 /// A gateway that has answered, and what it answered.
-async fn used(upstream: &MockUpstream) -> (Gateway, Tenant, Told) {
+async fn used(upstream: &MockUpstream) -> (Gateway, Tenant, ClientRecord) {
     let gateway = Gateway::start();
     let tenant = Tenant::new(&gateway, upstream, &["ok"]).await;
-    let told = Told::default();
+    let record = ClientRecord::default();
     for _ in 0..5 {
-        told.ask(&tenant, "ok", 4).await;
+        record.ask(&tenant, "ok", 4).await;
     }
-    (gateway, tenant, told)
+    (gateway, tenant, record)
 }
 
 /// Holds: bin.verify
@@ -84,7 +84,7 @@ async fn a_ledger_that_cannot_be_loaded_is_not_served() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_is_damaged_while_it_serves_fails_what_needs_it_and_no_more() {
     let upstream = MockUpstream::start().await;
-    let (mut gateway, tenant, told) = used(&upstream).await;
+    let (mut gateway, tenant, record) = used(&upstream).await;
     gateway.stop();
     gateway.start_again();
     // The oldest events: nothing in memory has them, and nothing that is appended needs them.
@@ -99,7 +99,7 @@ async fn a_page_that_is_damaged_while_it_serves_fails_what_needs_it_and_no_more(
     let reply = gateway.operator().get("/v1/events?after=0&limit=1000").await;
     assert_ne!(reply.status, 200, "damaged events were shown: {}", String::from_utf8_lossy(&reply.body));
     assert!(!String::from_utf8_lossy(&reply.body).contains("malformed"), "SQLite's words are the operator's");
-    told.ask(&tenant, "ok", 4).await;
+    record.ask(&tenant, "ok", 4).await;
     gateway.client(None).get("/health/live").await.must(200);
     assert!(!gateway.stderr().contains("panicked"), "{}", gateway.stderr());
     gateway.stop();
@@ -112,7 +112,7 @@ async fn a_page_that_is_damaged_while_it_serves_fails_what_needs_it_and_no_more(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_torn_page_in_the_middle_of_the_write_ahead_log_is_noticed_and_one_at_its_end_is_a_crash() {
     let upstream = MockUpstream::start().await;
-    let (mut gateway, tenant, told) = used(&upstream).await;
+    let (mut gateway, tenant, record) = used(&upstream).await;
     gateway.kill();
     let left = copied(&gateway.data());
     let frames = (std::fs::read(left.path().join(WAL)).expect("the log").len() - 32) / (24 + PAGE);
@@ -142,9 +142,9 @@ async fn a_torn_page_in_the_middle_of_the_write_ahead_log_is_noticed_and_one_at_
     whole.extend_from_slice(&[0x5a; 700]);
     std::fs::write(&ledger, whole).expect("the end is torn");
     gateway.start_again();
-    must_recover(&tenant, "ok", &told).await;
+    must_recover(&tenant, "ok", &record).await;
     let books = gateway.books().await;
-    told.must_stand_in(&books, &upstream);
+    record.must_stand_in(&books, &upstream);
     gateway.stop();
     assert_eq!(gateway.verify().0, Some(0));
 }
@@ -157,8 +157,8 @@ async fn views_that_are_damaged_come_back_once_they_can_be_written() {
     fault.aim_at("gateway/data/views.db");
     let mut gateway = fault.start(&[]);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
-    let told = Told::default();
-    told.ask(&tenant, "ok", 4).await;
+    let record = ClientRecord::default();
+    record.ask(&tenant, "ok", 4).await;
     gateway.stop();
     let views = gateway.data().join("views.db");
     let sql = "SELECT rootpage - 1 FROM sqlite_schema WHERE name = 'inferences'";
@@ -168,7 +168,7 @@ async fn views_that_are_damaged_come_back_once_they_can_be_written() {
     overwrite(&views, root * PAGE, &[0x5a; PAGE]);
     gateway.start_again();
     fault.fail_writes(EROFS);
-    told.ask(&tenant, "ok", 4).await;
+    record.ask(&tenant, "ok", 4).await;
     let path = format!("/v1/budgets/{}?min_position={}", tenant.budget, gateway.head().await);
     gateway.operator().get(&path).await.must_be(503, "VIEW_BEHIND");
     assert!(fault.writes_failed() > 0, "the fault hit nothing");
@@ -177,5 +177,5 @@ async fn views_that_are_damaged_come_back_once_they_can_be_written() {
     while gateway.operator().get(&path).await.status != 200 {
         assert!(began.elapsed() < std::time::Duration::from_secs(8), "the views stay behind");
     }
-    must_be_sound(&mut gateway, &upstream, &tenant, &told).await;
+    must_be_sound(&mut gateway, &upstream, &tenant, &record).await;
 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use testing::upstream::MockUpstream;
 
 use super::fault::{ENOSPC, EROFS, Fault};
-use super::{Told, must_be_sound, must_recover};
+use super::{ClientRecord, must_be_sound, must_recover};
 use crate::gateway::{Gateway, serve_to_its_end};
 use crate::tenant::Tenant;
 
@@ -67,12 +67,12 @@ impl Drop for SmallDisk {
 }
 
 /// Asks until the disk has no more room for the log.
-async fn must_fill_up(tenant: &Tenant, told: &Told) {
+async fn must_fill_up(tenant: &Tenant, record: &ClientRecord) {
     let began = Instant::now();
-    let before = told.refused().len();
-    while told.refused().len() == before {
+    let before = record.refused().len();
+    while record.refused().len() == before {
         assert!(began.elapsed() < Duration::from_secs(10), "a full disk, and all is answered");
-        told.ask(tenant, "ok", 4).await;
+        record.ask(tenant, "ok", 4).await;
     }
 }
 
@@ -89,26 +89,26 @@ async fn a_full_disk_closes_the_gateway_until_there_is_room() {
         }
     };
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
-    let told = Told::default();
-    told.ask(&tenant, "ok", 6).await;
+    let record = ClientRecord::default();
+    record.ask(&tenant, "ok", 6).await;
     for _ in 0..2 {
         match &disk {
             Some(disk) => disk.fill(),
             None => fault.fail_writes(ENOSPC),
         }
-        must_fill_up(&tenant, &told).await;
-        let (sent, answered) = (upstream.seen().len(), told.answered().len());
-        told.ask(&tenant, "ok", 6).await;
-        assert_eq!((upstream.seen().len(), told.answered().len()), (sent, answered), "sent without the ledger");
+        must_fill_up(&tenant, &record).await;
+        let (sent, answered) = (upstream.seen().len(), record.answered().len());
+        record.ask(&tenant, "ok", 6).await;
+        assert_eq!((upstream.seen().len(), record.answered().len()), (sent, answered), "sent without the ledger");
         gateway.client(None).get("/health/ready").await.must(503);
         match &disk {
             Some(disk) => disk.empty(),
             None => fault.heal(),
         }
-        must_recover(&tenant, "ok", &told).await;
-        told.ask(&tenant, "ok", 20).await;
+        must_recover(&tenant, "ok", &record).await;
+        record.ask(&tenant, "ok", 20).await;
     }
-    must_be_sound(&mut gateway, &upstream, &tenant, &told).await;
+    must_be_sound(&mut gateway, &upstream, &tenant, &record).await;
 }
 
 /// Holds: bin.verify-reads

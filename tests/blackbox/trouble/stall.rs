@@ -6,7 +6,7 @@ use serde_json::json;
 use testing::upstream::MockUpstream;
 
 use super::fault::Fault;
-use super::{Told, must_be_sound, must_recover};
+use super::{ClientRecord, must_be_sound, must_recover};
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, Setup, Tenant};
 
@@ -21,8 +21,8 @@ async fn a_disk_that_hangs_does_not_keep_the_process_from_ending() {
     fault.aim_at("gateway/data/ledger.db");
     let mut gateway = fault.start(&[("LEDGERWAY_HOLD_TTL_SECONDS", "2"), ("LEDGERWAY_DRAIN_TIMEOUT_SECONDS", "1")]);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
-    let told = Told::default();
-    told.ask(&tenant, "ok", 4).await;
+    let record = ClientRecord::default();
+    record.ask(&tenant, "ok", 4).await;
     fault.stall_syncs_ms(60_000);
     let body = tenant.ask("ok");
     let asked = tenant.app.try_post(NATIVE, &body);
@@ -40,8 +40,8 @@ async fn a_disk_that_hangs_does_not_keep_the_process_from_ending() {
     assert_eq!(ended.code(), Some(1));
     fault.heal();
     gateway.start_again();
-    must_recover(&tenant, "ok", &told).await;
-    must_be_sound(&mut gateway, &upstream, &tenant, &told).await;
+    must_recover(&tenant, "ok", &record).await;
+    must_be_sound(&mut gateway, &upstream, &tenant, &record).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,12 +50,12 @@ async fn while_a_sync_stalls_requests_wait_and_all_else_is_answered() {
     fault.aim_at("gateway/data/ledger.db");
     let mut gateway = fault.start(&[]);
     let tenant = Tenant::new(&gateway, &upstream, &["ok", "paced-100"]).await;
-    let told = Told::default();
-    told.ask(&tenant, "ok", 6).await;
-    let before = told.answered().len();
+    let record = ClientRecord::default();
+    record.ask(&tenant, "ok", 6).await;
+    let before = record.answered().len();
     fault.stall_syncs_ms(STALL_MS);
     let began = Instant::now();
-    let waiting = told.ask(&tenant, "ok", 8);
+    let waiting = record.ask(&tenant, "ok", 8);
     let beside = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
         for _ in 0..15 {
@@ -77,8 +77,8 @@ async fn while_a_sync_stalls_requests_wait_and_all_else_is_answered() {
     tokio::join!(waiting, beside);
     assert!(fault.syncs_stalled() > 0, "no sync was slow");
     assert!(began.elapsed() >= Duration::from_millis(STALL_MS.unsigned_abs()), "nobody waited for the disk");
-    assert_eq!(told.answered().len(), before + 8, "a stall made requests fail: {:?}", told.refused());
-    must_be_sound(&mut gateway, &upstream, &tenant, &told).await;
+    assert_eq!(record.answered().len(), before + 8, "a stall made requests fail: {:?}", record.refused());
+    must_be_sound(&mut gateway, &upstream, &tenant, &record).await;
 }
 
 /// Holds: http.caller-when-complete

@@ -64,7 +64,7 @@ pub(super) struct Tally {
 
 /// Counts that are being recorded. If that fails, they are put back into the tally.
 #[derive(Debug, Default)]
-pub(super) struct Taken {
+pub(super) struct PendingCounts {
     counts: Vec<((RefusedCaller, Reason), Context, u64)>,
 }
 
@@ -89,7 +89,7 @@ impl Tally {
     }
 
     /// Takes the counts that are due at `now`: first refusals, and the rest of seconds that are over. At most `max` events.
-    pub(super) fn take(&mut self, now: i64, max: usize) -> Taken {
+    pub(super) fn take(&mut self, now: i64, max: usize) -> PendingCounts {
         let mut counts = Vec::new();
         self.entries.retain(|key, entry| {
             if entry.first && counts.len() < max {
@@ -104,11 +104,11 @@ impl Tally {
             }
             entry.count > 0 || entry.second >= now
         });
-        Taken { counts }
+        PendingCounts { counts }
     }
 
     /// Counts again what could not be recorded, as overdue.
-    pub(super) fn put_back(&mut self, taken: Taken) {
+    pub(super) fn put_back(&mut self, taken: PendingCounts) {
         for (key, context, count) in taken.counts {
             let entry = self.entries.entry(key).or_insert(Entry { context, second: i64::MIN, first: false, count: 0 });
             entry.count = entry.count.saturating_add(count);
@@ -120,7 +120,7 @@ impl Tally {
     }
 }
 
-impl Taken {
+impl PendingCounts {
     pub(super) fn is_empty(&self) -> bool {
         self.counts.is_empty()
     }
@@ -154,7 +154,7 @@ mod tests {
         context
     }
 
-    fn counts(taken: &Taken) -> Vec<u64> {
+    fn counts(taken: &PendingCounts) -> Vec<u64> {
         taken.counts.iter().map(|(_, _, count)| *count).collect()
     }
 

@@ -7,11 +7,11 @@ use events::verify::VerifyError;
 use rusqlite::Connection;
 
 use super::said_after;
-use super::story::Told;
+use super::story::SampleLog;
 
 #[tokio::test]
 async fn rows_that_are_not_the_fold_are_found() {
-    let told = Told::whole().await;
+    let log = SampleLog::whole().await;
     let mut said = BTreeSet::new();
     for (sql, why) in [
         ("UPDATE balances SET settled = settled + 1", "in the table of balances"),
@@ -40,9 +40,9 @@ async fn rows_that_are_not_the_fold_are_found() {
             "differs from the events for req_ffff",
         ),
     ] {
-        match said_after(&told, sql) {
+        match said_after(&log, sql) {
             VerifyError::StoredState { position, reason } => {
-                assert_eq!(position, told.head, "{sql}: {reason}");
+                assert_eq!(position, log.head, "{sql}: {reason}");
                 assert!(reason.contains(why), "{sql}: {reason}");
                 said.insert(reason);
             }
@@ -54,11 +54,11 @@ async fn rows_that_are_not_the_fold_are_found() {
 
 #[tokio::test]
 async fn rows_of_another_position_than_they_say_are_found() {
-    let told = Told::whole().await;
-    let earlier = format!("UPDATE ledger_checkpoint SET position = {}", told.completed);
+    let log = SampleLog::whole().await;
+    let earlier = format!("UPDATE ledger_checkpoint SET position = {}", log.completed);
     let later = "UPDATE ledger_checkpoint SET position = position + 1";
-    for (sql, at) in [(earlier.as_str(), told.completed), (later, told.head + 1)] {
-        match said_after(&told, sql) {
+    for (sql, at) in [(earlier.as_str(), log.completed), (later, log.head + 1)] {
+        match said_after(&log, sql) {
             VerifyError::StoredState { position, .. } => assert_eq!(position, at, "{sql}"),
             other => panic!("{sql}: {other}"),
         }
@@ -68,7 +68,7 @@ async fn rows_of_another_position_than_they_say_are_found() {
 /// A file that was rewritten without the unique index over streams.
 #[tokio::test]
 async fn a_table_that_lost_its_uniqueness_is_found() {
-    let told = Told::whole().await;
+    let log = SampleLog::whole().await;
     let rebuilt = "ALTER TABLE events RENAME TO before;
          CREATE TABLE events (position INTEGER PRIMARY KEY, recorded_at INTEGER NOT NULL, aggregate_type TEXT NOT NULL,
              aggregate_id TEXT NOT NULL, sequence INTEGER NOT NULL, event_type TEXT NOT NULL,
@@ -76,14 +76,14 @@ async fn a_table_that_lost_its_uniqueness_is_found() {
          INSERT INTO events SELECT position, recorded_at, aggregate_type, aggregate_id, sequence, event_type,
              event_version, payload, metadata FROM before;
          DROP TABLE before";
-    let said = said_after(&told, rebuilt).to_string();
+    let said = said_after(&log, rebuilt).to_string();
     assert!(said.contains("the index that makes streams unique is gone"), "{said}");
 }
 
 #[tokio::test]
 async fn a_file_whose_pages_were_overwritten_is_broken_or_cannot_be_read() {
-    let told = Told::whole().await;
-    let path = told.folder.path().join(LEDGER_FILE);
+    let log = SampleLog::whole().await;
+    let path = log.folder.path().join(LEDGER_FILE);
     let pages: u64 = {
         let ledger = Connection::open(&path).expect("the ledger opens");
         ledger.query_row("PRAGMA page_count", [], |row| row.get(0)).expect("pages")
@@ -95,7 +95,7 @@ async fn a_file_whose_pages_were_overwritten_is_broken_or_cannot_be_read() {
         let mut damaged = sound.clone();
         damaged.get_mut(page * size..(page + 1) * size).expect("a page").fill(0x5a);
         std::fs::write(&path, damaged).expect("the file is overwritten");
-        found += u32::from(super::check(told.folder.path()).is_err());
+        found += u32::from(super::check(log.folder.path()).is_err());
     }
     // The other pages belong to tables that are not checked.
     assert!(found >= 5, "{found} of {pages}");

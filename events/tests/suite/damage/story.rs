@@ -25,7 +25,7 @@ const TTL: Duration = Duration::from_secs(60);
 const HELD: i64 = 100;
 
 /// A folder with the log, and the positions of its events.
-pub struct Told {
+pub struct SampleLog {
     pub folder: TempDir,
     pub head: u64,
     pub price: u64,
@@ -65,7 +65,7 @@ struct Gateway {
     price: u64,
 }
 
-impl Told {
+impl SampleLog {
     pub async fn whole() -> Self {
         let folder = TempDir::new().expect("a folder");
         let clock = clock();

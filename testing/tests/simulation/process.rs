@@ -1,4 +1,4 @@
-//! One life of the process: the real log with its writer, driven a step at a time, and the calls that wait for it. A
+//! One process, from its start to its death: the real log with its writer, driven a step at a time, and the calls that wait for it. A
 //! death drops everything here; what is left is on the disk.
 
 use std::future::Future;
@@ -26,7 +26,7 @@ pub type Call<T> = Pin<Box<dyn Future<Output = T>>>;
 /// Each with the number of what it is about.
 pub type Calls<T> = Vec<(usize, Call<T>)>;
 
-pub struct Life {
+pub struct Process {
     pub number: u32,
     // In front of everything that talks to it: a call whose writer has gone does not wait.
     pub stepped: Stepped,
@@ -58,7 +58,7 @@ struct Faults {
     slow_millis: AtomicU64,
 }
 
-impl Life {
+impl Process {
     pub fn begin(
         number: u32,
         folder: PathBuf,
