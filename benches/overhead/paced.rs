@@ -68,16 +68,8 @@ pub async fn crowd(out: &mut impl Write, paths: &[Path], streams: u32, time: Dur
     table::header(
         out,
         &[
-            "path",
-            "streams whole",
-            "first token p50 ms",
-            "p99 ms",
-            "gap p50 ms",
-            "p99 ms",
-            "max ms",
-            "stalls",
-            "CPU-µs a token",
-            "errors",
+            "path", "streams whole", "first token p50 ms", "p99 ms", "gap p50 ms", "p99 ms", "max ms", "stalls",
+            "CPU-µs a token", "errors",
         ],
     )?;
     let mut gateway = Memory::default();

@@ -33,18 +33,8 @@ pub struct Round {
 
 pub fn header(out: &mut impl Write) -> io::Result<()> {
     let columns = [
-        "round",
-        "other tenant",
-        "requests",
-        "p50 ms",
-        "p99 ms",
-        "max ms",
-        "gateway % of a core",
-        "bench %",
-        "others %",
-        "DELETE ms",
-        "VmHWM MiB",
-        "errors",
+        "round", "other tenant", "requests", "p50 ms", "p99 ms", "max ms", "gateway % of a core", "bench %",
+        "others %", "DELETE ms", "VmHWM MiB", "errors",
     ];
     table::header(out, &columns)
 }

@@ -38,22 +38,8 @@ const VIEWS: &str = "views.db";
 /// Memory is compared with the end of this row: until then caches and pools fill.
 const SETTLED_ROW: usize = 2;
 const COLUMNS: [&str; 16] = [
-    "until s",
-    "requests",
-    "errors",
-    "whole p50 ms",
-    "p99 ms",
-    "max ms",
-    "first token p99 ms",
-    "CPU-µs a request",
-    "VmRSS MiB",
-    "open files",
-    "threads",
-    "ledger.db MiB",
-    "its WAL MiB",
-    "views.db MiB",
-    "views behind, events",
-    "ms",
+    "until s", "requests", "errors", "whole p50 ms", "p99 ms", "max ms", "first token p99 ms", "CPU-µs a request",
+    "VmRSS MiB", "open files", "threads", "ledger.db MiB", "its WAL MiB", "views.db MiB", "views behind, events", "ms",
 ];
 
 struct Settings {

@@ -145,11 +145,7 @@ mod tests {
             assert_eq!(error, format!("{mistake} is not a setting; the nearest name is {name}, for example {instead}"));
         }
         for far in [
-            "LEDGERWAY_X",
-            "LEDGERWAY_",
-            "LEDGERWAY_SERVICES",
-            "LEDGERWAY_PORTS",
-            "LEDGERWAY_AIRPORT",
+            "LEDGERWAY_X", "LEDGERWAY_", "LEDGERWAY_SERVICES", "LEDGERWAY_PORTS", "LEDGERWAY_AIRPORT",
             "LEDGERWAY_API_TOKEN",
         ] {
             let error = error(far, "1").expect("a mistake");

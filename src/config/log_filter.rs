@@ -47,15 +47,7 @@ mod tests {
     #[test]
     fn a_level_or_a_module_with_one_is_accepted_and_anything_else_is_named() {
         for fine in [
-            "",
-            " ",
-            "info",
-            "WARN",
-            "off",
-            "3",
-            "warn,ledgerway=debug",
-            "command::inference",
-            "upstream",
+            "", " ", "info", "WARN", "off", "3", "warn,ledgerway=debug", "command::inference", "upstream",
             "[span]=debug",
         ] {
             assert!(read(Some(fine)).is_ok(), "{fine}");

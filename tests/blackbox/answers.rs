@@ -18,12 +18,8 @@ const OPENAI_TOO: &str = "/oai/v1/chat/completions";
 const ANSWER: [&str; 9] =
     ["backend", "cost_usd", "finish_reason", "ledger", "model", "output", "price_version", "request_id", "usage"];
 const USAGE: [&str; 6] = [
-    "input_cache_read_tokens",
-    "input_cache_write_tokens",
-    "input_uncached_tokens",
-    "output_reasoning_tokens",
-    "output_text_tokens",
-    "source",
+    "input_cache_read_tokens", "input_cache_write_tokens", "input_uncached_tokens", "output_reasoning_tokens",
+    "output_text_tokens", "source",
 ];
 
 fn fields(value: &Value) -> BTreeSet<&str> {

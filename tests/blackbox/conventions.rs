@@ -192,19 +192,8 @@ async fn json_ends_with_a_line_end() {
         ("no key", gateway.client(None).get("/v1/me").await.must(401)),
     ];
     for path in [
-        "/v1/me",
-        "/v1/usage",
-        "/v1/budgets",
-        "/v1/audit",
-        "/v1/inferences",
-        "/v1/projections",
-        "/v1/log/head",
-        "/v1/admin/keys",
-        "/v1/models",
-        "/oai/v1/models",
-        "/health",
-        "/health/live",
-        "/openapi.json",
+        "/v1/me", "/v1/usage", "/v1/budgets", "/v1/audit", "/v1/inferences", "/v1/projections", "/v1/log/head",
+        "/v1/admin/keys", "/v1/models", "/oai/v1/models", "/health", "/health/live", "/openapi.json",
     ] {
         answers.push((path, operator.get(path).await.must(200)));
     }

@@ -162,23 +162,9 @@ async fn read_everything(gateway: &Gateway, tenant: &Tenant) {
     let head = gateway.head().await;
     gateway.events().await;
     for path in [
-        "/v1/admin/partners",
-        "/v1/admin/tenants",
-        "/v1/admin/users",
-        "/v1/admin/keys",
-        "/v1/admin/providers",
-        "/v1/admin/models",
-        "/v1/admin/prices",
-        "/v1/admin/budgets",
-        "/v1/audit",
-        "/v1/inferences",
-        "/v1/usage",
-        "/v1/budgets",
-        "/v1/projections",
-        "/v1/models",
-        "/v1/me",
-        "/health/ready",
-        "/metrics",
+        "/v1/admin/partners", "/v1/admin/tenants", "/v1/admin/users", "/v1/admin/keys", "/v1/admin/providers",
+        "/v1/admin/models", "/v1/admin/prices", "/v1/admin/budgets", "/v1/audit", "/v1/inferences", "/v1/usage",
+        "/v1/budgets", "/v1/projections", "/v1/models", "/v1/me", "/health/ready", "/metrics",
     ] {
         gateway.operator().get(&format!("{path}?min_position={head}")).await;
         gateway.operator().get(path).await;

@@ -34,22 +34,8 @@ fn any_json() -> impl Strategy<Value = Value> {
 /// A near request: right names, sometimes wrong values.
 fn near_request() -> impl Strategy<Value = Value> {
     let field = prop::sample::select(vec![
-        "model",
-        "messages",
-        "stream",
-        "stream_options",
-        "max_tokens",
-        "max_completion_tokens",
-        "max_output_tokens",
-        "n",
-        "metadata",
-        "tools",
-        "tool_choice",
-        "stop",
-        "response_format",
-        "temperature",
-        "reasoning",
-        "user",
+        "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "max_output_tokens",
+        "n", "metadata", "tools", "tool_choice", "stop", "response_format", "temperature", "reasoning", "user",
     ]);
     let block = prop::collection::btree_map(
         prop::sample::select(vec!["type", "text", "image_url", "id", "name", "arguments", "content", "url", "data"]),
@@ -199,25 +185,14 @@ fn without_indexing_nulls(value: Value) -> Value {
 fn near_chunk() -> impl Strategy<Value = Value> {
     let delta = prop::collection::btree_map(
         prop::sample::select(vec![
-            "content",
-            "reasoning",
-            "refusal",
-            "role",
-            "tool_calls",
-            "type",
-            "text",
-            "partial_json",
+            "content", "reasoning", "refusal", "role", "tool_calls", "type", "text", "partial_json",
         ]),
         any_json(),
         0..4,
     )
     .prop_map(object);
     let kind = prop::sample::select(vec![
-        "message_start",
-        "content_block_start",
-        "content_block_delta",
-        "content_block_stop",
-        "message_delta",
+        "message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta",
     ]);
     (delta, kind, any_json(), any_json()).prop_map(|(delta, kind, usage, index)| {
         json!({"type": kind, "index": index, "delta": delta, "content_block": delta, "usage": usage,

@@ -245,16 +245,8 @@ fn truncated(text: String) -> String {
 /// those too short to be one.
 pub fn may_be_secret(name: &str, value: &str) -> bool {
     const NEVER: [&str; 10] = [
-        "accept",
-        "accept-language",
-        "anthropic-beta",
-        "anthropic-version",
-        "content-type",
-        "http-referer",
-        "openai-beta",
-        "referer",
-        "user-agent",
-        "x-title",
+        "accept", "accept-language", "anthropic-beta", "anthropic-version", "content-type", "http-referer",
+        "openai-beta", "referer", "user-agent", "x-title",
     ];
     value.trim().chars().count() >= SECRET_CHARS_MIN && !NEVER.iter().any(|never| name.eq_ignore_ascii_case(never))
 }

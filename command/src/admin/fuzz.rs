@@ -42,15 +42,8 @@ const RESOURCES: [(&str, &str, &[&str]); 9] = [
         "prices",
         r#"{"provider_id":"prv_R","model":"echo","input_usd_per_mtok":"0.15","output_usd_per_mtok":"0.6","cache_read_usd_per_mtok":"0.075","request_usd":"0.000000001","effective_from":"2026-11-20T08:00:00.5+01:00"}"#,
         &[
-            "provider_id",
-            "model",
-            "input_usd_per_mtok",
-            "output_usd_per_mtok",
-            "cache_read_usd_per_mtok",
-            "cache_write_usd_per_mtok",
-            "reasoning_usd_per_mtok",
-            "request_usd",
-            "effective_from",
+            "provider_id", "model", "input_usd_per_mtok", "output_usd_per_mtok", "cache_read_usd_per_mtok",
+            "cache_write_usd_per_mtok", "reasoning_usd_per_mtok", "request_usd", "effective_from",
         ],
     ),
     (
@@ -62,13 +55,8 @@ const RESOURCES: [(&str, &str, &[&str]); 9] = [
         "rate-limits",
         r#"{"scope":{"user_id":"usr_U"},"requests_per_minute":60,"tokens_per_day":5000,"concurrent_requests":8}"#,
         &[
-            "scope",
-            "requests_per_minute",
-            "requests_per_hour",
-            "requests_per_day",
-            "tokens_per_minute",
-            "tokens_per_day",
-            "concurrent_requests",
+            "scope", "requests_per_minute", "requests_per_hour", "requests_per_day", "tokens_per_minute",
+            "tokens_per_day", "concurrent_requests",
         ],
     ),
 ];

@@ -56,12 +56,8 @@ fn an_id_draws_the_order_that_it_always_drew() {
     assert_eq!(
         drawn,
         [
-            "d c b a spare none",
-            "d a b c spare none",
-            "d a b c spare none",
-            "d b a c spare none",
-            "d a b c spare none",
-            "d a c b spare none",
+            "d c b a spare none", "d a b c spare none", "d a b c spare none", "d b a c spare none",
+            "d a b c spare none", "d a c b spare none",
         ]
     );
 }

@@ -88,18 +88,9 @@ async fn a_sound_log_is_sound() {
     assert_eq!(sound, Sound { events: log.head, open_holds: 1 });
     let types = log.types();
     for must_have in [
-        "inference.completed",
-        "inference.failed",
-        "inference.aborted",
-        "inference.attempt_failed",
-        "inference.refused",
-        "budget.settled",
-        "budget.released",
-        "budget.expired",
-        "budget.adjusted",
-        "budget.changed",
-        "budget.closed",
-        "access.denied",
+        "inference.completed", "inference.failed", "inference.aborted", "inference.attempt_failed",
+        "inference.refused", "budget.settled", "budget.released", "budget.expired", "budget.adjusted",
+        "budget.changed", "budget.closed", "access.denied",
     ] {
         assert!(types.contains(&must_have), "the story has no {must_have}");
     }

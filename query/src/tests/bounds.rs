@@ -22,16 +22,8 @@ async fn every_path_asks_for_its_permission() {
     let world = World::new().await;
     let nobody = OURS.caller(&[Permission::ModelsUse]);
     for path in [
-        "/v1/usage",
-        "/v1/budgets",
-        "/v1/budgets/x",
-        "/v1/audit",
-        "/v1/inferences",
-        "/v1/inferences/x",
-        "/v1/events",
-        "/v1/projections",
-        "/v1/admin/keys",
-        "/v1/admin/keys/x",
+        "/v1/usage", "/v1/budgets", "/v1/budgets/x", "/v1/audit", "/v1/inferences", "/v1/inferences/x", "/v1/events",
+        "/v1/projections", "/v1/admin/keys", "/v1/admin/keys/x",
     ] {
         assert_eq!(code(world.get(&nobody, path).await), ErrorCode::Forbidden, "{path}");
     }
@@ -140,15 +132,8 @@ async fn a_position_that_the_log_does_not_have_is_refused_at_once() {
     let (operator, head) = (operator(), world.log.head().position);
     let began = Instant::now();
     let paths = [
-        "/v1/usage",
-        "/v1/budgets",
-        "/v1/audit",
-        "/v1/inferences",
-        "/v1/events",
-        "/v1/log/head",
-        "/v1/projections",
-        "/v1/me",
-        "/v1/admin/models",
+        "/v1/usage", "/v1/budgets", "/v1/audit", "/v1/inferences", "/v1/events", "/v1/log/head", "/v1/projections",
+        "/v1/me", "/v1/admin/models",
     ];
     for path in paths {
         let refusal = world.get(&operator, &format!("{path}?min_position={}", head + 1)).await.expect_err(path);

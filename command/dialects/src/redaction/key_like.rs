@@ -5,45 +5,16 @@ use std::ops::Range;
 
 /// Well-known prefixes of keys, in any case. Any letter or digit after one makes the word a key.
 const PREFIXES: [&str; 21] = [
-    "sk-",
-    "sk_",
-    "pk_",
-    "rk_",
-    "sgk_",
-    "gsk_",
-    "csk-",
-    "xai-",
-    "hf_",
-    "r8_",
-    "tgp_",
-    "pplx-",
-    "nvapi-",
-    "sess-",
-    "ya29.",
-    "ghp_",
-    "gho_",
-    "ghs_",
-    "github_pat_",
-    "glpat-",
-    "xoxb-",
+    "sk-", "sk_", "pk_", "rk_", "sgk_", "gsk_", "csk-", "xai-", "hf_", "r8_", "tgp_", "pplx-", "nvapi-", "sess-",
+    "ya29.", "ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xoxb-",
 ];
 /// Case-sensitive prefixes, and the letters and digits that must follow: AWS, Google, JSON in base64.
 const EXACT_PREFIXES: [(&str, usize); 6] =
     [("AKIA", 12), ("ASIA", 12), ("ABIA", 12), ("ABSK", 12), ("AIza", 8), ("eyJ", 8)];
 /// Words after `bearer` that are not a token.
 const NOT_TOKENS: [&str; 12] = [
-    "redacted",
-    "token",
-    "tokens",
-    "auth",
-    "authentication",
-    "authorization",
-    "scheme",
-    "header",
-    "prefix",
-    "key",
-    "is",
-    "or",
+    "redacted", "token", "tokens", "auth", "authentication", "authorization", "scheme", "header", "prefix", "key",
+    "is", "or",
 ];
 /// Letters and digits in a row that are not a word.
 const RANDOM_CHARS_MIN: usize = 16;

@@ -131,11 +131,7 @@ impl<'a> ErrorBody<'a> {
     /// True if the error blames the key. Gemini, xAI and some proxies answer a wrong key with 400.
     fn is_about_credentials(&self) -> bool {
         const CODES: [&str; 5] = [
-            "API_KEY_INVALID",
-            "authentication_error",
-            "invalid_api_key",
-            "invalid_authentication",
-            "permission_error",
+            "API_KEY_INVALID", "authentication_error", "invalid_api_key", "invalid_authentication", "permission_error",
         ];
         if self.contains("API_KEY_INVALID") || self.words.iter().any(|word| CODES.contains(&&**word)) {
             return true;

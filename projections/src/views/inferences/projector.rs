@@ -286,21 +286,9 @@ impl<'c> Statements<'c> {
         let outcome = update.outcome_columns()?;
         let [uncached, cache_read, cache_write, text, reasoning] = outcome.tokens;
         let rows = self.update.execute(params![
-            request,
-            outcome.status,
-            outcome.provider,
-            outcome.backend,
-            outcome.cost_nanos,
-            outcome.corrected_nanos,
-            uncached,
-            cache_read,
-            cache_write,
-            text,
-            reasoning,
-            outcome.latency_ms,
-            update.hold_position,
-            outcome.position,
-            update.hold_end_position,
+            request, outcome.status, outcome.provider, outcome.backend, outcome.cost_nanos, outcome.corrected_nanos,
+            uncached, cache_read, cache_write, text, reasoning, outcome.latency_ms, update.hold_position,
+            outcome.position, update.hold_end_position,
         ])?;
         must_exist(rows, request)
     }

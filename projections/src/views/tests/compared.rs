@@ -96,15 +96,8 @@ fn a_row_that_was_changed_is_named() {
 #[test]
 fn a_row_that_is_missing_or_was_added_is_named() {
     let tables = [
-        "budgets",
-        "budget_windows",
-        "usage_by_hour",
-        "usage_latency",
-        "inferences",
-        "inference_incidents",
-        "other_usage",
-        "audit",
-        "catalogue",
+        "budgets", "budget_windows", "usage_by_hour", "usage_latency", "inferences", "inference_incidents",
+        "other_usage", "audit", "catalogue",
     ];
     for table in tables {
         let difference = difference_after(&format!("DELETE FROM {table}"));

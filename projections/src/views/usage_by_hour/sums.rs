@@ -8,14 +8,8 @@ use super::selection::GroupKey;
 
 /// The names of the counts, in the order of [`Sums::counts`].
 pub const COUNTS: [&str; 8] = [
-    "requests",
-    "refused",
-    "failed",
-    "input_uncached_tokens",
-    "input_cache_read_tokens",
-    "input_cache_write_tokens",
-    "output_text_tokens",
-    "output_reasoning_tokens",
+    "requests", "refused", "failed", "input_uncached_tokens", "input_cache_read_tokens", "input_cache_write_tokens",
+    "output_text_tokens", "output_reasoning_tokens",
 ];
 
 /// The sums of a group.

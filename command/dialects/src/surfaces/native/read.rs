@@ -18,18 +18,8 @@ use crate::surfaces::SurfaceRequest;
 
 const CAP_FIELD: &str = "max_output_tokens";
 const FIELDS: [&str; 12] = [
-    "model",
-    "messages",
-    CAP_FIELD,
-    "temperature",
-    "top_p",
-    "stop",
-    "stream",
-    "tools",
-    "tool_choice",
-    "response_format",
-    "reasoning",
-    "metadata",
+    "model", "messages", CAP_FIELD, "temperature", "top_p", "stop", "stream", "tools", "tool_choice",
+    "response_format", "reasoning", "metadata",
 ];
 /// Names that the APIs of OpenAI and Anthropic have for some of the fields.
 const OTHER_APIS: [(&str, &str); 4] = [

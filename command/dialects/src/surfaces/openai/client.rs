@@ -193,16 +193,7 @@ const MESSAGE_INPUT: [&str; 6] = ["attachments", "documents", "file_ids", "files
 const PART_KNOWN: [&str; 4] = ["image_url", "refusal", "text", "type"];
 /// Members of a part in which servers take more than its text or image.
 const PART_INPUT: [&str; 11] = [
-    "audio_url",
-    "document",
-    "document_url",
-    "file",
-    "file_id",
-    "file_url",
-    "image",
-    "input_audio",
-    "source",
-    "video",
+    "audio_url", "document", "document_url", "file", "file_id", "file_url", "image", "input_audio", "source", "video",
     "video_url",
 ];
 const IMAGE_KNOWN: [&str; 2] = ["detail", "url"];

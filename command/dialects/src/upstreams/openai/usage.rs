@@ -138,10 +138,7 @@ mod tests {
     fn of(usage: &str) -> Option<[u64; 5]> {
         classes(OpenAiCounts::of(usage)).map(|c| {
             [
-                c.input_uncached_tokens,
-                c.input_cache_read_tokens,
-                c.input_cache_write_tokens,
-                c.output_text_tokens,
+                c.input_uncached_tokens, c.input_cache_read_tokens, c.input_cache_write_tokens, c.output_text_tokens,
                 c.output_reasoning_tokens,
             ]
         })

@@ -53,13 +53,8 @@ fn write(connection: &Connection, draft: &Draft, rows: Option<&StateRows<'_>>) -
     let recorded_at = draft.recorded_at.timestamp_micros();
     for RecordedReply { idempotency, position } in &draft.replies {
         connection.prepare_cached(INSERT_IDEMPOTENCY)?.execute(params![
-            idempotency.scope,
-            idempotency.key,
-            idempotency.fingerprint,
-            idempotency.status,
-            idempotency.body,
-            position,
-            recorded_at,
+            idempotency.scope, idempotency.key, idempotency.fingerprint, idempotency.status, idempotency.body,
+            position, recorded_at,
         ])?;
     }
     for (ClaimedKey { tenant, key }, Claim { fingerprint, request_id }) in &draft.claims {

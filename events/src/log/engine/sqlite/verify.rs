@@ -21,13 +21,7 @@ const SELECT_PAGE: &str = include_str!("sql/select_page.sql");
 const SELECT_STREAMS: &str = include_str!("sql/select_streams.sql");
 /// The side tables, whose rows cannot be computed from events.
 const TABLES: [&str; 8] = [
-    "idempotency",
-    "inference_keys",
-    "names",
-    "personal_data",
-    "client_addresses",
-    "key_secrets",
-    "sealed_secrets",
+    "idempotency", "inference_keys", "names", "personal_data", "client_addresses", "key_secrets", "sealed_secrets",
     "wrapped_keys",
 ];
 
