@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use events::event::admin::Provider;
 use events::ids::{IdMap, ProviderId};
-use projections::figures::{BoundedLabels, PROVIDERS_MAX, TENANT_OWNED};
-use prometheus::core::Collector;
+use projections::figures::{BoundedLabels, GaugeGuard, PROVIDERS_MAX, TENANT_OWNED, registered};
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// Buckets from the time of a table lookup to that of a long response.
@@ -126,22 +125,6 @@ impl RequestFigures {
     }
 }
 
-/// Counts one in a gauge until it is dropped.
-pub struct GaugeGuard(IntGauge);
-
-impl GaugeGuard {
-    pub fn of(gauge: &IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for GaugeGuard {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
 /// The handles for calls to one provider.
 pub struct ProviderFigures {
     /// Calls that were started.
@@ -221,8 +204,4 @@ impl Providers {
             implausible_usage: self.implausible_usage.with_label_values(&[label]),
         }
     }
-}
-
-fn registered<C: Collector + Clone + 'static>(registry: &Registry, family: C) -> Result<C, prometheus::Error> {
-    registry.register(Box::new(family.clone())).map(|()| family)
 }

@@ -5,6 +5,7 @@ mod families;
 mod follow;
 mod money;
 mod names;
+mod registry;
 mod series;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use money::MoneyCounters;
 use series::Series;
 
 pub use names::{BoundedLabels, OTHER, TENANT_OWNED};
+pub use registry::{GaugeGuard, registered};
 pub use series::{MODELS_MAX, PROVIDERS_MAX};
 
 /// How long a reader waits for the events recorded before its request.

@@ -8,11 +8,10 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use events::ids::TenantId;
+use projections::figures::GaugeGuard;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-
-use crate::figures::GaugeGuard;
 
 const CALLS_MAX: usize = 1024;
 

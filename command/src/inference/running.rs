@@ -23,6 +23,7 @@ use events::log::{LogError, OpenHold};
 use events::money::NanoUsd;
 use events::refusal::{ErrorCode, Refusal};
 use events::usage::UsageSource;
+use projections::figures::GaugeGuard;
 use serde_json::Value;
 use upstream::Transmission;
 
@@ -35,7 +36,7 @@ use super::plan::Plan;
 use super::target::PlannedTarget;
 use super::timeline::RequestTimeline;
 use crate::body::memory::BodyOwner;
-use crate::figures::{GaugeGuard, Stage};
+use crate::figures::Stage;
 use crate::trace::TraceHeaders;
 
 /// The reason recorded for a request whose client has left.

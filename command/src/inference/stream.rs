@@ -10,6 +10,7 @@ use events::refusal::{ErrorCode, Refusal};
 use futures_util::stream::unfold;
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use projections::figures::GaugeGuard;
 
 use super::answer_permit::AnswerPermit;
 use super::call::UpstreamBody;
@@ -20,7 +21,6 @@ use super::headers::{BACKEND_HEADER, POSITION_HEADER};
 use super::ledger_failure::not_ended;
 use super::running::Running;
 use super::target::PlannedTarget;
-use crate::figures::GaugeGuard;
 
 /// The most bytes that are gathered before they go to the client.
 const GATHERED_BYTES_MAX: usize = 16 * 1024;

@@ -8,10 +8,11 @@ use events::event::admin::Model;
 use events::event::inference::InferenceEnded;
 use events::ids::RequestId;
 use events::refusal::ErrorCode;
+use projections::figures::GaugeGuard;
 
 use super::gateway::Gateway;
 use super::target::PlannedTarget;
-use crate::figures::{GaugeGuard, ProviderFigures, RequestFigures, Stage};
+use crate::figures::{ProviderFigures, RequestFigures, Stage};
 use crate::trace::{Attribute, Trace, TraceHeaders, TraceParent};
 
 /// When a request arrived and when it was authenticated, and the trace that it names. An extension of the request.

@@ -1,7 +1,8 @@
 //! The metric families: names, labels and buckets.
 
-use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
+
+use super::registered;
 
 /// Buckets from a small model's first token to the longest answers.
 const SECONDS: [f64; 14] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0];
@@ -60,8 +61,4 @@ impl Families {
             batch_events: registered(registry, Histogram::with_opts(batches.buckets(BATCH_EVENTS.to_vec()))?)?,
         })
     }
-}
-
-fn registered<C: Collector + Clone + 'static>(registry: &Registry, family: C) -> Result<C, prometheus::Error> {
-    registry.register(Box::new(family.clone())).map(|()| family)
 }
