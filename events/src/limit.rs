@@ -7,41 +7,23 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::ids::{InvalidId, LimitId};
+use crate::named;
 
-/// What a rate limit counts, and over which window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Measure {
-    RequestsPerMinute,
-    RequestsPerHour,
-    RequestsPerDay,
-    TokensPerMinute,
-    TokensPerDay,
-    /// Requests that are being answered.
-    ConcurrentRequests,
+named! {
+    /// What a rate limit counts, and over which window.
+    #[derive(PartialOrd, Ord)]
+    pub enum Measure {
+        RequestsPerMinute = "requests_per_minute",
+        RequestsPerHour = "requests_per_hour",
+        RequestsPerDay = "requests_per_day",
+        TokensPerMinute = "tokens_per_minute",
+        TokensPerDay = "tokens_per_day",
+        /// Requests that are being answered.
+        ConcurrentRequests = "concurrent_requests",
+    }
 }
 
 impl Measure {
-    pub const ALL: [Self; 6] = [
-        Self::RequestsPerMinute,
-        Self::RequestsPerHour,
-        Self::RequestsPerDay,
-        Self::TokensPerMinute,
-        Self::TokensPerDay,
-        Self::ConcurrentRequests,
-    ];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::RequestsPerMinute => "requests_per_minute",
-            Self::RequestsPerHour => "requests_per_hour",
-            Self::RequestsPerDay => "requests_per_day",
-            Self::TokensPerMinute => "tokens_per_minute",
-            Self::TokensPerDay => "tokens_per_day",
-            Self::ConcurrentRequests => "concurrent_requests",
-        }
-    }
-
     /// The length of the sliding window; `None` for a measure that is counted at one instant.
     pub const fn window(self) -> Option<Duration> {
         match self {
@@ -57,43 +39,18 @@ impl Measure {
     }
 }
 
-impl fmt::Display for Measure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// What the gateway always bounds, whatever limits are configured, because all callers share it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BuiltInMeasure {
-    /// Running queries.
-    ConcurrentQueries,
-    /// Administration commands under way.
-    ConcurrentCommands,
-    /// Open event streams.
-    EventStreams,
-    /// Bytes of answers that their client has not read yet.
-    UnreadBytes,
-}
-
-impl BuiltInMeasure {
-    pub const ALL: [Self; 4] =
-        [Self::ConcurrentQueries, Self::ConcurrentCommands, Self::EventStreams, Self::UnreadBytes];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ConcurrentQueries => "concurrent_queries",
-            Self::ConcurrentCommands => "concurrent_commands",
-            Self::EventStreams => "event_streams",
-            Self::UnreadBytes => "unread_bytes",
-        }
-    }
-}
-
-impl fmt::Display for BuiltInMeasure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+named! {
+    /// What the gateway always bounds, whatever limits are configured, because all callers share it.
+    #[derive(PartialOrd, Ord)]
+    pub enum BuiltInMeasure {
+        /// Running queries.
+        ConcurrentQueries = "concurrent_queries",
+        /// Administration commands under way.
+        ConcurrentCommands = "concurrent_commands",
+        /// Open event streams.
+        EventStreams = "event_streams",
+        /// Bytes of answers that their client has not read yet.
+        UnreadBytes = "unread_bytes",
     }
 }
 
@@ -101,13 +58,13 @@ impl fmt::Display for BuiltInMeasure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum LimitedMeasure {
-    Made(Measure),
+    Configured(Measure),
     BuiltIn(BuiltInMeasure),
 }
 
 impl From<Measure> for LimitedMeasure {
     fn from(measure: Measure) -> Self {
-        Self::Made(measure)
+        Self::Configured(measure)
     }
 }
 
@@ -170,7 +127,7 @@ impl Bounds {
 
     /// The measures that have a bound.
     pub fn iter(&self) -> impl Iterator<Item = (Measure, u64)> + '_ {
-        Measure::ALL.into_iter().filter_map(|measure| Some((measure, self.get(measure)?)))
+        Measure::ALL.iter().filter_map(|measure| Some((*measure, self.get(*measure)?)))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -181,7 +138,7 @@ impl Bounds {
 /// The name of a limit: one that was created, one that the configuration gives to every key, or a built-in one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum LimitName {
-    Made(LimitId),
+    Configured(LimitId),
     /// The limit of a key that has none of its own: `default` on the wire.
     Default,
     /// The limit of a key on the admin API: `admin_default` on the wire.
@@ -197,7 +154,7 @@ const BUILT_IN: &str = "built_in";
 impl fmt::Display for LimitName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Made(id) => id.fmt(f),
+            Self::Configured(id) => id.fmt(f),
             Self::Default => f.write_str(DEFAULT),
             Self::AdminDefault => f.write_str(ADMIN_DEFAULT),
             Self::BuiltIn => f.write_str(BUILT_IN),
@@ -213,7 +170,7 @@ impl FromStr for LimitName {
             DEFAULT => Ok(Self::Default),
             ADMIN_DEFAULT => Ok(Self::AdminDefault),
             BUILT_IN => Ok(Self::BuiltIn),
-            made => made.parse().map(Self::Made),
+            configured => configured.parse().map(Self::Configured),
         }
     }
 }
@@ -236,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_measure_has_the_name_of_its_field() {
-        for measure in Measure::ALL {
+        for &measure in Measure::ALL {
             assert_eq!(serde_json::to_value(measure).ok(), Some(measure.as_str().into()));
             let bounds = Bounds::of(measure, 7);
             assert_eq!(serde_json::to_value(bounds).ok(), Some(serde_json::json!({ measure.as_str(): 7 })));
@@ -267,21 +224,17 @@ mod tests {
 
     #[test]
     fn a_measure_of_either_kind_is_read_as_what_it_was_written_as() {
-        let made = Measure::ALL.map(|measure| (LimitedMeasure::Made(measure), measure.as_str()));
-        let built_in = BuiltInMeasure::ALL.map(|measure| (LimitedMeasure::BuiltIn(measure), measure.as_str()));
-        for (measure, text) in made.into_iter().chain(built_in) {
-            assert_eq!(serde_json::to_value(measure).ok(), Some(text.into()));
-            assert_eq!(serde_json::from_value(text.into()).ok(), Some(measure));
+        let made = Measure::NAMED.iter().map(|(word, measure)| (*word, LimitedMeasure::Configured(*measure)));
+        let built_in = BuiltInMeasure::NAMED.iter().map(|(word, measure)| (*word, LimitedMeasure::BuiltIn(*measure)));
+        for (word, measure) in made.chain(built_in) {
+            assert_eq!(serde_json::to_value(measure).ok(), Some(word.into()));
+            assert_eq!(serde_json::from_value(word.into()).ok(), Some(measure));
         }
-        assert_eq!(
-            BuiltInMeasure::ALL.map(|measure| measure.to_string()),
-            BuiltInMeasure::ALL.map(BuiltInMeasure::as_str)
-        );
     }
 
     #[test]
     fn limits_of_the_configuration_have_names_that_no_created_one_can_have() {
-        let made = LimitName::Made(LimitId::from(uuid::Uuid::from_u128(1)));
+        let made = LimitName::Configured(LimitId::from(uuid::Uuid::from_u128(1)));
         for (name, text) in [
             (made, "lim_00000000000000000000000000000001"),
             (LimitName::Default, "default"),

@@ -1,7 +1,7 @@
 //! Enums whose variants are words, on the wire, in columns and in text. Each word is a literal, written once, so that no
 //! name in the code decides what is recorded.
 
-/// Defines an enum that is read and written as words, with `ALL`, in the order of the rows, and `as_str`.
+/// Defines an enum that is read and written as words: `ALL`, in the order of the rows, `words`, `parse`, `as_str`, `Display`.
 #[macro_export]
 macro_rules! named {
     ($(#[$about:meta])* pub enum $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
@@ -20,6 +20,25 @@ macro_rules! named {
                 match self {
                     $(Self::$variant => $word,)+
                 }
+            }
+
+            /// The words of all variants.
+            pub fn words() -> impl Iterator<Item = &'static str> {
+                Self::NAMED.iter().map(|(word, _)| *word)
+            }
+
+            /// `None` if no variant has this word.
+            pub fn parse(word: &str) -> Option<Self> {
+                match word {
+                    $($word => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
             }
         }
     };

@@ -113,10 +113,6 @@ named! {
 }
 
 impl View {
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|view| view.as_str() == name)
-    }
-
     fn projector(self) -> Box<dyn Projector> {
         match self {
             Self::Budgets => Box::new(budgets::projector::Budgets),

@@ -102,13 +102,14 @@ fn read_status(dir: &Path, ledger: &Path, now: DateTime<Utc>) -> Result<Status, 
     let refusals = views_summary.as_ref().map(|views_summary| views_summary.refusals.as_slice()).unwrap_or_default();
     let refused = RefusalCounts::of(&reader.at(refusals).map_err(|error| unreadable(ledger, &error))?);
     let mut near = budgets::near_limits(&balances, &refused, head.time_after(now));
-    let owners: Vec<(StreamKind, String)> = near.iter().map(|budget| owner(budget.scope)).collect();
+    let owners: Vec<(StreamKind, String)> =
+        near.iter().map(|budget| (budget.scope.kind(), budget.scope.to_string())).collect();
     // Again, for the names of these owners, who are only known now.
     views_summary = read_views(&owners)?;
     let users = near.iter().filter_map(|budget| if let Scope::User(id) = budget.scope { Some(id) } else { None });
     let people = reader.personal_data(&users.collect::<Vec<_>>()).map_err(|error| unreadable(ledger, &error))?;
     for budget in &mut near {
-        let known = views_summary.as_ref().and_then(|views_summary| views_summary.names.get(&owner(budget.scope).1));
+        let known = views_summary.as_ref().and_then(|views_summary| views_summary.names.get(&budget.scope.to_string()));
         budget.scope_name = match budget.scope {
             Scope::User(id) => people.get(&id).map(|person| person.name.clone()),
             Scope::Partner(_) | Scope::Tenant(_) | Scope::Key(_) => known.cloned(),
@@ -127,16 +128,6 @@ fn read_status(dir: &Path, ledger: &Path, now: DateTime<Utc>) -> Result<Status, 
         views_summary,
         keyless,
     })
-}
-
-/// The kind and id of a budget's owner.
-fn owner(scope: Scope) -> (StreamKind, String) {
-    match scope {
-        Scope::Partner(id) => (StreamKind::Partner, id.to_string()),
-        Scope::Tenant(id) => (StreamKind::Tenant, id.to_string()),
-        Scope::User(id) => (StreamKind::User, id.to_string()),
-        Scope::Key(id) => (StreamKind::Key, id.to_string()),
-    }
 }
 
 fn is_behind(views_summary: &ViewsSummary, head: u64) -> bool {

@@ -135,7 +135,7 @@ impl RateLimiter {
     fn applicable(&self, limits: &[(LimitId, &RateLimit)], chain: &Chain) -> Vec<ApplicableLimit> {
         let created = limits.iter().map(|(id, limit)| ApplicableLimit {
             key: SlotKey::Limit(*id),
-            name: LimitName::Made(*id),
+            name: LimitName::Configured(*id),
             holder: Holder::Scope(limit.scope),
             bounds: limit.bounds,
         });

@@ -106,7 +106,7 @@ impl<'a> AdminContext<'a> {
 
     /// The owners of the scope of a budget or a rate limit: it must be live, within reach, and narrower than the caller's reach.
     pub fn scope(&self, scope: Scope, field: &str) -> Result<Chain, CommandError> {
-        let kind = kind_of(scope);
+        let kind = scope.kind();
         let field = format!("{field}.{}_id", kind.as_str());
         let chain = self.live_reference(self.tables.chain_of_scope(scope), kind, &field)?;
         self.require_wider_reach(scope)?;
@@ -222,15 +222,6 @@ impl<'a> AdminContext<'a> {
 
 const fn out_of_reach(reason: &'static str) -> CommandError {
     CommandError::OutOfReach { reason }
-}
-
-const fn kind_of(scope: Scope) -> StreamKind {
-    match scope {
-        Scope::Partner(_) => StreamKind::Partner,
-        Scope::Tenant(_) => StreamKind::Tenant,
-        Scope::User(_) => StreamKind::User,
-        Scope::Key(_) => StreamKind::Key,
-    }
 }
 
 fn not_found(field: &str, kind: StreamKind) -> CommandError {

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Shown;
+use super::{Shown, StreamKind};
 use crate::fraction::Fraction;
 use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
 use crate::limit::{Bounds, Measure};
@@ -402,7 +402,7 @@ impl Shown for Price {
     }
 }
 
-/// The scope of a budget or a limit: exactly one level of the chain. `{"tenant_id":"ten_…"}` on the wire.
+/// The scope of a budget or a limit: exactly one level of the chain. `{"tenant_id":"ten_…"}` on the wire, `ten_…` as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Scope {
     #[serde(rename = "partner_id")]
@@ -413,6 +413,18 @@ pub enum Scope {
     User(UserId),
     #[serde(rename = "key_id")]
     Key(KeyId),
+}
+
+impl Scope {
+    /// The kind of the owner.
+    pub const fn kind(self) -> StreamKind {
+        match self {
+            Self::Partner(_) => StreamKind::Partner,
+            Self::Tenant(_) => StreamKind::Tenant,
+            Self::User(_) => StreamKind::User,
+            Self::Key(_) => StreamKind::Key,
+        }
+    }
 }
 
 impl fmt::Display for Scope {
@@ -480,6 +492,6 @@ impl RateLimit {
 
 impl Shown for RateLimit {
     fn left_out() -> Value {
-        Measure::ALL.into_iter().map(|measure| (measure.as_str().to_owned(), Value::Null)).collect()
+        Measure::words().map(|word| (word.to_owned(), Value::Null)).collect()
     }
 }

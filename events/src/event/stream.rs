@@ -31,10 +31,6 @@ impl StreamKind {
     pub const fn is_administration(self) -> bool {
         !matches!(self, Self::Inference | Self::Hold | Self::Access | Self::Alert)
     }
-
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|kind| kind.as_str() == text)
-    }
 }
 
 /// A stream: `{kind}-{id}`. Its sequences are 1, 2, 3 …
@@ -64,6 +60,6 @@ impl Stream {
 
 impl fmt::Display for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.kind.as_str(), self.id)
+        write!(f, "{}-{}", self.kind, self.id)
     }
 }

@@ -294,7 +294,7 @@ fn samples() -> Vec<(Stream, Event)> {
             StreamKind::Access,
             "key",
             Event::Access(Access::RateLimited(Box::new(AccessRateLimited {
-                limit_id: LimitName::Made(id(31)),
+                limit_id: LimitName::Configured(id(31)),
                 measure: Measure::RequestsPerMinute.into(),
                 limit: 60,
                 count: 11,

@@ -6,7 +6,7 @@ use events::log::lock::LockHolder;
 use events::time::rfc3339;
 
 use super::super::printable;
-use super::{SHOWN_MAX, Status, owner};
+use super::{SHOWN_MAX, Status};
 
 /// One screen, one line per part.
 pub fn render(status: &Status) -> String {
@@ -97,9 +97,8 @@ fn budgets(status: &Status) -> Vec<String> {
     let budget = status.near.iter().map(|near| {
         let resets = near.resets_at.map(|at| format!(", resets at {}", rfc3339(at))).unwrap_or_default();
         let (settled, held, limit) = (near.settled, near.held, near.limit);
-        let (kind, owner) = owner(near.scope);
-        let owner = near.scope_name.as_deref().map_or(owner, printable);
-        let of = format!("{} of {} {owner}", near.budget, kind.as_str());
+        let owner = near.scope_name.as_deref().map_or_else(|| near.scope.to_string(), printable);
+        let of = format!("{} of {} {owner}", near.budget, near.scope.kind());
         let refused = match near.refused_today {
             0 => String::new(),
             1 => ", refused 1 request today".to_owned(),

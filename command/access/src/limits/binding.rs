@@ -76,7 +76,7 @@ impl BindingLimits {
         let measures = || {
             let of = |(index, binding): (usize, &Binding)| {
                 let bounds = binding.bounds;
-                Measure::ALL.into_iter().filter_map(move |measure| Some((index, measure, bounds.get(measure)?)))
+                Measure::ALL.iter().filter_map(move |measure| Some((index, *measure, bounds.get(*measure)?)))
             };
             self.all().iter().enumerate().flat_map(of).filter(|(_, measure, _)| is_counted(*measure))
         };

@@ -173,7 +173,7 @@ fn a_request_that_one_limit_refuses_counts_against_no_other() {
     let limits = Limits::new(&[(of_tenant(), minute(5)), (of_key(), minute(1))]);
     assert_eq!(limits.ask_and_end(), Ok(()));
     for _ in 0..10 {
-        assert_eq!(refused(limits.ask()).name, LimitName::Made(id(2)));
+        assert_eq!(refused(limits.ask()).name, LimitName::Configured(id(2)));
     }
     assert_eq!(limits.remaining(), [0, 4]);
 }

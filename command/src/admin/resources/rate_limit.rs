@@ -26,7 +26,7 @@ const TOKENS_MAX: u64 = 1_000_000_000_000;
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     // At least 1: to stop a key, end it.
-    let measures = Measure::ALL.into_iter().map(|measure| {
+    let measures = Measure::ALL.iter().map(|measure| {
         let number_max = if measure.is_of_tokens() { TOKENS_MAX } else { REQUESTS_MAX };
         optional(measure.as_str(), whole(1, number_max)).meaning("A rate limit has at least one of the measures")
     });
@@ -51,7 +51,7 @@ impl RuleError for RateLimitError {
         match self {
             Self::Lifecycle(error) => error.into_command_error(kind),
             Self::NoMeasure => {
-                let names = Measure::ALL.map(Measure::as_str).join(", ");
+                let names = Measure::words().collect::<Vec<_>>().join(", ");
                 FieldError::new("", format!("a rate limit must have at least one of: {names}")).into()
             }
         }
