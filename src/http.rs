@@ -10,7 +10,6 @@ mod openapi_json;
 mod parse_errors;
 mod refusal_response;
 mod server;
-mod trailing_newline;
 mod unknown_path;
 mod write_timeout;
 

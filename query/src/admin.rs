@@ -9,7 +9,6 @@ mod resources;
 
 use std::collections::HashMap;
 
-use axum::Json;
 use axum::extract::{Path, State};
 use events::concurrency::QueryPermit;
 use events::event::StreamKind;
@@ -18,7 +17,7 @@ use events::ids::{PartnerId, ProviderId, TenantId, UserId};
 use events::log::{LogQueries, PersonalData};
 use http::StatusCode;
 use openapi::schema;
-use openapi::{Answer, Api, Entrance, Operation};
+use openapi::{Answer, Api, Entrance, Json, Operation};
 use projections::resource::{Person, with_person};
 use projections::views::View;
 use projections::views::catalogue::{List, One, Resource};

@@ -3,7 +3,6 @@
 
 mod entries;
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use events::concurrency::QueryPermit;
@@ -13,7 +12,7 @@ use events::log::LogQueries;
 use events::refusal::Refusal;
 use http::StatusCode;
 use openapi::schema::{self, object};
-use openapi::{Answer, Api, Entrance, Operation};
+use openapi::{Answer, Api, Entrance, Json, Operation};
 use projections::views::View;
 use projections::views::audit::{Entry, Filter, List, Severity};
 use projections::visible::Visible;

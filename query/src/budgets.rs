@@ -1,14 +1,13 @@
 //! `GET /v1/budgets` and `/v1/budgets/{id}`: what is left of budgets in their current windows. Reads the view `budgets`; no
 //! decision depends on it.
 
-use axum::Json;
 use axum::extract::{Path, State};
 use events::event::admin::Permission;
 use events::ids::BudgetId;
 use events::time::rfc3339;
 use http::StatusCode;
 use openapi::schema::{self, object};
-use openapi::{Answer, Api, Entrance, Operation, Shape, refusals};
+use openapi::{Answer, Api, Entrance, Json, Operation, Shape, refusals};
 use projections::views::View;
 use projections::views::budgets::{BudgetStatus, List, One};
 use projections::visible::Visible;

@@ -4,7 +4,6 @@
 mod life;
 mod table;
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use events::concurrency::QueryPermit;
@@ -13,7 +12,7 @@ use events::ids::RequestId;
 use events::refusal::Refusal;
 use http::StatusCode;
 use openapi::schema;
-use openapi::{Answer, Api, Entrance, Operation};
+use openapi::{Answer, Api, Entrance, Json, Operation};
 use projections::views::View;
 use projections::views::inferences::{Filter, List, One, Status, StoredRequest};
 use projections::visible::Visible;

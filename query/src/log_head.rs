@@ -1,11 +1,10 @@
 //! `GET /v1/log/head`: the last position of the log, for any key.
 
-use axum::Json;
 use axum::extract::State;
 use events::time::rfc3339;
 use http::StatusCode;
 use openapi::schema::{self, object};
-use openapi::{Answer, Api, Entrance, Operation};
+use openapi::{Answer, Api, Entrance, Json, Operation};
 use serde_json::{Value, json};
 
 use crate::QueryState;

@@ -1,6 +1,5 @@
 //! `GET /v1/me`: who a key is, what it may do and use, and what is left of its limits and budgets.
 
-use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use events::event::Chain;
@@ -9,7 +8,7 @@ use events::ids::{KeyId, PartnerId, TenantId, UserId};
 use events::time::rfc3339;
 use http::StatusCode;
 use openapi::schema::{self, Shape, object};
-use openapi::{Answer, Api, Entrance, Operation};
+use openapi::{Answer, Api, Entrance, Json, Operation};
 use projections::caller::Caller;
 use projections::tables::Tables;
 use projections::views::budgets::Each;

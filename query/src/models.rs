@@ -7,16 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use axum::response::Response;
 use chrono::{DateTime, Utc};
 use events::event::admin::{Model, Permission, Provider, Target};
 use events::money::Rates;
 use events::refusal::{ErrorCode, Refusal};
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 use openapi::refusals::Wording;
 use openapi::schema::{self, Shape, object};
-use openapi::{Answer, Api, Entrance, Operation};
+use openapi::{Answer, Api, Entrance, Json, Operation};
 use projections::caller::Caller;
 use projections::tables::{Entry, Offer, Tables, model_not_found};
 use projections::views::VIEW_WAIT_MAX;
@@ -88,9 +86,9 @@ async fn list(
     State(state): State<QueryState>,
     query_caller: QueryCaller,
     query: QueryString,
-) -> Result<Response, QueryError> {
+) -> Result<Json<Value>, QueryError> {
     let models = listed(&state, query_caller, &query).await?;
-    Ok(answered(&json!({ "object": "list", "data": models })))
+    Ok(Json(json!({ "object": "list", "data": models })))
 }
 
 /// Errors: those of the list, and 404 `MODEL_NOT_FOUND` for a model that is not in it.
@@ -99,12 +97,10 @@ async fn one(
     query_caller: QueryCaller,
     Path(name): Path<String>,
     query: QueryString,
-) -> Result<Response, QueryError> {
+) -> Result<Json<Value>, QueryError> {
     let models = listed(&state, query_caller, &query).await?;
-    match models.iter().find(|model| model["id"] == name.as_str()) {
-        Some(model) => Ok(answered(model)),
-        None => Err(model_not_found(&name).into()),
-    }
+    let model = models.into_iter().find(|model| model["id"] == name.as_str());
+    model.map(Json).ok_or_else(|| model_not_found(&name).into())
 }
 
 async fn listed(state: &QueryState, query_caller: QueryCaller, query: &QueryString) -> Result<Vec<Value>, QueryError> {
@@ -131,12 +127,6 @@ async fn wait_for(state: &QueryState, position: u64) -> Result<(), Refusal> {
         format!("the list of models has not reached position {position} yet; try again"),
     );
     Err(refusal.with("min_position", position).retry_after(RETRY_AFTER))
-}
-
-fn answered(body: &Value) -> Response {
-    let mut response = Response::new(format!("{body}\n").into());
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }
 
 /// A model that a caller may use, and the target that is tried first.

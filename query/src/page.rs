@@ -1,9 +1,9 @@
 //! Pages of lists, newest first, divided by position. A cursor has the name of its list and the position of the last item, so
 //! that pages stay the same when items are added, and a cursor of another list is refused.
 
-use axum::Json;
 use events::refusal::Refusal;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use openapi::Json;
 use openapi::headers::HeaderSpec;
 use openapi::schema;
 use projections::views::{PageBounds, SearchResult};

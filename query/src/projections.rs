@@ -3,14 +3,13 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Path, State};
 use events::event::admin::Permission;
 use events::refusal::{ErrorCode, Refusal};
 use http::StatusCode;
 use openapi::schema::{self, object};
-use openapi::{Answer, Api, Entrance, Operation, Shape};
+use openapi::{Answer, Api, Entrance, Json, Operation, Shape};
 use projections::views::{View, ViewStatus};
 use serde_json::{Map, Value};
 use tokio::time::timeout;

@@ -11,13 +11,12 @@ mod tagged;
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use events::concurrency::QueryPermit;
 use events::event::admin::Permission;
 use http::{HeaderName, HeaderValue};
-use openapi::{Api, Entrance};
+use openapi::{Api, Entrance, Json};
 use projections::views::inferences::CountedRequest;
 use projections::views::usage_by_hour::{GroupKey, Groups, Refused, Sums, Usage};
 use projections::views::{AsOf, View};

@@ -43,7 +43,6 @@ use super::cors::{Cors, CorsOrigins};
 use super::entrances::{Entrances, Routes};
 use super::parse_errors::ParseErrorResponses;
 use super::refusal_response::write_refusal;
-use super::trailing_newline::add_newline;
 use super::unknown_path;
 use crate::in_flight::InFlight;
 use crate::metrics::{Area, OpenConnection, ResponseMetrics};
@@ -173,9 +172,6 @@ impl Door {
         set_request_id(&mut response, &request_id);
         if let Some(name) = form.request_id_header() {
             set_header(&mut response, name, &request_id);
-        }
-        if code.is_none() && !matches!(area, Area::Inference(_)) {
-            response = add_newline(response);
         }
         self.inner.responses.answered(area, response.status().as_u16());
         let line = RequestLine { request_id: &request_id, trace_id, method: &method, path: &path, cause, code };

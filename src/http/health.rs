@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use events::log::Log;
 use http::StatusCode;
 use openapi::schema::{self, object};
-use openapi::{Answer, Api, Entrance, Operation};
+use openapi::{Answer, Api, Entrance, Json, Operation};
 use projections::tables::TablesHandle;
 use projections::views::ViewsHandle;
 use serde_json::{Value, json};

@@ -72,6 +72,8 @@ async fn json(document: Arc<Document>) -> Result<Bytes, Box<dyn Error + Send + S
 
 impl Document {
     fn rendered(&self) -> Result<Vec<u8>, serde_json::Error> {
-        self.described.json(env!("CARGO_PKG_VERSION"))
+        let mut json = self.described.json(env!("CARGO_PKG_VERSION"))?;
+        json.push(b'\n');
+        Ok(json)
     }
 }

@@ -5,14 +5,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use events::event::{Chain, Context};
 use events::ids::UserId;
 use events::log::{AppendError, SideRow, StoredReply};
 use http::StatusCode;
-use openapi::{Api, Entrance};
+use openapi::{Api, Entrance, Json};
 use projections::caller::{AtPosition, Caller};
 use projections::resource::{Lifetime, Person, resource_json, with_person};
 use projections::tables::Tables;
