@@ -1,4 +1,4 @@
--- The log: one ordered history of facts. A superset of the table that `sqlite-es` uses, so that its readers can read it.
+-- The log: one ordered history of events. A superset of the table of `sqlite-es`, whose readers can read it.
 CREATE TABLE IF NOT EXISTS events (
     position       INTEGER PRIMARY KEY,            -- 1, 2, 3 … without a gap, in commit order
     recorded_at    INTEGER NOT NULL,               -- microseconds since 1970-01-01 UTC; never goes back
@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS events (
 
 CREATE INDEX IF NOT EXISTS events_by_tenant ON events (tenant_id, position) WHERE tenant_id IS NOT NULL;
 
--- Few among many: what the tables in memory are folded from at every start.
+-- The few events that the in-memory tables are folded from at every start.
 CREATE INDEX IF NOT EXISTS events_of_administration ON events (position)
     WHERE aggregate_type <> 'inference' AND aggregate_type <> 'hold' AND aggregate_type <> 'access';
 

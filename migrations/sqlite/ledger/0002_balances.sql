@@ -1,6 +1,6 @@
--- The ledger's state as of a position: the fold of the events up to it. The writer has the state of the head in memory,
--- and brings these rows up to date every few thousand events and whenever it rests; a start folds what came after.
--- Beside the log, in the same database, because no decision about money may be taken from a view.
+-- The ledger's state as of a position: the fold of the events up to it. The writer keeps the state of the head in memory
+-- and updates these rows every few thousand events and when it is idle; a start folds the later events.
+-- In the same database as the log, because no decision about money may depend on a view.
 CREATE TABLE IF NOT EXISTS balances (
     budget_id    TEXT    NOT NULL,
     window_start INTEGER NOT NULL,                 -- microseconds since 1970-01-01 UTC; -1 for the period `total`

@@ -1,4 +1,4 @@
--- What must never be in an event, and what makes a retry answer the same.
+-- Data that must never be in an event, and the replies that retries get again.
 CREATE TABLE IF NOT EXISTS idempotency (
     scope       TEXT    NOT NULL,                  -- whose key it is: the actor
     key         TEXT    NOT NULL,
@@ -12,7 +12,7 @@ CREATE TABLE IF NOT EXISTS idempotency (
 
 CREATE INDEX IF NOT EXISTS idempotency_by_age ON idempotency (recorded_at);
 
--- Names that are unique among what a key can see.
+-- Names that must be unique within a scope.
 CREATE TABLE IF NOT EXISTS names (
     kind  TEXT NOT NULL,
     scope TEXT NOT NULL,

@@ -1,6 +1,6 @@
--- Where the events of a tenant or a partner stand: the blocks of 64 positions that hold any. Written with the state of
--- the ledger, so as of `ledger_checkpoint`; what came after it is looked through. It takes the place of an index entry
--- an event, which cost every commit a page for each tenant in it.
+-- The blocks of 64 positions that have events of a tenant or a partner. Written with the ledger's state, so as of
+-- `ledger_checkpoint`; readers scan the later events. An index with one entry per event cost every commit a page for each
+-- tenant in it.
 CREATE TABLE IF NOT EXISTS owner_blocks (
     owner TEXT    NOT NULL,                        -- a tenant's or a partner's id
     block INTEGER NOT NULL,                        -- position / 64

@@ -1,5 +1,5 @@
--- Idempotency keys of inference: which request was last admitted under a key of a tenant. Written in the transaction of its
--- admission; what became of that request is what the events of its hold say.
+-- Idempotency keys of inference: the request that was last admitted under a tenant's key. Written in the transaction of the
+-- admission; the events of the hold tell the outcome.
 CREATE TABLE IF NOT EXISTS inference_keys (
     tenant      TEXT    NOT NULL,                  -- a tenant's id
     key         TEXT    NOT NULL,

@@ -14,7 +14,7 @@ CREATE TABLE budgets (
 
 CREATE INDEX budgets_by_age ON budgets (opened_position);
 
--- What was charged to a budget in one window and what open holds keep. Every window that a hold ever named has a row.
+-- The charges of a budget in one window, and the money in its open holds. Every window that a hold ever named has a row.
 -- window_start: microseconds since 1970; 0 for the period `total`. ANY: a number that may outgrow an INTEGER, and is then
 -- its decimal digits, see `views/exact.rs`.
 CREATE TABLE budget_windows (

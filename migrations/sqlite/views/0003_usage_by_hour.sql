@@ -1,5 +1,5 @@
--- Consumption by hour and by every dimension. hour: seconds since 1970. A dimension that is not known is ''.
--- backend: provider/model; '' while a request is under way. No row is all zero. ANY: a number that may outgrow an INTEGER,
+-- Usage by hour and by every dimension. hour: seconds since 1970. A dimension that is not known is ''.
+-- backend: provider/model; '' while a request is in progress. No row is all zero. ANY: a number that may outgrow an INTEGER,
 -- and is then its decimal digits, see `views/exact.rs`.
 CREATE TABLE usage_by_hour (
     hour       INTEGER NOT NULL,
@@ -22,8 +22,8 @@ CREATE TABLE usage_by_hour (
     PRIMARY KEY (hour, tenant_id, key_id, model, backend, partner_id, user_id, provider)
 ) STRICT, WITHOUT ROWID;
 
--- Latencies of the same dimensions as a histogram, since percentiles do not add. histogram: see `views/latency.rs`; as a
--- row a bucket most rows would count one request.
+-- Latencies by the same dimensions, as histograms, since percentiles cannot be added. histogram: see
+-- `views/usage_by_hour/latency.rs`; with one row per bucket, most rows would count one request.
 CREATE TABLE usage_latency (
     hour       INTEGER NOT NULL,
     partner_id TEXT    NOT NULL,

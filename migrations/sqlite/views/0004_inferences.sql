@@ -1,6 +1,6 @@
--- One request a row, at the position of its first event: what requests are found by, and where in the log the rest of
--- their lives stands. What the events say is not repeated here, where it took nine tenths of the file, but for what usage
--- is counted by: tokens, latency (in milliseconds) and cost. corrected_nanos: the part of the cost that corrections added.
+-- One row per request, at the position of its first event: the columns that requests are searched by, the positions of
+-- their other events, and the columns that usage is summed from: tokens, latency (in milliseconds) and cost. The rest stays
+-- in the events: copies of it took nine tenths of the file. corrected_nanos: the part of the cost that corrections added.
 -- status: admitted, completed, failed, aborted or refused. Times in microseconds since 1970, money in nano-dollars. ANY: a
 -- number that may outgrow an INTEGER, and is then its decimal digits, see `views/exact.rs`.
 CREATE TABLE inferences (
@@ -32,18 +32,18 @@ CREATE INDEX inferences_by_tenant ON inferences (tenant_id, position);
 CREATE INDEX inferences_by_partner ON inferences (partner_id, position);
 CREATE INDEX inferences_by_key ON inferences (key_id, position);
 
--- Few among many: who looks for them would have to look at all the others.
+-- A search for these few would otherwise scan all the others.
 CREATE INDEX inferences_not_completed ON inferences (status, position) WHERE status IN ('failed', 'aborted', 'refused');
 
--- What does not happen to every request: failed attempts and corrections of its charge.
+-- Events that few requests have: failed attempts and corrections of the charge.
 CREATE TABLE inference_incidents (
     request_id  TEXT    NOT NULL,
     position    INTEGER NOT NULL,
     PRIMARY KEY (request_id, position)
 ) STRICT, WITHOUT ROWID;
 
--- Usage that is no admitted request's: refusals, each with the number of requests that it stands for, and corrections of
--- charges, when they were made. model: '' for corrections, and for names that no model has.
+-- Usage outside of admitted requests: refusals, each with the number of requests that it stands for, and corrections of
+-- charges, at the time of the correction. model: '' for corrections, and for names that no model has.
 CREATE TABLE other_usage (
     position    INTEGER NOT NULL PRIMARY KEY,
     recorded_at INTEGER NOT NULL,

@@ -1,4 +1,4 @@
--- Who did what to which resource, and who was turned away. resource: kind/id. recorded_at: RFC 3339, UTC, microseconds.
+-- Who did what to which resource, and who was refused. resource: kind/id. recorded_at: RFC 3339, UTC, microseconds.
 CREATE TABLE audit (
     position    INTEGER NOT NULL PRIMARY KEY,
     recorded_at TEXT    NOT NULL,

@@ -1,4 +1,4 @@
--- Every resource of administration as its last event left it. body: `id` and the fields of the body that made it, as
+-- Every resource of administration as its last event left it. body: `id` and the fields of its creation as
 -- JSON; a user's name and e-mail are not in it. Times in microseconds since 1970.
 CREATE TABLE catalogue (
     kind       TEXT    NOT NULL,
