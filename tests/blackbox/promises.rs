@@ -11,12 +11,12 @@ const PAGE: &str = "docs/promises.md";
 /// Folders that have no tests of ours.
 const NO_TESTS: [&str; 4] = ["target", "docs", "node_modules", "migrations"];
 const HEAD: &str = "\
-# What is promised
+# Guarantees and their tests
 
-What scripts, clients and auditors may rely on, and the tests that hold it. Made of `tests/promises.txt` and of the lines
-`/// Holds: name` above the tests; a promise that no test holds fails the build.
+Scripts, clients and auditors can rely on these guarantees; below each are the tests that check it. This page is generated from
+`tests/promises.txt` and from the lines `/// Holds: name` above the tests; a promise that no test holds fails the build.
 
-To add one: a line in `tests/promises.txt` and its name above the tests that hold all of its parts; then
+To add one, write a line in `tests/promises.txt` and its name above the tests that hold all of its parts; then
 `UPDATE_PROMISES=1 cargo nextest run -p ledgerway --test blackbox promises` writes this page.
 ";
 

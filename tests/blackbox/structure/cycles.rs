@@ -1,25 +1,28 @@
-//! Modules that import each other, directly or through others, can be read, tested and moved only together.
+//! Import cycles. Modules that import each other, directly or through others, can be read, tested and moved only together.
+//!
+//! The modules of one parent are compared with each other. What the parent's own file defines is not a module here: its
+//! children may use it, and it them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::{MAY_KNOW, sources};
 
-/// The modules of a room, and which of the others each names.
+/// The modules of one parent, each with those of the others that it names.
 pub type Modules = BTreeMap<String, BTreeSet<String>>;
 
-/// The modules of a crate, or of one of its modules, by what its code imports or names by a path. What the room's own file
-/// exports again is taken for the module that has it.
-pub fn modules(member: &str, room: &[String]) -> Modules {
+/// The modules of a crate, or of one of its modules, with what their code imports or names by a path. A re-export of the
+/// parent counts as the module that it comes from.
+pub fn modules(member: &str, parent: &[String]) -> Modules {
     let sources: Vec<(Vec<String>, String)> =
         sources(member).into_iter().map(|(path, code)| (module_path(&path), code)).collect();
     let name_of = |path: &[String]| {
-        let is_inside = path.len() > room.len() && path.iter().zip(room).all(|(one, other)| one == other);
-        is_inside.then(|| path[room.len()].clone())
+        let is_inside = path.len() > parent.len() && path.iter().zip(parent).all(|(one, other)| one == other);
+        is_inside.then(|| path[parent.len()].clone())
     };
     let mut modules: Modules =
         sources.iter().filter_map(|(path, _)| name_of(path)).map(|name| (name, BTreeSet::new())).collect();
-    let own_file = sources.iter().find(|(path, _)| path == room).map_or("", |(_, code)| code);
+    let own_file = sources.iter().find(|(path, _)| path == parent).map_or("", |(_, code)| code);
     let exported: BTreeMap<String, String> = own_file
         .split("use ")
         .skip(1)
@@ -37,13 +40,13 @@ pub fn modules(member: &str, room: &[String]) -> Modules {
     modules
 }
 
-/// A crate, and every module of it that has others.
-fn rooms(member: &str) -> BTreeSet<Vec<String>> {
+/// The modules of a crate that have modules, and the crate itself.
+fn parents(member: &str) -> BTreeSet<Vec<String>> {
     let paths = sources(member).into_iter().map(|(path, _)| module_path(&path));
-    paths.filter_map(|path| path.split_last().map(|(_, room)| room.to_vec())).collect()
+    paths.filter_map(|path| path.split_last().map(|(_, parent)| parent.to_vec())).collect()
 }
 
-/// The names from the crate's root.
+/// The path of a file's module from the crate's root.
 fn module_path(path: &Path) -> Vec<String> {
     let path = path.with_extension("");
     let names = path.iter().skip_while(|name| *name != "src").skip(1).map(|name| name.to_string_lossy().into_owned());
@@ -83,7 +86,7 @@ fn paths_of(text: &str) -> Vec<Vec<String>> {
     }
 }
 
-/// What stands between these braces, cut at the commas that are in no others.
+/// The items between the outer braces.
 fn items(text: &str) -> Vec<&str> {
     let (mut depth, mut begin, mut found) = (0_u32, 1, Vec::new());
     for (at, letter) in text.char_indices() {
@@ -105,9 +108,9 @@ fn items(text: &str) -> Vec<&str> {
     found
 }
 
-/// The first modules that import each other, directly or through others.
-fn circle(modules: &Modules) -> Option<String> {
-    // What imports nothing of the rest is taken away, until nothing is left or everything left is behind a circle.
+/// The modules that import each other, directly or through others, and those that import them.
+fn cycle(modules: &Modules) -> Option<String> {
+    // Modules that import none of the rest are removed, until nothing is left or everything left imports a cycle.
     let mut left: Vec<(&String, &BTreeSet<String>)> = modules.iter().collect();
     loop {
         let names: Vec<&String> = left.iter().map(|(name, _)| *name).collect();
@@ -123,7 +126,7 @@ fn circle(modules: &Modules) -> Option<String> {
 }
 
 #[test]
-fn what_a_module_names_is_found() {
+fn paths_in_code_are_found() {
     let of = |path: &str| path.split("::").map(str::to_owned).collect::<Vec<_>>();
     let code =
         "use super::{a, b::{C, D}};\nuse crate::inference::e;\n// super::no\nfn f() { super::super::g::h(mycrate::i) }";
@@ -132,27 +135,27 @@ fn what_a_module_names_is_found() {
     assert_eq!(found, ["g::h", "inference::a", "inference::b::C", "inference::b::D", "inference::e"].map(of));
     let module = |name: &str, known: &[&str]| (name.to_owned(), known.iter().map(|name| (*name).to_owned()).collect());
     let looped = [module("a", &["b"]), module("b", &["c"]), module("c", &["b"]), module("d", &[])];
-    assert_eq!(circle(&looped.into()).as_deref(), Some("a, b, c"));
+    assert_eq!(cycle(&looped.into()).as_deref(), Some("a, b, c"));
 }
 
 #[test]
-fn no_room_of_a_crate_has_a_circle() {
-    let mut looked_at = BTreeSet::new();
+fn no_module_of_a_crate_has_an_import_cycle() {
+    let mut seen = BTreeSet::new();
     for (member, _) in MAY_KNOW {
-        for room in rooms(member) {
-            let modules = modules(member, &room);
-            assert_eq!(circle(&modules), None, "{member} {room:?}: {modules:?}");
-            looked_at.insert(format!("{member} {}", room.join("::")));
+        for parent in parents(member) {
+            let modules = modules(member, &parent);
+            assert_eq!(cycle(&modules), None, "{member} {parent:?}: {modules:?}");
+            seen.insert(format!("{member} {}", parent.join("::")));
         }
     }
-    for room in
+    for parent in
         [". ", ". cli", "events ", "events log", "command inference", "command/dialects surfaces", "projections views"]
     {
-        assert!(looked_at.contains(room), "{room}: {looked_at:?}");
+        assert!(seen.contains(parent), "{parent}: {seen:?}");
     }
-    let known = |member, room: &[&str], name: &str| {
-        let room: Vec<String> = room.iter().map(|name| (*name).to_owned()).collect();
-        modules(member, &room)[name].len()
+    let known = |member, parent: &[&str], name: &str| {
+        let parent: Vec<String> = parent.iter().map(|name| (*name).to_owned()).collect();
+        modules(member, &parent)[name].len()
     };
     assert!(known("command", &["inference"], "dispatch") > 5 && known("command/dialects", &[], "relay") > 5);
     assert!(known("events", &["log"], "writer") > 5);

@@ -1,7 +1,7 @@
 //! Which code may know which dialect: outside of the dialects nothing asks which kind a provider or a surface is, and inside
 //! of them neither side knows the other.
 
-use super::circles::modules;
+use super::cycles::modules;
 use super::{MAY_KNOW, sources};
 
 /// Enums of dialects. Their values are carried about everywhere; which one it is, is asked here alone.
