@@ -79,7 +79,7 @@ class Session:
     def typed(self, path):
         env = {name: value for name, value in os.environ.items() if not name.startswith(("LEDGERWAY_", "OTEL_", "OPENAI_"))}
         env |= {"LEDGERWAY_LISTEN": self.address, "TOLD": str(self.told), "HOME": str(self.folder),
-                "OPENAI_API_KEY": "sk-of-the-reader",
+                "UPSTREAM_API_KEY": "sk-of-the-reader",
                 "PATH": f"{self.programs}:{env['PATH']}"}
         shell = subprocess.Popen(["bash", str(path)], cwd=self.folder, env=env, stdin=subprocess.DEVNULL,
                                  start_new_session=True)
