@@ -1,12 +1,12 @@
-//! The ledger: balances, and the one pure function that decides about money.
+//! The ledger: balances, and the decisions about money, which are pure functions of them.
 //!
 //! It guarantees that a request gets a hold on every budget that binds it or on none, that no hold takes a hard budget above
 //! its limit, and that a hold ends once. It runs in the log's writer, one step after the other in commit order, so that no
 //! two decisions can spend the same money. Locks per budget would not do: several budgets bind one request, and the events
 //! need one order anyway.
 //!
-//! Nothing here awaits, reads a clock, draws a random number or does I/O: time is an argument, and a decision is a list of
-//! events. Balances are therefore the fold of the log and nothing else, and `verify` can compute them again. The changes of a
+//! Nothing here awaits, reads a clock, draws a random number or does I/O: time is an argument, which is never earlier than at
+//! the decision before, and a decision is a list of events. Balances are therefore the fold of the log and nothing else, and `verify` can compute them again. The changes of a
 //! batch are kept in a journal and undone if the batch is not committed, so that a batch costs what it changes and not what
 //! there is.
 //!
@@ -28,16 +28,15 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::event::admin::{Budget, Enforcement, Scope, WhenShort};
+use crate::event::admin::{Budget, Scope};
 use crate::event::hold::BudgetWindow;
 use crate::event::inference::{AttemptFailed, InferenceAdmitted, InferenceEnded};
-use crate::event::{Chain, Change, Context, Event, Stream};
+use crate::event::{Chain, Context, Event, Stream};
 use crate::fraction::Fraction;
 use crate::ids::{BudgetId, IdMap, IdSet, RequestId};
 use crate::money::NanoUsd;
 use crate::output_cap::{LoweredCap, Shrinking};
 use crate::refusal::Refusal;
-use crate::time::Period;
 
 use journal::Undo;
 pub use refusals::RefusedRequest;
@@ -50,13 +49,7 @@ pub const PAST_WINDOWS_KEPT_DAYS: i64 = 32;
 /// A budget in force, as its events left it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BudgetInForce {
-    pub scope: Scope,
-    pub limit: NanoUsd,
-    pub period: Period,
-    /// In ascending order.
-    pub alert_at: Vec<Fraction>,
-    pub when_short: WhenShort,
-    pub enforcement: Enforcement,
+    pub budget: Budget,
     /// The log position of its last event.
     pub version: u64,
 }
@@ -164,53 +157,6 @@ pub struct EndedHold {
     pub charged: NanoUsd,
 }
 
-/// One step to decide, with the type of its decision.
-pub trait Step {
-    type Decision;
-
-    /// Decides the step at `now`, which is never earlier than at the step before.
-    fn decide(&self, balances: &mut Balances, now: DateTime<Utc>) -> Self::Decision;
-}
-
-/// Admits a request, or refuses it.
-#[derive(Debug)]
-pub struct Admit<'a>(pub &'a Admission);
-
-/// Admits a request for which a tighter bound can be found (ADR-0006). `None` if a budget has some money left but too little:
-/// nothing is recorded, and the request comes again with the tighter bound. No cap is lowered in this step.
-#[derive(Debug)]
-pub struct AdmitUnlessShort<'a>(pub &'a Admission);
-
-/// Ends a request.
-#[derive(Debug)]
-pub struct End<'a>(pub &'a Ending);
-
-/// Ends a request whose hold has expired. The hold's windows must have been loaded.
-#[derive(Debug)]
-pub struct EndLate<'a>(pub &'a Ending, pub &'a EndedHold);
-
-/// Records the refusal of a request.
-#[derive(Debug)]
-pub struct Refuse<'a>(pub &'a RefusedRequest);
-
-/// Records, in a later second, a refusal that got [`RefuseDecision::NextSecond`].
-#[derive(Debug)]
-pub struct RefuseWaiting<'a>(pub &'a RefusedRequest);
-
-/// Ends expired holds, at most `holds_max`, and writes out the rolled-up refusals of past seconds.
-#[derive(Clone, Copy, Debug)]
-pub struct Sweep {
-    pub policy: UnknownUsage,
-    pub holds_max: usize,
-}
-
-/// Applies a change of a budget itself, at the position that it gets.
-#[derive(Debug)]
-pub struct FoldBudget<'a> {
-    pub change: &'a Change<Budget>,
-    pub position: u64,
-}
-
 /// An event emitted by a decision; the writer gives it its position.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Emitted {
@@ -235,7 +181,6 @@ pub enum AdmitDecision {
     AlreadyAdmitted,
     /// A budget has not enough left.
     Refused(RefuseDecision),
-    Overflow(Overflow),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -250,14 +195,6 @@ pub enum RefuseDecision {
 pub struct DecidedRefusal {
     pub refusal: Refusal,
     pub events: Vec<Emitted>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum EndDecision {
-    Ended(DecidedEnd),
-    /// The request has no open hold.
-    NoOpenHold,
-    Overflow(Overflow),
 }
 
 /// The end of a request. The last of `events` ends the hold, or corrects what was charged when it expired; `alerts` follow.
@@ -279,75 +216,6 @@ pub struct SweepDecision {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an amount is too large to be counted")]
 pub struct Overflow;
-
-/// Decides one step on these balances at `now`, which is never earlier than at the step before.
-pub fn decide<S: Step>(balances: &mut Balances, step: &S, now: DateTime<Utc>) -> S::Decision {
-    step.decide(balances, now)
-}
-
-impl Step for Admit<'_> {
-    type Decision = AdmitDecision;
-
-    fn decide(&self, balances: &mut Balances, now: DateTime<Utc>) -> AdmitDecision {
-        balances.admit(self.0, now)
-    }
-}
-
-impl Step for AdmitUnlessShort<'_> {
-    type Decision = Option<AdmitDecision>;
-
-    fn decide(&self, balances: &mut Balances, now: DateTime<Utc>) -> Option<AdmitDecision> {
-        balances.admit_unless_short(self.0, now)
-    }
-}
-
-impl Step for End<'_> {
-    type Decision = EndDecision;
-
-    fn decide(&self, balances: &mut Balances, _now: DateTime<Utc>) -> EndDecision {
-        balances.end(self.0)
-    }
-}
-
-impl Step for EndLate<'_> {
-    type Decision = Result<DecidedEnd, Overflow>;
-
-    fn decide(&self, balances: &mut Balances, _now: DateTime<Utc>) -> Self::Decision {
-        balances.end_late(self.0, self.1)
-    }
-}
-
-impl Step for Refuse<'_> {
-    type Decision = RefuseDecision;
-
-    fn decide(&self, balances: &mut Balances, now: DateTime<Utc>) -> RefuseDecision {
-        balances.refuse(self.0, now)
-    }
-}
-
-impl Step for RefuseWaiting<'_> {
-    type Decision = DecidedRefusal;
-
-    fn decide(&self, balances: &mut Balances, now: DateTime<Utc>) -> DecidedRefusal {
-        balances.refuse_waiting(self.0, now)
-    }
-}
-
-impl Step for Sweep {
-    type Decision = SweepDecision;
-
-    fn decide(&self, balances: &mut Balances, now: DateTime<Utc>) -> SweepDecision {
-        balances.sweep(self.policy, self.holds_max, now)
-    }
-}
-
-impl Step for FoldBudget<'_> {
-    type Decision = ();
-
-    fn decide(&self, balances: &mut Balances, now: DateTime<Utc>) {
-        balances.fold_budget(self.change, self.position, now);
-    }
-}
 
 /// The JSON column of a row in the table of open holds.
 #[derive(Serialize, Deserialize)]
@@ -482,9 +350,9 @@ impl Balances {
         ];
         let ids = scopes.into_iter().flatten().filter_map(|scope| self.by_scope.get(&scope)).flatten();
         ids.filter_map(|id| {
-            let budget = self.budgets.get(id)?;
-            let window = BudgetWindow { budget_id: *id, window_start: budget.period.window_start(now) };
-            Some((window, budget))
+            let in_force = self.budgets.get(id)?;
+            let window = BudgetWindow { budget_id: *id, window_start: in_force.budget.period.window_start(now) };
+            Some((window, in_force))
         })
         .collect()
     }
@@ -495,15 +363,15 @@ impl Balances {
         Some(Amounts { settled: before.settled.checked_add(settled)?, held: before.held.checked_add(held)? })
     }
 
-    /// Moves every window by the same amounts, all or none. `None` on overflow.
-    fn move_all(&mut self, windows: &[BudgetWindow], settled: NanoUsd, held: NanoUsd) -> Option<()> {
+    /// Moves every window by the same amounts, all or none.
+    fn move_all(&mut self, windows: &[BudgetWindow], settled: NanoUsd, held: NanoUsd) -> Result<(), Overflow> {
         let after: Option<Vec<_>> = windows.iter().map(|window| self.amounts_after(window, settled, held)).collect();
-        for (window, amounts) in windows.iter().zip(after?) {
+        for (window, amounts) in windows.iter().zip(after.ok_or(Overflow)?) {
             let amounts = self.windows.insert(*window, amounts);
             self.journal.note(|| Undo::Window { window: *window, amounts });
             self.mark_changed(*window);
         }
-        Some(())
+        Ok(())
     }
 
     /// Notes that the window differs from its row.
@@ -536,5 +404,5 @@ impl Balances {
 
 /// The versions of the budgets that bind a request, as recorded with it.
 fn budget_versions(windows: &[(BudgetWindow, &BudgetInForce)]) -> BTreeMap<BudgetId, u64> {
-    windows.iter().map(|(window, budget)| (window.budget_id, budget.version)).collect()
+    windows.iter().map(|(window, in_force)| (window.budget_id, in_force.version)).collect()
 }

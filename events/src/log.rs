@@ -228,19 +228,15 @@ impl Log {
         }
     }
 
-    /// Reserves the money for a request. When a hold is returned, the admission and the hold are durable.
-    pub async fn admit(&self, admission: Admission) -> Result<Admitted, LogError> {
-        self.admit_once(admission, None).await
-    }
-
-    /// Like [`Log::admit`], at most once per idempotency key: refuses with `CONFLICT` or `IDEMPOTENCY_KEY_REUSED` if an earlier
-    /// request with the key was charged or is still being answered.
-    pub async fn admit_once(&self, admission: Admission, key: Option<InferenceKey>) -> Result<Admitted, LogError> {
+    /// Reserves the money for a request. When a hold is returned, the admission and the hold are durable. With an idempotency
+    /// key, it does so once: it refuses with `CONFLICT` or `IDEMPOTENCY_KEY_REUSED` if an earlier request with the key was
+    /// charged or is still being answered.
+    pub async fn admit(&self, admission: Admission, key: Option<InferenceKey>) -> Result<Admitted, LogError> {
         let answer = self.submit(queued(AdmitRequest(Box::new(KeyedAdmission { admission, key })))).await;
         answer.inspect_err(|error| self.mark_failing(error))
     }
 
-    /// Like [`Log::admit_once`], for a request whose cost can be bounded more tightly. Returns `None`, and records nothing, if a
+    /// Like [`Log::admit`], for a request whose cost can be bounded more tightly. Returns `None`, and records nothing, if a
     /// budget has too little left: the tighter bound may fit.
     pub async fn admit_unless_short(
         &self,

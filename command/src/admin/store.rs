@@ -4,6 +4,7 @@
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use events::event::{Context, Event, Recorded, Stream};
+use events::ledger::Overflow;
 use events::log::{Append, AppendError, Basis, Idempotency, Log, LogError, SideRow};
 use projections::resource::Lifetime;
 
@@ -100,5 +101,5 @@ impl<R: Rules> Loaded<R> {
 }
 
 const fn overflow<E>() -> WriteError<E> {
-    WriteError::Append(AppendError::Unavailable(LogError::Overflow))
+    WriteError::Append(AppendError::Unavailable(LogError::Overflow(Overflow)))
 }

@@ -51,7 +51,7 @@ pub async fn admit(
     }
     let if_short = IfShort::Shrink(plan.shrinking(request));
     let admission = admission_request.admission(gateway, body_sha256, plan, if_short);
-    match gateway.log.admit_once(admission, key).await.map_err(failed)? {
+    match gateway.log.admit(admission, key).await.map_err(failed)? {
         Admitted::Hold(hold) => Ok(hold),
         Admitted::Refused(refusal) => Err(with_affordable_cap(refusal, request.output_cap().field)),
     }

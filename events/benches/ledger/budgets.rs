@@ -72,11 +72,8 @@ impl Spenders {
     pub fn ended(&self, hold: &OpenHold) -> Box<InferenceEnded> {
         let tokens = TokenClasses { input_uncached_tokens: 900, output_text_tokens: 300, ..TokenClasses::default() };
         Box::new(InferenceEnded {
-            model: hold.model.clone(),
-            admitted_at: hold.admitted_at,
             backend: Some(Backend { provider_id: self.provider, provider: "sim".into(), model: "echo".into() }),
             provider_usage: Some(serde_json::json!({ "prompt_tokens": 900, "completion_tokens": 300 })),
-            cost_usd: COST,
             price_version: Some(1),
             usage: Some(Usage { tokens, source: UsageSource::Provider }),
             finish_reason: Some(FinishReason::Stop),
@@ -84,8 +81,7 @@ impl Spenders {
             first_token_ms: Some(214),
             attempts: Some(1),
             upstream_request_id: Some("chatcmpl-9f86d081884c7d65".into()),
-            code: None,
-            reason: None,
+            ..InferenceEnded::new(hold.model.clone(), hold.admitted_at, COST)
         })
     }
 }

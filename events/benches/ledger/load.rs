@@ -91,7 +91,7 @@ async fn ask_again_and_again(
         }
         let admission = spenders.admission(number);
         let asked = Instant::now();
-        let Admitted::Hold(hold) = log.admit(admission).await.expect("the ledger answers") else {
+        let Admitted::Hold(hold) = log.admit(admission, None).await.expect("the ledger answers") else {
             panic!("a budget without an end was short");
         };
         waits.push(asked.elapsed());

@@ -197,12 +197,10 @@ impl World {
                 "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
             })
         });
+        let cost = NanoUsd::new(NANOS_A_TOKEN * i64::try_from(tokens).unwrap_or(0));
         Box::new(InferenceEnded {
-            model: hold.model.clone(),
-            admitted_at: hold.admitted_at,
             backend: Some(self.backend()),
             provider_usage,
-            cost_usd: NanoUsd::new(NANOS_A_TOKEN * i64::try_from(tokens).unwrap_or(0)),
             price_version: usage.as_ref().map(|_| self.price),
             usage,
             finish_reason: Some(FinishReason::Stop),
@@ -210,8 +208,7 @@ impl World {
             first_token_ms: Some(214),
             attempts: Some(1),
             upstream_request_id: Some("chatcmpl-9f86d081884c7d65".into()),
-            code: None,
-            reason: None,
+            ..InferenceEnded::new(hold.model.clone(), hold.admitted_at, cost)
         })
     }
 }
@@ -224,7 +221,7 @@ async fn request(world: Arc<World>, number: u64) {
         world.log.refuse(refused).await.expect("the refusal is recorded");
         return;
     }
-    let Admitted::Hold(hold) = world.log.admit(world.admission(number)).await.expect("the ledger answers") else {
+    let Admitted::Hold(hold) = world.log.admit(world.admission(number), None).await.expect("the ledger answers") else {
         return;
     };
     let tokens = TokenClasses { input_uncached_tokens: 900, output_text_tokens: number % 997, ..Default::default() };

@@ -178,6 +178,28 @@ pub struct InferenceEnded {
     pub reason: Option<String>,
 }
 
+impl InferenceEnded {
+    /// An end of which no more is known.
+    pub const fn new(model: String, admitted_at: DateTime<Utc>, cost_usd: NanoUsd) -> Self {
+        Self {
+            model,
+            admitted_at,
+            backend: None,
+            usage: None,
+            provider_usage: None,
+            cost_usd,
+            price_version: None,
+            finish_reason: None,
+            latency_ms: None,
+            first_token_ms: None,
+            attempts: None,
+            upstream_request_id: None,
+            code: None,
+            reason: None,
+        }
+    }
+}
+
 /// One call to a target failed before anything was relayed. Another call followed, or the request failed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AttemptFailed {

@@ -42,27 +42,33 @@ struct Short {
 }
 
 impl Balances {
-    pub(super) fn admit(&mut self, admission: &Admission, now: DateTime<Utc>) -> AdmitDecision {
+    /// Admits a request, or refuses it.
+    pub fn admit(&mut self, admission: &Admission, now: DateTime<Utc>) -> Result<AdmitDecision, Overflow> {
         // Repeats first: a repeat must not be refused because of its own first attempt.
         if self.open.contains_key(&admission.request_id) {
-            return AdmitDecision::AlreadyAdmitted;
+            return Ok(AdmitDecision::AlreadyAdmitted);
         }
         match self.try_grant(admission, now) {
             Ok(granted) => self.hold(admission, granted, now),
-            Err(short) => self.refuse_short(admission, short, now),
+            Err(short) => Ok(self.refuse_short(admission, short, now)),
         }
     }
 
-    /// See [`AdmitUnlessShort`](super::AdmitUnlessShort).
-    pub(super) fn admit_unless_short(&mut self, admission: &Admission, now: DateTime<Utc>) -> Option<AdmitDecision> {
+    /// Admits a request for which a tighter bound can be found (ADR-0006). `None` if a budget has some money left but too
+    /// little: nothing is recorded, and the request comes again with the tighter bound. No cap is lowered in this step.
+    pub fn admit_unless_short(
+        &mut self,
+        admission: &Admission,
+        now: DateTime<Utc>,
+    ) -> Result<Option<AdmitDecision>, Overflow> {
         if self.open.contains_key(&admission.request_id) {
-            return Some(AdmitDecision::AlreadyAdmitted);
+            return Ok(Some(AdmitDecision::AlreadyAdmitted));
         }
         match self.try_grant(admission, now) {
-            Ok(granted) => Some(self.hold(admission, granted, now)),
-            Err(short) if short.has_some_left => None,
+            Ok(granted) => self.hold(admission, granted, now).map(Some),
+            Err(short) if short.has_some_left => Ok(None),
             // No tighter bound would fit either, and counting tokens would only delay other requests.
-            Err(short) => Some(self.refuse_short(admission, short, now)),
+            Err(short) => Ok(Some(self.refuse_short(admission, short, now))),
         }
     }
 
@@ -78,7 +84,7 @@ impl Balances {
         if let Some(cap) = grant.lowered_cap {
             admitted.lower(cap);
         }
-        let observed = windows.iter().filter(|(_, budget)| budget.enforcement == Enforcement::Observe);
+        let observed = windows.iter().filter(|(_, in_force)| in_force.budget.enforcement == Enforcement::Observe);
         admitted.would_have_refused = observed
             .filter(|binding| !self.has_room(binding, grant.held))
             .map(|binding| self.shortfall(binding, grant.held, now))
@@ -87,11 +93,9 @@ impl Balances {
         Ok(Granted { grant, windows, admitted })
     }
 
-    fn hold(&mut self, admission: &Admission, granted: Granted, now: DateTime<Utc>) -> AdmitDecision {
+    fn hold(&mut self, admission: &Admission, granted: Granted, now: DateTime<Utc>) -> Result<AdmitDecision, Overflow> {
         let Granted { grant: Grant { held, lowered_cap }, windows, admitted } = granted;
-        if self.move_all(&windows, NanoUsd::ZERO, held).is_none() {
-            return AdmitDecision::Overflow(Overflow);
-        }
+        self.move_all(&windows, NanoUsd::ZERO, held)?;
         let expires_at = now + admission.ttl;
         let reserved = BudgetReserved { held_usd: held, budgets: windows.clone(), expires_at };
         let model = admitted.model.clone();
@@ -102,7 +106,7 @@ impl Balances {
         ];
         let context = admission.context.clone();
         self.open(admission.request_id, Hold { held, windows, admitted_at: now, expires_at, model, context });
-        AdmitDecision::Admitted { held, lowered_cap, expires_at, events }
+        Ok(AdmitDecision::Admitted { held, lowered_cap, expires_at, events })
     }
 
     fn refuse_short(&mut self, admission: &Admission, short: Short, now: DateTime<Utc>) -> AdmitDecision {
@@ -116,13 +120,13 @@ impl Balances {
     /// with the least left.
     fn grant<'a, 'b>(&self, windows: &'a [Binding<'b>], admission: &Admission) -> Result<Grant, &'a Binding<'b>> {
         let is_short = |binding: &&Binding<'_>| {
-            binding.1.enforcement == Enforcement::Hard && !self.has_room(binding, admission.held)
+            binding.1.budget.enforcement == Enforcement::Hard && !self.has_room(binding, admission.held)
         };
         let Some(first) = windows.iter().find(is_short) else {
             return Ok(Grant { held: admission.held, lowered_cap: None });
         };
         let mut short = windows.iter().filter(is_short);
-        if let Some(refusing) = short.clone().find(|(_, budget)| budget.when_short == WhenShort::Refuse) {
+        if let Some(refusing) = short.clone().find(|(_, in_force)| in_force.budget.when_short == WhenShort::Refuse) {
             return Err(refusing);
         }
         let tightest = short.clone().min_by_key(|binding| self.left(binding)).unwrap_or(first);
@@ -136,29 +140,30 @@ impl Balances {
     /// would fit.
     fn affordable(&self, windows: &[Binding<'_>], admission: &Admission) -> Option<u64> {
         let IfShort::Shrink(shrinking) = &admission.if_short else { return None };
-        let mut hard = windows.iter().filter(|(_, budget)| budget.enforcement == Enforcement::Hard);
+        let mut hard = windows.iter().filter(|(_, in_force)| in_force.budget.enforcement == Enforcement::Hard);
         let left = hard.try_fold(NanoUsd::MAX, |least, binding| Some(least.min(self.left(binding)?)))?;
         shrinking.affordable(admission.admitted.max_output_tokens, left)
     }
 
     /// What is left of the budget's limit; negative if more is used than the limit. `None` on overflow.
-    fn left(&self, (window, budget): &Binding<'_>) -> Option<NanoUsd> {
+    fn left(&self, (window, BudgetInForce { budget, .. }): &Binding<'_>) -> Option<NanoUsd> {
         let amounts = self.amounts(window);
-        budget.limit.checked_sub(amounts.settled)?.checked_sub(amounts.held)
+        budget.limit_usd.checked_sub(amounts.settled)?.checked_sub(amounts.held)
     }
 
-    fn has_room(&self, (window, budget): &Binding<'_>, wanted: NanoUsd) -> bool {
+    fn has_room(&self, (window, in_force): &Binding<'_>, wanted: NanoUsd) -> bool {
         self.amounts_after(window, NanoUsd::ZERO, wanted)
             .and_then(|after| after.settled.checked_add(after.held))
-            .is_some_and(|used| used <= budget.limit)
+            .is_some_and(|used| used <= in_force.budget.limit_usd)
     }
 
-    fn shortfall(&self, (window, budget): &Binding<'_>, requested: NanoUsd, now: DateTime<Utc>) -> BudgetShortfall {
+    fn shortfall(&self, (window, in_force): &Binding<'_>, requested: NanoUsd, now: DateTime<Utc>) -> BudgetShortfall {
+        let BudgetInForce { budget, .. } = in_force;
         let amounts = self.amounts(window);
         BudgetShortfall {
             budget_id: window.budget_id,
             scope: budget.scope,
-            limit_usd: budget.limit,
+            limit_usd: budget.limit_usd,
             settled_usd: amounts.settled,
             held_usd: amounts.held,
             requested_usd: requested,

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::journal::Undo;
-use super::{Balances, BudgetInForce, Emitted};
+use super::{Balances, Emitted};
 use crate::event::admin::Scope;
 use crate::event::alert::BudgetThresholdReached;
 use crate::event::hold::BudgetWindow;
@@ -21,14 +21,15 @@ impl Balances {
     /// The fractions of a window that are reached and not announced, in ascending order.
     pub fn unannounced(&self, window: &BudgetWindow) -> impl Iterator<Item = Fraction> {
         // Most budgets have no alerts: they cost one look-up.
-        let watched = self.budgets.get(&window.budget_id).filter(|budget| !budget.alert_at.is_empty());
+        let budget = self.budgets.get(&window.budget_id).map(|in_force| &in_force.budget);
+        let watched = budget.filter(|budget| !budget.alert_at.is_empty());
         let (settled, announced) = match watched {
             Some(_) => (self.amounts(window).settled, self.announced.get(window)),
             None => (NanoUsd::ZERO, None),
         };
         watched.into_iter().flat_map(move |budget| {
             let is_due = move |fraction: &Fraction| {
-                fraction.is_reached(settled, budget.limit)
+                fraction.is_reached(settled, budget.limit_usd)
                     && announced.is_none_or(|announced| !announced.contains(fraction))
             };
             budget.alert_at.iter().copied().filter(is_due)
@@ -43,7 +44,9 @@ impl Balances {
             if due.is_empty() {
                 continue;
             }
-            let Some(scope) = self.budgets.get(&window.budget_id).map(|budget| budget.scope) else { continue };
+            let Some(scope) = self.budgets.get(&window.budget_id).map(|in_force| in_force.budget.scope) else {
+                continue;
+            };
             for fraction in due {
                 self.note_announced(*window, fraction);
                 let reached = BudgetThresholdReached {
@@ -76,13 +79,13 @@ impl Balances {
     }
 
     /// Arms fractions again after a change of the budget's limit, in the window of that instant.
-    pub(super) fn rearm(&mut self, window: BudgetWindow, before: NanoUsd, budget: &BudgetInForce) {
-        if budget.limit <= before {
+    pub(super) fn rearm(&mut self, window: BudgetWindow, before: NanoUsd, limit: NanoUsd) {
+        if limit <= before {
             return;
         }
         let settled = self.amounts(&window).settled;
         let Some(announced) = self.announced.get(&window) else { return };
-        let reached = |fraction: &&Fraction| fraction.is_reached(settled, budget.limit);
+        let reached = |fraction: &&Fraction| fraction.is_reached(settled, limit);
         let still: BTreeSet<Fraction> = announced.iter().filter(reached).copied().collect();
         if still.len() == announced.len() {
             return;

@@ -1,6 +1,6 @@
 //! The end of a request: its outcome, and the settlement or release of its hold. Each hold ends exactly once.
 
-use super::{Balances, Charge, DecidedEnd, Emitted, EndDecision, EndedHold, Ending, Hold, Outcome, Overflow};
+use super::{Balances, Charge, DecidedEnd, Emitted, EndedHold, Ending, Hold, Outcome, Overflow};
 use crate::event::hold::{BudgetAdjusted, BudgetReleased, BudgetSettled};
 use crate::event::{self, Context, Inference, Stream};
 use crate::money::NanoUsd;
@@ -26,14 +26,11 @@ impl Outcome {
 }
 
 impl Balances {
-    pub(super) fn end(&mut self, ending: &Ending) -> EndDecision {
-        let Some(hold) = self.open.get(&ending.request_id).cloned() else { return EndDecision::NoOpenHold };
-        let Some(released) = NanoUsd::ZERO.checked_sub(hold.held) else {
-            return EndDecision::Overflow(Overflow);
-        };
-        if self.move_all(&hold.windows, ending.charge.amount(), released).is_none() {
-            return EndDecision::Overflow(Overflow);
-        }
+    /// Ends a request. `None` if it has no open hold.
+    pub fn end(&mut self, ending: &Ending) -> Result<Option<DecidedEnd>, Overflow> {
+        let Some(hold) = self.open.get(&ending.request_id).cloned() else { return Ok(None) };
+        let released = NanoUsd::ZERO.checked_sub(hold.held).ok_or(Overflow)?;
+        self.move_all(&hold.windows, ending.charge.amount(), released)?;
         self.close(ending.request_id);
         let inference = Stream::inference(ending.request_id);
         let emit = |stream, event| Emitted { stream, context: ending.context.clone(), event };
@@ -47,14 +44,14 @@ impl Balances {
             _ => self.announce(&hold.windows, &ending.context),
         };
         events.push(emit(Stream::hold(ending.request_id), hold_end(hold, &ending.charge).into()));
-        EndDecision::Ended(DecidedEnd { events, alerts })
+        Ok(Some(DecidedEnd { events, alerts }))
     }
 
     /// Ends a request whose hold expired and was charged by policy: a correction records the difference to the real figures,
-    /// and the earlier charge stays as it is.
-    pub(super) fn end_late(&mut self, ending: &Ending, hold: &EndedHold) -> Result<DecidedEnd, Overflow> {
+    /// and the earlier charge stays as it is. The hold's windows must have been loaded.
+    pub fn end_late(&mut self, ending: &Ending, hold: &EndedHold) -> Result<DecidedEnd, Overflow> {
         let delta = ending.charge.amount().checked_sub(hold.charged).ok_or(Overflow)?;
-        self.move_all(&hold.windows, delta, NanoUsd::ZERO).ok_or(Overflow)?;
+        self.move_all(&hold.windows, delta, NanoUsd::ZERO)?;
         let adjusted = BudgetAdjusted {
             delta_usd: delta,
             budgets: hold.windows.clone(),

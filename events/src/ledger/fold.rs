@@ -1,11 +1,11 @@
-//! Balances as the fold of the log: at every position, the balances that `decide` maintains must equal the fold of the events
+//! Balances as the fold of the log: at every position, the balances that the decisions maintain must equal the fold of the events
 //! alone. A running ledger folds only the budgets' own events; a start folds the events after the last written rows, and
 //! `verify` and the tests fold all.
 
 use chrono::{DateTime, Utc};
 
 use super::journal::Undo;
-use super::{Balances, BudgetInForce, Hold};
+use super::{Balances, BudgetInForce, Hold, Overflow};
 use crate::event::admin::{Budget, Scope};
 use crate::event::hold::BudgetWindow;
 use crate::event::{self, Alert, Change, Event, Inference, Recorded, Resource};
@@ -28,24 +28,16 @@ pub enum FoldError {
 }
 
 impl Balances {
-    /// Folds a change of a budget itself.
-    pub(super) fn fold_budget(&mut self, change: &Change<Budget>, position: u64, now: DateTime<Utc>) {
+    /// Folds a change of a budget itself, at the position that it gets.
+    pub fn fold_budget(&mut self, change: &Change<Budget>, position: u64, now: DateTime<Utc>) {
         match change {
             Change::Created(budget) | Change::Changed(budget) => {
-                let in_force = BudgetInForce {
-                    scope: budget.scope,
-                    limit: budget.limit_usd,
-                    period: budget.period,
-                    alert_at: budget.alert_at.clone(),
-                    when_short: budget.when_short,
-                    enforcement: budget.enforcement,
-                    version: position,
-                };
                 if let Some(before) = self.forget_budget(budget.budget_id) {
                     let window_start = budget.period.window_start(now);
-                    self.rearm(BudgetWindow { budget_id: budget.budget_id, window_start }, before, &in_force);
+                    self.rearm(BudgetWindow { budget_id: budget.budget_id, window_start }, before, budget.limit_usd);
                 }
-                self.budgets.insert(budget.budget_id, in_force);
+                self.budgets
+                    .insert(budget.budget_id, BudgetInForce { budget: budget.as_ref().clone(), version: position });
                 self.by_scope.entry(budget.scope).or_default().push(budget.budget_id);
                 self.journal.note(|| Undo::NoBudget(budget.budget_id));
             }
@@ -58,8 +50,8 @@ impl Balances {
     /// Removes a budget; returns its limit, if it was open.
     fn forget_budget(&mut self, id: BudgetId) -> Option<NanoUsd> {
         let in_force = self.budgets.remove(&id)?;
-        let limit = in_force.limit;
-        let place = self.without_id(in_force.scope, id);
+        let limit = in_force.budget.limit_usd;
+        let place = self.without_id(in_force.budget.scope, id);
         self.journal.note(|| Undo::Budget { budget_id: id, in_force, place });
         Some(limit)
     }
@@ -138,6 +130,6 @@ impl Balances {
     }
 
     fn shift(&mut self, windows: &[BudgetWindow], settled: NanoUsd, held: NanoUsd) -> Result<(), FoldError> {
-        self.move_all(windows, settled, held).ok_or(FoldError::Overflow)
+        self.move_all(windows, settled, held).map_err(|Overflow| FoldError::Overflow)
     }
 }

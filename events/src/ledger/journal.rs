@@ -130,13 +130,13 @@ impl Balances {
             }
             Undo::PostponedUntil(request, until) => self.postponed.put(request, until),
             Undo::Budget { budget_id, in_force, place } => {
-                let ids = self.by_scope.entry(in_force.scope).or_default();
+                let ids = self.by_scope.entry(in_force.budget.scope).or_default();
                 ids.insert(place.min(ids.len()), budget_id);
                 self.budgets.insert(budget_id, in_force);
             }
             Undo::NoBudget(budget_id) => {
                 if let Some(opened) = self.budgets.remove(&budget_id) {
-                    self.without_id(opened.scope, budget_id);
+                    self.without_id(opened.budget.scope, budget_id);
                 }
             }
             Undo::Refusals { actor, second } => self.refusals.restore(actor, second),

@@ -19,7 +19,7 @@ const WAITING_MAX: u32 = 2_000;
 
 impl Balances {
     /// Handles a new refusal: it is recorded, postponed to the next second, or counted.
-    pub(super) fn refuse(&mut self, refused: &RefusedRequest, now: DateTime<Utc>) -> RefuseDecision {
+    pub fn refuse(&mut self, refused: &RefusedRequest, now: DateTime<Utc>) -> RefuseDecision {
         self.note_refusals(&refused.context.actor);
         let mut events = self.begin_second(&refused.context.actor, now);
         let all_waiting = self.refusals.waiting;
@@ -40,8 +40,8 @@ impl Balances {
         RefuseDecision::Now(DecidedRefusal { refusal, events })
     }
 
-    /// Records a refusal that has waited for its second.
-    pub(super) fn refuse_waiting(&mut self, refused: &RefusedRequest, now: DateTime<Utc>) -> DecidedRefusal {
+    /// Records, in a later second, a refusal that got [`RefuseDecision::NextSecond`].
+    pub fn refuse_waiting(&mut self, refused: &RefusedRequest, now: DateTime<Utc>) -> DecidedRefusal {
         self.note_refusals(&refused.context.actor);
         let mut events = self.begin_second(&refused.context.actor, now);
         self.refusals.waiting = self.refusals.waiting.saturating_sub(1);

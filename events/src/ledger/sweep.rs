@@ -64,7 +64,8 @@ fn due(by_time: &BTreeSet<(DateTime<Utc>, RequestId)>, now: DateTime<Utc>) -> im
 }
 
 impl Balances {
-    pub(super) fn sweep(&mut self, policy: UnknownUsage, holds_max: usize, now: DateTime<Utc>) -> SweepDecision {
+    /// Ends expired holds, at most `holds_max`, and writes out the rolled-up refusals of past seconds.
+    pub fn sweep(&mut self, policy: UnknownUsage, holds_max: usize, now: DateTime<Utc>) -> SweepDecision {
         // Postponed holds come last: however many they are, they do not delay the others.
         let due: Vec<RequestId> =
             due(&self.by_expiry, now).chain(due(&self.postponed.by_time, now)).take(holds_max).collect();
@@ -77,7 +78,7 @@ impl Balances {
             };
             let Some(released) = NanoUsd::ZERO.checked_sub(hold.held) else { continue };
             // If the sum cannot be counted, the hold stays open, and so visible, instead of being lost.
-            if self.move_all(&hold.windows, charged, released).is_none() {
+            if self.move_all(&hold.windows, charged, released).is_err() {
                 self.postpone(request, hold.expires_at, now + TRY_AGAIN_AFTER);
                 uncountable.push(request);
                 continue;
@@ -109,20 +110,9 @@ impl Balances {
 fn expired(request: RequestId, hold: Hold, charged: NanoUsd, policy: UnknownUsage) -> [Emitted; 2] {
     let context = super::Context { actor: crate::event::Actor::System("sweeper"), ..hold.context };
     let aborted = InferenceEnded {
-        model: hold.model,
-        admitted_at: hold.admitted_at,
-        backend: None,
         usage: Some(Usage { tokens: TokenClasses::default(), source: UsageSource::Unknown }),
-        provider_usage: None,
-        cost_usd: charged,
-        price_version: None,
-        finish_reason: None,
-        latency_ms: None,
-        first_token_ms: None,
-        attempts: None,
-        upstream_request_id: None,
-        code: None,
         reason: Some("node_lost".to_owned()),
+        ..InferenceEnded::new(hold.model, hold.admitted_at, charged)
     };
     let expired = BudgetExpired {
         held_usd: hold.held,

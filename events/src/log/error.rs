@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::StoredReply;
+use crate::ledger::Overflow;
 
 /// The log cannot be read or written now. [`LogError::may_be_recorded`] tells whether a failed write may be in it all the
 /// same.
@@ -28,7 +29,7 @@ pub enum LogError {
     #[error("a stored value cannot be read: {0}")]
     Stored(String),
     #[error("an amount that cannot be counted")]
-    Overflow,
+    Overflow(#[from] Overflow),
     /// The write may still be recorded later. A hold that nobody receives is then released.
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
@@ -68,7 +69,7 @@ impl LogError {
     pub(super) fn is_data_error(&self) -> bool {
         match self {
             Self::Engine(error) => error.kind == EngineErrorKind::Data,
-            Self::Stored(_) | Self::Decode(_) | Self::Overflow => true,
+            Self::Stored(_) | Self::Decode(_) | Self::Overflow(_) => true,
             Self::QueueFull
             | Self::Closed
             | Self::ClockStepped
@@ -92,7 +93,7 @@ impl LogError {
             | Self::Decode(_)
             | Self::OtherSchema(_)
             | Self::Stored(_)
-            | Self::Overflow
+            | Self::Overflow(_)
             | Self::QueryTookTooLong(_) => false,
         }
     }

@@ -2,7 +2,7 @@
 
 use super::LogError;
 use crate::event::{Event, Hold, Recorded};
-use crate::ledger::EndedHold;
+use crate::ledger::{EndedHold, Overflow};
 use crate::money::NanoUsd;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl HoldHistory {
         match self.charged {
             Charged::Nothing => Ok(None),
             Charged::Amount(amount) => Ok(Some(amount)),
-            Charged::Uncountable => Err(LogError::Overflow),
+            Charged::Uncountable => Err(Overflow.into()),
         }
     }
 }

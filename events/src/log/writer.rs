@@ -28,7 +28,7 @@ use super::state::State;
 use super::{ExpiredHolds, LogError, LogOptions};
 use crate::event::Recorded;
 use crate::ids::{IdSet, RequestId};
-use crate::ledger::{Balances, Sweep, decide};
+use crate::ledger::Balances;
 
 pub use figures::{BatchFigures, COMMIT_MICROS_BOUNDS, Figures};
 pub(super) use publish::{Published, Publisher, channels};
@@ -341,8 +341,7 @@ impl<E: Engine> Writer<E> {
         }
         let mut uncountable = Vec::new();
         if due.sweeps {
-            let sweep = Sweep { policy: self.options.unknown_usage, holds_max: SWEPT_HOLDS_MAX };
-            let swept = decide(batch.balances, &sweep, now);
+            let swept = batch.balances.sweep(self.options.unknown_usage, SWEPT_HOLDS_MAX, now);
             batch.record(swept.events);
             uncountable = swept.uncountable;
         }

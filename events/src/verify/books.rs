@@ -6,7 +6,7 @@ use crate::event::admin::Enforcement;
 use crate::event::hold::{BudgetReserved, BudgetWindow};
 use crate::event::inference::BudgetShortfall;
 use crate::event::{Event, Hold, Recorded};
-use crate::ledger::{Amounts, Balances};
+use crate::ledger::{Amounts, Balances, BudgetInForce};
 
 #[derive(Default)]
 pub(super) struct Books {
@@ -50,7 +50,7 @@ impl Books {
             ));
         }
         let in_force = |window: &BudgetWindow| {
-            let version = self.balances.budget(window.budget_id).map(|budget| budget.version);
+            let version = self.balances.budget(window.budget_id).map(|in_force| in_force.version);
             version.is_some() && version.as_ref() == request.budget_versions.get(&window.budget_id)
         };
         if request.budget_versions.len() != named.len() || !named.iter().all(in_force) {
@@ -81,14 +81,14 @@ impl Books {
         reserved: &BudgetReserved,
         window: &BudgetWindow,
     ) -> Option<BudgetShortfall> {
-        let budget = self.balances.budget(window.budget_id)?;
+        let BudgetInForce { budget, .. } = self.balances.budget(window.budget_id)?;
         let Amounts { settled, held } = self.balances.amounts(window);
         let used = settled.checked_add(held).and_then(|used| used.checked_add(reserved.held_usd));
-        let is_short = budget.enforcement == Enforcement::Observe && used.is_none_or(|used| used > budget.limit);
+        let is_short = budget.enforcement == Enforcement::Observe && used.is_none_or(|used| used > budget.limit_usd);
         is_short.then(|| BudgetShortfall {
             budget_id: window.budget_id,
             scope: budget.scope,
-            limit_usd: budget.limit,
+            limit_usd: budget.limit_usd,
             settled_usd: settled,
             held_usd: held,
             requested_usd: reserved.held_usd,
@@ -98,15 +98,15 @@ impl Books {
 
     fn must_be_within(&self, reserved: &BudgetReserved) -> Result<(), String> {
         for window in &reserved.budgets {
-            let Some(budget) = self.balances.budget(window.budget_id) else {
+            let Some(BudgetInForce { budget, .. }) = self.balances.budget(window.budget_id) else {
                 return Err(format!("{} is not open", window.budget_id));
             };
             if budget.enforcement == Enforcement::Observe {
                 continue;
             }
             let Amounts { settled, held } = self.balances.amounts(window);
-            if settled.checked_add(held).is_none_or(|used| used > budget.limit) {
-                let (id, limit) = (window.budget_id, budget.limit);
+            if settled.checked_add(held).is_none_or(|used| used > budget.limit_usd) {
+                let (id, limit) = (window.budget_id, budget.limit_usd);
                 return Err(format!("{id} has {settled} USD charged and {held} USD held of {limit} USD"));
             }
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use events::event::Change;
 use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
-use events::ledger::{Admission, Admit, AdmitDecision, Balances, FoldBudget, IfShort, RefuseDecision, decide};
+use events::ledger::{Admission, AdmitDecision, Balances, IfShort, RefuseDecision};
 use events::money::NanoUsd;
 use events::refusal::Refusal;
 use events::time::Period;
@@ -25,19 +25,19 @@ fn resent(asked: &Admission, cap: u64) -> Admission {
 fn holding(budgets: Vec<Budget>, spent: i64) -> Balances {
     let mut balances = Balances::default();
     for (position, budget) in (1..).zip(budgets) {
-        decide(&mut balances, &FoldBudget { change: &Change::created(budget), position }, start());
+        balances.fold_budget(&Change::created(budget), position, start());
     }
-    let _ = decide(&mut balances, &Admit(&admission(1, 1, spent, Duration::from_secs(60))), start());
+    let _ = balances.admit(&admission(1, 1, spent, Duration::from_secs(60)), start()).expect("countable");
     balances
 }
 
 fn admits(balances: &Balances, asked: &Admission) -> bool {
-    let decision = decide(&mut balances.clone(), &Admit(asked), start());
+    let decision = balances.clone().admit(asked, start()).expect("countable");
     matches!(decision, AdmitDecision::Admitted { lowered_cap: None, .. })
 }
 
 fn refusal(balances: &Balances, asked: &Admission) -> Option<Refusal> {
-    match decide(&mut balances.clone(), &Admit(asked), start()) {
+    match balances.clone().admit(asked, start()).expect("countable") {
         AdmitDecision::Refused(RefuseDecision::Now(refused)) => Some(refused.refusal),
         _ => None,
     }
@@ -90,11 +90,7 @@ fn a_refusal_says_in_words_what_is_left_what_is_needed_and_until_when() {
     // After a limit is lowered, more may be used than it allows.
     let mut lowered = holding(vec![daily()], 10);
     let limit_usd = NanoUsd::new(3);
-    decide(
-        &mut lowered,
-        &FoldBudget { change: &Change::created(Budget { limit_usd, ..daily() }), position: 9 },
-        start(),
-    );
+    lowered.fold_budget(&Change::created(Budget { limit_usd, ..daily() }), 9, start());
     let said = refusal(&lowered, &asked).expect("nothing is left");
     assert_eq!(said.details["remaining_usd"], "0.000000000");
     assert_eq!(said.details.get("affordable_max_output_tokens"), None::<&Value>);

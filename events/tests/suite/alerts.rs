@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use events::event::admin::{Budget, Scope};
 use events::event::{Actor, Alert, Change, Context, Event, Hold, StreamKind};
-use events::ledger::{Admit, Balances, Charge, DecidedEnd, End, EndDecision, FoldBudget, Outcome, decide};
+use events::ledger::{Balances, Charge, DecidedEnd, Outcome};
 use events::log::{Admitted, LEDGER_FILE, Log, LogOptions, OpenHold, open_reader};
 use events::money::NanoUsd;
 use events::time::{ManualClock, Period};
@@ -46,7 +46,7 @@ impl House {
     async fn spend(&mut self, cost: i64) {
         self.asked += 1;
         let asked = admission(self.asked, 1, cost, Duration::from_secs(60));
-        let Admitted::Hold(hold) = self.log.admit(asked).await.expect("an answer") else { panic!("no hold") };
+        let Admitted::Hold(hold) = self.log.admit(asked, None).await.expect("an answer") else { panic!("no hold") };
         let settled = hold.end(Vec::new(), Outcome::Completed(ended(cost)), Charge::Settle(NanoUsd::new(cost))).await;
         let position = settled.expect("recorded").position;
         let at = self.log.reader().expect("a reader").at(&[position]).expect("it reads");
@@ -64,7 +64,7 @@ impl House {
     async fn expired(&mut self, held: i64) -> OpenHold {
         self.asked += 1;
         let asked = admission(self.asked, 1, held, Duration::from_secs(60));
-        let Admitted::Hold(hold) = self.log.admit(asked).await.expect("an answer") else { panic!("no hold") };
+        let Admitted::Hold(hold) = self.log.admit(asked, None).await.expect("an answer") else { panic!("no hold") };
         let (reserved, mut head) = (hold.admitted_position + 1, self.log.watch_head());
         self.clock.advance(Duration::from_secs(61));
         let expired = head.wait_for(|head| head.position > reserved);
@@ -187,10 +187,10 @@ fn an_alert_names_nobody_below_the_level_of_its_budget() {
     for (depth, scope) in scopes.into_iter().enumerate() {
         let watched = Budget { alert_at: vec!["1".parse().expect("a fraction")], ..budget(1, scope, 5, Period::Total) };
         let mut balances = Balances::default();
-        decide(&mut balances, &FoldBudget { change: &Change::created(watched), position: 1 }, start());
-        decide(&mut balances, &Admit(&admission(1, 1, 5, Duration::from_secs(60))), start());
-        let ended = decide(&mut balances, &End(&ending(1, 1, Some(5))), start());
-        let EndDecision::Ended(DecidedEnd { alerts, .. }) = ended else { panic!("{ended:?}") };
+        balances.fold_budget(&Change::created(watched), 1, start());
+        balances.admit(&admission(1, 1, 5, Duration::from_secs(60)), start()).expect("countable");
+        let ended = balances.end(&ending(1, 1, Some(5))).expect("countable");
+        let Some(DecidedEnd { alerts, .. }) = ended else { panic!("no open hold") };
         let [alert] = &alerts[..] else { panic!("one alert: {alerts:?}") };
         let Context { partner_id, tenant_id, user_id, key_id, .. } = &alert.context;
         let named = [partner_id.is_some(), tenant_id.is_some(), user_id.is_some(), key_id.is_some()];

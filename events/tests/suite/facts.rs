@@ -108,22 +108,7 @@ fn cost_line(held: i64) -> CostLine {
 }
 
 pub fn ended(cost: i64) -> Box<InferenceEnded> {
-    Box::new(InferenceEnded {
-        model: "m".to_owned(),
-        admitted_at: start(),
-        backend: None,
-        usage: None,
-        provider_usage: None,
-        cost_usd: NanoUsd::new(cost),
-        price_version: None,
-        finish_reason: None,
-        latency_ms: None,
-        first_token_ms: None,
-        attempts: None,
-        upstream_request_id: None,
-        code: None,
-        reason: None,
-    })
+    Box::new(InferenceEnded::new("m".to_owned(), start(), NanoUsd::new(cost)))
 }
 
 pub fn ending(request: u128, key: u128, charged: Option<i64>) -> Ending {

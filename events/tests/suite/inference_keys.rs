@@ -183,7 +183,7 @@ impl World {
             self.requests += 1;
             let (log, request) = (self.log.clone(), self.requests);
             let key = key(1, &format!("key-{name}"), fingerprint);
-            let mut asked = Box::pin(async move { log.admit_once(admission(request, 1, HELD, TTL), Some(key)).await });
+            let mut asked = Box::pin(async move { log.admit(admission(request, 1, HELD, TTL), Some(key)).await });
             begin(&mut asked);
             asking.push((id::<RequestId>(request), asked));
         }
@@ -247,7 +247,7 @@ async fn tenants_and_keys_are_apart_and_a_request_without_a_key_is_none_of_them(
     let (folder, clock) = (TempDir::new().expect("a folder"), clock());
     let log = Log::open(folder.path(), LogOptions::new(clock.clone())).expect("the log opens");
     let ask = async |request: u128, key: Option<InferenceKey>| {
-        reply_of(&log.admit_once(admission(request, 1, 1, TTL), key).await.expect("an answer"))
+        reply_of(&log.admit(admission(request, 1, 1, TTL), key).await.expect("an answer"))
     };
     for (request, key) in
         [(1, Some(key(1, "a", 1))), (2, Some(key(2, "a", 1))), (3, Some(key(1, "b", 1))), (4, None), (5, None)]
@@ -265,7 +265,7 @@ async fn of_many_at_once_under_one_key_one_is_admitted() {
     let mut asking = tokio::task::JoinSet::new();
     for request in 1..=200u128 {
         let log = log.clone();
-        asking.spawn(async move { log.admit_once(admission(request, 1, 1, TTL), Some(key(1, "once", 1))).await });
+        asking.spawn(async move { log.admit(admission(request, 1, 1, TTL), Some(key(1, "once", 1))).await });
     }
     let answers: Vec<Admitted> = asking.join_all().await.into_iter().map(|answer| answer.expect("an answer")).collect();
     let holds: Vec<&OpenHold> =
@@ -285,7 +285,7 @@ async fn old_keys_and_replies_are_dropped_in_steps() {
     let (mut asking, mut appending) = (Vec::new(), Vec::new());
     for request in 1..=ROWS {
         let key = key(1, &format!("key-{request}"), 1);
-        let mut asked = Box::pin(log.admit_once(admission(request, 1, 1, TTL), Some(key)));
+        let mut asked = Box::pin(log.admit(admission(request, 1, 1, TTL), Some(key)));
         begin(&mut asked);
         asking.push(asked);
         // A budget of another tenant, which binds none of the requests.
@@ -321,7 +321,7 @@ async fn old_keys_and_replies_are_dropped_in_steps() {
     for step in 1..=3 {
         // Record something, because an idle writer drops nothing.
         let request = ROWS + step;
-        let mut asked = Box::pin(log.admit(admission(request, 1, 1, TTL)));
+        let mut asked = Box::pin(log.admit(admission(request, 1, 1, TTL), None));
         begin(&mut asked);
         writer.step(1);
         std::mem::forget(asked.await.expect("an answer"));

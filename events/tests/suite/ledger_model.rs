@@ -1,4 +1,4 @@
-//! `decide` compared with a small independent model, and with the fold of its events. The model does not use the ledger's
+//! The ledger's decisions compared with a small independent model, and with the fold of their events. The model does not use the ledger's
 //! structures: it keeps plain lists and sums them for every question.
 
 use std::time::Duration;
@@ -8,9 +8,8 @@ use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
 use events::event::{Alert as AlertFact, Change, Event, Hold, Inference, Recorded};
 use events::fraction::Fraction;
 use events::ledger::{
-    Admission, Admit, AdmitDecision, AdmitUnlessShort, Balances, DecidedEnd, DecidedRefusal, Emitted, End, EndDecision,
-    FoldBudget, IfShort, RefuseDecision, RefuseWaiting, RefusedRequest, Step, Sweep, SweepDecision, UnknownUsage,
-    decide,
+    Admission, AdmitDecision, Balances, DecidedEnd, DecidedRefusal, Emitted, IfShort, Overflow, RefuseDecision,
+    RefusedRequest, SweepDecision, UnknownUsage,
 };
 use events::money::NanoUsd;
 use events::output_cap::LoweredCap;
@@ -252,14 +251,20 @@ impl Decided for AdmitDecision {
         match self {
             Self::Admitted { events, .. } => events.clone(),
             Self::Refused(refused) => refused.events(),
-            Self::AlreadyAdmitted | Self::Overflow(_) => Vec::new(),
+            Self::AlreadyAdmitted => Vec::new(),
         }
     }
 }
 
-impl Decided for Option<AdmitDecision> {
+impl<D: Decided> Decided for Option<D> {
     fn events(&self) -> Vec<Emitted> {
-        self.iter().flat_map(AdmitDecision::events).collect()
+        self.iter().flat_map(D::events).collect()
+    }
+}
+
+impl<D: Decided> Decided for Result<D, Overflow> {
+    fn events(&self) -> Vec<Emitted> {
+        self.iter().flat_map(D::events).collect()
     }
 }
 
@@ -277,12 +282,9 @@ impl Decided for DecidedRefusal {
     }
 }
 
-impl Decided for EndDecision {
+impl Decided for DecidedEnd {
     fn events(&self) -> Vec<Emitted> {
-        match self {
-            Self::Ended(DecidedEnd { events, alerts }) => events.iter().chain(alerts).cloned().collect(),
-            Self::NoOpenHold | Self::Overflow(_) => Vec::new(),
-        }
+        self.events.iter().chain(&self.alerts).cloned().collect()
     }
 }
 
@@ -304,7 +306,7 @@ struct Ledger {
 impl Ledger {
     fn budget_event(&mut self, change: Change<Budget>, now: DateTime<Utc>) {
         self.position += 1;
-        decide(&mut self.balances, &FoldBudget { change: &change, position: self.position }, now);
+        self.balances.fold_budget(&change, self.position, now);
         let stream = events::event::Stream::new(events::event::StreamKind::Budget, "any");
         let context = events::event::Context::of(events::event::Actor::Operator);
         let event = change.into();
@@ -313,20 +315,28 @@ impl Ledger {
     }
 
     /// Decides twice and undoes the first decision, which must leave no trace.
-    fn decide<S: Step<Decision: Decided>>(&mut self, step: &S, now: DateTime<Utc>) -> S::Decision {
+    fn decide<D: Decided>(&mut self, now: DateTime<Utc>, decide: impl Fn(&mut Balances, DateTime<Utc>) -> D) -> D {
         self.decided += 1;
         // Copying all balances at every step would take most of the time.
         let before = self.decided.is_multiple_of(8).then(|| self.balances.clone());
         self.balances.begin();
-        let undone = decide(&mut self.balances, step, now);
+        let undone = decide(&mut self.balances, now);
         self.balances.undo();
         assert!(before.is_none_or(|before| before == self.balances), "something is left of what was undone");
         self.balances.begin();
-        let decision = decide(&mut self.balances, step, now);
+        let decision = decide(&mut self.balances, now);
         self.balances.keep();
         assert_eq!(decision, undone, "the same is decided after it was undone");
         self.fold_decided(decision.events(), now);
         decision
+    }
+
+    fn admit(&mut self, asked: &Admission, now: DateTime<Utc>) -> AdmitDecision {
+        self.decide(now, |balances, now| balances.admit(asked, now)).expect("countable")
+    }
+
+    fn end(&mut self, request: u128, key: u128, charged: Option<i64>, now: DateTime<Utc>) -> Option<DecidedEnd> {
+        self.decide(now, |balances, _| balances.end(&ending(request, key, charged))).expect("countable")
     }
 
     fn fold_decided(&mut self, events: Vec<Emitted>, now: DateTime<Utc>) {
@@ -388,7 +398,7 @@ fn play(moves: &[Move]) {
             Move::Admit { request, key, held, ttl_minutes } => {
                 let ttl = TimeDelta::minutes(*ttl_minutes);
                 let asked = admission(*request, *key, *held, Duration::from_secs(ttl.num_seconds().unsigned_abs()));
-                let decision = ledger.decide(&Admit(&asked), now);
+                let decision = ledger.admit(&asked, now);
                 let wanted = model.admit(*request, *key, *held, now, ttl);
                 let got = match decision {
                     AdmitDecision::Admitted { held, lowered_cap, expires_at, events } => {
@@ -404,21 +414,17 @@ fn play(moves: &[Move]) {
                     }
                     AdmitDecision::Refused(_) => Verdict::Refused,
                     AdmitDecision::AlreadyAdmitted => Verdict::Repeated,
-                    other => panic!("an admission became {other:?}"),
                 };
                 assert_eq!(got, wanted, "{step:?}");
             }
             Move::End { request, charged } => {
-                let decision = ledger.decide(&End(&ending(*request, 0, *charged)), now);
-                let said = match &decision {
-                    EndDecision::Ended(ended) => Some(alerts_among(&ended.alerts)),
-                    _ => None,
-                };
+                let decision = ledger.end(*request, 0, *charged, now);
+                let said = decision.as_ref().map(|ended| alerts_among(&ended.alerts));
                 assert_eq!(said, model.end(*request, charged.unwrap_or(0)), "{step:?}: {decision:?}");
             }
             Move::Sweep => {
-                let step = Sweep { policy: UnknownUsage::ChargeHold, holds_max: 100 };
-                let SweepDecision { events, .. } = ledger.decide(&step, now);
+                let sweep = |balances: &mut Balances, now| balances.sweep(UnknownUsage::ChargeHold, 100, now);
+                let SweepDecision { events, .. } = ledger.decide(now, sweep);
                 let expired =
                     events.iter().filter(|emitted| matches!(emitted.event, Event::Hold(Hold::Expired(_)))).count();
                 assert_eq!((expired, alerts_among(&events)), model.sweep(now));
@@ -451,8 +457,8 @@ fn a_repeated_admission_changes_nothing() {
     let mut ledger = Ledger::default();
     ledger.budget_event(Change::created(budget(1, Scope::Tenant(id(1)), 10, Period::Total)), start());
     let asked = admission(1, 1, 8, Duration::from_secs(60));
-    assert!(matches!(ledger.decide(&Admit(&asked), start()), AdmitDecision::Admitted { .. }));
-    assert_eq!(ledger.decide(&Admit(&asked), start()), AdmitDecision::AlreadyAdmitted);
+    assert!(matches!(ledger.admit(&asked, start()), AdmitDecision::Admitted { .. }));
+    assert_eq!(ledger.admit(&asked, start()), AdmitDecision::AlreadyAdmitted);
     ledger.must_fold_to_the_same();
 }
 
@@ -462,7 +468,7 @@ fn a_tighter_bound_is_asked_for_where_something_is_left_and_recorded_nowhere() {
     ledger.budget_event(Change::created(budget(1, Scope::Tenant(id(1)), 10, Period::Total)), start());
     let ask = |ledger: &mut Ledger, request, held| {
         let asked = Admission { if_short: IfShort::Refuse, ..admission(request, 1, held, Duration::from_secs(60)) };
-        ledger.decide(&AdmitUnlessShort(&asked), start())
+        ledger.decide(start(), |balances, now| balances.admit_unless_short(&asked, now)).expect("countable")
     };
     assert!(matches!(ask(&mut ledger, 1, 9), Some(AdmitDecision::Admitted { .. })));
     assert_eq!(ask(&mut ledger, 2, 2), None);
@@ -481,9 +487,9 @@ fn a_tighter_bound_is_asked_for_where_something_is_left_and_recorded_nowhere() {
 fn a_refusal_names_the_budget_and_its_numbers() {
     let mut ledger = Ledger::default();
     ledger.budget_event(Change::created(budget(1, Scope::Tenant(id(1)), 10, Period::Day)), start());
-    ledger.decide(&Admit(&admission(1, 1, 7, Duration::from_secs(60))), start());
+    ledger.admit(&admission(1, 1, 7, Duration::from_secs(60)), start());
     let AdmitDecision::Refused(RefuseDecision::Now(DecidedRefusal { refusal, events })) =
-        ledger.decide(&Admit(&admission(2, 1, 4, Duration::from_secs(60))), start())
+        ledger.admit(&admission(2, 1, 4, Duration::from_secs(60)), start())
     else {
         panic!("7 and 4 do not fit into 10")
     };
@@ -507,7 +513,7 @@ fn of_a_flood_of_refusals_twenty_are_recorded_twenty_wait_and_the_rest_is_a_coun
     let (mut alone, mut waiting) = (0, Vec::new());
     for request in 0..1000 {
         let asked = admission(request, 1, 1, Duration::from_secs(60));
-        match ledger.decide(&Admit(&asked), start()) {
+        match ledger.admit(&asked, start()) {
             AdmitDecision::Refused(RefuseDecision::Now(refused)) => alone += refused.events.len(),
             AdmitDecision::Refused(RefuseDecision::NextSecond(refused)) => {
                 waiting.push(RefusedRequest::of(&asked, refused.refusal));
@@ -519,7 +525,7 @@ fn of_a_flood_of_refusals_twenty_are_recorded_twenty_wait_and_the_rest_is_a_coun
     let later = start() + TimeDelta::seconds(1);
     let mut counts = Vec::new();
     for refused in &waiting {
-        let DecidedRefusal { events, .. } = ledger.decide(&RefuseWaiting(refused), later);
+        let DecidedRefusal { events, .. } = ledger.decide(later, |balances, now| balances.refuse_waiting(refused, now));
         counts.extend(events.iter().map(|emitted| match &emitted.event {
             Event::Inference(Inference::Refused(event)) => event.count,
             other => panic!("{other:?}"),
@@ -532,10 +538,8 @@ fn of_a_flood_of_refusals_twenty_are_recorded_twenty_wait_and_the_rest_is_a_coun
 #[test]
 fn what_is_charged_above_the_hold_is_named() {
     let mut ledger = Ledger::default();
-    ledger.decide(&Admit(&admission(1, 1, 5, Duration::from_secs(60))), start());
-    let EndDecision::Ended(DecidedEnd { events, .. }) = ledger.decide(&End(&ending(1, 1, Some(7))), start()) else {
-        panic!("the hold is open")
-    };
+    ledger.admit(&admission(1, 1, 5, Duration::from_secs(60)), start());
+    let DecidedEnd { events, .. } = ledger.end(1, 1, Some(7), start()).expect("the hold is open");
     let Some(Event::Hold(Hold::Settled(settled))) = events.last().map(|emitted| &emitted.event) else {
         panic!("settled")
     };

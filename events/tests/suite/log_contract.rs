@@ -32,7 +32,7 @@ async fn open_budget(log: &Log, number: u128, limit: i64, period: Period) {
 }
 
 async fn hold(log: &Log, request: u128, held: i64) -> Result<OpenHold, Option<u64>> {
-    match log.admit(admission(request, 1, held, TTL)).await.expect("the ledger answers") {
+    match log.admit(admission(request, 1, held, TTL), None).await.expect("the ledger answers") {
         Admitted::Hold(hold) => Ok(hold),
         Admitted::Refused(refusal) => Err(refusal.position),
     }
@@ -132,7 +132,7 @@ async fn a_writer_that_hangs_keeps_nobody_for_ever_and_releases_what_nobody_took
     let (folder, clock) = (TempDir::new().expect("a folder"), clock());
     let (log, mut writer) = Stepped::open(folder.path(), LogOptions::new(clock.clone())).expect("the log opens");
     let began = tokio::time::Instant::now();
-    let asked = log.admit(admission(1, 1, 10, TTL)).await;
+    let asked = log.admit(admission(1, 1, 10, TTL), None).await;
     assert!(matches!(asked, Err(LogError::TimedOut(_))), "{asked:?}");
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     assert!(!log.is_writable(), "health does not show it");
@@ -333,7 +333,7 @@ async fn a_restart_finds_balances_and_open_holds_as_they_were() {
     // A killed process leaves its hold, which is neither ended nor dropped.
     std::mem::forget(hold(&log, 2, 50).await.expect("it fits"));
     log.close();
-    assert!(matches!(log.admit(admission(9, 1, 1, TTL)).await, Err(LogError::Closed)));
+    assert!(matches!(log.admit(admission(9, 1, 1, TTL), None).await, Err(LogError::Closed)));
     let log = open(folder.path(), &clock);
     assert!(hold(&log, 3, 21).await.is_err(), "30 charged and 50 held leave 20 of 100");
     let small = hold(&log, 4, 20).await.expect("20 fit");
@@ -423,7 +423,7 @@ async fn while_somebody_else_has_the_lock_nothing_is_recorded_and_then_all_is_we
     let kept = hold(&log, 1, 10).await.expect("it fits");
     let other = rusqlite::Connection::open(folder.path().join(events::log::LEDGER_FILE)).expect("a second connection");
     other.execute_batch("BEGIN IMMEDIATE").expect("the lock is free");
-    assert!(matches!(log.admit(admission(2, 1, 10, TTL)).await, Err(LogError::Append(_))));
+    assert!(matches!(log.admit(admission(2, 1, 10, TTL), None).await, Err(LogError::Append(_))));
     let end = kept.end(Vec::new(), Outcome::Completed(ended(7)), Charge::Settle(NanoUsd::new(7))).await;
     assert!(end.is_err(), "what is not durable is not answered");
     other.execute_batch("ROLLBACK").expect("the lock is given back");
@@ -444,7 +444,7 @@ async fn a_stepped_clock_stops_the_appends_until_it_agrees_again() {
     let (folder, clock) = (TempDir::new().expect("a folder"), clock());
     let log = open(folder.path(), &clock);
     clock.step_wall(TimeDelta::hours(25).num_microseconds().expect("microseconds"));
-    assert!(matches!(log.admit(admission(1, 1, 1, TTL)).await, Err(LogError::ClockStepped)));
+    assert!(matches!(log.admit(admission(1, 1, 1, TTL), None).await, Err(LogError::ClockStepped)));
     clock.step_wall(-TimeDelta::hours(25).num_microseconds().expect("microseconds"));
     drop(hold(&log, 2, 1).await.expect("the clocks agree"));
 }

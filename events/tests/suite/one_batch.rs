@@ -72,7 +72,7 @@ impl World {
 
     async fn admit(&mut self, request: u128, held: i64, key: Option<InferenceKey>) -> Admitted {
         let log = self.log.clone();
-        let job = async move { log.admit_once(admission(request, 1, held, TTL), key).await };
+        let job = async move { log.admit(admission(request, 1, held, TTL), key).await };
         self.batch([job]).await.remove(0).expect("the ledger answers")
     }
 
@@ -181,7 +181,7 @@ async fn of_two_with_one_key_in_one_batch_one_is_admitted() {
     let (log, key) = (world.log.clone(), &key);
     let ask = |request| {
         let (log, key) = (log.clone(), Some(key.clone()));
-        async move { log.admit_once(admission(request, 1, 10, TTL), key).await.expect("the ledger answers") }
+        async move { log.admit(admission(request, 1, 10, TTL), key).await.expect("the ledger answers") }
     };
     let admitted = world.batch([ask(1), ask(2)]).await;
     let [Admitted::Hold(hold), Admitted::Refused(refusal)] = &admitted[..] else { panic!("{admitted:?}") };
@@ -242,7 +242,7 @@ async fn a_job_that_cannot_be_recorded_keeps_no_hold_from_its_end() {
     world.batch([ended_before.end(Vec::new(), Outcome::Completed(ended(10)), Charge::Settle(NanoUsd::new(10)))]).await;
     world.clock.advance(TTL);
     let log = world.log.clone();
-    let again = world.batch([async move { log.admit(admission(2, 1, 10, TTL)).await }]).await.remove(0);
+    let again = world.batch([async move { log.admit(admission(2, 1, 10, TTL), None).await }]).await.remove(0);
     assert!(again.is_err(), "its stream goes on behind its beginning: {again:?}");
     let names = world.names();
     assert!(names.ends_with(&["inference.aborted", "budget.expired"]), "{names:?}");
@@ -348,7 +348,7 @@ async fn jobs_beside_one_that_cannot_be_recorded_are_not_recorded_before_what_ot
     world.clock.advance(Duration::from_secs(1));
     let admit = |request: u128| {
         let log = world.log.clone();
-        async move { log.admit(admission(request, 1, 10, TTL)).await.map(std::mem::forget) }
+        async move { log.admit(admission(request, 1, 10, TTL), None).await.map(std::mem::forget) }
     };
     let admitted = world.batch([admit(1), admit(3)]).await;
     assert!(matches!(admitted[..], [Err(_), Ok(())]), "{admitted:?}");

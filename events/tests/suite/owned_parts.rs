@@ -27,7 +27,7 @@ async fn ask(log: &Log, requests: std::ops::Range<u128>) {
         let chain = Chain { partner: Some(id(1 + tenant % 2)), tenant: Some(id(tenant)), ..Chain::default() };
         let mut asked = admission(request, 1, 0, TTL);
         asked.context = Context::about(Actor::Operator, chain).in_request(asked.request_id);
-        drop(log.admit(asked).await.expect("the ledger answers"));
+        drop(log.admit(asked, None).await.expect("the ledger answers"));
     }
     // Dropping a hold does not wait until its end is recorded.
     log.watch_head().wait_for(|head| head.position == events).await.expect("every end is recorded");

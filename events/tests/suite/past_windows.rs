@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use events::event::Change;
 use events::event::admin::Scope;
 use events::event::hold::BudgetWindow;
-use events::ledger::{Admit, Balances, End, FoldBudget, PAST_WINDOWS_KEPT_DAYS, decide};
+use events::ledger::{Balances, PAST_WINDOWS_KEPT_DAYS};
 use events::money::NanoUsd;
 use events::time::Period;
 
@@ -17,10 +17,10 @@ fn charged(amount: i64) -> Balances {
     let mut balances = Balances::default();
     for (number, period) in [(1, Period::Day), (2, Period::Total)] {
         let change = Change::created(budget(number, Scope::Tenant(id(1)), 10, period));
-        decide(&mut balances, &FoldBudget { change: &change, position: 1 }, start());
+        balances.fold_budget(&change, 1, start());
     }
-    decide(&mut balances, &Admit(&admission(1, 1, 5, Duration::from_secs(60))), start());
-    decide(&mut balances, &End(&ending(1, 1, Some(amount))), start());
+    balances.admit(&admission(1, 1, 5, Duration::from_secs(60)), start()).expect("countable");
+    balances.end(&ending(1, 1, Some(amount))).expect("countable");
     balances
 }
 
@@ -63,7 +63,7 @@ fn a_past_window_is_forgotten_once_it_is_written_and_not_before() {
 #[test]
 fn a_window_in_which_money_is_held_is_not_forgotten() {
     let mut balances = charged(4);
-    decide(&mut balances, &Admit(&admission(2, 1, 3, Duration::from_secs(60))), start());
+    balances.admit(&admission(2, 1, 3, Duration::from_secs(60)), start()).expect("countable");
     balances.rows_are_written();
     balances.forget_past_windows(start() + TimeDelta::days(40));
     let amounts = balances.amounts(&day());

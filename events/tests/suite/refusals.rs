@@ -3,8 +3,7 @@
 use chrono::TimeDelta;
 use events::event::{Event, Inference};
 use events::ledger::{
-    Balances, DecidedRefusal, Emitted, RECORDED_REFUSALS_A_SECOND, Refuse, RefuseDecision, RefuseWaiting,
-    RefusedRequest, Sweep, UnknownUsage, decide,
+    Balances, DecidedRefusal, Emitted, RECORDED_REFUSALS_A_SECOND, RefuseDecision, RefusedRequest, UnknownUsage,
 };
 use events::refusal::{ErrorCode, Refusal};
 
@@ -22,7 +21,7 @@ fn refused(request: u128, key: u128, model: &str) -> RefusedRequest {
 
 /// The model and the count of each recorded refusal; empty if it waits.
 fn asked(balances: &mut Balances, key: u128, model: &str) -> Option<Vec<(String, u64)>> {
-    match decide(balances, &Refuse(&refused(1, key, model)), start()) {
+    match balances.refuse(&refused(1, key, model), start()) {
         RefuseDecision::Now(refused) => Some(counts(&refused.events)),
         RefuseDecision::NextSecond(refused) => {
             assert_eq!(refused.events, []);
@@ -40,8 +39,7 @@ fn counts(events: &[Emitted]) -> Vec<(String, u64)> {
 }
 
 fn swept(balances: &mut Balances, seconds: i64) -> Vec<(String, u64)> {
-    let (step, now) = (Sweep { policy: UnknownUsage::ChargeHold, holds_max: 10 }, start() + seconds_of(seconds));
-    counts(&decide(balances, &step, now).events)
+    counts(&balances.sweep(UnknownUsage::ChargeHold, 10, start() + seconds_of(seconds)).events)
 }
 
 fn seconds_of(seconds: i64) -> TimeDelta {
@@ -74,11 +72,10 @@ fn who_has_waited_makes_room_for_another_to_wait() {
     }
     assert_eq!(asked(&mut balances, 1, "m"), Some(vec![]), "rolled up");
     let next = start() + seconds_of(1);
-    let again = |balances: &mut Balances, request| {
-        counts(&decide(balances, &RefuseWaiting(&refused(request, 1, "m")), next).events)
-    };
+    let again =
+        |balances: &mut Balances, request| counts(&balances.refuse_waiting(&refused(request, 1, "m"), next).events);
     assert_eq!(again(&mut balances, 1), [("m".to_owned(), 1), ("m".to_owned(), 1)], "the count, then its own");
-    let refuse = |balances: &mut Balances| decide(balances, &Refuse(&refused(2, 1, "m")), next);
+    let refuse = |balances: &mut Balances| balances.refuse(&refused(2, 1, "m"), next);
     // A refusal that has waited counts as one of the twenty of this second.
     let outcomes: Vec<bool> = (0..21).map(|_| matches!(refuse(&mut balances), RefuseDecision::NextSecond(_))).collect();
     assert_eq!(outcomes, [vec![false; 19], vec![true, false]].concat(), "one place to wait is free, and no more");
@@ -109,8 +106,7 @@ fn what_is_recorded_of_a_refusal_has_its_numbers_and_its_request() {
     let details = [("code", "X"), ("model", "other"), ("count", "9"), ("limit_usd", "0.000000010")];
     let refusal = details.into_iter().fold(asked.refusal.clone(), |refusal, (name, value)| refusal.with(name, value));
     let step = RefusedRequest { refusal, ..asked };
-    let RefuseDecision::Now(DecidedRefusal { events, .. }) = decide(&mut Balances::default(), &Refuse(&step), start())
-    else {
+    let RefuseDecision::Now(DecidedRefusal { events, .. }) = Balances::default().refuse(&step, start()) else {
         panic!("it is recorded")
     };
     let [recorded] = &events[..] else { panic!("{events:?}") };

@@ -7,10 +7,7 @@ use std::time::Duration;
 use events::event::admin::{Budget, Enforcement, Scope};
 use events::event::{Change, Event, Hold, StreamKind};
 use events::ids::RequestId;
-use events::ledger::{
-    Admit, AdmitDecision, Balances, Charge, End, EndDecision, FoldBudget, Outcome, Sweep, SweepDecision, UnknownUsage,
-    decide,
-};
+use events::ledger::{AdmitDecision, Balances, Charge, Outcome, SweepDecision, UnknownUsage};
 use events::log::{Admitted, Log, LogError, LogOptions, Stepped};
 use events::money::NanoUsd;
 use events::time::{ManualClock, Period};
@@ -33,16 +30,16 @@ fn nearly_full() -> Balances {
     let mut balances = Balances::default();
     for number in [1, 2] {
         let change = Change::created(observing(number, number));
-        decide(&mut balances, &FoldBudget { change: &change, position: 1 }, start());
+        balances.fold_budget(&change, 1, start());
     }
-    let admitted = decide(&mut balances, &Admit(&admission(1, 1, 10, TTL)), start());
+    let admitted = balances.admit(&admission(1, 1, 10, TTL), start()).expect("countable");
     assert!(matches!(admitted, AdmitDecision::Admitted { .. }), "{admitted:?}");
-    let ended = decide(&mut balances, &End(&ending(1, 1, Some(i64::MAX - 5))), start());
-    assert!(matches!(ended, EndDecision::Ended(_)), "{ended:?}");
+    let ended = balances.end(&ending(1, 1, Some(i64::MAX - 5))).expect("countable");
+    assert!(ended.is_some(), "{ended:?}");
     for request in POISONED {
-        decide(&mut balances, &Admit(&admission(request, 1, 10, TTL)), start());
+        balances.admit(&admission(request, 1, 10, TTL), start()).expect("countable");
     }
-    decide(&mut balances, &Admit(&admission(SOUND, 2, 10, 2 * TTL)), start());
+    balances.admit(&admission(SOUND, 2, 10, 2 * TTL), start()).expect("countable");
     balances
 }
 
@@ -51,7 +48,7 @@ fn swept(balances: &mut Balances, policy: UnknownUsage, after: Duration) -> (BTr
     let (now, mut ended, mut sweeps) = (start() + after, BTreeSet::new(), 0);
     while balances.is_sweep_due(now) {
         assert!(sweeps < 100, "it sweeps for ever; {ended:?} have ended");
-        let SweepDecision { events, uncountable } = decide(balances, &Sweep { policy, holds_max: 5 }, now);
+        let SweepDecision { events, uncountable } = balances.sweep(policy, 5, now);
         for emitted in &events {
             if let Event::Hold(Hold::Expired(expired)) = &emitted.event {
                 let (charged, said) = match policy {
@@ -79,8 +76,8 @@ fn holds_that_cannot_be_counted_keep_no_other_from_being_swept_and_are_not_swept
     assert_eq!(balances.uncountable_holds(), poisoned().count());
     assert!(poisoned().all(|request| balances.open_hold(request).is_some()), "they stay open, where they can be seen");
     // One of them turns out to have cost nothing. The others are tried again later, when their charges can be counted.
-    let released = decide(&mut balances, &End(&ending(100, 1, None)), start() + 3 * TTL);
-    assert!(matches!(released, EndDecision::Ended(_)), "{released:?}");
+    let released = balances.end(&ending(100, 1, None)).expect("countable");
+    assert!(released.is_some(), "{released:?}");
     let (ended, _) = swept(&mut balances, UnknownUsage::Release, Duration::from_secs(3600));
     assert_eq!(ended, poisoned().skip(1).collect());
     assert_eq!((balances.open_holds().len(), balances.uncountable_holds()), (0, 0));
@@ -90,9 +87,9 @@ fn holds_that_cannot_be_counted_keep_no_other_from_being_swept_and_are_not_swept
 fn the_oldest_hold_is_the_one_that_expires_first_of_those_that_can_be_counted() {
     let mut balances = nearly_full();
     assert_eq!(Balances::default().oldest_hold(), None);
-    decide(&mut balances, &Admit(&admission(2, 2, 1, TTL / 2)), start() + TTL / 4);
+    balances.admit(&admission(2, 2, 1, TTL / 2), start() + TTL / 4).expect("countable");
     assert_eq!(balances.oldest_hold(), Some(start() + TTL / 4));
-    decide(&mut balances, &End(&ending(2, 2, None)), start() + TTL / 4);
+    balances.end(&ending(2, 2, None)).expect("countable");
     assert_eq!(balances.oldest_hold(), Some(start()));
     swept(&mut balances, UnknownUsage::ChargeHold, 3 * TTL);
     assert_eq!((balances.oldest_hold(), balances.uncountable_holds()), (None, POISONED.count()));
@@ -107,7 +104,7 @@ async fn admitted(log: &Log, writer: &mut Stepped, requests: &[u128]) -> Vec<Res
     let mut asking = JoinSet::new();
     for (place, request) in requests.iter().enumerate() {
         let (log, asked) = (log.clone(), admission(*request, 1, 10, TTL));
-        asking.spawn(async move { (place, log.admit(asked).await) });
+        asking.spawn(async move { (place, log.admit(asked, None).await) });
     }
     // Poll each one until it is in the queue.
     tokio::task::yield_now().await;

@@ -87,20 +87,12 @@ fn an_answer_that_broke_off_is_its_providers_failure_and_one_that_was_not_record
     let mut series = Series::register(&registry, Arc::default()).expect("new names");
     for (code, reason) in [(ErrorCode::UpstreamError, "cut_off"), (ErrorCode::LedgerUnavailable, "not_recorded")] {
         let ended = InferenceEnded {
-            model: "m".into(),
-            admitted_at: from_micros(0),
             backend: Some(Backend { provider_id: id(1), provider: "p".into(), model: "m".into() }),
             usage: Some(Usage { tokens: TokenClasses::default(), source: UsageSource::Counted }),
-            provider_usage: None,
-            cost_usd: NanoUsd::ZERO,
-            price_version: None,
-            finish_reason: None,
-            latency_ms: None,
-            first_token_ms: None,
             attempts: Some(1),
-            upstream_request_id: None,
             code: Some(code.as_str().into()),
             reason: Some(reason.into()),
+            ..InferenceEnded::new("m".into(), from_micros(0), NanoUsd::ZERO)
         };
         let context = Context::of(Actor::Operator).in_request(id(1));
         series.count(&recorded(context, Event::Inference(Inference::Failed(Box::new(ended)))), &Tables::default());

@@ -270,7 +270,7 @@ impl World {
             if_short: IfShort::Refuse,
             admitted: Box::new(admitted),
         };
-        match self.log.admit(admission).await.expect("the ledger answers") {
+        match self.log.admit(admission, None).await.expect("the ledger answers") {
             Admitted::Hold(hold) => hold,
             other => panic!("no hold: {other:?}"),
         }
@@ -279,20 +279,13 @@ impl World {
     /// The request's end, charged with 400 nano-dollars whatever it is said to have cost; the position of its settlement.
     pub async fn completes(&self, hold: OpenHold, (tokens, cost_usd): (TokenClasses, NanoUsd)) -> u64 {
         let ended = InferenceEnded {
-            model: "large".into(),
-            admitted_at: hold.admitted_at,
             backend: Some(Backend { provider_id: id(6), provider: "sim".into(), model: "echo".into() }),
             usage: Some(Usage { tokens, source: UsageSource::Provider }),
-            provider_usage: None,
-            cost_usd,
             price_version: Some(1),
             finish_reason: Some(FinishReason::Stop),
             latency_ms: Some(12),
-            first_token_ms: None,
             attempts: Some(1),
-            upstream_request_id: None,
-            code: None,
-            reason: None,
+            ..InferenceEnded::new("large".into(), hold.admitted_at, cost_usd)
         };
         let charge = Charge::Settle(NanoUsd::new(400));
         hold.end(vec![], Outcome::Completed(Box::new(ended)), charge).await.expect("settled").position

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use events::event::admin::Scope;
+use events::event::admin::{Budget, Scope};
 use events::event::hold::BudgetWindow;
 use events::event::{Event, Inference, Recorded};
 use events::ids::{BudgetId, IdMap};
-use events::ledger::{Balances, BudgetInForce};
+use events::ledger::Balances;
 use events::money::NanoUsd;
 use events::refusal::ErrorCode;
 use events::time::rfc3339;
@@ -60,7 +60,10 @@ impl RefusalCounts {
 pub fn near_limits(balances: &Balances, refused: &RefusalCounts, now: DateTime<Utc>) -> Vec<NearLimit> {
     let mut near: Vec<NearLimit> = balances
         .budgets()
-        .map(|(id, budget)| NearLimit { refused_today: refused.of_budget(id), ..standing(balances, id, budget, now) })
+        .map(|(id, in_force)| NearLimit {
+            refused_today: refused.of_budget(id),
+            ..standing(balances, &in_force.budget, now)
+        })
         .filter(|budget| budget.used_percent >= NEAR_PERCENT || budget.refused_today > 0)
         .collect();
     let rank = |budget: &NearLimit| (budget.refused_today > 0, budget.used_percent);
@@ -69,17 +72,17 @@ pub fn near_limits(balances: &Balances, refused: &RefusalCounts, now: DateTime<U
     near
 }
 
-fn standing(balances: &Balances, budget: BudgetId, in_force: &BudgetInForce, now: DateTime<Utc>) -> NearLimit {
-    let window = in_force.period.window(now);
-    let key = BudgetWindow { budget_id: budget, window_start: window.start };
+fn standing(balances: &Balances, budget: &Budget, now: DateTime<Utc>) -> NearLimit {
+    let window = budget.period.window(now);
+    let key = BudgetWindow { budget_id: budget.budget_id, window_start: window.start };
     let amounts = balances.amounts(&key);
     let used = i128::from(amounts.settled.nanos()) + i128::from(amounts.held.nanos());
-    let limit = i128::from(in_force.limit.nanos());
+    let limit = i128::from(budget.limit_usd.nanos());
     NearLimit {
-        budget,
-        scope: in_force.scope,
+        budget: budget.budget_id,
+        scope: budget.scope,
         scope_name: None,
-        limit: in_force.limit,
+        limit: budget.limit_usd,
         settled: amounts.settled,
         held: amounts.held,
         // A limit of zero is used up.

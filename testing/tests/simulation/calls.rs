@@ -57,7 +57,7 @@ impl World {
 
     fn send(&mut self, number: usize) {
         let (log, admission) = (self.process.log.clone(), self.clients.requests[number].admission.clone());
-        let call: Call<_> = Box::pin(async move { log.admit(admission).await });
+        let call: Call<_> = Box::pin(async move { log.admit(admission, None).await });
         wait_for(&mut self.process.asking, number, call);
     }
 

@@ -72,20 +72,9 @@ fn cost_line(held: i64) -> CostLine {
 
 pub fn outcome(admitted_at: DateTime<Utc>, cost: i64) -> Outcome {
     Outcome::Completed(Box::new(InferenceEnded {
-        model: "m".to_owned(),
-        admitted_at,
-        backend: None,
-        usage: None,
-        provider_usage: None,
-        cost_usd: NanoUsd::new(cost),
-        price_version: None,
-        finish_reason: None,
         latency_ms: Some(7),
-        first_token_ms: None,
         attempts: Some(1),
-        upstream_request_id: None,
-        code: None,
-        reason: None,
+        ..InferenceEnded::new("m".to_owned(), admitted_at, NanoUsd::new(cost))
     }))
 }
 

@@ -3,11 +3,9 @@
 use chrono::{DateTime, Utc};
 
 use super::open_hold::OpenHold;
-use super::refuse::{WaitingRefusal, record_refusal};
+use super::refuse::DraftedRefusal;
 use super::{JobKind, OpenBatch, RecordedBatch, Reply};
-use crate::ledger::{
-    Admission, Admit, AdmitDecision, AdmitUnlessShort, Balances, Refuse, RefuseDecision, RefusedRequest, decide,
-};
+use crate::ledger::{Admission, AdmitDecision, Balances, RefusedRequest};
 use crate::log::facts::Wanted;
 use crate::log::{InferenceKey, LogError};
 use crate::money::NanoUsd;
@@ -29,14 +27,13 @@ pub(in crate::log) struct KeyedAdmission {
 
 pub(in crate::log) struct AdmitRequest(pub(in crate::log) Box<KeyedAdmission>);
 
-/// Answers `None` if a tighter bound may fit: see [`AdmitUnlessShort`].
+/// Answers `None` if a tighter bound may fit: see [`Balances::admit_unless_short`].
 pub(in crate::log) struct AdmitRequestUnlessShort(pub(in crate::log) Box<KeyedAdmission>);
 
 /// The decision on an admission.
 pub(in crate::log) enum AdmissionDecided {
     Held(NewHold),
-    Refused(Refusal),
-    RefusedInNextSecond(Refusal),
+    Refused(DraftedRefusal),
 }
 
 /// A hold that is decided but not yet durable.
@@ -60,7 +57,7 @@ impl JobKind for AdmitRequest {
         if let Some(refused) = self.0.refused_by_key(batch)? {
             return Ok(refused);
         }
-        let decision = decide(batch.balances, &Admit(&self.0.admission), batch.now);
+        let decision = batch.balances.admit(&self.0.admission, batch.now)?;
         self.0.decided(batch, decision)
     }
 
@@ -82,7 +79,7 @@ impl JobKind for AdmitRequestUnlessShort {
         if let Some(refused) = self.0.refused_by_key(batch)? {
             return Ok(Some(refused));
         }
-        let decision = decide(batch.balances, &AdmitUnlessShort(&self.0.admission), batch.now);
+        let decision = batch.balances.admit_unless_short(&self.0.admission, batch.now)?;
         decision.map(|decision| self.0.decided(batch, decision)).transpose()
     }
 
@@ -107,8 +104,8 @@ impl KeyedAdmission {
         let refusal = key.refusal(batch.facts, batch.balances, batch.orphaned, batch.now)?;
         Ok(refusal.map(|refusal| {
             let refused = RefusedRequest::of(&self.admission, refusal);
-            let decision = decide(batch.balances, &Refuse(&refused), batch.now);
-            refusal_decided(batch, &self.admission, decision)
+            let decision = batch.balances.refuse(&refused, batch.now);
+            AdmissionDecided::Refused(DraftedRefusal::record(batch, self.admission.request_id, decision))
         }))
     }
 
@@ -122,9 +119,11 @@ impl KeyedAdmission {
                 }
                 Ok(AdmissionDecided::Held(NewHold { admitted_position, expires_at, amount, lowered_cap }))
             }
-            AdmitDecision::Refused(decision) => Ok(refusal_decided(batch, &self.admission, decision)),
+            AdmitDecision::Refused(decision) => {
+                let refusal = DraftedRefusal::record(batch, self.admission.request_id, decision);
+                Ok(AdmissionDecided::Refused(refusal))
+            }
             AdmitDecision::AlreadyAdmitted => Err(LogError::Append("the request has already been admitted".to_owned())),
-            AdmitDecision::Overflow(_) => Err(LogError::Overflow),
         }
     }
 
@@ -134,28 +133,12 @@ impl KeyedAdmission {
         K::Answer: From<Admitted>,
     {
         let Self { admission, .. } = self;
-        let admitted = match decided {
-            AdmissionDecided::Held(held) => Admitted::Hold(open_hold(admission, held, batch)),
-            AdmissionDecided::Refused(refusal) => Admitted::Refused(refusal),
-            AdmissionDecided::RefusedInNextSecond(refusal) => {
-                let refused = Box::new(RefusedRequest::of(&admission, refusal));
-                let answer = |refusal| Ok(Admitted::Refused(refusal).into());
-                return Reply::NextSecond(WaitingRefusal { refused, answer });
-            }
-        };
-        Reply::Now(Ok(admitted.into()))
-    }
-}
-
-fn refusal_decided(batch: &mut OpenBatch<'_>, admission: &Admission, decision: RefuseDecision) -> AdmissionDecided {
-    match decision {
-        RefuseDecision::Now(refused) => {
-            let position = record_refusal(batch, admission.request_id, refused.events);
-            AdmissionDecided::Refused(refused.refusal.at(position))
-        }
-        RefuseDecision::NextSecond(refused) => {
-            batch.record(refused.events);
-            AdmissionDecided::RefusedInNextSecond(refused.refusal)
+        match decided {
+            AdmissionDecided::Held(held) => Reply::Now(Ok(Admitted::Hold(open_hold(admission, held, batch)).into())),
+            AdmissionDecided::Refused(refusal) => refusal.reply(
+                |refusal| Box::new(RefusedRequest::of(&admission, refusal)),
+                |refusal| Ok(Admitted::Refused(refusal).into()),
+            ),
         }
     }
 }

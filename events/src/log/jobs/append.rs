@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::{JobKind, OpenBatch, RecordedBatch, Reply, wants_stream};
 use crate::event::{Context, Event, Resource, Stream};
-use crate::ledger::{Balances, Emitted, FoldBudget, decide};
+use crate::ledger::{Balances, Emitted};
 use crate::log::draft::RecordedReply;
 use crate::log::facts::{Facts, Name, Wanted};
 use crate::log::{AppendError, Idempotency, SideRow, StoredReply};
@@ -64,7 +64,7 @@ impl JobKind for AppendChange {
                 Emitted { stream: append.stream.clone(), context: append.context.clone(), event: event.clone() };
             let position = batch.draft.record(batch.facts, emitted, sequence);
             if let Event::Resource(Resource::Budget(change)) = event {
-                decide(batch.balances, &FoldBudget { change, position }, batch.now);
+                batch.balances.fold_budget(change, position, batch.now);
             }
         }
         for row in &append.side {

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::{JobKind, OpenBatch, RecordedBatch, Reply};
-use crate::ledger::{Balances, DecidedEnd, End, EndDecision, EndLate, Ending, Outcome, decide};
+use crate::ledger::{Balances, DecidedEnd, Ending, Outcome};
 use crate::log::LogError;
 use crate::log::facts::Wanted;
 use crate::refusal::ErrorCode;
@@ -31,10 +31,9 @@ impl JobKind for EndRequest {
     }
 
     fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<u64, LogError> {
-        match decide(batch.balances, &End(&self.0), batch.now) {
-            EndDecision::Ended(ended) => record_end(batch, ended),
-            EndDecision::NoOpenHold => end_late(batch, &self.0),
-            EndDecision::Overflow(_) => Err(LogError::Overflow),
+        match batch.balances.end(&self.0)? {
+            Some(ended) => record_end(batch, ended),
+            None => end_late(batch, &self.0),
         }
     }
 
@@ -59,10 +58,8 @@ fn end_late(batch: &mut OpenBatch<'_>, ending: &Ending) -> Result<u64, LogError>
         return Err(LogError::Append("cannot end a request that was never admitted".to_owned()));
     };
     let Some(expired) = history.expired.clone() else { return Ok(history.position) };
-    match decide(batch.balances, &EndLate(ending, &expired), batch.now) {
-        Ok(adjusted) => record_end(batch, adjusted),
-        Err(_) => Err(LogError::Overflow),
-    }
+    let adjusted = batch.balances.end_late(ending, &expired)?;
+    record_end(batch, adjusted)
 }
 
 fn record_end(batch: &mut OpenBatch<'_>, ended: DecidedEnd) -> Result<u64, LogError> {

@@ -106,20 +106,10 @@ impl Drop for OpenHold {
     fn drop(&mut self) {
         let Some(ender) = self.ender.take() else { return };
         let aborted = InferenceEnded {
-            model: self.model.clone(),
-            admitted_at: self.admitted_at,
-            backend: None,
-            usage: None,
-            provider_usage: None,
-            cost_usd: NanoUsd::ZERO,
-            price_version: None,
             finish_reason: Some(FinishReason::Cancelled),
-            latency_ms: None,
-            first_token_ms: None,
             attempts: Some(0),
-            upstream_request_id: None,
-            code: None,
             reason: Some("client_closed".to_owned()),
+            ..InferenceEnded::new(self.model.clone(), self.admitted_at, NanoUsd::ZERO)
         };
         let charge = Charge::Release { reason: "client_closed".to_owned() };
         ender.leave(self.ending(Vec::new(), Outcome::Aborted(Box::new(aborted)), charge));

@@ -2,42 +2,54 @@
 
 use super::{JobKind, OpenBatch, RecordedBatch, Reply};
 use crate::ids::RequestId;
-use crate::ledger::{Balances, Emitted, Refuse, RefuseDecision, RefuseWaiting, RefusedRequest, decide};
+use crate::ledger::{Balances, DecidedRefusal, RefuseDecision, RefusedRequest};
 use crate::log::LogError;
 use crate::refusal::Refusal;
 
 pub(in crate::log) struct RecordRefusal(pub(in crate::log) Box<RefusedRequest>);
 
-/// The decision on how to record a refusal.
-pub(in crate::log) enum RefusalDecided {
-    /// Its position; `None` if it was only counted.
-    Recorded(Option<u64>),
-    InNextSecond,
+/// A refusal that is decided but not yet durable.
+pub(in crate::log) enum DraftedRefusal {
+    /// With the position of its event, unless it is only counted.
+    Now(Refusal),
+    NextSecond(Refusal),
 }
 
 impl JobKind for RecordRefusal {
-    type Decided = RefusalDecided;
+    type Decided = DraftedRefusal;
     type Answer = Option<u64>;
     type Error = LogError;
 
-    fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<RefusalDecided, LogError> {
-        Ok(match decide(batch.balances, &Refuse(&self.0), batch.now) {
-            RefuseDecision::Now(refused) => {
-                RefusalDecided::Recorded(record_refusal(batch, self.0.request_id, refused.events))
-            }
-            RefuseDecision::NextSecond(refused) => {
-                batch.record(refused.events);
-                RefusalDecided::InNextSecond
-            }
-        })
+    fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<DraftedRefusal, LogError> {
+        let decision = batch.balances.refuse(&self.0, batch.now);
+        Ok(DraftedRefusal::record(batch, self.0.request_id, decision))
     }
 
-    fn answer(self, decided: RefusalDecided, _batch: &RecordedBatch<'_>) -> Reply<Self> {
-        match decided {
-            RefusalDecided::Recorded(position) => Reply::Now(Ok(position)),
-            RefusalDecided::InNextSecond => {
-                Reply::NextSecond(WaitingRefusal { refused: self.0, answer: |refusal| Ok(refusal.position) })
+    fn answer(self, decided: DraftedRefusal, _batch: &RecordedBatch<'_>) -> Reply<Self> {
+        decided.reply(|_| self.0, |refusal| Ok(refusal.position))
+    }
+}
+
+impl DraftedRefusal {
+    /// Adds the events of a refusal to the draft.
+    pub(super) fn record(batch: &mut OpenBatch<'_>, of: RequestId, decision: RefuseDecision) -> Self {
+        match decision {
+            RefuseDecision::Now(refused) => Self::Now(record_now(batch, of, refused)),
+            RefuseDecision::NextSecond(refused) => {
+                batch.record(refused.events);
+                Self::NextSecond(refused.refusal)
             }
+        }
+    }
+
+    pub(super) fn reply<K: JobKind>(
+        self,
+        request: impl FnOnce(Refusal) -> Box<RefusedRequest>,
+        answer: fn(Refusal) -> Result<K::Answer, K::Error>,
+    ) -> Reply<K> {
+        match self {
+            Self::Now(refusal) => Reply::Now(answer(refusal)),
+            Self::NextSecond(refusal) => Reply::NextSecond(WaitingRefusal { refused: request(refusal), answer }),
         }
     }
 }
@@ -54,9 +66,8 @@ impl<A: Send + 'static, E: From<LogError> + Send + 'static> JobKind for WaitingR
     type Error = E;
 
     fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<Refusal, E> {
-        let refused = decide(batch.balances, &RefuseWaiting(&self.refused), batch.now);
-        let position = record_refusal(batch, self.refused.request_id, refused.events);
-        Ok(refused.refusal.at(position))
+        let refused = batch.balances.refuse_waiting(&self.refused, batch.now);
+        Ok(record_now(batch, self.refused.request_id, refused))
     }
 
     fn give_up(&self, balances: &mut Balances) {
@@ -68,8 +79,10 @@ impl<A: Send + 'static, E: From<LogError> + Send + 'static> JobKind for WaitingR
     }
 }
 
-/// The position of the refusal's own event; `None` if it was only counted.
-pub(super) fn record_refusal(batch: &mut OpenBatch<'_>, of: RequestId, events: Vec<Emitted>) -> Option<u64> {
+/// The refusal, with the position of its own event unless it is only counted.
+fn record_now(batch: &mut OpenBatch<'_>, of: RequestId, refused: DecidedRefusal) -> Refusal {
+    let DecidedRefusal { refusal, events } = refused;
     let has_own_event = events.last().is_some_and(|emitted| emitted.context.request_id == Some(of));
-    batch.record(events).filter(|_| has_own_event)
+    let position = batch.record(events).filter(|_| has_own_event);
+    refusal.at(position)
 }

@@ -6,6 +6,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::concurrency::{ConcurrencyLimiter, Requester};
+use crate::ledger::Overflow;
 use crate::log::{Log, LogOptions};
 use crate::time::SystemClock;
 
@@ -69,8 +70,8 @@ fn a_read_that_fails_in_time_says_why_and_its_connection_is_not_used_again() {
     let log = open(&folder);
     let idle = idle(&log);
     let interrupt = Interrupt::new(Some(Instant::now() + SOON));
-    let read = idle.read(&interrupt, |_| Err::<(), _>(LogError::Overflow));
-    assert!(matches!(read, Err(LogError::Overflow)), "{read:?}");
+    let read = idle.read(&interrupt, |_| Err::<(), _>(Overflow.into()));
+    assert!(matches!(read, Err(LogError::Overflow(_))), "{read:?}");
     assert!(idle.readers.lock().expect("the readers").is_empty());
     drop(log);
 }

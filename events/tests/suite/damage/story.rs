@@ -139,7 +139,7 @@ pub async fn a_flood_of_refusals(folder: &Path) {
 
 impl Gateway {
     async fn admit(&self, request: u128) -> OpenHold {
-        match self.log.admit(self.asked(request, HELD)).await.expect("the ledger answers") {
+        match self.log.admit(self.asked(request, HELD), None).await.expect("the ledger answers") {
             Admitted::Hold(hold) => hold,
             other => panic!("{other:?}"),
         }
@@ -238,7 +238,7 @@ impl Gateway {
 
     /// Returns the position of the refusal.
     async fn is_refused(&self, request: u128) -> u64 {
-        match self.log.admit(self.asked(request, 5000)).await.expect("the ledger answers") {
+        match self.log.admit(self.asked(request, 5000), None).await.expect("the ledger answers") {
             Admitted::Refused(refusal) => refusal.position.expect("a position"),
             other => panic!("there is no such money: {other:?}"),
         }

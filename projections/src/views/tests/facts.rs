@@ -261,19 +261,12 @@ fn backend() -> Backend {
 fn ended(admitted_at: DateTime<Utc>, cost: i64, latency_ms: Option<u64>) -> InferenceEnded {
     let tokens = TokenClasses { input_uncached_tokens: 12, output_text_tokens: 9, ..TokenClasses::default() };
     InferenceEnded {
-        model: "large".into(),
-        admitted_at,
         backend: Some(backend()),
         usage: Some(Usage { tokens, source: UsageSource::Provider }),
-        provider_usage: None,
-        cost_usd: NanoUsd::new(cost),
         price_version: Some(1),
         finish_reason: Some(FinishReason::Stop),
         latency_ms,
-        first_token_ms: None,
         attempts: Some(1),
-        upstream_request_id: None,
-        code: None,
-        reason: None,
+        ..InferenceEnded::new("large".into(), admitted_at, NanoUsd::new(cost))
     }
 }

@@ -10,7 +10,7 @@ use crate::event::hold::BudgetWindow;
 use crate::event::{Event, Resource};
 use crate::fraction::Fraction;
 use crate::ids::{BudgetId, RequestId};
-use crate::ledger::{Amounts, Balances, FoldBudget, Hold, PAST_WINDOWS_KEPT_DAYS, decide};
+use crate::ledger::{Amounts, Balances, Hold, PAST_WINDOWS_KEPT_DAYS};
 use crate::log::LogError;
 use crate::log::draft::{Draft, StateRows};
 use crate::log::facts::StoredWindow;
@@ -57,7 +57,7 @@ fn written_balances(connection: &Connection, now: DateTime<Utc>) -> Result<Balan
     let written_until: u64 = connection.query_row(SELECT_CHECKPOINT, [], |row| row.get(0))?;
     for recorded in read::budgets(connection, written_until)? {
         if let Event::Resource(Resource::Budget(change)) = &recorded.event {
-            decide(&mut balances, &FoldBudget { change, position: recorded.position }, recorded.recorded_at);
+            balances.fold_budget(change, recorded.position, recorded.recorded_at);
         }
     }
     let oldest = now - chrono::TimeDelta::days(PAST_WINDOWS_KEPT_DAYS);
@@ -106,7 +106,7 @@ pub(super) fn write(connection: &Connection, draft: &Draft, rows: &StateRows<'_>
     let mut upsert = connection.prepare_cached(UPSERT_BALANCE)?;
     for window in &changes.windows {
         let Amounts { settled, held } = balances.amounts(window);
-        let limit = balances.budget(window.budget_id).map(|budget| budget.limit.nanos());
+        let limit = balances.budget(window.budget_id).map(|in_force| in_force.budget.limit_usd.nanos());
         upsert.execute(params![
             window.budget_id.to_string(),
             stored_window_start(window),
