@@ -14,8 +14,8 @@ use std::time::Duration;
 use events::log::Log;
 use prometheus::Registry;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
 
+use crate::BackgroundTask;
 use crate::tables::TablesHandle;
 use follow::FiguresCounter;
 use money::MoneyCounters;
@@ -51,33 +51,18 @@ impl Figures {
     }
 }
 
-/// The task that counts. It ends when it is stopped or dropped, or when the log is closed.
-pub struct FiguresTask {
-    task: JoinSet<()>,
-    stop: watch::Sender<bool>,
-}
-
-impl FiguresTask {
-    /// Stops counting and waits for the task's end.
-    pub async fn stop(mut self) {
-        self.stop.send_replace(true);
-        while self.task.join_next().await.is_some() {}
-    }
-}
-
-/// Starts counting the events recorded from now on. Needs a tokio runtime.
+/// Starts counting the events recorded from now on, until the log is closed. Needs a tokio runtime.
 /// Errors: the registry already has families of these names.
 pub fn start(
     log: &Log,
     tables: &TablesHandle,
     registry: &Registry,
-) -> Result<(Figures, FiguresTask), prometheus::Error> {
+) -> Result<(Figures, BackgroundTask), prometheus::Error> {
     let log = log.follow_from_now(follow::PAGE);
     let money = Arc::<MoneyCounters>::default();
     let series = Series::register(registry, Arc::clone(&money))?;
     let (position_changed, position) = watch::channel(log.position());
     let count_requested = Arc::<Notify>::default();
-    let (stop, stopped) = watch::channel(false);
     let counter = FiguresCounter {
         log,
         tables: tables.clone(),
@@ -85,9 +70,7 @@ pub fn start(
         position_changed,
         count_requested: Arc::clone(&count_requested),
     };
-    let mut task = JoinSet::new();
-    task.spawn(counter.run(stopped));
-    Ok((Figures { money, count_requested, position }, FiguresTask { task, stop }))
+    Ok((Figures { money, count_requested, position }, BackgroundTask::start(|stopped| counter.run(stopped))))
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@
 mod indexes;
 mod offers;
 mod shared_map;
-mod slugs;
 mod updater;
 
 use std::collections::BTreeMap;
@@ -20,15 +19,15 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use events::event::admin::{Budget, Key, KeyRotated, Model, Partner, Price, Provider, RateLimit, Scope, Tenant, User};
-use events::event::{Chain, Change, Event, Recorded, Resource};
+use events::event::{Chain, Change, Event, Recorded, Resource, ResourceState};
 use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
 
 use crate::model_globs::ModelGlobs;
 
-use indexes::{Indexes, TableResource};
+use indexes::{Indexed, Indexes};
 pub use offers::{EvaluatedTarget, Offer, model_not_found};
 use shared_map::SharedMap;
-pub use updater::{TablesHandle, TablesTask, start};
+pub use updater::{TablesHandle, start};
 
 /// A resource in its latest state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +96,40 @@ pub struct Tables {
     indexes: Indexes,
 }
 
+/// The state of a resource that the tables hold.
+trait TableResource: ResourceState + Indexed {
+    /// The entries of this kind, and the indexes.
+    fn entries(tables: &mut Tables) -> (&mut SharedMap<Self::Id, Entry<Self>>, &mut Indexes);
+}
+
+/// For each kind of resource but keys: the field with its entries, its state, and the look-up by id.
+macro_rules! table_resources {
+    ($($entries:ident: $state:ident, $one:ident($id:ident);)+) => { $(
+        impl TableResource for $state {
+            fn entries(tables: &mut Tables) -> (&mut SharedMap<Self::Id, Entry<Self>>, &mut Indexes) {
+                (&mut tables.$entries, &mut tables.indexes)
+            }
+        }
+
+        impl Tables {
+            pub fn $one(&self, id: $id) -> Option<&Entry<$state>> {
+                self.$entries.get(&id)
+            }
+        }
+    )+ };
+}
+
+table_resources! {
+    partners: Partner, partner(PartnerId);
+    tenants: Tenant, tenant(TenantId);
+    users: User, user(UserId);
+    providers: Provider, provider(ProviderId);
+    models: Model, model(ModelId);
+    prices: Price, price(PriceId);
+    budgets: Budget, budget(BudgetId);
+    rate_limits: RateLimit, rate_limit(LimitId);
+}
+
 impl Tables {
     /// Applies one event. Pure: the same events give the same tables. Events must come in the log's order, each once.
     pub fn fold(&mut self, recorded: &Recorded) {
@@ -133,40 +166,8 @@ impl Tables {
         }
     }
 
-    pub fn partner(&self, id: PartnerId) -> Option<&Entry<Partner>> {
-        self.partners.get(&id)
-    }
-
-    pub fn tenant(&self, id: TenantId) -> Option<&Entry<Tenant>> {
-        self.tenants.get(&id)
-    }
-
-    pub fn user(&self, id: UserId) -> Option<&Entry<User>> {
-        self.users.get(&id)
-    }
-
     pub fn key(&self, id: KeyId) -> Option<&KeyEntry> {
         self.keys.get(&id)
-    }
-
-    pub fn provider(&self, id: ProviderId) -> Option<&Entry<Provider>> {
-        self.providers.get(&id)
-    }
-
-    pub fn model(&self, id: ModelId) -> Option<&Entry<Model>> {
-        self.models.get(&id)
-    }
-
-    pub fn price(&self, id: PriceId) -> Option<&Entry<Price>> {
-        self.prices.get(&id)
-    }
-
-    pub fn budget(&self, id: BudgetId) -> Option<&Entry<Budget>> {
-        self.budgets.get(&id)
-    }
-
-    pub fn rate_limit(&self, id: LimitId) -> Option<&Entry<RateLimit>> {
-        self.rate_limits.get(&id)
     }
 
     /// Every provider, ended ones too, in no particular order.
@@ -191,7 +192,7 @@ impl Tables {
 
     /// The chains of the live tenants with this slug: at most one per partner.
     pub fn tenants_with_slug(&self, slug: &str) -> impl Iterator<Item = Chain> {
-        self.indexes.tenant_slugs.get(slug).filter_map(|id| self.chain_of_tenant(id))
+        self.indexes.tenant_slugs.get(slug).into_iter().flatten().filter_map(|id| self.chain_of_tenant(*id))
     }
 
     /// Partner, tenant and user; `None` if the user does not exist.

@@ -14,6 +14,7 @@
 pub mod compare;
 mod exact;
 mod follow;
+mod log_pages;
 pub mod offline;
 mod page;
 mod pool;
@@ -22,7 +23,6 @@ mod question;
 mod rebuild;
 mod request_filter;
 mod search;
-mod stepped;
 mod store;
 pub mod summary;
 mod swap;
@@ -72,7 +72,7 @@ pub mod usage_by_hour {
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -90,12 +90,14 @@ pub use question::Question;
 pub use rebuild::{Rebuild, RebuildState, Stopping};
 pub use request_filter::RequestFilter;
 pub use search::SearchResult;
-pub use stepped::Stepped;
+#[doc(hidden)]
+pub use store::Store;
 pub use store::{Checkpoint, StoreError, VIEWS_FILE};
 
-use follow::{EVENTS_MAX, FollowState, ViewWriter};
+use follow::{FollowState, ViewWriter};
+use log_pages::{EVENTS_MAX, is_checkpoint_of};
 use rebuild::RebuildHandle;
-use store::{Compatibility, Store};
+use store::Compatibility;
 
 /// How long a reader waits for a view that is behind.
 pub const VIEW_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -113,6 +115,11 @@ named! {
 }
 
 impl View {
+    #[doc(hidden)]
+    pub fn projectors(views: &[Self]) -> Vec<Box<dyn Projector>> {
+        views.iter().map(|view| view.projector()).collect()
+    }
+
     fn projector(self) -> Box<dyn Projector> {
         match self {
             Self::Budgets => Box::new(budgets::projector::Budgets),
@@ -157,26 +164,9 @@ struct Progress {
     position: u64,
     recorded_at: Option<DateTime<Utc>>,
     rebuilding: bool,
+    /// True if it has no rows that can be read.
+    is_unreadable: bool,
     error: Option<String>,
-}
-
-/// The views without readable rows, as a bit set.
-#[derive(Debug, Default)]
-struct UnreadableViews(AtomicU64);
-
-impl UnreadableViews {
-    fn set(&self, view: View, is_unreadable: bool) {
-        let bit = 1_u64 << view as u32;
-        if is_unreadable {
-            self.0.fetch_or(bit, Ordering::Release);
-        } else {
-            self.0.fetch_and(!bit, Ordering::Release);
-        }
-    }
-
-    fn has(&self, view: View) -> bool {
-        self.0.load(Ordering::Acquire) & (1 << view as u32) != 0
-    }
 }
 
 /// The views could not be started.
@@ -202,7 +192,6 @@ struct ViewsInner {
     catch_up_requested: Arc<Notify>,
     pool: pool::Pool,
     rebuilds: RebuildHandle,
-    unreadable: Arc<UnreadableViews>,
 }
 
 impl ViewsHandle {
@@ -235,7 +224,9 @@ impl ViewsHandle {
         views: impl AsRef<[View]> + Send + 'static,
         work: impl FnOnce(&Connection) -> Result<T, ViewsError> + Send + 'static,
     ) -> Result<AsOf<T>, ViewsError> {
-        if let Some(view) = views.as_ref().iter().find(|view| self.inner.unreadable.has(**view)) {
+        let is_unreadable =
+            |view: &&View| self.progress(**view).is_some_and(|progress| progress.borrow().is_unreadable);
+        if let Some(view) = views.as_ref().iter().find(is_unreadable) {
             return Err(ViewsError::Rebuilding(*view));
         }
         self.inner.pool.read(permit, views, work).await
@@ -304,7 +295,7 @@ impl ViewsThread {
 /// Opens `DIR/views.db`, or recreates it if it cannot be used, and follows the log from there. Views that another version
 /// wrote are rebuilt beside their old rows. Blocking.
 pub fn start(log: &Log, dir: &Path, clock: Arc<dyn Clock>) -> Result<(ViewsHandle, ViewsThread), StartError> {
-    start_with(log, dir, clock, View::ALL.iter().map(|view| view.projector()).collect())
+    start_with(log, dir, clock, View::projectors(View::ALL))
 }
 
 fn start_with(
@@ -319,12 +310,10 @@ fn start_with(
     let head = log.head().position;
     let (senders, receivers) = store.views().into_iter().map(progress_of).unzip();
     let (begins_at, outdated) = start_positions(&store, head)?;
-    let (epoch, catch_up_requested, unreadable) =
-        (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()), Arc::default());
+    let (epoch, catch_up_requested) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
     let (stop, stopped) = watch::channel(false);
     let (rebuilds, builder, built) = rebuild::builder(dir.to_owned(), clock, stopped.clone(), outdated.clone());
     let writer = ViewWriter {
-        dir: dir.to_owned(),
         head: log.watch_head(),
         reader,
         log: log.follow(begins_at, EVENTS_MAX),
@@ -336,7 +325,6 @@ fn start_with(
             progress: senders,
             position: begins_at,
             rebuilt_at: if begins_at == 0 { head } else { 0 },
-            unreadable: Arc::clone(&unreadable),
         },
     };
     // Before the first reader has a handle: it must not read unreadable rows.
@@ -352,7 +340,6 @@ fn start_with(
         catch_up_requested,
         pool,
         rebuilds: rebuilds.clone(),
-        unreadable,
     };
     let views = ViewsHandle { inner: Arc::new(inner) };
     for view in outdated {
@@ -375,13 +362,6 @@ fn start_positions(store: &Store, head: u64) -> Result<(u64, Vec<View>), StoreEr
     let positions = current.into_iter().map(|view| Ok(store.checkpoint(view)?.position));
     let positions = positions.collect::<Result<Vec<u64>, StoreError>>()?;
     Ok((positions.into_iter().min().unwrap_or(head), outdated))
-}
-
-/// Whether the log has the event at the checkpoint. It does not after the log was restored from an older copy.
-fn is_checkpoint_of(reader: &dyn events::log::Reader, checkpoint: &Checkpoint) -> bool {
-    let Some(before) = checkpoint.position.checked_sub(1) else { return true };
-    let events = reader.after(before, 1).unwrap_or_default();
-    events.first().is_some_and(|recorded| recorded.recorded_at.timestamp_micros() == checkpoint.recorded_at_micros)
 }
 
 #[cfg(test)]

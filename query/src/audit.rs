@@ -76,7 +76,7 @@ fn described_list() -> Operation {
 }
 
 fn severities() -> openapi::Shape {
-    schema::one_of(Severity::ALL.iter().map(|severity| severity.as_str()))
+    schema::one_of(Severity::words())
 }
 
 /// Newest first. A page reads a bounded number of entries: it may be short or empty and still have a cursor. Parameters:
@@ -148,14 +148,7 @@ fn filter(parameters: &mut Parameters) -> Result<Filter, Refusal> {
         action: parameters.text("action"),
         resource,
         resource_id,
-        severity: severity(parameters)?,
+        severity: parameters.word("severity", Severity::NAMED)?,
         text: parameters.text("q"),
     })
-}
-
-fn severity(parameters: &mut Parameters) -> Result<Option<Severity>, Refusal> {
-    let Some(text) = parameters.text("severity") else { return Ok(None) };
-    let severity = Severity::ALL.iter().copied().find(|severity| severity.as_str() == text);
-    let known: Vec<&str> = Severity::ALL.iter().map(|severity| severity.as_str()).collect();
-    severity.map(Some).ok_or_else(|| Refusal::invalid("severity", format!("must be one of {}", known.join(", "))))
 }

@@ -46,7 +46,7 @@ fn described_list() -> Operation {
     let answer = Answer::json("Newest first", described::page(schema::reference("InferenceLife")));
     described::formatted(described::of_dimensions(described::between(list)))
         .says("A CSV row has the fields that fit into one.")
-        .query("status", schema::one_of(Status::ALL.map(Status::as_str)), "Only requests with this status")
+        .query("status", schema::one_of(Status::words()), "Only requests with this status")
         .paged(LIMIT_DEFAULT, LIMIT_MAX)
         .answers(StatusCode::OK, described::in_lines(answer))
         .defines("InferenceLife", life::shape())
@@ -164,13 +164,6 @@ fn filter(parameters: &mut Parameters) -> Result<Filter, Refusal> {
         from: parameters.time("from")?,
         to: parameters.time("to")?,
         requests: parameters.request_filter()?,
-        status: status(parameters)?,
+        status: parameters.word("status", Status::NAMED)?,
     })
-}
-
-fn status(parameters: &mut Parameters) -> Result<Option<Status>, Refusal> {
-    let Some(text) = parameters.text("status") else { return Ok(None) };
-    let status = Status::ALL.into_iter().find(|status| status.as_str() == text);
-    let known = Status::ALL.map(Status::as_str).join(", ");
-    status.map(Some).ok_or_else(|| Refusal::invalid("status", format!("must be one of {known}")))
 }

@@ -48,7 +48,7 @@ fn shape() -> Shape {
         .required("user_id", described::nullable_id(UserId::PREFIX))
         .required("tenant", schema::nullable(owner(TenantId::PREFIX)))
         .required("partner", schema::nullable(owner(PartnerId::PREFIX)))
-        .required("permissions", schema::list(schema::one_of(Permission::ALL.iter().map(|one| one.as_str())), None))
+        .required("permissions", schema::list(schema::one_of(Permission::words()), None))
         .required("scope", schema::described(reach, "How far every permission reaches"))
         .required("models", schema::list(schema::string(), None))
         .required("limits", schema::list(limit(), None))

@@ -122,6 +122,16 @@ impl Parameters {
         }
     }
 
+    /// One of these words.
+    pub fn word<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> Result<Option<T>, Refusal> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let known = words.iter().find(|(word, _)| *word == text);
+        known.map(|(_, value)| Some(*value)).ok_or_else(|| {
+            let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            Refusal::invalid(name, format!("must be one of {}", words.join(", ")))
+        })
+    }
+
     /// `min_position`, at most the head of the log; default 0, which every view has reached.
     pub fn min_position(&mut self, log: &LogQueries) -> Result<u64, Refusal> {
         let position = self.number("min_position")?.unwrap_or(0);

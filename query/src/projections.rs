@@ -38,11 +38,10 @@ fn described_list() -> Operation {
 
 fn described_rebuild() -> Operation {
     let shown = Answer::json("The view, as `GET /v1/projections` shows it", schema::reference("Projection"));
-    let names = View::ALL.iter().map(|view| view.as_str());
     Operation::new("rebuild_view", "Log", "Rebuild a view while it keeps serving")
         .says("If the view is already being rebuilt, that rebuild is returned.")
         .needs(Permission::AdminAccess)
-        .path("name", schema::one_of(names), "Name of the view")
+        .path("name", schema::one_of(View::words()), "Name of the view")
         .refuses(&[ErrorCode::InvalidRequest])
         .answers(StatusCode::ACCEPTED, shown)
         .defines("Projection", shape())

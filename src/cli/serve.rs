@@ -28,9 +28,10 @@ use events::log::{
     lock::{self, FolderError},
 };
 use events::time::{Clock, SystemClock};
-use projections::figures::{self, Figures, FiguresTask};
+use projections::BackgroundTask;
+use projections::figures::{self, Figures};
 use projections::last_use::LastUses;
-use projections::tables::{self, TablesHandle, TablesTask};
+use projections::tables::{self, TablesHandle};
 use projections::views::{self, ViewsHandle, ViewsThread};
 use prometheus::Registry;
 use query::{LimitsLeft, QueryState};
@@ -96,13 +97,13 @@ pub fn run(args: &ServeArgs, flags: &Flags) -> ExitCode {
 struct Engines {
     log: Log,
     tables: TablesHandle,
-    tables_task: TablesTask,
+    tables_task: BackgroundTask,
     views: ViewsHandle,
     views_thread: ViewsThread,
     access: Arc<AccessRollup>,
     registry: Registry,
     figures: Figures,
-    figures_task: FiguresTask,
+    figures_task: BackgroundTask,
     memories: BodyMemories,
 }
 

@@ -1,15 +1,11 @@
 //! The indexes of live resources by other attributes than the id. Every change removes the old state and adds the new one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
-use events::event::ResourceState;
 use events::event::admin::{Budget, Model, Partner, Price, Provider, RateLimit, Scope, Tenant, User};
 use events::ids::{BudgetId, IdMap, LimitId, ModelId, PriceId, ProviderId, TenantId};
-
-use super::shared_map::SharedMap;
-use super::slugs::TenantSlugs;
-use super::{Entry, Tables};
 
 /// Ids of budgets or limits by the scope that they bind.
 type ByScope<I> = IdMap<Scope, BTreeSet<I>>;
@@ -21,18 +17,16 @@ type PriceLists = IdMap<ProviderId, HashMap<String, Vec<PriceId>>>;
 /// All indexes; copies share each until one of them is changed.
 #[derive(Clone, Default)]
 pub struct Indexes {
-    pub tenant_slugs: TenantSlugs,
+    /// Live tenants by slug, which several partners may use.
+    pub tenant_slugs: Arc<HashMap<String, BTreeSet<TenantId>>>,
     pub routes: Arc<Routes>,
     pub price_lists: Arc<PriceLists>,
     pub budgets_by_scope: Arc<ByScope<BudgetId>>,
     pub limits_by_scope: Arc<ByScope<LimitId>>,
 }
 
-/// The state of a resource that the tables hold.
-pub trait TableResource: ResourceState {
-    /// The entries of this kind, and the indexes.
-    fn entries(tables: &mut Tables) -> (&mut SharedMap<Self::Id, Entry<Self>>, &mut Indexes);
-
+/// A resource that may be found by other attributes than its id.
+pub trait Indexed {
     /// Adds the newest state to the indexes.
     fn add_to(&self, _: &mut Indexes) {}
 
@@ -40,43 +34,25 @@ pub trait TableResource: ResourceState {
     fn remove_from(&self, _: &mut Indexes) {}
 }
 
-impl TableResource for Partner {
-    fn entries(tables: &mut Tables) -> (&mut SharedMap<Self::Id, Entry<Self>>, &mut Indexes) {
-        (&mut tables.partners, &mut tables.indexes)
-    }
-}
+impl Indexed for Partner {}
+impl Indexed for User {}
+impl Indexed for Provider {}
 
-impl TableResource for Tenant {
-    fn entries(tables: &mut Tables) -> (&mut SharedMap<Self::Id, Entry<Self>>, &mut Indexes) {
-        (&mut tables.tenants, &mut tables.indexes)
-    }
-
+impl Indexed for Tenant {
     fn add_to(&self, indexes: &mut Indexes) {
-        indexes.tenant_slugs.add(self);
+        if let Some(slug) = &self.handles.slug {
+            bind(&mut indexes.tenant_slugs, slug.clone(), self.tenant_id);
+        }
     }
 
     fn remove_from(&self, indexes: &mut Indexes) {
-        indexes.tenant_slugs.remove(self);
+        if let Some(slug) = &self.handles.slug {
+            unbind(&mut indexes.tenant_slugs, slug, self.tenant_id);
+        }
     }
 }
 
-impl TableResource for User {
-    fn entries(tables: &mut Tables) -> (&mut SharedMap<Self::Id, Entry<Self>>, &mut Indexes) {
-        (&mut tables.users, &mut tables.indexes)
-    }
-}
-
-impl TableResource for Provider {
-    fn entries(tables: &mut Tables) -> (&mut SharedMap<Self::Id, Entry<Self>>, &mut Indexes) {
-        (&mut tables.providers, &mut tables.indexes)
-    }
-}
-
-impl TableResource for Model {
-    fn entries(tables: &mut Tables) -> (&mut SharedMap<Self::Id, Entry<Self>>, &mut Indexes) {
-        (&mut tables.models, &mut tables.indexes)
-    }
-
+impl Indexed for Model {
     fn add_to(&self, indexes: &mut Indexes) {
         let routes = Arc::make_mut(&mut indexes.routes).entry(self.tenant_id).or_default();
         routes.insert(self.name.clone(), self.model_id);
@@ -90,11 +66,7 @@ impl TableResource for Model {
     }
 }
 
-impl TableResource for Price {
-    fn entries(tables: &mut Tables) -> (&mut SharedMap<Self::Id, Entry<Self>>, &mut Indexes) {
-        (&mut tables.prices, &mut tables.indexes)
-    }
-
+impl Indexed for Price {
     fn add_to(&self, indexes: &mut Indexes) {
         let list = Arc::make_mut(&mut indexes.price_lists).entry(self.provider_id).or_default();
         list.entry(self.model.clone()).or_default().push(self.price_id);
@@ -108,43 +80,48 @@ impl TableResource for Price {
     }
 }
 
-impl TableResource for Budget {
-    fn entries(tables: &mut Tables) -> (&mut SharedMap<Self::Id, Entry<Self>>, &mut Indexes) {
-        (&mut tables.budgets, &mut tables.indexes)
-    }
-
+impl Indexed for Budget {
     fn add_to(&self, indexes: &mut Indexes) {
         bind(&mut indexes.budgets_by_scope, self.scope, self.budget_id);
     }
 
     fn remove_from(&self, indexes: &mut Indexes) {
-        unbind(&mut indexes.budgets_by_scope, self.scope, self.budget_id);
+        unbind(&mut indexes.budgets_by_scope, &self.scope, self.budget_id);
     }
 }
 
-impl TableResource for RateLimit {
-    fn entries(tables: &mut Tables) -> (&mut SharedMap<Self::Id, Entry<Self>>, &mut Indexes) {
-        (&mut tables.rate_limits, &mut tables.indexes)
-    }
-
+impl Indexed for RateLimit {
     fn add_to(&self, indexes: &mut Indexes) {
         bind(&mut indexes.limits_by_scope, self.scope, self.limit_id);
     }
 
     fn remove_from(&self, indexes: &mut Indexes) {
-        unbind(&mut indexes.limits_by_scope, self.scope, self.limit_id);
+        unbind(&mut indexes.limits_by_scope, &self.scope, self.limit_id);
     }
 }
 
-fn bind<I: Ord + Clone>(index: &mut Arc<ByScope<I>>, scope: Scope, id: I) {
-    Arc::make_mut(index).entry(scope).or_default().insert(id);
+/// Ids by a key that several resources may have.
+type IdsBy<K, I, S> = Arc<HashMap<K, BTreeSet<I>, S>>;
+
+fn bind<K, I, S>(index: &mut IdsBy<K, I, S>, key: K, id: I)
+where
+    K: Hash + Eq + Clone,
+    I: Ord + Clone,
+    S: BuildHasher + Clone,
+{
+    Arc::make_mut(index).entry(key).or_default().insert(id);
 }
 
-fn unbind<I: Ord + Clone>(index: &mut Arc<ByScope<I>>, scope: Scope, id: I) {
+fn unbind<K, I, S>(index: &mut IdsBy<K, I, S>, key: &K, id: I)
+where
+    K: Hash + Eq + Clone,
+    I: Ord + Clone,
+    S: BuildHasher + Clone,
+{
     let index = Arc::make_mut(index);
-    let Some(ids) = index.get_mut(&scope) else { return };
+    let Some(ids) = index.get_mut(key) else { return };
     ids.remove(&id);
     if ids.is_empty() {
-        index.remove(&scope);
+        index.remove(key);
     }
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use events::log::{Log, LogError};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use super::Tables;
+use crate::BackgroundTask;
 
 /// Pause after the log could not be read.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -49,23 +49,9 @@ impl TablesHandle {
     }
 }
 
-/// The task that updates the tables. It ends when it is stopped or dropped, or when the log is closed.
-pub struct TablesTask {
-    task: JoinSet<()>,
-    stop: watch::Sender<bool>,
-}
-
-impl TablesTask {
-    /// Stops the task and waits for its end.
-    pub async fn stop(mut self) {
-        self.stop.send_replace(true);
-        while self.task.join_next().await.is_some() {}
-    }
-}
-
-/// Builds the tables from the log and starts the task that follows it. Needs a tokio runtime.
+/// Builds the tables from the log and starts the task that follows it, until the log is closed. Needs a tokio runtime.
 /// Errors: the log cannot be read.
-pub async fn start(log: &Log) -> Result<(TablesHandle, TablesTask), LogError> {
+pub async fn start(log: &Log) -> Result<(TablesHandle, BackgroundTask), LogError> {
     // Watched before the log is read, so that a change in between wakes the task.
     let administration = log.watch_administration();
     let mut tables = Tables::default();
@@ -73,11 +59,8 @@ pub async fn start(log: &Log) -> Result<(TablesHandle, TablesTask), LogError> {
     let current = Arc::new(ArcSwap::from_pointee(tables.clone()));
     let (position_changed, position) = watch::channel(tables.position);
     let handle = TablesHandle { current: Arc::clone(&current), position, administration: administration.clone() };
-    let (stop, stopped) = watch::channel(false);
     let updater = TablesUpdater { log: log.clone(), tables, current, position_changed };
-    let mut task = JoinSet::new();
-    task.spawn(updater.run(administration, stopped));
-    Ok((handle, TablesTask { task, stop }))
+    Ok((handle, BackgroundTask::start(|stopped| updater.run(administration, stopped))))
 }
 
 struct TablesUpdater {

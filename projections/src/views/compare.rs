@@ -3,20 +3,17 @@
 
 use std::cmp::Ordering;
 use std::path::Path;
-use std::sync::Arc;
 
-use events::event::Recorded;
 use events::log::{LogError, Reader, offline};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
+use super::View;
 use super::exact;
+use super::log_pages::{is_checkpoint_of, pages};
 use super::projector::{ProjectionError, Projector};
 use super::store::{HAS_CHECKPOINTS, VIEWS_FILE, create_tables, has_schema_of, read_checkpoint};
-use super::{View, is_checkpoint_of};
 
-/// Events applied at a time.
-const PAGE: usize = 4096;
 /// The page cache for the new rows, as SQLite counts: negative is KiB. The rest lies on disk.
 const CACHE_KIB: i64 = -65_536;
 
@@ -83,7 +80,7 @@ pub fn compare_with_progress(
     let stored = offline::connect(&path)?;
     // One snapshot: rows and checkpoints belong together.
     stored.execute_batch("BEGIN")?;
-    let mut projectors: Vec<_> = View::ALL.iter().map(|view| view.projector()).collect();
+    let mut projectors = View::projectors(View::ALL);
     let Some(positions) = positions(&stored, &projectors, log)? else { return Ok(Comparison::OtherVersion) };
     let fresh = build(&mut projectors, &positions, log, watch)?;
     let position = positions.iter().copied().max().unwrap_or(0);
@@ -138,11 +135,8 @@ fn build(
     exact::register(&fresh)?;
     create_tables(&fresh, projectors)?;
     let last = positions.iter().copied().max().unwrap_or(0);
-    let mut position = 0;
-    while position < last {
-        let events: Vec<Arc<Recorded>> = log.after(position, PAGE)?.into_iter().map(Arc::new).collect();
-        let Some(newest) = events.last() else { break };
-        position = newest.position;
+    for page in pages(log, 0, last) {
+        let (position, events) = page?;
         fresh.execute_batch("BEGIN")?;
         for (projector, until) in projectors.iter_mut().zip(positions) {
             let taken = events.partition_point(|recorded| recorded.position <= *until);

@@ -1,6 +1,5 @@
 //! The thread that writes `views.db`. It follows the log, swaps in the rows of rebuilds, and recreates a damaged file.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,12 +10,11 @@ use events::time::from_micros;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
+use super::log_pages::{EVENTS_MAX, pages};
 use super::rebuild::{BuiltRows, must_not_regress};
 use super::store::{Compatibility, Store, StoreError};
-use super::{Progress, UnreadableViews, View};
+use super::{Progress, View};
 
-/// Events in one transaction: the more there are, the fewer rows are written twice.
-pub const EVENTS_MAX: usize = 4096;
 /// Time between the starts of two transactions, unless a reader waits: rows that several events change are then written
 /// once. Under load the events of a request lie further apart, so batches are made longer as well.
 const BATCH_INTERVAL: Duration = Duration::from_millis(20);
@@ -39,12 +37,11 @@ pub enum FollowError {
 enum Wakeup {
     /// `None` once the log is closed.
     Events(Option<Followed>),
-    NewRows(BuiltRows),
+    NewRows(Box<BuiltRows>),
 }
 
 /// Writes the views as the log grows.
 pub struct ViewWriter {
-    pub dir: PathBuf,
     pub head: watch::Receiver<Head>,
     /// Brings new rows, which may be behind, up to date.
     pub reader: Box<dyn Reader>,
@@ -66,8 +63,6 @@ pub struct FollowState {
     pub position: u64,
     /// The log's head when the file was created; up to there the views count as being rebuilt.
     pub rebuilt_at: u64,
-    /// Views without readable rows.
-    pub unreadable: Arc<UnreadableViews>,
 }
 
 impl ViewWriter {
@@ -76,7 +71,7 @@ impl ViewWriter {
         let mut is_damaged = false;
         loop {
             if is_damaged {
-                match store.recreate(&self.dir) {
+                match store.recreate() {
                     Ok(()) => {
                         is_damaged = false;
                         self.restart();
@@ -111,14 +106,14 @@ impl ViewWriter {
             let wakeup = tokio::select! {
                 followed = self.log.next() => Wakeup::Events(followed?),
                 // Only once the old rows have caught up: they may be a few events away from the head.
-                Some(built) = self.built.recv(), if !is_behind => Wakeup::NewRows(built),
+                Some(built) = self.built.recv(), if !is_behind => Wakeup::NewRows(Box::new(built)),
                 _ = self.stopped.wait_for(|stopped| *stopped) => return Ok(()),
             };
             let first = match wakeup {
                 Wakeup::Events(Some(followed)) => followed,
                 Wakeup::Events(None) => return Ok(()),
                 Wakeup::NewRows(built) => {
-                    self.take(store, built)?;
+                    self.take(store, *built)?;
                     continue;
                 }
             };
@@ -147,7 +142,7 @@ impl ViewWriter {
     fn take(&self, store: &mut Store, built: BuiltRows) -> Result<(), FollowError> {
         let BuiltRows { mut next, position, reply } = built;
         let ended = match prepare_swap(&mut next, store, &*self.reader, (position, self.state.position))? {
-            Ok(()) => store.swap_in(next, &self.dir),
+            Ok(()) => store.swap_in(next),
             Err(reason) => {
                 let _ = reply.send(Err(reason));
                 return Ok(());
@@ -183,12 +178,12 @@ impl FollowState {
     pub fn publish(&self, store: &Store) -> Result<(), StoreError> {
         for (view, progress) in &self.progress {
             let (checkpoint, compatibility) = (store.checkpoint(*view)?, store.compatibility(*view));
-            self.unreadable.set(*view, compatibility == Compatibility::Unreadable);
             progress.send_replace(Progress {
                 version: checkpoint.version,
                 position: checkpoint.position,
                 recorded_at: (checkpoint.position > 0).then(|| from_micros(checkpoint.recorded_at_micros)),
                 rebuilding: checkpoint.position < self.rebuilt_at || compatibility != Compatibility::Current,
+                is_unreadable: compatibility == Compatibility::Unreadable,
                 error: checkpoint.error,
             });
         }
@@ -222,12 +217,9 @@ pub fn prepare_swap(
 }
 
 /// Applies the events after the first position to new rows, at least up to the second.
-fn catch_up(next: &mut Store, reader: &dyn Reader, (mut position, until): (u64, u64)) -> Result<(), FollowError> {
-    while position < until {
-        let page: Vec<Arc<Recorded>> = reader.after(position, EVENTS_MAX)?.into_iter().map(Arc::new).collect();
-        let Some(last) = page.last() else { break };
-        position = last.position;
-        next.apply(&page)?;
+fn catch_up(next: &mut Store, reader: &dyn Reader, (position, until): (u64, u64)) -> Result<(), FollowError> {
+    for page in pages(reader, position, until) {
+        next.apply(&page?.1)?;
     }
     Ok(())
 }

@@ -1,16 +1,13 @@
-//! RebuildHandle of views in a folder that no process serves. The caller holds the folder's lock.
+//! Rebuilds the views of a folder that no process serves. The caller holds the folder's lock.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use events::event::Recorded;
 use events::log::{LEDGER_FILE, LogError, open_reader};
 
+use super::View;
+use super::log_pages::pages;
 use super::rebuild::must_not_regress;
 use super::store::{Store, StoreError};
-use super::{View, is_checkpoint_of};
-
-const EVENTS_MAX: usize = 4096;
 
 /// The views could not be rebuilt; their old rows are unchanged.
 #[derive(Debug, thiserror::Error)]
@@ -23,22 +20,20 @@ pub enum RebuildError {
     Regressed(String),
 }
 
-/// RebuildHandle views up to the log's head and returns that position. `watch` is called with the position reached and with
+/// Rebuilds views up to the log's head and returns that position. `watch` is called with the position reached and with
 /// the last one. Blocking.
 pub fn rebuild(dir: &Path, views: &[View], watch: &mut dyn FnMut(u64, u64)) -> Result<u64, RebuildError> {
     let reader = open_reader(&dir.join(LEDGER_FILE))?;
-    let projectors = View::ALL.iter().map(|view| view.projector()).collect();
-    let mut store = Store::open(dir, projectors, |checkpoint| is_checkpoint_of(&*reader, checkpoint))?;
-    let mut next = Store::create_next(dir, views.iter().map(|view| view.projector()).collect())?;
+    let mut store = Store::of_log(dir, &*reader)?;
+    let mut next = Store::create_next(dir, View::projectors(views))?;
     let (head, mut position) = (reader.head()?.position, 0);
-    loop {
-        let page: Vec<Arc<Recorded>> = reader.after(position, EVENTS_MAX)?.into_iter().map(Arc::new).collect();
-        let Some(last) = page.last() else { break };
-        next.apply(&page)?;
-        position = last.position;
+    for page in pages(&*reader, 0, u64::MAX) {
+        let (reached, events) = page?;
+        next.apply(&events)?;
+        position = reached;
         watch(position, head);
     }
     must_not_regress(&next, &store).map_err(RebuildError::Regressed)?;
-    store.swap_in(next, dir)?;
+    store.swap_in(next)?;
     Ok(position)
 }

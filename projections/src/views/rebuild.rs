@@ -1,4 +1,4 @@
-//! RebuildHandle of views beside the ones in use. A separate thread reads the log from its beginning and writes a file of its
+//! Rebuilds views beside the ones in use. A separate thread reads the log from its beginning and writes a file of its
 //! own. Once that has caught up, the views' thread swaps the new rows in, see [`super::swap`]. Until then queries read the
 //! old rows, which keep following the log. Nothing survives the process: the next start deletes an unfinished rebuild.
 
@@ -9,17 +9,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use events::event::Recorded;
 use events::log::{LEDGER_FILE, LogError, open_reader};
-use events::time::{Clock, rfc3339};
-use serde::{Serialize, Serializer};
+use events::time::Clock;
+use serde::Serialize;
 use tokio::sync::{mpsc as async_mpsc, watch};
 
 use super::View;
+use super::log_pages::pages;
 use super::store::{Compatibility, Store, StoreError};
 
-/// Events in one transaction.
-const EVENTS_MAX: usize = 4096;
 /// More than there are views: each view is queued at most once.
 const MESSAGES_MAX: usize = 16;
 /// Pause before a required rebuild is tried again.
@@ -41,9 +39,9 @@ pub enum RebuildState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Rebuild {
     pub state: RebuildState,
-    #[serde(serialize_with = "as_rfc3339")]
+    #[serde(with = "events::time::wire")]
     pub started_at: DateTime<Utc>,
-    #[serde(serialize_with = "maybe_as_rfc3339")]
+    #[serde(with = "events::time::wire::option")]
     pub finished_at: Option<DateTime<Utc>>,
     /// Position of the last event in the new rows.
     pub position: u64,
@@ -65,14 +63,6 @@ impl Rebuild {
         self.target = target.max(position);
         self.percent = self.position.saturating_mul(100).checked_div(self.target).unwrap_or(0);
     }
-}
-
-fn as_rfc3339<S: Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&rfc3339(*at))
-}
-
-fn maybe_as_rfc3339<S: Serializer>(at: &Option<DateTime<Utc>>, serializer: S) -> Result<S::Ok, S::Error> {
-    at.map(rfc3339).serialize(serializer)
 }
 
 /// A rebuild cannot start: the views are stopping.
@@ -264,17 +254,16 @@ impl Builder {
 
     /// Builds new rows and has them swapped in. Returns their position when they were handed over.
     fn try_build(&self, views: &[View]) -> Result<u64, BuildError> {
-        let mut next = Store::create_next(&self.dir, views.iter().map(|view| view.projector()).collect())?;
+        let mut next = Store::create_next(&self.dir, View::projectors(views))?;
         let reader = open_reader(&self.dir.join(LEDGER_FILE))?;
         let mut position = 0;
-        loop {
+        for page in pages(&*reader, 0, u64::MAX) {
+            let (reached, events) = page?;
             if *self.stopped.borrow() {
                 return Err(BuildError::Stopped);
             }
-            let page: Vec<Arc<Recorded>> = reader.after(position, EVENTS_MAX)?.into_iter().map(Arc::new).collect();
-            let Some(last) = page.last() else { break };
-            next.apply(&page)?;
-            position = last.position;
+            next.apply(&events)?;
+            position = reached;
             let head = reader.head()?.position;
             self.registry.change(views, |rebuild| rebuild.advance(position, head));
         }

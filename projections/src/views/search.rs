@@ -3,7 +3,7 @@
 //! from there.
 
 use rusqlite::types::FromSql;
-use rusqlite::{Connection, OptionalExtension, ToSql};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 
 use super::ViewsError;
 
@@ -26,6 +26,17 @@ pub struct TimeSearch {
 }
 
 impl TimeSearch {
+    /// The positions that were recorded from one time on and before another: the first, and the end.
+    pub fn range<T: FromSql + PartialOrd>(
+        self,
+        db: &Connection,
+        from: Option<T>,
+        to: Option<T>,
+    ) -> Result<(i64, i64), rusqlite::Error> {
+        let position = |instant: Option<T>, open| instant.map_or(Ok(open), |at| self.first_position_since(db, &at));
+        Ok((position(from, 0)?, position(to, i64::MAX)?))
+    }
+
     /// The first position that was recorded at `instant` or later.
     pub fn first_position_since<T: FromSql + PartialOrd>(
         self,
@@ -47,9 +58,41 @@ impl TimeSearch {
     }
 }
 
+/// The two statements that read by one index. Rows come in its order, one at a time, until enough of them match. With a
+/// second ORDER BY, SQLite would scan all of them first.
+#[derive(Clone, Copy)]
+pub struct Index {
+    /// Selects the rows that match.
+    pub rows: &'static str,
+    /// Selects the last position scanned and the number of rows scanned.
+    pub end: &'static str,
+}
+
+/// Reads a page: its rows, and where the search stopped. `parameters` are those of both statements.
+pub fn page<T, E>(
+    db: &Connection,
+    index: Index,
+    (limit, scan_max): (usize, i64),
+    parameters: &[(&str, &dyn ToSql)],
+    read: impl Fn(&Row<'_>) -> Result<T, E>,
+) -> Result<SearchResult<T>, ViewsError>
+where
+    ViewsError: From<E>,
+{
+    let mut statement = db.prepare_cached(index.rows)?;
+    let mut matches = statement.query(parameters)?;
+    let mut rows = Vec::new();
+    while let Some(row) = matches.next()? {
+        rows.push(read(row)?);
+    }
+    let is_full = rows.len() > limit;
+    let until = if is_full { None } else { end_of_search(db, index.end, scan_max, parameters)? };
+    Ok(SearchResult { rows, until })
+}
+
 /// The last position scanned, if the search stopped before the end of the list. `parameters` are those of the search; the
 /// ones that the statement does not have are skipped.
-pub fn end_of_search(
+fn end_of_search(
     db: &Connection,
     sql: &str,
     rows_scanned_max: i64,

@@ -15,11 +15,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use events::event::Recorded;
+use events::log::Reader;
 use events::private;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
 
 use super::View;
 use super::exact;
+use super::log_pages::is_checkpoint_of;
 use super::projector::{ProjectionError, Projector, is_storage_failure};
 
 /// The views' file in the data folder.
@@ -94,11 +96,17 @@ pub(super) struct StoredView {
 
 /// The write connection and the projectors that write through it.
 pub struct Store {
+    pub(super) dir: PathBuf,
     pub(super) connection: Connection,
     pub(super) stored: Vec<StoredView>,
 }
 
 impl Store {
+    /// Opens the views of a folder, or recreates them if they are not of this log.
+    pub fn of_log(dir: &Path, log: &dyn Reader) -> Result<Self, StoreError> {
+        Self::open(dir, View::projectors(View::ALL), |checkpoint| is_checkpoint_of(log, checkpoint))
+    }
+
     /// Opens the file if it is sound, otherwise recreates it. `belongs` says whether a checkpoint is of this log.
     pub fn open(
         dir: &Path,
@@ -112,7 +120,7 @@ impl Store {
             Ok(Some((connection, compatibility))) => {
                 let stored = projectors.into_iter().zip(compatibility);
                 let stored = stored.map(|(projector, compatibility)| StoredView { projector, compatibility }).collect();
-                return Ok(Self { connection, stored });
+                return Ok(Self { dir: dir.to_owned(), connection, stored });
             }
             Ok(None) => {}
             Err(error) if error.is_damage() => {
@@ -121,21 +129,22 @@ impl Store {
             Err(error) => return Err(error),
         }
         let stored = all_current(projectors);
-        Ok(Self { connection: create(connect, &path, &stored)?, stored })
+        Ok(Self { dir: dir.to_owned(), connection: create(connect, &path, &stored)?, stored })
     }
 
     /// Creates the file in which these views are rebuilt, beside the one in use.
     pub fn create_next(dir: &Path, projectors: Vec<Box<dyn Projector>>) -> Result<Self, StoreError> {
         let stored = all_current(projectors);
-        Ok(Self { connection: create(connect_next, &dir.join(NEXT_FILE), &stored)?, stored })
+        let connection = create(connect_next, &dir.join(NEXT_FILE), &stored)?;
+        Ok(Self { dir: dir.to_owned(), connection, stored })
     }
 
     /// Deletes the file and creates an empty one. If that fails, the store is unusable until a later call succeeds.
-    pub fn recreate(&mut self, dir: &Path) -> Result<(), StoreError> {
+    pub fn recreate(&mut self) -> Result<(), StoreError> {
         // A placeholder: the old connection has to be closed before its file is deleted.
         self.connection = Connection::open_in_memory()?;
         self.stored.iter_mut().for_each(|stored| stored.compatibility = Compatibility::Current);
-        self.connection = create(connect, &dir.join(VIEWS_FILE), &self.stored)?;
+        self.connection = create(connect, &self.dir.join(VIEWS_FILE), &self.stored)?;
         Ok(())
     }
 

@@ -1,8 +1,6 @@
 //! Replacing the rows in use by rebuilt ones. Tables, indexes and checkpoint of a view change in one transaction: every
 //! reader sees either the old rows or the new ones, and so does the next start after a crash.
 
-use std::path::Path;
-
 use rusqlite::{Connection, params};
 
 use super::View;
@@ -16,10 +14,10 @@ const TAKE_CHECKPOINT: &str = include_str!("checkpoint/take.sql");
 impl Store {
     /// Moves the views of `next`, made by [`Store::create_next`], into this store and deletes their file.
     /// Errors: views that were not moved by then are unchanged.
-    pub fn swap_in(&mut self, next: Self, dir: &Path) -> Result<(), StoreError> {
+    pub fn swap_in(&mut self, next: Self) -> Result<(), StoreError> {
         let views = next.views();
         drop(next);
-        let path = dir.join(NEXT_FILE);
+        let path = self.dir.join(NEXT_FILE);
         self.connection.execute(ATTACH, [path.to_string_lossy()])?;
         let swapped = views.into_iter().try_for_each(|view| self.swap_in_view(view));
         self.connection.execute(DETACH, [])?;

@@ -24,7 +24,7 @@ use super::{View, store};
 use facts::Story;
 
 fn all_projectors() -> Vec<Box<dyn Projector>> {
-    View::ALL.iter().map(|view| view.projector()).collect()
+    View::projectors(View::ALL)
 }
 
 fn open(dir: &Path, projectors: Vec<Box<dyn Projector>>) -> Store {
@@ -203,7 +203,7 @@ fn a_view_of_another_version_keeps_its_rows_until_new_ones_take_their_place() {
     let mut next = Store::create_next(dir.path(), vec![Box::new(Newer { schema: SCHEMA })]).expect("a file beside");
     next.apply(&facts).expect("a batch is applied");
     next.apply(&Story::beyond(&facts)).expect("a batch is applied");
-    store.swap_in(next, dir.path()).expect("new rows");
+    store.swap_in(next).expect("new rows");
     let checkpoint = store.checkpoint(View::Audit).expect("a checkpoint");
     assert_eq!((checkpoint.version, checkpoint.position), (99, last + 1));
     assert_eq!(rows(dir.path(), "SELECT count(*), max(more) FROM audit"), [format!("{}|-", facts.len() + 1)]);
@@ -222,7 +222,7 @@ fn rebuilt_views_have_the_same_rows() {
         .expect("gone");
     let mut next = Store::create_next(dir.path(), all_projectors()).expect("a file beside");
     facts.chunks(5).for_each(|events| next.apply(events).expect("a batch is applied"));
-    store.swap_in(next, dir.path()).expect("new rows");
+    store.swap_in(next).expect("new rows");
     assert_eq!(dump(dir.path()), expected);
     // The indexes exist as well, and the file is sound.
     assert_eq!(rows(dir.path(), "PRAGMA integrity_check"), ["ok"]);
@@ -245,7 +245,7 @@ fn new_rows_are_brought_up_to_date_and_never_move_a_view_back() {
     let reader = open_reader(&dir.path().join(LEDGER_FILE)).expect("the log opens");
     let last = facts.last().expect("facts").position;
     prepare_swap(&mut next, &store, &*reader, (7, last)).expect("the log reads").expect("it is as far");
-    store.swap_in(next, dir.path()).expect("new rows");
+    store.swap_in(next).expect("new rows");
     assert_eq!(dump(dir.path()), expected);
 }
 
@@ -317,7 +317,7 @@ fn readers_of_the_old_rows_keep_them_until_their_transaction_ends() {
     let before = old(&reader);
     let mut next = Store::create_next(dir.path(), vec![View::Audit.projector()]).expect("a file beside");
     next.apply(&facts).expect("a batch is applied");
-    store.swap_in(next, dir.path()).expect("new rows");
+    store.swap_in(next).expect("new rows");
     assert!(before > 0 && old(&reader) == before);
     reader.execute_batch("COMMIT").expect("its end");
     assert_eq!(old(&reader), 0);
@@ -360,7 +360,7 @@ fn a_recreated_store_has_no_rows_and_applies_the_log_again() {
     let dir = views_of(&facts, 100);
     let expected = dump(dir.path());
     let mut store = open(dir.path(), all_projectors());
-    store.recreate(dir.path()).expect("a new file");
+    store.recreate().expect("a new file");
     assert_eq!(store.checkpoint(View::Inferences).expect("a checkpoint").position, 0);
     store.apply(&facts).expect("a batch is applied");
     drop(store);

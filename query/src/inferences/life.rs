@@ -78,7 +78,7 @@ pub fn shape() -> Shape {
     let settlement = step().required("recorded_at", schema::time()).required("type", schema::string()).open();
     object()
         .required("request_id", schema::id(RequestId::PREFIX))
-        .required("status", schema::one_of(Status::ALL.map(Status::as_str)))
+        .required("status", schema::one_of(Status::words()))
         .required("actor", schema::string())
         .required("partner_id", nullable_id(PartnerId::PREFIX))
         .optional("partner_name", schema::nullable(schema::string()))

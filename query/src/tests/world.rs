@@ -14,9 +14,9 @@ use ::events::money::NanoUsd;
 use ::events::refusal::{ErrorCode, Refusal};
 use ::events::time::{Clock, Period, SystemClock};
 use ::events::usage::{TokenClasses, Usage, UsageSource};
+use ::projections::BackgroundTask;
 use ::projections::caller::Caller;
 use ::projections::last_use::LastUses;
-use ::projections::tables::TablesTask;
 use ::projections::views::ViewsThread;
 use ::projections::{tables, views};
 use axum::Router;
@@ -37,7 +37,7 @@ pub struct World {
     pub closing: watch::Sender<bool>,
     router: Router,
     views_thread: Option<ViewsThread>,
-    tables_task: Option<TablesTask>,
+    tables_task: Option<BackgroundTask>,
     _dir: tempfile::TempDir,
 }
 

@@ -11,9 +11,8 @@ use super::question::{LIMIT_DEFAULT, LIMIT_MAX};
 use crate::described;
 
 pub fn described() -> Operation {
-    let names: Vec<&str> = Dimension::ALL.iter().map(|dimension| dimension.as_str()).collect();
-    let dimension = schema::one_of(names.iter().copied());
-    let group_by = schema::either([dimension, schema::formed(r"^metadata\.[^,]*[^,\s][^,]*$")]);
+    let group_by =
+        schema::either([schema::one_of(Dimension::words()), schema::formed(r"^metadata\.[^,]*[^,\s][^,]*$")]);
     let usage = described::permitted("usage", "Usage", "Requests, tokens, cost and latencies", Permission::UsageRead)
         .says(
             "A request counts at the time of its admission, a refusal or a correction of a charge at its own. The response \

@@ -94,9 +94,8 @@ fn metadata(parameters: &mut Parameters) -> Result<Vec<(String, String)>, Refusa
 }
 
 fn dimension(name: &str) -> Result<Dimension, Refusal> {
-    let found = Dimension::ALL.iter().copied().find(|dimension| dimension.as_str() == name);
-    found.ok_or_else(|| {
-        let known: Vec<&str> = Dimension::ALL.iter().map(|dimension| dimension.as_str()).collect();
+    Dimension::parse(name).ok_or_else(|| {
+        let known: Vec<&str> = Dimension::words().collect();
         Refusal::invalid("group_by", format!("{name:?} is none of {}, metadata.NAME", known.join(", ")))
     })
 }

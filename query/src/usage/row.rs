@@ -78,10 +78,10 @@ pub fn line(line: Line, shown: Record, question: &Question) -> Record {
 }
 
 fn put_sums(record: &mut Record, sums: &Sums) {
-    for (name, number) in COUNTS.into_iter().zip(sums.counts) {
+    for (name, number) in COUNTS.into_iter().zip(sums.amounts.counts) {
         record.put(name, number);
     }
-    record.put("cost_usd", NanoUsdSum::new(sums.cost_nanos));
+    record.put("cost_usd", NanoUsdSum::new(sums.amounts.cost_nanos));
     record.put("latency_ms_p50", sums.latencies.percentile(50));
     record.put("latency_ms_p95", sums.latencies.percentile(95));
 }

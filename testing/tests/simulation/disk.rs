@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use events::log::{LEDGER_FILE, Log, open_reader};
-use projections::views::{Stepped, VIEWS_FILE};
+use projections::views::{Store, VIEWS_FILE};
 use tempfile::TempDir;
 
 use super::dice::Dice;
@@ -63,7 +63,7 @@ impl Image {
             Log::migrate(folder.path()).expect("an empty log");
             let ledger = Self::of(folder.path(), LEDGER_FILE);
             let reader = open_reader(&folder.path().join(LEDGER_FILE)).expect("a reader");
-            drop(Stepped::open(folder.path(), &*reader).expect("empty views"));
+            drop(Store::of_log(folder.path(), &*reader).expect("empty views"));
             (ledger, Self::of(folder.path(), VIEWS_FILE))
         })
     }

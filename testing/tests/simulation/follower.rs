@@ -1,12 +1,12 @@
 //! The views while everything around them fails: they follow the log, are given events twice, die with the process, lose
 //! their last transactions or their whole file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use events::event::Recorded;
 use events::log::{Follower, Log, Reader};
-use projections::views::{Stepped, StoreError, VIEWS_FILE, View};
+use projections::views::{Store, StoreError, VIEWS_FILE, View};
 use rusqlite::Connection;
 use tokio::runtime::Handle;
 
@@ -17,19 +17,20 @@ use super::dice::Dice;
 const PAGE: usize = 50;
 
 pub struct SimulatedViews {
-    views: Stepped,
+    folder: PathBuf,
+    views: Store,
     log: Follower,
     /// New rows that are not in place yet, and how far they go.
-    building: Option<(Stepped, u64)>,
+    building: Option<(Store, u64)>,
 }
 
 impl SimulatedViews {
     /// Goes on from what the folder has of them.
     pub fn open(folder: &Path, log: &Log, reader: &dyn Reader) -> Self {
-        let views = Stepped::open(folder, reader).expect("the views open");
+        let views = Store::of_log(folder, reader).expect("the views open");
         let positions = View::ALL.iter().map(|view| views.checkpoint(*view).expect("a checkpoint").position);
         let position = positions.min().expect("views");
-        Self { views, log: log.follow(position, PAGE), building: None }
+        Self { folder: folder.to_owned(), views, log: log.follow(position, PAGE), building: None }
     }
 
     pub fn position(&self) -> u64 {
@@ -68,7 +69,7 @@ impl SimulatedViews {
         let failed = |error: StoreError| format!("a rebuild: {error}");
         let Some((mut next, position)) = self.building.take() else {
             let drawn: Vec<View> = View::ALL.iter().copied().filter(|_| dice.percent(50)).collect();
-            let mut next = self.views.create_next(&drawn).map_err(failed)?;
+            let mut next = Store::create_next(&self.folder, View::projectors(&drawn)).map_err(failed)?;
             let mut events = read(reader, 0);
             events.truncate(dice.below(events.len() + 1));
             next.apply(&events).map_err(failed)?;

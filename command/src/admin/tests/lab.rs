@@ -16,8 +16,9 @@ use events::log::{Log, LogOptions};
 use events::refusal::{ErrorCode, Refusal};
 use events::time::{Clock, ManualClock, parse_rfc3339};
 use http::{HeaderMap, HeaderValue, Request};
+use projections::BackgroundTask;
 use projections::caller::{AtPosition, Caller, ClientOrigin};
-use projections::tables::{self, TablesTask};
+use projections::tables;
 use secrets::{NodeKey, Secret, Vault};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -36,7 +37,7 @@ pub struct Lab {
     pub tenancy: DefaultTenancy,
     pub auth: Authenticator,
     router: Router,
-    _tables_task: TablesTask,
+    _tables_task: BackgroundTask,
 }
 
 pub struct Reply {

@@ -28,18 +28,11 @@ named! {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Outcome {
-    Success,
-    Denied,
-}
-
-impl Outcome {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Success => "success",
-            Self::Denied => "denied",
-        }
+named! {
+    /// Whether it was done or refused.
+    pub enum Outcome {
+        Success = "success",
+        Denied = "denied",
     }
 }
 

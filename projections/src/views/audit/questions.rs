@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row, named_params};
 use serde_json::Value;
 
 use super::projector::Severity;
-use crate::views::search::{TimeSearch, end_of_search};
+use crate::views::search::{self, Index, TimeSearch};
 use crate::views::{PageBounds, Question, SearchResult, View, ViewsError};
 use crate::visible::Visible;
 
@@ -37,16 +37,6 @@ pub struct Filter {
 /// Entries that one page scans at most.
 const ROWS_SCANNED_MAX: i64 = 50_000;
 const TIME_SEARCH: TimeSearch = TimeSearch { next: include_str!("next.sql"), last: include_str!("last.sql") };
-
-/// The two statements that read by one index. Rows come in its order, one at a time, until enough of them match. With a
-/// second ORDER BY, SQLite would scan all of them first.
-#[derive(Clone, Copy)]
-struct Index {
-    /// Selects the entries that match.
-    rows: &'static str,
-    /// Selects the last position scanned and the number of entries scanned.
-    end: &'static str,
-}
 
 /// The statements of one index; they differ only in their middle part.
 macro_rules! index {
@@ -87,9 +77,7 @@ impl Question for List {
             (None, Visible::Tenant(_)) => BY_TENANT,
             (None, Visible::Partner(_) | Visible::Platform) => BY_POSITION,
         };
-        let first_position_since = |at: DateTime<Utc>| TIME_SEARCH.first_position_since(db, &rfc3339(at));
-        let first = filter.from.map(first_position_since).transpose()?.unwrap_or(0);
-        let end = filter.to.map(first_position_since).transpose()?.unwrap_or(i64::MAX);
+        let (first, end) = TIME_SEARCH.range(db, filter.from.map(rfc3339), filter.to.map(rfc3339))?;
         let parameters = named_params! {
             ":first": first, ":before": page.before.min(end), ":scan_max": ROWS_SCANNED_MAX, ":rows": page.rows(),
             ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(),
@@ -97,15 +85,7 @@ impl Question for List {
             ":resource_id": filter.resource_id, ":severity": filter.severity.map(Severity::as_str),
             ":q": filter.text.map(|text| text.to_ascii_lowercase()),
         };
-        let mut statement = db.prepare_cached(index.rows)?;
-        let mut matches = statement.query(parameters)?;
-        let mut rows = Vec::new();
-        while let Some(row) = matches.next()? {
-            rows.push(entry(row)?);
-        }
-        let is_full = rows.len() > page.limit;
-        let until = if is_full { None } else { end_of_search(db, index.end, ROWS_SCANNED_MAX, parameters)? };
-        Ok(SearchResult { rows, until })
+        search::page(db, index, (page.limit, ROWS_SCANNED_MAX), parameters, entry)
     }
 }
 

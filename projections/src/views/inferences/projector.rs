@@ -11,6 +11,7 @@ use events::event::inference::{InferenceEnded, InferenceRefused};
 use events::event::{Event, Hold, Inference, Recorded};
 use events::ids::{IdMap, RequestId};
 use events::money::NanoUsd;
+use events::named;
 use events::refusal::ErrorCode;
 use rusqlite::{CachedStatement, Connection, params};
 
@@ -39,27 +40,14 @@ struct RequestUpdate<'a> {
     incidents: Vec<u64>,
 }
 
-/// The status of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    Admitted,
-    Refused,
-    Completed,
-    Failed,
-    Aborted,
-}
-
-impl Status {
-    pub const ALL: [Self; 5] = [Self::Admitted, Self::Refused, Self::Completed, Self::Failed, Self::Aborted];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Admitted => "admitted",
-            Self::Refused => "refused",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Aborted => "aborted",
-        }
+named! {
+    /// The status of a request.
+    pub enum Status {
+        Admitted = "admitted",
+        Refused = "refused",
+        Completed = "completed",
+        Failed = "failed",
+        Aborted = "aborted",
     }
 }
 

@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row, named_params};
 
 use super::projector::Status;
 use crate::views::request_filter::{Narrowest, RequestFilter};
-use crate::views::search::{TimeSearch, end_of_search};
+use crate::views::search::{self, Index, TimeSearch};
 use crate::views::{PageBounds, SearchResult, ViewsError};
 use crate::visible::Visible;
 
@@ -13,34 +13,33 @@ use crate::visible::Visible;
 pub const ROWS_SCANNED_MAX: i64 = 100_000;
 pub const TIME_SEARCH: TimeSearch = TimeSearch { next: include_str!("next.sql"), last: include_str!("last.sql") };
 
-/// The statements that read by one index. Rows come in its order, one at a time, until enough of them match. With a second
-/// ORDER BY, SQLite would scan all of them first.
+/// The statements that read by one index.
 #[derive(Clone, Copy)]
-pub struct Index {
-    /// Selects the matching rows for a list.
-    pub listed: &'static str,
-    /// Selects the matching rows for counting usage.
-    pub counted: &'static str,
-    /// Selects the last position scanned and the number of rows scanned.
-    end: &'static str,
+pub struct Indexes {
+    /// For a list.
+    pub listed: Index,
+    /// For counting usage.
+    pub counted: Index,
 }
 
 /// The statements of one index; they differ only in their middle part.
 macro_rules! index {
     ($name:literal) => {
+        Indexes { listed: index!("select.sql", $name), counted: index!("counted.sql", $name) }
+    };
+    ($columns:literal, $name:literal) => {
         Index {
-            listed: concat!(include_str!("select.sql"), include_str!($name), include_str!("page.sql")),
-            counted: concat!(include_str!("counted.sql"), include_str!($name), include_str!("page.sql")),
+            rows: concat!(include_str!($columns), include_str!($name), include_str!("page.sql")),
             end: concat!(include_str!("../search/end.sql"), include_str!($name)),
         }
     };
 }
 
-const BY_TENANT: Index = index!("by_tenant.sql");
-const BY_PARTNER: Index = index!("by_partner.sql");
-const BY_POSITION: Index = index!("by_position.sql");
-const BY_KEY: Index = index!("by_key.sql");
-const BY_STATUS: Index = index!("by_status.sql");
+const BY_TENANT: Indexes = index!("by_tenant.sql");
+const BY_PARTNER: Indexes = index!("by_partner.sql");
+const BY_POSITION: Indexes = index!("by_position.sql");
+const BY_KEY: Indexes = index!("by_key.sql");
+const BY_STATUS: Indexes = index!("by_status.sql");
 
 /// The filter of requests.
 #[derive(Clone, Debug, Default)]
@@ -52,8 +51,8 @@ pub struct Filter {
     pub status: Option<Status>,
 }
 
-/// Selects a statement of an index, and reads its rows.
-type Reading<T> = (fn(Index) -> &'static str, fn(&Row<'_>) -> Result<T, rusqlite::Error>);
+/// Selects the statements of an index, and reads their rows.
+type Reading<T> = (fn(Indexes) -> Index, fn(&Row<'_>) -> Result<T, rusqlite::Error>);
 
 /// A page of the matching requests, newest first.
 pub fn search<T>(
@@ -61,14 +60,11 @@ pub fn search<T>(
     visible: Visible,
     filter: &Filter,
     page: PageBounds,
-    (statement, read): Reading<T>,
+    (index, read): Reading<T>,
 ) -> Result<SearchResult<T>, ViewsError> {
-    let index = narrowest(visible, filter);
-    let first_position_since = |at: DateTime<Utc>| TIME_SEARCH.first_position_since(db, &at.timestamp_micros());
-    let first = filter.from.map(first_position_since).transpose()?.unwrap_or(0);
-    let end = filter.to.map(first_position_since).transpose()?.unwrap_or(i64::MAX);
+    let micros = |at: Option<DateTime<Utc>>| at.map(|at| at.timestamp_micros());
+    let (first, end) = TIME_SEARCH.range(db, micros(filter.from), micros(filter.to))?;
     let requests = &filter.requests;
-    let mut statement = db.prepare_cached(statement(index))?;
     let parameters = named_params! {
         ":first": first, ":before": page.before.min(end), ":scan_max": ROWS_SCANNED_MAX, ":rows": page.rows(),
         ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(),
@@ -77,14 +73,12 @@ pub fn search<T>(
         ":model": requests.model, ":provider": requests.provider, ":backend": requests.backend,
         ":status": filter.status.map(Status::as_str),
     };
-    let rows: Vec<T> = statement.query_map(parameters, read)?.collect::<Result<_, _>>()?;
-    let is_full = rows.len() > page.limit;
-    let until = if is_full { None } else { end_of_search(db, index.end, ROWS_SCANNED_MAX, parameters)? };
-    Ok(SearchResult { rows, until })
+    let index = index(narrowest(visible, filter));
+    search::page(db, index, (page.limit, ROWS_SCANNED_MAX), parameters, read)
 }
 
 /// The index by which the fewest rows that do not match are scanned.
-fn narrowest(visible: Visible, filter: &Filter) -> Index {
+fn narrowest(visible: Visible, filter: &Filter) -> Indexes {
     let is_rare = matches!(filter.status, Some(Status::Failed | Status::Aborted | Status::Refused));
     match filter.requests.narrowest(visible) {
         Narrowest::Key => BY_KEY,
@@ -114,7 +108,7 @@ mod tests {
             (BY_STATUS, "inferences_not_completed (status=? AND position>? AND position<?)"),
             (BY_POSITION, "INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
         ] {
-            for sql in [index.listed, index.counted, index.end] {
+            for sql in [index.listed.rows, index.counted.rows, index.listed.end, index.counted.end] {
                 let steps = plan::of(SCHEMA, sql);
                 assert!(steps.iter().any(|step| step.contains(bound)), "{steps:?}");
                 assert!(steps.len() == 3 && steps[0].starts_with("CO-ROUTINE"), "nothing is sorted or kept: {steps:?}");

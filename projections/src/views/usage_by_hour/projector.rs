@@ -12,10 +12,10 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use events::event::inference::InferenceEnded;
 use events::event::{Chain, Event, Hold, Inference, Recorded};
-use events::usage::TokenClasses;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::latency::Histogram;
+use super::sums::{Amounts, FAILED, REFUSED, REQUESTS};
 use crate::views::View;
 use crate::views::exact::Exact;
 use crate::views::inferences::projector::refused_model;
@@ -38,20 +38,6 @@ struct Dimensions<'a> {
     model: &'a str,
     /// Provider and the provider's own model name.
     backend: Option<(&'a str, &'a str)>,
-}
-
-/// Sums of a group. Requests are fewer than positions, so they fit 64 bits; the other sums may not.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Amounts {
-    requests: i64,
-    failed: i64,
-    refused: i128,
-    input_uncached: i128,
-    input_cache_read: i128,
-    input_cache_write: i128,
-    output_text: i128,
-    output_reasoning: i128,
-    cost_nanos: i128,
 }
 
 /// The additions of a batch.
@@ -77,29 +63,30 @@ impl Projector for UsageByHour {
     fn apply(&mut self, db: &Connection, events: &[Arc<Recorded>]) -> Result<(), ProjectionError> {
         let mut additions = Additions::default();
         for recorded in events {
-            collect(&mut additions, recorded)?;
+            collect(&mut additions, recorded).ok_or(ProjectionError::Overflow)?;
         }
         additions.write(db)
     }
 }
 
-fn collect<'a>(additions: &mut Additions<'a>, recorded: &'a Recorded) -> Result<(), ProjectionError> {
+/// `None` if a sum does not fit.
+fn collect<'a>(additions: &mut Additions<'a>, recorded: &'a Recorded) -> Option<()> {
     match &recorded.event {
         Event::Inference(Inference::Admitted(admitted)) => {
             let dimensions = dimensions(recorded, recorded.recorded_at, &admitted.model);
-            additions.add(dimensions, Amounts { requests: 1, ..Amounts::default() })
+            additions.to(dimensions).count(REQUESTS, 1)
         }
         Event::Inference(Inference::Completed(ended) | Inference::Aborted(ended)) => additions.end(recorded, ended, 0),
         Event::Inference(Inference::Failed(ended)) => additions.end(recorded, ended, 1),
         Event::Inference(Inference::Refused(refused)) => {
             let dimensions = dimensions(recorded, recorded.recorded_at, refused_model(refused));
-            additions.add(dimensions, Amounts { refused: refused.count.into(), ..Amounts::default() })
+            additions.to(dimensions).count(REFUSED, refused.count.into())
         }
         Event::Hold(Hold::Adjusted(correction)) => {
             let dimensions = dimensions(recorded, recorded.recorded_at, "");
-            additions.add(dimensions, Amounts { cost_nanos: correction.delta_usd.nanos().into(), ..Amounts::default() })
+            additions.to(dimensions).add_cost(correction.delta_usd.nanos().into())
         }
-        Event::Inference(_) | Event::Hold(_) | Event::Resource(_) | Event::Access(_) | Event::Alert(_) => Ok(()),
+        Event::Inference(_) | Event::Hold(_) | Event::Resource(_) | Event::Access(_) | Event::Alert(_) => Some(()),
     }
 }
 
@@ -114,26 +101,28 @@ fn dimensions<'a>(recorded: &Recorded, at: DateTime<Utc>, model: &'a str) -> Dim
 }
 
 impl<'a> Additions<'a> {
-    fn add(&mut self, dimensions: Dimensions<'a>, amounts: Amounts) -> Result<(), ProjectionError> {
-        let sum = self.amounts.entry(dimensions).or_default();
-        *sum = sum.checked_add(&amounts).ok_or(ProjectionError::Overflow)?;
-        Ok(())
+    /// The sums that these dimensions add to.
+    fn to(&mut self, dimensions: Dimensions<'a>) -> &mut Amounts {
+        self.amounts.entry(dimensions).or_default()
     }
 
     /// Moves a request from no backend to the one that served it.
-    fn end(&mut self, recorded: &'a Recorded, ended: &'a InferenceEnded, failed: i64) -> Result<(), ProjectionError> {
+    fn end(&mut self, recorded: &'a Recorded, ended: &'a InferenceEnded, failed: i128) -> Option<()> {
         let unserved = dimensions(recorded, ended.admitted_at, &ended.model);
-        self.add(unserved, Amounts { requests: -1, ..Amounts::default() })?;
+        self.to(unserved).count(REQUESTS, -1)?;
         let backend = ended.backend.as_ref().map(|backend| (&*backend.provider, &*backend.model));
         let served = Dimensions { backend, ..unserved };
-        let tokens = ended.usage.as_ref().map(|usage| &usage.tokens);
-        let outcome =
-            Amounts { requests: 1, failed, cost_nanos: ended.cost_usd.nanos().into(), ..token_amounts(tokens) };
-        self.add(served, outcome)?;
+        let amounts = self.to(served);
+        amounts.count(REQUESTS, 1)?;
+        amounts.count(FAILED, failed)?;
+        amounts.add_cost(ended.cost_usd.nanos().into())?;
+        if let Some(usage) = &ended.usage {
+            amounts.count_tokens(&usage.tokens)?;
+        }
         if let Some(latency_ms) = ended.latency_ms {
             self.latencies.entry(served).or_default().count(latency_ms);
         }
-        Ok(())
+        Some(())
     }
 
     fn write(&self, db: &Connection) -> Result<(), ProjectionError> {
@@ -142,6 +131,16 @@ impl<'a> Additions<'a> {
         for (dimensions, sum) in self.amounts.iter().filter(|(_, sum)| **sum != Amounts::default()) {
             let names = dimensions.names();
             let [partner, tenant, user, key, model, provider, backend] = &names;
+            let [
+                requests,
+                refused,
+                failed,
+                input_uncached,
+                input_cache_read,
+                input_cache_write,
+                output_text,
+                output_reasoning,
+            ] = sum.counts.map(Exact);
             let hour = dimensions.hour;
             add.execute(params![
                 hour,
@@ -152,17 +151,18 @@ impl<'a> Additions<'a> {
                 model,
                 provider,
                 backend,
-                sum.requests,
-                Exact(sum.refused),
-                sum.failed,
-                Exact(sum.input_uncached),
-                Exact(sum.input_cache_read),
-                Exact(sum.input_cache_write),
-                Exact(sum.output_text),
-                Exact(sum.output_reasoning),
+                requests,
+                refused,
+                failed,
+                input_uncached,
+                input_cache_read,
+                input_cache_write,
+                output_text,
+                output_reasoning,
                 Exact(sum.cost_nanos),
             ])?;
-            if sum.can_empty_a_row() {
+            // Only then the sums of the row may have become zero.
+            if requests.0 < 0 || sum.cost_nanos < 0 {
                 drop_empty.execute(params![hour, partner, tenant, user, key, model, provider, backend])?;
             }
         }
@@ -202,38 +202,5 @@ impl Dimensions<'_> {
             self.backend.map(|(provider, _)| provider.to_owned()).unwrap_or_default(),
             self.backend.map(|(provider, model)| format!("{provider}/{model}")).unwrap_or_default(),
         ]
-    }
-}
-
-fn token_amounts(tokens: Option<&TokenClasses>) -> Amounts {
-    let Some(tokens) = tokens else { return Amounts::default() };
-    Amounts {
-        input_uncached: tokens.input_uncached_tokens.into(),
-        input_cache_read: tokens.input_cache_read_tokens.into(),
-        input_cache_write: tokens.input_cache_write_tokens.into(),
-        output_text: tokens.output_text_tokens.into(),
-        output_reasoning: tokens.output_reasoning_tokens.into(),
-        ..Amounts::default()
-    }
-}
-
-impl Amounts {
-    fn checked_add(&self, other: &Self) -> Option<Self> {
-        Some(Self {
-            requests: self.requests.checked_add(other.requests)?,
-            refused: self.refused.checked_add(other.refused)?,
-            failed: self.failed.checked_add(other.failed)?,
-            input_uncached: self.input_uncached.checked_add(other.input_uncached)?,
-            input_cache_read: self.input_cache_read.checked_add(other.input_cache_read)?,
-            input_cache_write: self.input_cache_write.checked_add(other.input_cache_write)?,
-            output_text: self.output_text.checked_add(other.output_text)?,
-            output_reasoning: self.output_reasoning.checked_add(other.output_reasoning)?,
-            cost_nanos: self.cost_nanos.checked_add(other.cost_nanos)?,
-        })
-    }
-
-    /// Whether the sums of a row may have become zero.
-    const fn can_empty_a_row(&self) -> bool {
-        self.requests < 0 || self.cost_nanos < 0
     }
 }

@@ -9,7 +9,7 @@ use super::latency::Histogram;
 use super::range::{Parts, Span};
 use super::selection::{Dimension, GroupKey, Selection};
 use super::statements::Statements;
-use super::sums::{COUNTS, Groups, Sums};
+use super::sums::{Amounts, COUNTS, Groups, Sums};
 use crate::views::exact::{self, Exact};
 use crate::views::inferences::search::TIME_SEARCH;
 use crate::views::page::one_more_than;
@@ -153,7 +153,8 @@ fn group(row: &Row<'_>) -> Result<GroupKey, rusqlite::Error> {
 fn sums(row: &Row<'_>) -> Result<Sums, rusqlite::Error> {
     // A correction counts when it was made, not with its request.
     let [counts @ .., cost, corrected]: [i128; COUNTS.len() + 2] = exact::sums(row, SUMMED)?;
-    Ok(Sums { counts, cost_nanos: cost.saturating_sub(corrected), latencies: Histogram::default() })
+    let amounts = Amounts { counts, cost_nanos: cost.saturating_sub(corrected) };
+    Ok(Sums { amounts, latencies: Histogram::default() })
 }
 
 /// The parts of hours at both ends of the range, and the positions of their requests.

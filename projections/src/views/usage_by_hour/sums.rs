@@ -2,22 +2,54 @@
 
 use events::event::inference::InferenceEnded;
 use events::event::{Event, Inference};
+use events::usage::TokenClasses;
 
 use super::latency::Histogram;
 use super::selection::GroupKey;
 
-/// The names of the counts, in the order of [`Sums::counts`].
+/// The names of the counts, in the order of [`Amounts::counts`]. The tokens come last, in the order of their classes.
 pub const COUNTS: [&str; 8] = [
     "requests", "refused", "failed", "input_uncached_tokens", "input_cache_read_tokens", "input_cache_write_tokens",
     "output_text_tokens", "output_reasoning_tokens",
 ];
+pub const REQUESTS: usize = 0;
+pub const REFUSED: usize = 1;
+pub const FAILED: usize = 2;
+const TOKENS: usize = 3;
+
+/// What is counted of requests, and what they cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amounts {
+    /// In the order of [`COUNTS`].
+    pub counts: [i128; COUNTS.len()],
+    pub cost_nanos: i128,
+}
+
+// `None` means a sum beyond 127 bits, which no log reaches.
+impl Amounts {
+    #[must_use]
+    pub fn count(&mut self, index: usize, number: i128) -> Option<()> {
+        let sum = self.counts.get_mut(index)?;
+        *sum = sum.checked_add(number)?;
+        Some(())
+    }
+
+    #[must_use]
+    pub fn count_tokens(&mut self, tokens: &TokenClasses) -> Option<()> {
+        (TOKENS..).zip(tokens.each()).try_for_each(|(index, number)| self.count(index, number.into()))
+    }
+
+    #[must_use]
+    pub fn add_cost(&mut self, nanos: i128) -> Option<()> {
+        self.cost_nanos = self.cost_nanos.checked_add(nanos)?;
+        Some(())
+    }
+}
 
 /// The sums of a group.
 #[derive(Clone, Debug, Default)]
 pub struct Sums {
-    /// In the order of [`COUNTS`].
-    pub counts: [i128; COUNTS.len()],
-    pub cost_nanos: i128,
+    pub amounts: Amounts,
     pub latencies: Histogram,
 }
 
@@ -30,7 +62,6 @@ pub struct Groups {
     pub totals: Option<Sums>,
 }
 
-// `None` means a sum beyond 127 bits, which no log reaches.
 impl Sums {
     pub fn of_all<'a>(groups: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
         let mut totals = Self::default();
@@ -40,10 +71,9 @@ impl Sums {
 
     /// Adds the sums of another group.
     fn add_all(&mut self, other: &Self) -> Option<()> {
-        for (sum, number) in self.counts.iter_mut().zip(other.counts) {
-            *sum = sum.checked_add(number)?;
-        }
-        self.cost_nanos = self.cost_nanos.checked_add(other.cost_nanos)?;
+        let Amounts { counts, cost_nanos } = other.amounts;
+        counts.into_iter().enumerate().try_for_each(|(index, number)| self.amounts.count(index, number))?;
+        self.amounts.add_cost(cost_nanos)?;
         self.latencies.merge(&other.latencies);
         Some(())
     }
@@ -51,11 +81,11 @@ impl Sums {
     /// Adds a request; `outcome` is the event that ended it, if it has ended.
     #[must_use]
     pub fn add_request(&mut self, cost_nanos: i128, outcome: Option<&Event>) -> Option<()> {
-        self.count(0, 1)?;
-        self.cost_nanos = self.cost_nanos.checked_add(cost_nanos)?;
+        self.amounts.count(REQUESTS, 1)?;
+        self.amounts.add_cost(cost_nanos)?;
         match outcome {
             Some(Event::Inference(Inference::Failed(ended))) => {
-                self.count(2, 1)?;
+                self.amounts.count(FAILED, 1)?;
                 self.end(ended)
             }
             Some(Event::Inference(Inference::Completed(ended) | Inference::Aborted(ended))) => self.end(ended),
@@ -66,20 +96,13 @@ impl Sums {
     /// Adds `number` refused requests.
     #[must_use]
     pub fn add_refused(&mut self, number: i128) -> Option<()> {
-        self.count(1, number)
-    }
-
-    fn count(&mut self, index: usize, number: i128) -> Option<()> {
-        let sum = self.counts.get_mut(index)?;
-        *sum = sum.checked_add(number)?;
-        Some(())
+        self.amounts.count(REFUSED, number)
     }
 
     fn end(&mut self, ended: &InferenceEnded) -> Option<()> {
         if let Some(latency_ms) = ended.latency_ms {
             self.latencies.count(latency_ms);
         }
-        let Some(usage) = &ended.usage else { return Some(()) };
-        usage.tokens.each().into_iter().enumerate().try_for_each(|(index, number)| self.count(index + 3, number.into()))
+        ended.usage.as_ref().map_or(Some(()), |usage| self.amounts.count_tokens(&usage.tokens))
     }
 }

@@ -1,0 +1,40 @@
+//! What the views read of the log.
+
+use std::sync::Arc;
+
+use events::event::Recorded;
+use events::log::{LogError, Reader};
+
+use super::store::Checkpoint;
+
+/// Events in one transaction: the more there are, the fewer rows are written twice.
+pub const EVENTS_MAX: usize = 4096;
+
+/// The events after a position, at least up to `until`: pages, each with the position of its last event.
+pub fn pages(
+    log: &dyn Reader,
+    after: u64,
+    until: u64,
+) -> impl Iterator<Item = Result<(u64, Vec<Arc<Recorded>>), LogError>> {
+    let mut position = after;
+    std::iter::from_fn(move || {
+        if position >= until {
+            return None;
+        }
+        let page = log.after(position, EVENTS_MAX).map(|events| events.into_iter().map(Arc::new).collect::<Vec<_>>());
+        match page {
+            Ok(events) => {
+                position = events.last()?.position;
+                Some(Ok((position, events)))
+            }
+            Err(error) => Some(Err(error)),
+        }
+    })
+}
+
+/// Whether the log has the event at the checkpoint. It does not after the log was restored from an older copy.
+pub fn is_checkpoint_of(log: &dyn Reader, checkpoint: &Checkpoint) -> bool {
+    let Some(before) = checkpoint.position.checked_sub(1) else { return true };
+    let events = log.after(before, 1).unwrap_or_default();
+    events.first().is_some_and(|recorded| recorded.recorded_at.timestamp_micros() == checkpoint.recorded_at_micros)
+}
